@@ -1,0 +1,17 @@
+//! Plain data: what an event is, how many of them travel together, and the JSON they are made of.
+
+pub mod batch;
+pub mod escape;
+pub mod id;
+pub mod lines;
+pub mod names;
+pub mod raw;
+pub mod scalar;
+pub mod scan;
+
+pub use batch::{Batch, Provenance, Stamp};
+pub use id::{Id, Seed};
+pub use lines::{Lines, Run};
+pub use names::NameId;
+pub use raw::{Kind, Raw};
+pub use scan::{Scanner, Unfit};
