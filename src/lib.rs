@@ -1,4 +1,11 @@
 //! Weir: a log-pipeline agent for code executions and user activity.
 
+pub mod codec;
+pub mod component;
+pub mod diagnostic;
 pub mod event;
+pub mod journal;
+pub mod sinks;
+pub mod sources;
+pub mod transforms;
 pub mod units;

@@ -1,0 +1,42 @@
+//! How a component fails: what the delivery loop needs to know, and nothing else.
+
+use std::time::Duration;
+
+/// Why a write did not succeed, by what should happen next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Failure {
+    /// Try again: with backoff, or after the time the other side asked for.
+    Transient { answer: String, after: Option<Duration> },
+    /// Nothing will succeed until somebody acts: hold the cursor, say it once, keep the data.
+    Configuration { answer: String },
+    /// This can never be stored; the loop finds the event by bisecting if the cut holds more than one.
+    Poison { answer: String },
+    /// The others succeeded; these, by index in the cut, failed each in its way.
+    Some(Vec<(usize, Failure)>),
+}
+
+impl Failure {
+    pub fn transient(answer: impl Into<String>) -> Failure {
+        Failure::Transient { answer: answer.into(), after: None }
+    }
+
+    pub fn configuration(answer: impl Into<String>) -> Failure {
+        Failure::Configuration { answer: answer.into() }
+    }
+
+    pub fn poison(answer: impl Into<String>) -> Failure {
+        Failure::Poison { answer: answer.into() }
+    }
+}
+
+/// A source cannot go on; the message is for the operator.
+#[derive(Debug)]
+pub struct Fatal(pub String);
+
+impl std::fmt::Display for Fatal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Fatal {}

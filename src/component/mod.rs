@@ -1,0 +1,17 @@
+//! The contracts: what a source, a transform and a sink are, and what each may use.
+
+pub mod check;
+pub mod entry;
+pub mod failure;
+pub mod sink;
+pub mod source;
+pub mod transform;
+
+pub use check::Check;
+pub use entry::{SinkEntry, SourceEntry, TransformEntry};
+pub use failure::{Failure, Fatal};
+pub use sink::{AnySink, Cut, CutEvent, Promise, Sink, SinkContext, Slice, Written};
+pub use source::{
+    AnySource, Intake, Job, Marks, OnBad, Outcome, Piece, Receipt, RoomError, Source, SourceContext, Verdict, Wait,
+};
+pub use transform::{AnyTransform, DeadEvent, Outputs, Transform};

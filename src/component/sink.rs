@@ -1,0 +1,231 @@
+//! Sinks: they encode a cut and write it; cutting, retrying, bisecting and settling is the house's.
+
+use std::any::Any;
+use std::future::Future;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use super::check::Check;
+use super::failure::Failure;
+use crate::event::{Id, Raw};
+use crate::journal::Record;
+
+/// What a sink promises about an event that is sent again after a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// The target knows the id, or what was committed: once.
+    EffectivelyOnce,
+    /// It may arrive twice, with the same id.
+    AtLeastOnce,
+    /// Nothing is kept for it.
+    BestEffort,
+}
+
+pub trait Sink: Send + Sync + Sized + 'static {
+    /// The word for `type:`.
+    const TYPE: &'static str;
+    const PROMISE: Promise;
+    type Config: DeserializeOwned + JsonSchema + Send + Sync + 'static;
+    /// What one write sends; kept for the retry.
+    type Payload: Send + Sync + 'static;
+
+    /// Checks what can be checked without touching anything.
+    fn check(_config: &Self::Config, _check: &mut Check) {}
+
+    /// Connects or opens; called again, with backoff, after a failure. `validate` uses it too.
+    fn open(config: &Self::Config, cx: &SinkContext) -> impl Future<Output = Result<Self, Failure>> + Send;
+
+    /// The bytes or rows for a cut: pure, so that tests can assert them.
+    fn encode(&self, cut: &Cut) -> Result<Self::Payload, Failure>;
+
+    /// Writes it and returns when the target has it for good.
+    fn write(&self, cut: &Cut, payload: &Self::Payload) -> impl Future<Output = Result<Written, Failure>> + Send;
+
+    /// What the sink must find again after a restart; saved before the cursor passes the last write.
+    fn memory(&self) -> Option<Bytes> {
+        None
+    }
+
+    /// The promise of this configuration, where it differs.
+    fn promise(_config: &Self::Config) -> Promise {
+        Self::PROMISE
+    }
+}
+
+/// What a sink may use.
+#[derive(Clone)]
+pub struct SinkContext {
+    /// Name of the component.
+    pub name: Arc<str>,
+    pub agent: Arc<str>,
+    pub data_dir: PathBuf,
+    /// The whole of `timeout`, for one write.
+    pub timeout: Duration,
+    /// What `memory` gave last, with the `seq` behind the last event that it covers.
+    pub memory: Option<(u64, Bytes)>,
+    /// Whether this is `validate`: nothing may be created or changed.
+    pub dry: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    pub bytes: u64,
+    /// Events the target had already.
+    pub duplicates: u64,
+}
+
+/// Events that are written together: parts of records, in `seq` order.
+#[derive(Clone, Debug, Default)]
+pub struct Cut {
+    pub slices: Vec<Slice>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Slice {
+    pub record: Arc<Record>,
+    /// Indices of events in the record.
+    pub events: Range<usize>,
+}
+
+/// One event of a cut.
+#[derive(Clone, Copy, Debug)]
+pub struct CutEvent<'a> {
+    pub record: &'a Record,
+    pub index: usize,
+}
+
+impl Cut {
+    pub fn len(&self) -> usize {
+        self.slices.iter().map(|slice| slice.events.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.slices.iter().all(|slice| slice.events.is_empty())
+    }
+
+    /// Bytes of all lines, line breaks included.
+    pub fn bytes(&self) -> usize {
+        self.chunks().map(<[u8]>::len).sum()
+    }
+
+    /// The lines as they lie in memory, a chunk per slice, each line ended by `\n`.
+    pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        self.slices.iter().map(Slice::chunk)
+    }
+
+    pub fn events(&self) -> impl Iterator<Item = CutEvent<'_>> {
+        self.slices.iter().flat_map(|slice| slice.events.clone().map(|index| CutEvent { record: &slice.record, index }))
+    }
+
+    /// The n-th event.
+    pub fn event(&self, n: usize) -> CutEvent<'_> {
+        self.events().nth(n).expect("the index is within the cut")
+    }
+
+    /// Splits behind the first `n` events.
+    pub fn split(&self, n: usize) -> (Cut, Cut) {
+        let (mut head, mut tail, mut left) = (Cut::default(), Cut::default(), n);
+        for slice in &self.slices {
+            let taken = left.min(slice.events.len());
+            left -= taken;
+            let middle = slice.events.start + taken;
+            if taken > 0 {
+                head.slices.push(Slice { record: slice.record.clone(), events: slice.events.start..middle });
+            }
+            if middle < slice.events.end {
+                tail.slices.push(Slice { record: slice.record.clone(), events: middle..slice.events.end });
+            }
+        }
+        (head, tail)
+    }
+
+    /// The `seq` behind the last event.
+    pub fn seq_end(&self) -> Option<u64> {
+        self.slices
+            .iter()
+            .rfind(|slice| !slice.events.is_empty())
+            .map(|slice| slice.record.first_seq + slice.events.end as u64)
+    }
+}
+
+impl Slice {
+    pub fn chunk(&self) -> &[u8] {
+        &self.record.lines.bytes[self.record.lines.start(self.events.start)..self.record.lines.start(self.events.end)]
+    }
+}
+
+impl<'a> CutEvent<'a> {
+    pub fn seq(&self) -> u64 {
+        self.record.first_seq + self.index as u64
+    }
+
+    /// The event as a JSON object, without the line break.
+    pub fn line(&self) -> &'a [u8] {
+        self.record.lines.line(self.index)
+    }
+
+    pub fn json(&self) -> Raw<'a> {
+        Raw(self.line())
+    }
+
+    /// The id: the event's own member if it is a UUID or ULID, else the one that follows from its origin.
+    pub fn id(&self) -> Id {
+        let own = self.json().get("id").and_then(|value| value.as_str()).and_then(|text| Id::parse(&text));
+        own.unwrap_or_else(|| self.record.lines.derived_id(self.index))
+    }
+}
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+/// The boxed form: a configuration that can be opened.
+pub trait AnySinkConfig: Send + Sync {
+    fn type_name(&self) -> &'static str;
+    fn promise(&self) -> Promise;
+    fn open<'a>(&'a self, cx: &'a SinkContext) -> Answer<'a, Arc<dyn AnySink>>;
+}
+
+/// The boxed form: an open sink.
+pub trait AnySink: Send + Sync {
+    fn encode(&self, cut: &Cut) -> Result<Box<dyn Any + Send + Sync>, Failure>;
+    fn write<'a>(&'a self, cut: &'a Cut, payload: &'a (dyn Any + Send + Sync)) -> Answer<'a, Written>;
+    fn memory(&self) -> Option<Bytes>;
+}
+
+/// A checked configuration of a sink of type `S`.
+pub struct Configured<S: Sink>(pub S::Config);
+
+impl<S: Sink> AnySinkConfig for Configured<S> {
+    fn type_name(&self) -> &'static str {
+        S::TYPE
+    }
+
+    fn promise(&self) -> Promise {
+        S::promise(&self.0)
+    }
+
+    fn open<'a>(&'a self, cx: &'a SinkContext) -> Answer<'a, Arc<dyn AnySink>> {
+        Box::pin(async move { S::open(&self.0, cx).await.map(|sink| Arc::new(sink) as Arc<dyn AnySink>) })
+    }
+}
+
+impl<S: Sink> AnySink for S {
+    fn encode(&self, cut: &Cut) -> Result<Box<dyn Any + Send + Sync>, Failure> {
+        Sink::encode(self, cut).map(|payload| Box::new(payload) as Box<dyn Any + Send + Sync>)
+    }
+
+    fn write<'a>(&'a self, cut: &'a Cut, payload: &'a (dyn Any + Send + Sync)) -> Answer<'a, Written> {
+        let payload = payload.downcast_ref::<S::Payload>().expect("the payload came from this sink's encode");
+        Box::pin(Sink::write(self, cut, payload))
+    }
+
+    fn memory(&self) -> Option<Bytes> {
+        Sink::memory(self)
+    }
+}

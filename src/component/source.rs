@@ -1,0 +1,195 @@
+//! Sources: they cut bytes into pieces, hand them in, and acknowledge what the answer allows.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use super::check::Check;
+use super::failure::Fatal;
+use crate::codec::{Decoder, Frames, Ordinals, Refusal};
+use crate::event::Provenance;
+use crate::journal::{IdempotencyKey, Position, Room};
+
+/// The most bytes a piece should have; a larger event is a piece alone.
+pub const PIECE_BYTES: usize = 256 * 1024;
+
+pub trait Source: Send + Sized + 'static {
+    /// The word for `type:`.
+    const TYPE: &'static str;
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// Turns configuration into a source, or adds to the problems.
+    fn build(config: Self::Config, check: &mut Check) -> Option<Self>;
+
+    /// Runs until `cx.shutdown` is cancelled; what was handed in by then is the wiring's.
+    /// Calls `cx.ready()` once it listens or reads. An error ends the agent (at start) or is said and retried.
+    fn run(self, cx: SourceContext) -> impl Future<Output = Result<(), Fatal>> + Send;
+}
+
+/// What a source may use.
+#[derive(Clone)]
+pub struct SourceContext {
+    /// Name of the component.
+    pub name: Arc<str>,
+    /// Name of this agent, part of the identity of files.
+    pub agent: Arc<str>,
+    pub intake: Arc<dyn Intake>,
+    /// Cancelled when the source should take nothing more.
+    pub shutdown: CancellationToken,
+    /// Bytes that one event may have.
+    pub event_bytes: usize,
+    /// Whether the journal keeps events on disk, and so `positions`.
+    pub durable: bool,
+}
+
+impl SourceContext {
+    /// Tells that the source listens or reads.
+    pub fn ready(&self) {
+        self.intake.ready();
+    }
+}
+
+/// The wiring as a source sees it: room, positions, and the door for jobs.
+pub trait Intake: Send + Sync {
+    fn ready(&self);
+
+    /// Waits until so many bytes may be taken into memory and the journal.
+    fn room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<Room, RoomError>> + Send + '_>>;
+
+    /// The same at once, for those who answer "later" instead of waiting.
+    fn try_room(&self, bytes: usize) -> Result<Room, RoomError>;
+
+    /// Hands in a job. Jobs of one caller keep their order. The receipt resolves when the job's `wait` is met.
+    fn submit(&self, job: Job) -> Receipt;
+
+    /// The last position of each origin that this source has stated, as (key, value).
+    fn positions(&self) -> Vec<(Bytes, Bytes)>;
+
+    /// Counts bytes as they arrive.
+    fn received_bytes(&self, bytes: u64);
+
+    /// Counts items that were refused before they became a job (too large, not authorised is no item).
+    fn refused(&self, items: u64);
+
+    /// Counts a failed authentication.
+    fn auth_failure(&self);
+
+    /// State for health: `None` is fine, else what is wrong.
+    fn trouble(&self, message: Option<String>);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomError {
+    /// No memory, no journal space or no disk: later.
+    Full,
+    /// The agent stops.
+    Closed,
+}
+
+/// What is committed together: all or nothing.
+pub struct Job {
+    pub pieces: Vec<Piece>,
+    pub decoder: Arc<dyn Decoder>,
+    pub provenance: Arc<Provenance>,
+    /// Stated with the events, so that they cannot disagree.
+    pub marks: Marks,
+    pub on_bad: OnBad,
+    pub wait: Wait,
+    /// A repeat of the same key and body is answered as the first time and adds nothing.
+    pub key: Option<IdempotencyKey>,
+    pub room: Option<Room>,
+}
+
+/// Bytes of whole frames, at most [`PIECE_BYTES`] unless one frame is larger.
+pub struct Piece {
+    pub bytes: Bytes,
+    pub frames: Frames,
+    pub ordinals: Ordinals,
+}
+
+pub type Marks = Vec<Position>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBad {
+    /// Listed in the outcome, and gone.
+    Refuse,
+    /// To the dead-letter queue, redacted as text.
+    DeadLetter,
+    /// Nothing of the job is taken.
+    RejectAll,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Until the journal has synced (in memory mode: until delivered).
+    Journal,
+    /// Until every sink has ended the events, for so long at most.
+    Delivered(Duration),
+    /// Not at all.
+    None,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What was accepted is as safe as was asked for.
+    Done,
+    /// This key and body were accepted before; the counts are those of then.
+    Repeat,
+    /// This key was used with another body.
+    KeyConflict,
+    /// Nothing was taken because something was bad and the job rejects all then.
+    Rejected,
+    /// Nothing was taken: the journal or the disk is full.
+    Full,
+    /// Nothing is promised: the journal could not sync, or the agent stops.
+    Failed(String),
+    /// Taken, but not delivered in time.
+    TimedOut,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    /// Events taken, those that a filter drops included.
+    pub accepted: u64,
+    pub refused: Vec<Refusal>,
+}
+
+/// Resolves to the outcome of a job.
+pub struct Receipt(pub tokio::sync::oneshot::Receiver<Outcome>);
+
+impl Future for Receipt {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Outcome> {
+        Pin::new(&mut self.0).poll(cx).map(|answer| {
+            answer.unwrap_or_else(|_| Outcome {
+                verdict: Verdict::Failed("the job was dropped without a verdict".into()),
+                accepted: 0,
+                refused: Vec::new(),
+            })
+        })
+    }
+}
+
+/// The boxed form.
+pub trait AnySource: Send {
+    fn type_name(&self) -> &'static str;
+    fn run(self: Box<Self>, cx: SourceContext) -> Pin<Box<dyn Future<Output = Result<(), Fatal>> + Send>>;
+}
+
+impl<S: Source> AnySource for S {
+    fn type_name(&self) -> &'static str {
+        S::TYPE
+    }
+
+    fn run(self: Box<Self>, cx: SourceContext) -> Pin<Box<dyn Future<Output = Result<(), Fatal>> + Send>> {
+        Box::pin(Source::run(*self, cx))
+    }
+}

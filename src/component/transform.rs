@@ -1,0 +1,102 @@
+//! Transforms without memory: a plain function from a batch to batches.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use super::check::Check;
+use super::failure::Failure;
+use crate::event::Batch;
+
+pub trait Transform: Send + Sync + Sized + 'static {
+    /// The word for `type:`.
+    const TYPE: &'static str;
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// Turns configuration into a transform, or adds to the problems.
+    fn build(config: Self::Config, check: &mut Check) -> Option<Self>;
+
+    /// Names of outputs besides the default one (`route` has these).
+    fn outputs(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether events are passed on whole and in place, so that nothing needs to be split for it.
+    fn needs_fields(&self) -> bool {
+        true
+    }
+
+    /// Runs over a batch that is split into fields (if `needs_fields`). If this fails or panics, the wiring
+    /// runs it again event by event and gives the events it fails on to the dead-letter queue.
+    fn apply(&self, batch: Batch, out: &mut Outputs) -> Result<(), Failure>;
+}
+
+/// What a transform gives back. The books follow from it: every event of the input must be emitted,
+/// filtered or dead; what is emitted beyond the input was made.
+#[derive(Default)]
+pub struct Outputs {
+    /// Port 0 is the default output, port n the n-th of `outputs()`.
+    pub emitted: Vec<(usize, Batch)>,
+    /// Reason and count of the events that end here on purpose.
+    pub filtered: Vec<(&'static str, u64)>,
+    pub dead: Vec<DeadEvent>,
+    /// Rule and count of what was redacted, for the metrics.
+    pub redactions: Vec<(String, u64)>,
+}
+
+/// An event that a transform cannot pass on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadEvent {
+    /// The event as a JSON line, without the line break.
+    pub line: Vec<u8>,
+    pub reason: String,
+}
+
+impl Outputs {
+    pub fn emit(&mut self, batch: Batch) {
+        self.emit_to(0, batch);
+    }
+
+    pub fn emit_to(&mut self, port: usize, batch: Batch) {
+        if !batch.is_empty() {
+            self.emitted.push((port, batch));
+        }
+    }
+
+    pub fn filtered(&mut self, reason: &'static str, count: u64) {
+        if count > 0 {
+            self.filtered.push((reason, count));
+        }
+    }
+
+    pub fn dead(&mut self, batch: &Batch, event: usize, reason: impl Into<String>) {
+        let mut line = Vec::new();
+        batch.render_event(event, &mut line);
+        self.dead.push(DeadEvent { line, reason: reason.into() });
+    }
+}
+
+/// The boxed form.
+pub trait AnyTransform: Send + Sync {
+    fn type_name(&self) -> &'static str;
+    fn outputs(&self) -> Vec<String>;
+    fn needs_fields(&self) -> bool;
+    fn apply(&self, batch: Batch, out: &mut Outputs) -> Result<(), Failure>;
+}
+
+impl<T: Transform> AnyTransform for T {
+    fn type_name(&self) -> &'static str {
+        T::TYPE
+    }
+
+    fn outputs(&self) -> Vec<String> {
+        Transform::outputs(self)
+    }
+
+    fn needs_fields(&self) -> bool {
+        Transform::needs_fields(self)
+    }
+
+    fn apply(&self, batch: Batch, out: &mut Outputs) -> Result<(), Failure> {
+        Transform::apply(self, batch, out)
+    }
+}
