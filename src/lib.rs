@@ -7,5 +7,6 @@ pub mod event;
 pub mod journal;
 pub mod sinks;
 pub mod sources;
+pub mod telemetry;
 pub mod transforms;
 pub mod units;

@@ -1,0 +1,265 @@
+//! The books: what each component received, gave and lost, such that every event ends in exactly one column.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::units::Timestamp;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    Source,
+    Transform,
+    Sink,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Source => "source",
+            Kind::Transform => "transform",
+            Kind::Sink => "sink",
+        }
+    }
+}
+
+/// The totals of one component. Which columns are used depends on its kind:
+/// source: received = refused + dead_lettered + entered;
+/// transform: entered + made = left + filtered + dead_lettered;
+/// sink: addressed = delivered + filtered + dead_lettered + dropped + waiting.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counts {
+    pub received: u64,
+    pub refused: u64,
+    pub entered: u64,
+    pub made: u64,
+    pub left: u64,
+    /// By reason.
+    pub filtered: BTreeMap<&'static str, u64>,
+    pub delivered: u64,
+    pub dead_lettered: u64,
+    /// By cause.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Events that a sink has still to end; read from its cursor at each look.
+    pub waiting: u64,
+    pub duplicates: u64,
+    pub bytes_received: u64,
+    pub bytes_delivered: u64,
+    /// By class.
+    pub errors: BTreeMap<&'static str, u64>,
+    pub retries: u64,
+    /// By rule.
+    pub redactions: BTreeMap<String, u64>,
+    pub auth_failures: u64,
+    pub last_event: Option<Timestamp>,
+    /// Events and time between the newest event and a sink's cursor.
+    pub lag_events: u64,
+    pub lag_seconds: f64,
+}
+
+impl Counts {
+    /// Everything addressed to a sink.
+    pub fn addressed(&self) -> u64 {
+        self.delivered
+            + self.filtered.values().sum::<u64>()
+            + self.dead_lettered
+            + self.dropped.values().sum::<u64>()
+            + self.waiting
+    }
+
+    pub fn filtered_total(&self) -> u64 {
+        self.filtered.values().sum()
+    }
+
+    /// Adds what another count has on top; gauges (waiting, lag) are left alone.
+    pub fn add(&mut self, more: &Counts) {
+        self.received += more.received;
+        self.refused += more.refused;
+        self.entered += more.entered;
+        self.made += more.made;
+        self.left += more.left;
+        self.delivered += more.delivered;
+        self.dead_lettered += more.dead_lettered;
+        self.duplicates += more.duplicates;
+        self.bytes_received += more.bytes_received;
+        self.bytes_delivered += more.bytes_delivered;
+        self.retries += more.retries;
+        self.auth_failures += more.auth_failures;
+        for (mine, theirs) in
+            [(&mut self.filtered, &more.filtered), (&mut self.dropped, &more.dropped), (&mut self.errors, &more.errors)]
+        {
+            for (reason, count) in theirs {
+                *mine.entry(reason).or_default() += count;
+            }
+        }
+        for (rule, count) in &more.redactions {
+            match self.redactions.get_mut(rule) {
+                Some(total) => *total += count,
+                None => drop(self.redactions.insert(rule.clone(), *count)),
+            }
+        }
+        self.last_event = self.last_event.max(more.last_event);
+    }
+}
+
+/// What a component is doing, as health tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    Starting,
+    Running,
+    /// A write failed and is tried again.
+    Retrying,
+    /// Nothing moves until somebody acts; the data is kept.
+    Held,
+    Stopped,
+}
+
+impl State {
+    pub const ALL: [State; 5] = [State::Starting, State::Running, State::Retrying, State::Held, State::Stopped];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Running => "running",
+            State::Retrying => "retrying",
+            State::Held => "held",
+            State::Stopped => "stopped",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Health {
+    pub state: State,
+    pub since: Timestamp,
+    /// Free of secrets; shown to administrators only.
+    pub last_error: Option<(Timestamp, String)>,
+}
+
+/// The account of one component.
+#[derive(Debug)]
+pub struct Ledger {
+    pub name: Arc<str>,
+    pub kind: Kind,
+    pub type_name: &'static str,
+    counts: Mutex<Counts>,
+    health: Mutex<Health>,
+    /// Seconds that writes took, not yet read by the exposition.
+    delivery_seconds: Mutex<Vec<f64>>,
+}
+
+/// Write times kept between two scrapes; beyond it the oldest are forgotten.
+const MAX_UNREAD_TIMES: usize = 10_000;
+
+impl Ledger {
+    pub fn new(name: Arc<str>, kind: Kind, type_name: &'static str) -> Ledger {
+        Ledger {
+            name,
+            kind,
+            type_name,
+            counts: Mutex::default(),
+            health: Mutex::new(Health { state: State::Starting, since: Timestamp::now(), last_error: None }),
+            delivery_seconds: Mutex::default(),
+        }
+    }
+
+    /// Changes the counts in one step, so that nobody sees half of it.
+    pub fn update(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut lock(&self.counts));
+    }
+
+    /// One consistent look.
+    pub fn snapshot(&self) -> Counts {
+        lock(&self.counts).clone()
+    }
+
+    /// Enters a state; tells whether it is another than before.
+    pub fn enter(&self, state: State) -> bool {
+        let mut health = lock(&self.health);
+        if health.state == state {
+            return false;
+        }
+        (health.state, health.since) = (state, Timestamp::now());
+        true
+    }
+
+    /// Remembers the newest error.
+    pub fn error(&self, message: impl Into<String>) {
+        lock(&self.health).last_error = Some((Timestamp::now(), message.into()));
+    }
+
+    pub fn health(&self) -> Health {
+        lock(&self.health).clone()
+    }
+
+    /// Notes how long a write took.
+    pub fn observe_delivery(&self, seconds: f64) {
+        let mut times = lock(&self.delivery_seconds);
+        if times.len() == MAX_UNREAD_TIMES {
+            times.clear();
+        }
+        times.push(seconds);
+    }
+
+    pub(super) fn take_delivery_times(&self) -> Vec<f64> {
+        std::mem::take(&mut lock(&self.delivery_seconds))
+    }
+}
+
+/// All ledgers of the agent.
+#[derive(Clone, Debug, Default)]
+pub struct Books {
+    ledgers: Arc<Mutex<Vec<Arc<Ledger>>>>,
+}
+
+impl Books {
+    /// The ledger of a component, the old one if it has been here before with the same type.
+    pub fn open(&self, name: &Arc<str>, kind: Kind, type_name: &'static str) -> Arc<Ledger> {
+        let mut ledgers = lock(&self.ledgers);
+        if let Some(old) = ledgers.iter().find(|l| l.name == *name && l.kind == kind && l.type_name == type_name) {
+            return old.clone();
+        }
+        ledgers.retain(|l| l.name != *name || l.kind != kind);
+        let ledger = Arc::new(Ledger::new(name.clone(), kind, type_name));
+        ledgers.push(ledger.clone());
+        ledger
+    }
+
+    /// Forgets a component that a reload has removed.
+    pub fn close(&self, name: &str, kind: Kind) {
+        lock(&self.ledgers).retain(|l| *l.name != *name || l.kind != kind);
+    }
+
+    pub fn all(&self) -> Vec<Arc<Ledger>> {
+        lock(&self.ledgers).clone()
+    }
+}
+
+/// Counts are plain numbers: a panic elsewhere leaves them usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_opened_again_keeps_its_counts() {
+        let books = Books::default();
+        let name: Arc<str> = "web".into();
+        books.open(&name, Kind::Source, "http").update(|c| c.received = 3);
+        assert_eq!(books.open(&name, Kind::Source, "http").snapshot().received, 3);
+        assert_eq!(books.open(&name, Kind::Source, "file").snapshot().received, 0);
+        assert_eq!(books.all().len(), 1);
+    }
+
+    #[test]
+    fn adding_counts_keeps_reasons_apart() {
+        let mut total = Counts::default();
+        let more = Counts { filtered: [("where", 2), ("sample", 1)].into(), delivered: 4, ..Counts::default() };
+        total.add(&more);
+        total.add(&more);
+        assert_eq!(total.filtered, [("where", 4), ("sample", 2)].into());
+        assert_eq!(total.addressed(), 14);
+    }
+}
