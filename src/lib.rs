@@ -8,5 +8,6 @@ pub mod journal;
 pub mod sinks;
 pub mod sources;
 pub mod telemetry;
+pub mod topology;
 pub mod transforms;
 pub mod units;

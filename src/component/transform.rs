@@ -25,6 +25,11 @@ pub trait Transform: Send + Sync + Sized + 'static {
         true
     }
 
+    /// For a transform that redacts: the same rules over raw text, so that a dead letter is as safe as an event.
+    fn redact_text(&self, _text: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Runs over a batch that is split into fields (if `needs_fields`). If this fails or panics, the wiring
     /// runs it again event by event and gives the events it fails on to the dead-letter queue.
     fn apply(&self, batch: Batch, out: &mut Outputs) -> Result<(), Failure>;
@@ -80,6 +85,7 @@ pub trait AnyTransform: Send + Sync {
     fn type_name(&self) -> &'static str;
     fn outputs(&self) -> Vec<String>;
     fn needs_fields(&self) -> bool;
+    fn redact_text(&self, text: &[u8]) -> Option<Vec<u8>>;
     fn apply(&self, batch: Batch, out: &mut Outputs) -> Result<(), Failure>;
 }
 
@@ -94,6 +100,10 @@ impl<T: Transform> AnyTransform for T {
 
     fn needs_fields(&self) -> bool {
         Transform::needs_fields(self)
+    }
+
+    fn redact_text(&self, text: &[u8]) -> Option<Vec<u8>> {
+        Transform::redact_text(self, text)
     }
 
     fn apply(&self, batch: Batch, out: &mut Outputs) -> Result<(), Failure> {

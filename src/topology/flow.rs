@@ -1,0 +1,280 @@
+//! What follows one source: its transforms in order, and the streams they end in.
+//!
+//! A batch runs through to completion, without a channel or a task switch. If a transform fails or panics over a
+//! batch, the job is run again event by event, and only the events it fails on become dead letters.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::component::{AnyTransform, DeadEvent, Failure, Outputs};
+use crate::event::{Batch, Lines};
+use crate::journal::StreamId;
+use crate::telemetry::{Counts, Ledger};
+use crate::units::Timestamp;
+
+/// The transforms behind a source, as a graph without cycles.
+#[derive(Default)]
+pub struct Flow {
+    pub nodes: Vec<Node>,
+    /// Where the source's own events go.
+    pub root: Port,
+}
+
+/// One transform.
+pub struct Node {
+    pub name: Arc<str>,
+    pub transform: Arc<dyn AnyTransform>,
+    pub ledger: Arc<Ledger>,
+    /// One for each output, the default one first.
+    pub ports: Vec<Port>,
+}
+
+/// Who reads an output.
+#[derive(Clone, Debug, Default)]
+pub struct Port {
+    /// The stream it is journalled in, if a cursor reads it.
+    pub stream: Option<StreamId>,
+    /// Transforms that read it, by their place in `nodes`.
+    pub next: Vec<usize>,
+}
+
+/// What a job has come to.
+pub struct Yield {
+    pub entries: Vec<(StreamId, Lines)>,
+    /// Node and event of what a transform could not pass on.
+    pub dead: Vec<(usize, DeadEvent)>,
+    /// What each node adds to its books once the job is committed.
+    pub deltas: Vec<Counts>,
+}
+
+/// A transform failed or panicked over a batch; nothing of the yield counts.
+#[derive(Debug)]
+pub struct Broken;
+
+impl Flow {
+    /// Whether anything looks into events, so that they had better come split.
+    pub fn needs_fields(&self) -> bool {
+        self.nodes.iter().any(|node| node.transform.needs_fields())
+    }
+
+    /// Every stream that this source's events may end in.
+    pub fn streams(&self) -> Vec<StreamId> {
+        let ports = std::iter::once(&self.root).chain(self.nodes.iter().flat_map(|node| &node.ports));
+        let mut streams: Vec<StreamId> = ports.filter_map(|port| port.stream).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        streams
+    }
+
+    /// Applies the text form of every redaction in this flow.
+    pub fn redact_text(&self, mut text: Vec<u8>) -> Vec<u8> {
+        for node in &self.nodes {
+            if let Some(redacted) = node.transform.redact_text(&text) {
+                text = redacted;
+            }
+        }
+        text
+    }
+
+    pub fn new_yield(&self) -> Yield {
+        let deltas = self.nodes.iter().map(|_| Counts::default()).collect();
+        Yield { entries: Vec::new(), dead: Vec::new(), deltas }
+    }
+
+    /// Runs a batch through all transforms.
+    pub fn run(&self, batch: Batch, to: &mut Yield) -> Result<(), Broken> {
+        self.deliver(&self.root, batch, to, false)
+    }
+
+    /// Runs a batch event by event, so that a failure costs the event it is about and no other.
+    pub fn run_carefully(&self, batch: &Batch, to: &mut Yield) {
+        for event in 0..batch.len() {
+            let mut alone = batch.clone();
+            alone.retain(|n| n == event);
+            self.deliver(&self.root, alone, to, true).expect("a careful run turns failures into dead letters");
+        }
+    }
+
+    fn deliver(&self, port: &Port, batch: Batch, to: &mut Yield, careful: bool) -> Result<(), Broken> {
+        if let Some(stream) = port.stream {
+            to.entries.push((stream, batch.render()));
+        }
+        let Some((last, others)) = port.next.split_last() else { return Ok(()) };
+        for node in others {
+            self.pass(*node, batch.clone(), to, careful)?;
+        }
+        self.pass(*last, batch, to, careful)
+    }
+
+    fn pass(&self, at: usize, mut batch: Batch, to: &mut Yield, careful: bool) -> Result<(), Broken> {
+        let node = &self.nodes[at];
+        let entered = batch.len() as u64;
+        if node.transform.needs_fields() {
+            batch.split_all();
+        }
+        let before = careful.then(|| batch.clone());
+        let mut out = Outputs::default();
+        if let Err(reason) = apply(&*node.transform, batch, &mut out) {
+            let Some(before) = before else { return Err(Broken) };
+            out = Outputs::default();
+            (0..before.len()).for_each(|event| out.dead(&before, event, reason.clone()));
+        }
+        count(&mut to.deltas[at], entered, &out);
+        to.dead.extend(out.dead.into_iter().map(|dead| (at, dead)));
+        for (port, batch) in out.emitted {
+            self.deliver(&node.ports[port], batch, to, careful)?;
+        }
+        Ok(())
+    }
+}
+
+fn count(counts: &mut Counts, entered: u64, out: &Outputs) {
+    let left: u64 = out.emitted.iter().map(|(_, batch)| batch.len() as u64).sum();
+    let filtered: u64 = out.filtered.iter().map(|(_, count)| count).sum();
+    let ended = left + filtered + out.dead.len() as u64;
+    counts.entered += entered;
+    counts.left += left;
+    counts.made += ended.saturating_sub(entered);
+    counts.dead_lettered += out.dead.len() as u64;
+    for (reason, count) in &out.filtered {
+        *counts.filtered.entry(reason).or_default() += count;
+    }
+    for (rule, count) in &out.redactions {
+        *counts.redactions.entry(rule.clone()).or_default() += count;
+    }
+    if ended < entered {
+        // A transform that forgets events is a bug of ours; the books must show it rather than balance.
+        *counts.errors.entry("unaccounted").or_default() += entered - ended;
+    }
+    counts.last_event = Some(Timestamp::now());
+}
+
+fn apply(transform: &dyn AnyTransform, batch: Batch, out: &mut Outputs) -> Result<(), String> {
+    match catch_unwind(AssertUnwindSafe(|| transform.apply(batch, out))) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(failure)) => Err(reason(&failure)),
+        Err(panic) => Err(format!("panic: {}", message(&*panic))),
+    }
+}
+
+fn reason(failure: &Failure) -> String {
+    match failure {
+        Failure::Transient { answer, .. } | Failure::Configuration { answer } | Failure::Poison { answer } => {
+            answer.clone()
+        }
+        Failure::Some(each) => each.first().map_or_else(String::new, |(_, failure)| reason(failure)),
+    }
+}
+
+/// What a panic said.
+pub fn message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Provenance, Seed, names};
+    use crate::telemetry::Kind;
+    use bytes::Bytes;
+
+    /// Panics at a code of `panic`, fails at `fail`, drops `drop`, doubles `double`.
+    struct Moody;
+
+    impl AnyTransform for Moody {
+        fn type_name(&self) -> &'static str {
+            "moody"
+        }
+        fn outputs(&self) -> Vec<String> {
+            Vec::new()
+        }
+        fn needs_fields(&self) -> bool {
+            true
+        }
+        fn redact_text(&self, _: &[u8]) -> Option<Vec<u8>> {
+            None
+        }
+        fn apply(&self, mut batch: Batch, out: &mut Outputs) -> Result<(), Failure> {
+            let word = |batch: &Batch, n| batch.get_str(n, names::CODE).map(|c| c.into_owned()).unwrap_or_default();
+            let words: Vec<String> = (0..batch.len()).map(|n| word(&batch, n)).collect();
+            assert!(!words.iter().any(|w| w == "panic"), "moody panic");
+            if words.iter().any(|w| w == "fail") {
+                return Err(Failure::poison("moody failure"));
+            }
+            let mut twins = batch.clone();
+            twins.retain(|n| words[n] == "double");
+            out.filtered("moody", words.iter().filter(|w| *w == "drop").count() as u64);
+            batch.retain(|n| words[n] != "drop");
+            out.emit(batch);
+            out.emit(twins);
+            Ok(())
+        }
+    }
+
+    fn flow() -> Flow {
+        let node = Node {
+            name: "m".into(),
+            transform: Arc::new(Moody),
+            ledger: Arc::new(Ledger::new("m".into(), Kind::Transform, "moody")),
+            ports: vec![Port { stream: Some(StreamId(2)), next: vec![] }],
+        };
+        Flow { nodes: vec![node], root: Port { stream: Some(StreamId(1)), next: vec![0] } }
+    }
+
+    fn batch(codes: &[&str]) -> Batch {
+        let provenance = Provenance {
+            source: "s".into(),
+            seed: Seed::default(),
+            received_at: Timestamp(0),
+            peer: None,
+            stamp: None,
+        };
+        let text: String = codes.iter().map(|code| format!("{{\"code\":\"{code}\"}}\n")).collect();
+        let mut batch = Batch::new(Bytes::from(text.clone()), Arc::new(provenance));
+        let mut start = 0;
+        for line in text.lines() {
+            batch.push_validated(start..start + line.len(), start as u64);
+            start += line.len() + 1;
+        }
+        batch
+    }
+
+    fn lines(result: &Yield, stream: u16) -> Vec<String> {
+        let of_stream = result.entries.iter().filter(|(id, _)| *id == StreamId(stream));
+        let mut all = Vec::new();
+        for (_, lines) in of_stream {
+            all.extend((0..lines.len()).map(|n| String::from_utf8(lines.line(n).to_vec()).unwrap()));
+        }
+        all
+    }
+
+    #[test]
+    fn every_event_of_a_batch_ends_in_one_column() {
+        let (flow, batch) = (flow(), batch(&["a", "drop", "double"]));
+        let mut result = flow.new_yield();
+        flow.run(batch, &mut result).unwrap();
+        assert_eq!(lines(&result, 1).len(), 3);
+        assert_eq!(lines(&result, 2), [r#"{"code":"a"}"#, r#"{"code":"double"}"#, r#"{"code":"double"}"#]);
+        let counts = &result.deltas[0];
+        assert_eq!((counts.entered, counts.made, counts.left, counts.filtered_total()), (3, 1, 3, 1));
+        assert_eq!(counts.entered + counts.made, counts.left + counts.filtered_total() + counts.dead_lettered);
+    }
+
+    #[test]
+    fn a_panic_costs_the_event_it_is_about() {
+        let (flow, batch) = (flow(), batch(&["a", "panic", "fail", "b"]));
+        assert!(flow.run(batch.clone(), &mut flow.new_yield()).is_err());
+        let mut result = flow.new_yield();
+        flow.run_carefully(&batch, &mut result);
+        assert_eq!(lines(&result, 2), [r#"{"code":"a"}"#, r#"{"code":"b"}"#]);
+        let reasons: Vec<&str> = result.dead.iter().map(|(_, dead)| dead.reason.as_str()).collect();
+        assert_eq!(reasons, ["panic: moody panic", "moody failure"]);
+        assert_eq!(result.dead[0].1.line, br#"{"code":"panic"}"#);
+        assert_eq!((result.deltas[0].entered, result.deltas[0].dead_lettered), (4, 2));
+    }
+}
