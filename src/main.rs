@@ -1,1 +1,3 @@
+//! The door: everything behind it is the library.
+
 fn main() {}

@@ -1,0 +1,189 @@
+//! Keeps the house in order: floors, catalogues, first lines, sizes and where `unsafe` may stand.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rooms from the ground up. A file may use rooms of lower floors and its own room, nothing else.
+const FLOORS: &[&[&str]] = &[
+    &["event", "units", "secret", "diagnostic"],
+    &["query", "telemetry"],
+    &["codec", "net", "journal", "store"],
+    &["component"],
+    &["delivery"],
+    &["sources", "transforms", "sinks"],
+    &["config"],
+    &["topology"],
+    &["api"],
+    &["cli"],
+];
+
+/// Lines of a file beyond which it surely has a second subject.
+const LONGEST_FILE: usize = 600;
+
+/// The rooms in which `unsafe` may stand, each block with a reason.
+const UNSAFE_ROOMS: &[&str] = &["event", "codec"];
+
+fn source_files() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    collect(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut files);
+    assert!(files.len() > 20, "the walk over src/ found only {} files", files.len());
+    files
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("src/ can be read") {
+        let path = entry.expect("src/ can be listed").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// Path below `src/`, such as `sinks/file.rs`.
+fn place(path: &Path) -> String {
+    let src = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+    path.strip_prefix(src).expect("the file is below src/").display().to_string()
+}
+
+fn room(place: &str) -> &str {
+    place.split('/').next().unwrap_or(place).trim_end_matches(".rs")
+}
+
+fn floor(room: &str) -> Option<usize> {
+    FLOORS.iter().position(|rooms| rooms.contains(&room))
+}
+
+/// The code of a file without its comments.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("the file can be read");
+    text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
+}
+
+/// Every room that a text names as `crate::room`, also inside `use crate::{a::…, b::…}`.
+fn rooms_used(code: &str) -> Vec<String> {
+    let mut rooms = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let mut word = String::new();
+            for c in group.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    _ => {}
+                }
+                if depth == 0 && (c.is_alphanumeric() || c == '_') {
+                    word.push(c);
+                } else {
+                    let first = std::mem::take(&mut word);
+                    if !first.is_empty() && floor(&first).is_some() {
+                        rooms.push(first);
+                    }
+                }
+            }
+        } else {
+            rooms.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+        }
+    }
+    rooms
+}
+
+#[test]
+fn a_file_looks_down_not_up_and_not_sideways() {
+    let mut complaints = Vec::new();
+    for path in source_files() {
+        let place = place(&path);
+        let own = room(&place);
+        if matches!(own, "lib" | "main") {
+            continue;
+        }
+        let Some(own_floor) = floor(own) else {
+            complaints.push(format!("src/{place}: the room `{own}` stands on no floor; give it one in tests/tidy.rs"));
+            continue;
+        };
+        for used in rooms_used(&code(&path)) {
+            let Some(used_floor) = floor(&used) else { continue };
+            // Floor 0 is one piece of ground: plain data may be made of plain data.
+            let same_ground = own_floor == 0 && used_floor == 0;
+            if used != own && used_floor >= own_floor && !same_ground {
+                let direction = if used_floor == own_floor { "sideways" } else { "up" };
+                complaints.push(format!(
+                    "src/{place}: `{own}` (floor {own_floor}) looks {direction} at `{used}` (floor {used_floor}); \
+                     move what both need to a lower floor"
+                ));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn the_reader_of_imports_sees_groups_and_paths() {
+    let text = "use crate::{event::Batch, journal::{self, Record}};\nlet x = crate::query::parse();";
+    assert_eq!(rooms_used(text), ["event", "journal", "query"]);
+}
+
+#[test]
+fn a_file_begins_with_what_it_is_for() {
+    for path in source_files() {
+        let text = fs::read_to_string(&path).expect("the file can be read");
+        let first = text.lines().next().unwrap_or("");
+        assert!(
+            first.starts_with("//! ") && first.len() > 12,
+            "src/{}: the first line must be `//! ` and a sentence",
+            place(&path)
+        );
+    }
+}
+
+#[test]
+fn a_file_has_one_subject() {
+    let mut complaints = Vec::new();
+    for path in source_files() {
+        let lines = fs::read_to_string(&path).expect("the file can be read").lines().count();
+        if lines > LONGEST_FILE {
+            complaints.push(format!("src/{}: {lines} lines; look for the second subject", place(&path)));
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn every_component_is_in_its_catalogue() {
+    for kind in ["sources", "transforms", "sinks"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(kind);
+        let catalogue = fs::read_to_string(folder.join("mod.rs")).expect("each kind has a mod.rs");
+        let entries: Vec<&str> =
+            catalogue.split("CATALOGUE").nth(1).expect("each kind has a catalogue").lines().collect();
+        for entry in fs::read_dir(&folder).expect("the folder can be listed") {
+            let path = entry.expect("the folder can be listed").path();
+            let name = path.file_stem().and_then(|stem| stem.to_str()).expect("file names are plain").to_owned();
+            if name == "mod" {
+                continue;
+            }
+            let mention = format!("{name}::");
+            assert!(
+                entries.iter().any(|line| line.contains(&mention)),
+                "src/{kind}/{name}: a component needs its line in the CATALOGUE of src/{kind}/mod.rs; \
+                 what two components share belongs on a lower floor"
+            );
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_stands_only_where_speed_was_measured() {
+    for path in source_files() {
+        let place = place(&path);
+        let code = code(&path);
+        let has_unsafe = code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl");
+        assert!(
+            !has_unsafe || UNSAFE_ROOMS.contains(&room(&place)),
+            "src/{place}: `unsafe` is for event and codec only"
+        );
+    }
+}
