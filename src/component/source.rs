@@ -104,6 +104,8 @@ pub struct Job {
     /// A repeat of the same key and body is answered as the first time and adds nothing.
     pub key: Option<IdempotencyKey>,
     pub room: Option<Room>,
+    /// Where the bytes came from in words (path of a file, address of a peer), for dead letters.
+    pub origin: Option<Arc<str>>,
 }
 
 /// Bytes of whole frames, at most [`PIECE_BYTES`] unless one frame is larger.
