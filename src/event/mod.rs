@@ -1,13 +1,17 @@
 //! Plain data: what an event is, how many of them travel together, and the JSON they are made of.
 
+pub mod aliases;
 pub mod batch;
+pub mod decimal;
 pub mod escape;
 pub mod id;
 pub mod lines;
 pub mod names;
+pub mod object;
 pub mod raw;
 pub mod scalar;
 pub mod scan;
+pub mod time;
 
 pub use batch::{Batch, Provenance, Stamp};
 pub use id::{Id, Seed};

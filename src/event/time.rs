@@ -1,0 +1,273 @@
+//! Times as producers write them: RFC 3339 with any offset, and epoch numbers of any unit.
+
+use super::decimal::Decimal;
+use crate::units::Timestamp;
+
+/// A point in time, with its fraction of a second digit by digit as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Seconds since 1970-01-01 UTC.
+    seconds: i64,
+    fraction: Vec<u8>,
+}
+
+/// No event is older than 1980 or younger than 2199: what says so is a clock that was never set, or an empty value
+/// (`0001-01-01`, epoch 0). Within these years the unit of an epoch number is certain, too.
+const YEARS: std::ops::Range<u32> = 1980..2200;
+const SECONDS: std::ops::Range<i64> = 315_532_800..7_258_118_400;
+/// More digits behind the point of an epoch number are noise.
+const EPOCH_FRACTION: usize = 9;
+
+/// Whether `text` is already what [`Moment::write`] gives: a plausible time in UTC, such as `2025-01-31T08:00:00.5Z`.
+pub fn is_canonical(text: &[u8]) -> bool {
+    let Some(fields) = Fields::read(text) else { return false };
+    fields.rest == b"Z"
+        && text[10] == b'T'
+        && fields.second < 60
+        && fields.point != b','
+        && YEARS.contains(&fields.year)
+}
+
+impl Moment {
+    /// Reads RFC 3339 (also with a space for the `T`, and a comma for the point). Without an offset it is UTC.
+    pub fn parse(text: &str) -> Option<Moment> {
+        let fields = Fields::read(text.as_bytes())?;
+        let offset = offset_seconds(fields.rest)?;
+        let days = days_from_civil(fields.year.into(), fields.month, fields.day);
+        // A leap second is the second before it once more.
+        let second = fields.second.min(59);
+        let seconds = days * 86_400 + i64::from(fields.hour * 3600 + fields.minute * 60 + second) - offset;
+        Some(Moment { seconds, fraction: fields.fraction.to_vec() }).filter(Moment::is_plausible)
+    }
+
+    /// Reads an epoch number: seconds, milliseconds, microseconds or nanoseconds, by its size.
+    pub fn parse_epoch(text: &str) -> Option<Moment> {
+        let number = Decimal::parse(text.as_bytes()).filter(|number| !number.is_negative())?;
+        let (whole, fraction) = number.places();
+        [0, 3, 6, 9].into_iter().find_map(|behind| {
+            let (seconds, below) = whole.split_at(whole.len().checked_sub(behind)?);
+            let mut digits = [below, fraction].concat();
+            digits.truncate(EPOCH_FRACTION);
+            let seconds = std::str::from_utf8(seconds).ok()?.parse().ok()?;
+            Some(Moment { seconds, fraction: digits }).filter(Moment::is_plausible)
+        })
+    }
+
+    fn is_plausible(&self) -> bool {
+        SECONDS.contains(&self.seconds)
+    }
+
+    /// The time in microseconds; finer digits are cut off.
+    pub fn timestamp(&self) -> Timestamp {
+        let micros = (0..6).fold(0, |sum, nth| sum * 10 + self.fraction.get(nth).map_or(0, |d| i64::from(d - b'0')));
+        Timestamp(self.seconds * 1_000_000 + micros)
+    }
+
+    /// Appends the time as RFC 3339 in UTC.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let text = Timestamp(self.seconds * 1_000_000).to_string();
+        out.extend_from_slice(&text.as_bytes()[..19]);
+        if !self.fraction.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(&self.fraction);
+        }
+        out.push(b'Z');
+    }
+}
+
+/// The parts of `2025-01-31T08:00:00.5+01:00`; `rest` is the offset.
+struct Fields<'a> {
+    year: u32,
+    month: u32,
+    day: u32,
+    hour: u32,
+    minute: u32,
+    second: u32,
+    point: u8,
+    fraction: &'a [u8],
+    rest: &'a [u8],
+}
+
+impl Fields<'_> {
+    fn read(text: &[u8]) -> Option<Fields<'_>> {
+        let (head, rest) = text.split_at_checked(19)?;
+        let separated = head[4] == b'-'
+            && head[7] == b'-'
+            && matches!(head[10], b'T' | b't' | b' ')
+            && head[13] == b':'
+            && head[16] == b':';
+        if !separated {
+            return None;
+        }
+        let point = rest.first().copied().filter(|byte| matches!(byte, b'.' | b',')).unwrap_or(0);
+        let (fraction, rest) = match point {
+            0 => (&b""[..], rest),
+            _ => {
+                let end = rest[1..].iter().position(|byte| !byte.is_ascii_digit()).map_or(rest.len(), |n| n + 1);
+                (&rest[1..end], &rest[end..])
+            }
+        };
+        let fields = Fields {
+            year: digits(&head[..4])?,
+            month: digits(&head[5..7])?,
+            day: digits(&head[8..10])?,
+            hour: digits(&head[11..13])?,
+            minute: digits(&head[14..16])?,
+            second: digits(&head[17..19])?,
+            point,
+            fraction,
+            rest,
+        };
+        fields.exists().then_some(fields)
+    }
+
+    fn exists(&self) -> bool {
+        (1..=12).contains(&self.month)
+            && (1..=days_in(self.year, self.month)).contains(&self.day)
+            && self.hour < 24
+            && self.minute < 60
+            && self.second <= 60
+            && (self.point == 0 || !self.fraction.is_empty())
+    }
+}
+
+fn digits(text: &[u8]) -> Option<u32> {
+    text.iter().try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0')))
+}
+
+fn days_in(year: u32, month: u32) -> u32 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// `Z`, `+01:00`, `-0530`, `+01` or nothing, as seconds east of UTC.
+fn offset_seconds(text: &[u8]) -> Option<i64> {
+    let (sign, text) = match text {
+        [] | b"Z" | b"z" => return Some(0),
+        [b'+', rest @ ..] => (1, rest),
+        [b'-', rest @ ..] => (-1, rest),
+        _ => return None,
+    };
+    let (hours, minutes) = match text.len() {
+        2 => (digits(text)?, 0),
+        4 => (digits(&text[..2])?, digits(&text[2..])?),
+        5 if text[2] == b':' => (digits(&text[..2])?, digits(&text[3..])?),
+        _ => return None,
+    };
+    (hours < 24 && minutes < 60).then(|| sign * i64::from(hours * 3600 + minutes * 60))
+}
+
+/// Days since 1970-01-01 of a Gregorian date.
+fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let shifted_month = i64::from((month + 9) % 12);
+    let day_of_year = (153 * shifted_month + 2) / 5 + i64::from(day) - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(moment: Option<Moment>) -> Option<String> {
+        let mut out = Vec::new();
+        moment?.write(&mut out);
+        Some(String::from_utf8(out).expect("text"))
+    }
+
+    #[test]
+    fn every_offset_becomes_utc_and_fractions_stay_as_written() {
+        for (written, expected) in [
+            ("2025-01-31T08:00:00Z", "2025-01-31T08:00:00Z"),
+            ("2025-01-31t08:00:00.10z", "2025-01-31T08:00:00.10Z"),
+            ("2025-01-31T08:00:00.123456789123+01:00", "2025-01-31T07:00:00.123456789123Z"),
+            ("2025-01-01T00:30:00+05:30", "2024-12-31T19:00:00Z"),
+            ("2024-02-28T23:30:00-0100", "2024-02-29T00:30:00Z"),
+            ("2025-01-31 08:00:00,250", "2025-01-31T08:00:00.250Z"),
+            ("2025-01-31T08:00:00.000001-00", "2025-01-31T08:00:00.000001Z"),
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(text(Moment::parse(written)).as_deref(), Some(expected), "{written}");
+        }
+    }
+
+    #[test]
+    fn epoch_numbers_are_read_by_their_size() {
+        for (written, expected) in [
+            ("1735689600", "2025-01-01T00:00:00Z"),
+            ("1735689600.5", "2025-01-01T00:00:00.5Z"),
+            ("1735689600123", "2025-01-01T00:00:00.123Z"),
+            ("1735689600123456", "2025-01-01T00:00:00.123456Z"),
+            ("1735689600123456789", "2025-01-01T00:00:00.123456789Z"),
+            ("1735689600123.25", "2025-01-01T00:00:00.12325Z"),
+            ("1.7356896e9", "2025-01-01T00:00:00Z"),
+            ("1735689600.1234567891234", "2025-01-01T00:00:00.123456789Z"),
+        ] {
+            assert_eq!(text(Moment::parse_epoch(written)).as_deref(), Some(expected), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_no_clock_says_is_no_time() {
+        for written in [
+            "",
+            "yesterday",
+            "2025-01-31",
+            "2025-02-29T00:00:00Z",
+            "2025-13-01T00:00:00Z",
+            "2025-01-31T24:00:00Z",
+            "2025-01-31T08:00:00.Z",
+            "2025-01-31T08:00:00 UTC",
+            "2025-01-31T08:00:00+25:00",
+            "0001-01-01T00:00:00Z",
+            "1970-01-01T00:00:00Z",
+            "9999-12-31T23:59:59Z",
+            "2025-01-31T08:00:00Zz",
+            "２025-01-31T08:00:00Z",
+        ] {
+            assert_eq!(Moment::parse(written), None, "{written}");
+        }
+        for written in ["0", "17", "-1735689600", "1e12345", "99999999999999999999999", "", "1735689600Z"] {
+            assert_eq!(Moment::parse_epoch(written), None, "{written}");
+        }
+    }
+
+    #[test]
+    fn the_microseconds_are_those_of_the_text() {
+        let at = |text| Moment::parse(text).map(|moment| moment.timestamp());
+        assert_eq!(at("2025-01-01T00:00:00.5Z"), Some(Timestamp(1_735_689_600_500_000)));
+        assert_eq!(at("2025-01-01T00:00:00.1234567Z"), Some(Timestamp(1_735_689_600_123_456)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_canonical_and_reads_the_same(seconds in SECONDS, fraction in "[0-9]{0,12}") {
+            let moment = Moment { seconds, fraction: fraction.into_bytes() };
+            let written = text(Some(moment.clone())).expect("text");
+            prop_assert!(is_canonical(written.as_bytes()), "{}", written);
+            prop_assert_eq!(Moment::parse(&written), Some(moment));
+        }
+
+        #[test]
+        fn microseconds_survive_the_text(micros in SECONDS.start * 1_000_000..SECONDS.end * 1_000_000) {
+            let written = Timestamp(micros).to_string();
+            prop_assert_eq!(Moment::parse(&written).map(|moment| moment.timestamp()), Some(Timestamp(micros)));
+        }
+
+        #[test]
+        fn no_text_breaks_the_reader(written in "\\PC{0,40}") {
+            let canonical = is_canonical(written.as_bytes());
+            prop_assert!(!canonical || text(Moment::parse(&written)) == Some(written.clone()));
+            let _ = Moment::parse_epoch(&written);
+        }
+    }
+}
