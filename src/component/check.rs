@@ -1,9 +1,10 @@
 //! What a component may use, and say, while its configuration is checked: no port and no file is touched yet.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::diagnostic::Problem;
+use crate::diagnostic::{Problem, Problems, Span};
 
 /// Collects all problems of one component.
 #[derive(Debug)]
@@ -14,29 +15,32 @@ pub struct Check {
     pub data_dir: PathBuf,
     /// Whether the journal keeps events on disk.
     pub durable: bool,
-    pub problems: Vec<Problem>,
-    /// Said once at start and by `validate`; nothing is wrong yet.
-    pub warnings: Vec<Problem>,
+    /// What is wrong, and what is said once at start and by `validate` though nothing is wrong yet.
+    pub problems: Problems,
 }
 
 impl Check {
+    pub fn new(name: impl Into<Arc<str>>, data_dir: impl Into<PathBuf>, durable: bool) -> Check {
+        Check { name: name.into(), data_dir: data_dir.into(), durable, problems: Problems::default() }
+    }
+
     /// Adds a problem at a path below the component, such as `rules[2].pattern`.
     pub fn problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem { path: path.into(), message: message.into(), hint: None, within: None });
+        self.problems.push(Problem::error(path, Span::NOWHERE, message));
     }
 
     /// Adds a problem with what to try.
     pub fn problem_with_hint(&mut self, path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) {
-        self.problems.push(Problem {
-            path: path.into(),
-            message: message.into(),
-            hint: Some(hint.into()),
-            within: None,
-        });
+        self.problems.push(Problem::error(path, Span::NOWHERE, message).hint(hint));
+    }
+
+    /// Adds a problem with some bytes of the text at a path, such as a part of a query.
+    pub fn problem_within(&mut self, path: impl Into<String>, range: Range<usize>, message: impl Into<String>) {
+        self.problems.push(Problem::error(path, Span::NOWHERE, message).within(range));
     }
 
     /// Adds a warning.
     pub fn warning(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.warnings.push(Problem { path: path.into(), message: message.into(), hint: None, within: None });
+        self.problems.push(Problem::warning(path, Span::NOWHERE, message));
     }
 }

@@ -56,9 +56,9 @@ impl SinkEntry {
             schema: <S::Config as JsonSchema>::json_schema,
             build: |node, check| {
                 let config = diagnostic::read(node, &mut check.problems)?;
-                let before = check.problems.len();
+                let before = check.problems.count_errors();
                 S::check(&config, check);
-                (check.problems.len() == before).then(|| Box::new(Configured::<S>(config)) as _)
+                (check.problems.count_errors() == before).then(|| Box::new(Configured::<S>(config)) as _)
             },
         }
     }

@@ -1,25 +1,29 @@
-//! What the operator hears: problems with their place, and the tree of values that knows where each one stands.
+//! Problems of what an operator wrote: a tree that knows where each value stands, and words that point there.
+//!
+//! Text becomes a tree of [`Node`]s (`yaml`), a tree becomes a component's own `Config` (`read`, by way of serde),
+//! and whatever does not fit becomes a [`Problem`] with its place: all of them in one run, not only the first.
 
-use std::ops::Range;
+mod access;
+mod core_schema;
+mod de;
+mod fault;
+mod node;
+mod phantom;
+mod problem;
+mod read;
+mod render;
+mod source;
+mod spanned;
+mod suggest;
+pub mod yaml;
 
-use serde::de::DeserializeOwned;
+pub use node::{Entry, Kind, Node, Scalar};
+pub use problem::{Problem, Problems, Severity};
+pub use read::{from_yaml, place, read};
+pub use render::{Report, render, report};
+pub use source::{Position, Source, Sources, Span};
+pub use spanned::Spanned;
+pub use suggest::{known, nearest};
 
-/// One value of a configuration file with its place.
-#[derive(Clone, Debug)]
-pub struct Node {}
-
-/// One problem: what, where, and what to try.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Path below the component or the top level, such as `rules[2].pattern`.
-    pub path: String,
-    pub message: String,
-    pub hint: Option<String>,
-    /// The bytes inside the scalar's text that the caret points at; the whole value if absent.
-    pub within: Option<Range<usize>>,
-}
-
-/// Reads a value; problems are added with paths relative to `node`.
-pub fn read<T: DeserializeOwned>(_node: &Node, _problems: &mut Vec<Problem>) -> Option<T> {
-    None
-}
+/// The newtype name by which a `Secret` tells the reader that its text is private.
+pub(crate) const SECRET: &str = "$weir::Secret";

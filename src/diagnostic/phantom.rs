@@ -1,0 +1,172 @@
+//! Something of the right type in place of a value that was wrong, so that the values after it are read too.
+
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, VariantAccess, Visitor};
+
+use super::fault::Fault;
+
+/// A struct inside a struct inside a struct: further down we stop inventing.
+const MAX_DEPTH: usize = 8;
+
+/// Reads as zero, as nothing, as empty, or as the first choice. What becomes of it is thrown away.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Phantom {
+    depth: usize,
+}
+
+impl Phantom {
+    fn deeper(self) -> Result<Phantom, Fault> {
+        if self.depth < MAX_DEPTH {
+            Ok(Phantom { depth: self.depth + 1 })
+        } else {
+            Err(Fault::custom("too deep to invent").invented())
+        }
+    }
+}
+
+macro_rules! invent {
+    ($($method:ident => $visit:ident($value:expr);)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+            visitor.$visit($value).map_err(Fault::invented)
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Phantom {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_str("").map_err(Fault::invented)
+    }
+
+    invent! {
+        deserialize_bool => visit_bool(false);
+        deserialize_i8 => visit_i64(0);
+        deserialize_i16 => visit_i64(0);
+        deserialize_i32 => visit_i64(0);
+        deserialize_i64 => visit_i64(0);
+        deserialize_u8 => visit_u64(0);
+        deserialize_u16 => visit_u64(0);
+        deserialize_u32 => visit_u64(0);
+        deserialize_u64 => visit_u64(0);
+        deserialize_f32 => visit_f64(0.0);
+        deserialize_f64 => visit_f64(0.0);
+        deserialize_char => visit_char(' ');
+        deserialize_str => visit_str("");
+        deserialize_string => visit_str("");
+        deserialize_bytes => visit_bytes(b"");
+        deserialize_byte_buf => visit_bytes(b"");
+        deserialize_identifier => visit_str("");
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_none()
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_newtype_struct(self.deeper()?).map_err(Fault::invented)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_seq(serde::de::value::SeqDeserializer::new(std::iter::empty::<u8>())).map_err(Fault::invented)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_map(Fields { fields: [].iter(), phantom: self }).map_err(Fault::invented)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        visitor.visit_map(Fields { fields: fields.iter(), phantom: self.deeper()? }).map_err(Fault::invented)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let first = variants.first().ok_or_else(|| Fault::custom("nothing to choose from").invented())?;
+        visitor.visit_enum(Choice { name: first, phantom: self.deeper()? }).map_err(Fault::invented)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_unit()
+    }
+}
+
+struct Fields {
+    fields: std::slice::Iter<'static, &'static str>,
+    phantom: Phantom,
+}
+
+impl<'de> MapAccess<'de> for Fields {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        self.fields.next().map(|field| seed.deserialize(StrDeserializer::new(field))).transpose()
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
+        seed.deserialize(self.phantom)
+    }
+}
+
+struct Choice {
+    name: &'static str,
+    phantom: Phantom,
+}
+
+impl<'de> EnumAccess<'de> for Choice {
+    type Error = Fault;
+    type Variant = Phantom;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Phantom), Fault> {
+        Ok((seed.deserialize(StrDeserializer::<Fault>::new(self.name))?, self.phantom))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Phantom {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
+        seed.deserialize(self)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_tuple(len, visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_struct("", fields, visitor)
+    }
+}
