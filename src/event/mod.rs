@@ -12,6 +12,10 @@ pub mod raw;
 pub mod scalar;
 pub mod scan;
 pub mod time;
+#[cfg(target_arch = "x86_64")]
+mod simd;
+#[cfg(target_arch = "x86_64")]
+mod walk;
 
 pub use batch::{Batch, Provenance, Stamp};
 pub use id::{Id, Seed};

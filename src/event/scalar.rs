@@ -171,7 +171,7 @@ fn literal(text: &[u8], at: usize, word: &[u8]) -> Result<usize, Unfit> {
     if text[at..].starts_with(word) { Ok(at + word.len()) } else { fail(at, Reason::ExpectedValue) }
 }
 
-fn number(text: &[u8], start: usize) -> Result<usize, Unfit> {
+pub(super) fn number(text: &[u8], start: usize) -> Result<usize, Unfit> {
     let mut at = start + usize::from(text[start] == b'-');
     match text.get(at) {
         Some(b'0') => at += 1,

@@ -70,30 +70,141 @@ impl fmt::Display for Unfit {
 impl std::error::Error for Unfit {}
 
 /// Reused between texts, so that scanning allocates nothing.
-#[derive(Default)]
 pub struct Scanner {
     scalar: super::scalar::Walk,
+    #[cfg(target_arch = "x86_64")]
+    fast: Option<Fast>,
+}
+
+impl Default for Scanner {
+    fn default() -> Scanner {
+        Scanner::new()
+    }
 }
 
 impl Scanner {
     pub fn new() -> Scanner {
-        Scanner::default()
+        Scanner {
+            scalar: Default::default(),
+            #[cfg(target_arch = "x86_64")]
+            fast: super::simd::available().then(Fast::default),
+        }
+    }
+
+    /// A scanner that uses the safe twin alone, as on machines without the instructions.
+    pub fn plain() -> Scanner {
+        Scanner {
+            scalar: Default::default(),
+            #[cfg(target_arch = "x86_64")]
+            fast: None,
+        }
     }
 
     /// Validates `text` as exactly one value with nothing but white space around it.
     pub fn validate(&mut self, text: &[u8]) -> Result<(), Unfit> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(fast) = &mut self.fast
+            && fast.whole(text, None)
+        {
+            return Ok(());
+        }
         self.scalar.run(text, None).and_then(|end| nothing_but_space(text, end))
     }
 
-    /// Validates as [`Scanner::validate`]; if the value is an object its members are appended to `members`.
+    /// Validates as [`Scanner::validate`]; if the value is an object its members are appended to `members`
+    /// (those before a fault too).
     pub fn split(&mut self, text: &[u8], members: &mut Vec<Member>) -> Result<(), Unfit> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(fast) = &mut self.fast {
+            let before = members.len();
+            if fast.whole(text, Some(members)) {
+                return Ok(());
+            }
+            members.truncate(before);
+        }
         self.scalar.run(text, Some(members)).and_then(|end| nothing_but_space(text, end))
     }
 
     /// Validates the value that `text` begins with (white space before it allowed) and tells where it ends;
     /// what follows is not looked at.
     pub fn prefix(&mut self, text: &[u8]) -> Result<usize, Unfit> {
-        self.scalar.run(text, None)
+        self.prefix_split(text, None)
+    }
+
+    /// Validates as [`Scanner::prefix`] and, if asked, appends the members as [`Scanner::split`] does.
+    pub fn prefix_split(&mut self, text: &[u8], mut members: Option<&mut Vec<Member>>) -> Result<usize, Unfit> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(fast) = &mut self.fast {
+            let before = members.as_ref().map_or(0, |members| members.len());
+            if let Some(end) = fast.prefix(text, members.as_deref_mut()) {
+                return Ok(end);
+            }
+            if let Some(members) = members.as_deref_mut() {
+                members.truncate(before);
+            }
+        }
+        self.scalar.run(text, members)
+    }
+}
+
+/// The largest text that is indexed at once: the index takes four bytes for each of its bytes. Beyond it the safe
+/// twin alone works.
+#[cfg(target_arch = "x86_64")]
+const MAX_INDEXED: usize = 1 << 20;
+
+/// The two stages that only ever accept: any doubt is left to the safe twin.
+#[cfg(target_arch = "x86_64")]
+#[derive(Default)]
+struct Fast {
+    index: super::simd::Index,
+    /// Length of the value that [`Fast::prefix`] found last: the next one is probably as long.
+    last: usize,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Fast {
+    fn whole(&mut self, text: &[u8], members: Option<&mut Vec<Member>>) -> bool {
+        if text.len() > MAX_INDEXED {
+            return false;
+        }
+        self.index.clear();
+        // SAFETY: a `Fast` is made only where `simd::available` said yes.
+        unsafe { self.index.extend(text, text.len()) };
+        let positions = self.index.positions();
+        let Ok((_, used)) = super::walk::walk(text, positions, members) else { return false };
+        used == positions.len() - 2
+            && !self.index.is_faulty()
+            && (self.index.is_ascii() || simdutf8::basic::from_utf8(text).is_ok())
+    }
+
+    /// Indexes no more than about twice what the value has, or what the last one had.
+    fn prefix(&mut self, text: &[u8], mut members: Option<&mut Vec<Member>>) -> Option<usize> {
+        let before = members.as_ref().map_or(0, |members| members.len());
+        self.index.clear();
+        let mut window = (self.last + 64).next_multiple_of(64);
+        loop {
+            let to = window.min(text.len());
+            if to > MAX_INDEXED {
+                return None;
+            }
+            // SAFETY: a `Fast` is made only where `simd::available` said yes.
+            unsafe { self.index.extend(text, to) };
+            match super::walk::walk(text, self.index.positions(), members.as_deref_mut()) {
+                Ok((end, _)) => {
+                    self.last = end;
+                    let fits = !self.index.is_faulty()
+                        && (self.index.is_ascii() || simdutf8::basic::from_utf8(&text[..end]).is_ok());
+                    return fits.then_some(end);
+                }
+                Err(stop) if stop.out_of_positions && to < text.len() => {
+                    if let Some(members) = members.as_deref_mut() {
+                        members.truncate(before);
+                    }
+                    window = 2 * to;
+                }
+                Err(_) => return None,
+            }
+        }
     }
 }
 
@@ -103,3 +214,7 @@ fn nothing_but_space(text: &[u8], end: usize) -> Result<(), Unfit> {
         Some(more) => Err(Unfit { offset: end + more, reason: Reason::Trailing }),
     }
 }
+
+#[cfg(test)]
+#[path = "scan/tests.rs"]
+pub(super) mod tests;
