@@ -11,9 +11,9 @@ pub mod object;
 pub mod raw;
 pub mod scalar;
 pub mod scan;
-pub mod time;
 #[cfg(target_arch = "x86_64")]
 mod simd;
+pub mod time;
 #[cfg(target_arch = "x86_64")]
 mod walk;
 
