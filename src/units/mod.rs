@@ -1,0 +1,13 @@
+//! Units that configuration and events speak in: sizes, durations, rates and points in time.
+
+mod duration;
+mod rate;
+mod size;
+mod text;
+mod timestamp;
+
+pub use duration::Duration;
+pub use rate::Rate;
+pub use size::ByteSize;
+pub use text::Malformed;
+pub use timestamp::Timestamp;
