@@ -5,6 +5,7 @@ pub mod component;
 pub mod diagnostic;
 pub mod event;
 pub mod journal;
+pub mod net;
 pub mod secret;
 pub mod sinks;
 pub mod sources;

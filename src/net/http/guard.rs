@@ -1,0 +1,218 @@
+//! A stream with deadlines that follow what its connection is doing: waiting, reading a head, answering, closing.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::Limits;
+use crate::net::wire::Stream;
+
+/// A client that is still sending when it is refused gets so long to notice, so that the answer reaches it:
+/// closing at once would reset the connection and take the answer away.
+const LINGER: Duration = Duration::from_secs(2);
+/// What is read and thrown away meanwhile.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+const HEAD: u8 = 0;
+const BUSY: u8 = 1;
+const IDLE: u8 = 2;
+
+/// What the connection is doing; shared between its stream and its requests.
+#[derive(Clone)]
+pub struct Phase(Arc<Shared>);
+
+struct Shared {
+    doing: AtomicU8,
+    linger: AtomicBool,
+}
+
+impl Phase {
+    pub fn new() -> Phase {
+        Phase(Arc::new(Shared { doing: AtomicU8::new(HEAD), linger: AtomicBool::new(false) }))
+    }
+
+    /// Busy until the lease is dropped: with the last byte of the response's body.
+    pub fn lease(&self) -> Lease {
+        self.0.doing.store(BUSY, Ordering::Relaxed);
+        Lease(self.clone())
+    }
+
+    /// The connection will close with some of the request unread.
+    pub fn linger(&self) {
+        self.0.linger.store(true, Ordering::Relaxed);
+    }
+}
+
+pub struct Lease(Phase);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.0.doing.store(IDLE, Ordering::Relaxed);
+    }
+}
+
+/// The stream. Reads fail when the head or the rest between requests takes too long (bodies have their own
+/// deadlines), writes when the client takes nothing.
+pub struct Guard {
+    stream: Stream,
+    phase: Phase,
+    head_timeout: Duration,
+    idle_timeout: Duration,
+    write_timeout: Duration,
+    /// When the read that is waiting fails; `None` while nothing limits it.
+    read_by: Option<Instant>,
+    /// When the write that is waiting fails.
+    write_by: Option<Instant>,
+    /// Since when a close waits for the client, and what was thrown away.
+    closing: Option<(Instant, usize)>,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Guard {
+    pub fn new(stream: Stream, phase: Phase, limits: &Limits) -> Guard {
+        let first_head = Instant::now() + limits.head_timeout;
+        Guard {
+            stream,
+            phase,
+            head_timeout: limits.head_timeout,
+            idle_timeout: limits.idle_timeout,
+            write_timeout: limits.write_timeout,
+            read_by: Some(first_head),
+            write_by: None,
+            closing: None,
+            alarm: Box::pin(tokio::time::sleep_until(first_head)),
+        }
+    }
+
+    /// Whether a deadline has come. The alarm is left where it stands while it rings early enough, so that
+    /// a deadline which moves with every request costs nothing.
+    fn has_passed(&mut self, deadline: Instant, cx: &mut Context<'_>) -> bool {
+        if self.alarm.deadline() > deadline {
+            self.alarm.as_mut().reset(deadline);
+        }
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return true;
+            }
+            self.alarm.as_mut().reset(deadline);
+        }
+        false
+    }
+
+    fn read_deadline(&mut self) -> Option<Instant> {
+        let wait = match self.phase.0.doing.load(Ordering::Relaxed) {
+            BUSY => {
+                self.read_by = None;
+                return None;
+            }
+            HEAD => self.head_timeout,
+            _ => self.idle_timeout,
+        };
+        Some(*self.read_by.get_or_insert_with(|| Instant::now() + wait))
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut waste = [0; 8192];
+        loop {
+            let (since, thrown) = *self.closing.get_or_insert_with(|| (Instant::now(), 0));
+            if thrown >= LINGER_BYTES || self.has_passed(since + LINGER, cx) {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buf = ReadBuf::new(&mut waste);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    self.closing = Some((since, thrown + buf.filled().len()));
+                }
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Judges the outcome of a write by the deadline that it may take.
+    fn settle_write<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_by = None;
+            return written;
+        }
+        let wait = self.write_timeout;
+        let deadline = *self.write_by.get_or_insert_with(|| Instant::now() + wait);
+        if self.has_passed(deadline, cx) {
+            return Poll::Ready(Err(too_slow("the client takes nothing of its answer")));
+        }
+        Poll::Pending
+    }
+}
+
+fn too_slow(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
+}
+
+impl AsyncRead for Guard {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if read.is_ready() {
+            let doing = &this.phase.0.doing;
+            if buf.filled().len() > before && doing.load(Ordering::Relaxed) == IDLE {
+                doing.store(HEAD, Ordering::Relaxed);
+                this.read_by = Some(Instant::now() + this.head_timeout);
+            }
+            return read;
+        }
+        match this.read_deadline() {
+            Some(deadline) if this.has_passed(deadline, cx) => {
+                Poll::Ready(Err(too_slow("the client sends no whole request")))
+            }
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Guard {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.settle_write(written, cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.settle_write(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        this.settle_write(flushed, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.closing.is_none() {
+            let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
+            match this.settle_write(shut, cx) {
+                Poll::Ready(Ok(())) if this.phase.0.linger.load(Ordering::Relaxed) => {}
+                other => return other,
+            }
+        }
+        this.poll_linger(cx)
+    }
+}

@@ -1,0 +1,163 @@
+//! An HTTP/1.1 server with a deadline on everything: heads, bodies, idle connections, slow readers and the end.
+
+pub mod body;
+mod guard;
+pub mod reply;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::CONNECTION;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+pub use self::body::{BodyError, BodyLimits};
+use self::guard::{Guard, Phase};
+pub use self::reply::{Body, Problem};
+use super::listen::{Accepted, Acceptor, Listener};
+use super::tls;
+
+/// Bounds of one server.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub max_connections: usize,
+    /// From the first byte of a request (or the start of the connection) to the end of its head.
+    pub head_timeout: Duration,
+    /// How long a connection may rest between requests.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of what is written to it.
+    pub write_timeout: Duration,
+    /// What requests under way are given at shutdown.
+    pub grace: Duration,
+    pub max_headers: usize,
+    /// Bytes of a request's head, and of the read buffer.
+    pub max_head_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_connections: super::listen::MAX_CONNECTIONS,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+            grace: Duration::from_secs(10),
+            max_headers: 100,
+            max_head_bytes: 64 * 1024,
+        }
+    }
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Absent on Unix sockets.
+    pub ip: Option<IpAddr>,
+}
+
+/// What answers requests.
+pub trait Handler: Send + Sync + 'static {
+    fn handle(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Serves until `shutdown`, then closes idle connections, lets requests under way end within the grace,
+/// and answers 503 to what comes on their connections. Returns when no connection is left.
+pub async fn serve<H: Handler>(
+    listener: Listener,
+    tls: Option<Arc<ServerConfig>>,
+    limits: Limits,
+    handler: Arc<H>,
+    shutdown: CancellationToken,
+) {
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    let mut acceptor = Acceptor::new(listener, limits.max_connections, shutdown.clone());
+    while let Some(accepted) = acceptor.next().await {
+        let (tls, handler, shutdown, cut) = (tls.clone(), handler.clone(), shutdown.clone(), cut.clone());
+        connections.spawn(async move {
+            tokio::select! {
+                () = connection(accepted, tls, limits, handler, shutdown) => {}
+                () = cut.cancelled() => {}
+            }
+        });
+    }
+    drop(acceptor);
+    connections.close();
+    if tokio::time::timeout(limits.grace, connections.wait()).await.is_err() {
+        warn!(connections = connections.len(), "requests took too long to end and were cut off");
+        cut.cancel();
+        connections.wait().await;
+    }
+}
+
+async fn connection<H: Handler>(
+    accepted: Accepted,
+    tls: Option<Arc<ServerConfig>>,
+    limits: Limits,
+    handler: Arc<H>,
+    shutdown: CancellationToken,
+) {
+    let Accepted { stream, peer, permit: _permit } = accepted;
+    let peer = Peer { ip: peer };
+    let stream = match &tls {
+        None => stream,
+        Some(config) => match tls::accept(config, stream).await {
+            Ok(stream) => stream,
+            Err(reason) => {
+                debug!(?peer, reason, "no TLS connection");
+                return;
+            }
+        },
+    };
+    let phase = Phase::new();
+    let service = service_fn(|request: Request<Incoming>| {
+        let lease = phase.lease();
+        let (handler, phase, stopping) = (&handler, &phase, shutdown.is_cancelled());
+        async move {
+            let mut response = match stopping {
+                true => Problem::stopping().closing().into_response(),
+                false => handler.handle(request, peer).await,
+            };
+            if response.headers().contains_key(CONNECTION) {
+                phase.linger();
+            }
+            response.body_mut().hold(lease);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let io = TokioIo::new(Guard::new(stream, phase.clone(), &limits));
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // The guard keeps the deadlines: hyper's own would count the rest between requests as a slow head.
+        .header_read_timeout(None)
+        .max_headers(limits.max_headers)
+        .max_buf_size(limits.max_head_bytes)
+        .half_close(true);
+    let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(?peer, %error, "a connection ended early");
+    }
+}
+
+/// A method that a path does not have.
+pub fn method_not_allowed(allowed: &'static str) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("this path answers {allowed} only")).allow(allowed)
+}

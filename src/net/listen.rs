@@ -1,0 +1,278 @@
+//! Listeners: bind an address, accept for as long as the agent runs, however the descriptors run out.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::address::Address;
+use super::wire::Stream;
+
+/// Connections one listener holds unless it is told otherwise.
+pub const MAX_CONNECTIONS: usize = 10_000;
+/// Who may connect to a Unix socket unless it is told otherwise: this user alone.
+pub const SOCKET_MODE: u32 = 0o600;
+/// Connections the kernel keeps until they are accepted.
+const BACKLOG: u32 = 4096;
+/// The pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A peer that has vanished is noticed after 60 s and three probes: within 90 s.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// A bound address; dropping it closes it, and removes the file of a Unix socket.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+impl Listener {
+    /// Binds. The error is for the operator.
+    pub async fn bind(address: &Address, socket_mode: u32) -> Result<Listener, String> {
+        let bound = match address {
+            Address::Tcp { host, port } => bind_tcp(host, *port).await,
+            Address::Unix(path) => bind_unix(path, socket_mode),
+        };
+        bound.map_err(|error| format!("cannot listen on `{address}`: {}", reason(&error)))
+    }
+
+    /// Where it listens, with the port that a request for port 0 was given.
+    pub fn address(&self) -> io::Result<Address> {
+        match self {
+            Listener::Tcp(tcp) => {
+                let bound = tcp.local_addr()?;
+                Ok(Address::Tcp { host: bound.ip().to_string(), port: bound.port() })
+            }
+            Listener::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
+        match self {
+            Listener::Tcp(tcp) => {
+                let (stream, peer) = tcp.accept().await?;
+                stream.set_nodelay(true)?;
+                keep_alive(&stream)?;
+                Ok((Stream::Tcp(stream), Some(peer.ip().to_canonical())))
+            }
+            Listener::Unix(unix, _) => unix.accept().await.map(|(stream, _)| (Stream::Unix(stream), None)),
+        }
+    }
+}
+
+fn keep_alive(stream: &tokio::net::TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_EVERY)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    Ok(())
+}
+
+async fn bind_tcp(host: &str, port: u16) -> io::Result<Listener> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in tokio::net::lookup_host((host, port)).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return Ok(Listener::Tcp(listener)),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// Binds beside the path and renames, so that the file never stands there with too wide a mode.
+fn bind_unix(path: &Path, mode: u32) -> io::Result<Listener> {
+    refuse_foreign(path)?;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push("~");
+    let beside = PathBuf::from(beside);
+    refuse_foreign(&beside)?;
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&beside)?;
+    fs::set_permissions(&beside, fs::Permissions::from_mode(mode))?;
+    fs::rename(&beside, path)?;
+    let inode = fs::symlink_metadata(path)?.ino();
+    Ok(Listener::Unix(listener, SocketFile { path: path.to_owned(), inode }))
+}
+
+/// An error unless the path is free or holds a socket that nobody listens on.
+fn refuse_foreign(path: &Path) -> io::Result<()> {
+    let kind = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?.file_type(),
+    };
+    if !kind.is_socket() {
+        return Err(io::Error::other("a file that is no socket stands there"));
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
+    }
+}
+
+/// The words of an operating system's error, as our messages are written.
+pub fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "address already in use".into(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        io::ErrorKind::NotFound if error.raw_os_error().is_some() => "no such file or folder".into(),
+        _ => error.to_string().to_lowercase(),
+    }
+}
+
+/// The file of a Unix socket; removed when dropped, unless another agent has taken the path over.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            warn!(path = %self.path.display(), %error, "cannot remove the socket");
+        }
+    }
+}
+
+/// A connection; the slot is given back when the permit is dropped.
+pub struct Accepted {
+    pub stream: Stream,
+    /// Where it comes from; absent on Unix sockets.
+    pub peer: Option<IpAddr>,
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// Accepts connections up to a cap, until it is told to stop.
+pub struct Acceptor {
+    listener: Listener,
+    slots: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+impl Acceptor {
+    pub fn new(listener: Listener, max_connections: usize, shutdown: CancellationToken) -> Acceptor {
+        Acceptor { listener, slots: Arc::new(Semaphore::new(max_connections)), shutdown }
+    }
+
+    /// The next connection, or `None` at shutdown. Errors of accepting are said and survived;
+    /// a connection beyond the cap is closed at once.
+    pub async fn next(&mut self) -> Option<Accepted> {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return None,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => match self.slots.clone().try_acquire_owned() {
+                    Ok(permit) => return Some(Accepted { stream, peer, permit }),
+                    Err(_) => warn!("too many connections, one was closed"),
+                },
+                Err(error) if wants_a_pause(&error) => {
+                    warn!(%error, "cannot accept connections");
+                    tokio::select! {
+                        () = self.shutdown.cancelled() => return None,
+                        () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+                    }
+                }
+                // The connection went away between the kernel's hands and ours.
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Whether an error of accept comes again at once: no descriptors, no memory.
+fn wants_a_pause(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let again = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::PERM];
+    error.raw_os_error().is_some_and(|code| again.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpStream, UnixStream};
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("weir-listen-{}-{name}", std::process::id()));
+        drop(fs::remove_dir_all(&folder));
+        fs::create_dir_all(&folder).expect("the temporary folder can be written");
+        folder
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_said_in_the_operators_words() {
+        let first = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let taken = first.local_addr().expect("bound").to_string();
+        let error = Listener::bind(&taken.parse().expect("an address"), SOCKET_MODE).await.expect_err("it is taken");
+        assert_eq!(error, format!("cannot listen on `{taken}`: address already in use"));
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_private_replaces_a_dead_one_and_goes_with_its_listener() {
+        let path = folder("stale").join("weir.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket that nobody listens on stays behind"));
+        let address = Address::Unix(path.clone());
+        let listener = Listener::bind(&address, SOCKET_MODE).await.expect("the stale socket is replaced");
+        assert_eq!(fs::metadata(&path).expect("it is there").mode() & 0o777, 0o600);
+        let error = Listener::bind(&address, SOCKET_MODE).await.expect_err("somebody listens");
+        assert!(error.ends_with("address already in use"), "{error}");
+        UnixStream::connect(&path).await.expect("the renamed socket can be reached");
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_is_left_alone() {
+        let path = folder("file").join("notes.txt");
+        fs::write(&path, "precious").expect("the folder can be written");
+        let error = Listener::bind(&Address::Unix(path.clone()), SOCKET_MODE).await.expect_err("it is a file");
+        assert!(error.ends_with("a file that is no socket stands there"), "{error}");
+        assert_eq!(fs::read_to_string(&path).expect("still there"), "precious");
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_cap_are_closed_at_once() {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let listener = Listener::bind(&address, SOCKET_MODE).await.expect("a free port");
+        let at = listener.address().expect("bound").to_string();
+        let stop = CancellationToken::new();
+        let mut acceptor = Acceptor::new(listener, 1, stop.clone());
+        let _first = TcpStream::connect(&at).await.expect("connected");
+        let held = acceptor.next().await.expect("within the cap");
+        let mut second = TcpStream::connect(&at).await.expect("connected");
+        let waiting = tokio::spawn(async move { acceptor.next().await.is_none() });
+        assert_eq!(second.read(&mut [0]).await.expect("an orderly close"), 0);
+        stop.cancel();
+        assert!(waiting.await.expect("no panic"));
+        drop(held);
+    }
+
+    #[test]
+    fn running_out_of_descriptors_asks_for_a_pause_and_a_reset_does_not() {
+        let of = |errno: rustix::io::Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        assert!(wants_a_pause(&of(rustix::io::Errno::MFILE)));
+        assert!(!wants_a_pause(&of(rustix::io::Errno::CONNABORTED)));
+    }
+}

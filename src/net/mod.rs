@@ -1,0 +1,11 @@
+//! Listeners and their protocols: addresses, TLS, HTTP, who may come in.
+
+pub mod address;
+pub mod http;
+pub mod inflate;
+pub mod listen;
+pub mod tls;
+pub mod wire;
+
+pub use address::Address;
+pub use listen::{Acceptor, Listener};

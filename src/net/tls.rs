@@ -1,0 +1,107 @@
+//! TLS by rustls: what a listener shows, what a client trusts; at least TLS 1.2.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio_rustls::TlsAcceptor;
+
+use super::wire::Stream;
+
+/// How long a client may take for its handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Where operating systems keep the certificates that they trust; the first that exists counts.
+const SYSTEM_ROOTS: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// TLS of a listener.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// PEM file with the certificate and those that lead from it to its authority.
+    pub cert: PathBuf,
+    /// PEM file with the certificate's private key.
+    pub key: PathBuf,
+    /// PEM file with the authorities whose clients may connect; without it clients need no certificate.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Reads the files of a listener's configuration. The error is for the operator.
+pub fn server(config: &Config) -> Result<Arc<ServerConfig>, String> {
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("cannot set up TLS: {error}"))?;
+    let builder = match &config.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider()).build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| unusable(path, &error))?)
+        }
+    };
+    let key = PrivateKeyDer::from_pem_file(&config.key).map_err(|error| unusable(&config.key, &error))?;
+    let mut server = builder
+        .with_single_cert(certificates(&config.cert)?, key)
+        .map_err(|error| format!("`{}` and `{}` do not fit: {error}", config.cert.display(), config.key.display()))?;
+    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(server))
+}
+
+/// What a client trusts: the authorities of a file, else those of the operating system.
+pub fn client(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let trusted = match ca.or_else(|| SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists())) {
+        Some(path) => roots(path)?,
+        None => return Err("this machine has no certificate authorities: name a file with `ca`".into()),
+    };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("cannot set up TLS: {error}"))?;
+    Ok(Arc::new(builder.with_root_certificates(trusted).with_no_client_auth()))
+}
+
+/// Shakes hands on an accepted connection, within [`HANDSHAKE_TIMEOUT`].
+pub async fn accept(config: &Arc<ServerConfig>, stream: Stream) -> Result<Stream, String> {
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config.clone()).accept(stream)).await {
+        Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the handshake took too long".into()),
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, String> {
+    let mut store = RootCertStore::empty();
+    // System bundles hold certificates that are no authorities by today's rules; those are left out.
+    let (added, _) = store.add_parsable_certificates(certificates(path)?);
+    if added == 0 {
+        return Err(format!("`{}` holds no certificate of an authority", path.display()));
+    }
+    Ok(store)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let parsed = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = parsed.map_err(|error| unusable(path, &error))?;
+    if certificates.is_empty() {
+        return Err(format!("`{}` holds no certificate", path.display()));
+    }
+    Ok(certificates)
+}
+
+fn unusable(path: &Path, error: &dyn std::fmt::Display) -> String {
+    format!("cannot use `{}`: {error}", path.display())
+}
