@@ -277,6 +277,11 @@ impl Batch {
         self.table(event).iter().map(|field| (field.name, self.value_of(field)))
     }
 
+    /// The names of an event's fields, in order: its shape.
+    pub fn field_names(&self, event: usize) -> impl ExactSizeIterator<Item = NameId> {
+        self.table(event).iter().map(|field| field.name)
+    }
+
     /// How many fields an event has.
     pub fn field_count(&self, event: usize) -> usize {
         self.events[event].count as usize
@@ -340,6 +345,20 @@ impl Batch {
         self.events[event].count -= 1;
         self.events[event].edited = true;
         true
+    }
+
+    /// Keeps the fields of an event for which `keep` says so, by place.
+    pub fn keep_fields(&mut self, event: usize, mut keep: impl FnMut(usize) -> bool) {
+        let Event { first, count, .. } = self.events[event];
+        let mut kept = 0;
+        for nth in 0..count as usize {
+            if keep(nth) {
+                self.fields[first as usize + kept] = self.fields[first as usize + nth];
+                kept += 1;
+            }
+        }
+        self.events[event].edited |= kept < count as usize;
+        self.events[event].count = kept as u32;
     }
 
     /// Gives the n-th field another name; it keeps its place. The caller sees to it that the name is free.

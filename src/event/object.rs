@@ -138,6 +138,11 @@ pub fn may_sink(value: Raw) -> bool {
     value.0.len() < 2 * (MAX_DEPTH - 2) || depth(value) <= MAX_DEPTH - 2
 }
 
+/// Appends a value, or its JSON text as a string where it may not stand one object deeper.
+pub fn push_sunk(out: &mut Vec<u8>, value: Raw) {
+    if may_sink(value) { out.extend_from_slice(value.0) } else { escape::push_string(out, value.text()) }
+}
+
 /// How many containers the deepest part of a value stands in, itself included if it is one.
 fn depth(value: Raw) -> usize {
     let (mut open, mut deepest, mut at) = (0usize, 0, 0);
