@@ -2,6 +2,7 @@
 
 pub mod aliases;
 pub mod batch;
+pub mod cut;
 pub mod decimal;
 pub mod escape;
 pub mod id;

@@ -13,31 +13,37 @@ pub struct Moment {
 
 /// No event is older than 1980 or younger than 2199: what says so is a clock that was never set, or an empty value
 /// (`0001-01-01`, epoch 0). Within these years the unit of an epoch number is certain, too.
-const YEARS: std::ops::Range<u32> = 1980..2200;
 const SECONDS: std::ops::Range<i64> = 315_532_800..7_258_118_400;
 /// More digits behind the point of an epoch number are noise.
 const EPOCH_FRACTION: usize = 9;
+/// The length of a time without fraction and offset.
+const WHOLE: usize = "2025-01-31T08:00:00".len();
 
 /// Whether `text` is already what [`Moment::write`] gives: a plausible time in UTC, such as `2025-01-31T08:00:00.5Z`.
 pub fn is_canonical(text: &[u8]) -> bool {
-    let Some(fields) = Fields::read(text) else { return false };
-    fields.rest == b"Z"
-        && text[10] == b'T'
-        && fields.second < 60
-        && fields.point != b','
-        && YEARS.contains(&fields.year)
+    let Some((whole, [rest @ .., b'Z'])) = text.split_at_checked(WHOLE) else { return false };
+    whole[10] == b'T'
+        && !whole.ends_with(b"60")
+        && matches!(rest, [] | [b'.', ..])
+        && std::str::from_utf8(text).ok().and_then(Timestamp::parse).is_some_and(is_plausible)
+}
+
+fn is_plausible(at: Timestamp) -> bool {
+    SECONDS.contains(&at.0.div_euclid(1_000_000))
 }
 
 impl Moment {
     /// Reads RFC 3339 (also with a space for the `T`, and a comma for the point). Without an offset it is UTC.
     pub fn parse(text: &str) -> Option<Moment> {
-        let fields = Fields::read(text.as_bytes())?;
-        let offset = offset_seconds(fields.rest)?;
-        let days = days_from_civil(fields.year.into(), fields.month, fields.day);
-        // A leap second is the second before it once more.
-        let second = fields.second.min(59);
-        let seconds = days * 86_400 + i64::from(fields.hour * 3600 + fields.minute * 60 + second) - offset;
-        Some(Moment { seconds, fraction: fields.fraction.to_vec() }).filter(Moment::is_plausible)
+        let text = text.trim();
+        let rest = text.as_bytes().get(WHOLE..)?;
+        let has_point = matches!(rest, [b'.' | b',', ..]);
+        let fraction = if has_point { &rest[1..] } else { b"" };
+        let digits = fraction.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(fraction.len());
+        let has_offset = digits < fraction.len() || !(has_point || rest.is_empty());
+        let at = if has_offset { Timestamp::parse(text) } else { Timestamp::parse(&format!("{text}Z")) };
+        let seconds = at.filter(|at| is_plausible(*at))?.0.div_euclid(1_000_000);
+        Some(Moment { seconds, fraction: fraction[..digits].to_vec() })
     }
 
     /// Reads an epoch number: seconds, milliseconds, microseconds or nanoseconds, by its size.
@@ -49,12 +55,8 @@ impl Moment {
             let mut digits = [below, fraction].concat();
             digits.truncate(EPOCH_FRACTION);
             let seconds = std::str::from_utf8(seconds).ok()?.parse().ok()?;
-            Some(Moment { seconds, fraction: digits }).filter(Moment::is_plausible)
+            Some(Moment { seconds, fraction: digits }).filter(|moment| SECONDS.contains(&moment.seconds))
         })
-    }
-
-    fn is_plausible(&self) -> bool {
-        SECONDS.contains(&self.seconds)
     }
 
     /// The time in microseconds; finer digits are cut off.
@@ -66,110 +68,13 @@ impl Moment {
     /// Appends the time as RFC 3339 in UTC.
     pub fn write(&self, out: &mut Vec<u8>) {
         let text = Timestamp(self.seconds * 1_000_000).to_string();
-        out.extend_from_slice(&text.as_bytes()[..19]);
+        out.extend_from_slice(&text.as_bytes()[..WHOLE]);
         if !self.fraction.is_empty() {
             out.push(b'.');
             out.extend_from_slice(&self.fraction);
         }
         out.push(b'Z');
     }
-}
-
-/// The parts of `2025-01-31T08:00:00.5+01:00`; `rest` is the offset.
-struct Fields<'a> {
-    year: u32,
-    month: u32,
-    day: u32,
-    hour: u32,
-    minute: u32,
-    second: u32,
-    point: u8,
-    fraction: &'a [u8],
-    rest: &'a [u8],
-}
-
-impl Fields<'_> {
-    fn read(text: &[u8]) -> Option<Fields<'_>> {
-        let (head, rest) = text.split_at_checked(19)?;
-        let separated = head[4] == b'-'
-            && head[7] == b'-'
-            && matches!(head[10], b'T' | b't' | b' ')
-            && head[13] == b':'
-            && head[16] == b':';
-        if !separated {
-            return None;
-        }
-        let point = rest.first().copied().filter(|byte| matches!(byte, b'.' | b',')).unwrap_or(0);
-        let (fraction, rest) = match point {
-            0 => (&b""[..], rest),
-            _ => {
-                let end = rest[1..].iter().position(|byte| !byte.is_ascii_digit()).map_or(rest.len(), |n| n + 1);
-                (&rest[1..end], &rest[end..])
-            }
-        };
-        let fields = Fields {
-            year: digits(&head[..4])?,
-            month: digits(&head[5..7])?,
-            day: digits(&head[8..10])?,
-            hour: digits(&head[11..13])?,
-            minute: digits(&head[14..16])?,
-            second: digits(&head[17..19])?,
-            point,
-            fraction,
-            rest,
-        };
-        fields.exists().then_some(fields)
-    }
-
-    fn exists(&self) -> bool {
-        (1..=12).contains(&self.month)
-            && (1..=days_in(self.year, self.month)).contains(&self.day)
-            && self.hour < 24
-            && self.minute < 60
-            && self.second <= 60
-            && (self.point == 0 || !self.fraction.is_empty())
-    }
-}
-
-fn digits(text: &[u8]) -> Option<u32> {
-    text.iter().try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0')))
-}
-
-fn days_in(year: u32, month: u32) -> u32 {
-    match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// `Z`, `+01:00`, `-0530`, `+01` or nothing, as seconds east of UTC.
-fn offset_seconds(text: &[u8]) -> Option<i64> {
-    let (sign, text) = match text {
-        [] | b"Z" | b"z" => return Some(0),
-        [b'+', rest @ ..] => (1, rest),
-        [b'-', rest @ ..] => (-1, rest),
-        _ => return None,
-    };
-    let (hours, minutes) = match text.len() {
-        2 => (digits(text)?, 0),
-        4 => (digits(&text[..2])?, digits(&text[2..])?),
-        5 if text[2] == b':' => (digits(&text[..2])?, digits(&text[3..])?),
-        _ => return None,
-    };
-    (hours < 24 && minutes < 60).then(|| sign * i64::from(hours * 3600 + minutes * 60))
-}
-
-/// Days since 1970-01-01 of a Gregorian date.
-fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let shifted_month = i64::from((month + 9) % 12);
-    let day_of_year = (153 * shifted_month + 2) / 5 + i64::from(day) - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
 }
 
 #[cfg(test)]

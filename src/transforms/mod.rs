@@ -1,11 +1,13 @@
 //! The catalogue of transforms: one file each.
 
 pub mod normalize;
+pub mod truncate;
 
 use crate::component::TransformEntry;
 
 /// Every type of transform, by its word in the configuration.
-pub const CATALOGUE: &[TransformEntry] = &[TransformEntry::of::<normalize::Normalize>()];
+pub const CATALOGUE: &[TransformEntry] =
+    &[TransformEntry::of::<normalize::Normalize>(), TransformEntry::of::<truncate::Truncate>()];
 
 /// What the tests of all transforms need: events in, events out.
 #[cfg(test)]
@@ -16,6 +18,7 @@ pub(crate) mod testing {
     use bytes::Bytes;
 
     use crate::component::{Check, Outputs, Transform};
+    use crate::diagnostic;
     use crate::event::{Batch, Provenance, Scanner, Seed, Stamp};
     use crate::units::Timestamp;
 
@@ -39,24 +42,21 @@ pub(crate) mod testing {
         batch
     }
 
-    pub fn check() -> Check {
-        Check { name: "it".into(), data_dir: "/nowhere".into(), durable: false, problems: vec![], warnings: vec![] }
-    }
-
-    /// A transform from its configuration as JSON, which must be right.
-    pub fn build<T: Transform>(config: serde_json::Value) -> T {
-        let mut check = check();
-        let transform = T::build(serde_json::from_value(config).expect("the keys are known"), &mut check);
-        assert_eq!(check.problems, []);
+    /// A transform from its configuration, which must be right.
+    pub fn build<T: Transform>(yaml: &str) -> T {
+        let mut check = Check::new("it", "/nowhere", false);
+        let config = diagnostic::from_yaml(yaml).unwrap_or_else(|report| panic!("{report}"));
+        let transform = T::build(config, &mut check);
+        assert!(check.problems.is_empty(), "{:?}", check.problems);
         transform.expect("a transform without problems")
     }
 
-    /// The problems of a configuration as (path, message).
-    #[expect(dead_code, reason = "until a transform can be misconfigured")]
-    pub fn problems<T: Transform>(config: serde_json::Value) -> Vec<(String, String)> {
-        let mut check = check();
-        assert!(T::build(serde_json::from_value(config).expect("the keys are known"), &mut check).is_none());
-        check.problems.into_iter().map(|problem| (problem.path, problem.message)).collect()
+    /// The problems of a configuration as `path: message`.
+    pub fn problems<T: Transform>(yaml: &str) -> Vec<String> {
+        let mut check = Check::new("it", "/nowhere", false);
+        let config = diagnostic::from_yaml(yaml).unwrap_or_else(|report| panic!("{report}"));
+        assert!(T::build(config, &mut check).is_none());
+        check.problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect()
     }
 
     /// The lines of a batch; each must be valid.
