@@ -1,6 +1,7 @@
 //! Listeners and their protocols: addresses, TLS, HTTP, who may come in.
 
 pub mod address;
+pub mod auth;
 pub mod http;
 pub mod inflate;
 pub mod listen;
@@ -8,4 +9,5 @@ pub mod tls;
 pub mod wire;
 
 pub use address::Address;
+pub use auth::{Gate, Principal, Role};
 pub use listen::{Acceptor, Listener};

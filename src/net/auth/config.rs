@@ -1,0 +1,237 @@
+//! What an operator writes about who may come in.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::Role;
+use crate::secret::Secret;
+
+/// Who may send.
+#[derive(Clone, Debug, Default, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How senders prove who they are; `none` lets everybody in.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// For `bearer`: the tokens by the names of the services that have them, or a list without names.
+    #[serde(default)]
+    pub tokens: Tokens,
+    /// For `basic`: the users by name.
+    #[serde(default)]
+    pub users: BTreeMap<String, User>,
+    /// For `jwt`: which tokens are believed.
+    #[serde(default)]
+    pub jwt: Option<Jwt>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    #[default]
+    None,
+    Bearer,
+    Basic,
+    Jwt,
+}
+
+/// A user who signs in with a password.
+#[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// The password itself, best as `${VAR}` or `${file:…}`.
+    #[serde(default)]
+    pub password: Option<Secret<String>>,
+    /// The password's PBKDF2 hash: `$pbkdf2-sha256$600000$SALT$HASH` (as passlib writes it), or
+    /// `pbkdf2_sha256$600000$SALT$HASH` (as Django does).
+    #[serde(default)]
+    pub password_hash: Option<Secret<String>>,
+    /// What the user may do.
+    #[serde(default)]
+    pub role: Role,
+}
+
+/// Which JSON Web Tokens are believed. Exactly one of `secret`, `public_key` and `jwks` says how they are signed.
+#[derive(Clone, Debug, Default, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Jwt {
+    /// The shared secret of HS256, at least 32 bytes.
+    #[serde(default)]
+    pub secret: Option<Secret<String>>,
+    /// The issuer's public key in PEM, RSA or ECDSA; best as `${file:…}`.
+    #[serde(default)]
+    pub public_key: Option<String>,
+    /// The issuer's keys as a JSON Web Key Set: the path of a file, or the set itself.
+    #[serde(default)]
+    pub jwks: Option<Jwks>,
+    /// The algorithms that are believed, where the key allows several; by default HS256, RS256 or ES256 by key.
+    #[serde(default)]
+    pub algorithms: Vec<String>,
+    /// The audiences that this agent answers to; a token has to name one of them.
+    #[serde(default)]
+    pub audience: OneOrMany,
+    /// The issuers that are believed; a token has to name one of them.
+    #[serde(default)]
+    pub issuer: OneOrMany,
+    /// The claim that names the user; by default the first of `user_id`, `username`, `sub`.
+    #[serde(default)]
+    pub user_claim: Option<String>,
+}
+
+/// Tokens, each with the name of who has it.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens(pub Vec<(String, Secret<String>)>);
+
+impl<'de> Deserialize<'de> for Tokens {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Tokens, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Tokens;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("tokens by name, or a list of tokens")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Tokens, A::Error> {
+                let mut tokens = Vec::new();
+                while let Some(token) = list.next_element()? {
+                    tokens.push((format!("token-{}", tokens.len() + 1), token));
+                }
+                Ok(Tokens(tokens))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tokens, A::Error> {
+                let mut tokens = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    tokens.push(entry);
+                }
+                Ok(Tokens(tokens))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Tokens {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Tokens".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let by_name = <BTreeMap<String, Secret<String>>>::json_schema(generator);
+        either(by_name, <Vec<Secret<String>>>::json_schema(generator))
+    }
+}
+
+/// A key set in place, or where it is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Jwks {
+    File(PathBuf),
+    Inline(jsonwebtoken::jwk::JwkSet),
+}
+
+impl<'de> Deserialize<'de> for Jwks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Jwks, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Jwks;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the path of a file, or a key set")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Jwks, E> {
+                if text.trim_start().starts_with('{') {
+                    return serde_json::from_str(text).map(Jwks::Inline).map_err(E::custom);
+                }
+                if text.contains("://") {
+                    return Err(E::custom("a key set is read from a file or written in place, not fetched"));
+                }
+                Ok(Jwks::File(text.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Jwks, A::Error> {
+                // By way of a plain value: which members a key has depends on its kind.
+                let value = serde_json::Value::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                serde_json::from_value(value).map(Jwks::Inline).map_err(A::Error::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Jwks {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Jwks".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        either(String::json_schema(generator), <BTreeMap<String, serde_json::Value>>::json_schema(generator))
+    }
+}
+
+/// One text or a list of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OneOrMany(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = OneOrMany;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMany, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(OneOrMany(texts))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for OneOrMany {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "OneOrMany".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        either(String::json_schema(generator), <Vec<String>>::json_schema(generator))
+    }
+}
+
+fn either(one: Schema, other: Schema) -> Schema {
+    schemars::json_schema!({ "anyOf": [one, other] })
+}

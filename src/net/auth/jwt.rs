@@ -1,0 +1,273 @@
+//! JSON Web Tokens: one algorithm per key, claims judged strictly, everything doubtful refused (RFC 8725).
+
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde_json::{Map, Value};
+
+use super::{Principal, Role, config};
+
+/// The longest token that is looked at.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// The shortest shared secret: as long as what HS256 makes of it.
+pub const MIN_SECRET_BYTES: usize = 32;
+/// How far the clocks of issuer and agent may differ.
+const LEEWAY_SECONDS: i64 = 5;
+/// The last second of the year 9999: whoever says more has not understood the unit.
+const LAST_SECOND: i64 = 253_402_300_799;
+/// Keys that are tried for a token that does not name its own.
+const MAX_TRIES: usize = 8;
+/// Claims that name the user, by precedence.
+const USER_CLAIMS: [&str; 3] = ["user_id", "username", "sub"];
+
+/// Believes tokens, or not.
+pub struct Verifier {
+    keys: Vec<Key>,
+    audience: Vec<String>,
+    issuer: Vec<String>,
+    user_claim: Option<String>,
+}
+
+struct Key {
+    id: Option<String>,
+    key: DecodingKey,
+    /// Of one family, each with what the library needs to check it and nothing else.
+    algorithms: Vec<(Algorithm, Validation)>,
+}
+
+/// What is wrong with a configuration: the key it is about, and why.
+pub type Fault = (&'static str, String);
+
+impl Verifier {
+    /// Reads what `config` says; `set` is the content of its JWKS file, if it names one.
+    pub fn new(config: &config::Jwt, set: Option<&JwkSet>) -> Result<Verifier, Fault> {
+        let allowed = parse_algorithms(&config.algorithms)?;
+        let keys = match (&config.secret, &config.public_key, &config.jwks) {
+            (Some(secret), None, None) => {
+                judge_secret(secret.expose()).map_err(|message| ("secret", message))?;
+                let key = DecodingKey::from_secret(secret.expose().as_bytes());
+                vec![Key::new(None, key, Algorithm::HS256, &allowed)?]
+            }
+            (None, Some(pem), None) => {
+                let (key, usual) = read_public_key(pem).map_err(|message| ("public_key", message))?;
+                vec![Key::new(None, key, usual, &allowed)?]
+            }
+            (None, None, Some(jwks)) => match (jwks, set) {
+                (config::Jwks::Inline(set), _) | (_, Some(set)) => keys_of(set, &allowed)?,
+                // Its file is read at start; until then nothing is known to be wrong.
+                (config::Jwks::File(_), None) => Vec::new(),
+            },
+            _ => {
+                return Err(("", "exactly one of `secret`, `public_key` and `jwks` says how tokens are signed".into()));
+            }
+        };
+        Ok(Verifier {
+            keys,
+            audience: config.audience.0.clone(),
+            issuer: config.issuer.0.clone(),
+            user_claim: config.user_claim.clone(),
+        })
+    }
+
+    /// Who the token speaks for. `now` is in seconds since 1970. The reason is for the log, not for the sender.
+    pub fn verify(&self, token: &str, now: i64) -> Result<Principal, &'static str> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err("the token is too long");
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| "no token, or an unknown algorithm")?;
+        if header.crit.is_some() {
+            return Err("the token demands an extension");
+        }
+        let fits = |key: &&Key| match (&key.id, &header.kid) {
+            (Some(id), Some(wanted)) => id == wanted,
+            _ => true,
+        };
+        for key in self.keys.iter().filter(fits).take(MAX_TRIES) {
+            let Some((_, validation)) = key.algorithms.iter().find(|(algorithm, _)| *algorithm == header.alg) else {
+                continue;
+            };
+            if let Ok(data) = jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, validation) {
+                return self.judge(&data.claims, now);
+            }
+        }
+        Err("no key fits the signature")
+    }
+
+    /// The claims of a token whose signature holds.
+    fn judge(&self, claims: &Map<String, Value>, now: i64) -> Result<Principal, &'static str> {
+        let expires = claims.get("exp").and_then(Value::as_i64).ok_or("no usable exp")?;
+        if !(0..=LAST_SECOND).contains(&expires) || now >= expires + LEEWAY_SECONDS {
+            return Err("expired, or exp makes no sense");
+        }
+        if let Some(claim) = claims.get("nbf") {
+            let begins = claim.as_i64().ok_or("nbf is no time")?;
+            if begins > now.saturating_add(LEEWAY_SECONDS) {
+                return Err("not valid yet");
+            }
+        }
+        if !names_one_of(claims.get("aud"), &self.audience) {
+            return Err("for another audience");
+        }
+        if !names_one_of(claims.get("iss"), &self.issuer) {
+            return Err("from another issuer");
+        }
+        let name = self.user(claims).ok_or("names no user")?;
+        Principal::new(name, role(claims)).ok_or("the user's name is unusable")
+    }
+
+    fn user(&self, claims: &Map<String, Value>) -> Option<String> {
+        let text = |name: &str| match claims.get(name)? {
+            Value::String(text) if !text.is_empty() => Some(text.clone()),
+            Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
+            _ => None,
+        };
+        match &self.user_claim {
+            Some(claim) => text(claim),
+            None => USER_CLAIMS.into_iter().find_map(text),
+        }
+    }
+}
+
+impl Key {
+    fn new(id: Option<String>, key: DecodingKey, usual: Algorithm, allowed: &[Algorithm]) -> Result<Key, Fault> {
+        let family = key.family();
+        let wanted = if allowed.is_empty() { vec![usual] } else { allowed.to_vec() };
+        let algorithms: Vec<_> = wanted
+            .into_iter()
+            .filter(|algorithm| family.algorithms().contains(algorithm))
+            .map(|algorithm| (algorithm, signature_only(algorithm)))
+            .collect();
+        if algorithms.is_empty() {
+            let usable = family.algorithms().iter().map(|a| format!("{a:?}")).collect::<Vec<_>>().join(", ");
+            return Err(("algorithms", format!("none of these fits the key, which can do {usable}")));
+        }
+        Ok(Key { id, key, algorithms })
+    }
+}
+
+/// The library checks signature and algorithm; the claims are judged here, more strictly than it would.
+fn signature_only(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation
+}
+
+fn parse_algorithms(names: &[String]) -> Result<Vec<Algorithm>, Fault> {
+    let parse = |name: &String| {
+        name.parse().map_err(|_| {
+            let known = "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
+            ("algorithms", format!("`{name}` is no algorithm that is understood: {known}"))
+        })
+    };
+    names.iter().map(parse).collect()
+}
+
+/// The key and the algorithm that it is used with unless the configuration says otherwise.
+fn read_public_key(pem: &str) -> Result<(DecodingKey, Algorithm), String> {
+    if !pem.contains("-----BEGIN ") {
+        return Err(
+            "expected a key in PEM (`-----BEGIN PUBLIC KEY-----`); for a file write `${file:/path/key.pem}`".into()
+        );
+    }
+    if pem.contains("PRIVATE KEY-----") {
+        return Err("this is a private key: tokens are checked with the public one".into());
+    }
+    let bytes = pem.as_bytes();
+    DecodingKey::from_rsa_pem(bytes)
+        .map(|key| (key, Algorithm::RS256))
+        .or_else(|_| DecodingKey::from_ec_pem(bytes).map(|key| (key, Algorithm::ES256)))
+        .or_else(|_| DecodingKey::from_ed_pem(bytes).map(|key| (key, Algorithm::EdDSA)))
+        .map_err(|_| "this is no public key of RSA, ECDSA or EdDSA".into())
+}
+
+fn keys_of(set: &JwkSet, allowed: &[Algorithm]) -> Result<Vec<Key>, Fault> {
+    let mut keys = Vec::new();
+    for jwk in &set.keys {
+        if jwk.common.public_key_use.as_ref().is_some_and(|used| *used != PublicKeyUse::Signature) {
+            continue;
+        }
+        // Sets are shared with others, who may use kinds of keys that we do not know.
+        let Some(usual) = usual_algorithm(jwk) else { continue };
+        let Ok(key) = DecodingKey::from_jwk(jwk) else { continue };
+        if let Ok(key) = Key::new(jwk.common.key_id.clone(), key, usual, allowed) {
+            keys.push(key);
+        }
+    }
+    if keys.is_empty() {
+        return Err(("jwks", "the set holds no key that can check a token".into()));
+    }
+    Ok(keys)
+}
+
+/// The algorithm that a key of a set is for: what it says, else what its kind is used for.
+fn usual_algorithm(jwk: &Jwk) -> Option<Algorithm> {
+    let by_kind = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(key) => match key.curve {
+            EllipticCurve::P256 => Algorithm::ES256,
+            EllipticCurve::P384 => Algorithm::ES384,
+            _ => return None,
+        },
+        AlgorithmParameters::OctetKeyPair(_) => Algorithm::EdDSA,
+        AlgorithmParameters::OctetKey(key) => {
+            let secret = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, &key.value).ok()?;
+            (secret.len() >= MIN_SECRET_BYTES).then_some(Algorithm::HS256)?
+        }
+        _ => return None,
+    };
+    match jwk.common.key_algorithm {
+        None => Some(by_kind),
+        Some(named) => named.to_string().parse().ok(),
+    }
+}
+
+/// Whether a shared secret can be one.
+pub fn judge_secret(secret: &str) -> Result<(), String> {
+    const OBVIOUS: [&str; 5] = ["changeme", "changethis", "replaceme", "yoursecret", "your256bitsecret"];
+    if secret.len() < MIN_SECRET_BYTES {
+        let len = secret.len();
+        return Err(format!(
+            "the secret has {len} bytes, at least {MIN_SECRET_BYTES} are needed: `openssl rand -hex 32`"
+        ));
+    }
+    let plain: String = secret.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
+    let mut kinds: Vec<u8> = secret.bytes().collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    if kinds.len() < 8 || OBVIOUS.iter().any(|word| plain.contains(word)) {
+        return Err("the secret is one that anybody would try: `openssl rand -hex 32` makes a better one".into());
+    }
+    Ok(())
+}
+
+/// Whether a claim (a text or a list of texts) names one of those wanted; anything does if none is.
+fn names_one_of(claim: Option<&Value>, wanted: &[String]) -> bool {
+    if wanted.is_empty() {
+        return true;
+    }
+    let is_wanted = |value: &Value| value.as_str().is_some_and(|text| wanted.iter().any(|one| one == text));
+    match claim {
+        Some(Value::Array(list)) => list.iter().any(is_wanted),
+        Some(value) => is_wanted(value),
+        None => false,
+    }
+}
+
+/// What the claims allow: nothing beyond a user unless it is said in exactly the right words.
+fn role(claims: &Map<String, Value>) -> Role {
+    if claims.get("is_admin") == Some(&Value::Bool(true)) {
+        return Role::Admin;
+    }
+    claims.get("role").and_then(Value::as_str).and_then(Role::parse).unwrap_or(Role::User)
+}
+
+/// Makes a token for a user, signed with HS256. Times are in seconds since 1970.
+pub fn mint(secret: &str, user: &str, role: Role, now: i64, expires: i64) -> Result<String, String> {
+    judge_secret(secret)?;
+    let claims = serde_json::json!({ "sub": user, "role": role.as_str(), "iat": now, "exp": expires });
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
+        .map_err(|error| format!("cannot sign the token: {error}"))
+}
