@@ -1,13 +1,53 @@
 //! Formats: from the bytes of a piece to a batch, and what was refused on the way.
 
-pub mod stamp;
-
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::event::{Batch, Provenance};
+
+pub mod csv;
+mod frames;
+mod json;
+mod logfmt;
+mod make;
+mod msgpack;
+mod spelling;
+pub mod stamp;
+mod syslog;
+mod text;
+
+/// The format in which a source's events come in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Codec {
+    /// JSON objects: one per line or message; over HTTP also arrays, and objects that span lines.
+    #[default]
+    Json,
+    /// Each line is an event with a `message`.
+    Text,
+    /// `key=value` pairs, as Go and Heroku programs write them.
+    Logfmt,
+    /// RFC 5424 and RFC 3164.
+    Syslog,
+    /// Comma-separated values with a header line, or with the columns named in the configuration.
+    Csv(csv::Config),
+    /// MessagePack maps, one after another.
+    Msgpack,
+}
+
+impl Codec {
+    pub fn decoder(&self) -> Box<dyn Decoder> {
+        match self {
+            Codec::Json => Box::new(json::Json),
+            Codec::Text => Box::new(text::Text),
+            Codec::Logfmt => Box::new(logfmt::Logfmt),
+            Codec::Syslog => Box::new(syslog::Syslog),
+            Codec::Csv(config) => Box::new(csv::Csv::new(config)),
+            Codec::Msgpack => Box::new(msgpack::Msgpack),
+        }
+    }
+}
 
 /// How a piece's bytes fall into frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,3 +111,14 @@ pub trait Decoder: Send + Sync {
         split: bool,
     ) -> Decoded;
 }
+
+fn too_large(limit: usize) -> String {
+    format!("larger than {limit} bytes")
+}
+
+fn too_many(limit: usize) -> String {
+    format!("more than {limit} values in one request")
+}
+
+#[cfg(test)]
+mod tests;

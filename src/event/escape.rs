@@ -74,22 +74,44 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
 
 /// Appends the inside of a JSON string.
 pub fn push_inside(out: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
-    let mut clean_from = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[clean_from..at]);
-        clean_from = at + 1;
+    let mut rest = text.as_bytes();
+    loop {
+        let clean = clean_len(rest);
+        out.extend_from_slice(&rest[..clean]);
+        let Some(byte) = rest.get(clean) else { return };
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
-            control => out.extend_from_slice(format!("\\u{control:04x}").as_bytes()),
+            control => {
+                const DIGITS: &[u8; 16] = b"0123456789abcdef";
+                let digits = [DIGITS[usize::from(control >> 4)], DIGITS[usize::from(control & 15)]];
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&digits);
+            }
         }
+        rest = &rest[clean + 1..];
     }
-    out.extend_from_slice(&bytes[clean_from..]);
+}
+
+/// How many bytes at the head of `text` need no escape, found eight at a time.
+fn clean_len(text: &[u8]) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * EACH;
+    let zero = |word: u64| word.wrapping_sub(EACH) & !word;
+    let mut at = 0;
+    while let Some(bytes) = text[at..].first_chunk::<8>() {
+        let word = u64::from_le_bytes(*bytes);
+        // Up to the first hit these are exact; a borrow spoils only bytes behind it.
+        let low = word.wrapping_sub(0x20 * EACH) & !word;
+        let hits = (low | zero(word ^ (EACH * 0x22)) | zero(word ^ (EACH * 0x5C))) & HIGH;
+        if hits != 0 {
+            return at + hits.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let needs_escape = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+    at + text[at..].iter().position(needs_escape).unwrap_or(text.len() - at)
 }

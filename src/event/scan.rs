@@ -179,9 +179,13 @@ impl Fast {
 
     /// Indexes no more than about twice what the value has, or what the last one had.
     fn prefix(&mut self, text: &[u8], mut members: Option<&mut Vec<Member>>) -> Option<usize> {
+        if !matches!(text.first(), Some(b'{' | b'[')) {
+            return None;
+        }
         let before = members.as_ref().map_or(0, |members| members.len());
         self.index.clear();
-        let mut window = (self.last + 64).next_multiple_of(64);
+        // Each value found pays for one guess, so that many small ones behind a large one cost no more than they are.
+        let mut window = (std::mem::take(&mut self.last) + 64).next_multiple_of(64);
         loop {
             let to = window.min(text.len());
             if to > MAX_INDEXED {

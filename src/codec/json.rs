@@ -1,0 +1,300 @@
+//! JSON: one object per frame, or a document of objects, arrays and NDJSON.
+//!
+//! Events stay where they came in: the batch is over the piece itself. Only where an object spans lines the piece is
+//! copied once, its line breaks turned into spaces at the same offsets.
+//!
+//! In a document a broken value is refused up to the end of the line it starts on; a broken array as a whole, up to
+//! its matching bracket, or the rest of the document where there is none.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Decoded, Decoder, Frames, Limits, Ordinals, Refusal, frames, too_large, too_many};
+use crate::event::raw::value_end;
+use crate::event::scan::{Member, Reason, Unfit};
+use crate::event::{Batch, Provenance, Scanner};
+
+const NO_OBJECT: &str = "not a JSON object";
+
+pub struct Json;
+
+impl Decoder for Json {
+    fn decode(
+        &self,
+        piece: Bytes,
+        frames: &Frames,
+        ordinals: Ordinals,
+        provenance: Arc<Provenance>,
+        limits: &Limits,
+        split: bool,
+    ) -> Decoded {
+        let batch = Batch::new(piece.clone(), provenance);
+        let mut reader = Reader {
+            piece: &piece,
+            ordinals: &ordinals,
+            limits: *limits,
+            split,
+            scanner: Scanner::new(),
+            members: Vec::new(),
+            out: Decoded { batch, refused: Vec::new(), items: 0 },
+            broken_lines: Vec::new(),
+        };
+        match frames {
+            Frames::Document => reader.document(),
+            _ => reader.frames(frames),
+        }
+        if *frames == Frames::Document && reader.is_full() {
+            reader.refuse_all();
+        }
+        reader.finish()
+    }
+}
+
+struct Reader<'a> {
+    piece: &'a Bytes,
+    ordinals: &'a Ordinals,
+    limits: Limits,
+    split: bool,
+    scanner: Scanner,
+    members: Vec<Member>,
+    out: Decoded,
+    /// Events with line breaks between their tokens.
+    broken_lines: Vec<Range<usize>>,
+}
+
+impl<'a> Reader<'a> {
+    fn frames(&mut self, frames: &Frames) {
+        for range in frames::cut(self.piece, frames) {
+            let range = trim(self.piece, frames::without_mark(self.piece, range, self.ordinals));
+            if range.is_empty() && *frames == Frames::Lines {
+                continue;
+            }
+            self.frame(range);
+        }
+    }
+
+    fn frame(&mut self, range: Range<usize>) {
+        let piece = self.piece;
+        let text = &piece[range.clone()];
+        if text.len() > self.limits.event_bytes {
+            return self.refuse(range, too_large(self.limits.event_bytes));
+        }
+        match self.scan(text, Scanner::split, Scanner::validate) {
+            Err(unfit) => self.refuse(range, unfit.to_string()),
+            Ok(()) if text[0] != b'{' => self.refuse(range, NO_OBJECT.to_owned()),
+            Ok(()) => self.accept(range),
+        }
+    }
+
+    /// Scans with the members kept if fields are wanted.
+    fn scan<T>(
+        &mut self,
+        text: &[u8],
+        split: impl Fn(&mut Scanner, &[u8], &mut Vec<Member>) -> Result<T, Unfit>,
+        validate: impl Fn(&mut Scanner, &[u8]) -> Result<T, Unfit>,
+    ) -> Result<T, Unfit> {
+        if !self.split {
+            return validate(&mut self.scanner, text);
+        }
+        self.members.clear();
+        split(&mut self.scanner, text, &mut self.members)
+    }
+
+    /// Length of the value at the head of `text`.
+    fn prefix(&mut self, text: &[u8]) -> Result<usize, Unfit> {
+        self.scan(text, |scanner, text, members| scanner.prefix_split(text, Some(members)), Scanner::prefix)
+    }
+
+    /// Takes the object just scanned.
+    fn accept(&mut self, range: Range<usize>) {
+        let ordinal = self.ordinals.of(self.out.items, range.start);
+        if memchr::memchr(b'\n', &self.piece[range.clone()]).is_some() {
+            self.broken_lines.push(range.clone());
+        }
+        if self.split {
+            self.out.batch.push_members(range, ordinal, &self.members);
+        } else {
+            self.out.batch.push_validated(range, ordinal);
+        }
+        self.out.items += 1;
+    }
+
+    fn refuse(&mut self, range: Range<usize>, reason: String) {
+        let (index, offset) = (self.out.items, range.start as u64);
+        self.out.refused.push(Refusal { index, offset, text: self.piece.slice(range), reason });
+        self.out.items += 1;
+    }
+
+    fn is_full(&self) -> bool {
+        self.out.items > self.limits.values as u64
+    }
+
+    fn document(&mut self) {
+        let mut at = frames::without_mark(self.piece, 0..self.piece.len(), self.ordinals).start;
+        let mut line_end = 0;
+        loop {
+            at = skip_space(self.piece, at);
+            if at == self.piece.len() || self.is_full() {
+                return;
+            }
+            // The end of a line is looked for once, and a whole line is tried once, at its start: a line may hold
+            // millions of values.
+            let fresh_line = at >= line_end;
+            if fresh_line {
+                line_end = memchr::memchr(b'\n', &self.piece[at..]).map_or(self.piece.len(), |n| at + n);
+            }
+            let line = trim(self.piece, at..line_end);
+            let first = self.piece[at];
+            if fresh_line && first == b'{' && self.line(line.clone()) {
+                at = line_end;
+            } else if first == b'[' {
+                at = self.array(at);
+            } else {
+                at = self.value(at, line);
+            }
+        }
+    }
+
+    /// Takes a line that is one object, as in NDJSON.
+    fn line(&mut self, line: Range<usize>) -> bool {
+        let piece = self.piece;
+        let text = &piece[line.clone()];
+        let fits = text.ends_with(b"}")
+            && text.len() <= self.limits.event_bytes
+            && self.scan(text, Scanner::split, Scanner::validate).is_ok();
+        if fits {
+            self.accept(line);
+        }
+        fits
+    }
+
+    /// Takes or refuses the value at `at`, of whose line `line` is the rest; tells where to go on.
+    fn value(&mut self, at: usize, line: Range<usize>) -> usize {
+        let piece = self.piece;
+        let text = &piece[at..];
+        match self.prefix(text) {
+            Ok(len) if is_space_or_end(text.get(len)) => {
+                self.object(at..at + len);
+                at + len
+            }
+            Ok(len) => {
+                let unfit = Unfit { offset: len, reason: Reason::Trailing };
+                self.refuse(line.clone(), unfit.to_string());
+                line.end
+            }
+            Err(unfit) => {
+                self.refuse(line.clone(), unfit.to_string());
+                line.end
+            }
+        }
+    }
+
+    /// Takes the value just scanned if it is an object of acceptable size.
+    fn object(&mut self, range: Range<usize>) {
+        if self.piece[range.start] != b'{' {
+            self.refuse(range, NO_OBJECT.to_owned());
+        } else if range.len() > self.limits.event_bytes {
+            self.refuse(range, too_large(self.limits.event_bytes));
+        } else {
+            self.accept(range);
+        }
+    }
+
+    /// Takes the objects of the array at `at`, or refuses it whole; tells where to go on.
+    fn array(&mut self, at: usize) -> usize {
+        let before = (self.out.batch.len(), self.out.refused.len(), self.out.items, self.broken_lines.len());
+        match self.elements(at) {
+            Ok(end) => end,
+            Err(unfit) => {
+                self.out.batch.truncate(before.0);
+                self.out.refused.truncate(before.1);
+                self.out.items = before.2;
+                self.broken_lines.truncate(before.3);
+                let end = at + value_end(&self.piece[at..]);
+                self.refuse(at..end, unfit.to_string());
+                end
+            }
+        }
+    }
+
+    fn elements(&mut self, open: usize) -> Result<usize, Unfit> {
+        let piece: &'a Bytes = self.piece;
+        let fail = |at: usize, reason| Err(Unfit { offset: at - open, reason });
+        let mut at = skip_space(self.piece, open + 1);
+        if self.piece.get(at) != Some(&b']') {
+            loop {
+                let start = skip_space(self.piece, at);
+                let len = self.prefix(&piece[start..]);
+                let len = len.map_err(|unfit| Unfit { offset: unfit.offset + start - open, ..unfit })?;
+                self.object(start..start + len);
+                if self.is_full() {
+                    return Ok(self.piece.len());
+                }
+                at = skip_space(self.piece, start + len);
+                match self.piece.get(at) {
+                    Some(b',') => at += 1,
+                    Some(b']') => break,
+                    Some(_) => return fail(at, Reason::ExpectedCommaOrEnd),
+                    None => return fail(at, Reason::Unclosed),
+                }
+            }
+        }
+        at += 1;
+        if is_space_or_end(self.piece.get(at)) { Ok(at) } else { fail(at, Reason::Trailing) }
+    }
+
+    /// Whoever sends more than the limit in one piece is asked to send less: nothing of it is taken.
+    fn refuse_all(&mut self) {
+        self.out.batch.truncate(0);
+        self.broken_lines.clear();
+        self.out.refused.clear();
+        self.out.items = 0;
+        self.refuse(0..self.piece.len(), too_many(self.limits.values));
+    }
+
+    fn finish(self) -> Decoded {
+        let mut out = self.out;
+        if !self.broken_lines.is_empty() {
+            let mut joined = self.piece.to_vec();
+            for range in self.broken_lines {
+                for byte in &mut joined[range] {
+                    // Inside strings a raw line break is not valid, so these stand between tokens.
+                    if matches!(byte, b'\n' | b'\r') {
+                        *byte = b' ';
+                    }
+                }
+            }
+            out.batch.replace_input(Bytes::from(joined));
+        }
+        out
+    }
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+fn is_space_or_end(byte: Option<&u8>) -> bool {
+    byte.is_none_or(|byte| is_space(*byte))
+}
+
+fn skip_space(text: &[u8], at: usize) -> usize {
+    text[at..].iter().position(|byte| !is_space(*byte)).map_or(text.len(), |n| at + n)
+}
+
+/// The range without white space at its ends.
+fn trim(text: &[u8], mut range: Range<usize>) -> Range<usize> {
+    while !range.is_empty() && is_space(text[range.end - 1]) {
+        range.end -= 1;
+    }
+    while !range.is_empty() && is_space(text[range.start]) {
+        range.start += 1;
+    }
+    range
+}
+
+#[cfg(test)]
+#[path = "json/tests.rs"]
+mod tests;
