@@ -1,8 +1,5 @@
 //! Formats: from the bytes of a piece to a batch, and what was refused on the way.
 
-pub mod stamp;
-pub mod template;
-
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,6 +16,7 @@ mod msgpack;
 mod spelling;
 pub mod stamp;
 mod syslog;
+pub mod template;
 mod text;
 
 /// The format in which a source's events come in.
