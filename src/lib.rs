@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod component;
+pub mod config;
 pub mod diagnostic;
 pub mod event;
 pub mod journal;

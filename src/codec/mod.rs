@@ -16,7 +16,6 @@ mod msgpack;
 mod spelling;
 pub mod stamp;
 mod syslog;
-pub mod template;
 mod text;
 
 /// The format in which a source's events come in.

@@ -122,7 +122,7 @@ impl<'de> EnumAccess<'de> for Variant<'_> {
 
 impl<'a> Variant<'a> {
     /// What the variant is read from: nothing where only its name was written.
-    fn read<'de, T>(self, nothing: &Node, read: impl FnOnce(NodeReader<'_>) -> Read<T>) -> Read<T> {
+    fn read<T>(self, nothing: &Node, read: impl FnOnce(NodeReader<'_>) -> Read<T>) -> Read<T> {
         let is_bare = self.content.aside.is_empty() && self.content.node.text() == Some(self.name);
         let node = if is_bare { nothing } else { self.content.node };
         read(NodeReader { node, ..self.content })

@@ -14,7 +14,7 @@ use super::{known, nearest};
 #[derive(Debug)]
 pub(super) struct Fault {
     pub message: String,
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
     pub span: Span,
     pub path: Option<String>,
     pub culprit: Culprit,
@@ -42,7 +42,7 @@ impl Fault {
     }
 
     pub fn hint(self, hint: Option<String>) -> Fault {
-        Fault { hint: self.hint.or(hint), ..self }
+        Fault { hint: self.hint.or(hint.map(Into::into)), ..self }
     }
 
     pub fn invented(self) -> Fault {
@@ -51,7 +51,7 @@ impl Fault {
 
     pub fn into_problem(self) -> Problem {
         let problem = Problem::error(self.path.unwrap_or_default(), self.span, self.message);
-        Problem { hint: self.hint, ..problem }
+        Problem { hint: self.hint.map(Into::into), ..problem }
     }
 
     /// Says of a fault without a place that this node is its place.

@@ -81,6 +81,11 @@ impl Problems {
         self.private.extend(other.private);
     }
 
+    /// Takes out what turned out to be no problem of its own.
+    pub fn forget(&mut self, is_idle: impl Fn(&Problem) -> bool) {
+        self.list.retain(|problem| !is_idle(problem));
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()
     }

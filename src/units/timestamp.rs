@@ -35,26 +35,6 @@ impl Timestamp {
         let seconds = days * 86_400 + hour * 3600 + minute * 60 + second.min(59) - offset;
         Some(Timestamp(seconds * 1_000_000 + micros))
     }
-
-    /// A time since 1970 in seconds, milliseconds, microseconds or nanoseconds: its size tells which.
-    pub fn from_epoch(number: &str) -> Option<Timestamp> {
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-        let count: i64 = whole.parse().ok()?;
-        let is_number = fraction.bytes().all(|byte| byte.is_ascii_digit()) && !fraction.is_empty();
-        let micros_per_unit = match count.unsigned_abs() {
-            0..100_000_000_000 => 1e6,
-            100_000_000_000..100_000_000_000_000 => 1e3,
-            100_000_000_000_000..100_000_000_000_000_000 => 1.0,
-            _ => 1e-3,
-        };
-        let part = format!("0.{fraction}").parse::<f64>().ok().filter(|_| is_number)? * micros_per_unit;
-        let part = if whole.starts_with('-') { -part } else { part };
-        let micros = match micros_per_unit as i64 {
-            0 => count.div_euclid(1000),
-            per_unit => count.checked_mul(per_unit)?,
-        };
-        Some(Timestamp(micros.checked_add(part.round() as i64)?))
-    }
 }
 
 fn digits(rest: &mut &[u8], count: usize) -> Option<i64> {
@@ -165,16 +145,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_size_of_an_epoch_number_tells_its_unit() {
-        let expected = Some(Timestamp(1_767_323_045_678_900));
-        for number in ["1767323045.6789", "1767323045678.9", "1767323045678900", "1767323045678900123"] {
-            assert_eq!(Timestamp::from_epoch(number), expected, "{number}");
-        }
-        assert_eq!(Timestamp::from_epoch("-1.5"), Some(Timestamp(-1_500_000)));
-        assert_eq!(Timestamp::from_epoch("1.x"), None);
-    }
-
     proptest! {
         #[test]
         fn a_time_that_is_written_reads_the_same(micros in -62_135_596_800_000_000i64..253_402_300_800_000_000) {
@@ -183,7 +153,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_refused(text in ".{0,40}", units in "[0-9.]{1,25} ?[a-zA-Zµ/]{0,5}") {
-            let _ = (Timestamp::parse(&text), Timestamp::from_epoch(&text), Timestamp::from_epoch(&units));
+            let _ = Timestamp::parse(&text);
             let _ = (units.parse::<crate::units::ByteSize>(), units.parse::<crate::units::Duration>());
             let _ = (text.parse::<crate::units::Duration>(), units.parse::<crate::units::Rate>());
         }

@@ -1,0 +1,140 @@
+//! What must hold between settings that are each well formed.
+
+use std::net::IpAddr;
+
+use super::settings::{Api, BasicUser, Jwt, Limits, Settings, SinkFrame};
+use crate::diagnostic::{Node, Problem, Problems, Span};
+use crate::units::{ByteSize, Duration};
+
+/// A process with less has no room for its own buffers.
+const MIN_MEMORY: ByteSize = ByteSize::mib(16);
+/// A journal with less has no room for two segments and its cursors.
+const MIN_JOURNAL: ByteSize = ByteSize::mib(1);
+/// Smaller events than this are refused by nobody's wish.
+const MIN_EVENT: ByteSize = ByteSize(1024);
+/// A secret that is shorter can be guessed.
+const MIN_SECRET: usize = 32;
+/// The longest that an event may wait for company.
+const MAX_AGE: Duration = Duration::from_secs(3600);
+
+/// Paths are relative to the top level; `root` tells what was written out.
+pub fn of_settings(settings: &Settings, root: &Node, problems: &mut Problems) {
+    limits(&settings.limits, problems);
+    let (journal, event) = (&settings.journal, settings.limits.event);
+    if journal.max_bytes < MIN_JOURNAL.max(ByteSize(event.0.saturating_mul(2))) {
+        let least = MIN_JOURNAL.max(ByteSize(event.0.saturating_mul(2)));
+        complain(
+            problems,
+            "journal.max_bytes",
+            format!("a journal needs at least {least} (two of the largest events)"),
+        );
+    }
+    let is_written = |path: &str| root.find(path, Span::NOWHERE).1 != root.find("journal.keep", Span::NOWHERE).1;
+    if journal.keep.bytes > journal.max_bytes && is_written("journal.keep.bytes") {
+        complain(problems, "journal.keep.bytes", "more would be kept than `journal.max_bytes` allows");
+    }
+    api(&settings.api, problems);
+}
+
+fn complain(problems: &mut Problems, path: &str, message: impl Into<String>) {
+    problems.push(Problem::error(path, Span::NOWHERE, message));
+}
+
+fn limits(limits: &Limits, problems: &mut Problems) {
+    if limits.memory < MIN_MEMORY {
+        complain(problems, "limits.memory", format!("a process needs at least {MIN_MEMORY}"));
+    }
+    if limits.event < MIN_EVENT {
+        complain(problems, "limits.event", format!("events may have at least {MIN_EVENT}"));
+    } else if limits.event.0 > limits.memory.0 / 4 {
+        let most = ByteSize(limits.memory.0 / 4);
+        complain(problems, "limits.event", format!("an event may have a quarter of `limits.memory`: {most} here"));
+    }
+}
+
+fn api(api: &Api, problems: &mut Problems) {
+    let admits_somebody = api.auth.as_ref().is_some_and(|auth| auth.jwt.is_some() || !auth.basic.is_empty());
+    if api.enabled && !api.address.is_local() && !admits_somebody {
+        problems.push(
+            Problem::error(
+                "api.address",
+                Span::NOWHERE,
+                format!("`{}` can be reached from other machines, and `api.auth` lets anybody in", api.address),
+            )
+            .hint("configure `api.auth.jwt` or `api.auth.basic`, or listen on 127.0.0.1 or a unix: socket"),
+        );
+    }
+    if !api.base_path.is_empty() && (!api.base_path.starts_with('/') || api.base_path.ends_with('/')) {
+        complain(problems, "api.base_path", "a base path begins with `/` and does not end with one");
+    }
+    if let Err(error) = jiff::tz::TimeZone::get(&api.timezone) {
+        complain(problems, "api.timezone", format!("unknown time zone `{}`: {error}", api.timezone));
+    }
+    for (index, proxy) in api.trusted_proxies.iter().enumerate() {
+        network(proxy, &format!("api.trusted_proxies[{index}]"), problems);
+    }
+    let Some(auth) = &api.auth else { return };
+    if let Some(jwt) = &auth.jwt {
+        check_jwt(jwt, problems);
+    }
+    for (name, user) in &auth.basic {
+        check_user(name, user, problems);
+    }
+    for (index, from) in auth.anonymous.iter().flat_map(|anonymous| anonymous.from.iter().enumerate()) {
+        network(from, &format!("api.auth.anonymous.from[{index}]"), problems);
+    }
+}
+
+fn check_jwt(jwt: &Jwt, problems: &mut Problems) {
+    let keys = [jwt.secret.is_some(), jwt.public_key.is_some(), jwt.jwks.is_some()];
+    match keys.iter().filter(|is_given| **is_given).count() {
+        0 => complain(problems, "api.auth.jwt", "one of `secret`, `public_key` and `jwks` is needed"),
+        1 => {}
+        _ => complain(problems, "api.auth.jwt", "only one of `secret`, `public_key` and `jwks` may be given"),
+    }
+    if jwt.secret.as_ref().is_some_and(|secret| secret.expose().len() < MIN_SECRET) {
+        let message = format!("a secret with less than {MIN_SECRET} bytes can be guessed");
+        problems.push(Problem::warning("api.auth.jwt.secret", Span::NOWHERE, message));
+    }
+}
+
+fn check_user(name: &str, user: &BasicUser, problems: &mut Problems) {
+    if user.password.is_some() == user.password_hash.is_some() {
+        let path = format!("api.auth.basic.{name}");
+        complain(problems, &path, "either `password` or `password_hash` is needed");
+    }
+}
+
+/// An address, or a network such as `10.0.0.0/8`.
+fn network(text: &str, path: &str, problems: &mut Problems) {
+    let (address, bits) = text.split_once('/').unwrap_or((text, "0"));
+    let is_network = address.parse::<IpAddr>().is_ok_and(|address| {
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        bits.parse::<u8>().is_ok_and(|bits| bits <= most)
+    });
+    if !is_network {
+        complain(problems, path, format!("expected an address or a network such as `10.0.0.0/8`, got `{text}`"));
+    }
+}
+
+/// Paths are relative to the sink.
+pub fn of_frame(frame: &SinkFrame, problems: &mut Problems) {
+    let mut least = |holds: bool, path: &str, message: &str| {
+        if !holds {
+            complain(problems, path, message);
+        }
+    };
+    least(frame.batch.events > 0, "batch.events", "a batch of 0 events would never be written");
+    least(frame.batch.bytes.0 > 0, "batch.bytes", "a batch of 0 bytes would never be written");
+    least(frame.batch.age <= MAX_AGE, "batch.age", "an event may wait for company for an hour at most");
+    least(!frame.retry.initial.is_zero(), "retry.initial", "the first wait may not be 0");
+    least(frame.retry.max >= frame.retry.initial, "retry.max", "the longest wait is shorter than the first");
+    least(frame.retry.attempts != Some(0), "retry.attempts", "there is at least one attempt");
+    least(!frame.timeout.is_zero(), "timeout", "a write that may take no time would always fail");
+    least(frame.buffer.max_bytes != Some(ByteSize(0)), "buffer.max_bytes", "a buffer of 0 bytes would never move");
+    least(
+        frame.buffer.max_age.is_none_or(|age| !age.is_zero()),
+        "buffer.max_age",
+        "a buffer of no age would never move",
+    );
+}

@@ -1,0 +1,238 @@
+//! From text to plan: every file read, every value typed, every component built, and all problems said at once.
+
+mod bounds;
+mod changes;
+mod components;
+mod files;
+mod interpolate;
+mod plan;
+pub mod settings;
+mod wiring;
+
+use std::path::{Path, PathBuf};
+
+pub use changes::Changes;
+use components::Surroundings;
+pub use components::{Catalogue, SINK_KEYS, SOURCE_KEYS, TRANSFORM_KEYS};
+pub use files::{Text, locate};
+pub use interpolate::Environment;
+pub use plan::{API_SOURCE, Fingerprint, Input, Plan, PlannedSink, PlannedSource, PlannedTransform};
+use settings::Settings;
+
+use crate::diagnostic::{self, Entry, Kind, Node, Problems, Report, Sources, Span};
+
+/// The configuration when there is none.
+pub const QUICK_START: &str = include_str!("../../config/quickstart.yaml");
+/// The name that problems of the quick start show.
+const QUICK_START_NAME: &str = "the built-in quick start";
+/// The name of the source that `Overrides::demo` adds.
+const DEMO: &str = "demo";
+/// Variables that have a value even where the environment gives them none.
+const DATA_DIR: &str = "WEIR_DATA_DIR";
+const SPOOL_DIR: &str = "WEIR_SPOOL_DIR";
+/// The sections that hold components.
+const SECTIONS: [&str; 3] = ["sources", "transforms", "sinks"];
+/// The rest of the top level.
+const SETTINGS: [&str; 7] = ["data_dir", "journal", "store", "api", "log", "limits", "tests"];
+
+/// What arguments of a command say louder than a file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub data_dir: Option<PathBuf>,
+    /// Adds the demo source wherever a source is read.
+    pub demo: bool,
+}
+
+/// A configuration that holds, with what is worth a warning.
+pub struct Loaded {
+    pub plan: Plan,
+    pub warnings: Problems,
+    pub texts: Sources,
+}
+
+/// A configuration that does not hold: every reason.
+#[derive(Debug)]
+pub struct Rejected {
+    pub problems: Problems,
+    pub texts: Sources,
+}
+
+impl Rejected {
+    /// For a terminal.
+    pub fn render(&self, coloured: bool) -> String {
+        diagnostic::render(&self.problems, &self.texts, coloured)
+    }
+
+    /// For the API.
+    pub fn report(&self) -> Vec<Report> {
+        diagnostic::report(&self.problems, &self.texts)
+    }
+}
+
+impl Loaded {
+    pub fn render_warnings(&self, coloured: bool) -> String {
+        diagnostic::render(&self.warnings, &self.texts, coloured)
+    }
+}
+
+/// Loads files and folders; without any, the quick start.
+pub fn load(paths: &[PathBuf], overrides: &Overrides) -> Result<Loaded, Rejected> {
+    let mut problems = Problems::default();
+    let files = files::expand(paths, &mut problems);
+    let mut texts = files::read(&files, &mut problems);
+    if paths.is_empty() {
+        texts.push(Text { name: QUICK_START_NAME.into(), bytes: QUICK_START.into() });
+    }
+    Loading { catalogue: Catalogue::house(), environment: Environment::process(), overrides, problems }.run(texts)
+}
+
+/// Loads texts with a catalogue and an environment of one's own.
+pub fn load_texts(
+    texts: Vec<Text>,
+    catalogue: Catalogue,
+    environment: Environment<'_>,
+    overrides: &Overrides,
+) -> Result<Loaded, Rejected> {
+    Loading { catalogue, environment, overrides, problems: Problems::default() }.run(texts)
+}
+
+struct Loading<'l> {
+    catalogue: Catalogue,
+    environment: Environment<'l>,
+    overrides: &'l Overrides,
+    problems: Problems,
+}
+
+impl Loading<'_> {
+    fn run(mut self, texts: Vec<Text>) -> Result<Loaded, Rejected> {
+        let all_read = !self.problems.has_errors();
+        let mut sources = Sources::default();
+        let (mut root, all_parsed) = files::merge(texts, &mut sources, &mut self.problems);
+        if self.overrides.demo {
+            add_demo(&mut root);
+        }
+        let data_dir = self.data_dir(&root);
+        let (mut unset, mut broken) = (Problems::default(), Vec::new());
+        self.interpolate(&mut root, &data_dir, &mut unset, &mut broken);
+        let settings = self.settings(&root);
+        let surroundings = Surroundings {
+            catalogue: self.catalogue,
+            data_dir: &data_dir,
+            durable: settings.as_ref().is_none_or(|settings| settings.journal.mode == settings::Mode::Disk),
+        };
+        let components = components::read(&root, &surroundings, &mut self.problems);
+        // Names from a file that could not be read would all look unknown.
+        let plan = if all_read && all_parsed { self.wire(components, settings, data_dir, &root) } else { None };
+        // What a value that could not be filled in fails to be is no second problem.
+        self.problems.forget(|problem| broken.contains(&problem.span));
+        self.problems.extend(unset);
+        self.problems.sort();
+        match plan {
+            Some(plan) if !self.problems.has_errors() => Ok(Loaded { plan, warnings: self.problems, texts: sources }),
+            _ => Err(Rejected { problems: self.problems, texts: sources }),
+        }
+    }
+
+    /// The data folder has to be known before the values that may name it are filled in.
+    fn data_dir(&self, root: &Node) -> PathBuf {
+        if let Some(given) = &self.overrides.data_dir {
+            return given.clone();
+        }
+        let Some(entry) = root.get("data_dir") else { return Settings::default().data_dir };
+        let mut node = entry.value.clone();
+        // Its problems are found again, and said, with all others.
+        interpolate::interpolate(&mut node, &self.environment, &mut Problems::default(), &mut Vec::new());
+        node.text().filter(|text| !text.is_empty()).map_or_else(|| Settings::default().data_dir, PathBuf::from)
+    }
+
+    fn interpolate(&self, root: &mut Node, data_dir: &Path, problems: &mut Problems, broken: &mut Vec<Span>) {
+        let variable = |name: &str| {
+            let set = (self.environment.variable)(name);
+            set.or_else(|| match name {
+                DATA_DIR => Some(data_dir.display().to_string()),
+                SPOOL_DIR => Some(spool_dir(self.environment.variable)),
+                _ => None,
+            })
+        };
+        let environment = Environment { variable: &variable, file: self.environment.file };
+        interpolate::interpolate(root, &environment, problems, broken);
+    }
+
+    fn settings(&mut self, root: &Node) -> Option<Settings> {
+        let node = Node { aside: &SECTIONS, ..root.clone() };
+        let mut found = Problems::default();
+        let settings = diagnostic::read::<Settings>(&node, &mut found);
+        if let Some(settings) = &settings {
+            bounds::of_settings(settings, &node, &mut found);
+        }
+        diagnostic::place(&mut found, 0, &node, "", node.span);
+        self.problems.extend(found);
+        settings
+    }
+
+    fn wire(
+        &mut self,
+        components: components::Components,
+        settings: Option<Settings>,
+        data_dir: PathBuf,
+        root: &Node,
+    ) -> Option<Plan> {
+        let knots = components.knots();
+        let wires = wiring::connect(&knots, self.overrides.demo.then_some(DEMO), &mut self.problems);
+        let order = wiring::order(&knots, &wires, &mut self.problems);
+        let is_sound = !self.problems.has_errors();
+        let settings = settings?;
+        if is_sound && settings.limits.require_redact {
+            wiring::require_redaction(&knots, &wires, &mut self.problems);
+        }
+        if is_sound {
+            wiring::warn_of_loose_ends(&knots, &wires, &mut self.problems);
+        }
+        let (sources, transforms, sinks) = components.plan(wires, &order);
+        let sections = SETTINGS.map(|section| (section, fingerprint(root, section)));
+        let settings = Settings { data_dir: data_dir.clone(), ..settings };
+        Some(Plan { data_dir, settings, sources, transforms, sinks, sections: sections.into() })
+    }
+}
+
+fn fingerprint(root: &Node, section: &str) -> Fingerprint {
+    let mut canonical = String::new();
+    if let Some(entry) = root.get(section) {
+        entry.value.canonical(&mut canonical);
+    }
+    *blake3::hash(canonical.as_bytes()).as_bytes()
+}
+
+/// Puts the demo source beside the others, unless there is a component of its name.
+fn add_demo(root: &mut Node) {
+    let word = |text: &str| Node::plain(text, Span::NOWHERE);
+    let mapping =
+        |key: &str, value: Node| Node::new(Kind::Mapping(vec![Entry { key: word(key), value }]), Span::NOWHERE);
+    let is_taken =
+        SECTIONS.iter().any(|section| root.get(section).is_some_and(|found| found.value.get(DEMO).is_some()));
+    if is_taken {
+        return;
+    }
+    let demo = mapping(DEMO, mapping("type", word("demo")));
+    if root.is_null() {
+        *root = mapping("sources", demo);
+        return;
+    }
+    let Kind::Mapping(entries) = &mut root.kind else { return };
+    match entries.iter_mut().find(|entry| entry.name() == "sources") {
+        None => entries.push(Entry { key: word("sources"), value: demo }),
+        Some(section) if section.value.is_null() => section.value = demo,
+        Some(section) => {
+            if let (Kind::Mapping(sources), Kind::Mapping(demo)) = (&mut section.value.kind, demo.kind) {
+                sources.extend(demo);
+            }
+        }
+    }
+}
+
+/// Where the Python packages leave events for Weir.
+fn spool_dir(variable: &dyn Fn(&str) -> Option<String>) -> String {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let state = set("XDG_STATE_HOME").unwrap_or_else(|| format!("{}/.local/state", set("HOME").unwrap_or_default()));
+    format!("{state}/weir/spool")
+}

@@ -1,0 +1,59 @@
+//! A configuration that holds: pure data and components that are built but touch nothing yet.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::settings::{Settings, SinkFrame};
+use crate::component::sink::AnySinkConfig;
+use crate::component::{AnySource, AnyTransform, Promise};
+
+/// What a component's configuration comes to, for comparing: a hash, since the text may hold secrets.
+pub type Fingerprint = [u8; 32];
+
+/// Everything the wiring needs.
+pub struct Plan {
+    pub data_dir: PathBuf,
+    pub settings: Settings,
+    pub sources: Vec<PlannedSource>,
+    /// Each behind all that feed it.
+    pub transforms: Vec<PlannedTransform>,
+    pub sinks: Vec<PlannedSink>,
+    /// The fingerprint of each section of the settings.
+    pub sections: Vec<(&'static str, Fingerprint)>,
+}
+
+pub struct PlannedSource {
+    pub name: Arc<str>,
+    pub type_name: &'static str,
+    pub source: Box<dyn AnySource>,
+    pub fingerprint: Fingerprint,
+}
+
+pub struct PlannedTransform {
+    pub name: Arc<str>,
+    pub type_name: &'static str,
+    pub inputs: Vec<Input>,
+    pub transform: Box<dyn AnyTransform>,
+    pub fingerprint: Fingerprint,
+}
+
+pub struct PlannedSink {
+    pub name: Arc<str>,
+    pub type_name: &'static str,
+    pub inputs: Vec<Input>,
+    pub frame: SinkFrame,
+    pub promise: Promise,
+    pub sink: Box<dyn AnySinkConfig>,
+    pub fingerprint: Fingerprint,
+}
+
+/// One output of one component.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Input {
+    pub component: Arc<str>,
+    /// 0 is the default output, n the n-th of the transform's `outputs()`.
+    pub port: usize,
+}
+
+/// The source that is always there: events posted to the API.
+pub const API_SOURCE: &str = "api";

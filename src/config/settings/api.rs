@@ -1,0 +1,168 @@
+//! `api:` — who may reach Weir over HTTP, and where.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::net::address::Address;
+use crate::net::tls;
+use crate::secret::Secret;
+
+/// Health, metrics, live streams and queries over HTTP.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Api {
+    /// Whether there is an API at all.
+    pub enabled: bool,
+    /// `host:port` or `unix:/path`. Off loopback it needs `auth`.
+    pub address: Address,
+    /// Who may use it. Without it a secret is made in the data folder at the first start.
+    pub auth: Option<Auth>,
+    /// Certificate and key for HTTPS.
+    pub tls: Option<tls::Config>,
+    /// Pages of other origins that may ask.
+    pub cors: Cors,
+    /// Path in front of every route, where a proxy passes one on.
+    pub base_path: String,
+    /// Addresses of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
+    /// Time zone of dates and local times in requests.
+    pub timezone: String,
+    /// Characters of other people's code that lists and streams show.
+    pub preview: u32,
+}
+
+impl Default for Api {
+    fn default() -> Api {
+        Api {
+            enabled: true,
+            address: Address::Tcp { host: "127.0.0.1".into(), port: 8686 },
+            auth: None,
+            tls: None,
+            cors: Cors::default(),
+            base_path: String::new(),
+            trusted_proxies: Vec::new(),
+            timezone: "UTC".into(),
+            preview: 100,
+        }
+    }
+}
+
+/// Pages of other origins that may ask.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Cors {
+    /// Origins such as `https://hub.example.org`.
+    pub origins: Vec<String>,
+}
+
+/// Who may use the API, and as what.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Auth {
+    /// Tokens that somebody else signs.
+    pub jwt: Option<Jwt>,
+    /// Roles of users by name, or from a table.
+    pub roles: Option<Roles>,
+    /// Users with a password, by name.
+    pub basic: BTreeMap<String, BasicUser>,
+    /// Beginning of the names of visitors, who may not read.
+    pub anonymous_prefix: Option<String>,
+    /// What may be done without a token.
+    pub anonymous: Option<Anonymous>,
+    /// File with revoked tokens, one id a line.
+    pub revoked: Option<PathBuf>,
+}
+
+/// How tokens are checked: by `secret`, `public_key` or `jwks`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Jwt {
+    /// Shared secret of HS256.
+    pub secret: Option<Secret<String>>,
+    /// PEM file with a public key, for RS256 and ES256.
+    pub public_key: Option<PathBuf>,
+    /// URL or file of a key set.
+    pub jwks: Option<String>,
+    /// Algorithms that are accepted; without it those that fit the key.
+    pub algorithms: Vec<Algorithm>,
+    /// The `aud` a token must have.
+    pub audience: Option<String>,
+    /// The `iss` a token must have.
+    pub issuer: Option<String>,
+    /// The claim that names the user; without it the first of `user_id`, `username` and `sub`.
+    pub user_claim: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Algorithm {
+    HS256,
+    RS256,
+    ES256,
+}
+
+/// Roles of users whose token does not say.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Roles {
+    /// Names that see everything.
+    pub admin: Vec<String>,
+    /// Names that see previews of everything.
+    pub viewer: Vec<String>,
+    /// A table that knows, asked at most once a minute for each user.
+    pub postgres: Option<RoleTable>,
+}
+
+/// Where roles are looked up.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub struct RoleTable {
+    /// Address of the database.
+    pub url: Secret<String>,
+    /// Query with the user as `$1` that gives one row with the role.
+    pub query: String,
+}
+
+/// A user with a password.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub struct BasicUser {
+    /// The password itself.
+    pub password: Option<Secret<String>>,
+    /// Or its hash.
+    pub password_hash: Option<Secret<String>>,
+    /// What the user may do.
+    #[serde(default)]
+    pub role: Role,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Own events.
+    #[default]
+    User,
+    /// All events, as previews.
+    #[serde(alias = "guest")]
+    Viewer,
+    /// Everything.
+    Admin,
+    /// Sending only.
+    Ingest,
+}
+
+/// What may be done without a token.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Anonymous {
+    /// Whether events may be posted.
+    pub write: bool,
+    /// Addresses or networks that may do so.
+    pub from: Vec<String>,
+}
+
+impl Default for Anonymous {
+    fn default() -> Anonymous {
+        Anonymous { write: false, from: vec!["127.0.0.0/8".into(), "::1".into()] }
+    }
+}

@@ -1,0 +1,201 @@
+//! The keys that every sink has: how it is fed, retried and bounded.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
+
+use super::journal::WhenFull;
+use crate::diagnostic::Spanned;
+use crate::secret::Secret;
+use crate::units::{ByteSize, Duration, Rate};
+
+/// The keys that every sink has.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SinkFrame {
+    /// When a write is full.
+    pub batch: Batch,
+    /// How a write that failed for a while is tried again.
+    pub retry: Retry,
+    /// Writes at a time: a number, or `adaptive` by round-trip time. Above 1 the order of events is not kept.
+    pub concurrency: Concurrency,
+    /// Most events in a time, such as `100/s`.
+    pub rate: Option<Rate>,
+    /// Query that an event must match; others are filtered.
+    #[serde(rename = "where")]
+    #[schemars(with = "Option<String>")]
+    pub filter: Option<Spanned<String>>,
+    /// Longest time for one write.
+    pub timeout: Duration,
+    /// How the target's certificate is checked, and ours shown.
+    pub tls: Option<Tls>,
+    /// HTTP proxy, as `http://host:port`.
+    pub proxy: Option<Secret<String>>,
+    /// Whether events that can never be stored are kept for a look and a replay; otherwise they are dropped and counted.
+    pub dead_letter: bool,
+    /// How far this sink may fall behind.
+    pub buffer: Buffer,
+    /// Where a sink begins that the journal has not seen: with new events, or with the oldest it still has.
+    pub start: Start,
+    /// What becomes of waiting events when the sink is taken out of the configuration. Without it, that is refused.
+    pub on_remove: Option<OnRemove>,
+}
+
+impl Default for SinkFrame {
+    fn default() -> SinkFrame {
+        SinkFrame {
+            batch: Batch::default(),
+            retry: Retry::default(),
+            concurrency: Concurrency::default(),
+            rate: None,
+            filter: None,
+            timeout: Duration::from_secs(60),
+            tls: None,
+            proxy: None,
+            dead_letter: true,
+            buffer: Buffer::default(),
+            start: Start::default(),
+            on_remove: None,
+        }
+    }
+}
+
+/// When a write is full: whichever comes first.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Batch {
+    /// Events of one write.
+    pub events: u32,
+    /// Bytes of one write; a larger event goes alone.
+    pub bytes: ByteSize,
+    /// How long an event waits for company.
+    pub age: Duration,
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch { events: 1000, bytes: ByteSize::mib(1), age: Duration::from_secs(1) }
+    }
+}
+
+/// How a failed write is tried again: doubling waits with some chance in them.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Retry {
+    /// The first wait.
+    pub initial: Duration,
+    /// The longest wait.
+    pub max: Duration,
+    /// Writes until an event becomes a dead letter; for ever if absent.
+    pub attempts: Option<u32>,
+}
+
+impl Default for Retry {
+    fn default() -> Retry {
+        Retry { initial: Duration::from_secs(1), max: Duration::from_secs(30), attempts: None }
+    }
+}
+
+/// Writes at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    Fixed(u32),
+    Adaptive,
+}
+
+impl Default for Concurrency {
+    fn default() -> Concurrency {
+        Concurrency::Fixed(1)
+    }
+}
+
+impl<'de> Deserialize<'de> for Concurrency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Concurrency, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.parse() {
+            Ok(0) => Err(serde::de::Error::custom("a concurrency of 0 would never write")),
+            Ok(count) => Ok(Concurrency::Fixed(count)),
+            Err(_) if text == "adaptive" => Ok(Concurrency::Adaptive),
+            Err(_) => Err(serde::de::Error::custom(format!("expected a number or `adaptive`, got `{text}`"))),
+        }
+    }
+}
+
+impl fmt::Display for Concurrency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Concurrency::Fixed(count) => write!(f, "{count}"),
+            Concurrency::Adaptive => f.write_str("adaptive"),
+        }
+    }
+}
+
+impl JsonSchema for Concurrency {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Concurrency".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "const": "adaptive" }] })
+    }
+}
+
+/// How far a sink may fall behind; without bounds only the journal's own counts.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Buffer {
+    /// Most bytes that wait for this sink.
+    pub max_bytes: Option<ByteSize>,
+    /// Greatest age of an event that waits for this sink.
+    pub max_age: Option<Duration>,
+    /// What happens at the bound: the sources that feed this sink wait, or its oldest events go and are counted.
+    pub when_full: WhenFull,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// With events that come from now on.
+    #[default]
+    End,
+    /// With the oldest event that the journal still has.
+    Oldest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRemove {
+    /// Write them first.
+    Drain,
+    /// Drop and count them.
+    Drop,
+}
+
+/// How a connection is secured.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Tls {
+    /// PEM file with authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM file with our certificate, where the target asks for one.
+    pub cert: Option<PathBuf>,
+    /// PEM file with our private key.
+    pub key: Option<PathBuf>,
+    /// The name the target's certificate must have, if it is not the host's.
+    pub server_name: Option<String>,
+    /// Whether the certificate is checked at all.
+    pub verify: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Tls {
+        Tls { ca: None, cert: None, key: None, server_name: None, verify: true }
+    }
+}

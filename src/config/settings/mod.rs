@@ -1,0 +1,142 @@
+//! The top level of a configuration, apart from its components: the structs are the manual.
+
+mod api;
+mod frame;
+mod journal;
+mod pipeline_test;
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use api::{Algorithm, Anonymous, Api, Auth, BasicUser, Cors, Jwt, Role, RoleTable, Roles};
+pub use frame::{Batch, Buffer, Concurrency, OnRemove, Retry, SinkFrame, Start, Tls};
+pub use journal::{Codec, Journal, Keep, Mode, WhenFull};
+pub use pipeline_test::{Expectation, Input, Test};
+
+use crate::units::{ByteSize, Duration};
+
+/// How Weir runs: where it keeps its data, how much it may use, how it is reached.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Settings {
+    /// Folder for the journal, the dead letters and the secret of the API. It is made with mode 0700.
+    pub data_dir: PathBuf,
+    /// The log between transforms and sinks, in which every event is durable.
+    pub journal: Journal,
+    /// The searchable store behind the query API.
+    pub store: Store,
+    /// Health, metrics, live streams and queries over HTTP.
+    pub api: Api,
+    /// What Weir says about itself on stderr.
+    pub log: Log,
+    /// Bounds of the process.
+    pub limits: Limits,
+    /// Tests of this configuration, run by `weir test`.
+    pub tests: Vec<Test>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            data_dir: "weir-data".into(),
+            journal: Journal::default(),
+            store: Store::default(),
+            api: Api::default(),
+            log: Log::default(),
+            limits: Limits::default(),
+            tests: Vec::new(),
+        }
+    }
+}
+
+/// How long stored events can be found.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Store {
+    /// How much is kept: the older part goes when either bound is passed.
+    pub keep: StoreKeep,
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct StoreKeep {
+    /// Most bytes on disk.
+    pub bytes: ByteSize,
+    /// Greatest age of an event.
+    pub age: Duration,
+}
+
+impl Default for StoreKeep {
+    fn default() -> StoreKeep {
+        StoreKeep { bytes: ByteSize::gib(1), age: Duration::from_secs(30 * 86_400) }
+    }
+}
+
+/// What Weir says about itself on stderr.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Log {
+    /// The least important level that is said.
+    pub level: Level,
+    /// How a line looks; `auto` is text for a terminal and JSON otherwise.
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Level {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    #[default]
+    Auto,
+    Text,
+    Json,
+}
+
+/// Bounds of the process.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Limits {
+    /// Memory of the whole process.
+    pub memory: ByteSize,
+    /// The largest event; a larger one is refused at the door.
+    pub event: ByteSize,
+    /// How long a stop waits for writes in flight.
+    pub shutdown_timeout: Duration,
+    /// Whether every way from a source to a sink must pass a `redact` transform.
+    pub require_redact: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            memory: ByteSize::mib(256),
+            event: ByteSize::mib(1),
+            shutdown_timeout: Duration::from_secs(10),
+            require_redact: false,
+        }
+    }
+}
