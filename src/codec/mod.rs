@@ -16,6 +16,7 @@ mod msgpack;
 mod spelling;
 pub mod stamp;
 mod syslog;
+pub mod template;
 mod text;
 
 /// The format in which a source's events come in.

@@ -1,4 +1,32 @@
 //! The journal: one append-only log with a number for every event; everything downstream is a cursor over it.
+//!
+//! Who appends takes [`Journal::room`] for its bytes, then a [`Ticket`] for its place, and commits. A writer thread
+//! gathers what is due in ticket order into records and writes them with one call; a second thread syncs while the
+//! writer goes on. A [`Receipt`] resolves after the sync, and no [`Cursor`] or [`Reader`] sees an event before it.
+//! What lies on disk, and what always holds about it, is written at the top of `format`.
+
+mod appender;
+mod config;
+mod cursor;
+mod disk;
+mod format;
+pub mod fs;
+mod gather;
+mod handle;
+mod house;
+mod keys;
+mod positions;
+mod recovery;
+mod room;
+mod segment;
+mod slots;
+mod space;
+mod state;
+#[cfg(test)]
+mod tests;
+mod tier;
+mod watermark;
+mod writer;
 
 use std::sync::Arc;
 
@@ -7,12 +35,23 @@ use bytes::Bytes;
 use crate::event::Lines;
 use crate::units::Timestamp;
 
+pub use config::{BufferBound, Codec, Mode, Options, Start, WhenFull};
+pub use cursor::{Cursor, CursorInfo, ReadError, Reader};
+pub use handle::Journal;
+pub use keys::KeyMatch;
+pub use recovery::{Loss, OpenError, RecoveryReport};
+pub use room::{Room, RoomError};
+pub use state::Stats;
+pub use watermark::{Cause, Gap};
+pub use writer::{AppendError, Receipt, Ticket};
+
 /// The output of one component that at least one cursor reads.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
 pub struct StreamId(pub u16);
 
-/// What one commit gathered of one stream; the n-th event has `seq` `first_seq + n`.
-#[derive(Debug)]
+/// Lines of one stream, gathered from one or more commits; the n-th event has `seq` `first_seq + n`.
+/// Up to 256 KiB of lines, or a larger event alone; shared by all readers.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub stream: StreamId,
     pub first_seq: u64,
@@ -22,7 +61,52 @@ pub struct Record {
     pub lines: Lines,
 }
 
-/// How far a source has read one origin; stated with the events it gave.
+impl Record {
+    /// The `seq` behind the last event.
+    pub fn end_seq(&self) -> u64 {
+        self.first_seq + self.lines.len() as u64
+    }
+
+    /// The same without the first `n` events.
+    fn without_first(&self, n: usize) -> Record {
+        let cut = self.lines.start(n);
+        let mut skip = n;
+        let mut runs = Vec::new();
+        for run in &self.lines.runs {
+            let gone = skip.min(run.ordinals.len());
+            skip -= gone;
+            if gone < run.ordinals.len() {
+                runs.push(crate::event::Run { seed: run.seed, ordinals: run.ordinals[gone..].to_vec() });
+            }
+        }
+        Record {
+            stream: self.stream,
+            first_seq: self.first_seq + n as u64,
+            stream_first: self.stream_first + n as u64,
+            received_at: self.received_at,
+            lines: Lines {
+                bytes: self.lines.bytes.slice(cut..),
+                ends: self.lines.ends[n..].iter().map(|end| end - cut as u32).collect(),
+                runs,
+            },
+        }
+    }
+}
+
+/// What is appended all or none.
+#[derive(Debug, Default)]
+pub struct Commit {
+    /// Empty lines are fine and leave nothing.
+    pub entries: Vec<(StreamId, Lines)>,
+    pub positions: Vec<Position>,
+    pub received_at: Timestamp,
+    pub key: Option<IdempotencyKey>,
+    /// How many events a repeat of `key` is told were accepted.
+    pub accepted: u32,
+    pub room: Option<Room>,
+}
+
+/// How far a source has read one origin; stated with the events it gave, and the last one stated holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     pub source: Arc<str>,
@@ -39,7 +123,3 @@ pub struct IdempotencyKey {
     /// Hash of the body.
     pub body: [u8; 16],
 }
-
-/// Bytes taken from the intake purse; given back when dropped.
-#[derive(Debug)]
-pub struct Room {}

@@ -1,13 +1,17 @@
 //! The catalogue of transforms: one file each.
 
+pub mod enrich;
 pub mod normalize;
 pub mod truncate;
 
 use crate::component::TransformEntry;
 
 /// Every type of transform, by its word in the configuration.
-pub const CATALOGUE: &[TransformEntry] =
-    &[TransformEntry::of::<normalize::Normalize>(), TransformEntry::of::<truncate::Truncate>()];
+pub const CATALOGUE: &[TransformEntry] = &[
+    TransformEntry::of::<enrich::Enrich>(),
+    TransformEntry::of::<normalize::Normalize>(),
+    TransformEntry::of::<truncate::Truncate>(),
+];
 
 /// What the tests of all transforms need: events in, events out.
 #[cfg(test)]

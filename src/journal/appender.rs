@@ -1,0 +1,471 @@
+//! Appending as a machine that is driven step by step: write a group, sync what was written, open the next segment.
+//! The threads in `writer` drive it in production, the model test in any order it likes.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::format::{DATA_START, ENDS_GROUP, Notes, RECORD_HEADER, RecordHeader};
+use super::fs::{File, is_no_space};
+use super::gather::{Draft, Group, Pending, Waiting};
+use super::positions::MAX_POSITIONS;
+use super::segment::Place;
+use super::state::{Head, Shared, State};
+use super::writer::AppendError;
+use super::{Record, StreamId};
+use crate::event::Lines;
+use crate::units::Timestamp;
+
+/// Groups that were written and wait for their sync, in order.
+#[derive(Default)]
+pub struct SyncQueue {
+    pub jobs: VecDeque<SyncJob>,
+    pub running: bool,
+    pub closed: bool,
+}
+
+pub struct SyncJob {
+    segment: u64,
+    file: Arc<dyn File>,
+    end: u32,
+    end_seq: u64,
+    newest: Timestamp,
+    touched: Vec<StreamId>,
+    /// The streams after this group, for those touched.
+    heads: Vec<Head>,
+    notes: Notes,
+    answers: Vec<(Waiting, Range<u64>)>,
+}
+
+pub struct Appender {
+    pub shared: Arc<Shared>,
+    pub(super) active: Option<Active>,
+    /// A file ready to become the next segment.
+    pub(super) spare: Option<Place>,
+    /// Bytes of a segment, unless something larger has to go in.
+    pub(super) segment_bytes: u32,
+    /// Number for the next new file.
+    pub(super) next_file: u64,
+    /// Positions of passed segments, to be stated again with the next group.
+    pub(super) carry: Vec<super::Position>,
+    buffer: Vec<u8>,
+}
+
+/// The segment that groups are written to.
+pub struct Active {
+    pub index: u64,
+    pub salt: u32,
+    pub place: Place,
+    /// Behind the last written record, synced or not.
+    pub end: u32,
+    /// The greatest synced length that a written header tells.
+    pub claimed: u32,
+}
+
+impl Appender {
+    /// Goes on where recovery found the end; `spares` are files without content.
+    pub fn new(shared: Arc<Shared>, segment_bytes: u32, next_file: u64, spare: Option<Place>) -> Appender {
+        let active = shared.state().segments.back().map(|last| Active {
+            index: last.index,
+            salt: last.salt,
+            place: last.place.clone(),
+            end: last.end,
+            claimed: DATA_START,
+        });
+        Appender { shared, active, spare, segment_bytes, next_file, carry: Vec::new(), buffer: Vec::new() }
+    }
+
+    /// Appends what the commits gathered. On disk the answers come with the sync, which is left in the queue.
+    pub fn append(&mut self, commits: Vec<Pending>) {
+        let commits = self.refuse_known_keys(commits);
+        if commits.is_empty() {
+            return;
+        }
+        let on_disk = self.shared.on_disk();
+        let mut group = Group::gather(commits, on_disk.then_some(self.shared.options.codec));
+        if !on_disk {
+            return self.append_in_memory(group);
+        }
+        if group.drafts.is_empty() && group.notes == Notes::default() {
+            return self.answer_nothing(group);
+        }
+        if let Err(error) = self.make_room(&group) {
+            return self.refuse(group, &error);
+        }
+        let mut carried = std::mem::take(&mut self.carry);
+        if !carried.is_empty() {
+            carried.append(&mut group.notes.positions);
+            group.notes.positions = carried;
+        }
+        self.write(group);
+    }
+
+    /// A group without lines and notes is durable as soon as everything before it is.
+    fn answer_nothing(&self, group: Group) {
+        let seq = self.shared.state().next_seq;
+        for waiting in group.waiting {
+            waiting.answer(Ok(seq..seq));
+        }
+    }
+
+    fn refuse_known_keys(&self, commits: Vec<Pending>) -> Vec<Pending> {
+        let now = Timestamp::now();
+        let mut fresh = Vec::with_capacity(commits.len());
+        for commit in commits {
+            let Some(key) = &commit.key else {
+                fresh.push(commit);
+                continue;
+            };
+            let refusal = match self.shared.keys.find(key, now) {
+                Ok(Some(known)) => Some(AppendError::KnownKey(known)),
+                Ok(None) if !self.shared.state().pending_keys.insert(key.key) => Some(AppendError::KeyInFlight),
+                Ok(None) => None,
+                Err(error) => Some(AppendError::Sync(format!("cannot read the idempotency keys: {error}"))),
+            };
+            match refusal {
+                None => fresh.push(commit),
+                Some(error) => drop(commit.reply.send(Err(error))),
+            }
+        }
+        fresh
+    }
+
+    fn append_in_memory(&mut self, group: Group) {
+        let mut state = self.shared.state();
+        let mut firsts = Vec::with_capacity(group.drafts.len());
+        for draft in group.drafts {
+            firsts.push(state.next_seq);
+            let stream_bytes = state.heads.get(draft.stream).map_or(0, |head| head.bytes);
+            let record = state.number(draft.stream, draft.received_at, draft.lines);
+            state.tier.push(record, stream_bytes, draft.rooms);
+        }
+        state.synced_seq = state.next_seq;
+        state.synced = state.heads.clone();
+        for position in &group.notes.positions {
+            state.positions.state(position, 0);
+        }
+        let seq = state.next_seq;
+        drop(state);
+        enter_keys(&self.shared, &group.notes);
+        self.shared.state().after_settling(true);
+        self.shared.changed.notify_waiters();
+        for waiting in group.waiting {
+            let seqs = waiting.seqs(&firsts, seq);
+            waiting.answer(Ok(seqs));
+        }
+    }
+
+    /// Bytes at the end of a segment that only positions may use, so that reuse can always carry them forward.
+    pub(super) fn reserve(&self) -> u32 {
+        (self.shared.state().positions.bytes() + 2 * RECORD_HEADER) as u32
+    }
+
+    /// Sees to it that the active segment can take a group.
+    fn make_room(&mut self, group: &Group) -> Result<(), AppendError> {
+        let body = |draft: &Draft| draft.packed.as_ref().map_or(0, |p| p.meta.len() + p.packed.len());
+        let lines: usize = group.drafts.iter().map(|draft| body(draft) + RECORD_HEADER + 8).sum();
+        let need = lines + 2 * RECORD_HEADER + group.notes.encode().len();
+        if need as u64 > self.shared.options.max_bytes / 2 || need > (u32::MAX / 8) as usize {
+            return Err(AppendError::TooLarge);
+        }
+        if self.shared.state().positions.len() + group.notes.positions.len() > MAX_POSITIONS {
+            return Err(AppendError::TooLarge);
+        }
+        let (need, reserve) = (need as u32, self.reserve());
+        let carried = if self.carry.is_empty() { 0 } else { reserve };
+        if self.fits(need + carried + reserve) {
+            return Ok(());
+        }
+        self.roll(need, reserve)
+    }
+
+    pub(super) fn fits(&self, bytes: u32) -> bool {
+        let Some(active) = &self.active else { return false };
+        active.end + bytes <= active.place.bytes && self.shared.state().broken != Some(active.index)
+    }
+
+    /// Writes a group into the active segment, where it fits, and leaves its sync in the queue.
+    pub(super) fn write(&mut self, mut group: Group) {
+        let shared = self.shared.clone();
+        let active = self.active.as_mut().expect("room was made");
+        group.carry_notes(shared.options.codec, Timestamp::now());
+        let notes = group.notes.encode();
+        let mut records = Vec::with_capacity(group.drafts.len());
+        let mut firsts = Vec::with_capacity(group.drafts.len());
+        let mut touched = Vec::new();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        let mut newest = Timestamp::default();
+        let mut state = shared.state();
+        let synced = state.segments.back().map_or(DATA_START, |last| last.end);
+        let last = group.drafts.len() - 1;
+        for (order, draft) in std::mem::take(&mut group.drafts).into_iter().enumerate() {
+            let packed = draft.packed.expect("packed when it was gathered");
+            let head = state.heads.get(draft.stream).cloned().unwrap_or_default();
+            let (first_seq, lines_len) = (state.next_seq, draft.lines.bytes.len() as u32);
+            let count = draft.lines.len() as u32;
+            let record = state.number(draft.stream, draft.received_at, draft.lines);
+            let notes = if order == last { &notes[..] } else { &[] };
+            let header = RecordHeader {
+                flags: if order == last { ENDS_GROUP } else { 0 },
+                codec: packed.codec,
+                stream: draft.stream,
+                key_id: 0,
+                order: order as u16,
+                first_seq,
+                stream_first: head.events,
+                stream_bytes: head.bytes,
+                stream_name: head.name,
+                received_at: draft.received_at,
+                count,
+                lines_len,
+                packed_len: packed.packed.len() as u32,
+                meta_len: packed.meta.len() as u32,
+                notes_len: notes.len() as u32,
+                body_crc: packed.crc,
+                notes_crc: crc32c::crc32c(notes),
+                synced,
+            };
+            let start = buffer.len();
+            buffer.extend_from_slice(&header.encode(active.salt));
+            buffer.extend_from_slice(notes);
+            buffer.extend_from_slice(&packed.meta);
+            buffer.extend_from_slice(&packed.packed);
+            buffer.resize(start + header.total_len(), 0);
+            firsts.push(first_seq);
+            newest = newest.max(draft.received_at);
+            touched.push(draft.stream);
+            records.push((record, head.bytes));
+        }
+        let end_seq = state.next_seq;
+        drop(state);
+
+        let written = active.place.file.write_at(&buffer, u64::from(active.end));
+        let end = active.end + buffer.len() as u32;
+        self.buffer = buffer;
+        if let Err(error) = written {
+            return self.give_up_segment(group, append_error("write", &error));
+        }
+        active.end = end;
+        active.claimed = active.claimed.max(synced);
+        let (index, file) = (active.index, active.place.file.clone());
+        let answers = group.waiting.into_iter().map(|waiting| (waiting.seqs(&firsts, end_seq), waiting));
+        let answers = answers.map(|(seqs, waiting)| (waiting, seqs)).collect();
+        let mut state = shared.state();
+        let heads = touched.iter().map(|stream| state.heads.get(*stream).cloned().unwrap_or_default()).collect();
+        let job = SyncJob { segment: index, file, end, end_seq, newest, touched, heads, notes: group.notes, answers };
+        if state.broken == Some(index) {
+            // The sync of what was written before has failed in the meantime.
+            return job.fail(&mut state, &AppendError::Sync("the sync before failed".into()));
+        }
+        for (record, stream_bytes) in records.into_iter().filter(|(record, _)| !record.lines.is_empty()) {
+            state.tier.push(record, stream_bytes, Vec::new());
+        }
+        let synced_seq = state.synced_seq;
+        state.tier.trim(synced_seq);
+        shared.syncs.lock().expect("no panic while it is held").jobs.push_back(job);
+        drop(state);
+        shared.sync_turn.notify_all();
+    }
+
+    /// Nothing more goes into the active segment: a write to it failed. What was written before is synced first.
+    fn give_up_segment(&mut self, group: Group, error: AppendError) {
+        self.finish_syncs();
+        let mut state = self.shared.state();
+        state.broken = self.active.as_ref().map(|active| active.index);
+        state.forget_unsynced();
+        drop(state);
+        tracing::error!(%error, "cannot write to the journal, going on in another segment");
+        self.refuse(group, &error);
+    }
+
+    fn refuse(&self, group: Group, error: &AppendError) {
+        let mut state = self.shared.state();
+        for (key, _) in &group.notes.keys {
+            state.pending_keys.remove(&key.key);
+        }
+        drop(state);
+        group.fail(error);
+    }
+
+    /// Syncs here what is due, and waits for what another thread syncs.
+    pub fn finish_syncs(&self) {
+        while self.shared.sync_once() {}
+    }
+
+    /// Notes on the disk, without a sync, that everything written so far is synced, so that damage that comes later
+    /// is known for what it is.
+    pub fn claim_synced(&mut self) {
+        if !self.is_idle() || !self.fits(self.reserve() + RECORD_HEADER as u32) {
+            return;
+        }
+        let state = self.shared.state();
+        let Some(active) = &mut self.active else { return };
+        let Some(synced) = state.segments.back().map(|last| last.end) else { return };
+        if synced <= active.claimed || synced != active.end {
+            return;
+        }
+        let header = RecordHeader { flags: ENDS_GROUP, first_seq: state.next_seq, synced, ..RecordHeader::default() };
+        drop(state);
+        // Whatever comes next is written over a claim that failed.
+        if active.place.file.write_at(&header.encode(active.salt), u64::from(active.end)).is_ok() {
+            active.end += RECORD_HEADER as u32;
+            active.claimed = synced;
+        }
+    }
+
+    /// The last act: everything written is synced, and the disk says so.
+    pub fn seal(&mut self) {
+        self.finish_syncs();
+        self.claim_synced();
+        if let Some(active) = &self.active
+            && self.shared.state().broken != Some(active.index)
+            && let Err(error) = active.place.file.sync()
+        {
+            tracing::warn!(%error, "cannot sync the end of the journal");
+        }
+        let mut syncs = self.shared.syncs.lock().expect("no panic while it is held");
+        syncs.closed = true;
+        drop(syncs);
+        self.shared.sync_turn.notify_all();
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        let syncs = self.shared.syncs.lock().expect("no panic while it is held");
+        syncs.jobs.is_empty() && !syncs.running
+    }
+}
+
+pub(super) fn append_error(doing: &str, error: &io::Error) -> AppendError {
+    if is_no_space(error) { AppendError::Full } else { AppendError::Sync(format!("cannot {doing}: {error}")) }
+}
+
+impl Shared {
+    /// Syncs the groups that wait, as far as they lie in one segment, with one call. False if none waits.
+    pub fn sync_once(&self) -> bool {
+        let mut syncs = self.syncs.lock().expect("no panic while it is held");
+        while syncs.running {
+            syncs = self.sync_turn.wait(syncs).expect("no panic while it is held");
+        }
+        let Some(first) = syncs.jobs.front() else { return false };
+        let (segment, file) = (first.segment, first.file.clone());
+        let same = syncs.jobs.iter().take_while(|job| job.segment == segment).count();
+        let jobs: Vec<SyncJob> = syncs.jobs.drain(..same).collect();
+        syncs.running = true;
+        drop(syncs);
+
+        let started = Instant::now();
+        let result = file.sync();
+        let took = started.elapsed();
+        match result {
+            Ok(()) => self.synced(jobs, took),
+            Err(error) => self.sync_failed(jobs, &error),
+        }
+        self.syncs.lock().expect("no panic while it is held").running = false;
+        self.sync_turn.notify_all();
+        true
+    }
+
+    fn synced(&self, jobs: Vec<SyncJob>, took: std::time::Duration) {
+        for job in &jobs {
+            enter_keys(self, &job.notes);
+        }
+        let mut state = self.state();
+        state.note_sync(took);
+        for job in &jobs {
+            state.apply(job);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+        for (waiting, seqs) in jobs.into_iter().flat_map(|job| job.answers) {
+            waiting.answer(Ok(seqs));
+        }
+    }
+
+    /// The kernel forgets what a failed sync was about, so that asking again would lie: the segment ends where the
+    /// last good sync left it, and everything behind that fails.
+    fn sync_failed(&self, mut jobs: Vec<SyncJob>, error: &io::Error) {
+        let mut state = self.state();
+        state.broken = Some(jobs[0].segment);
+        state.forget_unsynced();
+        // What was written meanwhile lies in the same segment.
+        jobs.extend(self.syncs.lock().expect("no panic while it is held").jobs.drain(..));
+        tracing::error!(%error, groups = jobs.len(), "cannot sync the journal, going on in another segment");
+        let error = append_error("sync", error);
+        for job in jobs {
+            job.fail(&mut state, &error);
+        }
+    }
+}
+
+/// Writes keys to their table; where that fails they are still in the journal, and enter the table at the next start.
+fn enter_keys(shared: &Shared, notes: &Notes) {
+    let now = Timestamp::now();
+    for (key, accepted) in &notes.keys {
+        if let Err(error) = shared.keys.enter(key, *accepted, notes.keys_at, now) {
+            tracing::warn!(%error, "cannot remember an idempotency key on disk");
+        }
+    }
+    if !notes.keys.is_empty() {
+        let mut state = shared.state();
+        for (key, _) in &notes.keys {
+            state.pending_keys.remove(&key.key);
+        }
+    }
+}
+
+impl SyncJob {
+    fn fail(self, state: &mut State, error: &AppendError) {
+        for (key, _) in &self.notes.keys {
+            state.pending_keys.remove(&key.key);
+        }
+        for (waiting, _) in self.answers {
+            waiting.answer(Err(error.clone()));
+        }
+    }
+}
+
+impl State {
+    /// Gives lines their numbers.
+    fn number(&mut self, stream: StreamId, received_at: Timestamp, lines: Lines) -> Arc<Record> {
+        let count = lines.len() as u64;
+        let first_seq = self.next_seq;
+        self.next_seq += count;
+        let mut stream_first = 0;
+        if let Some(head) = self.heads.get_mut(stream) {
+            stream_first = head.events;
+            head.events += count;
+            head.bytes += lines.bytes.len() as u64;
+            head.end_seq = self.next_seq;
+        }
+        Arc::new(Record { stream, first_seq, stream_first, received_at, lines })
+    }
+
+    /// What a finished sync makes true.
+    fn apply(&mut self, job: &SyncJob) {
+        self.synced_seq = job.end_seq;
+        for (stream, head) in job.touched.iter().zip(&job.heads) {
+            if let Some(known) = self.synced.get_mut(*stream) {
+                *known = head.clone();
+            }
+        }
+        for position in &job.notes.positions {
+            self.positions.state(position, job.segment);
+        }
+        let segment = self.segments.back_mut().expect("groups are written to the last segment");
+        debug_assert_eq!(segment.index, job.segment, "the next segment is opened after the last sync");
+        segment.end = job.end;
+        segment.end_seq = job.end_seq;
+        segment.newest = segment.newest.max(job.newest);
+    }
+
+    /// Takes back the numbers of what will never be synced.
+    fn forget_unsynced(&mut self) {
+        self.next_seq = self.synced_seq;
+        self.heads = self.synced.clone();
+        let synced_seq = self.synced_seq;
+        self.tier.cut(synced_seq);
+    }
+}

@@ -1,0 +1,203 @@
+//! Reading: from the memory tier where the events are there, else from the segments.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::format::{DATA_START, RECORD_HEADER, RecordHeader, unpack};
+use super::segment::{Found, Segment, next_header, quarantine, read_all, walk};
+use super::state::{Heads, Shared};
+use super::{Record, StreamId};
+
+/// Where somebody reads: the next `seq`, and the offset in a segment where its record stands, if known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spot {
+    pub seq: u64,
+    pub hint: Option<(u64, u32)>,
+}
+
+/// A record and how many bytes of lines its stream had before it.
+pub struct Piece {
+    pub record: Arc<Record>,
+    pub stream_bytes: u64,
+}
+
+/// Which streams somebody wants, by number.
+#[derive(Clone, Default)]
+pub struct Wanted(Vec<bool>);
+
+impl Wanted {
+    pub fn new(streams: &[StreamId]) -> Wanted {
+        let mut wanted = vec![false; streams.iter().map(|stream| stream.0 as usize + 1).max().unwrap_or(0)];
+        for stream in streams {
+            wanted[stream.0 as usize] = true;
+        }
+        Wanted(wanted)
+    }
+
+    pub fn has(&self, stream: StreamId) -> bool {
+        self.0.get(stream.0 as usize).copied().unwrap_or(false)
+    }
+}
+
+/// Reads synced records from `spot` on, up to `max_bytes` of lines but at least one if there is one, and moves the
+/// spot behind what was read or skipped. The first record may begin before the spot.
+pub fn read(shared: &Shared, spot: &mut Spot, wanted: &Wanted, max_bytes: usize) -> io::Result<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    let mut bytes = 0;
+    loop {
+        let segment = {
+            let state = shared.state();
+            if spot.seq >= state.synced_seq {
+                break;
+            }
+            if spot.seq >= state.tier.start() {
+                for (record, stream_bytes) in state.tier.from(spot.seq) {
+                    if record.end_seq() > state.synced_seq || (bytes >= max_bytes && !pieces.is_empty()) {
+                        break;
+                    }
+                    if wanted.has(record.stream) {
+                        bytes += record.lines.bytes.len();
+                        pieces.push(Piece { record: record.clone(), stream_bytes });
+                    }
+                    *spot = Spot { seq: record.end_seq(), hint: None };
+                }
+                break;
+            }
+            let holding = state.segments.partition_point(|segment| segment.end_seq <= spot.seq);
+            match state.segments.get(holding) {
+                Some(segment) => {
+                    // Between two segments, or before the oldest, there is nothing.
+                    spot.seq = spot.seq.max(segment.first_seq);
+                    segment.clone()
+                }
+                None => {
+                    spot.seq = state.tier.start();
+                    continue;
+                }
+            }
+        };
+        read_segment(shared, &segment, spot, wanted, max_bytes, &mut bytes, &mut pieces)?;
+        if bytes >= max_bytes && !pieces.is_empty() {
+            break;
+        }
+    }
+    Ok(pieces)
+}
+
+/// Reads on in one segment until it ends or enough has come.
+fn read_segment(
+    shared: &Shared,
+    segment: &Segment,
+    spot: &mut Spot,
+    wanted: &Wanted,
+    max_bytes: usize,
+    bytes: &mut usize,
+    pieces: &mut Vec<Piece>,
+) -> io::Result<()> {
+    let mut at = match spot.hint {
+        Some((index, at)) if index == segment.index => at,
+        _ => DATA_START,
+    };
+    while at < segment.end && (*bytes < max_bytes || pieces.is_empty()) {
+        let mut head = [0; RECORD_HEADER];
+        segment.place.file.read_at(&mut head, u64::from(at))?;
+        let Some(header) = RecordHeader::decode(&head, segment.salt) else {
+            if !still_there(shared, segment) {
+                return Ok(());
+            }
+            at = skip_damage(shared, segment, at)?;
+            continue;
+        };
+        if header.end_seq() > spot.seq && header.count > 0 && wanted.has(header.stream) {
+            let mut body = vec![0; header.body_len()];
+            segment.place.file.read_at(&mut body, u64::from(at) + RECORD_HEADER as u64)?;
+            match header.fits(&body).then(|| unpack(&header, &body)).flatten() {
+                Some(lines) => {
+                    *bytes += lines.bytes.len();
+                    let record = Record {
+                        stream: header.stream,
+                        first_seq: header.first_seq,
+                        stream_first: header.stream_first,
+                        received_at: header.received_at,
+                        lines,
+                    };
+                    pieces.push(Piece { record: Arc::new(record), stream_bytes: header.stream_bytes });
+                }
+                None if !still_there(shared, segment) => return Ok(()),
+                None => report_damage(shared, segment, at, at + header.total_len() as u32),
+            }
+        }
+        at += header.total_len() as u32;
+        *spot = Spot { seq: spot.seq.max(header.end_seq()), hint: Some((segment.index, at)) };
+    }
+    if at >= segment.end {
+        *spot = Spot { seq: spot.seq.max(segment.end_seq), hint: None };
+    }
+    Ok(())
+}
+
+/// A segment that was reused while it was read is no damage.
+fn still_there(shared: &Shared, segment: &Segment) -> bool {
+    shared.state().segments.iter().any(|known| known.index == segment.index)
+}
+
+/// Where reading goes on behind bytes that are no record.
+fn skip_damage(shared: &Shared, segment: &Segment, at: u32) -> io::Result<u32> {
+    let bytes = read_all(&segment.place)?;
+    let limit = bytes.len().min(segment.end as usize);
+    let next = next_header(&bytes[..limit], at as usize + 8, segment.salt).map_or(segment.end, |next| next as u32);
+    report_damage(shared, segment, at, next);
+    Ok(next)
+}
+
+/// Keeps a copy of damaged bytes. How many events they held shows in the numbers of the next record.
+fn report_damage(shared: &Shared, segment: &Segment, from: u32, to: u32) {
+    shared.damaged.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{:010}-{from}", segment.index);
+    let mut bytes = vec![0; (to - from) as usize];
+    let kept = segment
+        .place
+        .file
+        .read_at(&mut bytes, u64::from(from))
+        .and_then(|_| quarantine(&*shared.fs, &shared.options.dir, &name, &bytes));
+    match kept {
+        Ok(()) => tracing::warn!(segment = segment.index, from, to, "a damaged record went to quarantine"),
+        Err(error) => tracing::warn!(%error, segment = segment.index, from, to, "a damaged record was skipped"),
+    }
+}
+
+/// How far each stream had come before `seq`.
+pub fn heads_at(shared: &Shared, seq: u64) -> io::Result<Heads> {
+    let (mut heads, segment) = {
+        let state = shared.state();
+        if seq >= state.synced_seq {
+            return Ok(state.synced.clone());
+        }
+        let holding = state.segments.partition_point(|segment| segment.end_seq <= seq);
+        match state.segments.get(holding) {
+            Some(segment) => (segment.starts.clone(), segment.clone()),
+            None => {
+                // In memory only: what is synced, less what lies behind.
+                let mut heads = state.synced.clone();
+                for (record, stream_bytes) in state.tier.from(seq) {
+                    if record.end_seq() <= state.synced_seq
+                        && let Some(head) = heads.get_mut(record.stream)
+                    {
+                        head.events = head.events.min(record.stream_first + seq.saturating_sub(record.first_seq));
+                        head.bytes = head.bytes.min(stream_bytes);
+                    }
+                }
+                return Ok(heads);
+            }
+        }
+    };
+    for found in walk(&read_all(&segment.place)?, segment.salt, segment.end) {
+        let Found::Record { header, .. } = found else { continue };
+        if header.first_seq >= seq {
+            break;
+        }
+        heads.raise(&header.entry_at(seq), header.end_seq().min(seq));
+    }
+    Ok(heads)
+}

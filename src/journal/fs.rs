@@ -1,0 +1,147 @@
+//! The few things the journal asks of a file system, and the real one; a simulated twin stands in `sim`.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+/// An open file. Offsets are explicit, so that readers share one handle.
+pub trait File: Send + Sync {
+    /// Reads until `buffer` is full or the file ends; tells how much came.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `bytes`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    fn size(&self) -> io::Result<u64>;
+    /// Makes everything written so far survive a power cut, the length included.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// What keeps a second opener out for as long as it lives.
+pub type Guard = Box<dyn Send + Sync>;
+
+pub enum Lock {
+    Held(Guard),
+    /// Somebody else has it; who, if the file says.
+    Taken(Option<u32>),
+}
+
+/// Where files live. Creating, renaming and removing survive a power cut only after `sync_dir`.
+pub trait Fs: Send + Sync {
+    /// Makes a private folder; one that exists is fine.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Opens a file for reading and writing, made (private) if it is missing.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// The names of the files in a folder.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Bytes that can still be allocated.
+    fn available(&self, dir: &Path) -> io::Result<u64>;
+    fn lock(&self, path: &Path) -> io::Result<Lock>;
+}
+
+/// The file system of the operating system.
+pub struct Real;
+
+struct RealFile(std::fs::File);
+
+impl File for RealFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut got = 0;
+        while got < buffer.len() {
+            match self.0.read_at(&mut buffer[got..], offset + got as u64) {
+                Ok(0) => break,
+                Ok(more) => got += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(got)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
+}
+
+impl Fs for Real {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(RealFile(private().create(true).truncate(false).open(path)?)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(RealFile(private().open(path)?)))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        std::fs::File::open(dir)?.sync_all()
+    }
+
+    fn available(&self, dir: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(dir)?;
+        Ok(stat.f_bavail * stat.f_frsize)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        let mut file = private().create(true).truncate(false).open(path)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                // The number is for people to read; on a full disk the lock holds without it.
+                let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+                Ok(Lock::Held(Box::new(file)))
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Ok(Lock::Taken(std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok())))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Whether an error says that the disk, its quota or its table of files is full.
+pub fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,249 @@
+//! From commits to a group: small pieces of one stream are joined into records, and each is packed once.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::format::{Notes, Packed, RECORD_BYTES, pack};
+use super::room::Room;
+use super::writer::AppendError;
+use super::{Codec, Commit, IdempotencyKey, Position, StreamId};
+use crate::event::{Lines, Run};
+use crate::units::Timestamp;
+
+/// Pieces of this size and more are packed on the thread that commits them, alone.
+pub const PACKED_ALONE: usize = 64 * 1024;
+
+pub type Reply = oneshot::Sender<Result<Range<u64>, AppendError>>;
+
+/// A commit that waits for its turn.
+pub struct Pending {
+    pieces: Vec<Piece>,
+    positions: Vec<Position>,
+    received_at: Timestamp,
+    pub key: Option<IdempotencyKey>,
+    accepted: u32,
+    room: Option<Arc<Room>>,
+    pub reply: Reply,
+    /// Bytes of its lines.
+    pub bytes: usize,
+}
+
+struct Piece {
+    stream: StreamId,
+    lines: Lines,
+    packed: Option<Packed>,
+}
+
+impl Pending {
+    /// Cuts a commit into pieces no larger than a record and packs the large ones. No codec: nothing is packed.
+    pub fn new(commit: Commit, codec: Option<Codec>, reply: Reply) -> Pending {
+        let mut pieces = Vec::with_capacity(commit.entries.len());
+        let mut bytes = 0;
+        for (stream, lines) in commit.entries {
+            bytes += lines.bytes.len();
+            for lines in cut(lines) {
+                let packed = codec.filter(|_| lines.bytes.len() >= PACKED_ALONE).map(|codec| pack(&lines, codec));
+                pieces.push(Piece { stream, lines, packed });
+            }
+        }
+        Pending {
+            pieces,
+            positions: commit.positions,
+            received_at: commit.received_at,
+            key: commit.key,
+            accepted: commit.accepted,
+            room: commit.room.map(Arc::new),
+            reply,
+            bytes,
+        }
+    }
+}
+
+/// Pieces of at most a record's size, unless one event is larger. None for lines without events.
+fn cut(lines: Lines) -> Vec<Lines> {
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    if lines.bytes.len() <= RECORD_BYTES || lines.len() == 1 {
+        return vec![lines];
+    }
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    while from < lines.len() {
+        let start = lines.start(from);
+        let fits = lines.ends[from..].partition_point(|end| *end as usize - start <= RECORD_BYTES);
+        let to = from + fits.max(1);
+        pieces.push(Lines {
+            bytes: lines.bytes.slice(start..lines.start(to)),
+            ends: lines.ends[from..to].iter().map(|end| end - start as u32).collect(),
+            runs: runs_between(&lines.runs, from, to),
+        });
+        from = to;
+    }
+    pieces
+}
+
+fn runs_between(runs: &[Run], from: usize, to: usize) -> Vec<Run> {
+    let mut found = Vec::new();
+    let mut first = 0;
+    for run in runs {
+        let end = first + run.ordinals.len();
+        let (low, high) = (from.max(first), to.min(end));
+        if low < high {
+            found.push(Run { seed: run.seed, ordinals: run.ordinals[low - first..high - first].to_vec() });
+        }
+        first = end;
+    }
+    found
+}
+
+/// A record before it has numbers.
+pub struct Draft {
+    pub stream: StreamId,
+    pub lines: Lines,
+    pub packed: Option<Packed>,
+    pub received_at: Timestamp,
+    /// The rooms of the commits that have lines here.
+    pub rooms: Vec<Arc<Room>>,
+}
+
+/// What one write carries.
+#[derive(Default)]
+pub struct Group {
+    pub drafts: Vec<Draft>,
+    pub notes: Notes,
+    pub waiting: Vec<Waiting>,
+}
+
+/// A commit in a group.
+pub struct Waiting {
+    reply: Reply,
+    /// Where its events lie: draft, first event there, how many.
+    spans: Vec<(usize, usize, usize)>,
+    room: Option<Arc<Room>>,
+}
+
+impl Waiting {
+    /// The numbers of its events, given the first number of each draft. Events of others may lie between.
+    pub fn seqs(&self, firsts: &[u64], otherwise: u64) -> Range<u64> {
+        let start = self.spans.iter().map(|(draft, first, _)| firsts[*draft] + *first as u64).min();
+        let end = self.spans.iter().map(|(draft, first, count)| firsts[*draft] + (first + count) as u64).max();
+        start.unwrap_or(otherwise)..end.unwrap_or(otherwise)
+    }
+
+    /// Gives the room back, unless the record holds it too, and then the answer.
+    pub fn answer(self, answer: Result<Range<u64>, AppendError>) {
+        drop(self.room);
+        // Who no longer listens needs no answer.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// The open record of one stream.
+struct Open {
+    draft: usize,
+    parts: Vec<Lines>,
+    events: usize,
+    bytes: usize,
+}
+
+impl Group {
+    pub fn gather(commits: impl IntoIterator<Item = Pending>, codec: Option<Codec>) -> Group {
+        let mut group = Group::default();
+        let mut open: HashMap<StreamId, Open> = HashMap::new();
+        for commit in commits {
+            let mut spans = Vec::new();
+            for piece in commit.pieces {
+                let fits = |open: &Open| open.bytes + piece.lines.bytes.len() <= RECORD_BYTES && piece.packed.is_none();
+                if let Some(full) =
+                    open.get(&piece.stream).is_some_and(|o| !fits(o)).then(|| open.remove(&piece.stream))
+                {
+                    group.close(full.expect("it was there"));
+                }
+                let count = piece.lines.len();
+                if let Some(packed) = piece.packed {
+                    spans.push((group.drafts.len(), 0, count));
+                    group.start(piece.stream, commit.received_at, &commit.room);
+                    let draft = group.drafts.last_mut().expect("just started");
+                    (draft.lines, draft.packed) = (piece.lines, Some(packed));
+                    continue;
+                }
+                let place = open.entry(piece.stream).or_insert_with(|| {
+                    group.start(piece.stream, commit.received_at, &None);
+                    Open { draft: group.drafts.len() - 1, parts: Vec::new(), events: 0, bytes: 0 }
+                });
+                spans.push((place.draft, place.events, count));
+                group.drafts[place.draft].rooms.extend(commit.room.clone());
+                place.events += count;
+                place.bytes += piece.lines.bytes.len();
+                place.parts.push(piece.lines);
+            }
+            group.notes.positions.extend(commit.positions);
+            if let Some(key) = commit.key {
+                group.notes.keys.push((key, commit.accepted));
+                group.notes.keys_at = group.notes.keys_at.max(commit.received_at);
+            }
+            group.waiting.push(Waiting { reply: commit.reply, spans, room: commit.room });
+        }
+        for (_, open) in open {
+            group.close(open);
+        }
+        if let Some(codec) = codec {
+            for draft in group.drafts.iter_mut().filter(|draft| draft.packed.is_none()) {
+                draft.packed = Some(pack(&draft.lines, codec));
+            }
+        }
+        group
+    }
+
+    fn start(&mut self, stream: StreamId, received_at: Timestamp, room: &Option<Arc<Room>>) {
+        let rooms = room.iter().cloned().collect();
+        self.drafts.push(Draft { stream, lines: Lines::default(), packed: None, received_at, rooms });
+    }
+
+    fn close(&mut self, open: Open) {
+        self.drafts[open.draft].lines = join(open.parts, open.bytes);
+    }
+
+    /// A record without lines, where there is none to carry the notes.
+    pub fn carry_notes(&mut self, codec: Codec, received_at: Timestamp) {
+        if self.drafts.is_empty() {
+            self.start(StreamId(0), received_at, &None);
+            let draft = self.drafts.last_mut().expect("just started");
+            draft.packed = Some(pack(&draft.lines, codec));
+        }
+    }
+
+    pub fn fail(self, error: &AppendError) {
+        for waiting in self.waiting {
+            waiting.answer(Err(error.clone()));
+        }
+    }
+}
+
+fn join(mut parts: Vec<Lines>, bytes: usize) -> Lines {
+    if parts.len() == 1 {
+        return parts.pop().expect("there is one");
+    }
+    let mut all = Vec::with_capacity(bytes);
+    let mut ends = Vec::with_capacity(parts.iter().map(Lines::len).sum());
+    let mut runs: Vec<Run> = Vec::new();
+    for part in parts {
+        let start = all.len() as u32;
+        all.extend_from_slice(&part.bytes);
+        ends.extend(part.ends.iter().map(|end| start + end));
+        for run in part.runs {
+            match runs.last_mut() {
+                Some(last) if last.seed == run.seed && last.ordinals.last() < run.ordinals.first() => {
+                    last.ordinals.extend(run.ordinals);
+                }
+                _ => runs.push(run),
+            }
+        }
+    }
+    Lines { bytes: Bytes::from(all), ends, runs }
+}

@@ -1,0 +1,327 @@
+//! The handle: everything the rest of the agent asks of the journal.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::cursor::{Cursor, CursorInfo, Reader};
+use super::disk::{Spot, Wanted, heads_at};
+use super::fs::{Fs, Guard};
+use super::keys::KeyMatch;
+use super::recovery::{self, OWN_CURSORS, OpenError, Opened, RecoveryReport};
+use super::room::{Room, RoomError};
+use super::state::{Delivery, Shared, Stats, name_hash};
+use super::watermark::{Cause, CursorState, Gap, Stored};
+use super::writer::{Ticket, house_loop, sync_loop, write_loop};
+use super::{BufferBound, Commit, IdempotencyKey, Options, Position, Start, StreamId, house};
+use crate::units::Timestamp;
+
+/// A handle; clones share one journal. [`Journal::close`] ends it, and so does dropping the last handle.
+#[derive(Clone)]
+pub struct Journal {
+    shared: Arc<Shared>,
+    running: Arc<Running>,
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    guard: Mutex<Option<Guard>>,
+}
+
+impl Journal {
+    /// Opens or makes a journal, recovering what the disk holds, and starts its threads.
+    pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<(Journal, RecoveryReport), OpenError> {
+        let dir = options.dir.clone();
+        let Opened { shared, appender, guard, report } = recovery::open(options, fs)?;
+        let running = Arc::new(Running { shared: shared.clone(), threads: Mutex::default(), guard: Mutex::new(guard) });
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+            let thread = thread.map_err(|source| OpenError::Io { path: dir.clone(), source })?;
+            running.threads.lock().expect("no panic while it is held").push(thread);
+            Ok(())
+        };
+        spawn("journal-write", Box::new(move || write_loop(appender)))?;
+        let journal = Journal { shared: shared.clone(), running: running.clone() };
+        if shared.on_disk() {
+            let (syncing, housekeeping) = (shared.clone(), shared);
+            spawn("journal-sync", Box::new(move || sync_loop(&syncing)))?;
+            spawn("journal-house", Box::new(move || house_loop(&housekeeping)))?;
+        }
+        Ok((journal, report))
+    }
+
+    /// The stream with this name, the same over restarts. None beyond the number a journal has places for.
+    pub fn stream(&self, name: &str) -> Option<StreamId> {
+        let mut state = self.shared.state();
+        let id = state.heads.enter(name_hash(name))?;
+        let same = state.synced.enter(name_hash(name));
+        debug_assert_eq!(same, Some(id), "both tables know the same streams");
+        Some(id)
+    }
+
+    pub fn ticket(&self) -> Ticket {
+        Ticket::take(&self.shared)
+    }
+
+    /// Resolves when every cursor over these streams has settled past what they hold before `seq`.
+    pub fn delivered(&self, seq: u64, streams: &[StreamId]) -> impl Future<Output = ()> + Send + use<> {
+        let (done, receiver) = oneshot::channel();
+        let mut state = self.shared.state();
+        let targets = streams.iter().map(|stream| {
+            let end = state.synced.get(*stream).map_or(seq, |head| head.end_seq);
+            (*stream, seq.min(end))
+        });
+        let targets = targets.collect();
+        state.deliveries.push(Delivery { targets, done });
+        state.after_settling(!self.shared.on_disk());
+        drop(state);
+        let eager = Eager::new(self.shared.clone());
+        async move {
+            // A journal that closes leaves the wait to its deadline.
+            if receiver.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            drop(eager);
+        }
+    }
+
+    /// Whether somebody waits for delivery right now: then nothing is held back to make a larger batch.
+    pub fn somebody_waits(&self) -> bool {
+        self.shared.waiting_for_delivery.load(Ordering::Acquire) > 0
+    }
+
+    /// Resolves as soon as somebody waits for delivery.
+    pub async fn eager(&self) {
+        loop {
+            let mut eager = pin!(self.shared.eager.notified());
+            eager.as_mut().enable();
+            if self.somebody_waits() {
+                return;
+            }
+            eager.await;
+        }
+    }
+
+    /// Waits until so many bytes may be taken into memory and, for these streams, into the journal.
+    pub async fn room(&self, bytes: usize, streams: &[StreamId]) -> Result<Room, RoomError> {
+        loop {
+            let mut changed = pin!(self.shared.changed.notified());
+            changed.as_mut().enable();
+            if self.shared.closing.load(Ordering::Acquire) {
+                return Err(RoomError::Closed);
+            }
+            if !self.shared.holds_back(bytes, streams) {
+                break;
+            }
+            changed.await;
+        }
+        self.shared.purse.take(bytes).await
+    }
+
+    pub fn try_room(&self, bytes: usize, streams: &[StreamId]) -> Result<Room, RoomError> {
+        if self.shared.closing.load(Ordering::Acquire) {
+            return Err(RoomError::Closed);
+        }
+        if self.shared.holds_back(bytes, streams) {
+            return Err(RoomError::Full);
+        }
+        self.shared.purse.try_take(bytes)
+    }
+
+    /// Whether the journal, the disk or the purse has no room even for a small event.
+    pub fn is_full(&self) -> bool {
+        self.shared.holds_back(1, &[]) || self.shared.purse.is_empty()
+    }
+
+    pub fn stats(&self) -> Stats {
+        let state = self.shared.state();
+        let on_disk = self.shared.on_disk();
+        Stats {
+            bytes: if on_disk { state.segment_bytes() } else { state.tier.bytes() as u64 },
+            limit: if on_disk { self.shared.options.max_bytes } else { self.shared.options.intake_bytes as u64 },
+            capacity: self.shared.capacity.load(Ordering::Acquire),
+            head_seq: state.next_seq,
+            synced_seq: state.synced_seq,
+            oldest_seq: state.oldest_seq(),
+            segments: state.segments.len(),
+            tier_bytes: state.tier.bytes(),
+            intake_bytes: self.shared.purse.taken(),
+            damaged: self.shared.damaged.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How long syncs took since the last call.
+    pub fn take_sync_times(&self) -> Vec<Duration> {
+        std::mem::take(&mut self.shared.state().sync_times)
+    }
+
+    /// What a source stated last about each of its origins.
+    pub fn positions(&self, source: &str) -> Vec<(Bytes, Bytes)> {
+        self.shared.state().positions.of(source)
+    }
+
+    /// Whether a request with this key was accepted before.
+    pub fn known_key(&self, key: &IdempotencyKey) -> std::io::Result<Option<KeyMatch>> {
+        self.shared.keys.find(key, Timestamp::now())
+    }
+
+    /// Opens the cursor of this name over these streams; `start` counts only if the journal has not seen it.
+    pub fn cursor(
+        &self,
+        name: &str,
+        streams: &[StreamId],
+        start: Start,
+        bound: Option<BufferBound>,
+    ) -> std::io::Result<Cursor> {
+        let known = self.shared.state().cursors.contains_key(name);
+        if !known {
+            self.make_cursor(name, start)?;
+        }
+        let settled = self.shared.state().cursors.get(name).map_or(0, |cursor| cursor.settled);
+        let heads = heads_at(&self.shared, settled)?;
+        let mut state = self.shared.state();
+        let head = state.synced.clone();
+        if let Some(cursor) = state.cursors.get_mut(name) {
+            cursor.attach(streams, &heads, &head, bound);
+        }
+        drop(state);
+        if !known {
+            house::save_cursors(&self.shared);
+        }
+        Ok(Cursor { shared: self.shared.clone(), name: name.into() })
+    }
+
+    fn make_cursor(&self, name: &str, start: Start) -> std::io::Result<()> {
+        let mut state = self.shared.state();
+        // The journal remembers its cursors, so that one whose file was lost reads again instead of skipping.
+        let was_there = state.positions.of(OWN_CURSORS).iter().any(|(known, _)| known == name.as_bytes());
+        let seq = match start {
+            Start::End if !was_there => state.synced_seq,
+            _ => state.oldest_seq(),
+        };
+        let stored = Stored { name: name.to_owned(), settled: seq, ..Stored::default() };
+        let mut cursor = CursorState::new(stored);
+        cursor.dirty = true;
+        state.cursors.insert(name.into(), cursor);
+        drop(state);
+        self.note_cursor(name, b"1");
+        Ok(())
+    }
+
+    fn note_cursor(&self, name: &str, value: &'static [u8]) {
+        let key = Bytes::copy_from_slice(name.as_bytes());
+        let position = Position { source: OWN_CURSORS.into(), key, value: Bytes::from_static(value) };
+        let commit = Commit { positions: vec![position], received_at: Timestamp::now(), ..Commit::default() };
+        // Losing this note in a crash costs nothing as long as the cursor's file is there.
+        drop(self.ticket().commit(commit));
+    }
+
+    /// All cursors, open or not.
+    pub fn cursors(&self) -> Vec<CursorInfo> {
+        let state = self.shared.state();
+        state.cursors.keys().filter_map(|name| state.cursor_info(name)).collect()
+    }
+
+    /// Puts a cursor that nobody has open at `seq`, or as near as there are events. False if there is none such.
+    pub fn move_cursor(&self, name: &str, seq: u64) -> std::io::Result<bool> {
+        let heads = heads_at(&self.shared, seq)?;
+        let mut state = self.shared.state();
+        let seq = seq.clamp(state.oldest_seq(), state.synced_seq);
+        let Some(cursor) = state.cursors.get_mut(name).filter(|cursor| !cursor.open) else { return Ok(false) };
+        cursor.move_to(seq, &heads);
+        drop(state);
+        house::save_cursors(&self.shared);
+        Ok(true)
+    }
+
+    /// Removes a cursor that nobody has open, and what it kept. False if there is none such.
+    pub fn drop_cursor(&self, name: &str) -> std::io::Result<bool> {
+        let mut state = self.shared.state();
+        if state.cursors.get(name).is_none_or(|cursor| cursor.open) {
+            return Ok(false);
+        }
+        state.cursors.remove(name);
+        state.after_settling(!self.shared.on_disk());
+        drop(state);
+        self.note_cursor(name, b"");
+        house::remove_cursor(&self.shared, name)?;
+        self.shared.changed.notify_waiters();
+        Ok(true)
+    }
+
+    /// Follows streams from `seq` on without holding anything.
+    pub fn reader(&self, seq: u64, streams: &[StreamId]) -> std::io::Result<Reader> {
+        let (oldest, newest) = {
+            let state = self.shared.state();
+            (state.oldest_seq(), state.synced_seq)
+        };
+        let heads = heads_at(&self.shared, seq)?;
+        let expected = streams.iter().filter_map(|stream| Some((*stream, heads.get(*stream)?.events)));
+        let mut reader = Reader {
+            shared: self.shared.clone(),
+            spot: Spot { seq: seq.min(newest), hint: None },
+            wanted: Wanted::new(streams),
+            expected: expected.collect(),
+            gaps: Vec::new(),
+        };
+        if seq < oldest {
+            // Of what is gone only the numbers are known: at most so many events.
+            let (seqs, cause) = (seq..oldest, Cause::Gone);
+            reader.gaps.push(Gap { seqs, events: oldest - seq, since: None, until: None, cause });
+        }
+        Ok(reader)
+    }
+
+    /// Appends what was handed in, syncs, saves the cursors and lets go of the lock. Tickets without a commit are
+    /// refused from now on. Blocks until it is done.
+    pub fn close(&self) {
+        self.running.stop();
+    }
+}
+
+impl Running {
+    fn stop(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+        self.shared.wake_all();
+        let threads = std::mem::take(&mut *self.threads.lock().expect("no panic while it is held"));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the journal has panicked");
+            }
+        }
+        self.shared.purse.close();
+        self.shared.changed.notify_waiters();
+        house::save_cursors(&self.shared);
+        drop(self.guard.lock().expect("no panic while it is held").take());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Counts as somebody who waits for delivery, as long as it lives.
+struct Eager(Arc<Shared>);
+
+impl Eager {
+    fn new(shared: Arc<Shared>) -> Eager {
+        shared.waiting_for_delivery.fetch_add(1, Ordering::AcqRel);
+        shared.eager.notify_waiters();
+        Eager(shared)
+    }
+}
+
+impl Drop for Eager {
+    fn drop(&mut self) {
+        self.0.waiting_for_delivery.fetch_sub(1, Ordering::AcqRel);
+    }
+}

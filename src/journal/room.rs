@@ -1,0 +1,84 @@
+//! The intake purse: bytes of memory that a source takes before it reads a body, and gives back.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomError {
+    /// No memory, no journal space or no disk: later.
+    Full,
+    /// The journal is closing.
+    Closed,
+}
+
+/// Bytes taken from the intake purse; given back when dropped. It travels with the commit.
+#[derive(Debug)]
+pub struct Room {
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    pub fn bytes(&self) -> usize {
+        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
+    /// Gives back all but `bytes`.
+    pub fn shrink(&mut self, bytes: usize) {
+        let too_many = self.bytes().saturating_sub(bytes);
+        if let Some(permit) = &mut self.permit
+            && too_many > 0
+        {
+            drop(permit.split(too_many));
+        }
+    }
+
+    /// Room that counts for nothing, for tests of those who carry one.
+    pub fn free() -> Room {
+        Room { permit: None }
+    }
+}
+
+/// One purse; first come, first served.
+pub struct Purse {
+    left: Arc<Semaphore>,
+    total: usize,
+}
+
+impl Purse {
+    pub fn new(total: usize) -> Purse {
+        let total = total.clamp(1, u32::MAX as usize);
+        Purse { left: Arc::new(Semaphore::new(total)), total }
+    }
+
+    /// What one room can hold at most is the whole purse: a larger wish gets that.
+    fn wish(&self, bytes: usize) -> u32 {
+        bytes.clamp(1, self.total) as u32
+    }
+
+    pub async fn take(&self, bytes: usize) -> Result<Room, RoomError> {
+        let taken = self.left.clone().acquire_many_owned(self.wish(bytes)).await;
+        taken.map(|permit| Room { permit: Some(permit) }).map_err(|_| RoomError::Closed)
+    }
+
+    pub fn try_take(&self, bytes: usize) -> Result<Room, RoomError> {
+        match self.left.clone().try_acquire_many_owned(self.wish(bytes)) {
+            Ok(permit) => Ok(Room { permit: Some(permit) }),
+            Err(tokio::sync::TryAcquireError::NoPermits) => Err(RoomError::Full),
+            Err(tokio::sync::TryAcquireError::Closed) => Err(RoomError::Closed),
+        }
+    }
+
+    pub fn taken(&self) -> usize {
+        self.total - self.left.available_permits().min(self.total)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.left.available_permits() == 0
+    }
+
+    pub fn close(&self) {
+        self.left.close();
+    }
+}

@@ -1,0 +1,221 @@
+//! What the journal knows in memory, behind one short lock: streams, segments, the tier, cursors, positions.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+
+use super::appender::SyncQueue;
+use super::format::{MAX_STREAMS, StreamEntry};
+use super::fs::Fs;
+use super::house::CursorFiles;
+use super::keys::Keys;
+use super::positions::Positions;
+use super::room::Purse;
+use super::segment::Segment;
+use super::tier::Tier;
+use super::watermark::CursorState;
+use super::writer::Queue;
+use super::{Mode, Options, StreamId};
+
+/// The most sync durations kept until somebody asks.
+const MAX_SYNC_TIMES: usize = 1024;
+
+/// What all handles and threads of one journal have in common.
+pub struct Shared {
+    pub options: Options,
+    pub fs: Arc<dyn Fs>,
+    pub state: Mutex<State>,
+    pub purse: Purse,
+    pub keys: Keys,
+    pub queue: Mutex<Queue>,
+    /// A commit is due, or a sync has ended.
+    pub due: Condvar,
+    /// Housekeeping sleeps here.
+    pub house: Condvar,
+    pub syncs: Mutex<SyncQueue>,
+    /// A sync has ended, or one is due.
+    pub sync_turn: Condvar,
+    /// Events were synced, a cursor moved, or the journal closes.
+    pub changed: Notify,
+    /// Somebody waits for delivery.
+    pub eager: Notify,
+    pub waiting_for_delivery: AtomicUsize,
+    pub closing: AtomicBool,
+    pub files: Mutex<BTreeMap<Arc<str>, CursorFiles>>,
+    /// Bytes that can still be appended before the journal is full.
+    pub capacity: AtomicU64,
+    /// Events lost to damage and counted while running.
+    pub damaged: AtomicU64,
+}
+
+impl Shared {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while the state is held")
+    }
+
+    pub fn on_disk(&self) -> bool {
+        self.options.mode == Mode::Disk
+    }
+}
+
+pub struct State {
+    pub next_seq: u64,
+    pub synced_seq: u64,
+    pub heads: Heads,
+    /// The heads without what waits for its sync.
+    pub synced: Heads,
+    pub segments: VecDeque<Segment>,
+    /// Index of a segment whose sync or write failed: nothing more goes there.
+    pub broken: Option<u64>,
+    pub tier: Tier,
+    pub positions: Positions,
+    /// Keys of commits whose sync is still due.
+    pub pending_keys: HashSet<[u8; 16]>,
+    pub cursors: BTreeMap<Arc<str>, CursorState>,
+    pub deliveries: Vec<Delivery>,
+    pub sync_times: Vec<Duration>,
+}
+
+/// Who waits until cursors passed an event.
+pub struct Delivery {
+    /// The `seq` that a cursor over each of these streams has to reach.
+    pub targets: Vec<(StreamId, u64)>,
+    pub done: oneshot::Sender<()>,
+}
+
+/// How far each stream has come, by the number of its id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heads(Vec<Head>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    pub name: u64,
+    pub events: u64,
+    pub bytes: u64,
+    /// The `seq` behind its last event.
+    pub end_seq: u64,
+}
+
+pub fn name_hash(name: &str) -> u64 {
+    u64::from_le_bytes(blake3::hash(name.as_bytes()).as_bytes()[..8].try_into().expect("eight bytes"))
+}
+
+impl Heads {
+    pub fn get(&self, stream: StreamId) -> Option<&Head> {
+        self.0.get(stream.0 as usize)
+    }
+
+    pub fn get_mut(&mut self, stream: StreamId) -> Option<&mut Head> {
+        self.0.get_mut(stream.0 as usize)
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = StreamId> + use<> {
+        (0..self.0.len() as u16).map(StreamId)
+    }
+
+    /// The stream with this name, made if there is none yet and there is a place for it.
+    pub fn enter(&mut self, name: u64) -> Option<StreamId> {
+        if let Some(known) = self.0.iter().position(|head| head.name == name) {
+            return Some(StreamId(known as u16));
+        }
+        if let Some(unused) = self.0.iter().position(|head| head.name == 0) {
+            self.0[unused].name = name;
+            return Some(StreamId(unused as u16));
+        }
+        if self.0.len() == MAX_STREAMS {
+            return None;
+        }
+        self.0.push(Head { name, events: 0, bytes: 0, end_seq: 0 });
+        Some(StreamId(self.0.len() as u16 - 1))
+    }
+
+    /// Raises what is known of a stream found on disk. Streams between that left no trace get a name nobody has.
+    pub fn raise(&mut self, entry: &StreamEntry, end_seq: u64) {
+        while self.0.len() <= entry.id.0 as usize && self.0.len() < MAX_STREAMS {
+            self.0.push(Head { name: 0, events: 0, bytes: 0, end_seq: 0 });
+        }
+        if let Some(head) = self.0.get_mut(entry.id.0 as usize) {
+            head.name = entry.name;
+            head.events = head.events.max(entry.events);
+            head.bytes = head.bytes.max(entry.bytes);
+            head.end_seq = head.end_seq.max(end_seq);
+        }
+    }
+
+    pub fn table(&self) -> Vec<StreamEntry> {
+        let entry = |(id, head): (usize, &Head)| StreamEntry {
+            id: StreamId(id as u16),
+            name: head.name,
+            events: head.events,
+            bytes: head.bytes,
+        };
+        self.0.iter().enumerate().map(entry).collect()
+    }
+}
+
+/// A few numbers about a journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Bytes of segments that hold something, or bytes in memory.
+    pub bytes: u64,
+    pub limit: u64,
+    /// Bytes that can still be appended.
+    pub capacity: u64,
+    /// The `seq` that the next event gets.
+    pub head_seq: u64,
+    /// Every event before this is synced.
+    pub synced_seq: u64,
+    pub oldest_seq: u64,
+    pub segments: usize,
+    pub tier_bytes: usize,
+    pub intake_bytes: usize,
+    /// Records that turned out to be damaged while they were read.
+    pub damaged: u64,
+}
+
+impl State {
+    /// The first `seq` that every durable cursor still needs; what lies before may go.
+    pub fn held_from(&self) -> u64 {
+        self.cursors.values().map(CursorState::holds_from).min().unwrap_or(self.synced_seq)
+    }
+
+    /// The first event that can still be read.
+    pub fn oldest_seq(&self) -> u64 {
+        let in_memory = self.tier.start();
+        self.segments.front().map_or(in_memory, |oldest| oldest.first_seq.min(in_memory))
+    }
+
+    /// Tells those who waited for delivery that it is done, and in memory mode lets go what all have passed.
+    pub fn after_settling(&mut self, memory: bool) -> usize {
+        let before = self.deliveries.len();
+        let cursors = &self.cursors;
+        let mut waiting = Vec::new();
+        for delivery in self.deliveries.drain(..) {
+            if delivery.done.is_closed() {
+                continue;
+            }
+            if cursors.values().all(|cursor| cursor.has_passed(&delivery.targets)) {
+                // Who asked may have gone in this moment.
+                let _ = delivery.done.send(());
+            } else {
+                waiting.push(delivery);
+            }
+        }
+        self.deliveries = waiting;
+        if memory {
+            let held_from = self.held_from();
+            self.tier.release_rooms(held_from);
+            self.tier.trim(held_from);
+        }
+        before - self.deliveries.len()
+    }
+
+    pub fn note_sync(&mut self, took: Duration) {
+        if self.sync_times.len() < MAX_SYNC_TIMES {
+            self.sync_times.push(took);
+        }
+    }
+}

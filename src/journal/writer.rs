@@ -1,0 +1,274 @@
+//! Who waits to append, in which order, and the threads that drive the appender for them.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::appender::Appender;
+use super::gather::Pending;
+use super::keys::KeyMatch;
+use super::state::Shared;
+use super::{Commit, StreamId, house};
+
+/// While a sync runs, commits gather up to this many bytes before the next write.
+const GATHER_BYTES: usize = 256 * 1024;
+/// The most bytes of commits in one group, unless one commit is larger.
+const GROUP_BYTES: usize = 1024 * 1024;
+/// How often housekeeping looks whether a cursor has moved.
+const HOUSEKEEPING: Duration = Duration::from_millis(400);
+
+/// Why something was not appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppendError {
+    /// No room in the journal, on the disk or in memory: later.
+    Full,
+    /// More than this journal can ever hold in one commit.
+    TooLarge,
+    /// The disk failed; nothing is promised about the commit.
+    Sync(String),
+    Closed,
+    /// The key was used before; nothing was appended.
+    KnownKey(KeyMatch),
+    /// A commit with the same key waits for its sync.
+    KeyInFlight,
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AppendError::Full => f.write_str("the journal is full"),
+            AppendError::TooLarge => f.write_str("a commit is larger than the journal can hold"),
+            AppendError::Sync(reason) => write!(f, "the journal could not be written: {reason}"),
+            AppendError::Closed => f.write_str("the journal is closed"),
+            AppendError::KnownKey(_) => f.write_str("the idempotency key is known"),
+            AppendError::KeyInFlight => f.write_str("the idempotency key is in use by a request in flight"),
+        }
+    }
+}
+
+impl std::error::Error for AppendError {}
+
+/// Tickets in the order they were taken. Rooms bound how many there are.
+#[derive(Default)]
+pub struct Queue {
+    /// Number of the first place.
+    first: u64,
+    places: VecDeque<Place>,
+    closed: bool,
+}
+
+enum Place {
+    Open,
+    Due(Pending),
+    Released,
+}
+
+impl Queue {
+    pub fn take_place(&mut self) -> u64 {
+        self.places.push_back(Place::Open);
+        self.first + self.places.len() as u64 - 1
+    }
+
+    fn put(&mut self, number: u64, place: Place) {
+        self.places[(number - self.first) as usize] = place;
+    }
+
+    /// Whether something can be taken, and if it is worth a write while a sync runs.
+    fn due_bytes(&self) -> Option<usize> {
+        let mut bytes = None;
+        for place in &self.places {
+            match place {
+                Place::Open => break,
+                Place::Due(commit) => *bytes.get_or_insert(0) += commit.bytes,
+                Place::Released => {}
+            }
+            if bytes >= Some(GATHER_BYTES) {
+                break;
+            }
+        }
+        bytes
+    }
+
+    /// Takes what is due, in order, up to `max_bytes` but at least one commit if one is due.
+    pub fn take_due(&mut self, max_bytes: usize) -> Vec<Pending> {
+        let (mut due, mut bytes) = (Vec::new(), 0);
+        loop {
+            match self.places.front() {
+                Some(Place::Released) => {}
+                Some(Place::Due(commit)) if due.is_empty() || bytes + commit.bytes <= max_bytes => {}
+                _ => return due,
+            }
+            self.first += 1;
+            if let Some(Place::Due(commit)) = self.places.pop_front() {
+                bytes += commit.bytes;
+                due.push(commit);
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn put(&self, number: u64, place: Place) {
+        let mut queue = self.queue.lock().expect("no panic while it is held");
+        if queue.closed {
+            // Those who wait hear it from their dropped reply.
+            queue.put(number, Place::Released);
+        } else {
+            queue.put(number, place);
+        }
+        drop(queue);
+        self.due.notify_one();
+    }
+}
+
+/// A place in the order of appends. Dropped without a commit it holds nobody up.
+pub struct Ticket {
+    shared: Arc<Shared>,
+    number: u64,
+    used: bool,
+}
+
+impl Ticket {
+    /// Hands in what belongs in this place. Large entries are compressed here, on the caller's thread.
+    pub fn commit(mut self, commit: Commit) -> Receipt {
+        let (reply, receipt) = oneshot::channel();
+        let codec = self.shared.on_disk().then_some(self.shared.options.codec);
+        let pending = Pending::new(commit, codec, reply);
+        self.used = true;
+        self.shared.put(self.number, Place::Due(pending));
+        Receipt(receipt)
+    }
+}
+
+impl Ticket {
+    pub(super) fn take(shared: &Arc<Shared>) -> Ticket {
+        let number = shared.queue.lock().expect("no panic while it is held").take_place();
+        Ticket { shared: shared.clone(), number, used: false }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.used {
+            self.shared.put(self.number, Place::Released);
+        }
+    }
+}
+
+/// Resolves after the sync (in memory mode after the append), with the numbers of the first event and behind the
+/// last; events of others may lie between.
+pub struct Receipt(oneshot::Receiver<Result<Range<u64>, AppendError>>);
+
+impl Future for Receipt {
+    type Output = Result<Range<u64>, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|answer| answer.unwrap_or(Err(AppendError::Closed)))
+    }
+}
+
+impl Shared {
+    pub fn wake_all(&self) {
+        drop(self.queue.lock().expect("no panic while it is held"));
+        self.due.notify_all();
+        self.house.notify_all();
+        drop(self.syncs.lock().expect("no panic while it is held"));
+        self.sync_turn.notify_all();
+        self.changed.notify_waiters();
+    }
+
+    /// Whether the journal has no room for so many bytes, or a cursor over these streams is at its bound.
+    pub fn holds_back(&self, bytes: usize, streams: &[StreamId]) -> bool {
+        if self.on_disk() {
+            // What is in memory may all have to go in uncompressed. In a journal that is small beside the purse an
+            // eighth must do.
+            let due = (self.purse.taken() + bytes) as u64;
+            if self.capacity.load(Ordering::Acquire) < due.min(self.options.max_bytes / 8) {
+                return true;
+            }
+        }
+        self.state().blocks(streams, bytes as u64)
+    }
+
+    fn is_syncing(&self) -> bool {
+        let syncs = self.syncs.lock().expect("no panic while it is held");
+        syncs.running || !syncs.jobs.is_empty()
+    }
+}
+
+pub fn write_loop(mut appender: Appender) {
+    let shared = appender.shared.clone();
+    let group_bytes = GROUP_BYTES.min(appender.segment_bytes as usize / 2);
+    loop {
+        let mut queue = shared.queue.lock().expect("no panic while it is held");
+        let mut idle = false;
+        loop {
+            let closing = shared.closing.load(Ordering::Acquire);
+            let due = queue.due_bytes();
+            // Small commits that come while a sync runs go together with the next one.
+            if due.is_some_and(|bytes| bytes >= GATHER_BYTES || closing || !shared.is_syncing()) {
+                break;
+            }
+            if closing {
+                queue.closed = true;
+                queue.places.iter_mut().for_each(|place| *place = Place::Released);
+                drop(queue);
+                return appender.seal();
+            }
+            if idle {
+                break;
+            }
+            let (locked, wait) = shared.due.wait_timeout(queue, HOUSEKEEPING).expect("no panic while it is held");
+            (queue, idle) = (locked, wait.timed_out());
+        }
+        let due = if idle { Vec::new() } else { queue.take_due(group_bytes) };
+        drop(queue);
+        if due.is_empty() {
+            appender.claim_synced();
+        } else {
+            appender.append(due);
+        }
+        if appender.prepare() {
+            shared.changed.notify_waiters();
+        }
+    }
+}
+
+pub fn sync_loop(shared: &Shared) {
+    loop {
+        {
+            let mut syncs = shared.syncs.lock().expect("no panic while it is held");
+            while syncs.jobs.is_empty() {
+                if syncs.closed {
+                    return;
+                }
+                syncs = shared.sync_turn.wait(syncs).expect("no panic while it is held");
+            }
+        }
+        shared.sync_once();
+        drop(shared.queue.lock().expect("no panic while it is held"));
+        shared.due.notify_one();
+    }
+}
+
+pub fn house_loop(shared: &Shared) {
+    let mut queue = shared.queue.lock().expect("no panic while it is held");
+    while !shared.closing.load(Ordering::Acquire) {
+        drop(queue);
+        house::keep_bounds(shared);
+        house::save_cursors(shared);
+        queue = shared.queue.lock().expect("no panic while it is held");
+        if shared.closing.load(Ordering::Acquire) {
+            return;
+        }
+        queue = shared.house.wait_timeout(queue, HOUSEKEEPING).expect("no panic while it is held").0;
+    }
+}
