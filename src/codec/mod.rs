@@ -14,6 +14,7 @@ mod logfmt;
 mod make;
 mod msgpack;
 mod spelling;
+pub mod redaction;
 pub mod stamp;
 mod syslog;
 pub mod template;

@@ -21,9 +21,11 @@ use super::scan::{Member, Scanner, Unfit};
 use crate::units::Timestamp;
 
 mod edit;
+mod places;
 mod render;
 mod split;
 
+pub use places::Place;
 use split::Shape;
 
 /// What all events of a batch have in common: where they entered.

@@ -67,8 +67,13 @@ fn head(input: &[u8], from: usize, len: usize) -> Option<u128> {
 impl Batch {
     /// Splits every event that is not split yet.
     pub fn split_all(&mut self) {
+        self.split_some(0..self.events.len());
+    }
+
+    /// Splits those of these events that are not split yet.
+    pub fn split_some(&mut self, events: impl IntoIterator<Item = usize>) {
         let (mut scanner, mut scratch) = (Scanner::new(), Vec::new());
-        for event in 0..self.events.len() {
+        for event in events {
             if self.events[event].split {
                 continue;
             }

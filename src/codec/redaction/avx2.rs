@@ -1,0 +1,157 @@
+//! The filter's fast half: the bitmaps of 64 bytes at once, where the processor has AVX2.
+
+use std::arch::x86_64::*;
+
+use super::filter::{AHEAD, BLOCK, Filter, Hit, Masks, Walk, block_at};
+
+/// Whether this processor can.
+pub fn is_there() -> bool {
+    std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("bmi1")
+}
+
+/// As [`Filter::scan_plain`]. Only to be called where [`is_there`].
+pub fn scan(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
+    assert!(is_there(), "the caller has asked for AVX2");
+    // SAFETY: the processor has the instructions, as just asserted; there is no other condition.
+    unsafe { run(filter, text, hits) }
+}
+
+#[target_feature(enable = "avx2,bmi1")]
+fn run(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
+    let tables = Tables::of(filter);
+    let (mut walk, mut base) = (Walk::default(), 0);
+    while let Some(block) = text.get(base..base + BLOCK + AHEAD) {
+        let masks = masks(&tables, block.try_into().expect("cut to this length"));
+        walk.step(filter, text, base, masks, hits);
+        base += BLOCK;
+    }
+    while base < text.len() {
+        let masks = masks(&tables, &block_at(text, base));
+        walk.step(filter, text, base, masks, hits);
+        base += BLOCK;
+    }
+}
+
+/// The lookup tables, each doubled to both lanes.
+struct Tables {
+    low: [[__m256i; 4]; 2],
+    high: [[__m256i; 4]; 2],
+    class_low: __m256i,
+    class_high: __m256i,
+}
+
+/// Classes of bytes, one bit each, so that a byte's class is what its two halves have in common.
+const DIGIT: u8 = 1;
+const LETTERS_1: u8 = 2;
+const LETTERS_2: u8 = 4;
+const SMALL_1: u8 = 8;
+const SMALL_2: u8 = 16;
+const SIGNS: u8 = 32;
+const UNDERSCORE: u8 = 64;
+const AT: u8 = 128;
+
+const CLASS_HIGH: [u8; 16] = {
+    let mut table = [0; 16];
+    (table[2], table[3], table[4]) = (SIGNS, DIGIT, LETTERS_1 | AT);
+    (table[5], table[6], table[7]) = (LETTERS_2 | UNDERSCORE, SMALL_1, SMALL_2);
+    table
+};
+
+const CLASS_LOW: [u8; 16] = {
+    let mut table = [0; 16];
+    let mut half = 0;
+    while half < 16 {
+        table[half] = if half <= 9 { DIGIT } else { 0 }
+            | if half >= 1 { LETTERS_1 | SMALL_1 } else { AT }
+            | if half <= 10 { LETTERS_2 | SMALL_2 } else { 0 }
+            | if matches!(half, 0xB | 0xD | 0xF) { SIGNS } else { 0 };
+        half += 1;
+    }
+    table[0xF] |= UNDERSCORE;
+    table
+};
+
+impl Tables {
+    #[target_feature(enable = "avx2")]
+    fn of(filter: &Filter) -> Tables {
+        let each = |halves: &[[u8; 16]; 4]| [both(&halves[0]), both(&halves[1]), both(&halves[2]), both(&halves[3])];
+        let [one, two] = &filter.halves;
+        Tables {
+            low: [each(&one.low), each(&two.low)],
+            high: [each(&one.high), each(&two.high)],
+            class_low: both(&CLASS_LOW),
+            class_high: both(&CLASS_HIGH),
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn both(table: &[u8; 16]) -> __m256i {
+    // SAFETY: sixteen bytes are read from a reference to sixteen; the load needs no alignment.
+    _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
+}
+
+#[target_feature(enable = "avx2")]
+fn load(block: &[u8; BLOCK + AHEAD], at: usize) -> __m256i {
+    let bytes: &[u8; 32] = block[at..at + 32].try_into().expect("cut to this length");
+    // SAFETY: thirty-two bytes are read from a reference to thirty-two; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2,bmi1")]
+#[inline]
+fn masks(tables: &Tables, block: &[u8; BLOCK + AHEAD]) -> Masks {
+    let (low, high) = (half(tables, block, 0), half(tables, block, 32));
+    let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    Masks {
+        windows: join(low[0], high[0]),
+        at: join(low[1], high[1]),
+        digit: join(low[2], high[2]),
+        blank: join(low[3], high[3]),
+        upper: join(low[4], high[4]),
+        base64: join(low[5], high[5]),
+    }
+}
+
+/// The six masks of 32 bytes, in the order of [`Masks`].
+#[target_feature(enable = "avx2,bmi1")]
+#[inline]
+fn half(tables: &Tables, block: &[u8; BLOCK + AHEAD], at: usize) -> [u32; 6] {
+    let fifteen = _mm256_set1_epi8(15);
+    let zero = _mm256_setzero_si256();
+    let bits = |vector: __m256i| _mm256_movemask_epi8(vector) as u32;
+    let (mut one, mut two) = (_mm256_set1_epi8(-1), _mm256_set1_epi8(-1));
+    let mut class = zero;
+    let first = load(block, at);
+    for place in 0..4 {
+        let bytes = if place == 0 { first } else { load(block, at + place) };
+        let low = _mm256_and_si256(bytes, fifteen);
+        let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), fifteen);
+        if place == 0 {
+            class = _mm256_and_si256(
+                _mm256_shuffle_epi8(tables.class_low, low),
+                _mm256_shuffle_epi8(tables.class_high, high),
+            );
+        }
+        let buckets = |n: usize| {
+            _mm256_and_si256(
+                _mm256_shuffle_epi8(tables.low[n][place], low),
+                _mm256_shuffle_epi8(tables.high[n][place], high),
+            )
+        };
+        (one, two) = (_mm256_and_si256(one, buckets(0)), _mm256_and_si256(two, buckets(1)));
+    }
+    let none = |bits_of: i8| {
+        let of = _mm256_and_si256(class, _mm256_set1_epi8(bits_of));
+        bits(_mm256_cmpeq_epi8(of, zero))
+    };
+    let is = |byte: u8| bits(_mm256_cmpeq_epi8(first, _mm256_set1_epi8(byte as i8)));
+    [
+        !bits(_mm256_cmpeq_epi8(_mm256_or_si256(one, two), zero)),
+        bits(class),
+        bits(_mm256_slli_epi16::<7>(class)),
+        is(b' ') | is(b'-'),
+        !none((LETTERS_1 | LETTERS_2) as i8),
+        !none(0x7F),
+    ]
+}

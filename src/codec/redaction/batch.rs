@@ -1,0 +1,212 @@
+//! The hot path: all events of a batch at once.
+
+use std::ops::Range;
+
+use super::filter::Hit;
+use super::json::Only;
+use super::keys::promise;
+use super::rules::SECRET_FIELD;
+use super::{Action, Engine, Report};
+use crate::event::names::REDACTIONS;
+use crate::event::raw::Raw;
+use crate::event::{Batch, NameId};
+
+/// Events that stand this close together in the input are scanned in one go.
+const GAP: usize = 64;
+
+/// A place worth a look.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Spot {
+    event: usize,
+    /// In what transforms made, not in the input.
+    made: bool,
+    at: usize,
+}
+
+impl Engine {
+    /// Redacts every event; those that change get their `redactions`, and `report` the sum.
+    pub fn redact_batch(&self, batch: &mut Batch, report: &mut Report) {
+        if self.look_everywhere {
+            batch.split_all();
+            for event in 0..batch.len() {
+                self.redact_event(batch, event, None, report);
+            }
+            return;
+        }
+        let mut spots = Vec::new();
+        self.scan_input(batch, &mut spots);
+        self.scan_made(batch, &mut spots);
+        self.scan_given_names(batch, &mut spots);
+        spots.sort_unstable();
+        batch.split_some(spots.iter().map(|spot| spot.event));
+        for spots in spots.chunk_by(|a, b| a.event == b.event) {
+            self.redact_event(batch, spots[0].event, Some(spots), report);
+        }
+    }
+
+    /// Finds the spots in the bytes that came in.
+    fn scan_input(&self, batch: &Batch, spots: &mut Vec<Spot>) {
+        let (mut event, mut hits) = (0, Vec::new());
+        while event < batch.len() {
+            let first = event;
+            let mut range = batch.span(event);
+            event += 1;
+            while event < batch.len() && follows(&range, &batch.span(event)) {
+                range.end = batch.span(event).end;
+                event += 1;
+            }
+            hits.clear();
+            self.filter.scan(&batch.input()[range.clone()], &mut hits);
+            let mut holder = first;
+            for hit in &hits {
+                let at = range.start + hit.at as usize;
+                // Hits are nearly in order, so the event is the last one or one of the next.
+                while holder > first && batch.span(holder).start > at {
+                    holder -= 1;
+                }
+                while batch.span(holder).end <= at && holder + 1 < event {
+                    holder += 1;
+                }
+                let span = batch.span(holder);
+                if !span.contains(&at) {
+                    continue;
+                }
+                let inside = Hit { at: (at - span.start) as u32, sign: hit.sign };
+                if self.is_plausible(&batch.input()[span], inside) {
+                    spots.push(Spot { event: holder, made: false, at });
+                }
+            }
+        }
+    }
+
+    /// Finds the spots in values that transforms have set.
+    fn scan_made(&self, batch: &Batch, spots: &mut Vec<Spot>) {
+        if batch.made().is_empty() {
+            return;
+        }
+        let mut hits = Vec::new();
+        self.filter.scan(batch.made(), &mut hits);
+        let mut places: Vec<usize> =
+            hits.iter().filter(|hit| self.is_plausible(batch.made(), **hit)).map(|hit| hit.at as usize).collect();
+        if places.is_empty() {
+            return;
+        }
+        places.sort_unstable();
+        for event in (0..batch.len()).filter(|event| batch.is_split(*event)) {
+            for nth in 0..batch.field_count(event) {
+                let place = batch.place(event, nth);
+                if !place.made {
+                    continue;
+                }
+                let from = places.partition_point(|at| *at < place.value.start);
+                let inside = places[from..].iter().take_while(|at| **at < place.value.end);
+                spots.extend(inside.map(|at| Spot { event, made: true, at: *at }));
+            }
+        }
+    }
+
+    /// Finds the fields to which a transform has given a secret-looking name.
+    fn scan_given_names(&self, batch: &Batch, spots: &mut Vec<Spot>) {
+        if !self.enabled[usize::from(SECRET_FIELD)] {
+            return;
+        }
+        let secret: Vec<NameId> =
+            batch.other_names().filter(|(_, name)| promise(name.as_bytes()).is_some()).map(|(id, _)| id).collect();
+        if secret.is_empty() {
+            return;
+        }
+        for event in (0..batch.len()).filter(|event| batch.is_split(*event) && batch.untouched(*event).is_none()) {
+            for nth in 0..batch.field_count(event) {
+                let place = batch.place(event, nth);
+                if (place.made || place.key.is_none()) && secret.contains(&batch.nth(event, nth).0) {
+                    spots.push(Spot { event, made: place.made, at: place.value.start });
+                }
+            }
+        }
+    }
+
+    /// Redacts the fields of an event that have a spot, or all of them.
+    fn redact_event(&self, batch: &mut Batch, event: usize, spots: Option<&[Spot]>, report: &mut Report) {
+        let mut found = Vec::new();
+        let only: Only<'_> = self.fields.as_ref().map(|paths| paths.iter().map(Vec::as_slice).collect());
+        let mut removed = Vec::new();
+        for nth in 0..batch.field_count(event) {
+            let place = batch.place(event, nth);
+            let key = place.key.unwrap_or(usize::MAX);
+            let in_value = |spot: &Spot| spot.made == place.made && place.value.contains(&spot.at);
+            let in_key = |spot: &Spot| !spot.made && key <= spot.at && spot.at < key_end(batch.input(), key);
+            if spots.is_some_and(|spots| !spots.iter().any(|spot| in_value(spot) || in_key(spot))) {
+                continue;
+            }
+            self.redact_field(batch, event, nth, &only, &mut found, &mut removed);
+        }
+        for name in removed {
+            batch.remove(event, name);
+        }
+        if found.is_empty() {
+            return;
+        }
+        let mut own = Report::default();
+        found.iter().for_each(|rule| own.add(&self.names[usize::from(*rule)], 1));
+        report.merge(&own);
+        if let Some(before) = batch.get(event, REDACTIONS) {
+            own.trust_numbers(before);
+        }
+        batch.set_json(event, REDACTIONS, &own.to_json());
+    }
+
+    fn redact_field(
+        &self,
+        batch: &mut Batch,
+        event: usize,
+        nth: usize,
+        only: &Only<'_>,
+        found: &mut Vec<u16>,
+        removed: &mut Vec<NameId>,
+    ) {
+        let (id, value) = batch.nth(event, nth);
+        let name = batch.name(id);
+        let Some(below) = super::json::narrowed(only, name) else { return };
+        let mut count = |rule: u16| found.push(rule);
+        let renamed = below.is_none().then(|| self.clean(name.as_bytes(), &mut count)).flatten();
+        let secret = self.secret_member(name, value, below.is_none());
+        let cleaned = match secret {
+            true => {
+                count(SECRET_FIELD);
+                Some(self.hidden(value))
+            }
+            false => self.clean_value(Raw(value.0), &below, &mut count),
+        };
+        if let Some(renamed) = renamed {
+            let free = free_name(batch, event, &String::from_utf8_lossy(&renamed));
+            batch.rename_nth(event, nth, free);
+        }
+        match cleaned {
+            Some(_) if secret && *self.action(SECRET_FIELD) == Action::Remove => removed.push(batch.nth(event, nth).0),
+            Some(cleaned) => batch.set_nth(event, nth, &cleaned),
+            None => {}
+        }
+    }
+}
+
+/// Whether the next event can be scanned together with those before.
+fn follows(before: &Range<usize>, next: &Range<usize>) -> bool {
+    next.start >= before.end && next.start - before.end <= GAP
+}
+
+/// Where the name ends whose opening quote stands at `key`.
+fn key_end(input: &[u8], key: usize) -> usize {
+    let colon = |rest: &[u8]| crate::event::raw::value_end(rest);
+    input.get(key..).map_or(key, |rest| key + colon(rest))
+}
+
+/// A name that the event does not have yet.
+fn free_name(batch: &mut Batch, event: usize, wanted: &str) -> NameId {
+    let mut id = batch.name_id(wanted);
+    let mut number = 2;
+    while batch.get(event, id).is_some() {
+        id = batch.name_id(&format!("{wanted}_{number}"));
+        number += 1;
+    }
+    id
+}

@@ -1,0 +1,81 @@
+//! What was redacted: how often each rule was right.
+
+use std::collections::BTreeMap;
+
+use crate::event::raw::Raw;
+use crate::event::{Kind, escape};
+
+/// The most rules that one event's `redactions` names; what an event brings along beyond them is dropped.
+const MAX_RULES: usize = 100;
+/// The longest name of a rule.
+pub const MAX_RULE_NAME: usize = 64;
+
+/// Counts by rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    counts: BTreeMap<String, u64>,
+}
+
+impl Report {
+    pub fn add(&mut self, rule: &str, count: u64) {
+        match self.counts.get_mut(rule) {
+            Some(sum) => *sum = sum.saturating_add(count),
+            None => {
+                self.counts.insert(rule.to_owned(), count);
+            }
+        }
+    }
+
+    pub fn merge(&mut self, other: &Report) {
+        other.iter().for_each(|(rule, count)| self.add(rule, count));
+    }
+
+    pub fn count(&self, rule: &str) -> u64 {
+        self.counts.get(rule).copied().unwrap_or(0)
+    }
+
+    pub fn total(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// Rules and counts in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.counts.iter().map(|(rule, count)| (rule.as_str(), *count))
+    }
+
+    /// Takes over the counts that an event brought along; anything but plain names and numbers is dropped.
+    pub fn trust_numbers(&mut self, redactions: Raw<'_>) {
+        for entry in redactions.elements() {
+            let name = entry.get("rule").and_then(|rule| rule.as_str()).filter(|name| is_rule_name(name));
+            let count =
+                entry.get("count").filter(|count| count.kind() == Kind::Number).and_then(|count| count.as_i64());
+            if let (Some(name), Some(count @ 1..)) = (name, count)
+                && self.counts.len() < MAX_RULES
+            {
+                self.add(&name, count as u64);
+            }
+        }
+    }
+
+    /// `[{"rule":"email","count":2}]`
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut out = vec![b'['];
+        for (nth, (rule, count)) in self.iter().enumerate() {
+            out.extend_from_slice(if nth == 0 { b"{\"rule\":" } else { b",{\"rule\":" });
+            escape::push_string(&mut out, rule);
+            out.extend_from_slice(format!(",\"count\":{count}}}").as_bytes());
+        }
+        out.push(b']');
+        out
+    }
+}
+
+/// Whether a name can be a rule's: a word that can not carry much else.
+pub fn is_rule_name(name: &str) -> bool {
+    (1..=MAX_RULE_NAME).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.'))
+}

@@ -1,0 +1,435 @@
+//! Finds the secrets in one decoded text and replaces them.
+
+use super::filter::{Hit, Sign};
+use super::rules::{self, TOKENS};
+use super::views::{Disguises, decode_run, hex_pair, run_at, speaks, views};
+use super::{Action, Duty, Engine, assign, finders};
+use crate::event::escape::hex4;
+
+/// A secret, or where one stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    pub start: usize,
+    pub end: usize,
+    pub rule: u16,
+}
+
+/// How deep text may be hidden in text.
+const MAX_DEPTH: usize = 3;
+/// Bytes that all tokens together may look at, per byte of text, before the text is given up.
+const EFFORT: usize = 64;
+/// The most secrets in one text.
+const MAX_SPANS: usize = 10_000;
+/// How often a changed text is looked at again.
+const MAX_ROUNDS: usize = 4;
+
+/// Why a text is replaced whole.
+pub struct Unfinished;
+
+/// What has been spent on one text.
+struct Search {
+    spans: Vec<Span>,
+    effort: usize,
+}
+
+impl Engine {
+    /// The text without its secrets, or nothing if it has none. `count` hears of each.
+    pub(super) fn clean(&self, text: &[u8], count: &mut impl FnMut(u16)) -> Option<Vec<u8>> {
+        let mut cleaned: Option<Vec<u8>> = None;
+        for _ in 0..MAX_ROUNDS {
+            let current = cleaned.as_deref().unwrap_or(text);
+            let Ok(spans) = self.find(current) else { break };
+            if spans.is_empty() {
+                return cleaned;
+            }
+            spans.iter().for_each(|span| count(span.rule));
+            cleaned = Some(self.replace(current, &spans));
+        }
+        count(rules::UNFINISHED);
+        Some(self.instead(rules::UNFINISHED, text))
+    }
+
+    /// Secrets in order, none touching another.
+    fn find(&self, text: &[u8]) -> Result<Vec<Span>, Unfinished> {
+        let mut search = Search { spans: Vec::new(), effort: 0 };
+        self.search(text, 0, &mut search)?;
+        Ok(joined(text, search.spans))
+    }
+
+    fn search(&self, text: &[u8], depth: usize, search: &mut Search) -> Result<(), Unfinished> {
+        let mut hits = Vec::new();
+        self.filter.scan(text, &mut hits);
+        hits.sort_unstable_by_key(|hit| hit.at);
+        let (first, mut covered) = (search.spans.len(), 0);
+        let mut disguises = Disguises::default();
+        for hit in hits {
+            // What is replaced anyway needs no second reason.
+            if (hit.at as usize) < covered && !matches!(hit.sign, Sign::Window(_)) {
+                continue;
+            }
+            let known = search.spans.len();
+            self.look(text, hit, depth, covered, search, &mut disguises)?;
+            covered = search.spans[known..].iter().map(|span| span.end).max().unwrap_or(0).max(covered);
+            if search.effort > EFFORT * (text.len() + 1024) || search.spans.len() > MAX_SPANS {
+                return Err(Unfinished);
+            }
+        }
+        for (number, own) in self.own.iter().enumerate() {
+            let rule = self.first_own + number as u16;
+            let found =
+                |range: std::ops::Range<usize>| search.spans.push(Span { start: range.start, end: range.end, rule });
+            own.find(text, found).map_err(|_| Unfinished)?;
+            if search.spans.len() > MAX_SPANS {
+                return Err(Unfinished);
+            }
+        }
+        // A mask is no secret, whatever it says.
+        let found = search.spans.split_off(first);
+        search.spans.extend(found.into_iter().filter(|span| !self.is_mask(&text[span.start..span.end])));
+        if depth < MAX_DEPTH && disguises != Disguises::default() {
+            self.search_views(text, disguises, depth, search)?;
+        }
+        Ok(())
+    }
+
+    fn search_views(
+        &self,
+        text: &[u8],
+        disguises: Disguises,
+        depth: usize,
+        search: &mut Search,
+    ) -> Result<(), Unfinished> {
+        for view in views(text, disguises) {
+            if view.bytes.len() == text.len() {
+                continue;
+            }
+            let mut inner = Search { spans: Vec::new(), effort: search.effort };
+            self.search(&view.bytes, depth + 1, &mut inner)?;
+            for span in inner.spans {
+                let (start, end) = view.origin(span.start, span.end);
+                search.spans.push(Span { start, end, rule: span.rule });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the rules that a hit calls for look at it.
+    fn look(
+        &self,
+        text: &[u8],
+        hit: Hit,
+        depth: usize,
+        covered: usize,
+        search: &mut Search,
+        disguises: &mut Disguises,
+    ) -> Result<(), Unfinished> {
+        let at = hit.at as usize;
+        let mut found = |range: std::ops::Range<usize>, rule: u16| {
+            if self.enabled[usize::from(rule)] {
+                search.spans.push(Span { start: range.start, end: range.end, rule });
+            }
+        };
+        match hit.sign {
+            Sign::At => {
+                if let Some(range) = finders::connection(text, at) {
+                    found(range, rules::CONNECTION);
+                } else if let Some(range) = finders::email(text, at) {
+                    found(range, rules::EMAIL);
+                }
+            }
+            Sign::Digits => finders::cards(text, at, |range| found(range, rules::CARD)),
+            Sign::Country => {
+                if let Some(range) = finders::iban(text, at) {
+                    found(range, rules::IBAN);
+                }
+            }
+            Sign::Run if depth < MAX_DEPTH => {
+                if let Some((decoded, len)) = decode_run(text, at) {
+                    let mut inner = Search { spans: Vec::new(), effort: search.effort };
+                    self.search(&decoded, depth + 1, &mut inner)?;
+                    if let Some(span) = inner.spans.first() {
+                        search.spans.push(Span { start: at, end: at + len, rule: span.rule });
+                    }
+                }
+            }
+            Sign::Run => {}
+            Sign::Window(window) => {
+                for duty in &self.duties[usize::from(window)] {
+                    match *duty {
+                        Duty::Disguise => notice(text, at, disguises),
+                        Duty::Token(_) | Duty::Name | Duty::Bearer | Duty::PrivateKey if at < covered => {}
+                        Duty::Token(token) => {
+                            search.effort += 16;
+                            if let Some((start, end)) = self.token_at(text, at, token, true, &mut search.effort) {
+                                let rule = self.tokens[usize::from(token)].rule;
+                                search.spans.push(Span { start, end, rule });
+                            }
+                        }
+                        Duty::Name => {
+                            if let Some((range, rule)) = assign::value(text, at)
+                                && self.enabled[usize::from(rule)]
+                                && !self.begins_with_mask(&text[range.start..])
+                                && !self.is_in_mask(text, at)
+                            {
+                                search.spans.push(Span { start: range.start, end: range.end, rule });
+                            }
+                        }
+                        Duty::Bearer => {
+                            if let Some(range) = assign::bearer(text, at)
+                                && self.enabled[usize::from(rules::AUTHORIZATION)]
+                            {
+                                search.spans.push(Span {
+                                    start: range.start,
+                                    end: range.end,
+                                    rule: rules::AUTHORIZATION,
+                                });
+                            }
+                        }
+                        Duty::PrivateKey => {
+                            if let Some(range) = finders::private_key(text, at.saturating_sub(5)) {
+                                search.spans.push(Span {
+                                    start: range.start,
+                                    end: range.end,
+                                    rule: rules::PRIVATE_KEY,
+                                });
+                            }
+                        }
+                        Duty::Own => {}
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The token whose window begins at `at`; `strict` asks that no letter touches it from the left.
+    pub(super) fn token_at(
+        &self,
+        text: &[u8],
+        at: usize,
+        token: u16,
+        strict: bool,
+        effort: &mut usize,
+    ) -> Option<(usize, usize)> {
+        let token = &self.tokens[usize::from(token)];
+        let mut start = at.checked_sub(token.offset)?;
+        if let Some((set, max)) = token.lead {
+            start -= text[..start].iter().rev().take(max).take_while(|b| set.has(**b)).count();
+        }
+        let touched = start > 0 && text[start - 1].is_ascii_alphanumeric() && !finders::is_after_escape(text, start);
+        if strict && touched {
+            return None;
+        }
+        let end = token.shape.match_at(text, start, effort)?;
+        (TOKENS[usize::from(token.number)].check)(&text[start..end]).then_some((start, end))
+    }
+
+    /// Whether raw JSON is worth decoding here.
+    pub(super) fn is_plausible(&self, raw: &[u8], hit: Hit) -> bool {
+        let at = hit.at as usize;
+        match hit.sign {
+            Sign::At => {
+                let back = &raw[at.saturating_sub(300)..at];
+                // The `n` of an escaped line break is no address.
+                let decorator = |start: usize| start + 1 == at && start > 0 && raw[start - 1] == b'\\';
+                finders::email(raw, at).is_some_and(|found| !decorator(found.start))
+                    || memchr::memmem::rfind(back, b"//").is_some()
+                    || memchr::memmem::rfind(back, b"/\\/").is_some()
+            }
+            Sign::Digits => {
+                let mut any = false;
+                finders::cards(raw, at, |_| any = true);
+                any
+            }
+            Sign::Country => finders::iban(raw, at).is_some(),
+            Sign::Run => {
+                let start = at + usize::from(at > 0 && raw[at - 1] == b'\\');
+                speaks(run_at(raw, start))
+            }
+            Sign::Window(window) => self.duties[usize::from(window)].iter().any(|duty| match *duty {
+                Duty::Token(token) => {
+                    let entry = &self.tokens[usize::from(token)];
+                    entry.has_slash || self.token_at(raw, at, token, false, &mut 0).is_some()
+                }
+                Duty::Name => assign::is_plausible(raw, at),
+                Duty::Bearer => matches!(raw.get(at + 6), Some(b' ' | b'\\')),
+                Duty::PrivateKey => true,
+                Duty::Disguise => is_disguise(raw, at),
+                Duty::Own => true,
+            }),
+        }
+    }
+
+    // --- replacing ---
+
+    fn replace(&self, text: &[u8], spans: &[Span]) -> Vec<u8> {
+        let (mut out, mut from) = (Vec::with_capacity(text.len()), 0);
+        for span in spans {
+            out.extend_from_slice(&text[from..span.start]);
+            out.extend_from_slice(&self.instead(span.rule, &text[span.start..span.end]));
+            from = span.end;
+        }
+        out.extend_from_slice(&text[from..]);
+        out
+    }
+
+    /// What stands in the place of a secret.
+    pub(super) fn instead(&self, rule: u16, secret: &[u8]) -> Vec<u8> {
+        let name = &self.names[usize::from(rule)];
+        match self.action(rule) {
+            Action::Remove => Vec::new(),
+            Action::Hash(key) => {
+                let hash = blake3::keyed_hash(key, secret).to_hex();
+                format!("[{name}:{}]", &hash[..HASH]).into_bytes()
+            }
+            Action::KeepLast(last) => {
+                let secret = String::from_utf8_lossy(secret);
+                let (len, last) = (secret.chars().count(), (*last).min(MAX_KEPT));
+                if len < MIN_KEPT_OF || rule == rules::UNFINISHED || last == 0 {
+                    return format!("[{name}]").into_bytes();
+                }
+                let tail = secret.chars().skip(len - last).map(|c| if c.is_ascii_alphanumeric() { c } else { '.' });
+                format!("[{name} *{}]", tail.collect::<String>()).into_bytes()
+            }
+            Action::Mask => format!("[{name}]").into_bytes(),
+        }
+    }
+
+    /// Whether the whole text is what this engine puts in the place of secrets.
+    pub(super) fn is_mask(&self, text: &[u8]) -> bool {
+        self.mask_len(text) == Some(text.len())
+    }
+
+    /// Whether a value that begins here is a mask and nothing more.
+    fn begins_with_mask(&self, text: &[u8]) -> bool {
+        let Some(len) = self.mask_len(text) else { return false };
+        text.get(len).is_none_or(|b| b.is_ascii_whitespace() || b"\"'`\\<>;&,)]}".contains(b))
+    }
+
+    /// Whether the word at `at` is the name within a mask.
+    pub(super) fn is_in_mask(&self, text: &[u8], at: usize) -> bool {
+        let back = text[..at].iter().rev().take(super::report::MAX_RULE_NAME).take_while(|b| is_rule_byte(**b)).count();
+        let start = at - back;
+        start > 0 && self.mask_len(&text[start - 1..]).is_some()
+    }
+
+    fn mask_len(&self, text: &[u8]) -> Option<usize> {
+        let inside = text.strip_prefix(b"[")?;
+        let word = inside.iter().take(super::report::MAX_RULE_NAME).take_while(|b| is_rule_byte(**b)).count();
+        let name = std::str::from_utf8(&inside[..word]).ok()?;
+        if !self.names.iter().any(|known| known == name) {
+            return None;
+        }
+        let rest = &inside[word..];
+        let more = match rest {
+            [b':', ..] => 1 + rest[1..].iter().take(HASH).take_while(|b| b.is_ascii_hexdigit()).count(),
+            [b' ', b'*', ..] => 2 + rest[2..].iter().take(MAX_KEPT).take_while(|b| is_kept(**b)).count(),
+            _ => 0,
+        };
+        (rest.get(more) == Some(&b']')).then_some(word + more + 2)
+    }
+}
+
+/// Hexadecimal digits that are shown of a keyed hash.
+const HASH: usize = 8;
+/// The most characters that are left of a secret, and the shortest secret of which any are left.
+const MAX_KEPT: usize = 4;
+const MIN_KEPT_OF: usize = 12;
+
+fn is_rule_byte(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.".contains(&byte)
+}
+
+fn is_kept(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'.'
+}
+
+/// Joins spans that overlap under the rule of the longest, and widens them to whole characters.
+fn joined(text: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
+    let within = |at: usize| text.get(at).is_some_and(|b| b & 0xC0 == 0x80);
+    let valid = spans.is_empty() || std::str::from_utf8(text).is_ok();
+    for span in &mut spans {
+        while valid && within(span.start) {
+            span.start -= 1;
+        }
+        while valid && within(span.end) {
+            span.end += 1;
+        }
+    }
+    spans.sort_unstable_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
+    let mut joined: Vec<(Span, usize)> = Vec::with_capacity(spans.len());
+    for span in spans {
+        match joined.last_mut() {
+            Some((last, longest)) if span.start < last.end => {
+                if span.end - span.start > *longest {
+                    (last.rule, *longest) = (span.rule, span.end - span.start);
+                }
+                last.end = last.end.max(span.end);
+            }
+            _ => joined.push((span, span.end - span.start)),
+        }
+    }
+    joined.into_iter().map(|(span, _)| span).collect()
+}
+
+// --- disguises ---
+
+/// Takes note of a disguise in decoded text, seen at `at`.
+fn notice(text: &[u8], at: usize, disguises: &mut Disguises) {
+    match text[at] {
+        b'u' => disguises.json |= at > 0 && text[at - 1] == b'\\',
+        b'%' => disguises.percent |= is_percent(&text[at..]),
+        b'&' => disguises.entity = true,
+        _ => disguises.shape = true,
+    }
+}
+
+/// `%` and the number of a letter, digit, `@`, `:` or `=`.
+fn is_percent(text: &[u8]) -> bool {
+    let Some(&[high, low]) = text.get(1..3) else { return false };
+    hex_pair(high, low).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"@:=".contains(&byte))
+}
+
+/// Whether raw JSON hides something here: an escaped letter, or something without a width within a word.
+fn is_disguise(raw: &[u8], at: usize) -> bool {
+    match raw[at] {
+        b'u' if at == 0 || raw[at - 1] != b'\\' => false,
+        b'u' => is_escaped_disguise(raw, at),
+        b'%' => is_percent(&raw[at..]),
+        0xE2 => in_word(raw, at, at + 3),
+        0xC2 => in_word(raw, at, at + 2),
+        0xEF if raw.get(at + 1) == Some(&0xBB) => in_word(raw, at, at + 3),
+        _ => true,
+    }
+}
+
+fn is_escaped_disguise(raw: &[u8], at: usize) -> bool {
+    match hex4(raw, at + 1) {
+        0x1B => {
+            let end = past_colors(raw, at - 1);
+            in_word(raw, at - 1, end) && raw[end].is_ascii_alphanumeric()
+        }
+        0xAD | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x2064 | 0xFEFF => in_word(raw, at - 1, at + 5),
+        0x20..=0x7F | 0xFF01..=0xFF5E | 0xD835 => true,
+        _ => false,
+    }
+}
+
+/// Where terminal colours end that follow one another from `at` on, escaped as in JSON.
+fn past_colors(raw: &[u8], mut at: usize) -> usize {
+    while raw[at..].starts_with(b"\\u001b[") || raw[at..].starts_with(b"\\u001B[") {
+        let rest = &raw[at + 7..];
+        let parameters = rest.iter().take(32).take_while(|b| (0x20..0x40).contains(*b)).count();
+        at = raw.len().min(at + 7 + parameters + 1);
+    }
+    at
+}
+
+/// Whether letters, digits or further disguises touch both ends.
+fn in_word(raw: &[u8], start: usize, end: usize) -> bool {
+    let touches = |b: &u8| b.is_ascii_alphanumeric() || b"-_.@".contains(b);
+    let before = start.checked_sub(1).is_some_and(|at| touches(&raw[at]));
+    let escape = start >= 6 && raw[start - 6..].starts_with(b"\\u") || start >= 2 && raw[start - 2] == b'\\';
+    let after = raw.get(end).is_some_and(|b| touches(b) || matches!(b, b'\\' | 0xC2 | 0xE2 | 0xEF));
+    before && !escape && after
+}

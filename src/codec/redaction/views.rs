@@ -1,0 +1,246 @@
+//! Text as a reader would see it: decoded, with every byte's way back to where it came from.
+
+use crate::event::escape::hex4;
+
+/// How a text may hide what it says; several can be true at once.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Disguises {
+    /// `\u0041`: JSON written into a string.
+    pub json: bool,
+    /// `%41`
+    pub percent: bool,
+    /// `&#65;` and `&#x41;`
+    pub entity: bool,
+    /// Characters of no width, full-width and mathematical letters, terminal colours.
+    pub shape: bool,
+}
+
+pub struct View {
+    pub bytes: Vec<u8>,
+    /// Where each byte came from; one more entry says where the text ends.
+    from: Vec<u32>,
+}
+
+impl View {
+    /// The part of the original text behind a part of the view.
+    pub fn origin(&self, start: usize, end: usize) -> (usize, usize) {
+        (self.from[start] as usize, self.from[end] as usize)
+    }
+
+    /// What a decoder makes of `text`: it gives a decoded text and how many bytes it stands for, or nothing.
+    fn of(text: &[u8], decode: impl Fn(&[u8]) -> Option<(Decoded, usize)>) -> View {
+        let (mut bytes, mut from, mut at) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len() + 1), 0);
+        while at < text.len() {
+            let (decoded, used) = decode(&text[at..]).unwrap_or((Decoded::Byte(text[at]), 1));
+            match decoded {
+                Decoded::Nothing => {}
+                Decoded::Byte(byte) => bytes.push(byte),
+                Decoded::Char(char) => bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+            from.resize(bytes.len(), at as u32);
+            at += used;
+        }
+        from.push(text.len() as u32);
+        View { bytes, from }
+    }
+}
+
+/// Gives what the head of a text stands for, and how many bytes of it do.
+type Decoder = fn(&[u8]) -> Option<(Decoded, usize)>;
+
+enum Decoded {
+    Nothing,
+    Byte(u8),
+    Char(char),
+}
+
+/// All readings that the disguises call for.
+pub fn views(text: &[u8], disguises: Disguises) -> Vec<View> {
+    let decoders: [(bool, Decoder); 4] =
+        [(disguises.json, json), (disguises.percent, percent), (disguises.entity, entity), (disguises.shape, shape)];
+    decoders.iter().filter(|(wanted, _)| *wanted).map(|(_, decode)| View::of(text, decode)).collect()
+}
+
+fn json(rest: &[u8]) -> Option<(Decoded, usize)> {
+    let [b'\\', escaped, ..] = rest else { return None };
+    let byte = match escaped {
+        b'n' => b'\n',
+        b't' => b'\t',
+        b'r' => b'\r',
+        b'"' | b'\\' | b'/' => *escaped,
+        b'u' => {
+            let digits = rest.get(2..6)?;
+            if !digits.iter().all(u8::is_ascii_hexdigit) {
+                return None;
+            }
+            return Some((Decoded::Char(char::from_u32(hex4(rest, 2)).unwrap_or(char::REPLACEMENT_CHARACTER)), 6));
+        }
+        _ => return None,
+    };
+    Some((Decoded::Byte(byte), 2))
+}
+
+fn percent(rest: &[u8]) -> Option<(Decoded, usize)> {
+    let [b'%', high, low, ..] = rest else { return None };
+    Some((Decoded::Byte(hex_pair(*high, *low)?), 3))
+}
+
+pub fn hex_pair(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte: u8| (byte as char).to_digit(16);
+    Some((digit(high)? << 4 | digit(low)?) as u8)
+}
+
+fn entity(rest: &[u8]) -> Option<(Decoded, usize)> {
+    let number = rest.strip_prefix(b"&#")?;
+    let (digits, base, before) = match number.first()? {
+        b'x' | b'X' => (&number[1..], 16, 3),
+        _ => (number, 10, 2),
+    };
+    let len = digits.iter().take(7).take_while(|b| (**b as char).is_digit(base)).count();
+    let code = u32::from_str_radix(std::str::from_utf8(&digits[..len]).ok()?, base).ok()?;
+    let used = before + len + usize::from(digits.get(len) == Some(&b';'));
+    Some((Decoded::Char(char::from_u32(code)?), used))
+}
+
+/// Drops what has no width and terminal colours; full-width and mathematical letters become plain ones.
+fn shape(rest: &[u8]) -> Option<(Decoded, usize)> {
+    if rest[0] == 0x1B && rest.get(1) == Some(&b'[') {
+        let parameters = rest[2..].iter().take(32).take_while(|b| (0x20..0x40).contains(*b)).count();
+        return Some((Decoded::Nothing, (2 + parameters + 1).min(rest.len())));
+    }
+    let code = match rest {
+        [a @ 0xC2, b, ..] => u32::from(a & 0x1F) << 6 | u32::from(b & 0x3F),
+        [a @ (0xE2 | 0xEF), b, c, ..] => u32::from(a & 0xF) << 12 | u32::from(b & 0x3F) << 6 | u32::from(c & 0x3F),
+        [0xF0, 0x9D, c, d, ..] => 0x1D000 | u32::from(c & 0x3F) << 6 | u32::from(d & 0x3F),
+        _ => return None,
+    };
+    let len = match rest[0] {
+        0xC2 => 2,
+        0xF0 => 4,
+        _ => 3,
+    };
+    match code {
+        0xAD | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x2064 | 0xFEFF => Some((Decoded::Nothing, len)),
+        0xFF01..=0xFF5E => Some((Decoded::Byte((code - 0xFF01) as u8 + b'!'), len)),
+        0x1D400..=0x1D6A3 => {
+            let letter = (code - 0x1D400) % 52;
+            Some((Decoded::Byte(if letter < 26 { b'A' + letter as u8 } else { b'a' + letter as u8 - 26 }), len))
+        }
+        0x1D7CE..=0x1D7FF => Some((Decoded::Byte(b'0' + ((code - 0x1D7CE) % 10) as u8), len)),
+        _ => None,
+    }
+}
+
+// --- base64 and hexadecimal ---
+
+/// Bytes at the head of a run that must be text for the rest to be decoded.
+const HEAD: usize = 12;
+
+/// The run of base64 or hexadecimal digits that begins at `at`, decoded, if it says something; and its length.
+pub fn decode_run(text: &[u8], at: usize) -> Option<(Vec<u8>, usize)> {
+    let run = &text[at..];
+    let len = run.iter().take_while(|b| SIX_BITS[usize::from(**b)] < 64).count();
+    let run = &run[..len];
+    if !speaks(run) {
+        return None;
+    }
+    let padding = text[at + len..].iter().take(2).take_while(|b| **b == b'=').count();
+    let decoded = if is_hex(run) && is_text(&from_hex(&run[..2 * HEAD])) { from_hex(run) } else { from_base64(run) };
+    Some((decoded, len + padding))
+}
+
+/// Whether the head of the run decodes to text.
+pub fn speaks(run: &[u8]) -> bool {
+    let is_uuid = run.len() == 36 && run[8] == b'-' && run[13] == b'-' && run[18] == b'-';
+    if run.len() < 2 * HEAD || is_uuid {
+        return false;
+    }
+    is_text(&from_base64(&run[..HEAD / 3 * 4])) || (is_hex(&run[..2 * HEAD]) && is_text(&from_hex(&run[..2 * HEAD])))
+}
+
+/// The run that begins at `at`.
+pub fn run_at(text: &[u8], at: usize) -> &[u8] {
+    let len = text[at..].iter().take_while(|b| SIX_BITS[usize::from(**b)] < 64).count();
+    &text[at..at + len]
+}
+
+fn is_hex(run: &[u8]) -> bool {
+    run.len().is_multiple_of(2) && run.iter().all(u8::is_ascii_hexdigit)
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.iter().all(|b| matches!(b, 0x20..0x7F | b'\n' | b'\r' | b'\t'))
+}
+
+fn from_hex(run: &[u8]) -> Vec<u8> {
+    run.chunks_exact(2).filter_map(|pair| hex_pair(pair[0], pair[1])).collect()
+}
+
+fn from_base64(run: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(run.len() / 4 * 3 + 3);
+    for chunk in run.chunks(4) {
+        let bits = chunk.iter().fold(0u32, |bits, b| bits << 6 | u32::from(SIX_BITS[usize::from(*b)]));
+        let bits = bits << (6 * (4 - chunk.len()));
+        out.extend_from_slice(&bits.to_be_bytes()[1..chunk.len().max(1)]);
+    }
+    out
+}
+
+/// The value of a digit of base64, in either alphabet; 64 for any other byte.
+const SIX_BITS: [u8; 256] = {
+    let mut table = [64; 256];
+    let mut value = 0;
+    while value < 26 {
+        table[b'A' as usize + value] = value as u8;
+        table[b'a' as usize + value] = value as u8 + 26;
+        value += 1;
+    }
+    let mut digit = 0;
+    while digit < 10 {
+        table[b'0' as usize + digit] = digit as u8 + 52;
+        digit += 1;
+    }
+    (table[b'+' as usize], table[b'-' as usize]) = (62, 62);
+    (table[b'/' as usize], table[b'_' as usize]) = (63, 63);
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(text: &str, disguises: Disguises) -> (String, (usize, usize)) {
+        let view = views(text.as_bytes(), disguises).remove(0);
+        let at = memchr::memmem::find(&view.bytes, b"AKIA").expect("found in the view");
+        (String::from_utf8(view.bytes.clone()).expect("text"), view.origin(at, at + 4))
+    }
+
+    #[test]
+    fn every_disguise_is_seen_through_and_leads_back() {
+        let json = Disguises { json: true, ..Default::default() };
+        let percent = Disguises { percent: true, ..Default::default() };
+        let entity = Disguises { entity: true, ..Default::default() };
+        let shape = Disguises { shape: true, ..Default::default() };
+        assert_eq!(view("x\\u0041KIA y", json), ("xAKIA y".into(), (1, 10)));
+        assert_eq!(view("x%41KI%41 y", percent), ("xAKIA y".into(), (1, 9)));
+        assert_eq!(view("x&#65;KI&#x41; y", entity), ("xAKIA y".into(), (1, 14)));
+        assert_eq!(view("xAK\u{200b}\u{1b}[0;1mIＡ y", shape).0, "xAKIA y");
+        assert_eq!(view("𝐀𝐊𝐈𝐀", shape), ("AKIA".into(), (0, 16)));
+    }
+
+    #[test]
+    fn only_runs_that_say_something_are_decoded() {
+        assert_eq!(decode_run(b"QUtJQUFCQ0RFRkdISUpLTE1OT1A= x", 0).expect("text").0, b"AKIAABCDEFGHIJKLMNOP");
+        assert_eq!(
+            decode_run(b"414b494141424344454647484a4b4c4d4e4f5051", 0).expect("text").0,
+            b"AKIAABCDEFGHJKLMNOPQ"
+        );
+        for other in [
+            "123e4567-e89b-12d3-a456-426614174000",
+            "iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHElEQVQI12P4",
+            "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        ] {
+            assert!(decode_run(other.as_bytes(), 0).is_none(), "{other}");
+        }
+    }
+}
