@@ -1,6 +1,7 @@
 //! The contracts: what a source, a transform and a sink are, and what each may use.
 
 pub mod check;
+pub mod door;
 pub mod entry;
 pub mod failure;
 pub mod sink;
@@ -8,6 +9,7 @@ pub mod source;
 pub mod transform;
 
 pub use check::Check;
+pub use door::Door;
 pub use entry::{SinkEntry, SourceEntry, TransformEntry};
 pub use failure::{Failure, Fatal};
 pub use sink::{AnySink, Cut, CutEvent, Promise, Sink, SinkContext, Slice, Written};

@@ -10,8 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::header::CONNECTION;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -122,13 +121,14 @@ async fn connection<H: Handler>(
     let phase = Phase::new();
     let service = service_fn(|request: Request<Incoming>| {
         let lease = phase.lease();
+        let has_body = !request.body().is_end_stream();
         let (handler, phase, stopping) = (&handler, &phase, shutdown.is_cancelled());
         async move {
             let mut response = match stopping {
                 true => Problem::stopping().closing().into_response(),
                 false => handler.handle(request, peer).await,
             };
-            if response.headers().contains_key(CONNECTION) {
+            if has_body && !response.status().is_success() {
                 phase.linger();
             }
             response.body_mut().hold(lease);

@@ -1,0 +1,327 @@
+//! The door of HTTP ingest: from a request to a job, and from its outcome to the answer.
+//!
+//! A body is one piece, whatever its size: how far a broken value reaches is known only to who decodes it, and the
+//! index of an item, from which ids derive where there is an Idempotency-Key, counts over the whole body.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use hyper::{Request, Response, StatusCode};
+use tokio_util::sync::CancellationToken;
+
+use super::source::{Intake, Job, OnBad, Outcome, Piece, RoomError, Verdict, Wait};
+use crate::codec::{Decoder, Frames, Ordinals, Refusal};
+use crate::event::escape::push_string;
+use crate::event::{Provenance, Seed};
+use crate::journal::{IdempotencyKey, Room};
+use crate::net::http::Peer;
+use crate::net::http::body::{self, BodyError, BodyLimits};
+use crate::net::http::reply::{self, Body, Problem};
+use crate::net::{Principal, Role};
+use crate::units::Timestamp;
+
+/// Refused items that an answer lists; above it `refused_total` says how many there were.
+pub const MAX_LISTED: usize = 1000;
+/// The longest Idempotency-Key.
+const MAX_KEY_BYTES: usize = 256;
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// When to come back to a full journal.
+const RETRY_FULL: Duration = Duration::from_secs(1);
+/// When to come back after a fault of the agent.
+const RETRY_FAILED: Duration = Duration::from_secs(5);
+
+/// Takes events from requests whose sender is known already.
+pub struct Door {
+    /// Name of the source that the events enter by.
+    pub source: Arc<str>,
+    pub intake: Arc<dyn Intake>,
+    pub decoder: Arc<dyn Decoder>,
+    pub limits: BodyLimits,
+    pub wait: Wait,
+    pub on_bad: OnBad,
+    /// Cancelled when nothing more is taken.
+    pub shutdown: CancellationToken,
+}
+
+impl Door {
+    /// Takes what the request brings, and answers once it is as safe as `wait` says.
+    pub async fn receive(&self, request: Request<Incoming>, sender: Option<&Principal>, peer: Peer) -> Response<Body> {
+        match self.take(request, sender, peer).await {
+            Ok(outcome) => answer(outcome, self.wait, self.on_bad),
+            Err(problem) => problem.into_response(),
+        }
+    }
+
+    async fn take(
+        &self,
+        request: Request<Incoming>,
+        sender: Option<&Principal>,
+        peer: Peer,
+    ) -> Result<Outcome, Problem> {
+        if self.shutdown.is_cancelled() {
+            return Err(Problem::stopping().closing());
+        }
+        if sender.is_some_and(|sender| sender.role == Role::Viewer) {
+            return Err(Problem::new(StatusCode::FORBIDDEN, "a viewer may not send events").closing());
+        }
+        let (head, body) = request.into_parts();
+        let key = idempotency_key(&head.headers)?;
+        let (bytes, room) = self.read(&head.headers, body).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err(Problem::bad_request("the body is empty: expected a JSON object, an array or NDJSON"));
+        }
+        let key = key.map(|key| Key::of(&self.source, sender, key));
+        let provenance = Provenance {
+            source: self.source.clone(),
+            seed: key.as_ref().map_or_else(Seed::random, |key| key.seed),
+            received_at: Timestamp::now(),
+            peer: peer.ip,
+            stamp: sender.map(|sender| Arc::new(sender.stamp())),
+        };
+        let receipt = self.intake.submit(Job {
+            key: key.map(|key| key.with(&bytes)),
+            pieces: vec![Piece { bytes, frames: Frames::Document, ordinals: Ordinals::Count(0) }],
+            decoder: self.decoder.clone(),
+            provenance: Arc::new(provenance),
+            marks: Vec::new(),
+            on_bad: self.on_bad,
+            wait: self.wait,
+            room: Some(room),
+            origin: peer.ip.filter(|_| self.on_bad == OnBad::DeadLetter).map(|ip| ip.to_string().into()),
+        });
+        tokio::select! {
+            biased;
+            outcome = receipt => Ok(outcome),
+            () = self.shutdown.cancelled(), if matches!(self.wait, Wait::Delivered(_)) => {
+                let detail = "the agent is stopping: the events were taken, but are not known to be delivered";
+                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_FAILED))
+            }
+        }
+    }
+
+    /// Reads the body into memory that was granted before.
+    async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<(Bytes, Room), Problem> {
+        let encoding = body::encoding(headers).map_err(Problem::closing)?;
+        let (mut received, mut room) = (0, None);
+        let read = body::read(body, encoding, &self.limits, &mut received, |total| self.grow(&mut room, total));
+        let read = tokio::select! {
+            biased;
+            read = read => Some(read),
+            () = self.shutdown.cancelled() => None,
+        };
+        self.intake.received_bytes(received);
+        match read {
+            None => Err(Problem::stopping().closing()),
+            Some(Err(error)) => Err(self.unread(error).closing()),
+            Some(Ok(bytes)) => Ok((bytes, room.expect("a body is read into room that was granted"))),
+        }
+    }
+
+    /// Exchanges a room for a larger one. Beside the old one if there is space for both: nobody else can come
+    /// between then.
+    fn grow(&self, room: &mut Option<Room>, total: usize) -> Result<(), RoomError> {
+        let larger = self.intake.try_room(total).or_else(|error| {
+            room.take().ok_or(error)?;
+            self.intake.try_room(total)
+        });
+        *room = Some(larger?);
+        Ok(())
+    }
+
+    fn unread(&self, error: BodyError<RoomError>) -> Problem {
+        let max_bytes = self.limits.max_bytes;
+        match error {
+            BodyError::TooLarge => {
+                let detail = format!("the body is larger than {max_bytes} bytes: send fewer events at a time");
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+            }
+            BodyError::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
+            BodyError::Cut => Problem::bad_request("the body ended before its end"),
+            BodyError::Malformed(reason) => Problem::bad_request(reason),
+            BodyError::Room(RoomError::Full) => full(),
+            BodyError::Room(RoomError::Closed) => Problem::stopping(),
+        }
+    }
+}
+
+fn full() -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "the journal or the memory for events is full").retry_after(RETRY_FULL)
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let key = value.as_bytes().trim_ascii();
+    if key.is_empty() || key.len() > MAX_KEY_BYTES {
+        let detail = format!("an Idempotency-Key has 1 to {MAX_KEY_BYTES} bytes");
+        return Err(Problem::bad_request(detail).closing());
+    }
+    Ok(Some(key))
+}
+
+/// A sender's key: what ids derive from, and what a repeat is known by.
+struct Key {
+    seed: Seed,
+}
+
+impl Key {
+    fn of(source: &str, sender: Option<&Principal>, key: &[u8]) -> Key {
+        let (role, name) = match sender {
+            None => ("", ""),
+            Some(sender) if sender.role == Role::Ingest => ("service", sender.name.as_str()),
+            Some(sender) => ("user", sender.name.as_str()),
+        };
+        Key { seed: Seed::derive(&[b"request", source.as_bytes(), role.as_bytes(), name.as_bytes(), key]) }
+    }
+
+    fn with(&self, body: &[u8]) -> IdempotencyKey {
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&blake3::hash(body).as_bytes()[..16]);
+        IdempotencyKey { key: self.seed.0, body: hash }
+    }
+}
+
+/// The answer to an outcome.
+fn answer(outcome: Outcome, wait: Wait, on_bad: OnBad) -> Response<Body> {
+    let Outcome { verdict, accepted, refused } = outcome;
+    match verdict {
+        Verdict::Done | Verdict::Repeat if accepted > 0 || (on_bad == OnBad::DeadLetter && !refused.is_empty()) => {
+            let status = if wait == Wait::None { StatusCode::ACCEPTED } else { StatusCode::OK };
+            let mut text = format!(r#"{{"accepted":{accepted},"refused":"#).into_bytes();
+            if on_bad == OnBad::DeadLetter {
+                text.extend_from_slice(format!(r#"[],"dead_lettered":{}"#, refused.len()).as_bytes());
+            } else {
+                push_refused(&mut text, &refused);
+            }
+            text.push(b'}');
+            reply::json(status, text)
+        }
+        Verdict::Done | Verdict::Repeat => unusable("nothing in the body was usable", &refused),
+        Verdict::Rejected => unusable("nothing was taken, because some of it is not usable", &refused),
+        Verdict::KeyConflict => {
+            let detail = "this Idempotency-Key was used with another body";
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).into_response()
+        }
+        Verdict::Full => full().into_response(),
+        Verdict::Failed(reason) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_after(RETRY_FAILED).into_response()
+        }
+        Verdict::TimedOut => {
+            let detail = "the events were taken, but not delivered in time";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_FAILED).into_response()
+        }
+    }
+}
+
+fn unusable(detail: &str, refused: &[Refusal]) -> Response<Body> {
+    let detail = match refused.first() {
+        Some(first) => format!("{detail}: item {}: {}", first.index, first.reason),
+        None => detail.to_owned(),
+    };
+    let mut list = Vec::new();
+    push_refused(&mut list, refused);
+    Problem::bad_request(detail).member("accepted", b"0").member("refused", &list).into_response()
+}
+
+/// Appends the list of refused items and, if it is cut, how long it was: `[…],"refused_total":n`.
+fn push_refused(text: &mut Vec<u8>, refused: &[Refusal]) {
+    text.push(b'[');
+    for (nth, refusal) in refused.iter().take(MAX_LISTED).enumerate() {
+        if nth > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(format!(r#"{{"index":{},"reason":"#, refusal.index).as_bytes());
+        push_string(text, &refusal.reason);
+        text.push(b'}');
+    }
+    text.push(b']');
+    if refused.len() > MAX_LISTED {
+        text.extend_from_slice(format!(r#","refused_total":{}"#, refused.len()).as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+    use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
+
+    fn refusal(index: u64) -> Refusal {
+        Refusal { index, offset: 0, text: Bytes::new(), reason: "no \"value\"".into() }
+    }
+
+    fn said(verdict: Verdict, accepted: u64, refused: u64, wait: Wait, on_bad: OnBad) -> (u16, String) {
+        let refused = (0..refused).map(|n| refusal(n + 3)).collect();
+        let response = answer(Outcome { verdict, accepted, refused }, wait, on_bad);
+        let status = response.status();
+        let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
+        assert_eq!(response.headers()[CONTENT_TYPE], kind);
+        assert_eq!(response.headers().contains_key(RETRY_AFTER), matches!(status.as_u16(), 429 | 503));
+        let body = futures_util::FutureExt::now_or_never(response.into_body().collect()).expect("it is there");
+        let text = String::from_utf8(body.expect("it is whole").to_bytes().to_vec()).expect("JSON is text");
+        serde_json::from_str::<serde_json::Value>(&text).expect("the answer is JSON");
+        (status.as_u16(), text)
+    }
+
+    #[test]
+    fn what_was_taken_is_counted_and_what_was_not_is_listed() {
+        let (refuse, journal) = (OnBad::Refuse, Wait::Journal);
+        assert_eq!(said(Verdict::Done, 2, 0, journal, refuse), (200, r#"{"accepted":2,"refused":[]}"#.into()));
+        assert_eq!(said(Verdict::Repeat, 2, 0, journal, refuse), (200, r#"{"accepted":2,"refused":[]}"#.into()));
+        assert_eq!(said(Verdict::Done, 2, 0, Wait::None, refuse), (202, r#"{"accepted":2,"refused":[]}"#.into()));
+        let listed = r#"{"accepted":1,"refused":[{"index":3,"reason":"no \"value\""}]}"#;
+        assert_eq!(said(Verdict::Done, 1, 1, journal, refuse), (200, listed.into()));
+        let buried = r#"{"accepted":0,"refused":[],"dead_lettered":2}"#;
+        assert_eq!(said(Verdict::Done, 0, 2, journal, OnBad::DeadLetter), (200, buried.into()));
+    }
+
+    #[test]
+    fn nothing_usable_is_a_bad_request() {
+        for (verdict, on_bad) in
+            [(Verdict::Done, OnBad::Refuse), (Verdict::Repeat, OnBad::Refuse), (Verdict::Rejected, OnBad::RejectAll)]
+        {
+            let (status, text) = said(verdict, 0, 2, Wait::Journal, on_bad);
+            assert_eq!(status, 400);
+            assert!(text.contains(r#""refused":[{"index":3,"#) && text.contains("item 3: no "), "{text}");
+        }
+        assert_eq!(said(Verdict::Done, 0, 0, Wait::Journal, OnBad::DeadLetter).0, 400);
+    }
+
+    #[test]
+    fn every_other_verdict_has_its_status() {
+        for (verdict, status) in [
+            (Verdict::KeyConflict, 422),
+            (Verdict::Full, 429),
+            (Verdict::Failed("the disk is gone".into()), 503),
+            (Verdict::TimedOut, 503),
+        ] {
+            assert_eq!(said(verdict, 0, 0, Wait::Journal, OnBad::Refuse).0, status);
+        }
+    }
+
+    #[test]
+    fn a_long_list_of_refusals_is_cut_and_says_so() {
+        let (_, text) = said(Verdict::Done, 1, MAX_LISTED as u64 + 1, Wait::Journal, OnBad::Refuse);
+        assert!(text.ends_with(r#"],"refused_total":1001}"#), "{}", &text[text.len() - 60..]);
+        assert_eq!(text.matches("index").count(), MAX_LISTED);
+    }
+
+    #[test]
+    fn a_key_is_its_senders_and_its_sources_own() {
+        let who = |name: &str, role| Principal::new(name, role).expect("a name");
+        let of = |source: &str, sender: Option<&Principal>, key: &[u8]| Key::of(source, sender, key).seed;
+        let ada = of("web", Some(&who("ada", Role::User)), b"k");
+        assert_eq!(ada, of("web", Some(&who("ada", Role::Admin)), b"k"));
+        for other in [
+            of("web", Some(&who("bob", Role::User)), b"k"),
+            of("web", Some(&who("ada", Role::Ingest)), b"k"),
+            of("api", Some(&who("ada", Role::User)), b"k"),
+            of("web", Some(&who("ada", Role::User)), b"l"),
+            of("web", None, b"k"),
+        ] {
+            assert_ne!(ada, other);
+        }
+    }
+}
