@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,28 +20,41 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What is read and thrown away meanwhile.
 const LINGER_BYTES: usize = 1024 * 1024;
 
-const HEAD: u8 = 0;
-const BUSY: u8 = 1;
-const IDLE: u8 = 2;
+/// What a connection does, in the lowest bits of its phase; above them requests are counted, so that a deadline
+/// is never taken for the one of a request before.
+const DOING: u32 = 3;
+const HEAD: u32 = 0;
+const BUSY: u32 = 1;
+const IDLE: u32 = 2;
 
 /// What the connection is doing; shared between its stream and its requests.
 #[derive(Clone)]
 pub struct Phase(Arc<Shared>);
 
 struct Shared {
-    doing: AtomicU8,
+    phase: AtomicU32,
     linger: AtomicBool,
 }
 
 impl Phase {
     pub fn new() -> Phase {
-        Phase(Arc::new(Shared { doing: AtomicU8::new(HEAD), linger: AtomicBool::new(false) }))
+        Phase(Arc::new(Shared { phase: AtomicU32::new(HEAD), linger: AtomicBool::new(false) }))
     }
 
     /// Busy until the lease is dropped: with the last byte of the response's body.
     pub fn lease(&self) -> Lease {
-        self.0.doing.store(BUSY, Ordering::Relaxed);
+        let next = (self.get() | DOING).wrapping_add(1) | BUSY;
+        self.0.phase.store(next, Ordering::Relaxed);
         Lease(self.clone())
+    }
+
+    fn get(&self) -> u32 {
+        self.0.phase.load(Ordering::Relaxed)
+    }
+
+    /// The same request's next phase.
+    fn enter(&self, doing: u32) {
+        self.0.phase.store(self.get() & !DOING | doing, Ordering::Relaxed);
     }
 
     /// The connection will close with some of the request unread.
@@ -54,7 +67,7 @@ pub struct Lease(Phase);
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.0.doing.store(IDLE, Ordering::Relaxed);
+        self.0.enter(IDLE);
     }
 }
 
@@ -66,8 +79,8 @@ pub struct Guard {
     head_timeout: Duration,
     idle_timeout: Duration,
     write_timeout: Duration,
-    /// When the read that is waiting fails; `None` while nothing limits it.
-    read_by: Option<Instant>,
+    /// When a read that waits in this phase fails.
+    read_by: (u32, Instant),
     /// When the write that is waiting fails.
     write_by: Option<Instant>,
     /// Since when a close waits for the client, and what was thrown away.
@@ -84,7 +97,7 @@ impl Guard {
             head_timeout: limits.head_timeout,
             idle_timeout: limits.idle_timeout,
             write_timeout: limits.write_timeout,
-            read_by: Some(first_head),
+            read_by: (HEAD, first_head),
             write_by: None,
             closing: None,
             alarm: Box::pin(tokio::time::sleep_until(first_head)),
@@ -106,16 +119,18 @@ impl Guard {
         false
     }
 
+    /// When a read that waits now fails, if it does.
     fn read_deadline(&mut self) -> Option<Instant> {
-        let wait = match self.phase.0.doing.load(Ordering::Relaxed) {
-            BUSY => {
-                self.read_by = None;
-                return None;
-            }
+        let phase = self.phase.get();
+        let wait = match phase & DOING {
+            BUSY => return None,
             HEAD => self.head_timeout,
             _ => self.idle_timeout,
         };
-        Some(*self.read_by.get_or_insert_with(|| Instant::now() + wait))
+        if self.read_by.0 != phase {
+            self.read_by = (phase, Instant::now() + wait);
+        }
+        Some(self.read_by.1)
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -161,10 +176,8 @@ impl AsyncRead for Guard {
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         if read.is_ready() {
-            let doing = &this.phase.0.doing;
-            if buf.filled().len() > before && doing.load(Ordering::Relaxed) == IDLE {
-                doing.store(HEAD, Ordering::Relaxed);
-                this.read_by = Some(Instant::now() + this.head_timeout);
+            if buf.filled().len() > before && this.phase.get() & DOING == IDLE {
+                this.phase.enter(HEAD);
             }
             return read;
         }

@@ -143,6 +143,7 @@ async fn connection<H: Handler>(
         .header_read_timeout(None)
         .max_headers(limits.max_headers)
         .max_buf_size(limits.max_head_bytes)
+        .max_header_size(limits.max_head_bytes)
         .half_close(true);
     let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
     let ended = tokio::select! {
@@ -161,3 +162,6 @@ async fn connection<H: Handler>(
 pub fn method_not_allowed(allowed: &'static str) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("this path answers {allowed} only")).allow(allowed)
 }
+
+#[cfg(test)]
+mod tests;

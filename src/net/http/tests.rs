@@ -1,0 +1,244 @@
+//! The server held against clients that are slow, silent, rude or random.
+
+use http_body_util::BodyExt;
+use proptest::prelude::*;
+use std::future::poll_fn;
+use std::task::Poll;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::*;
+use crate::net::wire::Stream;
+
+/// Reads the body and answers with its length, or with what went wrong.
+struct Echo;
+
+impl Handler for Echo {
+    async fn handle(&self, request: Request<Incoming>, _: Peer) -> Response<Body> {
+        if request.uri().path() == "/refuse" {
+            return Problem::not_found().closing().into_response();
+        }
+        if request.uri().path() == "/endless" {
+            let endless = poll_fn(|_| Poll::Ready(()));
+            let stream = futures_util::stream::unfold(endless, |endless| async {
+                Some((Ok(hyper::body::Frame::data(bytes::Bytes::from(vec![b'x'; 1 << 16]))), endless))
+            });
+            return Response::new(Body::stream(http_body_util::StreamBody::new(stream).boxed_unsync()));
+        }
+        let (head, body) = request.into_parts();
+        let encoding = match body::encoding(&head.headers) {
+            Ok(encoding) => encoding,
+            Err(problem) => return problem.into_response(),
+        };
+        let mut received = 0;
+        match body::read(body, encoding, &BodyLimits::of(1 << 16), &mut received, |_| Ok::<_, ()>(())).await {
+            Ok(bytes) => Response::new(Body::from(format!("{} bytes", bytes.len()))),
+            Err(error) => Problem::bad_request(format!("{error:?}")).closing().into_response(),
+        }
+    }
+}
+
+/// A connection to a server of its own, and the task that ends (or panics) with it.
+fn connect(limits: Limits, shutdown: &CancellationToken) -> (UnixStream, tokio::task::JoinHandle<()>) {
+    let (client, server) = UnixStream::pair().expect("a pair of sockets");
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("one is free");
+    let accepted = Accepted { stream: Stream::Unix(server), peer: None, permit };
+    (client, tokio::spawn(connection(accepted, None, limits, Arc::new(Echo), shutdown.clone())))
+}
+
+/// Sends bytes and gives what comes back until the server closes.
+async fn exchange(sent: &[u8]) -> String {
+    let (mut client, server) = connect(Limits::default(), &CancellationToken::new());
+    // A server that has refused may have closed by now.
+    drop(client.write_all(sent).await);
+    drop(client.shutdown().await);
+    let mut answer = Vec::new();
+    drop(client.read_to_end(&mut answer).await);
+    server.await.expect("the server does not panic");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn requests_on_one_connection_are_answered_in_turn() {
+    let two = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabcPOST / HTTP/1.1\r\nHost: x\r\n\
+               Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n";
+    let answer = exchange(two.as_bytes()).await;
+    assert!(answer.contains("\r\n\r\n3 bytesHTTP/1.1 200 OK") && answer.ends_with("\r\n\r\n5 bytes"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_head_ends_the_connection_after_ten_seconds() {
+    for sent in ["", "POST", "POST / HTTP/1.1\r\nHost: x\r\n"] {
+        let start = Instant::now();
+        let (mut client, server) = connect(Limits::default(), &CancellationToken::new());
+        client.write_all(sent.as_bytes()).await.expect("the server listens");
+        assert_eq!(client.read(&mut [0; 1]).await.expect("an orderly close"), 0);
+        server.await.expect("no panic");
+        assert_eq!(start.elapsed().as_secs(), 10, "{sent}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn drops_of_a_head_do_not_move_its_deadline() {
+    let start = Instant::now();
+    let (mut client, server) = connect(Limits::default(), &CancellationToken::new());
+    let dripping = async {
+        while client.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+    };
+    let ((), ended) = tokio::join!(dripping, server);
+    ended.expect("no panic");
+    assert!(start.elapsed().as_secs() <= 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_may_rest_between_requests_for_longer_than_a_head_may_take() {
+    let (mut client, server) = connect(Limits::default(), &CancellationToken::new());
+    let mut answer = [0; 1024];
+    for _ in 0..3 {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("still open");
+        let len = client.read(&mut answer).await.expect("an answer");
+        assert!(answer[..len].starts_with(b"HTTP/1.1 200 OK"));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+    assert_eq!(client.read(&mut answer).await.expect("an orderly close"), 0);
+    server.await.expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stops_or_trickles_is_given_up() {
+    for (pause, last) in [(1000, 31), (10, 41)] {
+        let start = Instant::now();
+        let (mut client, server) = connect(Limits::default(), &CancellationToken::new());
+        client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n").await.expect("open");
+        let (mut reading, mut writing) = client.split();
+        let mut answer = String::new();
+        let trickle = async {
+            while writing.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+            }
+        };
+        tokio::select! {
+            () = trickle => {}
+            read = reading.read_to_string(&mut answer) => drop(read),
+        }
+        assert!(answer.contains("TooSlow"), "{answer}");
+        assert!(start.elapsed().as_secs() <= last, "{:?}", start.elapsed());
+        server.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_of_the_answer_is_let_go() {
+    let (mut client, server) = connect(Limits::default(), &CancellationToken::new());
+    client.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("open");
+    let start = Instant::now();
+    server.await.expect("no panic");
+    assert_eq!(start.elapsed().as_secs(), 30);
+}
+
+#[tokio::test]
+async fn an_early_answer_reaches_a_client_that_is_still_sending() {
+    let (mut client, server) = connect(Limits::default(), &CancellationToken::new());
+    let head = "POST /refuse HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n";
+    client.write_all(head.as_bytes()).await.expect("open");
+    let mut sent = 0;
+    let waste = vec![b'x'; 1 << 16];
+    while sent < 16 << 20 {
+        match client.write(&waste).await {
+            Ok(len) => sent += len,
+            Err(_) => break,
+        }
+    }
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).await.expect("the answer is there");
+    assert_eq!(&answer, b"HTTP/1.1 404");
+    assert!(sent < 4 << 20, "most of it is never read");
+    server.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_stop_closes_idle_connections_and_refuses_what_comes_on_busy_ones() {
+    let stop = CancellationToken::new();
+    let (mut idle, ended) = connect(Limits::default(), &stop);
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("open");
+    let mut answer = [0; 1024];
+    assert!(idle.read(&mut answer).await.expect("an answer") > 0);
+    stop.cancel();
+    assert_eq!(idle.read(&mut answer).await.expect("an orderly close"), 0);
+    ended.await.expect("no panic");
+
+    let (mut late, ended) = connect(Limits::default(), &CancellationToken::new());
+    late.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("open");
+    assert!(late.read(&mut answer).await.expect("an answer") > 0);
+    drop(late);
+    ended.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn too_many_and_too_large_headers_are_refused() {
+    let many: String = (0..101).map(|n| format!("h{n}: x\r\n")).collect();
+    let large = format!("h: {}\r\n", "x".repeat(70_000));
+    for headers in [many, large] {
+        let answer = exchange(format!("GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+}
+
+/// Random bytes, or a request of which something is wrong.
+fn rude() -> impl Strategy<Value = Vec<u8>> {
+    let part = |choices: &'static [&'static str]| proptest::sample::select(choices);
+    let request = (
+        part(&["POST", "GET", "PUT", "\u{1F980}", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "POST POST"]),
+        part(&["/", "*", "http://x/", "/?a=%ff", "", "/endless\u{0}"]),
+        part(&["HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/9.9", ""]),
+        proptest::collection::vec(
+            part(&[
+                "Host: x",
+                "Content-Length: 5",
+                "Content-Length: 99999999999999999999",
+                "Content-Length: -1",
+                "Transfer-Encoding: chunked",
+                "Transfer-Encoding: chunked, gzip",
+                "Content-Encoding: gzip",
+                "Content-Encoding: deflate",
+                "Content-Encoding: zstd",
+                "Expect: 100-continue",
+                "Connection: upgrade",
+                "Upgrade: websocket",
+                "x",
+                ": y",
+                " folded",
+            ]),
+            0..6,
+        ),
+        proptest::collection::vec(any::<u8>(), 0..40),
+        part(&[
+            "",
+            "5\r\nhello\r\n0\r\n\r\n",
+            "ffffffffffffffffff\r\n",
+            "5\r\nhel",
+            "0\r\nx: y\r\n\r\n",
+            "\u{1f}\u{8b}",
+        ]),
+    );
+    let request = request.prop_map(|(method, path, version, headers, tail, body)| {
+        let mut text = format!("{method} {path} {version}\r\n{}\r\n\r\n{body}", headers.join("\r\n")).into_bytes();
+        text.extend(tail);
+        text
+    });
+    prop_oneof![request, proptest::collection::vec(any::<u8>(), 0..200)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_bytes_make_the_server_panic(sent in rude()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(exchange(&sent));
+    }
+}

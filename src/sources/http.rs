@@ -1,0 +1,194 @@
+//! Receives events by HTTP `POST`, over TCP, TLS or a Unix socket.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::codec::Codec;
+use crate::component::{Check, Door, Fatal, OnBad, Source, SourceContext, Wait};
+use crate::net::http::{self, Body, BodyLimits, Handler, Limits, Peer, Problem};
+use crate::net::{Address, Gate, Listener, auth, listen, tls};
+use crate::units::{ByteSize, Duration};
+
+/// The largest `max_body` that makes sense: a batch counts its bytes in 32 bits.
+const MAX_BODY: ByteSize = ByteSize::gib(1);
+
+/// One JSON object, an array or NDJSON in each request; gzip, zstd and deflate are understood.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen: `host:port` or `unix:/path`.
+    #[serde(default = "default_address")]
+    pub address: Address,
+    /// The path that takes events; every other one is 404.
+    #[serde(default = "default_path")]
+    pub path: String,
+    /// Who may send. Without it everybody on this machine may; off loopback, `type: none` has to be written out.
+    #[serde(default)]
+    pub auth: Option<auth::Config>,
+    /// Certificate and key; without them the connection is not encrypted.
+    #[serde(default)]
+    pub tls: Option<tls::Config>,
+    /// The largest body, as sent and as expanded; a larger one is 413.
+    #[serde(default = "default_max_body")]
+    pub max_body: ByteSize,
+    /// When to answer: once the journal has synced, once every sink has ended the events, or at once. By default
+    /// `journal`, or `delivered` where the journal is in memory.
+    #[serde(default)]
+    pub wait: Option<WaitFor>,
+    /// How long `delivered` waits before it answers 503.
+    #[serde(default = "default_wait_timeout")]
+    pub wait_timeout: Duration,
+    /// What becomes of a request of which some is not usable: that part is refused, goes to the dead-letter queue,
+    /// or the whole request is.
+    #[serde(default)]
+    pub on_bad: Bad,
+    /// Connections held at the same time; more are closed at once.
+    #[serde(default = "default_max_connections")]
+    pub max_connections: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitFor {
+    Journal,
+    Delivered,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Bad {
+    #[default]
+    Refuse,
+    DeadLetter,
+    RejectAll,
+}
+
+fn default_address() -> Address {
+    Address::Tcp { host: "127.0.0.1".into(), port: 8687 }
+}
+
+fn default_path() -> String {
+    "/".into()
+}
+
+fn default_max_body() -> ByteSize {
+    ByteSize::mib(16)
+}
+
+fn default_wait_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn default_max_connections() -> usize {
+    listen::MAX_CONNECTIONS
+}
+
+/// Listens and hands in a job for every request.
+pub struct Http {
+    config: Config,
+    wait: Wait,
+}
+
+impl Source for Http {
+    const TYPE: &'static str = "http";
+    type Config = Config;
+
+    fn build(config: Config, check: &mut Check) -> Option<Http> {
+        let errors = check.problems.count_errors();
+        match &config.auth {
+            Some(auth) => auth.check("auth", &mut check.problems),
+            None if config.address.is_local() => {}
+            None => check.problem_with_hint(
+                "address",
+                format!("`{}` can be reached from other machines, and nothing says who may send", config.address),
+                "say who may send with `auth`, or write `auth: {type: none}` to let everybody",
+            ),
+        }
+        if !config.path.starts_with('/') || config.path.contains(['?', '#', ' ']) {
+            check.problem("path", format!("`{}` is no path: it begins with `/`", config.path));
+        }
+        if !(1..=MAX_BODY.bytes()).contains(&config.max_body.bytes()) {
+            check.problem("max_body", format!("`max_body` is more than nothing and at most {MAX_BODY}"));
+        }
+        if config.max_connections == 0 {
+            check.problem("max_connections", "at least one connection is needed");
+        }
+        let wait = match config.wait {
+            Some(WaitFor::None) => Wait::None,
+            Some(WaitFor::Delivered) => Wait::Delivered(*config.wait_timeout),
+            Some(WaitFor::Journal) if !check.durable => {
+                let message = "a journal in memory has nothing to wait for: it is lost with the process";
+                check.problem_with_hint("wait", message, "use `wait: delivered`, or `journal: {mode: disk}`");
+                return None;
+            }
+            Some(WaitFor::Journal) => Wait::Journal,
+            None if check.durable => Wait::Journal,
+            None => Wait::Delivered(*config.wait_timeout),
+        };
+        (check.problems.count_errors() == errors).then_some(Http { config, wait })
+    }
+
+    async fn run(self, cx: SourceContext) -> Result<(), Fatal> {
+        let Http { config, wait } = self;
+        let gate = config.auth.as_ref().map_or_else(|| Ok(Gate::open()), Gate::new).map_err(Fatal)?;
+        let tls = config.tls.as_ref().map(tls::server).transpose().map_err(Fatal)?;
+        let listener = Listener::bind(&config.address, listen::SOCKET_MODE).await.map_err(Fatal)?;
+        let front = front(&config, wait, gate, &cx);
+        let limits = Limits { max_connections: config.max_connections, ..Limits::default() };
+        tracing::info!(source = %cx.name, address = %config.address, "listening");
+        cx.ready();
+        http::serve(listener, tls, limits, Arc::new(front), cx.shutdown).await;
+        Ok(())
+    }
+}
+
+fn front(config: &Config, wait: Wait, gate: Gate, cx: &SourceContext) -> Front {
+    let on_bad = match config.on_bad {
+        Bad::Refuse => OnBad::Refuse,
+        Bad::DeadLetter => OnBad::DeadLetter,
+        Bad::RejectAll => OnBad::RejectAll,
+    };
+    let door = Door {
+        source: cx.name.clone(),
+        intake: cx.intake.clone(),
+        decoder: Arc::from(Codec::Json.decoder()),
+        limits: BodyLimits::of(config.max_body.to_usize()),
+        wait,
+        on_bad,
+        shutdown: cx.shutdown.clone(),
+    };
+    Front { path: config.path.clone(), gate, door }
+}
+
+/// What stands before the door: path, method and gate.
+struct Front {
+    path: String,
+    gate: Gate,
+    door: Door,
+}
+
+impl Handler for Front {
+    async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        if request.uri().path() != self.path {
+            return Problem::not_found().into_response();
+        }
+        if request.method() != Method::POST {
+            return http::method_not_allowed("POST").into_response();
+        }
+        match self.gate.admit(request.headers(), peer.ip).await {
+            Ok(sender) => self.door.receive(request, sender.as_ref(), peer).await,
+            Err(problem) => {
+                self.door.intake.auth_failure();
+                problem.into_response()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
