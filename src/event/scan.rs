@@ -179,7 +179,8 @@ impl Fast {
 
     /// Indexes no more than about twice what the value has, or what the last one had.
     fn prefix(&mut self, text: &[u8], mut members: Option<&mut Vec<Member>>) -> Option<usize> {
-        if !matches!(text.first(), Some(b'{' | b'[')) {
+        let first = text.iter().find(|byte| !is_space(**byte));
+        if !matches!(first, Some(b'{' | b'[')) {
             return None;
         }
         let before = members.as_ref().map_or(0, |members| members.len());
@@ -213,10 +214,14 @@ impl Fast {
 }
 
 fn nothing_but_space(text: &[u8], end: usize) -> Result<(), Unfit> {
-    match text[end..].iter().position(|b| !matches!(b, b' ' | b'\t' | b'\n' | b'\r')) {
+    match text[end..].iter().position(|byte| !is_space(*byte)) {
         None => Ok(()),
         Some(more) => Err(Unfit { offset: end + more, reason: Reason::Trailing }),
     }
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 #[cfg(test)]

@@ -90,22 +90,24 @@ impl Index {
         let (mut carry, mut count, mut at) = (self.carry, self.count, self.done);
         let positions = &mut self.positions[..];
         while let Some(block) = text[at..to].first_chunk::<BLOCK>() {
-            let bits = Block::load(block, 0).positions(text, at, &mut carry);
+            let bits = Block::<false>::load(block, 0).positions(text, at, &mut carry);
             count += flatten(bits, at as u32, &mut positions[count..]);
             at += BLOCK;
         }
         let rest = to - at;
         if rest > 0 {
-            // The last bytes once more as the end of a whole block, or where there is none, a copy padded with spaces.
-            let bits = match text[..to].last_chunk::<BLOCK>() {
-                Some(block) => Block::load(block, (BLOCK - rest) as u32).positions(text, at, &mut carry),
-                None => {
-                    let mut padded = [b' '; BLOCK];
-                    padded[..rest].copy_from_slice(&text[at..to]);
-                    Block::load(&padded, 0).positions(text, at, &mut carry)
-                }
-            };
-            count += flatten(bits, at as u32, &mut positions[count..]);
+            // The last bytes once more as the end of a whole block, or where there is none, a copy padded in front.
+            let mut padded = [b' '; BLOCK];
+            let block = text[..to].last_chunk::<BLOCK>().unwrap_or_else(|| {
+                padded[BLOCK - rest..].copy_from_slice(&text[at..to]);
+                &padded
+            });
+            let mut bits = Block::<true>::load(block, (BLOCK - rest) as u32).positions(text, at, &mut carry);
+            while bits != 0 {
+                positions[count] = at as u32 + bits.trailing_zeros();
+                bits &= bits - 1;
+                count += 1;
+            }
         }
         (self.carry, self.count, self.done) = (carry, count, to);
     }
@@ -137,29 +139,34 @@ fn flatten(mut bits: u64, base: u32, out: &mut [u32]) -> usize {
     count
 }
 
-/// Sixty-four bytes in two registers. `skip` of them, at the front, belong to the block before.
-struct Block {
+/// Sixty-four bytes in two registers, whole. `LAST` marks the last block of a text, whose first bytes may belong to
+/// the block before: so many bits are then shifted out of every bitmap.
+struct Block<const LAST: bool> {
     low: __m256i,
     high: __m256i,
     skip: u32,
 }
 
-impl Block {
+impl<const LAST: bool> Block<LAST> {
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn load(bytes: &[u8; BLOCK], skip: u32) -> Block {
+    fn load(bytes: &[u8; BLOCK], skip: u32) -> Block<LAST> {
         let start = bytes.as_ptr();
         // SAFETY: both unaligned loads of 32 bytes lie within the 64 bytes borrowed.
         let (low, high) = unsafe { (_mm256_loadu_si256(start.cast()), _mm256_loadu_si256(start.add(32).cast())) };
         Block { low, high, skip }
     }
 
-    /// One bit per byte for which `test` answered with all ones.
+    fn skip(&self) -> u32 {
+        if LAST { self.skip } else { 0 }
+    }
+
+    /// One bit per byte that is all ones.
     #[target_feature(enable = "avx2")]
     #[inline]
     fn mask(&self, low: __m256i, high: __m256i) -> u64 {
         let bits = u64::from(_mm256_movemask_epi8(low) as u32) | u64::from(_mm256_movemask_epi8(high) as u32) << 32;
-        bits >> self.skip
+        bits >> self.skip()
     }
 
     #[target_feature(enable = "avx2")]
@@ -172,25 +179,23 @@ impl Block {
     #[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,popcnt,lzcnt")]
     #[inline]
     fn positions(&self, text: &[u8], at: usize, carry: &mut Carry) -> u64 {
-        let live = u64::MAX >> self.skip;
+        let live = u64::MAX >> self.skip();
         carry.beyond_ascii |= self.mask(self.low, self.high);
 
-        let escaped = escaped(self.equal(b'\\'), self.skip, carry);
-        let quote = self.equal(b'"') & !escaped;
+        let escaped = escaped(self.equal(b'\\'), self.skip(), carry);
+        let any_quote = self.equal(b'"');
+        let quote = any_quote & !escaped;
         // Ones from an opening quote up to the byte before the closing one.
         let in_string = prefix_xor(quote) ^ carry.in_string;
-        carry.in_string = ((in_string << self.skip) as i64 >> 63) as u64;
+        carry.in_string = ((in_string << self.skip()) as i64 >> 63) as u64;
 
         let control = self.mask(below_space(self.low), below_space(self.high));
-        let allowed = self.mask(may_be_escaped(self.low), may_be_escaped(self.high));
-        carry.fault |= in_string & live & (control | escaped & !allowed);
-        if escaped != 0 {
-            let u = escaped & self.equal(b'u');
-            if u | carry.hex != 0 {
-                self.code_units(u, text, at, carry);
-            }
-        } else if carry.hex != 0 {
-            self.code_units(0, text, at, carry);
+        carry.fault |= in_string & live & control;
+        // Of the escapes these two are common; the others are looked at only where there are any.
+        let rare = escaped & !(any_quote | self.equal(b'n'));
+        if rare | carry.hex != 0 {
+            // By value: a carry whose address is known could not stay in registers.
+            *carry = self.rare_escapes(rare, text, at, *carry);
         }
 
         let space = self.mask(is_space(self.low), is_space(self.high));
@@ -198,15 +203,22 @@ impl Block {
         let scalar = !(space | separator) & live;
         let other = scalar & !quote;
         let starts = scalar & !(other << 1 | carry.scalar);
-        carry.scalar = other << self.skip >> 63;
+        carry.scalar = other << self.skip() >> 63;
         (separator | starts) & !(in_string ^ quote)
     }
 
-    /// Judges the `\uXXXX` whose `u` bits are given: four digits each, surrogates in pairs.
+    /// Judges what is escaped at these bits, and the `\uXXXX` among it: four digits each, surrogates in pairs.
+    /// What a backslash outside of strings escapes is judged alike: that text is refused anyway.
     #[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,popcnt,lzcnt")]
-    fn code_units(&self, u: u64, text: &[u8], at: usize, carry: &mut Carry) {
-        let live = u64::MAX >> self.skip;
-        let len = BLOCK as u32 - self.skip;
+    #[inline(never)]
+    fn rare_escapes(&self, escaped: u64, text: &[u8], at: usize, mut carry: Carry) -> Carry {
+        carry.fault |= escaped & !self.mask(may_be_escaped(self.low), may_be_escaped(self.high));
+        let u = escaped & self.equal(b'u');
+        if u | carry.hex == 0 {
+            return carry;
+        }
+        let live = u64::MAX >> self.skip();
+        let len = BLOCK as u32 - self.skip();
         let u_wide = u128::from(u);
         let due = u_wide << 1 | u_wide << 2 | u_wide << 3 | u_wide << 4 | u128::from(carry.hex);
         let hex = self.mask(is_hex(self.low), is_hex(self.high));
@@ -230,6 +242,7 @@ impl Block {
             }
             carry.low_due = if is_high { start + 6 } else { 0 };
         }
+        carry
     }
 }
 
