@@ -114,7 +114,7 @@ fn event_of(values: &[Cow<[u8]>], columns: &[String], event: &mut Object) -> Res
     Ok(())
 }
 
-fn text<'a>(value: &'a Cow<[u8]>) -> Cow<'a, str> {
+fn text(value: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(value)
 }
 

@@ -280,6 +280,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "one frame")]
     fn what_is_cut_off_or_too_deep_is_refused() {
         let decoded = decode(&Msgpack, &MAP[..10], Frames::At(vec![0..10]), Ordinals::Count(0), true);
         assert_eq!(decoded.refused[0].reason, CUT_OFF);

@@ -69,11 +69,14 @@ fn priority(text: &str) -> Option<(usize, &str)> {
     (priority < 8 * FACILITIES.len()).then_some((priority, rest))
 }
 
+/// Names and values of one element of structured data.
+type Pairs<'a> = Vec<(&'a str, String)>;
+
 /// What RFC 5424 has behind the version.
 struct Modern<'a> {
     timestamp: &'a str,
     named: [(&'static str, &'a str); 4],
-    data: Vec<(&'a str, Vec<(&'a str, String)>)>,
+    data: Vec<(&'a str, Pairs<'a>)>,
     message: &'a str,
 }
 
@@ -113,7 +116,7 @@ impl Modern<'_> {
 }
 
 /// `-`, or `[id name="value" …]…`, and what follows.
-fn structured_data(text: &str) -> Option<(Vec<(&str, Vec<(&str, String)>)>, &str)> {
+fn structured_data(text: &str) -> Option<(Vec<(&str, Pairs<'_>)>, &str)> {
     if let Some(rest) = text.strip_prefix('-') {
         return Some((Vec::new(), rest));
     }
