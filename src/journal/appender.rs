@@ -13,7 +13,7 @@ use super::gather::{Draft, Group, Pending, Waiting};
 use super::positions::MAX_POSITIONS;
 use super::segment::Place;
 use super::state::{Head, Shared, State};
-use super::writer::AppendError;
+use super::writer::{AppendError, Mark};
 use super::{Record, StreamId};
 use crate::event::Lines;
 use crate::units::Timestamp;
@@ -79,7 +79,7 @@ impl Appender {
 
     /// Appends what the commits gathered. On disk the answers come with the sync, which is left in the queue.
     pub fn append(&mut self, commits: Vec<Pending>) {
-        let commits = self.refuse_known_keys(commits);
+        let commits = self.refuse_known_keys(refuse_behind(commits));
         if commits.is_empty() {
             return;
         }
@@ -199,6 +199,11 @@ impl Appender {
         buffer.clear();
         let mut newest = Timestamp::default();
         let mut state = shared.state();
+        if group.waiting.iter().any(Waiting::is_behind) {
+            // A sync has failed since these were gathered. The next segment is open, so no more can fail before them.
+            drop(state);
+            return self.refuse(group, &AppendError::Behind);
+        }
         let synced = state.segments.back().map_or(DATA_START, |last| last.end);
         let last = group.drafts.len() - 1;
         for (order, draft) in std::mem::take(&mut group.drafts).into_iter().enumerate() {
@@ -340,6 +345,20 @@ impl Appender {
 
 pub(super) fn append_error(doing: &str, error: &io::Error) -> AppendError {
     if is_no_space(error) { AppendError::Full } else { AppendError::Sync(format!("cannot {doing}: {error}")) }
+}
+
+/// Answers the commits of lanes in which something earlier failed.
+fn refuse_behind(commits: Vec<Pending>) -> Vec<Pending> {
+    let mut good = Vec::with_capacity(commits.len());
+    for commit in commits {
+        if commit.lane.as_ref().is_some_and(Mark::is_behind) {
+            // Who no longer listens needs no answer.
+            drop(commit.reply.send(Err(AppendError::Behind)));
+        } else {
+            good.push(commit);
+        }
+    }
+    good
 }
 
 impl Shared {

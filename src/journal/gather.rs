@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::format::{Notes, Packed, RECORD_BYTES, pack};
 use super::room::Room;
-use super::writer::AppendError;
+use super::writer::{AppendError, Mark};
 use super::{Codec, Commit, IdempotencyKey, Position, StreamId};
 use crate::event::{Lines, Run};
 use crate::units::Timestamp;
@@ -27,6 +27,7 @@ pub struct Pending {
     pub key: Option<IdempotencyKey>,
     accepted: u32,
     room: Option<Arc<Room>>,
+    pub lane: Option<Mark>,
     pub reply: Reply,
     /// Bytes of its lines.
     pub bytes: usize,
@@ -40,7 +41,7 @@ struct Piece {
 
 impl Pending {
     /// Cuts a commit into pieces no larger than a record and packs the large ones. No codec: nothing is packed.
-    pub fn new(commit: Commit, codec: Option<Codec>, reply: Reply) -> Pending {
+    pub fn new(commit: Commit, codec: Option<Codec>, reply: Reply, lane: Option<Mark>) -> Pending {
         let mut pieces = Vec::with_capacity(commit.entries.len());
         let mut bytes = 0;
         for (stream, lines) in commit.entries {
@@ -57,6 +58,7 @@ impl Pending {
             key: commit.key,
             accepted: commit.accepted,
             room: commit.room.map(Arc::new),
+            lane,
             reply,
             bytes,
         }
@@ -122,6 +124,7 @@ pub struct Group {
 /// A commit in a group.
 pub struct Waiting {
     reply: Reply,
+    lane: Option<Mark>,
     /// Where its events lie: draft, first event there, how many.
     spans: Vec<(usize, usize, usize)>,
     room: Option<Arc<Room>>,
@@ -135,8 +138,15 @@ impl Waiting {
         start.unwrap_or(otherwise)..end.unwrap_or(otherwise)
     }
 
+    pub fn is_behind(&self) -> bool {
+        self.lane.as_ref().is_some_and(Mark::is_behind)
+    }
+
     /// Gives the room back, unless the record holds it too, and then the answer.
     pub fn answer(self, answer: Result<Range<u64>, AppendError>) {
+        if let (Err(_), Some(lane)) = (&answer, &self.lane) {
+            lane.fail();
+        }
         drop(self.room);
         // Who no longer listens needs no answer.
         let _ = self.reply.send(answer);
@@ -187,7 +197,7 @@ impl Group {
                 group.notes.keys.push((key, commit.accepted));
                 group.notes.keys_at = group.notes.keys_at.max(commit.received_at);
             }
-            group.waiting.push(Waiting { reply: commit.reply, spans, room: commit.room });
+            group.waiting.push(Waiting { reply: commit.reply, lane: commit.lane, spans, room: commit.room });
         }
         for (_, open) in open {
             group.close(open);

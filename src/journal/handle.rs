@@ -18,7 +18,7 @@ use super::recovery::{self, OWN_CURSORS, OpenError, Opened, RecoveryReport};
 use super::room::{Room, RoomError};
 use super::state::{Delivery, Shared, Stats, name_hash};
 use super::watermark::{Cause, CursorState, Gap, Stored};
-use super::writer::{Ticket, house_loop, sync_loop, write_loop};
+use super::writer::{Lane, Ticket, house_loop, sync_loop, write_loop};
 use super::{BufferBound, Commit, IdempotencyKey, Options, Position, Start, StreamId, house};
 use crate::units::Timestamp;
 
@@ -57,6 +57,18 @@ impl Journal {
         Ok((journal, report))
     }
 
+    /// For tests that do themselves what the threads would do.
+    #[cfg(test)]
+    pub(super) fn without_threads(shared: Arc<Shared>, guard: Option<Guard>) -> Journal {
+        let running = Running { shared: shared.clone(), threads: Mutex::default(), guard: Mutex::new(guard) };
+        Journal { shared, running: Arc::new(running) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
     /// The stream with this name, the same over restarts. None beyond the number a journal has places for.
     pub fn stream(&self, name: &str) -> Option<StreamId> {
         let mut state = self.shared.state();
@@ -67,7 +79,12 @@ impl Journal {
     }
 
     pub fn ticket(&self) -> Ticket {
-        Ticket::take(&self.shared)
+        Ticket::take(&self.shared, None)
+    }
+
+    /// For a source that resumes from positions: its tickets fail behind one that failed.
+    pub fn lane(&self) -> Lane {
+        Lane::new(self.shared.clone())
     }
 
     /// Resolves when every cursor over these streams has settled past what they hold before `seq`.

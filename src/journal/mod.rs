@@ -15,10 +15,14 @@ mod gather;
 mod handle;
 mod house;
 mod keys;
+#[cfg(test)]
+mod model;
 mod positions;
 mod recovery;
 mod room;
 mod segment;
+#[cfg(test)]
+mod sim;
 mod slots;
 mod space;
 mod state;
@@ -43,7 +47,7 @@ pub use recovery::{Loss, OpenError, RecoveryReport};
 pub use room::{Room, RoomError};
 pub use state::Stats;
 pub use watermark::{Cause, Gap};
-pub use writer::{AppendError, Receipt, Ticket};
+pub use writer::{AppendError, Lane, Receipt, Ticket};
 
 /// The output of one component that at least one cursor reads.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]

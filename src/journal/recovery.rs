@@ -127,7 +127,6 @@ pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<Opened, OpenError> {
 
     let mut report = RecoveryReport::default();
     let (cursors, broken_cursors) = load_cursors(&*fs, &dir).map_err(at)?;
-    let held_from = cursors.iter().map(|(stored, _)| stored.settled).min();
     let newest_cursor = cursors.iter().map(|(stored, _)| stored.settled).max().unwrap_or(0);
 
     let total: u64 = files.iter().map(|file| u64::from(file.place.bytes)).sum();
@@ -137,7 +136,6 @@ pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<Opened, OpenError> {
     let next_file = files.iter().map(|file| file.number + 1).max().unwrap_or(1);
 
     let (headed, spare) = sort_out(&*fs, &dir, files, segment_bytes, &mut report).map_err(at)?;
-    let headed = without_stale(headed, held_from, &*fs).map_err(at)?;
     let mut chain = Chain::default();
     chain.read(&*fs, &dir, headed, &keys, &mut report).map_err(at)?;
     if chain.segments.is_empty() {
@@ -273,20 +271,6 @@ fn sort_out(
     }
     headed.sort_by_key(|(header, _)| header.index);
     Ok((headed, spare))
-}
-
-/// Leaves out segments in front of a hole that every cursor has passed: their place in the row was given up, and
-/// the header that said so is lost.
-fn without_stale(mut headed: Vec<Headed>, held_from: Option<u64>, fs: &dyn Fs) -> io::Result<Vec<Headed>> {
-    let hole = headed.windows(2).rposition(|pair| pair[0].0.index + 1 != pair[1].0.index);
-    if let Some(hole) = hole
-        && held_from.is_none_or(|held| held >= headed[hole + 1].0.first_seq)
-    {
-        for (_, stale) in headed.drain(..=hole) {
-            fs.remove(&stale.path)?;
-        }
-    }
-    Ok(headed)
 }
 
 /// What the segments say, one after the other.
@@ -455,6 +439,11 @@ fn mend_tail(segment: &Segment, bytes: &[u8], judged: &Judged) -> io::Result<u64
     let file = &*segment.place.file;
     let (claimed, end) = (judged.claimed as usize, judged.end as usize);
     let mut cut = 0;
+    // Without any known sync the header itself may be in memory only.
+    let header_is_uncertain = claimed == DATA_START as usize;
+    if header_is_uncertain {
+        file.write_at(&bytes[..claimed.min(bytes.len())], 0)?;
+    }
     if end > claimed {
         file.write_at(&bytes[claimed..end], claimed as u64)?;
     }
@@ -470,7 +459,7 @@ fn mend_tail(segment: &Segment, bytes: &[u8], judged: &Judged) -> io::Result<u64
             .sum();
         fill(file, judged.end, segment.place.bytes)?;
     }
-    if end > claimed || cut > 0 {
+    if end > claimed || cut > 0 || header_is_uncertain {
         file.sync()?;
     }
     Ok(cut)

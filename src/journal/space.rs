@@ -38,12 +38,6 @@ impl Appender {
             before,
             streams: state.heads.table(),
         };
-        // Written now, durable together with the first group.
-        if let Err(error) = place.file.write_at(&header.encode(), 0) {
-            drop(state);
-            self.spare = Some(place);
-            return Err(append_error("write", &error));
-        }
         let (first_seq, newest) = (state.next_seq, header.created_at);
         self.active = Some(Active { index, salt: header.salt, place: place.clone(), end: DATA_START, claimed: 0 });
         let starts = state.heads.clone();
@@ -58,6 +52,13 @@ impl Appender {
             newest,
             starts,
         });
+        // Durable together with the first group. One half written may still be read after a crash, and says where
+        // the segment before ended: so that one has ended, and this one too.
+        let written = self.active.as_ref().expect("just made").place.file.write_at(&header.encode(), 0);
+        if let Err(error) = written {
+            state.broken = Some(index);
+            return Err(append_error("write", &error));
+        }
         drop(state);
         self.carry_for_later();
         if let Err(error) = self.shared.keys.sync() {
@@ -174,7 +175,9 @@ impl Appender {
     }
 
     fn remove(&self, place: &Place) {
-        if let Err(error) = self.shared.fs.remove(&place.path) {
+        // Synced at once: were a later removal kept and this one forgotten, the hole would look like a loss.
+        let removed = self.shared.fs.remove(&place.path);
+        if let Err(error) = removed.and_then(|()| self.shared.fs.sync_dir(&self.shared.options.dir)) {
             tracing::warn!(%error, path = %place.path.display(), "cannot remove a segment nobody needs");
         }
     }

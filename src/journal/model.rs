@@ -1,0 +1,356 @@
+//! The model: random lives of a journal on a disk that forgets, with crashes as steps like any other.
+//!
+//! Two sources read numbered lines in order and resume from the positions the journal holds, as file sources do. One
+//! consumer reads both streams. After every crash: nothing acknowledged is missing, nothing appears twice or out of
+//! order or that was not written, no position is ahead of its data, and what a source resumes from is exactly where
+//! the journal ends.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+
+use super::appender::Appender;
+use super::recovery::{self, Opened, RecoveryReport};
+use super::sim::{Random, Sim};
+use super::*;
+use crate::event::{Run, Seed};
+
+const LANES: usize = 2;
+
+fn options() -> Options {
+    Options {
+        max_bytes: 160 << 10,
+        keep_bytes: 32 << 10,
+        codec: Codec::Lz4,
+        intake_bytes: 1 << 20,
+        tier_bytes: 4 << 10,
+        ..Options::new("/j")
+    }
+}
+
+/// The text of a lane's n-th line.
+fn text(lane: usize, n: u64) -> String {
+    let mut random = Random((lane as u64) << 32 | n);
+    let len = if random.chance(10) { 900 } else { random.below(60) };
+    let noise: String = (0..len).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
+    format!("{{\"lane\":{lane},\"n\":{n},\"x\":\"{noise}\"}}")
+}
+
+/// Which of the streams a line goes to.
+fn stream_of(lane: usize, n: u64) -> usize {
+    Random(n ^ (lane as u64) << 40).below(2) as usize
+}
+
+struct Source {
+    /// The next line to hand in.
+    next: u64,
+    /// Lines before this were acknowledged.
+    acknowledged: u64,
+    /// Its first line that was not settled by the consumer, by stream.
+    settled: [u64; 2],
+    lane: Option<Lane>,
+    open: VecDeque<(Receipt, u64)>,
+}
+
+struct Life {
+    journal: Journal,
+    appender: Appender,
+    cursor: Cursor,
+    streams: [StreamId; 2],
+    /// What the consumer has in hand: the end of each record and its lines.
+    hand: VecDeque<(u64, Vec<(usize, u64)>)>,
+    /// The next line of each lane expected in each stream.
+    read: [[u64; 2]; LANES],
+    tickets: VecDeque<(usize, u64, Ticket, Commit)>,
+}
+
+struct World {
+    random: Random,
+    disk: Sim,
+    sources: [Source; LANES],
+    life: Option<Life>,
+    /// At the end, everything that steps up to here had been seen: totals to tell how much the test covers.
+    crashes: u64,
+}
+
+fn seed_of(lane: usize) -> Seed {
+    Seed([lane as u8; 16])
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let source = || Source { next: 0, acknowledged: 0, settled: [0; 2], lane: None, open: VecDeque::new() };
+        let mut world = World {
+            random: Random(seed),
+            disk: Sim::new(seed ^ 0xABCD),
+            sources: [source(), source()],
+            life: None,
+            crashes: 0,
+        };
+        world.start();
+        world
+    }
+
+    fn start(&mut self) -> RecoveryReport {
+        let Opened { shared, appender, guard, report } = recovery::open(options(), self.disk.boot()).unwrap();
+        let journal = Journal::without_threads(shared, guard);
+        let streams = [journal.stream("a").unwrap(), journal.stream("b").unwrap()];
+        let cursor = journal.cursor("sink", &streams, Start::Oldest, None).unwrap();
+        for (number, source) in self.sources.iter_mut().enumerate() {
+            source.lane = Some(journal.lane());
+            source.open.clear();
+            let stated = position(&journal, number);
+            assert!(stated >= source.acknowledged, "lane {number}: position {stated} behind {}", source.acknowledged);
+            (source.next, source.acknowledged) = (stated, stated);
+        }
+        let read = [0, 1].map(|lane: usize| self.sources[lane].settled);
+        self.life =
+            Some(Life { journal, appender, cursor, streams, hand: VecDeque::new(), read, tickets: VecDeque::new() });
+        report
+    }
+
+    fn life(&mut self) -> &mut Life {
+        self.life.as_mut().expect("between two crashes there is a life")
+    }
+
+    /// After a restart everything is read at once and compared.
+    fn check_all(&mut self) {
+        self.life().appender.finish_syncs();
+        self.listen();
+        self.rewind_reading();
+        while self.read_some() {}
+        for lane in 0..LANES {
+            let (stated, read) = (position(&self.life().journal, lane), self.life().read[lane]);
+            for stream in 0..2 {
+                let end = (0..stated).rev().find(|n| stream_of(lane, *n) == stream).map_or(0, |n| n + 1);
+                assert_eq!(read[stream].max(end), read[stream], "lane {lane} stream {stream}: lines are missing");
+                assert!(read[stream] <= stated, "lane {lane} stream {stream}: a line behind the position");
+            }
+        }
+        assert_eq!(self.life().cursor.take_gaps(), vec![], "gaps without damage");
+    }
+
+    /// Reads again from the watermark.
+    fn rewind_reading(&mut self) {
+        self.life().cursor.rewind_to_settled();
+        self.life().hand.clear();
+        for lane in 0..LANES {
+            let settled = self.sources[lane].settled;
+            self.life().read[lane] = settled;
+        }
+    }
+
+    /// Takes what the cursor has next and checks that it is what comes next.
+    fn read_some(&mut self) -> bool {
+        let settled = [0, 1].map(|lane: usize| self.sources[lane].settled);
+        let bytes = 1 + self.random.below(4000) as usize;
+        let life = self.life();
+        let records = life.cursor.try_next(bytes).unwrap();
+        for record in &records {
+            let stream = life.streams.iter().position(|id| *id == record.stream).expect("one of ours");
+            let mut lines = Vec::new();
+            for nth in 0..record.lines.len() {
+                let line = std::str::from_utf8(record.lines.line(nth)).unwrap();
+                let value: serde_json::Value = serde_json::from_str(line).unwrap();
+                let (lane, n) = (value["lane"].as_u64().unwrap() as usize, value["n"].as_u64().unwrap());
+                assert_eq!(line, text(lane, n));
+                assert_eq!(stream, stream_of(lane, n), "a line in another stream");
+                assert_eq!(record.lines.derived_id(nth), seed_of(lane).id(n), "a line under another id");
+                // A watermark that was not saved in time makes settled lines come again: from the place it had.
+                if n >= settled[lane][stream] {
+                    let next = (life.read[lane][stream]..=n).find(|n| stream_of(lane, *n) == stream);
+                    assert_eq!(next, Some(n), "lane {lane} stream {stream}");
+                    life.read[lane][stream] = n + 1;
+                }
+                lines.push((lane, n));
+            }
+            life.hand.push_back((record.end_seq(), lines));
+        }
+        !records.is_empty()
+    }
+
+    fn settle(&mut self) {
+        let count = self.random.below(3) as usize + 1;
+        for _ in 0..count {
+            let Some((end, lines)) = self.life().hand.pop_front() else { break };
+            self.life().cursor.settle(end, b"", None);
+            for (lane, n) in lines {
+                let settled = &mut self.sources[lane].settled[stream_of(lane, n)];
+                *settled = (*settled).max(n + 1);
+            }
+        }
+    }
+
+    /// A source reads some lines and takes a ticket for them.
+    fn take_ticket(&mut self) {
+        let lane = self.random.below(LANES as u64) as usize;
+        let count = 1 + self.random.below(12);
+        let source = &mut self.sources[lane];
+        let handle = source.lane.as_mut().expect("set at start");
+        if handle.has_failed() {
+            if !source.open.is_empty() || self.life.as_ref().unwrap().tickets.iter().any(|(of, ..)| *of == lane) {
+                return;
+            }
+            handle.resume();
+            source.next = source.acknowledged;
+        }
+        let ticket = handle.ticket();
+        let first = source.next;
+        source.next += count;
+        let end = source.next;
+        let life = self.life.as_mut().unwrap();
+        let mut entries = Vec::new();
+        for stream in 0..2 {
+            let mine: Vec<u64> = (first..end).filter(|n| stream_of(lane, *n) == stream).collect();
+            entries.push((life.streams[stream], lines_of(lane, &mine)));
+        }
+        let place =
+            Position { source: "files".into(), key: Bytes::from(vec![lane as u8]), value: end.to_string().into() };
+        let commit =
+            Commit { entries, positions: vec![place], received_at: Timestamp(end as i64), ..Commit::default() };
+        life.tickets.push_back((lane, end, ticket, commit));
+    }
+
+    /// Hands in a commit for one of the open tickets, or drops the ticket.
+    fn use_ticket(&mut self) {
+        let drops = self.random.chance(3);
+        let which = self.random.next() as usize;
+        let life = self.life.as_mut().unwrap();
+        if life.tickets.is_empty() {
+            return;
+        }
+        let (lane, end, ticket, commit) = life.tickets.remove(which % life.tickets.len()).expect("within");
+        if !drops {
+            self.sources[lane].open.push_back((ticket.commit(commit), end));
+        }
+    }
+
+    fn append(&mut self) {
+        let bytes = 1 << self.random.below(14);
+        let life = self.life();
+        let due = life.journal.shared().queue.lock().unwrap().take_due(bytes);
+        if !due.is_empty() {
+            life.appender.append(due);
+        }
+    }
+
+    /// The sources hear what became of their commits.
+    fn listen(&mut self) {
+        for source in &mut self.sources {
+            let mut waiting = VecDeque::new();
+            for (mut receipt, end) in source.open.drain(..) {
+                match (&mut receipt).now_or_never() {
+                    None => waiting.push_back((receipt, end)),
+                    Some(Ok(_)) => source.acknowledged = source.acknowledged.max(end),
+                    Some(Err(_)) => {}
+                }
+            }
+            source.open = waiting;
+        }
+    }
+
+    fn crash(&mut self) {
+        self.listen();
+        self.crashes += 1;
+        if self.random.chance(75) {
+            self.disk.cut_power();
+        } else {
+            self.disk.kill();
+        }
+        self.disk.set_free(None);
+        self.life = None;
+    }
+
+    fn step(&mut self) {
+        match self.random.below(100) {
+            0..20 => self.take_ticket(),
+            20..40 => self.use_ticket(),
+            40..60 => self.append(),
+            60..72 => drop(self.life().journal.shared().sync_once()),
+            72..76 => drop(self.life().appender.prepare()),
+            76..78 => self.life().appender.claim_synced(),
+            78..84 => drop(self.read_some()),
+            84..90 => self.settle(),
+            90..92 => house::save_cursors(&self.life().journal.shared()),
+            92 => self.disk.fail_next_syncs(1),
+            93 => self.disk.fail_next_writes(1),
+            94 => {
+                let free = self.random.below(100_000);
+                let free = self.random.chance(50).then_some(free);
+                self.disk.set_free(free);
+            }
+            95 => {
+                let life = self.life();
+                life.tickets.clear();
+                life.appender.finish_syncs();
+                life.appender.seal();
+                self.listen();
+                self.disk.set_free(None);
+                self.life = None;
+                self.disk.kill();
+                self.start();
+                self.check_all();
+            }
+            96..98 => {
+                self.crash();
+                self.start();
+                self.check_all();
+            }
+            98 => self.rewind_reading(),
+            _ => self.listen(),
+        }
+    }
+}
+
+fn position(journal: &Journal, lane: usize) -> u64 {
+    let all = journal.positions("files");
+    let mine = all.iter().find(|(key, _)| key[..] == [lane as u8]);
+    mine.map_or(0, |(_, value)| std::str::from_utf8(value).unwrap().parse().unwrap())
+}
+
+fn lines_of(lane: usize, numbers: &[u64]) -> Lines {
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    for n in numbers {
+        bytes.extend_from_slice(text(lane, *n).as_bytes());
+        bytes.push(b'\n');
+        ends.push(bytes.len() as u32);
+    }
+    let runs = vec![Run { seed: seed_of(lane), ordinals: numbers.to_vec() }];
+    Lines { bytes: Bytes::from(bytes), ends, runs }
+}
+
+fn live(seed: u64) {
+    let mut world = World::new(seed);
+    let steps = 20 + world.random.below(200);
+    for _ in 0..steps {
+        world.step();
+    }
+    world.crash();
+    world.start();
+    world.check_all();
+}
+
+/// How many lives the test run goes through.
+const LIVES: u64 = 10_000;
+
+#[test]
+fn whatever_was_acknowledged_is_there_after_any_crash_in_order_and_once() {
+    // `JOURNAL_SEED=17 cargo test --lib acknowledged` lives one life again.
+    if let Ok(seed) = std::env::var("JOURNAL_SEED") {
+        return live(seed.parse().expect("a number"));
+    }
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                for seed in (thread..LIVES).step_by(threads as usize) {
+                    if std::panic::catch_unwind(|| live(seed)).is_err() {
+                        panic!("the life with seed {seed} went wrong: JOURNAL_SEED={seed}");
+                    }
+                }
+            });
+        }
+    });
+}
