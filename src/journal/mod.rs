@@ -32,6 +32,8 @@ mod tier;
 mod watermark;
 mod writer;
 
+pub mod dead_letters;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

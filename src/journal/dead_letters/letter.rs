@@ -1,0 +1,245 @@
+//! One dead letter: an event or a raw text that could not go on, and everything known about why.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::event::{Id, Seed, Stamp};
+use crate::telemetry::Kind;
+use crate::units::Timestamp;
+
+/// A letter's number: ascending in time, never given twice. Written as ten digits of base 32.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Number(pub u64);
+
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for place in (0..10).rev() {
+            write!(f, "{}", DIGITS[(self.0 >> (5 * place)) as usize & 31] as char)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::str::FromStr for Number {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Number, String> {
+        let wrong = || format!("`{text}` is no id of a dead letter");
+        if text.len() != 10 {
+            return Err(wrong());
+        }
+        text.bytes()
+            .try_fold(0, |number, byte| {
+                let digit = DIGITS.iter().position(|d| *d == byte.to_ascii_lowercase())?;
+                Some(number << 5 | digit as u64)
+            })
+            .map(Number)
+            .ok_or_else(wrong)
+    }
+}
+
+/// A letter to be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewLetter {
+    /// Name of the component that could not go on.
+    pub component: String,
+    pub kind: Kind,
+    /// The event as a JSON line without its line break, or the raw text; redacted already.
+    pub body: Bytes,
+    pub event_id: Option<Id>,
+    /// What the event's id derives from, so that a replay has the same.
+    pub seed: Seed,
+    pub ordinal: u64,
+    /// The event's number in the journal, if it got that far.
+    pub seq: Option<u64>,
+    pub received_at: Timestamp,
+    /// Who sent it, as the door has verified it.
+    pub stamp: Option<Stamp>,
+    /// Why it is here, in our words.
+    pub reason: String,
+    /// What the other side said.
+    pub answer: String,
+    /// Writes that were tried.
+    pub attempts: u32,
+    /// Where a source read it, such as a file and an offset.
+    pub origin: Option<String>,
+}
+
+/// A letter as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Letter {
+    pub number: Number,
+    /// When it became a letter.
+    pub time: Timestamp,
+    pub letter: NewLetter,
+}
+
+/// What is stored in front of the body. Fields may be added; unknown ones are skipped.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    time: i64,
+    component: String,
+    kind: String,
+    event_id: Option<String>,
+    seed: String,
+    ordinal: u64,
+    seq: Option<u64>,
+    received_at: i64,
+    user: Option<String>,
+    service: Option<String>,
+    reason: String,
+    answer: String,
+    attempts: u32,
+    origin: Option<String>,
+}
+
+/// The longest reason, answer or origin that is kept.
+const MAX_TEXT: usize = 4096;
+
+impl Letter {
+    /// The stored form: length of the head, head as JSON, body.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let letter = &self.letter;
+        let (user, service) = match &letter.stamp {
+            Some(Stamp::User(name)) => (Some(name.clone()), None),
+            Some(Stamp::Service(name)) => (None, Some(name.clone())),
+            None => (None, None),
+        };
+        let head = Head {
+            time: self.time.0,
+            component: letter.component.clone(),
+            kind: letter.kind.as_str().to_owned(),
+            event_id: letter.event_id.map(|id| id.to_string()),
+            seed: Id(u128::from_be_bytes(letter.seed.0)).to_string(),
+            ordinal: letter.ordinal,
+            seq: letter.seq,
+            received_at: letter.received_at.0,
+            user,
+            service,
+            reason: shortened(&letter.reason).to_owned(),
+            answer: shortened(&letter.answer).to_owned(),
+            attempts: letter.attempts,
+            origin: letter.origin.as_deref().map(|origin| shortened(origin).to_owned()),
+        };
+        let head = serde_json::to_vec(&head).expect("strings and numbers are JSON");
+        out.extend_from_slice(&(head.len() as u32).to_le_bytes());
+        out.extend_from_slice(&head);
+        out.extend_from_slice(&letter.body);
+    }
+
+    /// Reads the stored form.
+    pub fn decode(number: Number, stored: &[u8]) -> Result<Letter, String> {
+        let wrong = || format!("dead letter {number} has no readable head");
+        let (len, rest) = stored.split_first_chunk::<4>().ok_or_else(wrong)?;
+        let (head, body) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(wrong)?;
+        let head: Head = serde_json::from_slice(head).map_err(|error| format!("{}: {error}", wrong()))?;
+        let kind = [Kind::Source, Kind::Transform, Kind::Sink]
+            .into_iter()
+            .find(|kind| kind.as_str() == head.kind)
+            .ok_or_else(wrong)?;
+        let stamp = head.user.map(Stamp::User).or(head.service.map(Stamp::Service));
+        Ok(Letter {
+            number,
+            time: Timestamp(head.time),
+            letter: NewLetter {
+                component: head.component,
+                kind,
+                body: Bytes::copy_from_slice(body),
+                event_id: head.event_id.as_deref().and_then(Id::parse),
+                seed: Seed(Id::parse(&head.seed).ok_or_else(wrong)?.0.to_be_bytes()),
+                ordinal: head.ordinal,
+                seq: head.seq,
+                received_at: Timestamp(head.received_at),
+                stamp,
+                reason: head.reason,
+                answer: head.answer,
+                attempts: head.attempts,
+                origin: head.origin,
+            },
+        })
+    }
+}
+
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT)]
+}
+
+/// What the API and the commands show; the body as text.
+impl Serialize for Letter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let letter = &self.letter;
+        let mut out = serializer.serialize_struct("Letter", 11)?;
+        out.serialize_field("id", &self.number.to_string())?;
+        out.serialize_field("time", &self.time.to_string())?;
+        out.serialize_field("component", &letter.component)?;
+        out.serialize_field("kind", letter.kind.as_str())?;
+        out.serialize_field("event_id", &letter.event_id.map(|id| id.to_string()))?;
+        out.serialize_field("seq", &letter.seq)?;
+        out.serialize_field("reason", &letter.reason)?;
+        out.serialize_field("answer", &letter.answer)?;
+        out.serialize_field("attempts", &letter.attempts)?;
+        out.serialize_field("origin", &letter.origin)?;
+        out.serialize_field("event", &String::from_utf8_lossy(&letter.body))?;
+        out.end()
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub fn letter(component: &str, ordinal: u64) -> NewLetter {
+        let seed = Seed::derive(&[component.as_bytes()]);
+        NewLetter {
+            component: component.to_owned(),
+            kind: Kind::Sink,
+            body: Bytes::from(format!(r#"{{"n":{ordinal}}}"#)),
+            event_id: Some(seed.id(ordinal)),
+            seed,
+            ordinal,
+            seq: Some(ordinal + 1000),
+            received_at: Timestamp(5),
+            stamp: None,
+            reason: "the target refuses it".into(),
+            answer: "value out of range".into(),
+            attempts: 3,
+            origin: None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_letter_reads_as_it_was_written(body: Vec<u8>, answer: String, number in 0u64..1 << 50, user: Option<String>) {
+            let mut new = letter("out", 7);
+            (new.body, new.answer) = (Bytes::from(body), answer);
+            new.stamp = user.map(Stamp::User);
+            let letter = Letter { number: Number(number), time: Timestamp(9), letter: new };
+            let mut stored = Vec::new();
+            letter.encode(&mut stored);
+            prop_assert_eq!(&Letter::decode(letter.number, &stored).unwrap(), &letter);
+            prop_assert_eq!(letter.number.to_string().parse::<Number>().unwrap(), letter.number);
+        }
+
+        #[test]
+        fn ids_sort_like_their_numbers(a in 0u64..1 << 50, b in 0u64..1 << 50) {
+            prop_assert_eq!(a.cmp(&b), Number(a).to_string().cmp(&Number(b).to_string()));
+        }
+    }
+
+    #[test]
+    fn a_long_answer_is_cut_on_a_character_boundary() {
+        let mut new = letter("out", 1);
+        new.answer = "é".repeat(MAX_TEXT);
+        let mut stored = Vec::new();
+        Letter { number: Number(1), time: Timestamp(1), letter: new }.encode(&mut stored);
+        let read = Letter::decode(Number(1), &stored).unwrap();
+        assert_eq!(read.letter.answer.len(), MAX_TEXT);
+    }
+}

@@ -1,0 +1,164 @@
+//! The dead-letter queue: what could not go on, kept with its reason until somebody replays or drops it.
+//!
+//! It never deletes by itself: at its bound it refuses, and whoever has a letter to write holds. One thread owns
+//! the files; it takes every letter that waits while it is at it, so that many share one sync.
+
+use std::io;
+use std::path::Path;
+use std::thread;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::units::Timestamp;
+
+mod letter;
+mod segment;
+mod shelf;
+
+#[cfg(test)]
+mod tests;
+
+pub use letter::{Letter, NewLetter, Number};
+use shelf::Shelf;
+
+/// The bound where nothing else is configured.
+pub const DEFAULT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+/// Requests that wait for the thread; more wait outside.
+const MAX_REQUESTS: usize = 64;
+
+/// The queue, for everybody; clones are cheap.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    requests: mpsc::Sender<Request>,
+}
+
+/// Why a letter was not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The queue is at its bound.
+    Full,
+    /// It could not be written.
+    Failed(String),
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Refused {
+        Refused::Failed(format!("cannot write a dead letter: {error}"))
+    }
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refused::Full => f.write_str("the dead-letter queue is full"),
+            Refused::Failed(message) => f.write_str(message),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    pub letters: u64,
+    pub bytes: u64,
+    pub max_bytes: u64,
+    /// Damaged places found when the files were opened.
+    pub damaged: u64,
+}
+
+type Reply<T> = oneshot::Sender<T>;
+
+#[derive(Debug)]
+enum Request {
+    Append(Vec<NewLetter>, Reply<Result<(), Refused>>),
+    List(Option<Number>, usize, Reply<io::Result<Vec<Letter>>>),
+    Get(Number, Reply<io::Result<Option<Letter>>>),
+    Remove(Vec<Number>, Reply<io::Result<u64>>),
+    Summary(Reply<Summary>),
+}
+
+impl DeadLetters {
+    /// Opens the queue in its folder, `<data_dir>/dlq`; made if it is not there.
+    pub fn open(folder: &Path, max_bytes: u64) -> io::Result<DeadLetters> {
+        DeadLetters::start(Shelf::open(folder, max_bytes)?)
+    }
+
+    /// A queue that is gone with the process.
+    pub fn in_memory(max_bytes: u64) -> io::Result<DeadLetters> {
+        DeadLetters::start(Shelf::in_memory(max_bytes))
+    }
+
+    fn start(shelf: Shelf) -> io::Result<DeadLetters> {
+        let (requests, inbox) = mpsc::channel(MAX_REQUESTS);
+        thread::Builder::new().name("weir-dlq".into()).spawn(move || serve(shelf, inbox))?;
+        Ok(DeadLetters { requests })
+    }
+
+    /// Keeps letters, all or none; they are synced when this returns.
+    pub async fn append(&self, letters: Vec<NewLetter>) -> Result<(), Refused> {
+        self.ask(|reply| Request::Append(letters, reply)).await.map_err(Refused::from)?
+    }
+
+    /// Letters behind `after`, oldest first.
+    pub async fn list(&self, after: Option<Number>, limit: usize) -> io::Result<Vec<Letter>> {
+        self.ask(|reply| Request::List(after, limit, reply)).await?
+    }
+
+    pub async fn get(&self, number: Number) -> io::Result<Option<Letter>> {
+        self.ask(|reply| Request::Get(number, reply)).await?
+    }
+
+    /// Ends letters, because they were replayed or are to be dropped; tells how many there were.
+    pub async fn remove(&self, numbers: Vec<Number>) -> io::Result<u64> {
+        self.ask(|reply| Request::Remove(numbers, reply)).await?
+    }
+
+    pub async fn summary(&self) -> io::Result<Summary> {
+        self.ask(Request::Summary).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> io::Result<T> {
+        let gone = || io::Error::other("the thread of the dead-letter queue has ended");
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+}
+
+/// The thread. An answer that nobody waits for any more is no error.
+fn serve(mut shelf: Shelf, mut inbox: mpsc::Receiver<Request>) {
+    let mut next = None;
+    while let Some(request) = next.take().or_else(|| inbox.blocking_recv()) {
+        match request {
+            Request::Append(letters, reply) => {
+                let mut writers = vec![(letters, reply)];
+                loop {
+                    match inbox.try_recv() {
+                        Ok(Request::Append(letters, reply)) => writers.push((letters, reply)),
+                        Ok(other) => break next = Some(other),
+                        Err(_) => break,
+                    }
+                }
+                append_all(&mut shelf, writers);
+            }
+            Request::List(after, limit, reply) => drop(reply.send(shelf.list(after, limit))),
+            Request::Get(number, reply) => drop(reply.send(shelf.get(number).transpose())),
+            Request::Remove(numbers, reply) => drop(reply.send(shelf.remove(&numbers))),
+            Request::Summary(reply) => drop(reply.send(shelf.summary())),
+        }
+    }
+}
+
+/// Appends what several writers gave with one sync; if that does not fit, each by itself.
+fn append_all(shelf: &mut Shelf, writers: Vec<(Vec<NewLetter>, Reply<Result<(), Refused>>)>) {
+    let now = Timestamp::now();
+    if writers.len() > 1 {
+        let all = writers.iter().flat_map(|(letters, _)| letters.iter().cloned()).collect();
+        if shelf.append(all, now).is_ok() {
+            return writers.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
+        }
+    }
+    for (letters, reply) in writers {
+        drop(reply.send(shelf.append(letters, now)));
+    }
+}

@@ -1,0 +1,221 @@
+//! All segments of dead letters: the bound, the next number, and what may be given back.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::letter::{Letter, NewLetter, Number};
+use super::segment::{AppendError, HEADER, Segment, encode};
+use super::{Refused, Summary};
+use crate::event::Id;
+use crate::units::Timestamp;
+
+/// At this size a segment is full.
+const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+/// The most bytes added at once, so that every offset in a segment fits its slot.
+const MAX_APPEND: usize = 1 << 30;
+/// The newest letters, remembered so that an event that comes again after a crash is one letter.
+const REMEMBERED: usize = 4096;
+
+#[derive(Debug)]
+pub struct Shelf {
+    /// `None` in memory.
+    folder: Option<PathBuf>,
+    max_bytes: u64,
+    /// By the number they count from.
+    segments: BTreeMap<u64, Segment>,
+    next: u64,
+    /// Whether the newest segment may be appended to.
+    writable: bool,
+    recent: HashMap<(String, Id), Number>,
+    order: VecDeque<(String, Id)>,
+}
+
+impl Shelf {
+    pub fn in_memory(max_bytes: u64) -> Shelf {
+        Shelf {
+            folder: None,
+            max_bytes,
+            segments: BTreeMap::new(),
+            next: 0,
+            writable: false,
+            recent: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+
+    /// Opens or makes the folder; damage is counted, never fatal.
+    pub fn open(folder: &Path, max_bytes: u64) -> io::Result<Shelf> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let mut names = BTreeMap::new();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("tmp") => std::fs::remove_file(&path)?,
+                Some("dlq") => {
+                    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+                    if let Ok(first) = u64::from_str_radix(stem, 16) {
+                        names.insert(first, path);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let mut shelf = Shelf { folder: Some(folder.to_owned()), ..Shelf::in_memory(max_bytes) };
+        let newest = names.last_key_value().map(|(first, _)| *first);
+        for (first, path) in names {
+            let segment = Segment::open(&path, first, Some(first) == newest)?;
+            shelf.next = shelf.next.max(segment.last().map_or(first, |last| last + 1));
+            shelf.segments.insert(first, segment);
+        }
+        shelf.writable = newest.is_some();
+        shelf.remember_newest();
+        Ok(shelf)
+    }
+
+    fn remember_newest(&mut self) {
+        let newest: Vec<Number> =
+            self.segments.values().rev().flat_map(|segment| segment.live().rev()).take(REMEMBERED).collect();
+        for number in newest.into_iter().rev() {
+            if let Some(Ok(letter)) = self.get(number)
+                && let Some(id) = letter.letter.event_id
+            {
+                self.remember(letter.letter.component, id, number);
+            }
+        }
+    }
+
+    fn remember(&mut self, component: String, id: Id, number: Number) {
+        if self.order.len() == REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+        self.order.push_back((component.clone(), id));
+        self.recent.insert((component, id), number);
+    }
+
+    fn is_known(&self, letter: &NewLetter) -> bool {
+        let Some(id) = letter.event_id else { return false };
+        let known = self.recent.get(&(letter.component.clone(), id));
+        known.is_some_and(|number| self.segment_of(*number).is_some_and(|segment| segment.get(*number).is_some()))
+    }
+
+    /// Keeps letters for good, all of them or none; one that is here already is not kept twice.
+    pub fn append(&mut self, letters: Vec<NewLetter>, now: Timestamp) -> Result<(), Refused> {
+        let fresh: Vec<NewLetter> = letters.into_iter().filter(|letter| !self.is_known(letter)).collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let (mut records, mut starts, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+        let mut number = self.next.max((now.0 / 1000) as u64);
+        for letter in fresh {
+            starts.push((number, records.len()));
+            ids.push((letter.component.clone(), letter.event_id, Number(number)));
+            encode(&Letter { number: Number(number), time: now, letter }, &mut records);
+            number += 1;
+        }
+        if self.bytes() + records.len() as u64 > self.max_bytes || records.len() > MAX_APPEND {
+            return Err(Refused::Full);
+        }
+        let segment = self.writable_segment(starts[0].0, number).map_err(Refused::from)?;
+        match segment.append(&records, &starts) {
+            Ok(()) => {}
+            Err(AppendError::Write(error)) => return Err(Refused::from(error)),
+            Err(AppendError::Sync(error)) => {
+                // Neither the file nor the numbers are used again.
+                (self.writable, self.next) = (false, number);
+                return Err(Refused::from(error));
+            }
+        }
+        self.next = number;
+        for (component, id, number) in ids {
+            if let Some(id) = id {
+                self.remember(component, id, number);
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest segment, or a new one if that is full or failed or does not reach as far as `until`.
+    fn writable_segment(&mut self, from: u64, until: u64) -> io::Result<&mut Segment> {
+        let fits = self.writable
+            && self
+                .segments
+                .last_key_value()
+                .is_some_and(|(first, segment)| segment.len < SEGMENT_BYTES && until - first <= u64::from(u32::MAX));
+        if !fits {
+            let segment = Segment::create(self.folder.as_deref(), from)?;
+            self.sync_folder()?;
+            self.segments.insert(from, segment);
+            self.writable = true;
+        }
+        Ok(self.segments.last_entry().expect("one was just made").into_mut())
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        self.folder.as_ref().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
+    }
+
+    fn segment_of(&self, number: Number) -> Option<&Segment> {
+        self.segments.range(..=number.0).next_back().map(|(_, segment)| segment)
+    }
+
+    pub fn get(&self, number: Number) -> Option<io::Result<Letter>> {
+        self.segment_of(number)?.get(number)
+    }
+
+    /// Letters behind `after`, oldest first.
+    pub fn list(&self, after: Option<Number>, limit: usize) -> io::Result<Vec<Letter>> {
+        let behind = after.map_or(0, |after| after.0 + 1);
+        let numbers = self.segments.values().flat_map(Segment::live).filter(|number| number.0 >= behind);
+        numbers.take(limit).filter_map(|number| self.get(number)).collect()
+    }
+
+    /// Ends letters, replayed or dropped; tells how many there were.
+    pub fn remove(&mut self, numbers: &[Number]) -> io::Result<u64> {
+        let mut touched = Vec::new();
+        let mut removed = 0;
+        for number in numbers {
+            let Some((first, segment)) = self.segments.range_mut(..=number.0).next_back() else { continue };
+            if segment.mark_done(*number)? {
+                removed += 1;
+                touched.push(*first);
+            }
+        }
+        touched.dedup();
+        for first in &touched {
+            self.segments[first].sync()?;
+        }
+        self.tidy(&touched)?;
+        Ok(removed)
+    }
+
+    /// Gives back what is done: whole segments, and half-empty ones by rewriting them.
+    fn tidy(&mut self, touched: &[u64]) -> io::Result<()> {
+        let newest = self.segments.last_key_value().map(|(first, _)| *first);
+        for first in touched {
+            let Some(segment) = self.segments.get_mut(first) else { continue };
+            if segment.live_count() == 0 && Some(*first) != newest {
+                self.segments.remove(first).expect("it was just looked at").remove()?;
+            } else if segment.done_bytes > segment.len / 2 && segment.done_bytes > HEADER as u64 {
+                segment.compact()?;
+            }
+        }
+        self.sync_folder()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.segments.values().map(|segment| segment.len).sum()
+    }
+
+    pub fn summary(&self) -> Summary {
+        Summary {
+            letters: self.segments.values().map(|segment| segment.live_count() as u64).sum(),
+            bytes: self.bytes(),
+            max_bytes: self.max_bytes,
+            damaged: self.segments.values().map(|segment| segment.damaged).sum(),
+        }
+    }
+}

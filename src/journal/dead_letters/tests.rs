@@ -1,0 +1,176 @@
+//! The queue against restarts, torn tails, flipped bytes, its bound, and a model.
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use super::letter::tests::letter;
+use super::shelf::Shelf;
+use super::*;
+
+/// A folder that is removed again.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        let path = std::env::temp_dir()
+            .join(format!("weir-dlq-{}", crate::event::Id(u128::from_be_bytes(crate::event::Seed::random().0))));
+        std::fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn ordinals(shelf: &Shelf) -> Vec<u64> {
+    shelf.list(None, usize::MAX).unwrap().iter().map(|letter| letter.letter.ordinal).collect()
+}
+
+fn open(folder: &Folder) -> Shelf {
+    Shelf::open(&folder.0, DEFAULT_MAX_BYTES).unwrap()
+}
+
+#[test]
+fn letters_survive_a_restart_in_order_and_a_torn_tail_is_cut() {
+    let folder = Folder::new();
+    let mut shelf = open(&folder);
+    shelf.append(vec![letter("out", 1), letter("out", 2)], NOW).unwrap();
+    shelf.append(vec![letter("out", 3)], NOW).unwrap();
+    drop(shelf);
+    let file = &files(&folder.0)[0];
+    let whole = std::fs::read(file).unwrap();
+    for torn in 1..100 {
+        std::fs::write(file, &whole[..whole.len() - torn]).unwrap();
+        assert_eq!(ordinals(&open(&folder)), [1, 2], "{torn} bytes are missing");
+    }
+    let mut shelf = open(&folder);
+    shelf.append(vec![letter("out", 4)], NOW).unwrap();
+    assert_eq!(ordinals(&open(&folder)), [1, 2, 4]);
+}
+
+#[test]
+fn an_event_that_comes_again_after_a_crash_is_one_letter() {
+    let folder = Folder::new();
+    open(&folder).append(vec![letter("out", 1)], NOW).unwrap();
+    let mut shelf = open(&folder);
+    shelf.append(vec![letter("out", 1), letter("out", 2), letter("other", 1)], NOW).unwrap();
+    assert_eq!(ordinals(&shelf), [1, 2, 1]);
+    let first = shelf.list(None, 1).unwrap()[0].number;
+    shelf.remove(&[first]).unwrap();
+    shelf.append(vec![letter("out", 1)], NOW).unwrap();
+    assert_eq!(ordinals(&shelf), [2, 1, 1], "once dropped, it may come back");
+}
+
+#[test]
+fn at_its_bound_the_queue_refuses_and_loses_nothing() {
+    let mut shelf = Shelf::in_memory(2000);
+    let mut kept = 0;
+    while shelf.append(vec![letter("out", kept)], NOW).is_ok() {
+        kept += 1;
+    }
+    assert!(kept > 2);
+    assert_eq!(shelf.append(vec![letter("out", 99)], NOW), Err(Refused::Full));
+    assert_eq!(ordinals(&shelf), (0..kept).collect::<Vec<_>>());
+    let numbers: Vec<Number> = shelf.list(None, 9).unwrap().iter().map(|letter| letter.number).collect();
+    assert_eq!(shelf.remove(&numbers).unwrap(), kept);
+    assert_eq!(shelf.remove(&numbers).unwrap(), 0, "they are gone already");
+    shelf.append(vec![letter("out", 99)], NOW).unwrap();
+}
+
+#[test]
+fn what_is_done_is_given_back_to_the_disk() {
+    let folder = Folder::new();
+    let mut shelf = open(&folder);
+    let big = |n| NewLetter { body: bytes::Bytes::from(vec![b'x'; 1 << 20]), ..letter("out", n) };
+    for n in 0..12 {
+        shelf.append(vec![big(n)], NOW).unwrap();
+    }
+    let before = files(&folder.0).len();
+    assert!(before >= 3, "{before} segments");
+    let numbers: Vec<Number> = shelf.list(None, 99).unwrap().iter().map(|letter| letter.number).collect();
+    shelf.remove(&numbers[..11]).unwrap();
+    assert_eq!(ordinals(&shelf), [11]);
+    assert_eq!(files(&folder.0).len(), 1);
+    assert!(shelf.bytes() < 2 << 20, "{} bytes", shelf.bytes());
+    assert_eq!(ordinals(&open(&folder)), [11]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn one_flipped_byte_costs_one_letter_at_most(at in 0usize..10_000, bit in 0u8..8) {
+        let folder = Folder::new();
+        let mut shelf = open(&folder);
+        for n in 0..8 {
+            shelf.append(vec![letter("out", n)], NOW).unwrap();
+        }
+        drop(shelf);
+        let file = &files(&folder.0)[0];
+        let mut bytes = std::fs::read(file).unwrap();
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << bit;
+        std::fs::write(file, &bytes).unwrap();
+        let mut shelf = open(&folder);
+        let left = ordinals(&shelf);
+        prop_assert!(left.len() >= 7, "{left:?}");
+        prop_assert!(left.is_sorted());
+        shelf.append(vec![letter("out", 100)], NOW).unwrap();
+        prop_assert_eq!(ordinals(&open(&folder)).len(), left.len() + 1);
+    }
+
+    #[test]
+    fn the_queue_agrees_with_a_list(steps in prop::collection::vec((0u8..4, any::<u16>()), 1..60)) {
+        let folder = Folder::new();
+        let mut shelf = open(&folder);
+        let mut model: Vec<u64> = Vec::new();
+        for (nth, (step, pick)) in steps.into_iter().enumerate() {
+            match step {
+                0 | 1 => {
+                    let count = u64::from(pick % 5);
+                    let base = nth as u64 * 10;
+                    shelf.append((base..base + count).map(|n| letter("out", n)).collect(), NOW).unwrap();
+                    model.extend(base..base + count);
+                }
+                2 if !model.is_empty() => {
+                    let at = pick as usize % model.len();
+                    let number = shelf.list(None, at + 1).unwrap()[at].number;
+                    prop_assert_eq!(shelf.get(number).unwrap().unwrap().letter.ordinal, model[at]);
+                    prop_assert_eq!(shelf.remove(&[number]).unwrap(), 1);
+                    model.remove(at);
+                }
+                _ => shelf = open(&folder),
+            }
+            prop_assert_eq!(&ordinals(&shelf), &model);
+        }
+        prop_assert_eq!(shelf.summary().letters, model.len() as u64);
+    }
+}
+
+#[tokio::test]
+async fn writers_at_the_same_time_share_the_thread_and_each_hears_its_own_answer() {
+    let queue = DeadLetters::in_memory(100_000).unwrap();
+    let writers = (0..50).map(|n| {
+        let queue = queue.clone();
+        tokio::spawn(async move { queue.append(vec![letter("out", n)]).await })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap().unwrap();
+    }
+    assert_eq!(queue.summary().await.unwrap().letters, 50);
+    let all = queue.list(None, 100).await.unwrap();
+    assert_eq!(queue.get(all[7].number).await.unwrap().unwrap(), all[7]);
+    assert_eq!(queue.remove(all.iter().map(|letter| letter.number).collect()).await.unwrap(), 50);
+}
