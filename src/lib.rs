@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod component;
 pub mod config;
+pub mod delivery;
 pub mod diagnostic;
 pub mod event;
 pub mod journal;

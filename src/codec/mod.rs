@@ -1,5 +1,8 @@
 //! Formats: from the bytes of a piece to a batch, and what was refused on the way.
 
+pub mod encoding;
+pub mod template;
+
 use std::ops::Range;
 use std::sync::Arc;
 

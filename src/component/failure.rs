@@ -27,6 +27,16 @@ impl Failure {
     pub fn poison(answer: impl Into<String>) -> Failure {
         Failure::Poison { answer: answer.into() }
     }
+
+    /// What the other side said; of several failures, the first one's.
+    pub fn answer(&self) -> &str {
+        match self {
+            Failure::Transient { answer, .. } | Failure::Configuration { answer } | Failure::Poison { answer } => {
+                answer
+            }
+            Failure::Some(failures) => failures.first().map_or("", |(_, failure)| failure.answer()),
+        }
+    }
 }
 
 /// A source cannot go on; the message is for the operator.

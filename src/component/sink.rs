@@ -70,6 +70,8 @@ pub struct SinkContext {
     pub timeout: Duration,
     /// What `memory` gave last, with the `seq` behind the last event that it covers.
     pub memory: Option<(u64, Bytes)>,
+    /// The first `seq` that may come; a crash may have made it come before.
+    pub position: u64,
     /// Whether this is `validate`: nothing may be created or changed.
     pub dry: bool,
 }
@@ -120,6 +122,11 @@ impl Cut {
         self.slices.iter().map(Slice::chunk)
     }
 
+    /// The same chunks, each sharing its record's memory.
+    pub fn shared_chunks(&self) -> impl Iterator<Item = Bytes> + '_ {
+        self.slices.iter().map(|slice| slice.record.lines.bytes.slice(slice.byte_range()))
+    }
+
     pub fn events(&self) -> impl Iterator<Item = CutEvent<'_>> {
         self.slices.iter().flat_map(|slice| slice.events.clone().map(|index| CutEvent { record: &slice.record, index }))
     }
@@ -157,7 +164,12 @@ impl Cut {
 
 impl Slice {
     pub fn chunk(&self) -> &[u8] {
-        &self.record.lines.bytes[self.record.lines.start(self.events.start)..self.record.lines.start(self.events.end)]
+        &self.record.lines.bytes[self.byte_range()]
+    }
+
+    /// Where the lines lie in the record.
+    pub fn byte_range(&self) -> Range<usize> {
+        self.record.lines.start(self.events.start)..self.record.lines.start(self.events.end)
     }
 }
 

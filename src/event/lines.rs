@@ -43,10 +43,16 @@ impl Lines {
 
     /// The id derived for the n-th event (its own `id` member, if it has one, takes precedence with the caller).
     pub fn derived_id(&self, n: usize) -> Id {
+        let (seed, ordinal) = self.origin(n);
+        seed.id(ordinal)
+    }
+
+    /// What the n-th event's id derives from.
+    pub fn origin(&self, n: usize) -> (Seed, u64) {
         let mut first = 0;
         for run in &self.runs {
             if n < first + run.ordinals.len() {
-                return run.seed.id(run.ordinals[n - first]);
+                return (run.seed, run.ordinals[n - first]);
             }
             first += run.ordinals.len();
         }

@@ -2,5 +2,8 @@
 
 use crate::component::SinkEntry;
 
+pub mod blackhole;
+pub mod console;
+
 /// Every type of sink, by its word in the configuration.
-pub const CATALOGUE: &[SinkEntry] = &[];
+pub const CATALOGUE: &[SinkEntry] = &[SinkEntry::of::<blackhole::Blackhole>(), SinkEntry::of::<console::Console>()];

@@ -1,0 +1,160 @@
+//! From an event to a line of text: JSON as it is, CSV, or a template.
+
+use std::io::Write as _;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::template::Template;
+use crate::event::{Kind, Raw};
+use crate::units::Timestamp;
+
+/// How each event is written; one line each.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Encoding {
+    /// The format of a line.
+    pub format: Format,
+    /// The columns of `csv`: names or paths such as `metadata.tenant`.
+    pub columns: Option<Vec<String>>,
+    /// The line of `text`, such as `{{ timestamp }} {{ user_id | - }}`.
+    pub template: Option<Template>,
+}
+
+/// The format of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// One JSON object a line, byte for byte as it lies in the journal.
+    #[default]
+    Ndjson,
+    /// The same: one JSON object a line.
+    Json,
+    /// Comma-separated values with a header.
+    Csv,
+    /// A line for people.
+    Text,
+}
+
+const COLUMNS: &[&str] =
+    &["timestamp", "event_type", "status", "user_id", "session_id", "duration_ms", "description", "error_message"];
+const TEXT: &str =
+    "{{ timestamp | - }} {{ event_type | event }} {{ status | - }} {{ user_id | - }} {{ description | }}";
+
+/// An encoding, ready to use.
+#[derive(Clone, Debug)]
+pub enum Encoder {
+    /// The line as it is.
+    Verbatim,
+    Csv(Vec<Vec<String>>),
+    Text(Template),
+}
+
+impl Encoding {
+    pub fn encoder(&self) -> Encoder {
+        match self.format {
+            Format::Ndjson | Format::Json => Encoder::Verbatim,
+            Format::Csv => {
+                let path = |name: &str| name.split('.').map(str::to_owned).collect();
+                let columns = self.columns.as_ref();
+                Encoder::Csv(match columns {
+                    Some(columns) => columns.iter().map(|name| path(name)).collect(),
+                    None => COLUMNS.iter().map(|name| path(name)).collect(),
+                })
+            }
+            Format::Text => {
+                let usual = || TEXT.parse().expect("the usual template is well formed");
+                Encoder::Text(self.template.clone().unwrap_or_else(usual))
+            }
+        }
+    }
+}
+
+impl Encoder {
+    pub fn is_verbatim(&self) -> bool {
+        matches!(self, Encoder::Verbatim)
+    }
+
+    /// The first line of a file.
+    pub fn header(&self) -> Option<Vec<u8>> {
+        let Encoder::Csv(columns) = self else { return None };
+        let mut line = Vec::new();
+        for (nth, column) in columns.iter().enumerate() {
+            push_csv(&mut line, nth, &column.join("."));
+        }
+        line.push(b'\n');
+        Some(line)
+    }
+
+    /// Appends an event and a line break; the error says what the event lacks.
+    pub fn append(&self, event: Raw<'_>, received_at: Timestamp, out: &mut Vec<u8>) -> Result<(), String> {
+        match self {
+            Encoder::Verbatim => out.extend_from_slice(event.0),
+            Encoder::Csv(columns) => {
+                for (nth, column) in columns.iter().enumerate() {
+                    let value = event.path(column).filter(|value| value.kind() != Kind::Null);
+                    push_csv(out, nth, &value.map(|value| value.display()).unwrap_or_default());
+                }
+            }
+            Encoder::Text(template) => {
+                let mut line = String::new();
+                let put = |value: &str, line: &mut String| line.extend(value.chars().flat_map(printable));
+                template.render_with(event, received_at, &mut line, put).map_err(|missing| missing.to_string())?;
+                out.extend_from_slice(line.as_bytes());
+            }
+        }
+        out.push(b'\n');
+        Ok(())
+    }
+}
+
+/// Control characters could forge lines or drive a terminal, so they are shown instead.
+fn printable(c: char) -> impl Iterator<Item = char> {
+    let escaped = c.is_control().then(|| c.escape_default());
+    escaped.into_iter().flatten().chain((!c.is_control()).then_some(c))
+}
+
+fn push_csv(out: &mut Vec<u8>, nth: usize, value: &str) {
+    if nth > 0 {
+        out.push(b',');
+    }
+    if value.contains([',', '"', '\n', '\r']) {
+        // Writing to a vector does not fail.
+        let _ = write!(out, "\"{}\"", value.replace('"', "\"\""));
+    } else {
+        out.extend_from_slice(value.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encode(encoding: &str, event: &str) -> String {
+        let encoding: Encoding = serde_json::from_str(encoding).unwrap();
+        let mut out = encoding.encoder().header().unwrap_or_default();
+        encoding.encoder().append(Raw(event.as_bytes()), Timestamp(0), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn json_lines_are_the_bytes_of_the_event() {
+        assert_eq!(encode("{}", r#"{"n": 1.50e3}"#), "{\"n\": 1.50e3}\n");
+    }
+
+    #[test]
+    fn csv_quotes_what_needs_quotes_and_reaches_into_objects() {
+        let encoding = r#"{"format":"csv","columns":["user_id","metadata.a","description","none"]}"#;
+        let event = r#"{"user_id":"ali","metadata":{"a":[1,2]},"description":"say \"hi\"\nnow"}"#;
+        assert_eq!(
+            encode(encoding, event),
+            "user_id,metadata.a,description,none\nali,\"[1,2]\",\"say \"\"hi\"\"\nnow\",\n"
+        );
+    }
+
+    #[test]
+    fn a_line_of_text_cannot_forge_another() {
+        let event = r#"{"user_id":"a\nb\u001b[31m","description":"é"}"#;
+        assert_eq!(encode(r#"{"format":"text"}"#, event), "- event - a\\nb\\u{1b}[31m é\n");
+    }
+}

@@ -1,0 +1,174 @@
+//! Gathers records and cuts them by events, bytes and age; nothing is copied.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::policy::Batching;
+use crate::component::{Cut, Slice};
+use crate::journal::Record;
+use crate::units::Timestamp;
+
+/// Which events of a record a sink wants.
+pub type Filter = Box<dyn Fn(&Record) -> Vec<bool> + Send + Sync>;
+
+/// A cut and what ends together with it.
+#[derive(Clone, Debug)]
+pub struct Portion {
+    pub cut: Cut,
+    /// Events in the portion's range that the filter has sorted out.
+    pub filtered: u64,
+    /// Events that were passed over before or inside the range.
+    pub missing: u64,
+    /// The `seq` behind the last event, filtered ones included.
+    pub seq_end: u64,
+    /// The ordinal in the stream behind the last event.
+    pub ordinal_end: u64,
+    pub received_at: Timestamp,
+}
+
+pub struct Cutter {
+    limits: Batching,
+    filter: Option<Filter>,
+    queue: VecDeque<Gathered>,
+    /// Wanted events and their bytes in the queue.
+    events: usize,
+    bytes: usize,
+    /// The first event not yet ended when the loop began.
+    position: u64,
+    /// The ordinal that the next event of the stream should have; unknown before the first one ever.
+    expected: Option<u64>,
+}
+
+/// Consecutive events of one record, all wanted or all filtered.
+struct Gathered {
+    record: Arc<Record>,
+    events: Range<usize>,
+    wanted: bool,
+    missing_before: u64,
+    arrived: Instant,
+}
+
+impl Cutter {
+    pub fn new(limits: Batching, filter: Option<Filter>, position: u64, expected: Option<u64>) -> Cutter {
+        Cutter { limits, filter, queue: VecDeque::new(), events: 0, bytes: 0, position, expected }
+    }
+
+    /// Takes a record; events before the position are skipped, and a hole in the ordinals is counted.
+    pub fn push(&mut self, record: Arc<Record>, now: Instant) {
+        let skipped = self.position.saturating_sub(record.first_seq).min(record.lines.len() as u64);
+        if skipped as usize == record.lines.len() {
+            return;
+        }
+        let first = record.stream_first + skipped;
+        let missing = self.expected.map_or(0, |expected| first.saturating_sub(expected));
+        self.expected = Some(record.stream_first + record.lines.len() as u64);
+        let range = skipped as usize..record.lines.len();
+        match &self.filter {
+            None => self.gather(record, range, true, missing, now),
+            Some(filter) => {
+                let mask = filter(&record);
+                let mut missing = missing;
+                let mut start = range.start;
+                while start < range.end {
+                    let wanted = mask[start];
+                    let run = mask[start..range.end].iter().take_while(|w| **w == wanted).count();
+                    self.gather(record.clone(), start..start + run, wanted, std::mem::take(&mut missing), now);
+                    start += run;
+                }
+            }
+        }
+    }
+
+    fn gather(&mut self, record: Arc<Record>, events: Range<usize>, wanted: bool, missing: u64, now: Instant) {
+        if wanted {
+            self.events += events.len();
+            self.bytes += size(&record, &events);
+        }
+        self.queue.push_back(Gathered { record, events, wanted, missing_before: missing, arrived: now });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// When the oldest event was received.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.queue.front().map(|oldest| oldest.record.received_at)
+    }
+
+    /// Whether a cut is full, so that nothing more needs to be read for it.
+    pub fn is_full(&self) -> bool {
+        self.events >= self.limits.events.get() || self.bytes >= self.limits.bytes.to_usize()
+    }
+
+    /// Bytes that may be read to fill the next cut.
+    pub fn wanted_bytes(&self) -> usize {
+        self.limits.bytes.to_usize().saturating_sub(self.bytes).max(1)
+    }
+
+    /// When the oldest event has waited long enough.
+    pub fn due(&self) -> Option<Instant> {
+        self.queue.front().map(|oldest| oldest.arrived + self.limits.age.0)
+    }
+
+    /// The next cut, if one is full or due, or if `now_or_never`. It is without events where all were filtered.
+    pub fn cut(&mut self, now: Instant, now_or_never: bool) -> Option<Portion> {
+        let due = self.due()? <= now;
+        // What is filtered only need not wait for company.
+        if !(due || now_or_never || self.is_full() || self.events == 0) {
+            return None;
+        }
+        let first = &self.queue.front()?.record;
+        let mut portion = Portion {
+            cut: Cut::default(),
+            filtered: 0,
+            missing: 0,
+            seq_end: 0,
+            ordinal_end: 0,
+            received_at: first.received_at,
+        };
+        let (mut events, mut bytes) = (0, 0);
+        while let Some(front) = self.queue.front_mut() {
+            let room = if front.wanted { self.limits.room(front, events, bytes) } else { front.events.len() };
+            if room == 0 {
+                break;
+            }
+            let taken = front.events.start..front.events.start + room;
+            portion.missing += std::mem::take(&mut front.missing_before);
+            portion.seq_end = front.record.first_seq + taken.end as u64;
+            portion.ordinal_end = front.record.stream_first + taken.end as u64;
+            if front.wanted {
+                let size = size(&front.record, &taken);
+                (events, bytes) = (events + taken.len(), bytes + size);
+                (self.events, self.bytes) = (self.events - taken.len(), self.bytes - size);
+                portion.cut.slices.push(Slice { record: front.record.clone(), events: taken.clone() });
+            } else {
+                portion.filtered += taken.len() as u64;
+            }
+            front.events.start = taken.end;
+            if front.events.is_empty() {
+                self.queue.pop_front();
+            }
+        }
+        Some(portion)
+    }
+}
+
+impl Batching {
+    /// How many events of `next` still fit; an event larger than all limits goes alone.
+    fn room(&self, next: &Gathered, events: usize, bytes: usize) -> usize {
+        let lines = &next.record.lines;
+        let start = lines.start(next.events.start);
+        let left = self.bytes.to_usize().saturating_sub(bytes);
+        let by_bytes = lines.ends[next.events.clone()].partition_point(|end| *end as usize - start <= left);
+        let fits = by_bytes.min(self.events.get().saturating_sub(events));
+        if events == 0 { fits.max(1) } else { fits }
+    }
+}
+
+fn size(record: &Record, events: &Range<usize>) -> usize {
+    record.lines.start(events.end) - record.lines.start(events.start)
+}

@@ -1,0 +1,199 @@
+//! The line to one sink: opening it, one attempt at a time, and what each answer does to the gate and to health.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::flight::{Part, Trouble};
+use super::gate::{Gate, Pass};
+use super::policy::Policy;
+use super::window::Window;
+use crate::component::{AnySink, AnySinkConfig, Cut, Failure, SinkContext, Written};
+use crate::event::Seed;
+use crate::journal::dead_letters::{DeadLetters, NewLetter};
+use crate::telemetry::{Ledger, State};
+
+/// How often a full or failing dead-letter queue is tried again.
+const LETTERS_AGAIN: Duration = Duration::from_secs(5);
+
+pub struct Link {
+    pub config: Arc<dyn AnySinkConfig>,
+    pub cx: SinkContext,
+    pub policy: Policy,
+    pub ledger: Arc<Ledger>,
+    pub dead_letters: DeadLetters,
+    pub gate: Gate,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+pub(super) struct Inner {
+    /// Absent before it is opened, and after a failure that a fresh start may mend.
+    sink: Option<Arc<dyn AnySink>>,
+    /// What the sink must remember, with the `seq` behind the last event it covers.
+    pub memory: Option<(u64, Bytes)>,
+    pub window: Window,
+    /// For the jitter of waits.
+    chance: u64,
+}
+
+impl Link {
+    pub fn new(
+        config: Arc<dyn AnySinkConfig>,
+        cx: SinkContext,
+        policy: Policy,
+        ledger: Arc<Ledger>,
+        dead_letters: DeadLetters,
+        stop: CancellationToken,
+    ) -> Link {
+        let inner = Mutex::new(Inner { memory: cx.memory.clone(), ..Inner::default() });
+        Link { config, cx, policy, ledger, dead_letters, gate: Gate::new(stop), inner }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sink, opened if need be.
+    pub async fn sink(&self) -> Result<Arc<dyn AnySink>, Failure> {
+        if let Some(sink) = self.lock().sink.clone() {
+            return Ok(sink);
+        }
+        let memory = self.lock().memory.clone();
+        let position = memory.as_ref().map_or(self.cx.position, |(seq, _)| self.cx.position.max(*seq));
+        let cx = SinkContext { memory, position, ..self.cx.clone() };
+        let opening = AssertUnwindSafe(self.config.open(&cx)).catch_unwind();
+        let limit = self.policy.timeout.0;
+        let sink = match tokio::time::timeout(limit, opening).await {
+            Ok(Ok(opened)) => opened?,
+            Ok(Err(panic)) => return Err(Failure::transient(format!("opening panicked: {}", text_of(&*panic)))),
+            Err(_) => return Err(Failure::transient(format!("it could not be opened within {limit:?}"))),
+        };
+        self.lock().sink = Some(sink.clone());
+        Ok(sink)
+    }
+
+    /// Encodes and writes once.
+    pub async fn attempt(&self, sink: &Arc<dyn AnySink>, part: &Part) -> Result<Written, Trouble> {
+        let cut = &part.cut;
+        let payload = match std::panic::catch_unwind(AssertUnwindSafe(|| sink.encode(cut))) {
+            Ok(encoded) => encoded.map_err(Trouble::Encode)?,
+            // Encoding depends on nothing but the events, so trying it again is of no use.
+            Err(panic) => {
+                let answer = format!("the encoder panicked: {}", text_of(&*panic));
+                return Err(Trouble::Encode(Failure::Poison { answer }));
+            }
+        };
+        let began = Instant::now();
+        let writing = AssertUnwindSafe(sink.write(cut, &*payload)).catch_unwind();
+        let limit = self.policy.timeout.0;
+        let written = match tokio::time::timeout(limit, writing).await {
+            Ok(Ok(answer)) => answer.map_err(Trouble::Write)?,
+            Ok(Err(panic)) => return Err(Trouble::Panicked(text_of(&*panic))),
+            Err(_) => return Err(Trouble::TimedOut(limit)),
+        };
+        self.ledger.observe_delivery(began.elapsed().as_secs_f64());
+        self.remember(sink, cut);
+        Ok(written)
+    }
+
+    /// What a sink remembers holds as soon as it is written, whatever becomes of the rest of the portion.
+    pub fn remember(&self, sink: &Arc<dyn AnySink>, cut: &Cut) {
+        if let Some(memory) = sink.memory() {
+            let mut inner = self.lock();
+            let covered = inner.memory.as_ref().map_or(0, |(seq, _)| *seq);
+            inner.memory = Some((covered.max(cut.seq_end().unwrap_or(0)), memory));
+        }
+    }
+
+    /// The target answered as it should.
+    pub fn works(&self, pass: Pass<'_>) {
+        let opened = pass.good();
+        if (opened || self.gate.is_open()) && self.ledger.enter(State::Running) {
+            info!(sink = %self.cx.name, "delivers");
+        }
+    }
+
+    /// The target does not answer as it should: every write waits, and the sink is opened afresh.
+    pub fn struggles(&self, pass: Pass<'_>, answer: &str, after: Option<Duration>) {
+        let chance = self.fail(answer, State::Retrying);
+        pass.bad(|failures| self.policy.retry.wait_or_asked(after, failures, chance));
+    }
+
+    /// Nothing will move until somebody acts; the sink is tried now and then, to notice when they did.
+    pub fn held(&self, pass: Pass<'_>, answer: &str) {
+        self.fail(answer, State::Held);
+        pass.bad(|_| self.policy.retry.max.0);
+    }
+
+    fn fail(&self, answer: &str, state: State) -> f64 {
+        self.forget_sink();
+        self.say(answer, state);
+        self.chance()
+    }
+
+    /// The next write opens the sink afresh.
+    pub fn forget_sink(&self) {
+        self.lock().sink = None;
+    }
+
+    /// A number between 0 and 1.
+    pub fn chance(&self) -> f64 {
+        let mut inner = self.lock();
+        if inner.chance == 0 {
+            inner.chance = u64::from_le_bytes(Seed::random().0[..8].try_into().expect("eight bytes")) | 1;
+        }
+        // xorshift64: good enough to keep agents apart.
+        inner.chance ^= inner.chance << 13;
+        inner.chance ^= inner.chance >> 7;
+        inner.chance ^= inner.chance << 17;
+        (inner.chance >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Remembers an error, and logs it where it changes the state.
+    pub fn say(&self, answer: &str, state: State) {
+        self.ledger.error(answer);
+        if self.ledger.enter(state) {
+            match state {
+                State::Held => error!(sink = %self.cx.name, answer, "held; the events are kept"),
+                _ => warn!(sink = %self.cx.name, answer, "cannot deliver; trying again"),
+            }
+        }
+    }
+
+    /// Keeps letters for good; while that is not possible the sink holds. `false` when it stops before.
+    pub async fn keep(&self, letters: Vec<NewLetter>) -> bool {
+        if letters.is_empty() {
+            return true;
+        }
+        loop {
+            match self.dead_letters.append(letters.clone()).await {
+                Ok(()) => return true,
+                Err(refused) => self.say(&refused.to_string(), State::Held),
+            }
+            if !self.gate.pause(Instant::now() + LETTERS_AGAIN).await {
+                return false;
+            }
+        }
+    }
+
+    /// Counts a failed attempt.
+    pub fn count(&self, class: &'static str, again: bool) {
+        self.ledger.update(|counts| {
+            *counts.errors.entry(class).or_default() += 1;
+            counts.retries += u64::from(again);
+        });
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

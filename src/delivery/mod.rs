@@ -1,0 +1,384 @@
+//! Delivery: the loop that every sink shares. It cuts, encodes, writes, retries, bisects and settles.
+//!
+//! Invariants:
+//! - An event has ended when it was written, sorted out by `where`, kept as a dead letter, or dropped by policy;
+//!   it ends once. The cursor passes it only when it and all before it have ended.
+//! - A write that failed, panicked, ran out of time or was dropped has ended nothing.
+//! - The books change in the same step as the cursor, and are kept with it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+mod carry;
+mod cutter;
+mod feed;
+mod flight;
+mod gate;
+mod link;
+mod pace;
+pub mod policy;
+mod totals;
+mod watermark;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use carry::Ended;
+pub use cutter::Filter;
+use cutter::{Cutter, Portion};
+pub use feed::{Feed, FeedError};
+use flight::{Flight, Part};
+use link::Link;
+use pace::{Pace, Width};
+pub use policy::Policy;
+use watermark::Watermark;
+
+use crate::component::{AnySinkConfig, Cut, SinkContext, Slice, Written};
+use crate::event::{Lines, Run};
+use crate::journal::dead_letters::{DeadLetters, Letter};
+use crate::journal::{Record, StreamId};
+use crate::telemetry::{Ledger, State};
+use crate::units::Timestamp;
+
+/// How often the books of a sink that waits are looked over.
+const TICK: Duration = Duration::from_secs(1);
+/// How long to wait after the journal could not be read, or the loop has met a bug of its own.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Replays that wait for a sink; more are told to come later.
+pub const MAX_REPLAYS: usize = 64;
+
+/// A dead letter that should be written after all.
+pub struct Replay {
+    pub letter: Letter,
+    /// Hears whether it was written; the letter is the caller's to remove then.
+    pub reply: oneshot::Sender<Result<(), String>>,
+}
+
+/// Everything one sink needs to be fed.
+pub struct Delivery<F> {
+    pub feed: F,
+    pub config: Arc<dyn AnySinkConfig>,
+    pub cx: SinkContext,
+    pub policy: Policy,
+    pub filter: Option<Filter>,
+    pub ledger: Arc<Ledger>,
+    pub dead_letters: DeadLetters,
+    pub replays: mpsc::Receiver<Replay>,
+    /// No new writes begin; those on their way end in peace.
+    pub stop: CancellationToken,
+    /// Those on their way are given up; their events wait in the journal.
+    pub kill: CancellationToken,
+}
+
+/// What a task of the loop has come to.
+enum Done {
+    Opened { one_at_a_time: bool },
+    Portion(u64, Option<Ended>),
+    Replayed(Result<Written, String>, oneshot::Sender<Result<(), String>>),
+}
+
+struct Loop<F> {
+    feed: F,
+    link: Arc<Link>,
+    cutter: Cutter,
+    /// Gives the cutter its filter again after a restart.
+    filter: Option<Arc<Filter>>,
+    tasks: JoinSet<Done>,
+    watermark: Watermark<Ended>,
+    /// When what is on its way was received, by ticket.
+    out: BTreeMap<u64, Timestamp>,
+    pace: Pace,
+    width: Width,
+    next_ordinal: Option<u64>,
+    opened: bool,
+    stopping: bool,
+    closed: bool,
+    read_again: Option<Instant>,
+}
+
+impl<F: Feed> Delivery<F> {
+    /// Feeds the sink until it is stopped or there is nothing more to come.
+    pub async fn run(self) {
+        let Delivery { feed, config, mut cx, policy, filter, ledger, dead_letters, mut replays, stop, kill } = self;
+        let saved = Saved::read(&feed);
+        ledger.update(|counts| {
+            totals::decode(&saved.totals, counts);
+            counts.waiting = feed.waiting_events();
+        });
+        let next_ordinal = totals::decode(&saved.totals, &mut Default::default());
+        cx.position = saved.position;
+        cx.memory = saved.memory.map(|memory| (saved.position, memory));
+        let filter = filter.map(Arc::new);
+        let mut this = Loop {
+            cutter: cutter(&policy, &filter, saved.position, next_ordinal),
+            pace: Pace::new(policy.rate),
+            width: Width::new(policy.concurrency),
+            link: Arc::new(Link::new(config, cx, policy, ledger, dead_letters, stop.clone())),
+            feed,
+            filter,
+            tasks: JoinSet::new(),
+            watermark: Watermark::default(),
+            out: BTreeMap::new(),
+            next_ordinal,
+            opened: false,
+            stopping: false,
+            closed: false,
+            read_again: None,
+        };
+        this.tasks.spawn(open(this.link.clone()));
+        tokio::select! {
+            () = this.run(&mut replays, &stop) => {}
+            () = kill.cancelled() => {}
+        }
+        this.link.ledger.enter(State::Stopped);
+    }
+}
+
+fn cutter(policy: &Policy, filter: &Option<Arc<Filter>>, position: u64, next_ordinal: Option<u64>) -> Cutter {
+    let filter = filter.clone().map(|filter| Box::new(move |record: &Record| filter(record)) as Filter);
+    Cutter::new(policy.batch.clone(), filter, position, next_ordinal)
+}
+
+impl<F: Feed> Loop<F> {
+    async fn run(&mut self, replays: &mut mpsc::Receiver<Replay>, stop: &CancellationToken) {
+        loop {
+            self.start_writes();
+            if (self.stopping || self.closed && self.cutter.is_empty()) && self.out.is_empty() {
+                return;
+            }
+            let now = Instant::now();
+            let may_read = !self.stopping
+                && !self.closed
+                && !self.cutter.is_full()
+                && self.read_again.is_none_or(|again| again <= now);
+            let wanted = self.cutter.wanted_bytes();
+            let wake = self.wake(now);
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !self.stopping => self.stopping = true,
+                Some(done) = self.tasks.join_next() => match done {
+                    Ok(done) => self.done(done),
+                    // Our own code has panicked: what was on its way is begun again.
+                    Err(error) => self.restart(&error.to_string()).await,
+                },
+                records = self.feed.next(wanted), if may_read => self.take(records),
+                Some(replay) = replays.recv(), if self.has_room() => self.replay(replay),
+                () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => self.look(),
+            }
+        }
+    }
+
+    /// When something has to be done although nothing happens.
+    fn wake(&self, now: Instant) -> Option<Instant> {
+        let tick = (!self.cutter.is_empty() || !self.out.is_empty()).then(|| now + TICK);
+        let cut = self.cutter.due().filter(|_| self.has_room() && !self.stopping);
+        let cut = cut.map(|due| self.pace.not_before(now).map_or(due, |paid| paid.max(due)));
+        [tick, cut, self.read_again.filter(|again| *again > now)].into_iter().flatten().min()
+    }
+
+    fn has_room(&self) -> bool {
+        self.opened && self.tasks.len() < self.width.limit()
+    }
+
+    fn take(&mut self, records: Result<Vec<Arc<Record>>, FeedError>) {
+        self.read_again = None;
+        match records {
+            Ok(records) => {
+                let now = Instant::now();
+                records.into_iter().for_each(|record| self.cutter.push(record, now));
+            }
+            Err(FeedError::Closed) => self.closed = true,
+            Err(FeedError::Unreadable(answer)) => {
+                self.link.say(&format!("cannot read the journal: {answer}"), State::Held);
+                self.read_again = Some(Instant::now() + AGAIN);
+            }
+        }
+    }
+
+    fn start_writes(&mut self) {
+        while !self.stopping && self.has_room() {
+            let now = Instant::now();
+            if self.pace.not_before(now).is_some() {
+                return;
+            }
+            let at_once = self.closed || self.out.is_empty() && self.feed.is_eager();
+            let Some(portion) = self.cutter.cut(now, at_once) else { return };
+            self.pace.spend(portion.cut.len(), now);
+            self.start(portion);
+        }
+    }
+
+    fn start(&mut self, portion: Portion) {
+        let ticket = self.watermark.start();
+        self.out.insert(ticket, portion.received_at);
+        let link = self.link.clone();
+        self.tasks.spawn(async move { Done::Portion(ticket, carry::carry(link, Flight::new(portion)).await) });
+    }
+
+    fn replay(&mut self, replay: Replay) {
+        let link = self.link.clone();
+        self.tasks.spawn(async move {
+            let answer = carry::once(&link, Part::new(cut_of(&replay.letter))).await;
+            Done::Replayed(answer, replay.reply)
+        });
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Opened { one_at_a_time } => {
+                self.opened = true;
+                if one_at_a_time {
+                    self.width.narrow();
+                }
+            }
+            Done::Portion(ticket, Some(ended)) => {
+                self.out.remove(&ticket);
+                self.width.learn(ended.took, ended.pushed_back);
+                self.watermark.end(ticket, ended);
+                self.settle(Written::default(), 0);
+            }
+            // The sink stops; the portion waits in the journal.
+            Done::Portion(ticket, None) => drop(self.out.remove(&ticket)),
+            Done::Replayed(answer, reply) => {
+                if let Ok(written) = answer {
+                    self.settle(written, 1);
+                }
+                // Who asked may have gone; the letter is still there then, and comes to no harm twice.
+                let _ = reply.send(answer.map(|_| ()));
+            }
+        }
+    }
+
+    /// Moves the cursor over everything that has ended without a hole, and the books with it.
+    fn settle(&mut self, replayed: Written, replays: u64) {
+        let ended: Vec<Ended> = std::iter::from_fn(|| self.watermark.pop()).collect();
+        let oldest = self.oldest();
+        let (feed, next_ordinal) = (&mut self.feed, &mut self.next_ordinal);
+        self.link.ledger.update(|counts| {
+            counts.delivered += replays;
+            counts.bytes_delivered += replayed.bytes;
+            counts.duplicates += replayed.duplicates;
+            let add = |words: &mut BTreeMap<&'static str, u64>, word, count: u64| {
+                if count > 0 {
+                    *words.entry(word).or_default() += count;
+                }
+            };
+            for portion in &ended {
+                counts.delivered += portion.delivered;
+                counts.dead_lettered += portion.dead_lettered;
+                counts.duplicates += portion.duplicates;
+                counts.bytes_delivered += portion.bytes;
+                add(&mut counts.filtered, "where", portion.filtered);
+                add(&mut counts.dropped, "poison", portion.dropped);
+                add(&mut counts.dropped, feed.gap_cause(), portion.missing);
+                counts.last_event = counts.last_event.max(Some(portion.received_at));
+            }
+            let memory = match ended.last() {
+                Some(last) => {
+                    *next_ordinal = Some(last.ordinal_end);
+                    last.memory.clone()
+                }
+                None => self.link.lock().memory.as_ref().map(|(_, memory)| memory.clone()).filter(|_| replays > 0),
+            };
+            let seq_end = ended.last().map_or(feed.position(), |last| last.seq_end);
+            if !ended.is_empty() || replays > 0 {
+                let totals = totals::encode(counts, *next_ordinal);
+                feed.settle(seq_end, &totals, memory.map(|memory| Saved::write(&totals, &memory)));
+            }
+            counts.waiting = feed.waiting_events();
+            counts.lag_events = counts.waiting;
+            counts.lag_seconds = oldest.filter(|_| counts.waiting > 0).map_or(0.0, seconds_since);
+        });
+    }
+
+    /// Looks over the books while nothing ends.
+    fn look(&mut self) {
+        self.settle(Written::default(), 0);
+    }
+
+    fn oldest(&self) -> Option<Timestamp> {
+        self.out.first_key_value().map(|(_, received_at)| *received_at).or_else(|| self.cutter.oldest())
+    }
+
+    /// Begins again behind the last event that has ended.
+    async fn restart(&mut self, error: &str) {
+        self.link.say(&format!("delivery is begun again after a bug: {error}"), State::Retrying);
+        self.tasks.shutdown().await;
+        (self.watermark, self.out) = (Watermark::default(), BTreeMap::new());
+        self.feed.rewind();
+        self.cutter = cutter(&self.link.policy, &self.filter, self.feed.position(), self.next_ordinal);
+        self.link.forget_sink();
+        self.opened = false;
+        self.read_again = Some(Instant::now() + AGAIN);
+        self.tasks.spawn(open(self.link.clone()));
+    }
+}
+
+/// Opens the sink, however long it takes.
+async fn open(link: Arc<Link>) -> Done {
+    let one_at_a_time = carry::open(&link).await.is_some_and(|sink| sink.memory().is_some());
+    Done::Opened { one_at_a_time }
+}
+
+fn seconds_since(received_at: Timestamp) -> f64 {
+    (Timestamp::now().0 - received_at.0).max(0) as f64 / 1e6
+}
+
+/// A letter as a cut of one event with the same id.
+fn cut_of(letter: &Letter) -> Cut {
+    let letter = &letter.letter;
+    let mut bytes = BytesMut::with_capacity(letter.body.len() + 1);
+    bytes.put_slice(&letter.body);
+    bytes.put_u8(b'\n');
+    let record = Record {
+        stream: StreamId(0),
+        first_seq: letter.seq.unwrap_or(0),
+        stream_first: 0,
+        received_at: letter.received_at,
+        lines: Lines {
+            ends: vec![bytes.len() as u32],
+            bytes: bytes.freeze(),
+            runs: vec![Run { seed: letter.seed, ordinals: vec![letter.ordinal] }],
+        },
+    };
+    Cut { slices: vec![Slice { record: Arc::new(record), events: 0..1 }] }
+}
+
+/// What a sink left behind: a crash may have saved its memory, but not yet the cursor beside it.
+struct Saved {
+    position: u64,
+    totals: Vec<u8>,
+    memory: Option<Bytes>,
+}
+
+impl Saved {
+    fn read(feed: &impl Feed) -> Saved {
+        let (position, totals) = (feed.position(), feed.totals());
+        let Some((seq, stored)) = feed.memory() else { return Saved { position, totals, memory: None } };
+        // The memory carries the totals of its own moment, for when it is ahead.
+        let split = stored.first_chunk::<2>().map(|len| 2 + u16::from_le_bytes(*len) as usize);
+        match split.filter(|split| *split <= stored.len()) {
+            Some(split) if seq > position => {
+                Saved { position: seq, totals: stored[2..split].to_vec(), memory: Some(stored.slice(split..)) }
+            }
+            Some(split) => Saved { position, totals, memory: Some(stored.slice(split..)) },
+            None => Saved { position, totals, memory: None },
+        }
+    }
+
+    fn write(totals: &[u8], memory: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(2 + totals.len() + memory.len());
+        out.put_u16_le(totals.len() as u16);
+        out.put_slice(totals);
+        out.put_slice(memory);
+        out.freeze()
+    }
+}

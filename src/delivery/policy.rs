@@ -1,0 +1,158 @@
+//! How a sink is fed: the keys that every sink has.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::units::{ByteSize, Duration, Rate};
+
+/// When a batch is written: as soon as one of the limits is reached.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Batching {
+    /// Events of one write.
+    pub events: NonZeroUsize,
+    /// Bytes of one write; a larger event goes alone.
+    pub bytes: ByteSize,
+    /// How long an event waits for company.
+    pub age: Duration,
+}
+
+impl Default for Batching {
+    fn default() -> Batching {
+        let events = NonZeroUsize::new(1000).expect("1000 is not 0");
+        Batching { events, bytes: ByteSize::mib(1), age: Duration::from_secs(1) }
+    }
+}
+
+/// How a failed write is tried again.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    /// The first wait.
+    pub initial: Duration,
+    /// The longest wait.
+    pub max: Duration,
+    /// What each wait is multiplied by.
+    pub factor: f64,
+    /// Writes until an event becomes a dead letter; without it they go on for ever.
+    pub attempts: Option<NonZeroU32>,
+}
+
+impl Default for Retry {
+    fn default() -> Retry {
+        Retry { initial: Duration::from_secs(1), max: Duration::from_secs(30), factor: 2.0, attempts: None }
+    }
+}
+
+/// The share of a wait that is left to chance, so that many agents do not come back at once.
+const JITTER: f64 = 0.2;
+/// The longest that another side may ask us to wait.
+const MAX_ASKED: time::Duration = time::Duration::from_secs(3600);
+
+impl Retry {
+    /// The wait after so many failures in a row (one or more). `chance` is between 0 and 1.
+    pub fn wait(&self, failures: u32, chance: f64) -> time::Duration {
+        let grown = self.initial.as_secs_f64() * self.factor.max(1.0).powi(failures.saturating_sub(1).min(64) as i32);
+        let most = grown.min(self.max.as_secs_f64());
+        time::Duration::from_secs_f64(most * (1.0 - JITTER * chance))
+    }
+
+    /// The wait that the other side asked for, within reason, else our own.
+    pub fn wait_or_asked(&self, asked: Option<time::Duration>, failures: u32, chance: f64) -> time::Duration {
+        asked.map_or_else(|| self.wait(failures, chance), |asked| asked.min(MAX_ASKED))
+    }
+}
+
+/// How many writes may be on their way at a time. Above 1 the order of events is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a number of writes from 1 to 64, or `adaptive`")]
+pub enum Concurrency {
+    /// So many.
+    Fixed(#[schemars(range(min = 1, max = 64))] NonZeroUsize),
+    /// As many as the target answers quickly.
+    Adaptive(AdaptiveWord),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AdaptiveWord {
+    Adaptive,
+}
+
+/// The most writes at a time, whatever is configured.
+pub const MAX_CONCURRENCY: usize = 64;
+
+impl Default for Concurrency {
+    fn default() -> Concurrency {
+        Concurrency::Fixed(NonZeroUsize::MIN)
+    }
+}
+
+/// How a sink is fed.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// When a batch is written.
+    pub batch: Batching,
+    /// How a failed write is tried again.
+    pub retry: Retry,
+    /// Writes at a time: a number, or `adaptive`. Above 1 the order of events is not kept.
+    pub concurrency: Concurrency,
+    /// The most events in a time, such as `100/s`.
+    pub rate: Option<Rate>,
+    /// How long one write may take.
+    pub timeout: Duration,
+    /// Whether events that can never be stored are kept in the dead-letter queue; if not, they are dropped
+    /// and counted.
+    pub dead_letter: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            batch: Batching::default(),
+            retry: Retry::default(),
+            concurrency: Concurrency::default(),
+            rate: None,
+            timeout: Duration::from_secs(60),
+            dead_letter: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_most_and_jitter_only_shortens() {
+        let retry = Retry::default();
+        let seconds: Vec<u64> = (1..8).map(|n| retry.wait(n, 0.0).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(retry.wait(u32::MAX, 1.0), time::Duration::from_secs(24));
+    }
+
+    #[test]
+    fn a_target_that_asks_for_a_year_gets_an_hour() {
+        let year = Some(time::Duration::from_secs(365 * 86400));
+        assert_eq!(Retry::default().wait_or_asked(year, 1, 0.5), time::Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn the_keys_read_as_operators_write_them() {
+        let policy: Policy = serde_json::from_str(
+            r#"{"batch": {"events": 5, "bytes": "2 MiB"}, "retry": {"attempts": 3}, "concurrency": "adaptive", "rate": "10/s"}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (policy.batch.events.get(), policy.batch.bytes, policy.batch.age.as_secs()),
+            (5, ByteSize::mib(2), 1)
+        );
+        assert_eq!(policy.concurrency, Concurrency::Adaptive(AdaptiveWord::Adaptive));
+        assert!(serde_json::from_str::<Policy>(r#"{"concurrency": 0}"#).is_err());
+        assert!(serde_json::from_str::<Policy>(r#"{"batch": {"events": 0}}"#).is_err());
+    }
+}

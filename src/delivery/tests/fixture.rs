@@ -1,0 +1,456 @@
+//! A feed in memory, and a sink that answers as a script says.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::Mutex;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::component::AnySink;
+use crate::event::{Id, Raw};
+use crate::journal::dead_letters::NewLetter;
+
+pub const FIRST_SEQ: u64 = 1000;
+
+pub fn few(events: usize) -> Batching {
+    Batching { events: NonZeroUsize::new(events).unwrap(), ..Batching::default() }
+}
+
+pub fn letter(component: &str, bytes: usize) -> NewLetter {
+    NewLetter {
+        component: component.to_owned(),
+        kind: Kind::Sink,
+        body: Bytes::from(vec![b'x'; bytes]),
+        event_id: None,
+        seed: Seed::default(),
+        ordinal: 0,
+        seq: None,
+        received_at: Timestamp(0),
+        stamp: None,
+        reason: String::new(),
+        answer: String::new(),
+        attempts: 0,
+        origin: None,
+    }
+}
+
+/// A stream in memory with one cursor. Every third `seq` belongs to another stream.
+#[derive(Clone, Default)]
+pub struct FakeFeed {
+    state: Arc<Mutex<Stream>>,
+    changed: Arc<Notify>,
+    read: usize,
+}
+
+#[derive(Clone, Default)]
+struct Stream {
+    records: Vec<Arc<Record>>,
+    next_seq: u64,
+    next_ordinal: u64,
+    /// Events that no record holds any more.
+    lost: u64,
+    closed: bool,
+    eager: bool,
+    saved: Settled,
+    before: Settled,
+}
+
+#[derive(Clone, Default)]
+struct Settled {
+    position: u64,
+    totals: Vec<u8>,
+    memory: Option<(u64, Bytes)>,
+}
+
+impl FakeFeed {
+    fn new() -> FakeFeed {
+        let feed = FakeFeed::default();
+        let mut state = feed.state.lock().unwrap();
+        (state.next_seq, state.saved.position) = (FIRST_SEQ, FIRST_SEQ);
+        drop(state);
+        feed
+    }
+
+    /// Adds records of so many events, numbered in order.
+    pub fn push(&self, sizes: &[usize]) {
+        let mut state = self.state.lock().unwrap();
+        for size in sizes {
+            let first = state.next_ordinal;
+            let ordinals: Vec<u64> = (first..first + *size as u64).collect();
+            let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+            for n in &ordinals {
+                bytes.extend_from_slice(format!("{{\"n\":{n}}}\n").as_bytes());
+                ends.push(bytes.len() as u32);
+            }
+            let record = Record {
+                stream: StreamId(1),
+                first_seq: state.next_seq,
+                stream_first: first,
+                received_at: Timestamp::now(),
+                lines: Lines { bytes: bytes.into(), ends, runs: vec![Run { seed: Seed([7; 16]), ordinals }] },
+            };
+            state.next_seq += *size as u64;
+            state.next_ordinal += *size as u64;
+            state.records.push(Arc::new(record));
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// So many events are dropped before anybody read them.
+    pub fn lose(&self, events: u64) {
+        let mut state = self.state.lock().unwrap();
+        state.next_seq += events;
+        state.next_ordinal += events;
+        state.lost += events;
+    }
+
+    pub fn close(&self) {
+        self.state.lock().unwrap().closed = true;
+        self.changed.notify_one();
+    }
+
+    pub fn be_eager(&self) {
+        self.state.lock().unwrap().eager = true;
+    }
+
+    /// A crash after the memory was saved, and before the cursor was.
+    pub fn forget_the_last_settle_but_for_the_memory(&self) {
+        let mut state = self.state.lock().unwrap();
+        let memory = state.saved.memory.clone();
+        state.saved = Settled { memory, ..state.before.clone() };
+    }
+}
+
+impl Feed for FakeFeed {
+    async fn next(&mut self, max_bytes: usize) -> Result<Vec<Arc<Record>>, FeedError> {
+        loop {
+            {
+                let state = self.state.lock().unwrap();
+                let mut given = Vec::new();
+                let mut bytes = 0;
+                while let Some(record) = state.records.get(self.read)
+                    && (bytes == 0 || bytes < max_bytes)
+                {
+                    self.read += 1;
+                    bytes += record.lines.bytes.len();
+                    given.push(record.clone());
+                }
+                if !given.is_empty() {
+                    return Ok(given);
+                }
+                if state.closed {
+                    return Err(FeedError::Closed);
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    fn settle(&mut self, seq_end: u64, totals: &[u8], memory: Option<Bytes>) {
+        let mut state = self.state.lock().unwrap();
+        assert!(seq_end >= state.saved.position, "a cursor does not move back");
+        state.before = state.saved.clone();
+        let memory = memory.map(|memory| (seq_end, memory)).or(state.saved.memory.clone());
+        state.saved = Settled { position: seq_end, totals: totals.to_vec(), memory };
+    }
+
+    fn rewind(&mut self) {
+        let state = self.state.lock().unwrap();
+        self.read = state
+            .records
+            .partition_point(|record| record.first_seq + record.lines.len() as u64 <= state.saved.position);
+    }
+
+    fn position(&self) -> u64 {
+        self.state.lock().unwrap().saved.position
+    }
+
+    fn totals(&self) -> Vec<u8> {
+        self.state.lock().unwrap().saved.totals.clone()
+    }
+
+    fn memory(&self) -> Option<(u64, Bytes)> {
+        self.state.lock().unwrap().saved.memory.clone()
+    }
+
+    fn waiting_events(&self) -> u64 {
+        let state = self.state.lock().unwrap();
+        let behind = |record: &Arc<Record>| {
+            let end = record.first_seq + record.lines.len() as u64;
+            end.saturating_sub(state.saved.position.max(record.first_seq))
+        };
+        state.records.iter().map(behind).sum()
+    }
+
+    fn is_eager(&self) -> bool {
+        self.state.lock().unwrap().eager
+    }
+
+    fn gap_cause(&self) -> &'static str {
+        "buffer"
+    }
+}
+
+pub enum Answer {
+    Fail(Failure),
+    Hang,
+    Panic,
+    Slow(Duration),
+}
+
+/// What a sink does; by itself it writes everything at once.
+#[derive(Clone, Default)]
+pub struct Script(Arc<Mutex<Told>>, Arc<Notify>);
+
+#[derive(Default)]
+struct Told {
+    open: VecDeque<Failure>,
+    next: VecDeque<Answer>,
+    poison: BTreeSet<u64>,
+    panics_on: Option<u64>,
+    remembers: bool,
+    opened: usize,
+    memory_at_open: Vec<Option<(u64, u64)>>,
+    sizes: Vec<usize>,
+    written: Vec<u64>,
+    last_id: Option<Id>,
+}
+
+impl Script {
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.0.lock().unwrap()
+    }
+
+    pub fn open_fails(&self, failures: impl IntoIterator<Item = Failure>) {
+        self.told().open.extend(failures);
+    }
+
+    pub fn then(&self, answer: Answer) {
+        self.told().next.push_back(answer);
+    }
+
+    pub fn poison(&self, events: impl IntoIterator<Item = u64>) {
+        self.told().poison.extend(events);
+    }
+
+    pub fn panics_on(&self, event: u64) {
+        self.told().panics_on = Some(event);
+    }
+
+    pub fn remembers(&self) {
+        self.told().remembers = true;
+    }
+
+    pub fn heal(&self) {
+        self.told().poison.clear();
+    }
+
+    pub fn opened(&self) -> usize {
+        self.told().opened
+    }
+
+    pub fn memory_at_open(&self) -> Vec<Option<(u64, u64)>> {
+        self.told().memory_at_open.clone()
+    }
+
+    /// Events of each write that reached the sink.
+    pub fn sizes(&self) -> Vec<usize> {
+        self.told().sizes.clone()
+    }
+
+    pub fn written(&self) -> Vec<u64> {
+        self.told().written.clone()
+    }
+
+    pub fn last_id(&self) -> Option<Id> {
+        self.told().last_id
+    }
+
+    pub async fn wait_for(&self, events: usize) {
+        while self.told().written.len() < events {
+            self.1.notified().await;
+        }
+    }
+
+    async fn answer(&self, events: &[u64], id: Option<Id>) -> Result<Written, Failure> {
+        let answer = {
+            let mut told = self.told();
+            told.sizes.push(events.len());
+            told.next.pop_front()
+        };
+        match answer {
+            None => {}
+            Some(Answer::Hang) => std::future::pending().await,
+            Some(Answer::Panic) => panic!("as the script says"),
+            Some(Answer::Slow(time)) => tokio::time::sleep(time).await,
+            Some(Answer::Fail(failure)) => {
+                if let Failure::Some(failures) = &failure {
+                    let failed: Vec<usize> = failures.iter().map(|(at, _)| *at).collect();
+                    let good = (0..events.len()).filter(|at| !failed.contains(at)).map(|at| events[at]);
+                    // An answer about other events says nothing about these.
+                    if !failed.is_empty() && failed.iter().all(|at| *at < events.len()) {
+                        self.told().written.extend(good);
+                    }
+                }
+                return Err(failure);
+            }
+        }
+        if self.told().panics_on.is_some_and(|event| events.contains(&event)) {
+            panic!("on this event");
+        }
+        let mut told = self.told();
+        if let Some(bad) = events.iter().find(|event| told.poison.contains(event)) {
+            return Err(Failure::poison(format!("{bad} is out of range")));
+        }
+        told.written.extend(events);
+        told.last_id = id;
+        drop(told);
+        self.1.notify_one();
+        Ok(Written { bytes: events.len() as u64, duplicates: 0 })
+    }
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+impl AnySinkConfig for Script {
+    fn type_name(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn promise(&self) -> crate::component::Promise {
+        crate::component::Promise::BestEffort
+    }
+
+    fn open<'a>(&'a self, cx: &'a SinkContext) -> Boxed<'a, Arc<dyn AnySink>> {
+        Box::pin(async move {
+            let mut told = self.told();
+            if let Some(failure) = told.open.pop_front() {
+                return Err(failure);
+            }
+            told.opened += 1;
+            let memory =
+                cx.memory.as_ref().map(|(seq, memory)| (*seq, u64::from_le_bytes(memory[..].try_into().unwrap())));
+            told.memory_at_open.push(memory);
+            drop(told);
+            Ok(Arc::new(self.clone()) as Arc<dyn AnySink>)
+        })
+    }
+}
+
+impl AnySink for Script {
+    fn encode(&self, cut: &Cut) -> Result<Box<dyn std::any::Any + Send + Sync>, Failure> {
+        let number = |line: &[u8]| Raw(line).get("n").unwrap().as_i64().unwrap() as u64;
+        Ok(Box::new(cut.events().map(|event| number(event.line())).collect::<Vec<u64>>()))
+    }
+
+    fn write<'a>(&'a self, cut: &'a Cut, payload: &'a (dyn std::any::Any + Send + Sync)) -> Boxed<'a, Written> {
+        let events: &Vec<u64> = payload.downcast_ref().unwrap();
+        Box::pin(self.answer(events, cut.events().last().map(|event| event.id())))
+    }
+
+    /// How many events were written.
+    fn memory(&self) -> Option<Bytes> {
+        let told = self.told();
+        told.remembers.then(|| Bytes::copy_from_slice(&(told.written.len() as u64).to_le_bytes()))
+    }
+}
+
+/// A feed, a sink and their books.
+pub struct Setup {
+    pub feed: FakeFeed,
+    pub script: Script,
+    pub ledger: Arc<Ledger>,
+    pub letters: DeadLetters,
+    pub stop: CancellationToken,
+    pub kill: CancellationToken,
+}
+
+impl Setup {
+    pub fn new(script: Script) -> Setup {
+        Setup::with_letters(script, DeadLetters::in_memory(10 << 20).unwrap())
+    }
+
+    pub fn with_letters(script: Script, letters: DeadLetters) -> Setup {
+        let ledger = Arc::new(Ledger::new("out".into(), Kind::Sink, "scripted"));
+        let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
+        Setup { feed: FakeFeed::new(), script, ledger, letters, stop, kill }
+    }
+
+    /// The same after a restart of the process.
+    pub fn again(&self) -> Setup {
+        let Setup { feed, script, letters, .. } = self;
+        Setup { feed: feed.clone(), ..Setup::with_letters(script.clone(), letters.clone()) }
+    }
+
+    pub fn delivery(&self, policy: Policy) -> Delivery<FakeFeed> {
+        let (_, replays) = mpsc::channel(1);
+        let mut feed = self.feed.clone();
+        feed.rewind();
+        Delivery {
+            feed,
+            config: Arc::new(self.script.clone()),
+            cx: SinkContext {
+                name: "out".into(),
+                agent: "test".into(),
+                data_dir: "nowhere".into(),
+                timeout: policy.timeout.0,
+                memory: None,
+                position: 0,
+                dry: false,
+            },
+            policy,
+            filter: None,
+            ledger: self.ledger.clone(),
+            dead_letters: self.letters.clone(),
+            replays,
+            stop: self.stop.clone(),
+            kill: self.kill.clone(),
+        }
+    }
+
+    pub async fn run(&self, policy: Policy) {
+        self.delivery(policy).run().await;
+    }
+
+    #[expect(clippy::type_complexity, reason = "a function that asks for a replay has no shorter name")]
+    pub fn start_with_replays(
+        &self,
+        policy: Policy,
+    ) -> (impl Fn(Letter) -> Pin<Box<dyn Future<Output = Result<(), String>>>>, JoinHandle<()>) {
+        let (ask, replays) = mpsc::channel(MAX_REPLAYS);
+        let running = tokio::spawn(Delivery { replays, ..self.delivery(policy) }.run());
+        let ask = move |letter| {
+            let ask = ask.clone();
+            Box::pin(async move {
+                let (reply, answer) = oneshot::channel();
+                ask.send(Replay { letter, reply }).await.map_err(|_| "gone").unwrap();
+                answer.await.unwrap()
+            }) as Pin<Box<dyn Future<Output = _>>>
+        };
+        (ask, running)
+    }
+
+    pub async fn finish(&self, running: JoinHandle<()>) {
+        self.stop.cancel();
+        running.await.unwrap();
+    }
+
+    /// Waits until so many events were passed.
+    pub async fn settled(&self, events: u64) {
+        while self.feed.position() < FIRST_SEQ + events {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub fn counts(&self) -> crate::telemetry::Counts {
+        self.ledger.snapshot()
+    }
+
+    pub async fn letters(&self) -> Vec<NewLetter> {
+        self.letters.list(None, 10_000).await.unwrap().into_iter().map(|letter| letter.letter).collect()
+    }
+}

@@ -1,0 +1,120 @@
+//! A sink's books as they are kept beside its cursor: fixed columns, so that they fit and can be read again.
+
+use crate::telemetry::Counts;
+
+/// Columns in the order they are stored. New ones are added at the end, and none is ever taken away.
+const COLUMNS: &[Column] = &[
+    Column::Delivered,
+    Column::DeadLettered,
+    Column::Duplicates,
+    Column::Bytes,
+    Column::Retries,
+    Column::Filtered("where"),
+    Column::Dropped("poison"),
+    Column::Dropped("buffer"),
+    Column::Dropped("journal"),
+    Column::Dropped("damage"),
+    Column::Dropped("skipped"),
+    Column::Error("transient"),
+    Column::Error("configuration"),
+    Column::Error("poison"),
+    Column::Error("partial"),
+    Column::Error("timeout"),
+    Column::Error("panic"),
+];
+
+const VERSION: u8 = 1;
+
+enum Column {
+    Delivered,
+    DeadLettered,
+    Duplicates,
+    Bytes,
+    Retries,
+    Filtered(&'static str),
+    Dropped(&'static str),
+    Error(&'static str),
+}
+
+impl Column {
+    fn of<'a>(&self, counts: &'a mut Counts) -> &'a mut u64 {
+        match self {
+            Column::Delivered => &mut counts.delivered,
+            Column::DeadLettered => &mut counts.dead_lettered,
+            Column::Duplicates => &mut counts.duplicates,
+            Column::Bytes => &mut counts.bytes_delivered,
+            Column::Retries => &mut counts.retries,
+            Column::Filtered(reason) => counts.filtered.entry(reason).or_default(),
+            Column::Dropped(cause) => counts.dropped.entry(cause).or_default(),
+            Column::Error(class) => counts.errors.entry(class).or_default(),
+        }
+    }
+
+    fn get(&self, counts: &Counts) -> u64 {
+        match self {
+            Column::Delivered => counts.delivered,
+            Column::DeadLettered => counts.dead_lettered,
+            Column::Duplicates => counts.duplicates,
+            Column::Bytes => counts.bytes_delivered,
+            Column::Retries => counts.retries,
+            Column::Filtered(reason) => counts.filtered.get(reason).copied().unwrap_or(0),
+            Column::Dropped(cause) => counts.dropped.get(cause).copied().unwrap_or(0),
+            Column::Error(class) => counts.errors.get(class).copied().unwrap_or(0),
+        }
+    }
+}
+
+/// The stored form: a version, the ordinal of the stream's next event (all ones: none seen yet), the columns.
+pub fn encode(counts: &Counts, next_ordinal: Option<u64>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(9 + 8 * COLUMNS.len());
+    out.push(VERSION);
+    out.extend_from_slice(&next_ordinal.unwrap_or(u64::MAX).to_le_bytes());
+    for column in COLUMNS {
+        out.extend_from_slice(&column.get(counts).to_le_bytes());
+    }
+    out
+}
+
+/// Reads the stored form into the counts; columns that were not stored are zero. Tells the next ordinal.
+/// What cannot be read, or was never written, starts from nothing.
+pub fn decode(stored: &[u8], counts: &mut Counts) -> Option<u64> {
+    let (values, version) = stored.split_first().map_or((&[][..], VERSION), |(version, rest)| (rest, *version));
+    let values = if version == VERSION { values } else { &[] };
+    let mut values = values.chunks_exact(8).map(|value| u64::from_le_bytes(value.try_into().expect("eight bytes")));
+    let next = values.next().filter(|next| *next != u64::MAX);
+    for column in COLUMNS {
+        let value = values.next().unwrap_or(0);
+        // A word that never occurred has no line on the metrics page.
+        if value > 0 || column.get(counts) > 0 {
+            *column.of(counts) = value;
+        }
+    }
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_read_as_they_were_written_and_fit_beside_the_cursor() {
+        let mut counts = Counts { delivered: 7, retries: 3, ..Counts::default() };
+        counts.filtered.insert("where", 4);
+        counts.dropped.insert("poison", 2);
+        counts.errors.insert("timeout", 1);
+        let stored = encode(&counts, Some(99));
+        assert!(stored.len() <= 512);
+        let mut read = Counts::default();
+        assert_eq!(decode(&stored, &mut read), Some(99));
+        assert_eq!(read, counts);
+    }
+
+    #[test]
+    fn totals_of_an_older_agent_have_fewer_columns() {
+        let stored = &encode(&Counts { delivered: 7, retries: 3, ..Counts::default() }, None)[..17];
+        let mut read = Counts::default();
+        assert_eq!(decode(stored, &mut read), None);
+        assert_eq!((read.delivered, read.retries), (7, 0));
+        assert_eq!(decode(&[], &mut Counts::default()), None);
+    }
+}

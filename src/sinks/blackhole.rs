@@ -1,0 +1,31 @@
+//! Takes everything and keeps nothing, for tests and measurements.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::component::{Cut, Failure, Promise, Sink, SinkContext, Written};
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {}
+
+pub struct Blackhole;
+
+impl Sink for Blackhole {
+    const TYPE: &'static str = "blackhole";
+    const PROMISE: Promise = Promise::BestEffort;
+    type Config = Config;
+    type Payload = ();
+
+    async fn open(_: &Config, _: &SinkContext) -> Result<Blackhole, Failure> {
+        Ok(Blackhole)
+    }
+
+    fn encode(&self, _: &Cut) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn write(&self, cut: &Cut, (): &()) -> Result<Written, Failure> {
+        Ok(Written { bytes: cut.bytes() as u64, duplicates: 0 })
+    }
+}
