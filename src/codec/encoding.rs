@@ -5,9 +5,8 @@ use std::io::Write as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::template::Template;
+use super::template::{Malformed, Template};
 use crate::event::{Kind, Raw};
-use crate::units::Timestamp;
 
 /// How each event is written; one line each.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -18,7 +17,7 @@ pub struct Encoding {
     /// The columns of `csv`: names or paths such as `metadata.tenant`.
     pub columns: Option<Vec<String>>,
     /// The line of `text`, such as `{{ timestamp }} {{ user_id | - }}`.
-    pub template: Option<Template>,
+    pub template: Option<String>,
 }
 
 /// The format of a line.
@@ -51,8 +50,8 @@ pub enum Encoder {
 }
 
 impl Encoding {
-    pub fn encoder(&self) -> Encoder {
-        match self.format {
+    pub fn encoder(&self) -> Result<Encoder, Malformed> {
+        Ok(match self.format {
             Format::Ndjson | Format::Json => Encoder::Verbatim,
             Format::Csv => {
                 let path = |name: &str| name.split('.').map(str::to_owned).collect();
@@ -62,11 +61,8 @@ impl Encoding {
                     None => COLUMNS.iter().map(|name| path(name)).collect(),
                 })
             }
-            Format::Text => {
-                let usual = || TEXT.parse().expect("the usual template is well formed");
-                Encoder::Text(self.template.clone().unwrap_or_else(usual))
-            }
-        }
+            Format::Text => Encoder::Text(Template::parse(self.template.as_deref().unwrap_or(TEXT))?),
+        })
     }
 }
 
@@ -87,7 +83,7 @@ impl Encoder {
     }
 
     /// Appends an event and a line break; the error says what the event lacks.
-    pub fn append(&self, event: Raw<'_>, received_at: Timestamp, out: &mut Vec<u8>) -> Result<(), String> {
+    pub fn append(&self, event: Raw<'_>, out: &mut Vec<u8>) -> Result<(), String> {
         match self {
             Encoder::Verbatim => out.extend_from_slice(event.0),
             Encoder::Csv(columns) => {
@@ -97,9 +93,8 @@ impl Encoder {
                 }
             }
             Encoder::Text(template) => {
-                let mut line = String::new();
-                let put = |value: &str, line: &mut String| line.extend(value.chars().flat_map(printable));
-                template.render_with(event, received_at, &mut line, put).map_err(|missing| missing.to_string())?;
+                let line = template.render(|path| event.path(path)).map_err(|missing| missing.to_string())?;
+                let line: String = line.chars().flat_map(printable).collect();
                 out.extend_from_slice(line.as_bytes());
             }
         }
@@ -132,8 +127,8 @@ mod tests {
 
     fn encode(encoding: &str, event: &str) -> String {
         let encoding: Encoding = serde_json::from_str(encoding).unwrap();
-        let mut out = encoding.encoder().header().unwrap_or_default();
-        encoding.encoder().append(Raw(event.as_bytes()), Timestamp(0), &mut out).unwrap();
+        let mut out = encoding.encoder().unwrap().header().unwrap_or_default();
+        encoding.encoder().unwrap().append(Raw(event.as_bytes()), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

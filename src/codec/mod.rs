@@ -1,8 +1,5 @@
 //! Formats: from the bytes of a piece to a batch, and what was refused on the way.
 
-pub mod encoding;
-pub mod template;
-
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,6 +8,7 @@ use bytes::Bytes;
 use crate::event::{Batch, Provenance};
 
 pub mod csv;
+pub mod encoding;
 mod frames;
 mod json;
 mod logfmt;

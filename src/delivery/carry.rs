@@ -22,14 +22,12 @@ const SHOWN_AFTER: u32 = 3;
 pub struct Ended {
     pub delivered: u64,
     pub filtered: u64,
-    pub missing: u64,
     pub dead_lettered: u64,
     /// Poison that was not to be kept.
     pub dropped: u64,
     pub duplicates: u64,
     pub bytes: u64,
     pub seq_end: u64,
-    pub ordinal_end: u64,
     pub received_at: Timestamp,
     /// What the sink remembers with this portion written.
     pub memory: Option<Bytes>,
@@ -168,13 +166,11 @@ async fn finish(link: &Link, flight: Flight, took: Duration, pushed_back: bool) 
     Some(Ended {
         delivered: flight.delivered,
         filtered: portion.filtered,
-        missing: portion.missing,
         dead_lettered,
         dropped,
         duplicates: flight.duplicates,
         bytes: flight.bytes,
         seq_end: portion.seq_end,
-        ordinal_end: portion.ordinal_end,
         received_at: portion.received_at,
         memory: link.lock().memory.as_ref().map(|(_, memory)| memory.clone()),
         took,

@@ -20,12 +20,8 @@ pub struct Portion {
     pub cut: Cut,
     /// Events in the portion's range that the filter has sorted out.
     pub filtered: u64,
-    /// Events that were passed over before or inside the range.
-    pub missing: u64,
     /// The `seq` behind the last event, filtered ones included.
     pub seq_end: u64,
-    /// The ordinal in the stream behind the last event.
-    pub ordinal_end: u64,
     pub received_at: Timestamp,
 }
 
@@ -38,8 +34,6 @@ pub struct Cutter {
     bytes: usize,
     /// The first event not yet ended when the loop began.
     position: u64,
-    /// The ordinal that the next event of the stream should have; unknown before the first one ever.
-    expected: Option<u64>,
 }
 
 /// Consecutive events of one record, all wanted or all filtered.
@@ -47,47 +41,42 @@ struct Gathered {
     record: Arc<Record>,
     events: Range<usize>,
     wanted: bool,
-    missing_before: u64,
     arrived: Instant,
 }
 
 impl Cutter {
-    pub fn new(limits: Batching, filter: Option<Filter>, position: u64, expected: Option<u64>) -> Cutter {
-        Cutter { limits, filter, queue: VecDeque::new(), events: 0, bytes: 0, position, expected }
+    pub fn new(limits: Batching, filter: Option<Filter>, position: u64) -> Cutter {
+        Cutter { limits, filter, queue: VecDeque::new(), events: 0, bytes: 0, position }
     }
 
-    /// Takes a record; events before the position are skipped, and a hole in the ordinals is counted.
+    /// Takes a record; events before the position are skipped.
     pub fn push(&mut self, record: Arc<Record>, now: Instant) {
         let skipped = self.position.saturating_sub(record.first_seq).min(record.lines.len() as u64);
         if skipped as usize == record.lines.len() {
             return;
         }
-        let first = record.stream_first + skipped;
-        let missing = self.expected.map_or(0, |expected| first.saturating_sub(expected));
-        self.expected = Some(record.stream_first + record.lines.len() as u64);
         let range = skipped as usize..record.lines.len();
         match &self.filter {
-            None => self.gather(record, range, true, missing, now),
+            None => self.gather(record, range, true, now),
             Some(filter) => {
                 let mask = filter(&record);
-                let mut missing = missing;
                 let mut start = range.start;
                 while start < range.end {
                     let wanted = mask[start];
                     let run = mask[start..range.end].iter().take_while(|w| **w == wanted).count();
-                    self.gather(record.clone(), start..start + run, wanted, std::mem::take(&mut missing), now);
+                    self.gather(record.clone(), start..start + run, wanted, now);
                     start += run;
                 }
             }
         }
     }
 
-    fn gather(&mut self, record: Arc<Record>, events: Range<usize>, wanted: bool, missing: u64, now: Instant) {
+    fn gather(&mut self, record: Arc<Record>, events: Range<usize>, wanted: bool, now: Instant) {
         if wanted {
             self.events += events.len();
             self.bytes += size(&record, &events);
         }
-        self.queue.push_back(Gathered { record, events, wanted, missing_before: missing, arrived: now });
+        self.queue.push_back(Gathered { record, events, wanted, arrived: now });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -122,14 +111,7 @@ impl Cutter {
             return None;
         }
         let first = &self.queue.front()?.record;
-        let mut portion = Portion {
-            cut: Cut::default(),
-            filtered: 0,
-            missing: 0,
-            seq_end: 0,
-            ordinal_end: 0,
-            received_at: first.received_at,
-        };
+        let mut portion = Portion { cut: Cut::default(), filtered: 0, seq_end: 0, received_at: first.received_at };
         let (mut events, mut bytes) = (0, 0);
         while let Some(front) = self.queue.front_mut() {
             let room = if front.wanted { self.limits.room(front, events, bytes) } else { front.events.len() };
@@ -137,9 +119,7 @@ impl Cutter {
                 break;
             }
             let taken = front.events.start..front.events.start + room;
-            portion.missing += std::mem::take(&mut front.missing_before);
             portion.seq_end = front.record.first_seq + taken.end as u64;
-            portion.ordinal_end = front.record.stream_first + taken.end as u64;
             if front.wanted {
                 let size = size(&front.record, &taken);
                 (events, bytes) = (events + taken.len(), bytes + size);

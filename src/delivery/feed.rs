@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::journal::Record;
+use crate::journal::{Cause, Cursor, Gap, Journal, ReadError, Record};
 
 /// One consumer's way through one stream. The journal's cursor is one; tests have another.
 pub trait Feed: Send + 'static {
@@ -14,7 +14,8 @@ pub trait Feed: Send + 'static {
     /// May be dropped and called again without losing a record.
     fn next(&mut self, max_bytes: usize) -> impl Future<Output = Result<Vec<Arc<Record>>, FeedError>> + Send;
 
-    /// Every event before `seq_end` has ended. `totals` and `memory` are saved no later than the position.
+    /// Every event before `seq_end` has ended. `totals` are saved with the position, `memory` no later.
+    /// No `memory` leaves the last one.
     fn settle(&mut self, seq_end: u64, totals: &[u8], memory: Option<Bytes>);
 
     /// Begins again at the position, forgetting what was given since.
@@ -26,8 +27,7 @@ pub trait Feed: Send + 'static {
     /// What was given to `settle` last, in this process or the one before.
     fn totals(&self) -> Vec<u8>;
 
-    /// The sink's memory with the `seq` it was saved at, which a crash may leave ahead of the position.
-    fn memory(&self) -> Option<(u64, Bytes)>;
+    fn memory(&self) -> Option<Bytes>;
 
     /// Events of the stream at or behind the position.
     fn waiting_events(&self) -> u64;
@@ -35,8 +35,18 @@ pub trait Feed: Send + 'static {
     /// Whether somebody waits for delivery, so that an idle sink should not wait for company.
     fn is_eager(&self) -> bool;
 
-    /// Why events were passed over without being given: the cause in the books.
-    fn gap_cause(&self) -> &'static str;
+    /// What was passed over since the last call without being given.
+    fn take_gaps(&mut self) -> Vec<Skipped>;
+}
+
+/// Events that a sink will not see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The `seq` behind them.
+    pub seq_end: u64,
+    pub events: u64,
+    /// The cause in the books.
+    pub cause: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,4 +55,61 @@ pub enum FeedError {
     Closed,
     /// The records could not be read now.
     Unreadable(String),
+}
+
+impl Feed for (Journal, Cursor) {
+    async fn next(&mut self, max_bytes: usize) -> Result<Vec<Arc<Record>>, FeedError> {
+        let (journal, cursor) = self;
+        // Who begins to wait while an event waits for company should not wait for the age too.
+        let waited_for = journal.somebody_waits();
+        tokio::select! {
+            records = cursor.next(max_bytes) => records.map_err(|error| match error {
+                ReadError::Closed => FeedError::Closed,
+                ReadError::Io(error) => FeedError::Unreadable(error.to_string()),
+            }),
+            () = journal.eager(), if !waited_for => Ok(Vec::new()),
+        }
+    }
+
+    fn settle(&mut self, seq_end: u64, totals: &[u8], memory: Option<Bytes>) {
+        self.1.settle(seq_end, totals, memory);
+    }
+
+    fn rewind(&mut self) {
+        self.1.rewind_to_settled();
+    }
+
+    fn position(&self) -> u64 {
+        self.1.position()
+    }
+
+    fn totals(&self) -> Vec<u8> {
+        self.1.totals().to_vec()
+    }
+
+    fn memory(&self) -> Option<Bytes> {
+        self.1.state()
+    }
+
+    fn waiting_events(&self) -> u64 {
+        self.1.waiting_events()
+    }
+
+    fn is_eager(&self) -> bool {
+        self.0.somebody_waits()
+    }
+
+    fn take_gaps(&mut self) -> Vec<Skipped> {
+        let skipped = |gap: Gap| Skipped { seq_end: gap.seqs.end, events: gap.events, cause: word(gap.cause) };
+        self.1.take_gaps().into_iter().map(skipped).collect()
+    }
+}
+
+fn word(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Damaged => "damage",
+        Cause::BufferFull => "buffer",
+        Cause::JournalFull => "journal",
+        Cause::Gone => "skipped",
+    }
 }

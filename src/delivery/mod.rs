@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -24,6 +24,7 @@ mod gate;
 mod link;
 mod pace;
 pub mod policy;
+mod saved;
 mod totals;
 mod watermark;
 mod window;
@@ -34,18 +35,19 @@ mod tests;
 use carry::Ended;
 pub use cutter::Filter;
 use cutter::{Cutter, Portion};
-pub use feed::{Feed, FeedError};
+pub use feed::{Feed, FeedError, Skipped};
 use flight::{Flight, Part};
 use link::Link;
 use pace::{Pace, Width};
 pub use policy::Policy;
+use saved::Saved;
 use watermark::Watermark;
 
 use crate::component::{AnySinkConfig, Cut, SinkContext, Slice, Written};
 use crate::event::{Lines, Run};
 use crate::journal::dead_letters::{DeadLetters, Letter};
 use crate::journal::{Record, StreamId};
-use crate::telemetry::{Ledger, State};
+use crate::telemetry::{Counts, Ledger, State};
 use crate::units::Timestamp;
 
 /// How often the books of a sink that waits are looked over.
@@ -97,7 +99,8 @@ struct Loop<F> {
     out: BTreeMap<u64, Timestamp>,
     pace: Pace,
     width: Width,
-    next_ordinal: Option<u64>,
+    /// Events passed over that the cursor has not reached.
+    skipped: Vec<Skipped>,
     opened: bool,
     stopping: bool,
     closed: bool,
@@ -113,12 +116,11 @@ impl<F: Feed> Delivery<F> {
             totals::decode(&saved.totals, counts);
             counts.waiting = feed.waiting_events();
         });
-        let next_ordinal = totals::decode(&saved.totals, &mut Default::default());
         cx.position = saved.position;
         cx.memory = saved.memory.map(|memory| (saved.position, memory));
         let filter = filter.map(Arc::new);
         let mut this = Loop {
-            cutter: cutter(&policy, &filter, saved.position, next_ordinal),
+            cutter: cutter(&policy, &filter, saved.position),
             pace: Pace::new(policy.rate),
             width: Width::new(policy.concurrency),
             link: Arc::new(Link::new(config, cx, policy, ledger, dead_letters, stop.clone())),
@@ -127,7 +129,7 @@ impl<F: Feed> Delivery<F> {
             tasks: JoinSet::new(),
             watermark: Watermark::default(),
             out: BTreeMap::new(),
-            next_ordinal,
+            skipped: Vec::new(),
             opened: false,
             stopping: false,
             closed: false,
@@ -142,9 +144,9 @@ impl<F: Feed> Delivery<F> {
     }
 }
 
-fn cutter(policy: &Policy, filter: &Option<Arc<Filter>>, position: u64, next_ordinal: Option<u64>) -> Cutter {
+fn cutter(policy: &Policy, filter: &Option<Arc<Filter>>, position: u64) -> Cutter {
     let filter = filter.clone().map(|filter| Box::new(move |record: &Record| filter(record)) as Filter);
-    Cutter::new(policy.batch.clone(), filter, position, next_ordinal)
+    Cutter::new(policy.batch.clone(), filter, position)
 }
 
 impl<F: Feed> Loop<F> {
@@ -260,38 +262,27 @@ impl<F: Feed> Loop<F> {
     /// Moves the cursor over everything that has ended without a hole, and the books with it.
     fn settle(&mut self, replayed: Written, replays: u64) {
         let ended: Vec<Ended> = std::iter::from_fn(|| self.watermark.pop()).collect();
+        self.skipped.extend(self.feed.take_gaps());
         let oldest = self.oldest();
-        let (feed, next_ordinal) = (&mut self.feed, &mut self.next_ordinal);
+        let memory = match ended.last() {
+            Some(last) => last.memory.clone(),
+            None if replays > 0 => self.link.lock().memory.as_ref().map(|(_, memory)| memory.clone()),
+            None => None,
+        };
+        let (feed, skipped) = (&mut self.feed, &mut self.skipped);
+        let seq_end = ended.last().map_or(feed.position(), |last| last.seq_end);
         self.link.ledger.update(|counts| {
             counts.delivered += replays;
             counts.bytes_delivered += replayed.bytes;
             counts.duplicates += replayed.duplicates;
-            let add = |words: &mut BTreeMap<&'static str, u64>, word, count: u64| {
-                if count > 0 {
-                    *words.entry(word).or_default() += count;
-                }
-            };
-            for portion in &ended {
-                counts.delivered += portion.delivered;
-                counts.dead_lettered += portion.dead_lettered;
-                counts.duplicates += portion.duplicates;
-                counts.bytes_delivered += portion.bytes;
-                add(&mut counts.filtered, "where", portion.filtered);
-                add(&mut counts.dropped, "poison", portion.dropped);
-                add(&mut counts.dropped, feed.gap_cause(), portion.missing);
-                counts.last_event = counts.last_event.max(Some(portion.received_at));
-            }
-            let memory = match ended.last() {
-                Some(last) => {
-                    *next_ordinal = Some(last.ordinal_end);
-                    last.memory.clone()
-                }
-                None => self.link.lock().memory.as_ref().map(|(_, memory)| memory.clone()).filter(|_| replays > 0),
-            };
-            let seq_end = ended.last().map_or(feed.position(), |last| last.seq_end);
-            if !ended.is_empty() || replays > 0 {
-                let totals = totals::encode(counts, *next_ordinal);
-                feed.settle(seq_end, &totals, memory.map(|memory| Saved::write(&totals, &memory)));
+            ended.iter().for_each(|portion| portion.enter(counts));
+            // What lies before the new position is no longer waiting.
+            let passed = skipped.extract_if(.., |gap| gap.seq_end <= seq_end);
+            let gaps = passed.map(|gap| add(&mut counts.dropped, gap.cause, gap.events)).count();
+            if !ended.is_empty() || replays > 0 || gaps > 0 {
+                let totals = totals::encode(counts, seq_end);
+                let memory = memory.map(|memory| Saved::write(seq_end, &totals, &memory));
+                feed.settle(seq_end, &totals, memory);
             }
             counts.waiting = feed.waiting_events();
             counts.lag_events = counts.waiting;
@@ -314,7 +305,7 @@ impl<F: Feed> Loop<F> {
         self.tasks.shutdown().await;
         (self.watermark, self.out) = (Watermark::default(), BTreeMap::new());
         self.feed.rewind();
-        self.cutter = cutter(&self.link.policy, &self.filter, self.feed.position(), self.next_ordinal);
+        self.cutter = cutter(&self.link.policy, &self.filter, self.feed.position());
         self.link.forget_sink();
         self.opened = false;
         self.read_again = Some(Instant::now() + AGAIN);
@@ -326,6 +317,26 @@ impl<F: Feed> Loop<F> {
 async fn open(link: Arc<Link>) -> Done {
     let one_at_a_time = carry::open(&link).await.is_some_and(|sink| sink.memory().is_some());
     Done::Opened { one_at_a_time }
+}
+
+impl Ended {
+    /// Enters what a portion came to into the books.
+    fn enter(&self, counts: &mut Counts) {
+        counts.delivered += self.delivered;
+        counts.dead_lettered += self.dead_lettered;
+        counts.duplicates += self.duplicates;
+        counts.bytes_delivered += self.bytes;
+        add(&mut counts.filtered, "where", self.filtered);
+        add(&mut counts.dropped, "poison", self.dropped);
+        counts.last_event = counts.last_event.max(Some(self.received_at));
+    }
+}
+
+/// A word that never occurred has no line on the metrics page.
+fn add(words: &mut BTreeMap<&'static str, u64>, word: &'static str, count: u64) {
+    if count > 0 {
+        *words.entry(word).or_default() += count;
+    }
 }
 
 fn seconds_since(received_at: Timestamp) -> f64 {
@@ -350,35 +361,4 @@ fn cut_of(letter: &Letter) -> Cut {
         },
     };
     Cut { slices: vec![Slice { record: Arc::new(record), events: 0..1 }] }
-}
-
-/// What a sink left behind: a crash may have saved its memory, but not yet the cursor beside it.
-struct Saved {
-    position: u64,
-    totals: Vec<u8>,
-    memory: Option<Bytes>,
-}
-
-impl Saved {
-    fn read(feed: &impl Feed) -> Saved {
-        let (position, totals) = (feed.position(), feed.totals());
-        let Some((seq, stored)) = feed.memory() else { return Saved { position, totals, memory: None } };
-        // The memory carries the totals of its own moment, for when it is ahead.
-        let split = stored.first_chunk::<2>().map(|len| 2 + u16::from_le_bytes(*len) as usize);
-        match split.filter(|split| *split <= stored.len()) {
-            Some(split) if seq > position => {
-                Saved { position: seq, totals: stored[2..split].to_vec(), memory: Some(stored.slice(split..)) }
-            }
-            Some(split) => Saved { position, totals, memory: Some(stored.slice(split..)) },
-            None => Saved { position, totals, memory: None },
-        }
-    }
-
-    fn write(totals: &[u8], memory: &[u8]) -> Bytes {
-        let mut out = BytesMut::with_capacity(2 + totals.len() + memory.len());
-        out.put_u16_le(totals.len() as u16);
-        out.put_slice(totals);
-        out.put_slice(memory);
-        out.freeze()
-    }
 }

@@ -50,7 +50,7 @@ impl Width {
     pub fn new(concurrency: Concurrency) -> Width {
         let (adaptive, limit) = match concurrency {
             Concurrency::Fixed(n) => (false, n.get().min(MAX_CONCURRENCY) as f64),
-            Concurrency::Adaptive(_) => (true, 1.0),
+            Concurrency::Adaptive => (true, 1.0),
         };
         Width { adaptive, limit, usual: None }
     }
@@ -85,7 +85,6 @@ impl Width {
 
 #[cfg(test)]
 mod tests {
-    use super::super::policy::AdaptiveWord;
     use super::*;
 
     #[test]
@@ -102,7 +101,7 @@ mod tests {
 
     #[test]
     fn adaptive_width_grows_with_quick_answers_and_halves_when_pushed_back() {
-        let mut width = Width::new(Concurrency::Adaptive(AdaptiveWord::Adaptive));
+        let mut width = Width::new(Concurrency::Adaptive);
         for _ in 0..100 {
             width.learn(Duration::from_millis(10), false);
         }

@@ -3,14 +3,10 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
 use crate::units::{ByteSize, Duration, Rate};
 
 /// When a batch is written: as soon as one of the limits is reached.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Batching {
     /// Events of one write.
     pub events: NonZeroUsize,
@@ -28,25 +24,24 @@ impl Default for Batching {
 }
 
 /// How a failed write is tried again.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Retry {
     /// The first wait.
     pub initial: Duration,
     /// The longest wait.
     pub max: Duration,
-    /// What each wait is multiplied by.
-    pub factor: f64,
     /// Writes until an event becomes a dead letter; without it they go on for ever.
     pub attempts: Option<NonZeroU32>,
 }
 
 impl Default for Retry {
     fn default() -> Retry {
-        Retry { initial: Duration::from_secs(1), max: Duration::from_secs(30), factor: 2.0, attempts: None }
+        Retry { initial: Duration::from_secs(1), max: Duration::from_secs(30), attempts: None }
     }
 }
 
+/// What each wait is multiplied by.
+const GROWTH: f64 = 2.0;
 /// The share of a wait that is left to chance, so that many agents do not come back at once.
 const JITTER: f64 = 0.2;
 /// The longest that another side may ask us to wait.
@@ -55,7 +50,7 @@ const MAX_ASKED: time::Duration = time::Duration::from_secs(3600);
 impl Retry {
     /// The wait after so many failures in a row (one or more). `chance` is between 0 and 1.
     pub fn wait(&self, failures: u32, chance: f64) -> time::Duration {
-        let grown = self.initial.as_secs_f64() * self.factor.max(1.0).powi(failures.saturating_sub(1).min(64) as i32);
+        let grown = self.initial.as_secs_f64() * GROWTH.powi(failures.saturating_sub(1).min(64) as i32);
         let most = grown.min(self.max.as_secs_f64());
         time::Duration::from_secs_f64(most * (1.0 - JITTER * chance))
     }
@@ -67,18 +62,11 @@ impl Retry {
 }
 
 /// How many writes may be on their way at a time. Above 1 the order of events is not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a number of writes from 1 to 64, or `adaptive`")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Concurrency {
     /// So many.
-    Fixed(#[schemars(range(min = 1, max = 64))] NonZeroUsize),
+    Fixed(NonZeroUsize),
     /// As many as the target answers quickly.
-    Adaptive(AdaptiveWord),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AdaptiveWord {
     Adaptive,
 }
 
@@ -92,8 +80,7 @@ impl Default for Concurrency {
 }
 
 /// How a sink is fed.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// When a batch is written.
     pub batch: Batching,
@@ -139,20 +126,5 @@ mod tests {
     fn a_target_that_asks_for_a_year_gets_an_hour() {
         let year = Some(time::Duration::from_secs(365 * 86400));
         assert_eq!(Retry::default().wait_or_asked(year, 1, 0.5), time::Duration::from_secs(3600));
-    }
-
-    #[test]
-    fn the_keys_read_as_operators_write_them() {
-        let policy: Policy = serde_json::from_str(
-            r#"{"batch": {"events": 5, "bytes": "2 MiB"}, "retry": {"attempts": 3}, "concurrency": "adaptive", "rate": "10/s"}"#,
-        )
-        .unwrap();
-        assert_eq!(
-            (policy.batch.events.get(), policy.batch.bytes, policy.batch.age.as_secs()),
-            (5, ByteSize::mib(2), 1)
-        );
-        assert_eq!(policy.concurrency, Concurrency::Adaptive(AdaptiveWord::Adaptive));
-        assert!(serde_json::from_str::<Policy>(r#"{"concurrency": 0}"#).is_err());
-        assert!(serde_json::from_str::<Policy>(r#"{"batch": {"events": 0}}"#).is_err());
     }
 }

@@ -64,24 +64,24 @@ impl Column {
     }
 }
 
-/// The stored form: a version, the ordinal of the stream's next event (all ones: none seen yet), the columns.
-pub fn encode(counts: &Counts, next_ordinal: Option<u64>) -> Vec<u8> {
+/// The stored form: a version, the position that the totals belong to, the columns.
+pub fn encode(counts: &Counts, position: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(9 + 8 * COLUMNS.len());
     out.push(VERSION);
-    out.extend_from_slice(&next_ordinal.unwrap_or(u64::MAX).to_le_bytes());
+    out.extend_from_slice(&position.to_le_bytes());
     for column in COLUMNS {
         out.extend_from_slice(&column.get(counts).to_le_bytes());
     }
     out
 }
 
-/// Reads the stored form into the counts; columns that were not stored are zero. Tells the next ordinal.
+/// Reads the stored form into the counts; columns that were not stored are zero. Tells the position.
 /// What cannot be read, or was never written, starts from nothing.
 pub fn decode(stored: &[u8], counts: &mut Counts) -> Option<u64> {
     let (values, version) = stored.split_first().map_or((&[][..], VERSION), |(version, rest)| (rest, *version));
     let values = if version == VERSION { values } else { &[] };
     let mut values = values.chunks_exact(8).map(|value| u64::from_le_bytes(value.try_into().expect("eight bytes")));
-    let next = values.next().filter(|next| *next != u64::MAX);
+    let position = values.next();
     for column in COLUMNS {
         let value = values.next().unwrap_or(0);
         // A word that never occurred has no line on the metrics page.
@@ -89,7 +89,7 @@ pub fn decode(stored: &[u8], counts: &mut Counts) -> Option<u64> {
             *column.of(counts) = value;
         }
     }
-    next
+    position
 }
 
 #[cfg(test)]
@@ -102,7 +102,7 @@ mod tests {
         counts.filtered.insert("where", 4);
         counts.dropped.insert("poison", 2);
         counts.errors.insert("timeout", 1);
-        let stored = encode(&counts, Some(99));
+        let stored = encode(&counts, 99);
         assert!(stored.len() <= 512);
         let mut read = Counts::default();
         assert_eq!(decode(&stored, &mut read), Some(99));
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn totals_of_an_older_agent_have_fewer_columns() {
-        let stored = &encode(&Counts { delivered: 7, retries: 3, ..Counts::default() }, None)[..17];
+        let stored = &encode(&Counts { delivered: 7, retries: 3, ..Counts::default() }, 5)[..17];
         let mut read = Counts::default();
-        assert_eq!(decode(stored, &mut read), None);
+        assert_eq!(decode(stored, &mut read), Some(5));
         assert_eq!((read.delivered, read.retries), (7, 0));
         assert_eq!(decode(&[], &mut Counts::default()), None);
     }

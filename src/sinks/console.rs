@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::codec::encoding::{Encoder, Encoding};
-use crate::component::{Cut, Failure, Promise, Sink, SinkContext, Written};
+use crate::component::{Check, Cut, Failure, Promise, Sink, SinkContext, Written};
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -56,8 +56,17 @@ impl Sink for Console {
     type Config = Config;
     type Payload = Vec<Bytes>;
 
+    fn check(config: &Config, check: &mut Check) {
+        if let Err(wrong) = config.encoding.encoder() {
+            check.problem_within("encoding.template", wrong.range, wrong.message);
+        }
+    }
+
     async fn open(config: &Config, _: &SinkContext) -> Result<Console, Failure> {
-        Ok(Console { encoder: config.encoding.encoder(), target: config.target })
+        Ok(Console {
+            encoder: config.encoding.encoder().map_err(|wrong| Failure::configuration(wrong.message))?,
+            target: config.target,
+        })
     }
 
     fn encode(&self, cut: &Cut) -> Result<Vec<Bytes>, Failure> {
@@ -66,7 +75,7 @@ impl Sink for Console {
         }
         let (mut out, mut failures) = (Vec::with_capacity(cut.bytes()), Vec::new());
         for (nth, event) in cut.events().enumerate() {
-            if let Err(answer) = self.encoder.append(event.json(), event.record.received_at, &mut out) {
+            if let Err(answer) = self.encoder.append(event.json(), &mut out) {
                 failures.push((nth, Failure::poison(answer)));
             }
         }

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::journal::WhenFull;
+use crate::delivery::policy::{self, Policy};
 use crate::diagnostic::Spanned;
 use crate::secret::Secret;
 use crate::units::{ByteSize, Duration, Rate};
@@ -59,6 +61,26 @@ impl Default for SinkFrame {
             buffer: Buffer::default(),
             start: Start::default(),
             on_remove: None,
+        }
+    }
+}
+
+impl SinkFrame {
+    /// The same as the delivery loop takes it; numbers below 1 were refused before.
+    pub fn policy(&self) -> Policy {
+        let at_least_one = |count: u32| NonZeroUsize::new(count as usize).unwrap_or(NonZeroUsize::MIN);
+        let Batch { events, bytes, age } = self.batch;
+        let Retry { initial, max, attempts } = self.retry;
+        Policy {
+            batch: policy::Batching { events: at_least_one(events), bytes, age },
+            retry: policy::Retry { initial, max, attempts: attempts.and_then(NonZeroU32::new) },
+            concurrency: match self.concurrency {
+                Concurrency::Fixed(count) => policy::Concurrency::Fixed(at_least_one(count)),
+                Concurrency::Adaptive => policy::Concurrency::Adaptive,
+            },
+            rate: self.rate,
+            timeout: self.timeout,
+            dead_letter: self.dead_letter,
         }
     }
 }

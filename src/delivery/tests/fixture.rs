@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -50,8 +51,7 @@ struct Stream {
     records: Vec<Arc<Record>>,
     next_seq: u64,
     next_ordinal: u64,
-    /// Events that no record holds any more.
-    lost: u64,
+    gaps: Vec<Skipped>,
     closed: bool,
     eager: bool,
     saved: Settled,
@@ -62,7 +62,7 @@ struct Stream {
 struct Settled {
     position: u64,
     totals: Vec<u8>,
-    memory: Option<(u64, Bytes)>,
+    memory: Option<Bytes>,
 }
 
 impl FakeFeed {
@@ -105,7 +105,8 @@ impl FakeFeed {
         let mut state = self.state.lock().unwrap();
         state.next_seq += events;
         state.next_ordinal += events;
-        state.lost += events;
+        let seq_end = state.next_seq;
+        state.gaps.push(Skipped { seq_end, events, cause: "buffer" });
     }
 
     pub fn close(&self) {
@@ -154,7 +155,7 @@ impl Feed for FakeFeed {
         let mut state = self.state.lock().unwrap();
         assert!(seq_end >= state.saved.position, "a cursor does not move back");
         state.before = state.saved.clone();
-        let memory = memory.map(|memory| (seq_end, memory)).or(state.saved.memory.clone());
+        let memory = memory.or(state.saved.memory.clone());
         state.saved = Settled { position: seq_end, totals: totals.to_vec(), memory };
     }
 
@@ -173,7 +174,7 @@ impl Feed for FakeFeed {
         self.state.lock().unwrap().saved.totals.clone()
     }
 
-    fn memory(&self) -> Option<(u64, Bytes)> {
+    fn memory(&self) -> Option<Bytes> {
         self.state.lock().unwrap().saved.memory.clone()
     }
 
@@ -190,8 +191,8 @@ impl Feed for FakeFeed {
         self.state.lock().unwrap().eager
     }
 
-    fn gap_cause(&self) -> &'static str {
-        "buffer"
+    fn take_gaps(&mut self) -> Vec<Skipped> {
+        std::mem::take(&mut self.state.lock().unwrap().gaps)
     }
 }
 

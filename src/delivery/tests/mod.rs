@@ -311,7 +311,6 @@ async fn events_that_were_passed_over_are_counted_as_dropped_and_once() {
     setup.feed.close();
     setup.run(Policy::default()).await;
     assert_eq!((setup.counts().delivered, setup.counts().dropped.clone()), (4, [("buffer", 3)].into()));
-    // The ordinal of the next event is kept beside the cursor, so a hole is seen across a restart too.
     setup.feed.lose(4);
     setup.feed.push(&[1]);
     setup.run(Policy::default()).await;
