@@ -2,6 +2,7 @@
 
 pub mod enrich;
 pub mod normalize;
+pub mod redact;
 pub mod truncate;
 
 use crate::component::TransformEntry;
@@ -10,6 +11,7 @@ use crate::component::TransformEntry;
 pub const CATALOGUE: &[TransformEntry] = &[
     TransformEntry::of::<enrich::Enrich>(),
     TransformEntry::of::<normalize::Normalize>(),
+    TransformEntry::of::<redact::Redact>(),
     TransformEntry::of::<truncate::Truncate>(),
 ];
 

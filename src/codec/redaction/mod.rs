@@ -22,7 +22,7 @@ mod verify;
 mod views;
 
 pub use own::BadPattern;
-pub use report::Report;
+pub use report::{MAX_RULE_NAME, Report, is_rule_name};
 
 use filter::{Filter, MAX_WINDOWS, Window, best_window};
 use own::Own;
