@@ -21,13 +21,9 @@ const MAX_AGE: Duration = Duration::from_secs(3600);
 pub fn of_settings(settings: &Settings, root: &Node, problems: &mut Problems) {
     limits(&settings.limits, problems);
     let (journal, event) = (&settings.journal, settings.limits.event);
-    if journal.max_bytes < MIN_JOURNAL.max(ByteSize(event.0.saturating_mul(2))) {
-        let least = MIN_JOURNAL.max(ByteSize(event.0.saturating_mul(2)));
-        complain(
-            problems,
-            "journal.max_bytes",
-            format!("a journal needs at least {least} (two of the largest events)"),
-        );
+    let least = MIN_JOURNAL.max(ByteSize(event.0.saturating_mul(2)));
+    if journal.max_bytes < least {
+        complain(problems, "journal.max_bytes", format!("a journal for events of {event} needs at least {least}"));
     }
     let is_written = |path: &str| root.find(path, Span::NOWHERE).1 != root.find("journal.keep", Span::NOWHERE).1;
     if journal.keep.bytes > journal.max_bytes && is_written("journal.keep.bytes") {
@@ -59,7 +55,7 @@ fn api(api: &Api, problems: &mut Problems) {
             Problem::error(
                 "api.address",
                 Span::NOWHERE,
-                format!("`{}` can be reached from other machines, and `api.auth` lets anybody in", api.address),
+                format!("`{}` can be reached from other machines, so `api.auth` must say who may come in", api.address),
             )
             .hint("configure `api.auth.jwt` or `api.auth.basic`, or listen on 127.0.0.1 or a unix: socket"),
         );
@@ -101,7 +97,7 @@ fn check_jwt(jwt: &Jwt, problems: &mut Problems) {
 fn check_user(name: &str, user: &BasicUser, problems: &mut Problems) {
     if user.password.is_some() == user.password_hash.is_some() {
         let path = format!("api.auth.basic.{name}");
-        complain(problems, &path, "either `password` or `password_hash` is needed");
+        complain(problems, &path, "one of `password` and `password_hash` is needed, and only one");
     }
 }
 

@@ -280,6 +280,12 @@ fn inputs(entry: &Entry, section: Section, problems: &mut Problems) -> Vec<Spann
     if entry.value.entries().is_none() {
         return Vec::new();
     }
+    let is_misspelt = |key: &str| !section.keys.contains(&key) && diagnostic::nearest(key, ["inputs"]).is_some();
+    if entry.value.get("inputs").is_none()
+        && entry.value.entries().iter().flat_map(|e| e.iter()).any(|e| is_misspelt(e.name()))
+    {
+        return Vec::new();
+    }
     let node = frame_keys(&entry.value, &["inputs"]);
     let mut found = Problems::default();
     let read = diagnostic::read::<Inputs>(&node, &mut found);
@@ -296,7 +302,7 @@ fn frame(entry: &Entry, problems: &mut Problems) -> Option<SinkFrame> {
     entry.value.entries()?;
     let node = Node { aside: &["type", "inputs"], ..frame_keys(&entry.value, SINK_KEYS) };
     let mut found = Problems::default();
-    let frame = diagnostic::read::<SinkFrame>(&node, &mut found);
+    let frame = diagnostic::read_anyway::<SinkFrame>(&node, &mut found);
     if let Some(frame) = &frame {
         super::bounds::of_frame(frame, &mut found);
     }

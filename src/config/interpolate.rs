@@ -30,16 +30,23 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// Replaces what is to be replaced in every value below a node. Gives the places of values that could not be.
-pub fn interpolate(node: &mut Node, environment: &Environment<'_>, problems: &mut Problems, broken: &mut Vec<Span>) {
+pub fn interpolate(
+    node: &mut Node,
+    path: &str,
+    environment: &Environment<'_>,
+    problems: &mut Problems,
+    broken: &mut Vec<Span>,
+) {
     match &mut node.kind {
         Kind::Sequence(items) => {
-            for item in items {
-                interpolate(item, environment, problems, broken);
+            for (index, item) in items.iter_mut().enumerate() {
+                interpolate(item, &format!("{path}[{index}]"), environment, problems, broken);
             }
         }
         Kind::Mapping(entries) => {
             for entry in entries {
-                interpolate(&mut entry.value, environment, problems, broken);
+                let path = if path.is_empty() { entry.name().into() } else { format!("{path}.{}", entry.name()) };
+                interpolate(&mut entry.value, &path, environment, problems, broken);
             }
         }
         Kind::Scalar(scalar) if scalar.text.contains('$') => {
@@ -49,7 +56,7 @@ pub fn interpolate(node: &mut Node, environment: &Environment<'_>, problems: &mu
                 Ok(text) => *scalar = Scalar { text, written: Some(written), lines: Vec::new(), ..scalar.clone() },
                 Err(fault) => {
                     let span = node.within(fault.range);
-                    let problem = Problem::error("", span, fault.message);
+                    let problem = Problem::error(path, span, fault.message);
                     problems.push(Problem { hint: fault.hint, ..problem });
                     broken.push(node.span);
                 }

@@ -19,7 +19,7 @@ pub use interpolate::Environment;
 pub use plan::{API_SOURCE, Fingerprint, Input, Plan, PlannedSink, PlannedSource, PlannedTransform};
 use settings::Settings;
 
-use crate::diagnostic::{self, Entry, Kind, Node, Problems, Report, Sources, Span};
+use crate::diagnostic::{self, Entry, Kind, Node, Problem, Problems, Report, Sources, Span};
 
 /// The configuration when there is none.
 pub const QUICK_START: &str = include_str!("../../config/quickstart.yaml");
@@ -141,7 +141,7 @@ impl Loading<'_> {
         let Some(entry) = root.get("data_dir") else { return Settings::default().data_dir };
         let mut node = entry.value.clone();
         // Its problems are found again, and said, with all others.
-        interpolate::interpolate(&mut node, &self.environment, &mut Problems::default(), &mut Vec::new());
+        interpolate::interpolate(&mut node, "", &self.environment, &mut Problems::default(), &mut Vec::new());
         node.text().filter(|text| !text.is_empty()).map_or_else(|| Settings::default().data_dir, PathBuf::from)
     }
 
@@ -155,15 +155,19 @@ impl Loading<'_> {
             })
         };
         let environment = Environment { variable: &variable, file: self.environment.file };
-        interpolate::interpolate(root, &environment, problems, broken);
+        interpolate::interpolate(root, "", &environment, problems, broken);
     }
 
     fn settings(&mut self, root: &Node) -> Option<Settings> {
         let node = Node { aside: &SECTIONS, ..root.clone() };
         let mut found = Problems::default();
-        let settings = diagnostic::read::<Settings>(&node, &mut found);
+        let settings = diagnostic::read_anyway::<Settings>(&node, &mut found);
         if let Some(settings) = &settings {
-            bounds::of_settings(settings, &node, &mut found);
+            let mut beyond = Problems::default();
+            bounds::of_settings(settings, &node, &mut beyond);
+            // What could not be read was not missing.
+            beyond.forget(|problem| found.iter().any(|read| read.path.starts_with(&format!("{}.", problem.path))));
+            found.extend(beyond);
         }
         diagnostic::place(&mut found, 0, &node, "", node.span);
         self.problems.extend(found);
@@ -186,12 +190,23 @@ impl Loading<'_> {
             wiring::require_redaction(&knots, &wires, &mut self.problems);
         }
         if is_sound {
+            warn_of_nothing(root, &mut self.problems);
             wiring::warn_of_loose_ends(&knots, &wires, &mut self.problems);
         }
         let (sources, transforms, sinks) = components.plan(wires, &order);
         let sections = SETTINGS.map(|section| (section, fingerprint(root, section)));
         let settings = Settings { data_dir: data_dir.clone(), ..settings };
         Some(Plan { data_dir, settings, sources, transforms, sinks, sections: sections.into() })
+    }
+}
+
+fn warn_of_nothing(root: &Node, problems: &mut Problems) {
+    for (section, consequence) in [("sources", "nothing will arrive"), ("sinks", "what arrives goes nowhere")] {
+        let found = root.get(section);
+        if found.and_then(|found| found.value.entries()).is_none_or(<[Entry]>::is_empty) {
+            let span = found.map_or(Span::NOWHERE, |found| found.key.span);
+            problems.push(Problem::warning(section, span, format!("there are no {section}, so {consequence}")));
+        }
     }
 }
 

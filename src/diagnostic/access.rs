@@ -13,8 +13,9 @@ pub(super) struct Keys<'a> {
     pub reader: NodeReader<'a>,
     pub rest: std::slice::Iter<'a, Entry>,
     pub current: Option<&'a Entry>,
-    pub supplied: Vec<&'static str>,
-    pub invented: bool,
+    /// Keys that are missing, with the number under which their value is invented.
+    pub supplied: Vec<(&'static str, usize)>,
+    pub supplied_key: Option<usize>,
 }
 
 impl<'de> MapAccess<'de> for Keys<'_> {
@@ -25,8 +26,9 @@ impl<'de> MapAccess<'de> for Keys<'_> {
         let omitted = |entry: &&Entry| reader.mend.omitted.borrow().contains(&address(&entry.value));
         let entry = self.rest.find(|entry| !reader.aside.contains(&entry.name()) && !omitted(entry));
         let Some(entry) = entry else {
-            self.invented = true;
-            return self.supplied.pop().map(|field| seed.deserialize(StrDeserializer::new(field))).transpose();
+            let Some((field, what)) = self.supplied.pop() else { return Ok(None) };
+            self.supplied_key = Some(what);
+            return seed.deserialize(StrDeserializer::new(field)).map(Some);
         };
         self.current = Some(entry);
         let key = NodeReader { node: &entry.key, aside: &[], ..reader };
@@ -36,19 +38,30 @@ impl<'de> MapAccess<'de> for Keys<'_> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Read<V::Value> {
-        let Some(entry) = self.current.filter(|_| !self.invented) else {
-            return seed.deserialize(Phantom::default());
+        let Some(entry) = self.current.filter(|_| self.supplied_key.is_none()) else {
+            return self.invent(self.supplied_key.unwrap_or_default(), seed);
         };
-        if self.reader.mend.invented.borrow().contains(&address(&entry.value)) {
-            return seed.deserialize(Phantom::default());
+        if self.reader.mend.invented.borrow().contains_key(&address(&entry.value)) {
+            return self.invent(address(&entry.value), seed);
         }
         let link = Link { outer: self.reader.link, step: Step::Key(entry.name()) };
         let reader = NodeReader { node: &entry.value, aside: &[], link: Some(&link), ..self.reader };
         // What is missing from a value stands nowhere, so the key above it is shown.
         seed.deserialize(reader).map_err(|fault| {
             let fault = fault.at(&reader);
+            if reader.is_private() && reader.node.scalar().is_some() {
+                reader.hide();
+            }
             Fault { span: fault.span.or(entry.key.span), ..fault }
         })
+    }
+}
+
+impl Keys<'_> {
+    fn invent<'de, V: DeserializeSeed<'de>>(&self, what: usize, seed: V) -> Read<V::Value> {
+        let attempt = self.reader.mend.invented.borrow().get(&what).copied().unwrap_or_default();
+        let phantom = Phantom::attempt(attempt).ok_or_else(|| Fault::new("nothing fits").invented(what))?;
+        seed.deserialize(phantom).map_err(|fault| fault.invented(what))
     }
 }
 
@@ -72,6 +85,9 @@ impl<'de> SeqAccess<'de> for Items<'_> {
             let reader = NodeReader { node, aside: &[], link: Some(&link), ..self.reader };
             let read = seed.deserialize(reader).map_err(|fault| {
                 let fault = fault.at(&reader);
+                if reader.is_private() && reader.node.scalar().is_some() {
+                    reader.hide();
+                }
                 Fault { span: fault.span.or(node.span), ..fault }
             });
             return read.map(Some);

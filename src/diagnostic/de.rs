@@ -7,6 +7,7 @@ use super::core_schema::{self, Plain};
 use super::fault::{Culprit, Fault, address, unknown};
 use super::node::{Entry, Kind, Node};
 use super::read::{Mend, join};
+use super::suggest::is_slip;
 use super::{SECRET, known, nearest, spanned};
 
 /// The key that says which variant of an enum, or which component, a mapping is.
@@ -50,6 +51,24 @@ impl<'a> NodeReader<'a> {
             link = *outer;
         }
         path
+    }
+
+    /// Whether the key of this value, or of the list it stands in, sounds like a secret.
+    pub fn is_private(&self) -> bool {
+        let mut link = self.link;
+        while let Some(Link { outer, step: Step::Index(_) }) = link {
+            link = *outer;
+        }
+        matches!(link, Some(Link { step: Step::Key(key), .. }) if is_private_name(key))
+    }
+
+    /// Keeps the text out of every report, unless it only names where the secret comes from.
+    pub fn hide(&self) {
+        let written = self.node.scalar().map(|scalar| scalar.written.as_deref().unwrap_or(&scalar.text));
+        let is_reference = written.is_some_and(|text| text.starts_with("${") && text.find('}') == Some(text.len() - 1));
+        if !is_reference {
+            self.mend.private.borrow_mut().push(self.node.span);
+        }
     }
 
     fn expected(&self, what: &str) -> Fault {
@@ -123,8 +142,10 @@ impl<'a> NodeReader<'a> {
     /// A mapping, read by a visitor that knows its keys by heart or takes any.
     pub fn mapping<'de, V: Visitor<'de>>(&self, visitor: V) -> Read<V::Value> {
         let supplied = self.mend.supplied.borrow().get(&address(self.node)).cloned().unwrap_or_default();
+        let number = |field: &'static str| (field, address(self.node) ^ field.as_ptr().addr());
+        let supplied = supplied.into_iter().map(number).collect();
         let entries = self.entries()?;
-        let keys = Keys { reader: *self, rest: entries.iter(), current: None, supplied, invented: false };
+        let keys = Keys { reader: *self, rest: entries.iter(), current: None, supplied, supplied_key: None };
         visitor.visit_map(keys).map_err(|mut fault| {
             if let Culprit::Missing { mapping, field, omitted } = &mut fault.culprit
                 && *mapping == 0
@@ -152,7 +173,7 @@ impl<'a> NodeReader<'a> {
                 self.mend.meant.borrow_mut().insert((address(self.node), meant));
             }
             if is_private_name(name) || meant.is_some_and(|meant| is_private_name(meant)) {
-                self.mend.private.borrow_mut().push(entry.value.span);
+                NodeReader { node: &entry.value, ..*self }.hide();
             }
             let fault = Fault { span: entry.key.span, path: Some(self.path()), ..fault };
             self.mend.noted.borrow_mut().push(fault.into_problem());
@@ -162,7 +183,7 @@ impl<'a> NodeReader<'a> {
 
     pub fn sequence<'de, V: Visitor<'de>>(&self, visitor: V) -> Read<V::Value> {
         let Kind::Sequence(items) = &self.node.kind else {
-            let hint = self.node.scalar().filter(|_| !self.node.is_null());
+            let hint = self.node.scalar().filter(|_| !self.node.is_null() && !self.is_private());
             let hint = hint.map(|scalar| format!("write `[{}]`", scalar.written.as_ref().unwrap_or(&scalar.text)));
             return Err(self.expected("a list").hint(hint.filter(|hint| hint.len() < 60)));
         };
@@ -202,10 +223,13 @@ impl<'a> NodeReader<'a> {
     }
 }
 
-/// A key whose value should not be shown, even where the key is misspelt.
+/// Words in the names of keys whose values are nobody's business, however the key is spelt.
+const PRIVATE: [&str; 8] =
+    ["password", "passphrase", "passwd", "secret", "token", "credential", "api_key", "authorization"];
+
 fn is_private_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["pass", "pwd", "secret", "token", "key", "credential", "auth", "url", "dsn"].iter().any(|word| name.contains(word))
+    PRIVATE.iter().any(|word| name.contains(word) || is_slip(&name, word))
 }
 
 macro_rules! integers {
@@ -301,10 +325,10 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
         match name {
             spanned::NAME => visitor.visit_seq(Place { reader: self, part: 0 }),
             SECRET => {
-                self.mend.private.borrow_mut().push(self.node.span);
-                visitor.visit_newtype_struct(self).map_err(|fault: Fault| match self.node.text() {
-                    Some(text) if !text.is_empty() => Fault { message: fault.message.replace(text, "***"), ..fault },
-                    _ => fault,
+                self.hide();
+                visitor.visit_newtype_struct(self).map_err(|mut fault: Fault| {
+                    fault.hide(self.node);
+                    fault
                 })
             }
             _ => visitor.visit_newtype_struct(self),

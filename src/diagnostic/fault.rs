@@ -32,8 +32,8 @@ pub(super) enum Culprit {
         field: &'static str,
         omitted: Option<usize>,
     },
-    /// A value that we made up ourselves.
-    Invented,
+    /// A value that we made up ourselves, by its number in `Mend::invented`.
+    Invented(usize),
 }
 
 impl Fault {
@@ -45,13 +45,22 @@ impl Fault {
         Fault { hint: self.hint.or(hint.map(Into::into)), ..self }
     }
 
-    pub fn invented(self) -> Fault {
-        Fault { culprit: Culprit::Invented, ..self }
+    /// Says that the fault lies in what was made up, not in what was written.
+    pub fn invented(self, what: usize) -> Fault {
+        Fault { culprit: Culprit::Invented(what), ..self }
     }
 
     pub fn into_problem(self) -> Problem {
         let problem = Problem::error(self.path.unwrap_or_default(), self.span, self.message);
         Problem { hint: self.hint.map(Into::into), ..problem }
+    }
+
+    /// Takes a secret out of the words.
+    pub fn hide(&mut self, node: &Node) {
+        if let Some(text) = node.text().filter(|text| !text.is_empty()) {
+            self.message = self.message.replace(text, "***");
+            self.hint = self.hint.take().filter(|hint| !hint.contains(text));
+        }
     }
 
     /// Says of a fault without a place that this node is its place.
@@ -64,6 +73,9 @@ impl Fault {
                 && text.len() > 2
             {
                 self.message = self.message.replace(text.as_str(), written);
+            }
+            if reader.is_private() {
+                self.hide(reader.node);
             }
         }
         self.path.get_or_insert_with(|| reader.path());

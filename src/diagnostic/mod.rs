@@ -19,7 +19,7 @@ pub mod yaml;
 
 pub use node::{Entry, Kind, Node, Scalar};
 pub use problem::{Problem, Problems, Severity};
-pub use read::{from_yaml, place, read};
+pub use read::{from_yaml, place, read, read_anyway};
 pub use render::{Report, render, report};
 pub use source::{Position, Source, Sources, Span};
 pub use spanned::Spanned;

@@ -9,17 +9,26 @@ use super::fault::Fault;
 const MAX_DEPTH: usize = 8;
 
 /// Reads as zero, as nothing, as empty, or as the first choice. What becomes of it is thrown away.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Phantom {
+    text: &'static str,
     depth: usize,
 }
 
+/// Texts that one or another parser takes, in the order in which they are tried.
+const TEXTS: [&str; 6] = ["", "1", "1s", "127.0.0.1:1", "1/s", "http://localhost/"];
+
 impl Phantom {
+    /// The n-th thing to try; `None` when there is nothing else.
+    pub fn attempt(n: usize) -> Option<Phantom> {
+        TEXTS.get(n).map(|text| Phantom { text, depth: 0 })
+    }
+
     fn deeper(self) -> Result<Phantom, Fault> {
         if self.depth < MAX_DEPTH {
-            Ok(Phantom { depth: self.depth + 1 })
+            Ok(Phantom { depth: self.depth + 1, ..self })
         } else {
-            Err(Fault::custom("too deep to invent").invented())
+            Err(Fault::custom("too deep to invent"))
         }
     }
 }
@@ -27,7 +36,7 @@ impl Phantom {
 macro_rules! invent {
     ($($method:ident => $visit:ident($value:expr);)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-            visitor.$visit($value).map_err(Fault::invented)
+            visitor.$visit($value)
         }
     )*};
 }
@@ -36,7 +45,7 @@ impl<'de> Deserializer<'de> for Phantom {
     type Error = Fault;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_str("").map_err(Fault::invented)
+        visitor.visit_str(self.text)
     }
 
     invent! {
@@ -52,11 +61,20 @@ impl<'de> Deserializer<'de> for Phantom {
         deserialize_f32 => visit_f64(0.0);
         deserialize_f64 => visit_f64(0.0);
         deserialize_char => visit_char(' ');
-        deserialize_str => visit_str("");
-        deserialize_string => visit_str("");
         deserialize_bytes => visit_bytes(b"");
         deserialize_byte_buf => visit_bytes(b"");
-        deserialize_identifier => visit_str("");
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_str(self.text)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_str(self.text)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_str(self.text)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -72,11 +90,11 @@ impl<'de> Deserializer<'de> for Phantom {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_newtype_struct(self.deeper()?).map_err(Fault::invented)
+        visitor.visit_newtype_struct(self.deeper()?)
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_seq(serde::de::value::SeqDeserializer::new(std::iter::empty::<u8>())).map_err(Fault::invented)
+        visitor.visit_seq(serde::de::value::SeqDeserializer::new(std::iter::empty::<u8>()))
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
@@ -93,7 +111,7 @@ impl<'de> Deserializer<'de> for Phantom {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_map(Fields { fields: [].iter(), phantom: self }).map_err(Fault::invented)
+        visitor.visit_map(Fields { fields: [].iter(), phantom: self })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -102,7 +120,7 @@ impl<'de> Deserializer<'de> for Phantom {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        visitor.visit_map(Fields { fields: fields.iter(), phantom: self.deeper()? }).map_err(Fault::invented)
+        visitor.visit_map(Fields { fields: fields.iter(), phantom: self.deeper()? })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -111,8 +129,8 @@ impl<'de> Deserializer<'de> for Phantom {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let first = variants.first().ok_or_else(|| Fault::custom("nothing to choose from").invented())?;
-        visitor.visit_enum(Choice { name: first, phantom: self.deeper()? }).map_err(Fault::invented)
+        let first = variants.first().ok_or_else(|| Fault::custom("nothing to choose from"))?;
+        visitor.visit_enum(Choice { name: first, phantom: self.deeper()? })
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {

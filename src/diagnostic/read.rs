@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use super::de::NodeReader;
 use super::fault::{Culprit, Fault};
 use super::node::Node;
+use super::phantom::Phantom;
 use super::problem::{Problem, Problems};
 use super::source::{Sources, Span};
 
@@ -16,8 +17,13 @@ const MAX_ATTEMPTS: usize = 100;
 
 /// Reads a value, or reports everything that is wrong with it; paths are relative to the node.
 pub fn read<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<T> {
-    let mend = Mend::default();
     let before = problems.len();
+    read_anyway(node, problems).filter(|_| problems.len() == before)
+}
+
+/// The same, but a value with problems is given back too, with defaults for what was wrong: to look for more in it.
+pub fn read_anyway<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<T> {
+    let mend = Mend::default();
     let mut outcome = None;
     // A reader that meets a bad value gives up, so the value is taken out of its sight and it may try again.
     for _ in 0..MAX_ATTEMPTS {
@@ -38,7 +44,7 @@ pub fn read<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option
     for span in mend.private.into_inner() {
         problems.hide(span);
     }
-    if problems.len() > before { None } else { outcome }
+    outcome
 }
 
 /// Gives the problems found since there were `before` their full path, and a place to those that only name a path:
@@ -80,7 +86,8 @@ pub(super) struct Mend {
     /// Values that are left out, as if their key were not there.
     pub omitted: RefCell<HashSet<usize>>,
     /// Values that cannot be left out: something of the right type stands in for them.
-    pub invented: RefCell<HashSet<usize>>,
+    /// With how many things were tried before.
+    pub invented: RefCell<HashMap<usize, usize>>,
     /// Keys that are missing from a mapping, which get something invented too.
     pub supplied: RefCell<HashMap<usize, Vec<&'static str>>>,
     /// Keys that a misspelt key was probably meant to be, by the address of their mapping.
@@ -95,11 +102,16 @@ impl Mend {
     /// Reports a fault and prepares the next attempt; false when there is no point in one.
     fn mend(&self, fault: Fault, problems: &mut Problems) -> bool {
         match fault.culprit {
-            Culprit::Invented => return false,
+            Culprit::Invented(what) => {
+                let mut invented = self.invented.borrow_mut();
+                let attempt = invented.entry(what).or_default();
+                *attempt += 1;
+                return Phantom::attempt(*attempt).is_some();
+            }
             Culprit::Missing { omitted: Some(value), .. } => {
                 // Already reported as a bad value; it has no default either.
                 self.omitted.borrow_mut().remove(&value);
-                return self.invented.borrow_mut().insert(value);
+                return self.invented.borrow_mut().insert(value, 0).is_none();
             }
             Culprit::Missing { mapping, field, omitted: None } => {
                 self.supplied.borrow_mut().entry(mapping).or_default().push(field);
@@ -108,7 +120,7 @@ impl Mend {
                 }
             }
             Culprit::Node(node) => {
-                if self.invented.borrow().contains(&node) || !self.omitted.borrow_mut().insert(node) {
+                if self.invented.borrow().contains_key(&node) || !self.omitted.borrow_mut().insert(node) {
                     return false;
                 }
             }

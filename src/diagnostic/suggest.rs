@@ -5,20 +5,27 @@ const LISTED: usize = 24;
 
 /// The known word nearest to `word`, if it is near enough to be a slip of the finger.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let lower = word.to_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|candidate| (distance(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|&(away, candidate)| is_near(away, word, candidate) || shares_stem(&lower, candidate))
+        .min_by_key(|&(away, _)| away)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Whether a word is another, but for a slip of the finger.
+pub(super) fn is_slip(word: &str, other: &str) -> bool {
+    is_near(distance(word, other), word, other)
+}
+
+fn is_near(away: usize, word: &str, other: &str) -> bool {
     let allowed = match word.chars().count() {
         0..=2 => 1,
         3..=5 => 2,
         _ => 3,
     };
-    let lower = word.to_lowercase().replace('-', "_");
-    known
-        .into_iter()
-        .map(|candidate| (distance(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|&(away, candidate)| {
-            away <= allowed && away < candidate.chars().count() || shares_stem(&lower, candidate)
-        })
-        .min_by_key(|&(away, _)| away)
-        .map(|(_, candidate)| candidate)
+    away <= allowed && away < other.chars().count()
 }
 
 /// A list of names for a hint: `known keys: address, auth, path`.

@@ -192,7 +192,8 @@ impl Builder<'_, '_> {
         let hint = if line.trim_start_matches(' ').starts_with('\t') {
             Some("indent with spaces; YAML allows no tabs there")
         } else {
-            template_hint(line)
+            let around = &self.text.as_bytes()[at.saturating_sub(1)..(at + 1).min(self.text.len())];
+            template_hint(if around.contains(&b'*') { "*" } else { line })
         };
         *Box::new(Problem::error("", span, message)).map_hint(hint)
     }
@@ -225,6 +226,7 @@ fn template_hint(line: &str) -> Option<&'static str> {
         '{' if value.starts_with("{{") => Some("put quotes around a value that begins with `{{`"),
         '*' => Some("put quotes around a value that begins with `*`"),
         '@' | '`' | '%' | '&' | '!' => Some("put quotes around a value that begins with this character"),
+        '{' | '[' | '"' | '\'' => None,
         _ if value.contains(": ") => Some("put quotes around a value that contains `: `"),
         _ => None,
     }
