@@ -1,5 +1,7 @@
 //! Weir: a log-pipeline agent for code executions and user activity.
 
+pub mod api;
+pub mod cli;
 pub mod codec;
 pub mod component;
 pub mod config;
@@ -8,7 +10,6 @@ pub mod diagnostic;
 pub mod event;
 pub mod journal;
 pub mod net;
-pub mod query;
 pub mod secret;
 pub mod sinks;
 pub mod sources;

@@ -1,3 +1,5 @@
 //! The door: everything behind it is the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    weir::cli::main()
+}

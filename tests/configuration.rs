@@ -310,15 +310,15 @@ fn the_demo_joins_wherever_a_source_is_read() {
 
 #[test]
 fn a_reload_sees_what_changed_and_nothing_else() {
-    let running = whole(WHOLE, &Overrides::default()).plan;
+    let running = whole(WHOLE, &Overrides::default()).plan.outline();
     let spelled_otherwise = WHOLE.replace(
         "{type: console, inputs: [safe], batch: {events: 5}}",
         "{batch: {events: 5}, inputs: ['safe'], type: \"console\"}",
     );
-    assert!(Changes::between(&running, &whole(&spelled_otherwise, &Overrides::default()).plan).is_empty());
+    assert!(Changes::between(&running, &whole(&spelled_otherwise, &Overrides::default()).plan.outline()).is_empty());
 
     let other = WHOLE.replace("events: 5", "events: 6").replace("64 MiB", "65 MiB").replace("safe", "clean");
-    let changes = Changes::between(&running, &whole(&other, &Overrides::default()).plan);
+    let changes = Changes::between(&running, &whole(&other, &Overrides::default()).plan.outline());
     let names = |list: &[std::sync::Arc<str>]| list.iter().map(|name| name.to_string()).collect::<Vec<_>>();
     assert_eq!(names(&changes.added), ["clean"]);
     assert_eq!(names(&changes.removed), ["safe"]);

@@ -71,6 +71,9 @@ pub trait Intake: Send + Sync {
     /// The last position of each origin that this source has stated, as (key, value).
     fn positions(&self) -> Vec<(Bytes, Bytes)>;
 
+    /// Tells the address that the source listens on, for those who ask the agent where to send.
+    fn listening(&self, _address: &str) {}
+
     /// Counts bytes as they arrive.
     fn received_bytes(&self, bytes: u64);
 

@@ -53,6 +53,8 @@ pub struct Outputs {
 pub struct DeadEvent {
     /// The event as a JSON line, without the line break.
     pub line: Vec<u8>,
+    /// Its ordinal in its origin.
+    pub ordinal: u64,
     pub reason: String,
 }
 
@@ -76,7 +78,7 @@ impl Outputs {
     pub fn dead(&mut self, batch: &Batch, event: usize, reason: impl Into<String>) {
         let mut line = Vec::new();
         batch.render_event(event, &mut line);
-        self.dead.push(DeadEvent { line, reason: reason.into() });
+        self.dead.push(DeadEvent { line, ordinal: batch.ordinal(event), reason: reason.into() });
     }
 }
 

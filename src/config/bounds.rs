@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::settings::{Api, BasicUser, Jwt, Limits, Settings, SinkFrame};
+use super::settings::{Api, Limits, Settings, SinkFrame};
 use crate::diagnostic::{Node, Problem, Problems, Span};
 use crate::units::{ByteSize, Duration};
 
@@ -12,8 +12,6 @@ const MIN_MEMORY: ByteSize = ByteSize::mib(16);
 const MIN_JOURNAL: ByteSize = ByteSize::mib(1);
 /// Smaller events than this are refused by nobody's wish.
 const MIN_EVENT: ByteSize = ByteSize(1024);
-/// A secret that is shorter can be guessed.
-const MIN_SECRET: usize = 32;
 /// The longest that an event may wait for company.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
@@ -71,33 +69,13 @@ fn api(api: &Api, problems: &mut Problems) {
     }
     let Some(auth) = &api.auth else { return };
     if let Some(jwt) = &auth.jwt {
-        check_jwt(jwt, problems);
+        jwt.check("api.auth.jwt", problems);
     }
     for (name, user) in &auth.basic {
-        check_user(name, user, problems);
+        user.check(name, &format!("api.auth.basic.{name}"), problems);
     }
     for (index, from) in auth.anonymous.iter().flat_map(|anonymous| anonymous.from.iter().enumerate()) {
         network(from, &format!("api.auth.anonymous.from[{index}]"), problems);
-    }
-}
-
-fn check_jwt(jwt: &Jwt, problems: &mut Problems) {
-    let keys = [jwt.secret.is_some(), jwt.public_key.is_some(), jwt.jwks.is_some()];
-    match keys.iter().filter(|is_given| **is_given).count() {
-        0 => complain(problems, "api.auth.jwt", "one of `secret`, `public_key` and `jwks` is needed"),
-        1 => {}
-        _ => complain(problems, "api.auth.jwt", "only one of `secret`, `public_key` and `jwks` may be given"),
-    }
-    if jwt.secret.as_ref().is_some_and(|secret| secret.expose().len() < MIN_SECRET) {
-        let message = format!("a secret with less than {MIN_SECRET} bytes can be guessed");
-        problems.push(Problem::warning("api.auth.jwt.secret", Span::NOWHERE, message));
-    }
-}
-
-fn check_user(name: &str, user: &BasicUser, problems: &mut Problems) {
-    if user.password.is_some() == user.password_hash.is_some() {
-        let path = format!("api.auth.basic.{name}");
-        complain(problems, &path, "one of `password` and `password_hash` is needed, and only one");
     }
 }
 

@@ -17,18 +17,34 @@ pub struct Changes {
     pub settings: Vec<&'static str>,
 }
 
+/// What a plan comes to, for comparing it with another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outline {
+    components: BTreeMap<Arc<str>, Fingerprint>,
+    sections: Vec<(&'static str, Fingerprint)>,
+}
+
+impl Plan {
+    pub fn outline(&self) -> Outline {
+        let sources = self.sources.iter().map(|source| (source.name.clone(), source.fingerprint));
+        let transforms = self.transforms.iter().map(|transform| (transform.name.clone(), transform.fingerprint));
+        let sinks = self.sinks.iter().map(|sink| (sink.name.clone(), sink.fingerprint));
+        Outline { components: sources.chain(transforms).chain(sinks).collect(), sections: self.sections.clone() }
+    }
+}
+
 impl Changes {
-    pub fn between(running: &Plan, next: &Plan) -> Changes {
-        let (before, after) = (fingerprints(running), fingerprints(next));
+    pub fn between(running: &Outline, next: &Outline) -> Changes {
         let mut changes = Changes::default();
-        for (name, fingerprint) in &after {
-            match before.get(name) {
+        for (name, fingerprint) in &next.components {
+            match running.components.get(name) {
                 None => changes.added.push(name.clone()),
                 Some(known) if known != fingerprint => changes.changed.push(name.clone()),
                 Some(_) => {}
             }
         }
-        changes.removed.extend(before.keys().filter(|name| !after.contains_key(*name)).cloned());
+        let removed = running.components.keys().filter(|name| !next.components.contains_key(*name));
+        changes.removed.extend(removed.cloned());
         for (section, fingerprint) in &next.sections {
             if !running.sections.contains(&(section, *fingerprint)) {
                 changes.settings.push(section);
@@ -37,14 +53,12 @@ impl Changes {
         changes
     }
 
+    /// Whether a component is another than before.
+    pub fn touches(&self, name: &Arc<str>) -> bool {
+        self.added.contains(name) || self.changed.contains(name)
+    }
+
     pub fn is_empty(&self) -> bool {
         *self == Changes::default()
     }
-}
-
-fn fingerprints(plan: &Plan) -> BTreeMap<Arc<str>, Fingerprint> {
-    let sources = plan.sources.iter().map(|source| (source.name.clone(), source.fingerprint));
-    let transforms = plan.transforms.iter().map(|transform| (transform.name.clone(), transform.fingerprint));
-    let sinks = plan.sinks.iter().map(|sink| (sink.name.clone(), sink.fingerprint));
-    sources.chain(transforms).chain(sinks).collect()
 }

@@ -11,7 +11,7 @@ mod wiring;
 
 use std::path::{Path, PathBuf};
 
-pub use changes::Changes;
+pub use changes::{Changes, Outline};
 use components::Surroundings;
 pub use components::{Catalogue, SINK_KEYS, SOURCE_KEYS, TRANSFORM_KEYS};
 pub use files::{Text, locate};
@@ -41,6 +41,8 @@ pub struct Overrides {
     pub data_dir: Option<PathBuf>,
     /// Adds the demo source wherever a source is read.
     pub demo: bool,
+    /// Keeps everything in memory, on free ports.
+    pub ephemeral: bool,
 }
 
 /// A configuration that holds, with what is worth a warning.
@@ -48,6 +50,8 @@ pub struct Loaded {
     pub plan: Plan,
     pub warnings: Problems,
     pub texts: Sources,
+    /// Whether no file was found and this is the quick start.
+    pub is_quick_start: bool,
 }
 
 /// A configuration that does not hold: every reason.
@@ -83,7 +87,15 @@ pub fn load(paths: &[PathBuf], overrides: &Overrides) -> Result<Loaded, Rejected
     if paths.is_empty() {
         texts.push(Text { name: QUICK_START_NAME.into(), bytes: QUICK_START.into() });
     }
-    Loading { catalogue: Catalogue::house(), environment: Environment::process(), overrides, problems }.run(texts)
+    let is_quick_start = paths.is_empty();
+    let loading = Loading { catalogue: Catalogue::house(), environment: Environment::process(), overrides, problems };
+    loading.run(texts).map(|loaded| Loaded { is_quick_start, ..loaded })
+}
+
+/// The contents of all files that the paths stand for and that can be read.
+pub fn texts(paths: &[PathBuf]) -> Vec<Text> {
+    let mut unheard = Problems::default();
+    files::read(&files::expand(paths, &mut unheard), &mut unheard)
 }
 
 /// Loads texts with a catalogue and an environment of one's own.
@@ -128,7 +140,9 @@ impl Loading<'_> {
         self.problems.extend(unset);
         self.problems.sort();
         match plan {
-            Some(plan) if !self.problems.has_errors() => Ok(Loaded { plan, warnings: self.problems, texts: sources }),
+            Some(plan) if !self.problems.has_errors() => {
+                Ok(Loaded { plan, warnings: self.problems, texts: sources, is_quick_start: false })
+            }
             _ => Err(Rejected { problems: self.problems, texts: sources }),
         }
     }
@@ -150,7 +164,7 @@ impl Loading<'_> {
             let set = (self.environment.variable)(name);
             set.or_else(|| match name {
                 DATA_DIR => Some(data_dir.display().to_string()),
-                SPOOL_DIR => Some(spool_dir(self.environment.variable)),
+                SPOOL_DIR => Some(spool_dir_in(self.environment.variable)),
                 _ => None,
             })
         };
@@ -245,8 +259,12 @@ fn add_demo(root: &mut Node) {
     }
 }
 
-/// Where the Python packages leave events for Weir.
-fn spool_dir(variable: &dyn Fn(&str) -> Option<String>) -> String {
+/// Where the Python packages leave events for Weir, by this process's environment.
+pub fn spool_dir() -> String {
+    spool_dir_in(&|name| std::env::var(name).ok())
+}
+
+fn spool_dir_in(variable: &dyn Fn(&str) -> Option<String>) -> String {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let state = set("XDG_STATE_HOME").unwrap_or_else(|| format!("{}/.local/state", set("HOME").unwrap_or_default()));
     format!("{state}/weir/spool")

@@ -47,6 +47,14 @@ pub struct PlannedSink {
     pub fingerprint: Fingerprint,
 }
 
+impl Plan {
+    /// What live streams show: the inputs of the `sse` and `websocket` sinks.
+    pub fn live_inputs(&self) -> Vec<Input> {
+        let live = self.sinks.iter().filter(|sink| matches!(sink.type_name, "sse" | "websocket"));
+        live.flat_map(|sink| sink.inputs.clone()).collect()
+    }
+}
+
 /// One output of one component.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Input {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 mod carry;
 mod cutter;
+pub mod fanout;
 mod feed;
 mod flight;
 mod gate;

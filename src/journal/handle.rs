@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::cursor::{Cursor, CursorInfo, Reader};
+use super::cursor::{Cursor, CursorInfo, ReadError, Reader};
 use super::disk::{Spot, Wanted, heads_at};
 use super::fs::{Fs, Guard};
 use super::keys::KeyMatch;
@@ -19,8 +19,11 @@ use super::room::{Room, RoomError};
 use super::state::{Delivery, Shared, Stats, name_hash};
 use super::watermark::{Cause, CursorState, Gap, Stored};
 use super::writer::{Lane, Ticket, house_loop, sync_loop, write_loop};
-use super::{BufferBound, Commit, IdempotencyKey, Options, Position, Start, StreamId, house};
+use super::{BufferBound, Commit, IdempotencyKey, Options, Position, Record, Start, StreamId, house};
 use crate::units::Timestamp;
+
+/// Bytes of lines read at a time by [`Journal::read_all`].
+const READ_ALL_BYTES: usize = 1024 * 1024;
 
 /// A handle; clones share one journal. [`Journal::close`] ends it, and so does dropping the last handle.
 #[derive(Clone)]
@@ -246,6 +249,11 @@ impl Journal {
         state.cursors.keys().filter_map(|name| state.cursor_info(name)).collect()
     }
 
+    /// One cursor by its name.
+    pub fn cursor_info(&self, name: &Arc<str>) -> Option<CursorInfo> {
+        self.shared.state().cursor_info(name)
+    }
+
     /// Puts a cursor that nobody has open at `seq`, or as near as there are events. False if there is none such.
     pub fn move_cursor(&self, name: &str, seq: u64) -> std::io::Result<bool> {
         let heads = heads_at(&self.shared, seq)?;
@@ -294,6 +302,24 @@ impl Journal {
             reader.gaps.push(Gap { seqs, events: oldest - seq, since: None, until: None, cause });
         }
         Ok(reader)
+    }
+
+    /// Gives every record that is still there, oldest first.
+    pub fn read_all(&self, mut each: impl FnMut(&Record) -> std::io::Result<()>) -> std::io::Result<()> {
+        let streams: Vec<StreamId> = self.shared.state().heads.ids().collect();
+        let oldest = self.shared.state().oldest_seq();
+        let mut reader = self.reader(oldest, &streams)?;
+        loop {
+            let records = match reader.try_next(READ_ALL_BYTES) {
+                Ok(records) => records,
+                Err(ReadError::Closed) => return Ok(()),
+                Err(ReadError::Io(error)) => return Err(error),
+            };
+            if records.is_empty() {
+                return Ok(());
+            }
+            records.iter().try_for_each(|record| each(record))?;
+        }
     }
 
     /// Appends what was handed in, syncs, saves the cursors and lets go of the lock. Tickets without a commit are

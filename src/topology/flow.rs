@@ -67,6 +67,18 @@ impl Flow {
         streams
     }
 
+    /// The part that begins at one transform: for an event that comes back to it.
+    pub fn from(&self, transform: &str) -> Flow {
+        let at = self.nodes.iter().position(|node| &*node.name == transform);
+        let nodes = self.nodes.iter().map(|node| Node {
+            name: node.name.clone(),
+            transform: node.transform.clone(),
+            ledger: node.ledger.clone(),
+            ports: node.ports.clone(),
+        });
+        Flow { nodes: nodes.collect(), root: Port { stream: None, next: at.into_iter().collect() } }
+    }
+
     /// Applies the text form of every redaction in this flow.
     pub fn redact_text(&self, mut text: Vec<u8>) -> Vec<u8> {
         for node in &self.nodes {

@@ -1,6 +1,5 @@
 //! The wiring as a source sees it: jobs are decoded, run through the flow and committed on the data threads.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -13,37 +12,23 @@ use tokio::sync::oneshot;
 use super::flow::{Broken, Flow, Yield};
 use super::pool::Pool;
 use crate::codec::redaction::Engine;
-use crate::codec::{Decoded, Limits, Refusal, stamp};
-use crate::component::{Intake, Job, OnBad, Outcome, Receipt, RoomError, Verdict, Wait};
+use crate::codec::{Codec, Decoded, Frames, Limits, Ordinals, Refusal, stamp};
+use crate::component::{Intake, Job, OnBad, Outcome, Piece, Receipt, RoomError, Verdict, Wait};
 use crate::event::Provenance;
-use crate::journal::dead_letters::{DeadLetters, LetterKind, NewLetter};
-use crate::journal::{self, AppendError, Commit, IdempotencyKey, Journal, KeyMatch, Room, Ticket};
-use crate::telemetry::{Counts, Ledger, State};
+use crate::journal::dead_letters::{self, DeadLetters, Letter, NewLetter};
+use crate::journal::{self, AppendError, Commit, Journal, KeyMatch, Room, StreamId, Ticket};
+use crate::telemetry::{Counts, Kind, Ledger, State};
 use crate::units::Timestamp;
 
 /// What all sources share.
 pub struct Commons {
     pub journal: Journal,
     pub pool: Pool,
-    pub dead_letters: Arc<DeadLetters>,
+    pub dead_letters: DeadLetters,
     /// Built-in rules, for raw text that goes to the dead-letter queue.
     pub redactor: Arc<Engine>,
     pub limits: Limits,
     pub runtime: Handle,
-    keys_in_flight: Mutex<HashSet<[u8; 16]>>,
-}
-
-impl Commons {
-    pub fn new(
-        journal: Journal,
-        pool: Pool,
-        dead_letters: Arc<DeadLetters>,
-        redactor: Arc<Engine>,
-        limits: Limits,
-    ) -> Commons {
-        let runtime = Handle::current();
-        Commons { journal, pool, dead_letters, redactor, limits, runtime, keys_in_flight: Mutex::default() }
-    }
 }
 
 /// One source's side of the wiring. The flow behind it may be exchanged while jobs run.
@@ -58,12 +43,15 @@ struct Inner {
     flow: RwLock<Arc<Flow>>,
     commons: Arc<Commons>,
     ready: tokio::sync::watch::Sender<bool>,
+    address: Mutex<Option<String>>,
 }
 
 impl SourceIntake {
     pub fn new(name: Arc<str>, ledger: Arc<Ledger>, flow: Arc<Flow>, commons: Arc<Commons>) -> SourceIntake {
         let ready = tokio::sync::watch::Sender::new(false);
-        SourceIntake { inner: Arc::new(Inner { name, ledger, flow: RwLock::new(flow), commons, ready }) }
+        SourceIntake {
+            inner: Arc::new(Inner { name, ledger, flow: RwLock::new(flow), commons, ready, address: Mutex::default() }),
+        }
     }
 
     /// Jobs handed in from now on run through this flow.
@@ -71,9 +59,95 @@ impl SourceIntake {
         *self.inner.flow.write().unwrap_or_else(PoisonError::into_inner) = flow;
     }
 
+    pub fn name(&self) -> &Arc<str> {
+        &self.inner.name
+    }
+
+    /// Where the source listens, if it does.
+    pub fn address(&self) -> Option<String> {
+        self.inner.address.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Bytes that one event may have.
+    pub fn event_bytes(&self) -> usize {
+        self.inner.commons.limits.event_bytes
+    }
+
+    /// The source cannot go on.
+    pub fn failed(&self, message: &str) {
+        tracing::error!(source = %self.inner.name, error = message, "the source has ended");
+        self.inner.ledger.error(message);
+        self.inner.ledger.enter(State::Held);
+    }
+
+    /// The source takes nothing more.
+    pub fn stopped(&self) {
+        self.inner.ledger.enter(State::Stopped);
+    }
+
+    /// Whether this source's events come through that transform.
+    pub fn leads_to(&self, transform: &str) -> bool {
+        self.inner.flow().nodes.iter().any(|node| &*node.name == transform)
+    }
+
     /// Becomes true when the source listens or reads.
     pub fn readiness(&self) -> tokio::sync::watch::Receiver<bool> {
         self.inner.ready.subscribe()
+    }
+}
+
+impl SourceIntake {
+    /// Hands in a job; its events begin at the transform of that name, or with all that follows the source.
+    fn enter(&self, job: Job, at: Option<&str>) -> Receipt {
+        let (answer, receipt) = oneshot::channel();
+        let inner = self.inner.clone();
+        let flow = match at {
+            None => inner.flow(),
+            Some(transform) => Arc::new(inner.flow().from(transform)),
+        };
+        self.inner.commons.pool.push(|| {
+            let ticket = inner.commons.journal.ticket();
+            Box::new(move || run(&inner, flow, job, ticket, answer))
+        });
+        Receipt(receipt)
+    }
+
+    /// Lets a dead letter enter again, here or at a transform behind.
+    pub async fn reenter(&self, letter: &Letter, at: Option<&str>) -> Result<(), String> {
+        let told = &letter.letter;
+        let room = self.room(told.body.len()).await.map_err(|_| "the agent stops".to_owned())?;
+        let whole = 0..told.body.len();
+        let provenance = Provenance {
+            source: self.inner.name.clone(),
+            seed: told.seed,
+            received_at: told.received_at,
+            peer: None,
+            stamp: told.stamp.clone().map(Arc::new),
+        };
+        let outcome = self.enter(
+            Job {
+                pieces: vec![Piece {
+                    bytes: told.body.clone(),
+                    frames: Frames::At(vec![whole]),
+                    ordinals: Ordinals::Given(vec![told.ordinal]),
+                }],
+                decoder: Codec::Json.decoder().into(),
+                provenance: Arc::new(provenance),
+                marks: Vec::new(),
+                on_bad: OnBad::Refuse,
+                wait: Wait::Journal,
+                key: None,
+                room: Some(room),
+                origin: told.origin.as_deref().map(Into::into),
+            },
+            at,
+        );
+        let outcome = outcome.await;
+        match (outcome.verdict, outcome.refused.first()) {
+            (Verdict::Done, None) => Ok(()),
+            (_, Some(refusal)) => Err(format!("it is refused again: {}", refusal.reason)),
+            (verdict, None) => Err(format!("it was not taken: {verdict:?}")),
+        }
     }
 }
 
@@ -101,17 +175,15 @@ impl Intake for SourceIntake {
     }
 
     fn submit(&self, job: Job) -> Receipt {
-        let (answer, receipt) = oneshot::channel();
-        let inner = self.inner.clone();
-        self.inner.commons.pool.push(|| {
-            let ticket = inner.commons.journal.ticket();
-            Box::new(move || run(&inner, job, ticket, answer))
-        });
-        Receipt(receipt)
+        self.enter(job, None)
     }
 
     fn positions(&self) -> Vec<(Bytes, Bytes)> {
         self.inner.commons.journal.positions(&self.inner.name)
+    }
+
+    fn listening(&self, address: &str) {
+        *self.inner.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(address.to_owned());
     }
 
     fn received_bytes(&self, bytes: u64) {
@@ -156,50 +228,78 @@ struct Work {
     accepted: u64,
 }
 
-fn run(inner: &Arc<Inner>, job: Job, ticket: Ticket, answer: oneshot::Sender<Outcome>) {
-    let held = match job.key.map(|key| hold_key(inner, key)) {
-        None => None,
-        Some(Ok(held)) => Some(held),
-        Some(Err(outcome)) => return say(answer, outcome),
-    };
-    let flow = inner.flow();
-    let Some(work) = process(inner, &flow, &job) else {
-        return say(answer, rejected(decode(inner, &flow, &job).into_iter().flat_map(|d| d.refused).collect()));
-    };
-    if let Err(verdict) = bury(inner, &flow, &job, &work) {
-        return say(answer, Outcome { verdict, accepted: 0, refused: work.refused });
-    }
-    let key = job.key.map(|key| (key, work.accepted));
-    let Work { result, refused, counts, accepted } = work;
-    let deltas = Deltas { flow, of_source: counts, of_nodes: result.deltas };
-    let outcome = Outcome { verdict: Verdict::Done, accepted, refused };
-    if result.entries.is_empty() && job.marks.is_empty() && key.is_none() {
-        deltas.enter(inner);
+fn run(inner: &Arc<Inner>, flow: Arc<Flow>, job: Job, ticket: Ticket, answer: oneshot::Sender<Outcome>) {
+    if let Some(outcome) = known(inner, &job) {
         return say(answer, outcome);
     }
+    let work = match process(inner, &flow, &job) {
+        Ok(work) => work,
+        Err(refused) => return say(answer, outcome(Verdict::Rejected, 0, refused)),
+    };
+    if let Err(verdict) = bury(inner, &flow, &job, &work) {
+        return say(answer, outcome(verdict, 0, work.refused));
+    }
+    let Work { result, refused, counts, accepted } = work;
+    let deltas = Deltas { flow, of_source: counts, of_nodes: result.deltas };
+    let done = outcome(Verdict::Done, accepted, refused);
+    if result.entries.is_empty() && job.marks.is_empty() && job.key.is_none() {
+        deltas.enter(inner);
+        return say(answer, done);
+    }
+    let streams: Vec<StreamId> = result.entries.iter().map(|(stream, _)| *stream).collect();
     let receipt = ticket.commit(Commit {
         entries: result.entries,
         positions: job.marks,
         received_at: job.provenance.received_at,
-        key,
+        key: job.key,
+        accepted: accepted.min(u64::from(u32::MAX)) as u32,
         room: job.room,
     });
-    let (answer, outcome) = match job.wait {
-        Wait::None => (None, drop(answer.send(outcome))),
-        _ => (Some((answer, outcome)), ()),
-    };
-    let () = outcome;
+    let mut reply = Some((answer, done));
+    if job.wait == Wait::None
+        && let Some((answer, done)) = reply.take()
+    {
+        say(answer, done);
+    }
     let (inner, wait) = (inner.clone(), job.wait);
     inner.commons.runtime.clone().spawn(async move {
-        let verdict = settle(&inner, receipt, wait, deltas).await;
-        drop(held);
-        if let Some((answer, outcome)) = answer {
-            say(answer, match verdict {
-                Verdict::Done => outcome,
-                verdict => Outcome { verdict, accepted: 0, ..outcome },
-            });
-        }
+        let settled = settle(&inner, receipt, wait, &streams, deltas).await;
+        let Some((answer, done)) = reply else { return };
+        say(
+            answer,
+            match settled {
+                (Verdict::Done, _) => done,
+                (Verdict::Repeat, accepted) => outcome(Verdict::Repeat, accepted, Vec::new()),
+                (verdict, _) => outcome(verdict, 0, done.refused),
+            },
+        );
     });
+}
+
+fn outcome(verdict: Verdict, accepted: u64, refused: Vec<Refusal>) -> Outcome {
+    Outcome { verdict, accepted, refused }
+}
+
+/// The outcome of a request whose key was used before.
+fn known(inner: &Inner, job: &Job) -> Option<Outcome> {
+    match inner.commons.journal.known_key(job.key.as_ref()?) {
+        Ok(None) => None,
+        Ok(Some(known)) => {
+            let (verdict, accepted) = repeated(inner, known);
+            Some(outcome(verdict, accepted, Vec::new()))
+        }
+        Err(error) => Some(outcome(Verdict::Failed(format!("cannot look up the key: {error}")), 0, Vec::new())),
+    }
+}
+
+fn repeated(inner: &Inner, known: KeyMatch) -> (Verdict, u64) {
+    match known {
+        KeyMatch::Same { accepted } => {
+            inner.ledger.update(|counts| counts.duplicates += u64::from(accepted));
+            (Verdict::Repeat, u64::from(accepted))
+        }
+        KeyMatch::OtherBody => (Verdict::KeyConflict, 0),
+    }
 }
 
 /// The sender may have left; what was accepted stays accepted.
@@ -207,25 +307,23 @@ fn say(answer: oneshot::Sender<Outcome>, outcome: Outcome) {
     drop(answer.send(outcome));
 }
 
-fn rejected(refused: Vec<Refusal>) -> Outcome {
-    Outcome { verdict: Verdict::Rejected, accepted: 0, refused }
-}
-
-/// Decodes and runs the flow; `None` if something was bad and the job takes nothing then.
-fn process(inner: &Inner, flow: &Flow, job: &Job) -> Option<Work> {
+/// Decodes and runs the flow; fails with what was bad if the job takes nothing then.
+fn process(inner: &Inner, flow: &Flow, job: &Job) -> Result<Work, Vec<Refusal>> {
     match attempt(inner, flow, job, false) {
         Ok(work) => work,
         Err(Broken) => attempt(inner, flow, job, true).expect("a careful run does not break"),
     }
 }
 
-fn attempt(inner: &Inner, flow: &Flow, job: &Job, careful: bool) -> Result<Option<Work>, Broken> {
-    let mut work =
-        Work { result: flow.new_yield(), refused: Vec::new(), counts: Counts::default(), accepted: 0 };
-    for decoded in decode(inner, flow, job) {
-        if job.on_bad == OnBad::RejectAll && !decoded.refused.is_empty() {
-            return Ok(None);
-        }
+type Attempt = Result<Result<Work, Vec<Refusal>>, Broken>;
+
+fn attempt(inner: &Inner, flow: &Flow, job: &Job, careful: bool) -> Attempt {
+    let mut work = Work { result: flow.new_yield(), refused: Vec::new(), counts: Counts::default(), accepted: 0 };
+    let pieces = decode(inner, flow, job);
+    if job.on_bad == OnBad::RejectAll && pieces.iter().any(|decoded| !decoded.refused.is_empty()) {
+        return Ok(Err(pieces.into_iter().flat_map(|decoded| decoded.refused).collect()));
+    }
+    for decoded in pieces {
         let Decoded { batch, refused, items: _ } = decoded;
         let (good, bad) = (batch.len() as u64, refused.len() as u64);
         work.counts.received += good + bad;
@@ -242,7 +340,7 @@ fn attempt(inner: &Inner, flow: &Flow, job: &Job, careful: bool) -> Result<Optio
         }
     }
     work.counts.last_event = Some(Timestamp::now());
-    Ok(Some(work))
+    Ok(Ok(work))
 }
 
 /// All pieces of a job; indices of refusals count over the whole job.
@@ -260,7 +358,12 @@ fn decode(inner: &Inner, flow: &Flow, job: &Job) -> Vec<Decoded> {
             split,
         );
         stamp::apply(&mut decoded.batch);
-        decoded.refused.iter_mut().for_each(|refusal| refusal.index += items);
+        for refusal in &mut decoded.refused {
+            refusal.index += items;
+            if let Ordinals::Offset(base) = piece.ordinals {
+                refusal.offset += base;
+            }
+        }
         items += decoded.items;
         all.push(decoded);
     }
@@ -271,44 +374,40 @@ fn decode(inner: &Inner, flow: &Flow, job: &Job) -> Vec<Decoded> {
 /// commit fails, but never not at all.
 fn bury(inner: &Inner, flow: &Flow, job: &Job, work: &Work) -> Result<(), Verdict> {
     let commons = &inner.commons;
-    let redact = |text: &[u8]| flow.redact_text(commons.redactor.redact_text(text).0);
+    let letter = |component: &str, kind: Kind, text: &[u8], ordinal, reason: &str| NewLetter {
+        component: component.to_owned(),
+        kind,
+        body: flow.redact_text(commons.redactor.redact_text(text).0).into(),
+        event_id: None,
+        seed: job.provenance.seed,
+        ordinal,
+        seq: None,
+        received_at: job.provenance.received_at,
+        stamp: job.provenance.stamp.as_deref().cloned(),
+        reason: reason.to_owned(),
+        answer: String::new(),
+        attempts: 1,
+        origin: job.origin.as_ref().map(|origin| format!("{origin} at {ordinal}")),
+    };
     let mut letters = Vec::new();
     if job.on_bad == OnBad::DeadLetter {
-        letters.extend(work.refused.iter().map(|refusal| NewLetter {
-            component: inner.name.clone(),
-            kind: LetterKind::Source,
-            line: redact(&refusal.text),
-            reason: refusal.reason.clone(),
-            answer: None,
-            attempts: 1,
-            origin: Some(origin(&job.provenance, refusal)),
-            event_id: None,
-        }));
+        letters.extend(
+            work.refused
+                .iter()
+                .map(|refusal| letter(&inner.name, Kind::Source, &refusal.text, refusal.offset, &refusal.reason)),
+        );
     }
-    letters.extend(work.result.dead.iter().map(|(node, dead)| NewLetter {
-        component: flow.nodes[*node].name.clone(),
-        kind: LetterKind::Transform,
-        line: redact(&dead.line),
-        reason: dead.reason.clone(),
-        answer: None,
-        attempts: 1,
-        origin: None,
-        event_id: None,
+    letters.extend(work.result.dead.iter().map(|(node, dead)| {
+        let name = &flow.nodes[*node].name;
+        letter(name, Kind::Transform, &dead.line, dead.ordinal, &dead.reason)
     }));
     if letters.is_empty() {
         return Ok(());
     }
-    commons.dead_letters.append(letters).map_err(|error| match error {
-        journal::dead_letters::AppendError::Full => Verdict::Full,
-        other => Verdict::Failed(other.to_string()),
+    commons.runtime.block_on(commons.dead_letters.append(letters)).map_err(|refused| match refused {
+        dead_letters::Refused::Full => Verdict::Full,
+        dead_letters::Refused::Failed(message) => Verdict::Failed(message),
     })
-}
-
-fn origin(provenance: &Provenance, refusal: &Refusal) -> String {
-    match &provenance.origin {
-        Some(origin) => format!("{origin} at byte {}", refusal.offset),
-        None => format!("item {}", refusal.index),
-    }
 }
 
 /// What a job adds to the books of its source and its transforms, once it is sure.
@@ -327,64 +426,41 @@ impl Deltas {
     }
 }
 
-/// Waits for what the job asked for and enters the books.
+/// Waits for what the job asked for and enters the books. The number is what a repeat is told.
 async fn settle(
     inner: &Inner,
-    receipt: impl Future<Output = Result<std::ops::Range<u64>, AppendError>>,
+    receipt: journal::Receipt,
     wait: Wait,
+    streams: &[StreamId],
     deltas: Deltas,
-) -> Verdict {
+) -> (Verdict, u64) {
     let seqs = match receipt.await {
         Ok(seqs) => seqs,
-        Err(AppendError::Full) => return Verdict::Full,
-        Err(AppendError::Closed) => return Verdict::Failed("the agent stops".into()),
-        Err(AppendError::Sync(error)) => {
-            inner.ledger.update(|counts| *counts.errors.entry("journal").or_default() += 1);
-            tracing::error!(source = %inner.name, error, "the journal could not sync; nothing was acknowledged");
-            return Verdict::Failed(format!("the journal could not sync: {error}"));
-        }
+        Err(error) => return failed(inner, error),
     };
     deltas.enter(inner);
     match wait {
-        Wait::Delivered(patience) => delivered(&inner.commons.journal, seqs.end, patience).await,
-        Wait::Journal | Wait::None => Verdict::Done,
+        Wait::Delivered(patience) => (delivered(inner, seqs.end, streams, patience).await, 0),
+        Wait::Journal | Wait::None => (Verdict::Done, 0),
     }
 }
 
-async fn delivered(journal: &Journal, end: u64, patience: Duration) -> Verdict {
-    match tokio::time::timeout(patience, journal.delivered(end)).await {
+fn failed(inner: &Inner, error: AppendError) -> (Verdict, u64) {
+    match error {
+        AppendError::KnownKey(known) => repeated(inner, known),
+        AppendError::Full => (Verdict::Full, 0),
+        AppendError::Sync(_) => {
+            inner.ledger.update(|counts| *counts.errors.entry("journal").or_default() += 1);
+            tracing::error!(source = %inner.name, %error, "nothing was acknowledged");
+            (Verdict::Failed(error.to_string()), 0)
+        }
+        other => (Verdict::Failed(other.to_string()), 0),
+    }
+}
+
+async fn delivered(inner: &Inner, end: u64, streams: &[StreamId], patience: Duration) -> Verdict {
+    match tokio::time::timeout(patience, inner.commons.journal.delivered(end, streams)).await {
         Ok(()) => Verdict::Done,
         Err(_) => Verdict::TimedOut,
-    }
-}
-
-/// A key that is being used; given back when dropped.
-struct HeldKey {
-    commons: Arc<Commons>,
-    key: [u8; 16],
-}
-
-impl Drop for HeldKey {
-    fn drop(&mut self) {
-        self.commons.keys_in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
-    }
-}
-
-/// Holds a key for this job, or says how the request was answered before.
-fn hold_key(inner: &Inner, key: IdempotencyKey) -> Result<HeldKey, Outcome> {
-    let outcome = |verdict, accepted| Outcome { verdict, accepted, refused: Vec::new() };
-    let commons = &inner.commons;
-    if !commons.keys_in_flight.lock().unwrap_or_else(PoisonError::into_inner).insert(key.key) {
-        let reason = "a request with this Idempotency-Key is under way";
-        return Err(outcome(Verdict::Failed(reason.into()), 0));
-    }
-    let held = HeldKey { commons: commons.clone(), key: key.key };
-    match commons.journal.known_key(&key) {
-        None => Ok(held),
-        Some(KeyMatch::Same { accepted }) => {
-            inner.ledger.update(|counts| counts.duplicates += accepted);
-            Err(outcome(Verdict::Repeat, accepted))
-        }
-        Some(KeyMatch::OtherBody) => Err(outcome(Verdict::KeyConflict, 0)),
     }
 }

@@ -1,4 +1,13 @@
 //! A plan, running: sources over data threads into the journal, and a delivery loop for every sink.
 
-pub mod flow;
-pub mod pool;
+mod agent;
+mod flow;
+mod intake;
+mod pool;
+mod purses;
+mod sinks;
+mod sources;
+mod wiring;
+
+pub use agent::{Agent, Reloaded, StartError, Stopped, make_private_folder};
+pub use intake::SourceIntake;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::net::address::Address;
+use crate::net::auth::{Gate, config as auth};
 use crate::net::tls;
 use crate::secret::Secret;
 
@@ -63,44 +64,17 @@ pub struct Cors {
 #[serde(default)]
 pub struct Auth {
     /// Tokens that somebody else signs.
-    pub jwt: Option<Jwt>,
+    pub jwt: Option<auth::Jwt>,
     /// Roles of users by name, or from a table.
     pub roles: Option<Roles>,
     /// Users with a password, by name.
-    pub basic: BTreeMap<String, BasicUser>,
+    pub basic: BTreeMap<String, auth::User>,
     /// Beginning of the names of visitors, who may not read.
     pub anonymous_prefix: Option<String>,
     /// What may be done without a token.
     pub anonymous: Option<Anonymous>,
     /// File with revoked tokens, one id a line.
     pub revoked: Option<PathBuf>,
-}
-
-/// How tokens are checked: by `secret`, `public_key` or `jwks`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Jwt {
-    /// Shared secret of HS256.
-    pub secret: Option<Secret<String>>,
-    /// PEM file with a public key, for RS256 and ES256.
-    pub public_key: Option<PathBuf>,
-    /// URL or file of a key set.
-    pub jwks: Option<String>,
-    /// Algorithms that are accepted; without it those that fit the key.
-    pub algorithms: Vec<Algorithm>,
-    /// The `aud` a token must have.
-    pub audience: Option<String>,
-    /// The `iss` a token must have.
-    pub issuer: Option<String>,
-    /// The claim that names the user; without it the first of `user_id`, `username` and `sub`.
-    pub user_claim: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-pub enum Algorithm {
-    HS256,
-    RS256,
-    ES256,
 }
 
 /// Roles of users whose token does not say.
@@ -124,33 +98,6 @@ pub struct RoleTable {
     pub query: String,
 }
 
-/// A user with a password.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-pub struct BasicUser {
-    /// The password itself.
-    pub password: Option<Secret<String>>,
-    /// Or its hash.
-    pub password_hash: Option<Secret<String>>,
-    /// What the user may do.
-    #[serde(default)]
-    pub role: Role,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Own events.
-    #[default]
-    User,
-    /// All events, as previews.
-    #[serde(alias = "guest")]
-    Viewer,
-    /// Everything.
-    Admin,
-    /// Sending only.
-    Ingest,
-}
-
 /// What may be done without a token.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -164,5 +111,12 @@ pub struct Anonymous {
 impl Default for Anonymous {
     fn default() -> Anonymous {
         Anonymous { write: false, from: vec!["127.0.0.0/8".into(), "::1".into()] }
+    }
+}
+
+impl Auth {
+    /// The gate that knows these credentials.
+    pub fn gate(&self) -> Result<Gate, String> {
+        Gate::of(&auth::Tokens::default(), &self.basic, self.jwt.as_ref())
     }
 }

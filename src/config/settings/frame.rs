@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::journal::WhenFull;
 use crate::delivery::policy::{self, Policy};
 use crate::diagnostic::Spanned;
+use crate::journal::{self, BufferBound};
 use crate::secret::Secret;
 use crate::units::{ByteSize, Duration, Rate};
 
@@ -118,6 +119,26 @@ pub struct Retry {
 impl Default for Retry {
     fn default() -> Retry {
         Retry { initial: Duration::from_secs(1), max: Duration::from_secs(30), attempts: None }
+    }
+}
+
+impl Buffer {
+    /// The same as the journal takes it; `None` if there is no bound.
+    pub fn bound(&self) -> Option<BufferBound> {
+        (self.max_bytes.is_some() || self.max_age.is_some()).then(|| BufferBound {
+            max_bytes: self.max_bytes.map(ByteSize::bytes),
+            max_age: self.max_age.map(Into::into),
+            when_full: self.when_full.into(),
+        })
+    }
+}
+
+impl From<Start> for journal::Start {
+    fn from(start: Start) -> journal::Start {
+        match start {
+            Start::End => journal::Start::End,
+            Start::Oldest => journal::Start::Oldest,
+        }
     }
 }
 

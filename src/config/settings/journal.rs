@@ -1,8 +1,11 @@
 //! `journal:` — where events wait until every sink has had them.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::journal;
 use crate::units::{ByteSize, Duration};
 
 /// The log between transforms and sinks, in which every event is durable.
@@ -74,4 +77,35 @@ pub enum Codec {
     /// About 7.9 times smaller, for a third more CPU.
     Zstd,
     None,
+}
+
+impl Journal {
+    /// The same as the journal takes it.
+    pub fn options(&self, dir: PathBuf) -> journal::Options {
+        journal::Options {
+            mode: match self.mode {
+                Mode::Disk => journal::Mode::Disk,
+                Mode::Memory => journal::Mode::Memory,
+            },
+            max_bytes: self.max_bytes.bytes(),
+            keep_bytes: self.keep.bytes.bytes(),
+            keep_age: self.keep.age.into(),
+            when_full: self.when_full.into(),
+            codec: match self.codec {
+                Codec::Lz4 => journal::Codec::Lz4,
+                Codec::Zstd => journal::Codec::Zstd,
+                Codec::None => journal::Codec::None,
+            },
+            ..journal::Options::new(dir)
+        }
+    }
+}
+
+impl From<WhenFull> for journal::WhenFull {
+    fn from(when: WhenFull) -> journal::WhenFull {
+        match when {
+            WhenFull::Block => journal::WhenFull::Block,
+            WhenFull::DropOldest => journal::WhenFull::DropOldest,
+        }
+    }
 }

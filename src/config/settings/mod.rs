@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use api::{Algorithm, Anonymous, Api, Auth, BasicUser, Cors, Jwt, Role, RoleTable, Roles};
+pub use api::{Anonymous, Api, Auth, Cors, RoleTable, Roles};
 pub use frame::{Batch, Buffer, Concurrency, OnRemove, Retry, SinkFrame, Start, Tls};
 pub use journal::{Codec, Journal, Keep, Mode, WhenFull};
 pub use pipeline_test::{Expectation, Input, Test};
@@ -126,8 +126,21 @@ pub struct Limits {
     pub event: ByteSize,
     /// How long a stop waits for writes in flight.
     pub shutdown_timeout: Duration,
+    /// Threads that decode and transform; without it as many as the process may use cores.
+    pub threads: Option<u32>,
     /// Whether every way from a source to a sink must pass a `redact` transform.
     pub require_redact: bool,
+}
+
+/// More threads than this help nobody.
+const MAX_THREADS: usize = 64;
+
+impl Limits {
+    /// How many data threads there are.
+    pub fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(cores, |threads| threads as usize).clamp(1, MAX_THREADS)
+    }
 }
 
 impl Default for Limits {
@@ -136,7 +149,30 @@ impl Default for Limits {
             memory: ByteSize::mib(256),
             event: ByteSize::mib(1),
             shutdown_timeout: Duration::from_secs(10),
+            threads: None,
             require_redact: false,
+        }
+    }
+}
+
+impl From<Level> for tracing::Level {
+    fn from(level: Level) -> tracing::Level {
+        match level {
+            Level::Error => tracing::Level::ERROR,
+            Level::Warn => tracing::Level::WARN,
+            Level::Info => tracing::Level::INFO,
+            Level::Debug => tracing::Level::DEBUG,
+            Level::Trace => tracing::Level::TRACE,
+        }
+    }
+}
+
+impl From<Format> for crate::telemetry::log::Format {
+    fn from(format: Format) -> crate::telemetry::log::Format {
+        match format {
+            Format::Auto => crate::telemetry::log::Format::fitting(),
+            Format::Text => crate::telemetry::log::Format::Text,
+            Format::Json => crate::telemetry::log::Format::Json,
         }
     }
 }

@@ -24,6 +24,8 @@ use shelf::Shelf;
 
 /// The bound where nothing else is configured.
 pub const DEFAULT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+/// The bound of a queue in memory.
+pub const MEMORY_MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// Requests that wait for the thread; more wait outside.
 const MAX_REQUESTS: usize = 64;
 

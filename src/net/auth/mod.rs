@@ -367,12 +367,19 @@ impl Config {
             }
         }
         for (name, user) in &self.users {
-            if let Err(message) = login(name, user) {
-                add(format!(".users.{name}"), message);
-            }
+            user.check(name, &format!("{at}.users.{name}"), problems);
         }
         if let Some(jwt) = &self.jwt {
             jwt.check(&format!("{at}.jwt"), problems);
+        }
+    }
+}
+
+impl config::User {
+    /// Adds what is wrong at the path `at`.
+    pub fn check(&self, name: &str, at: &str, problems: &mut Problems) {
+        if let Err(message) = login(name, self) {
+            problems.push(diagnostic::Problem::error(at, Span::NOWHERE, message));
         }
     }
 }

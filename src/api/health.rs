@@ -1,0 +1,48 @@
+//! `/health`: the process works. `/ready`: it can take events.
+
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Api, is_near};
+use crate::net::http::{Body, Peer};
+use crate::telemetry::{Kind, State};
+
+/// 200 while the process works, whatever the sinks do; with `?sinks` 503 if one is held.
+pub fn health(api: &Api, request: &Request<Incoming>, peer: Peer) -> Response<Body> {
+    let ledgers = api.agent.books.all();
+    let held = ledgers.iter().any(|l| l.kind == Kind::Sink && l.health().state == State::Held);
+    let asks_for_sinks = super::parameter(request.uri().query(), "sinks").is_some();
+    let status = if asks_for_sinks && held { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let word = if held { "degraded" } else { "healthy" };
+    let components: Vec<Value> = ledgers.iter().map(|ledger| component(ledger, is_near(peer))).collect();
+    super::json(status, &json!({ "status": word, "components": components }))
+}
+
+/// What health says about one component.
+pub fn component(ledger: &crate::telemetry::Ledger, with_errors: bool) -> Value {
+    let health = ledger.health();
+    let mut told = json!({
+        "name": *ledger.name,
+        "kind": ledger.kind.as_str(),
+        "type": ledger.type_name,
+        "state": health.state.as_str(),
+        "since": health.since.to_string(),
+    });
+    if let (true, Some((at, message))) = (with_errors, health.last_error) {
+        told["last_error"] = json!({ "time": at.to_string(), "message": message });
+    }
+    told
+}
+
+/// 503 only while the agent cannot accept.
+pub fn ready(api: &Api) -> Response<Body> {
+    let (status, word) = if api.shutdown.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping")
+    } else if api.agent.commons.journal.is_full() {
+        (StatusCode::SERVICE_UNAVAILABLE, "full")
+    } else {
+        (StatusCode::OK, "ready")
+    };
+    super::json(status, &json!({ "status": word }))
+}

@@ -1,0 +1,103 @@
+//! Talking to a running agent: where it is, the token to show, and one request.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+
+/// The most bytes of an answer.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// How to reach the agent.
+#[derive(Args, Clone, Default)]
+pub struct Connection {
+    /// Address of the agent's API, such as http://127.0.0.1:8686; else from the data folder
+    #[arg(long, global = true, value_name = "URL", env = "WEIR_URL")]
+    url: Option<String>,
+    /// Token to show; else one is made with the secret in the data folder
+    #[arg(long, global = true, value_name = "TOKEN", env = "WEIR_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// The agent's data folder
+    #[arg(long, global = true, value_name = "DIR", default_value = "weir-data")]
+    data_dir: PathBuf,
+}
+
+/// What the agent answered.
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The `detail` of a problem document, else the body.
+    pub fn problem(&self) -> String {
+        let document: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
+        let detail = document.as_ref().and_then(|d| d.get("detail")).and_then(|d| d.as_str());
+        detail.map_or_else(|| String::from_utf8_lossy(&self.body).into_owned(), str::to_owned)
+    }
+}
+
+impl Connection {
+    /// One request on a connection of its own; `path` begins with a slash.
+    pub fn ask(&self, method: Method, path: &str) -> Result<Answer, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(self.send(method, path))
+    }
+
+    async fn send(&self, method: Method, path: &str) -> Result<Answer, String> {
+        let url = self.address()?;
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "weir");
+        if let Some(token) = self.token() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request =
+            request.body(Full::new(Bytes::new())).map_err(|error| format!("cannot ask for `{path}`: {error}"))?;
+        let cannot = |error: &dyn std::fmt::Display| format!("cannot reach the agent at `{url}`: {error}");
+        let exchanged = match url.strip_prefix("unix:") {
+            Some(path) => {
+                exchange(TokioIo::new(UnixStream::connect(path).await.map_err(|e| cannot(&e))?), request).await
+            }
+            None => {
+                let address = url.strip_prefix("http://").unwrap_or(&url).trim_end_matches('/');
+                exchange(TokioIo::new(TcpStream::connect(address).await.map_err(|e| cannot(&e))?), request).await
+            }
+        };
+        exchanged.map_err(|error| cannot(&error))
+    }
+
+    fn address(&self) -> Result<String, String> {
+        if let Some(url) = &self.url {
+            return match url.starts_with("https://") {
+                true => Err(format!("`{url}`: this command speaks http:// and unix: only")),
+                false => Ok(url.clone()),
+            };
+        }
+        let file = self.data_dir.join("api.address");
+        std::fs::read_to_string(&file).map(|text| text.trim().to_owned()).map_err(|error| {
+            format!("no agent has left its address in `{}`: {error}; name it with --url", file.display())
+        })
+    }
+
+    fn token(&self) -> Option<String> {
+        self.token.clone().or_else(|| super::token::of_data_dir(&self.data_dir))
+    }
+}
+
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+async fn exchange<T>(io: TokioIo<T>, request: Request<Full<Bytes>>) -> Result<Answer, Fault>
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+    let driver = tokio::spawn(connection);
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await?.to_bytes();
+    driver.abort();
+    Ok(Answer { status, body })
+}

@@ -1,0 +1,103 @@
+//! `weir dlq`: looks at dead letters of the running agent, sends them again or drops them.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+use serde_json::Value;
+
+use super::client::{Answer, Connection};
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One line for each letter
+    List,
+    /// One letter, whole
+    Show { id: String },
+    /// Send letters again: a sink's to that sink, a source's through that source
+    Replay(Which),
+    /// Drop letters for good
+    Drop(Which),
+}
+
+#[derive(Args)]
+struct Which {
+    /// Ids of letters
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    ids: Vec<String>,
+    /// All letters
+    #[arg(long)]
+    all: bool,
+}
+
+pub fn run(arguments: Arguments) -> ExitCode {
+    let connection = &arguments.connection;
+    let done = match &arguments.command {
+        Command::List => list(connection),
+        Command::Show { id } => fetch(connection, Method::GET, &format!("/api/dlq/{id}")).and_then(show),
+        Command::Replay(which) => each(connection, which, Method::POST, "/replay", "replayed"),
+        Command::Drop(which) => each(connection, which, Method::DELETE, "", "dropped"),
+    };
+    match done {
+        Ok(text) => super::print(&text),
+        Err(message) => super::complain(message),
+    }
+}
+
+fn fetch(connection: &Connection, method: Method, path: &str) -> Result<Answer, String> {
+    let answer = connection.ask(method, path)?;
+    if answer.status.is_success() { Ok(answer) } else { Err(answer.problem()) }
+}
+
+fn document(answer: &Answer) -> Result<Value, String> {
+    serde_json::from_slice(&answer.body).map_err(|error| format!("the agent's answer is no JSON: {error}"))
+}
+
+fn show(answer: Answer) -> Result<String, String> {
+    Ok(format!("{:#}\n", document(&answer)?))
+}
+
+fn letters(connection: &Connection) -> Result<Vec<Value>, String> {
+    let mut document = document(&fetch(connection, Method::GET, "/api/dlq?limit=1000000")?)?;
+    Ok(document.get_mut("letters").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
+}
+
+fn list(connection: &Connection) -> Result<String, String> {
+    let mut out = String::new();
+    for letter in letters(connection)? {
+        let columns = ["id", "time", "component", "attempts", "reason"].map(|name| word(&letter, name));
+        out.push_str(&columns.join("  ").replace(char::is_control, " "));
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+fn word(letter: &Value, name: &str) -> String {
+    match letter.get(name) {
+        None | Some(Value::Null) => "-".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn each(connection: &Connection, which: &Which, method: Method, action: &str, done: &str) -> Result<String, String> {
+    let ids = match which.all {
+        false => which.ids.clone(),
+        true => letters(connection)?.iter().map(|letter| word(letter, "id")).collect(),
+    };
+    let mut out = String::new();
+    for id in ids {
+        fetch(connection, method.clone(), &format!("/api/dlq/{id}{action}"))
+            .map_err(|error| format!("{id}: {error}"))?;
+        out.push_str(&format!("{id} {done}\n"));
+    }
+    Ok(out)
+}

@@ -1,0 +1,132 @@
+//! `weir journal`: looks into the journal of an agent that does not run, and at its cursors.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+
+use super::Configuration;
+use crate::journal::fs::Real;
+use crate::journal::{Journal, Options, RecoveryReport};
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    configuration: Configuration,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Numbers of the journal: events, bytes, cursors
+    Inspect,
+    /// Reads every record; exit code 1 if something is damaged
+    Verify,
+    /// Prints every event as a JSON line
+    Export,
+    /// Cursors of sinks
+    Cursors {
+        #[command(subcommand)]
+        command: Option<Cursors>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Cursors {
+    /// One line for each cursor
+    List,
+    /// Puts a cursor at a seq
+    Move { name: String, seq: u64 },
+    /// Removes a cursor; what waited for it is let go
+    Drop { name: String },
+}
+
+pub fn run(arguments: Arguments) -> ExitCode {
+    let loaded = match arguments.configuration.load(&arguments.configuration.overrides(false)) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let folder = loaded.plan.data_dir.join("journal");
+    if !folder.is_dir() {
+        return super::complain(format!("there is no journal at `{}`", folder.display()));
+    }
+    let options: Options = loaded.plan.settings.journal.options(folder);
+    let (journal, report) = match Journal::open(options, Arc::new(Real)) {
+        Ok(opened) => opened,
+        Err(error) => return super::complain(format!("cannot open the journal: {error} (is the agent running?)")),
+    };
+    let code = match &arguments.command {
+        Command::Inspect => super::print(&inspect(&journal)),
+        Command::Verify => verify(&report),
+        Command::Export => export(&journal),
+        Command::Cursors { command } => cursors(&journal, command.as_ref().unwrap_or(&Cursors::List)),
+    };
+    journal.close();
+    code
+}
+
+fn inspect(journal: &Journal) -> String {
+    let stats = journal.stats();
+    format!(
+        "bytes       {}\nlimit       {}\noldest seq  {}\nnewest seq  {}\n\n{}",
+        stats.bytes,
+        stats.limit,
+        stats.oldest_seq,
+        stats.synced_seq,
+        list(journal)
+    )
+}
+
+fn list(journal: &Journal) -> String {
+    let mut out = String::from("cursor                    settled seq         waiting events   waiting bytes\n");
+    for cursor in journal.cursors() {
+        out.push_str(&format!(
+            "{:<24}  {:<18}  {:>14}  {:>14}\n",
+            cursor.name, cursor.settled, cursor.waiting_events, cursor.waiting_bytes
+        ));
+    }
+    out
+}
+
+fn verify(report: &RecoveryReport) -> ExitCode {
+    let mut out = format!("{} records with {} events are whole\n", report.records, report.events);
+    for loss in &report.lost {
+        out.push_str(&format!(
+            "damaged: seq {} to {}, {} bytes moved to quarantine\n",
+            loss.seqs.start,
+            loss.seqs.end.saturating_sub(1),
+            loss.bytes
+        ));
+    }
+    for file in &report.broken_files {
+        out.push_str(&format!("damaged: file {file} moved to quarantine\n"));
+    }
+    let code = super::print(&out);
+    let is_damaged = !report.lost.is_empty() || !report.broken_files.is_empty();
+    if is_damaged { ExitCode::from(super::FAILED) } else { code }
+}
+
+fn export(journal: &Journal) -> ExitCode {
+    use std::io::Write as _;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let written = journal.read_all(|record| out.write_all(&record.lines.bytes)).and_then(|()| out.flush());
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => super::complain(format!("cannot export: {error}")),
+    }
+}
+
+fn cursors(journal: &Journal, command: &Cursors) -> ExitCode {
+    let (name, done) = match command {
+        Cursors::List => return super::print(&list(journal)),
+        Cursors::Move { name, seq } => (name, journal.move_cursor(name, *seq)),
+        Cursors::Drop { name } => (name, journal.drop_cursor(name)),
+    };
+    match done {
+        Ok(true) => super::print(&list(journal)),
+        Ok(false) => super::complain(format!("there is no cursor `{name}`")),
+        Err(error) => super::complain(format!("cannot change the cursor `{name}`: {error}")),
+    }
+}

@@ -1,0 +1,51 @@
+//! Reading the configuration for a command: problems on stderr, and the exit code for them.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use super::{CONFIGURATION, Configuration};
+use crate::config::{self, Loaded, Overrides, Plan};
+
+impl Configuration {
+    pub fn overrides(&self, demo: bool) -> Overrides {
+        Overrides { data_dir: self.data_dir.clone(), demo, ephemeral: false }
+    }
+
+    /// Loads it and says its warnings, or says its problems.
+    pub fn load(&self, overrides: &Overrides) -> Result<Loaded, ExitCode> {
+        let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        match config::load(&config::locate(&self.config), overrides) {
+            Ok(loaded) => {
+                eprint!("{}", loaded.render_warnings(coloured));
+                Ok(loaded)
+            }
+            Err(rejected) => {
+                eprint!("{}", rejected.render(coloured));
+                Err(ExitCode::from(CONFIGURATION))
+            }
+        }
+    }
+
+    /// Reads it again for a running agent; the problems as texts.
+    pub fn reload(&self, overrides: &Overrides) -> Result<Plan, Vec<String>> {
+        match config::load(&config::locate(&self.config), overrides) {
+            Ok(loaded) => Ok(loaded.plan),
+            Err(rejected) => Err(rejected
+                .render(false)
+                .split("\n\n")
+                .filter(|text| !text.trim().is_empty())
+                .map(|text| text.trim().to_owned())
+                .collect()),
+        }
+    }
+
+    /// A hash over the contents of all files.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = blake3::Hasher::new();
+        for text in config::texts(&config::locate(&self.config)) {
+            hash.update(text.name.as_bytes());
+            hash.update(&text.bytes);
+        }
+        *hash.finalize().as_bytes()
+    }
+}

@@ -1,0 +1,101 @@
+//! The door: one file per command, and the exit codes.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+mod client;
+mod completions;
+mod dlq;
+mod health;
+mod journal;
+mod load;
+mod redact;
+mod run;
+mod schema;
+mod token;
+mod validate;
+mod welcome;
+
+/// Failed while running, or a check found something.
+const FAILED: u8 = 1;
+/// The configuration is wrong; no port and no file was touched.
+const CONFIGURATION: u8 = 78;
+
+/// Reads execution and activity events, makes them safe and durable, and routes them.
+#[derive(Parser)]
+#[command(name = "weir", version, disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::Arguments,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the pipeline (the default command)
+    Run(run::Arguments),
+    /// Check configuration; with connections, check sinks too
+    Validate(validate::Arguments),
+    /// Print the JSON Schema of the configuration
+    Schema,
+    /// Ask the running agent how it is: exit code 0 healthy, 1 not
+    Health(client::Connection),
+    /// List, show, replay or drop dead letters
+    Dlq(dlq::Arguments),
+    /// Try redaction: stdin to stdout, NDJSON or text
+    Redact(redact::Arguments),
+    /// Mint a JWT
+    Token(token::Arguments),
+    /// Look into the journal
+    Journal(journal::Arguments),
+    /// Print completions for a shell
+    Completions(completions::Arguments),
+}
+
+/// Where the configuration is; several files and folders are one configuration.
+#[derive(Args, Clone, Default)]
+pub struct Configuration {
+    /// Configuration file or folder; several times for several. Without it $WEIR_CONFIG, ./weir.yaml,
+    /// /etc/weir/weir.yaml, then the built-in quick start
+    #[arg(short, long = "config", value_name = "PATH")]
+    config: Vec<PathBuf>,
+    /// Folder for journal, dead letters and secrets
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Validate(arguments) => validate::run(arguments),
+        Command::Schema => schema::run(),
+        Command::Health(connection) => health::run(connection),
+        Command::Dlq(arguments) => dlq::run(arguments),
+        Command::Redact(arguments) => redact::run(arguments),
+        Command::Token(arguments) => token::run(arguments),
+        Command::Journal(arguments) => journal::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments, Cli::command()),
+    }
+}
+
+/// Says what went wrong, on stderr.
+fn complain(message: impl std::fmt::Display) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(FAILED)
+}
+
+/// Writes to stdout; a reader that has left ends the command quietly.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => complain(format!("cannot write to standard output: {error}")),
+    }
+}

@@ -1,0 +1,226 @@
+//! `weir run`: starts the agent and its API, obeys signals, and says where things are.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{CONFIGURATION, Configuration};
+use crate::api::{self, Access, Api};
+use crate::config::settings::Settings;
+use crate::config::{Loaded, Overrides};
+use crate::delivery::fanout::Fanout;
+use crate::net::Role;
+use crate::net::address::Address;
+use crate::net::http;
+use crate::net::listen::{Listener, SOCKET_MODE};
+use crate::secret::Secret;
+use crate::telemetry::log;
+use crate::topology::{Agent, Reloaded, StartError, make_private_folder};
+
+/// How long the login link of the first start is good.
+const LOGIN_TTL: Duration = Duration::from_secs(8 * 3600);
+/// How often `--watch` looks at the files.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Args, Clone)]
+pub struct Arguments {
+    #[command(flatten)]
+    configuration: Configuration,
+    /// Reload when a configuration file changes
+    #[arg(long)]
+    watch: bool,
+    /// Add a source of made-up code executions
+    #[arg(long)]
+    demo: bool,
+    /// Keep everything in memory, on free ports, and print where as one JSON line
+    #[arg(long)]
+    ephemeral: bool,
+}
+
+pub fn run(arguments: Arguments) -> ExitCode {
+    let overrides = Overrides { ephemeral: arguments.ephemeral, ..arguments.configuration.overrides(arguments.demo) };
+    let loaded = match arguments.configuration.load(&overrides) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let settings = &loaded.plan.settings;
+    log::init(settings.log.level.into(), settings.log.format.into());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.limits.threads())
+        .thread_name("weir-io")
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(serve(arguments, overrides, loaded)),
+        Err(error) => super::complain(format!("cannot start: {error}")),
+    }
+}
+
+async fn serve(arguments: Arguments, overrides: Overrides, loaded: Loaded) -> ExitCode {
+    match start(&arguments, &overrides, loaded).await {
+        Ok(running) => running.until_stopped(&arguments).await,
+        Err(error) if error.newer_format => {
+            eprintln!("error: {}", error.message);
+            ExitCode::from(CONFIGURATION)
+        }
+        Err(error) => super::complain(error.message),
+    }
+}
+
+struct Running {
+    agent: Arc<Agent>,
+    shutdown: CancellationToken,
+    api: Option<tokio::task::JoinHandle<()>>,
+    reload: Reload,
+}
+
+type Reload = Arc<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = Reloaded> + Send>> + Send + Sync>;
+
+async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> Result<Running, StartError> {
+    let plan = loaded.plan;
+    let settings = plan.settings.clone();
+    let data_dir = plan.data_dir.clone();
+    let quick_start = loaded.is_quick_start;
+    if !arguments.ephemeral {
+        make_private_folder(&data_dir)?;
+    }
+    // Ports first: an agent that cannot be reached should not take events.
+    let listener = match settings.api.enabled {
+        true => Some(Listener::bind(&settings.api.address, SOCKET_MODE).await.map_err(StartError::new)?),
+        false => None,
+    };
+    let live = plan.live_inputs();
+    let agent = Agent::start(plan).await?;
+    let shutdown = CancellationToken::new();
+    let reload = reloader(arguments, overrides, &agent);
+    let mut running = Running { agent: agent.clone(), shutdown: shutdown.clone(), api: None, reload: reload.clone() };
+    let Some(listener) = listener else { return Ok(running) };
+    let (access, secret) = Access::new(&settings.api, &data_dir, !arguments.ephemeral).map_err(StartError::new)?;
+    let tls = settings.api.tls.as_ref().map(crate::net::tls::server).transpose().map_err(StartError::new)?;
+    let address = listener.address().map_err(|error| StartError::new(error.to_string()))?;
+    let fanout = Fanout::start(&agent.commons.journal, &agent.streams_of(&live).await, shutdown.clone());
+    let addresses = agent.addresses().await;
+    announce(arguments, &settings, &agent, &address, secret.as_ref(), quick_start, &addresses)?;
+    let api = Api::new(agent, access, fanout, Box::new(move || reload()), shutdown.clone());
+    let limits = http::Limits::default();
+    running.api = Some(tokio::spawn(http::serve(listener, tls, limits, Arc::new(api), shutdown)));
+    Ok(running)
+}
+
+fn reloader(arguments: &Arguments, overrides: &Overrides, agent: &Arc<Agent>) -> Reload {
+    let (configuration, overrides, agent) = (arguments.configuration.clone(), overrides.clone(), agent.clone());
+    Arc::new(move || {
+        let (configuration, overrides, agent) = (configuration.clone(), overrides.clone(), agent.clone());
+        Box::pin(async move {
+            let loaded = tokio::task::spawn_blocking(move || configuration.reload(&overrides)).await;
+            let verdict = match loaded {
+                Ok(Ok(plan)) => agent.reload(plan).await,
+                Ok(Err(errors)) => agent.refused_reload(errors),
+                Err(error) => agent.refused_reload(vec![format!("reading the configuration panicked: {error}")]),
+            };
+            match verdict.applied {
+                true => tracing::info!(changed = ?verdict.changed, "the configuration was reloaded"),
+                false => tracing::error!(errors = verdict.errors.join("; "), "the reload was refused; nothing changed"),
+            }
+            verdict
+        })
+    })
+}
+
+/// Says where the agent is: to a person on stderr, to a program in one JSON line on stdout.
+fn announce(
+    arguments: &Arguments,
+    settings: &Settings,
+    agent: &Agent,
+    address: &Address,
+    secret: Option<&Secret<String>>,
+    quick_start: bool,
+    addresses: &[(Arc<str>, String)],
+) -> Result<(), StartError> {
+    let scheme = if settings.api.tls.is_some() { "https" } else { "http" };
+    let url = match address {
+        Address::Tcp { .. } => format!("{scheme}://{address}{}", settings.api.base_path),
+        Address::Unix(_) => address.to_string(),
+    };
+    let token = secret.map(|secret| api::mint(secret, "admin", Role::Admin, LOGIN_TTL)).transpose();
+    let token = token.map_err(StartError::new)?;
+    if arguments.ephemeral {
+        let ingest =
+            addresses.iter().map(|(_, address)| address.as_str()).find(|address| !address.starts_with("unix:"));
+        let line = serde_json::json!({ "api": url, "ingest": ingest, "token": token });
+        println!("{line}");
+        return Ok(());
+    }
+    let left = std::fs::write(agent.data_dir.join("api.address"), format!("{url}\n"));
+    left.map_err(|error| StartError::new(format!("cannot leave the address in the data folder: {error}")))?;
+    if quick_start {
+        eprint!("{}", super::welcome::text(&url, token.as_deref(), &agent.data_dir, addresses));
+    } else {
+        tracing::info!(api = url, "the agent is ready");
+    }
+    Ok(())
+}
+
+impl Running {
+    async fn until_stopped(self, arguments: &Arguments) -> ExitCode {
+        let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = handlers else {
+            return super::complain("cannot listen for signals");
+        };
+        let mut watch = Watch::new(arguments);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => drop((self.reload)().await),
+                () = watch.changed(), if arguments.watch => drop((self.reload)().await),
+                () = self.agent.finished() => break,
+            }
+        }
+        self.shutdown.cancel();
+        let stop = async {
+            let stopped = self.agent.stop().await;
+            if let Some(api) = self.api {
+                // Streams end with the shutdown; nothing they hold is lost.
+                let _ = tokio::time::timeout(Duration::from_secs(2), api).await;
+            }
+            stopped
+        };
+        tokio::select! {
+            stopped = stop => match stopped.abandoned {
+                0 => ExitCode::SUCCESS,
+                count => super::complain(format!("{count} events in memory were abandoned")),
+            },
+            _ = terminate.recv() => super::complain("stopped at once by a second signal"),
+            _ = interrupt.recv() => super::complain("stopped at once by a second signal"),
+        }
+    }
+}
+
+/// Notices when a configuration file changes, by content, so that replaced links and same-second edits count.
+struct Watch {
+    configuration: Configuration,
+    seen: Option<[u8; 32]>,
+}
+
+impl Watch {
+    fn new(arguments: &Arguments) -> Watch {
+        let configuration = arguments.configuration.clone();
+        let seen = configuration.digest();
+        Watch { configuration, seen: Some(seen) }
+    }
+
+    async fn changed(&mut self) {
+        loop {
+            tokio::time::sleep(WATCH_EVERY).await;
+            let now = self.configuration.digest();
+            if self.seen.replace(now) != Some(now) {
+                return;
+            }
+        }
+    }
+}

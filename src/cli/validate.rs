@@ -1,0 +1,86 @@
+//! `weir validate`: checks the configuration, and with connections whether every sink can be reached and used.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Configuration;
+use crate::component::{Failure, Promise, SinkContext};
+use crate::config::PlannedSink;
+
+/// How long a sink may take to show that it works.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    configuration: Configuration,
+    /// Leave sinks alone
+    #[arg(long)]
+    no_connect: bool,
+}
+
+pub fn run(arguments: Arguments) -> ExitCode {
+    let loaded = match arguments.configuration.load(&arguments.configuration.overrides(false)) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let plan = loaded.plan;
+    let mut out = String::new();
+    let mut all_work = true;
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return super::complain(format!("cannot start: {error}")),
+    };
+    for sink in &plan.sinks {
+        let promise = match sink.promise {
+            Promise::EffectivelyOnce => "each event effectively once",
+            Promise::AtLeastOnce => "each event at least once",
+            Promise::BestEffort => "best effort, nothing is kept for it",
+        };
+        out.push_str(&format!("sinks.{} ({}): {promise}", sink.name, sink.type_name));
+        if !arguments.no_connect {
+            match runtime.block_on(try_out(sink, &plan.data_dir)) {
+                Ok(()) => out.push_str("; works"),
+                Err(reason) => {
+                    all_work = false;
+                    out.push_str(&format!("; does not work: {reason}"));
+                }
+            }
+        }
+        out.push('\n');
+    }
+    out.push_str(&format!(
+        "the configuration holds: {} sources, {} transforms, {} sinks\n",
+        plan.sources.len(),
+        plan.transforms.len(),
+        plan.sinks.len()
+    ));
+    let code = super::print(&out);
+    if all_work { code } else { ExitCode::from(super::FAILED) }
+}
+
+async fn try_out(sink: &PlannedSink, data_dir: &std::path::Path) -> Result<(), String> {
+    let cx = SinkContext {
+        name: sink.name.clone(),
+        agent: "validate".into(),
+        data_dir: data_dir.to_owned(),
+        timeout: PATIENCE,
+        memory: None,
+        position: 0,
+        dry: true,
+    };
+    match tokio::time::timeout(PATIENCE, sink.sink.open(&cx)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(failure)) => Err(answer(failure)),
+        Err(_) => Err(format!("no answer after {} s", PATIENCE.as_secs())),
+    }
+}
+
+fn answer(failure: Failure) -> String {
+    match failure {
+        Failure::Transient { answer, .. } | Failure::Configuration { answer } | Failure::Poison { answer } => answer,
+        Failure::Some(each) => each.into_iter().next().map_or_else(String::new, |(_, failure)| answer(failure)),
+    }
+}

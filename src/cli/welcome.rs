@@ -1,0 +1,25 @@
+//! What the quick start says to the person who started it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where everything is: where to send, what is watched, where to look.
+pub fn text(url: &str, token: Option<&str>, data_dir: &Path, addresses: &[(Arc<str>, String)]) -> String {
+    let mut out = String::from("\nWeir is running with its built-in quick start.\n\n");
+    let mut line = |label: &str, text: &str| out.push_str(&format!("  {label:<14}{text}\n"));
+    for (_, address) in addresses {
+        line("send to", address);
+    }
+    line("watched", &crate::config::spool_dir());
+    line("events go to", &data_dir.join("events.ndjson").display().to_string());
+    match token {
+        Some(token) => line("watch live", &format!("{url}/api/stream?token={token}")),
+        None => line("watch live", &format!("{url}/api/stream")),
+    }
+    line("metrics", &format!("{url}/metrics"));
+    out.push_str("\nTry it:\n\n");
+    let http = addresses.iter().map(|(_, address)| address.as_str()).find(|address| address.starts_with("http"));
+    let target = http.unwrap_or("http://127.0.0.1:8687");
+    out.push_str(&format!("  curl {target} -d '{{\"username\": \"ali\", \"code\": \"print(1)\"}}'\n\n"));
+    out
+}

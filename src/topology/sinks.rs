@@ -1,0 +1,120 @@
+//! A sink while it runs: its cursor, its delivery loop, and the door for replays.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::agent::{Agent, StartError};
+use super::wiring::Streams;
+use crate::component::SinkContext;
+use crate::config::PlannedSink;
+use crate::config::settings::OnRemove;
+use crate::delivery::{Delivery, MAX_REPLAYS, Replay};
+use crate::journal::Journal;
+use crate::journal::dead_letters::Letter;
+use crate::telemetry::Kind;
+
+pub struct RunningSink {
+    pub name: Arc<str>,
+    pub on_remove: Option<OnRemove>,
+    replays: mpsc::Sender<Replay>,
+    stop: CancellationToken,
+    kill: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// What is needed to send a letter to a sink again.
+pub struct SinkHandle(mpsc::Sender<Replay>);
+
+impl RunningSink {
+    pub fn start(agent: &Agent, planned: PlannedSink, streams: &Streams) -> Result<RunningSink, StartError> {
+        let PlannedSink { name, type_name, inputs, frame, sink, .. } = planned;
+        let failed = |error: &dyn std::fmt::Display| StartError::new(format!("sinks.{name}: {error}"));
+        let bound = frame.buffer.bound();
+        let streams = streams.of(&inputs);
+        let cursor =
+            agent.commons.journal.cursor(&name, &streams, frame.start.into(), bound).map_err(|e| failed(&e))?;
+        let ledger = agent.books.open(&name, Kind::Sink, type_name);
+        let (replays, inbox) = mpsc::channel(MAX_REPLAYS);
+        let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
+        let cx = SinkContext {
+            name: name.clone(),
+            agent: agent.name.clone(),
+            data_dir: agent.data_dir.clone(),
+            timeout: frame.timeout.into(),
+            memory: None,
+            position: 0,
+            dry: false,
+        };
+        let delivery = Delivery {
+            feed: (agent.commons.journal.clone(), cursor),
+            config: sink.into(),
+            cx,
+            policy: frame.policy(),
+            filter: None,
+            ledger,
+            dead_letters: agent.commons.dead_letters.clone(),
+            replays: inbox,
+            stop: stop.clone(),
+            kill: kill.clone(),
+        };
+        let task = tokio::spawn(delivery.run());
+        Ok(RunningSink { name, on_remove: frame.on_remove, replays, stop, kill, task })
+    }
+
+    /// Events that it has still to end.
+    pub fn waiting(&self, journal: &Journal) -> u64 {
+        journal.cursor_info(&self.name).map_or(0, |cursor| cursor.waiting_events)
+    }
+
+    pub fn handle(&self) -> SinkHandle {
+        SinkHandle(self.replays.clone())
+    }
+
+    /// Lets writes on their way end, for so long at most.
+    pub async fn stop(mut self, patience: Duration) {
+        self.stop.cancel();
+        if tokio::time::timeout(patience, &mut self.task).await.is_err() {
+            self.kill.cancel();
+            if (&mut self.task).await.is_err() {
+                tracing::error!(sink = %self.name, "the delivery loop has panicked");
+            }
+        }
+    }
+
+    /// For a sink that is not configured any more: its waiting events go the way `on_remove` says, then its cursor.
+    pub async fn retire(self, agent: &Arc<Agent>) {
+        let agent = agent.clone();
+        let name = self.name.clone();
+        let retire = async move {
+            while self.on_remove == Some(OnRemove::Drain)
+                && self.waiting(&agent.commons.journal) > 0
+                && !self.task.is_finished()
+            {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            self.stop(agent.settings.limits.shutdown_timeout.into()).await;
+            match agent.commons.journal.drop_cursor(&name) {
+                Ok(_) => agent.books.close(&name, Kind::Sink),
+                Err(error) => {
+                    tracing::error!(sink = %name, %error, "the cursor of a removed sink could not be removed")
+                }
+            }
+        };
+        tokio::spawn(retire);
+    }
+}
+
+impl SinkHandle {
+    /// Has the letter written; it is the caller's to remove then.
+    pub async fn replay(&self, letter: Letter) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        self.0
+            .try_send(Replay { letter, reply })
+            .map_err(|_| "too many replays wait for this sink; try again later")?;
+        answer.await.map_err(|_| "the sink has stopped".to_owned())?
+    }
+}

@@ -1,0 +1,78 @@
+//! From a plan to flows: which transforms follow each source, and which outputs are journalled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::flow::{Flow, Node, Port};
+use crate::component::AnyTransform;
+use crate::config::Input;
+use crate::journal::{Journal, StreamId};
+use crate::telemetry::{Books, Kind};
+
+/// A transform with its place in the pipeline.
+#[derive(Clone)]
+pub struct Step {
+    pub name: Arc<str>,
+    pub type_name: &'static str,
+    pub inputs: Vec<Input>,
+    pub transform: Arc<dyn AnyTransform>,
+}
+
+/// The streams that cursors read, by the output that fills them.
+#[derive(Clone, Default)]
+pub struct Streams(BTreeMap<Input, StreamId>);
+
+impl Streams {
+    /// Gives every output that a sink reads its stream; the same name has the same stream over restarts.
+    pub fn assign<'a>(
+        journal: &Journal,
+        steps: &[Step],
+        read: impl Iterator<Item = &'a Input>,
+    ) -> Result<Streams, String> {
+        let mut streams = BTreeMap::new();
+        for input in read.collect::<BTreeSet<_>>() {
+            let name = stream_name(steps, input);
+            let stream = journal.stream(&name).ok_or("the journal has no place for one more stream")?;
+            streams.insert(input.clone(), stream);
+        }
+        Ok(Streams(streams))
+    }
+
+    pub fn of(&self, inputs: &[Input]) -> Vec<StreamId> {
+        let mut streams: Vec<StreamId> = inputs.iter().filter_map(|input| self.0.get(input).copied()).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        streams
+    }
+}
+
+fn stream_name(steps: &[Step], input: &Input) -> String {
+    let outputs = steps.iter().find(|step| step.name == input.component).map(|step| step.transform.outputs());
+    match outputs.unwrap_or_default().get(input.port.wrapping_sub(1)) {
+        Some(output) => format!("{}.{output}", input.component),
+        None => input.component.to_string(),
+    }
+}
+
+/// The flow behind one source. `steps` are in an order in which each stands behind all that feed it.
+pub fn flow(source: &Arc<str>, steps: &[Step], streams: &Streams, books: &Books) -> Flow {
+    let mut reached: Vec<&Step> = Vec::new();
+    for step in steps {
+        let fed = |input: &Input| input.component == *source || reached.iter().any(|r| r.name == input.component);
+        if step.inputs.iter().any(fed) {
+            reached.push(step);
+        }
+    }
+    let port = |component: &Arc<str>, port: usize| {
+        let output = Input { component: component.clone(), port };
+        let next = (0..reached.len()).filter(|at| reached[*at].inputs.contains(&output)).collect();
+        Port { stream: streams.0.get(&output).copied(), next }
+    };
+    let nodes = reached.iter().map(|step| Node {
+        name: step.name.clone(),
+        transform: step.transform.clone(),
+        ledger: books.open(&step.name, Kind::Transform, step.type_name),
+        ports: (0..=step.transform.outputs().len()).map(|n| port(&step.name, n)).collect(),
+    });
+    Flow { nodes: nodes.collect(), root: port(source, 0) }
+}
