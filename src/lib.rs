@@ -10,6 +10,7 @@ pub mod diagnostic;
 pub mod event;
 pub mod journal;
 pub mod net;
+pub mod query;
 pub mod secret;
 pub mod sinks;
 pub mod sources;

@@ -1,0 +1,320 @@
+//! From text to tree, with an error that points at the column.
+
+use super::ast::{Bound, Check, Expr, Op, Path, Pattern, Test};
+use super::lex::{IN_NAME, IN_RANGE, IN_TEXT, IN_VALUE, Lexer};
+use super::{MAX_DEPTH, MAX_LEN, MAX_TERMS, QueryError};
+
+/// Reads a query; an empty one is true of every event.
+pub fn parse(text: &str) -> Result<Expr, QueryError> {
+    let mut parser = Parser { lexer: Lexer { text, at: 0 }, depth: 0, terms: 0 };
+    if text.len() > MAX_LEN {
+        let end = (MAX_LEN..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+        return Err(parser.lexer.error(end..end, format!("the query is longer than {MAX_LEN} bytes"), None));
+    }
+    parser.lexer.skip_space();
+    if parser.lexer.peek().is_none() {
+        return Ok(Expr::All);
+    }
+    let expr = parser.either()?;
+    match parser.lexer.peek() {
+        None => Ok(expr),
+        Some(_) => Err(parser.lexer.error(
+            parser.lexer.here(),
+            "this `)` closes nothing",
+            Some("remove it, or add `(` before"),
+        )),
+    }
+}
+
+struct Parser<'a> {
+    lexer: Lexer<'a>,
+    depth: usize,
+    terms: usize,
+}
+
+impl Parser<'_> {
+    /// `a OR b`
+    fn either(&mut self) -> Result<Expr, QueryError> {
+        let mut parts = vec![self.all()?];
+        while self.lexer.eat_keyword("OR") {
+            self.lexer.skip_space();
+            parts.push(self.all()?);
+        }
+        Ok(Expr::or(parts))
+    }
+
+    /// `a b`, `a AND b`
+    fn all(&mut self) -> Result<Expr, QueryError> {
+        let mut parts = vec![self.unary()?];
+        loop {
+            self.lexer.skip_space();
+            if self.lexer.eat_keyword("AND") {
+                self.lexer.skip_space();
+            } else if self.lexer.peek().is_none_or(|c| c == ')') || self.lexer.is_keyword("OR") {
+                return Ok(Expr::and(parts));
+            }
+            parts.push(self.unary()?);
+        }
+    }
+
+    /// `-a`, `NOT a`, `(a)`, a test
+    fn unary(&mut self) -> Result<Expr, QueryError> {
+        let start = self.lexer.at;
+        if self.lexer.eat("-") || self.lexer.eat_keyword("NOT") {
+            self.lexer.skip_space();
+            return self.deeper(start, |parser| Ok(Expr::Not(Box::new(parser.unary()?))));
+        }
+        if self.lexer.eat("(") {
+            self.lexer.skip_space();
+            let inner = self.deeper(start, Parser::either)?;
+            return match self.lexer.eat(")") {
+                true => Ok(inner),
+                false => Err(self.lexer.error(start..start + 1, "this `(` is not closed", Some("add `)`"))),
+            };
+        }
+        for word in ["AND", "OR"] {
+            if self.lexer.is_keyword(word) {
+                let message = format!("`{word}` needs something on both sides");
+                let hint = format!("write `\"{word}\"` for the word itself");
+                return Err(self.lexer.error(start..start + word.len(), message, Some(&hint)));
+            }
+        }
+        self.terms += 1;
+        if self.terms > MAX_TERMS {
+            return Err(self.lexer.error(self.lexer.here(), format!("more than {MAX_TERMS} terms"), None));
+        }
+        self.test()
+    }
+
+    fn deeper(
+        &mut self,
+        start: usize,
+        parse: impl FnOnce(&mut Self) -> Result<Expr, QueryError>,
+    ) -> Result<Expr, QueryError> {
+        if self.depth == MAX_DEPTH {
+            return Err(self.lexer.error(start..start + 1, format!("nested deeper than {MAX_DEPTH} levels"), None));
+        }
+        self.depth += 1;
+        let expr = parse(self);
+        self.depth -= 1;
+        expr
+    }
+
+    fn test(&mut self) -> Result<Expr, QueryError> {
+        let start = self.lexer.at;
+        match self.lexer.peek() {
+            None => return Err(self.lexer.error(start..start, "something is missing here", None)),
+            Some(')') => return Err(self.lexer.error(self.lexer.here(), "something is missing before `)`", None)),
+            Some(':') => {
+                let hint = "write `field:value`, or quotes around a text with `:`";
+                return Err(self.lexer.error(self.lexer.here(), "a field's name is missing before `:`", Some(hint)));
+            }
+            Some('~') => {
+                let check = self.regex()?;
+                return Ok(Expr::Test(Test { field: None, check }));
+            }
+            _ => {}
+        }
+        if let Some(path) = self.field()? {
+            return self.check(start, path);
+        }
+        self.lexer.at = start;
+        let pattern = match self.lexer.peek() {
+            Some('"') => Pattern::text(&self.lexer.quoted()?),
+            _ => self.lexer.word(IN_TEXT)?,
+        };
+        Ok(match pattern.0.iter().all(String::is_empty) && pattern.0.len() > 1 {
+            true => Expr::All,
+            false => Expr::Test(Test { field: None, check: Check::Is(pattern) }),
+        })
+    }
+
+    /// The path before a `:`, which is eaten too; nothing if what stands here is no field.
+    fn field(&mut self) -> Result<Option<Path>, QueryError> {
+        let start = self.lexer.at;
+        let bare_has = self.lexer.rest().starts_with("has:");
+        let mut path = Path::new();
+        loop {
+            path.push(match self.lexer.peek() {
+                Some('"') => self.lexer.quoted()?,
+                _ => {
+                    let begin = self.lexer.at;
+                    let pattern = self.lexer.word(IN_NAME)?;
+                    let Some(name) = pattern.literal() else { return Ok(None) };
+                    if name.is_empty() && matches!(self.lexer.peek(), Some(':' | '.')) && begin > start {
+                        return Err(self.lexer.error(begin..begin + 1, "a name is missing in the path", None));
+                    }
+                    name.to_owned()
+                }
+            });
+            if self.lexer.eat(":") {
+                let has = bare_has && path.len() == 1;
+                return Ok(Some(if has { Path::new() } else { path }));
+            }
+            if !self.lexer.eat(".") {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// What is asked of a field; an empty path is `has:`.
+    fn check(&mut self, start: usize, path: Path) -> Result<Expr, QueryError> {
+        if path.is_empty() {
+            return self.has();
+        }
+        if path.iter().any(String::is_empty) {
+            return Err(self.lexer.error(start..self.lexer.at, "a field's name is empty", None));
+        }
+        if self.lexer.peek() == Some('(') {
+            return self.values(path);
+        }
+        let check = self.value(&path)?;
+        Ok(Expr::Test(Test { field: Some(path), check }))
+    }
+
+    fn has(&mut self) -> Result<Expr, QueryError> {
+        let start = self.lexer.at;
+        let mut path = Path::new();
+        loop {
+            let name = match self.lexer.peek() {
+                Some('"') => self.lexer.quoted()?,
+                _ => self.lexer.word(IN_NAME)?.0.join("*"),
+            };
+            if name.is_empty() {
+                let hint = Some("write `has:error_message`");
+                return Err(self.lexer.error(start..self.lexer.at, "`has:` needs the name of a field", hint));
+            }
+            path.push(name);
+            if !self.lexer.eat(".") {
+                break;
+            }
+        }
+        if self.lexer.peek() == Some(':') {
+            return Err(self.lexer.error(self.lexer.here(), "`has:` takes a name only", None));
+        }
+        Ok(Expr::Test(Test { field: Some(path), check: Check::Exists }))
+    }
+
+    /// `(a OR b)` behind a field
+    fn values(&mut self, path: Path) -> Result<Expr, QueryError> {
+        let open = self.lexer.at;
+        self.lexer.eat("(");
+        let mut tests = Vec::new();
+        loop {
+            self.lexer.skip_space();
+            let check = self.value(&path)?;
+            tests.push(Expr::Test(Test { field: Some(path.clone()), check }));
+            self.terms += 1;
+            self.lexer.skip_space();
+            if self.lexer.eat(")") {
+                break;
+            }
+            if self.lexer.peek().is_none() {
+                return Err(self.lexer.error(open..open + 1, "this `(` is not closed", Some("add `)`")));
+            }
+            if !self.lexer.eat_keyword("OR") {
+                let hint = Some("write `field:(a OR b)`");
+                return Err(self.lexer.error(self.lexer.here(), "values in parentheses are joined by `OR`", hint));
+            }
+        }
+        if self.terms > MAX_TERMS {
+            return Err(self.lexer.error(open..open + 1, format!("more than {MAX_TERMS} terms"), None));
+        }
+        Ok(Expr::or(tests))
+    }
+
+    fn value(&mut self, path: &Path) -> Result<Check, QueryError> {
+        let start = self.lexer.at;
+        match self.lexer.peek() {
+            Some('~') => return self.regex(),
+            Some('[') => return self.range(),
+            Some('"') => return Ok(Check::Is(Pattern::text(&self.lexer.quoted()?))),
+            _ => {}
+        }
+        for (sign, op) in Op::ALL {
+            if self.lexer.eat(sign) {
+                let bound = self.bound(IN_VALUE)?;
+                return match bound.0.is_empty() {
+                    true => {
+                        Err(self.lexer.error(start..self.lexer.at, format!("a value is missing behind `{sign}`"), None))
+                    }
+                    false => Ok(Check::Compare(*op, bound)),
+                };
+            }
+        }
+        let pattern = self.lexer.word(IN_VALUE)?;
+        if self.lexer.at == start {
+            let name = path.join(".");
+            let hint = format!("write `{name}:\"\"` for an empty text, `has:{name}` for any value");
+            return Err(self.lexer.error(
+                self.lexer.here(),
+                format!("a value is missing behind `{name}:`"),
+                Some(&hint),
+            ));
+        }
+        Ok(Check::Is(pattern))
+    }
+
+    /// `~"pattern"`
+    fn regex(&mut self) -> Result<Check, QueryError> {
+        let start = self.lexer.at;
+        self.lexer.eat("~");
+        let pattern = match self.lexer.peek() {
+            Some('"') => self.lexer.quoted()?,
+            _ => {
+                let hint = Some("write `~\"pattern\"`");
+                return Err(self.lexer.error(start..self.lexer.at, "a pattern in quotes is missing behind `~`", hint));
+            }
+        };
+        match super::predicate::compile(&pattern) {
+            Ok(_) => Ok(Check::Matches(pattern)),
+            Err(message) => Err(self.lexer.error(start + 1..self.lexer.at, message, None)),
+        }
+    }
+
+    /// `[a TO b]`
+    fn range(&mut self) -> Result<Check, QueryError> {
+        let start = self.lexer.at;
+        self.lexer.eat("[");
+        self.lexer.skip_space();
+        let from = self.end()?;
+        self.lexer.skip_space();
+        let to = match self.lexer.eat_keyword("TO") {
+            true => {
+                self.lexer.skip_space();
+                self.end()?
+            }
+            false => None,
+        };
+        self.lexer.skip_space();
+        match (from, to, self.lexer.eat("]")) {
+            (Some(from), Some(to), true) => Ok(Check::Between(from, to)),
+            (_, _, closed) => {
+                let end = if closed || self.lexer.peek().is_none() { self.lexer.at } else { self.lexer.here().end };
+                let hint = Some("write `[a TO b]`, with `*` for an open end");
+                Err(self.lexer.error(start..end, "a range needs two ends", hint))
+            }
+        }
+    }
+
+    /// One end of a range: `*` is open; nothing if it is missing.
+    fn end(&mut self) -> Result<Option<Option<Bound>>, QueryError> {
+        if self.lexer.rest().starts_with('*') {
+            self.lexer.eat("*");
+            return Ok(Some(None));
+        }
+        let quoted = self.lexer.peek() == Some('"');
+        if self.lexer.is_keyword("TO") {
+            return Ok(None);
+        }
+        let bound = self.bound(IN_RANGE)?;
+        Ok((quoted || !bound.0.is_empty()).then_some(Some(bound)))
+    }
+
+    fn bound(&mut self, ends: &str) -> Result<Bound, QueryError> {
+        match self.lexer.peek() {
+            Some('"') => Ok(Bound(self.lexer.quoted()?)),
+            _ => Ok(Bound(self.lexer.word(ends)?.0.join("*"))),
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! A query at work: which events of a batch it is true of.
+
+use std::borrow::Cow;
+
+use regex::{Regex, RegexBuilder};
+
+use super::ast::{Bound, Check, Expr, Op, Path, Pattern, Test, number, times};
+use super::{MAX_REGEX_BYTES, MAX_REGEXES, QueryError, parse};
+use crate::event::aliases::canonical;
+use crate::event::names::{self, KNOWN, NameId, known};
+use crate::event::{Batch, Kind, Raw};
+use crate::units::Timestamp;
+
+/// Fields that hold text rather than one value: `field:x` asks whether they contain it.
+const LONG_TEXTS: &[NameId] = &[
+    names::CODE,
+    names::DESCRIPTION,
+    names::ERROR_MESSAGE,
+    names::ERROR_TRACE,
+    names::USER_AGENT,
+    names::MESSAGE,
+    names::MSG,
+    names::DETAILS,
+    names::ERROR,
+];
+
+/// Aliases whose values have other units or words than the canonical field's.
+const OTHER_VALUES: &[NameId] = &[names::DURATION_SECONDS, names::DURATION_S, names::SUCCESS];
+
+#[derive(Debug)]
+pub struct Query {
+    text: String,
+    expr: Expr,
+    plan: Node,
+}
+
+#[derive(Debug)]
+enum Node {
+    All,
+    And(Vec<Node>),
+    Or(Vec<Node>),
+    Not(Box<Node>),
+    /// In any string of the event.
+    Anywhere(Matcher),
+    Field {
+        path: Path,
+        /// The canonical name that the path's first name is an alias of.
+        canonical: Option<&'static str>,
+        matcher: Matcher,
+    },
+}
+
+#[derive(Debug)]
+enum Matcher {
+    Contains(Glob),
+    Is { glob: Glob, number: Option<f64>, times: Option<(Timestamp, Timestamp)> },
+    Range(Range),
+    Exists,
+    Regex(Regex),
+}
+
+/// Compiles a pattern within the bounds of a query.
+pub fn compile(pattern: &str) -> Result<Regex, String> {
+    match RegexBuilder::new(pattern).size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_BYTES).build() {
+        Ok(regex) => Ok(regex),
+        Err(regex::Error::CompiledTooBig(_)) => Err("the pattern is too large".to_owned()),
+        Err(error) => {
+            let text = error.to_string();
+            let reason = text.lines().last().unwrap_or("").trim().trim_start_matches("error: ");
+            Err(format!("the pattern can not be read: {reason}"))
+        }
+    }
+}
+
+impl Query {
+    pub fn parse(text: &str) -> Result<Query, QueryError> {
+        let expr = parse::parse(text)?;
+        let regexes = expr.tests().iter().filter(|test| matches!(test.check, Check::Matches(_))).count();
+        if regexes > MAX_REGEXES {
+            return Err(QueryError {
+                query: text.to_owned(),
+                range: 0..0,
+                message: format!("more than {MAX_REGEXES} patterns"),
+                hint: None,
+            });
+        }
+        let plan = plan(&expr);
+        Ok(Query { text: text.to_owned(), expr, plan })
+    }
+
+    /// The query as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub fn expr(&self) -> &Expr {
+        &self.expr
+    }
+
+    /// The fields that the query asks for, each once.
+    pub fn fields(&self) -> Vec<&Path> {
+        let mut fields: Vec<&Path> = self.expr.tests().iter().filter_map(|test| test.field.as_ref()).collect();
+        fields.sort();
+        fields.dedup();
+        fields
+    }
+
+    /// Whether the query is true, for each event of a split batch; `out` is overwritten.
+    pub fn matches(&self, batch: &Batch, out: &mut Vec<bool>) {
+        out.clear();
+        out.extend((0..batch.len()).map(|event| self.plan.holds(&View::Event(batch, event))));
+    }
+
+    /// Whether the query is true of one event of a split batch.
+    pub fn matches_event(&self, batch: &Batch, event: usize) -> bool {
+        self.plan.holds(&View::Event(batch, event))
+    }
+
+    /// Whether the query is true of an event given as its line.
+    pub fn matches_line(&self, line: Raw<'_>) -> bool {
+        self.plan.holds(&View::Line(line))
+    }
+}
+
+fn plan(expr: &Expr) -> Node {
+    match expr {
+        Expr::All => Node::All,
+        Expr::And(parts) => Node::And(parts.iter().map(plan).collect()),
+        Expr::Or(parts) => Node::Or(parts.iter().map(plan).collect()),
+        Expr::Not(inner) => Node::Not(Box::new(plan(inner))),
+        Expr::Test(Test { field: None, check }) => Node::Anywhere(matcher(check, true)),
+        Expr::Test(Test { field: Some(path), check }) => {
+            let first = path.first().and_then(|name| known(name.as_bytes()));
+            let long = path.len() == 1 && first.is_some_and(|name| LONG_TEXTS.contains(&name));
+            let canonical = first.filter(|name| !OTHER_VALUES.contains(name)).and_then(canonical);
+            Node::Field {
+                path: path.clone(),
+                canonical: canonical.map(|name| KNOWN[name.0 as usize]),
+                matcher: matcher(check, long),
+            }
+        }
+    }
+}
+
+fn matcher(check: &Check, long: bool) -> Matcher {
+    match check {
+        Check::Is(pattern) if long => Matcher::Contains(Glob::new(pattern)),
+        Check::Is(pattern) => Matcher::Is {
+            glob: Glob::new(pattern),
+            number: pattern.literal().and_then(number),
+            times: pattern.literal().and_then(times),
+        },
+        Check::Compare(op, bound) => Matcher::Range(match op {
+            Op::Less => Range { from: None, to: Some((bound.clone(), false)) },
+            Op::LessOrEqual => Range { from: None, to: Some((bound.clone(), true)) },
+            Op::Greater => Range { from: Some((bound.clone(), false)), to: None },
+            Op::GreaterOrEqual => Range { from: Some((bound.clone(), true)), to: None },
+        }),
+        Check::Between(from, to) => {
+            let included = |bound: &Option<Bound>| bound.clone().map(|bound| (bound, true));
+            Matcher::Range(Range { from: included(from), to: included(to) })
+        }
+        Check::Exists => Matcher::Exists,
+        Check::Matches(pattern) => Matcher::Regex(compile(pattern).expect("the parser has compiled it")),
+    }
+}
+
+// --- looking at events ---
+
+enum View<'a> {
+    Event(&'a Batch, usize),
+    Line(Raw<'a>),
+}
+
+impl<'a> View<'a> {
+    fn member(&self, name: &str) -> Option<Raw<'a>> {
+        match self {
+            View::Event(batch, event) => batch.get(*event, batch.find_name(name)?),
+            View::Line(line) => line.get(name),
+        }
+    }
+
+    /// The value at a path, by the name as written or by the canonical one.
+    fn value(&self, path: &[String], canonical: Option<&str>) -> Option<Raw<'a>> {
+        let (first, rest) = path.split_first()?;
+        let top = self.member(first).or_else(|| self.member(canonical?))?;
+        top.path(rest)
+    }
+
+    fn any_value(&self, mut holds: impl FnMut(Raw<'a>) -> bool) -> bool {
+        match self {
+            View::Event(batch, event) => batch.fields(*event).any(|(_, value)| holds(value)),
+            View::Line(line) => line.members().any(|(_, value)| holds(value)),
+        }
+    }
+}
+
+impl Node {
+    fn holds(&self, event: &View<'_>) -> bool {
+        match self {
+            Node::All => true,
+            Node::And(parts) => parts.iter().all(|part| part.holds(event)),
+            Node::Or(parts) => parts.iter().any(|part| part.holds(event)),
+            Node::Not(inner) => !inner.holds(event),
+            Node::Anywhere(matcher) => event.any_value(|value| any_string(value, &mut |text| matcher.finds(text))),
+            Node::Field { path, canonical, matcher } => match event.value(path, *canonical) {
+                None => false,
+                Some(value) => matcher.accepts(value),
+            },
+        }
+    }
+}
+
+/// Whether some string within a value, at any depth, is one of these.
+fn any_string(value: Raw<'_>, holds: &mut dyn FnMut(&str) -> bool) -> bool {
+    match value.kind() {
+        Kind::String => value.as_str().is_some_and(|text| holds(&text)),
+        Kind::Array => value.elements().any(|value| any_string(value, holds)),
+        Kind::Object => value.members().any(|(_, value)| any_string(value, holds)),
+        Kind::Null | Kind::Bool | Kind::Number => false,
+    }
+}
+
+impl Matcher {
+    /// Whether the text contains what is looked for.
+    fn finds(&self, text: &str) -> bool {
+        match self {
+            Matcher::Contains(glob) | Matcher::Is { glob, .. } => glob.is_in(text),
+            Matcher::Regex(regex) => regex.is_match(text),
+            Matcher::Range(_) | Matcher::Exists => false,
+        }
+    }
+
+    fn accepts(&self, value: Raw<'_>) -> bool {
+        if let Matcher::Exists = self {
+            return !value.is_null();
+        }
+        if value.kind() == Kind::Array {
+            return value.elements().any(|element| self.accepts(element));
+        }
+        match self {
+            Matcher::Contains(_) => any_string(value, &mut |text| self.finds(text)),
+            Matcher::Is { glob, number, times } => match value.kind() {
+                Kind::Object => false,
+                Kind::Number if number.is_some() => value.as_f64() == *number,
+                _ => {
+                    let text = value.display();
+                    glob.is(&text)
+                        || times.is_some_and(|(from, to)| time(&text).is_some_and(|at| from <= at && at <= to))
+                }
+            },
+            Matcher::Range(range) => range.holds(value),
+            Matcher::Regex(regex) => match value.kind() {
+                Kind::Object | Kind::Null => false,
+                _ => regex.is_match(&value.display()),
+            },
+            Matcher::Exists => true,
+        }
+    }
+}
+
+/// A text that is a time; looked at only where it can be one.
+fn time(text: &str) -> Option<Timestamp> {
+    if text.len() < 10 || !text.starts_with(|c: char| c.is_ascii_digit()) {
+        None
+    } else {
+        times(text).map(|(from, _)| from)
+    }
+}
+
+// --- ranges ---
+
+/// Ends of a range, and whether each belongs to it.
+#[derive(Debug)]
+struct Range {
+    from: Option<(Bound, bool)>,
+    to: Option<(Bound, bool)>,
+}
+
+impl Range {
+    fn holds(&self, value: Raw<'_>) -> bool {
+        let Some(bound) = self.from.as_ref().or(self.to.as_ref()).map(|(bound, _)| bound) else {
+            return !value.is_null();
+        };
+        let text = match value.kind() {
+            Kind::Number | Kind::String => value.display(),
+            _ => return false,
+        };
+        // The bound says what is compared; a string may hold a number or a time as well.
+        if bound.number().is_some() {
+            return number(&text).is_some_and(|value| self.holds_number(value));
+        }
+        if bound.times().is_some() {
+            return time(&text).is_some_and(|value| self.holds_time(value));
+        }
+        let text = text.to_lowercase();
+        let above = |(bound, included): &(Bound, bool)| {
+            let bound = bound.0.to_lowercase();
+            text > bound || (*included && text == bound)
+        };
+        let below = |(bound, included): &(Bound, bool)| {
+            let bound = bound.0.to_lowercase();
+            text < bound || (*included && text == bound)
+        };
+        self.from.as_ref().is_none_or(above) && self.to.as_ref().is_none_or(below)
+    }
+
+    fn holds_number(&self, value: f64) -> bool {
+        let above = |(bound, included): &(Bound, bool)| {
+            bound.number().is_some_and(|bound| value > bound || (*included && value == bound))
+        };
+        let below = |(bound, included): &(Bound, bool)| {
+            bound.number().is_some_and(|bound| value < bound || (*included && value == bound))
+        };
+        self.from.as_ref().is_none_or(above) && self.to.as_ref().is_none_or(below)
+    }
+
+    /// After a day is after its end, from a day on is from its beginning.
+    fn holds_time(&self, value: Timestamp) -> bool {
+        let above = |(bound, included): &(Bound, bool)| {
+            bound.times().is_some_and(|(first, last)| if *included { value >= first } else { value > last })
+        };
+        let below = |(bound, included): &(Bound, bool)| {
+            bound.times().is_some_and(|(first, last)| if *included { value <= last } else { value < first })
+        };
+        self.from.as_ref().is_none_or(above) && self.to.as_ref().is_none_or(below)
+    }
+}
+
+// --- text in any case ---
+
+/// Texts with anything between them, in any case.
+#[derive(Debug)]
+struct Glob {
+    parts: Vec<String>,
+    ascii: bool,
+}
+
+impl Glob {
+    fn new(pattern: &Pattern) -> Glob {
+        let parts: Vec<String> = pattern.0.iter().map(|part| part.to_lowercase()).collect();
+        Glob { ascii: parts.iter().all(|part| part.is_ascii()), parts }
+    }
+
+    /// The text in the case of the parts; where those are ASCII the search itself looks past case.
+    fn folded<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.ascii { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) }
+    }
+
+    /// Whether the whole text is this.
+    fn is(&self, text: &str) -> bool {
+        let text = self.folded(text);
+        let mut rest = text.as_bytes();
+        let (first, others) = self.parts.split_first().expect("a pattern has a part");
+        let Some((last, middle)) = others.split_last() else {
+            return rest.eq_ignore_ascii_case(first.as_bytes());
+        };
+        let (Some(head), true) = (rest.get(..first.len()), rest.len() >= first.len() + last.len()) else {
+            return false;
+        };
+        let tail = &rest[rest.len() - last.len()..];
+        if !head.eq_ignore_ascii_case(first.as_bytes()) || !tail.eq_ignore_ascii_case(last.as_bytes()) {
+            return false;
+        }
+        rest = &rest[first.len()..rest.len() - last.len()];
+        in_order(rest, middle)
+    }
+
+    /// Whether this stands somewhere in the text.
+    fn is_in(&self, text: &str) -> bool {
+        in_order(self.folded(text).as_bytes(), &self.parts)
+    }
+}
+
+/// Whether the parts stand in the text one after another.
+fn in_order(mut rest: &[u8], parts: &[String]) -> bool {
+    for part in parts {
+        match find(rest, part.as_bytes()) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+/// Where `needle`, in lower case, begins in `text` for the first time, ASCII letters in any case.
+fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
+    let Some(first) = needle.first() else { return Some(0) };
+    let last = text.len().checked_sub(needle.len())?;
+    let mut at = 0;
+    while at <= last {
+        at += memchr::memchr2(*first, first.to_ascii_uppercase(), &text[at..=last])?;
+        if text[at..at + needle.len()].eq_ignore_ascii_case(needle) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
