@@ -1,4 +1,10 @@
 //! The JSON scanner: validates one value and, if asked, splits an object at its top level.
+//!
+//! It accepts what serde_json accepts, numbers of any size included, but for three things: more than [`MAX_DEPTH`]
+//! levels, more than [`MAX_KEYS`] members, and lone surrogates, which no UTF-8 can hold.
+//!
+//! Where the machine has AVX2, bitmaps (`simd`) and a walk over positions (`walk`) accept; whatever they do not accept
+//! the safe twin (`scalar`) reads again, so that every machine refuses the same text for the same reason.
 
 use std::fmt;
 
