@@ -4,6 +4,8 @@ use crate::component::SinkEntry;
 
 pub mod blackhole;
 pub mod console;
+pub mod file;
 
 /// Every type of sink, by its word in the configuration.
-pub const CATALOGUE: &[SinkEntry] = &[SinkEntry::of::<blackhole::Blackhole>(), SinkEntry::of::<console::Console>()];
+pub const CATALOGUE: &[SinkEntry] =
+    &[SinkEntry::of::<blackhole::Blackhole>(), SinkEntry::of::<console::Console>(), SinkEntry::of::<file::File>()];

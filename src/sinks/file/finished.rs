@@ -1,0 +1,141 @@
+//! Files that were put aside: their names, their compression, and how many are kept.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use tracing::warn;
+
+use super::Compression;
+use super::notes::Known;
+use super::writer::is_file;
+use crate::units::Timestamp;
+
+/// The time in a name, as in `20260131T235959.123456Z`.
+const STAMP: &str = "00000000T000000.000000Z";
+
+/// `activity.ndjson` put aside is `activity-20260131T235959.123456Z.ndjson`.
+pub fn name(name: &str, now: Timestamp) -> String {
+    let (stem, extension) = split(name);
+    let time = now.to_string();
+    let digits: String = time.chars().filter(|c| c.is_ascii_digit()).collect();
+    let micros = format!("{:0<6}", &digits[14..]);
+    format!("{stem}-{}T{}.{micros}Z{extension}", &digits[..8], &digits[8..14])
+}
+
+/// Stem, and extension with its dot.
+fn split(name: &str) -> (&str, &str) {
+    let dot = name.rfind('.').filter(|dot| *dot > 0).unwrap_or(name.len());
+    name.split_at(dot)
+}
+
+/// Gives a file its new name, unless that was done before a crash.
+pub fn rename(folder: impl AsFd, from: &str, to: &str, known: &Known) -> io::Result<()> {
+    match rustix::fs::statat(&folder, from, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if is_file(known, &stat) => {}
+        Ok(_) | Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    match rustix::fs::renameat_with(&folder, from, &folder, to, RenameFlags::NOREPLACE) {
+        // File systems without this flag: the name has microseconds in it.
+        Err(Errno::INVAL | Errno::NOSYS) => rustix::fs::renameat(&folder, from, &folder, to)?,
+        renamed => renamed?,
+    }
+    Ok(rustix::fs::fsync(&folder)?)
+}
+
+/// Compresses and removes in the background, one thread at a time.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    busy: Mutex<()>,
+}
+
+impl Shelf {
+    /// Compresses what was put aside of a file and removes what is too much. If that is going on already, the next
+    /// rotation sees to it.
+    pub fn tidy(self: &Arc<Shelf>, folder: OwnedFd, name: String, keep: Option<u32>, compression: Compression) {
+        if keep.is_none() && compression == Compression::None {
+            return;
+        }
+        let shelf = self.clone();
+        let work = move || {
+            let Ok(_busy) = shelf.busy.try_lock() else { return };
+            if let Err(error) = tidy(&folder, &name, keep, compression) {
+                warn!(file = name, %error, "files put aside could not be tidied");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("weir-file-tidy".into()).spawn(work) {
+            warn!(%error, "files put aside could not be tidied");
+        }
+    }
+}
+
+pub fn tidy(folder: &OwnedFd, name: &str, keep: Option<u32>, compression: Compression) -> io::Result<()> {
+    let mut aside = aside(folder, name)?;
+    if let Some(keep) = keep {
+        let too_many = aside.len().saturating_sub(keep as usize);
+        for old in aside.drain(..too_many) {
+            rustix::fs::unlinkat(folder, old, AtFlags::empty())?;
+        }
+    }
+    let (_, extension) = split(name);
+    for plain in aside.iter().filter(|other| other.ends_with(extension) && is_plain(other, name)) {
+        match compression {
+            Compression::None => {}
+            Compression::Gzip => compress(folder, plain, ".gz", |from, to| {
+                let mut encoder = flate2::write::GzEncoder::new(to, flate2::Compression::default());
+                io::copy(from, &mut encoder)?;
+                encoder.finish().map(drop)
+            })?,
+            Compression::Zstd => compress(folder, plain, ".zst", |from, to| zstd::stream::copy_encode(from, to, 3))?,
+        }
+    }
+    Ok(rustix::fs::fsync(folder)?)
+}
+
+fn is_plain(aside: &str, name: &str) -> bool {
+    let (stem, extension) = split(name);
+    aside.len() == stem.len() + 1 + STAMP.len() + extension.len()
+}
+
+/// Names of files that were put aside, oldest first.
+fn aside(folder: &OwnedFd, name: &str) -> io::Result<Vec<String>> {
+    let (stem, extension) = split(name);
+    let mut found = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let Ok(other) = entry.file_name().to_str() else { continue };
+        let time = other.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-'));
+        let Some((time, rest)) = time.and_then(|time| time.split_at_checked(STAMP.len())) else { continue };
+        let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        let suffix = rest.strip_prefix(extension);
+        if shape == STAMP && suffix.is_some_and(|suffix| ["", ".gz", ".zst"].contains(&suffix)) {
+            found.push(other.to_owned());
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Writes the compressed file under a name of its own, and puts it in the place of the plain one when it is safe.
+fn compress(
+    folder: &OwnedFd,
+    plain: &str,
+    suffix: &str,
+    work: impl FnOnce(&mut File, &File) -> io::Result<()>,
+) -> io::Result<()> {
+    let (temporary, to) = (format!(".{plain}.tmp"), format!("{plain}{suffix}"));
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut from = File::from(rustix::fs::openat(folder, plain, flags | OFlags::RDONLY, Mode::empty())?);
+    let make = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+    let mut out = File::from(rustix::fs::openat(folder, &*temporary, make, Mode::from_raw_mode(0o640))?);
+    work(&mut from, &out)?;
+    out.flush()?;
+    out.sync_all()?;
+    rustix::fs::renameat(folder, &*temporary, folder, &*to)?;
+    rustix::fs::fsync(folder)?;
+    Ok(rustix::fs::unlinkat(folder, plain, AtFlags::empty())?)
+}

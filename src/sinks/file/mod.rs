@@ -1,0 +1,247 @@
+//! Lines in files: by template, rotated and compressed, each event once even after a crash.
+//!
+//! A write is appended and synced before it counts. What was committed of each file goes into the sink's memory,
+//! which is saved before the cursor; at a start every file is cut back to that, and the events behind it come again.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::codec::encoding::{Encoder, Encoding};
+use crate::codec::template::Template;
+use crate::component::{Check, Cut, CutEvent, Failure, Promise, Sink, SinkContext, Written};
+use crate::event::Raw;
+use crate::units::{ByteSize, Duration};
+
+mod finished;
+mod notes;
+mod place;
+mod recovery;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use writer::{Group, Writer};
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The file, with fields and the event's time in it: `/var/log/weir/{{ user_id | nobody }}/%Y-%m-%d.ndjson`.
+    /// What comes before the first of them, up to a `/`, is the folder that no event can leave.
+    pub path: String,
+    /// How each event is written.
+    #[serde(default)]
+    pub encoding: Encoding,
+    /// When a file is put aside and a new one begun.
+    #[serde(default)]
+    pub rotate: Rotate,
+    /// How files that were put aside are compressed.
+    #[serde(default)]
+    pub compression: Compression,
+}
+
+/// When a file is put aside; its name gets the time, and a new one is begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rotate {
+    /// Before it would grow beyond this.
+    pub size: Option<ByteSize>,
+    /// When it was begun so long ago, at the next event.
+    pub age: Option<Duration>,
+    /// How many files are kept beside the one being written; all if absent.
+    pub keep: Option<u32>,
+}
+
+/// How files that were put aside are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    #[default]
+    None,
+    Gzip,
+    Zstd,
+}
+
+pub struct File {
+    /// The file below the root.
+    template: Template,
+    encoder: Encoder,
+    /// Absent while a configuration is only checked.
+    writer: Option<Arc<Mutex<Writer>>>,
+    /// Events before these numbers are in files that were put aside already.
+    skip: BTreeMap<String, u64>,
+}
+
+/// The root folder and the template below it.
+fn parts(path: &str) -> (PathBuf, &str) {
+    let fixed = path.find(['{', '%']).unwrap_or(path.len());
+    match path[..fixed].rfind('/') {
+        Some(slash) => (PathBuf::from(&path[..=slash]), &path[slash + 1..]),
+        None => (PathBuf::from("."), path),
+    }
+}
+
+impl Sink for File {
+    const TYPE: &'static str = "file";
+    const PROMISE: Promise = Promise::EffectivelyOnce;
+    type Config = Config;
+    type Payload = Vec<Group>;
+
+    fn check(config: &Config, check: &mut Check) {
+        let (_, below) = parts(&config.path);
+        let offset = config.path.len() - below.len();
+        match Template::parse(below) {
+            Err(wrong) => {
+                let range = wrong.range.start + offset..wrong.range.end + offset;
+                check.problem_within("path", range, wrong.message);
+            }
+            Ok(template) => {
+                if below.starts_with("{{") && offset == 0 {
+                    let hint = "begin with a folder, such as `/var/log/weir/`";
+                    check.problem_with_hint("path", "an event could choose the folder", hint);
+                } else if let Some(path) = template.constant()
+                    && let Err(wrong) = place::judge(path)
+                {
+                    check.problem("path", wrong);
+                }
+            }
+        }
+        if let Err(wrong) = config.encoding.encoder() {
+            check.problem_within("encoding.template", wrong.range, wrong.message);
+        }
+        if config.compression != Compression::None && config.rotate.size.is_none() && config.rotate.age.is_none() {
+            check.warning("compression", "only files that `rotate` puts aside are compressed, and nothing is");
+        }
+    }
+
+    async fn open(config: &Config, cx: &SinkContext) -> Result<File, Failure> {
+        let (root, below) = parts(&config.path);
+        let wrong = |wrong: crate::codec::template::Malformed| Failure::configuration(wrong.message);
+        let template = Template::parse(below).map_err(wrong)?;
+        let encoder = config.encoding.encoder().map_err(wrong)?;
+        let (config, cx, header) = (config.clone(), cx.clone(), encoder.header());
+        let opening = tokio::task::spawn_blocking(move || recovery::open(&config, &cx, &root, header));
+        let opened = opening.await.map_err(|error| Failure::transient(error.to_string()))??;
+        let (writer, skip) = opened.map_or((None, BTreeMap::new()), |(writer, skip)| (Some(writer), skip));
+        Ok(File { template, encoder, writer: writer.map(|writer| Arc::new(Mutex::new(writer))), skip })
+    }
+
+    fn encode(&self, cut: &Cut) -> Result<Vec<Group>, Failure> {
+        let first_seq = cut.events().next().map_or(0, |event| event.seq());
+        let skips = self.skip.values().any(|until| first_seq < *until);
+        if let Some(path) = self.template.constant()
+            && self.encoder.is_verbatim()
+            && !skips
+        {
+            return Ok(vec![Group { path: path.into(), chunks: cut.shared_chunks().collect(), first_seq }]);
+        }
+        let mut groups = Groups::default();
+        let mut failures = Vec::new();
+        for (nth, event) in cut.events().enumerate() {
+            let placed = self.path_of(event).and_then(|path| match self.skip.get(&*path) {
+                Some(until) if event.seq() < *until => Ok(()),
+                _ => groups.add(&path, event, &self.encoder),
+            });
+            if let Err(answer) = placed {
+                failures.push((nth, Failure::poison(answer)));
+            }
+        }
+        if failures.is_empty() { Ok(groups.finish()) } else { Err(Failure::Some(failures)) }
+    }
+
+    async fn write(&self, _: &Cut, payload: &Vec<Group>) -> Result<Written, Failure> {
+        let writer = self.writer.clone().ok_or_else(|| Failure::configuration("opened for a check only"))?;
+        let groups = payload.clone();
+        let writing = move || {
+            // After a panic the files are what the next start makes of them.
+            let mut writer = writer.lock().map_err(|_| Failure::transient("an earlier write panicked"))?;
+            writer.write(&groups)
+        };
+        let bytes =
+            tokio::task::spawn_blocking(writing).await.map_err(|error| Failure::transient(error.to_string()))??;
+        Ok(Written { bytes, duplicates: 0 })
+    }
+
+    fn memory(&self) -> Option<Bytes> {
+        Some(self.writer.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).memory())
+    }
+}
+
+impl File {
+    /// Where an event goes, below the root.
+    fn path_of(&self, event: CutEvent<'_>) -> Result<String, String> {
+        let strays = Cell::new(false);
+        let received_at = format!("\"{}\"", event.record.received_at);
+        let path = self.template.render(|path| {
+            let value = event.json().path(path).filter(|value| !value.is_null());
+            // Only the template may begin a folder.
+            strays.set(strays.get() || value.is_some_and(|value| value.display().contains('/')));
+            match value {
+                None if path.len() == 1 && path[0] == "timestamp" => Some(Raw(received_at.as_bytes())),
+                value => value,
+            }
+        });
+        let path = path.map_err(|missing| missing.to_string())?;
+        if strays.get() {
+            return Err(format!("confinement_failed: a field of `{path}` has a `/` in it"));
+        }
+        place::judge(&path).map_err(|wrong| format!("confinement_failed: {wrong}"))?;
+        Ok(path)
+    }
+}
+
+/// The lines of a cut by file, in order.
+#[derive(Default)]
+struct Groups {
+    groups: Vec<Group>,
+    /// Encoded lines of each group, and its place.
+    at: BTreeMap<String, usize>,
+    encoded: Vec<Vec<u8>>,
+    /// The record and the end of the run that the last verbatim chunk of a group came from.
+    runs: Vec<(u64, usize)>,
+}
+
+impl Groups {
+    fn add(&mut self, path: &str, event: CutEvent<'_>, encoder: &Encoder) -> Result<(), String> {
+        let at = match self.at.get(path) {
+            Some(at) => *at,
+            None => {
+                let at = self.groups.len();
+                self.groups.push(Group { path: path.into(), chunks: Vec::new(), first_seq: event.seq() });
+                (self.encoded.push(Vec::new()), self.runs.push((u64::MAX, 0)));
+                self.at.insert(path.to_owned(), at);
+                at
+            }
+        };
+        if !encoder.is_verbatim() {
+            return encoder.append(event.json(), &mut self.encoded[at]);
+        }
+        let lines = &event.record.lines;
+        let (start, end) = (lines.start(event.index), lines.start(event.index + 1));
+        let (chunks, run) = (&mut self.groups[at].chunks, &mut self.runs[at]);
+        match chunks.last_mut() {
+            // Lines that stand one after another are one chunk.
+            Some(last) if *run == (event.record.first_seq, start) => {
+                *last = lines.bytes.slice(start - last.len()..end);
+            }
+            _ => chunks.push(lines.bytes.slice(start..end)),
+        }
+        *run = (event.record.first_seq, end);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Vec<Group> {
+        for (group, encoded) in self.groups.iter_mut().zip(self.encoded) {
+            if !encoded.is_empty() {
+                group.chunks.push(encoded.into());
+            }
+        }
+        self.groups
+    }
+}
