@@ -1,5 +1,7 @@
 //! Formats: from the bytes of a piece to a batch, and what was refused on the way.
 
+pub mod framing;
+
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@ pub mod check;
 pub mod door;
 pub mod entry;
 pub mod failure;
+pub mod lane;
 pub mod sink;
 pub mod source;
 pub mod transform;
@@ -12,6 +13,7 @@ pub use check::Check;
 pub use door::Door;
 pub use entry::{SinkEntry, SourceEntry, TransformEntry};
 pub use failure::{Failure, Fatal};
+pub use lane::Lane;
 pub use sink::{AnySink, AnySinkConfig, Cut, CutEvent, Promise, Sink, SinkContext, Slice, Written};
 pub use source::{
     AnySource, Intake, Job, Marks, OnBad, Outcome, Piece, Receipt, RoomError, Source, SourceContext, Verdict, Wait,

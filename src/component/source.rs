@@ -27,7 +27,8 @@ pub trait Source: Send + Sized + 'static {
     /// Turns configuration into a source, or adds to the problems.
     fn build(config: Self::Config, check: &mut Check) -> Option<Self>;
 
-    /// Runs until `cx.shutdown` is cancelled; what was handed in by then is the wiring's.
+    /// Runs until `cx.shutdown` is cancelled; what was handed in by then is the wiring's. A source that returns
+    /// `Ok` before that has come to its end: nothing more will follow, and an agent without other sources may stop.
     /// Calls `cx.ready()` once it listens or reads. An error ends the agent (at start) or is said and retried.
     fn run(self, cx: SourceContext) -> impl Future<Output = Result<(), Fatal>> + Send;
 }
@@ -112,6 +113,7 @@ pub struct Job {
 }
 
 /// Bytes of whole frames, at most [`PIECE_BYTES`] unless one frame is larger.
+#[derive(Clone, Debug)]
 pub struct Piece {
     pub bytes: Bytes,
     pub frames: Frames,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixDatagram, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -92,26 +92,50 @@ async fn bind_tcp(host: &str, port: u16) -> io::Result<Listener> {
     Err(failed)
 }
 
-/// Binds beside the path and renames, so that the file never stands there with too wide a mode.
+/// Binds a Unix socket for datagrams. The error is for the operator.
+pub fn bind_datagram(path: &Path, mode: u32) -> Result<(UnixDatagram, SocketFile), String> {
+    let bound = bind_file(
+        path,
+        mode,
+        |path| UnixDatagram::bind(path),
+        |path| std::os::unix::net::UnixDatagram::unbound()?.connect(path),
+    );
+    bound.map_err(|error| format!("cannot listen on `unix:{}`: {}", path.display(), reason(&error)))
+}
+
 fn bind_unix(path: &Path, mode: u32) -> io::Result<Listener> {
-    refuse_foreign(path)?;
+    let connect = |path: &Path| std::os::unix::net::UnixStream::connect(path).map(drop);
+    let (listener, file) = bind_file(path, mode, |path| UnixListener::bind(path), connect)?;
+    Ok(Listener::Unix(listener, file))
+}
+
+type Connect = fn(&Path) -> io::Result<()>;
+
+/// Binds beside the path and renames, so that the file never stands there with too wide a mode.
+fn bind_file<S>(
+    path: &Path,
+    mode: u32,
+    bind: fn(&Path) -> io::Result<S>,
+    connect: Connect,
+) -> io::Result<(S, SocketFile)> {
+    refuse_foreign(path, connect)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push("~");
     let beside = PathBuf::from(beside);
-    refuse_foreign(&beside)?;
+    refuse_foreign(&beside, connect)?;
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(&beside)?;
+    let socket = bind(&beside)?;
     fs::set_permissions(&beside, fs::Permissions::from_mode(mode))?;
     fs::rename(&beside, path)?;
     let inode = fs::symlink_metadata(path)?.ino();
-    Ok(Listener::Unix(listener, SocketFile { path: path.to_owned(), inode }))
+    Ok((socket, SocketFile { path: path.to_owned(), inode }))
 }
 
 /// An error unless the path is free or holds a socket that nobody listens on.
-fn refuse_foreign(path: &Path) -> io::Result<()> {
+fn refuse_foreign(path: &Path, connect: Connect) -> io::Result<()> {
     let kind = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found?.file_type(),
@@ -119,10 +143,10 @@ fn refuse_foreign(path: &Path) -> io::Result<()> {
     if !kind.is_socket() {
         return Err(io::Error::other("a file that is no socket stands there"));
     }
-    match std::os::unix::net::UnixStream::connect(path) {
+    match connect(path) {
         Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(()),
         Err(error) => Err(error),
-        Ok(_) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
+        Ok(()) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
     }
 }
 

@@ -1,0 +1,166 @@
+//! A lane whose origin cannot be read again: it keeps what it handed in until the verdict, and hands it in again.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::source::{Job, OnBad, Piece, Receipt, SourceContext, Verdict, Wait};
+use crate::codec::Decoder;
+use crate::event::{Provenance, Seed, Stamp};
+use crate::journal::Room;
+use crate::units::Timestamp;
+
+/// Jobs of one lane without a verdict; more wait at the door.
+pub const MOST_IN_FLIGHT: usize = 16;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The agent stops: nothing more is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed;
+
+/// What all events of a lane have in common.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub seed: Seed,
+    pub peer: Option<IpAddr>,
+    pub stamp: Option<Arc<Stamp>>,
+    /// The origin in words, for dead letters.
+    pub words: Option<Arc<str>>,
+}
+
+impl Origin {
+    /// An origin that cannot be read again, such as a connection.
+    pub fn passing(peer: Option<IpAddr>, words: impl Into<Arc<str>>) -> Origin {
+        Origin { seed: Seed::random(), peer, stamp: None, words: Some(words.into()) }
+    }
+}
+
+/// Hands in pieces in order, a bounded number at a time.
+pub struct Lane {
+    cx: SourceContext,
+    decoder: Arc<dyn Decoder>,
+    origin: Origin,
+    flights: FuturesUnordered<Flight>,
+}
+
+type Flight = Pin<Box<dyn Future<Output = Result<(), Closed>> + Send>>;
+
+/// What is kept until its verdict has come; it shares the bytes that were handed in.
+struct Kept {
+    cx: SourceContext,
+    decoder: Arc<dyn Decoder>,
+    piece: Piece,
+    provenance: Arc<Provenance>,
+    words: Option<Arc<str>>,
+}
+
+impl Lane {
+    pub fn new(cx: SourceContext, decoder: Arc<dyn Decoder>, origin: Origin) -> Lane {
+        Lane { cx, decoder, origin, flights: FuturesUnordered::new() }
+    }
+
+    /// Waits until one more piece of so many bytes may be taken.
+    pub async fn room(&mut self, bytes: usize) -> Result<Room, Closed> {
+        while self.flights.len() >= MOST_IN_FLIGHT {
+            self.flights.next().await.unwrap_or(Ok(()))?;
+        }
+        // While this lane waits for room, its own failed pieces must be able to go on.
+        let room = self.cx.intake.room(bytes);
+        tokio::pin!(room);
+        loop {
+            tokio::select! {
+                room = &mut room => return room.map_err(|_| Closed),
+                settled = self.flights.next(), if !self.flights.is_empty() => settled.unwrap_or(Ok(()))?,
+                () = self.cx.shutdown.cancelled() => return Err(Closed),
+            }
+        }
+    }
+
+    /// Says who sent the pieces that follow.
+    pub fn set_peer(&mut self, peer: Option<IpAddr>) {
+        self.origin.peer = peer;
+    }
+
+    /// Hands in a piece.
+    pub fn submit(&mut self, piece: Piece, room: Room) {
+        let provenance = Arc::new(Provenance {
+            source: self.cx.name.clone(),
+            seed: self.origin.seed,
+            received_at: Timestamp::now(),
+            peer: self.origin.peer,
+            stamp: self.origin.stamp.clone(),
+        });
+        let kept = Kept {
+            cx: self.cx.clone(),
+            decoder: self.decoder.clone(),
+            piece,
+            provenance,
+            words: self.origin.words.clone(),
+        };
+        let receipt = kept.submit(room);
+        self.flights.push(Box::pin(kept.until_taken(receipt)));
+    }
+
+    /// Waits for the next piece to be taken; for ever if none is in flight. May be cancelled.
+    pub async fn settled(&mut self) -> Result<(), Closed> {
+        match self.flights.next().await {
+            Some(settled) => settled,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until everything that was handed in is taken.
+    pub async fn drain(&mut self) -> Result<(), Closed> {
+        while let Some(settled) = self.flights.next().await {
+            settled?;
+        }
+        Ok(())
+    }
+}
+
+impl Kept {
+    fn submit(&self, room: Room) -> Receipt {
+        self.cx.intake.submit(Job {
+            pieces: vec![self.piece.clone()],
+            decoder: self.decoder.clone(),
+            provenance: self.provenance.clone(),
+            marks: Vec::new(),
+            on_bad: OnBad::DeadLetter,
+            wait: Wait::Journal,
+            key: None,
+            room: Some(room),
+            origin: self.words.clone(),
+        })
+    }
+
+    /// The ids stay the same, so a piece that was taken after all does no harm where ids are keys.
+    async fn until_taken(self, mut receipt: Receipt) -> Result<(), Closed> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match (&mut receipt).await.verdict {
+                Verdict::Failed(reason) => {
+                    tracing::warn!(source = %self.cx.name, %reason, "a piece is handed in again")
+                }
+                Verdict::Full => {}
+                _ => return Ok(()),
+            }
+            let again = async {
+                tokio::time::sleep(pause).await;
+                self.cx.intake.room(self.piece.bytes.len()).await
+            };
+            let room = tokio::select! {
+                room = again => room.map_err(|_| Closed)?,
+                () = self.cx.shutdown.cancelled() => return Err(Closed),
+            };
+            receipt = self.submit(room);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
