@@ -1,0 +1,262 @@
+//! The bytes of a file by offset: as they are, or expanded from gzip or zstd.
+
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::identity::Stat;
+
+/// Window of a zstd frame that is expanded; a larger one is refused (2^23 bytes, as RFC 9659 allows).
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// Bytes skipped in one go on the way to an offset in a packed file.
+const SKIP_BYTES: usize = 64 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    pub fn of(path: &Path) -> Packing {
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("gz") => Packing::Gzip,
+            Some("zst") => Packing::Zstd,
+            _ => Packing::None,
+        }
+    }
+}
+
+/// Opens a file for reading without ever waiting for it. Whoever calls looks at what it is before reading.
+pub fn open(path: &Path, follow: bool) -> io::Result<(OwnedFd, Stat)> {
+    let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    flags.set(OFlags::NOFOLLOW, !follow);
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    let stat = Stat::of(&file)?;
+    Ok((file, stat))
+}
+
+pub enum Body {
+    Plain(OwnedFd),
+    Packed(Packed),
+}
+
+impl Body {
+    pub fn new(file: OwnedFd, packing: Packing) -> Body {
+        match packing {
+            Packing::None => Body::Plain(file),
+            packing => Body::Packed(Packed {
+                file: Arc::new(file),
+                packing,
+                stream: None,
+                back: Vec::new(),
+                at: 0,
+                state: PackedState::Unknown,
+            }),
+        }
+    }
+
+    pub fn file(&self) -> &OwnedFd {
+        match self {
+            Body::Plain(file) => file,
+            Body::Packed(packed) => &packed.file,
+        }
+    }
+
+    /// Appends up to `want` bytes from `offset` on; fewer only at the end.
+    pub fn read_at(&mut self, offset: u64, want: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Body::Plain(file) => read_plain(file, offset, want, buffer),
+            Body::Packed(packed) => packed.read_at(offset, want, buffer),
+        }
+    }
+}
+
+fn read_plain(file: &OwnedFd, offset: u64, want: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let start = buffer.len();
+    buffer.reserve_exact(want);
+    while buffer.len() - start < want {
+        let at = offset + (buffer.len() - start) as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(buffer), at) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    buffer.truncate(start + want);
+    Ok(buffer.len() - start)
+}
+
+/// How a packed file ends, as far as it was expanded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PackedState {
+    Unknown,
+    /// It is whole.
+    Ended,
+    /// It stops in the middle: somebody may still be writing it.
+    CutOff,
+    Broken(String),
+}
+
+pub struct Packed {
+    file: Arc<OwnedFd>,
+    packing: Packing,
+    stream: Option<Box<dyn Read + Send>>,
+    /// What was read last, up to `at`, because the last line of a piece is read again with the next one.
+    back: Vec<u8>,
+    at: u64,
+    pub state: PackedState,
+}
+
+/// Reads a file from its beginning without moving anyone else's place in it.
+struct FromStart {
+    file: Arc<OwnedFd>,
+    offset: u64,
+}
+
+impl Read for FromStart {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = rustix::io::pread(&*self.file, buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+impl Packed {
+    fn read_at(&mut self, offset: u64, want: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let start = buffer.len();
+        let back_from = self.at - self.back.len() as u64;
+        if offset < back_from {
+            self.rewind();
+        }
+        if offset <= self.at && !self.back.is_empty() {
+            let from = (offset - (self.at - self.back.len() as u64)) as usize;
+            let until = (from + want).min(self.back.len());
+            buffer.extend_from_slice(&self.back[from..until]);
+            if until < self.back.len() {
+                return Ok(buffer.len() - start);
+            }
+        }
+        while self.at < offset {
+            let step = ((offset - self.at) as usize).min(SKIP_BYTES);
+            let mut skipped = Vec::new();
+            if self.expand(step, &mut skipped)? == 0 {
+                return Ok(0);
+            }
+        }
+        while buffer.len() - start < want {
+            if self.expand(want - (buffer.len() - start), buffer)? == 0 {
+                break;
+            }
+        }
+        self.back.clear();
+        self.back.extend_from_slice(&buffer[start..]);
+        Ok(buffer.len() - start)
+    }
+
+    fn rewind(&mut self) {
+        (self.stream, self.at, self.state) = (None, 0, PackedState::Unknown);
+        self.back = Vec::new();
+    }
+
+    /// Forgets that the file was cut off, because it has changed.
+    pub fn try_again(&mut self) {
+        if self.state == PackedState::CutOff {
+            self.rewind();
+        }
+    }
+
+    fn expand(&mut self, want: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        if matches!(self.state, PackedState::Ended | PackedState::CutOff | PackedState::Broken(_)) {
+            return Ok(0);
+        }
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            None => self.stream.insert(decoder(self.packing, self.file.clone())?),
+        };
+        let before = buffer.len();
+        let result = stream.by_ref().take(want as u64).read_to_end(buffer);
+        let got = buffer.len() - before;
+        self.at += got as u64;
+        match result {
+            Ok(_) if got < want => self.state = PackedState::Ended,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.state = PackedState::CutOff,
+            Err(error) => self.state = PackedState::Broken(error.to_string()),
+        }
+        Ok(got)
+    }
+}
+
+fn decoder(packing: Packing, file: Arc<OwnedFd>) -> io::Result<Box<dyn Read + Send>> {
+    let input = io::BufReader::with_capacity(SKIP_BYTES, FromStart { file, offset: 0 });
+    if packing == Packing::Gzip {
+        return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(input)));
+    }
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+    Ok(Box::new(decoder))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        out.write_all(text).unwrap();
+        out.finish().unwrap()
+    }
+
+    fn body(bytes: &[u8], packing: Packing) -> Body {
+        let folder = crate::sources::fake::Folder::new();
+        let file = std::fs::File::open(folder.write("packed", bytes)).unwrap();
+        Body::new(file.into(), packing)
+    }
+
+    fn read(body: &mut Body, offset: u64, want: usize) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        body.read_at(offset, want, &mut buffer).unwrap();
+        buffer
+    }
+
+    #[test]
+    fn several_members_are_one_text_and_any_offset_can_be_read() {
+        let text: Vec<u8> = (0..100_000u32).flat_map(|n| n.to_le_bytes()).collect();
+        let (first, second) = text.split_at(150_001);
+        let zstd = [zstd::encode_all(first, 1).unwrap(), zstd::encode_all(second, 1).unwrap()].concat();
+        for (packed, packing) in [([gzip(first), gzip(second)].concat(), Packing::Gzip), (zstd, Packing::Zstd)] {
+            let mut body = body(&packed, packing);
+            for (offset, want) in [(0, 10), (5, 100), (149_990, 50_000), (149_995, 10), (3, 7), (399_990, 100)] {
+                let end = (offset + want).min(text.len());
+                assert_eq!(read(&mut body, offset as u64, want), &text[offset..end], "{packing:?} {offset} {want}");
+            }
+            let Body::Packed(packed) = &body else { panic!("it is packed") };
+            assert_eq!(packed.state, PackedState::Ended);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_still_being_packed_is_cut_off_and_a_damaged_one_broken() {
+        let noise: Vec<u8> =
+            (0..50_000u32).flat_map(|n| blake3::hash(&n.to_le_bytes()).as_bytes()[..4].to_vec()).collect();
+        let mut packed = gzip(&noise);
+        let mut cut = body(&packed[..packed.len() / 2], Packing::Gzip);
+        assert!(!read(&mut cut, 0, 200_000).is_empty());
+        let end = packed.len() - 6;
+        packed[end] ^= 1;
+        let mut damaged = body(&packed, Packing::Gzip);
+        assert_eq!(read(&mut damaged, 0, 300_000).len(), 200_000);
+        let (Body::Packed(cut), Body::Packed(damaged)) = (&cut, &damaged) else { panic!("both are packed") };
+        assert_eq!(cut.state, PackedState::CutOff);
+        assert!(matches!(damaged.state, PackedState::Broken(_)), "{:?}", damaged.state);
+    }
+}

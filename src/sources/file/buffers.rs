@@ -1,0 +1,82 @@
+//! Read buffers that come back when the last piece cut from them is dropped.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::ledger::MOST_IN_FLIGHT;
+
+/// Buffers kept for the next read.
+const MOST_KEPT: usize = MOST_IN_FLIGHT;
+
+/// Fresh memory costs a page fault for every 4 KiB, which is more than reading them costs.
+#[derive(Clone, Default)]
+pub struct Buffers {
+    free: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+struct Lent {
+    buffer: Vec<u8>,
+    home: Buffers,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.home.give_back(std::mem::take(&mut self.buffer));
+    }
+}
+
+impl Buffers {
+    /// An empty buffer for so many bytes: a used one if it fits well, so that a short line pins little memory.
+    pub fn take(&self, bytes: usize) -> Vec<u8> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |buffer: &Vec<u8>| buffer.capacity() >= bytes && buffer.capacity() / 2 <= bytes;
+        let found = free.iter().rposition(fits).map(|at| free.swap_remove(at));
+        found.unwrap_or_else(|| Vec::with_capacity(bytes))
+    }
+
+    /// Shares what was read; the buffer returns when nobody needs it any more.
+    pub fn share(&self, buffer: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Lent { buffer, home: self.clone() })
+    }
+
+    pub fn give_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < MOST_KEPT && buffer.capacity() > 0 {
+            free.push(buffer);
+        }
+    }
+
+    /// Frees what is kept, when there is nothing to read.
+    pub fn clear(&self) {
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_returns_with_the_last_piece_of_it() {
+        let buffers = Buffers::default();
+        let mut buffer = buffers.take(100);
+        buffer.extend_from_slice(b"hello");
+        let at = buffer.as_ptr();
+        let shared = buffers.share(buffer);
+        let part = shared.slice(1..3);
+        drop(shared);
+        let other = buffers.take(100);
+        assert_ne!(other.as_ptr(), at);
+        drop(part);
+        let again = buffers.take(100);
+        assert_eq!(again.as_ptr(), at);
+    }
+}

@@ -1,0 +1,223 @@
+//! What the operator says about files, and what it comes to.
+
+use std::sync::Arc;
+
+use encoding_rs::Encoding;
+use regex::bytes::Regex;
+use rustix::process::{Resource, getrlimit};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::buffers::Buffers;
+use super::cut::Cutter;
+use super::discover::Patterns;
+use super::shape::{Grouping, Shape};
+use super::tail::Settings;
+use crate::codec::Codec;
+use crate::codec::framing::Framing;
+use crate::component::Check;
+use crate::units::{ByteSize, Duration};
+
+/// Files kept open unless it is told otherwise, and the share of the process's descriptors that may be.
+const MOST_OPEN: usize = 512;
+const OPEN_SHARE: usize = 2;
+
+/// The shortest line limit that makes sense.
+const LEAST_LINE: u64 = 64;
+
+/// Tails files, through rotation by rename, by copy and truncate, and by compression.
+///
+/// A file is known by device, inode, birth time and content, not by its name. How far it was read stands in the
+/// journal, together with the events, so that after a restart no line is lost or doubled.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Paths to read, with `*`, `?`, `[…]`, `{a,b}`, and `**` for any folders, such as `/var/log/app/*.log`. Rotated
+    /// generations beside them (`app.log.1`, `app.log-20260101.gz`) are found without being named.
+    pub include: Vec<String>,
+    /// Paths not to read, although `include` names them.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Where to begin in the files that are there when the source is new. Later files are read from their beginning.
+    #[serde(default)]
+    pub read_from: ReadFrom,
+    /// Joins lines into one event.
+    #[serde(default)]
+    pub multiline: Option<Multiline>,
+    /// Bytes of the longest line. What is longer is cut there and ends with a mark, so that a format with brackets
+    /// refuses it to the dead letters, and the next line is whole again.
+    #[serde(default = "default_max_line")]
+    pub max_line: ByteSize,
+    /// The format of a line.
+    #[serde(default)]
+    pub codec: Codec,
+    /// The encoding of the files by its WHATWG label, such as `utf-16le`, `latin1` or `windows-1256`. UTF-8 if absent.
+    #[serde(default)]
+    pub encoding: Option<String>,
+    /// Stamps every event with the name of the user who owns the file, whatever the event says.
+    #[serde(default)]
+    pub owner: Option<Owner>,
+    /// Removes a file once all of it is durable and no process holds a lock on it.
+    #[serde(default)]
+    pub remove: Option<Remove>,
+    /// How often to look for new lines.
+    #[serde(default = "default_poll")]
+    pub poll: Duration,
+    /// How long a last line may stay without its end before it is taken as it is. Half a JSON value is taken only when
+    /// its file was rotated or removed.
+    #[serde(default = "default_partial_timeout")]
+    pub partial_timeout: Duration,
+    /// Whether symbolic links are followed, within the folders that `include` names.
+    #[serde(default)]
+    pub follow_symlinks: bool,
+    /// Files kept open. Further files are opened when they grow. 512, or half of what the process may open if that
+    /// is less.
+    #[serde(default)]
+    pub max_open_files: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadFrom {
+    #[default]
+    Beginning,
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    /// The owner's name becomes `user_id`.
+    UserId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Remove {
+    WhenDone,
+}
+
+/// Which lines belong together: say one of the two.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Multiline {
+    /// An event begins with a line that matches this pattern.
+    #[serde(default)]
+    pub start: Option<String>,
+    /// A line that matches this pattern belongs to the event before it, such as `^\s`.
+    #[serde(default)]
+    pub continues: Option<String>,
+}
+
+fn default_max_line() -> ByteSize {
+    ByteSize::mib(1)
+}
+
+fn default_poll() -> Duration {
+    Duration::from_millis(250)
+}
+
+fn default_partial_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+
+impl Config {
+    pub fn settings(self, check: &mut Check) -> Option<Settings> {
+        if self.include.is_empty() {
+            check.problem_with_hint("include", "no files are named", "such as `[/var/log/app/*.log]`");
+        }
+        let patterns = Patterns::new(&self.include, &self.exclude, self.follow_symlinks);
+        let patterns = patterns.map_err(|(key, nth, error)| check.problem(format!("{key}[{nth}]"), error)).ok();
+        let encoding = self.encoding.as_deref().and_then(|label| read_encoding(label, check));
+        let grouping = self.multiline.as_ref().and_then(|multiline| multiline.grouping(check));
+        crate::sources::check_codec(&self.codec, Framing::Newline, check);
+        if self.max_line.0 < LEAST_LINE {
+            check.problem("max_line", format!("lines need at least {LEAST_LINE} bytes"));
+        }
+        if self.poll.is_zero() {
+            check.problem("poll", "looking all the time leaves none to read; at least 1ms");
+        }
+        if self.max_open_files == Some(0) {
+            check.problem("max_open_files", "without an open file nothing can be read");
+        }
+        if check.problems.has_errors() {
+            return None;
+        }
+        Some(Settings {
+            patterns: patterns?,
+            cutter: Cutter {
+                shape: Shape { encoding, grouping, line_bytes: self.max_line.0.min(u32::MAX as u64 / 2) as usize },
+                buffers: Buffers::default(),
+            },
+            is_json: self.codec == Codec::Json,
+            decoder: Arc::from(self.codec.decoder()),
+            from_end: self.read_from == ReadFrom::End,
+            removes: self.remove.is_some(),
+            stamps_owner: self.owner.is_some(),
+            poll: *self.poll,
+            patience: *self.partial_timeout,
+            most_open: self.max_open_files.unwrap_or_else(default_most_open),
+        })
+    }
+}
+
+impl Multiline {
+    fn grouping(&self, check: &mut Check) -> Option<Grouping> {
+        let mut compile = |key: &str, pattern: &str| {
+            Regex::new(pattern).map_err(|error| check.problem(format!("multiline.{key}"), error.to_string())).ok()
+        };
+        match (&self.start, &self.continues) {
+            (Some(start), None) => compile("start", start).map(Grouping::Start),
+            (None, Some(continues)) => compile("continues", continues).map(Grouping::Continues),
+            _ => {
+                check.problem_with_hint(
+                    "multiline",
+                    "say either `start` or `continues`",
+                    "such as `continues: '^\\s'`",
+                );
+                None
+            }
+        }
+    }
+}
+
+/// UTF-8 needs no conversion: the codec takes what is not valid.
+fn read_encoding(label: &str, check: &mut Check) -> Option<&'static Encoding> {
+    let encoding = Encoding::for_label(label.as_bytes());
+    if encoding.is_none() {
+        let hint = "such as `utf-8`, `utf-16le`, `latin1` or `windows-1256`";
+        check.problem_with_hint("encoding", format!("unknown encoding `{label}`"), hint);
+    }
+    encoding.filter(|encoding| *encoding != encoding_rs::UTF_8)
+}
+
+fn default_most_open() -> usize {
+    let allowed = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |most| most as usize);
+    MOST_OPEN.min(allowed / OPEN_SHARE).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(yaml: serde_json::Value) -> Vec<String> {
+        let mut check = Check::new("logs", "/tmp", true);
+        let config: Config = serde_json::from_value(yaml).unwrap();
+        let settings = config.settings(&mut check);
+        let found: Vec<String> = check.problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect();
+        assert_eq!(settings.is_none(), !found.is_empty());
+        found
+    }
+
+    #[test]
+    fn every_problem_is_told_at_its_place() {
+        assert!(problems(serde_json::json!({"include": ["/var/log/*.log"], "encoding": "utf-16le"})).is_empty());
+        let found = problems(serde_json::json!({
+            "include": ["/a", "/b/["], "encoding": "utf-9", "codec": "csv",
+            "multiline": {"start": "("}, "max_line": "1 B", "max_open_files": 0,
+        }));
+        let places: Vec<&str> = found.iter().map(|p| p.split(':').next().unwrap()).collect();
+        let expected = ["include[1]", "encoding", "multiline.start", "codec", "max_line", "max_open_files"];
+        assert_eq!(places, expected, "{found:?}");
+    }
+}

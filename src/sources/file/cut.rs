@@ -1,0 +1,291 @@
+//! Cuts the next piece of whole lines out of a file, without looking at each line.
+//!
+//! Nothing is carried from one piece to the next: the half line at the end of a buffer is read again with the
+//! following one, which costs less than keeping it. So a piece depends on its offset alone, and reading again
+//! after a failure or a restart gives the same lines with the same ids.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::body::Body;
+use super::buffers::Buffers;
+use super::shape::{LineEnd, Shape, char_start};
+use crate::codec::framing::cut_mark;
+use crate::codec::{Frames, Ordinals};
+use crate::component::source::PIECE_BYTES;
+
+/// NUL bytes at the start of a line that are a hole, which a crash or a copy left, and no text.
+pub const HOLE_BYTES: usize = 4096;
+
+/// Bytes looked through in one go for the end of something long.
+const SCAN_BYTES: u64 = 8 * 1024 * 1024;
+
+const MARK: &[u8] = b"\xEF\xBB\xBF";
+
+pub struct Cutter {
+    pub shape: Shape,
+    pub buffers: Buffers,
+}
+
+/// What is known of a line or a hole that is longer than a buffer, so that it is not looked through again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    from: u64,
+    to: u64,
+}
+
+/// What the caller knows about the place to read.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    pub at: u64,
+    /// What lies behind is settled already, and what lies before it was whole.
+    pub limit: Option<u64>,
+    /// Nothing will be added: an unfinished line is the last one.
+    pub is_last: bool,
+}
+
+#[derive(Debug)]
+pub enum Chunk {
+    Piece(Piece),
+    /// From `from` on there is no whole line; the file was seen up to `to`.
+    Unfinished {
+        from: u64,
+        to: u64,
+    },
+    /// There is nothing but NUL bytes up to the end of a file that ends.
+    Hole {
+        end: u64,
+    },
+    /// Something long was looked through in part: call again.
+    Later,
+    End,
+}
+
+#[derive(Debug)]
+pub struct Piece {
+    pub bytes: Bytes,
+    pub frames: Frames,
+    pub ordinals: Ordinals,
+    /// Where the next piece begins.
+    pub end: u64,
+    pub notes: Notes,
+}
+
+/// What was done to the bytes, for the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Bytes of a line that was cut short.
+    pub cut: Option<u64>,
+    /// Bytes of a hole that was passed over.
+    pub hole: u64,
+    /// The last line had no line feed.
+    pub unfinished: bool,
+}
+
+impl Cutter {
+    /// The next piece from `view.at`, which is the start of a line.
+    pub fn next(&self, body: &mut Body, view: View, scanned: &mut Option<Scanned>) -> io::Result<Chunk> {
+        if let Some(known) = *scanned
+            && known.from == view.at
+        {
+            return self.long(body, view, known, scanned);
+        }
+        *scanned = None;
+        self.within(body, view, view.at, PIECE_BYTES, scanned)
+    }
+
+    /// Reads a window of up to `want` bytes from `begin`; what lies between `view.at` and `begin` is passed over.
+    fn within(
+        &self,
+        body: &mut Body,
+        view: View,
+        begin: u64,
+        want: usize,
+        scanned: &mut Option<Scanned>,
+    ) -> io::Result<Chunk> {
+        let allowed = view.limit.map_or(want, |limit| limit.saturating_sub(begin).min(want as u64) as usize);
+        let mut buffer = self.buffers.take(allowed);
+        let got = body.read_at(begin, allowed, &mut buffer)?;
+        let is_end = got < want;
+        let is_last = view.is_last || (is_end && got == allowed && view.limit.is_some());
+        if got == 0 {
+            return Ok(match begin {
+                begin if begin > view.at && is_last => Chunk::Hole { end: begin },
+                _ => Chunk::End,
+            });
+        }
+        let ends = LineEnd::of(self.shape.encoding);
+        let (mark, hole) = (byte_order_mark(&buffer, begin), leading_hole(&buffer, ends));
+        if hole == got && hole > 0 {
+            // Whoever made room in the file beforehand may still write into it, so a hole at the end is awaited.
+            let known = Scanned { from: view.at, to: begin + got as u64 };
+            return self.long(body, view, known, scanned);
+        }
+        let skip = mark.max(hole);
+        let data = &buffer[skip..];
+        // A line that is larger than a piece is a piece alone.
+        let is_alone = want > PIECE_BYTES && self.shape.grouping.is_none();
+        let whole = if is_alone { ends.first(data) } else { whole_lines(data, ends) };
+        let mut notes = Notes { hole: (begin - view.at) + hole as u64, ..Notes::default() };
+        let region = match whole {
+            Some(end) => end,
+            None if !is_end && want <= self.shape.line_bytes => {
+                let wider = (want * 2).min(self.shape.line_bytes + skip + 2);
+                let wider = if wider <= want { self.shape.line_bytes + skip + 2 } else { wider };
+                self.buffers.give_back(buffer);
+                return self.within(body, view, begin, wider, scanned);
+            }
+            None if !is_end => {
+                let known = Scanned { from: view.at, to: begin + got as u64 };
+                return self.long(body, view, known, scanned);
+            }
+            None if is_last => {
+                notes.unfinished = true;
+                data.len()
+            }
+            None => return Ok(Chunk::Unfinished { from: begin + skip as u64, to: begin + got as u64 }),
+        };
+        let base = begin + skip as u64;
+        if self.shape.is_plain(PIECE_BYTES) {
+            let end = base + region as u64;
+            buffer.truncate(skip + region);
+            if notes.unfinished {
+                buffer.push(b'\n');
+            }
+            let bytes = self.buffers.share(buffer).slice(skip..);
+            return Ok(Chunk::Piece(Piece {
+                bytes,
+                frames: Frames::Lines,
+                ordinals: Ordinals::Offset(base),
+                end,
+                notes,
+            }));
+        }
+        let is_all = is_end && region == data.len();
+        let shaped = self.shape.apply(&data[..region], base, is_last && is_all);
+        if shaped.used == 0 && is_end {
+            return Ok(Chunk::Unfinished { from: base, to: begin + got as u64 });
+        }
+        if shaped.used == 0 && want <= self.shape.line_bytes {
+            return self.within(body, view, begin, (want * 2).max(self.shape.line_bytes + skip + 2), scanned);
+        }
+        let shaped = if shaped.used == 0 { self.shape.apply(&data[..region], base, true) } else { shaped };
+        let end = base + shaped.used as u64;
+        self.buffers.give_back(buffer);
+        Ok(Chunk::Piece(Piece {
+            bytes: Bytes::from(shaped.text),
+            frames: Frames::At(shaped.frames),
+            ordinals: Ordinals::Given(shaped.offsets),
+            end,
+            notes,
+        }))
+    }
+
+    /// Looks through a line or a hole that fills more than a buffer, a bounded number of bytes at a time.
+    fn long(
+        &self,
+        body: &mut Body,
+        view: View,
+        mut known: Scanned,
+        scanned: &mut Option<Scanned>,
+    ) -> io::Result<Chunk> {
+        let ends = LineEnd::of(self.shape.encoding);
+        let mut buffer = self.buffers.take(PIECE_BYTES);
+        body.read_at(known.from, HOLE_BYTES, &mut buffer)?;
+        let is_hole = ends == LineEnd::Byte && buffer.iter().all(|b| *b == 0);
+        let stop = known.to + SCAN_BYTES;
+        while known.to < stop {
+            let want = view.limit.map_or(PIECE_BYTES as u64, |limit| limit.saturating_sub(known.to)) as usize;
+            buffer.clear();
+            let got = body.read_at(known.to, want.min(PIECE_BYTES), &mut buffer)?;
+            if got == 0 {
+                let is_last = view.is_last || view.limit == Some(known.to);
+                *scanned = (!is_last).then_some(known);
+                self.buffers.give_back(buffer);
+                return match (is_last, is_hole) {
+                    (true, true) => Ok(Chunk::Hole { end: known.to }),
+                    (true, false) => self.cut_short(body, known.from, known.to),
+                    (false, _) => Ok(Chunk::Unfinished { from: known.from, to: known.to }),
+                };
+            }
+            let found = match is_hole {
+                true => buffer.iter().position(|b| *b != 0),
+                false => ends.first(&buffer),
+            };
+            match found {
+                Some(at) if is_hole => {
+                    *scanned = None;
+                    self.buffers.give_back(buffer);
+                    return self.within(body, view, known.to + at as u64, PIECE_BYTES, scanned);
+                }
+                Some(at) => {
+                    *scanned = None;
+                    self.buffers.give_back(buffer);
+                    return self.cut_short(body, known.from, known.to + at as u64);
+                }
+                None => known.to += got as u64,
+            }
+        }
+        *scanned = Some(known);
+        self.buffers.give_back(buffer);
+        Ok(Chunk::Later)
+    }
+
+    /// The head of a line that is too long, marked as cut, for all of it.
+    fn cut_short(&self, body: &mut Body, from: u64, end: u64) -> io::Result<Chunk> {
+        let limit = self.shape.line_bytes;
+        let mut head = Vec::new();
+        body.read_at(from, limit.min((end - from) as usize), &mut head)?;
+        let mut text = match self.shape.encoding {
+            None => head,
+            Some(encoding) => encoding.decode_without_bom_handling(&head).0.into_owned().into_bytes(),
+        };
+        text.truncate(char_start(&text, limit.min(text.len())));
+        text.extend_from_slice(cut_mark(limit).as_bytes());
+        let frame = 0..text.len();
+        text.push(b'\n');
+        Ok(Chunk::Piece(Piece {
+            bytes: Bytes::from(text),
+            frames: Frames::At(std::iter::once(frame).collect()),
+            ordinals: Ordinals::Given(vec![from]),
+            end,
+            notes: Notes { cut: Some(end - from), ..Notes::default() },
+        }))
+    }
+}
+
+fn byte_order_mark(bytes: &[u8], offset: u64) -> usize {
+    match bytes {
+        _ if offset > 0 => 0,
+        [0xEF, 0xBB, 0xBF, ..] => MARK.len(),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => 2,
+        _ => 0,
+    }
+}
+
+/// NUL bytes at the start, if they are enough for a hole.
+fn leading_hole(bytes: &[u8], ends: LineEnd) -> usize {
+    if bytes.first() != Some(&0) || ends != LineEnd::Byte {
+        return 0;
+    }
+    let nulls = bytes.iter().position(|b| *b != 0).unwrap_or(bytes.len());
+    if nulls >= HOLE_BYTES { nulls } else { 0 }
+}
+
+/// The end of the last whole line before a hole that begins a line.
+fn whole_lines(data: &[u8], ends: LineEnd) -> Option<usize> {
+    let end = ends.last(data)?;
+    if ends != LineEnd::Byte {
+        return Some(end);
+    }
+    // A hole covers at least one of these places, so that lines need not be looked at for it.
+    let probes = (0..end).step_by(HOLE_BYTES).filter(|at| data[*at] == 0);
+    for probe in probes {
+        let start = data[..probe].iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+        if start > 0 && data[start - 1] == b'\n' && leading_hole(&data[start..], ends) > 0 {
+            return Some(start);
+        }
+    }
+    Some(end)
+}

@@ -1,0 +1,93 @@
+//! `file`: tails files, follows them through every kind of rotation, and hands their lines in.
+//!
+//! What to know before changing it:
+//! - `tail` is a machine that never waits; the thread below steps it, and so do the tests.
+//! - `ledger` decides what must be read again; `cut` makes pieces that depend on nothing but their offset. Together
+//!   they keep the promise that no line is lost or doubled, through failures and restarts.
+//! - `adopt` decides what a name that appeared means; `identity` says when a file is still the same.
+
+mod adopt;
+mod body;
+mod buffers;
+mod config;
+mod cut;
+#[cfg(test)]
+mod cut_test;
+mod discover;
+mod followed;
+mod identity;
+mod ledger;
+mod owners;
+mod position;
+mod shape;
+mod spool;
+mod tail;
+#[cfg(test)]
+mod tail_test;
+
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+pub use config::Config;
+use tail::{Next, Settings, Tail};
+
+use crate::component::{Check, Fatal, RoomError, Source, SourceContext};
+
+/// Tails files.
+pub struct File {
+    settings: Settings,
+}
+
+impl Source for File {
+    const TYPE: &'static str = "file";
+    type Config = Config;
+
+    fn build(config: Config, check: &mut Check) -> Option<File> {
+        config.settings(check).map(|settings| File { settings })
+    }
+
+    /// Files are read on a thread of their own: reading them blocks, and a task switch for each read costs more
+    /// than the read.
+    async fn run(self, cx: SourceContext) -> Result<(), Fatal> {
+        let (ended, end) = oneshot::channel();
+        let runtime = Handle::current();
+        let name = format!("file {}", cx.name);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let tail = Tail::new(self.settings, cx.clone(), Instant::now());
+            runtime.block_on(follow(tail, cx));
+            // Nobody listens any more if the source was dropped.
+            let _ = ended.send(());
+        });
+        thread.map_err(|error| Fatal(format!("cannot start a thread: {error}")))?;
+        end.await.map_err(|_| Fatal("the thread that reads files has panicked".into()))
+    }
+}
+
+/// Steps the machine until the agent stops.
+async fn follow(mut tail: Tail, cx: SourceContext) {
+    cx.ready();
+    while !cx.shutdown.is_cancelled() {
+        match tail.step(Instant::now()) {
+            Next::Step => {}
+            Next::Room(bytes) => {
+                tokio::select! {
+                    () = cx.shutdown.cancelled() => return,
+                    room = cx.intake.room(bytes) => match room {
+                        Ok(room) => tail.grant(room),
+                        Err(RoomError::Closed) => return,
+                        Err(RoomError::Full) => {}
+                    },
+                }
+            }
+            Next::Wait(until) => {
+                tokio::select! {
+                    () = cx.shutdown.cancelled() => return,
+                    () = tail.landed(Instant::now()) => {}
+                    () = tokio::time::sleep_until(until.into()) => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Positions as bytes: what the journal remembers of a file, and what all of it together says at start.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::identity::{Identity, Print};
+use super::ledger::{Ledger, Statement};
+
+/// Bytes of a path that are remembered; a longer one is forgotten, and with it only the file's family.
+const MOST_PATH_BYTES: usize = 4096;
+
+const VERSION: u8 = 1;
+
+/// What one slot of a file stated last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// How often the file was cut back to nothing.
+    pub generation: u32,
+    /// Ids derive from this file; it differs from the file itself for a copy that goes on where its original ended.
+    pub origin: (Identity, u32),
+    pub statement: Statement,
+    pub head: Print,
+    /// The print of the bytes before `place_at`.
+    pub place: Print,
+    pub place_at: u64,
+    /// The name under which the file was included: rotated generations are found beside it.
+    pub family: PathBuf,
+}
+
+pub fn key(identity: Identity, slot: u8) -> Bytes {
+    let mut key = identity.to_bytes().to_vec();
+    key.push(slot);
+    Bytes::from(key)
+}
+
+fn read_key(key: &[u8]) -> Option<Identity> {
+    let (identity, slot) = key.split_first_chunk()?;
+    (slot.len() == 1).then(|| Identity::from_bytes(identity))
+}
+
+impl Position {
+    pub fn encode(&self) -> Bytes {
+        use std::os::unix::ffi::OsStrExt;
+
+        let mut out = Vec::with_capacity(160);
+        out.push(VERSION);
+        out.extend_from_slice(&self.generation.to_le_bytes());
+        out.extend_from_slice(&self.origin.0.to_bytes());
+        out.extend_from_slice(&self.origin.1.to_le_bytes());
+        out.extend_from_slice(&self.head.to_bytes());
+        out.extend_from_slice(&self.place.to_bytes());
+        out.extend_from_slice(&self.place_at.to_le_bytes());
+        out.extend_from_slice(&self.statement.done.to_le_bytes());
+        out.push(self.statement.spans.len() as u8);
+        for span in &self.statement.spans {
+            out.extend_from_slice(&span.start.to_le_bytes());
+            out.extend_from_slice(&span.end.to_le_bytes());
+        }
+        let path = self.family.as_os_str().as_bytes();
+        if path.len() <= MOST_PATH_BYTES {
+            out.extend_from_slice(path);
+        }
+        Bytes::from(out)
+    }
+
+    pub fn decode(value: &[u8]) -> Option<Position> {
+        use std::os::unix::ffi::OsStrExt;
+
+        let mut reader = Reader(value);
+        if reader.take::<1>()? != [VERSION] {
+            return None;
+        }
+        let generation = reader.number32()?;
+        let origin = (Identity::from_bytes(&reader.take()?), reader.number32()?);
+        let (head, place) = (Print::from_bytes(&reader.take()?), Print::from_bytes(&reader.take()?));
+        let place_at = reader.number()?;
+        let done = reader.number()?;
+        let [count] = reader.take::<1>()?;
+        let mut spans = Vec::with_capacity(count.into());
+        for _ in 0..count {
+            spans.push(reader.number()?..reader.number()?);
+        }
+        let family = Path::new(std::ffi::OsStr::from_bytes(reader.0)).to_path_buf();
+        Some(Position { generation, origin, statement: Statement { done, spans }, head, place, place_at, family })
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn number32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+}
+
+/// A file as it was left, from all its slots.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    pub generation: u32,
+    pub origin: (Identity, u32),
+    pub ledger: Ledger,
+    pub head: Print,
+    /// The print of the bytes before `place_at`, the furthest place that was read.
+    pub place: Print,
+    pub place_at: u64,
+    pub family: PathBuf,
+    /// Slots that hold something, to be forgotten with the file.
+    pub slots: u8,
+}
+
+/// Everything that this source has stated, by file. Also says how many statements cannot be read.
+pub fn remembered(positions: Vec<(Bytes, Bytes)>) -> (HashMap<Identity, Remembered>, usize) {
+    let mut unreadable = 0;
+    let mut files: HashMap<Identity, (Vec<Position>, u8)> = HashMap::new();
+    for (key, value) in positions {
+        match (read_key(&key), Position::decode(&value)) {
+            (Some(identity), Some(position)) => {
+                let slot = key[Identity::LEN];
+                let (all, slots) = files.entry(identity).or_default();
+                all.push(position);
+                *slots = (*slots).max(slot + 1);
+            }
+            _ => unreadable += 1,
+        }
+    }
+    let files = files.into_iter().map(|(identity, (all, slots))| (identity, merge(all, slots)));
+    (files.collect(), unreadable)
+}
+
+fn merge(mut positions: Vec<Position>, slots: u8) -> Remembered {
+    let newest = positions.iter().map(|p| p.generation).max().unwrap_or(0);
+    positions.retain(|position| position.generation == newest);
+    positions.sort_by_key(|position| position.place_at);
+    let ledger = Ledger::resume(positions.iter().map(|position| &position.statement));
+    let head = positions.iter().map(|position| position.head).max_by_key(|head| head.len).unwrap_or_default();
+    let last = positions.pop().expect("the newest generation has a position");
+    Remembered {
+        generation: newest,
+        origin: last.origin,
+        ledger,
+        head,
+        place: last.place,
+        place_at: last.place_at,
+        family: last.family,
+        slots,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(generation: u32, done: u64, spans: Vec<std::ops::Range<u64>>) -> Position {
+        Position {
+            generation,
+            origin: (Identity { birth: 1, device: 2, inode: 3 }, generation),
+            place_at: spans.last().map_or(done, |span| span.end),
+            statement: Statement { done, spans },
+            head: Print::of(b"head"),
+            place: Print::of(b"place"),
+            family: "/var/log/a.log".into(),
+        }
+    }
+
+    #[test]
+    fn a_position_survives_its_bytes() {
+        let position = position(3, 10, vec![20..30, 10..15]);
+        assert_eq!(Position::decode(&position.encode()), Some(position));
+        assert_eq!(Position::decode(b"\x02garbage"), None);
+    }
+
+    #[test]
+    fn slots_of_an_older_generation_do_not_count() {
+        let identity = Identity { birth: 1, device: 2, inode: 3 };
+        let slots = [position(1, 0, vec![0..10]), position(0, 500, vec![500..600]), position(1, 0, vec![20..30])];
+        let stated = slots.iter().zip(0..).map(|(p, slot)| (key(identity, slot), p.encode()));
+        let (files, unreadable) = remembered(stated.chain([(Bytes::new(), Bytes::new())]).collect());
+        let file = &files[&identity];
+        assert_eq!((file.generation, file.slots, unreadable), (1, 3, 1));
+        assert_eq!((file.ledger.done(), file.ledger.limit(), file.place_at), (10, Some(20), 30));
+    }
+}

@@ -1,0 +1,67 @@
+//! Spool files: each has one writer, who holds a shared lock while it lives, and goes when all of it is durable.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::identity::{Identity, Stat};
+
+/// Whether a process holds a lock on the file.
+pub fn has_writer(file: impl AsFd) -> bool {
+    let is_free = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if is_free {
+        // What was just locked can be unlocked, and closing would do it too.
+        let _ = rustix::fs::flock(&file, FlockOperation::Unlock);
+    }
+    !is_free
+}
+
+/// Removes the file unless somebody holds a lock, wrote more, or put another file in its place.
+pub fn remove(file: impl AsFd, path: &Path, identity: Identity, size: u64) -> io::Result<bool> {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    let removed = remove_locked(&file, path, identity, size);
+    rustix::fs::flock(&file, FlockOperation::Unlock)?;
+    removed
+}
+
+fn remove_locked(file: impl AsFd, path: &Path, identity: Identity, size: u64) -> io::Result<bool> {
+    let named = Stat::at(rustix::fs::CWD, path, false)?;
+    if named.identity != identity || Stat::of(&file)?.size != size {
+        return Ok(false);
+    }
+    std::fs::remove_file(path)?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::fake::Folder;
+
+    #[test]
+    fn a_locked_grown_or_replaced_file_stays() {
+        let folder = Folder::new();
+        let path = folder.write("spool", "12345");
+        let ours = std::fs::File::open(&path).unwrap();
+        let identity = Stat::of(&ours).unwrap().identity;
+        let writer = std::fs::File::open(&path).unwrap();
+        rustix::fs::flock(&writer, FlockOperation::LockShared).unwrap();
+        assert!(has_writer(&ours));
+        assert!(!remove(&ours, &path, identity, 5).unwrap());
+        drop(writer);
+        assert!(!has_writer(&ours));
+        assert!(!remove(&ours, &path, identity, 4).unwrap(), "it has grown");
+        folder.rename("spool", "other");
+        folder.write("spool", "12345");
+        assert!(!remove(&ours, &path, identity, 5).unwrap(), "it is another file");
+        assert!(remove(&ours, &folder.path("other"), identity, 5).unwrap());
+        assert!(!folder.path("other").exists());
+    }
+}

@@ -1,0 +1,600 @@
+//! The machine that follows files: one step at a time, without waiting, so that tests can drive it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tracing::{info, warn};
+
+use super::adopt::Strangers;
+use super::body::{Body, PackedState, Packing, open};
+use super::cut::{Chunk, Cutter, Piece, View};
+use super::discover::Patterns;
+use super::followed::Followed;
+use super::identity::{Identity, Stat};
+use super::owners::Owners;
+use super::position::{self, Position, Remembered, remembered};
+use crate::codec::Decoder;
+use crate::component::source::PIECE_BYTES;
+use crate::component::{self, Job, OnBad, Outcome, RoomError, SourceContext, Verdict, Wait};
+use crate::event::Provenance;
+use crate::journal;
+use crate::units::Timestamp;
+
+/// Pieces of all files without a verdict.
+const MOST_FLIGHTS: usize = 256;
+
+/// Pieces of one file before the next one has its turn.
+const TURN: usize = 8;
+
+/// Bytes and visits of one step, so that verdicts are heard and stopping is noticed.
+const STEP_BYTES: u64 = 4 * 1024 * 1024;
+const STEP_VISITS: usize = 256;
+
+/// A scan may take a tenth of the time, and no longer pause than this.
+const SCAN_SHARE: u32 = 10;
+const LONGEST_SCAN_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a file that went away is remembered, for packed copies of it.
+pub const REMEMBER_MISSING: Duration = Duration::from_secs(3600);
+
+/// How long a spool file must be quiet before it is removed.
+const REMOVE_AFTER: Duration = Duration::from_secs(1);
+
+/// Positions that are forgotten with one job.
+const MOST_MARKS: usize = 256;
+
+pub struct Settings {
+    pub patterns: Patterns,
+    pub cutter: Cutter,
+    pub decoder: Arc<dyn Decoder>,
+    pub from_end: bool,
+    pub removes: bool,
+    pub stamps_owner: bool,
+    /// Whether an unfinished line that is a whole JSON value may be taken for a line early.
+    pub is_json: bool,
+    pub poll: Duration,
+    /// How long a last line may stay unfinished.
+    pub patience: Duration,
+    pub most_open: usize,
+}
+
+/// What to do before the next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Go on.
+    Step,
+    /// Wait for so much room and `grant` it.
+    Room(usize),
+    /// Wait for a verdict or this time.
+    Wait(Instant),
+}
+
+/// A job that has no verdict yet.
+pub struct Flight {
+    identity: Identity,
+    generation: u32,
+    slot: u8,
+    bytes: u64,
+    /// Positions of other files that it forgets or states.
+    others: Vec<journal::Position>,
+}
+
+type Landing = Pin<Box<dyn Future<Output = (Flight, Outcome)> + Send>>;
+
+pub struct Tail {
+    pub(super) settings: Settings,
+    pub(super) cx: SourceContext,
+    pub(super) files: HashMap<Identity, Followed>,
+    /// Files that the journal knows and no scan has seen yet.
+    pub(super) memory: HashMap<Identity, Remembered>,
+    pub(super) strangers: Strangers,
+    pub(super) owners: Owners,
+    /// Whether the journal knew nothing and no scan was made yet.
+    pub(super) is_first: bool,
+    pub(super) scan: u64,
+    pub(super) refused: HashSet<PathBuf>,
+    pub(super) marks: Vec<journal::Position>,
+    pub(super) said: Vec<String>,
+    troubled: HashSet<Identity>,
+    queue: VecDeque<Identity>,
+    open: HashSet<Identity>,
+    flights: FuturesUnordered<Landing>,
+    room: Option<journal::Room>,
+    next_scan: Instant,
+    next_poll: Instant,
+    pub(super) started: Instant,
+}
+
+/// How a visit ended.
+enum Visit {
+    /// There is nothing more to do now.
+    Rest,
+    /// There is more: another turn.
+    Again,
+    /// A verdict must come first.
+    Blocked,
+    Room(usize),
+    Closed,
+}
+
+impl Tail {
+    pub fn new(settings: Settings, cx: SourceContext, now: Instant) -> Tail {
+        let (memory, unreadable) = remembered(cx.intake.positions());
+        if unreadable > 0 {
+            warn!(source = %cx.name, unreadable, "some positions cannot be read, their files start over");
+        }
+        Tail {
+            is_first: memory.is_empty(),
+            settings,
+            cx,
+            files: HashMap::new(),
+            memory,
+            strangers: Strangers::default(),
+            troubled: HashSet::new(),
+            owners: Owners::default(),
+            scan: 0,
+            refused: HashSet::new(),
+            marks: Vec::new(),
+            said: Vec::new(),
+            queue: VecDeque::new(),
+            open: HashSet::new(),
+            flights: FuturesUnordered::new(),
+            room: None,
+            next_scan: now,
+            next_poll: now,
+            started: now,
+        }
+    }
+
+    /// Does a bounded amount of work.
+    pub fn step(&mut self, now: Instant) -> Next {
+        while let Some(Some((flight, outcome))) = self.flights.next().now_or_never() {
+            self.land(flight, outcome, now);
+        }
+        if now >= self.next_scan {
+            let begun = Instant::now();
+            self.rescan(now);
+            let pause = (begun.elapsed() * SCAN_SHARE).clamp(self.settings.poll, LONGEST_SCAN_PAUSE);
+            self.next_scan = now + pause;
+        }
+        if now >= self.next_poll {
+            self.poll(now);
+            self.next_poll = now + self.settings.poll;
+        }
+        let (mut bytes, mut visits) = (0, 0);
+        while let Some(identity) = self.queue.pop_front() {
+            let Some(mut file) = self.files.remove(&identity) else { continue };
+            file.is_queued = false;
+            let visit = self.visit(&mut file, now, &mut bytes);
+            if matches!(visit, Visit::Again) {
+                file.is_queued = true;
+                self.queue.push_back(identity);
+            }
+            if matches!(visit, Visit::Room(_)) {
+                file.is_queued = true;
+                self.queue.push_front(identity);
+            }
+            if file.body.is_some() {
+                self.open.insert(identity)
+            } else {
+                self.open.remove(&identity)
+            };
+            self.files.insert(identity, file);
+            visits += 1;
+            match visit {
+                Visit::Room(wanted) => return Next::Room(wanted),
+                Visit::Closed => break,
+                _ if bytes >= STEP_BYTES || visits >= STEP_VISITS => return Next::Step,
+                _ => {}
+            }
+        }
+        if self.flights.is_empty() {
+            self.settings.cutter.buffers.clear();
+            self.state_marks();
+        }
+        Next::Wait(self.next_scan.min(self.next_poll))
+    }
+
+    /// Room that was waited for.
+    pub fn grant(&mut self, room: journal::Room) {
+        self.room = Some(room);
+    }
+
+    /// Waits for a verdict; for ever if none is due.
+    pub async fn landed(&mut self, now: Instant) {
+        match self.flights.next().await {
+            Some((flight, outcome)) => self.land(flight, outcome, now),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Scans and polls with the next step.
+    #[cfg(test)]
+    pub fn look_again(&mut self) {
+        (self.next_scan, self.next_poll) = (self.started, self.started);
+    }
+
+    pub(super) fn enqueue(&mut self, identity: Identity) {
+        if let Some(file) = self.files.get_mut(&identity)
+            && !std::mem::replace(&mut file.is_queued, true)
+        {
+            self.queue.push_back(identity);
+        }
+    }
+
+    /// Looks at every open file again.
+    fn poll(&mut self, now: Instant) {
+        let open: Vec<Identity> = self.open.iter().copied().collect();
+        for identity in open {
+            self.enqueue(identity);
+        }
+        let due = self.files.values().filter(|file| file.body.is_none() && file.retry.at.is_some_and(|at| at <= now));
+        for identity in due.map(|file| file.identity).collect::<Vec<_>>() {
+            self.enqueue(identity);
+        }
+    }
+
+    fn land(&mut self, flight: Flight, outcome: Outcome, now: Instant) {
+        let is_taken = match outcome.verdict {
+            Verdict::Failed(reason) => {
+                warn!(source = %self.cx.name, %reason, "a piece of a file is read again");
+                false
+            }
+            Verdict::Full => false,
+            _ => true,
+        };
+        if !is_taken {
+            self.marks.extend(flight.others);
+        }
+        let Some(file) = self.files.get_mut(&flight.identity) else { return };
+        if flight.generation != file.generation {
+            if !is_taken {
+                warn!(path = %file.path.display(), bytes = flight.bytes, "lines were cut away before they could be read again");
+            }
+            return;
+        }
+        if is_taken {
+            file.retry = Default::default();
+        } else if file.retry.is_due(now) {
+            file.retry.later(now);
+        }
+        if file.ledger.settle(flight.slot, is_taken) {
+            (file.unfinished, file.scanned, file.is_spent) = (None, None, false);
+            // The prints are those of the place furthest on; the file is read from further back now.
+            file.looked_at = None;
+        }
+        self.enqueue(flight.identity);
+    }
+
+    fn visit(&mut self, file: &mut Followed, now: Instant, bytes: &mut u64) -> Visit {
+        if !file.retry.is_due(now) {
+            return Visit::Rest;
+        }
+        if let Err(error) = self.look(file, now) {
+            self.say_unreadable(file, &error, now);
+            return Visit::Rest;
+        }
+        if file.body.is_none() {
+            return Visit::Rest;
+        }
+        if self.troubled.remove(&file.identity) && self.troubled.is_empty() {
+            self.cx.intake.trouble(None);
+        }
+        for _ in 0..TURN {
+            match self.read_piece(file, now, bytes) {
+                Ok(None) => {}
+                Ok(Some(Visit::Rest)) => {
+                    self.finish(file, now);
+                    return Visit::Rest;
+                }
+                Ok(Some(visit)) => return visit,
+                Err(error) => {
+                    self.say_unreadable(file, &error, now);
+                    return Visit::Rest;
+                }
+            }
+        }
+        Visit::Again
+    }
+
+    /// Opens the file if need be and makes sure that it is what it was.
+    fn look(&mut self, file: &mut Followed, now: Instant) -> std::io::Result<()> {
+        if file.body.is_none() && (file.missing_since.is_some() || !self.may_open()) {
+            return Ok(());
+        }
+        let stat = match &file.body {
+            Some(body) => Stat::of(body.file())?,
+            None => {
+                let (opened, stat) = open(&file.path, false)?;
+                if stat.identity != file.identity || !stat.is_regular() {
+                    // Another file has that name now; the next scan says what it is.
+                    return Ok(());
+                }
+                file.body = Some(Body::new(opened, file.packing));
+                stat
+            }
+        };
+        file.note(&stat, now);
+        if file.looked_at == Some(file.state()) {
+            return Ok(());
+        }
+        file.is_spent = false;
+        if let Some(Body::Packed(packed)) = &mut file.body {
+            packed.try_again();
+        }
+        if !file.is_same()? {
+            let lost = file.start_over(&self.cx.agent);
+            file.size = stat.size;
+            file.quiet_since = now;
+            let path = file.path.display();
+            info!(%path, unread_bytes = lost, truncations = file.generation, "the file was cut back and begins anew");
+            if file.packing != Packing::None {
+                let body = file.body.take();
+                file.body = body.map(|_| open(&file.path, false)).transpose()?.map(|(f, _)| Body::new(f, file.packing));
+            }
+        }
+        file.looked_at = Some(file.state());
+        if self.settings.stamps_owner && file.stamp.is_none() {
+            file.stamp = Some(self.owners.stamp(file.owner));
+        }
+        Ok(())
+    }
+
+    /// Whether one more file may be opened; closes an idle one for it if need be.
+    fn may_open(&mut self) -> bool {
+        if self.open.len() < self.settings.most_open {
+            return true;
+        }
+        let idle = |file: &&Followed| file.missing_since.is_none() && file.is_at_end() && !file.is_queued;
+        let files = self.open.iter().filter_map(|identity| self.files.get(identity));
+        let Some(victim) = files.filter(idle).min_by_key(|file| file.quiet_since).map(|file| file.identity) else {
+            return false;
+        };
+        self.open.remove(&victim);
+        if let Some(file) = self.files.get_mut(&victim) {
+            file.body = None;
+        }
+        true
+    }
+
+    /// Hands in the next piece, or says why not.
+    fn read_piece(&mut self, file: &mut Followed, now: Instant, bytes: &mut u64) -> std::io::Result<Option<Visit>> {
+        if !file.ledger.is_open() || self.flights.len() >= MOST_FLIGHTS {
+            return Ok(Some(Visit::Blocked));
+        }
+        if file.is_at_end() {
+            return Ok(Some(Visit::Rest));
+        }
+        let is_last = is_packed_end(file) || (file.unfinished.is_some() && self.is_final(file, now)?);
+        if !is_last && file.unfinished.is_some_and(|(_, state)| state == file.state()) {
+            return Ok(Some(Visit::Rest));
+        }
+        let room = match self.room.take() {
+            Some(room) => room,
+            None => {
+                let left = if file.packing == Packing::None { file.unread() } else { PIECE_BYTES as u64 };
+                let wanted = left.clamp(1, PIECE_BYTES as u64) as usize;
+                match self.cx.intake.try_room(wanted) {
+                    Ok(room) => room,
+                    Err(RoomError::Full) => return Ok(Some(Visit::Room(wanted))),
+                    Err(RoomError::Closed) => return Ok(Some(Visit::Closed)),
+                }
+            }
+        };
+        let view = View { at: file.ledger.cursor(), limit: file.ledger.limit(), is_last };
+        let body = file.body.as_mut().expect("a visit opens the file");
+        match self.settings.cutter.next(body, view, &mut file.scanned)? {
+            Chunk::Piece(piece) => {
+                *bytes += piece.end - view.at;
+                file.unfinished = None;
+                self.hand_in(file, piece, room)?;
+                Ok(None)
+            }
+            Chunk::Hole { end } => {
+                file.ledger.skip(end);
+                Ok(None)
+            }
+            Chunk::Later => Ok(Some(Visit::Again)),
+            Chunk::Unfinished { from, .. } => {
+                file.unfinished = Some((from, file.state()));
+                Ok(None)
+            }
+            Chunk::End => {
+                file.is_spent = is_packed_end(file);
+                Ok(Some(Visit::Rest))
+            }
+        }
+    }
+
+    /// Whether nothing will be added to an unfinished line.
+    fn is_final(&self, file: &mut Followed, now: Instant) -> std::io::Result<bool> {
+        if file.packing != Packing::None {
+            return Ok(is_packed_end(file));
+        }
+        let quiet = now.saturating_duration_since(file.quiet_since);
+        if self.settings.removes && quiet >= REMOVE_AFTER {
+            let body = file.body.as_ref().expect("a visit opens the file");
+            if !super::spool::has_writer(body.file()) {
+                return Ok(true);
+            }
+        }
+        if quiet < self.settings.patience {
+            return Ok(false);
+        }
+        if file.missing_since.is_some() || file.is_rotated || !self.settings.is_json {
+            return Ok(true);
+        }
+        // Half a JSON value is of no use to anyone: it waits for the rest for as long as the file stays.
+        let (Some((from, _)), Some(body)) = (file.unfinished, &mut file.body) else { return Ok(false) };
+        let want = self.settings.cutter.shape.line_bytes.min(file.size.saturating_sub(from) as usize);
+        let mut line = Vec::new();
+        body.read_at(from, want, &mut line)?;
+        Ok(from + (line.len() as u64) < file.size || serde_json::from_slice::<serde::de::IgnoredAny>(&line).is_ok())
+    }
+
+    fn hand_in(&mut self, file: &mut Followed, piece: Piece, room: journal::Room) -> std::io::Result<()> {
+        self.say_notes(file, &piece);
+        let start = file.ledger.cursor();
+        let (slot, statement) = file.ledger.take(piece.end);
+        // Reading may have jumped over what is settled; the print belongs to the end of this piece or behind it.
+        if file.packing == Packing::None {
+            file.print_place()?;
+        } else {
+            file.place_at = file.ledger.cursor();
+        }
+        file.slots = file.slots.max(slot + 1);
+        let mut marks = vec![self.mark(file, slot, statement)];
+        let others: Vec<journal::Position> = self.marks.drain(..self.marks.len().min(MOST_MARKS)).collect();
+        marks.extend(others.iter().cloned());
+        self.cx.intake.received_bytes(piece.end - start);
+        let provenance = Provenance {
+            source: self.cx.name.clone(),
+            seed: file.seed,
+            received_at: Timestamp::now(),
+            peer: None,
+            stamp: file.stamp.clone(),
+        };
+        let flight =
+            Flight { identity: file.identity, generation: file.generation, slot, bytes: piece.end - start, others };
+        let piece = component::source::Piece { bytes: piece.bytes, frames: piece.frames, ordinals: piece.ordinals };
+        self.submit(flight, vec![piece], Arc::new(provenance), marks, Some(room), Some(file.words.clone()));
+        Ok(())
+    }
+
+    fn submit(
+        &self,
+        flight: Flight,
+        pieces: Vec<component::source::Piece>,
+        provenance: Arc<Provenance>,
+        marks: Vec<journal::Position>,
+        room: Option<journal::Room>,
+        origin: Option<Arc<str>>,
+    ) {
+        let receipt = self.cx.intake.submit(Job {
+            pieces,
+            decoder: self.settings.decoder.clone(),
+            provenance,
+            marks,
+            on_bad: OnBad::DeadLetter,
+            wait: Wait::Journal,
+            key: None,
+            room,
+            origin,
+        });
+        self.flights.push(Box::pin(receipt.map(|outcome| (flight, outcome))));
+    }
+
+    /// What the journal shall remember of a file.
+    pub(super) fn mark(&self, file: &Followed, slot: u8, statement: super::ledger::Statement) -> journal::Position {
+        let position = Position {
+            generation: file.generation,
+            origin: file.origin,
+            statement,
+            head: file.head,
+            place: file.place,
+            place_at: file.place_at,
+            family: file.family.clone(),
+        };
+        journal::Position {
+            source: self.cx.name.clone(),
+            key: position::key(file.identity, slot),
+            value: position.encode(),
+        }
+    }
+
+    /// States positions that no events go with, once nothing else is under way.
+    fn state_marks(&mut self) {
+        if self.marks.is_empty() || !self.cx.durable {
+            self.marks.clear();
+            return;
+        }
+        let others: Vec<journal::Position> = self.marks.drain(..self.marks.len().min(MOST_MARKS)).collect();
+        let provenance = Provenance {
+            source: self.cx.name.clone(),
+            seed: crate::event::Seed::default(),
+            received_at: Timestamp::now(),
+            peer: None,
+            stamp: None,
+        };
+        let flight = Flight {
+            identity: Identity { birth: 0, device: 0, inode: 0 },
+            generation: 0,
+            slot: 0,
+            bytes: 0,
+            others: others.clone(),
+        };
+        self.submit(flight, Vec::new(), Arc::new(provenance), others, None, None);
+    }
+
+    /// Forgets a file: its positions go with the next job.
+    pub(super) fn forget(&mut self, identity: Identity, slots: u8) {
+        let source = &self.cx.name;
+        let forget = |slot| journal::Position {
+            source: source.clone(),
+            key: position::key(identity, slot),
+            value: Bytes::new(),
+        };
+        self.marks.extend((0..slots).map(forget));
+    }
+
+    /// What is done with a file of which everything was read.
+    fn finish(&mut self, file: &mut Followed, now: Instant) {
+        let quiet = now.saturating_duration_since(file.quiet_since);
+        if file.missing_since.is_some() && file.is_at_end() && quiet >= self.settings.patience {
+            file.body = None;
+            return;
+        }
+        let may_remove = self.settings.removes && file.missing_since.is_none() && file.is_done();
+        if may_remove && quiet >= REMOVE_AFTER {
+            let body = file.body.as_ref().expect("a visit opens the file");
+            match super::spool::remove(body.file(), &file.path, file.identity, file.size) {
+                Ok(true) => {
+                    (file.is_removed, file.missing_since, file.body) = (true, Some(now), None);
+                }
+                Ok(false) => {}
+                Err(error) => self.say_unreadable(file, &error, now),
+            }
+            return;
+        }
+        if self.open.len() >= self.settings.most_open && file.is_at_end() && file.missing_since.is_none() {
+            file.body = None;
+        }
+    }
+
+    fn say_notes(&self, file: &Followed, piece: &Piece) {
+        let (path, offset) = (file.path.display(), file.ledger.cursor());
+        if let Some(bytes) = piece.notes.cut {
+            warn!(%path, offset, bytes, "a line is too long and was cut");
+        }
+        if piece.notes.hole > 0 {
+            warn!(%path, offset, bytes = piece.notes.hole, "NUL bytes were passed over");
+        }
+        if piece.notes.unfinished {
+            info!(%path, offset, "the last line has no end and was taken as it is");
+        }
+    }
+
+    fn say_unreadable(&mut self, file: &mut Followed, error: &std::io::Error, now: Instant) {
+        file.retry.later(now);
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return;
+        }
+        warn!(path = %file.path.display(), %error, "cannot read the file, trying again");
+        self.cx.intake.trouble(Some(format!("cannot read `{}`: {error}", file.path.display())));
+        self.troubled.insert(file.identity);
+    }
+}
+
+fn is_packed_end(file: &Followed) -> bool {
+    match &file.body {
+        Some(Body::Packed(packed)) => matches!(packed.state, PackedState::Ended | PackedState::Broken(_)),
+        _ => false,
+    }
+}
