@@ -1,8 +1,37 @@
 //! The catalogue of sources: one file each.
 
+mod demo;
+#[cfg(test)]
+mod fake;
+mod file;
 mod http;
+mod socket;
+mod stdin;
 
-use crate::component::SourceEntry;
+use crate::codec::Codec;
+use crate::codec::framing::Framing;
+use crate::component::{Check, SourceEntry};
 
 /// Every type of source, by its word in the configuration.
-pub const CATALOGUE: &[SourceEntry] = &[SourceEntry::of::<http::Http>()];
+pub const CATALOGUE: &[SourceEntry] = &[
+    SourceEntry::of::<demo::Demo>(),
+    SourceEntry::of::<file::File>(),
+    SourceEntry::of::<http::Http>(),
+    SourceEntry::of::<socket::Socket>(),
+    SourceEntry::of::<stdin::Stdin>(),
+];
+
+/// Whether a format can be cut into pieces at its frames; otherwise says what to do.
+fn check_codec(codec: &Codec, framing: Framing, check: &mut Check) -> Option<()> {
+    match codec {
+        Codec::Msgpack if framing == Framing::Newline => {
+            check.problem_with_hint("codec", "msgpack has no lines", "another `framing`, such as `length`");
+            None
+        }
+        Codec::Csv(csv) if csv.columns.is_empty() => {
+            check.problem_with_hint("codec", "lines of csv need names", "such as `csv: {columns: [time, user]}`");
+            None
+        }
+        _ => Some(()),
+    }
+}

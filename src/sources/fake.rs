@@ -1,0 +1,274 @@
+//! For tests of sources: an intake that remembers what was handed in, and folders that go away.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::codec::{Decoded, Decoder, Frames, Limits, Ordinals};
+use crate::component::{Intake, Job, Outcome, Receipt, RoomError, SourceContext, Verdict};
+use crate::event::{Batch, Id, Provenance};
+use crate::journal::Room;
+
+/// An event as the journal would have it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub text: Vec<u8>,
+    pub id: Id,
+    pub origin: Option<Arc<str>>,
+    pub provenance: Arc<Provenance>,
+}
+
+/// Commits what it is told to, in the order of handing in.
+#[derive(Default)]
+pub struct FakeIntake {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: Vec<Entry>,
+    positions: HashMap<Bytes, Bytes>,
+    /// Verdicts still to give; none left means `Done`.
+    script: std::collections::VecDeque<Verdict>,
+    /// Held back instead of answered.
+    held: Option<Vec<(Job, oneshot::Sender<Outcome>)>>,
+    refused: u64,
+    trouble: Option<String>,
+    received_bytes: u64,
+    no_room: bool,
+}
+
+impl FakeIntake {
+    pub fn new() -> Arc<FakeIntake> {
+        Arc::default()
+    }
+
+    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+
+    pub fn context(self: &Arc<Self>) -> SourceContext {
+        SourceContext {
+            name: "test".into(),
+            agent: "agent".into(),
+            intake: self.clone(),
+            shutdown: CancellationToken::new(),
+            event_bytes: 1024 * 1024,
+            durable: true,
+        }
+    }
+
+    /// Gives these verdicts to the next jobs.
+    pub fn script(&self, verdicts: impl IntoIterator<Item = Verdict>) {
+        self.inner().script.extend(verdicts);
+    }
+
+    /// Gives good verdicts only.
+    pub fn unscript(&self) {
+        self.inner().script.clear();
+    }
+
+    /// From now on jobs wait for `release`.
+    pub fn hold(&self) {
+        self.inner().held = Some(Vec::new());
+    }
+
+    pub fn held(&self) -> usize {
+        self.inner().held.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Answers what is held and holds no more.
+    pub fn release(&self) {
+        let held = self.inner().held.take().unwrap_or_default();
+        for (job, answer) in held {
+            self.answer(job, answer);
+        }
+    }
+
+    pub fn set_no_room(&self, no_room: bool) {
+        self.inner().no_room = no_room;
+    }
+
+    pub fn entries(&self) -> Vec<Entry> {
+        self.inner().entries.clone()
+    }
+
+    pub fn texts(&self) -> Vec<String> {
+        self.inner().entries.iter().map(|e| String::from_utf8_lossy(&e.text).into_owned()).collect()
+    }
+
+    pub fn refused_items(&self) -> u64 {
+        self.inner().refused
+    }
+
+    pub fn trouble_said(&self) -> Option<String> {
+        self.inner().trouble.clone()
+    }
+
+    pub fn stated(&self) -> usize {
+        self.inner().positions.len()
+    }
+
+    fn answer(&self, job: Job, answer: oneshot::Sender<Outcome>) {
+        let mut inner = self.inner();
+        let verdict = inner.script.pop_front().unwrap_or(Verdict::Done);
+        let mut accepted = 0;
+        if verdict == Verdict::Done {
+            for piece in &job.pieces {
+                for (text, ordinal) in frames(&piece.bytes, &piece.frames, &piece.ordinals) {
+                    let id = job.provenance.seed.id(ordinal);
+                    let (origin, provenance) = (job.origin.clone(), job.provenance.clone());
+                    inner.entries.push(Entry { text, id, origin, provenance });
+                    accepted += 1;
+                }
+            }
+            for mark in job.marks {
+                assert_eq!(&*mark.source, "test");
+                match mark.value.is_empty() {
+                    true => drop(inner.positions.remove(&mark.key)),
+                    false => drop(inner.positions.insert(mark.key, mark.value)),
+                }
+            }
+        }
+        drop(inner);
+        drop(answer.send(Outcome { verdict, accepted, refused: Vec::new() }));
+    }
+}
+
+/// Frames with their ordinals, as a decoder would find them.
+fn frames(bytes: &Bytes, frames: &Frames, ordinals: &Ordinals) -> Vec<(Vec<u8>, u64)> {
+    let mut found: Vec<(usize, Vec<u8>)> = Vec::new();
+    match frames {
+        Frames::At(ranges) => found.extend(ranges.iter().map(|r| (r.start, bytes[r.clone()].to_vec()))),
+        Frames::Document => found.push((0, bytes.to_vec())),
+        Frames::Lines => {
+            assert!(bytes.ends_with(b"\n"), "a piece of lines ends with one: {bytes:?}");
+            let mut start = 0;
+            for line in bytes.split_inclusive(|b| *b == b'\n') {
+                let text = line.strip_suffix(b"\n").unwrap_or(line);
+                let text = text.strip_suffix(b"\r").unwrap_or(text);
+                if !text.is_empty() {
+                    found.push((start, text.to_vec()));
+                }
+                start += line.len();
+            }
+        }
+    }
+    let ordinal = |nth: usize, start: usize| match ordinals {
+        Ordinals::Offset(base) => base + start as u64,
+        Ordinals::Count(base) => base + nth as u64,
+        Ordinals::Given(all) => all[nth],
+    };
+    found.into_iter().enumerate().map(|(nth, (start, text))| (text, ordinal(nth, start))).collect()
+}
+
+impl Intake for FakeIntake {
+    fn ready(&self) {}
+
+    fn room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<Room, RoomError>> + Send + '_>> {
+        let room = self.try_room(bytes);
+        Box::pin(async { room })
+    }
+
+    fn try_room(&self, _bytes: usize) -> Result<Room, RoomError> {
+        if self.inner().no_room { Err(RoomError::Full) } else { Ok(Room::free()) }
+    }
+
+    fn submit(&self, job: Job) -> Receipt {
+        let (answer, receipt) = oneshot::channel();
+        let mut inner = self.inner();
+        match &mut inner.held {
+            Some(held) => held.push((job, answer)),
+            None => {
+                drop(inner);
+                self.answer(job, answer);
+            }
+        }
+        Receipt(receipt)
+    }
+
+    fn positions(&self) -> Vec<(Bytes, Bytes)> {
+        self.inner().positions.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    fn received_bytes(&self, bytes: u64) {
+        self.inner().received_bytes += bytes;
+    }
+
+    fn refused(&self, items: u64) {
+        self.inner().refused += items;
+    }
+
+    fn auth_failure(&self) {}
+
+    fn trouble(&self, message: Option<String>) {
+        self.inner().trouble = message;
+    }
+}
+
+/// Decodes nothing: the fake intake looks at frames itself.
+pub struct NoDecoder;
+
+impl Decoder for NoDecoder {
+    fn decode(
+        &self,
+        piece: Bytes,
+        _frames: &Frames,
+        _ordinals: Ordinals,
+        provenance: Arc<Provenance>,
+        _limits: &Limits,
+        _split: bool,
+    ) -> Decoded {
+        Decoded { batch: Batch::new(piece, provenance), refused: Vec::new(), items: 0 }
+    }
+}
+
+/// A folder of its own for one test.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("weir-test-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn append(&self, name: &str, text: impl AsRef<[u8]>) {
+        use std::io::Write;
+        let mut file = std::fs::File::options().append(true).create(true).open(self.path(name)).unwrap();
+        file.write_all(text.as_ref()).unwrap();
+    }
+
+    pub fn rename(&self, from: &str, to: &str) {
+        std::fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    pub fn remove(&self, name: &str) {
+        std::fs::remove_file(self.path(name)).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}

@@ -1,0 +1,171 @@
+//! What the operator says about a socket.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Socket;
+use crate::codec::Codec;
+use crate::codec::framing::Framing;
+use crate::component::Check;
+use crate::net::address::Address;
+use crate::net::listen::MAX_CONNECTIONS;
+use crate::net::tls;
+use crate::units::{ByteSize, Duration};
+
+/// Takes events from a socket: a stream of frames for each connection, or datagrams. Delivery is best effort, since
+/// nothing is said back: a full journal stops reading, and what the kernel's buffers hold at a crash is lost.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What kind of socket it is.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Where to listen, as `host:port`, for tcp and udp.
+    #[serde(default)]
+    pub address: Option<Address>,
+    /// Where to listen, for unix and unix_datagram.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
+    /// How events follow each other: `newline` on streams; on datagrams each is one event unless `newline` is given.
+    #[serde(default)]
+    pub framing: Option<Framing>,
+    /// The format of an event.
+    #[serde(default)]
+    pub codec: Codec,
+    /// Takes encrypted connections only.
+    #[serde(default)]
+    pub tls: Option<tls::Config>,
+    /// Connections at a time; further ones are closed at once.
+    #[serde(default = "default_max_connections")]
+    pub max_connections: usize,
+    /// Bytes of the longest frame. What is longer is cut there and ends with a mark, so that a format with brackets
+    /// refuses it to the dead letters. The largest event by default.
+    #[serde(default)]
+    pub max_frame: Option<ByteSize>,
+    /// How long a connection may say nothing before it is closed. Without it, as long as the peer is there.
+    #[serde(default)]
+    pub idle_timeout: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    #[default]
+    Tcp,
+    Udp,
+    Unix,
+    UnixDatagram,
+}
+
+/// Where to listen, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Stream(Address),
+    Udp(Address),
+    UnixDatagram(PathBuf),
+}
+
+fn default_max_connections() -> usize {
+    MAX_CONNECTIONS
+}
+
+impl Config {
+    pub fn socket(self, check: &mut Check) -> Option<Socket> {
+        let place = self.place(check);
+        let is_stream = matches!(self.mode, Mode::Tcp | Mode::Unix);
+        let framing = if is_stream { Some(self.framing.unwrap_or_default()) } else { self.framing };
+        if !is_stream && !matches!(framing, None | Some(Framing::Newline)) {
+            check.problem(
+                "framing",
+                "datagrams have their length already: leave it out, or `newline` for several lines in one",
+            );
+        }
+        if !is_stream && self.tls.is_some() {
+            check.problem("tls", "there is no TLS over datagrams");
+        }
+        if self.max_connections == 0 {
+            check.problem("max_connections", "without a connection nothing would ever come");
+        }
+        if self.max_frame.is_some_and(|most| most.0 == 0) {
+            check.problem("max_frame", "a frame needs a byte");
+        }
+        crate::sources::check_codec(&self.codec, framing.unwrap_or(Framing::Length), check);
+        if check.problems.has_errors() {
+            return None;
+        }
+        Some(Socket {
+            place: place?,
+            decoder: Arc::from(self.codec.decoder()),
+            framing,
+            tls: self.tls,
+            max_connections: self.max_connections,
+            frame_bytes: self.max_frame.map(|most| most.0.min(u64::from(u32::MAX / 2)) as usize),
+            idle_timeout: self.idle_timeout.map(|timeout| *timeout),
+        })
+    }
+
+    fn place(&self, check: &mut Check) -> Option<Place> {
+        let wants_path = matches!(self.mode, Mode::Unix | Mode::UnixDatagram);
+        let path = match (&self.address, &self.path) {
+            (None, Some(path)) => Some(path.clone()),
+            (Some(Address::Unix(path)), None) => Some(path.clone()),
+            _ => None,
+        };
+        match (self.mode, path, &self.address) {
+            (Mode::Unix, Some(path), _) => Some(Place::Stream(Address::Unix(path))),
+            (Mode::UnixDatagram, Some(path), _) => Some(Place::UnixDatagram(path)),
+            (Mode::Tcp, None, Some(address @ Address::Tcp { .. })) if self.path.is_none() => {
+                Some(Place::Stream(address.clone()))
+            }
+            (Mode::Udp, None, Some(address @ Address::Tcp { .. })) if self.path.is_none() => {
+                Some(Place::Udp(address.clone()))
+            }
+            _ if wants_path => {
+                check.problem_with_hint(
+                    "path",
+                    "this mode needs a path, and no address",
+                    "such as `/run/weir/events.sock`",
+                );
+                None
+            }
+            _ => {
+                check.problem_with_hint(
+                    "address",
+                    "this mode needs an address, and no path",
+                    "such as `127.0.0.1:9000`",
+                );
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(config: serde_json::Value) -> Vec<String> {
+        let mut check = Check::new("in", "/tmp", true);
+        let config: Config = serde_json::from_value(config).unwrap();
+        let socket = config.socket(&mut check);
+        let places: Vec<String> = check.problems.iter().map(|problem| problem.path.clone()).collect();
+        assert_eq!(socket.is_none(), !places.is_empty());
+        places
+    }
+
+    #[test]
+    fn a_socket_says_what_does_not_fit() {
+        assert!(problems(serde_json::json!({"address": "127.0.0.1:0"})).is_empty());
+        assert!(problems(serde_json::json!({"mode": "unix", "path": "/run/x.sock", "framing": "octet"})).is_empty());
+        assert!(problems(serde_json::json!({"mode": "unix", "address": "unix:/run/x.sock"})).is_empty());
+        assert_eq!(problems(serde_json::json!({"mode": "udp", "path": "/run/x"})), ["address"]);
+        assert_eq!(problems(serde_json::json!({"mode": "unix", "address": "127.0.0.1:0"})), ["path"]);
+        let datagrams = serde_json::json!({"mode": "udp", "address": "[::1]:0", "framing": "octet",
+            "tls": {"cert": "a", "key": "b"}, "max_frame": "0 B"});
+        assert_eq!(problems(datagrams), ["framing", "tls", "max_frame"]);
+        assert_eq!(problems(serde_json::json!({"address": "127.0.0.1:0", "codec": "msgpack"})), ["codec"]);
+    }
+}

@@ -1,0 +1,184 @@
+//! One connection: reads much at a time when much comes, and holds next to nothing while nothing does.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::ready;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tracing::{debug, warn};
+
+use super::Socket;
+use crate::codec::Ordinals;
+use crate::codec::framing::{Framed, Framer, OutOfFrame};
+use crate::component::lane::{Closed, Origin};
+use crate::component::source::{PIECE_BYTES, Piece};
+use crate::component::{Lane, SourceContext};
+use crate::journal::Room;
+
+/// Bytes of the first read after a pause; they need no buffer while they are awaited.
+const FIRST_BYTES: usize = 2048;
+
+/// Spare bytes below which a buffer is not read into any more.
+const LEAST_SPARE: usize = 16 * 1024;
+
+/// How long a connection without a timeout may be silent: for ever, in practice.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+enum End {
+    /// The peer has said everything.
+    Closed,
+    /// The agent stops, or the peer was silent for too long.
+    Given,
+}
+
+/// Takes everything in that a peer says.
+pub async fn serve<S: AsyncRead + Unpin>(socket: &Socket, mut stream: S, peer: Option<IpAddr>, cx: SourceContext) {
+    let words = peer.map_or_else(|| "a Unix socket".to_string(), |peer| peer.to_string());
+    let lane = Lane::new(cx.clone(), socket.decoder.clone(), Origin::passing(peer, words.clone()));
+    let frame_bytes = socket.frame_bytes.unwrap_or(cx.event_bytes);
+    let framer = Framer::new(socket.framing.unwrap_or_default(), frame_bytes, PIECE_BYTES);
+    let mut connection = Connection { cx: cx.clone(), lane, framer, buffer: BytesMut::new(), ordinal: 0 };
+    let idle = socket.idle_timeout.unwrap_or(FOR_EVER);
+    match connection.read_all(&mut stream, idle).await {
+        Ok(End::Closed | End::Given) => {}
+        Err(Broken::Stream(error)) => {
+            debug!(source = %cx.name, peer = %words, %error, "a connection broke");
+            // What came whole is taken; half a frame of a peer that has vanished is handed in as at a close.
+            let _ = connection.hand_in(None, true).await;
+        }
+        Err(Broken::Frame(reason)) => {
+            warn!(source = %cx.name, peer = %words, %reason, "a connection was closed");
+            cx.intake.refused(1);
+        }
+        Err(Broken::Stop) => return,
+    }
+    // Closed means that the agent stops; what was handed in is the wiring's.
+    drop(stream);
+    let _ = connection.lane.drain().await;
+}
+
+struct Connection {
+    cx: SourceContext,
+    lane: Lane,
+    framer: Framer,
+    buffer: BytesMut,
+    ordinal: u64,
+}
+
+enum Broken {
+    Stream(io::Error),
+    Frame(String),
+    Stop,
+}
+
+impl From<Closed> for Broken {
+    fn from(_: Closed) -> Broken {
+        Broken::Stop
+    }
+}
+
+impl From<OutOfFrame> for Broken {
+    fn from(OutOfFrame(reason): OutOfFrame) -> Broken {
+        Broken::Frame(reason)
+    }
+}
+
+impl Connection {
+    async fn read_all<S: AsyncRead + Unpin>(&mut self, stream: &mut S, idle: Duration) -> Result<End, Broken> {
+        let shutdown = self.cx.shutdown.clone();
+        let mut is_busy = false;
+        loop {
+            let first = match is_busy {
+                true => None,
+                false => {
+                    let mut first = Box::pin(first_bytes(stream, &mut self.buffer));
+                    let silence = tokio::time::sleep(idle);
+                    tokio::pin!(silence);
+                    let read = loop {
+                        tokio::select! {
+                            () = shutdown.cancelled() => return Ok(End::Given),
+                            read = &mut first => break read,
+                            settled = self.lane.settled() => settled?,
+                            () = &mut silence => return Ok(End::Given),
+                        }
+                    };
+                    Some(read.map_err(Broken::Stream)?)
+                }
+            };
+            if first == Some(0) {
+                self.hand_in(None, true).await?;
+                return Ok(End::Closed);
+            }
+            let mut got = first.unwrap_or(0);
+            if let Some(first) = first
+                && first < FIRST_BYTES
+            {
+                self.cx.intake.received_bytes(got as u64);
+                self.hand_in(None, false).await?;
+                continue;
+            }
+            let mut room = self.lane.room(PIECE_BYTES).await?;
+            let (more, is_closed) = self.read_ready(stream).map_err(Broken::Stream)?;
+            got += more;
+            room.shrink(self.buffer.len());
+            self.cx.intake.received_bytes(got as u64);
+            is_busy = got > LEAST_SPARE && !is_closed;
+            self.hand_in(Some(room), is_closed).await?;
+            if is_closed {
+                return Ok(End::Closed);
+            }
+        }
+    }
+
+    /// Reads what has come already, up to a piece; and whether that was the end.
+    fn read_ready<S: AsyncRead + Unpin>(&mut self, stream: &mut S) -> io::Result<(usize, bool)> {
+        self.buffer.reserve(PIECE_BYTES);
+        let mut got = 0;
+        while self.buffer.capacity() - self.buffer.len() >= LEAST_SPARE {
+            match stream.read_buf(&mut self.buffer).now_or_never() {
+                None => break,
+                Some(Ok(0)) => return Ok((got, true)),
+                Some(Ok(read)) => got += read,
+                Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Some(Err(error)) => return Err(error),
+            }
+        }
+        Ok((got, false))
+    }
+
+    /// Hands in the whole frames of the buffer, the first one in the room that was taken for them.
+    async fn hand_in(&mut self, mut room: Option<Room>, is_closed: bool) -> Result<(), Broken> {
+        while let Some(Framed { bytes, frames }) = self.framer.next(&mut self.buffer, is_closed)? {
+            let room = match room.take() {
+                Some(room) => room,
+                None => self.lane.room(bytes.len()).await?,
+            };
+            // A frame has a byte at least, so this is as good as counting them, and free.
+            let ordinals = Ordinals::Count(self.ordinal);
+            self.ordinal += bytes.len() as u64;
+            self.lane.submit(Piece { bytes, frames, ordinals }, room);
+        }
+        if self.buffer.is_empty() {
+            // What was handed in keeps its bytes; an idle connection keeps none.
+            self.buffer = BytesMut::new();
+        }
+        Ok(())
+    }
+}
+
+/// Waits for bytes with a buffer that exists only while they are copied. Nothing at all means the end.
+async fn first_bytes<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut small = [0; FIRST_BYTES];
+        let mut read = ReadBuf::new(&mut small);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
+        buffer.extend_from_slice(read.filled());
+        std::task::Poll::Ready(Ok(read.filled().len()))
+    })
+    .await
+}

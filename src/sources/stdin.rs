@@ -1,0 +1,147 @@
+//! `stdin`: events from standard input, to its end.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use crate::codec::framing::{Framed, Framer, Framing, OutOfFrame};
+use crate::codec::{Codec, Decoder, Ordinals};
+use crate::component::lane::{Closed, Origin};
+use crate::component::source::{PIECE_BYTES, Piece};
+use crate::component::{Check, Fatal, Lane, Source, SourceContext};
+
+/// Buffers that were read and are not handed in yet; reading waits for their place.
+const MOST_READ: usize = 2;
+
+/// Reads events from standard input. At its end the source is finished, and an agent without other sources drains
+/// and ends.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The format of an event.
+    pub codec: Codec,
+    /// How events follow each other.
+    pub framing: Framing,
+}
+
+pub struct Stdin {
+    decoder: Arc<dyn Decoder>,
+    framing: Framing,
+}
+
+impl Source for Stdin {
+    const TYPE: &'static str = "stdin";
+    type Config = Config;
+
+    fn build(config: Config, check: &mut Check) -> Option<Stdin> {
+        super::check_codec(&config.codec, config.framing, check)?;
+        Some(Stdin { decoder: Arc::from(config.codec.decoder()), framing: config.framing })
+    }
+
+    async fn run(self, cx: SourceContext) -> Result<(), Fatal> {
+        let input = read(std::io::stdin()).map_err(|error| Fatal(format!("cannot start a thread: {error}")))?;
+        self.take_in(input, cx).await
+    }
+}
+
+type Input = mpsc::Receiver<std::io::Result<BytesMut>>;
+
+/// Reads on a thread that nobody waits for at the end: a read that blocks must not hold up a stop.
+fn read(mut input: impl std::io::Read + Send + 'static) -> std::io::Result<Input> {
+    let (filled, buffers) = mpsc::channel(MOST_READ);
+    std::thread::Builder::new().name("stdin".into()).spawn(move || {
+        let mut buffer = vec![0; PIECE_BYTES];
+        loop {
+            let item = match input.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(len) => Ok(BytesMut::from(&buffer[..len])),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let is_over = item.is_err();
+            if filled.blocking_send(item).is_err() || is_over {
+                return;
+            }
+        }
+    })?;
+    Ok(buffers)
+}
+
+impl Stdin {
+    async fn take_in(self, mut input: Input, cx: SourceContext) -> Result<(), Fatal> {
+        let mut lane = Lane::new(cx.clone(), self.decoder, Origin::passing(None, "stdin"));
+        let mut framer = Framer::new(self.framing, cx.event_bytes, PIECE_BYTES);
+        let (mut buffer, mut ordinal) = (BytesMut::new(), 0);
+        cx.ready();
+        loop {
+            let read = tokio::select! {
+                () = cx.shutdown.cancelled() => return Ok(()),
+                read = input.recv() => read,
+                Err(Closed) = lane.settled() => return Ok(()),
+            };
+            let is_over = read.is_none();
+            if let Some(bytes) = read {
+                let bytes = bytes.map_err(|error| Fatal(format!("cannot read standard input: {error}")))?;
+                cx.intake.received_bytes(bytes.len() as u64);
+                if buffer.is_empty() { buffer = bytes } else { buffer.extend_from_slice(&bytes) }
+            }
+            loop {
+                match framer.next(&mut buffer, is_over) {
+                    Ok(Some(Framed { bytes, frames })) => {
+                        let Ok(room) = lane.room(bytes.len()).await else { return Ok(()) };
+                        let (base, len) = (ordinal, bytes.len() as u64);
+                        // A frame has a byte at least, so this is as good as counting them, and free.
+                        ordinal += len;
+                        lane.submit(Piece { bytes, frames, ordinals: Ordinals::Count(base) }, room);
+                    }
+                    Ok(None) => break,
+                    Err(OutOfFrame(reason)) => {
+                        cx.intake.refused(1);
+                        return Err(Fatal(format!("standard input cannot be read on: {reason}")));
+                    }
+                }
+            }
+            if is_over {
+                // A stop ends the wait; what was handed in is the wiring's.
+                let _ = lane.drain().await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::Verdict;
+    use crate::sources::fake::{FakeIntake, NoDecoder};
+
+    fn stdin() -> Stdin {
+        Stdin { decoder: Arc::new(NoDecoder), framing: Framing::Newline }
+    }
+
+    #[tokio::test]
+    async fn everything_up_to_the_end_is_taken_and_then_the_source_is_finished() {
+        let text: String = (0..100_000).map(|n| format!("line {n}\n")).collect::<String>() + "the last";
+        let intake = FakeIntake::new();
+        let input = read(std::io::Cursor::new(text.clone())).unwrap();
+        stdin().take_in(input, intake.context()).await.unwrap();
+        assert_eq!(intake.texts(), text.lines().collect::<Vec<_>>());
+        let ids: std::collections::HashSet<_> = intake.entries().iter().map(|entry| entry.id).collect();
+        assert_eq!(ids.len(), 100_001);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_journal_could_not_take_is_handed_in_again() {
+        let intake = FakeIntake::new();
+        intake.script([Verdict::Full, Verdict::Failed("no sync".into())]);
+        let (filled, input) = mpsc::channel(MOST_READ);
+        filled.send(Ok(BytesMut::from("one\ntwo\n"))).await.unwrap();
+        drop(filled);
+        stdin().take_in(input, intake.context()).await.unwrap();
+        assert_eq!(intake.texts(), ["one", "two"]);
+    }
+}
