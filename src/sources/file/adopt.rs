@@ -191,7 +191,7 @@ impl Tail {
         let family = found.family.as_ref().and_then(|family| newest.get(family));
         let is_younger = family.is_some_and(|newest| identity.birth > *newest) || known == Some(StrangerKind::Waits);
         let may_be_new = found.is_included || is_younger;
-        if known == Some(StrangerKind::Ignored) || (!may_be_new && !(is_packed && family.is_some())) {
+        if known == Some(StrangerKind::Ignored) || !(may_be_new || is_packed && family.is_some()) {
             self.strangers.0.insert(identity, note(StrangerKind::Ignored));
             return Ok(());
         }

@@ -48,10 +48,9 @@ pub struct View {
 #[derive(Debug)]
 pub enum Chunk {
     Piece(Piece),
-    /// From `from` on there is no whole line; the file was seen up to `to`.
+    /// From here on there is no whole line.
     Unfinished {
         from: u64,
-        to: u64,
     },
     /// There is nothing but NUL bytes up to the end of a file that ends.
     Hole {
@@ -144,7 +143,7 @@ impl Cutter {
                 notes.unfinished = true;
                 data.len()
             }
-            None => return Ok(Chunk::Unfinished { from: begin + skip as u64, to: begin + got as u64 }),
+            None => return Ok(Chunk::Unfinished { from: begin + skip as u64 }),
         };
         let base = begin + skip as u64;
         if self.shape.is_plain(PIECE_BYTES) {
@@ -165,7 +164,7 @@ impl Cutter {
         let is_all = is_end && region == data.len();
         let shaped = self.shape.apply(&data[..region], base, is_last && is_all);
         if shaped.used == 0 && is_end {
-            return Ok(Chunk::Unfinished { from: base, to: begin + got as u64 });
+            return Ok(Chunk::Unfinished { from: base });
         }
         if shaped.used == 0 && want <= self.shape.line_bytes {
             return self.within(body, view, begin, (want * 2).max(self.shape.line_bytes + skip + 2), scanned);
@@ -206,7 +205,7 @@ impl Cutter {
                 return match (is_last, is_hole) {
                     (true, true) => Ok(Chunk::Hole { end: known.to }),
                     (true, false) => self.cut_short(body, known.from, known.to),
-                    (false, _) => Ok(Chunk::Unfinished { from: known.from, to: known.to }),
+                    (false, _) => Ok(Chunk::Unfinished { from: known.from }),
                 };
             }
             let found = match is_hole {

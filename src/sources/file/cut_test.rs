@@ -19,7 +19,7 @@ struct Cuts {
     pieces: Vec<(Bytes, Frames, Ordinals)>,
     notes: Vec<Notes>,
     end: u64,
-    rest: Option<(u64, u64)>,
+    rest: Option<u64>,
 }
 
 /// Cuts a whole file, each piece from where the one before ended.
@@ -40,8 +40,8 @@ fn cut(cutter: &Cutter, content: &[u8], is_last: bool) -> Cuts {
             }
             Chunk::Hole { end } => cuts.end = end,
             Chunk::Later => {}
-            Chunk::Unfinished { from, to } => {
-                cuts.rest = Some((from, to));
+            Chunk::Unfinished { from } => {
+                cuts.rest = Some(from);
                 return cuts;
             }
             Chunk::End => return cuts,
@@ -92,7 +92,7 @@ fn a_line_over_the_limit_is_cut_and_the_next_line_is_whole() {
 fn a_long_line_without_an_end_waits_and_then_is_cut() {
     let text = vec![b'x'; 3_000_000];
     let cuts = cut(&cutter(1 << 20), &text, false);
-    assert_eq!((cuts.pieces.len(), cuts.rest), (0, Some((0, 3_000_000))));
+    assert_eq!((cuts.pieces.len(), cuts.rest), (0, Some(0)));
     let cuts = cut(&cutter(1 << 20), &text, true);
     assert_eq!((cuts.notes[0].cut, cuts.end), (Some(3_000_000), 3_000_000));
 }
@@ -100,7 +100,7 @@ fn a_long_line_without_an_end_waits_and_then_is_cut() {
 #[test]
 fn an_unfinished_line_waits_and_is_the_last_one_of_a_file_that_ends() {
     let cuts = cut(&cutter(1 << 20), b"one\nhal", false);
-    assert_eq!((cuts.text(), cuts.rest), (b"one\n".to_vec(), Some((4, 7))));
+    assert_eq!((cuts.text(), cuts.rest), (b"one\n".to_vec(), Some(4)));
     let cuts = cut(&cutter(1 << 20), b"one\nhal", true);
     assert_eq!((cuts.text(), cuts.end), (b"one\nhal\n".to_vec(), 7));
     assert!(cuts.notes[1].unfinished);
@@ -132,7 +132,7 @@ fn groups_wait_for_the_line_that_begins_the_next() {
     let grouping = Some(Grouping::Continues(regex::bytes::Regex::new(r"^\s").unwrap()));
     let cutter = Cutter { shape: Shape { encoding: None, grouping, line_bytes: 1 << 20 }, buffers: Buffers::default() };
     let cuts = cut(&cutter, b"a\n b\nc\n d\n", false);
-    assert_eq!((cuts.text(), cuts.rest), (b"a\n b\n".to_vec(), Some((5, 10))));
+    assert_eq!((cuts.text(), cuts.rest), (b"a\n b\n".to_vec(), Some(5)));
     assert_eq!(cut(&cutter, b"a\n b\nc\n d\n", true).text(), b"a\n b\nc\n d\n");
     let long: Vec<u8> = [b"a\n".to_vec(), b" continued\n".repeat(100_000)].concat();
     let cuts = cut(&cutter, &long, true);

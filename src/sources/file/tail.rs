@@ -402,7 +402,7 @@ impl Tail {
                 Ok(None)
             }
             Chunk::Later => Ok(Some(Visit::Again)),
-            Chunk::Unfinished { from, .. } => {
+            Chunk::Unfinished { from } => {
                 file.unfinished = Some((from, file.state()));
                 Ok(None)
             }
