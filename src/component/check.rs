@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::diagnostic::{Problem, Problems, Span};
+use crate::query::Query;
 
 /// Collects all problems of one component.
 #[derive(Debug)]
@@ -37,6 +38,20 @@ impl Check {
     /// Adds a problem with some bytes of the text at a path, such as a part of a query.
     pub fn problem_within(&mut self, path: impl Into<String>, range: Range<usize>, message: impl Into<String>) {
         self.problems.push(Problem::error(path, Span::NOWHERE, message).within(range));
+    }
+
+    /// Reads the query at a path; a problem points at the part of it that is wrong.
+    pub fn query(&mut self, path: impl Into<String>, text: &str) -> Option<Query> {
+        let wrong = match Query::parse(text) {
+            Ok(query) => return Some(query),
+            Err(wrong) => wrong,
+        };
+        let problem = Problem::error(path, Span::NOWHERE, wrong.message).within(wrong.range);
+        self.problems.push(match wrong.hint {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        });
+        None
     }
 
     /// Adds a warning.

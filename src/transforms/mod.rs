@@ -1,8 +1,10 @@
 //! The catalogue of transforms: one file each.
 
 pub mod enrich;
+pub mod filter;
 pub mod normalize;
 pub mod redact;
+pub mod route;
 pub mod truncate;
 
 use crate::component::TransformEntry;
@@ -10,8 +12,10 @@ use crate::component::TransformEntry;
 /// Every type of transform, by its word in the configuration.
 pub const CATALOGUE: &[TransformEntry] = &[
     TransformEntry::of::<enrich::Enrich>(),
+    TransformEntry::of::<filter::Filter>(),
     TransformEntry::of::<normalize::Normalize>(),
     TransformEntry::of::<redact::Redact>(),
+    TransformEntry::of::<route::Route>(),
     TransformEntry::of::<truncate::Truncate>(),
 ];
 

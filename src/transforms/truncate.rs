@@ -113,12 +113,13 @@ impl Truncate {
         let Some(outer) = batch.get(event, top) else { return };
         let Some(text) = outer.path(&field.path[1..]) else { return };
         let Some(inside) = text.inside().filter(|inside| !self.most.surely_holds(inside)) else { return };
-        if self.most.longest(inside) == inside.len() {
+        let whole = self.most.longest(inside);
+        if whole == inside.len() {
             return;
         }
+        let kept = if self.marker.is_empty() { whole } else { self.before_marker.longest(inside) };
         let entry = entry(text);
         let start = inside.as_ptr() as usize - outer.0.as_ptr() as usize;
-        let kept = self.before_marker.longest(inside);
         let mut shortened = Vec::with_capacity(outer.0.len() - inside.len() + kept + self.marker.len());
         shortened.extend_from_slice(&outer.0[..start + kept]);
         shortened.extend_from_slice(&self.marker);

@@ -1,0 +1,191 @@
+//! `route`: events go to the outputs whose queries they match.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+
+use crate::component::{Check, Failure, Outputs, Transform};
+use crate::event::names::ID;
+use crate::event::{Batch, Id, Provenance, Seed};
+use crate::query::Query;
+
+/// The most outputs of one component.
+const MAX_ROUTES: usize = 64;
+
+/// Sends every event to the outputs whose query it matches, each named by its key and read as `name.output`.
+///
+/// What matches no query is counted as filtered. The first output, in the order written, has the event itself; any
+/// other has an event made from it, with an id derived from its id and the output's name.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// Output and query, in the order in which they are written.
+    pub routes: Vec<(String, String)>,
+}
+
+pub struct Route {
+    routes: Vec<(String, Query)>,
+}
+
+impl Transform for Route {
+    const TYPE: &'static str = "route";
+    type Config = Config;
+
+    fn build(config: Config, check: &mut Check) -> Option<Route> {
+        let before = check.problems.len();
+        if config.routes.is_empty() {
+            check.problem_with_hint("", "no output is named", "add one as `errors: status:error`");
+        }
+        if config.routes.len() > MAX_ROUTES {
+            check.problem("", format!("{} outputs are more than {MAX_ROUTES}", config.routes.len()));
+        }
+        let mut routes = Vec::new();
+        for (name, query) in config.routes {
+            if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-')) {
+                check.problem(&name, format!("`{name}` is no name of an output: letters, digits, `_` and `-`"));
+            }
+            if let Some(query) = check.query(&name, &query) {
+                routes.push((name, query));
+            }
+        }
+        (check.problems.len() == before).then_some(Route { routes })
+    }
+
+    fn outputs(&self) -> Vec<String> {
+        self.routes.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    fn apply(&self, batch: Batch, out: &mut Outputs) -> Result<(), Failure> {
+        let mut taken = vec![false; batch.len()];
+        let mut matched = Vec::new();
+        for (nth, (name, query)) in self.routes.iter().enumerate() {
+            query.matches(&batch, &mut matched);
+            // Port 0 would be the output without a name, which a route has not.
+            out.emit_to(nth + 1, picked(&batch, |event| matched[event] && !taken[event]));
+            out.emit_to(nth + 1, made_for(name, picked(&batch, |event| matched[event] && taken[event])));
+            taken.iter_mut().zip(&matched).for_each(|(taken, matched)| *taken |= matched);
+        }
+        out.filtered("unmatched", taken.iter().filter(|taken| !**taken).count() as u64);
+        Ok(())
+    }
+}
+
+fn picked(batch: &Batch, keep: impl FnMut(usize) -> bool) -> Batch {
+    let mut batch = batch.clone();
+    batch.retain(keep);
+    batch
+}
+
+/// Turns copies of events into events of their own: their ids follow from the events' ids and the route.
+fn made_for(route: &str, mut batch: Batch) -> Batch {
+    let derive = |id: &[u8]| Seed::derive(&[b"route", route.as_bytes(), id]);
+    let seed = derive(&batch.provenance.seed.0);
+    batch.provenance = Arc::new(Provenance { seed, ..(*batch.provenance).clone() });
+    for event in 0..batch.len() {
+        if let Some(own) = batch.get_str(event, ID).and_then(|text| Id::parse(&text)) {
+            let id = derive(&own.0.to_be_bytes()).id(0);
+            batch.set_str(event, ID, &id.to_string());
+        }
+    }
+    batch
+}
+
+impl<'de> Deserialize<'de> for Config {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Config, D::Error> {
+        deserializer.deserialize_map(Routes)
+    }
+}
+
+struct Routes;
+
+impl<'de> Visitor<'de> for Routes {
+    type Value = Config;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("names of outputs, each with a query")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Config, A::Error> {
+        let mut routes = Vec::new();
+        while let Some(route) = map.next_entry()? {
+            routes.push(route);
+        }
+        Ok(Config { routes })
+    }
+}
+
+impl JsonSchema for Config {
+    fn schema_name() -> Cow<'static, str> {
+        "Route".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "description": "Output and query: every event goes to the outputs whose query it matches.",
+            "additionalProperties": { "type": "string", "description": "A query, such as `status:error`." },
+            "minProperties": 1
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transforms::testing::{batch, build, lines, problems, provenance};
+
+    fn routed(config: &str, events: &[&str]) -> Outputs {
+        let mut out = Outputs::default();
+        let route: Route = build(config);
+        route.apply(batch(events, provenance(None, None)), &mut out).expect("it does not fail");
+        out
+    }
+
+    const CONFIG: &str = "errors: status:error\nslow: duration_ms:>1000";
+
+    #[test]
+    fn outputs_are_named_in_the_order_written() {
+        assert_eq!(build::<Route>("b: x:1\na: x:2").outputs(), ["b", "a"]);
+    }
+
+    #[test]
+    fn each_event_goes_where_it_matches_and_the_rest_is_counted() {
+        let events = [r#"{ "status":"error" }"#, r#"{"duration_ms":2000}"#, r#"{"a":1}"#];
+        let out = routed(CONFIG, &events);
+        let given: Vec<_> = out.emitted.iter().map(|(port, batch)| (*port, lines(batch))).collect();
+        assert_eq!(given, [(1, vec![events[0].to_string()]), (2, vec![events[1].to_string()])]);
+        assert_eq!(out.filtered, [("unmatched", 1)]);
+    }
+
+    #[test]
+    fn a_second_match_is_an_event_with_an_id_of_its_own() {
+        let event = r#"{"status":"error","duration_ms":2000}"#;
+        let (once, again) = (routed(CONFIG, &[event]), routed(CONFIG, &[event]));
+        let id = |out: &Outputs, nth: usize| out.emitted[nth].1.derived_id(0);
+        assert_eq!(lines(&once.emitted[1].1), [event], "its bytes are those of the first");
+        assert_ne!(id(&once, 0), id(&once, 1));
+        assert_eq!(id(&once, 1), id(&again, 1), "the same event again has the same id again");
+        assert_eq!(id(&once, 0), batch(&[event], provenance(None, None)).derived_id(0));
+    }
+
+    #[test]
+    fn an_own_id_is_replaced_in_what_was_made() {
+        let event = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","status":"error","duration_ms":2000}"#;
+        let out = routed(CONFIG, &[event]);
+        assert_eq!(lines(&out.emitted[0].1), [event]);
+        let made = lines(&out.emitted[1].1).remove(0);
+        let id = made.strip_prefix("{\"id\":\"").and_then(|rest| rest.get(..36)).expect("an id");
+        assert!(Id::parse(id).is_some() && !event.contains(id), "{made}");
+        assert!(made.ends_with(r#"","status":"error","duration_ms":2000}"#), "{made}");
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let given = problems::<Route>("a.b: status:error\nbad: 'x:('");
+        assert_eq!(given[0], "a.b: `a.b` is no name of an output: letters, digits, `_` and `-`");
+        assert!(given.len() == 2 && given[1].starts_with("bad: "), "{given:?}");
+        assert_eq!(problems::<Route>("{}"), [": no output is named"]);
+    }
+}
