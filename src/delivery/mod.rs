@@ -27,6 +27,7 @@ mod pace;
 pub mod policy;
 mod saved;
 mod totals;
+pub mod view;
 mod watermark;
 mod window;
 

@@ -5,7 +5,12 @@ use crate::component::SinkEntry;
 pub mod blackhole;
 pub mod console;
 pub mod file;
+pub mod sse;
 
 /// Every type of sink, by its word in the configuration.
-pub const CATALOGUE: &[SinkEntry] =
-    &[SinkEntry::of::<blackhole::Blackhole>(), SinkEntry::of::<console::Console>(), SinkEntry::of::<file::File>()];
+pub const CATALOGUE: &[SinkEntry] = &[
+    SinkEntry::of::<blackhole::Blackhole>(),
+    SinkEntry::of::<console::Console>(),
+    SinkEntry::of::<file::File>(),
+    SinkEntry::of::<sse::Sse>(),
+];

@@ -12,9 +12,10 @@ use super::wiring::Streams;
 use crate::component::SinkContext;
 use crate::config::PlannedSink;
 use crate::config::settings::OnRemove;
-use crate::delivery::{Delivery, MAX_REPLAYS, Replay};
-use crate::journal::Journal;
+use crate::delivery::{Delivery, Filter, MAX_REPLAYS, Replay};
+use crate::event::Raw;
 use crate::journal::dead_letters::Letter;
+use crate::journal::{Journal, Record};
 use crate::telemetry::Kind;
 
 pub struct RunningSink {
@@ -54,7 +55,11 @@ impl RunningSink {
             config: sink.into(),
             cx,
             policy: frame.policy(),
-            filter: None,
+            filter: frame.filter().map_err(|e| failed(&e))?.map(|query| -> Filter {
+                Box::new(move |record: &Record| {
+                    (0..record.lines.len()).map(|n| query.matches_line(Raw(record.lines.line(n)))).collect()
+                })
+            }),
             ledger,
             dead_letters: agent.commons.dead_letters.clone(),
             replays: inbox,

@@ -1,0 +1,51 @@
+//! Shows its inputs live at `/api/stream`; live clients never hold anything, so every event passes at once.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::component::{Check, Cut, Failure, Promise, Sink, SinkContext, Written};
+
+/// Server-sent events on the API.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Path of the stream on the API.
+    pub path: String,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { path: PATH.into() }
+    }
+}
+
+/// The one path there is.
+const PATH: &str = "/api/stream";
+
+/// The fan-out reads the same streams by itself; this only lets the books and the cursor go on.
+pub struct Sse;
+
+impl Sink for Sse {
+    const TYPE: &'static str = "sse";
+    const PROMISE: Promise = Promise::BestEffort;
+    type Config = Config;
+    type Payload = ();
+
+    fn check(config: &Config, check: &mut Check) {
+        if config.path != PATH {
+            check.problem("path", format!("live streams are served at `{PATH}`"));
+        }
+    }
+
+    async fn open(_: &Config, _: &SinkContext) -> Result<Sse, Failure> {
+        Ok(Sse)
+    }
+
+    fn encode(&self, _: &Cut) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn write(&self, _: &Cut, (): &()) -> Result<Written, Failure> {
+        Ok(Written::default())
+    }
+}
