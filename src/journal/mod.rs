@@ -9,6 +9,8 @@ mod appender;
 mod config;
 mod cursor;
 mod disk;
+#[cfg(test)]
+mod faults;
 mod format;
 pub mod fs;
 mod gather;

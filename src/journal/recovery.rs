@@ -344,9 +344,6 @@ impl Chain {
         if seq > self.next_seq {
             let bytes = judged.damaged.iter().map(|range| u64::from(range.end - range.start)).sum();
             report.lost.push(Loss { seqs: self.next_seq..seq, bytes });
-            if let Some(before) = self.segments.last_mut() {
-                before.end_seq = before.end_seq.max(self.next_seq);
-            }
             self.next_seq = seq;
         }
     }

@@ -150,6 +150,8 @@ pub fn read_all(place: &Place) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; place.bytes as usize];
     let got = place.file.read_at(&mut bytes, 0)?;
     bytes.truncate(got);
+    // Of a file that was cut off, the padding of the last record may be all that is missing.
+    bytes.resize(got.next_multiple_of(8), 0);
     Ok(bytes)
 }
 

@@ -90,8 +90,13 @@ impl Appender {
         }
         house::save_cursors(&self.shared);
         while self.shared.state().segments.len() > 1 {
+            let before = self.shared.state().segments.len();
             if self.take_oldest(bytes, true) {
                 return Ok(());
+            }
+            if self.shared.state().segments.len() < before {
+                // It was too small and is gone; the next may make place enough.
+                continue;
             }
             if !self.carry_oldest() && !self.drop_oldest() {
                 return Err(error);

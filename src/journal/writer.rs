@@ -22,6 +22,8 @@ use super::{Commit, StreamId, house};
 const GATHER_BYTES: usize = 256 * 1024;
 /// The most bytes of commits in one group, unless one commit is larger.
 const GROUP_BYTES: usize = 1024 * 1024;
+/// A journal with less room than this is full, unless it is small itself.
+const LEAST_ROOM: u64 = 64 * 1024;
 /// How often housekeeping looks whether a cursor has moved.
 const HOUSEKEEPING: Duration = Duration::from_millis(400);
 
@@ -241,7 +243,7 @@ impl Shared {
         if self.on_disk() {
             // What is in memory may all have to go in uncompressed. In a journal that is small beside the purse an
             // eighth must do.
-            let due = (self.purse.taken() + bytes) as u64;
+            let due = ((self.purse.taken() + bytes) as u64).max(LEAST_ROOM);
             if self.capacity.load(Ordering::Acquire) < due.min(self.options.max_bytes / 8) {
                 return true;
             }

@@ -1,0 +1,372 @@
+//! Faults one by one: flipped bytes, cut files, missing cursors, a full disk, failed syncs, bounds that drop.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use futures_util::FutureExt;
+
+use super::appender::Appender;
+use super::format::{DATA_START, VERSION, put32};
+use super::recovery::{self, Opened, RecoveryReport};
+use super::sim::Sim;
+use super::tests::{commit, lines, texts};
+use super::*;
+
+fn small() -> Options {
+    // Segments of 16 KiB.
+    Options { max_bytes: 256 << 10, codec: Codec::None, tier_bytes: 1 << 10, ..Options::new("/j") }
+}
+
+fn open(disk: &Sim, options: Options) -> (Journal, Appender, RecoveryReport) {
+    let Opened { shared, appender, guard, report } = recovery::open(options, disk.boot()).unwrap();
+    (Journal::without_threads(shared, guard), appender, report)
+}
+
+/// Appends and syncs one commit.
+fn append(journal: &Journal, appender: &mut Appender, commit: Commit) -> Result<std::ops::Range<u64>, AppendError> {
+    let receipt = journal.ticket().commit(commit);
+    let due = journal.shared().queue.lock().unwrap().take_due(usize::MAX);
+    appender.append(due);
+    appender.finish_syncs();
+    appender.prepare();
+    receipt.now_or_never().expect("answered after the sync")
+}
+
+fn read_all(cursor: &mut Cursor) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        let records = cursor.try_next(4096).unwrap();
+        if records.is_empty() {
+            return all;
+        }
+        all.extend(texts(&records));
+    }
+}
+
+/// `commits` of 40 events each, closed in order.
+fn filled(commits: u64, close: bool) -> Sim {
+    let disk = Sim::new(1);
+    let (journal, mut appender, _) = open(&disk, small());
+    let stream = journal.stream("a").unwrap();
+    drop(journal.cursor("sink", &[stream], Start::Oldest, None).unwrap());
+    for n in 0..commits {
+        append(&journal, &mut appender, commit(stream, lines(n * 40, 40))).unwrap();
+    }
+    if close {
+        appender.seal();
+        journal.close();
+    } else {
+        disk.kill();
+    }
+    drop(journal);
+    disk
+}
+
+/// Opens what is on the disk and reads everything.
+fn reopen(disk: &Sim) -> (Vec<String>, RecoveryReport, u64) {
+    let (journal, _appender, report) = open(disk, small());
+    let stream = journal.stream("a").unwrap();
+    let mut cursor = journal.cursor("sink", &[stream], Start::End, None).unwrap();
+    let all = read_all(&mut cursor);
+    let missing = cursor.take_gaps().iter().map(|gap| gap.events).sum();
+    disk.kill();
+    (all, report, missing)
+}
+
+fn whole(n: u64) -> Vec<String> {
+    texts(&[Arc::new(Record {
+        stream: StreamId(0),
+        first_seq: 0,
+        stream_first: 0,
+        received_at: Timestamp(0),
+        lines: lines(0, n),
+    })])
+}
+
+#[test]
+fn any_flipped_byte_costs_one_record_at_most_and_is_counted() {
+    let pristine = filled(36, true);
+    let (all, report, _) = reopen(&pristine.copy());
+    assert_eq!((all.len(), report.lost_events()), (1440, 0));
+    let expected = whole(1440);
+    let known: std::collections::HashSet<&String> = expected.iter().collect();
+    let mut segments = 0;
+    for (path, len) in pristine.files() {
+        let is_segment = path.extension().is_some_and(|e| e == "segment");
+        segments += usize::from(is_segment);
+        for offset in (0..len).filter(|offset| offset % 11 == 0 || (*offset > 8192 && *offset < 8500)) {
+            if !pristine.is_used(&path, offset) && offset % 509 != 0 {
+                continue;
+            }
+            let disk = pristine.copy();
+            disk.flip(&path, offset);
+            let (left, report, missing) = reopen(&disk);
+            let place = format!("{} at {offset}", path.display());
+            let lost = expected.len() - left.len();
+            let gone = || expected.iter().filter(|line| !left.contains(line)).step_by(40).collect::<Vec<_>>();
+            assert!(lost == 0 || lost == 40, "{place}: {lost} lost, {:?}, {report:?}", gone());
+            assert!(left.iter().all(|line| known.contains(line)), "{place}: something new");
+            assert!(left.is_sorted_by_key(|line| line[5..line.len() - 1].parse::<u64>().unwrap()), "{place}: order");
+            // What is missing at the very end shows as bytes, the number of its events went with it.
+            let counted = report.lost_events().max(missing) as usize;
+            let at_the_end = !left.contains(&expected[1439]);
+            assert!(counted == lost || at_the_end, "{place}: {lost} lost, {counted} counted");
+            if lost > 0 {
+                let kept = disk.files().iter().any(|(path, _)| path.starts_with("/j/quarantine"));
+                assert!(kept, "{place}: nothing in quarantine");
+            }
+        }
+    }
+    assert!(segments >= 3, "{segments}");
+}
+
+#[test]
+fn a_last_segment_cut_anywhere_keeps_every_commit_in_front_of_the_cut() {
+    let pristine = filled(22, false);
+    let last =
+        pristine.files().into_iter().filter(|(path, _)| path.to_str().unwrap().contains("00002.seg")).next_back();
+    let (path, len) = last.unwrap();
+    let mut before = 0;
+    for cut in u64::from(DATA_START)..len {
+        let disk = pristine.copy();
+        disk.truncate(&path, cut);
+        let (left, ..) = reopen(&disk);
+        assert_eq!(left, whole(left.len() as u64), "cut at {cut}");
+        assert!(left.len() >= before, "cut at {cut}");
+        before = left.len();
+    }
+    assert_eq!(before, 880);
+}
+
+#[test]
+fn a_lost_cursor_reads_everything_again_and_is_reported() {
+    let disk = filled(3, true);
+    disk.boot();
+    let path: PathBuf = "/j/cursors/sink.cursor".into();
+    fs::Fs::remove(&disk, &path).unwrap();
+    let (left, report, _) = reopen(&disk);
+    assert_eq!((left.len(), report.cursors_lost), (120, vec!["sink".to_owned()]));
+}
+
+#[test]
+fn a_cursor_behind_the_end_is_set_back_and_reported() {
+    let disk = filled(3, true);
+    {
+        let (journal, mut appender, _) = open(&disk, small());
+        let stream = journal.stream("a").unwrap();
+        let mut cursor = journal.cursor("sink", &[stream], Start::End, None).unwrap();
+        let end = append(&journal, &mut appender, commit(stream, lines(120, 40))).unwrap().end;
+        read_all(&mut cursor);
+        cursor.settle(end, b"", None);
+        journal.close();
+    }
+    disk.kill();
+    disk.truncate(Path::new("/j/0000000001.segment"), u64::from(DATA_START));
+    let (left, report, _) = reopen(&disk);
+    assert_eq!((left.len(), report.set_back.len()), (0, 1));
+}
+
+#[test]
+fn a_newer_format_is_refused_and_nothing_is_changed() {
+    let disk = filled(3, true);
+    let path = Path::new("/j/0000000001.segment");
+    let file = fs::Fs::open(&disk, path).unwrap();
+    let mut sector = [0; format::SECTOR];
+    file.read_at(&mut sector, 0).unwrap();
+    put32(&mut sector, 12, VERSION + 1);
+    let crc = crc32c::crc32c(&sector[12..]);
+    put32(&mut sector, 8, crc);
+    file.write_at(&sector, 0).unwrap();
+    let before = disk.files();
+    let error = recovery::open(small(), disk.boot()).err().unwrap();
+    assert!(matches!(error, OpenError::NewerFormat { version, .. } if version == VERSION + 1), "{error}");
+    assert_eq!(disk.files(), before);
+}
+
+#[test]
+fn a_commit_that_was_written_but_never_synced_is_not_acknowledged_and_leaves_no_hole() {
+    let disk = Sim::new(5);
+    let (journal, mut appender, _) = open(&disk, small());
+    let stream = journal.stream("a").unwrap();
+    let mut cursor = journal.cursor("sink", &[stream], Start::Oldest, None).unwrap();
+    let receipt = journal.ticket().commit(commit(stream, lines(0, 5)));
+    let due = journal.shared().queue.lock().unwrap().take_due(usize::MAX);
+    appender.append(due);
+    assert!(receipt.now_or_never().is_none());
+    assert!(cursor.try_next(1000).unwrap().is_empty(), "no cursor sees an event before its sync");
+    disk.fail_next_syncs(1);
+    appender.finish_syncs();
+    append(&journal, &mut appender, commit(stream, lines(5, 5))).unwrap();
+    assert_eq!(read_all(&mut cursor), whole(10)[5..]);
+    assert_eq!(cursor.take_gaps(), vec![]);
+    drop(cursor);
+    drop(journal);
+    disk.cut_power();
+    let (left, report, missing) = reopen(&disk);
+    assert_eq!((left, report.lost_events(), missing), (whole(10)[5..].to_vec(), 0, 0));
+}
+
+#[test]
+fn a_failed_sync_fails_what_waited_and_the_lane_behind_it() {
+    let disk = Sim::new(5);
+    let (journal, mut appender, _) = open(&disk, small());
+    let stream = journal.stream("a").unwrap();
+    let mut lane = journal.lane();
+    let first = lane.ticket().commit(commit(stream, lines(0, 1)));
+    let due = journal.shared().queue.lock().unwrap().take_due(usize::MAX);
+    appender.append(due);
+    disk.fail_next_syncs(1);
+    appender.finish_syncs();
+    let second = lane.ticket().commit(commit(stream, lines(1, 1)));
+    let due = journal.shared().queue.lock().unwrap().take_due(usize::MAX);
+    appender.append(due);
+    assert!(matches!(first.now_or_never(), Some(Err(AppendError::Sync(_)))));
+    assert_eq!(second.now_or_never(), Some(Err(AppendError::Behind)));
+    assert!(lane.has_failed());
+    lane.resume();
+    let again = lane.ticket().commit(commit(stream, lines(0, 2)));
+    let due = journal.shared().queue.lock().unwrap().take_due(usize::MAX);
+    appender.append(due);
+    appender.finish_syncs();
+    assert!(again.now_or_never().unwrap().is_ok());
+}
+
+#[test]
+fn a_full_journal_takes_nothing_until_its_cursor_moves_and_then_goes_on_without_new_space() {
+    let disk = Sim::new(5);
+    let (journal, mut appender, _) = open(&disk, small());
+    let stream = journal.stream("a").unwrap();
+    let mut cursor = journal.cursor("sink", &[stream], Start::Oldest, None).unwrap();
+    let position = Position { source: "files".into(), key: Bytes::from("x"), value: Bytes::from("1") };
+    let first = Commit { positions: vec![position.clone()], ..commit(stream, lines(0, 40)) };
+    append(&journal, &mut appender, first).unwrap();
+    let mut n = 40;
+    let full = loop {
+        match append(&journal, &mut appender, commit(stream, lines(n, 40))) {
+            Ok(_) => n += 40,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full, AppendError::Full);
+    assert!(journal.is_full() && journal.try_room(100, &[stream]).is_err());
+    assert!(disk.files().iter().map(|(_, len)| len).sum::<u64>() <= (256 << 10) + (16 << 10));
+    // Somebody else takes all the rest of the disk.
+    disk.set_free(Some(0));
+    assert_eq!(read_all(&mut cursor).len() as u64, n);
+    cursor.settle(journal.stats().synced_seq, b"", None);
+    house::save_cursors(&journal.shared());
+    appender.prepare();
+    assert!(!journal.is_full());
+    for more in 0..200 {
+        let seqs = append(&journal, &mut appender, commit(stream, lines(n + more * 40, 40))).unwrap();
+        read_all(&mut cursor);
+        cursor.settle(seqs.end, b"", None);
+        house::save_cursors(&journal.shared());
+    }
+    // Its segment was used again long ago.
+    assert_eq!(journal.positions("files"), vec![(position.key, position.value)]);
+    drop((cursor, journal));
+    disk.set_free(None);
+    disk.cut_power();
+    assert_eq!(open(&disk, small()).0.positions("files").len(), 1);
+}
+
+#[test]
+fn no_space_on_the_disk_is_full_and_not_the_end() {
+    let disk = Sim::new(5);
+    disk.set_free(Some(300 << 10));
+    let (journal, mut appender, _) = open(&disk, Options { max_bytes: 8 << 20, ..small() });
+    let stream = journal.stream("a").unwrap();
+    let _cursor = journal.cursor("sink", &[stream], Start::Oldest, None).unwrap();
+    let mut n = 0;
+    while append(&journal, &mut appender, commit(stream, lines(n, 400))).is_ok() {
+        n += 400;
+    }
+    assert!(n > 2000, "{n}");
+    assert!(journal.is_full(), "{:?}", journal.stats());
+    assert_eq!(append(&journal, &mut appender, commit(stream, lines(n, 400))), Err(AppendError::Full));
+    disk.set_free(Some(1 << 20));
+    appender.prepare();
+    assert!(!journal.is_full());
+    append(&journal, &mut appender, commit(stream, lines(n, 400))).unwrap();
+}
+
+#[test]
+fn a_full_journal_that_drops_the_oldest_says_how_many_events_each_cursor_lost() {
+    let disk = Sim::new(5);
+    let options = Options { when_full: WhenFull::DropOldest, ..small() };
+    let (journal, mut appender, _) = open(&disk, options);
+    let stream = journal.stream("a").unwrap();
+    let mut cursor = journal.cursor("sink", &[stream], Start::Oldest, None).unwrap();
+    for n in 0..1000 {
+        append(&journal, &mut appender, commit(stream, lines(n * 40, 40))).unwrap();
+    }
+    let left = read_all(&mut cursor).len() as u64;
+    let gaps = cursor.take_gaps();
+    let lost: u64 = gaps.iter().map(|gap| gap.events).sum();
+    assert!(gaps.iter().all(|gap| gap.cause == Cause::JournalFull), "{gaps:?}");
+    assert!(lost > 0 && left + lost == 40_000, "{left} left, {lost} lost");
+}
+
+#[test]
+fn a_buffer_that_drops_moves_its_own_cursor_and_no_other() {
+    let disk = Sim::new(5);
+    let (journal, mut appender, _) = open(&disk, small());
+    let stream = journal.stream("a").unwrap();
+    let bound = |when_full| Some(BufferBound { max_bytes: Some(2000), max_age: None::<Duration>, when_full });
+    let mut drops = journal.cursor("drops", &[stream], Start::End, bound(WhenFull::DropOldest)).unwrap();
+    let mut blocks = journal.cursor("blocks", &[stream], Start::End, bound(WhenFull::Block)).unwrap();
+    for n in 0..20 {
+        append(&journal, &mut appender, commit(stream, lines(n * 40, 40))).unwrap();
+    }
+    house::keep_bounds(&journal.shared());
+    assert!(drops.waiting_bytes() <= 2000, "{}", drops.waiting_bytes());
+    let left = read_all(&mut drops);
+    let lost: u64 = drops.take_gaps().iter().map(|gap| gap.events).sum();
+    assert!(!left.is_empty() && left.len() as u64 + lost == 800);
+    assert_eq!(journal.try_room(1, &[stream]).err(), Some(RoomError::Full));
+    let other = journal.stream("b").unwrap();
+    assert!(journal.try_room(1, &[other]).is_ok());
+    assert_eq!(read_all(&mut blocks).len(), 800);
+    blocks.settle(journal.stats().synced_seq, b"", None);
+    assert!(journal.try_room(1, &[stream]).is_ok());
+}
+
+#[test]
+fn what_a_consumer_keeps_with_its_cursor_comes_back_with_it() {
+    let disk = filled(3, true);
+    {
+        let (journal, _appender, _) = open(&disk, small());
+        let stream = journal.stream("a").unwrap();
+        let mut cursor = journal.cursor("sink", &[stream], Start::End, None).unwrap();
+        let end = cursor.try_next(1).unwrap()[0].end_seq();
+        cursor.settle(end, b"totals", Some(Bytes::from(vec![7; 100_000])));
+        house::save_cursors(&journal.shared());
+        cursor.settle(end, b"newer", None);
+        house::save_cursors(&journal.shared());
+    }
+    disk.cut_power();
+    let (journal, _appender, _) = open(&disk, small());
+    let stream = journal.stream("a").unwrap();
+    let cursor = journal.cursor("sink", &[stream], Start::End, None).unwrap();
+    assert_eq!((&cursor.totals()[..], cursor.state().unwrap().len()), (&b"newer"[..], 100_000));
+    assert_eq!(cursor.waiting_events(), 80);
+}
+
+#[test]
+fn a_reader_that_starts_before_the_oldest_event_is_told_of_the_gap() {
+    let disk = filled(3, true);
+    let (journal, _appender, _) = open(&disk, small());
+    let stream = journal.stream("a").unwrap();
+    let oldest = journal.stats().oldest_seq;
+    let mut reader = journal.reader(oldest - 10, &[stream]).unwrap();
+    let gaps = reader.take_gaps();
+    assert_eq!((gaps.len(), gaps[0].seqs.clone(), gaps[0].cause), (1, oldest - 10..oldest, Cause::Gone));
+    assert_eq!(texts(&reader.try_next(1 << 20).unwrap()), whole(120));
+    let mut middle = journal.reader(oldest + 60, &[stream]).unwrap();
+    assert_eq!(texts(&middle.try_next(1 << 20).unwrap()), whole(120)[60..]);
+    assert_eq!(middle.take_gaps(), vec![]);
+}
