@@ -138,18 +138,29 @@ impl Door {
         match read {
             None => Err(Problem::stopping().closing()),
             Some(Err(error)) => Err(self.unread(error).closing()),
-            Some(Ok(bytes)) => Ok((bytes, room.expect("a body is read into room that was granted"))),
+            Some(Ok(bytes)) => {
+                let mut room = room.expect("a body is read into room that was granted");
+                room.shrink(bytes.len());
+                Ok((bytes, room))
+            }
         }
     }
 
-    /// Exchanges a room for a larger one. Beside the old one if there is space for both: nobody else can come
-    /// between then.
+    /// Takes what is missing to so many bytes; where that does not fit beside what is held, all of it anew, because
+    /// a body larger than the purse may have the whole of it.
     fn grow(&self, room: &mut Option<Room>, total: usize) -> Result<(), RoomError> {
-        let larger = self.intake.try_room(total).or_else(|error| {
-            room.take().ok_or(error)?;
-            self.intake.try_room(total)
-        });
-        *room = Some(larger?);
+        let Some(mut held) = room.take() else {
+            *room = Some(self.intake.try_room(total)?);
+            return Ok(());
+        };
+        match self.intake.try_room(total.saturating_sub(held.bytes())) {
+            Ok(more) => held.join(more),
+            Err(_) => {
+                drop(held);
+                held = self.intake.try_room(total)?;
+            }
+        }
+        *room = Some(held);
         Ok(())
     }
 

@@ -34,6 +34,15 @@ impl Room {
         }
     }
 
+    /// Takes over another room of the same purse.
+    pub fn join(&mut self, other: Room) {
+        match (&mut self.permit, other.permit) {
+            (Some(mine), Some(more)) => mine.merge(more),
+            (None, more) => self.permit = more,
+            (Some(_), None) => {}
+        }
+    }
+
     /// Room that counts for nothing, for tests of those who carry one.
     pub fn free() -> Room {
         Room { permit: None }
