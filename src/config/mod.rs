@@ -6,6 +6,8 @@ mod components;
 mod files;
 mod interpolate;
 mod plan;
+mod reference;
+mod schema;
 pub mod settings;
 mod wiring;
 
@@ -17,6 +19,8 @@ pub use components::{Catalogue, SINK_KEYS, SOURCE_KEYS, TRANSFORM_KEYS};
 pub use files::{Text, locate};
 pub use interpolate::Environment;
 pub use plan::{API_SOURCE, Fingerprint, Input, Plan, PlannedSink, PlannedSource, PlannedTransform};
+pub use reference::reference;
+pub use schema::schema;
 use settings::Settings;
 
 use crate::diagnostic::{self, Entry, Kind, Node, Problem, Problems, Report, Sources, Span};

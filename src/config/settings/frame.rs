@@ -6,7 +6,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::journal::WhenFull;
 use crate::delivery::policy::{self, Policy};
@@ -183,6 +183,15 @@ impl fmt::Display for Concurrency {
     }
 }
 
+impl Serialize for Concurrency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Concurrency::Fixed(count) => serializer.serialize_u32(*count),
+            Concurrency::Adaptive => serializer.serialize_str("adaptive"),
+        }
+    }
+}
+
 impl JsonSchema for Concurrency {
     fn inline_schema() -> bool {
         true
@@ -209,7 +218,7 @@ pub struct Buffer {
     pub when_full: WhenFull,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
     /// With events that come from now on.
@@ -219,7 +228,7 @@ pub enum Start {
     Oldest,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnRemove {
     /// Write them first.

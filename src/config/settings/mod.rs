@@ -8,7 +8,7 @@ mod pipeline_test;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use api::{Anonymous, Api, Auth, Cors, RoleTable, Roles};
 pub use frame::{Batch, Buffer, Concurrency, OnRemove, Retry, SinkFrame, Start, Tls};
@@ -84,7 +84,7 @@ pub struct Log {
     pub format: Format,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     Error,
@@ -107,7 +107,7 @@ impl Level {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     #[default]
