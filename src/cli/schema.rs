@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::config::{self, Catalogue};
+
 pub fn run() -> ExitCode {
-    let schema = serde_json::json!({});
+    let schema = config::schema(Catalogue::house());
     super::print(&format!("{schema:#}\n"))
 }

@@ -93,9 +93,6 @@ fn network(text: &str, path: &str, problems: &mut Problems) {
 
 /// Paths are relative to the sink.
 pub fn of_frame(frame: &SinkFrame, problems: &mut Problems) {
-    if let Err(message) = frame.filter() {
-        complain(problems, "where", message);
-    }
     let mut least = |holds: bool, path: &str, message: &str| {
         if !holds {
             complain(problems, path, message);

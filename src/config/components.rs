@@ -11,6 +11,7 @@ use crate::component::entry::Entry as Catalogued;
 use crate::component::sink::AnySinkConfig;
 use crate::component::{AnySource, AnyTransform, Check, SinkEntry, SourceEntry, TransformEntry};
 use crate::diagnostic::{self, Entry, Kind as NodeKind, Node, Problem, Problems, Span, Spanned};
+use crate::query::Query;
 
 /// The keys of a sink that belong to the frame and not to the sink.
 pub const SINK_KEYS: &[&str] = &[
@@ -88,7 +89,7 @@ pub struct Built<T> {
 pub struct Components {
     pub sources: Vec<Built<Box<dyn AnySource>>>,
     pub transforms: Vec<Built<Box<dyn AnyTransform>>>,
-    pub sinks: Vec<Built<(SinkFrame, Box<dyn AnySinkConfig>)>>,
+    pub sinks: Vec<Built<(Frame, Box<dyn AnySinkConfig>)>>,
 }
 
 /// Reads the three sections below `root`.
@@ -297,7 +298,10 @@ fn inputs(entry: &Entry, section: Section, problems: &mut Problems) -> Vec<Spann
     read.map(|read| read.inputs).unwrap_or_default()
 }
 
-fn frame(entry: &Entry, problems: &mut Problems) -> Option<SinkFrame> {
+/// The frame of a sink and its compiled `where`.
+type Frame = (SinkFrame, Option<Query>);
+
+fn frame(entry: &Entry, problems: &mut Problems) -> Option<Frame> {
     let path = format!("{}.{}", SINKS.name, entry.name());
     entry.value.entries()?;
     let node = Node { aside: &["type", "inputs"], ..frame_keys(&entry.value, SINK_KEYS) };
@@ -306,9 +310,15 @@ fn frame(entry: &Entry, problems: &mut Problems) -> Option<SinkFrame> {
     if let Some(frame) = &frame {
         super::bounds::of_frame(frame, &mut found);
     }
+    let filter = frame.as_ref().and_then(|frame| frame.filter.as_deref()).and_then(|text| {
+        let mut check = Check::new(entry.name(), "", true);
+        let query = check.query("where", text);
+        found.extend(check.problems);
+        query
+    });
     diagnostic::place(&mut found, 0, &node, &path, entry.key.span);
     problems.extend(found);
-    frame
+    frame.map(|frame| (frame, filter))
 }
 
 impl Components {
@@ -348,9 +358,9 @@ impl Components {
             let (name, type_name) = (built.knot.name, built.type_name);
             let inputs = take(sinks_from + index);
             let fingerprint = with_inputs(built.fingerprint, &inputs);
-            if let Some((frame, sink)) = built.component {
+            if let Some(((frame, filter), sink)) = built.component {
                 let promise = sink.promise();
-                sinks.push(PlannedSink { name, type_name, inputs, frame, promise, sink, fingerprint });
+                sinks.push(PlannedSink { name, type_name, inputs, frame, filter, promise, sink, fingerprint });
             }
         }
         (sources, ordered, sinks)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::settings::{Settings, SinkFrame};
 use crate::component::sink::AnySinkConfig;
 use crate::component::{AnySource, AnyTransform, Promise};
+use crate::query::Query;
 
 /// What a component's configuration comes to, for comparing: a hash, since the text may hold secrets.
 pub type Fingerprint = [u8; 32];
@@ -42,6 +43,8 @@ pub struct PlannedSink {
     pub type_name: &'static str,
     pub inputs: Vec<Input>,
     pub frame: SinkFrame,
+    /// The frame's `where`, ready to match.
+    pub filter: Option<Query>,
     pub promise: Promise,
     pub sink: Box<dyn AnySinkConfig>,
     pub fingerprint: Fingerprint,

@@ -14,8 +14,9 @@ use crate::config::PlannedSink;
 use crate::config::settings::OnRemove;
 use crate::delivery::{Delivery, Filter, MAX_REPLAYS, Replay};
 use crate::event::Raw;
+use crate::journal::Journal;
 use crate::journal::dead_letters::Letter;
-use crate::journal::{Journal, Record};
+use crate::query::Query;
 use crate::telemetry::Kind;
 
 pub struct RunningSink {
@@ -27,12 +28,20 @@ pub struct RunningSink {
     task: JoinHandle<()>,
 }
 
+/// Which events of a record match a sink's `where`.
+fn wanted(query: Query) -> Filter {
+    Box::new(move |record| {
+        let matches = |event| query.matches_line(Raw(record.lines.line(event)));
+        (0..record.lines.len()).map(matches).collect()
+    })
+}
+
 /// What is needed to send a letter to a sink again.
 pub struct SinkHandle(mpsc::Sender<Replay>);
 
 impl RunningSink {
     pub fn start(agent: &Agent, planned: PlannedSink, streams: &Streams) -> Result<RunningSink, StartError> {
-        let PlannedSink { name, type_name, inputs, frame, sink, .. } = planned;
+        let PlannedSink { name, type_name, inputs, frame, filter, sink, .. } = planned;
         let failed = |error: &dyn std::fmt::Display| StartError::new(format!("sinks.{name}: {error}"));
         let bound = frame.buffer.bound();
         let streams = streams.of(&inputs);
@@ -55,11 +64,7 @@ impl RunningSink {
             config: sink.into(),
             cx,
             policy: frame.policy(),
-            filter: frame.filter().map_err(|e| failed(&e))?.map(|query| -> Filter {
-                Box::new(move |record: &Record| {
-                    (0..record.lines.len()).map(|n| query.matches_line(Raw(record.lines.line(n)))).collect()
-                })
-            }),
+            filter: filter.map(wanted),
             ledger,
             dead_letters: agent.commons.dead_letters.clone(),
             replays: inbox,

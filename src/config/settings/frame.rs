@@ -12,7 +12,6 @@ use super::journal::WhenFull;
 use crate::delivery::policy::{self, Policy};
 use crate::diagnostic::Spanned;
 use crate::journal::{self, BufferBound};
-use crate::query::Query;
 use crate::secret::Secret;
 use crate::units::{ByteSize, Duration, Rate};
 
@@ -68,12 +67,6 @@ impl Default for SinkFrame {
 }
 
 impl SinkFrame {
-    /// The query of `where`.
-    pub fn filter(&self) -> Result<Option<Query>, String> {
-        let parsed = self.filter.as_ref().map(|text| Query::parse(&text.value));
-        parsed.transpose().map_err(|error| format!("where: {}", error.render()))
-    }
-
     /// The same as the delivery loop takes it; numbers below 1 were refused before.
     pub fn policy(&self) -> Policy {
         let at_least_one = |count: u32| NonZeroUsize::new(count as usize).unwrap_or(NonZeroUsize::MIN);
