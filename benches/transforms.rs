@@ -13,6 +13,7 @@ use weir::diagnostic;
 use weir::event::Batch;
 use weir::transforms::enrich::Enrich;
 use weir::transforms::normalize::Normalize;
+use weir::transforms::redact::Redact;
 use weir::transforms::truncate::Truncate;
 use workload::{cpu_seconds, pieces, split};
 
@@ -22,6 +23,7 @@ fn main() {
     let events = workload::events();
     let pieces = pieces(&events);
     let normalize: Normalize = build("{}");
+    let redact: Redact = build("{}");
     let truncate: Truncate = build("{}");
     let enrich: Enrich = build("set: {environment: production, team: research}\nhost: true");
     let nested: Enrich = build("set: {metadata.team: research}");
@@ -39,22 +41,23 @@ fn main() {
     let compare = |rate: f64| println!("{:>52}  {:.2} times the tree", "", rate / tree);
     compare(measure("split", &pieces, |piece| piece.clone(), |piece| split(&piece)));
     measure("normalize", &pieces, split, |batch| apply(&normalize, batch));
+    measure("redact", &pieces, split, |batch| apply(&redact, batch));
     measure("truncate", &pieces, split, |batch| apply(&truncate, batch));
     measure("enrich with three members", &pieces, split, |batch| apply(&enrich, batch));
     measure("enrich with a member of metadata", &pieces, split, |batch| apply(&nested, batch));
     measure("render what is untouched", &pieces, split, |batch| batch.render());
     measure("render normalized", &pieces, |piece| apply(&normalize, split(piece)), |batch| batch.render());
     compare(measure(
-        "split, truncate, enrich, render",
+        "split, redact, truncate, enrich, render",
         &pieces,
         |piece| piece.clone(),
-        |piece| apply(&enrich, apply(&truncate, split(&piece))).render(),
+        |piece| apply(&enrich, apply(&truncate, apply(&redact, split(&piece)))).render(),
     ));
     compare(measure(
-        "split, normalize, truncate, enrich, render",
+        "split, normalize, redact, truncate, enrich, render",
         &pieces,
         |piece| piece.clone(),
-        |piece| apply(&enrich, apply(&truncate, apply(&normalize, split(&piece)))).render(),
+        |piece| apply(&enrich, apply(&truncate, apply(&redact, apply(&normalize, split(&piece))))).render(),
     ));
 }
 
