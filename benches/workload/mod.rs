@@ -1,5 +1,8 @@
 //! What benchmarks measure with: events in pieces, and this process's CPU time.
 
+#[path = "../support/workload.rs"]
+mod generator;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +17,7 @@ const PIECE: usize = 256 << 10;
 pub fn events() -> Vec<u8> {
     match std::env::args().skip(1).find(|argument| !argument.starts_with("--")) {
         Some(path) => std::fs::read(&path).expect("the file of events can be read"),
-        None => made_up(100_000),
+        None => generator::generate(100_000, 42).into_bytes(),
     }
 }
 
@@ -51,28 +54,4 @@ pub fn split(piece: &Bytes) -> Batch {
 pub fn cpu_seconds() -> f64 {
     let now = clock_gettime(ClockId::ProcessCPUTime);
     now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
-}
-
-/// Code-execution events: 0.5 % with more than 10,000 characters of code, 2 % with an e-mail address.
-fn made_up(count: usize) -> Vec<u8> {
-    let mut out = Vec::new();
-    for n in 0..count {
-        let repeated = if n % 200 == 0 { 110 } else { 1 + n % 4 };
-        let mail = if n % 50 == 0 { r#"notify(\"grace.hopper@example.org\")\n"# } else { "" };
-        let lines =
-            r#"    with open(path, \"r\", encoding=\"utf-8\") as fh:\n        return [json.loads(line) for line in fh]\n"#
-                .repeat(repeated);
-        let line = format!(
-            r#"{{"timestamp":"2025-01-01T00:00:{:02}.{:03}Z","event_type":"code_execution","username":"user_{:03}","session_id":"5f0c2b1e-0000-4000-a000-{n:012}","cell_number":{},"code":"{mail}{lines}","execution_time_ms":{}.{:03},"status":"success","error_message":null,"metadata":{{"kernel":"python3","host":"nb-12","tags":["a","b"]}}}}"#,
-            n % 60,
-            n % 1000,
-            n % 997,
-            n % 400,
-            n % 811,
-            n % 991
-        );
-        out.extend_from_slice(line.as_bytes());
-        out.push(b'\n');
-    }
-    out
 }

@@ -2,9 +2,6 @@
 
 use super::escape::hex4;
 
-/// So many bytes are looked at at once.
-const RUN: usize = 32;
-
 /// How long the decoded text may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Most {
@@ -24,32 +21,29 @@ impl Most {
 
     /// The length of the longest beginning of `inside` that decodes to a text within the bound.
     pub fn longest(self, inside: &[u8]) -> usize {
-        let (mut at, mut left) = (
-            0,
-            match self {
-                Most::Chars(most) | Most::Bytes(most) => most,
-            },
-        );
-        while at < inside.len() {
-            // Most text is plain, and a plain byte is a character whichever way one counts.
-            if let Some(run) = inside.get(at..at + RUN)
-                && left >= RUN
-                && run.iter().fold(true, |plain, byte| plain & (*byte < 0x80) & (*byte != b'\\'))
-            {
-                at += RUN;
-                left -= RUN;
+        let (mut at, mut left) = match self {
+            Most::Chars(most) | Most::Bytes(most) => (0, most),
+        };
+        while at < inside.len() && left > 0 {
+            // Up to the next escape a plain byte is a character, whichever way one counts.
+            let plain = &inside[at..];
+            let plain = &plain[..memchr::memchr(b'\\', plain).unwrap_or(plain.len())];
+            let within = &plain[..plain.len().min(left)];
+            if !within.is_empty() && within.is_ascii() {
+                at += within.len();
+                left -= within.len();
                 continue;
             }
-            let (raw, decoded) = character(&inside[at..]);
-            let cost = match self {
-                Most::Chars(_) => 1,
-                Most::Bytes(_) => decoded,
-            };
-            if cost > left {
-                break;
+            let end = at + plain.len().max(1);
+            while at < end {
+                let (raw, decoded) = character(&inside[at..]);
+                let cost = if matches!(self, Most::Chars(_)) { 1 } else { decoded };
+                if cost > left {
+                    return at;
+                }
+                left -= cost;
+                at += raw;
             }
-            left -= cost;
-            at += raw;
         }
         at.min(inside.len())
     }
