@@ -107,7 +107,11 @@ impl Transform for Redact {
     fn build(config: RedactConfig, check: &mut Check) -> Option<Redact> {
         for (index, pattern) in config.patterns.iter().enumerate() {
             if let Some(at) = pattern.find("((") {
-                check.problem_within(format!("patterns[{index}]"), at..at + 2, "the group is never closed");
+                check.problem_within(
+                    format!("patterns[{index}]"),
+                    at..at + 2,
+                    format!("`{}` opens a group that is never closed", &pattern[..at + 2]),
+                );
             }
         }
         (!check.problems.has_errors()).then_some(Redact)

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Error, Expected, Unexpected};
 
 use super::de::NodeReader;
-use super::node::{Node, Scalar};
+use super::node::Node;
 use super::problem::Problem;
 use super::source::Span;
 use super::{known, nearest};
@@ -68,11 +68,8 @@ impl Fault {
         if self.culprit == Culprit::Unknown {
             self.culprit = Culprit::Node(address(reader.node));
             self.span = self.span.or(reader.node.span);
-            // What came out of the environment may be a secret, so the message names the variable.
-            if let Some(Scalar { text, written: Some(written), .. }) = reader.node.scalar()
-                && text.len() > 2
-            {
-                self.message = self.message.replace(text.as_str(), written);
+            if let Some(scalar) = reader.node.scalar() {
+                self.message = scalar.conceal(&self.message);
             }
             if reader.is_private() {
                 self.hide(reader.node);

@@ -34,6 +34,19 @@ pub struct Scalar {
     pub lines: Vec<u32>,
 }
 
+impl Scalar {
+    /// The message without what came out of the environment, whole or in part: it may be a secret, so the words name
+    /// the variable.
+    pub fn conceal(&self, message: &str) -> String {
+        let Some(written) = &self.written else { return message.to_string() };
+        let whole = if self.text.len() > 2 { message.replace(&self.text, written) } else { message.to_string() };
+        let is_filled_in = |quoted: &str| !quoted.is_empty() && self.text.contains(quoted) && !written.contains(quoted);
+        let pieces = whole.split('`').enumerate();
+        let concealed = pieces.map(|(n, piece)| if n % 2 == 1 && is_filled_in(piece) { written } else { piece });
+        concealed.collect::<Vec<_>>().join("`")
+    }
+}
+
 /// One key of a mapping and its value. The key is always a scalar.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Entry {

@@ -53,6 +53,10 @@ pub fn place(problems: &mut Problems, before: usize, node: &Node, path: &str, at
     for problem in problems.iter_mut().skip(before) {
         if problem.span.is_nowhere() {
             let (value, key) = node.find(&problem.path, at);
+            if let Some(scalar) = value.scalar() {
+                problem.message = scalar.conceal(&problem.message);
+                problem.hint = problem.hint.take().map(|hint| scalar.conceal(&hint));
+            }
             problem.span = match problem.within.take() {
                 Some(range) => value.within(range),
                 None if value.scalar().is_some_and(|scalar| !scalar.text.is_empty()) => value.span,
