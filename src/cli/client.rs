@@ -70,7 +70,7 @@ impl Connection {
     }
 
     fn address(&self) -> Result<String, String> {
-        if let Some(url) = &self.url {
+        if let Some(url) = self.url.as_ref().filter(|url| !url.is_empty()) {
             return match url.starts_with("https://") {
                 true => Err(format!("`{url}`: this command speaks http:// and unix: only")),
                 false => Ok(url.clone()),
@@ -83,7 +83,7 @@ impl Connection {
     }
 
     fn token(&self) -> Option<String> {
-        self.token.clone().or_else(|| super::token::of_data_dir(&self.data_dir))
+        self.token.clone().filter(|token| !token.is_empty()).or_else(|| super::token::of_data_dir(&self.data_dir))
     }
 }
 

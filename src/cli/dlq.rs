@@ -66,8 +66,15 @@ fn show(answer: Answer) -> Result<String, String> {
 }
 
 fn letters(connection: &Connection) -> Result<Vec<Value>, String> {
-    let mut document = document(&fetch(connection, Method::GET, "/api/dlq?limit=1000000")?)?;
-    Ok(document.get_mut("letters").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
+    let (mut all, mut path) = (Vec::new(), "/api/dlq?limit=1000".to_owned());
+    loop {
+        let mut page = document(&fetch(connection, Method::GET, &path)?)?;
+        all.extend(page.get_mut("letters").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default());
+        match page.get("next").and_then(Value::as_str) {
+            Some(next) => path = format!("/api/dlq?limit=1000&after={next}"),
+            None => return Ok(all),
+        }
+    }
 }
 
 fn list(connection: &Connection) -> Result<String, String> {

@@ -24,9 +24,12 @@ pub use schema::schema;
 use settings::Settings;
 
 use crate::diagnostic::{self, Entry, Kind, Node, Problem, Problems, Report, Sources, Span};
+use crate::net::address::Address;
 
 /// The configuration when there is none.
 pub const QUICK_START: &str = include_str!("../../config/quickstart.yaml");
+/// The same with nothing on disk, on free ports.
+pub const EPHEMERAL: &str = include_str!("../../config/ephemeral.yaml");
 /// The name that problems of the quick start show.
 const QUICK_START_NAME: &str = "the built-in quick start";
 /// The name of the source that `Overrides::demo` adds.
@@ -89,7 +92,8 @@ pub fn load(paths: &[PathBuf], overrides: &Overrides) -> Result<Loaded, Rejected
     let files = files::expand(paths, &mut problems);
     let mut texts = files::read(&files, &mut problems);
     if paths.is_empty() {
-        texts.push(Text { name: QUICK_START_NAME.into(), bytes: QUICK_START.into() });
+        let text = if overrides.ephemeral { EPHEMERAL } else { QUICK_START };
+        texts.push(Text { name: QUICK_START_NAME.into(), bytes: text.into() });
     }
     let is_quick_start = paths.is_empty();
     let loading = Loading { catalogue: Catalogue::house(), environment: Environment::process(), overrides, problems };
@@ -134,7 +138,8 @@ impl Loading<'_> {
         let surroundings = Surroundings {
             catalogue: self.catalogue,
             data_dir: &data_dir,
-            durable: settings.as_ref().is_none_or(|settings| settings.journal.mode == settings::Mode::Disk),
+            durable: !self.overrides.ephemeral
+                && settings.as_ref().is_none_or(|settings| settings.journal.mode == settings::Mode::Disk),
         };
         let components = components::read(&root, &surroundings, &mut self.problems);
         // Names from a file that could not be read would all look unknown.
@@ -213,7 +218,11 @@ impl Loading<'_> {
         }
         let (sources, transforms, sinks) = components.plan(wires, &order);
         let sections = SETTINGS.map(|section| (section, fingerprint(root, section)));
-        let settings = Settings { data_dir: data_dir.clone(), ..settings };
+        let mut settings = Settings { data_dir: data_dir.clone(), ..settings };
+        if self.overrides.ephemeral {
+            settings.journal.mode = settings::Mode::Memory;
+            settings.api.address = Address::Tcp { host: "127.0.0.1".into(), port: 0 };
+        }
         Some(Plan { data_dir, settings, sources, transforms, sinks, sections: sections.into() })
     }
 }

@@ -140,7 +140,11 @@ impl Source for Http {
         let listener = Listener::bind(&config.address, listen::SOCKET_MODE).await.map_err(Fatal)?;
         let front = front(&config, wait, gate, &cx);
         let limits = Limits { max_connections: config.max_connections, ..Limits::default() };
-        tracing::info!(source = %cx.name, address = %config.address, "listening");
+        let address = listener.address().map_err(|error| Fatal(error.to_string()))?;
+        tracing::info!(source = %cx.name, %address, "listening");
+        let scheme = if tls.is_some() { "https://" } else { "http://" };
+        let is_unix = matches!(address, Address::Unix(_));
+        cx.intake.listening(&format!("{}{address}", if is_unix { "" } else { scheme }));
         cx.ready();
         http::serve(listener, tls, limits, Arc::new(front), cx.shutdown).await;
         Ok(())

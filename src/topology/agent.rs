@@ -16,6 +16,7 @@ use super::sources::RunningSource;
 use super::wiring::{self, Step, Streams};
 use crate::codec::Limits;
 use crate::codec::redaction::Engine;
+use crate::component::Intake as _;
 use crate::config::settings::{self, Settings};
 use crate::config::{API_SOURCE, Changes, Input, Outline, Plan, PlannedSink};
 use crate::journal::dead_letters::{self, DeadLetters};
@@ -128,6 +129,7 @@ impl Agent {
         }
         self.report_orphans(&running);
         self.connect_api(&running);
+        self.api_intake.ready();
         for (name, type_name, source) in sources {
             let started = self.start_source(&running, name.clone(), type_name, source);
             running.sources.insert(name, started);

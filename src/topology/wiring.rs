@@ -7,7 +7,7 @@ use super::flow::{Flow, Node, Port};
 use crate::component::AnyTransform;
 use crate::config::Input;
 use crate::journal::{Journal, StreamId};
-use crate::telemetry::{Books, Kind};
+use crate::telemetry::{Books, Kind, State};
 
 /// A transform with its place in the pipeline.
 #[derive(Clone)]
@@ -68,10 +68,15 @@ pub fn flow(source: &Arc<str>, steps: &[Step], streams: &Streams, books: &Books)
         let next = (0..reached.len()).filter(|at| reached[*at].inputs.contains(&output)).collect();
         Port { stream: streams.0.get(&output).copied(), next }
     };
+    let ledger = |step: &Step| {
+        let ledger = books.open(&step.name, Kind::Transform, step.type_name);
+        ledger.enter(State::Running);
+        ledger
+    };
     let nodes = reached.iter().map(|step| Node {
         name: step.name.clone(),
         transform: step.transform.clone(),
-        ledger: books.open(&step.name, Kind::Transform, step.type_name),
+        ledger: ledger(step),
         ports: (0..=step.transform.outputs().len()).map(|n| port(&step.name, n)).collect(),
     });
     Flow { nodes: nodes.collect(), root: port(source, 0) }
