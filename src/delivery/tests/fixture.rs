@@ -201,6 +201,8 @@ pub enum Answer {
     Hang,
     Panic,
     Slow(Duration),
+    /// These events of the cut fail, as poison or for now; the others are written.
+    Partial(Vec<(u8, bool)>),
 }
 
 /// What a sink does; by itself it writes everything at once.
@@ -277,6 +279,25 @@ impl Script {
         }
     }
 
+    fn partly(&self, events: &[u64], failures: &[(u8, bool)]) -> Result<Written, Failure> {
+        let mut told = self.told();
+        let mut failed: std::collections::BTreeMap<usize, Failure> = failures
+            .iter()
+            .map(|(at, for_good)| match for_good {
+                true => (*at as usize % events.len(), Failure::poison("no")),
+                false => (*at as usize % events.len(), Failure::transient("busy")),
+            })
+            .collect();
+        for (at, event) in events.iter().enumerate() {
+            if told.poison.contains(event) {
+                failed.insert(at, Failure::poison("out of range"));
+            } else if !failed.contains_key(&at) {
+                told.written.push(*event);
+            }
+        }
+        Err(Failure::Some(failed.into_iter().collect()))
+    }
+
     async fn answer(&self, events: &[u64], id: Option<Id>) -> Result<Written, Failure> {
         let answer = {
             let mut told = self.told();
@@ -288,6 +309,7 @@ impl Script {
             Some(Answer::Hang) => std::future::pending().await,
             Some(Answer::Panic) => panic!("as the script says"),
             Some(Answer::Slow(time)) => tokio::time::sleep(time).await,
+            Some(Answer::Partial(failures)) => return self.partly(events, &failures),
             Some(Answer::Fail(failure)) => {
                 if let Failure::Some(failures) = &failure {
                     let failed: Vec<usize> = failures.iter().map(|(at, _)| *at).collect();

@@ -10,6 +10,7 @@ use crate::component::Failure;
 use crate::event::Seed;
 use crate::telemetry::Kind;
 
+mod chance;
 mod fixture;
 
 use fixture::{Answer, Script, Setup, few};

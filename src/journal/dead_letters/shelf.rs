@@ -1,6 +1,6 @@
 //! All segments of dead letters: the bound, the next number, and what may be given back.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -104,7 +104,11 @@ impl Shelf {
 
     /// Keeps letters for good, all of them or none; one that is here already is not kept twice.
     pub fn append(&mut self, letters: Vec<NewLetter>, now: Timestamp) -> Result<(), Refused> {
-        let fresh: Vec<NewLetter> = letters.into_iter().filter(|letter| !self.is_known(letter)).collect();
+        let mut here = HashSet::new();
+        let mut is_first = |letter: &NewLetter| {
+            letter.event_id.is_none_or(|id| here.insert((letter.component.clone(), id))) && !self.is_known(letter)
+        };
+        let fresh: Vec<NewLetter> = letters.into_iter().filter(|letter| is_first(letter)).collect();
         if fresh.is_empty() {
             return Ok(());
         }

@@ -66,11 +66,12 @@ fn an_event_that_comes_again_after_a_crash_is_one_letter() {
     open(&folder).append(vec![letter("out", 1)], NOW).unwrap();
     let mut shelf = open(&folder);
     shelf.append(vec![letter("out", 1), letter("out", 2), letter("other", 1)], NOW).unwrap();
-    assert_eq!(ordinals(&shelf), [1, 2, 1]);
+    shelf.append(vec![letter("out", 3), letter("out", 3)], NOW).unwrap();
+    assert_eq!(ordinals(&shelf), [1, 2, 1, 3], "once in one call, too");
     let first = shelf.list(None, 1).unwrap()[0].number;
     shelf.remove(&[first]).unwrap();
     shelf.append(vec![letter("out", 1)], NOW).unwrap();
-    assert_eq!(ordinals(&shelf), [2, 1, 1], "once dropped, it may come back");
+    assert_eq!(ordinals(&shelf), [2, 1, 3, 1], "once dropped, it may come back");
 }
 
 #[test]
