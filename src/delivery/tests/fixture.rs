@@ -16,6 +16,17 @@ use crate::journal::dead_letters::NewLetter;
 
 pub const FIRST_SEQ: u64 = 1000;
 
+/// Waits on the paused clock, but not for ever.
+pub async fn until(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1_000_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never came to that");
+}
+
 pub fn few(events: usize) -> Batching {
     Batching { events: NonZeroUsize::new(events).unwrap(), ..Batching::default() }
 }
@@ -464,9 +475,7 @@ impl Setup {
 
     /// Waits until so many events were passed.
     pub async fn settled(&self, events: u64) {
-        while self.feed.position() < FIRST_SEQ + events {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until(|| self.feed.position() >= FIRST_SEQ + events).await;
     }
 
     pub fn counts(&self) -> crate::telemetry::Counts {

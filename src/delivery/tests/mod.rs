@@ -222,9 +222,7 @@ async fn a_full_dead_letter_queue_holds_the_sink_until_there_is_room() {
     setup.feed.push(&[2]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     // The queue has a thread of its own, which the paused clock does not wait for.
-    while setup.ledger.health().state != State::Held {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    fixture::until(|| setup.ledger.health().state == State::Held).await;
     assert_eq!(setup.ledger.health().last_error.unwrap().1, "the dead-letter queue is full");
     assert_eq!(setup.counts().waiting, 2, "nothing is settled");
     let number = setup.letters.list(None, 1).await.unwrap()[0].number;
