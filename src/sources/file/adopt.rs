@@ -3,16 +3,18 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::body::{Body, Packing, open};
+use super::body::{Body, Packing};
 use super::discover::Found;
 use super::followed::{Followed, Past, fits};
-use super::identity::{HEAD_BYTES, Identity, Print};
+use super::identity::Identity;
+use super::judge::{Judgement, open_as};
 use super::ledger::{Ledger, Statement};
+use super::position::BEGUN;
 use super::tail::{REMEMBER_MISSING, Tail};
 
 /// Refused names that are remembered, so that each is said once.
@@ -20,6 +22,9 @@ const MOST_REFUSED: usize = 10_000;
 
 /// How long a short file beside a truncated one may still be a copy in the making.
 const COPY_TIME: Duration = Duration::from_secs(2);
+
+/// By how much the clock of a file system may be behind, in nanoseconds.
+const CLOCK_TICK: i64 = 20_000_000;
 
 /// File systems on which a file may get another inode without being another file: overlay, NFS, FUSE, SMB, CIFS, 9P.
 const SHIFTING: [u64; 6] = [0x794c_7630, 0x6969, 0x6573_5546, 0xfe53_4d42, 0xff53_4d42, 0x0102_1997];
@@ -43,12 +48,6 @@ enum StrangerKind {
     Waits,
     /// An older generation from before our time.
     Ignored,
-}
-
-enum Judgement {
-    New,
-    Wait,
-    Copy(Box<Past>),
 }
 
 impl Tail {
@@ -75,14 +74,14 @@ impl Tail {
             if self.files.contains_key(&found.stat.identity) { self.meet(&found, now) } else { strangers.push(found) }
         }
         if !strangers.is_empty() {
-            let newest = self.newest_of_families();
+            let families = self.families();
             // By birth, so that an original comes before its copies.
             strangers.sort_by(|a, b| (a.stat.identity, &a.path).cmp(&(b.stat.identity, &b.path)));
             for found in strangers {
                 if self.files.contains_key(&found.stat.identity) {
                     continue;
                 }
-                if let Err(error) = self.adopt(&found, &newest, now)
+                if let Err(error) = self.adopt(&found, &families, now)
                     && error.kind() != io::ErrorKind::NotFound
                     && self.refused.insert(found.path.clone())
                 {
@@ -152,21 +151,21 @@ impl Tail {
         }
     }
 
-    /// The birth of the youngest file of each family that was known before this scan.
-    fn newest_of_families(&self) -> HashMap<PathBuf, i64> {
-        let mut newest: HashMap<PathBuf, i64> = HashMap::new();
-        let known = self.files.values().map(|file| (&file.family, file.identity.birth));
-        let remembered = self.memory.iter().map(|(identity, file)| (&file.family, identity.birth));
-        for (family, birth) in known.chain(remembered) {
-            match newest.get_mut(family) {
-                Some(newest) => *newest = birth.max(*newest),
-                None => drop(newest.insert(family.clone(), birth)),
+    /// Since when each family is followed, as known before this scan.
+    fn families(&self) -> HashMap<PathBuf, i64> {
+        let mut families: HashMap<PathBuf, i64> = HashMap::new();
+        let known = self.files.values().map(|file| (&file.family, file.since));
+        let remembered = self.memory.values().map(|file| (&file.family, file.since));
+        for (family, since) in known.chain(remembered) {
+            match families.get_mut(family) {
+                Some(first) => *first = since.min(*first),
+                None => drop(families.insert(family.clone(), since)),
             }
         }
-        newest
+        families
     }
 
-    fn adopt(&mut self, found: &Found, newest: &HashMap<PathBuf, i64>, now: Instant) -> io::Result<()> {
+    fn adopt(&mut self, found: &Found, families: &HashMap<PathBuf, i64>, now: Instant) -> io::Result<()> {
         let identity = found.stat.identity;
         if self.settings.stamps_owner && found.stat.links > 1 {
             // Whoever can make a second name for a file of somebody else could speak in that one's name.
@@ -185,104 +184,32 @@ impl Tail {
         }
         let stranger = self.strangers.0.get(&identity).copied();
         let known = stranger.map(|stranger| stranger.kind);
-        let since = stranger.filter(|s| s.size == found.stat.size).map_or(now, |stranger| stranger.since);
+        let quiet = stranger.filter(|s| s.size == found.stat.size).map_or(now, |stranger| stranger.since);
         let scan = self.scan;
-        let note = |kind| Stranger { kind, seen: scan, size: found.stat.size, since };
-        let family = found.family.as_ref().and_then(|family| newest.get(family));
-        let is_younger = family.is_some_and(|newest| identity.birth > *newest) || known == Some(StrangerKind::Waits);
-        let may_be_new = found.is_included || is_younger;
-        if known == Some(StrangerKind::Ignored) || !(may_be_new || is_packed && family.is_some()) {
+        let note = |kind| Stranger { kind, seen: scan, size: found.stat.size, since: quiet };
+        // What was written since we follow its family, and is unknown, is a generation that nobody saw.
+        let since = found.family.as_ref().and_then(|family| families.get(family));
+        let may_be_new = found.is_included || since.is_some_and(|since| found.stat.modified + CLOCK_TICK >= *since);
+        let is_old_news = known == Some(StrangerKind::Ignored) && stranger.is_some_and(|s| s.size == found.stat.size);
+        if is_old_news || !(may_be_new || is_packed && since.is_some()) {
             self.strangers.0.insert(identity, note(StrangerKind::Ignored));
             return Ok(());
         }
-        let is_fresh = now.saturating_duration_since(since) < COPY_TIME;
+        let is_fresh = now.saturating_duration_since(quiet) < COPY_TIME;
         let judged = self.judge(found, is_fresh);
         let kind = match judged? {
             Judgement::New if may_be_new => return self.begin(found, now),
             Judgement::New => StrangerKind::Ignored,
             Judgement::Wait => StrangerKind::Waits,
             Judgement::Copy(past) => {
+                // One copy goes on where the original ended; what else begins like it is something else.
+                self.files.values_mut().for_each(|file| file.past.retain(|known| known.origin != past.origin));
                 self.follow_copy(found, &past, now);
                 return Ok(());
             }
         };
         self.strangers.0.insert(identity, note(kind));
         Ok(())
-    }
-
-    /// Compares a stranger's content with everything it may be a copy of.
-    fn judge(&self, found: &Found, is_fresh: bool) -> io::Result<Judgement> {
-        let packing = Packing::of(&found.path);
-        let mut body = open_as(found, packing)?;
-        let mut head = Vec::new();
-        body.read_at(0, HEAD_BYTES, &mut head)?;
-        if head.is_empty() {
-            return Ok(Judgement::Wait);
-        }
-        let folder = found.path.parent();
-        let family = found.family.as_deref();
-        let is_relative = |file: &&Followed| {
-            file.packing == Packing::None
-                && (family == Some(&*file.family) || (packing != Packing::None && file.path.parent() == folder))
-        };
-        for file in self.files.values().filter(is_relative) {
-            for past in &file.past {
-                if fits(&mut body, &past.head, &past.place, past.place_at)? {
-                    return Ok(Judgement::Copy(Box::new(past.clone())));
-                }
-                if found.stat.size >= past.place_at || packing != Packing::None {
-                    continue;
-                }
-                // A copy in the making, or one that was made before we read on: then all of it was read.
-                if is_fresh && (head.len() < past.head.len.into() || past.head.fits(&head)) {
-                    return Ok(Judgement::Wait);
-                }
-                if past.head.fits(&head) {
-                    let ledger = Ledger::starting_at(found.stat.size);
-                    return Ok(Judgement::Copy(Box::new(Past {
-                        ledger,
-                        place: Print::default(),
-                        place_at: 0,
-                        ..*past
-                    })));
-                }
-            }
-            let is_live = file.missing_since.is_none();
-            // Whether that one is still what it was will be known before the next scan.
-            if is_live && file.looked_at != Some(file.state()) && !file.head.is_empty() && file.head.fits(&head) {
-                return Ok(Judgement::Wait);
-            }
-            if packing != Packing::None {
-                if file.head.is_empty() || !file.head.fits(&head) {
-                    continue;
-                }
-                if is_live || file.body.is_some() || file.ledger.in_flight() > 0 {
-                    return Ok(Judgement::Wait);
-                }
-                if fits(&mut body, &file.head, &file.place, file.place_at)? {
-                    return Ok(Judgement::Copy(Box::new(file.as_past())));
-                }
-            } else if is_live && !file.is_rotated && found.stat.identity.birth >= file.identity.birth {
-                // A copy is younger than its original, which stays where it was. If that is being cut back right
-                // now, it will be noticed before the next scan.
-                let holds_read = !file.head.is_empty() && file.head.fits(&head);
-                let may_become = is_fresh && head.len() < file.head.len.into();
-                if holds_read || may_become || begins_with(&file.path, &head)? {
-                    return Ok(Judgement::Wait);
-                }
-            }
-        }
-        if packing != Packing::None {
-            for (origin, file) in &self.memory {
-                if !file.head.is_empty() && fits(&mut body, &file.head, &file.place, file.place_at)? {
-                    info!(path = %found.path.display(), inode = origin.inode, "a packed copy of a file that was read before");
-                    let (head, place, place_at) = (file.head, file.place, file.place_at);
-                    let (ledger, origin) = (file.ledger.clone(), file.origin);
-                    return Ok(Judgement::Copy(Box::new(Past { head, place, place_at, ledger, origin })));
-                }
-            }
-        }
-        Ok(Judgement::New)
     }
 
     /// Follows a file that nobody has read.
@@ -309,9 +236,8 @@ impl Tail {
 
     /// Follows a file whose place must be remembered even if no more lines come.
     fn follow_stated(&mut self, mut file: Followed) {
-        file.slots = 1;
         let statement = Statement { done: file.ledger.done(), spans: Vec::new() };
-        self.marks.push(self.mark(&file, 0, statement));
+        self.marks.push(self.mark(&file, BEGUN, statement));
         let identity = file.identity;
         self.files.insert(identity, file);
         self.enqueue(identity);
@@ -335,9 +261,7 @@ impl Tail {
         let former = self.files.values().find(is_former).map(|file| (file.identity, file.slots, file.as_past()));
         let remembered = || {
             let (identity, file) = self.memory.iter().find(|(_, file)| file.family == *path)?;
-            let (head, place, place_at) = (file.head, file.place, file.place_at);
-            let past = Past { head, place, place_at, ledger: file.ledger.clone(), origin: file.origin };
-            Some((*identity, file.slots, past))
+            Some((*identity, file.slots, file.as_past()))
         };
         let Some((identity, slots, past)) = former.or_else(remembered) else { return Ok(false) };
         let mut body = open_as(found, Packing::None)?;
@@ -350,21 +274,6 @@ impl Tail {
         self.follow_copy(found, &past, now);
         Ok(true)
     }
-}
-
-fn open_as(found: &Found, packing: Packing) -> io::Result<Body> {
-    let (file, stat) = open(&found.path, false)?;
-    if stat.identity != found.stat.identity || !stat.is_regular() {
-        return Err(io::Error::from(io::ErrorKind::NotFound));
-    }
-    Ok(Body::new(file, packing))
-}
-
-fn begins_with(path: &Path, head: &[u8]) -> io::Result<bool> {
-    let (file, _) = open(path, false)?;
-    let mut start = Vec::new();
-    Body::new(file, Packing::None).read_at(0, head.len(), &mut start)?;
-    Ok(start == head)
 }
 
 /// Where the last line starts, so that reading from the end does not begin inside one.

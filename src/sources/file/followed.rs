@@ -12,6 +12,7 @@ use super::identity::{HEAD_BYTES, Identity, PLACE_BYTES, Print, Stat};
 use super::ledger::Ledger;
 use super::position::Remembered;
 use crate::event::{Seed, Stamp};
+use crate::units::Timestamp;
 
 /// Former contents of one file that are remembered, for the copies that rotation by copying makes of them.
 const MOST_PAST: usize = 4;
@@ -37,6 +38,8 @@ pub struct Followed {
     pub ledger: Ledger,
     /// Slots that the journal may remember.
     pub slots: u8,
+    /// When it was first followed, in nanoseconds since 1970.
+    pub since: i64,
     pub head: Print,
     /// The print of the bytes before `place_at`.
     pub place: Print,
@@ -106,8 +109,10 @@ impl Followed {
             head: Print::default(),
             place: Print::default(),
             place_at: 0,
+            since: 1000 * Timestamp::now().0,
             family: found.family.clone().unwrap_or_else(|| found.path.clone()),
             slots: 0,
+            past: Vec::new(),
         });
         Followed {
             identity,
@@ -123,10 +128,11 @@ impl Followed {
             seed: seed(agent, remembered.origin),
             ledger: remembered.ledger,
             slots: remembered.slots,
+            since: remembered.since,
             head: remembered.head,
             place: remembered.place,
             place_at: remembered.place_at,
-            past: Vec::new(),
+            past: remembered.past,
             body: None,
             size: found.stat.size,
             modified: found.stat.modified,
@@ -192,7 +198,9 @@ impl Followed {
     /// Begins anew: the file was cut back and written again. Returns the bytes that nobody can read any more.
     pub fn start_over(&mut self, agent: &str) -> u64 {
         let lost = self.unread();
-        self.past.push(self.as_past());
+        if self.ledger.cursor() > 0 {
+            self.past.push(self.as_past());
+        }
         if self.past.len() > MOST_PAST {
             self.past.remove(0);
         }

@@ -16,9 +16,12 @@ mod cut_test;
 mod discover;
 mod followed;
 mod identity;
+mod judge;
 mod ledger;
 mod owners;
 mod position;
+#[cfg(test)]
+mod rotation_test;
 mod shape;
 mod spool;
 mod tail;

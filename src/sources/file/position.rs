@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::followed::Past;
 use super::identity::{Identity, Print};
 use super::ledger::{Ledger, Statement};
 
@@ -12,6 +13,12 @@ use super::ledger::{Ledger, Statement};
 const MOST_PATH_BYTES: usize = 4096;
 
 const VERSION: u8 = 1;
+
+/// The slot of contents that were cut away, of which a copy may turn up.
+pub const PAST: u8 = u8::MAX - 1;
+
+/// The slot of what is said without events. No job uses it, so nothing that a job has stated is taken back by it.
+pub const BEGUN: u8 = u8::MAX;
 
 /// What one slot of a file stated last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +32,8 @@ pub struct Position {
     /// The print of the bytes before `place_at`.
     pub place: Print,
     pub place_at: u64,
+    /// When it was first followed, in nanoseconds since 1970.
+    pub since: i64,
     /// The name under which the file was included: rotated generations are found beside it.
     pub family: PathBuf,
 }
@@ -35,7 +44,8 @@ pub fn key(identity: Identity, slot: u8) -> Bytes {
     Bytes::from(key)
 }
 
-fn read_key(key: &[u8]) -> Option<Identity> {
+/// The file of a key.
+pub fn read_key(key: &[u8]) -> Option<Identity> {
     let (identity, slot) = key.split_first_chunk()?;
     (slot.len() == 1).then(|| Identity::from_bytes(identity))
 }
@@ -52,6 +62,7 @@ impl Position {
         out.extend_from_slice(&self.head.to_bytes());
         out.extend_from_slice(&self.place.to_bytes());
         out.extend_from_slice(&self.place_at.to_le_bytes());
+        out.extend_from_slice(&self.since.to_le_bytes());
         out.extend_from_slice(&self.statement.done.to_le_bytes());
         out.push(self.statement.spans.len() as u8);
         for span in &self.statement.spans {
@@ -76,6 +87,7 @@ impl Position {
         let origin = (Identity::from_bytes(&reader.take()?), reader.number32()?);
         let (head, place) = (Print::from_bytes(&reader.take()?), Print::from_bytes(&reader.take()?));
         let place_at = reader.number()?;
+        let since = reader.number()? as i64;
         let done = reader.number()?;
         let [count] = reader.take::<1>()?;
         let mut spans = Vec::with_capacity(count.into());
@@ -83,7 +95,16 @@ impl Position {
             spans.push(reader.number()?..reader.number()?);
         }
         let family = Path::new(std::ffi::OsStr::from_bytes(reader.0)).to_path_buf();
-        Some(Position { generation, origin, statement: Statement { done, spans }, head, place, place_at, family })
+        Some(Position {
+            generation,
+            origin,
+            statement: Statement { done, spans },
+            head,
+            place,
+            place_at,
+            since,
+            family,
+        })
     }
 }
 
@@ -115,46 +136,67 @@ pub struct Remembered {
     /// The print of the bytes before `place_at`, the furthest place that was read.
     pub place: Print,
     pub place_at: u64,
+    pub since: i64,
     pub family: PathBuf,
     /// Slots that hold something, to be forgotten with the file.
     pub slots: u8,
+    pub past: Vec<Past>,
 }
 
 /// Everything that this source has stated, by file. Also says how many statements cannot be read.
 pub fn remembered(positions: Vec<(Bytes, Bytes)>) -> (HashMap<Identity, Remembered>, usize) {
     let mut unreadable = 0;
-    let mut files: HashMap<Identity, (Vec<Position>, u8)> = HashMap::new();
+    let mut files: HashMap<Identity, (Vec<Position>, u8, Option<Position>)> = HashMap::new();
     for (key, value) in positions {
         match (read_key(&key), Position::decode(&value)) {
             (Some(identity), Some(position)) => {
                 let slot = key[Identity::LEN];
-                let (all, slots) = files.entry(identity).or_default();
+                let (all, slots, past) = files.entry(identity).or_default();
+                if slot == PAST {
+                    *past = Some(position);
+                    continue;
+                }
                 all.push(position);
-                *slots = (*slots).max(slot + 1);
+                if slot < PAST {
+                    *slots = (*slots).max(slot + 1);
+                }
             }
             _ => unreadable += 1,
         }
     }
-    let files = files.into_iter().map(|(identity, (all, slots))| (identity, merge(all, slots)));
-    (files.collect(), unreadable)
+    let merged = |(identity, (all, slots, past)): (Identity, (Vec<Position>, u8, Option<Position>))| {
+        let mut file = merge(all, slots)?;
+        file.past.extend(past.map(|past| merge(vec![past], 0).expect("one position is enough").as_past()));
+        Some((identity, file))
+    };
+    (files.into_iter().filter_map(merged).collect(), unreadable)
 }
 
-fn merge(mut positions: Vec<Position>, slots: u8) -> Remembered {
+fn merge(mut positions: Vec<Position>, slots: u8) -> Option<Remembered> {
     let newest = positions.iter().map(|p| p.generation).max().unwrap_or(0);
     positions.retain(|position| position.generation == newest);
     positions.sort_by_key(|position| position.place_at);
     let ledger = Ledger::resume(positions.iter().map(|position| &position.statement));
     let head = positions.iter().map(|position| position.head).max_by_key(|head| head.len).unwrap_or_default();
-    let last = positions.pop().expect("the newest generation has a position");
-    Remembered {
+    let last = positions.pop()?;
+    Some(Remembered {
         generation: newest,
         origin: last.origin,
         ledger,
         head,
         place: last.place,
         place_at: last.place_at,
+        since: last.since,
         family: last.family,
         slots,
+        past: Vec::new(),
+    })
+}
+
+impl Remembered {
+    pub fn as_past(&self) -> Past {
+        let (head, place, place_at) = (self.head, self.place, self.place_at);
+        Past { head, place, place_at, ledger: self.ledger.clone(), origin: self.origin }
     }
 }
 
@@ -170,6 +212,7 @@ mod tests {
             statement: Statement { done, spans: spans.to_vec() },
             head: Print::of(b"head"),
             place: Print::of(b"place"),
+            since: -1,
             family: "/var/log/a.log".into(),
         }
     }

@@ -18,8 +18,9 @@ use super::cut::{Chunk, Cutter, Piece, View};
 use super::discover::Patterns;
 use super::followed::Followed;
 use super::identity::{Identity, Stat};
+use super::ledger::Statement;
 use super::owners::Owners;
-use super::position::{self, Position, Remembered, remembered};
+use super::position::{self, BEGUN, PAST, Position, Remembered, remembered};
 use crate::codec::Decoder;
 use crate::component::source::PIECE_BYTES;
 use crate::component::{self, Job, OnBad, Outcome, RoomError, SourceContext, Verdict, Wait};
@@ -251,7 +252,12 @@ impl Tail {
             _ => true,
         };
         if !is_taken {
-            self.marks.extend(flight.others);
+            // Again, unless a file that was to be forgotten has come back.
+            let is_due = |mark: &journal::Position| {
+                let file = position::read_key(&mark.key).and_then(|identity| self.files.get(&identity));
+                !mark.value.is_empty() || file.is_none()
+            };
+            self.marks.extend(flight.others.into_iter().filter(is_due));
         }
         let Some(file) = self.files.get_mut(&flight.identity) else { return };
         if flight.generation != file.generation {
@@ -330,7 +336,15 @@ impl Tail {
             packed.try_again();
         }
         if !file.is_same()? {
+            if file.ledger.cursor() > 0 {
+                let statement = Statement { done: file.as_past().ledger.cursor(), spans: Vec::new() };
+                self.marks.push(self.mark(file, PAST, statement));
+            }
             let lost = file.start_over(&self.cx.agent);
+            // The new generation must be known before a copy of the old one is read, or ids would come twice.
+            self.marks.push(self.mark(file, BEGUN, Statement::default()));
+            // A copy of what was cut away had better be looked for at once.
+            self.next_scan = now;
             file.size = stat.size;
             file.quiet_since = now;
             let path = file.path.display();
@@ -443,16 +457,14 @@ impl Tail {
         self.say_notes(file, &piece);
         let start = file.ledger.cursor();
         let (slot, statement) = file.ledger.take(piece.end);
-        // Reading may have jumped over what is settled; the print belongs to the end of this piece or behind it.
+        // To look back in a packed file would mean to expand it again; its print stays where it is.
         if file.packing == Packing::None {
             file.print_place()?;
-        } else {
-            file.place_at = file.ledger.cursor();
         }
         file.slots = file.slots.max(slot + 1);
-        let mut marks = vec![self.mark(file, slot, statement)];
+        let mark = self.mark(file, slot, statement);
         let others: Vec<journal::Position> = self.marks.drain(..self.marks.len().min(MOST_MARKS)).collect();
-        marks.extend(others.iter().cloned());
+        let marks = others.iter().cloned().chain([mark]).collect();
         self.cx.intake.received_bytes(piece.end - start);
         let provenance = Provenance {
             source: self.cx.name.clone(),
@@ -492,7 +504,7 @@ impl Tail {
     }
 
     /// What the journal shall remember of a file.
-    pub(super) fn mark(&self, file: &Followed, slot: u8, statement: super::ledger::Statement) -> journal::Position {
+    pub(super) fn mark(&self, file: &Followed, slot: u8, statement: Statement) -> journal::Position {
         let position = Position {
             generation: file.generation,
             origin: file.origin,
@@ -500,6 +512,7 @@ impl Tail {
             head: file.head,
             place: file.place,
             place_at: file.place_at,
+            since: file.since,
             family: file.family.clone(),
         };
         journal::Position {
@@ -541,7 +554,7 @@ impl Tail {
             key: position::key(identity, slot),
             value: Bytes::new(),
         };
-        self.marks.extend((0..slots).map(forget));
+        self.marks.extend((0..slots).chain([PAST, BEGUN]).map(forget));
     }
 
     /// What is done with a file of which everything was read.
