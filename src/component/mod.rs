@@ -4,6 +4,8 @@ pub mod check;
 pub mod door;
 pub mod entry;
 pub mod failure;
+#[cfg(test)]
+pub mod fake;
 pub mod lane;
 pub mod sink;
 pub mod source;

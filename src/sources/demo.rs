@@ -244,7 +244,7 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::fake::FakeIntake;
+    use crate::component::fake::FakeIntake;
 
     #[tokio::test(start_paused = true)]
     async fn as_many_events_come_as_were_asked_for_at_their_rate() {

@@ -1,8 +1,6 @@
 //! The catalogue of sources: one file each.
 
 mod demo;
-#[cfg(test)]
-mod fake;
 mod file;
 mod http;
 mod socket;

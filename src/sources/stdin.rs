@@ -117,7 +117,7 @@ impl Stdin {
 mod tests {
     use super::*;
     use crate::component::Verdict;
-    use crate::sources::fake::{FakeIntake, NoDecoder};
+    use crate::component::fake::{FakeIntake, NoDecoder};
 
     fn stdin() -> Stdin {
         Stdin { decoder: Arc::new(NoDecoder), framing: Framing::Newline }

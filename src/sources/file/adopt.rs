@@ -235,7 +235,7 @@ impl Tail {
     }
 
     /// Follows a file whose place must be remembered even if no more lines come.
-    fn follow_stated(&mut self, mut file: Followed) {
+    fn follow_stated(&mut self, file: Followed) {
         let statement = Statement { done: file.ledger.done(), spans: Vec::new() };
         self.marks.push(self.mark(&file, BEGUN, statement));
         let identity = file.identity;

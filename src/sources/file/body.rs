@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn body(bytes: &[u8], packing: Packing) -> Body {
-        let folder = crate::sources::fake::Folder::new();
+        let folder = crate::component::fake::Folder::new();
         let file = std::fs::File::open(folder.write("packed", bytes)).unwrap();
         Body::new(file.into(), packing)
     }

@@ -8,8 +8,8 @@ use super::cut::{Chunk, Cutter, Notes, View};
 use super::shape::{Grouping, Shape};
 use crate::codec::framing::cut_mark;
 use crate::codec::{Frames, Ordinals};
+use crate::component::fake::Folder;
 use crate::component::source::PIECE_BYTES;
-use crate::sources::fake::Folder;
 
 fn cutter(line_bytes: usize) -> Cutter {
     Cutter { shape: Shape { encoding: None, grouping: None, line_bytes }, buffers: Buffers::default() }

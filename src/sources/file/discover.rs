@@ -225,7 +225,7 @@ fn root_of(pattern: &Path) -> Root {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::fake::Folder;
+    use crate::component::fake::Folder;
 
     fn patterns(include: &[PathBuf], exclude: &[PathBuf], follow: bool) -> Patterns {
         let text = |paths: &[PathBuf]| paths.iter().map(|p| p.to_str().unwrap().to_string()).collect::<Vec<_>>();

@@ -15,6 +15,7 @@ mod cut;
 mod cut_test;
 mod discover;
 mod followed;
+mod hand_in;
 mod identity;
 mod judge;
 mod ledger;

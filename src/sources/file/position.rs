@@ -204,12 +204,13 @@ impl Remembered {
 mod tests {
     use super::*;
 
-    fn position(generation: u32, done: u64, spans: &[std::ops::Range<u64>]) -> Position {
+    fn position(generation: u32, done: u64, spans: &[(u64, u64)]) -> Position {
+        let spans: Vec<_> = spans.iter().map(|(start, end)| *start..*end).collect();
         Position {
             generation,
             origin: (Identity { birth: 1, device: 2, inode: 3 }, generation),
             place_at: spans.last().map_or(done, |span| span.end),
-            statement: Statement { done, spans: spans.to_vec() },
+            statement: Statement { done, spans },
             head: Print::of(b"head"),
             place: Print::of(b"place"),
             since: -1,
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_position_survives_its_bytes() {
-        let position = position(3, 10, &[20..30, 10..15]);
+        let position = position(3, 10, &[(20, 30), (10, 15)]);
         assert_eq!(Position::decode(&position.encode()), Some(position));
         assert_eq!(Position::decode(b"\x02garbage"), None);
     }
@@ -227,7 +228,7 @@ mod tests {
     #[test]
     fn slots_of_an_older_generation_do_not_count() {
         let identity = Identity { birth: 1, device: 2, inode: 3 };
-        let slots = [position(1, 0, &[0..10]), position(0, 500, &[500..600]), position(1, 0, &[20..30])];
+        let slots = [position(1, 0, &[(0, 10)]), position(0, 500, &[(500, 600)]), position(1, 0, &[(20, 30)])];
         let stated = slots.iter().zip(0..).map(|(p, slot)| (key(identity, slot), p.encode()));
         let (files, unreadable) = remembered(stated.chain([(Bytes::new(), Bytes::new())]).collect());
         let file = &files[&identity];

@@ -43,7 +43,7 @@ fn remove_locked(file: impl AsFd, path: &Path, identity: Identity, size: u64) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::fake::Folder;
+    use crate::component::fake::Folder;
 
     #[test]
     fn a_locked_grown_or_replaced_file_stays() {

@@ -1,32 +1,28 @@
 //! The machine that follows files: one step at a time, without waiting, so that tests can drive it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tracing::{info, warn};
 
 use super::adopt::Strangers;
 use super::body::{Body, PackedState, Packing, open};
-use super::cut::{Chunk, Cutter, Piece, View};
+use super::cut::{Chunk, Cutter, View};
 use super::discover::Patterns;
 use super::followed::Followed;
+use super::hand_in::Landing;
 use super::identity::{Identity, Stat};
 use super::ledger::Statement;
 use super::owners::Owners;
-use super::position::{self, BEGUN, PAST, Position, Remembered, remembered};
+use super::position::{BEGUN, PAST, Remembered, remembered};
 use crate::codec::Decoder;
 use crate::component::source::PIECE_BYTES;
-use crate::component::{self, Job, OnBad, Outcome, RoomError, SourceContext, Verdict, Wait};
-use crate::event::Provenance;
+use crate::component::{RoomError, SourceContext};
 use crate::journal;
-use crate::units::Timestamp;
 
 /// Pieces of all files without a verdict.
 const MOST_FLIGHTS: usize = 256;
@@ -47,9 +43,6 @@ pub const REMEMBER_MISSING: Duration = Duration::from_secs(3600);
 
 /// How long a spool file must be quiet before it is removed.
 const REMOVE_AFTER: Duration = Duration::from_secs(1);
-
-/// Positions that are forgotten with one job.
-const MOST_MARKS: usize = 256;
 
 pub struct Settings {
     pub patterns: Patterns,
@@ -77,18 +70,6 @@ pub enum Next {
     Wait(Instant),
 }
 
-/// A job that has no verdict yet.
-pub struct Flight {
-    identity: Identity,
-    generation: u32,
-    slot: u8,
-    bytes: u64,
-    /// Positions of other files that it forgets or states.
-    others: Vec<journal::Position>,
-}
-
-type Landing = Pin<Box<dyn Future<Output = (Flight, Outcome)> + Send>>;
-
 pub struct Tail {
     pub(super) settings: Settings,
     pub(super) cx: SourceContext,
@@ -106,7 +87,7 @@ pub struct Tail {
     troubled: HashSet<Identity>,
     queue: VecDeque<Identity>,
     open: HashSet<Identity>,
-    flights: FuturesUnordered<Landing>,
+    pub(super) flights: FuturesUnordered<Landing>,
     room: Option<journal::Room>,
     next_scan: Instant,
     next_poll: Instant,
@@ -240,43 +221,6 @@ impl Tail {
         for identity in due.map(|file| file.identity).collect::<Vec<_>>() {
             self.enqueue(identity);
         }
-    }
-
-    fn land(&mut self, flight: Flight, outcome: Outcome, now: Instant) {
-        let is_taken = match outcome.verdict {
-            Verdict::Failed(reason) => {
-                warn!(source = %self.cx.name, %reason, "a piece of a file is read again");
-                false
-            }
-            Verdict::Full => false,
-            _ => true,
-        };
-        if !is_taken {
-            // Again, unless a file that was to be forgotten has come back.
-            let is_due = |mark: &journal::Position| {
-                let file = position::read_key(&mark.key).and_then(|identity| self.files.get(&identity));
-                !mark.value.is_empty() || file.is_none()
-            };
-            self.marks.extend(flight.others.into_iter().filter(is_due));
-        }
-        let Some(file) = self.files.get_mut(&flight.identity) else { return };
-        if flight.generation != file.generation {
-            if !is_taken {
-                warn!(path = %file.path.display(), bytes = flight.bytes, "lines were cut away before they could be read again");
-            }
-            return;
-        }
-        if is_taken {
-            file.retry = Default::default();
-        } else if file.retry.is_due(now) {
-            file.retry.later(now);
-        }
-        if file.ledger.settle(flight.slot, is_taken) {
-            (file.unfinished, file.scanned, file.is_spent) = (None, None, false);
-            // The prints are those of the place furthest on; the file is read from further back now.
-            file.looked_at = None;
-        }
-        self.enqueue(flight.identity);
     }
 
     fn visit(&mut self, file: &mut Followed, now: Instant, bytes: &mut u64) -> Visit {
@@ -453,110 +397,6 @@ impl Tail {
         Ok(from + (line.len() as u64) < file.size || serde_json::from_slice::<serde::de::IgnoredAny>(&line).is_ok())
     }
 
-    fn hand_in(&mut self, file: &mut Followed, piece: Piece, room: journal::Room) -> std::io::Result<()> {
-        self.say_notes(file, &piece);
-        let start = file.ledger.cursor();
-        let (slot, statement) = file.ledger.take(piece.end);
-        // To look back in a packed file would mean to expand it again; its print stays where it is.
-        if file.packing == Packing::None {
-            file.print_place()?;
-        }
-        file.slots = file.slots.max(slot + 1);
-        let mark = self.mark(file, slot, statement);
-        let others: Vec<journal::Position> = self.marks.drain(..self.marks.len().min(MOST_MARKS)).collect();
-        let marks = others.iter().cloned().chain([mark]).collect();
-        self.cx.intake.received_bytes(piece.end - start);
-        let provenance = Provenance {
-            source: self.cx.name.clone(),
-            seed: file.seed,
-            received_at: Timestamp::now(),
-            peer: None,
-            stamp: file.stamp.clone(),
-        };
-        let flight =
-            Flight { identity: file.identity, generation: file.generation, slot, bytes: piece.end - start, others };
-        let piece = component::source::Piece { bytes: piece.bytes, frames: piece.frames, ordinals: piece.ordinals };
-        self.submit(flight, vec![piece], Arc::new(provenance), marks, Some(room), Some(file.words.clone()));
-        Ok(())
-    }
-
-    fn submit(
-        &self,
-        flight: Flight,
-        pieces: Vec<component::source::Piece>,
-        provenance: Arc<Provenance>,
-        marks: Vec<journal::Position>,
-        room: Option<journal::Room>,
-        origin: Option<Arc<str>>,
-    ) {
-        let receipt = self.cx.intake.submit(Job {
-            pieces,
-            decoder: self.settings.decoder.clone(),
-            provenance,
-            marks,
-            on_bad: OnBad::DeadLetter,
-            wait: Wait::Journal,
-            key: None,
-            room,
-            origin,
-        });
-        self.flights.push(Box::pin(receipt.map(|outcome| (flight, outcome))));
-    }
-
-    /// What the journal shall remember of a file.
-    pub(super) fn mark(&self, file: &Followed, slot: u8, statement: Statement) -> journal::Position {
-        let position = Position {
-            generation: file.generation,
-            origin: file.origin,
-            statement,
-            head: file.head,
-            place: file.place,
-            place_at: file.place_at,
-            since: file.since,
-            family: file.family.clone(),
-        };
-        journal::Position {
-            source: self.cx.name.clone(),
-            key: position::key(file.identity, slot),
-            value: position.encode(),
-        }
-    }
-
-    /// States positions that no events go with, once nothing else is under way.
-    fn state_marks(&mut self) {
-        if self.marks.is_empty() || !self.cx.durable {
-            self.marks.clear();
-            return;
-        }
-        let others: Vec<journal::Position> = self.marks.drain(..self.marks.len().min(MOST_MARKS)).collect();
-        let provenance = Provenance {
-            source: self.cx.name.clone(),
-            seed: crate::event::Seed::default(),
-            received_at: Timestamp::now(),
-            peer: None,
-            stamp: None,
-        };
-        let flight = Flight {
-            identity: Identity { birth: 0, device: 0, inode: 0 },
-            generation: 0,
-            slot: 0,
-            bytes: 0,
-            others: others.clone(),
-        };
-        self.submit(flight, Vec::new(), Arc::new(provenance), others, None, None);
-    }
-
-    /// Forgets a file: its positions go with the next job.
-    pub(super) fn forget(&mut self, identity: Identity, slots: u8) {
-        let source = &self.cx.name;
-        let forget = |slot| journal::Position {
-            source: source.clone(),
-            key: position::key(identity, slot),
-            value: Bytes::new(),
-        };
-        self.marks.extend((0..slots).chain([PAST, BEGUN]).map(forget));
-    }
-
     /// What is done with a file of which everything was read.
     fn finish(&mut self, file: &mut Followed, now: Instant) {
         let quiet = now.saturating_duration_since(file.quiet_since);
@@ -578,19 +418,6 @@ impl Tail {
         }
         if self.open.len() >= self.settings.most_open && file.is_at_end() && file.missing_since.is_none() {
             file.body = None;
-        }
-    }
-
-    fn say_notes(&self, file: &Followed, piece: &Piece) {
-        let (path, offset) = (file.path.display(), file.ledger.cursor());
-        if let Some(bytes) = piece.notes.cut {
-            warn!(%path, offset, bytes, "a line is too long and was cut");
-        }
-        if piece.notes.hole > 0 {
-            warn!(%path, offset, bytes = piece.notes.hole, "NUL bytes were passed over");
-        }
-        if piece.notes.unfinished {
-            info!(%path, offset, "the last line has no end and was taken as it is");
         }
     }
 

@@ -10,9 +10,9 @@ use super::discover::Patterns;
 use super::shape::Shape;
 use super::tail::{Next, Settings, Tail};
 use crate::component::Verdict;
+use crate::component::fake::{FakeIntake, Folder, NoDecoder};
 use crate::event::Stamp;
 use crate::journal::Room;
-use crate::sources::fake::{FakeIntake, Folder, NoDecoder};
 
 pub struct Rig {
     pub folder: Arc<Folder>,
@@ -114,6 +114,26 @@ fn lines_come_once_however_often_it_looks() {
     rig.folder.append("a.log", lines(3..5));
     (0..3).for_each(|_| rig.later(1));
     assert_eq!(rig.texts(), expected(0..5));
+    let path = rig.folder.path("a.log");
+    assert_eq!(rig.intake.entries()[4].origin.as_deref(), path.to_str(), "dead letters say where they come from");
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_said_and_nothing_counts_as_gone() {
+    let mut rig = Rig::new(&["sub/*.log"]);
+    std::fs::create_dir(rig.folder.path("sub")).unwrap();
+    rig.folder.write("sub/a.log", lines(0..2));
+    rig.pass();
+    // Root may read everything, so a folder that leads in a circle stands in for one that may not be read.
+    rig.folder.rename("sub", "kept");
+    std::os::unix::fs::symlink(rig.folder.path("sub"), rig.folder.path("sub")).unwrap();
+    (0..3).for_each(|_| rig.later(4000));
+    assert!(rig.intake.trouble_said().unwrap().starts_with("cannot list `"));
+    rig.folder.remove("sub");
+    rig.folder.rename("kept", "sub");
+    rig.folder.append("sub/a.log", lines(2..3));
+    (0..2).for_each(|_| rig.later(20));
+    assert_eq!((rig.texts(), rig.intake.trouble_said()), (expected(0..3), None));
 }
 
 #[test]

@@ -8,9 +8,9 @@ use tokio::io::AsyncWriteExt;
 use super::config::Place;
 use super::{Socket, connection, datagrams};
 use crate::codec::framing::Framing;
+use crate::component::fake::{FakeIntake, Folder, NoDecoder};
 use crate::component::{Source, Verdict};
 use crate::net::listen::bind_datagram;
-use crate::sources::fake::{FakeIntake, Folder, NoDecoder};
 
 fn socket(framing: Option<Framing>) -> Socket {
     Socket {

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::{Intake, Job, Outcome, Receipt, RoomError, SourceContext, Verdict};
 use crate::codec::{Decoded, Decoder, Frames, Limits, Ordinals};
-use crate::component::{Intake, Job, Outcome, Receipt, RoomError, SourceContext, Verdict};
 use crate::event::{Batch, Id, Provenance};
 use crate::journal::Room;
 
