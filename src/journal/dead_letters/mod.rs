@@ -69,6 +69,7 @@ pub struct Summary {
 }
 
 type Reply<T> = oneshot::Sender<T>;
+type Writer = (Vec<NewLetter>, Reply<Result<(), Refused>>);
 
 #[derive(Debug)]
 enum Request {
@@ -152,7 +153,7 @@ fn serve(mut shelf: Shelf, mut inbox: mpsc::Receiver<Request>) {
 }
 
 /// Appends what several writers gave with one sync; if that does not fit, each by itself.
-fn append_all(shelf: &mut Shelf, writers: Vec<(Vec<NewLetter>, Reply<Result<(), Refused>>)>) {
+fn append_all(shelf: &mut Shelf, writers: Vec<Writer>) {
     let now = Timestamp::now();
     if writers.len() > 1 {
         let all = writers.iter().flat_map(|(letters, _)| letters.iter().cloned()).collect();

@@ -214,7 +214,8 @@ impl Groups {
             None => {
                 let at = self.groups.len();
                 self.groups.push(Group { path: path.into(), chunks: Vec::new(), first_seq: event.seq() });
-                (self.encoded.push(Vec::new()), self.runs.push((u64::MAX, 0)));
+                self.encoded.push(Vec::new());
+                self.runs.push((u64::MAX, 0));
                 self.at.insert(path.to_owned(), at);
                 at
             }
