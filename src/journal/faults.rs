@@ -126,8 +126,7 @@ fn any_flipped_byte_costs_one_record_at_most_and_is_counted() {
 #[test]
 fn a_last_segment_cut_anywhere_keeps_every_commit_in_front_of_the_cut() {
     let pristine = filled(22, false);
-    let last =
-        pristine.files().into_iter().filter(|(path, _)| path.to_str().unwrap().contains("00002.seg")).next_back();
+    let last = pristine.files().into_iter().rfind(|(path, _)| path.to_str().unwrap().contains("00002.seg"));
     let (path, len) = last.unwrap();
     let mut before = 0;
     for cut in u64::from(DATA_START)..len {

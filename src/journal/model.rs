@@ -6,7 +6,6 @@
 //! the journal ends.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -123,10 +122,10 @@ impl World {
         while self.read_some() {}
         for lane in 0..LANES {
             let (stated, read) = (position(&self.life().journal, lane), self.life().read[lane]);
-            for stream in 0..2 {
+            for (stream, read) in read.into_iter().enumerate() {
                 let end = (0..stated).rev().find(|n| stream_of(lane, *n) == stream).map_or(0, |n| n + 1);
-                assert_eq!(read[stream].max(end), read[stream], "lane {lane} stream {stream}: lines are missing");
-                assert!(read[stream] <= stated, "lane {lane} stream {stream}: a line behind the position");
+                assert_eq!(read.max(end), read, "lane {lane} stream {stream}: lines are missing");
+                assert!(read <= stated, "lane {lane} stream {stream}: a line behind the position");
             }
         }
         assert_eq!(self.life().cursor.take_gaps(), vec![], "gaps without damage");

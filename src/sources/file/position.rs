@@ -226,6 +226,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "a position is a list of ranges")]
     fn slots_of_an_older_generation_do_not_count() {
         let identity = Identity { birth: 1, device: 2, inode: 3 };
         let slots = [position(1, 0, &[(0, 10)]), position(0, 500, &[(500, 600)]), position(1, 0, &[(20, 30)])];

@@ -1,0 +1,163 @@
+//! Bad input costs itself and nothing else: refusals by index, dead letters with their place, redacted.
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::process::Command;
+
+use support::{Agent, Folder, eventually, free_port, lines_of, post, request};
+
+#[test]
+fn refused_items_are_listed_by_index_and_the_others_are_taken() {
+    let folder = Folder::new();
+    let port = free_port();
+    let yaml = format!(
+        "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+         sinks:\n  file: {{ type: file, inputs: [web], path: '{}/out.ndjson', batch: {{ age: 20ms }} }}\n",
+        folder.path("out").display()
+    );
+    let agent = Agent::start(&folder, &yaml);
+    let body = "{\"a\":1}\n{\"b\":\n[1,2]\nnonsense\n{\"c\":12345678901234567890123}\n\"text\"\n";
+    let answer = request(port, "POST", "/", &[], body.as_bytes()).expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let told = answer.json();
+    assert_eq!(told["accepted"], 2, "{told}");
+    let indexes: Vec<u64> =
+        told["refused"].as_array().expect("a list").iter().filter_map(|item| item["index"].as_u64()).collect();
+    assert!(indexes.contains(&1) && !indexes.contains(&0), "{told}");
+    for (body, status) in [("", 400), ("nonsense", 400), ("[", 400)] {
+        assert_eq!(request(port, "POST", "/", &[], body.as_bytes()).expect("an answer").status, status, "{body:?}");
+    }
+    let unknown = request(port, "POST", "/", &[("Content-Encoding", "br")], b"{}").expect("an answer");
+    assert_eq!(unknown.status, 415);
+    eventually("both are delivered", || agent.metric("weir_events_delivered_total", "file") == 2);
+    agent.assert_books();
+    let lines = lines_of(&folder.path("out"), "out.ndjson");
+    assert_eq!(lines, ["{\"a\":1}", "{\"c\":12345678901234567890123}"], "what nobody touched comes out as it went in");
+}
+
+#[test]
+fn a_broken_line_of_a_file_is_a_dead_letter_with_its_place_and_no_secret() {
+    let folder = Folder::new();
+    let log = folder.path("app.log");
+    fs::write(&log, "{\"n\":1}\n{\"n\": password=hunter2hunter2 }\n{\"n\":3}\n").expect("a file");
+    let yaml = format!(
+        "sources:\n  app: {{ type: file, include: ['{}'], read_from: beginning }}\n\
+         sinks:\n  file: {{ type: file, inputs: [app], path: '{}/out.ndjson', batch: {{ age: 20ms }} }}\n",
+        log.display(),
+        folder.path("out").display()
+    );
+    let agent = Agent::start(&folder, &yaml);
+    eventually("the good lines arrive", || lines_of(&folder.path("out"), "out.ndjson").len() == 2);
+    let token = agent.token();
+    let bearer = format!("Bearer {token}");
+    let list = request(agent.api, "GET", "/api/dlq", &[("Authorization", &bearer)], b"").expect("an answer").json();
+    assert_eq!(list["total"], 1, "{list}");
+    let letter = &list["letters"][0];
+    assert_eq!(letter["component"], "app");
+    let origin = letter["origin"].as_str().expect("an origin");
+    assert!(origin.contains("app.log") && origin.contains('8'), "{origin}");
+    let id = letter["id"].as_str().expect("an id");
+    let whole =
+        request(agent.api, "GET", &format!("/api/dlq/{id}"), &[("Authorization", &bearer)], b"").expect("an answer");
+    assert!(!whole.text().contains("hunter2"), "{}", whole.text());
+    assert!(whole.text().contains("[credential]"), "{}", whole.text());
+    for path in ["/api/dlq", "/api/pipeline"] {
+        assert_eq!(request(agent.api, "GET", path, &[], b"").expect("an answer").status, 401, "{path}");
+    }
+    agent.assert_books();
+    assert!(agent.stop().success());
+    let found =
+        Command::new("grep").args(["-r", "-l", "hunter2"]).arg(folder.path("data")).output().expect("grep runs");
+    assert!(found.stdout.is_empty(), "a secret is on disk: {}", String::from_utf8_lossy(&found.stdout));
+}
+
+#[test]
+fn a_rotated_file_under_load_arrives_whole_and_in_order() {
+    let folder = Folder::new();
+    let logs = folder.path("logs");
+    fs::create_dir_all(&logs).expect("a folder");
+    let yaml = format!(
+        "sources:\n  app: {{ type: file, include: ['{}/app.log'], read_from: beginning, poll: 50ms }}\n\
+         sinks:\n  file: {{ type: file, inputs: [app], path: '{}/out.ndjson', batch: {{ age: 20ms }} }}\n",
+        logs.display(),
+        folder.path("out").display()
+    );
+    let mut agent = Agent::start(&folder, &yaml);
+    let mut n = 0;
+    for generation in 0..12 {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(logs.join("app.log")).expect("a file");
+        for _ in 0..500 {
+            writeln!(file, "{{\"n\":{n},\"g\":{generation}}}").expect("a line");
+            n += 1;
+        }
+        if generation % 4 == 3 {
+            agent.kill();
+            agent = Agent::start(&folder, &yaml);
+        }
+        fs::rename(logs.join("app.log"), logs.join(format!("app.log.{generation}"))).expect("a rename");
+    }
+    eventually("all lines arrive", || lines_of(&folder.path("out"), "out.ndjson").len() >= n);
+    assert!(agent.stop().success());
+    let mut seen: Vec<u64> = lines_of(&folder.path("out"), "out.ndjson")
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a whole line")["n"].as_u64().expect("n"))
+        .collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..n as u64).collect::<Vec<_>>(), "each line once");
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_78_before_anything_is_touched() {
+    let folder = Folder::new();
+    let config = folder.write(
+        "weir.yaml",
+        &format!(
+            "data_dir: {}\nsources:\n  web: {{ type: htpp }}\nsinks:\n  out: {{ type: console, inputs: [wbe] }}\n",
+            folder.path("data").display()
+        ),
+    );
+    let out = Command::new(env!("CARGO_BIN_EXE_weir")).args(["run", "-c"]).arg(&config).output().expect("weir runs");
+    assert_eq!(out.status.code(), Some(78));
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("htpp") && said.contains("http") && said.contains("weir.yaml:3:"), "{said}");
+    assert!(!folder.path("data").exists());
+}
+
+#[test]
+fn a_taken_port_ends_with_1_and_names_it() {
+    let folder = Folder::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let yaml = format!(
+        "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\nsinks:\n  out: {{ type: blackhole, inputs: [web] }}\n"
+    );
+    let mut agent = Agent::spawn(&folder, &yaml, &[]);
+    let status = agent.child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(1), "{}", agent.log());
+    assert!(agent.log().contains(&format!("127.0.0.1:{port}")), "{}", agent.log());
+}
+
+#[test]
+fn a_repeat_with_the_same_key_adds_nothing_even_after_a_kill() {
+    let folder = Folder::new();
+    let port = free_port();
+    let yaml = format!(
+        "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+         sinks:\n  file: {{ type: file, inputs: [web], path: '{}/out.ndjson', batch: {{ age: 20ms }} }}\n",
+        folder.path("out").display()
+    );
+    let key = [("Idempotency-Key", "order-5")];
+    let agent = Agent::start(&folder, &yaml);
+    assert_eq!(request(port, "POST", "/", &key, b"{\"n\":1}\n{\"n\":2}").expect("an answer").json()["accepted"], 2);
+    agent.kill();
+    let agent = Agent::start(&folder, &yaml);
+    let again = request(port, "POST", "/", &key, b"{\"n\":1}\n{\"n\":2}").expect("an answer");
+    assert_eq!((again.status, again.json()["accepted"].as_u64()), (200, Some(2)));
+    assert_eq!(request(port, "POST", "/", &key, b"{\"n\":3}").expect("an answer").status, 422);
+    assert_eq!(post(port, "{\"n\":4}"), 1);
+    eventually("the last arrives", || lines_of(&folder.path("out"), "out.ndjson").contains(&"{\"n\":4}".to_owned()));
+    assert_eq!(lines_of(&folder.path("out"), "out.ndjson"), ["{\"n\":1}", "{\"n\":2}", "{\"n\":4}"]);
+    agent.assert_books();
+}
