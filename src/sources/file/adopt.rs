@@ -103,10 +103,7 @@ impl Tail {
         let has_changed = file.note(&found.stat, now);
         // A file with several names keeps the one it was read under.
         if file.seen != scan || file.path == found.path {
-            if file.path != found.path {
-                file.words = found.path.display().to_string().into();
-                file.path.clone_from(&found.path);
-            }
+            file.path.clone_from(&found.path);
             file.is_rotated = !found.is_included || found.family.is_some();
         }
         (file.seen, file.missing_since) = (scan, None);
@@ -239,14 +236,14 @@ impl Tail {
         let statement = Statement { done: file.ledger.done(), spans: Vec::new() };
         self.marks.push(self.mark(&file, BEGUN, statement));
         let identity = file.identity;
-        self.files.insert(identity, file);
+        self.files.insert(identity, Box::new(file));
         self.enqueue(identity);
     }
 
     fn follow(&mut self, found: &Found, remembered: Option<super::position::Remembered>, now: Instant) {
         let file = Followed::new(found, &self.cx.agent, remembered, self.scan, now);
         let identity = file.identity;
-        self.files.insert(identity, file);
+        self.files.insert(identity, Box::new(file));
         self.enqueue(identity);
     }
 
@@ -257,7 +254,7 @@ impl Tail {
             return Ok(false);
         }
         let (scan, path) = (self.scan, &found.path);
-        let is_former = |file: &&Followed| file.path == *path && file.seen != scan && file.ledger.in_flight() == 0;
+        let is_former = |file: &&Box<Followed>| file.path == *path && file.seen != scan && file.ledger.in_flight() == 0;
         let former = self.files.values().find(is_former).map(|file| (file.identity, file.slots, file.as_past()));
         let remembered = || {
             let (identity, file) = self.memory.iter().find(|(_, file)| file.family == *path)?;

@@ -23,8 +23,6 @@ pub type Origin = (Identity, u32);
 pub struct Followed {
     pub identity: Identity,
     pub path: PathBuf,
-    /// The path in words, for dead letters.
-    pub words: Arc<str>,
     /// The included name it has or had.
     pub family: PathBuf,
     pub is_rotated: bool,
@@ -116,7 +114,6 @@ impl Followed {
         });
         Followed {
             identity,
-            words: found.path.display().to_string().into(),
             path: found.path.clone(),
             family: remembered.family,
             is_rotated,

@@ -61,7 +61,14 @@ impl Tail {
         let flight =
             Flight { identity: file.identity, generation: file.generation, slot, bytes: piece.end - start, others };
         let piece = component::source::Piece { bytes: piece.bytes, frames: piece.frames, ordinals: piece.ordinals };
-        self.submit(flight, vec![piece], Arc::new(provenance), marks, Some(room), Some(file.words.clone()));
+        self.submit(
+            flight,
+            vec![piece],
+            Arc::new(provenance),
+            marks,
+            Some(room),
+            Some(file.path.display().to_string().into()),
+        );
         Ok(())
     }
 

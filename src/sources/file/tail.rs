@@ -34,8 +34,8 @@ const TURN: usize = 8;
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
 const STEP_VISITS: usize = 256;
 
-/// A scan may take a tenth of the time, and no longer pause than this.
-const SCAN_SHARE: u32 = 10;
+/// A scan may take a twentieth of the time, and no longer pause than this.
+const SCAN_SHARE: u32 = 20;
 const LONGEST_SCAN_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long a file that went away is remembered, for packed copies of it.
@@ -73,7 +73,8 @@ pub enum Next {
 pub struct Tail {
     pub(super) settings: Settings,
     pub(super) cx: SourceContext,
-    pub(super) files: HashMap<Identity, Followed>,
+    /// Boxed, since there may be many and a map keeps place for more than it holds.
+    pub(super) files: HashMap<Identity, Box<Followed>>,
     /// Files that the journal knows and no scan has seen yet.
     pub(super) memory: HashMap<Identity, Remembered>,
     pub(super) strangers: Strangers,
@@ -211,14 +212,10 @@ impl Tail {
         }
     }
 
-    /// Looks at every open file again.
+    /// Looks again at every file that is open, or could not be read.
     fn poll(&mut self, now: Instant) {
-        let open: Vec<Identity> = self.open.iter().copied().collect();
-        for identity in open {
-            self.enqueue(identity);
-        }
-        let due = self.files.values().filter(|file| file.body.is_none() && file.retry.at.is_some_and(|at| at <= now));
-        for identity in due.map(|file| file.identity).collect::<Vec<_>>() {
+        let due: Vec<Identity> = self.open.union(&self.troubled).copied().collect();
+        for identity in due {
             self.enqueue(identity);
         }
     }
@@ -310,7 +307,7 @@ impl Tail {
         if self.open.len() < self.settings.most_open {
             return true;
         }
-        let idle = |file: &&Followed| file.missing_since.is_none() && file.is_at_end() && !file.is_queued;
+        let idle = |file: &&Box<Followed>| file.missing_since.is_none() && file.is_at_end() && !file.is_queued;
         let files = self.open.iter().filter_map(|identity| self.files.get(identity));
         let Some(victim) = files.filter(idle).min_by_key(|file| file.quiet_since).map(|file| file.identity) else {
             return false;
