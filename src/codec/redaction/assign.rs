@@ -67,25 +67,28 @@ fn name_around(text: &[u8], at: usize) -> Range<usize> {
 /// Whether raw JSON may hold an assignment or a secret member here; escapes are not decoded yet.
 pub fn is_plausible(raw: &[u8], at: usize) -> bool {
     let mut name = name_around(raw, at);
+    if !leads_to_value(raw, name.end) && !raw[name.clone()].starts_with(b"--") {
+        return false;
+    }
     let before = &raw[name.start.saturating_sub(12)..name.start];
-    let colored = memchr::memmem::find(before, b"u001b[").is_some();
     if name.start > 0 && raw[name.start - 1] == b'\\' {
         name.start += 1;
     }
-    if !colored && promise(&raw[name.clone()]).is_none() {
-        return false;
-    }
-    let mut at = name.end;
+    promise(&raw[name]).is_some() || memchr::memmem::find(before, b"u001b[").is_some()
+}
+
+/// Whether raw JSON may go on with `=`, `:` or something that hides one.
+fn leads_to_value(raw: &[u8], mut at: usize) -> bool {
     while let Some(byte) = raw.get(at) {
         match byte {
             b'=' | b':' => return true,
-            b'\\' if raw[at..].starts_with(b"\\u") => return true,
+            b'\\' if raw.get(at + 1) == Some(&b'u') => return true,
             b'\\' if matches!(raw.get(at + 1), Some(b'n' | b'r' | b't')) => at += 2,
             b' ' | b'"' | b'\'' | b'`' | b'\\' | b']' | b'?' => at += 1,
             _ => break,
         }
     }
-    raw[name].starts_with(b"--")
+    false
 }
 
 /// The value given to the secret-looking name around `at`, and the rule that takes it.
@@ -203,7 +206,9 @@ impl Place<'_> {
     fn is_inside_string(&self, quote: u8) -> bool {
         let from = self.name.start.saturating_sub(MAX_LINE);
         let before = &self.text[from..self.name.start];
-        let line = memchr::memrchr(b'\n', before).map_or(before, |at| &before[at + 1..]);
+        // In nested JSON a line ends with an escape.
+        let written = memchr::memmem::rfind(before, b"\\n").map_or(0, |at| at + 2);
+        let line = &before[memchr::memrchr(b'\n', before).map_or(0, |at| at + 1).max(written)..];
         let mut open = false;
         for (at, byte) in line.iter().enumerate() {
             open ^= *byte == quote && (at == 0 || line[at - 1] != b'\\');

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::filter::{AHEAD, BLOCK, Filter, Hit, Masks, Walk, block_at};
+use super::filter::{AHEAD, BLOCK, Filter, Hit, Masks, NO_CANDIDATES, TOGETHER, WINDOW, Walk, block_at};
 
 /// Whether this processor can.
 pub fn is_there() -> bool {
@@ -19,45 +19,54 @@ pub fn scan(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
 #[target_feature(enable = "avx2,bmi1")]
 fn run(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
     let tables = Tables::of(filter);
-    let (mut walk, mut base) = (Walk::default(), 0);
-    while let Some(block) = text.get(base..base + BLOCK + AHEAD) {
-        let masks = masks(&tables, block.try_into().expect("cut to this length"));
-        walk.step(filter, text, base, masks, hits);
-        base += BLOCK;
-    }
+    let (mut walk, mut base, mut candidates) = (Walk::default(), 0, NO_CANDIDATES);
+    let mut gathered = [Masks::default(); TOGETHER];
     while base < text.len() {
-        let masks = masks(&tables, &block_at(text, base));
-        walk.step(filter, text, base, masks, hits);
-        base += BLOCK;
+        let mut count = 0;
+        for gathered in &mut gathered {
+            let at = base + count * BLOCK;
+            let Some(block) = text.get(at..at + BLOCK + AHEAD) else { break };
+            *gathered = masks(&tables, block.try_into().expect("cut to this length"));
+            count += 1;
+        }
+        if count == 0 {
+            gathered[0] = masks(&tables, &block_at(text, base));
+            count = 1;
+        }
+        filter.find_windows(text, base, &gathered[..count], &mut candidates, hits);
+        for masks in &gathered[..count] {
+            walk.step(base, *masks, hits);
+            base += BLOCK;
+        }
     }
 }
 
 /// The lookup tables, each doubled to both lanes.
 struct Tables {
-    low: [[__m256i; 4]; 2],
-    high: [[__m256i; 4]; 2],
+    low: [[__m256i; WINDOW]; 2],
+    high: [[__m256i; WINDOW]; 2],
     class_low: __m256i,
     class_high: __m256i,
 }
 
 /// Classes of bytes, one bit each, so that a byte's class is what its two halves have in common.
-const DIGIT: u8 = 1;
-const LETTERS_1: u8 = 2;
-const LETTERS_2: u8 = 4;
+pub const DIGIT: u8 = 1;
+pub const LETTERS_1: u8 = 2;
+pub const LETTERS_2: u8 = 4;
 const SMALL_1: u8 = 8;
 const SMALL_2: u8 = 16;
 const SIGNS: u8 = 32;
 const UNDERSCORE: u8 = 64;
 const AT: u8 = 128;
 
-const CLASS_HIGH: [u8; 16] = {
+pub const CLASS_HIGH: [u8; 16] = {
     let mut table = [0; 16];
     (table[2], table[3], table[4]) = (SIGNS, DIGIT, LETTERS_1 | AT);
     (table[5], table[6], table[7]) = (LETTERS_2 | UNDERSCORE, SMALL_1, SMALL_2);
     table
 };
 
-const CLASS_LOW: [u8; 16] = {
+pub const CLASS_LOW: [u8; 16] = {
     let mut table = [0; 16];
     let mut half = 0;
     while half < 16 {
@@ -74,7 +83,7 @@ const CLASS_LOW: [u8; 16] = {
 impl Tables {
     #[target_feature(enable = "avx2")]
     fn of(filter: &Filter) -> Tables {
-        let each = |halves: &[[u8; 16]; 4]| [both(&halves[0]), both(&halves[1]), both(&halves[2]), both(&halves[3])];
+        let each = |halves: &[[u8; 16]; WINDOW]| std::array::from_fn(|place| both(&halves[place]));
         let [one, two] = &filter.halves;
         Tables {
             low: [each(&one.low), each(&two.low)],
@@ -123,7 +132,7 @@ fn half(tables: &Tables, block: &[u8; BLOCK + AHEAD], at: usize) -> [u32; 6] {
     let (mut one, mut two) = (_mm256_set1_epi8(-1), _mm256_set1_epi8(-1));
     let mut class = zero;
     let first = load(block, at);
-    for place in 0..4 {
+    for place in 0..WINDOW {
         let bytes = if place == 0 { first } else { load(block, at + place) };
         let low = _mm256_and_si256(bytes, fifteen);
         let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), fifteen);

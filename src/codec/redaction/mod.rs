@@ -6,7 +6,10 @@
 mod assign;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod batch;
+mod buckets;
 mod filter;
 mod finders;
 mod json;
@@ -24,7 +27,8 @@ mod views;
 pub use own::BadPattern;
 pub use report::{MAX_RULE_NAME, Report, is_rule_name};
 
-use filter::{Filter, MAX_WINDOWS, Window, best_window};
+use buckets::best_window;
+use filter::{Filter, MAX_WINDOWS, Window};
 use own::Own;
 use rules::{FINDERS, TOKENS};
 use shape::{Set, Shape};
@@ -182,7 +186,7 @@ impl Engine {
         if has(Group::Secrets) {
             builder.word("-BEGIN ", Duty::PrivateKey);
         }
-        disguises().into_iter().for_each(|window| builder.add(window, Duty::Disguise));
+        disguises().into_iter().chain(escapes().concat()).for_each(|window| builder.add(window, Duty::Disguise));
         let first_own = names.len() as u16;
         let (mut own, mut look_everywhere) = (Vec::new(), false);
         for rule in &settings.own {
@@ -197,7 +201,7 @@ impl Engine {
             enabled.push(true);
         }
         Ok(Engine {
-            filter: Filter::new(&builder.windows),
+            filter: Filter::new(&builder.windows, &escapes()),
             duties: builder.duties,
             tokens,
             own,
@@ -256,7 +260,7 @@ impl Builder {
         // A name is looked at around the window, other words from their beginning.
         let window = match duty {
             Duty::Name => best_window(&sets).expect("a word is long enough").1,
-            _ => [sets[0], sets[1], sets[2], sets[3]],
+            _ => std::array::from_fn(|place| sets[place]),
         };
         self.add(window, duty);
     }
@@ -274,31 +278,32 @@ impl Builder {
     }
 }
 
+/// Escapes of ASCII, of what has no width, and of letters in other shapes; by the kind of their first digits, so
+/// that text full of other escapes (`\u06..`) passes by.
+fn escapes() -> [Vec<Window>; 2] {
+    let window = |notation: &&str| {
+        let sets = Shape::parse(notation).fixed();
+        std::array::from_fn(|place| sets.get(place).copied().unwrap_or(Set::of(0..=255)))
+    };
+    let of = |notations: &[&str]| notations.iter().map(window).collect();
+    [of(&["u00[1234567aA]", "u20[026]"]), of(&["u[fF][eE][fF]", "u[fF][fF][012345]", "u[dD]835"])]
+}
+
 /// What text in disguise can not do without.
 fn disguises() -> Vec<Window> {
     let any = Set::of(0..=255);
     let hex = Set::of(*b"0123456789abcdefABCDEF");
-    let utf8 = |first: u8, second: u8, third: Set| [Set::of([first]), Set::of([second]), third, any];
-    let escaped = |notation: &str| {
-        let sets = Shape::parse(notation).fixed();
-        [sets[0], sets[1], sets[2], sets[3]]
-    };
+    let utf8 = |first: u8, second: u8, third: Set| [Set::of([first]), Set::of([second]), third, any, any];
     vec![
-        // Escaped ASCII, escape characters and soft hyphens; then what has no width, and letters of other shapes.
-        escaped("u00[1234567aA]"),
-        escaped("u20[026]"),
-        escaped("u[fF][eE][fF]"),
-        escaped("u[fF][fF][012345]"),
-        escaped("u[dD]83"),
-        [Set::of([b'%']), Set::of(b'3'..=b'7'), hex, any],
-        [Set::of([b'&']), Set::of([b'#']), Set::of(*b"xX0123456789"), any],
-        [Set::of([0x1B]), Set::of([b'[']), Set::of(0x20..0x7F), any],
+        [Set::of([b'%']), Set::of(b'3'..=b'7'), hex, any, any],
+        [Set::of([b'&']), Set::of([b'#']), Set::of(*b"xX0123456789"), any, any],
+        [Set::of([0x1B]), Set::of([b'[']), Set::of(0x20..0x7F), any, any],
         utf8(0xE2, 0x80, Set::of((0x8B..=0x8F).chain(0xAA..=0xAE))),
         utf8(0xE2, 0x81, Set::of(0xA0..=0xA4)),
         utf8(0xEF, 0xBB, Set::of([0xBF])),
         utf8(0xEF, 0xBC, Set::of((0x90..=0x99).chain(0xA0..=0xBA))),
         utf8(0xEF, 0xBD, Set::of(0x81..=0x9A)),
-        [Set::of([0xC2]), Set::of([0xAD]), any, any],
+        [Set::of([0xC2]), Set::of([0xAD]), any, any, any],
         utf8(0xF0, 0x9D, Set::of(0x90..=0x9F)),
     ]
 }

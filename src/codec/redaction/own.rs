@@ -98,9 +98,10 @@ impl Own {
         if text.len() > MAX_TEXT {
             return Err(Unfinished);
         }
-        let started = Instant::now();
+        let mut started = None;
         for (nth, hit) in self.regex.find_iter(text).enumerate() {
-            if nth % 16 == 15 && started.elapsed() > MAX_SEARCH {
+            // One search is linear; only many of them can take long.
+            if nth % 16 == 15 && started.get_or_insert_with(Instant::now).elapsed() > MAX_SEARCH {
                 return Err(Unfinished);
             }
             if !hit.is_empty() {
@@ -121,7 +122,7 @@ fn place(error: &regex_syntax::Error) -> (usize, String) {
 
 /// Words of which each match begins with one, where they are few, long enough, and need no escape in JSON.
 fn words(hir: &regex_syntax::hir::Hir) -> Vec<Vec<Set>> {
-    let prefixes = Extractor::new().extract(hir);
+    let prefixes = Extractor::new().limit_class(4).limit_total(MAX_WORDS).extract(hir);
     let Some(literals) = prefixes.literals() else { return Vec::new() };
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.: =#".contains(byte);
     let usable = !literals.is_empty()

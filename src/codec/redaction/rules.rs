@@ -98,9 +98,9 @@ pub const TOKENS: &[Rule] = &[
     // Work tools
     rule("linear_key", &["lin_api_{w40}"]),
     rule("notion_token", &["ntn_{w40+}", "secret_{w43}"]),
-    rule("figma_token", &["fig[dou]_{b40+}"]),
+    rule("figma_token", &["figd_{b40+}", "figo_{b40+}", "figu_{b40+}"]),
     rule("dropbox_token", &["sl.{b130+}", "sl.u.{b130+}"]),
-    rule("airtable_token", &["pat{w14}.{h64}"]),
+    Rule { name: "airtable_token", shapes: &["{w17}.{h64}"], check: |text| text.starts_with(b"pat") },
     rule("doppler_token", &["dp.[scp]t.{w40+}", "dp.[scp]t.{w2+}.{w40+}", "dp.scim.{w40+}"]),
     rule("vault_token", &["hv[sbr].{b24+}"]),
     rule("age_key", &["AGE-SECRET-KEY-1{u58}"]),

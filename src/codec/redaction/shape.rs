@@ -116,8 +116,8 @@ impl Shape {
             match step {
                 Step::One(set) => sets.push(*set),
                 Step::Run { set, min, max } => {
-                    sets.extend(std::iter::repeat_n(*set, (*min).min(4)));
-                    if min != max || *min > 4 {
+                    sets.extend(std::iter::repeat_n(*set, (*min).min(5)));
+                    if min != max || *min > 5 {
                         break;
                     }
                 }

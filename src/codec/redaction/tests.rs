@@ -376,7 +376,7 @@ fn hostile_repetition_ends_soon() {
 // --- properties ---
 
 /// One secret of each class, and how to tell whether it is still there.
-fn secrets() -> Vec<(String, String)> {
+static SECRETS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
     let mut all: Vec<(String, String)> = examples().map(|(_, _, secret)| (secret.clone(), secret)).collect();
     for (secret, core) in [
         ("alice.smith@corp.example.org", "alice.smith@"),
@@ -392,7 +392,7 @@ fn secrets() -> Vec<(String, String)> {
         all.push((secret.to_owned(), core.to_owned()));
     }
     all
-}
+});
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
@@ -405,8 +405,7 @@ proptest! {
         after in "[ )\n][ -~é]{0,40}",
         ascii in any::<bool>(),
     ) {
-        let all = secrets();
-        let (secret, core) = &all[pick.index(all.len())];
+        let (secret, core) = &SECRETS[pick.index(SECRETS.len())];
         let planted = serde_json::Value::String(format!("{before}{secret}{after}"));
         let value = match place {
             0 => serde_json::json!({"code": planted}),

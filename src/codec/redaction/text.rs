@@ -406,13 +406,24 @@ fn is_disguise(raw: &[u8], at: usize) -> bool {
 fn is_escaped_disguise(raw: &[u8], at: usize) -> bool {
     match hex4(raw, at + 1) {
         0x1B => {
-            let end = past_colors(raw, at - 1);
-            in_word(raw, at - 1, end) && raw[end].is_ascii_alphanumeric()
+            let word = |at: usize| raw.get(at).is_some_and(u8::is_ascii_alphanumeric);
+            at >= 2
+                && word(at - 2)
+                && !follows_color(raw, at - 1)
+                && word(past_colors(raw, at - 1))
+                && !finders::is_after_escape(raw, at - 1)
         }
         0xAD | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x2064 | 0xFEFF => in_word(raw, at - 1, at + 5),
         0x20..=0x7F | 0xFF01..=0xFF5E | 0xD835 => true,
         _ => false,
     }
+}
+
+/// Whether a terminal colour ends right before `at`, escaped as in JSON.
+fn follows_color(raw: &[u8], at: usize) -> bool {
+    let Some(end) = at.checked_sub(1).filter(|end| raw[*end] == b'm') else { return false };
+    let parameters = raw[..end].iter().rev().take(16).take_while(|b| b.is_ascii_digit() || **b == b';').count();
+    raw[..end - parameters].ends_with(b"1b[") || raw[..end - parameters].ends_with(b"1B[")
 }
 
 /// Where terminal colours end that follow one another from `at` on, escaped as in JSON.

@@ -1,0 +1,100 @@
+//! Which bytes of a word the filter looks for, and which words share a bucket.
+
+use super::filter::{Halves, WINDOW, Window};
+use super::shape::Set;
+
+/// Bytes of a window that must be more than any.
+const SHORTEST: usize = 3;
+const BUCKETS: usize = 16;
+
+/// The best five neighbours of `sets` to look for, and how far behind the first they begin.
+/// Bytes that JSON may escape with a backslash are avoided.
+pub fn best_window(sets: &[Set]) -> Option<(usize, Window)> {
+    let any = Set::of(0..=255);
+    let plain = |set: &Set| !b"\"\\/".iter().any(|byte| set.has(*byte));
+    (0..sets.len().min(24))
+        .filter_map(|at| {
+            // Only what stands unescaped in front of the first byte that may not.
+            let len = sets[at..].iter().take(WINDOW).take_while(|set| plain(set)).count();
+            let window: Window = std::array::from_fn(|place| if place < len { sets[at + place] } else { any });
+            (len >= SHORTEST).then_some((at, window))
+        })
+        .min_by(|(_, a), (_, b)| chance(a).total_cmp(&chance(b)))
+}
+
+/// How often a window is seen by chance, roughly.
+fn chance(window: &Window) -> f64 {
+    window.iter().map(|set| set.iter().map(frequency).sum::<f64>()).product()
+}
+
+/// The share of a byte in logs and code, roughly.
+fn frequency(byte: u8) -> f64 {
+    match byte {
+        b'e' | b't' | b'a' | b' ' => 0.05,
+        b'o' | b'i' | b'n' | b's' | b'r' | b'"' => 0.035,
+        b'l' | b'd' | b'c' | b'p' | b'm' | b'u' | b'\\' | b'0'..=b'9' => 0.018,
+        b'f' | b'h' | b'g' | b'y' | b'.' | b',' | b':' | b'-' | b'=' | b'(' | b')' => 0.012,
+        b'b' | b'v' | b'w' | b'k' | b'x' | b'_' | b'/' => 0.007,
+        b'j' | b'q' | b'z' | b'A'..=b'Z' => 0.0025,
+        0x80.. => 0.001,
+        _ => 0.001,
+    }
+}
+
+/// Puts each window into the bucket that it makes the least busier; those of `apart` have the first buckets.
+pub fn sort(windows: &[Window], apart: &[Vec<Window>]) -> [Halves; 2] {
+    let frequencies = std::array::from_fn(|byte| frequency(byte as u8));
+    let mut order: Vec<&Window> =
+        windows.iter().filter(|window| !apart.iter().flatten().any(|w| w == *window)).collect();
+    order.sort_by(|a, b| chance(b).total_cmp(&chance(a)));
+    let mut buckets = vec![(Bucket::default(), 0.0); BUCKETS];
+    for (bucket, windows) in buckets.iter_mut().zip(apart) {
+        bucket.0 = windows.iter().fold(Bucket::default(), |bucket, window| or(&bucket, &of(window)));
+    }
+    for window in order {
+        let window = of(window);
+        let mut best = (0, f64::MAX, 0.0);
+        for (number, (bucket, before)) in buckets.iter().enumerate().skip(apart.len()) {
+            let after = busy(&or(bucket, &window), &frequencies);
+            if after - before < best.1 {
+                best = (number, after - before, after);
+            }
+        }
+        let bucket = &mut buckets[best.0];
+        *bucket = (or(&bucket.0, &window), best.2);
+    }
+    let mut halves: [Halves; 2] = Default::default();
+    for (number, (bucket, _)) in buckets.iter().enumerate() {
+        let (tables, bit) = (&mut halves[number / 8], 1u8 << (number % 8));
+        for (place, [low, high]) in bucket.iter().enumerate() {
+            for half in (0..16).filter(|half| low >> half & 1 == 1) {
+                tables.low[place][half] |= bit;
+            }
+            for half in (0..16).filter(|half| high >> half & 1 == 1) {
+                tables.high[place][half] |= bit;
+            }
+        }
+    }
+    halves
+}
+
+/// The low and high halves of the bytes that a bucket lets through, one bit for each half.
+type Bucket = [[u16; 2]; WINDOW];
+
+fn or(one: &Bucket, two: &Bucket) -> Bucket {
+    std::array::from_fn(|place| std::array::from_fn(|half| one[place][half] | two[place][half]))
+}
+
+/// A bucket with one window in it.
+fn of(window: &Window) -> Bucket {
+    window.map(|set| set.iter().fold([0, 0], |[low, high], byte| [low | 1 << (byte & 15), high | 1 << (byte >> 4)]))
+}
+
+/// How often a bucket asks the exact table in vain, roughly.
+fn busy(bucket: &Bucket, frequencies: &[f64; 256]) -> f64 {
+    let share = |[low, high]: &[u16; 2]| -> f64 {
+        let passes = |byte: usize| low >> (byte & 15) & high >> (byte >> 4) & 1 == 1;
+        frequencies.iter().enumerate().filter(|(byte, _)| passes(*byte)).map(|(_, share)| share).sum()
+    };
+    bucket.iter().map(share).product()
+}
