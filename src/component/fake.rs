@@ -234,6 +234,7 @@ impl Decoder for NoDecoder {
 pub struct Folder(PathBuf);
 
 impl Folder {
+    #[allow(clippy::new_without_default, reason = "a folder is made, not defaulted")]
     pub fn new() -> Folder {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);

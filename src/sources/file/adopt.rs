@@ -254,8 +254,13 @@ impl Tail {
             return Ok(false);
         }
         let (scan, path) = (self.scan, &found.path);
-        let is_former = |file: &&Box<Followed>| file.path == *path && file.seen != scan && file.ledger.in_flight() == 0;
-        let former = self.files.values().find(is_former).map(|file| (file.identity, file.slots, file.as_past()));
+        let is_former = |file: &&Followed| file.path == *path && file.seen != scan && file.ledger.in_flight() == 0;
+        let former = self
+            .files
+            .values()
+            .map(Box::as_ref)
+            .find(is_former)
+            .map(|file| (file.identity, file.slots, file.as_past()));
         let remembered = || {
             let (identity, file) = self.memory.iter().find(|(_, file)| file.family == *path)?;
             Some((*identity, file.slots, file.as_past()))

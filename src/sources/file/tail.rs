@@ -148,7 +148,7 @@ impl Tail {
             self.next_scan = now + pause;
         }
         if now >= self.next_poll {
-            self.poll(now);
+            self.poll();
             self.next_poll = now + self.settings.poll;
         }
         let (mut bytes, mut visits) = (0, 0);
@@ -213,7 +213,7 @@ impl Tail {
     }
 
     /// Looks again at every file that is open, or could not be read.
-    fn poll(&mut self, now: Instant) {
+    fn poll(&mut self) {
         let due: Vec<Identity> = self.open.union(&self.troubled).copied().collect();
         for identity in due {
             self.enqueue(identity);
@@ -307,8 +307,8 @@ impl Tail {
         if self.open.len() < self.settings.most_open {
             return true;
         }
-        let idle = |file: &&Box<Followed>| file.missing_since.is_none() && file.is_at_end() && !file.is_queued;
-        let files = self.open.iter().filter_map(|identity| self.files.get(identity));
+        let idle = |file: &&Followed| file.missing_since.is_none() && file.is_at_end() && !file.is_queued;
+        let files = self.open.iter().filter_map(|identity| self.files.get(identity)).map(Box::as_ref);
         let Some(victim) = files.filter(idle).min_by_key(|file| file.quiet_since).map(|file| file.identity) else {
             return false;
         };
