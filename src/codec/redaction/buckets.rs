@@ -30,14 +30,14 @@ fn chance(window: &Window) -> f64 {
 /// The share of a byte in logs and code, roughly.
 fn frequency(byte: u8) -> f64 {
     match byte {
-        b'e' | b't' | b'a' | b' ' => 0.05,
-        b'o' | b'i' | b'n' | b's' | b'r' | b'"' => 0.035,
-        b'l' | b'd' | b'c' | b'p' | b'm' | b'u' | b'\\' | b'0'..=b'9' => 0.018,
-        b'f' | b'h' | b'g' | b'y' | b'.' | b',' | b':' | b'-' | b'=' | b'(' | b')' => 0.012,
-        b'b' | b'v' | b'w' | b'k' | b'x' | b'_' | b'/' => 0.007,
-        b'j' | b'q' | b'z' | b'A'..=b'Z' => 0.0025,
-        0x80.. => 0.001,
-        _ => 0.001,
+        b'"' | b'e' => 0.08,
+        b't' | b' ' | b's' | b'n' | b'a' => 0.045,
+        b'r' | b'o' | b'i' | b':' | b',' | b'\\' => 0.03,
+        b'l' | b'c' | b'm' | b'p' | b'd' | b'u' | b'_' | b'0'..=b'2' => 0.02,
+        b'f' | b'b' | b'h' | b'y' | b'.' | b'-' | b'(' | b')' | b'3'..=b'9' | b'=' | b'/' => 0.01,
+        b'g' | b'v' | b'x' | b'k' | b'w' | b'{' | b'}' | b'[' | b']' => 0.005,
+        b'j' | b'q' | b'z' | b'A'..=b'Z' => 0.0015,
+        _ => 0.0005,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::filter::{Hit, Sign};
 use super::rules::{self, TOKENS};
-use super::views::{Disguises, decode_run, hex_pair, run_at, speaks, views};
+use super::views::{Disguises, decode_run, hex_pair, may_speak, views};
 use super::{Action, Duty, Engine, assign, finders};
 use crate::event::escape::hex4;
 
@@ -244,7 +244,7 @@ impl Engine {
             Sign::Country => finders::iban(raw, at).is_some(),
             Sign::Run => {
                 let start = at + usize::from(at > 0 && raw[at - 1] == b'\\');
-                speaks(run_at(raw, start))
+                may_speak(raw, start)
             }
             Sign::Window(window) => self.duties[usize::from(window)].iter().any(|duty| match *duty {
                 Duty::Token(token) => {

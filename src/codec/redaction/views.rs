@@ -150,16 +150,27 @@ pub fn decode_run(text: &[u8], at: usize) -> Option<(Vec<u8>, usize)> {
 }
 
 /// Whether the head of the run decodes to text.
-pub fn speaks(run: &[u8]) -> bool {
-    let is_uuid = run.len() == 36 && run[8] == b'-' && run[13] == b'-' && run[18] == b'-';
-    if run.len() < 2 * HEAD || is_uuid {
+fn speaks(run: &[u8]) -> bool {
+    if run.len() < 2 * HEAD || begins_uuid(run) {
         return false;
     }
     is_text(&from_base64(&run[..HEAD / 3 * 4])) || (is_hex(&run[..2 * HEAD]) && is_text(&from_hex(&run[..2 * HEAD])))
 }
 
+/// Whether hyphens stand where a UUID has them: the commonest of all runs.
+fn begins_uuid(text: &[u8]) -> bool {
+    text.len() >= 36
+        && [8, 13, 18, 23].iter().all(|at| text[*at] == b'-')
+        && text.get(36).is_none_or(|next| SIX_BITS[usize::from(*next)] == 64)
+}
+
+/// Whether the run that begins at `at` of raw text is worth decoding.
+pub fn may_speak(raw: &[u8], at: usize) -> bool {
+    !begins_uuid(&raw[at..]) && speaks(run_at(raw, at))
+}
+
 /// The run that begins at `at`.
-pub fn run_at(text: &[u8], at: usize) -> &[u8] {
+fn run_at(text: &[u8], at: usize) -> &[u8] {
     let len = text[at..].iter().take_while(|b| SIX_BITS[usize::from(**b)] < 64).count();
     &text[at..at + len]
 }
