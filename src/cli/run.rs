@@ -13,6 +13,7 @@ use crate::api::{self, Access, Api};
 use crate::config::settings::Settings;
 use crate::config::{Loaded, Overrides};
 use crate::delivery::fanout::Fanout;
+use crate::journal;
 use crate::net::Role;
 use crate::net::address::Address;
 use crate::net::http;
@@ -90,19 +91,19 @@ async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> 
     }
     // Ports first: an agent that cannot be reached should not take events.
     let listener = match settings.api.enabled {
-        true => Some(Listener::bind(&settings.api.address, SOCKET_MODE).await.map_err(StartError::new)?),
+        true => Some(Listener::bind(&settings.api.address, SOCKET_MODE).await.map_err(|e| taken(&e, &data_dir))?),
         false => None,
     };
     let live = plan.live_inputs();
     let agent = Agent::start(plan).await?;
     let shutdown = CancellationToken::new();
-    let reload = reloader(arguments, overrides, &agent);
+    let fanout = Fanout::start(&agent.commons.journal, &agent.streams_of(&live).await, shutdown.clone());
+    let reload = reloader(arguments, overrides, &agent, &fanout);
     let mut running = Running { agent: agent.clone(), shutdown: shutdown.clone(), api: None, reload: reload.clone() };
     let Some(listener) = listener else { return Ok(running) };
     let (access, secret) = Access::new(&settings.api, &data_dir, !arguments.ephemeral).map_err(StartError::new)?;
     let tls = settings.api.tls.as_ref().map(crate::net::tls::server).transpose().map_err(StartError::new)?;
     let address = listener.address().map_err(|error| StartError::new(error.to_string()))?;
-    let fanout = Fanout::start(&agent.commons.journal, &agent.streams_of(&live).await, shutdown.clone());
     let addresses = agent.addresses().await;
     announce(arguments, &settings, &agent, &address, secret.as_ref(), quick_start, &addresses)?;
     let api = Api::new(agent, access, fanout, Box::new(move || reload()), shutdown.clone());
@@ -111,14 +112,31 @@ async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> 
     Ok(running)
 }
 
-fn reloader(arguments: &Arguments, overrides: &Overrides, agent: &Arc<Agent>) -> Reload {
-    let (configuration, overrides, agent) = (arguments.configuration.clone(), overrides.clone(), agent.clone());
+/// Why the address of the API cannot be had; somebody who starts an agent twice is told about the first.
+fn taken(error: &str, data_dir: &std::path::Path) -> StartError {
+    match journal::holder(&data_dir.join("journal")) {
+        Some(pid) => StartError::new(format!("{error}; process {pid} runs on `{}` already", data_dir.display())),
+        None => StartError::new(error),
+    }
+}
+
+fn reloader(arguments: &Arguments, overrides: &Overrides, agent: &Arc<Agent>, fanout: &Arc<Fanout>) -> Reload {
+    let (configuration, overrides) = (arguments.configuration.clone(), overrides.clone());
+    let (agent, fanout) = (agent.clone(), fanout.clone());
     Arc::new(move || {
-        let (configuration, overrides, agent) = (configuration.clone(), overrides.clone(), agent.clone());
+        let (configuration, overrides) = (configuration.clone(), overrides.clone());
+        let (agent, fanout) = (agent.clone(), fanout.clone());
         Box::pin(async move {
             let loaded = tokio::task::spawn_blocking(move || configuration.reload(&overrides)).await;
             let verdict = match loaded {
-                Ok(Ok(plan)) => agent.reload(plan).await,
+                Ok(Ok(plan)) => {
+                    let live = plan.live_inputs();
+                    let verdict = agent.reload(plan).await;
+                    if verdict.applied {
+                        fanout.follow(agent.streams_of(&live).await);
+                    }
+                    verdict
+                }
                 Ok(Err(errors)) => agent.refused_reload(errors),
                 Err(error) => agent.refused_reload(vec![format!("reading the configuration panicked: {error}")]),
             };

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::view::View;
@@ -39,7 +39,8 @@ pub struct Chunk {
 /// The one reader, and the views it serves.
 pub struct Fanout {
     journal: Journal,
-    streams: Vec<StreamId>,
+    /// What is shown; a reload may change it.
+    streams: watch::Sender<Vec<StreamId>>,
     groups: Mutex<HashMap<View, Group>>,
     clients: AtomicUsize,
     shutdown: CancellationToken,
@@ -79,20 +80,27 @@ impl Fanout {
     pub fn start(journal: &Journal, streams: &[StreamId], shutdown: CancellationToken) -> Arc<Fanout> {
         let fanout = Arc::new(Fanout {
             journal: journal.clone(),
-            streams: streams.to_vec(),
+            streams: watch::Sender::new(streams.to_vec()),
             groups: Mutex::default(),
             clients: AtomicUsize::new(0),
             shutdown,
         });
-        if !streams.is_empty() {
-            tokio::spawn(fanout.clone().run());
-        }
+        tokio::spawn(fanout.clone().run());
         fanout
+    }
+
+    /// Shows these from now on.
+    pub fn follow(&self, streams: Vec<StreamId>) {
+        self.streams.send_if_modified(|shown| {
+            let differs = *shown != streams;
+            *shown = streams;
+            differs
+        });
     }
 
     /// Whether anything is shown live.
     pub fn has_streams(&self) -> bool {
-        !self.streams.is_empty()
+        !self.streams.borrow().is_empty()
     }
 
     pub fn clients(&self) -> usize {
@@ -122,8 +130,12 @@ impl Fanout {
             position: from.unwrap_or(now),
             seen: None,
         };
-        client.catching_up = Some(self.journal.reader(client.position, &self.streams)?);
+        client.catching_up = Some(self.reader(client.position)?);
         Ok(Some(client))
+    }
+
+    fn reader(&self, position: u64) -> std::io::Result<Reader> {
+        self.journal.reader(position, &self.streams.borrow())
     }
 
     fn groups(&self) -> MutexGuard<'_, HashMap<View, Group>> {
@@ -131,22 +143,46 @@ impl Fanout {
     }
 
     async fn run(self: Arc<Fanout>) {
-        let mut reader = match self.journal.reader(self.journal.stats().synced_seq, &self.streams) {
+        let mut streams = self.streams.subscribe();
+        let mut position = self.journal.stats().synced_seq;
+        loop {
+            let nothing_is_shown = streams.borrow_and_update().is_empty();
+            if nothing_is_shown {
+                tokio::select! {
+                    _ = streams.changed() => position = self.journal.stats().synced_seq,
+                    () = self.shutdown.cancelled() => return,
+                }
+            } else {
+                match self.read_on(position, &mut streams).await {
+                    Some(reached) => position = reached,
+                    None => return,
+                }
+            }
+        }
+    }
+
+    /// Shares what comes until something else is to be shown: then, from where. `None` at the end.
+    async fn read_on(&self, position: u64, streams: &mut watch::Receiver<Vec<StreamId>>) -> Option<u64> {
+        let mut reader = match self.reader(position) {
             Ok(reader) => reader,
-            Err(error) => return tracing::error!(%error, "live streams cannot read the journal"),
+            Err(error) => {
+                tracing::error!(%error, "live streams cannot read the journal");
+                return None;
+            }
         };
         loop {
             let first_seq = reader.position();
             let records = tokio::select! {
                 records = reader.next(READ_BYTES) => records,
-                () = self.shutdown.cancelled() => return,
+                _ = streams.changed() => return Some(reader.position()),
+                () = self.shutdown.cancelled() => return None,
             };
             match records {
                 Ok(records) => {
                     let missed = reader.take_gaps().iter().map(|gap| gap.events).sum();
                     self.share(first_seq, reader.position(), missed, &records);
                 }
-                Err(ReadError::Closed) => return,
+                Err(ReadError::Closed) => return None,
                 Err(ReadError::Io(error)) => {
                     tracing::error!(%error, "live streams cannot read the journal");
                     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -214,7 +250,7 @@ impl Client {
                 };
                 // The records stand behind the gap: they are read again, now without it.
                 self.position = last.seqs.end.max(from);
-                self.catching_up = self.fanout.journal.reader(self.position, &self.fanout.streams).ok();
+                self.catching_up = self.fanout.reader(self.position).ok();
                 return Some(live);
             }
             if records.is_empty() {
@@ -240,7 +276,7 @@ impl Client {
         if chunk.first_seq < self.position || missed > 0 {
             // Partly seen, or something was overwritten: the journal may still have it all.
             self.seen = Some(chunk.before + chunk.events);
-            self.catching_up = self.fanout.journal.reader(self.position, &self.fanout.streams).ok();
+            self.catching_up = self.fanout.reader(self.position).ok();
             return self.catch_up();
         }
         self.seen = Some(chunk.before + chunk.events);

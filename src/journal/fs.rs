@@ -141,6 +141,15 @@ impl Fs for Real {
     }
 }
 
+/// The process that holds the lock at `path`, where one does; nothing is made.
+pub fn holder(path: &Path) -> Option<u32> {
+    let file = std::fs::File::open(path).ok()?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => std::fs::read_to_string(path).ok()?.trim().parse().ok(),
+        _ => None,
+    }
+}
+
 /// Whether an error says that the disk, its quota or its table of files is full.
 pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

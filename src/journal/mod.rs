@@ -47,7 +47,7 @@ pub use config::{BufferBound, Codec, Mode, Options, Start, WhenFull};
 pub use cursor::{Cursor, CursorInfo, ReadError, Reader};
 pub use handle::Journal;
 pub use keys::KeyMatch;
-pub use recovery::{Loss, OpenError, RecoveryReport};
+pub use recovery::{Loss, OpenError, RecoveryReport, holder};
 pub use room::{Room, RoomError};
 pub use state::Stats;
 pub use watermark::{Cause, Gap};

@@ -105,6 +105,11 @@ pub struct Opened {
 /// Under this source the journal remembers which cursors it has.
 pub const OWN_CURSORS: &str = "\0cursors";
 
+/// The process that has the journal in this folder open, where one has.
+pub fn holder(dir: &Path) -> Option<u32> {
+    super::fs::holder(&dir.join("lock"))
+}
+
 pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<Opened, OpenError> {
     if options.mode == Mode::Memory {
         let next_seq = Timestamp::now().0.max(1) as u64;
