@@ -1,6 +1,7 @@
 //! What Prometheus reads: the ledgers copied into a recorder of our own at each scrape, one look per component.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -29,6 +30,23 @@ pub struct Surroundings {
     pub reloads_failed: u64,
 }
 
+/// The page without components that a reload has removed, which the recorder remembers for ever.
+fn without_the_departed(page: &str, ledgers: &[Arc<Ledger>]) -> String {
+    let present: HashSet<(&str, &str, &str)> =
+        ledgers.iter().map(|ledger| (&*ledger.name, ledger.type_name, ledger.kind.as_str())).collect();
+    let value = |line: &'_ str, label: &str| -> Option<(usize, usize)> {
+        let start = line.find(label)? + label.len();
+        Some((start, start + line[start..].find('"')?))
+    };
+    let stays = |line: &&str| {
+        let Some(name) = value(line, "{component=\"") else { return true };
+        let (Some(type_name), Some(kind)) = (value(line, ",type=\""), value(line, ",kind=\"")) else { return true };
+        let text = |(start, end): (usize, usize)| &line[start..end];
+        present.contains(&(text(name), text(type_name), text(kind)))
+    };
+    page.split_inclusive('\n').filter(|line| line.starts_with('#') || stays(line)).collect()
+}
+
 const METADATA: Metadata<'static> = Metadata::new("weir", Level::INFO, None);
 
 impl Default for Exposition {
@@ -51,14 +69,15 @@ impl Exposition {
     /// The whole page in Prometheus' text format.
     pub fn render(&self, books: &Books, around: &Surroundings) -> String {
         let _one_at_a_time = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
-        for ledger in books.all() {
-            self.copy_ledger(&ledger);
+        let ledgers = books.all();
+        for ledger in &ledgers {
+            self.copy_ledger(ledger);
         }
         self.copy_surroundings(around);
         self.copy_process();
         let handle = self.recorder.handle();
         handle.run_upkeep();
-        handle.render()
+        without_the_departed(&handle.render(), &ledgers)
     }
 
     fn describe(&self) {
