@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::body::Incoming;
+use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
 use serde::Serialize;
 
@@ -98,9 +99,14 @@ impl Access {
         }
     }
 
-    /// Somebody who may read something; streams take a token or a ticket in the query, since browsers cannot send
-    /// headers with them.
+    /// Somebody who may read something.
     pub async fn reader(&self, request: &Request<Incoming>, peer: Peer) -> Result<Reader, Problem> {
+        self.as_reader(self.known(request, peer).await?)
+    }
+
+    /// The same for a stream, which takes a token or a ticket in the query, since browsers cannot send headers with
+    /// it.
+    pub async fn stream_reader(&self, request: &Request<Incoming>, peer: Peer) -> Result<Reader, Problem> {
         let query = request.uri().query();
         let who = if let Some(ticket) = parameter(query, "ticket") {
             self.redeem(&ticket)?
@@ -110,6 +116,10 @@ impl Access {
         } else {
             self.known(request, peer).await?
         };
+        self.as_reader(who)
+    }
+
+    fn as_reader(&self, who: Principal) -> Result<Reader, Problem> {
         let is_visitor = self.anonymous_prefix.as_ref().is_some_and(|prefix| who.name.starts_with(prefix.as_str()));
         match who.role {
             Role::Ingest => Err(forbidden("a sender may not read")),
@@ -120,9 +130,7 @@ impl Access {
 
     /// Somebody who may post events; `None` where that needs no name.
     pub async fn sender(&self, request: &Request<Incoming>, peer: Peer) -> Result<Option<Principal>, Problem> {
-        let has_credentials =
-            request.headers().contains_key("authorization") || request.headers().contains_key("x-api-key");
-        if !has_credentials && self.anonymous_write && super::is_near(peer) {
+        if !has_credentials(request) && self.anonymous_write && super::is_near(peer) {
             return Ok(None);
         }
         self.known(request, peer).await.map(Some)
@@ -130,7 +138,7 @@ impl Access {
 
     /// Whether the request shows an administrator's credentials; nothing is said if not.
     pub async fn shows_admin(&self, request: &Request<Incoming>, peer: Peer) -> bool {
-        request.headers().contains_key("authorization") && self.admin(request, peer).await.is_ok()
+        has_credentials(request) && self.admin(request, peer).await.is_ok()
     }
 
     pub fn ticket(&self, reader: Reader) -> Ticket {
@@ -149,9 +157,17 @@ impl Access {
         let found = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(ticket);
         match found {
             Some((who, made)) if made.elapsed() < TICKET_AGE => Ok(who),
-            _ => Err(Problem::new(StatusCode::UNAUTHORIZED, "this ticket is used or too old")),
+            _ => {
+                let challenge = HeaderValue::from_static(r#"Bearer realm="weir""#);
+                let problem = Problem::new(StatusCode::UNAUTHORIZED, "this ticket is used or too old");
+                Err(problem.header(WWW_AUTHENTICATE, challenge))
+            }
         }
     }
+}
+
+fn has_credentials(request: &Request<Incoming>) -> bool {
+    request.headers().contains_key("authorization") || request.headers().contains_key("x-api-key")
 }
 
 fn forbidden(detail: &str) -> Problem {

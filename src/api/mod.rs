@@ -79,7 +79,12 @@ impl Api {
             if allowed { Ok(()) } else { Err(http::method_not_allowed(methods)) }
         };
         match parts.as_slice() {
-            ["health"] => only(get, "GET").map(|()| health::health(self, &request, peer)),
+            ["health"] => {
+                only(get, "GET")?;
+                // Asked only where it matters: a look at health needs no credentials.
+                let with_errors = is_near(peer) || self.access.shows_admin(&request, peer).await;
+                Ok(health::health(self, &request, with_errors))
+            }
             ["ready"] => only(get, "GET").map(|()| health::ready(self)),
             ["metrics"] => only(get, "GET").map(|()| self.metrics()),
             ["version"] => only(get, "GET").map(|()| version()),
@@ -108,14 +113,16 @@ impl Api {
             }
             ["api", "reload"] => {
                 only(post, "POST")?;
-                self.access.admin(&request, peer).await?;
+                let admin = self.access.admin(&request, peer).await?;
                 let verdict = (self.reload)().await;
+                let metadata = serde_json::json!({ "applied": verdict.applied, "changed": verdict.changed });
+                note(self, &admin, "config_reload", "reloaded the configuration".into(), metadata);
                 let status = if verdict.applied { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
                 Ok(json(status, &verdict))
             }
             ["api", "stream"] => {
                 only(get, "GET")?;
-                let reader = self.access.reader(&request, peer).await?;
+                let reader = self.access.stream_reader(&request, peer).await?;
                 stream::open(self, &request, reader)
             }
             ["api", "stream-ticket"] => {
