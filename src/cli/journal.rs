@@ -10,6 +10,7 @@ use crate::journal::fs::Real;
 use crate::journal::{Journal, Options, RecoveryReport};
 
 #[derive(Args)]
+#[command(mut_arg("config", |arg| arg.global(true)), mut_arg("data_dir", |arg| arg.global(true)))]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
