@@ -63,34 +63,48 @@ impl Agent {
     }
 
     pub fn start_with(folder: &Folder, yaml: &str, environment: &[(&str, &str)]) -> Agent {
-        let mut agent = Agent::spawn(folder, yaml, environment);
+        Agent::spawn(folder, yaml, environment).until_ready()
+    }
+
+    /// Waits until it takes events.
+    pub fn until_ready(mut self) -> Agent {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Ok(answer) = request(agent.api, "GET", "/ready", &[], b"")
+            if let Ok(answer) = request(self.api, "GET", "/ready", &[], b"")
                 && answer.status == 200
             {
-                return agent;
+                return self;
             }
-            if let Some(status) = agent.child.try_wait().expect("the agent can be waited for") {
-                panic!("the agent ended with {status} instead of starting:\n{}", agent.log());
+            if let Some(status) = self.child.try_wait().expect("the agent can be waited for") {
+                panic!("the agent ended with {status} instead of starting:\n{}", self.log());
             }
-            assert!(Instant::now() < deadline, "the agent is not ready:\n{}", agent.log());
+            assert!(Instant::now() < deadline, "the agent is not ready:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
+    /// Writes another configuration for it, which it does not know yet.
+    pub fn configure(&self, folder: &Folder, yaml: &str) {
+        configure(folder, self.api, yaml);
+    }
+
     /// Starts it without waiting.
     pub fn spawn(folder: &Folder, yaml: &str, environment: &[(&str, &str)]) -> Agent {
+        Agent::spawn_with_flags(folder, yaml, environment, &[])
+    }
+
+    /// Starts it with further flags, without waiting.
+    pub fn spawn_with_flags(folder: &Folder, yaml: &str, environment: &[(&str, &str)], flags: &[&str]) -> Agent {
         let api = free_port();
         let data_dir = folder.path("data");
-        let text = format!("data_dir: {}\napi:\n  address: 127.0.0.1:{api}\n{yaml}", data_dir.display());
-        let config = folder.write("weir.yaml", &text);
+        let config = configure(folder, api, yaml);
         let stderr = folder.path("stderr.log");
         let log = fs::OpenOptions::new().create(true).append(true).open(&stderr).expect("the log can be opened");
         let child = Command::new(env!("CARGO_BIN_EXE_weir"))
             .arg("run")
             .arg("-c")
             .arg(config)
+            .args(flags)
             .current_dir(&folder.0)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
@@ -133,8 +147,13 @@ impl Agent {
 
     /// A token of an administrator, minted with the secret of the data folder.
     pub fn token(&self) -> String {
+        self.token_of("root", "admin")
+    }
+
+    /// A token of anybody.
+    pub fn token_of(&self, user: &str, role: &str) -> String {
         let out = Command::new(env!("CARGO_BIN_EXE_weir"))
-            .args(["token", "--user", "root", "--role", "admin", "--data-dir"])
+            .args(["token", "--user", user, "--role", role, "--data-dir"])
             .arg(&self.data_dir)
             .output()
             .expect("weir token runs");
@@ -198,6 +217,12 @@ impl Drop for Agent {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn configure(folder: &Folder, api: u16, yaml: &str) -> PathBuf {
+    let data_dir = folder.path("data");
+    let text = format!("data_dir: {}\napi:\n  address: 127.0.0.1:{api}\n{yaml}", data_dir.display());
+    folder.write("weir.yaml", &text)
 }
 
 fn label(key: &str, name: &str) -> Option<String> {

@@ -1,0 +1,429 @@
+//! The API from outside: who may do what, and live streams that resume.
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use support::{Agent, Answer, Folder, eventually, free_port, lines_of, post, request};
+
+/// An HTTP source shown live and counted by a sink.
+fn live(port: u16) -> String {
+    format!(
+        "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+         sinks:\n  live: {{ type: sse, inputs: [web, api] }}\n  out: {{ type: blackhole, inputs: [web], batch: {{ age: 20ms }} }}\n"
+    )
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+fn ask(agent: &Agent, method: &str, path: &str, token: Option<&str>, body: &str) -> Answer {
+    let value = token.map(bearer);
+    let headers: Vec<(&str, &str)> = value.iter().map(|value| ("Authorization", value.as_str())).collect();
+    request(agent.api, method, path, &headers, body.as_bytes()).expect("the agent answers")
+}
+
+/// A client of `/api/stream` that reads all the time.
+struct Stream {
+    text: Arc<Mutex<Vec<u8>>>,
+    socket: TcpStream,
+}
+
+impl Stream {
+    /// Connects and waits for the head of the answer.
+    fn open(agent: &Agent, path: &str, headers: &[(&str, &str)]) -> Stream {
+        let socket = ask_for_stream(agent, path, headers);
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let (mut reader, sink) = (socket.try_clone().expect("a second handle"), text.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 64 * 1024];
+            while let Ok(count) = reader.read(&mut buffer) {
+                if count == 0 {
+                    return;
+                }
+                sink.lock().expect("no panic").extend_from_slice(&buffer[..count]);
+            }
+        });
+        let stream = Stream { text, socket };
+        eventually("the stream begins", || stream.text().contains("retry:") || stream.text().contains("\"detail\""));
+        stream
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().expect("no panic")).into_owned()
+    }
+
+    /// Id, event name and data of every whole frame; each HTTP chunk holds whole frames.
+    fn frames(&self) -> Vec<(u64, String, Value)> {
+        let text = self.text();
+        let mut frames = Vec::new();
+        let (mut id, mut event) = (0, String::new());
+        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(str::trim_end) {
+            if let Some(value) = line.strip_prefix("id: ") {
+                id = value.parse().expect("an id is a number");
+            } else if let Some(value) = line.strip_prefix("event: ") {
+                event = value.to_owned();
+            } else if let Some(value) = line.strip_prefix("data: ") {
+                frames.push((id, event.clone(), serde_json::from_str(value).expect("data is JSON")));
+            }
+        }
+        frames
+    }
+
+    /// The first `count` frames, once they are there.
+    fn wait(&self, count: usize) -> Vec<(u64, String, Value)> {
+        eventually(&format!("{count} frames arrive"), || self.frames().len() >= count);
+        self.frames()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+fn ask_for_stream(agent: &Agent, path: &str, headers: &[(&str, &str)]) -> TcpStream {
+    let mut socket = TcpStream::connect(("127.0.0.1", agent.api)).expect("the agent listens");
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: weir\r\n{headers}\r\n").expect("a request");
+    socket
+}
+
+fn numbers(frames: &[(u64, String, Value)]) -> Vec<u64> {
+    frames.iter().filter(|(_, event, _)| event == "log").filter_map(|(_, _, data)| data["n"].as_u64()).collect()
+}
+
+#[test]
+fn the_first_start_makes_a_secret_for_this_user_alone() {
+    let folder = Folder::new();
+    let agent = Agent::start(&folder, &live(free_port()));
+    let mode = |path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
+    assert_eq!(mode(agent.data_dir.clone()), 0o700);
+    assert_eq!(mode(agent.data_dir.join("api.secret")), 0o600);
+    let secret = fs::read_to_string(agent.data_dir.join("api.secret")).expect("the secret");
+    assert!(!agent.log().contains(secret.trim()), "the secret is not logged");
+    let token = agent.token();
+    assert_eq!(ask(&agent, "GET", "/api/pipeline", Some(&token), "").status, 200);
+    assert!(agent.stop().success());
+    let agent = Agent::start(&folder, &live(free_port()));
+    assert_eq!(ask(&agent, "GET", "/api/pipeline", Some(&token), "").status, 200, "a token outlives a restart");
+}
+
+#[test]
+fn who_shows_nothing_is_asked_and_who_may_not_is_refused() {
+    let folder = Folder::new();
+    let agent = Agent::start(&folder, &live(free_port()));
+    let user = agent.token_of("ali", "user");
+    for (method, path) in [
+        ("GET", "/api/pipeline"),
+        ("GET", "/api/dlq"),
+        ("GET", "/api/dlq/1"),
+        ("POST", "/api/dlq/1/replay"),
+        ("DELETE", "/api/dlq/1"),
+        ("POST", "/api/reload"),
+    ] {
+        let none = ask(&agent, method, path, None, "");
+        assert_eq!(none.status, 401, "{method} {path}");
+        assert!(none.head.to_lowercase().contains("www-authenticate: bearer"), "{}", none.head);
+        assert!(none.json()["detail"].is_string());
+        for role in ["user", "viewer", "ingest"] {
+            let token = agent.token_of("ali", role);
+            assert_eq!(ask(&agent, method, path, Some(&token), "").status, 403, "{role} {method} {path}");
+        }
+    }
+    for path in ["/api/stream", "/api/logs", "/api/stream-ticket"] {
+        let method = if path == "/api/stream" { "GET" } else { "POST" };
+        assert_eq!(ask(&agent, method, path, None, "{}").status, 401, "{path}");
+    }
+    for path in ["/health", "/ready", "/metrics", "/version"] {
+        assert_eq!(ask(&agent, "GET", path, None, "").status, 200, "{path}");
+    }
+    let ingest = agent.token_of("svc", "ingest");
+    assert_eq!(ask(&agent, "GET", "/api/stream", Some(&ingest), "").status, 403, "a sender may not read");
+    let viewer = agent.token_of("vera", "viewer");
+    assert_eq!(ask(&agent, "POST", "/api/logs", Some(&viewer), "{}").status, 403, "a viewer may not send");
+    let lost = ask(&agent, "GET", "/api/nothing", Some(&user), "");
+    assert_eq!(lost.status, 404);
+    assert!(lost.head.contains("application/problem+json") && lost.json()["detail"].is_string(), "{}", lost.head);
+    let wrong = ask(&agent, "DELETE", "/health", None, "");
+    assert_eq!(wrong.status, 405);
+    assert!(wrong.head.contains("application/problem+json"), "{}", wrong.head);
+    assert!(wrong.head.to_lowercase().contains("\r\nallow: get"), "{}", wrong.head);
+    let query = format!("/api/pipeline?token={}", agent.token());
+    assert_eq!(ask(&agent, "GET", &query, None, "").status, 401, "only streams take a token in the query");
+    let query = format!("/api/stream-ticket?token={user}");
+    assert_eq!(ask(&agent, "POST", &query, None, "").status, 401, "only streams take a token in the query");
+    let key = agent.token();
+    let shown = request(agent.api, "GET", "/api/pipeline", &[("X-API-Key", &key)], b"").expect("an answer");
+    assert_eq!(shown.status, 200, "a key does as well");
+}
+
+#[test]
+fn tokens_that_are_expired_unsigned_or_signed_by_others_are_refused() {
+    let folder = Folder::new();
+    let agent = Agent::start(&folder, &live(free_port()));
+    let secret = fs::read_to_string(agent.data_dir.join("api.secret")).expect("the secret");
+    let sign = |claims: &Value, secret: &str| {
+        let key = EncodingKey::from_secret(secret.as_bytes());
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).expect("a token")
+    };
+    let far = 4_000_000_000_u64;
+    let good = json!({ "sub": "root", "role": "admin", "exp": far });
+    assert_eq!(ask(&agent, "GET", "/api/pipeline", Some(&sign(&good, secret.trim())), "").status, 200);
+    let flagged = json!({ "sub": "root", "is_admin": true, "exp": far });
+    assert_eq!(ask(&agent, "GET", "/api/pipeline", Some(&sign(&flagged, secret.trim())), "").status, 200);
+    let signed = sign(&good, secret.trim());
+    let payload = signed.split('.').nth(1).expect("a payload");
+    // {"alg":"none","typ":"JWT"}
+    let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{payload}.");
+    let bad = [
+        unsigned,
+        sign(&json!({ "sub": "root", "role": "admin", "exp": 1_000_000_000 }), secret.trim()),
+        sign(&json!({ "sub": "root", "role": "admin" }), secret.trim()),
+        sign(&good, "another secret that is long enough for this"),
+        "nonsense".to_owned(),
+    ];
+    for token in bad {
+        assert_eq!(ask(&agent, "GET", "/api/pipeline", Some(&token), "").status, 401, "{token}");
+        assert_eq!(ask(&agent, "GET", &format!("/api/stream?token={token}"), None, "").status, 401, "{token}");
+    }
+}
+
+#[test]
+fn a_ticket_opens_one_stream() {
+    let folder = Folder::new();
+    let port = free_port();
+    let agent = Agent::start(&folder, &live(port));
+    let made = ask(&agent, "POST", "/api/stream-ticket", Some(&agent.token()), "");
+    assert_eq!(made.status, 200, "{}", made.text());
+    let ticket = made.json()["ticket"].as_str().expect("a ticket").to_owned();
+    let path = format!("/api/stream?ticket={ticket}");
+    let stream = Stream::open(&agent, &path, &[]);
+    assert!(stream.text().starts_with("HTTP/1.1 200 "), "{}", stream.text());
+    assert_eq!(ask(&agent, "GET", &path, None, "").status, 401, "it is used");
+    let by_token = Stream::open(&agent, &format!("/api/stream?token={}", agent.token()), &[]);
+    post(port, "{\"n\":1}");
+    assert_eq!(numbers(&stream.wait(1)), [1]);
+    assert_eq!(numbers(&by_token.wait(1)), [1]);
+}
+
+#[test]
+fn what_a_user_posts_is_stamped_and_what_a_service_posts_is_reported() {
+    let folder = Folder::new();
+    let yaml = format!(
+        "sinks:\n  file: {{ type: file, inputs: [api], path: '{}/out.ndjson', batch: {{ age: 20ms }} }}\n",
+        folder.path("out").display()
+    );
+    let agent = Agent::start(&folder, &yaml);
+    let user = agent.token_of("ali", "user");
+    let answer = ask(&agent, "POST", "/api/logs", Some(&user), r#"{"user_id":"eve","n":1,"metadata":{"a":2}}"#);
+    assert_eq!((answer.status, answer.json()["accepted"].as_u64()), (200, Some(1)), "{}", answer.text());
+    let alias = ask(&agent, "POST", "/api/logs", Some(&user), r#"{"username":"eve","n":2}"#);
+    assert_eq!(alias.status, 200);
+    let ingest = agent.token_of("svc", "ingest");
+    let answer = ask(&agent, "POST", "/api/logs", Some(&ingest), r#"{"user_id":"bob","n":3}"#);
+    assert_eq!(answer.status, 200);
+    eventually("all are written", || lines_of(&folder.path("out"), "out.ndjson").len() == 3);
+    let events: Vec<Value> = lines_of(&folder.path("out"), "out.ndjson")
+        .iter()
+        .map(|line| serde_json::from_str(line).expect("a whole line"))
+        .collect();
+    assert_eq!((&events[0]["user_id"], &events[0]["metadata"]["claimed_user_id"]), (&json!("ali"), &json!("eve")));
+    assert_eq!(events[0]["metadata"]["a"], 2);
+    assert_eq!((&events[1]["user_id"], &events[1]["metadata"]["claimed_user_id"]), (&json!("ali"), &json!("eve")));
+    assert_eq!((&events[2]["user_id"], &events[2]["reported_by"]), (&json!("bob"), &json!("svc")));
+    agent.assert_books();
+}
+
+#[test]
+fn health_tells_errors_to_this_machine() {
+    let folder = Folder::new();
+    let port = free_port();
+    let blocked = folder.write("blocked", "a file where a folder should be");
+    let yaml = format!(
+        "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+         sinks:\n  stuck: {{ type: file, inputs: [web], path: '{}/x/out.ndjson', batch: {{ age: 20ms }} }}\n",
+        blocked.display()
+    );
+    let agent = Agent::start(&folder, &yaml);
+    post(port, "{\"n\":1}");
+    let sinks = || ask(&agent, "GET", "/health", None, "").json();
+    eventually("the error shows", || sinks().to_string().contains("last_error"));
+    let health = ask(&agent, "GET", "/health", None, "");
+    assert_eq!(health.status, 200, "the process works");
+    let listed = health.json();
+    let stuck = listed["components"].as_array().expect("a list").iter().find(|c| c["name"] == "stuck").expect("it");
+    assert!(stuck["since"].is_string() && stuck["state"].is_string(), "{stuck}");
+    assert_eq!(ask(&agent, "GET", "/ready", None, "").status, 200, "it still accepts");
+    eventually("the sink is held", || ask(&agent, "GET", "/health?sinks", None, "").status == 503);
+}
+
+#[test]
+fn a_stream_has_named_frames_with_their_seq_and_is_not_buffered() {
+    let folder = Folder::new();
+    let port = free_port();
+    let agent = Agent::start(&folder, &live(port));
+    let authorization = bearer(&agent.token());
+    let stream = Stream::open(&agent, "/api/stream", &[("Authorization", &authorization)]);
+    let head = stream.text().to_lowercase();
+    for header in ["cache-control: no-cache", "x-accel-buffering: no", "content-type: text/event-stream"] {
+        assert!(head.contains(header), "{head}");
+    }
+    let picky = Stream::open(&agent, "/api/stream?q=status%3Aerror", &[("Authorization", &authorization)]);
+    post(port, "{\"n\":1}\n{\"n\":2,\"status\":\"error\"}\n{}\n");
+    let frames = stream.wait(3);
+    for (id, event, data) in &frames {
+        assert_eq!((event.as_str(), data["seq"].as_u64()), ("log", Some(*id)));
+    }
+    assert!(frames.windows(2).all(|pair| pair[0].0 < pair[1].0), "seqs rise");
+    assert_eq!(numbers(&picky.wait(1)), [2]);
+    let wrong = ask(&agent, "GET", "/api/stream?q=status%3A", Some(&agent.token()), "");
+    assert_eq!(wrong.status, 400);
+    let detail = wrong.json()["detail"].as_str().expect("a detail").to_owned();
+    assert!(detail.contains('^') && detail.contains("status:"), "{detail}");
+    let wrong =
+        request(agent.api, "GET", "/api/stream", &[("Authorization", &authorization), ("Last-Event-ID", "x")], b"");
+    assert_eq!(wrong.expect("an answer").status, 400);
+}
+
+#[test]
+fn a_user_sees_own_events_and_a_viewer_sees_previews() {
+    let folder = Folder::new();
+    let port = free_port();
+    let agent = Agent::start(&folder, &live(port));
+    let open = |user: &str, role: &str| {
+        let authorization = bearer(&agent.token_of(user, role));
+        Stream::open(&agent, "/api/stream", &[("Authorization", &authorization)])
+    };
+    let (user, viewer, admin) = (open("ali", "user"), open("vera", "viewer"), open("root", "admin"));
+    let code = "ü".repeat(150);
+    let event =
+        |n: u64, user: &str| json!({ "n": n, "user_id": user, "code": code, "error_trace": "deep" }).to_string();
+    post(port, &[event(1, "bob"), event(2, "ali"), event(3, "root")].join("\n"));
+    let (shown, previews, all) = (user.wait(1), viewer.wait(3), admin.wait(3));
+    assert_eq!(numbers(&shown), [2]);
+    assert_eq!(shown[0].2["code"], code.as_str(), "one's own is whole");
+    for (_, _, data) in &previews {
+        assert_eq!(data["code"].as_str().expect("code").chars().count(), 100);
+        assert!(data.get("error_trace").is_none(), "{data}");
+    }
+    assert_eq!(all[0].2["code"].as_str().expect("code").chars().count(), 100);
+    assert_eq!(all[2].2["code"], code.as_str());
+    assert_eq!(numbers(&user.frames()), [2], "and nobody else's");
+}
+
+#[test]
+fn a_stream_resumes_after_a_restart_with_exactly_what_was_missed() {
+    let folder = Folder::new();
+    let port = free_port();
+    let agent = Agent::start(&folder, &live(port));
+    let authorization = bearer(&agent.token());
+    let stream = Stream::open(&agent, "/api/stream", &[("Authorization", &authorization)]);
+    let body = |range: std::ops::Range<u64>| range.map(|n| format!("{{\"n\":{n}}}\n")).collect::<String>();
+    post(port, &body(0..5));
+    let frames = stream.wait(5);
+    drop(stream);
+    let last = frames[2].0.to_string();
+    post(port, &body(5..8));
+    assert!(agent.stop().success());
+    let agent = Agent::start(&folder, &live(port));
+    let resumed = Stream::open(&agent, "/api/stream", &[("Authorization", &authorization), ("Last-Event-ID", &last)]);
+    assert_eq!(numbers(&resumed.wait(5)), [3, 4, 5, 6, 7]);
+    post(port, &body(8..10));
+    let all = resumed.wait(7);
+    assert_eq!(numbers(&all), (3..10).collect::<Vec<_>>());
+    assert!(all.iter().all(|(_, event, _)| event == "log"), "{all:?}");
+}
+
+#[test]
+fn what_the_journal_no_longer_has_is_told_as_a_gap() {
+    let folder = Folder::new();
+    let port = free_port();
+    let yaml = format!("journal: {{ max_bytes: 64MiB, keep: {{ bytes: 1MiB, age: 1h }} }}\n{}", live(port));
+    let agent = Agent::start(&folder, &yaml);
+    let authorization = bearer(&agent.token());
+    let oldest = || {
+        let pipeline = ask(&agent, "GET", "/api/pipeline", Some(&agent.token()), "").json();
+        pipeline["journal"]["oldest_seq"].as_u64().expect("a number")
+    };
+    let stream = Stream::open(&agent, "/api/stream", &[("Authorization", &authorization)]);
+    post(port, "{\"n\":0}\n");
+    let first = stream.wait(1)[0].0;
+    drop(stream);
+    // Does not pack, so that the journal fills.
+    let mut state = 1_u64;
+    let mut noise = || {
+        (0..4000)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                format!("{:016x}", state)
+            })
+            .collect::<String>()
+    };
+    let mut n = 1;
+    eventually("the journal lets the first events go", || {
+        let body: String = (0..16).map(|i| format!("{{\"n\":{},\"code\":\"{}\"}}\n", n + i, noise())).collect();
+        post(port, &body);
+        n += 16;
+        oldest() > first + 1
+    });
+    let resumed = Stream::open(
+        &agent,
+        "/api/stream",
+        &[("Authorization", &authorization), ("Last-Event-ID", &first.to_string())],
+    );
+    let frames = resumed.wait(2);
+    assert_eq!(frames[0].1, "gap", "{}", frames[0].2);
+    let missed = frames[0].2["missed"].as_u64().expect("a count");
+    assert_eq!(frames[1].2["n"].as_u64(), Some(missed + 1), "the gap says how many were missed");
+    assert!(frames[0].0 < frames[1].0);
+    eventually("the rest follows", || numbers(&resumed.frames()).last() == Some(&(n - 1)));
+    assert_eq!(numbers(&resumed.frames()), (missed + 1..n).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_client_that_never_reads_slows_nobody() {
+    let folder = Folder::new();
+    let port = free_port();
+    let agent = Agent::start(&folder, &live(port));
+    let authorization = bearer(&agent.token());
+    let stalled = ask_for_stream(&agent, "/api/stream", &[("Authorization", &authorization)]);
+    eventually("it is a client", || agent.metrics().get("weir_stream_clients") == Some(&1.0));
+    let padding = "x".repeat(900);
+    for round in 0..20 {
+        let body: String =
+            (0..1000).map(|n| format!("{{\"n\":{},\"code\":\"{padding}\"}}\n", round * 1000 + n)).collect();
+        assert_eq!(post(port, &body), 1000);
+    }
+    eventually("all is delivered", || agent.metric("weir_events_delivered_total", "out") == 20_000);
+    agent.assert_books();
+    drop(stalled);
+    eventually("it is forgotten", || agent.metrics().get("weir_stream_clients") == Some(&0.0));
+    assert!(agent.stop().success());
+}
+
+#[test]
+fn without_a_live_sink_there_is_no_stream() {
+    let folder = Folder::new();
+    let port = free_port();
+    let sources = format!("sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n");
+    let agent = Agent::start(&folder, &format!("{sources}sinks:\n  out: {{ type: blackhole, inputs: [web] }}\n"));
+    let answer = ask(&agent, "GET", "/api/stream", Some(&agent.token()), "");
+    assert_eq!(answer.status, 503);
+    assert!(answer.json()["detail"].as_str().expect("a detail").contains("sse"), "{}", answer.text());
+    agent.configure(&folder, &live(port));
+    let reloaded = ask(&agent, "POST", "/api/reload", Some(&agent.token()), "");
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    let authorization = bearer(&agent.token());
+    let stream = Stream::open(&agent, "/api/stream", &[("Authorization", &authorization)]);
+    post(port, "{\"n\":1}");
+    eventually("a reload can bring it", || numbers(&stream.frames()) == [1]);
+}
