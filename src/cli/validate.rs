@@ -52,13 +52,17 @@ pub fn run(arguments: Arguments) -> ExitCode {
         out.push('\n');
     }
     out.push_str(&format!(
-        "the configuration holds: {} sources, {} transforms, {} sinks\n",
-        plan.sources.len(),
-        plan.transforms.len(),
-        plan.sinks.len()
+        "the configuration holds: {}, {}, {}\n",
+        counted(plan.sources.len(), "source"),
+        counted(plan.transforms.len(), "transform"),
+        counted(plan.sinks.len(), "sink")
     ));
     let code = super::print(&out);
     if all_work { code } else { ExitCode::from(super::FAILED) }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 async fn try_out(sink: &PlannedSink, data_dir: &std::path::Path) -> Result<(), String> {
