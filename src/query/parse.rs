@@ -131,19 +131,15 @@ impl Parser<'_> {
 
     /// The path before a `:`, which is eaten too; nothing if what stands here is no field.
     fn field(&mut self) -> Result<Option<Path>, QueryError> {
-        let start = self.lexer.at;
         let bare_has = self.lexer.rest().starts_with("has:");
         let mut path = Path::new();
         loop {
             path.push(match self.lexer.peek() {
                 Some('"') => self.lexer.quoted()?,
                 _ => {
-                    let begin = self.lexer.at;
                     let pattern = self.lexer.word(IN_NAME)?;
+                    // A text may begin with dots; an empty name is refused once there is a `:`.
                     let Some(name) = pattern.literal() else { return Ok(None) };
-                    if name.is_empty() && matches!(self.lexer.peek(), Some(':' | '.')) && begin > start {
-                        return Err(self.lexer.error(begin..begin + 1, "a name is missing in the path", None));
-                    }
                     name.to_owned()
                 }
             });

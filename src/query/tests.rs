@@ -153,6 +153,14 @@ fn bounds_are_kept() {
     assert_eq!(refused("~\"(a{1000}){1000}\"".to_owned()), "the pattern is too large");
 }
 
+#[test]
+fn a_text_may_begin_with_dots() {
+    for text in ["..", "..*", "...and more", ".bashrc"] {
+        assert!(Query::parse(text).is_ok(), "{text}");
+    }
+    assert!(Query::parse("a..b:1").is_err());
+}
+
 // --- properties ---
 
 fn text() -> impl Strategy<Value = String> {
