@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{CONFIGURATION, Configuration};
@@ -43,6 +43,8 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> ExitCode {
+    // Before the files are read, so that a change from then on is seen.
+    let watch = Watch::new(&arguments);
     let overrides = Overrides { ephemeral: arguments.ephemeral, ..arguments.configuration.overrides(arguments.demo) };
     let loaded = match arguments.configuration.load(&overrides) {
         Ok(loaded) => loaded,
@@ -56,14 +58,19 @@ pub fn run(arguments: Arguments) -> ExitCode {
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(serve(arguments, overrides, loaded)),
+        Ok(runtime) => runtime.block_on(serve(arguments, overrides, loaded, watch)),
         Err(error) => super::complain(format!("cannot start: {error}")),
     }
 }
 
-async fn serve(arguments: Arguments, overrides: Overrides, loaded: Loaded) -> ExitCode {
+async fn serve(arguments: Arguments, overrides: Overrides, loaded: Loaded, watch: Watch) -> ExitCode {
+    // Before anybody can see that the agent runs: a signal that nobody listens for ends the process.
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return super::complain(format!("cannot listen for signals: {error}")),
+    };
     match start(&arguments, &overrides, loaded).await {
-        Ok(running) => running.until_stopped(&arguments).await,
+        Ok(running) => running.until_stopped(&arguments, watch, signals).await,
         Err(error) if error.newer_format => {
             eprintln!("error: {}", error.message);
             ExitCode::from(CONFIGURATION)
@@ -184,12 +191,8 @@ fn announce(
 }
 
 impl Running {
-    async fn until_stopped(self, arguments: &Arguments) -> ExitCode {
-        let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
-        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = handlers else {
-            return super::complain("cannot listen for signals");
-        };
-        let mut watch = Watch::new(arguments);
+    async fn until_stopped(self, arguments: &Arguments, mut watch: Watch, signals: Signals) -> ExitCode {
+        let Signals { mut terminate, mut interrupt, mut hangup } = signals;
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -216,6 +219,23 @@ impl Running {
             _ = terminate.recv() => super::complain("stopped at once by a second signal"),
             _ = interrupt.recv() => super::complain("stopped at once by a second signal"),
         }
+    }
+}
+
+/// The signals that the agent obeys.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 }
 
