@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::component::{AnyTransform, DeadEvent, Failure, Outputs};
 use crate::event::{Batch, Lines};
@@ -19,6 +19,8 @@ pub struct Flow {
     pub nodes: Vec<Node>,
     /// Where the source's own events go.
     pub root: Port,
+    /// Found once: every request asks for room in them.
+    streams: OnceLock<Vec<StreamId>>,
 }
 
 /// One transform.
@@ -53,18 +55,24 @@ pub struct Yield {
 pub struct Broken;
 
 impl Flow {
+    pub fn new(nodes: Vec<Node>, root: Port) -> Flow {
+        Flow { nodes, root, streams: OnceLock::new() }
+    }
+
     /// Whether anything looks into events, so that they had better come split.
     pub fn needs_fields(&self) -> bool {
         self.nodes.iter().any(|node| node.transform.needs_fields())
     }
 
     /// Every stream that this source's events may end in.
-    pub fn streams(&self) -> Vec<StreamId> {
-        let ports = std::iter::once(&self.root).chain(self.nodes.iter().flat_map(|node| &node.ports));
-        let mut streams: Vec<StreamId> = ports.filter_map(|port| port.stream).collect();
-        streams.sort_unstable();
-        streams.dedup();
-        streams
+    pub fn streams(&self) -> &[StreamId] {
+        self.streams.get_or_init(|| {
+            let ports = std::iter::once(&self.root).chain(self.nodes.iter().flat_map(|node| &node.ports));
+            let mut streams: Vec<StreamId> = ports.filter_map(|port| port.stream).collect();
+            streams.sort_unstable();
+            streams.dedup();
+            streams
+        })
     }
 
     /// The part that begins at one transform: for an event that comes back to it.
@@ -76,7 +84,7 @@ impl Flow {
             ledger: node.ledger.clone(),
             ports: node.ports.clone(),
         });
-        Flow { nodes: nodes.collect(), root: Port { stream: None, next: at.into_iter().collect() } }
+        Flow::new(nodes.collect(), Port { stream: None, next: at.into_iter().collect() })
     }
 
     /// Applies the text form of every redaction in this flow.
@@ -235,7 +243,7 @@ mod tests {
             ledger: Arc::new(Ledger::new("m".into(), Kind::Transform, "moody")),
             ports: vec![Port { stream: Some(StreamId(2)), next: vec![] }],
         };
-        Flow { nodes: vec![node], root: Port { stream: Some(StreamId(1)), next: vec![0] } }
+        Flow::new(vec![node], Port { stream: Some(StreamId(1)), next: vec![0] })
     }
 
     fn batch(codes: &[&str]) -> Batch {

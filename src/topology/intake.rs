@@ -165,13 +165,13 @@ impl Intake for SourceIntake {
 
     fn room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<Room, RoomError>> + Send + '_>> {
         Box::pin(async move {
-            let streams = self.inner.flow().streams();
-            self.inner.commons.journal.room(bytes, &streams).await.map_err(same)
+            let flow = self.inner.flow();
+            self.inner.commons.journal.room(bytes, flow.streams()).await.map_err(same)
         })
     }
 
     fn try_room(&self, bytes: usize) -> Result<Room, RoomError> {
-        self.inner.commons.journal.try_room(bytes, &self.inner.flow().streams()).map_err(same)
+        self.inner.commons.journal.try_room(bytes, self.inner.flow().streams()).map_err(same)
     }
 
     fn submit(&self, job: Job) -> Receipt {

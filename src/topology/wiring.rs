@@ -79,5 +79,5 @@ pub fn flow(source: &Arc<str>, steps: &[Step], streams: &Streams, books: &Books)
         ledger: ledger(step),
         ports: (0..=step.transform.outputs().len()).map(|n| port(&step.name, n)).collect(),
     });
-    Flow { nodes: nodes.collect(), root: port(source, 0) }
+    Flow::new(nodes.collect(), port(source, 0))
 }
