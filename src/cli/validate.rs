@@ -71,6 +71,8 @@ async fn try_out(sink: &PlannedSink, data_dir: &std::path::Path) -> Result<(), S
         agent: "validate".into(),
         data_dir: data_dir.to_owned(),
         timeout: PATIENCE,
+        tls: sink.frame.tls.clone().unwrap_or_default(),
+        proxy: sink.frame.proxy.clone(),
         memory: None,
         position: 0,
         dry: true,

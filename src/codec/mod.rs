@@ -16,6 +16,7 @@ mod json;
 mod logfmt;
 mod make;
 mod msgpack;
+pub mod name;
 pub mod redaction;
 mod spelling;
 pub mod stamp;

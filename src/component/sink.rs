@@ -16,6 +16,9 @@ use super::check::Check;
 use super::failure::Failure;
 use crate::event::{Id, Raw};
 use crate::journal::Record;
+use crate::net::client::Client;
+use crate::net::tls::Trust;
+use crate::secret::Secret;
 
 /// What a sink promises about an event that is sent again after a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +71,24 @@ pub struct SinkContext {
     pub data_dir: PathBuf,
     /// The whole of `timeout`, for one write.
     pub timeout: Duration,
+    /// The frame's `tls`.
+    pub tls: Trust,
+    /// The frame's `proxy`.
+    pub proxy: Option<Secret<String>>,
     /// What `memory` gave last, with the `seq` behind the last event that it covers.
     pub memory: Option<(u64, Bytes)>,
     /// The first `seq` that may come; a crash may have made it come before.
     pub position: u64,
     /// Whether this is `validate`: nothing may be created or changed.
     pub dry: bool,
+}
+
+impl SinkContext {
+    /// An HTTP client with the frame's `tls` and `proxy`.
+    pub fn http_client(&self) -> Result<Client, Failure> {
+        let proxy = self.proxy.as_ref().map(|proxy| proxy.expose().as_str());
+        Client::new(&self.tls, proxy).map_err(Failure::configuration)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod auth;
+pub mod client;
 pub mod http;
 pub mod inflate;
 pub mod listen;

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::CryptoProvider;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_rustls::TlsAcceptor;
@@ -38,6 +39,28 @@ pub struct Config {
     pub client_ca: Option<PathBuf>,
 }
 
+/// TLS towards a target: what is trusted, and what is shown.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Trust {
+    /// PEM file with authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM file with our certificate, where the target asks for one.
+    pub cert: Option<PathBuf>,
+    /// PEM file with our private key.
+    pub key: Option<PathBuf>,
+    /// The name the target's certificate must have, if it is not the host's.
+    pub server_name: Option<String>,
+    /// Whether the certificate is checked at all.
+    pub verify: bool,
+}
+
+impl Default for Trust {
+    fn default() -> Trust {
+        Trust { ca: None, cert: None, key: None, server_name: None, verify: true }
+    }
+}
+
 /// Reads the files of a listener's configuration. The error is for the operator.
 pub fn server(config: &Config) -> Result<Arc<ServerConfig>, String> {
     let builder = ServerConfig::builder_with_provider(provider())
@@ -58,16 +81,31 @@ pub fn server(config: &Config) -> Result<Arc<ServerConfig>, String> {
     Ok(Arc::new(server))
 }
 
-/// What a client trusts: the authorities of a file, else those of the operating system.
-pub fn client(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
-    let trusted = match ca.or_else(|| SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists())) {
-        Some(path) => roots(path)?,
-        None => return Err("this machine has no certificate authorities: name a file with `ca`".into()),
-    };
+/// Reads the files of a client's configuration; without a `ca`, the operating system's authorities are trusted. The
+/// error is for the operator.
+pub fn client(trust: &Trust) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("cannot set up TLS: {error}"))?;
-    Ok(Arc::new(builder.with_root_certificates(trusted).with_no_client_auth()))
+    let builder = if trust.verify {
+        let system = || SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists());
+        let Some(path) = trust.ca.as_deref().or_else(system) else {
+            return Err("this machine has no certificate authorities: name a file with `tls.ca`".into());
+        };
+        builder.with_root_certificates(roots(path)?)
+    } else {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(provider())))
+    };
+    match (&trust.cert, &trust.key) {
+        (None, None) => Ok(builder.with_no_client_auth()),
+        (Some(cert), Some(key)) => {
+            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
+            builder
+                .with_client_auth_cert(certificates(cert)?, private)
+                .map_err(|error| format!("`{}` and `{}` do not fit: {error}", cert.display(), key.display()))
+        }
+        _ => Err("`tls.cert` and `tls.key` belong together: give both or none".into()),
+    }
 }
 
 /// Shakes hands on an accepted connection, within [`HANDSHAKE_TIMEOUT`].
@@ -76,6 +114,45 @@ pub async fn accept(config: &Arc<ServerConfig>, stream: Stream) -> Result<Stream
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("the handshake took too long".into()),
+    }
+}
+
+/// Believes any certificate, for `verify: false`; the handshake's own signature is checked still.
+#[derive(Debug)]
+struct Unchecked(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unchecked {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

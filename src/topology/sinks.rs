@@ -55,6 +55,8 @@ impl RunningSink {
             agent: agent.name.clone(),
             data_dir: agent.data_dir.clone(),
             timeout: frame.timeout.into(),
+            tls: frame.tls.clone().unwrap_or_default(),
+            proxy: frame.proxy.clone(),
             memory: None,
             position: 0,
             dry: false,

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -12,6 +11,7 @@ use super::journal::WhenFull;
 use crate::delivery::policy::{self, Policy};
 use crate::diagnostic::Spanned;
 use crate::journal::{self, BufferBound};
+use crate::net::tls::Trust;
 use crate::secret::Secret;
 use crate::units::{ByteSize, Duration, Rate};
 
@@ -34,7 +34,7 @@ pub struct SinkFrame {
     /// Longest time for one write.
     pub timeout: Duration,
     /// How the target's certificate is checked, and ours shown.
-    pub tls: Option<Tls>,
+    pub tls: Option<Trust>,
     /// HTTP proxy, as `http://host:port`.
     pub proxy: Option<Secret<String>>,
     /// Whether events that can never be stored are kept for a look and a replay; otherwise they are dropped and counted.
@@ -228,26 +228,4 @@ pub enum OnRemove {
     Drain,
     /// Drop and count them.
     Drop,
-}
-
-/// How a connection is secured.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Tls {
-    /// PEM file with authorities to trust instead of the system's.
-    pub ca: Option<PathBuf>,
-    /// PEM file with our certificate, where the target asks for one.
-    pub cert: Option<PathBuf>,
-    /// PEM file with our private key.
-    pub key: Option<PathBuf>,
-    /// The name the target's certificate must have, if it is not the host's.
-    pub server_name: Option<String>,
-    /// Whether the certificate is checked at all.
-    pub verify: bool,
-}
-
-impl Default for Tls {
-    fn default() -> Tls {
-        Tls { ca: None, cert: None, key: None, server_name: None, verify: true }
-    }
 }

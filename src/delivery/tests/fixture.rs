@@ -432,6 +432,8 @@ impl Setup {
                 agent: "test".into(),
                 data_dir: "nowhere".into(),
                 timeout: policy.timeout.0,
+                tls: Default::default(),
+                proxy: None,
                 memory: None,
                 position: 0,
                 dry: false,

@@ -35,6 +35,8 @@ impl Folder {
             agent: "test".into(),
             data_dir: self.0.join("data"),
             timeout: std::time::Duration::from_secs(60),
+            tls: Default::default(),
+            proxy: None,
             memory: memory.map(|memory| (position, memory)),
             position,
             dry: false,

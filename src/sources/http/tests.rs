@@ -440,7 +440,9 @@ async fn tls_is_spoken_and_plain_text_on_its_port_is_not() {
     std::fs::write(&key, pair.signing_key.serialize_pem()).expect("written");
     let yaml = format!("tls: {{ cert: {}, key: {} }}", cert.display(), key.display());
     let web = start(&yaml, wiring()).await;
-    let connector = tokio_rustls::TlsConnector::from(tls::client(Some(&cert)).expect("its own authority"));
+    let trust = tls::Trust { ca: Some(cert.clone()), ..Default::default() };
+    let client = tls::client(&trust).expect("its own authority");
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
     let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
     let stream = TcpStream::connect(&web.address).await.expect("it listens");
     let mut stream = connector.connect(name, stream).await.expect("a handshake");

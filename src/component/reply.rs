@@ -1,0 +1,90 @@
+//! What an HTTP answer means for a sink: one table for all that speak HTTP.
+
+use super::failure::Failure;
+use crate::net::client::{Answer, Error};
+
+/// Characters of a server's answer that are shown.
+const SHOWN: usize = 300;
+
+/// The verdict over a whole request by its status; `Ok` says that the body may be read.
+///
+/// A target that is overloaded or broken (408, 425, 429, 5xx) is tried again, after the time that it asked for. A
+/// request that is too large, or that it cannot make sense of (400, 413, 422), holds poison, which bisecting finds. All
+/// else (401, 403, 404, 405, redirects) waits for somebody to act.
+pub fn judge(answer: &Answer) -> Result<(), Failure> {
+    let status = answer.status;
+    if status.is_success() {
+        return Ok(());
+    }
+    let said = said(answer);
+    Err(match status.as_u16() {
+        408 | 425 | 429 | 500..=599 => Failure::Transient { answer: said, after: answer.retry_after() },
+        400 | 413 | 422 => Failure::Poison { answer: said },
+        _ => Failure::Configuration { answer: said },
+    })
+}
+
+/// Status and the beginning of the body in one line.
+pub fn said(answer: &Answer) -> String {
+    let text = String::from_utf8_lossy(&answer.body);
+    match shown(&text) {
+        text if text.is_empty() => answer.status.to_string(),
+        text => format!("{}: {text}", answer.status),
+    }
+}
+
+/// The beginning of what a server said, in one line that cannot forge another.
+pub fn shown(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let line = words.collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        match &error {
+            Error::Unreachable(_) | Error::Lost(_) | Error::TooLong => Failure::transient(error.to_string()),
+            Error::Untrusted(_) => Failure::configuration(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use hyper::{HeaderMap, StatusCode, header};
+
+    use super::*;
+
+    fn judged(status: u16, body: &'static str) -> Result<(), Failure> {
+        let status = StatusCode::from_u16(status).expect("a status");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("3"));
+        judge(&Answer { status, headers, body: Bytes::from_static(body.as_bytes()) })
+    }
+
+    #[test]
+    fn each_status_has_its_class() {
+        assert_eq!(judged(202, ""), Ok(()));
+        for status in [408, 425, 429, 500, 502, 503, 504, 507] {
+            let Err(Failure::Transient { after, .. }) = judged(status, "") else { panic!("{status}") };
+            assert_eq!(after, Some(std::time::Duration::from_secs(3)));
+        }
+        for status in [400, 413, 422] {
+            assert!(matches!(judged(status, ""), Err(Failure::Poison { .. })), "{status}");
+        }
+        for status in [301, 401, 402, 403, 404, 405, 407, 410] {
+            assert!(matches!(judged(status, ""), Err(Failure::Configuration { .. })), "{status}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_shown_in_one_short_line() {
+        let failure = judged(503, "<html>\r\n\u{1b}[2Jbusy\n</html>").expect_err("no success");
+        assert_eq!(failure.answer(), "503 Service Unavailable: <html> [2Jbusy </html>");
+        assert_eq!(shown(&"a".repeat(400)).chars().count(), SHOWN + 1);
+    }
+}
