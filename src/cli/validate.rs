@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Configuration;
-use crate::component::{Failure, Promise, SinkContext};
+use crate::component::{Failure, Findings, Promise, SinkContext};
 use crate::config::PlannedSink;
 
 /// How long a sink may take to show that it works.
@@ -34,22 +34,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Err(error) => return super::complain(format!("cannot start: {error}")),
     };
     for sink in &plan.sinks {
-        let promise = match sink.promise {
-            Promise::EffectivelyOnce => "each event effectively once",
-            Promise::AtLeastOnce => "each event at least once",
-            Promise::BestEffort => "best effort, nothing is kept for it",
-        };
-        out.push_str(&format!("sinks.{} ({}): {promise}", sink.name, sink.type_name));
-        if !arguments.no_connect {
-            match runtime.block_on(try_out(sink, &plan.data_dir)) {
-                Ok(()) => out.push_str("; works"),
-                Err(reason) => {
-                    all_work = false;
-                    out.push_str(&format!("; does not work: {reason}"));
-                }
-            }
-        }
-        out.push('\n');
+        let tried = (!arguments.no_connect).then(|| runtime.block_on(try_out(sink, &plan.data_dir)));
+        all_work &= !matches!(tried, Some(Err(_)));
+        out.push_str(&verdict(sink, tried));
     }
     out.push_str(&format!(
         "the configuration holds: {}, {}, {}\n",
@@ -61,11 +48,30 @@ pub fn run(arguments: Arguments) -> ExitCode {
     if all_work { code } else { ExitCode::from(super::FAILED) }
 }
 
+/// What is said about one sink: its promise, whether it works, and what opening it found out.
+fn verdict(sink: &PlannedSink, tried: Option<Result<Findings, String>>) -> String {
+    let (works, found) = match tried {
+        None => (String::new(), Findings::default()),
+        Some(Ok(found)) => ("; works".to_owned(), found),
+        Some(Err(reason)) => (format!("; does not work: {reason}"), Findings::default()),
+    };
+    let promise = match found.promise.unwrap_or(sink.promise) {
+        Promise::EffectivelyOnce => "each event effectively once",
+        Promise::AtLeastOnce => "each event at least once",
+        Promise::BestEffort => "best effort, nothing is kept for it",
+    };
+    let mut out = format!("sinks.{} ({}): {promise}{works}\n", sink.name, sink.type_name);
+    for note in found.notes {
+        out.push_str(&format!("    {note}\n"));
+    }
+    out
+}
+
 fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-async fn try_out(sink: &PlannedSink, data_dir: &std::path::Path) -> Result<(), String> {
+async fn try_out(sink: &PlannedSink, data_dir: &std::path::Path) -> Result<Findings, String> {
     let cx = SinkContext {
         name: sink.name.clone(),
         agent: "validate".into(),
@@ -78,7 +84,7 @@ async fn try_out(sink: &PlannedSink, data_dir: &std::path::Path) -> Result<(), S
         dry: true,
     };
     match tokio::time::timeout(PATIENCE, sink.sink.open(&cx)).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(opened)) => Ok(opened.findings()),
         Ok(Err(failure)) => Err(answer(failure)),
         Err(_) => Err(format!("no answer after {} s", PATIENCE.as_secs())),
     }

@@ -17,7 +17,7 @@ pub use door::Door;
 pub use entry::{SinkEntry, SourceEntry, TransformEntry};
 pub use failure::{Failure, Fatal};
 pub use lane::Lane;
-pub use sink::{AnySink, AnySinkConfig, Cut, CutEvent, Promise, Sink, SinkContext, Slice, Written};
+pub use sink::{AnySink, AnySinkConfig, Cut, CutEvent, Findings, Promise, Sink, SinkContext, Slice, Written};
 pub use source::{
     AnySource, Intake, Job, Marks, OnBad, Outcome, Piece, Receipt, RoomError, Source, SourceContext, Verdict, Wait,
 };

@@ -60,6 +60,20 @@ pub trait Sink: Send + Sync + Sized + 'static {
     fn promise(_config: &Self::Config) -> Promise {
         Self::PROMISE
     }
+
+    /// What opening found out about the target; `validate` prints it.
+    fn findings(&self) -> Findings {
+        Findings::default()
+    }
+}
+
+/// What a sink knows about its target once it is open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The promise for this target, where it is weaker than the configuration's.
+    pub promise: Option<Promise>,
+    /// Sentences for the operator, such as what goes where and what has no place.
+    pub notes: Vec<String>,
 }
 
 /// What a sink may use.
@@ -96,6 +110,8 @@ pub struct Written {
     pub bytes: u64,
     /// Events the target had already.
     pub duplicates: u64,
+    /// Values that were changed to fit, such as texts cut to what a column holds.
+    pub altered: u64,
 }
 
 /// Events that are written together: parts of records, in `seq` order.
@@ -223,6 +239,10 @@ pub trait AnySink: Send + Sync {
     fn encode(&self, cut: &Cut) -> Result<Box<dyn Any + Send + Sync>, Failure>;
     fn write<'a>(&'a self, cut: &'a Cut, payload: &'a (dyn Any + Send + Sync)) -> Answer<'a, Written>;
     fn memory(&self) -> Option<Bytes>;
+
+    fn findings(&self) -> Findings {
+        Findings::default()
+    }
 }
 
 /// A checked configuration of a sink of type `S`.
@@ -254,5 +274,9 @@ impl<S: Sink> AnySink for S {
 
     fn memory(&self) -> Option<Bytes> {
         Sink::memory(self)
+    }
+
+    fn findings(&self) -> Findings {
+        Sink::findings(self)
     }
 }

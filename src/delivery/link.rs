@@ -100,6 +100,9 @@ impl Link {
             Err(_) => return Err(Trouble::TimedOut(limit)),
         };
         self.ledger.observe_delivery(began.elapsed().as_secs_f64());
+        if written.altered > 0 {
+            self.ledger.update(|counts| counts.altered += written.altered);
+        }
         self.remember(sink, cut);
         Ok(written)
     }

@@ -42,6 +42,8 @@ pub struct Counts {
     /// Events that a sink has still to end; read from its cursor at each look.
     pub waiting: u64,
     pub duplicates: u64,
+    /// Values that a sink changed to make them fit.
+    pub altered: u64,
     pub bytes_received: u64,
     pub bytes_delivered: u64,
     /// By class.
@@ -80,6 +82,7 @@ impl Counts {
         self.delivered += more.delivered;
         self.dead_lettered += more.dead_lettered;
         self.duplicates += more.duplicates;
+        self.altered += more.altered;
         self.bytes_received += more.bytes_received;
         self.bytes_delivered += more.bytes_delivered;
         self.retries += more.retries;

@@ -93,6 +93,7 @@ impl Exposition {
             DEAD_LETTERED,
             DROPPED,
             DUPLICATES,
+            ALTERED,
             BYTES_RECEIVED,
             BYTES_DELIVERED,
             ERRORS,
@@ -155,6 +156,7 @@ impl Exposition {
                 counter(DELIVERED, None, counts.delivered);
                 counter(BYTES_DELIVERED, None, counts.bytes_delivered);
                 counter(RETRIES, None, counts.retries);
+                counter(ALTERED, None, counts.altered);
                 self.copy_sink_gauges(ledger, &labels, &counts);
             }
         }

@@ -12,6 +12,7 @@ pub const DEAD_LETTERED: (&str, &str) = ("weir_events_dead_lettered_total", "Eve
 pub const DROPPED: (&str, &str) = ("weir_events_dropped_total", "Events given up by policy, by cause.");
 pub const WAITING: (&str, &str) = ("weir_events_waiting", "Events a sink has still to end.");
 pub const DUPLICATES: (&str, &str) = ("weir_duplicates_ignored_total", "Repeats that did no harm.");
+pub const ALTERED: (&str, &str) = ("weir_values_altered_total", "Values a sink changed to make them fit its target.");
 pub const BYTES_RECEIVED: (&str, &str) = ("weir_bytes_received_total", "Bytes that arrived at a source.");
 pub const BYTES_DELIVERED: (&str, &str) = ("weir_bytes_delivered_total", "Bytes a sink has written.");
 pub const ERRORS: (&str, &str) = ("weir_errors_total", "Failures, by class.");
