@@ -1,27 +1,70 @@
-//! From an event to a line of text: JSON as it is, CSV, or a template.
+//! From an event to a line of text: JSON as it is or with the names of another scheme, CSV, or a template.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::io::Write as _;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
+use super::mapping::ecs;
 use super::template::{Malformed, Template};
 use crate::event::{Kind, Raw};
 
-/// How each event is written; one line each.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+/// How each event is written, one line each: the word of a format (`encoding: csv`), or a mapping with more to say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Encoding(Detail);
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Encoding {
+#[schemars(rename = "Encoding")]
+struct Detail {
     /// The format of a line.
-    pub format: Format,
+    format: Format,
     /// The columns of `csv`: names or paths such as `metadata.tenant`.
-    pub columns: Option<Vec<String>>,
+    columns: Option<Vec<String>>,
     /// The line of `text`, such as `{{ timestamp }} {{ user_id | - }}`.
-    pub template: Option<String>,
+    template: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Encoding {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Encoding, D::Error> {
+        deserializer.deserialize_any(WordOrDetail)
+    }
+}
+
+struct WordOrDetail;
+
+impl<'de> Visitor<'de> for WordOrDetail {
+    type Value = Encoding;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the word of a format, or a mapping with `format`")
+    }
+
+    fn visit_str<E: Error>(self, word: &str) -> Result<Encoding, E> {
+        let format = Format::deserialize(StrDeserializer::new(word))?;
+        Ok(Encoding(Detail { format, ..Detail::default() }))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Encoding, A::Error> {
+        Detail::deserialize(MapAccessDeserializer::new(map)).map(Encoding)
+    }
+}
+
+impl JsonSchema for Encoding {
+    fn schema_name() -> Cow<'static, str> {
+        "EncodingOrWord".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [generator.subschema_for::<Format>(), generator.subschema_for::<Detail>()] })
+    }
 }
 
 /// The format of a line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// One JSON object a line, byte for byte as it lies in the journal.
@@ -33,6 +76,8 @@ pub enum Format {
     Csv,
     /// A line for people.
     Text,
+    /// One JSON object a line with the names of the Elastic Common Schema.
+    Ecs,
 }
 
 const COLUMNS: &[&str] =
@@ -47,21 +92,27 @@ pub enum Encoder {
     Verbatim,
     Csv(Vec<Vec<String>>),
     Text(Template),
+    Ecs,
 }
 
 impl Encoding {
+    pub fn format(&self) -> Format {
+        self.0.format
+    }
+
     pub fn encoder(&self) -> Result<Encoder, Malformed> {
-        Ok(match self.format {
+        Ok(match self.0.format {
             Format::Ndjson | Format::Json => Encoder::Verbatim,
             Format::Csv => {
                 let path = |name: &str| name.split('.').map(str::to_owned).collect();
-                let columns = self.columns.as_ref();
+                let columns = self.0.columns.as_ref();
                 Encoder::Csv(match columns {
                     Some(columns) => columns.iter().map(|name| path(name)).collect(),
                     None => COLUMNS.iter().map(|name| path(name)).collect(),
                 })
             }
-            Format::Text => Encoder::Text(Template::parse(self.template.as_deref().unwrap_or(TEXT))?),
+            Format::Text => Encoder::Text(Template::parse(self.0.template.as_deref().unwrap_or(TEXT))?),
+            Format::Ecs => Encoder::Ecs,
         })
     }
 }
@@ -97,6 +148,7 @@ impl Encoder {
                 let line: String = line.chars().flat_map(printable).collect();
                 out.extend_from_slice(line.as_bytes());
             }
+            Encoder::Ecs => ecs::append(event, None, out),
         }
         out.push(b'\n');
         Ok(())
@@ -135,6 +187,14 @@ mod tests {
     #[test]
     fn json_lines_are_the_bytes_of_the_event() {
         assert_eq!(encode("{}", r#"{"n": 1.50e3}"#), "{\"n\": 1.50e3}\n");
+    }
+
+    #[test]
+    fn the_word_of_a_format_is_an_encoding() {
+        assert_eq!(encode(r#""json""#, r#"{"n":1}"#), "{\"n\":1}\n");
+        assert_eq!(encode(r#""ecs""#, r#"{"user_id":"ali"}"#), encode(r#"{"format":"ecs"}"#, r#"{"user_id":"ali"}"#));
+        let error = crate::diagnostic::from_yaml::<Encoding>("jsn").expect_err("no format");
+        assert!(error.to_string().contains("`json`"), "{error}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod frames;
 mod json;
 mod logfmt;
 mod make;
+pub mod mapping;
 mod msgpack;
 pub mod name;
 pub mod redaction;

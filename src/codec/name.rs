@@ -4,7 +4,7 @@ use super::template::{Malformed, Template};
 use crate::event::Raw;
 
 /// What the names of a target may look like.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Rules {
     /// The word for it, such as `topic`.
     pub noun: &'static str,
@@ -14,7 +14,7 @@ pub struct Rules {
 }
 
 /// A checked template of a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct NameTemplate {
     template: Template,
     rules: &'static Rules,
