@@ -78,6 +78,7 @@ async fn try_out(sink: &PlannedSink, data_dir: &std::path::Path) -> Result<Findi
         data_dir: data_dir.to_owned(),
         timeout: PATIENCE,
         tls: sink.frame.tls.clone().unwrap_or_default(),
+        encrypted: sink.frame.tls.is_some(),
         proxy: sink.frame.proxy.clone(),
         memory: None,
         position: 0,

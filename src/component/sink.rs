@@ -87,6 +87,8 @@ pub struct SinkContext {
     pub timeout: Duration,
     /// The frame's `tls`.
     pub tls: Trust,
+    /// Whether the frame has one, for targets whose address does not say so.
+    pub encrypted: bool,
     /// The frame's `proxy`.
     pub proxy: Option<Secret<String>>,
     /// What `memory` gave last, with the `seq` behind the last event that it covers.

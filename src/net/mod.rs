@@ -5,6 +5,7 @@ pub mod auth;
 pub mod client;
 pub mod http;
 pub mod inflate;
+pub mod kafka;
 pub mod listen;
 pub mod tls;
 pub mod wire;

@@ -5,6 +5,7 @@ use crate::component::SinkEntry;
 pub mod blackhole;
 pub mod console;
 pub mod file;
+pub mod kafka;
 pub mod sse;
 
 /// Every type of sink, by its word in the configuration.
@@ -12,5 +13,6 @@ pub const CATALOGUE: &[SinkEntry] = &[
     SinkEntry::of::<blackhole::Blackhole>(),
     SinkEntry::of::<console::Console>(),
     SinkEntry::of::<file::File>(),
+    SinkEntry::of::<kafka::Kafka>(),
     SinkEntry::of::<sse::Sse>(),
 ];

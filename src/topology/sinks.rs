@@ -56,6 +56,7 @@ impl RunningSink {
             data_dir: agent.data_dir.clone(),
             timeout: frame.timeout.into(),
             tls: frame.tls.clone().unwrap_or_default(),
+            encrypted: frame.tls.is_some(),
             proxy: frame.proxy.clone(),
             memory: None,
             position: 0,

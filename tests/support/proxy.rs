@@ -39,7 +39,12 @@ struct Shared {
 impl Proxy {
     /// `upstream` is `host:port`.
     pub fn before(upstream: &str) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        Proxy::on(0, upstream)
+    }
+
+    /// On a port that the server sends its clients to.
+    pub fn on(port: u16, upstream: &str) -> Proxy {
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
         let port = listener.local_addr().expect("it has an address").port();
         let shared = Arc::new(Shared {
             upstream: upstream.to_owned(),

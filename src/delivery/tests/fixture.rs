@@ -433,6 +433,7 @@ impl Setup {
                 data_dir: "nowhere".into(),
                 timeout: policy.timeout.0,
                 tls: Default::default(),
+                encrypted: false,
                 proxy: None,
                 memory: None,
                 position: 0,

@@ -36,6 +36,7 @@ impl Folder {
             data_dir: self.0.join("data"),
             timeout: std::time::Duration::from_secs(60),
             tls: Default::default(),
+            encrypted: false,
             proxy: None,
             memory: memory.map(|memory| (position, memory)),
             position,

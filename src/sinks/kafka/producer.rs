@@ -1,0 +1,386 @@
+//! A producer with its thread: messages go in, delivery reports come out, and whoever waits learns of both.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::{Client, ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::message::{Message, Messages};
+use super::verdict::{Report, concerns_a_set, judge, sum_up};
+use crate::component::{Cut, Failure, SinkContext, Written};
+use crate::net::kafka::{Access, Common, Fault, ID_HEADER, log};
+
+/// How long no broker may be reachable before a write is given up. A broker that restarts is back by then, and what
+/// the producer still holds is neither doubled nor reordered.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long opening waits for the brokers' answer.
+const REACH: Duration = Duration::from_secs(10);
+/// How long one question to the brokers may take.
+const ASK: Duration = Duration::from_secs(1);
+/// How long a topic may be missing that the brokers are about to create.
+const CREATION: Duration = Duration::from_secs(3);
+/// How long reports are waited for after everything was given up.
+const PURGE: Duration = Duration::from_secs(1);
+/// How often the thread looks whether it is still wanted.
+const POLL: Duration = Duration::from_millis(100);
+/// How long a full queue is waited for before it is tried again, should no report come.
+const QUEUE_FULL: Duration = Duration::from_millis(100);
+
+// A message carries the number of its write and its place there.
+const _: () = assert!(usize::BITS == 64, "both fit into a pointer");
+
+pub struct Producer {
+    /// Absent only while it is dropped.
+    base: Option<Arc<BaseProducer<Context>>>,
+    stop: Arc<AtomicBool>,
+    /// Whether something was given up: its messages may still be on their way.
+    spent: AtomicBool,
+    next_flight: AtomicU32,
+}
+
+struct Context {
+    common: Common,
+    flights: Mutex<HashMap<u32, Flight>>,
+}
+
+/// The messages of one write.
+struct Flight {
+    reports: Vec<Option<Report>>,
+    open: usize,
+    /// Told when all reports are there, and now and then before.
+    moved: Arc<Notify>,
+}
+
+impl Context {
+    fn flights(&self) -> MutexGuard<'_, HashMap<u32, Flight>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, number: u32, nth: usize, report: Report) {
+        let mut flights = self.flights();
+        // Nobody waits any more for what was given up.
+        let Some(flight) = flights.get_mut(&number) else { return };
+        if flight.reports[nth].replace(report).is_none() {
+            flight.open -= 1;
+        }
+        if flight.open % 256 == 0 {
+            flight.moved.notify_one();
+        }
+    }
+}
+
+impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.common.note(&error, reason);
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.common.generate_oauth_token(config)
+    }
+}
+
+impl ProducerContext for Context {
+    /// Number of the write, and place of the message in it.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let report = match result {
+            Ok(_) => {
+                self.common.works();
+                Ok(())
+            }
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Fail)),
+        };
+        self.report((opaque >> 32) as u32, opaque & 0xFFFF_FFFF, report);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    /// How long it was.
+    patience: Duration,
+}
+
+/// A write under way. If nobody waits for it any more, everything is given up.
+struct Writing<'a> {
+    producer: &'a Producer,
+    number: u32,
+    moved: Arc<Notify>,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let flight = self.producer.context().flights().remove(&self.number);
+        if flight.is_some_and(|flight| flight.open > 0) {
+            self.producer.spent.store(true, Ordering::SeqCst);
+            self.producer.base().purge(PurgeConfig::default().queue().inflight().non_blocking());
+        }
+    }
+}
+
+impl Producer {
+    pub async fn start(name: &str, access: &Access<'_>, settings: ClientConfig) -> Result<Arc<Producer>, Failure> {
+        let common = Common::new(access).map_err(Failure::configuration)?;
+        let context = Context { common, flights: Mutex::default() };
+        // It reads certificates and starts threads.
+        let base = blocking(move || settings.create_with_context::<_, BaseProducer<Context>>(context))
+            .await?
+            .map_err(|error| Failure::configuration(format!("librdkafka refuses these options: {error}")))?;
+        let (base, stop) = (Arc::new(base), Arc::new(AtomicBool::new(false)));
+        let (polled, stopped) = (base.clone(), stop.clone());
+        let poll = move || {
+            while !stopped.load(Ordering::SeqCst) {
+                polled.poll(POLL);
+            }
+            // Whatever is left is given up; to do so may take a while, and it is nobody's but this thread's.
+            drop(polled);
+        };
+        let thread = std::thread::Builder::new().name(format!("kafka {name}")).spawn(poll);
+        thread.map_err(|error| Failure::transient(format!("cannot start a thread: {error}")))?;
+        let (spent, next_flight) = (AtomicBool::new(false), AtomicU32::new(0));
+        Ok(Arc::new(Producer { base: Some(base), stop, spent, next_flight }))
+    }
+
+    /// Waits until the brokers answer, and know the topic if it is always the same.
+    pub async fn reach(self: &Arc<Self>, topic: Option<&str>, timeout: Duration) -> Result<(), Failure> {
+        let (producer, topic) = (self.clone(), topic.map(str::to_owned));
+        let patience = REACH.min(timeout.mul_f64(0.8));
+        let context = self.context().clone();
+        blocking(move || reach(producer.base().client(), &context.common, topic.as_deref(), patience, || {})).await?
+    }
+
+    pub fn is_spent(&self) -> bool {
+        self.spent.load(Ordering::SeqCst) || self.base().client().fatal_error().is_some()
+    }
+
+    /// Sends the messages and waits for their reports, for `patience` at most.
+    pub async fn write(
+        self: &Arc<Self>,
+        cut: &Cut,
+        messages: &Messages,
+        patience: Duration,
+    ) -> Result<Written, Failure> {
+        let deadline = Deadline { at: Instant::now() + patience, patience };
+        let count = cut.len();
+        let mut failures = Vec::new();
+        let (mut bytes, mut alone) = (0, Vec::new());
+        let (reports, mut given_up) = self.send(messages.of(cut), count, deadline).await?;
+        for (nth, (report, message)) in reports.into_iter().zip(messages.of(cut)).enumerate() {
+            match report {
+                Ok(()) => bytes += message.value.len() as u64,
+                // A broker refuses a whole set of messages at once, so the guilty ones have to be found.
+                Err(code) if count > 1 && concerns_a_set(code) => alone.push((nth, message)),
+                Err(code) => failures.push((nth, failure(code, message.topic, given_up.as_ref()))),
+            }
+        }
+        for (nth, message) in alone {
+            if given_up.is_some() {
+                failures.push((nth, Failure::transient("no time was left to send it alone")));
+                continue;
+            }
+            let (mut reports, fault) = self.send(std::iter::once(message), 1, deadline).await?;
+            given_up = fault;
+            match reports.remove(0) {
+                Ok(()) => bytes += message.value.len() as u64,
+                Err(code) => failures.push((nth, failure(code, message.topic, given_up.as_ref()))),
+            }
+        }
+        failures.sort_by_key(|(nth, _)| *nth);
+        sum_up(failures, count, bytes)
+    }
+
+    /// Sends so many messages together; also tells why those without a good report were given up, if they were.
+    async fn send<'m>(
+        self: &Arc<Self>,
+        messages: impl Iterator<Item = Message<'m>>,
+        count: usize,
+        deadline: Deadline,
+    ) -> Result<(Vec<Report>, Option<Failure>), Failure> {
+        let number = self.next_flight.fetch_add(1, Ordering::SeqCst);
+        let moved = Arc::new(Notify::new());
+        let flight = Flight { reports: vec![None; count], open: count, moved: moved.clone() };
+        self.context().flights().insert(number, flight);
+        let writing = Writing { producer: self, number, moved };
+        for (nth, message) in messages.enumerate() {
+            while let Err(code) = self.enqueue(&message, (number as usize) << 32 | nth) {
+                if code != Code::QueueFull || Instant::now() >= deadline.at {
+                    self.context().report(number, nth, Err(code));
+                    break;
+                }
+                // A report makes room.
+                let _ = tokio::time::timeout(QUEUE_FULL, writing.moved.notified()).await;
+            }
+        }
+        let given_up = writing.settle(deadline).await;
+        if given_up.is_some() {
+            self.spent.store(true, Ordering::SeqCst);
+            let producer = self.clone();
+            blocking(move || producer.base().purge(PurgeConfig::default().queue().inflight())).await?;
+            let _ = tokio::time::timeout(PURGE, writing.all_reported()).await;
+        }
+        let reports = self.context().flights().remove(&number).map(|flight| flight.reports).unwrap_or_default();
+        let reports = reports.into_iter().map(|report| report.unwrap_or(Err(Code::PurgeInflight))).collect();
+        Ok((reports, given_up))
+    }
+
+    fn enqueue(&self, message: &Message<'_>, opaque: usize) -> Result<(), Code> {
+        let id = Header { key: ID_HEADER, value: Some(message.id) };
+        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(message.topic, opaque)
+            .payload(message.value)
+            .timestamp(message.received_at)
+            .headers(OwnedHeaders::new_with_capacity(1).insert(id));
+        if let Some(key) = message.key {
+            record = record.key(key);
+        }
+        self.base().send(record).map_err(|(error, _)| error.rdkafka_error_code().unwrap_or(Code::Fail))
+    }
+
+    fn base(&self) -> &BaseProducer<Context> {
+        self.base.as_ref().expect("it is there until it is dropped")
+    }
+
+    fn context(&self) -> &Arc<Context> {
+        self.base().client().context()
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        // First ours, so that the thread's is the last and the wait is there.
+        drop(self.base.take());
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Writing<'_> {
+    fn is_over(&self) -> bool {
+        self.producer.context().flights().get(&self.number).is_none_or(|flight| flight.open == 0)
+    }
+
+    async fn all_reported(&self) {
+        while !self.is_over() {
+            self.moved.notified().await;
+        }
+    }
+
+    /// Waits for all reports, or until waiting is of no use: then says why.
+    async fn settle(&self, deadline: Deadline) -> Option<Failure> {
+        let common = &self.producer.context().common;
+        let mut faults = common.faults();
+        let mut unreachable_since = None;
+        loop {
+            if self.is_over() {
+                return None;
+            }
+            let mut until = deadline.at;
+            let fault = faults.borrow_and_update().clone();
+            match &fault {
+                Some(Fault::Denied(reason)) => return Some(Failure::configuration(reason)),
+                Some(Fault::Fatal(reason)) => return Some(Failure::transient(reason)),
+                Some(Fault::Unreachable(_)) => {
+                    until = until.min(*unreachable_since.get_or_insert_with(Instant::now) + GRACE);
+                }
+                None => unreachable_since = None,
+            }
+            if Instant::now() >= until {
+                return Some(Failure::transient(match fault {
+                    Some(fault) => fault.reason().to_owned(),
+                    None => common.silence(deadline.patience),
+                }));
+            }
+            tokio::select! {
+                () = self.moved.notified() => {}
+                _ = faults.changed() => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+    }
+}
+
+/// Why one message failed; what was given up failed for the reason that all of it was.
+fn failure(code: Code, topic: &str, given_up: Option<&Failure>) -> Failure {
+    match (code, given_up) {
+        (Code::PurgeQueue | Code::PurgeInflight | Code::QueueFull | Code::Fatal, Some(reason)) => reason.clone(),
+        _ => judge(code, topic),
+    }
+}
+
+/// For `validate`: asks the brokers with a client that cannot make them create a topic.
+pub async fn try_out(access: &Access<'_>, topic: Option<&str>, cx: &SinkContext) -> Result<(), Failure> {
+    let common = Common::new(access).map_err(Failure::configuration)?;
+    let settings = access.settings(&cx.name, &[]).map_err(Failure::configuration)?;
+    let (topic, patience) = (topic.map(str::to_owned), REACH.min(cx.timeout.mul_f64(0.8)));
+    blocking(move || {
+        let consumer = settings
+            .create_with_context::<_, BaseConsumer<Common>>(common)
+            .map_err(|error| Failure::configuration(format!("librdkafka refuses these options: {error}")))?;
+        let serve = || drop(consumer.poll(Duration::ZERO));
+        reach(consumer.client(), consumer.context(), topic.as_deref(), patience, serve)
+    })
+    .await?
+}
+
+/// Asks for the topic until the brokers answer. `serve` lets errors be heard that come from elsewhere.
+fn reach<C: ClientContext>(
+    client: &Client<C>,
+    common: &Common,
+    topic: Option<&str>,
+    patience: Duration,
+    serve: impl Fn(),
+) -> Result<(), Failure> {
+    let began = std::time::Instant::now();
+    let mut answered = None;
+    while began.elapsed() < patience {
+        let missing = match topic {
+            None if client.fetch_cluster_id(ASK).is_some() => return Ok(()),
+            None => None,
+            Some(topic) => match client.fetch_metadata(Some(topic), ASK) {
+                Ok(metadata) => match metadata.topics().first().and_then(|topic| topic.error()) {
+                    None => return Ok(()),
+                    Some(error) => Some(Code::from(error)),
+                },
+                Err(_) => None,
+            },
+        };
+        serve();
+        if let Some(code) = missing {
+            let since = *answered.get_or_insert_with(std::time::Instant::now);
+            let passing = matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable);
+            if !passing || since.elapsed() >= CREATION {
+                return Err(judge(code, topic.unwrap_or_default()));
+            }
+            std::thread::sleep(POLL);
+        }
+        match common.fault() {
+            Some(Fault::Denied(reason)) => return Err(Failure::configuration(reason)),
+            Some(Fault::Fatal(reason) | Fault::Unreachable(reason)) => return Err(Failure::transient(reason)),
+            None => {}
+        }
+    }
+    Err(Failure::transient(common.silence(patience)))
+}
+
+fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = Result<T, Failure>> + Send {
+    let task = tokio::task::spawn_blocking(work);
+    async { task.await.map_err(|error| Failure::transient(error.to_string())) }
+}

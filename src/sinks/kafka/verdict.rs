@@ -1,0 +1,89 @@
+//! What a delivery report means for an event.
+
+use rdkafka::error::RDKafkaErrorCode as Code;
+
+use crate::component::{Failure, Written};
+
+/// How one message ended.
+pub type Report = Result<(), Code>;
+
+/// The class of a message's error.
+///
+/// Everything that time may mend is tried again by librdkafka itself as long as a write lasts; what comes back as an
+/// error is there to stay, or was given up by us.
+pub fn judge(code: Code, topic: &str) -> Failure {
+    match code {
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize => {
+            Failure::poison(format!("the message is larger than the topic `{topic}` takes"))
+        }
+        Code::InvalidMessage | Code::InvalidRecord | Code::InvalidTimestamp | Code::PolicyViolation => {
+            Failure::poison(format!("the topic `{topic}` refuses the message: {code}"))
+        }
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
+            Failure::configuration(format!("there is no topic `{topic}`: create it, or let the brokers create topics"))
+        }
+        Code::InvalidTopic => Failure::configuration(format!("the brokers refuse the name `{topic}` for a topic")),
+        Code::TopicAuthorizationFailed => Failure::configuration(format!("we may not write to the topic `{topic}`")),
+        Code::ClusterAuthorizationFailed => {
+            Failure::configuration("we may not write idempotently: allow `IdempotentWrite` on the cluster")
+        }
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL => {
+            Failure::configuration(format!("the brokers refuse who we say we are: {code}"))
+        }
+        Code::UnsupportedCompressionType | Code::InvalidRequiredAcks | Code::UnsupportedForMessageFormat => {
+            Failure::configuration(format!("the topic `{topic}` does not take messages as they are written: {code}"))
+        }
+        _ => Failure::transient(format!("the topic `{topic}` did not take it: {code}")),
+    }
+}
+
+/// Whether one message may have brought this upon all that were sent together.
+pub fn concerns_a_set(code: Code) -> bool {
+    code == Code::InvalidDifferentRecord || matches!(judge(code, ""), Failure::Poison { .. })
+}
+
+/// What a write came to: `failures` of `count` messages, of which `bytes` were delivered.
+pub fn sum_up(mut failures: Vec<(usize, Failure)>, count: usize, bytes: u64) -> Result<Written, Failure> {
+    if failures.is_empty() {
+        return Ok(Written { bytes, ..Written::default() });
+    }
+    let is_alike = |class: fn(&Failure) -> bool| failures.len() == count && failures.iter().all(|(_, f)| class(f));
+    let is_whole = is_alike(|failure| matches!(failure, Failure::Transient { .. }))
+        || is_alike(|failure| matches!(failure, Failure::Configuration { .. }));
+    Err(if is_whole { failures.swap_remove(0).1 } else { Failure::Some(failures) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_the_events_own_fault_is_poison() {
+        for code in [Code::MessageSizeTooLarge, Code::InvalidRecord, Code::InvalidTimestamp] {
+            assert!(matches!(judge(code, "t"), Failure::Poison { .. }), "{code}");
+        }
+        for code in [
+            Code::UnknownTopic,
+            Code::UnknownTopicOrPartition,
+            Code::TopicAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+            Code::SaslAuthenticationFailed,
+        ] {
+            assert!(matches!(judge(code, "t"), Failure::Configuration { .. }), "{code}");
+        }
+        for code in [Code::PurgeQueue, Code::PurgeInflight, Code::NotEnoughReplicas, Code::MessageTimedOut, Code::Fatal]
+        {
+            assert!(matches!(judge(code, "t"), Failure::Transient { .. }), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_failure_of_all_is_whole_and_a_failure_of_some_names_them() {
+        let transient = || Failure::transient("later");
+        assert_eq!(sum_up(vec![], 2, 9), Ok(Written { bytes: 9, ..Written::default() }));
+        assert_eq!(sum_up(vec![(0, transient()), (1, transient())], 2, 0), Err(transient()));
+        assert_eq!(sum_up(vec![(1, transient())], 2, 5), Err(Failure::Some(vec![(1, transient())])));
+        let poison = || Failure::poison("bad");
+        assert_eq!(sum_up(vec![(0, poison())], 1, 0), Err(Failure::Some(vec![(0, poison())])));
+    }
+}
