@@ -1,15 +1,18 @@
 //! What an append costs: megabytes of lines per CPU-second, the kernel's share included.
 //!
 //! `cargo bench --bench journal`. The data is `$WEIR_BENCH_FILE` or /tmp/events200k.ndjson where that is there, else
-//! a sample made here. `WEIR_BENCH_DIR` names the folder for the journal (default: the temporary folder).
+//! a sample made here. `WEIR_BENCH_DIR` names the folder for the journal (default: the temporary folder);
+//! `WEIR_BENCH_SYNC_MS` makes each sync take so much longer, as on a disk that is slower than this one's.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use weir::event::{Lines, Run, Seed};
-use weir::journal::{Codec, Commit, Journal, Mode, Options, fs::Real};
+use weir::journal::fs::{File, Fs, Lock, Real};
+use weir::journal::{Codec, Commit, Journal, Mode, Options};
 use weir::units::Timestamp;
 
 /// Commits that are in flight at once.
@@ -34,6 +37,13 @@ fn main() {
             println!("{mode:>8} {codec:>6} {kib:>6} {per_cpu:>10.0} {per_second:>10.0} {stored:>8.2}");
         }
         let started = cpu();
+        let hashed = pieces.iter().fold([0; 32], |last, lines| {
+            *blake3::Hasher::new().update(&last).update(&lines.bytes).finalize().as_bytes()
+        });
+        let took = (cpu() - started).as_secs_f64();
+        std::hint::black_box(hashed);
+        println!("{:>8} {:>6} {kib:>6} {:>10.0}", "(hash)", "alone", mb(data.len()) / took);
+        let started = cpu();
         let packed: usize = pieces.iter().map(|lines| lz4_flex::block::compress(&lines.bytes).len()).sum();
         let took = (cpu() - started).as_secs_f64();
         let ratio = data.len() as f64 / packed as f64;
@@ -46,7 +56,7 @@ fn run(pieces: &[Lines], mode: Mode, codec: Codec) -> (f64, f64, f64) {
     let dir = std::env::var_os("WEIR_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let dir = dir.join(format!("weir-bench-{}", std::process::id()));
     let options = Options { mode, codec, tier_bytes: 8 << 20, ..Options::new(&dir) };
-    let (journal, _) = Journal::open(options, Arc::new(Real)).expect("the folder can be written");
+    let (journal, _) = Journal::open(options, Arc::new(Slowed(sync_delay()))).expect("the folder can be written");
     let stream = journal.stream("bench").expect("the first stream");
     let total: usize = pieces.iter().map(|lines| lines.bytes.len()).sum();
     let (cpu_before, started) = (cpu(), Instant::now());
@@ -72,6 +82,73 @@ fn run(pieces: &[Lines], mode: Mode, codec: Codec) -> (f64, f64, f64) {
     // In memory mode there is no folder.
     let _ = std::fs::remove_dir_all(&dir);
     (mb(total) / cpu_used, mb(total) / wall, total as f64 / stats.bytes.max(1) as f64)
+}
+
+/// The real file system, with syncs that take longer.
+struct Slowed(Duration);
+
+struct SlowedFile(Arc<dyn File>, Duration);
+
+fn sync_delay() -> Duration {
+    let millis = std::env::var("WEIR_BENCH_SYNC_MS").ok().and_then(|text| text.parse().ok());
+    Duration::from_millis(millis.unwrap_or(0))
+}
+
+impl File for SlowedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        std::thread::sleep(self.1);
+        self.0.sync()
+    }
+}
+
+impl Fs for Slowed {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        Real.create_dir(dir)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(SlowedFile(Real.create(path)?, self.0)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(SlowedFile(Real.open(path)?, self.0)))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        Real.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Real.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Real.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        Real.sync_dir(dir)
+    }
+
+    fn available(&self, dir: &Path) -> io::Result<u64> {
+        Real.available(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        Real.lock(path)
+    }
 }
 
 fn mb(bytes: usize) -> f64 {

@@ -28,7 +28,7 @@ pub mod policy;
 mod saved;
 mod totals;
 pub mod view;
-mod watermark;
+pub(crate) mod watermark;
 mod window;
 
 #[cfg(test)]

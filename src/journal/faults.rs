@@ -355,17 +355,45 @@ fn what_a_consumer_keeps_with_its_cursor_comes_back_with_it() {
     assert_eq!(cursor.waiting_events(), 80);
 }
 
+/// A journal whose oldest segments were used again, after so many commits of forty lines.
+fn reused(commits: u64) -> (Journal, Appender, StreamId) {
+    let options = Options { keep_bytes: 0, keep_age: std::time::Duration::ZERO, ..small() };
+    let (journal, mut appender, _) = open(&Sim::new(1), options);
+    let stream = journal.stream("a").unwrap();
+    let mut cursor = journal.cursor("sink", &[stream], Start::Oldest, None).unwrap();
+    for n in 0..commits {
+        append(&journal, &mut appender, commit(stream, lines(n * 40, 40))).unwrap();
+        let end = cursor.try_next(1 << 20).unwrap().last().expect("it was appended").end_seq();
+        cursor.settle(end, b"", None);
+        house::save_cursors(&journal.shared());
+    }
+    (journal, appender, stream)
+}
+
 #[test]
 fn a_reader_that_starts_before_the_oldest_event_is_told_of_the_gap() {
-    let disk = filled(3, true);
-    let (journal, _appender, _) = open(&disk, small());
-    let stream = journal.stream("a").unwrap();
+    let (journal, _appender, stream) = reused(300);
     let oldest = journal.stats().oldest_seq;
     let mut reader = journal.reader(oldest - 10, &[stream]).unwrap();
-    let gaps = reader.take_gaps();
-    assert_eq!((gaps.len(), gaps[0].seqs.clone(), gaps[0].cause), (1, oldest - 10..oldest, Cause::Gone));
-    assert_eq!(texts(&reader.try_next(1 << 20).unwrap()), whole(120));
+    let gap = &reader.take_gaps()[0];
+    assert_eq!((gap.seqs.clone(), gap.events, gap.cause), (oldest - 10..oldest, 10, Cause::Gone));
+    let kept = reader.try_next(1 << 30).unwrap();
+    assert_eq!((kept[0].first_seq, kept.last().unwrap().stream_first), (oldest, 299 * 40));
     let mut middle = journal.reader(oldest + 60, &[stream]).unwrap();
-    assert_eq!(texts(&middle.try_next(1 << 20).unwrap()), whole(120)[60..]);
+    assert_eq!(middle.try_next(1).unwrap()[0].first_seq, oldest + 60);
     assert_eq!(middle.take_gaps(), vec![]);
+}
+
+#[test]
+fn a_reader_from_the_beginning_of_time_misses_what_there_was_and_no_more() {
+    let (journal, _appender, stream) = reused(300);
+    let mut reader = journal.reader(0, &[stream]).unwrap();
+    let kept: usize = reader.try_next(1 << 30).unwrap().iter().map(|record| record.lines.len()).sum();
+    assert!(kept < 300 * 40, "nothing was reused");
+    let missed: Vec<u64> = reader.take_gaps().iter().map(|gap| gap.events).collect();
+    assert_eq!(missed, [300 * 40 - kept as u64]);
+
+    let (journal, _appender, _) = open(&Sim::new(4), small());
+    let stream = journal.stream("a").unwrap();
+    assert_eq!(journal.reader(0, &[stream]).unwrap().take_gaps(), vec![]);
 }

@@ -296,10 +296,12 @@ impl Journal {
             expected: expected.collect(),
             gaps: Vec::new(),
         };
-        if seq < oldest {
-            // Of what is gone only the numbers are known: at most so many events.
+        // Of what is gone only numbers are known: these streams had so many events in all.
+        let before: u64 = streams.iter().filter_map(|stream| heads.get(*stream)).map(|head| head.events).sum();
+        let gone = oldest.saturating_sub(seq).min(before);
+        if gone > 0 {
             let (seqs, cause) = (seq..oldest, Cause::Gone);
-            reader.gaps.push(Gap { seqs, events: oldest - seq, since: None, until: None, cause });
+            reader.gaps.push(Gap { seqs, events: gone, since: None, until: None, cause });
         }
         Ok(reader)
     }

@@ -29,6 +29,8 @@ mod slots;
 mod space;
 mod state;
 #[cfg(test)]
+pub(crate) mod stepped;
+#[cfg(test)]
 mod tests;
 mod tier;
 mod watermark;

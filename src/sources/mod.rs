@@ -1,7 +1,7 @@
 //! The catalogue of sources: one file each.
 
 mod demo;
-mod file;
+pub(crate) mod file;
 mod http;
 mod socket;
 mod stdin;

@@ -3,6 +3,8 @@
 mod agent;
 mod flow;
 mod intake;
+#[cfg(test)]
+mod interleaving;
 mod pool;
 mod purses;
 mod sinks;

@@ -18,7 +18,7 @@ mod followed;
 mod hand_in;
 mod identity;
 mod judge;
-mod ledger;
+pub(crate) mod ledger;
 mod owners;
 mod position;
 #[cfg(test)]

@@ -1,0 +1,86 @@
+//! A journal without threads, on a disk of its own making: whoever holds it makes each step. For tests of floors above.
+
+use super::appender::Appender;
+use super::recovery::{self, Opened};
+use super::sim::Sim;
+use super::{Journal, Options, house};
+
+pub(crate) use super::sim::Random;
+pub(crate) use super::tests::lines;
+
+pub(crate) struct Stepped {
+    pub journal: Journal,
+    appender: Appender,
+    disk: Sim,
+    options: Options,
+}
+
+impl Stepped {
+    pub fn new(seed: u64, options: Options) -> Stepped {
+        let disk = Sim::new(seed);
+        let Opened { shared, appender, guard, .. } =
+            recovery::open(options.clone(), disk.boot()).expect("an empty disk has room for a journal");
+        Stepped { journal: Journal::without_threads(shared, guard), appender, disk, options }
+    }
+
+    /// Appends commits that are due, up to so many bytes; whether there were any.
+    pub fn append(&mut self, bytes: usize) -> bool {
+        let due = self.journal.shared().queue.lock().expect("no panic while it is held").take_due(bytes);
+        let any = !due.is_empty();
+        if any {
+            self.appender.append(due);
+            self.appender.prepare();
+        }
+        any
+    }
+
+    pub fn sync(&self) -> bool {
+        self.journal.shared().sync_once()
+    }
+
+    /// What the journal does once in a while: bounds, cursors, the next segment.
+    pub fn keep_house(&mut self) -> bool {
+        house::keep_bounds(&self.journal.shared());
+        house::save_cursors(&self.journal.shared());
+        self.appender.prepare()
+    }
+
+    pub fn fail_next_sync(&self) {
+        self.disk.fail_next_syncs(1);
+    }
+
+    pub fn fail_next_write(&self) {
+        self.disk.fail_next_writes(1);
+    }
+
+    pub fn fill_disk(&self) {
+        self.disk.set_free(Some(0));
+    }
+
+    pub fn heal_disk(&self) {
+        heal(&self.disk);
+    }
+
+    /// The journal as it would be found if the power went now.
+    pub fn after_power_cut(&self) -> Journal {
+        let disk = self.disk.copy();
+        heal(&disk);
+        disk.cut_power();
+        let Opened { shared, guard, .. } =
+            recovery::open(self.options.clone(), disk.boot()).expect("a journal opens after a power cut");
+        Journal::without_threads(shared, guard)
+    }
+
+    /// Who stands where, for whoever reads of a hang.
+    pub fn why(&self) -> String {
+        let shared = self.journal.shared();
+        let capacity = shared.capacity.load(std::sync::atomic::Ordering::Acquire);
+        format!("purse {}, capacity {capacity}, next {}", shared.purse.taken(), shared.state().next_seq)
+    }
+}
+
+fn heal(disk: &Sim) {
+    disk.set_free(None);
+    disk.fail_next_syncs(0);
+    disk.fail_next_writes(0);
+}
