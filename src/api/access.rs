@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -18,6 +19,7 @@ use super::parameter;
 use crate::config::settings::Api as Settings;
 use crate::net::auth::{Gate, config as auth, jwt};
 use crate::net::http::{Peer, Problem};
+use crate::net::network::Network;
 use crate::net::{Principal, Role};
 use crate::secret::Secret;
 use crate::units::Timestamp;
@@ -35,8 +37,8 @@ pub struct Access {
     admins: Vec<String>,
     viewers: Vec<String>,
     anonymous_prefix: Option<String>,
-    /// Whether events may be posted without a token, from this machine.
-    anonymous_write: bool,
+    /// From where events may be posted without a token.
+    anonymous_writers: Vec<Network>,
     tickets: Mutex<HashMap<String, (Principal, Instant)>>,
 }
 
@@ -69,7 +71,7 @@ impl Access {
             admins: roles.admin,
             viewers: roles.viewer,
             anonymous_prefix: auth.anonymous_prefix,
-            anonymous_write: auth.anonymous.is_some_and(|anonymous| anonymous.write),
+            anonymous_writers: auth.anonymous.filter(|anonymous| anonymous.write).map_or(Vec::new(), |one| one.from),
             tickets: Mutex::default(),
         };
         Ok((access, secret))
@@ -130,7 +132,9 @@ impl Access {
 
     /// Somebody who may post events; `None` where that needs no name.
     pub async fn sender(&self, request: &Request<Incoming>, peer: Peer) -> Result<Option<Principal>, Problem> {
-        if !has_credentials(request) && self.anonymous_write && super::is_near(peer) {
+        // Whoever comes through a Unix socket is on this machine.
+        let ip = peer.ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        if !has_credentials(request) && self.anonymous_writers.iter().any(|network| network.contains(ip)) {
             return Ok(None);
         }
         self.known(request, peer).await.map(Some)
@@ -168,6 +172,12 @@ impl Access {
 
 fn has_credentials(request: &Request<Incoming>) -> bool {
     request.headers().contains_key("authorization") || request.headers().contains_key("x-api-key")
+}
+
+/// Whether there is anything that could be wrong: a header, or a token or ticket in the query.
+pub fn shows_credentials(request: &Request<Incoming>) -> bool {
+    let query = request.uri().query();
+    has_credentials(request) || ["token", "ticket"].iter().any(|name| parameter(query, name).is_some())
 }
 
 fn forbidden(detail: &str) -> Problem {

@@ -52,7 +52,7 @@ pub async fn replay(api: &Api, id: &str, admin: &Principal) -> Result<Response<B
     }
     let done = api.agent.replay(number).await;
     let metadata = json!({ "letter": id, "replayed": done.is_ok() });
-    note(api, admin, "dead_letter_replay", format!("replayed dead letter {id}"), metadata);
+    note(api, admin, "dead_letter_replay", &format!("replayed dead letter {id}"), metadata);
     done.map_err(|reason| Problem::new(StatusCode::CONFLICT, format!("the letter stays: {reason}")))?;
     Ok(super::json(StatusCode::OK, &json!({ "id": id, "replayed": true })))
 }
@@ -62,7 +62,7 @@ pub async fn drop(api: &Api, id: &str, admin: &Principal) -> Result<Response<Bod
     if removed == 0 {
         return Err(gone());
     }
-    note(api, admin, "dead_letter_drop", format!("dropped dead letter {id}"), json!({ "letter": id }));
+    note(api, admin, "dead_letter_drop", &format!("dropped dead letter {id}"), json!({ "letter": id }));
     Ok(super::json(StatusCode::OK, &json!({ "id": id, "dropped": true })))
 }
 

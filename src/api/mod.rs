@@ -1,6 +1,7 @@
 //! Windows on a running agent: health, metrics, the pipeline, dead letters, live streams, and a door for events.
 
 mod access;
+mod cors;
 mod dlq;
 mod health;
 mod pipeline;
@@ -18,13 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use access::{Access, SECRET_FILE, mint};
 
+use crate::component::Intake as _;
 use crate::component::door::Door;
 use crate::component::{OnBad, Wait};
 use crate::config::API_SOURCE;
 use crate::delivery::fanout::Fanout;
-use crate::net::Principal;
 use crate::net::http::body::BodyLimits;
 use crate::net::http::{self, Body, Handler, Peer, Problem};
+use crate::net::{Principal, network};
 use crate::telemetry::Exposition;
 use crate::telemetry::exposition::Surroundings;
 use crate::topology::{Agent, Reloaded};
@@ -34,7 +36,7 @@ const MAX_BODY: usize = 16 * 1024 * 1024;
 /// How long a request that waits for delivery waits.
 const WAIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
-type Reload = dyn Fn() -> Pin<Box<dyn Future<Output = Reloaded> + Send>> + Send + Sync;
+type Reload = dyn Fn(Option<String>) -> Pin<Box<dyn Future<Output = Reloaded> + Send>> + Send + Sync;
 
 /// Everything the routes need.
 pub struct Api {
@@ -48,7 +50,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// `reload` reads the configuration again and goes over to it.
+    /// `reload` reads the configuration again and goes over to it; it is told who wants that.
     pub fn new(
         agent: Arc<Agent>,
         access: Access,
@@ -114,9 +116,7 @@ impl Api {
             ["api", "reload"] => {
                 only(post, "POST")?;
                 let admin = self.access.admin(&request, peer).await?;
-                let verdict = (self.reload)().await;
-                let metadata = serde_json::json!({ "applied": verdict.applied, "changed": verdict.changed });
-                note(self, &admin, "config_reload", "reloaded the configuration".into(), metadata);
+                let verdict = (self.reload)(Some(admin.name)).await;
                 let status = if verdict.applied { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
                 Ok(json(status, &verdict))
             }
@@ -160,11 +160,26 @@ impl Api {
 
 impl Handler for Api {
     async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        let settings = &self.agent.settings.api;
+        let peer = Peer { ip: peer.ip.map(|ip| network::client(ip, request.headers(), &settings.trusted_proxies)) };
+        let origin = cors::allowed(request.headers(), &settings.cors.origins);
+        if let Some(preflight) = cors::preflight(&request, origin.as_ref()) {
+            return preflight;
+        }
+        let path = request.uri().path().to_owned();
+        let showed_something = access::shows_credentials(&request);
         let mut response = self.route(request, peer).await.unwrap_or_else(Problem::into_response);
+        if response.status() == StatusCode::UNAUTHORIZED && showed_something {
+            self.agent.api_intake().auth_failure();
+            let from = peer.ip.map(|ip| ip.to_string());
+            let metadata = serde_json::json!({ "path": path, "ip_address": from });
+            self.agent.note("login_failed", None, false, "wrong credentials", metadata);
+        }
         let headers = response.headers_mut();
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
+        cors::admit(headers, origin, !settings.cors.origins.is_empty());
         response
     }
 }
@@ -208,16 +223,9 @@ fn is_near(peer: Peer) -> bool {
     peer.ip.is_none_or(|ip| ip.to_canonical().is_loopback())
 }
 
-/// An act of an administrator becomes an event itself, through the built-in source.
-fn note(api: &Api, who: &Principal, event_type: &str, description: String, metadata: serde_json::Value) {
-    let event = serde_json::json!({
-        "event_type": event_type,
-        "user_id": who.name,
-        "is_admin": true,
-        "description": description,
-        "metadata": metadata,
-    });
-    api.door.note(event.to_string().into_bytes());
+/// An act of an administrator becomes an event itself.
+fn note(api: &Api, who: &Principal, event_type: &str, description: &str, metadata: serde_json::Value) {
+    api.agent.note(event_type, Some(&who.name), true, description, metadata);
 }
 
 #[cfg(test)]

@@ -86,7 +86,8 @@ struct Running {
     reload: Reload,
 }
 
-type Reload = Arc<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = Reloaded> + Send>> + Send + Sync>;
+/// Told who wants it, if it is a user.
+type Reload = Arc<dyn Fn(Option<String>) -> std::pin::Pin<Box<dyn Future<Output = Reloaded> + Send>> + Send + Sync>;
 
 async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> Result<Running, StartError> {
     let plan = loaded.plan;
@@ -113,7 +114,7 @@ async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> 
     let address = listener.address().map_err(|error| StartError::new(error.to_string()))?;
     let addresses = agent.addresses().await;
     announce(arguments, &settings, &agent, &address, secret.as_ref(), quick_start, &addresses)?;
-    let api = Api::new(agent, access, fanout, Box::new(move || reload()), shutdown.clone());
+    let api = Api::new(agent, access, fanout, Box::new(move |by| reload(by)), shutdown.clone());
     let limits = http::Limits::default();
     running.api = Some(tokio::spawn(http::serve(listener, tls, limits, Arc::new(api), shutdown)));
     Ok(running)
@@ -130,7 +131,7 @@ fn taken(error: &str, data_dir: &std::path::Path) -> StartError {
 fn reloader(arguments: &Arguments, overrides: &Overrides, agent: &Arc<Agent>, fanout: &Arc<Fanout>) -> Reload {
     let (configuration, overrides) = (arguments.configuration.clone(), overrides.clone());
     let (agent, fanout) = (agent.clone(), fanout.clone());
-    Arc::new(move || {
+    Arc::new(move |by| {
         let (configuration, overrides) = (configuration.clone(), overrides.clone());
         let (agent, fanout) = (agent.clone(), fanout.clone());
         Box::pin(async move {
@@ -151,6 +152,10 @@ fn reloader(arguments: &Arguments, overrides: &Overrides, agent: &Arc<Agent>, fa
                 true => tracing::info!(changed = ?verdict.changed, "the configuration was reloaded"),
                 false => tracing::error!(errors = verdict.errors.join("; "), "the reload was refused; nothing changed"),
             }
+            let what =
+                if verdict.applied { "reloaded the configuration" } else { "refused to reload the configuration" };
+            let metadata = serde_json::json!({ "applied": verdict.applied, "changed": verdict.changed });
+            agent.note("config_reload", by.as_deref(), by.is_some(), what, metadata);
             verdict
         })
     })
@@ -197,8 +202,8 @@ impl Running {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => drop((self.reload)().await),
-                () = watch.changed(), if arguments.watch => drop((self.reload)().await),
+                _ = hangup.recv() => drop((self.reload)(None).await),
+                () = watch.changed(), if arguments.watch => drop((self.reload)(None).await),
                 () = self.agent.finished() => break,
             }
         }

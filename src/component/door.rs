@@ -102,28 +102,6 @@ impl Door {
         }
     }
 
-    /// Takes an event that the agent itself has to say; nobody waits for it.
-    pub fn note(&self, event: Vec<u8>) {
-        let provenance = Provenance {
-            source: self.source.clone(),
-            seed: Seed::random(),
-            received_at: Timestamp::now(),
-            peer: None,
-            stamp: None,
-        };
-        drop(self.intake.submit(Job {
-            key: None,
-            pieces: vec![Piece { bytes: event.into(), frames: Frames::Document, ordinals: Ordinals::Count(0) }],
-            decoder: self.decoder.clone(),
-            provenance: Arc::new(provenance),
-            marks: Vec::new(),
-            on_bad: self.on_bad,
-            wait: Wait::None,
-            room: None,
-            origin: None,
-        }));
-    }
-
     /// Reads the body into memory that was granted before.
     async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<(Bytes, Room), Problem> {
         let encoding = body::encoding(headers).map_err(Problem::closing)?;

@@ -1,7 +1,5 @@
 //! What must hold between settings that are each well formed.
 
-use std::net::IpAddr;
-
 use super::settings::{Api, Limits, Settings, SinkFrame};
 use crate::diagnostic::{Node, Problem, Problems, Span};
 use crate::units::{ByteSize, Duration};
@@ -64,30 +62,22 @@ fn api(api: &Api, problems: &mut Problems) {
     if let Err(error) = jiff::tz::TimeZone::get(&api.timezone) {
         complain(problems, "api.timezone", format!("unknown time zone `{}`: {error}", api.timezone));
     }
-    for (index, proxy) in api.trusted_proxies.iter().enumerate() {
-        network(proxy, &format!("api.trusted_proxies[{index}]"), problems);
+    for (index, origin) in api.cors.origins.iter().enumerate() {
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        if host.is_none_or(|host| host.is_empty() || host.contains(['/', '*', ' '])) {
+            let message = format!("expected an origin such as `https://hub.example.org`, got `{origin}`");
+            complain(problems, &format!("api.cors.origins[{index}]"), message);
+        }
     }
     let Some(auth) = &api.auth else { return };
+    if auth.revoked.is_some() && auth.jwt.is_none() {
+        complain(problems, "api.auth.revoked", "only tokens of `api.auth.jwt` can be revoked");
+    }
     if let Some(jwt) = &auth.jwt {
         jwt.check("api.auth.jwt", problems);
     }
     for (name, user) in &auth.basic {
         user.check(name, &format!("api.auth.basic.{name}"), problems);
-    }
-    for (index, from) in auth.anonymous.iter().flat_map(|anonymous| anonymous.from.iter().enumerate()) {
-        network(from, &format!("api.auth.anonymous.from[{index}]"), problems);
-    }
-}
-
-/// An address, or a network such as `10.0.0.0/8`.
-fn network(text: &str, path: &str, problems: &mut Problems) {
-    let (address, bits) = text.split_once('/').unwrap_or((text, "0"));
-    let is_network = address.parse::<IpAddr>().is_ok_and(|address| {
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        bits.parse::<u8>().is_ok_and(|bits| bits <= most)
-    });
-    if !is_network {
-        complain(problems, path, format!("expected an address or a network such as `10.0.0.0/8`, got `{text}`"));
     }
 }
 

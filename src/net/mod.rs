@@ -7,6 +7,7 @@ pub mod http;
 pub mod inflate;
 pub mod kafka;
 pub mod listen;
+pub mod network;
 pub mod tls;
 pub mod wire;
 

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::net::address::Address;
-use crate::net::auth::{Gate, config as auth};
+use crate::net::auth::{Gate, Revoked, config as auth};
+use crate::net::network::Network;
 use crate::net::tls;
 use crate::secret::Secret;
 
@@ -28,7 +29,7 @@ pub struct Api {
     /// Path in front of every route, where a proxy passes one on.
     pub base_path: String,
     /// Addresses of proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<String>,
+    pub trusted_proxies: Vec<Network>,
     /// Time zone of dates and local times in requests.
     pub timezone: String,
     /// Characters of other people's code that lists and streams show.
@@ -73,7 +74,7 @@ pub struct Auth {
     pub anonymous_prefix: Option<String>,
     /// What may be done without a token.
     pub anonymous: Option<Anonymous>,
-    /// File with revoked tokens, one id a line.
+    /// File with revoked tokens, one id (`jti`) a line; read again when it changes.
     pub revoked: Option<PathBuf>,
 }
 
@@ -105,18 +106,23 @@ pub struct Anonymous {
     /// Whether events may be posted.
     pub write: bool,
     /// Addresses or networks that may do so.
-    pub from: Vec<String>,
+    pub from: Vec<Network>,
 }
 
 impl Default for Anonymous {
     fn default() -> Anonymous {
-        Anonymous { write: false, from: vec!["127.0.0.0/8".into(), "::1".into()] }
+        let loopback = ["127.0.0.0/8", "::1"].map(|text| text.parse().expect("it is a network"));
+        Anonymous { write: false, from: loopback.into() }
     }
 }
 
 impl Auth {
     /// The gate that knows these credentials.
     pub fn gate(&self) -> Result<Gate, String> {
-        Gate::of(&auth::Tokens::default(), &self.basic, self.jwt.as_ref())
+        let gate = Gate::of(&auth::Tokens::default(), &self.basic, self.jwt.as_ref())?;
+        match &self.revoked {
+            Some(path) => Ok(gate.without(Revoked::open(path)?)),
+            None => Ok(gate),
+        }
     }
 }

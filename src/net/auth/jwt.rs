@@ -1,5 +1,7 @@
 //! JSON Web Tokens: one algorithm per key, claims judged strictly, everything doubtful refused (RFC 8725).
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Map, Value};
@@ -68,8 +70,8 @@ impl Verifier {
         })
     }
 
-    /// Who the token speaks for. `now` is in seconds since 1970. The reason is for the log, not for the sender.
-    pub fn verify(&self, token: &str, now: i64) -> Result<Principal, &'static str> {
+    /// Who the token speaks for, and its id (`jti`). `now` is in seconds since 1970. The reason is for the log, not for the sender.
+    pub fn verify(&self, token: &str, now: i64) -> Result<(Principal, Option<String>), &'static str> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err("the token is too long");
         }
@@ -86,7 +88,8 @@ impl Verifier {
                 continue;
             };
             if let Ok(data) = jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, validation) {
-                return self.judge(&data.claims, now);
+                let id = data.claims.get("jti").and_then(Value::as_str).map(str::to_owned);
+                return self.judge(&data.claims, now).map(|who| (who, id));
             }
         }
         Err("no key fits the signature")
@@ -266,7 +269,10 @@ fn role(claims: &Map<String, Value>) -> Role {
 /// Makes a token for a user, signed with HS256. Times are in seconds since 1970.
 pub fn mint(secret: &str, user: &str, role: Role, now: i64, expires: i64) -> Result<String, String> {
     judge_secret(secret)?;
-    let claims = serde_json::json!({ "sub": user, "role": role.as_str(), "iat": now, "exp": expires });
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| format!("the operating system has no random bytes: {error}"))?;
+    let id = URL_SAFE_NO_PAD.encode(id);
+    let claims = serde_json::json!({ "sub": user, "role": role.as_str(), "iat": now, "exp": expires, "jti": id });
     let key = EncodingKey::from_secret(secret.as_bytes());
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
         .map_err(|error| format!("cannot sign the token: {error}"))

@@ -4,6 +4,7 @@ pub mod config;
 pub mod jwt;
 mod limiter;
 pub mod password;
+mod revoked;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use tracing::{debug, warn};
 pub use self::config::{Config, Kind};
 use self::limiter::Limiter;
 use self::password::Password;
+pub use self::revoked::Revoked;
 use super::http::Problem;
 use crate::diagnostic::{self, Problems, Span};
 use crate::event::Stamp;
@@ -141,6 +143,7 @@ pub struct Gate {
     tokens: Vec<(Principal, [u8; 32])>,
     users: BTreeMap<String, Login>,
     jwt: Option<jwt::Verifier>,
+    revoked: Option<Revoked>,
     limiter: Limiter,
     /// Keeps slow hashes from taking every core.
     hashing: Semaphore,
@@ -169,7 +172,12 @@ impl Gate {
     /// A gate that lets in whoever shows one of these.
     fn with(tokens: Vec<(Principal, [u8; 32])>, users: BTreeMap<String, Login>, jwt: Option<jwt::Verifier>) -> Gate {
         let hashing = Semaphore::new(MAX_HASHING);
-        Gate { open: false, tokens, users, jwt, limiter: Limiter::default(), hashing }
+        Gate { open: false, tokens, users, jwt, revoked: None, limiter: Limiter::default(), hashing }
+    }
+
+    /// The same gate, shut for these tokens.
+    pub fn without(self, revoked: Revoked) -> Gate {
+        Gate { revoked: Some(revoked), ..self }
     }
 
     /// Builds the gate and reads the file of a key set. The error is for the operator.
@@ -252,7 +260,14 @@ impl Gate {
         }
         match (found, &self.jwt) {
             (Some(principal), _) => Ok(principal.clone()),
-            (None, Some(jwt)) => jwt.verify(token, Timestamp::now().0.div_euclid(1_000_000)).map_err(Refused::Wrong),
+            (None, Some(jwt)) => {
+                let now = Timestamp::now().0.div_euclid(1_000_000);
+                let (who, id) = jwt.verify(token, now).map_err(Refused::Wrong)?;
+                match (&self.revoked, id) {
+                    (Some(revoked), Some(id)) if revoked.contains(&id) => Err(Refused::Wrong("a revoked token")),
+                    _ => Ok(who),
+                }
+            }
             (None, None) => Err(Refused::Wrong("an unknown token")),
         }
     }

@@ -1,0 +1,139 @@
+//! Networks: which addresses are trusted, and whose request it was where a trusted proxy passed it on.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use hyper::HeaderMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+/// Where proxies say for whom they ask.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+/// Proxies in a row that are looked at.
+const MAX_HOPS: usize = 16;
+
+/// An address, or all that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// An IPv4 address in IPv6's clothes counts as IPv4.
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.address, ip.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(ip)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+                (network.to_bits() ^ ip.to_bits()) & mask == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(ip)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
+                (network.to_bits() ^ ip.to_bits()) & mask == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Who asks: the peer itself, or, if it is a trusted proxy, the last address that no trusted proxy stands behind.
+/// What cannot be read is not believed: then it is the proxy that asks.
+pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let is_trusted = |ip: IpAddr| trusted.iter().any(|network| network.contains(ip));
+    if !is_trusted(peer) {
+        return peer;
+    }
+    let lines: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
+    let mut asks = peer;
+    for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')).take(MAX_HOPS) {
+        let Ok(ip) = hop.trim().parse::<IpAddr>() else { break };
+        asks = ip.to_canonical();
+        if !is_trusted(asks) {
+            break;
+        }
+    }
+    asks
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Network, String> {
+        let wrong = || format!("expected an address or a network such as `10.0.0.0/8`, got `{text}`");
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address = address.parse::<IpAddr>().map_err(|_| wrong())?.to_canonical();
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(most), |bits| bits.parse().map_err(|_| wrong()))?;
+        if bits > most { Err(wrong()) } else { Ok(Network { address, bits }) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Network, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Network {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Network".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({ "type": "string", "examples": ["10.0.0.0/8", "::1"] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(text: &str) -> Network {
+        text.parse().expect(text)
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn a_network_has_what_begins_with_its_bits() {
+        for (text, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.1"),
+            ("10.1.2.3", "::ffff:10.1.2.3", "10.1.2.4"),
+            ("0.0.0.0/0", "203.0.113.9", "::1"),
+            ("fd00::/8", "fdff::1", "fe00::1"),
+            ("::/0", "2001:db8::1", "10.0.0.1"),
+        ] {
+            assert!(network(text).contains(ip(inside)), "{text} {inside}");
+            assert!(!network(text).contains(ip(outside)), "{text} {outside}");
+        }
+        for text in ["", "proxy", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "::/129"] {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_a_trusted_proxy_says_is_believed() {
+        let trusted = [network("127.0.0.1"), network("10.0.0.0/8")];
+        let asks = |peer: &str, said: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in said {
+                headers.append(FORWARDED_FOR, line.parse().expect("a header"));
+            }
+            client(ip(peer), &headers, &trusted).to_string()
+        };
+        assert_eq!(asks("203.0.113.9", &["1.2.3.4"]), "203.0.113.9");
+        assert_eq!(asks("127.0.0.1", &["1.2.3.4"]), "1.2.3.4");
+        assert_eq!(asks("127.0.0.1", &["9.9.9.9, 1.2.3.4, 10.1.1.1"]), "1.2.3.4");
+        assert_eq!(asks("127.0.0.1", &["9.9.9.9", "1.2.3.4"]), "1.2.3.4");
+        assert_eq!(asks("127.0.0.1", &["1.2.3.4, nonsense"]), "127.0.0.1");
+        assert_eq!(asks("127.0.0.1", &[]), "127.0.0.1");
+    }
+}

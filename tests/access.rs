@@ -1,0 +1,123 @@
+//! Who may use the API, and what the agent itself says about that: events of its own, where a pipeline asks for them.
+
+mod support;
+
+use std::fs;
+
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Value, json};
+use support::{Agent, Folder, eventually, lines_of, request};
+
+const SECRET: &str = "a secret of this test that is long enough";
+
+/// The agent's own events in a file, and more below `api:`.
+fn watched(folder: &Folder, api: &str) -> String {
+    let path = folder.path("out/own.ndjson");
+    format!("{api}sinks:\n  own: {{ type: file, inputs: [api], path: '{}', batch: {{ age: 20ms }} }}\n", path.display())
+}
+
+fn own_events(folder: &Folder, event_type: &str) -> Vec<Value> {
+    let lines = lines_of(&folder.path("out"), "own");
+    let events = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("an event is JSON"));
+    events.filter(|event| event["event_type"] == event_type).collect()
+}
+
+fn token(user: &str, role: &str, id: &str) -> String {
+    let claims = json!({ "sub": user, "role": role, "jti": id, "exp": 4_000_000_000_u64 });
+    jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).expect("a token")
+}
+
+fn status(agent: &Agent, method: &str, path: &str, headers: &[(&str, &str)]) -> u16 {
+    request(agent.api, method, path, headers, b"{\"n\":1}").expect("the agent answers").status
+}
+
+#[test]
+fn a_failed_login_is_an_event_and_a_request_without_credentials_is_none() {
+    let folder = Folder::new();
+    let agent = Agent::start(&folder, &watched(&folder, ""));
+    assert_eq!(status(&agent, "GET", "/api/pipeline", &[]), 401);
+    assert_eq!(status(&agent, "GET", "/api/pipeline", &[("Authorization", "Bearer wrong-token")]), 401);
+    assert_eq!(status(&agent, "GET", "/api/stream?token=another-wrong-token", &[]), 401);
+    eventually("both are told", || own_events(&folder, "login_failed").len() == 2);
+    let told = own_events(&folder, "login_failed");
+    assert_eq!(told[0]["metadata"], json!({ "path": "/api/pipeline", "ip_address": "127.0.0.1" }));
+    assert_eq!(agent.metric("weir_auth_failures_total", "api"), 2);
+    let all = fs::read_to_string(folder.path("out/own.ndjson")).expect("the file");
+    assert!(!all.contains("wrong-token"), "{all}");
+    agent.assert_books();
+}
+
+#[test]
+fn a_reload_is_an_event_whoever_asks_for_it() {
+    let folder = Folder::new();
+    let agent = Agent::start(&folder, &watched(&folder, ""));
+    agent.signal("-HUP");
+    eventually("the signal is told", || own_events(&folder, "config_reload").len() == 1);
+    let admin = format!("Bearer {}", agent.token());
+    assert_eq!(status(&agent, "POST", "/api/reload", &[("Authorization", &admin)]), 200);
+    eventually("the request is told", || own_events(&folder, "config_reload").len() == 2);
+    agent.configure(&folder, "sinks: 1\n");
+    agent.signal("-HUP");
+    eventually("the refusal is told", || own_events(&folder, "config_reload").len() == 3);
+    let told = own_events(&folder, "config_reload");
+    let of = |n: usize| (told[n]["user_id"].as_str(), told[n]["metadata"]["applied"].as_bool());
+    assert_eq!([of(0), of(1), of(2)], [(None, Some(true)), (Some("root"), Some(true)), (None, Some(false))]);
+}
+
+#[test]
+fn a_revoked_token_is_shut_out_from_the_next_request_on() {
+    let folder = Folder::new();
+    let list = folder.write("revoked", "");
+    let api = format!("  auth: {{ jwt: {{ secret: '{SECRET}' }}, revoked: '{}' }}\n", list.display());
+    let agent = Agent::start(&folder, &watched(&folder, &api));
+    let (first, second) = (token("sara", "admin", "t-1"), token("sara", "admin", "t-2"));
+    let ask = |token: &str| status(&agent, "GET", "/api/pipeline", &[("Authorization", &format!("Bearer {token}"))]);
+    assert_eq!((ask(&first), ask(&second)), (200, 200));
+    folder.write("revoked", "t-1\n");
+    assert_eq!((ask(&first), ask(&second)), (401, 200));
+}
+
+#[test]
+fn a_list_of_revoked_tokens_that_is_not_there_stops_the_start() {
+    let folder = Folder::new();
+    let missing = folder.path("nowhere");
+    let api = format!("  auth: {{ jwt: {{ secret: '{SECRET}' }}, revoked: '{}' }}\n", missing.display());
+    let mut agent = Agent::spawn(&folder, &watched(&folder, &api), &[]);
+    let ended = agent.child.wait().expect("it ends");
+    assert_eq!(ended.code(), Some(1), "{}", agent.log());
+    assert!(agent.log().contains("cannot read the revoked tokens"), "{}", agent.log());
+}
+
+#[test]
+fn who_may_post_without_a_token_is_told_by_the_address_that_asks_and_not_by_the_proxy() {
+    let folder = Folder::new();
+    let api = format!(
+        "  trusted_proxies: [127.0.0.1]\n  auth: {{ jwt: {{ secret: '{SECRET}' }}, \
+         anonymous: {{ write: true, from: [10.0.0.0/8] }} }}\n"
+    );
+    let agent = Agent::start(&folder, &watched(&folder, &api));
+    assert_eq!(status(&agent, "POST", "/api/logs", &[]), 401, "this machine is not in 10.0.0.0/8");
+    assert_eq!(status(&agent, "POST", "/api/logs", &[("X-Forwarded-For", "10.1.2.3")]), 200);
+    assert_eq!(status(&agent, "POST", "/api/logs", &[("X-Forwarded-For", "10.1.2.3, 203.0.113.9")]), 401);
+}
+
+#[test]
+fn a_page_of_another_origin_may_ask_where_it_is_named() {
+    let folder = Folder::new();
+    let agent = Agent::start(&folder, &watched(&folder, "  cors: { origins: ['https://hub.example.org'] }\n"));
+    let asks = |method: &str, origin: &str| {
+        let headers = [("Origin", origin), ("Access-Control-Request-Method", "POST")];
+        request(agent.api, method, "/api/logs", &headers, b"").expect("the agent answers")
+    };
+    let fine = asks("OPTIONS", "https://hub.example.org");
+    assert_eq!(fine.status, 204);
+    assert!(fine.head.to_lowercase().contains("access-control-allow-origin: https://hub.example.org"), "{}", fine.head);
+    assert!(fine.head.to_lowercase().contains("authorization"), "{}", fine.head);
+    let other = asks("OPTIONS", "https://elsewhere.example");
+    assert_ne!(other.status, 204);
+    assert!(!other.head.to_lowercase().contains("access-control-allow-origin"), "{}", other.head);
+    let answer =
+        request(agent.api, "GET", "/health", &[("Origin", "https://hub.example.org")], b"").expect("an answer");
+    assert!(answer.head.to_lowercase().contains("access-control-allow-origin: https://hub.example.org"));
+    assert!(answer.head.to_lowercase().contains("vary: origin"), "{}", answer.head);
+}
