@@ -52,6 +52,29 @@ impl Wipe for Vec<u8> {
     }
 }
 
+/// Secrets that we have sent: who answers may quote them, and what is quoted is shown.
+#[derive(Clone, Debug, Default)]
+pub struct Veil(Vec<Secret<String>>);
+
+/// Shorter ones are in every text, and hiding them would only point at them.
+const SHORTEST_HIDDEN: usize = 4;
+
+impl Veil {
+    pub fn cover(&mut self, secret: &str) {
+        if secret.len() >= SHORTEST_HIDDEN {
+            self.0.push(Secret(secret.to_owned()));
+        }
+    }
+
+    /// The text with stars for every secret in it.
+    pub fn hide(&self, text: String) -> String {
+        self.0.iter().fold(text, |text, secret| match text.contains(&secret.0) {
+            true => text.replace(&secret.0, SHOWN),
+            false => text,
+        })
+    }
+}
+
 impl<T: Wipe> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(SHOWN)
@@ -116,5 +139,14 @@ mod tests {
         assert_eq!(secret.expose(), "hunter2");
         assert_eq!(format!("{secret} {secret:?}"), "*** ***");
         assert_eq!(serde_json::to_string(&secret).expect("a text"), "\"***\"");
+    }
+
+    #[test]
+    fn a_secret_that_somebody_quotes_is_hidden() {
+        let mut veil = Veil::default();
+        veil.cover("hunter2");
+        veil.cover("a");
+        assert_eq!(veil.hide("bad token hunter2, hunter2".into()), "bad token ***, ***");
+        assert_eq!(format!("{veil:?}"), "Veil([***])");
     }
 }

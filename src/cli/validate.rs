@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Configuration;
-use crate::component::{Failure, Findings, Promise, SinkContext};
+use crate::component::{Findings, Promise, SinkContext};
 use crate::config::PlannedSink;
 
 /// How long a sink may take to show that it works.
@@ -86,14 +86,7 @@ async fn try_out(sink: &PlannedSink, data_dir: &std::path::Path) -> Result<Findi
     };
     match tokio::time::timeout(PATIENCE, sink.sink.open(&cx)).await {
         Ok(Ok(opened)) => Ok(opened.findings()),
-        Ok(Err(failure)) => Err(answer(failure)),
+        Ok(Err(failure)) => Err(failure.answer().to_owned()),
         Err(_) => Err(format!("no answer after {} s", PATIENCE.as_secs())),
-    }
-}
-
-fn answer(failure: Failure) -> String {
-    match failure {
-        Failure::Transient { answer, .. } | Failure::Configuration { answer } | Failure::Poison { answer } => answer,
-        Failure::Some(each) => each.into_iter().next().map_or_else(String::new, |(_, failure)| answer(failure)),
     }
 }

@@ -70,7 +70,7 @@ pub enum Format {
     /// One JSON object a line, byte for byte as it lies in the journal.
     #[default]
     Ndjson,
-    /// The same: one JSON object a line.
+    /// The same; in the body of an HTTP request, one JSON array.
     Json,
     /// Comma-separated values with a header.
     Csv,

@@ -93,14 +93,23 @@ impl Template {
 
     /// The text for one event, whose values `get` finds by their path. Null counts as missing.
     pub fn render<'a>(&self, get: impl Fn(&[String]) -> Option<Raw<'a>>) -> Result<String, Missing> {
+        self.render_with(get, |out, value| out.push_str(value))
+    }
+
+    /// The same, with values and defaults escaped by `push` on their way into the text.
+    pub fn render_with<'a>(
+        &self,
+        get: impl Fn(&[String]) -> Option<Raw<'a>>,
+        push: impl Fn(&mut String, &str),
+    ) -> Result<String, Missing> {
         let mut out = String::new();
         let mut time = None;
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Field { path, default } => match get(path).filter(|value| !value.is_null()) {
-                    Some(value) => out.push_str(&value.display()),
-                    None => out.push_str(default.as_ref().ok_or_else(|| Missing(path.join(".")))?),
+                    Some(value) => push(&mut out, &value.display()),
+                    None => push(&mut out, default.as_ref().ok_or_else(|| Missing(path.join(".")))?),
                 },
                 Part::Time(conversion) => {
                     if time.is_none() {

@@ -11,6 +11,8 @@ pub enum Failure {
     Configuration { answer: String },
     /// This can never be stored; the loop finds the event by bisecting if the cut holds more than one.
     Poison { answer: String },
+    /// Among all that failed so at least one can never be stored: they are written again in smaller parts.
+    Suspect { answer: String },
     /// The others succeeded; these, by index in the cut, failed each in its way.
     Some(Vec<(usize, Failure)>),
 }
@@ -28,12 +30,26 @@ impl Failure {
         Failure::Poison { answer: answer.into() }
     }
 
+    /// The same failure in other words, such as with secrets hidden.
+    pub fn reworded(self, reword: impl Fn(String) -> String + Copy) -> Failure {
+        match self {
+            Failure::Transient { answer, after } => Failure::Transient { answer: reword(answer), after },
+            Failure::Configuration { answer } => Failure::Configuration { answer: reword(answer) },
+            Failure::Poison { answer } => Failure::Poison { answer: reword(answer) },
+            Failure::Suspect { answer } => Failure::Suspect { answer: reword(answer) },
+            Failure::Some(each) => {
+                Failure::Some(each.into_iter().map(|(index, failure)| (index, failure.reworded(reword))).collect())
+            }
+        }
+    }
+
     /// What the other side said; of several failures, the first one's.
     pub fn answer(&self) -> &str {
         match self {
-            Failure::Transient { answer, .. } | Failure::Configuration { answer } | Failure::Poison { answer } => {
-                answer
-            }
+            Failure::Transient { answer, .. }
+            | Failure::Configuration { answer }
+            | Failure::Poison { answer }
+            | Failure::Suspect { answer } => answer,
             Failure::Some(failures) => failures.first().map_or("", |(_, failure)| failure.answer()),
         }
     }

@@ -8,9 +8,9 @@ const SHOWN: usize = 300;
 
 /// The verdict over a whole request by its status; `Ok` says that the body may be read.
 ///
-/// A target that is overloaded or broken (408, 425, 429, 5xx) is tried again, after the time that it asked for. A
-/// request that is too large, or that it cannot make sense of (400, 413, 422), holds poison, which bisecting finds. All
-/// else (401, 403, 404, 405, redirects) waits for somebody to act.
+/// A target that is overloaded or broken (408, 425, 429, 5xx), or still at work on the same request (409), is tried
+/// again, after the time that it asked for. A request that is too large, or that it cannot make sense of (400, 413, 414,
+/// 422, 431), holds poison, which bisecting finds. All else (401, 403, 404, 405, redirects) waits for somebody to act.
 pub fn judge(answer: &Answer) -> Result<(), Failure> {
     let status = answer.status;
     if status.is_success() {
@@ -18,8 +18,8 @@ pub fn judge(answer: &Answer) -> Result<(), Failure> {
     }
     let said = said(answer);
     Err(match status.as_u16() {
-        408 | 425 | 429 | 500..=599 => Failure::Transient { answer: said, after: answer.retry_after() },
-        400 | 413 | 422 => Failure::Poison { answer: said },
+        408 | 409 | 425 | 429 | 500..=599 => Failure::Transient { answer: said, after: answer.retry_after() },
+        400 | 413 | 414 | 422 | 431 => Failure::Poison { answer: said },
         _ => Failure::Configuration { answer: said },
     })
 }
@@ -69,11 +69,11 @@ mod tests {
     #[test]
     fn each_status_has_its_class() {
         assert_eq!(judged(202, ""), Ok(()));
-        for status in [408, 425, 429, 500, 502, 503, 504, 507] {
+        for status in [408, 409, 425, 429, 500, 502, 503, 504, 507] {
             let Err(Failure::Transient { after, .. }) = judged(status, "") else { panic!("{status}") };
             assert_eq!(after, Some(std::time::Duration::from_secs(3)));
         }
-        for status in [400, 413, 422] {
+        for status in [400, 413, 414, 422, 431] {
             assert!(matches!(judged(status, ""), Err(Failure::Poison { .. })), "{status}");
         }
         for status in [301, 401, 402, 403, 404, 405, 407, 410] {

@@ -90,7 +90,9 @@ pub async fn open(link: &Link) -> Option<Arc<dyn AnySink>> {
 fn not_opened(link: &Link, pass: Pass<'_>, failure: Failure) {
     match failure {
         Failure::Transient { answer, after } => link.struggles(pass, &answer, after),
-        Failure::Configuration { answer } | Failure::Poison { answer } => link.held(pass, &answer),
+        Failure::Configuration { answer } | Failure::Poison { answer } | Failure::Suspect { answer } => {
+            link.held(pass, &answer)
+        }
         Failure::Some(_) => link.held(pass, "the sink reports failures of events while it is opened"),
     }
 }

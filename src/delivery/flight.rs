@@ -79,7 +79,7 @@ impl Trouble {
             Trouble::Encode(failure) | Trouble::Write(failure) => match failure {
                 Failure::Transient { .. } => "transient",
                 Failure::Configuration { .. } => "configuration",
-                Failure::Poison { .. } => "poison",
+                Failure::Poison { .. } | Failure::Suspect { .. } => "poison",
                 Failure::Some(_) => "partial",
             },
         }
@@ -159,15 +159,19 @@ impl Flight {
             }
             Trouble::Encode(Failure::Some(failures)) => self.some(part, failures, false, most_attempts),
             Trouble::Write(Failure::Some(failures)) => self.some(part, failures, true, most_attempts),
-            Trouble::Encode(Failure::Poison { answer }) => self.poisoned(part, "it cannot be encoded", answer),
-            Trouble::Write(Failure::Poison { answer }) => self.poisoned(part, "the target refuses it", answer),
+            Trouble::Encode(Failure::Poison { answer } | Failure::Suspect { answer }) => {
+                self.poisoned(part, "it cannot be encoded", answer)
+            }
+            Trouble::Write(Failure::Poison { answer } | Failure::Suspect { answer }) => {
+                self.poisoned(part, "the target refuses it", answer)
+            }
             Trouble::Encode(failure) | Trouble::Write(failure) => match failure {
                 Failure::Transient { answer, after } => self.again(part, answer, after, true, most_attempts),
                 Failure::Configuration { answer } => {
                     self.put_back(part);
                     Next::Hold { answer, whole: true }
                 }
-                Failure::Poison { .. } | Failure::Some(_) => unreachable!("matched above"),
+                Failure::Poison { .. } | Failure::Suspect { .. } | Failure::Some(_) => unreachable!("matched above"),
             },
         }
     }
@@ -219,8 +223,10 @@ impl Flight {
             return self.again(part, answer, None, true, most_attempts);
         }
         let failed: Vec<usize> = failures.iter().map(|(index, _)| *index).collect();
-        let (mut waiting, mut held) = (Vec::new(), Vec::new());
+        let (mut waiting, mut held, mut suspects) = (Vec::new(), Vec::new(), Vec::new());
         let (mut wait, mut hold): (Option<(String, Option<Duration>)>, Option<String>) = (None, None);
+        let mut suspicion = String::new();
+        let reason = if rest_written { "the target refuses it" } else { "it cannot be encoded" };
         for (index, failure) in failures {
             match failure {
                 Failure::Transient { answer, after } => {
@@ -233,9 +239,12 @@ impl Flight {
                     hold.get_or_insert(answer);
                 }
                 Failure::Poison { answer } => {
-                    let reason = if rest_written { "the target refuses it" } else { "it cannot be encoded" };
                     let cut = part.cut.select(&[index]);
                     self.poison.push(Poisoned { cut, reason, answer, attempts: part.attempts });
+                }
+                Failure::Suspect { answer } => {
+                    suspects.push(index);
+                    suspicion = answer;
                 }
                 Failure::Some(_) => {
                     waiting.push(index);
@@ -250,6 +259,10 @@ impl Flight {
         } else {
             let rest: Vec<usize> = (0..len).filter(|index| failed.binary_search(index).is_err()).collect();
             self.put(part.cut.select(&rest), part.attempts, part.panics);
+        }
+        if !suspects.is_empty() {
+            let suspects = Part { cut: part.cut.select(&suspects), attempts: part.attempts, panics: part.panics };
+            self.poisoned(suspects, reason, suspicion);
         }
         let next = match wait {
             Some((answer, after)) => {

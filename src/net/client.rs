@@ -140,9 +140,7 @@ fn explain(place: &str, error: &legacy::Error) -> Error {
     let reason = innermost(error);
     let mut source = error.source();
     while let Some(inner) = source {
-        let hidden = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = hidden.and_then(|inner| inner.downcast_ref()).or_else(|| inner.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::InvalidCertificate(_)) = tls {
+        if let Some(rustls::Error::InvalidCertificate(_)) = unwrapped(inner).downcast_ref() {
             return Error::Untrusted(format!("cannot trust `{place}`: {reason}"));
         }
         source = inner.source();
@@ -150,6 +148,14 @@ fn explain(place: &str, error: &legacy::Error) -> Error {
     match error.is_connect() {
         true => Error::Unreachable(format!("cannot reach `{place}`: {reason}")),
         false => Error::Lost(format!("no answer from `{place}`: {reason}")),
+    }
+}
+
+/// What errors of input and output hide inside, however often they were wrapped.
+fn unwrapped<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => unwrapped(inner),
+        None => error,
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod auth;
 pub mod client;
+pub mod compress;
 pub mod http;
 pub mod inflate;
 pub mod kafka;

@@ -5,6 +5,7 @@ use crate::component::SinkEntry;
 pub mod blackhole;
 pub mod console;
 pub mod file;
+pub mod http;
 pub mod kafka;
 pub mod sse;
 
@@ -13,6 +14,7 @@ pub const CATALOGUE: &[SinkEntry] = &[
     SinkEntry::of::<blackhole::Blackhole>(),
     SinkEntry::of::<console::Console>(),
     SinkEntry::of::<file::File>(),
+    SinkEntry::of::<http::Http>(),
     SinkEntry::of::<kafka::Kafka>(),
     SinkEntry::of::<sse::Sse>(),
 ];

@@ -7,7 +7,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
-use crate::component::{AnyTransform, DeadEvent, Failure, Outputs};
+use crate::component::{AnyTransform, DeadEvent, Outputs};
 use crate::event::{Batch, Lines};
 use crate::journal::StreamId;
 use crate::telemetry::{Counts, Ledger};
@@ -173,17 +173,8 @@ fn count(counts: &mut Counts, entered: u64, out: &Outputs) {
 fn apply(transform: &dyn AnyTransform, batch: Batch, out: &mut Outputs) -> Result<(), String> {
     match catch_unwind(AssertUnwindSafe(|| transform.apply(batch, out))) {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(failure)) => Err(reason(&failure)),
+        Ok(Err(failure)) => Err(failure.answer().to_owned()),
         Err(panic) => Err(format!("panic: {}", message(&*panic))),
-    }
-}
-
-fn reason(failure: &Failure) -> String {
-    match failure {
-        Failure::Transient { answer, .. } | Failure::Configuration { answer } | Failure::Poison { answer } => {
-            answer.clone()
-        }
-        Failure::Some(each) => each.first().map_or_else(String::new, |(_, failure)| reason(failure)),
     }
 }
 
@@ -199,6 +190,7 @@ pub fn message(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::component::Failure;
     use crate::event::{Provenance, Seed, names};
     use crate::telemetry::Kind;
     use bytes::Bytes;

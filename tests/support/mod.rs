@@ -1,6 +1,7 @@
 //! The agent as an outsider sees it: a process with a configuration, addresses, signals and metrics.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod collector;
 pub mod kafka;
 pub mod proxy;
 pub mod services;

@@ -1,0 +1,455 @@
+//! Events to any server that takes them by HTTP: a webhook, a collector, another Weir.
+//!
+//! A cut becomes one request for each address and set of headers that its events name. What a server has taken counts
+//! as soon as it says so; a request whose answer is lost is sent again, the same bytes with the same idempotency key.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Request, StatusCode, Uri};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
+
+use crate::codec::encoding::{Encoder, Encoding, Format};
+use crate::codec::template::Template;
+use crate::component::{Check, Cut, CutEvent, Failure, Promise, Sink, SinkContext, Written, reply};
+use crate::event::{Id, Raw};
+use crate::net::client::Client;
+use crate::net::compress::Compression;
+use crate::secret::{Secret, Veil};
+
+mod auth;
+mod place;
+
+#[cfg(test)]
+mod tests;
+
+use auth::Auth;
+use place::Place;
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to: `https://logs.example/in/{{ metadata.tenant | none }}?day=%F`. Only path and query may have fields in
+    /// them, which are percent-encoded. An address that is itself a secret belongs into a variable: `${WEBHOOK_URL}`.
+    pub uri: String,
+    /// The request's method.
+    #[serde(default)]
+    pub method: Method,
+    /// Further headers; values may have fields of the event in them.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret<String>>,
+    /// How a body is written: `ndjson`, `json` for one array, `csv` with a header line, `text`, or `ecs`. For a server that
+    /// wants one object in each request, keep `ndjson`, and set `batch: {events: 1}` and the header `content-type`.
+    #[serde(default)]
+    pub encoding: Encoding,
+    /// How bodies are compressed.
+    #[serde(default)]
+    pub compression: Compression,
+    /// How requests show who sends them.
+    #[serde(default)]
+    pub auth: auth::Config,
+    /// Whether each request has a header `idempotency-key`. It follows from the events and the body: a request that is
+    /// sent again has the same, so that a server that knows such keys takes it once.
+    #[serde(default = "yes")]
+    pub idempotency_key: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    #[default]
+    Post,
+    Put,
+    Patch,
+}
+
+impl From<Method> for hyper::Method {
+    fn from(method: Method) -> hyper::Method {
+        match method {
+            Method::Post => hyper::Method::POST,
+            Method::Put => hyper::Method::PUT,
+            Method::Patch => hyper::Method::PATCH,
+        }
+    }
+}
+
+const USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
+/// Headers that say how a body travels, which is not the operator's to say.
+const OURS: &[&str] = &["connection", "content-encoding", "content-length", "host", "transfer-encoding"];
+/// The longest answer in which refused events are looked for.
+const MAX_VERDICT: usize = 1 << 20;
+
+pub struct Http {
+    client: Client,
+    place: Place,
+    method: hyper::Method,
+    /// The same for all requests.
+    headers: HeaderMap,
+    /// Those that events have a say in.
+    templates: Vec<(HeaderName, Template)>,
+    encoder: Encoder,
+    is_array: bool,
+    compression: Compression,
+    auth: Auth,
+    idempotent: bool,
+    veil: Veil,
+    /// The whole of a write, but for the time to tell what was written.
+    patience: Duration,
+}
+
+/// One request.
+#[derive(Debug)]
+pub struct Outgoing {
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+    /// Events in it.
+    len: usize,
+    /// Their places in the cut; all if absent.
+    events: Option<Vec<usize>>,
+}
+
+impl Sink for Http {
+    const TYPE: &'static str = "http";
+    const PROMISE: Promise = Promise::AtLeastOnce;
+    type Config = Config;
+    type Payload = Vec<Outgoing>;
+
+    fn check(config: &Config, check: &mut Check) {
+        if let Err(wrong) = Place::parse(&config.uri) {
+            check.problem_within("uri", wrong.range, wrong.message);
+        }
+        for (name, value) in &config.headers {
+            let path = format!("headers.{name}");
+            let lower = name.to_ascii_lowercase();
+            if HeaderName::try_from(name).is_err() {
+                check.problem(path, format!("`{name}` is no name of a header"));
+            } else if OURS.contains(&&*lower) {
+                check.problem(path, format!("`{name}` follows from the body and the address"));
+            } else if lower == "authorization" && !matches!(config.auth.kind, auth::Kind::None | auth::Kind::Hmac) {
+                check.problem(path, "`auth` sets this header");
+            } else if let Err(wrong) = Template::parse(value.expose()) {
+                check.problem(path, wrong.message);
+            } else if value.expose().contains(char::is_control) {
+                check.problem(path, "it has a line break or another control character in it");
+            }
+        }
+        if let Err(wrong) = config.encoding.encoder() {
+            check.problem_within("encoding.template", wrong.range, wrong.message);
+        }
+        config.auth.check(check);
+    }
+
+    async fn open(config: &Config, cx: &SinkContext) -> Result<Http, Failure> {
+        let http = Http::new(config, cx)?;
+        if let Auth::Oauth2(oauth2) = &http.auth {
+            oauth2.token().await?;
+        }
+        if cx.dry {
+            http.knock().await?;
+        }
+        Ok(http)
+    }
+
+    fn encode(&self, cut: &Cut) -> Result<Vec<Outgoing>, Failure> {
+        if let (Some(uri), true) = (self.place.constant(), self.templates.is_empty()) {
+            let body = self.body(cut, cut.events()).map_err(Failure::Some)?;
+            return Ok(vec![self.outgoing(uri.clone(), self.headers.clone(), body, cut.events(), cut.len())]);
+        }
+        let mut groups: BTreeMap<(String, Vec<String>), Vec<usize>> = BTreeMap::new();
+        let mut failures = Vec::new();
+        for (nth, event) in cut.events().enumerate() {
+            match self.destination(event) {
+                Ok((uri, values)) => groups.entry((uri.to_string(), values)).or_default().push(nth),
+                Err(answer) => failures.push((nth, Failure::poison(answer))),
+            }
+        }
+        let mut outgoing = Vec::with_capacity(groups.len());
+        let all: Vec<CutEvent<'_>> = cut.events().collect();
+        for ((uri, values), indices) in groups {
+            let mut headers = self.headers.clone();
+            for ((name, _), value) in self.templates.iter().zip(values) {
+                headers.insert(name.clone(), HeaderValue::try_from(value).expect("checked when it was rendered"));
+            }
+            let events = || indices.iter().map(|nth| all[*nth]);
+            match self.body(cut, events()) {
+                Ok(body) => {
+                    let uri = uri.parse().expect("it was an address before");
+                    let request = self.outgoing(uri, headers, body, events(), indices.len());
+                    outgoing.push(Outgoing { events: Some(indices), ..request });
+                }
+                Err(unfit) => failures.extend(unfit.into_iter().map(|(nth, failure)| (indices[nth], failure))),
+            }
+        }
+        if failures.is_empty() { Ok(outgoing) } else { Err(Failure::Some(failures)) }
+    }
+
+    async fn write(&self, cut: &Cut, payload: &Vec<Outgoing>) -> Result<Written, Failure> {
+        if let [only] = &payload[..] {
+            let refused = self.send(only).await?;
+            let bytes = only.body.len() as u64;
+            return if refused.is_empty() {
+                Ok(Written { bytes, ..Written::default() })
+            } else {
+                Err(some(only, refused))
+            };
+        }
+        self.write_all(payload, Instant::now() + self.patience, cut.len()).await
+    }
+}
+
+/// Failures of events by their place in the cut, from those by their place in the request.
+fn some(request: &Outgoing, failures: Vec<(usize, Failure)>) -> Failure {
+    let place = |nth: usize| request.events.as_ref().map_or(nth, |events| events[nth]);
+    Failure::Some(failures.into_iter().map(|(nth, failure)| (place(nth), failure)).collect())
+}
+
+impl Http {
+    fn new(config: &Config, cx: &SinkContext) -> Result<Http, Failure> {
+        let malformed = |wrong: crate::codec::template::Malformed| Failure::configuration(wrong.message);
+        let client = cx.http_client()?;
+        let mut veil = Veil::default();
+        let auth = Auth::new(&config.auth, &client, &mut veil)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(config.encoding.format())));
+        if let Some(word) = config.compression.word() {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(word));
+        }
+        let mut templates = Vec::new();
+        for (name, value) in &config.headers {
+            let name = HeaderName::try_from(name).map_err(|_| Failure::configuration("`headers` has no name in it"))?;
+            let template = Template::parse(value.expose()).map_err(malformed)?;
+            let Some(text) = template.constant() else {
+                templates.push((name, template));
+                continue;
+            };
+            veil.cover(text);
+            let mut value = HeaderValue::try_from(text)
+                .map_err(|_| Failure::configuration(format!("the value of `headers.{name}` cannot be a header's")))?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        Ok(Http {
+            client,
+            place: Place::parse(&config.uri).map_err(malformed)?,
+            method: config.method.into(),
+            headers,
+            templates,
+            encoder: config.encoding.encoder().map_err(malformed)?,
+            is_array: config.encoding.format() == Format::Json,
+            compression: config.compression,
+            auth,
+            idempotent: config.idempotency_key,
+            veil,
+            patience: cx.timeout.mul_f64(0.9),
+        })
+    }
+
+    /// Asks without sending anything; whatever is answered shows that somebody is there, if it lets us in.
+    async fn knock(&self) -> Result<(), Failure> {
+        let mut request = Request::options(self.place.door()).body(Bytes::new()).expect("a checked address");
+        request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        self.auth.apply(request.headers_mut(), b"").await?;
+        let answer = self.client.send(request).await?;
+        match answer.status {
+            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Err(self.hide(Failure::configuration(reply::said(&answer))).await)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Address and values of headers for one event.
+    fn destination(&self, event: CutEvent<'_>) -> Result<(Uri, Vec<String>), String> {
+        let received_at = format!("\"{}\"", event.record.received_at);
+        let get = |path: &[String]| match event.json().path(path).filter(|value| !value.is_null()) {
+            None if path.len() == 1 && path[0] == "timestamp" => Some(Raw(received_at.as_bytes())),
+            value => value,
+        };
+        let uri = match self.place.constant() {
+            Some(uri) => uri.clone(),
+            None => self.place.uri(get)?,
+        };
+        let value = |(name, template): &(HeaderName, Template)| {
+            let value = template.render(get).map_err(|missing| missing.to_string())?;
+            HeaderValue::try_from(&value)
+                .map_err(|_| format!("`{name}` cannot hold a line break or control character"))?;
+            Ok(value)
+        };
+        let values: Result<Vec<String>, String> = self.templates.iter().map(value).collect();
+        Ok((uri, values?))
+    }
+
+    /// The body for some events of a cut; failures by their place among them.
+    fn body<'a>(&self, cut: &Cut, events: impl Iterator<Item = CutEvent<'a>>) -> Result<Bytes, Vec<(usize, Failure)>> {
+        if let (true, false, [slice]) = (self.encoder.is_verbatim(), self.is_array, &cut.slices[..])
+            && self.place.constant().is_some()
+            && self.templates.is_empty()
+        {
+            return Ok(slice.record.lines.bytes.slice(slice.byte_range()));
+        }
+        let mut out = self.encoder.header().unwrap_or_default();
+        out.reserve(cut.bytes());
+        let mut failures = Vec::new();
+        if self.is_array {
+            out.push(b'[');
+        }
+        for (nth, event) in events.enumerate() {
+            if self.is_array && nth > 0 {
+                // In the place of the line break that ends each event.
+                out.pop();
+                out.extend_from_slice(b",\n");
+            }
+            if let Err(answer) = self.encoder.append(event.json(), &mut out) {
+                failures.push((nth, Failure::poison(answer)));
+            }
+        }
+        if self.is_array {
+            out.pop();
+            out.push(b']');
+        }
+        if failures.is_empty() { Ok(out.into()) } else { Err(failures) }
+    }
+
+    fn outgoing<'a>(
+        &self,
+        uri: Uri,
+        mut headers: HeaderMap,
+        body: Bytes,
+        events: impl Iterator<Item = CutEvent<'a>>,
+        len: usize,
+    ) -> Outgoing {
+        if self.idempotent {
+            let key = HeaderValue::try_from(idempotency_key(&body, events)).expect("a uuid fits into a header");
+            headers.insert(HeaderName::from_static("idempotency-key"), key);
+        }
+        Outgoing { uri, headers, body: self.compression.compress(body), len, events: None }
+    }
+
+    /// Several requests, one after another; tells what became of each.
+    async fn write_all(&self, payload: &[Outgoing], deadline: Instant, len: usize) -> Result<Written, Failure> {
+        let (mut bytes, mut failures) = (0, Vec::new());
+        // Once the server is gone or time is up, what is left is not even tried.
+        let mut down: Option<Failure> = None;
+        for request in payload {
+            let events = request.events.as_deref().unwrap_or_default();
+            let sent = match &down {
+                Some(failure) => Err(failure.clone()),
+                None => match timeout_at(deadline, self.send(request)).await {
+                    Ok(sent) => sent,
+                    Err(_) => Err(Failure::transient(format!("not all requests were answered in {:?}", self.patience))),
+                },
+            };
+            match sent {
+                Ok(refused) => {
+                    bytes += request.body.len() as u64;
+                    failures.extend(refused.into_iter().map(|(nth, failure)| (events[nth], failure)));
+                }
+                Err(failure) => {
+                    if let Failure::Transient { .. } = failure {
+                        down.get_or_insert_with(|| failure.clone());
+                    }
+                    let failure = match failure {
+                        Failure::Poison { answer } if events.len() > 1 => Failure::Suspect { answer },
+                        failure => failure,
+                    };
+                    failures.extend(events.iter().map(|nth| (*nth, failure.clone())));
+                }
+            }
+        }
+        match down {
+            _ if failures.is_empty() => Ok(Written { bytes, ..Written::default() }),
+            // Nothing was written, and nothing is to be learned of single events.
+            Some(failure) if failures.len() == len && failures.iter().all(|(_, other)| *other == failure) => {
+                Err(failure)
+            }
+            _ => Err(Failure::Some(failures)),
+        }
+    }
+
+    /// Sends a request; gives the events that the server took none of, by their place in the request.
+    async fn send(&self, outgoing: &Outgoing) -> Result<Vec<(usize, Failure)>, Failure> {
+        let mut answer = self.ask(outgoing).await?;
+        if answer.status == StatusCode::UNAUTHORIZED && self.auth.refresh().await {
+            answer = self.ask(outgoing).await?;
+        }
+        match reply::judge(&answer) {
+            Ok(()) => refused(&answer.body, outgoing.len),
+            Err(failure) => Err(self.hide(failure).await),
+        }
+    }
+
+    async fn ask(&self, outgoing: &Outgoing) -> Result<crate::net::client::Answer, Failure> {
+        let mut headers = outgoing.headers.clone();
+        self.auth.apply(&mut headers, &outgoing.body).await?;
+        let mut request = Request::new(outgoing.body.clone());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = outgoing.uri.clone();
+        *request.headers_mut() = headers;
+        Ok(self.client.send(request).await?)
+    }
+
+    async fn hide(&self, failure: Failure) -> Failure {
+        let fetched = self.auth.veil().await;
+        failure.reworded(|answer| fetched.hide(self.veil.hide(answer)))
+    }
+}
+
+fn content_type(format: Format) -> &'static str {
+    match format {
+        Format::Json => "application/json",
+        Format::Csv => "text/csv",
+        Format::Text => "text/plain; charset=utf-8",
+        _ => "application/x-ndjson",
+    }
+}
+
+/// The same for the same events in the same body, and for nothing else: events that look the same come from different
+/// places, and a server may refuse a key that it knows with another body.
+fn idempotency_key<'a>(body: &[u8], events: impl Iterator<Item = CutEvent<'a>>) -> String {
+    let mut hash = blake3::Hasher::new();
+    for event in events {
+        let (seed, ordinal) = event.record.lines.origin(event.index);
+        hash.update(&seed.0);
+        hash.update(&ordinal.to_le_bytes());
+    }
+    hash.update(body);
+    Id::version8(hash.finalize().as_bytes()).to_string()
+}
+
+/// Another Weir takes what it can, and lists what it refuses; to overlook that would be to lose it.
+#[derive(Deserialize)]
+struct Verdict {
+    accepted: usize,
+    refused: Vec<Refused>,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    index: usize,
+    reason: String,
+}
+
+fn refused(answer: &[u8], len: usize) -> Result<Vec<(usize, Failure)>, Failure> {
+    if answer.first() != Some(&b'{') || answer.len() > MAX_VERDICT {
+        return Ok(Vec::new());
+    }
+    // Other servers answer as they like.
+    let Ok(Verdict { accepted, mut refused }) = serde_json::from_slice(answer) else { return Ok(Vec::new()) };
+    refused.retain(|refused: &Refused| refused.index < len);
+    // So it answers to a request whose first answer, with the list, was lost.
+    if accepted + refused.len() < len {
+        return Err(Failure::poison(format!("the server has taken {accepted} of {len} events and names no others")));
+    }
+    let poison = |refused: Refused| (refused.index, Failure::poison(reply::shown(&refused.reason)));
+    Ok(refused.into_iter().map(poison).collect())
+}
