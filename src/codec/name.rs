@@ -40,9 +40,24 @@ impl NameTemplate {
         self.template.constant()
     }
 
+    /// The fixed text at its beginning.
+    pub fn prefix(&self) -> &str {
+        self.template.prefix()
+    }
+
+    /// How many bytes of an RFC 3339 time in UTC decide the name, if nothing else of the event does.
+    pub fn time_bytes(&self) -> Option<usize> {
+        self.template.time_bytes()
+    }
+
     /// The name for one event; the error says what is wrong with it.
     pub fn render(&self, event: Raw<'_>) -> Result<String, String> {
-        let name = self.template.render(|path| event.path(path)).map_err(|missing| missing.to_string())?;
+        self.render_with(|path| event.path(path))
+    }
+
+    /// The name for one event whose values `get` finds by their path.
+    pub fn render_with<'a>(&self, get: impl Fn(&[String]) -> Option<Raw<'a>>) -> Result<String, String> {
+        let name = self.template.render(get).map_err(|missing| missing.to_string())?;
         check(&name, self.rules)?;
         Ok(name)
     }

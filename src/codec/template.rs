@@ -91,6 +91,32 @@ impl Template {
         }
     }
 
+    /// The fixed text at its beginning.
+    pub fn prefix(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// How many bytes of an RFC 3339 time in UTC decide the text, if nothing else of the event does.
+    pub fn time_bytes(&self) -> Option<usize> {
+        let mut bytes = 0;
+        for part in &self.parts {
+            bytes = bytes.max(match part {
+                Part::Text(_) => 0,
+                Part::Field { .. } => return None,
+                Part::Time('Y' | 'y') => 4,
+                Part::Time('m') => 7,
+                Part::Time('d' | 'j' | 'F') => 10,
+                Part::Time('H') => 13,
+                Part::Time('M') => 16,
+                Part::Time(_) => 19,
+            });
+        }
+        Some(bytes)
+    }
+
     /// The text for one event, whose values `get` finds by their path. Null counts as missing.
     pub fn render<'a>(&self, get: impl Fn(&[String]) -> Option<Raw<'a>>) -> Result<String, Missing> {
         self.render_with(get, |out, value| out.push_str(value))
@@ -230,5 +256,14 @@ mod tests {
     fn a_template_without_fields_is_a_constant() {
         assert_eq!(Template::parse("50%").expect("a template").constant(), Some("50%"));
         assert_eq!(Template::parse("%Y").expect("a template").constant(), None);
+        assert_eq!(Template::parse("a-%Y").expect("a template").prefix(), "a-");
+        assert_eq!(Template::parse("{{ a }}-").expect("a template").prefix(), "");
+    }
+
+    #[test]
+    fn the_part_of_a_time_that_decides_is_known() {
+        let of = |text| Template::parse(text).expect("a template").time_bytes();
+        assert_eq!((of("a"), of("a-%Y.%m.%d"), of("%F-%H"), of("%s")), (Some(0), Some(10), Some(13), Some(19)));
+        assert_eq!(of("%Y-{{ a }}"), None);
     }
 }

@@ -222,7 +222,12 @@ impl<'a> CutEvent<'a> {
 
     /// The id: the event's own member if it is a UUID or ULID, else the one that follows from its origin.
     pub fn id(&self) -> Id {
-        let own = self.json().get("id").and_then(|value| value.as_str()).and_then(|text| Id::parse(&text));
+        self.id_from(self.json().get("id"))
+    }
+
+    /// The same for those who have found the member `id` already.
+    pub fn id_from(&self, own: Option<Raw<'_>>) -> Id {
+        let own = own.and_then(|value| value.as_str()).and_then(|text| Id::parse(&text));
         own.unwrap_or_else(|| self.record.lines.derived_id(self.index))
     }
 }

@@ -4,6 +4,7 @@ use crate::component::SinkEntry;
 
 pub mod blackhole;
 pub mod console;
+pub mod elasticsearch;
 pub mod file;
 pub mod http;
 pub mod kafka;
@@ -13,6 +14,7 @@ pub mod sse;
 pub const CATALOGUE: &[SinkEntry] = &[
     SinkEntry::of::<blackhole::Blackhole>(),
     SinkEntry::of::<console::Console>(),
+    SinkEntry::of::<elasticsearch::Elasticsearch>(),
     SinkEntry::of::<file::File>(),
     SinkEntry::of::<http::Http>(),
     SinkEntry::of::<kafka::Kafka>(),

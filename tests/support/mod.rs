@@ -4,6 +4,7 @@
 pub mod collector;
 pub mod kafka;
 pub mod proxy;
+pub mod search;
 pub mod services;
 
 use std::collections::BTreeMap;

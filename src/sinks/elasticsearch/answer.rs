@@ -1,0 +1,129 @@
+//! What an answer to a bulk request means, event by event.
+
+use hyper::header;
+use serde::Deserialize;
+
+use crate::component::{Failure, Written, reply};
+use crate::net::client::Answer;
+
+/// Asks for what the verdict needs, so that the answer to a thousand events is 30 kB and not 300.
+pub const FILTER: &str = "filter_path=errors,items.*.status,items.*.error";
+
+#[derive(Deserialize)]
+struct Bulk {
+    #[serde(default)]
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    create: Outcome,
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    status: u16,
+    error: Option<Reason>,
+}
+
+/// Why the server refuses something; the form is the same everywhere.
+#[derive(Deserialize)]
+pub struct Reason {
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
+    caused_by: Option<Box<Reason>>,
+}
+
+impl Reason {
+    fn text(&self) -> String {
+        let mut text = self.kind.clone();
+        let mut next = Some(self);
+        while let Some(reason) = next {
+            if let Some(words) = &reason.reason {
+                text.push_str(": ");
+                text.push_str(words);
+            }
+            next = reason.caused_by.as_deref();
+        }
+        reply::shown(&text)
+    }
+}
+
+/// The verdict over an answer to so many events.
+pub fn judge(answer: &Answer, sent: usize) -> Result<Written, Failure> {
+    whole(answer)?;
+    let bulk: Bulk = serde_json::from_slice(&answer.body).map_err(|error| unreadable(answer, &error))?;
+    if bulk.items.len() != sent {
+        let answered = bulk.items.len();
+        return Err(Failure::transient(format!("the server answered for {answered} of {sent} events")));
+    }
+    let mut written = Written::default();
+    let mut failures = Vec::new();
+    for (nth, Item { create }) in bulk.items.iter().enumerate() {
+        match item(create) {
+            Ok(is_new) => written.duplicates += u64::from(!is_new),
+            Err(failure) => failures.push((nth, failure)),
+        }
+    }
+    if failures.is_empty() {
+        return Ok(written);
+    }
+    let is_whole = failures.len() == sent;
+    let all = |class: fn(&Failure) -> bool| is_whole && failures.iter().all(|(_, failure)| class(failure));
+    let alike = all(|failure| matches!(failure, Failure::Transient { .. }))
+        || all(|failure| matches!(failure, Failure::Configuration { .. }));
+    // What befalls all events alike is the target's own state, and shows as such.
+    Err(if alike { failures.swap_remove(0).1 } else { Failure::Some(failures) })
+}
+
+/// The verdict over a whole request, with the server's reason where it gives one.
+pub fn whole(answer: &Answer) -> Result<(), Failure> {
+    reply::judge(answer).map_err(|failure| match (failure, reason(answer)) {
+        (Failure::Transient { after, .. }, Some(said)) => Failure::Transient { answer: said, after },
+        (Failure::Configuration { .. }, Some(answer)) => Failure::Configuration { answer },
+        (Failure::Poison { .. }, Some(answer)) => Failure::Poison { answer },
+        (failure, _) => failure,
+    })
+}
+
+/// Status and the server's reason in one line.
+pub fn reason(answer: &Answer) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: Reason,
+    }
+    let refusal: Refusal = serde_json::from_slice(&answer.body).ok()?;
+    Some(format!("{}: {}", answer.status, refusal.error.text()))
+}
+
+/// An answer that is no JSON comes from something else than a search node, which does not pass by itself.
+fn unreadable(answer: &Answer, error: &serde_json::Error) -> Failure {
+    let kind = answer.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    match kind.contains("json") {
+        true => Failure::transient(format!("the answer cannot be read: {error}")),
+        false => Failure::configuration(format!("this is no search node: {}", reply::said(answer))),
+    }
+}
+
+/// Whether the event is new, or there already.
+fn item(outcome: &Outcome) -> Result<bool, Failure> {
+    let kind = outcome.error.as_ref().map_or("", |reason| &*reason.kind);
+    let said = || match &outcome.error {
+        Some(reason) => format!("{} {}", outcome.status, reason.text()),
+        None => outcome.status.to_string(),
+    };
+    match (outcome.status, kind) {
+        (200..=299, _) => Ok(true),
+        (409, "version_conflict_engine_exception" | "") => Ok(false),
+        // A node that runs out of disk blocks its indices until somebody makes room.
+        (429, "cluster_block_exception") => Err(Failure::configuration(said())),
+        (408 | 409 | 429 | 500..=599, _) => Err(Failure::transient(said())),
+        (401 | 403 | 404, _) => Err(Failure::configuration(said())),
+        // Closed by somebody, or the limit of shards: nothing is wrong with the event.
+        (_, "index_closed_exception" | "validation_exception") => Err(Failure::configuration(said())),
+        _ => Err(Failure::poison(said())),
+    }
+}

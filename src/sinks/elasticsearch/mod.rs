@@ -1,0 +1,209 @@
+//! Documents in Elasticsearch or OpenSearch: made by bulk requests under the events' ids, so that a repeat changes
+//! nothing.
+
+use bytes::Bytes;
+use hyper::Request;
+use hyper::header::{self, HeaderValue};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::codec::encoding::{Encoding, Format};
+use crate::codec::name::{NameTemplate, Rules};
+use crate::component::{Check, Cut, Failure, Findings, Promise, Sink, SinkContext, Written};
+use crate::net::client::Answer;
+use crate::net::compress::Compression;
+use crate::secret::Veil;
+
+mod answer;
+mod auth;
+mod cluster;
+mod encode;
+mod opening;
+mod template;
+
+#[cfg(test)]
+mod tests;
+
+use auth::Auth;
+use cluster::{Cluster, Endpoint};
+use encode::{Encoder, Shape};
+
+/// Elasticsearch and OpenSearch.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The nodes, such as `https://es-1:9200`, perhaps with a base path; they are written to in turn, and one that
+    /// cannot be reached is passed over.
+    pub endpoints: Vec<String>,
+    /// The index or data stream of each event, with fields and the event's time in it: `activity-%Y.%m.%d`. It
+    /// begins with fixed text, which no event can leave.
+    #[serde(default = "default_index")]
+    pub index: String,
+    /// Who the sink is to the cluster.
+    #[serde(default)]
+    pub auth: Auth,
+    /// The ingest pipeline that documents go through.
+    #[serde(default)]
+    pub pipeline: Option<String>,
+    /// Whether `index` names data streams. These know an id only until they roll over, so that an event which is sent
+    /// again after a fault may be there twice.
+    #[serde(default)]
+    pub data_stream: bool,
+    /// Whether an index template with mappings for the members of events is installed, unless one of its name is
+    /// there: ids as keywords, `code` as text that is split like code, times, addresses, flattened `metadata`.
+    #[serde(default)]
+    pub install_template: bool,
+    /// How requests are compressed.
+    #[serde(default)]
+    pub compression: Packing,
+    /// What documents look like: `json` is the event with `@timestamp` added, `ecs` has the names of the Elastic
+    /// Common Schema.
+    #[serde(default)]
+    pub encoding: Encoding,
+}
+
+fn default_index() -> String {
+    "activity-%Y.%m.%d".into()
+}
+
+/// How requests are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "ElasticsearchCompression")]
+pub enum Packing {
+    #[default]
+    Gzip,
+    None,
+}
+
+/// What both servers allow; a name begins with a letter or digit besides.
+static INDEX: Rules = Rules {
+    noun: "index",
+    allowed: |c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c),
+    max_len: 255,
+};
+
+pub struct Elasticsearch {
+    cluster: Cluster,
+    encoder: Encoder,
+    /// Path and query of bulk requests.
+    bulk: String,
+    notes: Vec<String>,
+    /// Who answers may quote what we sent.
+    veil: Veil,
+}
+
+/// Where in the configuration what is wrong.
+type Wrong = (String, String);
+
+impl Config {
+    fn endpoints(&self) -> Result<Vec<Endpoint>, Wrong> {
+        if self.endpoints.is_empty() {
+            return Err(("endpoints".into(), "there is no node to write to".into()));
+        }
+        let parse =
+            |(nth, text): (usize, &String)| Endpoint::parse(text).map_err(|wrong| (format!("endpoints[{nth}]"), wrong));
+        self.endpoints.iter().enumerate().map(parse).collect()
+    }
+
+    fn encoder(&self) -> Result<Encoder, Wrong> {
+        let shape = match self.encoding.format() {
+            Format::Json | Format::Ndjson => Shape::Line,
+            Format::Ecs => Shape::Ecs,
+            Format::Csv | Format::Text => {
+                return Err(("encoding".into(), "documents are JSON: write `json` or `ecs`".into()));
+            }
+        };
+        let names = NameTemplate::parse(&self.index, &INDEX).map_err(|wrong| ("index".into(), wrong.message))?;
+        let compression = match self.compression {
+            Packing::Gzip => Compression::Gzip,
+            Packing::None => Compression::None,
+        };
+        Ok(Encoder { names, shape, compression })
+    }
+}
+
+impl Sink for Elasticsearch {
+    const TYPE: &'static str = "elasticsearch";
+    const PROMISE: Promise = Promise::EffectivelyOnce;
+    type Config = Config;
+    type Payload = Bytes;
+
+    fn check(config: &Config, check: &mut Check) {
+        match config.endpoints() {
+            Err((path, wrong)) => check.problem(path, wrong),
+            Ok(endpoints) => {
+                if config.auth.kind != auth::Kind::None
+                    && let Some(nth) = endpoints.iter().position(|endpoint| endpoint.is_plain)
+                {
+                    let path = format!("endpoints[{nth}]");
+                    check.warning(path, "credentials go over the network unencrypted; use `https`");
+                }
+            }
+        }
+        if let Err(wrong) = NameTemplate::parse(&config.index, &INDEX) {
+            check.problem_within("index", wrong.range, wrong.message);
+        } else if config.index.starts_with(['.', '_', '-']) {
+            check.problem_within("index", 0..1, "the name of an index begins with a letter or a digit");
+        }
+        if let Err((path, wrong)) = config.encoder()
+            && path != "index"
+        {
+            check.problem(path, wrong);
+        }
+        if let Err((name, wrong)) = config.auth.header() {
+            check.problem(format!("auth.{name}"), wrong);
+        }
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if config.pipeline.as_ref().is_some_and(|name| name.is_empty() || !name.chars().all(is_plain)) {
+            check.problem("pipeline", "the name of a pipeline consists of letters, digits, `.`, `_` and `-`");
+        }
+    }
+
+    fn promise(config: &Config) -> Promise {
+        if config.data_stream { Promise::AtLeastOnce } else { Promise::EffectivelyOnce }
+    }
+
+    async fn open(config: &Config, cx: &SinkContext) -> Result<Elasticsearch, Failure> {
+        let wrong = |(_, wrong): Wrong| Failure::configuration(wrong);
+        let encoder = config.encoder().map_err(wrong)?;
+        let authorization = config.auth.header().map_err(|(_, wrong)| Failure::configuration(wrong))?;
+        let cluster = Cluster::new(cx.http_client()?, config.endpoints().map_err(wrong)?, authorization);
+        let veil = config.auth.veil();
+        let looked = opening::look_around(&cluster, config, &encoder, cx).await;
+        let notes = looked.map_err(|failure| failure.reworded(|said| veil.hide(said)))?;
+        let index = encoder.names.constant().map(|name| format!("/{name}")).unwrap_or_default();
+        let pipeline = config.pipeline.as_ref().map(|name| format!("&pipeline={name}")).unwrap_or_default();
+        // The node's own patience with its shards is shorter than ours with it, so that it can say which events fail.
+        let patience = (cx.timeout.as_secs() / 2).max(1);
+        let bulk = format!("{index}/_bulk?{}&timeout={patience}s{pipeline}", answer::FILTER);
+        Ok(Elasticsearch { cluster, encoder, bulk, notes, veil })
+    }
+
+    fn findings(&self) -> Findings {
+        Findings { promise: None, notes: self.notes.clone() }
+    }
+
+    fn encode(&self, cut: &Cut) -> Result<Bytes, Failure> {
+        self.encoder.encode(cut)
+    }
+
+    async fn write(&self, cut: &Cut, payload: &Bytes) -> Result<Written, Failure> {
+        let judged = self.send(payload).await.and_then(|answer| answer::judge(&answer, cut.len()));
+        let written = judged.map_err(|failure| failure.reworded(|said| self.veil.hide(said)))?;
+        Ok(Written { bytes: payload.len() as u64, ..written })
+    }
+}
+
+impl Elasticsearch {
+    async fn send(&self, payload: &Bytes) -> Result<Answer, Failure> {
+        let mut request: Request<Bytes> =
+            self.cluster.request(hyper::Method::POST, &self.bulk).map(|_| payload.clone());
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        if let Some(word) = self.encoder.compression.word() {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(word));
+        }
+        Ok(self.cluster.send(request).await?)
+    }
+}
