@@ -113,7 +113,7 @@ impl Access {
         let who = if let Some(ticket) = parameter(query, "ticket") {
             self.redeem(&ticket)?
         } else if let Some(token) = parameter(query, "token") {
-            let admitted = self.gate.admit_token(&token, peer.ip)?;
+            let admitted = self.gate.admit_token(&token, peer.ip).await?;
             self.with_role(admitted.expect("the gate of the API is never open"))
         } else {
             self.known(request, peer).await?

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::Role;
+use super::{Role, jwks};
 use crate::secret::Secret;
 
 /// Who may send.
@@ -65,7 +65,7 @@ pub struct Jwt {
     /// The issuer's public key in PEM, RSA or ECDSA; best as `${file:…}`.
     #[serde(default)]
     pub public_key: Option<String>,
-    /// The issuer's keys as a JSON Web Key Set: the path of a file, or the set itself.
+    /// The issuer's keys as a JSON Web Key Set: its `https://` address, the path of a file, or the set itself.
     #[serde(default)]
     pub jwks: Option<Jwks>,
     /// The algorithms that are believed, where the key allows several; by default HS256, RS256 or ES256 by key.
@@ -137,6 +137,7 @@ impl JsonSchema for Tokens {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Jwks {
     File(PathBuf),
+    Url(String),
     Inline(jsonwebtoken::jwk::JwkSet),
 }
 
@@ -148,7 +149,7 @@ impl<'de> Deserialize<'de> for Jwks {
             type Value = Jwks;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the path of a file, or a key set")
+                f.write_str("an address, the path of a file, or a key set")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Jwks, E> {
@@ -156,7 +157,7 @@ impl<'de> Deserialize<'de> for Jwks {
                     return serde_json::from_str(text).map(Jwks::Inline).map_err(E::custom);
                 }
                 if text.contains("://") {
-                    return Err(E::custom("a key set is read from a file or written in place, not fetched"));
+                    return jwks::judge(text).map(|_| Jwks::Url(text.to_owned())).map_err(E::custom);
                 }
                 Ok(Jwks::File(text.into()))
             }

@@ -1,11 +1,14 @@
 //! JSON Web Tokens: one algorithm per key, claims judged strictly, everything doubtful refused (RFC 8725).
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Map, Value};
 
+use super::jwks::Jwks;
 use super::{Principal, Role, config};
 
 /// The longest token that is looked at.
@@ -23,17 +26,34 @@ const USER_CLAIMS: [&str; 3] = ["user_id", "username", "sub"];
 
 /// Believes tokens, or not.
 pub struct Verifier {
-    keys: Vec<Key>,
+    keys: Keys,
     audience: Vec<String>,
     issuer: Vec<String>,
     user_claim: Option<String>,
 }
 
-struct Key {
+/// Where the keys are.
+enum Keys {
+    Here(Arc<Vec<Key>>),
+    Served(Box<Jwks>),
+}
+
+pub struct Key {
     id: Option<String>,
     key: DecodingKey,
     /// Of one family, each with what the library needs to check it and nothing else.
     algorithms: Vec<(Algorithm, Validation)>,
+}
+
+/// Who a token speaks for and its id, or why it is not believed.
+type Verdict = Result<(Principal, Option<String>), &'static str>;
+
+const NO_KEY: &str = "no key fits the signature";
+
+impl Keys {
+    fn here(keys: Vec<Key>) -> Keys {
+        Keys::Here(Arc::new(keys))
+    }
 }
 
 /// What is wrong with a configuration: the key it is about, and why.
@@ -47,16 +67,19 @@ impl Verifier {
             (Some(secret), None, None) => {
                 judge_secret(secret.expose()).map_err(|message| ("secret", message))?;
                 let key = DecodingKey::from_secret(secret.expose().as_bytes());
-                vec![Key::new(None, key, Algorithm::HS256, &allowed)?]
+                Keys::here(vec![Key::new(None, key, Algorithm::HS256, &allowed)?])
             }
             (None, Some(pem), None) => {
                 let (key, usual) = read_public_key(pem).map_err(|message| ("public_key", message))?;
-                vec![Key::new(None, key, usual, &allowed)?]
+                Keys::here(vec![Key::new(None, key, usual, &allowed)?])
             }
             (None, None, Some(jwks)) => match (jwks, set) {
-                (config::Jwks::Inline(set), _) | (_, Some(set)) => keys_of(set, &allowed)?,
+                (config::Jwks::Inline(set), _) | (_, Some(set)) => Keys::here(keys_of(set, &allowed)?),
+                (config::Jwks::Url(url), None) => {
+                    Keys::Served(Jwks::new(url, allowed).map_err(|message| ("jwks", message))?.into())
+                }
                 // Its file is read at start; until then nothing is known to be wrong.
-                (config::Jwks::File(_), None) => Vec::new(),
+                (config::Jwks::File(_), None) => Keys::here(Vec::new()),
             },
             _ => {
                 return Err(("", "exactly one of `secret`, `public_key` and `jwks` says how tokens are signed".into()));
@@ -71,7 +94,7 @@ impl Verifier {
     }
 
     /// Who the token speaks for, and its id (`jti`). `now` is in seconds since 1970. The reason is for the log, not for the sender.
-    pub fn verify(&self, token: &str, now: i64) -> Result<(Principal, Option<String>), &'static str> {
+    pub async fn verify(&self, token: &str, now: i64) -> Verdict {
         if token.len() > MAX_TOKEN_BYTES {
             return Err("the token is too long");
         }
@@ -79,11 +102,25 @@ impl Verifier {
         if header.crit.is_some() {
             return Err("the token demands an extension");
         }
+        let keys = match &self.keys {
+            Keys::Here(keys) => keys.clone(),
+            Keys::Served(jwks) => jwks.keys().await,
+        };
+        match (self.verify_with(&keys, &header, token, now), &self.keys) {
+            (Err(NO_KEY), Keys::Served(jwks)) => match jwks.newer_than(&keys).await {
+                Some(newer) => self.verify_with(&newer, &header, token, now),
+                None => Err(NO_KEY),
+            },
+            (judged, _) => judged,
+        }
+    }
+
+    fn verify_with(&self, keys: &[Key], header: &Header, token: &str, now: i64) -> Verdict {
         let fits = |key: &&Key| match (&key.id, &header.kid) {
             (Some(id), Some(wanted)) => id == wanted,
             _ => true,
         };
-        for key in self.keys.iter().filter(fits).take(MAX_TRIES) {
+        for key in keys.iter().filter(fits).take(MAX_TRIES) {
             let Some((_, validation)) = key.algorithms.iter().find(|(algorithm, _)| *algorithm == header.alg) else {
                 continue;
             };
@@ -92,7 +129,7 @@ impl Verifier {
                 return self.judge(&data.claims, now).map(|who| (who, id));
             }
         }
-        Err("no key fits the signature")
+        Err(NO_KEY)
     }
 
     /// The claims of a token whose signature holds.
@@ -185,7 +222,7 @@ fn read_public_key(pem: &str) -> Result<(DecodingKey, Algorithm), String> {
         .map_err(|_| "this is no public key of RSA, ECDSA or EdDSA".into())
 }
 
-fn keys_of(set: &JwkSet, allowed: &[Algorithm]) -> Result<Vec<Key>, Fault> {
+pub fn keys_of(set: &JwkSet, allowed: &[Algorithm]) -> Result<Vec<Key>, Fault> {
     let mut keys = Vec::new();
     for jwk in &set.keys {
         if jwk.common.public_key_use.as_ref().is_some_and(|used| *used != PublicKeyUse::Signature) {

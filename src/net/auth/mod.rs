@@ -1,6 +1,7 @@
 //! Who may come in: decided from the head of a request, before anything of its body is read.
 
 pub mod config;
+mod jwks;
 pub mod jwt;
 mod limiter;
 pub mod password;
@@ -221,18 +222,18 @@ impl Gate {
     }
 
     /// Decides by a token that came another way than in a header.
-    pub fn admit_token(&self, token: &str, peer: Option<IpAddr>) -> Result<Option<Principal>, Problem> {
+    pub async fn admit_token(&self, token: &str, peer: Option<IpAddr>) -> Result<Option<Principal>, Problem> {
         if self.open {
             return Ok(None);
         }
-        self.check_token(token).map(Some).or_else(|refused| self.refuse(refused, peer))
+        self.check_token(token).await.map(Some).or_else(|refused| self.refuse(refused, peer))
     }
 
     async fn check(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Principal, Refused> {
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = given.next() else {
             let key = headers.get(API_KEY).ok_or(Refused::Missing)?;
-            return self.check_token(key.to_str().map_err(|_| Refused::Wrong("not ASCII"))?);
+            return self.check_token(key.to_str().map_err(|_| Refused::Wrong("not ASCII"))?).await;
         };
         if given.next().is_some() {
             return Err(Refused::Wrong("several Authorization headers"));
@@ -240,13 +241,13 @@ impl Gate {
         let text = value.to_str().map_err(|_| Refused::Wrong("not ASCII"))?.trim();
         let (scheme, rest) = text.split_once(' ').ok_or(Refused::Wrong("no credentials"))?;
         match rest.trim() {
-            token if scheme.eq_ignore_ascii_case("bearer") => self.check_token(token),
+            token if scheme.eq_ignore_ascii_case("bearer") => self.check_token(token).await,
             pair if scheme.eq_ignore_ascii_case("basic") => self.check_basic(pair, peer).await,
             _ => Err(Refused::Wrong("an unknown scheme")),
         }
     }
 
-    fn check_token(&self, token: &str) -> Result<Principal, Refused> {
+    async fn check_token(&self, token: &str) -> Result<Principal, Refused> {
         if token.is_empty() {
             return Err(Refused::Missing);
         }
@@ -262,7 +263,7 @@ impl Gate {
             (Some(principal), _) => Ok(principal.clone()),
             (None, Some(jwt)) => {
                 let now = Timestamp::now().0.div_euclid(1_000_000);
-                let (who, id) = jwt.verify(token, now).map_err(Refused::Wrong)?;
+                let (who, id) = jwt.verify(token, now).await.map_err(Refused::Wrong)?;
                 match (&self.revoked, id) {
                     (Some(revoked), Some(id)) if revoked.contains(&id) => Err(Refused::Wrong("a revoked token")),
                     _ => Ok(who),
