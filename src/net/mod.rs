@@ -9,6 +9,7 @@ pub mod inflate;
 pub mod kafka;
 pub mod listen;
 pub mod network;
+pub mod postgres;
 pub mod tls;
 pub mod wire;
 

@@ -8,6 +8,7 @@ pub mod elasticsearch;
 pub mod file;
 pub mod http;
 pub mod kafka;
+pub mod postgres;
 pub mod sse;
 
 /// Every type of sink, by its word in the configuration.
@@ -18,5 +19,6 @@ pub const CATALOGUE: &[SinkEntry] = &[
     SinkEntry::of::<file::File>(),
     SinkEntry::of::<http::Http>(),
     SinkEntry::of::<kafka::Kafka>(),
+    SinkEntry::of::<postgres::Postgres>(),
     SinkEntry::of::<sse::Sse>(),
 ];

@@ -1,0 +1,125 @@
+//! Which column carries an event's id, and what its index lets the sink promise.
+
+use super::Config;
+use super::table::Table;
+use super::value::Form;
+use crate::component::Promise;
+
+/// The column that is added to a table whose key counts up by itself.
+pub const ADDED: &str = "event_id";
+/// What `key` is by default.
+pub const DEFAULT: &str = "id";
+/// Characters of a UUID.
+const UUID_LEN: usize = 36;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Key {
+    Column {
+        name: String,
+        /// The columns of the unique index that knows it.
+        index: Vec<String>,
+    },
+    /// Nothing fits yet; [`ADDED`] would.
+    Add,
+    /// Nothing fits.
+    None {
+        /// A column that carries the id all the same.
+        name: Option<String>,
+        why: String,
+    },
+}
+
+impl Key {
+    pub fn choose(table: &Table, config: &Config) -> Key {
+        if config.mode == super::Mode::AppendOnly {
+            let name = carrier(table, &config.key);
+            return Key::None { name, why: "`mode: append_only` looks at no key".into() };
+        }
+        let wanted = [config.key.as_str(), ADDED];
+        for name in wanted {
+            if let Some(index) = carrier(table, name).and_then(|name| index(table, &name)) {
+                return Key::Column { name: name.to_owned(), index };
+            }
+        }
+        let unfinished = wanted.iter().find(|name| table.unfinished.iter().any(|column| column == *name));
+        let carrier = wanted.iter().find_map(|name| carrier(table, name));
+        let why = match (&carrier, unfinished) {
+            (Some(name), Some(_)) => format!("the unique index on `{name}` is not finished"),
+            (Some(name), None) => format!("no unique index holds `{name}` alone: create one"),
+            // Only a table as it is can say whether its time is part of every key.
+            (None, _) if table.is_partitioned => format!("the table is partitioned and has no `{ADDED}` in a key"),
+            (None, _) if config.key != DEFAULT => format!("`{}` is no column that an id fits into", config.key),
+            (None, _) if table.column(ADDED).is_some() => format!("an id does not fit into `{ADDED}`"),
+            (None, _) if table.is_owned => return Key::Add,
+            (None, _) => format!(
+                "no column fits an event's id, and the role may not add one: \
+                 `alter table {} add column {ADDED} uuid unique` as its owner",
+                table.name
+            ),
+        };
+        Key::None { name: carrier, why }
+    }
+
+    /// The column that gets the id.
+    pub fn column(&self) -> Option<&str> {
+        match self {
+            Key::Column { name, .. } => Some(name),
+            Key::Add => None,
+            Key::None { name, .. } => name.as_deref(),
+        }
+    }
+
+    pub fn promise(&self) -> Promise {
+        match self {
+            Key::Column { index, .. } if index.len() > 1 => Promise::AtLeastOnce,
+            Key::Column { .. } | Key::Add => Promise::EffectivelyOnce,
+            Key::None { .. } => Promise::AtLeastOnce,
+        }
+    }
+
+    pub fn notes(&self, table: &Table) -> Vec<String> {
+        match self {
+            Key::Column { name, index } => {
+                let mut notes = vec![format!("`{name}` carries the event's id")];
+                if index.len() > 1 {
+                    notes.push(format!(
+                        "the key holds the time: what is sent again after a fault is stored once, but an event that \
+                         comes again with another `{}` is stored again",
+                        index.iter().find(|column| *column != name).map_or("timestamp", String::as_str)
+                    ));
+                }
+                let may_name = index.iter().all(|name| table.column(name).is_some_and(|column| column.may_select));
+                if !may_name && table.unique.len() > 1 {
+                    notes.push(format!(
+                        "the role may not read `{name}`, so a row that any other unique index refuses counts as a \
+                         repeat: grant select ({name}) on {}",
+                        table.name
+                    ));
+                }
+                notes
+            }
+            Key::Add => vec![format!("a column `{ADDED}` with a unique index is added, to carry the event's id")],
+            Key::None { why, .. } => vec![format!("an event that is sent again after a fault is stored twice: {why}")],
+        }
+    }
+}
+
+/// The column of this name, if an id fits into it and we are the ones who fill it.
+fn carrier(table: &Table, name: &str) -> Option<String> {
+    let column = table.column(name).filter(|column| column.may_insert && !column.is_generated)?;
+    let fits = match column.form {
+        Form::Uuid => true,
+        Form::Text(limit) => limit.is_none_or(|limit| limit >= UUID_LEN),
+        _ => false,
+    };
+    fits.then(|| column.name.clone())
+}
+
+/// The unique index over this column alone, or over it and times that an event always says the same.
+fn index(table: &Table, name: &str) -> Option<Vec<String>> {
+    let is_time = |column: &String| matches!(column.as_str(), "timestamp" | "received_at" | "time" | "ts");
+    let holds = |index: &&Vec<String>| {
+        index.iter().any(|column| column == name) && index.iter().all(|column| column == name || is_time(column))
+    };
+    table.unique.iter().filter(holds).min_by_key(|index| index.len()).cloned()
+}

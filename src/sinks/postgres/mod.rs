@@ -1,0 +1,245 @@
+//! Rows in Postgres: an existing table is filled as it is, and what is sent again is stored once.
+//!
+//! Opening reads the catalogue and plans which column gets what; encoding brings each value into the bytes of its
+//! column's type; a write is one transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tracing::{info, warn};
+
+use crate::codec::template::Template;
+use crate::component::{Check, Cut, Failure, Findings, Promise, Sink, SinkContext, Written};
+use crate::net::postgres::{Connection, Target};
+use crate::net::tls::Trust;
+use crate::secret::Secret;
+
+mod failure;
+mod key;
+mod plan;
+mod rows;
+mod table;
+mod value;
+mod writer;
+
+use key::Key;
+use plan::Plan;
+use rows::Rows;
+use table::{Name, Table, quote};
+use writer::Writer;
+
+/// From so many rows on, copying is faster than inserting.
+const COPY_ROWS: usize = 500;
+
+/// Fills a table of Postgres, each event one row, stored once under its id. Columns find their values by name, by the
+/// aliases that `normalize` knows, or by `columns`; what has no column goes into a JSON column `metadata`, `details` or
+/// `extra`, if there is one.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The database, as `postgres://user:password@host:5432/database?sslmode=verify-full`. Several hosts may stand with
+    /// commas between them; the one that takes writes is found. `sslmode=require` and stricter check the certificate.
+    pub url: Secret<String>,
+    /// The table, as `table` or `schema.table`, spelled as the database has it; a part may stand in double quotes.
+    pub table: String,
+    /// Where columns are filled from that do not find it by their names: a field such as `metadata.tenant`, or a
+    /// template such as `{{ host }}/{{ notebook | none }}`. An empty text leaves a column to the database.
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
+    /// Values for columns where an event has none.
+    #[serde(default)]
+    pub defaults: BTreeMap<String, String>,
+    /// The column that carries the event's id: a UUID or a text. Where it counts up by itself, `event_id` carries it.
+    #[serde(default = "default_key")]
+    pub key: String,
+    /// How rows are written.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// What is fastest for the number of rows; each is stored once.
+    #[default]
+    Auto,
+    /// One INSERT a batch, which passes over rows that are there.
+    Insert,
+    /// COPY into a temporary table, then one INSERT from it, which passes over rows that are there.
+    Copy,
+    /// COPY straight into the table, whatever is there: what is sent again after a fault is stored again.
+    AppendOnly,
+}
+
+fn default_key() -> String {
+    key::DEFAULT.to_owned()
+}
+
+pub struct Postgres {
+    /// Absent while a configuration is only checked.
+    writer: Option<Writer>,
+    mode: Mode,
+    findings: Findings,
+    /// Members that were left out and said so.
+    left_out: Mutex<BTreeSet<String>>,
+}
+
+impl Sink for Postgres {
+    const TYPE: &'static str = "postgres";
+    const PROMISE: Promise = Promise::EffectivelyOnce;
+    type Config = Config;
+    type Payload = Rows;
+
+    fn check(config: &Config, check: &mut Check) {
+        if let Err(wrong) = Target::parse(config.url.expose(), None, "weir") {
+            check.problem("url", wrong);
+        }
+        if let Err(wrong) = Name::parse(&config.table) {
+            check.problem("table", wrong);
+        }
+        for (column, text) in &config.columns {
+            if let Err(wrong) = Template::parse(text) {
+                check.problem_within(format!("columns.{column}"), wrong.range, wrong.message);
+            }
+        }
+    }
+
+    async fn open(config: &Config, cx: &SinkContext) -> Result<Postgres, Failure> {
+        let name = Name::parse(&config.table).map_err(Failure::configuration)?;
+        let application = format!("weir {}", cx.name);
+        let trust = (cx.tls != Trust::default()).then_some(&cx.tls);
+        let target = Target::parse(config.url.expose(), trust, &application);
+        let target = target.map_err(|wrong| Failure::configuration(format!("`url`: {wrong}")))?;
+        let connected = target.connect().await;
+        let connection = connected.map_err(|fault| failure::connecting(&target.place, &fault))?;
+        let opened = open(config, cx, &target.place, &connection, &name).await;
+        let plan = opened.map_err(|trouble| match trouble {
+            Trouble::Server(error) => failure::writing(&target.place, &connection, &error),
+            Trouble::Table(answer) => Failure::configuration(answer),
+            Trouble::ReadOnly => Failure::transient(format!(
+                "`{}` takes no writes at the moment: name all hosts in `url`, and the one that does is found",
+                target.place
+            )),
+        })?;
+        let findings = Findings { promise: Some(plan.promise), notes: plan.notes.clone() };
+        match plan.promise {
+            Promise::EffectivelyOnce => info!(sink = %cx.name, table = %name, notes = plan.notes.join("; "), "opened"),
+            _ => warn!(sink = %cx.name, table = %name, notes = plan.notes.join("; "), "opened; repeats are possible"),
+        }
+        let writer = (!cx.dry).then(|| Writer::new(target, plan, connection, cx.timeout));
+        Ok(Postgres { writer, mode: config.mode, findings, left_out: Mutex::default() })
+    }
+
+    fn encode(&self, cut: &Cut) -> Result<Rows, Failure> {
+        let writer = self.writer()?;
+        let plan = writer.plan();
+        let as_copy = writer.may_copy()
+            && match self.mode {
+                Mode::Insert => false,
+                Mode::Copy => true,
+                Mode::Auto => cut.len() >= COPY_ROWS && plan.may_copy && !plan.needs_cast(),
+                Mode::AppendOnly => plan.may_copy && !plan.needs_cast(),
+            };
+        rows::encode(plan, cut, as_copy)
+    }
+
+    async fn write(&self, cut: &Cut, rows: &Rows) -> Result<Written, Failure> {
+        let written = self.writer()?.write(cut, rows, self.mode == Mode::Copy).await?;
+        self.say_left_out(&rows.left_out);
+        Ok(written)
+    }
+
+    fn promise(config: &Config) -> Promise {
+        match config.mode {
+            Mode::AppendOnly => Promise::AtLeastOnce,
+            _ => Promise::EffectivelyOnce,
+        }
+    }
+
+    fn findings(&self) -> Findings {
+        self.findings.clone()
+    }
+}
+
+impl Postgres {
+    fn writer(&self) -> Result<&Writer, Failure> {
+        self.writer.as_ref().ok_or_else(|| Failure::configuration("opened for a check only"))
+    }
+
+    /// Each name once.
+    fn say_left_out(&self, names: &BTreeSet<String>) {
+        if names.is_empty() {
+            return;
+        }
+        let mut said = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let new: Vec<&str> = names.difference(&said).map(String::as_str).collect();
+        if !new.is_empty() {
+            warn!(members = plan::listed(&new), "no column and no JSON column holds these; they are left out");
+            *said = said.union(names).cloned().collect();
+        }
+    }
+}
+
+enum Trouble {
+    Server(tokio_postgres::Error),
+    /// For the operator.
+    Table(String),
+    ReadOnly,
+}
+
+impl From<tokio_postgres::Error> for Trouble {
+    fn from(error: tokio_postgres::Error) -> Trouble {
+        Trouble::Server(error)
+    }
+}
+
+/// Looks at the table, gives it a key if it may, and plans.
+async fn open(
+    config: &Config,
+    cx: &SinkContext,
+    place: &str,
+    connection: &Connection,
+    name: &Name,
+) -> Result<Plan, Trouble> {
+    let client = &connection.client;
+    let row =
+        client.query_typed_one("SELECT current_setting('transaction_read_only'), current_user::text", &[]).await?;
+    if row.get::<_, &str>(0) == "on" {
+        return Err(Trouble::ReadOnly);
+    }
+    let role: String = row.get(1);
+    let read = || async {
+        let table = Table::read(client, name).await?;
+        table.ok_or_else(|| Trouble::Table(format!("`{place}` has no table `{name}`: create it, or mend `table`")))
+    };
+    let mut table = read().await?;
+    if !table.may_insert {
+        let wrong = format!("role `{role}` may not insert into `{name}`: grant insert on {name} to {role}");
+        return Err(Trouble::Table(wrong));
+    }
+    if !cx.dry && Key::choose(&table, config) == Key::Add {
+        info!(sink = %cx.name, table = %name, column = key::ADDED, "adding a column for the event's id");
+        add_key(client, &table).await?;
+        table = read().await?;
+    }
+    Plan::new(&table, config).map_err(Trouble::Table)
+}
+
+/// Adds the column at once, and its index while others write.
+async fn add_key(client: &tokio_postgres::Client, table: &Table) -> Result<(), tokio_postgres::Error> {
+    let (quoted, added) = (table.name.quoted(), quote(key::ADDED));
+    let column = format!(
+        "BEGIN; SET LOCAL lock_timeout = '5s'; ALTER TABLE {quoted} ADD COLUMN IF NOT EXISTS {added} uuid; COMMIT"
+    );
+    if let Err(error) = client.batch_execute(&column).await {
+        client.batch_execute("ROLLBACK").await?;
+        return Err(error);
+    }
+    let index = format!("{}_{}_key", table.name.table, key::ADDED);
+    let index: String = index.chars().take(60).collect();
+    let create = format!("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {} ON {quoted} ({added})", quote(&index));
+    client.execute_typed(&create, &[]).await.map(drop)
+}
