@@ -15,7 +15,8 @@ use crate::units::Timestamp;
 /// The version of the schema whose fields are used.
 const VERSION: &[u8] = b"\"8.11.0\"";
 
-/// Where each member goes, in the order in which it is written; what lies in one object stands together.
+/// Where each member goes, in the order in which it is written; what lies in one object stands together. The page
+/// `docs/ecs.md` says the same.
 pub const TABLE: &[(NameId, &[&str])] = &[
     (ID, &["event", "id"]),
     (EVENT_TYPE, &["event", "action"]),
@@ -293,6 +294,15 @@ mod tests {
     #[test]
     fn an_alert_says_that_it_is_one() {
         assert_eq!(map(r#"{"event_type":"alert"}"#)["event"], json!({"action": "alert", "kind": "alert"}));
+    }
+
+    #[test]
+    fn the_page_about_the_names_is_complete() {
+        let page = include_str!("../../../docs/ecs.md");
+        for (name, path) in TABLE {
+            let row = format!("| `{}` | `{}` |", KNOWN[name.0 as usize], path.join("."));
+            assert!(page.contains(&row), "docs/ecs.md lacks {row}");
+        }
     }
 
     #[test]

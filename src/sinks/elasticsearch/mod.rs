@@ -17,7 +17,7 @@ use crate::secret::Veil;
 mod answer;
 mod auth;
 mod cluster;
-mod encode;
+pub mod encode;
 mod opening;
 mod template;
 
@@ -94,7 +94,7 @@ pub struct Elasticsearch {
 }
 
 /// Where in the configuration what is wrong.
-type Wrong = (String, String);
+pub type Wrong = (String, String);
 
 impl Config {
     fn endpoints(&self) -> Result<Vec<Endpoint>, Wrong> {
@@ -106,7 +106,8 @@ impl Config {
         self.endpoints.iter().enumerate().map(parse).collect()
     }
 
-    fn encoder(&self) -> Result<Encoder, Wrong> {
+    /// What turns events into requests.
+    pub fn encoder(&self) -> Result<Encoder, Wrong> {
         let shape = match self.encoding.format() {
             Format::Json | Format::Ndjson => Shape::Line,
             Format::Ecs => Shape::Ecs,
