@@ -2,10 +2,10 @@
 
 mod support;
 
-use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use support::ask::validate;
 use support::collector::{Collector, Heard, Papers, Reply, reply};
 use support::proxy::{Fault, Proxy};
 use support::{Agent, Folder, eventually, free_port, post};
@@ -57,37 +57,14 @@ fn numbered(range: std::ops::Range<usize>) -> (String, Vec<String>) {
     (lines.join("\n"), lines)
 }
 
-fn weir(arguments: &[&str], agent: &Agent) -> Output {
-    let data = agent.data_dir.display().to_string();
-    Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args(arguments)
-        .args(["--url", &format!("http://127.0.0.1:{}", agent.api), "--token", &agent.token()])
-        .env("WEIR_DATA_DIR", data)
-        .output()
-        .expect("weir runs")
-}
-
-fn validate(folder: &Folder) -> (bool, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args(["validate", "-c", &folder.path("weir.yaml").display().to_string()])
-        .output()
-        .expect("weir validate runs");
-    (out.status.success(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
-}
-
 fn delivered(agent: &Agent, count: u64) {
-    eventually("all are delivered", || agent.metric("weir_events_delivered_total", "hook") == count);
-    agent.assert_books();
+    agent.delivered("hook", count);
 }
 
-/// State and last error of the sink, as `/health` tells them on this machine.
+/// State and last error of the sink, and the status of the answer.
 fn health(agent: &Agent) -> (String, String, u16) {
-    let answer = support::request(agent.api, "GET", "/health?sinks", &[], b"").expect("the agent answers");
-    let told = answer.json();
-    let mine =
-        told["components"].as_array().expect("a list").iter().find(|c| c["name"] == "hook").expect("it is there");
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or("").to_owned();
-    (text(&mine["state"]), text(&mine["last_error"]["message"]), answer.status)
+    let health = agent.health("hook");
+    (health.state, health.last_error, health.status)
 }
 
 #[test]
@@ -227,21 +204,21 @@ fn poison_is_found_among_many_kept_and_replayed_with_its_id() {
     let poison: Vec<String> = [130, 17].map(|n| lines.remove(n).replace("}", ",\"poison\":true}")).into();
     assert_eq!(taken.lines(), lines, "each of the others once");
 
-    let list = String::from_utf8(weir(&["dlq", "list"], &agent).stdout).expect("text");
+    let list = String::from_utf8(agent.weir(&["dlq", "list"]).stdout).expect("text");
     assert_eq!(list.matches("hook").count(), 2, "{list}");
     let id = list.split_whitespace().next().expect("an id").to_owned();
-    let shown = String::from_utf8(weir(&["dlq", "show", &id], &agent).stdout).expect("text");
+    let shown = String::from_utf8(agent.weir(&["dlq", "show", &id]).stdout).expect("text");
     assert!(shown.contains("400 Bad Request: I do not take poison"), "{shown}");
-    let refused = weir(&["dlq", "replay", &id], &agent);
+    let refused = agent.weir(&["dlq", "replay", &id]);
     assert!(!refused.status.success(), "it is still refused");
     *strict.lock().expect("no panic") = false;
-    let replayed = weir(&["dlq", "replay", "--all"], &agent);
+    let replayed = agent.weir(&["dlq", "replay", "--all"]);
     assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
     assert_eq!(agent.metric("weir_events_delivered_total", "hook"), 200);
     lines.extend(poison);
     lines.sort();
     assert_eq!(taken.lines(), lines);
-    assert_eq!(weir(&["dlq", "list"], &agent).stdout, b"");
+    assert_eq!(agent.weir(&["dlq", "list"]).stdout, b"");
 }
 
 #[test]

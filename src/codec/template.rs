@@ -173,7 +173,8 @@ fn conversion(text: &str) -> Option<char> {
     text.strip_prefix('%')?.chars().next().filter(|next| CONVERSIONS.contains(*next))
 }
 
-fn timestamp(value: Raw) -> Option<Timestamp> {
+/// The time that a value says, as RFC 3339 or an epoch number.
+pub fn timestamp(value: Raw<'_>) -> Option<Timestamp> {
     let text: Cow<str> = value.display();
     let read = match value.kind() {
         Kind::Number => Moment::parse_epoch(&text),

@@ -9,6 +9,7 @@ pub mod file;
 pub mod http;
 pub mod kafka;
 pub mod postgres;
+pub mod splunk_hec;
 pub mod sse;
 
 /// Every type of sink, by its word in the configuration.
@@ -20,5 +21,6 @@ pub const CATALOGUE: &[SinkEntry] = &[
     SinkEntry::of::<http::Http>(),
     SinkEntry::of::<kafka::Kafka>(),
     SinkEntry::of::<postgres::Postgres>(),
+    SinkEntry::of::<splunk_hec::SplunkHec>(),
     SinkEntry::of::<sse::Sse>(),
 ];

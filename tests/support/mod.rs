@@ -1,11 +1,13 @@
 //! The agent as an outsider sees it: a process with a configuration, addresses, signals and metrics.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod ask;
 pub mod collector;
 pub mod kafka;
 pub mod proxy;
 pub mod search;
 pub mod services;
+pub mod splunk;
 
 use std::collections::BTreeMap;
 use std::fs;

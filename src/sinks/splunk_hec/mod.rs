@@ -1,0 +1,415 @@
+//! Events to Splunk's HTTP Event Collector, acknowledged by its indexers if asked.
+//!
+//! Splunk has no keys: what is sent again after a lost answer is there twice, with the same `weir_id`, an indexed field
+//! to `dedup` by. An event that Splunk refuses by its number is sent once more alone, and only if it is refused again it
+//! is poison; the others are sent without it. Splunk may have indexed those before it already.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Uri};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::codec::encoding::{Encoder, Encoding};
+use crate::codec::template::{Malformed, Template};
+use crate::component::{Check, Cut, CutEvent, Failure, Findings, Promise, Sink, SinkContext, Written};
+use crate::event::Id;
+use crate::net::client::{Answer, Client};
+use crate::net::compress::Compression;
+use crate::secret::{Secret, Veil};
+use crate::units;
+
+mod acks;
+mod envelope;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use acks::Acks;
+use envelope::Envelope;
+use verdict::Verdict;
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the collector listens, without its path: `https://splunk.example:8088`.
+    pub endpoint: String,
+    /// The collector's token.
+    pub token: Secret<String>,
+    /// `event` sends each event with its time, its fields and where it belongs; `raw` sends lines, which Splunk takes
+    /// apart by itself.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The index, which may have fields of the event behind fixed text: `activity-{{ metadata.tenant | none }}`. Without
+    /// it Splunk takes the token's.
+    #[serde(default)]
+    pub index: Option<String>,
+    /// What Splunk calls the source; may have fields of the event in it, unless `mode` is `raw`.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// What Splunk calls the format of events; may have fields of the event in it, unless `mode` is `raw`.
+    #[serde(default)]
+    pub sourcetype: Option<String>,
+    /// What Splunk calls the host, by default the event's own `host`; may have fields of the event in it, unless `mode`
+    /// is `raw`.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Indexed fields by name, with values by template. Each event has `weir_id` among them. Not with `mode: raw`.
+    #[serde(default)]
+    pub fields: BTreeMap<String, String>,
+    /// How a line of `mode: raw` is written.
+    #[serde(default)]
+    pub encoding: Encoding,
+    /// Whether events only count once an indexer has them for good. The token must allow it. Since each write waits for
+    /// that, such a sink wants a larger `concurrency`; what is not acknowledged within `timeout` is sent again.
+    #[serde(default)]
+    pub indexer_ack: bool,
+    /// How often Splunk is asked for acknowledgements.
+    #[serde(default = "default_ack_interval")]
+    pub ack_interval: units::Duration,
+    /// How bodies are compressed: `none` or `gzip`.
+    #[serde(default)]
+    pub compression: Compression,
+}
+
+fn default_ack_interval() -> units::Duration {
+    units::Duration::from_secs(2)
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    #[default]
+    Event,
+    Raw,
+}
+
+const USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
+/// What operators may write behind the address, as other senders want it.
+const PATHS: [&str; 3] = ["/services/collector/event", "/services/collector/raw", "/services/collector"];
+
+pub struct SplunkHec {
+    client: Client,
+    target: Uri,
+    health: Uri,
+    headers: HeaderMap,
+    style: Style,
+    compression: Compression,
+    acks: Option<Acks>,
+    veil: Veil,
+    /// The whole of a write, but for the time to tell how it ended.
+    patience: Duration,
+}
+
+enum Style {
+    Event(Envelope),
+    Raw(Encoder),
+}
+
+impl Sink for SplunkHec {
+    const TYPE: &'static str = "splunk_hec";
+    const PROMISE: Promise = Promise::AtLeastOnce;
+    type Config = Config;
+    /// A body of all events.
+    type Payload = Bytes;
+
+    fn check(config: &Config, check: &mut Check) {
+        if origin(&config.endpoint).is_none() {
+            let hint = "write it as `https://splunk.example:8088`";
+            check.problem_with_hint("endpoint", "it must be an address that begins with `http://` or `https://`", hint);
+        }
+        if config.token.expose().is_empty() || config.token.expose().contains(|c: char| !c.is_ascii_graphic()) {
+            check.problem("token", "it is empty, or has a character in it that no token has");
+        }
+        if config.compression == Compression::Zstd {
+            check.problem("compression", "Splunk does not understand `zstd`; use `gzip`");
+        }
+        for (path, wrong) in Envelope::new(config).err().into_iter().flatten() {
+            check.problem_within(path, wrong.range, wrong.message);
+        }
+        match config.mode {
+            Mode::Event if config.encoding != Encoding::default() => {
+                check.problem("encoding", "only lines of `mode: raw` have an encoding");
+            }
+            Mode::Event => {}
+            Mode::Raw => check_raw(config, check),
+        }
+    }
+
+    async fn open(config: &Config, cx: &SinkContext) -> Result<SplunkHec, Failure> {
+        let splunk = SplunkHec::new(config, cx)?;
+        splunk.look().await.map_err(|failure| splunk.hide(failure))?;
+        Ok(splunk)
+    }
+
+    fn encode(&self, cut: &Cut) -> Result<Bytes, Failure> {
+        self.body(cut, cut.events()).map(|body| self.compression.compress(body)).map_err(Failure::Some)
+    }
+
+    async fn write(&self, cut: &Cut, payload: &Bytes) -> Result<Written, Failure> {
+        let deadline = Instant::now() + self.patience;
+        let mut bytes = 0;
+        let done = self.deliver(cut, payload, deadline, &mut bytes).await.map_err(|failure| self.hide(failure))?;
+        if done.is_empty() { Ok(Written { bytes, ..Written::default() }) } else { Err(Failure::Some(done)) }
+    }
+
+    fn findings(&self) -> Findings {
+        let mut notes = Vec::new();
+        if self.acks.is_none() {
+            notes.push("Splunk says when it has received events, not when they are indexed: see `indexer_ack`".into());
+        }
+        Findings { notes, ..Findings::default() }
+    }
+}
+
+fn check_raw(config: &Config, check: &mut Check) {
+    if let Err(wrong) = config.encoding.encoder() {
+        check.problem_within("encoding.template", wrong.range, wrong.message);
+    }
+    if !config.fields.is_empty() {
+        check.problem("fields", "lines of `mode: raw` have no fields");
+    }
+    let keys = [
+        ("index", &config.index),
+        ("source", &config.source),
+        ("sourcetype", &config.sourcetype),
+        ("host", &config.host),
+    ];
+    for (key, text) in keys {
+        let template = text.as_deref().map(Template::parse);
+        if let Some(Ok(template)) = template
+            && template.constant().is_none()
+        {
+            check.problem(key, "lines of `mode: raw` share it, so that no event has a say in it");
+        }
+    }
+}
+
+/// The address without the collector's path.
+fn origin(endpoint: &str) -> Option<String> {
+    let text = endpoint.trim_end_matches('/');
+    let text = PATHS.iter().find_map(|path| text.strip_suffix(path)).unwrap_or(text);
+    let uri: Uri = text.parse().ok()?;
+    let fits = matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.host().is_some()
+        && uri.query().is_none()
+        && !text.contains('@');
+    fits.then(|| text.trim_end_matches('/').to_owned())
+}
+
+impl SplunkHec {
+    fn new(config: &Config, cx: &SinkContext) -> Result<SplunkHec, Failure> {
+        let malformed = |wrong: Malformed| Failure::configuration(wrong.message);
+        let client = cx.http_client()?;
+        let origin = origin(&config.endpoint).ok_or_else(|| Failure::configuration("`endpoint` is no address"))?;
+        let uri = |path: String| -> Result<Uri, Failure> {
+            format!("{origin}{path}").parse().map_err(|_| Failure::configuration("`endpoint` is no address"))
+        };
+        let mut veil = Veil::default();
+        veil.cover(config.token.expose());
+        let mut headers = HeaderMap::new();
+        let mut token = HeaderValue::try_from(format!("Splunk {}", config.token.expose()))
+            .map_err(|_| Failure::configuration("`token` cannot stand in a header"))?;
+        token.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, token);
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        if config.indexer_ack || config.mode == Mode::Raw {
+            let channel = HeaderValue::try_from(channel(cx)).expect("a uuid fits into a header");
+            headers.insert(HeaderName::from_static("x-splunk-request-channel"), channel);
+        }
+        let (style, target) = match config.mode {
+            Mode::Event => {
+                let first =
+                    |mut wrong: Vec<(String, Malformed)>| Failure::configuration(wrong.swap_remove(0).1.message);
+                let envelope = Envelope::new(config).map_err(first)?;
+                (Style::Event(envelope), uri("/services/collector/event".into())?)
+            }
+            Mode::Raw => {
+                let encoder = config.encoding.encoder().map_err(malformed)?;
+                (Style::Raw(encoder), uri(format!("/services/collector/raw{}", envelope::query(config)))?)
+            }
+        };
+        let acks = match config.indexer_ack {
+            true => Some(Acks::new(uri("/services/collector/ack".into())?, *config.ack_interval)),
+            false => None,
+        };
+        Ok(SplunkHec {
+            client,
+            target,
+            health: uri("/services/collector/health".into())?,
+            headers,
+            style,
+            compression: config.compression,
+            acks,
+            veil,
+            patience: cx.timeout.mul_f64(0.9),
+        })
+    }
+
+    /// Whether Splunk is well, knows the token, and acknowledges; nothing is sent.
+    async fn look(&self) -> Result<(), Failure> {
+        let answer = self.ask(Method::GET, &self.health, Bytes::new(), None).await?;
+        // Not every collector has this address, nor lets everybody look.
+        if let Err(failure @ Failure::Transient { .. }) = Verdict::read(&answer).judge(&answer) {
+            return Err(failure);
+        }
+        let answer = self.ask(Method::POST, &self.target, Bytes::new(), None).await?;
+        let verdict = Verdict::read(&answer);
+        // A request without events is refused for that, once everything else about it is right.
+        match verdict.judge(&answer) {
+            Err(Failure::Poison { .. }) | Ok(()) => {}
+            Err(failure) => return Err(failure),
+        }
+        match &self.acks {
+            Some(acks) => acks.look(self).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sends events until each is written or found unfit; gives those that are.
+    async fn deliver(
+        &self,
+        cut: &Cut,
+        payload: &Bytes,
+        deadline: Instant,
+        bytes: &mut u64,
+    ) -> Result<Vec<(usize, Failure)>, Failure> {
+        let mut left: Vec<usize> = (0..cut.len()).collect();
+        let (mut failed, mut waiting) = (Vec::new(), Vec::new());
+        let mut body = payload.clone();
+        while !left.is_empty() {
+            match self.send(body.clone(), bytes).await? {
+                Sent::Taken(ack) => {
+                    waiting.extend(ack);
+                    break;
+                }
+                Sent::Refused { failure, number } => {
+                    let Some(nth) = number.filter(|nth| *nth < left.len() && left.len() > 1) else {
+                        return Err(failure);
+                    };
+                    // Others count from 1, or say what they like: only who is refused alone is unfit.
+                    let suspect = left.remove(nth);
+                    match self.send(self.body_of(cut, &[suspect])?, bytes).await? {
+                        Sent::Taken(ack) => waiting.extend(ack),
+                        Sent::Refused { failure, .. } => {
+                            if let Failure::Configuration { .. } = failure {
+                                self.set_aside(cut, suspect, &failure, &mut left, &mut failed)?;
+                            }
+                            failed.push((suspect, failure));
+                        }
+                    }
+                    body = self.body_of(cut, &left)?;
+                }
+            }
+        }
+        if let Some(acks) = &self.acks {
+            acks.wait(self, &waiting, deadline).await?;
+        }
+        Ok(failed)
+    }
+
+    /// An index that Splunk does not have concerns all events that go there, and no others.
+    fn set_aside(
+        &self,
+        cut: &Cut,
+        suspect: usize,
+        failure: &Failure,
+        left: &mut Vec<usize>,
+        failed: &mut Vec<(usize, Failure)>,
+    ) -> Result<(), Failure> {
+        let Style::Event(envelope) = &self.style else { return Err(failure.clone()) };
+        let all: Vec<CutEvent<'_>> = cut.events().collect();
+        let index = envelope.index_of(all[suspect]).ok_or_else(|| failure.clone())?;
+        let aside = left.extract_if(.., |nth| envelope.index_of(all[*nth]).as_ref() == Some(&index));
+        failed.extend(aside.map(|nth| (nth, failure.clone())));
+        Ok(())
+    }
+
+    async fn send(&self, body: Bytes, bytes: &mut u64) -> Result<Sent, Failure> {
+        let len = body.len() as u64;
+        let answer = self.ask(Method::POST, &self.target, body, self.compression.word()).await?;
+        let verdict = Verdict::read(&answer);
+        match verdict.judge(&answer) {
+            Ok(()) => {
+                *bytes += len;
+                let ack = match (&self.acks, verdict.ack_id) {
+                    (None, _) => None,
+                    (Some(_), Some(id)) => Some(id),
+                    (Some(_), None) => {
+                        return Err(Failure::configuration("the answer has no `ackId`: the token does not allow it"));
+                    }
+                };
+                Ok(Sent::Taken(ack))
+            }
+            Err(failure @ (Failure::Poison { .. } | Failure::Configuration { .. })) => {
+                Ok(Sent::Refused { failure, number: verdict.invalid_event() })
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        uri: &Uri,
+        body: Bytes,
+        encoding: Option<&'static str>,
+    ) -> Result<Answer, Failure> {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        if let Some(word) = encoding {
+            request.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(word));
+        }
+        Ok(self.client.send(request).await?)
+    }
+
+    fn body_of(&self, cut: &Cut, events: &[usize]) -> Result<Bytes, Failure> {
+        let all: Vec<CutEvent<'_>> = cut.events().collect();
+        let body = self.body(cut, events.iter().map(|nth| all[*nth])).map_err(Failure::Some)?;
+        Ok(self.compression.compress(body))
+    }
+
+    fn body<'a>(&self, cut: &Cut, events: impl Iterator<Item = CutEvent<'a>>) -> Result<Bytes, Vec<(usize, Failure)>> {
+        let (mut out, mut failures) = (Vec::with_capacity(cut.bytes() * 3 / 2), Vec::new());
+        for (nth, event) in events.enumerate() {
+            let appended = match &self.style {
+                Style::Event(envelope) => envelope.append(event, &mut out),
+                Style::Raw(encoder) => encoder.append(event.json(), &mut out),
+            };
+            if let Err(answer) = appended {
+                failures.push((nth, Failure::poison(answer)));
+            }
+        }
+        if failures.is_empty() { Ok(out.into()) } else { Err(failures) }
+    }
+
+    fn hide(&self, failure: Failure) -> Failure {
+        failure.reworded(|answer| self.veil.hide(answer))
+    }
+}
+
+enum Sent {
+    /// With the number of the acknowledgement to wait for, if there will be one.
+    Taken(Option<u64>),
+    Refused {
+        failure: Failure,
+        number: Option<usize>,
+    },
+}
+
+/// Splunk keeps something for each channel, so a sink has the same whenever it is opened.
+fn channel(cx: &SinkContext) -> String {
+    let mut hash = blake3::Hasher::new();
+    for part in [&*cx.agent, &*cx.name, &*cx.data_dir.to_string_lossy()] {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    Id::version8(hash.finalize().as_bytes()).to_string()
+}
