@@ -6,6 +6,8 @@ use std::fs;
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
+use support::proxy::{Fault, Proxy};
+use support::services::service;
 use support::{Agent, Folder, eventually, lines_of, request};
 
 const SECRET: &str = "a secret of this test that is long enough";
@@ -120,4 +122,30 @@ fn a_page_of_another_origin_may_ask_where_it_is_named() {
         request(agent.api, "GET", "/health", &[("Origin", "https://hub.example.org")], b"").expect("an answer");
     assert!(answer.head.to_lowercase().contains("access-control-allow-origin: https://hub.example.org"));
     assert!(answer.head.to_lowercase().contains("vary: origin"), "{}", answer.head);
+}
+
+#[test]
+fn a_table_says_who_is_an_administrator_and_without_it_nobody_becomes_one() {
+    let database = Proxy::before(
+        service("WEIR_TEST_POSTGRES").split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("a host"),
+    );
+    let query = "select 'admin' from (values ('sara'), ('ali')) as profiles (name) where name = $1";
+    let folder = Folder::new();
+    let api = format!(
+        "  auth:\n    jwt: {{ secret: '{SECRET}' }}\n    roles:\n      postgres:\n        url: \
+         postgres://postgres@127.0.0.1:{}/postgres\n        query: \"{query}\"\n",
+        database.port
+    );
+    let agent = Agent::start(&folder, &watched(&folder, &api));
+    let ask = |user: &str| {
+        let bearer = format!("Bearer {}", token(user, "user", "t"));
+        status(&agent, "GET", "/api/pipeline", &[("Authorization", &bearer)])
+    };
+    assert_eq!((ask("sara"), ask("mallory"), ask("sara' or '1'='1")), (200, 403, 403));
+    database.set(Fault::Refuse);
+    assert_eq!(ask("sara"), 200, "what was said a moment ago holds");
+    assert_eq!(ask("ali"), 403, "nobody can say it now");
+    assert!(agent.log().contains("roles cannot be looked up"), "{}", agent.log());
+    database.set(Fault::None);
+    assert_eq!(ask("ali"), 200);
 }

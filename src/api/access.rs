@@ -16,6 +16,7 @@ use hyper::{Request, StatusCode};
 use serde::Serialize;
 
 use super::parameter;
+use super::roles::Roles;
 use crate::config::settings::Api as Settings;
 use crate::net::auth::{Gate, config as auth, jwt};
 use crate::net::http::{Peer, Problem};
@@ -34,8 +35,7 @@ const MAX_TICKETS: usize = 10_000;
 /// Decides by the head of a request.
 pub struct Access {
     gate: Gate,
-    admins: Vec<String>,
-    viewers: Vec<String>,
+    roles: Roles,
     anonymous_prefix: Option<String>,
     /// From where events may be posted without a token.
     anonymous_writers: Vec<Network>,
@@ -65,11 +65,9 @@ impl Access {
             }
         };
         let auth = settings.auth.clone().unwrap_or_default();
-        let roles = auth.roles.unwrap_or_default();
         let access = Access {
             gate,
-            admins: roles.admin,
-            viewers: roles.viewer,
+            roles: Roles::new(auth.roles.unwrap_or_default())?,
             anonymous_prefix: auth.anonymous_prefix,
             anonymous_writers: auth.anonymous.filter(|anonymous| anonymous.write).map_or(Vec::new(), |one| one.from),
             tickets: Mutex::default(),
@@ -80,17 +78,7 @@ impl Access {
     /// Somebody with credentials, whatever they may do.
     async fn known(&self, request: &Request<Incoming>, peer: Peer) -> Result<Principal, Problem> {
         let admitted = self.gate.admit(request.headers(), peer.ip).await?;
-        Ok(self.with_role(admitted.expect("the gate of the API is never open")))
-    }
-
-    /// Roles of the configuration add to what the token says.
-    fn with_role(&self, mut who: Principal) -> Principal {
-        if self.admins.contains(&who.name) {
-            who.role = Role::Admin;
-        } else if who.role == Role::User && self.viewers.contains(&who.name) {
-            who.role = Role::Viewer;
-        }
-        who
+        Ok(self.roles.complete(admitted.expect("the gate of the API is never open")).await)
     }
 
     pub async fn admin(&self, request: &Request<Incoming>, peer: Peer) -> Result<Principal, Problem> {
@@ -114,7 +102,7 @@ impl Access {
             self.redeem(&ticket)?
         } else if let Some(token) = parameter(query, "token") {
             let admitted = self.gate.admit_token(&token, peer.ip).await?;
-            self.with_role(admitted.expect("the gate of the API is never open"))
+            self.roles.complete(admitted.expect("the gate of the API is never open")).await
         } else {
             self.known(request, peer).await?
         };

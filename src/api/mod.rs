@@ -5,6 +5,7 @@ mod cors;
 mod dlq;
 mod health;
 mod pipeline;
+mod roles;
 mod stream;
 
 use std::future::Future;

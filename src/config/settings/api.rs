@@ -95,7 +95,7 @@ pub struct Roles {
 pub struct RoleTable {
     /// Address of the database.
     pub url: Secret<String>,
-    /// Query with the user as `$1` that gives one row with the role.
+    /// Query with the user as `$1` (a text) that gives one row with the role: `admin`, `viewer`, or true for `admin`.
     pub query: String,
 }
 
