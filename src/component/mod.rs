@@ -7,6 +7,7 @@ pub mod failure;
 #[cfg(test)]
 pub mod fake;
 pub mod lane;
+pub mod ledger;
 pub mod reply;
 pub mod sink;
 pub mod source;

@@ -301,6 +301,8 @@ impl Common {
                 *self.said() = reason;
                 return;
             }
+            // The consumer hears it besides, and knows what to do.
+            Code::AutoOffsetReset | Code::UnknownTopicOrPartition | Code::TopicAuthorizationFailed => return,
             _ => {
                 tracing::warn!(%code, reason, "librdkafka reports an error");
                 return;

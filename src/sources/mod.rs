@@ -1,8 +1,9 @@
 //! The catalogue of sources: one file each.
 
 mod demo;
-pub(crate) mod file;
+mod file;
 mod http;
+mod kafka;
 mod socket;
 mod stdin;
 
@@ -15,6 +16,7 @@ pub const CATALOGUE: &[SourceEntry] = &[
     SourceEntry::of::<demo::Demo>(),
     SourceEntry::of::<file::File>(),
     SourceEntry::of::<http::Http>(),
+    SourceEntry::of::<kafka::Kafka>(),
     SourceEntry::of::<socket::Socket>(),
     SourceEntry::of::<stdin::Stdin>(),
 ];

@@ -359,10 +359,12 @@ fn decode(inner: &Inner, flow: &Flow, job: &Job) -> Vec<Decoded> {
         );
         stamp::apply(&mut decoded.batch);
         for refusal in &mut decoded.refused {
-            refusal.index += items;
-            if let Ordinals::Offset(base) = piece.ordinals {
-                refusal.offset += base;
+            match &piece.ordinals {
+                Ordinals::Offset(base) => refusal.offset += base,
+                Ordinals::Given(_) => refusal.offset = piece.ordinals.of(refusal.index, 0),
+                Ordinals::Count(_) => {}
             }
+            refusal.index += items;
         }
         items += decoded.items;
         all.push(decoded);

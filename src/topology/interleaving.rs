@@ -8,10 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use bytes::Bytes;
 use futures_util::FutureExt;
 
+use crate::component::ledger::{Ledger, Span, Statement};
 use crate::delivery::watermark::Watermark;
 use crate::journal::stepped::{Random, Stepped, lines};
 use crate::journal::{Codec, Commit, Cursor, Journal, Options, Position, Receipt, Record, Start, StreamId, Ticket};
-use crate::sources::file::ledger::{Ledger, Span, Statement};
 use crate::units::Timestamp;
 
 const WORLDS: u64 = 40;

@@ -13,9 +13,9 @@ use super::discover::Found;
 use super::followed::{Followed, Past, fits};
 use super::identity::Identity;
 use super::judge::{Judgement, open_as};
-use super::ledger::{Ledger, Statement};
 use super::position::BEGUN;
 use super::tail::{REMEMBER_MISSING, Tail};
+use crate::component::ledger::{Ledger, Statement};
 
 /// Refused names that are remembered, so that each is said once.
 const MOST_REFUSED: usize = 10_000;

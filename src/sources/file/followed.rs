@@ -9,8 +9,8 @@ use super::body::{Body, Packing};
 use super::cut::Scanned;
 use super::discover::Found;
 use super::identity::{HEAD_BYTES, Identity, PLACE_BYTES, Print, Stat};
-use super::ledger::Ledger;
 use super::position::Remembered;
+use crate::component::ledger::Ledger;
 use crate::event::{Seed, Stamp};
 use crate::units::Timestamp;
 

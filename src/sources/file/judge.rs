@@ -7,8 +7,8 @@ use super::body::{Body, Packing, open};
 use super::discover::Found;
 use super::followed::{Followed, Past, fits};
 use super::identity::{HEAD_BYTES, Print};
-use super::ledger::Ledger;
 use super::tail::Tail;
+use crate::component::ledger::Ledger;
 
 pub enum Judgement {
     New,

@@ -2,8 +2,8 @@
 //!
 //! What to know before changing it:
 //! - `tail` is a machine that never waits; the thread below steps it, and so do the tests.
-//! - `ledger` decides what must be read again; `cut` makes pieces that depend on nothing but their offset. Together
-//!   they keep the promise that no line is lost or doubled, through failures and restarts.
+//! - `component::ledger` decides what must be read again; `cut` makes pieces that depend on nothing but their offset.
+//!   Together they keep the promise that no line is lost or doubled, through failures and restarts.
 //! - `adopt` decides what a name that appeared means; `identity` says when a file is still the same.
 
 mod adopt;
@@ -18,7 +18,6 @@ mod followed;
 mod hand_in;
 mod identity;
 mod judge;
-pub(crate) mod ledger;
 mod owners;
 mod position;
 #[cfg(test)]

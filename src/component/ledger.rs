@@ -1,6 +1,6 @@
-//! What of one file was handed in, is settled, and must be read again: decided with plain numbers.
+//! What of one file or partition was handed in, is settled, and must be read again: decided with plain numbers.
 //!
-//! Several pieces of a file are in flight at once, and one may fail while a later one is committed. So no position
+//! Several pieces of it are in flight at once, and one may fail while a later one is committed. So no position
 //! says "all before me is done". Each states what was known when it was handed in (everything up to `done`, and
 //! the ranges above it that are settled) and the range of its own events, under a key of its own slot. Whatever
 //! the journal remembers of all slots together is committed, and everything else is read again.
@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Pieces of one file without a verdict.
+/// Pieces of one origin without a verdict.
 pub const MOST_IN_FLIGHT: usize = 16;
 
 pub type Span = Range<u64>;

@@ -1,0 +1,337 @@
+//! The consumer's context: partitions come and go while it is polled, and commits are heard of.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Handle;
+use tracing::{debug, info, warn};
+
+use super::lane::{Handed, Lane};
+use super::place::{self, Place};
+use super::{Config, Start};
+use crate::codec::Decoder;
+use crate::component::ledger::Ledger;
+use crate::component::{Job, OnBad, Outcome, SourceContext, Verdict, Wait};
+use crate::event::Provenance;
+use crate::journal::{self, Room};
+use crate::net::kafka::{Common, log};
+use crate::units::Timestamp;
+
+/// How long partitions that are taken from us wait for the journal, so that nobody reads twice what is on its way.
+pub const DRAIN: Duration = Duration::from_secs(5);
+/// How long one question to the brokers may take, and how long it is repeated.
+const ASK: Duration = Duration::from_secs(5);
+const ASK_FOR: Duration = Duration::from_secs(60);
+
+pub type Reader = BaseConsumer<Context>;
+
+pub struct Context {
+    pub common: Common,
+    pub cx: SourceContext,
+    pub config: Config,
+    pub decoder: Arc<dyn Decoder>,
+    pub runtime: Handle,
+    pub cluster: Mutex<String>,
+    state: Mutex<State>,
+}
+
+/// What is ours.
+#[derive(Default)]
+pub struct State {
+    pub lanes: BTreeMap<String, BTreeMap<i32, Lane>>,
+    flights: FuturesUnordered<Landing>,
+    tenures: u64,
+}
+
+type Landing = Pin<Box<dyn Future<Output = Landed> + Send>>;
+
+struct Landed {
+    topic: Arc<str>,
+    partition: i32,
+    tenure: u64,
+    slot: u8,
+    start: u64,
+    outcome: Outcome,
+}
+
+impl State {
+    pub fn lane(&mut self, topic: &str, partition: i32) -> Option<&mut Lane> {
+        self.lanes.get_mut(topic)?.get_mut(&partition)
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.values().flat_map(BTreeMap::values)
+    }
+
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.lanes.values_mut().flat_map(BTreeMap::values_mut)
+    }
+
+    /// Enters the verdicts that have come.
+    pub fn land(&mut self) {
+        while let Some(Some(landed)) = self.flights.next().now_or_never() {
+            self.enter(landed);
+        }
+    }
+
+    /// Waits for the next verdict and enters it; for ever if none is to come.
+    pub async fn next_landing(&mut self) {
+        match self.flights.next().await {
+            Some(landed) => self.enter(landed),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn enter(&mut self, landed: Landed) {
+        let Landed { topic, partition, tenure, slot, start, outcome } = landed;
+        let is_taken = match outcome.verdict {
+            Verdict::Failed(reason) => {
+                warn!(%topic, partition, %reason, "messages are handed in again");
+                false
+            }
+            Verdict::Full => false,
+            _ => true,
+        };
+        // What we read when the partition was ours before is nobody's business now.
+        if let Some(lane) = self.lane(&topic, partition).filter(|lane| lane.tenure == tenure) {
+            lane.settle(start, slot, is_taken, Instant::now());
+        }
+    }
+
+    /// What may be committed and is not, of all partitions or of these.
+    fn uncommitted(&self, of: Option<&TopicPartitionList>) -> TopicPartitionList {
+        let mut offsets = TopicPartitionList::new();
+        for lane in self.all() {
+            let is_meant = of.is_none_or(|of| of.find_partition(&lane.topic, lane.partition).is_some());
+            let Some(done) = lane.done().filter(|done| is_meant && lane.committed != Some(*done)) else { continue };
+            let added = offsets.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(done as i64));
+            added.expect("an offset below 2^63 is one");
+        }
+        offsets
+    }
+}
+
+impl Context {
+    pub fn new(
+        common: Common,
+        cx: SourceContext,
+        config: Config,
+        decoder: Arc<dyn Decoder>,
+        runtime: Handle,
+    ) -> Context {
+        Context { common, cx, config, decoder, runtime, cluster: Mutex::default(), state: Mutex::default() }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cluster(&self) -> String {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Hands in the next piece of a partition, with the position that says so.
+    pub fn hand_in(&self, state: &mut State, topic: &str, partition: i32, room: Room) {
+        let Some(lane) = state.lane(topic, partition) else { return };
+        let empty = std::mem::take(&mut lane.empty);
+        if empty > 0 {
+            self.cx.intake.refused(empty);
+        }
+        let Some(Handed { sealed, slot, start, stated }) = lane.hand() else { return };
+        let (cx, tenure, topic) = (&self.cx, lane.tenure, lane.topic.clone());
+        cx.intake.received_bytes(sealed.piece.bytes.len() as u64);
+        let provenance = Provenance {
+            source: cx.name.clone(),
+            seed: lane.seed,
+            received_at: Timestamp::now(),
+            peer: None,
+            stamp: None,
+        };
+        let mark = journal::Position {
+            source: cx.name.clone(),
+            key: place::key(&self.cluster(), &topic, partition, slot),
+            value: stated.encode(),
+        };
+        let receipt = cx.intake.submit(Job {
+            pieces: vec![sealed.piece],
+            decoder: sealed.ids.decoder(&self.decoder),
+            provenance: Arc::new(provenance),
+            marks: if cx.durable { vec![mark] } else { Vec::new() },
+            on_bad: OnBad::DeadLetter,
+            wait: Wait::Journal,
+            key: None,
+            room: Some(room),
+            origin: Some(lane.words.clone()),
+        });
+        let landed = move |outcome| Landed { topic, partition, tenure, slot, start, outcome };
+        state.flights.push(Box::pin(receipt.map(landed)));
+    }
+
+    /// Commits what the journal has.
+    pub fn commit(&self, consumer: &Reader, of: Option<&TopicPartitionList>, mode: CommitMode) {
+        let offsets = self.state().uncommitted(of);
+        if offsets.count() == 0 {
+            return;
+        }
+        match consumer.commit(&offsets, mode) {
+            Ok(()) if matches!(mode, CommitMode::Sync) => self.committed(&offsets),
+            Ok(()) => {}
+            // Whoever has the partition next reads these messages again; they keep their ids.
+            Err(error) => debug!(source = %self.cx.name, %error, "offsets are not committed"),
+        }
+    }
+
+    fn committed(&self, offsets: &TopicPartitionList) {
+        let mut state = self.state();
+        for element in offsets.elements() {
+            if let (Some(lane), Ok(()), Offset::Offset(offset)) =
+                (state.lane(element.topic(), element.partition()), element.error(), element.offset())
+            {
+                lane.committed = u64::try_from(offset).ok();
+            }
+        }
+    }
+
+    /// Waits until the journal has answered for these partitions, or for a while; what it has is committed.
+    pub fn drain(&self, consumer: &Reader, of: &TopicPartitionList) {
+        let mut state = self.state();
+        let ours: Vec<(String, i32)> =
+            of.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+        for (topic, partition) in &ours {
+            if let Some(lane) = state.lane(topic, *partition) {
+                lane.let_go();
+            }
+        }
+        let all_settled = |state: &mut State| {
+            ours.iter().all(|(topic, partition)| state.lane(topic, *partition).is_none_or(|lane| lane.is_settled()))
+        };
+        let settling = async {
+            while !all_settled(&mut state) {
+                state.next_landing().await;
+            }
+        };
+        let settled = self.runtime.block_on(async { tokio::time::timeout(DRAIN, settling).await });
+        if settled.is_err() {
+            warn!(source = %self.cx.name, "the journal did not answer in time: messages may be read twice, with their ids");
+        }
+        drop(state);
+        self.commit(consumer, Some(of), CommitMode::Sync);
+        let mut state = self.state();
+        for (topic, partition) in ours {
+            if let Some(lanes) = state.lanes.get_mut(&topic) {
+                lanes.remove(&partition);
+            }
+        }
+    }
+
+    /// Takes partitions: says in the list where reading begins.
+    fn take(&self, consumer: &Reader, list: &mut TopicPartitionList) {
+        let committed = self.ask_committed(consumer, list);
+        let cluster = self.cluster();
+        let remembered = place::remembered(self.cx.intake.positions(), &cluster);
+        let ours: Vec<(String, i32)> =
+            list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+        for (topic, partition) in ours {
+            let element = committed.as_ref().and_then(|committed| committed.find_partition(&topic, partition));
+            let group_has = match element.map(|element| element.offset()) {
+                Some(Offset::Offset(offset)) => u64::try_from(offset).ok(),
+                _ => None,
+            };
+            let known = remembered.get(&(topic.clone(), partition));
+            let place = place::place(group_has, known)
+                .or_else(|| committed.is_some().then(|| self.beginning(consumer, &topic, partition)).flatten());
+            let mut state = self.state();
+            state.tenures += 1;
+            let mut lane = Lane::new(&cluster, &topic, partition, state.tenures, place);
+            lane.committed = group_has;
+            let offset = lane.next().map_or(Offset::Stored, |next| Offset::Offset(next as i64));
+            info!(source = %self.cx.name, topic, partition, ?offset, "reads a partition");
+            list.set_partition_offset(&topic, partition, offset).expect("the partition is in the list");
+            state.lanes.entry(topic).or_default().insert(partition, lane);
+        }
+    }
+
+    /// Where a group begins that has read nothing; said in numbers, so that it holds after a restart.
+    pub fn beginning(&self, consumer: &Reader, topic: &str, partition: i32) -> Option<Place> {
+        let (low, high) = self.insist(|| consumer.fetch_watermarks(topic, partition, ASK))?;
+        let offset = match self.config.start {
+            Start::Oldest => low,
+            Start::End => high,
+        };
+        Some(Place { era: 0, ledger: Ledger::starting_at(u64::try_from(offset).ok()?) })
+    }
+
+    fn ask_committed(&self, consumer: &Reader, list: &TopicPartitionList) -> Option<TopicPartitionList> {
+        self.insist(|| {
+            let answer = consumer.committed_offsets(list.clone(), ASK)?;
+            answer.elements().iter().try_for_each(|element| element.error())?;
+            Ok(answer)
+        })
+    }
+
+    /// Asks again until there is an answer: guessing would lose messages, or double them.
+    fn insist<T>(&self, ask: impl Fn() -> KafkaResult<T>) -> Option<T> {
+        let until = Instant::now() + ASK_FOR;
+        loop {
+            match ask() {
+                Ok(answer) => return Some(answer),
+                Err(error) if Instant::now() >= until || self.cx.shutdown.is_cancelled() => {
+                    warn!(source = %self.cx.name, %error, "the brokers do not say where to read on");
+                    return None;
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+}
+
+impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.common.note(&error, reason);
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.common.generate_oauth_token(config)
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &Reader, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let is_cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let done = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.take(consumer, list);
+            if is_cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) }
+        } else {
+            info!(source = %self.cx.name, partitions = list.count(), "gives partitions back");
+            self.drain(consumer, list);
+            if is_cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
+        };
+        if let Err(error) = done {
+            warn!(source = %self.cx.name, %error, "partitions could not be exchanged");
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        match result {
+            Ok(()) => self.committed(offsets),
+            Err(error) => debug!(source = %self.cx.name, %error, "offsets are not committed"),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `kafka`: reads topics as a member of a consumer group.
+//!
+//! What to know before changing it:
+//! - An offset is committed when the journal has everything before it, and `lane` decides what that is.
+//! - The journal knows better than the group how far this agent has read, because a position stands there with the
+//!   events themselves; `place` says when it counts.
+//! - All of the consumer's callbacks come while it is polled, on the thread that polls it.
+
+mod consumer;
+mod given;
+mod lane;
+mod place;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::codec::framing::Framing;
+use crate::codec::{Codec, Decoder};
+use crate::component::{Check, Fatal, Source, SourceContext};
+use crate::net::kafka::{Access, Options, Reserved, Sasl};
+use crate::net::tls::Trust;
+
+/// How long leaving the group may take when the source stops.
+const LEAVE: Duration = Duration::from_secs(4);
+
+/// Reads topics of Kafka as a member of a consumer group.
+///
+/// Offsets are committed once their events are in the journal. An event's id is that of the header `weir-id` (written
+/// into the event where it has another, or none), else its own, else it follows from topic, partition and offset: so
+/// whatever is read twice has the same id. Messages without a value are passed over and counted as refused.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Brokers to ask for the others, as `host:port`.
+    pub brokers: Vec<String>,
+    /// Topics to read; one that begins with `^` is a regular expression.
+    pub topics: Vec<String>,
+    /// The consumer group: partitions are shared among its members.
+    pub group: String,
+    /// The format of a message.
+    #[serde(default)]
+    pub codec: Codec,
+    /// Where a group begins in a partition of which it has read nothing.
+    #[serde(default)]
+    pub start: Start,
+    /// What happens when the next message is gone, because retention was faster than the group: `stop` leaves the
+    /// partition alone until somebody decides; the others go on with the oldest message there is, or with new ones.
+    #[serde(default)]
+    pub out_of_range: OutOfRange,
+    /// How the brokers' certificate is checked, and ours shown; without it connections are not encrypted.
+    #[serde(default)]
+    pub tls: Option<Trust>,
+    /// How the brokers know us.
+    #[serde(default)]
+    pub sasl: Option<Sasl>,
+    /// Options of librdkafka by their names there, such as `session.timeout.ms: 10000`. Their values are never shown.
+    #[serde(default)]
+    pub options: Options,
+}
+
+/// Where a group begins that is new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// With the oldest message there is.
+    #[default]
+    Oldest,
+    /// With messages that come from now on.
+    End,
+}
+
+/// What happens when the next message is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutOfRange {
+    #[default]
+    Stop,
+    Oldest,
+    End,
+}
+
+/// Options that would break what the source promises, or are keys of its own.
+const RESERVED: &[Reserved] = &[
+    ("group.id", "it is the source's own key `group`"),
+    ("enable.auto.commit", "offsets are committed when their events are in the journal"),
+    ("auto.commit.interval.ms", "offsets are committed when their events are in the journal"),
+    ("enable.auto.offset.store", "offsets are committed when their events are in the journal"),
+    ("auto.offset.reset", "see `start` and `out_of_range`"),
+    ("enable.partition.eof", "nothing would come of it"),
+];
+
+/// Settings that the options may change.
+const SETTINGS: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    // What librdkafka reads ahead is memory that no purse knows.
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.max.bytes", "8388608"),
+    ("fetch.queue.backoff.ms", "10"),
+    // A topic that appears is found soon.
+    ("topic.metadata.refresh.interval.ms", "10000"),
+];
+
+/// Reads topics.
+pub struct Kafka {
+    config: Config,
+    decoder: Arc<dyn Decoder>,
+}
+
+impl Config {
+    fn access(&self) -> Access<'_> {
+        Access { brokers: &self.brokers, trust: self.tls.as_ref(), sasl: self.sasl.as_ref(), options: &self.options }
+    }
+}
+
+impl Source for Kafka {
+    const TYPE: &'static str = "kafka";
+    type Config = Config;
+
+    fn build(config: Config, check: &mut Check) -> Option<Kafka> {
+        let before = check.problems.count_errors();
+        for (path, message) in config.access().problems(RESERVED) {
+            check.problem(path, message);
+        }
+        if config.topics.is_empty() {
+            check.problem("topics", "no topic is named");
+        }
+        if config.group.is_empty() {
+            check.problem("group", "a consumer group has a name");
+        }
+        // A message is a frame.
+        super::check_codec(&config.codec, Framing::Length, check)?;
+        let decoder = Arc::from(config.codec.decoder());
+        (check.problems.count_errors() == before).then_some(Kafka { config, decoder })
+    }
+
+    /// The consumer has a thread of its own: its callbacks wait for the journal, and polling it blocks.
+    async fn run(self, cx: SourceContext) -> Result<(), Fatal> {
+        let (ended, end) = oneshot::channel();
+        let (runtime, shutdown) = (Handle::current(), cx.shutdown.clone());
+        let thread = std::thread::Builder::new().name(format!("kafka {}", cx.name)).spawn(move || {
+            cx.ready();
+            session::run(&self.config, &self.decoder, &cx, &runtime);
+            // Nobody listens any more if the source was dropped.
+            let _ = ended.send(());
+        });
+        thread.map_err(|error| Fatal(format!("cannot start a thread: {error}")))?;
+        let late = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(LEAVE).await;
+        };
+        tokio::select! {
+            ended = end => ended.map_err(|_| Fatal("the thread that reads topics has panicked".into())),
+            // The group notices by itself that we are gone.
+            () = late => Ok(()),
+        }
+    }
+}
