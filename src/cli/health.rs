@@ -3,13 +3,49 @@
 use std::process::ExitCode;
 
 use hyper::Method;
+use serde_json::Value;
 
 use super::client::Connection;
 
 pub fn run(connection: Connection) -> ExitCode {
     match connection.ask(Method::GET, "/health") {
-        Ok(answer) if answer.status.is_success() => super::print("healthy\n"),
+        Ok(answer) if answer.status.is_success() => {
+            super::print(&told(&serde_json::from_slice(&answer.body).unwrap_or_default()))
+        }
         Ok(answer) => super::complain(format!("unhealthy: {}", answer.problem())),
         Err(message) => super::complain(message),
+    }
+}
+
+/// One line, and one more for each sink that does not deliver: the process is well all the same.
+fn told(health: &Value) -> String {
+    let mut out = "healthy\n".to_owned();
+    let components = health["components"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for sink in components.iter().filter(|one| one["kind"] == "sink") {
+        let word = |value: &Value| value.as_str().unwrap_or("?").replace(char::is_control, " ");
+        let (name, state, since) = (word(&sink["name"]), word(&sink["state"]), word(&sink["since"]));
+        if matches!(&*state, "held" | "retrying") {
+            let error = sink["last_error"]["message"].as_str().map(|_| word(&sink["last_error"]["message"]));
+            let error = error.map(|error| format!(": {error}")).unwrap_or_default();
+            out.push_str(&format!("sinks.{name} is {state} since {since}{error}\n"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_sink_that_does_not_deliver_has_a_line_of_its_own() {
+        let sink = |name: &str, state: &str| json!({ "name": name, "kind": "sink", "state": state, "since": "T" });
+        let mut held = sink("db", "held");
+        held["last_error"] = json!({ "time": "T", "message": "no such\ntable" });
+        let health = json!({ "components": [sink("a", "running"), held, sink("c", "retrying")] });
+        assert_eq!(told(&health), "healthy\nsinks.db is held since T: no such table\nsinks.c is retrying since T\n");
+        assert_eq!(told(&Value::Null), "healthy\n");
     }
 }

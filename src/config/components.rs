@@ -203,7 +203,10 @@ fn build<T>(
             component: None,
         })
     };
-    let Some(catalogued) = choose(entry, &path, catalogue, surroundings, problems) else { return unbuilt(knot) };
+    let Some(catalogued) = choose(entry, &path, catalogue, surroundings, problems) else {
+        diagnostic::hide_unread(&entry.value, problems);
+        return unbuilt(knot);
+    };
     let mut canonical = format!("{} {} ", section.name, entry.name());
     entry.value.canonical(&mut canonical);
     let own = own_keys(&entry.value, section.keys);

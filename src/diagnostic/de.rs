@@ -6,6 +6,7 @@ use super::access::{Items, Keys, Place, Variant};
 use super::core_schema::{self, Plain};
 use super::fault::{Culprit, Fault, address, unknown};
 use super::node::{Entry, Kind, Node};
+use super::problem::Problems;
 use super::read::{Mend, join};
 use super::suggest::is_slip;
 use super::{SECRET, known, nearest, spanned};
@@ -230,6 +231,28 @@ const PRIVATE: [&str; 8] =
 fn is_private_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     PRIVATE.iter().any(|word| name.contains(word) || is_slip(&name, word))
+}
+
+/// Further names of keys whose values are private in some component.
+const PRIVATE_SOMEWHERE: [&str; 3] = ["key", "headers", "proxy"];
+
+/// Keeps out of every report what sounds private in values that nobody reads, so that nobody says what they are.
+pub fn hide_unread(node: &Node, problems: &mut Problems) {
+    match &node.kind {
+        Kind::Scalar(scalar) if scalar.text.contains("://") && scalar.text.contains('@') => problems.hide(node.span),
+        Kind::Scalar(_) => {}
+        Kind::Sequence(items) => items.iter().for_each(|item| hide_unread(item, problems)),
+        Kind::Mapping(entries) => {
+            for entry in entries {
+                let name = entry.name();
+                if is_private_name(name) || PRIVATE_SOMEWHERE.contains(&name) {
+                    problems.hide(entry.value.span);
+                } else {
+                    hide_unread(&entry.value, problems);
+                }
+            }
+        }
+    }
 }
 
 macro_rules! integers {

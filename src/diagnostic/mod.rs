@@ -17,6 +17,7 @@ mod spanned;
 mod suggest;
 pub mod yaml;
 
+pub use de::hide_unread;
 pub use node::{Entry, Kind, Node, Scalar};
 pub use problem::{Problem, Problems, Severity};
 pub use read::{from_yaml, place, read, read_anyway};

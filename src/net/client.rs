@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::tls::{self, Trust};
+use crate::secret::Veil;
 use crate::units::Timestamp;
 
 /// The most bytes of an answer; a longer one is no answer to a batch of events.
@@ -44,6 +45,7 @@ pub struct Client {
     inner: legacy::Client<HttpsConnector<Dial>, Full<Bytes>>,
     /// What a proxy wants to see of requests that it forwards.
     proxy_authorization: Option<HeaderValue>,
+    veil: Veil,
 }
 
 /// A whole answer.
@@ -80,7 +82,8 @@ impl Client {
     /// `proxy` is `http://[user:password@]host:port`. The error is for the operator.
     pub fn new(trust: &Trust, proxy: Option<&str>) -> Result<Client, String> {
         let tls = tls::client(trust)?;
-        let proxy = proxy.map(Proxy::parse).transpose()?;
+        let mut veil = Veil::default();
+        let proxy = proxy.map(|proxy| Proxy::parse(proxy, &mut veil)).transpose()?;
         let proxy_authorization = proxy.as_ref().and_then(|proxy| proxy.authorization.clone());
         let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         if let Some(name) = &trust.server_name {
@@ -93,7 +96,12 @@ impl Client {
             .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Ok(Client { inner, proxy_authorization })
+        Ok(Client { inner, proxy_authorization, veil })
+    }
+
+    /// Covers what it sends by itself, which an answer may quote.
+    pub fn veil(&self) -> Veil {
+        self.veil.clone()
     }
 
     /// Sends a request and reads its whole answer. There is no deadline here: whoever calls has one for the whole
@@ -186,7 +194,8 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn parse(text: &str) -> Result<Proxy, String> {
+    /// Covers user and password.
+    fn parse(text: &str, veil: &mut Veil) -> Result<Proxy, String> {
         let wrong =
             || "`proxy` must read `http://host:port`, with `user:password@` before the host if it asks".to_owned();
         let rest = text.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
@@ -194,8 +203,11 @@ impl Proxy {
         let uri: Uri = format!("http://{host}").parse().map_err(|_| wrong())?;
         uri.port_u16().ok_or_else(wrong)?;
         let authorization = user.map(|user| {
-            let mut value = HeaderValue::try_from(format!("Basic {}", BASE64_STANDARD.encode(user)))
-                .expect("base64 fits into a header");
+            let pair = BASE64_STANDARD.encode(user);
+            veil.cover(&pair);
+            veil.cover(user);
+            veil.cover(user.split_once(':').map_or("", |(_, password)| password));
+            let mut value = HeaderValue::try_from(format!("Basic {pair}")).expect("base64 fits into a header");
             value.set_sensitive(true);
             value
         });

@@ -80,8 +80,7 @@ impl Auth {
     }
 
     /// Hides our secrets where an answer quotes them, in each form in which they are sent.
-    pub fn veil(&self) -> Veil {
-        let mut veil = Veil::default();
+    pub fn cover(&self, veil: &mut Veil) {
         let header = self.header().ok().flatten();
         if let Some((_, sent)) = header.as_ref().and_then(|value| value.to_str().ok()?.split_once(' ')) {
             veil.cover(sent);
@@ -89,7 +88,6 @@ impl Auth {
         for secret in [&self.password, &self.token, &self.key].into_iter().flatten() {
             veil.cover(secret.expose().trim());
         }
-        veil
     }
 }
 

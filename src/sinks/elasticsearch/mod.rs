@@ -169,8 +169,10 @@ impl Sink for Elasticsearch {
         let wrong = |(_, wrong): Wrong| Failure::configuration(wrong);
         let encoder = config.encoder().map_err(wrong)?;
         let authorization = config.auth.header().map_err(|(_, wrong)| Failure::configuration(wrong))?;
-        let cluster = Cluster::new(cx.http_client()?, config.endpoints().map_err(wrong)?, authorization);
-        let veil = config.auth.veil();
+        let client = cx.http_client()?;
+        let mut veil = client.veil();
+        config.auth.cover(&mut veil);
+        let cluster = Cluster::new(client, config.endpoints().map_err(wrong)?, authorization);
         let looked = opening::look_around(&cluster, config, &encoder, cx).await;
         let notes = looked.map_err(|failure| failure.reworded(|said| veil.hide(said)))?;
         let index = encoder.names.constant().map(|name| format!("/{name}")).unwrap_or_default();

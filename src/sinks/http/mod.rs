@@ -216,7 +216,7 @@ impl Http {
     fn new(config: &Config, cx: &SinkContext) -> Result<Http, Failure> {
         let malformed = |wrong: crate::codec::template::Malformed| Failure::configuration(wrong.message);
         let client = cx.http_client()?;
-        let mut veil = Veil::default();
+        let mut veil = client.veil();
         let auth = Auth::new(&config.auth, &client, &mut veil)?;
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
@@ -262,7 +262,7 @@ impl Http {
         let answer = self.client.send(request).await?;
         match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                Err(self.hide(Failure::configuration(reply::said(&answer))).await)
+                Err(self.hide(Failure::configuration(reply::said(&answer)), &HeaderMap::new()).await)
             }
             _ => Ok(()),
         }
@@ -384,7 +384,7 @@ impl Http {
         }
         match reply::judge(&answer) {
             Ok(()) => refused(&answer.body, outgoing.len),
-            Err(failure) => Err(self.hide(failure).await),
+            Err(failure) => Err(self.hide(failure, &outgoing.headers).await),
         }
     }
 
@@ -398,9 +398,12 @@ impl Http {
         Ok(self.client.send(request).await?)
     }
 
-    async fn hide(&self, failure: Failure) -> Failure {
-        let fetched = self.auth.veil().await;
-        failure.reworded(|answer| fetched.hide(self.veil.hide(answer)))
+    /// Values of `headers` may be secret in part, so they are hidden whole.
+    async fn hide(&self, failure: Failure, sent: &HeaderMap) -> Failure {
+        let mut veil = self.auth.veil().await;
+        let values = self.templates.iter().filter_map(|(name, _)| sent.get(name)?.to_str().ok());
+        values.for_each(|value| veil.cover(value));
+        failure.reworded(|answer| veil.hide(self.veil.hide(answer)))
     }
 }
 

@@ -210,7 +210,7 @@ impl SplunkHec {
         let uri = |path: String| -> Result<Uri, Failure> {
             format!("{origin}{path}").parse().map_err(|_| Failure::configuration("`endpoint` is no address"))
         };
-        let mut veil = Veil::default();
+        let mut veil = client.veil();
         veil.cover(config.token.expose());
         let mut headers = HeaderMap::new();
         let mut token = HeaderValue::try_from(format!("Splunk {}", config.token.expose()))
