@@ -6,6 +6,10 @@ mod support;
 mod database;
 #[path = "postgres/faults.rs"]
 mod faults;
+#[path = "postgres/made.rs"]
+mod made;
+#[path = "postgres/reach.rs"]
+mod reach;
 #[path = "postgres/tables.rs"]
 mod tables;
 #[path = "postgres/values.rs"]

@@ -82,11 +82,8 @@ impl Key {
             Key::Column { name, index } => {
                 let mut notes = vec![format!("`{name}` carries the event's id")];
                 if index.len() > 1 {
-                    notes.push(format!(
-                        "the key holds the time: what is sent again after a fault is stored once, but an event that \
-                         comes again with another `{}` is stored again",
-                        index.iter().find(|column| *column != name).map_or("timestamp", String::as_str)
-                    ));
+                    let time = index.iter().find(|column| *column != name);
+                    notes.push(holds_time(time.map_or("timestamp", String::as_str)));
                 }
                 let may_name = index.iter().all(|name| table.column(name).is_some_and(|column| column.may_select));
                 if !may_name && table.unique.len() > 1 {
@@ -102,6 +99,14 @@ impl Key {
             Key::None { why, .. } => vec![format!("an event that is sent again after a fault is stored twice: {why}")],
         }
     }
+}
+
+/// What a key over the id and a time means.
+pub fn holds_time(column: &str) -> String {
+    format!(
+        "the key holds the time: what is sent again after a fault is stored once, but an event that comes again with \
+         another `{column}` is stored again"
+    )
 }
 
 /// The column of this name, if an id fits into it and we are the ones who fill it.

@@ -13,12 +13,15 @@ use tracing::{info, warn};
 use crate::codec::template::Template;
 use crate::component::{Check, Cut, Failure, Findings, Promise, Sink, SinkContext, Written};
 use crate::net::postgres::{Connection, Target};
-use crate::net::tls::Trust;
 use crate::secret::Secret;
 
+mod create;
 mod failure;
 mod key;
 mod plan;
+#[cfg(test)]
+mod plan_test;
+mod retention;
 mod rows;
 mod table;
 mod value;
@@ -26,6 +29,7 @@ mod writer;
 
 use key::Key;
 use plan::Plan;
+use retention::{Keeper, Retention, Ward};
 use rows::Rows;
 use table::{Name, Table, quote};
 use writer::Writer;
@@ -57,6 +61,13 @@ pub struct Config {
     /// How rows are written.
     #[serde(default)]
     pub mode: Mode,
+    /// Whether the table is created if it is missing, with a column for each canonical field, indexes, and `metadata`
+    /// for all the rest; with `retention`, in partitions by month.
+    #[serde(default)]
+    pub create_table: bool,
+    /// How long rows are kept; for ever if absent.
+    #[serde(default)]
+    pub retention: Option<Retention>,
 }
 
 /// How rows are written.
@@ -85,6 +96,7 @@ pub struct Postgres {
     findings: Findings,
     /// Members that were left out and said so.
     left_out: Mutex<BTreeSet<String>>,
+    _keeper: Option<Keeper>,
 }
 
 impl Sink for Postgres {
@@ -100,6 +112,9 @@ impl Sink for Postgres {
         if let Err(wrong) = Name::parse(&config.table) {
             check.problem("table", wrong);
         }
+        if let Some(Err(wrong)) = config.retention.as_ref().and_then(Retention::archive) {
+            check.problem("retention.archive", wrong);
+        }
         for (column, text) in &config.columns {
             if let Err(wrong) = Template::parse(text) {
                 check.problem_within(format!("columns.{column}"), wrong.range, wrong.message);
@@ -110,13 +125,13 @@ impl Sink for Postgres {
     async fn open(config: &Config, cx: &SinkContext) -> Result<Postgres, Failure> {
         let name = Name::parse(&config.table).map_err(Failure::configuration)?;
         let application = format!("weir {}", cx.name);
-        let trust = (cx.tls != Trust::default()).then_some(&cx.tls);
+        let trust = cx.encrypted.then_some(&cx.tls);
         let target = Target::parse(config.url.expose(), trust, &application);
         let target = target.map_err(|wrong| Failure::configuration(format!("`url`: {wrong}")))?;
         let connected = target.connect().await;
         let connection = connected.map_err(|fault| failure::connecting(&target.place, &fault))?;
         let opened = open(config, cx, &target.place, &connection, &name).await;
-        let plan = opened.map_err(|trouble| match trouble {
+        let (plan, table) = opened.map_err(|trouble| match trouble {
             Trouble::Server(error) => failure::writing(&target.place, &connection, &error),
             Trouble::Table(answer) => Failure::configuration(answer),
             Trouble::ReadOnly => Failure::transient(format!(
@@ -129,8 +144,14 @@ impl Sink for Postgres {
             Promise::EffectivelyOnce => info!(sink = %cx.name, table = %name, notes = plan.notes.join("; "), "opened"),
             _ => warn!(sink = %cx.name, table = %name, notes = plan.notes.join("; "), "opened; repeats are possible"),
         }
+        let mut keeper = None;
+        if let (Some(retention), Some(table), false) = (&config.retention, table, cx.dry) {
+            let archive = retention.archive().transpose().map_err(Failure::configuration)?;
+            let (target, retention) = (target.clone(), retention.clone());
+            keeper = Some(Keeper::start(Ward { target, table, retention, archive, makes_months: config.create_table }));
+        }
         let writer = (!cx.dry).then(|| Writer::new(target, plan, connection, cx.timeout));
-        Ok(Postgres { writer, mode: config.mode, findings, left_out: Mutex::default() })
+        Ok(Postgres { writer, mode: config.mode, findings, left_out: Mutex::default(), _keeper: keeper })
     }
 
     fn encode(&self, cut: &Cut) -> Result<Rows, Failure> {
@@ -196,14 +217,14 @@ impl From<tokio_postgres::Error> for Trouble {
     }
 }
 
-/// Looks at the table, gives it a key if it may, and plans.
+/// Looks at the table, makes it or gives it a key if it may, and plans. A table that is still to be made is absent.
 async fn open(
     config: &Config,
     cx: &SinkContext,
     place: &str,
     connection: &Connection,
     name: &Name,
-) -> Result<Plan, Trouble> {
+) -> Result<(Plan, Option<Table>), Trouble> {
     let client = &connection.client;
     let row =
         client.query_typed_one("SELECT current_setting('transaction_read_only'), current_user::text", &[]).await?;
@@ -211,11 +232,18 @@ async fn open(
         return Err(Trouble::ReadOnly);
     }
     let role: String = row.get(1);
-    let read = || async {
-        let table = Table::read(client, name).await?;
-        table.ok_or_else(|| Trouble::Table(format!("`{place}` has no table `{name}`: create it, or mend `table`")))
-    };
-    let mut table = read().await?;
+    let by_month = config.retention.is_some();
+    let missing = || Trouble::Table(format!("`{place}` has no table `{name}`: create it, or set `create_table: true`"));
+    let mut found = Table::read(client, name).await?;
+    if found.is_none() && config.create_table {
+        if cx.dry {
+            return Ok((Plan::to_come(name, by_month), None));
+        }
+        info!(sink = %cx.name, table = %name, "creating the table");
+        create::create(client, name, &config.key, by_month).await?;
+        found = Table::read(client, name).await?;
+    }
+    let mut table = found.ok_or_else(missing)?;
     if !table.may_insert {
         let wrong = format!("role `{role}` may not insert into `{name}`: grant insert on {name} to {role}");
         return Err(Trouble::Table(wrong));
@@ -223,9 +251,19 @@ async fn open(
     if !cx.dry && Key::choose(&table, config) == Key::Add {
         info!(sink = %cx.name, table = %name, column = key::ADDED, "adding a column for the event's id");
         add_key(client, &table).await?;
-        table = read().await?;
+        table = Table::read(client, name).await?.ok_or_else(missing)?;
     }
-    Plan::new(&table, config).map_err(Trouble::Table)
+    if let Some(retention) = &config.retention {
+        if table.column("timestamp").is_none() {
+            return Err(Trouble::Table(format!("`retention` goes by a column `timestamp`, which `{name}` has not")));
+        }
+        // Rows of a month without a partition would wait together with all other strays.
+        if !cx.dry && table.is_partitioned && config.create_table {
+            retention::make_months(client, &table, *retention.keep).await?;
+        }
+    }
+    let plan = Plan::new(&table, config).map_err(Trouble::Table)?;
+    Ok((plan, Some(table)))
 }
 
 /// Adds the column at once, and its index while others write.

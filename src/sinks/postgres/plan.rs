@@ -1,8 +1,8 @@
 //! Which column gets what from an event: by name, by the names it has elsewhere, or as the configuration says.
 
 use super::Config;
-use super::key::Key;
-use super::table::{Column, Table, quote};
+use super::key::{self, Key};
+use super::table::{Column, Name, Table, quote};
 use super::value::Form;
 use crate::codec::template::Template;
 use crate::component::Promise;
@@ -152,6 +152,23 @@ impl Plan {
         }
         plan.note(rest, &left, &refused, &table.name.to_string());
         Ok(plan)
+    }
+
+    /// For a table that is still to be made.
+    pub fn to_come(name: &Name, by_month: bool) -> Plan {
+        let mut notes = vec![format!("the table `{name}` is created at start")];
+        if by_month {
+            notes.push(key::holds_time("timestamp"));
+        }
+        Plan {
+            table: name.quoted(),
+            columns: Vec::new(),
+            sources: Vec::new(),
+            conflict: String::new(),
+            may_copy: true,
+            promise: if by_month { Promise::AtLeastOnce } else { Promise::EffectivelyOnce },
+            notes,
+        }
     }
 
     /// The column for what has none, if there is one.

@@ -1,0 +1,203 @@
+//! Rows that are too old: moved to an archive or dropped, a few at a time, beside the writing and never in its way.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::task::AbortHandle;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error};
+use tracing::{info, warn};
+
+use super::create::{Month, add_month};
+use super::plan::quoted_list;
+use super::table::{Name, Table, quote};
+use crate::net::postgres::Target;
+use crate::units::{self, Timestamp};
+
+/// Rows of one transaction.
+const BATCH: u32 = 1000;
+/// Between two of them, so that others come to their turn.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(600);
+/// Months that are made ahead, beyond the one that is.
+const MONTHS_AHEAD: usize = 2;
+/// Most months that are kept apart; what is older is kept together.
+const MOST_MONTHS: usize = 240;
+
+/// How long rows are kept.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// How long, by the column `timestamp`.
+    pub keep: units::Duration,
+    /// The table that older rows are moved to, made if it is missing; without it they are dropped.
+    #[serde(default)]
+    pub archive: Option<String>,
+}
+
+impl Retention {
+    /// The name of the archive.
+    pub fn archive(&self) -> Option<Result<Name, String>> {
+        self.archive.as_deref().map(Name::parse)
+    }
+}
+
+/// The work beside the sink; ends with it.
+pub struct Keeper(AbortHandle);
+
+/// What it looks after.
+pub struct Ward {
+    pub target: Target,
+    pub table: Table,
+    pub retention: Retention,
+    pub archive: Option<Name>,
+    /// Whether the months are ours to make.
+    pub makes_months: bool,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Partitions for every month that is kept, and for those to come.
+pub async fn make_months(client: &Client, table: &Table, keep: Duration) -> Result<(), Error> {
+    let now = Timestamp::now();
+    let keep = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
+    let mut month = Month::of(Timestamp(now.0.saturating_sub(keep).max(0)));
+    let mut last = Month::of(now);
+    for _ in 0..MONTHS_AHEAD {
+        last = last.next();
+    }
+    for _ in 0..MOST_MONTHS {
+        if month > last {
+            break;
+        }
+        add_month(client, &table.name, month).await?;
+        month = month.next();
+    }
+    Ok(())
+}
+
+impl Keeper {
+    pub fn start(ward: Ward) -> Keeper {
+        let keeping = async move {
+            loop {
+                match look(&ward).await {
+                    Ok(0) => {}
+                    Ok(rows) => info!(table = %ward.table.name, rows, "old rows are gone from the table"),
+                    Err(reason) => warn!(table = %ward.table.name, reason, "old rows stay for now"),
+                }
+                tokio::time::sleep(EVERY).await;
+            }
+        };
+        Keeper(tokio::spawn(keeping).abort_handle())
+    }
+}
+
+/// Takes away all that is too old; tells how many rows that were.
+async fn look(ward: &Ward) -> Result<u64, String> {
+    let Ward { target, table, retention, archive, makes_months } = ward;
+    let connection = target.connect().await.map_err(|fault| fault.reason)?;
+    let said = |error: Error| error.as_db_error().map_or_else(|| error.to_string(), |said| said.message().to_owned());
+    let client = &connection.client;
+    client.batch_execute("SET lock_timeout = '5s'").await.map_err(said)?;
+    let archive = match archive {
+        Some(name) => Some(ready_archive(client, table, name).await.map_err(said)?),
+        None => None,
+    };
+    if table.is_partitioned && *makes_months {
+        make_months(client, table, *retention.keep).await.map_err(said)?;
+    }
+    let mut gone = 0;
+    for leaf in leaves(client, table).await.map_err(said)? {
+        let month = Month::of_partition(&table.name, &leaf.table).filter(|_| table.is_partitioned);
+        let cutoff = Timestamp(Timestamp::now().0.saturating_sub(retention.keep.as_micros() as i64));
+        let is_old = month.is_some_and(|month| month < Month::of(cutoff));
+        if is_old && archive.is_none() {
+            gone += drop_partition(client, table, &leaf).await.map_err(said)?;
+            continue;
+        }
+        loop {
+            let moved = move_some(client, table, &leaf, cutoff, archive.as_ref()).await.map_err(said)?;
+            gone += moved;
+            if moved == 0 {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        if is_old {
+            drop_partition(client, table, &leaf).await.map_err(said)?;
+        }
+    }
+    Ok(gone)
+}
+
+/// The archive, and the columns that it shares with the table.
+async fn ready_archive(client: &Client, table: &Table, name: &Name) -> Result<(Name, String), Error> {
+    if Table::read(client, name).await?.is_none() {
+        let like = table.name.quoted();
+        client.batch_execute(&format!("CREATE TABLE IF NOT EXISTS {} (LIKE {like})", name.quoted())).await?;
+    }
+    let archive = Table::read(client, name).await?;
+    let has = |column: &&str| archive.as_ref().is_some_and(|archive| archive.column(column).is_some());
+    let shared = table.columns.iter().filter(|column| !column.is_generated || column.is_counter);
+    Ok((name.clone(), quoted_list(shared.map(|column| &*column.name).filter(has))))
+}
+
+/// The tables that hold the rows.
+async fn leaves(client: &Client, table: &Table) -> Result<Vec<Name>, Error> {
+    if !table.is_partitioned {
+        return Ok(vec![table.name.clone()]);
+    }
+    let leaves = "SELECT n.nspname::text, c.relname::text FROM pg_partition_tree($1) p \
+                  JOIN pg_catalog.pg_class c ON c.oid = p.relid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                  WHERE p.isleaf ORDER BY c.relname";
+    let rows = client.query_typed(leaves, &[(&table.oid, Type::OID)]).await?;
+    Ok(rows.iter().map(|row| Name { schema: Some(row.get(0)), table: row.get(1) }).collect())
+}
+
+/// Moves or deletes a few rows in one transaction; those that somebody works on wait for the next time.
+async fn move_some(
+    client: &Client,
+    table: &Table,
+    leaf: &Name,
+    cutoff: Timestamp,
+    archive: Option<&(Name, String)>,
+) -> Result<u64, Error> {
+    let cutoff = cutoff.to_string();
+    let time = quote("timestamp");
+    let zone = table.column("timestamp").map_or("timestamptz", |column| match column.sql_type.as_str() {
+        "timestamp without time zone" | "date" => "timestamp",
+        _ => "timestamptz",
+    });
+    let leaf = leaf.quoted();
+    let old = format!(
+        "SELECT ctid FROM {leaf} WHERE {time} < '{}'::{zone} LIMIT {BATCH} FOR UPDATE SKIP LOCKED",
+        cutoff.trim_end_matches('Z').replace('T', " ") + if zone == "timestamptz" { "+00" } else { "" }
+    );
+    let delete = format!("DELETE FROM {leaf} WHERE ctid = ANY (ARRAY({old}))");
+    let sql = match archive {
+        None => delete,
+        Some((name, columns)) => format!(
+            "WITH gone AS ({delete} RETURNING {columns}) INSERT INTO {} ({columns}) SELECT {columns} FROM gone",
+            name.quoted()
+        ),
+    };
+    client.execute_typed(&sql, &[]).await
+}
+
+/// Tells how many rows went with it.
+async fn drop_partition(client: &Client, table: &Table, leaf: &Name) -> Result<u64, Error> {
+    let (table, leaf) = (table.name.quoted(), leaf.quoted());
+    let count = client.query_typed_one(&format!("SELECT count(*) FROM {leaf}"), &[]).await?.get::<_, i64>(0);
+    let sql = format!("BEGIN; ALTER TABLE {table} DETACH PARTITION {leaf}; DROP TABLE {leaf}; COMMIT");
+    if let Err(error) = client.batch_execute(&sql).await {
+        client.batch_execute("ROLLBACK").await?;
+        return Err(error);
+    }
+    Ok(count as u64)
+}
