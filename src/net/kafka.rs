@@ -80,8 +80,9 @@ impl Access<'_> {
             found.push(("brokers".into(), "no broker is named: give at least one as `host:port`".into()));
         }
         for (nth, broker) in self.brokers.iter().enumerate() {
-            if broker.is_empty() || broker.contains(',') || broker.contains(char::is_whitespace) {
-                found.push((format!("brokers[{nth}]"), "write each broker by itself, as `host:port`".into()));
+            // Several in one text are what other clients of Kafka take.
+            if broker.split(',').any(|one| one.is_empty() || one.contains(char::is_whitespace)) {
+                found.push((format!("brokers[{nth}]"), "expected `host:port`, several with commas between".into()));
             }
         }
         for (key, value) in self.options {

@@ -1,12 +1,14 @@
 //! Units that configuration and events speak in: sizes, durations, rates and points in time.
 
 mod duration;
+mod many;
 mod rate;
 mod size;
 mod text;
 mod timestamp;
 
 pub use duration::Duration;
+pub use many::{OneOrMany, one_or_many};
 pub use rate::Rate;
 pub use size::ByteSize;
 pub use text::Malformed;

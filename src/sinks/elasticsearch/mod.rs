@@ -13,6 +13,7 @@ use crate::component::{Check, Cut, Failure, Findings, Promise, Sink, SinkContext
 use crate::net::client::Answer;
 use crate::net::compress::Compression;
 use crate::secret::Veil;
+use crate::units::{OneOrMany, one_or_many};
 
 mod answer;
 mod auth;
@@ -34,6 +35,8 @@ use encode::{Encoder, Shape};
 pub struct Config {
     /// The nodes, such as `https://es-1:9200`, perhaps with a base path; they are written to in turn, and one that
     /// cannot be reached is passed over.
+    #[serde(deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
     pub endpoints: Vec<String>,
     /// The index or data stream of each event, with fields and the event's time in it: `activity-%Y.%m.%d`. It
     /// begins with fixed text, which no event can leave.

@@ -17,6 +17,7 @@ use crate::codec::name::{NameTemplate, Rules};
 use crate::codec::template::{Malformed, Template};
 use crate::component::{Check, Cut, Failure, Promise, Sink, SinkContext, Written};
 use crate::net::kafka::{Access, Options, Reserved, Sasl};
+use crate::units::{OneOrMany, one_or_many};
 
 mod message;
 mod producer;
@@ -33,6 +34,8 @@ use producer::Producer;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Brokers to ask for the others, as `host:port`.
+    #[serde(deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
     pub brokers: Vec<String>,
     /// The topic, with fields and the event's time in it: `activity-{{ metadata.tenant | none }}`. It begins with fixed
     /// text, so that no event can choose any topic.

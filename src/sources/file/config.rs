@@ -16,7 +16,7 @@ use super::tail::Settings;
 use crate::codec::Codec;
 use crate::codec::framing::Framing;
 use crate::component::Check;
-use crate::units::{ByteSize, Duration};
+use crate::units::{ByteSize, Duration, OneOrMany, one_or_many};
 
 /// Files kept open unless it is told otherwise, and the share of the process's descriptors that may be.
 const MOST_OPEN: usize = 512;
@@ -34,9 +34,12 @@ const LEAST_LINE: u64 = 64;
 pub struct Config {
     /// Paths to read, with `*`, `?`, `[…]`, `{a,b}`, and `**` for any folders, such as `/var/log/app/*.log`. Rotated
     /// generations beside them (`app.log.1`, `app.log-20260101.gz`) are found without being named.
+    #[serde(deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
     pub include: Vec<String>,
     /// Paths not to read, although `include` names them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
     pub exclude: Vec<String>,
     /// Where to begin in the files that are there when the source is new. Later files are read from their beginning.
     #[serde(default)]

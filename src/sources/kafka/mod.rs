@@ -25,6 +25,7 @@ use crate::codec::{Codec, Decoder};
 use crate::component::{Check, Fatal, Source, SourceContext};
 use crate::net::kafka::{Access, Options, Reserved, Sasl};
 use crate::net::tls::Trust;
+use crate::units::{OneOrMany, one_or_many};
 
 /// How long leaving the group may take when the source stops.
 const LEAVE: Duration = Duration::from_secs(4);
@@ -38,8 +39,12 @@ const LEAVE: Duration = Duration::from_secs(4);
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Brokers to ask for the others, as `host:port`.
+    #[serde(deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
     pub brokers: Vec<String>,
     /// Topics to read; one that begins with `^` is a regular expression.
+    #[serde(deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
     pub topics: Vec<String>,
     /// The consumer group: partitions are shared among its members.
     pub group: String,
