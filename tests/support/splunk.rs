@@ -27,6 +27,8 @@ pub struct State {
     /// Whether invalid events are counted from 1, as some collectors do.
     pub counts_from_one: bool,
     pub disabled: bool,
+    /// Whether it takes events that say `refused`.
+    pub lenient: bool,
     /// Requests that are answered with `Server is busy`.
     pub busy: usize,
     pub polls: usize,
@@ -149,7 +151,7 @@ fn wrong(state: &State, event: &Value) -> Option<(u64, &'static str)> {
     if members.keys().any(|key| !known.contains(&&**key)) || !event["time"].is_number() {
         return Some((6, "Invalid data format"));
     }
-    if event["event"]["refused"] == true {
+    if event["event"]["refused"] == true && !state.lenient {
         return Some((6, "Invalid data format"));
     }
     let flat = |value: &Value| value.is_string() || value.is_array();

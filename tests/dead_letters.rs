@@ -1,0 +1,158 @@
+//! Dead letters of every kind of component go back to where they failed, with the id that they had.
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+use support::collector::{Collector, reply};
+use support::splunk::{Splunk, TOKEN};
+use support::{Agent, Folder, eventually, free_port, post};
+use weir::component::{Check, Failure, Outputs, Transform, TransformEntry};
+use weir::config::{self, Catalogue, Environment, Overrides, Text};
+use weir::event::{Batch, names};
+
+fn shown(agent: &Agent, letter: &str) -> Value {
+    let out = agent.weir(&["dlq", "show", letter]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).expect("a letter is JSON")
+}
+
+#[test]
+fn letters_of_two_sinks_are_replayed_each_to_its_own_or_dropped() {
+    let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());
+    let strict = Arc::new(AtomicBool::new(true));
+    let (is_strict, taken) = (strict.clone(), Arc::new(std::sync::Mutex::new(Vec::new())));
+    let kept = taken.clone();
+    let hook = Collector::start(move |heard| {
+        if is_strict.load(Ordering::SeqCst) && heard.body.contains("\"n\":1") {
+            return reply(422, "not this one");
+        }
+        kept.lock().expect("no panic").extend(heard.lines());
+        reply(200, "")
+    });
+    let yaml = format!(
+        "sources:\n  web: {{ type: http, address: '127.0.0.1:{ingest}' }}\nsinks:\n\
+         \x20 hook: {{ type: http, inputs: [web], uri: 'http://127.0.0.1:{}/', batch: {{ age: 20ms }} }}\n\
+         \x20 hec: {{ type: splunk_hec, inputs: [web], endpoint: 'http://127.0.0.1:{}', token: {TOKEN}, batch: {{ age: 20ms }} }}\n",
+        hook.port, server.port
+    );
+    let agent = Agent::start(&folder, &yaml);
+    post(ingest, "{\"n\":0}\n{\"n\":1,\"refused\":true}\n{\"n\":2,\"refused\":true}");
+    eventually("all are put aside", || agent.letters().len() == 3);
+    let letters: Vec<Value> = agent.letters().iter().map(|letter| shown(&agent, letter)).collect();
+    let of = |component: &str, n: u64| {
+        let mine = |letter: &&Value| letter["component"] == component && letter["event"]["n"] == n;
+        letters.iter().find(mine).map(|letter| letter["id"].as_str().expect("an id").to_owned())
+    };
+    let (hooks, first, second) = (of("hook", 1), of("hec", 1).expect("a letter"), of("hec", 2).expect("a letter"));
+    assert!(agent.weir(&["dlq", "drop", &second]).status.success());
+    strict.store(false, Ordering::SeqCst);
+    assert!(agent.weir(&["dlq", "replay", &hooks.expect("a letter")]).status.success());
+    assert!(!agent.weir(&["dlq", "replay", &first]).status.success(), "Splunk refuses it still");
+    assert_eq!(agent.letters(), std::slice::from_ref(&first));
+    let id = shown(&agent, &first)["event_id"].clone();
+    // The server learns to take it.
+    splunk.state().lenient = true;
+    assert!(agent.weir(&["dlq", "replay", "--all"]).status.success());
+    assert_eq!(agent.letters(), Vec::<String>::new());
+    let state = splunk.state();
+    let told = state.indexed.iter().find(|told| told["event"]["n"] == 1).expect("it is there");
+    assert_eq!(told["fields"]["weir_id"], id, "with its own id");
+    assert_eq!(taken.lock().expect("no panic").len(), 3);
+    drop(state);
+    assert_eq!(agent.metric("weir_events_delivered_total", "hec"), 2);
+}
+
+#[test]
+fn a_sources_letter_enters_again_once_the_cause_is_gone() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let yaml = |limit: &str| {
+        format!(
+            "limits: {{ event: {limit} }}\nsources:\n\
+             \x20 web: {{ type: http, address: '127.0.0.1:{ingest}', on_bad: dead_letter }}\nsinks:\n\
+             \x20 out: {{ type: file, inputs: [web], path: '{}/out.ndjson', batch: {{ age: 20ms }} }}\n",
+            folder.0.display()
+        )
+    };
+    let agent = Agent::start(&folder, &yaml("1 KiB"));
+    let large = format!("{{\"n\":\"{}\"}}", "x".repeat(2000));
+    post(ingest, &format!("{{\"n\":1}}\n{large}"));
+    agent.delivered("out", 1);
+    let letters = agent.letters();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(shown(&agent, &letters[0])["kind"], "source");
+    assert!(!agent.weir(&["dlq", "replay", &letters[0]]).status.success(), "it is too large still");
+    assert_eq!(agent.letters(), letters);
+    assert!(agent.stop().success());
+    let agent = Agent::start(&folder, &yaml("1 MiB"));
+    let replayed = agent.weir(&["dlq", "replay", "--all"]);
+    assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+    agent.delivered("out", 2);
+    assert_eq!(support::lines_of(&folder.0, "out.ndjson"), ["{\"n\":1}".to_owned(), large]);
+    assert_eq!(agent.letters(), Vec::<String>::new());
+}
+
+static MOODY: AtomicBool = AtomicBool::new(true);
+
+/// Fails on events with a description, as long as it is moody: no transform of the house has such a fault.
+struct Moody;
+
+impl Transform for Moody {
+    const TYPE: &'static str = "moody";
+    type Config = std::collections::BTreeMap<String, String>;
+
+    fn build(_: Self::Config, _: &mut Check) -> Option<Moody> {
+        Some(Moody)
+    }
+
+    fn apply(&self, batch: Batch, out: &mut Outputs) -> Result<(), Failure> {
+        if MOODY.load(Ordering::SeqCst)
+            && (0..batch.len()).any(|event| batch.get_str(event, names::DESCRIPTION).is_some())
+        {
+            return Err(Failure::poison("not today"));
+        }
+        out.emitted.push((0, batch));
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transforms_letter_enters_again_at_that_transform_with_its_id() {
+    const WITH_MOODY: &[TransformEntry] = &[TransformEntry::of::<Moody>()];
+    let (folder, (splunk, server)) = (Folder::new(), Splunk::start());
+    folder.write("in.ndjson", "{\"n\":1}\n{\"n\":2,\"description\":\"bad mood\"}\n{\"n\":3}\n");
+    let yaml = format!(
+        "data_dir: {0}/data\nsources:\n  app: {{ type: file, include: ['{0}/in.ndjson'], read_from: beginning }}\n\
+         transforms:\n  moody: {{ type: moody, inputs: [app] }}\nsinks:\n\
+         \x20 hec: {{ type: splunk_hec, inputs: [moody], endpoint: 'http://127.0.0.1:{1}', token: {TOKEN}, batch: {{ age: 20ms }} }}\n",
+        folder.0.display(),
+        server.port
+    );
+    let environment = Environment { variable: &|_| None, file: &|_: &Path| Err("there is no file to read".to_owned()) };
+    let texts = vec![Text { name: "weir.yaml".into(), bytes: yaml.into() }];
+    let catalogue = Catalogue { transforms: WITH_MOODY, ..Catalogue::house() };
+    let loaded = config::load_texts(texts, catalogue, environment, &Overrides::default())
+        .unwrap_or_else(|rejected| panic!("{}", rejected.render(false)));
+    let agent = weir::topology::Agent::start(loaded.plan).await.unwrap_or_else(|_| panic!("it starts"));
+    let queue = agent.commons.dead_letters.clone();
+    let numbers = || {
+        let mut numbers: Vec<u64> =
+            splunk.state().indexed.iter().filter_map(|told| told["event"]["n"].as_u64()).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    tokio::task::block_in_place(|| eventually("the others are there", || numbers() == [1, 3]));
+    let letters = queue.list(None, 10).await.expect("the queue");
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    assert_eq!((&*letter.letter.component, letter.letter.kind.as_str()), ("moody", "transform"));
+    let id = letter.letter.seed.id(letter.letter.ordinal).to_string();
+    MOODY.store(false, Ordering::SeqCst);
+    agent.replay(letter.number).await.expect("it is calm now");
+    tokio::task::block_in_place(|| eventually("it is there", || numbers() == [1, 2, 3]));
+    assert_eq!(splunk.counts().get(&id), Some(&1), "with the id that it would have had");
+    assert!(queue.list(None, 10).await.expect("the queue").is_empty());
+    agent.stop().await;
+}
