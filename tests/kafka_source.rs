@@ -2,9 +2,14 @@
 
 mod support;
 
+#[allow(dead_code, reason = "this test fills tables its own way")]
+#[path = "postgres/database.rs"]
+mod database;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use database::Database;
 use serde_json::json;
 use support::kafka::{self, Given};
 use support::services::{Services, service};
@@ -166,7 +171,13 @@ fn of_two_consumers_one_is_killed_while_three_sidecars_send() {
         })
         .collect();
     let folders = [Folder::new(), Folder::new()];
-    let yaml = reading(&brokers(), &topic, &group, "");
+    let database = Database::new();
+    database.sql("CREATE TABLE activity (id uuid PRIMARY KEY, n bigint NOT NULL, session_id text)");
+    let yaml = format!(
+        "{}  table: {{ type: postgres, inputs: [kafka], url: '{}', table: activity, batch: {{ age: 20ms }} }}\n",
+        reading(&brokers(), &topic, &group, ""),
+        database.url()
+    );
     let first = Agent::start(&folders[0], &yaml);
     let second = Agent::start(&folders[1], &yaml);
     std::thread::scope(|scope| {
@@ -194,9 +205,12 @@ fn of_two_consumers_one_is_killed_while_three_sidecars_send() {
     let union = || numbers(&folders[0]).into_keys().chain(numbers(&folders[1]).into_keys()).collect::<BTreeSet<u64>>();
     eventually("every event has arrived", || union().len() as u64 == 3 * EACH);
     for agent in [first, second] {
+        eventually("nothing waits", || agent.metric("weir_events_waiting", "table") == 0);
         agent.assert_books();
         assert!(agent.stop().success());
     }
+    let rows = database.sql("SELECT count(*), count(DISTINCT id), count(DISTINCT n), min(n), max(n) FROM activity");
+    assert_eq!(rows, format!("{0}|{0}|{0}|0|{1}", 3 * EACH, 3 * EACH - 1), "each event is one row");
     // In one agent's file nothing is twice; across both only what the killed one had taken and not committed.
     for folder in &folders {
         assert!(numbers(folder).values().all(|times| *times == 1));

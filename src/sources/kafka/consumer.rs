@@ -178,18 +178,22 @@ impl Context {
         state.flights.push(Box::pin(receipt.map(landed)));
     }
 
-    /// Commits what the journal has.
-    pub fn commit(&self, consumer: &Reader, of: Option<&TopicPartitionList>, mode: CommitMode) {
+    /// Commits what the journal has; `false` if that was refused.
+    pub fn commit(&self, consumer: &Reader, of: Option<&TopicPartitionList>, mode: CommitMode) -> bool {
         let offsets = self.state().uncommitted(of);
         if offsets.count() == 0 {
-            return;
+            return true;
         }
         match consumer.commit(&offsets, mode) {
             Ok(()) if matches!(mode, CommitMode::Sync) => self.committed(&offsets),
             Ok(()) => {}
             // Whoever has the partition next reads these messages again; they keep their ids.
-            Err(error) => debug!(source = %self.cx.name, %error, "offsets are not committed"),
+            Err(error) => {
+                debug!(source = %self.cx.name, %error, "offsets are not committed");
+                return false;
+            }
         }
+        true
     }
 
     fn committed(&self, offsets: &TopicPartitionList) {
@@ -203,11 +207,10 @@ impl Context {
         }
     }
 
-    /// Waits until the journal has answered for these partitions, or for a while; what it has is committed.
-    pub fn drain(&self, consumer: &Reader, of: &TopicPartitionList) {
+    /// Takes nothing more of these partitions and waits until the journal has answered for them, or for a while.
+    pub fn settle(&self, of: &TopicPartitionList) {
         let mut state = self.state();
-        let ours: Vec<(String, i32)> =
-            of.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+        let ours = names(of);
         for (topic, partition) in &ours {
             if let Some(lane) = state.lane(topic, *partition) {
                 lane.let_go();
@@ -225,10 +228,15 @@ impl Context {
         if settled.is_err() {
             warn!(source = %self.cx.name, "the journal did not answer in time: messages may be read twice, with their ids");
         }
-        drop(state);
+    }
+
+    /// Gives partitions back: what the journal has of them is committed.
+    fn give_back(&self, consumer: &Reader, of: &TopicPartitionList) {
+        self.settle(of);
+        // Whoever gets them reads again what could not be committed.
         self.commit(consumer, Some(of), CommitMode::Sync);
         let mut state = self.state();
-        for (topic, partition) in ours {
+        for (topic, partition) in names(of) {
             if let Some(lanes) = state.lanes.get_mut(&topic) {
                 lanes.remove(&partition);
             }
@@ -240,9 +248,7 @@ impl Context {
         let committed = self.ask_committed(consumer, list);
         let cluster = self.cluster();
         let remembered = place::remembered(self.cx.intake.positions(), &cluster);
-        let ours: Vec<(String, i32)> =
-            list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
-        for (topic, partition) in ours {
+        for (topic, partition) in names(list) {
             let element = committed.as_ref().and_then(|committed| committed.find_partition(&topic, partition));
             let group_has = match element.map(|element| element.offset()) {
                 Some(Offset::Offset(offset)) => u64::try_from(offset).ok(),
@@ -296,6 +302,10 @@ impl Context {
     }
 }
 
+fn names(list: &TopicPartitionList) -> Vec<(String, i32)> {
+    list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
+}
+
 impl ClientContext for Context {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
@@ -320,7 +330,7 @@ impl ConsumerContext for Context {
             if is_cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) }
         } else {
             info!(source = %self.cx.name, partitions = list.count(), "gives partitions back");
-            self.drain(consumer, list);
+            self.give_back(consumer, list);
             if is_cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
         };
         if let Err(error) = done {

@@ -37,6 +37,8 @@ const ASK: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long reading waits for room before it tells the brokers that it waits.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long committing is tried before the group is left.
+const LEAVE: Duration = Duration::from_secs(2);
 /// How long a consumer rests that has to be made afresh.
 const REST: Duration = Duration::from_secs(1);
 
@@ -138,6 +140,7 @@ impl Reading {
         while !self.stops() {
             let now = Instant::now();
             if now >= commit_at {
+                // What is refused now is committed next time.
                 self.context.commit(&self.consumer, None, CommitMode::Async);
                 commit_at = now + COMMIT_EVERY;
             }
@@ -394,9 +397,12 @@ impl Reading {
 
     /// Waits for what is on its way, commits, and leaves the group.
     fn leave(self) {
-        match self.consumer.assignment() {
-            Ok(assignment) => self.context.drain(&self.consumer, &assignment),
-            Err(error) => debug!(source = %self.context.cx.name, %error, "nothing to give back"),
+        let Ok(assignment) = self.consumer.assignment() else { return };
+        self.context.settle(&assignment);
+        let began = Instant::now();
+        // While partitions are exchanged nothing may be committed, and exchanging them needs us to poll.
+        while !self.context.commit(&self.consumer, None, CommitMode::Sync) && began.elapsed() < LEAVE {
+            drop(self.consumer.poll(POLL));
         }
     }
 }
