@@ -22,6 +22,8 @@ use support::services::service;
 use support::{Agent, Folder, kafka};
 
 const PARTITIONS: i32 = 4;
+/// What a first tier adds to each event.
+const ID_BYTES: usize = r#""id":"6f1f64a3-2b7e-4c92-8a5d-000000000000","#.len();
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn main() {
@@ -61,6 +63,7 @@ fn main() {
     }
     let topic = kafka::topic(&brokers, "bench", PARTITIONS);
     produce(&topic, &input);
+    let bytes = bytes + ID_BYTES * events;
     alone("librdkafka alone, consume", &["consume", &topic, &events.to_string()], bytes, events);
     for mode in ["memory", "disk"] {
         let yaml = format!(
@@ -95,7 +98,7 @@ fn agent(name: &str, yaml: &str, bytes: usize, events: usize) {
             break;
         }
         assert!(began.elapsed() < PATIENCE, "it does not end:\n{}", agent.log());
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(50));
     }
     let (since, before) = first.expect("something was delivered");
     let wall = since.elapsed().as_secs_f64();
@@ -129,12 +132,15 @@ fn produce(topic: &str, path: &Path) {
         .create()
         .expect("a producer");
     let began = Instant::now();
-    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let id = Header { key: "weir-id", value: Some("6f1f64a3-2b7e-4c92-8a5d-0d9a0d5c7e11") };
+    for (nth, line) in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate() {
+        // As a first tier sends them: the id in the event and in the header.
+        let id = format!("6f1f64a3-2b7e-4c92-8a5d-{nth:012x}");
+        let line = [format!("{{\"id\":\"{id}\",").as_bytes(), &line[1..]].concat();
+        let id = Header { key: "weir-id", value: Some(&id) };
         // A key for each, so that they spread as sessions do.
         let mut record = BaseRecord::<[u8], [u8]>::to(topic)
             .key(&line[line.len().saturating_sub(40)..])
-            .payload(line)
+            .payload(&line)
             .headers(OwnedHeaders::new_with_capacity(1).insert(id));
         while let Err((error, unsent)) = producer.send(record) {
             assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull));
