@@ -19,8 +19,10 @@ use crate::units::{self, Timestamp};
 const BATCH: u32 = 1000;
 /// Between two of them, so that others come to their turn.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Between two looks.
+/// Between two looks, where there was nothing to do.
 const EVERY: Duration = Duration::from_secs(600);
+/// Where there was: rows that somebody held were passed over.
+const SOON: Duration = Duration::from_secs(5);
 /// Months that are made ahead, beyond the one that is.
 const MONTHS_AHEAD: usize = 2;
 /// Most months that are kept apart; what is older is kept together.
@@ -85,13 +87,20 @@ pub async fn make_months(client: &Client, table: &Table, keep: Duration) -> Resu
 impl Keeper {
     pub fn start(ward: Ward) -> Keeper {
         let keeping = async move {
+            let mut wait = SOON;
             loop {
-                match look(&ward).await {
-                    Ok(0) => {}
-                    Ok(rows) => info!(table = %ward.table.name, rows, "old rows are gone from the table"),
-                    Err(reason) => warn!(table = %ward.table.name, reason, "old rows stay for now"),
-                }
-                tokio::time::sleep(EVERY).await;
+                wait = match look(&ward).await {
+                    Ok(0) => EVERY,
+                    Ok(rows) => {
+                        info!(table = %ward.table.name, rows, "old rows are gone from the table");
+                        SOON
+                    }
+                    Err(reason) => {
+                        warn!(table = %ward.table.name, reason, "old rows stay for now");
+                        (wait * 2).min(EVERY)
+                    }
+                };
+                tokio::time::sleep(wait).await;
             }
         };
         Keeper(tokio::spawn(keeping).abort_handle())
