@@ -35,7 +35,7 @@ use table::{Name, Table, quote};
 use writer::Writer;
 
 /// From so many rows on, copying is faster than inserting.
-const COPY_ROWS: usize = 500;
+const COPY_ROWS: usize = 200;
 
 /// Fills a table of Postgres, each event one row, stored once under its id. Columns find their values by name, by the
 /// aliases that `normalize` knows, or by `columns`; what has no column goes into a JSON column `metadata`, `details` or

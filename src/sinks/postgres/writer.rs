@@ -27,6 +27,8 @@ use crate::net::postgres::{Connection, Target};
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a repeat was met, so many cuts go the way that expects more of them.
 const WARY: u32 = 64;
+/// Bytes of one message of a COPY: the server works on one while the next is on its way.
+const PIECE: usize = 128 << 10;
 /// Where rows are copied to before they are inserted.
 const STAGE: &str = "pg_temp.weir_rows";
 
@@ -209,7 +211,10 @@ fn is_in_the_way(error: &Error) -> bool {
 
 async fn send(client: &Client, statement: &tokio_postgres::Statement, bytes: &Bytes) -> Result<u64, Error> {
     let mut sink = pin!(client.copy_in::<_, Bytes>(statement).await?);
-    sink.send(bytes.clone()).await?;
+    let mut rest = bytes.clone();
+    while !rest.is_empty() {
+        sink.feed(rest.split_to(rest.len().min(PIECE))).await?;
+    }
     sink.finish().await
 }
 
