@@ -149,7 +149,9 @@ async fn look(ward: &Ward) -> Result<u64, String> {
 async fn ready_archive(client: &Client, table: &Table, name: &Name) -> Result<(Name, String), Error> {
     if Table::read(client, name).await?.is_none() {
         let like = table.name.quoted();
-        client.batch_execute(&format!("CREATE TABLE IF NOT EXISTS {} (LIKE {like})", name.quoted())).await?;
+        // With the key: what is sent again after its row has moved would come a second time.
+        let made = format!("CREATE TABLE IF NOT EXISTS {} (LIKE {like} INCLUDING INDEXES)", name.quoted());
+        client.batch_execute(&made).await?;
     }
     let archive = Table::read(client, name).await?;
     let has = |column: &&str| archive.as_ref().is_some_and(|archive| archive.column(column).is_some());
@@ -192,7 +194,8 @@ async fn move_some(
     let sql = match archive {
         None => delete,
         Some((name, columns)) => format!(
-            "WITH gone AS ({delete} RETURNING {columns}) INSERT INTO {} ({columns}) SELECT {columns} FROM gone",
+            "WITH gone AS ({delete} RETURNING {columns}) INSERT INTO {} ({columns}) SELECT {columns} FROM gone \
+             ON CONFLICT DO NOTHING",
             name.quoted()
         ),
     };
