@@ -1,4 +1,4 @@
-//! For tests of sources: an intake that remembers what was handed in, and folders that go away.
+//! For tests of components: an intake that remembers what was handed in, a sink's context, and folders that go away.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -6,15 +6,32 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{Intake, Job, Outcome, Receipt, RoomError, SourceContext, Verdict};
+use super::{Intake, Job, Outcome, Receipt, RoomError, SinkContext, SourceContext, Verdict};
 use crate::codec::{Decoded, Decoder, Frames, Limits, Ordinals};
 use crate::event::{Batch, Id, Provenance};
 use crate::journal::Room;
+
+/// A sink named `out` at the beginning of its life.
+pub fn sink_context() -> SinkContext {
+    SinkContext {
+        name: "out".into(),
+        agent: "test".into(),
+        data_dir: "/nowhere".into(),
+        timeout: Duration::from_secs(60),
+        tls: Default::default(),
+        encrypted: false,
+        proxy: None,
+        memory: None,
+        position: 0,
+        dry: false,
+    }
+}
 
 /// An event as the journal would have it.
 #[derive(Clone, Debug)]

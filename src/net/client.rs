@@ -1,6 +1,5 @@
 //! An HTTP/1.1 client with pooled connections, TLS and a proxy, for sinks that speak HTTP.
 
-use std::error::Error as _;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -24,6 +23,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::fault::{innermost, is_untrusted};
 use super::tls::{self, Trust};
 use crate::secret::Veil;
 use crate::units::Timestamp;
@@ -146,36 +146,13 @@ fn place(uri: &Uri) -> String {
 
 fn explain(place: &str, error: &legacy::Error) -> Error {
     let reason = innermost(error);
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if let Some(rustls::Error::InvalidCertificate(_)) = unwrapped(inner).downcast_ref() {
-            return Error::Untrusted(format!("cannot trust `{place}`: {reason}"));
-        }
-        source = inner.source();
+    if is_untrusted(error) {
+        return Error::Untrusted(format!("cannot trust `{place}`: {reason}"));
     }
     match error.is_connect() {
         true => Error::Unreachable(format!("cannot reach `{place}`: {reason}")),
         false => Error::Lost(format!("no answer from `{place}`: {reason}")),
     }
-}
-
-/// What errors of input and output hide inside, however often they were wrapped.
-fn unwrapped<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(inner) => unwrapped(inner),
-        None => error,
-    }
-}
-
-/// The last reason of a chain says most, and hides nothing that the ones before it say.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    // The system's numbers in brackets help nobody here.
-    let text = last.to_string().to_lowercase();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 fn http() -> HttpConnector {

@@ -4,6 +4,7 @@ pub mod address;
 pub mod auth;
 pub mod client;
 pub mod compress;
+mod fault;
 pub mod http;
 pub mod inflate;
 pub mod kafka;

@@ -1,6 +1,5 @@
 //! Connections to Postgres: where the servers are, TLS, timeouts, and what broke a connection.
 
-use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +11,8 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Error, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+pub use super::fault::innermost;
+use super::fault::is_untrusted;
 use super::tls::{self, Trust};
 
 /// How long one address may take to answer.
@@ -154,29 +155,6 @@ impl Fault {
         };
         Fault { kind, reason, error: Some(error) }
     }
-}
-
-/// The last reason of a chain says most.
-pub fn innermost(error: &Error) -> String {
-    let mut last: &dyn std::error::Error = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    let text = last.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
-}
-
-fn is_untrusted(error: &Error) -> bool {
-    let mut next: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = next {
-        let hidden = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = hidden.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::InvalidCertificate(_)) = tls {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }
 
 fn place(config: &tokio_postgres::Config) -> String {

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::component::AnySink;
+use crate::component::fake::sink_context;
 use crate::event::{Id, Raw};
 use crate::journal::dead_letters::NewLetter;
 
@@ -427,18 +428,7 @@ impl Setup {
         Delivery {
             feed,
             config: Arc::new(self.script.clone()),
-            cx: SinkContext {
-                name: "out".into(),
-                agent: "test".into(),
-                data_dir: "nowhere".into(),
-                timeout: policy.timeout.0,
-                tls: Default::default(),
-                encrypted: false,
-                proxy: None,
-                memory: None,
-                position: 0,
-                dry: false,
-            },
+            cx: SinkContext { timeout: policy.timeout.0, ..sink_context() },
             policy,
             filter: None,
             ledger: self.ledger.clone(),

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::component::Slice;
+use crate::component::fake::sink_context;
 use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
 use crate::units::Timestamp;
@@ -30,18 +31,9 @@ impl Folder {
     }
 
     fn context(&self, position: u64, memory: Option<Bytes>) -> SinkContext {
-        SinkContext {
-            name: "out".into(),
-            agent: "test".into(),
-            data_dir: self.0.join("data"),
-            timeout: std::time::Duration::from_secs(60),
-            tls: Default::default(),
-            encrypted: false,
-            proxy: None,
-            memory: memory.map(|memory| (position, memory)),
-            position,
-            dry: false,
-        }
+        let data_dir = self.0.join("data");
+        let memory = memory.map(|memory| (position, memory));
+        SinkContext { data_dir, memory, position, ..sink_context() }
     }
 
     fn out(&self, name: &str) -> PathBuf {

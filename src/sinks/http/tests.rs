@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::component::Slice;
+use crate::component::fake::sink_context;
 use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
 use crate::units::Timestamp;
@@ -28,18 +29,7 @@ fn cut(lines: &[&str]) -> Cut {
 }
 
 fn sink(yaml: &str) -> Http {
-    let cx = SinkContext {
-        name: "out".into(),
-        agent: "test".into(),
-        data_dir: "/nowhere".into(),
-        timeout: Duration::from_secs(60),
-        tls: Default::default(),
-        encrypted: false,
-        proxy: None,
-        memory: None,
-        position: 0,
-        dry: false,
-    };
+    let cx = sink_context();
     let config: Config = crate::diagnostic::from_yaml(yaml).expect(yaml);
     let mut check = Check::new("out", "/nowhere", true);
     Http::check(&config, &mut check);

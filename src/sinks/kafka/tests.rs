@@ -9,6 +9,7 @@ use serde_json::json;
 use super::message::Message;
 use super::*;
 use crate::component::Slice;
+use crate::component::fake::sink_context;
 use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
 use crate::units::Timestamp;
@@ -20,18 +21,7 @@ fn config(more: serde_json::Value) -> Config {
 }
 
 fn context() -> SinkContext {
-    SinkContext {
-        name: "out".into(),
-        agent: "test".into(),
-        data_dir: "/nonexistent".into(),
-        timeout: Duration::from_secs(20),
-        tls: Default::default(),
-        encrypted: false,
-        proxy: None,
-        memory: None,
-        position: 0,
-        dry: false,
-    }
+    SinkContext { timeout: Duration::from_secs(20), ..sink_context() }
 }
 
 fn cut(lines: &[&str]) -> Cut {

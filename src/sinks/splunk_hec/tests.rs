@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::component::Slice;
+use crate::component::fake::sink_context;
 use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
 use crate::units::Timestamp;
@@ -27,18 +28,7 @@ fn config(yaml: &str) -> (Config, Check) {
 fn sink(yaml: &str) -> SplunkHec {
     let (config, check) = config(&format!("{{endpoint: 'https://s:8088/services/collector/', token: t0ken, {yaml}}}"));
     assert_eq!(check.problems.count_errors(), 0, "{yaml}: {:?}", check.problems);
-    let cx = SinkContext {
-        name: "out".into(),
-        agent: "test".into(),
-        data_dir: "/nowhere".into(),
-        timeout: Duration::from_secs(60),
-        tls: Default::default(),
-        encrypted: false,
-        proxy: None,
-        memory: None,
-        position: 0,
-        dry: false,
-    };
+    let cx = sink_context();
     SplunkHec::new(&config, &cx).expect(yaml)
 }
 
