@@ -59,6 +59,8 @@ struct Inner {
     refused: u64,
     trouble: Option<String>,
     received_bytes: u64,
+    truncations: u64,
+    lost_bytes: u64,
     no_room: bool,
 }
 
@@ -123,6 +125,12 @@ impl FakeIntake {
 
     pub fn refused_items(&self) -> u64 {
         self.inner().refused
+    }
+
+    /// How often a file was cut back, and bytes that went away unread.
+    pub fn losses(&self) -> (u64, u64) {
+        let inner = self.inner();
+        (inner.truncations, inner.lost_bytes)
     }
 
     pub fn trouble_said(&self) -> Option<String> {
@@ -224,6 +232,14 @@ impl Intake for FakeIntake {
     }
 
     fn auth_failure(&self) {}
+
+    fn truncated(&self) {
+        self.inner().truncations += 1;
+    }
+
+    fn lost_bytes(&self, bytes: u64) {
+        self.inner().lost_bytes += bytes;
+    }
 
     fn trouble(&self, message: Option<String>) {
         self.inner().trouble = message;

@@ -84,6 +84,12 @@ pub trait Intake: Send + Sync {
     /// Counts a failed authentication.
     fn auth_failure(&self);
 
+    /// Counts a file that was cut back and begins anew.
+    fn truncated(&self) {}
+
+    /// Counts bytes that were there and went away before they could be read.
+    fn lost_bytes(&self, _bytes: u64) {}
+
     /// State for health: `None` is fine, else what is wrong.
     fn trouble(&self, message: Option<String>);
 }

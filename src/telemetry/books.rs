@@ -46,6 +46,9 @@ pub struct Counts {
     pub altered: u64,
     pub bytes_received: u64,
     pub bytes_delivered: u64,
+    /// Files that were cut back, and bytes that were gone before a source could read them.
+    pub truncations: u64,
+    pub bytes_lost: u64,
     /// By class.
     pub errors: BTreeMap<&'static str, u64>,
     pub retries: u64,
@@ -85,6 +88,8 @@ impl Counts {
         self.altered += more.altered;
         self.bytes_received += more.bytes_received;
         self.bytes_delivered += more.bytes_delivered;
+        self.truncations += more.truncations;
+        self.bytes_lost += more.bytes_lost;
         self.retries += more.retries;
         self.auth_failures += more.auth_failures;
         for (mine, theirs) in

@@ -95,6 +95,8 @@ impl Exposition {
             DUPLICATES,
             ALTERED,
             BYTES_RECEIVED,
+            BYTES_LOST,
+            TRUNCATIONS,
             BYTES_DELIVERED,
             ERRORS,
             RETRIES,
@@ -144,6 +146,8 @@ impl Exposition {
                 counter(REFUSED, None, counts.refused);
                 counter(ENTERED, None, counts.entered);
                 counter(BYTES_RECEIVED, None, counts.bytes_received);
+                counter(BYTES_LOST, None, counts.bytes_lost);
+                counter(TRUNCATIONS, None, counts.truncations);
                 counter(AUTH_FAILURES, None, counts.auth_failures);
             }
             Kind::Transform => {

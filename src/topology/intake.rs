@@ -201,6 +201,14 @@ impl Intake for SourceIntake {
         self.inner.ledger.update(|counts| counts.auth_failures += 1);
     }
 
+    fn truncated(&self) {
+        self.inner.ledger.update(|counts| counts.truncations += 1);
+    }
+
+    fn lost_bytes(&self, bytes: u64) {
+        self.inner.ledger.update(|counts| counts.bytes_lost += bytes);
+    }
+
     fn trouble(&self, message: Option<String>) {
         match message {
             Some(message) => {

@@ -89,6 +89,11 @@ impl Tail {
                 }
             }
         }
+        for cut in self.losses.take_due(now) {
+            let (path, bytes) = (cut.path.display(), cut.bytes);
+            warn!(%path, bytes, "lines were cut away before they were read, and no copy of them was found");
+            self.cx.intake.lost_bytes(bytes);
+        }
         let scan = self.scan;
         self.strangers.0.retain(|_, stranger| stranger.seen == scan);
         if self.said.is_empty() {
@@ -125,6 +130,7 @@ impl Tail {
                     let lost = file.unread();
                     if file.body.is_none() && lost > 0 && file.is_missed(scan, 3) {
                         warn!(path = %file.path.display(), bytes = lost, "the file went away before all of it was read");
+                        self.cx.intake.lost_bytes(lost);
                         file.size = file.ledger.cursor();
                     }
                     let is_over = now.saturating_duration_since(since) >= REMEMBER_MISSING || file.is_removed;
@@ -186,7 +192,11 @@ impl Tail {
         let note = |kind| Stranger { kind, seen: scan, size: found.stat.size, since: quiet };
         // What was written since we follow its family, and is unknown, is a generation that nobody saw.
         let since = found.family.as_ref().and_then(|family| families.get(family));
-        let may_be_new = found.is_included || since.is_some_and(|since| found.stat.modified + CLOCK_TICK >= *since);
+        // So is one of a family that came and went between two looks, or while the agent was stopped.
+        let is_young = |at: i64| at + CLOCK_TICK >= self.looks_since;
+        let came_and_went = is_young(found.stat.modified) && (identity.birth == 0 || is_young(identity.birth));
+        let was_written = since.is_some_and(|since| found.stat.modified + CLOCK_TICK >= *since);
+        let may_be_new = found.is_included || was_written || came_and_went;
         let is_old_news = known == Some(StrangerKind::Ignored) && stranger.is_some_and(|s| s.size == found.stat.size);
         if is_old_news || !(may_be_new || is_packed && since.is_some()) {
             self.strangers.0.insert(identity, note(StrangerKind::Ignored));
@@ -195,10 +205,14 @@ impl Tail {
         let is_fresh = now.saturating_duration_since(quiet) < COPY_TIME;
         let judged = self.judge(found, is_fresh);
         let kind = match judged? {
-            Judgement::New if may_be_new => return self.begin(found, now),
+            Judgement::New if may_be_new => {
+                found.family.iter().for_each(|family| self.losses.found_unknown(family));
+                return self.begin(found, now);
+            }
             Judgement::New => StrangerKind::Ignored,
             Judgement::Wait => StrangerKind::Waits,
             Judgement::Copy(past) => {
+                self.losses.found(past.origin);
                 // One copy goes on where the original ended; what else begins like it is something else.
                 self.files.values_mut().for_each(|file| file.past.retain(|known| known.origin != past.origin));
                 self.follow_copy(found, &past, now);

@@ -29,6 +29,12 @@ const LEAST_LINE: u64 = 64;
 ///
 /// A file is known by device, inode, birth time and content, not by its name. How far it was read stands in the
 /// journal, together with the events, so that after a restart no line is lost or doubled.
+///
+/// A file that is made and rotated away between two looks, or while the agent is stopped, is found under its new name
+/// beside the old one. Where it was removed, or moved elsewhere, before anybody looked, its lines are gone: leave a rotated
+/// generation there for longer than `poll`, and do not rotate by copying a file that is written fast. Bytes that were seen
+/// and went away before they were read are in `weir_bytes_lost_total`, files that were cut back in
+/// `weir_file_truncations_total`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {

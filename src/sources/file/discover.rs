@@ -25,6 +25,8 @@ pub struct Patterns {
     exclude: GlobSet,
     roots: Vec<Root>,
     follow: bool,
+    /// By which they are known again.
+    pub print: String,
 }
 
 /// A folder to list, and how many levels below it.
@@ -61,6 +63,7 @@ impl Patterns {
         follow: bool,
     ) -> Result<Patterns, (&'static str, usize, String)> {
         let mut roots: Vec<Root> = Vec::new();
+        let print = blake3::hash(include.join("\n").as_bytes()).to_hex().to_string();
         let (include, paths) = globs("include", include)?;
         let (exclude, _) = globs("exclude", exclude)?;
         for path in paths {
@@ -70,7 +73,7 @@ impl Patterns {
                 None => roots.push(root),
             }
         }
-        Ok(Patterns { include, exclude, roots, follow })
+        Ok(Patterns { include, exclude, roots, follow, print })
     }
 
     /// Looks at everything the patterns mean, now.

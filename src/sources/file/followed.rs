@@ -48,6 +48,8 @@ pub struct Followed {
     /// Size and time of change as last seen, and as of the last look at the content.
     pub size: u64,
     pub modified: i64,
+    /// The largest size that was seen of the present contents.
+    pub grown_to: u64,
     pub looked_at: Option<(u64, i64)>,
     pub quiet_since: Instant,
     /// From here on there was no whole line, when the file had this size and time of change.
@@ -133,6 +135,7 @@ impl Followed {
             body: None,
             size: found.stat.size,
             modified: found.stat.modified,
+            grown_to: found.stat.size,
             looked_at: None,
             quiet_since: now,
             unfinished: None,
@@ -173,6 +176,7 @@ impl Followed {
         if has_changed {
             (self.size, self.modified, self.quiet_since) = (stat.size, stat.modified, now);
             self.owner = stat.owner;
+            self.grown_to = self.grown_to.max(stat.size);
         }
         has_changed
     }
@@ -192,9 +196,10 @@ impl Followed {
         Ok(fits)
     }
 
-    /// Begins anew: the file was cut back and written again. Returns the bytes that nobody can read any more.
+    /// Begins anew: the file was cut back and written again. Returns the bytes that were seen of it and not read.
     pub fn start_over(&mut self, agent: &str) -> u64 {
-        let lost = self.unread();
+        let unread = if self.packing == Packing::None { self.grown_to.saturating_sub(self.ledger.cursor()) } else { 0 };
+        self.grown_to = 0;
         if self.ledger.cursor() > 0 {
             self.past.push(self.as_past());
         }
@@ -207,7 +212,7 @@ impl Followed {
         self.ledger = Ledger::default();
         (self.head, self.place, self.place_at) = (Print::default(), Print::default(), 0);
         (self.unfinished, self.scanned, self.looked_at) = (None, None, None);
-        lost
+        unread
     }
 
     /// Takes prints of the place that reading has come to.

@@ -13,7 +13,7 @@ use super::body::Packing;
 use super::cut::Piece;
 use super::followed::{Followed, Retry};
 use super::identity::Identity;
-use super::position::{self, BEGUN, PAST, Position};
+use super::position::{self, BEGUN, PAST, Position, SOURCE};
 use super::tail::Tail;
 use crate::component::ledger::Statement;
 use crate::component::{self, Job, OnBad, Outcome, Verdict, Wait};
@@ -114,6 +114,13 @@ impl Tail {
         }
     }
 
+    /// What the journal shall remember of the source itself.
+    pub(super) fn mark_looking(&mut self) {
+        let position = Position::looking(self.looks_since, &self.settings.patterns.print);
+        let (source, key) = (self.cx.name.clone(), position::key(SOURCE, BEGUN));
+        self.marks.push(journal::Position { source, key, value: position.encode() });
+    }
+
     /// States positions that no events go with, once nothing else is under way.
     pub(super) fn state_marks(&mut self) {
         if self.marks.is_empty() || !self.cx.durable {
@@ -128,13 +135,7 @@ impl Tail {
             peer: None,
             stamp: None,
         };
-        let flight = Flight {
-            identity: Identity { birth: 0, device: 0, inode: 0 },
-            generation: 0,
-            slot: 0,
-            bytes: 0,
-            others: others.clone(),
-        };
+        let flight = Flight { identity: SOURCE, generation: 0, slot: 0, bytes: 0, others: others.clone() };
         self.submit(flight, Vec::new(), Arc::new(provenance), others, None, None);
     }
 
@@ -171,6 +172,7 @@ impl Tail {
         if flight.generation != file.generation {
             if !is_taken {
                 warn!(path = %file.path.display(), bytes = flight.bytes, "lines were cut away before they could be read again");
+                self.cx.intake.lost_bytes(flight.bytes);
             }
             return;
         }

@@ -18,6 +18,7 @@ mod followed;
 mod hand_in;
 mod identity;
 mod judge;
+mod losses;
 mod owners;
 mod position;
 #[cfg(test)]
@@ -27,6 +28,8 @@ mod spool;
 mod tail;
 #[cfg(test)]
 mod tail_test;
+#[cfg(test)]
+mod unseen_test;
 
 use std::time::Instant;
 

@@ -20,6 +20,9 @@ pub const PAST: u8 = u8::MAX - 1;
 /// The slot of what is said without events. No job uses it, so nothing that a job has stated is taken back by it.
 pub const BEGUN: u8 = u8::MAX;
 
+/// In place of a file: since when the source looks, with the print of its patterns for a name.
+pub const SOURCE: Identity = Identity { birth: 0, device: 0, inode: 0 };
+
 /// What one slot of a file stated last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -51,6 +54,20 @@ pub fn read_key(key: &[u8]) -> Option<Identity> {
 }
 
 impl Position {
+    /// That the source looks at these patterns since then.
+    pub fn looking(since: i64, patterns: &str) -> Position {
+        Position {
+            generation: 0,
+            origin: (SOURCE, 0),
+            statement: Statement::default(),
+            head: Print::default(),
+            place: Print::default(),
+            place_at: 0,
+            since,
+            family: patterns.into(),
+        }
+    }
+
     pub fn encode(&self) -> Bytes {
         use std::os::unix::ffi::OsStrExt;
 

@@ -8,6 +8,9 @@ use regex::bytes::Regex;
 
 use crate::codec::framing::cut_mark;
 
+/// Bytes without a mark that must agree before a file is taken for UTF-16.
+const LEAST_WIDE: usize = 8;
+
 /// How lines end in an encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineEnd {
@@ -45,6 +48,21 @@ impl LineEnd {
                 bytes.chunks_exact(2).rposition(|unit| is_line_feed(unit, big)).map(|unit| unit * 2 + 2)
             }
         }
+    }
+}
+
+/// The encoding of a file that begins with a mark of UTF-16, or with a NUL in every second place.
+pub fn looks_wide(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [0xFF, 0xFE, ..] => return Some("utf-16le"),
+        [0xFE, 0xFF, ..] => return Some("utf-16be"),
+        _ => {}
+    }
+    let every = |from: usize, is_nul: bool| head.iter().skip(from).step_by(2).all(|byte| (*byte == 0) == is_nul);
+    match head.len() >= LEAST_WIDE {
+        true if every(0, false) && every(1, true) => Some("utf-16le"),
+        true if every(0, true) && every(1, false) => Some("utf-16be"),
+        _ => None,
     }
 }
 

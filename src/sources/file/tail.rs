@@ -15,14 +15,17 @@ use super::cut::{Chunk, Cutter, View};
 use super::discover::Patterns;
 use super::followed::Followed;
 use super::hand_in::Landing;
-use super::identity::{Identity, Stat};
+use super::identity::{HEAD_BYTES, Identity, Stat};
+use super::losses::{Cut, Losses};
 use super::owners::Owners;
-use super::position::{BEGUN, PAST, Remembered, remembered};
+use super::position::{BEGUN, PAST, Remembered, SOURCE, remembered};
+use super::shape::looks_wide;
 use crate::codec::Decoder;
 use crate::component::ledger::Statement;
 use crate::component::source::PIECE_BYTES;
 use crate::component::{RoomError, SourceContext};
 use crate::journal;
+use crate::units::Timestamp;
 
 /// Pieces of all files without a verdict.
 const MOST_FLIGHTS: usize = 256;
@@ -82,7 +85,9 @@ pub struct Tail {
     /// Whether the journal knew nothing and no scan was made yet.
     pub(super) is_first: bool,
     pub(super) scan: u64,
+    /// Paths of which something was said that is said once.
     pub(super) refused: HashSet<PathBuf>,
+    pub(super) losses: Losses,
     pub(super) marks: Vec<journal::Position>,
     pub(super) said: Vec<String>,
     troubled: HashSet<Identity>,
@@ -93,6 +98,8 @@ pub struct Tail {
     next_scan: Instant,
     next_poll: Instant,
     pub(super) started: Instant,
+    /// When these patterns were looked at first, maybe by an agent before this one, in nanoseconds since 1970.
+    pub(super) looks_since: i64,
 }
 
 /// How a visit ended.
@@ -109,12 +116,14 @@ enum Visit {
 
 impl Tail {
     pub fn new(settings: Settings, cx: SourceContext, now: Instant) -> Tail {
-        let (memory, unreadable) = remembered(cx.intake.positions());
+        let (mut memory, unreadable) = remembered(cx.intake.positions());
         if unreadable > 0 {
             warn!(source = %cx.name, unreadable, "some positions cannot be read, their files start over");
         }
-        Tail {
-            is_first: memory.is_empty(),
+        let looks_since = memory.remove(&SOURCE).filter(|known| known.family.as_os_str() == &*settings.patterns.print);
+        let looks_since = looks_since.map(|known| known.since);
+        let mut tail = Tail {
+            is_first: looks_since.is_none() && memory.is_empty(),
             settings,
             cx,
             files: HashMap::new(),
@@ -124,6 +133,7 @@ impl Tail {
             owners: Owners::default(),
             scan: 0,
             refused: HashSet::new(),
+            losses: Losses::default(),
             marks: Vec::new(),
             said: Vec::new(),
             queue: VecDeque::new(),
@@ -133,7 +143,12 @@ impl Tail {
             next_scan: now,
             next_poll: now,
             started: now,
+            looks_since: looks_since.unwrap_or_else(|| 1000 * Timestamp::now().0),
+        };
+        if looks_since.is_none() {
+            tail.mark_looking();
         }
+        tail
     }
 
     /// Does a bounded amount of work.
@@ -281,23 +296,43 @@ impl Tail {
                 let statement = Statement { done: file.as_past().ledger.cursor(), spans: Vec::new() };
                 self.marks.push(self.mark(file, PAST, statement));
             }
-            let lost = file.start_over(&self.cx.agent);
+            let (origin, is_unknown) = (file.origin, file.ledger.cursor() == 0);
+            let bytes = file.start_over(&self.cx.agent);
             // The new generation must be known before a copy of the old one is read, or ids would come twice.
             self.marks.push(self.mark(file, BEGUN, Statement::default()));
             // A copy of what was cut away had better be looked for at once.
             self.next_scan = now;
-            file.size = stat.size;
+            (file.size, file.grown_to) = (stat.size, stat.size);
             file.quiet_since = now;
-            let path = file.path.display();
-            info!(%path, unread_bytes = lost, truncations = file.generation, "the file was cut back and begins anew");
+            let (path, family) = (file.path.clone(), file.family.clone());
+            info!(path = %path.display(), unread_bytes = bytes, truncations = file.generation, "the file was cut back and begins anew");
+            self.cx.intake.truncated();
+            self.losses.add(Cut { path, family, origin, is_unknown, bytes, at: now });
             if file.packing != Packing::None {
                 let body = file.body.take();
                 file.body = body.map(|_| open(&file.path, false)).transpose()?.map(|(f, _)| Body::new(f, file.packing));
             }
         }
         file.looked_at = Some(file.state());
+        self.say_wide(file)?;
         if self.settings.stamps_owner && file.stamp.is_none() {
             file.stamp = Some(self.owners.stamp(file.owner));
+        }
+        Ok(())
+    }
+
+    /// Says of a file that is read for the first time, if so, that it must be UTF-16.
+    fn say_wide(&mut self, file: &mut Followed) -> std::io::Result<()> {
+        if self.settings.cutter.shape.encoding.is_some() || !file.head.is_empty() {
+            return Ok(());
+        }
+        let Some(body) = &mut file.body else { return Ok(()) };
+        let mut head = Vec::new();
+        body.read_at(0, HEAD_BYTES, &mut head)?;
+        if let Some(encoding) = looks_wide(&head)
+            && self.refused.insert(file.path.clone())
+        {
+            warn!(path = %file.path.display(), "the file looks like UTF-16 and is read as UTF-8, set `encoding: {encoding}`");
         }
         Ok(())
     }

@@ -1,0 +1,55 @@
+//! Bytes that were cut away before they were read: they may come with a copy, else they are lost and counted.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::followed::Origin;
+
+/// How long a copy may take to turn up.
+const COPY_MAY_TAKE: Duration = Duration::from_secs(60);
+
+/// Cuts that are remembered at once; beyond it the oldest counts as lost.
+const MOST_CUTS: usize = 1024;
+
+#[derive(Default)]
+pub struct Losses(Vec<Cut>);
+
+/// What nobody has read of a file that was cut back.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub path: PathBuf,
+    pub family: PathBuf,
+    pub origin: Origin,
+    /// Nothing at all was read of it, so that a copy cannot be known by its content.
+    pub is_unknown: bool,
+    pub bytes: u64,
+    pub at: Instant,
+}
+
+impl Losses {
+    pub fn add(&mut self, cut: Cut) {
+        if cut.bytes > 0 {
+            self.0.push(cut);
+        }
+    }
+
+    /// A copy of these contents was found, and is read to its end.
+    pub fn found(&mut self, origin: Origin) {
+        self.0.retain(|cut| cut.origin != origin);
+    }
+
+    /// A generation that nobody knows was found: it may be what was never read.
+    pub fn found_unknown(&mut self, family: &Path) {
+        if let Some(at) = self.0.iter().position(|cut| cut.is_unknown && cut.family == family) {
+            self.0.remove(at);
+        }
+    }
+
+    /// What will not come any more.
+    pub fn take_due(&mut self, now: Instant) -> Vec<Cut> {
+        let too_many = self.0.len().saturating_sub(MOST_CUTS);
+        let is_due = |cut: &Cut| now.saturating_duration_since(cut.at) >= COPY_MAY_TAKE;
+        let due = self.0.iter().take_while(|cut| is_due(cut)).count();
+        self.0.drain(..due.max(too_many)).collect()
+    }
+}

@@ -1,0 +1,139 @@
+//! Tests of what nobody could follow in time: files that came and went, bytes that were cut away, odd encodings.
+
+use std::time::Duration;
+
+use super::followed::Origin;
+use super::identity::Identity;
+use super::losses::{Cut, Losses};
+use super::shape::looks_wide;
+use super::tail_test::{Rig, expected, gzip, lines};
+
+#[test]
+fn a_file_that_came_and_went_between_two_looks_is_found_in_its_generations() {
+    for include in ["a.log", "a.log*"] {
+        let mut rig = Rig::new(&[include]);
+        rig.pass();
+        for generation in [3, 2, 1] {
+            let first = 10 * (3 - generation);
+            rig.folder.write("a.log", lines(first..first + 10));
+            rig.folder.rename("a.log", &format!("a.log.{generation}"));
+        }
+        rig.folder.write("a.log-20260101.gz", gzip(lines(30..40).as_bytes()));
+        rig.folder.write("a.log", lines(40..50));
+        (0..4).for_each(|_| rig.later(3));
+        assert_eq!(rig.sorted(), expected(0..50), "{include}");
+        rig.restart();
+        (0..2).for_each(|_| rig.later(3));
+        assert_eq!(rig.texts().len(), 50, "{include}");
+    }
+}
+
+#[test]
+fn a_file_that_came_and_went_while_the_agent_was_stopped_is_found_if_its_pattern_is_an_old_one() {
+    for is_known in [true, false] {
+        let mut rig = Rig::new(&["a.log"]);
+        if is_known {
+            rig.pass();
+        }
+        rig.folder.write("a.log", lines(0..5));
+        rig.folder.rename("a.log", "a.log.1");
+        std::thread::sleep(Duration::from_millis(30)); // longer than a tick of the file system's clock
+        rig.restart();
+        rig.later(1);
+        assert_eq!(rig.texts().len(), if is_known { 5 } else { 0 });
+    }
+}
+
+#[test]
+fn what_is_left_of_a_file_that_nobody_saw_is_read_without_a_file_of_its_name() {
+    let mut rig = Rig::new(&["a.log"]);
+    rig.pass();
+    rig.folder.write("a.log", lines(0..5));
+    rig.folder.rename("a.log", "a.log.1");
+    rig.folder.write("b.log.1", lines(5..10));
+    rig.later(1);
+    assert_eq!(rig.texts(), expected(0..5), "b.log is nobody's business");
+}
+
+#[test]
+fn a_generation_that_only_its_name_makes_young_is_left_alone() {
+    let mut rig = Rig::new(&["a.log"]);
+    let old = rig.folder.write("a.log.1", lines(0..5));
+    std::thread::sleep(Duration::from_millis(30));
+    rig.restart();
+    rig.pass();
+    // Its writer has not heard of the rotation, but it is from before our time.
+    rig.folder.append("a.log.1", lines(5..6));
+    rig.folder.rename("a.log.1", "a.log.2");
+    std::fs::File::options().append(true).open(rig.folder.path("a.log.2")).unwrap();
+    (0..3).for_each(|_| rig.later(3));
+    assert_eq!(rig.texts(), [""; 0], "{old:?}");
+}
+
+#[test]
+fn bytes_that_were_seen_and_cut_away_are_counted_unless_a_copy_has_them() {
+    for has_copy in [true, false] {
+        for was_read in [true, false] {
+            let mut rig = Rig::new(&["a.log"]);
+            rig.folder.write("a.log", if was_read { lines(0..5) } else { String::new() });
+            rig.pass();
+            rig.intake.set_no_room(true);
+            rig.folder.append("a.log", lines(5..10));
+            rig.tail.look_again();
+            while rig.tail.step(rig.now) == super::tail::Next::Step {}
+            std::thread::sleep(Duration::from_millis(10)); // births must differ, as they do in life
+            if has_copy {
+                std::fs::copy(rig.folder.path("a.log"), rig.folder.path("a.log.1")).unwrap();
+            }
+            rig.folder.write("a.log", "");
+            rig.intake.set_no_room(false);
+            (0..70).for_each(|_| rig.later(1));
+            let lost = if has_copy { 0 } else { lines(5..10).len() as u64 };
+            let (begun, ended) = (if was_read { 0 } else { 5 }, if has_copy { 10 } else { 5 });
+            assert_eq!(rig.intake.losses(), (1, lost), "{has_copy} {was_read}");
+            assert_eq!(rig.sorted(), expected(begun..ended), "{has_copy} {was_read}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_goes_before_it_was_ever_opened_is_counted() {
+    let mut rig = Rig::with(crate::component::fake::Folder::new(), &["*.log"], |s| s.most_open = 1);
+    rig.intake.set_no_room(true);
+    rig.folder.write("a.log", lines(0..5));
+    rig.folder.write("b.log", lines(5..10));
+    rig.tail.look_again();
+    while rig.tail.step(rig.now) == super::tail::Next::Step {}
+    rig.folder.remove("a.log");
+    rig.folder.remove("b.log");
+    rig.intake.set_no_room(false);
+    (0..6).for_each(|_| rig.later(3));
+    assert_eq!((rig.texts().len(), rig.intake.losses()), (5, (0, lines(0..5).len() as u64)));
+}
+
+#[test]
+fn only_utf_16_looks_like_it() {
+    let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let big = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_be_bytes).collect() };
+    assert_eq!(looks_wide(&wide("\u{FEFF}سلام")), Some("utf-16le"));
+    assert_eq!(looks_wide(&big("\u{FEFF}سلام")), Some("utf-16be"));
+    assert_eq!(looks_wide(&wide("{\"a\":1}\r\n")), Some("utf-16le"));
+    assert_eq!(looks_wide(&big("{\"a\":1}\r\n")), Some("utf-16be"));
+    for text in
+        [&b"{\"a\":1}\n"[..], b"a\0", &[0; 64], "سلام سلام".as_bytes(), b"", b"\xEF\xBB\xBF{}", b"a\0b\0c\0d\0e\0fg"]
+    {
+        assert_eq!(looks_wide(text), None, "{text:?}");
+    }
+}
+
+#[test]
+fn more_cuts_than_are_remembered_count_at_once() {
+    let now = std::time::Instant::now();
+    let origin: Origin = (Identity { birth: 1, device: 2, inode: 3 }, 0);
+    let cut = |bytes| Cut { path: "/a".into(), family: "/a".into(), origin, is_unknown: false, bytes, at: now };
+    let mut losses = Losses::default();
+    (0..1030).for_each(|n| losses.add(cut(n)));
+    assert_eq!(losses.take_due(now), (1..6).map(cut).collect::<Vec<_>>());
+    losses.found(origin);
+    assert_eq!(losses.take_due(now + Duration::from_secs(100)), []);
+}
