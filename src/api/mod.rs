@@ -28,9 +28,9 @@ use crate::delivery::fanout::Fanout;
 use crate::net::http::body::BodyLimits;
 use crate::net::http::{self, Body, Handler, Peer, Problem};
 use crate::net::{Principal, network};
-use crate::telemetry::Exposition;
-use crate::telemetry::exposition::Surroundings;
+use crate::telemetry::exposition::{self, Surroundings};
 use crate::topology::{Agent, Reloaded};
+use crate::units::Timestamp;
 
 /// The largest body that the API takes.
 const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -45,7 +45,7 @@ pub struct Api {
     access: Access,
     door: Door,
     fanout: Arc<Fanout>,
-    exposition: Exposition,
+    started: Timestamp,
     reload: Box<Reload>,
     shutdown: CancellationToken,
 }
@@ -69,7 +69,7 @@ impl Api {
             on_bad: OnBad::Refuse,
             shutdown: shutdown.clone(),
         };
-        Api { agent, access, door, fanout, exposition: Exposition::new(), reload, shutdown }
+        Api { agent, access, door, fanout, started: Timestamp::now(), reload, shutdown }
     }
 
     async fn route(&self, request: Request<Incoming>, peer: Peer) -> Result<Response<Body>, Problem> {
@@ -144,15 +144,16 @@ impl Api {
         self.agent.refresh_books();
         let journal = self.agent.commons.journal.stats();
         let around = Surroundings {
+            started: self.started,
             journal_bytes: journal.bytes,
             journal_limit_bytes: journal.limit,
-            sync_seconds: self.agent.commons.journal.take_sync_times().iter().map(|time| time.as_secs_f64()).collect(),
+            journal_syncs: self.agent.commons.journal.sync_times(),
             store_bytes: None,
             stream_clients: self.fanout.clients() as u64,
             reloads_applied: self.agent.reloads_applied.load(Ordering::Relaxed),
             reloads_failed: self.agent.reloads_failed.load(Ordering::Relaxed),
         };
-        let mut response = Response::new(Body::from(self.exposition.render(&self.agent.books, &around)));
+        let mut response = Response::new(Body::from(exposition::render(&self.agent.books, &around)));
         let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, kind);
         response

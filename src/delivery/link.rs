@@ -99,7 +99,7 @@ impl Link {
             Ok(Err(panic)) => return Err(Trouble::Panicked(text_of(&*panic))),
             Err(_) => return Err(Trouble::TimedOut(limit)),
         };
-        self.ledger.observe_delivery(began.elapsed().as_secs_f64());
+        self.ledger.observe_delivery(began.elapsed());
         if written.altered > 0 {
             self.ledger.update(|counts| counts.altered += written.altered);
         }

@@ -392,7 +392,7 @@ impl Shared {
             enter_keys(self, &job.notes);
         }
         let mut state = self.state();
-        state.note_sync(took);
+        state.sync_times.observe(took);
         for job in &jobs {
             state.apply(job);
         }

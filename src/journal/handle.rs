@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -20,6 +19,7 @@ use super::state::{Delivery, Shared, Stats, name_hash};
 use super::watermark::{Cause, CursorState, Gap, Stored};
 use super::writer::{Lane, Ticket, house_loop, sync_loop, write_loop};
 use super::{BufferBound, Commit, IdempotencyKey, Options, Position, Record, Start, StreamId, house};
+use crate::telemetry::Histogram;
 use crate::units::Timestamp;
 
 /// Bytes of lines read at a time by [`Journal::read_all`].
@@ -177,9 +177,9 @@ impl Journal {
         }
     }
 
-    /// How long syncs took since the last call.
-    pub fn take_sync_times(&self) -> Vec<Duration> {
-        std::mem::take(&mut self.shared.state().sync_times)
+    /// How long syncs took since it was opened.
+    pub fn sync_times(&self) -> Histogram {
+        self.shared.state().sync_times.clone()
     }
 
     /// What a source stated last about each of its origins.

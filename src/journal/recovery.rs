@@ -22,6 +22,7 @@ use super::state::{Heads, Shared, State};
 use super::tier::Tier;
 use super::watermark::CursorState;
 use super::{Mode, Options};
+use crate::telemetry::Histogram;
 use crate::units::Timestamp;
 
 /// The largest ordinary segment.
@@ -196,7 +197,7 @@ fn assemble(
         pending_keys: HashSet::new(),
         cursors: states,
         deliveries: Vec::new(),
-        sync_times: Vec::new(),
+        sync_times: Histogram::default(),
     };
     Shared {
         purse: Purse::new(options.intake_bytes),

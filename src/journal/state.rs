@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
@@ -19,9 +18,7 @@ use super::tier::Tier;
 use super::watermark::CursorState;
 use super::writer::Queue;
 use super::{Mode, Options, StreamId};
-
-/// The most sync durations kept until somebody asks.
-const MAX_SYNC_TIMES: usize = 1024;
+use crate::telemetry::Histogram;
 
 /// What all handles and threads of one journal have in common.
 pub struct Shared {
@@ -76,7 +73,7 @@ pub struct State {
     pub pending_keys: HashSet<[u8; 16]>,
     pub cursors: BTreeMap<Arc<str>, CursorState>,
     pub deliveries: Vec<Delivery>,
-    pub sync_times: Vec<Duration>,
+    pub sync_times: Histogram,
 }
 
 /// Who waits until cursors passed an event.
@@ -211,11 +208,5 @@ impl State {
             self.tier.trim(held_from);
         }
         before - self.deliveries.len()
-    }
-
-    pub fn note_sync(&mut self, took: Duration) {
-        if self.sync_times.len() < MAX_SYNC_TIMES {
-            self.sync_times.push(took);
-        }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use super::histogram::Histogram;
 use crate::units::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,12 +153,8 @@ pub struct Ledger {
     pub type_name: &'static str,
     counts: Mutex<Counts>,
     health: Mutex<Health>,
-    /// Seconds that writes took, not yet read by the exposition.
-    delivery_seconds: Mutex<Vec<f64>>,
+    delivery_times: Mutex<Histogram>,
 }
-
-/// Write times kept between two scrapes; beyond it the oldest are forgotten.
-const MAX_UNREAD_TIMES: usize = 10_000;
 
 impl Ledger {
     pub fn new(name: Arc<str>, kind: Kind, type_name: &'static str) -> Ledger {
@@ -166,7 +164,7 @@ impl Ledger {
             type_name,
             counts: Mutex::default(),
             health: Mutex::new(Health { state: State::Starting, since: Timestamp::now(), last_error: None }),
-            delivery_seconds: Mutex::default(),
+            delivery_times: Mutex::default(),
         }
     }
 
@@ -200,16 +198,13 @@ impl Ledger {
     }
 
     /// Notes how long a write took.
-    pub fn observe_delivery(&self, seconds: f64) {
-        let mut times = lock(&self.delivery_seconds);
-        if times.len() == MAX_UNREAD_TIMES {
-            times.clear();
-        }
-        times.push(seconds);
+    pub fn observe_delivery(&self, took: Duration) {
+        lock(&self.delivery_times).observe(took);
     }
 
-    pub(super) fn take_delivery_times(&self) -> Vec<f64> {
-        std::mem::take(&mut lock(&self.delivery_seconds))
+    /// How long writes took since the start of the agent.
+    pub fn delivery_times(&self) -> Histogram {
+        lock(&self.delivery_times).clone()
     }
 }
 

@@ -2,8 +2,10 @@
 
 pub mod books;
 pub mod exposition;
+pub mod histogram;
 pub mod log;
 pub mod names;
+mod page;
 
 pub use books::{Books, Counts, Health, Kind, Ledger, State};
-pub use exposition::Exposition;
+pub use histogram::Histogram;

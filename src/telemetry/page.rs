@@ -1,0 +1,106 @@
+//! A page in Prometheus' text format: the lines of a metric stand together, whoever adds them.
+
+use std::fmt::Display;
+
+use metrics::{Key, Label};
+use metrics_exporter_prometheus::LabelSet;
+use metrics_exporter_prometheus::formatting::{write_help_line, write_metric_line, write_type_line};
+
+use super::histogram::Histogram;
+use super::names::Metric;
+
+#[derive(Default)]
+pub struct Page {
+    /// In the order in which the metrics first appeared.
+    families: Vec<(Metric, String)>,
+}
+
+impl Page {
+    pub fn add(&mut self, metric: Metric, labels: &[Label], value: impl Display) {
+        let labels = label_set(metric, labels);
+        write_metric_line::<&str, _>(self.family(metric), metric.name, None, &labels, None, value, None);
+    }
+
+    pub fn add_with(&mut self, metric: Metric, labels: &[Label], more: Label, value: impl Display) {
+        self.add(metric, &[labels, &[more]].concat(), value);
+    }
+
+    pub fn add_histogram(&mut self, metric: Metric, labels: &[Label], histogram: &Histogram) {
+        let labels = label_set(metric, labels);
+        let text = self.family(metric);
+        let buckets = histogram.buckets().map(|(bound, count)| (bound.to_string(), count));
+        for (bound, count) in buckets.chain([("+Inf".to_owned(), histogram.count())]) {
+            write_metric_line(text, metric.name, Some("bucket"), &labels, Some(("le", bound)), count, None);
+        }
+        write_metric_line::<&str, _>(text, metric.name, Some("sum"), &labels, None, histogram.sum(), None);
+        write_metric_line::<&str, _>(text, metric.name, Some("count"), &labels, None, histogram.count(), None);
+    }
+
+    fn family(&mut self, metric: Metric) -> &mut String {
+        let place = match self.families.iter().position(|(known, _)| known.name == metric.name) {
+            Some(place) => place,
+            None => {
+                let mut text = String::new();
+                write_help_line(&mut text, metric.name, None, None, metric.help);
+                write_type_line(&mut text, metric.name, None, None, metric.kind);
+                self.families.push((metric, text));
+                self.families.len() - 1
+            }
+        };
+        &mut self.families[place].1
+    }
+
+    pub fn text(self) -> String {
+        self.families.into_iter().map(|(_, text)| text).collect()
+    }
+}
+
+fn label_set(metric: Metric, labels: &[Label]) -> LabelSet {
+    let key = Key::from_parts(metric.name, labels.to_vec());
+    LabelSet::from_key_and_global(&key, &Default::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::telemetry::names::{JOURNAL_SYNC_SECONDS, RETRIES, STREAM_CLIENTS};
+
+    #[test]
+    fn the_lines_of_a_metric_stand_together_under_its_help() {
+        let mut page = Page::default();
+        let sink = |name: &'static str| [Label::new("component", name)];
+        page.add(RETRIES, &sink("a"), 1);
+        page.add(STREAM_CLIENTS, &[], 0.5);
+        page.add_with(RETRIES, &sink("say \"b\""), Label::new("why", "x"), 2);
+        assert_eq!(
+            page.text(),
+            "# HELP weir_retries_total Writes that were tried again.\n\
+             # TYPE weir_retries_total counter\n\
+             weir_retries_total{component=\"a\"} 1\n\
+             weir_retries_total{component=\"say \\\"b\\\"\",why=\"x\"} 2\n\
+             # HELP weir_stream_clients Live clients connected.\n\
+             # TYPE weir_stream_clients gauge\n\
+             weir_stream_clients 0.5\n"
+        );
+    }
+
+    #[test]
+    fn a_histogram_has_its_buckets_sum_and_count() {
+        let (mut page, mut syncs) = (Page::default(), Histogram::default());
+        syncs.observe(Duration::from_millis(250));
+        page.add_histogram(JOURNAL_SYNC_SECONDS, &[], &syncs);
+        let text = page.text();
+        for line in [
+            "# TYPE weir_journal_sync_seconds histogram",
+            "weir_journal_sync_seconds_bucket{le=\"0.1\"} 0",
+            "weir_journal_sync_seconds_bucket{le=\"0.25\"} 1",
+            "weir_journal_sync_seconds_bucket{le=\"+Inf\"} 1",
+            "weir_journal_sync_seconds_sum 0.25",
+            "weir_journal_sync_seconds_count 1",
+        ] {
+            assert!(text.lines().any(|given| given == line), "{line} is missing in\n{text}");
+        }
+    }
+}
