@@ -256,7 +256,7 @@ fn health_tells_errors_to_this_machine() {
     let agent = Agent::start(&folder, &yaml);
     post(port, "{\"n\":1}");
     let sinks = || ask(&agent, "GET", "/health", None, "").json();
-    eventually("the error shows", || sinks().to_string().contains("last_error"));
+    eventually("the error shows", || sinks().to_string().contains("\"message\""));
     let health = ask(&agent, "GET", "/health", None, "");
     assert_eq!(health.status, 200, "the process works");
     let listed = health.json();

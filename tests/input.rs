@@ -161,3 +161,31 @@ fn a_repeat_with_the_same_key_adds_nothing_even_after_a_kill() {
     assert_eq!(lines_of(&folder.path("out"), "out.ndjson"), ["{\"n\":1}", "{\"n\":2}", "{\"n\":4}"]);
     agent.assert_books();
 }
+
+#[test]
+fn a_repeat_is_refused_in_the_same_places_and_an_unusable_body_may_be_mended() {
+    let folder = Folder::new();
+    let (refuse, bury) = (free_port(), free_port());
+    let yaml = format!(
+        "sources:\n  web: {{ type: http, address: '127.0.0.1:{refuse}' }}\n\
+         \x20 bury: {{ type: http, address: '127.0.0.1:{bury}', on_bad: dead_letter }}\n\
+         sinks:\n  none: {{ type: blackhole, inputs: [web, bury] }}\n"
+    );
+    let agent = Agent::start(&folder, &yaml);
+    let send = |port, key, body: &str| {
+        let answer = request(port, "POST", "/", &[("Idempotency-Key", key)], body.as_bytes()).expect("an answer");
+        (answer.status, answer.text())
+    };
+    let first = send(refuse, "a", "{\"a\":1}\nbad");
+    assert!(first.0 == 200 && first.1.contains("\"index\":1"), "{first:?}");
+    assert_eq!(send(refuse, "a", "{\"a\":1}\nbad"), first);
+    let first = send(bury, "a", "{\"a\":1}\nbad");
+    assert_eq!(first, (200, "{\"accepted\":1,\"refused\":[],\"dead_lettered\":1}".into()));
+    assert_eq!(send(bury, "a", "{\"a\":1}\nbad"), first);
+    assert_eq!(send(refuse, "b", "bad").0, 400);
+    assert_eq!(send(refuse, "b", "{\"mended\":1}").0, 200, "nothing was taken under this key before");
+    assert_eq!(send(refuse, "b", "{\"other\":1}").0, 422);
+    assert_eq!(agent.metric("weir_duplicates_ignored_total", "web"), 1);
+    assert_eq!(agent.metric("weir_events_dead_lettered_total", "bury"), 1, "a repeat is buried once");
+    agent.assert_books();
+}

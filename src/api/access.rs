@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::parameter;
 use super::roles::Roles;
 use crate::config::settings::Api as Settings;
+use crate::net::auth::jwt::Terms;
 use crate::net::auth::{Gate, config as auth, jwt};
 use crate::net::http::{Peer, Problem};
 use crate::net::network::Network;
@@ -189,8 +190,8 @@ fn first_secret(data_dir: &Path, keep: bool) -> Result<Secret<String>, String> {
     Ok(Secret::new(secret))
 }
 
-/// A token signed with the secret, good for `ttl`.
-pub fn mint(secret: &Secret<String>, user: &str, role: Role, ttl: Duration) -> Result<String, String> {
+/// A token signed with the secret, good for `ttl`, under the terms of the configuration.
+pub fn mint(secret: &Secret<String>, user: &str, role: Role, terms: &Terms, ttl: Duration) -> Result<String, String> {
     let now = Timestamp::now().0.div_euclid(1_000_000);
-    jwt::mint(secret.expose(), user, role, now, now + ttl.as_secs() as i64)
+    jwt::mint(secret.expose(), user, role, terms, now, now + ttl.as_secs() as i64)
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Api;
 use crate::net::http::Body;
 use crate::telemetry::{Kind, State};
+use crate::units::Timestamp;
 
 /// 200 while the process works, whatever the sinks do; with `?sinks` 503 if one is held. Error texts are
 /// not for everybody.
@@ -30,8 +31,9 @@ pub fn component(ledger: &crate::telemetry::Ledger, with_errors: bool) -> Value 
         "state": health.state.as_str(),
         "since": health.since.to_string(),
     });
-    if let (true, Some((at, message))) = (with_errors, health.last_error) {
-        told["last_error"] = json!({ "time": at.to_string(), "message": message });
+    if with_errors {
+        let error = |(at, message): (Timestamp, String)| json!({ "time": at.to_string(), "message": message });
+        told["last_error"] = health.last_error.map(error).into();
     }
     told
 }

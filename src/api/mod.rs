@@ -5,6 +5,7 @@ mod cors;
 mod dlq;
 mod health;
 mod pipeline;
+mod rates;
 mod roles;
 mod stream;
 
@@ -31,6 +32,7 @@ use crate::net::{Principal, network};
 use crate::telemetry::exposition::{self, Surroundings};
 use crate::topology::{Agent, Reloaded};
 use crate::units::Timestamp;
+use rates::Rates;
 
 /// The largest body that the API takes.
 const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -46,6 +48,7 @@ pub struct Api {
     door: Door,
     fanout: Arc<Fanout>,
     started: Timestamp,
+    rates: Arc<Rates>,
     reload: Box<Reload>,
     shutdown: CancellationToken,
 }
@@ -69,7 +72,8 @@ impl Api {
             on_bad: OnBad::Refuse,
             shutdown: shutdown.clone(),
         };
-        Api { agent, access, door, fanout, started: Timestamp::now(), reload, shutdown }
+        let rates = Rates::follow(agent.books.clone(), shutdown.clone());
+        Api { agent, access, door, fanout, started: Timestamp::now(), rates, reload, shutdown }
     }
 
     async fn route(&self, request: Request<Incoming>, peer: Peer) -> Result<Response<Body>, Problem> {
@@ -134,6 +138,7 @@ impl Api {
             ["api", "logs"] => {
                 only(post, "POST")?;
                 let sender = self.access.sender(&request, peer).await?;
+                check_wait(request.uri().query())?;
                 Ok(self.door.receive(request, sender.as_ref(), peer).await)
             }
             _ => Err(Problem::not_found()),
@@ -173,9 +178,9 @@ impl Handler for Api {
         let mut response = self.route(request, peer).await.unwrap_or_else(Problem::into_response);
         if response.status() == StatusCode::UNAUTHORIZED && showed_something {
             self.agent.api_intake().auth_failure();
+            let metadata = serde_json::json!({ "path": path });
             let from = peer.ip.map(|ip| ip.to_string());
-            let metadata = serde_json::json!({ "path": path, "ip_address": from });
-            self.agent.note("login_failed", None, false, "wrong credentials", metadata);
+            self.agent.note_from("login_failed", None, false, "wrong credentials", metadata, from);
         }
         let headers = response.headers_mut();
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -198,6 +203,14 @@ fn json(status: StatusCode, value: &impl serde::Serialize) -> Response<Body> {
 fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.filter(|(key, _)| *key == name).map(|(_, value)| percent_decode(value)).next_back()
+}
+
+/// `?wait=stored` is the only wait that a sender may ask for.
+fn check_wait(query: Option<&str>) -> Result<(), Problem> {
+    match parameter(query, "wait") {
+        Some(wait) if wait != "stored" => Err(Problem::bad_request("wait: the only value is `stored`").closing()),
+        _ => Ok(()),
+    }
 }
 
 fn percent_decode(text: &str) -> String {

@@ -1,4 +1,6 @@
-//! `/api/pipeline`: every component with its books, state and lag.
+//! `/api/pipeline`: every component with its books, rates, state and lag.
+
+use std::time::Instant;
 
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use crate::telemetry::{Kind, Ledger};
 
 pub fn pipeline(api: &Api) -> Response<Body> {
     api.agent.refresh_books();
-    let components: Vec<Value> = api.agent.books.all().iter().map(|ledger| component(ledger)).collect();
+    let components: Vec<Value> = api.agent.books.all().iter().map(|ledger| component(api, ledger)).collect();
     let stats = api.agent.commons.journal.stats();
     let journal = json!({
         "bytes": stats.bytes,
@@ -22,8 +24,9 @@ pub fn pipeline(api: &Api) -> Response<Body> {
     super::json(StatusCode::OK, &json!({ "components": components, "journal": journal }))
 }
 
-fn component(ledger: &Ledger) -> Value {
+fn component(api: &Api, ledger: &Ledger) -> Value {
     let counts = ledger.snapshot();
+    let rates = api.rates.of(ledger, &counts, Instant::now());
     let mut told = health::component(ledger, true);
     let books = match ledger.kind {
         Kind::Source => json!({
@@ -38,10 +41,11 @@ fn component(ledger: &Ledger) -> Value {
             "addressed": counts.addressed(), "delivered": counts.delivered, "filtered": counts.filtered,
             "dead_lettered": counts.dead_lettered, "dropped": counts.dropped, "waiting": counts.waiting,
             "bytes": counts.bytes_delivered, "retries": counts.retries, "duplicates": counts.duplicates,
-            "lag_seconds": counts.lag_seconds,
+            "lag_events": counts.lag_events, "lag_seconds": counts.lag_seconds,
         }),
     };
     told["books"] = books;
+    told["rates"] = rates;
     told["errors"] = json!(counts.errors);
     told["last_event"] = json!(counts.last_event.map(|time| time.to_string()));
     told

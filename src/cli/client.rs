@@ -1,6 +1,6 @@
 //! Talking to a running agent: where it is, the token to show, and one request.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
@@ -9,6 +9,10 @@ use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::config::{self, Overrides};
+
+/// The data folder of an agent that was told of none.
+const DATA_DIR: &str = "weir-data";
 /// The most bytes of an answer.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
@@ -21,9 +25,9 @@ pub struct Connection {
     /// Token to show; else one is made with the secret in the data folder
     #[arg(long, global = true, value_name = "TOKEN", env = "WEIR_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// The agent's data folder
-    #[arg(long, global = true, value_name = "DIR", default_value = "weir-data")]
-    data_dir: PathBuf,
+    /// The agent's data folder; else that of the configuration that is found, else weir-data
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 /// What the agent answered.
@@ -49,42 +53,58 @@ impl Connection {
     }
 
     async fn send(&self, method: Method, path: &str) -> Result<Answer, String> {
-        let url = self.address()?;
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "weir");
-        if let Some(token) = self.token() {
+        let data_dir = self.data_dir();
+        let url = self.address(&data_dir)?;
+        let (address, base) = split(&url);
+        let mut request = Request::builder().method(method).uri(format!("{base}{path}")).header(header::HOST, "weir");
+        if let Some(token) = self.token(&data_dir) {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         let request =
             request.body(Full::new(Bytes::new())).map_err(|error| format!("cannot ask for `{path}`: {error}"))?;
         let cannot = |error: &dyn std::fmt::Display| format!("cannot reach the agent at `{url}`: {error}");
-        let exchanged = match url.strip_prefix("unix:") {
+        let exchanged = match address.strip_prefix("unix:") {
             Some(path) => {
                 exchange(TokioIo::new(UnixStream::connect(path).await.map_err(|e| cannot(&e))?), request).await
             }
-            None => {
-                let address = url.strip_prefix("http://").unwrap_or(&url).trim_end_matches('/');
-                exchange(TokioIo::new(TcpStream::connect(address).await.map_err(|e| cannot(&e))?), request).await
-            }
+            None => exchange(TokioIo::new(TcpStream::connect(address).await.map_err(|e| cannot(&e))?), request).await,
         };
         exchanged.map_err(|error| cannot(&error))
     }
 
-    fn address(&self) -> Result<String, String> {
+    /// A configuration that does not hold names no folder here; `weir validate` says what is wrong with it.
+    fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| {
+            let loaded = config::load(&config::locate(&[]), &Overrides::default());
+            loaded.map_or_else(|_| DATA_DIR.into(), |loaded| loaded.plan.data_dir)
+        })
+    }
+
+    fn address(&self, data_dir: &Path) -> Result<String, String> {
         if let Some(url) = self.url.as_ref().filter(|url| !url.is_empty()) {
             return match url.starts_with("https://") {
                 true => Err(format!("`{url}`: this command speaks http:// and unix: only")),
                 false => Ok(url.clone()),
             };
         }
-        let file = self.data_dir.join("api.address");
+        let file = data_dir.join("api.address");
         std::fs::read_to_string(&file).map(|text| text.trim().to_owned()).map_err(|error| {
             format!("no agent has left its address in `{}`: {error}; name it with --url", file.display())
         })
     }
 
-    fn token(&self) -> Option<String> {
-        self.token.clone().filter(|token| !token.is_empty()).or_else(|| super::token::of_data_dir(&self.data_dir))
+    fn token(&self, data_dir: &Path) -> Option<String> {
+        self.token.clone().filter(|token| !token.is_empty()).or_else(|| super::token::of_data_dir(data_dir))
     }
+}
+
+/// Where to connect to, and the path below which the API is.
+fn split(url: &str) -> (&str, &str) {
+    if url.starts_with("unix:") {
+        return (url, "");
+    }
+    let rest = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
+    rest.find('/').map_or((rest, ""), |at| rest.split_at(at))
 }
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
@@ -100,4 +120,17 @@ where
     let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await?.to_bytes();
     driver.abort();
     Ok(Answer { status, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_have_a_path_below_which_the_api_is() {
+        assert_eq!(split("http://127.0.0.1:8686"), ("127.0.0.1:8686", ""));
+        assert_eq!(split("http://127.0.0.1:8686/weir/"), ("127.0.0.1:8686", "/weir"));
+        assert_eq!(split("localhost:1/a/b"), ("localhost:1", "/a/b"));
+        assert_eq!(split("unix:/run/weir.sock"), ("unix:/run/weir.sock", ""));
+    }
 }

@@ -16,6 +16,7 @@ use crate::delivery::fanout::Fanout;
 use crate::journal;
 use crate::net::Role;
 use crate::net::address::Address;
+use crate::net::auth::jwt::Terms;
 use crate::net::http;
 use crate::net::listen::{Listener, SOCKET_MODE};
 use crate::secret::Secret;
@@ -176,7 +177,7 @@ fn announce(
         Address::Tcp { .. } => format!("{scheme}://{address}{}", settings.api.base_path),
         Address::Unix(_) => address.to_string(),
     };
-    let token = secret.map(|secret| api::mint(secret, "admin", Role::Admin, LOGIN_TTL)).transpose();
+    let token = secret.map(|secret| api::mint(secret, "admin", Role::Admin, &Terms::default(), LOGIN_TTL)).transpose();
     let token = token.map_err(StartError::new)?;
     if arguments.ephemeral {
         let ingest =

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::Configuration;
 use crate::api::{SECRET_FILE, mint};
 use crate::net::Role;
+use crate::net::auth::jwt::Terms;
 use crate::secret::Secret;
 
 #[derive(Args)]
@@ -45,10 +46,12 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Err(code) => return code,
     };
     let plan = loaded.plan;
-    let secret = match &plan.settings.api.auth {
-        Some(auth) => auth.jwt.as_ref().and_then(|jwt| jwt.secret.clone()),
+    let jwt = plan.settings.api.auth.as_ref().map(|auth| auth.jwt.as_ref());
+    let secret = match jwt {
+        Some(jwt) => jwt.and_then(|jwt| jwt.secret.clone()),
         None => secret_of(&plan.data_dir),
     };
+    let terms = jwt.flatten().map(Terms::of).unwrap_or_default();
     let Some(secret) = secret else {
         return super::complain(match &plan.settings.api.auth {
             Some(_) => {
@@ -66,7 +69,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Word::Admin => Role::Admin,
         Word::Ingest => Role::Ingest,
     };
-    match mint(&secret, &arguments.user, role, arguments.ttl) {
+    match mint(&secret, &arguments.user, role, &terms, arguments.ttl) {
         Ok(token) => super::print(&format!("{token}\n")),
         Err(message) => super::complain(message),
     }
@@ -78,5 +81,5 @@ fn secret_of(data_dir: &Path) -> Option<Secret<String>> {
 
 /// A short-lived administrator's token for commands, where the secret can be read.
 pub fn of_data_dir(data_dir: &Path) -> Option<String> {
-    mint(&secret_of(data_dir)?, "weir-cli", Role::Admin, Duration::from_secs(60)).ok()
+    mint(&secret_of(data_dir)?, "weir-cli", Role::Admin, &Terms::default(), Duration::from_secs(60)).ok()
 }

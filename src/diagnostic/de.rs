@@ -381,8 +381,19 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Read<V::Value> {
-        self.note_unknown_keys(fields)?;
-        self.mapping(visitor)
+        // A text in the place of a mapping with a password in it is most likely that password.
+        let is_slip = self.node.scalar().is_some() && fields.iter().any(|field| is_private_name(field));
+        if is_slip {
+            self.hide();
+        }
+        self.note_unknown_keys(fields).and_then(|()| self.mapping(visitor)).map_err(|mut fault| {
+            if is_slip {
+                let known = known("keys", fields.iter().copied());
+                fault = fault.hint(known);
+                fault.hide(self.node);
+            }
+            fault
+        })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

@@ -293,6 +293,13 @@ error: auth: missing key `users`
         let found = found.expect_err("two keys are wrong");
         assert!(!found.contains("hunter"), "{found}");
         assert!(found.contains("password: ***, pasword: ***}"), "{found}");
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code, reason = "it is read and thrown away")]
+        struct User {
+            password: Option<String>,
+        }
+        let found = from_yaml::<BTreeMap<String, User>>("{ada: hunter2}").expect_err("no mapping");
+        assert!(!found.contains("hunter") && found.contains("known keys: password"), "{found}");
     }
 
     #[test]

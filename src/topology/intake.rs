@@ -237,7 +237,7 @@ struct Work {
 }
 
 fn run(inner: &Arc<Inner>, flow: Arc<Flow>, job: Job, ticket: Ticket, answer: oneshot::Sender<Outcome>) {
-    if let Some(outcome) = known(inner, &job) {
+    if let Some(outcome) = known(inner, &flow, &job) {
         return say(answer, outcome);
     }
     let work = match process(inner, &flow, &job) {
@@ -248,9 +248,11 @@ fn run(inner: &Arc<Inner>, flow: Arc<Flow>, job: Job, ticket: Ticket, answer: on
         return say(answer, outcome(verdict, 0, work.refused));
     }
     let Work { result, refused, counts, accepted } = work;
+    // A key belongs to what was taken: a body of which nothing was usable may be mended and sent again.
+    let key = job.key.filter(|_| accepted + counts.dead_lettered > 0);
     let deltas = Deltas { flow, of_source: counts, of_nodes: result.deltas };
     let done = outcome(Verdict::Done, accepted, refused);
-    if result.entries.is_empty() && job.marks.is_empty() && job.key.is_none() {
+    if result.entries.is_empty() && job.marks.is_empty() && key.is_none() {
         deltas.enter(inner);
         return say(answer, done);
     }
@@ -259,7 +261,7 @@ fn run(inner: &Arc<Inner>, flow: Arc<Flow>, job: Job, ticket: Ticket, answer: on
         entries: result.entries,
         positions: job.marks,
         received_at: job.provenance.received_at,
-        key: job.key,
+        key,
         accepted: accepted.min(u64::from(u32::MAX)) as u32,
         room: job.room,
     });
@@ -277,7 +279,7 @@ fn run(inner: &Arc<Inner>, flow: Arc<Flow>, job: Job, ticket: Ticket, answer: on
             answer,
             match settled {
                 (Verdict::Done, _) => done,
-                (Verdict::Repeat, accepted) => outcome(Verdict::Repeat, accepted, Vec::new()),
+                (Verdict::Repeat, accepted) => outcome(Verdict::Repeat, accepted, done.refused),
                 (verdict, _) => outcome(verdict, 0, done.refused),
             },
         );
@@ -289,12 +291,14 @@ fn outcome(verdict: Verdict, accepted: u64, refused: Vec<Refusal>) -> Outcome {
 }
 
 /// The outcome of a request whose key was used before.
-fn known(inner: &Inner, job: &Job) -> Option<Outcome> {
+fn known(inner: &Inner, flow: &Flow, job: &Job) -> Option<Outcome> {
     match inner.commons.journal.known_key(job.key.as_ref()?) {
         Ok(None) => None,
         Ok(Some(known)) => {
             let (verdict, accepted) = repeated(inner, known);
-            Some(outcome(verdict, accepted, Vec::new()))
+            // The same body is refused in the same places: whoever lost the first answer is told again.
+            let refused = if verdict == Verdict::Repeat { decode(inner, flow, job) } else { Vec::new() };
+            Some(outcome(verdict, accepted, refused.into_iter().flat_map(|decoded| decoded.refused).collect()))
         }
         Err(error) => Some(outcome(Verdict::Failed(format!("cannot look up the key: {error}")), 0, Vec::new())),
     }

@@ -14,7 +14,23 @@ use crate::units::Timestamp;
 impl Agent {
     /// Enters an event that nobody waits for. `by` is the user who caused it, if one did.
     pub fn note(&self, event_type: &str, by: Option<&str>, is_admin: bool, description: &str, metadata: Value) {
+        self.note_from(event_type, by, is_admin, description, metadata, None);
+    }
+
+    /// The same, with the address that it came from.
+    pub fn note_from(
+        &self,
+        event_type: &str,
+        by: Option<&str>,
+        is_admin: bool,
+        description: &str,
+        metadata: Value,
+        from: Option<String>,
+    ) {
         let mut event = json!({ "event_type": event_type, "description": description, "metadata": metadata });
+        if let Some(from) = from {
+            event["ip_address"] = from.into();
+        }
         if let Some(by) = by {
             event["user_id"] = by.into();
             event["is_admin"] = is_admin.into();

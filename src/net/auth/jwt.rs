@@ -134,12 +134,12 @@ impl Verifier {
 
     /// The claims of a token whose signature holds.
     fn judge(&self, claims: &Map<String, Value>, now: i64) -> Result<Principal, &'static str> {
-        let expires = claims.get("exp").and_then(Value::as_i64).ok_or("no usable exp")?;
+        let expires = claims.get("exp").and_then(seconds).ok_or("no usable exp")?;
         if !(0..=LAST_SECOND).contains(&expires) || now >= expires + LEEWAY_SECONDS {
             return Err("expired, or exp makes no sense");
         }
         if let Some(claim) = claims.get("nbf") {
-            let begins = claim.as_i64().ok_or("nbf is no time")?;
+            let begins = seconds(claim).ok_or("nbf is no time")?;
             if begins > now.saturating_add(LEEWAY_SECONDS) {
                 return Err("not valid yet");
             }
@@ -295,6 +295,12 @@ fn names_one_of(claim: Option<&Value>, wanted: &[String]) -> bool {
     }
 }
 
+/// A time in whole seconds; RFC 7519 allows fractions, and Python's `time.time()` has them.
+fn seconds(claim: &Value) -> Option<i64> {
+    let fraction = || claim.as_f64().filter(|seconds| (0.0..=LAST_SECOND as f64).contains(seconds));
+    claim.as_i64().or_else(|| fraction().map(|seconds| seconds as i64))
+}
+
 /// What the claims allow: nothing beyond a user unless it is said in exactly the right words.
 fn role(claims: &Map<String, Value>) -> Role {
     if claims.get("is_admin") == Some(&Value::Bool(true)) {
@@ -303,13 +309,40 @@ fn role(claims: &Map<String, Value>) -> Role {
     claims.get("role").and_then(Value::as_str).and_then(Role::parse).unwrap_or(Role::User)
 }
 
+/// Whom a token is for and from, as a verifier wants to read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    pub audience: Option<String>,
+    pub issuer: Option<String>,
+    /// `sub` if absent.
+    pub user_claim: Option<String>,
+}
+
+impl Terms {
+    /// Those under which this configuration believes a token.
+    pub fn of(config: &config::Jwt) -> Terms {
+        Terms {
+            audience: config.audience.0.first().cloned(),
+            issuer: config.issuer.0.first().cloned(),
+            user_claim: config.user_claim.clone(),
+        }
+    }
+}
+
 /// Makes a token for a user, signed with HS256. Times are in seconds since 1970.
-pub fn mint(secret: &str, user: &str, role: Role, now: i64, expires: i64) -> Result<String, String> {
+pub fn mint(secret: &str, user: &str, role: Role, terms: &Terms, now: i64, expires: i64) -> Result<String, String> {
     judge_secret(secret)?;
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| format!("the operating system has no random bytes: {error}"))?;
     let id = URL_SAFE_NO_PAD.encode(id);
-    let claims = serde_json::json!({ "sub": user, "role": role.as_str(), "iat": now, "exp": expires, "jti": id });
+    let mut claims = serde_json::json!({ "sub": user, "role": role.as_str(), "iat": now, "exp": expires, "jti": id });
+    let more = [("aud", &terms.audience), ("iss", &terms.issuer)];
+    more.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).for_each(|(name, value)| {
+        claims[name] = value.as_str().into();
+    });
+    if let Some(claim) = &terms.user_claim {
+        claims[claim] = user.into();
+    }
     let key = EncodingKey::from_secret(secret.as_bytes());
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
         .map_err(|error| format!("cannot sign the token: {error}"))
