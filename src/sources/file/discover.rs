@@ -192,7 +192,7 @@ impl Patterns {
 fn describe(kind: FileType) -> &'static str {
     match kind {
         FileType::Directory => "a folder",
-        FileType::Symlink => "a symbolic link",
+        FileType::Symlink => "a symbolic link, and `follow_symlinks` is not set",
         FileType::Fifo => "a pipe",
         FileType::Socket => "a socket",
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
@@ -291,7 +291,8 @@ mod tests {
             kinds.sort_unstable();
             kinds
         };
-        assert_eq!(refused(false), ["a folder", "a pipe", "a symbolic link", "a symbolic link", "a symbolic link"]);
+        let link = "a symbolic link, and `follow_symlinks` is not set";
+        assert_eq!(refused(false), ["a folder", "a pipe", link, link, link]);
         assert_eq!(
             refused(true),
             [

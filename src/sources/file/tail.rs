@@ -30,6 +30,9 @@ use crate::units::Timestamp;
 /// Pieces of all files without a verdict.
 const MOST_FLIGHTS: usize = 256;
 
+/// Idle files of which the quietest is closed for another.
+const CANDIDATES: usize = 16;
+
 /// Pieces of one file before the next one has its turn.
 const TURN: usize = 8;
 
@@ -96,6 +99,7 @@ pub struct Tail {
     pub(super) flights: FuturesUnordered<Landing>,
     room: Option<journal::Room>,
     next_scan: Instant,
+    scan_took: Duration,
     next_poll: Instant,
     pub(super) started: Instant,
     /// When these patterns were looked at first, maybe by an agent before this one, in nanoseconds since 1970.
@@ -141,6 +145,7 @@ impl Tail {
             flights: FuturesUnordered::new(),
             room: None,
             next_scan: now,
+            scan_took: Duration::ZERO,
             next_poll: now,
             started: now,
             looks_since: looks_since.unwrap_or_else(|| 1000 * Timestamp::now().0),
@@ -159,15 +164,20 @@ impl Tail {
         if now >= self.next_scan {
             let begun = Instant::now();
             self.rescan(now);
-            let pause = (begun.elapsed() * SCAN_SHARE).clamp(self.settings.poll, LONGEST_SCAN_PAUSE);
-            self.next_scan = now + pause;
+            // One scan that was slow because the machine was busy does not make for a long pause.
+            let took = begun.elapsed();
+            let usual = std::mem::replace(&mut self.scan_took, took).min(took);
+            self.next_scan = now + (usual * SCAN_SHARE).clamp(self.settings.poll, LONGEST_SCAN_PAUSE);
         }
         if now >= self.next_poll {
             self.poll();
             self.next_poll = now + self.settings.poll;
         }
         let (mut bytes, mut visits) = (0, 0);
-        while let Some(identity) = self.queue.pop_front() {
+        // With too much in flight the queue stays as it is: the next verdict lets it go on.
+        while self.flights.len() < MOST_FLIGHTS
+            && let Some(identity) = self.queue.pop_front()
+        {
             let Some(mut file) = self.files.remove(&identity) else { continue };
             file.is_queued = false;
             let visit = self.visit(&mut file, now, &mut bytes);
@@ -276,7 +286,8 @@ impl Tail {
             None => {
                 let (opened, stat) = open(&file.path, false)?;
                 if stat.identity != file.identity || !stat.is_regular() {
-                    // Another file has that name now; the next scan says what it is.
+                    // Another file has that name now; a scan soon says what it is, before ours is gone too.
+                    self.next_scan = self.next_scan.min(now + self.settings.poll);
                     return Ok(());
                 }
                 file.body = Some(Body::new(opened, file.packing));
@@ -323,7 +334,7 @@ impl Tail {
 
     /// Says of a file that is read for the first time, if so, that it must be UTF-16.
     fn say_wide(&mut self, file: &mut Followed) -> std::io::Result<()> {
-        if self.settings.cutter.shape.encoding.is_some() || !file.head.is_empty() {
+        if self.settings.cutter.shape.encoding.is_some() || file.ledger.cursor() > 0 {
             return Ok(());
         }
         let Some(body) = &mut file.body else { return Ok(()) };
@@ -342,9 +353,10 @@ impl Tail {
         if self.open.len() < self.settings.most_open {
             return true;
         }
-        let idle = |file: &&Followed| file.missing_since.is_none() && file.is_at_end() && !file.is_queued;
+        let idle = |file: &&Followed| file.missing_since.is_none() && file.is_at_end();
         let files = self.open.iter().filter_map(|identity| self.files.get(identity)).map(Box::as_ref);
-        let Some(victim) = files.filter(idle).min_by_key(|file| file.quiet_since).map(|file| file.identity) else {
+        let quietest = files.filter(idle).take(CANDIDATES).min_by_key(|file| file.quiet_since);
+        let Some(victim) = quietest.map(|file| file.identity) else {
             return false;
         };
         self.open.remove(&victim);
@@ -356,11 +368,14 @@ impl Tail {
 
     /// Hands in the next piece, or says why not.
     fn read_piece(&mut self, file: &mut Followed, now: Instant, bytes: &mut u64) -> std::io::Result<Option<Visit>> {
-        if !file.ledger.is_open() || self.flights.len() >= MOST_FLIGHTS {
+        if !file.ledger.is_open() {
             return Ok(Some(Visit::Blocked));
         }
         if file.is_at_end() {
             return Ok(Some(Visit::Rest));
+        }
+        if self.flights.len() >= MOST_FLIGHTS {
+            return Ok(Some(Visit::Again));
         }
         let is_last = is_packed_end(file) || (file.unfinished.is_some() && self.is_final(file, now)?);
         if !is_last && file.unfinished.is_some_and(|(_, state)| state == file.state()) {

@@ -112,6 +112,32 @@ fn a_file_that_goes_before_it_was_ever_opened_is_counted() {
 }
 
 #[test]
+fn many_files_and_few_descriptors_need_one_scan_only() {
+    let mut rig = Rig::with(crate::component::fake::Folder::new(), &["*.log"], |s| s.most_open = 10);
+    for n in 0..600 {
+        rig.folder.write(&format!("{n}.log"), lines(n..n + 1));
+    }
+    (0..1000).for_each(|_| drop(rig.tail.step(rig.now)));
+    assert_eq!(rig.sorted(), expected(0..600));
+}
+
+#[test]
+fn a_file_that_looks_like_utf_16_is_said_once_unless_it_is_read_as_such() {
+    let wide: Vec<u8> = "hello\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mut rig = Rig::new(&["*.log"]);
+    let path = rig.folder.write("wide.log", &wide);
+    rig.folder.write("plain.log", "hello\n");
+    (0..3).for_each(|_| rig.later(1));
+    assert_eq!(rig.tail.refused, [path].into());
+    let mut rig = Rig::with(crate::component::fake::Folder::new(), &["*.log"], |settings| {
+        settings.cutter.shape.encoding = Some(encoding_rs::UTF_16LE);
+    });
+    rig.folder.write("wide.log", &wide);
+    rig.later(1);
+    assert_eq!((rig.texts(), rig.tail.refused.len()), (vec!["hello".to_owned()], 0));
+}
+
+#[test]
 fn only_utf_16_looks_like_it() {
     let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
     let big = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_be_bytes).collect() };
