@@ -1,8 +1,10 @@
 //! The whole agent, from outside: MB of input per CPU-second of its process, peak memory, and yardsticks.
 //!
 //! `cargo bench --bench whole [-- NAME…]`; `WEIR_BENCH_FILE` names an NDJSON file to use instead of the generated one,
-//! `WEIR_BENCH_EVENTS` how many events to generate (300,000).
+//! `WEIR_BENCH_EVENTS` how many events to generate (300,000), `WEIR_BENCH_FLUENT_BIT` a Fluent Bit to run beside it.
 
+#[path = "support/fluent_bit.rs"]
+mod fluent_bit;
 #[path = "support/workload.rs"]
 mod workload;
 
@@ -48,10 +50,7 @@ fn main() {
         ] {
             let title = format!("{name} {mode}");
             if runs(&title) {
-                let mut figures: Vec<Figure> =
-                    (0..3).map(|_| measure(&input, mode, source, transforms, sink, 0)).collect();
-                figures.sort_by(|a, b| a.cpu.total_cmp(&b.cpu));
-                show(&title, &figures[1], tree);
+                show(&title, &median(|| measure(&input, mode, source, transforms, sink, 0)), tree);
             }
         }
     }
@@ -59,6 +58,13 @@ fn main() {
         let title = format!("file-to-nothing threads={threads}");
         if runs(&title) {
             show(&title, &measure(&input, "memory", "file", "", "blackhole", threads), tree);
+        }
+    }
+    if let Some(program) = std::env::var_os("WEIR_BENCH_FLUENT_BIT").map(PathBuf::from) {
+        for (title, source, filter, output) in fluent_bit::RUNS {
+            if runs(title) {
+                show(title, &median(|| fluent_bit::measure(&program, &input, source, filter, output)), tree);
+            }
         }
     }
     if runs("one-event-posts") {
@@ -101,6 +107,14 @@ fn yardsticks(input: &Input) -> f64 {
     });
     println!("memchr for line ends: {finding:.0} MB per CPU-second; serde_json to a tree: {tree:.0}");
     tree
+}
+
+/// The run of three whose CPU time lies in the middle.
+fn median(run: impl Fn() -> Figure) -> Figure {
+    let mut figures = [run(), run(), run()];
+    figures.sort_by(|a, b| a.cpu.total_cmp(&b.cpu));
+    let [_, middle, _] = figures;
+    middle
 }
 
 fn show(title: &str, figure: &Figure, tree: f64) {
@@ -324,11 +338,7 @@ impl Agent {
     }
 
     fn ask(&self, path: &str) -> String {
-        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.api)) else { return String::new() };
-        let mut answer = String::new();
-        let asked = write!(stream, "GET {path} HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n");
-        let _ = asked.and_then(|()| stream.read_to_string(&mut answer));
-        answer
+        ask(self.api, path)
     }
 
     fn page(&self) -> String {
@@ -348,9 +358,7 @@ impl Agent {
     }
 
     fn status_mib(&self, field: &str) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with(field)).unwrap_or("");
-        line.split_whitespace().nth(1).and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+        status_mib(self.child.id(), field)
     }
 
     fn peak_mib(&self) -> f64 {
@@ -361,6 +369,21 @@ impl Agent {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The answer to a GET; empty if there is none.
+fn ask(port: u16, path: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return String::new() };
+    let mut answer = String::new();
+    let asked = write!(stream, "GET {path} HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n");
+    let _ = asked.and_then(|()| stream.read_to_string(&mut answer));
+    answer
+}
+
+fn status_mib(process: u32, field: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or("");
+    line.split_whitespace().nth(1).and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
 }
 
 fn own_cpu() -> f64 {

@@ -19,12 +19,14 @@ pub fn best_window(sets: &[Set]) -> Option<(usize, Window)> {
             let window: Window = std::array::from_fn(|place| if place < len { sets[at + place] } else { any });
             (len >= SHORTEST).then_some((at, window))
         })
-        .min_by(|(_, a), (_, b)| chance(a).total_cmp(&chance(b)))
+        .min_by_key(|(_, window)| rank(window))
 }
 
-/// How often a window is seen by chance, roughly.
-fn chance(window: &Window) -> f64 {
-    window.iter().map(|set| set.iter().map(frequency).sum::<f64>()).product()
+/// Orders windows by how often they are seen by chance, roughly.
+fn rank(window: &Window) -> u64 {
+    let chance: f64 = window.iter().map(|set| set.iter().map(frequency).sum::<f64>()).product();
+    // The bits of numbers that are not negative are in the order of the numbers.
+    chance.to_bits()
 }
 
 /// The share of a byte in logs and code, roughly.
@@ -46,7 +48,7 @@ pub fn sort(windows: &[Window], apart: &[Vec<Window>]) -> [Halves; 2] {
     let frequencies = std::array::from_fn(|byte| frequency(byte as u8));
     let mut order: Vec<&Window> =
         windows.iter().filter(|window| !apart.iter().flatten().any(|w| w == *window)).collect();
-    order.sort_by(|a, b| chance(b).total_cmp(&chance(a)));
+    order.sort_by_cached_key(|window| std::cmp::Reverse(rank(window)));
     let mut buckets = vec![(Bucket::default(), 0.0); BUCKETS];
     for (bucket, windows) in buckets.iter_mut().zip(apart) {
         bucket.0 = windows.iter().fold(Bucket::default(), |bucket, window| or(&bucket, &of(window)));
