@@ -332,7 +332,7 @@ fn a_read_only_index_holds_the_sink_until_it_takes_writes_again() {
 }
 
 #[test]
-fn a_missing_or_closed_index_holds_only_what_belongs_there() {
+fn a_missing_or_closed_index_parks_what_belongs_there_and_nothing_else() {
     let server = Search::elasticsearch();
     let rule = json!({"persistent": {"action.auto_create_index": "-missing-*,+*"}});
     server.must("PUT", "/_cluster/settings", Some(rule));
@@ -340,20 +340,55 @@ fn a_missing_or_closed_index_holds_only_what_belongs_there() {
     server.must("PUT", &format!("/{name}-a"), None);
     let pipeline = Pipeline::start(&server.url, &format!("{name}-{{{{ t }}}}"), "");
     post(pipeline.port, "{\"t\":\"a\",\"n\":1}\n{\"t\":\"b\",\"n\":2}\n{\"t\":\"a\",\"n\":3}\n");
-    eventually("it is held", || pipeline.is_held());
+    eventually("it is parked", || pipeline.health().contains("1 event is parked for"));
     assert!(pipeline.health().contains("index_not_found_exception"), "{}", pipeline.health());
     assert_eq!(server.numbers(&format!("{name}-a")), [1, 3]);
+    assert!(!pipeline.is_held());
     server.must("PUT", &format!("/{name}-b"), None);
     pipeline.delivers(3);
     assert_eq!(server.numbers(&format!("{name}-b")), [2]);
     server.must("POST", &format!("/{name}-a/_close"), None);
     post(pipeline.port, "{\"t\":\"a\",\"n\":4}\n");
-    eventually("it is held again", || pipeline.is_held());
-    assert!(pipeline.health().contains("index_closed_exception"), "{}", pipeline.health());
+    eventually("it is parked, too", || pipeline.health().contains("index_closed_exception"));
+    assert!(!pipeline.is_held());
     server.must("POST", &format!("/{name}-a/_open"), None);
     pipeline.delivers(4);
     assert_eq!(server.numbers(&format!("{name}-a")), [1, 3, 4]);
     assert_eq!(pipeline.metric("weir_events_dead_lettered_total"), 0);
+}
+
+#[test]
+fn a_blocked_index_beside_one_that_works_gets_each_of_its_events_once_after_a_kill() {
+    for server in SERVERS {
+        let (server, name) = (server(), unique("beside"));
+        let (good, bad) = (format!("{name}-a"), format!("{name}-b"));
+        server.must("PUT", &format!("/{good}"), None);
+        server.must("PUT", &format!("/{bad}"), None);
+        let settings = format!("/{bad}/_settings");
+        server.must("PUT", &settings, Some(json!({"index.blocks.write": true})));
+        let index = format!("{name}-{{{{ t }}}}");
+        let Pipeline { folder, port, agent } = Pipeline::start(&server.url, &index, "");
+        let mixed = |from: u64| -> String {
+            (from..from + 100).map(|n| format!("{{\"t\":\"{}\",\"n\":{n}}}\n", ["a", "b"][n as usize % 2])).collect()
+        };
+        for round in 0..3 {
+            post(port, &mixed(round * 100));
+            eventually("the other index does not wait", || server.count(&good) == (round + 1) * 50);
+        }
+        eventually("they are parked", || agent.metric("weir_events_waiting", "search") == 150);
+        agent.assert_books();
+        agent.kill();
+        let agent = Agent::start(&folder, &yaml(port, &server.url, &index, ""));
+        let pipeline = Pipeline { folder, port, agent };
+        post(port, &mixed(300));
+        eventually("nobody waits", || server.count(&good) == 200);
+        assert!(!pipeline.is_held());
+        server.must("PUT", &settings, Some(json!({"index.blocks.write": null})));
+        pipeline.delivers(400);
+        assert_eq!(server.numbers(&bad), (0..400).filter(|n| n % 2 == 1).collect::<Vec<_>>());
+        assert_eq!(server.numbers(&good), (0..400).filter(|n| n % 2 == 0).collect::<Vec<_>>());
+        assert_eq!((pipeline.metric("weir_events_waiting"), pipeline.dlq(&["list"])), (0, String::new()));
+    }
 }
 
 #[test]

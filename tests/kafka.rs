@@ -161,17 +161,35 @@ fn a_missing_topic_holds_the_sink_until_it_is_there() {
 }
 
 #[test]
-fn a_missing_topic_by_template_holds_and_what_has_its_topic_goes_on_after() {
+fn a_missing_topic_by_template_parks_its_events_over_a_kill_while_the_others_go_on() {
     let name = kafka::topic_name("half");
-    kafka::create_topic(&brokers(), &format!("{name}.a"), 1, &[]);
-    let sending = Sending::start(&format!("brokers: ['{}']\ntopic: '{name}.{{{{ tenant }}}}'", brokers()));
-    assert_eq!(post(sending.port, "{\"tenant\":\"a\"}\n{\"tenant\":\"b\"}"), 2);
-    sending.until_it_says("held", &format!("there is no topic `{name}.b`"));
-    assert_eq!(kafka::count(&brokers(), &format!("{name}.a")), 1);
-    kafka::create_topic(&brokers(), &format!("{name}.b"), 1, &[]);
-    sending.until_delivered(2);
-    assert_eq!(kafka::count(&brokers(), &format!("{name}.a")), 1, "what was written is not written again");
-    assert_eq!(kafka::count(&brokers(), &format!("{name}.b")), 1);
+    let (good, bad) = (format!("{name}.a"), format!("{name}.b"));
+    kafka::create_topic(&brokers(), &good, 1, &[]);
+    let sink = format!("brokers: ['{}']\ntopic: '{name}.{{{{ tenant }}}}'", brokers());
+    let sending = Sending::start(&sink);
+    let mixed = |from: u64| -> String {
+        let event = |n: u64| format!("{{\"tenant\":\"{}\",\"n\":{n}}}\n", ["a", "b"][n as usize % 2]);
+        (from..from + 20).map(event).collect()
+    };
+    for round in 0..3 {
+        assert_eq!(post(sending.port, &mixed(round * 20)), 20);
+        sending.until_delivered((round + 1) * 10);
+    }
+    sending.until_it_says("degraded", &format!("30 events are parked for `{bad}`"));
+    sending.until_it_says("degraded", &format!("there is no topic `{bad}`"));
+    assert_eq!(sending.agent.metric("weir_events_waiting", "kafka"), 30);
+    assert_eq!(kafka::count(&brokers(), &good), 30, "what was written is not written again");
+    let Sending { agent, port, _folder: folder } = sending;
+    agent.kill();
+    let agent = Agent::start(&folder, &Sending::yaml(port, &sink));
+    let sending = Sending { agent, port, _folder: folder };
+    kafka::create_topic(&brokers(), &bad, 1, &[]);
+    eventually("all is delivered", || sending.agent.metric("weir_events_waiting", "kafka") == 0);
+    sending.until_delivered(60);
+    let found = kafka::read_all(&brokers(), &bad);
+    let ids: BTreeSet<&str> = found.iter().map(|found| found.id.as_str()).collect();
+    assert_eq!((found.len(), ids.len()), (30, 30), "each once");
+    assert_eq!(found.iter().map(number).collect::<BTreeSet<_>>(), (0..60).filter(|n| n % 2 == 1).collect());
 }
 
 #[test]

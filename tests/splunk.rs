@@ -94,14 +94,15 @@ fn an_invalid_event_is_put_aside_alone_and_all_others_are_indexed() {
 }
 
 #[test]
-fn an_unknown_index_holds_its_own_events_and_no_others() {
+fn an_unknown_index_parks_its_own_events_and_no_others() {
     let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());
     splunk.state().indexes = vec!["app-a".into()];
     let agent = Agent::start(&folder, &yaml(ingest, server.port, &format!("{}\nindex: 'app-{{{{ t }}}}'", token())));
     let event = |n: usize| format!("{{\"n\":{n},\"t\":\"{}\"}}\n", if n.is_multiple_of(2) { "a" } else { "b" });
     post(ingest, &(0..20).map(event).collect::<String>());
-    eventually("it is held", || agent.health("hec").state == "held");
+    eventually("it is parked", || agent.health("hec").state == "degraded");
     assert!(agent.health("hec").last_error.contains("Incorrect index"), "{:?}", agent.health("hec"));
+    assert_eq!(agent.health("hec").status, 200);
     eventually("the others are there", || indexed(&splunk) == (0..20).step_by(2).collect::<Vec<u64>>());
     splunk.state().indexes.push("app-b".into());
     agent.delivered("hec", 20);

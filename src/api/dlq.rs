@@ -27,7 +27,7 @@ pub async fn list(api: &Api, query: Option<&str>) -> Result<Response<Body>, Prob
     let next = (letters.len() == limit).then(|| letters.last().map(|letter| letter.number.to_string())).flatten();
     let letters: Vec<Value> = letters.iter().map(brief).collect();
     let answer = json!({
-        "letters": letters, "total": summary.letters, "bytes": summary.bytes, "limit_bytes": summary.max_bytes,
+        "letters": letters, "total": summary.letters, "parked": summary.parked, "bytes": summary.bytes, "limit_bytes": summary.max_bytes,
         "next": next,
     });
     Ok(super::json(StatusCode::OK, &answer))
@@ -58,8 +58,7 @@ pub async fn replay(api: &Api, id: &str, admin: &Principal) -> Result<Response<B
 }
 
 pub async fn drop(api: &Api, id: &str, admin: &Principal) -> Result<Response<Body>, Problem> {
-    let removed = api.agent.commons.dead_letters.remove(vec![number(id)?]).await.map_err(broken)?;
-    if removed == 0 {
+    if !api.agent.drop_letter(number(id)?).await.map_err(broken)? {
         return Err(gone());
     }
     note(api, admin, "dead_letter_drop", &format!("dropped dead letter {id}"), json!({ "letter": id }));
@@ -79,6 +78,8 @@ fn brief(letter: &Letter) -> Value {
         "answer": told.answer,
         "attempts": told.attempts,
         "origin": told.origin,
+        "parked": told.parked.is_some(),
+        "destination": told.parked,
     })
 }
 

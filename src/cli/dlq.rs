@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde_json::Value;
 
 use super::client::{Answer, Connection};
@@ -18,7 +18,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// One line for each letter
+    /// One line for each letter, dead or parked for its destination
     List,
     /// One letter, whole
     Show { id: String },
@@ -80,7 +80,10 @@ fn letters(connection: &Connection) -> Result<Vec<Value>, String> {
 fn list(connection: &Connection) -> Result<String, String> {
     let mut out = String::new();
     for letter in letters(connection)? {
-        let columns = ["id", "time", "component", "attempts", "reason"].map(|name| word(&letter, name));
+        let mut columns = ["id", "time", "component", "attempts", "reason"].map(|name| word(&letter, name));
+        if letter["parked"] == true {
+            columns[4] = format!("parked for `{}`: {}", word(&letter, "destination"), word(&letter, "answer"));
+        }
         out.push_str(&columns.join("  ").replace(char::is_control, " "));
         out.push('\n');
     }
@@ -102,8 +105,14 @@ fn each(connection: &Connection, which: &Which, method: Method, action: &str, do
     };
     let mut out = String::new();
     for id in ids {
-        fetch(connection, method.clone(), &format!("/api/dlq/{id}{action}"))
-            .map_err(|error| format!("{id}: {error}"))?;
+        let answer = connection.ask(method.clone(), &format!("/api/dlq/{id}{action}"))?;
+        if which.all && answer.status == StatusCode::NOT_FOUND {
+            // Parked letters leave by themselves.
+            continue;
+        }
+        if !answer.status.is_success() {
+            return Err(format!("{id}: {}", answer.problem()));
+        }
         out.push_str(&format!("{id} {done}\n"));
     }
     Ok(out)

@@ -17,14 +17,14 @@ pub fn run(connection: Connection) -> ExitCode {
     }
 }
 
-/// One line, and one more for each sink that does not deliver: the process is well all the same.
+/// One line, and one more for each sink that does not deliver all: the process is well all the same.
 fn told(health: &Value) -> String {
     let mut out = "healthy\n".to_owned();
     let components = health["components"].as_array().map(Vec::as_slice).unwrap_or_default();
     for sink in components.iter().filter(|one| one["kind"] == "sink") {
         let word = |value: &Value| value.as_str().unwrap_or("?").replace(char::is_control, " ");
         let (name, state, since) = (word(&sink["name"]), word(&sink["state"]), word(&sink["since"]));
-        if matches!(&*state, "held" | "retrying") {
+        if matches!(&*state, "held" | "retrying" | "degraded") {
             let error = sink["last_error"]["message"].as_str().map(|_| word(&sink["last_error"]["message"]));
             let error = error.map(|error| format!(": {error}")).unwrap_or_default();
             out.push_str(&format!("sinks.{name} is {state} since {since}{error}\n"));

@@ -51,6 +51,12 @@ pub trait Sink: Send + Sync + Sized + 'static {
     /// Writes it and returns when the target has it for good.
     fn write(&self, cut: &Cut, payload: &Self::Payload) -> impl Future<Output = Result<Written, Failure>> + Send;
 
+    /// Where an event goes, if the sink has several places for events, such as topics: what one of them refuses
+    /// until somebody acts (`Failure::Configuration` within `Failure::Some`) is parked while others take theirs.
+    fn destination(&self, _event: CutEvent<'_>) -> Option<String> {
+        None
+    }
+
     /// What the sink must find again after a restart; saved before the cursor passes the last write.
     fn memory(&self) -> Option<Bytes> {
         None
@@ -247,6 +253,10 @@ pub trait AnySink: Send + Sync {
     fn write<'a>(&'a self, cut: &'a Cut, payload: &'a (dyn Any + Send + Sync)) -> Answer<'a, Written>;
     fn memory(&self) -> Option<Bytes>;
 
+    fn destination(&self, _event: CutEvent<'_>) -> Option<String> {
+        None
+    }
+
     fn findings(&self) -> Findings {
         Findings::default()
     }
@@ -281,6 +291,10 @@ impl<S: Sink> AnySink for S {
 
     fn memory(&self) -> Option<Bytes> {
         Sink::memory(self)
+    }
+
+    fn destination(&self, event: CutEvent<'_>) -> Option<String> {
+        Sink::destination(self, event)
     }
 
     fn findings(&self) -> Findings {

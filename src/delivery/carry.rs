@@ -1,12 +1,13 @@
-//! Carries one portion to the sink until each of its events has ended: written, or kept as a dead letter.
+//! Carries one portion to the sink until each of its events has ended or is parked: written, or kept as a letter.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::flight::{Flight, Next, Part, Poisoned, Trouble};
+use super::flight::{Flight, Next, Part, Poisoned, Refused, Trouble};
 use super::gate::Pass;
 use super::link::Link;
 use crate::component::{AnySink, Failure, Written};
@@ -25,6 +26,8 @@ pub struct Ended {
     pub dead_lettered: u64,
     /// Poison that was not to be kept.
     pub dropped: u64,
+    /// By destination, with what it said last.
+    pub parked: BTreeMap<String, (u64, String)>,
     pub duplicates: u64,
     pub bytes: u64,
     pub seq_end: u64,
@@ -59,11 +62,12 @@ pub async fn carry(link: Arc<Link>, mut flight: Flight) -> Option<Ended> {
                 }
                 inner.window.note(false, part.cut.len() as u64);
                 drop(inner);
+                link.took(sample(&sink, &part, &[]));
                 flight.wrote(&part, written);
                 link.works(pass);
             }
             Err(trouble) => {
-                pushed_back |= failed(&link, pass, &mut flight, part, trouble, flooded).await?;
+                pushed_back |= failed(&link, &sink, pass, &mut flight, part, trouble, flooded).await?;
             }
         }
     }
@@ -87,7 +91,7 @@ pub async fn open(link: &Link) -> Option<Arc<dyn AnySink>> {
     }
 }
 
-fn not_opened(link: &Link, pass: Pass<'_>, failure: Failure) {
+pub fn not_opened(link: &Link, pass: Pass<'_>, failure: Failure) {
     match failure {
         Failure::Transient { answer, after } => link.struggles(pass, &answer, after),
         Failure::Configuration { answer } | Failure::Poison { answer } | Failure::Suspect { answer } => {
@@ -100,6 +104,7 @@ fn not_opened(link: &Link, pass: Pass<'_>, failure: Failure) {
 /// Does what a failed attempt asks for; tells whether the target pushed back, or `None` when the sink stops.
 async fn failed(
     link: &Link,
+    sink: &Arc<dyn AnySink>,
     pass: Pass<'_>,
     flight: &mut Flight,
     part: Part,
@@ -111,7 +116,14 @@ async fn failed(
         link.forget_sink();
     }
     let (poison_before, delivered_before) = (flight.poison.len(), flight.delivered);
+    if let Trouble::Write(Failure::Some(failures)) = &trouble {
+        link.took(sample(sink, &part, failures));
+    }
     let next = flight.failed(part, trouble, link.policy.retry.attempts.map(Into::into));
+    let next = match flight.take_refused() {
+        refused if refused.is_empty() => next,
+        refused => park_or_hold(link, sink, flight, refused, next, delivered_before),
+    };
     link.count(class, next != Next::GoOn);
     let poison = flight.poison.len() - poison_before;
     let is_flooded = {
@@ -133,7 +145,7 @@ async fn failed(
             }
             Some(false)
         }
-        Next::Hold { answer, .. } => {
+        Next::Hold { answer } => {
             link.held(pass, &answer);
             Some(true)
         }
@@ -154,22 +166,64 @@ async fn failed(
     }
 }
 
+/// Parks refused events if the fault is their destinations' own; if not, they are written again once the sink works.
+fn park_or_hold(
+    link: &Link,
+    sink: &Arc<dyn AnySink>,
+    flight: &mut Flight,
+    refused: Vec<Refused>,
+    next: Next,
+    delivered_before: u64,
+) -> Next {
+    let destinations: Option<Vec<String>> = refused.iter().map(|event| sink.destination(event.cut.event(0))).collect();
+    let others_taken = flight.delivered > delivered_before;
+    if let Some(destinations) = destinations
+        && link.may_park(&destinations, others_taken)
+    {
+        flight.parked.extend(destinations.into_iter().zip(refused));
+        return next;
+    }
+    let answer = refused[0].answer.clone();
+    flight.put_back_refused(refused);
+    // What only waits is tried first.
+    if next == Next::GoOn { Next::Hold { answer } } else { next }
+}
+
+/// Where the first and the last of the events go that did not fail; what they show is shown by those between, too.
+pub fn sample(sink: &Arc<dyn AnySink>, part: &Part, failures: &[(usize, Failure)]) -> Vec<String> {
+    let failed: BTreeSet<usize> = failures.iter().map(|(index, _)| *index).collect();
+    let mut taken = (0..part.cut.len()).filter(|index| !failed.contains(index));
+    let ends = [taken.next(), taken.next_back()];
+    ends.into_iter().flatten().filter_map(|index| sink.destination(part.cut.event(index))).collect()
+}
+
 async fn finish(link: &Link, flight: Flight, took: Duration, pushed_back: bool) -> Option<Ended> {
     let poisoned = flight.poison.len() as u64;
     let (dead_lettered, dropped) = if link.policy.dead_letter { (poisoned, 0) } else { (0, poisoned) };
+    let mut letters: Vec<NewLetter> = Vec::new();
     if link.policy.dead_letter {
-        let letters = flight.poison.iter().map(|poisoned| letter(&link.cx.name, poisoned)).collect();
-        if !link.keep(letters).await {
-            return None;
-        }
+        letters.extend(flight.poison.iter().map(|poisoned| letter_of(&link.cx.name, poisoned, None)));
+    }
+    let mut parked: BTreeMap<String, (u64, String)> = BTreeMap::new();
+    for (destination, Refused { cut, answer, attempts }) in &flight.parked {
+        let reason = "its destination does not take it";
+        let event = Poisoned { cut: cut.clone(), reason, answer: answer.clone(), attempts: *attempts };
+        letters.push(letter_of(&link.cx.name, &event, Some(destination.clone())));
+        let lot = parked.entry(destination.clone()).or_default();
+        *lot = (lot.0 + 1, answer.clone());
+    }
+    if !link.keep(letters).await {
+        return None;
     }
     let portion = &flight.portion;
-    debug_assert_eq!(flight.delivered + poisoned, portion.cut.len() as u64, "each event ends in one place");
+    let ended = flight.delivered + poisoned + flight.parked.len() as u64;
+    debug_assert_eq!(ended, portion.cut.len() as u64, "each event ends in one place");
     Some(Ended {
         delivered: flight.delivered,
         filtered: portion.filtered,
         dead_lettered,
         dropped,
+        parked,
         duplicates: flight.duplicates,
         bytes: flight.bytes,
         seq_end: portion.seq_end,
@@ -180,7 +234,8 @@ async fn finish(link: &Link, flight: Flight, took: Duration, pushed_back: bool) 
     })
 }
 
-fn letter(component: &str, poisoned: &Poisoned) -> NewLetter {
+/// An event as a letter: a dead one, or one that is parked.
+pub fn letter_of(component: &str, poisoned: &Poisoned, parked: Option<String>) -> NewLetter {
     let event = poisoned.cut.event(0);
     let (seed, ordinal) = event.record.lines.origin(event.index);
     NewLetter {
@@ -197,6 +252,7 @@ fn letter(component: &str, poisoned: &Poisoned) -> NewLetter {
         answer: poisoned.answer.clone(),
         attempts: poisoned.attempts,
         origin: None,
+        parked,
     }
 }
 

@@ -19,6 +19,10 @@ pub struct Flight {
     pub duplicates: u64,
     pub bytes: u64,
     pub poison: Vec<Poisoned>,
+    /// What is set aside for its destination.
+    pub parked: Vec<(String, Refused)>,
+    /// What was refused until somebody acts, and is not yet judged.
+    refused: Vec<Refused>,
 }
 
 /// Events that are written together.
@@ -28,6 +32,15 @@ pub struct Part {
     /// Writes so far.
     pub attempts: u32,
     panics: u32,
+}
+
+/// One event that is not taken until somebody acts.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// A cut of this one event.
+    pub cut: Cut,
+    pub answer: String,
+    pub attempts: u32,
 }
 
 /// One event that can never be stored.
@@ -66,7 +79,6 @@ pub enum Next {
     /// Somebody has to act.
     Hold {
         answer: String,
-        whole: bool,
     },
 }
 
@@ -106,7 +118,9 @@ impl Flight {
     pub fn new(portion: Portion) -> Flight {
         let whole = Part::new(portion.cut.clone());
         let todo = if whole.cut.is_empty() { Vec::new() } else { vec![whole] };
-        Flight { portion, todo, delivered: 0, duplicates: 0, bytes: 0, poison: Vec::new() }
+        let (delivered, duplicates, bytes) = (0, 0, 0);
+        let (poison, parked, refused) = (Vec::new(), Vec::new(), Vec::new());
+        Flight { portion, todo, delivered, duplicates, bytes, poison, parked, refused }
     }
 
     /// The part to write next; whoever takes it gives it back to `wrote` or `failed`.
@@ -130,6 +144,26 @@ impl Flight {
         self.delivered += part.cut.len() as u64;
         self.duplicates += written.duplicates;
         self.bytes += written.bytes;
+    }
+
+    /// What the last failure has left without a verdict: the caller parks it or puts it back.
+    pub fn take_refused(&mut self) -> Vec<Refused> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Puts back what was refused, to be written behind everything else.
+    pub fn put_back_refused(&mut self, refused: Vec<Refused>) {
+        let attempts = refused.first().map_or(0, |event| event.attempts);
+        let mut cut = Cut::default();
+        refused.into_iter().flat_map(|event| event.cut.slices).for_each(|slice| cut.push(slice));
+        if !cut.is_empty() {
+            self.todo.insert(0, Part { cut, attempts, panics: 0 });
+        }
+    }
+
+    /// Everything that is still to be written.
+    pub fn rest(&self) -> Cut {
+        Cut { slices: self.todo.iter().rev().flat_map(|part| part.cut.slices.iter().cloned()).collect() }
     }
 
     /// Gives a part back as it was.
@@ -169,7 +203,7 @@ impl Flight {
                 Failure::Transient { answer, after } => self.again(part, answer, after, true, most_attempts),
                 Failure::Configuration { answer } => {
                     self.put_back(part);
-                    Next::Hold { answer, whole: true }
+                    Next::Hold { answer }
                 }
                 Failure::Poison { .. } | Failure::Suspect { .. } | Failure::Some(_) => unreachable!("matched above"),
             },
@@ -223,8 +257,8 @@ impl Flight {
             return self.again(part, answer, None, true, most_attempts);
         }
         let failed: Vec<usize> = failures.iter().map(|(index, _)| *index).collect();
-        let (mut waiting, mut held, mut suspects) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut wait, mut hold): (Option<(String, Option<Duration>)>, Option<String>) = (None, None);
+        let (mut waiting, mut suspects) = (Vec::new(), Vec::new());
+        let mut wait: Option<(String, Option<Duration>)> = None;
         let mut suspicion = String::new();
         let reason = if rest_written { "the target refuses it" } else { "it cannot be encoded" };
         for (index, failure) in failures {
@@ -235,8 +269,8 @@ impl Flight {
                     wait = Some((wait.map_or(answer, |(first, _)| first), longest));
                 }
                 Failure::Configuration { answer } => {
-                    held.push(index);
-                    hold.get_or_insert(answer);
+                    let cut = part.cut.select(&[index]);
+                    self.refused.push(Refused { cut, answer, attempts: part.attempts });
                 }
                 Failure::Poison { answer } => {
                     let cut = part.cut.select(&[index]);
@@ -252,7 +286,6 @@ impl Flight {
                 }
             }
         }
-        self.put(part.cut.select(&held), part.attempts, 0);
         if rest_written {
             self.delivered += (len - failed.len()) as u64;
             self.bytes += (part.cut.bytes() - part.cut.select(&failed).bytes()) as u64;
@@ -264,17 +297,12 @@ impl Flight {
             let suspects = Part { cut: part.cut.select(&suspects), attempts: part.attempts, panics: part.panics };
             self.poisoned(suspects, reason, suspicion);
         }
-        let next = match wait {
+        match wait {
             Some((answer, after)) => {
                 let retried = Part { cut: part.cut.select(&waiting), attempts: part.attempts, panics: 0 };
                 self.again(retried, answer, after, false, most_attempts)
             }
             None => Next::GoOn,
-        };
-        match hold {
-            // What only waits is tried first; the held part comes up again by itself.
-            Some(answer) if next == Next::GoOn => Next::Hold { answer, whole: false },
-            _ => next,
         }
     }
 
@@ -294,16 +322,23 @@ impl Cut {
         for slice in &self.slices {
             while let Some(index) = indices.next_if(|index| *index < before + slice.events.len()) {
                 let at = slice.events.start + index - before;
-                match chosen.slices.last_mut() {
-                    Some(last) if std::sync::Arc::ptr_eq(&last.record, &slice.record) && last.events.end == at => {
-                        last.events.end = at + 1;
-                    }
-                    _ => chosen.slices.push(Slice { record: slice.record.clone(), events: at..at + 1 }),
-                }
+                chosen.push(Slice { record: slice.record.clone(), events: at..at + 1 });
             }
             before += slice.events.len();
         }
         chosen
+    }
+
+    /// Adds a slice, to the last one if it follows it.
+    fn push(&mut self, slice: Slice) {
+        match self.slices.last_mut() {
+            Some(last)
+                if std::sync::Arc::ptr_eq(&last.record, &slice.record) && last.events.end == slice.events.start =>
+            {
+                last.events.end = slice.events.end;
+            }
+            _ => self.slices.push(slice),
+        }
     }
 
     /// Each event as a cut of its own.

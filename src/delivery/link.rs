@@ -1,7 +1,9 @@
 //! The line to one sink: opening it, one attempt at a time, and what each answer does to the gate and to health.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,11 +15,12 @@ use tracing::{error, info, warn};
 
 use super::flight::{Part, Trouble};
 use super::gate::{Gate, Pass};
+use super::parking::Parking;
 use super::policy::Policy;
 use super::window::Window;
 use crate::component::{AnySink, AnySinkConfig, Cut, Failure, SinkContext, Written};
 use crate::event::Seed;
-use crate::journal::dead_letters::{DeadLetters, NewLetter};
+use crate::journal::dead_letters::{DeadLetters, NewLetter, Resumed};
 use crate::telemetry::{Ledger, State};
 
 /// How often a full or failing dead-letter queue is tried again.
@@ -30,6 +33,10 @@ pub struct Link {
     pub ledger: Arc<Ledger>,
     pub dead_letters: DeadLetters,
     pub gate: Gate,
+    /// Whether events may be parked: only a queue that outlives the process keeps what was promised.
+    parks: bool,
+    /// Writes that have ended and wait for room in the queue.
+    stuck: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
@@ -40,6 +47,7 @@ pub(super) struct Inner {
     /// What the sink must remember, with the `seq` behind the last event it covers.
     pub memory: Option<(u64, Bytes)>,
     pub window: Window,
+    pub parking: Parking,
     /// For the jitter of waits.
     chance: u64,
 }
@@ -51,10 +59,12 @@ impl Link {
         policy: Policy,
         ledger: Arc<Ledger>,
         dead_letters: DeadLetters,
+        parks: bool,
         stop: CancellationToken,
     ) -> Link {
         let inner = Mutex::new(Inner { memory: cx.memory.clone(), ..Inner::default() });
-        Link { config, cx, policy, ledger, dead_letters, gate: Gate::new(stop), inner }
+        let (gate, stuck) = (Gate::new(stop), AtomicUsize::new(0));
+        Link { config, cx, policy, ledger, dead_letters, gate, parks, stuck, inner }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -119,8 +129,83 @@ impl Link {
     /// The target answered as it should.
     pub fn works(&self, pass: Pass<'_>) {
         let opened = pass.good();
-        if (opened || self.gate.is_open()) && self.ledger.enter(State::Running) {
-            info!(sink = %self.cx.name, "delivers");
+        if opened || self.gate.is_open() {
+            self.tell();
+        }
+    }
+
+    /// Shows that the sink delivers, and what it has parked.
+    pub fn tell(&self) {
+        let parked = self.lock().parking.sentence();
+        let state = if parked.is_some() { State::Degraded } else { State::Running };
+        if self.ledger.enter(state) {
+            match parked {
+                None => info!(sink = %self.cx.name, "delivers"),
+                Some(parked) => {
+                    warn!(sink = %self.cx.name, parked, "delivers, but not everywhere");
+                    self.ledger.error(parked);
+                }
+            }
+        }
+    }
+
+    /// Shows what is parked by now, if the sink delivers at all.
+    pub fn show_parked(&self) {
+        let parked = self.lock().parking.sentence();
+        if let Some(parked) = parked {
+            self.ledger.error(parked);
+        }
+        if self.gate.is_open() {
+            self.tell();
+        }
+    }
+
+    /// Notes what was parked, and says so of each new destination.
+    pub fn set_aside<'a>(&self, parked: impl Iterator<Item = (&'a String, &'a (u64, String))>) {
+        let mut inner = self.lock();
+        for (destination, (events, answer)) in parked {
+            if inner.parking.add(destination, *events, answer, &self.policy.retry, Instant::now()) {
+                warn!(sink = %self.cx.name, destination, answer, "events are parked until this destination takes them");
+            }
+        }
+        drop(inner);
+        self.show_parked();
+    }
+
+    /// Notes destinations that have taken something.
+    pub fn took(&self, destinations: Vec<String>) {
+        if destinations.is_empty() {
+            return;
+        }
+        let (mut inner, now) = (self.lock(), Instant::now());
+        destinations.into_iter().for_each(|destination| inner.parking.took(destination, now));
+    }
+
+    /// Whether events that these destinations have refused may be parked.
+    pub fn may_park(&self, destinations: &[String], others_taken: bool) -> bool {
+        let different: BTreeSet<&str> = destinations.iter().map(String::as_str).collect();
+        let different: Vec<&str> = different.into_iter().collect();
+        self.lock().parking.may_park(&different, others_taken, Instant::now()) && self.parks
+    }
+
+    /// Writes that have ended and wait for room in the queue.
+    pub fn stuck(&self) -> usize {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// What is parked for the sink as it begins at `position`; `None` when it stops before the queue answers.
+    pub async fn resume(&self, position: u64, settled: u64) -> Option<Resumed> {
+        if !self.parks {
+            return Some(Resumed::default());
+        }
+        loop {
+            match self.dead_letters.resume(&self.cx.name, position, settled).await {
+                Ok(resumed) => return Some(resumed),
+                Err(error) => self.say(&format!("the dead-letter queue cannot be read: {error}"), State::Held),
+            }
+            if !self.gate.pause(Instant::now() + LETTERS_AGAIN).await {
+                return None;
+            }
         }
     }
 
@@ -176,15 +261,21 @@ impl Link {
         if letters.is_empty() {
             return true;
         }
+        let mut stuck = None;
         loop {
             match self.dead_letters.append(letters.clone()).await {
-                Ok(()) => return true,
+                Ok(()) => break,
                 Err(refused) => self.say(&refused.to_string(), State::Held),
             }
+            stuck.get_or_insert_with(|| Stuck::new(&self.stuck));
             if !self.gate.pause(Instant::now() + LETTERS_AGAIN).await {
                 return false;
             }
         }
+        if stuck.is_some() && self.gate.is_open() {
+            self.tell();
+        }
+        true
     }
 
     /// Counts a failed attempt.
@@ -193,6 +284,22 @@ impl Link {
             *counts.errors.entry(class).or_default() += 1;
             counts.retries += u64::from(again);
         });
+    }
+}
+
+/// Counts itself as long as it is there.
+struct Stuck<'a>(&'a AtomicUsize);
+
+impl Stuck<'_> {
+    fn new(count: &AtomicUsize) -> Stuck<'_> {
+        count.fetch_add(1, Ordering::Relaxed);
+        Stuck(count)
+    }
+}
+
+impl Drop for Stuck<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

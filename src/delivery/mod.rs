@@ -2,7 +2,9 @@
 //!
 //! Invariants:
 //! - An event has ended when it was written, sorted out by `where`, kept as a dead letter, or dropped by policy;
-//!   it ends once. The cursor passes it only when it and all before it have ended.
+//!   it ends once. The cursor passes it only when it and all before it have ended or are parked.
+//! - A parked event waits in the queue for its destination, and counts as waiting. It leaves the queue only after it has
+//!   ended. What is parked at or behind the cursor when the loop begins is forgotten, for it comes again.
 //! - A write that failed, panicked, ran out of time or was dropped has ended nothing.
 //! - The books change in the same step as the cursor, and are kept with it.
 
@@ -10,8 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -22,11 +23,14 @@ pub mod fanout;
 mod feed;
 mod flight;
 mod gate;
+mod letters;
 mod link;
 mod pace;
+mod parking;
 pub mod policy;
 mod saved;
 mod totals;
+mod unpark;
 pub mod view;
 pub(crate) mod watermark;
 mod window;
@@ -38,17 +42,18 @@ use carry::Ended;
 pub use cutter::Filter;
 use cutter::{Cutter, Portion};
 pub use feed::{Feed, FeedError, Skipped};
-use flight::{Flight, Part};
+use flight::Flight;
+use letters::Again;
 use link::Link;
 use pace::{Pace, Width};
 pub use policy::Policy;
 use saved::Saved;
+use unpark::Unparked;
 use watermark::Watermark;
 
-use crate::component::{AnySinkConfig, Cut, SinkContext, Slice, Written};
-use crate::event::{Lines, Run};
+use crate::component::{AnySinkConfig, SinkContext, Written};
+use crate::journal::Record;
 use crate::journal::dead_letters::{DeadLetters, Letter};
-use crate::journal::{Record, StreamId};
 use crate::telemetry::{Counts, Ledger, State};
 use crate::units::Timestamp;
 
@@ -76,6 +81,10 @@ pub struct Delivery<F> {
     pub ledger: Arc<Ledger>,
     pub dead_letters: DeadLetters,
     pub replays: mpsc::Receiver<Replay>,
+    /// Whether the queue outlives the process, so that events may be parked in it.
+    pub parks: bool,
+    /// Told when somebody has dropped parked letters.
+    pub dropped: Arc<Notify>,
     /// No new writes begin; those on their way end in peace.
     pub stop: CancellationToken,
     /// Those on their way are given up; their events wait in the journal.
@@ -86,8 +95,11 @@ pub struct Delivery<F> {
 enum Done {
     Opened { one_at_a_time: bool },
     Portion(u64, Option<Ended>),
-    Replayed(Result<Written, String>, oneshot::Sender<Result<(), String>>),
+    Replayed(Result<Written, String>, Reply),
+    Unparked(Unparked, Option<Reply>),
 }
+
+type Reply = oneshot::Sender<Result<(), String>>;
 
 struct Loop<F> {
     feed: F,
@@ -107,25 +119,32 @@ struct Loop<F> {
     stopping: bool,
     closed: bool,
     read_again: Option<Instant>,
+    /// Parked events are on their way; nothing else tries parked ones at the same time.
+    unparking: bool,
+    /// They were the last to have their turn.
+    had_their_turn: bool,
+    /// How many were parked when the totals were saved.
+    parked_saved: u64,
 }
 
 impl<F: Feed> Delivery<F> {
     /// Feeds the sink until it is stopped or there is nothing more to come.
     pub async fn run(self) {
-        let Delivery { feed, config, mut cx, policy, filter, ledger, dead_letters, mut replays, stop, kill } = self;
-        let saved = Saved::read(&feed);
+        let Delivery { feed, config, mut cx, policy, filter, ledger, dead_letters, mut replays, .. } = self;
+        let (parks, dropped, stop, kill) = (self.parks, self.dropped, self.stop, self.kill);
+        let mut saved = Saved::read(&feed);
         ledger.update(|counts| {
             totals::decode(&saved.totals, counts);
-            counts.waiting = feed.waiting_events();
+            counts.waiting = feed.waiting_events() + counts.parked;
         });
         cx.position = saved.position;
-        cx.memory = saved.memory.map(|memory| (saved.position, memory));
+        cx.memory = saved.memory.take().map(|memory| (saved.position, memory));
         let filter = filter.map(Arc::new);
         let mut this = Loop {
             cutter: cutter(&policy, &filter, saved.position),
             pace: Pace::new(policy.rate),
             width: Width::new(policy.concurrency),
-            link: Arc::new(Link::new(config, cx, policy, ledger, dead_letters, stop.clone())),
+            link: Arc::new(Link::new(config, cx, policy, ledger, dead_letters, parks, stop.clone())),
             feed,
             filter,
             tasks: JoinSet::new(),
@@ -136,10 +155,19 @@ impl<F: Feed> Delivery<F> {
             stopping: false,
             closed: false,
             read_again: None,
+            unparking: false,
+            had_their_turn: false,
+            parked_saved: 0,
         };
-        this.tasks.spawn(open(this.link.clone()));
+        let all = async {
+            let settled = totals::decode(&saved.totals, &mut Counts::default()).unwrap_or(saved.position);
+            if this.take_up(saved.position, settled).await {
+                this.tasks.spawn(open(this.link.clone()));
+                this.run(&mut replays, &dropped, &stop).await;
+            }
+        };
         tokio::select! {
-            () = this.run(&mut replays, &stop) => {}
+            () = all => {}
             () = kill.cancelled() => {}
         }
         this.link.ledger.enter(State::Stopped);
@@ -152,10 +180,15 @@ fn cutter(policy: &Policy, filter: &Option<Arc<Filter>>, position: u64) -> Cutte
 }
 
 impl<F: Feed> Loop<F> {
-    async fn run(&mut self, replays: &mut mpsc::Receiver<Replay>, stop: &CancellationToken) {
+    async fn run(&mut self, replays: &mut mpsc::Receiver<Replay>, dropped: &Notify, stop: &CancellationToken) {
         loop {
+            if self.had_their_turn {
+                self.start_writes();
+            }
+            self.start_unparking();
             self.start_writes();
-            if (self.stopping || self.closed && self.cutter.is_empty()) && self.out.is_empty() {
+            let is_done = self.stopping || self.closed && self.cutter.is_empty();
+            if is_done && self.out.is_empty() && !self.unparking {
                 return;
             }
             let now = Instant::now();
@@ -174,7 +207,11 @@ impl<F: Feed> Loop<F> {
                     Err(error) => self.restart(&error.to_string()).await,
                 },
                 records = self.feed.next(wanted), if may_read => self.take(records),
-                Some(replay) = replays.recv(), if self.has_room() => self.replay(replay),
+                Some(replay) = replays.recv(), if self.has_room_for_letters() => self.replay(replay),
+                () = dropped.notified() => {
+                    self.link.lock().parking.hurry(now);
+                    self.look();
+                }
                 () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => self.look(),
             }
         }
@@ -185,7 +222,8 @@ impl<F: Feed> Loop<F> {
         let tick = (!self.cutter.is_empty() || !self.out.is_empty()).then(|| now + TICK);
         let cut = self.cutter.due().filter(|_| self.has_room() && !self.stopping);
         let cut = cut.map(|due| self.pace.not_before(now).map_or(due, |paid| paid.max(due)));
-        [tick, cut, self.read_again.filter(|again| *again > now)].into_iter().flatten().min()
+        let parked = self.link.lock().parking.next_due().filter(|_| self.may_unpark());
+        [tick, cut, parked, self.read_again.filter(|again| *again > now)].into_iter().flatten().min()
     }
 
     fn has_room(&self) -> bool {
@@ -216,6 +254,7 @@ impl<F: Feed> Loop<F> {
             let at_once = self.closed || self.out.is_empty() && self.feed.is_eager();
             let Some(portion) = self.cutter.cut(now, at_once) else { return };
             self.pace.spend(portion.cut.len(), now);
+            self.had_their_turn = false;
             self.start(portion);
         }
     }
@@ -225,14 +264,6 @@ impl<F: Feed> Loop<F> {
         self.out.insert(ticket, portion.received_at);
         let link = self.link.clone();
         self.tasks.spawn(async move { Done::Portion(ticket, carry::carry(link, Flight::new(portion)).await) });
-    }
-
-    fn replay(&mut self, replay: Replay) {
-        let link = self.link.clone();
-        self.tasks.spawn(async move {
-            let answer = carry::once(&link, Part::new(cut_of(&replay.letter))).await;
-            Done::Replayed(answer, replay.reply)
-        });
     }
 
     fn done(&mut self, done: Done) {
@@ -247,54 +278,59 @@ impl<F: Feed> Loop<F> {
                 self.out.remove(&ticket);
                 self.width.learn(ended.took, ended.pushed_back);
                 self.watermark.end(ticket, ended);
-                self.settle(Written::default(), 0);
+                self.settle(Again::default());
             }
             // The sink stops; the portion waits in the journal.
             Done::Portion(ticket, None) => drop(self.out.remove(&ticket)),
             Done::Replayed(answer, reply) => {
                 if let Ok(written) = answer {
-                    self.settle(written, 1);
+                    let (bytes, duplicates) = (written.bytes, written.duplicates);
+                    self.settle(Again { delivered: 1, bytes, duplicates, ..Again::default() });
                 }
                 // Who asked may have gone; the letter is still there then, and comes to no harm twice.
                 let _ = reply.send(answer.map(|_| ()));
             }
+            Done::Unparked(unparked, reply) => self.unparked(unparked, reply),
         }
     }
 
     /// Moves the cursor over everything that has ended without a hole, and the books with it.
-    fn settle(&mut self, replayed: Written, replays: u64) {
+    fn settle(&mut self, again: Again) {
         let ended: Vec<Ended> = std::iter::from_fn(|| self.watermark.pop()).collect();
         self.skipped.extend(self.feed.take_gaps());
         let oldest = self.oldest();
         let memory = match ended.last() {
             Some(last) => last.memory.clone(),
-            None if replays > 0 => self.link.lock().memory.as_ref().map(|(_, memory)| memory.clone()),
+            None if again.delivered > 0 => self.link.lock().memory.as_ref().map(|(_, memory)| memory.clone()),
             None => None,
         };
-        let (feed, skipped) = (&mut self.feed, &mut self.skipped);
+        let (feed, skipped, parked_saved) = (&mut self.feed, &mut self.skipped, &mut self.parked_saved);
         let seq_end = ended.last().map_or(feed.position(), |last| last.seq_end);
         self.link.ledger.update(|counts| {
-            counts.delivered += replays;
-            counts.bytes_delivered += replayed.bytes;
-            counts.duplicates += replayed.duplicates;
+            again.enter(counts);
             ended.iter().for_each(|portion| portion.enter(counts));
             // What lies before the new position is no longer waiting.
             let passed = skipped.extract_if(.., |gap| gap.seq_end <= seq_end);
             let gaps = passed.map(|gap| add(&mut counts.dropped, gap.cause, gap.events)).count();
-            if !ended.is_empty() || replays > 0 || gaps > 0 {
+            // Somebody else may have dropped parked ones.
+            let parked = counts.parked != std::mem::replace(parked_saved, counts.parked);
+            if !ended.is_empty() || again.delivered > 0 || gaps > 0 || parked {
                 let totals = totals::encode(counts, seq_end);
                 let memory = memory.map(|memory| Saved::write(seq_end, &totals, &memory));
                 feed.settle(seq_end, &totals, memory);
             }
-            counts.waiting = feed.waiting_events();
-            counts.lag_events = counts.waiting;
-            counts.lag_seconds = oldest.filter(|_| counts.waiting > 0).map_or(0.0, seconds_since);
+            counts.lag_events = feed.waiting_events();
+            counts.waiting = counts.lag_events + counts.parked;
+            counts.lag_seconds = oldest.filter(|_| counts.lag_events > 0).map_or(0.0, seconds_since);
         });
+        if ended.iter().any(|portion| !portion.parked.is_empty()) {
+            self.link.set_aside(ended.iter().flat_map(|portion| &portion.parked));
+        }
     }
 
     /// Looks over the books while nothing ends.
     fn look(&mut self) {
-        self.settle(Written::default(), 0);
+        self.settle(Again::default());
     }
 
     fn oldest(&self) -> Option<Timestamp> {
@@ -305,12 +341,17 @@ impl<F: Feed> Loop<F> {
     async fn restart(&mut self, error: &str) {
         self.link.say(&format!("delivery is begun again after a bug: {error}"), State::Retrying);
         self.tasks.shutdown().await;
-        (self.watermark, self.out) = (Watermark::default(), BTreeMap::new());
+        (self.watermark, self.out, self.unparking) = (Watermark::default(), BTreeMap::new(), false);
         self.feed.rewind();
         self.cutter = cutter(&self.link.policy, &self.filter, self.feed.position());
         self.link.forget_sink();
         self.opened = false;
         self.read_again = Some(Instant::now() + AGAIN);
+        // What was parked on the way is parked again.
+        let position = self.feed.position();
+        if !self.take_up(position, position).await {
+            return;
+        }
         self.tasks.spawn(open(self.link.clone()));
     }
 }
@@ -326,6 +367,7 @@ impl Ended {
     fn enter(&self, counts: &mut Counts) {
         counts.delivered += self.delivered;
         counts.dead_lettered += self.dead_lettered;
+        counts.parked += self.parked.values().map(|(events, _)| events).sum::<u64>();
         counts.duplicates += self.duplicates;
         counts.bytes_delivered += self.bytes;
         add(&mut counts.filtered, "where", self.filtered);
@@ -343,24 +385,4 @@ fn add(words: &mut BTreeMap<&'static str, u64>, word: &'static str, count: u64) 
 
 fn seconds_since(received_at: Timestamp) -> f64 {
     (Timestamp::now().0 - received_at.0).max(0) as f64 / 1e6
-}
-
-/// A letter as a cut of one event with the same id.
-fn cut_of(letter: &Letter) -> Cut {
-    let letter = &letter.letter;
-    let mut bytes = BytesMut::with_capacity(letter.body.len() + 1);
-    bytes.put_slice(&letter.body);
-    bytes.put_u8(b'\n');
-    let record = Record {
-        stream: StreamId(0),
-        first_seq: letter.seq.unwrap_or(0),
-        stream_first: 0,
-        received_at: letter.received_at,
-        lines: Lines {
-            ends: vec![bytes.len() as u32],
-            bytes: bytes.freeze(),
-            runs: vec![Run { seed: letter.seed, ordinals: vec![letter.ordinal] }],
-        },
-    };
-    Cut { slices: vec![Slice { record: Arc::new(record), events: 0..1 }] }
 }

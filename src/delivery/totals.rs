@@ -21,6 +21,8 @@ const COLUMNS: &[Column] = &[
     Column::Error("partial"),
     Column::Error("timeout"),
     Column::Error("panic"),
+    Column::Parked,
+    Column::Dropped("dlq"),
 ];
 
 const VERSION: u8 = 1;
@@ -34,6 +36,7 @@ enum Column {
     Filtered(&'static str),
     Dropped(&'static str),
     Error(&'static str),
+    Parked,
 }
 
 impl Column {
@@ -47,6 +50,7 @@ impl Column {
             Column::Filtered(reason) => counts.filtered.entry(reason).or_default(),
             Column::Dropped(cause) => counts.dropped.entry(cause).or_default(),
             Column::Error(class) => counts.errors.entry(class).or_default(),
+            Column::Parked => &mut counts.parked,
         }
     }
 
@@ -60,6 +64,7 @@ impl Column {
             Column::Filtered(reason) => counts.filtered.get(reason).copied().unwrap_or(0),
             Column::Dropped(cause) => counts.dropped.get(cause).copied().unwrap_or(0),
             Column::Error(class) => counts.errors.get(class).copied().unwrap_or(0),
+            Column::Parked => counts.parked,
         }
     }
 }

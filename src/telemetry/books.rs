@@ -43,6 +43,8 @@ pub struct Counts {
     pub dropped: BTreeMap<&'static str, u64>,
     /// Events that a sink has still to end; read from its cursor at each look.
     pub waiting: u64,
+    /// Those of them that are parked, behind the cursor.
+    pub parked: u64,
     pub duplicates: u64,
     /// Values that a sink changed to make them fit.
     pub altered: u64,
@@ -116,6 +118,8 @@ impl Counts {
 pub enum State {
     Starting,
     Running,
+    /// It delivers, but not everywhere: events for some destinations are parked.
+    Degraded,
     /// A write failed and is tried again.
     Retrying,
     /// Nothing moves until somebody acts; the data is kept.
@@ -124,12 +128,14 @@ pub enum State {
 }
 
 impl State {
-    pub const ALL: [State; 5] = [State::Starting, State::Running, State::Retrying, State::Held, State::Stopped];
+    pub const ALL: [State; 6] =
+        [State::Starting, State::Running, State::Degraded, State::Retrying, State::Held, State::Stopped];
 
     pub fn as_str(self) -> &'static str {
         match self {
             State::Starting => "starting",
             State::Running => "running",
+            State::Degraded => "degraded",
             State::Retrying => "retrying",
             State::Held => "held",
             State::Stopped => "stopped",

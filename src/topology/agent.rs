@@ -127,7 +127,7 @@ impl Agent {
             let started = RunningSink::start(self, sink, &running.streams)?;
             running.sinks.insert(started.name.clone(), started);
         }
-        self.report_orphans(&running);
+        self.report_orphans(&running).await;
         self.connect_api(&running);
         self.api_intake.ready();
         for (name, type_name, source) in sources {
@@ -165,7 +165,16 @@ impl Agent {
     }
 
     /// A cursor that no sink moves holds the journal; somebody must decide.
-    fn report_orphans(&self, running: &Running) {
+    async fn report_orphans(&self, running: &Running) {
+        let parked = self.commons.dead_letters.waiting().await.unwrap_or_default();
+        for (sink, parked) in parked.iter().filter(|(name, _)| !running.sinks.contains_key(name.as_str())) {
+            tracing::warn!(
+                sink,
+                parked,
+                "events are parked for a sink that is not configured any more; bring it back, or let them go with \
+                 `weir dlq drop`"
+            );
+        }
         for cursor in self.commons.journal.cursors() {
             if !running.sinks.contains_key(&*cursor.name) && cursor.waiting_events > 0 {
                 tracing::warn!(
@@ -190,7 +199,7 @@ impl Agent {
             ledger.update(|counts| {
                 // Asked again under the lock: the delivery loop changes books and cursor under it too.
                 if let Some(now) = self.commons.journal.cursor_info(&cursor.name) {
-                    (counts.waiting, counts.lag_events) = (now.waiting_events, now.waiting_events);
+                    (counts.waiting, counts.lag_events) = (now.waiting_events + counts.parked, now.waiting_events);
                     counts.lag_seconds = now.lag_seconds;
                 }
             });
@@ -379,6 +388,21 @@ impl Agent {
         let journal = self.commons.journal.clone();
         blocking(move || journal.close()).await;
         Stopped { abandoned: if self.is_durable() { 0 } else { abandoned } }
+    }
+
+    /// Lets go of a letter; tells whether it was there.
+    pub async fn drop_letter(&self, number: dead_letters::Number) -> std::io::Result<bool> {
+        let queue = &self.commons.dead_letters;
+        let letter = queue.get(number).await?;
+        let running = self.running.lock().await;
+        let is_gone = queue.remove(vec![number]).await? > 0;
+        if is_gone
+            && let Some(letter) = letter.filter(|letter| letter.letter.parked.is_some())
+            && let Some(sink) = running.sinks.get(letter.letter.component.as_str())
+        {
+            sink.dropped();
+        }
+        Ok(is_gone)
     }
 
     /// Sends a dead letter again; it leaves the queue only once it was taken.

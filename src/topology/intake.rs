@@ -402,6 +402,7 @@ fn bury(inner: &Inner, flow: &Flow, job: &Job, work: &Work) -> Result<(), Verdic
         answer: String::new(),
         attempts: 1,
         origin: job.origin.as_ref().map(|origin| format!("{origin} at {ordinal}")),
+        parked: None,
     };
     let mut letters = Vec::new();
     if job.on_bad == OnBad::DeadLetter {

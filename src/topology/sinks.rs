@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -17,12 +17,14 @@ use crate::event::Raw;
 use crate::journal::Journal;
 use crate::journal::dead_letters::Letter;
 use crate::query::Query;
-use crate::telemetry::Kind;
+use crate::telemetry::{Kind, Ledger};
 
 pub struct RunningSink {
     pub name: Arc<str>,
     pub on_remove: Option<OnRemove>,
     replays: mpsc::Sender<Replay>,
+    ledger: Arc<Ledger>,
+    dropped: Arc<Notify>,
     stop: CancellationToken,
     kill: CancellationToken,
     task: JoinHandle<()>,
@@ -49,6 +51,7 @@ impl RunningSink {
             agent.commons.journal.cursor(&name, &streams, frame.start.into(), bound).map_err(|e| failed(&e))?;
         let ledger = agent.books.open(&name, Kind::Sink, type_name);
         let (replays, inbox) = mpsc::channel(MAX_REPLAYS);
+        let dropped = Arc::new(Notify::new());
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
         let cx = SinkContext {
             name: name.clone(),
@@ -68,19 +71,36 @@ impl RunningSink {
             cx,
             policy: frame.policy(),
             filter: filter.map(wanted),
-            ledger,
+            ledger: ledger.clone(),
             dead_letters: agent.commons.dead_letters.clone(),
             replays: inbox,
+            parks: agent.is_durable(),
+            dropped: dropped.clone(),
             stop: stop.clone(),
             kill: kill.clone(),
         };
         let task = tokio::spawn(delivery.run());
-        Ok(RunningSink { name, on_remove: frame.on_remove, replays, stop, kill, task })
+        Ok(RunningSink { name, on_remove: frame.on_remove, replays, ledger, dropped, stop, kill, task })
     }
 
-    /// Events that it has still to end.
+    /// Events that it has still to end, parked ones included.
     pub fn waiting(&self, journal: &Journal) -> u64 {
-        journal.cursor_info(&self.name).map_or(0, |cursor| cursor.waiting_events)
+        // In this order: what the cursor has passed is among the parked by then.
+        let behind = journal.cursor_info(&self.name).map_or(0, |cursor| cursor.waiting_events);
+        behind + self.ledger.snapshot().parked
+    }
+
+    /// A parked letter was dropped by somebody.
+    pub fn dropped(&self) {
+        self.ledger.update(|counts| {
+            if counts.parked == 0 {
+                // The cursor has not passed it yet; the loop counts it once it finds nothing.
+                return;
+            }
+            (counts.parked, counts.waiting) = (counts.parked - 1, counts.waiting.saturating_sub(1));
+            *counts.dropped.entry("dlq").or_default() += 1;
+        });
+        self.dropped.notify_one();
     }
 
     pub fn handle(&self) -> SinkHandle {
@@ -109,7 +129,11 @@ impl RunningSink {
             {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
+            let lets_go = self.on_remove == Some(OnRemove::Drop);
             self.stop(agent.settings.limits.shutdown_timeout.into()).await;
+            if lets_go && let Err(error) = agent.commons.dead_letters.clear(&name).await {
+                tracing::error!(sink = %name, %error, "what is parked for a removed sink could not be removed");
+            }
             match agent.commons.journal.drop_cursor(&name) {
                 Ok(_) => agent.books.close(&name, Kind::Sink),
                 Err(error) => {

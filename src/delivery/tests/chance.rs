@@ -55,6 +55,9 @@ struct Plan {
     /// Virtual seconds until the process dies, each time.
     lives: Vec<u64>,
     orderly: bool,
+    /// Events go to so many places in turn; some of them refuse so many writes.
+    places: u64,
+    refusals: Vec<(u64, usize)>,
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
@@ -66,8 +69,10 @@ fn plan() -> impl Strategy<Value = Plan> {
         1usize..4,
         prop::collection::vec(1u64..200, 0..4),
         any::<bool>(),
+        0u64..4,
+        prop::collection::vec((0u64..4, 1usize..12), 0..3),
     )
-        .prop_map(|(fates, records, mishaps, batch, concurrency, lives, orderly)| Plan {
+        .prop_map(|(fates, records, mishaps, batch, concurrency, lives, orderly, places, refusals)| Plan {
             fates,
             records,
             mishaps,
@@ -75,6 +80,8 @@ fn plan() -> impl Strategy<Value = Plan> {
             concurrency,
             lives,
             orderly,
+            places,
+            refusals,
         })
 }
 
@@ -88,11 +95,12 @@ fn push(setup: &Setup, plan: &Plan) {
         setup.feed.push(&[left.min(*size)]);
         left -= left.min(*size);
     }
-    setup.feed.close();
 }
 
 fn script(plan: &Plan) -> Script {
     let script = Script::default();
+    script.has_places(plan.places);
+    plan.refusals.iter().for_each(|(place, writes)| script.refuses(*place, *writes));
     script.poison((0u64..).zip(&plan.fates).filter(|(_, fate)| **fate == Fate::Poison).map(|(event, _)| event));
     for mishap in &plan.mishaps {
         let Some(mishap) = mishap else {
@@ -126,12 +134,18 @@ async fn live(setup: &Setup, plan: &Plan, seconds: Option<u64>) {
         (first..first + record.lines.len()).map(|event| fates[event] != Fate::Filtered).collect()
     }));
     let running = tokio::spawn(delivery.run());
-    if let Some(seconds) = seconds {
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
-        match plan.orderly {
-            true => setup.stop.cancel(),
-            false => setup.kill.cancel(),
+    match seconds {
+        Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+        None => {
+            setup.settled(plan.fates.len() as u64).await;
+            let events = plan.fates.len() as u64;
+            // Before the loop begins its books are empty.
+            fixture::until(|| setup.counts().addressed() == events && setup.counts().waiting == 0).await;
         }
+    }
+    match plan.orderly || seconds.is_none() {
+        true => setup.stop.cancel(),
+        false => setup.kill.cancel(),
     }
     running.await.unwrap();
     check_the_books(setup, plan);
@@ -140,11 +154,12 @@ async fn live(setup: &Setup, plan: &Plan, seconds: Option<u64>) {
 fn check_the_books(setup: &Setup, plan: &Plan) {
     let counts = setup.counts();
     assert_eq!(counts.addressed(), plan.fates.len() as u64, "{counts:?}");
-    assert_eq!(counts.waiting, FIRST_SEQ + plan.fates.len() as u64 - setup.feed.position());
+    let behind = FIRST_SEQ + plan.fates.len() as u64 - setup.feed.position();
+    assert_eq!(counts.waiting, behind + counts.parked, "{counts:?}");
 }
 
 async fn run(plan: Plan) {
-    let mut setup = Setup::new(script(&plan));
+    let mut setup = Setup { parks: true, ..Setup::new(script(&plan)) };
     push(&setup, &plan);
     for seconds in &plan.lives {
         live(&setup, &plan, Some(*seconds)).await;
@@ -155,6 +170,7 @@ async fn run(plan: Plan) {
     let written: BTreeSet<u64> = setup.script.written().into_iter().collect();
     let mut letters: BTreeMap<u64, usize> = BTreeMap::new();
     for letter in setup.letters().await {
+        assert_eq!(letter.parked, None, "nothing is parked any more");
         *letters.entry(letter.ordinal).or_default() += 1;
     }
     for (event, fate) in (0u64..).zip(&plan.fates) {

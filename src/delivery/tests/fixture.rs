@@ -10,9 +10,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::component::AnySink;
 use crate::component::fake::sink_context;
-use crate::event::{Id, Raw};
+use crate::component::{AnySink, Cut, CutEvent, Written};
+use crate::event::{Id, Lines, Raw, Run};
+use crate::journal::StreamId;
 use crate::journal::dead_letters::NewLetter;
 
 pub const FIRST_SEQ: u64 = 1000;
@@ -47,6 +48,7 @@ pub fn letter(component: &str, bytes: usize) -> NewLetter {
         answer: String::new(),
         attempts: 0,
         origin: None,
+        parked: None,
     }
 }
 
@@ -226,6 +228,9 @@ struct Told {
     open: VecDeque<Failure>,
     next: VecDeque<Answer>,
     poison: BTreeSet<u64>,
+    /// Events go to so many places in turn, if it is not 0; these refuse them for so many writes.
+    places: u64,
+    refusing: BTreeMap<u64, usize>,
     panics_on: Option<u64>,
     remembers: bool,
     opened: usize,
@@ -250,6 +255,18 @@ impl Script {
 
     pub fn poison(&self, events: impl IntoIterator<Item = u64>) {
         self.told().poison.extend(events);
+    }
+
+    /// The n-th event goes to the place `n % places`.
+    pub fn has_places(&self, places: u64) {
+        self.told().places = places;
+    }
+
+    /// A place refuses everything in the next so many writes.
+    pub fn refuses(&self, place: u64, writes: usize) {
+        let refusing = &mut self.told().refusing;
+        refusing.insert(place, writes);
+        refusing.retain(|_, left| *left > 0);
     }
 
     pub fn panics_on(&self, event: u64) {
@@ -310,6 +327,35 @@ impl Script {
         Err(Failure::Some(failed.into_iter().collect()))
     }
 
+    /// What the places say of these events, if any of them refuses some.
+    fn refused(&self, events: &[u64]) -> Option<Failure> {
+        let mut told = self.told();
+        if told.places == 0 {
+            return None;
+        }
+        let places: BTreeSet<u64> = events.iter().map(|event| event % told.places).collect();
+        let refusing: BTreeSet<u64> = places.into_iter().filter(|place| told.refusing.contains_key(place)).collect();
+        if refusing.is_empty() {
+            return None;
+        }
+        for place in &refusing {
+            let left = told.refusing.get_mut(place).expect("it refuses");
+            *left = left.saturating_sub(1);
+        }
+        told.refusing.retain(|_, left| *left > 0);
+        let mut failures = Vec::new();
+        for (at, event) in events.iter().enumerate() {
+            if refusing.contains(&(event % told.places)) {
+                failures.push((at, Failure::configuration(format!("no place p{}", event % told.places))));
+            } else if told.poison.contains(event) {
+                failures.push((at, Failure::poison(format!("{event} is out of range"))));
+            } else {
+                told.written.push(*event);
+            }
+        }
+        Some(Failure::Some(failures))
+    }
+
     async fn answer(&self, events: &[u64], id: Option<Id>) -> Result<Written, Failure> {
         let answer = {
             let mut told = self.told();
@@ -336,6 +382,10 @@ impl Script {
         }
         if self.told().panics_on.is_some_and(|event| events.contains(&event)) {
             panic!("on this event");
+        }
+        if let Some(failure) = self.refused(events) {
+            self.1.notify_one();
+            return Err(failure);
         }
         let mut told = self.told();
         if let Some(bad) = events.iter().find(|event| told.poison.contains(event)) {
@@ -387,6 +437,12 @@ impl AnySink for Script {
         Box::pin(self.answer(events, cut.events().last().map(|event| event.id())))
     }
 
+    fn destination(&self, event: CutEvent<'_>) -> Option<String> {
+        let places = self.told().places;
+        let number = event.json().get("n").unwrap().as_i64().unwrap() as u64;
+        (places > 0).then(|| format!("p{}", number % places))
+    }
+
     /// How many events were written.
     fn memory(&self) -> Option<Bytes> {
         let told = self.told();
@@ -400,6 +456,9 @@ pub struct Setup {
     pub script: Script,
     pub ledger: Arc<Ledger>,
     pub letters: DeadLetters,
+    /// The queue counts as one that outlives the process.
+    pub parks: bool,
+    pub dropped: Arc<Notify>,
     pub stop: CancellationToken,
     pub kill: CancellationToken,
 }
@@ -412,13 +471,14 @@ impl Setup {
     pub fn with_letters(script: Script, letters: DeadLetters) -> Setup {
         let ledger = Arc::new(Ledger::new("out".into(), Kind::Sink, "scripted"));
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
-        Setup { feed: FakeFeed::new(), script, ledger, letters, stop, kill }
+        Setup { feed: FakeFeed::new(), script, ledger, letters, parks: false, dropped: Arc::default(), stop, kill }
     }
 
     /// The same after a restart of the process.
     pub fn again(&self) -> Setup {
         let Setup { feed, script, letters, .. } = self;
-        Setup { feed: feed.clone(), ..Setup::with_letters(script.clone(), letters.clone()) }
+        let parks = self.parks;
+        Setup { feed: feed.clone(), parks, ..Setup::with_letters(script.clone(), letters.clone()) }
     }
 
     pub fn delivery(&self, policy: Policy) -> Delivery<FakeFeed> {
@@ -434,6 +494,8 @@ impl Setup {
             ledger: self.ledger.clone(),
             dead_letters: self.letters.clone(),
             replays,
+            parks: self.parks,
+            dropped: self.dropped.clone(),
             stop: self.stop.clone(),
             kill: self.kill.clone(),
         }

@@ -12,6 +12,7 @@ use crate::telemetry::Kind;
 
 mod chance;
 mod fixture;
+mod parked;
 
 use fixture::{Answer, Script, Setup, few};
 

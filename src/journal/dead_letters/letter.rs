@@ -67,6 +67,8 @@ pub struct NewLetter {
     pub attempts: u32,
     /// Where a source read it, such as a file and an offset.
     pub origin: Option<String>,
+    /// The destination that it waits for, such as a topic: the letter is parked, not dead.
+    pub parked: Option<String>,
 }
 
 /// A letter as it is kept.
@@ -95,6 +97,8 @@ struct Head {
     answer: String,
     attempts: u32,
     origin: Option<String>,
+    #[serde(default)]
+    parked: Option<String>,
 }
 
 /// The longest reason, answer or origin that is kept.
@@ -124,6 +128,7 @@ impl Letter {
             answer: shortened(&letter.answer).to_owned(),
             attempts: letter.attempts,
             origin: letter.origin.as_deref().map(|origin| shortened(origin).to_owned()),
+            parked: letter.parked.clone(),
         };
         let head = serde_json::to_vec(&head).expect("strings and numbers are JSON");
         out.extend_from_slice(&(head.len() as u32).to_le_bytes());
@@ -159,6 +164,7 @@ impl Letter {
                 answer: head.answer,
                 attempts: head.attempts,
                 origin: head.origin,
+                parked: head.parked,
             },
         })
     }
@@ -174,7 +180,7 @@ impl Serialize for Letter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
         let letter = &self.letter;
-        let mut out = serializer.serialize_struct("Letter", 11)?;
+        let mut out = serializer.serialize_struct("Letter", 13)?;
         out.serialize_field("id", &self.number.to_string())?;
         out.serialize_field("time", &self.time.to_string())?;
         out.serialize_field("component", &letter.component)?;
@@ -185,6 +191,8 @@ impl Serialize for Letter {
         out.serialize_field("answer", &letter.answer)?;
         out.serialize_field("attempts", &letter.attempts)?;
         out.serialize_field("origin", &letter.origin)?;
+        out.serialize_field("parked", &letter.parked.is_some())?;
+        out.serialize_field("destination", &letter.parked)?;
         out.serialize_field("event", &String::from_utf8_lossy(&letter.body))?;
         out.end()
     }
@@ -212,15 +220,20 @@ pub mod tests {
             answer: "value out of range".into(),
             attempts: 3,
             origin: None,
+            parked: None,
         }
+    }
+
+    pub fn parked(component: &str, destination: &str, ordinal: u64) -> NewLetter {
+        NewLetter { parked: Some(destination.to_owned()), ..letter(component, ordinal) }
     }
 
     proptest! {
         #[test]
-        fn a_letter_reads_as_it_was_written(body: Vec<u8>, answer: String, number in 0u64..1 << 50, user: Option<String>) {
+        fn a_letter_reads_as_it_was_written(body: Vec<u8>, answer: String, number in 0u64..1 << 50, user: Option<String>, parked: Option<String>) {
             let mut new = letter("out", 7);
             (new.body, new.answer) = (Bytes::from(body), answer);
-            new.stamp = user.map(Stamp::User);
+            (new.stamp, new.parked) = (user.map(Stamp::User), parked);
             let letter = Letter { number: Number(number), time: Timestamp(9), letter: new };
             let mut stored = Vec::new();
             letter.encode(&mut stored);

@@ -1,8 +1,12 @@
 //! The dead-letter queue: what could not go on, kept with its reason until somebody replays or drops it.
 //!
+//! Beside dead letters it keeps parked ones: events of a sink for a destination, such as a topic, that does not take them
+//! at the moment. Their sink sends them again by itself.
+//!
 //! It never deletes by itself: at its bound it refuses, and whoever has a letter to write holds. One thread owns
 //! the files; it takes every letter that waits while it is at it, so that many share one sync.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::thread;
@@ -13,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::units::Timestamp;
 
 mod letter;
+mod parked;
 mod segment;
 mod shelf;
 
@@ -62,10 +67,30 @@ impl std::fmt::Display for Refused {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     pub letters: u64,
+    /// Those of them that are parked.
+    pub parked: u64,
     pub bytes: u64,
     pub max_bytes: u64,
     /// Damaged places found when the files were opened.
     pub damaged: u64,
+}
+
+/// What is parked for one destination of a sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lot {
+    pub destination: String,
+    pub letters: u64,
+    /// When the oldest was parked, and what the other side said then.
+    pub since: Timestamp,
+    pub answer: String,
+}
+
+/// What a sink finds when it begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resumed {
+    pub lots: Vec<Lot>,
+    /// Letters that were counted as parked, and come again because the cursor was put back.
+    pub put_back: u64,
 }
 
 type Reply<T> = oneshot::Sender<T>;
@@ -77,7 +102,23 @@ enum Request {
     List(Option<Number>, usize, Reply<io::Result<Vec<Letter>>>),
     Get(Number, Reply<io::Result<Option<Letter>>>),
     Remove(Vec<Number>, Reply<io::Result<u64>>),
+    Resume(String, u64, u64, Reply<io::Result<Resumed>>),
+    Take(Wanted, Reply<io::Result<Vec<Letter>>>),
+    Condemn(Vec<NewLetter>, Vec<Number>, Reply<Result<u64, Refused>>),
+    Clear(String, Reply<io::Result<u64>>),
+    Waiting(Reply<BTreeMap<String, u64>>),
     Summary(Reply<Summary>),
+}
+
+/// Which parked letters are wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub component: String,
+    pub destination: String,
+    /// Only of events before this `seq`.
+    pub before: u64,
+    pub events: usize,
+    pub bytes: usize,
 }
 
 impl DeadLetters {
@@ -116,6 +157,32 @@ impl DeadLetters {
         self.ask(|reply| Request::Remove(numbers, reply)).await?
     }
 
+    /// What is parked for a sink whose cursor is at `position`. What is parked from there on is forgotten, for it comes
+    /// again; `settled` is the position that the sink's totals belong to.
+    pub async fn resume(&self, component: &str, position: u64, settled: u64) -> io::Result<Resumed> {
+        self.ask(|reply| Request::Resume(component.to_owned(), position, settled, reply)).await?
+    }
+
+    /// The oldest parked letters of a destination.
+    pub async fn take(&self, wanted: Wanted) -> io::Result<Vec<Letter>> {
+        self.ask(|reply| Request::Take(wanted, reply)).await?
+    }
+
+    /// Keeps dead letters in the place of parked ones; tells how many of these there were.
+    pub async fn condemn(&self, letters: Vec<NewLetter>, parked: Vec<Number>) -> Result<u64, Refused> {
+        self.ask(|reply| Request::Condemn(letters, parked, reply)).await.map_err(Refused::from)?
+    }
+
+    /// Lets go what is parked for a sink; tells how much it was.
+    pub async fn clear(&self, component: &str) -> io::Result<u64> {
+        self.ask(|reply| Request::Clear(component.to_owned(), reply)).await?
+    }
+
+    /// How many letters are parked for each sink.
+    pub async fn waiting(&self) -> io::Result<BTreeMap<String, u64>> {
+        self.ask(Request::Waiting).await
+    }
+
     pub async fn summary(&self) -> io::Result<Summary> {
         self.ask(Request::Summary).await
     }
@@ -147,6 +214,15 @@ fn serve(mut shelf: Shelf, mut inbox: mpsc::Receiver<Request>) {
             Request::List(after, limit, reply) => drop(reply.send(shelf.list(after, limit))),
             Request::Get(number, reply) => drop(reply.send(shelf.get(number).transpose())),
             Request::Remove(numbers, reply) => drop(reply.send(shelf.remove(&numbers))),
+            Request::Resume(component, position, settled, reply) => {
+                drop(reply.send(shelf.resume(&component, position, settled)));
+            }
+            Request::Take(wanted, reply) => drop(reply.send(shelf.take(&wanted))),
+            Request::Condemn(letters, parked, reply) => {
+                drop(reply.send(shelf.condemn(letters, &parked, Timestamp::now())));
+            }
+            Request::Clear(component, reply) => drop(reply.send(shelf.clear(&component))),
+            Request::Waiting(reply) => drop(reply.send(shelf.waiting())),
             Request::Summary(reply) => drop(reply.send(shelf.summary())),
         }
     }

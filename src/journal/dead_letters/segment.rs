@@ -6,11 +6,12 @@
 //! |---|---|
 //! | 0..4 | `LETR` |
 //! | 4 | state: [`LIVE`], or [`DONE`] once replayed or dropped; overwritten in place, so in no checksum |
-//! | 5..8 | zero |
+//! | 5 | 1 if the letter is parked, which its head says too; else zero |
+//! | 6..8 | zero |
 //! | 8..16 | number |
 //! | 16..20 | length of the payload |
 //! | 20..24 | CRC-32C of the payload |
-//! | 24..28 | CRC-32C of the header without the state |
+//! | 24..28 | CRC-32C of the header without the state (and without what is zero in 5..8) |
 //!
 //! Recovery takes every record whose checksums hold, looks for the next one behind damage, and cuts what
 //! follows the last.
@@ -26,6 +27,7 @@ pub const MAGIC: &[u8; 16] = b"weir letters 1\r\n";
 const MARK: &[u8; 4] = b"LETR";
 const LIVE: u8 = 0xA5;
 const DONE: u8 = 0x5A;
+const PARKED: u8 = 1;
 pub const HEADER: usize = 28;
 
 /// Where a segment's bytes are.
@@ -58,10 +60,18 @@ struct Slot {
 
 /// Marks a slot's offset as that of a letter that is done.
 const SLOT_DONE: u32 = 1 << 31;
+/// Marks a slot's offset as that of a parked letter.
+const SLOT_PARKED: u32 = 1 << 30;
+/// Offsets are below this.
+pub const MAX_OFFSET: usize = 1 << 30;
 
 impl Slot {
     fn offset(self) -> u64 {
-        u64::from(self.offset & !SLOT_DONE)
+        u64::from(self.offset & !(SLOT_DONE | SLOT_PARKED))
+    }
+
+    fn is_parked(self) -> bool {
+        self.offset & SLOT_PARKED != 0
     }
 
     fn is_live(self) -> bool {
@@ -114,7 +124,7 @@ impl Segment {
             let payload = bytes.get(at + HEADER..end);
             let in_reach = header.number.checked_sub(self.first).is_some_and(|delta| delta <= u32::MAX.into());
             if payload.is_some_and(|payload| crc32c::crc32c(payload) == header.payload_crc) && in_reach {
-                self.add(header.number, at as u64, end as u64, header.done);
+                self.add(header.number, at as u64, end as u64, header.flags());
                 at = end;
             } else {
                 self.damaged += u64::from(payload.is_some());
@@ -123,10 +133,9 @@ impl Segment {
         }
     }
 
-    fn add(&mut self, number: u64, start: u64, end: u64, done: bool) {
-        let flag = if done { SLOT_DONE } else { 0 };
-        self.slots.push(Slot { delta: (number - self.first) as u32, offset: start as u32 | flag });
-        self.done_bytes += if done { end - start } else { 0 };
+    fn add(&mut self, number: u64, start: u64, end: u64, flags: u32) {
+        self.slots.push(Slot { delta: (number - self.first) as u32, offset: start as u32 | flags });
+        self.done_bytes += if flags & SLOT_DONE != 0 { end - start } else { 0 };
         self.len = end;
     }
 
@@ -146,7 +155,8 @@ impl Segment {
         let base = self.len;
         for (nth, (number, start)) in starts.iter().enumerate() {
             let end = starts.get(nth + 1).map_or(records.len(), |next| next.1);
-            self.add(*number, base + *start as u64, base + end as u64, false);
+            let header = Header::read(&records[*start..]).expect("it was encoded just now");
+            self.add(*number, base + *start as u64, base + end as u64, header.flags());
         }
         Ok(())
     }
@@ -170,6 +180,12 @@ impl Segment {
     /// Numbers of the letters that are not done, ascending.
     pub fn live(&self) -> impl DoubleEndedIterator<Item = Number> + '_ {
         self.slots.iter().filter(|slot| slot.is_live()).map(|slot| Number(self.first + u64::from(slot.delta)))
+    }
+
+    /// Those of them that are parked.
+    pub fn parked(&self) -> impl Iterator<Item = Number> + '_ {
+        let parked = self.slots.iter().filter(|slot| slot.is_live() && slot.is_parked());
+        parked.map(|slot| Number(self.first + u64::from(slot.delta)))
     }
 
     pub fn live_count(&self) -> usize {
@@ -226,7 +242,7 @@ impl Segment {
     pub fn compact(&mut self) -> io::Result<()> {
         let (mut bytes, mut slots) = (MAGIC.to_vec(), Vec::new());
         for slot in self.slots.iter().filter(|slot| slot.is_live()) {
-            slots.push(Slot { delta: slot.delta, offset: bytes.len() as u32 });
+            slots.push(Slot { delta: slot.delta, offset: bytes.len() as u32 | slot.offset & SLOT_PARKED });
             bytes.extend_from_slice(&self.record(*slot)?);
         }
         let len = bytes.len() as u64;
@@ -305,9 +321,14 @@ struct Header {
     payload_len: u32,
     payload_crc: u32,
     done: bool,
+    parked: bool,
 }
 
 impl Header {
+    fn flags(&self) -> u32 {
+        (if self.done { SLOT_DONE } else { 0 }) | (if self.parked { SLOT_PARKED } else { 0 })
+    }
+
     fn read(bytes: &[u8]) -> Option<Header> {
         let bytes: &[u8; HEADER] = bytes.first_chunk()?;
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
@@ -319,12 +340,15 @@ impl Header {
             payload_len: u32_at(16),
             payload_crc: u32_at(20),
             done: bytes[4] == DONE,
+            parked: bytes[5] == PARKED,
         })
     }
 }
 
 fn header_crc(header: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&header[..4]), &header[8..24])
+    let mark = crc32c::crc32c(&header[..4]);
+    let kind = if header[5..8] == [0; 3] { mark } else { crc32c::crc32c_append(mark, &header[5..8]) };
+    crc32c::crc32c_append(kind, &header[8..24])
 }
 
 /// Appends a letter's record.
@@ -335,6 +359,7 @@ pub fn encode(letter: &Letter, out: &mut Vec<u8>) {
     let (header, payload) = out[start..].split_at_mut(HEADER);
     header[..4].copy_from_slice(MARK);
     header[4] = LIVE;
+    header[5] = if letter.letter.parked.is_some() { PARKED } else { 0 };
     header[8..16].copy_from_slice(&letter.number.0.to_le_bytes());
     header[16..20].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     header[20..24].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());

@@ -6,7 +6,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::letter::{Letter, NewLetter, Number};
-use super::segment::{AppendError, HEADER, Segment, encode};
+use super::parked::Index;
+use super::segment::{AppendError, HEADER, MAX_OFFSET, Segment, encode};
 use super::{Refused, Summary};
 use crate::event::Id;
 use crate::units::Timestamp;
@@ -14,7 +15,7 @@ use crate::units::Timestamp;
 /// At this size a segment is full.
 const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 /// The most bytes added at once, so that every offset in a segment fits its slot.
-const MAX_APPEND: usize = 1 << 30;
+const MAX_APPEND: usize = MAX_OFFSET / 2;
 /// The newest letters, remembered so that an event that comes again after a crash is one letter.
 const REMEMBERED: usize = 4096;
 
@@ -30,6 +31,7 @@ pub struct Shelf {
     writable: bool,
     recent: HashMap<(String, Id), Number>,
     order: VecDeque<(String, Id)>,
+    pub(super) parked: Index,
 }
 
 impl Shelf {
@@ -42,6 +44,7 @@ impl Shelf {
             writable: false,
             recent: HashMap::new(),
             order: VecDeque::new(),
+            parked: Index::default(),
         }
     }
 
@@ -71,6 +74,7 @@ impl Shelf {
         }
         shelf.writable = newest.is_some();
         shelf.remember_newest();
+        shelf.find_parked();
         Ok(shelf)
     }
 
@@ -80,6 +84,7 @@ impl Shelf {
         for number in newest.into_iter().rev() {
             if let Some(Ok(letter)) = self.get(number)
                 && let Some(id) = letter.letter.event_id
+                && letter.letter.parked.is_none()
             {
                 self.remember(letter.letter.component, id, number);
             }
@@ -102,11 +107,21 @@ impl Shelf {
         known.is_some_and(|number| self.segment_of(*number).is_some_and(|segment| segment.get(*number).is_some()))
     }
 
-    /// Keeps letters for good, all of them or none; one that is here already is not kept twice.
+    /// Keeps letters for good, all of them or none. A dead letter that is here already is not kept twice; parked ones
+    /// are told apart by their sink, which knows what it has parked.
     pub fn append(&mut self, letters: Vec<NewLetter>, now: Timestamp) -> Result<(), Refused> {
+        self.append_within(letters, now, self.max_bytes)
+    }
+
+    pub(super) fn append_beyond_the_bound(&mut self, letters: Vec<NewLetter>, now: Timestamp) -> Result<(), Refused> {
+        self.append_within(letters, now, u64::MAX)
+    }
+
+    fn append_within(&mut self, letters: Vec<NewLetter>, now: Timestamp, bound: u64) -> Result<(), Refused> {
         let mut here = HashSet::new();
         let mut is_first = |letter: &NewLetter| {
-            letter.event_id.is_none_or(|id| here.insert((letter.component.clone(), id))) && !self.is_known(letter)
+            let is_first = letter.event_id.is_none_or(|id| here.insert((letter.component.clone(), id)));
+            letter.parked.is_some() || is_first && !self.is_known(letter)
         };
         let fresh: Vec<NewLetter> = letters.into_iter().filter(|letter| is_first(letter)).collect();
         if fresh.is_empty() {
@@ -116,11 +131,11 @@ impl Shelf {
         let mut number = self.next.max((now.0 / 1000) as u64);
         for letter in fresh {
             starts.push((number, records.len()));
-            ids.push((letter.component.clone(), letter.event_id, Number(number)));
+            ids.push((letter.component.clone(), letter.event_id, letter.parked.clone(), Number(number)));
             encode(&Letter { number: Number(number), time: now, letter }, &mut records);
             number += 1;
         }
-        if self.bytes() + records.len() as u64 > self.max_bytes || records.len() > MAX_APPEND {
+        if self.bytes() + records.len() as u64 > bound || records.len() > MAX_APPEND {
             return Err(Refused::Full);
         }
         let segment = self.writable_segment(starts[0].0, number).map_err(Refused::from)?;
@@ -134,9 +149,11 @@ impl Shelf {
             }
         }
         self.next = number;
-        for (component, id, number) in ids {
-            if let Some(id) = id {
-                self.remember(component, id, number);
+        for (component, id, parked, number) in ids {
+            match (parked, id) {
+                (Some(destination), _) => self.parked.add(&component, &destination, number),
+                (None, Some(id)) => self.remember(component, id, number),
+                (None, None) => {}
             }
         }
         Ok(())
@@ -166,6 +183,10 @@ impl Shelf {
         self.segments.range(..=number.0).next_back().map(|(_, segment)| segment)
     }
 
+    pub(super) fn parked_numbers(&self) -> impl Iterator<Item = Number> + '_ {
+        self.segments.values().flat_map(Segment::parked)
+    }
+
     pub fn get(&self, number: Number) -> Option<io::Result<Letter>> {
         self.segment_of(number)?.get(number)
     }
@@ -184,6 +205,7 @@ impl Shelf {
         for number in numbers {
             let Some((first, segment)) = self.segments.range_mut(..=number.0).next_back() else { continue };
             if segment.mark_done(*number)? {
+                self.parked.remove(*number);
                 removed += 1;
                 touched.push(*first);
             }
@@ -217,6 +239,7 @@ impl Shelf {
     pub fn summary(&self) -> Summary {
         Summary {
             letters: self.segments.values().map(|segment| segment.live_count() as u64).sum(),
+            parked: self.waiting().values().sum(),
             bytes: self.bytes(),
             max_bytes: self.max_bytes,
             damaged: self.segments.values().map(|segment| segment.damaged).sum(),

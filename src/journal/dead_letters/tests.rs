@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::letter::tests::letter;
+use super::letter::tests::{letter, parked};
 use super::shelf::Shelf;
 use super::*;
 
@@ -108,6 +108,70 @@ fn what_is_done_is_given_back_to_the_disk() {
     assert_eq!(ordinals(&open(&folder)), [11]);
 }
 
+fn wanted(destination: &str, before: u64, events: usize) -> Wanted {
+    Wanted { component: "out".into(), destination: destination.into(), before, events, bytes: 1 << 20 }
+}
+
+fn taken(shelf: &Shelf, wanted: &Wanted) -> Vec<u64> {
+    shelf.take(wanted).unwrap().iter().map(|letter| letter.letter.ordinal).collect()
+}
+
+#[test]
+fn parked_letters_wait_by_destination_over_restarts_and_compaction() {
+    let folder = Folder::new();
+    let mut shelf = open(&folder);
+    shelf.append(vec![parked("out", "a", 1), parked("out", "b", 2), parked("other", "a", 3)], NOW).unwrap();
+    // Two events may have one id; dead letters are told apart by it, parked ones are not.
+    shelf.append(vec![parked("out", "a", 4), NewLetter { seq: Some(1005), ..parked("out", "a", 4) }], NOW).unwrap();
+    shelf.append(vec![letter("out", 4)], NOW).unwrap();
+    for _ in 0..2 {
+        assert_eq!(taken(&shelf, &wanted("a", u64::MAX, 9)), [1, 4, 4]);
+        assert_eq!(taken(&shelf, &wanted("a", 1004, 9)), [1], "only what the cursor has passed");
+        assert_eq!(taken(&shelf, &wanted("b", u64::MAX, 9)), [2]);
+        assert_eq!(shelf.waiting(), [("other".into(), 1), ("out".into(), 4)].into());
+        assert_eq!((shelf.summary().letters, shelf.summary().parked), (6, 5));
+        shelf = open(&folder);
+    }
+    let padding = NewLetter { body: bytes::Bytes::from(vec![b'x'; 1 << 20]), ..letter("out", 99) };
+    shelf.append(vec![padding], NOW).unwrap();
+    let last = shelf.list(None, 99).unwrap().last().unwrap().number;
+    shelf.remove(&[last]).unwrap();
+    assert!(shelf.bytes() < 1 << 20, "it was compacted");
+    assert_eq!(taken(&open(&folder), &wanted("a", u64::MAX, 2)), [1, 4]);
+    assert_eq!(shelf.clear("out").unwrap(), 4);
+    assert_eq!(open(&folder).waiting(), [("other".into(), 1)].into());
+}
+
+#[test]
+fn what_comes_again_from_the_journal_is_parked_no_longer() {
+    let mut shelf = Shelf::in_memory(1 << 20);
+    shelf.append((0..6).map(|n| parked("out", if n % 2 == 0 { "a" } else { "b" }, n)).collect(), NOW).unwrap();
+    shelf.append(vec![parked("out", "a", 0)], NOW).unwrap();
+    let resumed = shelf.resume("out", 1003, 1005).unwrap();
+    let lot = |name: &str, letters| Lot {
+        destination: name.into(),
+        letters,
+        since: NOW,
+        answer: "value out of range".into(),
+    };
+    assert_eq!(resumed.lots, [lot("a", 2), lot("b", 1)]);
+    assert_eq!(resumed.put_back, 2, "two of the three were counted when the totals were saved");
+    assert_eq!(ordinals(&shelf), [0, 1, 2], "and what a failed sync left behind twice is there once");
+}
+
+#[test]
+fn a_parked_letter_becomes_a_dead_one_in_a_full_queue() {
+    let mut shelf = Shelf::in_memory(1500);
+    let mut kept = 0;
+    while shelf.append(vec![parked("out", "a", kept)], NOW).is_ok() {
+        kept += 1;
+    }
+    let first = shelf.list(None, 1).unwrap()[0].number;
+    assert_eq!(shelf.condemn(vec![letter("out", 0)], &[first], NOW), Ok(1));
+    assert_eq!((shelf.summary().letters, shelf.summary().parked), (kept, kept - 1));
+    assert_eq!(shelf.append(vec![letter("out", 99)], NOW), Err(Refused::Full));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -116,7 +180,7 @@ proptest! {
         let folder = Folder::new();
         let mut shelf = open(&folder);
         for n in 0..8 {
-            shelf.append(vec![letter("out", n)], NOW).unwrap();
+            shelf.append(vec![if n < 4 { letter("out", n) } else { parked("out", "a", n) }], NOW).unwrap();
         }
         drop(shelf);
         let file = &files(&folder.0)[0];

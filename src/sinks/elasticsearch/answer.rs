@@ -52,8 +52,9 @@ impl Reason {
     }
 }
 
-/// The verdict over an answer to so many events.
-pub fn judge(answer: &Answer, sent: usize) -> Result<Written, Failure> {
+/// The verdict over an answer to so many events. Where they may go to several indices, what an index refuses is said of
+/// each event, for it may be that index alone.
+pub fn judge(answer: &Answer, sent: usize, indices_vary: bool) -> Result<Written, Failure> {
     whole(answer)?;
     let bulk: Bulk = serde_json::from_slice(&answer.body).map_err(|error| unreadable(answer, &error))?;
     if bulk.items.len() != sent {
@@ -74,7 +75,7 @@ pub fn judge(answer: &Answer, sent: usize) -> Result<Written, Failure> {
     let is_whole = failures.len() == sent;
     let all = |class: fn(&Failure) -> bool| is_whole && failures.iter().all(|(_, failure)| class(failure));
     let alike = all(|failure| matches!(failure, Failure::Transient { .. }))
-        || all(|failure| matches!(failure, Failure::Configuration { .. }));
+        || !indices_vary && all(|failure| matches!(failure, Failure::Configuration { .. }));
     // What befalls all events alike is the target's own state, and shows as such.
     Err(if alike { failures.swap_remove(0).1 } else { Failure::Some(failures) })
 }

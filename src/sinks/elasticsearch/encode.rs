@@ -32,6 +32,12 @@ impl Encoder {
         Ok(self.compression.compress(self.body(cut)?.into()))
     }
 
+    /// Where an event goes, if they do not all go to the same index.
+    pub fn index_of(&self, event: CutEvent<'_>) -> Option<String> {
+        let timestamp = Look::at(event.json()).timestamp;
+        Index::new(&self.names).of(event, timestamp).ok()?.map(str::to_owned)
+    }
+
     /// The body before it is compressed.
     pub fn body(&self, cut: &Cut) -> Result<Vec<u8>, Failure> {
         let mut out = Vec::with_capacity(cut.bytes() + cut.len() * ADDED_BYTES);

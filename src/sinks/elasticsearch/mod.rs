@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::codec::encoding::{Encoding, Format};
 use crate::codec::name::{NameTemplate, Rules};
-use crate::component::{Check, Cut, Failure, Findings, Promise, Sink, SinkContext, Written};
+use crate::component::{Check, Cut, CutEvent, Failure, Findings, Promise, Sink, SinkContext, Written};
 use crate::net::client::Answer;
 use crate::net::compress::Compression;
 use crate::secret::Veil;
@@ -194,8 +194,13 @@ impl Sink for Elasticsearch {
         self.encoder.encode(cut)
     }
 
+    fn destination(&self, event: CutEvent<'_>) -> Option<String> {
+        self.encoder.index_of(event)
+    }
+
     async fn write(&self, cut: &Cut, payload: &Bytes) -> Result<Written, Failure> {
-        let judged = self.send(payload).await.and_then(|answer| answer::judge(&answer, cut.len()));
+        let indices_vary = self.encoder.names.constant().is_none();
+        let judged = self.send(payload).await.and_then(|answer| answer::judge(&answer, cut.len(), indices_vary));
         let written = judged.map_err(|failure| failure.reworded(|said| self.veil.hide(said)))?;
         Ok(Written { bytes: payload.len() as u64, ..written })
     }

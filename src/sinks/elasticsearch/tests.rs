@@ -138,7 +138,8 @@ fn judged(status: u16, kind: &'static str, body: &str, sent: usize) -> Result<Wr
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
     let status = StatusCode::from_u16(status).expect("a status");
-    answer::judge(&Answer { status, headers, body: Bytes::copy_from_slice(body.as_bytes()) }, sent)
+    let answer = Answer { status, headers, body: Bytes::copy_from_slice(body.as_bytes()) };
+    answer::judge(&answer, sent, false)
 }
 
 /// The verdict over items of these statuses and types.
@@ -191,6 +192,24 @@ fn what_befalls_all_items_is_the_targets_own_state() {
     assert!(
         matches!(items(&[(400, "mapper_parsing_exception"); 3]), Err(Failure::Some(failures)) if failures.len() == 3)
     );
+}
+
+#[test]
+fn where_indices_vary_each_event_is_refused_by_its_own() {
+    let body = r#"{"items":[{"create":{"status":404,"error":{"type":"index_not_found_exception"}}}]}"#;
+    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into() };
+    assert!(matches!(answer::judge(&answer, 1, false), Err(Failure::Configuration { .. })));
+    let Err(Failure::Some(failures)) = answer::judge(&answer, 1, true) else { panic!("of each event") };
+    assert!(matches!(failures[..], [(0, Failure::Configuration { .. })]), "{failures:?}");
+    let at = |index: &str| {
+        let names = NameTemplate::parse(index, &INDEX).expect("a name");
+        let encoder = Encoder { names, shape: Shape::Line, compression: Compression::None };
+        let cut = cut(&[r#"{"timestamp":"2025-03-01T10:00:00Z","tenant":"a"}"#]);
+        encoder.index_of(cut.event(0))
+    };
+    assert_eq!(at("x-{{ tenant }}-%Y"), Some("x-a-2025".to_owned()));
+    assert_eq!(at("x-%Y.%m"), Some("x-2025.03".to_owned()));
+    assert_eq!((at("x"), at("x-{{ nothing }}")), (None, None));
 }
 
 #[test]

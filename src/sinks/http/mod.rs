@@ -167,7 +167,7 @@ impl Sink for Http {
         let mut groups: BTreeMap<(String, Vec<String>), Vec<usize>> = BTreeMap::new();
         let mut failures = Vec::new();
         for (nth, event) in cut.events().enumerate() {
-            match self.destination(event) {
+            match self.address(event) {
                 Ok((uri, values)) => groups.entry((uri.to_string(), values)).or_default().push(nth),
                 Err(answer) => failures.push((nth, Failure::poison(answer))),
             }
@@ -192,9 +192,17 @@ impl Sink for Http {
         if failures.is_empty() { Ok(outgoing) } else { Err(Failure::Some(failures)) }
     }
 
+    /// The path, without what may be private behind it.
+    fn destination(&self, event: CutEvent<'_>) -> Option<String> {
+        match self.place.constant() {
+            Some(_) => None,
+            None => self.address(event).ok().map(|(uri, _)| self.veil.hide(uri.path().to_owned())),
+        }
+    }
+
     async fn write(&self, cut: &Cut, payload: &Vec<Outgoing>) -> Result<Written, Failure> {
-        if let [only] = &payload[..] {
-            let refused = self.send(only).await?;
+        if let ([only], Some(_)) = (&payload[..], self.place.constant()) {
+            let refused = self.send(only).await.map_err(|refusal| refusal.failure)?;
             let bytes = only.body.len() as u64;
             return if refused.is_empty() {
                 Ok(Written { bytes, ..Written::default() })
@@ -269,7 +277,7 @@ impl Http {
     }
 
     /// Address and values of headers for one event.
-    fn destination(&self, event: CutEvent<'_>) -> Result<(Uri, Vec<String>), String> {
+    fn address(&self, event: CutEvent<'_>) -> Result<(Uri, Vec<String>), String> {
         let received_at = format!("\"{}\"", event.record.received_at);
         let get = |path: &[String]| match event.json().path(path).filter(|value| !value.is_null()) {
             None if path.len() == 1 && path[0] == "timestamp" => Some(Raw(received_at.as_bytes())),
@@ -340,13 +348,18 @@ impl Http {
         let (mut bytes, mut failures) = (0, Vec::new());
         // Once the server is gone or time is up, what is left is not even tried.
         let mut down: Option<Failure> = None;
+        // What is wrong with us is not the fault of one address, unless another takes events.
+        let mut ours: Option<Failure> = None;
         for request in payload {
             let events = request.events.as_deref().unwrap_or_default();
             let sent = match &down {
-                Some(failure) => Err(failure.clone()),
+                Some(failure) => Err(failure.clone().into()),
                 None => match timeout_at(deadline, self.send(request)).await {
                     Ok(sent) => sent,
-                    Err(_) => Err(Failure::transient(format!("not all requests were answered in {:?}", self.patience))),
+                    Err(_) => {
+                        let answer = format!("not all requests were answered in {:?}", self.patience);
+                        Err(Failure::transient(answer).into())
+                    }
                 },
             };
             match sent {
@@ -354,9 +367,11 @@ impl Http {
                     bytes += request.body.len() as u64;
                     failures.extend(refused.into_iter().map(|(nth, failure)| (events[nth], failure)));
                 }
-                Err(failure) => {
-                    if let Failure::Transient { .. } = failure {
-                        down.get_or_insert_with(|| failure.clone());
+                Err(Refusal { failure, of_address }) => {
+                    match &failure {
+                        Failure::Transient { .. } => drop(down.get_or_insert_with(|| failure.clone())),
+                        Failure::Configuration { .. } if !of_address => drop(ours.get_or_insert(failure.clone())),
+                        _ => {}
                     }
                     let failure = match failure {
                         Failure::Poison { answer } if events.len() > 1 => Failure::Suspect { answer },
@@ -366,25 +381,30 @@ impl Http {
                 }
             }
         }
+        let is_all = failures.len() == len;
+        if let Some(failure) = ours.filter(|_| is_all) {
+            return Err(failure);
+        }
         match down {
             _ if failures.is_empty() => Ok(Written { bytes, ..Written::default() }),
             // Nothing was written, and nothing is to be learned of single events.
-            Some(failure) if failures.len() == len && failures.iter().all(|(_, other)| *other == failure) => {
-                Err(failure)
-            }
+            Some(failure) if is_all && failures.iter().all(|(_, other)| *other == failure) => Err(failure),
             _ => Err(Failure::Some(failures)),
         }
     }
 
     /// Sends a request; gives the events that the server took none of, by their place in the request.
-    async fn send(&self, outgoing: &Outgoing) -> Result<Vec<(usize, Failure)>, Failure> {
+    async fn send(&self, outgoing: &Outgoing) -> Result<Vec<(usize, Failure)>, Refusal> {
         let mut answer = self.ask(outgoing).await?;
         if answer.status == StatusCode::UNAUTHORIZED && self.auth.refresh().await {
             answer = self.ask(outgoing).await?;
         }
         match reply::judge(&answer) {
-            Ok(()) => refused(&answer.body, outgoing.len),
-            Err(failure) => Err(self.hide(failure, &outgoing.headers).await),
+            Ok(()) => Ok(refused(&answer.body, outgoing.len)?),
+            Err(failure) => {
+                let failure = self.hide(failure, &outgoing.headers).await;
+                Err(Refusal { failure, of_address: !is_about_us(answer.status) })
+            }
         }
     }
 
@@ -405,6 +425,24 @@ impl Http {
         values.for_each(|value| veil.cover(value));
         failure.reworded(|answer| veil.hide(self.veil.hide(answer)))
     }
+}
+
+/// Why the events of a request were not taken.
+struct Refusal {
+    failure: Failure,
+    /// Whether it was said of this address; another may take events.
+    of_address: bool,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Refusal {
+        Refusal { failure, of_address: false }
+    }
+}
+
+/// Who does not know us at one address does not know us at another.
+fn is_about_us(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED)
 }
 
 fn content_type(format: Format) -> &'static str {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::encoding::{Encoder, Encoding};
 use crate::codec::name::{NameTemplate, Rules};
 use crate::codec::template::{Malformed, Template};
-use crate::component::{Check, Cut, Failure, Promise, Sink, SinkContext, Written};
+use crate::component::{Check, Cut, CutEvent, Failure, Promise, Sink, SinkContext, Written};
 use crate::net::kafka::{Access, Options, Reserved, Sasl};
 use crate::units::{OneOrMany, one_or_many};
 
@@ -195,7 +195,14 @@ impl Sink for Kafka {
                 self.slot().insert(producer).clone()
             }
         };
-        producer.write(cut, payload, patience(self.cx.timeout)).await
+        producer.write(cut, payload, self.topic.constant().is_none(), patience(self.cx.timeout)).await
+    }
+
+    fn destination(&self, event: CutEvent<'_>) -> Option<String> {
+        match self.topic.constant() {
+            Some(_) => None,
+            None => self.topic.render(event.json()).ok(),
+        }
     }
 
     fn promise(config: &Config) -> Promise {

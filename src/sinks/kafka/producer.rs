@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::message::{Message, Messages};
-use super::verdict::{Report, concerns_a_set, judge, sum_up};
+use super::verdict::{Report, concerns_a_set, concerns_a_topic, judge, sum_up};
 use crate::component::{Cut, Failure, SinkContext, Written};
 use crate::net::kafka::{Access, Common, Fault, ID_HEADER, log};
 
@@ -171,24 +171,31 @@ impl Producer {
         self.spent.load(Ordering::SeqCst) || self.base().client().fatal_error().is_some()
     }
 
-    /// Sends the messages and waits for their reports, for `patience` at most.
+    /// Sends the messages and waits for their reports, for `patience` at most. Where `topics_vary`, what topics refuse
+    /// is said of each event.
     pub async fn write(
         self: &Arc<Self>,
         cut: &Cut,
         messages: &Messages,
+        topics_vary: bool,
         patience: Duration,
     ) -> Result<Written, Failure> {
         let deadline = Deadline { at: Instant::now() + patience, patience };
         let count = cut.len();
         let mut failures = Vec::new();
         let (mut bytes, mut alone) = (0, Vec::new());
+        let mut of_topics = topics_vary;
+        let mut judged = |code: Code, topic: &str, given_up: Option<&Failure>| {
+            of_topics &= concerns_a_topic(code);
+            failure(code, topic, given_up)
+        };
         let (reports, mut given_up) = self.send(messages.of(cut), count, deadline).await?;
         for (nth, (report, message)) in reports.into_iter().zip(messages.of(cut)).enumerate() {
             match report {
                 Ok(()) => bytes += message.value.len() as u64,
                 // A broker refuses a whole set of messages at once, so the guilty ones have to be found.
                 Err(code) if count > 1 && concerns_a_set(code) => alone.push((nth, message)),
-                Err(code) => failures.push((nth, failure(code, message.topic, given_up.as_ref()))),
+                Err(code) => failures.push((nth, judged(code, message.topic, given_up.as_ref()))),
             }
         }
         for (nth, message) in alone {
@@ -200,11 +207,11 @@ impl Producer {
             given_up = fault;
             match reports.remove(0) {
                 Ok(()) => bytes += message.value.len() as u64,
-                Err(code) => failures.push((nth, failure(code, message.topic, given_up.as_ref()))),
+                Err(code) => failures.push((nth, judged(code, message.topic, given_up.as_ref()))),
             }
         }
         failures.sort_by_key(|(nth, _)| *nth);
-        sum_up(failures, count, bytes)
+        sum_up(failures, count, bytes, of_topics)
     }
 
     /// Sends so many messages together; also tells why those without a good report were given up, if they were.

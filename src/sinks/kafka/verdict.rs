@@ -42,14 +42,35 @@ pub fn concerns_a_set(code: Code) -> bool {
     code == Code::InvalidDifferentRecord || matches!(judge(code, ""), Failure::Poison { .. })
 }
 
-/// What a write came to: `failures` of `count` messages, of which `bytes` were delivered.
-pub fn sum_up(mut failures: Vec<(usize, Failure)>, count: usize, bytes: u64) -> Result<Written, Failure> {
+/// Whether it is the topic that does not take messages, while another may.
+pub fn concerns_a_topic(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::InvalidTopic
+            | Code::TopicAuthorizationFailed
+            | Code::UnsupportedCompressionType
+            | Code::InvalidRequiredAcks
+            | Code::UnsupportedForMessageFormat
+    )
+}
+
+/// What a write came to: `failures` of `count` messages, of which `bytes` were delivered. A failure of all of them in the
+/// same way is the brokers', unless each is `of_topics`.
+pub fn sum_up(
+    mut failures: Vec<(usize, Failure)>,
+    count: usize,
+    bytes: u64,
+    of_topics: bool,
+) -> Result<Written, Failure> {
     if failures.is_empty() {
         return Ok(Written { bytes, ..Written::default() });
     }
     let is_alike = |class: fn(&Failure) -> bool| failures.len() == count && failures.iter().all(|(_, f)| class(f));
     let is_whole = is_alike(|failure| matches!(failure, Failure::Transient { .. }))
-        || is_alike(|failure| matches!(failure, Failure::Configuration { .. }));
+        || !of_topics && is_alike(|failure| matches!(failure, Failure::Configuration { .. }));
     Err(if is_whole { failures.swap_remove(0).1 } else { Failure::Some(failures) })
 }
 
@@ -80,10 +101,13 @@ mod tests {
     #[test]
     fn a_failure_of_all_is_whole_and_a_failure_of_some_names_them() {
         let transient = || Failure::transient("later");
-        assert_eq!(sum_up(vec![], 2, 9), Ok(Written { bytes: 9, ..Written::default() }));
-        assert_eq!(sum_up(vec![(0, transient()), (1, transient())], 2, 0), Err(transient()));
-        assert_eq!(sum_up(vec![(1, transient())], 2, 5), Err(Failure::Some(vec![(1, transient())])));
+        assert_eq!(sum_up(vec![], 2, 9, false), Ok(Written { bytes: 9, ..Written::default() }));
+        assert_eq!(sum_up(vec![(0, transient()), (1, transient())], 2, 0, true), Err(transient()));
+        assert_eq!(sum_up(vec![(1, transient())], 2, 5, false), Err(Failure::Some(vec![(1, transient())])));
+        let denied = || Failure::configuration("denied");
+        assert_eq!(sum_up(vec![(0, denied())], 1, 0, false), Err(denied()));
+        assert_eq!(sum_up(vec![(0, denied())], 1, 0, true), Err(Failure::Some(vec![(0, denied())])));
         let poison = || Failure::poison("bad");
-        assert_eq!(sum_up(vec![(0, poison())], 1, 0), Err(Failure::Some(vec![(0, poison())])));
+        assert_eq!(sum_up(vec![(0, poison())], 1, 0, false), Err(Failure::Some(vec![(0, poison())])));
     }
 }

@@ -151,6 +151,13 @@ impl Sink for SplunkHec {
         self.body(cut, cut.events()).map(|body| self.compression.compress(body)).map_err(Failure::Some)
     }
 
+    fn destination(&self, event: CutEvent<'_>) -> Option<String> {
+        match &self.style {
+            Style::Event(envelope) => envelope.index_of(event),
+            Style::Raw(_) => None,
+        }
+    }
+
     async fn write(&self, cut: &Cut, payload: &Bytes) -> Result<Written, Failure> {
         let deadline = Instant::now() + self.patience;
         let mut bytes = 0;
@@ -287,6 +294,11 @@ impl SplunkHec {
                 Sent::Taken(ack) => {
                     waiting.extend(ack);
                     break;
+                }
+                Sent::Refused { failure: failure @ Failure::Configuration { .. }, number: Some(_) }
+                    if left.len() == 1 && self.destination(cut.event(left[0])).is_some() =>
+                {
+                    failed.push((left.remove(0), failure));
                 }
                 Sent::Refused { failure, number } => {
                     let Some(nth) = number.filter(|nth| *nth < left.len() && left.len() > 1) else {

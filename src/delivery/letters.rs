@@ -1,0 +1,122 @@
+//! Letters on their way back to the sink: dead ones that somebody replays, and parked ones in their turn.
+
+use tokio::time::Instant;
+
+use super::parking::Due;
+use super::unpark::{self, Unparked};
+use super::{Done, Feed, Loop, Replay, Reply, add, carry};
+use crate::journal::dead_letters::Number;
+use crate::telemetry::Counts;
+
+/// What has ended although no portion has: letters that were sent again.
+#[derive(Default)]
+pub struct Again {
+    pub delivered: u64,
+    pub bytes: u64,
+    pub duplicates: u64,
+    pub dead_lettered: u64,
+    pub dropped: u64,
+    /// How many of them were parked.
+    pub parked: u64,
+}
+
+impl<F: Feed> Loop<F> {
+    /// Takes up what is parked, and brings the books in line with it. `false` when the sink stops before.
+    pub(super) async fn take_up(&mut self, position: u64, settled: u64) -> bool {
+        let Some(resumed) = self.link.resume(position, settled).await else { return false };
+        let parked = resumed.lots.iter().map(|lot| lot.letters).sum();
+        self.link.ledger.update(|counts| {
+            self.parked_saved = counts.parked;
+            // What has left the queue since the totals were saved was delivered: seldom does it leave otherwise.
+            counts.delivered += counts.parked.saturating_sub(parked + resumed.put_back);
+            counts.parked = parked;
+            counts.waiting = self.feed.waiting_events() + parked;
+        });
+        self.link.lock().parking.resume(resumed.lots, Instant::now());
+        true
+    }
+
+    pub(super) fn may_unpark(&self) -> bool {
+        self.has_room_for_letters() && !self.stopping && self.link.gate.is_open()
+    }
+
+    /// Writes that have ended, and only wait for room in the queue, do not keep letters from making it.
+    pub(super) fn has_room_for_letters(&self) -> bool {
+        self.opened && !self.unparking && self.tasks.len() < self.width.limit() + self.link.stuck()
+    }
+
+    pub(super) fn replay(&mut self, Replay { letter, reply }: Replay) {
+        if let Some(destination) = &letter.letter.parked {
+            let due = Due { destination: destination.clone(), is_probe: true, additions: u64::MAX };
+            return self.unpark(due, Some((letter.number, reply)));
+        }
+        let link = self.link.clone();
+        self.tasks.spawn(async move {
+            let answer = carry::once(&link, unpark::part_of(&letter)).await;
+            Done::Replayed(answer, reply)
+        });
+    }
+
+    pub(super) fn start_unparking(&mut self) {
+        let due = self.link.lock().parking.due(Instant::now());
+        if let Some(due) = due.filter(|_| self.may_unpark()) {
+            self.unpark(due, None);
+        }
+    }
+
+    pub(super) fn unpark(&mut self, due: Due, only: Option<(Number, Reply)>) {
+        (self.unparking, self.had_their_turn) = (true, true);
+        let (link, position) = (self.link.clone(), self.feed.position());
+        let (number, reply) = only.unzip();
+        self.tasks.spawn(async move { Done::Unparked(unpark::unpark(link, due, position, number).await, reply) });
+    }
+
+    pub(super) fn unparked(&mut self, unparked: Unparked, reply: Option<Reply>) {
+        self.unparking = false;
+        let (destination, now) = (&unparked.due.destination, Instant::now());
+        let (chance, retry) = (self.link.chance(), &self.link.policy.retry);
+        let mut inner = self.link.lock();
+        match &unparked.stays {
+            _ if unparked.was_empty => inner.parking.found_empty(&unparked.due),
+            None => inner.parking.ended(destination, unparked.ended(), now),
+            Some(answer) => {
+                inner.parking.ended(destination, unparked.ended(), now);
+                inner.parking.refused(destination, answer, retry, chance, now);
+            }
+        }
+        let nothing_is_left = inner.parking.is_empty() && self.out.is_empty();
+        drop(inner);
+        if unparked.was_empty && nothing_is_left {
+            // Dropped by somebody before the cursor had passed them.
+            self.link.ledger.update(|counts| add(&mut counts.dropped, "dlq", std::mem::take(&mut counts.parked)));
+        }
+        self.settle(Again {
+            delivered: unparked.delivered,
+            bytes: unparked.bytes,
+            duplicates: unparked.duplicates,
+            dead_lettered: unparked.dead_lettered,
+            dropped: unparked.dropped,
+            parked: unparked.ended(),
+        });
+        self.link.show_parked();
+        if let Some(reply) = reply {
+            // Who asked may have gone.
+            let _ = reply.send(match unparked.stays {
+                None if unparked.dead_lettered + unparked.dropped > 0 => Err("the target refuses it for good".into()),
+                None => Ok(()),
+                Some(answer) => Err(answer),
+            });
+        }
+    }
+}
+
+impl Again {
+    pub fn enter(&self, counts: &mut Counts) {
+        counts.delivered += self.delivered;
+        counts.dead_lettered += self.dead_lettered;
+        counts.bytes_delivered += self.bytes;
+        counts.duplicates += self.duplicates;
+        counts.parked = counts.parked.saturating_sub(self.parked);
+        add(&mut counts.dropped, "poison", self.dropped);
+    }
+}

@@ -1,0 +1,117 @@
+//! Parked letters on the shelf: which sink and which destination they wait for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use super::letter::{Letter, NewLetter, Number};
+use super::shelf::Shelf;
+use super::{Lot, Refused, Resumed, Wanted};
+use crate::units::Timestamp;
+
+/// Numbers of parked letters by component and destination.
+#[derive(Debug, Default)]
+pub struct Index(BTreeMap<(String, String), BTreeSet<Number>>);
+
+impl Index {
+    pub fn add(&mut self, component: &str, destination: &str, number: Number) {
+        self.0.entry((component.to_owned(), destination.to_owned())).or_default().insert(number);
+    }
+
+    pub fn remove(&mut self, number: Number) {
+        self.0.retain(|_, numbers| {
+            numbers.remove(&number);
+            !numbers.is_empty()
+        });
+    }
+
+    fn lot(&self, component: &str, destination: &str) -> impl Iterator<Item = &Number> {
+        self.0.get(&(component.to_owned(), destination.to_owned())).into_iter().flatten()
+    }
+
+    /// Destinations of a component, and what waits for them.
+    fn of<'a>(&'a self, component: &'a str) -> impl Iterator<Item = (&'a String, &'a BTreeSet<Number>)> {
+        let lots = self.0.range((component.to_owned(), String::new())..);
+        lots.take_while(move |((name, _), _)| name == component).map(|((_, destination), lot)| (destination, lot))
+    }
+}
+
+impl Shelf {
+    /// Makes the index after the files were opened.
+    pub fn find_parked(&mut self) {
+        let numbers: Vec<Number> = self.parked_numbers().collect();
+        for number in numbers {
+            if let Some(Ok(Letter { letter: NewLetter { component, parked: Some(destination), .. }, .. })) =
+                self.get(number)
+            {
+                self.parked.add(&component, &destination, number);
+            }
+        }
+    }
+
+    /// What waits for a sink that begins at `position`. Letters from there on are removed: they come again from the
+    /// journal. So are second letters of one event, which a failed sync may leave behind.
+    pub fn resume(&mut self, component: &str, position: u64, settled: u64) -> io::Result<Resumed> {
+        let mut resumed = Resumed::default();
+        let (mut seen, mut again) = (BTreeSet::new(), Vec::new());
+        for (destination, numbers) in self.parked.of(component) {
+            let mut lot = Lot { destination: destination.clone(), ..Lot::default() };
+            for number in numbers {
+                let Some(letter) = self.get(*number).transpose()? else { continue };
+                let seq = letter.letter.seq.unwrap_or(0);
+                let is_new = seen.insert(seq);
+                if seq >= position || !is_new {
+                    resumed.put_back += u64::from(is_new && seq < settled);
+                    again.push(*number);
+                    continue;
+                }
+                if lot.letters == 0 {
+                    (lot.since, lot.answer) = (letter.time, letter.letter.answer);
+                }
+                lot.letters += 1;
+            }
+            if lot.letters > 0 {
+                resumed.lots.push(lot);
+            }
+        }
+        self.remove(&again)?;
+        Ok(resumed)
+    }
+
+    /// The oldest letters that wait for a destination: at least one, if there is one.
+    pub fn take(&self, wanted: &Wanted) -> io::Result<Vec<Letter>> {
+        let (mut letters, mut size): (Vec<Letter>, usize) = (Vec::new(), 0);
+        for number in self.parked.lot(&wanted.component, &wanted.destination) {
+            let Some(letter) = self.get(*number).transpose()? else { continue };
+            if letter.letter.seq.is_some_and(|seq| seq >= wanted.before) {
+                continue;
+            }
+            size += letter.letter.body.len();
+            if letters.len() == wanted.events || !letters.is_empty() && size > wanted.bytes {
+                break;
+            }
+            letters.push(letter);
+        }
+        Ok(letters)
+    }
+
+    /// Parked letters that turned out to be dead. Since they take each other's place, the bound does not matter.
+    pub fn condemn(&mut self, letters: Vec<NewLetter>, parked: &[Number], now: Timestamp) -> Result<u64, Refused> {
+        self.append_beyond_the_bound(letters, now)?;
+        self.remove(parked).map_err(Refused::from)
+    }
+
+    /// Lets go what is parked for a sink; tells how much it was.
+    pub fn clear(&mut self, component: &str) -> io::Result<u64> {
+        let numbers: Vec<Number> = self.parked.of(component).flat_map(|(_, lot)| lot.iter().copied()).collect();
+        self.remove(&numbers)
+    }
+
+    /// How many letters are parked, by component.
+    pub fn waiting(&self) -> BTreeMap<String, u64> {
+        let mut waiting = BTreeMap::new();
+        for ((component, _), numbers) in &self.parked.0 {
+            *waiting.entry(component.clone()).or_default() += numbers.len() as u64;
+        }
+        waiting
+    }
+}
