@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::event::{Batch, Provenance, Raw, Scanner, Seed, names};
+use crate::event::escape::push_string;
+use crate::event::raw::name_is;
+use crate::event::Raw;
 use crate::journal::Record;
 use crate::query::Query;
-use crate::units::Timestamp;
 
 /// A filter and a degree of trust. Equal views share their frames.
 #[derive(Clone, Debug)]
@@ -82,30 +83,32 @@ fn is_of(line: &[u8], user: &str) -> bool {
     Raw(line).get("user_id").and_then(|id| id.as_str()).is_some_and(|id| id == user)
 }
 
-/// The event with its code cut to so many characters.
+/// The event with its code cut to so many characters. The line is not scanned again: what transforms added may have
+/// brought it beyond the limits of the door.
 fn shorten(line: &[u8], preview: usize, hide_traces: bool) -> Vec<u8> {
-    let provenance = Provenance {
-        source: "".into(),
-        seed: Seed::default(),
-        received_at: Timestamp::default(),
-        peer: None,
-        stamp: None,
-    };
-    let mut batch = Batch::new(Bytes::copy_from_slice(line), Arc::new(provenance));
-    let entered = batch.push_split(0..line.len(), 0, &mut Scanner::new(), &mut Vec::new());
-    entered.expect("what is in the journal is one valid object");
-    let cut = batch.get_str(0, names::CODE).and_then(|code| {
-        let (end, _) = code.char_indices().nth(preview)?;
-        Some(code[..end].to_owned())
-    });
-    if let Some(cut) = cut {
-        batch.set_str(0, names::CODE, &cut);
-    }
-    if hide_traces {
-        batch.remove(0, names::ERROR_TRACE);
-    }
     let mut out = Vec::with_capacity(line.len());
-    batch.render_event(0, &mut out);
+    let place = |part: &[u8]| part.as_ptr() as usize - line.as_ptr() as usize;
+    // Everything before `copied` is done; the last member that stays ends at `kept`.
+    let (mut copied, mut kept) = (0, 1);
+    for (name, value) in Raw(line).members() {
+        let end = place(value.0) + value.0.len();
+        if hide_traces && name_is(name, "error_trace") {
+            out.extend_from_slice(&line[copied.min(kept)..kept]);
+            let rest = &line[end..];
+            let comma = rest.iter().position(|byte| !byte.is_ascii_whitespace()).filter(|at| rest[*at] == b',');
+            copied = end + if kept == 1 { comma.map_or(0, |at| at + 1) } else { 0 };
+            kept = if kept == 1 { 1 } else { copied };
+            continue;
+        }
+        let code = value.as_str().filter(|_| name_is(name, "code"));
+        if let Some((cut, _)) = code.as_ref().and_then(|code| code.char_indices().nth(preview)) {
+            out.extend_from_slice(&line[copied..place(value.0)]);
+            push_string(&mut out, &code.as_ref().expect("it was cut")[..cut]);
+            copied = end;
+        }
+        kept = end;
+    }
+    out.extend_from_slice(&line[copied..]);
     out
 }
 
@@ -123,6 +126,7 @@ mod tests {
     use super::*;
     use crate::event::Lines;
     use crate::journal::StreamId;
+    use crate::units::Timestamp;
 
     fn record(lines: &[&str]) -> Arc<Record> {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -165,6 +169,35 @@ mod tests {
         assert_eq!(shown(sight.clone(), Some("1234567890"), &[ALI]), "");
         assert_eq!(shown(sight.clone(), Some("deep"), &[ALI]), "");
         assert!(shown(sight, Some("user_id:ali"), &[ALI]).contains(r#"{"user_id":"ali","code":"print","seq":7}"#));
+    }
+
+    #[test]
+    fn what_is_hidden_or_cut_leaves_the_rest_as_it_was() {
+        for (line, shown) in [
+            (r#"{ "error_trace": 1 }"#, r#"{ }"#),
+            (r#"{"error_trace":1,"a" : 2}"#, r#"{"a" : 2}"#),
+            (
+                r#"{ "error_trace":1 , "error_trace":2, "a":3 ,"error_trace":4,"error_\u0074race":5, "b":6}"#,
+                r#"{ "a":3, "b":6}"#,
+            ),
+            (
+                r#"{"a":[1, {"code":"12345678"}],"code":"سلام دنیا","error_trace":"x"}"#,
+                r#"{"a":[1, {"code":"12345678"}],"code":"سلام "}"#,
+            ),
+            (r#"{"code":"1\n\"456789","code":7,"code":"12345"}"#, r#"{"code":"1\n\"45","code":7,"code":"12345"}"#),
+            ("{}", "{}"),
+        ] {
+            let told = shorten(line.as_bytes(), 5, true);
+            assert_eq!(String::from_utf8(told).expect("text"), shown, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_transforms_made_larger_than_the_door_lets_in_is_shown() {
+        let members: String =
+            (0..10_100).map(|n| format!("\"k{n}\":{}{},", "[".repeat(n % 70), "]".repeat(n % 70))).collect();
+        let line = format!("{{{}\"code\":\"123456\"}}", members.replace(":,", ":0,"));
+        assert_eq!(shorten(line.as_bytes(), 5, true), line.replace("123456", "12345").into_bytes());
     }
 
     #[test]
