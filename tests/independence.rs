@@ -162,6 +162,11 @@ fn a_full_buffer_that_drops_moves_that_sink_alone_and_counts_what_is_gone() {
     }
     agent.delivered("well", 10_000);
     assert_eq!(well.different(), 10_000);
+    eventually("what is gone is counted although the server is dead", || {
+        agent.metric("weir_events_dropped_total", "dead") > 5000
+            && agent.metric("weir_events_addressed_total", "dead") == 10_000
+    });
+    agent.assert_books();
     proxy.set(Fault::None);
     eventually("nothing waits any more", || agent.metric("weir_events_waiting", "dead") == 0);
     agent.assert_books();

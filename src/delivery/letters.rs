@@ -76,6 +76,9 @@ impl<F: Feed> Loop<F> {
         let (destination, now) = (&unparked.due.destination, Instant::now());
         let (chance, retry) = (self.link.chance(), &self.link.policy.retry);
         let mut inner = self.link.lock();
+        if let Some(left) = unparked.left {
+            inner.parking.count(&unparked.due, left + unparked.ended());
+        }
         match &unparked.stays {
             _ if unparked.was_empty => inner.parking.found_empty(&unparked.due),
             None => inner.parking.ended(destination, unparked.ended(), now),

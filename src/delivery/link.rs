@@ -136,6 +136,9 @@ impl Link {
 
     /// Shows that the sink delivers, and what it has parked.
     pub fn tell(&self) {
+        if self.stuck() > 0 {
+            return;
+        }
         let parked = self.lock().parking.sentence();
         let state = if parked.is_some() { State::Degraded } else { State::Running };
         if self.ledger.enter(state) {
@@ -272,7 +275,7 @@ impl Link {
                 return false;
             }
         }
-        if stuck.is_some() && self.gate.is_open() {
+        if stuck.take().is_some() && self.gate.is_open() {
             self.tell();
         }
         true

@@ -113,7 +113,7 @@ struct Loop<F> {
     out: BTreeMap<u64, Timestamp>,
     pace: Pace,
     width: Width,
-    /// Events passed over that the cursor has not reached.
+    /// Events passed over, and counted, that the cursor has not reached.
     skipped: Vec<Skipped>,
     opened: bool,
     stopping: bool,
@@ -135,7 +135,7 @@ impl<F: Feed> Delivery<F> {
         let mut saved = Saved::read(&feed);
         ledger.update(|counts| {
             totals::decode(&saved.totals, counts);
-            counts.waiting = feed.waiting_events() + counts.parked;
+            (counts.skipped, counts.waiting) = (0, feed.waiting_events() + counts.parked);
         });
         cx.position = saved.position;
         cx.memory = saved.memory.take().map(|memory| (saved.position, memory));
@@ -297,7 +297,8 @@ impl<F: Feed> Loop<F> {
     /// Moves the cursor over everything that has ended without a hole, and the books with it.
     fn settle(&mut self, again: Again) {
         let ended: Vec<Ended> = std::iter::from_fn(|| self.watermark.pop()).collect();
-        self.skipped.extend(self.feed.take_gaps());
+        let told = self.feed.take_gaps();
+        self.skipped.extend_from_slice(&told);
         let oldest = self.oldest();
         let memory = match ended.last() {
             Some(last) => last.memory.clone(),
@@ -309,17 +310,21 @@ impl<F: Feed> Loop<F> {
         self.link.ledger.update(|counts| {
             again.enter(counts);
             ended.iter().for_each(|portion| portion.enter(counts));
-            // What lies before the new position is no longer waiting.
-            let passed = skipped.extract_if(.., |gap| gap.seq_end <= seq_end);
-            let gaps = passed.map(|gap| add(&mut counts.dropped, gap.cause, gap.events)).count();
+            told.iter().for_each(|gap| add(&mut counts.dropped, gap.cause, gap.events));
             // Somebody else may have dropped parked ones.
             let parked = counts.parked != std::mem::replace(parked_saved, counts.parked);
-            if !ended.is_empty() || again.delivered > 0 || gaps > 0 || parked {
-                let totals = totals::encode(counts, seq_end);
+            if !ended.is_empty() || again.delivered > 0 || parked {
+                let totals = totals_at(counts, skipped, seq_end);
                 let memory = memory.map(|memory| Saved::write(seq_end, &totals, &memory));
                 feed.settle(seq_end, &totals, memory);
             }
-            counts.lag_events = feed.waiting_events();
+            // Once nothing is on its way any more, the cursor is behind what was dropped.
+            let position = feed.position();
+            if skipped.extract_if(.., |gap| gap.seq_end <= position).count() > 0 {
+                feed.settle(position, &totals_at(counts, skipped, position), None);
+            }
+            counts.skipped = skipped.iter().map(|gap| gap.events).sum();
+            counts.lag_events = feed.waiting_events().saturating_sub(counts.skipped);
             counts.waiting = counts.lag_events + counts.parked;
             counts.lag_seconds = oldest.filter(|_| counts.lag_events > 0).map_or(0.0, seconds_since);
         });
@@ -374,6 +379,17 @@ impl Ended {
         add(&mut counts.dropped, "poison", self.dropped);
         counts.last_event = counts.last_event.max(Some(self.received_at));
     }
+}
+
+/// The totals to be saved with a position: what was dropped behind it is found missing again after a restart.
+fn totals_at(counts: &Counts, skipped: &[Skipped], position: u64) -> Vec<u8> {
+    let mut counts = counts.clone();
+    for gap in skipped.iter().filter(|gap| gap.seq_end > position) {
+        if let Some(dropped) = counts.dropped.get_mut(gap.cause) {
+            *dropped = dropped.saturating_sub(gap.events);
+        }
+    }
+    totals::encode(&counts, position)
 }
 
 /// A word that never occurred has no line on the metrics page.

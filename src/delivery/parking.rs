@@ -143,6 +143,13 @@ impl Parking {
         }
     }
 
+    /// Somebody may have dropped some: so many there were, unless something was added since.
+    pub fn count(&mut self, due: &Due, letters: u64) {
+        if let Some(lot) = self.lots.get_mut(&due.destination).filter(|lot| lot.additions == due.additions) {
+            lot.letters = letters;
+        }
+    }
+
     /// A destination refuses still.
     pub fn refused(&mut self, destination: &str, answer: &str, retry: &Retry, chance: f64, now: Instant) {
         if let Some(lot) = self.lots.get_mut(destination) {

@@ -26,6 +26,8 @@ pub struct Unparked {
     /// Poison that was not to be kept.
     pub dropped: u64,
     pub was_empty: bool,
+    /// How many there are still for the destination, where that was asked.
+    pub left: Option<u64>,
     /// Why some of them stay, if they do.
     pub stays: Option<String>,
 }
@@ -33,7 +35,17 @@ pub struct Unparked {
 impl Unparked {
     fn new(due: Due) -> Unparked {
         let (delivered, bytes, duplicates, dead_lettered, dropped) = (0, 0, 0, 0, 0);
-        Unparked { due, delivered, bytes, duplicates, dead_lettered, dropped, was_empty: false, stays: None }
+        Unparked {
+            due,
+            delivered,
+            bytes,
+            duplicates,
+            dead_lettered,
+            dropped,
+            was_empty: false,
+            left: None,
+            stays: None,
+        }
     }
 
     /// Events that are parked no longer.
@@ -50,7 +62,10 @@ pub async fn unpark(link: Arc<Link>, due: Due, position: u64, only: Option<Numbe
             let has_passed = |letter: &Letter| letter.letter.seq.is_none_or(|seq| seq < position);
             link.dead_letters.get(number).await.map(|letter| letter.into_iter().filter(has_passed).collect())
         }
-        None => link.dead_letters.take(wanted(&link, &unparked.due, position)).await,
+        None => link.dead_letters.take(wanted(&link, &unparked.due, position)).await.map(|taken| {
+            unparked.left = Some(taken.of);
+            taken.letters
+        }),
     };
     let letters: Vec<Letter> = match letters {
         Ok(letters) => letters,
@@ -70,6 +85,7 @@ pub async fn unpark(link: Arc<Link>, due: Due, position: u64, only: Option<Numbe
     open.extend(seqs(&flight.rest()));
     (unparked.bytes, unparked.duplicates) = (flight.bytes, flight.duplicates);
     end(&link, flight, letters, open, &mut unparked).await;
+    unparked.left = unparked.left.map(|left| left.saturating_sub(unparked.ended()));
     unparked
 }
 

@@ -45,6 +45,8 @@ pub struct Counts {
     pub waiting: u64,
     /// Those of them that are parked, behind the cursor.
     pub parked: u64,
+    /// Events counted as dropped that the cursor has not passed, because older ones are still on their way.
+    pub skipped: u64,
     pub duplicates: u64,
     /// Values that a sink changed to make them fit.
     pub altered: u64,

@@ -199,7 +199,8 @@ impl Agent {
             ledger.update(|counts| {
                 // Asked again under the lock: the delivery loop changes books and cursor under it too.
                 if let Some(now) = self.commons.journal.cursor_info(&cursor.name) {
-                    (counts.waiting, counts.lag_events) = (now.waiting_events + counts.parked, now.waiting_events);
+                    counts.lag_events = now.waiting_events.saturating_sub(counts.skipped);
+                    counts.waiting = counts.lag_events + counts.parked;
                     counts.lag_seconds = now.lag_seconds;
                 }
             });

@@ -66,6 +66,8 @@ struct Stream {
     next_seq: u64,
     next_ordinal: u64,
     gaps: Vec<Skipped>,
+    /// Those told and not told.
+    lost: Vec<Skipped>,
     closed: bool,
     eager: bool,
     saved: Settled,
@@ -120,7 +122,9 @@ impl FakeFeed {
         state.next_seq += events;
         state.next_ordinal += events;
         let seq_end = state.next_seq;
-        state.gaps.push(Skipped { seq_end, events, cause: "buffer" });
+        let gap = Skipped { seq_end, events, cause: "buffer" };
+        state.gaps.push(gap.clone());
+        state.lost.push(gap);
     }
 
     pub fn close(&self) {
@@ -198,7 +202,8 @@ impl Feed for FakeFeed {
             let end = record.first_seq + record.lines.len() as u64;
             end.saturating_sub(state.saved.position.max(record.first_seq))
         };
-        state.records.iter().map(behind).sum()
+        let lost = state.lost.iter().filter(|gap| gap.seq_end > state.saved.position);
+        state.records.iter().map(behind).sum::<u64>() + lost.map(|gap| gap.events).sum::<u64>()
     }
 
     fn is_eager(&self) -> bool {

@@ -14,7 +14,7 @@ mod chance;
 mod fixture;
 mod parked;
 
-use fixture::{Answer, Script, Setup, few};
+use fixture::{Answer, Script, Setup, few, until};
 
 #[tokio::test(start_paused = true)]
 async fn cuts_are_bounded_by_events_and_bytes_and_records_are_cut_across() {
@@ -315,6 +315,31 @@ async fn events_that_were_passed_over_are_counted_as_dropped_and_once() {
     setup.feed.push(&[1]);
     setup.run(Policy::default()).await;
     assert_eq!((setup.counts().delivered, setup.counts().dropped), (5, [("buffer", 7)].into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dropped_while_a_write_hangs_is_counted_at_once_and_saved_when_the_cursor_passes_it() {
+    let script = Script::default();
+    script.then(Answer::Hang);
+    let setup = Setup::new(script);
+    setup.feed.push(&[2]);
+    let running = tokio::spawn(setup.delivery(Policy::default()).run());
+    until(|| setup.script.sizes().len() == 1).await;
+    setup.feed.lose(3);
+    setup.feed.push(&[2]);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let counts = setup.counts();
+    assert_eq!((counts.dropped, counts.waiting), ([("buffer", 3)].into(), 4));
+    let mut saved = Counts::default();
+    totals::decode(&setup.feed.totals(), &mut saved);
+    assert_eq!(saved.dropped, [].into(), "a restart finds it missing again");
+    setup.settled(7).await;
+    until(|| setup.counts().waiting == 0).await;
+    let counts = setup.counts();
+    assert_eq!((counts.delivered, counts.dropped, counts.skipped), (4, [("buffer", 3)].into(), 0));
+    totals::decode(&setup.feed.totals(), &mut saved);
+    assert_eq!(saved.dropped, [("buffer", 3)].into());
+    setup.finish(running).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -103,7 +103,7 @@ enum Request {
     Get(Number, Reply<io::Result<Option<Letter>>>),
     Remove(Vec<Number>, Reply<io::Result<u64>>),
     Resume(String, u64, u64, Reply<io::Result<Resumed>>),
-    Take(Wanted, Reply<io::Result<Vec<Letter>>>),
+    Take(Wanted, Reply<io::Result<Taken>>),
     Condemn(Vec<NewLetter>, Vec<Number>, Reply<Result<u64, Refused>>),
     Clear(String, Reply<io::Result<u64>>),
     Waiting(Reply<BTreeMap<String, u64>>),
@@ -119,6 +119,13 @@ pub struct Wanted {
     pub before: u64,
     pub events: usize,
     pub bytes: usize,
+}
+
+/// Parked letters, and how many there are for their destination.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    pub letters: Vec<Letter>,
+    pub of: u64,
 }
 
 impl DeadLetters {
@@ -164,7 +171,7 @@ impl DeadLetters {
     }
 
     /// The oldest parked letters of a destination.
-    pub async fn take(&self, wanted: Wanted) -> io::Result<Vec<Letter>> {
+    pub async fn take(&self, wanted: Wanted) -> io::Result<Taken> {
         self.ask(|reply| Request::Take(wanted, reply)).await?
     }
 

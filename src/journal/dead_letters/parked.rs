@@ -5,7 +5,7 @@ use std::io;
 
 use super::letter::{Letter, NewLetter, Number};
 use super::shelf::Shelf;
-use super::{Lot, Refused, Resumed, Wanted};
+use super::{Lot, Refused, Resumed, Taken, Wanted};
 use crate::units::Timestamp;
 
 /// Numbers of parked letters by component and destination.
@@ -24,8 +24,8 @@ impl Index {
         });
     }
 
-    fn lot(&self, component: &str, destination: &str) -> impl Iterator<Item = &Number> {
-        self.0.get(&(component.to_owned(), destination.to_owned())).into_iter().flatten()
+    fn lot(&self, component: &str, destination: &str) -> Option<&BTreeSet<Number>> {
+        self.0.get(&(component.to_owned(), destination.to_owned()))
     }
 
     /// Destinations of a component, and what waits for them.
@@ -78,9 +78,10 @@ impl Shelf {
     }
 
     /// The oldest letters that wait for a destination: at least one, if there is one.
-    pub fn take(&self, wanted: &Wanted) -> io::Result<Vec<Letter>> {
+    pub fn take(&self, wanted: &Wanted) -> io::Result<Taken> {
+        let Some(lot) = self.parked.lot(&wanted.component, &wanted.destination) else { return Ok(Taken::default()) };
         let (mut letters, mut size): (Vec<Letter>, usize) = (Vec::new(), 0);
-        for number in self.parked.lot(&wanted.component, &wanted.destination) {
+        for number in lot {
             let Some(letter) = self.get(*number).transpose()? else { continue };
             if letter.letter.seq.is_some_and(|seq| seq >= wanted.before) {
                 continue;
@@ -91,7 +92,7 @@ impl Shelf {
             }
             letters.push(letter);
         }
-        Ok(letters)
+        Ok(Taken { letters, of: lot.len() as u64 })
     }
 
     /// Parked letters that turned out to be dead. Since they take each other's place, the bound does not matter.

@@ -113,7 +113,7 @@ fn wanted(destination: &str, before: u64, events: usize) -> Wanted {
 }
 
 fn taken(shelf: &Shelf, wanted: &Wanted) -> Vec<u64> {
-    shelf.take(wanted).unwrap().iter().map(|letter| letter.letter.ordinal).collect()
+    shelf.take(wanted).unwrap().letters.iter().map(|letter| letter.letter.ordinal).collect()
 }
 
 #[test]
