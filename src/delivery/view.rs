@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::event::Raw;
 use crate::event::escape::push_string;
 use crate::event::raw::name_is;
-use crate::event::Raw;
 use crate::journal::Record;
 use crate::query::Query;
 

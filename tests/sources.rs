@@ -1,0 +1,169 @@
+//! Rough senders: files that come, go and change names all the time, and sockets that cut off, lie and overdo it.
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use support::{Agent, Folder, PATIENCE, eventually, free_port, lines_of};
+
+/// Everything that arrived, sorted.
+fn arrived(folder: &Folder) -> Vec<String> {
+    let mut lines = lines_of(&folder.path("out"), "out.ndjson");
+    lines.sort();
+    lines
+}
+
+fn numbered(count: usize) -> Vec<String> {
+    let mut lines: Vec<String> = (0..count).map(|n| format!("{{\"n\":{n}}}")).collect();
+    lines.sort();
+    lines
+}
+
+/// A file source `in` before a file sink, with more keys of the source.
+fn tailing(folder: &Folder, include: &str, more: &str) -> String {
+    fs::create_dir_all(folder.path("logs")).expect("a folder");
+    format!(
+        "sources:\n  in: {{ type: file, include: ['{}/{include}']{more} }}\n\
+         sinks:\n  out: {{ type: file, inputs: [in], path: '{}/out.ndjson', batch: {{ age: 20ms }} }}\n",
+        folder.path("logs").display(),
+        folder.path("out").display()
+    )
+}
+
+#[test]
+fn a_thousand_rotations_a_minute_lose_nothing_that_is_still_there() {
+    let folder = Folder::new();
+    let agent = Agent::start(&folder, &tailing(&folder, "app.log", ", poll: 100ms"));
+    for n in 0..60 {
+        folder.write("logs/app.log", &format!("{{\"n\":{n}}}\n"));
+        fs::rename(folder.path("logs/app.log"), folder.path(&format!("logs/app.log.{n}"))).expect("a rename");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    eventually("all lines arrive", || arrived(&folder).len() >= 60);
+    assert_eq!(arrived(&folder), numbered(60));
+    let samples = agent.assert_books();
+    let lost = samples.keys().find(|key| key.starts_with("weir_bytes_lost_total{component=\"in\""));
+    assert_eq!(lost.map(|key| samples[key]), Some(0.0));
+}
+
+#[test]
+fn thousands_of_files_are_read_with_few_descriptors() {
+    let folder = Folder::new();
+    let yaml = tailing(&folder, "*.log", ", max_open_files: 20");
+    for n in 0..3000 {
+        folder.write(&format!("logs/{n}.log"), &format!("{{\"n\":{n}}}\n"));
+    }
+    let agent = Agent::start(&folder, &yaml);
+    eventually("all lines arrive", || arrived(&folder).len() >= 3000);
+    let open = fs::read_dir(format!("/proc/{}/fd", agent.child.id())).expect("a running process").count();
+    assert!(open < 100, "{open} descriptors are open");
+    agent.kill();
+    let agent = Agent::start(&folder, &yaml);
+    folder.write("logs/last.log", "{\"n\":3000}\n");
+    eventually("the last line arrives", || arrived(&folder).len() >= 3001);
+    assert_eq!(arrived(&folder), numbered(3001), "each line once");
+    agent.assert_books();
+}
+
+#[test]
+fn a_link_that_is_switched_brings_the_new_file_and_not_the_old_one_again() {
+    let folder = Folder::new();
+    let yaml = tailing(&folder, "*.log", ", follow_symlinks: true, poll: 50ms");
+    folder.write("logs/first.txt", "{\"n\":0}\n");
+    folder.write("logs/second.txt", "{\"n\":1}\n");
+    symlink(folder.path("logs/first.txt"), folder.path("logs/now.log")).expect("a link");
+    symlink("/etc/passwd", folder.path("logs/outside.log")).expect("a link");
+    let agent = Agent::start(&folder, &yaml);
+    eventually("the first arrives", || arrived(&folder).len() == 1);
+    fs::remove_file(folder.path("logs/now.log")).expect("the link goes");
+    symlink(folder.path("logs/second.txt"), folder.path("logs/now.log")).expect("a link");
+    eventually("the second arrives", || arrived(&folder).len() >= 2);
+    assert_eq!(arrived(&folder), numbered(2));
+    assert!(agent.log().contains("leads out of the included folders"), "{}", agent.log());
+}
+
+/// Writes, and waits for the other side to close; false if it stays open.
+fn is_closed_after(port: u16, bytes: &[u8]) -> bool {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    stream.write_all(bytes).expect("it takes them");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    // A connection that is reset was closed too.
+    !matches!(stream.read(&mut [0; 16]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+fn send(port: u16, parts: &[&[u8]]) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    parts.iter().for_each(|part| stream.write_all(part).expect("it takes them"));
+}
+
+#[test]
+fn frames_that_are_cut_off_too_long_or_lying_cost_themselves_alone() {
+    let folder = Folder::new();
+    let [lines, length, octet, udp] = std::array::from_fn(|_| free_port());
+    let datagrams = folder.path("d.sock");
+    let yaml = format!(
+        "sources:\n  lines: {{ type: socket, mode: tcp, address: '127.0.0.1:{lines}' }}\n\
+         \x20 length: {{ type: socket, mode: tcp, address: '127.0.0.1:{length}', framing: length }}\n\
+         \x20 octet: {{ type: socket, mode: tcp, address: '127.0.0.1:{octet}', framing: octet }}\n\
+         \x20 udp: {{ type: socket, mode: udp, address: '127.0.0.1:{udp}' }}\n\
+         \x20 unix: {{ type: socket, mode: unix_datagram, path: '{}' }}\n\
+         sinks:\n  out: {{ type: file, inputs: ['*'], path: '{}/out.ndjson', batch: {{ age: 20ms }} }}\n",
+        datagrams.display(),
+        folder.path("out").display()
+    );
+    let agent = Agent::start(&folder, &yaml);
+    let framed = |text: &[u8]| [&(text.len() as u32).to_be_bytes()[..], text].concat();
+    send(lines, &[b"{\"n\":0}\n{\"n\":", b"1}\r\n\n", &vec![b'x'; 3 << 20], b"\n{\"n\":2}\n{\"cut\":"]);
+    send(lines, &[b"{\"n\":3}"]);
+    let too_long = framed(format!("{{\"pad\":\"{}\"}}", "x".repeat(1 << 20)).as_bytes());
+    send(length, &[&framed(b"{\"n\":4}"), &framed(b"nonsense"), &too_long, &framed(b"{\"n\":5}"), &[0, 0, 1, 0, b'{']]);
+    send(octet, &[b"7 {\"n\":6}8 {\"n\"", b":7} "]);
+    for lie in [&b"99999999999999999999 x"[..], b"-5 hello", b"hello world\n", b" 5 hello"] {
+        assert!(is_closed_after(octet, lie), "{}", String::from_utf8_lossy(lie));
+    }
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    for datagram in [&b"{\"n\":8}"[..], b"", b"\xff\x00", &[b'x'; 65_000], b"{\"n\":9}"] {
+        socket.send_to(datagram, ("127.0.0.1", udp)).expect("it is sent");
+    }
+    let unix = UnixDatagram::unbound().expect("a socket");
+    unix.send_to(b"{\"n\":10}", &datagrams).expect("it is sent");
+    unix.send_to(b"[]", &datagrams).expect("it is sent");
+    eventually("all that is whole arrives", || arrived(&folder).len() >= 11);
+    assert_eq!(arrived(&folder), numbered(11));
+    eventually("the rest is accounted for", || {
+        let bad = |source| {
+            agent.metric("weir_events_dead_lettered_total", source) + agent.metric("weir_events_refused_total", source)
+        };
+        [bad("lines"), bad("length"), bad("octet"), bad("udp"), bad("unix")] == [2, 3, 4, 3, 1]
+    });
+    agent.assert_books();
+}
+
+#[test]
+fn more_connections_than_allowed_are_closed_and_the_others_served() {
+    let folder = Folder::new();
+    let port = free_port();
+    let yaml = format!(
+        "sources:\n  in: {{ type: socket, mode: tcp, address: '127.0.0.1:{port}', max_connections: 5 }}\n\
+         sinks:\n  out: {{ type: file, inputs: [in], path: '{}/out.ndjson', batch: {{ age: 20ms }} }}\n",
+        folder.path("out").display()
+    );
+    let agent = Agent::start(&folder, &yaml);
+    let mut served: Vec<TcpStream> =
+        (0..5).map(|_| TcpStream::connect(("127.0.0.1", port)).expect("a connection")).collect();
+    served[4].write_all(b"{\"n\":0}\n").expect("it takes them");
+    eventually("the fifth is served", || arrived(&folder).len() == 1);
+    assert!(is_closed_after(port, b"{\"n\":99}\n"), "the sixth is closed");
+    drop(served.pop());
+    eventually("there is a place again", || {
+        send(port, &[b"{\"n\":1}\n"]);
+        arrived(&folder).contains(&"{\"n\":1}".to_owned())
+    });
+    assert!(agent.log().contains("too many connections"), "{}", agent.log());
+    agent.assert_books();
+}
