@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -94,7 +94,7 @@ impl Agent {
             journal,
             pool: Pool::start(settings.limits.threads()).map_err(|e| StartError::new(format!("no threads: {e}")))?,
             dead_letters: open_dead_letters(&data_dir, durable)?,
-            redactor: Arc::new(Engine::builtin()),
+            redactor: LazyLock::new(Engine::builtin),
             limits: Limits { event_bytes: settings.limits.event.bytes() as usize, values: MAX_VALUES },
             runtime: tokio::runtime::Handle::current(),
         });

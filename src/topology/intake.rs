@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,8 +25,8 @@ pub struct Commons {
     pub journal: Journal,
     pub pool: Pool,
     pub dead_letters: DeadLetters,
-    /// Built-in rules, for raw text that goes to the dead-letter queue.
-    pub redactor: Arc<Engine>,
+    /// Built-in rules, for raw text that goes to the dead-letter queue. Made when first needed.
+    pub redactor: LazyLock<Engine>,
     pub limits: Limits,
     pub runtime: Handle,
 }
