@@ -101,27 +101,19 @@ pub fn value(text: &[u8], at: usize) -> Option<(Range<usize>, u16)> {
     let named_by_string = text[at..at + closing].iter().any(|b| b"\"'`".contains(b));
     at = blanks(text, at + closing);
     let flag = text[name.start..].starts_with(b"--") && closing == 0 && at > name.end;
-    let mut operator = match text.get(at..at + 2) {
+    let operator = match text.get(at..at + 2) {
         Some(b"=>" | b":=" | b"==" | b"!=") => 2,
         _ if matches!(text.get(at), Some(b'=' | b':')) => 1,
         _ if flag => 0,
         _ => return None,
     };
     let colon = operator == 1 && text[at] == b':';
-    if colon && let Some(typed) = past_type(text, at + 1) {
-        (at, operator) = (typed, 1);
-    }
-    at = blanks(text, at + operator);
-    if named_by_string && matches!(text.get(at), Some(b'\n' | b'\r')) {
-        at += text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
-    }
+    let typed = if colon { past_type(text, at + 1) } else { None };
     let place = Place { text, name, named_by_string, colon, promise };
-    let value = match opening(text, at) {
-        Some(quote) => place.quoted(at, quote)?,
-        None => place.bare(at)?,
-    };
+    // What looks like a type may be the value, if nothing stands where the value would.
+    let value = typed.and_then(|equals| place.value(equals + 1)).or_else(|| place.value(at + operator))?;
     let rule = if promise == Promise::Authorization { AUTHORIZATION } else { CREDENTIAL };
-    (!value.is_empty()).then_some((value, rule))
+    Some((value, rule))
 }
 
 /// The credentials behind a scheme that stands without its header: `Bearer abc…`.
@@ -149,7 +141,8 @@ fn past_type(text: &[u8], at: usize) -> Option<usize> {
     let start = blanks(text, at);
     let len = text[start..].iter().take(48).take_while(|b| is_name(**b) || b"[]|. ".contains(b)).count();
     let equals = start + len;
-    let typed = len > 0 && text.get(equals) == Some(&b'=') && text[equals - 1] != b'=';
+    let two_words = |three: &[u8]| three[1] == b' ' && is_name(three[0]) && is_name(three[2]);
+    let typed = len > 0 && text.get(equals) == Some(&b'=') && !text[start..equals].windows(3).any(two_words);
     (typed && text.get(start).is_some_and(u8::is_ascii_alphabetic) && text[equals - 1] == b' ').then_some(equals)
 }
 
@@ -183,8 +176,23 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// The value that stands behind an operator.
+    fn value(&self, behind: usize) -> Option<Range<usize>> {
+        let mut at = blanks(self.text, behind);
+        if self.named_by_string && matches!(self.text.get(at), Some(b'\n' | b'\r')) {
+            at += self.text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
+        }
+        let value = match opening(self.text, at) {
+            Some(quote) => self.quoted(at, quote)?,
+            None => self.bare(at)?,
+        };
+        (!value.is_empty()).then_some(value)
+    }
+
     fn quoted(&self, at: usize, quote: Quote) -> Option<Range<usize>> {
-        if !self.named_by_string && self.is_inside_string(quote.byte) {
+        // Behind a quote that closes a string no word can begin, so there it opens one, whatever stands before.
+        let opens = self.text.get(at + quote.len).is_some_and(u8::is_ascii_alphanumeric);
+        if !self.named_by_string && !opens && self.is_inside_string(quote.byte) {
             return None;
         }
         let start = at + quote.len;
@@ -398,6 +406,9 @@ mod tests {
             ("api_key => \"abcdefgh\"", "abcdefgh"),
             ("password=\"unclosed", "unclosed"),
             (r#"{"password": ["a", "b"]"#, r#"["a", "b"]"#),
+            ("Authorization: Basic VHIwdWI0ZG9y =", "VHIwdWI0ZG9y"),
+            ("password: hunter2 = ", "hunter2"),
+            ("it's odd, api_key: 'Tr0ub4dor&3x'", "Tr0ub4dor&3x"),
         ] {
             assert_eq!(taken(text), Some(expected), "{text}");
         }
@@ -413,6 +424,7 @@ mod tests {
             "connect(password=password)",
             "connect(password=config.password)",
             "input(\"password: \")",
+            "print('api_key: ' + api_key)",
             "Password: must be long",
             "password = f\"{password}\"",
             "token = next(tokens)",
