@@ -71,11 +71,11 @@ impl<'a> Reader<'a> {
             if range.is_empty() && *frames == Frames::Lines {
                 continue;
             }
-            self.frame(range);
+            self.frame(range, frames);
         }
     }
 
-    fn frame(&mut self, range: Range<usize>) {
+    fn frame(&mut self, range: Range<usize>, frames: &Frames) {
         let piece = self.piece;
         let text = &piece[range.clone()];
         if text.len() > self.limits.event_bytes {
@@ -84,6 +84,8 @@ impl<'a> Reader<'a> {
         match self.scan(text, Scanner::split, Scanner::validate) {
             Err(unfit) => self.refuse(range, unfit.to_string()),
             Ok(()) if text[0] != b'{' => self.refuse(range, NO_OBJECT.to_owned()),
+            // A line has no line break in it.
+            Ok(()) if *frames == Frames::Lines => self.enter(range),
             Ok(()) => self.accept(range),
         }
     }
@@ -109,10 +111,14 @@ impl<'a> Reader<'a> {
 
     /// Takes the object just scanned.
     fn accept(&mut self, range: Range<usize>) {
-        let ordinal = self.ordinals.of(self.out.items, range.start);
         if memchr::memchr(b'\n', &self.piece[range.clone()]).is_some() {
             self.broken_lines.push(range.clone());
         }
+        self.enter(range);
+    }
+
+    fn enter(&mut self, range: Range<usize>) {
+        let ordinal = self.ordinals.of(self.out.items, range.start);
         if self.split {
             self.out.batch.push_members(range, ordinal, &self.members);
         } else {

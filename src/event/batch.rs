@@ -25,6 +25,7 @@ mod places;
 mod render;
 mod split;
 
+pub use edit::Made;
 pub use places::Place;
 use split::Shape;
 

@@ -4,31 +4,48 @@ use super::{Batch, Event, Field, MADE};
 use crate::event::escape;
 use crate::event::names::NameId;
 
+/// A value that a transform made, in the batch it was made in.
+#[derive(Clone, Copy, Debug)]
+pub struct Made {
+    at: u32,
+    len: u32,
+}
+
 /// Slots that an event gets beyond what it needs when its fields have to move: transforms add more than one.
 const SPARE: usize = 7;
 
 impl Batch {
     /// Sets a field to a value given as JSON text: in its place if the event has it, else at the end.
     pub fn set_json(&mut self, event: usize, name: NameId, json: &[u8]) {
-        let value = self.made_end();
+        let value = self.make(json);
+        self.put(event, name, value);
+    }
+
+    /// Makes a value, given as JSON text, that any number of events may have.
+    pub fn make(&mut self, json: &[u8]) -> Made {
+        let at = self.made_end();
         self.made.extend_from_slice(json);
+        Made { at, len: json.len() as u32 }
+    }
+
+    /// Sets a field to a value of this batch's making: in its place if the event has it, else at the end.
+    pub fn set_made(&mut self, event: usize, name: NameId, value: Made) {
         self.put(event, name, value);
     }
 
     /// Sets a field to a string.
     pub fn set_str(&mut self, event: usize, name: NameId, text: &str) {
-        let value = self.made_end();
+        let at = self.made_end();
         escape::push_string(&mut self.made, text);
-        self.put(event, name, value);
+        self.put(event, name, Made { at, len: self.made_end() - at });
     }
 
     /// Replaces the value of the n-th field by JSON text.
     pub fn set_nth(&mut self, event: usize, nth: usize, json: &[u8]) {
-        let value = self.made_end();
-        self.made.extend_from_slice(json);
+        let Made { at: value, len } = self.make(json);
         let at = self.events[event].first as usize + nth;
         let field = &mut self.fields[at];
-        (field.value, field.len, field.made) = (value, json.len() as u32, true);
+        (field.value, field.len, field.made) = (value, len, true);
         self.events[event].edited = true;
     }
 
@@ -36,8 +53,7 @@ impl Batch {
         u32::try_from(self.made.len()).expect("transforms make far less than 4 GiB of a piece")
     }
 
-    fn put(&mut self, event: usize, name: NameId, value: u32) {
-        let len = self.made_end() - value;
+    fn put(&mut self, event: usize, name: NameId, Made { at: value, len }: Made) {
         self.events[event].edited = true;
         let Event { first, count, .. } = self.events[event];
         let range = first as usize..(first + count) as usize;

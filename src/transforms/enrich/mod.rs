@@ -91,12 +91,22 @@ impl Transform for Enrich {
 
     fn apply(&self, mut batch: Batch, out: &mut Outputs) -> Result<(), Failure> {
         for member in &self.members {
-            for event in 0..batch.len() {
-                match &member.value {
-                    Source::Constant(json) => set(&mut batch, event, &member.path, json),
-                    Source::Template(template) => {
+            match (&member.value, &member.path[..]) {
+                (Source::Constant(json), [name]) => {
+                    let (name, value) = (batch.name_id(name), batch.make(json));
+                    for event in 0..batch.len() {
+                        batch.set_made(event, name, value);
+                    }
+                }
+                (Source::Constant(json), path) => {
+                    for event in 0..batch.len() {
+                        set(&mut batch, event, path, json);
+                    }
+                }
+                (Source::Template(template), path) => {
+                    for event in 0..batch.len() {
                         if let Ok(text) = template.render(|path| batch.get_path(event, path)) {
-                            set(&mut batch, event, &member.path, &quoted(&text));
+                            set(&mut batch, event, path, &quoted(&text));
                         }
                     }
                 }
