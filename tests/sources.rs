@@ -62,6 +62,10 @@ fn thousands_of_files_are_read_with_few_descriptors() {
     eventually("all lines arrive", || arrived(&folder).len() >= 3000);
     let open = fs::read_dir(format!("/proc/{}/fd", agent.child.id())).expect("a running process").count();
     assert!(open < 100, "{open} descriptors are open");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", agent.child.id())).expect("a running process");
+    let limit = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
+    let limit: Vec<&str> = limit.split_whitespace().skip(3).take(2).collect();
+    assert!(limit[0] == limit[1] || limit[0] == "1048576", "the agent may open what it is allowed to: {limit:?}");
     agent.kill();
     let agent = Agent::start(&folder, &yaml);
     folder.write("logs/last.log", "{\"n\":3000}\n");

@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 mod client;
 mod completions;
+mod descriptors;
 mod dlq;
 mod health;
 mod journal;

@@ -44,6 +44,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> ExitCode {
+    super::descriptors::raise();
     // Before the files are read, so that a change from then on is seen.
     let watch = Watch::new(&arguments);
     let overrides = Overrides { ephemeral: arguments.ephemeral, ..arguments.configuration.overrides(arguments.demo) };
@@ -53,6 +54,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     };
     let settings = &loaded.plan.settings;
     log::init(settings.log.level.into(), settings.log.format.into());
+    super::descriptors::judge();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.limits.threads())
         .thread_name("weir-io")
