@@ -58,8 +58,9 @@ impl<F: Feed> Loop<F> {
     }
 
     pub(super) fn start_unparking(&mut self) {
-        let due = self.link.lock().parking.due(Instant::now());
-        if let Some(due) = due.filter(|_| self.may_unpark()) {
+        let now = Instant::now();
+        let due = self.link.lock().parking.due(now);
+        if let Some(due) = due.filter(|_| self.may_unpark() && self.pace.not_before(now).is_none()) {
             self.unpark(due, None);
         }
     }
@@ -73,6 +74,7 @@ impl<F: Feed> Loop<F> {
 
     pub(super) fn unparked(&mut self, unparked: Unparked, reply: Option<Reply>) {
         self.unparking = false;
+        self.pace.spend(unparked.ended() as usize, Instant::now());
         let (destination, now) = (&unparked.due.destination, Instant::now());
         let (chance, retry) = (self.link.chance(), &self.link.policy.retry);
         let mut inner = self.link.lock();

@@ -221,8 +221,9 @@ impl<F: Feed> Loop<F> {
     fn wake(&self, now: Instant) -> Option<Instant> {
         let tick = (!self.cutter.is_empty() || !self.out.is_empty()).then(|| now + TICK);
         let cut = self.cutter.due().filter(|_| self.has_room() && !self.stopping);
-        let cut = cut.map(|due| self.pace.not_before(now).map_or(due, |paid| paid.max(due)));
         let parked = self.link.lock().parking.next_due().filter(|_| self.may_unpark());
+        let paid = |due: Instant| self.pace.not_before(now).map_or(due, |paid| paid.max(due));
+        let (cut, parked) = (cut.map(paid), parked.map(paid));
         [tick, cut, parked, self.read_again.filter(|again| *again > now)].into_iter().flatten().min()
     }
 

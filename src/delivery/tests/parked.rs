@@ -209,3 +209,17 @@ async fn letters_that_somebody_drops_wait_no_longer() {
     assert_eq!(again.counts().dropped, [("dlq", 2)].into());
     again.finish(running).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_parked_comes_no_faster_than_the_rate() {
+    let setup = parking(odd_refused(1));
+    setup.feed.push(&[10]);
+    let rate = Some(crate::units::Rate::per_second(1));
+    let started = Instant::now();
+    let running = tokio::spawn(setup.delivery(Policy { rate, ..Policy::default() }).run());
+    setup.settled(10).await;
+    all_ended(&setup).await;
+    assert!(started.elapsed() >= Duration::from_secs(11), "ten events are paid for, then one that found out");
+    assert_eq!(books(&setup, 10), (10, 0, 0));
+    setup.finish(running).await;
+}
