@@ -52,13 +52,14 @@ pub fn run(arguments: Arguments) -> ExitCode {
     if !folder.is_dir() {
         return super::complain(format!("there is no journal at `{}`", folder.display()));
     }
-    let options: Options = loaded.plan.settings.journal.options(folder);
+    let readers = loaded.plan.readers();
+    let options = Options { readers, ..loaded.plan.settings.journal.options(folder) };
     let (journal, report) = match Journal::open(options, Arc::new(Real)) {
         Ok(opened) => opened,
         Err(error) => return super::complain(format!("cannot open the journal: {error} (is the agent running?)")),
     };
     let code = match &arguments.command {
-        Command::Inspect => super::print(&inspect(&journal)),
+        Command::Inspect => super::print(&inspect(&journal, &report)),
         Command::Verify => verify(&report),
         Command::Export => export(&journal),
         Command::Cursors { command } => cursors(&journal, command.as_ref().unwrap_or(&Cursors::List)),
@@ -67,16 +68,32 @@ pub fn run(arguments: Arguments) -> ExitCode {
     code
 }
 
-fn inspect(journal: &Journal) -> String {
+fn inspect(journal: &Journal, report: &RecoveryReport) -> String {
     let stats = journal.stats();
     format!(
-        "bytes       {}\nlimit       {}\noldest seq  {}\nnewest seq  {}\n\n{}",
+        "bytes       {}\nlimit       {}\noldest seq  {}\nnewest seq  {}\n\n{}{}",
         stats.bytes,
         stats.limit,
         stats.oldest_seq,
         stats.synced_seq,
-        list(journal)
+        list(journal),
+        holes(report)
     )
+}
+
+/// What is still to be read again, a line for each origin.
+fn holes(report: &RecoveryReport) -> String {
+    let mut out = String::new();
+    for hole in &report.holes {
+        let spans: Vec<String> = hole.all().iter().map(|span| format!("{} to {}", span.start, span.end)).collect();
+        out.push_str(&format!(
+            "source {} reads again what damage took of {}: {}\n",
+            hole.source,
+            hole.words,
+            spans.join(", ")
+        ));
+    }
+    out
 }
 
 fn list(journal: &Journal) -> String {
@@ -94,12 +111,15 @@ fn verify(report: &RecoveryReport) -> ExitCode {
     let mut out = format!("{} records with {} events are whole\n", report.records, report.events);
     for loss in &report.lost {
         out.push_str(&format!(
-            "damaged: seq {} to {}, {} bytes moved to quarantine\n",
+            "damaged: seq {} to {}, {} events, {} bytes copied to quarantine{}\n",
             loss.seqs.start,
             loss.seqs.end.saturating_sub(1),
-            loss.bytes
+            loss.seqs.end - loss.seqs.start,
+            loss.bytes,
+            if loss.seqs.end <= report.needed_from { "; every sink had passed them" } else { "" }
         ));
     }
+    out.push_str(&holes(report));
     for file in &report.broken_files {
         out.push_str(&format!("damaged: file {file} moved to quarantine\n"));
     }

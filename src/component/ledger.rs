@@ -8,6 +8,10 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use bytes::Bytes;
+
+use crate::journal::Told;
+
 /// Pieces of one origin without a verdict.
 pub const MOST_IN_FLIGHT: usize = 16;
 
@@ -15,6 +19,8 @@ pub type Span = Range<u64>;
 
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
+    /// Reading began here; what lies before was never ours.
+    base: u64,
     /// Everything before is settled.
     done: u64,
     /// Everything before was handed in, skipped or settled; reading goes on here.
@@ -44,26 +50,80 @@ enum State {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Statement {
     pub done: u64,
-    /// Settled ranges above `done`; the last one is the range of the events it stands with.
+    /// Settled ranges above `done`; the last one is the range of the events it stands with. Where reading did not
+    /// begin at 0, the first one is what lies before.
     pub spans: Vec<Span>,
+}
+
+impl Statement {
+    /// Where reading began.
+    pub fn base(&self) -> u64 {
+        // A range of its own is the last one; alone it says nothing of what lies before.
+        self.spans.first().filter(|first| self.spans.len() > 1 && first.start == 0).map_or(0, |first| first.end)
+    }
+
+    /// The same for the journal, which compares it with what it has. `stands` is whether events stand with it.
+    pub fn told(self, origin: Bytes, stands: bool, words: String) -> Told {
+        let (base, own) = (self.base(), self.spans.last().filter(|_| stands).cloned());
+        let mut claims = self.spans;
+        claims.push(0..self.done);
+        Told { origin, base, claims, own, words }
+    }
 }
 
 impl Ledger {
     /// Goes on where the statements of all slots say.
     pub fn resume<'a>(statements: impl IntoIterator<Item = &'a Statement>) -> Ledger {
-        let (mut done, mut spans) = (0, Vec::new());
+        let (mut base, mut done, mut spans) = (0, 0, Vec::new());
         for statement in statements {
+            base = base.max(statement.base());
             done = done.max(statement.done);
             spans.extend(statement.spans.iter().cloned());
         }
-        let mut ledger = Ledger { done, cursor: done, ..Ledger::default() };
+        let mut ledger = Ledger { base, done, cursor: done, ..Ledger::default() };
         ledger.keep(spans);
         ledger
     }
 
+    /// Reads these ranges again, as far as they were ever read. Nothing may be in flight.
+    pub fn reopen(&mut self, holes: &[Span]) {
+        debug_assert!(self.flights.is_empty());
+        let mut settled: Vec<Span> = std::iter::once(self.base..self.done).chain(self.kept.drain(..)).collect();
+        for hole in holes {
+            let cut = |span: Span| [span.start..span.end.min(hole.start), span.start.max(hole.end)..span.end];
+            settled = settled.into_iter().flat_map(cut).filter(|span| !span.is_empty()).collect();
+        }
+        (self.done, self.cursor) = (self.base, self.base);
+        self.keep(settled);
+    }
+
+    /// All that is settled, for a position without events.
+    pub fn statement(&self) -> Statement {
+        let own = self.before().map(|before| [before, self.base..self.done]);
+        let spans = own.into_iter().flatten().chain(self.kept.iter().cloned()).collect();
+        Statement { done: self.done, spans }
+    }
+
+    /// The same once everything in flight is settled.
+    pub fn landed(&self) -> Ledger {
+        let (base, kept) = (self.base, self.kept.clone());
+        Ledger { base, done: self.cursor, cursor: self.cursor, kept, ..Ledger::default() }
+    }
+
+    /// Somebody else has read on to here.
+    pub fn pass_over(&mut self, end: u64) {
+        if end > self.furthest() {
+            *self = Ledger::starting_at(end);
+        }
+    }
+
+    fn before(&self) -> Option<Span> {
+        (self.base > 0).then_some(0..self.base)
+    }
+
     /// Begins behind what is there already.
     pub fn starting_at(offset: u64) -> Ledger {
-        Ledger { done: offset, cursor: offset, ..Ledger::default() }
+        Ledger { base: offset, done: offset, cursor: offset, ..Ledger::default() }
     }
 
     pub fn done(&self) -> u64 {
@@ -101,7 +161,8 @@ impl Ledger {
         let slot = (0..MOST_IN_FLIGHT as u8).find(|slot| !taken(*slot)).expect("an open ledger has a free slot");
         let span = self.cursor..end;
         let settled = self.flights.iter().filter(|flight| flight.state == State::Settled);
-        let mut spans: Vec<Span> = settled.map(|flight| flight.span.clone()).collect();
+        let mut spans: Vec<Span> = self.before().into_iter().collect();
+        spans.extend(settled.map(|flight| flight.span.clone()));
         spans.extend(self.kept.iter().cloned());
         spans.push(span.clone());
         self.flights.push_back(Flight { slot, span, state: State::Pending });

@@ -6,6 +6,8 @@ pub mod entry;
 pub mod failure;
 #[cfg(test)]
 pub mod fake;
+#[cfg(test)]
+mod holes_test;
 pub mod lane;
 pub mod ledger;
 pub mod reply;

@@ -10,7 +10,8 @@ use futures_util::FutureExt;
 
 use super::appender::Appender;
 use super::format::{DATA_START, VERSION, put32};
-use super::recovery::{self, Opened, RecoveryReport};
+use super::recovery::{self, Opened};
+use super::report::RecoveryReport;
 use super::sim::Sim;
 use super::tests::{commit, lines, texts};
 use super::*;

@@ -25,6 +25,10 @@
 //!   belongs to a sync that failed. The next header is written only after that end was synced.
 //! - The sequence number is one counter over all streams; `stream_first` and `stream_bytes` count within one
 //!   stream since the journal began. What is missing shows as a jump of `stream_first`, and is counted there.
+//! - A group with [`RESTATES`] has no lines and says again what was said in other segments: what reuse carries forward,
+//!   and in front of the first new statement about an origin in a segment the one it replaces. So the positions as they
+//!   were at any damaged record can be told from what is on disk, and what was said behind it, from its segment's
+//!   number, apart from what was said before.
 //! - A segment header fits one sector, which a disk writes whole or not at all.
 
 use std::cell::RefCell;
@@ -58,6 +62,8 @@ pub const RECORD_MAGIC: [u8; 4] = *b"WJr\n";
 
 /// The last record of its group.
 pub const ENDS_GROUP: u8 = 1;
+/// Its group says nothing new: see [`restate`](super::positions::restate).
+pub const RESTATES: u8 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
@@ -262,6 +268,10 @@ impl RecordHeader {
         self.flags & ENDS_GROUP != 0
     }
 
+    pub fn restates(&self) -> bool {
+        self.flags & RESTATES != 0
+    }
+
     /// Bytes behind the header.
     pub fn body_len(&self) -> usize {
         self.notes_len as usize + self.meta_len as usize + self.packed_len as usize
@@ -275,7 +285,12 @@ impl RecordHeader {
     /// Whether the bytes behind the header are the ones it was written with.
     pub fn fits(&self, body: &[u8]) -> bool {
         let (notes, rest) = body.split_at(self.notes_len as usize);
-        crc32c::crc32c(notes) == self.notes_crc && crc32c::crc32c(rest) == self.body_crc
+        self.fits_notes(notes) && crc32c::crc32c(rest) == self.body_crc
+    }
+
+    /// The same for the notes alone, which can be whole where the lines are not.
+    pub fn fits_notes(&self, notes: &[u8]) -> bool {
+        crc32c::crc32c(notes) == self.notes_crc
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::format::{Notes, Packed, RECORD_BYTES, pack};
+use super::positions::restate;
 use super::room::Room;
 use super::writer::{AppendError, Mark};
 use super::{Codec, Commit, IdempotencyKey, Position, StreamId};
@@ -118,6 +119,8 @@ pub struct Draft {
 pub struct Group {
     pub drafts: Vec<Draft>,
     pub notes: Notes,
+    /// Its positions were stated before.
+    pub restates: bool,
     pub waiting: Vec<Waiting>,
 }
 
@@ -208,6 +211,12 @@ impl Group {
             }
         }
         group
+    }
+
+    /// Positions without events; of what was said before, with the segment where.
+    pub fn restating(said: Vec<(u64, Position)>) -> Group {
+        let notes = Notes { positions: restate(said), ..Notes::default() };
+        Group { notes, restates: true, ..Group::default() }
     }
 
     fn start(&mut self, stream: StreamId, received_at: Timestamp, room: &Option<Arc<Room>>) {

@@ -15,12 +15,15 @@ mod format;
 pub mod fs;
 mod gather;
 mod handle;
+mod holes;
 mod house;
+mod judge;
 mod keys;
 #[cfg(test)]
 mod model;
 mod positions;
 mod recovery;
+mod report;
 mod room;
 mod segment;
 #[cfg(test)]
@@ -48,8 +51,10 @@ use crate::units::Timestamp;
 pub use config::{BufferBound, Codec, Mode, Options, Start, WhenFull};
 pub use cursor::{Cursor, CursorInfo, ReadError, Reader};
 pub use handle::Journal;
+pub use holes::{Hole, ReadPosition, Told};
 pub use keys::KeyMatch;
-pub use recovery::{Loss, OpenError, RecoveryReport, holder};
+pub use recovery::{OpenError, holder};
+pub use report::{Loss, RecoveryReport};
 pub use room::{Room, RoomError};
 pub use state::Stats;
 pub use watermark::{Cause, Gap};

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::appender::Appender;
-use super::recovery::{self, Opened, RecoveryReport};
+use super::recovery::{self, Opened};
+use super::report::RecoveryReport;
 use super::sim::{Random, Sim};
 use super::*;
 use crate::event::{Run, Seed};

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex};
@@ -11,13 +10,16 @@ use std::sync::{Arc, Condvar, Mutex};
 use tokio::sync::Notify;
 
 use super::appender::Appender;
-use super::format::{DATA_START, Notes, RECORD_HEADER, RecordHeader, Sector, SegmentHeader, VERSION};
+use super::format::{Notes, RecordHeader, Sector, SegmentHeader, VERSION};
 use super::fs::{Fs, Guard, Lock};
+use super::holes::{Present, Search, notes_of};
 use super::house::load_cursors;
+use super::judge::{Item, Judged, judge, mend_tail};
 use super::keys::Keys;
 use super::positions::Positions;
+use super::report::{Loss, RecoveryReport, TOLD};
 use super::room::Purse;
-use super::segment::{Found, Place, Segment, file_number, fill, next_header, quarantine, read_all, read_header, walk};
+use super::segment::{Place, Segment, file_number, quarantine, read_all, read_header};
 use super::state::{Heads, Shared, State};
 use super::tier::Tier;
 use super::watermark::CursorState;
@@ -65,36 +67,6 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// Events that were once in the journal and are not any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
-    pub seqs: Range<u64>,
-    pub bytes: u64,
-}
-
-/// What opening found and did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecoveryReport {
-    pub records: u64,
-    pub events: u64,
-    /// Damaged places: their bytes are in `quarantine/`, the events in `seqs` are gone.
-    pub lost: Vec<Loss>,
-    /// Bytes behind the last whole commit that were cut off. Nothing there was acknowledged.
-    pub cut_bytes: u64,
-    /// Files without a readable header, moved to `quarantine/`.
-    pub broken_files: Vec<String>,
-    /// Cursors that stood behind the end: name, from, to.
-    pub set_back: Vec<(String, u64, u64)>,
-    /// Cursors whose files were unreadable or gone; they begin at the oldest event.
-    pub cursors_lost: Vec<String>,
-}
-
-impl RecoveryReport {
-    pub fn lost_events(&self) -> u64 {
-        self.lost.iter().map(|loss| loss.seqs.end - loss.seqs.start).sum()
-    }
-}
-
 /// A journal without its threads.
 pub struct Opened {
     pub shared: Arc<Shared>,
@@ -115,7 +87,7 @@ pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<Opened, OpenError> {
     if options.mode == Mode::Memory {
         let next_seq = Timestamp::now().0.max(1) as u64;
         let found = Chain { next_seq, ..Chain::default() };
-        let shared = Arc::new(assemble(options, fs, found, Keys::in_memory(), Vec::new()));
+        let shared = Arc::new(assemble(options, fs, found, Keys::in_memory(), Vec::new(), Present::default()));
         let appender = Appender::new(shared.clone(), SEGMENT_BYTES as u32, 0, None);
         return Ok(Opened { shared, appender, guard: None, report: RecoveryReport::default() });
     }
@@ -165,8 +137,24 @@ pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<Opened, OpenError> {
         }
         states.push((stored, files));
     }
-    let shared = Arc::new(assemble(options, fs, chain, keys, states));
+    // Damage that every cursor has passed costs nothing.
+    let everybody = states.iter().map(|(stored, _)| stored.settled).min();
+    let needed_from = if report.cursors_lost.is_empty() { everybody.unwrap_or(end) } else { 0 };
+    report.needed_from = needed_from;
+    let told = chain.positions.of(TOLD);
+    for loss in &mut report.lost {
+        loss.is_told = told.contains(&loss.told());
+    }
+    let is_needed = report.lost.iter().any(|loss| loss.seqs.end > needed_from);
+    let found = match is_needed || chain.tail_is_damaged {
+        true => Search::new(&options.readers, needed_from).run(&chain.segments).map_err(at)?,
+        false => Default::default(),
+    };
+    let shared = Arc::new(assemble(options, fs, chain, keys, states, found.present));
     let mut appender = Appender::new(shared.clone(), segment_bytes, next_file, spare);
+    appender.state_holes(found.holes);
+    report.is_readable = found.is_readable;
+    report.holes = shared.state().holes();
     appender.prepare();
     Ok(Opened { shared, appender, guard: Some(guard), report })
 }
@@ -177,6 +165,7 @@ fn assemble(
     chain: Chain,
     keys: Keys,
     cursors: Vec<(super::watermark::Stored, super::house::CursorFiles)>,
+    present: Present,
 ) -> Shared {
     let mut states = BTreeMap::new();
     let mut files = BTreeMap::new();
@@ -205,6 +194,7 @@ fn assemble(
         fs,
         state: Mutex::new(state),
         keys,
+        present,
         queue: Mutex::default(),
         due: Condvar::new(),
         house: Condvar::new(),
@@ -286,6 +276,8 @@ struct Chain {
     heads: Heads,
     positions: Positions,
     next_seq: u64,
+    /// Something is damaged in the last segment, where no number behind it tells what.
+    tail_is_damaged: bool,
 }
 
 impl Chain {
@@ -328,9 +320,22 @@ impl Chain {
                 newest: header.created_at,
                 starts: self.heads.clone(),
             };
-            for (at, record) in &judged.records {
+            for item in judged.items() {
+                let (at, record) = match item {
+                    Item::Damage => continue,
+                    Item::Torn(at, record) => {
+                        self.expect(record.first_seq, &judged, report);
+                        self.expect(record.end_seq(), &judged, report);
+                        if record.count > 0 {
+                            self.heads.raise(&record.entry_at(record.end_seq()), record.end_seq());
+                        }
+                        self.state(&bytes, at, &record, header.index);
+                        continue;
+                    }
+                    Item::Whole(at, record) => (at, record),
+                };
                 self.expect(record.first_seq, &judged, report);
-                self.enter(&bytes, *at, record, header.index, keys)?;
+                self.enter(&bytes, at, &record, header.index, keys)?;
                 segment.newest = segment.newest.max(record.received_at);
                 report.records += u64::from(record.count > 0);
                 report.events += u64::from(record.count);
@@ -338,6 +343,7 @@ impl Chain {
             // Damaged events at the end of a segment show in the next one's first number.
             segment.end_seq = self.next_seq;
             if nth == last {
+                self.tail_is_damaged = !judged.damaged.is_empty();
                 report.cut_bytes += mend_tail(&segment, &bytes, &judged)?;
             }
             self.segments.push(segment);
@@ -349,9 +355,18 @@ impl Chain {
     fn expect(&mut self, seq: u64, judged: &Judged, report: &mut RecoveryReport) {
         if seq > self.next_seq {
             let bytes = judged.damaged.iter().map(|range| u64::from(range.end - range.start)).sum();
-            report.lost.push(Loss { seqs: self.next_seq..seq, bytes });
+            report.lost.push(Loss { seqs: self.next_seq..seq, bytes, is_told: false });
             self.next_seq = seq;
         }
+    }
+
+    /// What a record says of origins holds even where its lines are lost: they are read again as a hole.
+    fn state(&mut self, bytes: &[u8], at: u32, record: &RecordHeader, index: u64) -> Option<Notes> {
+        let notes = notes_of(bytes, at, record)?;
+        for position in &notes.positions {
+            self.positions.state(position, index);
+        }
+        Some(notes)
     }
 
     fn enter(&mut self, bytes: &[u8], at: u32, record: &RecordHeader, index: u64, keys: &Keys) -> io::Result<()> {
@@ -359,111 +374,11 @@ impl Chain {
             self.heads.raise(&record.entry_at(record.end_seq()), record.end_seq());
         }
         self.next_seq = record.end_seq();
-        let notes = at as usize + RECORD_HEADER;
-        let Some(notes) = Notes::decode(&bytes[notes..notes + record.notes_len as usize]) else { return Ok(()) };
-        for position in &notes.positions {
-            self.positions.state(position, index);
-        }
+        let Some(notes) = self.state(bytes, at, record, index) else { return Ok(()) };
         let now = Timestamp::now();
         for (key, accepted) in &notes.keys {
             keys.enter(key, *accepted, notes.keys_at, now)?;
         }
         Ok(())
     }
-}
-
-/// Which bytes of a segment are to be believed.
-#[derive(Debug, Default)]
-struct Judged {
-    /// Whole records and where they stand.
-    records: Vec<(u32, RecordHeader)>,
-    damaged: Vec<Range<u32>>,
-    /// Up to here a finished sync is certain.
-    claimed: u32,
-    /// Behind the last record that counts.
-    end: u32,
-}
-
-/// `known_end` is what a later segment says about the end of this one.
-fn judge(bytes: &[u8], salt: u32, known_end: Option<u32>) -> Judged {
-    let limit = known_end.unwrap_or(bytes.len() as u32).min(bytes.len() as u32);
-    let found = walk(bytes, salt, limit);
-    let claims = found.iter().map(|found| match found {
-        Found::Record { header, .. } => header.synced,
-        Found::Damage { .. } => 0,
-    });
-    let claimed = known_end.unwrap_or_else(|| claims.max().unwrap_or(0)).clamp(DATA_START, limit.max(DATA_START));
-    let mut judged = Judged { claimed, end: claimed, ..Judged::default() };
-    let mut covered = DATA_START;
-    let mut group: Vec<(u32, RecordHeader)> = Vec::new();
-    let mut next_seq = 0;
-    for one in found {
-        match one {
-            Found::Record { at, header, whole } if at < claimed => {
-                let end = at + header.total_len() as u32;
-                if whole && end <= claimed && header.first_seq >= next_seq {
-                    next_seq = header.end_seq();
-                    judged.records.push((at, header));
-                } else {
-                    judged.damaged.push(at..end.min(claimed));
-                }
-                covered = end;
-            }
-            Found::Damage { from, to } if from < claimed => {
-                judged.damaged.push(from..to.min(claimed));
-                covered = to.min(claimed);
-            }
-            // Behind the last certain sync only whole groups count that follow without a break.
-            Found::Record { at, header, whole } => {
-                let expected = group.last().map_or(judged.end, |(at, last)| at + last.total_len() as u32);
-                let in_order = usize::from(header.order) == group.len() && header.first_seq >= next_seq;
-                if !whole || at != expected || !in_order {
-                    break;
-                }
-                next_seq = header.end_seq();
-                group.push((at, header));
-                if header.ends_group() {
-                    judged.end = at + header.total_len() as u32;
-                    judged.records.append(&mut group);
-                }
-            }
-            Found::Damage { .. } => break,
-        }
-    }
-    if covered < claimed {
-        judged.damaged.push(covered..claimed);
-    }
-    judged
-}
-
-/// Makes the end of the last segment certain: what is kept without a known sync is written and synced once more
-/// (a sync that failed may have left it in memory only), and what is cut off is overwritten. Tells how much was cut.
-fn mend_tail(segment: &Segment, bytes: &[u8], judged: &Judged) -> io::Result<u64> {
-    let file = &*segment.place.file;
-    let (claimed, end) = (judged.claimed as usize, judged.end as usize);
-    let mut cut = 0;
-    // Without any known sync the header itself may be in memory only.
-    let header_is_uncertain = claimed == DATA_START as usize;
-    if header_is_uncertain {
-        file.write_at(&bytes[..claimed.min(bytes.len())], 0)?;
-    }
-    if end > claimed {
-        file.write_at(&bytes[claimed..end], claimed as u64)?;
-    }
-    if end < bytes.len()
-        && let Some(leftover) = next_header(bytes, end, segment.salt)
-    {
-        cut = walk(bytes, segment.salt, bytes.len() as u32)
-            .iter()
-            .filter_map(|found| match found {
-                Found::Record { at, header, .. } if *at as usize >= leftover => Some(header.total_len() as u64),
-                _ => None,
-            })
-            .sum();
-        fill(file, judged.end, segment.place.bytes)?;
-    }
-    if end > claimed || cut > 0 || header_is_uncertain {
-        file.sync()?;
-    }
-    Ok(cut)
 }

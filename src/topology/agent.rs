@@ -1,6 +1,6 @@
 //! A running pipeline: started from a plan, changed by the next one, stopped without losing what it took.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -89,7 +89,7 @@ impl Agent {
         if durable {
             make_private_folder(&data_dir)?;
         }
-        let journal = open_journal(&data_dir, &settings)?;
+        let (journal, report) = open_journal(&data_dir, &settings, plan.readers())?;
         let commons = Arc::new(Commons {
             journal,
             pool: Pool::start(settings.limits.threads()).map_err(|e| StartError::new(format!("no threads: {e}")))?,
@@ -114,6 +114,7 @@ impl Agent {
             running: Mutex::default(),
         });
         agent.begin(plan).await?;
+        agent.report_damage(&report);
         Ok(agent)
     }
 
@@ -470,31 +471,29 @@ pub fn make_private_folder(path: &std::path::Path) -> Result<(), StartError> {
     made.map_err(|error| StartError::new(format!("cannot make the data folder `{}`: {error}", path.display())))
 }
 
-fn open_journal(data_dir: &std::path::Path, settings: &Settings) -> Result<Journal, StartError> {
+fn open_journal(
+    data_dir: &std::path::Path,
+    settings: &Settings,
+    readers: HashMap<Arc<str>, journal::ReadPosition>,
+) -> Result<(Journal, journal::RecoveryReport), StartError> {
     let purses = Purses::share(settings.limits.memory.bytes(), Process::look().resident_bytes);
     let options = journal::Options {
         intake_bytes: purses.intake,
         tier_bytes: purses.tier,
+        readers,
         ..settings.journal.options(data_dir.join("journal"))
     };
     let (journal, report) = Journal::open(options, Arc::new(Real)).map_err(|error| StartError {
         newer_format: matches!(error, journal::OpenError::NewerFormat { .. }),
         message: format!("cannot open the journal: {error}"),
     })?;
-    if !report.lost.is_empty() {
-        tracing::error!(
-            events = report.lost_events(),
-            places = report.lost.len(),
-            "the journal was damaged; the damaged records are in its quarantine folder"
-        );
-    }
     for (name, from, to) in &report.set_back {
         tracing::warn!(sink = name, from, to, "a cursor stood behind the end of the journal and was set back");
     }
     for name in &report.cursors_lost {
         tracing::warn!(sink = name, "the cursor was lost; the sink begins at the oldest event");
     }
-    Ok(journal)
+    Ok((journal, report))
 }
 
 fn open_dead_letters(data_dir: &std::path::Path, durable: bool) -> Result<DeadLetters, StartError> {

@@ -16,7 +16,7 @@ use crate::codec::{Codec, Decoded, Frames, Limits, Ordinals, Refusal, stamp};
 use crate::component::{Intake, Job, OnBad, Outcome, Piece, Receipt, RoomError, Verdict, Wait};
 use crate::event::Provenance;
 use crate::journal::dead_letters::{self, DeadLetters, Letter, NewLetter};
-use crate::journal::{self, AppendError, Commit, Journal, KeyMatch, Room, StreamId, Ticket};
+use crate::journal::{self, AppendError, Commit, Hole, Journal, KeyMatch, Room, StreamId, Ticket};
 use crate::telemetry::{Counts, Kind, Ledger, State};
 use crate::units::Timestamp;
 
@@ -180,6 +180,10 @@ impl Intake for SourceIntake {
 
     fn positions(&self) -> Vec<(Bytes, Bytes)> {
         self.inner.commons.journal.positions(&self.inner.name)
+    }
+
+    fn holes(&self) -> Vec<Hole> {
+        self.inner.commons.journal.holes(&self.inner.name)
     }
 
     fn listening(&self, address: &str) {

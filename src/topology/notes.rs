@@ -9,9 +9,48 @@ use crate::codec::{Codec, Frames, Ordinals};
 use crate::component::{Intake as _, Job, OnBad, Piece, Wait};
 use crate::config::API_SOURCE;
 use crate::event::{Provenance, Seed};
+use crate::journal::RecoveryReport;
 use crate::units::Timestamp;
 
 impl Agent {
+    /// Says what the journal has lost, and whether it comes back: in the log, and as an event for each place.
+    pub(super) fn report_damage(&self, report: &RecoveryReport) {
+        for hole in &report.holes {
+            tracing::warn!(source = %hole.source, origin = hole.words, spans = ?hole.all(), "the source reads it again");
+        }
+        let (needed, passed): (Vec<_>, Vec<_>) =
+            report.lost.iter().partition(|loss| loss.seqs.end > report.needed_from);
+        if !passed.is_empty() {
+            let events: u64 = passed.iter().map(|loss| loss.seqs.end - loss.seqs.start).sum();
+            tracing::warn!(events, places = passed.len(), "the journal was damaged where every sink had passed");
+        }
+        for loss in needed.into_iter().filter(|loss| !loss.is_told) {
+            let (first_seq, last_seq) = (loss.seqs.start, loss.seqs.end - 1);
+            let events = loss.seqs.end - loss.seqs.start;
+            let near =
+                report.holes.iter().filter(|hole| hole.seqs.start < loss.seqs.end && loss.seqs.start < hole.seqs.end);
+            let again: Vec<&str> = near.map(|hole| hole.words.as_str()).collect();
+            let outcome = match (&again[..], report.is_readable) {
+                ([], false) => "no source can read them again".to_owned(),
+                ([], true) => "what came from a file or a topic is read again, the rest is gone".to_owned(),
+                (again, _) => format!("what came from {} is read again", again.join(", ")),
+            };
+            tracing::error!(
+                first_seq,
+                last_seq,
+                events,
+                bytes = loss.bytes,
+                "the journal was damaged, a copy is in its quarantine folder: {outcome}"
+            );
+            let description = format!("the journal lost {events} events to damage: {outcome}");
+            let metadata = json!({
+                "cause": "damage", "first_seq": first_seq, "last_seq": last_seq, "events": events, "read_again": again,
+            });
+            self.note("gap", None, false, &description, metadata);
+        }
+        self.commons.journal.note_told(report);
+    }
+
     /// Enters an event that nobody waits for. `by` is the user who caused it, if one did.
     pub fn note(&self, event_type: &str, by: Option<&str>, is_admin: bool, description: &str, metadata: Value) {
         self.note_from(event_type, by, is_admin, description, metadata, None);

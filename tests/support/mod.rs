@@ -3,6 +3,7 @@
 
 pub mod ask;
 pub mod collector;
+pub mod damage;
 pub mod kafka;
 pub mod proxy;
 pub mod search;

@@ -15,7 +15,7 @@ use super::identity::Identity;
 use super::judge::{Judgement, open_as};
 use super::position::BEGUN;
 use super::tail::{REMEMBER_MISSING, Tail};
-use crate::component::ledger::{Ledger, Statement};
+use crate::component::ledger::Ledger;
 
 /// Refused names that are remembered, so that each is said once.
 const MOST_REFUSED: usize = 10_000;
@@ -98,6 +98,7 @@ impl Tail {
         self.strangers.0.retain(|_, stranger| stranger.seen == scan);
         if self.said.is_empty() {
             self.miss(now);
+            self.miss_again();
         }
         self.is_first = false;
     }
@@ -247,8 +248,7 @@ impl Tail {
 
     /// Follows a file whose place must be remembered even if no more lines come.
     fn follow_stated(&mut self, file: Followed) {
-        let statement = Statement { done: file.ledger.done(), spans: Vec::new() };
-        self.marks.push(self.mark(&file, BEGUN, statement));
+        self.marks.push(self.mark(&file, BEGUN, file.ledger.statement()));
         let identity = file.identity;
         self.files.insert(identity, Box::new(file));
         self.enqueue(identity);

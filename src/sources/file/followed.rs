@@ -160,8 +160,7 @@ impl Followed {
     /// Everything that can be said about its present contents.
     pub fn as_past(&self) -> Past {
         // What is in flight will be settled; if it fails, nobody can read it again.
-        let ledger =
-            if self.ledger.in_flight() > 0 { Ledger::starting_at(self.ledger.cursor()) } else { self.ledger.clone() };
+        let ledger = if self.ledger.in_flight() > 0 { self.ledger.landed() } else { self.ledger.clone() };
         Past { head: self.head, place: self.place, place_at: self.place_at, ledger, origin: self.origin }
     }
 

@@ -1,6 +1,7 @@
 //! What goes into the journal: pieces with the positions that stand with them, and what comes of each.
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +30,7 @@ pub struct Flight {
     identity: Identity,
     generation: u32,
     slot: u8,
-    bytes: u64,
+    span: Range<u64>,
     /// Positions of other files that it forgets or states.
     others: Vec<journal::Position>,
 }
@@ -59,7 +60,7 @@ impl Tail {
             stamp: file.stamp.clone(),
         };
         let flight =
-            Flight { identity: file.identity, generation: file.generation, slot, bytes: piece.end - start, others };
+            Flight { identity: file.identity, generation: file.generation, slot, span: start..piece.end, others };
         let piece = component::source::Piece { bytes: piece.bytes, frames: piece.frames, ordinals: piece.ordinals };
         self.submit(
             flight,
@@ -81,7 +82,19 @@ impl Tail {
         room: Option<journal::Room>,
         origin: Option<Arc<str>>,
     ) {
-        let receipt = self.cx.intake.submit(Job {
+        let receipt = self.cx.intake.submit(self.job(pieces, provenance, marks, room, origin));
+        self.flights.push(Box::pin(receipt.map(|outcome| (flight, outcome))));
+    }
+
+    fn job(
+        &self,
+        pieces: Vec<component::source::Piece>,
+        provenance: Arc<Provenance>,
+        marks: Vec<journal::Position>,
+        room: Option<journal::Room>,
+        origin: Option<Arc<str>>,
+    ) -> Job {
+        Job {
             pieces,
             decoder: self.settings.decoder.clone(),
             provenance,
@@ -91,8 +104,7 @@ impl Tail {
             key: None,
             room,
             origin,
-        });
-        self.flights.push(Box::pin(receipt.map(|outcome| (flight, outcome))));
+        }
     }
 
     /// What the journal shall remember of a file.
@@ -121,6 +133,22 @@ impl Tail {
         self.marks.push(journal::Position { source, key, value: position.encode() });
     }
 
+    /// States positions that no events go with, and waits for the verdict.
+    pub(super) fn state_alone(&self, marks: Vec<journal::Position>) -> component::Receipt {
+        self.cx.intake.submit(self.job(Vec::new(), Arc::new(self.nobody()), marks, None, None))
+    }
+
+    /// The provenance of positions that no events go with.
+    fn nobody(&self) -> Provenance {
+        Provenance {
+            source: self.cx.name.clone(),
+            seed: Seed::default(),
+            received_at: Timestamp::now(),
+            peer: None,
+            stamp: None,
+        }
+    }
+
     /// States positions that no events go with, once nothing else is under way.
     pub(super) fn state_marks(&mut self) {
         if self.marks.is_empty() || !self.cx.durable {
@@ -128,15 +156,8 @@ impl Tail {
             return;
         }
         let others: Vec<journal::Position> = self.marks.drain(..self.marks.len().min(MOST_MARKS)).collect();
-        let provenance = Provenance {
-            source: self.cx.name.clone(),
-            seed: Seed::default(),
-            received_at: Timestamp::now(),
-            peer: None,
-            stamp: None,
-        };
-        let flight = Flight { identity: SOURCE, generation: 0, slot: 0, bytes: 0, others: others.clone() };
-        self.submit(flight, Vec::new(), Arc::new(provenance), others, None, None);
+        let flight = Flight { identity: SOURCE, generation: 0, slot: 0, span: 0..0, others: others.clone() };
+        self.submit(flight, Vec::new(), Arc::new(self.nobody()), others, None, None);
     }
 
     /// Forgets a file: its positions go with the next job.
@@ -152,7 +173,7 @@ impl Tail {
 
     /// Enters a verdict.
     pub(super) fn land(&mut self, flight: Flight, outcome: Outcome, now: Instant) {
-        let is_taken = match outcome.verdict {
+        let is_taken = match &outcome.verdict {
             Verdict::Failed(reason) => {
                 warn!(source = %self.cx.name, %reason, "a piece of a file is read again");
                 false
@@ -171,8 +192,9 @@ impl Tail {
         let Some(file) = self.files.get_mut(&flight.identity) else { return };
         if flight.generation != file.generation {
             if !is_taken {
-                warn!(path = %file.path.display(), bytes = flight.bytes, "lines were cut away before they could be read again");
-                self.cx.intake.lost_bytes(flight.bytes);
+                let bytes = flight.span.end - flight.span.start;
+                warn!(path = %file.path.display(), bytes, "lines were cut away before they could be read again");
+                self.cx.intake.lost_bytes(bytes);
             }
             return;
         }
@@ -185,6 +207,9 @@ impl Tail {
             (file.unfinished, file.scanned, file.is_spent) = (None, None, false);
             // The prints are those of the place furthest on; the file is read from further back now.
             file.looked_at = None;
+        }
+        if is_taken {
+            self.note_again(flight.identity, &flight.span, &outcome);
         }
         self.enqueue(flight.identity);
     }

@@ -15,6 +15,7 @@ use super::cut::{Chunk, Cutter, View};
 use super::discover::Patterns;
 use super::followed::Followed;
 use super::hand_in::Landing;
+use super::holes::Again;
 use super::identity::{HEAD_BYTES, Identity, Stat};
 use super::losses::{Cut, Losses};
 use super::owners::Owners;
@@ -83,6 +84,8 @@ pub struct Tail {
     pub(super) files: HashMap<Identity, Box<Followed>>,
     /// Files that the journal knows and no scan has seen yet.
     pub(super) memory: HashMap<Identity, Remembered>,
+    /// Files of which the journal has lost something.
+    pub(super) again: HashMap<Identity, Again>,
     pub(super) strangers: Strangers,
     pub(super) owners: Owners,
     /// Whether the journal knew nothing and no scan was made yet.
@@ -131,6 +134,7 @@ impl Tail {
             settings,
             cx,
             files: HashMap::new(),
+            again: HashMap::new(),
             memory,
             strangers: Strangers::default(),
             troubled: HashSet::new(),
@@ -304,8 +308,7 @@ impl Tail {
         }
         if !file.is_same()? {
             if file.ledger.cursor() > 0 {
-                let statement = Statement { done: file.as_past().ledger.cursor(), spans: Vec::new() };
-                self.marks.push(self.mark(file, PAST, statement));
+                self.marks.push(self.mark(file, PAST, file.as_past().ledger.landed().statement()));
             }
             let (origin, is_unknown) = (file.origin, file.ledger.cursor() == 0);
             let bytes = file.start_over(&self.cx.agent);

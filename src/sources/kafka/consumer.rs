@@ -15,15 +15,14 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::lane::{Handed, Lane};
 use super::place::{self, Place};
 use super::{Config, Start};
 use crate::codec::Decoder;
-use crate::component::ledger::Ledger;
 use crate::component::{Job, OnBad, Outcome, SourceContext, Verdict, Wait};
-use crate::event::Provenance;
+use crate::event::{Provenance, Seed};
 use crate::journal::{self, Room};
 use crate::net::kafka::{Common, log};
 use crate::units::Timestamp;
@@ -106,6 +105,9 @@ impl State {
         // What we read when the partition was ours before is nobody's business now.
         if let Some(lane) = self.lane(&topic, partition).filter(|lane| lane.tenure == tenure) {
             lane.settle(start, slot, is_taken, Instant::now());
+            if lane.is_mended() {
+                warn!(%topic, partition, "messages that the damaged journal had lost were read again");
+            }
         }
     }
 
@@ -114,7 +116,7 @@ impl State {
         let mut offsets = TopicPartitionList::new();
         for lane in self.all() {
             let is_meant = of.is_none_or(|of| of.find_partition(&lane.topic, lane.partition).is_some());
-            let Some(done) = lane.done().filter(|done| is_meant && lane.committed != Some(*done)) else { continue };
+            let Some(done) = lane.to_commit().filter(|_| is_meant) else { continue };
             let added = offsets.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(done as i64));
             added.expect("an offset below 2^63 is one");
         }
@@ -257,6 +259,7 @@ impl Context {
             let known = remembered.get(&(topic.clone(), partition));
             let place = place::place(group_has, known)
                 .or_else(|| committed.is_some().then(|| self.beginning(consumer, &topic, partition)).flatten());
+            let place = place.map(|place| self.reopen(consumer, &topic, partition, place, group_has));
             let mut state = self.state();
             state.tenures += 1;
             let mut lane = Lane::new(&cluster, &topic, partition, state.tenures, place);
@@ -268,6 +271,52 @@ impl Context {
         }
     }
 
+    /// Reads again what a damaged journal has lost of a partition, as far as the brokers have it. Where they do not
+    /// answer, or the journal is full, it is for the next time.
+    fn reopen(&self, consumer: &Reader, topic: &str, partition: i32, place: Place, committed: Option<u64>) -> Place {
+        let key = place::key(&self.cluster(), topic, partition, 0);
+        let Some(hole) = self.cx.intake.holes().into_iter().find(|hole| place.has(hole, &key)) else { return place };
+        let Some((low, _)) = self.insist(|| consumer.fetch_watermarks(topic, partition, ASK)) else { return place };
+        let mut reopened = place.clone();
+        let positions = self.cx.intake.positions();
+        let (marks, gone) = reopened.reopen(&hole, low.max(0) as u64, &key, committed, &positions);
+        let provenance = Provenance {
+            source: self.cx.name.clone(),
+            seed: Seed::default(),
+            received_at: Timestamp::now(),
+            peer: None,
+            stamp: None,
+        };
+        let receipt = self.cx.intake.submit(Job {
+            pieces: Vec::new(),
+            decoder: self.decoder.clone(),
+            provenance: Arc::new(provenance),
+            marks,
+            on_bad: OnBad::DeadLetter,
+            wait: Wait::Journal,
+            key: None,
+            room: None,
+            origin: None,
+        });
+        let outcome = self.runtime.block_on(async { tokio::time::timeout(DRAIN, receipt).await });
+        let source = &self.cx.name;
+        let (first_seq, last_seq) = (hole.seqs.start, hole.seqs.end - 1);
+        if matches!(&outcome, Ok(outcome) if outcome.verdict == Verdict::Full) {
+            warn!(%source, topic, partition, "the journal is full and does not take over what it has lost, later again");
+            return place;
+        }
+        // Where it is not known whether that was stated, what is read twice has the same ids.
+        if gone > 0 {
+            error!(%source, origin = hole.words, first_seq, last_seq, events = hole.events, messages = gone,
+                "messages that the damaged journal has lost cannot be read again: the brokers have them no more");
+        }
+        if reopened.reopened_to != place.reopened_to || reopened.ledger.cursor() != place.ledger.cursor() {
+            warn!(%source, origin = hole.words, offsets = ?hole.all(), first_seq, last_seq, events = hole.events,
+                "messages that the damaged journal has lost are read again");
+        }
+        reopened
+    }
+
     /// Where a group begins that has read nothing; said in numbers, so that it holds after a restart.
     pub fn beginning(&self, consumer: &Reader, topic: &str, partition: i32) -> Option<Place> {
         let (low, high) = self.insist(|| consumer.fetch_watermarks(topic, partition, ASK))?;
@@ -275,7 +324,7 @@ impl Context {
             Start::Oldest => low,
             Start::End => high,
         };
-        Some(Place { era: 0, ledger: Ledger::starting_at(u64::try_from(offset).ok()?) })
+        Some(Place::starting_at(0, u64::try_from(offset).ok()?))
     }
 
     fn ask_committed(&self, consumer: &Reader, list: &TopicPartitionList) -> Option<TopicPartitionList> {

@@ -1,12 +1,17 @@
 //! How far a partition was read: what stands in the journal about it, and what counts if the group says otherwise.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::component::ledger::{Ledger, Statement};
+use crate::journal::{Hole, Position, Told};
 
 const VERSION: u8 = 1;
+
+/// The slot of what is said without messages, where the journal has lost some that are read again.
+const REOPENED: u8 = u8::MAX;
 
 /// What one slot of a partition stated last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +35,34 @@ pub fn key(cluster: &str, topic: &str, partition: i32, slot: u8) -> Bytes {
 
 /// Topic and partition of a key of this cluster.
 fn read_key(key: &[u8], cluster: &str) -> Option<(String, i32)> {
+    let (of, topic, partition) = split_key(key)?;
+    (of == cluster.as_bytes()).then(|| (topic.to_owned(), partition))
+}
+
+fn split_key(key: &[u8]) -> Option<(&[u8], &str, i32)> {
     let (_, rest) = key.split_first()?;
     let (partition, rest) = rest.split_first_chunk()?;
     let (len, rest) = rest.split_first_chunk()?;
-    let (of, topic) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-    let topic = (of == cluster.as_bytes()).then(|| std::str::from_utf8(topic).ok())??;
-    Some((topic.to_owned(), i32::from_le_bytes(*partition)))
+    let (cluster, topic) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    Some((cluster, std::str::from_utf8(topic).ok()?, i32::from_le_bytes(*partition)))
+}
+
+/// What a position says to the journal. After a group was set back, the partition is another origin.
+pub fn told(key: &[u8], value: &[u8]) -> Option<Told> {
+    let (_, topic, partition) = split_key(key)?;
+    let Stated { era, statement, .. } = Stated::decode(value)?;
+    Some(statement.told(origin(key, era), key[0] != REOPENED, words(topic, partition)))
+}
+
+/// A partition, as people call it.
+pub fn words(topic: &str, partition: i32) -> String {
+    format!("kafka topic `{topic}` partition {partition}")
+}
+
+fn origin(key: &[u8], era: u32) -> Bytes {
+    let mut origin = key[1..].to_vec();
+    origin.extend_from_slice(&era.to_le_bytes());
+    origin.into()
 }
 
 impl Stated {
@@ -74,6 +101,8 @@ pub struct Remembered {
     era: u32,
     committed: Option<u64>,
     statements: Vec<Statement>,
+    /// What was lost lies before this, whatever the group has committed.
+    reopened_to: Option<u64>,
 }
 
 /// Everything that this source has stated about a cluster.
@@ -89,6 +118,9 @@ pub fn remembered(positions: Vec<(Bytes, Bytes)>, cluster: &str) -> HashMap<(Str
             *known = Remembered { era: stated.era, ..Remembered::default() };
         }
         known.committed = known.committed.max(stated.committed);
+        if key.first() == Some(&REOPENED) {
+            known.reopened_to = Some(stated.statement.spans.last().map_or(stated.statement.done, |last| last.end));
+        }
         known.statements.push(stated.statement);
     }
     all
@@ -99,6 +131,52 @@ pub fn remembered(positions: Vec<(Bytes, Bytes)>, cluster: &str) -> HashMap<(Str
 pub struct Place {
     pub era: u32,
     pub ledger: Ledger,
+    /// Messages before this are read again: until that is done the group's offset stays where it is.
+    pub reopened_to: Option<u64>,
+}
+
+impl Place {
+    pub fn starting_at(era: u32, offset: u64) -> Place {
+        Place { era, ledger: Ledger::starting_at(offset), reopened_to: None }
+    }
+
+    /// Reads what a damaged journal has lost again, as far as the brokers have it. Tells what to state, before
+    /// anything else is handed in, so that no position claims it any more, and how many messages are gone.
+    pub fn reopen(
+        &mut self,
+        hole: &Hole,
+        low: u64,
+        key: &Bytes,
+        committed: Option<u64>,
+        positions: &[(Bytes, Bytes)],
+    ) -> (Vec<Position>, u64) {
+        let is_there = |span: &Range<u64>| span.start.max(low).min(span.end)..span.end;
+        // What nobody claims is hidden by what the group has committed.
+        let all = hole.all();
+        let there: Vec<Range<u64>> = all.iter().map(is_there).filter(|span| !span.is_empty()).collect();
+        let length = |spans: &[Range<u64>]| spans.iter().map(|span| span.end - span.start).sum::<u64>();
+        let gone = length(&all) - length(&there);
+        let mut marks = vec![hole.taken_over()];
+        if there.is_empty() {
+            return (marks, gone);
+        }
+        self.reopened_to = self.reopened_to.max(Some(self.ledger.furthest()));
+        self.ledger.reopen(&there);
+        let state = |slot: u8, value: Bytes| {
+            let key = [&[slot], &key[1..]].concat();
+            Position { source: hole.source.clone(), key: key.into(), value }
+        };
+        let slots = positions.iter().filter(|(known, _)| known[1..] == key[1..]).map(|(known, _)| known[0]);
+        marks.extend(slots.map(|slot| state(slot, Bytes::new())));
+        let stated = Stated { era: self.era, committed, statement: self.ledger.statement() };
+        marks.push(state(REOPENED, stated.encode()));
+        (marks, gone)
+    }
+
+    /// Whether a hole is one of this partition.
+    pub fn has(&self, hole: &Hole, key: &Bytes) -> bool {
+        hole.origin == origin(key, self.era)
+    }
 }
 
 /// Where to go on in a partition, from what the group has committed and what the journal remembers; nowhere if neither
@@ -108,13 +186,24 @@ pub struct Place {
 pub fn place(committed: Option<u64>, remembered: Option<&Remembered>) -> Option<Place> {
     match (committed, remembered) {
         (None, None) => None,
-        (Some(offset), None) => Some(Place { era: 0, ledger: Ledger::starting_at(offset) }),
+        (Some(offset), None) => Some(Place::starting_at(0, offset)),
         (Some(offset), Some(known)) if known.committed.is_some_and(|seen| offset < seen) => {
-            Some(Place { era: known.era + 1, ledger: Ledger::starting_at(offset) })
+            Some(Place::starting_at(known.era + 1, offset))
         }
         (committed, Some(known)) => {
-            let of_group = committed.map(|done| Statement { done, spans: Vec::new() });
-            Some(Place { era: known.era, ledger: Ledger::resume(known.statements.iter().chain(of_group.as_ref())) })
+            let of_group = committed.map(|offset| match known.reopened_to {
+                // The group knows nothing of what was lost since.
+                Some(to) => Statement { done: 0, spans: std::iter::once(to..offset.max(to)).collect() },
+                None => Statement { done: offset, spans: Vec::new() },
+            });
+            let mut ledger = Ledger::resume(known.statements.iter().chain(of_group.as_ref()));
+            if let (Some(offset), None) = (committed, known.reopened_to)
+                && offset > Ledger::resume(&known.statements).furthest()
+            {
+                // Others have read on: nothing before is in this journal alone.
+                ledger = Ledger::starting_at(offset);
+            }
+            Some(Place { era: known.era, ledger, reopened_to: known.reopened_to })
         }
     }
 }
@@ -173,5 +262,68 @@ mod tests {
         let known = resumed(&[stated(0, 100, 200, &[])]);
         assert_eq!(place(None, Some(&known)).expect("a place").ledger.cursor(), 200);
         assert!(place(None, None).is_none());
+    }
+
+    #[test]
+    fn lost_messages_are_read_again_whatever_the_group_has_committed() {
+        let slots = [stated(0, 40, 30, &[(0, 5), (30, 40)]), stated(0, 40, 40, &[(0, 5), (40, 50)])];
+        let key = |slot| key("c", "logs", 3, slot);
+        let positions: Vec<_> = slots.iter().zip(0..).map(|(stated, slot)| (key(slot), stated.encode())).collect();
+        let told = told(&positions[1].0, &positions[1].1).expect("it can be read");
+        assert_eq!((told.base, told.own, told.words.as_str()), (5, Some(40..50), "kafka topic `logs` partition 3"));
+        let hole = Hole {
+            source: "kafka".into(),
+            origin: told.origin,
+            spans: vec![10..20, 30..35],
+            open: Vec::new(),
+            seqs: 0..15,
+            events: 15,
+            words: told.words,
+        };
+        let known = resumed(&slots);
+        let mut found = place(Some(50), Some(&known)).expect("a place");
+        assert!(found.has(&hole, &key(0)));
+        // The brokers have nothing before 12 any more.
+        let (marks, gone) = found.reopen(&hole, 12, &key(0), Some(50), &positions);
+        assert_eq!((found.ledger.cursor(), found.ledger.limit(), found.reopened_to, gone), (12, Some(20), Some(50), 2));
+
+        let mut table: HashMap<Bytes, Bytes> = positions.into_iter().collect();
+        for mark in marks.into_iter().filter(|mark| mark.source == hole.source && &*mark.source == "kafka") {
+            match mark.value.is_empty() {
+                true => drop(table.remove(&mark.key)),
+                false => drop(table.insert(mark.key, mark.value)),
+            }
+        }
+        let known =
+            remembered(table.clone().into_iter().collect(), "c").remove(&("logs".to_owned(), 3)).expect("known");
+        for committed in [Some(50), None] {
+            let again = place(committed, Some(&known)).expect("a place");
+            assert_eq!((again.ledger.cursor(), again.ledger.limit(), again.reopened_to), (12, Some(20), Some(50)));
+        }
+        // Others have read on meanwhile, and part of it is read.
+        let on = stated(0, 50, 12, &[(0, 5), (12, 20)]);
+        table.insert(key(0), on.encode());
+        let known = remembered(table.into_iter().collect(), "c").remove(&("logs".to_owned(), 3)).expect("known");
+        let on = place(Some(70), Some(&known)).expect("a place");
+        assert_eq!((on.ledger.cursor(), on.ledger.limit(), on.ledger.furthest()), (30, Some(35), 70));
+    }
+
+    #[test]
+    fn what_the_brokers_have_not_is_given_up() {
+        let slots = [stated(0, 40, 30, &[(30, 40)])];
+        let known = resumed(&slots);
+        let mut found = place(Some(40), Some(&known)).expect("a place");
+        let (origin, spans) = (Bytes::new(), vec![10..20]);
+        let hole = Hole {
+            source: "kafka".into(),
+            origin,
+            spans,
+            open: Vec::new(),
+            seqs: 0..10,
+            events: 10,
+            words: String::new(),
+        };
+        let (marks, gone) = found.reopen(&hole, 25, &key("c", "logs", 3, 0), Some(40), &[]);
+        assert_eq!((marks, gone, found.ledger.cursor()), (vec![hole.taken_over()], 10, 40));
     }
 }

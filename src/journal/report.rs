@@ -1,0 +1,75 @@
+//! What opening a journal found and did, and which losses somebody was told of.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{Commit, Hole, Journal, Position};
+use crate::units::Timestamp;
+
+/// Under this source the journal remembers which losses were told.
+pub const TOLD: &str = "\0told";
+
+impl Journal {
+    /// These losses were told and need not be at the next start; what is no more on disk is forgotten.
+    pub fn note_told(&self, report: &RecoveryReport) {
+        let now: Vec<(Bytes, Bytes)> = report.lost.iter().map(Loss::told).collect();
+        let before = self.positions(TOLD);
+        let state =
+            |key: &Bytes, value: &Bytes| Position { source: TOLD.into(), key: key.clone(), value: value.clone() };
+        let gone = before.iter().filter(|(key, _)| !now.iter().any(|(known, _)| known == key));
+        let new = now.iter().filter(|told| !before.contains(told));
+        let positions: Vec<Position> =
+            gone.map(|(key, _)| state(key, &Bytes::new())).chain(new.map(|(key, value)| state(key, value))).collect();
+        if !positions.is_empty() {
+            // Where it fails, it is told once more.
+            drop(self.ticket().commit(Commit { positions, received_at: Timestamp::now(), ..Commit::default() }));
+        }
+    }
+}
+
+/// Events that were once in the journal and are not any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    pub seqs: Range<u64>,
+    pub bytes: u64,
+    /// Somebody was told at an earlier start.
+    pub is_told: bool,
+}
+
+impl Loss {
+    /// How the journal remembers that it was told: key and value of a position.
+    pub fn told(&self) -> (Bytes, Bytes) {
+        let bytes = |number: u64| Bytes::copy_from_slice(&number.to_le_bytes());
+        (bytes(self.seqs.start), bytes(self.seqs.end))
+    }
+}
+
+/// What opening found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    pub records: u64,
+    pub events: u64,
+    /// Damaged places: their bytes are in `quarantine/`, the events in `seqs` are gone.
+    pub lost: Vec<Loss>,
+    /// What lies before was passed by every cursor: it is missed by nobody.
+    pub needed_from: u64,
+    /// What of it can be read again, and what is still to be read again from earlier.
+    pub holes: Vec<Hole>,
+    /// Whether there are origins that can be read again at all; of some nobody may know what was lost.
+    pub is_readable: bool,
+    /// Bytes behind the last whole commit that were cut off. Nothing there was acknowledged.
+    pub cut_bytes: u64,
+    /// Files without a readable header, moved to `quarantine/`.
+    pub broken_files: Vec<String>,
+    /// Cursors that stood behind the end: name, from, to.
+    pub set_back: Vec<(String, u64, u64)>,
+    /// Cursors whose files were unreadable or gone; they begin at the oldest event.
+    pub cursors_lost: Vec<String>,
+}
+
+impl RecoveryReport {
+    pub fn lost_events(&self) -> u64 {
+        self.lost.iter().map(|loss| loss.seqs.end - loss.seqs.start).sum()
+    }
+}

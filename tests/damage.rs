@@ -1,0 +1,140 @@
+//! A byte of the journal goes bad while a sink is down: what can be read again is, and the rest is counted.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use support::damage::{Record, block, flip, records, unblock};
+use support::{Agent, Folder, eventually, free_port, lines_of, post};
+
+fn yaml(folder: &Folder, sources: &str, inputs: &str) -> String {
+    format!(
+        "{sources}sinks:\n  out: {{ type: file, inputs: {inputs}, path: '{}/events.ndjson', batch: {{ age: 20ms }} }}\n",
+        folder.path("out").display()
+    )
+}
+
+fn delivered(folder: &Folder) -> Vec<serde_json::Value> {
+    let lines = lines_of(&folder.path("out"), "events.ndjson");
+    lines.iter().map(|line| serde_json::from_str(line).expect("every line is whole")).collect()
+}
+
+fn gaps(events: &[serde_json::Value]) -> Vec<&serde_json::Value> {
+    events.iter().filter(|event| event["event_type"] == "gap").map(|event| &event["metadata"]).collect()
+}
+
+/// How often each number arrived.
+fn numbers(events: &[serde_json::Value]) -> BTreeMap<u64, u64> {
+    let mut seen = BTreeMap::new();
+    for n in events.iter().filter_map(|event| event["n"].as_u64()) {
+        *seen.entry(n).or_default() += 1;
+    }
+    seen
+}
+
+const LINES: u64 = 20_000;
+
+/// Where a record of the journal is hurt.
+fn lines_of_a_file_are_read_again(hurt: impl Fn(&[Record]) -> Vec<(PathBuf, usize)>) {
+    let folder = Folder::new();
+    let line = |n: u64| format!("{{\"n\":{n},\"code\":\"{:0200x}\"}}\n", n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    folder.write("app.log", &(0..LINES).map(line).collect::<String>());
+    let sources = format!("sources:\n  logs: {{ type: file, include: ['{}'] }}\n", folder.path("app.log").display());
+    let yaml = yaml(&folder, &sources, "[logs, api]");
+    block(&folder);
+    let agent = Agent::start(&folder, &yaml);
+    eventually("all is in the journal", || agent.metric("weir_events_entered_total", "logs") == LINES);
+    agent.kill();
+    hurt(&records(&folder)).into_iter().for_each(flip);
+
+    unblock(&folder);
+    let agent = Agent::start(&folder, &yaml);
+    eventually("every line has arrived", || numbers(&delivered(&folder)).len() as u64 == LINES);
+    eventually("nothing waits", || agent.metric("weir_events_waiting", "out") == 0);
+    let events = delivered(&folder);
+    let doubled: Vec<_> = numbers(&events).into_iter().filter(|(_, times)| *times > 1).collect();
+    assert!(doubled.is_empty(), "{} lines came twice: {:?}", doubled.len(), &doubled[..doubled.len().min(5)]);
+    let missed: u64 = gaps(&events).iter().map(|gap| gap["events"].as_u64().expect("a count")).sum();
+    assert!(missed > 0 && gaps(&events).iter().all(|gap| gap["read_again"][0].is_string()), "{:?}", gaps(&events));
+    assert_eq!(
+        agent.metrics()["weir_events_dropped_total{component=\"out\",type=\"file\",kind=\"sink\",cause=\"damage\"}"]
+            as u64,
+        missed
+    );
+    agent.assert_books();
+    let log = agent.log();
+    assert!(log.contains("are read again") && log.contains("were read again"), "{log}");
+    assert!(agent.stop().success());
+
+    // Nothing of it is read once more.
+    let agent = Agent::start(&folder, &yaml);
+    let mut more = fs::OpenOptions::new().append(true).open(folder.path("app.log")).expect("the log is there");
+    std::io::Write::write_all(&mut more, line(LINES).as_bytes()).expect("it can be written");
+    eventually("the new line has arrived", || numbers(&delivered(&folder)).contains_key(&LINES));
+    eventually("nothing waits", || agent.metric("weir_events_waiting", "out") == 0);
+    assert_eq!(agent.metric("weir_events_received_total", "logs"), 1, "{}", agent.log());
+    assert!(numbers(&delivered(&folder)).values().all(|times| *times == 1));
+}
+
+#[test]
+fn a_file_is_read_again_where_the_lines_of_a_record_went_bad() {
+    lines_of_a_file_are_read_again(|records| vec![records[records.len() / 2].body()]);
+}
+
+#[test]
+fn a_file_is_read_again_where_headers_of_records_went_bad() {
+    lines_of_a_file_are_read_again(|records| {
+        let hurt = [&records[1], &records[records.len() / 2], &records[records.len() / 2 + 1]];
+        hurt.map(|record| (record.segment.clone(), record.at + 20)).to_vec()
+    });
+}
+
+#[test]
+fn what_nobody_can_send_again_is_missed_and_counted() {
+    let folder = Folder::new();
+    let port = free_port();
+    let sources = format!("sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n");
+    let yaml = yaml(&folder, &sources, "[web, api]");
+    block(&folder);
+    let agent = Agent::start(&folder, &yaml);
+    for first in (0..200).step_by(10) {
+        let body: String = (first..first + 10).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+        assert_eq!(post(port, &body), 10);
+    }
+    agent.kill();
+    let records = records(&folder);
+    let hurt = &records[records.len() / 2];
+    assert_eq!(hurt.count, 10);
+    flip(hurt.body());
+    // It is told at once, and once.
+    let agent = Agent::start(&folder, &yaml);
+    eventually("the gap is an event", || agent.metric("weir_events_entered_total", "api") == 1);
+    assert!(agent.stop().success());
+
+    unblock(&folder);
+    let agent = Agent::start(&folder, &yaml);
+    eventually("the rest has arrived", || numbers(&delivered(&folder)).len() == 190);
+    eventually("nothing waits", || agent.metric("weir_events_waiting", "out") == 0);
+    let events = delivered(&folder);
+    let there = numbers(&events);
+    assert!(there.values().all(|times| *times == 1));
+    let missing: Vec<u64> = (0..200).filter(|n| !there.contains_key(n)).collect();
+    assert_eq!((missing.len(), missing[0] % 10, missing[9] - missing[0]), (10, 0, 9), "{missing:?}");
+    let gap = gaps(&events)[0];
+    assert_eq!(gaps(&events).len(), 1);
+    assert_eq!(
+        (&gap["events"], &gap["cause"], gap["read_again"].as_array().map(Vec::len)),
+        (&10.into(), &"damage".into(), Some(0))
+    );
+    assert_eq!(gap["last_seq"].as_u64().unwrap() - gap["first_seq"].as_u64().unwrap(), 9);
+    assert_eq!(
+        agent.metrics()["weir_events_dropped_total{component=\"out\",type=\"file\",kind=\"sink\",cause=\"damage\"}"]
+            as u64,
+        10
+    );
+    agent.assert_books();
+    let log = agent.log();
+    assert!(log.contains("no source can read them again") && log.contains(r#""events":"10""#), "{log}");
+}
