@@ -112,6 +112,10 @@ impl Heads {
         self.0.get_mut(stream.0 as usize)
     }
 
+    pub fn named(&self, name: u64) -> Option<&Head> {
+        self.0.iter().find(|head| head.name == name)
+    }
+
     pub fn ids(&self) -> impl Iterator<Item = StreamId> + use<> {
         (0..self.0.len() as u16).map(StreamId)
     }

@@ -183,3 +183,24 @@ async fn a_cursor_sees_only_its_streams_and_a_slow_one_reads_from_the_disk() {
     assert_eq!(seen, numbers(0..20));
     assert_eq!(cursor.try_next(8).unwrap().len(), 0);
 }
+
+#[tokio::test]
+async fn a_cursor_that_nobody_has_opened_knows_what_waits_for_it() {
+    let folder = Folder::new();
+    let journal = open(&folder);
+    let (mine, other) = (journal.stream("a").unwrap(), journal.stream("b").unwrap());
+    let mut cursor = journal.cursor("sink", &[mine], Start::Oldest, None).unwrap();
+    let seqs = journal.ticket().commit(commit(mine, lines(0, 10))).await.unwrap();
+    journal.ticket().commit(commit(other, lines(0, 5))).await.unwrap();
+    cursor.next(1 << 20).await.unwrap();
+    cursor.settle(seqs.start + 4, b"", None);
+    journal.close();
+    drop((cursor, journal));
+    let journal = open(&folder);
+    let waiting = || journal.cursors()[0].waiting_events;
+    assert_eq!(waiting(), 6);
+    assert!(journal.move_cursor("sink", seqs.start + 9).unwrap());
+    assert_eq!(waiting(), 1);
+    assert!(journal.move_cursor("sink", 0).unwrap());
+    assert_eq!(waiting(), 10);
+}

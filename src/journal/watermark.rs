@@ -207,6 +207,13 @@ impl CursorState {
                 waiting.bytes += head.bytes.saturating_sub(passed.bytes);
             }
         }
+        // Of a cursor that nobody has opened yet.
+        for (name, passed) in &self.stored {
+            if let Some(head) = heads.named(*name) {
+                waiting.events += head.events.saturating_sub(passed.events);
+                waiting.bytes += head.bytes.saturating_sub(passed.bytes);
+            }
+        }
         waiting
     }
 
@@ -327,13 +334,15 @@ impl CursorState {
     pub fn move_to(&mut self, seq: u64, heads: &Heads) {
         (self.settled, self.dropped_to, self.dirty) = (seq, 0, true);
         self.saved = self.saved.min(seq);
-        self.stored.clear();
+        let known = std::mem::take(&mut self.stored);
+        let is_read = |name: u64| known.is_empty() || known.iter().any(|(known, _)| *known == name);
         for stream in heads.ids() {
             let head = heads.get(stream).expect("it is one of them");
             let there = Passed { events: head.events, bytes: head.bytes };
             match self.passed.get_mut(&stream) {
                 Some(passed) => *passed = there,
-                None => self.stored.push((head.name, there)),
+                None if is_read(head.name) => self.stored.push((head.name, there)),
+                None => {}
             }
         }
         self.rewind();
