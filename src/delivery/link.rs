@@ -154,13 +154,14 @@ impl Link {
 
     /// Shows what is parked by now, if the sink delivers at all.
     pub fn show_parked(&self) {
+        if !self.gate.is_open() || self.stuck() > 0 {
+            return;
+        }
         let parked = self.lock().parking.sentence();
         if let Some(parked) = parked {
             self.ledger.error(parked);
         }
-        if self.gate.is_open() {
-            self.tell();
-        }
+        self.tell();
     }
 
     /// Notes what was parked, and says so of each new destination.

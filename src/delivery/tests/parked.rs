@@ -3,13 +3,16 @@
 use super::fixture::{FIRST_SEQ, Script, Setup, few, until};
 use super::*;
 
-/// Two places, of which the one for odd events refuses so many writes.
+/// Two places, of which the one for odd events refuses so many writes. (Whoever looks at what is between had better take
+/// `FOR_EVER`: the paused clock runs on while the queue's own thread is at work.)
 fn odd_refused(writes: usize) -> Script {
     let script = Script::default();
     script.has_places(2);
     script.refuses(1, writes);
     script
 }
+
+const FOR_EVER: usize = usize::MAX;
 
 fn parking(script: Script) -> Setup {
     Setup { parks: true, ..Setup::new(script) }
@@ -38,7 +41,7 @@ fn sorted(setup: &Setup) -> Vec<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn what_one_place_refuses_is_parked_and_delivered_once_it_takes_it() {
-    let setup = parking(odd_refused(4));
+    let setup = parking(odd_refused(FOR_EVER));
     setup.feed.push(&[6]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     setup.settled(6).await;
@@ -53,6 +56,7 @@ async fn what_one_place_refuses_is_parked_and_delivered_once_it_takes_it() {
     setup.feed.push(&[2]);
     setup.settled(8).await;
     assert_eq!(books(&setup, 8), (4, 4, 4));
+    setup.script.refuses(1, 0);
     all_ended(&setup).await;
     assert_eq!(books(&setup, 8), (8, 0, 0));
     assert!(sorted(&setup).into_iter().eq(0..8));
@@ -79,12 +83,13 @@ async fn a_fault_of_all_places_holds_the_sink_and_parks_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_a_whole_write_is_parked_if_another_place_took_something_before() {
-    let setup = parking(odd_refused(2));
+    let setup = parking(odd_refused(FOR_EVER));
     let running = tokio::spawn(setup.delivery(Policy { batch: few(1), ..Policy::default() }).run());
     setup.feed.push(&[3]);
     setup.settled(3).await;
     assert_eq!(setup.script.written(), [0, 2], "the third did not wait for the second");
     assert_eq!(books(&setup, 3), (2, 1, 1));
+    setup.script.refuses(1, 0);
     all_ended(&setup).await;
     setup.finish(running).await;
 
@@ -100,7 +105,7 @@ async fn a_refusal_of_a_whole_write_is_parked_if_another_place_took_something_be
 #[tokio::test(start_paused = true)]
 async fn a_crash_at_any_point_loses_nothing_and_the_books_balance_after_it() {
     // Parked, and the cursor has passed them.
-    let setup = parking(odd_refused(usize::MAX));
+    let setup = parking(odd_refused(FOR_EVER));
     setup.feed.push(&[6]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     setup.settled(6).await;
@@ -154,13 +159,15 @@ async fn what_is_parked_as_poison_becomes_a_dead_letter_in_its_turn() {
 
 #[tokio::test(start_paused = true)]
 async fn parked_events_fill_the_queue_to_its_bound_and_make_room_by_themselves() {
-    let setup = Setup { parks: true, ..Setup::with_letters(odd_refused(12), DeadLetters::in_memory(2000).unwrap()) };
+    let setup =
+        Setup { parks: true, ..Setup::with_letters(odd_refused(FOR_EVER), DeadLetters::in_memory(2000).unwrap()) };
     setup.feed.push(&[20]);
     let running = tokio::spawn(setup.delivery(Policy { batch: few(2), ..Policy::default() }).run());
     until(|| setup.ledger.health().state == State::Held).await;
     assert_eq!(said(&setup), "the dead-letter queue is full");
     let (delivered, parked, waiting) = books(&setup, 20);
     assert!(parked >= 2 && delivered == parked && waiting == 20 - delivered, "{delivered} {parked} {waiting}");
+    setup.script.refuses(1, 0);
     all_ended(&setup).await;
     assert_eq!(books(&setup, 20), (20, 0, 0));
     assert!(sorted(&setup).into_iter().eq(0..20));
@@ -169,7 +176,7 @@ async fn parked_events_fill_the_queue_to_its_bound_and_make_room_by_themselves()
 
 #[tokio::test(start_paused = true)]
 async fn somebody_may_have_a_parked_event_tried_at_once() {
-    let setup = parking(odd_refused(usize::MAX));
+    let setup = parking(odd_refused(FOR_EVER));
     setup.feed.push(&[4]);
     let (ask, running) = setup.start_with_replays(Policy::default());
     setup.settled(4).await;
@@ -186,7 +193,7 @@ async fn somebody_may_have_a_parked_event_tried_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn letters_that_somebody_drops_wait_no_longer() {
-    let setup = parking(odd_refused(usize::MAX));
+    let setup = parking(odd_refused(FOR_EVER));
     setup.feed.push(&[4]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     setup.settled(4).await;
@@ -218,8 +225,11 @@ async fn what_was_parked_comes_no_faster_than_the_rate() {
     let started = Instant::now();
     let running = tokio::spawn(setup.delivery(Policy { rate, ..Policy::default() }).run());
     setup.settled(10).await;
+    // Something to look after, so that the loop does not sleep until its time has come.
+    setup.feed.push(&[1]);
+    until(|| setup.counts().parked < 5).await;
+    assert!(started.elapsed() >= Duration::from_secs(11), "ten events are paid for, then one finds out");
     all_ended(&setup).await;
-    assert!(started.elapsed() >= Duration::from_secs(11), "ten events are paid for, then one that found out");
-    assert_eq!(books(&setup, 10), (10, 0, 0));
+    assert_eq!(books(&setup, 11), (11, 0, 0));
     setup.finish(running).await;
 }
