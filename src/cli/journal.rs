@@ -110,6 +110,13 @@ fn list(journal: &Journal) -> String {
 fn verify(report: &RecoveryReport) -> ExitCode {
     let mut out = format!("{} records with {} events are whole\n", report.records, report.events);
     for loss in &report.lost {
+        if loss.seqs.is_empty() {
+            out.push_str(&format!(
+                "damaged: the last {} bytes, copied to quarantine; nobody knows how many events\n",
+                loss.bytes
+            ));
+            continue;
+        }
         out.push_str(&format!(
             "damaged: seq {} to {}, {} events, {} bytes copied to quarantine{}\n",
             loss.seqs.start,

@@ -118,6 +118,7 @@ fn any_flipped_byte_costs_one_record_at_most_and_is_counted() {
             if lost > 0 {
                 let kept = disk.files().iter().any(|(path, _)| path.starts_with("/j/quarantine"));
                 assert!(kept, "{place}: nothing in quarantine");
+                assert!(!report.lost.is_empty(), "{place}: nothing is said of it");
             }
         }
     }

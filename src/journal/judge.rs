@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use super::format::{DATA_START, RecordHeader};
+use super::format::{DATA_START, RECORD_HEADER, RecordHeader};
 use super::segment::{Found, Segment, fill, next_header, walk};
 
 /// What stands in a segment, in order.
@@ -38,6 +38,13 @@ impl Judged {
         items.extend(rest.map(|range| (range.start, Item::Damage)));
         items.sort_by_key(|(at, _)| *at);
         items.into_iter().map(|(_, item)| item).collect()
+    }
+
+    /// Damaged bytes behind everything that has a number, enough of them for a record that holds something.
+    pub fn unnumbered(&self) -> u64 {
+        let last = self.records.iter().chain(&self.torn).map(|(at, _)| *at).max().unwrap_or(0);
+        let behind = self.damaged.iter().filter(|range| range.start > last && range.len() > RECORD_HEADER);
+        behind.map(|range| range.len() as u64).sum()
     }
 }
 

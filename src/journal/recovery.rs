@@ -344,6 +344,10 @@ impl Chain {
             segment.end_seq = self.next_seq;
             if nth == last {
                 self.tail_is_damaged = !judged.damaged.is_empty();
+                if judged.unnumbered() > 0 {
+                    let (seqs, bytes) = (self.next_seq..self.next_seq, judged.unnumbered());
+                    report.lost.push(Loss { seqs, bytes, is_told: false });
+                }
                 report.cut_bytes += mend_tail(&segment, &bytes, &judged)?;
             }
             self.segments.push(segment);

@@ -31,6 +31,7 @@ impl Journal {
 /// Events that were once in the journal and are not any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
+    /// Empty where no number behind the damage tells how many they were.
     pub seqs: Range<u64>,
     pub bytes: u64,
     /// Somebody was told at an earlier start.

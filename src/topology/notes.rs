@@ -19,14 +19,18 @@ impl Agent {
             tracing::warn!(source = %hole.source, origin = hole.words, spans = ?hole.all(), "the source reads it again");
         }
         let (needed, passed): (Vec<_>, Vec<_>) =
-            report.lost.iter().partition(|loss| loss.seqs.end > report.needed_from);
+            report.lost.iter().partition(|loss| loss.seqs.end > report.needed_from || loss.seqs.is_empty());
         if !passed.is_empty() {
             let events: u64 = passed.iter().map(|loss| loss.seqs.end - loss.seqs.start).sum();
             tracing::warn!(events, places = passed.len(), "the journal was damaged where every sink had passed");
         }
         for loss in needed.into_iter().filter(|loss| !loss.is_told) {
-            let (first_seq, last_seq) = (loss.seqs.start, loss.seqs.end - 1);
             let events = loss.seqs.end - loss.seqs.start;
+            let (first_seq, last_seq) = (loss.seqs.start, loss.seqs.start + events.saturating_sub(1));
+            let count = match events {
+                0 => format!("its last {} bytes, nobody knows how many events", loss.bytes),
+                _ => format!("{events} events"),
+            };
             let near =
                 report.holes.iter().filter(|hole| hole.seqs.start < loss.seqs.end && loss.seqs.start < hole.seqs.end);
             let again: Vec<&str> = near.map(|hole| hole.words.as_str()).collect();
@@ -40,11 +44,12 @@ impl Agent {
                 last_seq,
                 events,
                 bytes = loss.bytes,
-                "the journal was damaged, a copy is in its quarantine folder: {outcome}"
+                "the journal lost {count} to damage, a copy is in its quarantine folder: {outcome}"
             );
-            let description = format!("the journal lost {events} events to damage: {outcome}");
+            let description = format!("the journal lost {count} to damage: {outcome}");
             let metadata = json!({
-                "cause": "damage", "first_seq": first_seq, "last_seq": last_seq, "events": events, "read_again": again,
+                "cause": "damage", "first_seq": first_seq, "last_seq": last_seq,
+                "events": (events > 0).then_some(events), "read_again": again,
             });
             self.note("gap", None, false, &description, metadata);
         }
