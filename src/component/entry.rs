@@ -1,12 +1,13 @@
 //! A component's line in the catalogue: everything the house needs to offer it.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
 
 use super::check::Check;
 use super::sink::{AnySinkConfig, Configured, Sink};
 use super::source::{AnySource, Source};
 use super::transform::{AnyTransform, Transform};
-use crate::diagnostic::{self, Node};
+use crate::diagnostic::{self, Node, Problems};
 
 type Build<T> = fn(&Node, &mut Check) -> Option<T>;
 
@@ -28,10 +29,7 @@ impl SourceEntry {
         Entry {
             type_name: S::TYPE,
             schema: <S::Config as JsonSchema>::json_schema,
-            build: |node, check| {
-                let config = diagnostic::read(node, &mut check.problems)?;
-                S::build(config, check).map(|source| Box::new(source) as _)
-            },
+            build: |node, check| build(node, check, S::build).map(|source| Box::new(source) as _),
         }
     }
 }
@@ -41,10 +39,7 @@ impl TransformEntry {
         Entry {
             type_name: T::TYPE,
             schema: <T::Config as JsonSchema>::json_schema,
-            build: |node, check| {
-                let config = diagnostic::read(node, &mut check.problems)?;
-                T::build(config, check).map(|transform| Box::new(transform) as _)
-            },
+            build: |node, check| build(node, check, T::build).map(|transform| Box::new(transform) as _),
         }
     }
 }
@@ -55,11 +50,31 @@ impl SinkEntry {
             type_name: S::TYPE,
             schema: <S::Config as JsonSchema>::json_schema,
             build: |node, check| {
-                let config = diagnostic::read(node, &mut check.problems)?;
-                let before = check.problems.count_errors();
-                S::check(&config, check);
-                (check.problems.count_errors() == before).then(|| Box::new(Configured::<S>(config)) as _)
+                let configured = |config, check: &mut Check| {
+                    S::check(&config, check);
+                    (!check.problems.has_errors()).then(|| Box::new(Configured::<S>(config)) as _)
+                };
+                build(node, check, configured)
             },
         }
     }
+}
+
+/// Reads a component's configuration and builds it. Where it cannot be read as it stands, what can is judged all the
+/// same, so that everything wrong with it is said at once.
+fn build<C: DeserializeOwned, T>(
+    node: &Node,
+    check: &mut Check,
+    build: impl FnOnce(C, &mut Check) -> Option<T>,
+) -> Option<T> {
+    let mut found = Problems::default();
+    let read = diagnostic::read_anyway(node, &mut found);
+    let is_whole = found.is_empty();
+    check.problems.extend(found);
+    let (config, doubts) = read?;
+    let mut beyond = Check::new(check.name.clone(), check.data_dir.clone(), check.durable);
+    let built = build(config, &mut beyond);
+    beyond.problems.forget(|problem| doubts.cloud(problem));
+    check.problems.extend(beyond.problems);
+    built.filter(|_| is_whole)
 }

@@ -1,7 +1,7 @@
 //! What must hold between settings that are each well formed.
 
 use super::settings::{Api, Limits, Settings, SinkFrame};
-use crate::diagnostic::{Node, Problem, Problems, Span};
+use crate::diagnostic::{Doubts, Node, Problem, Problems, Span};
 use crate::units::{ByteSize, Duration};
 
 /// A process with less has no room for its own buffers.
@@ -13,39 +13,43 @@ const MIN_EVENT: ByteSize = ByteSize(1024);
 /// The longest that an event may wait for company.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// Paths are relative to the top level; `root` tells what was written out.
-pub fn of_settings(settings: &Settings, root: &Node, problems: &mut Problems) {
-    limits(&settings.limits, problems);
+/// Paths are relative to the top level; `root` tells what was written out. What is said at a path in doubt is for the
+/// caller to forget; nothing else is measured by what is there.
+pub fn of_settings(settings: &Settings, doubts: &Doubts, root: &Node, problems: &mut Problems) {
+    limits(&settings.limits, doubts, problems);
     let (journal, event) = (&settings.journal, settings.limits.event);
     let least = MIN_JOURNAL.max(ByteSize(event.0.saturating_mul(2)));
-    if journal.max_bytes < least {
+    if journal.max_bytes < least && !doubts.touch("limits.event") {
         complain(problems, "journal.max_bytes", format!("a journal for events of {event} needs at least {least}"));
     }
     let is_written = |path: &str| root.find(path, Span::NOWHERE).1 != root.find("journal.keep", Span::NOWHERE).1;
-    if journal.keep.bytes > journal.max_bytes && is_written("journal.keep.bytes") {
+    let is_less = journal.keep.bytes > journal.max_bytes && !doubts.touch("journal.max_bytes");
+    if is_less && is_written("journal.keep.bytes") {
         complain(problems, "journal.keep.bytes", "more would be kept than `journal.max_bytes` allows");
     }
-    api(&settings.api, problems);
+    api(&settings.api, doubts, problems);
 }
 
 fn complain(problems: &mut Problems, path: &str, message: impl Into<String>) {
     problems.push(Problem::error(path, Span::NOWHERE, message));
 }
 
-fn limits(limits: &Limits, problems: &mut Problems) {
+fn limits(limits: &Limits, doubts: &Doubts, problems: &mut Problems) {
+    let is_measure = limits.memory >= MIN_MEMORY && !doubts.touch("limits.memory");
     if limits.memory < MIN_MEMORY {
         complain(problems, "limits.memory", format!("a process needs at least {MIN_MEMORY}"));
     }
     if limits.event < MIN_EVENT {
         complain(problems, "limits.event", format!("events may have at least {MIN_EVENT}"));
-    } else if limits.event.0 > limits.memory.0 / 4 {
+    } else if is_measure && limits.event.0 > limits.memory.0 / 4 {
         let most = ByteSize(limits.memory.0 / 4);
         complain(problems, "limits.event", format!("an event may have a quarter of `limits.memory`: {most} here"));
     }
 }
 
-fn api(api: &Api, problems: &mut Problems) {
-    let admits_somebody = api.auth.as_ref().is_some_and(|auth| auth.jwt.is_some() || !auth.basic.is_empty());
+fn api(api: &Api, doubts: &Doubts, problems: &mut Problems) {
+    let admits_somebody =
+        doubts.touch("api.auth") || api.auth.as_ref().is_some_and(|auth| auth.jwt.is_some() || !auth.basic.is_empty());
     if api.enabled && !api.address.is_local() && !admits_somebody {
         problems.push(
             Problem::error(
@@ -70,7 +74,7 @@ fn api(api: &Api, problems: &mut Problems) {
         }
     }
     let Some(auth) = &api.auth else { return };
-    if auth.revoked.is_some() && auth.jwt.is_none() {
+    if auth.revoked.is_some() && auth.jwt.is_none() && !doubts.touch("api.auth.jwt") {
         complain(problems, "api.auth.revoked", "only tokens of `api.auth.jwt` can be revoked");
     }
     if let Some(jwt) = &auth.jwt {
@@ -82,7 +86,7 @@ fn api(api: &Api, problems: &mut Problems) {
 }
 
 /// Paths are relative to the sink.
-pub fn of_frame(frame: &SinkFrame, problems: &mut Problems) {
+pub fn of_frame(frame: &SinkFrame, doubts: &Doubts, problems: &mut Problems) {
     let mut least = |holds: bool, path: &str, message: &str| {
         if !holds {
             complain(problems, path, message);
@@ -92,7 +96,12 @@ pub fn of_frame(frame: &SinkFrame, problems: &mut Problems) {
     least(frame.batch.bytes.0 > 0, "batch.bytes", "a batch of 0 bytes would never be written");
     least(frame.batch.age <= MAX_AGE, "batch.age", "an event may wait for company for an hour at most");
     least(!frame.retry.initial.is_zero(), "retry.initial", "the first wait may not be 0");
-    least(frame.retry.max >= frame.retry.initial, "retry.max", "the longest wait is shorter than the first");
+    let is_measure = !doubts.touch("retry.initial");
+    least(
+        !is_measure || frame.retry.max >= frame.retry.initial,
+        "retry.max",
+        "the longest wait is shorter than the first",
+    );
     least(frame.retry.attempts != Some(0), "retry.attempts", "there is at least one attempt");
     least(!frame.timeout.is_zero(), "timeout", "a write that may take no time would always fail");
     least(frame.buffer.max_bytes != Some(ByteSize(0)), "buffer.max_bytes", "a buffer of 0 bytes would never move");

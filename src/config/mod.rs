@@ -184,12 +184,11 @@ impl Loading<'_> {
     fn settings(&mut self, root: &Node) -> Option<Settings> {
         let node = Node { aside: &SECTIONS, ..root.clone() };
         let mut found = Problems::default();
-        let settings = diagnostic::read_anyway::<Settings>(&node, &mut found);
-        if let Some(settings) = &settings {
+        let (settings, doubts) = diagnostic::read_anyway::<Settings>(&node, &mut found).unzip();
+        if let (Some(settings), Some(doubts)) = (&settings, &doubts) {
             let mut beyond = Problems::default();
-            bounds::of_settings(settings, &node, &mut beyond);
-            // What could not be read was not missing.
-            beyond.forget(|problem| found.iter().any(|read| read.path.starts_with(&format!("{}.", problem.path))));
+            bounds::of_settings(settings, doubts, &node, &mut beyond);
+            beyond.forget(|problem| doubts.touch(&problem.path));
             found.extend(beyond);
         }
         diagnostic::place(&mut found, 0, &node, "", node.span);

@@ -172,6 +172,7 @@ impl<'a> NodeReader<'a> {
                 nearest(name, names.iter().copied()).and_then(|meant| fields.iter().find(|field| **field == meant));
             if let Some(meant) = meant {
                 self.mend.meant.borrow_mut().insert((address(self.node), meant));
+                self.mend.doubt(join(&self.path(), meant));
             }
             if is_private_name(name) || meant.is_some_and(|meant| is_private_name(meant)) {
                 NodeReader { node: &entry.value, ..*self }.hide();

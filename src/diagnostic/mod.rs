@@ -6,6 +6,7 @@
 mod access;
 mod core_schema;
 mod de;
+mod doubt;
 mod fault;
 mod node;
 mod phantom;
@@ -18,6 +19,7 @@ mod suggest;
 pub mod yaml;
 
 pub use de::hide_unread;
+pub use doubt::Doubts;
 pub use node::{Entry, Kind, Node, Scalar};
 pub use problem::{Problem, Problems, Severity};
 pub use read::{from_yaml, place, read, read_anyway};

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use serde::de::DeserializeOwned;
 
 use super::de::NodeReader;
+use super::doubt::Doubts;
 use super::fault::{Culprit, Fault};
 use super::node::Node;
 use super::phantom::Phantom;
@@ -18,11 +19,12 @@ const MAX_ATTEMPTS: usize = 100;
 /// Reads a value, or reports everything that is wrong with it; paths are relative to the node.
 pub fn read<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<T> {
     let before = problems.len();
-    read_anyway(node, problems).filter(|_| problems.len() == before)
+    read_anyway(node, problems).map(|(value, _)| value).filter(|_| problems.len() == before)
 }
 
-/// The same, but a value with problems is given back too, with defaults for what was wrong: to look for more in it.
-pub fn read_anyway<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<T> {
+/// The same, but a value with problems is given back too, with something in place of what was wrong: to look for more
+/// in it that is in no doubt.
+pub fn read_anyway<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<(T, Doubts)> {
     let mend = Mend::default();
     let mut outcome = None;
     // A reader that meets a bad value gives up, so the value is taken out of its sight and it may try again.
@@ -44,7 +46,8 @@ pub fn read_anyway<T: DeserializeOwned>(node: &Node, problems: &mut Problems) ->
     for span in mend.private.into_inner() {
         problems.hide(span);
     }
-    outcome
+    let doubts = Doubts(mend.doubts.into_inner());
+    outcome.map(|value| (value, doubts))
 }
 
 /// Gives the problems found since there were `before` their full path, and a place to those that only name a path:
@@ -96,6 +99,8 @@ pub(super) struct Mend {
     pub supplied: RefCell<HashMap<usize, Vec<&'static str>>>,
     /// Keys that a misspelt key was probably meant to be, by the address of their mapping.
     pub meant: RefCell<HashSet<(usize, &'static str)>>,
+    /// Paths at which something else stands than was written, or would have been.
+    pub doubts: RefCell<Vec<String>>,
     /// Problems that did not stop the reader.
     pub noted: RefCell<Vec<Problem>>,
     /// Text that is a secret.
@@ -119,6 +124,7 @@ impl Mend {
             }
             Culprit::Missing { mapping, field, omitted: None } => {
                 self.supplied.borrow_mut().entry(mapping).or_default().push(field);
+                self.doubt(join(fault.path.as_deref().unwrap_or_default(), field));
                 if self.meant.borrow().contains(&(mapping, field)) {
                     return true;
                 }
@@ -127,12 +133,19 @@ impl Mend {
                 if self.invented.borrow().contains_key(&node) || !self.omitted.borrow_mut().insert(node) {
                     return false;
                 }
+                self.doubt(fault.path.clone().unwrap_or_default());
             }
             Culprit::Unknown => {}
         }
         let again = !matches!(fault.culprit, Culprit::Unknown);
         problems.push(fault.into_problem());
         again
+    }
+
+    /// An item that is left out moves those behind it, so that its whole list is in doubt.
+    pub fn doubt(&self, path: String) {
+        let list = path.strip_suffix(']').and_then(|path| path.rfind('['));
+        self.doubts.borrow_mut().push(list.map_or(path.as_str(), |at| &path[..at]).to_string());
     }
 }
 
