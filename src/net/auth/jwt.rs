@@ -295,10 +295,10 @@ fn names_one_of(claim: Option<&Value>, wanted: &[String]) -> bool {
     }
 }
 
-/// A time in whole seconds; RFC 7519 allows fractions, and Python's `time.time()` has them.
+/// A time from 1970 to the year 9999 in whole seconds; RFC 7519 allows fractions, and Python's `time.time()` has them.
 fn seconds(claim: &Value) -> Option<i64> {
-    let fraction = || claim.as_f64().filter(|seconds| (0.0..=LAST_SECOND as f64).contains(seconds));
-    claim.as_i64().or_else(|| fraction().map(|seconds| seconds as i64))
+    let seconds = claim.as_i64().or_else(|| claim.as_f64().map(|seconds| seconds.floor() as i64))?;
+    (0..=LAST_SECOND).contains(&seconds).then_some(seconds)
 }
 
 /// What the claims allow: nothing beyond a user unless it is said in exactly the right words.

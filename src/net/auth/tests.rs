@@ -145,7 +145,14 @@ async fn claims_are_judged_strictly() {
         ("exp", json!(u64::MAX)),
         ("exp", json!(-1)),
         ("exp", json!([now() + 60])),
+        ("exp", json!(-0.5)),
+        ("exp", json!(true)),
+        ("nbf", Value::Null),
         ("nbf", json!("0")),
+        ("nbf", json!(-1)),
+        ("nbf", json!(i64::MIN)),
+        ("nbf", json!(-1e300)),
+        ("nbf", json!(1e300)),
         ("nbf", json!(now() + 60)),
         ("nbf", json!(i64::MAX)),
         ("sub", json!("")),
@@ -155,6 +162,15 @@ async fn claims_are_judged_strictly() {
     ] {
         let token = signed(&with(name, value.clone()));
         assert_eq!(knock(&gate, &format!("Bearer {token}")).await, Err(401), "{name} {value}");
+    }
+    // What no JSON library writes: a signature over it does not make it a number.
+    for exp in ["1e999", "-1e999", "NaN", "Infinity", "99999999999999999999999999", "\"NaN\"", "1e-400", ""] {
+        let parts = [r#"{"alg":"HS256"}"#, &format!(r#"{{"sub":"ada","exp":{exp}}}"#)]
+            .map(|p| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(p));
+        let message = parts.join(".");
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("it signs");
+        assert_eq!(knock(&gate, &format!("Bearer {message}.{signature}")).await, Err(401), "{exp}");
     }
     let mut without = claims();
     without.as_object_mut().expect("an object").remove("exp");
