@@ -73,7 +73,8 @@ fn a_sources_letter_enters_again_once_the_cause_is_gone() {
         format!(
             "limits: {{ event: {limit} }}\nsources:\n\
              \x20 web: {{ type: http, address: '127.0.0.1:{ingest}', on_bad: dead_letter }}\nsinks:\n\
-             \x20 out: {{ type: file, inputs: [web], path: '{}/out.ndjson', batch: {{ age: 20ms }} }}\n",
+             \x20 out: {{ type: file, inputs: [web], path: '{0}/out.ndjson', batch: {{ age: 20ms }} }}\n\
+             \x20 said: {{ type: file, inputs: [api], path: '{0}/said.ndjson', batch: {{ age: 20ms }} }}\n",
             folder.0.display()
         )
     };
@@ -86,6 +87,9 @@ fn a_sources_letter_enters_again_once_the_cause_is_gone() {
     assert_eq!(shown(&agent, &letters[0])["kind"], "source");
     assert!(!agent.weir(&["dlq", "replay", &letters[0]]).status.success(), "it is too large still");
     assert_eq!(agent.letters(), letters);
+    agent.delivered("said", 1);
+    let said = support::lines_of(&folder.0, "said.ndjson").concat();
+    assert!(said.contains(&format!("tried to replay dead letter {}, which stays", letters[0])), "{said}");
     assert!(agent.stop().success());
     let agent = Agent::start(&folder, &yaml("1 MiB"));
     let replayed = agent.weir(&["dlq", "replay", "--all"]);

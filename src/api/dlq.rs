@@ -52,7 +52,11 @@ pub async fn replay(api: &Api, id: &str, admin: &Principal) -> Result<Response<B
     }
     let done = api.agent.replay(number).await;
     let metadata = json!({ "letter": id, "replayed": done.is_ok() });
-    note(api, admin, "dead_letter_replay", &format!("replayed dead letter {id}"), metadata);
+    let said = match &done {
+        Ok(_) => format!("replayed dead letter {id}"),
+        Err(_) => format!("tried to replay dead letter {id}, which stays"),
+    };
+    note(api, admin, "dead_letter_replay", &said, metadata);
     done.map_err(|reason| Problem::new(StatusCode::CONFLICT, format!("the letter stays: {reason}")))?;
     Ok(super::json(StatusCode::OK, &json!({ "id": id, "replayed": true })))
 }
