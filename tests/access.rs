@@ -3,9 +3,11 @@
 mod support;
 
 use std::fs;
+use std::process::Command;
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
+use support::collector::Papers;
 use support::proxy::{Fault, Proxy};
 use support::services::service;
 use support::{Agent, Folder, eventually, lines_of, request};
@@ -180,4 +182,27 @@ fn commands_find_the_agent_by_its_configuration_and_mint_tokens_that_it_believes
     let source = told["components"].as_array().expect("a list").iter().find(|one| one["name"] == "in");
     let source = source.expect("the source is listed");
     assert!(source["rates"]["received"].is_number() && source["last_error"].is_null(), "{source}");
+}
+
+#[test]
+fn commands_know_an_agent_with_tls_by_the_certificate_that_it_shows() {
+    let (folder, papers) = (Folder::new(), Papers::new());
+    let tls = |who: &str| {
+        let path = |end: &str| papers.path(&format!("{who}.{end}")).display().to_string();
+        format!("  tls: {{ cert: '{}', key: '{}' }}\nsources: {{}}\n", path("pem"), path("key"))
+    };
+    let weir = |arguments: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_weir")).args(arguments).output().expect("weir runs");
+        (out.status.success(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
+    };
+    let agent = Agent::spawn(&folder, &tls("server"), &[]);
+    let data_dir = agent.data_dir.display().to_string();
+    eventually("it is healthy", || weir(&["health", "--data-dir", &data_dir]) == (true, "healthy\n".into()));
+    assert_eq!(weir(&["dlq", "list", "--data-dir", &data_dir]), (true, String::new()));
+    let (trusted, said) = weir(&["health", "--url", &format!("https://127.0.0.1:{}", agent.api)]);
+    assert!(!trusted && said.contains("cannot trust"), "no authority of the system knows it: {said}");
+    // Whoever else sits at its address is not shown the token.
+    fs::copy(papers.path("client.pem"), agent.data_dir.join("api.pem")).expect("it can be written");
+    let (trusted, said) = weir(&["health", "--data-dir", &data_dir]);
+    assert!(!trusted && said.contains("cannot trust"), "{said}");
 }

@@ -10,9 +10,15 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::{self, Overrides};
+use crate::net::client::Client;
+use crate::net::tls::Trust;
 
 /// The data folder of an agent that was told of none.
 const DATA_DIR: &str = "weir-data";
+/// Where a running agent leaves the address of its API, below its data folder.
+pub const ADDRESS_FILE: &str = "api.address";
+/// Where it leaves the certificate that it shows there.
+pub const CERTIFICATE_FILE: &str = "api.pem";
 /// The most bytes of an answer.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
@@ -55,6 +61,9 @@ impl Connection {
     async fn send(&self, method: Method, path: &str) -> Result<Answer, String> {
         let data_dir = self.data_dir();
         let url = self.address(&data_dir)?;
+        if url.starts_with("https://") {
+            return self.send_over_tls(method, &url, path, &data_dir).await;
+        }
         let (address, base) = split(&url);
         let mut request = Request::builder().method(method).uri(format!("{base}{path}")).header(header::HOST, "weir");
         if let Some(token) = self.token(&data_dir) {
@@ -72,6 +81,26 @@ impl Connection {
         exchanged.map_err(|error| cannot(&error))
     }
 
+    /// An agent that left its address in the data folder left its certificate there too; others are trusted as the
+    /// system says.
+    async fn send_over_tls(&self, method: Method, url: &str, path: &str, data_dir: &Path) -> Result<Answer, String> {
+        let client = match self.given_url() {
+            Some(_) => Client::new(&Trust::default(), None),
+            None => Client::of_certificate(&data_dir.join(CERTIFICATE_FILE)),
+        };
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", url.trim_end_matches('/')));
+        if let Some(token) = self.token(data_dir) {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Bytes::new()).map_err(|error| format!("cannot ask for `{path}`: {error}"))?;
+        let answer = client?.send(request).await.map_err(|error| format!("the agent at `{url}`: {error}"))?;
+        Ok(Answer { status: answer.status, body: answer.body })
+    }
+
+    fn given_url(&self) -> Option<&String> {
+        self.url.as_ref().filter(|url| !url.is_empty())
+    }
+
     /// A configuration that does not hold names no folder here; `weir validate` says what is wrong with it.
     fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| {
@@ -81,13 +110,10 @@ impl Connection {
     }
 
     fn address(&self, data_dir: &Path) -> Result<String, String> {
-        if let Some(url) = self.url.as_ref().filter(|url| !url.is_empty()) {
-            return match url.starts_with("https://") {
-                true => Err(format!("`{url}`: this command speaks http:// and unix: only")),
-                false => Ok(url.clone()),
-            };
+        if let Some(url) = self.given_url() {
+            return Ok(url.clone());
         }
-        let file = data_dir.join("api.address");
+        let file = data_dir.join(ADDRESS_FILE);
         std::fs::read_to_string(&file).map(|text| text.trim().to_owned()).map_err(|error| {
             format!("no agent has left its address in `{}`: {error}; name it with --url", file.display())
         })

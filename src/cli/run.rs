@@ -8,6 +8,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::client::{ADDRESS_FILE, CERTIFICATE_FILE};
 use super::{CONFIGURATION, Configuration};
 use crate::api::{self, Access, Api};
 use crate::config::settings::Settings;
@@ -188,8 +189,11 @@ fn announce(
         println!("{line}");
         return Ok(());
     }
-    let left = std::fs::write(agent.data_dir.join("api.address"), format!("{url}\n"));
-    left.map_err(|error| StartError::new(format!("cannot leave the address in the data folder: {error}")))?;
+    let cannot = |error| StartError::new(format!("cannot leave the address in the data folder: {error}"));
+    if let Some(tls) = &settings.api.tls {
+        std::fs::copy(&tls.cert, agent.data_dir.join(CERTIFICATE_FILE)).map_err(cannot)?;
+    }
+    std::fs::write(agent.data_dir.join(ADDRESS_FILE), format!("{url}\n")).map_err(cannot)?;
     if quick_start {
         eprint!("{}", super::welcome::text(&url, token.as_deref(), &agent.data_dir, addresses));
     } else {

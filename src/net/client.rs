@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tower_service::Service;
@@ -81,13 +83,21 @@ impl fmt::Display for Error {
 impl Client {
     /// `proxy` is `http://[user:password@]host:port`. The error is for the operator.
     pub fn new(trust: &Trust, proxy: Option<&str>) -> Result<Client, String> {
-        let tls = tls::client(trust)?;
+        Client::with(tls::client(trust)?, trust.server_name.as_deref(), proxy)
+    }
+
+    /// For one server, known by its certificate. The error is for the operator.
+    pub fn of_certificate(cert: &Path) -> Result<Client, String> {
+        Client::with(tls::client_of(cert)?, None, None)
+    }
+
+    fn with(tls: ClientConfig, server_name: Option<&str>, proxy: Option<&str>) -> Result<Client, String> {
         let mut veil = Veil::default();
         let proxy = proxy.map(|proxy| Proxy::parse(proxy, &mut veil)).transpose()?;
         let proxy_authorization = proxy.as_ref().and_then(|proxy| proxy.authorization.clone());
         let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-        if let Some(name) = &trust.server_name {
-            let name = ServerName::try_from(name.clone()).map_err(|_| format!("`{name}` is no server name"))?;
+        if let Some(name) = server_name {
+            let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` is no server name"))?;
             builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
         }
         let connector = builder.enable_http1().wrap_connector(Dial { http: http(), proxy });

@@ -9,7 +9,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_rustls::TlsAcceptor;
@@ -94,7 +94,7 @@ pub fn client(trust: &Trust) -> Result<ClientConfig, String> {
         };
         builder.with_root_certificates(roots(path)?)
     } else {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(provider())))
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Shown { expected: None, provider: provider() }))
     };
     match (&trust.cert, &trust.key) {
         (None, None) => Ok(builder.with_no_client_auth()),
@@ -108,6 +108,18 @@ pub fn client(trust: &Trust) -> Result<ClientConfig, String> {
     }
 }
 
+/// A client that believes the first certificate of a file and no other, whatever name and authority are in it. The
+/// error is for the operator.
+pub fn client_of(cert: &Path) -> Result<ClientConfig, String> {
+    let expected = certificates(cert)?.into_iter().next();
+    let expected = expected.ok_or_else(|| format!("`{}` holds no certificate", cert.display()))?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("cannot set up TLS: {error}"))?;
+    let verifier = Shown { expected: Some(expected), provider: provider() };
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+}
+
 /// Shakes hands on an accepted connection, within [`HANDSHAKE_TIMEOUT`].
 pub async fn accept(config: &Arc<ServerConfig>, stream: Stream) -> Result<Stream, String> {
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config.clone()).accept(stream)).await {
@@ -117,20 +129,27 @@ pub async fn accept(config: &Arc<ServerConfig>, stream: Stream) -> Result<Stream
     }
 }
 
-/// Believes any certificate, for `verify: false`; the handshake's own signature is checked still.
+/// Believes the one certificate that is expected, or any, for `verify: false`; the handshake's own signature is checked
+/// still.
 #[derive(Debug)]
-struct Unchecked(Arc<CryptoProvider>);
+struct Shown {
+    expected: Option<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
 
-impl ServerCertVerifier for Unchecked {
+impl ServerCertVerifier for Shown {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
+        end_entity: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        match &self.expected {
+            Some(expected) if expected != end_entity => Err(CertificateError::UnknownIssuer.into()),
+            _ => Ok(ServerCertVerified::assertion()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -139,7 +158,7 @@ impl ServerCertVerifier for Unchecked {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -148,11 +167,11 @@ impl ServerCertVerifier for Unchecked {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
