@@ -1,8 +1,6 @@
 FROM rust:1-bookworm AS build
 WORKDIR /weir
 COPY . .
-# The image below has OpenSSL, and no zlib.
-ENV LIBZ_SYS_STATIC=1
 RUN cargo build --release --locked --bin weir
 
 FROM gcr.io/distroless/cc-debian12:nonroot

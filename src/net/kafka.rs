@@ -170,9 +170,13 @@ fn encrypt(config: &mut ClientConfig, trust: &Trust) -> Result<(), String> {
         return Err("librdkafka checks certificates for the broker's own name: `tls.server_name` cannot be used".into());
     }
     let text = |path: &Path| path.to_str().map(str::to_owned).ok_or("a path in `tls` is not UTF-8".to_owned());
-    for (key, path) in
-        [("ssl.ca.location", &trust.ca), ("ssl.certificate.location", &trust.cert), ("ssl.key.location", &trust.key)]
-    {
+    // The OpenSSL that is built in knows no folder of any distribution.
+    let ca = if trust.verify { Some(trust.authorities()?) } else { trust.ca.as_deref() };
+    for (key, path) in [
+        ("ssl.ca.location", ca),
+        ("ssl.certificate.location", trust.cert.as_deref()),
+        ("ssl.key.location", trust.key.as_deref()),
+    ] {
         if let Some(path) = path {
             std::fs::metadata(path).map_err(|error| format!("cannot use `{}`: {error}", path.display()))?;
             config.set(key, text(path)?);

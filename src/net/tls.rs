@@ -61,6 +61,16 @@ impl Default for Trust {
     }
 }
 
+impl Trust {
+    /// The file with the authorities that are trusted: the one named, else the operating system's. The error is for the
+    /// operator.
+    pub fn authorities(&self) -> Result<&Path, String> {
+        let system = || SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists());
+        let found = self.ca.as_deref().or_else(system);
+        found.ok_or_else(|| "this machine has no certificate authorities: name a file with `tls.ca`".into())
+    }
+}
+
 /// Reads the files of a listener's configuration. The error is for the operator.
 pub fn server(config: &Config) -> Result<Arc<ServerConfig>, String> {
     let builder = ServerConfig::builder_with_provider(provider())
@@ -88,11 +98,7 @@ pub fn client(trust: &Trust) -> Result<ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("cannot set up TLS: {error}"))?;
     let builder = if trust.verify {
-        let system = || SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists());
-        let Some(path) = trust.ca.as_deref().or_else(system) else {
-            return Err("this machine has no certificate authorities: name a file with `tls.ca`".into());
-        };
-        builder.with_root_certificates(roots(path)?)
+        builder.with_root_certificates(roots(trust.authorities()?)?)
     } else {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Shown { expected: None, provider: provider() }))
     };
