@@ -4,7 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::format::{DATA_START, RECORD_HEADER, RecordHeader, unpack};
+use super::format::{DATA_START, RECORD_HEADER, RecordHeader};
+use super::packed::unpack;
 use super::segment::{Found, Segment, next_header, quarantine, read_all, walk};
 use super::state::{Heads, Shared};
 use super::{Record, StreamId};

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::format::{Notes, Packed, RECORD_BYTES, pack};
+use super::format::{Notes, RECORD_BYTES};
+use super::packed::{Packed, pack};
 use super::positions::restate;
 use super::room::Room;
 use super::writer::{AppendError, Mark};

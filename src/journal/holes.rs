@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::format::{Notes, RECORD_HEADER, RecordHeader, put_bytes, put_varint, take_bytes, take_varint, unpack};
+use super::format::{Notes, RECORD_HEADER, RecordHeader, put_bytes, put_varint, take_bytes, take_varint};
 use super::judge::{Item, judge};
+use super::packed::unpack;
 use super::positions::restated;
 use super::segment::{Segment, read_all};
 use super::state::State;

@@ -21,6 +21,7 @@ mod judge;
 mod keys;
 #[cfg(test)]
 mod model;
+mod packed;
 mod positions;
 mod recovery;
 mod report;

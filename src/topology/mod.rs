@@ -5,6 +5,7 @@ mod flow;
 mod intake;
 #[cfg(test)]
 mod interleaving;
+mod letters;
 mod notes;
 mod pool;
 mod purses;
