@@ -7,7 +7,7 @@
 //! | `a.b:value` | the same for a member within an object |
 //! | `field:val*` | `*` stands for any text |
 //! | `field:(a OR b)` | one of several values |
-//! | `field:>5` `>=` `<` `<=`, `field:[a TO b]` | in the range, both ends included, `*` for an open one; numbers, times, else text |
+//! | `field:>5` `>=` `<` `<=`, `field:[a TO b]`, `field:5..9` | in the range, both ends included, `*` (or nothing before or behind `..`) for an open one; numbers, times, else text |
 //! | `has:field` | the field is there and not null |
 //! | `~"regex"`, `field:~"regex"` | the pattern matches somewhere in a string |
 //! | `-x`, `NOT x`, `a b`, `a AND b`, `a OR b`, `( )` | not, and, or; `OR` binds least |

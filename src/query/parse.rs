@@ -248,7 +248,7 @@ impl Parser<'_> {
                 Some(&hint),
             ));
         }
-        Ok(Check::Is(pattern))
+        Ok(pattern.literal().and_then(span).unwrap_or(Check::Is(pattern)))
     }
 
     /// `~"pattern"`
@@ -313,4 +313,14 @@ impl Parser<'_> {
             _ => Ok(Bound(self.lexer.word(ends)?.0.join("*"))),
         }
     }
+}
+
+/// `a..b`, `a..` and `..b`, where both are numbers or times: any other text may have dots.
+fn span(text: &str) -> Option<Check> {
+    let (from, to) = text.split_once("..")?;
+    let bound = |end: &str| Some(Bound(end.to_owned())).filter(|bound| !bound.0.is_empty());
+    let (from, to) = (bound(from), bound(to));
+    let is_measure = |bound: &Bound| bound.number().is_some() || bound.times().is_some();
+    let is_span = (from.is_some() || to.is_some()) && from.iter().chain(&to).all(is_measure);
+    is_span.then_some(Check::Between(from, to))
 }

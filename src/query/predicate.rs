@@ -144,7 +144,8 @@ fn plan(expr: &Expr) -> Node {
 
 fn matcher(check: &Check, long: bool) -> Matcher {
     match check {
-        Check::Is(pattern) if long => Matcher::Contains(Glob::new(pattern)),
+        // Every text contains the empty one.
+        Check::Is(pattern) if long && pattern.literal() != Some("") => Matcher::Contains(Glob::new(pattern)),
         Check::Is(pattern) => Matcher::Is {
             glob: Glob::new(pattern),
             number: pattern.literal().and_then(number),
