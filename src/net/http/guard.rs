@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::Limits;
+use super::{Limits, unread};
 use crate::net::wire::Stream;
 
 /// A client that is still sending when it is refused gets so long to notice, so that the answer reaches it:
@@ -86,6 +86,8 @@ pub struct Guard {
     /// Since when a close waits for the client, and what was thrown away.
     closing: Option<(Instant, usize)>,
     alarm: Pin<Box<Sleep>>,
+    /// What is written in place of an answer of hyper's own, as far as it is not written yet, and the length of that.
+    explained: Option<(Vec<u8>, usize)>,
 }
 
 impl Guard {
@@ -101,6 +103,7 @@ impl Guard {
             write_by: None,
             closing: None,
             alarm: Box::pin(tokio::time::sleep_until(first_head)),
+            explained: None,
         }
     }
 
@@ -151,6 +154,26 @@ impl Guard {
         }
     }
 
+    /// Writes the explanation that takes the place of these bytes, if they are an answer of hyper's own.
+    fn poll_explain(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Option<Poll<io::Result<usize>>> {
+        if self.explained.is_none() {
+            let answer = unread::explained(bytes)?;
+            self.phase.linger();
+            self.explained = Some((answer, bytes.len()));
+        }
+        let (rest, length) = self.explained.as_mut()?;
+        while !rest.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(written)) => drop(rest.drain(..written)),
+                other => return Some(other),
+            }
+        }
+        let length = *length;
+        self.explained = None;
+        Some(Poll::Ready(Ok(length)))
+    }
+
     /// Judges the outcome of a write by the deadline that it may take.
     fn settle_write<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
@@ -193,7 +216,8 @@ impl AsyncRead for Guard {
 impl AsyncWrite for Guard {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        let explained = this.poll_explain(bytes, cx);
+        let written = explained.unwrap_or_else(|| Pin::new(&mut this.stream).poll_write(cx, bytes));
         this.settle_write(written, cx)
     }
 
@@ -203,7 +227,8 @@ impl AsyncWrite for Guard {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        let explained = this.poll_explain(slices.first().map_or(&[], |slice| slice), cx);
+        let written = explained.unwrap_or_else(|| Pin::new(&mut this.stream).poll_write_vectored(cx, slices));
         this.settle_write(written, cx)
     }
 

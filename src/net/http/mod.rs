@@ -3,6 +3,7 @@
 pub mod body;
 mod guard;
 pub mod reply;
+mod unread;
 
 use std::convert::Infallible;
 use std::future::Future;

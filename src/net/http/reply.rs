@@ -143,17 +143,21 @@ impl Problem {
     }
 
     pub fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.document()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.extend(self.headers);
+        response
+    }
+
+    pub(super) fn document(&self) -> Vec<u8> {
         let title = self.status.canonical_reason().unwrap_or("Error");
         let status = self.status.as_u16();
         let mut text = format!(r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"#).into_bytes();
         push_string(&mut text, &self.detail);
         text.extend_from_slice(&self.members);
         text.push(b'}');
-        let mut response = Response::new(Body::from(text));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.extend(self.headers);
-        response
+        text
     }
 }

@@ -200,7 +200,28 @@ async fn too_many_and_too_large_headers_are_refused() {
     for headers in [many, large] {
         let answer = exchange(format!("GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        assert_document(&answer, 431);
     }
+}
+
+#[track_caller]
+fn assert_document(answer: &str, status: u16) {
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.contains("\r\ncontent-type: application/problem+json\r\n"), "{answer}");
+    assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{answer}");
+    let document: serde_json::Value = serde_json::from_str(body).expect("a document");
+    assert!(document["status"] == status && document["detail"].is_string(), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_told_so_in_a_document() {
+    for sent in ["GARBAGE\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nno header\r\n\r\n"] {
+        let answer = exchange(sent.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert_document(&answer, 400);
+    }
+    let both = exchange(b"GET /refuse HTTP/1.1\r\nHost: x\r\n\r\nGARBAGE\r\n\r\n").await;
+    assert!(both.starts_with("HTTP/1.1 404 "), "{both}");
 }
 
 /// Random bytes, or a request of which something is wrong.
