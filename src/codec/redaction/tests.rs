@@ -84,6 +84,8 @@ fn every_token_is_found_wherever_it_stands() {
         assert_eq!(String::from_utf8_lossy(&clean), format!("see [{rule}] now"), "{secret}");
         assert_eq!(report.count(rule), 1, "{secret}");
     }
+    // Whoever tries redaction takes the key from the vendor's own documentation.
+    assert_eq!(text(engine, "AKIAIOSFODNN7EXAMPLE"), "[aws_access_key]");
 }
 
 #[test]
@@ -99,7 +101,6 @@ fn what_only_resembles_a_token_stays() {
         }
     }
     for line in [
-        "AKIAIOSFODNN7EXAMPLE",
         "commit da39a3ee5e6b4b0d3255bfef95601890afd80709",
         "id 123e4567-e89b-12d3-a456-426614174000",
         "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
