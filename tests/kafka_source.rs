@@ -238,6 +238,9 @@ fn of_two_consumers_one_is_killed_while_three_sidecars_send() {
     let first = Agent::start(&folders[0], &yaml);
     let union = || numbers(&folders[0]).into_keys().chain(numbers(&folders[1]).into_keys()).collect::<BTreeSet<u64>>();
     eventually("every event has arrived", || union().len() as u64 == 3 * EACH);
+    // Who stops while partitions change hands leaves the rest to whoever gets them.
+    let committed = || kafka::committed(&brokers(), &group, &topic, 6).iter().sum::<i64>() as u64;
+    eventually("everything is committed", || committed() == kafka::count(&brokers(), &topic));
     for agent in [first, second] {
         eventually("nothing waits", || agent.metric("weir_events_waiting", "table") == 0);
         agent.assert_books();
@@ -251,8 +254,6 @@ fn of_two_consumers_one_is_killed_while_three_sidecars_send() {
     }
     let ids: BTreeSet<String> = kafka::read_all(&brokers(), &topic).into_iter().map(|found| found.id).collect();
     assert_eq!(ids.len() as u64, 3 * EACH);
-    let ends = kafka::committed(&brokers(), &group, &topic, 6).iter().sum::<i64>();
-    assert_eq!(ends as u64, kafka::count(&brokers(), &topic), "everything is committed");
 }
 
 #[test]
