@@ -61,9 +61,9 @@ fn main() {
         }
     }
     if let Some(program) = std::env::var_os("WEIR_BENCH_FLUENT_BIT").map(PathBuf::from) {
-        for (title, source, filter, output) in fluent_bit::RUNS {
+        for (title, filter, output) in fluent_bit::RUNS {
             if runs(title) {
-                show(title, &median(|| fluent_bit::measure(&program, &input, source, filter, output)), tree);
+                show(title, &median(|| fluent_bit::measure(&program, &input, filter, output)), tree);
             }
         }
     }

@@ -1,12 +1,12 @@
-//! Fluent Bit at the same work, where `WEIR_BENCH_FLUENT_BIT` names its program: file or TCP to JSON to nothing, and
-//! file to Lua (three patterns, a length, two members) to file.
+//! Fluent Bit at the same work, where `WEIR_BENCH_FLUENT_BIT` names its program: file to JSON to nothing, and file to Lua
+//! (three patterns, a length, two members) to file.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Figure, Input, ask, cpu_of, free_port, send_tcp, status_mib};
+use super::{Figure, Input, ask, cpu_of, free_port, status_mib};
 
 /// Less than what the agent does: three patterns instead of its built-in rules, and bytes instead of characters.
 const SAFE: &str = r#"
@@ -25,30 +25,22 @@ function safe(tag, time, record)
 end
 "#;
 
-/// The names of the runs, each with its source, filter and output.
-pub const RUNS: [(&str, &str, &str, &str); 3] = [
-    ("fluent-bit file-to-nothing", "tail", "", "null"),
-    ("fluent-bit tcp-to-nothing", "tcp", "", "null"),
-    ("fluent-bit file-safe-file", "tail", "lua", "file"),
-];
+/// The names of the runs, each with its filter and output.
+pub const RUNS: [(&str, &str, &str); 2] =
+    [("fluent-bit file-to-nothing", "", "null"), ("fluent-bit file-safe-file", "lua", "file")];
 
-pub fn measure(program: &Path, input: &Input, source: &str, filter: &str, output: &str) -> Figure {
+pub fn measure(program: &Path, input: &Input, filter: &str, output: &str) -> Figure {
     let folder = std::env::temp_dir().join(format!("weir-bench-peer-{}", std::process::id()));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder can be made");
     let at = |name: &str| folder.join(name).display().to_string();
-    let (port, metrics) = (free_port(), free_port());
+    let metrics = free_port();
     fs::write(at("parsers.conf"), "[PARSER]\n    Name json\n    Format json\n").expect("a file can be written");
     fs::write(at("safe.lua"), SAFE).expect("a file can be written");
-    let source_text = match source {
-        "tail" => format!(
-            "    Path {}\n    Parser json\n    Read_from_Head On\n    Buffer_Chunk_Size 1M\n    Buffer_Max_Size 4M\n",
-            input.path.display()
-        ),
-        _ => format!(
-            "    Listen 127.0.0.1\n    Port {port}\n    Format json\n    Chunk_Size 1024\n    Buffer_Size 4096\n"
-        ),
-    };
+    let source_text = format!(
+        "    Path {}\n    Parser json\n    Read_from_Head On\n    Buffer_Chunk_Size 1M\n    Buffer_Max_Size 4M\n",
+        input.path.display()
+    );
     let filter_text = match filter {
         "" => String::new(),
         _ => format!("[FILTER]\n    Name lua\n    Match *\n    script {}\n    call safe\n", at("safe.lua")),
@@ -59,7 +51,7 @@ pub fn measure(program: &Path, input: &Input, source: &str, filter: &str, output
     };
     let text = format!(
         "[SERVICE]\n    Flush 1\n    Log_Level warn\n    HTTP_Server On\n    HTTP_Listen 127.0.0.1\n    HTTP_Port {metrics}\n    \
-         Parsers_File {}\n[INPUT]\n    Name {source}\n    Mem_Buf_Limit 64M\n{source_text}{filter_text}[OUTPUT]\n    Name \
+         Parsers_File {}\n[INPUT]\n    Name tail\n    Mem_Buf_Limit 64M\n{source_text}{filter_text}[OUTPUT]\n    Name \
          {output}\n    Match *\n{output_text}",
         at("parsers.conf")
     );
@@ -77,9 +69,6 @@ pub fn measure(program: &Path, input: &Input, source: &str, filter: &str, output
         assert!(child.try_wait().is_ok_and(|ended| ended.is_none()), "it ended before it was ready");
     }
     let started = Instant::now();
-    if source == "tcp" {
-        send_tcp(input, port);
-    }
     while delivered(metrics).unwrap_or(0) < input.events {
         std::thread::sleep(Duration::from_millis(50));
         assert!(started.elapsed() < Duration::from_secs(120), "not delivered: {:?}", delivered(metrics));
