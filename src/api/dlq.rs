@@ -27,7 +27,8 @@ pub async fn list(api: &Api, query: Option<&str>) -> Result<Response<Body>, Prob
     let next = (letters.len() == limit).then(|| letters.last().map(|letter| letter.number.to_string())).flatten();
     let letters: Vec<Value> = letters.iter().map(brief).collect();
     let answer = json!({
-        "letters": letters, "total": summary.letters, "parked": summary.parked, "bytes": summary.bytes, "limit_bytes": summary.max_bytes,
+        "letters": letters, "total": summary.letters, "parked": summary.parked, "bytes": summary.bytes,
+        "limit_bytes": summary.max_bytes,
         "next": next,
     });
     Ok(super::json(StatusCode::OK, &answer))

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, StatusCode, header};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -65,12 +66,8 @@ impl Connection {
             return self.send_over_tls(method, &url, path, &data_dir).await;
         }
         let (address, base) = split(&url);
-        let mut request = Request::builder().method(method).uri(format!("{base}{path}")).header(header::HOST, "weir");
-        if let Some(token) = self.token(&data_dir) {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        }
-        let request =
-            request.body(Full::new(Bytes::new())).map_err(|error| format!("cannot ask for `{path}`: {error}"))?;
+        let mut request = self.request(method, format!("{base}{path}"), &data_dir)?.map(Full::new);
+        request.headers_mut().insert(header::HOST, HeaderValue::from_static("weir"));
         let cannot = |error: &dyn std::fmt::Display| format!("cannot reach the agent at `{url}`: {error}");
         let exchanged = match address.strip_prefix("unix:") {
             Some(path) => {
@@ -88,13 +85,18 @@ impl Connection {
             Some(_) => Client::new(&Trust::default(), None),
             None => Client::of_certificate(&data_dir.join(CERTIFICATE_FILE)),
         };
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", url.trim_end_matches('/')));
+        let request = self.request(method, format!("{}{path}", url.trim_end_matches('/')), data_dir)?;
+        let answer = client?.send(request).await.map_err(|error| format!("the agent at `{url}`: {error}"))?;
+        Ok(Answer { status: answer.status, body: answer.body })
+    }
+
+    /// A request without a body, with the token to show.
+    fn request(&self, method: Method, uri: String, data_dir: &Path) -> Result<Request<Bytes>, String> {
+        let mut request = Request::builder().method(method).uri(&uri);
         if let Some(token) = self.token(data_dir) {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Bytes::new()).map_err(|error| format!("cannot ask for `{path}`: {error}"))?;
-        let answer = client?.send(request).await.map_err(|error| format!("the agent at `{url}`: {error}"))?;
-        Ok(Answer { status: answer.status, body: answer.body })
+        request.body(Bytes::new()).map_err(|error| format!("cannot ask for `{uri}`: {error}"))
     }
 
     fn given_url(&self) -> Option<&String> {
