@@ -3,7 +3,8 @@
 //! `cargo bench --bench elasticsearch [FILE]`; the delivery needs `tests/services/run start elasticsearch`, and its
 //! variable in `WEIR_TEST_ELASTICSEARCH`.
 
-#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "this bench uses its part")]
+#[path = "../tests/integration/support/mod.rs"]
 mod support;
 #[path = "support/workload.rs"]
 mod workload;

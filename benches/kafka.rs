@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench kafka`; needs `tests/services/run start kafka`. `WEIR_BENCH_EVENTS` says how many (400,000).
 
-#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "this bench uses its part")]
+#[path = "../tests/integration/support/mod.rs"]
 mod support;
 #[path = "support/workload.rs"]
 mod workload;

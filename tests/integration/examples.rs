@@ -32,7 +32,7 @@ fn every_example_holds_without_a_warning() {
 
 #[test]
 fn the_pipeline_of_the_readme_holds() {
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../README.md");
     let block = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a YAML block");
     assert_eq!(block.lines().count(), 9, "it is a pipeline for a first screen");
     assert_holds("README.md", block);

@@ -1,12 +1,10 @@
 //! kill -9 at random moments under load: what was acknowledged is in the file, once.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use support::{Agent, Folder, eventually, free_port, lines_of, request};
+use crate::support::{Agent, Folder, eventually, free_port, lines_of, request};
 
 const ROUNDS: u64 = 12;
 const CLIENTS: u64 = 4;

@@ -1,12 +1,10 @@
 //! Bad input costs itself and nothing else: refusals by index, dead letters with their place, redacted.
 
-mod support;
-
 use std::fs;
 use std::io::Write;
 use std::process::Command;
 
-use support::{Agent, Folder, eventually, free_port, lines_of, post, request};
+use crate::support::{Agent, Folder, eventually, free_port, lines_of, post, request};
 
 #[test]
 fn refused_items_are_listed_by_index_and_the_others_are_taken() {

@@ -1,13 +1,11 @@
 //! The `splunk_hec` sink against a strict simulator: counted where Splunk would index.
 
-mod support;
-
 use std::time::Duration;
 
-use support::ask::validate;
-use support::proxy::{Fault, Proxy};
-use support::splunk::{Splunk, TOKEN};
-use support::{Agent, Folder, eventually, free_port, post};
+use crate::support::ask::validate;
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::splunk::{Splunk, TOKEN};
+use crate::support::{Agent, Folder, eventually, free_port, post};
 
 fn yaml(ingest: u16, splunk: u16, more: &str) -> String {
     format!(

@@ -1,14 +1,12 @@
 //! The `http` sink against servers that refuse, stall, lose answers and come back, counted at the server.
 
-mod support;
-
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use support::ask::validate;
-use support::collector::{Collector, Heard, Papers, Reply, reply};
-use support::proxy::{Fault, Proxy};
-use support::{Agent, Folder, eventually, free_port, post};
+use crate::support::ask::validate;
+use crate::support::collector::{Collector, Heard, Papers, Reply, reply};
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::{Agent, Folder, eventually, free_port, post};
 
 /// Path, idempotency key and lines of a request.
 type Request = (String, String, Vec<String>);

@@ -1,7 +1,5 @@
 //! Rough senders: files that come, go and change names all the time, and sockets that cut off, lie and overdo it.
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
@@ -9,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use support::{Agent, Folder, PATIENCE, eventually, free_port, lines_of};
+use crate::support::{Agent, Folder, PATIENCE, eventually, free_port, lines_of};
 
 /// Everything that arrived, sorted.
 fn arrived(folder: &Folder) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::database::{Database, id};
+use crate::support::database::{Database, id};
 use crate::support::{Agent, Folder, free_port, post, request};
 
 /// Starts an example on this database; the ingest port comes with it.

@@ -1,16 +1,14 @@
 //! Who may use the API, and what the agent itself says about that: events of its own, where a pipeline asks for them.
 
-mod support;
-
 use std::fs;
 use std::process::Command;
 
+use crate::support::collector::Papers;
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::services::service;
+use crate::support::{Agent, Folder, eventually, lines_of, request};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
-use support::collector::Papers;
-use support::proxy::{Fault, Proxy};
-use support::services::service;
-use support::{Agent, Folder, eventually, lines_of, request};
 
 const SECRET: &str = "a secret of this test that is long enough";
 

@@ -1,16 +1,14 @@
 //! The API from outside: who may do what, and live streams that resume.
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
+use crate::support::{Agent, Answer, Folder, eventually, free_port, lines_of, post, request};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use support::{Agent, Answer, Folder, eventually, free_port, lines_of, post, request};
 
 /// An HTTP source shown live and counted by a sink.
 fn live(port: u16) -> String {

@@ -1,15 +1,13 @@
 //! Dead letters of every kind of component go back to where they failed, with the id that they had.
 
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::collector::{Collector, reply};
+use crate::support::splunk::{Splunk, TOKEN};
+use crate::support::{Agent, Folder, eventually, free_port, post};
 use serde_json::Value;
-use support::collector::{Collector, reply};
-use support::splunk::{Splunk, TOKEN};
-use support::{Agent, Folder, eventually, free_port, post};
 use weir::component::{Check, Failure, Outputs, Transform, TransformEntry};
 use weir::config::{self, Catalogue, Environment, Overrides, Text};
 use weir::event::{Batch, names};

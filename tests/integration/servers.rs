@@ -1,8 +1,6 @@
 //! Events from three kinds of sources, made safe, in Postgres, Kafka, Elasticsearch and on a live stream side by side,
 //! while each server is killed and brought back in turn.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
@@ -12,10 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::search::Search;
+use crate::support::services::Services;
+use crate::support::{Agent, Folder, eventually, free_port, kafka, post};
 use serde_json::{Value, json};
-use support::search::Search;
-use support::services::Services;
-use support::{Agent, Folder, eventually, free_port, kafka, post};
 
 /// How long a server may take to come back, and a sink to catch up.
 const PATIENCE: Duration = Duration::from_secs(180);

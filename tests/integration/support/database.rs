@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::support::services::service;
-use crate::support::{Agent, Folder, eventually, free_port};
+use super::services::service;
+use super::{Agent, Folder, eventually, free_port};
 
 /// A database of a test's own on the shared server; dropped at the end.
 pub struct Database {

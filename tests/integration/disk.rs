@@ -1,13 +1,11 @@
 //! A full disk: intake is told to come later, nothing that was acknowledged is lost, and the agent goes on by itself.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use support::{Agent, Folder, eventually, free_port, lines_of, request};
+use crate::support::{Agent, Folder, eventually, free_port, lines_of, request};
 
 /// A small file system of its own. Mounting needs root, as the tests' machines have it.
 struct Small(std::path::PathBuf);

@@ -1,9 +1,9 @@
 //! The agent as an outsider sees it: a process with a configuration, addresses, signals and metrics.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod ask;
 pub mod collector;
 pub mod damage;
+pub mod database;
 pub mod kafka;
 pub mod proxy;
 pub mod search;

@@ -1,14 +1,12 @@
 //! One of several destinations refuses what is its own: the others do not wait, and it gets everything once it takes it.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use crate::support::collector::{Collector, reply};
+use crate::support::splunk::{Splunk, TOKEN};
+use crate::support::{Agent, Folder, eventually, free_port, post, request};
 use serde_json::Value;
-use support::collector::{Collector, reply};
-use support::splunk::{Splunk, TOKEN};
-use support::{Agent, Folder, eventually, free_port, post, request};
 
 /// How often each line came, by path, at a server of which some paths are not there.
 #[derive(Clone, Default)]

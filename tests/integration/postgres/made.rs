@@ -1,6 +1,6 @@
 //! Tables that the sink makes, and rows that grow old in them.
 
-use crate::database::{Database, Filled, id};
+use crate::support::database::{Database, Filled, id};
 use crate::support::{Folder, eventually, post};
 
 fn event(number: u64, timestamp: &str) -> String {

@@ -1,20 +1,14 @@
 //! The Kafka source against a real broker: consumer groups, rebalances, kills, and messages that are no events.
 
-mod support;
-
-#[allow(dead_code, reason = "this test fills tables its own way")]
-#[path = "postgres/database.rs"]
-mod database;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use database::Database;
+use crate::support::damage::{block, flip, records, unblock};
+use crate::support::database::Database;
+use crate::support::kafka::{self, Given};
+use crate::support::services::{Services, service};
+use crate::support::{Agent, Folder, eventually, free_port, lines_of, post, request};
 use serde_json::json;
-use support::damage::{block, flip, records, unblock};
-use support::kafka::{self, Given};
-use support::services::{Services, service};
-use support::{Agent, Folder, eventually, free_port, lines_of, post, request};
 
 fn brokers() -> String {
     service("WEIR_TEST_KAFKA")

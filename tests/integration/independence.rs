@@ -1,14 +1,12 @@
 //! Sinks side by side: what one suffers the others do not notice, and each is fed as fast as it was told.
 
-mod support;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use support::collector::{Collector, reply};
-use support::proxy::{Fault, Proxy};
-use support::{Agent, Folder, eventually, free_port, lines_of, post, request};
+use crate::support::collector::{Collector, reply};
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::{Agent, Folder, eventually, free_port, lines_of, post, request};
 
 /// Lines that a server has taken.
 #[derive(Clone, Default)]

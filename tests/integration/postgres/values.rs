@@ -1,6 +1,6 @@
 //! Values of every type, those that do not fit, and rows that the server alone refuses.
 
-use crate::database::{Database, Filled, id};
+use crate::support::database::{Database, Filled, id};
 use crate::support::{Folder, post};
 
 const EVERY_TYPE: &str = "CREATE TYPE mood AS ENUM ('happy', 'sad'); CREATE TABLE t (id uuid PRIMARY KEY, \

@@ -1,15 +1,13 @@
 //! The Kafka sink against a real broker: what arrives, and what becomes of it when the broker does not do its part.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::support::kafka::{self, Found};
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::services::{Services, service};
+use crate::support::{Agent, Folder, eventually, free_port, post, request};
 use serde_json::json;
-use support::kafka::{self, Found};
-use support::proxy::{Fault, Proxy};
-use support::services::{Services, service};
-use support::{Agent, Folder, eventually, free_port, post, request};
 
 fn brokers() -> String {
     service("WEIR_TEST_KAFKA")

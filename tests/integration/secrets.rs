@@ -1,12 +1,10 @@
 //! Nothing private comes out of an agent, whatever its targets answer and however it is asked.
 
-mod support;
-
 use std::process::Command;
 
-use support::ask::validate;
-use support::collector::{Collector, Heard, reply};
-use support::{Agent, Folder, eventually, free_port, post, request};
+use crate::support::ask::validate;
+use crate::support::collector::{Collector, Heard, reply};
+use crate::support::{Agent, Folder, eventually, free_port, post, request};
 
 /// Every secret of the configuration has this in it.
 const MARK: &str = "MARKED";

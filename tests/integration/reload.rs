@@ -1,13 +1,11 @@
 //! Changing and ending a running agent, and the commands of an operator.
 
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
 
+use crate::support::{Agent, Answer, Folder, eventually, free_port, lines_of, post, request};
 use serde_json::Value;
-use support::{Agent, Answer, Folder, eventually, free_port, lines_of, post, request};
 
 fn weir(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_weir")).args(arguments).output().expect("weir runs")

@@ -1,13 +1,11 @@
 //! A byte of the journal goes bad while a sink is down: what can be read again is, and the rest is counted.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use support::damage::{Record, block, flip, records, unblock};
-use support::{Agent, Folder, eventually, free_port, lines_of, post};
+use crate::support::damage::{Record, block, flip, records, unblock};
+use crate::support::{Agent, Folder, eventually, free_port, lines_of, post};
 
 fn yaml(folder: &Folder, sources: &str, inputs: &str) -> String {
     format!(

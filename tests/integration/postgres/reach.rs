@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::database::{Database, Filled};
+use crate::support::database::{Database, Filled};
 use crate::support::services::Services;
 use crate::support::{Folder, eventually, post};
 

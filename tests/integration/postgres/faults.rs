@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::database::{Database, Filled, id, pipeline, psql};
+use crate::support::database::{Database, Filled, id, pipeline, psql};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::services::Services;
 use crate::support::{Agent, Folder, eventually, post};

@@ -1,16 +1,14 @@
 //! The sink `elasticsearch` before real servers, counted from outside.
 
-mod support;
-
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::search::{Mishap, Search, Simulator};
+use crate::support::services::{Services, service};
+use crate::support::{Agent, Folder, eventually, free_port, post, request};
 use serde_json::json;
-use support::proxy::{Fault, Proxy};
-use support::search::{Mishap, Search, Simulator};
-use support::services::{Services, service};
-use support::{Agent, Folder, eventually, free_port, post, request};
 
 /// A name that no other test has, and none had before.
 fn unique(word: &str) -> String {
