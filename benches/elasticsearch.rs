@@ -19,7 +19,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use support::search::Search;
 use support::{Agent, Folder};
-use weir::component::{Cut, Slice};
+use weir::component::{RecordSlice, WriteBatch};
 use weir::event::{Lines, Run, Seed};
 use weir::journal::{Record, StreamId};
 use weir::sinks::elasticsearch::Config;
@@ -75,7 +75,7 @@ fn encoder(more: serde_json::Value) -> Encoder {
 }
 
 /// Cuts as the delivery loop makes them.
-fn cuts(events: &[u8]) -> Vec<Cut> {
+fn cuts(events: &[u8]) -> Vec<WriteBatch> {
     let lines: Vec<&[u8]> = events.split_inclusive(|byte| *byte == b'\n').collect();
     let cut = |lines: &[&[u8]]| {
         let ends = lines.iter().scan(0, |end, line| {
@@ -88,12 +88,12 @@ fn cuts(events: &[u8]) -> Vec<Cut> {
         let count = lines.len();
         let received_at = Timestamp(1_767_225_600_000_000);
         let record = Record { stream: StreamId(1), first_seq: 1, stream_first: 0, received_at, lines };
-        Cut { slices: vec![Slice { record: Arc::new(record), events: 0..count }] }
+        WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..count }] }
     };
     lines.chunks(BATCH).map(cut).collect()
 }
 
-fn measure_body(name: &str, size: usize, cuts: &[Cut], encoder: &Encoder) -> f64 {
+fn measure_body(name: &str, size: usize, cuts: &[WriteBatch], encoder: &Encoder) -> f64 {
     measure(name, size, || cuts.iter().for_each(|cut| drop(black_box(encoder.body(cut).expect("a body")))))
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, TryStreamExt};
 use tokio_postgres::{Client, NoTls};
-use weir::component::{Cut, Sink, SinkContext, Slice};
+use weir::component::{RecordSlice, Sink, SinkContext, WriteBatch};
 use weir::event::{Lines, Run, Seed};
 use weir::journal::{Record, StreamId};
 use weir::sinks::postgres::{Config, Postgres};
@@ -104,7 +104,7 @@ async fn empty(client: &Client) {
     client.batch_execute("CHECKPOINT").await.expect("written out");
 }
 
-fn cuts(text: &str, size: usize) -> Vec<Cut> {
+fn cuts(text: &str, size: usize) -> Vec<WriteBatch> {
     let lines: Vec<&str> = text.lines().collect();
     let mut first = 0;
     let cut = |lines: &[&str]| {
@@ -123,7 +123,7 @@ fn cuts(text: &str, size: usize) -> Vec<Cut> {
             lines: Lines { bytes: bytes.freeze(), ends, runs },
         };
         first += lines.len() as u64;
-        Cut { slices: vec![Slice { record: Arc::new(record), events: 0..lines.len() }] }
+        WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..lines.len() }] }
     };
     lines.chunks(size).map(cut).collect()
 }
@@ -146,7 +146,7 @@ async fn open(url: &str, mode: &str) -> Postgres {
     Postgres::open(&config, &cx).await.expect("the sink opens")
 }
 
-async fn sink(url: &str, mode: &str, cuts: &[Cut], count: usize) -> Figure {
+async fn sink(url: &str, mode: &str, cuts: &[WriteBatch], count: usize) -> Figure {
     let sink = open(url, mode).await;
     measured(count, async {
         for cut in cuts {
@@ -159,7 +159,7 @@ async fn sink(url: &str, mode: &str, cuts: &[Cut], count: usize) -> Figure {
 }
 
 /// The same rows as the sink stores them, in the server's own binary form, cut as the events are.
-async fn plain_rows(client: &Client, url: &str, cuts: &[Cut]) -> Vec<Bytes> {
+async fn plain_rows(client: &Client, url: &str, cuts: &[WriteBatch]) -> Vec<Bytes> {
     let sink = open(url, "insert").await;
     let mut plain = Vec::new();
     for cut in cuts {

@@ -54,12 +54,12 @@ impl Wipe for Vec<u8> {
 
 /// Secrets that we have sent: who answers may quote them, and what is quoted is shown.
 #[derive(Clone, Debug, Default)]
-pub struct Veil(Vec<Secret<String>>);
+pub struct SecretMask(Vec<Secret<String>>);
 
 /// Shorter ones are in every text, and hiding them would only point at them.
 const SHORTEST_HIDDEN: usize = 4;
 
-impl Veil {
+impl SecretMask {
     pub fn cover(&mut self, secret: &str) {
         if secret.len() >= SHORTEST_HIDDEN {
             self.0.push(Secret(secret.to_owned()));
@@ -143,10 +143,10 @@ mod tests {
 
     #[test]
     fn a_secret_that_somebody_quotes_is_hidden() {
-        let mut veil = Veil::default();
+        let mut veil = SecretMask::default();
         veil.cover("hunter2");
         veil.cover("a");
         assert_eq!(veil.hide("bad token hunter2, hunter2".into()), "bad token ***, ***");
-        assert_eq!(format!("{veil:?}"), "Veil([***])");
+        assert_eq!(format!("{veil:?}"), "SecretMask([***])");
     }
 }

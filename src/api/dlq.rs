@@ -4,7 +4,7 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Api, note, parameter};
-use crate::journal::dead_letters::{Letter, Number};
+use crate::journal::dead_letters::{DeadLetter, Number};
 use crate::net::Principal;
 use crate::net::http::{Body, Problem};
 
@@ -70,7 +70,7 @@ pub async fn drop(api: &Api, id: &str, admin: &Principal) -> Result<Response<Bod
     Ok(super::json(StatusCode::OK, &json!({ "id": id, "dropped": true })))
 }
 
-fn brief(letter: &Letter) -> Value {
+fn brief(letter: &DeadLetter) -> Value {
     let told = &letter.letter;
     json!({
         "id": letter.number.to_string(),

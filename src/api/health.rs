@@ -6,24 +6,24 @@ use serde_json::{Value, json};
 
 use super::Api;
 use crate::net::http::Body;
-use crate::telemetry::{Kind, State};
+use crate::telemetry::{ComponentKind, ComponentState};
 use crate::units::Timestamp;
 
 /// 200 while the process works, whatever the sinks do; with `?sinks` 503 if one is held (one that has parked events
 /// delivers the others). Error texts are not for everybody.
 pub fn health(api: &Api, request: &Request<Incoming>, with_errors: bool) -> Response<Body> {
     let ledgers = api.agent.books.all();
-    let is = |state: State| ledgers.iter().any(|l| l.kind == Kind::Sink && l.health().state == state);
-    let held = is(State::Held);
+    let is = |state: ComponentState| ledgers.iter().any(|l| l.kind == ComponentKind::Sink && l.health().state == state);
+    let held = is(ComponentState::Held);
     let asks_for_sinks = super::parameter(request.uri().query(), "sinks").is_some();
     let status = if asks_for_sinks && held { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    let word = if held || is(State::Degraded) { "degraded" } else { "healthy" };
+    let word = if held || is(ComponentState::Degraded) { "degraded" } else { "healthy" };
     let components: Vec<Value> = ledgers.iter().map(|ledger| component(ledger, with_errors)).collect();
     super::json(status, &json!({ "status": word, "components": components }))
 }
 
 /// What health says about one component.
-pub fn component(ledger: &crate::telemetry::Ledger, with_errors: bool) -> Value {
+pub fn component(ledger: &crate::telemetry::ComponentMetrics, with_errors: bool) -> Value {
     let health = ledger.health();
     let mut told = json!({
         "name": *ledger.name,

@@ -22,14 +22,14 @@ use tokio_util::sync::CancellationToken;
 pub use access::{Access, SECRET_FILE, mint};
 
 use crate::component::Intake as _;
-use crate::component::door::Door;
+use crate::component::ingest::IngestEndpoint;
 use crate::component::{OnBad, Wait};
 use crate::config::API_SOURCE;
 use crate::delivery::fanout::Fanout;
 use crate::net::http::body::BodyLimits;
 use crate::net::http::{self, Body, Handler, Peer, Problem};
 use crate::net::{Principal, network};
-use crate::telemetry::exposition::{self, Surroundings};
+use crate::telemetry::exposition::{self, ProcessContext};
 use crate::topology::{Agent, Reloaded};
 use crate::units::Timestamp;
 use rates::Rates;
@@ -45,7 +45,7 @@ type Reload = dyn Fn(Option<String>) -> Pin<Box<dyn Future<Output = Reloaded> + 
 pub struct Api {
     agent: Arc<Agent>,
     access: Access,
-    door: Door,
+    door: IngestEndpoint,
     fanout: Arc<Fanout>,
     started: Timestamp,
     rates: Arc<Rates>,
@@ -63,7 +63,7 @@ impl Api {
         shutdown: CancellationToken,
     ) -> Api {
         let wait = if agent.is_durable() { Wait::Journal } else { Wait::Delivered(WAIT_TIMEOUT) };
-        let door = Door {
+        let door = IngestEndpoint {
             source: API_SOURCE.into(),
             intake: Arc::new(agent.api_intake().clone()),
             decoder: crate::codec::Codec::Json.decoder().into(),
@@ -148,7 +148,7 @@ impl Api {
     fn metrics(&self) -> Response<Body> {
         self.agent.refresh_books();
         let journal = self.agent.commons.journal.stats();
-        let around = Surroundings {
+        let around = ProcessContext {
             started: self.started,
             journal_bytes: journal.bytes,
             journal_limit_bytes: journal.limit,

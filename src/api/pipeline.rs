@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Api, health};
 use crate::net::http::Body;
-use crate::telemetry::{Kind, Ledger};
+use crate::telemetry::{ComponentKind, ComponentMetrics};
 
 pub fn pipeline(api: &Api) -> Response<Body> {
     api.agent.refresh_books();
@@ -24,20 +24,20 @@ pub fn pipeline(api: &Api) -> Response<Body> {
     super::json(StatusCode::OK, &json!({ "components": components, "journal": journal }))
 }
 
-fn component(api: &Api, ledger: &Ledger) -> Value {
+fn component(api: &Api, ledger: &ComponentMetrics) -> Value {
     let counts = ledger.snapshot();
     let rates = api.rates.of(ledger, &counts, Instant::now());
     let mut told = health::component(ledger, true);
     let books = match ledger.kind {
-        Kind::Source => json!({
+        ComponentKind::Source => json!({
             "received": counts.received, "refused": counts.refused, "dead_lettered": counts.dead_lettered,
             "entered": counts.entered, "bytes": counts.bytes_received,
         }),
-        Kind::Transform => json!({
+        ComponentKind::Transform => json!({
             "entered": counts.entered, "made": counts.made, "left": counts.left, "filtered": counts.filtered,
             "dead_lettered": counts.dead_lettered,
         }),
-        Kind::Sink => json!({
+        ComponentKind::Sink => json!({
             "addressed": counts.addressed(), "delivered": counts.delivered, "filtered": counts.filtered,
             "dead_lettered": counts.dead_lettered, "dropped": counts.dropped, "waiting": counts.waiting,
             "bytes": counts.bytes_delivered, "retries": counts.retries, "duplicates": counts.duplicates,

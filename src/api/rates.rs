@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::{Books, Counts, Kind, Ledger};
+use crate::telemetry::{Accounting, ComponentKind, ComponentMetrics, Counts};
 
 /// Between two samples; a rate is that of the last one to two of these.
 const EVERY: Duration = Duration::from_secs(5);
@@ -18,7 +18,7 @@ type Numbers = [(&'static str, u64); 2];
 #[derive(Default)]
 struct Sample {
     at: Option<Instant>,
-    numbers: HashMap<(Kind, Arc<str>), Numbers>,
+    numbers: HashMap<(ComponentKind, Arc<str>), Numbers>,
 }
 
 /// The sample before the newest, and the newest.
@@ -27,7 +27,7 @@ pub struct Rates(Mutex<[Sample; 2]>);
 
 impl Rates {
     /// Samples the books until the agent stops.
-    pub fn follow(books: Books, shutdown: CancellationToken) -> Arc<Rates> {
+    pub fn follow(books: Accounting, shutdown: CancellationToken) -> Arc<Rates> {
         let rates = Arc::new(Rates::default());
         rates.sample(&books, Instant::now());
         let sampled = rates.clone();
@@ -39,9 +39,10 @@ impl Rates {
         rates
     }
 
-    fn sample(&self, books: &Books, now: Instant) {
-        let known =
-            |ledger: Arc<Ledger>| ((ledger.kind, ledger.name.clone()), numbers(ledger.kind, &ledger.snapshot()));
+    fn sample(&self, books: &Accounting, now: Instant) {
+        let known = |ledger: Arc<ComponentMetrics>| {
+            ((ledger.kind, ledger.name.clone()), numbers(ledger.kind, &ledger.snapshot()))
+        };
         let newest = Sample { at: Some(now), numbers: books.all().into_iter().map(known).collect() };
         let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         samples.rotate_left(1);
@@ -49,7 +50,7 @@ impl Rates {
     }
 
     /// What a component does in a second, with one decimal; nothing for one that was not there at the last sample.
-    pub fn of(&self, ledger: &Ledger, counts: &Counts, now: Instant) -> Value {
+    pub fn of(&self, ledger: &ComponentMetrics, counts: &Counts, now: Instant) -> Value {
         let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (ledger.kind, ledger.name.clone());
         let before = samples.iter().find_map(|sample| Some((sample.at?, *sample.numbers.get(&key)?)));
@@ -63,11 +64,11 @@ impl Rates {
     }
 }
 
-fn numbers(kind: Kind, counts: &Counts) -> Numbers {
+fn numbers(kind: ComponentKind, counts: &Counts) -> Numbers {
     match kind {
-        Kind::Source => [("received", counts.received), ("bytes", counts.bytes_received)],
-        Kind::Transform => [("entered", counts.entered), ("left", counts.left)],
-        Kind::Sink => [("delivered", counts.delivered), ("bytes", counts.bytes_delivered)],
+        ComponentKind::Source => [("received", counts.received), ("bytes", counts.bytes_received)],
+        ComponentKind::Transform => [("entered", counts.entered), ("left", counts.left)],
+        ComponentKind::Sink => [("delivered", counts.delivered), ("bytes", counts.bytes_delivered)],
     }
 }
 
@@ -77,8 +78,8 @@ mod tests {
 
     #[test]
     fn a_rate_is_that_of_the_last_seconds_and_old_totals_are_none() {
-        let (books, rates, start) = (Books::default(), Rates::default(), Instant::now());
-        let sink = books.open(&"out".into(), Kind::Sink, "file");
+        let (books, rates, start) = (Accounting::default(), Rates::default(), Instant::now());
+        let sink = books.open(&"out".into(), ComponentKind::Sink, "file");
         let after = |seconds| start + Duration::from_secs(seconds);
         let told = |seconds| rates.of(&sink, &sink.snapshot(), after(seconds)).to_string();
         sink.update(|counts| counts.delivered = 5000);

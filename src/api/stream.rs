@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::access::Reader;
 use super::{Api, parameter};
 use crate::delivery::fanout::{Client, Live};
-use crate::delivery::view::{Sight, View};
+use crate::delivery::view::{View, Visibility};
 use crate::net::Role;
 use crate::net::http::{Body, Problem};
 use crate::query::Query;
@@ -59,11 +59,11 @@ pub fn open(api: &Api, request: &Request<Incoming>, reader: Reader) -> Result<Re
     Ok(response)
 }
 
-fn sight(Reader(who): Reader, preview: usize) -> Sight {
+fn sight(Reader(who): Reader, preview: usize) -> Visibility {
     match who.role {
-        Role::Admin => Sight::All { own: who.name, preview },
-        Role::Viewer => Sight::Previews { preview },
-        Role::User | Role::Ingest => Sight::Own(who.name),
+        Role::Admin => Visibility::All { own: who.name, preview },
+        Role::Viewer => Visibility::Previews { preview },
+        Role::User | Role::Ingest => Visibility::Own(who.name),
     }
 }
 

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{Intake, Job, Outcome, Receipt, RoomError, SinkContext, SourceContext, Verdict};
+use super::{Intake, Job, JobStatus, Outcome, Receipt, ReserveError, SinkContext, SourceContext};
 use crate::codec::{Decoded, Decoder, Frames, Limits, Ordinals};
 use crate::event::{Batch, Id, Provenance};
-use crate::journal::Room;
+use crate::journal::MemoryPermit;
 
 /// A sink named `out` at the beginning of its life.
 pub fn sink_context() -> SinkContext {
@@ -53,7 +53,7 @@ struct Inner {
     entries: Vec<Entry>,
     positions: HashMap<Bytes, Bytes>,
     /// Verdicts still to give; none left means `Done`.
-    script: std::collections::VecDeque<Verdict>,
+    script: std::collections::VecDeque<JobStatus>,
     /// Held back instead of answered.
     held: Option<Vec<(Job, oneshot::Sender<Outcome>)>>,
     refused: u64,
@@ -85,7 +85,7 @@ impl FakeIntake {
     }
 
     /// Gives these verdicts to the next jobs.
-    pub fn script(&self, verdicts: impl IntoIterator<Item = Verdict>) {
+    pub fn script(&self, verdicts: impl IntoIterator<Item = JobStatus>) {
         self.inner().script.extend(verdicts);
     }
 
@@ -143,9 +143,9 @@ impl FakeIntake {
 
     fn answer(&self, job: Job, answer: oneshot::Sender<Outcome>) {
         let mut inner = self.inner();
-        let verdict = inner.script.pop_front().unwrap_or(Verdict::Done);
+        let verdict = inner.script.pop_front().unwrap_or(JobStatus::Done);
         let mut accepted = 0;
-        if verdict == Verdict::Done {
+        if verdict == JobStatus::Done {
             for piece in &job.pieces {
                 for (text, ordinal) in frames(&piece.bytes, &piece.frames, &piece.ordinals) {
                     let id = job.provenance.seed.id(ordinal);
@@ -197,13 +197,13 @@ fn frames(bytes: &Bytes, frames: &Frames, ordinals: &Ordinals) -> Vec<(Vec<u8>, 
 impl Intake for FakeIntake {
     fn ready(&self) {}
 
-    fn room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<Room, RoomError>> + Send + '_>> {
-        let room = self.try_room(bytes);
+    fn reserve(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<MemoryPermit, ReserveError>> + Send + '_>> {
+        let room = self.try_reserve(bytes);
         Box::pin(async { room })
     }
 
-    fn try_room(&self, _bytes: usize) -> Result<Room, RoomError> {
-        if self.inner().no_room { Err(RoomError::Full) } else { Ok(Room::free()) }
+    fn try_reserve(&self, _bytes: usize) -> Result<MemoryPermit, ReserveError> {
+        if self.inner().no_room { Err(ReserveError::Full) } else { Ok(MemoryPermit::free()) }
     }
 
     fn submit(&self, job: Job) -> Receipt {

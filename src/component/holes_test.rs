@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 
-use super::ledger::{Ledger, Statement};
+use super::ranges::{Claim, RangeTracker};
 use crate::event::{Lines, Run, Seed};
 use crate::journal::stepped::{Random, Stepped};
 use crate::journal::{Codec, Commit, Cursor, Hole, Options, Position, Receipt, Start, StreamId, Told};
@@ -27,14 +27,14 @@ fn key(file: u8, slot: u8) -> Bytes {
     Bytes::from(vec![file, slot])
 }
 
-fn value(statement: &Statement) -> Bytes {
+fn value(statement: &Claim) -> Bytes {
     let numbers = statement.spans.iter().flat_map(|span| [span.start, span.end]);
     std::iter::once(statement.done).chain(numbers).flat_map(u64::to_le_bytes).collect::<Vec<u8>>().into()
 }
 
-fn statement(value: &[u8]) -> Statement {
+fn statement(value: &[u8]) -> Claim {
     let numbers: Vec<u64> = value.as_chunks::<8>().0.iter().map(|eight| u64::from_le_bytes(*eight)).collect();
-    Statement { done: numbers[0], spans: numbers[1..].chunks(2).map(|pair| pair[0]..pair[1]).collect() }
+    Claim { done: numbers[0], spans: numbers[1..].chunks(2).map(|pair| pair[0]..pair[1]).collect() }
 }
 
 fn told(key: &[u8], value: &[u8]) -> Option<Told> {
@@ -85,7 +85,7 @@ struct World {
     stepped: Stepped,
     streams: [StreamId; 2],
     cursor: Cursor,
-    ledgers: Vec<Ledger>,
+    ledgers: Vec<RangeTracker>,
     open: Vec<(usize, u8, std::ops::Range<u64>, Receipt)>,
     /// What was acknowledged, of files and of requests.
     taken: BTreeSet<Line>,
@@ -104,7 +104,7 @@ impl World {
             stepped,
             streams,
             cursor,
-            ledgers: (0..FILES).map(|_| Ledger::default()).collect(),
+            ledgers: (0..FILES).map(|_| RangeTracker::default()).collect(),
             open: Vec::new(),
             taken: BTreeSet::new(),
             requests: 0,
@@ -112,7 +112,7 @@ impl World {
             passed: BTreeSet::new(),
         };
         // One file is followed from its end on.
-        world.ledgers[1] = Ledger::starting_at(1000);
+        world.ledgers[1] = RangeTracker::starting_at(1000);
         let begun = mark(1, BEGUN, value(&world.ledgers[1].statement()));
         world.commit(u8::MAX, Vec::new(), vec![begun]);
         world
@@ -220,7 +220,7 @@ fn parse(line: &[u8]) -> Line {
 struct After<'a> {
     world: &'a World,
     stepped: Stepped,
-    ledgers: Vec<Ledger>,
+    ledgers: Vec<RangeTracker>,
     slots: BTreeMap<usize, Vec<u8>>,
 }
 
@@ -228,12 +228,12 @@ impl After<'_> {
     fn begin(world: &World, stepped: Stepped) -> (After<'_>, Vec<Hole>) {
         let positions = stepped.journal.positions("files");
         let mut slots: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
-        let mut statements: Vec<Vec<Statement>> = vec![Vec::new(); FILES.into()];
+        let mut statements: Vec<Vec<Claim>> = vec![Vec::new(); FILES.into()];
         for (key, value) in positions {
             slots.entry(key[0].into()).or_default().push(key[1]);
             statements[usize::from(key[0])].push(statement(&value));
         }
-        let ledgers = statements.iter().map(Ledger::resume).collect();
+        let ledgers = statements.iter().map(RangeTracker::resume).collect();
         let holes = stepped.journal.holes("files");
         (After { world, stepped, ledgers, slots }, holes)
     }
@@ -265,7 +265,7 @@ impl After<'_> {
 
     /// Whether a line is not settled.
     fn will_read(&self, (file, n): Line) -> bool {
-        let Statement { done, spans } = self.ledgers[usize::from(file)].statement();
+        let Claim { done, spans } = self.ledgers[usize::from(file)].statement();
         n >= done && !spans.iter().any(|span| span.contains(&n))
     }
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::source::{Job, OnBad, Piece, Receipt, SourceContext, Verdict, Wait};
+use super::source::{Chunk, Job, JobStatus, OnBad, Receipt, SourceContext, Wait};
 use crate::codec::Decoder;
 use crate::event::{Provenance, Seed, Stamp};
-use crate::journal::Room;
+use crate::journal::MemoryPermit;
 use crate::units::Timestamp;
 
 /// Jobs of one lane without a verdict; more wait at the door.
@@ -56,7 +56,7 @@ type Flight = Pin<Box<dyn Future<Output = Result<(), Closed>> + Send>>;
 struct Kept {
     cx: SourceContext,
     decoder: Arc<dyn Decoder>,
-    piece: Piece,
+    piece: Chunk,
     provenance: Arc<Provenance>,
     words: Option<Arc<str>>,
 }
@@ -67,12 +67,12 @@ impl Lane {
     }
 
     /// Waits until one more piece of so many bytes may be taken.
-    pub async fn room(&mut self, bytes: usize) -> Result<Room, Closed> {
+    pub async fn reserve(&mut self, bytes: usize) -> Result<MemoryPermit, Closed> {
         while self.flights.len() >= MOST_IN_FLIGHT {
             self.flights.next().await.unwrap_or(Ok(()))?;
         }
         // While this lane waits for room, its own failed pieces must be able to go on.
-        let room = self.cx.intake.room(bytes);
+        let room = self.cx.intake.reserve(bytes);
         tokio::pin!(room);
         loop {
             tokio::select! {
@@ -89,7 +89,7 @@ impl Lane {
     }
 
     /// Hands in a piece.
-    pub fn submit(&mut self, piece: Piece, room: Room) {
+    pub fn submit(&mut self, piece: Chunk, room: MemoryPermit) {
         let provenance = Arc::new(Provenance {
             source: self.cx.name.clone(),
             seed: self.origin.seed,
@@ -126,7 +126,7 @@ impl Lane {
 }
 
 impl Kept {
-    fn submit(&self, room: Room) -> Receipt {
+    fn submit(&self, room: MemoryPermit) -> Receipt {
         self.cx.intake.submit(Job {
             pieces: vec![self.piece.clone()],
             decoder: self.decoder.clone(),
@@ -145,15 +145,15 @@ impl Kept {
         let mut pause = FIRST_PAUSE;
         loop {
             match (&mut receipt).await.verdict {
-                Verdict::Failed(reason) => {
+                JobStatus::Failed(reason) => {
                     tracing::warn!(source = %self.cx.name, %reason, "a piece is handed in again")
                 }
-                Verdict::Full => {}
+                JobStatus::Full => {}
                 _ => return Ok(()),
             }
             let again = async {
                 tokio::time::sleep(pause).await;
-                self.cx.intake.room(self.piece.bytes.len()).await
+                self.cx.intake.reserve(self.piece.bytes.len()).await
             };
             let room = tokio::select! {
                 room = again => room.map_err(|_| Closed)?,

@@ -46,14 +46,15 @@ pub trait Sink: Send + Sync + Sized + 'static {
     fn open(config: &Self::Config, cx: &SinkContext) -> impl Future<Output = Result<Self, Failure>> + Send;
 
     /// The bytes or rows for a cut: pure, so that tests can assert them.
-    fn encode(&self, cut: &Cut) -> Result<Self::Payload, Failure>;
+    fn encode(&self, cut: &WriteBatch) -> Result<Self::Payload, Failure>;
 
     /// Writes it and returns when the target has it for good.
-    fn write(&self, cut: &Cut, payload: &Self::Payload) -> impl Future<Output = Result<Written, Failure>> + Send;
+    fn write(&self, cut: &WriteBatch, payload: &Self::Payload)
+    -> impl Future<Output = Result<Written, Failure>> + Send;
 
     /// Where an event goes, if the sink has several places for events, such as topics: what one of them refuses
     /// until somebody acts (`Failure::Configuration` within `Failure::Some`) is parked while others take theirs.
-    fn destination(&self, _event: CutEvent<'_>) -> Option<String> {
+    fn destination(&self, _event: BatchEvent<'_>) -> Option<String> {
         None
     }
 
@@ -124,12 +125,12 @@ pub struct Written {
 
 /// Events that are written together: parts of records, in `seq` order.
 #[derive(Clone, Debug, Default)]
-pub struct Cut {
-    pub slices: Vec<Slice>,
+pub struct WriteBatch {
+    pub slices: Vec<RecordSlice>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Slice {
+pub struct RecordSlice {
     pub record: Arc<Record>,
     /// Indices of events in the record.
     pub events: Range<usize>,
@@ -137,12 +138,12 @@ pub struct Slice {
 
 /// One event of a cut.
 #[derive(Clone, Copy, Debug)]
-pub struct CutEvent<'a> {
+pub struct BatchEvent<'a> {
     pub record: &'a Record,
     pub index: usize,
 }
 
-impl Cut {
+impl WriteBatch {
     pub fn len(&self) -> usize {
         self.slices.iter().map(|slice| slice.events.len()).sum()
     }
@@ -158,7 +159,7 @@ impl Cut {
 
     /// The lines as they lie in memory, a chunk per slice, each line ended by `\n`.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
-        self.slices.iter().map(Slice::chunk)
+        self.slices.iter().map(RecordSlice::chunk)
     }
 
     /// The same chunks, each sharing its record's memory.
@@ -166,27 +167,29 @@ impl Cut {
         self.slices.iter().map(|slice| slice.record.lines.bytes.slice(slice.byte_range()))
     }
 
-    pub fn events(&self) -> impl Iterator<Item = CutEvent<'_>> {
-        self.slices.iter().flat_map(|slice| slice.events.clone().map(|index| CutEvent { record: &slice.record, index }))
+    pub fn events(&self) -> impl Iterator<Item = BatchEvent<'_>> {
+        self.slices
+            .iter()
+            .flat_map(|slice| slice.events.clone().map(|index| BatchEvent { record: &slice.record, index }))
     }
 
     /// The n-th event.
-    pub fn event(&self, n: usize) -> CutEvent<'_> {
+    pub fn event(&self, n: usize) -> BatchEvent<'_> {
         self.events().nth(n).expect("the index is within the cut")
     }
 
     /// Splits behind the first `n` events.
-    pub fn split(&self, n: usize) -> (Cut, Cut) {
-        let (mut head, mut tail, mut left) = (Cut::default(), Cut::default(), n);
+    pub fn split(&self, n: usize) -> (WriteBatch, WriteBatch) {
+        let (mut head, mut tail, mut left) = (WriteBatch::default(), WriteBatch::default(), n);
         for slice in &self.slices {
             let taken = left.min(slice.events.len());
             left -= taken;
             let middle = slice.events.start + taken;
             if taken > 0 {
-                head.slices.push(Slice { record: slice.record.clone(), events: slice.events.start..middle });
+                head.slices.push(RecordSlice { record: slice.record.clone(), events: slice.events.start..middle });
             }
             if middle < slice.events.end {
-                tail.slices.push(Slice { record: slice.record.clone(), events: middle..slice.events.end });
+                tail.slices.push(RecordSlice { record: slice.record.clone(), events: middle..slice.events.end });
             }
         }
         (head, tail)
@@ -201,7 +204,7 @@ impl Cut {
     }
 }
 
-impl Slice {
+impl RecordSlice {
     pub fn chunk(&self) -> &[u8] {
         &self.record.lines.bytes[self.byte_range()]
     }
@@ -212,7 +215,7 @@ impl Slice {
     }
 }
 
-impl<'a> CutEvent<'a> {
+impl<'a> BatchEvent<'a> {
     pub fn seq(&self) -> u64 {
         self.record.first_seq + self.index as u64
     }
@@ -249,11 +252,11 @@ pub trait AnySinkConfig: Send + Sync {
 
 /// The boxed form: an open sink.
 pub trait AnySink: Send + Sync {
-    fn encode(&self, cut: &Cut) -> Result<Box<dyn Any + Send + Sync>, Failure>;
-    fn write<'a>(&'a self, cut: &'a Cut, payload: &'a (dyn Any + Send + Sync)) -> Answer<'a, Written>;
+    fn encode(&self, cut: &WriteBatch) -> Result<Box<dyn Any + Send + Sync>, Failure>;
+    fn write<'a>(&'a self, cut: &'a WriteBatch, payload: &'a (dyn Any + Send + Sync)) -> Answer<'a, Written>;
     fn memory(&self) -> Option<Bytes>;
 
-    fn destination(&self, _event: CutEvent<'_>) -> Option<String> {
+    fn destination(&self, _event: BatchEvent<'_>) -> Option<String> {
         None
     }
 
@@ -280,11 +283,11 @@ impl<S: Sink> AnySinkConfig for Configured<S> {
 }
 
 impl<S: Sink> AnySink for S {
-    fn encode(&self, cut: &Cut) -> Result<Box<dyn Any + Send + Sync>, Failure> {
+    fn encode(&self, cut: &WriteBatch) -> Result<Box<dyn Any + Send + Sync>, Failure> {
         Sink::encode(self, cut).map(|payload| Box::new(payload) as Box<dyn Any + Send + Sync>)
     }
 
-    fn write<'a>(&'a self, cut: &'a Cut, payload: &'a (dyn Any + Send + Sync)) -> Answer<'a, Written> {
+    fn write<'a>(&'a self, cut: &'a WriteBatch, payload: &'a (dyn Any + Send + Sync)) -> Answer<'a, Written> {
         let payload = payload.downcast_ref::<S::Payload>().expect("the payload came from this sink's encode");
         Box::pin(Sink::write(self, cut, payload))
     }
@@ -293,7 +296,7 @@ impl<S: Sink> AnySink for S {
         Sink::memory(self)
     }
 
-    fn destination(&self, event: CutEvent<'_>) -> Option<String> {
+    fn destination(&self, event: BatchEvent<'_>) -> Option<String> {
         Sink::destination(self, event)
     }
 

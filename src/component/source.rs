@@ -14,10 +14,10 @@ use super::check::Check;
 use super::failure::Fatal;
 use crate::codec::{Decoder, Frames, Ordinals, Refusal};
 use crate::event::Provenance;
-use crate::journal::{Hole, IdempotencyKey, Position, ReadPosition, Room, Told};
+use crate::journal::{Hole, IdempotencyKey, MemoryPermit, Position, ReadPosition, Told};
 
 /// The most bytes a piece should have; a larger event is a piece alone.
-pub const PIECE_BYTES: usize = 256 * 1024;
+pub const CHUNK_BYTES: usize = 256 * 1024;
 
 pub trait Source: Send + Sized + 'static {
     /// The word for `type:`.
@@ -67,10 +67,10 @@ pub trait Intake: Send + Sync {
     fn ready(&self);
 
     /// Waits until so many bytes may be taken into memory and the journal.
-    fn room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<Room, RoomError>> + Send + '_>>;
+    fn reserve(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<MemoryPermit, ReserveError>> + Send + '_>>;
 
     /// The same at once, for those who answer "later" instead of waiting.
-    fn try_room(&self, bytes: usize) -> Result<Room, RoomError>;
+    fn try_reserve(&self, bytes: usize) -> Result<MemoryPermit, ReserveError>;
 
     /// Hands in a job. Jobs of one caller keep their order. The receipt resolves when the job's `wait` is met.
     fn submit(&self, job: Job) -> Receipt;
@@ -107,7 +107,7 @@ pub trait Intake: Send + Sync {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RoomError {
+pub enum ReserveError {
     /// No memory, no journal space or no disk: later.
     Full,
     /// The agent stops.
@@ -116,7 +116,7 @@ pub enum RoomError {
 
 /// What is committed together: all or nothing.
 pub struct Job {
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<Chunk>,
     pub decoder: Arc<dyn Decoder>,
     pub provenance: Arc<Provenance>,
     /// Stated with the events, so that they cannot disagree.
@@ -125,14 +125,14 @@ pub struct Job {
     pub wait: Wait,
     /// A repeat of the same key and body is answered as the first time and adds nothing.
     pub key: Option<IdempotencyKey>,
-    pub room: Option<Room>,
+    pub room: Option<MemoryPermit>,
     /// Where the bytes came from in words (path of a file, address of a peer), for dead letters.
     pub origin: Option<Arc<str>>,
 }
 
-/// Bytes of whole frames, at most [`PIECE_BYTES`] unless one frame is larger.
+/// Bytes of whole frames, at most [`CHUNK_BYTES`] unless one frame is larger.
 #[derive(Clone, Debug)]
-pub struct Piece {
+pub struct Chunk {
     pub bytes: Bytes,
     pub frames: Frames,
     pub ordinals: Ordinals,
@@ -161,7 +161,7 @@ pub enum Wait {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum JobStatus {
     /// What was accepted is as safe as was asked for.
     Done,
     /// This key and body were accepted before; the counts are those of then.
@@ -180,7 +180,7 @@ pub enum Verdict {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    pub verdict: Verdict,
+    pub verdict: JobStatus,
     /// Events taken, those that a filter drops included.
     pub accepted: u64,
     pub refused: Vec<Refusal>,
@@ -195,7 +195,7 @@ impl Future for Receipt {
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Outcome> {
         Pin::new(&mut self.0).poll(cx).map(|answer| {
             answer.unwrap_or_else(|_| Outcome {
-                verdict: Verdict::Failed("the job was dropped without a verdict".into()),
+                verdict: JobStatus::Failed("the job was dropped without a verdict".into()),
                 accepted: 0,
                 refused: Vec::new(),
             })

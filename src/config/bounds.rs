@@ -1,7 +1,7 @@
 //! What must hold between settings that are each well formed.
 
 use super::settings::{Api, Limits, Settings, SinkFrame};
-use crate::diagnostic::{Doubts, Node, Problem, Problems, Span};
+use crate::diagnostic::{Node, Problem, Problems, Span, Unreliable};
 use crate::units::{ByteSize, Duration};
 
 /// A process with less has no room for its own buffers.
@@ -15,7 +15,7 @@ const MAX_AGE: Duration = Duration::from_secs(3600);
 
 /// Paths are relative to the top level; `root` tells what was written out. What is said at a path in doubt is for the
 /// caller to forget; nothing else is measured by what is there.
-pub fn of_settings(settings: &Settings, doubts: &Doubts, root: &Node, problems: &mut Problems) {
+pub fn of_settings(settings: &Settings, doubts: &Unreliable, root: &Node, problems: &mut Problems) {
     limits(&settings.limits, doubts, problems);
     let (journal, event) = (&settings.journal, settings.limits.event);
     let least = MIN_JOURNAL.max(ByteSize(event.0.saturating_mul(2)));
@@ -34,7 +34,7 @@ fn complain(problems: &mut Problems, path: &str, message: impl Into<String>) {
     problems.push(Problem::error(path, Span::NOWHERE, message));
 }
 
-fn limits(limits: &Limits, doubts: &Doubts, problems: &mut Problems) {
+fn limits(limits: &Limits, doubts: &Unreliable, problems: &mut Problems) {
     let is_measure = limits.memory >= MIN_MEMORY && !doubts.touch("limits.memory");
     if limits.memory < MIN_MEMORY {
         complain(problems, "limits.memory", format!("a process needs at least {MIN_MEMORY}"));
@@ -47,7 +47,7 @@ fn limits(limits: &Limits, doubts: &Doubts, problems: &mut Problems) {
     }
 }
 
-fn api(api: &Api, doubts: &Doubts, problems: &mut Problems) {
+fn api(api: &Api, doubts: &Unreliable, problems: &mut Problems) {
     let admits_somebody =
         doubts.touch("api.auth") || api.auth.as_ref().is_some_and(|auth| auth.jwt.is_some() || !auth.basic.is_empty());
     if api.enabled && !api.address.is_local() && !admits_somebody {
@@ -86,7 +86,7 @@ fn api(api: &Api, doubts: &Doubts, problems: &mut Problems) {
 }
 
 /// Paths are relative to the sink.
-pub fn of_frame(frame: &SinkFrame, doubts: &Doubts, problems: &mut Problems) {
+pub fn of_frame(frame: &SinkFrame, doubts: &Unreliable, problems: &mut Problems) {
     let mut least = |holds: bool, path: &str, message: &str| {
         if !holds {
             complain(problems, path, message);

@@ -70,7 +70,7 @@ impl Catalogue {
 }
 
 /// What a component may know while it is checked.
-pub struct Surroundings<'s> {
+pub struct BuildContext<'s> {
     pub catalogue: Catalogue,
     pub data_dir: &'s Path,
     pub durable: bool,
@@ -93,7 +93,7 @@ pub struct Components {
 }
 
 /// Reads the three sections below `root`.
-pub fn read(root: &Node, surroundings: &Surroundings<'_>, problems: &mut Problems) -> Components {
+pub fn read(root: &Node, surroundings: &BuildContext<'_>, problems: &mut Problems) -> Components {
     let mut components = Components::default();
     let mut names: Vec<(&str, Span)> = Vec::new();
     let catalogue = surroundings.catalogue;
@@ -182,7 +182,7 @@ fn build<T>(
     entry: &Entry,
     section: Section,
     catalogue: &'static [Catalogued<T>],
-    surroundings: &Surroundings<'_>,
+    surroundings: &BuildContext<'_>,
     problems: &mut Problems,
 ) -> Option<Built<T>> {
     let path = format!("{}.{}", section.name, entry.name());
@@ -227,7 +227,7 @@ fn choose<'c, T>(
     entry: &Entry,
     path: &str,
     catalogue: &'c [Catalogued<T>],
-    surroundings: &Surroundings<'_>,
+    surroundings: &BuildContext<'_>,
     problems: &mut Problems,
 ) -> Option<&'c Catalogued<T>> {
     let known = || catalogue.iter().map(|catalogued| catalogued.type_name);

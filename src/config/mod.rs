@@ -14,7 +14,7 @@ mod wiring;
 use std::path::{Path, PathBuf};
 
 pub use changes::{Changes, Outline};
-use components::Surroundings;
+use components::BuildContext;
 pub use components::{Catalogue, SINK_KEYS, SOURCE_KEYS, TRANSFORM_KEYS};
 pub use files::{Text, locate};
 pub use interpolate::Environment;
@@ -135,7 +135,7 @@ impl Loading<'_> {
         let (mut unset, mut broken) = (Problems::default(), Vec::new());
         self.interpolate(&mut root, &data_dir, &mut unset, &mut broken);
         let settings = self.settings(&root);
-        let surroundings = Surroundings {
+        let surroundings = BuildContext {
             catalogue: self.catalogue,
             data_dir: &data_dir,
             durable: !self.overrides.ephemeral

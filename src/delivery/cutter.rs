@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::policy::Batching;
-use crate::component::{Cut, Slice};
+use crate::component::{RecordSlice, WriteBatch};
 use crate::journal::Record;
 use crate::units::Timestamp;
 
@@ -17,7 +17,7 @@ pub type Filter = Box<dyn Fn(&Record) -> Vec<bool> + Send + Sync>;
 /// A cut and what ends together with it.
 #[derive(Clone, Debug)]
 pub struct Portion {
-    pub cut: Cut,
+    pub cut: WriteBatch,
     /// Events in the portion's range that the filter has sorted out.
     pub filtered: u64,
     /// The `seq` behind the last event, filtered ones included.
@@ -111,10 +111,11 @@ impl Cutter {
             return None;
         }
         let first = &self.queue.front()?.record;
-        let mut portion = Portion { cut: Cut::default(), filtered: 0, seq_end: 0, received_at: first.received_at };
+        let mut portion =
+            Portion { cut: WriteBatch::default(), filtered: 0, seq_end: 0, received_at: first.received_at };
         let (mut events, mut bytes) = (0, 0);
         while let Some(front) = self.queue.front_mut() {
-            let room = if front.wanted { self.limits.room(front, events, bytes) } else { front.events.len() };
+            let room = if front.wanted { self.limits.reserve(front, events, bytes) } else { front.events.len() };
             if room == 0 {
                 break;
             }
@@ -124,7 +125,7 @@ impl Cutter {
                 let size = size(&front.record, &taken);
                 (events, bytes) = (events + taken.len(), bytes + size);
                 (self.events, self.bytes) = (self.events - taken.len(), self.bytes - size);
-                portion.cut.slices.push(Slice { record: front.record.clone(), events: taken.clone() });
+                portion.cut.slices.push(RecordSlice { record: front.record.clone(), events: taken.clone() });
             } else {
                 portion.filtered += taken.len() as u64;
             }
@@ -139,7 +140,7 @@ impl Cutter {
 
 impl Batching {
     /// How many events of `next` still fit; an event larger than all limits goes alone.
-    fn room(&self, next: &Gathered, events: usize, bytes: usize) -> usize {
+    fn reserve(&self, next: &Gathered, events: usize, bytes: usize) -> usize {
         let lines = &next.record.lines;
         let start = lines.start(next.events.start);
         let left = self.bytes.to_usize().saturating_sub(bytes);

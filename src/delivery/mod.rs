@@ -17,15 +17,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-mod carry;
+mod circuit_breaker;
+mod connection;
 mod cutter;
+mod dead_letters;
+mod deliver;
 pub mod fanout;
 mod feed;
-mod flight;
-mod gate;
-mod letters;
-mod link;
-mod pace;
+mod in_flight;
+mod limits;
 mod parking;
 pub mod policy;
 mod saved;
@@ -38,14 +38,14 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-use carry::Ended;
+use connection::SinkConnection;
 pub use cutter::Filter;
 use cutter::{Cutter, Portion};
+use dead_letters::Again;
+use deliver::Ended;
 pub use feed::{Feed, FeedError, Skipped};
-use flight::Flight;
-use letters::Again;
-use link::Link;
-use pace::{Pace, Width};
+use in_flight::Flight;
+use limits::{ConcurrencyLimit, RateLimiter};
 pub use policy::Policy;
 use saved::Saved;
 use unpark::Unparked;
@@ -53,8 +53,8 @@ use watermark::Watermark;
 
 use crate::component::{AnySinkConfig, SinkContext, Written};
 use crate::journal::Record;
-use crate::journal::dead_letters::{DeadLetters, Letter};
-use crate::telemetry::{Counts, Ledger, State};
+use crate::journal::dead_letters::{DeadLetter, DeadLetters};
+use crate::telemetry::{ComponentMetrics, ComponentState, Counts};
 use crate::units::Timestamp;
 
 /// How often the books of a sink that waits are looked over.
@@ -66,7 +66,7 @@ pub const MAX_REPLAYS: usize = 64;
 
 /// A dead letter that should be written after all.
 pub struct Replay {
-    pub letter: Letter,
+    pub letter: DeadLetter,
     /// Hears whether it was written; the letter is the caller's to remove then.
     pub reply: oneshot::Sender<Result<(), String>>,
 }
@@ -78,7 +78,7 @@ pub struct Delivery<F> {
     pub cx: SinkContext,
     pub policy: Policy,
     pub filter: Option<Filter>,
-    pub ledger: Arc<Ledger>,
+    pub ledger: Arc<ComponentMetrics>,
     pub dead_letters: DeadLetters,
     pub replays: mpsc::Receiver<Replay>,
     /// Whether the queue outlives the process, so that events may be parked in it.
@@ -103,7 +103,7 @@ type Reply = oneshot::Sender<Result<(), String>>;
 
 struct Loop<F> {
     feed: F,
-    link: Arc<Link>,
+    link: Arc<SinkConnection>,
     cutter: Cutter,
     /// Gives the cutter its filter again after a restart.
     filter: Option<Arc<Filter>>,
@@ -111,8 +111,8 @@ struct Loop<F> {
     watermark: Watermark<Ended>,
     /// When what is on its way was received, by ticket.
     out: BTreeMap<u64, Timestamp>,
-    pace: Pace,
-    width: Width,
+    pace: RateLimiter,
+    width: ConcurrencyLimit,
     /// Events passed over, and counted, that the cursor has not reached.
     skipped: Vec<Skipped>,
     opened: bool,
@@ -142,9 +142,9 @@ impl<F: Feed> Delivery<F> {
         let filter = filter.map(Arc::new);
         let mut this = Loop {
             cutter: cutter(&policy, &filter, saved.position),
-            pace: Pace::new(policy.rate),
-            width: Width::new(policy.concurrency),
-            link: Arc::new(Link::new(config, cx, policy, ledger, dead_letters, parks, stop.clone())),
+            pace: RateLimiter::new(policy.rate),
+            width: ConcurrencyLimit::new(policy.concurrency),
+            link: Arc::new(SinkConnection::new(config, cx, policy, ledger, dead_letters, parks, stop.clone())),
             feed,
             filter,
             tasks: JoinSet::new(),
@@ -170,7 +170,7 @@ impl<F: Feed> Delivery<F> {
             () = all => {}
             () = kill.cancelled() => {}
         }
-        this.link.ledger.enter(State::Stopped);
+        this.link.ledger.enter(ComponentState::Stopped);
     }
 }
 
@@ -240,7 +240,7 @@ impl<F: Feed> Loop<F> {
             }
             Err(FeedError::Closed) => self.closed = true,
             Err(FeedError::Unreadable(answer)) => {
-                self.link.say(&format!("cannot read the journal: {answer}"), State::Held);
+                self.link.say(&format!("cannot read the journal: {answer}"), ComponentState::Held);
                 self.read_again = Some(Instant::now() + AGAIN);
             }
         }
@@ -264,7 +264,7 @@ impl<F: Feed> Loop<F> {
         let ticket = self.watermark.start();
         self.out.insert(ticket, portion.received_at);
         let link = self.link.clone();
-        self.tasks.spawn(async move { Done::Portion(ticket, carry::carry(link, Flight::new(portion)).await) });
+        self.tasks.spawn(async move { Done::Portion(ticket, deliver::deliver(link, Flight::new(portion)).await) });
     }
 
     fn done(&mut self, done: Done) {
@@ -345,7 +345,7 @@ impl<F: Feed> Loop<F> {
 
     /// Begins again behind the last event that has ended.
     async fn restart(&mut self, error: &str) {
-        self.link.say(&format!("delivery is begun again after a bug: {error}"), State::Retrying);
+        self.link.say(&format!("delivery is begun again after a bug: {error}"), ComponentState::Retrying);
         self.tasks.shutdown().await;
         (self.watermark, self.out, self.unparking) = (Watermark::default(), BTreeMap::new(), false);
         self.feed.rewind();
@@ -363,8 +363,8 @@ impl<F: Feed> Loop<F> {
 }
 
 /// Opens the sink, however long it takes.
-async fn open(link: Arc<Link>) -> Done {
-    let one_at_a_time = carry::open(&link).await.is_some_and(|sink| sink.memory().is_some());
+async fn open(link: Arc<SinkConnection>) -> Done {
+    let one_at_a_time = deliver::open(&link).await.is_some_and(|sink| sink.memory().is_some());
     Done::Opened { one_at_a_time }
 }
 

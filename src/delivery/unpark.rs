@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 
-use super::carry::{letter_of, sample};
+use super::connection::SinkConnection;
 use super::cutter::Portion;
-use super::flight::{Flight, Next, Part, Trouble};
-use super::link::Link;
+use super::deliver::{letter_of, sample};
+use super::in_flight::{Flight, Next, Part, Trouble};
 use super::parking::Due;
-use crate::component::{Cut, Slice};
+use crate::component::{RecordSlice, WriteBatch};
 use crate::event::{Lines, Run};
-use crate::journal::dead_letters::{Letter, Number, Wanted};
+use crate::journal::dead_letters::{DeadLetter, Number, Wanted};
 use crate::journal::{Record, StreamId};
 
 /// What became of parked events.
@@ -55,11 +55,11 @@ impl Unparked {
 }
 
 /// Tries the oldest events of a lot before `position`, or one of them.
-pub async fn unpark(link: Arc<Link>, due: Due, position: u64, only: Option<Number>) -> Unparked {
+pub async fn unpark(link: Arc<SinkConnection>, due: Due, position: u64, only: Option<Number>) -> Unparked {
     let mut unparked = Unparked::new(due);
     let letters = match only {
         Some(number) => {
-            let has_passed = |letter: &Letter| letter.letter.seq.is_none_or(|seq| seq < position);
+            let has_passed = |letter: &DeadLetter| letter.letter.seq.is_none_or(|seq| seq < position);
             link.dead_letters.get(number).await.map(|letter| letter.into_iter().filter(has_passed).collect())
         }
         None => link.dead_letters.take(wanted(&link, &unparked.due, position)).await.map(|taken| {
@@ -67,7 +67,7 @@ pub async fn unpark(link: Arc<Link>, due: Due, position: u64, only: Option<Numbe
             taken.letters
         }),
     };
-    let letters: Vec<Letter> = match letters {
+    let letters: Vec<DeadLetter> = match letters {
         Ok(letters) => letters,
         Err(error) => {
             unparked.stays = Some(format!("the dead-letter queue cannot be read: {error}"));
@@ -79,7 +79,7 @@ pub async fn unpark(link: Arc<Link>, due: Due, position: u64, only: Option<Numbe
         return unparked;
     };
     let received_at = first.letter.received_at;
-    let cut = Cut { slices: letters.iter().flat_map(|letter| cut_of(letter).slices).collect() };
+    let cut = WriteBatch { slices: letters.iter().flat_map(|letter| cut_of(letter).slices).collect() };
     let mut flight = Flight::new(Portion { cut, filtered: 0, seq_end: 0, received_at });
     let mut open = try_all(&link, &mut flight, &mut unparked.stays).await;
     open.extend(seqs(&flight.rest()));
@@ -89,7 +89,7 @@ pub async fn unpark(link: Arc<Link>, due: Due, position: u64, only: Option<Numbe
     unparked
 }
 
-fn wanted(link: &Link, due: &Due, before: u64) -> Wanted {
+fn wanted(link: &SinkConnection, due: &Due, before: u64) -> Wanted {
     let batch = &link.policy.batch;
     Wanted {
         component: link.cx.name.to_string(),
@@ -101,7 +101,7 @@ fn wanted(link: &Link, due: &Due, before: u64) -> Wanted {
 }
 
 /// Writes until each event is taken or refused, without patience: what else goes wrong ends it. Gives those refused.
-async fn try_all(link: &Link, flight: &mut Flight, stays: &mut Option<String>) -> BTreeSet<u64> {
+async fn try_all(link: &SinkConnection, flight: &mut Flight, stays: &mut Option<String>) -> BTreeSet<u64> {
     let mut refused = BTreeSet::new();
     while !flight.is_done() {
         if !link.gate.is_open() {
@@ -113,7 +113,7 @@ async fn try_all(link: &Link, flight: &mut Flight, stays: &mut Option<String>) -
             Ok(sink) => sink,
             Err(failure) => {
                 *stays = Some(failure.answer().to_owned());
-                super::carry::not_opened(link, pass, failure);
+                super::deliver::not_opened(link, pass, failure);
                 break;
             }
         };
@@ -149,7 +149,13 @@ async fn try_all(link: &Link, flight: &mut Flight, stays: &mut Option<String>) -
 }
 
 /// Takes out of the queue what has ended.
-async fn end(link: &Link, flight: Flight, letters: Vec<Letter>, open: BTreeSet<u64>, unparked: &mut Unparked) {
+async fn end(
+    link: &SinkConnection,
+    flight: Flight,
+    letters: Vec<DeadLetter>,
+    open: BTreeSet<u64>,
+    unparked: &mut Unparked,
+) {
     let attempts: BTreeMap<u64, (Number, u32)> = letters
         .iter()
         .map(|letter| (letter.letter.seq.unwrap_or(0), (letter.number, letter.letter.attempts)))
@@ -164,7 +170,7 @@ async fn end(link: &Link, flight: Flight, letters: Vec<Letter>, open: BTreeSet<u
         }
     }
     let has_ended =
-        |letter: &&Letter| !open.contains(&letter.letter.seq.unwrap_or(0)) && !poison.contains(&letter.number);
+        |letter: &&DeadLetter| !open.contains(&letter.letter.seq.unwrap_or(0)) && !poison.contains(&letter.number);
     let taken: Vec<Number> = letters.iter().filter(has_ended).map(|letter| letter.number).collect();
     let is_flooded = {
         let mut inner = link.lock();
@@ -197,12 +203,12 @@ async fn end(link: &Link, flight: Flight, letters: Vec<Letter>, open: BTreeSet<u
     }
 }
 
-fn seqs(cut: &Cut) -> Vec<u64> {
+fn seqs(cut: &WriteBatch) -> Vec<u64> {
     cut.events().map(|event| event.seq()).collect()
 }
 
 /// A letter as a cut of one event with the same id.
-pub fn cut_of(letter: &Letter) -> Cut {
+pub fn cut_of(letter: &DeadLetter) -> WriteBatch {
     let letter = &letter.letter;
     let mut bytes = BytesMut::with_capacity(letter.body.len() + 1);
     bytes.put_slice(&letter.body);
@@ -218,10 +224,10 @@ pub fn cut_of(letter: &Letter) -> Cut {
             runs: vec![Run { seed: letter.seed, ordinals: vec![letter.ordinal] }],
         },
     };
-    Cut { slices: vec![Slice { record: Arc::new(record), events: 0..1 }] }
+    WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..1 }] }
 }
 
 /// A letter as a part to be written.
-pub fn part_of(letter: &Letter) -> Part {
+pub fn part_of(letter: &DeadLetter) -> Part {
     Part::new(cut_of(letter))
 }

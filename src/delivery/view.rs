@@ -15,12 +15,12 @@ use crate::query::Query;
 #[derive(Clone, Debug)]
 pub struct View {
     pub query: Option<Arc<Query>>,
-    pub sight: Sight,
+    pub sight: Visibility,
 }
 
 /// Who sees what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Sight {
+pub enum Visibility {
     /// A user's own events, whole.
     Own(String),
     /// All events; code of others as a preview of so many characters.
@@ -68,10 +68,10 @@ impl View {
     fn show<'l>(&self, line: &'l [u8]) -> Option<std::borrow::Cow<'l, [u8]>> {
         let matches = |line: &[u8]| self.query.as_ref().is_none_or(|query| query.matches_line(Raw(line)));
         match &self.sight {
-            Sight::Own(user) => (is_of(line, user) && matches(line)).then_some(line.into()),
-            Sight::All { own, preview } => matches(line)
+            Visibility::Own(user) => (is_of(line, user) && matches(line)).then_some(line.into()),
+            Visibility::All { own, preview } => matches(line)
                 .then(|| if is_of(line, own) { line.into() } else { shorten(line, *preview, false).into() }),
-            Sight::Previews { preview } => {
+            Visibility::Previews { preview } => {
                 let shown = shorten(line, *preview, true);
                 matches(&shown).then(|| shown.into())
             }
@@ -138,7 +138,7 @@ mod tests {
         Arc::new(Record { stream: StreamId(0), first_seq: 7, stream_first: 0, received_at: Timestamp(0), lines })
     }
 
-    fn shown(sight: Sight, query: Option<&str>, lines: &[&str]) -> String {
+    fn shown(sight: Visibility, query: Option<&str>, lines: &[&str]) -> String {
         let query = query.map(|text| Arc::new(Query::parse(text).expect("a query")));
         let (frames, _) = View { query, sight }.render(&[record(lines)], 0);
         String::from_utf8(frames.to_vec()).expect("frames are text")
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_user_sees_own_events_whole_and_no_others() {
-        let text = shown(Sight::Own("ali".into()), None, &[ALI, SARA]);
+        let text = shown(Visibility::Own("ali".into()), None, &[ALI, SARA]);
         assert_eq!(
             text,
             "id: 7\nevent: log\ndata: {\"user_id\":\"ali\",\"code\":\"print(1234567890)\",\"error_trace\":\"deep\",\"seq\":7}\n\n"
@@ -158,14 +158,14 @@ mod tests {
 
     #[test]
     fn an_administrator_sees_code_of_others_as_a_preview() {
-        let text = shown(Sight::All { own: "sara".into(), preview: 5 }, None, &[ALI, SARA]);
+        let text = shown(Visibility::All { own: "sara".into(), preview: 5 }, None, &[ALI, SARA]);
         assert!(text.contains(r#""code":"print","error_trace":"deep""#), "{text}");
         assert!(text.contains(r#""code":"secret_thing()""#), "{text}");
     }
 
     #[test]
     fn a_viewer_cannot_search_what_is_not_shown() {
-        let sight = Sight::Previews { preview: 5 };
+        let sight = Visibility::Previews { preview: 5 };
         assert_eq!(shown(sight.clone(), Some("1234567890"), &[ALI]), "");
         assert_eq!(shown(sight.clone(), Some("deep"), &[ALI]), "");
         assert!(shown(sight, Some("user_id:ali"), &[ALI]).contains(r#"{"user_id":"ali","code":"print","seq":7}"#));
@@ -202,6 +202,8 @@ mod tests {
 
     #[test]
     fn an_empty_event_gets_its_seq_too() {
-        assert!(shown(Sight::All { own: String::new(), preview: 5 }, None, &["{}"]).contains("data: {\"seq\":7}\n\n"));
+        assert!(
+            shown(Visibility::All { own: String::new(), preview: 5 }, None, &["{}"]).contains("data: {\"seq\":7}\n\n")
+        );
     }
 }

@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, EnumAccess, MapAccess, SeqAccess, VariantAccess
 use super::de::{Link, NodeReader, Read, Step};
 use super::fault::{Culprit, Fault, address};
 use super::node::{Entry, Node};
-use super::phantom::Phantom;
+use super::placeholder::Placeholder;
 
 /// The keys of a mapping, without those that are somebody else's or were found wrong.
 pub(super) struct Keys<'a> {
@@ -60,7 +60,7 @@ impl<'de> MapAccess<'de> for Keys<'_> {
 impl Keys<'_> {
     fn invent<'de, V: DeserializeSeed<'de>>(&self, what: usize, seed: V) -> Read<V::Value> {
         let attempt = self.reader.mend.invented.borrow().get(&what).copied().unwrap_or_default();
-        let phantom = Phantom::attempt(attempt).ok_or_else(|| Fault::new("nothing fits").invented(what))?;
+        let phantom = Placeholder::attempt(attempt).ok_or_else(|| Fault::new("nothing fits").invented(what))?;
         seed.deserialize(phantom).map_err(|fault| fault.invented(what))
     }
 }

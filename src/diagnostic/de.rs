@@ -7,7 +7,7 @@ use super::core_schema::{self, Plain};
 use super::fault::{Culprit, Fault, address, unknown};
 use super::node::{Entry, Kind, Node};
 use super::problem::Problems;
-use super::read::{Mend, join};
+use super::read::{Recovery, join};
 use super::suggest::is_slip;
 use super::{SECRET, known, nearest, spanned};
 
@@ -31,13 +31,13 @@ pub(super) struct NodeReader<'a> {
     pub node: &'a Node,
     pub aside: &'a [&'static str],
     pub link: Option<&'a Link<'a>>,
-    pub mend: &'a Mend,
+    pub mend: &'a Recovery,
 }
 
 pub(super) type Read<T> = Result<T, Fault>;
 
 impl<'a> NodeReader<'a> {
-    pub fn new(node: &'a Node, mend: &'a Mend) -> NodeReader<'a> {
+    pub fn new(node: &'a Node, mend: &'a Recovery) -> NodeReader<'a> {
         NodeReader { node, aside: node.aside, link: None, mend }
     }
 

@@ -32,7 +32,7 @@ pub(super) enum Culprit {
         field: &'static str,
         omitted: Option<usize>,
     },
-    /// A value that we made up ourselves, by its number in `Mend::invented`.
+    /// A value that we made up ourselves, by its number in `Recovery::invented`.
     Invented(usize),
 }
 

@@ -6,20 +6,19 @@
 mod access;
 mod core_schema;
 mod de;
-mod doubt;
 mod fault;
 mod node;
-mod phantom;
+mod placeholder;
 mod problem;
 mod read;
 mod render;
 mod source;
 mod spanned;
 mod suggest;
+mod unreliable;
 pub mod yaml;
 
 pub use de::hide_unread;
-pub use doubt::Doubts;
 pub use node::{Entry, Kind, Node, Scalar};
 pub use problem::{Problem, Problems, Severity};
 pub use read::{from_yaml, place, read, read_anyway};
@@ -27,6 +26,7 @@ pub use render::{Report, render, report};
 pub use source::{Position, Source, Sources, Span};
 pub use spanned::Spanned;
 pub use suggest::{known, nearest};
+pub use unreliable::Unreliable;
 
 /// The newtype name by which a `Secret` tells the reader that its text is private.
 pub(crate) const SECRET: &str = "$weir::Secret";

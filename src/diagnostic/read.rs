@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 use serde::de::DeserializeOwned;
 
 use super::de::NodeReader;
-use super::doubt::Doubts;
 use super::fault::{Culprit, Fault};
 use super::node::Node;
-use super::phantom::Phantom;
+use super::placeholder::Placeholder;
 use super::problem::{Problem, Problems};
 use super::source::{Sources, Span};
+use super::unreliable::Unreliable;
 
 /// At most this many problems of one component are looked for.
 const MAX_ATTEMPTS: usize = 100;
@@ -24,8 +24,8 @@ pub fn read<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option
 
 /// The same, but a value with problems is given back too, with something in place of what was wrong: to look for more
 /// in it that is in no doubt.
-pub fn read_anyway<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<(T, Doubts)> {
-    let mend = Mend::default();
+pub fn read_anyway<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<(T, Unreliable)> {
+    let mend = Recovery::default();
     let mut outcome = None;
     // A reader that meets a bad value gives up, so the value is taken out of its sight and it may try again.
     for _ in 0..MAX_ATTEMPTS {
@@ -46,7 +46,7 @@ pub fn read_anyway<T: DeserializeOwned>(node: &Node, problems: &mut Problems) ->
     for span in mend.private.into_inner() {
         problems.hide(span);
     }
-    let doubts = Doubts(mend.doubts.into_inner());
+    let doubts = Unreliable(mend.doubts.into_inner());
     outcome.map(|value| (value, doubts))
 }
 
@@ -89,7 +89,7 @@ pub fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 
 /// What was found wrong so far, and so is kept from the next attempt. Nodes are known by their address.
 #[derive(Default)]
-pub(super) struct Mend {
+pub(super) struct Recovery {
     /// Values that are left out, as if their key were not there.
     pub omitted: RefCell<HashSet<usize>>,
     /// Values that cannot be left out: something of the right type stands in for them.
@@ -107,7 +107,7 @@ pub(super) struct Mend {
     pub private: RefCell<Vec<Span>>,
 }
 
-impl Mend {
+impl Recovery {
     /// Reports a fault and prepares the next attempt; false when there is no point in one.
     fn mend(&self, fault: Fault, problems: &mut Problems) -> bool {
         match fault.culprit {
@@ -115,7 +115,7 @@ impl Mend {
                 let mut invented = self.invented.borrow_mut();
                 let attempt = invented.entry(what).or_default();
                 *attempt += 1;
-                return Phantom::attempt(*attempt).is_some();
+                return Placeholder::attempt(*attempt).is_some();
             }
             Culprit::Missing { omitted: Some(value), .. } => {
                 // Already reported as a bad value; it has no default either.

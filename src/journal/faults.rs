@@ -252,7 +252,7 @@ fn a_full_journal_takes_nothing_until_its_cursor_moves_and_then_goes_on_without_
         }
     };
     assert_eq!(full, AppendError::Full);
-    assert!(journal.is_full() && journal.try_room(100, &[stream]).is_err());
+    assert!(journal.is_full() && journal.try_reserve(100, &[stream]).is_err());
     assert!(disk.files().iter().map(|(_, len)| len).sum::<u64>() <= (256 << 10) + (16 << 10));
     // Somebody else takes all the rest of the disk.
     disk.set_free(Some(0));
@@ -328,12 +328,12 @@ fn a_buffer_that_drops_moves_its_own_cursor_and_no_other() {
     let left = read_all(&mut drops);
     let lost: u64 = drops.take_gaps().iter().map(|gap| gap.events).sum();
     assert!(!left.is_empty() && left.len() as u64 + lost == 800);
-    assert_eq!(journal.try_room(1, &[stream]).err(), Some(RoomError::Full));
+    assert_eq!(journal.try_reserve(1, &[stream]).err(), Some(ReserveError::Full));
     let other = journal.stream("b").unwrap();
-    assert!(journal.try_room(1, &[other]).is_ok());
+    assert!(journal.try_reserve(1, &[other]).is_ok());
     assert_eq!(read_all(&mut blocks).len(), 800);
     blocks.settle(journal.stats().synced_seq, b"", None);
-    assert!(journal.try_room(1, &[stream]).is_ok());
+    assert!(journal.try_reserve(1, &[stream]).is_ok());
 }
 
 #[test]

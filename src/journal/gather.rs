@@ -8,9 +8,9 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::format::{Notes, RECORD_BYTES};
+use super::memory::MemoryPermit;
 use super::packed::{Packed, pack};
 use super::positions::restate;
-use super::room::Room;
 use super::writer::{AppendError, Mark};
 use super::{Codec, Commit, IdempotencyKey, Position, StreamId};
 use crate::event::{Lines, Run};
@@ -28,7 +28,7 @@ pub struct Pending {
     received_at: Timestamp,
     pub key: Option<IdempotencyKey>,
     accepted: u32,
-    room: Option<Arc<Room>>,
+    room: Option<Arc<MemoryPermit>>,
     pub lane: Option<Mark>,
     pub reply: Reply,
     /// Bytes of its lines.
@@ -112,7 +112,7 @@ pub struct Draft {
     pub packed: Option<Packed>,
     pub received_at: Timestamp,
     /// The rooms of the commits that have lines here.
-    pub rooms: Vec<Arc<Room>>,
+    pub rooms: Vec<Arc<MemoryPermit>>,
 }
 
 /// What one write carries.
@@ -131,7 +131,7 @@ pub struct Waiting {
     lane: Option<Mark>,
     /// Where its events lie: draft, first event there, how many.
     spans: Vec<(usize, usize, usize)>,
-    room: Option<Arc<Room>>,
+    room: Option<Arc<MemoryPermit>>,
 }
 
 impl Waiting {
@@ -220,7 +220,7 @@ impl Group {
         Group { notes, restates: true, ..Group::default() }
     }
 
-    fn start(&mut self, stream: StreamId, received_at: Timestamp, room: &Option<Arc<Room>>) {
+    fn start(&mut self, stream: StreamId, received_at: Timestamp, room: &Option<Arc<MemoryPermit>>) {
         let rooms = room.iter().cloned().collect();
         self.drafts.push(Draft { stream, lines: Lines::default(), packed: None, received_at, rooms });
     }

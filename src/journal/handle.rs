@@ -14,9 +14,9 @@ use super::disk::{Spot, Wanted, heads_at};
 use super::fs::{Fs, Guard};
 use super::holes::Hole;
 use super::keys::KeyMatch;
+use super::memory::{MemoryPermit, ReserveError};
 use super::recovery::{self, OWN_CURSORS, OpenError, Opened};
 use super::report::RecoveryReport;
-use super::room::{Room, RoomError};
 use super::state::{Delivery, Shared, Stats, name_hash};
 use super::watermark::{Cause, CursorState, Gap, Stored};
 use super::writer::{Lane, Ticket, house_loop, sync_loop, write_loop};
@@ -132,12 +132,12 @@ impl Journal {
     }
 
     /// Waits until so many bytes may be taken into memory and, for these streams, into the journal.
-    pub async fn room(&self, bytes: usize, streams: &[StreamId]) -> Result<Room, RoomError> {
+    pub async fn reserve(&self, bytes: usize, streams: &[StreamId]) -> Result<MemoryPermit, ReserveError> {
         loop {
             let mut changed = pin!(self.shared.changed.notified());
             changed.as_mut().enable();
             if self.shared.closing.load(Ordering::Acquire) {
-                return Err(RoomError::Closed);
+                return Err(ReserveError::Closed);
             }
             if !self.shared.holds_back(bytes, streams) {
                 break;
@@ -147,12 +147,12 @@ impl Journal {
         self.shared.purse.take(bytes).await
     }
 
-    pub fn try_room(&self, bytes: usize, streams: &[StreamId]) -> Result<Room, RoomError> {
+    pub fn try_reserve(&self, bytes: usize, streams: &[StreamId]) -> Result<MemoryPermit, ReserveError> {
         if self.shared.closing.load(Ordering::Acquire) {
-            return Err(RoomError::Closed);
+            return Err(ReserveError::Closed);
         }
         if self.shared.holds_back(bytes, streams) {
-            return Err(RoomError::Full);
+            return Err(ReserveError::Full);
         }
         self.shared.purse.try_take(bytes)
     }

@@ -12,7 +12,7 @@ use super::watermark::{CursorState, Stored};
 use super::{Cause, WhenFull};
 use crate::units::Timestamp;
 
-/// Room for a position, totals and the streams of a cursor.
+/// MemoryPermit for a position, totals and the streams of a cursor.
 const POSITION_SLOT: usize = 4096;
 /// The most bytes a consumer can keep with its cursor.
 pub const STATE_SLOT: usize = 256 * 1024;

@@ -19,13 +19,13 @@ mod holes;
 mod house;
 mod judge;
 mod keys;
+mod memory;
 #[cfg(test)]
 mod model;
 mod packed;
 mod positions;
 mod recovery;
 mod report;
-mod room;
 mod segment;
 #[cfg(test)]
 mod sim;
@@ -54,9 +54,9 @@ pub use cursor::{Cursor, CursorInfo, ReadError, Reader};
 pub use handle::Journal;
 pub use holes::{Hole, ReadPosition, Told};
 pub use keys::KeyMatch;
+pub use memory::{MemoryPermit, ReserveError};
 pub use recovery::{OpenError, holder};
 pub use report::{Loss, RecoveryReport};
-pub use room::{Room, RoomError};
 pub use state::Stats;
 pub use watermark::{Cause, Gap};
 pub use writer::{AppendError, Lane, Receipt, Ticket};
@@ -119,7 +119,7 @@ pub struct Commit {
     pub key: Option<IdempotencyKey>,
     /// How many events a repeat of `key` is told were accepted.
     pub accepted: u32,
-    pub room: Option<Room>,
+    pub room: Option<MemoryPermit>,
 }
 
 /// How far a source has read one origin; stated with the events it gave, and the last one stated holds.

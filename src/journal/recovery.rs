@@ -16,9 +16,9 @@ use super::holes::{Present, Search, notes_of};
 use super::house::load_cursors;
 use super::judge::{Item, Judged, judge, mend_tail};
 use super::keys::Keys;
+use super::memory::MemoryBudget;
 use super::positions::Positions;
 use super::report::{Loss, RecoveryReport, TOLD};
-use super::room::Purse;
 use super::segment::{Place, Segment, file_number, quarantine, read_all, read_header};
 use super::state::{Heads, Shared, State};
 use super::tier::Tier;
@@ -189,7 +189,7 @@ fn assemble(
         sync_times: Histogram::default(),
     };
     Shared {
-        purse: Purse::new(options.intake_bytes),
+        purse: MemoryBudget::new(options.intake_bytes),
         options,
         fs,
         state: Mutex::new(state),

@@ -1,4 +1,4 @@
-//! Room on disk: which file becomes the next segment, what is carried forward first, how much still fits.
+//! MemoryPermit on disk: which file becomes the next segment, what is carried forward first, how much still fits.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -151,7 +151,7 @@ impl Appender {
     }
 
     /// States again what reuse would lose, and what these are the first in the segment to replace: nothing of it waits
-    /// for a sync, so the table is exact. Room was made for it. False if the segment is no more.
+    /// for a sync, so the table is exact. MemoryPermit was made for it. False if the segment is no more.
     pub(super) fn restate(&mut self, next: &[Position]) -> bool {
         let mut said = std::mem::take(&mut self.carry);
         let Some(segment) = self.active.as_ref().map(|active| active.index) else { return false };

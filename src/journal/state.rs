@@ -12,8 +12,8 @@ use super::fs::Fs;
 use super::holes::Present;
 use super::house::CursorFiles;
 use super::keys::Keys;
+use super::memory::MemoryBudget;
 use super::positions::Positions;
-use super::room::Purse;
 use super::segment::Segment;
 use super::tier::Tier;
 use super::watermark::CursorState;
@@ -26,7 +26,7 @@ pub struct Shared {
     pub options: Options,
     pub fs: Arc<dyn Fs>,
     pub state: Mutex<State>,
-    pub purse: Purse,
+    pub purse: MemoryBudget,
     pub keys: Keys,
     /// What must not enter again where a hole is read again.
     pub present: Present,

@@ -152,16 +152,16 @@ async fn memory_mode_keeps_events_and_their_room_until_every_cursor_passed_them(
     let (journal, _) = Journal::open(options, Arc::new(Real)).unwrap();
     let stream = journal.stream("a").unwrap();
     let mut cursor = journal.cursor("sink", &[stream], Start::End, None).unwrap();
-    let room = journal.try_room(900, &[stream]).unwrap();
+    let room = journal.try_reserve(900, &[stream]).unwrap();
     let seqs = journal.ticket().commit(Commit { room: Some(room), ..commit(stream, lines(0, 3)) }).await.unwrap();
-    assert_eq!(journal.try_room(200, &[stream]).err(), Some(RoomError::Full));
+    assert_eq!(journal.try_reserve(200, &[stream]).err(), Some(ReserveError::Full));
     let delivered = journal.delivered(seqs.end, &[stream]);
     assert!(journal.somebody_waits());
     assert_eq!(texts(&cursor.next(1 << 20).await.unwrap()), numbers(0..3));
     cursor.settle(seqs.end, b"", None);
     delivered.await;
     assert!(!journal.somebody_waits());
-    assert!(journal.try_room(200, &[stream]).is_ok());
+    assert!(journal.try_reserve(200, &[stream]).is_ok());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Record;
-use super::room::Room;
+use super::memory::MemoryPermit;
 
 /// A record in memory costs at least this much beside its lines.
 const OVERHEAD: usize = 256;
@@ -23,7 +23,7 @@ struct Held {
     stream_bytes: u64,
     bytes: usize,
     /// In memory mode: the rooms of the commits in this record, given back when it leaves.
-    rooms: Vec<Arc<Room>>,
+    rooms: Vec<Arc<MemoryPermit>>,
 }
 
 impl Tier {
@@ -39,7 +39,7 @@ impl Tier {
         self.bytes
     }
 
-    pub fn push(&mut self, record: Arc<Record>, stream_bytes: u64, rooms: Vec<Arc<Room>>) {
+    pub fn push(&mut self, record: Arc<Record>, stream_bytes: u64, rooms: Vec<Arc<MemoryPermit>>) {
         let lines = &record.lines;
         let ordinals: usize = lines.runs.iter().map(|run| run.ordinals.len() * 8 + 48).sum();
         let bytes = lines.bytes.len() + lines.ends.len() * 4 + ordinals + OVERHEAD;

@@ -27,7 +27,7 @@ use tower_service::Service;
 
 use super::fault::{innermost, is_untrusted};
 use super::tls::{self, Trust};
-use crate::secret::Veil;
+use crate::secret::SecretMask;
 use crate::units::Timestamp;
 
 /// The most bytes of an answer; a longer one is no answer to a batch of events.
@@ -47,7 +47,7 @@ pub struct Client {
     inner: legacy::Client<HttpsConnector<Dial>, Full<Bytes>>,
     /// What a proxy wants to see of requests that it forwards.
     proxy_authorization: Option<HeaderValue>,
-    veil: Veil,
+    veil: SecretMask,
 }
 
 /// A whole answer.
@@ -92,7 +92,7 @@ impl Client {
     }
 
     fn with(tls: ClientConfig, server_name: Option<&str>, proxy: Option<&str>) -> Result<Client, String> {
-        let mut veil = Veil::default();
+        let mut veil = SecretMask::default();
         let proxy = proxy.map(|proxy| Proxy::parse(proxy, &mut veil)).transpose()?;
         let proxy_authorization = proxy.as_ref().and_then(|proxy| proxy.authorization.clone());
         let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
@@ -110,7 +110,7 @@ impl Client {
     }
 
     /// Covers what it sends by itself, which an answer may quote.
-    pub fn veil(&self) -> Veil {
+    pub fn veil(&self) -> SecretMask {
         self.veil.clone()
     }
 
@@ -182,7 +182,7 @@ struct Proxy {
 
 impl Proxy {
     /// Covers user and password.
-    fn parse(text: &str, veil: &mut Veil) -> Result<Proxy, String> {
+    fn parse(text: &str, veil: &mut SecretMask) -> Result<Proxy, String> {
         let wrong =
             || "`proxy` must read `http://host:port`, with `user:password@` before the host if it asks".to_owned();
         let rest = text.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');

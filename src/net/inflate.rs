@@ -41,7 +41,7 @@ pub enum Error<E> {
     /// The text ends before its end.
     Truncated,
     /// There is no room to grow.
-    Room(E),
+    MemoryPermit(E),
 }
 
 /// What memory the output may take.
@@ -93,7 +93,7 @@ impl Inflate {
                     }
                     self.state = state;
                     self.own_bytes = own_bytes;
-                    (bound.grow)(self.own_bytes + out.capacity()).map_err(Error::Room)?;
+                    (bound.grow)(self.own_bytes + out.capacity()).map_err(Error::MemoryPermit)?;
                 }
                 State::Deflate(first) => {
                     let first = *first;
@@ -215,7 +215,7 @@ fn window_log(frame: &[u8]) -> Option<u32> {
     Some(log.clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG))
 }
 
-/// Room for at least one more byte: one beyond the bound, so that exceeding it can be seen.
+/// MemoryPermit for at least one more byte: one beyond the bound, so that exceeding it can be seen.
 fn make_space<E, F>(out: &mut Vec<u8>, own_bytes: usize, bound: &mut Bound<F>) -> Result<(), Error<E>>
 where
     F: FnMut(usize) -> Result<(), E>,
@@ -225,7 +225,7 @@ where
     }
     let wanted = out.capacity() + (out.capacity() / 2).max(STEP_BYTES);
     let capacity = wanted.min(bound.max_bytes + 1);
-    (bound.grow)(own_bytes + capacity).map_err(Error::Room)?;
+    (bound.grow)(own_bytes + capacity).map_err(Error::MemoryPermit)?;
     out.reserve_exact(capacity - out.len());
     Ok(())
 }
@@ -325,7 +325,7 @@ mod tests {
             let mut out = Vec::new();
             let mut bound = Bound { max_bytes: 1 << 20, grow: &mut grow };
             let result = Inflate::new(encoding).push(&packed, &mut out, &mut bound);
-            assert_eq!(result, Err(Error::Room("full")), "{name}");
+            assert_eq!(result, Err(Error::MemoryPermit("full")), "{name}");
             assert!(out.capacity() <= 900 * 1024, "{name}");
         }
     }

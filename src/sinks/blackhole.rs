@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::component::{Cut, Failure, Promise, Sink, SinkContext, Written};
+use crate::component::{Failure, Promise, Sink, SinkContext, WriteBatch, Written};
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -21,11 +21,11 @@ impl Sink for Blackhole {
         Ok(Blackhole)
     }
 
-    fn encode(&self, _: &Cut) -> Result<(), Failure> {
+    fn encode(&self, _: &WriteBatch) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn write(&self, cut: &Cut, (): &()) -> Result<Written, Failure> {
+    async fn write(&self, cut: &WriteBatch, (): &()) -> Result<Written, Failure> {
         Ok(Written { bytes: cut.bytes() as u64, duplicates: 0, altered: 0 })
     }
 }

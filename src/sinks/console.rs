@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::codec::encoding::{Encoder, Encoding};
-use crate::component::{Check, Cut, Failure, Promise, Sink, SinkContext, Written};
+use crate::component::{Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written};
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -69,7 +69,7 @@ impl Sink for Console {
         })
     }
 
-    fn encode(&self, cut: &Cut) -> Result<Vec<Bytes>, Failure> {
+    fn encode(&self, cut: &WriteBatch) -> Result<Vec<Bytes>, Failure> {
         if self.encoder.is_verbatim() {
             return Ok(cut.shared_chunks().collect());
         }
@@ -82,7 +82,7 @@ impl Sink for Console {
         if failures.is_empty() { Ok(vec![out.into()]) } else { Err(Failure::Some(failures)) }
     }
 
-    async fn write(&self, _: &Cut, payload: &Vec<Bytes>) -> Result<Written, Failure> {
+    async fn write(&self, _: &WriteBatch, payload: &Vec<Bytes>) -> Result<Written, Failure> {
         let (chunks, target) = (payload.clone(), self.target);
         let bytes = chunks.iter().map(Bytes::len).sum::<usize>() as u64;
         let abandoned = Abandon(Arc::default());

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::component::{Check, Cut, Failure, Promise, Sink, SinkContext, Written};
+use crate::component::{Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written};
 
 /// Server-sent events on the API.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -41,11 +41,11 @@ impl Sink for Sse {
         Ok(Sse)
     }
 
-    fn encode(&self, _: &Cut) -> Result<(), Failure> {
+    fn encode(&self, _: &WriteBatch) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn write(&self, _: &Cut, (): &()) -> Result<Written, Failure> {
+    async fn write(&self, _: &WriteBatch, (): &()) -> Result<Written, Failure> {
         Ok(Written::default())
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::codec::{Codec, Frames, Ordinals};
 use crate::component::lane::Origin;
-use crate::component::source::{PIECE_BYTES, Piece};
+use crate::component::source::{CHUNK_BYTES, Chunk};
 use crate::component::{Check, Fatal, Lane, Source, SourceContext};
 use crate::units::{Rate, Timestamp};
 
@@ -77,15 +77,15 @@ impl Source for Demo {
             while due >= 1.0 && made < most {
                 let mut text = Vec::new();
                 let base = made;
-                while due >= 1.0 && made < most && text.len() < PIECE_BYTES / 2 {
+                while due >= 1.0 && made < most && text.len() < CHUNK_BYTES / 2 {
                     text.extend_from_slice(team.event(Timestamp::now()).as_bytes());
                     text.push(b'\n');
                     (due, made) = (due - 1.0, made + 1);
                 }
-                let Ok(room) = lane.room(text.len()).await else { return Ok(()) };
+                let Ok(room) = lane.reserve(text.len()).await else { return Ok(()) };
                 cx.intake.received_bytes(text.len() as u64);
                 let ordinals = Ordinals::Count(base);
-                lane.submit(Piece { bytes: Bytes::from(text), frames: Frames::Lines, ordinals }, room);
+                lane.submit(Chunk { bytes: Bytes::from(text), frames: Frames::Lines, ordinals }, room);
             }
         }
         // A stop ends the wait; what was handed in is the wiring's.

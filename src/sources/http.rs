@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::codec::Codec;
-use crate::component::{Check, Door, Fatal, OnBad, Source, SourceContext, Wait};
+use crate::component::{Check, Fatal, IngestEndpoint, OnBad, Source, SourceContext, Wait};
 use crate::net::http::{self, Body, BodyLimits, Handler, Limits, Peer, Problem};
 use crate::net::{Address, Gate, Listener, auth, listen, tls};
 use crate::units::{ByteSize, Duration};
@@ -157,7 +157,7 @@ fn front(config: &Config, wait: Wait, gate: Gate, cx: &SourceContext) -> Front {
         Bad::DeadLetter => OnBad::DeadLetter,
         Bad::RejectAll => OnBad::RejectAll,
     };
-    let door = Door {
+    let door = IngestEndpoint {
         source: cx.name.clone(),
         intake: cx.intake.clone(),
         decoder: Arc::from(Codec::Json.decoder()),
@@ -173,7 +173,7 @@ fn front(config: &Config, wait: Wait, gate: Gate, cx: &SourceContext) -> Front {
 struct Front {
     path: String,
     gate: Gate,
-    door: Door,
+    door: IngestEndpoint,
 }
 
 impl Handler for Front {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::codec::framing::{Framed, Framer, Framing, OutOfFrame};
 use crate::codec::{Codec, Decoder, Ordinals};
 use crate::component::lane::{Closed, Origin};
-use crate::component::source::{PIECE_BYTES, Piece};
+use crate::component::source::{CHUNK_BYTES, Chunk};
 use crate::component::{Check, Fatal, Lane, Source, SourceContext};
 
 /// Buffers that were read and are not handed in yet; reading waits for their place.
@@ -53,7 +53,7 @@ type Input = mpsc::Receiver<std::io::Result<BytesMut>>;
 fn read(mut input: impl std::io::Read + Send + 'static) -> std::io::Result<Input> {
     let (filled, buffers) = mpsc::channel(MOST_READ);
     std::thread::Builder::new().name("stdin".into()).spawn(move || {
-        let mut buffer = vec![0; PIECE_BYTES];
+        let mut buffer = vec![0; CHUNK_BYTES];
         loop {
             let item = match input.read(&mut buffer) {
                 Ok(0) => return,
@@ -73,7 +73,7 @@ fn read(mut input: impl std::io::Read + Send + 'static) -> std::io::Result<Input
 impl Stdin {
     async fn take_in(self, mut input: Input, cx: SourceContext) -> Result<(), Fatal> {
         let mut lane = Lane::new(cx.clone(), self.decoder, Origin::passing(None, "stdin"));
-        let mut framer = Framer::new(self.framing, cx.event_bytes, PIECE_BYTES);
+        let mut framer = Framer::new(self.framing, cx.event_bytes, CHUNK_BYTES);
         let (mut buffer, mut ordinal) = (BytesMut::new(), 0);
         cx.ready();
         loop {
@@ -91,11 +91,11 @@ impl Stdin {
             loop {
                 match framer.next(&mut buffer, is_over) {
                     Ok(Some(Framed { bytes, frames })) => {
-                        let Ok(room) = lane.room(bytes.len()).await else { return Ok(()) };
+                        let Ok(room) = lane.reserve(bytes.len()).await else { return Ok(()) };
                         let (base, len) = (ordinal, bytes.len() as u64);
                         // A frame has a byte at least, so this is as good as counting them, and free.
                         ordinal += len;
-                        lane.submit(Piece { bytes, frames, ordinals: Ordinals::Count(base) }, room);
+                        lane.submit(Chunk { bytes, frames, ordinals: Ordinals::Count(base) }, room);
                     }
                     Ok(None) => break,
                     Err(OutOfFrame(reason)) => {
@@ -116,7 +116,7 @@ impl Stdin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::component::Verdict;
+    use crate::component::JobStatus;
     use crate::component::fake::{FakeIntake, NoDecoder};
 
     fn stdin() -> Stdin {
@@ -137,7 +137,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_journal_could_not_take_is_handed_in_again() {
         let intake = FakeIntake::new();
-        intake.script([Verdict::Full, Verdict::Failed("no sync".into())]);
+        intake.script([JobStatus::Full, JobStatus::Failed("no sync".into())]);
         let (filled, input) = mpsc::channel(MOST_READ);
         filled.send(Ok(BytesMut::from("one\ntwo\n"))).await.unwrap();
         drop(filled);

@@ -2,7 +2,7 @@
 
 use metrics::Label;
 
-use super::books::{Books, Counts, Kind, Ledger, State};
+use super::accounting::{Accounting, ComponentKind, ComponentMetrics, ComponentState, Counts};
 use super::histogram::Histogram;
 use super::names::*;
 use super::page::Page;
@@ -10,7 +10,7 @@ use crate::units::Timestamp;
 
 /// What the page shows beside the ledgers.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub struct ProcessContext {
     pub started: Timestamp,
     pub journal_bytes: u64,
     pub journal_limit_bytes: u64,
@@ -23,7 +23,7 @@ pub struct Surroundings {
 
 /// The whole page of `/metrics` in Prometheus' text format. Each component is looked at once, so that its sums are
 /// right at every scrape.
-pub fn render(books: &Books, around: &Surroundings) -> String {
+pub fn render(books: &Accounting, around: &ProcessContext) -> String {
     let mut page = Page::default();
     for ledger in books.all() {
         add_ledger(&mut page, &ledger);
@@ -33,7 +33,7 @@ pub fn render(books: &Books, around: &Surroundings) -> String {
     page.text()
 }
 
-fn add_ledger(page: &mut Page, ledger: &Ledger) {
+fn add_ledger(page: &mut Page, ledger: &ComponentMetrics) {
     let counts = ledger.snapshot();
     let labels = [
         Label::new("component", ledger.name.to_string()),
@@ -41,7 +41,7 @@ fn add_ledger(page: &mut Page, ledger: &Ledger) {
         Label::new("kind", ledger.kind.as_str()),
     ];
     match ledger.kind {
-        Kind::Source => {
+        ComponentKind::Source => {
             page.add(RECEIVED, &labels, counts.received);
             page.add(REFUSED, &labels, counts.refused);
             page.add(ENTERED, &labels, counts.entered);
@@ -50,12 +50,12 @@ fn add_ledger(page: &mut Page, ledger: &Ledger) {
             page.add(TRUNCATIONS, &labels, counts.truncations);
             page.add(AUTH_FAILURES, &labels, counts.auth_failures);
         }
-        Kind::Transform => {
+        ComponentKind::Transform => {
             page.add(ENTERED, &labels, counts.entered);
             page.add(MADE, &labels, counts.made);
             page.add(LEFT, &labels, counts.left);
         }
-        Kind::Sink => {
+        ComponentKind::Sink => {
             page.add(ADDRESSED, &labels, counts.addressed());
             page.add(DELIVERED, &labels, counts.delivered);
             page.add(BYTES_DELIVERED, &labels, counts.bytes_delivered);
@@ -80,20 +80,20 @@ fn add_ledger(page: &mut Page, ledger: &Ledger) {
         page.add(LAST_EVENT, &labels, unix_seconds(last));
     }
     let now = ledger.health().state;
-    for state in State::ALL {
+    for state in ComponentState::ALL {
         let label = Label::new("state", state.as_str());
         page.add_with(COMPONENT_STATE, &labels, label, u8::from(state == now));
     }
 }
 
-fn add_sink(page: &mut Page, ledger: &Ledger, labels: &[Label], counts: &Counts) {
+fn add_sink(page: &mut Page, ledger: &ComponentMetrics, labels: &[Label], counts: &Counts) {
     page.add(WAITING, labels, counts.waiting);
     page.add(LAG_EVENTS, labels, counts.lag_events);
     page.add(LAG_SECONDS, labels, counts.lag_seconds);
     page.add_histogram(DELIVERY_SECONDS, labels, &ledger.delivery_times());
 }
 
-fn add_surroundings(page: &mut Page, around: &Surroundings) {
+fn add_surroundings(page: &mut Page, around: &ProcessContext) {
     page.add(JOURNAL_BYTES, &[], around.journal_bytes);
     page.add(JOURNAL_LIMIT, &[], around.journal_limit_bytes);
     page.add_histogram(JOURNAL_SYNC_SECONDS, &[], &around.journal_syncs);
@@ -155,16 +155,16 @@ mod tests {
 
     #[test]
     fn the_books_of_a_sink_balance_on_the_page() {
-        let books = Books::default();
-        let sink = books.open(&"out".into(), Kind::Sink, "file");
+        let books = Accounting::default();
+        let sink = books.open(&"out".into(), ComponentKind::Sink, "file");
         sink.update(|c| {
             c.delivered = 5;
             c.dead_lettered = 1;
             c.waiting = 2;
             *c.filtered.entry("where").or_default() += 3;
         });
-        sink.enter(State::Running);
-        let text = render(&books, &Surroundings::default());
+        sink.enter(ComponentState::Running);
+        let text = render(&books, &ProcessContext::default());
         let labels = r#"{component="out",type="file",kind="sink""#;
         for line in [
             format!("weir_events_addressed_total{labels}}} 11"),

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::intake::{Commons, SourceIntake};
+use super::intake::{IntakeContext, SourceIntake};
+use super::memory::MemoryShares;
 use super::pool::Pool;
-use super::purses::Purses;
 use super::sinks::RunningSink;
 use super::sources::RunningSource;
 use super::wiring::{self, Step, Streams};
@@ -23,7 +23,7 @@ use crate::journal::dead_letters::{self, DeadLetters};
 use crate::journal::fs::Real;
 use crate::journal::{self, Journal, StreamId};
 use crate::telemetry::exposition::Process;
-use crate::telemetry::{Books, Kind};
+use crate::telemetry::{Accounting, ComponentKind};
 
 /// Values in one document at the door.
 const MAX_VALUES: usize = 1_000_000;
@@ -62,8 +62,8 @@ pub struct Agent {
     pub name: Arc<str>,
     pub data_dir: PathBuf,
     pub settings: Settings,
-    pub commons: Arc<Commons>,
-    pub books: Books,
+    pub commons: Arc<IntakeContext>,
+    pub books: Accounting,
     pub reloads_applied: AtomicU64,
     pub reloads_failed: AtomicU64,
     pub(super) api_intake: SourceIntake,
@@ -90,7 +90,7 @@ impl Agent {
             make_private_folder(&data_dir)?;
         }
         let (journal, report) = open_journal(&data_dir, &settings, plan.readers())?;
-        let commons = Arc::new(Commons {
+        let commons = Arc::new(IntakeContext {
             journal,
             pool: Pool::start(settings.limits.threads()).map_err(|e| StartError::new(format!("no threads: {e}")))?,
             dead_letters: open_dead_letters(&data_dir, durable)?,
@@ -98,9 +98,9 @@ impl Agent {
             limits: Limits { event_bytes: settings.limits.event.bytes() as usize, values: MAX_VALUES },
             runtime: tokio::runtime::Handle::current(),
         });
-        let books = Books::default();
+        let books = Accounting::default();
         let api: Arc<str> = API_SOURCE.into();
-        let ledger = books.open(&api, Kind::Source, API_SOURCE);
+        let ledger = books.open(&api, ComponentKind::Source, API_SOURCE);
         let api_intake = SourceIntake::new(api, ledger, Default::default(), commons.clone());
         let agent = Arc::new(Agent {
             name: host_name().into(),
@@ -154,7 +154,7 @@ impl Agent {
         source: Box<dyn crate::component::AnySource>,
     ) -> RunningSource {
         let flow = wiring::flow(&name, &running.steps, &running.streams, &self.books);
-        let ledger = self.books.open(&name, Kind::Source, type_name);
+        let ledger = self.books.open(&name, ComponentKind::Source, type_name);
         let intake = SourceIntake::new(name, ledger, Arc::new(flow), self.commons.clone());
         let durable = self.settings.journal.mode == settings::Mode::Disk;
         RunningSource::start(source, intake, &self.name, durable)
@@ -196,7 +196,9 @@ impl Agent {
     pub fn refresh_books(&self) {
         for cursor in self.commons.journal.cursors() {
             let ledgers = self.books.all();
-            let Some(ledger) = ledgers.iter().find(|l| l.kind == Kind::Sink && l.name == cursor.name) else { continue };
+            let Some(ledger) = ledgers.iter().find(|l| l.kind == ComponentKind::Sink && l.name == cursor.name) else {
+                continue;
+            };
             ledger.update(|counts| {
                 // Asked again under the lock: the delivery loop changes books and cursor under it too.
                 if let Some(now) = self.commons.journal.cursor_info(&cursor.name) {
@@ -351,7 +353,7 @@ impl Agent {
         for gone in old.into_values() {
             let name = gone.name.clone();
             gone.stop(deadline).await;
-            self.books.close(&name, Kind::Source);
+            self.books.close(&name, ComponentKind::Source);
         }
         let mut result = Ok(());
         for (name, type_name, source) in fresh {
@@ -428,7 +430,7 @@ fn open_journal(
     settings: &Settings,
     readers: HashMap<Arc<str>, journal::ReadPosition>,
 ) -> Result<(Journal, journal::RecoveryReport), StartError> {
-    let purses = Purses::share(settings.limits.memory.bytes(), Process::look().resident_bytes);
+    let purses = MemoryShares::share(settings.limits.memory.bytes(), Process::look().resident_bytes);
     let options = journal::Options {
         intake_bytes: purses.intake,
         tier_bytes: purses.tier,

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use crate::component::{AnyTransform, DeadEvent, Outputs};
 use crate::event::{Batch, Lines};
 use crate::journal::StreamId;
-use crate::telemetry::{Counts, Ledger};
+use crate::telemetry::{ComponentMetrics, Counts};
 use crate::units::Timestamp;
 
 /// The transforms behind a source, as a graph without cycles.
@@ -27,7 +27,7 @@ pub struct Flow {
 pub struct Node {
     pub name: Arc<str>,
     pub transform: Arc<dyn AnyTransform>,
-    pub ledger: Arc<Ledger>,
+    pub ledger: Arc<ComponentMetrics>,
     /// One for each output, the default one first.
     pub ports: Vec<Port>,
 }
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::component::Failure;
     use crate::event::{Provenance, Seed, names};
-    use crate::telemetry::Kind;
+    use crate::telemetry::ComponentKind;
     use bytes::Bytes;
 
     /// Panics at a code of `panic`, fails at `fail`, drops `drop`, doubles `double`.
@@ -232,7 +232,7 @@ mod tests {
         let node = Node {
             name: "m".into(),
             transform: Arc::new(Moody),
-            ledger: Arc::new(Ledger::new("m".into(), Kind::Transform, "moody")),
+            ledger: Arc::new(ComponentMetrics::new("m".into(), ComponentKind::Transform, "moody")),
             ports: vec![Port { stream: Some(StreamId(2)), next: vec![] }],
         };
         Flow::new(vec![node], Port { stream: Some(StreamId(1)), next: vec![0] })

@@ -13,15 +13,15 @@ use super::flow::{Broken, Flow, Yield};
 use super::pool::Pool;
 use crate::codec::redaction::Engine;
 use crate::codec::{Codec, Decoded, Frames, Limits, Ordinals, Refusal, stamp};
-use crate::component::{Intake, Job, OnBad, Outcome, Piece, Receipt, RoomError, Verdict, Wait};
+use crate::component::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, Receipt, ReserveError, Wait};
 use crate::event::Provenance;
-use crate::journal::dead_letters::{self, DeadLetters, Letter, NewLetter};
-use crate::journal::{self, AppendError, Commit, Hole, Journal, KeyMatch, Room, StreamId, Ticket};
-use crate::telemetry::{Counts, Kind, Ledger, State};
+use crate::journal::dead_letters::{self, DeadLetter, DeadLetters, NewDeadLetter};
+use crate::journal::{self, AppendError, Commit, Hole, Journal, KeyMatch, MemoryPermit, StreamId, Ticket};
+use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState, Counts};
 use crate::units::Timestamp;
 
 /// What all sources share.
-pub struct Commons {
+pub struct IntakeContext {
     pub journal: Journal,
     pub pool: Pool,
     pub dead_letters: DeadLetters,
@@ -39,15 +39,20 @@ pub struct SourceIntake {
 
 struct Inner {
     name: Arc<str>,
-    ledger: Arc<Ledger>,
+    ledger: Arc<ComponentMetrics>,
     flow: RwLock<Arc<Flow>>,
-    commons: Arc<Commons>,
+    commons: Arc<IntakeContext>,
     ready: tokio::sync::watch::Sender<bool>,
     address: Mutex<Option<String>>,
 }
 
 impl SourceIntake {
-    pub fn new(name: Arc<str>, ledger: Arc<Ledger>, flow: Arc<Flow>, commons: Arc<Commons>) -> SourceIntake {
+    pub fn new(
+        name: Arc<str>,
+        ledger: Arc<ComponentMetrics>,
+        flow: Arc<Flow>,
+        commons: Arc<IntakeContext>,
+    ) -> SourceIntake {
         let ready = tokio::sync::watch::Sender::new(false);
         SourceIntake {
             inner: Arc::new(Inner { name, ledger, flow: RwLock::new(flow), commons, ready, address: Mutex::default() }),
@@ -77,12 +82,12 @@ impl SourceIntake {
     pub fn failed(&self, message: &str) {
         tracing::error!(source = %self.inner.name, error = message, "the source has ended");
         self.inner.ledger.error(message);
-        self.inner.ledger.enter(State::Held);
+        self.inner.ledger.enter(ComponentState::Held);
     }
 
     /// The source takes nothing more.
     pub fn stopped(&self) {
-        self.inner.ledger.enter(State::Stopped);
+        self.inner.ledger.enter(ComponentState::Stopped);
     }
 
     /// Whether this source's events come through that transform.
@@ -113,9 +118,9 @@ impl SourceIntake {
     }
 
     /// Lets a dead letter enter again, here or at a transform behind.
-    pub async fn reenter(&self, letter: &Letter, at: Option<&str>) -> Result<(), String> {
+    pub async fn reenter(&self, letter: &DeadLetter, at: Option<&str>) -> Result<(), String> {
         let told = &letter.letter;
-        let room = self.room(told.body.len()).await.map_err(|_| "the agent stops".to_owned())?;
+        let room = self.reserve(told.body.len()).await.map_err(|_| "the agent stops".to_owned())?;
         let whole = 0..told.body.len();
         let provenance = Provenance {
             source: self.inner.name.clone(),
@@ -126,7 +131,7 @@ impl SourceIntake {
         };
         let outcome = self.enter(
             Job {
-                pieces: vec![Piece {
+                pieces: vec![Chunk {
                     bytes: told.body.clone(),
                     frames: Frames::At(vec![whole]),
                     ordinals: Ordinals::Given(vec![told.ordinal]),
@@ -144,7 +149,7 @@ impl SourceIntake {
         );
         let outcome = outcome.await;
         match (outcome.verdict, outcome.refused.first()) {
-            (Verdict::Done, None) => Ok(()),
+            (JobStatus::Done, None) => Ok(()),
             (_, Some(refusal)) => Err(format!("it is refused again: {}", refusal.reason)),
             (verdict, None) => Err(format!("it was not taken: {verdict:?}")),
         }
@@ -159,19 +164,19 @@ impl Inner {
 
 impl Intake for SourceIntake {
     fn ready(&self) {
-        self.inner.ledger.enter(State::Running);
+        self.inner.ledger.enter(ComponentState::Running);
         self.inner.ready.send_replace(true);
     }
 
-    fn room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<Room, RoomError>> + Send + '_>> {
+    fn reserve(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<MemoryPermit, ReserveError>> + Send + '_>> {
         Box::pin(async move {
             let flow = self.inner.flow();
-            self.inner.commons.journal.room(bytes, flow.streams()).await.map_err(same)
+            self.inner.commons.journal.reserve(bytes, flow.streams()).await.map_err(same)
         })
     }
 
-    fn try_room(&self, bytes: usize) -> Result<Room, RoomError> {
-        self.inner.commons.journal.try_room(bytes, self.inner.flow().streams()).map_err(same)
+    fn try_reserve(&self, bytes: usize) -> Result<MemoryPermit, ReserveError> {
+        self.inner.commons.journal.try_reserve(bytes, self.inner.flow().streams()).map_err(same)
     }
 
     fn submit(&self, job: Job) -> Receipt {
@@ -216,18 +221,18 @@ impl Intake for SourceIntake {
     fn trouble(&self, message: Option<String>) {
         match message {
             Some(message) => {
-                self.inner.ledger.enter(State::Retrying);
+                self.inner.ledger.enter(ComponentState::Retrying);
                 self.inner.ledger.error(message);
             }
-            None => drop(self.inner.ledger.enter(State::Running)),
+            None => drop(self.inner.ledger.enter(ComponentState::Running)),
         }
     }
 }
 
-fn same(error: journal::RoomError) -> RoomError {
+fn same(error: journal::ReserveError) -> ReserveError {
     match error {
-        journal::RoomError::Full => RoomError::Full,
-        journal::RoomError::Closed => RoomError::Closed,
+        journal::ReserveError::Full => ReserveError::Full,
+        journal::ReserveError::Closed => ReserveError::Closed,
     }
 }
 
@@ -246,7 +251,7 @@ fn run(inner: &Arc<Inner>, flow: Arc<Flow>, job: Job, ticket: Ticket, answer: on
     }
     let work = match process(inner, &flow, &job) {
         Ok(work) => work,
-        Err(refused) => return say(answer, outcome(Verdict::Rejected, 0, refused)),
+        Err(refused) => return say(answer, outcome(JobStatus::Rejected, 0, refused)),
     };
     if let Err(verdict) = bury(inner, &flow, &job, &work) {
         return say(answer, outcome(verdict, 0, work.refused));
@@ -255,7 +260,7 @@ fn run(inner: &Arc<Inner>, flow: Arc<Flow>, job: Job, ticket: Ticket, answer: on
     // A key belongs to what was taken: a body of which nothing was usable may be mended and sent again.
     let key = job.key.filter(|_| accepted + counts.dead_lettered > 0);
     let deltas = Deltas { flow, of_source: counts, of_nodes: result.deltas };
-    let done = outcome(Verdict::Done, accepted, refused);
+    let done = outcome(JobStatus::Done, accepted, refused);
     if result.entries.is_empty() && job.marks.is_empty() && key.is_none() {
         deltas.enter(inner);
         return say(answer, done);
@@ -282,15 +287,15 @@ fn run(inner: &Arc<Inner>, flow: Arc<Flow>, job: Job, ticket: Ticket, answer: on
         say(
             answer,
             match settled {
-                (Verdict::Done, _) => done,
-                (Verdict::Repeat, accepted) => outcome(Verdict::Repeat, accepted, done.refused),
+                (JobStatus::Done, _) => done,
+                (JobStatus::Repeat, accepted) => outcome(JobStatus::Repeat, accepted, done.refused),
                 (verdict, _) => outcome(verdict, 0, done.refused),
             },
         );
     });
 }
 
-fn outcome(verdict: Verdict, accepted: u64, refused: Vec<Refusal>) -> Outcome {
+fn outcome(verdict: JobStatus, accepted: u64, refused: Vec<Refusal>) -> Outcome {
     Outcome { verdict, accepted, refused }
 }
 
@@ -301,20 +306,20 @@ fn known(inner: &Inner, flow: &Flow, job: &Job) -> Option<Outcome> {
         Ok(Some(known)) => {
             let (verdict, accepted) = repeated(inner, known);
             // The same body is refused in the same places: whoever lost the first answer is told again.
-            let refused = if verdict == Verdict::Repeat { decode(inner, flow, job) } else { Vec::new() };
+            let refused = if verdict == JobStatus::Repeat { decode(inner, flow, job) } else { Vec::new() };
             Some(outcome(verdict, accepted, refused.into_iter().flat_map(|decoded| decoded.refused).collect()))
         }
-        Err(error) => Some(outcome(Verdict::Failed(format!("cannot look up the key: {error}")), 0, Vec::new())),
+        Err(error) => Some(outcome(JobStatus::Failed(format!("cannot look up the key: {error}")), 0, Vec::new())),
     }
 }
 
-fn repeated(inner: &Inner, known: KeyMatch) -> (Verdict, u64) {
+fn repeated(inner: &Inner, known: KeyMatch) -> (JobStatus, u64) {
     match known {
         KeyMatch::Same { accepted } => {
             inner.ledger.update(|counts| counts.duplicates += u64::from(accepted));
-            (Verdict::Repeat, u64::from(accepted))
+            (JobStatus::Repeat, u64::from(accepted))
         }
-        KeyMatch::OtherBody => (Verdict::KeyConflict, 0),
+        KeyMatch::OtherBody => (JobStatus::KeyConflict, 0),
     }
 }
 
@@ -390,9 +395,9 @@ fn decode(inner: &Inner, flow: &Flow, job: &Job) -> Vec<Decoded> {
 
 /// Puts dead events into the queue, synced, before the rest of the job is committed: they may come twice if the
 /// commit fails, but never not at all.
-fn bury(inner: &Inner, flow: &Flow, job: &Job, work: &Work) -> Result<(), Verdict> {
+fn bury(inner: &Inner, flow: &Flow, job: &Job, work: &Work) -> Result<(), JobStatus> {
     let commons = &inner.commons;
-    let letter = |component: &str, kind: Kind, text: &[u8], ordinal, reason: &str| NewLetter {
+    let letter = |component: &str, kind: ComponentKind, text: &[u8], ordinal, reason: &str| NewDeadLetter {
         component: component.to_owned(),
         kind,
         body: flow.redact_text(commons.redactor.redact_text(text).0).into(),
@@ -411,21 +416,21 @@ fn bury(inner: &Inner, flow: &Flow, job: &Job, work: &Work) -> Result<(), Verdic
     let mut letters = Vec::new();
     if job.on_bad == OnBad::DeadLetter {
         letters.extend(
-            work.refused
-                .iter()
-                .map(|refusal| letter(&inner.name, Kind::Source, &refusal.text, refusal.offset, &refusal.reason)),
+            work.refused.iter().map(|refusal| {
+                letter(&inner.name, ComponentKind::Source, &refusal.text, refusal.offset, &refusal.reason)
+            }),
         );
     }
     letters.extend(work.result.dead.iter().map(|(node, dead)| {
         let name = &flow.nodes[*node].name;
-        letter(name, Kind::Transform, &dead.line, dead.ordinal, &dead.reason)
+        letter(name, ComponentKind::Transform, &dead.line, dead.ordinal, &dead.reason)
     }));
     if letters.is_empty() {
         return Ok(());
     }
     commons.runtime.block_on(commons.dead_letters.append(letters)).map_err(|refused| match refused {
-        dead_letters::Refused::Full => Verdict::Full,
-        dead_letters::Refused::Failed(message) => Verdict::Failed(message),
+        dead_letters::Refused::Full => JobStatus::Full,
+        dead_letters::Refused::Failed(message) => JobStatus::Failed(message),
     })
 }
 
@@ -452,7 +457,7 @@ async fn settle(
     wait: Wait,
     streams: &[StreamId],
     deltas: Deltas,
-) -> (Verdict, u64) {
+) -> (JobStatus, u64) {
     let seqs = match receipt.await {
         Ok(seqs) => seqs,
         Err(error) => return failed(inner, error),
@@ -460,26 +465,26 @@ async fn settle(
     deltas.enter(inner);
     match wait {
         Wait::Delivered(patience) => (delivered(inner, seqs.end, streams, patience).await, 0),
-        Wait::Journal | Wait::None => (Verdict::Done, 0),
+        Wait::Journal | Wait::None => (JobStatus::Done, 0),
     }
 }
 
-fn failed(inner: &Inner, error: AppendError) -> (Verdict, u64) {
+fn failed(inner: &Inner, error: AppendError) -> (JobStatus, u64) {
     match error {
         AppendError::KnownKey(known) => repeated(inner, known),
-        AppendError::Full => (Verdict::Full, 0),
+        AppendError::Full => (JobStatus::Full, 0),
         AppendError::Sync(_) => {
             inner.ledger.update(|counts| *counts.errors.entry("journal").or_default() += 1);
             tracing::error!(source = %inner.name, %error, "nothing was acknowledged");
-            (Verdict::Failed(error.to_string()), 0)
+            (JobStatus::Failed(error.to_string()), 0)
         }
-        other => (Verdict::Failed(other.to_string()), 0),
+        other => (JobStatus::Failed(other.to_string()), 0),
     }
 }
 
-async fn delivered(inner: &Inner, end: u64, streams: &[StreamId], patience: Duration) -> Verdict {
+async fn delivered(inner: &Inner, end: u64, streams: &[StreamId], patience: Duration) -> JobStatus {
     match tokio::time::timeout(patience, inner.commons.journal.delivered(end, streams)).await {
-        Ok(()) => Verdict::Done,
-        Err(_) => Verdict::TimedOut,
+        Ok(()) => JobStatus::Done,
+        Err(_) => JobStatus::TimedOut,
     }
 }

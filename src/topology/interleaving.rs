@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use bytes::Bytes;
 use futures_util::FutureExt;
 
-use crate::component::ledger::{Ledger, Span, Statement};
+use crate::component::ranges::{Claim, RangeTracker, Span};
 use crate::delivery::watermark::Watermark;
 use crate::journal::stepped::{Random, Stepped, lines};
 use crate::journal::{Codec, Commit, Cursor, Journal, Options, Position, Receipt, Record, Start, StreamId, Ticket};
@@ -32,7 +32,7 @@ struct World {
     disk: Stepped,
     cursor: Cursor,
     stream: StreamId,
-    ledger: Ledger,
+    ledger: RangeTracker,
     goal: u64,
     queue: VecDeque<Task>,
     threads: [Option<Task>; 2],
@@ -51,19 +51,19 @@ fn numbers(record: &Record) -> Vec<u64> {
     record.lines.runs.iter().flat_map(|run| run.ordinals.iter().copied()).collect()
 }
 
-fn told(statement: &Statement) -> Bytes {
+fn told(statement: &Claim) -> Bytes {
     let spans = statement.spans.iter().flat_map(|span| [span.start, span.end]);
     std::iter::once(statement.done).chain(spans).flat_map(u64::to_le_bytes).collect()
 }
 
-fn heard(value: &[u8]) -> Statement {
+fn heard(value: &[u8]) -> Claim {
     let words: Vec<u64> = value.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
-    Statement { done: words[0], spans: words[1..].chunks(2).map(|span| span[0]..span[1]).collect() }
+    Claim { done: words[0], spans: words[1..].chunks(2).map(|span| span[0]..span[1]).collect() }
 }
 
-fn resumed(journal: &Journal) -> Ledger {
-    let statements: Vec<Statement> = journal.positions("f").iter().map(|(_, value)| heard(value)).collect();
-    Ledger::resume(&statements)
+fn resumed(journal: &Journal) -> RangeTracker {
+    let statements: Vec<Claim> = journal.positions("f").iter().map(|(_, value)| heard(value)).collect();
+    RangeTracker::resume(&statements)
 }
 
 impl World {
@@ -84,7 +84,7 @@ impl World {
             disk,
             cursor,
             stream,
-            ledger: Ledger::default(),
+            ledger: RangeTracker::default(),
             goal: 0,
             queue: VecDeque::new(),
             threads: [None, None],
@@ -120,7 +120,7 @@ impl World {
         let count = 1 + self.random.below(3);
         let end = (from + count).min(self.goal).min(self.ledger.limit().unwrap_or(u64::MAX));
         let lines = lines(from, end - from);
-        let Ok(room) = self.disk.journal.try_room(lines.bytes.len(), &[self.stream]) else {
+        let Ok(room) = self.disk.journal.try_reserve(lines.bytes.len(), &[self.stream]) else {
             self.seen[0] += 1;
             return false;
         };

@@ -1,14 +1,14 @@
 //! A plan, running: sources over data threads into the journal, and a delivery loop for every sink.
 
 mod agent;
+mod dead_letters;
 mod flow;
 mod intake;
 #[cfg(test)]
 mod interleaving;
-mod letters;
+mod memory;
 mod notes;
 mod pool;
-mod purses;
 mod sinks;
 mod sources;
 mod wiring;

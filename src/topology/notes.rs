@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::agent::Agent;
 use crate::codec::{Codec, Frames, Ordinals};
-use crate::component::{Intake as _, Job, OnBad, Piece, Wait};
+use crate::component::{Chunk, Intake as _, Job, OnBad, Wait};
 use crate::config::API_SOURCE;
 use crate::event::{Provenance, Seed};
 use crate::journal::RecoveryReport;
@@ -89,7 +89,7 @@ impl Agent {
         let bytes = event.to_string().into_bytes().into();
         drop(self.api_intake().submit(Job {
             key: None,
-            pieces: vec![Piece { bytes, frames: Frames::Document, ordinals: Ordinals::Count(0) }],
+            pieces: vec![Chunk { bytes, frames: Frames::Document, ordinals: Ordinals::Count(0) }],
             decoder: Codec::Json.decoder().into(),
             provenance: Arc::new(provenance),
             marks: Vec::new(),

@@ -15,15 +15,15 @@ use crate::config::settings::OnRemove;
 use crate::delivery::{Delivery, Filter, MAX_REPLAYS, Replay};
 use crate::event::Raw;
 use crate::journal::Journal;
-use crate::journal::dead_letters::Letter;
+use crate::journal::dead_letters::DeadLetter;
 use crate::query::Query;
-use crate::telemetry::{Kind, Ledger};
+use crate::telemetry::{ComponentKind, ComponentMetrics};
 
 pub struct RunningSink {
     pub name: Arc<str>,
     pub on_remove: Option<OnRemove>,
     replays: mpsc::Sender<Replay>,
-    ledger: Arc<Ledger>,
+    ledger: Arc<ComponentMetrics>,
     dropped: Arc<Notify>,
     stop: CancellationToken,
     kill: CancellationToken,
@@ -49,7 +49,7 @@ impl RunningSink {
         let streams = streams.of(&inputs);
         let cursor =
             agent.commons.journal.cursor(&name, &streams, frame.start.into(), bound).map_err(|e| failed(&e))?;
-        let ledger = agent.books.open(&name, Kind::Sink, type_name);
+        let ledger = agent.books.open(&name, ComponentKind::Sink, type_name);
         let (replays, inbox) = mpsc::channel(MAX_REPLAYS);
         let dropped = Arc::new(Notify::new());
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
@@ -135,7 +135,7 @@ impl RunningSink {
                 tracing::error!(sink = %name, %error, "what is parked for a removed sink could not be removed");
             }
             match agent.commons.journal.drop_cursor(&name) {
-                Ok(_) => agent.books.close(&name, Kind::Sink),
+                Ok(_) => agent.books.close(&name, ComponentKind::Sink),
                 Err(error) => {
                     tracing::error!(sink = %name, %error, "the cursor of a removed sink could not be removed")
                 }
@@ -147,7 +147,7 @@ impl RunningSink {
 
 impl SinkHandle {
     /// Has the letter written; it is the caller's to remove then.
-    pub async fn replay(&self, letter: Letter) -> Result<(), String> {
+    pub async fn replay(&self, letter: DeadLetter) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
         self.0
             .try_send(Replay { letter, reply })

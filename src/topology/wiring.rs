@@ -7,7 +7,7 @@ use super::flow::{Flow, Node, Port};
 use crate::component::AnyTransform;
 use crate::config::Input;
 use crate::journal::{Journal, StreamId};
-use crate::telemetry::{Books, Kind, State};
+use crate::telemetry::{Accounting, ComponentKind, ComponentState};
 
 /// A transform with its place in the pipeline.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ fn stream_name(steps: &[Step], input: &Input) -> String {
 }
 
 /// The flow behind one source. `steps` are in an order in which each stands behind all that feed it.
-pub fn flow(source: &Arc<str>, steps: &[Step], streams: &Streams, books: &Books) -> Flow {
+pub fn flow(source: &Arc<str>, steps: &[Step], streams: &Streams, books: &Accounting) -> Flow {
     let mut reached: Vec<&Step> = Vec::new();
     for step in steps {
         let fed = |input: &Input| input.component == *source || reached.iter().any(|r| r.name == input.component);
@@ -69,8 +69,8 @@ pub fn flow(source: &Arc<str>, steps: &[Step], streams: &Streams, books: &Books)
         Port { stream: streams.0.get(&output).copied(), next }
     };
     let ledger = |step: &Step| {
-        let ledger = books.open(&step.name, Kind::Transform, step.type_name);
-        ledger.enter(State::Running);
+        let ledger = books.open(&step.name, ComponentKind::Transform, step.type_name);
+        ledger.enter(ComponentState::Running);
         ledger
     };
     let nodes = reached.iter().map(|step| Node {

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use weir::component::transform::Outputs;
 use weir::component::{
-    Check, Cut, Failure, Fatal, Promise, Sink, SinkContext, SinkEntry, Source, SourceContext, SourceEntry, Transform,
-    TransformEntry, Written,
+    Check, Failure, Fatal, Promise, Sink, SinkContext, SinkEntry, Source, SourceContext, SourceEntry, Transform,
+    TransformEntry, WriteBatch, Written,
 };
 use weir::config::{Catalogue, Changes, Environment, Loaded, Overrides, Rejected, Text, load_texts};
 use weir::event::Batch;
@@ -199,11 +199,11 @@ macro_rules! sink {
                 Ok($sink)
             }
 
-            fn encode(&self, _: &Cut) -> Result<(), Failure> {
+            fn encode(&self, _: &WriteBatch) -> Result<(), Failure> {
                 Ok(())
             }
 
-            async fn write(&self, _: &Cut, _: &()) -> Result<Written, Failure> {
+            async fn write(&self, _: &WriteBatch, _: &()) -> Result<Written, Failure> {
                 Ok(Written::default())
             }
         }

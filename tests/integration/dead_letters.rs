@@ -86,14 +86,14 @@ fn a_sources_letter_enters_again_once_the_cause_is_gone() {
     assert!(!agent.weir(&["dlq", "replay", &letters[0]]).status.success(), "it is too large still");
     assert_eq!(agent.letters(), letters);
     agent.delivered("said", 1);
-    let said = support::lines_of(&folder.0, "said.ndjson").concat();
+    let said = crate::support::lines_of(&folder.0, "said.ndjson").concat();
     assert!(said.contains(&format!("tried to replay dead letter {}, which stays", letters[0])), "{said}");
     assert!(agent.stop().success());
     let agent = Agent::start(&folder, &yaml("1 MiB"));
     let replayed = agent.weir(&["dlq", "replay", "--all"]);
     assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
     agent.delivered("out", 2);
-    assert_eq!(support::lines_of(&folder.0, "out.ndjson"), ["{\"n\":1}".to_owned(), large]);
+    assert_eq!(crate::support::lines_of(&folder.0, "out.ndjson"), ["{\"n\":1}".to_owned(), large]);
     assert_eq!(agent.letters(), Vec::<String>::new());
 }
 

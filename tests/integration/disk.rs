@@ -57,7 +57,7 @@ fn a_full_disk_answers_later_and_loses_nothing() {
     assert!(told_later >= 20, "the disk never filled: {} acknowledged", acknowledged.len());
     assert!(acknowledged.len() > 1000, "{}", acknowledged.len());
     agent.assert_books();
-    // Room at the target: the backlog drains, and intake opens again without a restart.
+    // MemoryPermit at the target: the backlog drains, and intake opens again without a restart.
     let grown = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&out.0).status().expect("mount runs");
     assert!(grown.success());
     eventually("everything is delivered", || agent.metric("weir_events_waiting", "file") == 0);

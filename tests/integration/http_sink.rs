@@ -381,7 +381,7 @@ fn one_weir_feeds_another_which_says_what_it_will_not_take() {
     delivered(&first, 500);
     eventually("the second has written them", || second.metric("weir_events_delivered_total", "out") >= 500);
     second.assert_books();
-    let mut written = support::lines_of(&second_folder.0, "out.ndjson");
+    let mut written = crate::support::lines_of(&second_folder.0, "out.ndjson");
     written.sort();
     let stamped: Vec<String> = lines.iter().map(|line| line.replace('}', ",\"reported_by\":\"first\"}")).collect();
     assert!(written == stamped, "each once, thanks to the key: {} of {}", written.len(), stamped.len());

@@ -223,7 +223,7 @@ pub fn block_at(text: &[u8], base: usize) -> [u8; BLOCK + AHEAD] {
 pub const TOGETHER: usize = 8;
 /// Candidates that are written down without asking whether there are as many.
 const AT_ONCE: usize = 4;
-/// Room for the candidates of all these blocks.
+/// MemoryPermit for the candidates of all these blocks.
 pub type Candidates = [u32; TOGETHER * BLOCK + AT_ONCE];
 pub const NO_CANDIDATES: Candidates = [0; TOGETHER * BLOCK + AT_ONCE];
 

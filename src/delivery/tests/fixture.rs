@@ -11,10 +11,10 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::component::fake::sink_context;
-use crate::component::{AnySink, Cut, CutEvent, Written};
+use crate::component::{AnySink, BatchEvent, WriteBatch, Written};
 use crate::event::{Id, Lines, Raw, Run};
 use crate::journal::StreamId;
-use crate::journal::dead_letters::NewLetter;
+use crate::journal::dead_letters::NewDeadLetter;
 
 pub const FIRST_SEQ: u64 = 1000;
 
@@ -33,10 +33,10 @@ pub fn few(events: usize) -> Batching {
     Batching { events: NonZeroUsize::new(events).unwrap(), ..Batching::default() }
 }
 
-pub fn letter(component: &str, bytes: usize) -> NewLetter {
-    NewLetter {
+pub fn letter(component: &str, bytes: usize) -> NewDeadLetter {
+    NewDeadLetter {
         component: component.to_owned(),
-        kind: Kind::Sink,
+        kind: ComponentKind::Sink,
         body: Bytes::from(vec![b'x'; bytes]),
         event_id: None,
         seed: Seed::default(),
@@ -432,17 +432,17 @@ impl AnySinkConfig for Script {
 }
 
 impl AnySink for Script {
-    fn encode(&self, cut: &Cut) -> Result<Box<dyn std::any::Any + Send + Sync>, Failure> {
+    fn encode(&self, cut: &WriteBatch) -> Result<Box<dyn std::any::Any + Send + Sync>, Failure> {
         let number = |line: &[u8]| Raw(line).get("n").unwrap().as_i64().unwrap() as u64;
         Ok(Box::new(cut.events().map(|event| number(event.line())).collect::<Vec<u64>>()))
     }
 
-    fn write<'a>(&'a self, cut: &'a Cut, payload: &'a (dyn std::any::Any + Send + Sync)) -> Boxed<'a, Written> {
+    fn write<'a>(&'a self, cut: &'a WriteBatch, payload: &'a (dyn std::any::Any + Send + Sync)) -> Boxed<'a, Written> {
         let events: &Vec<u64> = payload.downcast_ref().unwrap();
         Box::pin(self.answer(events, cut.events().last().map(|event| event.id())))
     }
 
-    fn destination(&self, event: CutEvent<'_>) -> Option<String> {
+    fn destination(&self, event: BatchEvent<'_>) -> Option<String> {
         let places = self.told().places;
         let number = event.json().get("n").unwrap().as_i64().unwrap() as u64;
         (places > 0).then(|| format!("p{}", number % places))
@@ -459,7 +459,7 @@ impl AnySink for Script {
 pub struct Setup {
     pub feed: FakeFeed,
     pub script: Script,
-    pub ledger: Arc<Ledger>,
+    pub ledger: Arc<ComponentMetrics>,
     pub letters: DeadLetters,
     /// The queue counts as one that outlives the process.
     pub parks: bool,
@@ -474,7 +474,7 @@ impl Setup {
     }
 
     pub fn with_letters(script: Script, letters: DeadLetters) -> Setup {
-        let ledger = Arc::new(Ledger::new("out".into(), Kind::Sink, "scripted"));
+        let ledger = Arc::new(ComponentMetrics::new("out".into(), ComponentKind::Sink, "scripted"));
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
         Setup { feed: FakeFeed::new(), script, ledger, letters, parks: false, dropped: Arc::default(), stop, kill }
     }
@@ -514,7 +514,7 @@ impl Setup {
     pub fn start_with_replays(
         &self,
         policy: Policy,
-    ) -> (impl Fn(Letter) -> Pin<Box<dyn Future<Output = Result<(), String>>>>, JoinHandle<()>) {
+    ) -> (impl Fn(DeadLetter) -> Pin<Box<dyn Future<Output = Result<(), String>>>>, JoinHandle<()>) {
         let (ask, replays) = mpsc::channel(MAX_REPLAYS);
         let running = tokio::spawn(Delivery { replays, ..self.delivery(policy) }.run());
         let ask = move |letter| {
@@ -542,7 +542,7 @@ impl Setup {
         self.ledger.snapshot()
     }
 
-    pub async fn letters(&self) -> Vec<NewLetter> {
+    pub async fn letters(&self) -> Vec<NewDeadLetter> {
         self.letters.list(None, 10_000).await.unwrap().into_iter().map(|letter| letter.letter).collect()
     }
 }

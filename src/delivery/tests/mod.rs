@@ -8,7 +8,7 @@ use super::policy::{Batching, Concurrency};
 use super::*;
 use crate::component::Failure;
 use crate::event::Seed;
-use crate::telemetry::Kind;
+use crate::telemetry::ComponentKind;
 
 mod chance;
 mod fixture;
@@ -48,7 +48,7 @@ async fn an_event_waits_for_company_no_longer_than_the_age() {
     assert_eq!(started.elapsed(), Duration::from_secs(1), "somebody waits for delivery");
     setup.stop.cancel();
     running.await.unwrap();
-    assert_eq!(setup.ledger.health().state, State::Stopped);
+    assert_eq!(setup.ledger.health().state, ComponentState::Stopped);
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,10 +59,10 @@ async fn a_sink_that_is_down_at_the_start_is_opened_until_it_is_up() {
     setup.feed.push(&[3]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(setup.ledger.health().state, State::Retrying);
+    assert_eq!(setup.ledger.health().state, ComponentState::Retrying);
     assert_eq!(setup.counts().waiting, 3);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(setup.ledger.health().state, State::Held);
+    assert_eq!(setup.ledger.health().state, ComponentState::Held);
     assert_eq!(setup.ledger.health().last_error.unwrap().1, "no such table");
     setup.script.wait_for(3).await;
     setup.finish(running).await;
@@ -172,7 +172,7 @@ async fn when_most_events_are_poison_the_fault_is_not_theirs_and_they_are_held()
     setup.feed.push(&[1000, 1000]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(setup.ledger.health().state, State::Held);
+    assert_eq!(setup.ledger.health().state, ComponentState::Held);
     assert!(setup.ledger.health().last_error.unwrap().1.starts_with("more than half"));
     assert_eq!((setup.counts().dead_lettered, setup.counts().waiting), (0, 2000));
     let before = setup.script.sizes().len();
@@ -223,7 +223,7 @@ async fn a_full_dead_letter_queue_holds_the_sink_until_there_is_room() {
     setup.feed.push(&[2]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     // The queue has a thread of its own, which the paused clock does not wait for.
-    fixture::until(|| setup.ledger.health().state == State::Held).await;
+    fixture::until(|| setup.ledger.health().state == ComponentState::Held).await;
     assert_eq!(setup.ledger.health().last_error.unwrap().1, "the dead-letter queue is full");
     assert_eq!(setup.counts().waiting, 2, "nothing is settled");
     let number = setup.letters.list(None, 1).await.unwrap()[0].number;

@@ -45,7 +45,7 @@ async fn what_one_place_refuses_is_parked_and_delivered_once_it_takes_it() {
     setup.feed.push(&[6]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     setup.settled(6).await;
-    until(|| setup.ledger.health().state == State::Degraded).await;
+    until(|| setup.ledger.health().state == ComponentState::Degraded).await;
     assert_eq!(setup.script.written(), [0, 2, 4]);
     assert_eq!(books(&setup, 6), (3, 3, 3));
     assert!(said(&setup).starts_with("3 events are parked for `p1` since "), "{}", said(&setup));
@@ -61,7 +61,7 @@ async fn what_one_place_refuses_is_parked_and_delivered_once_it_takes_it() {
     assert_eq!(books(&setup, 8), (8, 0, 0));
     assert!(sorted(&setup).into_iter().eq(0..8));
     assert!(setup.letters().await.is_empty());
-    until(|| setup.ledger.health().state == State::Running).await;
+    until(|| setup.ledger.health().state == ComponentState::Running).await;
     assert_eq!(setup.script.opened(), 1, "the sink itself was well all the time");
     setup.finish(running).await;
 }
@@ -73,7 +73,7 @@ async fn a_fault_of_all_places_holds_the_sink_and_parks_nothing() {
     let setup = parking(script);
     setup.feed.push(&[4]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
-    until(|| setup.ledger.health().state == State::Held).await;
+    until(|| setup.ledger.health().state == ComponentState::Held).await;
     assert_eq!(books(&setup, 4), (0, 0, 4));
     setup.settled(4).await;
     assert_eq!(books(&setup, 4), (4, 0, 0));
@@ -96,7 +96,7 @@ async fn a_refusal_of_a_whole_write_is_parked_if_another_place_took_something_be
     let setup = Setup::new(odd_refused(2));
     setup.feed.push(&[4]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
-    until(|| setup.ledger.health().state == State::Held).await;
+    until(|| setup.ledger.health().state == ComponentState::Held).await;
     assert!(setup.letters().await.is_empty(), "a queue that dies with the process keeps no promise");
     setup.settled(4).await;
     setup.finish(running).await;
@@ -112,7 +112,7 @@ async fn a_crash_at_any_point_loses_nothing_and_the_books_balance_after_it() {
     running.abort();
     let again = setup.again();
     let running = tokio::spawn(again.delivery(Policy::default()).run());
-    until(|| again.ledger.health().state == State::Degraded).await;
+    until(|| again.ledger.health().state == ComponentState::Degraded).await;
     assert_eq!(books(&again, 6), (3, 3, 3));
     running.abort();
     // Parked, and the cursor was not saved: they come again, and are parked once.
@@ -130,7 +130,7 @@ async fn a_crash_at_any_point_loses_nothing_and_the_books_balance_after_it() {
     again.feed.forget_the_last_settle_but_for_the_memory();
     let last = again.again();
     let running = tokio::spawn(last.delivery(Policy::default()).run());
-    until(|| last.ledger.health().state == State::Running).await;
+    until(|| last.ledger.health().state == ComponentState::Running).await;
     assert_eq!(books(&last, 6), (6, 0, 0));
     let mut odd = sorted(&last);
     odd.retain(|event| event % 2 == 1);
@@ -163,7 +163,7 @@ async fn parked_events_fill_the_queue_to_its_bound_and_make_room_by_themselves()
         Setup { parks: true, ..Setup::with_letters(odd_refused(FOR_EVER), DeadLetters::in_memory(2000).unwrap()) };
     setup.feed.push(&[20]);
     let running = tokio::spawn(setup.delivery(Policy { batch: few(2), ..Policy::default() }).run());
-    until(|| setup.ledger.health().state == State::Held).await;
+    until(|| setup.ledger.health().state == ComponentState::Held).await;
     assert_eq!(said(&setup), "the dead-letter queue is full");
     let (delivered, parked, waiting) = books(&setup, 20);
     assert!(parked >= 2 && delivered == parked && waiting == 20 - delivered, "{delivered} {parked} {waiting}");
@@ -207,12 +207,12 @@ async fn letters_that_somebody_drops_wait_no_longer() {
         setup.dropped.notify_one();
         until(|| left == 0 || said(&setup).starts_with("1 event is parked")).await;
     }
-    until(|| setup.ledger.health().state == State::Running).await;
+    until(|| setup.ledger.health().state == ComponentState::Running).await;
     assert_eq!(books(&setup, 4), (2, 0, 0));
     setup.finish(running).await;
     let again = setup.again();
     let running = tokio::spawn(again.delivery(Policy::default()).run());
-    until(|| again.ledger.health().state == State::Running).await;
+    until(|| again.ledger.health().state == ComponentState::Running).await;
     assert_eq!(again.counts().dropped, [("dlq", 2)].into());
     again.finish(running).await;
 }

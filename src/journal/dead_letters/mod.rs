@@ -16,16 +16,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::units::Timestamp;
 
-mod letter;
+mod dead_letter;
 mod parked;
 mod segment;
-mod shelf;
+mod store;
 
 #[cfg(test)]
 mod tests;
 
-pub use letter::{Letter, NewLetter, Number};
-use shelf::Shelf;
+pub use dead_letter::{DeadLetter, NewDeadLetter, Number};
+use store::DeadLetterStore;
 
 /// The bound where nothing else is configured.
 pub const DEFAULT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
@@ -94,17 +94,17 @@ pub struct Resumed {
 }
 
 type Reply<T> = oneshot::Sender<T>;
-type Writer = (Vec<NewLetter>, Reply<Result<(), Refused>>);
+type Writer = (Vec<NewDeadLetter>, Reply<Result<(), Refused>>);
 
 #[derive(Debug)]
 enum Request {
-    Append(Vec<NewLetter>, Reply<Result<(), Refused>>),
-    List(Option<Number>, usize, Reply<io::Result<Vec<Letter>>>),
-    Get(Number, Reply<io::Result<Option<Letter>>>),
+    Append(Vec<NewDeadLetter>, Reply<Result<(), Refused>>),
+    List(Option<Number>, usize, Reply<io::Result<Vec<DeadLetter>>>),
+    Get(Number, Reply<io::Result<Option<DeadLetter>>>),
     Remove(Vec<Number>, Reply<io::Result<u64>>),
     Resume(String, u64, u64, Reply<io::Result<Resumed>>),
     Take(Wanted, Reply<io::Result<Taken>>),
-    Condemn(Vec<NewLetter>, Vec<Number>, Reply<Result<u64, Refused>>),
+    Condemn(Vec<NewDeadLetter>, Vec<Number>, Reply<Result<u64, Refused>>),
     Clear(String, Reply<io::Result<u64>>),
     Waiting(Reply<BTreeMap<String, u64>>),
     Summary(Reply<Summary>),
@@ -124,38 +124,38 @@ pub struct Wanted {
 /// Parked letters, and how many there are for their destination.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
-    pub letters: Vec<Letter>,
+    pub letters: Vec<DeadLetter>,
     pub of: u64,
 }
 
 impl DeadLetters {
     /// Opens the queue in its folder, `<data_dir>/dlq`; made if it is not there.
     pub fn open(folder: &Path, max_bytes: u64) -> io::Result<DeadLetters> {
-        DeadLetters::start(Shelf::open(folder, max_bytes)?)
+        DeadLetters::start(DeadLetterStore::open(folder, max_bytes)?)
     }
 
     /// A queue that is gone with the process.
     pub fn in_memory(max_bytes: u64) -> io::Result<DeadLetters> {
-        DeadLetters::start(Shelf::in_memory(max_bytes))
+        DeadLetters::start(DeadLetterStore::in_memory(max_bytes))
     }
 
-    fn start(shelf: Shelf) -> io::Result<DeadLetters> {
+    fn start(shelf: DeadLetterStore) -> io::Result<DeadLetters> {
         let (requests, inbox) = mpsc::channel(MAX_REQUESTS);
         thread::Builder::new().name("weir-dlq".into()).spawn(move || serve(shelf, inbox))?;
         Ok(DeadLetters { requests })
     }
 
     /// Keeps letters, all or none; they are synced when this returns.
-    pub async fn append(&self, letters: Vec<NewLetter>) -> Result<(), Refused> {
+    pub async fn append(&self, letters: Vec<NewDeadLetter>) -> Result<(), Refused> {
         self.ask(|reply| Request::Append(letters, reply)).await.map_err(Refused::from)?
     }
 
     /// Letters behind `after`, oldest first.
-    pub async fn list(&self, after: Option<Number>, limit: usize) -> io::Result<Vec<Letter>> {
+    pub async fn list(&self, after: Option<Number>, limit: usize) -> io::Result<Vec<DeadLetter>> {
         self.ask(|reply| Request::List(after, limit, reply)).await?
     }
 
-    pub async fn get(&self, number: Number) -> io::Result<Option<Letter>> {
+    pub async fn get(&self, number: Number) -> io::Result<Option<DeadLetter>> {
         self.ask(|reply| Request::Get(number, reply)).await?
     }
 
@@ -176,7 +176,7 @@ impl DeadLetters {
     }
 
     /// Keeps dead letters in the place of parked ones; tells how many of these there were.
-    pub async fn condemn(&self, letters: Vec<NewLetter>, parked: Vec<Number>) -> Result<u64, Refused> {
+    pub async fn condemn(&self, letters: Vec<NewDeadLetter>, parked: Vec<Number>) -> Result<u64, Refused> {
         self.ask(|reply| Request::Condemn(letters, parked, reply)).await.map_err(Refused::from)?
     }
 
@@ -203,7 +203,7 @@ impl DeadLetters {
 }
 
 /// The thread. An answer that nobody waits for any more is no error.
-fn serve(mut shelf: Shelf, mut inbox: mpsc::Receiver<Request>) {
+fn serve(mut shelf: DeadLetterStore, mut inbox: mpsc::Receiver<Request>) {
     let mut next = None;
     while let Some(request) = next.take().or_else(|| inbox.blocking_recv()) {
         match request {
@@ -236,7 +236,7 @@ fn serve(mut shelf: Shelf, mut inbox: mpsc::Receiver<Request>) {
 }
 
 /// Appends what several writers gave with one sync; if that does not fit, each by itself.
-fn append_all(shelf: &mut Shelf, writers: Vec<Writer>) {
+fn append_all(shelf: &mut DeadLetterStore, writers: Vec<Writer>) {
     let now = Timestamp::now();
     if writers.len() > 1 {
         let all = writers.iter().flat_map(|(letters, _)| letters.iter().cloned()).collect();

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use super::letter::{Letter, NewLetter, Number};
-use super::shelf::Shelf;
+use super::dead_letter::{DeadLetter, NewDeadLetter, Number};
+use super::store::DeadLetterStore;
 use super::{Lot, Refused, Resumed, Taken, Wanted};
 use crate::units::Timestamp;
 
@@ -35,12 +35,12 @@ impl Index {
     }
 }
 
-impl Shelf {
+impl DeadLetterStore {
     /// Makes the index after the files were opened.
     pub fn find_parked(&mut self) {
         let numbers: Vec<Number> = self.parked_numbers().collect();
         for number in numbers {
-            if let Some(Ok(Letter { letter: NewLetter { component, parked: Some(destination), .. }, .. })) =
+            if let Some(Ok(DeadLetter { letter: NewDeadLetter { component, parked: Some(destination), .. }, .. })) =
                 self.get(number)
             {
                 self.parked.add(&component, &destination, number);
@@ -80,7 +80,7 @@ impl Shelf {
     /// The oldest letters that wait for a destination: at least one, if there is one.
     pub fn take(&self, wanted: &Wanted) -> io::Result<Taken> {
         let Some(lot) = self.parked.lot(&wanted.component, &wanted.destination) else { return Ok(Taken::default()) };
-        let (mut letters, mut size): (Vec<Letter>, usize) = (Vec::new(), 0);
+        let (mut letters, mut size): (Vec<DeadLetter>, usize) = (Vec::new(), 0);
         for number in lot {
             let Some(letter) = self.get(*number).transpose()? else { continue };
             if letter.letter.seq.is_some_and(|seq| seq >= wanted.before) {
@@ -96,7 +96,7 @@ impl Shelf {
     }
 
     /// Parked letters that turned out to be dead. Since they take each other's place, the bound does not matter.
-    pub fn condemn(&mut self, letters: Vec<NewLetter>, parked: &[Number], now: Timestamp) -> Result<u64, Refused> {
+    pub fn condemn(&mut self, letters: Vec<NewDeadLetter>, parked: &[Number], now: Timestamp) -> Result<u64, Refused> {
         self.append_beyond_the_bound(letters, now)?;
         self.remove(parked).map_err(Refused::from)
     }

@@ -21,7 +21,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::letter::{Letter, Number};
+use super::dead_letter::{DeadLetter, Number};
 
 pub const MAGIC: &[u8; 16] = b"weir letters 1\r\n";
 const MARK: &[u8; 4] = b"LETR";
@@ -203,9 +203,12 @@ impl Segment {
     }
 
     /// A letter that is not done.
-    pub fn get(&self, number: Number) -> Option<io::Result<Letter>> {
+    pub fn get(&self, number: Number) -> Option<io::Result<DeadLetter>> {
         let slot = self.slots[self.slot(number)?];
-        Some(self.record(slot).and_then(|record| Letter::decode(number, &record[HEADER..]).map_err(io::Error::other)))
+        Some(
+            self.record(slot)
+                .and_then(|record| DeadLetter::decode(number, &record[HEADER..]).map_err(io::Error::other)),
+        )
     }
 
     /// A whole record with its header.
@@ -352,7 +355,7 @@ fn header_crc(header: &[u8]) -> u32 {
 }
 
 /// Appends a letter's record.
-pub fn encode(letter: &Letter, out: &mut Vec<u8>) {
+pub fn encode(letter: &DeadLetter, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
     letter.encode(out);

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::letter::tests::{letter, parked};
-use super::shelf::Shelf;
+use super::dead_letter::tests::{letter, parked};
+use super::store::DeadLetterStore;
 use super::*;
 
 /// A folder that is removed again.
@@ -34,12 +34,12 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn ordinals(shelf: &Shelf) -> Vec<u64> {
+fn ordinals(shelf: &DeadLetterStore) -> Vec<u64> {
     shelf.list(None, usize::MAX).unwrap().iter().map(|letter| letter.letter.ordinal).collect()
 }
 
-fn open(folder: &Folder) -> Shelf {
-    Shelf::open(&folder.0, DEFAULT_MAX_BYTES).unwrap()
+fn open(folder: &Folder) -> DeadLetterStore {
+    DeadLetterStore::open(&folder.0, DEFAULT_MAX_BYTES).unwrap()
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn an_event_that_comes_again_after_a_crash_is_one_letter() {
 
 #[test]
 fn at_its_bound_the_queue_refuses_and_loses_nothing() {
-    let mut shelf = Shelf::in_memory(2000);
+    let mut shelf = DeadLetterStore::in_memory(2000);
     let mut kept = 0;
     while shelf.append(vec![letter("out", kept)], NOW).is_ok() {
         kept += 1;
@@ -94,7 +94,7 @@ fn at_its_bound_the_queue_refuses_and_loses_nothing() {
 fn what_is_done_is_given_back_to_the_disk() {
     let folder = Folder::new();
     let mut shelf = open(&folder);
-    let big = |n| NewLetter { body: bytes::Bytes::from(vec![b'x'; 1 << 20]), ..letter("out", n) };
+    let big = |n| NewDeadLetter { body: bytes::Bytes::from(vec![b'x'; 1 << 20]), ..letter("out", n) };
     for n in 0..12 {
         shelf.append(vec![big(n)], NOW).unwrap();
     }
@@ -112,7 +112,7 @@ fn wanted(destination: &str, before: u64, events: usize) -> Wanted {
     Wanted { component: "out".into(), destination: destination.into(), before, events, bytes: 1 << 20 }
 }
 
-fn taken(shelf: &Shelf, wanted: &Wanted) -> Vec<u64> {
+fn taken(shelf: &DeadLetterStore, wanted: &Wanted) -> Vec<u64> {
     shelf.take(wanted).unwrap().letters.iter().map(|letter| letter.letter.ordinal).collect()
 }
 
@@ -122,7 +122,7 @@ fn parked_letters_wait_by_destination_over_restarts_and_compaction() {
     let mut shelf = open(&folder);
     shelf.append(vec![parked("out", "a", 1), parked("out", "b", 2), parked("other", "a", 3)], NOW).unwrap();
     // Two events may have one id; dead letters are told apart by it, parked ones are not.
-    shelf.append(vec![parked("out", "a", 4), NewLetter { seq: Some(1005), ..parked("out", "a", 4) }], NOW).unwrap();
+    shelf.append(vec![parked("out", "a", 4), NewDeadLetter { seq: Some(1005), ..parked("out", "a", 4) }], NOW).unwrap();
     shelf.append(vec![letter("out", 4)], NOW).unwrap();
     for _ in 0..2 {
         assert_eq!(taken(&shelf, &wanted("a", u64::MAX, 9)), [1, 4, 4]);
@@ -132,7 +132,7 @@ fn parked_letters_wait_by_destination_over_restarts_and_compaction() {
         assert_eq!((shelf.summary().letters, shelf.summary().parked), (6, 5));
         shelf = open(&folder);
     }
-    let padding = NewLetter { body: bytes::Bytes::from(vec![b'x'; 1 << 20]), ..letter("out", 99) };
+    let padding = NewDeadLetter { body: bytes::Bytes::from(vec![b'x'; 1 << 20]), ..letter("out", 99) };
     shelf.append(vec![padding], NOW).unwrap();
     let last = shelf.list(None, 99).unwrap().last().unwrap().number;
     shelf.remove(&[last]).unwrap();
@@ -144,7 +144,7 @@ fn parked_letters_wait_by_destination_over_restarts_and_compaction() {
 
 #[test]
 fn what_comes_again_from_the_journal_is_parked_no_longer() {
-    let mut shelf = Shelf::in_memory(1 << 20);
+    let mut shelf = DeadLetterStore::in_memory(1 << 20);
     shelf.append((0..6).map(|n| parked("out", if n % 2 == 0 { "a" } else { "b" }, n)).collect(), NOW).unwrap();
     shelf.append(vec![parked("out", "a", 0)], NOW).unwrap();
     let resumed = shelf.resume("out", 1003, 1005).unwrap();
@@ -161,7 +161,7 @@ fn what_comes_again_from_the_journal_is_parked_no_longer() {
 
 #[test]
 fn a_parked_letter_becomes_a_dead_one_in_a_full_queue() {
-    let mut shelf = Shelf::in_memory(1500);
+    let mut shelf = DeadLetterStore::in_memory(1500);
     let mut kept = 0;
     while shelf.append(vec![parked("out", "a", kept)], NOW).is_ok() {
         kept += 1;

@@ -6,7 +6,7 @@ use hyper::header::HeaderValue;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::secret::{Secret, Veil};
+use crate::secret::{Secret, SecretMask};
 
 /// Who the sink is to the cluster.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -80,7 +80,7 @@ impl Auth {
     }
 
     /// Hides our secrets where an answer quotes them, in each form in which they are sent.
-    pub fn cover(&self, veil: &mut Veil) {
+    pub fn cover(&self, veil: &mut SecretMask) {
         let header = self.header().ok().flatten();
         if let Some((_, sent)) = header.as_ref().and_then(|value| value.to_str().ok()?.split_once(' ')) {
             veil.cover(sent);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::codec::mapping::{ecs, push_time};
 use crate::codec::name::NameTemplate;
-use crate::component::{Cut, CutEvent, Failure};
+use crate::component::{BatchEvent, Failure, WriteBatch};
 use crate::event::raw::name_is;
 use crate::event::{Id, Raw};
 use crate::net::compress::Compression;
@@ -28,18 +28,18 @@ pub struct Encoder {
 
 impl Encoder {
     /// The body as it is sent; events that no index can be named for are poison.
-    pub fn encode(&self, cut: &Cut) -> Result<Bytes, Failure> {
+    pub fn encode(&self, cut: &WriteBatch) -> Result<Bytes, Failure> {
         Ok(self.compression.compress(self.body(cut)?.into()))
     }
 
     /// Where an event goes, if they do not all go to the same index.
-    pub fn index_of(&self, event: CutEvent<'_>) -> Option<String> {
+    pub fn index_of(&self, event: BatchEvent<'_>) -> Option<String> {
         let timestamp = Look::at(event.json()).timestamp;
         Index::new(&self.names).of(event, timestamp).ok()?.map(str::to_owned)
     }
 
     /// The body before it is compressed.
-    pub fn body(&self, cut: &Cut) -> Result<Vec<u8>, Failure> {
+    pub fn body(&self, cut: &WriteBatch) -> Result<Vec<u8>, Failure> {
         let mut out = Vec::with_capacity(cut.bytes() + cut.len() * ADDED_BYTES);
         let mut index = Index::new(&self.names);
         let mut failures = Vec::new();
@@ -110,7 +110,7 @@ impl<'a> Index<'a> {
     }
 
     /// `None` where the request's address names it.
-    fn of(&mut self, event: CutEvent<'_>, timestamp: Option<Raw<'_>>) -> Result<Option<&str>, String> {
+    fn of(&mut self, event: BatchEvent<'_>, timestamp: Option<Raw<'_>>) -> Result<Option<&str>, String> {
         if self.names.constant().is_some() {
             return Ok(None);
         }
@@ -162,7 +162,7 @@ fn push_id(out: &mut Vec<u8>, id: Id) {
     }
 }
 
-fn push_line(out: &mut Vec<u8>, event: CutEvent<'_>, look: &Look<'_>) {
+fn push_line(out: &mut Vec<u8>, event: BatchEvent<'_>, look: &Look<'_>) {
     if look.has_own_time {
         return out.extend_from_slice(event.line());
     }

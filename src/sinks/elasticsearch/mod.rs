@@ -9,10 +9,10 @@ use serde::Deserialize;
 
 use crate::codec::encoding::{Encoding, Format};
 use crate::codec::name::{NameTemplate, Rules};
-use crate::component::{Check, Cut, CutEvent, Failure, Findings, Promise, Sink, SinkContext, Written};
+use crate::component::{BatchEvent, Check, Failure, Findings, Promise, Sink, SinkContext, WriteBatch, Written};
 use crate::net::client::Answer;
 use crate::net::compress::Compression;
-use crate::secret::Veil;
+use crate::secret::SecretMask;
 use crate::units::{OneOrMany, one_or_many};
 
 mod answer;
@@ -93,7 +93,7 @@ pub struct Elasticsearch {
     bulk: String,
     notes: Vec<String>,
     /// Who answers may quote what we sent.
-    veil: Veil,
+    veil: SecretMask,
 }
 
 /// Where in the configuration what is wrong.
@@ -190,15 +190,15 @@ impl Sink for Elasticsearch {
         Findings { promise: None, notes: self.notes.clone() }
     }
 
-    fn encode(&self, cut: &Cut) -> Result<Bytes, Failure> {
+    fn encode(&self, cut: &WriteBatch) -> Result<Bytes, Failure> {
         self.encoder.encode(cut)
     }
 
-    fn destination(&self, event: CutEvent<'_>) -> Option<String> {
+    fn destination(&self, event: BatchEvent<'_>) -> Option<String> {
         self.encoder.index_of(event)
     }
 
-    async fn write(&self, cut: &Cut, payload: &Bytes) -> Result<Written, Failure> {
+    async fn write(&self, cut: &WriteBatch, payload: &Bytes) -> Result<Written, Failure> {
         let indices_vary = self.encoder.names.constant().is_none();
         let judged = self.send(payload).await.and_then(|answer| answer::judge(&answer, cut.len(), indices_vary));
         let written = judged.map_err(|failure| failure.reworded(|said| self.veil.hide(said)))?;

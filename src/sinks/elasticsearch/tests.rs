@@ -8,14 +8,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::component::Slice;
+use crate::component::RecordSlice;
 use crate::event::{Id, Lines, Run, Scanner, Seed};
 use crate::journal::{Record, StreamId};
 use crate::units::Timestamp;
 
 const ID: &str = "0195e0a0-0000-7000-8000-0000000000a1";
 
-fn cut(lines: &[&str]) -> Cut {
+fn cut(lines: &[&str]) -> WriteBatch {
     let mut bytes = Vec::new();
     let mut ends = Vec::new();
     for line in lines {
@@ -31,7 +31,7 @@ fn cut(lines: &[&str]) -> Cut {
         received_at: Timestamp(1_735_689_600_000_000),
         lines: Lines { bytes: bytes.into(), ends, runs },
     };
-    Cut { slices: vec![Slice { record: Arc::new(record), events: 0..lines.len() }] }
+    WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..lines.len() }] }
 }
 
 fn config(more: Value) -> Config {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::codec::encoding::{Encoder, Encoding};
 use crate::codec::template::Template;
-use crate::component::{Check, Cut, CutEvent, Failure, Promise, Sink, SinkContext, Written};
+use crate::component::{BatchEvent, Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written};
 use crate::event::Raw;
 use crate::units::{ByteSize, Duration};
 
@@ -132,7 +132,7 @@ impl Sink for File {
         Ok(File { template, encoder, writer: writer.map(|writer| Arc::new(Mutex::new(writer))), skip })
     }
 
-    fn encode(&self, cut: &Cut) -> Result<Vec<Group>, Failure> {
+    fn encode(&self, cut: &WriteBatch) -> Result<Vec<Group>, Failure> {
         let first_seq = cut.events().next().map_or(0, |event| event.seq());
         let skips = self.skip.values().any(|until| first_seq < *until);
         if let Some(path) = self.template.constant()
@@ -155,7 +155,7 @@ impl Sink for File {
         if failures.is_empty() { Ok(groups.finish()) } else { Err(Failure::Some(failures)) }
     }
 
-    async fn write(&self, _: &Cut, payload: &Vec<Group>) -> Result<Written, Failure> {
+    async fn write(&self, _: &WriteBatch, payload: &Vec<Group>) -> Result<Written, Failure> {
         let writer = self.writer.clone().ok_or_else(|| Failure::configuration("opened for a check only"))?;
         let groups = payload.clone();
         let writing = move || {
@@ -175,7 +175,7 @@ impl Sink for File {
 
 impl File {
     /// Where an event goes, below the root.
-    fn path_of(&self, event: CutEvent<'_>) -> Result<String, String> {
+    fn path_of(&self, event: BatchEvent<'_>) -> Result<String, String> {
         let strays = Cell::new(false);
         let received_at = format!("\"{}\"", event.record.received_at);
         let path = self.template.render(|path| {
@@ -208,7 +208,7 @@ struct Groups {
 }
 
 impl Groups {
-    fn add(&mut self, path: &str, event: CutEvent<'_>, encoder: &Encoder) -> Result<(), String> {
+    fn add(&mut self, path: &str, event: BatchEvent<'_>, encoder: &Encoder) -> Result<(), String> {
         let at = match self.at.get(path) {
             Some(at) => *at,
             None => {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::component::Slice;
+use crate::component::RecordSlice;
 use crate::component::fake::sink_context;
 use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
@@ -70,7 +70,7 @@ impl Drop for Folder {
 }
 
 /// A cut of these lines, numbered from `first`.
-fn cut(first: u64, lines: &[String]) -> Cut {
+fn cut(first: u64, lines: &[String]) -> WriteBatch {
     let (mut bytes, mut ends) = (String::new(), Vec::new());
     for line in lines {
         bytes.push_str(line);
@@ -85,14 +85,14 @@ fn cut(first: u64, lines: &[String]) -> Cut {
         received_at: Timestamp(1_700_000_000_000_000),
         lines: Lines { bytes: bytes.into(), ends, runs },
     };
-    Cut { slices: vec![Slice { record: Arc::new(record), events: 0..lines.len() }] }
+    WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..lines.len() }] }
 }
 
 fn numbered(range: std::ops::Range<u64>) -> Vec<String> {
     range.map(|n| format!(r#"{{"n":{n},"user_id":"u{}"}}"#, n % 3)).collect()
 }
 
-async fn write(sink: &File, cut: &Cut) -> Result<Written, Failure> {
+async fn write(sink: &File, cut: &WriteBatch) -> Result<Written, Failure> {
     let payload = Sink::encode(sink, cut)?;
     Sink::write(sink, cut, &payload).await
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::component::{Check, Failure, reply};
 use crate::net::client::Client;
-use crate::secret::{Secret, Veil};
+use crate::secret::{Secret, SecretMask};
 use crate::units::Timestamp;
 
 /// How requests show who sends them.
@@ -154,7 +154,7 @@ pub struct Hmac {
 
 impl Auth {
     /// Covers its secrets with the veil.
-    pub fn new(config: &Config, client: &Client, veil: &mut Veil) -> Result<Auth, Failure> {
+    pub fn new(config: &Config, client: &Client, veil: &mut SecretMask) -> Result<Auth, Failure> {
         let mut secret = |secret: &Option<Secret<String>>| {
             let text = secret.as_ref().map_or("", |secret| secret.expose().as_str());
             veil.cover(text);
@@ -205,9 +205,9 @@ impl Auth {
     }
 
     /// Covers tokens that were fetched.
-    pub async fn veil(&self) -> Veil {
-        let Auth::Oauth2(oauth2) = self else { return Veil::default() };
-        oauth2.kept.lock().await.as_ref().map_or_else(Veil::default, |kept| kept.veil.clone())
+    pub async fn veil(&self) -> SecretMask {
+        let Auth::Oauth2(oauth2) = self else { return SecretMask::default() };
+        oauth2.kept.lock().await.as_ref().map_or_else(SecretMask::default, |kept| kept.veil.clone())
     }
 }
 
@@ -235,14 +235,14 @@ pub struct Oauth2 {
     url: Uri,
     headers: HeaderMap,
     form: Bytes,
-    veil: Veil,
+    veil: SecretMask,
     kept: Mutex<Option<Kept>>,
 }
 
 struct Kept {
     token: HeaderValue,
     until: Instant,
-    veil: Veil,
+    veil: SecretMask,
 }
 
 /// What a token endpoint answers.
@@ -254,7 +254,7 @@ struct Granted {
 }
 
 impl Oauth2 {
-    fn new(config: &Config, secret: &str, client: &Client, veil: &mut Veil) -> Result<Oauth2, Failure> {
+    fn new(config: &Config, secret: &str, client: &Client, veil: &mut SecretMask) -> Result<Oauth2, Failure> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let url = token_uri(&text(&config.token_url));
         let url = url.ok_or_else(|| Failure::configuration("`auth.token_url` is no address"))?;
@@ -321,7 +321,7 @@ impl Oauth2 {
             number => number.as_f64(),
         });
         let life = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(UNSAID);
-        let mut veil = Veil::default();
+        let mut veil = SecretMask::default();
         veil.cover(granted.access_token.expose());
         let token = authorization("Bearer", granted.access_token.expose())?;
         Ok(Kept { token, until: Instant::now() + life.saturating_sub(EARLY.min(life / 2)), veil })

@@ -15,11 +15,11 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::codec::encoding::{Encoder, Encoding, Format};
 use crate::codec::template::Template;
-use crate::component::{Check, Cut, CutEvent, Failure, Promise, Sink, SinkContext, Written, reply};
+use crate::component::{BatchEvent, Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written, reply};
 use crate::event::{Id, Raw};
 use crate::net::client::Client;
 use crate::net::compress::Compression;
-use crate::secret::{Secret, Veil};
+use crate::secret::{Secret, SecretMask};
 
 mod auth;
 mod place;
@@ -100,7 +100,7 @@ pub struct Http {
     compression: Compression,
     auth: Auth,
     idempotent: bool,
-    veil: Veil,
+    veil: SecretMask,
     /// The whole of a write, but for the time to tell what was written.
     patience: Duration,
 }
@@ -159,7 +159,7 @@ impl Sink for Http {
         Ok(http)
     }
 
-    fn encode(&self, cut: &Cut) -> Result<Vec<Outgoing>, Failure> {
+    fn encode(&self, cut: &WriteBatch) -> Result<Vec<Outgoing>, Failure> {
         if let (Some(uri), true) = (self.place.constant(), self.templates.is_empty()) {
             let body = self.body(cut, cut.events()).map_err(Failure::Some)?;
             return Ok(vec![self.outgoing(uri.clone(), self.headers.clone(), body, cut.events(), cut.len())]);
@@ -173,7 +173,7 @@ impl Sink for Http {
             }
         }
         let mut outgoing = Vec::with_capacity(groups.len());
-        let all: Vec<CutEvent<'_>> = cut.events().collect();
+        let all: Vec<BatchEvent<'_>> = cut.events().collect();
         for ((uri, values), indices) in groups {
             let mut headers = self.headers.clone();
             for ((name, _), value) in self.templates.iter().zip(values) {
@@ -193,14 +193,14 @@ impl Sink for Http {
     }
 
     /// The path, without what may be private behind it.
-    fn destination(&self, event: CutEvent<'_>) -> Option<String> {
+    fn destination(&self, event: BatchEvent<'_>) -> Option<String> {
         match self.place.constant() {
             Some(_) => None,
             None => self.address(event).ok().map(|(uri, _)| self.veil.hide(uri.path().to_owned())),
         }
     }
 
-    async fn write(&self, cut: &Cut, payload: &Vec<Outgoing>) -> Result<Written, Failure> {
+    async fn write(&self, cut: &WriteBatch, payload: &Vec<Outgoing>) -> Result<Written, Failure> {
         if let ([only], Some(_)) = (&payload[..], self.place.constant()) {
             let refused = self.send(only).await.map_err(|refusal| refusal.failure)?;
             let bytes = only.body.len() as u64;
@@ -277,7 +277,7 @@ impl Http {
     }
 
     /// Address and values of headers for one event.
-    fn address(&self, event: CutEvent<'_>) -> Result<(Uri, Vec<String>), String> {
+    fn address(&self, event: BatchEvent<'_>) -> Result<(Uri, Vec<String>), String> {
         let received_at = format!("\"{}\"", event.record.received_at);
         let get = |path: &[String]| match event.json().path(path).filter(|value| !value.is_null()) {
             None if path.len() == 1 && path[0] == "timestamp" => Some(Raw(received_at.as_bytes())),
@@ -298,7 +298,11 @@ impl Http {
     }
 
     /// The body for some events of a cut; failures by their place among them.
-    fn body<'a>(&self, cut: &Cut, events: impl Iterator<Item = CutEvent<'a>>) -> Result<Bytes, Vec<(usize, Failure)>> {
+    fn body<'a>(
+        &self,
+        cut: &WriteBatch,
+        events: impl Iterator<Item = BatchEvent<'a>>,
+    ) -> Result<Bytes, Vec<(usize, Failure)>> {
         if let (true, false, [slice]) = (self.encoder.is_verbatim(), self.is_array, &cut.slices[..])
             && self.place.constant().is_some()
             && self.templates.is_empty()
@@ -333,7 +337,7 @@ impl Http {
         uri: Uri,
         mut headers: HeaderMap,
         body: Bytes,
-        events: impl Iterator<Item = CutEvent<'a>>,
+        events: impl Iterator<Item = BatchEvent<'a>>,
         len: usize,
     ) -> Outgoing {
         if self.idempotent {
@@ -456,7 +460,7 @@ fn content_type(format: Format) -> &'static str {
 
 /// The same for the same events in the same body, and for nothing else: events that look the same come from different
 /// places, and a server may refuse a key that it knows with another body.
-fn idempotency_key<'a>(body: &[u8], events: impl Iterator<Item = CutEvent<'a>>) -> String {
+fn idempotency_key<'a>(body: &[u8], events: impl Iterator<Item = BatchEvent<'a>>) -> String {
     let mut hash = blake3::Hasher::new();
     for event in events {
         let (seed, ordinal) = event.record.lines.origin(event.index);

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::component::Slice;
+use crate::component::RecordSlice;
 use crate::component::fake::sink_context;
 use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
 use crate::units::Timestamp;
 
-fn cut(lines: &[&str]) -> Cut {
+fn cut(lines: &[&str]) -> WriteBatch {
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let ends = lines.iter().scan(0, |at, line| {
         *at += line.len() as u32 + 1;
@@ -25,7 +25,7 @@ fn cut(lines: &[&str]) -> Cut {
         received_at: Timestamp(1_700_000_000_000_000),
         lines,
     };
-    Cut { slices: vec![Slice { record: Arc::new(record), events: 0..count }] }
+    WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..count }] }
 }
 
 fn sink(yaml: &str) -> Http {
@@ -112,8 +112,9 @@ fn what_would_leave_its_place_is_poison_and_the_rest_is_not() {
 
 #[test]
 fn an_idempotency_key_names_these_events_in_this_body() {
-    let key =
-        |yaml: &str, cut: &Cut| header(&sink(yaml).encode(cut).expect("encoded")[0], "idempotency-key").to_owned();
+    let key = |yaml: &str, cut: &WriteBatch| {
+        header(&sink(yaml).encode(cut).expect("encoded")[0], "idempotency-key").to_owned()
+    };
     let (one, yaml) = (cut(&["{}", "{}"]), "uri: http://a/");
     assert_eq!(key(yaml, &one), key(yaml, &one));
     assert_eq!(key(yaml, &one).len(), 36);

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::codec::encoding::Encoder;
 use crate::codec::name::NameTemplate;
 use crate::codec::template::Template;
-use crate::component::{Cut, CutEvent, Failure};
+use crate::component::{BatchEvent, Failure, WriteBatch};
 use crate::event::raw::name_is;
 use crate::event::{Id, Raw};
 
@@ -42,7 +42,7 @@ pub struct Message<'a> {
 
 impl Messages {
     pub fn encode(
-        cut: &Cut,
+        cut: &WriteBatch,
         topic: &NameTemplate,
         key: Option<&Template>,
         encoder: &Encoder,
@@ -65,7 +65,7 @@ impl Messages {
 
     fn add(
         &mut self,
-        event: CutEvent<'_>,
+        event: BatchEvent<'_>,
         topic: &NameTemplate,
         key: Option<&Template>,
         encoder: &Encoder,
@@ -115,7 +115,7 @@ impl Messages {
     }
 
     /// The messages, for the cut that they were made of.
-    pub fn of<'a>(&'a self, cut: &'a Cut) -> impl Iterator<Item = Message<'a>> {
+    pub fn of<'a>(&'a self, cut: &'a WriteBatch) -> impl Iterator<Item = Message<'a>> {
         cut.events().zip(&self.messages).map(|(event, placed)| Message {
             topic: &self.topics[placed.topic as usize],
             key: placed.key.clone().map(|key| &self.text[key]),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::encoding::{Encoder, Encoding};
 use crate::codec::name::{NameTemplate, Rules};
 use crate::codec::template::{Malformed, Template};
-use crate::component::{Check, Cut, CutEvent, Failure, Promise, Sink, SinkContext, Written};
+use crate::component::{BatchEvent, Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written};
 use crate::net::kafka::{Access, Options, Reserved, Sasl};
 use crate::units::{OneOrMany, one_or_many};
 
@@ -178,11 +178,11 @@ impl Sink for Kafka {
         Ok(sink)
     }
 
-    fn encode(&self, cut: &Cut) -> Result<Messages, Failure> {
+    fn encode(&self, cut: &WriteBatch) -> Result<Messages, Failure> {
         Messages::encode(cut, &self.topic, self.key.as_ref(), &self.encoder)
     }
 
-    async fn write(&self, cut: &Cut, payload: &Messages) -> Result<Written, Failure> {
+    async fn write(&self, cut: &WriteBatch, payload: &Messages) -> Result<Written, Failure> {
         if self.cx.dry {
             return Err(Failure::configuration("opened for a check only"));
         }
@@ -198,7 +198,7 @@ impl Sink for Kafka {
         producer.write(cut, payload, self.topic.constant().is_none(), patience(self.cx.timeout)).await
     }
 
-    fn destination(&self, event: CutEvent<'_>) -> Option<String> {
+    fn destination(&self, event: BatchEvent<'_>) -> Option<String> {
         match self.topic.constant() {
             Some(_) => None,
             None => self.topic.render(event.json()).ok(),

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::message::{Message, Messages};
 use super::verdict::{Report, concerns_a_set, concerns_a_topic, judge, sum_up};
-use crate::component::{Cut, Failure, SinkContext, Written};
+use crate::component::{Failure, SinkContext, WriteBatch, Written};
 use crate::net::kafka::{Access, Common, Fault, ID_HEADER, log};
 
 /// How long no broker may be reachable before a write is given up. A broker that restarts is back by then, and what
@@ -175,7 +175,7 @@ impl Producer {
     /// is said of each event.
     pub async fn write(
         self: &Arc<Self>,
-        cut: &Cut,
+        cut: &WriteBatch,
         messages: &Messages,
         topics_vary: bool,
         patience: Duration,

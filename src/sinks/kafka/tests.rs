@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::message::Message;
 use super::*;
-use crate::component::Slice;
+use crate::component::RecordSlice;
 use crate::component::fake::sink_context;
 use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
@@ -24,7 +24,7 @@ fn context() -> SinkContext {
     SinkContext { timeout: Duration::from_secs(20), ..sink_context() }
 }
 
-fn cut(lines: &[&str]) -> Cut {
+fn cut(lines: &[&str]) -> WriteBatch {
     let bytes: Bytes = lines.iter().map(|line| format!("{line}\n")).collect::<String>().into();
     let ends = lines.iter().scan(0, |end, line| {
         *end += line.len() as u32 + 1;
@@ -38,7 +38,7 @@ fn cut(lines: &[&str]) -> Cut {
         received_at: Timestamp(5_000_000),
         lines: Lines { ends: ends.collect(), bytes, runs },
     };
-    Cut { slices: vec![Slice { record: Arc::new(record), events: 0..lines.len() }] }
+    WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..lines.len() }] }
 }
 
 /// Topic, key, id and value.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tracing::{info, warn};
 
 use crate::codec::template::Template;
-use crate::component::{Check, Cut, Failure, Findings, Promise, Sink, SinkContext, Written};
+use crate::component::{Check, Failure, Findings, Promise, Sink, SinkContext, WriteBatch, Written};
 use crate::net::postgres::{Connection, Target};
 use crate::secret::Secret;
 
@@ -154,7 +154,7 @@ impl Sink for Postgres {
         Ok(Postgres { writer, mode: config.mode, findings, left_out: Mutex::default(), _keeper: keeper })
     }
 
-    fn encode(&self, cut: &Cut) -> Result<Rows, Failure> {
+    fn encode(&self, cut: &WriteBatch) -> Result<Rows, Failure> {
         let writer = self.writer()?;
         let plan = writer.plan();
         let as_copy = writer.may_copy()
@@ -167,7 +167,7 @@ impl Sink for Postgres {
         rows::encode(plan, cut, as_copy)
     }
 
-    async fn write(&self, cut: &Cut, rows: &Rows) -> Result<Written, Failure> {
+    async fn write(&self, cut: &WriteBatch, rows: &Rows) -> Result<Written, Failure> {
         let written = self.writer()?.write(cut, rows, self.mode == Mode::Copy).await?;
         self.say_left_out(&rows.left_out);
         Ok(written)

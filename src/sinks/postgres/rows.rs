@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::plan::{Absent, Convert, Fill, Filled, Plan, Take};
 use super::value::{Form, Unfit, write_json};
-use crate::component::{Cut, CutEvent, Failure};
+use crate::component::{BatchEvent, Failure, WriteBatch};
 use crate::event::aliases::STATUS_WORDS;
 use crate::event::decimal::Decimal;
 use crate::event::{Id, Kind, Raw, escape};
@@ -47,7 +47,7 @@ impl Default for Body {
 }
 
 /// Encodes a cut; events that do not fit fail one by one.
-pub fn encode(plan: &Plan, cut: &Cut, as_copy: bool) -> Result<Rows, Failure> {
+pub fn encode(plan: &Plan, cut: &WriteBatch, as_copy: bool) -> Result<Rows, Failure> {
     let size = cut.bytes();
     let mut rows = Rows { count: cut.len(), ..Rows::default() };
     let mut copied = Vec::new();
@@ -168,7 +168,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Lays out an event's members.
-    fn read(&mut self, event: CutEvent<'a>) {
+    fn read(&mut self, event: BatchEvent<'a>) {
         self.found.fill(None);
         self.is_used.fill(false);
         self.others.clear();
@@ -210,7 +210,7 @@ impl<'a> Desk<'a> {
     fn cell(
         &mut self,
         column: &'a Filled,
-        event: CutEvent<'a>,
+        event: BatchEvent<'a>,
         out: &mut Vec<u8>,
         rows: &mut Rows,
     ) -> Result<bool, String> {
@@ -290,7 +290,13 @@ impl<'a> Desk<'a> {
     }
 
     /// What stands in for a value; `false` for NULL.
-    fn absent(&self, column: &Filled, event: CutEvent<'a>, out: &mut Vec<u8>, rows: &mut Rows) -> Result<bool, String> {
+    fn absent(
+        &self,
+        column: &Filled,
+        event: BatchEvent<'a>,
+        out: &mut Vec<u8>,
+        rows: &mut Rows,
+    ) -> Result<bool, String> {
         match &column.absent {
             Absent::Null => Ok(false),
             Absent::Value(value) => {

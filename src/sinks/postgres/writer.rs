@@ -20,7 +20,7 @@ use super::failure;
 use super::plan::{Absent, Plan, quoted_list};
 use super::rows::{self, Body, Rows};
 use super::table::quote;
-use crate::component::{Cut, Failure, Written};
+use crate::component::{Failure, WriteBatch, Written};
 use crate::net::postgres::{Connection, Target};
 
 /// Longest wait for a lock; a writer that waits longer only holds more back.
@@ -69,7 +69,7 @@ impl Writer {
     }
 
     /// `stages` says that rows are never copied straight into the table.
-    pub async fn write(&self, cut: &Cut, rows: &Rows, stages: bool) -> Result<Written, Failure> {
+    pub async fn write(&self, cut: &WriteBatch, rows: &Rows, stages: bool) -> Result<Written, Failure> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle.filter(|connection| !connection.client.is_closed()) {
             Some(connection) => connection,
@@ -127,7 +127,7 @@ impl Writer {
     async fn copy(
         &self,
         client: &Client,
-        cut: &Cut,
+        cut: &WriteBatch,
         rows: &Rows,
         bytes: &Bytes,
         stages: bool,

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use super::Config;
 use crate::codec::name::{NameTemplate, Rules};
 use crate::codec::template::{Malformed, Template, timestamp};
-use crate::component::CutEvent;
+use crate::component::BatchEvent;
 use crate::event::raw::name_is;
 use crate::event::{Id, Raw, escape};
 
@@ -69,12 +69,12 @@ impl Envelope {
     }
 
     /// The index that an event names, if it is for events to name it.
-    pub fn index_of(&self, event: CutEvent<'_>) -> Option<String> {
+    pub fn index_of(&self, event: BatchEvent<'_>) -> Option<String> {
         self.index.as_ref()?.render(event.json()).ok()
     }
 
     /// Appends one event in its envelope; the error says what the event lacks.
-    pub fn append(&self, event: CutEvent<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+    pub fn append(&self, event: BatchEvent<'_>, out: &mut Vec<u8>) -> Result<(), String> {
         let line = event.json();
         let (mut id, mut time, mut host) = (None, None, None);
         for (name, value) in line.members() {

@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 use crate::codec::encoding::{Encoder, Encoding};
 use crate::codec::template::{Malformed, Template};
-use crate::component::{Check, Cut, CutEvent, Failure, Findings, Promise, Sink, SinkContext, Written};
+use crate::component::{BatchEvent, Check, Failure, Findings, Promise, Sink, SinkContext, WriteBatch, Written};
 use crate::event::Id;
 use crate::net::client::{Answer, Client};
 use crate::net::compress::Compression;
-use crate::secret::{Secret, Veil};
+use crate::secret::{Secret, SecretMask};
 use crate::units;
 
 mod acks;
@@ -101,7 +101,7 @@ pub struct SplunkHec {
     style: Style,
     compression: Compression,
     acks: Option<Acks>,
-    veil: Veil,
+    veil: SecretMask,
     /// The whole of a write, but for the time to tell how it ended.
     patience: Duration,
 }
@@ -147,18 +147,18 @@ impl Sink for SplunkHec {
         Ok(splunk)
     }
 
-    fn encode(&self, cut: &Cut) -> Result<Bytes, Failure> {
+    fn encode(&self, cut: &WriteBatch) -> Result<Bytes, Failure> {
         self.body(cut, cut.events()).map(|body| self.compression.compress(body)).map_err(Failure::Some)
     }
 
-    fn destination(&self, event: CutEvent<'_>) -> Option<String> {
+    fn destination(&self, event: BatchEvent<'_>) -> Option<String> {
         match &self.style {
             Style::Event(envelope) => envelope.index_of(event),
             Style::Raw(_) => None,
         }
     }
 
-    async fn write(&self, cut: &Cut, payload: &Bytes) -> Result<Written, Failure> {
+    async fn write(&self, cut: &WriteBatch, payload: &Bytes) -> Result<Written, Failure> {
         let deadline = Instant::now() + self.patience;
         let mut bytes = 0;
         let done = self.deliver(cut, payload, deadline, &mut bytes).await.map_err(|failure| self.hide(failure))?;
@@ -281,7 +281,7 @@ impl SplunkHec {
     /// Sends events until each is written or found unfit; gives those that are.
     async fn deliver(
         &self,
-        cut: &Cut,
+        cut: &WriteBatch,
         payload: &Bytes,
         deadline: Instant,
         bytes: &mut u64,
@@ -328,14 +328,14 @@ impl SplunkHec {
     /// An index that Splunk does not have concerns all events that go there, and no others.
     fn set_aside(
         &self,
-        cut: &Cut,
+        cut: &WriteBatch,
         suspect: usize,
         failure: &Failure,
         left: &mut Vec<usize>,
         failed: &mut Vec<(usize, Failure)>,
     ) -> Result<(), Failure> {
         let Style::Event(envelope) = &self.style else { return Err(failure.clone()) };
-        let all: Vec<CutEvent<'_>> = cut.events().collect();
+        let all: Vec<BatchEvent<'_>> = cut.events().collect();
         let index = envelope.index_of(all[suspect]).ok_or_else(|| failure.clone())?;
         let aside = left.extract_if(.., |nth| envelope.index_of(all[*nth]).as_ref() == Some(&index));
         failed.extend(aside.map(|nth| (nth, failure.clone())));
@@ -382,13 +382,17 @@ impl SplunkHec {
         Ok(self.client.send(request).await?)
     }
 
-    fn body_of(&self, cut: &Cut, events: &[usize]) -> Result<Bytes, Failure> {
-        let all: Vec<CutEvent<'_>> = cut.events().collect();
+    fn body_of(&self, cut: &WriteBatch, events: &[usize]) -> Result<Bytes, Failure> {
+        let all: Vec<BatchEvent<'_>> = cut.events().collect();
         let body = self.body(cut, events.iter().map(|nth| all[*nth])).map_err(Failure::Some)?;
         Ok(self.compression.compress(body))
     }
 
-    fn body<'a>(&self, cut: &Cut, events: impl Iterator<Item = CutEvent<'a>>) -> Result<Bytes, Vec<(usize, Failure)>> {
+    fn body<'a>(
+        &self,
+        cut: &WriteBatch,
+        events: impl Iterator<Item = BatchEvent<'a>>,
+    ) -> Result<Bytes, Vec<(usize, Failure)>> {
         let (mut out, mut failures) = (Vec::with_capacity(cut.bytes() * 3 / 2), Vec::new());
         for (nth, event) in events.enumerate() {
             let appended = match &self.style {

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::component::Slice;
+use crate::component::RecordSlice;
 use crate::component::fake::sink_context;
 use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
 use crate::units::Timestamp;
 
-fn cut(line: &str) -> Cut {
+fn cut(line: &str) -> WriteBatch {
     let bytes = Bytes::from(format!("{line}\n"));
     let runs = vec![Run { seed: Seed([7; 16]), ordinals: vec![0] }];
     let lines = Lines { ends: vec![bytes.len() as u32], bytes, runs };
     let received_at = Timestamp(1_700_000_000_500_000);
     let record = Record { stream: StreamId(0), first_seq: 7, stream_first: 0, received_at, lines };
-    Cut { slices: vec![Slice { record: Arc::new(record), events: 0..1 }] }
+    WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..1 }] }
 }
 
 fn config(yaml: &str) -> (Config, Check) {

@@ -15,7 +15,7 @@ use super::identity::Identity;
 use super::judge::{Judgement, open_as};
 use super::position::BEGUN;
 use super::tail::{REMEMBER_MISSING, Tail};
-use crate::component::ledger::Ledger;
+use crate::component::ranges::RangeTracker;
 
 /// Refused names that are remembered, so that each is said once.
 const MOST_REFUSED: usize = 10_000;
@@ -31,11 +31,11 @@ const SHIFTING: [u64; 6] = [0x794c_7630, 0x6969, 0x6573_5546, 0xfe53_4d42, 0xff5
 
 /// Files beside the included ones that are not followed, by what is known of them.
 #[derive(Default)]
-pub struct Strangers(HashMap<Identity, Stranger>);
+pub struct UnknownFiles(HashMap<Identity, UnknownFile>);
 
 #[derive(Clone, Copy, Debug)]
-struct Stranger {
-    kind: StrangerKind,
+struct UnknownFile {
+    kind: UnknownFileKind,
     /// The scan that saw it last, its size then, and since when it has that.
     seen: u64,
     size: u64,
@@ -43,7 +43,7 @@ struct Stranger {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum StrangerKind {
+enum UnknownFileKind {
     /// It is not clear yet whether it is a copy.
     Waits,
     /// An older generation from before our time.
@@ -190,7 +190,7 @@ impl Tail {
         let known = stranger.map(|stranger| stranger.kind);
         let quiet = stranger.filter(|s| s.size == found.stat.size).map_or(now, |stranger| stranger.since);
         let scan = self.scan;
-        let note = |kind| Stranger { kind, seen: scan, size: found.stat.size, since: quiet };
+        let note = |kind| UnknownFile { kind, seen: scan, size: found.stat.size, since: quiet };
         // What was written since we follow its family, and is unknown, is a generation that nobody saw.
         let since = found.family.as_ref().and_then(|family| families.get(family));
         // So is one of a family that came and went between two looks, or while the agent was stopped.
@@ -198,9 +198,10 @@ impl Tail {
         let came_and_went = is_young(found.stat.modified) && (identity.birth == 0 || is_young(identity.birth));
         let was_written = since.is_some_and(|since| found.stat.modified + CLOCK_TICK >= *since);
         let may_be_new = found.is_included || was_written || came_and_went;
-        let is_old_news = known == Some(StrangerKind::Ignored) && stranger.is_some_and(|s| s.size == found.stat.size);
+        let is_old_news =
+            known == Some(UnknownFileKind::Ignored) && stranger.is_some_and(|s| s.size == found.stat.size);
         if is_old_news || !(may_be_new || is_packed && since.is_some()) {
-            self.strangers.0.insert(identity, note(StrangerKind::Ignored));
+            self.strangers.0.insert(identity, note(UnknownFileKind::Ignored));
             return Ok(());
         }
         let is_fresh = now.saturating_duration_since(quiet) < COPY_TIME;
@@ -210,8 +211,8 @@ impl Tail {
                 found.family.iter().for_each(|family| self.losses.found_unknown(family));
                 return self.begin(found, now);
             }
-            Judgement::New => StrangerKind::Ignored,
-            Judgement::Wait => StrangerKind::Waits,
+            Judgement::New => UnknownFileKind::Ignored,
+            Judgement::Wait => UnknownFileKind::Waits,
             Judgement::Copy(past) => {
                 self.losses.found(past.origin);
                 // One copy goes on where the original ended; what else begins like it is something else.
@@ -235,7 +236,7 @@ impl Tail {
             Packing::None => last_line(&mut open_as(found, Packing::None)?, found.stat.size)?,
             _ => u64::MAX,
         };
-        file.ledger = Ledger::starting_at(at);
+        file.ledger = RangeTracker::starting_at(at);
         self.follow_stated(file);
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::buffers::Buffers;
 use super::shape::{LineEnd, Shape, char_start};
 use crate::codec::framing::cut_mark;
 use crate::codec::{Frames, Ordinals};
-use crate::component::source::PIECE_BYTES;
+use crate::component::source::CHUNK_BYTES;
 
 /// NUL bytes at the start of a line that are a hole, which a crash or a copy left, and no text.
 pub const HOLE_BYTES: usize = 4096;
@@ -91,7 +91,7 @@ impl Cutter {
             return self.long(body, view, known, scanned);
         }
         *scanned = None;
-        self.within(body, view, view.at, PIECE_BYTES, scanned)
+        self.within(body, view, view.at, CHUNK_BYTES, scanned)
     }
 
     /// Reads a window of up to `want` bytes from `begin`; what lies between `view.at` and `begin` is passed over.
@@ -124,7 +124,7 @@ impl Cutter {
         let skip = mark.max(hole);
         let data = &buffer[skip..];
         // A line that is larger than a piece is a piece alone.
-        let is_alone = want > PIECE_BYTES && self.shape.grouping.is_none();
+        let is_alone = want > CHUNK_BYTES && self.shape.grouping.is_none();
         let whole = if is_alone { ends.first(data) } else { whole_lines(data, ends) };
         let mut notes = Notes { hole: (begin - view.at) + hole as u64, ..Notes::default() };
         let region = match whole {
@@ -146,7 +146,7 @@ impl Cutter {
             None => return Ok(Chunk::Unfinished { from: begin + skip as u64 }),
         };
         let base = begin + skip as u64;
-        if self.shape.is_plain(PIECE_BYTES) {
+        if self.shape.is_plain(CHUNK_BYTES) {
             let end = base + region as u64;
             buffer.truncate(skip + region);
             if notes.unfinished {
@@ -190,14 +190,14 @@ impl Cutter {
         scanned: &mut Option<Scanned>,
     ) -> io::Result<Chunk> {
         let ends = LineEnd::of(self.shape.encoding);
-        let mut buffer = self.buffers.take(PIECE_BYTES);
+        let mut buffer = self.buffers.take(CHUNK_BYTES);
         body.read_at(known.from, HOLE_BYTES, &mut buffer)?;
         let is_hole = ends == LineEnd::Byte && buffer.iter().all(|b| *b == 0);
         let stop = known.to + SCAN_BYTES;
         while known.to < stop {
-            let want = view.limit.map_or(PIECE_BYTES as u64, |limit| limit.saturating_sub(known.to)) as usize;
+            let want = view.limit.map_or(CHUNK_BYTES as u64, |limit| limit.saturating_sub(known.to)) as usize;
             buffer.clear();
-            let got = body.read_at(known.to, want.min(PIECE_BYTES), &mut buffer)?;
+            let got = body.read_at(known.to, want.min(CHUNK_BYTES), &mut buffer)?;
             if got == 0 {
                 let is_last = view.is_last || view.limit == Some(known.to);
                 *scanned = (!is_last).then_some(known);
@@ -216,7 +216,7 @@ impl Cutter {
                 Some(at) if is_hole => {
                     *scanned = None;
                     self.buffers.give_back(buffer);
-                    return self.within(body, view, known.to + at as u64, PIECE_BYTES, scanned);
+                    return self.within(body, view, known.to + at as u64, CHUNK_BYTES, scanned);
                 }
                 Some(at) => {
                     *scanned = None;

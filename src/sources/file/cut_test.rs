@@ -9,7 +9,7 @@ use super::shape::{Grouping, Shape};
 use crate::codec::framing::cut_mark;
 use crate::codec::{Frames, Ordinals};
 use crate::component::fake::Folder;
-use crate::component::source::PIECE_BYTES;
+use crate::component::source::CHUNK_BYTES;
 
 fn cutter(line_bytes: usize) -> Cutter {
     Cutter { shape: Shape { encoding: None, grouping: None, line_bytes }, buffers: Buffers::default() }
@@ -62,7 +62,7 @@ fn pieces_are_whole_lines_and_put_together_they_are_the_file() {
     assert_eq!(cuts.text(), text);
     let mut base = 0;
     for (bytes, frames, ordinals) in &cuts.pieces {
-        assert!(bytes.ends_with(b"\n") && bytes.len() <= PIECE_BYTES && bytes.len() > PIECE_BYTES / 2 || base > 0);
+        assert!(bytes.ends_with(b"\n") && bytes.len() <= CHUNK_BYTES && bytes.len() > CHUNK_BYTES / 2 || base > 0);
         assert_eq!((frames, ordinals), (&Frames::Lines, &Ordinals::Offset(base)));
         base += bytes.len() as u64;
     }

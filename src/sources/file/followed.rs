@@ -10,7 +10,7 @@ use super::cut::Scanned;
 use super::discover::Found;
 use super::identity::{HEAD_BYTES, Identity, PLACE_BYTES, Print, Stat};
 use super::position::Remembered;
-use crate::component::ledger::Ledger;
+use crate::component::ranges::RangeTracker;
 use crate::event::{Seed, Stamp};
 use crate::units::Timestamp;
 
@@ -33,7 +33,7 @@ pub struct Followed {
     pub generation: u32,
     pub origin: Origin,
     pub seed: Seed,
-    pub ledger: Ledger,
+    pub ledger: RangeTracker,
     /// Slots that the journal may remember.
     pub slots: u8,
     /// When it was first followed, in nanoseconds since 1970.
@@ -73,7 +73,7 @@ pub struct Past {
     pub head: Print,
     pub place: Print,
     pub place_at: u64,
-    pub ledger: Ledger,
+    pub ledger: RangeTracker,
     pub origin: Origin,
 }
 
@@ -105,7 +105,7 @@ impl Followed {
         let remembered = remembered.unwrap_or_else(|| Remembered {
             generation: 0,
             origin: (identity, 0),
-            ledger: Ledger::default(),
+            ledger: RangeTracker::default(),
             head: Print::default(),
             place: Print::default(),
             place_at: 0,
@@ -208,7 +208,7 @@ impl Followed {
         self.generation += 1;
         self.origin = (self.identity, self.generation);
         self.seed = seed(agent, self.origin);
-        self.ledger = Ledger::default();
+        self.ledger = RangeTracker::default();
         (self.head, self.place, self.place_at) = (Print::default(), Print::default(), 0);
         (self.unfinished, self.scanned, self.looked_at) = (None, None, None);
         unread

@@ -16,8 +16,8 @@ use super::followed::{Followed, Retry};
 use super::identity::Identity;
 use super::position::{self, BEGUN, PAST, Position, SOURCE};
 use super::tail::Tail;
-use crate::component::ledger::Statement;
-use crate::component::{self, Job, OnBad, Outcome, Verdict, Wait};
+use crate::component::ranges::Claim;
+use crate::component::{self, Job, JobStatus, OnBad, Outcome, Wait};
 use crate::event::{Provenance, Seed};
 use crate::journal;
 use crate::units::Timestamp;
@@ -39,7 +39,12 @@ pub type Landing = Pin<Box<dyn Future<Output = (Flight, Outcome)> + Send>>;
 
 impl Tail {
     /// Hands in a piece, with the position that says so.
-    pub(super) fn hand_in(&mut self, file: &mut Followed, piece: Piece, room: journal::Room) -> std::io::Result<()> {
+    pub(super) fn hand_in(
+        &mut self,
+        file: &mut Followed,
+        piece: Piece,
+        room: journal::MemoryPermit,
+    ) -> std::io::Result<()> {
         self.say_notes(file, &piece);
         let start = file.ledger.cursor();
         let (slot, statement) = file.ledger.take(piece.end);
@@ -61,7 +66,7 @@ impl Tail {
         };
         let flight =
             Flight { identity: file.identity, generation: file.generation, slot, span: start..piece.end, others };
-        let piece = component::source::Piece { bytes: piece.bytes, frames: piece.frames, ordinals: piece.ordinals };
+        let piece = component::source::Chunk { bytes: piece.bytes, frames: piece.frames, ordinals: piece.ordinals };
         self.submit(
             flight,
             vec![piece],
@@ -76,10 +81,10 @@ impl Tail {
     fn submit(
         &self,
         flight: Flight,
-        pieces: Vec<component::source::Piece>,
+        pieces: Vec<component::source::Chunk>,
         provenance: Arc<Provenance>,
         marks: Vec<journal::Position>,
-        room: Option<journal::Room>,
+        room: Option<journal::MemoryPermit>,
         origin: Option<Arc<str>>,
     ) {
         let receipt = self.cx.intake.submit(self.job(pieces, provenance, marks, room, origin));
@@ -88,10 +93,10 @@ impl Tail {
 
     fn job(
         &self,
-        pieces: Vec<component::source::Piece>,
+        pieces: Vec<component::source::Chunk>,
         provenance: Arc<Provenance>,
         marks: Vec<journal::Position>,
-        room: Option<journal::Room>,
+        room: Option<journal::MemoryPermit>,
         origin: Option<Arc<str>>,
     ) -> Job {
         Job {
@@ -108,7 +113,7 @@ impl Tail {
     }
 
     /// What the journal shall remember of a file.
-    pub(super) fn mark(&self, file: &Followed, slot: u8, statement: Statement) -> journal::Position {
+    pub(super) fn mark(&self, file: &Followed, slot: u8, statement: Claim) -> journal::Position {
         let position = Position {
             generation: file.generation,
             origin: file.origin,
@@ -174,11 +179,11 @@ impl Tail {
     /// Enters a verdict.
     pub(super) fn land(&mut self, flight: Flight, outcome: Outcome, now: Instant) {
         let is_taken = match &outcome.verdict {
-            Verdict::Failed(reason) => {
+            JobStatus::Failed(reason) => {
                 warn!(source = %self.cx.name, %reason, "a piece of a file is read again");
                 false
             }
-            Verdict::Full => false,
+            JobStatus::Full => false,
             _ => true,
         };
         if !is_taken {

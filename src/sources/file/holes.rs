@@ -8,7 +8,7 @@ use tracing::{error, warn};
 use super::identity::Identity;
 use super::position::{self, BEGUN, Position};
 use super::tail::Tail;
-use crate::component::{Outcome, Verdict};
+use crate::component::{JobStatus, Outcome};
 use crate::journal::{self, Hole};
 
 /// How long a full journal is left alone before holes are stated again.
@@ -37,7 +37,7 @@ impl Tail {
                 let mut marks = vec![hole.taken_over()];
                 marks.extend(identity.into_iter().flat_map(|identity| self.reopen(identity, &hole.spans)));
                 match self.state_alone(marks).await.verdict {
-                    Verdict::Full | Verdict::Failed(_) => tokio::time::sleep(AGAIN).await,
+                    JobStatus::Full | JobStatus::Failed(_) => tokio::time::sleep(AGAIN).await,
                     _ => break,
                 }
             }

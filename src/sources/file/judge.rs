@@ -8,7 +8,7 @@ use super::discover::Found;
 use super::followed::{Followed, Past, fits};
 use super::identity::{HEAD_BYTES, Print};
 use super::tail::Tail;
-use crate::component::ledger::Ledger;
+use crate::component::ranges::RangeTracker;
 
 pub enum Judgement {
     New,
@@ -19,7 +19,7 @@ pub enum Judgement {
 }
 
 /// What is known of a stranger.
-struct Stranger<'a> {
+struct UnknownFile<'a> {
     found: &'a Found,
     packing: Packing,
     body: Body,
@@ -36,7 +36,7 @@ impl Tail {
     pub(super) fn judge(&self, found: &Found, is_fresh: bool) -> io::Result<Judgement> {
         let packing = Packing::of(&found.path);
         let mut stranger =
-            Stranger { found, packing, body: open_as(found, packing)?, head: Vec::new(), is_fresh, best: None };
+            UnknownFile { found, packing, body: open_as(found, packing)?, head: Vec::new(), is_fresh, best: None };
         stranger.body.read_at(0, HEAD_BYTES, &mut stranger.head)?;
         if stranger.head.is_empty() {
             return Ok(Judgement::Wait);
@@ -66,7 +66,7 @@ impl Tail {
     }
 }
 
-impl Stranger<'_> {
+impl UnknownFile<'_> {
     fn is_packed(&self) -> bool {
         self.packing != Packing::None
     }
@@ -98,7 +98,7 @@ impl Stranger<'_> {
         }
         if begins_alike && self.best.is_none() {
             // It was made before we read on, so all of it was read.
-            let ledger = Ledger::starting_at(self.found.stat.size);
+            let ledger = RangeTracker::starting_at(self.found.stat.size);
             self.best = Some(Past { ledger, place: Print::default(), place_at: 0, ..*past });
         }
         Ok(false)

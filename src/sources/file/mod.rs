@@ -2,7 +2,7 @@
 //!
 //! What to know before changing it:
 //! - `tail` is a machine that never waits; the thread below steps it, and so do the tests.
-//! - `component::ledger` decides what must be read again; `cut` makes pieces that depend on nothing but their offset.
+//! - `component::ranges` decides what must be read again; `cut` makes pieces that depend on nothing but their offset.
 //!   Together they keep the promise that no line is lost or doubled, through failures and restarts.
 //! - `adopt` decides what a name that appeared means; `identity` says when a file is still the same.
 
@@ -40,7 +40,7 @@ use tokio::sync::oneshot;
 pub use config::Config;
 use tail::{Next, Settings, Tail};
 
-use crate::component::{Check, Fatal, RoomError, Source, SourceContext};
+use crate::component::{Check, Fatal, ReserveError, Source, SourceContext};
 use crate::journal::Told;
 
 /// Tails files.
@@ -87,13 +87,13 @@ async fn follow(mut tail: Tail, cx: SourceContext) {
     while !cx.shutdown.is_cancelled() {
         match tail.step(Instant::now()) {
             Next::Step => {}
-            Next::Room(bytes) => {
+            Next::MemoryPermit(bytes) => {
                 tokio::select! {
                     () = cx.shutdown.cancelled() => return,
-                    room = cx.intake.room(bytes) => match room {
+                    room = cx.intake.reserve(bytes) => match room {
                         Ok(room) => tail.grant(room),
-                        Err(RoomError::Closed) => return,
-                        Err(RoomError::Full) => {}
+                        Err(ReserveError::Closed) => return,
+                        Err(ReserveError::Full) => {}
                     },
                 }
             }

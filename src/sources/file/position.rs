@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::followed::{Origin, Past};
 use super::identity::{Identity, Print};
-use crate::component::ledger::{Ledger, Statement};
+use crate::component::ranges::{Claim, RangeTracker};
 use crate::journal::Told;
 
 /// Bytes of a path that are remembered; a longer one is forgotten, and with it only the file's family.
@@ -31,7 +31,7 @@ pub struct Position {
     pub generation: u32,
     /// Ids derive from this file; it differs from the file itself for a copy that goes on where its original ended.
     pub origin: (Identity, u32),
-    pub statement: Statement,
+    pub statement: Claim,
     pub head: Print,
     /// The print of the bytes before `place_at`.
     pub place: Print,
@@ -75,7 +75,7 @@ impl Position {
         Position {
             generation: 0,
             origin: (SOURCE, 0),
-            statement: Statement::default(),
+            statement: Claim::default(),
             head: Print::default(),
             place: Print::default(),
             place_at: 0,
@@ -128,16 +128,7 @@ impl Position {
             spans.push(reader.number()?..reader.number()?);
         }
         let family = Path::new(std::ffi::OsStr::from_bytes(reader.0)).to_path_buf();
-        Some(Position {
-            generation,
-            origin,
-            statement: Statement { done, spans },
-            head,
-            place,
-            place_at,
-            since,
-            family,
-        })
+        Some(Position { generation, origin, statement: Claim { done, spans }, head, place, place_at, since, family })
     }
 }
 
@@ -164,7 +155,7 @@ impl Reader<'_> {
 pub struct Remembered {
     pub generation: u32,
     pub origin: (Identity, u32),
-    pub ledger: Ledger,
+    pub ledger: RangeTracker,
     pub head: Print,
     /// The print of the bytes before `place_at`, the furthest place that was read.
     pub place: Print,
@@ -209,7 +200,7 @@ fn merge(mut positions: Vec<Position>, slots: u8) -> Option<Remembered> {
     let newest = positions.iter().map(|p| p.generation).max().unwrap_or(0);
     positions.retain(|position| position.generation == newest);
     positions.sort_by_key(|position| position.place_at);
-    let ledger = Ledger::resume(positions.iter().map(|position| &position.statement));
+    let ledger = RangeTracker::resume(positions.iter().map(|position| &position.statement));
     let head = positions.iter().map(|position| position.head).max_by_key(|head| head.len).unwrap_or_default();
     let last = positions.pop()?;
     Some(Remembered {
@@ -243,7 +234,7 @@ mod tests {
             generation,
             origin: (Identity { birth: 1, device: 2, inode: 3 }, generation),
             place_at: spans.last().map_or(done, |span| span.end),
-            statement: Statement { done, spans },
+            statement: Claim { done, spans },
             head: Print::of(b"head"),
             place: Print::of(b"place"),
             since: -1,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::tail_test::Rig;
-use crate::component::Verdict;
+use crate::component::JobStatus;
 
 #[derive(Clone, Copy, Debug)]
 enum Act {
@@ -145,8 +145,9 @@ fn run(acts: &[Act], include: &str) -> Result<(), TestCaseError> {
             }
             Act::Restart => rig.restart(),
             Act::Fail(count) => {
-                rig.intake
-                    .script((0..count).map(|n| if n % 2 == 0 { Verdict::Full } else { Verdict::Failed("no".into()) }));
+                rig.intake.script(
+                    (0..count).map(|n| if n % 2 == 0 { JobStatus::Full } else { JobStatus::Failed("no".into()) }),
+                );
             }
             Act::Wait(seconds) => rig.later(seconds),
         }

@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tracing::{info, warn};
 
-use super::adopt::Strangers;
+use super::adopt::UnknownFiles;
 use super::body::{Body, PackedState, Packing, open};
 use super::cut::{Chunk, Cutter, View};
 use super::discover::Patterns;
@@ -22,9 +22,9 @@ use super::owners::Owners;
 use super::position::{BEGUN, PAST, Remembered, SOURCE, remembered};
 use super::shape::looks_wide;
 use crate::codec::Decoder;
-use crate::component::ledger::Statement;
-use crate::component::source::PIECE_BYTES;
-use crate::component::{RoomError, SourceContext};
+use crate::component::ranges::Claim;
+use crate::component::source::CHUNK_BYTES;
+use crate::component::{ReserveError, SourceContext};
 use crate::journal;
 use crate::units::Timestamp;
 
@@ -72,7 +72,7 @@ pub enum Next {
     /// Go on.
     Step,
     /// Wait for so much room and `grant` it.
-    Room(usize),
+    MemoryPermit(usize),
     /// Wait for a verdict or this time.
     Wait(Instant),
 }
@@ -86,7 +86,7 @@ pub struct Tail {
     pub(super) memory: HashMap<Identity, Remembered>,
     /// Files of which the journal has lost something.
     pub(super) again: HashMap<Identity, Again>,
-    pub(super) strangers: Strangers,
+    pub(super) strangers: UnknownFiles,
     pub(super) owners: Owners,
     /// Whether the journal knew nothing and no scan was made yet.
     pub(super) is_first: bool,
@@ -100,7 +100,7 @@ pub struct Tail {
     queue: VecDeque<Identity>,
     open: HashSet<Identity>,
     pub(super) flights: FuturesUnordered<Landing>,
-    room: Option<journal::Room>,
+    room: Option<journal::MemoryPermit>,
     next_scan: Instant,
     scan_took: Duration,
     next_poll: Instant,
@@ -117,7 +117,7 @@ enum Visit {
     Again,
     /// A verdict must come first.
     Blocked,
-    Room(usize),
+    MemoryPermit(usize),
     Closed,
 }
 
@@ -136,7 +136,7 @@ impl Tail {
             files: HashMap::new(),
             again: HashMap::new(),
             memory,
-            strangers: Strangers::default(),
+            strangers: UnknownFiles::default(),
             troubled: HashSet::new(),
             owners: Owners::default(),
             scan: 0,
@@ -189,7 +189,7 @@ impl Tail {
                 file.is_queued = true;
                 self.queue.push_back(identity);
             }
-            if matches!(visit, Visit::Room(_)) {
+            if matches!(visit, Visit::MemoryPermit(_)) {
                 file.is_queued = true;
                 self.queue.push_front(identity);
             }
@@ -201,7 +201,7 @@ impl Tail {
             self.files.insert(identity, file);
             visits += 1;
             match visit {
-                Visit::Room(wanted) => return Next::Room(wanted),
+                Visit::MemoryPermit(wanted) => return Next::MemoryPermit(wanted),
                 Visit::Closed => break,
                 _ if bytes >= STEP_BYTES || visits >= STEP_VISITS => return Next::Step,
                 _ => {}
@@ -214,8 +214,8 @@ impl Tail {
         Next::Wait(self.next_scan.min(self.next_poll))
     }
 
-    /// Room that was waited for.
-    pub fn grant(&mut self, room: journal::Room) {
+    /// MemoryPermit that was waited for.
+    pub fn grant(&mut self, room: journal::MemoryPermit) {
         self.room = Some(room);
     }
 
@@ -313,7 +313,7 @@ impl Tail {
             let (origin, is_unknown) = (file.origin, file.ledger.cursor() == 0);
             let bytes = file.start_over(&self.cx.agent);
             // The new generation must be known before a copy of the old one is read, or ids would come twice.
-            self.marks.push(self.mark(file, BEGUN, Statement::default()));
+            self.marks.push(self.mark(file, BEGUN, Claim::default()));
             // A copy of what was cut away had better be looked for at once.
             self.next_scan = now;
             (file.size, file.grown_to) = (stat.size, stat.size);
@@ -387,12 +387,12 @@ impl Tail {
         let room = match self.room.take() {
             Some(room) => room,
             None => {
-                let left = if file.packing == Packing::None { file.unread() } else { PIECE_BYTES as u64 };
-                let wanted = left.clamp(1, PIECE_BYTES as u64) as usize;
-                match self.cx.intake.try_room(wanted) {
+                let left = if file.packing == Packing::None { file.unread() } else { CHUNK_BYTES as u64 };
+                let wanted = left.clamp(1, CHUNK_BYTES as u64) as usize;
+                match self.cx.intake.try_reserve(wanted) {
                     Ok(room) => room,
-                    Err(RoomError::Full) => return Ok(Some(Visit::Room(wanted))),
-                    Err(RoomError::Closed) => return Ok(Some(Visit::Closed)),
+                    Err(ReserveError::Full) => return Ok(Some(Visit::MemoryPermit(wanted))),
+                    Err(ReserveError::Closed) => return Ok(Some(Visit::Closed)),
                 }
             }
         };

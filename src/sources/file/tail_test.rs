@@ -9,10 +9,10 @@ use super::cut::Cutter;
 use super::discover::Patterns;
 use super::shape::Shape;
 use super::tail::{Next, Settings, Tail};
-use crate::component::Verdict;
+use crate::component::JobStatus;
 use crate::component::fake::{FakeIntake, Folder, NoDecoder};
 use crate::event::Stamp;
-use crate::journal::Room;
+use crate::journal::MemoryPermit;
 
 pub struct Rig {
     pub folder: Arc<Folder>,
@@ -41,7 +41,7 @@ impl Rig {
         for _ in 0..10_000 {
             match self.tail.step(self.now) {
                 Next::Step => {}
-                Next::Room(_) => self.tail.grant(Room::free()),
+                Next::MemoryPermit(_) => self.tail.grant(MemoryPermit::free()),
                 Next::Wait(_) => return,
             }
         }
@@ -370,9 +370,9 @@ fn failed_pieces_are_read_again_and_no_line_is_lost_or_doubled() {
     let mut rig = Rig::new(&["a.log"]);
     let text = lines(0..200_000);
     rig.folder.write("a.log", &text);
-    let full = || Verdict::Full;
-    let failed = || Verdict::Failed("no sync".into());
-    rig.intake.script([Verdict::Done, failed(), Verdict::Done, full(), full(), Verdict::Done]);
+    let full = || JobStatus::Full;
+    let failed = || JobStatus::Failed("no sync".into());
+    rig.intake.script([JobStatus::Done, failed(), JobStatus::Done, full(), full(), JobStatus::Done]);
     rig.pass();
     assert!(rig.texts().len() < 200_000);
     (0..3).for_each(|_| rig.later(20));
@@ -387,7 +387,7 @@ fn pieces_in_flight_are_bounded_and_their_order_is_that_of_the_file() {
     rig.folder.write("a.log", lines(0..600_000));
     rig.intake.hold();
     rig.pass();
-    assert_eq!(rig.intake.held(), crate::component::ledger::MOST_IN_FLIGHT);
+    assert_eq!(rig.intake.held(), crate::component::ranges::MOST_IN_FLIGHT);
     rig.intake.release();
     (0..3).for_each(|_| rig.pass());
     assert_eq!(rig.texts(), expected(0..600_000));
@@ -403,7 +403,7 @@ fn without_room_it_waits_and_goes_on_where_it_was() {
     while next == Next::Step {
         next = rig.tail.step(rig.now);
     }
-    assert_eq!(next, Next::Room(120));
+    assert_eq!(next, Next::MemoryPermit(120));
     rig.intake.set_no_room(false);
     rig.pass();
     assert_eq!(rig.texts(), expected(0..10));

@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::codec::{self, Decoded};
-use crate::component::{Intake, Job, Outcome, Receipt, RoomError, Verdict};
+use crate::component::{Intake, Job, JobStatus, Outcome, Receipt, ReserveError};
 use crate::diagnostic;
 use crate::event::Stamp;
-use crate::journal::Room;
+use crate::journal::MemoryPermit;
 
 /// Decodes what is handed in and says that it is done.
 struct Wiring {
@@ -45,13 +45,13 @@ fn wiring() -> Wiring {
 impl Intake for Wiring {
     fn ready(&self) {}
 
-    fn room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<Room, RoomError>> + Send + '_>> {
-        Box::pin(async move { self.try_room(bytes) })
+    fn reserve(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<MemoryPermit, ReserveError>> + Send + '_>> {
+        Box::pin(async move { self.try_reserve(bytes) })
     }
 
-    fn try_room(&self, bytes: usize) -> Result<Room, RoomError> {
+    fn try_reserve(&self, bytes: usize) -> Result<MemoryPermit, ReserveError> {
         self.rooms.lock().expect("no panic").push(bytes);
-        if bytes > self.space { Err(RoomError::Full) } else { Ok(Room::free()) }
+        if bytes > self.space { Err(ReserveError::Full) } else { Ok(MemoryPermit::free()) }
     }
 
     fn submit(&self, job: Job) -> Receipt {
@@ -62,7 +62,7 @@ impl Intake for Wiring {
             refused.extend(decoded.refused);
         }
         let rejected = job.on_bad == OnBad::RejectAll && !refused.is_empty();
-        let verdict = if rejected { Verdict::Rejected } else { Verdict::Done };
+        let verdict = if rejected { JobStatus::Rejected } else { JobStatus::Done };
         if !rejected {
             self.jobs.lock().expect("no panic").push(job);
         }
@@ -90,7 +90,7 @@ impl Intake for Wiring {
 
 fn decode(job: &Job) -> Vec<Decoded> {
     let limits = codec::Limits { event_bytes: 1 << 20, values: 100_000 };
-    let decode = |piece: &crate::component::Piece| {
+    let decode = |piece: &crate::component::Chunk| {
         let (bytes, ordinals) = (piece.bytes.clone(), piece.ordinals.clone());
         job.decoder.decode(bytes, &piece.frames, ordinals, job.provenance.clone(), &limits, true)
     };
@@ -403,7 +403,7 @@ async fn a_stop_ends_bodies_under_way_with_503_and_waits_for_what_was_handed_in(
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: "), "{answer}");
     assert!(!web.server.is_finished());
     let open = web.wiring.unanswered.lock().expect("no panic").pop().expect("one is handed in");
-    drop(open.send(Outcome { verdict: Verdict::Done, accepted: 1, refused: Vec::new() }));
+    drop(open.send(Outcome { verdict: JobStatus::Done, accepted: 1, refused: Vec::new() }));
     assert_eq!(status(&send(&mut waiting, b"").await), 200);
     web.server.await.expect("no panic");
     assert!(TcpStream::connect(&web.address).await.is_err());

@@ -21,9 +21,9 @@ use super::lane::{Handed, Lane};
 use super::place::{self, Place};
 use super::{Config, Start};
 use crate::codec::Decoder;
-use crate::component::{Job, OnBad, Outcome, SourceContext, Verdict, Wait};
+use crate::component::{Job, JobStatus, OnBad, Outcome, SourceContext, Wait};
 use crate::event::{Provenance, Seed};
-use crate::journal::{self, Room};
+use crate::journal::{self, MemoryPermit};
 use crate::net::kafka::{Common, log};
 use crate::units::Timestamp;
 
@@ -95,11 +95,11 @@ impl State {
     fn enter(&mut self, landed: Landed) {
         let Landed { topic, partition, tenure, slot, start, outcome } = landed;
         let is_taken = match outcome.verdict {
-            Verdict::Failed(reason) => {
+            JobStatus::Failed(reason) => {
                 warn!(%topic, partition, %reason, "messages are handed in again");
                 false
             }
-            Verdict::Full => false,
+            JobStatus::Full => false,
             _ => true,
         };
         // What we read when the partition was ours before is nobody's business now.
@@ -144,7 +144,7 @@ impl Context {
     }
 
     /// Hands in the next piece of a partition, with the position that says so.
-    pub fn hand_in(&self, state: &mut State, topic: &str, partition: i32, room: Room) {
+    pub fn hand_in(&self, state: &mut State, topic: &str, partition: i32, room: MemoryPermit) {
         let Some(lane) = state.lane(topic, partition) else { return };
         let empty = std::mem::take(&mut lane.empty);
         if empty > 0 {
@@ -301,7 +301,7 @@ impl Context {
         let outcome = self.runtime.block_on(async { tokio::time::timeout(DRAIN, receipt).await });
         let source = &self.cx.name;
         let (first_seq, last_seq) = (hole.seqs.start, hole.seqs.end - 1);
-        if matches!(&outcome, Ok(outcome) if outcome.verdict == Verdict::Full) {
+        if matches!(&outcome, Ok(outcome) if outcome.verdict == JobStatus::Full) {
             warn!(%source, topic, partition, "the journal is full and does not take over what it has lost, later again");
             return place;
         }

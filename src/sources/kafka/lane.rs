@@ -10,9 +10,9 @@ use bytes::Bytes;
 use super::given::GivenIds;
 use super::place::{Place, Stated, words};
 use crate::codec::{Frames, Ordinals};
-use crate::component::Piece;
-use crate::component::ledger::Ledger;
-use crate::component::source::PIECE_BYTES;
+use crate::component::Chunk;
+use crate::component::ranges::RangeTracker;
+use crate::component::source::CHUNK_BYTES;
 use crate::event::Seed;
 
 /// Messages of one piece.
@@ -39,7 +39,7 @@ pub struct Lane {
     /// Until everything before is read again, the group's offset stays where it is.
     reopened_to: Option<u64>,
     /// Absent until the first message says where that is.
-    ledger: Option<Ledger>,
+    ledger: Option<RangeTracker>,
     gathered: Gathered,
     waiting: VecDeque<Sealed>,
     /// What has no verdict yet, or a bad one, by its first offset.
@@ -62,7 +62,7 @@ struct Gathered {
 /// Messages that are handed in together; it may be none, where only the place moves.
 #[derive(Clone)]
 pub struct Sealed {
-    pub piece: Piece,
+    pub piece: Chunk,
     pub ids: GivenIds,
     end: u64,
 }
@@ -125,7 +125,7 @@ impl Lane {
 
     /// The offset that everything before is settled of.
     pub fn done(&self) -> Option<u64> {
-        self.ledger.as_ref().map(Ledger::done)
+        self.ledger.as_ref().map(RangeTracker::done)
     }
 
     /// The offset to commit: what is read again must not set the group back.
@@ -144,7 +144,7 @@ impl Lane {
     pub fn accept(&mut self, message: Message<'_>, event_bytes: usize) -> Answer {
         debug_assert!(self.waiting.is_empty());
         let Message { offset, value, id } = message;
-        let ledger = self.ledger.get_or_insert_with(|| Ledger::starting_at(offset));
+        let ledger = self.ledger.get_or_insert_with(|| RangeTracker::starting_at(offset));
         if offset < ledger.cursor().max(self.gathered.end) {
             return Answer::Taken;
         }
@@ -156,7 +156,7 @@ impl Lane {
         let value = value.unwrap_or_default();
         let value = &value[..value.len().min(event_bytes + 1)];
         let gathered = &mut self.gathered;
-        let is_full = gathered.bytes.len() + value.len() > PIECE_BYTES || gathered.frames.len() >= MOST_FRAMES;
+        let is_full = gathered.bytes.len() + value.len() > CHUNK_BYTES || gathered.frames.len() >= MOST_FRAMES;
         if is_full && !gathered.frames.is_empty() {
             self.seal();
             return Answer::Later;
@@ -189,7 +189,7 @@ impl Lane {
 
     fn seal_up_to(&mut self, end: u64) {
         let Gathered { bytes, frames, offsets, ids, .. } = std::mem::take(&mut self.gathered);
-        let piece = Piece { bytes: bytes.into(), frames: Frames::At(frames), ordinals: Ordinals::Given(offsets) };
+        let piece = Chunk { bytes: bytes.into(), frames: Frames::At(frames), ordinals: Ordinals::Given(offsets) };
         self.waiting.push_back(Sealed { piece, ids, end });
     }
 
@@ -243,10 +243,10 @@ impl Lane {
         if goes_back {
             self.gathered = Gathered::default();
             (self.waiting, self.kept) = (VecDeque::new(), BTreeMap::new());
-            (self.ledger, self.era) = (Some(Ledger::starting_at(offset)), self.era + 1);
+            (self.ledger, self.era) = (Some(RangeTracker::starting_at(offset)), self.era + 1);
             self.reopened_to = None;
         } else {
-            self.ledger.get_or_insert_with(|| Ledger::starting_at(offset));
+            self.ledger.get_or_insert_with(|| RangeTracker::starting_at(offset));
             self.seal_up_to(offset);
         }
         goes_back
@@ -372,12 +372,12 @@ mod tests {
     #[test]
     fn pieces_are_bounded_and_a_value_that_is_too_long_shows_that() {
         let mut lane = lane(0);
-        let long = vec![b'x'; PIECE_BYTES];
+        let long = vec![b'x'; CHUNK_BYTES];
         assert_eq!(lane.accept(message(0, &long), 100), Answer::Taken);
         assert_eq!(lane.gathered_bytes(), 101);
-        assert_eq!(lane.accept(message(1, &long), PIECE_BYTES), Answer::Later);
+        assert_eq!(lane.accept(message(1, &long), CHUNK_BYTES), Answer::Later);
         assert_eq!(hand_all(&mut lane, Instant::now()).len(), 1);
-        assert_eq!(lane.accept(message(1, &long), PIECE_BYTES), Answer::Taken);
+        assert_eq!(lane.accept(message(1, &long), CHUNK_BYTES), Answer::Taken);
     }
 
     #[test]

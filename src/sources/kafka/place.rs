@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::component::ledger::{Ledger, Statement};
+use crate::component::ranges::{Claim, RangeTracker};
 use crate::journal::{Hole, Position, Told};
 
 const VERSION: u8 = 1;
@@ -20,7 +20,7 @@ pub struct Stated {
     pub era: u32,
     /// What the group had committed by then, if anything.
     pub committed: Option<u64>,
-    pub statement: Statement,
+    pub statement: Claim,
 }
 
 /// The key of a slot; a cluster's topics are not those of another.
@@ -90,7 +90,7 @@ impl Stated {
             spans.push(start..numbers.next()?);
         }
         let committed = (committed != u64::MAX).then_some(committed);
-        let stated = Stated { era: u32::from_le_bytes(*era), committed, statement: Statement { done, spans } };
+        let stated = Stated { era: u32::from_le_bytes(*era), committed, statement: Claim { done, spans } };
         (*version == VERSION).then_some(stated)
     }
 }
@@ -100,7 +100,7 @@ impl Stated {
 pub struct Remembered {
     era: u32,
     committed: Option<u64>,
-    statements: Vec<Statement>,
+    statements: Vec<Claim>,
     /// What was lost lies before this, whatever the group has committed.
     reopened_to: Option<u64>,
 }
@@ -130,14 +130,14 @@ pub fn remembered(positions: Vec<(Bytes, Bytes)>, cluster: &str) -> HashMap<(Str
 #[derive(Clone, Debug)]
 pub struct Place {
     pub era: u32,
-    pub ledger: Ledger,
+    pub ledger: RangeTracker,
     /// Messages before this are read again: until that is done the group's offset stays where it is.
     pub reopened_to: Option<u64>,
 }
 
 impl Place {
     pub fn starting_at(era: u32, offset: u64) -> Place {
-        Place { era, ledger: Ledger::starting_at(offset), reopened_to: None }
+        Place { era, ledger: RangeTracker::starting_at(offset), reopened_to: None }
     }
 
     /// Reads what a damaged journal has lost again, as far as the brokers have it. Tells what to state, before
@@ -193,15 +193,15 @@ pub fn place(committed: Option<u64>, remembered: Option<&Remembered>) -> Option<
         (committed, Some(known)) => {
             let of_group = committed.map(|offset| match known.reopened_to {
                 // The group knows nothing of what was lost since.
-                Some(to) => Statement { done: 0, spans: std::iter::once(to..offset.max(to)).collect() },
-                None => Statement { done: offset, spans: Vec::new() },
+                Some(to) => Claim { done: 0, spans: std::iter::once(to..offset.max(to)).collect() },
+                None => Claim { done: offset, spans: Vec::new() },
             });
-            let mut ledger = Ledger::resume(known.statements.iter().chain(of_group.as_ref()));
+            let mut ledger = RangeTracker::resume(known.statements.iter().chain(of_group.as_ref()));
             if let (Some(offset), None) = (committed, known.reopened_to)
-                && offset > Ledger::resume(&known.statements).furthest()
+                && offset > RangeTracker::resume(&known.statements).furthest()
             {
                 // Others have read on: nothing before is in this journal alone.
-                ledger = Ledger::starting_at(offset);
+                ledger = RangeTracker::starting_at(offset);
             }
             Some(Place { era: known.era, ledger, reopened_to: known.reopened_to })
         }
@@ -215,7 +215,7 @@ mod tests {
 
     fn stated(era: u32, committed: u64, done: u64, spans: &[(u64, u64)]) -> Stated {
         let spans = spans.iter().map(|(start, end)| *start..*end).collect();
-        Stated { era, committed: Some(committed), statement: Statement { done, spans } }
+        Stated { era, committed: Some(committed), statement: Claim { done, spans } }
     }
 
     fn resumed(slots: &[Stated]) -> Remembered {

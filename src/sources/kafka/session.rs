@@ -17,7 +17,7 @@ use super::consumer::{Context, Reader, State};
 use super::lane::{Answer, Held, Message};
 use super::{Config, OutOfRange, SETTINGS};
 use crate::codec::Decoder;
-use crate::component::{RoomError, SourceContext};
+use crate::component::{ReserveError, SourceContext};
 use crate::net::kafka::{Common, ID_HEADER};
 
 /// How long messages wait for others to be handed in with.
@@ -101,8 +101,8 @@ struct Reading {
 /// What has to happen before more is read.
 enum Need {
     Nothing,
-    Room(usize),
-    Verdict,
+    MemoryPermit(usize),
+    JobStatus,
 }
 
 impl Reading {
@@ -221,14 +221,14 @@ impl Reading {
         loop {
             let wanting = state.all().find_map(|lane| Some((lane.topic.clone(), lane.partition, lane.wants(now)?)));
             let Some((topic, partition, bytes)) = wanting else { break };
-            match self.context.cx.intake.try_room(bytes) {
+            match self.context.cx.intake.try_reserve(bytes) {
                 Ok(room) => self.context.hand_in(&mut state, &topic, partition, room),
-                Err(RoomError::Full) => return Ok(Need::Room(bytes)),
+                Err(ReserveError::Full) => return Ok(Need::MemoryPermit(bytes)),
                 // The agent stops, and soon says so here too.
-                Err(RoomError::Closed) => return Ok(Need::Verdict),
+                Err(ReserveError::Closed) => return Ok(Need::JobStatus),
             }
         }
-        Ok(if state.all().any(|lane| lane.is_waiting()) { Need::Verdict } else { Need::Nothing })
+        Ok(if state.all().any(|lane| lane.is_waiting()) { Need::JobStatus } else { Need::Nothing })
     }
 
     /// Waits a moment for what is needed; tells whether it may be there.
@@ -238,11 +238,11 @@ impl Reading {
         let room = async {
             match need {
                 // What was granted is given back: it is taken where it is used.
-                Need::Room(bytes) => drop(cx.intake.room(*bytes).await),
+                Need::MemoryPermit(bytes) => drop(cx.intake.reserve(*bytes).await),
                 _ => std::future::pending().await,
             }
         };
-        let pause = if matches!(need, Need::Verdict) { PATIENCE / 10 } else { PATIENCE };
+        let pause = if matches!(need, Need::JobStatus) { PATIENCE / 10 } else { PATIENCE };
         self.context.runtime.block_on(async {
             tokio::select! {
                 () = room => true,

@@ -16,9 +16,9 @@ use super::Socket;
 use crate::codec::Ordinals;
 use crate::codec::framing::{Framed, Framer, OutOfFrame};
 use crate::component::lane::{Closed, Origin};
-use crate::component::source::{PIECE_BYTES, Piece};
+use crate::component::source::{CHUNK_BYTES, Chunk};
 use crate::component::{Lane, SourceContext};
-use crate::journal::Room;
+use crate::journal::MemoryPermit;
 
 /// Bytes of the first read after a pause; they need no buffer while they are awaited.
 const FIRST_BYTES: usize = 2048;
@@ -41,7 +41,7 @@ pub async fn serve<S: AsyncRead + Unpin>(socket: &Socket, mut stream: S, peer: O
     let words = peer.map_or_else(|| "a Unix socket".to_string(), |peer| peer.to_string());
     let lane = Lane::new(cx.clone(), socket.decoder.clone(), Origin::passing(peer, words.clone()));
     let frame_bytes = socket.frame_bytes.unwrap_or(cx.event_bytes);
-    let framer = Framer::new(socket.framing.unwrap_or_default(), frame_bytes, PIECE_BYTES);
+    let framer = Framer::new(socket.framing.unwrap_or_default(), frame_bytes, CHUNK_BYTES);
     let mut connection = Connection { cx: cx.clone(), lane, framer, buffer: BytesMut::new(), ordinal: 0 };
     let idle = socket.idle_timeout.unwrap_or(FOR_EVER);
     match connection.read_all(&mut stream, idle).await {
@@ -122,7 +122,7 @@ impl Connection {
                 self.hand_in(None, false).await?;
                 continue;
             }
-            let mut room = self.lane.room(PIECE_BYTES).await?;
+            let mut room = self.lane.reserve(CHUNK_BYTES).await?;
             let (more, is_closed) = self.read_ready(stream).map_err(Broken::Stream)?;
             got += more;
             room.shrink(self.buffer.len());
@@ -137,7 +137,7 @@ impl Connection {
 
     /// Reads what has come already, up to a piece; and whether that was the end.
     fn read_ready<S: AsyncRead + Unpin>(&mut self, stream: &mut S) -> io::Result<(usize, bool)> {
-        self.buffer.reserve(PIECE_BYTES);
+        self.buffer.reserve(CHUNK_BYTES);
         let mut got = 0;
         while self.buffer.capacity() - self.buffer.len() >= LEAST_SPARE {
             match stream.read_buf(&mut self.buffer).now_or_never() {
@@ -152,16 +152,16 @@ impl Connection {
     }
 
     /// Hands in the whole frames of the buffer, the first one in the room that was taken for them.
-    async fn hand_in(&mut self, mut room: Option<Room>, is_closed: bool) -> Result<(), Broken> {
+    async fn hand_in(&mut self, mut room: Option<MemoryPermit>, is_closed: bool) -> Result<(), Broken> {
         while let Some(Framed { bytes, frames }) = self.framer.next(&mut self.buffer, is_closed)? {
             let room = match room.take() {
                 Some(room) => room,
-                None => self.lane.room(bytes.len()).await?,
+                None => self.lane.reserve(bytes.len()).await?,
             };
             // A frame has a byte at least, so this is as good as counting them, and free.
             let ordinals = Ordinals::Count(self.ordinal);
             self.ordinal += bytes.len() as u64;
-            self.lane.submit(Piece { bytes, frames, ordinals }, room);
+            self.lane.submit(Chunk { bytes, frames, ordinals }, room);
         }
         if self.buffer.is_empty() {
             // What was handed in keeps its bytes; an idle connection keeps none.

@@ -14,7 +14,7 @@ use super::Socket;
 use crate::codec::framing::Framing;
 use crate::codec::{Frames, Ordinals};
 use crate::component::lane::Origin;
-use crate::component::source::{PIECE_BYTES, Piece};
+use crate::component::source::{CHUNK_BYTES, Chunk};
 use crate::component::{Fatal, Lane, SourceContext};
 use crate::net::address::Address;
 use crate::net::listen::reason;
@@ -117,7 +117,7 @@ impl Receiver {
 
     /// Takes what has come, up to a piece for each run of datagrams from one peer.
     async fn take_ready(&mut self, socket: &impl Datagrams) -> Result<(), crate::component::lane::Closed> {
-        let mut room = self.lane.room(PIECE_BYTES).await?;
+        let mut room = self.lane.reserve(CHUNK_BYTES).await?;
         loop {
             self.buffer.reserve(DATAGRAM_BYTES);
             let start = self.buffer.len();
@@ -141,7 +141,7 @@ impl Receiver {
                 let rest = self.buffer.split_off(start);
                 room.shrink(self.buffer.len());
                 self.hand_in(room);
-                room = self.lane.room(PIECE_BYTES).await?;
+                room = self.lane.reserve(CHUNK_BYTES).await?;
                 self.buffer = rest;
             }
             self.peer = peer;
@@ -150,7 +150,7 @@ impl Receiver {
             if self.has_lines && !self.buffer.ends_with(b"\n") {
                 self.buffer.put_u8(b'\n');
             }
-            if self.buffer.len() >= PIECE_BYTES - DATAGRAM_BYTES {
+            if self.buffer.len() >= CHUNK_BYTES - DATAGRAM_BYTES {
                 break;
             }
         }
@@ -161,14 +161,14 @@ impl Receiver {
         Ok(())
     }
 
-    fn hand_in(&mut self, room: crate::journal::Room) {
+    fn hand_in(&mut self, room: crate::journal::MemoryPermit) {
         let bytes = std::mem::take(&mut self.buffer).freeze();
         let frames = std::mem::take(&mut self.frames);
         let frames = if self.has_lines { Frames::Lines } else { Frames::At(frames) };
         let ordinals = Ordinals::Count(self.ordinal);
         self.ordinal += bytes.len() as u64;
         self.lane.set_peer(self.peer);
-        self.lane.submit(Piece { bytes, frames, ordinals }, room);
+        self.lane.submit(Chunk { bytes, frames, ordinals }, room);
     }
 
     /// Counts what the kernel had no place for, which nobody else would see.

@@ -9,7 +9,7 @@ use super::config::Place;
 use super::{Socket, connection, datagrams};
 use crate::codec::framing::Framing;
 use crate::component::fake::{FakeIntake, Folder, NoDecoder};
-use crate::component::{Source, Verdict};
+use crate::component::{JobStatus, Source};
 use crate::net::listen::bind_datagram;
 
 fn socket(framing: Option<Framing>) -> Socket {
@@ -62,7 +62,7 @@ proptest! {
             rest = later;
         }
         let intake = FakeIntake::new();
-        intake.script(std::iter::repeat_n(Verdict::Full, failures));
+        intake.script(std::iter::repeat_n(JobStatus::Full, failures));
         let mut found = runtime().block_on(said(Framing::Newline, chunks, intake.clone()));
         let mut expected = lines;
         found.sort();

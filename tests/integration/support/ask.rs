@@ -8,7 +8,6 @@ use super::{Agent, Folder, eventually, request};
 #[derive(Debug)]
 pub struct Health {
     pub state: String,
-    pub since: String,
     pub last_error: String,
     /// The status of the whole answer.
     pub status: u16,
@@ -23,7 +22,6 @@ impl Agent {
         let text = |value: &serde_json::Value| value.as_str().unwrap_or("").to_owned();
         Health {
             state: text(&mine["state"]),
-            since: text(&mine["since"]),
             last_error: text(&mine["last_error"]["message"]),
             status: answer.status,
         }

@@ -164,10 +164,6 @@ impl Simulator {
         self.state().bulks.clone()
     }
 
-    pub fn left(&self) -> usize {
-        self.state().mishaps.len()
-    }
-
     /// What was wrong with requests; nothing should be.
     pub fn complaints(&self) -> Vec<String> {
         self.state().complaints.clone()

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::letter::{Letter, NewLetter, Number};
+use super::dead_letter::{DeadLetter, NewDeadLetter, Number};
 use super::parked::Index;
 use super::segment::{AppendError, HEADER, MAX_OFFSET, Segment, encode};
 use super::{Refused, Summary};
@@ -20,7 +20,7 @@ const MAX_APPEND: usize = MAX_OFFSET / 2;
 const REMEMBERED: usize = 4096;
 
 #[derive(Debug)]
-pub struct Shelf {
+pub struct DeadLetterStore {
     /// `None` in memory.
     folder: Option<PathBuf>,
     max_bytes: u64,
@@ -34,9 +34,9 @@ pub struct Shelf {
     pub(super) parked: Index,
 }
 
-impl Shelf {
-    pub fn in_memory(max_bytes: u64) -> Shelf {
-        Shelf {
+impl DeadLetterStore {
+    pub fn in_memory(max_bytes: u64) -> DeadLetterStore {
+        DeadLetterStore {
             folder: None,
             max_bytes,
             segments: BTreeMap::new(),
@@ -49,7 +49,7 @@ impl Shelf {
     }
 
     /// Opens or makes the folder; damage is counted, never fatal.
-    pub fn open(folder: &Path, max_bytes: u64) -> io::Result<Shelf> {
+    pub fn open(folder: &Path, max_bytes: u64) -> io::Result<DeadLetterStore> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let mut names = BTreeMap::new();
         for entry in std::fs::read_dir(folder)? {
@@ -65,7 +65,7 @@ impl Shelf {
                 _ => {}
             }
         }
-        let mut shelf = Shelf { folder: Some(folder.to_owned()), ..Shelf::in_memory(max_bytes) };
+        let mut shelf = DeadLetterStore { folder: Some(folder.to_owned()), ..DeadLetterStore::in_memory(max_bytes) };
         let newest = names.last_key_value().map(|(first, _)| *first);
         for (first, path) in names {
             let segment = Segment::open(&path, first, Some(first) == newest)?;
@@ -101,7 +101,7 @@ impl Shelf {
         self.recent.insert((component, id), number);
     }
 
-    fn is_known(&self, letter: &NewLetter) -> bool {
+    fn is_known(&self, letter: &NewDeadLetter) -> bool {
         let Some(id) = letter.event_id else { return false };
         let known = self.recent.get(&(letter.component.clone(), id));
         known.is_some_and(|number| self.segment_of(*number).is_some_and(|segment| segment.get(*number).is_some()))
@@ -109,21 +109,25 @@ impl Shelf {
 
     /// Keeps letters for good, all of them or none. A dead letter that is here already is not kept twice; parked ones
     /// are told apart by their sink, which knows what it has parked.
-    pub fn append(&mut self, letters: Vec<NewLetter>, now: Timestamp) -> Result<(), Refused> {
+    pub fn append(&mut self, letters: Vec<NewDeadLetter>, now: Timestamp) -> Result<(), Refused> {
         self.append_within(letters, now, self.max_bytes)
     }
 
-    pub(super) fn append_beyond_the_bound(&mut self, letters: Vec<NewLetter>, now: Timestamp) -> Result<(), Refused> {
+    pub(super) fn append_beyond_the_bound(
+        &mut self,
+        letters: Vec<NewDeadLetter>,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
         self.append_within(letters, now, u64::MAX)
     }
 
-    fn append_within(&mut self, letters: Vec<NewLetter>, now: Timestamp, bound: u64) -> Result<(), Refused> {
+    fn append_within(&mut self, letters: Vec<NewDeadLetter>, now: Timestamp, bound: u64) -> Result<(), Refused> {
         let mut here = HashSet::new();
-        let mut is_first = |letter: &NewLetter| {
+        let mut is_first = |letter: &NewDeadLetter| {
             let is_first = letter.event_id.is_none_or(|id| here.insert((letter.component.clone(), id)));
             letter.parked.is_some() || is_first && !self.is_known(letter)
         };
-        let fresh: Vec<NewLetter> = letters.into_iter().filter(|letter| is_first(letter)).collect();
+        let fresh: Vec<NewDeadLetter> = letters.into_iter().filter(|letter| is_first(letter)).collect();
         if fresh.is_empty() {
             return Ok(());
         }
@@ -132,7 +136,7 @@ impl Shelf {
         for letter in fresh {
             starts.push((number, records.len()));
             ids.push((letter.component.clone(), letter.event_id, letter.parked.clone(), Number(number)));
-            encode(&Letter { number: Number(number), time: now, letter }, &mut records);
+            encode(&DeadLetter { number: Number(number), time: now, letter }, &mut records);
             number += 1;
         }
         if self.bytes() + records.len() as u64 > bound || records.len() > MAX_APPEND {
@@ -187,12 +191,12 @@ impl Shelf {
         self.segments.values().flat_map(Segment::parked)
     }
 
-    pub fn get(&self, number: Number) -> Option<io::Result<Letter>> {
+    pub fn get(&self, number: Number) -> Option<io::Result<DeadLetter>> {
         self.segment_of(number)?.get(number)
     }
 
     /// Letters behind `after`, oldest first.
-    pub fn list(&self, after: Option<Number>, limit: usize) -> io::Result<Vec<Letter>> {
+    pub fn list(&self, after: Option<Number>, limit: usize) -> io::Result<Vec<DeadLetter>> {
         let behind = after.map_or(0, |after| after.0 + 1);
         let numbers = self.segments.values().flat_map(Segment::live).filter(|number| number.0 >= behind);
         numbers.take(limit).filter_map(|number| self.get(number)).collect()

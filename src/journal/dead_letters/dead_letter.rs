@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::event::{Id, Seed, Stamp};
-use crate::telemetry::Kind;
+use crate::telemetry::ComponentKind;
 use crate::units::Timestamp;
 
 /// A letter's number: ascending in time, never given twice. Written as ten digits of base 32.
@@ -44,10 +44,10 @@ impl std::str::FromStr for Number {
 
 /// A letter to be kept.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NewLetter {
+pub struct NewDeadLetter {
     /// Name of the component that could not go on.
     pub component: String,
-    pub kind: Kind,
+    pub kind: ComponentKind,
     /// The event as a JSON line without its line break, or the raw text; redacted already.
     pub body: Bytes,
     pub event_id: Option<Id>,
@@ -73,11 +73,11 @@ pub struct NewLetter {
 
 /// A letter as it is kept.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Letter {
+pub struct DeadLetter {
     pub number: Number,
     /// When it became a letter.
     pub time: Timestamp,
-    pub letter: NewLetter,
+    pub letter: NewDeadLetter,
 }
 
 /// What is stored in front of the body. Fields may be added; unknown ones are skipped.
@@ -104,7 +104,7 @@ struct Head {
 /// The longest reason, answer or origin that is kept.
 const MAX_TEXT: usize = 4096;
 
-impl Letter {
+impl DeadLetter {
     /// The stored form: length of the head, head as JSON, body.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let letter = &self.letter;
@@ -137,20 +137,20 @@ impl Letter {
     }
 
     /// Reads the stored form.
-    pub fn decode(number: Number, stored: &[u8]) -> Result<Letter, String> {
+    pub fn decode(number: Number, stored: &[u8]) -> Result<DeadLetter, String> {
         let wrong = || format!("dead letter {number} has no readable head");
         let (len, rest) = stored.split_first_chunk::<4>().ok_or_else(wrong)?;
         let (head, body) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(wrong)?;
         let head: Head = serde_json::from_slice(head).map_err(|error| format!("{}: {error}", wrong()))?;
-        let kind = [Kind::Source, Kind::Transform, Kind::Sink]
+        let kind = [ComponentKind::Source, ComponentKind::Transform, ComponentKind::Sink]
             .into_iter()
             .find(|kind| kind.as_str() == head.kind)
             .ok_or_else(wrong)?;
         let stamp = head.user.map(Stamp::User).or(head.service.map(Stamp::Service));
-        Ok(Letter {
+        Ok(DeadLetter {
             number,
             time: Timestamp(head.time),
-            letter: NewLetter {
+            letter: NewDeadLetter {
                 component: head.component,
                 kind,
                 body: Bytes::copy_from_slice(body),
@@ -176,11 +176,11 @@ fn shortened(text: &str) -> &str {
 }
 
 /// What the API and the commands show; the body as text.
-impl Serialize for Letter {
+impl Serialize for DeadLetter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
         let letter = &self.letter;
-        let mut out = serializer.serialize_struct("Letter", 13)?;
+        let mut out = serializer.serialize_struct("DeadLetter", 13)?;
         out.serialize_field("id", &self.number.to_string())?;
         out.serialize_field("time", &self.time.to_string())?;
         out.serialize_field("component", &letter.component)?;
@@ -204,11 +204,11 @@ pub mod tests {
 
     use super::*;
 
-    pub fn letter(component: &str, ordinal: u64) -> NewLetter {
+    pub fn letter(component: &str, ordinal: u64) -> NewDeadLetter {
         let seed = Seed::derive(&[component.as_bytes()]);
-        NewLetter {
+        NewDeadLetter {
             component: component.to_owned(),
-            kind: Kind::Sink,
+            kind: ComponentKind::Sink,
             body: Bytes::from(format!(r#"{{"n":{ordinal}}}"#)),
             event_id: Some(seed.id(ordinal)),
             seed,
@@ -224,8 +224,8 @@ pub mod tests {
         }
     }
 
-    pub fn parked(component: &str, destination: &str, ordinal: u64) -> NewLetter {
-        NewLetter { parked: Some(destination.to_owned()), ..letter(component, ordinal) }
+    pub fn parked(component: &str, destination: &str, ordinal: u64) -> NewDeadLetter {
+        NewDeadLetter { parked: Some(destination.to_owned()), ..letter(component, ordinal) }
     }
 
     proptest! {
@@ -234,10 +234,10 @@ pub mod tests {
             let mut new = letter("out", 7);
             (new.body, new.answer) = (Bytes::from(body), answer);
             (new.stamp, new.parked) = (user.map(Stamp::User), parked);
-            let letter = Letter { number: Number(number), time: Timestamp(9), letter: new };
+            let letter = DeadLetter { number: Number(number), time: Timestamp(9), letter: new };
             let mut stored = Vec::new();
             letter.encode(&mut stored);
-            prop_assert_eq!(&Letter::decode(letter.number, &stored).unwrap(), &letter);
+            prop_assert_eq!(&DeadLetter::decode(letter.number, &stored).unwrap(), &letter);
             prop_assert_eq!(letter.number.to_string().parse::<Number>().unwrap(), letter.number);
         }
 
@@ -252,8 +252,8 @@ pub mod tests {
         let mut new = letter("out", 1);
         new.answer = "é".repeat(MAX_TEXT);
         let mut stored = Vec::new();
-        Letter { number: Number(1), time: Timestamp(1), letter: new }.encode(&mut stored);
-        let read = Letter::decode(Number(1), &stored).unwrap();
+        DeadLetter { number: Number(1), time: Timestamp(1), letter: new }.encode(&mut stored);
+        let read = DeadLetter::decode(Number(1), &stored).unwrap();
         assert_eq!(read.letter.answer.len(), MAX_TEXT);
     }
 }

@@ -9,14 +9,14 @@ use crate::units::Rate;
 
 /// Spreads events evenly: a cut is paid for by the time that must pass before the next.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimiter {
     rate: Option<Rate>,
     next: Option<Instant>,
 }
 
-impl Pace {
-    pub fn new(rate: Option<Rate>) -> Pace {
-        Pace { rate, next: None }
+impl RateLimiter {
+    pub fn new(rate: Option<Rate>) -> RateLimiter {
+        RateLimiter { rate, next: None }
     }
 
     /// When the next cut may leave; `None` is now.
@@ -34,7 +34,7 @@ impl Pace {
 
 /// Writes at a time: fixed, or grown by one for each round of quick answers and cut when the target struggles.
 #[derive(Debug)]
-pub struct Width {
+pub struct ConcurrencyLimit {
     adaptive: bool,
     limit: f64,
     /// Smoothed seconds of a write.
@@ -46,13 +46,13 @@ const NEWEST: f64 = 0.3;
 /// An answer that takes so many times the usual is slow.
 const SLOW: f64 = 2.0;
 
-impl Width {
-    pub fn new(concurrency: Concurrency) -> Width {
+impl ConcurrencyLimit {
+    pub fn new(concurrency: Concurrency) -> ConcurrencyLimit {
         let (adaptive, limit) = match concurrency {
             Concurrency::Fixed(n) => (false, n.get().min(MAX_CONCURRENCY) as f64),
             Concurrency::Adaptive => (true, 1.0),
         };
-        Width { adaptive, limit, usual: None }
+        ConcurrencyLimit { adaptive, limit, usual: None }
     }
 
     /// For sinks that must be written one cut after another.
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_rate_spreads_events_and_saves_nothing_up() {
         let start = Instant::now();
-        let mut pace = Pace::new(Some(Rate::per_second(100)));
+        let mut pace = RateLimiter::new(Some(Rate::per_second(100)));
         assert_eq!(pace.not_before(start), None);
         pace.spend(50, start);
         assert_eq!(pace.not_before(start), Some(start + Duration::from_millis(500)));
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn adaptive_width_grows_with_quick_answers_and_halves_when_pushed_back() {
-        let mut width = Width::new(Concurrency::Adaptive);
+        let mut width = ConcurrencyLimit::new(Concurrency::Adaptive);
         for _ in 0..100 {
             width.learn(Duration::from_millis(10), false);
         }

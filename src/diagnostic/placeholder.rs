@@ -10,7 +10,7 @@ const MAX_DEPTH: usize = 8;
 
 /// Reads as zero, as nothing, as empty, or as the first choice. What becomes of it is thrown away.
 #[derive(Clone, Copy)]
-pub(super) struct Phantom {
+pub(super) struct Placeholder {
     text: &'static str,
     depth: usize,
 }
@@ -18,15 +18,15 @@ pub(super) struct Phantom {
 /// Texts that one or another parser takes, in the order in which they are tried.
 const TEXTS: [&str; 6] = ["", "1", "1s", "127.0.0.1:1", "1/s", "http://localhost/"];
 
-impl Phantom {
+impl Placeholder {
     /// The n-th thing to try; `None` when there is nothing else.
-    pub fn attempt(n: usize) -> Option<Phantom> {
-        TEXTS.get(n).map(|text| Phantom { text, depth: 0 })
+    pub fn attempt(n: usize) -> Option<Placeholder> {
+        TEXTS.get(n).map(|text| Placeholder { text, depth: 0 })
     }
 
-    fn deeper(self) -> Result<Phantom, Fault> {
+    fn deeper(self) -> Result<Placeholder, Fault> {
         if self.depth < MAX_DEPTH {
-            Ok(Phantom { depth: self.depth + 1, ..self })
+            Ok(Placeholder { depth: self.depth + 1, ..self })
         } else {
             Err(Fault::custom("too deep to invent"))
         }
@@ -41,7 +41,7 @@ macro_rules! invent {
     )*};
 }
 
-impl<'de> Deserializer<'de> for Phantom {
+impl<'de> Deserializer<'de> for Placeholder {
     type Error = Fault;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -140,7 +140,7 @@ impl<'de> Deserializer<'de> for Phantom {
 
 struct Fields {
     fields: std::slice::Iter<'static, &'static str>,
-    phantom: Phantom,
+    phantom: Placeholder,
 }
 
 impl<'de> MapAccess<'de> for Fields {
@@ -157,19 +157,19 @@ impl<'de> MapAccess<'de> for Fields {
 
 struct Choice {
     name: &'static str,
-    phantom: Phantom,
+    phantom: Placeholder,
 }
 
 impl<'de> EnumAccess<'de> for Choice {
     type Error = Fault;
-    type Variant = Phantom;
+    type Variant = Placeholder;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Phantom), Fault> {
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Placeholder), Fault> {
         Ok((seed.deserialize(StrDeserializer::<Fault>::new(self.name))?, self.phantom))
     }
 }
 
-impl<'de> VariantAccess<'de> for Phantom {
+impl<'de> VariantAccess<'de> for Placeholder {
     type Error = Fault;
 
     fn unit_variant(self) -> Result<(), Fault> {

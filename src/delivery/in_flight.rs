@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::cutter::Portion;
-use crate::component::{Cut, Failure, Slice, Written};
+use crate::component::{Failure, RecordSlice, WriteBatch, Written};
 
 /// How often a part may panic before it counts as poison.
 const PANICS: u32 = 3;
@@ -28,7 +28,7 @@ pub struct Flight {
 /// Events that are written together.
 #[derive(Clone, Debug)]
 pub struct Part {
-    pub cut: Cut,
+    pub cut: WriteBatch,
     /// Writes so far.
     pub attempts: u32,
     panics: u32,
@@ -38,7 +38,7 @@ pub struct Part {
 #[derive(Clone, Debug)]
 pub struct Refused {
     /// A cut of this one event.
-    pub cut: Cut,
+    pub cut: WriteBatch,
     pub answer: String,
     pub attempts: u32,
 }
@@ -47,7 +47,7 @@ pub struct Refused {
 #[derive(Clone, Debug)]
 pub struct Poisoned {
     /// A cut of this one event.
-    pub cut: Cut,
+    pub cut: WriteBatch,
     pub reason: &'static str,
     pub answer: String,
     pub attempts: u32,
@@ -109,7 +109,7 @@ impl fmt::Display for Trouble {
 }
 
 impl Part {
-    pub fn new(cut: Cut) -> Part {
+    pub fn new(cut: WriteBatch) -> Part {
         Part { cut, attempts: 0, panics: 0 }
     }
 }
@@ -154,7 +154,7 @@ impl Flight {
     /// Puts back what was refused, to be written behind everything else.
     pub fn put_back_refused(&mut self, refused: Vec<Refused>) {
         let attempts = refused.first().map_or(0, |event| event.attempts);
-        let mut cut = Cut::default();
+        let mut cut = WriteBatch::default();
         refused.into_iter().flat_map(|event| event.cut.slices).for_each(|slice| cut.push(slice));
         if !cut.is_empty() {
             self.todo.insert(0, Part { cut, attempts, panics: 0 });
@@ -162,8 +162,8 @@ impl Flight {
     }
 
     /// Everything that is still to be written.
-    pub fn rest(&self) -> Cut {
-        Cut { slices: self.todo.iter().rev().flat_map(|part| part.cut.slices.iter().cloned()).collect() }
+    pub fn rest(&self) -> WriteBatch {
+        WriteBatch { slices: self.todo.iter().rev().flat_map(|part| part.cut.slices.iter().cloned()).collect() }
     }
 
     /// Gives a part back as it was.
@@ -306,23 +306,23 @@ impl Flight {
         }
     }
 
-    fn put(&mut self, cut: Cut, attempts: u32, panics: u32) {
+    fn put(&mut self, cut: WriteBatch, attempts: u32, panics: u32) {
         if !cut.is_empty() {
             self.todo.push(Part { cut, attempts, panics });
         }
     }
 }
 
-impl Cut {
+impl WriteBatch {
     /// The events at these ascending indices.
-    fn select(&self, indices: &[usize]) -> Cut {
-        let mut chosen = Cut::default();
+    fn select(&self, indices: &[usize]) -> WriteBatch {
+        let mut chosen = WriteBatch::default();
         let mut indices = indices.iter().copied().peekable();
         let mut before = 0;
         for slice in &self.slices {
             while let Some(index) = indices.next_if(|index| *index < before + slice.events.len()) {
                 let at = slice.events.start + index - before;
-                chosen.push(Slice { record: slice.record.clone(), events: at..at + 1 });
+                chosen.push(RecordSlice { record: slice.record.clone(), events: at..at + 1 });
             }
             before += slice.events.len();
         }
@@ -330,7 +330,7 @@ impl Cut {
     }
 
     /// Adds a slice, to the last one if it follows it.
-    fn push(&mut self, slice: Slice) {
+    fn push(&mut self, slice: RecordSlice) {
         match self.slices.last_mut() {
             Some(last)
                 if std::sync::Arc::ptr_eq(&last.record, &slice.record) && last.events.end == slice.events.start =>
@@ -342,12 +342,12 @@ impl Cut {
     }
 
     /// Each event as a cut of its own.
-    fn singles(&self) -> impl Iterator<Item = Cut> + '_ {
+    fn singles(&self) -> impl Iterator<Item = WriteBatch> + '_ {
         self.slices.iter().flat_map(|slice| {
             slice
                 .events
                 .clone()
-                .map(|at| Cut { slices: vec![Slice { record: slice.record.clone(), events: at..at + 1 }] })
+                .map(|at| WriteBatch { slices: vec![RecordSlice { record: slice.record.clone(), events: at..at + 1 }] })
         })
     }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::flight::{Flight, Next, Part, Poisoned, Refused, Trouble};
-use super::gate::Pass;
-use super::link::Link;
+use super::circuit_breaker::Pass;
+use super::connection::SinkConnection;
+use super::in_flight::{Flight, Next, Part, Poisoned, Refused, Trouble};
 use crate::component::{AnySink, Failure, Written};
-use crate::journal::dead_letters::NewLetter;
-use crate::telemetry::{Kind, State};
+use crate::journal::dead_letters::NewDeadLetter;
+use crate::telemetry::{ComponentKind, ComponentState};
 use crate::units::Timestamp;
 
 /// A partial failure that lasts so many attempts shows in health.
@@ -39,7 +39,7 @@ pub struct Ended {
 }
 
 /// Returns when every event has ended, or with `None` when the sink stops first: then none of them has.
-pub async fn carry(link: Arc<Link>, mut flight: Flight) -> Option<Ended> {
+pub async fn deliver(link: Arc<SinkConnection>, mut flight: Flight) -> Option<Ended> {
     let (began, mut pushed_back) = (Instant::now(), false);
     while !flight.is_done() {
         let pass = link.gate.enter().await?;
@@ -75,7 +75,7 @@ pub async fn carry(link: Arc<Link>, mut flight: Flight) -> Option<Ended> {
 }
 
 /// Opens the sink, however long it takes; `None` when it stops before.
-pub async fn open(link: &Link) -> Option<Arc<dyn AnySink>> {
+pub async fn open(link: &SinkConnection) -> Option<Arc<dyn AnySink>> {
     loop {
         let pass = link.gate.enter().await?;
         match link.sink().await {
@@ -91,7 +91,7 @@ pub async fn open(link: &Link) -> Option<Arc<dyn AnySink>> {
     }
 }
 
-pub fn not_opened(link: &Link, pass: Pass<'_>, failure: Failure) {
+pub fn not_opened(link: &SinkConnection, pass: Pass<'_>, failure: Failure) {
     match failure {
         Failure::Transient { answer, after } => link.struggles(pass, &answer, after),
         Failure::Configuration { answer } | Failure::Poison { answer } | Failure::Suspect { answer } => {
@@ -103,7 +103,7 @@ pub fn not_opened(link: &Link, pass: Pass<'_>, failure: Failure) {
 
 /// Does what a failed attempt asks for; tells whether the target pushed back, or `None` when the sink stops.
 async fn failed(
-    link: &Link,
+    link: &SinkConnection,
     sink: &Arc<dyn AnySink>,
     pass: Pass<'_>,
     flight: &mut Flight,
@@ -158,7 +158,7 @@ async fn failed(
             drop(pass);
             link.ledger.error(&*answer);
             if attempts >= SHOWN_AFTER {
-                link.say(&answer, State::Retrying);
+                link.say(&answer, ComponentState::Retrying);
             }
             let wait = link.policy.retry.wait_or_asked(after, attempts, link.chance());
             link.gate.pause(Instant::now() + wait).await.then_some(true)
@@ -168,7 +168,7 @@ async fn failed(
 
 /// Parks refused events if the fault is their destinations' own; if not, they are written again once the sink works.
 fn park_or_hold(
-    link: &Link,
+    link: &SinkConnection,
     sink: &Arc<dyn AnySink>,
     flight: &mut Flight,
     refused: Vec<Refused>,
@@ -197,10 +197,10 @@ pub fn sample(sink: &Arc<dyn AnySink>, part: &Part, failures: &[(usize, Failure)
     ends.into_iter().flatten().filter_map(|index| sink.destination(part.cut.event(index))).collect()
 }
 
-async fn finish(link: &Link, flight: Flight, took: Duration, pushed_back: bool) -> Option<Ended> {
+async fn finish(link: &SinkConnection, flight: Flight, took: Duration, pushed_back: bool) -> Option<Ended> {
     let poisoned = flight.poison.len() as u64;
     let (dead_lettered, dropped) = if link.policy.dead_letter { (poisoned, 0) } else { (0, poisoned) };
-    let mut letters: Vec<NewLetter> = Vec::new();
+    let mut letters: Vec<NewDeadLetter> = Vec::new();
     if link.policy.dead_letter {
         letters.extend(flight.poison.iter().map(|poisoned| letter_of(&link.cx.name, poisoned, None)));
     }
@@ -235,12 +235,12 @@ async fn finish(link: &Link, flight: Flight, took: Duration, pushed_back: bool) 
 }
 
 /// An event as a letter: a dead one, or one that is parked.
-pub fn letter_of(component: &str, poisoned: &Poisoned, parked: Option<String>) -> NewLetter {
+pub fn letter_of(component: &str, poisoned: &Poisoned, parked: Option<String>) -> NewDeadLetter {
     let event = poisoned.cut.event(0);
     let (seed, ordinal) = event.record.lines.origin(event.index);
-    NewLetter {
+    NewDeadLetter {
         component: component.to_owned(),
-        kind: Kind::Sink,
+        kind: ComponentKind::Sink,
         body: Bytes::copy_from_slice(event.line()),
         event_id: Some(event.id()),
         seed,
@@ -257,7 +257,7 @@ pub fn letter_of(component: &str, poisoned: &Poisoned, parked: Option<String>) -
 }
 
 /// Writes a part once, without patience: for the replay of a dead letter.
-pub async fn once(link: &Link, part: Part) -> Result<Written, String> {
+pub async fn once(link: &SinkConnection, part: Part) -> Result<Written, String> {
     if !link.gate.is_open() {
         return Err(format!("`{}` does not deliver at the moment", link.cx.name));
     }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::parking::Due;
 use super::unpark::{self, Unparked};
-use super::{Done, Feed, Loop, Replay, Reply, add, carry};
+use super::{Done, Feed, Loop, Replay, Reply, add, deliver};
 use crate::journal::dead_letters::Number;
 use crate::telemetry::Counts;
 
@@ -52,7 +52,7 @@ impl<F: Feed> Loop<F> {
         }
         let link = self.link.clone();
         self.tasks.spawn(async move {
-            let answer = carry::once(&link, unpark::part_of(&letter)).await;
+            let answer = deliver::once(&link, unpark::part_of(&letter)).await;
             Done::Replayed(answer, reply)
         });
     }

@@ -7,20 +7,20 @@ const LEAST_BYTES: u64 = 1024 * 1024;
 
 /// Bytes for each use of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Purses {
+pub struct MemoryShares {
     /// Bodies and pieces from their arrival to the journal. Decoding a piece takes about as much again.
     pub intake: usize,
     /// The newest records, for sinks and clients that keep up.
     pub tier: usize,
 }
 
-impl Purses {
+impl MemoryShares {
     /// Shares out `limit` bytes; `used` are gone already. What is not given to a purse is for tables of batches in
     /// work, for delivery and for the API, which intake can never take.
-    pub fn share(limit: u64, used: u64) -> Purses {
+    pub fn share(limit: u64, used: u64) -> MemoryShares {
         let left = limit.saturating_sub(used.max(BASE_BYTES));
         let part = |tenths: u64| (left / 10 * tenths).max(LEAST_BYTES).min(u32::MAX as u64) as usize;
-        Purses { intake: part(3), tier: part(2) }
+        MemoryShares { intake: part(3), tier: part(2) }
     }
 }
 
@@ -31,13 +31,13 @@ mod tests {
     #[test]
     fn half_of_the_budget_stays_out_of_the_purses() {
         let limit = 64 * 1024 * 1024;
-        let purses = Purses::share(limit, 10 * 1024 * 1024);
+        let purses = MemoryShares::share(limit, 10 * 1024 * 1024);
         assert!((purses.intake + purses.tier) as u64 <= limit / 2);
         assert!(purses.intake > purses.tier);
     }
 
     #[test]
     fn a_budget_smaller_than_the_process_still_moves() {
-        assert_eq!(Purses::share(0, 50 << 20), Purses { intake: 1 << 20, tier: 1 << 20 });
+        assert_eq!(MemoryShares::share(0, 50 << 20), MemoryShares { intake: 1 << 20, tier: 1 << 20 });
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Why there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RoomError {
+pub enum ReserveError {
     /// No memory, no journal space or no disk: later.
     Full,
     /// The journal is closing.
@@ -15,11 +15,11 @@ pub enum RoomError {
 
 /// Bytes taken from the intake purse; given back when dropped. It travels with the commit.
 #[derive(Debug)]
-pub struct Room {
+pub struct MemoryPermit {
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Room {
+impl MemoryPermit {
     pub fn bytes(&self) -> usize {
         self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
@@ -35,7 +35,7 @@ impl Room {
     }
 
     /// Takes over another room of the same purse.
-    pub fn join(&mut self, other: Room) {
+    pub fn join(&mut self, other: MemoryPermit) {
         match (&mut self.permit, other.permit) {
             (Some(mine), Some(more)) => mine.merge(more),
             (None, more) => self.permit = more,
@@ -43,22 +43,22 @@ impl Room {
         }
     }
 
-    /// Room that counts for nothing, for tests of those who carry one.
-    pub fn free() -> Room {
-        Room { permit: None }
+    /// MemoryPermit that counts for nothing, for tests of those who carry one.
+    pub fn free() -> MemoryPermit {
+        MemoryPermit { permit: None }
     }
 }
 
 /// One purse; first come, first served.
-pub struct Purse {
+pub struct MemoryBudget {
     left: Arc<Semaphore>,
     total: usize,
 }
 
-impl Purse {
-    pub fn new(total: usize) -> Purse {
+impl MemoryBudget {
+    pub fn new(total: usize) -> MemoryBudget {
         let total = total.clamp(1, u32::MAX as usize);
-        Purse { left: Arc::new(Semaphore::new(total)), total }
+        MemoryBudget { left: Arc::new(Semaphore::new(total)), total }
     }
 
     /// What one room can hold at most is the whole purse: a larger wish gets that.
@@ -66,16 +66,16 @@ impl Purse {
         bytes.clamp(1, self.total) as u32
     }
 
-    pub async fn take(&self, bytes: usize) -> Result<Room, RoomError> {
+    pub async fn take(&self, bytes: usize) -> Result<MemoryPermit, ReserveError> {
         let taken = self.left.clone().acquire_many_owned(self.wish(bytes)).await;
-        taken.map(|permit| Room { permit: Some(permit) }).map_err(|_| RoomError::Closed)
+        taken.map(|permit| MemoryPermit { permit: Some(permit) }).map_err(|_| ReserveError::Closed)
     }
 
-    pub fn try_take(&self, bytes: usize) -> Result<Room, RoomError> {
+    pub fn try_take(&self, bytes: usize) -> Result<MemoryPermit, ReserveError> {
         match self.left.clone().try_acquire_many_owned(self.wish(bytes)) {
-            Ok(permit) => Ok(Room { permit: Some(permit) }),
-            Err(tokio::sync::TryAcquireError::NoPermits) => Err(RoomError::Full),
-            Err(tokio::sync::TryAcquireError::Closed) => Err(RoomError::Closed),
+            Ok(permit) => Ok(MemoryPermit { permit: Some(permit) }),
+            Err(tokio::sync::TryAcquireError::NoPermits) => Err(ReserveError::Full),
+            Err(tokio::sync::TryAcquireError::Closed) => Err(ReserveError::Closed),
         }
     }
 

@@ -4,9 +4,9 @@ use super::problem::Problem;
 
 /// Paths at which something else stands than the operator meant.
 #[derive(Default, Debug)]
-pub struct Doubts(pub(super) Vec<String>);
+pub struct Unreliable(pub(super) Vec<String>);
 
-impl Doubts {
+impl Unreliable {
     /// Whether what stands at a path, around it or inside it is in doubt.
     pub fn touch(&self, path: &str) -> bool {
         self.0.iter().any(|doubt| is_within(doubt, path) || is_within(path, doubt))
@@ -36,26 +36,26 @@ mod tests {
 
     #[test]
     fn what_is_in_doubt_touches_what_is_around_and_inside() {
-        let doubts = Doubts(vec!["limits.memory".into(), "rules[2].pattern".into()]);
+        let doubts = Unreliable(vec!["limits.memory".into(), "rules[2].pattern".into()]);
         for path in ["", "limits", "limits.memory", "rules", "rules[2]", "rules[2].pattern"] {
             assert!(doubts.touch(path), "{path}");
         }
         for path in ["limits.event", "limits.memory_too", "rules[1]", "rules[2].name"] {
             assert!(!doubts.touch(path), "{path}");
         }
-        assert!(!Doubts::default().touch(""));
+        assert!(!Unreliable::default().touch(""));
     }
 
     #[test]
     fn a_doubt_leaves_only_what_is_said_about_the_inside_of_other_keys() {
-        let doubts = Doubts(vec!["auth.type".into()]);
+        let doubts = Unreliable(vec!["auth.type".into()]);
         let problem = |path: &str| Problem::error(path, Span::NOWHERE, "wrong");
         for path in ["", "address", "auth", "auth.users"] {
             assert!(doubts.cloud(&problem(path)), "{path}");
-            assert!(!Doubts::default().cloud(&problem(path)), "{path}");
+            assert!(!Unreliable::default().cloud(&problem(path)), "{path}");
         }
         assert!(!doubts.cloud(&problem("rules[1].pattern")));
         assert!(!doubts.cloud(&problem("where").within(0..1)));
-        assert!(Doubts(vec![String::new()]).cloud(&problem("rules[1].pattern")));
+        assert!(Unreliable(vec![String::new()]).cloud(&problem("rules[1].pattern")));
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Shared by all writes of one sink.
 #[derive(Debug)]
-pub struct Gate {
+pub struct CircuitBreaker {
     inner: Mutex<Inner>,
     changed: Notify,
     stop: CancellationToken,
@@ -32,7 +32,7 @@ struct Closed {
 /// Leave to write. Dropping it without a word leaves the gate as it was.
 #[derive(Debug)]
 pub struct Pass<'a> {
-    gate: &'a Gate,
+    gate: &'a CircuitBreaker,
     probe: bool,
 }
 
@@ -42,9 +42,9 @@ enum Entry {
     AfterChange,
 }
 
-impl Gate {
-    pub fn new(stop: CancellationToken) -> Gate {
-        Gate { inner: Mutex::default(), changed: Notify::new(), stop }
+impl CircuitBreaker {
+    pub fn new(stop: CancellationToken) -> CircuitBreaker {
+        CircuitBreaker { inner: Mutex::default(), changed: Notify::new(), stop }
     }
 
     /// Waits for leave to write; `None` when the sink stops while there is none.
@@ -149,7 +149,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_closed_gate_lets_one_probe_through_when_its_time_has_come() {
-        let gate = Gate::new(CancellationToken::new());
+        let gate = CircuitBreaker::new(CancellationToken::new());
         let (first, second) = (gate.enter().await.unwrap(), gate.enter().await.unwrap());
         first.bad(|failures| Duration::from_secs(failures.into()));
         assert!(gate.enter().now_or_never().is_none(), "closed");
@@ -169,7 +169,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_is_dropped_makes_room_for_another() {
-        let gate = Gate::new(CancellationToken::new());
+        let gate = CircuitBreaker::new(CancellationToken::new());
         gate.enter().await.unwrap().bad(|_| Duration::ZERO);
         drop(gate.enter().await.unwrap());
         gate.enter().await.unwrap().bad(|failures| {
@@ -182,7 +182,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stopping_ends_the_wait() {
         let stop = CancellationToken::new();
-        let gate = Gate::new(stop.clone());
+        let gate = CircuitBreaker::new(stop.clone());
         gate.enter().await.unwrap().bad(|_| Duration::from_secs(1000));
         stop.cancel();
         assert!(gate.enter().await.is_none());

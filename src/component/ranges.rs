@@ -18,7 +18,7 @@ pub const MOST_IN_FLIGHT: usize = 16;
 pub type Span = Range<u64>;
 
 #[derive(Clone, Debug, Default)]
-pub struct Ledger {
+pub struct RangeTracker {
     /// Reading began here; what lies before was never ours.
     base: u64,
     /// Everything before is settled.
@@ -48,14 +48,14 @@ enum State {
 
 /// What a position says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Statement {
+pub struct Claim {
     pub done: u64,
     /// Settled ranges above `done`; the last one is the range of the events it stands with. Where reading did not
     /// begin at 0, the first one is what lies before.
     pub spans: Vec<Span>,
 }
 
-impl Statement {
+impl Claim {
     /// Where reading began.
     pub fn base(&self) -> u64 {
         // A range of its own is the last one; alone it says nothing of what lies before.
@@ -71,16 +71,16 @@ impl Statement {
     }
 }
 
-impl Ledger {
+impl RangeTracker {
     /// Goes on where the statements of all slots say.
-    pub fn resume<'a>(statements: impl IntoIterator<Item = &'a Statement>) -> Ledger {
+    pub fn resume<'a>(statements: impl IntoIterator<Item = &'a Claim>) -> RangeTracker {
         let (mut base, mut done, mut spans) = (0, 0, Vec::new());
         for statement in statements {
             base = base.max(statement.base());
             done = done.max(statement.done);
             spans.extend(statement.spans.iter().cloned());
         }
-        let mut ledger = Ledger { base, done, cursor: done, ..Ledger::default() };
+        let mut ledger = RangeTracker { base, done, cursor: done, ..RangeTracker::default() };
         ledger.keep(spans);
         ledger
     }
@@ -98,22 +98,22 @@ impl Ledger {
     }
 
     /// All that is settled, for a position without events.
-    pub fn statement(&self) -> Statement {
+    pub fn statement(&self) -> Claim {
         let own = self.before().map(|before| [before, self.base..self.done]);
         let spans = own.into_iter().flatten().chain(self.kept.iter().cloned()).collect();
-        Statement { done: self.done, spans }
+        Claim { done: self.done, spans }
     }
 
     /// The same once everything in flight is settled.
-    pub fn landed(&self) -> Ledger {
+    pub fn landed(&self) -> RangeTracker {
         let (base, kept) = (self.base, self.kept.clone());
-        Ledger { base, done: self.cursor, cursor: self.cursor, kept, ..Ledger::default() }
+        RangeTracker { base, done: self.cursor, cursor: self.cursor, kept, ..RangeTracker::default() }
     }
 
     /// Somebody else has read on to here.
     pub fn pass_over(&mut self, end: u64) {
         if end > self.furthest() {
-            *self = Ledger::starting_at(end);
+            *self = RangeTracker::starting_at(end);
         }
     }
 
@@ -122,8 +122,8 @@ impl Ledger {
     }
 
     /// Begins behind what is there already.
-    pub fn starting_at(offset: u64) -> Ledger {
-        Ledger { base: offset, done: offset, cursor: offset, ..Ledger::default() }
+    pub fn starting_at(offset: u64) -> RangeTracker {
+        RangeTracker { base: offset, done: offset, cursor: offset, ..RangeTracker::default() }
     }
 
     pub fn done(&self) -> u64 {
@@ -155,7 +155,7 @@ impl Ledger {
     }
 
     /// Enters the piece from the cursor up to `end`: its slot, and what its position shall say.
-    pub fn take(&mut self, end: u64) -> (u8, Statement) {
+    pub fn take(&mut self, end: u64) -> (u8, Claim) {
         debug_assert!(self.is_open() && end >= self.cursor);
         let taken = |slot| self.flights.iter().any(|f| f.state == State::Pending && f.slot == slot);
         let slot = (0..MOST_IN_FLIGHT as u8).find(|slot| !taken(*slot)).expect("an open ledger has a free slot");
@@ -168,7 +168,7 @@ impl Ledger {
         self.flights.push_back(Flight { slot, span, state: State::Pending });
         self.cursor = end;
         self.jump();
-        (slot, Statement { done: self.done, spans })
+        (slot, Claim { done: self.done, spans })
     }
 
     /// Passes over bytes that hold no event, such as a hole, when nothing else will state it.
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_failed_is_read_again_and_nothing_else() {
-        let mut ledger = Ledger::default();
+        let mut ledger = RangeTracker::default();
         let slots: Vec<u8> = [10, 20, 30, 40].into_iter().map(|end| ledger.take(end).0).collect();
         assert!(!ledger.settle(slots[3], true));
         assert!(!ledger.settle(slots[1], false));
@@ -250,7 +250,7 @@ mod tests {
         assert!(ledger.settle(slots[2], true));
         assert_eq!((ledger.done(), ledger.cursor(), ledger.limit()), (10, 10, Some(20)));
         let (slot, statement) = ledger.take(20);
-        assert_eq!(statement, Statement { done: 10, spans: vec![20..40, 10..20] });
+        assert_eq!(statement, Claim { done: 10, spans: vec![20..40, 10..20] });
         assert_eq!((ledger.cursor(), ledger.limit()), (40, None));
         ledger.settle(slot, true);
         assert_eq!(ledger.done(), 40);
@@ -277,10 +277,10 @@ mod tests {
         #[test]
         fn every_byte_is_committed_exactly_once_whatever_fails_or_crashes(acts in prop::collection::vec(act(), 1..200)) {
             const SIZE: u64 = 400;
-            let mut ledger = Ledger::default();
-            let mut journal: HashMap<u8, Statement> = HashMap::new();
+            let mut ledger = RangeTracker::default();
+            let mut journal: HashMap<u8, Claim> = HashMap::new();
             let mut committed = vec![0; SIZE as usize];
-            let mut pending: Vec<(u8, Span, Statement)> = Vec::new();
+            let mut pending: Vec<(u8, Span, Claim)> = Vec::new();
             let drain = (0..2000).map(|n| if n % 2 == 0 { Act::Take(7) } else { Act::Settle(0, true) });
             for act in acts.into_iter().chain(drain) {
                 match act {
@@ -307,7 +307,7 @@ mod tests {
                             span.for_each(|byte| committed[byte as usize] += 1);
                             journal.insert(slot, statement);
                         }
-                        ledger = Ledger::resume(journal.values());
+                        ledger = RangeTracker::resume(journal.values());
                     }
                 }
             }

@@ -8,18 +8,18 @@ use super::histogram::Histogram;
 use crate::units::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum ComponentKind {
     Source,
     Transform,
     Sink,
 }
 
-impl Kind {
+impl ComponentKind {
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Source => "source",
-            Kind::Transform => "transform",
-            Kind::Sink => "sink",
+            ComponentKind::Source => "source",
+            ComponentKind::Transform => "transform",
+            ComponentKind::Sink => "sink",
         }
     }
 }
@@ -117,7 +117,7 @@ impl Counts {
 
 /// What a component is doing, as health tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum State {
+pub enum ComponentState {
     Starting,
     Running,
     /// It delivers, but not everywhere: events for some destinations are parked.
@@ -129,25 +129,31 @@ pub enum State {
     Stopped,
 }
 
-impl State {
-    pub const ALL: [State; 6] =
-        [State::Starting, State::Running, State::Degraded, State::Retrying, State::Held, State::Stopped];
+impl ComponentState {
+    pub const ALL: [ComponentState; 6] = [
+        ComponentState::Starting,
+        ComponentState::Running,
+        ComponentState::Degraded,
+        ComponentState::Retrying,
+        ComponentState::Held,
+        ComponentState::Stopped,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
-            State::Starting => "starting",
-            State::Running => "running",
-            State::Degraded => "degraded",
-            State::Retrying => "retrying",
-            State::Held => "held",
-            State::Stopped => "stopped",
+            ComponentState::Starting => "starting",
+            ComponentState::Running => "running",
+            ComponentState::Degraded => "degraded",
+            ComponentState::Retrying => "retrying",
+            ComponentState::Held => "held",
+            ComponentState::Stopped => "stopped",
         }
     }
 }
 
 #[derive(Clone, Debug)]
 pub struct Health {
-    pub state: State,
+    pub state: ComponentState,
     pub since: Timestamp,
     /// Free of secrets; shown to administrators only.
     pub last_error: Option<(Timestamp, String)>,
@@ -155,23 +161,23 @@ pub struct Health {
 
 /// The account of one component.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct ComponentMetrics {
     pub name: Arc<str>,
-    pub kind: Kind,
+    pub kind: ComponentKind,
     pub type_name: &'static str,
     counts: Mutex<Counts>,
     health: Mutex<Health>,
     delivery_times: Mutex<Histogram>,
 }
 
-impl Ledger {
-    pub fn new(name: Arc<str>, kind: Kind, type_name: &'static str) -> Ledger {
-        Ledger {
+impl ComponentMetrics {
+    pub fn new(name: Arc<str>, kind: ComponentKind, type_name: &'static str) -> ComponentMetrics {
+        ComponentMetrics {
             name,
             kind,
             type_name,
             counts: Mutex::default(),
-            health: Mutex::new(Health { state: State::Starting, since: Timestamp::now(), last_error: None }),
+            health: Mutex::new(Health { state: ComponentState::Starting, since: Timestamp::now(), last_error: None }),
             delivery_times: Mutex::default(),
         }
     }
@@ -187,7 +193,7 @@ impl Ledger {
     }
 
     /// Enters a state; tells whether it is another than before.
-    pub fn enter(&self, state: State) -> bool {
+    pub fn enter(&self, state: ComponentState) -> bool {
         let mut health = lock(&self.health);
         if health.state == state {
             return false;
@@ -218,29 +224,29 @@ impl Ledger {
 
 /// All ledgers of the agent.
 #[derive(Clone, Debug, Default)]
-pub struct Books {
-    ledgers: Arc<Mutex<Vec<Arc<Ledger>>>>,
+pub struct Accounting {
+    ledgers: Arc<Mutex<Vec<Arc<ComponentMetrics>>>>,
 }
 
-impl Books {
+impl Accounting {
     /// The ledger of a component, the old one if it has been here before with the same type.
-    pub fn open(&self, name: &Arc<str>, kind: Kind, type_name: &'static str) -> Arc<Ledger> {
+    pub fn open(&self, name: &Arc<str>, kind: ComponentKind, type_name: &'static str) -> Arc<ComponentMetrics> {
         let mut ledgers = lock(&self.ledgers);
         if let Some(old) = ledgers.iter().find(|l| l.name == *name && l.kind == kind && l.type_name == type_name) {
             return old.clone();
         }
         ledgers.retain(|l| l.name != *name || l.kind != kind);
-        let ledger = Arc::new(Ledger::new(name.clone(), kind, type_name));
+        let ledger = Arc::new(ComponentMetrics::new(name.clone(), kind, type_name));
         ledgers.push(ledger.clone());
         ledger
     }
 
     /// Forgets a component that a reload has removed.
-    pub fn close(&self, name: &str, kind: Kind) {
+    pub fn close(&self, name: &str, kind: ComponentKind) {
         lock(&self.ledgers).retain(|l| *l.name != *name || l.kind != kind);
     }
 
-    pub fn all(&self) -> Vec<Arc<Ledger>> {
+    pub fn all(&self) -> Vec<Arc<ComponentMetrics>> {
         lock(&self.ledgers).clone()
     }
 }
@@ -256,11 +262,11 @@ mod tests {
 
     #[test]
     fn a_ledger_opened_again_keeps_its_counts() {
-        let books = Books::default();
+        let books = Accounting::default();
         let name: Arc<str> = "web".into();
-        books.open(&name, Kind::Source, "http").update(|c| c.received = 3);
-        assert_eq!(books.open(&name, Kind::Source, "http").snapshot().received, 3);
-        assert_eq!(books.open(&name, Kind::Source, "file").snapshot().received, 0);
+        books.open(&name, ComponentKind::Source, "http").update(|c| c.received = 3);
+        assert_eq!(books.open(&name, ComponentKind::Source, "http").snapshot().received, 3);
+        assert_eq!(books.open(&name, ComponentKind::Source, "file").snapshot().received, 0);
         assert_eq!(books.all().len(), 1);
     }
 

@@ -3,7 +3,7 @@
 use super::agent::Agent;
 use crate::config::API_SOURCE;
 use crate::journal::dead_letters;
-use crate::telemetry::Kind;
+use crate::telemetry::ComponentKind;
 
 impl Agent {
     /// Lets go of a letter; tells whether it was there.
@@ -28,13 +28,13 @@ impl Agent {
         let running = self.running.lock().await;
         let component = letter.letter.component.clone();
         match letter.letter.kind {
-            Kind::Sink => {
+            ComponentKind::Sink => {
                 let sink = running.sinks.get(component.as_str());
                 let sink = sink.ok_or_else(|| format!("there is no sink `{component}`"))?.handle();
                 drop(running);
                 sink.replay(letter).await?;
             }
-            Kind::Source => {
+            ComponentKind::Source => {
                 let intake = match running.sources.get(component.as_str()) {
                     Some(source) => source.intake.clone(),
                     None if component == API_SOURCE => self.api_intake.clone(),
@@ -43,7 +43,7 @@ impl Agent {
                 drop(running);
                 intake.reenter(&letter, None).await?;
             }
-            Kind::Transform => {
+            ComponentKind::Transform => {
                 let all = running.sources.values().map(|source| &source.intake).chain([&self.api_intake]);
                 let intake = all.into_iter().find(|intake| intake.leads_to(&component)).cloned();
                 drop(running);

@@ -13,26 +13,26 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::flight::{Part, Trouble};
-use super::gate::{Gate, Pass};
+use super::circuit_breaker::{CircuitBreaker, Pass};
+use super::in_flight::{Part, Trouble};
 use super::parking::Parking;
 use super::policy::Policy;
 use super::window::Window;
-use crate::component::{AnySink, AnySinkConfig, Cut, Failure, SinkContext, Written};
+use crate::component::{AnySink, AnySinkConfig, Failure, SinkContext, WriteBatch, Written};
 use crate::event::Seed;
-use crate::journal::dead_letters::{DeadLetters, NewLetter, Resumed};
-use crate::telemetry::{Ledger, State};
+use crate::journal::dead_letters::{DeadLetters, NewDeadLetter, Resumed};
+use crate::telemetry::{ComponentMetrics, ComponentState};
 
 /// How often a full or failing dead-letter queue is tried again.
 const LETTERS_AGAIN: Duration = Duration::from_secs(5);
 
-pub struct Link {
+pub struct SinkConnection {
     pub config: Arc<dyn AnySinkConfig>,
     pub cx: SinkContext,
     pub policy: Policy,
-    pub ledger: Arc<Ledger>,
+    pub ledger: Arc<ComponentMetrics>,
     pub dead_letters: DeadLetters,
-    pub gate: Gate,
+    pub gate: CircuitBreaker,
     /// Whether events may be parked: only a queue that outlives the process keeps what was promised.
     parks: bool,
     /// Writes that have ended and wait for room in the queue.
@@ -52,19 +52,19 @@ pub(super) struct Inner {
     chance: u64,
 }
 
-impl Link {
+impl SinkConnection {
     pub fn new(
         config: Arc<dyn AnySinkConfig>,
         cx: SinkContext,
         policy: Policy,
-        ledger: Arc<Ledger>,
+        ledger: Arc<ComponentMetrics>,
         dead_letters: DeadLetters,
         parks: bool,
         stop: CancellationToken,
-    ) -> Link {
+    ) -> SinkConnection {
         let inner = Mutex::new(Inner { memory: cx.memory.clone(), ..Inner::default() });
-        let (gate, stuck) = (Gate::new(stop), AtomicUsize::new(0));
-        Link { config, cx, policy, ledger, dead_letters, gate, parks, stuck, inner }
+        let (gate, stuck) = (CircuitBreaker::new(stop), AtomicUsize::new(0));
+        SinkConnection { config, cx, policy, ledger, dead_letters, gate, parks, stuck, inner }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -118,7 +118,7 @@ impl Link {
     }
 
     /// What a sink remembers holds as soon as it is written, whatever becomes of the rest of the portion.
-    pub fn remember(&self, sink: &Arc<dyn AnySink>, cut: &Cut) {
+    pub fn remember(&self, sink: &Arc<dyn AnySink>, cut: &WriteBatch) {
         if let Some(memory) = sink.memory() {
             let mut inner = self.lock();
             let covered = inner.memory.as_ref().map_or(0, |(seq, _)| *seq);
@@ -140,7 +140,7 @@ impl Link {
             return;
         }
         let parked = self.lock().parking.sentence();
-        let state = if parked.is_some() { State::Degraded } else { State::Running };
+        let state = if parked.is_some() { ComponentState::Degraded } else { ComponentState::Running };
         if self.ledger.enter(state) {
             match parked {
                 None => info!(sink = %self.cx.name, "delivers"),
@@ -205,7 +205,7 @@ impl Link {
         loop {
             match self.dead_letters.resume(&self.cx.name, position, settled).await {
                 Ok(resumed) => return Some(resumed),
-                Err(error) => self.say(&format!("the dead-letter queue cannot be read: {error}"), State::Held),
+                Err(error) => self.say(&format!("the dead-letter queue cannot be read: {error}"), ComponentState::Held),
             }
             if !self.gate.pause(Instant::now() + LETTERS_AGAIN).await {
                 return None;
@@ -215,17 +215,17 @@ impl Link {
 
     /// The target does not answer as it should: every write waits, and the sink is opened afresh.
     pub fn struggles(&self, pass: Pass<'_>, answer: &str, after: Option<Duration>) {
-        let chance = self.fail(answer, State::Retrying);
+        let chance = self.fail(answer, ComponentState::Retrying);
         pass.bad(|failures| self.policy.retry.wait_or_asked(after, failures, chance));
     }
 
     /// Nothing will move until somebody acts; the sink is tried now and then, to notice when they did.
     pub fn held(&self, pass: Pass<'_>, answer: &str) {
-        self.fail(answer, State::Held);
+        self.fail(answer, ComponentState::Held);
         pass.bad(|_| self.policy.retry.max.0);
     }
 
-    fn fail(&self, answer: &str, state: State) -> f64 {
+    fn fail(&self, answer: &str, state: ComponentState) -> f64 {
         self.forget_sink();
         self.say(answer, state);
         self.chance()
@@ -250,18 +250,18 @@ impl Link {
     }
 
     /// Remembers an error, and logs it where it changes the state.
-    pub fn say(&self, answer: &str, state: State) {
+    pub fn say(&self, answer: &str, state: ComponentState) {
         self.ledger.error(answer);
         if self.ledger.enter(state) {
             match state {
-                State::Held => error!(sink = %self.cx.name, answer, "held; the events are kept"),
+                ComponentState::Held => error!(sink = %self.cx.name, answer, "held; the events are kept"),
                 _ => warn!(sink = %self.cx.name, answer, "cannot deliver; trying again"),
             }
         }
     }
 
     /// Keeps letters for good; while that is not possible the sink holds. `false` when it stops before.
-    pub async fn keep(&self, letters: Vec<NewLetter>) -> bool {
+    pub async fn keep(&self, letters: Vec<NewDeadLetter>) -> bool {
         if letters.is_empty() {
             return true;
         }
@@ -269,7 +269,7 @@ impl Link {
         loop {
             match self.dead_letters.append(letters.clone()).await {
                 Ok(()) => break,
-                Err(refused) => self.say(&refused.to_string(), State::Held),
+                Err(refused) => self.say(&refused.to_string(), ComponentState::Held),
             }
             stuck.get_or_insert_with(|| Stuck::new(&self.stuck));
             if !self.gate.pause(Instant::now() + LETTERS_AGAIN).await {

@@ -12,11 +12,11 @@ use hyper::header::HeaderMap;
 use hyper::{Request, Response, StatusCode};
 use tokio_util::sync::CancellationToken;
 
-use super::source::{Intake, Job, OnBad, Outcome, Piece, RoomError, Verdict, Wait};
+use super::source::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, ReserveError, Wait};
 use crate::codec::{Decoder, Frames, Ordinals, Refusal};
 use crate::event::escape::push_string;
 use crate::event::{Provenance, Seed};
-use crate::journal::{IdempotencyKey, Room};
+use crate::journal::{IdempotencyKey, MemoryPermit};
 use crate::net::http::Peer;
 use crate::net::http::body::{self, BodyError, BodyLimits};
 use crate::net::http::reply::{self, Body, Problem};
@@ -34,7 +34,7 @@ const RETRY_FULL: Duration = Duration::from_secs(1);
 const RETRY_FAILED: Duration = Duration::from_secs(5);
 
 /// Takes events from requests whose sender is known already.
-pub struct Door {
+pub struct IngestEndpoint {
     /// Name of the source that the events enter by.
     pub source: Arc<str>,
     pub intake: Arc<dyn Intake>,
@@ -46,7 +46,7 @@ pub struct Door {
     pub shutdown: CancellationToken,
 }
 
-impl Door {
+impl IngestEndpoint {
     /// Takes what the request brings, and answers once it is as safe as `wait` says.
     pub async fn receive(&self, request: Request<Incoming>, sender: Option<&Principal>, peer: Peer) -> Response<Body> {
         match self.take(request, sender, peer).await {
@@ -83,7 +83,7 @@ impl Door {
         };
         let receipt = self.intake.submit(Job {
             key: key.map(|key| key.with(&bytes)),
-            pieces: vec![Piece { bytes, frames: Frames::Document, ordinals: Ordinals::Count(0) }],
+            pieces: vec![Chunk { bytes, frames: Frames::Document, ordinals: Ordinals::Count(0) }],
             decoder: self.decoder.clone(),
             provenance: Arc::new(provenance),
             marks: Vec::new(),
@@ -103,7 +103,7 @@ impl Door {
     }
 
     /// Reads the body into memory that was granted before.
-    async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<(Bytes, Room), Problem> {
+    async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<(Bytes, MemoryPermit), Problem> {
         let encoding = body::encoding(headers).map_err(Problem::closing)?;
         let (mut received, mut room) = (0, None);
         let read = body::read(body, encoding, &self.limits, &mut received, |total| self.grow(&mut room, total));
@@ -126,23 +126,23 @@ impl Door {
 
     /// Takes what is missing to so many bytes; where that does not fit beside what is held, all of it anew, because
     /// a body larger than the purse may have the whole of it.
-    fn grow(&self, room: &mut Option<Room>, total: usize) -> Result<(), RoomError> {
+    fn grow(&self, room: &mut Option<MemoryPermit>, total: usize) -> Result<(), ReserveError> {
         let Some(mut held) = room.take() else {
-            *room = Some(self.intake.try_room(total)?);
+            *room = Some(self.intake.try_reserve(total)?);
             return Ok(());
         };
-        match self.intake.try_room(total.saturating_sub(held.bytes())) {
+        match self.intake.try_reserve(total.saturating_sub(held.bytes())) {
             Ok(more) => held.join(more),
             Err(_) => {
                 drop(held);
-                held = self.intake.try_room(total)?;
+                held = self.intake.try_reserve(total)?;
             }
         }
         *room = Some(held);
         Ok(())
     }
 
-    fn unread(&self, error: BodyError<RoomError>) -> Problem {
+    fn unread(&self, error: BodyError<ReserveError>) -> Problem {
         let max_bytes = self.limits.max_bytes;
         match error {
             BodyError::TooLarge => {
@@ -152,8 +152,8 @@ impl Door {
             BodyError::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
             BodyError::Cut => Problem::bad_request("the body ended before its end"),
             BodyError::Malformed(reason) => Problem::bad_request(reason),
-            BodyError::Room(RoomError::Full) => full(),
-            BodyError::Room(RoomError::Closed) => Problem::stopping(),
+            BodyError::MemoryPermit(ReserveError::Full) => full(),
+            BodyError::MemoryPermit(ReserveError::Closed) => Problem::stopping(),
         }
     }
 }
@@ -198,7 +198,7 @@ impl Key {
 fn answer(outcome: Outcome, wait: Wait, on_bad: OnBad) -> Response<Body> {
     let Outcome { verdict, accepted, refused } = outcome;
     match verdict {
-        Verdict::Done | Verdict::Repeat if accepted > 0 || (on_bad == OnBad::DeadLetter && !refused.is_empty()) => {
+        JobStatus::Done | JobStatus::Repeat if accepted > 0 || (on_bad == OnBad::DeadLetter && !refused.is_empty()) => {
             let status = if wait == Wait::None { StatusCode::ACCEPTED } else { StatusCode::OK };
             let mut text = format!(r#"{{"accepted":{accepted},"refused":"#).into_bytes();
             if on_bad == OnBad::DeadLetter {
@@ -209,17 +209,17 @@ fn answer(outcome: Outcome, wait: Wait, on_bad: OnBad) -> Response<Body> {
             text.push(b'}');
             reply::json(status, text)
         }
-        Verdict::Done | Verdict::Repeat => unusable("nothing in the body was usable", &refused),
-        Verdict::Rejected => unusable("nothing was taken, because some of it is not usable", &refused),
-        Verdict::KeyConflict => {
+        JobStatus::Done | JobStatus::Repeat => unusable("nothing in the body was usable", &refused),
+        JobStatus::Rejected => unusable("nothing was taken, because some of it is not usable", &refused),
+        JobStatus::KeyConflict => {
             let detail = "this Idempotency-Key was used with another body";
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).into_response()
         }
-        Verdict::Full => full().into_response(),
-        Verdict::Failed(reason) => {
+        JobStatus::Full => full().into_response(),
+        JobStatus::Failed(reason) => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_after(RETRY_FAILED).into_response()
         }
-        Verdict::TimedOut => {
+        JobStatus::TimedOut => {
             let detail = "the events were taken, but not delivered in time";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_FAILED).into_response()
         }
@@ -263,7 +263,7 @@ mod tests {
         Refusal { index, offset: 0, text: Bytes::new(), reason: "no \"value\"".into() }
     }
 
-    fn said(verdict: Verdict, accepted: u64, refused: u64, wait: Wait, on_bad: OnBad) -> (u16, String) {
+    fn said(verdict: JobStatus, accepted: u64, refused: u64, wait: Wait, on_bad: OnBad) -> (u16, String) {
         let refused = (0..refused).map(|n| refusal(n + 3)).collect();
         let response = answer(Outcome { verdict, accepted, refused }, wait, on_bad);
         let status = response.status();
@@ -279,34 +279,36 @@ mod tests {
     #[test]
     fn what_was_taken_is_counted_and_what_was_not_is_listed() {
         let (refuse, journal) = (OnBad::Refuse, Wait::Journal);
-        assert_eq!(said(Verdict::Done, 2, 0, journal, refuse), (200, r#"{"accepted":2,"refused":[]}"#.into()));
-        assert_eq!(said(Verdict::Repeat, 2, 0, journal, refuse), (200, r#"{"accepted":2,"refused":[]}"#.into()));
-        assert_eq!(said(Verdict::Done, 2, 0, Wait::None, refuse), (202, r#"{"accepted":2,"refused":[]}"#.into()));
+        assert_eq!(said(JobStatus::Done, 2, 0, journal, refuse), (200, r#"{"accepted":2,"refused":[]}"#.into()));
+        assert_eq!(said(JobStatus::Repeat, 2, 0, journal, refuse), (200, r#"{"accepted":2,"refused":[]}"#.into()));
+        assert_eq!(said(JobStatus::Done, 2, 0, Wait::None, refuse), (202, r#"{"accepted":2,"refused":[]}"#.into()));
         let listed = r#"{"accepted":1,"refused":[{"index":3,"reason":"no \"value\""}]}"#;
-        assert_eq!(said(Verdict::Done, 1, 1, journal, refuse), (200, listed.into()));
+        assert_eq!(said(JobStatus::Done, 1, 1, journal, refuse), (200, listed.into()));
         let buried = r#"{"accepted":0,"refused":[],"dead_lettered":2}"#;
-        assert_eq!(said(Verdict::Done, 0, 2, journal, OnBad::DeadLetter), (200, buried.into()));
+        assert_eq!(said(JobStatus::Done, 0, 2, journal, OnBad::DeadLetter), (200, buried.into()));
     }
 
     #[test]
     fn nothing_usable_is_a_bad_request() {
-        for (verdict, on_bad) in
-            [(Verdict::Done, OnBad::Refuse), (Verdict::Repeat, OnBad::Refuse), (Verdict::Rejected, OnBad::RejectAll)]
-        {
+        for (verdict, on_bad) in [
+            (JobStatus::Done, OnBad::Refuse),
+            (JobStatus::Repeat, OnBad::Refuse),
+            (JobStatus::Rejected, OnBad::RejectAll),
+        ] {
             let (status, text) = said(verdict, 0, 2, Wait::Journal, on_bad);
             assert_eq!(status, 400);
             assert!(text.contains(r#""refused":[{"index":3,"#) && text.contains("item 3: no "), "{text}");
         }
-        assert_eq!(said(Verdict::Done, 0, 0, Wait::Journal, OnBad::DeadLetter).0, 400);
+        assert_eq!(said(JobStatus::Done, 0, 0, Wait::Journal, OnBad::DeadLetter).0, 400);
     }
 
     #[test]
     fn every_other_verdict_has_its_status() {
         for (verdict, status) in [
-            (Verdict::KeyConflict, 422),
-            (Verdict::Full, 429),
-            (Verdict::Failed("the disk is gone".into()), 503),
-            (Verdict::TimedOut, 503),
+            (JobStatus::KeyConflict, 422),
+            (JobStatus::Full, 429),
+            (JobStatus::Failed("the disk is gone".into()), 503),
+            (JobStatus::TimedOut, 503),
         ] {
             assert_eq!(said(verdict, 0, 0, Wait::Journal, OnBad::Refuse).0, status);
         }
@@ -314,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_long_list_of_refusals_is_cut_and_says_so() {
-        let (_, text) = said(Verdict::Done, 1, MAX_LISTED as u64 + 1, Wait::Journal, OnBad::Refuse);
+        let (_, text) = said(JobStatus::Done, 1, MAX_LISTED as u64 + 1, Wait::Journal, OnBad::Refuse);
         assert!(text.ends_with(r#"],"refused_total":1001}"#), "{}", &text[text.len() - 60..]);
         assert_eq!(text.matches("index").count(), MAX_LISTED);
     }
