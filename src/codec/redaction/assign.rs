@@ -118,6 +118,10 @@ pub fn value(text: &[u8], at: usize) -> Option<(Range<usize>, u16)> {
 
 /// The credentials behind a scheme that stands without its header: `Bearer abc…`.
 pub fn bearer(text: &[u8], at: usize) -> Option<Range<usize>> {
+    // The filter looks for five letters, and the text may end behind them.
+    if !text.get(at..at + "bearer".len()).is_some_and(|word| word.eq_ignore_ascii_case(b"bearer")) {
+        return None;
+    }
     let start = blanks(text, at + "bearer".len());
     if start == at + "bearer".len() || (at > 0 && text[at - 1].is_ascii_alphanumeric()) {
         return None;
@@ -129,7 +133,7 @@ pub fn bearer(text: &[u8], at: usize) -> Option<Range<usize>> {
 }
 
 fn count(text: &[u8], at: usize, of: &[u8]) -> usize {
-    text[at..].iter().take(16).take_while(|b| of.contains(b)).count()
+    text.get(at..).unwrap_or_default().iter().take(16).take_while(|b| of.contains(b)).count()
 }
 
 fn blanks(text: &[u8], at: usize) -> usize {

@@ -354,6 +354,33 @@ fn broken_lines_are_redacted_as_text() {
     assert_eq!(clean, b"\xff\xfe [email] \x80");
 }
 
+/// Each word that some rule looks for, whole, cut anywhere, and in all cases.
+fn keywords() -> Vec<String> {
+    let names = NAME_PARTS.iter().map(|part| part.split(']').next_back().expect("a word").to_owned());
+    let names = names.chain(
+        ["bearer", "-BEGIN ", "-----BEGIN RSA PRIVATE KEY-----\n", "api_key=", "Authorization: "].map(String::from),
+    );
+    let others = ["a@", "://u:p@", "DE89", "4111 1111 1111 ", "%4", "&#", "&#x4", "\\u00", "\\", "\u{1b}[", "eyJ"]
+        .map(String::from);
+    names.chain(others).chain(examples().map(|(_, _, secret)| secret)).collect()
+}
+
+#[test]
+fn a_text_may_end_within_any_word_that_a_rule_looks_for() {
+    let engine = engine();
+    for word in keywords() {
+        for word in [word.clone(), word.to_uppercase(), word.to_lowercase()] {
+            let ends = (0..=word.len()).filter(|end| word.is_char_boundary(*end));
+            for end in ends.filter(|end| *end < 40 || word.len() - end < 3) {
+                for before in ["", "x ", "{\"a\":\"", "\\n", "password=", "\\\\\""] {
+                    engine.redact_text(format!("{before}{}", &word[..end]).as_bytes());
+                    engine.redact_text(format!("{before}{}", &word[word.len() - end..]).as_bytes());
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn hostile_repetition_ends_soon() {
     let engine = engine();

@@ -20,11 +20,7 @@ impl Agent {
         let mine = told["components"].as_array().and_then(|all| all.iter().find(|one| one["name"] == component));
         let mine = mine.unwrap_or_else(|| panic!("there is no `{component}` in {told}"));
         let text = |value: &serde_json::Value| value.as_str().unwrap_or("").to_owned();
-        Health {
-            state: text(&mine["state"]),
-            last_error: text(&mine["last_error"]["message"]),
-            status: answer.status,
-        }
+        Health { state: text(&mine["state"]), last_error: text(&mine["last_error"]["message"]), status: answer.status }
     }
 
     /// Waits until a sink has delivered so many events, and looks at the books.
