@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::Configuration;
 use crate::journal::fs::Real;
-use crate::journal::{Journal, Options, RecoveryReport};
+use crate::journal::{Journal, RecoveryReport};
 
 #[derive(Args)]
 #[command(mut_arg("config", |arg| arg.global(true)), mut_arg("data_dir", |arg| arg.global(true)))]
@@ -52,14 +52,13 @@ pub fn run(arguments: Arguments) -> ExitCode {
     if !folder.is_dir() {
         return super::complain(format!("there is no journal at `{}`", folder.display()));
     }
-    let readers = loaded.plan.readers();
-    let options = Options { readers, ..loaded.plan.settings.journal.options(folder) };
+    let options = loaded.plan.settings.journal.options(folder);
     let (journal, report) = match Journal::open(options, Arc::new(Real)) {
         Ok(opened) => opened,
         Err(error) => return super::complain(format!("cannot open the journal: {error} (is the agent running?)")),
     };
     let code = match &arguments.command {
-        Command::Inspect => super::print(&inspect(&journal, &report)),
+        Command::Inspect => super::print(&inspect(&journal)),
         Command::Verify => verify(&report),
         Command::Export => export(&journal),
         Command::Cursors { command } => cursors(&journal, command.as_ref().unwrap_or(&Cursors::List)),
@@ -68,32 +67,16 @@ pub fn run(arguments: Arguments) -> ExitCode {
     code
 }
 
-fn inspect(journal: &Journal, report: &RecoveryReport) -> String {
+fn inspect(journal: &Journal) -> String {
     let stats = journal.stats();
     format!(
-        "bytes       {}\nlimit       {}\noldest seq  {}\nnewest seq  {}\n\n{}{}",
+        "bytes       {}\nlimit       {}\noldest seq  {}\nnewest seq  {}\n\n{}",
         stats.bytes,
         stats.limit,
         stats.oldest_seq,
         stats.synced_seq,
-        list(journal),
-        holes(report)
+        list(journal)
     )
-}
-
-/// What is still to be read again, a line for each origin.
-fn holes(report: &RecoveryReport) -> String {
-    let mut out = String::new();
-    for hole in &report.holes {
-        let spans: Vec<String> = hole.all().iter().map(|span| format!("{} to {}", span.start, span.end)).collect();
-        out.push_str(&format!(
-            "source {} reads again what damage took of {}: {}\n",
-            hole.source,
-            hole.words,
-            spans.join(", ")
-        ));
-    }
-    out
 }
 
 fn list(journal: &Journal) -> String {
@@ -126,7 +109,6 @@ fn verify(report: &RecoveryReport) -> ExitCode {
             if loss.seqs.end <= report.needed_from { "; every sink had passed them" } else { "" }
         ));
     }
-    out.push_str(&holes(report));
     for file in &report.broken_files {
         out.push_str(&format!("damaged: file {file} moved to quarantine\n"));
     }

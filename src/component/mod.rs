@@ -5,8 +5,6 @@ pub mod entry;
 pub mod failure;
 #[cfg(test)]
 pub mod fake;
-#[cfg(test)]
-mod holes_test;
 pub mod ingest;
 pub mod lane;
 pub mod ranges;

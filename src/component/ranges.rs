@@ -8,10 +8,6 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use bytes::Bytes;
-
-use crate::journal::Told;
-
 /// Pieces of one origin without a verdict.
 pub const MOST_IN_FLIGHT: usize = 16;
 
@@ -61,14 +57,6 @@ impl Claim {
         // A range of its own is the last one; alone it says nothing of what lies before.
         self.spans.first().filter(|first| self.spans.len() > 1 && first.start == 0).map_or(0, |first| first.end)
     }
-
-    /// The same for the journal, which compares it with what it has. `stands` is whether events stand with it.
-    pub fn told(self, origin: Bytes, stands: bool, words: String) -> Told {
-        let (base, own) = (self.base(), self.spans.last().filter(|_| stands).cloned());
-        let mut claims = self.spans;
-        claims.push(0..self.done);
-        Told { origin, base, claims, own, words }
-    }
 }
 
 impl RangeTracker {
@@ -83,18 +71,6 @@ impl RangeTracker {
         let mut ledger = RangeTracker { base, done, cursor: done, ..RangeTracker::default() };
         ledger.keep(spans);
         ledger
-    }
-
-    /// Reads these ranges again, as far as they were ever read. Nothing may be in flight.
-    pub fn reopen(&mut self, holes: &[Span]) {
-        debug_assert!(self.flights.is_empty());
-        let mut settled: Vec<Span> = std::iter::once(self.base..self.done).chain(self.kept.drain(..)).collect();
-        for hole in holes {
-            let cut = |span: Span| [span.start..span.end.min(hole.start), span.start.max(hole.end)..span.end];
-            settled = settled.into_iter().flat_map(cut).filter(|span| !span.is_empty()).collect();
-        }
-        (self.done, self.cursor) = (self.base, self.base);
-        self.keep(settled);
     }
 
     /// All that is settled, for a position without events.

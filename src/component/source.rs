@@ -14,7 +14,7 @@ use super::check::Check;
 use super::failure::Fatal;
 use crate::codec::{Decoder, Frames, Ordinals, Refusal};
 use crate::event::Provenance;
-use crate::journal::{Hole, IdempotencyKey, MemoryPermit, Position, ReadPosition, Told};
+use crate::journal::{IdempotencyKey, MemoryPermit, Position};
 
 /// The most bytes a piece should have; a larger event is a piece alone.
 pub const CHUNK_BYTES: usize = 256 * 1024;
@@ -26,12 +26,6 @@ pub trait Source: Send + Sized + 'static {
 
     /// Turns configuration into a source, or adds to the problems.
     fn build(config: Self::Config, check: &mut Check) -> Option<Self>;
-
-    /// What one of its positions says, for a source that can read its origins again: what damage took of them comes
-    /// back to it as [`Intake::holes`].
-    fn read_position(_key: &[u8], _value: &[u8]) -> Option<Told> {
-        None
-    }
 
     /// Runs until `cx.shutdown` is cancelled; what was handed in by then is the wiring's. A source that returns
     /// `Ok` before that has come to its end: nothing more will follow, and an agent without other sources may stop.
@@ -77,12 +71,6 @@ pub trait Intake: Send + Sync {
 
     /// The last position of each origin that this source has stated, as (key, value).
     fn positions(&self) -> Vec<(Bytes, Bytes)>;
-
-    /// What a damaged journal has lost of its origins. It states positions that do not claim that any more, together
-    /// with [`Hole::taken_over`], before it reads on.
-    fn holes(&self) -> Vec<Hole> {
-        Vec::new()
-    }
 
     /// Tells the address that the source listens on, for those who ask the agent where to send.
     fn listening(&self, _address: &str) {}
@@ -206,17 +194,12 @@ impl Future for Receipt {
 /// The boxed form.
 pub trait AnySource: Send {
     fn type_name(&self) -> &'static str;
-    fn reader(&self) -> ReadPosition;
     fn run(self: Box<Self>, cx: SourceContext) -> Pin<Box<dyn Future<Output = Result<(), Fatal>> + Send>>;
 }
 
 impl<S: Source> AnySource for S {
     fn type_name(&self) -> &'static str {
         S::TYPE
-    }
-
-    fn reader(&self) -> ReadPosition {
-        S::read_position
     }
 
     fn run(self: Box<Self>, cx: SourceContext) -> Pin<Box<dyn Future<Output = Result<(), Fatal>> + Send>> {

@@ -1,13 +1,11 @@
 //! A configuration that holds: pure data and components that are built but touch nothing yet.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::settings::{Settings, SinkFrame};
 use crate::component::sink::AnySinkConfig;
 use crate::component::{AnySource, AnyTransform, Promise};
-use crate::journal::ReadPosition;
 use crate::query::Query;
 
 /// What a component's configuration comes to, for comparing: a hash, since the text may hold secrets.
@@ -53,11 +51,6 @@ pub struct PlannedSink {
 }
 
 impl Plan {
-    /// How the journal reads the positions of each source.
-    pub fn readers(&self) -> HashMap<Arc<str>, ReadPosition> {
-        self.sources.iter().map(|planned| (planned.name.clone(), planned.source.reader())).collect()
-    }
-
     /// What live streams show: the inputs of the `sse` and `websocket` sinks.
     pub fn live_inputs(&self) -> Vec<Input> {
         let live = self.sinks.iter().filter(|sink| matches!(sink.type_name, "sse" | "websocket"));

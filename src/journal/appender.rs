@@ -1,13 +1,13 @@
 //! Appending as a machine that is driven step by step: write a group, sync what was written, open the next segment.
 //! The threads in `writer` drive it in production, the model test in any order it likes.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::format::{DATA_START, ENDS_GROUP, Notes, RECORD_HEADER, RESTATES, RecordHeader};
+use super::format::{DATA_START, ENDS_GROUP, Notes, RECORD_HEADER, RecordHeader};
 use super::fs::{File, is_no_space};
 use super::gather::{Draft, Group, Pending, Waiting};
 use super::positions::MAX_POSITIONS;
@@ -49,9 +49,7 @@ pub struct Appender {
     /// Number for the next new file.
     pub(super) next_file: u64,
     /// Positions of passed segments, to be stated again with the next group.
-    pub(super) carry: Vec<(u64, super::Position)>,
-    /// What was stated in the active segment by this process, as hashes of source and key.
-    pub(super) named: HashSet<u64>,
+    pub(super) carried: Vec<super::Position>,
     buffer: Vec<u8>,
 }
 
@@ -76,16 +74,7 @@ impl Appender {
             end: last.end,
             claimed: DATA_START,
         });
-        Appender {
-            shared,
-            active,
-            spare,
-            segment_bytes,
-            next_file,
-            carry: Vec::new(),
-            named: HashSet::new(),
-            buffer: Vec::new(),
-        }
+        Appender { shared, active, spare, segment_bytes, next_file, carried: Vec::new(), buffer: Vec::new() }
     }
 
     /// Appends what the commits gathered. On disk the answers come with the sync, which is left in the queue.
@@ -95,22 +84,18 @@ impl Appender {
             return;
         }
         let on_disk = self.shared.on_disk();
-        let group = Group::gather(commits, on_disk.then_some(self.shared.options.codec));
+        let mut group = Group::gather(commits, on_disk.then_some(self.shared.options.codec));
         if !on_disk {
             return self.append_in_memory(group);
         }
         if group.drafts.is_empty() && group.notes == Notes::default() {
             return self.answer_nothing(group);
         }
-        loop {
-            if let Err(error) = self.make_room(&group) {
-                return self.refuse(group, &error);
-            }
-            // A write that failed has ended the segment: the next one is told again.
-            if self.restate(&group.notes.positions) {
-                break;
-            }
+        if let Err(error) = self.make_room(&group) {
+            return self.refuse(group, &error);
         }
+        // Before the new positions, which count where both state the same origin.
+        group.notes.positions.splice(0..0, std::mem::take(&mut self.carried));
         self.write(group);
     }
 
@@ -186,8 +171,8 @@ impl Appender {
             return Err(AppendError::TooLarge);
         }
         let (need, reserve) = (need as u32, self.reserve());
-        let restated = if self.carry.is_empty() && group.notes.positions.is_empty() { 0 } else { reserve };
-        if self.fits(need + restated + reserve) {
+        let carried = if self.carried.is_empty() { 0 } else { reserve };
+        if self.fits(need + carried + reserve) {
             return Ok(());
         }
         self.roll(need, reserve)
@@ -218,7 +203,6 @@ impl Appender {
         }
         let synced = state.segments.back().map_or(DATA_START, |last| last.end);
         let last = group.drafts.len() - 1;
-        let ends = if group.restates { ENDS_GROUP | RESTATES } else { ENDS_GROUP };
         for (order, draft) in std::mem::take(&mut group.drafts).into_iter().enumerate() {
             let packed = draft.packed.expect("packed when it was gathered");
             let head = state.heads.get(draft.stream).cloned().unwrap_or_default();
@@ -227,7 +211,7 @@ impl Appender {
             let record = state.number(draft.stream, draft.received_at, draft.lines);
             let notes = if order == last { &notes[..] } else { &[] };
             let header = RecordHeader {
-                flags: if order == last { ends } else { 0 },
+                flags: if order == last { ENDS_GROUP } else { 0 },
                 codec: packed.codec,
                 stream: draft.stream,
                 key_id: 0,

@@ -1,11 +1,7 @@
 //! What a journal can be told: where, how large, what to do when full.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
-
-use super::holes::ReadPosition;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -21,8 +17,6 @@ pub struct Options {
     pub intake_bytes: usize,
     /// How much of the newest lines stays in memory for readers.
     pub tier_bytes: usize,
-    /// The sources that can read their origins again, and how their positions are read.
-    pub readers: HashMap<Arc<str>, ReadPosition>,
 }
 
 impl Options {
@@ -37,7 +31,6 @@ impl Options {
             codec: Codec::Lz4,
             intake_bytes: 16 << 20,
             tier_bytes: 8 << 20,
-            readers: HashMap::new(),
         }
     }
 }

@@ -25,10 +25,8 @@
 //!   belongs to a sync that failed. The next header is written only after that end was synced.
 //! - The sequence number is one counter over all streams; `stream_first` and `stream_bytes` count within one
 //!   stream since the journal began. What is missing shows as a jump of `stream_first`, and is counted there.
-//! - A group with [`RESTATES`] has no lines and says again what was said in other segments: what reuse carries forward,
-//!   and in front of the first new statement about an origin in a segment the one it replaces. So the positions as they
-//!   were at any damaged record can be told from what is on disk, and what was said behind it, from its segment's
-//!   number, apart from what was said before.
+//! - A position that only the oldest segment states is stated again in a later group before that segment is reused.
+//!   (Bit 2 of a record's flags marked such groups in earlier versions. It means nothing now.)
 //! - A segment header fits one sector, which a disk writes whole or not at all.
 
 use bytes::Bytes;
@@ -58,8 +56,6 @@ pub const RECORD_MAGIC: [u8; 4] = *b"WJr\n";
 
 /// The last record of its group.
 pub const ENDS_GROUP: u8 = 1;
-/// Its group says nothing new: see [`restate`](super::positions::restate).
-pub const RESTATES: u8 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
@@ -262,10 +258,6 @@ impl RecordHeader {
 
     pub fn ends_group(&self) -> bool {
         self.flags & ENDS_GROUP != 0
-    }
-
-    pub fn restates(&self) -> bool {
-        self.flags & RESTATES != 0
     }
 
     /// Bytes behind the header.

@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 use super::format::{Notes, RECORD_BYTES};
 use super::memory::MemoryPermit;
 use super::packed::{Packed, pack};
-use super::positions::restate;
 use super::writer::{AppendError, Mark};
 use super::{Codec, Commit, IdempotencyKey, Position, StreamId};
 use crate::event::{Lines, Run};
@@ -120,8 +119,6 @@ pub struct Draft {
 pub struct Group {
     pub drafts: Vec<Draft>,
     pub notes: Notes,
-    /// Its positions were stated before.
-    pub restates: bool,
     pub waiting: Vec<Waiting>,
 }
 
@@ -214,10 +211,9 @@ impl Group {
         group
     }
 
-    /// Positions without events; of what was said before, with the segment where.
-    pub fn restating(said: Vec<(u64, Position)>) -> Group {
-        let notes = Notes { positions: restate(said), ..Notes::default() };
-        Group { notes, restates: true, ..Group::default() }
+    /// Positions without events.
+    pub fn of_positions(positions: Vec<Position>) -> Group {
+        Group { notes: Notes { positions, ..Notes::default() }, ..Group::default() }
     }
 
     fn start(&mut self, stream: StreamId, received_at: Timestamp, room: &Option<Arc<MemoryPermit>>) {

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 use super::cursor::{Cursor, CursorInfo, ReadError, Reader};
 use super::disk::{Spot, Wanted, heads_at};
 use super::fs::{Fs, Guard};
-use super::holes::Hole;
 use super::keys::KeyMatch;
 use super::memory::{MemoryPermit, ReserveError};
 use super::recovery::{self, OWN_CURSORS, OpenError, Opened};
@@ -187,11 +186,6 @@ impl Journal {
     /// What a source stated last about each of its origins.
     pub fn positions(&self, source: &str) -> Vec<(Bytes, Bytes)> {
         self.shared.state().positions.of(source)
-    }
-
-    /// What of this source's origins was lost to damage and is to be read again.
-    pub fn holes(&self, source: &str) -> Vec<Hole> {
-        self.shared.state().holes().into_iter().filter(|hole| *hole.source == *source).collect()
     }
 
     /// Whether a request with this key was accepted before.

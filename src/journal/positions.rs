@@ -10,8 +10,8 @@ use super::Position;
 /// The most origins a journal remembers, over all sources.
 pub const MAX_POSITIONS: usize = 1_000_000;
 
-/// Stands in a group that restates, in front of what was said in the segment whose number is the value.
-const SAID_IN: &str = "\0said-in";
+/// Sources under which earlier versions stated what damage had taken, to read it again. Nobody does any more.
+const IGNORED: [&str; 2] = ["\0said-in", "\0holes"];
 
 #[derive(Default)]
 pub struct Positions {
@@ -29,12 +29,12 @@ struct Stated {
     segment: u64,
 }
 
-/// What one takes beside its bytes, the number of its segment included.
+/// What one takes beside its bytes.
 const OVERHEAD: usize = 40;
 
 impl Positions {
     pub fn state(&mut self, position: &Position, segment: u64) {
-        if *position.source == *SAID_IN {
+        if IGNORED.contains(&&*position.source) {
             return;
         }
         let weight = position.source.len() + position.key.len() + OVERHEAD;
@@ -70,23 +70,16 @@ impl Positions {
         origins.iter().map(|(key, stated)| (key.clone(), stated.value.clone())).collect()
     }
 
-    /// Everything whose last statement stands in a segment up to `last`, with that segment.
-    pub fn stated_up_to(&self, last: u64) -> Vec<(u64, Position)> {
+    /// Every position whose last statement is in a segment up to `last`.
+    pub fn stated_up_to(&self, last: u64) -> Vec<Position> {
         let mut found = Vec::new();
         for (source, origins) in &self.sources {
             for (key, stated) in origins.iter().filter(|(_, stated)| stated.segment <= last) {
                 let (source, key, value) = (source.clone(), key.clone(), stated.value.clone());
-                found.push((stated.segment, Position { source, key, value }));
+                found.push(Position { source, key, value });
             }
         }
         found
-    }
-
-    /// What `next` takes the place of, if that was said in a segment before this one.
-    pub fn replaced_by(&self, next: &Position, segment: u64) -> Option<(u64, Position)> {
-        let stated = self.sources.get(&next.source)?.get(&next.key)?;
-        let old = || Position { value: stated.value.clone(), ..next.clone() };
-        (stated.segment < segment).then(|| (stated.segment, old()))
     }
 
     pub fn any_up_to(&self, last: u64) -> bool {
@@ -100,33 +93,6 @@ impl Positions {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
-}
-
-/// What a group that restates carries: positions, behind the number of the segment that they were said in.
-pub fn restate(mut said: Vec<(u64, Position)>) -> Vec<Position> {
-    said.sort_by(|(a, one), (b, other)| (a, &one.source).cmp(&(b, &other.source)));
-    let mut all = Vec::with_capacity(said.len() + 1);
-    let mut last = None;
-    for (segment, position) in said {
-        if last.replace(segment) != Some(segment) {
-            let value = Bytes::copy_from_slice(&segment.to_le_bytes());
-            all.push(Position { source: SAID_IN.into(), key: Bytes::new(), value });
-        }
-        all.push(position);
-    }
-    all
-}
-
-/// The same read back.
-pub fn restated(positions: Vec<Position>) -> Vec<(u64, Position)> {
-    let (mut segment, mut said) = (0, Vec::with_capacity(positions.len()));
-    for position in positions {
-        match position.value[..].try_into() {
-            Ok(number) if *position.source == *SAID_IN => segment = u64::from_le_bytes(number),
-            _ => said.push((segment, position)),
-        }
-    }
-    said
 }
 
 fn leave(per_segment: &mut BTreeMap<u64, usize>, segment: u64) {

@@ -10,9 +10,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use tokio::sync::Notify;
 
 use super::appender::Appender;
-use super::format::{Notes, RecordHeader, Sector, SegmentHeader, VERSION};
+use super::format::{Notes, RECORD_HEADER, RecordHeader, Sector, SegmentHeader, VERSION};
 use super::fs::{Fs, Guard, Lock};
-use super::holes::{Present, Search, notes_of};
 use super::house::load_cursors;
 use super::judge::{Item, Judged, judge, mend_tail};
 use super::keys::Keys;
@@ -87,7 +86,7 @@ pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<Opened, OpenError> {
     if options.mode == Mode::Memory {
         let next_seq = Timestamp::now().0.max(1) as u64;
         let found = Chain { next_seq, ..Chain::default() };
-        let shared = Arc::new(assemble(options, fs, found, Keys::in_memory(), Vec::new(), Present::default()));
+        let shared = Arc::new(assemble(options, fs, found, Keys::in_memory(), Vec::new()));
         let appender = Appender::new(shared.clone(), SEGMENT_BYTES as u32, 0, None);
         return Ok(Opened { shared, appender, guard: None, report: RecoveryReport::default() });
     }
@@ -145,16 +144,8 @@ pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<Opened, OpenError> {
     for loss in &mut report.lost {
         loss.is_told = told.contains(&loss.told());
     }
-    let is_needed = report.lost.iter().any(|loss| loss.seqs.end > needed_from);
-    let found = match is_needed || chain.tail_is_damaged {
-        true => Search::new(&options.readers, needed_from).run(&chain.segments).map_err(at)?,
-        false => Default::default(),
-    };
-    let shared = Arc::new(assemble(options, fs, chain, keys, states, found.present));
+    let shared = Arc::new(assemble(options, fs, chain, keys, states));
     let mut appender = Appender::new(shared.clone(), segment_bytes, next_file, spare);
-    appender.state_holes(found.holes);
-    report.is_readable = found.is_readable;
-    report.holes = shared.state().holes();
     appender.prepare();
     Ok(Opened { shared, appender, guard: Some(guard), report })
 }
@@ -165,7 +156,6 @@ fn assemble(
     chain: Chain,
     keys: Keys,
     cursors: Vec<(super::watermark::Stored, super::house::CursorFiles)>,
-    present: Present,
 ) -> Shared {
     let mut states = BTreeMap::new();
     let mut files = BTreeMap::new();
@@ -194,7 +184,6 @@ fn assemble(
         fs,
         state: Mutex::new(state),
         keys,
-        present,
         queue: Mutex::default(),
         due: Condvar::new(),
         house: Condvar::new(),
@@ -276,8 +265,6 @@ struct Chain {
     heads: Heads,
     positions: Positions,
     next_seq: u64,
-    /// Something is damaged in the last segment, where no number behind it tells what.
-    tail_is_damaged: bool,
 }
 
 impl Chain {
@@ -343,7 +330,6 @@ impl Chain {
             // Damaged events at the end of a segment show in the next one's first number.
             segment.end_seq = self.next_seq;
             if nth == last {
-                self.tail_is_damaged = !judged.damaged.is_empty();
                 if judged.unnumbered() > 0 {
                     let (seqs, bytes) = (self.next_seq..self.next_seq, judged.unnumbered());
                     report.lost.push(Loss { seqs, bytes, is_told: false });
@@ -364,7 +350,7 @@ impl Chain {
         }
     }
 
-    /// What a record says of origins holds even where its lines are lost: they are read again as a hole.
+    /// The positions in a record count even where its lines are lost: no source reads those again.
     fn state(&mut self, bytes: &[u8], at: u32, record: &RecordHeader, index: u64) -> Option<Notes> {
         let notes = notes_of(bytes, at, record)?;
         for position in &notes.positions {
@@ -385,4 +371,11 @@ impl Chain {
         }
         Ok(())
     }
+}
+
+/// The notes of a record, if they are what was written.
+fn notes_of(bytes: &[u8], at: u32, header: &RecordHeader) -> Option<Notes> {
+    let from = at as usize + RECORD_HEADER;
+    let notes = bytes.get(from..from + header.notes_len as usize)?;
+    header.fits_notes(notes).then(|| Notes::decode(notes)).flatten()
 }

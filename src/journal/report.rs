@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Commit, Hole, Journal, Position};
+use super::{Commit, Journal, Position};
 use crate::units::Timestamp;
 
 /// Under this source the journal remembers which losses were told.
@@ -55,10 +55,6 @@ pub struct RecoveryReport {
     pub lost: Vec<Loss>,
     /// What lies before was passed by every cursor: it is missed by nobody.
     pub needed_from: u64,
-    /// What of it can be read again, and what is still to be read again from earlier.
-    pub holes: Vec<Hole>,
-    /// Whether there are origins that can be read again at all; of some nobody may know what was lost.
-    pub is_readable: bool,
     /// Bytes behind the last whole commit that were cut off. Nothing there was acknowledged.
     pub cut_bytes: u64,
     /// Files without a readable header, moved to `quarantine/`.

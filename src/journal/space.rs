@@ -1,17 +1,15 @@
-//! MemoryPermit on disk: which file becomes the next segment, what is carried forward first, how much still fits.
+//! Space on disk: which file becomes the next segment, what is carried forward first, how much still fits.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::atomic::Ordering;
 
 use super::appender::{Active, Appender, append_error};
 use super::format::{DATA_START, ENDS_REMEMBERED, RECORD_HEADER, SegmentHeader};
 use super::gather::Group;
-use super::holes::Hole;
 use super::segment::{Place, Segment, file_name};
 use super::state::{Shared, State};
 use super::writer::AppendError;
-use super::{Cause, Position, WhenFull, house};
+use super::{Cause, WhenFull, house};
 use crate::units::Timestamp;
 
 /// A segment has room for this many times what all positions take, or it is made larger.
@@ -41,7 +39,6 @@ impl Appender {
             streams: state.heads.table(),
         };
         let (first_seq, newest) = (state.next_seq, header.created_at);
-        self.named.clear();
         self.active = Some(Active { index, salt: header.salt, place: place.clone(), end: DATA_START, claimed: 0 });
         let starts = state.heads.clone();
         state.segments.push_back(Segment {
@@ -134,12 +131,12 @@ impl Appender {
 
     /// States again what only the oldest, passed segment says; its room at the end of the active one is reserved.
     fn carry_oldest(&mut self) -> bool {
-        let said = {
+        let positions = {
             let state = self.shared.state();
             let Some(passed) = state.last_passed() else { return false };
             state.positions.stated_up_to(passed)
         };
-        let group = Group::restating(said);
+        let group = Group::of_positions(positions);
         let need = (group.notes.encode().len() + 2 * RECORD_HEADER) as u32;
         if group.notes.positions.is_empty() || !self.fits(need) {
             return false;
@@ -148,53 +145,6 @@ impl Appender {
         self.finish_syncs();
         let state = self.shared.state();
         !state.positions.any_up_to(state.segments[0].index)
-    }
-
-    /// States again what reuse would lose, and what these are the first in the segment to replace: nothing of it waits
-    /// for a sync, so the table is exact. MemoryPermit was made for it. False if the segment is no more.
-    pub(super) fn restate(&mut self, next: &[Position]) -> bool {
-        let mut said = std::mem::take(&mut self.carry);
-        let Some(segment) = self.active.as_ref().map(|active| active.index) else { return false };
-        let state = self.shared.state();
-        for position in next {
-            let mut hasher = DefaultHasher::new();
-            (&position.source, &position.key).hash(&mut hasher);
-            if self.named.insert(hasher.finish()) {
-                said.extend(state.positions.replaced_by(position, segment));
-            }
-        }
-        drop(state);
-        if !said.is_empty() {
-            self.write(Group::restating(said));
-        }
-        self.fits(0)
-    }
-
-    /// Remembers what is to be read again before any cursor can move past the damage.
-    pub(super) fn state_holes(&mut self, holes: Vec<Hole>) {
-        if holes.is_empty() {
-            return;
-        }
-        let known = self.shared.state().holes();
-        let mut group = Group::default();
-        for mut hole in holes {
-            if let Some(known) = known.iter().find(|k| (&k.source, &k.origin) == (&hole.source, &hole.origin)) {
-                hole.join(known.clone());
-            }
-            group.notes.positions.push(hole.position());
-        }
-        let positions = group.notes.positions.clone();
-        let room = self.make_room(&group);
-        if room.is_ok() && self.restate(&positions) {
-            self.write(group);
-            self.finish_syncs();
-        }
-        let mut state = self.shared.state();
-        let last = state.segments.back().map_or(0, |last| last.index);
-        for position in positions {
-            // On a full or broken disk this process still knows it, and the next one finds it out again.
-            state.positions.state(&position, last);
-        }
     }
 
     /// Moves the cursors that still need the oldest segment behind it, if that is what the operator wants.
@@ -269,16 +219,17 @@ impl Appender {
             && !state.positions.any_up_to(state.segments[0].index)
     }
 
-    /// Where nothing waits for a sync, the next group may restate what the oldest segment says: the table is exact.
+    /// The next group states again what only the oldest segment states. Nothing may wait for a sync: then the table of
+    /// positions is exact.
     fn carry_for_later(&mut self) {
-        if !self.carry.is_empty() || !self.is_idle() {
+        if !self.carried.is_empty() || !self.is_idle() {
             return;
         }
         let state = self.shared.state();
         if state.oldest_is_passed() && state.keep_is_over(&self.shared) {
-            let carry = state.positions.stated_up_to(state.segments[0].index);
+            let carried = state.positions.stated_up_to(state.segments[0].index);
             drop(state);
-            self.carry = carry;
+            self.carried = carried;
         }
     }
 

@@ -9,7 +9,6 @@ use tokio::sync::{Notify, oneshot};
 use super::appender::SyncQueue;
 use super::format::{MAX_STREAMS, StreamEntry};
 use super::fs::Fs;
-use super::holes::Present;
 use super::house::CursorFiles;
 use super::keys::Keys;
 use super::memory::MemoryBudget;
@@ -28,8 +27,6 @@ pub struct Shared {
     pub state: Mutex<State>,
     pub purse: MemoryBudget,
     pub keys: Keys,
-    /// What must not enter again where a hole is read again.
-    pub present: Present,
     pub queue: Mutex<Queue>,
     /// A commit is due, or a sync has ended.
     pub due: Condvar,

@@ -1,10 +1,7 @@
 //! A journal without threads, on a disk of its own making: whoever holds it makes each step. For tests of floors above.
 
-use std::path::PathBuf;
-
 use super::appender::Appender;
 use super::recovery::{self, Opened};
-use super::report::RecoveryReport;
 use super::sim::Sim;
 use super::{Journal, Options, house};
 
@@ -72,29 +69,6 @@ impl Stepped {
         let Opened { shared, guard, .. } =
             recovery::open(self.options.clone(), disk.boot()).expect("a journal opens after a power cut");
         Journal::without_threads(shared, guard)
-    }
-
-    /// The segments' bytes that hold something.
-    pub fn used(&self, step: usize) -> Vec<(PathBuf, u64)> {
-        let segments =
-            self.disk.files().into_iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "segment"));
-        let bytes = segments.flat_map(|(path, len)| (0..len).step_by(step).map(move |offset| (path.clone(), offset)));
-        bytes.filter(|(path, offset)| self.disk.is_used(path, *offset)).collect()
-    }
-
-    /// The journal as the next process finds it on a copy of the disk, with one byte flipped if that is wanted; it has
-    /// room for what is read again while no cursor moves.
-    pub fn restarted(&self, flip: Option<&(PathBuf, u64)>) -> (Stepped, RecoveryReport) {
-        let disk = self.disk.copy();
-        heal(&disk);
-        if let Some((path, offset)) = flip {
-            disk.flip(path, *offset);
-        }
-        disk.kill();
-        let options = Options { max_bytes: 8 << 20, ..self.options.clone() };
-        let Opened { shared, appender, guard, report } =
-            recovery::open(options.clone(), disk.boot()).expect("a damaged journal opens");
-        (Stepped { journal: Journal::without_threads(shared, guard), appender, disk, options }, report)
     }
 
     /// Who stands where, for whoever reads of a hang.

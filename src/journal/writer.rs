@@ -149,10 +149,7 @@ impl Ticket {
     }
 
     /// Hands in what belongs in this place. Large entries are compressed here, on the caller's thread.
-    pub fn commit(mut self, mut commit: Commit) -> Receipt {
-        for (stream, lines) in &mut commit.entries {
-            *lines = self.shared.present.leave_out(*stream, std::mem::take(lines));
-        }
+    pub fn commit(mut self, commit: Commit) -> Receipt {
         let (reply, receipt) = oneshot::channel();
         let codec = self.shared.on_disk().then_some(self.shared.options.codec);
         let pending = Pending::new(commit, codec, reply, self.lane.take());

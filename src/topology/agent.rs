@@ -1,6 +1,6 @@
 //! A running pipeline: started from a plan, changed by the next one, stopped without losing what it took.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -89,7 +89,7 @@ impl Agent {
         if durable {
             make_private_folder(&data_dir)?;
         }
-        let (journal, report) = open_journal(&data_dir, &settings, plan.readers())?;
+        let (journal, report) = open_journal(&data_dir, &settings)?;
         let commons = Arc::new(IntakeContext {
             journal,
             pool: Pool::start(settings.limits.threads()).map_err(|e| StartError::new(format!("no threads: {e}")))?,
@@ -428,13 +428,11 @@ pub fn make_private_folder(path: &std::path::Path) -> Result<(), StartError> {
 fn open_journal(
     data_dir: &std::path::Path,
     settings: &Settings,
-    readers: HashMap<Arc<str>, journal::ReadPosition>,
 ) -> Result<(Journal, journal::RecoveryReport), StartError> {
     let purses = MemoryShares::share(settings.limits.memory.bytes(), Process::look().resident_bytes);
     let options = journal::Options {
         intake_bytes: purses.intake,
         tier_bytes: purses.tier,
-        readers,
         ..settings.journal.options(data_dir.join("journal"))
     };
     let (journal, report) = Journal::open(options, Arc::new(Real)).map_err(|error| StartError {

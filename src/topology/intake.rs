@@ -16,7 +16,7 @@ use crate::codec::{Codec, Decoded, Frames, Limits, Ordinals, Refusal, stamp};
 use crate::component::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, Receipt, ReserveError, Wait};
 use crate::event::Provenance;
 use crate::journal::dead_letters::{self, DeadLetter, DeadLetters, NewDeadLetter};
-use crate::journal::{self, AppendError, Commit, Hole, Journal, KeyMatch, MemoryPermit, StreamId, Ticket};
+use crate::journal::{self, AppendError, Commit, Journal, KeyMatch, MemoryPermit, StreamId, Ticket};
 use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState, Counts};
 use crate::units::Timestamp;
 
@@ -185,10 +185,6 @@ impl Intake for SourceIntake {
 
     fn positions(&self) -> Vec<(Bytes, Bytes)> {
         self.inner.commons.journal.positions(&self.inner.name)
-    }
-
-    fn holes(&self) -> Vec<Hole> {
-        self.inner.commons.journal.holes(&self.inner.name)
     }
 
     fn listening(&self, address: &str) {

@@ -13,43 +13,36 @@ use crate::journal::RecoveryReport;
 use crate::units::Timestamp;
 
 impl Agent {
-    /// Says what the journal has lost, and whether it comes back: in the log, and as an event for each place.
+    /// Reports what the journal has lost to damage: in the log, and as an event `gap` for each damaged place.
     pub(super) fn report_damage(&self, report: &RecoveryReport) {
-        for hole in &report.holes {
-            tracing::warn!(source = %hole.source, origin = hole.words, spans = ?hole.all(), "the source reads it again");
-        }
         let (needed, passed): (Vec<_>, Vec<_>) =
             report.lost.iter().partition(|loss| loss.seqs.end > report.needed_from || loss.seqs.is_empty());
         if !passed.is_empty() {
             let events: u64 = passed.iter().map(|loss| loss.seqs.end - loss.seqs.start).sum();
-            tracing::warn!(events, places = passed.len(), "the journal was damaged where every sink had passed");
+            tracing::warn!(
+                events,
+                places = passed.len(),
+                "the journal was damaged, but every sink had passed these events"
+            );
         }
         for loss in needed.into_iter().filter(|loss| !loss.is_told) {
             let events = loss.seqs.end - loss.seqs.start;
             let (first_seq, last_seq) = (loss.seqs.start, loss.seqs.start + events.saturating_sub(1));
             let count = match events {
-                0 => format!("its last {} bytes, nobody knows how many events", loss.bytes),
+                0 => format!("an unknown number of events in its last {} bytes", loss.bytes),
                 _ => format!("{events} events"),
-            };
-            let near =
-                report.holes.iter().filter(|hole| hole.seqs.start < loss.seqs.end && loss.seqs.start < hole.seqs.end);
-            let again: Vec<&str> = near.map(|hole| hole.words.as_str()).collect();
-            let outcome = match (&again[..], report.is_readable) {
-                ([], false) => "no source can read them again".to_owned(),
-                ([], true) => "what came from a file or a topic is read again, the rest is gone".to_owned(),
-                (again, _) => format!("what came from {} is read again", again.join(", ")),
             };
             tracing::error!(
                 first_seq,
                 last_seq,
                 events,
                 bytes = loss.bytes,
-                "the journal lost {count} to damage, a copy is in its quarantine folder: {outcome}"
+                "the journal lost {count} to damage; the damaged bytes are in its quarantine folder"
             );
-            let description = format!("the journal lost {count} to damage: {outcome}");
+            let description = format!("the journal lost {count} to damage");
             let metadata = json!({
                 "cause": "damage", "first_seq": first_seq, "last_seq": last_seq,
-                "events": (events > 0).then_some(events), "read_again": again,
+                "events": (events > 0).then_some(events),
             });
             self.note("gap", None, false, &description, metadata);
         }

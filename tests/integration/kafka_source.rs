@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::support::damage::{block, flip, records, unblock};
 use crate::support::database::Database;
 use crate::support::kafka::{self, Given};
 use crate::support::services::{Services, service};
@@ -143,39 +142,6 @@ fn a_kill_loses_nothing_and_doubles_nothing() {
     let doubled: Vec<_> = numbers(&folder).into_iter().filter(|(_, times)| *times > 1).collect();
     assert!(doubled.is_empty(), "doubled: {doubled:?}");
     assert!(agent.stop().success());
-}
-
-#[test]
-fn messages_that_a_damaged_journal_has_lost_are_read_again() {
-    const COUNT: u64 = 20_000;
-    let (folder, topic) = (Folder::new(), kafka::topic(&brokers(), "damaged", 1));
-    send_numbered(&brokers(), &topic, 0..COUNT);
-    let yaml = reading(&brokers(), &topic, &topic, "");
-    block(&folder);
-    let agent = Agent::start(&folder, &yaml);
-    eventually("all is in the journal", || agent.metric("weir_events_entered_total", "kafka") == COUNT);
-    eventually("the group has it", || kafka::committed(&brokers(), &topic, &topic, 1) == [COUNT as i64]);
-    agent.kill();
-    let records = records(&folder);
-    flip(records[records.len() / 2].body());
-    flip((records[1].segment.clone(), records[1].at + 20));
-
-    unblock(&folder);
-    let agent = Agent::start(&folder, &yaml);
-    eventually("every message has arrived", || numbers(&folder).len() as u64 == COUNT);
-    eventually("nothing waits", || agent.metric("weir_events_waiting", "file") == 0);
-    agent.assert_books();
-    let again = agent.metric("weir_events_received_total", "kafka");
-    assert!(again > 0 && again < COUNT, "{again} messages were read again");
-    eventually("it says so", || agent.log().contains("were read again"));
-    assert!(agent.stop().success());
-    assert_eq!(kafka::committed(&brokers(), &topic, &topic, 1), [COUNT as i64]);
-
-    let agent = Agent::start(&folder, &yaml);
-    send_numbered(&brokers(), &topic, COUNT..COUNT + 1);
-    eventually("the new one has arrived", || numbers(&folder).contains_key(&COUNT));
-    assert_eq!(agent.metric("weir_events_received_total", "kafka"), 1);
-    assert!(numbers(&folder).values().all(|times| *times == 1), "something came twice");
 }
 
 #[test]

@@ -98,7 +98,6 @@ impl Tail {
         self.strangers.0.retain(|_, stranger| stranger.seen == scan);
         if self.said.is_empty() {
             self.miss(now);
-            self.miss_again();
         }
         self.is_first = false;
     }

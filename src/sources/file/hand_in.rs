@@ -138,11 +138,6 @@ impl Tail {
         self.marks.push(journal::Position { source, key, value: position.encode() });
     }
 
-    /// States positions that no events go with, and waits for the verdict.
-    pub(super) fn state_alone(&self, marks: Vec<journal::Position>) -> component::Receipt {
-        self.cx.intake.submit(self.job(Vec::new(), Arc::new(self.nobody()), marks, None, None))
-    }
-
     /// The provenance of positions that no events go with.
     fn nobody(&self) -> Provenance {
         Provenance {
@@ -212,9 +207,6 @@ impl Tail {
             (file.unfinished, file.scanned, file.is_spent) = (None, None, false);
             // The prints are those of the place furthest on; the file is read from further back now.
             file.looked_at = None;
-        }
-        if is_taken {
-            self.note_again(flight.identity, &flight.span, &outcome);
         }
         self.enqueue(flight.identity);
     }

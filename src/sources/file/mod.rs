@@ -16,7 +16,6 @@ mod cut_test;
 mod discover;
 mod followed;
 mod hand_in;
-mod holes;
 mod identity;
 mod judge;
 mod losses;
@@ -41,7 +40,6 @@ pub use config::Config;
 use tail::{Next, Settings, Tail};
 
 use crate::component::{Check, Fatal, ReserveError, Source, SourceContext};
-use crate::journal::Told;
 
 /// Tails files.
 pub struct File {
@@ -54,10 +52,6 @@ impl Source for File {
 
     fn build(config: Config, check: &mut Check) -> Option<File> {
         config.settings(check).map(|settings| File { settings })
-    }
-
-    fn read_position(key: &[u8], value: &[u8]) -> Option<Told> {
-        position::told(key, value)
     }
 
     /// Files are read on a thread of their own: reading them blocks, and a task switch for each read costs more
@@ -80,10 +74,6 @@ impl Source for File {
 /// Steps the machine until the agent stops.
 async fn follow(mut tail: Tail, cx: SourceContext) {
     cx.ready();
-    tokio::select! {
-        () = cx.shutdown.cancelled() => return,
-        () = tail.take_over_holes() => {}
-    }
     while !cx.shutdown.is_cancelled() {
         match tail.step(Instant::now()) {
             Next::Step => {}

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::followed::{Origin, Past};
+use super::followed::Past;
 use super::identity::{Identity, Print};
 use crate::component::ranges::{Claim, RangeTracker};
-use crate::journal::Told;
 
 /// Bytes of a path that are remembered; a longer one is forgotten, and with it only the file's family.
 const MOST_PATH_BYTES: usize = 4096;
@@ -52,21 +51,6 @@ pub fn key(identity: Identity, slot: u8) -> Bytes {
 pub fn read_key(key: &[u8]) -> Option<Identity> {
     let (identity, slot) = key.split_first_chunk()?;
     (slot.len() == 1).then(|| Identity::from_bytes(identity))
-}
-
-/// What a position says to the journal. Contents that were cut away are no origin of their own.
-pub fn told(key: &[u8], value: &[u8]) -> Option<Told> {
-    read_key(key)?;
-    let slot = key[Identity::LEN];
-    let position = Position::decode(value).filter(|_| slot != PAST)?;
-    let words = format!("file `{}`", position.family.display());
-    Some(position.statement.told(origin_key(position.origin), slot < PAST, words))
-}
-
-pub fn origin_key((identity, generation): Origin) -> Bytes {
-    let mut key = identity.to_bytes().to_vec();
-    key.extend_from_slice(&generation.to_le_bytes());
-    Bytes::from(key)
 }
 
 impl Position {

@@ -15,7 +15,6 @@ use super::cut::{Chunk, Cutter, View};
 use super::discover::Patterns;
 use super::followed::Followed;
 use super::hand_in::Landing;
-use super::holes::Again;
 use super::identity::{HEAD_BYTES, Identity, Stat};
 use super::losses::{Cut, Losses};
 use super::owners::Owners;
@@ -84,8 +83,6 @@ pub struct Tail {
     pub(super) files: HashMap<Identity, Box<Followed>>,
     /// Files that the journal knows and no scan has seen yet.
     pub(super) memory: HashMap<Identity, Remembered>,
-    /// Files of which the journal has lost something.
-    pub(super) again: HashMap<Identity, Again>,
     pub(super) strangers: UnknownFiles,
     pub(super) owners: Owners,
     /// Whether the journal knew nothing and no scan was made yet.
@@ -134,7 +131,6 @@ impl Tail {
             settings,
             cx,
             files: HashMap::new(),
-            again: HashMap::new(),
             memory,
             strangers: UnknownFiles::default(),
             troubled: HashSet::new(),

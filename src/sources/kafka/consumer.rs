@@ -15,14 +15,14 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::lane::{Handed, Lane};
 use super::place::{self, Place};
 use super::{Config, Start};
 use crate::codec::Decoder;
 use crate::component::{Job, JobStatus, OnBad, Outcome, SourceContext, Wait};
-use crate::event::{Provenance, Seed};
+use crate::event::Provenance;
 use crate::journal::{self, MemoryPermit};
 use crate::net::kafka::{Common, log};
 use crate::units::Timestamp;
@@ -105,9 +105,6 @@ impl State {
         // What we read when the partition was ours before is nobody's business now.
         if let Some(lane) = self.lane(&topic, partition).filter(|lane| lane.tenure == tenure) {
             lane.settle(start, slot, is_taken, Instant::now());
-            if lane.is_mended() {
-                warn!(%topic, partition, "messages that the damaged journal had lost were read again");
-            }
         }
     }
 
@@ -259,7 +256,6 @@ impl Context {
             let known = remembered.get(&(topic.clone(), partition));
             let place = place::place(group_has, known)
                 .or_else(|| committed.is_some().then(|| self.beginning(consumer, &topic, partition)).flatten());
-            let place = place.map(|place| self.reopen(consumer, &topic, partition, place, group_has));
             let mut state = self.state();
             state.tenures += 1;
             let mut lane = Lane::new(&cluster, &topic, partition, state.tenures, place);
@@ -269,52 +265,6 @@ impl Context {
             list.set_partition_offset(&topic, partition, offset).expect("the partition is in the list");
             state.lanes.entry(topic).or_default().insert(partition, lane);
         }
-    }
-
-    /// Reads again what a damaged journal has lost of a partition, as far as the brokers have it. Where they do not
-    /// answer, or the journal is full, it is for the next time.
-    fn reopen(&self, consumer: &Reader, topic: &str, partition: i32, place: Place, committed: Option<u64>) -> Place {
-        let key = place::key(&self.cluster(), topic, partition, 0);
-        let Some(hole) = self.cx.intake.holes().into_iter().find(|hole| place.has(hole, &key)) else { return place };
-        let Some((low, _)) = self.insist(|| consumer.fetch_watermarks(topic, partition, ASK)) else { return place };
-        let mut reopened = place.clone();
-        let positions = self.cx.intake.positions();
-        let (marks, gone) = reopened.reopen(&hole, low.max(0) as u64, &key, committed, &positions);
-        let provenance = Provenance {
-            source: self.cx.name.clone(),
-            seed: Seed::default(),
-            received_at: Timestamp::now(),
-            peer: None,
-            stamp: None,
-        };
-        let receipt = self.cx.intake.submit(Job {
-            pieces: Vec::new(),
-            decoder: self.decoder.clone(),
-            provenance: Arc::new(provenance),
-            marks,
-            on_bad: OnBad::DeadLetter,
-            wait: Wait::Journal,
-            key: None,
-            room: None,
-            origin: None,
-        });
-        let outcome = self.runtime.block_on(async { tokio::time::timeout(DRAIN, receipt).await });
-        let source = &self.cx.name;
-        let (first_seq, last_seq) = (hole.seqs.start, hole.seqs.end - 1);
-        if matches!(&outcome, Ok(outcome) if outcome.verdict == JobStatus::Full) {
-            warn!(%source, topic, partition, "the journal is full and does not take over what it has lost, later again");
-            return place;
-        }
-        // Where it is not known whether that was stated, what is read twice has the same ids.
-        if gone > 0 {
-            error!(%source, origin = hole.words, first_seq, last_seq, events = hole.events, messages = gone,
-                "messages that the damaged journal has lost cannot be read again: the brokers have them no more");
-        }
-        if reopened.reopened_to != place.reopened_to || reopened.ledger.cursor() != place.ledger.cursor() {
-            warn!(%source, origin = hole.words, offsets = ?hole.all(), first_seq, last_seq, events = hole.events,
-                "messages that the damaged journal has lost are read again");
-        }
-        reopened
     }
 
     /// Where a group begins that has read nothing; said in numbers, so that it holds after a restart.

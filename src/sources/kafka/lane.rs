@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::given::GivenIds;
-use super::place::{Place, Stated, words};
+use super::place::{Place, Stated, display_name};
 use crate::codec::{Frames, Ordinals};
 use crate::component::Chunk;
 use crate::component::ranges::RangeTracker;
@@ -36,8 +36,6 @@ pub struct Lane {
     /// Messages without a value that nobody has counted.
     pub empty: u64,
     era: u32,
-    /// Until everything before is read again, the group's offset stays where it is.
-    reopened_to: Option<u64>,
     /// Absent until the first message says where that is.
     ledger: Option<RangeTracker>,
     gathered: Gathered,
@@ -93,20 +91,18 @@ pub enum Answer {
 impl Lane {
     pub fn new(cluster: &str, topic: &str, partition: i32, tenure: u64, place: Option<Place>) -> Lane {
         let number = partition.to_le_bytes();
-        let (era, reopened_to) = place.as_ref().map_or((0, None), |place| (place.era, place.reopened_to));
+        let era = place.as_ref().map_or(0, |place| place.era);
         let ledger = place.map(|place| place.ledger);
-        let reopened_to = reopened_to.filter(|to| ledger.as_ref().is_some_and(|ledger| ledger.done() < *to));
         Lane {
             topic: topic.into(),
             partition,
-            words: words(topic, partition).into(),
+            words: display_name(topic, partition).into(),
             seed: Seed::derive(&[b"kafka", cluster.as_bytes(), topic.as_bytes(), &number]),
             tenure,
             committed: None,
             stopped: None,
             empty: 0,
             era,
-            reopened_to,
             ledger,
             gathered: Gathered::default(),
             waiting: VecDeque::new(),
@@ -128,15 +124,9 @@ impl Lane {
         self.ledger.as_ref().map(RangeTracker::done)
     }
 
-    /// The offset to commit: what is read again must not set the group back.
+    /// The offset to commit, if it has moved.
     pub fn to_commit(&self) -> Option<u64> {
-        self.done().filter(|done| self.reopened_to.is_none_or(|to| *done >= to) && self.committed != Some(*done))
-    }
-
-    /// Whether what was lost is read again, the first time that it is.
-    pub fn is_mended(&mut self) -> bool {
-        let done = self.done();
-        self.reopened_to.take_if(|to| done >= Some(*to)).is_some()
+        self.done().filter(|done| self.committed != Some(*done))
     }
 
     /// Takes a message. Nothing may be waiting to be handed in. Of a value longer than an event may be, as much is
@@ -244,7 +234,6 @@ impl Lane {
             self.gathered = Gathered::default();
             (self.waiting, self.kept) = (VecDeque::new(), BTreeMap::new());
             (self.ledger, self.era) = (Some(RangeTracker::starting_at(offset)), self.era + 1);
-            self.reopened_to = None;
         } else {
             self.ledger.get_or_insert_with(|| RangeTracker::starting_at(offset));
             self.seal_up_to(offset);

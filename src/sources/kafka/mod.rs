@@ -23,7 +23,6 @@ use tokio::sync::oneshot;
 use crate::codec::framing::Framing;
 use crate::codec::{Codec, Decoder};
 use crate::component::{Check, Fatal, Source, SourceContext};
-use crate::journal::Told;
 use crate::net::kafka::{Access, Options, Reserved, Sasl};
 use crate::net::tls::Trust;
 use crate::units::{OneOrMany, one_or_many};
@@ -145,10 +144,6 @@ impl Source for Kafka {
         super::check_codec(&config.codec, Framing::Length, check)?;
         let decoder = Arc::from(config.codec.decoder());
         (check.problems.count_errors() == before).then_some(Kafka { config, decoder })
-    }
-
-    fn read_position(key: &[u8], value: &[u8]) -> Option<Told> {
-        place::told(key, value)
     }
 
     /// The consumer has a thread of its own: its callbacks wait for the journal, and polling it blocks.
