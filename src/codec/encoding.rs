@@ -136,7 +136,7 @@ impl Encoder {
     /// Appends an event and a line break; the error says what the event lacks.
     pub fn append(&self, event: Raw<'_>, out: &mut Vec<u8>) -> Result<(), String> {
         match self {
-            Encoder::Verbatim => out.extend_from_slice(event.0),
+            Encoder::Verbatim => out.extend_from_slice(event.as_bytes()),
             Encoder::Csv(columns) => {
                 for (nth, column) in columns.iter().enumerate() {
                     let value = event.path(column).filter(|value| value.kind() != Kind::Null);
@@ -180,7 +180,7 @@ mod tests {
     fn encode(encoding: &str, event: &str) -> String {
         let encoding: Encoding = serde_json::from_str(encoding).unwrap();
         let mut out = encoding.encoder().unwrap().header().unwrap_or_default();
-        encoding.encoder().unwrap().append(Raw(event.as_bytes()), &mut out).unwrap();
+        encoding.encoder().unwrap().append(Raw::valid(event.as_bytes()), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

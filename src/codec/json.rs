@@ -12,7 +12,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Decoded, Decoder, Frames, Limits, Ordinals, Refusal, frames, too_large, too_many};
-use crate::event::raw::value_end;
 use crate::event::scan::{Member, Reason, Unfit};
 use crate::event::{Batch, Provenance, Scanner};
 
@@ -218,7 +217,7 @@ impl<'a> Reader<'a> {
                 self.out.refused.truncate(before.1);
                 self.out.items = before.2;
                 self.broken_lines.truncate(before.3);
-                let end = at + value_end(&self.piece[at..]);
+                let end = at + brackets_end(&self.piece[at..]);
                 self.refuse(at..end, unfit.to_string());
                 end
             }
@@ -276,6 +275,28 @@ impl<'a> Reader<'a> {
         }
         out
     }
+}
+
+/// Where the bracket that `text` begins with is matched; all of it where it never is. The text may be anything: a
+/// backslash may be its last byte.
+fn brackets_end(text: &[u8]) -> usize {
+    let (mut depth, mut in_string, mut at) = (0usize, false, 0);
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'\\' if in_string => at += 1,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    text.len()
 }
 
 fn is_space(byte: u8) -> bool {

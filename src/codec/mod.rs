@@ -119,6 +119,8 @@ pub trait Decoder: Send + Sync {
     ) -> Decoded;
 }
 
+pub use frames::cut as frame_ranges;
+
 fn too_large(limit: usize) -> String {
     format!("larger than {limit} bytes")
 }

@@ -83,7 +83,7 @@ mod tests {
         Rules { noun: "index", allowed: |c| c.is_ascii_lowercase() || "-._".contains(c), max_len: 20 };
 
     fn render(template: &str, event: &str) -> Result<String, String> {
-        NameTemplate::parse(template, &INDEX).expect(template).render(Raw(event.as_bytes()))
+        NameTemplate::parse(template, &INDEX).expect(template).render(Raw::valid(event.as_bytes()))
     }
 
     #[test]

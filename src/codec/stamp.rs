@@ -96,7 +96,7 @@ fn keep_claims(
         _ => push_list(&mut json, &claims),
     }
     rewrite.begin(batch.get(event, METADATA), "metadata");
-    rewrite.set(name, Raw(&json));
+    rewrite.set(name, Raw::valid(&json));
     batch.set_json(event, METADATA, rewrite.finish());
 }
 
@@ -106,7 +106,7 @@ fn push_list(out: &mut Vec<u8>, values: &[Raw]) {
         out.push(if nth == 0 { b'[' } else { b',' });
         match value.kind() {
             Kind::Array | Kind::Object => escape::push_string(out, value.text()),
-            _ => out.extend_from_slice(value.0),
+            _ => out.extend_from_slice(value.as_bytes()),
         }
     }
     out.push(b']');

@@ -214,7 +214,7 @@ mod tests {
 
     fn render(template: &str) -> Result<String, String> {
         let template = Template::parse(template).map_err(|wrong| format!("{:?} {}", wrong.range, wrong.message))?;
-        template.render(|path| Raw(EVENT.as_bytes()).path(path)).map_err(|missing| missing.to_string())
+        template.render(|path| Raw::valid(EVENT.as_bytes()).path(path)).map_err(|missing| missing.to_string())
     }
 
     #[test]

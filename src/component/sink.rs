@@ -226,7 +226,7 @@ impl<'a> BatchEvent<'a> {
     }
 
     pub fn json(&self) -> Raw<'a> {
-        Raw(self.line())
+        Raw::valid(self.line())
     }
 
     /// The id: the event's own member if it is a UUID or ULID, else the one that follows from its origin.

@@ -1,6 +1,5 @@
 //! The line to one sink: opening it, one attempt at a time, and what each answer does to the gate and to health.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +20,7 @@ use super::window::Window;
 use crate::component::{AnySink, AnySinkConfig, Failure, SinkContext, WriteBatch, Written};
 use crate::event::Seed;
 use crate::journal::dead_letters::{DeadLetters, NewDeadLetter, Resumed};
-use crate::telemetry::{ComponentMetrics, ComponentState};
+use crate::telemetry::{ComponentMetrics, ComponentState, panics};
 
 /// How often a full or failing dead-letter queue is tried again.
 const LETTERS_AGAIN: Duration = Duration::from_secs(5);
@@ -83,7 +82,9 @@ impl SinkConnection {
         let limit = self.policy.timeout.0;
         let sink = match tokio::time::timeout(limit, opening).await {
             Ok(Ok(opened)) => opened?,
-            Ok(Err(panic)) => return Err(Failure::transient(format!("opening panicked: {}", text_of(&*panic)))),
+            Ok(Err(panic)) => {
+                return Err(Failure::transient(format!("opening panicked: {}", panics::message(&*panic))));
+            }
             Err(_) => return Err(Failure::transient(format!("it could not be opened within {limit:?}"))),
         };
         self.lock().sink = Some(sink.clone());
@@ -97,7 +98,7 @@ impl SinkConnection {
             Ok(encoded) => encoded.map_err(Trouble::Encode)?,
             // Encoding depends on nothing but the events, so trying it again is of no use.
             Err(panic) => {
-                let answer = format!("the encoder panicked: {}", text_of(&*panic));
+                let answer = format!("the encoder panicked: {}", panics::message(&*panic));
                 return Err(Trouble::Encode(Failure::Poison { answer }));
             }
         };
@@ -106,7 +107,7 @@ impl SinkConnection {
         let limit = self.policy.timeout.0;
         let written = match tokio::time::timeout(limit, writing).await {
             Ok(Ok(answer)) => answer.map_err(Trouble::Write)?,
-            Ok(Err(panic)) => return Err(Trouble::Panicked(text_of(&*panic))),
+            Ok(Err(panic)) => return Err(Trouble::Panicked(panics::message(&*panic))),
             Err(_) => return Err(Trouble::TimedOut(limit)),
         };
         self.ledger.observe_delivery(began.elapsed());
@@ -305,9 +306,4 @@ impl Drop for Stuck<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

@@ -66,7 +66,7 @@ impl View {
 
     /// The event as this view shows it, if it does.
     fn show<'l>(&self, line: &'l [u8]) -> Option<std::borrow::Cow<'l, [u8]>> {
-        let matches = |line: &[u8]| self.query.as_ref().is_none_or(|query| query.matches_line(Raw(line)));
+        let matches = |line: &[u8]| self.query.as_ref().is_none_or(|query| query.matches_line(Raw::valid(line)));
         match &self.sight {
             Visibility::Own(user) => (is_of(line, user) && matches(line)).then_some(line.into()),
             Visibility::All { own, preview } => matches(line)
@@ -80,7 +80,7 @@ impl View {
 }
 
 fn is_of(line: &[u8], user: &str) -> bool {
-    Raw(line).get("user_id").and_then(|id| id.as_str()).is_some_and(|id| id == user)
+    Raw::valid(line).get("user_id").and_then(|id| id.as_str()).is_some_and(|id| id == user)
 }
 
 /// The event with its code cut to so many characters. The line is not scanned again: what transforms added may have
@@ -90,8 +90,8 @@ fn shorten(line: &[u8], preview: usize, hide_traces: bool) -> Vec<u8> {
     let place = |part: &[u8]| part.as_ptr() as usize - line.as_ptr() as usize;
     // Everything before `copied` is done; the last member that stays ends at `kept`.
     let (mut copied, mut kept) = (0, 1);
-    for (name, value) in Raw(line).members() {
-        let end = place(value.0) + value.0.len();
+    for (name, value) in Raw::valid(line).members() {
+        let end = place(value.as_bytes()) + value.as_bytes().len();
         if hide_traces && name_is(name, "error_trace") {
             out.extend_from_slice(&line[copied.min(kept)..kept]);
             let rest = &line[end..];
@@ -102,7 +102,7 @@ fn shorten(line: &[u8], preview: usize, hide_traces: bool) -> Vec<u8> {
         }
         let code = value.as_str().filter(|_| name_is(name, "code"));
         if let Some((cut, _)) = code.as_ref().and_then(|code| code.char_indices().nth(preview)) {
-            out.extend_from_slice(&line[copied..place(value.0)]);
+            out.extend_from_slice(&line[copied..place(value.as_bytes())]);
             push_string(&mut out, &code.as_ref().expect("it was cut")[..cut]);
             copied = end;
         }

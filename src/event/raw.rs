@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use super::escape;
 
-/// Validated JSON text of one value, without white space around it.
+/// Validated JSON text of one value, without white space around it. What looks into a value takes this type, and only
+/// text that a scanner has accepted, or that Weir has written as JSON, becomes one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Raw<'a>(pub &'a [u8]);
+pub struct Raw<'a>(pub(super) &'a [u8]);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -25,6 +26,19 @@ impl std::fmt::Debug for Raw<'_> {
 }
 
 impl<'a> Raw<'a> {
+    /// Takes text that is known to be valid: it comes from a batch or the journal, or was just written as JSON. Text
+    /// from outside goes through a [`Scanner`](super::Scanner) first. Builds with debug assertions check.
+    pub fn valid(text: &'a [u8]) -> Raw<'a> {
+        // Not by the scanner: what transforms have made may have more members than it accepts.
+        debug_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok(), "text that is not JSON");
+        Raw(text)
+    }
+
+    /// The JSON text itself, as bytes.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
     pub fn kind(&self) -> Kind {
         match self.0.first() {
             Some(b'"') => Kind::String,
@@ -148,8 +162,8 @@ fn skip(text: &[u8], separator: u8) -> &[u8] {
     &text[start.unwrap_or(text.len())..]
 }
 
-/// The length of the valid value that `text` begins with.
-pub fn value_end(text: &[u8]) -> usize {
+/// The length of the valid value that `text` begins with. Only for text that was validated.
+pub(super) fn value_end(text: &[u8]) -> usize {
     match text.first() {
         Some(b'"') => string_end(text),
         Some(b'{' | b'[') => nested_end(text),
@@ -167,7 +181,7 @@ fn string_end(text: &[u8]) -> usize {
         if text[at] == b'"' {
             return at + 1;
         }
-        at += 2;
+        at = text.len().min(at + 2);
     }
     text.len()
 }

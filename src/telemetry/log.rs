@@ -36,6 +36,7 @@ pub fn init(level: Level, format: Format) {
     let writer = Writer { level, format, colour, seen: Mutex::default() };
     // A second call (in tests) leaves the first in place.
     drop(tracing::subscriber::set_global_default(tracing_subscriber::registry().with(writer)));
+    super::panics::log_panics();
 }
 
 struct Writer {

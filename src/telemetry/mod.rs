@@ -6,6 +6,7 @@ pub mod histogram;
 pub mod log;
 pub mod names;
 mod page;
+pub mod panics;
 
 pub use accounting::{Accounting, ComponentKind, ComponentMetrics, ComponentState, Counts, Health};
 pub use histogram::Histogram;

@@ -3,14 +3,12 @@
 //! A batch runs through to completion, without a channel or a task switch. If a transform fails or panics over a
 //! batch, the job is run again event by event, and only the events it fails on become dead letters.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use crate::component::{AnyTransform, DeadEvent, Outputs};
 use crate::event::{Batch, Lines};
 use crate::journal::StreamId;
-use crate::telemetry::{ComponentMetrics, Counts};
+use crate::telemetry::{ComponentMetrics, Counts, panics};
 use crate::units::Timestamp;
 
 /// The transforms behind a source, as a graph without cycles.
@@ -48,6 +46,14 @@ pub struct Yield {
     pub dead: Vec<(usize, DeadEvent)>,
     /// What each node adds to its books once the job is committed.
     pub deltas: Vec<Counts>,
+}
+
+impl Yield {
+    fn add(&mut self, other: Yield) {
+        self.entries.extend(other.entries);
+        self.dead.extend(other.dead);
+        self.deltas.iter_mut().zip(&other.deltas).for_each(|(delta, other)| delta.add(other));
+    }
 }
 
 /// A transform failed or panicked over a batch; nothing of the yield counts.
@@ -107,13 +113,17 @@ impl Flow {
         self.deliver(&self.root, batch, to, false)
     }
 
-    /// Runs a batch event by event, so that a failure costs the event it is about and no other.
-    pub fn run_carefully(&self, batch: &Batch, to: &mut Yield) {
-        for event in 0..batch.len() {
+    /// Runs one event of a batch alone, so that a failure costs this event and no other. What a transform cannot pass
+    /// on becomes its dead letter; a panic outside of the transforms is the error, and nothing of the event counts.
+    pub fn run_alone(&self, batch: &Batch, event: usize, to: &mut Yield) -> Result<(), String> {
+        let mut result = self.new_yield();
+        panics::contain(|| {
             let mut alone = batch.clone();
             alone.retain(|n| n == event);
-            self.deliver(&self.root, alone, to, true).expect("a careful run turns failures into dead letters");
-        }
+            self.deliver(&self.root, alone, &mut result, true).expect("a careful run turns failures into dead letters");
+        })?;
+        to.add(result);
+        Ok(())
     }
 
     fn deliver(&self, port: &Port, batch: Batch, to: &mut Yield, careful: bool) -> Result<(), Broken> {
@@ -171,20 +181,10 @@ fn count(counts: &mut Counts, entered: u64, out: &Outputs) {
 }
 
 fn apply(transform: &dyn AnyTransform, batch: Batch, out: &mut Outputs) -> Result<(), String> {
-    match catch_unwind(AssertUnwindSafe(|| transform.apply(batch, out))) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(failure)) => Err(failure.answer().to_owned()),
-        Err(panic) => Err(format!("panic: {}", message(&*panic))),
+    match panics::contain(|| transform.apply(batch, out)) {
+        Ok(applied) => applied.map_err(|failure| failure.answer().to_owned()),
+        Err(panic) => Err(format!("panic: {panic}")),
     }
-}
-
-/// What a panic said.
-pub fn message(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
 }
 
 #[cfg(test)]
@@ -282,7 +282,7 @@ mod tests {
         let (flow, batch) = (flow(), batch(&["a", "panic", "fail", "b"]));
         assert!(flow.run(batch.clone(), &mut flow.new_yield()).is_err());
         let mut result = flow.new_yield();
-        flow.run_carefully(&batch, &mut result);
+        (0..batch.len()).for_each(|event| flow.run_alone(&batch, event, &mut result).unwrap());
         assert_eq!(lines(&result, 2), [r#"{"code":"a"}"#, r#"{"code":"b"}"#]);
         let reasons: Vec<&str> = result.dead.iter().map(|(_, dead)| dead.reason.as_str()).collect();
         assert_eq!(reasons, ["panic: moody panic", "moody failure"]);

@@ -9,16 +9,16 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::flow::{Broken, Flow, Yield};
+use super::flow::Flow;
 use super::pool::Pool;
+use super::process::{Work, process, refusals};
 use crate::codec::redaction::Engine;
-use crate::codec::{Codec, Decoded, Frames, Limits, Ordinals, Refusal, stamp};
+use crate::codec::{Codec, Frames, Limits, Ordinals, Refusal};
 use crate::component::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, Receipt, ReserveError, Wait};
 use crate::event::Provenance;
 use crate::journal::dead_letters::{self, DeadLetter, DeadLetters, NewDeadLetter};
 use crate::journal::{self, AppendError, Commit, Journal, KeyMatch, MemoryPermit, StreamId, Ticket};
-use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState, Counts};
-use crate::units::Timestamp;
+use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState, Counts, panics};
 
 /// What all sources share.
 pub struct IntakeContext {
@@ -232,20 +232,11 @@ fn same(error: journal::ReserveError) -> ReserveError {
     }
 }
 
-/// What a job has come to before it is committed.
-struct Work {
-    result: Yield,
-    refused: Vec<Refusal>,
-    /// What the source adds to its books once the job is committed.
-    counts: Counts,
-    accepted: u64,
-}
-
 fn run(inner: &Arc<Inner>, flow: Arc<Flow>, job: Job, ticket: Ticket, answer: oneshot::Sender<Outcome>) {
     if let Some(outcome) = known(inner, &flow, &job) {
         return say(answer, outcome);
     }
-    let work = match process(inner, &flow, &job) {
+    let work = match process(&flow, &job, &inner.commons.limits) {
         Ok(work) => work,
         Err(refused) => return say(answer, outcome(JobStatus::Rejected, 0, refused)),
     };
@@ -302,8 +293,9 @@ fn known(inner: &Inner, flow: &Flow, job: &Job) -> Option<Outcome> {
         Ok(Some(known)) => {
             let (verdict, accepted) = repeated(inner, known);
             // The same body is refused in the same places: whoever lost the first answer is told again.
-            let refused = if verdict == JobStatus::Repeat { decode(inner, flow, job) } else { Vec::new() };
-            Some(outcome(verdict, accepted, refused.into_iter().flat_map(|decoded| decoded.refused).collect()))
+            let again = verdict == JobStatus::Repeat;
+            let refused = if again { refusals(flow, job, &inner.commons.limits) } else { Vec::new() };
+            Some(outcome(verdict, accepted, refused))
         }
         Err(error) => Some(outcome(JobStatus::Failed(format!("cannot look up the key: {error}")), 0, Vec::new())),
     }
@@ -324,71 +316,6 @@ fn say(answer: oneshot::Sender<Outcome>, outcome: Outcome) {
     drop(answer.send(outcome));
 }
 
-/// Decodes and runs the flow; fails with what was bad if the job takes nothing then.
-fn process(inner: &Inner, flow: &Flow, job: &Job) -> Result<Work, Vec<Refusal>> {
-    match attempt(inner, flow, job, false) {
-        Ok(work) => work,
-        Err(Broken) => attempt(inner, flow, job, true).expect("a careful run does not break"),
-    }
-}
-
-type Attempt = Result<Result<Work, Vec<Refusal>>, Broken>;
-
-fn attempt(inner: &Inner, flow: &Flow, job: &Job, careful: bool) -> Attempt {
-    let mut work = Work { result: flow.new_yield(), refused: Vec::new(), counts: Counts::default(), accepted: 0 };
-    let pieces = decode(inner, flow, job);
-    if job.on_bad == OnBad::RejectAll && pieces.iter().any(|decoded| !decoded.refused.is_empty()) {
-        return Ok(Err(pieces.into_iter().flat_map(|decoded| decoded.refused).collect()));
-    }
-    for decoded in pieces {
-        let Decoded { batch, refused, items: _ } = decoded;
-        let (good, bad) = (batch.len() as u64, refused.len() as u64);
-        work.counts.received += good + bad;
-        work.counts.entered += good;
-        match job.on_bad {
-            OnBad::DeadLetter => work.counts.dead_lettered += bad,
-            OnBad::Refuse | OnBad::RejectAll => work.counts.refused += bad,
-        }
-        work.accepted += good;
-        work.refused.extend(refused);
-        match careful {
-            true => flow.run_carefully(&batch, &mut work.result),
-            false => flow.run(batch, &mut work.result)?,
-        }
-    }
-    work.counts.last_event = Some(Timestamp::now());
-    Ok(Ok(work))
-}
-
-/// All pieces of a job; indices of refusals count over the whole job.
-fn decode(inner: &Inner, flow: &Flow, job: &Job) -> Vec<Decoded> {
-    let split = flow.needs_fields() || job.provenance.stamp.is_some();
-    let mut items = 0;
-    let mut all = Vec::with_capacity(job.pieces.len());
-    for piece in &job.pieces {
-        let mut decoded = job.decoder.decode(
-            piece.bytes.clone(),
-            &piece.frames,
-            piece.ordinals.clone(),
-            job.provenance.clone(),
-            &inner.commons.limits,
-            split,
-        );
-        stamp::apply(&mut decoded.batch);
-        for refusal in &mut decoded.refused {
-            match &piece.ordinals {
-                Ordinals::Offset(base) => refusal.offset += base,
-                Ordinals::Given(_) => refusal.offset = piece.ordinals.of(refusal.index, 0),
-                Ordinals::Count(_) => {}
-            }
-            refusal.index += items;
-        }
-        items += decoded.items;
-        all.push(decoded);
-    }
-    all
-}
-
 /// Puts dead events into the queue, synced, before the rest of the job is committed: they may come twice if the
 /// commit fails, but never not at all.
 fn bury(inner: &Inner, flow: &Flow, job: &Job, work: &Work) -> Result<(), JobStatus> {
@@ -396,7 +323,7 @@ fn bury(inner: &Inner, flow: &Flow, job: &Job, work: &Work) -> Result<(), JobSta
     let letter = |component: &str, kind: ComponentKind, text: &[u8], ordinal, reason: &str| NewDeadLetter {
         component: component.to_owned(),
         kind,
-        body: flow.redact_text(commons.redactor.redact_text(text).0).into(),
+        body: redacted(commons, flow, text).into(),
         event_id: None,
         seed: job.provenance.seed,
         ordinal,
@@ -427,6 +354,14 @@ fn bury(inner: &Inner, flow: &Flow, job: &Job, work: &Work) -> Result<(), JobSta
     commons.runtime.block_on(commons.dead_letters.append(letters)).map_err(|refused| match refused {
         dead_letters::Refused::Full => JobStatus::Full,
         dead_letters::Refused::Failed(message) => JobStatus::Failed(message),
+    })
+}
+
+/// Raw text without its secrets. Text that cannot be redacted is not kept.
+fn redacted(commons: &IntakeContext, flow: &Flow, text: &[u8]) -> Vec<u8> {
+    let cleaned = panics::contain(|| flow.redact_text(commons.redactor.redact_text(text).0));
+    cleaned.unwrap_or_else(|panic| {
+        format!("[{} bytes that could not be redacted, a bug in weir: {panic}]", text.len()).into_bytes()
     })
 }
 

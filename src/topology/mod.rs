@@ -9,6 +9,7 @@ mod interleaving;
 mod memory;
 mod notes;
 mod pool;
+mod process;
 mod sinks;
 mod sources;
 mod wiring;

@@ -1,11 +1,10 @@
 //! The data threads: a few plain threads that run jobs to completion, in the order they were handed in.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::flow::message;
+use crate::telemetry::panics;
 
 type Task = Box<dyn FnOnce() + Send>;
 
@@ -76,8 +75,8 @@ fn work(shared: &Shared) {
         };
         drop(queue);
         // What the task holds (ticket, receipt) is released by the unwinding itself.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(task)) {
-            tracing::error!(panic = message(&*panic), "a job panicked; it is answered as failed");
+        if let Err(panic) = panics::contain(task) {
+            tracing::error!(panic, "a job panicked; it is answered as failed");
         }
     }
 }

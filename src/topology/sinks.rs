@@ -17,7 +17,7 @@ use crate::event::Raw;
 use crate::journal::Journal;
 use crate::journal::dead_letters::DeadLetter;
 use crate::query::Query;
-use crate::telemetry::{ComponentKind, ComponentMetrics};
+use crate::telemetry::{ComponentKind, ComponentMetrics, panics};
 
 pub struct RunningSink {
     pub name: Arc<str>,
@@ -30,10 +30,11 @@ pub struct RunningSink {
     task: JoinHandle<()>,
 }
 
-/// Which events of a record match a sink's `where`.
+/// Which events of a record match a sink's `where`. An event over which the query panics is delivered rather than lost.
 fn wanted(query: Query) -> Filter {
     Box::new(move |record| {
-        let matches = |event| query.matches_line(Raw(record.lines.line(event)));
+        let matches =
+            |event| panics::contain(|| query.matches_line(Raw::valid(record.lines.line(event)))).unwrap_or(true);
         (0..record.lines.len()).map(matches).collect()
     })
 }

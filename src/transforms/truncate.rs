@@ -95,8 +95,8 @@ impl Transform for Truncate {
             let Some(top) = batch.find_name(&field.path[0]) else { continue };
             for event in 0..batch.len() {
                 if let Some(value) = batch.get(event, top)
-                    && value.0.len() > 2
-                    && !self.most.surely_holds(&value.0[1..value.0.len() - 1])
+                    && value.as_bytes().len() > 2
+                    && !self.most.surely_holds(&value.as_bytes()[1..value.as_bytes().len() - 1])
                 {
                     self.cut(&mut batch, event, top, field);
                 }
@@ -119,15 +119,15 @@ impl Truncate {
         }
         let kept = if self.marker.is_empty() { whole } else { self.before_marker.longest(inside) };
         let entry = entry(text);
-        let start = inside.as_ptr() as usize - outer.0.as_ptr() as usize;
-        let mut shortened = Vec::with_capacity(outer.0.len() - inside.len() + kept + self.marker.len());
-        shortened.extend_from_slice(&outer.0[..start + kept]);
+        let start = inside.as_ptr() as usize - outer.as_bytes().as_ptr() as usize;
+        let mut shortened = Vec::with_capacity(outer.as_bytes().len() - inside.len() + kept + self.marker.len());
+        shortened.extend_from_slice(&outer.as_bytes()[..start + kept]);
         shortened.extend_from_slice(&self.marker);
-        shortened.extend_from_slice(&outer.0[start + inside.len()..]);
+        shortened.extend_from_slice(&outer.as_bytes()[start + inside.len()..]);
         batch.set_json(event, top, &shortened);
         let mut truncated = Rewrite::default();
         truncated.begin(batch.get(event, TRUNCATED), "truncated");
-        if truncated.add(&field.name, Raw(&entry)) {
+        if truncated.add(&field.name, Raw::valid(&entry)) {
             batch.set_json(event, TRUNCATED, truncated.finish());
         }
     }

@@ -16,6 +16,7 @@ mod kafka_source;
 mod kill;
 mod parking;
 mod pipelines;
+mod poison;
 mod postgres;
 mod reference;
 mod reload;

@@ -10,7 +10,7 @@ pub mod ecs;
 /// RFC 3339 or an epoch number, else when it was received.
 pub fn push_time(timestamp: Option<Raw<'_>>, received_at: Option<Timestamp>, out: &mut Vec<u8>) -> bool {
     if let Some(value) = timestamp.filter(|value| value.inside().is_some_and(is_canonical)) {
-        out.extend_from_slice(value.0);
+        out.extend_from_slice(value.as_bytes());
         return true;
     }
     let start = out.len();
@@ -41,7 +41,7 @@ mod tests {
 
     fn time(value: Option<&str>, received_at: Option<i64>) -> Option<String> {
         let mut out = Vec::new();
-        let written = push_time(value.map(|value| Raw(value.as_bytes())), received_at.map(Timestamp), &mut out);
+        let written = push_time(value.map(|value| Raw::valid(value.as_bytes())), received_at.map(Timestamp), &mut out);
         assert_eq!(written, !out.is_empty());
         written.then(|| String::from_utf8(out).expect("text"))
     }

@@ -134,7 +134,7 @@ impl Engine {
             let place = batch.place(event, nth);
             let key = place.key.unwrap_or(usize::MAX);
             let in_value = |spot: &Spot| spot.made == place.made && place.value.contains(&spot.at);
-            let in_key = |spot: &Spot| !spot.made && key <= spot.at && spot.at < key_end(batch.input(), key);
+            let in_key = |spot: &Spot| !spot.made && key <= spot.at && spot.at < batch.key_end(key);
             if spots.is_some_and(|spots| !spots.iter().any(|spot| in_value(spot) || in_key(spot))) {
                 continue;
             }
@@ -175,7 +175,7 @@ impl Engine {
                 count(SECRET_FIELD);
                 Some(self.hidden(value))
             }
-            false => self.clean_value(Raw(value.0), &below, &mut count),
+            false => self.clean_value(Raw::valid(value.as_bytes()), &below, &mut count),
         };
         if let Some(renamed) = renamed {
             let free = free_name(batch, event, &String::from_utf8_lossy(&renamed));
@@ -192,12 +192,6 @@ impl Engine {
 /// Whether the next event can be scanned together with those before.
 fn follows(before: &Range<usize>, next: &Range<usize>) -> bool {
     next.start >= before.end && next.start - before.end <= GAP
-}
-
-/// Where the name ends whose opening quote stands at `key`.
-fn key_end(input: &[u8], key: usize) -> usize {
-    let colon = |rest: &[u8]| crate::event::raw::value_end(rest);
-    input.get(key..).map_or(key, |rest| key + colon(rest))
 }
 
 /// A name that the event does not have yet.

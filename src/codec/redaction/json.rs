@@ -55,7 +55,7 @@ impl Engine {
             if out.len() > 1 {
                 out.push(b',');
             }
-            out.extend_from_slice(cleaned.as_deref().unwrap_or(value.0));
+            out.extend_from_slice(cleaned.as_deref().unwrap_or(value.as_bytes()));
         }
         out.push(b']');
         Some(out)
@@ -113,7 +113,7 @@ impl Engine {
                 }
             }
             out.push(b':');
-            out.extend_from_slice(cleaned.flatten().as_deref().unwrap_or(value.0));
+            out.extend_from_slice(cleaned.flatten().as_deref().unwrap_or(value.as_bytes()));
         }
         out.push(b'}');
         Some(out)

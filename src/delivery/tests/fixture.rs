@@ -433,7 +433,7 @@ impl AnySinkConfig for Script {
 
 impl AnySink for Script {
     fn encode(&self, cut: &WriteBatch) -> Result<Box<dyn std::any::Any + Send + Sync>, Failure> {
-        let number = |line: &[u8]| Raw(line).get("n").unwrap().as_i64().unwrap() as u64;
+        let number = |line: &[u8]| Raw::valid(line).get("n").unwrap().as_i64().unwrap() as u64;
         Ok(Box::new(cut.events().map(|event| number(event.line())).collect::<Vec<u64>>()))
     }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{Batch, Event, MADE};
 use crate::event::names::{KNOWN, NameId};
+use crate::event::raw::value_end;
 
 /// Where a field stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,11 @@ impl Batch {
     pub fn span(&self, event: usize) -> Range<usize> {
         let Event { start, len, .. } = self.events[event];
         start as usize..(start + len) as usize
+    }
+
+    /// Where the member's name ends whose opening quote stands at `key` of the input.
+    pub fn key_end(&self, key: usize) -> usize {
+        self.input.get(key..).map_or(key, |rest| key + value_end(rest))
     }
 
     /// Where the n-th field of a split event stands.

@@ -121,7 +121,7 @@ impl<'a> Index<'a> {
             Some(bytes) => {
                 let decisive = &time[..=bytes];
                 if self.last.as_ref().is_none_or(|(_, last)| last != decisive) {
-                    let name = self.names.render_with(|_| Some(Raw(&time)))?;
+                    let name = self.names.render_with(|_| Some(Raw::valid(&time)))?;
                     self.last = Some((name, decisive.to_vec()));
                 }
                 Ok(self.last.as_ref().map(|(name, _)| &**name))
@@ -129,7 +129,7 @@ impl<'a> Index<'a> {
             None => {
                 let json = event.json();
                 self.rendered = self.names.render_with(|path| match path {
-                    [name] if name == "timestamp" => Some(Raw(&time)),
+                    [name] if name == "timestamp" => Some(Raw::valid(&time)),
                     path => json.path(path),
                 })?;
                 Ok(Some(&self.rendered))

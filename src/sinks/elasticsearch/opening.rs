@@ -44,7 +44,8 @@ fn target(encoder: &Encoder) -> Target {
         None => format!("{}*", names.prefix()),
     };
     let now = format!("\"{}\"", Timestamp::now());
-    let today = names.render_with(|path| (path.len() == 1 && path[0] == "timestamp").then_some(Raw(now.as_bytes())));
+    let today =
+        names.render_with(|path| (path.len() == 1 && path[0] == "timestamp").then_some(Raw::valid(now.as_bytes())));
     match (names.constant(), names.time_bytes(), today) {
         (Some(_), ..) => Target { name: all.clone(), is_pattern: false, all },
         (None, Some(_), Ok(name)) => Target { name, is_pattern: false, all },

@@ -183,7 +183,7 @@ impl File {
             // Only the template may begin a folder.
             strays.set(strays.get() || value.is_some_and(|value| value.display().contains('/')));
             match value {
-                None if path.len() == 1 && path[0] == "timestamp" => Some(Raw(received_at.as_bytes())),
+                None if path.len() == 1 && path[0] == "timestamp" => Some(Raw::valid(received_at.as_bytes())),
                 value => value,
             }
         });

@@ -280,7 +280,7 @@ impl Http {
     fn address(&self, event: BatchEvent<'_>) -> Result<(Uri, Vec<String>), String> {
         let received_at = format!("\"{}\"", event.record.received_at);
         let get = |path: &[String]| match event.json().path(path).filter(|value| !value.is_null()) {
-            None if path.len() == 1 && path[0] == "timestamp" => Some(Raw(received_at.as_bytes())),
+            None if path.len() == 1 && path[0] == "timestamp" => Some(Raw::valid(received_at.as_bytes())),
             value => value,
         };
         let uri = match self.place.constant() {

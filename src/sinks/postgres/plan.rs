@@ -369,7 +369,7 @@ fn encoded(form: &Form, text: &str) -> Option<Vec<u8>> {
     let is_json = matches!(form, Form::Json | Form::Jsonb | Form::Array(_));
     let json = if is_json && serde_json::from_str::<serde_json::Value>(text).is_ok() { text } else { &quoted };
     let mut out = Vec::new();
-    form.write(Raw(json.as_bytes()), &mut out, &mut 0).ok()?;
+    form.write(Raw::valid(json.as_bytes()), &mut out, &mut 0).ok()?;
     Some(out)
 }
 

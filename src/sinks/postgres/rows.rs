@@ -233,8 +233,8 @@ impl<'a> Desk<'a> {
             Fill::Template(template) => {
                 let text = template.render(|path| event.json().path(path)).map_err(|missing| missing.to_string())?;
                 let quoted = serde_json::Value::from(text).to_string();
-                let written = column.form.write(Raw(quoted.as_bytes()), out, &mut rows.altered);
-                written.map_err(|Unfit| self.refusal(column, Raw(quoted.as_bytes())))?;
+                let written = column.form.write(Raw::valid(quoted.as_bytes()), out, &mut rows.altered);
+                written.map_err(|Unfit| self.refusal(column, Raw::valid(quoted.as_bytes())))?;
                 true
             }
             Fill::Rest(bases) => self.rest(bases, &column.form, out, rows),
@@ -243,8 +243,8 @@ impl<'a> Desk<'a> {
                 Some((take, value, is_whole)) => {
                     let altered = rows.altered;
                     let written = match &value {
-                        Cow::Borrowed(raw) => column.form.write(Raw(raw), out, &mut rows.altered),
-                        Cow::Owned(text) => column.form.write(Raw(text), out, &mut rows.altered),
+                        Cow::Borrowed(raw) => column.form.write(Raw::valid(raw), out, &mut rows.altered),
+                        Cow::Owned(text) => column.form.write(Raw::valid(text), out, &mut rows.altered),
                     };
                     if written.is_ok() {
                         // A part of an object stays in it.
@@ -262,7 +262,7 @@ impl<'a> Desk<'a> {
             // With a column for the rest, the value is kept there.
             let is_kept = self.plan.rest().is_some() && column.absent != Absent::Refuse;
             if !is_kept {
-                return Err(self.refusal(column, Raw(value)));
+                return Err(self.refusal(column, Raw::valid(value)));
             }
             rows.altered += 1;
         }
@@ -339,7 +339,7 @@ impl<'a> Desk<'a> {
         }
         let Some(inside) = inside.filter(|_| extra.peek().is_some()) else {
             if let Some(inside) = inside {
-                write_json(inside.0, out, &mut rows.altered);
+                write_json(inside.as_bytes(), out, &mut rows.altered);
                 return true;
             }
             out.push(b'{');
@@ -347,7 +347,7 @@ impl<'a> Desk<'a> {
             return true;
         };
         // What is there wins.
-        let body = inside.0[1..inside.0.len() - 1].trim_ascii();
+        let body = inside.as_bytes()[1..inside.as_bytes().len() - 1].trim_ascii();
         out.push(b'{');
         write_json(body, out, &mut rows.altered);
         let is_known = |name: &[u8]| inside.members().any(|(known, _)| known == name);
@@ -375,7 +375,7 @@ fn push_members<'b>(
         out.push(b'"');
         write_json(name, out, altered);
         out.extend_from_slice(b"\":");
-        write_json(value.0, out, altered);
+        write_json(value.as_bytes(), out, altered);
     }
     out.push(b'}');
 }
@@ -389,8 +389,8 @@ fn converted<'a>(value: Raw<'a>, convert: Convert, scratch: &mut String) -> Opti
         Some((Cow::Owned(out), true))
     };
     match convert {
-        Convert::Same => Some((Cow::Borrowed(value.0), true)),
-        Convert::Text => (value.kind() == Kind::String).then_some((Cow::Borrowed(value.0), true)),
+        Convert::Same => Some((Cow::Borrowed(value.as_bytes()), true)),
+        Convert::Text => (value.kind() == Kind::String).then_some((Cow::Borrowed(value.as_bytes()), true)),
         Convert::Thousandfold => shifted(3),
         Convert::Thousandth => shifted(-3),
         Convert::Word => {

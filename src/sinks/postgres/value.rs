@@ -134,11 +134,11 @@ impl Form {
                 out.extend_from_slice(&id.0.to_be_bytes());
             }
             Form::Inet => write_inet(&value.as_str().ok_or(Unfit)?, out)?,
-            Form::Json => write_json(value.0, out, altered),
+            Form::Json => write_json(value.as_bytes(), out, altered),
             Form::Jsonb => {
                 // The version of the format.
                 out.push(1);
-                write_json(value.0, out, altered);
+                write_json(value.as_bytes(), out, altered);
             }
             Form::Array(element) => write_array(element, value, out, altered)?,
         }
@@ -148,7 +148,7 @@ impl Form {
     /// A point in time, for columns that are given one.
     pub fn write_time(&self, at: Timestamp, out: &mut Vec<u8>) -> Result<(), Unfit> {
         let text = format!("\"{at}\"");
-        self.write(Raw(text.as_bytes()), out, &mut 0)
+        self.write(Raw::valid(text.as_bytes()), out, &mut 0)
     }
 }
 
@@ -331,7 +331,7 @@ fn write_array(element: &Form, value: Raw<'_>, out: &mut Vec<u8>, altered: &mut 
                 Cow::Owned(integer(item)?.to_string())
             }
             Form::Json | Form::Jsonb => {
-                write_json(item.0, &mut scratch, altered);
+                write_json(item.as_bytes(), &mut scratch, altered);
                 String::from_utf8_lossy(&scratch)
             }
             _ => {
@@ -358,7 +358,7 @@ mod tests {
 
     fn bytes(form: &Form, json: &str) -> Result<(Vec<u8>, u64), Unfit> {
         let (mut out, mut altered) = (Vec::new(), 0);
-        form.write(Raw(json.as_bytes()), &mut out, &mut altered)?;
+        form.write(Raw::valid(json.as_bytes()), &mut out, &mut altered)?;
         Ok((out, altered))
     }
 

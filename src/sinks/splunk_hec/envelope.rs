@@ -96,7 +96,7 @@ impl Envelope {
         out.extend_from_slice(&self.fixed);
         let received_at = format!("\"{}\"", event.record.received_at);
         let get = |path: &[String]| match line.path(path).filter(|value| !value.is_null()) {
-            None if path.len() == 1 && path[0] == "timestamp" => Some(Raw(received_at.as_bytes())),
+            None if path.len() == 1 && path[0] == "timestamp" => Some(Raw::valid(received_at.as_bytes())),
             value => value,
         };
         for (name, template) in &self.templates {

@@ -69,7 +69,7 @@ impl GivenIds {
     fn apply(&self, batch: &mut Batch) {
         let differs = |event: &usize| {
             let Some((id, _)) = self.of(batch.ordinal(*event)) else { return false };
-            let own = Raw(&batch.input()[batch.span(*event)]).get("id").and_then(|own| own.as_str());
+            let own = Raw::valid(&batch.input()[batch.span(*event)]).get("id").and_then(|own| own.as_str());
             own.and_then(|own| Id::parse(&own)) != Some(id)
         };
         let events: Vec<usize> = (0..batch.len()).filter(differs).collect();

@@ -152,7 +152,7 @@ fn set(batch: &mut Batch, event: usize, path: &[String], json: &[u8]) {
     if rest.is_empty() {
         return batch.set_json(event, name, json);
     }
-    let outer = with_path(batch.get(event, name), first, rest, Raw(json));
+    let outer = with_path(batch.get(event, name), first, rest, Raw::valid(json));
     batch.set_json(event, name, &outer);
 }
 

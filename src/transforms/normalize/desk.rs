@@ -169,7 +169,7 @@ impl Desk {
         match value::moment(value, &mut self.scratch) {
             Now::Same => return,
             Now::Written => {}
-            Now::Unreadable if value.0 == self.received_at() => return,
+            Now::Unreadable if value.as_bytes() == self.received_at() => return,
             Now::Unreadable => {
                 self.keep_original(batch, event, plan, nth, "timestamp_original");
                 self.scratch.extend_from_slice(self.own_received_at.as_deref().unwrap_or(&self.received_at));
@@ -186,7 +186,7 @@ impl Desk {
             SOURCE => Some(&self.source),
             _ => self.peer.as_ref(),
         };
-        if ours.is_some_and(|ours| value.0 == &ours[..]) {
+        if ours.is_some_and(|ours| value.as_bytes() == &ours[..]) {
             return;
         }
         let counts = !self.is_user && !value.is_null();
@@ -209,7 +209,7 @@ impl Desk {
             (Now::Unreadable, None) => self.away.push(nth),
         }
         if name == RECEIVED_AT && counts {
-            self.own_received_at = Some(batch.nth(event, nth).1.0.to_vec());
+            self.own_received_at = Some(batch.nth(event, nth).1.as_bytes().to_vec());
         }
     }
 
@@ -269,7 +269,7 @@ impl Desk {
         }
         let mut text = Vec::new();
         push_sunk(&mut text, value);
-        self.metadata.add(name, Raw(&text));
+        self.metadata.add(name, Raw::valid(&text));
     }
 
     /// Keeps what a member said before its value is replaced.
@@ -278,7 +278,7 @@ impl Desk {
         self.open_metadata(batch, event, plan);
         let mut original = Vec::new();
         push_sunk(&mut original, value);
-        self.metadata.set(name, Raw(&original));
+        self.metadata.set(name, Raw::valid(&original));
     }
 
     /// Writes what changed in metadata, and takes out what is gone.

@@ -36,7 +36,7 @@ pub fn fits(name: NameId, value: Raw) -> bool {
 fn number<'a>(value: Raw<'a>) -> Option<&'a [u8]> {
     match value.inside() {
         Some(text) => Decimal::parse(text).map(|_| text),
-        None => (value.kind() == Kind::Number).then_some(value.0),
+        None => (value.kind() == Kind::Number).then_some(value.as_bytes()),
     }
 }
 
@@ -50,7 +50,7 @@ pub fn duration(name: NameId, value: Raw, out: &mut Vec<u8>) -> Now {
         (DURATION_SECONDS | DURATION_S, Some(text)) => {
             thousandfold(text, out).map_or(Now::Unreadable, |()| Now::Written)
         }
-        (EXECUTION_TIME_MS | DURATION, Some(text)) if text.len() != value.0.len() => {
+        (EXECUTION_TIME_MS | DURATION, Some(text)) if text.len() != value.as_bytes().len() => {
             out.extend_from_slice(text);
             Now::Written
         }
@@ -100,7 +100,7 @@ fn status_word(text: &[u8]) -> Option<&'static str> {
 
 /// Whether a member that holds an error says that there is one.
 pub fn is_an_error(value: Raw) -> bool {
-    !matches!(value.0, b"null" | b"false" | b"\"\"" | b"{}" | b"[]")
+    !matches!(value.as_bytes(), b"null" | b"false" | b"\"\"" | b"{}" | b"[]")
 }
 
 /// Whether a status code, as a number or in quotes, is one of an error.
