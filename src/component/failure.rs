@@ -4,16 +4,21 @@ use std::time::Duration;
 
 /// Why a write did not succeed, by what should happen next.
 #[derive(Clone, Debug, PartialEq)]
+#[must_use]
 pub enum Failure {
     /// Try again: with backoff, or after the time the other side asked for.
     Transient { answer: String, after: Option<Duration> },
-    /// Nothing will succeed until somebody acts: hold the cursor, say it once, keep the data.
+    /// Nothing will succeed until somebody acts, whatever the events are: hold the cursor, say it once, keep the data.
     Configuration { answer: String },
-    /// This can never be stored; the loop finds the event by bisecting if the cut holds more than one.
+    /// Either somebody has to act, or one event brings this upon all that are written with it. The loop finds out by
+    /// writing less at a time: what every event meets holds the sink, what one event meets twice while others are taken
+    /// makes that event a dead letter.
+    Ambiguous { answer: String },
+    /// This can never be stored; the loop finds the event by bisecting if the batch holds more than one.
     Poison { answer: String },
-    /// Among all that failed so at least one can never be stored: they are written again in smaller parts.
+    /// Among all that failed so at least one can never be stored: they are written again in smaller batches.
     Suspect { answer: String },
-    /// The others succeeded; these, by index in the cut, failed each in its way.
+    /// The others succeeded; these, by index in the batch, failed each in its way.
     Some(Vec<(usize, Failure)>),
 }
 
@@ -26,6 +31,10 @@ impl Failure {
         Failure::Configuration { answer: answer.into() }
     }
 
+    pub fn ambiguous(answer: impl Into<String>) -> Failure {
+        Failure::Ambiguous { answer: answer.into() }
+    }
+
     pub fn poison(answer: impl Into<String>) -> Failure {
         Failure::Poison { answer: answer.into() }
     }
@@ -35,6 +44,7 @@ impl Failure {
         match self {
             Failure::Transient { answer, after } => Failure::Transient { answer: reword(answer), after },
             Failure::Configuration { answer } => Failure::Configuration { answer: reword(answer) },
+            Failure::Ambiguous { answer } => Failure::Ambiguous { answer: reword(answer) },
             Failure::Poison { answer } => Failure::Poison { answer: reword(answer) },
             Failure::Suspect { answer } => Failure::Suspect { answer: reword(answer) },
             Failure::Some(each) => {
@@ -48,6 +58,7 @@ impl Failure {
         match self {
             Failure::Transient { answer, .. }
             | Failure::Configuration { answer }
+            | Failure::Ambiguous { answer }
             | Failure::Poison { answer }
             | Failure::Suspect { answer } => answer,
             Failure::Some(failures) => failures.first().map_or("", |(_, failure)| failure.answer()),

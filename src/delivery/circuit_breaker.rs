@@ -1,5 +1,6 @@
 //! The breaker in front of a sink: open, or closed until a time at which one write may find out.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -17,8 +18,11 @@ pub struct CircuitBreaker {
 #[derive(Debug, Default)]
 struct Inner {
     closed: Option<Closed>,
-    /// Passes that are out.
+    /// Permits that are out.
     active: usize,
+    /// Who waits, longest first: while it is closed they take turns.
+    waiting: VecDeque<u64>,
+    next: u64,
 }
 
 #[derive(Debug)]
@@ -29,10 +33,10 @@ struct Closed {
     probing: bool,
 }
 
-/// Leave to write. Dropping it without a word leaves the gate as it was.
+/// Permission to write. Dropping it without a result leaves the breaker as it was.
 #[derive(Debug)]
-pub struct Pass<'a> {
-    gate: &'a CircuitBreaker,
+pub struct Permit<'a> {
+    breaker: &'a CircuitBreaker,
     probe: bool,
 }
 
@@ -47,16 +51,17 @@ impl CircuitBreaker {
         CircuitBreaker { inner: Mutex::default(), changed: Notify::new(), stop }
     }
 
-    /// Waits for leave to write; `None` when the sink stops while there is none.
-    /// While the gate is closed, one at a time may try, and alone.
-    pub async fn enter(&self) -> Option<Pass<'_>> {
+    /// Waits for permission to write; `None` when the sink stops while there is none.
+    /// While it is closed, one at a time may try, and alone.
+    pub async fn enter(&self) -> Option<Permit<'_>> {
+        let waiting = Waiting::join(self);
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let entry = self.lock().entry(Instant::now());
+            let entry = self.lock().entry(waiting.number, Instant::now());
             let at = match entry {
-                Entry::Now { probe } => return Some(Pass { gate: self, probe }),
+                Entry::Now { probe } => return Some(Permit { breaker: self, probe }),
                 Entry::At(at) => Some(at),
                 Entry::AfterChange => None,
             };
@@ -87,10 +92,11 @@ impl CircuitBreaker {
 }
 
 impl Inner {
-    fn entry(&mut self, now: Instant) -> Entry {
+    fn entry(&mut self, number: u64, now: Instant) -> Entry {
+        let is_first = self.waiting.front() == Some(&number);
         let probe = match &mut self.closed {
             None => false,
-            Some(closed) if closed.probing || self.active > 0 => return Entry::AfterChange,
+            Some(closed) if closed.probing || self.active > 0 || !is_first => return Entry::AfterChange,
             Some(closed) if now < closed.until => return Entry::At(closed.until),
             Some(closed) => {
                 closed.probing = true;
@@ -102,19 +108,42 @@ impl Inner {
     }
 }
 
-impl Pass<'_> {
-    /// The target works. Opens the gate if this was the attempt to find out; tells whether it did.
+/// A place in the queue, left when dropped.
+struct Waiting<'a> {
+    breaker: &'a CircuitBreaker,
+    number: u64,
+}
+
+impl Waiting<'_> {
+    fn join(breaker: &CircuitBreaker) -> Waiting<'_> {
+        let mut inner = breaker.lock();
+        let number = inner.next;
+        inner.next += 1;
+        inner.waiting.push_back(number);
+        Waiting { breaker, number }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.breaker.lock().waiting.retain(|number| *number != self.number);
+        self.breaker.changed.notify_waiters();
+    }
+}
+
+impl Permit<'_> {
+    /// The target works. Opens the breaker if this was the attempt to find out; tells whether it did.
     pub fn good(self) -> bool {
         let opens = self.probe;
         if opens {
-            self.gate.lock().closed = None;
+            self.breaker.lock().closed = None;
         }
         opens
     }
 
-    /// The target does not work: closes the gate for as long as `wait` says for so many failures in a row.
+    /// The target does not work: closes the breaker for as long as `wait` says for so many failures in a row.
     pub fn bad(self, wait: impl FnOnce(u32) -> std::time::Duration) {
-        let mut inner = self.gate.lock();
+        let mut inner = self.breaker.lock();
         let failures = match &inner.closed {
             // Another write has closed it before this one came back: one failure, not two.
             Some(closed) if !self.probe => closed.failures,
@@ -125,9 +154,9 @@ impl Pass<'_> {
     }
 }
 
-impl Drop for Pass<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut inner = self.gate.lock();
+        let mut inner = self.breaker.lock();
         inner.active -= 1;
         if self.probe
             && let Some(closed) = &mut inner.closed
@@ -135,7 +164,7 @@ impl Drop for Pass<'_> {
             closed.probing = false;
         }
         drop(inner);
-        self.gate.changed.notify_waiters();
+        self.breaker.changed.notify_waiters();
     }
 }
 
@@ -148,43 +177,62 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_closed_gate_lets_one_probe_through_when_its_time_has_come() {
-        let gate = CircuitBreaker::new(CancellationToken::new());
-        let (first, second) = (gate.enter().await.unwrap(), gate.enter().await.unwrap());
+    async fn a_closed_breaker_lets_one_probe_through_when_its_time_has_come() {
+        let breaker = CircuitBreaker::new(CancellationToken::new());
+        let (first, second) = (breaker.enter().await.unwrap(), breaker.enter().await.unwrap());
         first.bad(|failures| Duration::from_secs(failures.into()));
-        assert!(gate.enter().now_or_never().is_none(), "closed");
+        assert!(breaker.enter().now_or_never().is_none(), "closed");
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(gate.enter().now_or_never().is_none(), "another write is still out");
+        assert!(breaker.enter().now_or_never().is_none(), "another write is still out");
         second.bad(|failures| {
             assert_eq!(failures, 1, "two writes that met the same fault are one failure");
             Duration::from_secs(1)
         });
         let before = Instant::now();
-        let probe = gate.enter().await.unwrap();
+        let probe = breaker.enter().await.unwrap();
         assert_eq!(before.elapsed(), Duration::from_secs(1));
-        assert!(gate.enter().now_or_never().is_none(), "one probe at a time");
+        assert!(breaker.enter().now_or_never().is_none(), "one probe at a time");
         assert!(probe.good());
-        assert!(!gate.enter().await.unwrap().good(), "it was open already");
+        assert!(!breaker.enter().await.unwrap().good(), "it was open already");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_is_dropped_makes_room_for_another() {
-        let gate = CircuitBreaker::new(CancellationToken::new());
-        gate.enter().await.unwrap().bad(|_| Duration::ZERO);
-        drop(gate.enter().await.unwrap());
-        gate.enter().await.unwrap().bad(|failures| {
+        let breaker = CircuitBreaker::new(CancellationToken::new());
+        breaker.enter().await.unwrap().bad(|_| Duration::ZERO);
+        drop(breaker.enter().await.unwrap());
+        breaker.enter().await.unwrap().bad(|failures| {
             assert_eq!(failures, 2);
             Duration::from_secs(9)
         });
-        assert!(!gate.is_open());
+        assert!(!breaker.is_open());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_find_out_in_turn() {
+        let breaker = std::sync::Arc::new(CircuitBreaker::new(CancellationToken::new()));
+        breaker.enter().await.unwrap().bad(|_| Duration::from_secs(1));
+        let turns = std::sync::Arc::new(Mutex::new(Vec::new()));
+        for name in ["a", "b", "c"] {
+            let (breaker, turns) = (breaker.clone(), turns.clone());
+            tokio::spawn(async move {
+                for _ in 0..2 {
+                    let permit = breaker.enter().await.unwrap();
+                    turns.lock().unwrap().push(name);
+                    permit.bad(|_| Duration::from_secs(1));
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(*turns.lock().unwrap(), ["a", "b", "c", "a", "b", "c"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn stopping_ends_the_wait() {
         let stop = CancellationToken::new();
-        let gate = CircuitBreaker::new(stop.clone());
-        gate.enter().await.unwrap().bad(|_| Duration::from_secs(1000));
+        let breaker = CircuitBreaker::new(stop.clone());
+        breaker.enter().await.unwrap().bad(|_| Duration::from_secs(1000));
         stop.cancel();
-        assert!(gate.enter().await.is_none());
+        assert!(breaker.enter().await.is_none());
     }
 }

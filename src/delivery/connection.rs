@@ -1,4 +1,4 @@
-//! The line to one sink: opening it, one attempt at a time, and what each answer does to the gate and to health.
+//! The connection to one sink: opening it, one attempt at a time, and what each answer does to the breaker and to health.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::circuit_breaker::{CircuitBreaker, Pass};
-use super::in_flight::{Part, Trouble};
-use super::parking::Parking;
+use super::circuit_breaker::{CircuitBreaker, Permit};
+use super::evidence::Evidence;
+use super::in_flight::{AttemptError, Unsent};
+use super::parking::{At, Parking};
 use super::policy::Policy;
 use super::window::Window;
 use crate::component::{AnySink, AnySinkConfig, Failure, SinkContext, WriteBatch, Written};
@@ -31,11 +32,13 @@ pub struct SinkConnection {
     pub policy: Policy,
     pub ledger: Arc<ComponentMetrics>,
     pub dead_letters: DeadLetters,
-    pub gate: CircuitBreaker,
+    pub breaker: CircuitBreaker,
     /// Whether events may be parked: only a queue that outlives the process keeps what was promised.
     parks: bool,
-    /// Writes that have ended and wait for room in the queue.
+    /// Writes that have ended and wait until the dead-letter queue has space.
     stuck: AtomicUsize,
+    /// Batches that are held, with no event left in them that could show whether the target or the event is at fault.
+    seeking: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
@@ -46,6 +49,7 @@ pub(super) struct Inner {
     /// What the sink must remember, with the `seq` behind the last event it covers.
     pub memory: Option<(u64, Bytes)>,
     pub window: Window,
+    pub evidence: Evidence,
     pub parking: Parking,
     /// For the jitter of waits.
     chance: u64,
@@ -62,8 +66,9 @@ impl SinkConnection {
         stop: CancellationToken,
     ) -> SinkConnection {
         let inner = Mutex::new(Inner { memory: cx.memory.clone(), ..Inner::default() });
-        let (gate, stuck) = (CircuitBreaker::new(stop), AtomicUsize::new(0));
-        SinkConnection { config, cx, policy, ledger, dead_letters, gate, parks, stuck, inner }
+        let breaker = CircuitBreaker::new(stop);
+        let (stuck, seeking) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        SinkConnection { config, cx, policy, ledger, dead_letters, breaker, parks, stuck, seeking, inner }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -92,45 +97,45 @@ impl SinkConnection {
     }
 
     /// Encodes and writes once.
-    pub async fn attempt(&self, sink: &Arc<dyn AnySink>, part: &Part) -> Result<Written, Trouble> {
-        let cut = &part.cut;
-        let payload = match std::panic::catch_unwind(AssertUnwindSafe(|| sink.encode(cut))) {
-            Ok(encoded) => encoded.map_err(Trouble::Encode)?,
+    pub async fn attempt(&self, sink: &Arc<dyn AnySink>, unsent: &Unsent) -> Result<Written, AttemptError> {
+        let batch = &unsent.batch;
+        let payload = match std::panic::catch_unwind(AssertUnwindSafe(|| sink.encode(batch))) {
+            Ok(encoded) => encoded.map_err(AttemptError::Encode)?,
             // Encoding depends on nothing but the events, so trying it again is of no use.
             Err(panic) => {
                 let answer = format!("the encoder panicked: {}", panics::message(&*panic));
-                return Err(Trouble::Encode(Failure::Poison { answer }));
+                return Err(AttemptError::Encode(Failure::Poison { answer }));
             }
         };
         let began = Instant::now();
-        let writing = AssertUnwindSafe(sink.write(cut, &*payload)).catch_unwind();
+        let writing = AssertUnwindSafe(sink.write(batch, &*payload)).catch_unwind();
         let limit = self.policy.timeout.0;
         let written = match tokio::time::timeout(limit, writing).await {
-            Ok(Ok(answer)) => answer.map_err(Trouble::Write)?,
-            Ok(Err(panic)) => return Err(Trouble::Panicked(panics::message(&*panic))),
-            Err(_) => return Err(Trouble::TimedOut(limit)),
+            Ok(Ok(answer)) => answer.map_err(AttemptError::Write)?,
+            Ok(Err(panic)) => return Err(AttemptError::Panicked(panics::message(&*panic))),
+            Err(_) => return Err(AttemptError::TimedOut(limit)),
         };
         self.ledger.observe_delivery(began.elapsed());
         if written.altered > 0 {
             self.ledger.update(|counts| counts.altered += written.altered);
         }
-        self.remember(sink, cut);
+        self.remember(sink, batch);
         Ok(written)
     }
 
-    /// What a sink remembers holds as soon as it is written, whatever becomes of the rest of the portion.
-    pub fn remember(&self, sink: &Arc<dyn AnySink>, cut: &WriteBatch) {
+    /// What a sink remembers holds as soon as it is written, whatever becomes of the rest of the batch.
+    fn remember(&self, sink: &Arc<dyn AnySink>, batch: &WriteBatch) {
         if let Some(memory) = sink.memory() {
             let mut inner = self.lock();
             let covered = inner.memory.as_ref().map_or(0, |(seq, _)| *seq);
-            inner.memory = Some((covered.max(cut.seq_end().unwrap_or(0)), memory));
+            inner.memory = Some((covered.max(batch.seq_end().unwrap_or(0)), memory));
         }
     }
 
     /// The target answered as it should.
-    pub fn works(&self, pass: Pass<'_>) {
-        let opened = pass.good();
-        if opened || self.gate.is_open() {
+    pub fn works(&self, permit: Permit<'_>) {
+        let opened = permit.good();
+        if opened || self.breaker.is_open() {
             self.tell();
         }
     }
@@ -155,7 +160,7 @@ impl SinkConnection {
 
     /// Shows what is parked by now, if the sink delivers at all.
     pub fn show_parked(&self) {
-        if !self.gate.is_open() || self.stuck() > 0 {
+        if !self.breaker.is_open() || self.stuck() > 0 {
             return;
         }
         let parked = self.lock().parking.sentence();
@@ -168,8 +173,9 @@ impl SinkConnection {
     /// Notes what was parked, and says so of each new destination.
     pub fn set_aside<'a>(&self, parked: impl Iterator<Item = (&'a String, &'a (u64, String))>) {
         let mut inner = self.lock();
+        let at = At { now: Instant::now(), evidence: inner.evidence.now() };
         for (destination, (events, answer)) in parked {
-            if inner.parking.add(destination, *events, answer, &self.policy.retry, Instant::now()) {
+            if inner.parking.add(destination, *events, answer, &self.policy.retry, at) {
                 warn!(sink = %self.cx.name, destination, answer, "events are parked until this destination takes them");
             }
         }
@@ -177,13 +183,18 @@ impl SinkConnection {
         self.show_parked();
     }
 
-    /// Notes destinations that have taken something.
-    pub fn took(&self, destinations: Vec<String>) {
+    /// Notes where events of a write were taken that has failed with these failures, or with none.
+    pub fn note_taken(&self, sink: &Arc<dyn AnySink>, batch: &WriteBatch, failures: &[(usize, Failure)]) {
+        let destinations = taken_at(sink, batch, failures);
         if destinations.is_empty() {
             return;
         }
         let (mut inner, now) = (self.lock(), Instant::now());
-        destinations.into_iter().for_each(|destination| inner.parking.took(destination, now));
+        for destination in destinations.iter().flatten() {
+            inner.parking.took(destination.clone(), now);
+        }
+        inner.evidence.taken(destinations);
+        inner.window.taken();
     }
 
     /// Whether events that these destinations have refused may be parked.
@@ -193,9 +204,18 @@ impl SinkConnection {
         self.lock().parking.may_park(&different, others_taken, Instant::now()) && self.parks
     }
 
-    /// Writes that have ended and wait for room in the queue.
+    /// Writes that have ended and wait until the dead-letter queue has space.
     pub fn stuck(&self) -> usize {
         self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Batches that wait for another one to show whether the target or their events are at fault.
+    pub fn seeking(&self) -> usize {
+        self.seeking.load(Ordering::Relaxed)
+    }
+
+    pub fn seek(&self) -> Counted<'_> {
+        Counted::new(&self.seeking)
     }
 
     /// What is parked for the sink as it begins at `position`; `None` when it stops before the queue answers.
@@ -208,22 +228,22 @@ impl SinkConnection {
                 Ok(resumed) => return Some(resumed),
                 Err(error) => self.say(&format!("the dead-letter queue cannot be read: {error}"), ComponentState::Held),
             }
-            if !self.gate.pause(Instant::now() + LETTERS_AGAIN).await {
+            if !self.breaker.pause(Instant::now() + LETTERS_AGAIN).await {
                 return None;
             }
         }
     }
 
     /// The target does not answer as it should: every write waits, and the sink is opened afresh.
-    pub fn struggles(&self, pass: Pass<'_>, answer: &str, after: Option<Duration>) {
+    pub fn struggles(&self, permit: Permit<'_>, answer: &str, after: Option<Duration>) {
         let chance = self.fail(answer, ComponentState::Retrying);
-        pass.bad(|failures| self.policy.retry.wait_or_asked(after, failures, chance));
+        permit.bad(|failures| self.policy.retry.wait_or_asked(after, failures, chance));
     }
 
     /// Nothing will move until somebody acts; the sink is tried now and then, to notice when they did.
-    pub fn held(&self, pass: Pass<'_>, answer: &str) {
+    pub fn held(&self, permit: Permit<'_>, answer: &str) {
         self.fail(answer, ComponentState::Held);
-        pass.bad(|_| self.policy.retry.max.0);
+        permit.bad(|_| self.policy.retry.max.0);
     }
 
     fn fail(&self, answer: &str, state: ComponentState) -> f64 {
@@ -272,12 +292,12 @@ impl SinkConnection {
                 Ok(()) => break,
                 Err(refused) => self.say(&refused.to_string(), ComponentState::Held),
             }
-            stuck.get_or_insert_with(|| Stuck::new(&self.stuck));
-            if !self.gate.pause(Instant::now() + LETTERS_AGAIN).await {
+            stuck.get_or_insert_with(|| Counted::new(&self.stuck));
+            if !self.breaker.pause(Instant::now() + LETTERS_AGAIN).await {
                 return false;
             }
         }
-        if stuck.take().is_some() && self.gate.is_open() {
+        if stuck.take().is_some() && self.breaker.is_open() {
             self.tell();
         }
         true
@@ -292,17 +312,29 @@ impl SinkConnection {
     }
 }
 
-/// Counts itself as long as it is there.
-struct Stuck<'a>(&'a AtomicUsize);
+/// Where events were taken: where the first and the last of them go, which shows it for those between; where an event was
+/// refused in doubt, all of them.
+fn taken_at(sink: &Arc<dyn AnySink>, batch: &WriteBatch, failures: &[(usize, Failure)]) -> BTreeSet<Option<String>> {
+    let failed: BTreeSet<usize> = failures.iter().map(|(index, _)| *index).collect();
+    let mut taken = batch.events().enumerate().filter(|(index, _)| !failed.contains(index)).map(|(_, event)| event);
+    if failures.iter().any(|(_, failure)| matches!(failure, Failure::Ambiguous { .. })) {
+        return taken.map(|event| sink.destination(event)).collect();
+    }
+    let first = taken.next();
+    [first, taken.last()].into_iter().flatten().map(|event| sink.destination(event)).collect()
+}
 
-impl Stuck<'_> {
-    fn new(count: &AtomicUsize) -> Stuck<'_> {
+/// Counts itself as long as it is there.
+pub struct Counted<'a>(&'a AtomicUsize);
+
+impl Counted<'_> {
+    fn new(count: &AtomicUsize) -> Counted<'_> {
         count.fetch_add(1, Ordering::Relaxed);
-        Stuck(count)
+        Counted(count)
     }
 }
 
-impl Drop for Stuck<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -2,7 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::parking::Due;
+use super::in_flight::Unsent;
+use super::parking::{At, Due};
 use super::unpark::{self, Unparked};
 use super::{Done, Feed, Loop, Replay, Reply, add, deliver};
 use crate::journal::dead_letters::Number;
@@ -37,7 +38,7 @@ impl<F: Feed> Loop<F> {
     }
 
     pub(super) fn may_unpark(&self) -> bool {
-        self.has_room_for_letters() && !self.stopping && self.link.gate.is_open()
+        self.has_room_for_letters() && !self.stopping && self.link.breaker.is_open()
     }
 
     /// Writes that have ended, and only wait for room in the queue, do not keep letters from making it.
@@ -47,12 +48,13 @@ impl<F: Feed> Loop<F> {
 
     pub(super) fn replay(&mut self, Replay { letter, reply }: Replay) {
         if let Some(destination) = &letter.letter.parked {
-            let due = Due { destination: destination.clone(), is_probe: true, additions: u64::MAX };
+            let due =
+                Due { destination: destination.clone(), is_probe: true, additions: u64::MAX, refused_at: u64::MAX };
             return self.unpark(due, Some((letter.number, reply)));
         }
         let link = self.link.clone();
         self.tasks.spawn(async move {
-            let answer = deliver::once(&link, unpark::part_of(&letter)).await;
+            let answer = deliver::once(&link, Unsent::new(unpark::batch_of(&letter))).await;
             Done::Replayed(answer, reply)
         });
     }
@@ -86,7 +88,8 @@ impl<F: Feed> Loop<F> {
             None => inner.parking.ended(destination, unparked.ended(), now),
             Some(answer) => {
                 inner.parking.ended(destination, unparked.ended(), now);
-                inner.parking.refused(destination, answer, retry, chance, now);
+                let at = At { now, evidence: inner.evidence.now() };
+                inner.parking.refused(destination, answer, retry, chance, at);
             }
         }
         let nothing_is_left = inner.parking.is_empty() && self.out.is_empty();

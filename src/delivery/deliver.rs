@@ -1,16 +1,17 @@
-//! Carries one portion to the sink until each of its events has ended or is parked: written, or kept as a letter.
+//! Delivers one batch until each of its events has ended or is parked: written, or kept as a dead letter.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::circuit_breaker::Pass;
-use super::connection::SinkConnection;
-use super::in_flight::{Flight, Next, Part, Poisoned, Refused, Trouble};
-use crate::component::{AnySink, Failure, Written};
+use super::circuit_breaker::Permit;
+use super::connection::{Counted, SinkConnection};
+use super::in_flight::{AttemptError, Circumstances, InFlight, Next, Poisoned, Refused, Unsent};
+use super::window::Held;
+use crate::component::{AnySink, BatchEvent, Failure, Written};
 use crate::journal::dead_letters::NewDeadLetter;
 use crate::telemetry::{ComponentKind, ComponentState};
 use crate::units::Timestamp;
@@ -18,9 +19,10 @@ use crate::units::Timestamp;
 /// A partial failure that lasts so many attempts shows in health.
 const SHOWN_AFTER: u32 = 3;
 
-/// What a portion came to.
+/// What became of a batch.
 #[derive(Debug)]
-pub struct Ended {
+#[must_use]
+pub struct Outcome {
     pub delivered: u64,
     pub filtered: u64,
     pub dead_lettered: u64,
@@ -32,203 +34,232 @@ pub struct Ended {
     pub bytes: u64,
     pub seq_end: u64,
     pub received_at: Timestamp,
-    /// What the sink remembers with this portion written.
+    /// What the sink remembers with this batch written.
     pub memory: Option<Bytes>,
     pub took: Duration,
     pub pushed_back: bool,
 }
 
 /// Returns when every event has ended, or with `None` when the sink stops first: then none of them has.
-pub async fn deliver(link: Arc<SinkConnection>, mut flight: Flight) -> Option<Ended> {
+pub async fn deliver(connection: Arc<SinkConnection>, mut in_flight: InFlight) -> Option<Outcome> {
     let (began, mut pushed_back) = (Instant::now(), false);
-    while !flight.is_done() {
-        let pass = link.gate.enter().await?;
-        let sink = match link.sink().await {
+    // Held from one write to the next while it is not known whether the target works.
+    let mut kept: Option<Permit<'_>> = None;
+    let mut seeking: Option<Counted<'_>> = None;
+    while !in_flight.is_done() {
+        let permit = match kept.take() {
+            Some(permit) => permit,
+            None => connection.breaker.enter().await?,
+        };
+        let sink = match connection.sink().await {
             Ok(sink) => sink,
             Err(failure) => {
-                link.count(Trouble::Write(failure.clone()).class(), true);
-                not_opened(&link, pass, failure);
+                connection.count(AttemptError::Write(failure.clone()).class(), true);
+                not_opened(&connection, permit, failure);
                 continue;
             }
         };
-        let flooded = link.lock().window.is_flooded();
-        let Some(mut part) = (if flooded { flight.take_one() } else { flight.take() }) else { break };
-        part.attempts += 1;
-        match link.attempt(&sink, &part).await {
+        if connection.lock().window.is_held() {
+            in_flight.probe();
+        }
+        let now = connection.lock().evidence.now();
+        let Some(unsent) = in_flight.take(now) else { break };
+        match connection.attempt(&sink, &unsent).await {
             Ok(written) => {
-                let mut inner = link.lock();
-                if flooded {
-                    inner.window.clear();
+                connection.note_taken(&sink, &unsent.batch, &[]);
+                in_flight.wrote(&unsent, written);
+                connection.works(permit);
+                seeking = None;
+            }
+            Err(error) => match failed(&connection, &sink, &mut in_flight, unsent, error) {
+                Next::GoOn => {
+                    if !connection.lock().window.is_held() {
+                        connection.works(permit);
+                    }
+                    seeking = None;
                 }
-                inner.window.note(false, part.cut.len() as u64);
-                drop(inner);
-                link.took(sample(&sink, &part, &[]));
-                flight.wrote(&part, written);
-                link.works(pass);
-            }
-            Err(trouble) => {
-                pushed_back |= failed(&link, &sink, pass, &mut flight, part, trouble, flooded).await?;
-            }
+                Next::Split => kept = Some(permit),
+                Next::Hold { answer, alone } => {
+                    pushed_back = true;
+                    connection.held(permit, &answer);
+                    seeking = alone.then(|| connection.seek());
+                }
+                Next::Wait { answer, after, whole: true, .. } => {
+                    pushed_back = true;
+                    connection.struggles(permit, &answer, after);
+                }
+                Next::Wait { answer, after, attempts, whole: false } => {
+                    pushed_back = true;
+                    // The target works; only these events have to wait.
+                    drop(permit);
+                    wait_for_some(&connection, &answer, after, attempts).await?;
+                }
+            },
         }
     }
-    finish(&link, flight, began.elapsed(), pushed_back).await
+    drop((kept, seeking));
+    finish(&connection, in_flight, began.elapsed(), pushed_back).await
 }
 
 /// Opens the sink, however long it takes; `None` when it stops before.
-pub async fn open(link: &SinkConnection) -> Option<Arc<dyn AnySink>> {
+pub async fn open(connection: &SinkConnection) -> Option<Arc<dyn AnySink>> {
     loop {
-        let pass = link.gate.enter().await?;
-        match link.sink().await {
+        let permit = connection.breaker.enter().await?;
+        match connection.sink().await {
             Ok(sink) => {
-                link.works(pass);
+                connection.works(permit);
                 return Some(sink);
             }
             Err(failure) => {
-                link.count(Trouble::Write(failure.clone()).class(), true);
-                not_opened(link, pass, failure);
+                connection.count(AttemptError::Write(failure.clone()).class(), true);
+                not_opened(connection, permit, failure);
             }
         }
     }
 }
 
-pub fn not_opened(link: &SinkConnection, pass: Pass<'_>, failure: Failure) {
+pub fn not_opened(connection: &SinkConnection, permit: Permit<'_>, failure: Failure) {
     match failure {
-        Failure::Transient { answer, after } => link.struggles(pass, &answer, after),
-        Failure::Configuration { answer } | Failure::Poison { answer } | Failure::Suspect { answer } => {
-            link.held(pass, &answer)
-        }
-        Failure::Some(_) => link.held(pass, "the sink reports failures of events while it is opened"),
+        Failure::Transient { answer, after } => connection.struggles(permit, &answer, after),
+        Failure::Configuration { answer }
+        | Failure::Ambiguous { answer }
+        | Failure::Poison { answer }
+        | Failure::Suspect { answer } => connection.held(permit, &answer),
+        Failure::Some(_) => connection.held(permit, "the sink reports failures of events while it is opened"),
     }
 }
 
-/// Does what a failed attempt asks for; tells whether the target pushed back, or `None` when the sink stops.
-async fn failed(
-    link: &SinkConnection,
+/// What to do after a failed attempt.
+fn failed(
+    connection: &SinkConnection,
     sink: &Arc<dyn AnySink>,
-    pass: Pass<'_>,
-    flight: &mut Flight,
-    part: Part,
-    trouble: Trouble,
-    flooded: bool,
-) -> Option<bool> {
-    let class = trouble.class();
-    if matches!(trouble, Trouble::Panicked(_)) {
-        link.forget_sink();
+    in_flight: &mut InFlight,
+    unsent: Unsent,
+    error: AttemptError,
+) -> Next {
+    let class = error.class();
+    if matches!(error, AttemptError::Panicked(_)) {
+        connection.forget_sink();
     }
-    let (poison_before, delivered_before) = (flight.poison.len(), flight.delivered);
-    if let Trouble::Write(Failure::Some(failures)) = &trouble {
-        link.took(sample(sink, &part, failures));
-    }
-    let next = flight.failed(part, trouble, link.policy.retry.attempts.map(Into::into));
-    let next = match flight.take_refused() {
+    let (poison_before, delivered_before) = (in_flight.poison.len(), in_flight.delivered);
+    let next = judge(connection, sink, in_flight, unsent, error, connection.policy.retry.attempts.map(Into::into));
+    let next = match in_flight.take_refused() {
         refused if refused.is_empty() => next,
-        refused => park_or_hold(link, sink, flight, refused, next, delivered_before),
+        refused => park_or_hold(connection, sink, in_flight, refused, next, delivered_before),
     };
-    link.count(class, next != Next::GoOn);
-    let poison = flight.poison.len() - poison_before;
-    let is_flooded = {
-        let mut inner = link.lock();
-        inner.window.note(false, flight.delivered - delivered_before);
-        inner.window.note(true, poison as u64);
-        inner.window.is_flooded()
-    };
-    if is_flooded && poison > 0 {
-        let last = flight.poison.last().map_or(String::new(), |poisoned| poisoned.answer.clone());
-        flight.reopen();
-        link.held(pass, &format!("more than half of the last 1000 events are refused: {last}"));
-        return Some(true);
-    }
-    match next {
-        Next::GoOn => {
-            if !flooded {
-                link.works(pass);
-            }
-            Some(false)
-        }
-        Next::Hold { answer } => {
-            link.held(pass, &answer);
-            Some(true)
-        }
-        Next::Wait { answer, after, whole: true, .. } => {
-            link.struggles(pass, &answer, after);
-            Some(true)
-        }
-        Next::Wait { answer, after, attempts, whole: false } => {
-            // The target works; only these events have to wait.
-            drop(pass);
-            link.ledger.error(&*answer);
-            if attempts >= SHOWN_AFTER {
-                link.say(&answer, ComponentState::Retrying);
-            }
-            let wait = link.policy.retry.wait_or_asked(after, attempts, link.chance());
-            link.gate.pause(Instant::now() + wait).await.then_some(true)
+    connection.count(class, matches!(next, Next::Wait { .. } | Next::Hold { .. }));
+    let outcomes = in_flight.outcomes();
+    if in_flight.poison.len() > poison_before && outcomes.poison > 0 {
+        let mut inner = connection.lock();
+        let none_taken = in_flight.is_done() && Some(inner.evidence.now()) == in_flight.began;
+        let last = in_flight.poison.last().map_or("", |poisoned| &*poisoned.answer);
+        if let Some(why) = inner.window.holds(outcomes, none_taken) {
+            let answer = format!("{}: {last}", why.reason());
+            in_flight.reopen();
+            return Next::Hold { answer, alone: why == Held::AllRefused };
         }
     }
+    next
+}
+
+/// What a failed attempt means for its events, by what was taken before.
+pub fn judge(
+    connection: &SinkConnection,
+    sink: &Arc<dyn AnySink>,
+    in_flight: &mut InFlight,
+    unsent: Unsent,
+    error: AttemptError,
+    most_attempts: Option<u32>,
+) -> Next {
+    if let AttemptError::Write(Failure::Some(failures)) = &error
+        && failures.iter().all(|(index, _)| *index < unsent.batch.len())
+    {
+        connection.note_taken(sink, &unsent.batch, failures);
+    }
+    let mut inner = connection.lock();
+    let destination = |event: BatchEvent<'_>| sink.destination(event);
+    let mut cx = Circumstances { most_attempts, evidence: &mut inner.evidence, destination: &destination };
+    in_flight.failed(unsent, error, &mut cx)
+}
+
+/// Waits before only some events are written again; `None` when the sink stops.
+async fn wait_for_some(
+    connection: &SinkConnection,
+    answer: &str,
+    after: Option<Duration>,
+    attempts: u32,
+) -> Option<()> {
+    connection.ledger.error(answer);
+    if attempts >= SHOWN_AFTER {
+        connection.say(answer, ComponentState::Retrying);
+    }
+    let wait = connection.policy.retry.wait_or_asked(after, attempts, connection.chance());
+    connection.breaker.pause(Instant::now() + wait).await.then_some(())
 }
 
 /// Parks refused events if the fault is their destinations' own; if not, they are written again once the sink works.
 fn park_or_hold(
-    link: &SinkConnection,
+    connection: &SinkConnection,
     sink: &Arc<dyn AnySink>,
-    flight: &mut Flight,
+    in_flight: &mut InFlight,
     refused: Vec<Refused>,
     next: Next,
     delivered_before: u64,
 ) -> Next {
-    let destinations: Option<Vec<String>> = refused.iter().map(|event| sink.destination(event.cut.event(0))).collect();
-    let others_taken = flight.delivered > delivered_before;
+    let destinations: Option<Vec<String>> =
+        refused.iter().map(|event| sink.destination(event.batch.event(0))).collect();
+    let others_taken = in_flight.delivered > delivered_before;
     if let Some(destinations) = destinations
-        && link.may_park(&destinations, others_taken)
+        && connection.may_park(&destinations, others_taken)
     {
-        flight.parked.extend(destinations.into_iter().zip(refused));
+        in_flight.parked.extend(destinations.into_iter().zip(refused));
         return next;
     }
     let answer = refused[0].answer.clone();
-    flight.put_back_refused(refused);
+    let alone = in_flight.is_done();
+    in_flight.put_back_refused(refused);
     // What only waits is tried first.
-    if next == Next::GoOn { Next::Hold { answer } } else { next }
+    if next == Next::GoOn { Next::Hold { answer, alone } } else { next }
 }
 
-/// Where the first and the last of the events go that did not fail; what they show is shown by those between, too.
-pub fn sample(sink: &Arc<dyn AnySink>, part: &Part, failures: &[(usize, Failure)]) -> Vec<String> {
-    let failed: BTreeSet<usize> = failures.iter().map(|(index, _)| *index).collect();
-    let mut taken = (0..part.cut.len()).filter(|index| !failed.contains(index));
-    let ends = [taken.next(), taken.next_back()];
-    ends.into_iter().flatten().filter_map(|index| sink.destination(part.cut.event(index))).collect()
-}
-
-async fn finish(link: &SinkConnection, flight: Flight, took: Duration, pushed_back: bool) -> Option<Ended> {
-    let poisoned = flight.poison.len() as u64;
-    let (dead_lettered, dropped) = if link.policy.dead_letter { (poisoned, 0) } else { (0, poisoned) };
+async fn finish(
+    connection: &SinkConnection,
+    in_flight: InFlight,
+    took: Duration,
+    pushed_back: bool,
+) -> Option<Outcome> {
+    let poisoned = in_flight.poison.len() as u64;
+    let (dead_lettered, dropped) = if connection.policy.dead_letter { (poisoned, 0) } else { (0, poisoned) };
     let mut letters: Vec<NewDeadLetter> = Vec::new();
-    if link.policy.dead_letter {
-        letters.extend(flight.poison.iter().map(|poisoned| letter_of(&link.cx.name, poisoned, None)));
+    if connection.policy.dead_letter {
+        letters.extend(in_flight.poison.iter().map(|poisoned| letter_of(&connection.cx.name, poisoned, None)));
     }
     let mut parked: BTreeMap<String, (u64, String)> = BTreeMap::new();
-    for (destination, Refused { cut, answer, attempts }) in &flight.parked {
+    for (destination, Refused { batch, answer, attempts, .. }) in &in_flight.parked {
         let reason = "its destination does not take it";
-        let event = Poisoned { cut: cut.clone(), reason, answer: answer.clone(), attempts: *attempts };
-        letters.push(letter_of(&link.cx.name, &event, Some(destination.clone())));
+        let event = Poisoned { batch: batch.clone(), reason, answer: answer.clone(), attempts: *attempts };
+        letters.push(letter_of(&connection.cx.name, &event, Some(destination.clone())));
         let lot = parked.entry(destination.clone()).or_default();
         *lot = (lot.0 + 1, answer.clone());
     }
-    if !link.keep(letters).await {
+    connection.lock().window.note(in_flight.outcomes());
+    if !connection.keep(letters).await {
         return None;
     }
-    let portion = &flight.portion;
-    let ended = flight.delivered + poisoned + flight.parked.len() as u64;
-    debug_assert_eq!(ended, portion.cut.len() as u64, "each event ends in one place");
-    Some(Ended {
-        delivered: flight.delivered,
-        filtered: portion.filtered,
+    let pending = &in_flight.pending;
+    let ended = in_flight.delivered + poisoned + in_flight.parked.len() as u64;
+    debug_assert_eq!(ended, pending.batch.len() as u64, "each event ends in one place");
+    Some(Outcome {
+        delivered: in_flight.delivered,
+        filtered: pending.filtered,
         dead_lettered,
         dropped,
         parked,
-        duplicates: flight.duplicates,
-        bytes: flight.bytes,
-        seq_end: portion.seq_end,
-        received_at: portion.received_at,
-        memory: link.lock().memory.as_ref().map(|(_, memory)| memory.clone()),
+        duplicates: in_flight.duplicates,
+        bytes: in_flight.bytes,
+        seq_end: pending.seq_end,
+        received_at: pending.received_at,
+        memory: connection.lock().memory.as_ref().map(|(_, memory)| memory.clone()),
         took,
         pushed_back,
     })
@@ -236,7 +267,7 @@ async fn finish(link: &SinkConnection, flight: Flight, took: Duration, pushed_ba
 
 /// An event as a letter: a dead one, or one that is parked.
 pub fn letter_of(component: &str, poisoned: &Poisoned, parked: Option<String>) -> NewDeadLetter {
-    let event = poisoned.cut.event(0);
+    let event = poisoned.batch.event(0);
     let (seed, ordinal) = event.record.lines.origin(event.index);
     NewDeadLetter {
         component: component.to_owned(),
@@ -256,28 +287,29 @@ pub fn letter_of(component: &str, poisoned: &Poisoned, parked: Option<String>) -
     }
 }
 
-/// Writes a part once, without patience: for the replay of a dead letter.
-pub async fn once(link: &SinkConnection, part: Part) -> Result<Written, String> {
-    if !link.gate.is_open() {
-        return Err(format!("`{}` does not deliver at the moment", link.cx.name));
+/// Writes a batch once, without patience: for the replay of a dead letter.
+pub async fn once(connection: &SinkConnection, unsent: Unsent) -> Result<Written, String> {
+    if !connection.breaker.is_open() {
+        return Err(format!("`{}` does not deliver at the moment", connection.cx.name));
     }
-    let pass = link.gate.enter().await.ok_or("the sink stops")?;
-    let sink: Arc<dyn AnySink> = match link.sink().await {
+    let permit = connection.breaker.enter().await.ok_or("the sink stops")?;
+    let sink: Arc<dyn AnySink> = match connection.sink().await {
         Ok(sink) => sink,
         Err(failure) => {
             let answer = failure.answer().to_owned();
-            not_opened(link, pass, failure);
+            not_opened(connection, permit, failure);
             return Err(answer);
         }
     };
-    match link.attempt(&sink, &part).await {
+    match connection.attempt(&sink, &unsent).await {
         Ok(written) => {
-            link.works(pass);
+            connection.note_taken(&sink, &unsent.batch, &[]);
+            connection.works(permit);
             Ok(written)
         }
-        Err(trouble) => {
-            link.count(trouble.class(), false);
-            Err(trouble.to_string())
+        Err(error) => {
+            connection.count(error.class(), false);
+            Err(error.to_string())
         }
     }
 }

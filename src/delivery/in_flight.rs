@@ -1,53 +1,81 @@
-//! One portion on its way: which of its events are still open, and what an answer means for them. No clock, no socket.
+//! One write batch in flight: which of its events are still to be written, and what an answer means for them. No clock,
+//! no socket.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::cutter::Portion;
-use crate::component::{Failure, RecordSlice, WriteBatch, Written};
+use super::batcher::Pending;
+use super::evidence::Evidence;
+use super::window::Outcomes;
+use crate::component::{BatchEvent, Failure, WriteBatch, Written};
 
-/// How often a part may panic before it counts as poison.
+/// How often a batch may panic before it counts as poison.
 const PANICS: u32 = 3;
+/// Why an event that used up its attempts is a dead letter.
+const GAVE_UP: &str = "gave up";
+/// Other events that are tried, each alone, before a refusal counts as every event's.
+const WITNESSES: usize = 3;
 
-/// What was not yet written, in the order of the events; each part is written by itself.
+/// What was not yet written, in the order of the events; each batch in it is written by itself.
 #[derive(Debug)]
-pub struct Flight {
-    pub portion: Portion,
+pub struct InFlight {
+    pub pending: Pending,
     /// A stack: the last is the next.
-    todo: Vec<Part>,
+    todo: Vec<Unsent>,
+    /// Single events that were refused, since when nothing was taken: their own fault, or every event's.
+    suspects: Vec<Unsent>,
+    /// While the sink is held: the event that is tried next, alone.
+    probe: Option<usize>,
+    /// When its first write began, by the evidence's count.
+    pub began: Option<u64>,
     pub delivered: u64,
     pub duplicates: u64,
     pub bytes: u64,
     pub poison: Vec<Poisoned>,
     /// What is set aside for its destination.
     pub parked: Vec<(String, Refused)>,
-    /// What was refused until somebody acts, and is not yet judged.
+    /// What its destinations refused until somebody acts: to be parked or put back.
     refused: Vec<Refused>,
 }
 
 /// Events that are written together.
 #[derive(Clone, Debug)]
-pub struct Part {
-    pub cut: WriteBatch,
+pub struct Unsent {
+    pub batch: WriteBatch,
     /// Writes so far.
     pub attempts: u32,
+    /// Those of them that failed for reasons that may pass.
+    transient: u32,
     panics: u32,
+    /// When the current write began, by the evidence's count.
+    began: u64,
+    doubt: Option<Doubt>,
+}
+
+/// Why it is not known whether these events are at fault, or the target.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubt {
+    /// When a write of them first failed so, by the evidence's count.
+    pub since: u64,
+    /// Whether the attempts that are allowed are used up.
+    pub is_exhausted: bool,
 }
 
 /// One event that is not taken until somebody acts.
 #[derive(Clone, Debug)]
 pub struct Refused {
-    /// A cut of this one event.
-    pub cut: WriteBatch,
+    /// A batch of this one event.
+    pub batch: WriteBatch,
     pub answer: String,
     pub attempts: u32,
+    doubt: Option<Doubt>,
 }
 
 /// One event that can never be stored.
 #[derive(Clone, Debug)]
 pub struct Poisoned {
-    /// A cut of this one event.
-    pub cut: WriteBatch,
+    /// A batch of this one event.
+    pub batch: WriteBatch,
     pub reason: &'static str,
     pub answer: String,
     pub attempts: u32,
@@ -55,7 +83,8 @@ pub struct Poisoned {
 
 /// How an attempt failed, as the loop saw it.
 #[derive(Clone, Debug)]
-pub enum Trouble {
+#[must_use]
+pub enum AttemptError {
     /// The encoder refused; nothing was written.
     Encode(Failure),
     /// The sink answered.
@@ -67,30 +96,35 @@ pub enum Trouble {
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
+#[must_use]
 pub enum Next {
+    /// The target works.
     GoOn,
+    /// Whether the target works is not known yet: less at a time will show it.
+    Split,
     /// Try again after a while: the time asked for, or the backoff for so many attempts.
-    Wait {
-        answer: String,
-        after: Option<Duration>,
-        attempts: u32,
-        whole: bool,
-    },
-    /// Somebody has to act.
-    Hold {
-        answer: String,
-    },
+    Wait { answer: String, after: Option<Duration>, attempts: u32, whole: bool },
+    /// Somebody has to act. `alone`: no other event is at hand that could show whether it is this one's own fault.
+    Hold { answer: String, alone: bool },
 }
 
-impl Trouble {
-    /// The word for the class in the books.
+/// What an answer is judged by, beside itself.
+pub struct Circumstances<'a> {
+    /// Writes that are allowed, if they are limited.
+    pub most_attempts: Option<u32>,
+    pub evidence: &'a mut Evidence,
+    pub destination: &'a dyn Fn(BatchEvent<'_>) -> Option<String>,
+}
+
+impl AttemptError {
+    /// The class in the event accounting.
     pub fn class(&self) -> &'static str {
         match self {
-            Trouble::Panicked(_) => "panic",
-            Trouble::TimedOut(_) => "timeout",
-            Trouble::Encode(failure) | Trouble::Write(failure) => match failure {
+            AttemptError::Panicked(_) => "panic",
+            AttemptError::TimedOut(_) => "timeout",
+            AttemptError::Encode(failure) | AttemptError::Write(failure) => match failure {
                 Failure::Transient { .. } => "transient",
-                Failure::Configuration { .. } => "configuration",
+                Failure::Configuration { .. } | Failure::Ambiguous { .. } => "configuration",
                 Failure::Poison { .. } | Failure::Suspect { .. } => "poison",
                 Failure::Some(_) => "partial",
             },
@@ -98,256 +132,432 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for AttemptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Panicked(message) => write!(f, "the sink panicked: {message}"),
-            Trouble::TimedOut(limit) => write!(f, "no answer within {limit:?}"),
-            Trouble::Encode(failure) | Trouble::Write(failure) => f.write_str(failure.answer()),
+            AttemptError::Panicked(message) => write!(f, "the sink panicked: {message}"),
+            AttemptError::TimedOut(limit) => write!(f, "no answer within {limit:?}"),
+            AttemptError::Encode(failure) | AttemptError::Write(failure) => f.write_str(failure.answer()),
         }
     }
 }
 
-impl Part {
-    pub fn new(cut: WriteBatch) -> Part {
-        Part { cut, attempts: 0, panics: 0 }
+impl Unsent {
+    pub fn new(batch: WriteBatch) -> Unsent {
+        Unsent { batch, attempts: 0, transient: 0, panics: 0, began: 0, doubt: None }
+    }
+
+    fn with(&self, batch: WriteBatch) -> Unsent {
+        Unsent { batch, ..*self }
     }
 }
 
-impl Flight {
-    pub fn new(portion: Portion) -> Flight {
-        let whole = Part::new(portion.cut.clone());
-        let todo = if whole.cut.is_empty() { Vec::new() } else { vec![whole] };
-        let (delivered, duplicates, bytes) = (0, 0, 0);
-        let (poison, parked, refused) = (Vec::new(), Vec::new(), Vec::new());
-        Flight { portion, todo, delivered, duplicates, bytes, poison, parked, refused }
+impl InFlight {
+    pub fn new(pending: Pending) -> InFlight {
+        InFlight::doubted_since(pending, None)
     }
 
-    /// The part to write next; whoever takes it gives it back to `wrote` or `failed`.
-    pub fn take(&mut self) -> Option<Part> {
-        self.todo.pop()
+    /// Events that were refused before, at this count of the evidence.
+    pub fn doubted_since(pending: Pending, since: Option<u64>) -> InFlight {
+        let doubt = since.map(|since| Doubt { since, is_exhausted: false });
+        let whole = Unsent { doubt, ..Unsent::new(pending.batch.clone()) };
+        let todo = if whole.batch.is_empty() { Vec::new() } else { vec![whole] };
+        let (suspects, poison, parked, refused) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        InFlight {
+            pending,
+            todo,
+            suspects,
+            probe: None,
+            began: None,
+            delivered: 0,
+            duplicates: 0,
+            bytes: 0,
+            poison,
+            parked,
+            refused,
+        }
     }
 
-    /// The first event alone, to find out with little whether the sink takes anything again.
-    pub fn take_one(&mut self) -> Option<Part> {
-        let part = self.todo.pop()?;
-        let (head, tail) = part.cut.split(1);
-        self.put(tail, part.attempts, part.panics);
-        Some(Part { cut: head, ..part })
+    /// The events to write next, with the evidence's count as it is; they are given back to `wrote` or `failed`.
+    pub fn take(&mut self, now: u64) -> Option<Unsent> {
+        self.began.get_or_insert(now);
+        if self.todo.is_empty() {
+            self.todo.extend(self.suspects.drain(..).rev());
+        }
+        let next = match self.probe {
+            Some(nth) => self.take_probe(nth),
+            None => self.todo.pop(),
+        };
+        next.map(|next| Unsent { attempts: next.attempts + 1, began: now, ..next })
+    }
+
+    /// One event alone, to find out with little whether the sink takes anything again. Each time it is another one.
+    fn take_probe(&mut self, nth: usize) -> Option<Unsent> {
+        let all = self.gather(None)?;
+        let (before, rest) = all.batch.split(nth % all.batch.len());
+        let (probe, after) = rest.split(1);
+        self.put(all.with(after));
+        self.put(all.with(before));
+        Some(all.with(probe))
     }
 
     pub fn is_done(&self) -> bool {
-        self.todo.is_empty()
+        self.todo.is_empty() && self.suspects.is_empty()
     }
 
-    pub fn wrote(&mut self, part: &Part, written: Written) {
-        self.delivered += part.cut.len() as u64;
+    /// How its events have ended so far; those that are still to be written count as good. What was given up because the
+    /// operator allows only so many attempts says nothing about the events.
+    pub fn outcomes(&self) -> Outcomes {
+        let given_up = self.poison.iter().filter(|poisoned| poisoned.reason == GAVE_UP).count();
+        let events = (self.pending.batch.len() - self.parked.len() - given_up) as u64;
+        Outcomes { events, poison: (self.poison.len() - given_up) as u64 }
+    }
+
+    /// From now on one event alone is tried at a time.
+    pub fn probe(&mut self) {
+        self.probe.get_or_insert(0);
+    }
+
+    pub fn wrote(&mut self, sent: &Unsent, written: Written) {
+        self.delivered += sent.batch.len() as u64;
         self.duplicates += written.duplicates;
         self.bytes += written.bytes;
+        self.something_was_taken();
     }
 
-    /// What the last failure has left without a verdict: the caller parks it or puts it back.
+    /// The target works: those who were refused show now whether it was their fault.
+    fn something_was_taken(&mut self) {
+        self.probe = None;
+        self.todo.extend(self.suspects.drain(..).rev());
+    }
+
+    /// What the last failure has left to be parked or put back.
     pub fn take_refused(&mut self) -> Vec<Refused> {
         std::mem::take(&mut self.refused)
     }
 
     /// Puts back what was refused, to be written behind everything else.
     pub fn put_back_refused(&mut self, refused: Vec<Refused>) {
-        let attempts = refused.first().map_or(0, |event| event.attempts);
-        let mut cut = WriteBatch::default();
-        refused.into_iter().flat_map(|event| event.cut.slices).for_each(|slice| cut.push(slice));
-        if !cut.is_empty() {
-            self.todo.insert(0, Part { cut, attempts, panics: 0 });
+        let attempts = refused.iter().map(|event| event.attempts).max().unwrap_or(0);
+        let doubt = refused.iter().find_map(|event| event.doubt);
+        let batch = WriteBatch::merge(refused.into_iter().map(|event| event.batch));
+        if !batch.is_empty() {
+            self.todo.insert(0, Unsent { attempts, doubt, ..Unsent::new(batch) });
         }
     }
 
     /// Everything that is still to be written.
     pub fn rest(&self) -> WriteBatch {
-        WriteBatch { slices: self.todo.iter().rev().flat_map(|part| part.cut.slices.iter().cloned()).collect() }
-    }
-
-    /// Gives a part back as it was.
-    pub fn put_back(&mut self, part: Part) {
-        self.put(part.cut, part.attempts, part.panics);
+        WriteBatch::merge(self.suspects.iter().chain(&self.todo).map(|unsent| unsent.batch.clone()))
     }
 
     /// Everything found poisonous is open again: too much of it was, so the fault is not theirs.
     pub fn reopen(&mut self) {
-        for poisoned in std::mem::take(&mut self.poison).into_iter().rev() {
-            self.put(poisoned.cut, poisoned.attempts, 0);
-        }
+        let open: Vec<Poisoned> = self.poison.extract_if(.., |poisoned| poisoned.reason != GAVE_UP).collect();
+        let attempts = open.iter().map(|poisoned| poisoned.attempts).max().unwrap_or(0);
+        let batch = WriteBatch::merge(open.into_iter().map(|poisoned| poisoned.batch));
+        self.put(Unsent { attempts, ..Unsent::new(batch) });
+        self.probe = Some(self.probe.map_or(0, |nth| nth + 1));
     }
 
-    /// Judges a failed attempt. `part.attempts` counts it already.
-    pub fn failed(&mut self, mut part: Part, trouble: Trouble, most_attempts: Option<u32>) -> Next {
-        match trouble {
-            Trouble::TimedOut(limit) => {
-                self.again(part, format!("no answer within {limit:?}"), None, true, most_attempts)
-            }
-            Trouble::Panicked(message) => {
-                part.panics += 1;
-                if part.panics >= PANICS {
-                    return self.poisoned(part, "the sink panics on it", message);
+    /// Decides what a failed attempt means. `unsent.attempts` counts it already.
+    pub fn failed(&mut self, mut unsent: Unsent, error: AttemptError, cx: &mut Circumstances<'_>) -> Next {
+        match error {
+            AttemptError::TimedOut(limit) => self.again(unsent, format!("no answer within {limit:?}"), None, true, cx),
+            AttemptError::Panicked(message) => {
+                unsent.panics += 1;
+                if unsent.panics >= PANICS {
+                    return self.poisoned(unsent, "the sink panics on it", message);
                 }
-                self.again(part, format!("the sink panicked: {message}"), None, true, most_attempts)
+                self.again(unsent, format!("the sink panicked: {message}"), None, true, cx)
             }
-            Trouble::Encode(Failure::Some(failures)) => self.some(part, failures, false, most_attempts),
-            Trouble::Write(Failure::Some(failures)) => self.some(part, failures, true, most_attempts),
-            Trouble::Encode(Failure::Poison { answer } | Failure::Suspect { answer }) => {
-                self.poisoned(part, "it cannot be encoded", answer)
+            AttemptError::Encode(Failure::Some(failures)) => self.some(unsent, failures, false, cx),
+            AttemptError::Write(Failure::Some(failures)) => self.some(unsent, failures, true, cx),
+            AttemptError::Encode(
+                Failure::Poison { answer } | Failure::Suspect { answer } | Failure::Ambiguous { answer },
+            ) => self.poisoned(unsent, "it cannot be encoded", answer),
+            AttemptError::Write(Failure::Poison { answer } | Failure::Suspect { answer }) => {
+                self.poisoned(unsent, "the target refuses it", answer)
             }
-            Trouble::Write(Failure::Poison { answer } | Failure::Suspect { answer }) => {
-                self.poisoned(part, "the target refuses it", answer)
+            AttemptError::Write(Failure::Ambiguous { answer }) => self.doubted(unsent, answer, false, cx),
+            AttemptError::Encode(Failure::Transient { answer, after })
+            | AttemptError::Write(Failure::Transient { answer, after }) => self.again(unsent, answer, after, true, cx),
+            AttemptError::Encode(Failure::Configuration { answer })
+            | AttemptError::Write(Failure::Configuration { answer }) => {
+                self.put(unsent);
+                Next::Hold { answer, alone: false }
             }
-            Trouble::Encode(failure) | Trouble::Write(failure) => match failure {
-                Failure::Transient { answer, after } => self.again(part, answer, after, true, most_attempts),
-                Failure::Configuration { answer } => {
-                    self.put_back(part);
-                    Next::Hold { answer }
-                }
-                Failure::Poison { .. } | Failure::Suspect { .. } | Failure::Some(_) => unreachable!("matched above"),
-            },
         }
     }
 
     fn again(
         &mut self,
-        part: Part,
+        mut unsent: Unsent,
         answer: String,
         after: Option<Duration>,
         whole: bool,
-        most_attempts: Option<u32>,
+        cx: &mut Circumstances<'_>,
     ) -> Next {
-        let attempts = part.attempts;
-        if most_attempts.is_some_and(|most| attempts >= most) {
-            let single = |event| Poisoned { cut: event, reason: "gave up", answer: answer.clone(), attempts };
-            self.poison.extend(part.cut.singles().map(single));
-            return Next::GoOn;
+        // Whether the target is held is not the question any more.
+        self.probe = None;
+        unsent.transient += 1;
+        let attempts = unsent.transient;
+        if cx.most_attempts.is_some_and(|most| attempts >= most) {
+            if unsent.batch.len() == 1 && unsent.doubt.is_none() {
+                self.poison.push(Poisoned::of(unsent, GAVE_UP, answer));
+                return Next::Split;
+            }
+            // One event may be what the target fails on: the others are not given up with it.
+            return self.doubted(unsent, answer, true, cx);
         }
-        self.put_back(part);
+        self.put(unsent);
         Next::Wait { answer, after, attempts, whole }
     }
 
-    /// Halves the part until the poisonous event stands alone: at most twice the binary logarithm of writes for each.
-    fn poisoned(&mut self, part: Part, reason: &'static str, answer: String) -> Next {
-        let len = part.cut.len();
-        if len <= 1 {
-            self.poison.push(Poisoned { cut: part.cut, reason, answer, attempts: part.attempts });
+    /// Halves the batch until the poisonous event is alone: at most twice the binary logarithm of writes for each.
+    fn poisoned(&mut self, unsent: Unsent, reason: &'static str, answer: String) -> Next {
+        if unsent.batch.len() <= 1 {
+            self.poison.push(Poisoned::of(unsent, reason, answer));
+        } else {
+            self.halve(unsent);
+        }
+        Next::GoOn
+    }
+
+    fn halve(&mut self, unsent: Unsent) {
+        let (head, tail) = unsent.batch.split(unsent.batch.len() / 2);
+        self.put(unsent.with(tail));
+        self.put(unsent.with(head));
+    }
+
+    /// One event is at fault, or the target. What an event meets twice, while another was taken in between, is its own.
+    fn doubted(&mut self, mut unsent: Unsent, answer: String, is_exhausted: bool, cx: &mut Circumstances<'_>) -> Next {
+        let met_before = unsent.doubt.is_some();
+        let since = unsent.doubt.map_or(unsent.began, |doubt| doubt.since);
+        unsent.doubt = Some(Doubt { since, is_exhausted });
+        if unsent.batch.len() > 1 {
+            self.halve(unsent);
+            return Next::Split;
+        }
+        let destination = (cx.destination)(unsent.batch.event(0));
+        if cx.evidence.has_taken_since(&destination, since) {
+            if !met_before {
+                self.put(unsent);
+                return Next::Split;
+            }
+            cx.evidence.use_up(&destination);
+            self.probe = None;
+            let reason = if is_exhausted { GAVE_UP } else { "the target refuses it, and takes others" };
+            self.poison.push(Poisoned::of(unsent, reason, answer));
             return Next::GoOn;
         }
-        let (head, tail) = part.cut.split(len / 2);
-        self.put(tail, part.attempts, part.panics);
-        self.put(head, part.attempts, part.panics);
-        Next::GoOn
+        self.suspects.push(unsent);
+        if self.probe.is_none() && self.suspects.len() <= WITNESSES && self.call_witness() {
+            return Next::Split;
+        }
+        if is_exhausted {
+            return self.give_up(answer);
+        }
+        let untried = self.todo.iter().map(|unsent| unsent.batch.len()).sum::<usize>();
+        self.hold(answer, untried.saturating_sub(self.probe.unwrap_or(0)))
+    }
+
+    /// Puts another event alone on top, if there is one: the next in order, then the last, which has least to do with it.
+    fn call_witness(&mut self) -> bool {
+        let at = if self.suspects.len() == 2 { 0 } else { self.todo.len().saturating_sub(1) };
+        if at >= self.todo.len() {
+            return false;
+        }
+        let unsent = self.todo.remove(at);
+        let last = unsent.batch.len() - 1;
+        let (before, after) = unsent.batch.split(if self.suspects.len() == 2 { last } else { 1 });
+        let (witness, rest) = if self.suspects.len() == 2 { (after, before) } else { (before, after) };
+        if !rest.is_empty() {
+            self.todo.insert(at, unsent.with(rest));
+        }
+        self.put(unsent.with(witness));
+        true
+    }
+
+    /// Every event that was tried meets it: somebody has to act. From now on one event is tried at a time.
+    fn hold(&mut self, answer: String, untried: usize) -> Next {
+        let all = self.gather(None);
+        self.todo.extend(all);
+        self.probe = Some(self.probe.map_or(0, |nth| nth + 1));
+        Next::Hold { answer, alone: untried == 0 }
+    }
+
+    /// Nothing is taken at all, and the attempts that are allowed are used up.
+    fn give_up(&mut self, answer: String) -> Next {
+        let is_over = |unsent: &mut Unsent| unsent.doubt.is_some_and(|doubt| doubt.is_exhausted);
+        let over: Vec<Unsent> =
+            self.suspects.extract_if(.., is_over).chain(self.todo.extract_if(.., is_over)).collect();
+        for unsent in over {
+            let single = |batch| Poisoned::of(unsent.with(batch), GAVE_UP, answer.clone());
+            self.poison.extend(unsent.batch.singles().map(single));
+        }
+        Next::Split
     }
 
     /// Some events failed. If `rest_written`, the others are done, else they are still to be written.
     fn some(
         &mut self,
-        part: Part,
+        unsent: Unsent,
         mut failures: Vec<(usize, Failure)>,
         rest_written: bool,
-        most_attempts: Option<u32>,
+        cx: &mut Circumstances<'_>,
     ) -> Next {
         failures.sort_by_key(|(index, _)| *index);
         failures.dedup_by_key(|(index, _)| *index);
-        let len = part.cut.len();
+        let len = unsent.batch.len();
         if failures.is_empty() || failures.last().is_some_and(|(index, _)| *index >= len) {
             let answer = "the sink reports failures of events that it was not given".to_owned();
-            return self.again(part, answer, None, true, most_attempts);
+            return self.again(unsent, answer, None, true, cx);
         }
         let failed: Vec<usize> = failures.iter().map(|(index, _)| *index).collect();
-        let (mut waiting, mut suspects) = (Vec::new(), Vec::new());
-        let mut wait: Option<(String, Option<Duration>)> = None;
-        let mut suspicion = String::new();
-        let reason = if rest_written { "the target refuses it" } else { "it cannot be encoded" };
-        for (index, failure) in failures {
-            match failure {
-                Failure::Transient { answer, after } => {
-                    waiting.push(index);
-                    let longest = wait.as_ref().and_then(|(_, after)| *after).max(after);
-                    wait = Some((wait.map_or(answer, |(first, _)| first), longest));
-                }
-                Failure::Configuration { answer } => {
-                    let cut = part.cut.select(&[index]);
-                    self.refused.push(Refused { cut, answer, attempts: part.attempts });
-                }
-                Failure::Poison { answer } => {
-                    let cut = part.cut.select(&[index]);
-                    self.poison.push(Poisoned { cut, reason, answer, attempts: part.attempts });
-                }
-                Failure::Suspect { answer } => {
-                    suspects.push(index);
-                    suspicion = answer;
-                }
-                Failure::Some(_) => {
-                    waiting.push(index);
-                    wait.get_or_insert(("the sink reports failures inside a failure".to_owned(), None));
-                }
-            }
-        }
+        let others_taken = rest_written && failed.len() < len;
         if rest_written {
             self.delivered += (len - failed.len()) as u64;
-            self.bytes += (part.cut.bytes() - part.cut.select(&failed).bytes()) as u64;
+            self.bytes += (unsent.batch.bytes() - unsent.batch.select(&failed).bytes()) as u64;
         } else {
             let rest: Vec<usize> = (0..len).filter(|index| failed.binary_search(index).is_err()).collect();
-            self.put(part.cut.select(&rest), part.attempts, part.panics);
+            self.put(unsent.with(unsent.batch.select(&rest)));
         }
-        if !suspects.is_empty() {
-            let suspects = Part { cut: part.cut.select(&suspects), attempts: part.attempts, panics: part.panics };
-            self.poisoned(suspects, reason, suspicion);
+        if others_taken {
+            self.something_was_taken();
         }
-        match wait {
-            Some((answer, after)) => {
-                let retried = Part { cut: part.cut.select(&waiting), attempts: part.attempts, panics: 0 };
-                self.again(retried, answer, after, false, most_attempts)
+        let sorted = self.sort(&unsent, failures, rest_written, cx);
+        self.write_again(unsent, sorted, others_taken, cx)
+    }
+
+    /// Sorts failures of single events by what has to be done with them.
+    fn sort(
+        &mut self,
+        unsent: &Unsent,
+        failures: Vec<(usize, Failure)>,
+        was_written: bool,
+        cx: &mut Circumstances<'_>,
+    ) -> Sorted {
+        let reason = if was_written { "the target refuses it" } else { "it cannot be encoded" };
+        let mut sorted = Sorted::default();
+        let mut used = Vec::new();
+        let since = unsent.doubt.map_or(unsent.began, |doubt| doubt.since);
+        for (index, failure) in failures {
+            let single = || unsent.with(unsent.batch.select(&[index]));
+            match failure {
+                Failure::Transient { answer, after } => sorted.wait(index, answer, after),
+                Failure::Some(_) => {
+                    sorted.wait(index, "the sink reports failures inside a failure".to_owned(), None);
+                }
+                Failure::Configuration { answer } => self.refused.push(Refused::of(single(), answer)),
+                Failure::Poison { answer } => self.poison.push(Poisoned::of(single(), reason, answer)),
+                Failure::Ambiguous { answer } if !was_written => {
+                    self.poison.push(Poisoned::of(single(), reason, answer));
+                }
+                Failure::Ambiguous { answer } => {
+                    let destination = (cx.destination)(unsent.batch.event(index));
+                    if !cx.evidence.has_taken_since(&destination, since) && destination.is_some() {
+                        let doubt = Some(Doubt { since, is_exhausted: false });
+                        self.refused.push(Refused::of(Unsent { doubt, ..single() }, answer));
+                    } else if cx.evidence.has_taken_since(&destination, since) && unsent.doubt.is_some() {
+                        let reason = "the target refuses it, and takes others";
+                        self.poison.push(Poisoned::of(single(), reason, answer));
+                        used.push(destination);
+                    } else {
+                        sorted.doubtful.push(index);
+                        sorted.doubt = answer;
+                    }
+                }
+                Failure::Suspect { answer } => {
+                    sorted.suspected.push(index);
+                    sorted.suspicion = answer;
+                }
             }
-            None => Next::GoOn,
+        }
+        used.iter().for_each(|destination| cx.evidence.use_up(destination));
+        sorted
+    }
+
+    /// Puts back what of a batch is to be written again.
+    fn write_again(&mut self, unsent: Unsent, sorted: Sorted, others_taken: bool, cx: &mut Circumstances<'_>) -> Next {
+        let part = |indices: &[usize]| unsent.with(unsent.batch.select(indices));
+        if !sorted.suspected.is_empty() {
+            // Where these end is the caller's to find out by the next writes.
+            let _: Next = self.poisoned(part(&sorted.suspected), "the target refuses it", sorted.suspicion);
+        }
+        let since = unsent.doubt.map_or(unsent.began, |doubt| doubt.since);
+        let doubtful = Unsent { doubt: Some(Doubt { since, is_exhausted: false }), ..part(&sorted.doubtful) };
+        if let Some((answer, after)) = sorted.wait {
+            self.put(doubtful);
+            return self.again(Unsent { panics: 0, ..part(&sorted.waiting) }, answer, after, false, cx);
+        }
+        match sorted.doubtful.len() {
+            0 => Next::GoOn,
+            // Each was refused by name, so that nothing is to be learned from less at a time.
+            2.. if !others_taken => {
+                let untried = self.todo.iter().map(|unsent| unsent.batch.len()).sum::<usize>();
+                self.put(doubtful);
+                self.hold(sorted.doubt, untried)
+            }
+            1 if !others_taken => self.doubted(Unsent { doubt: unsent.doubt, ..doubtful }, sorted.doubt, false, cx),
+            _ => {
+                self.put(doubtful);
+                Next::GoOn
+            }
         }
     }
 
-    fn put(&mut self, cut: WriteBatch, attempts: u32, panics: u32) {
-        if !cut.is_empty() {
-            self.todo.push(Part { cut, attempts, panics });
+    /// Everything that is still to be written as one batch, with `more`; `None` if there is nothing.
+    fn gather(&mut self, more: Option<Unsent>) -> Option<Unsent> {
+        let all: Vec<Unsent> = self.suspects.drain(..).chain(self.todo.drain(..)).chain(more).collect();
+        let first = all.first()?;
+        let most = |count: fn(&Unsent) -> u32| all.iter().map(count).max().unwrap_or(0);
+        let since = all.iter().filter_map(|unsent| unsent.doubt).map(|doubt| doubt.since).min();
+        Some(Unsent {
+            batch: WriteBatch::merge(all.iter().map(|unsent| unsent.batch.clone())),
+            attempts: most(|unsent| unsent.attempts),
+            transient: most(|unsent| unsent.transient),
+            panics: 0,
+            began: first.began,
+            doubt: since.map(|since| Doubt { since, is_exhausted: false }),
+        })
+    }
+
+    fn put(&mut self, unsent: Unsent) {
+        if !unsent.batch.is_empty() {
+            self.todo.push(unsent);
         }
     }
 }
 
-impl WriteBatch {
-    /// The events at these ascending indices.
-    fn select(&self, indices: &[usize]) -> WriteBatch {
-        let mut chosen = WriteBatch::default();
-        let mut indices = indices.iter().copied().peekable();
-        let mut before = 0;
-        for slice in &self.slices {
-            while let Some(index) = indices.next_if(|index| *index < before + slice.events.len()) {
-                let at = slice.events.start + index - before;
-                chosen.push(RecordSlice { record: slice.record.clone(), events: at..at + 1 });
-            }
-            before += slice.events.len();
-        }
-        chosen
-    }
+/// Failures of single events, by what has to be done with them.
+#[derive(Default)]
+struct Sorted {
+    waiting: Vec<usize>,
+    wait: Option<(String, Option<Duration>)>,
+    suspected: Vec<usize>,
+    suspicion: String,
+    doubtful: Vec<usize>,
+    doubt: String,
+}
 
-    /// Adds a slice, to the last one if it follows it.
-    fn push(&mut self, slice: RecordSlice) {
-        match self.slices.last_mut() {
-            Some(last)
-                if std::sync::Arc::ptr_eq(&last.record, &slice.record) && last.events.end == slice.events.start =>
-            {
-                last.events.end = slice.events.end;
-            }
-            _ => self.slices.push(slice),
-        }
+impl Sorted {
+    fn wait(&mut self, index: usize, answer: String, after: Option<Duration>) {
+        self.waiting.push(index);
+        let before = self.wait.take();
+        let longest = before.as_ref().and_then(|(_, after)| *after).max(after);
+        self.wait = Some((before.map_or(answer, |(first, _)| first), longest));
     }
+}
 
-    /// Each event as a cut of its own.
-    fn singles(&self) -> impl Iterator<Item = WriteBatch> + '_ {
-        self.slices.iter().flat_map(|slice| {
-            slice
-                .events
-                .clone()
-                .map(|at| WriteBatch { slices: vec![RecordSlice { record: slice.record.clone(), events: at..at + 1 }] })
-        })
+impl Refused {
+    fn of(unsent: Unsent, answer: String) -> Refused {
+        Refused { batch: unsent.batch, answer, attempts: unsent.attempts, doubt: unsent.doubt }
+    }
+}
+
+impl Poisoned {
+    fn of(unsent: Unsent, reason: &'static str, answer: String) -> Poisoned {
+        Poisoned { batch: unsent.batch, reason, answer, attempts: unsent.attempts }
     }
 }

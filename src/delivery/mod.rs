@@ -17,11 +17,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+mod batcher;
 mod circuit_breaker;
 mod connection;
-mod cutter;
 mod dead_letters;
 mod deliver;
+mod evidence;
 pub mod fanout;
 mod feed;
 mod in_flight;
@@ -29,6 +30,7 @@ mod limits;
 mod parking;
 pub mod policy;
 mod saved;
+mod select;
 mod totals;
 mod unpark;
 pub mod view;
@@ -38,13 +40,13 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use batcher::Filter;
+use batcher::{Batcher, Pending};
 use connection::SinkConnection;
-pub use cutter::Filter;
-use cutter::{Cutter, Portion};
 use dead_letters::Again;
-use deliver::Ended;
+use deliver::Outcome;
 pub use feed::{Feed, FeedError, Skipped};
-use in_flight::Flight;
+use in_flight::InFlight;
 use limits::{ConcurrencyLimit, RateLimiter};
 pub use policy::Policy;
 use saved::Saved;
@@ -61,6 +63,8 @@ use crate::units::Timestamp;
 const TICK: Duration = Duration::from_secs(1);
 /// How long to wait after the journal could not be read, or the loop has met a bug of its own.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Batches behind those that are held, to find out whether the target or an event is at fault.
+const MAX_WITNESSES: usize = 32;
 /// Replays that wait for a sink; more are told to come later.
 pub const MAX_REPLAYS: usize = 64;
 
@@ -94,7 +98,7 @@ pub struct Delivery<F> {
 /// What a task of the loop has come to.
 enum Done {
     Opened { one_at_a_time: bool },
-    Portion(u64, Option<Ended>),
+    Delivered(u64, Option<Outcome>),
     Replayed(Result<Written, String>, Reply),
     Unparked(Unparked, Option<Reply>),
 }
@@ -104,11 +108,11 @@ type Reply = oneshot::Sender<Result<(), String>>;
 struct Loop<F> {
     feed: F,
     link: Arc<SinkConnection>,
-    cutter: Cutter,
-    /// Gives the cutter its filter again after a restart.
+    batcher: Batcher,
+    /// Gives the batcher its filter again after a restart.
     filter: Option<Arc<Filter>>,
     tasks: JoinSet<Done>,
-    watermark: Watermark<Ended>,
+    watermark: Watermark<Outcome>,
     /// When what is on its way was received, by ticket.
     out: BTreeMap<u64, Timestamp>,
     pace: RateLimiter,
@@ -116,6 +120,8 @@ struct Loop<F> {
     /// Events passed over, and counted, that the cursor has not reached.
     skipped: Vec<Skipped>,
     opened: bool,
+    /// Whether the sink must be written one batch after another.
+    one_at_a_time: bool,
     stopping: bool,
     closed: bool,
     read_again: Option<Instant>,
@@ -141,7 +147,7 @@ impl<F: Feed> Delivery<F> {
         cx.memory = saved.memory.take().map(|memory| (saved.position, memory));
         let filter = filter.map(Arc::new);
         let mut this = Loop {
-            cutter: cutter(&policy, &filter, saved.position),
+            batcher: batcher(&policy, &filter, saved.position),
             pace: RateLimiter::new(policy.rate),
             width: ConcurrencyLimit::new(policy.concurrency),
             link: Arc::new(SinkConnection::new(config, cx, policy, ledger, dead_letters, parks, stop.clone())),
@@ -152,6 +158,7 @@ impl<F: Feed> Delivery<F> {
             out: BTreeMap::new(),
             skipped: Vec::new(),
             opened: false,
+            one_at_a_time: false,
             stopping: false,
             closed: false,
             read_again: None,
@@ -174,9 +181,9 @@ impl<F: Feed> Delivery<F> {
     }
 }
 
-fn cutter(policy: &Policy, filter: &Option<Arc<Filter>>, position: u64) -> Cutter {
+fn batcher(policy: &Policy, filter: &Option<Arc<Filter>>, position: u64) -> Batcher {
     let filter = filter.clone().map(|filter| Box::new(move |record: &Record| filter(record)) as Filter);
-    Cutter::new(policy.batch.clone(), filter, position)
+    Batcher::new(policy.batch.clone(), filter, position)
 }
 
 impl<F: Feed> Loop<F> {
@@ -187,16 +194,16 @@ impl<F: Feed> Loop<F> {
             }
             self.start_unparking();
             self.start_writes();
-            let is_done = self.stopping || self.closed && self.cutter.is_empty();
+            let is_done = self.stopping || self.closed && self.batcher.is_empty();
             if is_done && self.out.is_empty() && !self.unparking {
                 return;
             }
             let now = Instant::now();
             let may_read = !self.stopping
                 && !self.closed
-                && !self.cutter.is_full()
+                && !self.batcher.is_full()
                 && self.read_again.is_none_or(|again| again <= now);
-            let wanted = self.cutter.wanted_bytes();
+            let wanted = self.batcher.wanted_bytes();
             let wake = self.wake(now);
             tokio::select! {
                 biased;
@@ -219,16 +226,18 @@ impl<F: Feed> Loop<F> {
 
     /// When something has to be done although nothing happens.
     fn wake(&self, now: Instant) -> Option<Instant> {
-        let tick = (!self.cutter.is_empty() || !self.out.is_empty()).then(|| now + TICK);
-        let cut = self.cutter.due().filter(|_| self.has_room() && !self.stopping);
+        let tick = (!self.batcher.is_empty() || !self.out.is_empty()).then(|| now + TICK);
+        let cut = self.batcher.due().filter(|_| self.has_room() && !self.stopping);
         let parked = self.link.lock().parking.next_due().filter(|_| self.may_unpark());
         let paid = |due: Instant| self.pace.not_before(now).map_or(due, |paid| paid.max(due));
         let (cut, parked) = (cut.map(paid), parked.map(paid));
         [tick, cut, parked, self.read_again.filter(|again| *again > now)].into_iter().flatten().min()
     }
 
+    /// A batch that is held with nothing left to compare it with does not keep another from showing what is at fault.
     fn has_room(&self) -> bool {
-        self.opened && self.tasks.len() < self.width.limit()
+        let witnesses = if self.one_at_a_time { 0 } else { self.link.seeking().min(MAX_WITNESSES) };
+        self.opened && self.tasks.len() < self.width.limit() + witnesses
     }
 
     fn take(&mut self, records: Result<Vec<Arc<Record>>, FeedError>) {
@@ -236,7 +245,7 @@ impl<F: Feed> Loop<F> {
         match records {
             Ok(records) => {
                 let now = Instant::now();
-                records.into_iter().for_each(|record| self.cutter.push(record, now));
+                records.into_iter().for_each(|record| self.batcher.push(record, now));
             }
             Err(FeedError::Closed) => self.closed = true,
             Err(FeedError::Unreadable(answer)) => {
@@ -253,36 +262,37 @@ impl<F: Feed> Loop<F> {
                 return;
             }
             let at_once = self.closed || self.out.is_empty() && self.feed.is_eager();
-            let Some(portion) = self.cutter.cut(now, at_once) else { return };
-            self.pace.spend(portion.cut.len(), now);
+            let Some(pending) = self.batcher.next(now, at_once) else { return };
+            self.pace.spend(pending.batch.len(), now);
             self.had_their_turn = false;
-            self.start(portion);
+            self.start(pending);
         }
     }
 
-    fn start(&mut self, portion: Portion) {
+    fn start(&mut self, pending: Pending) {
         let ticket = self.watermark.start();
-        self.out.insert(ticket, portion.received_at);
+        self.out.insert(ticket, pending.received_at);
         let link = self.link.clone();
-        self.tasks.spawn(async move { Done::Portion(ticket, deliver::deliver(link, Flight::new(portion)).await) });
+        self.tasks.spawn(async move { Done::Delivered(ticket, deliver::deliver(link, InFlight::new(pending)).await) });
     }
 
     fn done(&mut self, done: Done) {
         match done {
             Done::Opened { one_at_a_time } => {
                 self.opened = true;
+                self.one_at_a_time = one_at_a_time;
                 if one_at_a_time {
                     self.width.narrow();
                 }
             }
-            Done::Portion(ticket, Some(ended)) => {
+            Done::Delivered(ticket, Some(ended)) => {
                 self.out.remove(&ticket);
                 self.width.learn(ended.took, ended.pushed_back);
                 self.watermark.end(ticket, ended);
                 self.settle(Again::default());
             }
-            // The sink stops; the portion waits in the journal.
-            Done::Portion(ticket, None) => drop(self.out.remove(&ticket)),
+            // The sink stops; the pending waits in the journal.
+            Done::Delivered(ticket, None) => drop(self.out.remove(&ticket)),
             Done::Replayed(answer, reply) => {
                 if let Ok(written) = answer {
                     let (bytes, duplicates) = (written.bytes, written.duplicates);
@@ -297,7 +307,7 @@ impl<F: Feed> Loop<F> {
 
     /// Moves the cursor over everything that has ended without a hole, and the books with it.
     fn settle(&mut self, again: Again) {
-        let ended: Vec<Ended> = std::iter::from_fn(|| self.watermark.pop()).collect();
+        let ended: Vec<Outcome> = std::iter::from_fn(|| self.watermark.pop()).collect();
         let told = self.feed.take_gaps();
         self.skipped.extend_from_slice(&told);
         let oldest = self.oldest();
@@ -310,7 +320,7 @@ impl<F: Feed> Loop<F> {
         let seq_end = ended.last().map_or(feed.position(), |last| last.seq_end);
         self.link.ledger.update(|counts| {
             again.enter(counts);
-            ended.iter().for_each(|portion| portion.enter(counts));
+            ended.iter().for_each(|pending| pending.enter(counts));
             told.iter().for_each(|gap| add(&mut counts.dropped, gap.cause, gap.events));
             // Somebody else may have dropped parked ones.
             let parked = counts.parked != std::mem::replace(parked_saved, counts.parked);
@@ -329,8 +339,8 @@ impl<F: Feed> Loop<F> {
             counts.waiting = counts.lag_events + counts.parked;
             counts.lag_seconds = oldest.filter(|_| counts.lag_events > 0).map_or(0.0, seconds_since);
         });
-        if ended.iter().any(|portion| !portion.parked.is_empty()) {
-            self.link.set_aside(ended.iter().flat_map(|portion| &portion.parked));
+        if ended.iter().any(|pending| !pending.parked.is_empty()) {
+            self.link.set_aside(ended.iter().flat_map(|pending| &pending.parked));
         }
     }
 
@@ -340,7 +350,7 @@ impl<F: Feed> Loop<F> {
     }
 
     fn oldest(&self) -> Option<Timestamp> {
-        self.out.first_key_value().map(|(_, received_at)| *received_at).or_else(|| self.cutter.oldest())
+        self.out.first_key_value().map(|(_, received_at)| *received_at).or_else(|| self.batcher.oldest())
     }
 
     /// Begins again behind the last event that has ended.
@@ -349,7 +359,7 @@ impl<F: Feed> Loop<F> {
         self.tasks.shutdown().await;
         (self.watermark, self.out, self.unparking) = (Watermark::default(), BTreeMap::new(), false);
         self.feed.rewind();
-        self.cutter = cutter(&self.link.policy, &self.filter, self.feed.position());
+        self.batcher = batcher(&self.link.policy, &self.filter, self.feed.position());
         self.link.forget_sink();
         self.opened = false;
         self.read_again = Some(Instant::now() + AGAIN);
@@ -368,8 +378,8 @@ async fn open(link: Arc<SinkConnection>) -> Done {
     Done::Opened { one_at_a_time }
 }
 
-impl Ended {
-    /// Enters what a portion came to into the books.
+impl Outcome {
+    /// Enters what a pending came to into the books.
     fn enter(&self, counts: &mut Counts) {
         counts.delivered += self.delivered;
         counts.dead_lettered += self.dead_lettered;

@@ -53,6 +53,16 @@ struct Lot {
     due: Instant,
     /// How often something was added, so that who finds the lot empty overlooks nothing.
     additions: u64,
+    /// When something of it was last refused, by the evidence's count.
+    refused_at: u64,
+}
+
+/// When something happened.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    pub now: Instant,
+    /// By the evidence's count.
+    pub evidence: u64,
 }
 
 /// A lot that is due.
@@ -62,6 +72,7 @@ pub struct Due {
     /// Whether one event should find out first.
     pub is_probe: bool,
     pub additions: u64,
+    pub refused_at: u64,
 }
 
 impl Parking {
@@ -69,7 +80,7 @@ impl Parking {
     pub fn resume(&mut self, lots: Vec<dead_letters::Lot>, now: Instant) {
         let lot = |lot: dead_letters::Lot| {
             let dead_letters::Lot { destination, letters, since, answer } = lot;
-            (destination, Lot { letters, since, answer, failures: 1, due: now, additions: 0 })
+            (destination, Lot { letters, since, answer, failures: 1, due: now, additions: 0, refused_at: 0 })
         };
         self.lots = lots.into_iter().map(lot).collect();
         self.resumed = (!self.lots.is_empty()).then_some(now);
@@ -100,7 +111,8 @@ impl Parking {
     }
 
     /// Adds events that the cursor has passed; tells whether the destination is a new one.
-    pub fn add(&mut self, destination: &str, letters: u64, answer: &str, retry: &Retry, now: Instant) -> bool {
+    pub fn add(&mut self, destination: &str, letters: u64, answer: &str, retry: &Retry, at: At) -> bool {
+        let now = at.now;
         let is_new = !self.lots.contains_key(destination);
         let lot = self.lots.entry(destination.to_owned()).or_insert_with(|| Lot {
             letters: 0,
@@ -109,6 +121,7 @@ impl Parking {
             failures: 1,
             due: now + retry.wait(1, 0.0),
             additions: 0,
+            refused_at: at.evidence,
         });
         lot.letters += letters;
         lot.additions += 1;
@@ -127,7 +140,12 @@ impl Parking {
     /// The lot that has waited longest for its turn.
     pub fn due(&self, now: Instant) -> Option<Due> {
         let (destination, lot) = self.lots.iter().filter(|(_, lot)| lot.due <= now).min_by_key(|(_, lot)| lot.due)?;
-        Some(Due { destination: destination.clone(), is_probe: lot.failures > 0, additions: lot.additions })
+        Some(Due {
+            destination: destination.clone(),
+            is_probe: lot.failures > 0,
+            additions: lot.additions,
+            refused_at: lot.refused_at,
+        })
     }
 
     /// Somebody has changed what is parked: every lot is looked at.
@@ -151,10 +169,11 @@ impl Parking {
     }
 
     /// A destination refuses still.
-    pub fn refused(&mut self, destination: &str, answer: &str, retry: &Retry, chance: f64, now: Instant) {
+    pub fn refused(&mut self, destination: &str, answer: &str, retry: &Retry, chance: f64, at: At) {
         if let Some(lot) = self.lots.get_mut(destination) {
+            lot.refused_at = at.evidence;
             lot.failures = lot.failures.saturating_add(1);
-            lot.due = now + retry.wait(lot.failures, chance);
+            lot.due = at.now + retry.wait(lot.failures, chance);
             answer.clone_into(&mut lot.answer);
         }
     }
@@ -215,23 +234,24 @@ mod tests {
     #[test]
     fn a_lot_is_tried_with_growing_waits_and_at_once_while_it_is_taken() {
         let (mut parking, retry, now) = (Parking::default(), Retry::default(), Instant::now());
-        assert!(parking.add("a", 3, "no such topic", &retry, now));
-        assert!(!parking.add("a", 2, "no such topic", &retry, now));
+        let at = At { now, evidence: 0 };
+        assert!(parking.add("a", 3, "no such topic", &retry, at));
+        assert!(!parking.add("a", 2, "no such topic", &retry, at));
         assert_eq!((parking.due(now), parking.next_due()), (None, Some(now + SECOND)));
         let due = parking.due(now + SECOND).expect("it is due");
         assert_eq!((&*due.destination, due.is_probe), ("a", true));
-        parking.refused("a", "still no such topic", &retry, 0.0, now);
+        parking.refused("a", "still no such topic", &retry, 0.0, at);
         assert_eq!(parking.next_due(), Some(now + 2 * SECOND));
         assert!(
             parking.sentence().is_some_and(|told| told.starts_with("5 events are parked for `a` since ")
                 && told.ends_with(": still no such topic"))
         );
-        parking.add("b", 1, "denied", &retry, now);
+        parking.add("b", 1, "denied", &retry, at);
         assert!(parking.sentence().is_some_and(|told| told.ends_with("; one more destination is parked")));
         parking.ended("a", 1, now);
         let due = parking.due(now).expect("the rest is due at once");
         assert!(!due.is_probe);
-        parking.add("a", 1, "no such topic", &retry, now);
+        parking.add("a", 1, "no such topic", &retry, at);
         parking.found_empty(&due);
         assert_eq!(parking.lots.len(), 2, "something came in between");
         parking.found_empty(&parking.due(now).expect("it is due"));

@@ -46,18 +46,22 @@ const GROWTH: f64 = 2.0;
 const JITTER: f64 = 0.2;
 /// The longest that another side may ask us to wait.
 const MAX_ASKED: time::Duration = time::Duration::from_secs(3600);
+/// The shortest wait, whatever is configured: a target that is down is not asked in a busy loop.
+const MIN_WAIT: time::Duration = time::Duration::from_millis(10);
 
 impl Retry {
     /// The wait after so many failures in a row (one or more). `chance` is between 0 and 1.
     pub fn wait(&self, failures: u32, chance: f64) -> time::Duration {
         let grown = self.initial.as_secs_f64() * GROWTH.powi(failures.saturating_sub(1).min(64) as i32);
         let most = grown.min(self.max.as_secs_f64());
-        time::Duration::from_secs_f64(most * (1.0 - JITTER * chance))
+        time::Duration::from_secs_f64(most * (1.0 - JITTER * chance)).max(MIN_WAIT)
     }
 
-    /// The wait that the other side asked for, within reason, else our own.
+    /// The wait that the other side asked for, else our own. It is never shorter than `initial`, so that a target which
+    /// asks for nothing, or for a time that has passed, is not asked again at once; nor longer than an hour.
     pub fn wait_or_asked(&self, asked: Option<time::Duration>, failures: u32, chance: f64) -> time::Duration {
-        asked.map_or_else(|| self.wait(failures, chance), |asked| asked.min(MAX_ASKED))
+        let floor = self.initial.0.clamp(MIN_WAIT, MAX_ASKED);
+        asked.map_or_else(|| self.wait(failures, chance), |asked| asked.clamp(floor, MAX_ASKED))
     }
 }
 
@@ -126,5 +130,16 @@ mod tests {
     fn a_target_that_asks_for_a_year_gets_an_hour() {
         let year = Some(time::Duration::from_secs(365 * 86400));
         assert_eq!(Retry::default().wait_or_asked(year, 1, 0.5), time::Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn a_target_that_asks_for_no_time_is_not_asked_again_at_once() {
+        for asked in [0, 1, 999] {
+            let asked = Some(time::Duration::from_millis(asked));
+            assert_eq!(Retry::default().wait_or_asked(asked, 1, 1.0), time::Duration::from_secs(1));
+        }
+        let none = Retry { initial: Duration::from_secs(0), max: Duration::from_secs(0), attempts: None };
+        assert_eq!(none.wait_or_asked(Some(time::Duration::ZERO), 1, 1.0), MIN_WAIT);
+        assert_eq!(none.wait(5, 1.0), MIN_WAIT);
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 
+use super::batcher::Pending;
 use super::connection::SinkConnection;
-use super::cutter::Portion;
-use super::deliver::{letter_of, sample};
-use super::in_flight::{Flight, Next, Part, Trouble};
+use super::deliver::{judge, letter_of};
+use super::in_flight::{AttemptError, InFlight, Next};
 use super::parking::Due;
+use super::window::Outcomes;
 use crate::component::{RecordSlice, WriteBatch};
 use crate::event::{Lines, Run};
 use crate::journal::dead_letters::{DeadLetter, Number, Wanted};
@@ -79,8 +80,9 @@ pub async fn unpark(link: Arc<SinkConnection>, due: Due, position: u64, only: Op
         return unparked;
     };
     let received_at = first.letter.received_at;
-    let cut = WriteBatch { slices: letters.iter().flat_map(|letter| cut_of(letter).slices).collect() };
-    let mut flight = Flight::new(Portion { cut, filtered: 0, seq_end: 0, received_at });
+    let batch = WriteBatch { slices: letters.iter().flat_map(|letter| batch_of(letter).slices).collect() };
+    let pending = Pending { batch, filtered: 0, seq_end: 0, received_at };
+    let mut flight = InFlight::doubted_since(pending, Some(unparked.due.refused_at));
     let mut open = try_all(&link, &mut flight, &mut unparked.stays).await;
     open.extend(seqs(&flight.rest()));
     (unparked.bytes, unparked.duplicates) = (flight.bytes, flight.duplicates);
@@ -101,14 +103,14 @@ fn wanted(link: &SinkConnection, due: &Due, before: u64) -> Wanted {
 }
 
 /// Writes until each event is taken or refused, without patience: what else goes wrong ends it. Gives those refused.
-async fn try_all(link: &SinkConnection, flight: &mut Flight, stays: &mut Option<String>) -> BTreeSet<u64> {
+async fn try_all(link: &SinkConnection, flight: &mut InFlight, stays: &mut Option<String>) -> BTreeSet<u64> {
     let mut refused = BTreeSet::new();
     while !flight.is_done() {
-        if !link.gate.is_open() {
+        if !link.breaker.is_open() {
             stays.get_or_insert_with(|| format!("`{}` does not deliver at the moment", link.cx.name));
             break;
         }
-        let Some(pass) = link.gate.enter().await else { break };
+        let Some(pass) = link.breaker.enter().await else { break };
         let sink = match link.sink().await {
             Ok(sink) => sink,
             Err(failure) => {
@@ -117,28 +119,29 @@ async fn try_all(link: &SinkConnection, flight: &mut Flight, stays: &mut Option<
                 break;
             }
         };
-        let Some(mut part) = flight.take() else { break };
-        part.attempts += 1;
-        let trouble = match link.attempt(&sink, &part).await {
+        let now = link.lock().evidence.now();
+        let Some(unsent) = flight.take(now) else { break };
+        let error = match link.attempt(&sink, &unsent).await {
             Ok(written) => {
-                link.took(sample(&sink, &part, &[]));
-                flight.wrote(&part, written);
+                link.note_taken(&sink, &unsent.batch, &[]);
+                flight.wrote(&unsent, written);
                 link.works(pass);
                 continue;
             }
-            Err(trouble) => trouble,
+            Err(error) => error,
         };
-        if matches!(trouble, Trouble::Panicked(_)) {
+        if matches!(error, AttemptError::Panicked(_)) {
             link.forget_sink();
         }
-        link.count(trouble.class(), false);
-        let next = flight.failed(part, trouble, None);
+        link.count(error.class(), false);
+        let next = judge(link, &sink, flight, unsent, error, None);
         for event in flight.take_refused() {
-            refused.extend(seqs(&event.cut));
+            refused.extend(seqs(&event.batch));
             *stays = Some(event.answer);
         }
         match next {
             Next::GoOn => link.works(pass),
+            Next::Split => drop(pass),
             Next::Wait { answer, .. } | Next::Hold { answer, .. } => {
                 *stays = Some(answer);
                 break;
@@ -151,7 +154,7 @@ async fn try_all(link: &SinkConnection, flight: &mut Flight, stays: &mut Option<
 /// Takes out of the queue what has ended.
 async fn end(
     link: &SinkConnection,
-    flight: Flight,
+    flight: InFlight,
     letters: Vec<DeadLetter>,
     open: BTreeSet<u64>,
     unparked: &mut Unparked,
@@ -162,7 +165,7 @@ async fn end(
         .collect();
     let (mut dead, mut poison) = (Vec::new(), Vec::new());
     for poisoned in &flight.poison {
-        if let Some((number, before)) = attempts.get(&poisoned.cut.event(0).seq()) {
+        if let Some((number, before)) = attempts.get(&poisoned.batch.event(0).seq()) {
             let mut letter = letter_of(&link.cx.name, poisoned, None);
             letter.attempts += before;
             dead.push(letter);
@@ -174,9 +177,9 @@ async fn end(
     let taken: Vec<Number> = letters.iter().filter(has_ended).map(|letter| letter.number).collect();
     let is_flooded = {
         let mut inner = link.lock();
-        inner.window.note(false, taken.len() as u64);
-        inner.window.note(true, poison.len() as u64);
-        inner.window.is_flooded()
+        let outcomes = Outcomes { events: (taken.len() + poison.len()) as u64, poison: poison.len() as u64 };
+        inner.window.note(outcomes);
+        inner.window.is_flooded_with(Outcomes::default())
     };
     if !taken.is_empty() {
         // Whoever has dropped a letter meanwhile has counted it.
@@ -203,12 +206,12 @@ async fn end(
     }
 }
 
-fn seqs(cut: &WriteBatch) -> Vec<u64> {
-    cut.events().map(|event| event.seq()).collect()
+fn seqs(batch: &WriteBatch) -> Vec<u64> {
+    batch.events().map(|event| event.seq()).collect()
 }
 
-/// A letter as a cut of one event with the same id.
-pub fn cut_of(letter: &DeadLetter) -> WriteBatch {
+/// A dead letter as a batch of one event with the same id.
+pub fn batch_of(letter: &DeadLetter) -> WriteBatch {
     let letter = &letter.letter;
     let mut bytes = BytesMut::with_capacity(letter.body.len() + 1);
     bytes.put_slice(&letter.body);
@@ -225,9 +228,4 @@ pub fn cut_of(letter: &DeadLetter) -> WriteBatch {
         },
     };
     WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..1 }] }
-}
-
-/// A letter as a part to be written.
-pub fn part_of(letter: &DeadLetter) -> Part {
-    Part::new(cut_of(letter))
 }

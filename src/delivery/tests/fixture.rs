@@ -233,6 +233,11 @@ struct Told {
     open: VecDeque<Failure>,
     next: VecDeque<Answer>,
     poison: BTreeSet<u64>,
+    /// Events whose refusal looks like the target's own state; all are refused so if it says so.
+    ambiguous: BTreeSet<u64>,
+    all_ambiguous: bool,
+    /// Events on which the target fails, as if it might pass.
+    failing: BTreeSet<u64>,
     /// Events go to so many places in turn, if it is not 0; these refuse them for so many writes.
     places: u64,
     refusing: BTreeMap<u64, usize>,
@@ -262,6 +267,18 @@ impl Script {
         self.told().poison.extend(events);
     }
 
+    pub fn ambiguous(&self, events: impl IntoIterator<Item = u64>) {
+        self.told().ambiguous.extend(events);
+    }
+
+    pub fn refuses_all(&self, refuses: bool) {
+        self.told().all_ambiguous = refuses;
+    }
+
+    pub fn fails_on(&self, events: impl IntoIterator<Item = u64>) {
+        self.told().failing.extend(events);
+    }
+
     /// The n-th event goes to the place `n % places`.
     pub fn has_places(&self, places: u64) {
         self.told().places = places;
@@ -284,6 +301,7 @@ impl Script {
 
     pub fn heal(&self) {
         self.told().poison.clear();
+        self.told().failing.clear();
     }
 
     pub fn opened(&self) -> usize {
@@ -393,6 +411,12 @@ impl Script {
             return Err(failure);
         }
         let mut told = self.told();
+        if told.all_ambiguous || events.iter().any(|event| told.ambiguous.contains(event)) {
+            return Err(Failure::ambiguous("not allowed"));
+        }
+        if events.iter().any(|event| told.failing.contains(event)) {
+            return Err(Failure::transient("out of order"));
+        }
         if let Some(bad) = events.iter().find(|event| told.poison.contains(event)) {
             return Err(Failure::poison(format!("{bad} is out of range")));
         }

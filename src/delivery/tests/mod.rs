@@ -11,6 +11,7 @@ use crate::event::Seed;
 use crate::telemetry::ComponentKind;
 
 mod chance;
+mod doubt;
 mod fixture;
 mod parked;
 
@@ -199,9 +200,8 @@ async fn without_dead_letters_poison_is_dropped_and_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_is_given_up_after_the_attempts_that_are_allowed() {
-    let script = Script::default();
-    (0..3).for_each(|_| script.then(Answer::Fail(Failure::transient("busy"))));
-    let setup = Setup::new(script);
+    let setup = Setup::new(Script::default());
+    setup.script.fails_on([0, 1]);
     setup.feed.push(&[2]);
     setup.feed.close();
     let mut policy = Policy::default();
@@ -209,8 +209,8 @@ async fn an_event_is_given_up_after_the_attempts_that_are_allowed() {
     setup.run(policy).await;
     let letters = setup.letters().await;
     assert_eq!(letters.len(), 2);
-    assert_eq!((letters[0].reason.as_str(), letters[0].attempts), ("gave up", 3));
-    assert_eq!(setup.script.sizes(), [2, 2, 2]);
+    assert_eq!((letters[0].reason.as_str(), letters[0].attempts), ("gave up", 4));
+    assert_eq!(setup.script.sizes(), [2, 2, 2, 1, 1], "whether one of them is at fault is found out at once");
 }
 
 #[tokio::test(start_paused = true)]

@@ -176,6 +176,7 @@ fn only_the_items_that_failed_fail_each_in_its_way() {
         Failure::Transient { .. } => 't',
         Failure::Configuration { .. } => 'c',
         Failure::Poison { .. } => 'p',
+        Failure::Ambiguous { .. } => 'a',
         Failure::Suspect { .. } | Failure::Some(_) => '?',
     };
     let seen: Vec<(usize, char)> = failures.iter().map(|(nth, failure)| (*nth, class(failure))).collect();

@@ -1,4 +1,4 @@
-//! Gathers records and cuts them by events, bytes and age; nothing is copied.
+//! Gathers records into write batches by events, bytes and age; nothing is copied.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -14,18 +14,18 @@ use crate::units::Timestamp;
 /// Which events of a record a sink wants.
 pub type Filter = Box<dyn Fn(&Record) -> Vec<bool> + Send + Sync>;
 
-/// A cut and what ends together with it.
+/// A write batch and what ends together with it.
 #[derive(Clone, Debug)]
-pub struct Portion {
-    pub cut: WriteBatch,
-    /// Events in the portion's range that the filter has sorted out.
+pub struct Pending {
+    pub batch: WriteBatch,
+    /// Events in the batch's range that the filter has sorted out.
     pub filtered: u64,
     /// The `seq` behind the last event, filtered ones included.
     pub seq_end: u64,
     pub received_at: Timestamp,
 }
 
-pub struct Cutter {
+pub struct Batcher {
     limits: Batching,
     filter: Option<Filter>,
     queue: VecDeque<Gathered>,
@@ -44,9 +44,9 @@ struct Gathered {
     arrived: Instant,
 }
 
-impl Cutter {
-    pub fn new(limits: Batching, filter: Option<Filter>, position: u64) -> Cutter {
-        Cutter { limits, filter, queue: VecDeque::new(), events: 0, bytes: 0, position }
+impl Batcher {
+    pub fn new(limits: Batching, filter: Option<Filter>, position: u64) -> Batcher {
+        Batcher { limits, filter, queue: VecDeque::new(), events: 0, bytes: 0, position }
     }
 
     /// Takes a record; events before the position are skipped.
@@ -88,12 +88,12 @@ impl Cutter {
         self.queue.front().map(|oldest| oldest.record.received_at)
     }
 
-    /// Whether a cut is full, so that nothing more needs to be read for it.
+    /// Whether a batch is full, so that nothing more needs to be read for it.
     pub fn is_full(&self) -> bool {
         self.events >= self.limits.events.get() || self.bytes >= self.limits.bytes.to_usize()
     }
 
-    /// Bytes that may be read to fill the next cut.
+    /// Bytes that may be read to fill the next batch.
     pub fn wanted_bytes(&self) -> usize {
         self.limits.bytes.to_usize().saturating_sub(self.bytes).max(1)
     }
@@ -103,16 +103,16 @@ impl Cutter {
         self.queue.front().map(|oldest| oldest.arrived + self.limits.age.0)
     }
 
-    /// The next cut, if one is full or due, or if `now_or_never`. It is without events where all were filtered.
-    pub fn cut(&mut self, now: Instant, now_or_never: bool) -> Option<Portion> {
+    /// The next batch, if one is full or due, or if `now_or_never`. It is without events where all were filtered.
+    pub fn next(&mut self, now: Instant, now_or_never: bool) -> Option<Pending> {
         let due = self.due()? <= now;
         // What is filtered only need not wait for company.
         if !(due || now_or_never || self.is_full() || self.events == 0) {
             return None;
         }
         let first = &self.queue.front()?.record;
-        let mut portion =
-            Portion { cut: WriteBatch::default(), filtered: 0, seq_end: 0, received_at: first.received_at };
+        let mut pending =
+            Pending { batch: WriteBatch::default(), filtered: 0, seq_end: 0, received_at: first.received_at };
         let (mut events, mut bytes) = (0, 0);
         while let Some(front) = self.queue.front_mut() {
             let room = if front.wanted { self.limits.reserve(front, events, bytes) } else { front.events.len() };
@@ -120,21 +120,21 @@ impl Cutter {
                 break;
             }
             let taken = front.events.start..front.events.start + room;
-            portion.seq_end = front.record.first_seq + taken.end as u64;
+            pending.seq_end = front.record.first_seq + taken.end as u64;
             if front.wanted {
                 let size = size(&front.record, &taken);
                 (events, bytes) = (events + taken.len(), bytes + size);
                 (self.events, self.bytes) = (self.events - taken.len(), self.bytes - size);
-                portion.cut.slices.push(RecordSlice { record: front.record.clone(), events: taken.clone() });
+                pending.batch.slices.push(RecordSlice { record: front.record.clone(), events: taken.clone() });
             } else {
-                portion.filtered += taken.len() as u64;
+                pending.filtered += taken.len() as u64;
             }
             front.events.start = taken.end;
             if front.events.is_empty() {
                 self.queue.pop_front();
             }
         }
-        Some(portion)
+        Some(pending)
     }
 }
 
