@@ -16,7 +16,7 @@ async fn ended(setup: &Setup, policy: Policy) -> (Vec<u64>, Vec<u64>) {
 }
 
 async fn dead(setup: &Setup) -> Vec<u64> {
-    let number = |body: &[u8]| crate::event::Raw(body).get("n").unwrap().as_i64().unwrap() as u64;
+    let number = |body: &[u8]| crate::event::Raw::valid(body).get("n").unwrap().as_i64().unwrap() as u64;
     let mut dead: Vec<u64> = setup.letters().await.iter().map(|letter| number(&letter.body)).collect();
     dead.sort_unstable();
     dead
