@@ -4,7 +4,16 @@ use std::ops::Range;
 
 use super::finders::{is_after_escape, is_stand_in};
 use super::keys::{Promise, promise};
+use super::reader::Reader;
 use super::rules::{AUTHORIZATION, CREDENTIAL};
+
+/// Bytes around a name that are looked at, at most.
+const NEARBY: usize = 300;
+/// The ends that the reader remembers for this file.
+const LINE_END: usize = 0;
+const BARE_END: usize = 1;
+const BEARER_END: usize = 2;
+const QUOTE_END: usize = 3;
 
 /// The longest name that is looked at.
 const MAX_NAME: usize = 64;
@@ -13,7 +22,7 @@ const MAX_LINE: usize = 200;
 /// The shortest value of a name that only may hold a secret.
 const MIN_MAYBE: usize = 8;
 /// The longest nested value that is taken whole.
-const MAX_NESTED: usize = 4096;
+const MAX_NESTED: usize = 512;
 
 /// What programs write where a secret is absent or only described.
 const NO_SECRETS: &[&str] = &[
@@ -92,7 +101,9 @@ fn leads_to_value(raw: &[u8], mut at: usize) -> bool {
 }
 
 /// The value given to the secret-looking name around `at`, and the rule that takes it.
-pub fn value(text: &[u8], at: usize) -> Option<(Range<usize>, u16)> {
+pub fn value(reader: &Reader<'_>, at: usize) -> Option<(Range<usize>, u16)> {
+    let text = reader.text;
+    reader.charge(NEARBY);
     let mut name = name_around(text, at);
     name.start += usize::from(is_after_escape(text, name.start + 1) && name.start < at);
     let promise = promise(&text[name.clone()])?;
@@ -109,7 +120,7 @@ pub fn value(text: &[u8], at: usize) -> Option<(Range<usize>, u16)> {
     };
     let colon = operator == 1 && text[at] == b':';
     let typed = if colon { past_type(text, at + 1) } else { None };
-    let place = Place { text, name, named_by_string, colon, promise };
+    let place = Place { reader, text, name, named_by_string, colon, promise };
     // What looks like a type may be the value, if nothing stands where the value would.
     let value = typed.and_then(|equals| place.value(equals + 1)).or_else(|| place.value(at + operator))?;
     let rule = if promise == Promise::Authorization { AUTHORIZATION } else { CREDENTIAL };
@@ -117,7 +128,9 @@ pub fn value(text: &[u8], at: usize) -> Option<(Range<usize>, u16)> {
 }
 
 /// The credentials behind a scheme that stands without its header: `Bearer abc…`.
-pub fn bearer(text: &[u8], at: usize) -> Option<Range<usize>> {
+pub fn bearer(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    let text = reader.text;
+    reader.charge(NEARBY);
     // The filter looks for five letters, and the text may end behind them.
     if !text.get(at..at + "bearer".len()).is_some_and(|word| word.eq_ignore_ascii_case(b"bearer")) {
         return None;
@@ -127,7 +140,8 @@ pub fn bearer(text: &[u8], at: usize) -> Option<Range<usize>> {
         return None;
     }
     let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(b);
-    let len = text[start..].iter().take_while(|b| is_token(b)).count();
+    let end = reader.end(BEARER_END, start, || start + text[start..].iter().take_while(|b| is_token(b)).count());
+    let len = end - start;
     let value = &text[start..start + len];
     (len >= 16 && value.iter().any(u8::is_ascii_digit)).then_some(start..start + len)
 }
@@ -158,8 +172,16 @@ struct Quote {
     triple: bool,
 }
 
+impl Quote {
+    /// A number for each kind of quote, by which the reader remembers where it closes.
+    fn kind(&self) -> usize {
+        let byte = b"\"'`".iter().position(|byte| *byte == self.byte).unwrap_or(0);
+        3 * if self.triple { 7 } else { self.backslashes.min(6) } + byte
+    }
+}
+
 fn opening(text: &[u8], at: usize) -> Option<Quote> {
-    let backslashes = count(text, at, b"\\");
+    let backslashes = count(text, at, b"\\").min(7);
     let prefix = if backslashes == 0 { count(text, at, b"fFrRbBuU").min(2) } else { 0 };
     let byte = *text.get(at + backslashes + prefix)?;
     if !b"\"'`".contains(&byte) {
@@ -171,6 +193,7 @@ fn opening(text: &[u8], at: usize) -> Option<Quote> {
 }
 
 struct Place<'a> {
+    reader: &'a Reader<'a>,
     text: &'a [u8],
     name: Range<usize>,
     /// The name stands in quotes of its own, as in JSON.
@@ -200,7 +223,8 @@ impl Place<'_> {
             return None;
         }
         let start = at + quote.len;
-        let end = start + closing(&self.text[start..], &quote);
+        let kind = QUOTE_END + quote.kind();
+        let end = self.reader.end(kind, start, || start + closing(&self.text[start..], &quote));
         let mut range = start..end;
         if self.promise == Promise::Authorization {
             range.start = past_scheme(self.text, range.clone());
@@ -231,21 +255,23 @@ impl Place<'_> {
     fn bare(&self, at: usize) -> Option<Range<usize>> {
         let first = *self.text.get(at)?;
         if self.promise == Promise::Cookie {
-            let len = self.text[at..].iter().take_while(|b| !b"\r\n\"'`".contains(b)).count();
-            return (len > 2 && self.colon).then_some(at..at + len);
+            let line = |b: &&u8| !b"\r\n\"'`".contains(b);
+            let end = self.reader.end(LINE_END, at, || at + self.text[at..].iter().take_while(line).count());
+            return (end - at > 2 && self.colon).then_some(at..end);
         }
         if self.named_by_string && matches!(first, b'{' | b'[') {
+            self.reader.charge(MAX_NESTED);
             return nested(self.text, at);
         }
         let mut start = at;
         if self.promise == Promise::Authorization {
             start = past_scheme(self.text, at..self.text.len());
         }
-        let end = start + bare_len(&self.text[start..]);
-        let value = &self.text[start..end];
         if is_template(&self.text[start..]) {
             return None;
         }
+        let end = self.reader.end(BARE_END, start, || start + bare_len(&self.text[start..]));
+        let value = &self.text[start..end];
         let meant = start > at || self.is_secret(value, end);
         (meant && !is_stand_in(value)).then_some(start..end)
     }
@@ -383,7 +409,7 @@ mod tests {
         ["passw", "pwd", "secret", "token", "key", "authoriz", "cookie"]
             .iter()
             .flat_map(|word| lower.match_indices(word))
-            .find_map(|(at, _)| value(text.as_bytes(), at))
+            .find_map(|(at, _)| value(&Reader::new(text.as_bytes()), at))
             .map(|(range, _)| &text[range])
     }
 
@@ -452,8 +478,8 @@ mod tests {
     #[test]
     fn a_bearer_token_is_found_without_its_header() {
         let text = b"curl -H \"Bearer abcdef0123456789ABCDEF\"";
-        assert_eq!(bearer(text, 9), Some(16..38));
-        assert_eq!(bearer(b"Bearer {token}", 0), None);
-        assert_eq!(bearer(b"bearer of bad news which is long", 0), None);
+        assert_eq!(bearer(&Reader::new(text), 9), Some(16..38));
+        assert_eq!(bearer(&Reader::new(b"Bearer {token}"), 0), None);
+        assert_eq!(bearer(&Reader::new(b"bearer of bad news which is long"), 0), None);
     }
 }

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::filter::Hit;
-use super::json::Only;
+use super::json::{FreeNames, Only};
 use super::keys::promise;
+use super::reader::Work;
 use super::rules::SECRET_FIELD;
 use super::{Action, Engine, Report};
 use crate::event::names::REDACTIONS;
@@ -127,27 +128,23 @@ impl Engine {
 
     /// Redacts the fields of an event that have a spot, or all of them.
     fn redact_event(&self, batch: &mut Batch, event: usize, spots: Option<&[Spot]>, report: &mut Report) {
-        let mut found = Vec::new();
         let only: Only<'_> = self.fields.as_ref().map(|paths| paths.iter().map(Vec::as_slice).collect());
-        let mut removed = Vec::new();
+        let mut edit = Edit { event, work: Work::on(0), removed: Vec::new(), names: None };
         for nth in 0..batch.field_count(event) {
-            let place = batch.place(event, nth);
-            let key = place.key.unwrap_or(usize::MAX);
-            let in_value = |spot: &Spot| spot.made == place.made && place.value.contains(&spot.at);
-            let in_key = |spot: &Spot| !spot.made && key <= spot.at && spot.at < batch.key_end(key);
-            if spots.is_some_and(|spots| !spots.iter().any(|spot| in_value(spot) || in_key(spot))) {
-                continue;
+            if spots.is_none_or(|spots| has_spot(batch, event, nth, spots)) {
+                let place = batch.place(event, nth);
+                edit.work.allow(place.value.len() + place.key.map_or(0, |key| batch.key_end(key) - key));
+                self.redact_field(batch, nth, &only, &mut edit);
             }
-            self.redact_field(batch, event, nth, &only, &mut found, &mut removed);
         }
-        for name in removed {
+        for name in edit.removed {
             batch.remove(event, name);
         }
-        if found.is_empty() {
+        if edit.work.found.is_empty() {
             return;
         }
         let mut own = Report::default();
-        found.iter().for_each(|rule| own.add(&self.names[usize::from(*rule)], 1));
+        edit.work.found.iter().for_each(|rule| own.add(&self.names[usize::from(*rule)], 1));
         report.merge(&own);
         if let Some(before) = batch.get(event, REDACTIONS) {
             own.trust_numbers(before);
@@ -155,52 +152,64 @@ impl Engine {
         batch.set_json(event, REDACTIONS, &own.to_json());
     }
 
-    fn redact_field(
-        &self,
-        batch: &mut Batch,
-        event: usize,
-        nth: usize,
-        only: &Only<'_>,
-        found: &mut Vec<u16>,
-        removed: &mut Vec<NameId>,
-    ) {
-        let (id, value) = batch.nth(event, nth);
+    fn redact_field(&self, batch: &mut Batch, nth: usize, only: &Only<'_>, edit: &mut Edit) {
+        let (id, value) = batch.nth(edit.event, nth);
         let name = batch.name(id);
         let Some(below) = super::json::narrowed(only, name) else { return };
-        let mut count = |rule: u16| found.push(rule);
-        let renamed = below.is_none().then(|| self.clean(name.as_bytes(), &mut count)).flatten();
+        let work = &mut edit.work;
+        let renamed = below.is_none().then(|| self.clean(name.as_bytes(), work)).flatten();
         let secret = self.secret_member(name, value, below.is_none());
         let cleaned = match secret {
             true => {
-                count(SECRET_FIELD);
+                work.found.push(SECRET_FIELD);
                 Some(self.hidden(value))
             }
-            false => self.clean_value(Raw::valid(value.as_bytes()), &below, &mut count),
+            false => self.clean_value(Raw::valid(value.as_bytes()), &below, work),
         };
         if let Some(renamed) = renamed {
-            let free = free_name(batch, event, &String::from_utf8_lossy(&renamed));
-            batch.rename_nth(event, nth, free);
+            let free = edit.free_name(batch, &String::from_utf8_lossy(&renamed));
+            batch.rename_nth(edit.event, nth, free);
         }
         match cleaned {
-            Some(_) if secret && *self.action(SECRET_FIELD) == Action::Remove => removed.push(batch.nth(event, nth).0),
-            Some(cleaned) => batch.set_nth(event, nth, &cleaned),
+            Some(_) if secret && *self.action(SECRET_FIELD) == Action::Remove => {
+                edit.removed.push(batch.nth(edit.event, nth).0);
+            }
+            Some(cleaned) => batch.set_nth(edit.event, nth, &cleaned),
             None => {}
         }
     }
 }
 
+/// An event while its fields are redacted.
+struct Edit {
+    event: usize,
+    work: Work,
+    removed: Vec<NameId>,
+    /// The names of the event, once one of them had to change.
+    names: Option<FreeNames>,
+}
+
+impl Edit {
+    /// A name that the event does not have yet.
+    fn free_name(&mut self, batch: &mut Batch, wanted: &str) -> NameId {
+        let event = self.event;
+        let taken = || batch.field_names(event).map(|id| batch.name(id).to_owned()).collect();
+        let free = self.names.get_or_insert_with(|| FreeNames::new(taken())).take(wanted);
+        batch.name_id(&free)
+    }
+}
+
+/// Whether a field has one of these spots, in its name or in its value.
+fn has_spot(batch: &Batch, event: usize, nth: usize, spots: &[Spot]) -> bool {
+    let place = batch.place(event, nth);
+    let within = |made: bool, range: Range<usize>| {
+        let first = spots.partition_point(|spot| (spot.made, spot.at) < (made, range.start));
+        spots.get(first).is_some_and(|spot| spot.made == made && spot.at < range.end)
+    };
+    within(place.made, place.value) || place.key.is_some_and(|key| within(false, key..batch.key_end(key)))
+}
+
 /// Whether the next event can be scanned together with those before.
 fn follows(before: &Range<usize>, next: &Range<usize>) -> bool {
     next.start >= before.end && next.start - before.end <= GAP
-}
-
-/// A name that the event does not have yet.
-fn free_name(batch: &mut Batch, event: usize, wanted: &str) -> NameId {
-    let mut id = batch.name_id(wanted);
-    let mut number = 2;
-    while batch.get(event, id).is_some() {
-        id = batch.name_id(&format!("{wanted}_{number}"));
-        number += 1;
-    }
-    id
 }

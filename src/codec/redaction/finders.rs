@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::reader::Reader;
 use super::verify;
 
 /// The longest part of an address before its `@` (RFC 5321).
@@ -14,7 +15,8 @@ const MAX_PEM: usize = 64 * 1024;
 const FILE_ENDINGS: &[&str] = &["png", "jpg", "jpeg", "gif", "svg", "webp", "js", "css", "py", "ts", "json", "so"];
 
 /// The address around the `@` at `at`.
-pub fn email(text: &[u8], at: usize) -> Option<Range<usize>> {
+pub fn email(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    let text = reader.text;
     let is_local = |b: &u8| b.is_ascii_alphanumeric() || b"._%+-".contains(b);
     let local = text[..at].iter().rev().take(MAX_LOCAL).take_while(|b| is_local(b)).count();
     let mut start = at - local;
@@ -28,6 +30,7 @@ pub fn email(text: &[u8], at: usize) -> Option<Range<usize>> {
     }
     let domain = &text[at + 1..];
     let len = domain.iter().take(255).take_while(|b| b.is_ascii_alphanumeric() || b".-".contains(b)).count();
+    reader.charge(local + len);
     let labels: Vec<&[u8]> = domain[..len].split(|b| *b == b'.').collect();
     // A full stop or hyphen at the end belongs to the sentence.
     let whole = labels.iter().take_while(|label| is_label(label)).count();
@@ -48,25 +51,32 @@ fn is_label(label: &[u8]) -> bool {
 }
 
 /// The password in `scheme://user:password@host`, seen from any `@` of it.
-pub fn connection(text: &[u8], at: usize) -> Option<Range<usize>> {
-    let stop = |b: &u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'<' | b'>' | b'`');
-    let from = at.saturating_sub(MAX_CREDENTIALS);
-    let back = text[from..at].iter().rposition(stop).map_or(from, |n| from + n + 1);
-    let scheme = memchr::memmem::rfind(&text[back..at], b"://")? + back;
+pub fn connection(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    let text = reader.text;
+    let scheme = reader.scheme_before(at).filter(|scheme| at - scheme <= MAX_CREDENTIALS)?;
     if scheme == 0 || !text[scheme - 1].is_ascii_alphanumeric() {
         return None;
     }
     let authority = scheme + 3;
-    let colon = authority + memchr::memchr(b':', &text[authority..at])?;
+    reader.charge(at.saturating_sub(authority));
+    let colon = authority + memchr::memchr(b':', text.get(authority..at)?)?;
     if text[authority..colon].iter().any(|b| matches!(b, b'/' | b'?' | b'#')) {
         return None;
     }
     // A password may hold an `@` itself: the last one before the path ends it.
     let rest = &text[at..];
-    let len = rest.iter().take(MAX_CREDENTIALS).position(|b| stop(b) || matches!(b, b'/' | b'?' | b'#' | b',' | b')'));
-    let end = at + memchr::memrchr(b'@', &rest[..len.unwrap_or(rest.len().min(MAX_CREDENTIALS))])?;
+    let len =
+        rest.iter().take(MAX_CREDENTIALS).position(|b| ends_word(*b) || matches!(b, b'/' | b'?' | b'#' | b',' | b')'));
+    let len = len.unwrap_or(rest.len().min(MAX_CREDENTIALS));
+    reader.charge(len);
+    let end = at + memchr::memrchr(b'@', &rest[..len])?;
     let password = colon + 1..end;
     (!is_stand_in(&text[password.clone()])).then_some(password)
+}
+
+/// Whether no URL goes on behind this byte.
+pub fn ends_word(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`')
 }
 
 /// Whether the byte before `at` ends a letter escape, as in `\nAKIA…` within nested JSON.
@@ -169,7 +179,9 @@ pub fn iban(text: &[u8], at: usize) -> Option<Range<usize>> {
 }
 
 /// The private key whose first line has `BEGIN` at or shortly behind `at`.
-pub fn private_key(text: &[u8], at: usize) -> Option<Range<usize>> {
+pub fn private_key(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    let text = reader.text;
+    reader.charge(80);
     let head = &text[at..text.len().min(at + 80)];
     let begin = memchr::memmem::find(head, b"-----BEGIN ")?;
     let label = &head[begin + 11..];
@@ -203,10 +215,10 @@ mod tests {
             ("<a+b@mail.example.co.uk>", "a+b@mail.example.co.uk"),
             ("ask x_y@corp.example.org.", "x_y@corp.example.org"),
         ] {
-            assert_eq!(&text[email(text.as_bytes(), at(text)).expect(text)], expected);
+            assert_eq!(&text[email(&Reader::new(text.as_bytes()), at(text)).expect(text)], expected);
         }
         for text in ["@app.route", "user@host", "logo@2x.png", "git@github.com:a/b", "a @ b.com", "x@1.2.3", "a@.com"] {
-            assert_eq!(email(text.as_bytes(), at(text)), None, "{text}");
+            assert_eq!(email(&Reader::new(text.as_bytes()), at(text)), None, "{text}");
         }
     }
 
@@ -218,7 +230,7 @@ mod tests {
             ("amqp://u:p@ss@host/v", "p@ss"),
             ("see https://bot:tok@example.com/x?y=a@b", "tok"),
         ] {
-            assert_eq!(&text[connection(text.as_bytes(), at(text)).expect(text)], expected);
+            assert_eq!(&text[connection(&Reader::new(text.as_bytes()), at(text)).expect(text)], expected);
         }
         for text in [
             "https://example.com/a:b@c",
@@ -228,7 +240,7 @@ mod tests {
             "https://example.com a:b@c",
             "mailto:a@b.com",
         ] {
-            assert_eq!(connection(text.as_bytes(), at(text)), None, "{text}");
+            assert_eq!(connection(&Reader::new(text.as_bytes()), at(text)), None, "{text}");
         }
     }
 
@@ -270,10 +282,10 @@ mod tests {
     #[test]
     fn a_private_key_is_taken_to_its_end_or_as_far_as_it_goes() {
         let text = "x -----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- y";
-        assert_eq!(private_key(text.as_bytes(), 2), Some(2..text.len() - 2));
+        assert_eq!(private_key(&Reader::new(text.as_bytes()), 2), Some(2..text.len() - 2));
         let cut = "-----BEGIN PRIVATE KEY-----\nMIIEabc";
-        assert_eq!(private_key(cut.as_bytes(), 0), Some(0..cut.len()));
-        assert_eq!(private_key(b"-----BEGIN CERTIFICATE-----\nMIIE", 0), None);
-        assert_eq!(private_key(b"-----BEGIN PUBLIC KEY-----\nMIIE", 0), None);
+        assert_eq!(private_key(&Reader::new(cut.as_bytes()), 0), Some(0..cut.len()));
+        assert_eq!(private_key(&Reader::new(b"-----BEGIN CERTIFICATE-----\nMIIE"), 0), None);
+        assert_eq!(private_key(&Reader::new(b"-----BEGIN PUBLIC KEY-----\nMIIE"), 0), None);
     }
 }

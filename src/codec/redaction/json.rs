@@ -1,6 +1,9 @@
 //! Walks through JSON values: strings as decoded, numbers, member names, nested text.
 
+use std::collections::{HashMap, HashSet};
+
 use super::keys::{Promise, promise};
+use super::reader::Work;
 use super::rules::{CARD, SECRET_FIELD};
 use super::{Action, Engine, finders, verify};
 use crate::event::raw::Raw;
@@ -11,22 +14,22 @@ pub type Only<'a> = Option<Vec<&'a [String]>>;
 
 impl Engine {
     /// The value without its secrets, or nothing if it has none.
-    pub(super) fn clean_value(&self, raw: Raw<'_>, only: &Only<'_>, count: &mut impl FnMut(u16)) -> Option<Vec<u8>> {
+    pub(super) fn clean_value(&self, raw: Raw<'_>, only: &Only<'_>, work: &mut Work) -> Option<Vec<u8>> {
         match raw.kind() {
-            Kind::Object => self.clean_object(raw, only, count),
-            Kind::Array => self.clean_array(raw, only, count),
+            Kind::Object => self.clean_object(raw, only, work),
+            Kind::Array => self.clean_array(raw, only, work),
             _ if only.is_some() => None,
             Kind::String => {
                 let text = raw.as_str()?;
-                let cleaned = self.clean(text.as_bytes(), count)?;
+                let cleaned = self.clean(text.as_bytes(), work)?;
                 Some(string(&cleaned))
             }
-            Kind::Number => self.clean_number(raw, count),
+            Kind::Number => self.clean_number(raw, work),
             Kind::Bool | Kind::Null => None,
         }
     }
 
-    fn clean_number(&self, raw: Raw<'_>, count: &mut impl FnMut(u16)) -> Option<Vec<u8>> {
+    fn clean_number(&self, raw: Raw<'_>, work: &mut Work) -> Option<Vec<u8>> {
         let text = raw.text();
         let whole = text.trim_start_matches('-');
         let (whole, decimals) = whole.split_once('.').unwrap_or((whole, ""));
@@ -36,17 +39,17 @@ impl Engine {
             && (13..=19).contains(&whole.len())
             && verify::is_card(whole.as_bytes())
         {
-            count(CARD);
+            work.found.push(CARD);
             return Some(string(&self.instead(CARD, whole.as_bytes())));
         }
         if self.own.is_empty() {
             return None;
         }
-        self.clean(text.as_bytes(), count).map(|cleaned| string(&cleaned))
+        self.clean(text.as_bytes(), work).map(|cleaned| string(&cleaned))
     }
 
-    fn clean_array(&self, raw: Raw<'_>, only: &Only<'_>, count: &mut impl FnMut(u16)) -> Option<Vec<u8>> {
-        let cleaned: Vec<_> = raw.elements().map(|value| (value, self.clean_value(value, only, count))).collect();
+    fn clean_array(&self, raw: Raw<'_>, only: &Only<'_>, work: &mut Work) -> Option<Vec<u8>> {
+        let cleaned: Vec<_> = raw.elements().map(|value| (value, self.clean_value(value, only, work))).collect();
         if cleaned.iter().all(|(_, cleaned)| cleaned.is_none()) {
             return None;
         }
@@ -61,7 +64,7 @@ impl Engine {
         Some(out)
     }
 
-    fn clean_object(&self, raw: Raw<'_>, only: &Only<'_>, count: &mut impl FnMut(u16)) -> Option<Vec<u8>> {
+    fn clean_object(&self, raw: Raw<'_>, only: &Only<'_>, work: &mut Work) -> Option<Vec<u8>> {
         let (mut members, mut changed) = (Vec::new(), false);
         for (name, value) in raw.members() {
             let decoded = escape::unescape(name);
@@ -69,16 +72,16 @@ impl Engine {
                 members.push((name, None, value, None));
                 continue;
             };
-            let renamed = below.is_none().then(|| self.clean(decoded.as_bytes(), count)).flatten();
+            let renamed = below.is_none().then(|| self.clean(decoded.as_bytes(), work)).flatten();
             let cleaned = match self.secret_member(&decoded, value, below.is_none()) {
                 true => {
-                    count(SECRET_FIELD);
+                    work.found.push(SECRET_FIELD);
                     match self.action(SECRET_FIELD) {
                         Action::Remove => Some(None),
                         _ => Some(Some(self.hidden(value))),
                     }
                 }
-                false => self.clean_value(value, &below, count).map(Some),
+                false => self.clean_value(value, &below, work).map(Some),
             };
             changed |= renamed.is_some() || cleaned.is_some();
             members.push((name, renamed, value, cleaned));
@@ -87,7 +90,7 @@ impl Engine {
             return None;
         }
         let mut out = vec![b'{'];
-        let mut given: Vec<Vec<u8>> = Vec::new();
+        let mut names: Option<FreeNames> = None;
         for (name, renamed, value, cleaned) in members {
             if cleaned == Some(None) {
                 continue;
@@ -102,14 +105,10 @@ impl Engine {
                     out.push(b'"');
                 }
                 Some(renamed) => {
-                    let mut free = renamed.clone();
-                    let mut number = 2;
-                    while given.contains(&free) || raw.get(&String::from_utf8_lossy(&free)).is_some() {
-                        free = [renamed.as_slice(), format!("_{number}").as_bytes()].concat();
-                        number += 1;
-                    }
+                    let taken = || raw.members().map(|(name, _)| escape::unescape(name).into_owned()).collect();
+                    let names = names.get_or_insert_with(|| FreeNames::new(taken()));
+                    let free = names.take(&String::from_utf8_lossy(&renamed)).into_bytes();
                     out.extend_from_slice(&string(&free));
-                    given.push(free);
                 }
             }
             out.push(b':');
@@ -157,6 +156,30 @@ pub fn narrowed<'a>(only: &Only<'a>, name: &str) -> Option<Only<'a>> {
     match below.iter().any(|path| path.is_empty()) {
         true => Some(None),
         false => (!below.is_empty()).then_some(Some(below)),
+    }
+}
+
+/// Gives out names that an object does not have yet: `[email]`, `[email]_2`, …
+pub struct FreeNames {
+    taken: HashSet<String>,
+    /// The last number given out for each name.
+    numbers: HashMap<String, usize>,
+}
+
+impl FreeNames {
+    pub fn new(taken: HashSet<String>) -> FreeNames {
+        FreeNames { taken, numbers: HashMap::new() }
+    }
+
+    pub fn take(&mut self, wanted: &str) -> String {
+        let number = self.numbers.entry(wanted.to_owned()).or_insert(0);
+        loop {
+            *number += 1;
+            let free = if *number == 1 { wanted.to_owned() } else { format!("{wanted}_{number}") };
+            if self.taken.insert(free.clone()) {
+                return free;
+            }
+        }
     }
 }
 

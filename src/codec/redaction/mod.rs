@@ -15,6 +15,7 @@ mod finders;
 mod json;
 mod keys;
 mod own;
+mod reader;
 mod report;
 mod rules;
 mod shape;
@@ -30,6 +31,7 @@ pub use report::{MAX_RULE_NAME, Report, is_rule_name};
 use buckets::best_window;
 use filter::{Filter, MAX_WINDOWS, Window};
 use own::Own;
+use reader::Work;
 use rules::{FINDERS, TOKENS};
 use shape::{Set, Shape};
 
@@ -221,8 +223,9 @@ impl Engine {
 
     /// Redacts text that is no event: raw lines, broken JSON, anything.
     pub fn redact_text(&self, text: &[u8]) -> (Vec<u8>, Report) {
-        let mut report = Report::default();
-        let cleaned = self.clean(text, &mut |rule| report.add(&self.names[usize::from(rule)], 1));
+        let (mut report, mut work) = (Report::default(), Work::on(text.len()));
+        let cleaned = self.clean(text, &mut work);
+        work.found.iter().for_each(|rule| report.add(&self.names[usize::from(*rule)], 1));
         (cleaned.unwrap_or_else(|| text.to_vec()), report)
     }
 

@@ -1,8 +1,10 @@
 //! The notation in which rules describe tokens, such as `ghp_{w36}`, and its matcher.
 //!
 //! A shape is literal text, `[abc]` for one of several bytes, and `{…}` for a run of a class: `{w36}` exactly
-//! 36, `{w20-40}` so many, `{w20+}` at least that many. Matching goes forward only: a run takes all it can get,
-//! so no text makes a shape slow.
+//! 36, `{w20-40}` so many, `{w20+}` at least that many. Matching goes forward only: a run takes all it can get, and
+//! the reader measures each run once, so no text makes a shape slow.
+
+use super::reader::Reader;
 
 /// A set of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,30 +35,61 @@ impl Set {
     pub fn iter(&self) -> impl Iterator<Item = u8> + '_ {
         (0..=255).filter(|byte| self.has(*byte))
     }
+}
 
+/// The classes of the notation, by their letters.
+pub const CLASSES: &[(u8, &[u8])] = &[
+    (b'd', b"0-9"),
+    (b'h', b"0-9a-f"),
+    (b'H', b"0-9a-fA-F"),
+    (b'u', b"0-9A-Z"),
+    (b'l', b"0-9a-z"),
+    (b'm', b"0-9a-z_-"),
+    (b'w', b"0-9A-Za-z"),
+    (b'b', b"0-9A-Za-z_-"),
+    (b'B', b"0-9A-Za-z+/="),
+    (b'c', b"0-9A-Za-z_.~-"),
+    (b'p', b"0-9A-Za-z%+/=_-"),
+];
+
+/// One of [`CLASSES`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Class(u8);
+
+/// The set of each class.
+static SETS: std::sync::LazyLock<Vec<Set>> =
+    std::sync::LazyLock::new(|| CLASSES.iter().map(|(_, of)| ranges(of)).collect());
+
+fn ranges(of: &[u8]) -> Set {
+    let (mut set, mut at) = (Set::default(), 0);
+    while at < of.len() {
+        let last = if of.get(at + 1) == Some(&b'-') && at + 2 < of.len() { of[at + 2] } else { of[at] };
+        set = set.or(Set::of(of[at]..=last));
+        at += if last == of[at] { 1 } else { 3 };
+    }
+    set
+}
+
+impl Class {
     /// The class behind a letter of the notation.
-    fn class(letter: u8) -> Set {
-        let (digits, upper, lower) = (b'0'..=b'9', b'A'..=b'Z', b'a'..=b'z');
-        match letter {
-            b'd' => Set::of(digits),
-            b'h' => Set::of(digits.chain(b'a'..=b'f')),
-            b'H' => Set::of(digits.chain(b'a'..=b'f').chain(b'A'..=b'F')),
-            b'u' => Set::of(digits.chain(upper)),
-            b'l' => Set::of(digits.chain(lower)),
-            b'w' => Set::of(digits.chain(upper).chain(lower)),
-            b'b' => Set::of(digits.chain(upper).chain(lower).chain(*b"-_")),
-            b'B' => Set::of(digits.chain(upper).chain(lower).chain(*b"+/=")),
-            b'c' => Set::of(digits.chain(upper).chain(lower).chain(*b"-_.~")),
-            b'p' => Set::of(digits.chain(upper).chain(lower).chain(*b"%+/=-_")),
-            other => panic!("the notation has no class `{}`", other as char),
-        }
+    pub fn named(letter: u8) -> Class {
+        let number = CLASSES.iter().position(|(name, _)| *name == letter);
+        Class(number.unwrap_or_else(|| panic!("the notation has no class `{}`", letter as char)) as u8)
+    }
+
+    pub fn number(self) -> usize {
+        usize::from(self.0)
+    }
+
+    pub fn set(self) -> Set {
+        SETS[self.number()]
     }
 }
 
 #[derive(Clone, Debug)]
 pub enum Step {
     One(Set),
-    Run { set: Set, min: usize, max: usize },
+    Run { class: Class, min: usize, max: usize },
 }
 
 /// The longest run that `+` stands for; what goes on is swallowed all the same.
@@ -81,7 +114,7 @@ impl Shape {
                 }
                 b'{' => {
                     let end = end(b'}');
-                    let set = Set::class(bytes[at + 1]);
+                    let class = Class::named(bytes[at + 1]);
                     let count = &text[at + 2..end];
                     let number = |digits: &str| digits.parse().expect("a number in the notation");
                     let (min, max) = match (count.strip_suffix('+'), count.split_once('-')) {
@@ -89,7 +122,7 @@ impl Shape {
                         (None, Some((min, max))) => (number(min), number(max)),
                         (None, None) => (number(count), number(count)),
                     };
-                    steps.push(Step::Run { set, min, max });
+                    steps.push(Step::Run { class, min, max });
                     at = end + 1;
                 }
                 byte => {
@@ -104,7 +137,7 @@ impl Shape {
     /// The run that stands before the first literal byte, if the shape begins with one.
     pub fn lead(&self) -> Option<(Set, usize)> {
         match self.steps[0] {
-            Step::Run { set, max, .. } => Some((set, max)),
+            Step::Run { class, max, .. } => Some((class.set(), max)),
             Step::One(_) => None,
         }
     }
@@ -115,8 +148,8 @@ impl Shape {
         for step in &self.steps[usize::from(self.lead().is_some())..] {
             match step {
                 Step::One(set) => sets.push(*set),
-                Step::Run { set, min, max } => {
-                    sets.extend(std::iter::repeat_n(*set, (*min).min(5)));
+                Step::Run { class, min, max } => {
+                    sets.extend(std::iter::repeat_n(class.set(), (*min).min(5)));
                     if min != max || *min > 5 {
                         break;
                     }
@@ -126,8 +159,10 @@ impl Shape {
         sets
     }
 
-    /// Where the match ends that begins at `at`. `effort` grows by the bytes looked at.
-    pub fn match_at(&self, text: &[u8], mut at: usize, effort: &mut usize) -> Option<usize> {
+    /// Where the match ends that begins at `at`.
+    pub fn match_at(&self, reader: &Reader<'_>, mut at: usize) -> Option<usize> {
+        let text = reader.text;
+        reader.charge(self.steps.len());
         for step in &self.steps {
             match step {
                 Step::One(set) => {
@@ -136,10 +171,8 @@ impl Shape {
                     }
                     at += 1;
                 }
-                Step::Run { set, min, max } => {
-                    let rest = &text[at..];
-                    let len = rest.iter().take(*max).take_while(|byte| set.has(**byte)).count();
-                    *effort += len;
+                Step::Run { class, min, max } => {
+                    let len = (reader.run_end(*class, at) - at).min(*max);
                     if len < *min {
                         return None;
                     }
@@ -149,12 +182,40 @@ impl Shape {
         }
         let goes_on = match (self.steps.last(), text.get(at)) {
             (_, None) => false,
-            (Some(Step::Run { set, .. }), Some(next)) => set.has(*next),
+            (Some(Step::Run { class, .. }), Some(next)) => class.set().has(*next),
             (_, Some(next)) => next.is_ascii_alphanumeric(),
         };
         (!goes_on).then_some(at)
     }
+
+    /// Whether a match may begin at `at`, as far as the first run tells whose length is not fixed.
+    pub fn may_match(&self, text: &[u8], mut at: usize) -> bool {
+        for step in &self.steps {
+            match step {
+                Step::One(set) => {
+                    if !text.get(at).is_some_and(|byte| set.has(*byte)) {
+                        return false;
+                    }
+                    at += 1;
+                }
+                Step::Run { class, min, max } => {
+                    let (set, wanted) = (class.set(), (*min).min(ENOUGH));
+                    if text[at..].iter().take(wanted).take_while(|byte| set.has(**byte)).count() < wanted {
+                        return false;
+                    }
+                    if min != max || *min > ENOUGH {
+                        return true;
+                    }
+                    at += min;
+                }
+            }
+        }
+        true
+    }
 }
+
+/// Bytes of a run that tell well enough whether the rest is worth reading.
+const ENOUGH: usize = 32;
 
 #[cfg(test)]
 pub mod tests {
@@ -174,9 +235,9 @@ pub mod tests {
         for step in &Shape::parse(notation).steps {
             match step {
                 Step::One(set) => text.push(pick(set)),
-                Step::Run { set, min, max } => {
+                Step::Run { class, min, max } => {
                     let len = min + (seed as usize % 3).min(max - min);
-                    text.extend((0..len).map(|_| pick(set)));
+                    text.extend((0..len).map(|_| pick(&class.set())));
                 }
             }
         }
@@ -186,17 +247,17 @@ pub mod tests {
     #[test]
     fn a_run_takes_what_it_can_and_must_not_go_on() {
         let shape = Shape::parse("ab[cd]{d2-3}-{h4}");
-        assert_eq!(shape.match_at(b"abc12-00ff", 0, &mut 0), Some(10));
-        assert_eq!(shape.match_at(b"xabd123-00ff.", 1, &mut 0), Some(12));
-        assert_eq!(shape.match_at(b"abc1-00ff", 0, &mut 0), None);
-        assert_eq!(shape.match_at(b"abc12-00fff", 0, &mut 0), None);
-        assert_eq!(shape.match_at(b"abc12-00", 0, &mut 0), None);
+        assert_eq!(shape.match_at(&Reader::new(b"abc12-00ff"), 0), Some(10));
+        assert_eq!(shape.match_at(&Reader::new(b"xabd123-00ff."), 1), Some(12));
+        assert_eq!(shape.match_at(&Reader::new(b"abc1-00ff"), 0), None);
+        assert_eq!(shape.match_at(&Reader::new(b"abc12-00fff"), 0), None);
+        assert_eq!(shape.match_at(&Reader::new(b"abc12-00"), 0), None);
     }
 
     #[test]
     fn an_open_run_swallows_all_of_its_class() {
         assert_eq!(
-            Shape::parse("k_{w3+}").match_at(&[b"k_".as_slice(), &[b'a'; 5000]].concat(), 0, &mut 0),
+            Shape::parse("k_{w3+}").match_at(&Reader::new(&[b"k_".as_slice(), &[b'a'; 5000]].concat()), 0),
             Some(5002)
         );
     }

@@ -381,23 +381,74 @@ fn a_text_may_end_within_any_word_that_a_rule_looks_for() {
     }
 }
 
-#[test]
-fn hostile_repetition_ends_soon() {
-    let engine = engine();
-    for piece in [
+/// What an attacker may repeat: each word that a rule looks for, halves of it, with separators and openings between.
+fn hostile() -> Vec<String> {
+    let mut pieces: Vec<String> = [
+        "eyJ",
         "eyJ_",
         "@",
+        "a@",
         "://a:b@",
-        "password=",
-        "password:\"",
-        "-----BEGIN PRIVATE KEY-----",
-        "AKIA",
         "%41",
+        "%25",
         "[email]",
         "4111 ",
-    ] {
-        let (clean, _) = engine.redact_text(piece.repeat(200_000 / piece.len()).as_bytes());
-        assert!(clean.len() <= 2_000_000, "{piece}");
+        "4111-",
+        "41 ",
+        "1",
+        "DE89",
+        "\\u0041",
+        "&#65;",
+        "\u{200b}",
+        "password=",
+        "password=(",
+        "password:\"",
+        "password='",
+        "password=`",
+        "password=\\\"",
+        "password=\"\"\"",
+        "password: (",
+        "api_key=\"x",
+        "cookie:",
+        "cookie: ",
+        "Authorization: ",
+        "Authorization: Bearer ",
+        "Bearer a",
+        "token,",
+        "{\"password\":[",
+        "password={",
+        "secret<",
+        "-----BEGIN PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\nMIIE\n",
+        "token = f(",
+        "Zm9vIGJhciBiYXogcXV4IHF1dXggY29yZ2U=",
+    ]
+    .map(String::from)
+    .to_vec();
+    for word in keywords().into_iter().filter(|word| word.len() > 3) {
+        let half = word.chars().take(word.chars().count() / 2).collect::<String>();
+        let short = word.chars().take(5).collect::<String>();
+        for separator in ["", ".", "_", "=", ":", " ", "\"", "\n"] {
+            pieces.push(format!("{half}{separator}"));
+            pieces.push(format!("{short}{separator}"));
+        }
+        pieces.push(word);
+    }
+    pieces
+}
+
+#[test]
+fn the_effort_grows_with_the_length_of_a_text_whatever_it_repeats() {
+    let engine = engine();
+    for piece in hostile() {
+        let text = piece.repeat(9_000 / piece.len() + 1);
+        let mut work = Work::on(text.len());
+        let cleaned = engine.clean(text.as_bytes(), &mut work);
+        assert!(!work.found.contains(&rules::UNFINISHED), "{piece:?}");
+        let times = work.spent(text.len()) / text.len();
+        assert!(times <= 100, "{piece:?}: each byte was looked at {times} times");
+        let grown = cleaned.map_or(0, |cleaned| cleaned.len());
+        assert!(grown <= 20 * text.len(), "{piece:?}: {grown}");
     }
 }
 

@@ -1,9 +1,10 @@
 //! Finds the secrets in one decoded text and replaces them.
 
 use super::filter::{Hit, Sign};
+use super::reader::{Reader, Unfinished, Work};
 use super::rules::{self, TOKENS};
-use super::views::{Disguises, decode_run, hex_pair, may_speak, views};
-use super::{Action, Duty, Engine, assign, finders};
+use super::views::{Disguises, View, decode_run, hex_pair, may_speak};
+use super::{Action, Duty, Engine, Token, assign, finders};
 use crate::event::escape::hex4;
 
 /// A secret, or where one stands.
@@ -16,124 +17,131 @@ pub struct Span {
 
 /// How deep text may be hidden in text.
 const MAX_DEPTH: usize = 3;
-/// Bytes that all tokens together may look at, per byte of text, before the text is given up.
-const EFFORT: usize = 64;
-/// The most secrets in one text.
-const MAX_SPANS: usize = 10_000;
+/// The most that a pattern of the user's own may find in one text.
+const MAX_OWN_SPANS: usize = 10_000;
 /// How often a changed text is looked at again.
 const MAX_ROUNDS: usize = 4;
 
-/// Why a text is replaced whole.
-pub struct Unfinished;
-
-/// What has been spent on one text.
-struct Search {
-    spans: Vec<Span>,
-    effort: usize,
-}
-
 impl Engine {
-    /// The text without its secrets, or nothing if it has none. `count` hears of each.
-    pub(super) fn clean(&self, text: &[u8], count: &mut impl FnMut(u16)) -> Option<Vec<u8>> {
+    /// The text without its secrets, or nothing if it has none.
+    pub(super) fn clean(&self, text: &[u8], work: &mut Work) -> Option<Vec<u8>> {
         let mut cleaned: Option<Vec<u8>> = None;
         for _ in 0..MAX_ROUNDS {
             let current = cleaned.as_deref().unwrap_or(text);
-            let Ok(spans) = self.find(current) else { break };
+            let Ok(spans) = self.find(current, work) else {
+                work.found.push(rules::UNFINISHED);
+                return Some(self.instead(rules::UNFINISHED, text));
+            };
             if spans.is_empty() {
-                return cleaned;
+                break;
             }
-            spans.iter().for_each(|span| count(span.rule));
+            work.found.extend(spans.iter().map(|span| span.rule));
             cleaned = Some(self.replace(current, &spans));
         }
-        count(rules::UNFINISHED);
-        Some(self.instead(rules::UNFINISHED, text))
+        cleaned
     }
 
     /// Secrets in order, none touching another.
-    fn find(&self, text: &[u8]) -> Result<Vec<Span>, Unfinished> {
-        let mut search = Search { spans: Vec::new(), effort: 0 };
-        self.search(text, 0, &mut search)?;
-        Ok(joined(text, search.spans))
+    fn find(&self, text: &[u8], work: &mut Work) -> Result<Vec<Span>, Unfinished> {
+        let mut spans = Vec::new();
+        self.search(text, 0, work, &mut spans)?;
+        Ok(joined(text, spans))
     }
 
-    fn search(&self, text: &[u8], depth: usize, search: &mut Search) -> Result<(), Unfinished> {
+    fn search(&self, text: &[u8], depth: usize, work: &mut Work, spans: &mut Vec<Span>) -> Result<(), Unfinished> {
+        work.spend(text.len())?;
         let mut hits = Vec::new();
         self.filter.scan(text, &mut hits);
         hits.sort_unstable_by_key(|hit| hit.at);
-        let (first, mut covered) = (search.spans.len(), 0);
+        let (first, mut covered, mut spent) = (spans.len(), 0, 0);
         let mut disguises = Disguises::default();
+        let reader = Reader::new(text);
         for hit in hits {
             // What is replaced anyway needs no second reason.
             if (hit.at as usize) < covered && !matches!(hit.sign, Sign::Window(_)) {
                 continue;
             }
-            let known = search.spans.len();
-            self.look(text, hit, depth, covered, search, &mut disguises)?;
-            covered = search.spans[known..].iter().map(|span| span.end).max().unwrap_or(0).max(covered);
-            if search.effort > EFFORT * (text.len() + 1024) || search.spans.len() > MAX_SPANS {
-                return Err(Unfinished);
+            let known = spans.len();
+            match hit.sign {
+                Sign::Run if depth < MAX_DEPTH => self.search_run(&reader, hit.at as usize, depth, work, spans)?,
+                _ => self.look(&reader, hit, covered, spans, &mut disguises),
             }
+            covered = spans[known..].iter().map(|span| span.end).max().unwrap_or(0).max(covered);
+            work.spend(reader.spent() - spent)?;
+            spent = reader.spent();
         }
         for (number, own) in self.own.iter().enumerate() {
             let rule = self.first_own + number as u16;
-            let found =
-                |range: std::ops::Range<usize>| search.spans.push(Span { start: range.start, end: range.end, rule });
+            let (known, found) = (spans.len(), |range: std::ops::Range<usize>| {
+                spans.push(Span { start: range.start, end: range.end, rule });
+            });
             own.find(text, found).map_err(|_| Unfinished)?;
-            if search.spans.len() > MAX_SPANS {
+            if spans.len() - known > MAX_OWN_SPANS {
                 return Err(Unfinished);
             }
         }
         // A mask is no secret, whatever it says.
-        let found = search.spans.split_off(first);
-        search.spans.extend(found.into_iter().filter(|span| !self.is_mask(&text[span.start..span.end])));
+        let found = spans.split_off(first);
+        spans.extend(found.into_iter().filter(|span| !self.is_mask(&text[span.start..span.end])));
         if depth < MAX_DEPTH && disguises != Disguises::default() {
-            self.search_views(text, disguises, depth, search)?;
+            self.search_view(text, disguises, depth, work, spans)?;
         }
         Ok(())
     }
 
-    fn search_views(
+    /// Searches what the run of base64 or hexadecimal digits at `at` says.
+    fn search_run(
+        &self,
+        reader: &Reader<'_>,
+        at: usize,
+        depth: usize,
+        work: &mut Work,
+        spans: &mut Vec<Span>,
+    ) -> Result<(), Unfinished> {
+        let Some((decoded, len)) = decode_run(reader.text, at) else { return Ok(()) };
+        work.spend(2 * len)?;
+        let mut inner = Vec::new();
+        self.search(&decoded, depth + 1, work, &mut inner)?;
+        spans.extend(inner.first().map(|span| Span { start: at, end: at + len, rule: span.rule }));
+        Ok(())
+    }
+
+    /// Searches what the text says once it is decoded.
+    fn search_view(
         &self,
         text: &[u8],
         disguises: Disguises,
         depth: usize,
-        search: &mut Search,
+        work: &mut Work,
+        spans: &mut Vec<Span>,
     ) -> Result<(), Unfinished> {
-        for view in views(text, disguises) {
-            if view.bytes.len() == text.len() {
-                continue;
-            }
-            let mut inner = Search { spans: Vec::new(), effort: search.effort };
-            self.search(&view.bytes, depth + 1, &mut inner)?;
-            for span in inner.spans {
-                let (start, end) = view.origin(span.start, span.end);
-                search.spans.push(Span { start, end, rule: span.rule });
-            }
+        work.spend(2 * text.len())?;
+        let view = View::of(text, disguises);
+        if view.bytes.len() == text.len() {
+            return Ok(());
+        }
+        let mut inner = Vec::new();
+        self.search(&view.bytes, depth + 1, work, &mut inner)?;
+        for span in inner {
+            let (start, end) = view.origin(span.start, span.end);
+            spans.push(Span { start, end, rule: span.rule });
         }
         Ok(())
     }
 
     /// Lets the rules that a hit calls for look at it.
-    fn look(
-        &self,
-        text: &[u8],
-        hit: Hit,
-        depth: usize,
-        covered: usize,
-        search: &mut Search,
-        disguises: &mut Disguises,
-    ) -> Result<(), Unfinished> {
-        let at = hit.at as usize;
+    fn look(&self, reader: &Reader<'_>, hit: Hit, covered: usize, spans: &mut Vec<Span>, disguises: &mut Disguises) {
+        let (text, at) = (reader.text, hit.at as usize);
         let mut found = |range: std::ops::Range<usize>, rule: u16| {
             if self.enabled[usize::from(rule)] {
-                search.spans.push(Span { start: range.start, end: range.end, rule });
+                spans.push(Span { start: range.start, end: range.end, rule });
             }
         };
         match hit.sign {
             Sign::At => {
-                if let Some(range) = finders::connection(text, at) {
+                if let Some(range) = finders::connection(reader, at) {
                     found(range, rules::CONNECTION);
-                } else if let Some(range) = finders::email(text, at) {
+                } else if let Some(range) = finders::email(reader, at) {
                     found(range, rules::EMAIL);
                 }
             }
@@ -142,15 +150,7 @@ impl Engine {
                 if let Some(range) = finders::iban(text, at) {
                     found(range, rules::IBAN);
                 }
-            }
-            Sign::Run if depth < MAX_DEPTH => {
-                if let Some((decoded, len)) = decode_run(text, at) {
-                    let mut inner = Search { spans: Vec::new(), effort: search.effort };
-                    self.search(&decoded, depth + 1, &mut inner)?;
-                    if let Some(span) = inner.spans.first() {
-                        search.spans.push(Span { start: at, end: at + len, rule: span.rule });
-                    }
-                }
+                reader.charge(64);
             }
             Sign::Run => {}
             Sign::Window(window) => {
@@ -159,39 +159,26 @@ impl Engine {
                         Duty::Disguise => notice(text, at, disguises),
                         Duty::Token(_) | Duty::Name | Duty::Bearer | Duty::PrivateKey if at < covered => {}
                         Duty::Token(token) => {
-                            search.effort += 16;
-                            if let Some((start, end)) = self.token_at(text, at, token, true, &mut search.effort) {
-                                let rule = self.tokens[usize::from(token)].rule;
-                                search.spans.push(Span { start, end, rule });
+                            if let Some((start, end)) = self.token_at(reader, at, token) {
+                                found(start..end, self.tokens[usize::from(token)].rule);
                             }
                         }
                         Duty::Name => {
-                            if let Some((range, rule)) = assign::value(text, at)
-                                && self.enabled[usize::from(rule)]
+                            if let Some((range, rule)) = assign::value(reader, at)
                                 && !self.begins_with_mask(&text[range.start..])
                                 && !self.is_in_mask(text, at)
                             {
-                                search.spans.push(Span { start: range.start, end: range.end, rule });
+                                found(range, rule);
                             }
                         }
                         Duty::Bearer => {
-                            if let Some(range) = assign::bearer(text, at)
-                                && self.enabled[usize::from(rules::AUTHORIZATION)]
-                            {
-                                search.spans.push(Span {
-                                    start: range.start,
-                                    end: range.end,
-                                    rule: rules::AUTHORIZATION,
-                                });
+                            if let Some(range) = assign::bearer(reader, at) {
+                                found(range, rules::AUTHORIZATION);
                             }
                         }
                         Duty::PrivateKey => {
-                            if let Some(range) = finders::private_key(text, at.saturating_sub(5)) {
-                                search.spans.push(Span {
-                                    start: range.start,
-                                    end: range.end,
-                                    rule: rules::PRIVATE_KEY,
-                                });
+                            if let Some(range) = finders::private_key(reader, at.saturating_sub(5)) {
+                                found(range, rules::PRIVATE_KEY);
                             }
                         }
                         Duty::Own => {}
@@ -199,29 +186,25 @@ impl Engine {
                 }
             }
         }
-        Ok(())
     }
 
-    /// The token whose window begins at `at`; `strict` asks that no letter touches it from the left.
-    pub(super) fn token_at(
-        &self,
-        text: &[u8],
-        at: usize,
-        token: u16,
-        strict: bool,
-        effort: &mut usize,
-    ) -> Option<(usize, usize)> {
-        let token = &self.tokens[usize::from(token)];
-        let mut start = at.checked_sub(token.offset)?;
-        if let Some((set, max)) = token.lead {
-            start -= text[..start].iter().rev().take(max).take_while(|b| set.has(**b)).count();
-        }
-        let touched = start > 0 && text[start - 1].is_ascii_alphanumeric() && !finders::is_after_escape(text, start);
-        if strict && touched {
+    /// The token whose window begins at `at`; no letter touches it from the left.
+    fn token_at(&self, reader: &Reader<'_>, at: usize, token: u16) -> Option<(usize, usize)> {
+        let (text, token) = (reader.text, &self.tokens[usize::from(token)]);
+        let start = self.token_start(text, at, token)?;
+        if start > 0 && text[start - 1].is_ascii_alphanumeric() && !finders::is_after_escape(text, start) {
             return None;
         }
-        let end = token.shape.match_at(text, start, effort)?;
+        reader.charge(at - start);
+        let end = token.shape.match_at(reader, start)?;
         (TOKENS[usize::from(token.number)].check)(&text[start..end]).then_some((start, end))
+    }
+
+    /// Where a token begins whose window begins at `at`.
+    fn token_start(&self, text: &[u8], at: usize, token: &Token) -> Option<usize> {
+        let start = at.checked_sub(token.offset)?;
+        let Some((set, max)) = token.lead else { return Some(start) };
+        Some(start - text[..start].iter().rev().take(max).take_while(|b| set.has(**b)).count())
     }
 
     /// Whether raw JSON is worth decoding here.
@@ -232,7 +215,7 @@ impl Engine {
                 let back = &raw[at.saturating_sub(300)..at];
                 // The `n` of an escaped line break is no address.
                 let decorator = |start: usize| start + 1 == at && start > 0 && raw[start - 1] == b'\\';
-                finders::email(raw, at).is_some_and(|found| !decorator(found.start))
+                finders::email(&Reader::new(raw), at).is_some_and(|found| !decorator(found.start))
                     || memchr::memmem::rfind(back, b"//").is_some()
                     || memchr::memmem::rfind(back, b"/\\/").is_some()
             }
@@ -249,7 +232,8 @@ impl Engine {
             Sign::Window(window) => self.duties[usize::from(window)].iter().any(|duty| match *duty {
                 Duty::Token(token) => {
                     let entry = &self.tokens[usize::from(token)];
-                    entry.has_slash || self.token_at(raw, at, token, false, &mut 0).is_some()
+                    entry.has_slash
+                        || self.token_start(raw, at, entry).is_some_and(|start| entry.shape.may_match(raw, start))
                 }
                 Duty::Name => assign::is_plausible(raw, at),
                 Duty::Bearer => matches!(raw.get(at + 6), Some(b' ' | b'\\')),

@@ -27,11 +27,19 @@ impl View {
         (self.from[start] as usize, self.from[end] as usize)
     }
 
-    /// What a decoder makes of `text`: it gives a decoded text and how many bytes it stands for, or nothing.
-    fn of(text: &[u8], decode: impl Fn(&[u8]) -> Option<(Decoded, usize)>) -> View {
+    /// What `text` says to someone who sees through these disguises, all at once: each may stand within another.
+    pub fn of(text: &[u8], disguises: Disguises) -> View {
+        let all: [(bool, Decoder); 4] = [
+            (disguises.json, json),
+            (disguises.percent, percent),
+            (disguises.entity, entity),
+            (disguises.shape, shape),
+        ];
+        let decoders: Vec<Decoder> = all.iter().filter(|(wanted, _)| *wanted).map(|(_, decoder)| *decoder).collect();
         let (mut bytes, mut from, mut at) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len() + 1), 0);
         while at < text.len() {
-            let (decoded, used) = decode(&text[at..]).unwrap_or((Decoded::Byte(text[at]), 1));
+            let decoded = decoders.iter().find_map(|decode| decode(&text[at..]));
+            let (decoded, used) = decoded.unwrap_or((Decoded::Byte(text[at]), 1));
             match decoded {
                 Decoded::Nothing => {}
                 Decoded::Byte(byte) => bytes.push(byte),
@@ -52,13 +60,6 @@ enum Decoded {
     Nothing,
     Byte(u8),
     Char(char),
-}
-
-/// All readings that the disguises call for.
-pub fn views(text: &[u8], disguises: Disguises) -> Vec<View> {
-    let decoders: [(bool, Decoder); 4] =
-        [(disguises.json, json), (disguises.percent, percent), (disguises.entity, entity), (disguises.shape, shape)];
-    decoders.iter().filter(|(wanted, _)| *wanted).map(|(_, decode)| View::of(text, decode)).collect()
 }
 
 fn json(rest: &[u8]) -> Option<(Decoded, usize)> {
@@ -221,7 +222,7 @@ mod tests {
     use super::*;
 
     fn view(text: &str, disguises: Disguises) -> (String, (usize, usize)) {
-        let view = views(text.as_bytes(), disguises).remove(0);
+        let view = View::of(text.as_bytes(), disguises);
         let at = memchr::memmem::find(&view.bytes, b"AKIA").expect("found in the view");
         (String::from_utf8(view.bytes.clone()).expect("text"), view.origin(at, at + 4))
     }

@@ -1,0 +1,155 @@
+//! A text under search, and what looking at it has cost so far.
+
+use std::cell::Cell;
+
+use super::finders::ends_word;
+use super::shape::{CLASSES, Class};
+
+/// Every rule reads the text through this, so that no byte is read more than a few times, whatever the text is.
+pub struct Reader<'a> {
+    pub text: &'a [u8],
+    spent: Cell<usize>,
+    /// The last run of each class that was measured: where it begins and where it ends.
+    runs: [Cell<(usize, usize)>; CLASSES.len()],
+    /// The last end of each kind that was searched: where from, and where it is.
+    ends: [Cell<(usize, usize)>; ENDS],
+    /// How far schemes were searched, and the last one of the word there.
+    scheme: Cell<(usize, Option<usize>)>,
+}
+
+/// How far back a word is read when it is asked for again.
+const MAX_WORD: usize = 256;
+/// How many kinds of ends a reader remembers.
+pub const ENDS: usize = 32;
+
+impl<'a> Reader<'a> {
+    pub fn new(text: &'a [u8]) -> Reader<'a> {
+        Reader {
+            text,
+            spent: Cell::new(0),
+            runs: Default::default(),
+            ends: Default::default(),
+            scheme: Default::default(),
+        }
+    }
+
+    /// Notes that so many bytes were looked at.
+    pub fn charge(&self, bytes: usize) {
+        self.spent.set(self.spent.get() + bytes);
+    }
+
+    /// How many bytes were looked at.
+    pub fn spent(&self) -> usize {
+        self.spent.get()
+    }
+
+    /// Where something ends that goes on at `at`, such as a line: `find` searches for it, once for all places before
+    /// it. The kind tells different searches apart.
+    pub fn end(&self, kind: usize, at: usize, find: impl FnOnce() -> usize) -> usize {
+        let (from, to) = self.ends[kind].get();
+        if from <= at && at < to {
+            return to;
+        }
+        let to = find();
+        self.charge(to - at + 1);
+        self.ends[kind].set((at, to));
+        to
+    }
+
+    /// Where the last `://` stands in front of `at` within the same word. Asked from left to right, it reads once.
+    pub fn scheme_before(&self, at: usize) -> Option<usize> {
+        let (mut to, mut scheme) = self.scheme.get();
+        if at < to {
+            (to, scheme) = (at.saturating_sub(MAX_WORD), None);
+        }
+        self.charge(at - to + 1);
+        for place in to..at {
+            if self.text[place..].starts_with(b"://") {
+                scheme = Some(place);
+            } else if ends_word(self.text[place]) {
+                scheme = None;
+            }
+        }
+        self.scheme.set((at, scheme));
+        scheme
+    }
+
+    /// Where the run of a class ends that holds `at`. A run is measured once, however often it is asked for.
+    pub fn run_end(&self, class: Class, at: usize) -> usize {
+        let known = &self.runs[class.number()];
+        let (start, end) = known.get();
+        if start <= at && at < end {
+            self.charge(1);
+            return end;
+        }
+        let (set, mut to) = (class.set(), at);
+        while to < self.text.len() && set.has(self.text[to]) {
+            if to == start && start < end {
+                to = end;
+                break;
+            }
+            to += 1;
+        }
+        self.charge(to.min(start.max(at)) - at + 1);
+        known.set((at, to));
+        to
+    }
+}
+
+/// What may still be spent on one event, and which rules were right in it.
+pub struct Work {
+    pub found: Vec<u16>,
+    left: usize,
+}
+
+/// Bytes that may be looked at or decoded for each byte of an event, and what even a short one may cost. The rules
+/// are linear, so that only patterns of the user's own and mistakes of ours come near.
+const EFFORT: usize = 256;
+const LEAST: usize = 1 << 20;
+
+/// The effort for an event is spent.
+pub struct Unfinished;
+
+impl Work {
+    /// For an event or text of this length.
+    pub fn on(len: usize) -> Work {
+        Work { found: Vec::new(), left: EFFORT * len + LEAST }
+    }
+
+    /// The event has so many more bytes to look at.
+    pub fn allow(&mut self, bytes: usize) {
+        self.left += EFFORT * bytes;
+    }
+
+    pub fn spend(&mut self, bytes: usize) -> Result<(), Unfinished> {
+        self.left = self.left.checked_sub(bytes).ok_or(Unfinished)?;
+        Ok(())
+    }
+
+    /// How many bytes were looked at for an event of this length.
+    #[cfg(test)]
+    pub fn spent(&self, len: usize) -> usize {
+        EFFORT * len + LEAST - self.left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_measured_once_however_often_it_is_asked_for() {
+        let text = [b'a'; 10_000];
+        let reader = Reader::new(&text);
+        let class = Class::named(b'w');
+        for at in 0..text.len() {
+            assert_eq!(reader.run_end(class, at), text.len());
+        }
+        assert!(reader.spent() <= 4 * text.len(), "{}", reader.spent());
+        let backwards = Reader::new(&text);
+        for at in (0..text.len()).rev() {
+            assert_eq!(backwards.run_end(class, at), text.len());
+        }
+        assert!(backwards.spent() <= 4 * text.len(), "{}", backwards.spent());
+    }
+}
