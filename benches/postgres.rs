@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, TryStreamExt};
 use tokio_postgres::{Client, NoTls};
-use weir::component::{RecordSlice, Sink, SinkContext, WriteBatch};
+use weir::component::{RecordSlice, Sink, SinkContext, WriteBatch, Written};
 use weir::event::{Lines, Run, Seed};
 use weir::journal::{Record, StreamId};
 use weir::sinks::postgres::{Config, Postgres};
@@ -165,7 +165,7 @@ async fn plain_rows(client: &Client, url: &str, cuts: &[WriteBatch]) -> Vec<Byte
     for cut in cuts {
         client.batch_execute("TRUNCATE t").await.expect("emptied");
         let rows = sink.encode(cut).expect("rows");
-        sink.write(cut, &rows).await.expect("written");
+        let _: Written = sink.write(cut, &rows).await.expect("written");
         let stream = client.copy_out("COPY t TO STDOUT (FORMAT binary)").await.expect("copied out");
         let pieces: Vec<Bytes> = stream.try_collect().await.expect("copied out");
         plain.push(pieces.concat().into());

@@ -114,11 +114,15 @@ impl SinkContext {
     }
 }
 
+/// What a write came to that brought all of its events to the target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
 pub struct Written {
     pub bytes: u64,
     /// Events the target had already.
     pub duplicates: u64,
+    /// Events that the target took and did not keep, by a rule of its own.
+    pub discarded: u64,
     /// Values that were changed to fit, such as texts cut to what a column holds.
     pub altered: u64,
 }
@@ -229,6 +233,10 @@ impl<'a> BatchEvent<'a> {
         Raw::valid(self.line())
     }
 
+    pub fn values(&self) -> Values<'a> {
+        Values { event: self.json(), received_at: format!("\"{}\"", self.record.received_at) }
+    }
+
     /// The id: the event's own member if it is a UUID or ULID, else the one that follows from its origin.
     pub fn id(&self) -> Id {
         self.id_from(self.json().get("id"))
@@ -238,6 +246,21 @@ impl<'a> BatchEvent<'a> {
     pub fn id_from(&self, own: Option<Raw<'_>>) -> Id {
         let own = own.and_then(|value| value.as_str()).and_then(|text| Id::parse(&text));
         own.unwrap_or_else(|| self.record.lines.derived_id(self.index))
+    }
+}
+
+/// What templates find of an event: its members, and the time of receipt where it has no `timestamp`.
+pub struct Values<'a> {
+    event: Raw<'a>,
+    received_at: String,
+}
+
+impl<'a> Values<'a> {
+    pub fn get(&self, path: &[String]) -> Option<Raw<'_>> {
+        match self.event.path(path).filter(|value| !value.is_null()) {
+            None if path.len() == 1 && path[0] == "timestamp" => Some(Raw::valid(self.received_at.as_bytes())),
+            value => value,
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Again {
     pub duplicates: u64,
     pub dead_lettered: u64,
     pub dropped: u64,
+    /// Taken by the target and not kept.
+    pub discarded: u64,
     /// How many of them were parked.
     pub parked: u64,
 }
@@ -104,6 +106,7 @@ impl<F: Feed> Loop<F> {
             duplicates: unparked.duplicates,
             dead_lettered: unparked.dead_lettered,
             dropped: unparked.dropped,
+            discarded: 0,
             parked: unparked.ended(),
         });
         self.link.show_parked();
@@ -126,5 +129,6 @@ impl Again {
         counts.duplicates += self.duplicates;
         counts.parked = counts.parked.saturating_sub(self.parked);
         add(&mut counts.dropped, "poison", self.dropped);
+        add(&mut counts.dropped, "target", self.discarded);
     }
 }

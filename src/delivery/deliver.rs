@@ -28,6 +28,8 @@ pub struct Outcome {
     pub dead_lettered: u64,
     /// Poison that was not to be kept.
     pub dropped: u64,
+    /// Taken by the target and not kept, by a rule of its own.
+    pub discarded: u64,
     /// By destination, with what it said last.
     pub parked: BTreeMap<String, (u64, String)>,
     pub duplicates: u64,
@@ -247,13 +249,14 @@ async fn finish(
         return None;
     }
     let pending = &in_flight.pending;
-    let ended = in_flight.delivered + poisoned + in_flight.parked.len() as u64;
+    let ended = in_flight.delivered + in_flight.discarded + poisoned + in_flight.parked.len() as u64;
     debug_assert_eq!(ended, pending.batch.len() as u64, "each event ends in one place");
     Some(Outcome {
         delivered: in_flight.delivered,
         filtered: pending.filtered,
         dead_lettered,
         dropped,
+        discarded: in_flight.discarded,
         parked,
         duplicates: in_flight.duplicates,
         bytes: in_flight.bytes,

@@ -29,6 +29,8 @@ pub struct InFlight {
     /// When its first write began, by the evidence's count.
     pub began: Option<u64>,
     pub delivered: u64,
+    /// Taken by the target and not kept.
+    pub discarded: u64,
     pub duplicates: u64,
     pub bytes: u64,
     pub poison: Vec<Poisoned>,
@@ -170,6 +172,7 @@ impl InFlight {
             probe: None,
             began: None,
             delivered: 0,
+            discarded: 0,
             duplicates: 0,
             bytes: 0,
             poison,
@@ -219,7 +222,9 @@ impl InFlight {
     }
 
     pub fn wrote(&mut self, sent: &Unsent, written: Written) {
-        self.delivered += sent.batch.len() as u64;
+        let discarded = written.discarded.min(sent.batch.len() as u64);
+        self.delivered += sent.batch.len() as u64 - discarded;
+        self.discarded += discarded;
         self.duplicates += written.duplicates;
         self.bytes += written.bytes;
         self.something_was_taken();

@@ -296,7 +296,8 @@ impl<F: Feed> Loop<F> {
             Done::Replayed(answer, reply) => {
                 if let Ok(written) = answer {
                     let (bytes, duplicates) = (written.bytes, written.duplicates);
-                    self.settle(Again { delivered: 1, bytes, duplicates, ..Again::default() });
+                    let discarded = written.discarded.min(1);
+                    self.settle(Again { delivered: 1 - discarded, discarded, bytes, duplicates, ..Again::default() });
                 }
                 // Who asked may have gone; the letter is still there then, and comes to no harm twice.
                 let _ = reply.send(answer.map(|_| ()));
@@ -388,6 +389,7 @@ impl Outcome {
         counts.bytes_delivered += self.bytes;
         add(&mut counts.filtered, "where", self.filtered);
         add(&mut counts.dropped, "poison", self.dropped);
+        add(&mut counts.dropped, "target", self.discarded);
         counts.last_event = counts.last_event.max(Some(self.received_at));
     }
 }

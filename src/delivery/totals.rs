@@ -23,6 +23,7 @@ const COLUMNS: &[Column] = &[
     Column::Error("panic"),
     Column::Parked,
     Column::Dropped("dlq"),
+    Column::Dropped("target"),
 ];
 
 const VERSION: u8 = 1;

@@ -104,7 +104,7 @@ impl Sink for Console {
             chunks.iter().try_for_each(|chunk| write_all(fd, chunk, &flag))
         });
         match writing.await {
-            Ok(Ok(())) => Ok(Written { bytes, duplicates: 0, altered: 0 }),
+            Ok(Ok(())) => Ok(Written { bytes, ..Written::default() }),
             Ok(Err(Errno::PIPE)) => Err(Failure::configuration("nobody reads the console any more")),
             Ok(Err(error)) => Err(Failure::transient(format!("cannot write to the console: {error}"))),
             Err(error) => Err(Failure::transient(format!("cannot write to the console: {error}"))),

@@ -424,7 +424,7 @@ impl Script {
         told.last_id = id;
         drop(told);
         self.1.notify_one();
-        Ok(Written { bytes: events.len() as u64, duplicates: 0, altered: 0 })
+        Ok(Written { bytes: events.len() as u64, ..Written::default() })
     }
 }
 

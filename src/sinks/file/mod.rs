@@ -165,7 +165,7 @@ impl Sink for File {
         };
         let bytes =
             tokio::task::spawn_blocking(writing).await.map_err(|error| Failure::transient(error.to_string()))??;
-        Ok(Written { bytes, duplicates: 0, altered: 0 })
+        Ok(Written { bytes, ..Written::default() })
     }
 
     fn memory(&self) -> Option<Bytes> {

@@ -98,7 +98,7 @@ async fn write(sink: &File, cut: &WriteBatch) -> Result<Written, Failure> {
 }
 
 async fn put(sink: &File, range: std::ops::Range<u64>) {
-    write(sink, &cut(range.start, &numbered(range))).await.unwrap();
+    let _: Written = write(sink, &cut(range.start, &numbered(range))).await.unwrap();
 }
 
 fn text(range: std::ops::Range<u64>) -> String {
@@ -187,7 +187,7 @@ async fn events_go_to_the_file_their_fields_name_and_none_leaves_the_root() {
     assert!(failures.iter().all(|(_, failure)| failure.answer().starts_with("confinement_failed")));
     assert!(folder.lines().is_empty(), "nothing is written before the poison is put aside");
     let good: Vec<String> = [0, 1, 4, 9].iter().map(|at| lines[*at].clone()).collect();
-    write(&sink, &cut(0, &good)).await.unwrap();
+    let _: Written = write(&sink, &cut(0, &good)).await.unwrap();
     assert_eq!(folder.read("ali/2023.ndjson").lines().count(), 2);
     assert_eq!(folder.read("nobody/2020.ndjson").lines().count(), 1);
 }

@@ -1,7 +1,7 @@
 //! What Postgres' answers mean: one table from SQLSTATE to what happens next, and what the operator may try.
 
 use tokio_postgres::Error;
-use tokio_postgres::error::DbError;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::component::Failure;
 use crate::component::reply::shown;
@@ -16,26 +16,35 @@ pub enum Class {
     Stale,
     /// Somebody has to act.
     Act,
+    /// Somebody has to act, or a trigger or type says so of one row only.
+    Ambiguous,
     /// Some row can never be stored.
     Poison,
 }
 
 /// The class of an SQLSTATE.
 ///
-/// What is not known is tried again: it holds the sink, and loses nothing.
+/// Triggers and functions raise what they like, so nearly every state may be one row's alone. What is not known holds the
+/// sink if every row meets it, and loses nothing.
 pub fn class(state: &str) -> Class {
     match state {
-        // Columns that went or changed, an index that went, a statement that a pooler took to another server.
-        "42703" | "42804" | "42P10" | "42P05" | "26000" => Class::Stale,
+        // Columns that went or changed, an index that went.
+        "42703" | "42804" | "42P10" => Class::Stale,
+        // A statement that a pooler took to another server.
+        "42P05" | "26000" => Class::Again,
         // The database was dropped.
         "57P04" => Class::Act,
         // Raised by somebody's trigger or function.
         "P0001" => Class::Poison,
+        // Something is locked or in use.
+        "55P03" | "55006" => Class::Again,
+        // A sequence has reached its end, whatever the row.
+        "2200H" => Class::Ambiguous,
         _ => match state.get(..2).unwrap_or_default() {
-            "08" | "25" | "40" | "53" | "55" | "57" | "58" | "XX" => Class::Again,
-            "0A" | "0L" | "0P" | "28" | "2B" | "3B" | "3D" | "3F" | "42" | "F0" => Class::Act,
+            "08" | "25" | "40" | "53" | "57" | "58" | "HV" => Class::Again,
+            "28" | "3D" => Class::Act,
             "09" | "21" | "22" | "23" | "38" | "39" | "44" | "54" => Class::Poison,
-            _ => Class::Again,
+            _ => Class::Ambiguous,
         },
     }
 }
@@ -47,7 +56,7 @@ fn hint(state: &str) -> Option<&'static str> {
         "3D000" => "create the database, or mend its name in `url`",
         "3F000" => "create the schema, or mend `table`",
         "42P01" => "create the table, or set `create_table: true`",
-        "42501" => "grant the role what it lacks",
+        "42501" => "grant the role what it lacks, such as USAGE on the sequence of a serial column",
         "53100" => "make room on the database server",
         "53300" => "raise `max_connections` on the server, or put a pooler before it",
         "25006" => "the server takes no writes; name all hosts in `url`, and the one that does is found",
@@ -62,7 +71,11 @@ fn hint(state: &str) -> Option<&'static str> {
 /// What a fault while connecting means.
 pub fn connecting(place: &str, fault: &Fault) -> Failure {
     match (fault.kind, fault.error.as_ref().and_then(Error::as_db_error)) {
-        (_, Some(said)) => of(said, place),
+        // Nothing was sent yet, so it is no row's fault.
+        (_, Some(said)) => match of(said, place) {
+            Failure::Ambiguous { answer } | Failure::Poison { answer } => Failure::Configuration { answer },
+            failure => failure,
+        },
         (Kind::Trust | Kind::Credentials, None) => Failure::configuration(&fault.reason),
         (Kind::Unreachable | Kind::Refused, None) => Failure::transient(&fault.reason),
     }
@@ -87,6 +100,11 @@ fn of(said: &DbError, place: &str) -> Failure {
     match class(said.code().code()) {
         Class::Again | Class::Stale => Failure::transient(answer),
         Class::Act => Failure::configuration(answer),
+        Class::Ambiguous => Failure::ambiguous(answer),
+        // A partitioned table has no partition for the row: for one row, or for all of today.
+        Class::Poison if *said.code() == SqlState::CHECK_VIOLATION && said.constraint().is_none() => {
+            Failure::ambiguous(answer)
+        }
         Class::Poison => Failure::poison(answer),
     }
 }
@@ -94,7 +112,8 @@ fn of(said: &DbError, place: &str) -> Failure {
 /// SQLSTATE, reason and what to try, in one line. Details are left out: they hold values of rows.
 fn answer(said: &DbError, place: &str) -> String {
     let state = said.code().code();
-    let mut answer = format!("`{place}` says {state}: {}", shown(said.message()));
+    let message = if quotes_values(state) { without_quoted(said.message()) } else { said.message().to_owned() };
+    let mut answer = format!("`{place}` says {state}: {}", shown(&message));
     for (noun, name) in [("column", said.column()), ("constraint", said.constraint())] {
         if let Some(name) = name.filter(|name| !answer.contains(*name)) {
             answer.push_str(&format!(" ({noun} `{name}`)"));
@@ -107,6 +126,20 @@ fn answer(said: &DbError, place: &str) -> String {
     answer
 }
 
+/// Whether the message of this state quotes values of rows and not only names: the text of a statement that a trigger put
+/// together, and input that does not fit its type.
+fn quotes_values(state: &str) -> bool {
+    matches!(state, "42601" | "42602" | "42622") || state.starts_with("22")
+}
+
+/// A message without what stands in quotes.
+fn without_quoted(message: &str) -> String {
+    match (message.find('"'), message.rfind('"')) {
+        (Some(start), Some(end)) if start < end => format!("{}…{}", &message[..=start], &message[end..]),
+        _ => message.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,14 +148,23 @@ mod tests {
     fn every_class_of_answers_has_its_way() {
         for (states, expected) in [
             ("08006 57P01 57P02 57P03 57P05 53100 53200 53300 40001 40P01 55P03 57014 58030 25006 25P03", Class::Again),
-            ("XX000 XX001 ZZ999 72000 HV000", Class::Again),
+            ("HV000 55006", Class::Again),
             ("42703 42804 42P10", Class::Stale),
-            ("28P01 28000 3D000 3F000 42P01 42501 42601 0A000 57P04", Class::Act),
+            ("28P01 28000 3D000 57P04", Class::Act),
+            ("3F000 42P01 42501 42601 0A000 P0002 P0004 XX000 XX001 ZZ999 72000 MY001 2200H 55000", Class::Ambiguous),
             ("22001 22003 22P02 22P05 22021 22008 23502 23503 23505 23514 54000 21000 P0001 44000", Class::Poison),
         ] {
             for state in states.split(' ') {
                 assert_eq!(class(state), expected, "{state}");
             }
         }
+    }
+
+    #[test]
+    fn an_answer_shows_no_value_of_a_row() {
+        assert!(quotes_values("42601") && quotes_values("22P02") && !quotes_values("42P01"));
+        let without = without_quoted("unterminated quoted string at or near \"'it\"s secret\" here");
+        assert_eq!(without, "unterminated quoted string at or near \"…\" here");
+        assert_eq!(without_quoted("division by zero"), "division by zero");
     }
 }

@@ -1,7 +1,7 @@
 //! Which column carries an event's id, and what its index lets the sink promise.
 
 use super::Config;
-use super::table::Table;
+use super::table::{Table, quote};
 use super::value::Form;
 use crate::component::Promise;
 
@@ -67,6 +67,19 @@ impl Key {
             Key::Add => None,
             Key::None { name, .. } => name.as_deref(),
         }
+    }
+
+    /// The query that counts rows by their ids, if a trigger makes it necessary.
+    pub fn count(&self, table: &Table) -> Option<String> {
+        let column = self.column().and_then(|name| table.column(name)).filter(|column| column.may_select)?;
+        let cast = if column.form == Form::Uuid { "::uuid[]" } else { "" };
+        table.has_triggers.then(|| {
+            format!(
+                "SELECT count(*) FROM {} WHERE {} = ANY($1::text[]{cast})",
+                table.name.quoted(),
+                quote(&column.name)
+            )
+        })
     }
 
     pub fn promise(&self) -> Promise {

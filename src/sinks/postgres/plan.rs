@@ -24,6 +24,11 @@ pub struct Plan {
     pub conflict: String,
     /// Whether rows can be copied straight into the table.
     pub may_copy: bool,
+    /// Counts the rows that are there of ids in `$1`, where fewer rows than were sent may be there without having been
+    /// there before: triggers may keep some out.
+    pub count: Option<String>,
+    /// Whether triggers may keep rows out.
+    pub has_triggers: bool,
     pub promise: Promise,
     /// For the operator.
     pub notes: Vec<String>,
@@ -113,6 +118,8 @@ impl Plan {
             sources: Vec::new(),
             conflict: String::new(),
             may_copy: table.may_copy,
+            count: None,
+            has_triggers: table.has_triggers,
             promise: key.promise(),
             notes: key.notes(table),
         };
@@ -150,6 +157,9 @@ impl Plan {
         if config.mode != super::Mode::AppendOnly {
             plan.conflict = key.conflict(table);
         }
+        // Where the configuration fills the key by itself, its values are not the events' ids.
+        let has_id = plan.columns.iter().any(|column| matches!(column.fill, Fill::Id | Fill::IdText));
+        plan.count = key.count(table).filter(|_| has_id);
         plan.note(rest, &left, &refused, &table.name.to_string());
         Ok(plan)
     }
@@ -166,6 +176,8 @@ impl Plan {
             sources: Vec::new(),
             conflict: String::new(),
             may_copy: true,
+            count: None,
+            has_triggers: false,
             promise: if by_month { Promise::AtLeastOnce } else { Promise::EffectivelyOnce },
             notes,
         }

@@ -43,6 +43,7 @@ fn table(columns: &[&str], unique: &[&[&str]]) -> Table {
         is_owned: true,
         may_insert: true,
         may_copy: true,
+        has_triggers: false,
     }
 }
 

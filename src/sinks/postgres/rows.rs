@@ -231,7 +231,8 @@ impl<'a> Desk<'a> {
                 true
             }
             Fill::Template(template) => {
-                let text = template.render(|path| event.json().path(path)).map_err(|missing| missing.to_string())?;
+                let values = event.values();
+                let text = template.render(|path| values.get(path)).map_err(|missing| missing.to_string())?;
                 let quoted = serde_json::Value::from(text).to_string();
                 let written = column.form.write(Raw::valid(quoted.as_bytes()), out, &mut rows.altered);
                 written.map_err(|Unfit| self.refusal(column, Raw::valid(quoted.as_bytes())))?;

@@ -84,6 +84,8 @@ pub struct Table {
     pub may_insert: bool,
     /// Whether rows can be copied in: there are no rules and no row-level security in the way.
     pub may_copy: bool,
+    /// Whether a trigger may keep rows out, or put them elsewhere.
+    pub has_triggers: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -123,6 +125,7 @@ impl Table {
             is_owned: row.get(4),
             may_insert: row.get(5),
             may_copy: row.get(6),
+            has_triggers: row.get(7),
         };
         for row in client.query_typed(COLUMNS, &[(&oid, Type::OID)]).await? {
             let (type_name, modifier): (String, i32) = (row.get(1), row.get(2));
@@ -152,11 +155,15 @@ impl Table {
     }
 }
 
-/// Rules and row-level security are the two things that COPY cannot do.
+/// Rules and row-level security are the two things that COPY cannot do. Of the bits of a trigger's type, 1 and 4 are for
+/// each row and on INSERT, 2 and 64 before it and instead of it.
 const TABLE: &str = "\
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind = 'p', pg_has_role(c.relowner, 'USAGE'),
        has_table_privilege(c.oid, 'INSERT') OR has_any_column_privilege(c.oid, 'INSERT'),
-       c.relkind IN ('r', 'p') AND NOT c.relhasrules AND NOT (c.relrowsecurity AND row_security_active(c.oid))
+       c.relkind IN ('r', 'p') AND NOT c.relhasrules AND NOT (c.relrowsecurity AND row_security_active(c.oid)),
+       EXISTS (SELECT FROM pg_catalog.pg_trigger t
+               WHERE t.tgtype & 5 = 5 AND t.tgtype & 66 <> 0 AND t.tgenabled <> 'D' AND t.tgrelid IN
+                     (SELECT c.oid UNION ALL SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = c.oid))
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p', 'v', 'f')";
 

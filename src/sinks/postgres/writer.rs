@@ -3,6 +3,7 @@
 //! A transaction sets what it needs by itself and leaves no named statement behind that it counts on, so that a pooler
 //! may give every transaction another connection.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -17,10 +18,11 @@ use tokio_postgres::{Client, Error};
 use tracing::{debug, warn};
 
 use super::failure;
-use super::plan::{Absent, Plan, quoted_list};
+use super::plan::{Absent, Fill, Plan, quoted_list};
 use super::rows::{self, Body, Rows};
 use super::table::quote;
-use crate::component::{Failure, WriteBatch, Written};
+use crate::component::{BatchEvent, Failure, WriteBatch, Written};
+use crate::event::Id;
 use crate::net::postgres::{Connection, Target};
 
 /// Longest wait for a lock; a writer that waits longer only holds more back.
@@ -44,6 +46,10 @@ pub struct Writer {
     wary: AtomicU32,
     /// A pooler or a privilege is in the way of COPY.
     never_copies: AtomicBool,
+    /// Whether the plan has worked.
+    has_written: AtomicBool,
+    /// Whether the log has it that rows were not kept.
+    said_discarded: AtomicBool,
 }
 
 impl Writer {
@@ -57,6 +63,8 @@ impl Writer {
             insert,
             wary: AtomicU32::new(0),
             never_copies: AtomicBool::new(false),
+            has_written: AtomicBool::new(false),
+            said_discarded: AtomicBool::new(false),
         }
     }
 
@@ -78,22 +86,80 @@ impl Writer {
                 connected.map_err(|fault| failure::connecting(&self.target.place, &fault))?
             }
         };
-        let written = match &rows.body {
-            Body::Arrays(arrays) => self.insert(&connection.client, arrays).await,
-            Body::Copy(bytes) => self.copy(&connection.client, cut, rows, bytes, stages).await?,
-        };
-        let inserted = written.map_err(|error| self.judge(&connection, &error));
-        if matches!(inserted, Ok(_) | Err(Failure::Poison { .. })) {
+        let stored = self.store(&connection, cut, rows, stages).await;
+        if matches!(stored, Ok(_) | Err(Failure::Poison { .. } | Failure::Ambiguous { .. })) {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         }
-        let known = if self.plan.conflict.is_empty() { 0 } else { (rows.count as u64).saturating_sub(inserted?) };
-        Ok(Written { bytes: rows.body.len() as u64, duplicates: known, altered: rows.altered })
+        let written = stored?;
+        self.has_written.store(true, Ordering::Relaxed);
+        if written.discarded > 0 && !self.said_discarded.swap(true, Ordering::Relaxed) {
+            warn!(table = self.plan.table, rows = written.discarded, "a trigger keeps rows out; they count as dropped");
+        }
+        Ok(written)
     }
 
-    /// A column that the plan does not know to be required became so since.
+    /// Stores rows over one connection and tells what became of them.
+    async fn store(
+        &self,
+        connection: &Connection,
+        cut: &WriteBatch,
+        rows: &Rows,
+        stages: bool,
+    ) -> Result<Written, Failure> {
+        let client = &connection.client;
+        let counted = match &self.plan.count {
+            Some(query) => {
+                let ids = self.ids(cut);
+                let before = count(client, query, &ids).await.map_err(|error| self.judge(connection, &error))?;
+                Some((query, ids, before))
+            }
+            None => None,
+        };
+        let inserted = match &rows.body {
+            Body::Arrays(arrays) => self.insert(client, arrays).await,
+            Body::Copy(bytes) => self.copy(client, cut, rows, bytes, stages).await?,
+        };
+        let inserted = inserted.map_err(|error| self.judge(connection, &error))?;
+        let missing = (rows.count as u64).saturating_sub(inserted);
+        let written = Written { bytes: rows.body.len() as u64, altered: rows.altered, ..Written::default() };
+        Ok(match counted {
+            _ if missing == 0 => written,
+            Some((query, ids, before)) => {
+                let distinct = ids.len() as u64;
+                let repeats = (before + rows.count as u64).saturating_sub(distinct).min(missing);
+                // The rows are committed, so that a question without an answer changes nothing about them.
+                let there = count(client, query, &ids).await.unwrap_or(distinct);
+                Written { duplicates: repeats, discarded: distinct.saturating_sub(there), ..written }
+            }
+            // A row that a trigger has put elsewhere would be missing, too; nothing tells them apart without a key.
+            None if self.plan.conflict.is_empty() && self.plan.has_triggers => {
+                Written { discarded: missing, ..written }
+            }
+            None if self.plan.conflict.is_empty() => written,
+            None => Written { duplicates: missing, ..written },
+        })
+    }
+
+    /// The ids of a batch as the key column has them, each once.
+    fn ids(&self, cut: &WriteBatch) -> Vec<String> {
+        let is_text = self.plan.columns.iter().any(|column| matches!(column.fill, Fill::IdText));
+        let id = |event: BatchEvent<'_>| match event.json().get("id").and_then(|value| value.as_str()) {
+            Some(text) if is_text && Id::parse(&text).is_some() => text.into_owned(),
+            _ => event.id().to_string(),
+        };
+        let ids: BTreeSet<String> = cut.events().map(id).collect();
+        ids.into_iter().collect()
+    }
+
+    /// A column that the plan does not know to be required became so since, or columns are not what they were: then the
+    /// table is looked at again. If a new plan meets it at once, it is no change of the table.
     fn judge(&self, connection: &Connection, error: &Error) -> Failure {
         let failure = failure::writing(&self.target.place, connection, error);
+        let is_stale = error.code().is_some_and(|code| failure::class(code.code()) == failure::Class::Stale);
         match (failure, error.as_db_error()) {
+            (Failure::Transient { answer, .. }, _) if is_stale && !self.has_written.load(Ordering::Relaxed) => {
+                Failure::Ambiguous { answer }
+            }
             (Failure::Poison { answer }, Some(said)) if *said.code() == SqlState::NOT_NULL_VIOLATION => {
                 let known = self.plan.columns.iter().find(|column| Some(&*column.name) == said.column());
                 match known.is_some_and(|column| column.is_required) {
@@ -207,6 +273,12 @@ fn is_in_the_way(error: &Error) -> bool {
         "42501" => said.message().contains("temporary"),
         _ => false,
     }
+}
+
+/// How many rows with these ids there are.
+async fn count(client: &Client, query: &str, ids: &[String]) -> Result<u64, Error> {
+    let row = client.query_typed_one(query, &[(&ids, Type::TEXT_ARRAY)]).await?;
+    Ok(row.get::<_, i64>(0).unsigned_abs())
 }
 
 async fn send(client: &Client, statement: &tokio_postgres::Statement, bytes: &Bytes) -> Result<u64, Error> {

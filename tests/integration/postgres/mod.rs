@@ -3,5 +3,6 @@
 mod faults;
 mod made;
 mod reach;
+mod refusals;
 mod tables;
 mod values;
