@@ -1,7 +1,7 @@
 //! Files that were put aside: their names, their compression, and how many are kept.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
@@ -10,12 +10,15 @@ use rustix::io::Errno;
 use tracing::warn;
 
 use super::Compression;
+use super::identity::Identity;
 use super::notes::Known;
-use super::writer::is_file;
 use crate::units::Timestamp;
 
 /// The time in a name, as in `20260131T235959.123456Z`.
 const STAMP: &str = "00000000T000000.000000Z";
+
+/// What may follow the name of a file that was put aside.
+const PACKED: [&str; 3] = ["", ".gz", ".zst"];
 
 /// `activity.ndjson` put aside is `activity-20260131T235959.123456Z.ndjson`.
 pub fn name(name: &str, now: Timestamp) -> String {
@@ -34,8 +37,12 @@ fn split(name: &str) -> (&str, &str) {
 
 /// Gives a file its new name, unless that was done before a crash.
 pub fn rename(folder: impl AsFd, from: &str, to: &str, known: &Known) -> io::Result<()> {
-    match rustix::fs::statat(&folder, from, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if is_file(known, &stat) => {}
+    let is_there = |suffix: &&str| Identity::at(&folder, &format!("{to}{suffix}")).is_ok();
+    if PACKED.iter().any(|suffix| is_there(suffix)) {
+        return Ok(());
+    }
+    match Identity::at(&folder, from) {
+        Ok(here) if known.identity.is_same(&here) => {}
         Ok(_) | Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
@@ -112,7 +119,7 @@ fn aside(folder: &OwnedFd, name: &str) -> io::Result<Vec<String>> {
         let Some((time, rest)) = time.and_then(|time| time.split_at_checked(STAMP.len())) else { continue };
         let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         let suffix = rest.strip_prefix(extension);
-        if shape == STAMP && suffix.is_some_and(|suffix| ["", ".gz", ".zst"].contains(&suffix)) {
+        if shape == STAMP && suffix.is_some_and(|suffix| PACKED.contains(&suffix)) {
             found.push(other.to_owned());
         }
     }
@@ -135,7 +142,50 @@ fn compress(
     work(&mut from, &out)?;
     out.flush()?;
     out.sync_all()?;
-    rustix::fs::renameat(folder, &*temporary, folder, &*to)?;
+    match rustix::fs::renameat_with(folder, &*temporary, folder, &*to, RenameFlags::NOREPLACE) {
+        // An archive of this name is there already. If it is this file's, a crash came before the plain one was removed.
+        Err(Errno::EXIST) if is_archive_of(folder, &to, plain)? => {
+            rustix::fs::unlinkat(folder, &*temporary, AtFlags::empty())?;
+        }
+        Err(Errno::EXIST) => {
+            rustix::fs::unlinkat(folder, &*temporary, AtFlags::empty())?;
+            return Err(io::Error::other(format!("`{to}` is there already, and is another file's archive")));
+        }
+        // File systems without this flag.
+        Err(Errno::INVAL | Errno::NOSYS) if Identity::at(folder, &to).is_err() => {
+            rustix::fs::renameat(folder, &*temporary, folder, &*to)?;
+        }
+        renamed => renamed?,
+    }
     rustix::fs::fsync(folder)?;
     Ok(rustix::fs::unlinkat(folder, plain, AtFlags::empty())?)
+}
+
+/// Whether an archive holds what a plain file holds.
+fn is_archive_of(folder: &OwnedFd, archive: &str, plain: &str) -> io::Result<bool> {
+    let open = |name: &str| {
+        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        rustix::fs::openat(folder, name, flags, Mode::empty()).map(File::from)
+    };
+    let (packed, mut plain) = (open(archive)?, io::BufReader::new(open(plain)?));
+    let mut unpacked: Box<dyn Read> = match archive.ends_with(".gz") {
+        true => Box::new(flate2::read::MultiGzDecoder::new(packed)),
+        false => Box::new(zstd::stream::read::Decoder::new(packed)?),
+    };
+    let mut block = vec![0; 64 << 10];
+    let mut expected = vec![0; 64 << 10];
+    loop {
+        // An archive that cannot be read is not this file's.
+        let Ok(len) = unpacked.read(&mut block) else { return Ok(false) };
+        if len == 0 {
+            return Ok(plain.read(&mut expected[..1])? == 0);
+        }
+        match plain.read_exact(&mut expected[..len]) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read?,
+        }
+        if block[..len] != expected[..len] {
+            return Ok(false);
+        }
+    }
 }

@@ -15,10 +15,10 @@ use serde::Deserialize;
 use crate::codec::encoding::{Encoder, Encoding};
 use crate::codec::template::Template;
 use crate::component::{BatchEvent, Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written};
-use crate::event::Raw;
 use crate::units::{ByteSize, Duration};
 
 mod finished;
+mod identity;
 mod notes;
 mod place;
 mod recovery;
@@ -126,7 +126,8 @@ impl Sink for File {
         let template = Template::parse(below).map_err(wrong)?;
         let encoder = config.encoding.encoder().map_err(wrong)?;
         let (config, cx, header) = (config.clone(), cx.clone(), encoder.header());
-        let opening = tokio::task::spawn_blocking(move || recovery::open(&config, &cx, &root, header));
+        let is_constant = template.constant().is_some();
+        let opening = tokio::task::spawn_blocking(move || recovery::open(&config, &cx, &root, header, is_constant));
         let opened = opening.await.map_err(|error| Failure::transient(error.to_string()))??;
         let (writer, skip) = opened.map_or((None, BTreeMap::new()), |(writer, skip)| (Some(writer), skip));
         Ok(File { template, encoder, writer: writer.map(|writer| Arc::new(Mutex::new(writer))), skip })
@@ -177,15 +178,12 @@ impl File {
     /// Where an event goes, below the root.
     fn path_of(&self, event: BatchEvent<'_>) -> Result<String, String> {
         let strays = Cell::new(false);
-        let received_at = format!("\"{}\"", event.record.received_at);
+        let values = event.values();
         let path = self.template.render(|path| {
-            let value = event.json().path(path).filter(|value| !value.is_null());
+            let value = values.get(path);
             // Only the template may begin a folder.
             strays.set(strays.get() || value.is_some_and(|value| value.display().contains('/')));
-            match value {
-                None if path.len() == 1 && path[0] == "timestamp" => Some(Raw::valid(received_at.as_bytes())),
-                value => value,
-            }
+            value
         });
         let path = path.map_err(|missing| missing.to_string())?;
         if strays.get() {

@@ -12,8 +12,9 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use tracing::{info, warn};
 
-use super::notes::{Files, LONG, Memory, Note, Notes};
-use super::writer::{Writer, is_file, judge};
+use super::identity::Identity;
+use super::notes::{Files, LONG, Memory, Note, Notes, Placed};
+use super::writer::{Writer, judge};
 use super::{Config, finished, place};
 use crate::component::{Failure, SinkContext};
 
@@ -26,8 +27,11 @@ pub fn open(
     cx: &SinkContext,
     root: &Path,
     header: Option<Vec<u8>>,
+    is_constant: bool,
 ) -> Result<Option<Opened>, Failure> {
     let root_name = root.display().to_string();
+    // No event has a say in where the root and the sink's own files are.
+    let judge = |path: &str, error: io::Error| judge(path, error, true);
     if cx.dry {
         return check_root(root).map(|()| None).map_err(|error| judge(&root_name, error));
     }
@@ -45,6 +49,7 @@ pub fn open(
         rotate: config.rotate,
         compression: config.compression,
         shelf: Arc::default(),
+        is_constant,
         open: BTreeMap::new(),
         clock: 0,
         used: BTreeMap::new(),
@@ -81,19 +86,21 @@ fn recover(root: &OwnedFd, path: &Path, cx: &SinkContext) -> io::Result<Recovere
     let start = Start::of(memory, &notes, cx.position);
     let mut files = start.files;
     let mut skip = BTreeMap::new();
-    for note in start.notes {
+    for (nth, note) in start.notes.iter().enumerate() {
         match note {
             Note::Run { .. } => {}
             Note::Begin { path, file, .. } => {
                 // A length that the memory knows is the older one, and so the right one.
-                let same =
-                    files.get(path).is_some_and(|known| (known.device, known.inode) == (file.device, file.inode));
-                if !same {
+                if !files.get(path).is_some_and(|known| known.identity.is_same(&file.identity)) {
                     files.insert(path.clone(), *file);
                 }
             }
             Note::Finish { path, seq, file, to } => {
-                if let Ok(folder) = place::folder(root.as_fd(), path, false) {
+                // The next file of this path is begun only when this one has its new name.
+                let is_done = start.notes[nth + 1..]
+                    .iter()
+                    .any(|later| matches!(later, Note::Begin { path: other, .. } if other == path));
+                if !is_done && let Ok(folder) = place::folder(root.as_fd(), path, false) {
                     finished::rename(&folder, place::name_of(path), to, file)?;
                 }
                 files.remove(path);
@@ -107,9 +114,9 @@ fn recover(root: &OwnedFd, path: &Path, cx: &SinkContext) -> io::Result<Recovere
             files.insert(path, known);
         }
     }
-    let run = notes.iter().find_map(|(_, note)| if let Note::Run { run, .. } = note { Some(*run) } else { None });
+    let run = notes.last().map(|placed| placed.run);
     let notes = match run {
-        Some(run) if end < LONG => Notes::resume(path, run, end)?,
+        Some(run) if end > 0 && end < LONG => Notes::resume(path, run, end)?,
         run => Notes::begin(path, run.unwrap_or(0) + 1, cx.position, &files)?,
     };
     Ok((notes, files, skip))
@@ -122,17 +129,20 @@ struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    fn of(memory: Option<Memory>, notes: &'a [(u64, Note)], position: u64) -> Start<'a> {
-        let behind = |covers: u64| notes.iter().filter(move |(at, _)| *at >= covers).map(|(_, note)| note);
-        let first = notes.first().map(|(_, note)| note);
-        match (memory, first) {
-            (Some(memory), Some(Note::Run { run, .. })) if memory.run == *run => {
-                Start { notes: behind(memory.covers).collect(), files: memory.files }
+    fn of(memory: Option<Memory>, notes: &'a [Placed], position: u64) -> Start<'a> {
+        let behind = |run: u64, covers: u64| {
+            notes.iter().filter(move |placed| (placed.run, placed.at) >= (run, covers)).map(|placed| &placed.note)
+        };
+        // Nothing was saved since this run began.
+        let begun_here = notes.iter().rev().find_map(|placed| match &placed.note {
+            Note::Run { run, position: begun, files } if *begun == position => Some((*run, files)),
+            _ => None,
+        });
+        match (memory, begun_here) {
+            (Some(memory), _) if notes.iter().any(|placed| placed.run == memory.run) => {
+                Start { notes: behind(memory.run, memory.covers).collect(), files: memory.files }
             }
-            // Nothing was saved since this run began.
-            (_, Some(Note::Run { position: begun, files, .. })) if *begun == position => {
-                Start { files: files.clone(), notes: behind(0).collect() }
-            }
+            (_, Some((run, files))) => Start { files: files.clone(), notes: behind(run, 0).collect() },
             (Some(memory), _) => Start { files: memory.files, notes: Vec::new() },
             // Without a memory, only what comes again may be cut.
             (None, _) => {
@@ -140,7 +150,7 @@ impl<'a> Start<'a> {
                     Note::Begin { seq, .. } | Note::Finish { seq, .. } => *seq >= position,
                     Note::Run { .. } => false,
                 };
-                Start { files: Files::new(), notes: behind(0).filter(again).collect() }
+                Start { files: Files::new(), notes: behind(0, 0).filter(again).collect() }
             }
         }
     }
@@ -154,11 +164,10 @@ fn cut_back(root: &OwnedFd, path: &str, known: &mut super::notes::Known) -> io::
         Err(Errno::NOENT) => return Ok(false),
         file => file?,
     };
-    let stat = rustix::fs::fstat(&file)?;
-    if !is_file(known, &stat) {
+    if !known.identity.is_same(&Identity::of(&file)?) {
         return Ok(false);
     }
-    let size = stat.st_size as u64;
+    let size = file.metadata()?.len();
     if size > known.len {
         file.set_len(known.len)?;
         file.sync_all()?;

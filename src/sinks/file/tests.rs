@@ -57,6 +57,11 @@ fn collect(folder: &Path, lines: &mut Vec<String>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             collect(&path, lines);
+        } else if path.extension().is_some_and(|extension| extension == "gz") {
+            let mut text = String::new();
+            let mut packed = flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap());
+            std::io::Read::read_to_string(&mut packed, &mut text).unwrap();
+            lines.extend(text.split_inclusive('\n').map(str::to_owned));
         } else {
             lines.extend(std::fs::read_to_string(path).unwrap().split_inclusive('\n').map(str::to_owned));
         }
@@ -159,6 +164,76 @@ async fn a_rotation_before_a_crash_is_neither_lost_nor_doubled() {
     lines.sort();
     assert_eq!(lines.concat(), text(100..112));
     assert!(std::fs::read_dir(folder.0.join("out")).unwrap().count() > 2);
+}
+
+#[tokio::test]
+async fn after_a_crash_a_file_with_the_inode_of_one_put_aside_is_not_taken_for_it() {
+    let folder = Folder::new();
+    let config = folder.config("a.ndjson", json!({"rotate": {"size": "50 B"}}));
+    let sink = File::open(&config, &folder.context(100, None)).await.unwrap();
+    put(&sink, 100..101).await;
+    let saved = Sink::memory(&sink);
+    let out = rustix::fs::open(folder.0.join("out"), rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+    for n in 101..140 {
+        put(&sink, n..n + 1).await;
+        // What was put aside gives its inode back to the next file.
+        finished::tidy(&out, "a.ndjson", None, Compression::Gzip).unwrap();
+    }
+    drop(sink);
+    let sink = File::open(&config, &folder.context(101, saved)).await.unwrap();
+    put(&sink, 101..140).await;
+    finished::tidy(&out, "a.ndjson", None, Compression::Gzip).unwrap();
+    let mut lines = folder.lines();
+    lines.sort();
+    assert_eq!(lines.concat(), text(100..140));
+}
+
+#[test]
+fn an_archive_is_never_overwritten() {
+    let folder = Folder::new();
+    let open = rustix::fs::open(&folder.0, rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+    let plain = folder.0.join(finished::name("a.log", Timestamp(1_700_000_000_000_000)));
+    std::fs::write(&plain, "one\n").unwrap();
+    finished::tidy(&open, "a.log", None, Compression::Gzip).unwrap();
+    // The same again, as after a crash between the two steps; then another file of this name.
+    std::fs::write(&plain, "one\n").unwrap();
+    finished::tidy(&open, "a.log", None, Compression::Gzip).unwrap();
+    assert!(!plain.exists());
+    std::fs::write(&plain, "two\n").unwrap();
+    assert!(finished::tidy(&open, "a.log", None, Compression::Gzip).is_err());
+    let mut lines = Vec::new();
+    collect(&folder.0, &mut lines);
+    lines.sort();
+    assert_eq!(lines, ["one\n", "two\n"]);
+}
+
+#[tokio::test]
+async fn a_write_may_span_any_number_of_files() {
+    for more in [json!({}), json!({"rotate": {"size": "200 B"}})] {
+        let folder = Folder::new();
+        let config = folder.config("{{ user }}.log", more);
+        let sink = File::open(&config, &folder.context(0, None)).await.unwrap();
+        for round in 0..4 {
+            let count = [65, 300, 64, 3000][round as usize];
+            let lines: Vec<String> = (0..count).map(|n| format!(r#"{{"user":"u{n}","round":{round}}}"#)).collect();
+            let _: Written = write(&sink, &cut(round * 10_000, &lines)).await.unwrap();
+        }
+        assert_eq!(folder.lines().len(), 3429);
+        let memory: serde_json::Value = serde_json::from_slice(&Sink::memory(&sink).unwrap()).unwrap();
+        assert_eq!(memory["files"].as_object().unwrap().len(), 1024);
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_the_place_of_a_file_is_the_events_fault_only_if_they_name_the_place() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.out("u0.log")).unwrap();
+    for (below, is_events) in [("{{ user_id }}.log", true), ("u0.log", false)] {
+        let sink = File::open(&folder.config(below, json!({})), &folder.context(0, None)).await.unwrap();
+        let failure = write(&sink, &cut(0, &numbered(0..1))).await.unwrap_err();
+        assert_eq!(matches!(failure, Failure::Poison { .. }), is_events, "{failure:?}");
+        assert_eq!(matches!(failure, Failure::Configuration { .. }), !is_events, "{failure:?}");
+    }
 }
 
 #[tokio::test]
@@ -274,6 +349,8 @@ enum Step {
     },
     /// The sink is opened afresh within the process, memory and all.
     Reopen,
+    /// The notes have become long.
+    NextRun,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -282,6 +359,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Save),
         2 => (0usize..40).prop_map(|torn| Step::Crash { torn }),
         1 => Just(Step::Reopen),
+        1 => Just(Step::NextRun),
     ]
 }
 
@@ -301,13 +379,17 @@ proptest! {
         runtime.block_on(async {
             let (mut saved, mut next): ((u64, Option<Bytes>), u64) = ((100, None), 100);
             let mut sink = Some(File::open(&config, &folder.context(100, None)).await.unwrap());
+            let mut is_saved_since_run = true;
             for step in steps.into_iter().chain([Step::Crash { torn: 7 }]) {
                 match step {
                     Step::Write(count) => {
                         put(sink.as_ref().unwrap(), next..next + count).await;
                         next += count;
                     }
-                    Step::Save => saved = (next, sink.as_ref().and_then(Sink::memory)),
+                    Step::Save => {
+                        saved = (next, sink.as_ref().and_then(Sink::memory));
+                        is_saved_since_run = true;
+                    }
                     Step::Crash { torn } => {
                         drop(sink.take());
                         for entry in std::fs::read_dir(folder.0.join("out")).unwrap() {
@@ -325,6 +407,14 @@ proptest! {
                             put(sink.as_ref().unwrap(), again).await;
                         }
                     }
+                    // Only what was saved since the run before began may be forgotten.
+                    Step::NextRun if is_saved_since_run => {
+                        let mut writer = sink.as_ref().unwrap().writer.as_ref().unwrap().lock().unwrap();
+                        let files = writer.files.clone();
+                        writer.notes.next_run(next, &files).unwrap();
+                        is_saved_since_run = false;
+                    }
+                    Step::NextRun => {}
                     Step::Reopen => {
                         let memory = sink.as_ref().and_then(Sink::memory);
                         drop(sink.take());

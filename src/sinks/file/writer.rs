@@ -7,11 +7,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, FlockOperation, Stat};
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tracing::warn;
 
 use super::finished::{self, Shelf};
+use super::identity::Identity;
 use super::notes::{Files, Known, Memory, Note, Notes};
 use super::{Compression, Rotate, place};
 use crate::component::Failure;
@@ -43,6 +44,8 @@ pub struct Writer {
     pub rotate: Rotate,
     pub compression: Compression,
     pub shelf: Arc<Shelf>,
+    /// Whether all events go to the same file.
+    pub is_constant: bool,
     pub open: BTreeMap<String, Open>,
     /// Ascending with every use.
     pub clock: u64,
@@ -58,6 +61,12 @@ pub struct Open {
 impl Writer {
     /// Appends all groups and syncs them; if that fails, none of them was written.
     pub fn write(&mut self, groups: &[Group]) -> Result<u64, Failure> {
+        if self.notes.is_due()
+            && let Some(first) = groups.iter().map(|group| group.first_seq).min()
+        {
+            let begun = self.notes.next_run(first, &self.files);
+            begun.map_err(|error| judge("the sink's notes", error, true))?;
+        }
         // Whether every file can be had is settled before the first byte is written.
         for group in groups {
             self.ready(group)?;
@@ -65,6 +74,8 @@ impl Writer {
         let mut lens = Vec::with_capacity(groups.len());
         for batch in groups.chunks(MAX_OPEN) {
             for group in batch {
+                // Files of this write are the last to be closed again.
+                self.touch(&group.path);
                 let appended = match self.open.contains_key(&group.path) {
                     true => Ok(()),
                     false => self.open_file(group),
@@ -87,6 +98,7 @@ impl Writer {
                 known.len = len;
             }
         }
+        self.forget_the_unused();
         Ok(bytes)
     }
 
@@ -110,15 +122,15 @@ impl Writer {
 
     /// Sees to it that the group's file is open, known, the one at its path, and due for no rotation.
     fn ready(&mut self, group: &Group) -> Result<(), Failure> {
-        self.clock += 1;
-        self.used.insert(group.path.clone(), self.clock);
-        let fail = |error: io::Error| judge(&group.path, error);
+        self.touch(&group.path);
+        let is_constant = self.is_constant;
+        let fail = |error: io::Error| judge(&group.path, error, is_constant);
         if self.is_due(group) {
             self.finish(group).map_err(fail)?;
         }
         if let Some(open) = self.open.get(&group.path) {
-            let here = rustix::fs::statat(&open.folder, place::name_of(&group.path), AtFlags::SYMLINK_NOFOLLOW);
-            let same = |stat: Stat| self.files.get(&group.path).is_some_and(|known| is_file(known, &stat));
+            let here = Identity::at(&open.folder, place::name_of(&group.path));
+            let same = |here: Identity| self.files.get(&group.path).is_some_and(|known| known.identity.is_same(&here));
             if here.is_ok_and(same) {
                 return Ok(());
             }
@@ -135,32 +147,46 @@ impl Writer {
             Err(Errno::WOULDBLOCK) => return Err(io::Error::other("another process or sink is writing it")),
             locked => locked?,
         }
-        let stat = rustix::fs::fstat(&file)?;
-        if !self.files.get(&group.path).is_some_and(|known| is_file(known, &stat)) {
-            let known =
-                Known { len: stat.st_size as u64, device: stat.st_dev, inode: stat.st_ino, begun: Timestamp::now().0 };
+        let identity = Identity::of(&file)?;
+        if !self.files.get(&group.path).is_some_and(|known| known.identity.is_same(&identity)) {
+            let known = Known { len: file.metadata()?.len(), identity, begun: Timestamp::now().0 };
             let path = group.path.clone();
             self.notes.add(&Note::Begin { path: path.clone(), seq: group.first_seq, file: known })?;
             rustix::fs::fsync(&folder)?;
             self.files.insert(path, known);
         }
-        self.open.insert(group.path.clone(), Open { file, folder });
-        self.forget_the_unused();
-        Ok(())
-    }
-
-    fn forget_the_unused(&mut self) {
-        let oldest = |used: &BTreeMap<String, u64>, keys: &mut dyn Iterator<Item = &String>| {
-            keys.min_by_key(|path| used.get(*path).copied().unwrap_or(0)).cloned()
-        };
-        if self.open.len() > MAX_OPEN
-            && let Some(path) = oldest(&self.used, &mut self.open.keys())
+        if self.open.len() >= MAX_OPEN
+            && let Some(path) = self.open.keys().min_by_key(|path| self.last_use(path)).cloned()
         {
             self.open.remove(&path);
         }
-        if self.files.len() > MAX_KNOWN
-            && let Some(path) = oldest(&self.used, &mut self.files.keys().filter(|path| !self.open.contains_key(*path)))
-        {
+        self.open.insert(group.path.clone(), Open { file, folder });
+        Ok(())
+    }
+
+    fn touch(&mut self, path: &str) {
+        self.clock += 1;
+        self.used.insert(path.to_owned(), self.clock);
+    }
+
+    fn last_use(&self, path: &str) -> u64 {
+        self.used.get(path).copied().unwrap_or(0)
+    }
+
+    /// Forgets committed lengths beyond the bound, those unused for longest, once a write has ended.
+    fn forget_the_unused(&mut self) {
+        let too_many = self.files.len().saturating_sub(MAX_KNOWN);
+        if too_many == 0 {
+            return;
+        }
+        let mut closed: Vec<(u64, String)> = self
+            .files
+            .keys()
+            .filter(|path| !self.open.contains_key(*path))
+            .map(|path| (self.last_use(path), path.clone()))
+            .collect();
+        closed.sort_unstable();
+        for (_, path) in closed.into_iter().take(too_many) {
             self.files.remove(&path);
             self.used.remove(&path);
         }
@@ -215,15 +241,13 @@ impl Writer {
     }
 }
 
-/// Whether a file is the one that is known.
-pub fn is_file(known: &Known, stat: &Stat) -> bool {
-    (known.device, known.inode) == (stat.st_dev, stat.st_ino)
-}
-
-/// What an error of the file system means for the events.
-pub fn judge(path: &str, error: io::Error) -> Failure {
+/// What an error of the file system means for the events; where they have no say in the path, it is never their fault.
+pub fn judge(path: &str, error: io::Error, is_constant: bool) -> Failure {
     let answer = format!("cannot write `{path}`: {error}");
     match Errno::from_io_error(&error) {
+        Some(Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG | Errno::NXIO) if is_constant => {
+            Failure::configuration(format!("{answer}: something else is in its place"))
+        }
         // A link, or a file where a folder should be.
         Some(Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG | Errno::NXIO) => {
             Failure::poison(format!("confinement_failed: {answer}"))
