@@ -38,7 +38,7 @@ fn split(name: &str) -> (&str, &str) {
 /// Gives a file its new name, unless that was done before a crash.
 pub fn rename(folder: impl AsFd, from: &str, to: &str, known: &Known) -> io::Result<()> {
     let is_there = |suffix: &&str| Identity::at(&folder, &format!("{to}{suffix}")).is_ok();
-    if PACKED.iter().any(|suffix| is_there(suffix)) {
+    if PACKED.iter().any(is_there) {
         return Ok(());
     }
     match Identity::at(&folder, from) {
