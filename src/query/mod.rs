@@ -2,7 +2,7 @@
 //!
 //! | written | means |
 //! |---|---|
-//! | `word`, `"some words"` | the text stands in any string of the event, in any case |
+//! | `word`, `"some words"` | a string of the event contains the text, in any case; `id`, `timestamp` and `received_at` must be the text |
 //! | `field:value` | the field is this value: numbers as numbers, text in any case; long texts (`code`, `description`, `error_message` …) contain it; of a list any element |
 //! | `a.b:value` | the same for a member within an object |
 //! | `field:val*` | `*` stands for any text |
@@ -19,12 +19,13 @@ mod error;
 mod lex;
 mod parse;
 mod predicate;
+pub mod request;
 #[cfg(test)]
 mod tests;
 
 pub use ast::{Bound, Check, Expr, Op, Path, Pattern, Test};
 pub use error::QueryError;
-pub use predicate::Query;
+pub use predicate::{FieldTest, Query};
 
 /// The longest query, in bytes.
 pub const MAX_LEN: usize = 4096;

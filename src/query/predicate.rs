@@ -8,6 +8,7 @@ use super::ast::{Bound, Check, Expr, Op, Path, Pattern, Test, number, times};
 use super::{MAX_REGEX_BYTES, MAX_REGEXES, QueryError, parse};
 use crate::event::aliases::canonical;
 use crate::event::names::{self, KNOWN, NameId, known};
+use crate::event::raw::name_is;
 use crate::event::{Batch, Kind, Raw};
 use crate::units::Timestamp;
 
@@ -23,6 +24,9 @@ const LONG_TEXTS: &[NameId] = &[
     names::DETAILS,
     names::ERROR,
 ];
+
+/// Names whose values a free text has to be, not only to be in.
+const UNIQUE: &[NameId] = &[names::ID, names::TIMESTAMP, names::RECEIVED_AT];
 
 /// Aliases whose values have other units or words than the canonical field's.
 const OTHER_VALUES: &[NameId] = &[names::DURATION_SECONDS, names::DURATION_S, names::SUCCESS];
@@ -88,6 +92,12 @@ impl Query {
         Ok(Query { text: text.to_owned(), expr, plan })
     }
 
+    /// A query that was put together, not written. Its patterns must be ones that [`compile`] takes.
+    pub fn of(expr: Expr) -> Query {
+        let plan = plan(&expr);
+        Query { text: expr.to_string(), expr, plan }
+    }
+
     /// The query as it was written.
     pub fn text(&self) -> &str {
         &self.text
@@ -142,6 +152,66 @@ fn plan(expr: &Expr) -> Node {
     }
 }
 
+/// One test of a query, for those who look at values column by column.
+#[derive(Debug)]
+pub struct FieldTest {
+    /// The member, by the name that was written.
+    pub name: String,
+    /// The name that it is an alias of, which counts where there is no member of the first.
+    pub canonical: Option<&'static str>,
+    /// Members below it.
+    pub rest: Path,
+    matcher: Matcher,
+}
+
+impl FieldTest {
+    /// `None` if it is not one member that is tested, but the whole event.
+    pub fn new(test: &Test) -> Option<FieldTest> {
+        match plan(&Expr::Test(test.clone())) {
+            Node::Field { path, canonical, matcher } => {
+                let (name, rest) = path.split_first()?;
+                Some(FieldTest { name: name.clone(), canonical, rest: rest.to_vec(), matcher })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the test is true of an event whose member has this value.
+    pub fn accepts(&self, value: Raw<'_>) -> bool {
+        value.path(&self.rest).is_some_and(|value| self.matcher.accepts(value))
+    }
+
+    /// The same for a number, where the test can tell without its spelling.
+    pub fn accepts_number(&self, value: f64) -> Option<bool> {
+        match &self.matcher {
+            Matcher::Exists => Some(true),
+            Matcher::Is { number: Some(number), .. } => Some(value == *number),
+            Matcher::Range(range) => {
+                let bound = range.from.as_ref().or(range.to.as_ref()).map(|(bound, _)| bound);
+                bound.is_none_or(|bound| bound.number().is_some()).then(|| range.holds_number(value))
+            }
+            _ => None,
+        }
+    }
+
+    /// The same for a time that stands as a text.
+    pub fn accepts_time(&self, value: Timestamp) -> Option<bool> {
+        match &self.matcher {
+            Matcher::Exists => Some(true),
+            Matcher::Range(range) => {
+                let bound = range.from.as_ref().or(range.to.as_ref()).map(|(bound, _)| bound)?;
+                (bound.number().is_none() && bound.times().is_some()).then(|| range.holds_time(value))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the text has to be contained, rather than to be the value.
+    pub fn is_contained(&self) -> bool {
+        matches!(self.matcher, Matcher::Contains(_))
+    }
+}
+
 fn matcher(check: &Check, long: bool) -> Matcher {
     match check {
         // Every text contains the empty one.
@@ -188,10 +258,17 @@ impl<'a> View<'a> {
         top.path(rest)
     }
 
-    fn any_value(&self, mut holds: impl FnMut(Raw<'a>) -> bool) -> bool {
+    /// Whether a member of the event is one of these. Each event has another id and other times, of which nobody
+    /// knows a part: those are given to `unique`.
+    fn any_value(&self, mut unique: impl FnMut(Raw<'a>) -> bool, mut other: impl FnMut(Raw<'a>) -> bool) -> bool {
         match self {
-            View::Event(batch, event) => batch.fields(*event).any(|(_, value)| holds(value)),
-            View::Line(line) => line.members().any(|(_, value)| holds(value)),
+            View::Event(batch, event) => batch
+                .fields(*event)
+                .any(|(name, value)| if UNIQUE.contains(&name) { unique(value) } else { other(value) }),
+            View::Line(line) => line.members().any(|(name, value)| {
+                let is_unique = UNIQUE.iter().any(|one| name_is(name, KNOWN[one.0 as usize]));
+                if is_unique { unique(value) } else { other(value) }
+            }),
         }
     }
 }
@@ -203,7 +280,8 @@ impl Node {
             Node::And(parts) => parts.iter().all(|part| part.holds(event)),
             Node::Or(parts) => parts.iter().any(|part| part.holds(event)),
             Node::Not(inner) => !inner.holds(event),
-            Node::Anywhere(matcher) => event.any_value(|value| any_string(value, &mut |text| matcher.finds(text))),
+            Node::Anywhere(matcher) => event
+                .any_value(|value| matcher.is_whole(value), |value| any_string(value, &mut |text| matcher.finds(text))),
             Node::Field { path, canonical, matcher } => match event.value(path, *canonical) {
                 None => false,
                 Some(value) => matcher.accepts(value),
@@ -229,6 +307,14 @@ impl Matcher {
             Matcher::Contains(glob) | Matcher::Is { glob, .. } => glob.is_in(text),
             Matcher::Regex(regex) => regex.is_match(text),
             Matcher::Range(_) | Matcher::Exists => false,
+        }
+    }
+
+    /// Whether the value is this and nothing more.
+    fn is_whole(&self, value: Raw<'_>) -> bool {
+        match self {
+            Matcher::Contains(glob) | Matcher::Is { glob, .. } => value.as_str().is_some_and(|text| glob.is(&text)),
+            Matcher::Regex(_) | Matcher::Range(_) | Matcher::Exists => false,
         }
     }
 

@@ -1,0 +1,253 @@
+//! What may be asked of a place that can be read: a page, one event, or an aggregate.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Query;
+use super::ast::{Check, Expr, Path, Pattern, Test};
+use crate::units::Timestamp;
+
+/// Which events are meant. All conditions must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub query: Option<Arc<Query>>,
+    /// Members that have exactly this value, as text.
+    pub equals: Vec<(String, String)>,
+    /// Not before.
+    pub from: Option<Timestamp>,
+    /// Before this.
+    pub to: Option<Timestamp>,
+}
+
+impl Filter {
+    /// Adds a condition.
+    pub fn and(&mut self, expr: Expr) {
+        let known = self.query.take().map(|query| query.expr().clone());
+        let parts = known.into_iter().chain([expr]).filter(|expr| *expr != Expr::All).collect::<Vec<_>>();
+        if !parts.is_empty() {
+            self.query = Some(Arc::new(Query::of(Expr::and(parts))));
+        }
+    }
+}
+
+/// The member is there and not null.
+pub fn has(name: &str) -> Expr {
+    Expr::Test(Test { field: Some(vec![name.to_owned()]), check: Check::Exists })
+}
+
+/// The member is this, in any case; a long text contains it.
+pub fn is(name: &str, text: &str) -> Expr {
+    Expr::Test(Test { field: Some(vec![name.to_owned()]), check: Check::Is(Pattern::text(text)) })
+}
+
+/// The member contains this text, in any case.
+pub fn contains(name: &str, text: &str) -> Expr {
+    let pattern = Pattern(vec![String::new(), text.to_owned(), String::new()]);
+    Expr::Test(Test { field: Some(vec![name.to_owned()]), check: Check::Is(pattern) })
+}
+
+/// By what a page is ordered; equal ones by time, then by `seq`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// `timestamp`, ties by `seq`.
+    #[default]
+    Time,
+    /// The order in which events were journalled.
+    Seq,
+    /// A member's value: numbers before texts, and events without it last.
+    Field(String),
+}
+
+/// Where a page ended: the next one begins behind it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Keyset {
+    pub key: SortKey,
+    pub time: i64,
+    pub seq: u64,
+}
+
+/// The value that an event is sorted by.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SortKey {
+    /// The order is that of time or `seq` alone.
+    None,
+    Number(f64),
+    Text(String),
+    Missing,
+}
+
+impl SortKey {
+    /// Ascending; missing values come last in both directions.
+    pub fn compare(&self, other: &SortKey, is_descending: bool) -> std::cmp::Ordering {
+        use std::cmp::Ordering;
+        let rank = |key: &SortKey| match key {
+            SortKey::None | SortKey::Number(_) => 0,
+            SortKey::Text(_) => 1,
+            SortKey::Missing => 2,
+        };
+        let ordered = match (self, other) {
+            (SortKey::Number(a), SortKey::Number(b)) => a.total_cmp(b),
+            (SortKey::Text(a), SortKey::Text(b)) => a.cmp(b),
+            _ => {
+                return match (rank(self), rank(other)) {
+                    (2, 2) => Ordering::Equal,
+                    (2, _) => Ordering::Greater,
+                    (_, 2) => Ordering::Less,
+                    (a, b) if is_descending => b.cmp(&a),
+                    (a, b) => a.cmp(&b),
+                };
+            }
+        };
+        if is_descending { ordered.reverse() } else { ordered }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    pub filter: Filter,
+    pub sort: Sort,
+    pub is_descending: bool,
+    pub after: Option<Keyset>,
+    pub offset: usize,
+    pub limit: usize,
+    pub deadline: Instant,
+}
+
+/// An event of a page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub seq: u64,
+    pub time: Timestamp,
+    pub received_at: Timestamp,
+    /// As text: the id of the event, or the key of the table that it is in.
+    pub id: String,
+    /// The event as a JSON object, as much of it as may be seen.
+    pub line: Vec<u8>,
+    /// Where it stands in the order that was asked for.
+    pub keyset: Keyset,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    pub rows: Vec<Row>,
+    /// Whether there are more behind the last one.
+    pub has_more: bool,
+}
+
+/// How many events a filter means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Total {
+    pub count: u64,
+    /// Whether there may be more: counting all would have cost too much.
+    pub is_at_least: bool,
+}
+
+/// How exactly to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountLimit {
+    /// Up to so many.
+    UpTo(u64),
+    /// All of them, within the deadline.
+    Exact,
+}
+
+/// By what events are grouped.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GroupKey {
+    /// A member's value as text; events without it form a group without a key.
+    Field(Path),
+    /// Intervals of so many microseconds, counted from 1970 in the zone; the key is the start.
+    Interval { micros: i64, zone: Zone },
+    /// Calendar days in the zone; the key is `2026-01-31`.
+    Day(Zone),
+    /// Hours of the day in the zone, `0` to `23`.
+    Hour(Zone),
+}
+
+/// A time zone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Zone(pub jiff::tz::TimeZone);
+
+impl Default for Zone {
+    fn default() -> Zone {
+        Zone(jiff::tz::TimeZone::UTC)
+    }
+}
+
+impl Zone {
+    /// Seconds east of UTC at a time.
+    pub fn offset_at(&self, time: Timestamp) -> i64 {
+        let at = jiff::Timestamp::from_microsecond(time.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        i64::from(self.0.to_offset(at).seconds())
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct AggregateRequest {
+    pub filter: Filter,
+    /// None, one or two.
+    pub group_by: Vec<GroupKey>,
+    /// Whether percentiles are wanted: they cost memory.
+    pub with_percentiles: bool,
+    /// The most groups; beyond it the request is refused.
+    pub max_groups: usize,
+    pub deadline: Instant,
+}
+
+/// What is known of the events of one group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Group {
+    /// One for each key that was asked for.
+    pub keys: Vec<Option<String>>,
+    pub count: u64,
+    pub successes: u64,
+    /// `error`, `aborted`, `lost`.
+    pub errors: u64,
+    /// Over `duration_ms` where it is a number.
+    pub durations: u64,
+    pub sum_ms: f64,
+    pub max_ms: Option<f64>,
+    pub p95_ms: Option<f64>,
+    pub first: Option<Timestamp>,
+    pub last: Option<Timestamp>,
+}
+
+impl Group {
+    pub fn avg_ms(&self) -> Option<f64> {
+        (self.durations > 0).then(|| self.sum_ms / self.durations as f64)
+    }
+
+    /// The share of successes, 0 to 100 with one decimal.
+    pub fn success_rate(&self) -> f64 {
+        rate(self.successes, self.count)
+    }
+}
+
+/// A share in percent with one decimal; of nothing it is 0.
+pub fn rate(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { (part as f64 * 1000.0 / whole as f64).round() / 10.0 }
+}
+
+/// Why a question was not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// It took too long.
+    Deadline,
+    /// The place cannot be read now; the text is for the operator.
+    Unavailable(String),
+    /// The place has nothing that could answer; the text says what is missing.
+    Unsupported(String),
+    /// The question cannot be answered as it stands.
+    Invalid(String),
+}
+
+impl std::fmt::Display for ReadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ReadError::Deadline => f.write_str("the query took too long"),
+            ReadError::Unavailable(text) | ReadError::Unsupported(text) | ReadError::Invalid(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}

@@ -1,0 +1,436 @@
+//! Counts, sums and percentiles over the events that match, by up to two keys.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::bits::{CHUNK, Packed};
+use super::layout::{Encoding, Section};
+use super::part::{Dictionary, Part};
+use super::percentile::Percentile;
+use super::rows::RowFilter;
+use super::search::{Place, Snapshot, Stop, is_in_time, needs_of};
+use super::split::WHOLE;
+use crate::event::Raw;
+use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError, Zone};
+use crate::units::Timestamp;
+use crate::visibility::Visibility;
+
+/// Microseconds for which an offset from UTC is taken to be the same: zones change theirs at whole quarters.
+const QUARTER: i64 = 15 * 60 * 1_000_000;
+const DAY: i64 = 86_400 * 1_000_000;
+
+impl Snapshot {
+    /// The groups of the events that match, in no order.
+    pub fn aggregate(&self, request: &AggregateRequest, visibility: &Visibility) -> Result<Vec<Group>, ReadError> {
+        let mut groups = Groups::default();
+        let needs = needs_of(&request.filter, visibility);
+        for place in self.places() {
+            if !is_in_time(place.times(), &request.filter) {
+                continue;
+            }
+            match add_place(&place, request, visibility, &needs, &mut groups) {
+                Ok(()) => {}
+                Err(Failed::Stop(Stop::Deadline)) => return Err(ReadError::Deadline),
+                Err(Failed::Stop(Stop::Io(error))) => drop(self.excuse::<()>(&place, Err(error))?),
+                Err(Failed::TooMany) => {
+                    let message = format!("more than {} groups: narrow the filter or the time", request.max_groups);
+                    return Err(ReadError::Invalid(message));
+                }
+            }
+        }
+        Ok(groups.finish())
+    }
+}
+
+enum Failed {
+    Stop(Stop),
+    TooMany,
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Failed {
+        Failed::Stop(Stop::Io(error))
+    }
+}
+
+/// One part of a group's key.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum KeyValue {
+    Missing,
+    Number(i64),
+    Text(Arc<str>),
+}
+
+#[derive(Default)]
+struct Groups {
+    numbers: HashMap<[KeyValue; 2], usize>,
+    groups: Vec<(Group, Option<Percentile>)>,
+}
+
+impl Groups {
+    fn number(&mut self, key: [KeyValue; 2], request: &AggregateRequest) -> Result<usize, Failed> {
+        if let Some(known) = self.numbers.get(&key) {
+            return Ok(*known);
+        }
+        if self.groups.len() >= request.max_groups {
+            return Err(Failed::TooMany);
+        }
+        let keys = request.group_by.iter().zip(&key).map(|(by, value)| label(by, value)).collect();
+        self.groups.push((Group { keys, ..Group::default() }, request.with_percentiles.then(Percentile::default)));
+        self.numbers.insert(key, self.groups.len() - 1);
+        Ok(self.groups.len() - 1)
+    }
+
+    fn finish(self) -> Vec<Group> {
+        let finish = |(mut group, percentile): (Group, Option<Percentile>)| {
+            group.p95_ms = percentile.and_then(|mut percentile| percentile.of(0.95));
+            group
+        };
+        self.groups.into_iter().map(finish).collect()
+    }
+}
+
+/// How a key is written.
+fn label(by: &GroupKey, value: &KeyValue) -> Option<String> {
+    match (by, value) {
+        (_, KeyValue::Missing) => None,
+        (_, KeyValue::Text(text)) => Some(text.to_string()),
+        (GroupKey::Day(_), KeyValue::Number(day)) => Some(Timestamp(day * DAY).to_string()[..10].to_owned()),
+        (GroupKey::Interval { .. }, KeyValue::Number(start)) => Some(Timestamp(*start).to_string()),
+        (_, KeyValue::Number(number)) => Some(number.to_string()),
+    }
+}
+
+/// What a status says of an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Success,
+    Error,
+    Other,
+}
+
+pub fn outcome(status: Option<Raw<'_>>) -> Outcome {
+    match status.and_then(|status| status.as_str()).as_deref() {
+        Some("success") => Outcome::Success,
+        Some("error" | "aborted" | "lost") => Outcome::Error,
+        _ => Outcome::Other,
+    }
+}
+
+fn add_place(
+    place: &Place,
+    request: &AggregateRequest,
+    visibility: &Visibility,
+    needs: &super::candidates::Needs,
+    groups: &mut Groups,
+) -> Result<(), Failed> {
+    let candidates = place.candidates(needs)?;
+    if candidates.is_empty() {
+        return Ok(());
+    }
+    let mut filter = RowFilter::new(place, &request.filter, visibility)?;
+    let mut measures = Measures::new(place)?;
+    let mut keys: Vec<KeyReader> =
+        request.group_by.iter().map(|by| KeyReader::new(place, by, visibility)).collect::<io::Result<_>>()?;
+    let (mut times, mut rows) = (Vec::new(), Vec::new());
+    // Most events of a chunk are of groups that were just met.
+    let mut known: HashMap<[i64; 2], usize> = HashMap::new();
+    for chunk in candidates.iter() {
+        if Instant::now() >= request.deadline {
+            return Err(Failed::Stop(Stop::Deadline));
+        }
+        place.chunk_times(chunk, &mut times)?;
+        filter.rows(chunk, &times, &mut rows)?;
+        if rows.is_empty() {
+            continue;
+        }
+        measures.load(place, chunk)?;
+        for key in &mut keys {
+            key.load(place, chunk)?;
+        }
+        for row in rows.iter().copied() {
+            let short = [
+                keys.first_mut().map(|key| key.short(row, times[row])),
+                keys.get_mut(1).map(|key| key.short(row, times[row])),
+            ];
+            let is_short = short.iter().all(|part| !matches!(part, Some(None)));
+            let short = short.map(|part| part.flatten().unwrap_or(i64::MIN));
+            let number = match known.get(&short).filter(|_| is_short) {
+                Some(number) => *number,
+                None => {
+                    let mut full = [KeyValue::Missing, KeyValue::Missing];
+                    for (nth, key) in keys.iter_mut().enumerate() {
+                        full[nth] = key.full(place, chunk, row, times[row])?;
+                    }
+                    let number = groups.number(full, request)?;
+                    if is_short {
+                        known.insert(short, number);
+                    }
+                    number
+                }
+            };
+            let (outcome, duration) = measures.of(place, chunk, row)?;
+            let (group, percentile) = &mut groups.groups[number];
+            add(group, outcome, duration, Timestamp(times[row]));
+            if let (Some(percentile), Some(duration)) = (percentile, duration) {
+                percentile.add(duration);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn add(group: &mut Group, outcome: Outcome, duration: Option<f64>, time: Timestamp) {
+    group.count += 1;
+    group.successes += u64::from(outcome == Outcome::Success);
+    group.errors += u64::from(outcome == Outcome::Error);
+    if let Some(duration) = duration {
+        group.durations += 1;
+        group.sum_ms += duration;
+        group.max_ms = Some(group.max_ms.map_or(duration, |max| max.max(duration)));
+    }
+    group.first = Some(group.first.map_or(time, |first| first.min(time)));
+    group.last = Some(group.last.map_or(time, |last| last.max(time)));
+}
+
+/// Reads one column by chunk.
+struct ColumnReader {
+    in_shape: Vec<bool>,
+    column: u32,
+    kind: Reading,
+    values: Vec<i64>,
+}
+
+enum Reading {
+    Codes(Arc<Packed>, Arc<Dictionary>),
+    Numbers(Arc<Packed>, Encoding),
+    Each,
+}
+
+impl ColumnReader {
+    fn new(part: &Part, name: &str) -> io::Result<Option<ColumnReader>> {
+        let Some((column, described)) = part.column(name) else { return Ok(None) };
+        let encoding = described.encoding;
+        let kind = match encoding {
+            Encoding::Dictionary => Reading::Codes(part.packed(Section::Codes, column)?, part.dictionary(column)?),
+            Encoding::Number { .. } if part.exceptions(column)?.is_empty() => {
+                Reading::Numbers(part.packed(Section::Numbers, column)?, encoding)
+            }
+            _ => Reading::Each,
+        };
+        let in_shape = part.meta.shapes.iter().map(|shape| shape.columns.contains(&column)).collect();
+        Ok(Some(ColumnReader { in_shape, column, kind, values: Vec::new() }))
+    }
+
+    fn load(&mut self, chunk: usize) {
+        match &self.kind {
+            Reading::Codes(packed, _) | Reading::Numbers(packed, _) => packed.chunk(chunk, &mut self.values),
+            Reading::Each => {}
+        }
+    }
+}
+
+/// Status and duration of rows.
+struct Measures {
+    status: Option<ColumnReader>,
+    /// For each code of the status column.
+    outcomes: Vec<Outcome>,
+    duration: Option<ColumnReader>,
+    shapes: Option<Arc<Packed>>,
+    shape_of: Vec<i64>,
+    lines: Option<super::tail::ChunkLines>,
+}
+
+impl Measures {
+    fn new(place: &Place) -> io::Result<Measures> {
+        let mut measures = Measures {
+            status: None,
+            outcomes: Vec::new(),
+            duration: None,
+            shapes: None,
+            shape_of: Vec::new(),
+            lines: None,
+        };
+        if let Place::Part(part) = place {
+            measures.status = ColumnReader::new(part, "status")?;
+            if let Some(ColumnReader { kind: Reading::Codes(_, dictionary), .. }) = &measures.status {
+                let of = |code: i64| outcome(dictionary.get(code).map(Raw));
+                measures.outcomes = (1..=dictionary.len() as i64).map(of).collect();
+            }
+            measures.duration = ColumnReader::new(part, "duration_ms")?;
+            measures.shapes = Some(part.packed(Section::Shapes, 0)?);
+        }
+        Ok(measures)
+    }
+
+    fn load(&mut self, place: &Place, chunk: usize) -> io::Result<()> {
+        self.lines = place.tail_lines(chunk)?;
+        if let Some(shapes) = &self.shapes {
+            shapes.chunk(chunk, &mut self.shape_of);
+        }
+        self.status.iter_mut().chain(&mut self.duration).for_each(|column| column.load(chunk));
+        Ok(())
+    }
+
+    fn of(&self, place: &Place, chunk: usize, row: usize) -> io::Result<(Outcome, Option<f64>)> {
+        let Place::Part(part) = place else {
+            let line = Raw(self.lines.as_ref().expect("they were loaded").line(row));
+            return Ok(measured(line));
+        };
+        let shape = self.shape_of[row] as usize;
+        if shape == WHOLE as usize {
+            return Ok(measured(Raw(&part.line(chunk * CHUNK + row)?)));
+        }
+        let has = |column: &ColumnReader| column.in_shape.get(shape).copied().unwrap_or(false);
+        let status = match self.status.as_ref().filter(|column| has(column)) {
+            None => Outcome::Other,
+            Some(column) => match &column.kind {
+                Reading::Codes(..) => {
+                    let code = column.values[row];
+                    self.outcomes.get((code - 1) as usize).copied().unwrap_or(Outcome::Other)
+                }
+                _ => outcome(part.value(chunk * CHUNK + row, column.column)?.as_deref().map(Raw)),
+            },
+        };
+        let duration = match self.duration.as_ref().filter(|column| has(column)) {
+            None => None,
+            Some(column) => match &column.kind {
+                Reading::Numbers(_, encoding) => encoding.number_style().map(|style| style.to_f64(column.values[row])),
+                Reading::Codes(_, dictionary) => {
+                    dictionary.get(column.values[row]).and_then(|value| Raw(value).as_f64())
+                }
+                Reading::Each => part.value(chunk * CHUNK + row, column.column)?.and_then(|value| Raw(&value).as_f64()),
+            },
+        };
+        Ok((status, duration))
+    }
+}
+
+fn measured(line: Raw<'_>) -> (Outcome, Option<f64>) {
+    (outcome(line.get("status")), line.get("duration_ms").and_then(|value| value.as_f64()))
+}
+
+/// Reads one part of the keys of rows.
+struct KeyReader<'a> {
+    by: &'a GroupKey,
+    visibility: &'a Visibility,
+    column: Option<ColumnReader>,
+    shapes: Option<Arc<Packed>>,
+    shape_of: Vec<i64>,
+    lines: Option<super::tail::ChunkLines>,
+    texts: HashMap<i64, KeyValue>,
+    clock: Clock,
+}
+
+impl<'a> KeyReader<'a> {
+    fn new(place: &Place, by: &'a GroupKey, visibility: &'a Visibility) -> io::Result<KeyReader<'a>> {
+        let (mut column, mut shapes) = (None, None);
+        if let (Place::Part(part), GroupKey::Field(path)) = (place, by) {
+            column = path.first().map(|name| ColumnReader::new(part, name)).transpose()?.flatten();
+            shapes = Some(part.packed(Section::Shapes, 0)?);
+        }
+        let zone = match by {
+            GroupKey::Interval { zone, .. } | GroupKey::Day(zone) | GroupKey::Hour(zone) => zone.clone(),
+            GroupKey::Field(_) => Zone::default(),
+        };
+        let clock = Clock { zone, quarter: i64::MIN, offset: 0 };
+        Ok(KeyReader {
+            by,
+            visibility,
+            column,
+            shapes,
+            shape_of: Vec::new(),
+            lines: None,
+            texts: HashMap::new(),
+            clock,
+        })
+    }
+
+    fn load(&mut self, place: &Place, chunk: usize) -> io::Result<()> {
+        if let GroupKey::Field(_) = self.by {
+            self.lines = place.tail_lines(chunk)?;
+        }
+        if let Some(shapes) = &self.shapes {
+            shapes.chunk(chunk, &mut self.shape_of);
+        }
+        if let Some(column) = &mut self.column {
+            column.load(chunk);
+        }
+        Ok(())
+    }
+
+    /// A number that stands for the key within this place, where there is one.
+    fn short(&mut self, row: usize, time: i64) -> Option<i64> {
+        match self.by {
+            GroupKey::Field(_) => {
+                let shape = *self.shape_of.get(row)?;
+                if shape == i64::from(WHOLE) {
+                    return None;
+                }
+                match &self.column {
+                    None => Some(0),
+                    Some(column) if !column.in_shape.get(shape as usize).copied().unwrap_or(false) => Some(0),
+                    Some(ColumnReader { kind: Reading::Codes(..), values, .. }) => values.get(row).copied(),
+                    Some(_) => None,
+                }
+            }
+            _ => Some(self.clock.key(self.by, time)),
+        }
+    }
+
+    fn full(&mut self, place: &Place, chunk: usize, row: usize, time: i64) -> io::Result<KeyValue> {
+        let GroupKey::Field(path) = self.by else { return Ok(KeyValue::Number(self.clock.key(self.by, time))) };
+        if let Some(short) = self.short(row, time) {
+            if short == 0 {
+                return Ok(KeyValue::Missing);
+            }
+            if let Some(known) = self.texts.get(&short) {
+                return Ok(known.clone());
+            }
+            if let Some(ColumnReader { kind: Reading::Codes(_, dictionary), .. }) = &self.column {
+                let value = key_value(dictionary.get(short).map(Raw).and_then(|value| value.path(&path[1..])));
+                self.texts.insert(short, value.clone());
+                return Ok(value);
+            }
+        }
+        let line = match &self.lines {
+            Some(lines) => lines.line(row).to_vec(),
+            None => place.line(chunk * CHUNK + row)?,
+        };
+        let shown = self.visibility.searchable(&line);
+        Ok(key_value(shown.as_deref().and_then(|line| Raw(line).path(path))))
+    }
+}
+
+fn key_value(value: Option<Raw<'_>>) -> KeyValue {
+    match value.filter(|value| !value.is_null()) {
+        Some(value) => KeyValue::Text(value.display().as_ref().into()),
+        None => KeyValue::Missing,
+    }
+}
+
+/// Local time, with the offset remembered for a quarter of an hour.
+struct Clock {
+    zone: Zone,
+    quarter: i64,
+    offset: i64,
+}
+
+impl Clock {
+    fn key(&mut self, by: &GroupKey, time: i64) -> i64 {
+        let quarter = time.div_euclid(QUARTER);
+        if quarter != self.quarter {
+            self.quarter = quarter;
+            self.offset = self.zone.offset_at(Timestamp(quarter * QUARTER)) * 1_000_000;
+        }
+        let local = time + self.offset;
+        match by {
+            GroupKey::Day(_) => local.div_euclid(DAY),
+            GroupKey::Hour(_) => local.rem_euclid(DAY) / (3600 * 1_000_000),
+            GroupKey::Interval { micros, .. } => local.div_euclid(*micros) * micros - self.offset,
+            GroupKey::Field(_) => 0,
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Which chunks can have what a query asks for, told from hashes alone. A chunk that has it is always among them.
+
+use std::io;
+
+use super::chunks::ChunkSet;
+use super::grams::{grams_of, has_term, is_counted, is_unsearched, number_term, present, term};
+use crate::query::{Check, Expr, FieldTest, Pattern, Test};
+use crate::visibility::Visibility;
+
+/// The most hashes of one text that are asked for: more tell little more.
+const MAX_GRAMS: usize = 12;
+
+/// What a chunk must have, as a formula over hashes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Needs {
+    Anything,
+    Hash(u32),
+    All(Vec<Needs>),
+    Any(Vec<Needs>),
+}
+
+/// What every chunk with a matching event has. The text of a query tells nothing to a reader who sees own events only:
+/// what others have written must not even be felt in the time that an answer takes.
+pub fn needs(expr: &Expr, equals: &[(String, String)], visibility: &Visibility) -> Needs {
+    let mut parts: Vec<Needs> = equals.iter().map(|(name, value)| equal(name, value)).collect();
+    match visibility.only_user() {
+        Some(user) => parts.push(equal("user_id", user)),
+        None => parts.push(of_expr(expr)),
+    }
+    all(parts)
+}
+
+fn equal(name: &str, value: &str) -> Needs {
+    if !has_term(value) || is_number(value) {
+        return Needs::Anything;
+    }
+    Needs::Hash(term(name.as_bytes(), value))
+}
+
+fn is_number(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+' || c == '.') && text.parse::<f64>().is_ok()
+}
+
+fn all(parts: Vec<Needs>) -> Needs {
+    let mut parts: Vec<Needs> = parts.into_iter().filter(|part| *part != Needs::Anything).collect();
+    match parts.len() {
+        0 => Needs::Anything,
+        1 => parts.swap_remove(0),
+        _ => Needs::All(parts),
+    }
+}
+
+fn any(parts: Vec<Needs>) -> Needs {
+    if parts.contains(&Needs::Anything) { Needs::Anything } else { Needs::Any(parts) }
+}
+
+fn of_expr(expr: &Expr) -> Needs {
+    match expr {
+        // What is not there has no hash.
+        Expr::All | Expr::Not(_) => Needs::Anything,
+        Expr::And(parts) => all(parts.iter().map(of_expr).collect()),
+        Expr::Or(parts) => any(parts.iter().map(of_expr).collect()),
+        Expr::Test(test) => of_test(test),
+    }
+}
+
+fn of_test(test: &Test) -> Needs {
+    let Some(field) = FieldTest::new(test) else {
+        return match &test.check {
+            // An id is found by its hash, any other text by its substrings.
+            Check::Is(pattern) => match pattern.literal() {
+                Some(text) => any(vec![of_text(pattern), whole_of_unique(text)]),
+                None => Needs::Anything,
+            },
+            _ => Needs::Anything,
+        };
+    };
+    let names: Vec<&str> = [Some(field.name.as_str()), field.canonical].into_iter().flatten().collect();
+    let has_member = any(names.iter().map(|name| Needs::Hash(present(name.as_bytes()))).collect());
+    let value = match &test.check {
+        Check::Is(pattern) => of_value(pattern, &field, &names),
+        _ => Needs::Anything,
+    };
+    all(vec![has_member, value])
+}
+
+fn whole_of_unique(text: &str) -> Needs {
+    if !has_term(text) {
+        return Needs::Anything;
+    }
+    Needs::Any(["id", "timestamp", "received_at"].map(|name| Needs::Hash(term(name.as_bytes(), text))).to_vec())
+}
+
+fn of_value(pattern: &Pattern, field: &FieldTest, names: &[&str]) -> Needs {
+    let Some(text) = pattern.literal() else {
+        return if names.iter().any(|name| is_unsearched(name.as_bytes())) {
+            Needs::Anything
+        } else {
+            of_text(pattern)
+        };
+    };
+    // A number is compared by its value and a day by its hours: only plain texts have one spelling.
+    let number = text.parse::<f64>().ok().filter(|_| is_number(text));
+    let is_time = text.len() >= 10 && text.starts_with(|c: char| c.is_ascii_digit());
+    if let Some(number) = number {
+        let is_known = field.rest.is_empty() && names.iter().all(|name| is_counted(name.as_bytes()));
+        if !is_known || !has_term(text) {
+            return Needs::Anything;
+        }
+        let hashes = names.iter().flat_map(|name| {
+            [Needs::Hash(number_term(name.as_bytes(), number)), Needs::Hash(term(name.as_bytes(), text))]
+        });
+        return any(hashes.collect());
+    }
+    if is_time {
+        return Needs::Anything;
+    }
+    if field.is_contained() || !field.rest.is_empty() {
+        // Strings alone have substrings; `true` and `null` below an object have none.
+        let is_word = matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "null" | "");
+        return if is_word { Needs::Anything } else { of_text(pattern) };
+    }
+    if !has_term(text) || matches!(text.to_ascii_lowercase().as_str(), "null" | "") {
+        return Needs::Anything;
+    }
+    any(names.iter().map(|name| Needs::Hash(term(name.as_bytes(), text))).collect())
+}
+
+fn of_text(pattern: &Pattern) -> Needs {
+    let grams = pattern.0.iter().flat_map(|part| {
+        let grams = grams_of(part);
+        let step = grams.len().div_ceil(MAX_GRAMS).max(1);
+        grams.into_iter().step_by(step)
+    });
+    all(grams.map(Needs::Hash).collect())
+}
+
+impl Needs {
+    /// The chunks that have what is needed; `find` gives those of one hash.
+    pub fn chunks(&self, len: usize, find: &mut dyn FnMut(u32) -> io::Result<ChunkSet>) -> io::Result<ChunkSet> {
+        match self {
+            Needs::Anything => Ok(ChunkSet::all(len)),
+            Needs::Hash(hash) => find(*hash),
+            Needs::All(parts) => {
+                let mut set = ChunkSet::all(len);
+                for part in parts {
+                    if set.is_empty() {
+                        break;
+                    }
+                    set.intersect(&part.chunks(len, find)?);
+                }
+                Ok(set)
+            }
+            Needs::Any(parts) => {
+                let mut set = ChunkSet::none(len);
+                for part in parts {
+                    set.unite(&part.chunks(len, find)?);
+                }
+                Ok(set)
+            }
+        }
+    }
+
+    /// Whether a chunk with these ascending hashes has what is needed.
+    pub fn is_in(&self, hashes: &[u32]) -> bool {
+        match self {
+            Needs::Anything => true,
+            Needs::Hash(hash) => hashes.binary_search(hash).is_ok(),
+            Needs::All(parts) => parts.iter().all(|part| part.is_in(hashes)),
+            Needs::Any(parts) => parts.iter().any(|part| part.is_in(hashes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::grams::GramSet;
+    use super::*;
+    use crate::event::Raw;
+    use crate::query::Query;
+
+    fn may_match(query: &str, line: &str) -> (bool, bool) {
+        let query = Query::parse(query).expect("a query");
+        let mut set = GramSet::default();
+        set.add_event(line.as_bytes());
+        let everything = Visibility::All { own: String::new(), preview: 100 };
+        (needs(query.expr(), &[], &everything).is_in(&set.take()), query.matches_line(Raw(line.as_bytes())))
+    }
+
+    #[test]
+    fn what_matches_is_among_the_candidates_and_most_else_is_not() {
+        let line = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","timestamp":"2026-01-02T03:04:05Z","username":"Ali","status":"error","status_code":500,"code":"import os\nprint('سلام')","metadata":{"new_status":"SHIPPED","n":5,"ok":true},"tags":["X"]}"#;
+        for query in [
+            "status:error",
+            "user_id:ali",
+            "username:ali",
+            "status_code:500",
+            "status_code:500.0",
+            "code:\"import OS\"",
+            "metadata.new_status:shipped",
+            "metadata.n:5",
+            "metadata.ok:true",
+            "سلام",
+            "-status:success",
+            "has:code",
+            "(status:lost OR status:error)",
+            "0190163d-8694-739b-aea5-966c26f8ad91",
+            "timestamp:2026-01-02",
+            "tags:x",
+            "status:err*",
+            "~\"impo.t\"",
+            "id:0190163d*",
+            "cod*",
+        ] {
+            let (candidate, matches) = may_match(query, line);
+            assert!(candidate || !matches, "{query}");
+        }
+        for query in ["status:lost", "user_id:sara", "code:pandas", "status_code:404", "has:entity_id", "nothing"] {
+            assert_eq!(may_match(query, line), (false, false), "{query}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_match_is_ever_left_out(
+            value in "[a-zA-Z0-9 .:İςΣk]{0,12}", needle in "[a-zA-Z0-9 .:iσΣK]{1,5}",
+            field in prop_oneof![Just(""), Just("user_id:"), Just("code:"), Just("metadata.a:"), Just("status_code:"), Just("username:")],
+            star: bool,
+        ) {
+            let line = serde_json::json!({ "user_id": value, "code": value, "metadata": { "a": value }, "status_code": value.parse::<f64>().ok() }).to_string();
+            let query = format!("{field}\"{needle}\"{}", if star && !needle.contains(' ') { "" } else { "" });
+            let (candidate, matches) = may_match(&query, &line);
+            prop_assert!(candidate || !matches, "{} in {}", query, line);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The file of a part: sections one after another, a table of them at the end. Format and invariants.
+//!
+//! - A part is written under a temporary name, synced, renamed and never changed. Its name is the number of its tail.
+//! - It begins with [`MAGIC`]. It ends with the table of sections (kind, column, offset, length, CRC-32C of the section)
+//!   and a trailer of 24 bytes: length of the table, its CRC-32C, the number of sections, [`MAGIC`] again.
+//! - Sections with a checksum of their own for each block ([`Section::Text`], [`Section::PostingsBody`]) are read in
+//!   parts; all others are read whole and checked against the table.
+//! - A row is an event. Rows are in the order of their `seq`. A *shape* is the text around the values of an event's
+//!   members, so that shape and values together are the line, byte for byte. Shape 0 is a line kept whole.
+//! - A column holds the values of one member name. How they are encoded is chosen for each part ([`Encoding`]); a value
+//!   that its encoding cannot give back exactly is an exception and kept as text.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::value::NumberStyle;
+
+pub const MAGIC: [u8; 8] = *b"WEIRprt1";
+/// The format that this program writes.
+pub const VERSION: u32 = 1;
+const ENTRY: usize = 24;
+const TRAILER: usize = 24;
+
+/// What a section holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Section {
+    Meta = 1,
+    Seq = 2,
+    /// By which events are ordered: `timestamp`, else the time of receipt; microseconds.
+    Time = 3,
+    Received = 4,
+    /// For each row the number of its seed in `Seeds`.
+    SeedCodes = 5,
+    Ordinals = 6,
+    Shapes = 7,
+    /// 24 bits of each id, ascending, and the rows that they are of.
+    Fingerprints = 8,
+    FingerprintRows = 9,
+    /// Values of a dictionary column, as JSON.
+    Dictionary = 10,
+    Codes = 11,
+    Numbers = 12,
+    ExceptionRows = 13,
+    ExceptionValues = 14,
+    Uuids = 15,
+    TextIndex = 16,
+    Text = 17,
+    /// What texts are compressed against.
+    TextDictionary = 18,
+    PostingsIndex = 19,
+    PostingsBody = 20,
+    Seeds = 21,
+    /// Ids that producers gave, as a bloom filter.
+    Bloom = 22,
+}
+
+/// What can be known of a part without reading its columns.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Meta {
+    pub version: u32,
+    pub events: u32,
+    pub first_seq: u64,
+    pub last_seq: u64,
+    pub min_time: i64,
+    pub max_time: i64,
+    pub max_received: i64,
+    /// Bytes of all lines, without line breaks.
+    pub line_bytes: u64,
+    pub columns: Vec<Column>,
+    pub shapes: Vec<Shape>,
+    /// Whether some id was given by its producer.
+    pub has_own_ids: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Column {
+    /// The member's name, decoded. Empty for lines kept whole.
+    pub name: String,
+    pub encoding: Encoding,
+    /// Whether every row has the member.
+    pub is_full: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shape {
+    /// The text before each value, and behind the last.
+    pub pieces: Vec<String>,
+    /// The column of each value.
+    pub columns: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Encoding {
+    Dictionary,
+    Number {
+        scale: u32,
+        point_zero: bool,
+    },
+    /// A canonical time with so many digits behind the second.
+    Time {
+        digits: u32,
+    },
+    /// The time by which the event is ordered.
+    SameTime {
+        digits: u32,
+    },
+    Uuid,
+    /// The id that follows from where the event came from.
+    DerivedId,
+    Text,
+}
+
+impl Encoding {
+    pub fn number_style(self) -> Option<NumberStyle> {
+        match self {
+            Encoding::Number { scale, point_zero } => Some(NumberStyle { scale, point_zero }),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    kind: u16,
+    column: u16,
+    at: u64,
+    len: u32,
+    crc: u32,
+}
+
+/// Writes a part.
+pub struct PartWriter {
+    file: io::BufWriter<File>,
+    at: u64,
+    entries: Vec<Entry>,
+}
+
+impl PartWriter {
+    pub fn create(path: &Path) -> io::Result<PartWriter> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let mut file = io::BufWriter::with_capacity(1 << 20, file);
+        file.write_all(&MAGIC)?;
+        Ok(PartWriter { file, at: MAGIC.len() as u64, entries: Vec::new() })
+    }
+
+    pub fn section(&mut self, kind: Section, column: usize, bytes: &[u8]) -> io::Result<()> {
+        let crc = crc32c::crc32c(bytes);
+        let entry = Entry { kind: kind as u16, column: column as u16, at: self.at, len: bytes.len() as u32, crc };
+        self.entries.push(entry);
+        self.at += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+
+    /// Writes the table and syncs. The file is whole afterwards.
+    pub fn finish(mut self) -> io::Result<()> {
+        let mut table = Vec::with_capacity(self.entries.len() * ENTRY);
+        for entry in &self.entries {
+            table.extend_from_slice(&entry.kind.to_le_bytes());
+            table.extend_from_slice(&entry.column.to_le_bytes());
+            table.extend_from_slice(&entry.len.to_le_bytes());
+            table.extend_from_slice(&entry.at.to_le_bytes());
+            table.extend_from_slice(&entry.crc.to_le_bytes());
+            table.extend_from_slice(&[0; 4]);
+        }
+        let mut trailer = Vec::with_capacity(TRAILER);
+        trailer.extend_from_slice(&(table.len() as u32).to_le_bytes());
+        trailer.extend_from_slice(&crc32c::crc32c(&table).to_le_bytes());
+        trailer.extend_from_slice(&(self.entries.len() as u64).to_le_bytes());
+        trailer.extend_from_slice(&MAGIC);
+        self.file.write_all(&table)?;
+        self.file.write_all(&trailer)?;
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()
+    }
+}
+
+/// A part's file, open for reading.
+#[derive(Debug)]
+pub struct PartFile {
+    file: File,
+    pub path: PathBuf,
+    pub bytes: u64,
+    entries: Vec<Entry>,
+}
+
+/// What is wrong with a file that should be a part.
+pub fn damaged(path: &Path, what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("`{}` is damaged: {what}", path.display()))
+}
+
+impl PartFile {
+    pub fn open(path: &Path) -> io::Result<PartFile> {
+        let file = File::open(path)?;
+        let bytes = file.metadata()?.len();
+        let mut trailer = [0; TRAILER];
+        let trailer_at = bytes.checked_sub(TRAILER as u64).ok_or_else(|| damaged(path, "it is too short"))?;
+        file.read_exact_at(&mut trailer, trailer_at)?;
+        let word = |at: usize| u32::from_le_bytes(trailer[at..at + 4].try_into().expect("four bytes"));
+        let (len, crc) = (word(0) as usize, word(4));
+        if trailer[16..] != MAGIC || len % ENTRY != 0 || len as u64 > trailer_at {
+            return Err(damaged(path, "its end is missing"));
+        }
+        let mut table = vec![0; len];
+        file.read_exact_at(&mut table, trailer_at - len as u64)?;
+        if crc32c::crc32c(&table) != crc {
+            return Err(damaged(path, "the table of its sections does not fit its checksum"));
+        }
+        let entries = table.as_chunks::<ENTRY>().0.iter().map(|entry| {
+            let word = |at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"));
+            Entry {
+                kind: u16::from_le_bytes([entry[0], entry[1]]),
+                column: u16::from_le_bytes([entry[2], entry[3]]),
+                len: word(4),
+                at: u64::from_le_bytes(entry[8..16].try_into().expect("eight bytes")),
+                crc: word(16),
+            }
+        });
+        let entries = entries.collect();
+        Ok(PartFile { file, path: path.to_owned(), bytes, entries })
+    }
+
+    fn entry(&self, kind: Section, column: usize) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.kind == kind as u16 && usize::from(entry.column) == column)
+    }
+
+    pub fn has(&self, kind: Section, column: usize) -> bool {
+        self.entry(kind, column).is_some()
+    }
+
+    /// A whole section, as it was written.
+    pub fn section(&self, kind: Section, column: usize) -> io::Result<Vec<u8>> {
+        let entry = self.entry(kind, column).ok_or_else(|| damaged(&self.path, "a section is missing"))?;
+        let mut bytes = vec![0; entry.len as usize];
+        self.file.read_exact_at(&mut bytes, entry.at)?;
+        if crc32c::crc32c(&bytes) != entry.crc {
+            return Err(damaged(&self.path, &format!("section {kind:?} does not fit its checksum")));
+        }
+        Ok(bytes)
+    }
+
+    /// Some bytes of a section whose blocks have checksums of their own.
+    pub fn slice(&self, kind: Section, at: u64, len: usize) -> io::Result<Vec<u8>> {
+        let entry = self.entry(kind, 0).ok_or_else(|| damaged(&self.path, "a section is missing"))?;
+        if at + len as u64 > u64::from(entry.len) {
+            return Err(damaged(&self.path, &format!("a block lies outside of section {kind:?}")));
+        }
+        let mut bytes = vec![0; len];
+        self.file.read_exact_at(&mut bytes, entry.at + at)?;
+        Ok(bytes)
+    }
+}
+
+/// The name of a part's file: the number of the tail that it was made of.
+pub fn part_name(number: u64) -> String {
+    format!("{number:010}.part")
+}
+
+/// The number in the name of a part's file.
+pub fn parse_part_name(name: &str) -> Option<u64> {
+    name.strip_suffix(".part")?.parse().ok()
+}

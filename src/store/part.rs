@@ -1,0 +1,364 @@
+//! A part, open for reading: its columns by chunk, its lines by row.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use super::bits::{CHUNK, Packed, take_bytes};
+use super::bloom::Bloom;
+use super::cache::{Cache, Key};
+use super::chunks::ChunkSet;
+use super::layout::{Column, Encoding, Meta, PartFile, Section, VERSION, damaged};
+use super::postings::PostingsIndex;
+use super::seal::{expanded, fingerprint};
+use super::split::WHOLE;
+use super::text::{Block, TextReader, Texts, read_index};
+use super::value::{write_time, write_uuid};
+use crate::event::{Id, Seed};
+
+pub struct Part {
+    pub number: u64,
+    pub meta: Meta,
+    file: PartFile,
+    /// Of the text columns, by column: their number in the blocks.
+    text_columns: HashMap<u32, usize>,
+    bloom: OnceLock<Option<Bloom>>,
+    cache: Arc<Cache>,
+}
+
+/// Values of a dictionary column; the code of a row is one more than the place of its value.
+pub struct Dictionary {
+    bytes: Vec<u8>,
+    spans: Vec<(u32, u32)>,
+}
+
+impl Dictionary {
+    fn read(bytes: Vec<u8>) -> Option<Dictionary> {
+        let (mut rest, mut spans) = (&bytes[..], Vec::new());
+        while !rest.is_empty() {
+            let value = take_bytes(&mut rest)?;
+            let start = (value.as_ptr() as usize - bytes.as_ptr() as usize) as u32;
+            spans.push((start, start + value.len() as u32));
+        }
+        Some(Dictionary { bytes, spans })
+    }
+
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// The JSON of the value with this code.
+    pub fn get(&self, code: i64) -> Option<&[u8]> {
+        let (from, to) = *self.spans.get(usize::try_from(code).ok()?.checked_sub(1)?)?;
+        Some(&self.bytes[from as usize..to as usize])
+    }
+
+    pub fn weight(&self) -> usize {
+        self.bytes.len() + self.spans.len() * 8
+    }
+}
+
+/// Values that the encoding of their column could not give back.
+#[derive(Default)]
+pub struct Exceptions {
+    rows: Vec<u32>,
+    values: Option<Dictionary>,
+}
+
+impl Exceptions {
+    pub fn get(&self, row: usize) -> Option<&[u8]> {
+        let nth = self.rows.binary_search(&(row as u32)).ok()?;
+        self.values.as_ref()?.get(nth as i64 + 1)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    fn weight(&self) -> usize {
+        self.rows.len() * 4 + self.values.as_ref().map_or(0, Dictionary::weight)
+    }
+}
+
+impl Part {
+    pub fn open(path: &Path, number: u64, cache: Arc<Cache>) -> io::Result<Part> {
+        let file = PartFile::open(path)?;
+        let meta: Meta = serde_json::from_slice(&file.section(Section::Meta, 0)?)
+            .map_err(|error| damaged(path, &format!("its description cannot be read: {error}")))?;
+        if meta.version > VERSION {
+            let message = format!("`{}` has format {}, this program knows {VERSION}", path.display(), meta.version);
+            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        }
+        let texts = meta.columns.iter().enumerate().filter(|(_, column)| column.encoding == Encoding::Text);
+        let text_columns = texts.enumerate().map(|(text, (column, _))| (column as u32, text)).collect();
+        Ok(Part { number, meta, file, text_columns, bloom: OnceLock::new(), cache })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.file.bytes
+    }
+
+    pub fn events(&self) -> usize {
+        self.meta.events as usize
+    }
+
+    pub fn chunks(&self) -> usize {
+        self.events().div_ceil(CHUNK)
+    }
+
+    /// The column of a name.
+    pub fn column(&self, name: &str) -> Option<(u32, &Column)> {
+        let nth = self.meta.columns.iter().position(|column| column.name == name && !name.is_empty())?;
+        Some((nth as u32, &self.meta.columns[nth]))
+    }
+
+    fn damaged(&self, what: &str) -> io::Error {
+        damaged(&self.file.path, what)
+    }
+
+    /// A packed section, from the cache where it is there.
+    pub fn packed(&self, section: Section, column: u32) -> io::Result<Arc<Packed>> {
+        self.cache.get(Key { part: self.number, section: section as u16, column, block: 0 }, Packed::weight, || {
+            let bytes = self.file.section(section, column as usize)?;
+            Packed::open(bytes).ok_or_else(|| self.damaged("a packed column cannot be read"))
+        })
+    }
+
+    pub fn dictionary(&self, column: u32) -> io::Result<Arc<Dictionary>> {
+        let key = Key { part: self.number, section: Section::Dictionary as u16, column, block: 0 };
+        self.cache.get(key, Dictionary::weight, || {
+            let bytes = expanded(&self.file.section(Section::Dictionary, column as usize)?);
+            let dictionary = bytes.and_then(Dictionary::read);
+            dictionary.ok_or_else(|| self.damaged("a dictionary cannot be read"))
+        })
+    }
+
+    pub fn exceptions(&self, column: u32) -> io::Result<Arc<Exceptions>> {
+        let key = Key { part: self.number, section: Section::ExceptionRows as u16, column, block: 0 };
+        self.cache.get(key, Exceptions::weight, || {
+            if !self.file.has(Section::ExceptionRows, column as usize) {
+                return Ok(Exceptions::default());
+            }
+            let broken = || self.damaged("exceptions of a column cannot be read");
+            let packed =
+                Packed::open(self.file.section(Section::ExceptionRows, column as usize)?).ok_or_else(broken)?;
+            let rows = (0..packed.len()).map(|nth| packed.get(nth) as u32).collect();
+            let values = expanded(&self.file.section(Section::ExceptionValues, column as usize)?);
+            let values = values.and_then(Dictionary::read).ok_or_else(broken)?;
+            Ok(Exceptions { rows, values: Some(values) })
+        })
+    }
+
+    fn text_index(&self) -> io::Result<Arc<Vec<Block>>> {
+        let key = Key { part: self.number, section: Section::TextIndex as u16, column: 0, block: 0 };
+        let weight = |blocks: &Vec<Block>| blocks.len() * std::mem::size_of::<Block>();
+        self.cache.get(key, weight, || {
+            let blocks = read_index(&self.file.section(Section::TextIndex, 0)?, self.events());
+            let rows: usize = blocks.iter().map(|block| block.rows).sum();
+            if rows == self.events() { Ok(blocks) } else { Err(self.damaged("the index of its texts is not whole")) }
+        })
+    }
+
+    fn text_reader(&self) -> io::Result<Arc<TextReader>> {
+        let key = Key { part: self.number, section: Section::TextDictionary as u16, column: 0, block: 0 };
+        self.cache.get(key, TextReader::weight, || Ok(TextReader::new(&self.file.section(Section::TextDictionary, 0)?)))
+    }
+
+    /// The texts of the block that a row is in, and the block.
+    pub fn texts(&self, row: usize) -> io::Result<(Block, Arc<Texts>)> {
+        let index = self.text_index()?;
+        let nth = index.partition_point(|block| block.first_row <= row) - 1;
+        let block = index[nth];
+        let key = Key { part: self.number, section: Section::Text as u16, column: 0, block: nth as u32 };
+        let texts = self.cache.get(key, Texts::weight, || {
+            let packed = self.file.slice(Section::Text, block.at, block.packed_len())?;
+            let shapes = self.packed(Section::Shapes, 0)?;
+            let mut columns: Vec<u32> = self.text_columns.keys().copied().collect();
+            columns.sort_unstable();
+            let has = |text: usize, row: usize| {
+                let shape = self.meta.shapes.get(shapes.get(row) as usize);
+                shape.is_some_and(|shape| shape.columns.contains(&columns[text]))
+            };
+            let opened = self.text_reader()?.open(&block, &packed, columns.len(), has);
+            opened.ok_or_else(|| self.damaged(&format!("text block {nth} cannot be read")))
+        })?;
+        Ok((block, texts))
+    }
+
+    /// The chunks that have a hash.
+    pub fn chunks_of(&self, hash: u32) -> io::Result<ChunkSet> {
+        let key = Key { part: self.number, section: Section::PostingsIndex as u16, column: 0, block: 0 };
+        let index = self.cache.get(key, PostingsIndex::weight, || {
+            let bytes = self.file.section(Section::PostingsIndex, 0)?;
+            PostingsIndex::read(&bytes).ok_or_else(|| self.damaged("the index of its postings cannot be read"))
+        })?;
+        let read = |at: u32, len: usize| self.file.slice(Section::PostingsBody, u64::from(at), len);
+        index.chunks_of(hash, read)?.ok_or_else(|| self.damaged("its postings cannot be read"))
+    }
+
+    /// Whether a producer's own id may be in the part.
+    pub fn may_have_own_id(&self, id: Id) -> io::Result<bool> {
+        if !self.meta.has_own_ids {
+            return Ok(false);
+        }
+        if self.bloom.get().is_none() {
+            let bloom = Bloom::decode(&self.file.section(Section::Bloom, 0)?);
+            // Another thread may have read it meanwhile: it read the same.
+            let _ = self.bloom.set(bloom);
+        }
+        Ok(self.bloom.get().and_then(Option::as_ref).is_none_or(|bloom| bloom.may_have(id.0)))
+    }
+
+    pub fn bloom_weight(&self) -> usize {
+        self.bloom.get().and_then(Option::as_ref).map_or(0, Bloom::weight)
+    }
+
+    /// The row with this id.
+    pub fn find_id(&self, id: Id) -> io::Result<Option<usize>> {
+        let wanted = fingerprint(id.0);
+        let prints = self.packed(Section::Fingerprints, 0)?;
+        let chunks = prints.len().div_ceil(CHUNK);
+        // Fingerprints ascend, so a chunk's smallest is its first.
+        let mut chunk = partition(chunks, |chunk| prints.min(chunk) < wanted).saturating_sub(1);
+        let mut values = Vec::new();
+        while chunk < chunks && prints.min(chunk) <= wanted {
+            prints.chunk(chunk, &mut values);
+            for (nth, _) in values.iter().enumerate().filter(|(_, print)| **print == wanted) {
+                let row = self.packed(Section::FingerprintRows, 0)?.get(chunk * CHUNK + nth) as usize;
+                if row < self.events() && self.id(row)? == id {
+                    return Ok(Some(row));
+                }
+            }
+            chunk += 1;
+        }
+        Ok(None)
+    }
+
+    /// The row with this `seq`.
+    pub fn find_seq(&self, seq: u64) -> io::Result<Option<usize>> {
+        if seq < self.meta.first_seq || seq > self.meta.last_seq {
+            return Ok(None);
+        }
+        let seqs = self.packed(Section::Seq, 0)?;
+        let mut values = Vec::new();
+        // Events that were sent again stand out of order, so every chunk that can have it is looked at.
+        for chunk in (0..self.chunks()).filter(|chunk| seqs.min(*chunk) <= seq as i64) {
+            seqs.chunk(chunk, &mut values);
+            if let Some(nth) = values.iter().position(|value| *value as u64 == seq) {
+                return Ok(Some(chunk * CHUNK + nth));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The id that follows from where the event of a row came from.
+    fn derived_id(&self, row: usize) -> io::Result<Id> {
+        let key = Key { part: self.number, section: Section::Seeds as u16, column: 0, block: 0 };
+        let seeds = self.cache.get(key, Vec::len, || self.file.section(Section::Seeds, 0))?;
+        let code = self.packed(Section::SeedCodes, 0)?.get(row) as usize;
+        let seed = seeds.as_chunks::<16>().0.get(code).ok_or_else(|| self.damaged("a seed is missing"))?;
+        Ok(Seed(*seed).id(self.packed(Section::Ordinals, 0)?.get(row) as u64))
+    }
+
+    /// The id of a row: its own if it is one, else the derived one.
+    pub fn id(&self, row: usize) -> io::Result<Id> {
+        let own = match self.column("id") {
+            Some((_, column)) if column.encoding == Encoding::DerivedId => None,
+            Some((column, _)) => self.value(row, column)?,
+            None => None,
+        };
+        let whole = (self.shape(row)? == WHOLE as usize).then(|| self.line(row)).transpose()?;
+        let own = whole.as_deref().map_or(own, |line| crate::event::Raw(line).get("id").map(|id| id.0.to_vec()));
+        if own.is_none()
+            && let Some((column, _)) = self.column("id")
+            && let Some(value) = self.exceptions(column)?.get(row)
+        {
+            return Ok(own_id(value).unwrap_or(self.derived_id(row)?));
+        }
+        Ok(own.as_deref().and_then(own_id).unwrap_or(self.derived_id(row)?))
+    }
+
+    pub fn shape(&self, row: usize) -> io::Result<usize> {
+        let shape = self.packed(Section::Shapes, 0)?.get(row) as usize;
+        if shape < self.meta.shapes.len() { Ok(shape) } else { Err(self.damaged("a shape is missing")) }
+    }
+
+    /// The JSON of a member in a row that is not kept whole; none where it has no such member.
+    pub fn value(&self, row: usize, column: u32) -> io::Result<Option<Vec<u8>>> {
+        let shape = self.shape(row)?;
+        if !self.meta.shapes[shape].columns.contains(&column) {
+            return Ok(None);
+        }
+        let mut out = Vec::new();
+        self.push_value(row, column, &mut out)?;
+        Ok(Some(out))
+    }
+
+    fn push_value(&self, row: usize, column: u32, out: &mut Vec<u8>) -> io::Result<()> {
+        let encoding = self.meta.columns[column as usize].encoding;
+        if !matches!(encoding, Encoding::Text | Encoding::Dictionary)
+            && let Some(value) = self.exceptions(column)?.get(row)
+        {
+            out.extend_from_slice(value);
+            return Ok(());
+        }
+        match encoding {
+            Encoding::Text => {
+                let (block, texts) = self.texts(row)?;
+                out.extend_from_slice(texts.get(self.text_columns[&column], row - block.first_row));
+            }
+            Encoding::Dictionary => {
+                let code = self.packed(Section::Codes, column)?.get(row);
+                let dictionary = self.dictionary(column)?;
+                let value = dictionary.get(code).ok_or_else(|| self.damaged("a value of a dictionary is missing"))?;
+                out.extend_from_slice(value);
+            }
+            Encoding::Number { .. } => {
+                let style = encoding.number_style().expect("it is a number");
+                style.write(self.packed(Section::Numbers, column)?.get(row), out);
+            }
+            Encoding::Time { digits } => write_time(self.packed(Section::Numbers, column)?.get(row), digits, out),
+            Encoding::SameTime { digits } => write_time(self.packed(Section::Time, 0)?.get(row), digits, out),
+            Encoding::Uuid => {
+                let key = Key { part: self.number, section: Section::Uuids as u16, column, block: 0 };
+                let all = self.cache.get(key, Vec::len, || self.file.section(Section::Uuids, column as usize))?;
+                let bits = all.as_chunks::<16>().0.get(row).ok_or_else(|| self.damaged("a UUID is missing"))?;
+                write_uuid(u128::from_le_bytes(*bits), out);
+            }
+            Encoding::DerivedId => write_uuid(self.derived_id(row)?.0, out),
+        }
+        Ok(())
+    }
+
+    /// The line of a row, byte for byte as it was journalled, without its line break.
+    pub fn line(&self, row: usize) -> io::Result<Vec<u8>> {
+        let shape = &self.meta.shapes[self.shape(row)?];
+        let mut out = Vec::with_capacity(512);
+        for (nth, piece) in shape.pieces.iter().enumerate() {
+            out.extend_from_slice(piece.as_bytes());
+            if let Some(column) = shape.columns.get(nth) {
+                self.push_value(row, *column, &mut out)?;
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn own_id(value: &[u8]) -> Option<Id> {
+    crate::event::Raw(value).as_str().and_then(|text| Id::parse(&text))
+}
+
+/// The first number from 0 on that does not hold, if those that do come first.
+fn partition(len: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = (low + high) / 2;
+        if holds(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
+}

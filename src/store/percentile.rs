@@ -1,0 +1,82 @@
+//! A percentile: exact while there are few values, within half a percent when there are many.
+
+use std::collections::BTreeMap;
+
+/// Values that are kept one by one.
+const MAX_EXACT: usize = 65_536;
+/// Two values in one bucket differ by less than this factor.
+const GROWTH: f64 = 1.005;
+
+#[derive(Default)]
+pub struct Percentile {
+    exact: Vec<f32>,
+    /// Counts by the logarithm of the value, once there are too many.
+    buckets: BTreeMap<i32, u64>,
+    count: u64,
+}
+
+impl Percentile {
+    pub fn add(&mut self, value: f64) {
+        self.count += 1;
+        if self.buckets.is_empty() && self.exact.len() < MAX_EXACT {
+            self.exact.push(value as f32);
+            return;
+        }
+        for value in std::mem::take(&mut self.exact) {
+            *self.buckets.entry(bucket(f64::from(value))).or_default() += 1;
+        }
+        *self.buckets.entry(bucket(value)).or_default() += 1;
+    }
+
+    /// The smallest value that so much of all values do not exceed.
+    pub fn of(&mut self, share: f64) -> Option<f64> {
+        if self.count == 0 {
+            return None;
+        }
+        let rank = ((share * self.count as f64).ceil() as u64).clamp(1, self.count);
+        if self.buckets.is_empty() {
+            let (_, value, _) = self.exact.select_nth_unstable_by(rank as usize - 1, f32::total_cmp);
+            return Some(round(f64::from(*value)));
+        }
+        let mut seen = 0;
+        for (bucket, count) in &self.buckets {
+            seen += count;
+            if seen >= rank {
+                return Some(round(value_of(*bucket)));
+            }
+        }
+        None
+    }
+}
+
+/// Values are told with three digits behind the point, as durations come.
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+fn bucket(value: f64) -> i32 {
+    if value <= 0.0 { i32::MIN } else { (value.ln() / GROWTH.ln()).round() as i32 }
+}
+
+fn value_of(bucket: i32) -> f64 {
+    if bucket == i32::MIN { 0.0 } else { GROWTH.powi(bucket) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn p95(values: impl Iterator<Item = f64>) -> Option<f64> {
+        let mut percentile = Percentile::default();
+        values.for_each(|value| percentile.add(value));
+        percentile.of(0.95)
+    }
+
+    #[test]
+    fn few_values_are_exact_and_many_nearly() {
+        assert_eq!(p95(std::iter::empty()), None);
+        assert_eq!(p95((1..=100).map(f64::from)), Some(95.0));
+        let many = p95((1..=1_000_000).map(f64::from)).unwrap();
+        assert!((many / 950_000.0 - 1.0).abs() < 0.005, "{many}");
+    }
+}

@@ -1,0 +1,123 @@
+//! What is let go: whole parts, the oldest first, by age and by size; written to an archive before, if that is wanted.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::part::Part;
+use super::rows::RowFilter;
+use super::search::Place;
+use super::{Inner, Store, lock, read, set_aside, sync_dir, write};
+use crate::query::Query;
+use crate::query::request::Filter;
+use crate::units::Timestamp;
+use crate::visibility::Visibility;
+
+/// How long events stay.
+#[derive(Clone, Debug, Default)]
+pub struct Retention {
+    pub age: Option<Duration>,
+    /// Bytes on disk.
+    pub bytes: Option<u64>,
+    /// What goes is written here first, as compressed NDJSON.
+    pub archive: Option<PathBuf>,
+    /// A part with such an event stays.
+    pub hold: Option<Arc<Query>>,
+}
+
+/// What tidying did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tidied {
+    pub events: u64,
+    pub parts: usize,
+}
+
+impl Store {
+    /// Lets go what is over, and sets aside parts that turned out to be damaged.
+    pub fn tidy(&self, now: Timestamp) -> io::Result<Tidied> {
+        let retention = lock(&self.0.retention).clone();
+        self.0.set_damaged_aside()?;
+        let parts = read(&self.0.published).parts.clone();
+        let mut total = self.bytes();
+        let mut tidied = Tidied::default();
+        for part in parts {
+            let is_old = retention.age.is_some_and(|age| Timestamp(part.meta.max_received).plus(age) < now);
+            let is_over = retention.bytes.is_some_and(|bytes| total > bytes);
+            if !(is_old || is_over) || is_held(&part, &retention)? {
+                continue;
+            }
+            if let Some(archive) = &retention.archive {
+                write_archive(archive, &part)?;
+            }
+            total -= part.bytes();
+            tidied.events += part.events() as u64;
+            tidied.parts += 1;
+            self.0.remove(&part)?;
+        }
+        Ok(tidied)
+    }
+}
+
+fn is_held(part: &Arc<Part>, retention: &Retention) -> io::Result<bool> {
+    let Some(hold) = &retention.hold else { return Ok(false) };
+    let filter = Filter { query: Some(hold.clone()), ..Filter::default() };
+    let everything = Visibility::All { own: String::new(), preview: usize::MAX };
+    let place = Place::Part(part.clone());
+    let candidates = place.candidates(&super::search::needs_of(&filter, &everything))?;
+    let mut rows_of = RowFilter::new(&place, &filter, &everything)?;
+    let (mut times, mut rows) = (Vec::new(), Vec::new());
+    for chunk in candidates.iter() {
+        place.chunk_times(chunk, &mut times)?;
+        rows_of.rows(chunk, &times, &mut rows)?;
+        if !rows.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// One file for each part, whole before it has its name.
+fn write_archive(folder: &Path, part: &Part) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let name = format!("events-{:020}-{:020}.ndjson.zst", part.meta.first_seq, part.meta.last_seq);
+    let (path, temporary) = (folder.join(&name), folder.join(format!("{name}.new")));
+    let file = fs::File::create(&temporary)?;
+    let mut out = zstd::Encoder::new(io::BufWriter::new(file), 3)?;
+    for row in 0..part.events() {
+        out.write_all(&part.line(row)?)?;
+        out.write_all(b"\n")?;
+    }
+    out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    fs::rename(&temporary, &path)?;
+    sync_dir(folder)
+}
+
+impl Inner {
+    fn remove(&self, part: &Part) -> io::Result<()> {
+        write(&self.published).parts.retain(|other| other.number != part.number);
+        self.cache.forget(part.number);
+        // Readers that still have it keep their open file.
+        fs::remove_file(part.path())?;
+        sync_dir(&self.dir)
+    }
+
+    fn set_damaged_aside(&self) -> io::Result<()> {
+        let damaged = std::mem::take(&mut *lock(&self.damaged));
+        for number in damaged {
+            let gone = {
+                let mut published = write(&self.published);
+                let gone = published.parts.iter().find(|part| part.number == number).cloned();
+                published.parts.retain(|part| part.number != number);
+                gone
+            };
+            if let Some(part) = gone {
+                self.cache.forget(number);
+                tracing::error!(path = %part.path().display(), events = part.events(), "a damaged part of the store was set aside");
+                set_aside(&self.dir, part.path())?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,352 @@
+//! Which rows of a chunk match: told from columns as far as they tell, from the lines where they do not.
+
+use std::io;
+use std::sync::Arc;
+
+use super::bits::{CHUNK, Packed};
+use super::layout::{Encoding, Section};
+use super::part::Part;
+use super::search::{Place, sort_key};
+use super::split::WHOLE;
+use crate::event::Raw;
+use crate::query::request::{Filter, SortKey};
+use crate::query::{Expr, FieldTest};
+use crate::units::Timestamp;
+use crate::visibility::Visibility;
+
+/// What columns tell of a row.
+const NO: u8 = 0;
+const MAYBE: u8 = 1;
+const YES: u8 = 2;
+
+/// A filter, ready for the chunks of one place.
+pub struct RowFilter<'a> {
+    place: &'a Place,
+    filter: &'a Filter,
+    visibility: &'a Visibility,
+    plan: Plan,
+    equals: Vec<Plan>,
+    shapes: Option<Arc<Packed>>,
+    verdicts: Vec<u8>,
+    scratch: Vec<i64>,
+    shape_of: Vec<i64>,
+}
+
+enum Plan {
+    Yes,
+    Maybe,
+    And(Vec<Plan>),
+    Or(Vec<Plan>),
+    Not(Box<Plan>),
+    Field(Vec<ColumnTest>),
+}
+
+/// A test on one column. Of several, the first whose member a row has counts.
+struct ColumnTest {
+    column: u32,
+    /// For each shape, whether it has the member.
+    in_shape: Vec<bool>,
+    values: Values,
+}
+
+enum Values {
+    /// The answer for each code of a dictionary.
+    Codes(Arc<Packed>, Vec<bool>),
+    Numbers(Arc<Packed>, Encoding, Arc<FieldTest>),
+    /// Each value as text.
+    Each(Arc<FieldTest>),
+    /// Only the line tells.
+    Text,
+}
+
+impl<'a> RowFilter<'a> {
+    pub fn new(place: &'a Place, filter: &'a Filter, visibility: &'a Visibility) -> io::Result<RowFilter<'a>> {
+        let (mut plan, mut equals, mut shapes) = (Plan::Maybe, Vec::new(), None);
+        if let Place::Part(part) = place {
+            plan = match &filter.query {
+                None => Plan::Yes,
+                Some(query) => plan_of(part, query.expr(), visibility)?,
+            };
+            let user = visibility.only_user().map(|user| ("user_id".to_owned(), user.to_owned()));
+            for (name, value) in filter.equals.iter().cloned().chain(user) {
+                equals.push(equal(part, &name, &value)?);
+            }
+            shapes = Some(part.packed(Section::Shapes, 0)?);
+        }
+        Ok(RowFilter {
+            place,
+            filter,
+            visibility,
+            plan,
+            equals,
+            shapes,
+            verdicts: Vec::new(),
+            scratch: Vec::new(),
+            shape_of: Vec::new(),
+        })
+    }
+
+    /// Whether lines are looked at, which costs more than columns do.
+    pub fn reads_lines(&self) -> bool {
+        matches!(self.place, Place::Tail(_)) || self.plan.is_open() || self.equals.iter().any(Plan::is_open)
+    }
+
+    /// The rows of a chunk that match, counted from its beginning; `rows` is overwritten.
+    pub fn rows(&mut self, chunk: usize, times: &[i64], rows: &mut Vec<usize>) -> io::Result<()> {
+        rows.clear();
+        let in_time = |time: i64| {
+            self.filter.from.is_none_or(|from| time >= from.0) && self.filter.to.is_none_or(|to| time < to.0)
+        };
+        match self.place {
+            Place::Tail(_) => {
+                let lines = self.place.tail_lines(chunk)?.expect("a tail has lines");
+                rows.extend((0..times.len()).filter(|row| in_time(times[*row]) && self.matches(lines.line(*row))));
+            }
+            Place::Part(part) => {
+                let mut verdicts = std::mem::take(&mut self.verdicts);
+                self.judge(part, chunk, times.len(), &mut verdicts)?;
+                for (row, verdict) in verdicts.iter().enumerate() {
+                    let is_match = match *verdict {
+                        _ if !in_time(times[row]) => false,
+                        NO => false,
+                        YES => true,
+                        _ => self.matches(&part.line(chunk * CHUNK + row)?),
+                    };
+                    if is_match {
+                        rows.push(row);
+                    }
+                }
+                self.verdicts = verdicts;
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, part: &Part, chunk: usize, len: usize, verdicts: &mut Vec<u8>) -> io::Result<()> {
+        let shapes = self.shapes.clone().expect("a part has shapes");
+        let mut shape_of = std::mem::take(&mut self.shape_of);
+        shapes.chunk(chunk, &mut shape_of);
+        self.plan.judge(part, chunk, &shape_of, &mut self.scratch, verdicts)?;
+        let mut more = Vec::new();
+        for equal in &self.equals {
+            equal.judge(part, chunk, &shape_of, &mut self.scratch, &mut more)?;
+            verdicts.iter_mut().zip(&more).for_each(|(mine, theirs)| *mine = (*mine).min(*theirs));
+        }
+        self.shape_of = shape_of;
+        verdicts.truncate(len);
+        Ok(())
+    }
+
+    /// Whether an event matches, as far as the reader may see it.
+    fn matches(&self, line: &[u8]) -> bool {
+        let Some(shown) = self.visibility.searchable(line) else { return false };
+        let line = Raw(&shown);
+        let is_equal = |(name, value): &(String, String)| line.get(name).is_some_and(|found| found.display() == *value);
+        self.filter.equals.iter().all(is_equal)
+            && self.filter.query.as_ref().is_none_or(|query| query.matches_line(line))
+    }
+
+    /// What a row of the place is sorted by.
+    pub fn sort_key(&self, row: usize, name: &str) -> io::Result<SortKey> {
+        if let Place::Part(part) = self.place
+            && part.shape(row)? != WHOLE as usize
+        {
+            let value = match part.column(name) {
+                Some((column, _)) => part.value(row, column)?,
+                None => None,
+            };
+            return Ok(sort_key(value.as_deref().map(Raw)));
+        }
+        Ok(sort_key(Raw(&self.place.line(row)?).get(name)))
+    }
+}
+
+fn plan_of(part: &Part, expr: &Expr, visibility: &Visibility) -> io::Result<Plan> {
+    let all =
+        |parts: &[Expr]| parts.iter().map(|part_of| plan_of(part, part_of, visibility)).collect::<io::Result<_>>();
+    Ok(match expr {
+        Expr::All => Plan::Yes,
+        Expr::And(parts) => Plan::And(all(parts)?),
+        Expr::Or(parts) => Plan::Or(all(parts)?),
+        Expr::Not(inner) => Plan::Not(Box::new(plan_of(part, inner, visibility)?)),
+        Expr::Test(test) => match FieldTest::new(test) {
+            Some(test)
+                if !visibility.hides(&test.name) && !test.canonical.is_some_and(|name| visibility.hides(name)) =>
+            {
+                field(part, test)?
+            }
+            _ => Plan::Maybe,
+        },
+    })
+}
+
+fn field(part: &Part, test: FieldTest) -> io::Result<Plan> {
+    let test = Arc::new(test);
+    let mut columns = Vec::new();
+    for name in [Some(test.name.as_str()), test.canonical].into_iter().flatten() {
+        let Some((column, described)) = part.column(name) else { continue };
+        let encoding = described.encoding;
+        let values = match encoding {
+            Encoding::Dictionary => {
+                let dictionary = part.dictionary(column)?;
+                let accepts = |code: i64| dictionary.get(code).is_some_and(|value| test.accepts(Raw(value)));
+                let codes = (1..=dictionary.len() as i64).map(accepts).collect();
+                Values::Codes(part.packed(Section::Codes, column)?, codes)
+            }
+            Encoding::Number { .. } if part.exceptions(column)?.is_empty() && test.rest.is_empty() => {
+                Values::Numbers(part.packed(Section::Numbers, column)?, encoding, test.clone())
+            }
+            Encoding::SameTime { .. } if part.exceptions(column)?.is_empty() && test.rest.is_empty() => {
+                Values::Numbers(part.packed(Section::Time, 0)?, encoding, test.clone())
+            }
+            Encoding::Text => Values::Text,
+            _ => Values::Each(test.clone()),
+        };
+        columns.push(ColumnTest { column, in_shape: in_shape(part, column), values });
+    }
+    Ok(Plan::Field(columns))
+}
+
+fn in_shape(part: &Part, column: u32) -> Vec<bool> {
+    part.meta.shapes.iter().map(|shape| shape.columns.contains(&column)).collect()
+}
+
+/// A member that has exactly this value.
+fn equal(part: &Part, name: &str, wanted: &str) -> io::Result<Plan> {
+    let Some((column, described)) = part.column(name) else { return Ok(Plan::Field(Vec::new())) };
+    let values = match described.encoding {
+        Encoding::Dictionary => {
+            let dictionary = part.dictionary(column)?;
+            let accepts = |code: i64| dictionary.get(code).is_some_and(|value| Raw(value).display() == wanted);
+            let codes = (1..=dictionary.len() as i64).map(accepts).collect();
+            Values::Codes(part.packed(Section::Codes, column)?, codes)
+        }
+        _ => Values::Text,
+    };
+    Ok(Plan::Field(vec![ColumnTest { column, in_shape: in_shape(part, column), values }]))
+}
+
+impl Plan {
+    /// Whether it may leave rows that only their lines can tell of.
+    fn is_open(&self) -> bool {
+        match self {
+            Plan::Yes => false,
+            Plan::Maybe => true,
+            Plan::And(parts) | Plan::Or(parts) => parts.iter().any(Plan::is_open),
+            Plan::Not(inner) => inner.is_open(),
+            Plan::Field(columns) => columns.iter().any(|column| matches!(column.values, Values::Text)),
+        }
+    }
+
+    fn judge(
+        &self,
+        part: &Part,
+        chunk: usize,
+        shapes: &[i64],
+        scratch: &mut Vec<i64>,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        out.clear();
+        match self {
+            Plan::Yes => out.resize(shapes.len(), YES),
+            Plan::Maybe => out.resize(shapes.len(), MAYBE),
+            Plan::And(parts) => {
+                out.resize(shapes.len(), YES);
+                fold(parts, part, chunk, shapes, scratch, out, u8::min)?;
+            }
+            Plan::Or(parts) => {
+                out.resize(shapes.len(), NO);
+                fold(parts, part, chunk, shapes, scratch, out, u8::max)?;
+            }
+            Plan::Not(inner) => {
+                inner.judge(part, chunk, shapes, scratch, out)?;
+                out.iter_mut().for_each(|verdict| *verdict = YES - *verdict);
+            }
+            Plan::Field(columns) => {
+                let whole = |shape: &i64| if *shape == i64::from(WHOLE) { MAYBE } else { NO };
+                out.extend(shapes.iter().map(whole));
+                for column in columns.iter().rev() {
+                    column.judge(part, chunk, shapes, scratch, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fold(
+    parts: &[Plan],
+    part: &Part,
+    chunk: usize,
+    shapes: &[i64],
+    scratch: &mut Vec<i64>,
+    out: &mut [u8],
+    join: fn(u8, u8) -> u8,
+) -> io::Result<()> {
+    let mut verdicts = Vec::with_capacity(out.len());
+    for one in parts {
+        one.judge(part, chunk, shapes, scratch, &mut verdicts)?;
+        out.iter_mut().zip(&verdicts).for_each(|(mine, theirs)| *mine = join(*mine, *theirs));
+    }
+    Ok(())
+}
+
+impl ColumnTest {
+    /// Overwrites the verdict of each row that has the member.
+    fn judge(
+        &self,
+        part: &Part,
+        chunk: usize,
+        shapes: &[i64],
+        scratch: &mut Vec<i64>,
+        out: &mut [u8],
+    ) -> io::Result<()> {
+        let has = |shape: i64| self.in_shape.get(shape as usize).copied().unwrap_or(false);
+        let verdict = |holds: bool| if holds { YES } else { NO };
+        match &self.values {
+            Values::Codes(packed, accepted) => {
+                packed.chunk(chunk, scratch);
+                for ((code, out), shape) in scratch.iter().zip(out).zip(shapes) {
+                    if *code > 0 && has(*shape) {
+                        *out = verdict(accepted.get(*code as usize - 1).copied().unwrap_or(false));
+                    }
+                }
+            }
+            Values::Numbers(packed, encoding, test) => {
+                packed.chunk(chunk, scratch);
+                for (row, ((number, out), shape)) in scratch.iter().zip(out).zip(shapes).enumerate() {
+                    if !has(*shape) {
+                        continue;
+                    }
+                    let told = match encoding.number_style() {
+                        Some(style) => test.accepts_number(style.to_f64(*number)),
+                        None => test.accepts_time(Timestamp(*number)),
+                    };
+                    *out = match told {
+                        Some(holds) => verdict(holds),
+                        None => verdict(accepts(part, chunk * CHUNK + row, self.column, test)?),
+                    };
+                }
+            }
+            Values::Each(test) => {
+                for (row, (out, shape)) in out.iter_mut().zip(shapes).enumerate() {
+                    if has(*shape) {
+                        *out = verdict(accepts(part, chunk * CHUNK + row, self.column, test)?);
+                    }
+                }
+            }
+            Values::Text => {
+                for (out, shape) in out.iter_mut().zip(shapes) {
+                    if has(*shape) {
+                        *out = MAYBE;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn accepts(part: &Part, row: usize, column: u32, test: &FieldTest) -> io::Result<bool> {
+    Ok(part.value(row, column)?.is_some_and(|value| test.accepts(Raw(&value))))
+}

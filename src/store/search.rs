@@ -1,0 +1,559 @@
+//! A look at everything stored at one moment: which rows match, in which order, and how many they are.
+
+use std::collections::BinaryHeap;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::bits::CHUNK;
+use super::candidates::{Needs, needs};
+use super::chunks::ChunkSet;
+use super::part::Part;
+use super::rows::RowFilter;
+use super::tail::{ChunkLines, TailView};
+use crate::event::{Id, Raw};
+use crate::query::Expr;
+use crate::query::request::{CountLimit, Filter, Keyset, Page, PageRequest, ReadError, Row, Sort, SortKey, Total};
+use crate::units::Timestamp;
+use crate::visibility::Visibility;
+
+/// Chunks that counting looks into, beyond what the pages need, before it says "at least".
+const MAX_COUNTED_CHUNKS: usize = 2_000;
+
+/// Everything that is stored, as it was at one moment.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    pub parts: Vec<Arc<Part>>,
+    pub tails: Vec<TailView>,
+    /// Parts that turned out to be damaged while they were read.
+    pub damaged: Arc<std::sync::Mutex<Vec<u64>>>,
+}
+
+/// A part or a tail.
+#[derive(Clone)]
+pub enum Place {
+    Part(Arc<Part>),
+    Tail(TailView),
+}
+
+impl Place {
+    pub fn chunks(&self) -> usize {
+        match self {
+            Place::Part(part) => part.chunks(),
+            Place::Tail(tail) => tail.chunks.len(),
+        }
+    }
+
+    pub fn events(&self) -> usize {
+        match self {
+            Place::Part(part) => part.events(),
+            Place::Tail(tail) => tail.chunks.iter().map(|chunk| chunk.rows.len()).sum(),
+        }
+    }
+
+    /// The earliest and the latest time of an event.
+    pub fn times(&self) -> (i64, i64) {
+        match self {
+            Place::Part(part) => (part.meta.min_time, part.meta.max_time),
+            Place::Tail(tail) => (
+                tail.chunks.iter().map(|chunk| chunk.min_time).min().unwrap_or(i64::MAX),
+                tail.chunks.iter().map(|chunk| chunk.max_time).max().unwrap_or(i64::MIN),
+            ),
+        }
+    }
+
+    fn seqs(&self) -> (u64, u64) {
+        match self {
+            Place::Part(part) => (part.meta.first_seq, part.meta.last_seq),
+            Place::Tail(tail) => {
+                let seqs = || tail.chunks.iter().flat_map(|chunk| chunk.rows.iter().map(|row| row.seq));
+                (seqs().min().unwrap_or(u64::MAX), seqs().max().unwrap_or(0))
+            }
+        }
+    }
+
+    /// The chunks that can have what is needed.
+    pub fn candidates(&self, needs: &Needs) -> io::Result<ChunkSet> {
+        match self {
+            Place::Part(part) => needs.chunks(part.chunks(), &mut |hash| part.chunks_of(hash)),
+            Place::Tail(tail) => {
+                let mut set = ChunkSet::none(tail.chunks.len());
+                for (nth, chunk) in tail.chunks.iter().enumerate() {
+                    // An open chunk has no hashes yet.
+                    if chunk.hashes.is_empty() || needs.is_in(&chunk.hashes) {
+                        set.insert(nth);
+                    }
+                }
+                Ok(set)
+            }
+        }
+    }
+
+    /// Times of the rows of a chunk.
+    pub fn chunk_times(&self, chunk: usize, out: &mut Vec<i64>) -> io::Result<()> {
+        match self {
+            Place::Part(part) => part.packed(super::layout::Section::Time, 0)?.chunk(chunk, out),
+            Place::Tail(tail) => {
+                out.clear();
+                out.extend(tail.chunks[chunk].rows.iter().map(|row| row.time));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn chunk_seqs(&self, chunk: usize, out: &mut Vec<i64>) -> io::Result<()> {
+        match self {
+            Place::Part(part) => part.packed(super::layout::Section::Seq, 0)?.chunk(chunk, out),
+            Place::Tail(tail) => {
+                out.clear();
+                out.extend(tail.chunks[chunk].rows.iter().map(|row| row.seq as i64));
+            }
+        }
+        Ok(())
+    }
+
+    /// The lines of the rows of a chunk that a tail has; parts give theirs row by row.
+    pub fn tail_lines(&self, chunk: usize) -> io::Result<Option<ChunkLines>> {
+        match self {
+            Place::Part(_) => Ok(None),
+            Place::Tail(tail) => tail.chunks[chunk].lines().map(Some),
+        }
+    }
+
+    pub fn line(&self, row: usize) -> io::Result<Vec<u8>> {
+        match self {
+            Place::Part(part) => part.line(row),
+            Place::Tail(tail) => Ok(tail.chunks[row / CHUNK].lines()?.line(row % CHUNK).to_vec()),
+        }
+    }
+
+    fn id(&self, row: usize) -> io::Result<Id> {
+        match self {
+            Place::Part(part) => part.id(row),
+            Place::Tail(tail) => Ok(tail.chunks[row / CHUNK].rows[row % CHUNK].id),
+        }
+    }
+
+    fn received(&self, row: usize) -> io::Result<i64> {
+        match self {
+            Place::Part(part) => Ok(part.packed(super::layout::Section::Received, 0)?.get(row)),
+            Place::Tail(tail) => Ok(tail.chunks[row / CHUNK].rows[row % CHUNK].received),
+        }
+    }
+
+    fn find_id(&self, id: Id) -> io::Result<Option<usize>> {
+        match self {
+            Place::Part(part) => part.find_id(id),
+            Place::Tail(tail) => Ok(tail.chunks.iter().flat_map(|chunk| &chunk.rows).position(|row| row.id == id)),
+        }
+    }
+
+    fn find_seq(&self, seq: u64) -> io::Result<Option<usize>> {
+        match self {
+            Place::Part(part) => part.find_seq(seq),
+            Place::Tail(tail) => Ok(tail.chunks.iter().flat_map(|chunk| &chunk.rows).position(|row| row.seq == seq)),
+        }
+    }
+}
+
+/// A failed read of the store, as whoever asked hears it.
+pub fn unavailable(error: &io::Error) -> ReadError {
+    ReadError::Unavailable(format!("the store cannot be read: {error}"))
+}
+
+/// A row that may be on the page: where it is in the order, and where it lies.
+struct Candidate {
+    order: Order,
+    place: usize,
+    row: usize,
+}
+
+/// Less is earlier on the page.
+#[derive(Clone, PartialEq)]
+struct Order {
+    key: SortKey,
+    time: i64,
+    seq: u64,
+    is_descending: bool,
+}
+
+impl Eq for Order {}
+
+impl PartialOrd for Order {
+    fn partial_cmp(&self, other: &Order) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Order {
+    fn cmp(&self, other: &Order) -> std::cmp::Ordering {
+        let ties = (self.time, self.seq).cmp(&(other.time, other.seq));
+        let ties = if self.is_descending { ties.reverse() } else { ties };
+        self.key.compare(&other.key, self.is_descending).then(ties)
+    }
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Candidate) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Candidate {}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Candidate) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Candidate) -> std::cmp::Ordering {
+        self.order.cmp(&other.order)
+    }
+}
+
+impl Snapshot {
+    pub fn places(&self) -> Vec<Place> {
+        let parts = self.parts.iter().cloned().map(Place::Part);
+        parts.chain(self.tails.iter().cloned().map(Place::Tail)).collect()
+    }
+
+    /// Notes a part that cannot be read and goes on without it; every other error ends the question.
+    pub fn excuse<T>(&self, place: &Place, result: io::Result<T>) -> Result<Option<T>, ReadError> {
+        match (result, place) {
+            (Ok(value), _) => Ok(Some(value)),
+            (Err(error), Place::Part(part)) if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::error!(path = %part.path().display(), %error, "a part of the store is damaged and left out");
+                self.damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(part.number);
+                Ok(None)
+            }
+            (Err(error), _) => Err(unavailable(&error)),
+        }
+    }
+
+    /// The rows of one page.
+    pub fn page(&self, request: &PageRequest, visibility: &Visibility) -> Result<Page, ReadError> {
+        let places = self.places();
+        let wanted = request.offset.saturating_add(request.limit);
+        let mut best: BinaryHeap<Candidate> = BinaryHeap::new();
+        let needs = needs_of(&request.filter, visibility);
+        let mut order: Vec<usize> = (0..places.len()).collect();
+        let bound = |place: &Place| match (&request.sort, request.is_descending) {
+            (Sort::Seq, true) => (place.seqs().1 as i64).wrapping_neg(),
+            (Sort::Seq, false) => place.seqs().0 as i64,
+            (_, true) => place.times().1.wrapping_neg(),
+            (_, false) => place.times().0,
+        };
+        order.sort_by_key(|nth| bound(&places[*nth]));
+        for nth in order {
+            let place = &places[nth];
+            if !is_in_time(place.times(), &request.filter) {
+                continue;
+            }
+            let worst = best.peek().filter(|_| best.len() > wanted);
+            if let Some(worst) = worst
+                && is_behind(request, place, worst)
+            {
+                continue;
+            }
+            let found = self.page_of_place(request, visibility, &needs, place, nth, wanted, &mut best);
+            match found {
+                Ok(()) => {}
+                Err(Stop::Deadline) => return Err(ReadError::Deadline),
+                Err(Stop::Io(error)) => {
+                    self.excuse::<()>(place, Err(error))?;
+                }
+            }
+        }
+        let sorted = best.into_sorted_vec();
+        let has_more = sorted.len() > wanted;
+        let mut rows = Vec::with_capacity(request.limit.min(sorted.len()));
+        for candidate in sorted.into_iter().take(wanted).skip(request.offset) {
+            let place = &places[candidate.place];
+            let read = read_row(place, candidate.row, visibility, candidate.order);
+            if let Some(Some(row)) = self.excuse(place, read)? {
+                rows.push(row);
+            }
+        }
+        Ok(Page { rows, has_more })
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one step of a loop, in a function of its own to be read")]
+    fn page_of_place(
+        &self,
+        request: &PageRequest,
+        visibility: &Visibility,
+        needs: &Needs,
+        place: &Place,
+        number: usize,
+        wanted: usize,
+        best: &mut BinaryHeap<Candidate>,
+    ) -> Result<(), Stop> {
+        let candidates = place.candidates(needs)?;
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let mut filter = RowFilter::new(place, &request.filter, visibility)?;
+        let mut chunks: Vec<usize> = candidates.iter().collect();
+        if request.is_descending {
+            chunks.reverse();
+        }
+        let (mut times, mut seqs, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for chunk in chunks {
+            if Instant::now() >= request.deadline {
+                return Err(Stop::Deadline);
+            }
+            place.chunk_times(chunk, &mut times)?;
+            place.chunk_seqs(chunk, &mut seqs)?;
+            if let Some(worst) = best.peek().filter(|_| best.len() > wanted)
+                && !can_be_better(request, &times, &seqs, worst)
+            {
+                continue;
+            }
+            filter.rows(chunk, &times, &mut rows)?;
+            for row in rows.iter().copied() {
+                let (time, seq) = (times[row], seqs[row] as u64);
+                let row = chunk * CHUNK + row;
+                let key = match &request.sort {
+                    Sort::Time => SortKey::None,
+                    Sort::Seq => SortKey::None,
+                    Sort::Field(name) => filter.sort_key(row, name)?,
+                };
+                let time_key = if request.sort == Sort::Seq { 0 } else { time };
+                let order = Order { key, time: time_key, seq, is_descending: request.is_descending };
+                if request.after.as_ref().is_some_and(|after| order <= order_of(after, request)) {
+                    continue;
+                }
+                if best.len() > wanted && best.peek().is_some_and(|worst| order >= worst.order) {
+                    continue;
+                }
+                best.push(Candidate { order, place: number, row });
+                if best.len() > wanted + 1 {
+                    best.pop();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many events a filter means.
+    pub fn count(
+        &self,
+        filter: &Filter,
+        visibility: &Visibility,
+        limit: CountLimit,
+        deadline: Instant,
+    ) -> Result<Total, ReadError> {
+        let needs = needs_of(filter, visibility);
+        let (mut count, mut looked) = (0u64, 0);
+        for place in self.places() {
+            if !is_in_time(place.times(), filter) {
+                continue;
+            }
+            if filter.query.is_none()
+                && filter.equals.is_empty()
+                && visibility.only_user().is_none()
+                && covers(filter, place.times())
+            {
+                count += place.events() as u64;
+            } else {
+                match count_place(&place, filter, visibility, &needs, limit, deadline, &mut looked, &mut count) {
+                    Ok(true) => return Ok(Total { count, is_at_least: true }),
+                    Ok(false) => {}
+                    Err(Stop::Deadline) if limit != CountLimit::Exact => return Ok(Total { count, is_at_least: true }),
+                    Err(Stop::Deadline) => return Err(ReadError::Deadline),
+                    Err(Stop::Io(error)) => drop(self.excuse::<()>(&place, Err(error))?),
+                }
+            }
+            if let CountLimit::UpTo(most) = limit
+                && count >= most
+            {
+                return Ok(Total { count, is_at_least: count > most || self.parts.len() + self.tails.len() > 1 });
+            }
+        }
+        Ok(Total { count, is_at_least: false })
+    }
+
+    /// One event by its id, as far as it may be seen.
+    pub fn by_id(&self, id: Id, visibility: &Visibility) -> Result<Option<Row>, ReadError> {
+        self.one(visibility, |place| place.find_id(id))
+    }
+
+    /// One event by its `seq`.
+    pub fn by_seq(&self, seq: u64, visibility: &Visibility) -> Result<Option<Row>, ReadError> {
+        self.one(visibility, |place| place.find_seq(seq))
+    }
+
+    fn one(
+        &self,
+        visibility: &Visibility,
+        find: impl Fn(&Place) -> io::Result<Option<usize>>,
+    ) -> Result<Option<Row>, ReadError> {
+        for place in self.places().iter().rev() {
+            let Some(Some(row)) = self.excuse(place, find(place))? else { continue };
+            let read = whole_row(place, row, visibility);
+            if let Some(found) = self.excuse(place, read)? {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The stored line with this id, for whoever stores another one.
+    pub fn line_of(&self, id: Id, is_own: bool) -> io::Result<Option<Vec<u8>>> {
+        for place in self.places().iter().rev() {
+            if let Place::Part(part) = place
+                && !(is_own && part.may_have_own_id(id)?)
+            {
+                continue;
+            }
+            if let Some(row) = place.find_id(id)? {
+                return place.line(row).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether an event with this `seq` and id is stored.
+    pub fn has(&self, seq: u64, id: Id) -> io::Result<bool> {
+        for place in self.places() {
+            if let Some(row) = place.find_seq(seq)?
+                && place.id(row)? == id
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Why a look into one place ended early.
+pub enum Stop {
+    Deadline,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Stop {
+        Stop::Io(error)
+    }
+}
+
+pub fn needs_of(filter: &Filter, visibility: &Visibility) -> Needs {
+    let all = Expr::All;
+    needs(filter.query.as_ref().map_or(&all, |query| query.expr()), &filter.equals, visibility)
+}
+
+/// Whether events of these times can be within the filter's.
+pub fn is_in_time((min, max): (i64, i64), filter: &Filter) -> bool {
+    min <= max && filter.from.is_none_or(|from| max >= from.0) && filter.to.is_none_or(|to| min < to.0)
+}
+
+fn covers(filter: &Filter, (min, max): (i64, i64)) -> bool {
+    filter.from.is_none_or(|from| min >= from.0) && filter.to.is_none_or(|to| max < to.0)
+}
+
+#[allow(clippy::too_many_arguments, reason = "one step of a loop, in a function of its own to be read")]
+fn count_place(
+    place: &Place,
+    filter: &Filter,
+    visibility: &Visibility,
+    needs: &Needs,
+    limit: CountLimit,
+    deadline: Instant,
+    looked: &mut usize,
+    count: &mut u64,
+) -> Result<bool, Stop> {
+    let candidates = place.candidates(needs)?;
+    if candidates.is_empty() {
+        return Ok(false);
+    }
+    let mut rows_of = RowFilter::new(place, filter, visibility)?;
+    let (mut times, mut rows) = (Vec::new(), Vec::new());
+    for chunk in candidates.iter() {
+        if Instant::now() >= deadline {
+            return Err(Stop::Deadline);
+        }
+        place.chunk_times(chunk, &mut times)?;
+        if rows_of.reads_lines() {
+            *looked += 1;
+            if *looked > MAX_COUNTED_CHUNKS && limit != CountLimit::Exact {
+                return Ok(true);
+            }
+        }
+        rows_of.rows(chunk, &times, &mut rows)?;
+        *count += rows.len() as u64;
+    }
+    Ok(false)
+}
+
+/// Whether nothing of a place can come before the worst row of a full page.
+fn is_behind(request: &PageRequest, place: &Place, worst: &Candidate) -> bool {
+    match (&request.sort, request.is_descending) {
+        (Sort::Field(_), _) => false,
+        (Sort::Seq, true) => place.seqs().1 < worst.order.seq,
+        (Sort::Seq, false) => place.seqs().0 > worst.order.seq,
+        (Sort::Time, true) => place.times().1 < worst.order.time,
+        (Sort::Time, false) => place.times().0 > worst.order.time,
+    }
+}
+
+fn can_be_better(request: &PageRequest, times: &[i64], seqs: &[i64], worst: &Candidate) -> bool {
+    match (&request.sort, request.is_descending) {
+        (Sort::Field(_), _) => true,
+        (Sort::Seq, true) => seqs.iter().any(|seq| *seq as u64 > worst.order.seq),
+        (Sort::Seq, false) => seqs.iter().any(|seq| (*seq as u64) < worst.order.seq),
+        (Sort::Time, true) => times.iter().any(|time| *time >= worst.order.time),
+        (Sort::Time, false) => times.iter().any(|time| *time <= worst.order.time),
+    }
+}
+
+fn order_of(after: &Keyset, request: &PageRequest) -> Order {
+    let time = if request.sort == Sort::Seq { 0 } else { after.time };
+    Order { key: after.key.clone(), time, seq: after.seq, is_descending: request.is_descending }
+}
+
+fn read_row(place: &Place, row: usize, visibility: &Visibility, order: Order) -> io::Result<Option<Row>> {
+    let line = place.line(row)?;
+    let Some(shown) = visibility.show(&line) else { return Ok(None) };
+    let mut times = Vec::new();
+    place.chunk_times(row / CHUNK, &mut times)?;
+    Ok(Some(Row {
+        seq: order.seq,
+        time: Timestamp(times[row % CHUNK]),
+        received_at: Timestamp(place.received(row)?),
+        id: place.id(row)?.to_string(),
+        line: shown.into_owned(),
+        keyset: Keyset { key: order.key, time: times[row % CHUNK], seq: order.seq },
+    }))
+}
+
+fn whole_row(place: &Place, row: usize, visibility: &Visibility) -> io::Result<Option<Row>> {
+    let line = place.line(row)?;
+    let Some(shown) = visibility.show_whole(&line) else { return Ok(None) };
+    let (mut times, mut seqs) = (Vec::new(), Vec::new());
+    place.chunk_times(row / CHUNK, &mut times)?;
+    place.chunk_seqs(row / CHUNK, &mut seqs)?;
+    let (time, seq) = (times[row % CHUNK], seqs[row % CHUNK] as u64);
+    Ok(Some(Row {
+        seq,
+        time: Timestamp(time),
+        received_at: Timestamp(place.received(row)?),
+        id: place.id(row)?.to_string(),
+        line: shown.into_owned(),
+        keyset: Keyset { key: SortKey::None, time, seq },
+    }))
+}
+
+/// The value that an event is sorted by, from its JSON.
+pub fn sort_key(value: Option<Raw<'_>>) -> SortKey {
+    match value {
+        None => SortKey::Missing,
+        Some(value) if value.is_null() => SortKey::Missing,
+        Some(value) => match value.as_f64() {
+            Some(number) => SortKey::Number(number),
+            None => SortKey::Text(value.display().into_owned()),
+        },
+    }
+}

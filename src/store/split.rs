@@ -1,0 +1,295 @@
+//! A line taken apart into its shape and its values, and how the values of each member are best encoded.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::layout::{Column, Encoding, Shape};
+use super::value::{MAX_SCALE, plain_number, quoted_time, quoted_uuid};
+use crate::event::{Id, Raw, escape};
+
+/// The most shapes and columns of a part; a line beyond them is kept whole.
+const MAX_SHAPES: usize = 1000;
+const MAX_COLUMNS: usize = 1000;
+/// A line with more members is kept whole.
+const MAX_MEMBERS: usize = 256;
+/// The most values of a dictionary, and their bytes.
+const MAX_DISTINCT: usize = 32_768;
+const MAX_DICTIONARY_BYTES: usize = 512 * 1024;
+
+/// The parts of one line. The text before the n-th value is `pieces[n]`; the last piece ends the line.
+#[derive(Default)]
+pub struct Split<'a> {
+    pub pieces: Vec<&'a [u8]>,
+    pub names: Vec<&'a [u8]>,
+    pub values: Vec<&'a [u8]>,
+}
+
+impl<'a> Split<'a> {
+    pub fn of(line: &'a [u8]) -> Split<'a> {
+        let mut split = Split::default();
+        let mut end = 0;
+        for (name, value) in Raw(line).members() {
+            let at = value.0.as_ptr() as usize - line.as_ptr() as usize;
+            split.pieces.push(&line[end..at]);
+            split.names.push(name);
+            split.values.push(value.0);
+            end = at + value.0.len();
+        }
+        split.pieces.push(&line[end..]);
+        split
+    }
+}
+
+/// Shapes and columns of a part, numbered as they are met.
+pub struct Shapes {
+    pub shapes: Vec<Shape>,
+    pub columns: Vec<Stats>,
+    by_pieces: HashMap<Vec<u8>, u32>,
+    by_name: HashMap<String, u32>,
+    last: u32,
+}
+
+/// The shape of a line that is kept whole.
+pub const WHOLE: u32 = 0;
+
+impl Shapes {
+    pub fn new() -> Shapes {
+        let whole = Shape { pieces: vec![String::new(), String::new()], columns: vec![0] };
+        Shapes {
+            shapes: vec![whole],
+            columns: vec![Stats { name: String::new(), ..Stats::default() }],
+            by_pieces: HashMap::new(),
+            by_name: HashMap::new(),
+            last: WHOLE,
+        }
+    }
+
+    /// The shape of a line.
+    pub fn of(&mut self, split: &Split<'_>) -> u32 {
+        let fits = |shape: &Shape| {
+            shape.pieces.len() == split.pieces.len()
+                && shape.pieces.iter().zip(&split.pieces).all(|(known, piece)| known.as_bytes() == *piece)
+        };
+        if self.last != WHOLE && fits(&self.shapes[self.last as usize]) {
+            return self.last;
+        }
+        let mut key = Vec::new();
+        for piece in &split.pieces {
+            key.extend_from_slice(&(piece.len() as u32).to_le_bytes());
+            key.extend_from_slice(piece);
+        }
+        if let Some(known) = self.by_pieces.get(&key) {
+            self.last = *known;
+            return *known;
+        }
+        let Some(shape) = self.enter(split) else { return WHOLE };
+        self.by_pieces.insert(key, shape);
+        self.last = shape;
+        shape
+    }
+
+    fn enter(&mut self, split: &Split<'_>) -> Option<u32> {
+        if self.shapes.len() >= MAX_SHAPES || split.names.len() > MAX_MEMBERS {
+            return None;
+        }
+        let names: Vec<String> = split.names.iter().map(|name| escape::unescape(name).into_owned()).collect();
+        let different: HashSet<&String> = names.iter().collect();
+        let new = different.iter().filter(|name| !self.by_name.contains_key(**name)).count();
+        // The empty name is the one of lines kept whole.
+        if different.len() < names.len() || different.contains(&String::new()) || self.columns.len() + new > MAX_COLUMNS
+        {
+            return None;
+        }
+        let pieces: Option<Vec<String>> =
+            split.pieces.iter().map(|piece| std::str::from_utf8(piece).ok().map(str::to_owned)).collect();
+        let columns = names.into_iter().map(|name| self.column(name)).collect();
+        self.shapes.push(Shape { pieces: pieces?, columns });
+        Some(self.shapes.len() as u32 - 1)
+    }
+
+    fn column(&mut self, name: String) -> u32 {
+        if let Some(known) = self.by_name.get(&name) {
+            return *known;
+        }
+        let number = self.columns.len() as u32;
+        self.columns.push(Stats { name: name.clone(), ..Stats::default() });
+        self.by_name.insert(name, number);
+        number
+    }
+}
+
+/// What the values of one column have in common.
+#[derive(Default)]
+pub struct Stats {
+    pub name: String,
+    pub count: usize,
+    bytes: usize,
+    distinct: HashSet<u64>,
+    distinct_bytes: usize,
+    is_diverse: bool,
+    numbers: usize,
+    scale: u32,
+    point_zeros: usize,
+    wholes: usize,
+    range: Option<(i64, i64)>,
+    times: usize,
+    digits: u32,
+    same_times: usize,
+    uuids: usize,
+    derived_ids: usize,
+}
+
+impl Stats {
+    pub fn add(&mut self, value: &[u8], time: i64, derived: Id) {
+        self.count += 1;
+        self.bytes += value.len();
+        self.add_distinct(value);
+        match value.first() {
+            Some(b'-' | b'0'..=b'9') => self.add_number(value),
+            Some(b'"') => self.add_string(value, time, derived),
+            _ => {}
+        }
+    }
+
+    fn add_distinct(&mut self, value: &[u8]) {
+        if self.is_diverse {
+            return;
+        }
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        if self.distinct.insert(hasher.finish()) {
+            self.distinct_bytes += value.len();
+            let is_too_much = self.distinct.len() > MAX_DISTINCT || self.distinct_bytes > MAX_DICTIONARY_BYTES;
+            if is_too_much {
+                (self.is_diverse, self.distinct) = (true, HashSet::new());
+            }
+        }
+    }
+
+    fn add_number(&mut self, value: &[u8]) {
+        let Some(plain) = plain_number(value) else { return };
+        self.numbers += 1;
+        self.scale = self.scale.max(plain.scale);
+        self.wholes += usize::from(plain.scale == 0);
+        self.point_zeros += usize::from(plain.point_zero);
+        let (low, high) = self.range.unwrap_or((plain.mantissa, plain.mantissa));
+        self.range = Some((low.min(plain.mantissa), high.max(plain.mantissa)));
+    }
+
+    fn add_string(&mut self, value: &[u8], time: i64, derived: Id) {
+        // What no earlier value was, this one need not be.
+        if self.times * 8 + 64 >= self.count
+            && let Some((micros, digits)) = quoted_time(value)
+        {
+            if self.times == 0 {
+                self.digits = digits;
+            }
+            self.times += usize::from(digits == self.digits);
+            self.same_times += usize::from(digits == self.digits && micros == time);
+        }
+        if self.uuids * 8 + 64 >= self.count
+            && let Some(bits) = quoted_uuid(value)
+        {
+            self.uuids += 1;
+            self.derived_ids += usize::from(bits == derived.0);
+        }
+    }
+
+    fn column(&self, encoding: Encoding, rows: usize) -> Column {
+        Column { name: self.name.clone(), encoding, is_full: self.count == rows }
+    }
+
+    /// The encoding that takes the least room, as far as that can be told beforehand.
+    pub fn choose(&self, rows: usize) -> Column {
+        let most = |count: usize| count * 8 >= self.count * 7 && self.count > 0;
+        let digits = self.digits;
+        if self.name == "id" && most(self.derived_ids) {
+            return self.column(Encoding::DerivedId, rows);
+        }
+        if self.name == "timestamp" && most(self.same_times) {
+            return self.column(Encoding::SameTime { digits }, rows);
+        }
+        if most(self.times) && self.digits >= 3 {
+            return self.column(Encoding::Time { digits }, rows);
+        }
+        // Short values compress worse than long ones.
+        let packed = if self.bytes < self.count * 32 { self.bytes * 6 / 10 } else { self.bytes * 3 / 10 };
+        let mut best = (packed + self.count, Encoding::Text);
+        let mut offer = |cost: usize, encoding: Encoding| {
+            if cost < best.0 {
+                best = (cost, encoding);
+            }
+        };
+        let bits = |distinct: u64| (64 - distinct.leading_zeros()) as usize;
+        if !self.is_diverse {
+            offer(self.distinct_bytes / 2 + rows * bits(self.distinct.len() as u64) / 8, Encoding::Dictionary);
+        }
+        if most(self.numbers) && self.scale <= MAX_SCALE {
+            let (low, high) = self.range.unwrap_or_default();
+            let point_zero = self.point_zeros * 2 > self.wholes;
+            let width = bits(high.abs_diff(low)) + self.scale as usize;
+            offer(rows * width / 8, Encoding::Number { scale: self.scale, point_zero });
+        }
+        if most(self.uuids) && self.count == rows {
+            offer(rows * 16, Encoding::Uuid);
+        }
+        // Short values in a dictionary can be filtered and grouped without opening any text.
+        if best.1 == Encoding::Text && !self.is_diverse && self.distinct.len() <= 256 {
+            best.1 = Encoding::Dictionary;
+        }
+        self.column(best.1, rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(name: &str, values: &[String]) -> Encoding {
+        let mut stats = Stats { name: name.to_owned(), ..Stats::default() };
+        values.iter().for_each(|value| stats.add(value.as_bytes(), 1_735_689_600_500_000, Id(7)));
+        stats.choose(values.len()).encoding
+    }
+
+    #[test]
+    fn the_encoding_follows_from_the_values() {
+        let many = |each: fn(u32) -> String| (0..2000).map(each).collect::<Vec<_>>();
+        assert_eq!(
+            chosen("status", &many(|n| format!("\"{}\"", ["ok", "error"][n as usize % 2]))),
+            Encoding::Dictionary
+        );
+        let number = Encoding::Number { scale: 3, point_zero: false };
+        assert_eq!(
+            chosen(
+                "duration_ms",
+                &many(|n| format!("{}.{:03}", n * 7919 % 99_991, n % 999 + 1).trim_end_matches('0').to_owned())
+            ),
+            number
+        );
+        assert_eq!(
+            chosen("timestamp", &many(|_| "\"2025-01-01T00:00:00.500Z\"".into())),
+            Encoding::SameTime { digits: 3 }
+        );
+        assert_eq!(
+            chosen("at", &many(|n| format!("\"2025-01-01T00:{:02}:00.500Z\"", n % 60))),
+            Encoding::Time { digits: 3 }
+        );
+        assert_eq!(
+            chosen("code", &many(|n| format!("\"a text of some length, number {n}, which nobody repeats\""))),
+            Encoding::Text
+        );
+    }
+
+    #[test]
+    fn pieces_and_values_together_are_the_line() {
+        for line in [r#"{"a":1,"b":"x, y"}"#, r#"{ "a" : [1, 2] , "b":{}}"#, "{}", r#"{ }"#, r#"{"\u0061":1}"#] {
+            let split = Split::of(line.as_bytes());
+            let mut again = Vec::new();
+            for (nth, piece) in split.pieces.iter().enumerate() {
+                again.extend_from_slice(piece);
+                again.extend_from_slice(split.values.get(nth).copied().unwrap_or_default());
+            }
+            assert_eq!(String::from_utf8(again).unwrap(), line);
+        }
+    }
+}

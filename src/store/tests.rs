@@ -1,0 +1,468 @@
+//! The store as a whole, held against a plain list of events.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::event::time::Moment;
+use crate::event::{Raw, Seed};
+use crate::query::Query;
+use crate::query::request::{AggregateRequest, CountLimit, Filter, Group, GroupKey, PageRequest, Sort, SortKey, Zone};
+use crate::units::Timestamp;
+use crate::visibility::Visibility;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("weir-store-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Folder(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Stored {
+    seq: u64,
+    received: i64,
+    ordinal: u64,
+    line: String,
+}
+
+const SEED: Seed = Seed([7; 16]);
+const START: i64 = 1_767_225_600_000_000;
+
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(600)
+}
+
+impl Stored {
+    fn event(&self) -> NewEvent<'_> {
+        NewEvent {
+            seq: self.seq,
+            received_at: Timestamp(self.received),
+            seed: SEED,
+            ordinal: self.ordinal,
+            line: self.line.as_bytes(),
+        }
+    }
+
+    fn time(&self) -> i64 {
+        let text = Raw(self.line.as_bytes()).get("timestamp").and_then(|value| value.as_str().map(|t| t.into_owned()));
+        text.and_then(|text| Moment::parse(&text)).map_or(self.received, |moment| moment.timestamp().0)
+    }
+}
+
+fn line_strategy() -> impl Strategy<Value = String> {
+    let user = prop_oneof![Just("ali"), Just("سارا"), Just("Reza"), Just("anon-7")];
+    let code = prop_oneof![
+        Just("import pandas as pd\nprint(df.head(10))".to_owned()),
+        Just("print('سلام دنیا')".to_owned()),
+        "[a-cA-C \\n\"]{0,200}",
+        Just("x = \"😀\" # İstanbul".to_owned()),
+    ];
+    let status = prop_oneof![Just("success"), Just("error"), Just("in_progress"), Just("lost")];
+    let time = prop_oneof![
+        3 => (0i64..200).prop_map(|s| Some(format!("2026-01-{:02}T{:02}:00:{:02}.{:03}Z", 1 + s % 5, s % 24, s % 60, s))),
+        1 => Just(Some("2026-01-02T03:04:05Z".to_owned())),
+        1 => Just(None),
+    ];
+    let more = prop_oneof![
+        4 => Just(0u8), 1 => Just(1u8), 1 => Just(2u8), 1 => Just(3u8), 1 => Just(4u8),
+    ];
+    (user, code, status, time, 0u32..90_000, more).prop_map(|(user, code, status, time, duration, more)| {
+        let mut event = serde_json::Map::new();
+        if let Some(time) = time {
+            event.insert("timestamp".into(), time.into());
+        }
+        event.insert("user_id".into(), user.into());
+        event.insert("status".into(), status.into());
+        event.insert("code".into(), code.into());
+        match more {
+            0 => drop(event.insert("duration_ms".into(), (f64::from(duration) / 8.0).into())),
+            1 => drop(event.insert("duration_ms".into(), duration.into())),
+            2 => {
+                event.insert("metadata".into(), serde_json::json!({ "new_status": "SHIPPED", "n": duration % 3 }));
+                event.insert("entity_type".into(), "order".into());
+                event.insert("status_code".into(), (200 + duration % 3 * 100).into());
+            }
+            3 => {
+                event.insert("error_message".into(), serde_json::Value::Null);
+                event.insert("session_id".into(), format!("s-{}", duration % 50).into());
+                event.insert("tags".into(), serde_json::json!(["A", "b"]));
+            }
+            _ => {
+                // A name twice: such a line is kept whole.
+                let text = serde_json::Value::Object(event).to_string();
+                return format!("{{\"status\":\"warning\",{}", &text[1..]);
+            }
+        }
+        serde_json::Value::Object(event).to_string()
+    })
+}
+
+fn events_strategy(most: usize) -> impl Strategy<Value = Vec<Stored>> {
+    proptest::collection::vec((line_strategy(), 1u64..4, 0i64..3), 1..most).prop_map(|all| {
+        let (mut seq, mut received) = (START as u64, START);
+        let event = |(nth, (line, step, wait)): (usize, (String, u64, i64))| {
+            seq += step;
+            received += wait * 1000;
+            Stored { seq, received, ordinal: nth as u64, line }
+        };
+        all.into_iter().enumerate().map(event).collect()
+    })
+}
+
+const QUERIES: &[&str] = &[
+    "",
+    "status:error",
+    "user_id:ALI",
+    "user_id:سارا",
+    "username:reza",
+    "-status:success",
+    "pandas",
+    "PANDAS",
+    "سلام",
+    "\"دنیا\"",
+    "code:print",
+    "code:\"df.head\"",
+    "has:duration_ms",
+    "-has:duration_ms",
+    "duration_ms:>5000",
+    "duration_ms:<100.5",
+    "status:error OR status:lost",
+    "(user_id:ali status:error) OR code:سلام",
+    "metadata.new_status:shipped",
+    "metadata.n:1",
+    "status_code:500",
+    "status_code:>=300",
+    "tags:a",
+    "timestamp:>2026-01-03",
+    "timestamp:2026-01-02",
+    "entity_type:ord*",
+    "~\"a+b\"",
+    "code:~\"print.*\\)\"",
+    "session_id:s-7",
+    "aa",
+    "istanbul",
+    "-code:abc",
+    "😀",
+    "status:warning",
+    "anon",
+    "has:nothing",
+    "ab ca",
+    "user_id:(ali OR reza)",
+    "error_message:null",
+    "NOT (status:success OR user_id:ali)",
+];
+
+fn all() -> Visibility {
+    Visibility::All { own: "ali".into(), preview: 10 }
+}
+
+fn visibilities() -> [Visibility; 3] {
+    [all(), Visibility::Own("سارا".into()), Visibility::Previews { preview: 10 }]
+}
+
+fn filter(query: &str) -> Filter {
+    let query = Some(query).filter(|text| !text.is_empty());
+    Filter { query: query.map(|text| Arc::new(Query::parse(text).expect("a query"))), ..Filter::default() }
+}
+
+/// What the plain list says, newest first.
+fn expected<'a>(events: &'a [Stored], filter: &Filter, visibility: &Visibility) -> Vec<&'a Stored> {
+    let matches = |event: &&Stored| {
+        let Some(shown) = visibility.searchable(event.line.as_bytes()) else { return false };
+        let time = event.time();
+        filter.query.as_ref().is_none_or(|query| query.matches_line(Raw(&shown)))
+            && filter.from.is_none_or(|from| time >= from.0)
+            && filter.to.is_none_or(|to| time < to.0)
+            && filter
+                .equals
+                .iter()
+                .all(|(name, value)| Raw(&shown).get(name).is_some_and(|found| found.display() == *value))
+    };
+    let mut found: Vec<&Stored> = events.iter().filter(matches).collect();
+    found.sort_by_key(|event| std::cmp::Reverse((event.time(), event.seq)));
+    found
+}
+
+fn fill(store: &Store, events: &[Stored], batch: usize, seal_every: usize) {
+    for (nth, some) in events.chunks(batch).enumerate() {
+        let new: Vec<NewEvent<'_>> = some.iter().map(Stored::event).collect();
+        let appended = store.append(&new).expect("it is stored");
+        assert_eq!((appended.stored, appended.repeated, &appended.conflicts[..]), (some.len(), 0, &[][..]));
+        if nth % seal_every == seal_every - 1 {
+            store.seal_now().expect("a part is made");
+        }
+    }
+}
+
+fn check(store: &Store, events: &[Stored]) {
+    let snapshot = store.snapshot();
+    for visibility in visibilities() {
+        for query in QUERIES {
+            let mut filter = filter(query);
+            check_pages(&snapshot, events, &filter, &visibility);
+            filter.from = Some(Timestamp(START + 2 * 86_400_000_000));
+            filter.to = Some(Timestamp(START + 4 * 86_400_000_000));
+            check_pages(&snapshot, events, &filter, &visibility);
+            check_groups(&snapshot, events, &filter, &visibility);
+        }
+    }
+    for event in events {
+        let found = snapshot.by_seq(event.seq, &all()).unwrap().expect("it is found by its number");
+        assert_eq!(String::from_utf8(found.line).unwrap(), event.line);
+        let id = event.event().id().0;
+        let found = snapshot.by_id(id, &all()).unwrap().expect("it is found by its id");
+        assert_eq!(found.seq, event.seq);
+    }
+}
+
+fn check_pages(snapshot: &search::Snapshot, events: &[Stored], filter: &Filter, visibility: &Visibility) {
+    let wanted = expected(events, filter, visibility);
+    let label =
+        format!("{:?} {:?} {visibility:?}", filter.query.as_ref().map(|query| query.text().to_owned()), filter.from);
+    let total = snapshot.count(filter, visibility, CountLimit::Exact, later()).unwrap();
+    assert_eq!((total.count, total.is_at_least), (wanted.len() as u64, false), "{label}");
+    let (mut after, mut seen) = (None, Vec::new());
+    loop {
+        let request = PageRequest {
+            filter: filter.clone(),
+            sort: Sort::Time,
+            is_descending: true,
+            after: after.clone(),
+            offset: 0,
+            limit: 13,
+            deadline: later(),
+        };
+        let page = snapshot.page(&request, visibility).unwrap();
+        for row in &page.rows {
+            seen.push(row.seq);
+            let event = events.iter().find(|event| event.seq == row.seq).expect("it was stored");
+            let shown = visibility.show(event.line.as_bytes()).expect("it may be seen");
+            assert_eq!(row.line, shown.into_owned(), "{label}");
+        }
+        assert_eq!(page.has_more, seen.len() < wanted.len(), "{label}");
+        match page.rows.last() {
+            Some(last) if page.has_more => after = Some(last.keyset.clone()),
+            _ => break,
+        }
+    }
+    assert_eq!(seen, wanted.iter().map(|event| event.seq).collect::<Vec<_>>(), "{label}");
+}
+
+fn check_groups(snapshot: &search::Snapshot, events: &[Stored], filter: &Filter, visibility: &Visibility) {
+    let wanted = expected(events, filter, visibility);
+    let request = AggregateRequest {
+        filter: filter.clone(),
+        group_by: vec![GroupKey::Field(vec!["user_id".into()]), GroupKey::Day(Zone::default())],
+        with_percentiles: true,
+        max_groups: 1000,
+        deadline: later(),
+    };
+    let groups = snapshot.aggregate(&request, visibility).unwrap();
+    let mut plain: BTreeMap<Vec<Option<String>>, Vec<&Stored>> = BTreeMap::new();
+    for event in wanted {
+        let user = Raw(event.line.as_bytes()).get("user_id").map(|user| user.display().into_owned());
+        let day = Timestamp(event.time()).to_string()[..10].to_owned();
+        plain.entry(vec![user, Some(day)]).or_default().push(event);
+    }
+    let found: BTreeMap<Vec<Option<String>>, &Group> = groups.iter().map(|group| (group.keys.clone(), group)).collect();
+    assert_eq!(found.keys().collect::<Vec<_>>(), plain.keys().collect::<Vec<_>>());
+    for (keys, events) in plain {
+        let group = found[&keys];
+        let durations: Vec<f64> = events
+            .iter()
+            .filter_map(|event| Raw(event.line.as_bytes()).get("duration_ms").and_then(|value| value.as_f64()))
+            .collect();
+        assert_eq!((group.count, group.durations), (events.len() as u64, durations.len() as u64));
+        assert!((group.sum_ms - durations.iter().sum::<f64>()).abs() < 0.01);
+        assert_eq!(group.max_ms, durations.iter().copied().reduce(f64::max));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_question_has_the_answer_of_a_plain_list(
+        events in events_strategy(700), batch in 1usize..300, seal_every in 1usize..6,
+    ) {
+        let folder = Folder::new();
+        let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        fill(&store, &events, batch, seal_every);
+        check(&store, &events);
+        drop(store);
+        let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens again");
+        prop_assert_eq!((report.events, report.damaged.len(), report.cut_bytes), (events.len() as u64, 0, 0));
+        check(&store, &events);
+    }
+
+    #[test]
+    fn sorted_by_a_member_pages_are_in_its_order(events in events_strategy(600), is_descending: bool) {
+        let folder = Folder::new();
+        let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        fill(&store, &events, 100, 2);
+        let (mut after, mut seen) = (None, Vec::new());
+        loop {
+            let request = PageRequest {
+                filter: Filter::default(), sort: Sort::Field("duration_ms".into()), is_descending, after: after.clone(),
+                offset: 0, limit: 50, deadline: later(),
+            };
+            let page = store.snapshot().page(&request, &all()).unwrap();
+            seen.extend(page.rows.iter().map(|row| row.keyset.clone()));
+            match page.rows.last() {
+                Some(last) if page.has_more => after = Some(last.keyset.clone()),
+                _ => break,
+            }
+        }
+        prop_assert_eq!(seen.len(), events.len());
+        for pair in seen.windows(2) {
+            let order = pair[0].key.compare(&pair[1].key, is_descending);
+            prop_assert!(order.is_le(), "{:?} before {:?}", pair[0], pair[1]);
+            if order.is_eq() {
+                let ascends = (pair[0].time, pair[0].seq) < (pair[1].time, pair[1].seq);
+                prop_assert!(ascends != is_descending);
+            }
+        }
+        prop_assert!(seen.iter().skip_while(|keyset| keyset.key != SortKey::Missing).all(|keyset| keyset.key == SortKey::Missing));
+    }
+}
+
+fn plain(seq: u64, line: &str) -> Stored {
+    Stored { seq, received: START + seq as i64, ordinal: seq, line: line.to_owned() }
+}
+
+#[test]
+fn a_repeat_is_ignored_and_the_same_id_with_other_content_is_a_conflict() {
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    let own = plain(1, r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","n":1}"#);
+    let derived = plain(2, r#"{"n":2}"#);
+    store.append(&[own.event(), derived.event()]).unwrap();
+    for seal in [false, true] {
+        if seal {
+            store.seal_now().unwrap();
+        }
+        let again = Stored { seq: own.seq + 10, ordinal: 99, ..own.clone() };
+        assert_eq!(store.append(&[again.event()]).unwrap().repeated, 1, "sent again by its producer");
+        let other = Stored { line: own.line.replace("1}", "7}"), ..again };
+        assert_eq!(store.append(&[other.event()]).unwrap().conflicts, [0]);
+        assert_eq!(store.append(&[derived.event()]).unwrap().repeated, 1, "delivered again after a crash");
+    }
+    assert_eq!(store.snapshot().count(&Filter::default(), &all(), CountLimit::Exact, later()).unwrap().count, 2);
+    // What was sent again from the dead letters has an old number and is new.
+    let late = plain(0, r#"{"n":0}"#);
+    assert_eq!(store.append(&[late.event()]).unwrap().stored, 1);
+}
+
+#[test]
+fn a_torn_frame_is_cut_off_and_everything_before_it_stays() {
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    let events: Vec<Stored> = (1..=20).map(|n| plain(n, &format!("{{\"n\":{n}}}"))).collect();
+    let mut ends = Vec::new();
+    for event in &events {
+        store.append(&[event.event()]).unwrap();
+        ends.push(store.bytes());
+    }
+    drop(store);
+    let path = folder.0.join(tail::tail_name(1));
+    let whole = std::fs::read(&path).unwrap();
+    for len in 0..=whole.len() {
+        std::fs::write(&path, &whole[..len]).unwrap();
+        let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        let frames = ends.iter().filter(|end| **end <= len as u64).count();
+        let end = if frames == 0 { 0 } else { ends[frames - 1] };
+        assert_eq!((report.events, report.cut_bytes), (frames as u64, len as u64 - end), "cut at {len}");
+        drop(store);
+    }
+}
+
+#[test]
+fn a_damaged_part_costs_itself_and_is_set_aside() {
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    let events: Vec<Stored> =
+        (1..=300).map(|n| plain(n, &format!("{{\"n\":{n},\"code\":\"print({n}) some text\"}}"))).collect();
+    for some in events.chunks(100) {
+        store.append(&some.iter().map(Stored::event).collect::<Vec<_>>()).unwrap();
+        store.seal_now().unwrap();
+    }
+    drop(store);
+    let path = folder.0.join(layout::part_name(2));
+    let whole = std::fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(whole.len() / 97) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        std::fs::write(&path, &bytes).unwrap();
+        let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        let request = PageRequest {
+            filter: filter("print"),
+            sort: Sort::Time,
+            is_descending: true,
+            after: None,
+            offset: 0,
+            limit: 1000,
+            deadline: later(),
+        };
+        let everything = Visibility::All { own: String::new(), preview: 1000 };
+        let rows = store.snapshot().page(&request, &everything).expect("the others are read").rows;
+        for row in &rows {
+            assert!(
+                events.iter().any(|event| event.line.as_bytes() == row.line),
+                "damage at {at} shows {:?}",
+                row.line
+            );
+        }
+        assert!(rows.len() >= 200, "damage at {at} costs other parts");
+        store.tidy(Timestamp::now()).unwrap();
+        if rows.len() < 300 && report.damaged.is_empty() {
+            assert!(folder.0.join("quarantine").join(layout::part_name(2)).exists(), "damage at {at}");
+        }
+        drop(store);
+        let _ = std::fs::remove_dir_all(folder.0.join("quarantine"));
+    }
+}
+
+#[test]
+fn retention_lets_whole_parts_go_and_keeps_what_is_held() {
+    let folder = Folder::new();
+    let archive = folder.0.join("archive");
+    let (store, _) = Store::open(&Options::new(folder.0.join("store"))).expect("it opens");
+    for part in 0..4u64 {
+        let line =
+            |n: u64| format!("{{\"n\":{n},\"case\":\"{}\"}}", if part == 1 && n % 10 == 0 { "legal" } else { "none" });
+        let events: Vec<Stored> = (part * 10..part * 10 + 10)
+            .map(|n| Stored { received: START + (part as i64) * 86_400_000_000, ..plain(n + 1, &line(n)) })
+            .collect();
+        store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).unwrap();
+        store.seal_now().unwrap();
+    }
+    store.set_retention(Retention {
+        age: Some(Duration::from_secs(86_400)),
+        archive: Some(archive.clone()),
+        hold: Some(Arc::new(Query::parse("case:legal").unwrap())),
+        bytes: None,
+    });
+    let tidied = store.tidy(Timestamp(START + 3 * 86_400_000_000)).unwrap();
+    assert_eq!((tidied.parts, tidied.events), (1, 10), "the first is old, the second held, the others are young");
+    let files: Vec<_> = std::fs::read_dir(&archive).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1);
+    let text = zstd::decode_all(std::fs::File::open(&files[0]).unwrap()).unwrap();
+    assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 10);
+    store.set_retention(Retention { bytes: Some(1), ..Retention::default() });
+    assert_eq!(store.tidy(Timestamp(START)).unwrap().parts, 3);
+}

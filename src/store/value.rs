@@ -1,0 +1,212 @@
+//! JSON values as numbers: which texts a number stands for exactly, and the way back.
+
+use crate::event::Id;
+use crate::units::Timestamp;
+
+/// The most digits behind the point that a number column keeps.
+pub const MAX_SCALE: u32 = 9;
+/// A mantissa stays below this, so that scaling it never overflows.
+const MAX_MANTISSA: u64 = 1 << 52;
+
+/// How a column of numbers writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NumberStyle {
+    /// Digits behind the point of the stored integer.
+    pub scale: u32,
+    /// Whether whole numbers are written with `.0`.
+    pub point_zero: bool,
+}
+
+/// A plain decimal: its digits as an integer, and how many of them stand behind the point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain {
+    pub mantissa: i64,
+    pub scale: u32,
+    /// `12.0`: a whole number that shows a point.
+    pub point_zero: bool,
+}
+
+/// Reads numbers of the form `-12.345`; none with an exponent, a leading zero, `-0`, or zeros at the end (but `.0`).
+pub fn plain_number(text: &[u8]) -> Option<Plain> {
+    let (negative, digits) = match text.strip_prefix(b"-") {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (whole, fraction) = match memchr::memchr(b'.', digits) {
+        Some(at) => (&digits[..at], &digits[at + 1..]),
+        None => (digits, &b""[..]),
+    };
+    let has_point = whole.len() < digits.len();
+    if whole.is_empty() || (whole[0] == b'0' && whole.len() > 1) || digits.len() > 17 {
+        return None;
+    }
+    let point_zero = fraction == b"0";
+    let fraction = if point_zero { &b""[..] } else { fraction };
+    if has_point && !point_zero && fraction.last().is_none_or(|last| *last == b'0') {
+        return None;
+    }
+    let mut mantissa = 0u64;
+    for byte in whole.iter().chain(fraction) {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        mantissa = mantissa * 10 + u64::from(byte - b'0');
+    }
+    let scale = fraction.len() as u32;
+    if mantissa >= MAX_MANTISSA || scale > MAX_SCALE || (negative && mantissa == 0) {
+        return None;
+    }
+    let mantissa = if negative { -(mantissa as i64) } else { mantissa as i64 };
+    Some(Plain { mantissa, scale, point_zero })
+}
+
+impl NumberStyle {
+    /// The integer that a column of this style keeps for a number, if it gives back the same text.
+    pub fn encode(self, plain: Plain) -> Option<i64> {
+        let is_whole = plain.scale == 0;
+        if plain.scale > self.scale || (is_whole && plain.point_zero != self.point_zero) {
+            return None;
+        }
+        plain.mantissa.checked_mul(10i64.pow(self.scale - plain.scale))
+    }
+
+    pub fn write(self, value: i64, out: &mut Vec<u8>) {
+        let unit = 10u64.pow(self.scale);
+        let (whole, mut fraction) = (value.unsigned_abs() / unit, value.unsigned_abs() % unit);
+        if value < 0 {
+            out.push(b'-');
+        }
+        push_digits(out, whole);
+        if fraction == 0 {
+            if self.point_zero {
+                out.extend_from_slice(b".0");
+            }
+            return;
+        }
+        let mut digits = self.scale as usize;
+        while fraction.is_multiple_of(10) {
+            fraction /= 10;
+            digits -= 1;
+        }
+        out.push(b'.');
+        let start = out.len();
+        out.resize(start + digits, b'0');
+        for at in (start..start + digits).rev() {
+            out[at] = b'0' + (fraction % 10) as u8;
+            fraction /= 10;
+        }
+    }
+
+    pub fn to_f64(self, value: i64) -> f64 {
+        value as f64 / 10f64.powi(self.scale as i32)
+    }
+}
+
+fn push_digits(out: &mut Vec<u8>, mut value: u64) {
+    let start = out.len();
+    loop {
+        out.push(b'0' + (value % 10) as u8);
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out[start..].reverse();
+}
+
+/// Length of `"2025-01-31T08:00:00`.
+const WHOLE_TIME: usize = 20;
+
+/// The microseconds of a quoted canonical time with `digits` digits behind the second, and that number.
+pub fn quoted_time(text: &[u8]) -> Option<(i64, u32)> {
+    let inside = text.strip_prefix(b"\"")?.strip_suffix(b"Z\"")?;
+    let digits = match inside.len().checked_sub(WHOLE_TIME - 1)? {
+        0 => 0,
+        more @ 2..=7 => more - 1,
+        _ => return None,
+    };
+    let time = std::str::from_utf8(&text[1..text.len() - 1]).ok()?;
+    let micros = Timestamp::parse(time)?.0;
+    let mut again = Vec::with_capacity(text.len());
+    write_time(micros, digits as u32, &mut again);
+    (again == text).then_some((micros, digits as u32))
+}
+
+/// Writes a time as [`quoted_time`] reads it.
+pub fn write_time(micros: i64, digits: u32, out: &mut Vec<u8>) {
+    let whole = Timestamp(micros.div_euclid(1_000_000) * 1_000_000).to_string();
+    out.push(b'"');
+    out.extend_from_slice(&whole.as_bytes()[..WHOLE_TIME - 1]);
+    if digits > 0 {
+        out.push(b'.');
+        let fraction = format!("{:06}", micros.rem_euclid(1_000_000));
+        out.extend_from_slice(&fraction.as_bytes()[..digits as usize]);
+    }
+    out.extend_from_slice(b"Z\"");
+}
+
+/// The bits of a quoted UUID in the usual spelling (lower case, with hyphens).
+pub fn quoted_uuid(text: &[u8]) -> Option<u128> {
+    if text.len() != 38 || text.iter().any(u8::is_ascii_uppercase) {
+        return None;
+    }
+    let inside = std::str::from_utf8(text.strip_prefix(b"\"")?.strip_suffix(b"\"")?).ok()?;
+    Id::parse(inside).map(|id| id.0)
+}
+
+pub fn write_uuid(bits: u128, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let text = format!("{}", Id(bits));
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_that_would_be_spelled_otherwise_are_no_plain_ones() {
+        for text in ["01", "-0", "1.50", "1e5", "1.", ".5", "-", "", "12345678901234567890", "null", "\"1\"", "1.00"] {
+            assert_eq!(plain_number(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(plain_number(b"-12.345"), Some(Plain { mantissa: -12345, scale: 3, point_zero: false }));
+        assert_eq!(plain_number(b"7.0"), Some(Plain { mantissa: 7, scale: 0, point_zero: true }));
+    }
+
+    #[test]
+    fn times_with_any_number_of_digits_come_back_as_written() {
+        for text in ["\"2025-01-31T08:00:00Z\"", "\"2025-01-31T08:00:00.5Z\"", "\"1969-01-31T08:00:00.012345Z\""] {
+            let (micros, digits) = quoted_time(text.as_bytes()).expect("a time");
+            let mut out = Vec::new();
+            write_time(micros, digits, &mut out);
+            assert_eq!(out, text.as_bytes());
+        }
+        for text in
+            ["\"2025-01-31 08:00:00Z\"", "\"2025-01-31T08:00:00.1234567Z\"", "\"2025-01-31T08:00:00+00:00\"", "5"]
+        {
+            assert_eq!(quoted_time(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_that_a_style_takes_comes_back_as_written(text in "-?[0-9]{1,9}(\\.[0-9]{1,6})?", scale in 0u32..7, point_zero: bool) {
+            let style = NumberStyle { scale, point_zero };
+            if let Some(value) = plain_number(text.as_bytes()).and_then(|plain| style.encode(plain)) {
+                let mut out = Vec::new();
+                style.write(value, &mut out);
+                prop_assert_eq!(std::str::from_utf8(&out), Ok(text.as_str()));
+            }
+        }
+
+        #[test]
+        fn a_uuid_comes_back_as_written(bits: u128) {
+            let mut out = Vec::new();
+            write_uuid(bits, &mut out);
+            prop_assert_eq!(quoted_uuid(&out), Some(bits));
+        }
+    }
+}

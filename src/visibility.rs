@@ -1,0 +1,96 @@
+//! Who may see what: a reader's own events, previews of all, or everything.
+
+use std::borrow::Cow;
+
+use crate::event::Raw;
+use crate::event::escape::push_string;
+use crate::event::raw::name_is;
+
+/// What one reader may see. Nothing is read without one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Visibility {
+    /// A user's own events, whole.
+    Own(String),
+    /// All events; code of others as a preview of so many characters.
+    All { own: String, preview: usize },
+    /// All events as previews, without error traces and hashes of hidden text; a filter sees no more than that.
+    Previews { preview: usize },
+}
+
+/// Members of which a preview shows a part or nothing.
+const HIDDEN: [&str; 3] = ["code", "error_trace", "truncated"];
+
+impl Visibility {
+    /// Whether a test of this member must look at what is shown, not at what is stored.
+    pub fn hides(&self, name: &str) -> bool {
+        matches!(self, Visibility::Previews { .. }) && HIDDEN.contains(&name)
+    }
+
+    /// The only user whose events may be seen.
+    pub fn only_user(&self) -> Option<&str> {
+        match self {
+            Visibility::Own(user) => Some(user),
+            Visibility::All { .. } | Visibility::Previews { .. } => None,
+        }
+    }
+
+    /// What a filter may look at; `None` if nothing of the event.
+    pub fn searchable<'l>(&self, line: &'l [u8]) -> Option<Cow<'l, [u8]>> {
+        match self {
+            Visibility::Own(user) => is_of(line, user).then_some(line.into()),
+            Visibility::All { .. } => Some(line.into()),
+            Visibility::Previews { preview } => Some(shorten(line, *preview, true).into()),
+        }
+    }
+
+    /// The event as it stands in lists and streams; `None` if it may not be seen.
+    pub fn show<'l>(&self, line: &'l [u8]) -> Option<Cow<'l, [u8]>> {
+        match self {
+            Visibility::All { own, preview } if !is_of(line, own) => Some(shorten(line, *preview, false).into()),
+            Visibility::All { .. } => Some(line.into()),
+            other => other.searchable(line),
+        }
+    }
+
+    /// The event where one is asked for, or where events are exported: administrators see all of it.
+    pub fn show_whole<'l>(&self, line: &'l [u8]) -> Option<Cow<'l, [u8]>> {
+        match self {
+            Visibility::All { .. } => Some(line.into()),
+            other => other.searchable(line),
+        }
+    }
+}
+
+/// Whether an event is a user's own.
+pub fn is_of(line: &[u8], user: &str) -> bool {
+    Raw(line).get("user_id").and_then(|id| id.as_str()).is_some_and(|id| id == user)
+}
+
+/// The event with its code cut to so many characters, and without what a preview hides if `hide` says so. The line is
+/// not checked again: what transforms added may have brought it beyond the limits for events that come in.
+fn shorten(line: &[u8], preview: usize, hide: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(line.len());
+    let place = |part: &[u8]| part.as_ptr() as usize - line.as_ptr() as usize;
+    // Everything before `copied` is done; the last member that stays ends at `kept`.
+    let (mut copied, mut kept) = (0, 1);
+    for (name, value) in Raw(line).members() {
+        let end = place(value.0) + value.0.len();
+        if hide && (name_is(name, "error_trace") || name_is(name, "truncated")) {
+            out.extend_from_slice(&line[copied.min(kept)..kept]);
+            let rest = &line[end..];
+            let comma = rest.iter().position(|byte| !byte.is_ascii_whitespace()).filter(|at| rest[*at] == b',');
+            copied = end + if kept == 1 { comma.map_or(0, |at| at + 1) } else { 0 };
+            kept = if kept == 1 { 1 } else { copied };
+            continue;
+        }
+        let code = value.as_str().filter(|_| name_is(name, "code"));
+        if let Some((cut, _)) = code.as_ref().and_then(|code| code.char_indices().nth(preview)) {
+            out.extend_from_slice(&line[copied..place(value.0)]);
+            push_string(&mut out, &code.as_ref().expect("it was cut")[..cut]);
+            copied = end;
+        }
+        kept = end;
+    }
+    out.extend_from_slice(&line[copied..]);
+    out
+}
