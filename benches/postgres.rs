@@ -142,6 +142,7 @@ async fn open(url: &str, mode: &str) -> Postgres {
         memory: None,
         position: 0,
         dry: false,
+        stores: Default::default(),
     };
     Postgres::open(&config, &cx).await.expect("the sink opens")
 }

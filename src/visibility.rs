@@ -63,7 +63,7 @@ impl Visibility {
 
 /// Whether an event is a user's own.
 pub fn is_of(line: &[u8], user: &str) -> bool {
-    Raw(line).get("user_id").and_then(|id| id.as_str()).is_some_and(|id| id == user)
+    Raw::valid(line).get("user_id").and_then(|id| id.as_str()).is_some_and(|id| id == user)
 }
 
 /// The event with its code cut to so many characters, and without what a preview hides if `hide` says so. The line is
@@ -73,8 +73,8 @@ fn shorten(line: &[u8], preview: usize, hide: bool) -> Vec<u8> {
     let place = |part: &[u8]| part.as_ptr() as usize - line.as_ptr() as usize;
     // Everything before `copied` is done; the last member that stays ends at `kept`.
     let (mut copied, mut kept) = (0, 1);
-    for (name, value) in Raw(line).members() {
-        let end = place(value.0) + value.0.len();
+    for (name, value) in Raw::valid(line).members() {
+        let end = place(value.as_bytes()) + value.as_bytes().len();
         if hide && (name_is(name, "error_trace") || name_is(name, "truncated")) {
             out.extend_from_slice(&line[copied.min(kept)..kept]);
             let rest = &line[end..];
@@ -85,7 +85,7 @@ fn shorten(line: &[u8], preview: usize, hide: bool) -> Vec<u8> {
         }
         let code = value.as_str().filter(|_| name_is(name, "code"));
         if let Some((cut, _)) = code.as_ref().and_then(|code| code.char_indices().nth(preview)) {
-            out.extend_from_slice(&line[copied..place(value.0)]);
+            out.extend_from_slice(&line[copied..place(value.as_bytes())]);
             push_string(&mut out, &code.as_ref().expect("it was cut")[..cut]);
             copied = end;
         }
@@ -93,4 +93,38 @@ fn shorten(line: &[u8], preview: usize, hide: bool) -> Vec<u8> {
     }
     out.extend_from_slice(&line[copied..]);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_or_cut_leaves_the_rest_as_it_was() {
+        for (line, shown) in [
+            (r#"{ "error_trace": 1 }"#, r#"{ }"#),
+            (r#"{"error_trace":1,"a" : 2}"#, r#"{"a" : 2}"#),
+            (
+                r#"{ "error_trace":1 , "error_trace":2, "a":3 ,"error_trace":4,"error_\u0074race":5, "b":6}"#,
+                r#"{ "a":3, "b":6}"#,
+            ),
+            (
+                r#"{"a":[1, {"code":"12345678"}],"code":"سلام دنیا","error_trace":"x"}"#,
+                r#"{"a":[1, {"code":"12345678"}],"code":"سلام "}"#,
+            ),
+            (r#"{"code":"1\n\"456789","code":7,"code":"12345"}"#, r#"{"code":"1\n\"45","code":7,"code":"12345"}"#),
+            ("{}", "{}"),
+        ] {
+            let told = shorten(line.as_bytes(), 5, true);
+            assert_eq!(String::from_utf8(told).expect("text"), shown, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_transforms_made_larger_than_the_door_lets_in_is_shown() {
+        let members: String =
+            (0..10_100).map(|n| format!("\"k{n}\":{}{},", "[".repeat(n % 70), "]".repeat(n % 70))).collect();
+        let line = format!("{{{}\"code\":\"123456\"}}", members.replace(":,", ":0,"));
+        assert_eq!(shorten(line.as_bytes(), 5, true), line.replace("123456", "12345").into_bytes());
+    }
 }

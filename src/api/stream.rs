@@ -15,10 +15,11 @@ use tokio::time::{Instant, timeout_at};
 use super::access::Reader;
 use super::{Api, parameter};
 use crate::delivery::fanout::{Client, Live};
-use crate::delivery::view::{View, Visibility};
+use crate::delivery::view::View;
 use crate::net::Role;
 use crate::net::http::{Body, Problem};
 use crate::query::Query;
+use crate::visibility::Visibility;
 
 /// How often a silent stream shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);

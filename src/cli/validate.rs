@@ -83,6 +83,7 @@ async fn try_out(sink: &PlannedSink, data_dir: &std::path::Path) -> Result<Findi
         memory: None,
         position: 0,
         dry: true,
+        stores: Default::default(),
     };
     match tokio::time::timeout(PATIENCE, sink.sink.open(&cx)).await {
         Ok(Ok(opened)) => Ok(opened.findings()),

@@ -30,6 +30,7 @@ pub fn sink_context() -> SinkContext {
         memory: None,
         position: 0,
         dry: false,
+        stores: Default::default(),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod fake;
 pub mod ingest;
 pub mod lane;
 pub mod ranges;
+pub mod reader;
 pub mod reply;
 pub mod sink;
 pub mod source;
@@ -18,6 +19,7 @@ pub use entry::{SinkEntry, SourceEntry, TransformEntry};
 pub use failure::{Failure, Fatal};
 pub use ingest::IngestEndpoint;
 pub use lane::Lane;
+pub use reader::Reader;
 pub use sink::{
     AnySink, AnySinkConfig, BatchEvent, Findings, Promise, RecordSlice, Sink, SinkContext, WriteBatch, Written,
 };

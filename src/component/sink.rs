@@ -14,11 +14,13 @@ use serde::de::DeserializeOwned;
 
 use super::check::Check;
 use super::failure::Failure;
+use super::reader::Reader;
 use crate::event::{Id, Raw};
 use crate::journal::Record;
 use crate::net::client::Client;
 use crate::net::tls::Trust;
 use crate::secret::Secret;
+use crate::store::Stores;
 
 /// What a sink promises about an event that is sent again after a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,11 @@ pub trait Sink: Send + Sync + Sized + 'static {
     fn findings(&self) -> Findings {
         Findings::default()
     }
+
+    /// A reader of what the sink has written, for a sink whose target can be asked.
+    fn reader(_config: &Self::Config, _cx: &SinkContext) -> Option<Arc<dyn Reader>> {
+        None
+    }
 }
 
 /// What a sink knows about its target once it is open.
@@ -104,6 +111,8 @@ pub struct SinkContext {
     pub position: u64,
     /// Whether this is `validate`: nothing may be created or changed.
     pub dry: bool,
+    /// The embedded stores of this agent.
+    pub stores: Stores,
 }
 
 impl SinkContext {
@@ -270,6 +279,10 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a
 pub trait AnySinkConfig: Send + Sync {
     fn type_name(&self) -> &'static str;
     fn promise(&self) -> Promise;
+
+    fn reader(&self, _cx: &SinkContext) -> Option<Arc<dyn Reader>> {
+        None
+    }
     fn open<'a>(&'a self, cx: &'a SinkContext) -> Answer<'a, Arc<dyn AnySink>>;
 }
 
@@ -298,6 +311,10 @@ impl<S: Sink> AnySinkConfig for Configured<S> {
 
     fn promise(&self) -> Promise {
         S::promise(&self.0)
+    }
+
+    fn reader(&self, cx: &SinkContext) -> Option<Arc<dyn Reader>> {
+        S::reader(&self.0, cx)
     }
 
     fn open<'a>(&'a self, cx: &'a SinkContext) -> Answer<'a, Arc<dyn AnySink>> {

@@ -11,6 +11,7 @@ pub mod kafka;
 pub mod postgres;
 pub mod splunk_hec;
 pub mod sse;
+pub mod store;
 
 /// Every type of sink, by its word in the configuration.
 pub const CATALOGUE: &[SinkEntry] = &[
@@ -23,4 +24,5 @@ pub const CATALOGUE: &[SinkEntry] = &[
     SinkEntry::of::<postgres::Postgres>(),
     SinkEntry::of::<splunk_hec::SplunkHec>(),
     SinkEntry::of::<sse::Sse>(),
+    SinkEntry::of::<store::StoreSink>(),
 ];

@@ -256,7 +256,7 @@ impl Measures {
         if let Place::Part(part) = place {
             measures.status = ColumnReader::new(part, "status")?;
             if let Some(ColumnReader { kind: Reading::Codes(_, dictionary), .. }) = &measures.status {
-                let of = |code: i64| outcome(dictionary.get(code).map(Raw));
+                let of = |code: i64| outcome(dictionary.get(code).map(Raw::valid));
                 measures.outcomes = (1..=dictionary.len() as i64).map(of).collect();
             }
             measures.duration = ColumnReader::new(part, "duration_ms")?;
@@ -276,12 +276,12 @@ impl Measures {
 
     fn of(&self, place: &Place, chunk: usize, row: usize) -> io::Result<(Outcome, Option<f64>)> {
         let Place::Part(part) = place else {
-            let line = Raw(self.lines.as_ref().expect("they were loaded").line(row));
+            let line = Raw::valid(self.lines.as_ref().expect("they were loaded").line(row));
             return Ok(measured(line));
         };
         let shape = self.shape_of[row] as usize;
         if shape == WHOLE as usize {
-            return Ok(measured(Raw(&part.line(chunk * CHUNK + row)?)));
+            return Ok(measured(Raw::valid(&part.line(chunk * CHUNK + row)?)));
         }
         let has = |column: &ColumnReader| column.in_shape.get(shape).copied().unwrap_or(false);
         let status = match self.status.as_ref().filter(|column| has(column)) {
@@ -291,7 +291,7 @@ impl Measures {
                     let code = column.values[row];
                     self.outcomes.get((code - 1) as usize).copied().unwrap_or(Outcome::Other)
                 }
-                _ => outcome(part.value(chunk * CHUNK + row, column.column)?.as_deref().map(Raw)),
+                _ => outcome(part.value(chunk * CHUNK + row, column.column)?.as_deref().map(Raw::valid)),
             },
         };
         let duration = match self.duration.as_ref().filter(|column| has(column)) {
@@ -299,9 +299,11 @@ impl Measures {
             Some(column) => match &column.kind {
                 Reading::Numbers(_, encoding) => encoding.number_style().map(|style| style.to_f64(column.values[row])),
                 Reading::Codes(_, dictionary) => {
-                    dictionary.get(column.values[row]).and_then(|value| Raw(value).as_f64())
+                    dictionary.get(column.values[row]).and_then(|value| Raw::valid(value).as_f64())
                 }
-                Reading::Each => part.value(chunk * CHUNK + row, column.column)?.and_then(|value| Raw(&value).as_f64()),
+                Reading::Each => {
+                    part.value(chunk * CHUNK + row, column.column)?.and_then(|value| Raw::valid(&value).as_f64())
+                }
             },
         };
         Ok((status, duration))
@@ -390,7 +392,7 @@ impl<'a> KeyReader<'a> {
                 return Ok(known.clone());
             }
             if let Some(ColumnReader { kind: Reading::Codes(_, dictionary), .. }) = &self.column {
-                let value = key_value(dictionary.get(short).map(Raw).and_then(|value| value.path(&path[1..])));
+                let value = key_value(dictionary.get(short).map(Raw::valid).and_then(|value| value.path(&path[1..])));
                 self.texts.insert(short, value.clone());
                 return Ok(value);
             }
@@ -400,7 +402,7 @@ impl<'a> KeyReader<'a> {
             None => place.line(chunk * CHUNK + row)?,
         };
         let shown = self.visibility.searchable(&line);
-        Ok(key_value(shown.as_deref().and_then(|line| Raw(line).path(path))))
+        Ok(key_value(shown.as_deref().and_then(|line| Raw::valid(line).path(path))))
     }
 }
 

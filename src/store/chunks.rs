@@ -16,7 +16,7 @@ impl ChunkSet {
 
     pub fn all(len: usize) -> ChunkSet {
         let mut set = ChunkSet { words: vec![u64::MAX; len.div_ceil(64)], len };
-        if len % 64 != 0
+        if !len.is_multiple_of(64)
             && let Some(last) = set.words.last_mut()
         {
             *last = (1 << (len % 64)) - 1;

@@ -51,7 +51,7 @@ impl GramSet {
 
     /// Notes everything that a search may ask of an event's members.
     pub fn add_event(&mut self, line: &[u8]) {
-        for (name, value) in Raw(line).members() {
+        for (name, value) in Raw::valid(line).members() {
             let name = decoded_name(name);
             if !value.is_null() {
                 self.insert(present(&name));

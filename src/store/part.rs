@@ -273,7 +273,9 @@ impl Part {
             None => None,
         };
         let whole = (self.shape(row)? == WHOLE as usize).then(|| self.line(row)).transpose()?;
-        let own = whole.as_deref().map_or(own, |line| crate::event::Raw(line).get("id").map(|id| id.0.to_vec()));
+        let own = whole
+            .as_deref()
+            .map_or(own, |line| crate::event::Raw::valid(line).get("id").map(|id| id.as_bytes().to_vec()));
         if own.is_none()
             && let Some((column, _)) = self.column("id")
             && let Some(value) = self.exceptions(column)?.get(row)
@@ -350,7 +352,7 @@ impl Part {
 }
 
 fn own_id(value: &[u8]) -> Option<Id> {
-    crate::event::Raw(value).as_str().and_then(|text| Id::parse(&text))
+    crate::event::Raw::valid(value).as_str().and_then(|text| Id::parse(&text))
 }
 
 /// The first number from 0 on that does not hold, if those that do come first.

@@ -140,7 +140,7 @@ impl<'a> RowFilter<'a> {
     /// Whether an event matches, as far as the reader may see it.
     fn matches(&self, line: &[u8]) -> bool {
         let Some(shown) = self.visibility.searchable(line) else { return false };
-        let line = Raw(&shown);
+        let line = Raw::valid(&shown);
         let is_equal = |(name, value): &(String, String)| line.get(name).is_some_and(|found| found.display() == *value);
         self.filter.equals.iter().all(is_equal)
             && self.filter.query.as_ref().is_none_or(|query| query.matches_line(line))
@@ -155,9 +155,9 @@ impl<'a> RowFilter<'a> {
                 Some((column, _)) => part.value(row, column)?,
                 None => None,
             };
-            return Ok(sort_key(value.as_deref().map(Raw)));
+            return Ok(sort_key(value.as_deref().map(Raw::valid)));
         }
-        Ok(sort_key(Raw(&self.place.line(row)?).get(name)))
+        Ok(sort_key(Raw::valid(&self.place.line(row)?).get(name)))
     }
 }
 
@@ -189,7 +189,7 @@ fn field(part: &Part, test: FieldTest) -> io::Result<Plan> {
         let values = match encoding {
             Encoding::Dictionary => {
                 let dictionary = part.dictionary(column)?;
-                let accepts = |code: i64| dictionary.get(code).is_some_and(|value| test.accepts(Raw(value)));
+                let accepts = |code: i64| dictionary.get(code).is_some_and(|value| test.accepts(Raw::valid(value)));
                 let codes = (1..=dictionary.len() as i64).map(accepts).collect();
                 Values::Codes(part.packed(Section::Codes, column)?, codes)
             }
@@ -217,7 +217,7 @@ fn equal(part: &Part, name: &str, wanted: &str) -> io::Result<Plan> {
     let values = match described.encoding {
         Encoding::Dictionary => {
             let dictionary = part.dictionary(column)?;
-            let accepts = |code: i64| dictionary.get(code).is_some_and(|value| Raw(value).display() == wanted);
+            let accepts = |code: i64| dictionary.get(code).is_some_and(|value| Raw::valid(value).display() == wanted);
             let codes = (1..=dictionary.len() as i64).map(accepts).collect();
             Values::Codes(part.packed(Section::Codes, column)?, codes)
         }
@@ -348,5 +348,5 @@ impl ColumnTest {
 }
 
 fn accepts(part: &Part, row: usize, column: u32, test: &FieldTest) -> io::Result<bool> {
-    Ok(part.value(row, column)?.is_some_and(|value| test.accepts(Raw(&value))))
+    Ok(part.value(row, column)?.is_some_and(|value| test.accepts(Raw::valid(&value))))
 }

@@ -20,6 +20,9 @@ use crate::visibility::Visibility;
 /// Chunks that counting looks into, beyond what the pages need, before it says "at least".
 const MAX_COUNTED_CHUNKS: usize = 2_000;
 
+/// Of the newest events one in so many is asked for the names of its members.
+const NAMES_STEP: usize = 8;
+
 /// Everything that is stored, as it was at one moment.
 #[derive(Clone, Default)]
 pub struct Snapshot {
@@ -230,6 +233,22 @@ impl Snapshot {
             }
             (Err(error), _) => Err(unavailable(&error)),
         }
+    }
+
+    /// The names of all members, sorted. Of lines that are kept whole, and of the newest events, only some are looked at.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = std::collections::BTreeSet::new();
+        for part in &self.parts {
+            names.extend(part.meta.columns.iter().map(|column| column.name.clone()).filter(|name| !name.is_empty()));
+        }
+        for chunk in self.tails.iter().flat_map(|tail| &tail.chunks) {
+            let Ok(lines) = chunk.lines() else { continue };
+            for row in (0..chunk.rows.len()).step_by(NAMES_STEP) {
+                let members = Raw::valid(lines.line(row)).members();
+                names.extend(members.map(|(name, _)| crate::event::escape::unescape(name).into_owned()));
+            }
+        }
+        names.into_iter().collect()
     }
 
     /// The rows of one page.

@@ -28,12 +28,12 @@ impl<'a> Split<'a> {
     pub fn of(line: &'a [u8]) -> Split<'a> {
         let mut split = Split::default();
         let mut end = 0;
-        for (name, value) in Raw(line).members() {
-            let at = value.0.as_ptr() as usize - line.as_ptr() as usize;
+        for (name, value) in Raw::valid(line).members() {
+            let at = value.as_bytes().as_ptr() as usize - line.as_ptr() as usize;
             split.pieces.push(&line[end..at]);
             split.names.push(name);
-            split.values.push(value.0);
-            end = at + value.0.len();
+            split.values.push(value.as_bytes());
+            end = at + value.as_bytes().len();
         }
         split.pieces.push(&line[end..]);
         split

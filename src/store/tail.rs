@@ -52,7 +52,7 @@ impl NewEvent<'_> {
     /// The id of the event, and whether its producer gave it: a derived one may stand in the line as well.
     pub fn id(&self) -> (Id, bool) {
         let derived = self.seed.id(self.ordinal);
-        let own = Raw(self.line).get("id").and_then(|id| id.as_str()).and_then(|text| Id::parse(&text));
+        let own = Raw::valid(self.line).get("id").and_then(|id| id.as_str()).and_then(|text| Id::parse(&text));
         match own {
             Some(id) if id != derived => (id, true),
             _ => (derived, false),
@@ -60,7 +60,7 @@ impl NewEvent<'_> {
     }
 
     fn time(&self) -> i64 {
-        let written = Raw(self.line).get("timestamp").and_then(|value| value.as_str());
+        let written = Raw::valid(self.line).get("timestamp").and_then(|value| value.as_str());
         let moment = written.and_then(|text| Moment::parse(&text));
         moment.map_or(self.received_at.0, |moment| moment.timestamp().0)
     }

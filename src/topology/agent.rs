@@ -22,6 +22,7 @@ use crate::config::{API_SOURCE, Changes, Input, Outline, Plan, PlannedSink};
 use crate::journal::dead_letters::{self, DeadLetters};
 use crate::journal::fs::Real;
 use crate::journal::{self, Journal, StreamId};
+use crate::store::Stores;
 use crate::telemetry::exposition::Process;
 use crate::telemetry::{Accounting, ComponentKind};
 
@@ -64,6 +65,8 @@ pub struct Agent {
     pub settings: Settings,
     pub commons: Arc<IntakeContext>,
     pub books: Accounting,
+    /// The embedded stores, shared by sinks that write and the API that reads.
+    pub stores: Stores,
     pub reloads_applied: AtomicU64,
     pub reloads_failed: AtomicU64,
     pub(super) api_intake: SourceIntake,
@@ -108,6 +111,7 @@ impl Agent {
             settings,
             commons,
             books,
+            stores: Stores::default(),
             reloads_applied: AtomicU64::new(0),
             reloads_failed: AtomicU64::new(0),
             api_intake,

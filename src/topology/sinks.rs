@@ -65,6 +65,7 @@ impl RunningSink {
             memory: None,
             position: 0,
             dry: false,
+            stores: agent.stores.clone(),
         };
         let delivery = Delivery {
             feed: (agent.commons.journal.clone(), cursor),

@@ -12,7 +12,7 @@ fn the_reference_page_is_fresh() {
         std::fs::write(&path, &page).expect("the page can be written");
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == page, "docs/reference.md is stale: run `BLESS=1 cargo test --test reference`");
+    assert!(found == page, "docs/reference.md is stale: run `BLESS=1 cargo test --test integration reference`");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Rooms from the ground up. A file may use rooms of lower floors and its own room, nothing else.
 const FLOORS: &[&[&str]] = &[
     &["event", "units", "secret", "diagnostic"],
-    &["query", "telemetry"],
+    &["query", "telemetry", "visibility"],
     &["codec", "net", "journal", "store"],
     &["component"],
     &["delivery"],

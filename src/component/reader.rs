@@ -1,0 +1,45 @@
+//! Readers: places whose events can be asked for. Nothing is read without a [`Visibility`].
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Instant;
+
+use crate::event::Id;
+use crate::query::request::{AggregateRequest, CountLimit, Filter, Group, Page, PageRequest, ReadError, Row, Total};
+use crate::visibility::Visibility;
+
+/// What a reader gives, later.
+pub type Reading<'a, T> = Pin<Box<dyn Future<Output = Result<T, ReadError>> + Send + 'a>>;
+
+/// Which event is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    Id(Id),
+    Seq(u64),
+    /// The key of a table's row, as text.
+    Text(String),
+}
+
+pub trait Reader: Send + Sync {
+    /// Some of the events that a filter means, in order. Lines are as the reader's visibility shows them in lists.
+    fn page(&self, request: PageRequest, visibility: Visibility) -> Reading<'_, Page>;
+
+    /// One event, whole as far as it may be seen; `None` also where it is another's.
+    fn get(&self, key: Key, visibility: Visibility) -> Reading<'_, Option<Row>>;
+
+    /// How many events a filter means.
+    fn count(&self, filter: Filter, visibility: Visibility, limit: CountLimit, deadline: Instant)
+    -> Reading<'_, Total>;
+
+    /// The groups of the events that a filter means, in no order.
+    fn aggregate(&self, request: AggregateRequest, visibility: Visibility) -> Reading<'_, Vec<Group>>;
+
+    /// Resolves when readers see every event before this `seq`.
+    fn stored(&self, seq: u64) -> Reading<'_, ()>;
+
+    /// The names of the members that events have.
+    fn names(&self) -> Reading<'_, Vec<String>>;
+
+    /// Bytes on disk, where that is known.
+    fn bytes(&self) -> Option<u64>;
+}

@@ -1,0 +1,254 @@
+//! Keeps events in the embedded store, where the API finds them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration as StdDuration, Instant};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::component::reader::{Key, Reading};
+use crate::component::{Check, Failure, Promise, Reader, Sink, SinkContext, WriteBatch, Written};
+use crate::event::Id;
+use crate::query::Query;
+use crate::query::request::{AggregateRequest, CountLimit, Filter, Group, Page, PageRequest, ReadError, Row, Total};
+use crate::store::search::Snapshot;
+use crate::store::{NewEvent, Options, Retention as Policy, Store, Stores};
+use crate::units::{ByteSize, Duration, Timestamp};
+use crate::visibility::Visibility;
+
+/// How often retention is looked after.
+const TIDY_EVERY: StdDuration = StdDuration::from_secs(60);
+/// How often somebody who waits for an event looks whether it is there.
+const LOOK_EVERY: StdDuration = StdDuration::from_millis(2);
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the store. Without it, a folder named after the sink in `store/` of the data folder.
+    pub path: Option<PathBuf>,
+    /// How long events stay. Without it they stay for ever.
+    pub retention: Retention,
+    /// Events that this query matches are kept, with those stored at the same time, whatever `retention` says.
+    pub hold: Option<String>,
+}
+
+/// How long events stay. Events go in parts of up to 65,536, the oldest first.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Greatest age, by the time of receipt.
+    pub age: Option<Duration>,
+    /// Most bytes on disk.
+    pub bytes: Option<ByteSize>,
+    /// Folder in which events are written as compressed NDJSON before they go.
+    pub archive: Option<PathBuf>,
+}
+
+pub struct StoreSink {
+    /// Absent while a configuration is only checked.
+    store: Option<Store>,
+    tidying: Option<JoinHandle<()>>,
+}
+
+impl Config {
+    fn options(&self, cx: &SinkContext) -> Result<Options, Failure> {
+        let dir = self.path.clone().unwrap_or_else(|| cx.data_dir.join("store").join(&*cx.name));
+        let hold = self.hold.as_ref().map(|text| Query::parse(text)).transpose();
+        let hold = hold.map_err(|error| Failure::configuration(format!("hold: {error}")))?;
+        let retention = Policy {
+            age: self.retention.age.map(Into::into),
+            bytes: self.retention.bytes.map(|bytes| bytes.bytes()),
+            archive: self.retention.archive.clone(),
+            hold: hold.map(Arc::new),
+        };
+        Ok(Options { retention, ..Options::new(dir) })
+    }
+}
+
+impl Sink for StoreSink {
+    const TYPE: &'static str = "store";
+    const PROMISE: Promise = Promise::EffectivelyOnce;
+    type Config = Config;
+    type Payload = ();
+
+    fn check(config: &Config, check: &mut Check) {
+        if let Some(Err(error)) = config.hold.as_ref().map(|text| Query::parse(text)) {
+            check.problem_within("hold", error.range.clone(), error.message.clone());
+        }
+    }
+
+    async fn open(config: &Config, cx: &SinkContext) -> Result<StoreSink, Failure> {
+        if cx.dry {
+            return Ok(StoreSink { store: None, tidying: None });
+        }
+        let (options, stores) = (config.options(cx)?, cx.stores.clone());
+        let store = open_store(stores, options).await.map_err(Failure::transient)?;
+        let tidied = store.clone();
+        let tidying = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(TIDY_EVERY).await;
+                tidy(tidied.clone()).await;
+            }
+        });
+        Ok(StoreSink { store: Some(store), tidying: Some(tidying) })
+    }
+
+    fn encode(&self, _: &WriteBatch) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn write(&self, batch: &WriteBatch, (): &()) -> Result<Written, Failure> {
+        let store = self.store.clone().ok_or_else(|| Failure::transient("the store is not open"))?;
+        let (batch, bytes) = (batch.clone(), batch.bytes() as u64);
+        let append = tokio::task::spawn_blocking(move || append(&store, &batch));
+        let appended = append.await.map_err(|error| Failure::transient(format!("storing has panicked: {error}")))?;
+        let appended = appended.map_err(|error| Failure::transient(format!("cannot store events: {error}")))?;
+        if appended.conflicts.is_empty() {
+            return Ok(Written { bytes, duplicates: appended.repeated as u64, ..Written::default() });
+        }
+        let conflict = || Failure::poison("id_conflict: an event with this id and other content is stored");
+        Err(Failure::Some(appended.conflicts.into_iter().map(|nth| (nth, conflict())).collect()))
+    }
+
+    fn reader(config: &Config, cx: &SinkContext) -> Option<Arc<dyn Reader>> {
+        let options = config.options(cx).ok()?;
+        let queries = std::thread::available_parallelism().map_or(1, usize::from);
+        Some(Arc::new(StoreReader { stores: cx.stores.clone(), options, queries: Arc::new(Semaphore::new(queries)) }))
+    }
+}
+
+impl Drop for StoreSink {
+    fn drop(&mut self) {
+        if let Some(tidying) = &self.tidying {
+            tidying.abort();
+        }
+    }
+}
+
+async fn open_store(stores: Stores, options: Options) -> Result<Store, String> {
+    let dir = options.dir.clone();
+    let cannot = |error: &dyn std::fmt::Display| format!("cannot open the store in `{}`: {error}", dir.display());
+    let opened = tokio::task::spawn_blocking(move || stores.open(&options)).await.map_err(|error| cannot(&error))?;
+    let (store, report) = opened.map_err(|error| cannot(&error))?;
+    if report.cut_bytes > 0 {
+        tracing::warn!(
+            bytes = report.cut_bytes,
+            "a write that had not ended was cut off the store; its events come again"
+        );
+    }
+    Ok(store)
+}
+
+async fn tidy(store: Store) {
+    match tokio::task::spawn_blocking(move || store.tidy(Timestamp::now())).await {
+        Ok(Ok(tidied)) if tidied.parts > 0 => {
+            tracing::info!(events = tidied.events, parts = tidied.parts, "events over their retention left the store");
+        }
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "retention of the store failed and is tried again"),
+        Err(error) => tracing::error!(%error, "retention of the store has panicked"),
+    }
+}
+
+fn append(store: &Store, batch: &WriteBatch) -> std::io::Result<crate::store::Appended> {
+    let events: Vec<NewEvent<'_>> = batch
+        .events()
+        .map(|event| {
+            let (seed, ordinal) = event.record.lines.origin(event.index);
+            NewEvent { seq: event.seq(), received_at: event.record.received_at, seed, ordinal, line: event.line() }
+        })
+        .collect();
+    store.append(&events)
+}
+
+/// Asks the store; at most as many questions at a time as there are cores.
+struct StoreReader {
+    stores: Stores,
+    options: Options,
+    queries: Arc<Semaphore>,
+}
+
+impl StoreReader {
+    async fn store(&self) -> Result<Store, ReadError> {
+        match self.stores.get(&self.options.dir) {
+            Some(store) => Ok(store),
+            None => open_store(self.stores.clone(), self.options.clone()).await.map_err(ReadError::Unavailable),
+        }
+    }
+
+    /// Runs a question on a thread of its own.
+    async fn ask<T: Send + 'static>(
+        &self,
+        deadline: Option<Instant>,
+        question: impl FnOnce(Snapshot) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let store = self.store().await?;
+        let permit = self.queries.clone().acquire_owned();
+        let permit = match deadline {
+            None => permit.await,
+            Some(deadline) => {
+                tokio::time::timeout_at(deadline.into(), permit).await.map_err(|_| ReadError::Deadline)?
+            }
+        };
+        let permit = permit.map_err(|_| ReadError::Unavailable("the agent is stopping".into()))?;
+        let answer = tokio::task::spawn_blocking(move || {
+            let answer = question(store.snapshot());
+            drop(permit);
+            answer
+        });
+        answer.await.map_err(|error| ReadError::Unavailable(format!("the query has panicked: {error}")))?
+    }
+}
+
+impl Reader for StoreReader {
+    fn page(&self, request: PageRequest, visibility: Visibility) -> Reading<'_, Page> {
+        Box::pin(self.ask(Some(request.deadline), move |snapshot| snapshot.page(&request, &visibility)))
+    }
+
+    fn get(&self, key: Key, visibility: Visibility) -> Reading<'_, Option<Row>> {
+        Box::pin(self.ask(None, move |snapshot| match key {
+            Key::Id(id) => snapshot.by_id(id, &visibility),
+            Key::Seq(seq) => snapshot.by_seq(seq, &visibility),
+            Key::Text(text) => match (Id::parse(&text), text.parse()) {
+                (Some(id), _) => snapshot.by_id(id, &visibility),
+                (None, Ok(seq)) => snapshot.by_seq(seq, &visibility),
+                (None, Err(_)) => Ok(None),
+            },
+        }))
+    }
+
+    fn count(
+        &self,
+        filter: Filter,
+        visibility: Visibility,
+        limit: CountLimit,
+        deadline: Instant,
+    ) -> Reading<'_, Total> {
+        Box::pin(self.ask(Some(deadline), move |snapshot| snapshot.count(&filter, &visibility, limit, deadline)))
+    }
+
+    fn aggregate(&self, request: AggregateRequest, visibility: Visibility) -> Reading<'_, Vec<Group>> {
+        Box::pin(self.ask(Some(request.deadline), move |snapshot| snapshot.aggregate(&request, &visibility)))
+    }
+
+    fn stored(&self, seq: u64) -> Reading<'_, ()> {
+        Box::pin(async move {
+            let store = self.store().await?;
+            while store.stored_seq() < seq {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Ok(())
+        })
+    }
+
+    fn names(&self) -> Reading<'_, Vec<String>> {
+        Box::pin(self.ask(None, |snapshot| Ok(snapshot.names())))
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        self.stores.get(&self.options.dir).map(|store| store.bytes())
+    }
+}
