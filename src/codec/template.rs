@@ -91,6 +91,11 @@ impl Template {
         }
     }
 
+    /// The texts that are the same for all events.
+    pub fn fixed_texts(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(&**text) } else { None })
+    }
+
     /// The fixed text at its beginning.
     pub fn prefix(&self) -> &str {
         match self.parts.first() {

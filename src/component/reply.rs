@@ -10,7 +10,9 @@ const SHOWN: usize = 300;
 ///
 /// A target that is overloaded or broken (408, 425, 429, 5xx), or still at work on the same request (409), is tried
 /// again, after the time that it asked for. A request that is too large, or that it cannot make sense of (400, 413, 414,
-/// 422, 431), holds poison, which bisecting finds. All else (401, 403, 404, 405, redirects) waits for somebody to act.
+/// 422, 431), holds poison, which bisecting finds. Who does not know us (401, 407), has moved (redirects) or does not let
+/// such requests in (402, 405, 501) waits for somebody to act. All else (403, 404, 406, …) does so too, or somebody in
+/// between, such as a firewall, refuses one event.
 pub fn judge(answer: &Answer) -> Result<(), Failure> {
     let status = answer.status;
     if status.is_success() {
@@ -18,9 +20,11 @@ pub fn judge(answer: &Answer) -> Result<(), Failure> {
     }
     let said = said(answer);
     Err(match status.as_u16() {
+        501 | 505 => Failure::Configuration { answer: said },
         408 | 409 | 425 | 429 | 500..=599 => Failure::Transient { answer: said, after: answer.retry_after() },
         400 | 413 | 414 | 422 | 431 => Failure::Poison { answer: said },
-        _ => Failure::Configuration { answer: said },
+        100..=399 | 401 | 402 | 405 | 407 => Failure::Configuration { answer: said },
+        _ => Failure::Ambiguous { answer: said },
     })
 }
 
@@ -46,7 +50,7 @@ pub fn shown(text: &str) -> String {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         match &error {
-            Error::Unreachable(_) | Error::Lost(_) | Error::TooLong => Failure::transient(error.to_string()),
+            Error::Unreachable(_) | Error::Lost(_) => Failure::transient(error.to_string()),
             Error::Untrusted(_) => Failure::configuration(error.to_string()),
         }
     }
@@ -63,7 +67,7 @@ mod tests {
         let status = StatusCode::from_u16(status).expect("a status");
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("3"));
-        judge(&Answer { status, headers, body: Bytes::from_static(body.as_bytes()) })
+        judge(&Answer { status, headers, body: Bytes::from_static(body.as_bytes()), is_whole: true })
     }
 
     #[test]
@@ -76,8 +80,11 @@ mod tests {
         for status in [400, 413, 414, 422, 431] {
             assert!(matches!(judged(status, ""), Err(Failure::Poison { .. })), "{status}");
         }
-        for status in [301, 401, 402, 403, 404, 405, 407, 410] {
+        for status in [301, 401, 402, 405, 407, 501] {
             assert!(matches!(judged(status, ""), Err(Failure::Configuration { .. })), "{status}");
+        }
+        for status in [403, 404, 406, 410, 415, 451, 499] {
+            assert!(matches!(judged(status, ""), Err(Failure::Ambiguous { .. })), "{status}");
         }
     }
 

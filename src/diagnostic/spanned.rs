@@ -29,6 +29,11 @@ impl<T> Spanned<T> {
 }
 
 impl Spanned<String> {
+    /// Whether the text stands in the file as it is. What does not may have come out of a variable, and be a secret.
+    pub fn is_as_written(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
     /// The place of a byte range of the text; the whole value where escapes or interpolation came between.
     pub fn within(&self, range: Range<usize>) -> Span {
         node::within(&self.value, &self.lines, self.span, range)

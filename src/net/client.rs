@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
@@ -30,7 +31,7 @@ use super::tls::{self, Trust};
 use crate::secret::SecretMask;
 use crate::units::Timestamp;
 
-/// The most bytes of an answer; a longer one is no answer to a batch of events.
+/// The most bytes that are read of an answer.
 pub const MAX_ANSWER: usize = 16 << 20;
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,12 +51,14 @@ pub struct Client {
     veil: SecretMask,
 }
 
-/// A whole answer.
+/// An answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// The first [`MAX_ANSWER`] bytes, if it is longer.
     pub body: Bytes,
+    pub is_whole: bool,
 }
 
 /// Why there is no answer.
@@ -67,15 +70,12 @@ pub enum Error {
     Untrusted(String),
     /// The request may have been taken; its answer is lost.
     Lost(String),
-    /// The answer is longer than [`MAX_ANSWER`].
-    TooLong,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Unreachable(reason) | Error::Untrusted(reason) | Error::Lost(reason) => f.write_str(reason),
-            Error::TooLong => write!(f, "the answer is longer than {} MiB", MAX_ANSWER >> 20),
         }
     }
 }
@@ -117,7 +117,12 @@ impl Client {
     /// Sends a request and reads its whole answer. There is no deadline here: whoever calls has one for the whole
     /// write.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Answer, Error> {
+        let is_empty = request.body().is_empty();
         let mut request = request.map(Full::new);
+        // Some servers close on a request that may have a body and does not say how long it is.
+        if is_empty && matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) {
+            request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let place = place(request.uri());
         if let Some(value) = &self.proxy_authorization
             && request.uri().scheme_str() == Some("http")
@@ -126,13 +131,25 @@ impl Client {
         }
         let answer = self.inner.request(request).await.map_err(|error| explain(&place, &error))?;
         let (head, body) = answer.into_parts();
-        let body =
-            Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
-                true => Error::TooLong,
-                false => Error::Lost(format!("`{place}` broke off its answer: {}", innermost(&*error))),
-            })?;
-        Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+        let (body, is_whole) = read(body)
+            .await
+            .map_err(|error| Error::Lost(format!("`{place}` broke off its answer: {}", innermost(&error))))?;
+        Ok(Answer { status: head.status, headers: head.headers, body, is_whole })
     }
+}
+
+/// Reads a body up to the bound; tells whether that is all of it.
+async fn read(mut body: Incoming) -> Result<(Bytes, bool), hyper::Error> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if whole.len() + data.len() > MAX_ANSWER {
+            whole.extend_from_slice(&data[..MAX_ANSWER - whole.len()]);
+            return Ok((whole.freeze(), false));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok((whole.freeze(), true))
 }
 
 impl Answer {
@@ -350,7 +367,8 @@ mod tests {
 
     #[test]
     fn a_date_is_a_time_to_wait_for_too() {
-        let mut answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new() };
+        let mut answer =
+            Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new(), is_whole: true };
         let date = |text: &'static str| HeaderValue::from_static(text);
         answer.headers.insert(header::RETRY_AFTER, date("Sun, 06 Nov 1994 08:49:37 GMT"));
         assert_eq!(answer.retry_after(), Some(Duration::ZERO));

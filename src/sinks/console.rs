@@ -1,8 +1,8 @@
 //! Lines on standard output: JSON, CSV or text.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -89,19 +89,10 @@ impl Sink for Console {
         let flag = abandoned.0.clone();
         let writing = tokio::task::spawn_blocking(move || {
             // The lock keeps other writers of this process out of the middle of a line.
-            let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
-            let (out, err);
-            let fd = match target {
-                Target::Stdout => {
-                    out = stdout.lock();
-                    out.as_fd()
-                }
-                Target::Stderr => {
-                    err = stderr.lock();
-                    err.as_fd()
-                }
-            };
-            chunks.iter().try_for_each(|chunk| write_all(fd, chunk, &flag))
+            match target {
+                Target::Stdout => write_lines(std::io::stdout().lock().as_fd(), &chunks, &TORN[0], &flag),
+                Target::Stderr => write_lines(std::io::stderr().lock().as_fd(), &chunks, &TORN[1], &flag),
+            }
         });
         match writing.await {
             Ok(Ok(())) => Ok(Written { bytes, ..Written::default() }),
@@ -112,9 +103,35 @@ impl Sink for Console {
     }
 }
 
+/// What is missing of a line that could not be written to its end, for each target. It belongs to the process as the
+/// targets do: whoever writes next ends the line first.
+static TORN: [Mutex<Vec<u8>>; 2] = [const { Mutex::new(Vec::new()) }; 2];
+
+/// Writes whole lines; of one that is given up in the middle, the rest is kept in `torn`.
+fn write_lines(
+    fd: BorrowedFd<'_>,
+    chunks: &[Bytes],
+    torn: &Mutex<Vec<u8>>,
+    abandoned: &AtomicBool,
+) -> Result<(), Errno> {
+    let mut torn = torn.lock().unwrap_or_else(PoisonError::into_inner);
+    let rest = Bytes::from(std::mem::take(&mut *torn));
+    for chunk in std::iter::once(&rest).chain(chunks) {
+        let mut written = 0;
+        if let Err(error) = write_all(fd, chunk, &mut written, abandoned) {
+            let left = &chunk[written..];
+            let ends_line = written == 0 && chunk.as_ptr() != rest.as_ptr() || chunk[..written].ends_with(b"\n");
+            let end = memchr::memchr(b'\n', left).map_or(left.len(), |end| end + 1);
+            *torn = if ends_line { Vec::new() } else { left[..end].to_vec() };
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 /// Writes without ever blocking for long, so that a reader who stands still costs no thread.
-fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8], abandoned: &AtomicBool) -> Result<(), Errno> {
-    while !bytes.is_empty() {
+fn write_all(fd: BorrowedFd<'_>, bytes: &[u8], done: &mut usize, abandoned: &AtomicBool) -> Result<(), Errno> {
+    while *done < bytes.len() {
         if abandoned.load(Ordering::Relaxed) {
             return Err(Errno::CANCELED);
         }
@@ -124,8 +141,8 @@ fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8], abandoned: &AtomicBool) -> Re
             Ok(_) => {}
             Err(error) => return Err(error),
         }
-        match rustix::io::write(fd, &bytes[..bytes.len().min(PIPE_BYTES)]) {
-            Ok(written) => bytes = &bytes[written..],
+        match rustix::io::write(fd, &bytes[*done..bytes.len().min(*done + PIPE_BYTES)]) {
+            Ok(written) => *done += written,
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(error) => return Err(error),
         }
@@ -142,7 +159,7 @@ mod tests {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         let flag = Arc::new(AtomicBool::new(false));
         let abandoned = Abandon(flag.clone());
-        let thread = std::thread::spawn(move || write_all(writer.as_fd(), &[b'x'; 1 << 20], &flag));
+        let thread = std::thread::spawn(move || write_all(writer.as_fd(), &[b'x'; 1 << 20], &mut 0, &flag));
         let mut first = [0; 1];
         rustix::io::read(&reader, &mut first).unwrap();
         drop(abandoned);
@@ -156,7 +173,7 @@ mod tests {
         let expected = sent.clone();
         let thread = std::thread::spawn(move || {
             let flag = AtomicBool::new(false);
-            write_all(writer.as_fd(), &sent, &flag).unwrap();
+            write_all(writer.as_fd(), &sent, &mut 0, &flag).unwrap();
             writer
         });
         let mut got = vec![0; expected.len()];
@@ -167,6 +184,41 @@ mod tests {
         assert_eq!(got, expected);
         let writer = thread.join().unwrap();
         drop(reader);
-        assert_eq!(write_all(writer.as_fd(), b"x", &AtomicBool::new(false)), Err(Errno::PIPE));
+        assert_eq!(write_all(writer.as_fd(), b"x", &mut 0, &AtomicBool::new(false)), Err(Errno::PIPE));
+    }
+
+    #[test]
+    fn a_line_that_was_given_up_in_the_middle_is_ended_before_the_next() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let (torn, flag) = (Mutex::new(Vec::new()), Arc::new(AtomicBool::new(false)));
+        let line = |n: usize| format!("{{\"n\":{n},\"text\":\"{}\"}}\n", "x".repeat(5000));
+        let sent: Bytes = (0..100).map(line).collect::<String>().into();
+        let write = |flag: &AtomicBool| write_lines(writer.as_fd(), std::slice::from_ref(&sent), &torn, flag);
+        // A pipe holds a part of it; nobody reads, and then nobody waits.
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| write(&flag));
+            while rustix::io::ioctl_fionread(&reader).unwrap() < 60_000 {
+                std::thread::yield_now();
+            }
+            flag.store(true, Ordering::Relaxed);
+            assert_eq!(thread.join().unwrap(), Err(Errno::CANCELED));
+        });
+        assert!(!torn.lock().unwrap().is_empty());
+        // Still nobody reads: what is missing stays missing.
+        assert_eq!(write(&flag), Err(Errno::CANCELED));
+        flag.store(false, Ordering::Relaxed);
+        let mut read = Vec::new();
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| write(&flag));
+            let mut block = vec![0; 1 << 16];
+            while !read.ends_with(line(99).as_bytes()) {
+                let len = rustix::io::read(&reader, &mut block).unwrap();
+                read.extend_from_slice(&block[..len]);
+            }
+            thread.join().unwrap().unwrap();
+        });
+        let text = String::from_utf8(read).unwrap();
+        assert!(text.split_inclusive('\n').all(|read| (0..100).any(|n| read == line(n))), "each line is whole");
+        assert!(text.ends_with(&*String::from_utf8(sent.to_vec()).unwrap()));
     }
 }

@@ -386,3 +386,57 @@ fn one_weir_feeds_another_which_says_what_it_will_not_take() {
     let stamped: Vec<String> = lines.iter().map(|line| line.replace('}', ",\"reported_by\":\"first\"}")).collect();
     assert!(written == stamped, "each once, thanks to the key: {} of {}", written.len(), stamped.len());
 }
+
+#[test]
+fn a_path_that_came_out_of_a_variable_is_shown_nowhere() {
+    let (folder, ingest, taken) = (Folder::new(), free_port(), Taken::default());
+    // A server that quotes what it was asked for.
+    let server = taken.behind(|heard| {
+        heard.path.ends_with("/b").then(|| reply(404, format!("no such path {} (T0K3N-of-the-hook)", heard.path)))
+    });
+    let uri = "uri: '${WEBHOOK}/{{ tenant }}'";
+    let hook = format!("http://127.0.0.1:{}/services/T0K3N-of-the-hook", server.port);
+    let agent = Agent::start_with(&folder, &yaml(ingest, uri), &[("WEBHOOK", &hook)]);
+    let body: String = (0..20).map(|n| format!("{{\"n\":{n},\"tenant\":\"{}\"}}\n", ["a", "b"][n % 2])).collect();
+    post(ingest, &body);
+    eventually("it is parked", || health(&agent).0 == "degraded");
+    eventually("the others are there", || taken.lines().len() == 10);
+    let listed = agent.weir(&["dlq", "list"]).stdout;
+    let shown = agent.weir(&["dlq", "show", &agent.letters()[0]]).stdout;
+    let said =
+        [health(&agent).1, agent.log(), String::from_utf8_lossy(&[listed, shown].concat()).into_owned()].concat();
+    assert!(said.contains("404") && !said.contains("T0K3N"), "{said}");
+}
+
+#[test]
+fn an_answer_of_any_length_is_an_answer() {
+    let (folder, ingest, taken) = (Folder::new(), free_port(), Taken::default());
+    let kept = taken.clone();
+    let long = "<p>welcome</p>".repeat(2 << 20);
+    let server = Collector::start(move |heard| {
+        kept.take(heard);
+        reply(200, long.clone())
+    });
+    let agent = Agent::start(&folder, &yaml(ingest, &format!("uri: http://127.0.0.1:{}/", server.port)));
+    post(ingest, &numbered(0..10).0);
+    delivered(&agent, 10);
+    assert_eq!(taken.lines(), numbered(0..10).1, "each once");
+}
+
+#[test]
+fn one_event_that_a_firewall_refuses_stops_no_other() {
+    for batch in [1, 1000] {
+        let (folder, ingest, taken) = (Folder::new(), free_port(), Taken::default());
+        let server = taken.behind(|heard| heard.body.contains("DROP TABLE").then(|| reply(403, "blocked by a rule")));
+        let uri = format!("uri: http://127.0.0.1:{}/", server.port);
+        let text =
+            yaml(ingest, &uri).replace("batch: { age: 20ms }", &format!("batch: {{ age: 20ms, events: {batch} }}"));
+        let agent = Agent::start(&folder, &text);
+        let (body, mut lines) = numbered(0..20);
+        post(ingest, &body.replace("10000.50", "\"DROP TABLE\""));
+        eventually("it is put aside", || agent.metric("weir_events_dead_lettered_total", "hook") == 1);
+        delivered(&agent, 19);
+        lines.remove(0);
+        assert_eq!(taken.lines(), lines, "each of the others once");
+    }
+}

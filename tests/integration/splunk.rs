@@ -204,3 +204,76 @@ fn a_token_without_acknowledgements_is_found_before_anything_is_sent() {
     let (works, said) = validate(&folder);
     assert!(!works && said.contains("ACK is disabled"), "{said}");
 }
+
+#[test]
+fn a_server_that_says_yes_to_everything_is_no_collector() {
+    let html = "<html>It works!</html>";
+    for (status, body) in
+        [(200, html), (200, ""), (204, ""), (200, "{}"), (201, "[1]"), (200, r#"{"text":"Success","c"#)]
+    {
+        let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());
+        splunk.state().instead = Some((status, body));
+        let agent = Agent::start(&folder, &yaml(ingest, server.port, &token()));
+        post(ingest, &numbered(0..20));
+        eventually("it says so", || ["held", "retrying"].contains(&&*agent.health("hec").state));
+        assert_eq!(agent.metric("weir_events_delivered_total", "hec"), 0, "{status} {body}");
+        let (works, said) = validate(&folder);
+        assert!(!works, "{said}");
+        splunk.state().instead = None;
+        agent.delivered("hec", 20);
+        assert_eq!(splunk.counts().len(), 20, "{status} {body}");
+        assert_eq!(agent.metric("weir_events_dead_lettered_total", "hec"), 0);
+    }
+}
+
+#[test]
+fn many_invalid_events_and_slow_answers_end_some_time() {
+    let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());
+    splunk.state().delay = Duration::from_millis(150);
+    let agent = Agent::start(
+        &folder,
+        &yaml(ingest, server.port, &format!("{}\ntimeout: 2s", token())).replace("timeout: 3s\n    ", ""),
+    );
+    let mut body = numbered(0..100);
+    for n in (0..100).step_by(4) {
+        body = body.replace(&format!("\"n\":{n},"), &format!("\"n\":{n},\"refused\":true,"));
+    }
+    post(ingest, &body);
+    // Each takes two requests to be found: far more than fit into a write.
+    eventually("they are put aside", || agent.metric("weir_events_dead_lettered_total", "hec") == 25);
+    agent.delivered("hec", 75);
+    assert_eq!(indexed(&splunk), (0..100).filter(|n| n % 4 != 0).collect::<Vec<u64>>());
+}
+
+#[test]
+fn indexers_are_asked_before_a_write_ends_however_rarely_that_was_to_be() {
+    let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());
+    splunk.state().acknowledges = true;
+    let more = format!("{}\nindexer_ack: true\nack_interval: 1m", token());
+    let agent = Agent::start(&folder, &yaml(ingest, server.port, &more));
+    post(ingest, &numbered(0..50));
+    agent.delivered("hec", 50);
+    assert_eq!(splunk.counts().into_values().max(), Some(1), "each once");
+}
+
+#[test]
+fn a_question_about_acknowledgements_that_is_refused_makes_no_dead_letter() {
+    for (status, body) in
+        [(400, r#"{"text":"Invalid data format","code":6}"#), (413, "too large"), (404, ""), (500, "")]
+    {
+        let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());
+        splunk.state().acknowledges = true;
+        let more = format!("{}\nindexer_ack: true\nack_interval: 100ms", token());
+        let agent = Agent::start(&folder, &yaml(ingest, server.port, &more));
+        post(ingest, &numbered(0..10));
+        agent.delivered("hec", 10);
+        splunk.state().instead_of_acks = Some((status, body));
+        post(ingest, &numbered(10..30));
+        eventually("it says so", || ["held", "retrying"].contains(&&*agent.health("hec").state));
+        assert_eq!(agent.metric("weir_events_dead_lettered_total", "hec"), 0, "{status}");
+        assert_eq!(agent.metric("weir_events_delivered_total", "hec"), 10, "{status}");
+        splunk.state().instead_of_acks = None;
+        agent.delivered("hec", 30);
+        assert_eq!(splunk.counts().len(), 30, "{status}");
+    }
+}

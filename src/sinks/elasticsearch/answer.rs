@@ -4,7 +4,7 @@ use hyper::header;
 use serde::Deserialize;
 
 use crate::component::{Failure, Written, reply};
-use crate::net::client::Answer;
+use crate::net::client::{Answer, MAX_ANSWER};
 
 /// Asks for what the verdict needs, so that the answer to a thousand events is 30 kB and not 300.
 pub const FILTER: &str = "filter_path=errors,items.*.status,items.*.error";
@@ -85,6 +85,7 @@ pub fn whole(answer: &Answer) -> Result<(), Failure> {
     reply::judge(answer).map_err(|failure| match (failure, reason(answer)) {
         (Failure::Transient { after, .. }, Some(said)) => Failure::Transient { answer: said, after },
         (Failure::Configuration { .. }, Some(answer)) => Failure::Configuration { answer },
+        (Failure::Ambiguous { .. }, Some(answer)) => Failure::Ambiguous { answer },
         (Failure::Poison { .. }, Some(answer)) => Failure::Poison { answer },
         (failure, _) => failure,
     })
@@ -102,12 +103,19 @@ pub fn reason(answer: &Answer) -> Option<String> {
 
 /// An answer that is no JSON comes from something else than a search node, which does not pass by itself.
 fn unreadable(answer: &Answer, error: &serde_json::Error) -> Failure {
+    if !answer.is_whole {
+        return Failure::ambiguous(format!("the answer is longer than {} MiB", MAX_ANSWER >> 20));
+    }
     let kind = answer.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     match kind.contains("json") {
         true => Failure::transient(format!("the answer cannot be read: {error}")),
         false => Failure::configuration(format!("this is no search node: {}", reply::said(answer))),
     }
 }
+
+/// Errors that are always a document's own.
+const OF_DOCUMENTS: [&str; 4] =
+    ["mapper_parsing_exception", "document_parsing_exception", "strict_dynamic_mapping_exception", "mapper_exception"];
 
 /// Whether the event is new, or there already.
 fn item(outcome: &Outcome) -> Result<bool, Failure> {
@@ -125,6 +133,8 @@ fn item(outcome: &Outcome) -> Result<bool, Failure> {
         (401 | 403 | 404, _) => Err(Failure::configuration(said())),
         // Closed by somebody, or the limit of shards: nothing is wrong with the event.
         (_, "index_closed_exception" | "validation_exception") => Err(Failure::configuration(said())),
-        _ => Err(Failure::poison(said())),
+        (_, kind) if OF_DOCUMENTS.contains(&kind) => Err(Failure::poison(said())),
+        // An alias without an index to write to, a pipeline that is gone, too many fields; or this document alone.
+        _ => Err(Failure::ambiguous(said())),
     }
 }

@@ -138,7 +138,7 @@ fn judged(status: u16, kind: &'static str, body: &str, sent: usize) -> Result<Wr
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
     let status = StatusCode::from_u16(status).expect("a status");
-    let answer = Answer { status, headers, body: Bytes::copy_from_slice(body.as_bytes()) };
+    let answer = Answer { status, headers, body: Bytes::copy_from_slice(body.as_bytes()), is_whole: true };
     answer::judge(&answer, sent, false)
 }
 
@@ -170,6 +170,8 @@ fn only_the_items_that_failed_fail_each_in_its_way() {
         CONFLICT,
         (404, "index_not_found_exception"),
         (503, "unavailable_shards_exception"),
+        (400, "illegal_argument_exception"),
+        (400, "something_new_exception"),
     ]);
     let Err(Failure::Some(failures)) = answer else { panic!("{answer:?}") };
     let class = |failure: &Failure| match failure {
@@ -180,7 +182,7 @@ fn only_the_items_that_failed_fail_each_in_its_way() {
         Failure::Suspect { .. } | Failure::Some(_) => '?',
     };
     let seen: Vec<(usize, char)> = failures.iter().map(|(nth, failure)| (*nth, class(failure))).collect();
-    assert_eq!(seen, [(1, 'p'), (2, 't'), (3, 'c'), (5, 'c'), (6, 't')]);
+    assert_eq!(seen, [(1, 'p'), (2, 't'), (3, 'c'), (5, 'c'), (6, 't'), (7, 'a'), (8, 'a')]);
     assert_eq!(failures[0].1.answer(), "400 document_parsing_exception: why");
 }
 
@@ -198,7 +200,7 @@ fn what_befalls_all_items_is_the_targets_own_state() {
 #[test]
 fn where_indices_vary_each_event_is_refused_by_its_own() {
     let body = r#"{"items":[{"create":{"status":404,"error":{"type":"index_not_found_exception"}}}]}"#;
-    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into() };
+    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into(), is_whole: true };
     assert!(matches!(answer::judge(&answer, 1, false), Err(Failure::Configuration { .. })));
     let Err(Failure::Some(failures)) = answer::judge(&answer, 1, true) else { panic!("of each event") };
     assert!(matches!(failures[..], [(0, Failure::Configuration { .. })]), "{failures:?}");

@@ -307,7 +307,7 @@ impl Oauth2 {
         let answer = self.client.send(request).await?;
         // A server that does not like how we ask says 400: no event has a part in that.
         reply::judge(&answer).map_err(|failure| match failure {
-            Failure::Poison { answer } => Failure::Configuration { answer },
+            Failure::Poison { answer } | Failure::Ambiguous { answer } => Failure::Configuration { answer },
             failure => failure,
         })?;
         // What it does say may hold the token, so nothing of it is shown.

@@ -3,7 +3,7 @@
 //! A cut becomes one request for each address and set of headers that its events name. What a server has taken counts
 //! as soon as it says so; a request whose answer is lost is sent again, the same bytes with the same idempotency key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +16,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::codec::encoding::{Encoder, Encoding, Format};
 use crate::codec::template::Template;
 use crate::component::{BatchEvent, Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written, reply};
-use crate::event::{Id, Raw};
-use crate::net::client::Client;
+use crate::diagnostic::Spanned;
+use crate::event::Id;
+use crate::net::client::{Answer, Client};
 use crate::net::compress::Compression;
 use crate::secret::{Secret, SecretMask};
 
@@ -35,7 +36,7 @@ use place::Place;
 pub struct Config {
     /// Where to: `https://logs.example/in/{{ metadata.tenant | none }}?day=%F`. Only path and query may have fields in
     /// them, which are percent-encoded. An address that is itself a secret belongs into a variable: `${WEBHOOK_URL}`.
-    pub uri: String,
+    pub uri: Spanned<String>,
     /// The request's method.
     #[serde(default)]
     pub method: Method,
@@ -84,8 +85,6 @@ impl From<Method> for hyper::Method {
 const USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 /// Headers that say how a body travels, which is not the operator's to say.
 const OURS: &[&str] = &["connection", "content-encoding", "content-length", "host", "transfer-encoding"];
-/// The longest answer in which refused events are looked for.
-const MAX_VERDICT: usize = 1 << 20;
 
 pub struct Http {
     client: Client,
@@ -225,6 +224,11 @@ impl Http {
         let malformed = |wrong: crate::codec::template::Malformed| Failure::configuration(wrong.message);
         let client = cx.http_client()?;
         let mut veil = client.veil();
+        let place = Place::parse(&config.uri).map_err(malformed)?;
+        // What came out of a variable may be a secret, such as the path of a webhook.
+        if !config.uri.is_as_written() {
+            place.fixed_texts().for_each(|text| cover_path(&mut veil, text));
+        }
         let auth = Auth::new(&config.auth, &client, &mut veil)?;
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
@@ -248,7 +252,7 @@ impl Http {
         }
         Ok(Http {
             client,
-            place: Place::parse(&config.uri).map_err(malformed)?,
+            place,
             method: config.method.into(),
             headers,
             templates,
@@ -278,11 +282,8 @@ impl Http {
 
     /// Address and values of headers for one event.
     fn address(&self, event: BatchEvent<'_>) -> Result<(Uri, Vec<String>), String> {
-        let received_at = format!("\"{}\"", event.record.received_at);
-        let get = |path: &[String]| match event.json().path(path).filter(|value| !value.is_null()) {
-            None if path.len() == 1 && path[0] == "timestamp" => Some(Raw::valid(received_at.as_bytes())),
-            value => value,
-        };
+        let values = event.values();
+        let get = |path: &[String]| values.get(path);
         let uri = match self.place.constant() {
             Some(uri) => uri.clone(),
             None => self.place.uri(get)?,
@@ -377,6 +378,7 @@ impl Http {
                         Failure::Configuration { .. } if !of_address => drop(ours.get_or_insert(failure.clone())),
                         _ => {}
                     }
+                    // Of a whole request it is not known which of its events it is about.
                     let failure = match failure {
                         Failure::Poison { answer } if events.len() > 1 => Failure::Suspect { answer },
                         failure => failure,
@@ -404,7 +406,7 @@ impl Http {
             answer = self.ask(outgoing).await?;
         }
         match reply::judge(&answer) {
-            Ok(()) => Ok(refused(&answer.body, outgoing.len)?),
+            Ok(()) => Ok(refused(&answer, outgoing.len)?),
             Err(failure) => {
                 let failure = self.hide(failure, &outgoing.headers).await;
                 Err(Refusal { failure, of_address: !is_about_us(answer.status) })
@@ -412,7 +414,7 @@ impl Http {
         }
     }
 
-    async fn ask(&self, outgoing: &Outgoing) -> Result<crate::net::client::Answer, Failure> {
+    async fn ask(&self, outgoing: &Outgoing) -> Result<Answer, Failure> {
         let mut headers = outgoing.headers.clone();
         self.auth.apply(&mut headers, &outgoing.body).await?;
         let mut request = Request::new(outgoing.body.clone());
@@ -471,11 +473,23 @@ fn idempotency_key<'a>(body: &[u8], events: impl Iterator<Item = BatchEvent<'a>>
     Id::version8(hash.finalize().as_bytes()).to_string()
 }
 
-/// Another Weir takes what it can, and lists what it refuses; to overlook that would be to lose it.
+/// Hides a path that may be a secret, as a whole and each part of it that is long enough to be one.
+fn cover_path(veil: &mut SecretMask, path: &str) {
+    veil.cover(path);
+    path.split(['/', '?', '&', '=']).filter(|part| part.len() >= SHORTEST_SECRET).for_each(|part| veil.cover(part));
+}
+
+/// The shortest part of a path that is hidden wherever it occurs.
+const SHORTEST_SECRET: usize = 8;
+
+/// Another Weir takes what it can, and lists what it refuses; to overlook that would be to lose it. The list may be
+/// shorter than what was refused: the count is not.
 #[derive(Deserialize)]
-struct Verdict {
+struct Taken {
     accepted: usize,
     refused: Vec<Refused>,
+    #[serde(default)]
+    refused_count: usize,
 }
 
 #[derive(Deserialize)]
@@ -484,17 +498,32 @@ struct Refused {
     reason: String,
 }
 
-fn refused(answer: &[u8], len: usize) -> Result<Vec<(usize, Failure)>, Failure> {
-    if answer.first() != Some(&b'{') || answer.len() > MAX_VERDICT {
+/// The events of a request that was answered with success and not taken, by their place in it.
+fn refused(answer: &Answer, len: usize) -> Result<Vec<(usize, Failure)>, Failure> {
+    if !answer.body.trim_ascii_start().starts_with(b"{") {
         return Ok(Vec::new());
     }
-    // Other servers answer as they like.
-    let Ok(Verdict { accepted, mut refused }) = serde_json::from_slice(answer) else { return Ok(Vec::new()) };
+    let Taken { accepted, mut refused, refused_count } = match serde_json::from_slice(&answer.body) {
+        Ok(taken) => taken,
+        // Other servers answer as they like.
+        Err(error) if answer.is_whole && !error.is_eof() => return Ok(Vec::new()),
+        Err(_) if memchr::memmem::find(&answer.body, b"\"accepted\"").is_none() => return Ok(Vec::new()),
+        // The list is cut: a shorter request has a shorter one.
+        Err(_) => return Err(Failure::poison("the server's list of refused events is cut")),
+    };
     refused.retain(|refused: &Refused| refused.index < len);
-    // So it answers to a request whose first answer, with the list, was lost.
-    if accepted + refused.len() < len {
+    let listed: BTreeSet<usize> = refused.iter().map(|refused| refused.index).collect();
+    let mut failures: Vec<(usize, Failure)> = Vec::with_capacity(refused.len());
+    if accepted + refused_count.max(listed.len()) < len {
+        // So it answers to a request whose first answer, with the list, was lost.
         return Err(Failure::poison(format!("the server has taken {accepted} of {len} events and names no others")));
     }
-    let poison = |refused: Refused| (refused.index, Failure::poison(reply::shown(&refused.reason)));
-    Ok(refused.into_iter().map(poison).collect())
+    if accepted + listed.len() < len {
+        let unlisted = len - accepted - listed.len();
+        let answer = format!("the server has refused {unlisted} more events than it lists");
+        let others = (0..len).filter(|nth| !listed.contains(nth));
+        failures.extend(others.map(|nth| (nth, Failure::Suspect { answer: answer.clone() })));
+    }
+    failures.extend(refused.into_iter().map(|refused| (refused.index, Failure::poison(reply::shown(&refused.reason)))));
+    Ok(failures)
 }

@@ -55,6 +55,11 @@ impl Place {
         self.constant.as_ref()
     }
 
+    /// The text of path and query that is the same for all events.
+    pub fn fixed_texts(&self) -> impl Iterator<Item = &str> {
+        self.rest.fixed_texts()
+    }
+
     /// An address to knock at without an event.
     pub fn door(&self) -> Uri {
         let root = || format!("{}/", self.origin).parse().expect("the origin was part of an address before");

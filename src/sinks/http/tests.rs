@@ -127,12 +127,28 @@ fn an_idempotency_key_names_these_events_in_this_body() {
 #[test]
 fn another_weir_says_what_it_refuses_and_other_servers_say_what_they_like() {
     let answer = br#"{"accepted":1,"refused":[{"index":1,"reason":"too\nlarge"},{"index":9,"reason":"?"}]}"#;
+    let refused = |body: &[u8], len| {
+        let body = Bytes::copy_from_slice(body);
+        refused(&Answer { status: StatusCode::OK, headers: HeaderMap::new(), body, is_whole: true }, len)
+    };
     assert_eq!(refused(answer, 2), Ok(vec![(1, Failure::poison("too large"))]));
     let unnamed = refused(br#"{"accepted":1,"refused":[]}"#, 2);
     assert!(matches!(unnamed, Err(Failure::Poison { .. })), "one of them is not taken: {unnamed:?}");
     for other in ["", "ok", "{}", r#"{"refused":[1]}"#, r#"{"accepted":true,"refused":[]}"#] {
         assert_eq!(refused(other.as_bytes(), 2), Ok(Vec::new()), "{other}");
     }
+    // More was refused than is listed: those that are not listed are not known to be taken.
+    let cut = br#"{"accepted":2,"refused":[{"index":1,"reason":"bad"}],"refused_count":2}"#;
+    let Ok(failures) = refused(cut, 4) else { panic!("some are named") };
+    let suspects = failures.iter().filter(|(_, failure)| matches!(failure, Failure::Suspect { .. })).count();
+    assert_eq!((failures.len(), suspects), (4, 3), "{failures:?}");
+    let whole = br#"{"accepted":3,"refused":[{"index":1,"reason":"bad"}],"refused_count":1}"#;
+    assert_eq!(refused(whole, 4), Ok(vec![(1, Failure::poison("bad"))]));
+    let torn = br#"{"accepted":3,"refused":[{"index":1,"rea"#;
+    assert!(matches!(refused(torn, 4), Err(Failure::Poison { .. })));
+    let long: Vec<String> = (0..40_000).map(|n| format!(r#"{{"index":{n},"reason":"{}"}}"#, "x".repeat(40))).collect();
+    let long = format!(r#"{{"accepted":1,"refused":[{}]}}"#, long.join(","));
+    assert_eq!(refused(long.as_bytes(), 40_001).map(|failures| failures.len()), Ok(40_000));
 }
 
 #[test]

@@ -1,18 +1,20 @@
 //! Acknowledgements of indexers: writes wait for theirs, and whoever asks asks for all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Method, Uri};
-use serde::Deserialize;
-use serde_json::json;
-use tokio::time::{Instant, sleep_until};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::SplunkHec;
-use super::verdict::Verdict;
+use super::answer::HecAnswer;
 use crate::component::Failure;
+
+/// How often Splunk is asked at least while a write lasts.
+const LEAST_ASKED: u32 = 4;
 
 pub struct Acks {
     uri: Uri,
@@ -29,11 +31,6 @@ struct Inner {
     /// Splunk forgets what it has said, so it is kept until the write hears of it.
     acked: BTreeSet<u64>,
     asked: Option<Instant>,
-}
-
-#[derive(Deserialize)]
-struct Told {
-    acks: BTreeMap<u64, bool>,
 }
 
 /// Forgets the numbers of a write that ends or is given up.
@@ -53,7 +50,9 @@ impl Drop for Waiting<'_> {
 }
 
 impl Acks {
-    pub fn new(uri: Uri, interval: Duration) -> Acks {
+    /// However rarely Splunk is to be asked, it is asked a few times before a write ends.
+    pub fn new(uri: Uri, interval: Duration, patience: Duration) -> Acks {
+        let interval = interval.min(patience / LEAST_ASKED);
         Acks { uri, interval, inner: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
@@ -66,31 +65,36 @@ impl Acks {
         }
     }
 
-    /// Returns when an indexer has everything behind these numbers for good.
-    pub async fn wait(&self, splunk: &SplunkHec, ids: &[u64], deadline: Instant) -> Result<(), Failure> {
+    /// Waits until an indexer has everything behind these numbers for good, or for as long as it may; gives those that
+    /// were not acknowledged, with the reason if there is another than the time.
+    pub async fn wait(&self, splunk: &SplunkHec, ids: &[u64], deadline: Instant) -> (BTreeSet<u64>, Option<Failure>) {
         self.lock().waiting.extend(ids);
         let _waiting = Waiting { acks: self, ids };
-        while !self.has_all(ids) {
-            let next = Instant::now() + self.interval;
-            if next > deadline {
-                let answer = "the indexers have not acknowledged the events in time; they are sent again";
-                return Err(Failure::transient(answer));
+        let asking = async {
+            while !self.has_all(ids) {
+                sleep(self.interval).await;
+                let _turn = self.turn.lock().await;
+                if self.has_all(ids) || self.lock().asked.is_some_and(|asked| asked.elapsed() < self.interval / 2) {
+                    continue;
+                }
+                let all: Vec<u64> = self.lock().waiting.iter().copied().collect();
+                match self.ask(splunk, &all).await {
+                    Ok(acked) => self.lock().acked.extend(acked),
+                    // Who does not answer now may before the deadline.
+                    Err(Failure::Transient { .. }) => {}
+                    // The events are with Splunk: a question that it does not understand says nothing about them.
+                    Err(failure) => {
+                        let answer = format!("Splunk does not say what is indexed: {}", failure.answer());
+                        return Some(Failure::Configuration { answer });
+                    }
+                }
+                self.lock().asked = Some(Instant::now());
             }
-            sleep_until(next).await;
-            let _turn = self.turn.lock().await;
-            if self.has_all(ids) || self.lock().asked.is_some_and(|asked| asked.elapsed() < self.interval / 2) {
-                continue;
-            }
-            let all: Vec<u64> = self.lock().waiting.iter().copied().collect();
-            match self.ask(splunk, &all).await {
-                Ok(acked) => self.lock().acked.extend(acked),
-                // Who does not answer now may before the deadline.
-                Err(Failure::Transient { .. }) => {}
-                Err(failure) => return Err(failure),
-            }
-            self.lock().asked = Some(Instant::now());
-        }
-        Ok(())
+            None
+        };
+        let failure = timeout_at(deadline, asking).await.unwrap_or(None);
+        let inner = self.lock();
+        (ids.iter().copied().filter(|id| !inner.acked.contains(id)).collect(), failure)
     }
 
     fn has_all(&self, ids: &[u64]) -> bool {
@@ -101,10 +105,13 @@ impl Acks {
     async fn ask(&self, splunk: &SplunkHec, ids: &[u64]) -> Result<Vec<u64>, Failure> {
         let body = Bytes::from(json!({ "acks": ids }).to_string());
         let answer = splunk.ask(Method::POST, &self.uri, body, None).await?;
-        Verdict::read(&answer).judge(&answer)?;
-        let told: Told = serde_json::from_slice(&answer.body)
-            .map_err(|_| Failure::transient("the answer about acknowledgements is not what Splunk answers"))?;
-        Ok(told.acks.into_iter().filter(|(id, acked)| *acked && ids.contains(id)).map(|(id, _)| id).collect())
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        // An answer about acknowledgements has no code.
+        let Some(acks) = body["acks"].as_object().filter(|_| answer.status.is_success()) else {
+            return HecAnswer::read(&answer).classify(&answer).map(|()| Vec::new());
+        };
+        let acked = acks.iter().filter(|(_, acked)| **acked == true).filter_map(|(id, _)| id.parse().ok());
+        Ok(acked.filter(|id| ids.contains(id)).collect())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

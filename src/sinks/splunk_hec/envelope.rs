@@ -7,7 +7,7 @@ use crate::codec::name::{NameTemplate, Rules};
 use crate::codec::template::{Malformed, Template, timestamp};
 use crate::component::BatchEvent;
 use crate::event::raw::name_is;
-use crate::event::{Id, Raw, escape};
+use crate::event::{Id, escape};
 
 /// Splunk's own rules for the names of indices; `_` begins those of Splunk itself.
 static INDEX: Rules = Rules {
@@ -70,7 +70,8 @@ impl Envelope {
 
     /// The index that an event names, if it is for events to name it.
     pub fn index_of(&self, event: BatchEvent<'_>) -> Option<String> {
-        self.index.as_ref()?.render(event.json()).ok()
+        let values = event.values();
+        self.index.as_ref()?.render_with(|path| values.get(path)).ok()
     }
 
     /// Appends one event in its envelope; the error says what the event lacks.
@@ -94,16 +95,13 @@ impl Envelope {
             push_member(out, "host", &host);
         }
         out.extend_from_slice(&self.fixed);
-        let received_at = format!("\"{}\"", event.record.received_at);
-        let get = |path: &[String]| match line.path(path).filter(|value| !value.is_null()) {
-            None if path.len() == 1 && path[0] == "timestamp" => Some(Raw::valid(received_at.as_bytes())),
-            value => value,
-        };
+        let values = event.values();
+        let get = |path: &[String]| values.get(path);
         for (name, template) in &self.templates {
             push_member(out, name, &template.render(get).map_err(|missing| missing.to_string())?);
         }
         if let Some(index) = &self.index {
-            push_member(out, "index", &index.render(line)?);
+            push_member(out, "index", &index.render_with(get)?);
         }
         let _ = write!(out, ",\"fields\":{{\"weir_id\":\"{id}\"");
         for (name, template) in &self.fields {

@@ -12,7 +12,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::codec::encoding::{Encoder, Encoding};
 use crate::codec::template::{Malformed, Template};
@@ -24,15 +24,17 @@ use crate::secret::{Secret, SecretMask};
 use crate::units;
 
 mod acks;
+mod answer;
 mod envelope;
-mod verdict;
+mod progress;
 
 #[cfg(test)]
 mod tests;
 
 use acks::Acks;
+use answer::HecAnswer;
 use envelope::Envelope;
-use verdict::Verdict;
+use progress::Progress;
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -160,9 +162,16 @@ impl Sink for SplunkHec {
 
     async fn write(&self, cut: &WriteBatch, payload: &Bytes) -> Result<Written, Failure> {
         let deadline = Instant::now() + self.patience;
-        let mut bytes = 0;
-        let done = self.deliver(cut, payload, deadline, &mut bytes).await.map_err(|failure| self.hide(failure))?;
-        if done.is_empty() { Ok(Written { bytes, ..Written::default() }) } else { Err(Failure::Some(done)) }
+        let mut progress = Progress::new(cut.len());
+        let ended = self.deliver(cut, payload, deadline, &mut progress).await;
+        if let Some(acks) = &self.acks
+            && !progress.waiting.is_empty()
+        {
+            let ids: Vec<u64> = progress.waiting.iter().map(|(id, _)| *id).collect();
+            let (missing, failure) = acks.wait(self, &ids, deadline).await;
+            progress.not_acknowledged(&missing, failure);
+        }
+        progress.sum_up(ended).map_err(|failure| self.hide(failure))
     }
 
     fn findings(&self) -> Findings {
@@ -242,7 +251,7 @@ impl SplunkHec {
             }
         };
         let acks = match config.indexer_ack {
-            true => Some(Acks::new(uri("/services/collector/ack".into())?, *config.ack_interval)),
+            true => Some(Acks::new(uri("/services/collector/ack".into())?, *config.ack_interval, patience(cx))),
             false => None,
         };
         Ok(SplunkHec {
@@ -254,7 +263,7 @@ impl SplunkHec {
             compression: config.compression,
             acks,
             veil,
-            patience: cx.timeout.mul_f64(0.9),
+            patience: patience(cx),
         })
     }
 
@@ -262,13 +271,13 @@ impl SplunkHec {
     async fn look(&self) -> Result<(), Failure> {
         let answer = self.ask(Method::GET, &self.health, Bytes::new(), None).await?;
         // Not every collector has this address, nor lets everybody look.
-        if let Err(failure @ Failure::Transient { .. }) = Verdict::read(&answer).judge(&answer) {
+        if let Err(failure @ Failure::Transient { .. }) = HecAnswer::read(&answer).classify(&answer) {
             return Err(failure);
         }
         let answer = self.ask(Method::POST, &self.target, Bytes::new(), None).await?;
-        let verdict = Verdict::read(&answer);
+        let read = HecAnswer::read(&answer);
         // A request without events is refused for that, once everything else about it is right.
-        match verdict.judge(&answer) {
+        match read.classify(&answer) {
             Err(Failure::Poison { .. }) | Ok(()) => {}
             Err(failure) => return Err(failure),
         }
@@ -278,51 +287,44 @@ impl SplunkHec {
         }
     }
 
-    /// Sends events until each is written or found unfit; gives those that are.
+    /// Sends events until each is taken or found unfit. What ends it before is the fate of those that are left.
     async fn deliver(
         &self,
         cut: &WriteBatch,
         payload: &Bytes,
         deadline: Instant,
-        bytes: &mut u64,
-    ) -> Result<Vec<(usize, Failure)>, Failure> {
-        let mut left: Vec<usize> = (0..cut.len()).collect();
-        let (mut failed, mut waiting) = (Vec::new(), Vec::new());
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
         let mut body = payload.clone();
-        while !left.is_empty() {
-            match self.send(body.clone(), bytes).await? {
-                Sent::Taken(ack) => {
-                    waiting.extend(ack);
-                    break;
-                }
+        while !progress.left.is_empty() {
+            let left = progress.left.clone();
+            match self.send(body, deadline, progress).await? {
+                Sent::Taken(ack) => progress.taken(&left, ack),
                 Sent::Refused { failure: failure @ Failure::Configuration { .. }, number: Some(_) }
                     if left.len() == 1 && self.destination(cut.event(left[0])).is_some() =>
                 {
-                    failed.push((left.remove(0), failure));
+                    progress.failed(left[0], failure);
                 }
                 Sent::Refused { failure, number } => {
                     let Some(nth) = number.filter(|nth| *nth < left.len() && left.len() > 1) else {
                         return Err(failure);
                     };
                     // Others count from 1, or say what they like: only who is refused alone is unfit.
-                    let suspect = left.remove(nth);
-                    match self.send(self.body_of(cut, &[suspect])?, bytes).await? {
-                        Sent::Taken(ack) => waiting.extend(ack),
+                    let suspect = left[nth];
+                    match self.send(self.body_of(cut, &[suspect])?, deadline, progress).await? {
+                        Sent::Taken(ack) => progress.taken(&[suspect], ack),
                         Sent::Refused { failure, .. } => {
                             if let Failure::Configuration { .. } = failure {
-                                self.set_aside(cut, suspect, &failure, &mut left, &mut failed)?;
+                                self.set_aside(cut, suspect, &failure, progress)?;
                             }
-                            failed.push((suspect, failure));
+                            progress.failed(suspect, failure);
                         }
                     }
-                    body = self.body_of(cut, &left)?;
                 }
             }
+            body = self.body_of(cut, &progress.left)?;
         }
-        if let Some(acks) = &self.acks {
-            acks.wait(self, &waiting, deadline).await?;
-        }
-        Ok(failed)
+        Ok(())
     }
 
     /// An index that Splunk does not have concerns all events that go there, and no others.
@@ -331,25 +333,26 @@ impl SplunkHec {
         cut: &WriteBatch,
         suspect: usize,
         failure: &Failure,
-        left: &mut Vec<usize>,
-        failed: &mut Vec<(usize, Failure)>,
+        progress: &mut Progress,
     ) -> Result<(), Failure> {
         let Style::Event(envelope) = &self.style else { return Err(failure.clone()) };
         let all: Vec<BatchEvent<'_>> = cut.events().collect();
         let index = envelope.index_of(all[suspect]).ok_or_else(|| failure.clone())?;
-        let aside = left.extract_if(.., |nth| envelope.index_of(all[*nth]).as_ref() == Some(&index));
-        failed.extend(aside.map(|nth| (nth, failure.clone())));
+        let is_there = |nth: &usize| envelope.index_of(all[*nth]).as_ref() == Some(&index);
+        let aside: Vec<usize> = progress.left.iter().copied().filter(is_there).collect();
+        aside.into_iter().for_each(|nth| progress.failed(nth, failure.clone()));
         Ok(())
     }
 
-    async fn send(&self, body: Bytes, bytes: &mut u64) -> Result<Sent, Failure> {
+    async fn send(&self, body: Bytes, deadline: Instant, progress: &mut Progress) -> Result<Sent, Failure> {
         let len = body.len() as u64;
-        let answer = self.ask(Method::POST, &self.target, body, self.compression.word()).await?;
-        let verdict = Verdict::read(&answer);
-        match verdict.judge(&answer) {
+        let asked = timeout_at(deadline, self.ask(Method::POST, &self.target, body, self.compression.word()));
+        let answer = asked.await.map_err(|_| Failure::transient(format!("no answer within {:?}", self.patience)))??;
+        let read = HecAnswer::read(&answer);
+        match read.classify(&answer) {
             Ok(()) => {
-                *bytes += len;
-                let ack = match (&self.acks, verdict.ack_id) {
+                progress.bytes += len;
+                let ack = match (&self.acks, read.ack_id) {
                     (None, _) => None,
                     (Some(_), Some(id)) => Some(id),
                     (Some(_), None) => {
@@ -359,7 +362,7 @@ impl SplunkHec {
                 Ok(Sent::Taken(ack))
             }
             Err(failure @ (Failure::Poison { .. } | Failure::Configuration { .. })) => {
-                Ok(Sent::Refused { failure, number: verdict.invalid_event() })
+                Ok(Sent::Refused { failure, number: read.invalid_event() })
             }
             Err(failure) => Err(failure),
         }
@@ -376,6 +379,10 @@ impl SplunkHec {
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = self.headers.clone();
+        if let Style::Raw(_) = &self.style {
+            let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+            request.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
         if let Some(word) = encoding {
             request.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(word));
         }
@@ -409,6 +416,11 @@ impl SplunkHec {
     fn hide(&self, failure: Failure) -> Failure {
         failure.reworded(|answer| self.veil.hide(answer))
     }
+}
+
+/// The whole of a write, but for the time to tell how it ended.
+fn patience(cx: &SinkContext) -> Duration {
+    cx.timeout.mul_f64(0.9)
 }
 
 enum Sent {

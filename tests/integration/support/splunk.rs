@@ -32,6 +32,12 @@ pub struct State {
     /// Requests that are answered with `Server is busy`.
     pub busy: usize,
     pub polls: usize,
+    /// Answers to all requests, instead of its own: status and body.
+    pub instead: Option<(u16, &'static str)>,
+    /// Answers to questions about acknowledgements, instead of its own.
+    pub instead_of_acks: Option<(u16, &'static str)>,
+    /// How long each answer takes.
+    pub delay: std::time::Duration,
 }
 
 #[derive(Clone)]
@@ -61,7 +67,12 @@ impl Splunk {
     }
 
     fn answer(&self, heard: &Heard) -> Reply {
+        let delay = self.state().delay;
+        std::thread::sleep(delay);
         let mut state = self.state();
+        if let Some((status, body)) = state.instead {
+            return reply(status, body);
+        }
         let path = heard.path.split('?').next().unwrap_or("");
         if path == "/services/collector/health" {
             return if state.busy > 0 {
@@ -90,6 +101,11 @@ impl Splunk {
             return said(400, 11, "Invalid data channel");
         }
         match path {
+            "/services/collector/ack" if state.instead_of_acks.is_some() => {
+                let (status, body) = state.instead_of_acks.expect("it is there");
+                state.polls += 1;
+                reply(status, body)
+            }
             "/services/collector/ack" => acks(&mut state, heard),
             _ if heard.body.is_empty() => said(400, 5, "No data"),
             "/services/collector/event" | "/services/collector/raw" if state.busy > 0 => {
