@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -41,6 +41,28 @@ pub struct Access {
     /// From where events may be posted without a token.
     anonymous_writers: Vec<Network>,
     tickets: Mutex<HashMap<String, (Principal, Instant)>>,
+}
+
+/// Who may use the API now; a reload exchanges it.
+#[derive(Clone)]
+pub struct CurrentAccess(Arc<RwLock<Arc<Access>>>);
+
+impl CurrentAccess {
+    pub fn new(access: Access) -> CurrentAccess {
+        CurrentAccess(Arc::new(RwLock::new(Arc::new(access))))
+    }
+
+    pub fn get(&self) -> Arc<Access> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Requests from now on are judged by this; tickets that were given out stay good.
+    pub fn exchange(&self, next: Access) {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let tickets = std::mem::take(&mut *current.tickets.lock().unwrap_or_else(PoisonError::into_inner));
+        *next.tickets.lock().unwrap_or_else(PoisonError::into_inner) = tickets;
+        *current = Arc::new(next);
+    }
 }
 
 /// Somebody who may read, and for how long the proof is good.

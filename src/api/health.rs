@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::Api;
 use crate::net::http::Body;
-use crate::telemetry::{ComponentKind, ComponentState};
+use crate::telemetry::ComponentState;
 use crate::units::Timestamp;
 
 /// 200 while the process works, whatever the sinks do; with `?sinks` 503 if one is held (one that has parked events
-/// delivers the others). Error texts are not for everybody.
+/// delivers the others), or a source is. Error texts are not for everybody.
 pub fn health(api: &Api, request: &Request<Incoming>, with_errors: bool) -> Response<Body> {
     let ledgers = api.agent.books.all();
-    let is = |state: ComponentState| ledgers.iter().any(|l| l.kind == ComponentKind::Sink && l.health().state == state);
+    let is = |state: ComponentState| ledgers.iter().any(|ledger| ledger.health().state == state);
     let held = is(ComponentState::Held);
     let asks_for_sinks = super::parameter(request.uri().query(), "sinks").is_some();
     let status = if asks_for_sinks && held { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };

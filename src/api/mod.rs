@@ -19,7 +19,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio_util::sync::CancellationToken;
 
-pub use access::{Access, SECRET_FILE, mint};
+pub use access::{Access, CurrentAccess, SECRET_FILE, mint};
 
 use crate::component::Intake as _;
 use crate::component::ingest::IngestEndpoint;
@@ -44,7 +44,7 @@ type Reload = dyn Fn(Option<String>) -> Pin<Box<dyn Future<Output = Reloaded> + 
 /// Everything the routes need.
 pub struct Api {
     agent: Arc<Agent>,
-    access: Access,
+    access: CurrentAccess,
     door: IngestEndpoint,
     fanout: Arc<Fanout>,
     started: Timestamp,
@@ -57,7 +57,7 @@ impl Api {
     /// `reload` reads the configuration again and goes over to it; it is told who wants that.
     pub fn new(
         agent: Arc<Agent>,
-        access: Access,
+        access: CurrentAccess,
         fanout: Arc<Fanout>,
         reload: Box<Reload>,
         shutdown: CancellationToken,
@@ -76,6 +76,10 @@ impl Api {
         Api { agent, access, door, fanout, started: Timestamp::now(), rates, reload, shutdown }
     }
 
+    fn access(&self) -> Arc<Access> {
+        self.access.get()
+    }
+
     async fn route(&self, request: Request<Incoming>, peer: Peer) -> Result<Response<Body>, Problem> {
         let path = request.uri().path().to_owned();
         let path = path.strip_prefix(&self.agent.settings.api.base_path).ok_or_else(Problem::not_found)?;
@@ -89,7 +93,7 @@ impl Api {
             ["health"] => {
                 only(get, "GET")?;
                 // Asked only where it matters: a look at health needs no credentials.
-                let with_errors = is_near(peer) || self.access.shows_admin(&request, peer).await;
+                let with_errors = is_near(peer) || self.access().shows_admin(&request, peer).await;
                 Ok(health::health(self, &request, with_errors))
             }
             ["ready"] => only(get, "GET").map(|()| health::ready(self)),
@@ -97,16 +101,16 @@ impl Api {
             ["version"] => only(get, "GET").map(|()| version()),
             ["api", "pipeline"] => {
                 only(get, "GET")?;
-                self.access.admin(&request, peer).await?;
+                self.access().admin(&request, peer).await?;
                 Ok(pipeline::pipeline(self))
             }
             ["api", "dlq"] => {
                 only(get, "GET")?;
-                self.access.admin(&request, peer).await?;
+                self.access().admin(&request, peer).await?;
                 dlq::list(self, request.uri().query()).await
             }
             ["api", "dlq", id] => {
-                let admin = self.access.admin(&request, peer).await?;
+                let admin = self.access().admin(&request, peer).await?;
                 match *request.method() {
                     Method::GET => dlq::show(self, id).await,
                     Method::DELETE => dlq::drop(self, id, &admin).await,
@@ -115,29 +119,29 @@ impl Api {
             }
             ["api", "dlq", id, "replay"] => {
                 only(post, "POST")?;
-                let admin = self.access.admin(&request, peer).await?;
+                let admin = self.access().admin(&request, peer).await?;
                 dlq::replay(self, id, &admin).await
             }
             ["api", "reload"] => {
                 only(post, "POST")?;
-                let admin = self.access.admin(&request, peer).await?;
+                let admin = self.access().admin(&request, peer).await?;
                 let verdict = (self.reload)(Some(admin.name)).await;
                 let status = if verdict.applied { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
                 Ok(json(status, &verdict))
             }
             ["api", "stream"] => {
                 only(get, "GET")?;
-                let reader = self.access.stream_reader(&request, peer).await?;
+                let reader = self.access().stream_reader(&request, peer).await?;
                 stream::open(self, &request, reader)
             }
             ["api", "stream-ticket"] => {
                 only(post, "POST")?;
-                let reader = self.access.reader(&request, peer).await?;
-                Ok(json(StatusCode::OK, &self.access.ticket(reader)))
+                let reader = self.access().reader(&request, peer).await?;
+                Ok(json(StatusCode::OK, &self.access().ticket(reader)))
             }
             ["api", "logs"] => {
                 only(post, "POST")?;
-                let sender = self.access.sender(&request, peer).await?;
+                let sender = self.access().sender(&request, peer).await?;
                 check_wait(request.uri().query())?;
                 Ok(self.door.receive(request, sender.as_ref(), peer).await)
             }

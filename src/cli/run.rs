@@ -1,28 +1,31 @@
 //! `weir run`: starts the agent and its API, obeys signals, and says where things are.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{ADDRESS_FILE, CERTIFICATE_FILE};
 use super::{CONFIGURATION, Configuration};
-use crate::api::{self, Access, Api};
-use crate::config::settings::Settings;
-use crate::config::{Loaded, Overrides};
+use crate::api::{self, Access, Api, CurrentAccess};
+use crate::config::settings::{self, Settings};
+use crate::config::{self, Loaded, Overrides};
 use crate::delivery::fanout::Fanout;
 use crate::journal;
 use crate::net::Role;
 use crate::net::address::Address;
 use crate::net::auth::jwt::Terms;
-use crate::net::http;
+use crate::net::http::{self, ServerTls};
 use crate::net::listen::{Listener, SOCKET_MODE};
+use crate::net::tls;
 use crate::secret::Secret;
 use crate::telemetry::log;
-use crate::topology::{Agent, Reloaded, StartError, make_private_folder};
+use crate::topology::{Agent, Reloaded, StartError, make_private_folder, snapshots_file};
 
 /// How long the login link of the first start is good.
 const LOGIN_TTL: Duration = Duration::from_secs(8 * 3600);
@@ -94,7 +97,7 @@ struct Running {
 type Reload = Arc<dyn Fn(Option<String>) -> std::pin::Pin<Box<dyn Future<Output = Reloaded> + Send>> + Send + Sync>;
 
 async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> Result<Running, StartError> {
-    let plan = loaded.plan;
+    let mut plan = loaded.plan;
     let settings = plan.settings.clone();
     let data_dir = plan.data_dir.clone();
     let quick_start = loaded.is_quick_start;
@@ -107,21 +110,74 @@ async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> 
         false => None,
     };
     let live = plan.live_inputs();
+    if !arguments.ephemeral {
+        for error in config::add_leftover(&mut plan, &snapshots_file(&data_dir)) {
+            tracing::warn!(error, "a sink that is not configured any more cannot go on with what it owes");
+        }
+    }
     let agent = Agent::start(plan).await?;
     let shutdown = CancellationToken::new();
     let fanout = Fanout::start(&agent.commons.journal, &agent.streams_of(&live).await, shutdown.clone());
-    let reload = reloader(arguments, overrides, &agent, &fanout);
+    let (files, secret) = ApiFiles::open(&settings.api, &data_dir, !arguments.ephemeral).map_err(StartError::new)?;
+    let reload = reloader(arguments, overrides, &agent, &fanout, files.clone());
     let mut running = Running { agent: agent.clone(), shutdown: shutdown.clone(), api: None, reload: reload.clone() };
     let Some(listener) = listener else { return Ok(running) };
-    let (access, secret) = Access::new(&settings.api, &data_dir, !arguments.ephemeral).map_err(StartError::new)?;
-    let tls = settings.api.tls.as_ref().map(crate::net::tls::server).transpose().map_err(StartError::new)?;
     let address = listener.address().map_err(|error| StartError::new(error.to_string()))?;
     let addresses = agent.addresses().await;
     announce(arguments, &settings, &agent, &address, secret.as_ref(), quick_start, &addresses)?;
-    let api = Api::new(agent, access, fanout, Box::new(move |by| reload(by)), shutdown.clone());
+    let api = Api::new(agent, files.access, fanout, Box::new(move |by| reload(by)), shutdown.clone());
     let limits = http::Limits::default();
-    running.api = Some(tokio::spawn(http::serve(listener, tls, limits, Arc::new(api), shutdown)));
+    running.api =
+        Some(tokio::spawn(http::serve(listener, files.tls, limits, Arc::new(api), http::Shutdown::with(shutdown))));
     Ok(running)
+}
+
+/// What the API shows and whom it believes; both may come from files, which a reload reads again.
+#[derive(Clone)]
+struct ApiFiles {
+    settings: settings::Api,
+    data_dir: PathBuf,
+    access: CurrentAccess,
+    tls: ServerTls,
+}
+
+/// What the files hold.
+type ReadAgain = (Option<Access>, Option<Arc<ServerConfig>>);
+
+impl ApiFiles {
+    fn open(
+        settings: &settings::Api,
+        data_dir: &Path,
+        keep: bool,
+    ) -> Result<(ApiFiles, Option<Secret<String>>), String> {
+        let (access, secret) = Access::new(settings, data_dir, keep)?;
+        let tls = ServerTls::new(settings.tls.as_ref().map(tls::server).transpose()?);
+        let (settings, data_dir) = (settings.clone(), data_dir.to_owned());
+        Ok((ApiFiles { settings, data_dir, access: CurrentAccess::new(access), tls }, secret))
+    }
+
+    /// Reads the files again.
+    fn read(&self) -> Result<ReadAgain, Vec<String>> {
+        let access = self.settings.auth.is_some().then(|| Access::new(&self.settings, &self.data_dir, true));
+        let access = access.transpose().map_err(|error| format!("api.auth: {error}"));
+        let tls = self.settings.tls.as_ref().map(tls::server).transpose().map_err(|error| format!("api.tls: {error}"));
+        match (access, tls) {
+            (Ok(access), Ok(tls)) => Ok((access.map(|(access, _)| access), tls)),
+            (access, tls) => Err(access.err().into_iter().chain(tls.err()).collect()),
+        }
+    }
+
+    fn exchange(&self, access: Option<Access>, tls: Option<Arc<ServerConfig>>) {
+        if let Some(access) = access {
+            self.access.exchange(access);
+        }
+        if let Some(config) = &self.settings.tls
+            && let Err(error) = std::fs::copy(&config.cert, self.data_dir.join(CERTIFICATE_FILE))
+        {
+            tracing::warn!(%error, "cannot leave the new certificate in the data folder, where commands look for it");
+        }
+        self.tls.exchange(tls);
+    }
 }
 
 /// Why the address of the API cannot be had; somebody who starts an agent twice is told about the first.
@@ -132,23 +188,33 @@ fn taken(error: &str, data_dir: &std::path::Path) -> StartError {
     }
 }
 
-fn reloader(arguments: &Arguments, overrides: &Overrides, agent: &Arc<Agent>, fanout: &Arc<Fanout>) -> Reload {
+fn reloader(
+    arguments: &Arguments,
+    overrides: &Overrides,
+    agent: &Arc<Agent>,
+    fanout: &Arc<Fanout>,
+    files: ApiFiles,
+) -> Reload {
     let (configuration, overrides) = (arguments.configuration.clone(), overrides.clone());
     let (agent, fanout) = (agent.clone(), fanout.clone());
     Arc::new(move |by| {
         let (configuration, overrides) = (configuration.clone(), overrides.clone());
-        let (agent, fanout) = (agent.clone(), fanout.clone());
+        let (agent, fanout, files) = (agent.clone(), fanout.clone(), files.clone());
         Box::pin(async move {
             let loaded = tokio::task::spawn_blocking(move || configuration.reload(&overrides)).await;
             let verdict = match loaded {
-                Ok(Ok(plan)) => {
-                    let live = plan.live_inputs();
-                    let verdict = agent.reload(plan).await;
-                    if verdict.applied {
-                        fanout.follow(agent.streams_of(&live).await);
+                Ok(Ok(plan)) => match files.read() {
+                    Ok((access, tls)) => {
+                        let live = plan.live_inputs();
+                        let verdict = agent.reload(plan).await;
+                        if verdict.applied {
+                            files.exchange(access, tls);
+                            fanout.follow(agent.streams_of(&live).await);
+                        }
+                        verdict
                     }
-                    verdict
-                }
+                    Err(errors) => agent.refused_reload(errors),
+                },
                 Ok(Err(errors)) => agent.refused_reload(errors),
                 Err(error) => agent.refused_reload(vec![format!("reading the configuration panicked: {error}")]),
             };

@@ -7,7 +7,8 @@ use clap::Args;
 
 use super::Configuration;
 use crate::component::{Findings, Promise, SinkContext};
-use crate::config::PlannedSink;
+use crate::config::{Plan, PlannedSink};
+use crate::net::tls;
 
 /// How long a sink may take to show that it works.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,6 +34,10 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return super::complain(format!("cannot start: {error}")),
     };
+    for problem in files_that_do_not_fit(&plan) {
+        all_work = false;
+        out.push_str(&problem);
+    }
     for sink in &plan.sinks {
         let tried = (!arguments.no_connect).then(|| runtime.block_on(try_out(sink, &plan.data_dir)));
         all_work &= !matches!(tried, Some(Err(_)));
@@ -46,6 +51,22 @@ pub fn run(arguments: Arguments) -> ExitCode {
     ));
     let code = super::print(&out);
     if all_work { code } else { ExitCode::from(super::FAILED) }
+}
+
+/// What `run` would refuse of the files that the configuration names by path.
+fn files_that_do_not_fit(plan: &Plan) -> Vec<String> {
+    let wrong = |what: &str, result: Result<(), String>| result.err().map(|error| format!("{what}: {error}\n"));
+    let sources =
+        plan.sources.iter().map(|planned| (format!("sources.{}", planned.name), planned.source.check_files()));
+    let trusts = plan.sinks.iter().filter_map(|sink| {
+        let trust = sink.frame.tls.as_ref()?;
+        Some((format!("sinks.{}", sink.name), tls::client(trust).map(drop)))
+    });
+    let api = &plan.settings.api;
+    let certificate = api.tls.as_ref().map(|config| ("api.tls".to_owned(), tls::server(config).map(drop)));
+    let gate = api.auth.as_ref().map(|auth| ("api.auth".to_owned(), auth.gate().map(drop)));
+    let all = sources.chain(trusts).chain(certificate).chain(gate);
+    all.filter_map(|(what, result)| wrong(&what, result)).collect()
 }
 
 /// What is said about one sink: its promise, whether it works, and what opening it found out.

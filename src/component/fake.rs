@@ -12,10 +12,11 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{Intake, Job, JobStatus, Outcome, Receipt, ReserveError, SinkContext, SourceContext};
+use super::{Fatal, Intake, Job, JobStatus, Outcome, Receipt, ReserveError, SinkContext, Source, SourceContext};
 use crate::codec::{Decoded, Decoder, Frames, Limits, Ordinals};
 use crate::event::{Batch, Id, Provenance};
 use crate::journal::MemoryPermit;
+use crate::net::Sockets;
 
 /// A sink named `out` at the beginning of its life.
 pub fn sink_context() -> SinkContext {
@@ -80,6 +81,7 @@ impl FakeIntake {
             agent: "agent".into(),
             intake: self.clone(),
             shutdown: CancellationToken::new(),
+            stopping: CancellationToken::new(),
             event_bytes: 1024 * 1024,
             durable: true,
         }
@@ -245,6 +247,12 @@ impl Intake for FakeIntake {
     fn trouble(&self, message: Option<String>) {
         self.inner().trouble = message;
     }
+}
+
+/// Prepares a source on sockets of its own and runs it to its end.
+pub async fn run<S: Source>(source: S, cx: SourceContext) -> Result<(), Fatal> {
+    let prepared = source.prepare(&Sockets::default()).await?;
+    Source::run(Arc::new(source), prepared, cx).await
 }
 
 /// Decodes nothing: the fake intake looks at frames itself.

@@ -24,6 +24,7 @@ pub use sink::{
     AnySink, AnySinkConfig, BatchEvent, Findings, Promise, RecordSlice, Sink, SinkContext, WriteBatch, Written,
 };
 pub use source::{
-    AnySource, Chunk, Intake, Job, JobStatus, Marks, OnBad, Outcome, Receipt, ReserveError, Source, SourceContext, Wait,
+    AnySource, Chunk, Intake, Job, JobStatus, Marks, OnBad, Outcome, Prepared, Receipt, ReserveError, Source,
+    SourceContext, Wait,
 };
 pub use transform::{AnyTransform, DeadEvent, Outputs, Transform};

@@ -1,6 +1,8 @@
 //! Sources: they cut bytes into pieces, hand them in, and acknowledge what the answer allows.
 
+use std::any::Any;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,22 +17,50 @@ use super::failure::Fatal;
 use crate::codec::{Decoder, Frames, Ordinals, Refusal};
 use crate::event::Provenance;
 use crate::journal::{IdempotencyKey, MemoryPermit, Position};
+use crate::net::{Endpoint, Sockets};
 
 /// The most bytes a piece should have; a larger event is a piece alone.
 pub const CHUNK_BYTES: usize = 256 * 1024;
 
-pub trait Source: Send + Sized + 'static {
+pub trait Source: Send + Sync + Sized + 'static {
     /// The word for `type:`.
     const TYPE: &'static str;
+    /// Whether it reads its origins again from the positions it has stated: its successor begins once everything that
+    /// was handed in has ended.
+    const RESUMES: bool = false;
     type Config: DeserializeOwned + JsonSchema;
+    /// What running takes hold of: sockets that listen, certificates and keys that are loaded.
+    type Prepared: Send + 'static;
 
     /// Turns configuration into a source, or adds to the problems.
     fn build(config: Self::Config, check: &mut Check) -> Option<Self>;
 
+    /// Where it listens: two sources on one address are refused before anything is bound.
+    fn endpoints(&self) -> Vec<Endpoint> {
+        Vec::new()
+    }
+
+    /// Files that its configuration names by path: what they hold belongs to the configuration.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Loads these files as `prepare` does, and touches nothing else. The error is for the operator.
+    fn check_files(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Binds and loads everything that may fail at the start, while a predecessor still runs.
+    fn prepare(&self, sockets: &Sockets) -> impl Future<Output = Result<Self::Prepared, Fatal>> + Send;
+
     /// Runs until `cx.shutdown` is cancelled; what was handed in by then is the wiring's. A source that returns
     /// `Ok` before that has come to its end: nothing more will follow, and an agent without other sources may stop.
-    /// Calls `cx.ready()` once it listens or reads. An error ends the agent (at start) or is said and retried.
-    fn run(self, cx: SourceContext) -> impl Future<Output = Result<(), Fatal>> + Send;
+    /// Calls `cx.ready()` once it listens or reads. After an error it is prepared and run again.
+    fn run(
+        self: Arc<Self>,
+        prepared: Self::Prepared,
+        cx: SourceContext,
+    ) -> impl Future<Output = Result<(), Fatal>> + Send;
 }
 
 /// What a source may use.
@@ -43,6 +73,8 @@ pub struct SourceContext {
     pub intake: Arc<dyn Intake>,
     /// Cancelled when the source should take nothing more.
     pub shutdown: CancellationToken,
+    /// Cancelled when the agent stops: what is under way is refused rather than begun.
+    pub stopping: CancellationToken,
     /// Bytes that one event may have.
     pub event_bytes: usize,
     /// Whether the journal keeps events on disk, and so `positions`.
@@ -191,18 +223,49 @@ impl Future for Receipt {
     }
 }
 
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fatal>> + Send + 'a>>;
+
 /// The boxed form.
-pub trait AnySource: Send {
+pub trait AnySource: Send + Sync {
     fn type_name(&self) -> &'static str;
-    fn run(self: Box<Self>, cx: SourceContext) -> Pin<Box<dyn Future<Output = Result<(), Fatal>> + Send>>;
+    fn resumes(&self) -> bool;
+    fn endpoints(&self) -> Vec<Endpoint>;
+    fn files(&self) -> Vec<PathBuf>;
+    fn check_files(&self) -> Result<(), String>;
+    fn prepare<'a>(&'a self, sockets: &'a Sockets) -> Answer<'a, Prepared>;
+    fn run(self: Arc<Self>, prepared: Prepared, cx: SourceContext) -> Answer<'static, ()>;
 }
+
+/// What one source has taken hold of.
+pub struct Prepared(Box<dyn Any + Send>);
 
 impl<S: Source> AnySource for S {
     fn type_name(&self) -> &'static str {
         S::TYPE
     }
 
-    fn run(self: Box<Self>, cx: SourceContext) -> Pin<Box<dyn Future<Output = Result<(), Fatal>> + Send>> {
-        Box::pin(Source::run(*self, cx))
+    fn resumes(&self) -> bool {
+        S::RESUMES
+    }
+
+    fn endpoints(&self) -> Vec<Endpoint> {
+        Source::endpoints(self)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        Source::files(self)
+    }
+
+    fn check_files(&self) -> Result<(), String> {
+        Source::check_files(self)
+    }
+
+    fn prepare<'a>(&'a self, sockets: &'a Sockets) -> Answer<'a, Prepared> {
+        Box::pin(async move { Source::prepare(self, sockets).await.map(|prepared| Prepared(Box::new(prepared))) })
+    }
+
+    fn run(self: Arc<Self>, prepared: Prepared, cx: SourceContext) -> Answer<'static, ()> {
+        let prepared = prepared.0.downcast::<S::Prepared>().expect("it was prepared by this source");
+        Box::pin(Source::run(self, *prepared, cx))
     }
 }

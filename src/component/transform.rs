@@ -1,5 +1,7 @@
 //! Transforms without memory: a plain function from a batch to batches.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -23,6 +25,11 @@ pub trait Transform: Send + Sync + Sized + 'static {
     /// Whether events are passed on whole and in place, so that nothing needs to be split for it.
     fn needs_fields(&self) -> bool {
         true
+    }
+
+    /// Files that its configuration names by path: what they hold belongs to the configuration.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
     }
 
     /// For a transform that redacts: the same rules over raw text, so that a dead letter is as safe as an event.
@@ -87,6 +94,9 @@ pub trait AnyTransform: Send + Sync {
     fn type_name(&self) -> &'static str;
     fn outputs(&self) -> Vec<String>;
     fn needs_fields(&self) -> bool;
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
     fn redact_text(&self, text: &[u8]) -> Option<Vec<u8>>;
     fn apply(&self, batch: Batch, out: &mut Outputs) -> Result<(), Failure>;
 }
@@ -102,6 +112,10 @@ impl<T: Transform> AnyTransform for T {
 
     fn needs_fields(&self) -> bool {
         Transform::needs_fields(self)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        Transform::files(self)
     }
 
     fn redact_text(&self, text: &[u8]) -> Option<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! From the sections `sources`, `transforms` and `sinks` to components that are built, and to their wiring.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -11,6 +11,8 @@ use crate::component::entry::Entry as Catalogued;
 use crate::component::sink::AnySinkConfig;
 use crate::component::{AnySource, AnyTransform, Check, SinkEntry, SourceEntry, TransformEntry};
 use crate::diagnostic::{self, Entry, Kind as NodeKind, Node, Problem, Problems, Span, Spanned};
+use crate::net::Endpoint;
+use crate::net::tls::Trust;
 use crate::query::Query;
 
 /// The keys of a sink that belong to the frame and not to the sink.
@@ -84,6 +86,29 @@ pub struct Built<T> {
     pub component: Option<T>,
 }
 
+impl<T> Built<T> {
+    fn with_files(self, files: &[PathBuf]) -> Built<T> {
+        Built { fingerprint: with_files(self.fingerprint, files), ..self }
+    }
+}
+
+/// What files hold that a component names by path is part of its configuration.
+fn with_files(fingerprint: Fingerprint, files: &[PathBuf]) -> Fingerprint {
+    if files.is_empty() {
+        return fingerprint;
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&fingerprint);
+    for file in files {
+        match std::fs::File::open(file).and_then(|file| hasher.update_reader(file).map(drop)) {
+            Ok(()) => drop(hasher.update(b";")),
+            // Whoever needs the file says what is wrong with it.
+            Err(error) => drop(hasher.update(error.kind().to_string().as_bytes())),
+        }
+    }
+    *hasher.finalize().as_bytes()
+}
+
 /// All components, the ones that could not be built included, so that wiring can be checked all the same.
 #[derive(Default)]
 pub struct Components {
@@ -98,7 +123,11 @@ pub fn read(root: &Node, surroundings: &BuildContext<'_>, problems: &mut Problem
     let mut names: Vec<(&str, Span)> = Vec::new();
     let catalogue = surroundings.catalogue;
     for entry in section(root, "sources", &mut names, problems) {
-        components.sources.extend(build(entry, SOURCES, catalogue.sources, surroundings, problems));
+        let built = build(entry, SOURCES, catalogue.sources, surroundings, problems);
+        components.sources.extend(built.map(|built| {
+            let files = built.component.as_ref().map(|source| source.files()).unwrap_or_default();
+            built.with_files(&files)
+        }));
     }
     for entry in section(root, "transforms", &mut names, problems) {
         let before = problems.count_errors();
@@ -108,16 +137,18 @@ pub fn read(root: &Node, surroundings: &BuildContext<'_>, problems: &mut Problem
             if let Some(transform) = built.component.as_ref().filter(|_| problems.count_errors() == before) {
                 built.knot.outputs = Some(transform.outputs());
             }
-            built
+            let files = built.component.as_ref().map(|transform| transform.files()).unwrap_or_default();
+            built.with_files(&files)
         }));
     }
     for entry in section(root, "sinks", &mut names, problems) {
         let built = build(entry, SINKS, catalogue.sinks, surroundings, problems);
         let frame = frame(entry, problems);
+        let files = frame.as_ref().and_then(|(frame, _)| frame.tls.as_ref()).map(Trust::files).unwrap_or_default();
         components.sinks.extend(built.map(|built| Built {
             knot: Knot { inputs: inputs(entry, SINKS, problems), ..built.knot },
             type_name: built.type_name,
-            fingerprint: built.fingerprint,
+            fingerprint: with_files(built.fingerprint, &files),
             component: frame.zip(built.component),
         }));
     }
@@ -328,6 +359,23 @@ fn frame(entry: &Entry, problems: &mut Problems) -> Option<Frame> {
 }
 
 impl Components {
+    /// Reports sources that listen on one address, with each other or with the API.
+    pub fn check_endpoints(&self, api: Option<(Endpoint, Span)>, problems: &mut Problems) {
+        let mut known: Vec<(Endpoint, String, Span)> = Vec::new();
+        known.extend(api.map(|(endpoint, span)| (endpoint, "the API".to_owned(), span)));
+        for built in &self.sources {
+            let name = &built.knot.name;
+            for endpoint in built.component.iter().flat_map(|source| source.endpoints()) {
+                if let Some((_, other, span)) = known.iter().find(|(other, ..)| other.conflicts_with(&endpoint)) {
+                    let message = format!("`{endpoint}` is taken: {other} listens there");
+                    let problem = Problem::error(format!("sources.{name}"), built.knot.span, message);
+                    problems.push(problem.also(*span, "here").hint("give each its own address"));
+                }
+                known.push((endpoint, format!("the source `{name}`"), built.knot.span));
+            }
+        }
+    }
+
     /// All of them as the wiring sees them: sources, transforms, sinks.
     pub fn knots(&self) -> Vec<Knot> {
         let sources = self.sources.iter().map(|built| built.knot.clone());

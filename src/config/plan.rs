@@ -1,5 +1,6 @@
 //! A configuration that holds: pure data and components that are built but touch nothing yet.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,6 +20,10 @@ pub struct Plan {
     /// Each behind all that feed it.
     pub transforms: Vec<PlannedTransform>,
     pub sinks: Vec<PlannedSink>,
+    /// Sinks that are in no configuration any more, as they were configured last, and that may still owe events.
+    pub leftover: Vec<PlannedSink>,
+    /// The text of each sink, nothing filled in, by its name.
+    pub snapshots: BTreeMap<String, String>,
     /// The fingerprint of each section of the settings.
     pub sections: Vec<(&'static str, Fingerprint)>,
 }

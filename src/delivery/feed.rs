@@ -111,5 +111,6 @@ fn word(cause: Cause) -> &'static str {
         Cause::BufferFull => "buffer",
         Cause::JournalFull => "journal",
         Cause::Gone => "skipped",
+        Cause::Removed => "removed",
     }
 }

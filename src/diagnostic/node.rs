@@ -148,6 +148,35 @@ impl Node {
         }
     }
 
+    /// The same content as YAML in one line.
+    pub fn flow_yaml(&self, out: &mut String) {
+        let quoted = |text: &str| serde_json::to_string(text).expect("text is JSON");
+        match &self.kind {
+            Kind::Scalar(scalar) if scalar.quoted || core_schema::plain(&scalar.text) == Plain::Text => {
+                out.push_str(&quoted(&scalar.text));
+            }
+            Kind::Scalar(scalar) if scalar.text.is_empty() => out.push('~'),
+            Kind::Scalar(scalar) => out.push_str(&scalar.text),
+            Kind::Sequence(items) => {
+                out.push('[');
+                for (nth, item) in items.iter().enumerate() {
+                    out.push_str(if nth > 0 { ", " } else { "" });
+                    item.flow_yaml(out);
+                }
+                out.push(']');
+            }
+            Kind::Mapping(entries) => {
+                out.push('{');
+                for (nth, entry) in entries.iter().enumerate() {
+                    out.push_str(if nth > 0 { ", " } else { "" });
+                    out.push_str(&format!("{}: ", quoted(entry.name())));
+                    entry.value.flow_yaml(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+
     /// The same content, wherever it stands and however it was written. This is what a reload compares.
     pub fn canonical(&self, out: &mut String) {
         match &self.kind {

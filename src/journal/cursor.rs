@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::disk::{self, Piece, Spot, Wanted};
+use super::disk::{self, Piece, Spot};
 use super::state::{Shared, State};
+use super::streams::Wanted;
 use super::watermark::{Cause, CursorState, Gap, MAX_TOTALS};
 use super::{Mode, Record, StreamId, WhenFull};
 use crate::units::Timestamp;
@@ -31,6 +32,26 @@ impl std::fmt::Display for ReadError {
 }
 
 impl std::error::Error for ReadError {}
+
+/// Why a cursor could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CursorError {
+    /// There is none of this name.
+    Unknown,
+    /// Somebody has it open.
+    Busy,
+}
+
+impl std::fmt::Display for CursorError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            CursorError::Unknown => "there is no cursor of this name",
+            CursorError::Busy => "the cursor is in use",
+        })
+    }
+}
+
+impl std::error::Error for CursorError {}
 
 /// One consumer. Dropping it leaves the cursor where it is, for whoever opens it next.
 pub struct Cursor {

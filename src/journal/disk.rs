@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::Record;
 use super::format::{DATA_START, RECORD_HEADER, RecordHeader};
 use super::packed::unpack;
 use super::segment::{Found, Segment, next_header, quarantine, read_all, walk};
-use super::state::{Heads, Shared};
-use super::{Record, StreamId};
+use super::state::Shared;
+use super::streams::{Heads, Wanted};
 
 /// Where somebody reads: the next `seq`, and the offset in a segment where its record stands, if known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,24 +22,6 @@ pub struct Spot {
 pub struct Piece {
     pub record: Arc<Record>,
     pub stream_bytes: u64,
-}
-
-/// Which streams somebody wants, by number.
-#[derive(Clone, Default)]
-pub struct Wanted(Vec<bool>);
-
-impl Wanted {
-    pub fn new(streams: &[StreamId]) -> Wanted {
-        let mut wanted = vec![false; streams.iter().map(|stream| stream.0 as usize + 1).max().unwrap_or(0)];
-        for stream in streams {
-            wanted[stream.0 as usize] = true;
-        }
-        Wanted(wanted)
-    }
-
-    pub fn has(&self, stream: StreamId) -> bool {
-        self.0.get(stream.0 as usize).copied().unwrap_or(false)
-    }
 }
 
 /// Reads synced records from `spot` on, up to `max_bytes` of lines but at least one if there is one, and moves the
@@ -57,7 +40,7 @@ pub fn read(shared: &Shared, spot: &mut Spot, wanted: &Wanted, max_bytes: usize)
                     if record.end_seq() > state.synced_seq || (bytes >= max_bytes && !pieces.is_empty()) {
                         break;
                     }
-                    if wanted.has(record.stream) {
+                    if wanted.has_at(record.stream, record.first_seq) {
                         bytes += record.lines.bytes.len();
                         pieces.push(Piece { record: record.clone(), stream_bytes });
                     }
@@ -110,7 +93,7 @@ fn read_segment(
             at = skip_damage(shared, segment, at)?;
             continue;
         };
-        if header.end_seq() > spot.seq && header.count > 0 && wanted.has(header.stream) {
+        if header.end_seq() > spot.seq && header.count > 0 && wanted.has_at(header.stream, header.first_seq) {
             let mut body = vec![0; header.body_len()];
             segment.place.file.read_at(&mut body, u64::from(at) + RECORD_HEADER as u64)?;
             match header.fits(&body).then(|| unpack(&header, &body)).flatten() {
@@ -168,8 +151,13 @@ fn report_damage(shared: &Shared, segment: &Segment, from: u32, to: u32) {
     }
 }
 
-/// How far each stream had come before `seq`.
+/// How far each stream had come before `seq`, under the names of now.
 pub fn heads_at(shared: &Shared, seq: u64) -> io::Result<Heads> {
+    let heads = old_heads_at(shared, seq)?;
+    Ok(heads.by_the_names_of(&shared.state().heads))
+}
+
+fn old_heads_at(shared: &Shared, seq: u64) -> io::Result<Heads> {
     let (mut heads, segment) = {
         let state = shared.state();
         if seq >= state.synced_seq {
@@ -184,6 +172,7 @@ pub fn heads_at(shared: &Shared, seq: u64) -> io::Result<Heads> {
                 for (record, stream_bytes) in state.tier.from(seq) {
                     if record.end_seq() <= state.synced_seq
                         && let Some(head) = heads.get_mut(record.stream)
+                        && record.first_seq >= head.since
                     {
                         head.events = head.events.min(record.stream_first + seq.saturating_sub(record.first_seq));
                         head.bytes = head.bytes.min(stream_bytes);
@@ -198,7 +187,7 @@ pub fn heads_at(shared: &Shared, seq: u64) -> io::Result<Heads> {
         if header.first_seq >= seq {
             break;
         }
-        heads.raise(&header.entry_at(seq), header.end_seq().min(seq));
+        heads.raise(&header.entry_at(seq), header.first_seq, header.end_seq().min(seq));
     }
     Ok(heads)
 }

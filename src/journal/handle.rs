@@ -9,14 +9,15 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::cursor::{Cursor, CursorInfo, ReadError, Reader};
-use super::disk::{Spot, Wanted, heads_at};
+use super::cursor::{Cursor, CursorError, CursorInfo, ReadError, Reader};
+use super::disk::{Spot, heads_at};
 use super::fs::{Fs, Guard};
 use super::keys::KeyMatch;
 use super::memory::{MemoryPermit, ReserveError};
 use super::recovery::{self, OWN_CURSORS, OpenError, Opened};
 use super::report::RecoveryReport;
-use super::state::{Delivery, Shared, Stats, name_hash};
+use super::state::{Delivery, Shared, Stats};
+use super::streams::Wanted;
 use super::watermark::{Cause, CursorState, Gap, Stored};
 use super::writer::{Lane, Ticket, house_loop, sync_loop, write_loop};
 use super::{BufferBound, Commit, IdempotencyKey, Options, Position, Record, Start, StreamId, house};
@@ -29,7 +30,7 @@ const READ_ALL_BYTES: usize = 1024 * 1024;
 /// A handle; clones share one journal. [`Journal::close`] ends it, and so does dropping the last handle.
 #[derive(Clone)]
 pub struct Journal {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     running: Arc<Running>,
 }
 
@@ -71,15 +72,6 @@ impl Journal {
     #[cfg(test)]
     pub(super) fn shared(&self) -> Arc<Shared> {
         self.shared.clone()
-    }
-
-    /// The stream with this name, the same over restarts. None beyond the number a journal has places for.
-    pub fn stream(&self, name: &str) -> Option<StreamId> {
-        let mut state = self.shared.state();
-        let id = state.heads.enter(name_hash(name))?;
-        let same = state.synced.enter(name_hash(name));
-        debug_assert_eq!(same, Some(id), "both tables know the same streams");
-        Some(id)
     }
 
     pub fn ticket(&self) -> Ticket {
@@ -193,7 +185,36 @@ impl Journal {
         self.shared.keys.find(key, Timestamp::now())
     }
 
-    /// Opens the cursor of this name over these streams; `start` counts only if the journal has not seen it.
+    /// Makes the cursor of this name if the journal has not seen it (then `start` counts), and lets it read these
+    /// streams beside those of which it still owes something. Tells whether it was made.
+    pub fn wire_cursor(&self, name: &str, streams: &[StreamId], start: Start) -> std::io::Result<bool> {
+        let is_new = !self.shared.state().cursors.contains_key(name);
+        if is_new {
+            self.make_cursor(name, start)?;
+        }
+        let settled = self.shared.state().cursors.get(name).map_or(0, |cursor| cursor.settled);
+        let heads = heads_at(&self.shared, settled)?;
+        let mut state = self.shared.state();
+        let ends = state.synced.clone();
+        if let Some(cursor) = state.cursors.get_mut(name) {
+            cursor.wire(streams, &heads, &ends);
+        }
+        Ok(is_new)
+    }
+
+    /// Opens a cursor, which has one owner at a time.
+    pub fn open_cursor(&self, name: &str, bound: Option<BufferBound>) -> Result<Cursor, CursorError> {
+        let mut state = self.shared.state();
+        let cursor = state.cursors.get_mut(name).ok_or(CursorError::Unknown)?;
+        if cursor.open {
+            return Err(CursorError::Busy);
+        }
+        (cursor.bound, cursor.open) = (bound, true);
+        cursor.rewind();
+        Ok(Cursor { shared: self.shared.clone(), name: name.into() })
+    }
+
+    /// Wires a cursor to these streams and opens it.
     pub fn cursor(
         &self,
         name: &str,
@@ -201,22 +222,35 @@ impl Journal {
         start: Start,
         bound: Option<BufferBound>,
     ) -> std::io::Result<Cursor> {
-        let known = self.shared.state().cursors.contains_key(name);
-        if !known {
-            self.make_cursor(name, start)?;
+        if self.wire_cursor(name, streams, start)? {
+            self.save_cursors()?;
         }
-        let settled = self.shared.state().cursors.get(name).map_or(0, |cursor| cursor.settled);
-        let heads = heads_at(&self.shared, settled)?;
+        self.open_cursor(name, bound).map_err(std::io::Error::other)
+    }
+
+    /// Lets go of what a cursor that nobody has open has not passed of other streams than these. Tells how many events
+    /// that were; whoever opens the cursor hears of them as a gap.
+    pub fn discard_all_but(&self, name: &str, streams: &[StreamId]) -> u64 {
         let mut state = self.shared.state();
-        let head = state.synced.clone();
-        if let Some(cursor) = state.cursors.get_mut(name) {
-            cursor.attach(streams, &heads, &head, bound);
-        }
-        drop(state);
-        if !known {
-            house::save_cursors(&self.shared);
-        }
-        Ok(Cursor { shared: self.shared.clone(), name: name.into() })
+        let ends = state.synced.clone();
+        let cursor = state.cursors.get_mut(name).filter(|cursor| !cursor.open);
+        let events = cursor.map_or(0, |cursor| cursor.discard_all_but(streams, &ends));
+        state.after_settling(!self.shared.on_disk());
+        events
+    }
+
+    /// Events that a cursor has not passed of other streams than these.
+    pub fn waiting_beyond(&self, name: &str, streams: &[StreamId]) -> u64 {
+        let state = self.shared.state();
+        let Some(cursor) = state.cursors.get(name) else { return 0 };
+        let others = cursor.passed.iter().filter(|(stream, _)| !streams.contains(stream));
+        let heads = others.filter_map(|(stream, passed)| Some((state.synced.get(*stream)?, passed)));
+        heads.map(|(head, passed)| head.events.saturating_sub(passed.events)).sum()
+    }
+
+    /// Writes every cursor that has moved to the disk now. The error is that of the first that could not be written.
+    pub fn save_cursors(&self) -> std::io::Result<()> {
+        house::save_cursors(&self.shared)
     }
 
     fn make_cursor(&self, name: &str, start: Start) -> std::io::Result<()> {
@@ -263,7 +297,7 @@ impl Journal {
         let Some(cursor) = state.cursors.get_mut(name).filter(|cursor| !cursor.open) else { return Ok(false) };
         cursor.move_to(seq, &heads);
         drop(state);
-        house::save_cursors(&self.shared);
+        self.save_cursors()?;
         Ok(true)
     }
 
@@ -284,16 +318,16 @@ impl Journal {
 
     /// Follows streams from `seq` on without holding anything.
     pub fn reader(&self, seq: u64, streams: &[StreamId]) -> std::io::Result<Reader> {
-        let (oldest, newest) = {
+        let (oldest, newest, wanted) = {
             let state = self.shared.state();
-            (state.oldest_seq(), state.synced_seq)
+            (state.oldest_seq(), state.synced_seq, Wanted::new(streams.iter().copied(), &state.heads))
         };
         let heads = heads_at(&self.shared, seq)?;
         let expected = streams.iter().filter_map(|stream| Some((*stream, heads.get(*stream)?.events)));
         let mut reader = Reader {
             shared: self.shared.clone(),
             spot: Spot { seq: seq.min(newest), hint: None },
-            wanted: Wanted::new(streams),
+            wanted,
             expected: expected.collect(),
             gaps: Vec::new(),
         };
@@ -344,7 +378,9 @@ impl Running {
         }
         self.shared.purse.close();
         self.shared.changed.notify_waiters();
-        house::save_cursors(&self.shared);
+        if let Err(error) = house::save_cursors(&self.shared) {
+            tracing::warn!(%error, "some cursors were not saved; their sinks repeat a little");
+        }
         drop(self.guard.lock().expect("no panic while it is held").take());
     }
 }

@@ -4,10 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::Wanted;
 use super::fs::Fs;
+use super::segment::Segment;
 use super::slots::Slots;
-use super::state::{Heads, Shared, State};
+use super::state::{Shared, State};
+use super::streams::{Heads, Wanted};
 use super::watermark::{CursorState, Stored};
 use super::{Cause, WhenFull};
 use crate::units::Timestamp;
@@ -70,11 +71,12 @@ pub fn load_cursors(fs: &dyn Fs, dir: &Path) -> io::Result<Loaded> {
     Ok((cursors, broken))
 }
 
-/// Writes every cursor that moved since it was last written.
-pub fn save_cursors(shared: &Shared) {
+/// Writes every cursor that moved since it was last written; the error is that of the first that could not be.
+pub fn save_cursors(shared: &Shared) -> io::Result<()> {
     if !shared.on_disk() {
-        return;
+        return Ok(());
     }
+    let mut result = Ok(());
     let mut files = shared.files.lock().expect("no panic while it is held");
     let names: Vec<Arc<str>> = shared.state().cursors.keys().cloned().collect();
     for name in names {
@@ -87,9 +89,11 @@ pub fn save_cursors(shared: &Shared) {
             Err(error) => {
                 (cursor.dirty, cursor.extra_dirty) = (true, cursor.extra_dirty || with_state);
                 tracing::warn!(%error, cursor = %name, "cannot save a cursor");
+                result = result.and(Err(error));
             }
         }
     }
+    result
 }
 
 type Files = std::collections::BTreeMap<Arc<str>, CursorFiles>;
@@ -157,11 +161,12 @@ impl State {
             let streams = heads.ids().filter(|stream| wanted.has(*stream));
             streams.filter_map(|s| Some(self.synced.get(s)?.bytes.saturating_sub(heads.get(s)?.bytes))).sum()
         };
+        let starts = |segment: &Segment| segment.starts.clone().by_the_names_of(&self.heads);
         let mut segments = self.segments.iter().skip(1).filter(|segment| segment.first_seq > from);
         if let Some(segment) = segments.find(|segment| {
-            segment.first_seq <= self.tier.start() && segment.oldest >= oldest && waiting(&segment.starts) <= limit
+            segment.first_seq <= self.tier.start() && segment.oldest >= oldest && waiting(&starts(segment)) <= limit
         }) {
-            return (segment.first_seq, segment.starts.clone());
+            return (segment.first_seq, starts(segment));
         }
         let mut heads = self.synced.clone();
         let mut behind = 0;
@@ -173,14 +178,16 @@ impl State {
             if record.first_seq < from {
                 break;
             }
-            if wanted.has(record.stream) {
+            if wanted.has_at(record.stream, record.first_seq) {
                 behind += record.lines.bytes.len() as u64;
                 if behind > limit || record.received_at < oldest {
                     break;
                 }
             }
             to = record.first_seq;
-            if let Some(head) = heads.get_mut(record.stream) {
+            if let Some(head) = heads.get_mut(record.stream)
+                && record.first_seq >= head.since
+            {
                 (head.events, head.bytes) = (record.stream_first, stream_bytes);
             }
         }

@@ -33,6 +33,7 @@ mod space;
 mod state;
 #[cfg(test)]
 pub(crate) mod stepped;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod tier;
@@ -49,13 +50,14 @@ use crate::event::Lines;
 use crate::units::Timestamp;
 
 pub use config::{BufferBound, Codec, Mode, Options, Start, WhenFull};
-pub use cursor::{Cursor, CursorInfo, ReadError, Reader};
+pub use cursor::{Cursor, CursorError, CursorInfo, ReadError, Reader};
 pub use handle::Journal;
 pub use keys::KeyMatch;
 pub use memory::{MemoryPermit, ReserveError};
 pub use recovery::{OpenError, holder};
 pub use report::{Loss, RecoveryReport};
 pub use state::Stats;
+pub use streams::TooManyStreams;
 pub use watermark::{Cause, Gap};
 pub use writer::{AppendError, Lane, Receipt, Ticket};
 

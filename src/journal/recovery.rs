@@ -19,7 +19,8 @@ use super::memory::MemoryBudget;
 use super::positions::Positions;
 use super::report::{Loss, RecoveryReport, TOLD};
 use super::segment::{Place, Segment, file_number, quarantine, read_all, read_header};
-use super::state::{Heads, Shared, State};
+use super::state::{Shared, State};
+use super::streams::Heads;
 use super::tier::Tier;
 use super::watermark::CursorState;
 use super::{Mode, Options};
@@ -293,7 +294,7 @@ impl Chain {
                 quarantine(fs, dir, &name, &bytes[damage.start as usize..damage.end as usize])?;
             }
             for entry in &header.streams {
-                self.heads.raise(entry, 0);
+                self.heads.raise(entry, header.first_seq, 0);
             }
             self.expect(header.first_seq, &judged, report);
             let mut segment = Segment {
@@ -314,7 +315,7 @@ impl Chain {
                         self.expect(record.first_seq, &judged, report);
                         self.expect(record.end_seq(), &judged, report);
                         if record.count > 0 {
-                            self.heads.raise(&record.entry_at(record.end_seq()), record.end_seq());
+                            self.heads.raise(&record.entry_at(record.end_seq()), record.first_seq, record.end_seq());
                         }
                         self.state(&bytes, at, &record, header.index);
                         continue;
@@ -361,7 +362,7 @@ impl Chain {
 
     fn enter(&mut self, bytes: &[u8], at: u32, record: &RecordHeader, index: u64, keys: &Keys) -> io::Result<()> {
         if record.count > 0 {
-            self.heads.raise(&record.entry_at(record.end_seq()), record.end_seq());
+            self.heads.raise(&record.entry_at(record.end_seq()), record.first_seq, record.end_seq());
         }
         self.next_seq = record.end_seq();
         let Some(notes) = self.state(bytes, at, record, index) else { return Ok(()) };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::format::{DATA_START, RECORD_HEADER, RECORD_MAGIC, RecordHeader, SEGMENT_HEADER, Sector, SegmentHeader};
 use super::fs::{File, Fs};
-use super::state::Heads;
+use super::streams::Heads;
 use crate::units::Timestamp;
 
 #[derive(Clone)]

@@ -88,7 +88,8 @@ impl Appender {
         if !in_need {
             return Err(error);
         }
-        house::save_cursors(&self.shared);
+        // What cannot be saved holds its events, and is said where it is saved.
+        let _ = house::save_cursors(&self.shared);
         while self.shared.state().segments.len() > 1 {
             let before = self.shared.state().segments.len();
             if self.take_oldest(bytes, true) {
@@ -156,7 +157,8 @@ impl Appender {
         if state.segments.len() < 2 || state.oldest_is_passed() {
             return false;
         }
-        let (to, heads) = (state.segments[1].first_seq, state.segments[1].starts.clone());
+        let heads = state.segments[1].starts.clone().by_the_names_of(&state.heads);
+        let to = state.segments[1].first_seq;
         state.drop_before(to, &heads, Cause::JournalFull);
         true
     }

@@ -7,13 +7,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
 use super::appender::SyncQueue;
-use super::format::{MAX_STREAMS, StreamEntry};
 use super::fs::Fs;
 use super::house::CursorFiles;
 use super::keys::Keys;
 use super::memory::MemoryBudget;
 use super::positions::Positions;
 use super::segment::Segment;
+use super::streams::Heads;
 use super::tier::Tier;
 use super::watermark::CursorState;
 use super::writer::Queue;
@@ -81,80 +81,6 @@ pub struct Delivery {
     /// The `seq` that a cursor over each of these streams has to reach.
     pub targets: Vec<(StreamId, u64)>,
     pub done: oneshot::Sender<()>,
-}
-
-/// How far each stream has come, by the number of its id.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Heads(Vec<Head>);
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Head {
-    pub name: u64,
-    pub events: u64,
-    pub bytes: u64,
-    /// The `seq` behind its last event.
-    pub end_seq: u64,
-}
-
-pub fn name_hash(name: &str) -> u64 {
-    u64::from_le_bytes(blake3::hash(name.as_bytes()).as_bytes()[..8].try_into().expect("eight bytes"))
-}
-
-impl Heads {
-    pub fn get(&self, stream: StreamId) -> Option<&Head> {
-        self.0.get(stream.0 as usize)
-    }
-
-    pub fn get_mut(&mut self, stream: StreamId) -> Option<&mut Head> {
-        self.0.get_mut(stream.0 as usize)
-    }
-
-    pub fn named(&self, name: u64) -> Option<&Head> {
-        self.0.iter().find(|head| head.name == name)
-    }
-
-    pub fn ids(&self) -> impl Iterator<Item = StreamId> + use<> {
-        (0..self.0.len() as u16).map(StreamId)
-    }
-
-    /// The stream with this name, made if there is none yet and there is a place for it.
-    pub fn enter(&mut self, name: u64) -> Option<StreamId> {
-        if let Some(known) = self.0.iter().position(|head| head.name == name) {
-            return Some(StreamId(known as u16));
-        }
-        if let Some(unused) = self.0.iter().position(|head| head.name == 0) {
-            self.0[unused].name = name;
-            return Some(StreamId(unused as u16));
-        }
-        if self.0.len() == MAX_STREAMS {
-            return None;
-        }
-        self.0.push(Head { name, events: 0, bytes: 0, end_seq: 0 });
-        Some(StreamId(self.0.len() as u16 - 1))
-    }
-
-    /// Raises what is known of a stream found on disk. Streams between that left no trace get a name nobody has.
-    pub fn raise(&mut self, entry: &StreamEntry, end_seq: u64) {
-        while self.0.len() <= entry.id.0 as usize && self.0.len() < MAX_STREAMS {
-            self.0.push(Head { name: 0, events: 0, bytes: 0, end_seq: 0 });
-        }
-        if let Some(head) = self.0.get_mut(entry.id.0 as usize) {
-            head.name = entry.name;
-            head.events = head.events.max(entry.events);
-            head.bytes = head.bytes.max(entry.bytes);
-            head.end_seq = head.end_seq.max(end_seq);
-        }
-    }
-
-    pub fn table(&self) -> Vec<StreamEntry> {
-        let entry = |(id, head): (usize, &Head)| StreamEntry {
-            id: StreamId(id as u16),
-            name: head.name,
-            events: head.events,
-            bytes: head.bytes,
-        };
-        self.0.iter().enumerate().map(entry).collect()
-    }
 }
 
 /// A few numbers about a journal.

@@ -41,7 +41,7 @@ impl Stepped {
     /// What the journal does once in a while: bounds, cursors, the next segment.
     pub fn keep_house(&mut self) -> bool {
         house::keep_bounds(&self.journal.shared());
-        house::save_cursors(&self.journal.shared());
+        drop(house::save_cursors(&self.journal.shared()));
         self.appender.prepare()
     }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::disk::{Piece, Spot, Wanted};
+use super::disk::{Piece, Spot};
 use super::format::{put_bytes, put_varint, take_bytes, take_varint};
-use super::state::{Heads, State};
+use super::state::State;
+use super::streams::{Heads, Wanted};
 use super::{BufferBound, Record, StreamId};
 use crate::units::Timestamp;
 
@@ -40,6 +41,8 @@ pub enum Cause {
     JournalFull,
     /// The events are older than what is still kept.
     Gone,
+    /// They were of a stream that the consumer no longer reads, and its operator lets them go.
+    Removed,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +53,6 @@ pub struct Passed {
 
 /// What the journal knows of a cursor, open or not.
 pub struct CursorState {
-    pub streams: Vec<StreamId>,
     pub wanted: Wanted,
     /// Every event of its streams before this has ended.
     pub settled: u64,
@@ -58,7 +60,7 @@ pub struct CursorState {
     pub saved: u64,
     /// Events before this were dropped; those already handed out may still end.
     pub dropped_to: u64,
-    /// How far each stream has come at `settled`.
+    /// How far each stream that it reads has come at `settled`.
     pub passed: BTreeMap<StreamId, Passed>,
     /// Streams known from disk by the hash of their name, until the cursor is opened with its streams.
     pub stored: Vec<(u64, Passed)>,
@@ -140,7 +142,6 @@ impl Stored {
 impl CursorState {
     pub fn new(stored: Stored) -> CursorState {
         CursorState {
-            streams: Vec::new(),
             wanted: Wanted::default(),
             settled: stored.settled,
             saved: stored.settled,
@@ -162,24 +163,62 @@ impl CursorState {
         }
     }
 
-    /// Gives it its streams. What is not known of a stream is taken from `heads`: how far it had come at `settled`.
-    /// `ends` are how far the streams have come by now.
-    pub fn attach(&mut self, streams: &[StreamId], heads: &Heads, ends: &Heads, bound: Option<BufferBound>) {
+    /// Lets it read these streams beside those that it reads already: what it has not passed of those, it still owes.
+    /// What is not known of a stream is taken from `heads`: how far it had come at `settled`. `ends` are how far the
+    /// streams have come by now.
+    pub fn wire(&mut self, streams: &[StreamId], heads: &Heads, ends: &Heads) {
         let known = std::mem::take(&mut self.stored);
+        for (name, passed) in &known {
+            if let Some(stream) = ends.id_of(*name) {
+                self.passed.entry(stream).or_insert(*passed);
+            }
+        }
         for stream in streams {
             let Some(head) = heads.get(*stream) else { continue };
-            let stored = known.iter().find(|(name, _)| *name == head.name).map(|(_, passed)| *passed);
             let there = Passed { events: head.events, bytes: head.bytes };
-            let passed = self.passed.entry(*stream).or_insert(stored.unwrap_or(there));
+            let is_new = !self.passed.contains_key(stream);
+            let passed = self.passed.entry(*stream).or_insert(there);
             // A journal that lost its files counts from the beginning again.
             if ends.get(*stream).is_some_and(|end| end.events < passed.events) {
                 *passed = there;
             }
+            if is_new {
+                self.expected.insert(*stream, passed.events);
+                self.dirty = true;
+            }
+        }
+        self.wanted = Wanted::new(self.passed.keys().copied(), ends);
+        if !self.open {
+            self.rewind();
+        }
+    }
+
+    /// Passes what it has not been given of its other streams than these; the number of events becomes a gap.
+    pub fn discard_all_but(&mut self, streams: &[StreamId], ends: &Heads) -> u64 {
+        let mut events = 0;
+        for (stream, passed) in self.passed.iter_mut().filter(|(stream, _)| !streams.contains(stream)) {
+            let Some(end) = ends.get(*stream) else { continue };
+            events += end.events.saturating_sub(passed.events);
+            *passed = Passed { events: end.events, bytes: end.bytes };
         }
         self.passed.retain(|stream, _| streams.contains(stream));
-        (self.streams, self.wanted) = (streams.to_vec(), Wanted::new(streams));
-        (self.bound, self.open) = (bound, true);
+        self.wanted = Wanted::new(self.passed.keys().copied(), ends);
         self.rewind();
+        if events > 0 {
+            let seqs = self.settled..self.settled;
+            self.tell(Gap { seqs, events, since: None, until: None, cause: Cause::Removed });
+            self.dirty = true;
+        }
+        events
+    }
+
+    /// Reads a stream no more: its number goes to another name, or there is nothing left in it.
+    pub fn forget(&mut self, stream: StreamId) {
+        if self.passed.remove(&stream).is_some() {
+            self.expected.remove(&stream);
+            self.wanted.forget(stream);
+            self.dirty = true;
+        }
     }
 
     pub fn rewind(&mut self) {
@@ -310,7 +349,8 @@ impl CursorState {
             return;
         }
         let mut events = 0;
-        for stream in &self.streams {
+        let streams: Vec<StreamId> = self.passed.keys().copied().collect();
+        for stream in &streams {
             let Some(head) = heads.get(*stream) else { continue };
             let expected = self.expected.entry(*stream).or_insert(head.events);
             events += head.events.saturating_sub(*expected);
@@ -391,7 +431,7 @@ impl State {
             return None;
         }
         if cursor.read.seq >= self.tier.start() {
-            let wanted = |(record, _): &(&Arc<Record>, u64)| cursor.wanted.has(record.stream);
+            let wanted = |(record, _): &(&Arc<Record>, u64)| cursor.wanted.has_at(record.stream, record.first_seq);
             return self.tier.from(cursor.read.seq).find(wanted).map(|(record, _)| record.received_at);
         }
         let holding = self.segments.partition_point(|segment| segment.end_seq <= cursor.read.seq);

@@ -317,7 +317,8 @@ pub fn house_loop(shared: &Shared) {
     while !shared.closing.load(Ordering::Acquire) {
         drop(queue);
         house::keep_bounds(shared);
-        house::save_cursors(shared);
+        // Tried again with the next round.
+        let _ = house::save_cursors(shared);
         queue = shared.queue.lock().expect("no panic while it is held");
         if shared.closing.load(Ordering::Acquire) {
             return;

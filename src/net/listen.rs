@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::address::Address;
+use super::sockets::Bound;
 use super::wire::Stream;
 
 /// Connections one listener holds unless it is told otherwise.
@@ -30,11 +31,17 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// A bound address; dropping it closes it, and removes the file of a Unix socket.
+/// A bound address. The socket closes, and the file of a Unix socket goes, with the last listener on it.
 #[derive(Debug)]
-pub enum Listener {
+pub struct Listener {
+    socket: Socket,
+    bound: Arc<Bound>,
+}
+
+#[derive(Debug)]
+enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener),
 }
 
 impl Listener {
@@ -44,29 +51,52 @@ impl Listener {
             Address::Tcp { host, port } => bind_tcp(host, *port).await,
             Address::Unix(path) => bind_unix(path, socket_mode),
         };
-        bound.map_err(|error| format!("cannot listen on `{address}`: {}", reason(&error)))
+        let listener = bound.and_then(|bound| Listener::of(Arc::new(bound)));
+        listener.map_err(|error| format!("cannot listen on `{address}`: {}", reason(&error)))
+    }
+
+    /// Listens on a socket that is bound already.
+    pub fn of(bound: Arc<Bound>) -> io::Result<Listener> {
+        let socket = match &*bound {
+            Bound::Tcp(tcp) => Socket::Tcp(TcpListener::from_std(tcp.try_clone()?)?),
+            Bound::Unix(unix, _) => Socket::Unix(UnixListener::from_std(unix.try_clone()?)?),
+            Bound::Udp(_) | Bound::UnixDatagram(..) => return Err(io::Error::from(io::ErrorKind::AddrInUse)),
+        };
+        Ok(Listener { socket, bound })
+    }
+
+    pub fn bound(&self) -> &Arc<Bound> {
+        &self.bound
+    }
+
+    /// The address of a TCP socket.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(tcp) => tcp.local_addr(),
+            Socket::Unix(_) => Err(io::Error::from(io::ErrorKind::AddrNotAvailable)),
+        }
     }
 
     /// Where it listens, with the port that a request for port 0 was given.
     pub fn address(&self) -> io::Result<Address> {
-        match self {
-            Listener::Tcp(tcp) => {
-                let bound = tcp.local_addr()?;
+        match &*self.bound {
+            Bound::Unix(_, file) | Bound::UnixDatagram(_, file) => Ok(Address::Unix(file.path.clone())),
+            Bound::Tcp(_) | Bound::Udp(_) => {
+                let bound = self.local_address()?;
                 Ok(Address::Tcp { host: bound.ip().to_string(), port: bound.port() })
             }
-            Listener::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
         }
     }
 
     async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
-        match self {
-            Listener::Tcp(tcp) => {
+        match &self.socket {
+            Socket::Tcp(tcp) => {
                 let (stream, peer) = tcp.accept().await?;
                 stream.set_nodelay(true)?;
                 keep_alive(&stream)?;
                 Ok((Stream::Tcp(stream), Some(peer.ip().to_canonical())))
             }
-            Listener::Unix(unix, _) => unix.accept().await.map(|(stream, _)| (Stream::Unix(stream), None)),
+            Socket::Unix(unix) => unix.accept().await.map(|(stream, _)| (Stream::Unix(stream), None)),
         }
     }
 }
@@ -79,13 +109,13 @@ fn keep_alive(stream: &tokio::net::TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-async fn bind_tcp(host: &str, port: u16) -> io::Result<Listener> {
+async fn bind_tcp(host: &str, port: u16) -> io::Result<Bound> {
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in tokio::net::lookup_host((host, port)).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
-            Ok(listener) => return Ok(Listener::Tcp(listener)),
+            Ok(listener) => return Ok(Bound::Tcp(listener.into_std()?)),
             Err(error) => failed = error,
         }
     }
@@ -103,10 +133,10 @@ pub fn bind_datagram(path: &Path, mode: u32) -> Result<(UnixDatagram, SocketFile
     bound.map_err(|error| format!("cannot listen on `unix:{}`: {}", path.display(), reason(&error)))
 }
 
-fn bind_unix(path: &Path, mode: u32) -> io::Result<Listener> {
+fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
     let connect = |path: &Path| std::os::unix::net::UnixStream::connect(path).map(drop);
     let (listener, file) = bind_file(path, mode, |path| UnixListener::bind(path), connect)?;
-    Ok(Listener::Unix(listener, file))
+    Ok(Bound::Unix(listener.into_std()?, file))
 }
 
 type Connect = fn(&Path) -> io::Result<()>;
@@ -164,7 +194,7 @@ pub fn reason(error: &io::Error) -> String {
 /// The file of a Unix socket; removed when dropped, unless another agent has taken the path over.
 #[derive(Debug)]
 pub struct SocketFile {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     inode: u64,
 }
 

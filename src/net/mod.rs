@@ -11,9 +11,11 @@ pub mod kafka;
 pub mod listen;
 pub mod network;
 pub mod postgres;
+pub mod sockets;
 pub mod tls;
 pub mod wire;
 
 pub use address::Address;
 pub use auth::{Gate, Principal, Role};
 pub use listen::{Acceptor, Listener};
+pub use sockets::{Endpoint, Sockets};

@@ -61,7 +61,19 @@ impl Default for Trust {
     }
 }
 
+impl Config {
+    /// The files that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()].into_iter().flatten().cloned().collect()
+    }
+}
+
 impl Trust {
+    /// The files that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        [&self.ca, &self.cert, &self.key].into_iter().flatten().cloned().collect()
+    }
+
     /// The file with the authorities that are trusted: the one named, else the operating system's. The error is for the
     /// operator.
     pub fn authorities(&self) -> Result<&Path, String> {
@@ -83,7 +95,7 @@ pub fn server(config: &Config) -> Result<Arc<ServerConfig>, String> {
             builder.with_client_cert_verifier(verifier.map_err(|error| unusable(path, &error))?)
         }
     };
-    let key = PrivateKeyDer::from_pem_file(&config.key).map_err(|error| unusable(&config.key, &error))?;
+    let key = private_key(&config.key)?;
     let mut server = builder
         .with_single_cert(certificates(&config.cert)?, key)
         .map_err(|error| format!("`{}` and `{}` do not fit: {error}", config.cert.display(), config.key.display()))?;
@@ -105,7 +117,7 @@ pub fn client(trust: &Trust) -> Result<ClientConfig, String> {
     match (&trust.cert, &trust.key) {
         (None, None) => Ok(builder.with_no_client_auth()),
         (Some(cert), Some(key)) => {
-            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
+            let private = private_key(key)?;
             builder
                 .with_client_auth_cert(certificates(cert)?, private)
                 .map_err(|error| format!("`{}` and `{}` do not fit: {error}", cert.display(), key.display()))
@@ -202,6 +214,20 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
         return Err(format!("`{}` holds no certificate", path.display()));
     }
     Ok(certificates)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let text = std::fs::read(path).map_err(|error| unusable(path, &error))?;
+    let is_encrypted = [&b"ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"]
+        .iter()
+        .any(|mark| memchr::memmem::find(&text, mark).is_some());
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match is_encrypted {
+        true => {
+            let path = path.display();
+            format!("the key in `{path}` is encrypted: decrypt it with `openssl pkey -in {path} -out FILE`")
+        }
+        false => unusable(path, &error),
+    })
 }
 
 fn unusable(path: &Path, error: &dyn std::fmt::Display) -> String {

@@ -13,6 +13,7 @@ use crate::codec::{Codec, Frames, Ordinals};
 use crate::component::lane::Origin;
 use crate::component::source::{CHUNK_BYTES, Chunk};
 use crate::component::{Check, Fatal, Lane, Source, SourceContext};
+use crate::net::Sockets;
 use crate::units::{Rate, Timestamp};
 
 /// How often events are made; each time as many as the rate wants.
@@ -49,6 +50,7 @@ pub struct Demo {
 impl Source for Demo {
     const TYPE: &'static str = "demo";
     type Config = Config;
+    type Prepared = ();
 
     fn build(config: Config, check: &mut Check) -> Option<Demo> {
         if config.count == Some(0) {
@@ -58,7 +60,11 @@ impl Source for Demo {
         Some(Demo { rate: config.rate.each_second(), count: config.count, seed: config.seed })
     }
 
-    async fn run(self, cx: SourceContext) -> Result<(), Fatal> {
+    async fn prepare(&self, _: &Sockets) -> Result<(), Fatal> {
+        Ok(())
+    }
+
+    async fn run(self: Arc<Demo>, (): (), cx: SourceContext) -> Result<(), Fatal> {
         let decoder = Arc::from(Codec::Json.decoder());
         let mut lane = Lane::new(cx.clone(), decoder, Origin::passing(None, "demo"));
         let mut team = Team::new(self.seed);
@@ -244,13 +250,13 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::component::fake::FakeIntake;
+    use crate::component::fake::{self, FakeIntake};
 
     #[tokio::test(start_paused = true)]
     async fn as_many_events_come_as_were_asked_for_at_their_rate() {
         let intake = FakeIntake::new();
         let begun = Instant::now();
-        Demo { rate: 100.0, count: Some(1000), seed: 7 }.run(intake.context()).await.unwrap();
+        fake::run(Demo { rate: 100.0, count: Some(1000), seed: 7 }, intake.context()).await.unwrap();
         assert_eq!(intake.texts().len(), 1000);
         let took = begun.elapsed().as_secs_f64();
         assert!((9.9..10.2).contains(&took), "{took}");

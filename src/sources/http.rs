@@ -1,16 +1,18 @@
 //! Receives events by HTTP `POST`, over TCP, TLS or a Unix socket.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::codec::Codec;
 use crate::component::{Check, Fatal, IngestEndpoint, OnBad, Source, SourceContext, Wait};
-use crate::net::http::{self, Body, BodyLimits, Handler, Limits, Peer, Problem};
-use crate::net::{Address, Gate, Listener, auth, listen, tls};
+use crate::net::http::{self, Body, BodyLimits, Handler, Limits, Peer, Problem, ServerTls, Shutdown};
+use crate::net::{Address, Endpoint, Gate, Listener, Sockets, auth, listen, tls};
 use crate::units::{ByteSize, Duration};
 
 /// The largest `max_body` that makes sense: a batch counts its bytes in 32 bits.
@@ -97,6 +99,7 @@ pub struct Http {
 impl Source for Http {
     const TYPE: &'static str = "http";
     type Config = Config;
+    type Prepared = (Listener, Loaded);
 
     fn build(config: Config, check: &mut Check) -> Option<Http> {
         let errors = check.problems.count_errors();
@@ -133,21 +136,51 @@ impl Source for Http {
         (check.problems.count_errors() == errors).then_some(Http { config, wait })
     }
 
-    async fn run(self, cx: SourceContext) -> Result<(), Fatal> {
-        let Http { config, wait } = self;
-        let gate = config.auth.as_ref().map_or_else(|| Ok(Gate::open()), Gate::new).map_err(Fatal)?;
-        let tls = config.tls.as_ref().map(tls::server).transpose().map_err(Fatal)?;
-        let listener = Listener::bind(&config.address, listen::SOCKET_MODE).await.map_err(Fatal)?;
-        let front = front(&config, wait, gate, &cx);
-        let limits = Limits { max_connections: config.max_connections, ..Limits::default() };
+    fn endpoints(&self) -> Vec<Endpoint> {
+        vec![Endpoint::stream(&self.config.address)]
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let tls = self.config.tls.iter().flat_map(tls::Config::files);
+        tls.chain(self.config.auth.iter().flat_map(auth::Config::files)).collect()
+    }
+
+    fn check_files(&self) -> Result<(), String> {
+        self.load().map(drop)
+    }
+
+    async fn prepare(&self, sockets: &Sockets) -> Result<(Listener, Loaded), Fatal> {
+        let loaded = self.load().map_err(Fatal)?;
+        Ok((sockets.listen(&self.config.address).await.map_err(Fatal)?, loaded))
+    }
+
+    async fn run(self: Arc<Http>, (listener, loaded): (Listener, Loaded), cx: SourceContext) -> Result<(), Fatal> {
+        let Loaded { gate, tls } = loaded;
+        let front = front(&self.config, self.wait, gate, &cx);
+        let limits = Limits { max_connections: self.config.max_connections, ..Limits::default() };
         let address = listener.address().map_err(|error| Fatal(error.to_string()))?;
         tracing::info!(source = %cx.name, %address, "listening");
         let scheme = if tls.is_some() { "https://" } else { "http://" };
         let is_unix = matches!(address, Address::Unix(_));
         cx.intake.listening(&format!("{}{address}", if is_unix { "" } else { scheme }));
         cx.ready();
-        http::serve(listener, tls, limits, Arc::new(front), cx.shutdown).await;
+        let shutdown = Shutdown { closing: cx.shutdown, refusing: cx.stopping };
+        http::serve(listener, ServerTls::new(tls), limits, Arc::new(front), shutdown).await;
         Ok(())
+    }
+}
+
+/// What the configuration names by path, read.
+pub struct Loaded {
+    gate: Gate,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl Http {
+    fn load(&self) -> Result<Loaded, String> {
+        let gate = self.config.auth.as_ref().map_or_else(|| Ok(Gate::open()), Gate::new)?;
+        let tls = self.config.tls.as_ref().map(tls::server).transpose()?;
+        Ok(Loaded { gate, tls })
     }
 }
 
@@ -164,7 +197,7 @@ fn front(config: &Config, wait: Wait, gate: Gate, cx: &SourceContext) -> Front {
         limits: BodyLimits::of(config.max_body.to_usize()),
         wait,
         on_bad,
-        shutdown: cx.shutdown.clone(),
+        shutdown: cx.stopping.clone(),
     };
     Front { path: config.path.clone(), gate, door }
 }

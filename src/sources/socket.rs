@@ -6,8 +6,10 @@ mod datagrams;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::net::{UdpSocket, UnixDatagram};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::task::TaskTracker;
 
@@ -17,8 +19,9 @@ use config::Place;
 use crate::codec::Decoder;
 use crate::codec::framing::Framing;
 use crate::component::{Check, Fatal, Source, SourceContext};
-use crate::net::listen::{Accepted, Acceptor, Listener, SOCKET_MODE, bind_datagram};
-use crate::net::tls;
+use crate::net::listen::{Accepted, Acceptor, Listener};
+use crate::net::sockets::Bound;
+use crate::net::{Endpoint, Sockets, tls};
 
 pub struct Socket {
     place: Place,
@@ -34,38 +37,66 @@ pub struct Socket {
 impl Source for Socket {
     const TYPE: &'static str = "socket";
     type Config = Config;
+    type Prepared = BoundSocket;
 
     fn build(config: Config, check: &mut Check) -> Option<Socket> {
         config.socket(check)
     }
 
-    async fn run(self, cx: SourceContext) -> Result<(), Fatal> {
+    fn endpoints(&self) -> Vec<Endpoint> {
         match &self.place {
-            Place::Stream(address) => {
-                let tls = self.tls.as_ref().map(tls::server).transpose().map_err(Fatal)?;
-                let listener = Listener::bind(address, SOCKET_MODE).await.map_err(Fatal)?;
+            Place::Stream(address) => vec![Endpoint::stream(address)],
+            Place::Udp(address) => vec![Endpoint::udp(address)],
+            Place::UnixDatagram(path) => vec![Endpoint::Path(path.clone())],
+        }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.tls.iter().flat_map(tls::Config::files).collect()
+    }
+
+    fn check_files(&self) -> Result<(), String> {
+        self.tls.as_ref().map(tls::server).transpose().map(drop)
+    }
+
+    async fn prepare(&self, sockets: &Sockets) -> Result<BoundSocket, Fatal> {
+        let tls = self.tls.as_ref().map(tls::server).transpose().map_err(Fatal)?;
+        let bound_socket = match &self.place {
+            Place::Stream(address) => sockets.listen(address).await.map(|listener| BoundSocket::Stream(listener, tls)),
+            Place::Udp(address) => sockets.udp(address).await.map(|(socket, bound)| BoundSocket::Udp(socket, bound)),
+            Place::UnixDatagram(path) => {
+                sockets.unix_datagrams(path).map(|(socket, bound)| BoundSocket::Unix(socket, bound))
+            }
+        };
+        bound_socket.map_err(Fatal)
+    }
+
+    async fn run(self: Arc<Socket>, bound_socket: BoundSocket, cx: SourceContext) -> Result<(), Fatal> {
+        match bound_socket {
+            BoundSocket::Stream(listener, tls) => {
                 self.accept(listener, tls, cx).await;
                 Ok(())
             }
-            Place::Udp(address) => {
-                let socket = datagrams::bind_udp(address).await.map_err(Fatal)?;
-                datagrams::Receiver::new(self, cx).run(socket).await
-            }
-            Place::UnixDatagram(path) => {
-                let (socket, _file) = bind_datagram(path, SOCKET_MODE).map_err(Fatal)?;
-                datagrams::Receiver::new(self, cx).run(socket).await
-            }
+            BoundSocket::Udp(socket, _bound) => datagrams::Receiver::new(&self, cx).run(socket).await,
+            BoundSocket::Unix(socket, _bound) => datagrams::Receiver::new(&self, cx).run(socket).await,
         }
     }
 }
 
+/// The socket that events come in by.
+pub enum BoundSocket {
+    Stream(Listener, Option<Arc<ServerConfig>>),
+    Udp(UdpSocket, Arc<Bound>),
+    Unix(UnixDatagram, Arc<Bound>),
+}
+
 impl Socket {
-    async fn accept(self, listener: Listener, tls: Option<Arc<ServerConfig>>, cx: SourceContext) {
+    async fn accept(self: Arc<Socket>, listener: Listener, tls: Option<Arc<ServerConfig>>, cx: SourceContext) {
         if let Ok(address) = listener.address() {
             tracing::info!(source = %cx.name, %address, "listening");
         }
         let mut acceptor = Acceptor::new(listener, self.max_connections, cx.shutdown.clone());
-        let (connections, socket) = (TaskTracker::new(), Arc::new(self));
+        let (connections, socket) = (TaskTracker::new(), self);
         cx.ready();
         while let Some(Accepted { stream, peer, permit }) = acceptor.next().await {
             let (socket, tls, cx) = (socket.clone(), tls.clone(), cx.clone());

@@ -1,6 +1,6 @@
 //! `stdin`: events from standard input, to its end.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
 use schemars::JsonSchema;
@@ -12,6 +12,7 @@ use crate::codec::{Codec, Decoder, Ordinals};
 use crate::component::lane::{Closed, Origin};
 use crate::component::source::{CHUNK_BYTES, Chunk};
 use crate::component::{Check, Fatal, Lane, Source, SourceContext};
+use crate::net::Sockets;
 
 /// Buffers that were read and are not handed in yet; reading waits for their place.
 const MOST_READ: usize = 2;
@@ -30,18 +31,29 @@ pub struct Config {
 pub struct Stdin {
     decoder: Arc<dyn Decoder>,
     framing: Framing,
+    /// Why nothing more can be read: what follows is in the middle of something.
+    broken: OnceLock<String>,
 }
 
 impl Source for Stdin {
     const TYPE: &'static str = "stdin";
     type Config = Config;
+    type Prepared = ();
 
     fn build(config: Config, check: &mut Check) -> Option<Stdin> {
         super::check_codec(&config.codec, config.framing, check)?;
-        Some(Stdin { decoder: Arc::from(config.codec.decoder()), framing: config.framing })
+        let decoder = Arc::from(config.codec.decoder());
+        Some(Stdin { decoder, framing: config.framing, broken: OnceLock::new() })
     }
 
-    async fn run(self, cx: SourceContext) -> Result<(), Fatal> {
+    async fn prepare(&self, _: &Sockets) -> Result<(), Fatal> {
+        Ok(())
+    }
+
+    async fn run(self: Arc<Stdin>, (): (), cx: SourceContext) -> Result<(), Fatal> {
+        if let Some(reason) = self.broken.get() {
+            return Err(Fatal(reason.clone()));
+        }
         let input = read(std::io::stdin()).map_err(|error| Fatal(format!("cannot start a thread: {error}")))?;
         self.take_in(input, cx).await
     }
@@ -71,8 +83,8 @@ fn read(mut input: impl std::io::Read + Send + 'static) -> std::io::Result<Input
 }
 
 impl Stdin {
-    async fn take_in(self, mut input: Input, cx: SourceContext) -> Result<(), Fatal> {
-        let mut lane = Lane::new(cx.clone(), self.decoder, Origin::passing(None, "stdin"));
+    async fn take_in(&self, mut input: Input, cx: SourceContext) -> Result<(), Fatal> {
+        let mut lane = Lane::new(cx.clone(), self.decoder.clone(), Origin::passing(None, "stdin"));
         let mut framer = Framer::new(self.framing, cx.event_bytes, CHUNK_BYTES);
         let (mut buffer, mut ordinal) = (BytesMut::new(), 0);
         cx.ready();
@@ -100,7 +112,8 @@ impl Stdin {
                     Ok(None) => break,
                     Err(OutOfFrame(reason)) => {
                         cx.intake.refused(1);
-                        return Err(Fatal(format!("standard input cannot be read on: {reason}")));
+                        let reason = self.broken.get_or_init(|| format!("standard input cannot be read on: {reason}"));
+                        return Err(Fatal(reason.clone()));
                     }
                 }
             }
@@ -120,7 +133,7 @@ mod tests {
     use crate::component::fake::{FakeIntake, NoDecoder};
 
     fn stdin() -> Stdin {
-        Stdin { decoder: Arc::new(NoDecoder), framing: Framing::Newline }
+        Stdin { decoder: Arc::new(NoDecoder), framing: Framing::Newline, broken: OnceLock::new() }
     }
 
     #[tokio::test]

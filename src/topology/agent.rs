@@ -1,24 +1,27 @@
 //! A running pipeline: started from a plan, changed by the next one, stopped without losing what it took.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::flow::Flow;
 use super::intake::{IntakeContext, SourceIntake};
 use super::memory::MemoryShares;
 use super::pool::Pool;
+use super::retired::Retired;
 use super::sinks::RunningSink;
-use super::sources::RunningSource;
-use super::wiring::{self, Step, Streams};
+use super::sources::{RunningSource, SourceResources};
+use super::wiring::{Step, Streams};
 use crate::codec::Limits;
 use crate::codec::redaction::Engine;
-use crate::component::Intake as _;
 use crate::config::settings::{self, Settings};
-use crate::config::{API_SOURCE, Changes, Input, Outline, Plan, PlannedSink};
+use crate::config::{API_SOURCE, Changes, Input, Outline, Plan, PlannedSink, PlannedSource};
 use crate::journal::dead_letters::{self, DeadLetters};
 use crate::journal::fs::Real;
 use crate::journal::{self, Journal, StreamId};
@@ -70,17 +73,33 @@ pub struct Agent {
     pub reloads_applied: AtomicU64,
     pub reloads_failed: AtomicU64,
     pub(super) api_intake: SourceIntake,
+    pub(super) resources: SourceResources,
+    /// One plan is prepared at a time.
+    changing: Mutex<()>,
     pub(super) running: Mutex<Running>,
+    stopped: CancellationToken,
 }
 
 #[derive(Default)]
 pub(super) struct Running {
-    outline: Outline,
-    steps: Vec<Step>,
-    streams: Streams,
+    pub(super) outline: Outline,
+    pub(super) steps: Vec<Step>,
+    pub(super) streams: Streams,
     pub(super) sources: BTreeMap<Arc<str>, RunningSource>,
     pub(super) sinks: BTreeMap<Arc<str>, RunningSink>,
-    stopping: bool,
+    /// Sinks that the plan no longer has and that have not ended.
+    pub(super) retired: BTreeMap<Arc<str>, Retired>,
+    /// Cursors that nothing moves, and for which events wait.
+    pub(super) orphans: BTreeSet<Arc<str>>,
+    /// Sinks of the plan that is being prepared.
+    pub(super) claimed: BTreeSet<Arc<str>>,
+    /// The text of each sink that may have to be begun again without a plan that has it.
+    pub(super) snapshots: BTreeMap<String, String>,
+    /// Every flow that a job may still run through.
+    pub(super) flows: Vec<Weak<Flow>>,
+    /// Removed sources that have not ended.
+    pub(super) leaving: TaskTracker,
+    pub(super) stopping: bool,
 }
 
 impl Agent {
@@ -105,8 +124,13 @@ impl Agent {
         let api: Arc<str> = API_SOURCE.into();
         let ledger = books.open(&api, ComponentKind::Source, API_SOURCE);
         let api_intake = SourceIntake::new(api, ledger, Default::default(), commons.clone());
+        let name: Arc<str> = host_name().into();
+        let patience = settings.limits.shutdown_timeout.into();
+        let stopped = CancellationToken::new();
+        let stopping = stopped.clone();
+        let resources = SourceResources { agent: name.clone(), durable, sockets: Arc::default(), stopping, patience };
         let agent = Arc::new(Agent {
-            name: host_name().into(),
+            name,
             data_dir,
             settings,
             commons,
@@ -115,79 +139,47 @@ impl Agent {
             reloads_applied: AtomicU64::new(0),
             reloads_failed: AtomicU64::new(0),
             api_intake,
+            resources,
+            changing: Mutex::default(),
             running: Mutex::default(),
+            stopped,
         });
         agent.begin(plan).await?;
         agent.report_damage(&report);
+        tokio::spawn(agent.clone().watch_retired(agent.stopped.clone()));
         Ok(agent)
     }
 
     async fn begin(self: &Arc<Agent>, plan: Plan) -> Result<(), StartError> {
+        let prepared = self.prepare(plan).await.map_err(|errors| StartError::new(errors.join("; ")))?;
+        let parked = self.commons.dead_letters.waiting().await.unwrap_or_default();
         let mut running = self.running.lock().await;
-        running.outline = plan.outline();
-        let (sources, steps, sinks) = parts(plan);
-        let streams = self.assign(&steps, &sinks)?;
-        (running.steps, running.streams) = (steps, streams);
-        for sink in sinks {
-            let started = RunningSink::start(self, sink, &running.streams)?;
-            running.sinks.insert(started.name.clone(), started);
-        }
-        self.report_orphans(&running).await;
-        self.connect_api(&running);
-        self.api_intake.ready();
-        for (name, type_name, source) in sources {
-            let started = self.start_source(&running, name.clone(), type_name, source);
-            running.sources.insert(name, started);
-        }
+        self.commit(&mut running, prepared);
+        self.settle_orphans(&mut running, &parked).await;
+        self.save_snapshots(&running);
+        self.report_parked(&running, &parked);
         for source in running.sources.values_mut() {
             source.until_ready().await?;
         }
         Ok(())
     }
 
-    fn assign(&self, steps: &[Step], sinks: &[PlannedSink]) -> Result<Streams, StartError> {
-        let read = sinks.iter().flat_map(|sink| &sink.inputs);
-        Streams::assign(&self.commons.journal, steps, read).map_err(StartError::new)
+    /// The side of the wiring that belongs to a source.
+    pub(super) fn intake(&self, name: &Arc<str>, type_name: &'static str, flow: Arc<Flow>) -> SourceIntake {
+        let ledger = self.books.open(name, ComponentKind::Source, type_name);
+        SourceIntake::new(name.clone(), ledger, flow, self.commons.clone())
     }
 
-    fn start_source(
-        &self,
-        running: &Running,
-        name: Arc<str>,
-        type_name: &'static str,
-        source: Box<dyn crate::component::AnySource>,
-    ) -> RunningSource {
-        let flow = wiring::flow(&name, &running.steps, &running.streams, &self.books);
-        let ledger = self.books.open(&name, ComponentKind::Source, type_name);
-        let intake = SourceIntake::new(name, ledger, Arc::new(flow), self.commons.clone());
-        let durable = self.settings.journal.mode == settings::Mode::Disk;
-        RunningSource::start(source, intake, &self.name, durable)
-    }
-
-    fn connect_api(&self, running: &Running) {
-        let flow = wiring::flow(&API_SOURCE.into(), &running.steps, &running.streams, &self.books);
-        self.api_intake.exchange(Arc::new(flow));
-    }
-
-    /// A cursor that no sink moves holds the journal; somebody must decide.
-    async fn report_orphans(&self, running: &Running) {
-        let parked = self.commons.dead_letters.waiting().await.unwrap_or_default();
-        for (sink, parked) in parked.iter().filter(|(name, _)| !running.sinks.contains_key(name.as_str())) {
+    /// Events that are parked for a sink without a cursor hold nothing up, but wait for somebody to decide.
+    fn report_parked(&self, running: &Running, parked: &BTreeMap<String, u64>) {
+        let is_known = |name: &str| running.sinks.contains_key(name) || running.orphans.contains(name);
+        for (sink, parked) in parked.iter().filter(|(name, _)| !is_known(name)) {
             tracing::warn!(
                 sink,
                 parked,
                 "events are parked for a sink that is not configured any more; bring it back, or let them go with \
                  `weir dlq drop`"
             );
-        }
-        for cursor in self.commons.journal.cursors() {
-            if !running.sinks.contains_key(&*cursor.name) && cursor.waiting_events > 0 {
-                tracing::warn!(
-                    sink = %cursor.name, waiting = cursor.waiting_events,
-                    "events wait for a sink that is not configured any more; bring it back, or let them go with \
-                     `weir journal cursors drop`"
-                );
-            }
         }
     }
 
@@ -214,9 +206,15 @@ impl Agent {
         }
     }
 
-    /// The streams of live sinks.
+    /// The streams of live sinks, those included that a name had before.
     pub async fn streams_of(&self, inputs: &[Input]) -> Vec<StreamId> {
-        self.running.lock().await.streams.of(inputs)
+        let running = self.running.lock().await;
+        let names = super::wiring::stream_names(&running.steps, inputs);
+        let mut streams: Vec<StreamId> =
+            names.iter().flat_map(|name| self.commons.journal.streams_named(name)).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        streams
     }
 
     /// Where each source listens that does, by its name.
@@ -241,7 +239,8 @@ impl Agent {
             {
                 let running = self.running.lock().await;
                 let done = !running.sources.is_empty() && running.sources.values().all(RunningSource::is_finished);
-                if done && running.sinks.values().all(|sink| sink.waiting(&self.commons.journal) == 0) {
+                let is_idle = |sink: &RunningSink| sink.waiting(&self.commons.journal) == 0;
+                if done && running.sinks.values().all(is_idle) && running.retired.is_empty() {
                     return;
                 }
             }
@@ -252,22 +251,44 @@ impl Agent {
     /// Goes over to another plan. What did not change keeps running; data never moves. If anything speaks against
     /// it, nothing is changed.
     pub async fn reload(self: &Arc<Agent>, plan: Plan) -> Reloaded {
-        let mut running = self.running.lock().await;
-        let changed = Changes::between(&running.outline, &plan.outline());
-        let mut errors = self.objections(&running, &changed, &plan);
-        if errors.is_empty()
-            && let Err(error) = self.change(&mut running, &changed, plan).await
-        {
-            errors.push(error.message);
+        let turn = self.changing.lock().await;
+        let result = match self.objections(&plan).await {
+            errors if !errors.is_empty() => Err(errors),
+            _ => self.change(plan).await,
+        };
+        drop(turn);
+        match result {
+            Ok(changed) => {
+                self.reloads_applied.fetch_add(1, Ordering::Relaxed);
+                Reloaded { applied: true, changed, errors: Vec::new() }
+            }
+            Err(errors) => self.refused_reload(errors),
         }
-        let applied = errors.is_empty();
-        let count = if applied { &self.reloads_applied } else { &self.reloads_failed };
-        count.fetch_add(1, Ordering::Relaxed);
-        Reloaded { applied, changed, errors }
+    }
+
+    async fn change(self: &Arc<Agent>, plan: Plan) -> Result<Changes, Vec<String>> {
+        let prepared = match self.prepare(plan).await {
+            Ok(prepared) => prepared,
+            Err(errors) => {
+                self.running.lock().await.claimed.clear();
+                return Err(errors);
+            }
+        };
+        let mut running = self.running.lock().await;
+        if running.stopping {
+            drop(running);
+            self.abandon(prepared).await;
+            return Err(vec!["the agent is stopping".into()]);
+        }
+        let changed = self.commit(&mut running, prepared);
+        self.save_snapshots(&running);
+        Ok(changed)
     }
 
     /// What a reload would lose, or cannot do.
-    fn objections(&self, running: &Running, changed: &Changes, plan: &Plan) -> Vec<String> {
+    async fn objections(&self, plan: &Plan) -> Vec<String> {
+        let running = self.running.lock().await;
+        let changed = Changes::between(&running.outline, &plan.outline());
         let mut errors = Vec::new();
         if running.stopping {
             errors.push("the agent is stopping".into());
@@ -287,129 +308,62 @@ impl Agent {
                 ));
             }
         }
-        // A sink under the name of a source (or the other way round) would share its fingerprint's place.
-        debug_assert!(plan.sinks.iter().all(|sink| plan.sources.iter().all(|source| source.name != sink.name)));
         errors
-    }
-
-    async fn change(self: &Arc<Agent>, running: &mut Running, changed: &Changes, plan: Plan) -> Result<(), StartError> {
-        let outline = plan.outline();
-        let (sources, mut steps, sinks) = parts(plan);
-        for step in &mut steps {
-            // What did not change stays the very same object.
-            if !changed.touches(&step.name)
-                && let Some(old) = running.steps.iter().find(|old| old.name == step.name)
-            {
-                step.transform = old.transform.clone();
-            }
-        }
-        let streams = self.assign(&steps, &sinks)?;
-        let deadline = self.settings.limits.shutdown_timeout.into();
-        let mut kept = BTreeMap::new();
-        let mut moved = Vec::new();
-        for sink in sinks {
-            let same_streams = streams.of(&sink.inputs) == running.streams.of(&sink.inputs);
-            match running.sinks.remove(&sink.name) {
-                Some(old) if same_streams && !changed.touches(&sink.name) => drop(kept.insert(old.name.clone(), old)),
-                Some(old) => {
-                    old.stop(deadline).await;
-                    moved.push(sink);
-                }
-                None => moved.push(sink),
-            }
-        }
-        for removed in std::mem::take(&mut running.sinks).into_values() {
-            removed.retire(self).await;
-        }
-        running.sinks = kept;
-        for sink in moved {
-            let started = RunningSink::start(self, sink, &streams)?;
-            running.sinks.insert(started.name.clone(), started);
-        }
-        (running.steps, running.streams, running.outline) = (steps, streams, outline);
-        self.connect_api(running);
-        self.change_sources(running, changed, sources).await
-    }
-
-    async fn change_sources(
-        self: &Arc<Agent>,
-        running: &mut Running,
-        changed: &Changes,
-        sources: Vec<NamedSource>,
-    ) -> Result<(), StartError> {
-        let mut old = std::mem::take(&mut running.sources);
-        let deadline = self.settings.limits.shutdown_timeout.into();
-        let mut fresh = Vec::new();
-        for (name, type_name, source) in sources {
-            match old.remove(&name) {
-                Some(same) if !changed.touches(&name) => {
-                    let flow = wiring::flow(&name, &running.steps, &running.streams, &self.books);
-                    same.intake.exchange(Arc::new(flow));
-                    running.sources.insert(name, same);
-                }
-                Some(before) => {
-                    before.stop(deadline).await;
-                    fresh.push((name, type_name, source));
-                }
-                None => fresh.push((name, type_name, source)),
-            }
-        }
-        for gone in old.into_values() {
-            let name = gone.name.clone();
-            gone.stop(deadline).await;
-            self.books.close(&name, ComponentKind::Source);
-        }
-        let mut result = Ok(());
-        for (name, type_name, source) in fresh {
-            let mut started = self.start_source(running, name.clone(), type_name, source);
-            if let Err(error) = started.until_ready().await {
-                result = Err(error);
-            }
-            running.sources.insert(name, started);
-        }
-        result
     }
 
     /// Closes intake, syncs, gives writes in flight their time, saves cursors. What is in a journal on disk waits
     /// there; what is in memory gets that time to drain.
     pub async fn stop(&self) -> Stopped {
-        let patience: Duration = self.settings.limits.shutdown_timeout.into();
-        let deadline = tokio::time::Instant::now() + patience;
-        let mut running = self.running.lock().await;
-        running.stopping = true;
-        let sources = std::mem::take(&mut running.sources).into_values();
-        futures_util::future::join_all(sources.map(|source| source.stop(patience))).await;
+        let deadline = self.deadline();
+        self.stopped.cancel();
+        let (sources, leaving) = {
+            let mut running = self.running.lock().await;
+            running.stopping = true;
+            (std::mem::take(&mut running.sources), running.leaving.clone())
+        };
+        futures_util::future::join_all(sources.into_values().map(|source| source.stop(deadline))).await;
+        leaving.close();
+        let _ = tokio::time::timeout_at(deadline, leaving.wait()).await;
         let commons = self.commons.clone();
         blocking(move || commons.pool.close()).await;
+        let (mut sinks, mut forgetting) = (Vec::new(), Vec::new());
+        {
+            let mut running = self.running.lock().await;
+            sinks.extend(std::mem::take(&mut running.sinks).into_values());
+            for retired in std::mem::take(&mut running.retired).into_values() {
+                match retired {
+                    Retired::Finishing(sink) => sinks.push(*sink),
+                    Retired::Leaving(task, _) => forgetting.push(task),
+                }
+            }
+        }
         if !self.is_durable() {
             let empty = async {
-                while running.sinks.values().any(|sink| sink.waiting(&self.commons.journal) > 0) {
+                while sinks.iter().any(|sink| sink.waiting(&self.commons.journal) > 0) {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             };
             let _ = tokio::time::timeout_at(deadline, empty).await;
         }
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        let abandoned = running.sinks.values().map(|sink| sink.waiting(&self.commons.journal)).max().unwrap_or(0);
-        let sinks = std::mem::take(&mut running.sinks).into_values();
-        futures_util::future::join_all(sinks.map(|sink| sink.stop(left))).await;
+        let abandoned = sinks.iter().map(|sink| sink.waiting(&self.commons.journal)).max().unwrap_or(0);
+        let nobody = CancellationToken::new();
+        futures_util::future::join_all(sinks.into_iter().map(|sink| sink.end(deadline, &nobody))).await;
+        let _ = tokio::time::timeout_at(deadline, futures_util::future::join_all(forgetting)).await;
         let journal = self.commons.journal.clone();
         blocking(move || journal.close()).await;
         Stopped { abandoned: if self.is_durable() { 0 } else { abandoned } }
     }
 }
 
-type NamedSource = (Arc<str>, &'static str, Box<dyn crate::component::AnySource>);
-
-fn parts(plan: Plan) -> (Vec<NamedSource>, Vec<Step>, Vec<PlannedSink>) {
-    let sources = plan.sources.into_iter().map(|planned| (planned.name, planned.type_name, planned.source));
+/// The parts of a plan: sources, transforms, sinks, and sinks that are in it no more.
+pub(super) fn parts(plan: Plan) -> (Vec<PlannedSource>, Vec<Step>, Vec<PlannedSink>, Vec<PlannedSink>) {
     let steps = plan.transforms.into_iter().map(|planned| Step {
         name: planned.name,
         type_name: planned.type_name,
         inputs: planned.inputs,
         transform: planned.transform.into(),
     });
-    (sources.collect(), steps.collect(), plan.sinks)
+    (plan.sources, steps.collect(), plan.sinks, plan.leftover)
 }
 
 async fn blocking(work: impl FnOnce() + Send + 'static) {

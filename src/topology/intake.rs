@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::flow::Flow;
 use super::pool::Pool;
@@ -43,6 +45,8 @@ struct Inner {
     flow: RwLock<Arc<Flow>>,
     commons: Arc<IntakeContext>,
     ready: tokio::sync::watch::Sender<bool>,
+    /// Jobs that have not ended.
+    jobs: TaskTracker,
     address: Mutex<Option<String>>,
 }
 
@@ -55,7 +59,15 @@ impl SourceIntake {
     ) -> SourceIntake {
         let ready = tokio::sync::watch::Sender::new(false);
         SourceIntake {
-            inner: Arc::new(Inner { name, ledger, flow: RwLock::new(flow), commons, ready, address: Mutex::default() }),
+            inner: Arc::new(Inner {
+                name,
+                ledger,
+                flow: RwLock::new(flow),
+                commons,
+                ready,
+                jobs: TaskTracker::new(),
+                address: Mutex::default(),
+            }),
         }
     }
 
@@ -80,7 +92,7 @@ impl SourceIntake {
 
     /// The source cannot go on.
     pub fn failed(&self, message: &str) {
-        tracing::error!(source = %self.inner.name, error = message, "the source has ended");
+        tracing::error!(source = %self.inner.name, error = message, "the source has failed and is begun again");
         self.inner.ledger.error(message);
         self.inner.ledger.enter(ComponentState::Held);
     }
@@ -93,6 +105,12 @@ impl SourceIntake {
     /// Whether this source's events come through that transform.
     pub fn leads_to(&self, transform: &str) -> bool {
         self.inner.flow().nodes.iter().any(|node| &*node.name == transform)
+    }
+
+    /// Resolves when everything that was handed in has ended. Nothing more is handed in by then.
+    pub async fn idle(&self) {
+        self.inner.jobs.close();
+        self.inner.jobs.wait().await;
     }
 
     /// Becomes true when the source listens or reads.
@@ -110,9 +128,10 @@ impl SourceIntake {
             None => inner.flow(),
             Some(transform) => Arc::new(inner.flow().from(transform)),
         };
+        let running = inner.jobs.token();
         self.inner.commons.pool.push(|| {
             let ticket = inner.commons.journal.ticket();
-            Box::new(move || run(&inner, flow, job, ticket, answer))
+            Box::new(move || run(&inner, flow, job, ticket, answer, running))
         });
         Receipt(receipt)
     }
@@ -232,7 +251,14 @@ fn same(error: journal::ReserveError) -> ReserveError {
     }
 }
 
-fn run(inner: &Arc<Inner>, flow: Arc<Flow>, job: Job, ticket: Ticket, answer: oneshot::Sender<Outcome>) {
+fn run(
+    inner: &Arc<Inner>,
+    flow: Arc<Flow>,
+    job: Job,
+    ticket: Ticket,
+    answer: oneshot::Sender<Outcome>,
+    running: TaskTrackerToken,
+) {
     if let Some(outcome) = known(inner, &flow, &job) {
         return say(answer, outcome);
     }
@@ -270,6 +296,7 @@ fn run(inner: &Arc<Inner>, flow: Arc<Flow>, job: Job, ticket: Ticket, answer: on
     let (inner, wait) = (inner.clone(), job.wait);
     inner.commons.runtime.clone().spawn(async move {
         let settled = settle(&inner, receipt, wait, &streams, deltas).await;
+        drop(running);
         let Some((answer, done)) = reply else { return };
         say(
             answer,

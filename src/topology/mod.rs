@@ -1,6 +1,7 @@
 //! A plan, running: sources over data threads into the journal, and a delivery loop for every sink.
 
 mod agent;
+mod change;
 mod dead_letters;
 mod flow;
 mod intake;
@@ -10,9 +11,12 @@ mod memory;
 mod notes;
 mod pool;
 mod process;
+mod retired;
 mod sinks;
+mod snapshots;
 mod sources;
 mod wiring;
 
 pub use agent::{Agent, Reloaded, StartError, Stopped, make_private_folder};
 pub use intake::SourceIntake;
+pub use snapshots::snapshots_file;

@@ -1,14 +1,16 @@
 //! A sink while it runs: its cursor, its delivery loop, and the door for replays.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::agent::{Agent, StartError};
-use super::wiring::Streams;
+use super::agent::Agent;
 use crate::component::SinkContext;
 use crate::config::PlannedSink;
 use crate::config::settings::OnRemove;
@@ -17,7 +19,7 @@ use crate::event::Raw;
 use crate::journal::Journal;
 use crate::journal::dead_letters::DeadLetter;
 use crate::query::Query;
-use crate::telemetry::{ComponentKind, ComponentMetrics, panics};
+use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState, panics};
 
 pub struct RunningSink {
     pub name: Arc<str>,
@@ -42,14 +44,44 @@ fn wanted(query: Query) -> Filter {
 /// What is needed to send a letter to a sink again.
 pub struct SinkHandle(mpsc::Sender<Replay>);
 
+/// What a sink waits for before it begins: the same cursor has one owner.
+pub enum Predecessor {
+    Running(Box<RunningSink>),
+    /// A removed sink that is on its way out.
+    Leaving(JoinHandle<()>),
+}
+
+impl Predecessor {
+    /// Asks it to begin no new write.
+    pub fn close(&self) {
+        if let Predecessor::Running(sink) = self {
+            sink.close();
+        }
+    }
+
+    async fn end(self, deadline: Instant, hurry: &CancellationToken) {
+        match self {
+            Predecessor::Running(sink) => sink.end(deadline, hurry).await,
+            Predecessor::Leaving(task) => {
+                if task.await.is_err() {
+                    tracing::error!("the end of a removed sink has panicked");
+                }
+            }
+        }
+    }
+}
+
 impl RunningSink {
-    pub fn start(agent: &Agent, planned: PlannedSink, streams: &Streams) -> Result<RunningSink, StartError> {
-        let PlannedSink { name, type_name, inputs, frame, filter, sink, .. } = planned;
-        let failed = |error: &dyn std::fmt::Display| StartError::new(format!("sinks.{name}: {error}"));
-        let bound = frame.buffer.bound();
-        let streams = streams.of(&inputs);
-        let cursor =
-            agent.commons.journal.cursor(&name, &streams, frame.start.into(), bound).map_err(|e| failed(&e))?;
+    /// Feeds a sink whose cursor is wired already, once its predecessor has ended; `discards` lets go of what the
+    /// cursor has not passed yet, whatever it reads.
+    pub fn start(
+        agent: &Agent,
+        planned: PlannedSink,
+        names: Vec<String>,
+        predecessor: Option<Predecessor>,
+        discards: bool,
+    ) -> RunningSink {
+        let PlannedSink { name, type_name, frame, filter, sink, .. } = planned;
         let ledger = agent.books.open(&name, ComponentKind::Sink, type_name);
         let (replays, inbox) = mpsc::channel(MAX_REPLAYS);
         let dropped = Arc::new(Notify::new());
@@ -67,22 +99,51 @@ impl RunningSink {
             dry: false,
             stores: agent.stores.clone(),
         };
-        let delivery = Delivery {
-            feed: (agent.commons.journal.clone(), cursor),
-            config: sink.into(),
-            cx,
-            policy: frame.policy(),
-            filter: filter.map(wanted),
-            ledger: ledger.clone(),
-            dead_letters: agent.commons.dead_letters.clone(),
-            replays: inbox,
-            parks: agent.is_durable(),
-            dropped: dropped.clone(),
-            stop: stop.clone(),
-            kill: kill.clone(),
+        let journal = agent.commons.journal.clone();
+        let owed = Owed { name: name.clone(), names, on_remove: frame.on_remove, discards };
+        let bound = frame.buffer.bound();
+        let deadline = Instant::now() + Duration::from(agent.settings.limits.shutdown_timeout);
+        let begin = {
+            let (policy, filter, ledger) = (frame.policy(), filter.map(wanted), ledger.clone());
+            let (dead_letters, parks) = (agent.commons.dead_letters.clone(), agent.is_durable());
+            let (dropped, stop, kill) = (dropped.clone(), stop.clone(), kill.clone());
+            async move {
+                if let Some(predecessor) = predecessor {
+                    predecessor.end(deadline, &kill).await;
+                }
+                owed.settle(&journal);
+                let cursor = journal.open_cursor(&owed.name, bound).map_err(|error| error.to_string())?;
+                let (feed, config, replays) = ((journal, cursor), sink.into(), inbox);
+                let delivery = Delivery {
+                    feed,
+                    config,
+                    cx,
+                    policy,
+                    filter,
+                    ledger,
+                    dead_letters,
+                    replays,
+                    parks,
+                    dropped,
+                    stop,
+                    kill,
+                };
+                delivery.run().await;
+                Ok(())
+            }
         };
-        let task = tokio::spawn(delivery.run());
-        Ok(RunningSink { name, on_remove: frame.on_remove, replays, ledger, dropped, stop, kill, task })
+        let watched = ledger.clone();
+        let task = tokio::spawn(async move {
+            let error = match AssertUnwindSafe(begin).catch_unwind().await {
+                Ok(Ok(())) => return,
+                Ok(Err::<(), String>(error)) => error,
+                Err(panic) => format!("a bug in weir: delivery panicked: {}", panics::message(&*panic)),
+            };
+            tracing::error!(sink = %watched.name, error, "the sink does not run; a restart begins it again");
+            watched.error(error);
+            watched.enter(ComponentState::Held);
+        });
+        RunningSink { name, on_remove: frame.on_remove, replays, ledger, dropped, stop, kill, task }
     }
 
     /// Events that it has still to end, parked ones included.
@@ -109,41 +170,55 @@ impl RunningSink {
         SinkHandle(self.replays.clone())
     }
 
-    /// Lets writes on their way end, for so long at most.
-    pub async fn stop(mut self, patience: Duration) {
+    /// Asks it to begin no new write.
+    pub fn close(&self) {
         self.stop.cancel();
-        if tokio::time::timeout(patience, &mut self.task).await.is_err() {
-            self.kill.cancel();
-            if (&mut self.task).await.is_err() {
-                tracing::error!(sink = %self.name, "the delivery loop has panicked");
-            }
-        }
     }
 
-    /// For a sink that is not configured any more: its waiting events go the way `on_remove` says, then its cursor.
-    pub async fn retire(self, agent: &Arc<Agent>) {
-        let agent = agent.clone();
-        let name = self.name.clone();
-        let retire = async move {
-            while self.on_remove == Some(OnRemove::Drain)
-                && self.waiting(&agent.commons.journal) > 0
-                && !self.task.is_finished()
-            {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+    pub fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Lets writes on their way end, until the deadline or until somebody is in a hurry.
+    pub async fn end(mut self, deadline: Instant, hurry: &CancellationToken) {
+        self.close();
+        tokio::select! {
+            _ = &mut self.task => return,
+            () = tokio::time::sleep_until(deadline) => {}
+            () = hurry.cancelled() => {}
+        }
+        self.kill.cancel();
+        if (&mut self.task).await.is_err() {
+            tracing::error!(sink = %self.name, "the delivery loop has panicked");
+        }
+    }
+}
+
+/// What a sink owes to streams that it would not read by its present inputs.
+struct Owed {
+    name: Arc<str>,
+    names: Vec<String>,
+    on_remove: Option<OnRemove>,
+    discards: bool,
+}
+
+impl Owed {
+    /// Says what comes first, or lets it go if that is what the operator wants.
+    fn settle(&self, journal: &Journal) {
+        let mine: Vec<_> = self.names.iter().flat_map(|name| journal.streams_named(name)).collect();
+        let keep: &[_] = if self.discards { &[] } else { &mine };
+        let sink = &*self.name;
+        if self.discards || self.on_remove == Some(OnRemove::Drop) {
+            let events = journal.discard_all_but(sink, keep);
+            if events > 0 {
+                tracing::warn!(sink, events, "waiting events were dropped, as `on_remove: drop` says");
             }
-            let lets_go = self.on_remove == Some(OnRemove::Drop);
-            self.stop(agent.settings.limits.shutdown_timeout.into()).await;
-            if lets_go && let Err(error) = agent.commons.dead_letters.clear(&name).await {
-                tracing::error!(sink = %name, %error, "what is parked for a removed sink could not be removed");
-            }
-            match agent.commons.journal.drop_cursor(&name) {
-                Ok(_) => agent.books.close(&name, ComponentKind::Sink),
-                Err(error) => {
-                    tracing::error!(sink = %name, %error, "the cursor of a removed sink could not be removed")
-                }
-            }
-        };
-        tokio::spawn(retire);
+            return;
+        }
+        let events = journal.waiting_beyond(sink, &mine);
+        if events > 0 && !self.names.is_empty() {
+            tracing::info!(sink, events, "the sink first delivers what its earlier inputs hold");
+        }
     }
 }
 

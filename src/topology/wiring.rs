@@ -23,19 +23,25 @@ pub struct Step {
 pub struct Streams(BTreeMap<Input, StreamId>);
 
 impl Streams {
-    /// Gives every output that a sink reads its stream; the same name has the same stream over restarts.
+    /// Gives every output that a sink reads its stream. `sinks` are the names of cursors and what they read; `in_use`
+    /// are the streams that are still written to.
     pub fn assign<'a>(
         journal: &Journal,
         steps: &[Step],
-        read: impl Iterator<Item = &'a Input>,
+        sinks: impl Iterator<Item = (&'a Arc<str>, &'a [Input])>,
+        in_use: &BTreeSet<StreamId>,
     ) -> Result<Streams, String> {
-        let mut streams = BTreeMap::new();
-        for input in read.collect::<BTreeSet<_>>() {
-            let name = stream_name(steps, input);
-            let stream = journal.stream(&name).ok_or("the journal has no place for one more stream")?;
-            streams.insert(input.clone(), stream);
+        let (mut readers, mut read) = (BTreeMap::new(), BTreeSet::new());
+        for (sink, inputs) in sinks {
+            readers.insert(sink.clone(), stream_names(steps, inputs));
+            read.extend(inputs.iter().cloned());
         }
-        Ok(Streams(streams))
+        let streams = journal.assign_streams(&readers, in_use).map_err(|error| error.to_string())?;
+        let of = |input: Input| {
+            let stream = streams.get(&stream_name(steps, &input)).copied();
+            Some((input, stream?))
+        };
+        Ok(Streams(read.into_iter().filter_map(of).collect()))
     }
 
     pub fn of(&self, inputs: &[Input]) -> Vec<StreamId> {
@@ -44,6 +50,15 @@ impl Streams {
         streams.dedup();
         streams
     }
+
+    pub fn all(&self) -> impl Iterator<Item = StreamId> + '_ {
+        self.0.values().copied()
+    }
+}
+
+/// The names under which these outputs are journalled.
+pub fn stream_names(steps: &[Step], inputs: &[Input]) -> Vec<String> {
+    inputs.iter().map(|input| stream_name(steps, input)).collect()
 }
 
 fn stream_name(steps: &[Step], input: &Input) -> String {

@@ -2,6 +2,7 @@
 //! `BLESS=1 cargo test --test configuration` writes the texts anew.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ use weir::component::{
 };
 use weir::config::{Catalogue, Changes, Environment, Loaded, Overrides, Rejected, Text, load_texts};
 use weir::event::Batch;
+use weir::net::Sockets;
 use weir::secret::Secret;
 use weir::units::{ByteSize, Duration};
 
@@ -56,6 +58,7 @@ struct Web;
 impl Source for Web {
     const TYPE: &'static str = "web";
     type Config = WebConfig;
+    type Prepared = ();
 
     fn build(config: WebConfig, check: &mut Check) -> Option<Web> {
         if !config.address.is_local() && matches!(config.auth, Auth::None) {
@@ -65,7 +68,11 @@ impl Source for Web {
         Some(Web)
     }
 
-    async fn run(self, _: SourceContext) -> Result<(), Fatal> {
+    async fn prepare(&self, _: &Sockets) -> Result<(), Fatal> {
+        Ok(())
+    }
+
+    async fn run(self: Arc<Self>, (): (), _: SourceContext) -> Result<(), Fatal> {
         Ok(())
     }
 }
@@ -82,12 +89,17 @@ struct Demo;
 impl Source for Demo {
     const TYPE: &'static str = "demo";
     type Config = DemoConfig;
+    type Prepared = ();
 
     fn build(_: DemoConfig, _: &mut Check) -> Option<Demo> {
         Some(Demo)
     }
 
-    async fn run(self, _: SourceContext) -> Result<(), Fatal> {
+    async fn prepare(&self, _: &Sockets) -> Result<(), Fatal> {
+        Ok(())
+    }
+
+    async fn run(self: Arc<Self>, (): (), _: SourceContext) -> Result<(), Fatal> {
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ mod kafka_source;
 mod kill;
 mod parking;
 mod pipelines;
+mod plans;
 mod poison;
 mod postgres;
 mod reference;

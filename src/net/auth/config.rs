@@ -30,6 +30,23 @@ pub struct Config {
     pub jwt: Option<Jwt>,
 }
 
+impl Config {
+    /// The files that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.jwt.iter().flat_map(Jwt::files).collect()
+    }
+}
+
+impl Jwt {
+    /// The files that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match &self.jwks {
+            Some(Jwks::File(path)) => vec![path.clone()],
+            _ => Vec::new(),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {

@@ -8,7 +8,7 @@ mod unread;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
@@ -70,20 +70,56 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Response<Body>> + Send;
 }
 
-/// Serves until `shutdown`, then closes idle connections, lets requests under way end within the grace,
-/// and answers 503 to what comes on their connections. Returns when no connection is left.
+/// The certificate of a listener, which may be exchanged while it serves.
+#[derive(Clone, Default)]
+pub struct ServerTls(Arc<RwLock<Option<Arc<ServerConfig>>>>);
+
+impl ServerTls {
+    pub fn new(config: Option<Arc<ServerConfig>>) -> ServerTls {
+        ServerTls(Arc::new(RwLock::new(config)))
+    }
+
+    /// Connections that come from now on are shown this one.
+    pub fn exchange(&self, config: Option<Arc<ServerConfig>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    fn current(&self) -> Option<Arc<ServerConfig>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// When a server ends, and how.
+#[derive(Clone)]
+pub struct Shutdown {
+    /// No connection is accepted any more, and none is kept for another request.
+    pub closing: CancellationToken,
+    /// Requests that come on the connections that are left are answered 503, because the agent stops. Until then a
+    /// server that only makes way for its successor answers them.
+    pub refusing: CancellationToken,
+}
+
+impl Shutdown {
+    /// Everything at once.
+    pub fn with(token: CancellationToken) -> Shutdown {
+        Shutdown { closing: token.clone(), refusing: token }
+    }
+}
+
+/// Serves until `shutdown`, then closes idle connections and lets requests under way end within the grace. Returns when
+/// no connection is left.
 pub async fn serve<H: Handler>(
     listener: Listener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: ServerTls,
     limits: Limits,
     handler: Arc<H>,
-    shutdown: CancellationToken,
+    shutdown: Shutdown,
 ) {
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
-    let mut acceptor = Acceptor::new(listener, limits.max_connections, shutdown.clone());
+    let mut acceptor = Acceptor::new(listener, limits.max_connections, shutdown.closing.clone());
     while let Some(accepted) = acceptor.next().await {
-        let (tls, handler, shutdown, cut) = (tls.clone(), handler.clone(), shutdown.clone(), cut.clone());
+        let (tls, handler, shutdown, cut) = (tls.current(), handler.clone(), shutdown.clone(), cut.clone());
         connections.spawn(async move {
             tokio::select! {
                 () = connection(accepted, tls, limits, handler, shutdown) => {}
@@ -105,7 +141,7 @@ async fn connection<H: Handler>(
     tls: Option<Arc<ServerConfig>>,
     limits: Limits,
     handler: Arc<H>,
-    shutdown: CancellationToken,
+    shutdown: Shutdown,
 ) {
     let Accepted { stream, peer, permit: _permit } = accepted;
     let peer = Peer { ip: peer };
@@ -123,7 +159,7 @@ async fn connection<H: Handler>(
     let service = service_fn(|request: Request<Incoming>| {
         let lease = phase.lease();
         let has_body = !request.body().is_end_stream();
-        let (handler, phase, stopping) = (&handler, &phase, shutdown.is_cancelled());
+        let (handler, phase, stopping) = (&handler, &phase, shutdown.refusing.is_cancelled());
         async move {
             let mut response = match stopping {
                 true => Problem::stopping().closing().into_response(),
@@ -149,7 +185,7 @@ async fn connection<H: Handler>(
     let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = shutdown.cancelled() => {
+        () = shutdown.closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

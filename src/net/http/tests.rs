@@ -45,7 +45,7 @@ fn connect(limits: Limits, shutdown: &CancellationToken) -> (UnixStream, tokio::
     let (client, server) = UnixStream::pair().expect("a pair of sockets");
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("one is free");
     let accepted = Accepted { stream: Stream::Unix(server), peer: None, permit };
-    (client, tokio::spawn(connection(accepted, None, limits, Arc::new(Echo), shutdown.clone())))
+    (client, tokio::spawn(connection(accepted, None, limits, Arc::new(Echo), Shutdown::with(shutdown.clone()))))
 }
 
 /// Sends bytes and gives what comes back until the server closes.

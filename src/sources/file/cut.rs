@@ -23,6 +23,7 @@ const SCAN_BYTES: u64 = 8 * 1024 * 1024;
 
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
+#[derive(Clone)]
 pub struct Cutter {
     pub shape: Shape,
     pub buffers: Buffers,

@@ -20,6 +20,7 @@ const DEEPEST: usize = 32;
 /// Endings such as `-20260101.1.gz` that a rotation may add to a name.
 const MOST_ENDINGS: usize = 4;
 
+#[derive(Clone)]
 pub struct Patterns {
     include: GlobSet,
     exclude: GlobSet,

@@ -31,6 +31,7 @@ mod tail_test;
 #[cfg(test)]
 mod unseen_test;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::runtime::Handle;
@@ -40,6 +41,7 @@ pub use config::Config;
 use tail::{Next, Settings, Tail};
 
 use crate::component::{Check, Fatal, ReserveError, Source, SourceContext};
+use crate::net::Sockets;
 
 /// Tails files.
 pub struct File {
@@ -48,20 +50,26 @@ pub struct File {
 
 impl Source for File {
     const TYPE: &'static str = "file";
+    const RESUMES: bool = true;
     type Config = Config;
+    type Prepared = ();
 
     fn build(config: Config, check: &mut Check) -> Option<File> {
         config.settings(check).map(|settings| File { settings })
     }
 
+    async fn prepare(&self, _: &Sockets) -> Result<(), Fatal> {
+        Ok(())
+    }
+
     /// Files are read on a thread of their own: reading them blocks, and a task switch for each read costs more
     /// than the read.
-    async fn run(self, cx: SourceContext) -> Result<(), Fatal> {
+    async fn run(self: Arc<File>, (): (), cx: SourceContext) -> Result<(), Fatal> {
         let (ended, end) = oneshot::channel();
         let runtime = Handle::current();
         let name = format!("file {}", cx.name);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let tail = Tail::new(self.settings, cx.clone(), Instant::now());
+            let tail = Tail::new(self.settings.clone(), cx.clone(), Instant::now());
             runtime.block_on(follow(tail, cx));
             // Nobody listens any more if the source was dropped.
             let _ = ended.send(());

@@ -50,6 +50,7 @@ pub const REMEMBER_MISSING: Duration = Duration::from_secs(3600);
 /// How long a spool file must be quiet before it is removed.
 const REMOVE_AFTER: Duration = Duration::from_secs(1);
 
+#[derive(Clone)]
 pub struct Settings {
     pub patterns: Patterns,
     pub cutter: Cutter,

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::codec::{self, Decoded};
+use crate::component::fake;
 use crate::component::{Intake, Job, JobStatus, Outcome, Receipt, ReserveError};
 use crate::diagnostic;
 use crate::event::Stamp;
@@ -111,6 +112,7 @@ fn context(wiring: &Arc<Wiring>, stop: &CancellationToken) -> SourceContext {
         agent: "agent".into(),
         intake: wiring.clone(),
         shutdown: stop.clone(),
+        stopping: stop.clone(),
         event_bytes: 1 << 20,
         durable: true,
     }
@@ -131,7 +133,13 @@ async fn start(yaml: &str, wiring: Wiring) -> Running {
     let listener = Listener::bind(&any_port, listen::SOCKET_MODE).await.expect("a free port");
     let address = listener.address().expect("bound").to_string();
     let front = Arc::new(front(&config, wait, gate, &context(&wiring, &stop)));
-    let server = tokio::spawn(http::serve(listener, tls, Limits::default(), front, stop.clone()));
+    let server = tokio::spawn(http::serve(
+        listener,
+        ServerTls::new(tls),
+        Limits::default(),
+        front,
+        http::Shutdown::with(stop.clone()),
+    ));
     Running { address, wiring, stop, server }
 }
 
@@ -416,7 +424,7 @@ async fn a_unix_socket_takes_events_and_goes_with_the_source() {
     let path: PathBuf = folder.join("in.sock");
     let (wiring, stop) = (Arc::new(wiring()), CancellationToken::new());
     let source = build(&format!("address: unix:{}", path.display()), true).expect("right");
-    let running = tokio::spawn(source.run(context(&wiring, &stop)));
+    let running = tokio::spawn(fake::run(source, context(&wiring, &stop)));
     let mut stream = loop {
         match UnixStream::connect(&path).await {
             Ok(stream) => break stream,
@@ -459,7 +467,8 @@ async fn what_stops_the_source_is_said_in_the_operators_words() {
     let stop = CancellationToken::new();
     let fatal = |yaml: String| {
         let (wiring, stop) = (Arc::new(wiring()), stop.clone());
-        async move { build(&yaml, true).expect("right").run(context(&wiring, &stop)).await.expect_err("it cannot start").0 }
+        let source = build(&yaml, true).expect("right");
+        async move { fake::run(source, context(&wiring, &stop)).await.expect_err("it cannot start").0 }
     };
     assert_eq!(fatal(format!("address: {at}")).await, format!("cannot listen on `{at}`: address already in use"));
     let missing = fatal("tls: { cert: /nowhere/cert.pem, key: /nowhere/key.pem }".into()).await;

@@ -12,6 +12,7 @@ mod lane;
 mod place;
 mod session;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +24,9 @@ use tokio::sync::oneshot;
 use crate::codec::framing::Framing;
 use crate::codec::{Codec, Decoder};
 use crate::component::{Check, Fatal, Source, SourceContext};
+use crate::net::Sockets;
 use crate::net::kafka::{Access, Options, Reserved, Sasl};
-use crate::net::tls::Trust;
+use crate::net::tls::{self, Trust};
 use crate::units::{OneOrMany, one_or_many};
 
 /// How long leaving the group may take when the source stops.
@@ -127,7 +129,9 @@ impl Config {
 
 impl Source for Kafka {
     const TYPE: &'static str = "kafka";
+    const RESUMES: bool = true;
     type Config = Config;
+    type Prepared = ();
 
     fn build(config: Config, check: &mut Check) -> Option<Kafka> {
         let before = check.problems.count_errors();
@@ -146,8 +150,21 @@ impl Source for Kafka {
         (check.problems.count_errors() == before).then_some(Kafka { config, decoder })
     }
 
+    fn files(&self) -> Vec<PathBuf> {
+        self.config.tls.iter().flat_map(Trust::files).collect()
+    }
+
+    fn check_files(&self) -> Result<(), String> {
+        self.config.tls.as_ref().map(tls::client).transpose().map(drop)
+    }
+
+    /// Brokers may be away: only what is on this machine is looked at.
+    async fn prepare(&self, _: &Sockets) -> Result<(), Fatal> {
+        Source::check_files(self).map_err(Fatal)
+    }
+
     /// The consumer has a thread of its own: its callbacks wait for the journal, and polling it blocks.
-    async fn run(self, cx: SourceContext) -> Result<(), Fatal> {
+    async fn run(self: Arc<Kafka>, (): (), cx: SourceContext) -> Result<(), Fatal> {
         let (ended, end) = oneshot::channel();
         let (runtime, shutdown) = (Handle::current(), cx.shutdown.clone());
         let thread = std::thread::Builder::new().name(format!("kafka {}", cx.name)).spawn(move || {

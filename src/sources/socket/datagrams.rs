@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use rustix::net::sockopt;
 use tokio::net::{UdpSocket, UnixDatagram};
 use tracing::warn;
 
@@ -16,30 +15,12 @@ use crate::codec::{Frames, Ordinals};
 use crate::component::lane::Origin;
 use crate::component::source::{CHUNK_BYTES, Chunk};
 use crate::component::{Fatal, Lane, SourceContext};
-use crate::net::address::Address;
-use crate::net::listen::reason;
-
-/// What the kernel is asked to keep for us; it may give less.
-const KERNEL_BYTES: usize = 4 * 1024 * 1024;
 
 /// The largest datagram taken. UDP has none larger; a Unix socket may.
 const DATAGRAM_BYTES: usize = 64 * 1024;
 
 /// How often the kernel is asked what it has dropped.
 const ASK_EVERY: Duration = Duration::from_secs(5);
-
-pub async fn bind_udp(address: &Address) -> Result<UdpSocket, String> {
-    let Address::Tcp { host, port } = address else { return Err(format!("`{address}` is no address for UDP")) };
-    let bound = match tokio::net::lookup_host((host.as_str(), *port)).await {
-        Ok(addresses) => UdpSocket::bind(&*addresses.collect::<Vec<_>>()).await,
-        Err(error) => Err(error),
-    };
-    let socket = bound.map_err(|error| format!("cannot listen on `{address}`: {}", reason(&error)))?;
-    if let Err(error) = sockopt::set_socket_recv_buffer_size(&socket, KERNEL_BYTES) {
-        warn!(%error, "the kernel gives no larger buffer");
-    }
-    Ok(socket)
-}
 
 /// What the two kinds of datagram sockets have in common.
 pub trait Datagrams: std::os::fd::AsFd {
@@ -80,10 +61,10 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    pub fn new(socket: Socket, cx: SourceContext) -> Receiver {
+    pub fn new(socket: &Socket, cx: SourceContext) -> Receiver {
         let origin = Origin::passing(None, "datagrams");
         Receiver {
-            lane: Lane::new(cx.clone(), socket.decoder, origin),
+            lane: Lane::new(cx.clone(), socket.decoder.clone(), origin),
             has_lines: socket.framing == Some(Framing::Newline),
             frame_bytes: socket.frame_bytes.unwrap_or(cx.event_bytes).min(DATAGRAM_BYTES),
             ordinal: 0,

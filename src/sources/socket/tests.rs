@@ -8,8 +8,8 @@ use tokio::io::AsyncWriteExt;
 use super::config::Place;
 use super::{Socket, connection, datagrams};
 use crate::codec::framing::Framing;
+use crate::component::JobStatus;
 use crate::component::fake::{FakeIntake, Folder, NoDecoder};
-use crate::component::{JobStatus, Source};
 use crate::net::listen::bind_datagram;
 
 fn socket(framing: Option<Framing>) -> Socket {
@@ -112,7 +112,7 @@ async fn lines_over_tcp_are_taken_until_the_agent_stops() {
     let address: crate::net::address::Address = "127.0.0.1:0".parse().unwrap();
     let listener = crate::net::listen::Listener::bind(&address, 0o600).await.unwrap();
     let at = listener.address().unwrap().to_string();
-    let running = tokio::spawn(socket(Some(Framing::Newline)).accept(listener, None, cx.clone()));
+    let running = tokio::spawn(Arc::new(socket(Some(Framing::Newline))).accept(listener, None, cx.clone()));
     let text: String = (0..50_000).map(|n| format!("line {n}\n")).collect();
     let mut client = tokio::net::TcpStream::connect(&at).await.unwrap();
     client.write_all(text.as_bytes()).await.unwrap();
@@ -130,9 +130,9 @@ async fn lines_over_tcp_are_taken_until_the_agent_stops() {
 async fn every_datagram_is_an_event_and_an_empty_one_is_refused() {
     let intake = FakeIntake::new();
     let cx = intake.context();
-    let receiving = datagrams::bind_udp(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let receiving = crate::net::Sockets::default().udp(&"127.0.0.1:0".parse().unwrap()).await.unwrap().0;
     let at = receiving.local_addr().unwrap();
-    let running = tokio::spawn(datagrams::Receiver::new(socket(None), cx.clone()).run(receiving));
+    let running = tokio::spawn(datagrams::Receiver::new(&socket(None), cx.clone()).run(receiving));
     let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     for datagram in [&b"one\ntwo\n"[..], b"", b"three", &[b'x'; 1001]] {
         client.send_to(datagram, at).await.unwrap();
@@ -153,7 +153,7 @@ async fn datagrams_of_lines_come_over_a_unix_socket_that_replaces_a_dead_one() {
     let (intake, lines) =
         (FakeIntake::new(), Socket { place: Place::UnixDatagram(path.clone()), ..socket(Some(Framing::Newline)) });
     let cx = intake.context();
-    let running = tokio::spawn(lines.run(cx.clone()));
+    let running = tokio::spawn(crate::component::fake::run(lines, cx.clone()));
     let client = std::os::unix::net::UnixDatagram::unbound().unwrap();
     while client.send_to(b"one\ntwo", &path).is_err() {
         tokio::task::yield_now().await;

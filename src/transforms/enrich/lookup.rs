@@ -30,6 +30,7 @@ pub struct Config {
 }
 
 pub struct Table {
+    pub file: PathBuf,
     key: Vec<String>,
     fields: Vec<Vec<String>>,
     /// For each key the cells of its row as JSON, one per field; empty for an empty cell.
@@ -56,7 +57,7 @@ impl Table {
             }
         };
         let rows = rows(&config, &text, check);
-        (check.problems.len() == before).then_some(Table { key: key?, fields, rows: rows? })
+        (check.problems.len() == before).then_some(Table { file: config.csv, key: key?, fields, rows: rows? })
     }
 
     /// The fields for an event, with their values as JSON.

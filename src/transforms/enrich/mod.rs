@@ -3,6 +3,7 @@
 mod lookup;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use rustix::system::uname;
 use schemars::JsonSchema;
@@ -87,6 +88,10 @@ impl Transform for Enrich {
         let host = config.host.then(|| quoted(&uname().nodename().to_string_lossy()));
         let table = config.lookup.and_then(|lookup| Table::load(lookup, check));
         (check.problems.len() == before).then_some(Enrich { members, host, table })
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.table.iter().map(|table| table.file.clone()).collect()
     }
 
     fn apply(&self, mut batch: Batch, out: &mut Outputs) -> Result<(), Failure> {

@@ -1,0 +1,259 @@
+//! From one plan to the next. Everything that may fail is prepared while the running plan runs on; the change itself
+//! cannot fail, waits for nobody, and leaves no gap.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::agent::{Agent, Running, parts};
+use super::flow::Flow;
+use super::retired::Retired;
+use super::sinks::{Predecessor, RunningSink};
+use super::sources::{PreparedSource, RunningSource};
+use super::wiring::{self, Step, Streams, stream_names};
+use crate::component::Intake as _;
+use crate::config::settings::OnRemove;
+use crate::config::{API_SOURCE, Changes, Outline, Plan, PlannedSink};
+use crate::journal::StreamId;
+use crate::telemetry::ComponentKind;
+
+/// A plan that can be gone over to.
+pub(super) struct Prepared {
+    changed: Changes,
+    outline: Outline,
+    snapshots: BTreeMap<String, String>,
+    steps: Vec<Step>,
+    streams: Streams,
+    /// Sources that are new or other than before; the others run on.
+    sources: Vec<PreparedSource>,
+    source_names: BTreeSet<Arc<str>>,
+    sinks: Vec<PlannedSink>,
+    /// Sinks that are in no plan any more and still owe events.
+    leftover: Vec<PlannedSink>,
+    /// Cursors that the journal had not seen.
+    made: Vec<Arc<str>>,
+}
+
+/// What the running plan looked like when preparing began.
+struct Before {
+    outline: Outline,
+    steps: Vec<Step>,
+    in_use: BTreeSet<StreamId>,
+}
+
+impl Running {
+    fn look(&mut self) -> Before {
+        self.flows.retain(|flow| flow.strong_count() > 0);
+        let live: Vec<Arc<Flow>> = self.flows.iter().filter_map(Weak::upgrade).collect();
+        let in_use = live.iter().flat_map(|flow| flow.streams()).copied().chain(self.streams.all()).collect();
+        Before { outline: self.outline.clone(), steps: self.steps.clone(), in_use }
+    }
+}
+
+impl Agent {
+    /// Binds, loads and looks up everything that the plan takes. If anything speaks against it, all reasons are told
+    /// and nothing has changed.
+    pub(super) async fn prepare(&self, plan: Plan) -> Result<Prepared, Vec<String>> {
+        let before = {
+            let mut running = self.running.lock().await;
+            running.claimed = plan.sinks.iter().map(|sink| sink.name.clone()).collect();
+            running.look()
+        };
+        let (outline, snapshots) = (plan.outline(), plan.snapshots.clone());
+        let changed = Changes::between(&before.outline, &outline);
+        let (sources, mut steps, sinks, leftover) = parts(plan);
+        for step in &mut steps {
+            // What did not change stays the very same object.
+            if !changed.touches(&step.name)
+                && let Some(old) = before.steps.iter().find(|old| old.name == step.name)
+            {
+                step.transform = old.transform.clone();
+            }
+        }
+        let source_names = sources.iter().map(|source| source.name.clone()).collect();
+        let (mut ready, mut errors) = (Vec::new(), Vec::new());
+        for source in sources.into_iter().filter(|source| changed.touches(&source.name)) {
+            let (name, type_name, source) = (source.name, source.type_name, Arc::from(source.source));
+            let source: Arc<dyn crate::component::AnySource> = source;
+            match source.prepare(&self.resources.sockets).await {
+                Ok(prepared) => ready.push(PreparedSource { name, type_name, source, prepared }),
+                Err(error) => errors.push(format!("sources.{name}: {error}")),
+            }
+        }
+        for sink in sinks.iter().filter(|sink| changed.touches(&sink.name)) {
+            let trust = sink.frame.tls.as_ref().map(crate::net::tls::client).transpose();
+            errors.extend(trust.err().map(|error| format!("sinks.{}: {error}", sink.name)));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let (streams, made) = self.wire(&steps, &sinks, &before.in_use).await.map_err(|error| vec![error])?;
+        let sources = ready;
+        Ok(Prepared { changed, outline, snapshots, steps, streams, sources, source_names, sinks, leftover, made })
+    }
+
+    /// Chooses streams and lets every cursor of the plan read its own, beside those that it still owes events of; all
+    /// that is on disk before anything is written to them.
+    async fn wire(
+        &self,
+        steps: &[Step],
+        sinks: &[PlannedSink],
+        in_use: &BTreeSet<StreamId>,
+    ) -> Result<(Streams, Vec<Arc<str>>), String> {
+        let journal = &self.commons.journal;
+        let readers = sinks.iter().map(|sink| (&sink.name, &*sink.inputs));
+        let streams = Streams::assign(journal, steps, readers, in_use)?;
+        let mut made = Vec::new();
+        let mut failed = None;
+        for sink in sinks {
+            match journal.wire_cursor(&sink.name, &streams.of(&sink.inputs), sink.frame.start.into()) {
+                Ok(true) => made.push(sink.name.clone()),
+                Ok(false) => {}
+                Err(error) => failed = Some(format!("sinks.{}: {error}", sink.name)),
+            }
+        }
+        let saving = journal.clone();
+        let saved = tokio::task::spawn_blocking(move || saving.save_cursors()).await;
+        let unsaved = match saved {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("the cursors cannot be saved: {error}")),
+            Err(error) => Some(format!("saving the cursors panicked: {error}")),
+        };
+        match failed.or(unsaved) {
+            None => Ok((streams, made)),
+            Some(error) => {
+                self.unmake(&made);
+                Err(error)
+            }
+        }
+    }
+
+    fn unmake(&self, made: &[Arc<str>]) {
+        for name in made {
+            if let Err(error) = self.commons.journal.drop_cursor(name) {
+                tracing::warn!(sink = %name, %error, "a cursor that is not needed after all could not be removed");
+            }
+        }
+    }
+
+    /// Gives a prepared plan up.
+    pub(super) async fn abandon(&self, prepared: Prepared) {
+        self.unmake(&prepared.made);
+        self.running.lock().await.claimed.clear();
+    }
+
+    /// Goes over to a prepared plan. Whoever has to stop gets its time in the background, and its successor begins
+    /// after it.
+    pub(super) fn commit(self: &Arc<Agent>, running: &mut Running, prepared: Prepared) -> Changes {
+        let Prepared { changed, outline, snapshots, steps, streams, sources, source_names, sinks, leftover, .. } =
+            prepared;
+        let names: BTreeSet<Arc<str>> = sinks.iter().map(|sink| sink.name.clone()).collect();
+        let mut starting = Vec::new();
+        for sink in sinks {
+            if !changed.touches(&sink.name) && running.sinks.contains_key(&sink.name) {
+                continue;
+            }
+            let (predecessor, discards) = self.take_over(running, &sink.name);
+            if let Some(predecessor) = &predecessor {
+                predecessor.close();
+            }
+            starting.push((sink, predecessor, discards));
+        }
+        let gone: Vec<Arc<str>> = running.sinks.keys().filter(|name| !names.contains(*name)).cloned().collect();
+        for name in gone {
+            if let Some(sink) = running.sinks.remove(&name) {
+                running.retired.insert(name, Retired::Finishing(Box::new(sink)));
+            }
+        }
+        running
+            .snapshots
+            .retain(|name, _| running.retired.contains_key(name.as_str()) || running.orphans.contains(name.as_str()));
+        running.snapshots.extend(snapshots);
+        (running.steps, running.streams, running.outline) = (steps, streams, outline);
+        self.change_sources(running, sources, &source_names);
+        for (sink, predecessor, discards) in starting {
+            let names = stream_names(&running.steps, &sink.inputs);
+            let name = sink.name.clone();
+            running.orphans.remove(&name);
+            let started = RunningSink::start(self, sink, names, predecessor, discards);
+            running.sinks.insert(name, started);
+        }
+        for sink in leftover {
+            self.go_on_draining(running, sink);
+        }
+        running.claimed.clear();
+        changed
+    }
+
+    /// Whoever has the cursor of this name, and whether what it has not passed is to be let go.
+    fn take_over(&self, running: &mut Running, name: &Arc<str>) -> (Option<Predecessor>, bool) {
+        if let Some(sink) = running.sinks.remove(name) {
+            return (Some(Predecessor::Running(Box::new(sink))), false);
+        }
+        match running.retired.remove(name) {
+            None => (None, false),
+            Some(Retired::Finishing(sink)) => {
+                let discards = sink.on_remove == Some(OnRemove::Drop);
+                (Some(Predecessor::Running(sink)), discards)
+            }
+            Some(Retired::Leaving(task, discards)) => (Some(Predecessor::Leaving(task)), discards),
+        }
+    }
+
+    fn change_sources(
+        self: &Arc<Agent>,
+        running: &mut Running,
+        fresh: Vec<PreparedSource>,
+        names: &BTreeSet<Arc<str>>,
+    ) {
+        let deadline = self.deadline();
+        let mut old = std::mem::take(&mut running.sources);
+        let changed: BTreeSet<Arc<str>> = fresh.iter().map(|source| source.name.clone()).collect();
+        for name in names.iter().filter(|name| !changed.contains(*name)) {
+            if let Some(same) = old.remove(name) {
+                let flow = self.flow(running, name);
+                same.intake.exchange(flow);
+                running.sources.insert(name.clone(), same);
+            }
+        }
+        let flow = self.flow(running, &API_SOURCE.into());
+        self.api_intake.exchange(flow);
+        self.api_intake.ready();
+        for source in fresh {
+            let name = source.name.clone();
+            let predecessor = old.remove(&name);
+            if let Some(predecessor) = &predecessor {
+                predecessor.close();
+            }
+            let flow = self.flow(running, &name);
+            let intake = self.intake(&name, source.type_name, flow);
+            let started = RunningSource::start(source, intake, self.resources.clone(), predecessor);
+            running.sources.insert(name, started);
+        }
+        for (name, gone) in old {
+            gone.close();
+            let books = self.clone();
+            running.leaving.spawn(async move {
+                gone.stop(deadline).await;
+                let running = books.running.lock().await;
+                if !running.sources.contains_key(&name) {
+                    books.books.close(&name, ComponentKind::Source);
+                }
+            });
+        }
+    }
+
+    /// What follows a source by the plan that runs.
+    fn flow(&self, running: &mut Running, source: &Arc<str>) -> Arc<Flow> {
+        let flow = Arc::new(wiring::flow(source, &running.steps, &running.streams, &self.books));
+        running.flows.push(Arc::downgrade(&flow));
+        flow
+    }
+
+    /// By when whoever stops now has to have stopped.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + Duration::from(self.settings.limits.shutdown_timeout)
+    }
+}
