@@ -15,8 +15,10 @@ use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
 use serde::Serialize;
 
-use super::parameter;
+use super::login::is_same_origin;
 use super::roles::Roles;
+use super::routes::Who;
+use super::sessions::Sessions;
 use crate::config::settings::Api as Settings;
 use crate::net::auth::jwt::Terms;
 use crate::net::auth::{Gate, config as auth, jwt};
@@ -40,6 +42,7 @@ pub struct Access {
     anonymous_prefix: Option<String>,
     /// From where events may be posted without a token.
     anonymous_writers: Vec<Network>,
+    pub(super) sessions: Sessions,
     tickets: Mutex<HashMap<String, (Principal, Instant)>>,
 }
 
@@ -93,6 +96,7 @@ impl Access {
             roles: Roles::new(auth.roles.unwrap_or_default())?,
             anonymous_prefix: auth.anonymous_prefix,
             anonymous_writers: auth.anonymous.filter(|anonymous| anonymous.write).map_or(Vec::new(), |one| one.from),
+            sessions: Sessions::open(data_dir, keep)?,
             tickets: Mutex::default(),
         };
         Ok((access, secret))
@@ -100,45 +104,76 @@ impl Access {
 
     /// Somebody with credentials, whatever they may do.
     async fn known(&self, request: &Request<Incoming>, peer: Peer) -> Result<Principal, Problem> {
+        self.somebody(request, peer, false).await.map(|(who, _)| who)
+    }
+
+    /// Somebody with credentials, and when what they showed ends. A stream takes a token or a ticket in the query, since
+    /// browsers cannot send headers with it.
+    pub async fn somebody(
+        &self,
+        request: &Request<Incoming>,
+        peer: Peer,
+        is_stream: bool,
+    ) -> Result<(Principal, Option<i64>), Problem> {
+        let query = request.uri().query().filter(|_| is_stream);
+        if let Some(ticket) = parameter(query, "ticket") {
+            return self.redeem(&ticket);
+        }
+        if let Some(token) = parameter(query, "token") {
+            return self.by_token(&token, peer).await;
+        }
+        if !has_credentials(request)
+            && let Some(session) = self.sessions.of(request.headers())
+        {
+            let is_page = is_same_origin(request.headers());
+            return match is_page {
+                true => Ok((session.who, Some(session.ends))),
+                false => Err(forbidden("the session of the page is good for requests of the page itself only")),
+            };
+        }
         let admitted = self.gate.admit(request.headers(), peer.ip).await?;
+        let who = self.roles.complete(admitted.expect("the gate of the API is never open")).await;
+        Ok((who, bearer(request).and_then(|token| expiry(&token))))
+    }
+
+    /// Who a token is of, and when it ends.
+    pub async fn by_token(&self, token: &str, peer: Peer) -> Result<(Principal, Option<i64>), Problem> {
+        let admitted = self.gate.admit_token(token, peer.ip).await?;
+        let who = self.roles.complete(admitted.expect("the gate of the API is never open")).await;
+        Ok((who, expiry(token)))
+    }
+
+    pub async fn by_password(&self, user: &str, password: &str, peer: Peer) -> Result<Principal, Problem> {
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        let mut headers = hyper::HeaderMap::new();
+        let value = HeaderValue::from_str(&format!("Basic {pair}")).expect("plain text");
+        headers.insert(hyper::header::AUTHORIZATION, value);
+        let admitted = self.gate.admit(&headers, peer.ip).await?;
         Ok(self.roles.complete(admitted.expect("the gate of the API is never open")).await)
     }
 
-    pub async fn admin(&self, request: &Request<Incoming>, peer: Peer) -> Result<Principal, Problem> {
-        let who = self.known(request, peer).await?;
-        match who.role {
-            Role::Admin => Ok(who),
-            _ => Err(forbidden("this is for administrators")),
+    /// Whether somebody may use a route.
+    pub fn check(&self, who: &Principal, needed: Who) -> Result<(), Problem> {
+        match needed {
+            Who::Open | Who::Sender => Ok(()),
+            Who::Admin | Who::StreamAdmin if who.role != Role::Admin => Err(forbidden("this is for administrators")),
+            Who::Exporter if who.role == Role::Viewer => Err(forbidden("viewers may not export")),
+            _ if who.role == Role::Ingest => Err(forbidden("a sender may not read")),
+            _ if self.is_visitor(who) => Err(forbidden("visitors may not read")),
+            _ => Ok(()),
         }
     }
 
-    /// Somebody who may read something.
-    pub async fn reader(&self, request: &Request<Incoming>, peer: Peer) -> Result<Reader, Problem> {
-        self.as_reader(self.known(request, peer).await?)
+    fn is_visitor(&self, who: &Principal) -> bool {
+        self.anonymous_prefix.as_ref().is_some_and(|prefix| who.name.starts_with(prefix.as_str()))
     }
 
-    /// The same for a stream, which takes a token or a ticket in the query, since browsers cannot send headers with
-    /// it.
-    pub async fn stream_reader(&self, request: &Request<Incoming>, peer: Peer) -> Result<Reader, Problem> {
-        let query = request.uri().query();
-        let who = if let Some(ticket) = parameter(query, "ticket") {
-            self.redeem(&ticket)?
-        } else if let Some(token) = parameter(query, "token") {
-            let admitted = self.gate.admit_token(&token, peer.ip).await?;
-            self.roles.complete(admitted.expect("the gate of the API is never open")).await
-        } else {
-            self.known(request, peer).await?
-        };
-        self.as_reader(who)
+    pub fn open_session(&self, who: &Principal, expires: Option<i64>) -> (String, i64) {
+        self.sessions.begin(who, expires)
     }
 
-    fn as_reader(&self, who: Principal) -> Result<Reader, Problem> {
-        let is_visitor = self.anonymous_prefix.as_ref().is_some_and(|prefix| who.name.starts_with(prefix.as_str()));
-        match who.role {
-            Role::Ingest => Err(forbidden("a sender may not read")),
-            _ if is_visitor => Err(forbidden("visitors may not read")),
-            _ => Ok(Reader(who)),
-        }
+    pub fn close_session(&self, headers: &hyper::HeaderMap) {
+        self.sessions.end(headers);
     }
 
     /// Somebody who may post events; `None` where that needs no name.
@@ -153,7 +188,8 @@ impl Access {
 
     /// Whether the request shows an administrator's credentials; nothing is said if not.
     pub async fn shows_admin(&self, request: &Request<Incoming>, peer: Peer) -> bool {
-        has_credentials(request) && self.admin(request, peer).await.is_ok()
+        has_credentials(request)
+            && self.known(request, peer).await.is_ok_and(|who| self.check(&who, Who::Admin).is_ok())
     }
 
     pub fn ticket(&self, reader: Reader) -> Ticket {
@@ -168,10 +204,10 @@ impl Access {
         Ticket { ticket, expires_in: TICKET_AGE.as_secs() }
     }
 
-    fn redeem(&self, ticket: &str) -> Result<Principal, Problem> {
+    fn redeem(&self, ticket: &str) -> Result<(Principal, Option<i64>), Problem> {
         let found = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(ticket);
         match found {
-            Some((who, made)) if made.elapsed() < TICKET_AGE => Ok(who),
+            Some((who, made)) if made.elapsed() < TICKET_AGE => Ok((who, None)),
             _ => {
                 let challenge = HeaderValue::from_static(r#"Bearer realm="weir""#);
                 let problem = Problem::new(StatusCode::UNAUTHORIZED, "this ticket is used or too old");
@@ -191,8 +227,46 @@ pub fn shows_credentials(request: &Request<Incoming>) -> bool {
     has_credentials(request) || ["token", "ticket"].iter().any(|name| parameter(query, name).is_some())
 }
 
-fn forbidden(detail: &str) -> Problem {
+pub fn forbidden(detail: &str) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, detail)
+}
+
+/// The value of one parameter of a query.
+fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let pairs = form_urlencoded::parse(query?.as_bytes());
+    pairs.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty()).last()
+}
+
+/// The token of a request's header.
+fn bearer(request: &Request<Incoming>) -> Option<String> {
+    let headers = request.headers();
+    let given = headers.get("authorization").or_else(|| headers.get("x-api-key"))?.to_str().ok()?;
+    let token = given.trim();
+    Some(
+        token
+            .get(..7)
+            .filter(|scheme| scheme.eq_ignore_ascii_case("bearer "))
+            .map_or(token, |_| &token[7..])
+            .to_owned(),
+    )
+}
+
+/// When a token that was verified ends, if it says so.
+fn expiry(token: &str) -> Option<i64> {
+    let body = URL_SAFE_NO_PAD.decode(token.trim().split('.').nth(1)?).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&body).ok()?;
+    claims.get("exp")?.as_f64().map(|seconds| seconds as i64)
+}
+
+/// Whether a WebSocket may be opened: a browser says which page asks, and programs say nothing.
+pub fn may_upgrade(request: &Request<Incoming>, origins: &[String]) -> bool {
+    let headers = request.headers();
+    match headers.get("origin") {
+        None => true,
+        Some(origin) => {
+            is_same_origin(headers) || origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
+        }
+    }
 }
 
 /// The secret in the data folder; made at the first start, readable for this user alone.

@@ -1,26 +1,20 @@
 //! `/api/dlq`: dead letters, seen, sent again or dropped.
 
-use hyper::{Response, StatusCode};
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Api, note, parameter};
+use super::answer::Answer;
+use super::routes::Call;
+use super::{Api, note};
 use crate::journal::dead_letters::{DeadLetter, Number};
-use crate::net::Principal;
-use crate::net::http::{Body, Problem};
+use crate::net::http::Problem;
 
-/// Letters of one answer.
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1000;
+/// Dead letters of one answer.
+const DEFAULT_LIMIT: u64 = 100;
 
-pub async fn list(api: &Api, query: Option<&str>) -> Result<Response<Body>, Problem> {
-    let limit = match parameter(query, "limit") {
-        None => DEFAULT_LIMIT,
-        Some(text) => match text.parse() {
-            Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => limit,
-            _ => return Err(Problem::bad_request(format!("limit: expected a number from 1 to {MAX_LIMIT}"))),
-        },
-    };
-    let after = parameter(query, "after").map(|text| number(&text)).transpose()?;
+pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let limit = call.params.number("limit", DEFAULT_LIMIT) as usize;
+    let after = call.params.text("after").map(number).transpose()?;
     let queue = &api.agent.commons.dead_letters;
     let summary = queue.summary().await.map_err(broken)?;
     let letters = queue.list(after, limit).await.map_err(broken)?;
@@ -31,10 +25,11 @@ pub async fn list(api: &Api, query: Option<&str>) -> Result<Response<Body>, Prob
         "limit_bytes": summary.max_bytes,
         "next": next,
     });
-    Ok(super::json(StatusCode::OK, &answer))
+    Ok(Answer::value(&answer))
 }
 
-pub async fn show(api: &Api, id: &str) -> Result<Response<Body>, Problem> {
+pub async fn show(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let id = &call.path[0];
     let letter = api.agent.commons.dead_letters.get(number(id)?).await.map_err(broken)?.ok_or_else(gone)?;
     let mut told = brief(&letter);
     let body = &letter.letter.body;
@@ -43,10 +38,11 @@ pub async fn show(api: &Api, id: &str) -> Result<Response<Body>, Problem> {
         .and_then(|raw| serde_json::to_value(raw).ok())
         .unwrap_or(Value::Null);
     told["text"] = json!(String::from_utf8_lossy(body));
-    Ok(super::json(StatusCode::OK, &told))
+    Ok(Answer::value(&told))
 }
 
-pub async fn replay(api: &Api, id: &str, admin: &Principal) -> Result<Response<Body>, Problem> {
+pub async fn replay(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let (id, admin) = (&call.path[0], call.reader());
     let number = number(id)?;
     if api.agent.commons.dead_letters.get(number).await.map_err(broken)?.is_none() {
         return Err(gone());
@@ -59,15 +55,16 @@ pub async fn replay(api: &Api, id: &str, admin: &Principal) -> Result<Response<B
     };
     note(api, admin, "dead_letter_replay", &said, metadata);
     done.map_err(|reason| Problem::new(StatusCode::CONFLICT, format!("the letter stays: {reason}")))?;
-    Ok(super::json(StatusCode::OK, &json!({ "id": id, "replayed": true })))
+    Ok(Answer::value(&json!({ "id": id, "replayed": true })))
 }
 
-pub async fn drop(api: &Api, id: &str, admin: &Principal) -> Result<Response<Body>, Problem> {
+pub async fn drop(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let (id, admin) = (&call.path[0], call.reader());
     if !api.agent.drop_letter(number(id)?).await.map_err(broken)? {
         return Err(gone());
     }
     note(api, admin, "dead_letter_drop", &format!("dropped dead letter {id}"), json!({ "letter": id }));
-    Ok(super::json(StatusCode::OK, &json!({ "id": id, "dropped": true })))
+    Ok(Answer::value(&json!({ "id": id, "dropped": true })))
 }
 
 fn brief(letter: &DeadLetter) -> Value {

@@ -1,25 +1,28 @@
 //! `/health`: the process works. `/ready`: it can take events.
 
-use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode};
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::Api;
-use crate::net::http::Body;
+use super::answer::Answer;
+use super::routes::Call;
+use super::{Api, is_near};
+use crate::net::http::Problem;
 use crate::telemetry::ComponentState;
 use crate::units::Timestamp;
 
 /// 200 while the process works, whatever the sinks do; with `?sinks` 503 if one is held (one that has parked events
 /// delivers the others), or a source is. Error texts are not for everybody.
-pub fn health(api: &Api, request: &Request<Incoming>, with_errors: bool) -> Response<Body> {
+pub async fn health(api: &Api, call: Call) -> Result<Answer, Problem> {
+    // Asked only where it matters: a look at health needs no credentials.
+    let with_errors = is_near(&call) || api.access().shows_admin(&call.request, call.peer).await;
     let ledgers = api.agent.books.all();
     let is = |state: ComponentState| ledgers.iter().any(|ledger| ledger.health().state == state);
     let held = is(ComponentState::Held);
-    let asks_for_sinks = super::parameter(request.uri().query(), "sinks").is_some();
+    let asks_for_sinks = call.params.has("sinks");
     let status = if asks_for_sinks && held { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let word = if held || is(ComponentState::Degraded) { "degraded" } else { "healthy" };
     let components: Vec<Value> = ledgers.iter().map(|ledger| component(ledger, with_errors)).collect();
-    super::json(status, &json!({ "status": word, "components": components }))
+    Ok(Answer::value(&json!({ "status": word, "components": components })).with_status(status))
 }
 
 /// What health says about one component.
@@ -40,7 +43,7 @@ pub fn component(ledger: &crate::telemetry::ComponentMetrics, with_errors: bool)
 }
 
 /// 503 only while the agent cannot accept.
-pub fn ready(api: &Api) -> Response<Body> {
+pub async fn ready(api: &Api, _: Call) -> Result<Answer, Problem> {
     let (status, word) = if api.shutdown.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping")
     } else if api.agent.commons.journal.is_full() {
@@ -48,5 +51,5 @@ pub fn ready(api: &Api) -> Response<Body> {
     } else {
         (StatusCode::OK, "ready")
     };
-    super::json(status, &json!({ "status": word }))
+    Ok(Answer::value(&json!({ "status": word })).with_status(status))
 }

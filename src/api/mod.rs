@@ -1,47 +1,70 @@
-//! Windows on a running agent: health, metrics, the pipeline, dead letters, live streams, and a door for events.
+//! The API of a running agent: events in and out, statistics, live streams, health, metrics, and what operators do.
 
 mod access;
+mod activity;
+mod admin;
+mod answer;
 mod cors;
 mod dlq;
+mod export;
+mod fields;
 mod health;
-mod pipeline;
+mod live;
+mod login;
+mod logs;
+pub mod openapi;
+mod operate;
+mod params;
 mod rates;
+mod reading;
+mod report;
+mod report_page;
 mod roles;
-mod stream;
+pub mod routes;
+mod sessions;
+mod shape;
+mod stats;
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+use hyper::{Request, Response, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 pub use access::{Access, CurrentAccess, SECRET_FILE, mint};
 
-use crate::component::Intake as _;
 use crate::component::ingest::IngestEndpoint;
-use crate::component::{OnBad, Wait};
+use crate::component::{Intake as _, OnBad, Wait};
 use crate::config::API_SOURCE;
 use crate::delivery::fanout::Fanout;
 use crate::net::http::body::BodyLimits;
-use crate::net::http::{self, Body, Handler, Peer, Problem};
+use crate::net::http::{Body, Handler, Peer, Problem};
 use crate::net::{Principal, network};
-use crate::telemetry::exposition::{self, ProcessContext};
+use crate::query::request::Zone;
 use crate::topology::{Agent, Reloaded};
 use crate::units::Timestamp;
+use params::Params;
 use rates::Rates;
+use routes::{Call, Found, Route, Who};
 
 /// The largest body that the API takes.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 /// How long a request that waits for delivery waits.
-const WAIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Wrong credentials of one address are told once in this time, with their number.
+const LOGIN_FAILED_EVERY: Duration = Duration::from_secs(60);
+/// Addresses whose wrong credentials are counted.
+const MAX_ADDRESSES: usize = 10_000;
 
 type Reload = dyn Fn(Option<String>) -> Pin<Box<dyn Future<Output = Reloaded> + Send>> + Send + Sync;
 
-/// Everything the routes need.
+/// Everything that the routes need.
 pub struct Api {
     agent: Arc<Agent>,
     access: CurrentAccess,
@@ -51,10 +74,19 @@ pub struct Api {
     rates: Arc<Rates>,
     reload: Box<Reload>,
     shutdown: CancellationToken,
+    /// Of times that name none.
+    zone: Zone,
+    failed_logins: Mutex<HashMap<Option<IpAddr>, FailedLogins>>,
+}
+
+/// Wrong credentials of one address since they were last told.
+struct FailedLogins {
+    since: Instant,
+    count: u64,
 }
 
 impl Api {
-    /// `reload` reads the configuration again and goes over to it; it is told who wants that.
+    /// `reload` reads the configuration again and goes over to it; it is given who wants that.
     pub fn new(
         agent: Arc<Agent>,
         access: CurrentAccess,
@@ -73,100 +105,100 @@ impl Api {
             shutdown: shutdown.clone(),
         };
         let rates = Rates::follow(agent.books.clone(), shutdown.clone());
-        Api { agent, access, door, fanout, started: Timestamp::now(), rates, reload, shutdown }
+        let zone = params::zone_of(&agent.settings.api.timezone).unwrap_or_default();
+        Api {
+            agent,
+            access,
+            door,
+            fanout,
+            started: Timestamp::now(),
+            rates,
+            reload,
+            shutdown,
+            zone,
+            failed_logins: Mutex::default(),
+        }
     }
 
     fn access(&self) -> Arc<Access> {
         self.access.get()
     }
 
+    /// A keyed hash of a cursor, so that nobody else can make one.
+    fn cursor_mac(&self, text: &[u8]) -> [u8; 16] {
+        self.access().sessions.mac("cursor", text)
+    }
+
     async fn route(&self, request: Request<Incoming>, peer: Peer) -> Result<Response<Body>, Problem> {
+        let started = Instant::now();
         let path = request.uri().path().to_owned();
-        let path = path.strip_prefix(&self.agent.settings.api.base_path).ok_or_else(Problem::not_found)?;
-        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let get = request.method() == Method::GET || request.method() == Method::HEAD;
-        let post = request.method() == Method::POST;
-        let only = |allowed: bool, methods: &'static str| {
-            if allowed { Ok(()) } else { Err(http::method_not_allowed(methods)) }
+        let path = below(&path, &self.agent.settings.api.base_path).ok_or_else(Problem::not_found)?;
+        let (route, parts) = match routes::find(request.method(), path) {
+            Found::Route(route, parts) => (route, parts),
+            Found::OtherMethods(methods) => return Err(method_not_allowed(&methods)),
+            Found::Nothing => return Err(Problem::not_found()),
         };
-        match parts.as_slice() {
-            ["health"] => {
-                only(get, "GET")?;
-                // Asked only where it matters: a look at health needs no credentials.
-                let with_errors = is_near(peer) || self.access().shows_admin(&request, peer).await;
-                Ok(health::health(self, &request, with_errors))
+        let (who, expires) = self.admit(route, &request, peer).await?;
+        let params = Params::read(request.uri().query(), route.parameters, &self.zone)?;
+        let headers: HeaderMap = request.headers().clone();
+        let call = Call { request, peer, who, expires, path: parts, params, route, started };
+        (route.handler)(self, call).await.map(|answer| answer.respond(&headers))
+    }
+
+    /// Lets in who may use a route; also tells when what they showed ends.
+    async fn admit(
+        &self,
+        route: &Route,
+        request: &Request<Incoming>,
+        peer: Peer,
+    ) -> Result<(Option<Principal>, Option<i64>), Problem> {
+        let streams = matches!(route.who, Who::StreamReader | Who::StreamAdmin);
+        if route.path == "/ws/logs" && !access::may_upgrade(request, &self.agent.settings.api.cors.origins) {
+            return Err(access::forbidden("a WebSocket is opened from the page's own origin only"));
+        }
+        match route.who {
+            Who::Open => Ok((None, None)),
+            Who::Sender => Ok((self.access().sender(request, peer).await?, None)),
+            _ => {
+                let (who, expires) = self.access().somebody(request, peer, streams).await?;
+                self.access().check(&who, route.who)?;
+                Ok((Some(who), expires))
             }
-            ["ready"] => only(get, "GET").map(|()| health::ready(self)),
-            ["metrics"] => only(get, "GET").map(|()| self.metrics()),
-            ["version"] => only(get, "GET").map(|()| version()),
-            ["api", "pipeline"] => {
-                only(get, "GET")?;
-                self.access().admin(&request, peer).await?;
-                Ok(pipeline::pipeline(self))
-            }
-            ["api", "dlq"] => {
-                only(get, "GET")?;
-                self.access().admin(&request, peer).await?;
-                dlq::list(self, request.uri().query()).await
-            }
-            ["api", "dlq", id] => {
-                let admin = self.access().admin(&request, peer).await?;
-                match *request.method() {
-                    Method::GET => dlq::show(self, id).await,
-                    Method::DELETE => dlq::drop(self, id, &admin).await,
-                    _ => Err(http::method_not_allowed("GET, DELETE")),
-                }
-            }
-            ["api", "dlq", id, "replay"] => {
-                only(post, "POST")?;
-                let admin = self.access().admin(&request, peer).await?;
-                dlq::replay(self, id, &admin).await
-            }
-            ["api", "reload"] => {
-                only(post, "POST")?;
-                let admin = self.access().admin(&request, peer).await?;
-                let verdict = (self.reload)(Some(admin.name)).await;
-                let status = if verdict.applied { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-                Ok(json(status, &verdict))
-            }
-            ["api", "stream"] => {
-                only(get, "GET")?;
-                let reader = self.access().stream_reader(&request, peer).await?;
-                stream::open(self, &request, reader)
-            }
-            ["api", "stream-ticket"] => {
-                only(post, "POST")?;
-                let reader = self.access().reader(&request, peer).await?;
-                Ok(json(StatusCode::OK, &self.access().ticket(reader)))
-            }
-            ["api", "logs"] => {
-                only(post, "POST")?;
-                let sender = self.access().sender(&request, peer).await?;
-                check_wait(request.uri().query())?;
-                Ok(self.door.receive(request, sender.as_ref(), peer).await)
-            }
-            _ => Err(Problem::not_found()),
         }
     }
 
-    fn metrics(&self) -> Response<Body> {
-        self.agent.refresh_books();
-        let journal = self.agent.commons.journal.stats();
-        let around = ProcessContext {
-            started: self.started,
-            journal_bytes: journal.bytes,
-            journal_limit_bytes: journal.limit,
-            journal_syncs: self.agent.commons.journal.sync_times(),
-            store_bytes: None,
-            stream_clients: self.fanout.clients() as u64,
-            reloads_applied: self.agent.reloads_applied.load(Ordering::Relaxed),
-            reloads_failed: self.agent.reloads_failed.load(Ordering::Relaxed),
-        };
-        let mut response = Response::new(Body::from(exposition::render(&self.agent.books, &around)));
-        let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        response
+    /// Enters that somebody showed wrong credentials: once for each address and minute, with a count.
+    fn login_failed(&self, path: &str, ip: Option<IpAddr>) {
+        let mut failed = self.failed_logins.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if failed.len() >= MAX_ADDRESSES {
+            failed.retain(|_, logins| now - logins.since < LOGIN_FAILED_EVERY);
+        }
+        let logins = failed.entry(ip).or_insert(FailedLogins { since: now, count: 0 });
+        logins.count += 1;
+        let is_first = logins.since == now;
+        if !is_first && now - logins.since < LOGIN_FAILED_EVERY {
+            return;
+        }
+        let count = if is_first { 1 } else { logins.count };
+        *logins = FailedLogins { since: now, count: 0 };
+        drop(failed);
+        let metadata = serde_json::json!({ "path": path, "count": count });
+        let from = ip.map(|ip| ip.to_string());
+        self.agent.note_from("login_failed", None, false, "wrong credentials", metadata, from);
     }
+}
+
+/// The path below the base, which ends where a part of the path does.
+fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(base.trim_end_matches('/'))?;
+    rest.starts_with('/').then_some(rest)
+}
+
+fn method_not_allowed(methods: &[&'static str]) -> Problem {
+    let methods = methods.join(", ");
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("this path answers {methods} only"));
+    problem.header(hyper::header::ALLOW, HeaderValue::from_str(&methods).expect("plain text"))
 }
 
 impl Handler for Api {
@@ -182,9 +214,7 @@ impl Handler for Api {
         let mut response = self.route(request, peer).await.unwrap_or_else(Problem::into_response);
         if response.status() == StatusCode::UNAUTHORIZED && showed_something {
             self.agent.api_intake().auth_failure();
-            let metadata = serde_json::json!({ "path": path });
-            let from = peer.ip.map(|ip| ip.to_string());
-            self.agent.note_from("login_failed", None, false, "wrong credentials", metadata, from);
+            self.login_failed(&path, peer.ip);
         }
         let headers = response.headers_mut();
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -195,51 +225,9 @@ impl Handler for Api {
     }
 }
 
-fn version() -> Response<Body> {
-    json(StatusCode::OK, &serde_json::json!({ "name": "weir", "version": env!("CARGO_PKG_VERSION") }))
-}
-
-fn json(status: StatusCode, value: &impl serde::Serialize) -> Response<Body> {
-    http::reply::json(status, serde_json::to_vec(value).expect("answers are plain data"))
-}
-
-/// The value of one parameter of a query, percent-decoded.
-fn parameter(query: Option<&str>, name: &str) -> Option<String> {
-    let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.filter(|(key, _)| *key == name).map(|(_, value)| percent_decode(value)).next_back()
-}
-
-/// `?wait=stored` is the only wait that a sender may ask for.
-fn check_wait(query: Option<&str>) -> Result<(), Problem> {
-    match parameter(query, "wait") {
-        Some(wait) if wait != "stored" => Err(Problem::bad_request("wait: the only value is `stored`").closing()),
-        _ => Ok(()),
-    }
-}
-
-fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let code =
-            bytes.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (bytes[at], code) {
-            (b'%', Some(code)) => {
-                out.push(code);
-                at += 2;
-            }
-            (b'+', _) => out.push(b' '),
-            (byte, _) => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 /// Whether somebody may see error texts in health: an administrator, or whoever is on this machine.
-fn is_near(peer: Peer) -> bool {
-    peer.ip.is_none_or(|ip| ip.to_canonical().is_loopback())
+fn is_near(call: &Call) -> bool {
+    call.peer.ip.is_none_or(|ip| ip.to_canonical().is_loopback())
 }
 
 /// An act of an administrator becomes an event itself.
@@ -252,9 +240,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parameter_is_percent_decoded_and_the_last_one_counts() {
-        assert_eq!(parameter(Some("q=a&q=user%3Aali+x%"), "q").as_deref(), Some("user:ali x%"));
-        assert_eq!(parameter(Some("query=1"), "q"), None);
-        assert_eq!(parameter(None, "q"), None);
+    fn a_base_path_ends_with_a_part_of_the_path() {
+        assert_eq!(below("/weir/health", "/weir"), Some("/health"));
+        assert_eq!(below("/weir/health", "/weir/"), Some("/health"));
+        assert_eq!(below("/weirhealth", "/weir"), None);
+        assert_eq!(below("/health", ""), Some("/health"));
     }
 }

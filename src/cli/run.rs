@@ -205,9 +205,10 @@ fn reloader(
             let verdict = match loaded {
                 Ok(Ok(plan)) => match files.read() {
                     Ok((access, tls)) => {
-                        let live = plan.live_inputs();
+                        let (live, shown) = (plan.live_inputs(), plan.shown.clone());
                         let verdict = agent.reload(plan).await;
                         if verdict.applied {
+                            *agent.shown.write().unwrap_or_else(std::sync::PoisonError::into_inner) = shown;
                             files.exchange(access, tls);
                             fanout.follow(agent.streams_of(&live).await);
                         }

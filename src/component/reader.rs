@@ -34,9 +34,6 @@ pub trait Reader: Send + Sync {
     /// The groups of the events that a filter means, in no order.
     fn aggregate(&self, request: AggregateRequest, visibility: Visibility) -> Reading<'_, Vec<Group>>;
 
-    /// Resolves when readers see every event before this `seq`.
-    fn stored(&self, seq: u64) -> Reading<'_, ()>;
-
     /// The names of the members that events have.
     fn names(&self) -> Reading<'_, Vec<String>>;
 

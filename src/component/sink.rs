@@ -37,6 +37,10 @@ pub trait Sink: Send + Sync + Sized + 'static {
     /// The word for `type:`.
     const TYPE: &'static str;
     const PROMISE: Promise;
+    /// Whether it names what live streams show.
+    const IS_LIVE: bool = false;
+    /// Whether the API can read what it has written.
+    const IS_READABLE: bool = false;
     type Config: DeserializeOwned + JsonSchema + Send + Sync + 'static;
     /// What one write sends; kept for the retry.
     type Payload: Send + Sync + 'static;
@@ -280,6 +284,14 @@ pub trait AnySinkConfig: Send + Sync {
     fn type_name(&self) -> &'static str;
     fn promise(&self) -> Promise;
 
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    fn is_readable(&self) -> bool {
+        false
+    }
+
     fn reader(&self, _cx: &SinkContext) -> Option<Arc<dyn Reader>> {
         None
     }
@@ -311,6 +323,14 @@ impl<S: Sink> AnySinkConfig for Configured<S> {
 
     fn promise(&self) -> Promise {
         S::promise(&self.0)
+    }
+
+    fn is_live(&self) -> bool {
+        S::IS_LIVE
+    }
+
+    fn is_readable(&self) -> bool {
+        S::IS_READABLE
     }
 
     fn reader(&self, cx: &SinkContext) -> Option<Arc<dyn Reader>> {

@@ -9,6 +9,7 @@ mod plan;
 mod reference;
 mod schema;
 pub mod settings;
+mod shown;
 mod wiring;
 
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ const SPOOL_DIR: &str = "WEIR_SPOOL_DIR";
 /// The sections that hold components.
 const SECTIONS: [&str; 3] = ["sources", "transforms", "sinks"];
 /// The rest of the top level.
-const SETTINGS: [&str; 7] = ["data_dir", "journal", "store", "api", "log", "limits", "tests"];
+const SETTINGS: [&str; 6] = ["data_dir", "journal", "api", "log", "limits", "tests"];
 
 /// What arguments of a command say louder than a file.
 #[derive(Clone, Debug, Default)]
@@ -133,6 +134,7 @@ impl Loading<'_> {
         if self.overrides.demo {
             add_demo(&mut root);
         }
+        let shown = shown::shown(&root);
         let data_dir = self.data_dir(&root);
         let snapshots = snapshots(&root);
         let (mut unset, mut broken) = (Problems::default(), Vec::new());
@@ -154,6 +156,7 @@ impl Loading<'_> {
         self.problems.sort();
         match plan {
             Some(plan) if !self.problems.has_errors() => {
+                let plan = Plan { shown, ..plan };
                 Ok(Loaded { plan, warnings: self.problems, texts: sources, is_quick_start: false })
             }
             _ => Err(Rejected { problems: self.problems, texts: sources }),
@@ -230,7 +233,17 @@ impl Loading<'_> {
             settings.api.address = Address::Tcp { host: "127.0.0.1".into(), port: 0 };
         }
         let (leftover, snapshots) = (Vec::new(), BTreeMap::new());
-        Some(Plan { data_dir, settings, sources, transforms, sinks, leftover, snapshots, sections: sections.into() })
+        Some(Plan {
+            data_dir,
+            settings,
+            sources,
+            transforms,
+            sinks,
+            leftover,
+            snapshots,
+            sections: sections.into(),
+            shown: Default::default(),
+        })
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Plan {
     pub snapshots: BTreeMap<String, String>,
     /// The fingerprint of each section of the settings.
     pub sections: Vec<(&'static str, Fingerprint)>,
+    /// The configuration as it may be shown to administrators.
+    pub shown: serde_json::Value,
 }
 
 pub struct PlannedSource {
@@ -56,10 +58,13 @@ pub struct PlannedSink {
 }
 
 impl Plan {
-    /// What live streams show: the inputs of the `sse` and `websocket` sinks.
+    /// What live streams show: the inputs of the sinks that end in a live stream, else of the one that the API reads.
     pub fn live_inputs(&self) -> Vec<Input> {
-        let live = self.sinks.iter().filter(|sink| matches!(sink.type_name, "sse" | "websocket"));
-        live.flat_map(|sink| sink.inputs.clone()).collect()
+        let live: Vec<&PlannedSink> = self.sinks.iter().filter(|sink| sink.sink.is_live()).collect();
+        let read = self.settings.api.read.sink.as_deref();
+        let is_read = |sink: &&PlannedSink| sink.sink.is_readable() && read.is_none_or(|name| name == &*sink.name);
+        let shown = if live.is_empty() { self.sinks.iter().filter(is_read).collect() } else { live };
+        shown.into_iter().flat_map(|sink| sink.inputs.clone()).collect()
     }
 }
 

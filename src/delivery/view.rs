@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::event::Raw;
+use crate::event::{Id, Raw};
 use crate::journal::Record;
 use crate::query::Query;
+use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
 /// A filter and a degree of trust. Equal views share their frames.
@@ -16,11 +17,36 @@ use crate::visibility::Visibility;
 pub struct View {
     pub query: Option<Arc<Query>>,
     pub sight: Visibility,
+    pub format: Format,
+}
+
+/// How an event becomes a frame. Formats of one name are one.
+#[derive(Clone, Copy, Debug)]
+pub struct Format {
+    pub name: &'static str,
+    pub push: fn(&mut Vec<u8>, &LiveEvent<'_>),
+}
+
+/// An event on its way to live clients.
+pub struct LiveEvent<'a> {
+    pub seq: u64,
+    pub received_at: Timestamp,
+    /// As much of it as may be seen.
+    pub line: &'a [u8],
+    record: &'a Record,
+    index: usize,
+}
+
+impl LiveEvent<'_> {
+    /// The id that follows from where the event came from.
+    pub fn id(&self) -> Id {
+        self.record.lines.derived_id(self.index)
+    }
 }
 
 impl PartialEq for View {
     fn eq(&self, other: &View) -> bool {
-        self.text() == other.text() && self.sight == other.sight
+        self.text() == other.text() && self.sight == other.sight && self.format.name == other.format.name
     }
 }
 
@@ -30,6 +56,7 @@ impl Hash for View {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.text().hash(state);
         self.sight.hash(state);
+        self.format.name.hash(state);
     }
 }
 
@@ -45,7 +72,9 @@ impl View {
             let skip = from.saturating_sub(record.first_seq).min(record.lines.len() as u64) as usize;
             for index in skip..record.lines.len() {
                 if let Some(line) = self.show(record.lines.line(index)) {
-                    push_frame(&mut out, record.first_seq + index as u64, &line);
+                    let seq = record.first_seq + index as u64;
+                    let event = LiveEvent { seq, received_at: record.received_at, line: &line, record, index };
+                    (self.format.push)(&mut out, &event);
                     events += 1;
                 }
             }
@@ -61,21 +90,20 @@ impl View {
     }
 }
 
-/// One server-sent event; `seq` ends the object.
-fn push_frame(out: &mut Vec<u8>, seq: u64, line: &[u8]) {
-    let body = line.strip_suffix(b"}").unwrap_or(line);
-    let comma = if body == b"{" { "" } else { "," };
-    out.extend_from_slice(format!("id: {seq}\nevent: log\ndata: ").as_bytes());
-    out.extend_from_slice(body);
-    out.extend_from_slice(format!("{comma}\"seq\":{seq}}}\n\n").as_bytes());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::event::Lines;
     use crate::journal::StreamId;
     use crate::units::Timestamp;
+
+    const PLAIN: Format = Format { name: "plain", push: push_plain };
+
+    fn push_plain(out: &mut Vec<u8>, event: &LiveEvent<'_>) {
+        out.extend_from_slice(format!("{}: ", event.seq).as_bytes());
+        out.extend_from_slice(event.line);
+        out.push(b'\n');
+    }
 
     fn record(lines: &[&str]) -> Arc<Record> {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -89,7 +117,7 @@ mod tests {
 
     fn shown(sight: Visibility, query: Option<&str>, lines: &[&str]) -> String {
         let query = query.map(|text| Arc::new(Query::parse(text).expect("a query")));
-        let (frames, _) = View { query, sight }.render(&[record(lines)], 0);
+        let (frames, _) = View { query, sight, format: PLAIN }.render(&[record(lines)], 0);
         String::from_utf8(frames.to_vec()).expect("frames are text")
     }
 

@@ -251,3 +251,16 @@ impl std::fmt::Display for ReadError {
 }
 
 impl std::error::Error for ReadError {}
+
+/// The newest event whose member has this value.
+pub fn newest_of(name: &str, value: &str) -> PageRequest {
+    PageRequest {
+        filter: Filter { equals: vec![(name.to_owned(), value.to_owned())], ..Filter::default() },
+        sort: Sort::Time,
+        is_descending: true,
+        after: None,
+        offset: 0,
+        limit: 1,
+        deadline: Instant::now() + std::time::Duration::from_secs(10),
+    }
+}

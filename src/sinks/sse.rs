@@ -28,6 +28,7 @@ pub struct Sse;
 impl Sink for Sse {
     const TYPE: &'static str = "sse";
     const PROMISE: Promise = Promise::BestEffort;
+    const IS_LIVE: bool = true;
     type Config = Config;
     type Payload = ();
 

@@ -21,8 +21,6 @@ use crate::visibility::Visibility;
 
 /// How often retention is looked after.
 const TIDY_EVERY: StdDuration = StdDuration::from_secs(60);
-/// How often somebody who waits for an event looks whether it is there.
-const LOOK_EVERY: StdDuration = StdDuration::from_millis(2);
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -71,6 +69,7 @@ impl Config {
 impl Sink for StoreSink {
     const TYPE: &'static str = "store";
     const PROMISE: Promise = Promise::EffectivelyOnce;
+    const IS_READABLE: bool = true;
     type Config = Config;
     type Payload = ();
 
@@ -232,16 +231,6 @@ impl Reader for StoreReader {
 
     fn aggregate(&self, request: AggregateRequest, visibility: Visibility) -> Reading<'_, Vec<Group>> {
         Box::pin(self.ask(Some(request.deadline), move |snapshot| snapshot.aggregate(&request, &visibility)))
-    }
-
-    fn stored(&self, seq: u64) -> Reading<'_, ()> {
-        Box::pin(async move {
-            let store = self.store().await?;
-            while store.stored_seq() < seq {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-            Ok(())
-        })
     }
 
     fn names(&self) -> Reading<'_, Vec<String>> {

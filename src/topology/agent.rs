@@ -14,6 +14,7 @@ use super::flow::Flow;
 use super::intake::{IntakeContext, SourceIntake};
 use super::memory::MemoryShares;
 use super::pool::Pool;
+use super::readers::Readers;
 use super::retired::Retired;
 use super::sinks::RunningSink;
 use super::sources::{RunningSource, SourceResources};
@@ -70,6 +71,9 @@ pub struct Agent {
     pub books: Accounting,
     /// The embedded stores, shared by sinks that write and the API that reads.
     pub stores: Stores,
+    pub(super) readers: Readers,
+    /// The configuration that runs, as it may be shown.
+    pub shown: std::sync::RwLock<serde_json::Value>,
     pub reloads_applied: AtomicU64,
     pub reloads_failed: AtomicU64,
     pub(super) api_intake: SourceIntake,
@@ -136,6 +140,8 @@ impl Agent {
             commons,
             books,
             stores: Stores::default(),
+            readers: Readers::default(),
+            shown: std::sync::RwLock::new(plan.shown.clone()),
             reloads_applied: AtomicU64::new(0),
             reloads_failed: AtomicU64::new(0),
             api_intake,

@@ -11,6 +11,7 @@ mod memory;
 mod notes;
 mod pool;
 mod process;
+mod readers;
 mod retired;
 mod sinks;
 mod snapshots;

@@ -72,6 +72,15 @@ impl Agent {
             event["user_id"] = by.into();
             event["is_admin"] = is_admin.into();
         }
+        self.enter_own(&event);
+    }
+
+    /// Enters an event as it stands.
+    pub fn note_event(&self, event: serde_json::Map<String, Value>) {
+        self.enter_own(&Value::Object(event));
+    }
+
+    fn enter_own(&self, event: &Value) {
         let provenance = Provenance {
             source: API_SOURCE.into(),
             seed: Seed::random(),

@@ -99,6 +99,7 @@ impl RunningSink {
             dry: false,
             stores: agent.stores.clone(),
         };
+        agent.readers.set(&name, sink.reader(&cx));
         let journal = agent.commons.journal.clone();
         let owed = Owed { name: name.clone(), names, on_remove: frame.on_remove, discards };
         let bound = frame.buffer.bound();

@@ -22,6 +22,8 @@ pub struct Api {
     pub address: Address,
     /// Who may use it. Without it a secret is made in the data folder at the first start.
     pub auth: Option<Auth>,
+    /// Where the API reads. Without it, the only sink of type `store`.
+    pub read: Read,
     /// Certificate and key for HTTPS.
     pub tls: Option<tls::Config>,
     /// Pages of other origins that may ask.
@@ -42,6 +44,7 @@ impl Default for Api {
             enabled: true,
             address: Address::Tcp { host: "127.0.0.1".into(), port: 8686 },
             auth: None,
+            read: Read::default(),
             tls: None,
             cors: Cors::default(),
             base_path: String::new(),
@@ -50,6 +53,14 @@ impl Default for Api {
             preview: 100,
         }
     }
+}
+
+/// Where the API reads.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Read {
+    /// Name of the sink whose target is read.
+    pub sink: Option<String>,
 }
 
 /// Pages of other origins that may ask.

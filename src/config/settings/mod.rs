@@ -25,8 +25,6 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The log between transforms and sinks, in which every event is durable.
     pub journal: Journal,
-    /// The searchable store behind the query API.
-    pub store: Store,
     /// Health, metrics, live streams and queries over HTTP.
     pub api: Api,
     /// What Weir says about itself on stderr.
@@ -42,35 +40,11 @@ impl Default for Settings {
         Settings {
             data_dir: "weir-data".into(),
             journal: Journal::default(),
-            store: Store::default(),
             api: Api::default(),
             log: Log::default(),
             limits: Limits::default(),
             tests: Vec::new(),
         }
-    }
-}
-
-/// How long stored events can be found.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Store {
-    /// How much is kept: the older part goes when either bound is passed.
-    pub keep: StoreKeep,
-}
-
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct StoreKeep {
-    /// Most bytes on disk.
-    pub bytes: ByteSize,
-    /// Greatest age of an event.
-    pub age: Duration,
-}
-
-impl Default for StoreKeep {
-    fn default() -> StoreKeep {
-        StoreKeep { bytes: ByteSize::gib(1), age: Duration::from_secs(30 * 86_400) }
     }
 }
 

@@ -37,7 +37,7 @@ struct Shared {
 }
 
 impl Phase {
-    pub fn new() -> Phase {
+    pub(super) fn new() -> Phase {
         Phase(Arc::new(Shared { phase: AtomicU32::new(HEAD), linger: AtomicBool::new(false) }))
     }
 

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 pub use self::body::{BodyError, BodyLimits};
+pub use self::guard::Phase as Busy;
 use self::guard::{Guard, Phase};
 pub use self::reply::{Body, Problem};
 use super::listen::{Accepted, Acceptor, Listener};
@@ -156,8 +157,10 @@ async fn connection<H: Handler>(
         },
     };
     let phase = Phase::new();
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         let lease = phase.lease();
+        // For whoever keeps the connection for something else than an answer.
+        request.extensions_mut().insert(phase.clone());
         let has_body = !request.body().is_end_stream();
         let (handler, phase, stopping) = (&handler, &phase, shutdown.refusing.is_cancelled());
         async move {

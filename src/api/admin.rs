@@ -1,0 +1,288 @@
+//! The administrators' family: all users, the system in numbers, and the activity list of the chat product.
+
+use std::time::Duration;
+
+use super::Api;
+use super::activity::{error_rate, since_midnight};
+use super::answer::Answer;
+use super::params::Params;
+use super::reading::{
+    deadline, executions, groups, newest, page, problem, query, reader, record_read, visibility, whole,
+};
+use super::routes::Call;
+use super::shape::{Event, Object, array};
+use crate::net::http::Problem;
+use crate::query::Expr;
+use crate::query::request::{CountLimit, Filter, Group, GroupKey, PageRequest, Row, Sort, contains, is, rate};
+use crate::units::Timestamp;
+use crate::visibility::Visibility;
+
+/// How long statistics of everything are shown again.
+pub const CACHED: u64 = 60;
+/// Users that were active within this are active.
+const ACTIVE: Duration = Duration::from_secs(86_400);
+const TOP: usize = 10;
+
+fn by_user() -> Vec<GroupKey> {
+    vec![GroupKey::Field(vec!["user_id".to_owned()])]
+}
+
+async fn users(api: &Api, call: &Call) -> Result<Vec<Group>, Problem> {
+    let mut users = groups(api, executions(), by_user(), false, visibility(api, call.reader())).await?;
+    users.retain(|user| user.keys[0].is_some());
+    Ok(users)
+}
+
+fn name(group: &Group) -> &str {
+    group.keys[0].as_deref().unwrap_or("")
+}
+
+pub async fn all_users(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let mut users = users(api, &call).await?;
+    let sort = call.params.text("sort").unwrap_or("executions");
+    let is_descending = call.params.text("order").map_or(sort != "username", |order| order == "desc");
+    users.sort_by(|a, b| {
+        let order = match sort {
+            "username" => name(a).cmp(name(b)),
+            "errors" => a.errors.cmp(&b.errors),
+            "success_rate" => a.success_rate().total_cmp(&b.success_rate()),
+            "avg_execution_time_ms" => a.avg_ms().unwrap_or(-1.0).total_cmp(&b.avg_ms().unwrap_or(-1.0)),
+            "last_active" => a.last.cmp(&b.last),
+            _ => a.count.cmp(&b.count),
+        };
+        let order = if is_descending { order.reverse() } else { order };
+        order.then_with(|| name(a).cmp(name(b)))
+    });
+    users.truncate(call.params.number("limit", u64::MAX) as usize);
+    let rows = users.iter().map(|user| {
+        Object::new()
+            .text("username", Some(name(user)))
+            .number("executions", user.count)
+            .number("errors", user.errors)
+            .float("success_rate", Some(user.success_rate()))
+            .float("avg_execution_time_ms", user.avg_ms())
+            .time("last_active", user.last)
+            .finish()
+    });
+    let body = Object::new().raw("users", Some(&array(rows))).finish();
+    record_read(api, &call, "activity_read", users.len() as u64);
+    Ok(Answer::json(body).cached(CACHED))
+}
+
+pub async fn all_activity(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let mut users = users(api, &call).await?;
+    users.sort_by_key(|user| std::cmp::Reverse(user.last));
+    let rows = users.iter().map(|user| {
+        Object::new()
+            .text("user", Some(name(user)))
+            .number("executions", user.count)
+            .time("last_active", user.last)
+            .finish()
+    });
+    let body = array(rows);
+    record_read(api, &call, "activity_read", users.len() as u64);
+    Ok(Answer::json(body))
+}
+
+pub async fn system_stats(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let sees = visibility(api, call.reader());
+    let mut users = users(api, &call).await?;
+    let all = whole(api, executions(), sees.clone()).await?;
+    let today = whole(api, since_midnight(executions(), call.params.zone()), sees.clone()).await?;
+    let since = Timestamp(Timestamp::now().0 - ACTIVE.as_micros() as i64);
+    let is_active = |user: &Group| user.last.is_some_and(|last| last >= since);
+    users.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| name(a).cmp(name(b))));
+    let top = users.iter().take(TOP).map(|user| {
+        Object::new()
+            .text("username", Some(name(user)))
+            .number("executions", user.count)
+            .time("last_active", user.last)
+            .text("status", Some(if is_active(user) { "active" } else { "inactive" }))
+            .finish()
+    });
+    let top = array(top);
+    let errors = array(page(api, newest(errors(), TOP, 0), sees).await?.rows.iter().map(recent_error));
+    let body = Object::new()
+        .number("total_users", users.len())
+        .number("active_users", users.iter().filter(|user| is_active(user)).count())
+        .number("total_executions", all.count)
+        .number("today_executions", today.count)
+        .float("error_rate", Some(error_rate(all.errors, all.count)))
+        .raw("top_users", Some(&top))
+        .raw("recent_errors", Some(&errors))
+        .finish();
+    record_read(api, &call, "activity_read", all.count);
+    Ok(Answer::json(body).cached(CACHED))
+}
+
+fn errors() -> Filter {
+    let mut filter = executions();
+    filter.and(Expr::or(["error", "aborted", "lost"].map(|status| is("status", status)).to_vec()));
+    filter
+}
+
+fn recent_error(row: &Row) -> Vec<u8> {
+    let event = Event::new(row);
+    Object::new()
+        .raw("username", event.get("user_id"))
+        .text("error_type", error_type(&event).as_deref())
+        .raw("code_preview", event.get("code"))
+        .text("timestamp", Some(&event.time()))
+        .finish()
+}
+
+/// The type of an error; without one, the class before the first `:` of its message.
+pub fn error_type(event: &Event<'_>) -> Option<String> {
+    event.text("error_type").map(|text| text.into_owned()).or_else(|| {
+        let message = event.text("error_message")?;
+        let last = message.trim_end().lines().next_back()?;
+        let (class, _) = last.split_once(':')?;
+        let is_class = !class.is_empty() && class.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
+        is_class.then(|| class.to_owned())
+    })
+}
+
+pub async fn activity(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let (number, limit) = (call.params.number("page", 1), call.params.number("limit", 20));
+    let offset = (number - 1) * limit;
+    if offset > 100_000 {
+        return Err(super::params::bad("page", "pages reach to row 100,000; narrow the filter"));
+    }
+    let sees = visibility(api, call.reader());
+    let filter = listed(&call.params)?;
+    let sort = match call.params.text("sort_by").unwrap_or("timestamp") {
+        "timestamp" => Sort::Time,
+        "action_type" => Sort::Field("event_type".to_owned()),
+        other => Sort::Field(other.to_owned()),
+    };
+    let is_descending = call.params.text("sort_order").is_none_or(|order| order == "desc");
+    let request = PageRequest {
+        filter: filter.clone(),
+        sort,
+        is_descending,
+        after: None,
+        offset: offset as usize,
+        limit: limit as usize,
+        deadline: deadline(),
+    };
+    let place = reader(api)?;
+    let rows = place.page(request, sees.clone()).await.map_err(problem)?.rows;
+    let total = place.count(filter, sees.clone(), CountLimit::UpTo(100_000), deadline()).await.map_err(problem)?;
+    let stats = statistics(api, sees).await?;
+    let mut object = Object::new();
+    object
+        .raw("logs", Some(&array(rows.iter().map(admin_row))))
+        .number("total", total.count)
+        .number("page", number)
+        .number("limit", limit)
+        .number("total_pages", total.count.div_ceil(limit))
+        .raw("stats", Some(&stats));
+    if total.is_at_least {
+        object.bool("total_is_at_least", true);
+    }
+    let body = object.finish();
+    record_read(api, &call, "admin_view_activity_logs", rows.len() as u64);
+    Ok(Answer::json(body))
+}
+
+/// What the parameters of the administrators' list mean.
+fn listed(params: &Params) -> Result<Filter, Problem> {
+    let mut filter = Filter { from: params.from("date_from")?, to: params.to("date_to")?, ..Filter::default() };
+    if let Some(action) = params.text("action_filter") {
+        filter.equals.push(("event_type".to_owned(), action.to_owned()));
+    }
+    match params.text("is_admin") {
+        Some("true") => filter.and(is("is_admin", "true")),
+        Some(_) => filter.and(Expr::Not(Box::new(is("is_admin", "true")))),
+        None => {}
+    }
+    match params.text("success_filter") {
+        Some("true" | "success") => filter.and(is("status", "success")),
+        Some(_) => filter.and(Expr::or(["error", "aborted", "lost"].map(|status| is("status", status)).to_vec())),
+        None => {}
+    }
+    if let Some(text) = params.text("user_search") {
+        let fields = ["user_id", "user_email", "user_display_name"];
+        filter.and(Expr::or(fields.map(|field| contains(field, text)).to_vec()));
+    }
+    if let Some(expr) = query(params)? {
+        filter.and(expr);
+    }
+    Ok(filter)
+}
+
+/// Of everything that the reader may see.
+async fn statistics(api: &Api, sees: Visibility) -> Result<Vec<u8>, Problem> {
+    let all = whole(api, Filter::default(), sees.clone()).await?;
+    let users = groups(api, Filter::default(), by_user(), false, sees.clone()).await?;
+    let mut admins = Filter::default();
+    admins.and(is("is_admin", "true"));
+    let admins = whole(api, admins, sees.clone()).await?;
+    let recent = Filter { from: Some(Timestamp(Timestamp::now().0 - ACTIVE.as_micros() as i64)), ..Filter::default() };
+    let recent = whole(api, recent, sees).await?;
+    let ended = all.successes + all.errors;
+    Ok(Object::new()
+        .number("total_logs", all.count)
+        .number("success_count", all.successes)
+        .number("failed_count", all.errors)
+        .float("success_rate", Some(rate(all.successes, ended.max(1))))
+        .number("unique_users", users.iter().filter(|user| user.keys[0].is_some()).count())
+        .number("admin_actions", admins.count)
+        .float("avg_duration_ms", all.avg_ms())
+        .number("recent_24h", recent.count)
+        .finish())
+}
+
+/// A row of the administrators' list; its times are whole seconds since 1970.
+fn admin_row(row: &Row) -> Vec<u8> {
+    let event = Event::new(row);
+    let mut object = Object::new();
+    object
+        .text("id", Some(&event.id()))
+        .number("timestamp", row.time.0.div_euclid(1_000_000))
+        .raw("user_id", event.get("user_id"))
+        .raw("action_type", event.get("event_type"));
+    for name in ["endpoint", "http_method", "status_code"] {
+        object.raw(name, event.get(name));
+    }
+    success(&mut object, &event);
+    object
+        .raw("error_message", event.get("error_message"))
+        .text("error_type", error_type(&event).as_deref())
+        .raw("target_user_id", event.get("target_user_id"))
+        .raw("target_resource_id", event.get("entity_id"))
+        .raw("resource_type", event.get("entity_type"))
+        .raw("details", event.get("metadata"));
+    for name in ["duration_ms", "ip_address", "user_agent"] {
+        object.raw(name, event.get(name));
+    }
+    object.raw("is_admin", Some(event.get("is_admin").unwrap_or(b"false")));
+    for name in ["user_email", "user_display_name", "description", "status", "session_id", "code"] {
+        object.raw(name, event.get(name));
+    }
+    object.number("seq", row.seq).finish()
+}
+
+fn success(object: &mut Object, event: &Event<'_>) {
+    let known = event.is_success().map(|success| if success { &b"true"[..] } else { &b"false"[..] });
+    object.raw("success", known);
+}
+
+/// An event of the administrators' stream.
+pub fn stream_row(row: &Row) -> Vec<u8> {
+    let event = Event::new(row);
+    let mut object = Object::new();
+    object
+        .text("id", Some(&event.id()))
+        .number("timestamp", row.time.0.div_euclid(1_000_000))
+        .raw("user_id", event.get("user_id"))
+        .raw("action_type", event.get("event_type"));
+    for name in ["endpoint", "http_method", "status_code"] {
+        object.raw(name, event.get(name));
+    }
+    success(&mut object, &event);
+    for name in ["error_message", "duration_ms", "ip_address"] {
+        object.raw(name, event.get(name));
+    }
+    object.raw("is_admin", Some(event.get("is_admin").unwrap_or(b"false"))).finish()
+}

@@ -1,0 +1,261 @@
+//! Exports: every event that a filter means, page after page, in constant memory, with the count as a trailer.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::Response;
+use hyper::body::Frame;
+use hyper::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRAILER};
+
+use super::Api;
+use super::answer::Answer;
+use super::params::{Params, bad};
+use super::reading::{deadline, filter, problem, reader, record_read, visibility};
+use super::routes::Call;
+use super::shape::{Event, log_row};
+use crate::component::Reader;
+use crate::net::http::{Body, Problem};
+use crate::query::request::{Keyset, PageRequest, Row, Sort};
+use crate::units::Timestamp;
+use crate::visibility::Visibility;
+
+/// Rows that are read at a time.
+const PAGE: usize = 1000;
+/// The trailer with the number of events.
+const COUNT: &str = "weir-count";
+const COLUMNS: [&str; 22] = [
+    "id",
+    "timestamp",
+    "event_type",
+    "entity_type",
+    "entity_id",
+    "user_id",
+    "description",
+    "metadata",
+    "ip_address",
+    "user_agent",
+    "status",
+    "session_id",
+    "cell_number",
+    "code",
+    "duration_ms",
+    "error_type",
+    "error_message",
+    "endpoint",
+    "http_method",
+    "status_code",
+    "target_user_id",
+    "is_admin",
+];
+const MAX_COLUMNS: usize = 200;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Format {
+    Csv,
+    Json,
+    Ndjson,
+}
+
+/// An export on its way.
+struct Export {
+    place: std::sync::Arc<dyn Reader>,
+    request: PageRequest,
+    sees: Visibility,
+    format: Format,
+    columns: Vec<String>,
+    is_guarded: bool,
+    left: u64,
+    count: u64,
+    state: State,
+}
+
+#[derive(PartialEq)]
+enum State {
+    Begin,
+    Rows,
+    Trailer,
+    End,
+}
+
+pub async fn export(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let params = &call.params;
+    let format = match params.text("format") {
+        Some("csv") => Format::Csv,
+        Some("ndjson") => Format::Ndjson,
+        _ => Format::Json,
+    };
+    // Administrators export everything whole.
+    let sees = match visibility(api, call.reader()) {
+        Visibility::All { own, .. } => Visibility::All { own, preview: usize::MAX },
+        other => other,
+    };
+    let request = PageRequest {
+        filter: filter(params)?,
+        sort: Sort::Time,
+        is_descending: true,
+        after: None,
+        offset: 0,
+        limit: PAGE,
+        deadline: deadline(),
+    };
+    let mut export = Export {
+        place: reader(api)?,
+        request,
+        sees,
+        format,
+        columns: columns(params)?,
+        is_guarded: params.text("guard") != Some("off"),
+        left: params.number("limit", u64::MAX),
+        count: 0,
+        state: State::Begin,
+    };
+    // What cannot be read at all is a problem document, not half an export.
+    let first = export.page().await.map_err(problem)?;
+    record_read(api, &call, "activity_export", export.count);
+    let body = stream::unfold((export, Some(first)), next);
+    let body = StreamBody::new(body).map_err(|never: Infallible| match never {}).boxed_unsync();
+    let mut response = Response::new(Body::stream(body));
+    let headers = response.headers_mut();
+    let (content_type, ending) = match format {
+        Format::Csv => ("text/csv; charset=utf-8", "csv"),
+        Format::Json => ("application/json", "json"),
+        Format::Ndjson => ("application/x-ndjson", "ndjson"),
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(TRAILER, HeaderValue::from_static("Weir-Count"));
+    let now: String = Timestamp::now().to_string()[..19].replace([':', '-'], "");
+    let name = format!("attachment; filename=\"logs-{now}Z.{ending}\"");
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_str(&name).expect("plain text"));
+    Ok(Answer::Response(response))
+}
+
+fn columns(params: &Params) -> Result<Vec<String>, Problem> {
+    let Some(text) = params.text("columns") else { return Ok(COLUMNS.map(str::to_owned).to_vec()) };
+    let columns: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if columns.len() > MAX_COLUMNS || columns.iter().any(String::is_empty) {
+        return Err(bad("columns", "expected names with commas between"));
+    }
+    Ok(columns)
+}
+
+type Step = (Export, Option<Vec<Row>>);
+
+async fn next((mut export, ready): Step) -> Option<(Result<Frame<Bytes>, Infallible>, Step)> {
+    match export.state {
+        State::End => None,
+        State::Trailer => {
+            export.state = State::End;
+            let mut trailers = HeaderMap::new();
+            trailers.insert(HeaderName::from_static(COUNT), HeaderValue::from(export.count));
+            Some((Ok(Frame::trailers(trailers)), (export, None)))
+        }
+        State::Begin | State::Rows => {
+            let rows = match ready {
+                Some(rows) => rows,
+                None => match export.page().await {
+                    Ok(rows) => rows,
+                    Err(error) => {
+                        // Without its end and its trailer nobody takes the export for whole.
+                        tracing::warn!(%error, "an export was broken off");
+                        return None;
+                    }
+                },
+            };
+            let bytes = export.render(&rows);
+            Some((Ok(Frame::data(bytes)), (export, None)))
+        }
+    }
+}
+
+impl Export {
+    async fn page(&mut self) -> Result<Vec<Row>, crate::query::request::ReadError> {
+        self.request.deadline = deadline();
+        self.request.limit = PAGE.min(self.left.min(usize::MAX as u64) as usize);
+        let page = self.place.page(self.request.clone(), self.sees.clone()).await?;
+        self.count += page.rows.len() as u64;
+        self.left -= page.rows.len() as u64;
+        self.request.after = page.rows.last().map(|last: &Row| -> Keyset { last.keyset.clone() });
+        if !page.has_more || self.left == 0 {
+            self.request.after = None;
+        }
+        Ok(page.rows)
+    }
+
+    /// The bytes of some rows, with the beginning or the end of the export where they are its first or last.
+    fn render(&mut self, rows: &[Row]) -> Bytes {
+        let is_first = self.state == State::Begin;
+        let is_last = self.request.after.is_none();
+        self.state = if is_last { State::Trailer } else { State::Rows };
+        let mut out = Vec::new();
+        match self.format {
+            Format::Ndjson => rows.iter().for_each(|row| {
+                out.extend_from_slice(&log_row(row));
+                out.push(b'\n');
+            }),
+            Format::Json => {
+                if is_first {
+                    out.push(b'[');
+                }
+                for (nth, row) in rows.iter().enumerate() {
+                    out.extend_from_slice(if is_first && nth == 0 { b"\n" } else { b",\n" });
+                    out.extend_from_slice(&log_row(row));
+                }
+                if is_last {
+                    out.extend_from_slice(b"\n]\n");
+                }
+            }
+            Format::Csv => {
+                let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(&mut out);
+                let records = is_first.then(|| self.columns.clone()).into_iter();
+                for record in records.chain(rows.iter().map(|row| self.record(row))) {
+                    writer.write_record(record).expect("memory takes every record");
+                }
+                drop(writer);
+            }
+        }
+        out.into()
+    }
+
+    fn record(&self, row: &Row) -> Vec<String> {
+        let event = Event::new(row);
+        let value = |name: &String| match name.as_str() {
+            "id" => event.id(),
+            "timestamp" => event.time(),
+            "seq" => row.seq.to_string(),
+            name => {
+                let path: Vec<&str> = name.split('.').collect();
+                let value = event.line.path(&path).filter(|value| !value.is_null());
+                match value {
+                    None => String::new(),
+                    Some(value) if self.is_guarded && value.as_str().is_some() => guarded(&value.display()),
+                    Some(value) => value.display().into_owned(),
+                }
+            }
+        };
+        self.columns.iter().map(value).collect()
+    }
+}
+
+/// A text that no spreadsheet takes for a formula.
+fn guarded(text: &str) -> String {
+    match text.trim_start_matches([' ', '\u{feff}']).chars().next() {
+        Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠') => format!("'{text}"),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_a_spreadsheet_would_run_are_guarded() {
+        for text in ["=1+1", "+7", "-cmd", "@sum", "\t=1", " =1", "＝1"] {
+            assert_eq!(guarded(text), format!("'{text}"));
+        }
+        assert_eq!(guarded("plain = text"), "plain = text");
+    }
+}

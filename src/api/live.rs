@@ -1,0 +1,252 @@
+//! Events as they come: server-sent events that resume, for readers and for the administrators' page, and a WebSocket.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt, stream};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role as Side, WebSocketConfig};
+
+use super::Api;
+use super::admin::stream_row;
+use super::answer::Answer;
+use super::params::bad;
+use super::reading::visibility;
+use super::routes::Call;
+use super::shape::{Object, array, log_row};
+use crate::delivery::fanout::{Client, Live};
+use crate::delivery::view::{Format, LiveEvent, View};
+use crate::event::Raw;
+use crate::event::time::Moment;
+use crate::net::http::{Body, Busy, Problem};
+use crate::query::Query;
+use crate::query::request::{Keyset, Row, SortKey};
+use crate::units::Timestamp;
+
+/// How often a silent stream shows that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a browser waits before it connects again, in milliseconds.
+const RETRY: &[u8] = b"retry: 3000\n\n";
+/// What a WebSocket client may send: it has nothing to say.
+const MAX_MESSAGE: usize = 4096;
+/// A WebSocket client that takes nothing for so long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// `/api/stream`: the event as it is seen, with its `seq` at the end.
+const LOG: Format = Format { name: "log", push: push_log };
+/// `/api/admin/activity/stream`
+const ADMIN: Format = Format { name: "admin", push: push_admin };
+/// `/ws/logs`: rows of `/api/logs`, a line each.
+const ROWS: Format = Format { name: "rows", push: push_row };
+
+pub async fn stream(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let client = subscribe(api, &call, LOG)?;
+    Ok(events(client, Bytes::from_static(RETRY), &call, |events, from, last| {
+        let data = format!("{{\"missed\":{events},\"from_seq\":{from},\"to_seq\":{last}}}");
+        format!("id: {last}\nevent: gap\ndata: {data}\n\n")
+    }))
+}
+
+pub async fn admin_stream(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let client = subscribe(api, &call, ADMIN)?;
+    let newest = api.agent.commons.journal.stats().synced_seq.saturating_sub(1);
+    let first = format!("id: {newest}\ndata: {{\"type\":\"connected\"}}\n\n");
+    Ok(events(client, Bytes::from(first), &call, |events, from, last| {
+        format!("id: {last}\ndata: {{\"type\":\"gap\",\"missed\":{events},\"from\":{from},\"to\":{last}}}\n\n")
+    }))
+}
+
+fn subscribe(api: &Api, call: &Call, frame: Format) -> Result<Client, Problem> {
+    if !api.fanout.has_streams() {
+        let detail = "no live stream configured: add a sink of type `store` or `sse`";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+    }
+    let filter = match call.params.text("q").filter(|text| !text.trim().is_empty()) {
+        None => None,
+        Some(text) => Some(Arc::new(Query::parse(text).map_err(|error| bad("q", &error.render()))?)),
+    };
+    let from = last_event_id(call)?.map(|seq| seq.saturating_add(1));
+    let view = View { query: filter, sight: visibility(api, call.reader()), format: frame };
+    let client = api.fanout.subscribe(view, from).map_err(|error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the journal cannot be read: {error}"))
+    })?;
+    client.ok_or_else(|| {
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many live clients").retry_after(Duration::from_secs(5))
+    })
+}
+
+/// From the header that a browser sends when it comes back, or the parameter of the same meaning.
+fn last_event_id(call: &Call) -> Result<Option<u64>, Problem> {
+    let header = call.request.headers().get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
+    let given = header.or_else(|| call.params.text("last_event_id")).filter(|text| !text.is_empty());
+    given.map(|text| text.parse().map_err(|_| bad("last_event_id", "expected the number of an event"))).transpose()
+}
+
+/// When the stream ends because what opened it has: a token's `exp`, a session's end.
+fn ends_at(call: &Call) -> Option<Instant> {
+    let seconds = call.expires?;
+    let left = seconds - Timestamp::now().0.div_euclid(1_000_000);
+    Some(Instant::now() + Duration::from_secs(left.max(0) as u64))
+}
+
+struct Events<G> {
+    first: Option<Bytes>,
+    client: Client,
+    gap: G,
+    ends: Option<Instant>,
+}
+
+fn events(client: Client, first: Bytes, call: &Call, gap: impl Fn(u64, u64, u64) -> String + Send + 'static) -> Answer {
+    let state = Events { first: Some(first), client, gap, ends: ends_at(call) };
+    let frames = stream::unfold(state, next);
+    let body = StreamBody::new(frames).map_err(|never: Infallible| match never {}).boxed_unsync();
+    let mut response = Response::new(Body::stream(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Answer::Response(response)
+}
+
+async fn next<G: Fn(u64, u64, u64) -> String>(
+    mut events: Events<G>,
+) -> Option<(Result<Frame<Bytes>, Infallible>, Events<G>)> {
+    if let Some(first) = events.first.take() {
+        return Some((Ok(Frame::data(first)), events));
+    }
+    let heartbeat = Instant::now() + HEARTBEAT;
+    let until = events.ends.map_or(heartbeat, |ends| ends.min(heartbeat));
+    let bytes = match timeout_at(until, events.client.next()).await {
+        Err(_) if events.ends.is_some_and(|ends| Instant::now() >= ends) => return None,
+        Err(_) => Bytes::from_static(b": heartbeat\n\n"),
+        Ok(None) => return None,
+        Ok(Some(Live::Frames(frames))) => frames,
+        Ok(Some(Live::Gap { events: missed, from_seq, to_seq })) => {
+            Bytes::from((events.gap)(missed, from_seq, to_seq.saturating_sub(1)))
+        }
+    };
+    Some((Ok(Frame::data(bytes)), events))
+}
+
+fn push_log(out: &mut Vec<u8>, event: &LiveEvent<'_>) {
+    let body = event.line.strip_suffix(b"}").unwrap_or(event.line);
+    let comma = if body == b"{" { "" } else { "," };
+    out.extend_from_slice(format!("id: {}\nevent: log\ndata: ", event.seq).as_bytes());
+    out.extend_from_slice(body);
+    out.extend_from_slice(format!("{comma}\"seq\":{}}}\n\n", event.seq).as_bytes());
+}
+
+fn push_admin(out: &mut Vec<u8>, event: &LiveEvent<'_>) {
+    out.extend_from_slice(format!("id: {}\ndata: ", event.seq).as_bytes());
+    let row = stream_row(&row_of(event));
+    out.extend_from_slice(&Object::new().text("type", Some("new_activity")).raw("data", Some(&row)).finish());
+    out.extend_from_slice(b"\n\n");
+}
+
+fn push_row(out: &mut Vec<u8>, event: &LiveEvent<'_>) {
+    out.extend_from_slice(&log_row(&row_of(event)));
+    out.push(b'\n');
+}
+
+/// A live event as lists show it.
+fn row_of(event: &LiveEvent<'_>) -> Row {
+    let written = Raw::valid(event.line).get("timestamp").and_then(|value| value.as_str());
+    let time = written.and_then(|text| Moment::parse(&text)).map_or(event.received_at, |moment| moment.timestamp());
+    Row {
+        seq: event.seq,
+        time,
+        received_at: event.received_at,
+        id: event.id().to_string(),
+        line: event.line.to_vec(),
+        keyset: Keyset { key: SortKey::None, time: time.0, seq: event.seq },
+    }
+}
+
+// --- WebSocket ---
+
+pub async fn websocket(api: &Api, mut call: Call) -> Result<Answer, Problem> {
+    let accept = accept_key(call.request.headers())?;
+    let client = subscribe(api, &call, ROWS)?;
+    let ends = ends_at(&call);
+    let busy = call.request.extensions_mut().remove::<Busy>();
+    tokio::spawn(serve(call.request, client, ends, busy));
+    let mut response = Response::new(Body::from(Vec::new()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept).expect("plain text"));
+    Ok(Answer::Response(response))
+}
+
+/// The answer to a handshake, if the request is one.
+fn accept_key(headers: &HeaderMap) -> Result<String, Problem> {
+    let has = |name, word: &str| {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(word))
+    };
+    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| has(UPGRADE, "websocket") && has(CONNECTION, "upgrade"));
+    let Some(key) = key.filter(|_| has(SEC_WEBSOCKET_VERSION, "13")) else {
+        let problem =
+            Problem::new(StatusCode::UPGRADE_REQUIRED, "this path answers WebSocket handshakes (version 13) only");
+        return Err(problem.header(UPGRADE, HeaderValue::from_static("websocket")));
+    };
+    Ok(derive_accept_key(key.as_bytes()))
+}
+
+async fn serve(request: Request<hyper::body::Incoming>, mut client: Client, ends: Option<Instant>, busy: Option<Busy>) {
+    // As long as this is held the connection is no idle one.
+    let _lease = busy.as_ref().map(Busy::lease);
+    let upgraded = match hyper::upgrade::on(request).await {
+        Ok(upgraded) => upgraded,
+        Err(error) => return tracing::debug!(%error, "a WebSocket handshake was broken off"),
+    };
+    let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
+    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Side::Server, Some(config)).await;
+    let (mut sender, mut receiver) = socket.split();
+    let mut heartbeat = Instant::now() + HEARTBEAT;
+    loop {
+        let message = tokio::select! {
+            live = client.next() => match live {
+                None => break,
+                Some(Live::Frames(frames)) => rows_message(&frames),
+                Some(Live::Gap { events, from_seq, to_seq }) => Message::text(format!(
+                    "{{\"type\":\"gap\",\"missed\":{events},\"from\":{from_seq},\"to\":{}}}", to_seq.saturating_sub(1)
+                )),
+            },
+            // Pings are answered by the library; whatever else a client says is passed over.
+            heard = receiver.next() => match heard {
+                None | Some(Err(_)) | Some(Ok(Message::Close(_))) => break,
+                Some(Ok(_)) => continue,
+            },
+            () = sleep_until(heartbeat) => Message::Ping(Bytes::new()),
+            () = sleep_until(ends.unwrap_or(heartbeat)), if ends.is_some() => break,
+        };
+        heartbeat = Instant::now() + HEARTBEAT;
+        if !matches!(timeout(WRITE_TIMEOUT, sender.send(message)).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+    // Who is gone already hears no farewell.
+    let _ = timeout(WRITE_TIMEOUT, sender.close()).await;
+}
+
+fn rows_message(frames: &Bytes) -> Message {
+    let rows: Vec<Vec<u8>> =
+        frames.split(|byte| *byte == b'\n').filter(|row| !row.is_empty()).map(<[u8]>::to_vec).collect();
+    let count = rows.len();
+    let text = Object::new().text("type", Some("logs")).raw("data", Some(&array(rows))).number("count", count).finish();
+    Message::text(String::from_utf8(text).expect("rows are text"))
+}

@@ -1,0 +1,124 @@
+//! The `/api/logs` family: lists, one event, its neighbours, and the door for events of other services.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+
+use super::Api;
+use super::answer::Answer;
+use super::reading::{cursor, deadline, filter, page, problem, read_cursor, reader, record_read, visibility};
+use super::routes::Call;
+use super::shape::{Event, Object, array, log_row};
+use crate::component::reader::Key;
+use crate::net::http::Problem;
+use crate::query::request::{CountLimit, Filter, Keyset, PageRequest, Row, Sort, SortKey};
+
+/// Totals are exact up to this.
+const EXACT_TOTAL: u64 = 100_000;
+/// How long `?wait=stored` waits.
+const STORED_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let params = &call.params;
+    let (limit, offset) = (params.number("limit", 100), params.number("offset", 0));
+    let (filter, after, sees) = (filter(params)?, read_cursor(api, params)?, visibility(api, call.reader()));
+    let request = PageRequest {
+        filter: filter.clone(),
+        sort: Sort::Time,
+        is_descending: true,
+        after,
+        offset: offset as usize,
+        limit: limit as usize,
+        deadline: deadline(),
+    };
+    let place = reader(api)?;
+    let found = place.page(request, sees.clone()).await.map_err(problem)?;
+    let count = if params.has("count") { CountLimit::Exact } else { CountLimit::UpTo(EXACT_TOTAL) };
+    let total = place.count(filter, sees, count, deadline()).await.map_err(problem)?;
+    let next = found.rows.last().filter(|_| found.has_more).map(|last| cursor(api, &last.keyset));
+    let mut object = Object::new();
+    object
+        .raw("logs", Some(&array(found.rows.iter().map(log_row))))
+        .number("total", total.count)
+        .number("limit", limit)
+        .number("offset", offset)
+        .text("next", next.as_deref());
+    if total.is_at_least {
+        object.bool("total_is_at_least", true);
+    }
+    let body = object.finish();
+    record_read(api, &call, "activity_read", found.rows.len() as u64);
+    Ok(Answer::json(body))
+}
+
+fn missing() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is no such event")
+}
+
+async fn event(api: &Api, call: &Call) -> Result<Row, Problem> {
+    let key = Key::Text(call.path[0].clone());
+    let found = reader(api)?.get(key, visibility(api, call.reader())).await.map_err(problem)?;
+    found.ok_or_else(missing)
+}
+
+pub async fn one(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let row = event(api, &call).await?;
+    if !is_own(&call, &row) {
+        record_read(api, &call, "activity_read", 1);
+    }
+    Ok(Answer::json(log_row(&row)))
+}
+
+fn is_own(call: &Call, row: &Row) -> bool {
+    Event::new(row).text("user_id").is_some_and(|user| *user == *call.reader().name)
+}
+
+pub async fn context(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let row = event(api, &call).await?;
+    let limit = call.params.number("limit", 10) as usize;
+    let of = Event::new(&row);
+    let mut filter = Filter::default();
+    let session =
+        ["session_id", "user_id"].into_iter().find_map(|name| Some((name.to_owned(), of.text(name)?.into_owned())));
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    if let Some(session) = session {
+        filter.equals.push(session);
+        let keyset = Keyset { key: SortKey::None, time: row.time.0, seq: row.seq };
+        let request = |is_descending: bool| PageRequest {
+            filter: filter.clone(),
+            sort: Sort::Time,
+            is_descending,
+            after: Some(keyset.clone()),
+            offset: 0,
+            limit,
+            deadline: deadline(),
+        };
+        let sees = visibility(api, call.reader());
+        before = page(api, request(true), sees.clone()).await?.rows;
+        after = page(api, request(false), sees).await?.rows;
+        before.reverse();
+    }
+    let body = Object::new()
+        .raw("before", Some(&array(before.iter().map(log_row))))
+        .raw("event", Some(&log_row(&row)))
+        .raw("after", Some(&array(after.iter().map(log_row))))
+        .finish();
+    record_read(api, &call, "activity_read", (before.len() + after.len() + 1) as u64);
+    Ok(Answer::json(body))
+}
+
+pub async fn receive(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let waits = call.params.text("wait") == Some("stored");
+    if waits {
+        reader(api)?;
+    }
+    let response = api.door.receive(call.request, call.who.as_ref(), call.peer).await;
+    if waits
+        && response.status().is_success()
+        && tokio::time::timeout(STORED_TIMEOUT, api.agent.until_readable()).await.is_err()
+    {
+        let detail = "the events were taken, but reads do not see them yet";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(Duration::from_secs(1)));
+    }
+    Ok(Answer::Response(response))
+}

@@ -1,0 +1,90 @@
+//! What operators ask: components, metrics, the configuration, a reload.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::routes::Call;
+use super::{Api, health};
+use crate::net::http::Problem;
+use crate::telemetry::exposition::{self, ProcessContext};
+use crate::telemetry::{ComponentKind, ComponentMetrics};
+
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub async fn metrics(api: &Api, _: Call) -> Result<Answer, Problem> {
+    api.agent.refresh_books();
+    let journal = api.agent.commons.journal.stats();
+    let context = ProcessContext {
+        started: api.started,
+        journal_bytes: journal.bytes,
+        journal_limit_bytes: journal.limit,
+        journal_syncs: api.agent.commons.journal.sync_times(),
+        store_bytes: api.agent.reader().and_then(|reader| reader.bytes()),
+        stream_clients: api.fanout.clients() as u64,
+        reloads_applied: api.agent.reloads_applied.load(Ordering::Relaxed),
+        reloads_failed: api.agent.reloads_failed.load(Ordering::Relaxed),
+    };
+    Ok(Answer::with_type(METRICS_TYPE, exposition::render(&api.agent.books, &context)))
+}
+
+pub async fn version(_: &Api, _: Call) -> Result<Answer, Problem> {
+    Ok(Answer::value(&json!({ "name": "weir", "version": env!("CARGO_PKG_VERSION") })))
+}
+
+pub async fn config(api: &Api, _: Call) -> Result<Answer, Problem> {
+    let shown = api.agent.shown.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok(Answer::value(&json!({ "config": *shown })))
+}
+
+pub async fn reload(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let outcome = (api.reload)(Some(call.reader().name.clone())).await;
+    let status = if outcome.applied { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    Ok(Answer::value(&outcome).with_status(status))
+}
+
+pub async fn pipeline(api: &Api, _: Call) -> Result<Answer, Problem> {
+    api.agent.refresh_books();
+    let components: Vec<Value> = api.agent.books.all().iter().map(|metrics| component(api, metrics)).collect();
+    let stats = api.agent.commons.journal.stats();
+    let journal = json!({
+        "bytes": stats.bytes,
+        "limit_bytes": stats.limit,
+        "head_seq": stats.head_seq,
+        "synced_seq": stats.synced_seq,
+        "oldest_seq": stats.oldest_seq,
+        "full": api.agent.commons.journal.is_full(),
+    });
+    let store = json!({ "bytes": api.agent.reader().and_then(|reader| reader.bytes()) });
+    Ok(Answer::value(&json!({ "components": components, "journal": journal, "store": store })))
+}
+
+fn component(api: &Api, metrics: &ComponentMetrics) -> Value {
+    let counts = metrics.snapshot();
+    let rates = api.rates.of(metrics, &counts, Instant::now());
+    let mut described = health::component(metrics, true);
+    let events = match metrics.kind {
+        ComponentKind::Source => json!({
+            "received": counts.received, "refused": counts.refused, "dead_lettered": counts.dead_lettered,
+            "entered": counts.entered, "bytes": counts.bytes_received,
+        }),
+        ComponentKind::Transform => json!({
+            "entered": counts.entered, "made": counts.made, "left": counts.left, "filtered": counts.filtered,
+            "dead_lettered": counts.dead_lettered,
+        }),
+        ComponentKind::Sink => json!({
+            "addressed": counts.addressed(), "delivered": counts.delivered, "filtered": counts.filtered,
+            "dead_lettered": counts.dead_lettered, "dropped": counts.dropped, "waiting": counts.waiting,
+            "bytes": counts.bytes_delivered, "retries": counts.retries, "duplicates": counts.duplicates,
+            "lag_events": counts.lag_events, "lag_seconds": counts.lag_seconds,
+        }),
+    };
+    described["books"] = events;
+    described["rates"] = rates;
+    described["errors"] = json!(counts.errors);
+    described["last_event"] = json!(counts.last_event.map(|time| time.to_string()));
+    described
+}

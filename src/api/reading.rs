@@ -1,0 +1,195 @@
+//! What the families of routes share: who sees what, which filter a request means, cursors, deadlines, and the record
+//! of who read what.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hyper::StatusCode;
+use hyper::header::USER_AGENT;
+use serde_json::{Map, Value, json};
+
+use super::Api;
+use super::params::{Params, bad};
+use super::routes::Call;
+use crate::component::Reader;
+use crate::net::http::Problem;
+use crate::net::{Principal, Role};
+use crate::query::request::{
+    AggregateRequest, Filter, Group, GroupKey, Keyset, Page, PageRequest, ReadError, Sort, SortKey, contains, has, is,
+};
+use crate::query::{Expr, Query};
+use crate::visibility::Visibility;
+
+/// How long a question may take.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+/// The most groups of an aggregate.
+const MAX_GROUPS: usize = 100_000;
+/// The longest cursor that is looked at.
+const MAX_CURSOR: usize = 8 * 1024;
+
+pub fn deadline() -> Instant {
+    Instant::now() + DEADLINE
+}
+
+/// What somebody may see.
+pub fn visibility(api: &Api, who: &Principal) -> Visibility {
+    let preview = api.agent.settings.api.preview as usize;
+    match who.role {
+        Role::Admin => Visibility::All { own: who.name.clone(), preview },
+        Role::Viewer => Visibility::Previews { preview },
+        Role::User | Role::Ingest => Visibility::Own(who.name.clone()),
+    }
+}
+
+/// The place that the API reads.
+pub fn reader(api: &Api) -> Result<Arc<dyn Reader>, Problem> {
+    api.agent.reader().ok_or_else(|| {
+        let detail = "no store configured: add a sink of type `store`, or name another place to read with `api.read`";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    })
+}
+
+/// A failed read, as a client hears it.
+pub fn problem(error: ReadError) -> Problem {
+    match error {
+        ReadError::Deadline => {
+            let detail = "the query took too long: narrow the time or the filter";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(Duration::from_secs(1))
+        }
+        ReadError::Unavailable(text) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(Duration::from_secs(5))
+        }
+        ReadError::Unsupported(text) => Problem::new(StatusCode::NOT_FOUND, text),
+        ReadError::Invalid(text) => Problem::bad_request(text),
+    }
+}
+
+/// The filter of a query in the language.
+pub fn query(params: &Params) -> Result<Option<Expr>, Problem> {
+    let Some(text) = params.text("q") else { return Ok(None) };
+    let parsed = Query::parse(text).map_err(|error| bad("q", &error.render()))?;
+    Ok(Some(parsed.expr().clone()))
+}
+
+/// What the parameters of the `/api/logs` family mean.
+pub fn filter(params: &Params) -> Result<Filter, Problem> {
+    let mut filter = Filter { from: params.from("start_date")?, to: params.to("end_date")?, ..Filter::default() };
+    for name in ["event_type", "entity_type", "entity_id", "user_id", "status", "session_id"] {
+        if let Some(value) = params.text(name) {
+            filter.equals.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    if let Some(text) = params.text("search") {
+        filter.and(contains("description", text));
+    }
+    if let Some(expr) = query(params)? {
+        filter.and(expr);
+    }
+    Ok(filter)
+}
+
+/// Events with code that have ended.
+pub fn executions() -> Filter {
+    let mut filter = Filter::default();
+    filter.and(Expr::and(vec![has("code"), Expr::Not(Box::new(is("status", "in_progress")))]));
+    filter
+}
+
+/// A page, newest first.
+pub fn newest(filter: Filter, limit: usize, offset: usize) -> PageRequest {
+    PageRequest { filter, sort: Sort::Time, is_descending: true, after: None, offset, limit, deadline: deadline() }
+}
+
+pub async fn page(api: &Api, request: PageRequest, visibility: Visibility) -> Result<Page, Problem> {
+    reader(api)?.page(request, visibility).await.map_err(problem)
+}
+
+pub async fn groups(
+    api: &Api,
+    filter: Filter,
+    group_by: Vec<GroupKey>,
+    with_percentiles: bool,
+    visibility: Visibility,
+) -> Result<Vec<Group>, Problem> {
+    let request = AggregateRequest { filter, group_by, with_percentiles, max_groups: MAX_GROUPS, deadline: deadline() };
+    reader(api)?.aggregate(request, visibility).await.map_err(problem)
+}
+
+/// The one group of an aggregate without keys.
+pub async fn whole(api: &Api, filter: Filter, visibility: Visibility) -> Result<Group, Problem> {
+    Ok(groups(api, filter, Vec::new(), false, visibility).await?.pop().unwrap_or_default())
+}
+
+/// Where the next page begins, so that only this agent can have written it.
+pub fn cursor(api: &Api, keyset: &Keyset) -> String {
+    let key = match &keyset.key {
+        SortKey::None => json!(null),
+        SortKey::Number(number) => json!(number),
+        SortKey::Text(text) => json!(text),
+        SortKey::Missing => json!(false),
+    };
+    let text = json!([key, keyset.time, keyset.seq]).to_string();
+    let mac = api.cursor_mac(text.as_bytes());
+    format!("{}.{}", URL_SAFE_NO_PAD.encode(text), URL_SAFE_NO_PAD.encode(mac))
+}
+
+pub fn read_cursor(api: &Api, params: &Params) -> Result<Option<Keyset>, Problem> {
+    let Some(text) = params.text("cursor") else { return Ok(None) };
+    let keyset = || {
+        let (body, mac) = text.split_once('.').filter(|_| text.len() <= MAX_CURSOR)?;
+        let (body, mac) = (URL_SAFE_NO_PAD.decode(body).ok()?, URL_SAFE_NO_PAD.decode(mac).ok()?);
+        if api.cursor_mac(&body)[..] != mac[..] {
+            return None;
+        }
+        let (key, time, seq): (Value, i64, u64) = serde_json::from_slice(&body).ok()?;
+        let key = match key {
+            Value::Null => SortKey::None,
+            Value::Number(number) => SortKey::Number(number.as_f64()?),
+            Value::String(text) => SortKey::Text(text),
+            _ => SortKey::Missing,
+        };
+        Some(Keyset { key, time, seq })
+    };
+    keyset().map(Some).ok_or_else(|| bad("cursor", "expected `next` of the page before"))
+}
+
+/// Enters the event that somebody has read or exported other people's events.
+pub fn record_read(api: &Api, call: &Call, event_type: &str, results: u64) {
+    let who = call.reader();
+    if !matches!(who.role, Role::Admin | Role::Viewer) {
+        return;
+    }
+    let filters: Map<String, Value> = call
+        .params
+        .given()
+        .filter(|(name, value)| {
+            !value.is_empty() && !matches!(*name, "page" | "limit" | "offset" | "cursor" | "token" | "ticket")
+        })
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    let metadata = json!({
+        "page": call.params.number("page", 1),
+        "limit": call.params.text("limit").and_then(|text| text.parse::<u64>().ok()),
+        "filters_applied": filters,
+        "results_count": results,
+    });
+    let mut event = Map::new();
+    event.insert("event_type".into(), event_type.into());
+    event.insert("user_id".into(), who.name.clone().into());
+    event.insert("is_admin".into(), (who.role == Role::Admin).into());
+    event.insert("status".into(), "success".into());
+    event.insert("endpoint".into(), call.request.uri().path().into());
+    event.insert("http_method".into(), call.request.method().as_str().into());
+    event.insert("status_code".into(), 200.into());
+    event.insert("duration_ms".into(), ((call.started.elapsed().as_secs_f64() * 1e6).round() / 1e3).into());
+    if let Some(ip) = call.peer.ip {
+        event.insert("ip_address".into(), ip.to_string().into());
+    }
+    if let Some(agent) = call.request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()) {
+        event.insert("user_agent".into(), agent.into());
+    }
+    event.insert("metadata".into(), metadata);
+    api.agent.note_event(event);
+}

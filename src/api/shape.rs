@@ -1,0 +1,183 @@
+//! JSON as the API writes it: members in order, values of events copied as they stand.
+
+use std::borrow::Cow;
+
+use crate::event::Raw;
+use crate::event::escape::push_string;
+use crate::query::request::Row;
+use crate::units::Timestamp;
+
+/// An object while it is written.
+pub struct Object {
+    out: Vec<u8>,
+}
+
+impl Object {
+    pub fn new() -> Object {
+        Object { out: vec![b'{'] }
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.out.len() > 1 {
+            self.out.push(b',');
+        }
+        push_string(&mut self.out, name);
+        self.out.push(b':');
+    }
+
+    /// A value that is JSON already; `null` if there is none.
+    pub fn raw(&mut self, name: &str, value: Option<&[u8]>) -> &mut Object {
+        self.name(name);
+        self.out.extend_from_slice(value.unwrap_or(b"null"));
+        self
+    }
+
+    pub fn text(&mut self, name: &str, value: Option<&str>) -> &mut Object {
+        self.name(name);
+        match value {
+            Some(value) => push_string(&mut self.out, value),
+            None => self.out.extend_from_slice(b"null"),
+        }
+        self
+    }
+
+    pub fn number(&mut self, name: &str, value: impl Into<serde_json::Number>) -> &mut Object {
+        self.name(name);
+        self.out.extend_from_slice(value.into().to_string().as_bytes());
+        self
+    }
+
+    /// A number with up to three digits behind the point.
+    pub fn float(&mut self, name: &str, value: Option<f64>) -> &mut Object {
+        let rounded = value.map(|value| (value * 1000.0).round() / 1000.0);
+        let number = rounded.and_then(serde_json::Number::from_f64);
+        self.raw(name, number.map(|number| number.to_string()).as_deref().map(str::as_bytes))
+    }
+
+    pub fn bool(&mut self, name: &str, value: bool) -> &mut Object {
+        self.raw(name, Some(if value { b"true" } else { b"false" }))
+    }
+
+    pub fn time(&mut self, name: &str, value: Option<Timestamp>) -> &mut Object {
+        self.text(name, value.map(|value| value.to_string()).as_deref())
+    }
+
+    pub fn finish(&mut self) -> Vec<u8> {
+        self.out.push(b'}');
+        std::mem::take(&mut self.out)
+    }
+}
+
+/// An array of values that are JSON already.
+pub fn array(values: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut out = vec![b'['];
+    for (nth, value) in values.into_iter().enumerate() {
+        if nth > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&value);
+    }
+    out.push(b']');
+    out
+}
+
+/// An event of a page, as the families read it.
+pub struct Event<'a> {
+    pub row: &'a Row,
+    pub line: Raw<'a>,
+}
+
+impl<'a> Event<'a> {
+    pub fn new(row: &'a Row) -> Event<'a> {
+        Event { row, line: Raw::valid(&row.line) }
+    }
+
+    /// A member as JSON; none where it is null.
+    pub fn get(&self, name: &str) -> Option<&'a [u8]> {
+        self.line.get(name).filter(|value| !value.is_null()).map(|value| value.as_bytes())
+    }
+
+    pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.line.get(name).filter(|value| !value.is_null()).map(|value| value.display())
+    }
+
+    /// The id as the event spells it, else the one that was derived for it.
+    pub fn id(&self) -> String {
+        self.text("id").map_or_else(|| self.row.id.clone(), Cow::into_owned)
+    }
+
+    /// The time by which the event is ordered.
+    pub fn time(&self) -> String {
+        match self.text("timestamp") {
+            Some(text) if crate::event::time::is_canonical(text.as_bytes()) => text.into_owned(),
+            _ => self.row.time.to_string(),
+        }
+    }
+
+    pub fn is_success(&self) -> Option<bool> {
+        match self.text("status").as_deref() {
+            Some("success") => Some(true),
+            Some("error" | "aborted" | "lost") => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// Members that every row of `/api/logs` has.
+const FIRST: [&str; 10] = [
+    "id",
+    "timestamp",
+    "event_type",
+    "entity_type",
+    "entity_id",
+    "user_id",
+    "description",
+    "metadata",
+    "ip_address",
+    "user_agent",
+];
+
+/// A row of the `/api/logs` family: ten members that are always there, then `seq` and every other of the event.
+pub fn log_row(row: &Row) -> Vec<u8> {
+    let event = Event::new(row);
+    let mut object = Object::new();
+    object.text("id", Some(&event.id())).text("timestamp", Some(&event.time()));
+    for name in &FIRST[2..] {
+        object.raw(name, event.get(name));
+    }
+    object.number("seq", row.seq);
+    let mut has_received = false;
+    for (name, value) in event.line.members() {
+        let name = crate::event::escape::unescape(name);
+        has_received |= name == "received_at";
+        if !FIRST.contains(&&*name) && name != "seq" && !value.is_null() {
+            object.raw(&name, Some(value.as_bytes()));
+        }
+    }
+    if !has_received {
+        object.time("received_at", Some(row.received_at));
+    }
+    object.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::request::{Keyset, SortKey};
+
+    #[test]
+    fn a_row_has_its_ten_members_and_the_rest_of_the_event() {
+        let row = Row {
+            seq: 7,
+            time: Timestamp(1_767_225_600_000_000),
+            received_at: Timestamp(1_767_225_600_000_000),
+            id: "derived".into(),
+            line: r#"{"user_id":"ali","metadata":{"n":9007199254740993},"code":"x","description":null}"#.into(),
+            keyset: Keyset { key: SortKey::None, time: 0, seq: 7 },
+        };
+        assert_eq!(
+            String::from_utf8(log_row(&row)).unwrap(),
+            r#"{"id":"derived","timestamp":"2026-01-01T00:00:00.000Z","event_type":null,"entity_type":null,"entity_id":null,"user_id":"ali","description":null,"metadata":{"n":9007199254740993},"ip_address":null,"user_agent":null,"seq":7,"code":"x","received_at":"2026-01-01T00:00:00.000Z"}"#
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! Events in numbers: totals, groups, and counts over time.
+
+use std::collections::BTreeMap;
+
+use super::Api;
+use super::answer::Answer;
+use super::params::bad;
+use super::reading::{filter, groups, problem, reader, record_read, visibility, whole};
+use super::routes::Call;
+use super::shape::{Object, array};
+use crate::net::http::Problem;
+use crate::query::request::{CountLimit, Filter, Group, GroupKey, Zone};
+use crate::units::{Duration, Timestamp};
+use crate::visibility::Visibility;
+
+/// What may be grouped by.
+pub const GROUPS: [&str; 10] =
+    ["endpoint", "user_id", "event_type", "entity_type", "session_id", "status", "host", "ip_address", "hour", "day"];
+const DAY: i64 = 86_400 * 1_000_000;
+/// Buckets of a histogram for which no interval was given.
+const BUCKETS: i64 = 60;
+const MAX_BUCKETS: i64 = 10_000;
+/// Widths that people like, in seconds.
+const WIDTHS: [i64; 16] =
+    [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800, 2_592_000, 31_536_000];
+
+pub async fn stats(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let (filter, sees) = (filter(&call.params)?, visibility(api, call.reader()));
+    let body = match call.params.text("group_by") {
+        Some(keys) => grouped(api, &call, keys, filter, sees).await?,
+        None => totals(api, filter, sees).await?,
+    };
+    record_read(api, &call, "activity_read", 0);
+    Ok(Answer::json(body))
+}
+
+async fn totals(api: &Api, filter: Filter, sees: Visibility) -> Result<Vec<u8>, Problem> {
+    let place = reader(api)?;
+    let total = place.count(filter.clone(), sees.clone(), CountLimit::Exact, super::reading::deadline());
+    let total = total.await.map_err(problem)?;
+    let day_ago = Timestamp(Timestamp::now().0 - DAY);
+    let recent = Filter { from: Some(filter.from.map_or(day_ago, |from| from.max(day_ago))), ..filter.clone() };
+    let recent = whole(api, recent, sees.clone()).await?;
+    let by = async |name: &str| -> Result<Vec<u8>, Problem> {
+        let key = vec![GroupKey::Field(vec![name.to_owned()])];
+        let found = groups(api, filter.clone(), key, false, sees.clone()).await?;
+        let mut counts: Vec<(&str, u64)> =
+            found.iter().filter_map(|group| Some((group.keys[0].as_deref()?, group.count))).collect();
+        counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        let mut object = Object::new();
+        for (name, count) in counts {
+            object.number(name, count);
+        }
+        Ok(object.finish())
+    };
+    Ok(Object::new()
+        .number("total_logs", total.count)
+        .number("recent_24h", recent.count)
+        .raw("by_event_type", Some(&by("event_type").await?))
+        .raw("by_entity_type", Some(&by("entity_type").await?))
+        .finish())
+}
+
+async fn grouped(api: &Api, call: &Call, keys: &str, filter: Filter, sees: Visibility) -> Result<Vec<u8>, Problem> {
+    let names: Vec<&str> = keys.split(',').map(str::trim).collect();
+    if names.is_empty() || names.len() > 2 || names.iter().any(|name| !GROUPS.contains(name)) {
+        return Err(bad("group_by", &format!("expected one or two of {}", GROUPS.join(", "))));
+    }
+    let by = names.iter().map(|name| group_key(name, call.params.zone())).collect();
+    let least = call.params.number("min_count", 0);
+    let mut found = groups(api, filter, by, true, sees).await?;
+    found.retain(|group| group.count >= least);
+    sort(&mut found, &names);
+    let rows = found.iter().map(|group| {
+        let mut object = Object::new();
+        match &group.keys[..] {
+            [only] => object.text("key", only.as_deref()),
+            several => {
+                let keys = array(several.iter().map(|key| match key {
+                    Some(key) => super::activity::quoted(key),
+                    None => b"null".to_vec(),
+                }));
+                object.raw("key", Some(&keys))
+            }
+        };
+        for (name, key) in names.iter().zip(&group.keys) {
+            object.text(name, key.as_deref());
+        }
+        object
+            .number("count", group.count)
+            .number("errors", group.errors)
+            .float("success_rate", Some(group.success_rate()))
+            .float("avg_ms", group.avg_ms())
+            .float("max_ms", group.max_ms)
+            .float("p95_ms", group.p95_ms)
+            .finish()
+    });
+    let rows = array(rows);
+    Ok(Object::new().text("group_by", Some(&names.join(","))).raw("groups", Some(&rows)).finish())
+}
+
+fn group_key(name: &str, zone: &Zone) -> GroupKey {
+    match name {
+        "day" => GroupKey::Day(zone.clone()),
+        "hour" => GroupKey::Hour(zone.clone()),
+        field => GroupKey::Field(vec![field.to_owned()]),
+    }
+}
+
+/// Times in their order, all others by count.
+fn sort(groups: &mut [Group], names: &[&str]) {
+    match names.first() {
+        Some(&"day") => groups.sort_by(|a, b| a.keys.cmp(&b.keys)),
+        Some(&"hour") => groups.sort_by_key(|group| {
+            let hour = group.keys[0].as_deref().and_then(|hour| hour.parse::<u32>().ok());
+            (hour, group.keys.get(1).cloned())
+        }),
+        _ => groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.keys.cmp(&b.keys))),
+    }
+}
+
+pub async fn histogram(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let (filter, sees) = (filter(&call.params)?, visibility(api, call.reader()));
+    let zone = call.params.zone().clone();
+    let all = whole(api, filter.clone(), sees.clone()).await?;
+    let (first, last) = (filter.from.or(all.first), filter.to.or(all.last));
+    let span = match (first, last) {
+        (Some(first), Some(last)) => (last.0 - first.0).max(1),
+        _ => DAY,
+    };
+    let micros = match call.params.text("interval") {
+        Some(text) => width(text)?,
+        None => WIDTHS.iter().map(|seconds| seconds * 1_000_000).find(|width| span / width < BUCKETS).unwrap_or(span),
+    };
+    if span / micros > MAX_BUCKETS {
+        return Err(bad("interval", &format!("more than {MAX_BUCKETS} buckets; take a longer one or a shorter time")));
+    }
+    let by = vec![GroupKey::Interval { micros, zone }, GroupKey::Field(vec!["status".to_owned()])];
+    let found = groups(api, filter, by, false, sees).await?;
+    let mut buckets: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+    for group in &found {
+        let (start, status) = (group.keys[0].as_deref().unwrap_or(""), group.keys[1].as_deref().unwrap_or("none"));
+        *buckets.entry(start).or_default().entry(status).or_default() += group.count;
+    }
+    let rows = buckets.iter().map(|(start, by_status)| {
+        let mut statuses = Object::new();
+        for (status, count) in by_status {
+            statuses.number(status, *count);
+        }
+        Object::new()
+            .text("start", Some(start))
+            .number("count", by_status.values().sum::<u64>())
+            .raw("by_status", Some(&statuses.finish()))
+            .finish()
+    });
+    let rows = array(rows);
+    let body = Object::new()
+        .number("interval_ms", micros / 1000)
+        .time("start", first)
+        .time("end", last)
+        .number("total", all.count)
+        .raw("buckets", Some(&rows))
+        .finish();
+    record_read(api, &call, "activity_read", all.count);
+    Ok(Answer::json(body))
+}
+
+/// A width in microseconds: `30s`, `5m`, `1h`, `1d`, or a number of seconds.
+fn width(text: &str) -> Result<i64, Problem> {
+    let seconds = text.parse::<u64>().ok().map(std::time::Duration::from_secs);
+    let width = seconds.or_else(|| text.parse::<Duration>().ok().map(Into::into));
+    let width = width.map(|width| width.as_micros() as i64).filter(|width| *width >= 1_000_000);
+    width.ok_or_else(|| bad("interval", "expected a time of at least a second, such as `5m` or `1h`"))
+}

@@ -1,0 +1,57 @@
+//! Places that the API reads: which sink's target it is, and when what was taken can be read there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use super::agent::Agent;
+use crate::component::Reader;
+
+/// How often somebody who waits for an event looks whether it is there.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// The readers of the running sinks.
+#[derive(Default)]
+pub struct Readers(RwLock<BTreeMap<Arc<str>, Arc<dyn Reader>>>);
+
+impl Readers {
+    /// Notes what can be read of a sink that was started.
+    pub fn set(&self, sink: &Arc<str>, reader: Option<Arc<dyn Reader>>) {
+        let mut readers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match reader {
+            Some(reader) => drop(readers.insert(sink.clone(), reader)),
+            None => drop(readers.remove(sink)),
+        }
+    }
+
+    /// The reader of this sink, or of the only one that has one.
+    fn get(&self, sink: Option<&str>) -> Option<(Arc<str>, Arc<dyn Reader>)> {
+        let readers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let found = match sink {
+            Some(sink) => readers.get_key_value(sink),
+            None if readers.len() == 1 => readers.first_key_value(),
+            None => None,
+        };
+        found.map(|(name, reader)| (name.clone(), reader.clone()))
+    }
+}
+
+impl Agent {
+    /// The place that the API reads.
+    pub fn reader(&self) -> Option<Arc<dyn Reader>> {
+        self.readers.get(self.settings.api.read.sink.as_deref()).map(|(_, reader)| reader)
+    }
+
+    /// Resolves when everything that is in the journal now can be read.
+    pub async fn until_readable(&self) {
+        let Some((sink, _)) = self.readers.get(self.settings.api.read.sink.as_deref()) else { return };
+        let journal = &self.commons.journal;
+        let newest = journal.stats().synced_seq;
+        // As long as this is held, sinks gather no larger batches.
+        let hurry = journal.delivered(newest, &[]);
+        while journal.cursor_info(&sink).is_some_and(|cursor| cursor.settled < newest && cursor.waiting_events > 0) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        drop(hurry);
+    }
+}
