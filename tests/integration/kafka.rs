@@ -7,6 +7,8 @@ use crate::support::kafka::{self, Found};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::services::{Services, service};
 use crate::support::{Agent, Folder, eventually, free_port, post, request};
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::json;
 
 fn brokers() -> String {
@@ -294,4 +296,32 @@ fn validate_says_whether_the_brokers_and_the_topic_are_there() {
     assert!(!works && said.contains("there is no topic `no.such.topic`"), "{said}");
     let (works, said) = validate("127.0.0.1:1", &there);
     assert!(!works && said.contains("cannot reach `127.0.0.1:1`"), "{said}");
+}
+
+#[test]
+fn a_topic_by_the_day_takes_the_day_of_receipt_where_an_event_has_no_time() {
+    let name = kafka::topic_name("day");
+    let sending = Sending::start(&format!("brokers: ['{}']\ntopic: '{name}-%Y'\nkey: '%Y'", brokers()));
+    let year = 1970 + std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs() / 31_556_952;
+    kafka::create_topic(&brokers(), &format!("{name}-{year}"), 1, &[]);
+    kafka::create_topic(&brokers(), &format!("{name}-2020"), 1, &[]);
+    assert_eq!(post(sending.port, "{\"n\":1}\n{\"n\":2,\"timestamp\":\"2020-02-02T00:00:00Z\"}"), 2);
+    sending.until_delivered(2);
+    let found = kafka::read_all(&brokers(), &format!("{name}-{year}"));
+    assert_eq!((found.len(), found[0].key.clone()), (1, Some(year.to_string())));
+    assert_eq!(kafka::count(&brokers(), &format!("{name}-2020")), 1);
+}
+
+#[test]
+fn what_keeps_brokers_from_taking_events_is_said() {
+    let cluster = MockCluster::new(1).expect("a cluster");
+    cluster.create_topic("isr", 1, 1).expect("a topic");
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 10_000]);
+    let sending = Sending::start(&format!("brokers: ['{}']\ntopic: isr\ntimeout: 3s", cluster.bootstrap_servers()));
+    sending.post(0, 10);
+    sending.until_it_says("retrying", "replicas");
+    assert_eq!(sending.agent.metric("weir_events_waiting", "kafka"), 10);
+    assert!(!sending.health().to_string().contains("no answer"), "{}", sending.health());
+    cluster.clear_request_errors(RDKafkaApiKey::Produce);
+    sending.until_delivered(10);
 }

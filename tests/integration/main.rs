@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod configuration;
+mod conformance;
 mod damage;
 mod dead_letters;
 mod disk;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::ask::validate;
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::splunk::{Splunk, TOKEN};
+use crate::support::splunk::{Instead, Splunk, TOKEN};
 use crate::support::{Agent, Folder, eventually, free_port, post};
 
 fn yaml(ingest: u16, splunk: u16, more: &str) -> String {
@@ -212,7 +212,7 @@ fn a_server_that_says_yes_to_everything_is_no_collector() {
         [(200, html), (200, ""), (204, ""), (200, "{}"), (201, "[1]"), (200, r#"{"text":"Success","c"#)]
     {
         let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());
-        splunk.state().instead = Some((status, body));
+        splunk.state().instead = Some(Instead { status, body, retry_after: None });
         let agent = Agent::start(&folder, &yaml(ingest, server.port, &token()));
         post(ingest, &numbered(0..20));
         eventually("it says so", || ["held", "retrying"].contains(&&*agent.health("hec").state));

@@ -76,7 +76,8 @@ impl Messages {
         let topic = if topic.constant().is_some() {
             0
         } else {
-            let name = topic.render(json)?;
+            let values = event.values();
+            let name = topic.render_with(|path| values.get(path))?;
             *known.entry(name).or_insert_with_key(|name| {
                 self.topics.push(name.clone());
                 self.topics.len() as u32 - 1
@@ -84,7 +85,8 @@ impl Messages {
         };
         let key = match key {
             Some(template) => {
-                let text = template.render(|path| json.path(path)).map_err(|missing| missing.to_string())?;
+                let values = event.values();
+                let text = template.render(|path| values.get(path)).map_err(|missing| missing.to_string())?;
                 self.push(|out| out.extend_from_slice(text.as_bytes()))
             }
             None => self.push(|out| members.push_key(out)),

@@ -201,7 +201,10 @@ impl Sink for Kafka {
     fn destination(&self, event: BatchEvent<'_>) -> Option<String> {
         match self.topic.constant() {
             Some(_) => None,
-            None => self.topic.render(event.json()).ok(),
+            None => {
+                let values = event.values();
+                self.topic.render_with(|path| values.get(path)).ok()
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -226,7 +227,9 @@ impl Producer {
         let flight = Flight { reports: vec![None; count], open: count, moved: moved.clone() };
         self.context().flights().insert(number, flight);
         let writing = Writing { producer: self, number, moved };
+        let mut topic = None;
         for (nth, message) in messages.enumerate() {
+            topic.get_or_insert_with(|| message.topic.to_owned());
             while let Err(code) = self.enqueue(&message, (number as usize) << 32 | nth) {
                 if code != Code::QueueFull || Instant::now() >= deadline.at {
                     self.context().report(number, nth, Err(code));
@@ -236,8 +239,13 @@ impl Producer {
                 let _ = tokio::time::timeout(QUEUE_FULL, writing.moved.notified()).await;
             }
         }
-        let given_up = writing.settle(deadline).await;
+        let mut given_up = writing.settle(deadline).await;
         if given_up.is_some() {
+            if let Some(topic) = topic.filter(|_| self.context().common.fault().is_none()) {
+                let (producer, patience) = (self.clone(), deadline.patience);
+                let why = blocking(move || producer.explain(&topic, patience)).await?;
+                given_up = why.map(Failure::transient).or(given_up);
+            }
             self.spent.store(true, Ordering::SeqCst);
             let producer = self.clone();
             blocking(move || producer.base().purge(PurgeConfig::default().queue().inflight())).await?;
@@ -246,6 +254,30 @@ impl Producer {
         let reports = self.context().flights().remove(&number).map(|flight| flight.reports).unwrap_or_default();
         let reports = reports.into_iter().map(|report| report.unwrap_or(Err(Code::PurgeInflight))).collect();
         Ok((reports, given_up))
+    }
+
+    /// Why brokers that can be reached did not take messages for so long, as far as they tell.
+    fn explain(&self, topic: &str, patience: Duration) -> Option<String> {
+        let metadata = self.base().client().fetch_metadata(Some(topic), ASK.min(patience / 20)).ok()?;
+        let topic_metadata = metadata.topics().first()?;
+        let of_partition = |partition: &MetadataPartition| match partition.error().map(Code::from) {
+            Some(code) => Some(format!("partition {}: {code}", partition.id())),
+            None if partition.leader() < 0 => Some(format!("partition {} has no leader", partition.id())),
+            None if partition.isr().len() < partition.replicas().len() => Some(format!(
+                "{} of {} replicas of partition {} are in sync",
+                partition.isr().len(),
+                partition.replicas().len(),
+                partition.id()
+            )),
+            None => None,
+        };
+        let why = match topic_metadata.error() {
+            Some(error) => Code::from(error).to_string(),
+            None => topic_metadata.partitions().iter().find_map(of_partition).unwrap_or_else(|| {
+                "the brokers answer; `min.insync.replicas` of the topic may ask for more replicas than are there".into()
+            }),
+        };
+        Some(format!("the topic `{topic}` did not take the events within {patience:?}: {why}"))
     }
 
     fn enqueue(&self, message: &Message<'_>, opaque: usize) -> Result<(), Code> {

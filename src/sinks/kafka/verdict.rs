@@ -13,7 +13,7 @@ pub type Report = Result<(), Code>;
 /// error is there to stay, or was given up by us.
 pub fn judge(code: Code, topic: &str) -> Failure {
     match code {
-        Code::MessageSizeTooLarge | Code::InvalidMessageSize => {
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::MessageBatchTooLarge => {
             Failure::poison(format!("the message is larger than the topic `{topic}` takes"))
         }
         Code::InvalidMessage | Code::InvalidRecord | Code::InvalidTimestamp | Code::PolicyViolation => {
@@ -33,13 +33,53 @@ pub fn judge(code: Code, topic: &str) -> Failure {
         Code::UnsupportedCompressionType | Code::InvalidRequiredAcks | Code::UnsupportedForMessageFormat => {
             Failure::configuration(format!("the topic `{topic}` does not take messages as they are written: {code}"))
         }
-        _ => Failure::transient(format!("the topic `{topic}` did not take it: {code}")),
+        code if passes(code) => Failure::transient(format!("the topic `{topic}` did not take it: {code}")),
+        // Brokers say so of their own state, and of one message that something behind them cannot take.
+        _ => Failure::ambiguous(format!("the topic `{topic}` did not take it: {code}")),
     }
+}
+
+/// Whether an error passes by itself, or is about the connection or the producer and not about messages.
+fn passes(code: Code) -> bool {
+    matches!(
+        code,
+        Code::PurgeQueue
+            | Code::PurgeInflight
+            | Code::QueueFull
+            | Code::Fatal
+            | Code::Fail
+            | Code::BrokerDestroy
+            | Code::DestroyBroker
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::OperationTimedOut
+            | Code::MessageTimedOut
+            | Code::TimedOutQueue
+            | Code::State
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::RequestTimedOut
+            | Code::BrokerNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::NetworkException
+            | Code::NotEnoughReplicas
+            | Code::NotEnoughReplicasAfterAppend
+            | Code::KafkaStorageError
+            | Code::OutOfOrderSequenceNumber
+            | Code::DuplicateSequenceNumber
+            | Code::InvalidProducerEpoch
+            | Code::InvalidProducerIdMapping
+            | Code::UnknownProducerId
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::ThrottlingQuotaExceeded
+    )
 }
 
 /// Whether one message may have brought this upon all that were sent together.
 pub fn concerns_a_set(code: Code) -> bool {
-    code == Code::InvalidDifferentRecord || matches!(judge(code, ""), Failure::Poison { .. })
+    code == Code::InvalidDifferentRecord
+        || matches!(judge(code, ""), Failure::Poison { .. } | Failure::Ambiguous { .. })
 }
 
 /// Whether it is the topic that does not take messages, while another may.
@@ -80,7 +120,11 @@ mod tests {
 
     #[test]
     fn only_what_is_the_events_own_fault_is_poison() {
-        for code in [Code::MessageSizeTooLarge, Code::InvalidRecord, Code::InvalidTimestamp] {
+        for code in [Code::Unknown, Code::InvalidRequest, Code::InvalidConfig] {
+            assert!(matches!(judge(code, "t"), Failure::Ambiguous { .. }) && concerns_a_set(code), "{code}");
+        }
+        for code in [Code::MessageSizeTooLarge, Code::MessageBatchTooLarge, Code::InvalidRecord, Code::InvalidTimestamp]
+        {
             assert!(matches!(judge(code, "t"), Failure::Poison { .. }), "{code}");
         }
         for code in [

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -34,6 +35,8 @@ use rows::Rows;
 use table::{Name, Table, quote};
 use writer::Writer;
 
+/// For so long the table is taken for what it was when it was looked at.
+const FRESH: Duration = Duration::from_secs(5);
 /// From so many rows on, copying is faster than inserting.
 const COPY_ROWS: usize = 200;
 
@@ -97,6 +100,7 @@ pub struct Postgres {
     /// Members that were left out and said so.
     left_out: Mutex<BTreeSet<String>>,
     _keeper: Option<Keeper>,
+    opened: Instant,
 }
 
 impl Sink for Postgres {
@@ -151,7 +155,14 @@ impl Sink for Postgres {
             keeper = Some(Keeper::start(Ward { target, table, retention, archive, makes_months: config.create_table }));
         }
         let writer = (!cx.dry).then(|| Writer::new(target, plan, connection, cx.timeout));
-        Ok(Postgres { writer, mode: config.mode, findings, left_out: Mutex::default(), _keeper: keeper })
+        Ok(Postgres {
+            writer,
+            mode: config.mode,
+            findings,
+            left_out: Mutex::default(),
+            _keeper: keeper,
+            opened: Instant::now(),
+        })
     }
 
     fn encode(&self, cut: &WriteBatch) -> Result<Rows, Failure> {
@@ -164,7 +175,14 @@ impl Sink for Postgres {
                 Mode::Auto => cut.len() >= COPY_ROWS && plan.may_copy && !plan.needs_cast(),
                 Mode::AppendOnly => plan.may_copy && !plan.needs_cast(),
             };
-        rows::encode(plan, cut, as_copy)
+        match rows::encode(plan, cut, as_copy) {
+            // A column that had to have a value may be gone by now: the table is looked at again before all are given up.
+            Err(Failure::Some(failures)) if failures.len() == cut.len() && self.opened.elapsed() >= FRESH => {
+                let answer = failures.first().map_or("", |(_, failure)| failure.answer());
+                Err(Failure::transient(format!("no event fits the table, which is looked at again: {answer}")))
+            }
+            encoded => encoded,
+        }
     }
 
     async fn write(&self, cut: &WriteBatch, rows: &Rows) -> Result<Written, Failure> {

@@ -87,6 +87,11 @@ pub fn encode(plan: &Plan, cut: &WriteBatch, as_copy: bool) -> Result<Rows, Fail
         Body::Copy(copied.into())
     } else {
         let count = rows.count;
+        // The longest array says how many rows there are, so that one has to be there though all is NULL.
+        let is_all_null = cells.iter().all(|cells| !cells.has_value);
+        if let Some(first) = cells.first_mut().filter(|_| is_all_null) {
+            first.has_value = true;
+        }
         let arrays = cells.into_iter().zip(&plan.columns);
         Body::Arrays(arrays.map(|(cells, column)| cells.into_array(&column.form, count)).collect())
     };

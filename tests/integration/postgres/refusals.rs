@@ -141,3 +141,29 @@ fn rows_that_a_trigger_keeps_out_are_neither_delivered_nor_repeats() {
         assert_eq!(database.count("t"), 99);
     }
 }
+
+#[test]
+fn an_event_that_has_nothing_for_any_column_is_a_row_all_the_same() {
+    for mode in ["insert", "copy", "auto"] {
+        let (folder, database) = (Folder::new(), Database::new());
+        database.sql("CREATE TABLE t (n bigint, m text)");
+        let filled = Filled::start(&folder, &database.url(), "t", &format!("mode: {mode}"));
+        post(filled.port, &"{\"x\":1}\n".repeat(3));
+        filled.settle();
+        assert_eq!((filled.agent.metric("weir_events_delivered_total", "out"), database.count("t")), (3, 3), "{mode}");
+    }
+}
+
+#[test]
+fn a_column_that_must_have_a_value_no_longer_costs_no_event() {
+    let (folder, database) = (Folder::new(), Database::new());
+    database.sql("CREATE TABLE t (id uuid PRIMARY KEY, n bigint, must text NOT NULL)");
+    let filled = Filled::start(&folder, &database.url(), "t", "");
+    post(filled.port, &events(0..3).replace("}", ",\"must\":\"x\"}"));
+    filled.settle();
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    database.sql("ALTER TABLE t DROP must");
+    post(filled.port, &events(3..10));
+    filled.settle();
+    assert_eq!((database.count("t"), filled.agent.metric("weir_events_dead_lettered_total", "out")), (10, 0));
+}

@@ -104,6 +104,15 @@ impl Agent {
 
     /// Starts it with further flags, without waiting.
     pub fn spawn_with_flags(folder: &Folder, yaml: &str, environment: &[(&str, &str)], flags: &[&str]) -> Agent {
+        Agent::spawn_all(folder, yaml, environment, flags, Stdio::null())
+    }
+
+    /// Starts it with its output somewhere, without waiting.
+    pub fn spawn_to(folder: &Folder, yaml: &str, stdout: Stdio) -> Agent {
+        Agent::spawn_all(folder, yaml, &[], &[], stdout)
+    }
+
+    fn spawn_all(folder: &Folder, yaml: &str, environment: &[(&str, &str)], flags: &[&str], stdout: Stdio) -> Agent {
         let api = free_port();
         let data_dir = folder.path("data");
         let config = configure(folder, api, yaml);
@@ -117,7 +126,7 @@ impl Agent {
             .current_dir(&folder.0)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(log)
             .spawn()
             .expect("the agent starts");

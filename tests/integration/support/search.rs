@@ -95,6 +95,8 @@ pub enum Mishap {
     Answer(u16, &'static str, &'static str),
     /// Events at these places get this status and type; the others are taken.
     Some(Vec<(std::ops::Range<usize>, u16, &'static str)>),
+    /// Events with these numbers `n` get this status and type; the others are taken.
+    Where(Arc<dyn Fn(u64) -> Option<(u16, &'static str)> + Send + Sync>),
 }
 
 /// A server that refuses what the real ones refuse, remembers, and fails on demand. It ends with the test.
@@ -106,6 +108,8 @@ pub struct Simulator {
 #[derive(Default)]
 struct State {
     mishaps: VecDeque<Mishap>,
+    /// What happens to every bulk request.
+    always: Option<Mishap>,
     /// The header without which nothing is answered.
     authorization: Option<String>,
     /// Requests of more bytes are refused, as nodes and the proxies before them do.
@@ -145,6 +149,16 @@ impl Simulator {
 
     pub fn next(&self, mishaps: impl IntoIterator<Item = Mishap>) {
         self.state().mishaps.extend(mishaps);
+    }
+
+    /// What happens to every bulk request until something else is said.
+    pub fn always(&self, mishap: Option<Mishap>) {
+        self.state().always = mishap;
+    }
+
+    /// The numbers `n` of all documents.
+    pub fn numbers(&self) -> Vec<u64> {
+        self.state().documents.values().filter_map(|document| document["n"].as_u64()).collect()
     }
 
     pub fn demand(&self, authorization: &str) {
@@ -235,18 +249,21 @@ fn bulk(request: &Request, path: &str, query: &str, state: &mut State) -> Reply 
         }
     };
     state.bulks.push(events.len());
-    let mishap = state.mishaps.pop_front();
+    let mishap = state.mishaps.pop_front().or_else(|| state.always.clone());
     if let Some(Mishap::Answer(status, headers, body)) = mishap {
         return (status, headers.into(), body.into());
     }
     let mut items = Vec::new();
     for (nth, (index, id, document)) in events.into_iter().enumerate() {
         let fate = match &mishap {
-            Some(Mishap::Some(fates)) => fates.iter().find(|(places, ..)| places.contains(&nth)),
+            Some(Mishap::Some(fates)) => {
+                fates.iter().find(|(places, ..)| places.contains(&nth)).map(|(_, status, kind)| (*status, *kind))
+            }
+            Some(Mishap::Where(fate)) => document["n"].as_u64().and_then(|n| fate(n)),
             _ => None,
         };
         let item = match fate {
-            Some((_, status, kind)) => json!({"status": status, "error": {"type": kind, "reason": "on demand"}}),
+            Some((status, kind)) => json!({"status": status, "error": {"type": kind, "reason": "on demand"}}),
             None if state.documents.contains_key(&(index.clone(), id.clone())) => {
                 let kind = "version_conflict_engine_exception";
                 json!({"status": 409, "error": {"type": kind, "reason": "document already exists"}})

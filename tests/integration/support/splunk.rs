@@ -6,8 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde_json::{Value, json};
 
 use super::collector::{Collector, Heard, Reply, reply};
+use crate::conformance::Which;
 
 pub const TOKEN: &str = "5c1f7b0e-0000-4000-8000-0123456789ab";
+
+/// An answer, and the time it asks for.
+#[derive(Clone, Copy)]
+pub struct Instead {
+    pub status: u16,
+    pub body: &'static str,
+    pub retry_after: Option<&'static str>,
+}
 
 /// What it has, and how it behaves.
 #[derive(Default)]
@@ -32,8 +41,11 @@ pub struct State {
     /// Requests that are answered with `Server is busy`.
     pub busy: usize,
     pub polls: usize,
-    /// Answers to all requests, instead of its own: status and body.
-    pub instead: Option<(u16, &'static str)>,
+    /// The answer to all requests, instead of its own.
+    pub instead: Option<Instead>,
+    /// The events that it refuses.
+    pub refuses: Option<Which>,
+    pub requests: u64,
     /// Answers to questions about acknowledgements, instead of its own.
     pub instead_of_acks: Option<(u16, &'static str)>,
     /// How long each answer takes.
@@ -70,8 +82,13 @@ impl Splunk {
         let delay = self.state().delay;
         std::thread::sleep(delay);
         let mut state = self.state();
-        if let Some((status, body)) = state.instead {
-            return reply(status, body);
+        state.requests += 1;
+        if let Some(Instead { status, body, retry_after }) = state.instead {
+            let answer = reply(status, body);
+            return match retry_after {
+                Some(text) => answer.with("retry-after", text),
+                None => answer,
+            };
         }
         let path = heard.path.split('?').next().unwrap_or("");
         if path == "/services/collector/health" {
@@ -168,6 +185,9 @@ fn wrong(state: &State, event: &Value) -> Option<(u64, &'static str)> {
         return Some((6, "Invalid data format"));
     }
     if event["event"]["refused"] == true && !state.lenient {
+        return Some((6, "Invalid data format"));
+    }
+    if state.refuses.is_some_and(|which| event["event"]["n"].as_u64().is_some_and(|n| which.refuses(n))) {
         return Some((6, "Invalid data format"));
     }
     let flat = |value: &Value| value.is_string() || value.is_array();
