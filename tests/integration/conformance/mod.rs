@@ -17,8 +17,6 @@ mod postgres;
 mod search;
 mod splunk;
 
-pub use answers::Which;
-
 /// The sinks that are held to the suite, by their lines in the catalogue, and the tests that do it.
 const ENTRIES: &[(&str, &[fn()])] = &[
     ("blackhole", &[local::nothing_is_kept_and_nothing_fails]),

@@ -77,7 +77,10 @@ impl Target for Hec {
                 let status = status.parse().expect("a status");
                 state.instead = Some(Instead { status, body, retry_after: None });
             }
-            Kind::Refuses(which) => state.refuses = Some(*which),
+            Kind::Refuses(which) => {
+                let which = *which;
+                state.refuses = Some(Box::new(move |n| which.refuses(n)));
+            }
             Kind::Wire(_) => {}
         }
     }

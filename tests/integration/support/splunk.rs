@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde_json::{Value, json};
 
 use super::collector::{Collector, Heard, Reply, reply};
-use crate::conformance::Which;
 
 pub const TOKEN: &str = "5c1f7b0e-0000-4000-8000-0123456789ab";
+
+pub type Refuses = Box<dyn Fn(u64) -> bool + Send>;
 
 /// An answer, and the time it asks for.
 #[derive(Clone, Copy)]
@@ -43,8 +44,8 @@ pub struct State {
     pub polls: usize,
     /// The answer to all requests, instead of its own.
     pub instead: Option<Instead>,
-    /// The events that it refuses.
-    pub refuses: Option<Which>,
+    /// Which events it refuses, by their number `n`.
+    pub refuses: Option<Refuses>,
     pub requests: u64,
     /// Answers to questions about acknowledgements, instead of its own.
     pub instead_of_acks: Option<(u16, &'static str)>,
@@ -187,7 +188,7 @@ fn wrong(state: &State, event: &Value) -> Option<(u64, &'static str)> {
     if event["event"]["refused"] == true && !state.lenient {
         return Some((6, "Invalid data format"));
     }
-    if state.refuses.is_some_and(|which| event["event"]["n"].as_u64().is_some_and(|n| which.refuses(n))) {
+    if state.refuses.as_ref().is_some_and(|which| event["event"]["n"].as_u64().is_some_and(which)) {
         return Some((6, "Invalid data format"));
     }
     let flat = |value: &Value| value.is_string() || value.is_array();
