@@ -37,7 +37,7 @@ pub enum Which {
 impl Which {
     pub fn refuses(self, n: u64) -> bool {
         match self {
-            Which::First => n % ROUND == 0,
+            Which::First => n.is_multiple_of(ROUND),
             Which::Middle => n % ROUND == 7,
             Which::Last => n % ROUND == ROUND - 1,
             Which::MostOf => n % ROUND < 13,

@@ -17,8 +17,10 @@ mod postgres;
 mod search;
 mod splunk;
 
+type Tests = &'static [fn()];
+
 /// The sinks that are held to the suite, by their lines in the catalogue, and the tests that do it.
-const ENTRIES: &[(&str, &[fn()])] = &[
+const ENTRIES: &[(&str, Tests)] = &[
     ("blackhole", &[local::nothing_is_kept_and_nothing_fails]),
     ("console", &[local::lines_on_the_console_are_whole_whatever_its_reader_does]),
     ("elasticsearch", &[search::documents_are_there_once_whatever_a_node_answers]),

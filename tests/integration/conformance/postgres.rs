@@ -116,14 +116,14 @@ impl Target for Table {
     fn heal(&self) {
         self.proxy.set(Fault::None);
         self.database.sql("TRUNCATE raising");
-        if self.database.sql("SELECT to_regclass('mend')") != "" {
+        if !self.database.sql("SELECT to_regclass('mend')").is_empty() {
             let mend = self.database.sql("SELECT sql FROM mend");
             self.database.sql(&format!("{mend}; DROP TABLE mend"));
         }
     }
 
     fn stored(&self) -> BTreeMap<u64, usize> {
-        let is_there = |table: &str| self.database.sql(&format!("SELECT to_regclass('{table}')")) != "";
+        let is_there = |table: &str| !self.database.sql(&format!("SELECT to_regclass('{table}')")).is_empty();
         let table = if is_there("t") { "t" } else { "gone" };
         let has = "SELECT count(*) FROM pg_attribute WHERE attname = 'n' AND attrelid = ";
         let column = if self.database.sql(&format!("{has} '{table}'::regclass")) == "1" { "n" } else { "m" };
