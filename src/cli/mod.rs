@@ -1,4 +1,4 @@
-//! The door: one file per command, and the exit codes.
+//! The commands: one file each, and the exit codes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,9 +9,11 @@ mod client;
 mod completions;
 mod descriptors;
 mod dlq;
+mod graph;
 mod health;
 mod journal;
 mod load;
+mod query;
 mod redact;
 mod run;
 mod schema;
@@ -44,6 +46,10 @@ enum Command {
     Schema,
     /// Ask the running agent how it is: exit code 0 healthy, 1 not
     Health(client::Connection),
+    /// Find stored events of the running agent
+    Query(query::Arguments),
+    /// Draw the pipeline of a configuration
+    Graph(graph::Arguments),
     /// List, show, replay or drop dead letters
     Dlq(dlq::Arguments),
     /// Try redaction: stdin to stdout, NDJSON or text
@@ -76,6 +82,8 @@ pub fn main() -> ExitCode {
         Command::Validate(arguments) => validate::run(arguments),
         Command::Schema => schema::run(),
         Command::Health(connection) => health::run(connection),
+        Command::Query(arguments) => query::run(arguments),
+        Command::Graph(arguments) => graph::run(arguments),
         Command::Dlq(arguments) => dlq::run(arguments),
         Command::Redact(arguments) => redact::run(arguments),
         Command::Token(arguments) => token::run(arguments),

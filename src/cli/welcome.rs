@@ -11,12 +11,13 @@ pub fn text(url: &str, token: Option<&str>, data_dir: &Path, addresses: &[(Arc<s
         line("send to", address);
     }
     line("watched", &crate::config::spool_dir());
-    line("events go to", &data_dir.join("events.ndjson").display().to_string());
+    line("stored in", &data_dir.join("store").display().to_string());
     match token {
         Some(token) => line("watch live", &format!("{url}/api/stream?token={token}")),
         None => line("watch live", &format!("{url}/api/stream")),
     }
     line("metrics", &format!("{url}/metrics"));
+    line("search", "weir query 'status:error' --since 1h");
     out.push_str("\nTry it:\n\n");
     let http = addresses.iter().map(|(_, address)| address.as_str()).find(|address| address.starts_with("http"));
     let target = http.unwrap_or("http://127.0.0.1:8687");

@@ -101,6 +101,7 @@ impl Agent {
         match journal.drop_cursor(name) {
             Ok(_) => {
                 self.books.close(name, ComponentKind::Sink);
+                self.readers.set(name, None);
                 tracing::info!(sink = %name, "the sink was removed");
             }
             Err(error) => {

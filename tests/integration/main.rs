@@ -26,5 +26,6 @@ mod secrets;
 mod servers;
 mod sources;
 mod splunk;
+mod store;
 mod support;
 mod tidy;
