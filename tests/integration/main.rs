@@ -20,6 +20,7 @@ mod pipelines;
 mod plans;
 mod poison;
 mod postgres;
+mod redaction;
 mod reference;
 mod reload;
 mod secrets;

@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use super::filter::Hit;
-use super::json::{FreeNames, Only};
-use super::keys::promise;
-use super::reader::Work;
+use super::json::{Above, FreeNames, Only, narrowed};
+use super::names::classify;
+use super::reader::{Reader, Work};
 use super::rules::SECRET_FIELD;
 use super::{Action, Engine, Report};
 use crate::event::names::REDACTIONS;
 use crate::event::raw::Raw;
-use crate::event::{Batch, NameId};
+use crate::event::{Batch, Kind, NameId};
 
 /// Events that stand this close together in the input are scanned in one go.
 const GAP: usize = 64;
@@ -59,6 +59,7 @@ impl Engine {
             hits.clear();
             self.filter.scan(&batch.input()[range.clone()], &mut hits);
             let mut holder = first;
+            let mut reader: Option<(usize, Reader<'_>)> = None;
             for hit in &hits {
                 let at = range.start + hit.at as usize;
                 // Hits are nearly in order, so the event is the last one or one of the next.
@@ -73,7 +74,11 @@ impl Engine {
                     continue;
                 }
                 let inside = Hit { at: (at - span.start) as u32, sign: hit.sign };
-                if self.is_plausible(&batch.input()[span], inside) {
+                if reader.as_ref().is_none_or(|(event, _)| *event != holder) {
+                    reader = Some((holder, Reader::new(&batch.input()[span])));
+                }
+                let (_, reader) = reader.as_ref().expect("just made");
+                if self.is_plausible(reader, inside) {
                     spots.push(Spot { event: holder, made: false, at });
                 }
             }
@@ -87,8 +92,9 @@ impl Engine {
         }
         let mut hits = Vec::new();
         self.filter.scan(batch.made(), &mut hits);
+        let reader = Reader::new(batch.made());
         let mut places: Vec<usize> =
-            hits.iter().filter(|hit| self.is_plausible(batch.made(), **hit)).map(|hit| hit.at as usize).collect();
+            hits.iter().filter(|hit| self.is_plausible(&reader, **hit)).map(|hit| hit.at as usize).collect();
         if places.is_empty() {
             return;
         }
@@ -112,7 +118,7 @@ impl Engine {
             return;
         }
         let secret: Vec<NameId> =
-            batch.other_names().filter(|(_, name)| promise(name.as_bytes()).is_some()).map(|(id, _)| id).collect();
+            batch.other_names().filter(|(_, name)| classify(name.as_bytes()).is_some()).map(|(id, _)| id).collect();
         if secret.is_empty() {
             return;
         }
@@ -155,16 +161,22 @@ impl Engine {
     fn redact_field(&self, batch: &mut Batch, nth: usize, only: &Only<'_>, edit: &mut Edit) {
         let (id, value) = batch.nth(edit.event, nth);
         let name = batch.name(id);
-        let Some(below) = super::json::narrowed(only, name) else { return };
+        let Some(below) = narrowed(only, name) else { return };
         let work = &mut edit.work;
-        let renamed = below.is_none().then(|| self.clean(name.as_bytes(), work)).flatten();
-        let secret = self.secret_member(name, value, below.is_none());
+        let whole = below.is_none();
+        let renamed = whole.then(|| self.clean(name.as_bytes(), work)).flatten();
+        let secret = self.is_secret_member(name, value, whole, None);
         let cleaned = match secret {
             true => {
                 work.found.push(SECRET_FIELD);
                 Some(self.hidden(value))
             }
-            false => self.clean_value(Raw::valid(value.as_bytes()), &below, work),
+            false => {
+                let class = classify(name.as_bytes()).filter(|_| self.enabled[usize::from(SECRET_FIELD)]);
+                let class = class.filter(|_| value.kind() != Kind::String);
+                let name = name.to_owned();
+                self.clean_value(Raw::valid(value.as_bytes()), &Above { only: below, name: &name, class }, work)
+            }
         };
         if let Some(renamed) = renamed {
             let free = edit.free_name(batch, &String::from_utf8_lossy(&renamed));

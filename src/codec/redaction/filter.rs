@@ -33,7 +33,7 @@ pub const DIGITS: u32 = 13;
 /// Shortest run that is looked at as encoded text.
 pub const RUN: u32 = 24;
 /// The most windows a filter has.
-pub const MAX_WINDOWS: usize = 128;
+pub const MAX_WINDOWS: usize = 256;
 /// Bytes of a window.
 pub const WINDOW: usize = 5;
 
@@ -47,8 +47,8 @@ pub struct Halves {
 }
 
 pub struct Filter {
-    /// For each byte of a window the windows it fits.
-    exact: Box<[[u128; 256]; WINDOW]>,
+    /// For each byte of a window the windows it fits, half of them each.
+    exact: Box<[[[u128; 2]; 256]; WINDOW]>,
     /// One bit for each pair of bytes that some window begins with: most candidates of the buckets end here.
     pairs: Box<[u64; PAIRS]>,
     /// Two times eight buckets.
@@ -77,17 +77,18 @@ impl Filter {
     /// Windows of `apart` begin with what some texts are full of, so each of its parts has a bucket of its own.
     pub fn new(windows: &[Window], apart: &[Vec<Window>]) -> Filter {
         assert!(windows.len() <= MAX_WINDOWS, "a filter has at most {MAX_WINDOWS} windows");
-        let mut exact: Box<[[u128; 256]; WINDOW]> =
-            vec![[0; 256]; WINDOW].into_boxed_slice().try_into().expect("made with this length");
+        let mut exact: Box<[[[u128; 2]; 256]; WINDOW]> =
+            vec![[[0; 2]; 256]; WINDOW].into_boxed_slice().try_into().expect("made with this length");
         for (number, window) in windows.iter().enumerate() {
             for (table, set) in exact.iter_mut().zip(window) {
-                set.iter().for_each(|byte| table[usize::from(byte)] |= 1 << number);
+                set.iter().for_each(|byte| table[usize::from(byte)][number / 128] |= 1 << (number % 128));
             }
         }
         let mut pairs = Box::new([0; PAIRS]);
         for pair in 0..=u16::MAX {
             let [first, second] = pair.to_le_bytes();
-            let begins = exact[0][usize::from(first)] & exact[1][usize::from(second)] != 0;
+            let (first, second) = (exact[0][usize::from(first)], exact[1][usize::from(second)]);
+            let begins = first[0] & second[0] != 0 || first[1] & second[1] != 0;
             pairs[usize::from(pair) / 64] |= u64::from(begins) << (pair % 64);
         }
         Filter { exact, pairs, halves: buckets::sort(windows, apart) }
@@ -121,7 +122,7 @@ impl Filter {
         let mut masks = Masks::default();
         for (at, byte) in block[..BLOCK].iter().enumerate() {
             let bit = 1 << at;
-            if self.windows_at(block, at) != 0 {
+            if self.windows_at(block, at) != [0; 2] {
                 masks.windows |= bit;
             }
             match byte {
@@ -179,10 +180,12 @@ impl Filter {
             left += usize::from(self.may_begin(text, at));
         }
         for at in candidates[..left].iter().map(|at| *at as usize) {
-            let mut exact = self.windows_at(text, at);
-            while exact != 0 {
-                hits.push(Hit { at: at as u32, sign: Sign::Window(exact.trailing_zeros() as u8) });
-                exact &= exact - 1;
+            for (half, mut exact) in self.windows_at(text, at).into_iter().enumerate() {
+                while exact != 0 {
+                    let number = 128 * half as u8 + exact.trailing_zeros() as u8;
+                    hits.push(Hit { at: at as u32, sign: Sign::Window(number) });
+                    exact &= exact - 1;
+                }
             }
         }
     }
@@ -196,9 +199,12 @@ impl Filter {
 
     /// The windows that begin at `at`, one bit each.
     #[inline]
-    fn windows_at(&self, text: &[u8], at: usize) -> u128 {
+    fn windows_at(&self, text: &[u8], at: usize) -> [u128; 2] {
         let exact = |bytes: &[u8; WINDOW]| {
-            (0..WINDOW).fold(u128::MAX, |all, place| all & self.exact[place][usize::from(bytes[place])])
+            (0..WINDOW).fold([u128::MAX; 2], |all, place| {
+                let fit = self.exact[place][usize::from(bytes[place])];
+                [all[0] & fit[0], all[1] & fit[1]]
+            })
         };
         match text[at..].first_chunk() {
             Some(bytes) => exact(bytes),
@@ -223,7 +229,7 @@ pub fn block_at(text: &[u8], base: usize) -> [u8; BLOCK + AHEAD] {
 pub const TOGETHER: usize = 8;
 /// Candidates that are written down without asking whether there are as many.
 const AT_ONCE: usize = 4;
-/// MemoryPermit for the candidates of all these blocks.
+/// Space for the candidates of all these blocks.
 pub type Candidates = [u32; TOGETHER * BLOCK + AT_ONCE];
 pub const NO_CANDIDATES: Candidates = [0; TOGETHER * BLOCK + AT_ONCE];
 

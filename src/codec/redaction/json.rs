@@ -2,42 +2,58 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::keys::{Promise, promise};
-use super::reader::Work;
+use super::assign::{Role, is_name_member, is_value_member, judge};
+use super::names::{Class, classify};
+use super::reader::{Unfinished, Work};
 use super::rules::{CARD, SECRET_FIELD};
-use super::{Action, Engine, finders, verify};
+use super::search::Span;
+use super::values::is_stand_in;
+use super::views::{Disguises, View};
+use super::{Action, Engine, cards};
 use crate::event::raw::Raw;
-use crate::event::{Kind, escape};
+use crate::event::{Kind, Scanner, escape};
 
 /// Paths below the value at hand that are looked at; none means all of it.
 pub type Only<'a> = Option<Vec<&'a [String]>>;
 
+/// What surrounds a value: the paths to look at, the name of its member, and what a name above it announces.
+pub struct Above<'a> {
+    pub only: Only<'a>,
+    pub name: &'a str,
+    pub class: Option<Class>,
+}
+
 impl Engine {
     /// The value without its secrets, or nothing if it has none.
-    pub(super) fn clean_value(&self, raw: Raw<'_>, only: &Only<'_>, work: &mut Work) -> Option<Vec<u8>> {
+    pub(super) fn clean_value(&self, raw: Raw<'_>, above: &Above<'_>, work: &mut Work) -> Option<Vec<u8>> {
         match raw.kind() {
-            Kind::Object => self.clean_object(raw, only, work),
-            Kind::Array => self.clean_array(raw, only, work),
-            _ if only.is_some() => None,
+            Kind::Object => self.clean_object(raw, above, work),
+            Kind::Array => self.clean_array(raw, above, work),
+            _ if above.only.is_some() => None,
             Kind::String => {
                 let text = raw.as_str()?;
+                if above.class.is_some_and(|class| judge(class, text.as_bytes(), Role::Beside))
+                    && !self.is_mask(text.as_bytes())
+                {
+                    work.found.push(SECRET_FIELD);
+                    return Some(self.hidden(raw));
+                }
                 let cleaned = self.clean(text.as_bytes(), work)?;
                 Some(string(&cleaned))
             }
-            Kind::Number => self.clean_number(raw, work),
+            Kind::Number => self.clean_number(raw, above.name, work),
             Kind::Bool | Kind::Null => None,
         }
     }
 
-    fn clean_number(&self, raw: Raw<'_>, work: &mut Work) -> Option<Vec<u8>> {
+    fn clean_number(&self, raw: Raw<'_>, name: &str, work: &mut Work) -> Option<Vec<u8>> {
         let text = raw.text();
-        let whole = text.trim_start_matches('-');
-        let (whole, decimals) = whole.split_once('.').unwrap_or((whole, ""));
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
         let digits = whole.bytes().all(|b| b.is_ascii_digit()) && decimals.bytes().all(|b| b == b'0');
         if self.enabled[usize::from(CARD)]
             && digits
             && (13..=19).contains(&whole.len())
-            && verify::is_card(whole.as_bytes())
+            && cards::is_card_member(name, whole.as_bytes())
         {
             work.found.push(CARD);
             return Some(string(&self.instead(CARD, whole.as_bytes())));
@@ -48,8 +64,11 @@ impl Engine {
         self.clean(text.as_bytes(), work).map(|cleaned| string(&cleaned))
     }
 
-    fn clean_array(&self, raw: Raw<'_>, only: &Only<'_>, work: &mut Work) -> Option<Vec<u8>> {
-        let cleaned: Vec<_> = raw.elements().map(|value| (value, self.clean_value(value, only, work))).collect();
+    fn clean_array(&self, raw: Raw<'_>, above: &Above<'_>, work: &mut Work) -> Option<Vec<u8>> {
+        // A number among others is an element, whatever the array is called.
+        let one = raw.elements().nth(1).is_none();
+        let below = Above { only: above.only.clone(), name: if one { above.name } else { "" }, class: above.class };
+        let cleaned: Vec<_> = raw.elements().map(|value| (value, self.clean_value(value, &below, work))).collect();
         if cleaned.iter().all(|(_, cleaned)| cleaned.is_none()) {
             return None;
         }
@@ -64,16 +83,19 @@ impl Engine {
         Some(out)
     }
 
-    fn clean_object(&self, raw: Raw<'_>, only: &Only<'_>, work: &mut Work) -> Option<Vec<u8>> {
+    fn clean_object(&self, raw: Raw<'_>, above: &Above<'_>, work: &mut Work) -> Option<Vec<u8>> {
         let (mut members, mut changed) = (Vec::new(), false);
+        let paired = pair_class(raw);
         for (name, value) in raw.members() {
             let decoded = escape::unescape(name);
-            let Some(below) = narrowed(only, &decoded) else {
+            let Some(only) = narrowed(&above.only, &decoded) else {
                 members.push((name, None, value, None));
                 continue;
             };
-            let renamed = below.is_none().then(|| self.clean(decoded.as_bytes(), work)).flatten();
-            let cleaned = match self.secret_member(&decoded, value, below.is_none()) {
+            let whole = only.is_none();
+            let renamed = whole.then(|| self.clean(decoded.as_bytes(), work)).flatten();
+            let pair = paired.filter(|_| whole && is_value_member(&decoded));
+            let cleaned = match self.is_secret_member(&decoded, value, whole, pair) {
                 true => {
                     work.found.push(SECRET_FIELD);
                     match self.action(SECRET_FIELD) {
@@ -81,7 +103,13 @@ impl Engine {
                         _ => Some(Some(self.hidden(value))),
                     }
                 }
-                false => self.clean_value(value, &below, work).map(Some),
+                false => {
+                    let class = classify(decoded.as_bytes())
+                        .or(above.class)
+                        .filter(|_| self.enabled[usize::from(SECRET_FIELD)]);
+                    let below = Above { only, name: &decoded, class: class.filter(|_| value.kind() != Kind::String) };
+                    self.clean_value(value, &below, work).map(Some)
+                }
             };
             changed |= renamed.is_some() || cleaned.is_some();
             members.push((name, renamed, value, cleaned));
@@ -118,33 +146,130 @@ impl Engine {
         Some(out)
     }
 
-    /// Whether the name says that the value is a secret, and it is one that can be.
-    pub(super) fn secret_member(&self, name: &str, value: Raw<'_>, whole: bool) -> bool {
+    /// Whether the name, or the name that a pair gives to the value, says that the value is a secret, and it is one
+    /// that can be.
+    pub(super) fn is_secret_member(&self, name: &str, value: Raw<'_>, whole: bool, pair: Option<Class>) -> bool {
         if !whole || !self.enabled[usize::from(SECRET_FIELD)] {
             return false;
         }
-        let Some(promise) = promise(name.as_bytes()) else { return false };
+        let Some(class) = pair.or_else(|| classify(name.as_bytes())) else { return false };
         let mut brackets = memchr::memchr_iter(b'[', name.as_bytes());
         if brackets.any(|at| self.is_in_mask(name.as_bytes(), at + 1)) {
             return false;
         }
         match value.kind() {
             Kind::Null | Kind::Bool => false,
-            Kind::Number => true,
-            Kind::Array => value.elements().next().is_some(),
-            Kind::Object => value.members().next().is_some(),
+            Kind::Number => is_secret_number(class, value.text()),
+            Kind::Array | Kind::Object => false,
             Kind::String => {
                 let text = value.as_str().unwrap_or_default();
-                let path =
-                    promise == Promise::Pwd && (text.starts_with(['/', '~', '.']) || text.get(1..3) == Some(":\\"));
-                !path && !self.is_mask(text.as_bytes()) && !finders::is_stand_in(text.as_bytes())
+                let text = text.as_bytes();
+                !self.is_mask(text) && !self.holds_mask(text) && is_secret_text(class, text)
             }
         }
+    }
+
+    /// Whether there is a mask in the text, so that the secret is gone already.
+    fn holds_mask(&self, text: &[u8]) -> bool {
+        text.len() < 512 && memchr::memchr_iter(b'[', text).any(|at| self.is_in_mask(text, at + 1))
     }
 
     /// What stands in the place of a secret member's value.
     pub(super) fn hidden(&self, value: Raw<'_>) -> Vec<u8> {
         string(&self.instead(SECRET_FIELD, value.display().as_bytes()))
+    }
+
+    /// Searches the strings of a text that is itself JSON, as they read once decoded.
+    pub(super) fn search_json(
+        &self,
+        text: &[u8],
+        depth: usize,
+        work: &mut Work,
+        spans: &mut Vec<Span>,
+    ) -> Result<(), Unfinished> {
+        let (first, last) = (text.trim_ascii().first(), text.trim_ascii().last());
+        let container =
+            matches!((first, last), (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')) | (Some(b'"'), Some(b'"')));
+        if !container || memchr::memchr(b'\\', text).is_none() {
+            return Ok(());
+        }
+        work.spend(2 * text.len())?;
+        if Scanner::new().validate(text).is_err() {
+            return Ok(());
+        }
+        let mut at = 0;
+        while let Some(open) = memchr::memchr(b'"', &text[at..]) {
+            let start = at + open + 1;
+            let end = string_end(text, start);
+            let inside = &text[start..end];
+            at = end + 1;
+            if memchr::memchr(b'\\', inside).is_none() {
+                continue;
+            }
+            let view = View::of(inside, Disguises { json: true, ..Disguises::default() });
+            let mut inner = Vec::new();
+            self.search(&view.bytes, depth + 1, work, &mut inner)?;
+            for span in inner {
+                let (from, to) = view.origin(span.start, span.end);
+                spans.push(Span { start: start + from, end: start + to, ..span });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the string ends whose inside begins at `at`.
+fn string_end(text: &[u8], mut at: usize) -> usize {
+    while let Some(next) = memchr::memchr2(b'"', b'\\', &text[at..]) {
+        at += next;
+        if text[at] == b'"' {
+            return at;
+        }
+        at = (at + 2).min(text.len());
+    }
+    text.len()
+}
+
+/// What the name announces that a pair holds: `{"name": "DB_PASSWORD", "value": "x"}`.
+pub fn pair_class(object: Raw<'_>) -> Option<Class> {
+    let mut members = object.members().take(16);
+    members.find_map(|(name, value)| {
+        let name = escape::unescape(name);
+        if value.kind() != Kind::String || !is_name_member(&name) {
+            return None;
+        }
+        let text = value.as_str()?;
+        (text.len() <= 64 && !text.contains(' ')).then(|| classify(text.as_bytes())).flatten()
+    })
+}
+
+fn is_secret_number(class: Class, text: &str) -> bool {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    match class {
+        Class::Password | Class::Pwd | Class::Secret => digits && text.len() > 1,
+        Class::Key => digits && text.len() > 5,
+        Class::Short => digits && text.len() > 3,
+        _ => false,
+    }
+}
+
+/// Whether a member's text is what its name announces.
+fn is_secret_text(class: Class, text: &[u8]) -> bool {
+    match class {
+        Class::Authorization => {
+            let words: Vec<&[u8]> = text.split(|b| *b == b' ').collect();
+            let last = words.last().copied().unwrap_or_default();
+            let scheme = words.len() == 2 && words[0].iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
+            !last.is_empty()
+                && !is_stand_in(last)
+                && (scheme || words.len() > 2 && text.contains(&b'=') || judge(Class::Key, text, Role::Member))
+        }
+        Class::Cookie => {
+            let pair = memchr::memchr(b'=', text)
+                .is_some_and(|at| at > 0 && text[..at].iter().all(|b| b.is_ascii_graphic() && !b"(){}<>".contains(b)));
+            pair && !is_stand_in(text) && !text.contains(&b'(') || judge(Class::Token, text, Role::Member)
+        }
+        class => judge(class, text, Role::Member),
     }
 }
 

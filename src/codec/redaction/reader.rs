@@ -1,9 +1,10 @@
 //! A text under search, and what looking at it has cost so far.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
-use super::finders::ends_word;
+use super::connection::ends_word;
 use super::shape::{CLASSES, Class};
+use super::surroundings::{Kind, Lexer, Surroundings};
 
 /// Every rule reads the text through this, so that no byte is read more than a few times, whatever the text is.
 pub struct Reader<'a> {
@@ -15,12 +16,17 @@ pub struct Reader<'a> {
     ends: [Cell<(usize, usize)>; ENDS],
     /// How far schemes were searched, and the last one of the word there.
     scheme: Cell<(usize, Option<usize>)>,
+    lexer: RefCell<Lexer>,
+    /// Where the last name ended that was looked at.
+    pub last_name: Cell<usize>,
 }
 
 /// How far back a word is read when it is asked for again.
 const MAX_WORD: usize = 256;
 /// How many kinds of ends a reader remembers.
-pub const ENDS: usize = 32;
+pub const ENDS: usize = 48;
+/// The kind of end that a line has; other files take the numbers behind it.
+const LINE_END: usize = 0;
 
 impl<'a> Reader<'a> {
     pub fn new(text: &'a [u8]) -> Reader<'a> {
@@ -28,8 +34,10 @@ impl<'a> Reader<'a> {
             text,
             spent: Cell::new(0),
             runs: Default::default(),
-            ends: Default::default(),
+            ends: [const { Cell::new((0, 0)) }; ENDS],
             scheme: Default::default(),
+            lexer: Default::default(),
+            last_name: Cell::new(usize::MAX),
         }
     }
 
@@ -54,6 +62,25 @@ impl<'a> Reader<'a> {
         self.charge(to - at + 1);
         self.ends[kind].set((at, to));
         to
+    }
+
+    /// What surrounds a place. Asked from left to right, it reads once.
+    pub fn surroundings(&self, at: usize) -> Surroundings {
+        let (surroundings, read) = self.lexer.borrow_mut().at(self.text, at);
+        self.charge(read + 1);
+        surroundings
+    }
+
+    /// The kind of text around the line that begins here.
+    pub fn kind(&self, line_start: usize) -> Kind {
+        let (kind, read) = self.lexer.borrow_mut().kind(self.text, line_start);
+        self.charge(read);
+        kind
+    }
+
+    /// Where the line ends that holds `at`.
+    pub fn line_end(&self, at: usize) -> usize {
+        self.end(LINE_END, at, || memchr::memchr(b'\n', &self.text[at..]).map_or(self.text.len(), |end| at + end))
     }
 
     /// Where the last `://` stands in front of `at` within the same word. Asked from left to right, it reads once.

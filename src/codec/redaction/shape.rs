@@ -1,6 +1,6 @@
 //! The notation in which rules describe tokens, such as `ghp_{w36}`, and its matcher.
 //!
-//! A shape is literal text, `[abc]` for one of several bytes, and `{…}` for a run of a class: `{w36}` exactly
+//! A shape is literal text, `[a-c]` for one of several bytes, and `{…}` for a run of a class: `{w36}` exactly
 //! 36, `{w20-40}` so many, `{w20+}` at least that many. Matching goes forward only: a run takes all it can get, and
 //! the reader measures each run once, so no text makes a shape slow.
 
@@ -50,6 +50,7 @@ pub const CLASSES: &[(u8, &[u8])] = &[
     (b'B', b"0-9A-Za-z+/="),
     (b'c', b"0-9A-Za-z_.~-"),
     (b'p', b"0-9A-Za-z%+/=_-"),
+    (b'r', b"0-9A-Za-z+/_-"),
 ];
 
 /// One of [`CLASSES`].
@@ -68,6 +69,17 @@ fn ranges(of: &[u8]) -> Set {
         at += if last == of[at] { 1 } else { 3 };
     }
     set
+}
+
+/// What stands between brackets: bytes and ranges, or with `^` all others.
+fn one_of(of: &[u8]) -> Set {
+    match of.strip_prefix(b"^") {
+        Some(others) => {
+            let others = ranges(others);
+            Set::of((0..=255).filter(|byte| !others.has(*byte) && !others.has(byte.to_ascii_lowercase())))
+        }
+        None => ranges(of),
+    }
 }
 
 impl Class {
@@ -95,6 +107,14 @@ pub enum Step {
 /// The longest run that `+` stands for; what goes on is swallowed all the same.
 const OPEN: usize = usize::MAX;
 
+/// The run that a shape begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct Lead {
+    pub set: Set,
+    pub min: usize,
+    pub max: usize,
+}
+
 #[derive(Clone, Debug)]
 pub struct Shape {
     pub steps: Vec<Step>,
@@ -103,13 +123,14 @@ pub struct Shape {
 impl Shape {
     /// Reads the notation; the rules are constants, so a mistake in one is a bug that tests find.
     pub fn parse(text: &str) -> Shape {
+        let text = &text.replace("{uuid}", "{H8}-{H4}-{H4}-{H4}-{H12}");
         let (bytes, mut at, mut steps) = (text.as_bytes(), 0, Vec::new());
         while at < bytes.len() {
             let end = |close: u8| at + bytes[at..].iter().position(|b| *b == close).expect("closed in the notation");
             match bytes[at] {
                 b'[' => {
                     let end = end(b']');
-                    steps.push(Step::One(Set::of(bytes[at + 1..end].iter().copied())));
+                    steps.push(Step::One(one_of(&bytes[at + 1..end])));
                     at = end + 1;
                 }
                 b'{' => {
@@ -135,9 +156,9 @@ impl Shape {
     }
 
     /// The run that stands before the first literal byte, if the shape begins with one.
-    pub fn lead(&self) -> Option<(Set, usize)> {
+    pub fn lead(&self) -> Option<Lead> {
         match self.steps[0] {
-            Step::Run { class, max, .. } => Some((class.set(), max)),
+            Step::Run { class, min, max } => Some(Lead { set: class.set(), min, max }),
             Step::One(_) => None,
         }
     }
@@ -159,11 +180,11 @@ impl Shape {
         sets
     }
 
-    /// Where the match ends that begins at `at`.
+    /// Where the match ends whose first literal byte, behind the lead, stands at `at`.
     pub fn match_at(&self, reader: &Reader<'_>, mut at: usize) -> Option<usize> {
         let text = reader.text;
         reader.charge(self.steps.len());
-        for step in &self.steps {
+        for step in &self.steps[usize::from(self.lead().is_some())..] {
             match step {
                 Step::One(set) => {
                     if !set.has(*text.get(at)?) {
@@ -180,17 +201,54 @@ impl Shape {
                 }
             }
         }
-        let goes_on = match (self.steps.last(), text.get(at)) {
+        Some(at)
+    }
+
+    /// Whether the text goes on behind a match as the match ended.
+    pub fn goes_on(&self, text: &[u8], end: usize) -> bool {
+        match (self.steps.last(), text.get(end)) {
             (_, None) => false,
             (Some(Step::Run { class, .. }), Some(next)) => class.set().has(*next),
             (_, Some(next)) => next.is_ascii_alphanumeric(),
-        };
-        (!goes_on).then_some(at)
+        }
     }
 
-    /// Whether a match may begin at `at`, as far as the first run tells whose length is not fixed.
-    pub fn may_match(&self, text: &[u8], mut at: usize) -> bool {
+    /// Whether the last run has no longest length.
+    pub fn is_open(&self) -> bool {
+        matches!(self.steps.last(), Some(Step::Run { max: OPEN, .. }))
+    }
+
+    /// How many bytes of a match stand in one run of base64 from its beginning on, at least.
+    pub fn run_len(&self) -> usize {
+        let run = Class::named(b'r').set();
+        let mut len = 0;
         for step in &self.steps {
+            match step {
+                Step::One(set) if set.iter().all(|byte| run.has(byte)) => len += 1,
+                Step::Run { class, min, max } if class.set().iter().all(|byte| run.has(byte)) => {
+                    len += min;
+                    if max != min && *max != OPEN {
+                        break;
+                    }
+                }
+                _ => break,
+            }
+        }
+        len
+    }
+
+    /// The literal bytes that the shape begins with.
+    pub fn literal(&self) -> Vec<u8> {
+        let one = |step: &Step| match step {
+            Step::One(set) if set.iter().count() == 1 => set.iter().next(),
+            _ => None,
+        };
+        self.steps.iter().map_while(one).collect()
+    }
+
+    /// Whether a match may have its first literal byte at `at`, as far as the first run tells whose length is not fixed.
+    pub fn may_match(&self, text: &[u8], mut at: usize) -> bool {
+        for step in &self.steps[usize::from(self.lead().is_some())..] {
             match step {
                 Step::One(set) => {
                     if !text.get(at).is_some_and(|byte| set.has(*byte)) {
@@ -245,12 +303,12 @@ pub mod tests {
     }
 
     #[test]
-    fn a_run_takes_what_it_can_and_must_not_go_on() {
+    fn a_run_takes_what_it_can() {
         let shape = Shape::parse("ab[cd]{d2-3}-{h4}");
         assert_eq!(shape.match_at(&Reader::new(b"abc12-00ff"), 0), Some(10));
         assert_eq!(shape.match_at(&Reader::new(b"xabd123-00ff."), 1), Some(12));
         assert_eq!(shape.match_at(&Reader::new(b"abc1-00ff"), 0), None);
-        assert_eq!(shape.match_at(&Reader::new(b"abc12-00fff"), 0), None);
+        assert!(shape.goes_on(b"abc12-00fff", 10));
         assert_eq!(shape.match_at(&Reader::new(b"abc12-00"), 0), None);
     }
 

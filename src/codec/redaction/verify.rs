@@ -1,5 +1,9 @@
 //! Checksums that tell a real number from any other: Luhn for cards, modulo 97 for IBANs.
 
+use std::ops::Range;
+
+use super::escapes::is_after_escape;
+
 /// Whether these digits are a payment card's: a known issuer, a length it uses, and the Luhn sum.
 pub fn is_card(digits: &[u8]) -> bool {
     issued(digits) && luhn(digits) && digits.iter().any(|digit| *digit != digits[0])
@@ -17,7 +21,8 @@ fn issued(digits: &[u8]) -> bool {
             | (3400..=3499 | 3700..=3799, 15)
             | (3000..=3059 | 3095 | 3600..=3699 | 3800..=3999, 14 | 16..=19)
             | (3528..=3589 | 6011 | 6440..=6599 | 6200..=6299 | 8100..=8171, 16..=19)
-            | (5000..=5099 | 5600..=5899 | 6300..=6399 | 6700..=6799, 16..=19)
+            | (5000..=5099 | 5600..=5899 | 6000..=6199 | 6300..=6439 | 6700..=6799, 16..=19)
+            | (2200..=2204 | 9792 | 9860 | 9870 | 8600, 16)
     )
 }
 
@@ -35,7 +40,7 @@ pub fn luhn(digits: &[u8]) -> bool {
     sum.is_multiple_of(10)
 }
 
-/// Length of an IBAN by country, from the registry of SWIFT.
+/// Length of an IBAN by country: the registry of SWIFT, then countries that use the form without being in it.
 const IBAN_LENGTHS: &[(&[u8; 2], u8)] = &[
     (b"AD", 24),
     (b"AE", 23),
@@ -126,6 +131,28 @@ const IBAN_LENGTHS: &[(&[u8; 2], u8)] = &[
     (b"VG", 24),
     (b"XK", 20),
     (b"YE", 30),
+    (b"IR", 26),
+    (b"AO", 25),
+    (b"BF", 28),
+    (b"BJ", 28),
+    (b"CF", 27),
+    (b"CG", 27),
+    (b"CI", 28),
+    (b"CM", 27),
+    (b"CV", 25),
+    (b"DZ", 26),
+    (b"GA", 27),
+    (b"GQ", 27),
+    (b"GW", 25),
+    (b"KM", 27),
+    (b"MA", 28),
+    (b"MG", 27),
+    (b"ML", 28),
+    (b"MZ", 25),
+    (b"NE", 28),
+    (b"SN", 28),
+    (b"TD", 27),
+    (b"TG", 28),
 ];
 
 /// How many characters an IBAN of this country has.
@@ -141,6 +168,25 @@ pub fn iban(text: &[u8]) -> bool {
         _ => (rest * 100 + u32::from(byte.to_ascii_uppercase() - b'A') + 10) % 97,
     });
     rest == 1
+}
+
+/// The IBAN that begins at `at`, contiguous or in groups.
+pub fn iban_at(text: &[u8], at: usize) -> Option<Range<usize>> {
+    if at > 0 && text[at - 1].is_ascii_alphanumeric() && !is_after_escape(text, at) {
+        return None;
+    }
+    let len = iban_len(text.get(at..at + 2)?)?;
+    let (mut letters, mut end) = (Vec::with_capacity(len), at);
+    while letters.len() < len {
+        match text.get(end)? {
+            b if b.is_ascii_uppercase() || b.is_ascii_digit() => letters.push(*b),
+            b' ' | b'-' if letters.len() % 4 == 0 && !matches!(text[end - 1], b' ' | b'-') => {}
+            _ => return None,
+        }
+        end += 1;
+    }
+    let goes_on = text.get(end).is_some_and(u8::is_ascii_alphanumeric);
+    (!goes_on && iban(&letters)).then_some(at..end)
 }
 
 #[cfg(test)]
@@ -181,5 +227,20 @@ mod tests {
             assert!(iban(text.as_bytes()), "{text}");
         }
         assert!(!iban(b"DE89370400440532013001"));
+    }
+
+    #[test]
+    fn an_iban_ends_where_its_country_says() {
+        for text in [
+            "DE89370400440532013000",
+            "DE89 3704 0044 0532 0130 00, please",
+            "NL91ABNA0417164300",
+            "IR580540105180021273113007",
+        ] {
+            assert!(iban_at(text.as_bytes(), 0).is_some(), "{text}");
+        }
+        for text in ["DE89370400440532013001", "DE8937040044053201300", "DE89370400440532013000X", "ZZ12 3456"] {
+            assert_eq!(iban_at(text.as_bytes(), 0), None, "{text}");
+        }
     }
 }

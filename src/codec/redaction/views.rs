@@ -103,20 +103,21 @@ fn entity(rest: &[u8]) -> Option<(Decoded, usize)> {
     Some((Decoded::Char(char::from_u32(code)?), used))
 }
 
-/// Drops what has no width and terminal colours; full-width and mathematical letters become plain ones.
+/// Drops what has no width and terminal colours; full-width and mathematical letters and the digits of Arabic and
+/// Persian become plain ones.
 fn shape(rest: &[u8]) -> Option<(Decoded, usize)> {
     if rest[0] == 0x1B && rest.get(1) == Some(&b'[') {
         let parameters = rest[2..].iter().take(32).take_while(|b| (0x20..0x40).contains(*b)).count();
         return Some((Decoded::Nothing, (2 + parameters + 1).min(rest.len())));
     }
     let code = match rest {
-        [a @ 0xC2, b, ..] => u32::from(a & 0x1F) << 6 | u32::from(b & 0x3F),
+        [a @ (0xC2 | 0xD9 | 0xDB), b, ..] => u32::from(a & 0x1F) << 6 | u32::from(b & 0x3F),
         [a @ (0xE2 | 0xEF), b, c, ..] => u32::from(a & 0xF) << 12 | u32::from(b & 0x3F) << 6 | u32::from(c & 0x3F),
         [0xF0, 0x9D, c, d, ..] => 0x1D000 | u32::from(c & 0x3F) << 6 | u32::from(d & 0x3F),
         _ => return None,
     };
     let len = match rest[0] {
-        0xC2 => 2,
+        0xC2 | 0xD9 | 0xDB => 2,
         0xF0 => 4,
         _ => 3,
     };
@@ -127,6 +128,8 @@ fn shape(rest: &[u8]) -> Option<(Decoded, usize)> {
             let letter = (code - 0x1D400) % 52;
             Some((Decoded::Byte(if letter < 26 { b'A' + letter as u8 } else { b'a' + letter as u8 - 26 }), len))
         }
+        0x660..=0x669 => Some((Decoded::Byte((code - 0x660) as u8 + b'0'), len)),
+        0x6F0..=0x6F9 => Some((Decoded::Byte((code - 0x6F0) as u8 + b'0'), len)),
         0x1D7CE..=0x1D7FF => Some((Decoded::Byte(b'0' + ((code - 0x1D7CE) % 10) as u8), len)),
         _ => None,
     }
@@ -165,15 +168,9 @@ fn begins_uuid(text: &[u8]) -> bool {
         && text.get(36).is_none_or(|next| SIX_BITS[usize::from(*next)] == 64)
 }
 
-/// Whether the run that begins at `at` of raw text is worth decoding.
-pub fn may_speak(raw: &[u8], at: usize) -> bool {
-    !begins_uuid(&raw[at..]) && speaks(run_at(raw, at))
-}
-
-/// The run that begins at `at`.
-fn run_at(text: &[u8], at: usize) -> &[u8] {
-    let len = text[at..].iter().take_while(|b| SIX_BITS[usize::from(**b)] < 64).count();
-    &text[at..at + len]
+/// Whether a run of raw text is worth decoding.
+pub fn may_speak(run: &[u8]) -> bool {
+    !begins_uuid(run) && speaks(run)
 }
 
 fn is_hex(run: &[u8]) -> bool {

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod collector;
+pub mod corpus;
 pub mod damage;
 pub mod database;
 pub mod kafka;

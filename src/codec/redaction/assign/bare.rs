@@ -1,0 +1,422 @@
+//! Values without quotes: taken where settings, addresses, headers and command lines stand, and where they look
+//! like values; in code a word without quotes is an expression.
+
+use super::operator::{Operator, Sign};
+use super::secret::{Role, judge};
+use super::{Finder, Found, blanks};
+use crate::codec::redaction::names::{Class, is_name};
+use crate::codec::redaction::surroundings::{Kind, Surroundings};
+use crate::codec::redaction::values::is_template;
+
+/// The numbers of the ends that a reader remembers for values.
+const URL_END: usize = 1;
+const FIELD_END: usize = 2;
+const WORD_END: usize = 3;
+const TAG_END: usize = 4;
+
+/// Where a value without quotes stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// Behind a name in the query or fragment of a URL, or in a form.
+    Url,
+    /// Between semicolons, as in connection strings.
+    Field,
+    /// Between tags.
+    Tag,
+    /// A line of settings, or a command line.
+    Setting,
+    /// In a sentence or a log.
+    Mention,
+    /// Anywhere else.
+    Word,
+}
+
+impl Finder<'_, '_> {
+    pub(super) fn bare(&self, at: usize, operator: &Operator) -> Option<Found> {
+        let first = *self.text.get(at)?;
+        if matches!(operator.sign, Sign::Call | Sign::Compare)
+            || operator.sign == Sign::Comma && self.name.quotes.is_some()
+        {
+            return None;
+        }
+        // `<password type="plain">x</password>`
+        if operator.sign == Sign::Space && self.text[..self.start()].ends_with(b"<") {
+            let end = self.reader.line_end(at);
+            let close = memchr::memchr(b'>', &self.text[at..end])?;
+            return self.in_tag(at + close + 1);
+        }
+        if first == b'\n' || first == b'\r' || is_opening_template(&self.text[at..]) {
+            return if operator.sign == Sign::Tag { self.in_tag(at) } else { self.below(at, operator, "") };
+        }
+        if operator.sign == Sign::Tag {
+            return self.in_tag(at);
+        }
+        if operator.sign == Sign::Colon
+            && matches!(first, b'|' | b'>' | b'!' | b'&' | b'#')
+            && let Some(block) = self.marked(at, operator)
+        {
+            return block;
+        }
+        let here = self.reader.surroundings(self.name.range.start);
+        let (place, why) = self.place(at, operator, &here)?;
+        let end = self.end_of(at, place);
+        if end <= at {
+            return None;
+        }
+        let mut range = at..end;
+        let value = &self.text[range.clone()];
+        // A number is a literal wherever it stands.
+        if value.len() > 3 && value.iter().all(u8::is_ascii_digit) && operator.sign != Sign::Space {
+            let taken = self.name.class.is_password() && judge(self.name.class, value, Role::Assigned);
+            return taken.then(|| self.found(range, "a number given to the name"));
+        }
+        let role = match place {
+            Place::Url | Place::Field | Place::Tag | Place::Setting => Role::Setting,
+            Place::Mention => Role::Mention,
+            Place::Word => Role::Word,
+        };
+        // A redaction ends where the value does: what a quote or call follows is no value.
+        let cut = value.ends_with(b"=") && value[..value.len() - 1].iter().all(|b| is_name(*b));
+        let empty = !value.iter().any(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
+        if self.is_call(end) || is_template(value) || cut || empty {
+            return None;
+        }
+        if value.starts_with(b"pass:") {
+            range.start += 5;
+        }
+        // A masked or quoted value inside of a longer one.
+        let ends: &[u8] = if matches!(place, Place::Word | Place::Mention) { b",.;:*`)_" } else { b",.;:" };
+        while range.len() > 1 && ends.contains(&self.text[range.end - 1]) && place != Place::Url {
+            range.end -= 1;
+        }
+        judge(self.name.class, &self.text[range.clone()], role).then(|| self.found(range, why))
+    }
+
+    /// Whether a call or an index follows.
+    fn is_call(&self, end: usize) -> bool {
+        matches!(self.text.get(end), Some(b'(' | b'['))
+    }
+
+    fn place(&self, at: usize, operator: &Operator, here: &Surroundings) -> Option<(Place, &'static str)> {
+        let start = self.start();
+        let text = self.text;
+        let before = &text[here.line_start.min(start)..start];
+        let last = before.last().copied();
+        let spaced = operator.spaced || at > operator.end;
+        match operator.sign {
+            Sign::Space if operator.mentions => return Some((Place::Mention, "what a sentence says")),
+            Sign::Space => return self.spaced(at, before, here),
+            Sign::Cell => return Some((Place::Word, "the cell beside the name")),
+            Sign::Comma => return Some((Place::Word, "the cell beside the name")),
+            _ => {}
+        }
+        if operator.sign == Sign::Assign && !spaced {
+            if matches!(last, Some(b'?' | b'&' | b'#'))
+                || last == Some(b'[') && before.ends_with(b"%5B")
+                || self.joined_by_ampersand(at)
+            {
+                return Some((Place::Url, "a parameter of a URL or form"));
+            }
+            if self.is_field(before, at) {
+                return Some((Place::Field, "a field of a connection string"));
+            }
+        }
+        let name = &text[self.name.range.clone()];
+        if name.starts_with(b"-") || before.ends_with(b"--") {
+            return Some((Place::Setting, "an option of a command"));
+        }
+        let inside = here.string.is_some();
+        let in_call = matches!(here.bracket, Some((b'(', _))) && !inside;
+        let begins_line = before.iter().all(|b| b.is_ascii_whitespace() || b"-*>#|+\"'`".contains(b));
+        let ends = text.get(self.end_of(at, Place::Setting)).copied();
+        let code_end = matches!(self.last_byte(at), Some(b',' | b';' | b')' | b'{'));
+        let kind = self.reader.kind(here.line_start);
+        match operator.sign {
+            Sign::Assign if !spaced => {
+                let capitals = name.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b"_-".contains(b));
+                if capitals && !in_call {
+                    return Some((Place::Setting, "a variable of the environment"));
+                }
+                if in_call && !inside {
+                    return Some((Place::Word, "an argument that is no expression"));
+                }
+                if matches!(here.bracket, Some((b'{' | b'[', _))) && !inside {
+                    let place = if kind == Kind::Code || operator.spaced { Place::Word } else { Place::Mention };
+                    return Some((place, "a member that is no expression"));
+                }
+                if self.is_own(before) || code_end && kind == Kind::Code {
+                    return Some((Place::Word, "a value that is no expression"));
+                }
+                Some((Place::Setting, "a setting without spaces"))
+            }
+            Sign::Assign => {
+                let shell = last.is_none_or(|b| b.is_ascii_whitespace()) && begins_line;
+                if kind == Kind::Settings && shell && !code_end && !in_call {
+                    return Some((Place::Setting, "a line of settings"));
+                }
+                Some((Place::Word, "a value that is no expression"))
+            }
+            Sign::Colon if in_call => Some((Place::Word, "an argument that is no expression")),
+            Sign::Colon => {
+                let first_word = before.iter().all(|b| {
+                    is_name(*b) || b.is_ascii_whitespace() || b"-*>#|+\"'`$[]./,:{}()\\".contains(b) || *b >= 0x80
+                });
+                let foreign = !name.is_ascii();
+                if self.name.quotes.is_some() && !begins_line && !matches!(here.bracket, Some((b'{', _))) {
+                    return Some((Place::Word, "a value that is no expression"));
+                }
+                if !inside && code_end && !foreign && !matches!(ends, Some(b','))
+                    || kind == Kind::Code && !inside && !foreign && !self.is_comment(before)
+                {
+                    return Some((Place::Word, "a value that is no expression"));
+                }
+                let whole_line = self.is_whole_line(at);
+                if whole_line && (begins_line || first_word) || inside || foreign {
+                    return Some((Place::Setting, "a line of settings or a header"));
+                }
+                Some((Place::Word, "a value behind the name"))
+            }
+            _ => None,
+        }
+    }
+
+    /// `--password x`, `IDENTIFIED BY x`, `ENV X y`, `machine x login y password z`, `requirepass x`.
+    fn spaced(&self, at: usize, before: &[u8], here: &Surroundings) -> Option<(Place, &'static str)> {
+        let name = &self.text[self.name.range.clone()];
+        if self.name.quotes.is_some() {
+            return None;
+        }
+        let dashed = name.starts_with(b"-") || before.ends_with(b"-");
+        if dashed {
+            let next = self.text.get(at)?;
+            let metavar = self.text[at..self.end_of(at, Place::Setting)]
+                .iter()
+                .all(|b| b.is_ascii_uppercase() || b"_-[]<>".contains(b));
+            return (*next != b'-' && !metavar).then_some((Place::Setting, "an option of a command"));
+        }
+        let before = &before[..before.iter().rposition(|b| b.is_ascii_whitespace()).map_or(0, |at| at + 1)];
+        let words: Vec<&[u8]> = before.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty()).collect();
+        let command = words.first().copied().unwrap_or_default();
+        let last = words.last().copied().unwrap_or_default();
+        let sets: &[&[u8]] = &[
+            b"ENV",
+            b"ARG",
+            b"SetEnv",
+            b"setenv",
+            b"setx",
+            b"%env",
+            b"-x",
+            b"set",
+            b"config",
+            b"-gx",
+            b"--global",
+            b"configure",
+            b"env",
+        ];
+        if sets.contains(&command)
+            || sets.contains(&last)
+            || words.contains(&&b"login"[..])
+            || words.contains(&&b"configure"[..])
+        {
+            return Some((Place::Setting, "a command that sets the name"));
+        }
+        // `pass x` is a sentence more often than not.
+        if self.name.class == Class::Short && words.last() != Some(&&b"login"[..]) && !words.contains(&&b"user"[..]) {
+            return None;
+        }
+        if words.is_empty()
+            && self.is_whole_line(at)
+            && name.iter().all(|b| b.is_ascii_lowercase() || *b == b'-')
+            && self.reader.kind(here.line_start) != Kind::Code
+        {
+            return Some((Place::Mention, "a line of settings"));
+        }
+        let log = name.contains(&b'_')
+            && self.reader.kind(here.line_start) != Kind::Code
+            && memchr::memchr(b'(', before).is_none();
+        Some((if log { Place::Mention } else { Place::Word }, "a word behind the name"))
+    }
+
+    /// Whether the value ends with the line, perhaps before a comment.
+    fn is_whole_line(&self, at: usize) -> bool {
+        let end = self.end_of(at, Place::Setting);
+        let rest = blanks(self.text, end);
+        match self.text.get(rest) {
+            None | Some(b'\n' | b'\r' | b'"' | b'\'' | b'`' | b'#' | b'}') => true,
+            Some(b'\\') => true,
+            Some(b'/' | b'|' | b'-' | b'<') => rest > end || self.text[rest] == b'<',
+            Some(b',' | b';') => true,
+            _ => false,
+        }
+    }
+
+    /// The last byte of the line that holds the value.
+    fn last_byte(&self, at: usize) -> Option<u8> {
+        let end = self.reader.line_end(at);
+        let line = self.text[at..end].trim_ascii_end();
+        line.last().copied()
+    }
+
+    fn is_comment(&self, before: &[u8]) -> bool {
+        let before = before.trim_ascii_start();
+        before.starts_with(b"#") || before.starts_with(b"//") || before.starts_with(b"--")
+    }
+
+    /// `self.password=`: an attribute of a program.
+    fn is_own(&self, before: &[u8]) -> bool {
+        [&b"self."[..], b"this.", b"cls.", b"@", b"->"].iter().any(|own| before.ends_with(own))
+    }
+
+    fn joined_by_ampersand(&self, at: usize) -> bool {
+        let end = self.end_of(at, Place::Url);
+        let next = &self.text[end..];
+        let name = next.iter().skip(1).take(40).take_while(|b| is_name(**b)).count();
+        next.first() == Some(&b'&') && name > 0 && next.get(1 + name) == Some(&b'=')
+    }
+
+    /// `a=b;Password=x;c=d`
+    fn is_field(&self, before: &[u8], at: usize) -> bool {
+        let near = &before[before.len().saturating_sub(80)..];
+        let joined = near.trim_ascii_end().ends_with(b";") && near.contains(&b'=');
+        let end = self.end_of(at, Place::Field);
+        let next = &self.text[end..];
+        let name = next.iter().skip(1).take(40).take_while(|b| is_name(**b) || **b == b' ').count();
+        let joins = next.first() == Some(&b';') && name > 1 && next.get(1 + name) == Some(&b'=');
+        joined || joins
+    }
+
+    /// Where the value that begins at `at` ends.
+    fn end_of(&self, at: usize, place: Place) -> usize {
+        let (kind, end): (usize, fn(&[u8]) -> usize) = match place {
+            Place::Url => (URL_END, url_len),
+            Place::Field => (FIELD_END, field_len),
+            Place::Tag => (TAG_END, tag_len),
+            Place::Setting | Place::Mention | Place::Word => (WORD_END, word_len),
+        };
+        self.reader.end(kind, at, || at + end(&self.text[at..]))
+    }
+
+    /// `<password>x</password>`
+    fn in_tag(&self, at: usize) -> Option<Found> {
+        let start = self.name.range.start;
+        let open = self.text[..start].iter().rev().take(32).position(|b| !(is_name(*b) || b":.".contains(b)))?;
+        if self.text[start - open - 1] != b'<' {
+            return None;
+        }
+        let at = at + self.text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
+        let inside = if self.text[at..].starts_with(b"<![CDATA[") { at + 9 } else { at };
+        let end = self.end_of(inside, Place::Tag);
+        let value = self.text[inside..end].trim_ascii_end();
+        let after = end + self.text[end..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
+        let closed = self.text[after..].starts_with(b"</") || self.text[end..].starts_with(b"]]>") || inside > at;
+        let taken = closed && judge(self.name.class, value, Role::Setting);
+        taken.then(|| self.found(inside..inside + value.len(), "the text of an element"))
+    }
+
+    /// What YAML says behind the mark of a block, a tag, an anchor or a comment; nothing if there is no mark.
+    fn marked(&self, at: usize, operator: &Operator) -> Option<Option<Found>> {
+        let line_end = self.reader.line_end(at);
+        let line = self.text[at..line_end].trim_ascii_end();
+        match line[0] {
+            b'|' | b'>' if line.len() < 4 && line[1..].iter().all(|b| b.is_ascii_digit() || b"+-".contains(b)) => {
+                Some(self.below(line_end, operator, "a block of YAML"))
+            }
+            b'#' if line.len() == 1 || line[1] == b' ' => {
+                Some(self.below(line_end, operator, "a value behind a comment"))
+            }
+            b'!' | b'&' => {
+                let word = line.iter().take(40).take_while(|b| !b.is_ascii_whitespace()).count();
+                if word == line.len()
+                    || [&b"!vault"[..], b"!Ref", b"!Sub", b"!secret", b"!env"].iter().any(|tag| line.starts_with(tag))
+                {
+                    return if word == line.len() { None } else { Some(None) };
+                }
+                let at = blanks(self.text, at + word);
+                if let Some(literal) = super::literal(self.reader, at) {
+                    return Some(self.quoted(&literal, operator, "a tagged scalar"));
+                }
+                Some(self.scalar(at, "a tagged scalar"))
+            }
+            _ => None,
+        }
+    }
+
+    /// The scalar on the next line, if it stands further in.
+    fn below(&self, at: usize, operator: &Operator, why: &'static str) -> Option<Found> {
+        if operator.sign != Sign::Colon {
+            return None;
+        }
+        let indent = |from: usize| self.text[from..].iter().take(64).take_while(|b| **b == b' ').count();
+        let here = self.reader.surroundings(self.name.range.start).line_start;
+        let start = at + self.text[at..].iter().take(2).take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        if start == at || start >= self.text.len() || indent(start) <= indent(here) {
+            return None;
+        }
+        if why.is_empty() && (self.reader.kind(here) == Kind::Code || self.name.class == Class::Secret) {
+            return None;
+        }
+        self.scalar(start + indent(start), if why.is_empty() { "a value on the next line" } else { why })
+    }
+
+    /// A scalar without quotes that is alone on its line.
+    fn scalar(&self, at: usize, why: &'static str) -> Option<Found> {
+        let end = self.end_of(at, Place::Setting);
+        let value = &self.text[at..end];
+        let alone =
+            matches!(self.text.get(blanks(self.text, end)), None | Some(b'\n' | b'\r' | b'#' | b'"' | b'\'' | b'\\'));
+        let item = value.ends_with(b":") || value.starts_with(b"- ") || value == b"-";
+        (alone && !item && judge(self.name.class, value, Role::Setting)).then(|| self.found(at..end, why))
+    }
+}
+
+/// Whether something begins here that stands for a value: `${X}`, `$(cmd)`, `{x}`, `<x>`, `[x]`.
+fn is_opening_template(text: &[u8]) -> bool {
+    match text {
+        [b'{' | b'[' | b'(', ..] | [b'$', b'{' | b'(', ..] => true,
+        [b'<', rest @ ..] => rest.iter().take(64).any(|b| *b == b'>'),
+        [b'%', rest @ ..] => {
+            rest.iter().take(64).any(|b| *b == b'%') && rest.first().is_some_and(u8::is_ascii_alphabetic)
+        }
+        _ => false,
+    }
+}
+
+fn url_len(rest: &[u8]) -> usize {
+    rest.iter().position(|b| b.is_ascii_whitespace() || b"&#\"'<>`\\".contains(b)).unwrap_or(rest.len())
+}
+
+fn field_len(rest: &[u8]) -> usize {
+    rest.iter().position(|b| b.is_ascii_control() || b";\"'`<>\\".contains(b)).unwrap_or(rest.len())
+}
+
+fn tag_len(rest: &[u8]) -> usize {
+    let end = |at: usize| rest[at] == b'<' || rest[at..].starts_with(b"]]>") || rest[at] == b'\n';
+    (0..rest.len()).find(|at| end(*at)).unwrap_or(rest.len())
+}
+
+/// How long a word is: up to white space, or to a sign that ends it because nothing of a value follows.
+fn word_len(rest: &[u8]) -> usize {
+    let ends = |at: usize| match rest.get(at) {
+        None => true,
+        Some(b) => b.is_ascii_whitespace() || b"\"'`\\<>;&,.:)]}".contains(b),
+    };
+    for (at, byte) in rest.iter().enumerate() {
+        match byte {
+            b if b.is_ascii_whitespace() => return at,
+            b'"' | b'\'' | b'`' | b'\\' => return at,
+            b'<' | b'>' if ends(at + 1) || rest[at..].starts_with(b"</") => return at,
+            b'&' if rest[at..].starts_with(b"&&") => return at,
+            b')' | b']' | b'}' | b';' if ends(at + 1) => return at,
+            b'&' if begins_pair(&rest[at + 1..]) => return at,
+            b',' if ends(at + 1) || begins_pair(&rest[at + 1..]) => return at,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+/// Whether another `name=` or `name:` begins here.
+fn begins_pair(text: &[u8]) -> bool {
+    let name = text.iter().take(40).take_while(|b| is_name(**b) || **b == b'.').count();
+    name > 0 && matches!(text.get(name), Some(b'=' | b':'))
+}

@@ -1,0 +1,98 @@
+//! String literals as programs write them: prefixes, backslashes before the quotes, three quotes.
+
+use crate::codec::redaction::reader::Reader;
+
+/// A string literal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Literal {
+    /// The inside.
+    pub start: usize,
+    pub end: usize,
+    /// Behind the closing quote.
+    pub after: usize,
+    pub quote: u8,
+    /// Backslashes in front of the quotes.
+    pub level: usize,
+    /// The program fills in what stands in braces.
+    pub formatted: bool,
+}
+
+/// The number of the first end that a reader remembers for quotes.
+const QUOTE_ENDS: usize = 8;
+/// The most backslashes in front of a quote.
+const MAX_LEVEL: usize = 7;
+
+/// The literal that begins at `at`.
+pub fn literal(reader: &Reader<'_>, at: usize) -> Option<Literal> {
+    let text = reader.text;
+    let rest = text.get(at..)?;
+    let level = rest.iter().take(MAX_LEVEL).take_while(|b| **b == b'\\').count();
+    let prefix = if level == 0 { rest.iter().take(2).take_while(|b| b"fFrRbBuULN@$".contains(b)).count() } else { 0 };
+    let open = at + level + prefix;
+    let quote = *text.get(open)?;
+    if let Some(curly) = curly(text, open) {
+        return Some(curly);
+    }
+    let number = b"\"'`".iter().position(|known| *known == quote)?;
+    let triple = level == 0 && text[open..].starts_with(&[quote; 3]);
+    let start = open + if triple { 3 } else { 1 };
+    let kind = QUOTE_ENDS + 3 * if triple { MAX_LEVEL + 1 } else { level } + number;
+    let end = if triple {
+        reader.end(kind, start, || {
+            memchr::memmem::find(&text[start..], &[quote; 3]).map_or(text.len(), |len| start + len)
+        })
+    } else {
+        reader.end(kind, start, || start + closing(&text[start..], quote, level))
+    };
+    let after = (end + if triple { 3 } else { level + 1 }).min(text.len());
+    let formatted = quote == b'`' || text[at..open].iter().any(|b| b"fF$".contains(b));
+    let inner = inner_quotes(&text[start..end.max(start)]);
+    let (start, end) = (start + inner, end - inner);
+    Some(Literal { start, end, after, quote, level, formatted })
+}
+
+/// How long the quotes are within a literal that belong to the text around the value: `"\"x\""`.
+fn inner_quotes(inside: &[u8]) -> usize {
+    let len = inside.iter().take(MAX_LEVEL).take_while(|b| **b == b'\\').count() + 1;
+    let quoted = len > 1 && inside.len() > 2 * len && b"\"'".contains(&inside[len - 1]);
+    if quoted && inside.ends_with(&inside[..len]) { len } else { 0 }
+}
+
+/// `“x”`, as word processors write it.
+fn curly(text: &[u8], at: usize) -> Option<Literal> {
+    let close: &[u8] = match text.get(at..at + 3)? {
+        [0xE2, 0x80, 0x9C | 0x9E] => &[0xE2, 0x80],
+        [0xC2, 0xAB, _] => &[0xC2, 0xBB],
+        _ => return None,
+    };
+    let start = at + if text[at] == 0xC2 { 2 } else { 3 };
+    let reach = &text[start..text.len().min(start + 128)];
+    let len = memchr::memmem::find(reach, close)?;
+    (!reach[..len].contains(&b'\n')).then_some(Literal {
+        start,
+        end: start + len,
+        after: start + len + close.len(),
+        quote: 0,
+        level: 0,
+        formatted: false,
+    })
+}
+
+/// How long the inside of a string is; one that is not closed ends with its line.
+fn closing(rest: &[u8], quote: u8, level: usize) -> usize {
+    let mut backslashes = 0;
+    for (at, byte) in rest.iter().enumerate() {
+        match *byte {
+            b'\n' => return at,
+            b'\\' => backslashes += 1,
+            byte => {
+                let closes = if level == 0 { backslashes % 2 == 0 } else { backslashes <= level };
+                if byte == quote && closes {
+                    return at - backslashes.min(level);
+                }
+                backslashes = 0;
+            }
+        }
+    }
+    rest.len()
+}

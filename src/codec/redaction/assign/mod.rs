@@ -1,0 +1,345 @@
+//! Values given to names that announce a secret, in whatever notation: the name, what joins it to its value, the
+//! value, and whether that is a secret or an expression.
+
+mod bare;
+mod literal;
+mod operator;
+mod pair;
+mod scheme;
+mod secret;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+pub use pair::{is_name_member, is_value_member};
+pub use scheme::bearer;
+pub use secret::{Role, judge};
+
+use super::escapes::is_after_escape;
+use super::names::{Class, FOREIGN, classify, is_name};
+use super::reader::Reader;
+use super::rules::{AUTHORIZATION, CREDENTIAL};
+use literal::{Literal, literal};
+use operator::{Operator, Sign, operator};
+
+/// A value to be taken, and what decided.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    pub range: Range<usize>,
+    pub rule: u16,
+    pub why: &'static str,
+}
+
+/// The longest name that is looked at.
+const MAX_NAME: usize = 64;
+/// Bytes around a name that are looked at, at most.
+const NEARBY: usize = 48;
+
+/// A name that announces a secret.
+#[derive(Clone, Debug)]
+struct Name {
+    range: Range<usize>,
+    class: Class,
+    /// The quotes around the name or around a longer key that it ends: where they begin, which, how many backslashes.
+    quotes: Option<(usize, u8, usize)>,
+    /// Where the name or its closing quote ends.
+    end: usize,
+}
+
+/// Finds the values of the name around `at`.
+pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
+    reader.charge(NEARBY);
+    if let Some(range) = name_around(reader.text, at) {
+        of_name(reader, range, found);
+    }
+}
+
+/// Finds the values of a name in another script whose letters stand around `at`.
+pub fn foreign_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
+    reader.charge(NEARBY);
+    let text = reader.text;
+    let word = FOREIGN.iter().filter_map(|word| {
+        let from = at.saturating_sub(word.len());
+        let near = &text[from..text.len().min(at + word.len())];
+        memchr::memmem::find(near, word.as_bytes()).map(|start| from + start..from + start + word.len())
+    });
+    if let Some(range) = word.max_by_key(Range::len) {
+        of_name(reader, range, found);
+    }
+}
+
+fn of_name(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
+    // A name may hold several words that lead to it.
+    if reader.last_name.replace(range.end) == range.end {
+        return;
+    }
+    let Some(class) = classify(&reader.text[range.clone()]) else { return };
+    let name = with_quotes(reader, range, class);
+    if let Some((start, _, _)) = name.quotes
+        && memchr::memmem::find(&reader.text[start..name.range.start], b"::").is_some()
+    {
+        // `"AWS::IAM::AccessKey"` is a type.
+        return;
+    }
+    let finder = Finder { reader, text: reader.text, name };
+    match class {
+        Class::Cookie => found.extend(finder.cookie()),
+        Class::Authorization => found.extend(finder.authorization()),
+        _ => finder.all(found),
+    }
+}
+
+/// The name around a place within it.
+fn name_around(text: &[u8], at: usize) -> Option<Range<usize>> {
+    // The window may begin or end beside the word.
+    let at = at + text[at..].iter().take(2).take_while(|b| !is_name(**b)).count();
+    let before = text[..at.min(text.len())].iter().rev().take(MAX_NAME).take_while(|b| is_name(**b)).count();
+    let after = text.get(at..)?.iter().take(MAX_NAME).take_while(|b| is_name(**b)).count();
+    let (mut start, mut end) = (at - before, at + after);
+    if is_after_escape(text, start + 1) && start < at {
+        start += 1;
+    }
+    // `mot de passe` is one name in three words.
+    if text[start..end].eq_ignore_ascii_case(b"mot")
+        && text[end..].len() >= 9
+        && text[end..end + 9].eq_ignore_ascii_case(b" de passe")
+    {
+        end += 9;
+    }
+    while end > start && text[end - 1] == b'-' {
+        end -= 1;
+    }
+    // Percent-encoded quotes and brackets around a name.
+    if text[start..end].starts_with(b"22") && start > 0 && text[start - 1] == b'%' {
+        start += 2;
+    }
+    (start < end).then_some(start..end)
+}
+
+/// Looks for the quotes of a name, and for the key that it ends: `"spark.hadoop.fs.secret.key"`.
+fn with_quotes(reader: &Reader<'_>, range: Range<usize>, class: Class) -> Name {
+    let text = reader.text;
+    let level = text[range.end..].iter().take(7).take_while(|b| **b == b'\\').count();
+    let none = Name { end: range.end, range: range.clone(), class, quotes: None };
+    let Some(quote) = text.get(range.end + level).copied().filter(|b| b"\"'`".contains(b)) else { return none };
+    let key = |b: &u8| is_name(*b) || b".:/ $[]*@".contains(b) || *b >= 0x80;
+    let back = text[..range.start].iter().rev().take(MAX_NAME).take_while(|b| key(b)).count();
+    let start = range.start - back;
+    let slashes = text[..start.saturating_sub(1)].iter().rev().take(7).take_while(|b| **b == b'\\').count();
+    if start == 0 || text[start - 1] != quote || slashes != level {
+        return none;
+    }
+
+    Name { end: range.end + level + 1, range, class, quotes: Some((start - 1 - level, quote, level)) }
+}
+
+/// Looks for the values of one name.
+struct Finder<'r, 'a> {
+    reader: &'r Reader<'a>,
+    text: &'a [u8],
+    name: Name,
+}
+
+impl Finder<'_, '_> {
+    /// Where the name begins, its quotes included.
+    fn start(&self) -> usize {
+        self.name.quotes.map_or(self.name.range.start, |(start, _, _)| start)
+    }
+
+    fn found(&self, range: Range<usize>, why: &'static str) -> Found {
+        let rule = if self.name.class == Class::Authorization { AUTHORIZATION } else { CREDENTIAL };
+        Found { range, rule, why }
+    }
+
+    fn all(&self, found: &mut Vec<Found>) {
+        if let Some(operator) = operator(self.reader, &self.name) {
+            let known = found.len();
+            self.behind(&operator, found);
+            if found.len() > known {
+                return;
+            }
+        }
+        let known = found.len();
+        self.named_pair(found);
+        self.columns(found);
+        if found.len() == known {
+            found.extend(self.next_line().or_else(|| self.reversed()));
+        }
+    }
+
+    /// What stands behind an operator.
+    fn behind(&self, operator: &Operator, found: &mut Vec<Found>) {
+        let at = self.past_blanks(operator);
+        if let Some(typed) = operator.typed {
+            let value = blanks(self.text, typed);
+            if let Some(literal) = literal(self.reader, value) {
+                let operator = Operator { sets: true, ..operator.clone() };
+                found.extend(self.quoted(&literal, &operator, "a literal behind a type"));
+                return;
+            }
+            let known = found.len();
+            self.expression(value, operator, found);
+            if found.len() > known {
+                return;
+            }
+        }
+        if operator.sign == Sign::Call && self.name.class == Class::Token {
+            self.expression(operator.end - 1, operator, found);
+            return;
+        }
+        match literal(self.reader, at) {
+            Some(literal) => self.literals(&literal, operator, found),
+            None => {
+                let known = found.len();
+                self.expression(at, operator, found);
+                if found.len() == known {
+                    found.extend(self.bare(at, operator));
+                }
+            }
+        }
+    }
+
+    /// Where the value begins; on the next line only where JSON or a bracket goes on.
+    fn past_blanks(&self, operator: &Operator) -> usize {
+        let at = blanks(self.text, operator.end);
+        if !matches!(self.text.get(at), Some(b'\n' | b'\r')) || operator.sign == Sign::Space {
+            return at;
+        }
+        if matches!(operator.sign, Sign::Call) || self.is_json_key() {
+            return at + self.text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
+        }
+        at
+    }
+
+    /// `PASSWORD 'x'`
+    fn is_keyword_of_sql(&self, literal: &Literal, operator: &Operator) -> bool {
+        let capitals = self.text[self.name.range.clone()].iter().all(|b| b.is_ascii_uppercase() || *b == b'_');
+        operator.sign == Sign::Space && literal.quote == b'\'' && capitals && self.name.class != Class::Token
+    }
+
+    /// Whether the name is an option of a command: `--password`.
+    fn is_option(&self) -> bool {
+        self.text[self.name.range.clone()].starts_with(b"-") || self.text[..self.name.range.start].ends_with(b"--")
+    }
+
+    /// Whether the name is a key as in JSON: in quotes, behind a brace, comma or line break.
+    fn is_json_key(&self) -> bool {
+        let Some((start, _, _)) = self.name.quotes else { return false };
+        let before = self.text[..start].iter().rev().take(64).find(|b| !b.is_ascii_whitespace());
+        matches!(before, None | Some(b'{' | b','))
+    }
+
+    /// The literal behind the operator, or of several the one that belongs to the name.
+    fn literals(&self, first: &Literal, operator: &Operator, found: &mut Vec<Found>) {
+        if !self.opens(first) {
+            return;
+        }
+        let nth = self.targets_before(operator);
+        let mut literal_now = first.clone();
+        for _ in 0..nth {
+            let comma = blanks(self.text, literal_now.after);
+            match (self.text.get(comma), literal(self.reader, blanks(self.text, comma + 1))) {
+                (Some(b','), Some(next)) => literal_now = next,
+                _ => break,
+            }
+        }
+        let mut operator = operator.clone();
+        if operator.sign == Sign::Comma {
+            if self.is_list_of_names(&literal_now) {
+                return;
+            }
+            operator.sets = self.is_argument_pair(&literal_now);
+        }
+        found.extend(self.quoted(&literal_now, &operator, "a literal given to the name"));
+    }
+
+    /// How many targets stand in front of the name in `user, password = "bob", "x"`.
+    fn targets_before(&self, operator: &Operator) -> usize {
+        if operator.sign != Sign::Assign || self.name.quotes.is_some() {
+            return 0;
+        }
+        let here = self.reader.surroundings(self.name.range.start);
+        let from = here.line_start.max(self.name.range.start.saturating_sub(NEARBY));
+        let before = self.text[from..self.name.range.start].trim_ascii();
+        let targets = before.iter().all(|b| is_name(*b) || b"., $".contains(b));
+        if targets && before.ends_with(b",") && here.bracket.is_none() {
+            memchr::memchr_iter(b',', before).count()
+        } else {
+            0
+        }
+    }
+
+    /// Whether the literal's quote opens a string; where the name stands in a string, the same quote closes it.
+    fn opens(&self, literal: &Literal) -> bool {
+        if self.name.quotes.is_some() {
+            return true;
+        }
+        let here = self.reader.surroundings(self.name.range.start);
+        let closes = here.string.is_some_and(|(quote, _)| quote == literal.quote && literal.level == 0);
+        // Behind a quote that closes a string no word can begin.
+        !closes || self.text.get(literal.start).is_some_and(u8::is_ascii_alphanumeric)
+    }
+
+    fn quoted(&self, literal: &Literal, operator: &Operator, why: &'static str) -> Option<Found> {
+        let value = &self.text[literal.start..literal.end];
+        let role = match operator.sign {
+            _ if operator.sets || self.is_option() || self.is_keyword_of_sql(literal, operator) => Role::Assigned,
+            Sign::Comma | Sign::Space | Sign::Cell | Sign::Call => Role::Beside,
+            _ => Role::Assigned,
+        };
+        let formatted = literal.formatted && value.contains(&b'{');
+        (!formatted && judge(self.name.class, value, role)).then(|| self.found(literal.start..literal.end, why))
+    }
+}
+
+/// Where spaces and tabs end.
+fn blanks(text: &[u8], at: usize) -> usize {
+    at + text.get(at..).unwrap_or_default().iter().take(32).take_while(|b| matches!(b, b' ' | b'\t')).count()
+}
+
+/// Whether raw JSON may give a value to the name around `at`; escapes are not decoded yet.
+pub fn is_plausible(raw: &[u8], at: usize) -> bool {
+    let Some(mut name) = name_around(raw, at) else { return false };
+    let before = &raw[name.start.saturating_sub(12)..name.start];
+    let colored = memchr::memmem::find(before, b"u001b[").is_some();
+    if name.start > 0 && raw[name.start - 1] == b'\\' {
+        let digits =
+            raw.get(name.start + 1..name.start + 5).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        name.start += if raw[name.start] == b'u' && digits { 5 } else { 1 };
+    }
+    if name.start >= name.end {
+        return false;
+    }
+    let words = raw[name.start..].get(..12).is_some_and(|words| words.eq_ignore_ascii_case(b"mot de passe"));
+    if words {
+        name.end = name.start + 12;
+    }
+    let named = words || colored || classify(&raw[name.clone()]).is_some();
+    named && (is_value_itself(raw, name.start) || leads_to_value(raw, name))
+}
+
+/// Whether a name stands where values do: `"x" -> password`, `"name": "password"`.
+fn is_value_itself(raw: &[u8], at: usize) -> bool {
+    let before = raw[..at].iter().rev().take(16).find(|b| !b" \\\"'".contains(b));
+    matches!(before, Some(b':' | b'=' | b'>'))
+}
+
+/// Whether raw JSON may go on with something that joins a name to its value.
+fn leads_to_value(raw: &[u8], name: Range<usize>) -> bool {
+    let mut at = name.end;
+    let (mut gap, flag) = (false, raw[name].starts_with(b"-"));
+    while let Some(byte) = raw.get(at) {
+        match byte {
+            b'=' | b':' | b',' | b'(' | b'>' | b'|' | b'<' | b'?' | b'.' | b'&' | b'%' | 0x80.. => return true,
+            b'\\' if matches!(raw.get(at + 1), Some(b'n' | b'r' | b't')) => (at, gap) = (at + 2, true),
+            b'\\' if raw.get(at + 1) == Some(&b'u') => return true,
+            b'"' | b'\'' | b'`' if gap => return true,
+            b' ' => (at, gap) = (at + 1, true),
+            b'"' | b'\'' | b'`' | b'\\' | b']' | b'[' | b')' | b'!' | b'}' | b'*' | b'+' | b'-' => at += 1,
+            _ => return gap || flag,
+        }
+    }
+    false
+}

@@ -1,0 +1,213 @@
+//! What joins a name to its value: `=`, `:`, `=>`, a comma, a call, a tag, or nothing but space.
+
+use super::{Name, blanks};
+use crate::codec::redaction::names::is_name;
+use crate::codec::redaction::reader::Reader;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sign {
+    /// `=`, `:=`, `<-`, `=>` and their like.
+    Assign,
+    Colon,
+    /// `==`, `!=`
+    Compare,
+    /// The name is an argument, the value the next.
+    Comma,
+    /// The name is a function, the value its argument.
+    Call,
+    /// `<name>`
+    Tag,
+    /// Cells of a table in Markdown.
+    Cell,
+    /// Nothing but space.
+    Space,
+}
+
+#[derive(Clone, Debug)]
+pub struct Operator {
+    pub sign: Sign,
+    /// Where the value may begin.
+    pub end: usize,
+    /// Whether there is space before the sign.
+    pub spaced: bool,
+    /// Where the value begins if what stands behind the sign is a type.
+    pub typed: Option<usize>,
+    /// A call that sets what it names: `setPassword(`, `PASSWORD(`.
+    pub sets: bool,
+    /// A sentence says what the value is.
+    pub mentions: bool,
+}
+
+/// Signs that give a value, longest first.
+const ASSIGN: &[&str] =
+    &["||=", "&&=", "??=", "<<-", "<<<", "=>", ":=", ":-", "?=", ".=", "+=", "<-", "＝", "??", "||", "?:"];
+const COMPARE: &[&str] = &["===", "!==", "==", "!=", "=~", "<>"];
+/// The longest type that is looked past.
+const MAX_TYPE: usize = 48;
+
+/// What stands behind a name.
+pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
+    let text = reader.text;
+    reader.charge(MAX_TYPE);
+    let mut at = name.end;
+    if text.get(at..at + 4).is_some_and(|next| next.eq_ignore_ascii_case(b"%5D=")) {
+        return Some(Operator {
+            sign: Sign::Assign,
+            end: at + 4,
+            spaced: false,
+            typed: None,
+            sets: false,
+            mentions: false,
+        });
+    }
+    // An index, an optional member, an array of C, bold text in Markdown.
+    loop {
+        match text.get(at) {
+            Some(b']') if name.quotes.is_none() && !text[..name.range.start].ends_with(b"[") => break,
+            Some(b']' | b'?' | b'!' | b'*') if text.get(at + 1) != Some(&b'=') || text[at] == b']' => at += 1,
+            Some(b'}') if name.quotes.is_none() => at += 1,
+            Some(b')') if name.quotes.is_some() => at += 1,
+            Some(b'[') if name.quotes.is_none() => {
+                let digits = text[at + 1..].iter().take(6).take_while(|b| b.is_ascii_digit()).count();
+                if text.get(at + 1 + digits) != Some(&b']') {
+                    break;
+                }
+                at += digits + 2;
+            }
+            _ => break,
+        }
+    }
+    // One more word between a name in another script and the colon, or `(…)`.
+    if !text[name.range.clone()].is_ascii() {
+        at = past_foreign_word(text, at);
+    }
+    let to = blanks(text, at);
+    if text[name.range.clone()].eq_ignore_ascii_case(b"identified") {
+        return identified(text, name.end);
+    }
+    let make =
+        |sign, len: usize| Operator { sign, end: to + len, spaced: to > at, typed: None, sets: false, mentions: false };
+    let rest = &text[to..];
+    let starts = |signs: &[&str]| signs.iter().find(|sign| rest.starts_with(sign.as_bytes())).map(|sign| sign.len());
+    if let Some(len) = starts(COMPARE) {
+        return Some(make(Sign::Compare, len));
+    }
+    if to > at && [&b"is "[..], b"was ", b"are "].iter().any(|word| rest.starts_with(word)) {
+        return Some(Operator { mentions: true, ..make(Sign::Space, 3) });
+    }
+    let like = to > at
+        && rest.len() > 6
+        && (rest[..5].eq_ignore_ascii_case(b"like ") || rest[..6].eq_ignore_ascii_case(b"ilike "));
+    if like {
+        return Some(make(Sign::Assign, 5));
+    }
+    // `arn:aws:secretsmanager:…:secret:x` joins words without a name among them.
+    let urn = name.range.start > 0
+        && text[name.range.start - 1] == b':'
+        && rest.first() == Some(&b':')
+        && to == at
+        && name.quotes.is_none();
+    if urn && rest.get(1).is_some_and(u8::is_ascii_alphanumeric) {
+        return None;
+    }
+    if let Some(len) = starts(ASSIGN) {
+        return Some(make(Sign::Assign, len));
+    }
+    match rest.first()? {
+        b'=' => Some(make(Sign::Assign, 1)),
+        b':' if rest.get(1) == Some(&b':') => None,
+        b':' => Some(Operator { typed: past_type(text, to + 1), ..make(Sign::Colon, 1) }),
+        0xEF if rest.starts_with("：".as_bytes()) => Some(make(Sign::Colon, 3)),
+        b',' if name.quotes.is_some() || text[name.range.clone()].starts_with(b"-") => Some(make(Sign::Comma, 1)),
+        b',' if to == at && rest.get(1).is_some_and(u8::is_ascii_alphanumeric) => Some(make(Sign::Comma, 1)),
+        b'-' if to > at && rest.get(1) == Some(&b' ') => Some(make(Sign::Cell, 1)),
+        b'(' if to == at && name.quotes.is_none() => Some(Operator { sets: sets(text, name), ..make(Sign::Call, 1) }),
+        b'>' if name.quotes.is_none() => Some(make(Sign::Tag, 1)),
+        b'|' => Some(make(Sign::Cell, 1)),
+        _ if to > at && !(at > name.end && name.quotes.is_none() && text[at - 1] == b']') => {
+            let typed = past_declaration(text, to);
+            Some(Operator { typed, ..make(Sign::Space, 0) })
+        }
+        _ => None,
+    }
+}
+
+/// `IDENTIFIED BY 'x'`, `IDENTIFIED WITH plugin BY 'x'`, in a statement about a user.
+fn identified(text: &[u8], at: usize) -> Option<Operator> {
+    let rest = &text[at..text.len().min(at + 64)];
+    let lower = rest.to_ascii_lowercase();
+    let mut by = memchr::memmem::find(&lower, b" by ")? + 4;
+    if lower[by..].starts_with(b"password ") {
+        by += 9;
+    }
+    let statement = &text[at.saturating_sub(160)..at].to_ascii_lowercase();
+    let capitals = text[at - 10..at].iter().all(u8::is_ascii_uppercase);
+    let user = capitals
+        || [&b"user"[..], b"role", b"grant", b"login", b"account"]
+            .iter()
+            .any(|word| memchr::memmem::find(statement, word).is_some());
+    user.then_some(Operator {
+        sign: Sign::Assign,
+        end: at + by,
+        spaced: true,
+        typed: None,
+        sets: false,
+        mentions: false,
+    })
+}
+
+/// Whether a call sets what it names: `setPassword(`, `.password(`, `withToken(`, `PASSWORD(`.
+fn sets(text: &[u8], name: &Name) -> bool {
+    let word = &text[name.range.clone()];
+    let starts = |prefix: &[u8]| word.len() > prefix.len() && word[..prefix.len()].eq_ignore_ascii_case(prefix);
+    let method = name.range.start > 0 && matches!(text[name.range.start - 1], b'.' | b':' | b'>' | b'_');
+    method && !starts(b"get") && !starts(b"check") && !starts(b"verify") && !starts(b"is")
+        || starts(b"set")
+        || starts(b"with")
+        || word.iter().all(|b| b.is_ascii_uppercase() || *b == b'_')
+}
+
+/// Where the value stands behind a type, as in `password: str = "x"`.
+fn past_type(text: &[u8], at: usize) -> Option<usize> {
+    let start = blanks(text, at);
+    let byte = |b: &&u8| is_name(**b) || b"[]|., <>&?'*:".contains(b);
+    let len = text[start..].iter().take(MAX_TYPE).take_while(byte).count();
+    let equals = start + len;
+    let of_type = &text[start..equals];
+    let two_words = |three: &[u8]| three[1] == b' ' && is_name(three[0]) && is_name(three[2]) && three[0] != b'r';
+    let begins = of_type.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'&');
+    let typed = text.get(equals) == Some(&b'=') && !matches!(text.get(equals + 1), Some(b'=' | b'>'));
+    let spaced = of_type.last() == Some(&b' ');
+    (typed && begins && spaced && !of_type.windows(3).any(two_words)).then_some(equals + 1)
+}
+
+/// Where the value stands behind a type without a colon: `password string = "x"`, `As String =`, `varchar(20) =`,
+/// `{ get; set; } =`.
+fn past_declaration(text: &[u8], at: usize) -> Option<usize> {
+    if text[at..].starts_with(b"{ get; set; } =") {
+        return Some(at + 15);
+    }
+    let byte = |b: &&u8| is_name(**b) || b"*. ()[]<>".contains(b);
+    let len = text[at..].iter().take(MAX_TYPE / 2).take_while(byte).count();
+    let equals = at + len;
+    let sign = match text.get(equals..equals + 2)? {
+        b":=" => 2,
+        [b'=', next] if *next != b'=' => 1,
+        _ => return None,
+    };
+    (len > 1 && text[at].is_ascii_alphabetic() && text[..equals].ends_with(b" ")).then_some(equals + sign)
+}
+
+fn past_foreign_word(text: &[u8], at: usize) -> usize {
+    let word = |b: &&u8| **b >= 0x80 && !text[at..].starts_with("：".as_bytes());
+    let letters = text[at..].iter().take(24).take_while(word).count();
+    // The full-width colon is no letter.
+    let colon = memchr::memmem::find(&text[at..at + letters], "：".as_bytes());
+    let to = at + colon.unwrap_or(letters);
+    let gap = blanks(text, to);
+    let more = text.get(gap..).unwrap_or_default().iter().take(16).take_while(|b| **b >= 0x80).count();
+    match text.get(gap + more) {
+        Some(b':' | b'=') if more > 0 => gap + more,
+        _ => to,
+    }
+}

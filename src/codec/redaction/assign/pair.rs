@@ -1,0 +1,435 @@
+//! Values that stand further from their name: wrapped in calls, behind `or`, in name/value pairs, in SQL.
+
+use super::literal::literal;
+use super::operator::{Operator, Sign};
+use super::secret::{Role, judge};
+use super::{Finder, Found, blanks};
+use crate::codec::redaction::names::{Class, is_name};
+
+/// How far an expression is read.
+const MAX_EXPRESSION: usize = 160;
+/// Calls that look something up under the name they are given.
+#[rustfmt::skip]
+const LOOKUPS: &[&str] = &[
+    "getenv", "get", "env", "environ", "fetch", "lookup", "find", "getproperty", "var", "getstring", "getpass",
+    "prompt", "input", "read", "open", "load", "getenvironmentvariable", "get_secret", "getsecret", "secret",
+    "config", "setting", "param", "require", "gettext", "_", "t", "translate", "i18n", "label", "print", "len",
+    "format", "getattr", "query", "queryselector", "getelementbyid", "getitem", "xpath", "css", "select",
+    "getparameter", "getheader", "header", "conf", "env_var", "os", "url_for", "import", "field", "column",
+    "describe", "test", "it",
+];
+/// Members that hold the value of a pair whose name another member holds.
+#[rustfmt::skip]
+const VALUES: &[&str] = &[
+    "value", "val", "default", "content", "data", "string", "parametervalue", "new", "text", "defaultvalue",
+    "default_value", "secret", "v",
+];
+/// Members that hold the name of a pair.
+#[rustfmt::skip]
+const NAMES: &[&str] = &[
+    "name", "key", "id", "field", "var", "variable", "param", "parameter", "parameterkey", "header", "property",
+    "k", "option", "attribute", "secretname", "n", "username_",
+];
+
+/// Whether a member of this name holds the value of a pair.
+pub fn is_value_member(name: &str) -> bool {
+    VALUES.iter().any(|value| name.eq_ignore_ascii_case(value))
+}
+
+/// Whether a member of this name holds the name of a pair.
+pub fn is_name_member(name: &str) -> bool {
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+impl Finder<'_, '_> {
+    /// A value wrapped in a call, a list or parentheses, or behind `or`.
+    pub(super) fn expression(&self, at: usize, operator: &Operator, found: &mut Vec<Found>) {
+        if matches!(operator.sign, Sign::Cell | Sign::Tag) {
+            return;
+        }
+        let Some(first) = self.text.get(at) else { return };
+        match first {
+            b'(' | b'[' => self.bracketed(at, operator, found),
+            b'{' if operator.sign == Sign::Space || operator.sign == Sign::Assign => {
+                found.extend(self.member_below(at + 1, &["default", "value", "string"]));
+            }
+            b if operator.sign == Sign::Comma && b.is_ascii_alphabetic() => found.extend(self.keyword_argument(at)),
+            b if b.is_ascii_alphabetic() || b"_$@&*!:".contains(b) => self.call(at, operator, found),
+            _ => {}
+        }
+    }
+
+    /// `("x")`, `["x", "y"]`, and of a pair for credentials the right one.
+    fn bracketed(&self, at: usize, operator: &Operator, found: &mut Vec<Found>) {
+        let space = |at: usize| {
+            at + self.text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace() || **b == b'(').count()
+        };
+        let mut next = space(at + 1);
+        let mut all = Vec::new();
+        while let Some(one) = literal(self.reader, next) {
+            let after = space(one.after);
+            all.push(one);
+            if self.text.get(after) != Some(&b',') || all.len() > 64 {
+                break;
+            }
+            next = space(after + 1);
+        }
+        if all.len() == 2 && self.name.class == Class::Token {
+            all.remove(0);
+            let value = &self.text[all[0].start..all[0].end];
+            if judge(Class::Password, value, Role::Assigned) {
+                found.push(self.found(all[0].start..all[0].end, "the right one of a pair"));
+            }
+            return;
+        }
+        for one in all {
+            found.extend(self.quoted(&one, operator, "a literal in brackets"));
+        }
+    }
+
+    /// `SecretStr("x")`, `os.getenv("X", "x")`, `x or "y"`, `Field(default="x")`.
+    fn call(&self, at: usize, operator: &Operator, found: &mut Vec<Found>) {
+        let text = self.text;
+        let reach = text.len().min(at + MAX_EXPRESSION);
+        self.reader.charge(MAX_EXPRESSION / 4);
+        let path = |b: &&u8| is_name(**b) || b".:>$&@!?*<".contains(b);
+        let mut end = at + text[at..reach].iter().take_while(path).count();
+        // `new X(`, `await x(`
+        for word in [&b"new "[..], b"await ", b"ConvertTo-SecureString "] {
+            if text[at..].starts_with(word) {
+                let from = at + word.len();
+                if let Some(one) = literal(self.reader, blanks(text, from)) {
+                    found.extend(self.quoted(&one, operator, "a literal in a call"));
+                    return;
+                }
+                end = from + text[from..].iter().take(64).take_while(path).count();
+            }
+        }
+        let word = text[at..end].rsplit(|b| !b.is_ascii_alphanumeric() && *b != b'_').find(|word| !word.is_empty());
+        let word = word.map(|word| String::from_utf8_lossy(word).to_ascii_lowercase()).unwrap_or_default();
+        let mut rest = end;
+        if matches!(text.get(end), Some(b'(' | b'[')) {
+            let space = |at: usize| at + text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
+            if let Some(one) = literal(self.reader, space(end + 1)) {
+                let after = space(one.after);
+                let lookup = LOOKUPS.contains(&word.as_str()) || text[end] == b'[';
+                if text.get(after) == Some(&b',') && (lookup || self.name.class == Class::Token) {
+                    if let Some(second) = literal(self.reader, space(after + 1)) {
+                        let class = if lookup { self.name.class } else { Class::Password };
+                        if judge(class, &text[second.start..second.end], Role::Assigned) {
+                            found.push(self.found(second.start..second.end, "the second of two arguments"));
+                        }
+                        return;
+                    }
+                } else if !lookup && matches!(text.get(after), Some(b')' | b'.' | b',')) {
+                    let known = [
+                        "str",
+                        "string",
+                        "from",
+                        "bytes",
+                        "secretstr",
+                        "secret",
+                        "password",
+                        "some",
+                        "ok",
+                        "new",
+                        "quote",
+                        "b64decode",
+                        "encode",
+                        "securestring",
+                        "char",
+                        "varchar",
+                        "plain",
+                        "raw",
+                        "text",
+                        "concat",
+                        "sha256",
+                        "md5",
+                        "crypt",
+                        "hash",
+                        "passwordhash",
+                        "password_hash",
+                    ];
+                    let role = if known.contains(&word.as_str()) || word.ends_with("str") || word.ends_with("string") {
+                        operator.sign
+                    } else {
+                        Sign::Space
+                    };
+                    let operator = Operator { sign: role, ..operator.clone() };
+                    found.extend(self.quoted(&one, &operator, "a literal in a call"));
+                    return;
+                }
+                rest = (after + 1).min(text.len());
+            } else if let Some(default) = memchr::memmem::find(&text[end..text.len().min(end + 80)], b"default") {
+                found.extend(self.member_below(end + default, &["default"]));
+                return;
+            }
+        }
+        let line = self.reader.line_end(rest).min(rest + MAX_EXPRESSION);
+        let tail = &text[rest..line];
+        for sign in [&b" or "[..], b"|| ", b"?? ", b"?: ", b" else ", b"||", b"??", b":-"] {
+            if let Some(place) = memchr::memmem::find(tail, sign)
+                && let Some(one) = literal(self.reader, blanks(text, rest + place + sign.len()))
+            {
+                found.extend(self.quoted(&one, operator, "a literal that stands in for an absent value"));
+                return;
+            }
+        }
+    }
+
+    /// The literal of a member with one of these names shortly behind `at`: `{ default = "x" }`.
+    fn member_below(&self, at: usize, names: &[&str]) -> Option<Found> {
+        let reach = &self.text[at..self.text.len().min(at + MAX_EXPRESSION)];
+        self.reader.charge(reach.len());
+        let stop = reach.iter().position(|b| *b == b'}').unwrap_or(reach.len());
+        names.iter().find_map(|name| {
+            let place = memchr::memmem::find(&reach[..stop], name.as_bytes())?;
+            let end = at + place + name.len();
+            let sign =
+                end + self.text[end..].iter().take(16).take_while(|b| b" \t=:>\"'".contains(b) && **b != b'"').count();
+            let one = literal(self.reader, sign)?;
+            let value = &self.text[one.start..one.end];
+            judge(self.name.class, value, Role::Assigned)
+                .then(|| self.found(one.start..one.end, "the default of the name"))
+        })
+    }
+
+    /// `{"name": "DB_PASSWORD", "value": "x"}` in any notation, in either order.
+    pub(super) fn named_pair(&self, found: &mut Vec<Found>) {
+        let text = self.text;
+        let start = self.start();
+        // What stands before the name must be a member that holds names.
+        let (key, element) = match self.key_before(start) {
+            Some(known) => known,
+            None => return,
+        };
+        let behind = &text[self.name.end..text.len().min(self.name.end + MAX_EXPRESSION)];
+        self.reader.charge(MAX_EXPRESSION);
+        let stop = memchr::memmem::find(behind, b"\n\n").unwrap_or(behind.len());
+        if let Some(value) = self.value_member(self.name.end, self.name.end + stop, element) {
+            found.push(value);
+            return;
+        }
+        let from = key.saturating_sub(MAX_EXPRESSION);
+        if let Some(value) = self.value_before(from, key) {
+            found.push(value);
+        }
+    }
+
+    /// Where the member begins that holds the name, if it is one, and whether it is an element of XML.
+    fn key_before(&self, start: usize) -> Option<(usize, bool)> {
+        let before = &self.text[start.saturating_sub(40)..start];
+        let end = before.trim_ascii_end();
+        let (signs, element) = match end.last()? {
+            b':' | b'=' => (1, false),
+            b'>' if end.ends_with(b"=>") => (2, false),
+            b'>' => (1, true),
+            _ => return None,
+        };
+        let key = end[..end.len() - signs].trim_ascii_end();
+        let key = key.strip_suffix(b"\"").or_else(|| key.strip_suffix(b"'")).unwrap_or(key);
+        let key = key.strip_suffix(b"\\").unwrap_or(key);
+        let word = key.iter().rev().take_while(|b| is_name(**b)).count();
+        let word = &key[key.len() - word..];
+        let known = NAMES.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
+        known.then(|| (start - before.len() + key.len() - word.len(), element))
+    }
+
+    /// The value of a pair behind its name.
+    fn value_member(&self, from: usize, to: usize, element: bool) -> Option<Found> {
+        let text = self.text;
+        if (element
+            || text[from..to].trim_ascii_start().starts_with(b"</")
+            || text.get(from) == Some(&b'>')
+            || text[from..to].starts_with(b"\">"))
+            && let Some(found) = self.next_element(from, to)
+        {
+            return Some(found);
+        }
+        let mut at = from;
+        while at < to {
+            let word_start = at + text[at..to].iter().position(|b| b.is_ascii_alphabetic())?;
+            let word_end = word_start + text[word_start..to].iter().take_while(|b| is_name(**b)).count();
+            let word = &text[word_start..word_end];
+            let is_value = VALUES.iter().any(|value| word.eq_ignore_ascii_case(value.as_bytes()));
+            if let Some(found) = is_value.then(|| self.member_value(word_end)).flatten() {
+                return Some(found);
+            }
+            // A second name means that the pair has no value.
+            if NAMES.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes())) && !word.eq_ignore_ascii_case(b"id")
+            {
+                return None;
+            }
+            at = word_end.max(at + 1);
+            if text[word_start..at].is_empty() {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// What a member is given whose name ends at `at`.
+    fn member_value(&self, at: usize) -> Option<Found> {
+        let text = self.text;
+        let closing = at + text[at..].iter().take(8).take_while(|b| b"\\\"'".contains(b)).count();
+        let sign = blanks(text, closing);
+        let len = match text.get(sign..sign + 2)? {
+            b"=>" | b":=" => 2,
+            [b'=' | b':', _] => 1,
+            [b'>', _] => 1,
+            _ => return None,
+        };
+        let value = blanks(text, sign + len);
+        if let Some(one) = literal(self.reader, value) {
+            return judge(self.name.class, &text[one.start..one.end], Role::Assigned)
+                .then(|| self.found(one.start..one.end, "the value of a pair"));
+        }
+        let end = value
+            + text[value..]
+                .iter()
+                .take(512)
+                .take_while(|b| !b.is_ascii_whitespace() && !b",}<\\\"'".contains(b))
+                .count();
+        let taken = end > value
+            && text[value] != b'{'
+            && text[value] != b'['
+            && judge(self.name.class, &text[value..end], Role::Setting);
+        taken.then(|| self.found(value..end, "the value of a pair"))
+    }
+
+    /// `<key>password</key><string>x</string>`, `<property name="password">x</property>`
+    fn next_element(&self, from: usize, to: usize) -> Option<Found> {
+        let text = self.text;
+        let mut at = from;
+        let mut start = None;
+        while at < to {
+            let close = at + memchr::memchr(b'>', &text[at..to])?;
+            let next = close + 1 + text[close + 1..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
+            if text.get(next) != Some(&b'<') {
+                start = Some(next);
+                break;
+            }
+            if text[next..].starts_with(b"<key") || text[next..].starts_with(b"<name") {
+                return None;
+            }
+            at = next;
+        }
+        let start = start?;
+        let len = memchr::memchr(b'<', &text[start..text.len().min(start + 512)])?;
+        let value = text[start..start + len].trim_ascii_end();
+        let taken = judge(self.name.class, value, Role::Setting);
+        taken.then(|| self.found(start..start + value.len(), "the element beside the name"))
+    }
+
+    /// The value of a pair in front of its name.
+    fn value_before(&self, from: usize, key: usize) -> Option<Found> {
+        let before = &self.text[from..key];
+        let open = before
+            .iter()
+            .rposition(|b| b"{}<".contains(b))
+            .or_else(|| memchr::memmem::rfind(before, b"- "))
+            .map_or(0, |at| at + 1);
+        let members = &before[open..];
+        VALUES.iter().find_map(|value| {
+            let place = memchr::memmem::rfind(&members.to_ascii_lowercase(), value.as_bytes())?;
+            let at = from + open + place;
+            let alone = at == 0 || !is_name(self.text[at - 1]);
+            if !alone {
+                return None;
+            }
+            self.member_value(at + value.len()).filter(|found| found.range.end <= key)
+        })
+    }
+
+    /// `add_argument("--password", default="x")`
+    fn keyword_argument(&self, at: usize) -> Option<Found> {
+        let line = self.reader.line_end(at).min(at + MAX_EXPRESSION);
+        let place = memchr::memmem::find(&self.text[at..line], b"default")?;
+        self.member_value(at + place + 7)
+    }
+
+    /// Whether the literals that follow are a list of names, in which the next is no value.
+    pub(super) fn is_list_of_names(&self, next: &super::Literal) -> bool {
+        let value = &self.text[next.start..next.end];
+        if self.is_option() {
+            return value.starts_with(b"-");
+        }
+        let word = value.iter().all(|b| b.is_ascii_alphabetic() || b"_- .".contains(b));
+        word && !self.is_argument_pair(next)
+    }
+
+    /// Whether the name is the first argument of a call that sets it to the next, or one of a pair.
+    pub(super) fn is_argument_pair(&self, next: &super::Literal) -> bool {
+        let here = self.reader.surroundings(self.start());
+        let Some((b'(' | b'[', open)) = here.bracket else { return false };
+        let head = self.text[..open].iter().rev().take(40).take_while(|b| is_name(**b) || **b == b'.').count();
+        let head = String::from_utf8_lossy(&self.text[open - head..open]).to_ascii_lowercase();
+        let before = &self.text[open + 1..self.start()];
+        let first = before.iter().all(|b| b.is_ascii_whitespace() || *b == b'\\');
+        let near = before.len() < 40 && memchr::memchr_iter(b',', before).count() == 1;
+        let sets = [
+            "set",
+            "define",
+            "env",
+            "get",
+            "put",
+            "fetch",
+            "assign",
+            "append",
+            "header",
+            "option",
+            "property",
+            "add",
+            "with",
+            "default",
+            "buildconfig",
+        ];
+        let pair = self.is_pair(next);
+        let word = self.text[next.start..next.end].iter().all(|b| b.is_ascii_lowercase() || *b == b'_');
+        let names = word && ["get", "with", "add"].iter().any(|verb| head.ends_with(verb)) && head.len() > 8;
+        let mixed = self.text[next.start..next.end].iter().any(|b| !b.is_ascii_alphabetic() && *b != b'_');
+        let set = sets.iter().any(|word| head.contains(word));
+        (first && head.len() > 2 && set && !names) || first && pair && mixed || near && pair && head.contains("set")
+    }
+
+    /// An option and its value as elements of YAML, or a key of YAML with its value on the next line.
+    pub(super) fn next_line(&self) -> Option<Found> {
+        let text = self.text;
+        let end = self.name.end + text[self.name.end..].iter().take(2).take_while(|b| b"\"'".contains(b)).count();
+        let next = end + text[end..].iter().take(2).take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let before = &text[self.start().saturating_sub(4)..self.start()];
+        if next == end || !(self.is_option() && before.ends_with(b"- ") || before.ends_with(b"? ")) {
+            return None;
+        }
+        let dash = blanks(text, next);
+        let value = blanks(text, dash + 1);
+        if !matches!(text.get(dash), Some(b'-' | b':')) || value == dash + 1 {
+            return None;
+        }
+        let range = match literal(self.reader, value) {
+            Some(one) => one.start..one.end,
+            None => value..value + text[value..].iter().take(512).take_while(|b| !b.is_ascii_whitespace()).count(),
+        };
+        let taken =
+            !text[range.clone()].starts_with(b"-") && judge(self.name.class, &text[range.clone()], Role::Setting);
+        taken.then(|| self.found(range, "the next line"))
+    }
+
+    /// `"x" -> password`
+    pub(super) fn reversed(&self) -> Option<Found> {
+        let before = self.text[..self.start()].trim_ascii_end();
+        let before = before.strip_suffix(b"->")?.trim_ascii_end();
+        let quote = *before.last().filter(|b| b"\"'".contains(b))?;
+        let end = before[..before.len() - 1].iter().rposition(|b| *b != b'\\').map_or(0, |at| at + 1);
+        let from = end.saturating_sub(MAX_EXPRESSION);
+        let start = from + memchr::memrchr(quote, &before[from..end])? + 1;
+        judge(self.name.class, &before[start..end], Role::Assigned)
+            .then(|| self.found(start..end, "a literal given to the name"))
+    }
+
+    /// Whether a bracket closes behind the literal: the name and it are all that it holds.
+    fn is_pair(&self, next: &super::Literal) -> bool {
+        let after = next.after + self.text[next.after..].iter().take(8).take_while(|b| b.is_ascii_whitespace()).count();
+        matches!(self.text.get(after), Some(b')' | b']'))
+    }
+}

@@ -1,0 +1,211 @@
+//! Headers: `Authorization` with its schemes, `Cookie` with its values, and schemes without their header.
+
+use std::ops::Range;
+
+use super::literal::literal;
+use super::operator::{Sign, operator};
+use super::secret::{Role, judge};
+use super::{Class, Finder, Found, blanks};
+use crate::codec::redaction::names::is_name;
+use crate::codec::redaction::reader::Reader;
+use crate::codec::redaction::values::{is_mixed, is_placeholder, is_random, is_stand_in, is_template};
+
+/// Schemes of authorization that are known; others need credentials that look random.
+#[rustfmt::skip]
+const SCHEMES: &[&str] = &[
+    "bearer", "basic", "token", "digest", "apikey", "negotiate", "aws4-hmac-sha256", "splunk", "ssws", "geniekey",
+    "key", "oauth", "hmac", "sharedkey", "sharedkeylite", "jwt", "hawk", "ntlm", "aws", "goog4-rsa-sha256", "mac",
+    "dpop", "bot", "discogs", "api-key", "apitoken", "sso-key", "signature",
+];
+/// The number of the end that a reader remembers for credentials.
+const CREDENTIALS_END: usize = 5;
+const COOKIE_END: usize = 6;
+
+impl Finder<'_, '_> {
+    /// The credentials of an `Authorization` header, behind its scheme.
+    pub(super) fn authorization(&self) -> Vec<Found> {
+        let Some(operator) = operator(self.reader, &self.name) else { return Vec::new() };
+        if matches!(operator.sign, Sign::Call | Sign::Tag | Sign::Cell) {
+            return Vec::new();
+        }
+        let at = self.past_blanks(&operator);
+        let quoted = literal(self.reader, at).filter(|literal| self.opens(literal));
+        let range = match &quoted {
+            Some(literal) if literal.formatted && self.text[literal.start..literal.end].contains(&b'{') => {
+                return Vec::new();
+            }
+            Some(literal) => literal.start..literal.end,
+            None => at..self.reader.line_end(at),
+        };
+        if operator.sign == Sign::Space && quoted.is_none() || operator.sign == Sign::Comma && quoted.is_none() {
+            return Vec::new();
+        }
+        let (credentials, known) = self.past_scheme(range.clone());
+        if credentials.is_empty() {
+            return Vec::new();
+        }
+        // `Digest a="b", response="x"`, `AWS4-HMAC-SHA256 Credential=…, Signature=x`: the fields have names of their own.
+        let value = &self.text[credentials.clone()];
+        let fields = |name: &[u8]| {
+            let place = memchr::memmem::find(&value[..value.len().min(1024)], name)?;
+            let start = credentials.start + place + name.len();
+            let start = start + self.text[start..].iter().take(3).take_while(|b| b"\\\"'".contains(b)).count();
+            let end = self.credentials_end(start);
+            (end > start + 3).then(|| self.found(start..end, "the signature of a header"))
+        };
+        if known {
+            let found: Vec<Found> = [&b"response="[..], b"Signature=", b"signature=", b"mac=", b"Token=", b"token="]
+                .iter()
+                .filter_map(|name| fields(name))
+                .collect();
+            if !found.is_empty() {
+                return found;
+            }
+        }
+        let end = if quoted.is_some() {
+            credentials.end
+        } else {
+            self.credentials_end(credentials.start).min(credentials.end)
+        };
+        let value = &self.text[credentials.start..end];
+        let taken = match (known, quoted.is_some()) {
+            (true, true) => !is_template(value) && !is_placeholder(value) && !value.contains(&b' '),
+            (true, false) => {
+                !is_template(value) && !is_placeholder(value) && !value.contains(&b'(') && !value.is_empty()
+            }
+            (false, true) => judge(Class::Key, value, Role::Assigned),
+            (false, false) => {
+                let header =
+                    operator.sign == Sign::Colon && credentials.start == range.start && self.name.quotes.is_none();
+                judge(Class::Key, value, if header { Role::Setting } else { Role::Word })
+            }
+        };
+        if taken { vec![self.found(credentials.start..end, "credentials behind a scheme")] } else { Vec::new() }
+    }
+
+    /// Where credentials begin, and whether a known scheme precedes them.
+    fn past_scheme(&self, range: Range<usize>) -> (Range<usize>, bool) {
+        let rest = &self.text[range.clone()];
+        let word = rest.iter().take(24).take_while(|b| is_name(**b)).count();
+        let scheme = String::from_utf8_lossy(&rest[..word]).to_ascii_lowercase();
+        let known = SCHEMES.contains(&scheme.as_str());
+        let space = matches!(rest.get(word), Some(b' ' | b'+')) || rest[word..].starts_with(b"%20");
+        let next = range.start + word + if rest[word..].starts_with(b"%20") { 3 } else { 1 };
+        let more = rest.get(word + 1).is_some_and(|b| b.is_ascii_graphic() && !b"=|&<>\"'".contains(b));
+        if word > 1 && space && (known || more) {
+            return (blanks(self.text, next).min(range.end)..range.end, known);
+        }
+        (range, false)
+    }
+
+    fn credentials_end(&self, at: usize) -> usize {
+        let stop = |b: &u8| b.is_ascii_whitespace() || b"\"'`\\<>,;)}&".contains(b);
+        self.reader
+            .end(CREDENTIALS_END, at, || at + self.text[at..].iter().position(stop).unwrap_or(self.text.len() - at))
+    }
+
+    /// The values of the cookies in a header.
+    pub(super) fn cookie(&self) -> Vec<Found> {
+        let Some(operator) = operator(self.reader, &self.name) else { return Vec::new() };
+        let at = self.past_blanks(&operator);
+        let quoted = literal(self.reader, at).filter(|literal| self.opens(literal));
+        if !matches!(operator.sign, Sign::Colon | Sign::Assign | Sign::Comma) {
+            return Vec::new();
+        }
+        let range = match &quoted {
+            Some(literal) if literal.formatted && self.text[literal.start..literal.end].contains(&b'{') => {
+                return Vec::new();
+            }
+            Some(literal) => literal.start..literal.end,
+            None if operator.sign == Sign::Colon || self.name.range.len() < 12 && !operator.spaced => {
+                at..self.cookie_end(at)
+            }
+            None => return Vec::new(),
+        };
+        cookies(self.text, range).into_iter().map(|range| self.found(range, "the value of a cookie")).collect()
+    }
+
+    fn cookie_end(&self, at: usize) -> usize {
+        let stop = |b: &u8| b"\r\n\"'`\\".contains(b);
+        self.reader.end(COOKIE_END, at, || at + self.text[at..].iter().position(stop).unwrap_or(self.text.len() - at))
+    }
+}
+
+/// Attributes of cookies, and cookies that hide nothing.
+#[rustfmt::skip]
+const ATTRIBUTES: &[&str] = &[
+    "path", "domain", "expires", "max-age", "samesite", "httponly", "secure", "priority", "lang", "locale",
+    "theme", "version", "partitioned", "tz", "timezone",
+];
+
+/// The values in `a=1; sid=x; Path=/` that say who somebody is; nothing if it is no list of cookies.
+fn cookies(text: &[u8], range: Range<usize>) -> Vec<Range<usize>> {
+    let (mut at, mut found, mut pairs) = (range.start, Vec::new(), 0);
+    for part in text[range.clone()].split(|b| *b == b';') {
+        let end = at + part.len();
+        let equals = memchr::memchr(b'=', part);
+        let name = part[..equals.unwrap_or(part.len())].trim_ascii();
+        let is_token = |b: &u8| is_name(*b) || b".!#$%^*+|~[]".contains(b);
+        if name.is_empty() && equals.is_none() {
+            at = end + 1;
+            continue;
+        }
+        if !name.iter().all(is_token) {
+            // What follows is no cookie.
+            break;
+        }
+        pairs += 1;
+        let attribute = ATTRIBUTES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+        if let Some(equals) = equals {
+            let start = at + equals + 1;
+            let len =
+                text[start..end].iter().take_while(|b| b.is_ascii_graphic() && !b"\"'`<>(){}\\,".contains(b)).count();
+            let value = &text[start..start + len];
+            let whole = start + len == end || text[start + len..end].trim_ascii().is_empty() || end == range.end;
+            if !attribute
+                && whole
+                && len > 0
+                && !is_stand_in(value)
+                && (len > 3 && (!is_plain_word(value) || is_session(name)))
+            {
+                found.push(start..start + len);
+            }
+        }
+        at = end + 1;
+    }
+    if pairs == 0 { Vec::new() } else { found }
+}
+
+/// Whether a cookie of this name says who somebody is.
+fn is_session(name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    [&b"sess"[..], b"sid", b"token", b"auth", b"login", b"jwt"]
+        .iter()
+        .any(|word| memchr::memmem::find(&name, word).is_some())
+}
+
+fn is_plain_word(value: &[u8]) -> bool {
+    value.iter().all(|b| b.is_ascii_alphabetic() || *b == b'.' || *b == b'_') && !is_random(value)
+}
+
+/// The credentials behind a scheme that stands without its header: `Bearer abc…`.
+pub fn bearer(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    let text = reader.text;
+    reader.charge(16);
+    // The filter looks for five letters, and the text may end behind them.
+    if !text.get(at..at + "bearer".len()).is_some_and(|word| word.eq_ignore_ascii_case(b"bearer")) {
+        return None;
+    }
+    let behind = at + "bearer".len();
+    let mut start = blanks(text, behind);
+    if start == behind && text[behind..].starts_with(b"%20") {
+        start = behind + 3;
+    }
+    if start == behind || (at > 0 && text[at - 1].is_ascii_alphanumeric()) {
+        return None;
+    }
+    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(b);
+    let end = reader.end(7, start, || start + text[start..].iter().take_while(|b| is_token(b)).count());
+    let value = &text[start..end];
+    (value.len() >= 12 && is_mixed(value) && is_random(value)).then_some(start..end)
+}

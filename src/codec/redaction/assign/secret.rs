@@ -1,0 +1,188 @@
+//! Whether a value can be the secret that a name announces.
+
+use crate::codec::redaction::names::{Class, classify};
+use crate::codec::redaction::values::{
+    is_attribute, is_expression, is_keyword, is_mixed, is_name_of_secret, is_path, is_prose, is_random, is_stand_in,
+    randomness,
+};
+
+/// How a value stands to the name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// A literal that the name is given.
+    Assigned,
+    /// The value of a member of an event.
+    Member,
+    /// A literal beside the name that may have nothing to do with it.
+    Beside,
+    /// A word without quotes where settings stand.
+    Setting,
+    /// A word without quotes in a sentence or a line of a log.
+    Mention,
+    /// A word without quotes that may be an expression.
+    Word,
+}
+
+/// Letters and digits of a value that must be random where the name says little.
+const VERY_RANDOM: usize = 16;
+
+/// Whether the value is the secret that a name of this class announces.
+pub fn judge(class: Class, value: &[u8], role: Role) -> bool {
+    let value = value.trim_ascii();
+    if let Some(equals) = memchr::memchr(b'=', value)
+        && equals > 2
+        && classify(&value[..equals]).is_some()
+    {
+        // The name within is nearer.
+        return false;
+    }
+    if value.is_empty() || is_stand_in(value) || is_keyword(value) || is_rule(value) {
+        return false;
+    }
+    if is_name_of_secret(value) && !(is_random(value) && value.iter().any(u8::is_ascii_digit)) {
+        return false;
+    }
+    match class {
+        Class::Password | Class::Short | Class::Pwd => password(class, value, role),
+        Class::Secret => secret(value, role),
+        Class::Key => key(value, role),
+        Class::Token | Class::Authorization | Class::Cookie => token(value, role),
+        Class::Weak => {
+            let all = value.iter().filter(|b| b.is_ascii_alphanumeric()).count();
+            let loose = randomness(value);
+            role != Role::Beside
+                && !value.contains(&b' ')
+                && loose >= VERY_RANDOM
+                && loose * 10 >= all * 7
+                && !is_place(value)
+        }
+    }
+}
+
+fn password(class: Class, value: &[u8], role: Role) -> bool {
+    if is_path(value) && (class == Class::Pwd || value.iter().filter(|b| **b == b'/').count() > 1) {
+        return false;
+    }
+    if is_prose(value) {
+        return false;
+    }
+    let letters = value.iter().all(u8::is_ascii_alphabetic);
+    match role {
+        Role::Assigned | Role::Member => {
+            let named = is_attribute(value) && !is_mixed(value);
+            let short = class == Class::Short
+                && (value.len() < 3
+                    || letters && value.len() < 5
+                    || value.iter().all(u8::is_ascii_digit) && value.len() < 4);
+            !named && !short
+        }
+        Role::Beside if class == Class::Short => is_random(value),
+        Role::Beside => {
+            is_mixed(value) && value.len() >= 5 && !value.contains(&b' ') && !is_expression(value) || is_random(value)
+        }
+        Role::Setting => {
+            !is_expression(value) && (class != Class::Short || is_mixed(value) || value.len() > 3) && !is_label(value)
+        }
+        Role::Mention if class == Class::Short && !is_random(value) => false,
+        Role::Mention => (is_mixed(value) || is_random(value)) && value.len() > 4 && !is_expression(value),
+        Role::Word => (is_mixed(value) && !is_code_word(value) || is_random(value)) && !is_expression(value),
+    }
+}
+
+fn secret(value: &[u8], role: Role) -> bool {
+    let plain = value.iter().all(u8::is_ascii_alphanumeric);
+    let place = is_place(value) || is_attribute(value);
+    match role {
+        Role::Assigned | Role::Setting => {
+            !is_prose(value) && !place && (is_random(value) || is_mixed(value) || plain && value.len() > 4)
+        }
+        Role::Member => !is_prose(value) && !place,
+        Role::Beside => is_random(value) || is_mixed(value) && value.len() > 7 && !value.contains(&b' '),
+        Role::Word | Role::Mention => is_random(value) && !is_expression(value),
+    }
+}
+
+fn key(value: &[u8], role: Role) -> bool {
+    let one_word = !value.contains(&b' ');
+    match role {
+        Role::Member => {
+            !is_prose(value)
+                && !is_attribute(value)
+                && !is_place(value)
+                && (is_random(value) || is_mixed(value) || value.len() < 6 || one_word && !is_words(value))
+        }
+        Role::Assigned | Role::Setting => {
+            one_word
+                && !is_attribute(value)
+                && !is_place(value)
+                && (is_random(value) || is_mixed(value) && value.len() >= 6 && !is_words(value))
+        }
+        Role::Beside | Role::Word | Role::Mention => {
+            one_word && is_random(value) && !is_expression(value) && !is_place(value)
+        }
+    }
+}
+
+fn token(value: &[u8], role: Role) -> bool {
+    let one_word = !value.contains(&b' ');
+    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
+    let enough = match role {
+        Role::Assigned | Role::Member | Role::Setting => {
+            is_random(value) || is_mixed(value) && digits > 2 && value.len() > 9
+        }
+        Role::Beside | Role::Word | Role::Mention => randomness(value) >= 12 && !is_expression(value),
+    };
+    one_word && enough && !is_attribute(value) && !is_place(value)
+}
+
+/// A rule for a value: `required|min:8`, `varchar(255)`, `^[a-z]+$`.
+fn is_rule(value: &[u8]) -> bool {
+    let head = value.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+    let more = matches!(value.get(head), Some(b'|' | b'(' | b':' | b'[' | b'<' | b',' | b'?'));
+    let pattern = value.starts_with(b"^") && value.ends_with(b"$")
+        || memchr::memmem::find(value, b"[a-z").is_some()
+        || memchr::memmem::find(value, b"[A-Z").is_some();
+    head > 0 && more && is_keyword(&value[..head]) || pattern
+}
+
+/// Where something is kept: `prod/db/password`, `#field`, `user@host`.
+fn is_place(value: &[u8]) -> bool {
+    let slashes = value.iter().filter(|b| **b == b'/').count();
+    let words = value.split(|b| !b.is_ascii_alphanumeric()).all(|word| word.len() < 24 && !is_random(word));
+    slashes > 0 && words && !value.contains(&b'+') && !value.ends_with(b"=") && !dense(value)
+}
+
+/// Whether most pieces between slashes hold capitals, small letters and digits at once, as base64 does.
+fn dense(value: &[u8]) -> bool {
+    let upper = value.iter().filter(|b| b.is_ascii_uppercase()).count();
+    let lower = value.iter().filter(|b| b.is_ascii_lowercase()).count();
+    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
+    upper * 6 > value.len() && lower * 6 > value.len() && digits > 0
+}
+
+/// Words joined by signs, without anything random: `my-app-2`, `db_credentials`.
+fn is_words(value: &[u8]) -> bool {
+    let mut letters = 0;
+    let plain = value.split(|b| b"_-./: ".contains(b)).all(|word| {
+        letters += usize::from(word.len() > 2 && word.iter().all(u8::is_ascii_alphabetic));
+        word.len() < 3 && word.iter().all(u8::is_ascii_alphanumeric)
+            || !is_random(word) && word.iter().all(u8::is_ascii_alphabetic)
+            || word.iter().all(u8::is_ascii_digit) && word.len() < 5
+    });
+    plain && letters > 0
+}
+
+/// A word that people write behind a label: a capital and small letters only.
+fn is_label(value: &[u8]) -> bool {
+    value[0].is_ascii_uppercase()
+        && value.len() > 1
+        && value[1..].iter().all(|b| b.is_ascii_lowercase())
+        && value.len() > 12
+}
+
+/// An identifier with a number at its end, as programs name variables: `pw1`, `x2`.
+fn is_code_word(value: &[u8]) -> bool {
+    let digits = value.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+    let word = &value[..value.len() - digits];
+    !word.is_empty() && word.iter().all(|b| b.is_ascii_alphabetic() || b"_.".contains(b))
+}

@@ -1,0 +1,121 @@
+//! Values and expressions, as programs and people write them.
+
+use super::*;
+
+/// What is taken of a text, seen from each place of a name in turn.
+fn taken(text: &str) -> Option<&str> {
+    let lower = text.to_ascii_lowercase();
+    let reader = Reader::new(text.as_bytes());
+    let mut found = Vec::new();
+    let words = ["passw", "pwd", "secret", "token", "key", "authoriz", "cookie", "fied "];
+    let mut places: Vec<usize> = words.iter().flat_map(|word| lower.match_indices(word)).map(|(at, _)| at).collect();
+    places.sort_unstable();
+    for at in places {
+        values(&reader, at, &mut found);
+    }
+    found.first().map(|found| &text[found.range.clone()])
+}
+
+#[test]
+fn values_are_taken_in_the_forms_programs_write() {
+    for (text, expected) in [
+        ("host=db user=app password=S3cr42!x dbname=prod", "S3cr42!x"),
+        ("password = 'hunter2'", "hunter2"),
+        ("PGPASSWORD=hunter2 psql", "hunter2"),
+        ("export DB_PASSWORD=\"p w\"", "p w"),
+        (r#"{"password": "x"}"#, "x"),
+        (r#"{\"password\":\"x y\"}"#, "x y"),
+        (r#"{\\\"password\\\":\\\"xy\\\"}"#, "xy"),
+        ("os.environ['SECRET_KEY'] = 'abc123def'", "abc123def"),
+        ("password: str = \"hunter2\"", "hunter2"),
+        ("password: hunter2", "hunter2"),
+        ("mysql --password hunter2 -h db", "hunter2"),
+        ("https://x.example/?access_token=abcdef123456&y=1", "abcdef123456"),
+        ("Authorization: Bearer abc", "abc"),
+        ("-H 'Authorization: Basic dXNlcjpwYXNz'", "dXNlcjpwYXNz"),
+        ("Cookie: sid=1f3a9; b=2\r\nHost: x", "1f3a9"),
+        ("Server=x;Password=ab,c;User=y", "ab,c"),
+        ("{password=S3cr9x,user=x}", "S3cr9x"),
+        ("api_key => \"abcd4efgh\"", "abcd4efgh"),
+        ("password=\"unclosed", "unclosed"),
+        ("Authorization: Basic VHIwdWI0ZG9y =", "VHIwdWI0ZG9y"),
+        ("it's odd, api_key: 'Tr0ub4dor&3x'", "Tr0ub4dor&3x"),
+        ("DB_PASSWORD=lM&5S&$Vl33m", "lM&5S&$Vl33m"),
+        ("os.getenv(\"DB_PASSWORD\", \"hunter2\")", "hunter2"),
+        ("CREATE USER bob IDENTIFIED BY 'hunter2'", "hunter2"),
+        ("ALTER ROLE bob PASSWORD 'hunter2'", "hunter2"),
+        ("password <- \"hunter2\"", "hunter2"),
+        ("password = SecretStr(\"hunter2\")", "hunter2"),
+        ("password = os.getenv('X') or 'hunter2'", "hunter2"),
+        ("<password>hunter2</password>", "hunter2"),
+        ("[\"--password\", \"hunter2\"]", "hunter2"),
+        ("INSERT INTO u (name, password) VALUES ('bob', 'hunter2')", "hunter2"),
+    ] {
+        assert_eq!(taken(text), Some(expected), "{text}");
+    }
+}
+
+#[test]
+fn code_and_prose_about_secrets_stay() {
+    for text in [
+        "password = getpass.getpass()",
+        "token = os.environ['TOKEN']",
+        "password = None",
+        "def f(password: str):",
+        "connect(password=password)",
+        "connect(password=config.password)",
+        "connect(password=pw1)",
+        "input(\"password: \")",
+        "print('api_key: ' + api_key)",
+        "Password: must be long",
+        "password = f\"{password}\"",
+        "token = next(tokens)",
+        "for token in tokens:",
+        "tokenizer.pad_token = tokenizer.eos_token",
+        "max_token=100",
+        "pwd = /home/x",
+        "PWD=/srv",
+        "password=${PASSWORD}",
+        "token: the token to use",
+        "password=***",
+        "sort_key = 'abcdefgh'",
+        "if token == 'cat':",
+        "secret=",
+        "password: Optional[str] = None",
+        "password = pw",
+        "self.password = user_pass",
+        "headers[\"Authorization\"] = auth",
+        "def f(cookie: str, path: str)",
+        "cookies: dict[str, str] | None",
+        "private_key: Ed25519PrivateKey",
+        "password: user?.password",
+        "SELECT 1 WHERE password = :pw",
+        "SELECT 1 WHERE password = ?",
+        "SELECT 1 WHERE password = $1",
+        "password = new Password(x)",
+        "elif token == \"#bygroup\"",
+        "\"token_str\": \" the\"",
+        "\"input_token\": \"next_token\"",
+        "\"jsonwebtoken\": \"^9.0.2\"",
+        "x = {\"secret\": \"AWS::IAM::AccessKey\"}",
+        "arn:aws:secretsmanager:eu-west-1:1:secret:prod/db",
+        "API_KEY = \"YOUR_API_KEY\"",
+        "password: changeme",
+        "password=<password>",
+        "if k == \"cookie\":\n    serve(x)",
+        "cookie: exec(open('x').read())",
+        "{\"cookies\": true}",
+        "def f() -> \"PrivateKey\":\n    \"\"\"Loads 1 key, or 2.\"\"\"",
+        "[\"username\", \"password\", \"email\"]",
+    ] {
+        assert_eq!(taken(text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_bearer_token_is_found_without_its_header() {
+    let bearer = |text: &str, at| bearer(&Reader::new(text.as_bytes()), at);
+    assert_eq!(bearer("curl -H \"Bearer abcdef0123456789ABCDEF\"", 9), Some(16..38));
+    assert_eq!(bearer("Bearer {token}", 0), None);
+    assert_eq!(bearer("bearer of bad news which is long", 0), None);
+}

@@ -1,0 +1,191 @@
+//! Builds an engine: which windows the filter looks for, and what each calls for.
+
+use super::buckets::best_window;
+use super::filter::{Filter, MAX_WINDOWS, Window};
+use super::names::{FOREIGN, PARTS};
+use super::own::{BadPattern, Own};
+use super::rules::{FINDERS, TOKENS};
+use super::shape::{Set, Shape};
+use super::tokens::{Runs, Token};
+use super::{Duty, Engine, Group, MAX_OWN, Settings};
+
+impl Engine {
+    pub fn new(settings: &Settings) -> Result<Engine, BadPattern> {
+        let has = |group: Group| settings.groups.contains(&group);
+        let mut builder = Builder::default();
+        let mut names: Vec<String> = FINDERS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut enabled: Vec<bool> = FINDERS.iter().map(|(_, group)| has(*group)).collect();
+        let (mut tokens, mut runs) = (Vec::new(), Runs::default());
+        for (number, rule) in TOKENS.iter().enumerate() {
+            for notation in rule.shapes {
+                let shape = Shape::parse(notation);
+                let (offset, window) = best_window(&shape.fixed()).expect("a built-in rule has a word");
+                let token = tokens.len() as u16;
+                if has(Group::Secrets) && !runs.add(token, &shape) {
+                    builder.add(window, Duty::Token(token));
+                }
+                tokens.push(Token::new(names.len() as u16, number as u16, shape, offset, notation.contains('/')));
+            }
+            names.push(rule.name.to_owned());
+            enabled.push(has(Group::Secrets));
+        }
+        if has(Group::Credentials) || has(Group::Keys) {
+            builder.names();
+        }
+        if has(Group::Secrets) {
+            builder.word("BEGIN ", Duty::PrivateKey);
+            builder.word("Private-Lines", Duty::Putty);
+        }
+        if has(Group::Financial) {
+            digits().into_iter().for_each(|window| builder.add(window, Duty::Digits));
+        }
+        debug_assert!(builder.windows.len() < MAX_WINDOWS - 16, "{} windows", builder.windows.len());
+        disguises().into_iter().chain(escapes().concat()).for_each(|window| builder.add(window, Duty::Disguise));
+        let first_own = names.len() as u16;
+        let (mut own, mut look_everywhere) = (Vec::new(), false);
+        for rule in &settings.own {
+            let compiled = Own::compile(rule)?;
+            if own.len() == MAX_OWN || names[usize::from(first_own)..].contains(&rule.name) {
+                let message = if own.len() == MAX_OWN { "one pattern too many" } else { "the name is taken" };
+                return Err(BadPattern { name: rule.name.clone(), offset: 0, message: message.to_owned() });
+            }
+            look_everywhere |= !builder.add_words(&compiled.words);
+            own.push(compiled);
+            names.push(rule.name.clone());
+            enabled.push(true);
+        }
+        Ok(Engine {
+            filter: Filter::new(&builder.windows, &escapes()),
+            duties: builder.duties,
+            tokens,
+            runs,
+            own,
+            names,
+            enabled,
+            first_own,
+            look_everywhere,
+            fields: settings.fields.clone(),
+            action: settings.action.clone(),
+        })
+    }
+}
+
+/// Windows and what they call for; equal windows are one.
+#[derive(Default)]
+struct Builder {
+    windows: Vec<Window>,
+    duties: Vec<Vec<Duty>>,
+}
+
+impl Builder {
+    fn add(&mut self, window: Window, duty: Duty) {
+        match self.windows.iter().position(|known| *known == window) {
+            Some(at) if self.duties[at].contains(&duty) => {}
+            Some(at) => self.duties[at].push(duty),
+            None => {
+                self.windows.push(window);
+                self.duties.push(vec![duty]);
+            }
+        }
+    }
+
+    /// Adds a word in any case, in the notation of shapes.
+    fn word(&mut self, notation: &str, duty: Duty) {
+        let any_case = |set: Set| set.iter().fold(Set::default(), |all, byte| all.or(Set::any_case(byte)));
+        let sets: Vec<Set> = Shape::parse(notation).fixed().into_iter().map(any_case).collect();
+        // A name is looked at around the window, other words from their beginning.
+        let window = match duty {
+            Duty::Name if sets.len() > 5 => best_window(&sets).expect("a word is long enough").1,
+            _ => std::array::from_fn(|place| sets.get(place).copied().unwrap_or(Set::of(0..=255))),
+        };
+        self.add(window, duty);
+    }
+
+    /// Names that announce a secret, and what else credentials stand behind.
+    fn names(&mut self) {
+        PARTS.iter().for_each(|part| self.word(part, Duty::Name));
+        self.word("bearer", Duty::Bearer);
+        self.add(window_of("[ ]-[upawPUA][^-]"), Duty::Flag);
+        ["pass:", "--use", "htpas", "sqlpl", "/user", "add_u", "chpas", "-stdi"]
+            .iter()
+            .for_each(|word| self.word(word, Duty::Flag));
+        for (number, word) in FOREIGN.iter().enumerate() {
+            let sets: Vec<Set> = word.bytes().map(|byte| Set::of([byte])).collect();
+            self.add(best_window(&sets).expect("a word is long enough").1, Duty::Foreign(number as u16));
+            // In JSON the letter of the word that is rarest.
+            let rare = word.chars().filter(|c| !c.is_ascii()).min_by_key(|c| COMMON.find(*c).map_or(0, |at| 1 + at));
+            let rare = rare.expect("a word in another script");
+            let digits = format!("{:04x}", rare as u32);
+            let any_case = |byte: u8| Set::any_case(byte);
+            let mut sets = [Set::of([b'u']); 5];
+            for (set, digit) in sets[1..].iter_mut().zip(digits.bytes()) {
+                *set = any_case(digit);
+            }
+            self.add(sets, Duty::EscapedForeign(number as u16));
+        }
+    }
+
+    /// Whether there was room for all words, and any.
+    fn add_words(&mut self, words: &[Vec<Set>]) -> bool {
+        if words.is_empty() || self.windows.len() + words.len() > MAX_WINDOWS {
+            return false;
+        }
+        for word in words {
+            let Some((_, window)) = best_window(word) else { return false };
+            self.add(window, Duty::Own);
+        }
+        true
+    }
+}
+
+/// Escapes of ASCII, of what has no width, and of letters in other shapes; by the kind of their first digits, so
+/// that text full of other escapes (`\u06..`) passes by.
+fn escapes() -> [Vec<Window>; 2] {
+    let window = |notation: &&str| {
+        let sets = Shape::parse(notation).fixed();
+        std::array::from_fn(|place| sets.get(place).copied().unwrap_or(Set::of(0..=255)))
+    };
+    let of = |notations: &[&str]| notations.iter().map(window).collect();
+    [of(&["u00[1234567aA]", "u20[026]"]), of(&["u[fF][eE][fF]", "u[fF][fF][012345]", "u[dD]835"])]
+}
+
+/// What text in disguise can not do without.
+fn disguises() -> Vec<Window> {
+    let any = Set::of(0..=255);
+    let hex = Set::of(*b"0123456789abcdefABCDEF");
+    let utf8 = |first: u8, second: u8, third: Set| [Set::of([first]), Set::of([second]), third, any, any];
+    vec![
+        [Set::of([b'%']), Set::of(b'3'..=b'7'), hex, any, any],
+        [Set::of([b'&']), Set::of([b'#']), Set::of(*b"xX0123456789"), any, any],
+        [Set::of([0x1B]), Set::of([b'[']), Set::of(0x20..0x7F), any, any],
+        utf8(0xE2, 0x80, Set::of((0x8B..=0x8F).chain(0xAA..=0xAE))),
+        utf8(0xE2, 0x81, Set::of(0xA0..=0xA4)),
+        utf8(0xEF, 0xBB, Set::of([0xBF])),
+        utf8(0xEF, 0xBC, Set::of((0x90..=0x99).chain(0xA0..=0xBA))),
+        utf8(0xEF, 0xBD, Set::of(0x81..=0x9A)),
+        [Set::of([0xC2]), Set::of([0xAD]), any, any, any],
+        utf8(0xF0, 0x9D, Set::of(0x90..=0x9F)),
+    ]
+}
+
+/// Letters of other scripts that are frequent, the rarest first.
+const COMMON: &str = "зппьлраьоиеآژپعزرذودم كةاليهبن";
+
+/// The window of a notation of up to five bytes.
+fn window_of(notation: &str) -> Window {
+    let sets = Shape::parse(notation).fixed();
+    std::array::from_fn(|place| sets.get(place).copied().unwrap_or(Set::of(0..=255)))
+}
+
+/// Three digits of Arabic and Persian in a row, as they are and escaped.
+fn digits() -> Vec<Window> {
+    let digit = Set::of(0xB0..=0xB9);
+    let arabic = Set::of(0xA0..=0xA9);
+    let one = |byte: u8| Set::of([byte]);
+    vec![
+        [one(0xDB), digit, one(0xDB), digit, one(0xDB)],
+        [one(0xD9), arabic, one(0xD9), arabic, one(0xD9)],
+        window_of("u06[fF]{d1}"),
+        window_of("u066{d1}"),
+    ]
+}

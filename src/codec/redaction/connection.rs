@@ -1,0 +1,88 @@
+//! Passwords in the authority of a URL: `scheme://user:password@host`.
+
+use std::ops::Range;
+
+use super::reader::Reader;
+use super::values::{is_prose, is_stand_in};
+
+/// How far before an `@` the scheme of a connection string may begin.
+const MAX_CREDENTIALS: usize = 256;
+
+/// The password in `scheme://user:password@host`, seen from any `@` of it.
+pub fn connection(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    let text = reader.text;
+    let scheme = reader.scheme_before(at).filter(|scheme| at - scheme <= MAX_CREDENTIALS)?;
+    if scheme == 0 || !text[scheme - 1].is_ascii_alphanumeric() {
+        return None;
+    }
+    let authority = scheme + 3;
+    reader.charge(at.saturating_sub(authority));
+    // A password may hold an `@` itself: the last one before the path ends it.
+    let rest = &text[at..];
+    let stop = |b: &u8| ends_word(*b) || matches!(b, b'/' | b'?' | b'#' | b',' | b')');
+    let len = rest.iter().take(MAX_CREDENTIALS).position(stop).unwrap_or(rest.len().min(MAX_CREDENTIALS));
+    reader.charge(len);
+    let end = at + memchr::memrchr(b'@', &rest[..len])?;
+    let user = text.get(authority..at)?;
+    let Some(colon) = memchr::memchr(b':', user) else {
+        // A token without a user: `https://ghp_…@github.com`.
+        return None;
+    };
+    let colon = authority + colon;
+    if text[authority..colon].iter().any(|b| matches!(b, b'/' | b'?' | b'#')) {
+        return None;
+    }
+    let password = colon + 1..end;
+    let value = &text[password.clone()];
+    // `host:5432/db?x=a@b`: a port and a path are no password.
+    let port = value.iter().take_while(|b| b.is_ascii_digit()).count();
+    let path = port > 0 && port < 6 && matches!(value.get(port), Some(b'/' | b'?' | b'#'));
+    (!path && !is_stand_in(value) && !is_prose(value) && !is_word_for_password(value)).then_some(password)
+}
+
+/// What documentation writes where the password will stand.
+fn is_word_for_password(value: &[u8]) -> bool {
+    [&b"password"[..], b"passwd", b"pass", b"pwd", b"pw", b"secret", b"token"]
+        .iter()
+        .any(|word| value.eq_ignore_ascii_case(word))
+}
+
+/// Whether no URL goes on behind this byte.
+pub fn ends_word(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Option<&str> {
+        let at = text.find('@').expect("has an @");
+        connection(&Reader::new(text.as_bytes()), at).map(|range| &text[range])
+    }
+
+    #[test]
+    fn only_the_password_of_a_connection_string_is_taken() {
+        for (text, expected) in [
+            ("postgres://app:s3cret@db:5432/x", "s3cret"),
+            ("redis://:hunter2@cache/0", "hunter2"),
+            ("amqp://u:p@ss@host/v", "p@ss"),
+            ("see https://bot:tok@example.com/x?y=a@b", "tok"),
+            ("mongodb+srv://u:a/b@c.example", "a/b"),
+        ] {
+            assert_eq!(found(text), Some(expected), "{text}");
+        }
+        for text in [
+            "https://example.com/a:b@c",
+            "postgres://app@db/x",
+            "postgres://app:{password}@db",
+            "x://a:$PASSWORD@b",
+            "https://example.com a:b@c",
+            "mailto:a@b.com",
+            "http://x:80/a@b",
+            "postgres://user:password@host/db",
+        ] {
+            assert_eq!(found(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Escapes that stand in a text as they are, because it is JSON that nobody has decoded yet.
+
+/// Whether an escape ends right before `at`: `\n`, `\u00a0`.
+pub fn is_after_escape(text: &[u8], at: usize) -> bool {
+    let letter = at >= 2 && text[at - 2] == b'\\' && text.get(at - 1).is_some_and(|b| b"nrtbf".contains(b));
+    letter || at >= 6 && is_unicode(text, at - 6)
+}
+
+/// Whether `\u` and four digits begin at `at`.
+fn is_unicode(text: &[u8], at: usize) -> bool {
+    text.get(at..at + 6).is_some_and(|six| six.starts_with(b"\\u") && six[2..].iter().all(u8::is_ascii_hexdigit))
+}
+
+/// Where the escape ends that holds `at`, or `at`: the letters and digits of `\n` and `\u00a0` are no text.
+pub fn past_escape(text: &[u8], at: usize) -> usize {
+    for back in 1..=5 {
+        let Some(start) = at.checked_sub(back) else { break };
+        if text[start] == b'\\' {
+            if is_unicode(text, start) {
+                return start + 6;
+            }
+            return if back == 1 && b"nrtbf".contains(&text[at]) { at + 1 } else { at };
+        }
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_end_where_they_end() {
+        assert!(is_after_escape(b"a\\nb", 3) && is_after_escape(b"\\u00a0b", 6));
+        assert!(!is_after_escape(b"anb", 2) && !is_after_escape(b"xu00a0b", 6));
+        assert_eq!(past_escape(b"\\u00a04111", 4), 6);
+        assert_eq!(past_escape(b"\\u00a04111", 1), 6);
+        assert_eq!(past_escape(b"\\nabc", 1), 2);
+        assert_eq!(past_escape(b"abc", 1), 1);
+    }
+}

@@ -1,0 +1,180 @@
+//! Passwords among the arguments of commands: `mysql -pX`, `curl -u user:X`, `sshpass -p X`, `docker login -p X`.
+
+use std::ops::Range;
+
+use super::assign::{Found, Role, judge};
+use super::names::Class;
+use super::reader::Reader;
+use super::rules::CREDENTIAL;
+use super::values::is_random;
+
+/// How far back the command is searched on its line.
+const MAX_BACK: usize = 200;
+
+/// Commands, the option, and what stands behind it.
+const COMMANDS: &[(&str, &[u8], Form)] = &[
+    ("curl", b"u", Form::UserPassword),
+    ("http", b"a", Form::UserPassword),
+    ("wget", b"u", Form::UserPassword),
+    ("mysql", b"p", Form::Glued),
+    ("mariadb", b"p", Form::Glued),
+    ("7z", b"p", Form::Glued),
+    ("rar", b"p", Form::Glued),
+    ("sshpass", b"p", Form::Either),
+    ("login", b"p", Form::Word),
+    ("redis-cli", b"a", Form::Word),
+    ("ldap", b"w", Form::Word),
+    ("zip", b"P", Form::Word),
+    ("mongo", b"p", Form::Word),
+    ("twine", b"p", Form::Word),
+    ("snmp", b"A", Form::Word),
+    ("smb", b"U", Form::UserPercent),
+    ("rpcclient", b"U", Form::UserPercent),
+    ("sqlcmd", b"P", Form::Either),
+    ("bcp", b"P", Form::Either),
+    ("cypher-shell", b"p", Form::Word),
+    ("ipmitool", b"P", Form::Word),
+    ("az ", b"p", Form::Word),
+    ("rabbitmq", b"p", Form::Word),
+    ("kinit", b"p", Form::Word),
+    ("mosquitto", b"P", Form::Word),
+    ("couchbase", b"p", Form::Word),
+    ("influx", b"p", Form::Word),
+    ("clickhouse", b"p", Form::Word),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// `-u user:password`
+    UserPassword,
+    /// `-U user%password`
+    UserPercent,
+    /// `-ppassword`
+    Glued,
+    /// `-p password`
+    Word,
+    Either,
+}
+
+/// Finds the password behind the option that begins at `at`.
+pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
+    let text = reader.text;
+    reader.charge(MAX_BACK);
+    if text[at..].starts_with(b"pass:") {
+        found.extend(openssl(text, at));
+        return;
+    }
+    if let Some(range) = positional(text, at) {
+        if judge(Class::Password, &text[range.clone()], Role::Setting) {
+            found.push(Found { range, rule: CREDENTIAL, why: "the argument of a command" });
+        }
+        return;
+    }
+    let Some(option) = text.get(at + 2) else { return };
+    let back = &text[at.saturating_sub(MAX_BACK)..=at];
+    let line = &back[memchr::memrchr(b'\n', back).map_or(0, |line| line + 1)..];
+    let line = &line[memchr::memrchr(b'|', line).map_or(0, |pipe| pipe + 1)..];
+    let named = |command: &str| {
+        memchr::memmem::rfind(line, command.as_bytes())
+            .is_some_and(|place| place == 0 || !line[place - 1].is_ascii_alphanumeric())
+    };
+    let Some((_, _, form)) = COMMANDS.iter().find(|(command, options, _)| options.contains(option) && named(command))
+    else {
+        return;
+    };
+    let glued = text.get(at + 3).is_some_and(|b| !b.is_ascii_whitespace() && !b"\"',".contains(b));
+    // In a list of arguments quotes and a comma stand between.
+    let gap = text[at + 3..].iter().take(6).take_while(|b| b.is_ascii_whitespace() || b"\"',\\".contains(b)).count();
+    let start = match form {
+        Form::Glued if !(glued || gap > 0 && b"\"'".contains(&text[at + 2 + gap])) => return,
+        Form::Word if glued => return,
+        _ => at + 3 + gap,
+    };
+    let quote = start.checked_sub(1).map(|before| text[before]).filter(|b| b"\"'".contains(b));
+    let len = text[start..].iter().take(512).take_while(|b| match quote {
+        Some(quote) => **b != quote && **b != b'\n',
+        None => !b.is_ascii_whitespace() && !b"\"'`\\;|)".contains(b),
+    });
+    let end = start + len.count();
+    let start = match form {
+        Form::UserPassword => start + memchr::memchr(b':', &text[start..end]).map_or(end - start, |colon| colon + 1),
+        Form::UserPercent => start + memchr::memchr(b'%', &text[start..end]).map_or(end - start, |sign| sign + 1),
+        _ => start,
+    };
+    let value = &text[start..end];
+    let path = matches!(value.first(), Some(b'/' | b'-' | b'$')) && !is_random(value)
+        || *form == Form::Glued && value.iter().all(|b| b.is_ascii_digit() || *b == b':') && value.contains(&b':');
+    if !path && value.len() > 2 && judge(Class::Password, value, Role::Setting) {
+        found.push(Found { range: start..end, rule: CREDENTIAL, why: "the option of a command" });
+    }
+}
+
+/// `-passin pass:x`
+fn openssl(text: &[u8], at: usize) -> Option<Found> {
+    let back = &text[at.saturating_sub(12)..at];
+    let option = [&b"-pass "[..], b"-passin ", b"-passout ", b"-k "].iter().any(|option| back.ends_with(option));
+    let start = at + 5;
+    let len = text[start..].iter().take(256).take_while(|b| !b.is_ascii_whitespace() && !b"\"'`\\".contains(b)).count();
+    let taken = option && judge(Class::Password, &text[start..start + len], Role::Setting);
+    taken.then(|| Found { range: start..start + len, rule: CREDENTIAL, why: "the option of a command" })
+}
+
+/// The password among the arguments of commands that have no option for it.
+fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
+    let rest = &text[at..];
+    let line = &rest[..memchr::memchr(b'\n', &rest[..rest.len().min(MAX_BACK)]).unwrap_or(rest.len().min(MAX_BACK))];
+    let starts = |word: &[u8]| line.len() >= word.len() && line[..word.len()].eq_ignore_ascii_case(word);
+    // The n-th word behind the command, without options.
+    let word = |nth: usize| {
+        let mut words =
+            line.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty() && !word.starts_with(b"-"));
+        let word = words.nth(nth)?;
+        let place = word.as_ptr() as usize - line.as_ptr() as usize;
+        let quotes = usize::from(b"\"'".contains(&word[0]) && word.len() > 2 && word.last() == word.first());
+        let inside = &word[quotes..word.len() - quotes];
+        let len = inside.iter().position(|b| b"\"'`\\".contains(b)).unwrap_or(inside.len());
+        Some(at + place + quotes..at + place + quotes + len)
+    };
+    if starts(b"htpasswd ") && memchr::memmem::find(line, b"-b").is_some() {
+        return word(3).or_else(|| word(2));
+    }
+    if starts(b"sqlplus ") {
+        let login = word(1)?;
+        let slash = memchr::memchr(b'/', &text[login.clone()])?;
+        let end = memchr::memrchr(b'@', &text[login.clone()]).filter(|end| *end > slash).unwrap_or(login.len());
+        return (slash > 0).then_some(login.start + slash + 1..login.start + end);
+    }
+    if starts(b"/user:") {
+        let before = &text[at.saturating_sub(80)..at];
+        return memchr::memmem::find(before, b"net ").and_then(|_| word(1));
+    }
+    if starts(b"add_user ") {
+        return word(2);
+    }
+    if starts(b"--user ") || starts(b"--user=") {
+        let before = &text[at.saturating_sub(MAX_BACK)..at];
+        memchr::memmem::find(before, b"curl").or_else(|| memchr::memmem::find(before, b"http"))?;
+        let login = if line.get(6) == Some(&b'=') {
+            at + 7..at + line.iter().position(|b| b.is_ascii_whitespace()).unwrap_or(line.len())
+        } else {
+            word(0)?
+        };
+        let colon = memchr::memchr(b':', &text[login.clone()])?;
+        return Some(login.start + colon + 1..login.end);
+    }
+    if starts(b"chpasswd") || starts(b"-stdin") {
+        // `echo 'user:x' | chpasswd`, `echo x | docker login --password-stdin`
+        let before = &text[at.saturating_sub(MAX_BACK)..at];
+        let start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
+        let echo = memchr::memmem::rfind(&before[start..], b"echo ")? + start + 5;
+        let pipe = echo + memchr::memchr(b'|', &before[echo..])?;
+        let said = before[echo..pipe].trim_ascii();
+        let said = said.strip_prefix(b"-n ").unwrap_or(said);
+        let place = said.as_ptr() as usize - text.as_ptr() as usize;
+        let quotes = usize::from(said.len() > 2 && b"\"'".contains(&said[0]) && said.last() == said.first());
+        let said = place + quotes..place + said.len() - quotes;
+        let colon = if starts(b"chpasswd") { memchr::memchr(b':', &text[said.clone()])? + 1 } else { 0 };
+        return Some(said.start + colon..said.end);
+    }
+    None
+}

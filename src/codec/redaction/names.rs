@@ -1,0 +1,319 @@
+//! Names that announce a secret: `password`, `apiKey`, `X-Auth-Token`, `DB_PASSWD`, `رمز عبور`.
+
+/// What a name leads one to expect behind it, and so what a value must look like to be taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// A password or passphrase: any word may be one.
+    Password,
+    /// `secret`, `client_secret`: a secret, though the word is used for references to secrets too.
+    Secret,
+    /// A key or token that is surely secret: `api_key`, `access_token`.
+    Key,
+    /// A word with other uses too: `token`, `credentials`, `session_id`.
+    Token,
+    /// A key of an unknown kind: only what is random is taken.
+    Weak,
+    /// A password's short name: `pass`, `pw`, `pin`, `otp`.
+    Short,
+    /// A password, or where a shell stands.
+    Pwd,
+    /// A scheme and then a secret.
+    Authorization,
+    /// Names and secrets in one line.
+    Cookie,
+}
+
+impl Class {
+    /// Whether any word may be the value.
+    pub fn is_password(self) -> bool {
+        matches!(self, Class::Password | Class::Short | Class::Pwd)
+    }
+}
+
+/// Parts of names that the filter looks for, in the notation of shapes.
+#[rustfmt::skip]
+pub const PARTS: &[&str] = &[
+    "passw", "passp", "passc", "pass[^a-z]", "pwd", "secret", "token", "[_ .a-z-]key", "authori", "cookie",
+    "credent", "pw[^a-z]", "otp[^a-z]", "pin[^a-z]", "sessi", "kennw", "motde", "mot[_ ]d", "mdp[^a-z]", "contras",
+    "clave", "senha", "haslo", "wachtw", "parol", "mnemo", "auth[^a-z]", "signat", "respon", "fied ", "psk[^a-z]",
+    "[_.-]pat[^a-z]",
+];
+
+/// Words for a password in other scripts, with where the filter looks: the best letters of each.
+#[rustfmt::skip]
+pub const FOREIGN: &[&str] = &[
+    "رمز عبور", "رمزعبور", "رمز ورود", "گذرواژه", "گذر واژه", "پسورد", "کلمه عبور", "کلمه‌ی عبور", "كلمة المرور",
+    "كلمة السر", "رمز", "密码", "密碼", "口令", "パスワード", "비밀번호", "пароль", "Пароль", "ПАРОЛЬ", "пароли", "contraseña",
+    "Contraseña", "CONTRASEÑA", "hasło", "Hasło", "şifre", "parolă", "κωδικός", "סיסמה",
+];
+
+/// What precedes `token` where it means a piece of text or a place in a list.
+#[rustfmt::skip]
+const TEXT_TOKENS: &[&str] = &[
+    "pad", "eos", "bos", "unk", "mask", "sep", "cls", "special", "start", "end", "stop", "max", "min", "num",
+    "per", "page", "next", "continuation", "first", "last", "each", "current", "prev", "previous", "n", "sub",
+    "image", "input", "output", "prompt", "completion", "new", "total", "word", "text", "by", "lex", "lexer",
+    "parse", "parser", "cancellation", "cancel", "design", "syntax", "oov", "decoder", "encoder", "generated",
+    "target", "source", "cached", "boundary", "kind", "ident", "literal", "operator", "keyword", "comment", "byte",
+    "char", "chunk", "skip", "blank", "begin", "expected", "client", "request", "starting", "pagination",
+    "idempotency", "marker", "resume", "sync", "cursor", "iterator", "continue", "change", "delta", "badge",
+];
+
+/// What makes a `key` surely secret.
+#[rustfmt::skip]
+const SECRET_KEYS: &[&str] = &[
+    "api", "access", "private", "secret", "encryption", "encrypt", "decryption", "signing", "sign", "account",
+    "auth", "master", "shared", "storage", "subscription", "app", "application", "service", "ssh", "deploy",
+    "webhook", "client", "consumer", "hmac", "jwt", "aes", "rsa", "admin", "license", "functions", "function",
+    "ingest", "ingestion", "write", "integration", "session", "fernet", "server", "sas", "vault", "wep", "wifi",
+    "wpa", "gpg", "pgp", "tls", "ssl", "cookie", "flask", "django", "rails", "crypt", "crypto", "cipher", "stripe",
+    "openai", "anthropic", "gemini", "sendgrid", "twilio", "mailgun", "datadog", "newrelic", "aws", "azure", "gcp",
+    "google", "github", "gitlab", "slack", "algolia", "maps", "mapbox", "huggingface", "hf", "cohere", "mistral",
+    "groq", "deepseek", "pinecone", "airtable", "rapidapi", "backup", "recovery", "bot", "user", "live", "passkey",
+];
+
+/// Kinds of keys that hide nothing.
+#[rustfmt::skip]
+const OPEN_KEYS: &[&str] = &[
+    "primary", "foreign", "sort", "partition", "public", "pub", "cache", "dict", "group", "row", "column", "col",
+    "index", "lookup", "map", "hot", "object", "idempotency", "unique", "routing", "message", "natural",
+    "surrogate", "composite", "known", "host", "hash", "range", "candidate", "join", "merge", "dedupe", "dedup",
+    "trace", "metric", "config", "conf", "setting", "translation", "i18n", "locale", "label", "tag", "sha", "etag",
+    "file", "image", "registry", "property", "json", "yaml", "data", "field", "attr", "attribute", "param",
+    "query", "sub", "parent", "child", "root", "super", "search", "order", "shift", "arrow", "enter", "space",
+    "tab", "escape", "return", "delete", "on", "any", "each", "some", "the", "a", "this", "that", "by", "no",
+    "not", "tur", "mon", "don", "whis", "hoc", "joc", "bo", "s3", "blob", "redis", "memcache", "kafka", "event",
+    "item", "node", "route", "react", "list", "stub", "fingerprint", "site", "sitekey", "publishable",
+];
+
+/// Words at the end of a name that do not change what it holds.
+#[rustfmt::skip]
+const NEUTRAL: &[&str] = &[
+    "value", "val", "text", "plain", "plaintext", "raw", "string", "hash", "hashed", "b64", "base64", "encoded",
+    "encrypted", "old", "confirm", "confirmation", "repeat", "again", "header", "prod", "production", "dev",
+    "development", "staging", "stage", "stg", "qa", "uat", "live", "sandbox", "default", "base", "primary",
+    "secondary", "backup", "local", "v", "env", "var", "literal", "digest", "data", "const", "in", "clear",
+    "current",
+];
+
+/// The most bytes of a name that are looked at, from its end.
+const MAX_NAME: usize = 64;
+
+/// What a member name, variable or header announces, however it is written.
+pub fn classify(name: &[u8]) -> Option<Class> {
+    let name = &name[name.len().saturating_sub(MAX_NAME)..];
+    if !name.is_ascii() {
+        let known = |word: &&str| name.windows(word.len()).any(|part| part == word.as_bytes());
+        return FOREIGN.iter().any(known).then_some(Class::Password);
+    }
+    let mut folded = [0; 2 * MAX_NAME];
+    let folded = fold(name, &mut folded);
+    let mut words = folded.rsplit(|b| *b == b' ').filter(|word| !word.is_empty()).map(without_number);
+    let mut next = || words.next().and_then(|word| std::str::from_utf8(word).ok());
+    let mut last = next()?;
+    while last.is_empty() || NEUTRAL.contains(&last) {
+        last = next()?;
+    }
+    let before = next().unwrap_or("");
+    decide(last, before)
+}
+
+fn decide(last: &str, before: &str) -> Option<Class> {
+    let ends = |endings: &[&str]| endings.iter().any(|ending| last.ends_with(ending));
+    if ends(&[
+        "password",
+        "passwd",
+        "passphrase",
+        "passwords",
+        "passwort",
+        "kennwort",
+        "motdepasse",
+        "contrasena",
+        "senha",
+        "haslo",
+        "wachtwoord",
+        "passcode",
+        "passwrd",
+        "requirepass",
+        "masterauth",
+        "masterpass",
+        "psswd",
+        "parol",
+        "mnemonic",
+    ]) {
+        let none = matches!(before, "no" | "without" | "is" | "has") || last.starts_with("nopass");
+        return (!none).then_some(Class::Password);
+    }
+    if ends(&["secret", "secrets"]) {
+        return Some(Class::Secret);
+    }
+    if last.ends_with("pwd") {
+        return Some(Class::Pwd);
+    }
+    if last.ends_with("token") {
+        let kind = last.strip_suffix("token").filter(|kind| !kind.is_empty()).unwrap_or(before);
+        let surely = [
+            "access",
+            "api",
+            "auth",
+            "refresh",
+            "bearer",
+            "id",
+            "bot",
+            "csrf",
+            "xsrf",
+            "private",
+            "personal",
+            "deploy",
+            "session",
+            "oauth",
+            "jwt",
+            "service",
+            "account",
+            "security",
+            "secret",
+            "user",
+            "app",
+            "admin",
+            "registration",
+            "authtoken",
+            "github",
+            "gitlab",
+            "slack",
+            "npm",
+            "vault",
+            "hf",
+            "runner",
+        ];
+        return match kind {
+            kind if TEXT_TOKENS.contains(&kind) => None,
+            kind if surely.contains(&kind) => Some(Class::Key),
+            _ => Some(Class::Token),
+        };
+    }
+    if last == "tokens" && matches!(before, "access" | "api" | "auth" | "refresh") {
+        return Some(Class::Token);
+    }
+    if let Some(kind) = last.strip_suffix("key").or_else(|| last.strip_suffix("keys")) {
+        return key(kind, before);
+    }
+    match (last, before) {
+        ("identified", _) => Some(Class::Password),
+        ("passe", _) if before == "de" => Some(Class::Password),
+        (
+            "pass" | "pw" | "mdp" | "pin" | "otp" | "psk" | "userpass" | "dbpass" | "mypass" | "clave" | "passwort",
+            _,
+        ) => Some(Class::Short),
+        ("authorization" | "authorisation", _) => Some(Class::Authorization),
+        ("cookie" | "cookies" | "setcookie", _) => Some(Class::Cookie),
+        (
+            "credential" | "credentials" | "creds" | "bearer" | "pat" | "phpsessid" | "jsessionid" | "sessionid"
+            | "sessid" | "signature",
+            _,
+        ) => Some(Class::Token),
+        ("id", "session") => Some(Class::Token),
+        ("auth", _) => Some(Class::Token),
+        ("salt", "password" | "secret" | "hash") => Some(Class::Weak),
+        _ => None,
+    }
+}
+
+fn key(kind: &str, before: &str) -> Option<Class> {
+    let kind = if kind.is_empty() { before } else { kind };
+    let surely =
+        SECRET_KEYS.contains(&kind) || SECRET_KEYS.iter().any(|known| known.len() > 3 && kind.ends_with(known));
+    if kind.is_empty() || OPEN_KEYS.contains(&kind) || kind.len() == 1 {
+        return None;
+    }
+    Some(if surely { Class::Key } else { Class::Weak })
+}
+
+/// Lower case with spaces between words, whichever way the name marks them.
+fn fold<'a>(name: &[u8], out: &'a mut [u8; 2 * MAX_NAME]) -> &'a [u8] {
+    let mut len = 0;
+    for (at, byte) in name.iter().enumerate() {
+        let before = at.checked_sub(1).map_or(b' ', |before| name[before]);
+        let next_is_lower = name.get(at + 1).is_some_and(u8::is_ascii_lowercase);
+        let hump = byte.is_ascii_uppercase()
+            && (before.is_ascii_lowercase() || (before.is_ascii_uppercase() && next_is_lower));
+        if hump {
+            out[len] = b' ';
+            len += 1;
+        }
+        out[len] = if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b' ' };
+        len += 1;
+    }
+    &out[..len]
+}
+
+fn without_number(word: &[u8]) -> &[u8] {
+    let digits = word.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+    &word[..word.len() - digits]
+}
+
+/// Whether a byte can belong to a name.
+pub fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_understood_in_any_spelling() {
+        for (class, names) in [
+            (
+                Class::Password,
+                "password PASSWORD db_password DB-Passwd userPassword PGPASSWORD password2 old_password password_confirmation passphrase password_hash mot_de_passe Passwort DB_PASSWORD_PROD رمز_عبور",
+            ),
+            (Class::Secret, "client_secret clientSecret SECRET"),
+            (
+                Class::Key,
+                "access_token accessToken X-Auth-Token apiKey api_key APIKey api-key apikey aws_secret_access_key AccountKey privateKey private_key OPENAI_API_KEY fernet_key SECRET_KEY_BASE",
+            ),
+            (Class::Token, "token credentials PHPSESSID session_id"),
+            (Class::Short, "pass smtp_pass pw root_pw otp"),
+            (Class::Weak, "frobnication_key"),
+        ] {
+            for name in names.split(' ') {
+                assert_eq!(classify(name.as_bytes()), Some(class), "{name}");
+            }
+        }
+        assert_eq!(classify(b"Proxy-Authorization"), Some(Class::Authorization));
+        assert_eq!(classify(b"Set-Cookie"), Some(Class::Cookie));
+        assert_eq!(classify(b"MYSQL_PWD"), Some(Class::Pwd));
+    }
+
+    #[test]
+    fn other_names_announce_nothing() {
+        for name in [
+            "",
+            "_",
+            "key",
+            "primary_key",
+            "sort_key",
+            "keyboard",
+            "monkey",
+            "tokens",
+            "prompt_tokens",
+            "pad_token",
+            "next_token",
+            "input_token",
+            "tokenizer",
+            "password_length",
+            "secret_name",
+            "public_key",
+            "author",
+            "code",
+            "cookie_count",
+            "compass",
+            "bypass",
+            "token_str",
+            "token_type",
+            "jsonwebtoken_version",
+        ] {
+            assert_eq!(classify(name.as_bytes()), None, "{name}");
+        }
+    }
+}

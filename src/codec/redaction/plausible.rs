@@ -1,0 +1,95 @@
+//! Whether raw JSON is worth decoding where the filter has seen something. It may say yes in vain, never no.
+
+use super::assign;
+use super::disguises::is_disguise;
+use super::email::email;
+use super::escapes::past_escape;
+use super::filter::{Hit, Sign};
+use super::names::FOREIGN;
+use super::reader::Reader;
+use super::shape::Class;
+use super::tokens::{prefixed, wordless};
+use super::views::may_speak;
+use super::{Duty, Engine, cards, verify};
+
+/// How far before an `@` the scheme of a URL is searched.
+const MAX_WORD: usize = 256;
+
+impl Engine {
+    /// Whether something may stand at a hit. The reader is the event's.
+    pub(super) fn is_plausible(&self, reader: &Reader<'_>, hit: Hit) -> bool {
+        let (raw, at) = (reader.text, hit.at as usize);
+        match hit.sign {
+            Sign::At => is_address(reader, at) || is_in_url(raw, at),
+            Sign::Digits => {
+                let mut any = false;
+                cards::plausible(raw, past_escape(raw, at), |_| any = true);
+                any
+            }
+            Sign::Country => verify::iban_at(raw, at).is_some(),
+            Sign::Run => self.is_plausible_run(reader, at),
+            Sign::Window(window) => self.duties[usize::from(window)].iter().any(|duty| match *duty {
+                Duty::Token(token) => self.tokens[usize::from(token)].is_plausible(raw, at),
+                Duty::Name => assign::is_plausible(raw, at),
+                Duty::Foreign(_) | Duty::Flag | Duty::PrivateKey | Duty::Putty | Duty::Own => true,
+                Duty::EscapedForeign(word) => is_escaped_word(raw, at, FOREIGN[usize::from(word)]),
+                Duty::Digits => {
+                    raw[at] != b'u' || raw.get(at + 5..at + 9).is_some_and(|next| next.starts_with(b"\\u06"))
+                }
+                Duty::Bearer => matches!(raw.get(at + 6), Some(b' ' | b'\\' | b'%')),
+                Duty::Disguise => is_disguise(raw, at),
+            }),
+        }
+    }
+
+    fn is_plausible_run(&self, reader: &Reader<'_>, at: usize) -> bool {
+        let raw = reader.text;
+        let end = reader.run_end(Class::named(b'r'), at);
+        let start = past_escape(raw, at).min(end);
+        may_speak(&raw[at..end])
+            || may_speak(&raw[start..end])
+            || self.runs.is_plausible(raw, at..end, &self.tokens)
+            || prefixed(raw, start..end).is_some()
+            || wordless(raw, &(start..end)).is_some()
+    }
+}
+
+fn is_address(reader: &Reader<'_>, at: usize) -> bool {
+    let raw = reader.text;
+    // The `n` of an escaped line break is no address.
+    let decorator = |start: usize| start + 1 == at && start > 0 && raw[start - 1] == b'\\';
+    // What an escape hides may belong to the address.
+    let escaped = raw.get(at + 1) == Some(&b'\\') && raw.get(at + 2) == Some(&b'u');
+    escaped
+        || at >= 6 && raw[at - 6..].starts_with(b"\\u")
+        || email(reader, at).is_some_and(|found| !decorator(found.start))
+        || hides_domain(raw, at)
+}
+
+/// Whether the domain behind an `@` has an escape in it.
+fn hides_domain(raw: &[u8], at: usize) -> bool {
+    let len = raw[at + 1..]
+        .iter()
+        .take(MAX_WORD)
+        .take_while(|b| b.is_ascii_alphanumeric() || b".-".contains(b) || **b >= 0x80)
+        .count();
+    len > 0 && raw[at + 1 + len..].starts_with(b"\\u")
+}
+
+/// Whether a `//` stands in front of the `@`, in the same word.
+fn is_in_url(raw: &[u8], at: usize) -> bool {
+    let word =
+        raw[..at].iter().rev().take(MAX_WORD).take_while(|b| !b.is_ascii_whitespace() && !b"\"<>".contains(b)).count();
+    let word = &raw[at - word..at];
+    memchr::memmem::find(word, b"//").is_some()
+        || memchr::memmem::find(word, b"/\\/").is_some()
+        || memchr::memmem::find(word, b"\\u002").is_some()
+}
+
+/// Whether the word stands around `at`, its letters escaped.
+fn is_escaped_word(raw: &[u8], at: usize, word: &str) -> bool {
+    let escaped: String =
+        word.chars().map(|c| if c.is_ascii() { c.to_string() } else { format!("\\u{:04x}", c as u32) }).collect();
+    let near = raw[at.saturating_sub(escaped.len())..raw.len().min(at + escaped.len())].to_ascii_lowercase();
+    memchr::memmem::find(&near, escaped.to_ascii_lowercase().as_bytes()).is_some()
+}

@@ -1,0 +1,292 @@
+//! Finds the secrets in one decoded text.
+
+use super::assign::{self, Found};
+use super::disguises::notice;
+use super::filter::{Hit, Sign};
+use super::reader::{Reader, Unfinished, Work};
+use super::shape::Class;
+use super::views::{Disguises, View, decode_run};
+use super::{Duty, Engine, cards, connection, email, flags, pem, rules, tokens, verify};
+
+/// A secret, or where one stands, and what decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    pub start: usize,
+    pub end: usize,
+    pub rule: u16,
+    pub why: &'static str,
+}
+
+/// How deep text may be hidden in text.
+const MAX_DEPTH: usize = 3;
+/// The most that a pattern of the user's own may find in one text.
+const MAX_OWN_SPANS: usize = 10_000;
+/// How often a changed text is looked at again.
+const MAX_ROUNDS: usize = 4;
+
+impl Engine {
+    /// The text without its secrets, or nothing if it has none.
+    pub(super) fn clean(&self, text: &[u8], work: &mut Work) -> Option<Vec<u8>> {
+        let mut cleaned: Option<Vec<u8>> = None;
+        for _ in 0..MAX_ROUNDS {
+            let current = cleaned.as_deref().unwrap_or(text);
+            let Ok(spans) = self.find(current, work) else {
+                work.found.push(rules::UNFINISHED);
+                return Some(self.instead(rules::UNFINISHED, text));
+            };
+            if spans.is_empty() {
+                break;
+            }
+            work.found.extend(spans.iter().map(|span| span.rule));
+            cleaned = Some(self.replace(current, &spans));
+        }
+        cleaned
+    }
+
+    /// Secrets in order, none touching another.
+    fn find(&self, text: &[u8], work: &mut Work) -> Result<Vec<Span>, Unfinished> {
+        let mut spans = Vec::new();
+        self.search(text, 0, work, &mut spans)?;
+        Ok(joined(text, spans))
+    }
+
+    pub(super) fn search(
+        &self,
+        text: &[u8],
+        depth: usize,
+        work: &mut Work,
+        spans: &mut Vec<Span>,
+    ) -> Result<(), Unfinished> {
+        work.spend(text.len())?;
+        let mut hits = Vec::new();
+        self.filter.scan(text, &mut hits);
+        // A run is searched before the words within it, which may cover only a part of it.
+        hits.sort_unstable_by_key(|hit| (hit.at, matches!(hit.sign, Sign::Window(_))));
+        let (first, mut covered, mut spent) = (spans.len(), 0, 0);
+        let mut disguises = Disguises::default();
+        let reader = Reader::new(text);
+        for hit in hits {
+            // What is replaced anyway needs no second reason.
+            if (hit.at as usize) < covered && !matches!(hit.sign, Sign::Window(_)) {
+                continue;
+            }
+            let known = spans.len();
+            match hit.sign {
+                Sign::Run => self.search_run(&reader, hit.at as usize, depth, work, spans)?,
+                _ => self.look(&reader, hit, covered, spans, &mut disguises),
+            }
+            let known = spans[known..].iter().filter(|span| span.rule != rules::PREFIXED);
+            covered = known.map(|span| span.end).max().unwrap_or(0).max(covered);
+            work.spend(reader.spent() - spent)?;
+            spent = reader.spent();
+        }
+        if depth < MAX_DEPTH {
+            self.search_json(text, depth, work, spans)?;
+        }
+        for (number, own) in self.own.iter().enumerate() {
+            let rule = self.first_own + number as u16;
+            let (known, found) = (spans.len(), |range: std::ops::Range<usize>| {
+                spans.push(Span { start: range.start, end: range.end, rule, why: "a pattern of your own" });
+            });
+            own.find(text, found).map_err(|_| Unfinished)?;
+            if spans.len() - known > MAX_OWN_SPANS {
+                return Err(Unfinished);
+            }
+        }
+        // A mask is no secret, whatever it says.
+        let found = spans.split_off(first);
+        spans.extend(found.into_iter().filter(|span| !self.is_mask(&text[span.start..span.end])));
+        if depth < MAX_DEPTH && disguises != Disguises::default() {
+            self.search_view(text, disguises, depth, work, spans)?;
+        }
+        Ok(())
+    }
+
+    /// Searches the run of base64 or hexadecimal digits at `at`, and what it says.
+    fn search_run(
+        &self,
+        reader: &Reader<'_>,
+        at: usize,
+        depth: usize,
+        work: &mut Work,
+        spans: &mut Vec<Span>,
+    ) -> Result<(), Unfinished> {
+        let run = at..reader.run_end(Class::named(b'r'), at);
+        if self.enabled[usize::from(rules::PREFIXED)] {
+            let known = spans.len();
+            self.runs.find(reader, run.clone(), &self.tokens, |range, rule| {
+                spans.push(Span { start: range.start, end: range.end, rule, why: "the form of the token" });
+            });
+            if spans.len() > known {
+                return Ok(());
+            }
+            if let Some((range, rule)) = tokens::wordless(reader.text, &run) {
+                spans.push(Span { start: range.start, end: range.end, rule, why: "the form of the token" });
+                return Ok(());
+            }
+            if let Some(range) = tokens::prefixed(reader.text, run) {
+                let why = "random text behind a prefix that announces a key";
+                spans.push(Span { start: range.start, end: range.end, rule: rules::PREFIXED, why });
+                return Ok(());
+            }
+        }
+        if depth == MAX_DEPTH {
+            return Ok(());
+        }
+        let Some((decoded, len)) = decode_run(reader.text, at) else { return Ok(()) };
+        work.spend(2 * len)?;
+        let mut inner = Vec::new();
+        self.search(&decoded, depth + 1, work, &mut inner)?;
+        spans.extend(inner.first().map(|span| Span {
+            start: at,
+            end: at + len,
+            rule: span.rule,
+            why: "what the encoded text says",
+        }));
+        Ok(())
+    }
+
+    /// Searches what the text says once it is decoded.
+    fn search_view(
+        &self,
+        text: &[u8],
+        disguises: Disguises,
+        depth: usize,
+        work: &mut Work,
+        spans: &mut Vec<Span>,
+    ) -> Result<(), Unfinished> {
+        work.spend(2 * text.len())?;
+        let view = View::of(text, disguises);
+        if view.bytes.len() == text.len() {
+            return Ok(());
+        }
+        let mut inner = Vec::new();
+        self.search(&view.bytes, depth + 1, work, &mut inner)?;
+        for span in inner {
+            let (start, end) = view.origin(span.start, span.end);
+            spans.push(Span { start, end, ..span });
+        }
+        Ok(())
+    }
+
+    /// Lets the rules that a hit calls for look at it.
+    fn look(&self, reader: &Reader<'_>, hit: Hit, covered: usize, spans: &mut Vec<Span>, disguises: &mut Disguises) {
+        let (text, at) = (reader.text, hit.at as usize);
+        let mut found = |range: std::ops::Range<usize>, rule: u16, why: &'static str| {
+            if self.enabled[usize::from(rule)] {
+                spans.push(Span { start: range.start, end: range.end, rule, why });
+            }
+        };
+        match hit.sign {
+            Sign::At => {
+                if let Some(range) = connection::connection(reader, at) {
+                    found(range, rules::CONNECTION, "the password of a URL");
+                } else if let Some(range) = email::email(reader, at) {
+                    found(range, rules::EMAIL, "an address with a domain");
+                }
+            }
+            Sign::Digits => {
+                cards::cards(reader, at, |range| found(range, rules::CARD, "an issuer, a length and the check digit"))
+            }
+            Sign::Country => {
+                if let Some(range) = verify::iban_at(text, at) {
+                    found(range, rules::IBAN, "the length of its country and the check digits");
+                }
+                reader.charge(64);
+            }
+            Sign::Run => {}
+            Sign::Window(window) => {
+                for duty in &self.duties[usize::from(window)] {
+                    self.fulfil(*duty, reader, at, covered, spans, disguises);
+                }
+            }
+        }
+    }
+
+    fn fulfil(
+        &self,
+        duty: Duty,
+        reader: &Reader<'_>,
+        at: usize,
+        covered: usize,
+        spans: &mut Vec<Span>,
+        disguises: &mut Disguises,
+    ) {
+        let text = reader.text;
+        let mut found = |range: std::ops::Range<usize>, rule: u16, why: &'static str| {
+            if self.enabled[usize::from(rule)] {
+                spans.push(Span { start: range.start, end: range.end, rule, why });
+            }
+        };
+        let mut values: Vec<Found> = Vec::new();
+        match duty {
+            Duty::Disguise => notice(text, at, disguises),
+            Duty::Digits if text[at] == b'u' => disguises.json |= at > 0 && text[at - 1] == b'\\',
+            Duty::Digits => disguises.shape = true,
+            Duty::EscapedForeign(_) => disguises.json |= at > 0 && text[at - 1] == b'\\',
+            Duty::Own => {}
+            // What is replaced anyway needs no second reason, but another token may begin before it or end behind it.
+            _ if at < covered && !matches!(duty, Duty::Token(_)) => {}
+            Duty::Token(token) => {
+                let token = &self.tokens[usize::from(token)];
+                if let Some(range) = token.at_window(reader, at) {
+                    found(range, token.rule, "the form of the token");
+                }
+            }
+            Duty::Name => assign::values(reader, at, &mut values),
+            Duty::Foreign(_) => assign::foreign_values(reader, at, &mut values),
+            Duty::Flag => flags::values(reader, at, &mut values),
+            Duty::Bearer => {
+                if let Some(range) = assign::bearer(reader, at) {
+                    found(range, rules::AUTHORIZATION, "credentials behind `Bearer`");
+                }
+            }
+            Duty::PrivateKey => {
+                if let Some(range) = pem::private_key(reader, at.saturating_sub(5)) {
+                    found(range, rules::PRIVATE_KEY, "the first line and the body of a key");
+                }
+            }
+            Duty::Putty => {
+                if let Some(range) = pem::putty(reader, at) {
+                    found(range, rules::PRIVATE_KEY, "the private lines of a key");
+                }
+            }
+        }
+        for value in values {
+            let in_mask = self.begins_with_mask(&text[value.range.start..]) || self.is_in_mask(text, at);
+            if !in_mask {
+                found(value.range, value.rule, value.why);
+            }
+        }
+    }
+}
+
+/// Joins spans that overlap under the rule of the longest, and widens them to whole characters.
+fn joined(text: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
+    let within = |at: usize| text.get(at).is_some_and(|b| b & 0xC0 == 0x80);
+    let valid = spans.is_empty() || std::str::from_utf8(text).is_ok();
+    for span in &mut spans {
+        while valid && within(span.start) {
+            span.start -= 1;
+        }
+        while valid && within(span.end) {
+            span.end += 1;
+        }
+    }
+    spans.sort_unstable_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
+    let mut joined: Vec<(Span, usize)> = Vec::with_capacity(spans.len());
+    for span in spans {
+        // Any rule that knows more gives its name.
+        let len = if span.rule == rules::PREFIXED { 0 } else { span.end - span.start };
+        match joined.last_mut() {
+            Some((last, longest)) if span.start < last.end => {
+                if len > *longest {
+                    (last.rule, last.why, *longest) = (span.rule, span.why, len);
+                }
+                last.end = last.end.max(span.end);
+            }
+            _ => joined.push((span, len)),
+        }
+    }
+    joined.into_iter().map(|(span, _)| span).collect()
+}

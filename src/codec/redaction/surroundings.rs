@@ -1,0 +1,199 @@
+//! What surrounds a place in a text: its line, the string and the bracket it stands in, and the kind of text.
+
+/// Follows strings, brackets and lines from the beginning of a text to a place, reading each byte once.
+#[derive(Default)]
+pub struct Lexer {
+    at: usize,
+    line_start: usize,
+    string: Option<(u8, usize)>,
+    brackets: Vec<(u8, usize)>,
+    /// The line whose neighbours were read last, and what they are.
+    neighbours: Option<(usize, Kind)>,
+}
+
+/// What surrounds a place.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings {
+    pub line_start: usize,
+    /// The quote of the string that is open here, and where it opened.
+    pub string: Option<(u8, usize)>,
+    /// The innermost open bracket and its place.
+    pub bracket: Option<(u8, usize)>,
+}
+
+/// What the lines around a line look like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Code,
+    /// Names with values without quotes: YAML, INI, environment files.
+    Settings,
+    Unknown,
+}
+
+/// The most open brackets that are remembered.
+const MAX_DEPTH: usize = 64;
+/// How far back a place before the last one is read.
+const MAX_BACK: usize = 512;
+/// How much of the text around a line tells its kind.
+const NEIGHBOURS: usize = 400;
+
+impl Lexer {
+    /// What surrounds `at`, and how many bytes were read for it.
+    pub fn at(&mut self, text: &[u8], at: usize) -> (Surroundings, usize) {
+        if at < self.at {
+            let back = at.saturating_sub(MAX_BACK);
+            self.at = memchr::memrchr(b'\n', &text[back..at]).map_or(back, |line| back + line + 1);
+            (self.line_start, self.string) = (self.at, None);
+            self.brackets.retain(|(_, place)| *place < back);
+        }
+        let from = self.at;
+        while self.at < at {
+            self.step(text);
+        }
+        let surroundings =
+            Surroundings { line_start: self.line_start, string: self.string, bracket: self.brackets.last().copied() };
+        (surroundings, self.at - from)
+    }
+
+    fn step(&mut self, text: &[u8]) {
+        let byte = text[self.at];
+        match byte {
+            b'\n' => {
+                (self.line_start, self.string) = (self.at + 1, None);
+                // Whatever was left open, a line that begins without indentation begins something new.
+                if text.get(self.at + 1).is_some_and(u8::is_ascii_alphanumeric) {
+                    self.brackets.clear();
+                }
+            }
+            b'\\' => self.at += 1,
+            b'"' | b'\'' | b'`' => match self.string {
+                Some((quote, _)) if quote == byte => self.string = None,
+                Some(_) => {}
+                // An apostrophe within a word opens nothing.
+                None if byte == b'\'' && self.at > 0 && is_letter(text[self.at - 1]) => {}
+                None => self.string = Some((byte, self.at)),
+            },
+            b'(' | b'[' | b'{' if self.string.is_none() && self.brackets.len() < MAX_DEPTH => {
+                self.brackets.push((byte, self.at));
+            }
+            b')' | b']' | b'}' if self.string.is_none() => {
+                let opening = match byte {
+                    b')' => b'(',
+                    b']' => b'[',
+                    _ => b'{',
+                };
+                if self.brackets.last().is_some_and(|(open, _)| *open == opening) {
+                    self.brackets.pop();
+                }
+            }
+            _ => {}
+        }
+        self.at += 1;
+    }
+
+    /// The kind of text around a line, and how many bytes were read for it.
+    pub fn kind(&mut self, text: &[u8], line_start: usize) -> (Kind, usize) {
+        if let Some((line, kind)) = self.neighbours
+            && line == line_start
+        {
+            return (kind, 1);
+        }
+        let kind = kind_of(text, line_start);
+        self.neighbours = Some((line_start, kind));
+        (kind, 2 * NEIGHBOURS)
+    }
+}
+
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() && !b"fFrRbBuULN".contains(&byte) || byte >= 0x80 || byte.is_ascii_digit()
+}
+
+/// Judges up to four lines before and behind the line; the line itself says nothing.
+fn kind_of(text: &[u8], line_start: usize) -> Kind {
+    let (from, line) = (line_start.saturating_sub(NEIGHBOURS), &text[line_start..]);
+    let before = &text[from..line_start];
+    let cut = if from > 0 { memchr::memchr(b'\n', before).map_or(before.len(), |at| at + 1) } else { 0 };
+    let behind = memchr::memchr(b'\n', &line[..line.len().min(NEIGHBOURS)]).map_or(&line[..0], |end| &line[end + 1..]);
+    let behind = &behind[..behind.len().min(NEIGHBOURS)];
+    let lines = before[cut..].split(|b| *b == b'\n').rev().take(5).chain(behind.split(|b| *b == b'\n').take(4));
+    let (mut code, mut settings) = (0, 0);
+    for line in lines.map(<[u8]>::trim_ascii) {
+        if line.is_empty() || line.starts_with(b"#") || line.starts_with(b"//") {
+            continue;
+        }
+        if is_section(line) {
+            settings += 2;
+        } else if is_code(line) {
+            code += 1;
+        } else if is_setting(line) {
+            settings += 1;
+        }
+    }
+    match (code, settings) {
+        (0, 0) => Kind::Unknown,
+        (code, settings) if code >= settings => Kind::Code,
+        _ => Kind::Settings,
+    }
+}
+
+/// `[section]`, `---`
+fn is_section(line: &[u8]) -> bool {
+    let inside = |rest: &[u8]| rest.iter().all(|b| b.is_ascii_alphanumeric() || b"._- \":/".contains(b));
+    match line {
+        [b'[', inner @ .., b']'] => inner.len() > 1 && inside(inner) && inner[0].is_ascii_alphabetic(),
+        _ => line == b"---" || line.starts_with(b"apiVersion:"),
+    }
+}
+
+#[rustfmt::skip]
+const KEYWORDS: &[&str] = &[
+    "import ", "from ", "def ", "class ", "return", "if ", "elif ", "else", "for ", "while ", "try", "except",
+    "with ", "raise ", "assert ", "const ", "let ", "var ", "function ", "public ", "private ", "protected ",
+    "static ", "func ", "package ", "fn ", "use ", "pub ", "struct ", "enum ", "impl ", "#include", "@", "async ",
+    "await ", "export default", "interface ", "type ", "namespace ", "using ", "print", "self.", "this.", "end",
+    "do", "local ", "my ", "=>", "}", "{", "\"\"\"", "'''", "val ", "case ", "switch", "throw ", "new ",
+    "extends ", "match ",
+];
+
+fn is_code(line: &[u8]) -> bool {
+    let last = line[line.len() - 1];
+    let call = line.windows(2).any(|pair| pair[1] == b'(' && (pair[0].is_ascii_alphanumeric() || pair[0] == b'_'));
+    call || KEYWORDS.iter().any(|word| line.starts_with(word.as_bytes()))
+        || matches!(last, b';' | b'{' | b'(' | b',' | b')')
+        || memchr::memmem::find(line, b"->").is_some()
+}
+
+/// `name: value`, `name = value`, `- item`
+fn is_setting(line: &[u8]) -> bool {
+    let line = line.strip_prefix(b"- ").or_else(|| line.strip_prefix(b"export ")).unwrap_or(line);
+    let name = line.iter().take_while(|b| b.is_ascii_alphanumeric() || b"_.-/\"'".contains(b)).count();
+    let rest = line[name..].trim_ascii_start();
+    name > 0 && matches!(rest.first(), Some(b':' | b'=')) && !rest.starts_with(b"==")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_and_brackets_are_followed() {
+        let text = b"f(a, 'x (', b\n  = {\"k";
+        let (here, _) = Lexer::default().at(text, text.len());
+        assert_eq!(here.string, Some((b'"', 19)));
+        assert_eq!(here.bracket, Some((b'{', 18)));
+        let (here, _) = Lexer::default().at(b"it's (x", 7);
+        assert_eq!((here.string, here.bracket), (None, Some((b'(', 5))));
+    }
+
+    #[test]
+    fn neighbours_tell_code_from_settings() {
+        let kind = |text: &str| {
+            let line = text.find("password").expect("named");
+            kind_of(text.as_bytes(), text[..line].rfind('\n').map_or(0, |at| at + 1))
+        };
+        assert_eq!(kind("class A:\n    name: str\n    password: str\n"), Kind::Code);
+        assert_eq!(kind("[db]\nuser = bob\npassword = x\n"), Kind::Settings);
+        assert_eq!(kind("db:\n  user: bob\n  password: x\n"), Kind::Settings);
+        assert_eq!(kind("password: x"), Kind::Unknown);
+    }
+}

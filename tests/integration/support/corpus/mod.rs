@@ -1,0 +1,198 @@
+//! A corpus for redaction: secrets in all the places where they stand, and clean text from what is installed.
+
+pub mod clean;
+pub mod contexts;
+pub mod vendors;
+
+/// A generator that gives the same numbers in every run.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
+    }
+
+    pub fn text(&mut self, of: &str, len: usize) -> String {
+        let of: Vec<char> = of.chars().collect();
+        (0..len).map(|_| *self.pick(&of)).collect()
+    }
+}
+
+const LOWER: &str = "abcdefghijklmnopqrstuvwxyz";
+const DIGITS: &str = "0123456789";
+pub const ALNUM: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+const HEX: &str = "0123456789abcdef";
+
+/// Names that passwords and keys are given, in small letters.
+pub const PASSWORD_NAMES: &[&str] = &["password", "db_password", "user_passwd", "smtp_pass", "passphrase", "root_pwd"];
+#[rustfmt::skip]
+pub const KEY_NAMES: &[&str] = &[
+    "api_key", "access_token", "client_secret", "secret_key", "auth_token", "private_key", "fernet_key",
+    "stripe_api_key", "refresh_token", "encryption_key", "webhook_secret", "signing_key", "session_token",
+    "app_secret",
+];
+
+/// Passwords as people choose them.
+#[rustfmt::skip]
+pub const HUMAN: &[&str] = &[
+    "hunter2", "letmein", "Summer2024!", "P@ssw0rd", "qwerty123", "iloveyou1", "dragon99", "correcthorse",
+    "Tr0ub4dor", "S3cr3t!x", "admin123", "monkey7", "MyDog2019", "welcome1", "Liverpool#1", "trustno1", "sunshine",
+    "football9", "Pa55word!", "zaq12wsx",
+];
+
+/// A random value of one of the shapes that keys have.
+pub fn random_value(random: &mut Random) -> String {
+    match random.below(7) {
+        0 => random.text(HEX, 32),
+        1 => random.text(ALNUM, 20),
+        2 => random.text(ALNUM, 40),
+        3 => random.text(&format!("{ALNUM}+/"), 40),
+        4 => format!(
+            "{}-{}-{}-{}-{}",
+            random.text(HEX, 8),
+            random.text(HEX, 4),
+            random.text(HEX, 4),
+            random.text(HEX, 4),
+            random.text(HEX, 12)
+        ),
+        5 => random.text(&format!("{LOWER}{DIGITS}"), 24),
+        _ => random.text(&format!("{ALNUM}-_"), 43),
+    }
+}
+
+/// A random password with punctuation that no notation ends a value with.
+pub fn password_value(random: &mut Random) -> String {
+    let head = random.text(ALNUM, 1);
+    let body = random.text(&format!("{ALNUM}!$*^.~"), 11);
+    format!("{head}{body}{}", random.text(DIGITS, 1))
+}
+
+/// The name in the spelling that a mark asks for.
+pub fn spelled(name: &str, style: char) -> String {
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    let words: Vec<&str> = name.split('_').collect();
+    match style {
+        'U' => name.to_uppercase(),
+        'K' => name.replace('_', "-"),
+        'P' => words.iter().map(|word| capital(word)).collect(),
+        'C' => words
+            .iter()
+            .enumerate()
+            .map(|(nth, word)| if nth == 0 { (*word).to_owned() } else { capital(word) })
+            .collect(),
+        _ => name.to_owned(),
+    }
+}
+
+/// A context with its name and value put in, and where the value stands.
+pub fn planted(context: &str, name: &str, value: &str) -> (String, std::ops::Range<usize>) {
+    let (mut text, mut chars, mut range) = (String::new(), context.chars().peekable(), 0..0);
+    while let Some(c) = chars.next() {
+        match c {
+            '№' => {
+                let style = chars.next_if(|c| "UKPC".contains(*c)).unwrap_or(' ');
+                text.push_str(&spelled(name, style));
+            }
+            '§' => {
+                range = text.len()..text.len() + value.len();
+                text.push_str(value);
+            }
+            '␤' => text.push('\n'),
+            c => text.push(c),
+        }
+    }
+    (text, range)
+}
+
+/// How a text is written into a line of JSON.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Escape {
+    /// As it is: no JSON.
+    None,
+    Json,
+    /// JSON in ASCII, with other letters before the text.
+    Ascii,
+    /// Every letter an escape.
+    All,
+    /// JSON in a string of JSON.
+    Nested,
+}
+
+pub const ESCAPES: &[Escape] = &[Escape::None, Escape::Json, Escape::Ascii, Escape::All, Escape::Nested];
+
+/// The text as a line, and the value as it would stand in the line.
+pub fn written(text: &str, escape: Escape) -> String {
+    let ascii = |line: String| {
+        line.chars()
+            .map(|c| {
+                if c.is_ascii() {
+                    c.to_string()
+                } else {
+                    c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+                }
+            })
+            .collect::<String>()
+    };
+    match escape {
+        Escape::None => text.to_owned(),
+        Escape::Json => serde_json::json!({ "m": text }).to_string(),
+        Escape::Ascii => ascii(serde_json::json!({ "m": format!("é\u{a0}{text}") }).to_string()),
+        Escape::All => {
+            let inside: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+            format!("{{\"m\":\"{inside}\"}}")
+        }
+        Escape::Nested => serde_json::json!({ "m": serde_json::json!({ "k": text }).to_string() }).to_string(),
+    }
+}
+
+/// What the engine makes of a line: an event where it is one, a text if not.
+pub fn redact(engine: &weir::codec::redaction::Engine, line: &str, is_event: bool) -> String {
+    use weir::codec::redaction::Report;
+    use weir::event::{Batch, Provenance, Scanner, Seed};
+    if !is_event {
+        return String::from_utf8(engine.redact_text(line.as_bytes()).0).expect("UTF-8");
+    }
+    let provenance = Provenance {
+        source: "corpus".into(),
+        seed: Seed([7; 16]),
+        received_at: weir::units::Timestamp(0),
+        peer: None,
+        stamp: None,
+    };
+    let mut batch = Batch::new(bytes::Bytes::copy_from_slice(line.as_bytes()), std::sync::Arc::new(provenance));
+    batch
+        .push_split(0..line.len(), 0, &mut Scanner::new(), &mut Vec::new())
+        .unwrap_or_else(|unfit| panic!("{line}: {unfit}"));
+    engine.redact_batch(&mut batch, &mut Report::default());
+    let mut out = Vec::new();
+    batch.render_event(0, &mut out);
+    String::from_utf8(out).expect("UTF-8")
+}
+
+/// The text that an event in the notation of an escape held, without the counts of its redactions.
+pub fn read_back(line: &str, escape: Escape) -> String {
+    let text = |line: &str, name: &str| {
+        serde_json::from_str::<serde_json::Value>(line).ok().and_then(|value| value[name].as_str().map(str::to_owned))
+    };
+    match escape {
+        Escape::None => line.to_owned(),
+        Escape::Json | Escape::All => text(line, "m").unwrap_or_default(),
+        Escape::Ascii => text(line, "m").unwrap_or_default(),
+        Escape::Nested => text(line, "m").and_then(|inner| text(&inner, "k")).unwrap_or_default(),
+    }
+}
