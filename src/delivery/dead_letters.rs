@@ -111,7 +111,7 @@ impl<F: Feed> Loop<F> {
         });
         self.link.show_parked();
         if let Some(reply) = reply {
-            // Who asked may have gone.
+            #[expect(clippy::let_underscore_must_use, reason = "who asked may have gone")]
             let _ = reply.send(match unparked.stays {
                 None if unparked.dead_lettered + unparked.dropped > 0 => Err("the target refuses it for good".into()),
                 None => Ok(()),

@@ -8,6 +8,8 @@
 //! - A write that failed, panicked, ran out of time or was dropped has ended nothing.
 //! - The books change in the same step as the cursor, and are kept with it.
 
+#![deny(clippy::let_underscore_must_use, clippy::unused_result_ok)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -299,7 +301,10 @@ impl<F: Feed> Loop<F> {
                     let discarded = written.discarded.min(1);
                     self.settle(Again { delivered: 1 - discarded, discarded, bytes, duplicates, ..Again::default() });
                 }
-                // Who asked may have gone; the letter is still there then, and comes to no harm twice.
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "who asked may have gone; the dead letter is still there then, and may be replayed again"
+                )]
                 let _ = reply.send(answer.map(|_| ()));
             }
             Done::Unparked(unparked, reply) => self.unparked(unparked, reply),

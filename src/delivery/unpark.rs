@@ -18,6 +18,7 @@ use crate::journal::{Record, StreamId};
 
 /// What became of parked events.
 #[derive(Debug)]
+#[must_use]
 pub struct Unparked {
     pub due: Due,
     pub delivered: u64,

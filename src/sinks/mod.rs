@@ -1,5 +1,7 @@
 //! The catalogue of sinks: one file each.
 
+#![deny(clippy::let_underscore_must_use, clippy::unused_result_ok)]
+
 use crate::component::SinkEntry;
 
 pub mod blackhole;

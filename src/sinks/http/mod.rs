@@ -434,6 +434,7 @@ impl Http {
 }
 
 /// Why the events of a request were not taken.
+#[must_use]
 struct Refusal {
     failure: Failure,
     /// Whether it was said of this address; another may take events.

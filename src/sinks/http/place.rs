@@ -105,8 +105,7 @@ fn push_escaped(out: &mut String, value: &str) {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(byte.into());
         } else {
-            // Writing to a string does not fail.
-            let _ = write!(out, "%{byte:02X}");
+            write!(out, "%{byte:02X}").expect("writing to a string does not fail");
         }
     }
 }

@@ -235,7 +235,7 @@ impl Producer {
                     self.context().report(number, nth, Err(code));
                     break;
                 }
-                // A report makes room.
+                #[expect(clippy::let_underscore_must_use, reason = "a report makes room, and so may time")]
                 let _ = tokio::time::timeout(QUEUE_FULL, writing.moved.notified()).await;
             }
         }
@@ -249,6 +249,7 @@ impl Producer {
             self.spent.store(true, Ordering::SeqCst);
             let producer = self.clone();
             blocking(move || producer.base().purge(PurgeConfig::default().queue().inflight())).await?;
+            #[expect(clippy::let_underscore_must_use, reason = "what is not reported counts as given up below")]
             let _ = tokio::time::timeout(PURGE, writing.all_reported()).await;
         }
         let reports = self.context().flights().remove(&number).map(|flight| flight.reports).unwrap_or_default();

@@ -47,7 +47,7 @@ pub async fn create(client: &Client, name: &Name, key: &str, by_month: bool) -> 
 
 /// The schema of the extension that finds parts of texts, which is created if we may.
 async fn trigrams(client: &Client) -> Result<Option<String>, Error> {
-    // A role that may not create it does without.
+    #[expect(clippy::let_underscore_must_use, reason = "a role that may not create it does without")]
     let _ = client.batch_execute("CREATE EXTENSION IF NOT EXISTS pg_trgm").await;
     let schema = "SELECT extnamespace::regnamespace::text FROM pg_catalog.pg_extension WHERE extname = 'pg_trgm'";
     Ok(client.query_typed_opt(schema, &[]).await?.map(|row| row.get(0)))

@@ -295,7 +295,10 @@ async fn finish(client: &Client, went: Result<u64, Error>) -> Result<u64, Error>
     match went {
         Ok(count) => client.batch_execute("COMMIT").await.map(|()| count),
         Err(error) => {
-            // The first error counts; a connection that cannot even roll back is closed.
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "the first error counts; a connection that cannot even roll back is closed"
+            )]
             let _ = client.batch_execute("ROLLBACK").await;
             Err(error)
         }

@@ -89,8 +89,8 @@ impl Envelope {
         let id = id.and_then(|value| value.as_str()).and_then(|text| Id::parse(&text));
         let id = id.unwrap_or_else(|| event.record.lines.derived_id(event.index));
         let time = time.and_then(timestamp).unwrap_or(event.record.received_at);
-        // Writing to a vector does not fail.
-        let _ = write!(out, "{{\"time\":{}.{:06}", time.0.div_euclid(1_000_000), time.0.rem_euclid(1_000_000));
+        write!(out, "{{\"time\":{}.{:06}", time.0.div_euclid(1_000_000), time.0.rem_euclid(1_000_000))
+            .expect("writing to a vector does not fail");
         if let Some(host) = host.and_then(|host| host.as_str()).filter(|host| !host.is_empty()) {
             push_member(out, "host", &host);
         }
@@ -103,7 +103,7 @@ impl Envelope {
         if let Some(index) = &self.index {
             push_member(out, "index", &index.render_with(get)?);
         }
-        let _ = write!(out, ",\"fields\":{{\"weir_id\":\"{id}\"");
+        write!(out, ",\"fields\":{{\"weir_id\":\"{id}\"").expect("writing to a vector does not fail");
         for (name, template) in &self.fields {
             out.push(b',');
             out.extend_from_slice(name);

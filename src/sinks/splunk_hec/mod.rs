@@ -423,6 +423,7 @@ fn patience(cx: &SinkContext) -> Duration {
     cx.timeout.mul_f64(0.9)
 }
 
+#[must_use]
 enum Sent {
     /// With the number of the acknowledgement to wait for, if there will be one.
     Taken(Option<u64>),

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+mod partial;
+
 use super::batcher::Pending;
 use super::evidence::Evidence;
 use super::window::Outcomes;
@@ -319,14 +321,18 @@ impl InFlight {
         Next::Wait { answer, after, attempts, whole }
     }
 
-    /// Halves the batch until the poisonous event is alone: at most twice the binary logarithm of writes for each.
     fn poisoned(&mut self, unsent: Unsent, reason: &'static str, answer: String) -> Next {
+        self.condemn(unsent, reason, answer);
+        Next::GoOn
+    }
+
+    /// Halves the batch until the poisonous event is alone: at most twice the binary logarithm of writes for each.
+    fn condemn(&mut self, unsent: Unsent, reason: &'static str, answer: String) {
         if unsent.batch.len() <= 1 {
             self.poison.push(Poisoned::of(unsent, reason, answer));
         } else {
             self.halve(unsent);
         }
-        Next::GoOn
     }
 
     fn halve(&mut self, unsent: Unsent) {
@@ -404,114 +410,6 @@ impl InFlight {
         Next::Split
     }
 
-    /// Some events failed. If `rest_written`, the others are done, else they are still to be written.
-    fn some(
-        &mut self,
-        unsent: Unsent,
-        mut failures: Vec<(usize, Failure)>,
-        rest_written: bool,
-        cx: &mut Circumstances<'_>,
-    ) -> Next {
-        failures.sort_by_key(|(index, _)| *index);
-        failures.dedup_by_key(|(index, _)| *index);
-        let len = unsent.batch.len();
-        if failures.is_empty() || failures.last().is_some_and(|(index, _)| *index >= len) {
-            let answer = "the sink reports failures of events that it was not given".to_owned();
-            return self.again(unsent, answer, None, true, cx);
-        }
-        let failed: Vec<usize> = failures.iter().map(|(index, _)| *index).collect();
-        let others_taken = rest_written && failed.len() < len;
-        if rest_written {
-            self.delivered += (len - failed.len()) as u64;
-            self.bytes += (unsent.batch.bytes() - unsent.batch.select(&failed).bytes()) as u64;
-        } else {
-            let rest: Vec<usize> = (0..len).filter(|index| failed.binary_search(index).is_err()).collect();
-            self.put(unsent.with(unsent.batch.select(&rest)));
-        }
-        if others_taken {
-            self.something_was_taken();
-        }
-        let sorted = self.sort(&unsent, failures, rest_written, cx);
-        self.write_again(unsent, sorted, others_taken, cx)
-    }
-
-    /// Sorts failures of single events by what has to be done with them.
-    fn sort(
-        &mut self,
-        unsent: &Unsent,
-        failures: Vec<(usize, Failure)>,
-        was_written: bool,
-        cx: &mut Circumstances<'_>,
-    ) -> Sorted {
-        let reason = if was_written { "the target refuses it" } else { "it cannot be encoded" };
-        let mut sorted = Sorted::default();
-        let mut used = Vec::new();
-        let since = unsent.doubt.map_or(unsent.began, |doubt| doubt.since);
-        for (index, failure) in failures {
-            let single = || unsent.with(unsent.batch.select(&[index]));
-            match failure {
-                Failure::Transient { answer, after } => sorted.wait(index, answer, after),
-                Failure::Some(_) => {
-                    sorted.wait(index, "the sink reports failures inside a failure".to_owned(), None);
-                }
-                Failure::Configuration { answer } => self.refused.push(Refused::of(single(), answer)),
-                Failure::Poison { answer } => self.poison.push(Poisoned::of(single(), reason, answer)),
-                Failure::Ambiguous { answer } if !was_written => {
-                    self.poison.push(Poisoned::of(single(), reason, answer));
-                }
-                Failure::Ambiguous { answer } => {
-                    let destination = (cx.destination)(unsent.batch.event(index));
-                    if !cx.evidence.has_taken_since(&destination, since) && destination.is_some() {
-                        let doubt = Some(Doubt { since, is_exhausted: false });
-                        self.refused.push(Refused::of(Unsent { doubt, ..single() }, answer));
-                    } else if cx.evidence.has_taken_since(&destination, since) && unsent.doubt.is_some() {
-                        let reason = "the target refuses it, and takes others";
-                        self.poison.push(Poisoned::of(single(), reason, answer));
-                        used.push(destination);
-                    } else {
-                        sorted.doubtful.push(index);
-                        sorted.doubt = answer;
-                    }
-                }
-                Failure::Suspect { answer } => {
-                    sorted.suspected.push(index);
-                    sorted.suspicion = answer;
-                }
-            }
-        }
-        used.iter().for_each(|destination| cx.evidence.use_up(destination));
-        sorted
-    }
-
-    /// Puts back what of a batch is to be written again.
-    fn write_again(&mut self, unsent: Unsent, sorted: Sorted, others_taken: bool, cx: &mut Circumstances<'_>) -> Next {
-        let part = |indices: &[usize]| unsent.with(unsent.batch.select(indices));
-        if !sorted.suspected.is_empty() {
-            // Where these end is the caller's to find out by the next writes.
-            let _: Next = self.poisoned(part(&sorted.suspected), "the target refuses it", sorted.suspicion);
-        }
-        let since = unsent.doubt.map_or(unsent.began, |doubt| doubt.since);
-        let doubtful = Unsent { doubt: Some(Doubt { since, is_exhausted: false }), ..part(&sorted.doubtful) };
-        if let Some((answer, after)) = sorted.wait {
-            self.put(doubtful);
-            return self.again(Unsent { panics: 0, ..part(&sorted.waiting) }, answer, after, false, cx);
-        }
-        match sorted.doubtful.len() {
-            0 => Next::GoOn,
-            // Each was refused by name, so that nothing is to be learned from less at a time.
-            2.. if !others_taken => {
-                let untried = self.todo.iter().map(|unsent| unsent.batch.len()).sum::<usize>();
-                self.put(doubtful);
-                self.hold(sorted.doubt, untried)
-            }
-            1 if !others_taken => self.doubted(Unsent { doubt: unsent.doubt, ..doubtful }, sorted.doubt, false, cx),
-            _ => {
-                self.put(doubtful);
-                Next::GoOn
-            }
-        }
-    }
-
     /// Everything that is still to be written as one batch, with `more`; `None` if there is nothing.
     fn gather(&mut self, more: Option<Unsent>) -> Option<Unsent> {
         let all: Vec<Unsent> = self.suspects.drain(..).chain(self.todo.drain(..)).chain(more).collect();
@@ -532,26 +430,6 @@ impl InFlight {
         if !unsent.batch.is_empty() {
             self.todo.push(unsent);
         }
-    }
-}
-
-/// Failures of single events, by what has to be done with them.
-#[derive(Default)]
-struct Sorted {
-    waiting: Vec<usize>,
-    wait: Option<(String, Option<Duration>)>,
-    suspected: Vec<usize>,
-    suspicion: String,
-    doubtful: Vec<usize>,
-    doubt: String,
-}
-
-impl Sorted {
-    fn wait(&mut self, index: usize, answer: String, after: Option<Duration>) {
-        self.waiting.push(index);
-        let before = self.wait.take();
-        let longest = before.as_ref().and_then(|(_, after)| *after).max(after);
-        self.wait = Some((before.map_or(answer, |(first, _)| first), longest));
     }
 }
 
