@@ -136,7 +136,7 @@ fn add_place(
         request.group_by.iter().map(|by| KeyReader::new(place, by, visibility)).collect::<io::Result<_>>()?;
     let (mut times, mut rows) = (Vec::new(), Vec::new());
     // Most events of a chunk are of groups that were just met.
-    let mut known: HashMap<[i64; 2], usize> = HashMap::new();
+    let mut known = ShortKeys::default();
     for chunk in candidates.iter() {
         if Instant::now() >= request.deadline {
             return Err(Failed::Stop(Stop::Deadline));
@@ -157,8 +157,8 @@ fn add_place(
             ];
             let is_short = short.iter().all(|part| !matches!(part, Some(None)));
             let short = short.map(|part| part.flatten().unwrap_or(i64::MIN));
-            let number = match known.get(&short).filter(|_| is_short) {
-                Some(number) => *number,
+            let number = match known.get(short).filter(|_| is_short) {
+                Some(number) => number,
                 None => {
                     let mut full = [KeyValue::Missing, KeyValue::Missing];
                     for (nth, key) in keys.iter_mut().enumerate() {
@@ -180,6 +180,46 @@ fn add_place(
         }
     }
     Ok(())
+}
+
+/// Groups by short keys: an open table, never more than half full.
+#[derive(Default)]
+struct ShortKeys {
+    slots: Vec<Option<([i64; 2], u32)>>,
+    len: usize,
+}
+
+impl ShortKeys {
+    fn slot(&self, key: [i64; 2]) -> usize {
+        let hash =
+            (key[0] as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (key[1] as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
+        let mut slot = (hash ^ hash >> 32) as usize & (self.slots.len() - 1);
+        while self.slots[slot].is_some_and(|(known, _)| known != key) {
+            slot = (slot + 1) & (self.slots.len() - 1);
+        }
+        slot
+    }
+
+    fn get(&self, key: [i64; 2]) -> Option<usize> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        self.slots[self.slot(key)].map(|(_, number)| number as usize)
+    }
+
+    fn insert(&mut self, key: [i64; 2], number: usize) {
+        if self.slots.len() < 2 * (self.len + 1) {
+            let old = std::mem::take(&mut self.slots);
+            self.slots = vec![None; (old.len() * 2).max(64)];
+            for (key, number) in old.into_iter().flatten() {
+                let slot = self.slot(key);
+                self.slots[slot] = Some((key, number));
+            }
+        }
+        let slot = self.slot(key);
+        self.len += usize::from(self.slots[slot].is_none());
+        self.slots[slot] = Some((key, number as u32));
+    }
 }
 
 fn add(group: &mut Group, outcome: Outcome, duration: Option<f64>, time: Timestamp) {

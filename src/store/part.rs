@@ -59,6 +59,19 @@ impl Dictionary {
     }
 }
 
+/// A value within a block that is kept open for it.
+pub struct TextValue {
+    texts: Arc<Texts>,
+    column: usize,
+    row: usize,
+}
+
+impl TextValue {
+    pub fn get(&self) -> &[u8] {
+        self.texts.get(self.column, self.row)
+    }
+}
+
 /// Values that the encoding of their column could not give back.
 #[derive(Default)]
 pub struct Exceptions {
@@ -188,6 +201,12 @@ impl Part {
             opened.ok_or_else(|| self.damaged(&format!("text block {nth} cannot be read")))
         })?;
         Ok((block, texts))
+    }
+
+    /// The value of a text column in a row that has it.
+    pub fn text(&self, row: usize, column: u32) -> io::Result<TextValue> {
+        let (block, texts) = self.texts(row)?;
+        Ok(TextValue { texts, column: self.text_columns[&column], row: row - block.first_row })
     }
 
     /// The chunks that have a hash.

@@ -55,8 +55,10 @@ enum Values {
     Numbers(Arc<Packed>, Encoding, Arc<FieldTest>),
     /// Each value as text.
     Each(Arc<FieldTest>),
+    /// Text in compressed blocks, looked into only for rows of which nothing else tells.
+    Text(Arc<FieldTest>),
     /// Only the line tells.
-    Text,
+    Line,
 }
 
 impl<'a> RowFilter<'a> {
@@ -110,7 +112,7 @@ impl<'a> RowFilter<'a> {
                         _ if !in_time(times[row]) => false,
                         NO => false,
                         YES => true,
-                        _ => self.matches(&part.line(chunk * CHUNK + row)?),
+                        _ => self.decide(part, chunk * CHUNK + row)?,
                     };
                     if is_match {
                         rows.push(row);
@@ -135,6 +137,25 @@ impl<'a> RowFilter<'a> {
         self.shape_of = shape_of;
         verdicts.truncate(len);
         Ok(())
+    }
+
+    /// Whether a row of which columns do not tell matches: its texts are looked into, or its whole line.
+    fn decide(&self, part: &Part, row: usize) -> io::Result<bool> {
+        let shape = part.shape(row)?;
+        if shape != WHOLE as usize {
+            let mut known = self.plan.decide(part, row, shape)?;
+            for equal in &self.equals {
+                known = match (known, equal.decide(part, row, shape)?) {
+                    (Some(false), _) | (_, Some(false)) => Some(false),
+                    (Some(true), Some(true)) => Some(true),
+                    _ => None,
+                };
+            }
+            if let Some(known) = known {
+                return Ok(known);
+            }
+        }
+        Ok(self.matches(&part.line(row)?))
     }
 
     /// Whether an event matches, as far as the reader may see it.
@@ -199,7 +220,7 @@ fn field(part: &Part, test: FieldTest) -> io::Result<Plan> {
             Encoding::SameTime { .. } if part.exceptions(column)?.is_empty() && test.rest.is_empty() => {
                 Values::Numbers(part.packed(Section::Time, 0)?, encoding, test.clone())
             }
-            Encoding::Text => Values::Text,
+            Encoding::Text => Values::Text(test.clone()),
             _ => Values::Each(test.clone()),
         };
         columns.push(ColumnTest { column, in_shape: in_shape(part, column), values });
@@ -221,7 +242,7 @@ fn equal(part: &Part, name: &str, wanted: &str) -> io::Result<Plan> {
             let codes = (1..=dictionary.len() as i64).map(accepts).collect();
             Values::Codes(part.packed(Section::Codes, column)?, codes)
         }
-        _ => Values::Text,
+        _ => Values::Line,
     };
     Ok(Plan::Field(vec![ColumnTest { column, in_shape: in_shape(part, column), values }]))
 }
@@ -234,8 +255,48 @@ impl Plan {
             Plan::Maybe => true,
             Plan::And(parts) | Plan::Or(parts) => parts.iter().any(Plan::is_open),
             Plan::Not(inner) => inner.is_open(),
-            Plan::Field(columns) => columns.iter().any(|column| matches!(column.values, Values::Text)),
+            Plan::Field(columns) => {
+                columns.iter().any(|column| matches!(column.values, Values::Text(_) | Values::Line))
+            }
         }
+    }
+
+    /// The answer for one row that is not kept whole; none where only its line tells.
+    fn decide(&self, part: &Part, row: usize, shape: usize) -> io::Result<Option<bool>> {
+        Ok(match self {
+            Plan::Yes => Some(true),
+            Plan::Maybe => None,
+            Plan::Not(inner) => inner.decide(part, row, shape)?.map(|holds| !holds),
+            Plan::And(parts) => {
+                let mut all = Some(true);
+                for one in parts {
+                    match one.decide(part, row, shape)? {
+                        Some(true) => {}
+                        Some(false) => return Ok(Some(false)),
+                        None => all = None,
+                    }
+                }
+                all
+            }
+            Plan::Or(parts) => {
+                let mut any = Some(false);
+                for one in parts {
+                    match one.decide(part, row, shape)? {
+                        Some(false) => {}
+                        Some(true) => return Ok(Some(true)),
+                        None => any = None,
+                    }
+                }
+                any
+            }
+            Plan::Field(columns) => {
+                let has = |column: &&ColumnTest| column.in_shape.get(shape).copied().unwrap_or(false);
+                match columns.iter().find(has) {
+                    None => Some(false),
+                    Some(column) => column.decide(part, row)?,
+                }
+            }
+        })
     }
 
     fn judge(
@@ -292,6 +353,19 @@ fn fold(
 }
 
 impl ColumnTest {
+    /// The answer for one row that has the member; none where only its line tells.
+    fn decide(&self, part: &Part, row: usize) -> io::Result<Option<bool>> {
+        Ok(match &self.values {
+            Values::Codes(packed, accepted) => {
+                let code = packed.get(row);
+                Some(code > 0 && accepted.get(code as usize - 1).copied().unwrap_or(false))
+            }
+            Values::Numbers(_, _, test) | Values::Each(test) => Some(accepts(part, row, self.column, test)?),
+            Values::Text(test) => Some(test.accepts(Raw::valid(part.text(row, self.column)?.get()))),
+            Values::Line => None,
+        })
+    }
+
     /// Overwrites the verdict of each row that has the member.
     fn judge(
         &self,
@@ -335,7 +409,7 @@ impl ColumnTest {
                     }
                 }
             }
-            Values::Text => {
+            Values::Text(_) | Values::Line => {
                 for (out, shape) in out.iter_mut().zip(shapes) {
                     if has(*shape) {
                         *out = MAYBE;
