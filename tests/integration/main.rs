@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod api_page;
 mod configuration;
 mod conformance;
 mod damage;
