@@ -110,7 +110,12 @@ impl Cursor {
                 // It was moved by a bound while the disk was read.
                 continue;
             }
+            let any = !pieces.is_empty();
             let records = cursor.hand_out(pieces, from.seq, spot);
+            if records.is_empty() && any {
+                // All of it was let go; there may be more behind.
+                continue;
+            }
             if records.is_empty() {
                 state.after_settling(!self.shared.on_disk());
             }

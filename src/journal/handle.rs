@@ -256,7 +256,8 @@ impl Journal {
     fn make_cursor(&self, name: &str, start: Start) -> std::io::Result<()> {
         let mut state = self.shared.state();
         // The journal remembers its cursors, so that one whose file was lost reads again instead of skipping.
-        let was_there = state.positions.of(OWN_CURSORS).iter().any(|(known, _)| known == name.as_bytes());
+        let remembered = state.positions.of(OWN_CURSORS).iter().any(|(known, _)| known == name.as_bytes());
+        let was_there = !state.removed.remove(name) && remembered;
         let seq = match start {
             Start::End if !was_there => state.synced_seq,
             _ => state.oldest_seq(),
@@ -308,6 +309,7 @@ impl Journal {
             return Ok(false);
         }
         state.cursors.remove(name);
+        state.removed.insert(name.into());
         state.after_settling(!self.shared.on_disk());
         drop(state);
         self.note_cursor(name, b"");

@@ -22,6 +22,8 @@ mod memory;
 #[cfg(test)]
 mod model;
 mod packed;
+#[cfg(test)]
+mod plan_model;
 mod positions;
 mod recovery;
 mod report;

@@ -1,6 +1,6 @@
 //! Opening: what the disk still holds is read, judged by the invariants of `format`, and made whole again.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -160,6 +160,16 @@ fn assemble(
 ) -> Shared {
     let mut states = BTreeMap::new();
     let mut files = BTreeMap::new();
+    let mut chain = chain;
+    // A stream of which nothing was written yet, or nothing is left, is known by its cursors alone. Without a place for
+    // one more, it is made anew when a plan wants it.
+    let known: HashSet<u64> = chain.heads.table().iter().map(|entry| entry.name).collect();
+    let passed = cursors.iter().flat_map(|(stored, _)| &stored.passed);
+    for (name, passed) in passed.filter(|(name, _)| !known.contains(name)) {
+        if let Some(head) = chain.heads.enter(*name).and_then(|stream| chain.heads.get_mut(stream)) {
+            (head.events, head.bytes) = (head.events.max(passed.events), head.bytes.max(passed.bytes));
+        }
+    }
     for (stored, cursor_files) in cursors {
         let name: Arc<str> = stored.name.as_str().into();
         states.insert(name.clone(), CursorState::new(stored));
@@ -176,6 +186,7 @@ fn assemble(
         positions: chain.positions,
         pending_keys: HashSet::new(),
         cursors: states,
+        removed: BTreeSet::new(),
         deliveries: Vec::new(),
         sync_times: Histogram::default(),
     };

@@ -30,9 +30,15 @@ impl Slots {
         };
         if had < both.len() {
             file.write_at(&vec![0; both.len() - had], had as u64)?;
-            file.sync()?;
         }
-        Ok((Slots { file, slot_bytes, generation }, content))
+        let mut slots = Slots { file, slot_bytes, generation };
+        // What a killed process has written may be in the kernel's memory only, without a sync that would help: what is
+        // read here must not be another thing after a power cut.
+        match &content {
+            Some(content) => slots.save(content)?,
+            None => slots.file.sync()?,
+        }
+        Ok((slots, content))
     }
 
     /// The most bytes [`Slots::save`] takes.

@@ -1,6 +1,6 @@
 //! What the journal knows in memory, behind one short lock: streams, segments, the tier, cursors, positions.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -72,6 +72,8 @@ pub struct State {
     /// Keys of commits whose sync is still due.
     pub pending_keys: HashSet<[u8; 16]>,
     pub cursors: BTreeMap<Arc<str>, CursorState>,
+    /// Cursors that were removed in this life: nobody looks for their files.
+    pub removed: BTreeSet<Arc<str>>,
     pub deliveries: Vec<Delivery>,
     pub sync_times: Histogram,
 }

@@ -12,8 +12,20 @@ use super::format::{MAX_STREAMS, StreamEntry};
 use super::state::State;
 use super::{Journal, StreamId};
 
-/// How many generations of one name are looked for. A name begins anew once all of its streams are forgotten.
-const MAX_GENERATIONS: u32 = 4096;
+/// How many generations of one name there can be. A name begins anew once all of its streams are forgotten.
+const MAX_GENERATIONS: u64 = 1 << 20;
+/// What lies between the hashes of two generations, an odd number; and the number that undoes a multiplication by it.
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+const STEP_INVERSE: u64 = inverse(STEP);
+
+const fn inverse(odd: u64) -> u64 {
+    let (mut inverse, mut round) = (odd, 0);
+    while round < 6 {
+        inverse = inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse)));
+        round += 1;
+    }
+    inverse
+}
 
 /// How far each stream has come, by the number of its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,9 +56,15 @@ pub fn name_hash(name: &str) -> u64 {
     u64::from_le_bytes(blake3::hash(name.as_bytes()).as_bytes()[..8].try_into().expect("eight bytes"))
 }
 
-/// What the n-th generation of a name is known by on disk.
-fn generation_hash(name: &str, generation: u32) -> u64 {
-    if generation == 1 { name_hash(name) } else { name_hash(&format!("{name}\0{generation}")) }
+/// What a generation of a name, counted from 0, is known by on disk.
+fn generation_hash(name: &str, generation: u64) -> u64 {
+    name_hash(name).wrapping_add(generation.wrapping_mul(STEP))
+}
+
+/// Which generation of a name a hash stands for, if it is one of its.
+fn generation_of(name: u64, hash: u64) -> Option<u64> {
+    let generation = hash.wrapping_sub(name).wrapping_mul(STEP_INVERSE);
+    (generation < MAX_GENERATIONS).then_some(generation)
 }
 
 impl Heads {
@@ -164,10 +182,13 @@ impl Wanted {
 }
 
 impl State {
-    /// The generations of a name that there are, and the streams they are.
-    fn generations(&self, name: &str) -> Vec<(u32, StreamId)> {
-        let found = |generation| Some((generation, self.heads.id_of(generation_hash(name, generation))?));
-        (1..=MAX_GENERATIONS).filter_map(found).collect()
+    /// The generations of a name that there are, in order, and the streams they are.
+    fn generations(&self, name: &str) -> Vec<(u64, StreamId)> {
+        let name = name_hash(name);
+        let found = |stream: StreamId| Some((generation_of(name, self.heads.get(stream)?.name)?, stream));
+        let mut found: Vec<_> = self.heads.ids().filter_map(found).collect();
+        found.sort_unstable();
+        found
     }
 
     /// Whether this cursor reads, or once read and has not passed, the stream.
@@ -192,9 +213,10 @@ impl State {
                 let stream = oldest.ok_or(TooManyStreams)?;
                 // All of the old name is synced, and whatever comes next has a number behind that.
                 let since = self.synced_seq;
+                let old = self.heads.get(stream).map_or(0, |head| head.name);
                 self.heads.rename(stream, name, since);
                 self.synced.rename(stream, name, since);
-                self.cursors.values_mut().for_each(|cursor| cursor.forget(stream));
+                self.cursors.values_mut().for_each(|cursor| cursor.forget(stream, old));
                 return Ok(stream);
             }
         };
@@ -225,13 +247,10 @@ impl State {
         let mut taken = in_use.clone();
         for name in names {
             let current = self.generations(name).last().copied();
-            let (generation, is_good) = match current {
-                Some((generation, stream)) => (generation, !self.is_misread(readers, name, stream, in_use)),
-                None => (0, false),
-            };
             let stream = match current {
-                Some((_, stream)) if is_good => stream,
-                _ => self.enter(generation_hash(name, generation + 1), &taken)?,
+                Some((_, stream)) if !self.is_misread(readers, name, stream, in_use) => stream,
+                Some((generation, _)) => self.enter(generation_hash(name, generation + 1), &taken)?,
+                None => self.enter(name_hash(name), &taken)?,
             };
             taken.insert(stream);
             chosen.insert(name.clone(), stream);
@@ -254,10 +273,9 @@ impl State {
             let reads = self.reads(cursor, stream);
             if reads && !wants && !in_use.contains(&stream) && !self.waits_for(cursor, stream) {
                 // It has passed all there will ever be for it.
+                let name = self.heads.get(stream).map_or(0, |head| head.name);
                 if let Some(cursor) = self.cursors.get_mut(cursor) {
-                    cursor.forget(stream);
-                    let name = self.heads.get(stream).map_or(0, |head| head.name);
-                    cursor.stored.retain(|(stored, _)| *stored != name);
+                    cursor.forget(stream, name);
                 }
                 return false;
             }
@@ -291,5 +309,20 @@ impl Journal {
     /// The stream with this name, whatever cursors read. None where there is no place for one more.
     pub fn stream(&self, name: &str) -> Option<StreamId> {
         self.shared.state().enter(name_hash(name), &BTreeSet::new()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_is_known_by_its_hash() {
+        for generation in [0, 1, 2, 77, MAX_GENERATIONS - 1] {
+            let hash = generation_hash("web", generation);
+            assert_eq!(generation_of(name_hash("web"), hash), Some(generation));
+            assert_eq!(generation_of(name_hash("safe"), hash), None);
+        }
+        assert_eq!(generation_of(name_hash("web"), generation_hash("web", MAX_GENERATIONS)), None);
     }
 }

@@ -201,8 +201,7 @@ impl CursorState {
             events += end.events.saturating_sub(passed.events);
             *passed = Passed { events: end.events, bytes: end.bytes };
         }
-        self.passed.retain(|stream, _| streams.contains(stream));
-        self.wanted = Wanted::new(self.passed.keys().copied(), ends);
+        // What is written to them after all, by whoever began before, is still read.
         self.rewind();
         if events > 0 {
             let seqs = self.settled..self.settled;
@@ -213,8 +212,10 @@ impl CursorState {
     }
 
     /// Reads a stream no more: its number goes to another name, or there is nothing left in it.
-    pub fn forget(&mut self, stream: StreamId) {
-        if self.passed.remove(&stream).is_some() {
+    pub fn forget(&mut self, stream: StreamId, name: u64) {
+        let known = self.stored.len();
+        self.stored.retain(|(stored, _)| *stored != name);
+        if self.passed.remove(&stream).is_some() || self.stored.len() < known {
             self.expected.remove(&stream);
             self.wanted.forget(stream);
             self.dirty = true;
@@ -261,7 +262,13 @@ impl CursorState {
         let mut records = Vec::with_capacity(pieces.len());
         let mut last = from;
         for Piece { record, stream_bytes } in pieces {
-            let gone = from.saturating_sub(record.first_seq) as usize;
+            let passed = self.passed.get(&record.stream).map_or(0, |passed| passed.events);
+            let gone = from.saturating_sub(record.first_seq).max(passed.saturating_sub(record.stream_first)) as usize;
+            if gone >= record.lines.len() {
+                // It was let go.
+                last = record.end_seq();
+                continue;
+            }
             let (bytes, received_at) = (record.lines.bytes.len() as u64, record.received_at);
             let record = if gone == 0 { record } else { Arc::new(record.without_first(gone)) };
             let expected = self.expected.insert(record.stream, record.stream_first + record.lines.len() as u64);
