@@ -180,7 +180,10 @@ impl Access {
     pub async fn sender(&self, request: &Request<Incoming>, peer: Peer) -> Result<Option<Principal>, Problem> {
         // Whoever comes through a Unix socket is on this machine.
         let ip = peer.ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        if !has_credentials(request) && self.anonymous_writers.iter().any(|network| network.contains(ip)) {
+        if !has_credentials(request)
+            && !peer.is_forwarded
+            && self.anonymous_writers.iter().any(|network| network.contains(ip))
+        {
             return Ok(None);
         }
         self.known(request, peer).await.map(Some)

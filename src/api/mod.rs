@@ -204,7 +204,11 @@ fn method_not_allowed(methods: &[&'static str]) -> Problem {
 impl Handler for Api {
     async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         let settings = &self.agent.settings.api;
-        let peer = Peer { ip: peer.ip.map(|ip| network::client(ip, request.headers(), &settings.trusted_proxies)) };
+        let trusted = &settings.trusted_proxies;
+        let peer = Peer {
+            ip: peer.ip.map(|ip| network::client(ip, request.headers(), trusted)),
+            is_forwarded: peer.ip.is_some_and(|ip| network::is_by_unknown_proxy(ip, request.headers(), trusted)),
+        };
         let origin = cors::allowed(request.headers(), &settings.cors.origins);
         if let Some(preflight) = cors::preflight(&request, origin.as_ref()) {
             return preflight;
@@ -227,7 +231,7 @@ impl Handler for Api {
 
 /// Whether somebody may see error texts in health: an administrator, or whoever is on this machine.
 fn is_near(call: &Call) -> bool {
-    call.peer.ip.is_none_or(|ip| ip.to_canonical().is_loopback())
+    call.peer.is_local()
 }
 
 /// An act of an administrator becomes an event itself.

@@ -3,7 +3,7 @@
 //! Events stay where they came in: the batch is over the piece itself. Only where an object spans lines the piece is
 //! copied once, its line breaks turned into spaces at the same offsets.
 //!
-//! In a document a broken value is refused up to the end of the line it starts on; a broken array as a whole, up to
+//! Values may follow each other without white space. In a document a broken value is refused up to the end of the line it starts on; a broken array as a whole, up to
 //! its matching bracket, or the rest of the document where there is none.
 
 use std::ops::Range;
@@ -81,12 +81,41 @@ impl<'a> Reader<'a> {
             return self.refuse(range, too_large(self.limits.event_bytes));
         }
         match self.scan(text, Scanner::split, Scanner::validate) {
-            Err(unfit) => self.refuse(range, unfit.to_string()),
+            Err(unfit) => {
+                if !self.several(range.clone()) {
+                    self.refuse(range, unfit.to_string());
+                }
+            }
             Ok(()) if text[0] != b'{' => self.refuse(range, NO_OBJECT.to_owned()),
             // A line has no line break in it.
             Ok(()) if *frames == Frames::Lines => self.enter(range),
             Ok(()) => self.accept(range),
         }
+    }
+
+    /// Takes a frame that is several objects one after another, as some senders write them; all of them or none.
+    fn several(&mut self, range: Range<usize>) -> bool {
+        let piece = self.piece;
+        if range.is_empty() {
+            return false;
+        }
+        let (mut at, mut objects) = (range.start, Vec::new());
+        while at < range.end {
+            let Ok(len) = self.scanner.prefix(&piece[at..range.end]) else { return false };
+            if piece[at] != b'{' || !ends_value(piece[..range.end].get(at + len)) {
+                return false;
+            }
+            objects.push(at..at + len);
+            at = skip_space(&piece[..range.end], at + len);
+        }
+        for object in objects {
+            let text = &piece[object.clone()];
+            match self.scan(text, Scanner::split, Scanner::validate) {
+                Ok(()) => self.accept(object),
+                Err(unfit) => self.refuse(object, unfit.to_string()),
+            }
+        }
+        true
     }
 
     /// Scans with the members kept if fields are wanted.
@@ -180,7 +209,7 @@ impl<'a> Reader<'a> {
         let piece = self.piece;
         let text = &piece[at..];
         match self.prefix(text) {
-            Ok(len) if is_space_or_end(text.get(len)) => {
+            Ok(len) if ends_value(text.get(len)) => {
                 self.object(at..at + len);
                 at + len
             }
@@ -247,7 +276,7 @@ impl<'a> Reader<'a> {
             }
         }
         at += 1;
-        if is_space_or_end(self.piece.get(at)) { Ok(at) } else { fail(at, Reason::Trailing) }
+        if ends_value(self.piece.get(at)) { Ok(at) } else { fail(at, Reason::Trailing) }
     }
 
     /// Whoever sends more than the limit in one piece is asked to send less: nothing of it is taken.
@@ -303,8 +332,9 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-fn is_space_or_end(byte: Option<&u8>) -> bool {
-    byte.is_none_or(|byte| is_space(*byte))
+/// Whether a value ends in front of this: white space, the end, or the next object or array.
+fn ends_value(byte: Option<&u8>) -> bool {
+    byte.is_none_or(|byte| is_space(*byte) || matches!(byte, b'{' | b'['))
 }
 
 fn skip_space(text: &[u8], at: usize) -> usize {

@@ -23,8 +23,14 @@ use crate::net::http::reply::{self, Body, Problem};
 use crate::net::{Principal, Role};
 use crate::units::Timestamp;
 
-/// Refused items that an answer lists; above it `refused_total` says how many there were.
-pub const MAX_LISTED: usize = 1000;
+/// Bytes of the list of refused items in an answer.
+const MAX_LISTED_BYTES: usize = 1700;
+/// Refused items that are listed whatever their reasons are.
+const FIRST_LISTED: usize = 5;
+/// Kinds of reasons that are told apart.
+const MAX_KINDS: usize = 20;
+/// Characters of a reason.
+const MAX_REASON: usize = 160;
 /// The longest Idempotency-Key.
 const MAX_KEY_BYTES: usize = 256;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -202,7 +208,7 @@ fn answer(outcome: Outcome, wait: Wait, on_bad: OnBad) -> Response<Body> {
             let status = if wait == Wait::None { StatusCode::ACCEPTED } else { StatusCode::OK };
             let mut text = format!(r#"{{"accepted":{accepted},"refused":"#).into_bytes();
             if on_bad == OnBad::DeadLetter {
-                text.extend_from_slice(format!(r#"[],"dead_lettered":{}"#, refused.len()).as_bytes());
+                text.extend_from_slice(format!(r#"[],"refused_count":0,"dead_lettered":{}"#, refused.len()).as_bytes());
             } else {
                 push_refused(&mut text, &refused);
             }
@@ -236,21 +242,40 @@ fn unusable(detail: &str, refused: &[Refusal]) -> Response<Body> {
     Problem::bad_request(detail).member("accepted", b"0").member("refused", &list).into_response()
 }
 
-/// Appends the list of refused items and, if it is cut, how long it was: `[…],"refused_total":n`.
+/// Appends the refused items and how many they were: `[…],"refused_count":n`. Of many, the first are listed and the
+/// first of each kind of reason, as far as a short answer has room: senders drop longer ones and send everything again.
 fn push_refused(text: &mut Vec<u8>, refused: &[Refusal]) {
+    let mut kinds = std::collections::HashSet::new();
+    let end = text.len() + MAX_LISTED_BYTES;
     text.push(b'[');
-    for (nth, refusal) in refused.iter().take(MAX_LISTED).enumerate() {
-        if nth > 0 {
+    let mut is_first = true;
+    for (nth, refusal) in refused.iter().enumerate() {
+        let is_new = kinds.len() < MAX_KINDS && kinds.insert(kind(&refusal.reason));
+        if nth >= FIRST_LISTED && !is_new {
+            continue;
+        }
+        let mut item = format!(r#"{{"index":{},"reason":"#, refusal.index).into_bytes();
+        push_string(&mut item, shortened(&refusal.reason));
+        item.push(b'}');
+        if text.len() + item.len() + 1 > end {
+            break;
+        }
+        if !is_first {
             text.push(b',');
         }
-        text.extend_from_slice(format!(r#"{{"index":{},"reason":"#, refusal.index).as_bytes());
-        push_string(text, &refusal.reason);
-        text.push(b'}');
+        text.extend_from_slice(&item);
+        is_first = false;
     }
-    text.push(b']');
-    if refused.len() > MAX_LISTED {
-        text.extend_from_slice(format!(r#","refused_total":{}"#, refused.len()).as_bytes());
-    }
+    text.extend_from_slice(format!(r#"],"refused_count":{}"#, refused.len()).as_bytes());
+}
+
+/// Reasons that differ in numbers only are of one kind.
+fn kind(reason: &str) -> String {
+    reason.chars().filter(|c| !c.is_ascii_digit()).take(MAX_REASON).collect()
+}
+
+fn shortened(reason: &str) -> &str {
+    reason.char_indices().nth(MAX_REASON).map_or(reason, |(end, _)| &reason[..end])
 }
 
 #[cfg(test)]
@@ -279,12 +304,21 @@ mod tests {
     #[test]
     fn what_was_taken_is_counted_and_what_was_not_is_listed() {
         let (refuse, journal) = (OnBad::Refuse, Wait::Journal);
-        assert_eq!(said(JobStatus::Done, 2, 0, journal, refuse), (200, r#"{"accepted":2,"refused":[]}"#.into()));
-        assert_eq!(said(JobStatus::Repeat, 2, 0, journal, refuse), (200, r#"{"accepted":2,"refused":[]}"#.into()));
-        assert_eq!(said(JobStatus::Done, 2, 0, Wait::None, refuse), (202, r#"{"accepted":2,"refused":[]}"#.into()));
-        let listed = r#"{"accepted":1,"refused":[{"index":3,"reason":"no \"value\""}]}"#;
+        assert_eq!(
+            said(JobStatus::Done, 2, 0, journal, refuse),
+            (200, r#"{"accepted":2,"refused":[],"refused_count":0}"#.into())
+        );
+        assert_eq!(
+            said(JobStatus::Repeat, 2, 0, journal, refuse),
+            (200, r#"{"accepted":2,"refused":[],"refused_count":0}"#.into())
+        );
+        assert_eq!(
+            said(JobStatus::Done, 2, 0, Wait::None, refuse),
+            (202, r#"{"accepted":2,"refused":[],"refused_count":0}"#.into())
+        );
+        let listed = r#"{"accepted":1,"refused":[{"index":3,"reason":"no \"value\""}],"refused_count":1}"#;
         assert_eq!(said(JobStatus::Done, 1, 1, journal, refuse), (200, listed.into()));
-        let buried = r#"{"accepted":0,"refused":[],"dead_lettered":2}"#;
+        let buried = r#"{"accepted":0,"refused":[],"refused_count":0,"dead_lettered":2}"#;
         assert_eq!(said(JobStatus::Done, 0, 2, journal, OnBad::DeadLetter), (200, buried.into()));
     }
 
@@ -315,10 +349,15 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_of_refusals_is_cut_and_says_so() {
-        let (_, text) = said(JobStatus::Done, 1, MAX_LISTED as u64 + 1, Wait::Journal, OnBad::Refuse);
-        assert!(text.ends_with(r#"],"refused_total":1001}"#), "{}", &text[text.len() - 60..]);
-        assert_eq!(text.matches("index").count(), MAX_LISTED);
+    fn an_answer_is_short_however_much_was_refused() {
+        let mut refused: Vec<Refusal> = (0..2000).map(refusal).collect();
+        refused[1500].reason = format!("something else: {}", "x".repeat(5000));
+        let response = answer(Outcome { verdict: JobStatus::Done, accepted: 1, refused }, Wait::Journal, OnBad::Refuse);
+        let body = futures_util::FutureExt::now_or_never(response.into_body().collect()).expect("it is there");
+        let text = String::from_utf8(body.expect("it is whole").to_bytes().to_vec()).expect("JSON is text");
+        assert!(text.len() <= 2048 && text.ends_with(r#"],"refused_count":2000}"#), "{text}");
+        assert_eq!(text.matches("index").count(), FIRST_LISTED + 1);
+        assert!(text.contains(r#"{"index":1500,"reason":"something else: xxx"#), "{text}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 /// Where proxies say for whom they ask.
 const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED: &str = "forwarded";
 /// Proxies in a row that are looked at.
 const MAX_HOPS: usize = 16;
 
@@ -36,6 +37,12 @@ impl Network {
             _ => false,
         }
     }
+}
+
+/// Whether a request came by a proxy that is not trusted: then nobody knows who asks, and it is not local.
+pub fn is_by_unknown_proxy(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> bool {
+    let is_forwarded = headers.contains_key(FORWARDED_FOR) || headers.contains_key(FORWARDED);
+    is_forwarded && !trusted.iter().any(|network| network.contains(peer))
 }
 
 /// Who asks: the peer itself, or, if it is a trusted proxy, the last address that no trusted proxy stands behind.

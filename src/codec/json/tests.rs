@@ -22,17 +22,17 @@ fn ndjson_is_not_copied() {
 }
 
 #[test]
-fn a_line_holds_one_object_and_nothing_else() {
-    let text = b"{\"a\":1}\r\n\n[{\"b\":2}]\n5\n{\"c\":3} {\"d\":4}\n{\"e\":\n  {\"f\":5}  \n{\"x\":\"\xff\"}\nnull";
+fn a_line_holds_objects_and_nothing_else() {
+    let text = b"{\"a\":1}\r\n\n[{\"b\":2}]\n5\n{\"c\":3} {\"d\":4}{}\n{\"g\":6}x\n{\"e\":\n  {\"f\":5}  \n{\"x\":\"\xff\"}\nnull";
     let (events, refused) = lines(&Json, text);
-    assert_eq!(events, [r#"{"a":1}"#, r#"{"f":5}"#]);
+    assert_eq!(events, [r#"{"a":1}"#, r#"{"c":3}"#, r#"{"d":4}"#, "{}", r#"{"f":5}"#]);
     let expected = [
         (1, NO_OBJECT),
         (2, NO_OBJECT),
-        (3, "more text after the value at byte 8"),
-        (4, "an object or array is not closed at byte 5"),
-        (6, "not UTF-8 at byte 6"),
-        (7, NO_OBJECT),
+        (6, "more text after the value at byte 7"),
+        (7, "an object or array is not closed at byte 5"),
+        (9, "not UTF-8 at byte 6"),
+        (10, NO_OBJECT),
     ];
     assert_eq!(refused, expected.map(|(index, reason)| (index, reason.to_owned())));
 }

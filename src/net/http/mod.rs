@@ -64,6 +64,15 @@ impl Default for Limits {
 pub struct Peer {
     /// Absent on Unix sockets.
     pub ip: Option<IpAddr>,
+    /// Whether somebody whom nobody trusts has passed the request on: then it is not local, whatever its address is.
+    pub is_forwarded: bool,
+}
+
+impl Peer {
+    /// Whether the request comes from this machine.
+    pub fn is_local(self) -> bool {
+        !self.is_forwarded && self.ip.is_none_or(|ip| ip.to_canonical().is_loopback())
+    }
 }
 
 /// What answers requests.
@@ -145,7 +154,7 @@ async fn connection<H: Handler>(
     shutdown: Shutdown,
 ) {
     let Accepted { stream, peer, permit: _permit } = accepted;
-    let peer = Peer { ip: peer };
+    let peer = Peer { ip: peer, is_forwarded: false };
     let stream = match &tls {
         None => stream,
         Some(config) => match tls::accept(config, stream).await {
