@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -20,6 +21,8 @@ pub struct Pending {
     pub batch: WriteBatch,
     /// Events in the batch's range that the filter has sorted out.
     pub filtered: u64,
+    /// Events that were too old when their turn came.
+    pub expired: u64,
     /// The `seq` behind the last event, filtered ones included.
     pub seq_end: u64,
     pub received_at: Timestamp,
@@ -27,6 +30,7 @@ pub struct Pending {
 
 pub struct Batcher {
     limits: Batching,
+    max_age: Option<Duration>,
     filter: Option<Filter>,
     queue: VecDeque<Gathered>,
     /// Wanted events and their bytes in the queue.
@@ -45,8 +49,8 @@ struct Gathered {
 }
 
 impl Batcher {
-    pub fn new(limits: Batching, filter: Option<Filter>, position: u64) -> Batcher {
-        Batcher { limits, filter, queue: VecDeque::new(), events: 0, bytes: 0, position }
+    pub fn new(limits: Batching, max_age: Option<Duration>, filter: Option<Filter>, position: u64) -> Batcher {
+        Batcher { limits, max_age, filter, queue: VecDeque::new(), events: 0, bytes: 0, position }
     }
 
     /// Takes a record; events before the position are skipped.
@@ -98,6 +102,12 @@ impl Batcher {
         self.limits.bytes.to_usize().saturating_sub(self.bytes).max(1)
     }
 
+    /// About how many bytes the next batch will have.
+    pub fn next_bytes(&self) -> usize {
+        let share = self.events.min(self.limits.events.get()) as f64 / self.events.max(1) as f64;
+        ((self.bytes as f64 * share) as usize).min(self.limits.bytes.to_usize())
+    }
+
     /// When the oldest event has waited long enough.
     pub fn due(&self) -> Option<Instant> {
         self.queue.front().map(|oldest| oldest.arrived + self.limits.age.0)
@@ -111,11 +121,19 @@ impl Batcher {
             return None;
         }
         let first = &self.queue.front()?.record;
-        let mut pending =
-            Pending { batch: WriteBatch::default(), filtered: 0, seq_end: 0, received_at: first.received_at };
+        let mut pending = Pending {
+            batch: WriteBatch::default(),
+            filtered: 0,
+            expired: 0,
+            seq_end: 0,
+            received_at: first.received_at,
+        };
         let (mut events, mut bytes) = (0, 0);
+        let oldest = self.max_age.map(|age| Timestamp::now().minus(age));
         while let Some(front) = self.queue.front_mut() {
-            let room = if front.wanted { self.limits.reserve(front, events, bytes) } else { front.events.len() };
+            let is_expired = front.wanted && oldest.is_some_and(|oldest| front.record.received_at < oldest);
+            let takes = front.wanted && !is_expired;
+            let room = if takes { self.limits.reserve(front, events, bytes) } else { front.events.len() };
             if room == 0 {
                 break;
             }
@@ -123,9 +141,13 @@ impl Batcher {
             pending.seq_end = front.record.first_seq + taken.end as u64;
             if front.wanted {
                 let size = size(&front.record, &taken);
-                (events, bytes) = (events + taken.len(), bytes + size);
                 (self.events, self.bytes) = (self.events - taken.len(), self.bytes - size);
-                pending.batch.slices.push(RecordSlice { record: front.record.clone(), events: taken.clone() });
+                if is_expired {
+                    pending.expired += taken.len() as u64;
+                } else {
+                    (events, bytes) = (events + taken.len(), bytes + size);
+                    pending.batch.slices.push(RecordSlice { record: front.record.clone(), events: taken.clone() });
+                }
             } else {
                 pending.filtered += taken.len() as u64;
             }

@@ -30,6 +30,8 @@ pub struct Outcome {
     pub dropped: u64,
     /// Taken by the target and not kept, by a rule of its own.
     pub discarded: u64,
+    /// Too old to be written when their turn came.
+    pub expired: u64,
     /// By destination, with what it said last.
     pub parked: BTreeMap<String, (u64, String)>,
     pub duplicates: u64,
@@ -61,6 +63,9 @@ pub async fn deliver(connection: Arc<SinkConnection>, mut in_flight: InFlight) -
                 continue;
             }
         };
+        if let Some(age) = connection.policy.max_age {
+            in_flight.expire(Timestamp::now().minus(age));
+        }
         if connection.lock().window.is_held() {
             in_flight.probe();
         }
@@ -249,7 +254,8 @@ async fn finish(
         return None;
     }
     let pending = &in_flight.pending;
-    let ended = in_flight.delivered + in_flight.discarded + poisoned + in_flight.parked.len() as u64;
+    let ended =
+        in_flight.delivered + in_flight.discarded + in_flight.expired + poisoned + in_flight.parked.len() as u64;
     debug_assert_eq!(ended, pending.batch.len() as u64, "each event ends in one place");
     Some(Outcome {
         delivered: in_flight.delivered,
@@ -257,6 +263,7 @@ async fn finish(
         dead_lettered,
         dropped,
         discarded: in_flight.discarded,
+        expired: in_flight.expired + pending.expired,
         parked,
         duplicates: in_flight.duplicates,
         bytes: in_flight.bytes,

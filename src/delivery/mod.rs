@@ -10,7 +10,7 @@
 
 #![deny(clippy::let_underscore_must_use, clippy::unused_result_ok)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ pub mod fanout;
 mod feed;
 mod in_flight;
 mod limits;
+mod memory;
 mod parking;
 pub mod policy;
 mod saved;
@@ -50,6 +51,8 @@ use deliver::Outcome;
 pub use feed::{Feed, FeedError, Skipped};
 use in_flight::InFlight;
 use limits::{ConcurrencyLimit, RateLimiter};
+pub use memory::DeliveryMemory;
+use memory::DeliveryPermit;
 pub use policy::Policy;
 use saved::Saved;
 use unpark::Unparked;
@@ -87,6 +90,8 @@ pub struct Delivery<F> {
     pub ledger: Arc<ComponentMetrics>,
     pub dead_letters: DeadLetters,
     pub replays: mpsc::Receiver<Replay>,
+    /// What all sinks together may hold of batches on their way.
+    pub memory: DeliveryMemory,
     /// Whether the queue outlives the process, so that events may be parked in it.
     pub parks: bool,
     /// Told when somebody has dropped parked letters.
@@ -107,6 +112,12 @@ enum Done {
 
 type Reply = oneshot::Sender<Result<(), String>>;
 
+/// A batch on its way to the sink.
+struct OnItsWay {
+    received_at: Timestamp,
+    _memory: DeliveryPermit,
+}
+
 struct Loop<F> {
     feed: F,
     link: Arc<SinkConnection>,
@@ -115,8 +126,13 @@ struct Loop<F> {
     filter: Option<Arc<Filter>>,
     tasks: JoinSet<Done>,
     watermark: Watermark<Outcome>,
-    /// When what is on its way was received, by ticket.
-    out: BTreeMap<u64, Timestamp>,
+    /// What is on its way, by ticket.
+    out: BTreeMap<u64, OnItsWay>,
+    /// Events and bytes of batches that the cursor has not passed, oldest first: on their way, or ended behind one that is.
+    unsettled: VecDeque<(usize, usize)>,
+    memory: DeliveryMemory,
+    /// The next batch waits for it.
+    lacks_memory: bool,
     pace: RateLimiter,
     width: ConcurrencyLimit,
     /// Events passed over, and counted, that the cursor has not reached.
@@ -139,7 +155,7 @@ impl<F: Feed> Delivery<F> {
     /// Feeds the sink until it is stopped or there is nothing more to come.
     pub async fn run(self) {
         let Delivery { feed, config, mut cx, policy, filter, ledger, dead_letters, mut replays, .. } = self;
-        let (parks, dropped, stop, kill) = (self.parks, self.dropped, self.stop, self.kill);
+        let (parks, dropped, stop, kill, memory) = (self.parks, self.dropped, self.stop, self.kill, self.memory);
         let mut saved = Saved::read(&feed);
         ledger.update(|counts| {
             totals::decode(&saved.totals, counts);
@@ -158,6 +174,9 @@ impl<F: Feed> Delivery<F> {
             tasks: JoinSet::new(),
             watermark: Watermark::default(),
             out: BTreeMap::new(),
+            unsettled: VecDeque::new(),
+            memory,
+            lacks_memory: false,
             skipped: Vec::new(),
             opened: false,
             one_at_a_time: false,
@@ -185,7 +204,7 @@ impl<F: Feed> Delivery<F> {
 
 fn batcher(policy: &Policy, filter: &Option<Arc<Filter>>, position: u64) -> Batcher {
     let filter = filter.clone().map(|filter| Box::new(move |record: &Record| filter(record)) as Filter);
-    Batcher::new(policy.batch.clone(), filter, position)
+    Batcher::new(policy.batch.clone(), policy.max_age, filter, position)
 }
 
 impl<F: Feed> Loop<F> {
@@ -229,7 +248,9 @@ impl<F: Feed> Loop<F> {
     /// When something has to be done although nothing happens.
     fn wake(&self, now: Instant) -> Option<Instant> {
         let tick = (!self.batcher.is_empty() || !self.out.is_empty()).then(|| now + TICK);
-        let cut = self.batcher.due().filter(|_| self.has_room() && !self.stopping);
+        // What waits for another batch to end is looked at when that ends, and on each tick.
+        let may_start = self.has_room() && self.is_near() && !self.lacks_memory && !self.stopping;
+        let cut = self.batcher.due().filter(|_| may_start);
         let parked = self.link.lock().parking.next_due().filter(|_| self.may_unpark());
         let paid = |due: Instant| self.pace.not_before(now).map_or(due, |paid| paid.max(due));
         let (cut, parked) = (cut.map(paid), parked.map(paid));
@@ -257,23 +278,39 @@ impl<F: Feed> Loop<F> {
         }
     }
 
+    /// Whether another batch may be written although the oldest has not ended: what is behind it is sent again after a
+    /// kill, so that there is a bound on it.
+    fn is_near(&self) -> bool {
+        let most = (self.width.limit() * policy::AHEAD).max(self.link.seeking().min(MAX_WITNESSES) + 1);
+        let (events, bytes) = self.unsettled.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let batch = &self.link.policy.batch;
+        self.unsettled.is_empty()
+            || self.unsettled.len() < most
+                && events < batch.events.get() * most
+                && bytes < batch.bytes.to_usize() * most
+    }
+
     fn start_writes(&mut self) {
-        while !self.stopping && self.has_room() {
+        while !self.stopping && self.has_room() && self.is_near() {
             let now = Instant::now();
             if self.pace.not_before(now).is_some() {
                 return;
             }
             let at_once = self.closed || self.out.is_empty() && self.feed.is_eager();
+            let memory = self.memory.take(self.batcher.next_bytes(), self.out.is_empty());
+            self.lacks_memory = memory.is_none();
+            let Some(memory) = memory else { return };
             let Some(pending) = self.batcher.next(now, at_once) else { return };
             self.pace.spend(pending.batch.len(), now);
             self.had_their_turn = false;
-            self.start(pending);
+            self.start(pending, memory);
         }
     }
 
-    fn start(&mut self, pending: Pending) {
+    fn start(&mut self, pending: Pending, memory: DeliveryPermit) {
         let ticket = self.watermark.start();
-        self.out.insert(ticket, pending.received_at);
+        self.out.insert(ticket, OnItsWay { received_at: pending.received_at, _memory: memory });
+        self.unsettled.push_back((pending.batch.len(), pending.batch.bytes()));
         let link = self.link.clone();
         self.tasks.spawn(async move { Done::Delivered(ticket, deliver::deliver(link, InFlight::new(pending)).await) });
     }
@@ -314,6 +351,7 @@ impl<F: Feed> Loop<F> {
     /// Moves the cursor over everything that has ended without a hole, and the books with it.
     fn settle(&mut self, again: Again) {
         let ended: Vec<Outcome> = std::iter::from_fn(|| self.watermark.pop()).collect();
+        self.unsettled.drain(..ended.len());
         let told = self.feed.take_gaps();
         self.skipped.extend_from_slice(&told);
         let oldest = self.oldest();
@@ -356,7 +394,7 @@ impl<F: Feed> Loop<F> {
     }
 
     fn oldest(&self) -> Option<Timestamp> {
-        self.out.first_key_value().map(|(_, received_at)| *received_at).or_else(|| self.batcher.oldest())
+        self.out.first_key_value().map(|(_, one)| one.received_at).or_else(|| self.batcher.oldest())
     }
 
     /// Begins again behind the last event that has ended.
@@ -364,6 +402,7 @@ impl<F: Feed> Loop<F> {
         self.link.say(&format!("delivery is begun again after a bug: {error}"), ComponentState::Retrying);
         self.tasks.shutdown().await;
         (self.watermark, self.out, self.unparking) = (Watermark::default(), BTreeMap::new(), false);
+        self.unsettled.clear();
         self.feed.rewind();
         self.batcher = batcher(&self.link.policy, &self.filter, self.feed.position());
         self.link.forget_sink();
@@ -395,6 +434,7 @@ impl Outcome {
         add(&mut counts.filtered, "where", self.filtered);
         add(&mut counts.dropped, "poison", self.dropped);
         add(&mut counts.dropped, "target", self.discarded);
+        add(&mut counts.dropped, "buffer", self.expired);
         counts.last_event = counts.last_event.max(Some(self.received_at));
     }
 }

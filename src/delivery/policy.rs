@@ -74,6 +74,10 @@ pub enum Concurrency {
     Adaptive,
 }
 
+/// Behind the oldest batch that has not ended, so many for each write at a time may be written before it ends: after a
+/// kill they are sent again.
+pub const AHEAD: usize = 4;
+
 /// The most writes at a time, whatever is configured.
 pub const MAX_CONCURRENCY: usize = 64;
 
@@ -86,6 +90,8 @@ impl Default for Concurrency {
 /// How a sink is fed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
+    /// How old an event may be when it is written; older ones are dropped and counted. Absent, any age will do.
+    pub max_age: Option<time::Duration>,
     /// When a batch is written.
     pub batch: Batching,
     /// How a failed write is tried again.
@@ -104,6 +110,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Policy {
         Policy {
+            max_age: None,
             batch: Batching::default(),
             retry: Retry::default(),
             concurrency: Concurrency::default(),

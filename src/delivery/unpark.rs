@@ -82,7 +82,7 @@ pub async fn unpark(link: Arc<SinkConnection>, due: Due, position: u64, only: Op
     };
     let received_at = first.letter.received_at;
     let batch = WriteBatch { slices: letters.iter().flat_map(|letter| batch_of(letter).slices).collect() };
-    let pending = Pending { batch, filtered: 0, seq_end: 0, received_at };
+    let pending = Pending { batch, filtered: 0, expired: 0, seq_end: 0, received_at };
     let mut flight = InFlight::doubted_since(pending, Some(unparked.due.refused_at));
     let mut open = try_all(&link, &mut flight, &mut unparked.stays).await;
     open.extend(seqs(&flight.rest()));

@@ -23,6 +23,7 @@ use crate::codec::Limits;
 use crate::codec::redaction::Engine;
 use crate::config::settings::{self, Settings};
 use crate::config::{API_SOURCE, Changes, Input, Outline, Plan, PlannedSink, PlannedSource};
+use crate::delivery::DeliveryMemory;
 use crate::journal::dead_letters::{self, DeadLetters};
 use crate::journal::fs::Real;
 use crate::journal::{self, Journal, StreamId};
@@ -72,6 +73,8 @@ pub struct Agent {
     /// The embedded stores, shared by sinks that write and the API that reads.
     pub stores: Stores,
     pub(super) readers: Readers,
+    /// What all sinks together may hold of batches on their way.
+    pub(super) delivery_memory: DeliveryMemory,
     /// The configuration that runs, as it may be shown.
     pub shown: std::sync::RwLock<serde_json::Value>,
     pub reloads_applied: AtomicU64,
@@ -115,7 +118,9 @@ impl Agent {
         if durable {
             make_private_folder(&data_dir)?;
         }
-        let (journal, report) = open_journal(&data_dir, &settings)?;
+        let shares = MemoryShares::share(settings.limits.memory.bytes(), Process::look().resident_bytes);
+        let delivery_memory = DeliveryMemory::new(shares.delivery);
+        let (journal, report) = open_journal(&data_dir, &settings, shares)?;
         let commons = Arc::new(IntakeContext {
             journal,
             pool: Pool::start(settings.limits.threads()).map_err(|e| StartError::new(format!("no threads: {e}")))?,
@@ -141,6 +146,7 @@ impl Agent {
             books,
             stores: Stores::default(),
             readers: Readers::default(),
+            delivery_memory,
             shown: std::sync::RwLock::new(plan.shown.clone()),
             reloads_applied: AtomicU64::new(0),
             reloads_failed: AtomicU64::new(0),
@@ -392,11 +398,11 @@ pub fn make_private_folder(path: &std::path::Path) -> Result<(), StartError> {
 fn open_journal(
     data_dir: &std::path::Path,
     settings: &Settings,
+    shares: MemoryShares,
 ) -> Result<(Journal, journal::RecoveryReport), StartError> {
-    let purses = MemoryShares::share(settings.limits.memory.bytes(), Process::look().resident_bytes);
     let options = journal::Options {
-        intake_bytes: purses.intake,
-        tier_bytes: purses.tier,
+        intake_bytes: shares.intake,
+        tier_bytes: shares.tier,
         ..settings.journal.options(data_dir.join("journal"))
     };
     let (journal, report) = Journal::open(options, Arc::new(Real)).map_err(|error| StartError {

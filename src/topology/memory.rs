@@ -12,15 +12,17 @@ pub struct MemoryShares {
     pub intake: usize,
     /// The newest records, for sinks and clients that keep up.
     pub tier: usize,
+    /// Batches on their way to sinks.
+    pub delivery: usize,
 }
 
 impl MemoryShares {
     /// Shares out `limit` bytes; `used` are gone already. What is not given to a purse is for tables of batches in
-    /// work, for delivery and for the API, which intake can never take.
+    /// work and for the API, which intake can never take.
     pub fn share(limit: u64, used: u64) -> MemoryShares {
         let left = limit.saturating_sub(used.max(BASE_BYTES));
         let part = |tenths: u64| (left / 10 * tenths).max(LEAST_BYTES).min(u32::MAX as u64) as usize;
-        MemoryShares { intake: part(3), tier: part(2) }
+        MemoryShares { intake: part(3), tier: part(2), delivery: part(2) }
     }
 }
 
@@ -38,6 +40,9 @@ mod tests {
 
     #[test]
     fn a_budget_smaller_than_the_process_still_moves() {
-        assert_eq!(MemoryShares::share(0, 50 << 20), MemoryShares { intake: 1 << 20, tier: 1 << 20 });
+        assert_eq!(
+            MemoryShares::share(0, 50 << 20),
+            MemoryShares { intake: 1 << 20, tier: 1 << 20, delivery: 1 << 20 }
+        );
     }
 }

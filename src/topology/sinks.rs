@@ -108,6 +108,7 @@ impl RunningSink {
             let (policy, filter, ledger) = (frame.policy(), filter.map(wanted), ledger.clone());
             let (dead_letters, parks) = (agent.commons.dead_letters.clone(), agent.is_durable());
             let (dropped, stop, kill) = (dropped.clone(), stop.clone(), kill.clone());
+            let memory = agent.delivery_memory.clone();
             async move {
                 if let Some(predecessor) = predecessor {
                     predecessor.end(deadline, &kill).await;
@@ -124,6 +125,7 @@ impl RunningSink {
                     ledger,
                     dead_letters,
                     replays,
+                    memory,
                     parks,
                     dropped,
                     stop,

@@ -16,6 +16,10 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(duration.as_micros().min(i64::MAX as u128) as i64))
     }
 
+    pub fn minus(self, duration: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_sub(duration.as_micros().min(i64::MAX as u128) as i64))
+    }
+
     /// An RFC 3339 time, with `T` or a space, any number of digits behind the second, and `Z` or an offset.
     pub fn parse(text: &str) -> Option<Timestamp> {
         let mut rest = text.trim().as_bytes();

@@ -23,7 +23,8 @@ pub struct SinkFrame {
     pub batch: Batch,
     /// How a write that failed for a while is tried again.
     pub retry: Retry,
-    /// Writes at a time: a number, or `adaptive` by round-trip time. Above 1 the order of events is not kept.
+    /// Writes at a time: a number, or `adaptive` by round-trip time. Above 1 the order of events is not kept, and while a
+    /// write hangs up to four batches for each of them are written behind it, which a kill then repeats.
     pub concurrency: Concurrency,
     /// Most events in a time, such as `100/s`.
     pub rate: Option<Rate>,
@@ -73,6 +74,7 @@ impl SinkFrame {
         let Batch { events, bytes, age } = self.batch;
         let Retry { initial, max, attempts } = self.retry;
         Policy {
+            max_age: self.buffer.max_age.filter(|_| self.buffer.when_full == WhenFull::DropOldest).map(Into::into),
             batch: policy::Batching { events: at_least_one(events), bytes, age },
             retry: policy::Retry { initial, max, attempts: attempts.and_then(NonZeroU32::new) },
             concurrency: match self.concurrency {

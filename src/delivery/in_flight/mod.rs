@@ -9,7 +9,8 @@ mod partial;
 use super::batcher::Pending;
 use super::evidence::Evidence;
 use super::window::Outcomes;
-use crate::component::{BatchEvent, Failure, WriteBatch, Written};
+use crate::component::{BatchEvent, Failure, RecordSlice, WriteBatch, Written};
+use crate::units::Timestamp;
 
 /// How often a batch may panic before it counts as poison.
 const PANICS: u32 = 3;
@@ -33,6 +34,8 @@ pub struct InFlight {
     pub delivered: u64,
     /// Taken by the target and not kept.
     pub discarded: u64,
+    /// Too old by now to be written.
+    pub expired: u64,
     pub duplicates: u64,
     pub bytes: u64,
     pub poison: Vec<Poisoned>,
@@ -175,6 +178,7 @@ impl InFlight {
             began: None,
             delivered: 0,
             discarded: 0,
+            expired: 0,
             duplicates: 0,
             bytes: 0,
             poison,
@@ -214,7 +218,7 @@ impl InFlight {
     /// operator allows only so many attempts says nothing about the events.
     pub fn outcomes(&self) -> Outcomes {
         let given_up = self.poison.iter().filter(|poisoned| poisoned.reason == GAVE_UP).count();
-        let events = (self.pending.batch.len() - self.parked.len() - given_up) as u64;
+        let events = (self.pending.batch.len() - self.parked.len() - given_up) as u64 - self.expired;
         Outcomes { events, poison: (self.poison.len() - given_up) as u64 }
     }
 
@@ -251,6 +255,18 @@ impl InFlight {
         if !batch.is_empty() {
             self.todo.insert(0, Unsent { attempts, doubt, ..Unsent::new(batch) });
         }
+    }
+
+    /// Gives up what was received before this.
+    pub fn expire(&mut self, oldest: Timestamp) {
+        let is_fresh = |slice: &RecordSlice| slice.record.received_at >= oldest;
+        for unsent in self.todo.iter_mut().chain(&mut self.suspects) {
+            let before = unsent.batch.len();
+            unsent.batch.slices.retain(is_fresh);
+            self.expired += (before - unsent.batch.len()) as u64;
+        }
+        self.todo.retain(|unsent| !unsent.batch.is_empty());
+        self.suspects.retain(|unsent| !unsent.batch.is_empty());
     }
 
     /// Everything that is still to be written.

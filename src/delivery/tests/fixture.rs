@@ -92,6 +92,11 @@ impl FakeFeed {
 
     /// Adds records of so many events, numbered in order.
     pub fn push(&self, sizes: &[usize]) {
+        self.push_received(sizes, Timestamp::now());
+    }
+
+    /// The same, received at some time.
+    pub fn push_received(&self, sizes: &[usize], received_at: Timestamp) {
         let mut state = self.state.lock().unwrap();
         for size in sizes {
             let first = state.next_ordinal;
@@ -105,7 +110,7 @@ impl FakeFeed {
                 stream: StreamId(1),
                 first_seq: state.next_seq,
                 stream_first: first,
-                received_at: Timestamp::now(),
+                received_at,
                 lines: Lines { bytes: bytes.into(), ends, runs: vec![Run { seed: Seed([7; 16]), ordinals }] },
             };
             state.next_seq += *size as u64;
@@ -485,6 +490,7 @@ pub struct Setup {
     pub script: Script,
     pub ledger: Arc<ComponentMetrics>,
     pub letters: DeadLetters,
+    pub memory: DeliveryMemory,
     /// The queue counts as one that outlives the process.
     pub parks: bool,
     pub dropped: Arc<Notify>,
@@ -500,7 +506,9 @@ impl Setup {
     pub fn with_letters(script: Script, letters: DeadLetters) -> Setup {
         let ledger = Arc::new(ComponentMetrics::new("out".into(), ComponentKind::Sink, "scripted"));
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
-        Setup { feed: FakeFeed::new(), script, ledger, letters, parks: false, dropped: Arc::default(), stop, kill }
+        let memory = DeliveryMemory::new(64 << 20);
+        let dropped = Arc::default();
+        Setup { feed: FakeFeed::new(), script, ledger, letters, memory, parks: false, dropped, stop, kill }
     }
 
     /// The same after a restart of the process.
@@ -523,6 +531,7 @@ impl Setup {
             ledger: self.ledger.clone(),
             dead_letters: self.letters.clone(),
             replays,
+            memory: self.memory.clone(),
             parks: self.parks,
             dropped: self.dropped.clone(),
             stop: self.stop.clone(),

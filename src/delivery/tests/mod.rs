@@ -10,6 +10,7 @@ use crate::component::Failure;
 use crate::event::Seed;
 use crate::telemetry::ComponentKind;
 
+mod bounds;
 mod chance;
 mod doubt;
 mod fixture;

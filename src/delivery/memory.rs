@@ -1,0 +1,63 @@
+//! The memory of batches that sinks write: one share for all sinks, of which each batch takes what it costs.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What is counted at a time, so that a share of any size fits into a semaphore.
+const UNIT: usize = 1024;
+/// A batch is there as records and once more as the sink encodes it.
+const COPIES: usize = 2;
+
+/// One share, for every sink; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct DeliveryMemory {
+    left: Arc<Semaphore>,
+    total: usize,
+}
+
+/// What a batch has taken; given back when dropped.
+#[derive(Debug)]
+pub struct DeliveryPermit {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl DeliveryMemory {
+    pub fn new(bytes: usize) -> DeliveryMemory {
+        let total = (bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        DeliveryMemory { left: Arc::new(Semaphore::new(total)), total }
+    }
+
+    /// Takes what a batch of so many bytes costs; `None` if that is not left. The only batch of a sink gets what there
+    /// is, so that no sink waits for another for ever.
+    pub fn take(&self, bytes: usize, is_only: bool) -> Option<DeliveryPermit> {
+        let wanted = (bytes * COPIES).div_ceil(UNIT).clamp(1, self.total);
+        let take = |units: usize| self.left.clone().try_acquire_many_owned(units as u32).ok();
+        match take(wanted) {
+            Some(permit) => Some(DeliveryPermit { _permit: Some(permit) }),
+            None if is_only => {
+                let rest = self.left.available_permits();
+                Some(DeliveryPermit { _permit: take(rest).filter(|_| rest > 0) })
+            }
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_take_what_they_cost_and_the_only_one_of_a_sink_never_waits() {
+        let memory = DeliveryMemory::new(100 * UNIT);
+        let first = memory.take(30 * UNIT, false).expect("it fits");
+        assert!(memory.take(30 * UNIT, false).is_none());
+        let only = memory.take(30 * UNIT, true).expect("what is left");
+        assert_eq!(memory.left.available_permits(), 0);
+        let none = memory.take(usize::MAX / 4, true).expect("though nothing is left");
+        drop((first, only, none));
+        assert_eq!(memory.left.available_permits(), 100);
+        assert!(memory.take(usize::MAX / 4, false).is_some(), "one batch may have all of it");
+    }
+}
