@@ -115,39 +115,39 @@ impl File for SlowedFile {
 
 impl Fs for Slowed {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        Real.create_dir(dir)
+        Real::default().create_dir(dir)
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(SlowedFile(Real.create(path)?, self.0)))
+        Ok(Arc::new(SlowedFile(Real::default().create(path)?, self.0)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(SlowedFile(Real.open(path)?, self.0)))
+        Ok(Arc::new(SlowedFile(Real::default().open(path)?, self.0)))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        Real.list(dir)
+        Real::default().list(dir)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Real.rename(from, to)
+        Real::default().rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        Real.remove(path)
+        Real::default().remove(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        Real.sync_dir(dir)
+        Real::default().sync_dir(dir)
     }
 
     fn available(&self, dir: &Path) -> io::Result<u64> {
-        Real.available(dir)
+        Real::default().available(dir)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {
-        Real.lock(path)
+        Real::default().lock(path)
     }
 }
 

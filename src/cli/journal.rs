@@ -53,7 +53,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         return super::complain(format!("there is no journal at `{}`", folder.display()));
     }
     let options = loaded.plan.settings.journal.options(folder);
-    let (journal, report) = match Journal::open(options, Arc::new(Real)) {
+    let (journal, report) = match Journal::open(options, Arc::new(Real::default())) {
         Ok(opened) => opened,
         Err(error) => return super::complain(format!("cannot open the journal: {error} (is the agent running?)")),
     };

@@ -61,7 +61,13 @@ pub fn read(shared: &Shared, spot: &mut Spot, wanted: &Wanted, max_bytes: usize)
                 }
             }
         };
-        read_segment(shared, &segment, spot, wanted, max_bytes, &mut bytes, &mut pieces)?;
+        if let Err(error) = read_segment(shared, &segment, spot, wanted, max_bytes, &mut bytes, &mut pieces) {
+            // Its file may have gone while it was read.
+            if still_there(shared, &segment) {
+                return Err(error);
+            }
+            spot.hint = None;
+        }
         if bytes >= max_bytes && !pieces.is_empty() {
             break;
         }

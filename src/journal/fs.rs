@@ -2,9 +2,11 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+
+use super::descriptors::Descriptors;
 
 /// An open file. Offsets are explicit, so that readers share one handle.
 pub trait File: Send + Sync {
@@ -44,41 +46,22 @@ pub trait Fs: Send + Sync {
 }
 
 /// The file system of the operating system.
-pub struct Real;
-
-struct RealFile(std::fs::File);
-
-impl File for RealFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut got = 0;
-        while got < buffer.len() {
-            match self.0.read_at(&mut buffer[got..], offset + got as u64) {
-                Ok(0) => break,
-                Ok(more) => got += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(got)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
+#[derive(Default)]
+pub struct Real {
+    descriptors: Arc<Descriptors>,
 }
 
-fn private() -> OpenOptions {
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     options
+}
+
+impl Real {
+    #[cfg(test)]
+    pub(super) fn descriptors(&self) -> &Descriptors {
+        &self.descriptors
+    }
 }
 
 impl Fs for Real {
@@ -87,11 +70,11 @@ impl Fs for Real {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(RealFile(private().create(true).truncate(false).open(path)?)))
+        Ok(self.descriptors.keep(path, private().create(true).truncate(false).open(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(RealFile(private().open(path)?)))
+        Ok(self.descriptors.keep(path, private().open(path)?))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

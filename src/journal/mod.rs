@@ -8,6 +8,7 @@
 mod appender;
 mod config;
 mod cursor;
+mod descriptors;
 mod disk;
 #[cfg(test)]
 mod faults;

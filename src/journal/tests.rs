@@ -54,7 +54,7 @@ fn numbers(range: std::ops::Range<u64>) -> Vec<String> {
 }
 
 fn open(folder: &Folder) -> Journal {
-    Journal::open(Options::new(&folder.0), Arc::new(Real)).unwrap().0
+    Journal::open(Options::new(&folder.0), Arc::new(Real::default())).unwrap().0
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn what_was_acknowledged_is_read_in_order_before_and_after_a_restart() {
     journal.close();
     drop((cursor, journal));
 
-    let (journal, report) = Journal::open(Options::new(&folder.0), Arc::new(Real)).unwrap();
+    let (journal, report) = Journal::open(Options::new(&folder.0), Arc::new(Real::default())).unwrap();
     assert_eq!((report.events, report.lost_events()), (10, 0));
     assert_eq!(journal.stream("a"), Some(stream));
     let mut cursor = journal.cursor("sink", &[stream], Start::End, None).unwrap();
@@ -87,7 +87,7 @@ async fn what_was_acknowledged_is_read_in_order_before_and_after_a_restart() {
 async fn a_second_opener_hears_who_has_the_journal() {
     let folder = Folder::new();
     let _journal = open(&folder);
-    match Journal::open(Options::new(&folder.0), Arc::new(Real)) {
+    match Journal::open(Options::new(&folder.0), Arc::new(Real::default())) {
         Err(OpenError::Locked { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
         other => panic!("{:?}", other.map(|(_, report)| report)),
     }
@@ -149,7 +149,7 @@ async fn an_idempotency_key_is_taken_once_and_known_after_a_restart_without_its_
 #[tokio::test]
 async fn memory_mode_keeps_events_and_their_room_until_every_cursor_passed_them() {
     let options = Options { mode: Mode::Memory, intake_bytes: 1000, ..Options::new("/nowhere") };
-    let (journal, _) = Journal::open(options, Arc::new(Real)).unwrap();
+    let (journal, _) = Journal::open(options, Arc::new(Real::default())).unwrap();
     let stream = journal.stream("a").unwrap();
     let mut cursor = journal.cursor("sink", &[stream], Start::End, None).unwrap();
     let room = journal.try_reserve(900, &[stream]).unwrap();
@@ -168,7 +168,7 @@ async fn memory_mode_keeps_events_and_their_room_until_every_cursor_passed_them(
 async fn a_cursor_sees_only_its_streams_and_a_slow_one_reads_from_the_disk() {
     let folder = Folder::new();
     let options = Options { tier_bytes: 0, ..Options::new(&folder.0) };
-    let (journal, _) = Journal::open(options, Arc::new(Real)).unwrap();
+    let (journal, _) = Journal::open(options, Arc::new(Real::default())).unwrap();
     let (a, b) = (journal.stream("a").unwrap(), journal.stream("b").unwrap());
     let mut cursor = journal.cursor("sink", &[b], Start::End, None).unwrap();
     for n in 0..20 {

@@ -405,7 +405,7 @@ fn open_journal(
         tier_bytes: shares.tier,
         ..settings.journal.options(data_dir.join("journal"))
     };
-    let (journal, report) = Journal::open(options, Arc::new(Real)).map_err(|error| StartError {
+    let (journal, report) = Journal::open(options, Arc::new(Real::default())).map_err(|error| StartError {
         newer_format: matches!(error, journal::OpenError::NewerFormat { .. }),
         message: format!("cannot open the journal: {error}"),
     })?;
