@@ -9,6 +9,8 @@ use super::{Api, note};
 use crate::journal::dead_letters::{DeadLetter, Number};
 use crate::net::http::Problem;
 
+/// Dead letters that one request drops at most.
+const MAX_DROPPED: usize = 500;
 /// Dead letters of one answer.
 const DEFAULT_LIMIT: u64 = 100;
 
@@ -58,13 +60,26 @@ pub async fn replay(api: &Api, call: Call) -> Result<Answer, Problem> {
     Ok(Answer::value(&json!({ "id": id, "replayed": true })))
 }
 
+/// One letter, or several whose ids stand one after another with commas between them.
 pub async fn drop(api: &Api, call: Call) -> Result<Answer, Problem> {
-    let (id, admin) = (&call.path[0], call.reader());
-    if !api.agent.drop_letter(number(id)?).await.map_err(broken)? {
-        return Err(gone());
+    let (ids, admin) = (&call.path[0], call.reader());
+    let numbers: Vec<Number> = ids.split(',').map(number).collect::<Result<_, _>>()?;
+    if numbers.len() > MAX_DROPPED {
+        return Err(Problem::bad_request(format!("at most {MAX_DROPPED} dead letters can be dropped at a time")));
     }
-    note(api, admin, "dead_letter_drop", &format!("dropped dead letter {id}"), json!({ "letter": id }));
-    Ok(Answer::value(&json!({ "id": id, "dropped": true })))
+    let dropped = api.agent.drop_letters(numbers).await.map_err(broken)?;
+    match dropped {
+        0 => return Err(gone()),
+        1 => note(api, admin, "dead_letter_drop", &format!("dropped dead letter {ids}"), json!({ "letter": ids })),
+        _ => note(
+            api,
+            admin,
+            "dead_letter_drop",
+            &format!("dropped {dropped} dead letters"),
+            json!({ "letters": dropped }),
+        ),
+    }
+    Ok(Answer::value(&json!({ "id": ids, "dropped": true, "count": dropped })))
 }
 
 fn brief(letter: &DeadLetter) -> Value {

@@ -8,6 +8,11 @@ use serde_json::Value;
 
 use super::client::{Answer, Connection};
 
+/// Letters that one request drops.
+const DROPPED_AT_A_TIME: usize = 500;
+/// Failures that are told one by one.
+const SHOWN_FAILURES: usize = 20;
+
 #[derive(Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -31,11 +36,14 @@ enum Command {
 #[derive(Args)]
 struct Which {
     /// Ids of letters
-    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "ID", required_unless_present_any = ["all", "component"], conflicts_with_all = ["all", "component"])]
     ids: Vec<String>,
     /// All letters
-    #[arg(long)]
+    #[arg(long, conflicts_with = "component")]
     all: bool,
+    /// All letters of one component
+    #[arg(long, value_name = "NAME")]
+    component: Option<String>,
 }
 
 pub fn run(arguments: Arguments) -> ExitCode {
@@ -43,8 +51,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let done = match &arguments.command {
         Command::List => list(connection),
         Command::Show { id } => fetch(connection, Method::GET, &format!("/api/dlq/{id}")).and_then(show),
-        Command::Replay(which) => each(connection, which, Method::POST, "/replay", "replayed"),
-        Command::Drop(which) => each(connection, which, Method::DELETE, "", "dropped"),
+        Command::Replay(which) => replay(connection, which),
+        Command::Drop(which) => drop_letters(connection, which),
     };
     match done {
         Ok(text) => super::print(&text),
@@ -98,22 +106,49 @@ fn word(letter: &Value, name: &str) -> String {
     }
 }
 
-fn each(connection: &Connection, which: &Which, method: Method, action: &str, done: &str) -> Result<String, String> {
-    let ids = match which.all {
-        false => which.ids.clone(),
-        true => letters(connection)?.iter().map(|letter| word(letter, "id")).collect(),
-    };
-    let mut out = String::new();
-    for id in ids {
-        let answer = connection.ask(method.clone(), &format!("/api/dlq/{id}{action}"))?;
-        if which.all && answer.status == StatusCode::NOT_FOUND {
-            // Parked letters leave by themselves.
-            continue;
-        }
-        if !answer.status.is_success() {
-            return Err(format!("{id}: {}", answer.problem()));
-        }
-        out.push_str(&format!("{id} {done}\n"));
+/// The ids that are meant, oldest first.
+fn chosen(connection: &Connection, which: &Which) -> Result<Vec<String>, String> {
+    if !which.all && which.component.is_none() {
+        return Ok(which.ids.clone());
     }
-    Ok(out)
+    let is_meant = |letter: &Value| which.component.as_ref().is_none_or(|name| word(letter, "component") == *name);
+    Ok(letters(connection)?.iter().filter(|letter| is_meant(letter)).map(|letter| word(letter, "id")).collect())
+}
+
+/// Goes on past letters that fail, and says how many did.
+fn replay(connection: &Connection, which: &Which) -> Result<String, String> {
+    let (mut replayed, mut failures) = (0, Vec::new());
+    for id in chosen(connection, which)? {
+        let answer = connection.ask(Method::POST, &format!("/api/dlq/{id}/replay"))?;
+        match answer.status {
+            status if status.is_success() => replayed += 1,
+            // Parked letters leave by themselves.
+            StatusCode::NOT_FOUND if which.ids.is_empty() => {}
+            _ => failures.push(format!("{id}: {}", answer.problem())),
+        }
+    }
+    finish("replayed", replayed, &failures)
+}
+
+/// Drops many letters with each request: every one of them costs the queue a sync.
+fn drop_letters(connection: &Connection, which: &Which) -> Result<String, String> {
+    let (mut dropped, mut failures) = (0, Vec::new());
+    for ids in chosen(connection, which)?.chunks(DROPPED_AT_A_TIME) {
+        let ids = ids.join(",");
+        let answer = connection.ask(Method::DELETE, &format!("/api/dlq/{ids}"))?;
+        match answer.status {
+            status if status.is_success() => dropped += document(&answer)?["count"].as_u64().unwrap_or(1),
+            StatusCode::NOT_FOUND if which.ids.is_empty() => {}
+            _ => failures.push(format!("{ids}: {}", answer.problem())),
+        }
+    }
+    finish("dropped", dropped, &failures)
+}
+
+fn finish(done: &str, count: u64, failures: &[String]) -> Result<String, String> {
+    if failures.is_empty() {
+        return Ok(format!("{count} {done}\n"));
+    }
+    let shown = failures.iter().take(SHOWN_FAILURES).map(String::as_str).collect::<Vec<_>>().join("\n");
+    Err(format!("{count} {done}, {} failed:\n{shown}", failures.len()))
 }

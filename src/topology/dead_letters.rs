@@ -1,24 +1,38 @@
 //! What becomes of letters in the dead-letter queue: sent again, or let go.
 
-use super::agent::Agent;
+use super::agent::{Agent, Running};
+use super::retired::Retired;
+use super::sinks::RunningSink;
 use crate::config::API_SOURCE;
 use crate::journal::dead_letters;
 use crate::telemetry::ComponentKind;
 
+impl Running {
+    /// A sink that runs, also one that only finishes what it owes.
+    fn sink(&self, name: &str) -> Option<&RunningSink> {
+        let retired = || match self.retired.get(name) {
+            Some(Retired::Finishing(sink)) => Some(&**sink),
+            _ => None,
+        };
+        self.sinks.get(name).or_else(retired)
+    }
+}
+
 impl Agent {
-    /// Lets go of a letter; tells whether it was there.
-    pub async fn drop_letter(&self, number: dead_letters::Number) -> std::io::Result<bool> {
+    /// Lets go of dead letters, all in one step of the queue; tells how many were there.
+    pub async fn drop_letters(&self, numbers: Vec<dead_letters::Number>) -> std::io::Result<u64> {
         let queue = &self.commons.dead_letters;
-        let letter = queue.get(number).await?;
-        let running = self.running.lock().await;
-        let is_gone = queue.remove(vec![number]).await? > 0;
-        if is_gone
-            && let Some(letter) = letter.filter(|letter| letter.letter.parked.is_some())
-            && let Some(sink) = running.sinks.get(letter.letter.component.as_str())
-        {
-            sink.dropped();
+        let mut parked = Vec::new();
+        for number in &numbers {
+            let letter = queue.get(*number).await?.filter(|letter| letter.letter.parked.is_some());
+            parked.extend(letter.map(|letter| letter.letter.component));
         }
-        Ok(is_gone)
+        let running = self.running.lock().await;
+        let removed = queue.remove(numbers).await?;
+        if removed > 0 {
+            parked.iter().filter_map(|sink| running.sink(sink)).for_each(RunningSink::dropped);
+        }
+        Ok(removed)
     }
 
     /// Sends a dead letter again; it leaves the queue only once it was taken.
@@ -29,7 +43,7 @@ impl Agent {
         let component = letter.letter.component.clone();
         match letter.letter.kind {
             ComponentKind::Sink => {
-                let sink = running.sinks.get(component.as_str());
+                let sink = running.sink(&component);
                 let sink = sink.ok_or_else(|| format!("there is no sink `{component}`"))?.handle();
                 drop(running);
                 sink.replay(letter).await?;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::collector::{Collector, reply};
 use crate::support::splunk::{Splunk, TOKEN};
-use crate::support::{Agent, Folder, eventually, free_port, post};
+use crate::support::{Agent, Folder, eventually, free_port, post, request};
 use serde_json::Value;
 use weir::component::{Check, Failure, Outputs, Transform, TransformEntry};
 use weir::config::{self, Catalogue, Environment, Overrides, Text};
@@ -157,4 +157,27 @@ async fn a_transforms_letter_enters_again_at_that_transform_with_its_id() {
     assert_eq!(splunk.counts().get(&id), Some(&1), "with the id that it would have had");
     assert!(queue.list(None, 10).await.expect("the queue").is_empty());
     agent.stop().await;
+}
+
+#[test]
+fn many_letters_are_dropped_with_few_requests_all_or_those_of_a_component() {
+    let folder = Folder::new();
+    let (web, more) = (free_port(), free_port());
+    let yaml = format!(
+        "sources:\n  web: {{ type: http, address: '127.0.0.1:{web}', on_bad: dead_letter }}\n\
+         \x20 more: {{ type: http, address: '127.0.0.1:{more}', on_bad: dead_letter }}\n\
+         sinks:\n  out: {{ type: blackhole, inputs: [web, more, api] }}\n"
+    );
+    let agent = Agent::start(&folder, &yaml);
+    for (port, count) in [(web, 2000), (more, 3)] {
+        let bad = "bad\n".repeat(count);
+        assert_eq!(request(port, "POST", "/", &[], bad.as_bytes()).expect("an answer").status, 200);
+    }
+    let text = |out: std::process::Output| (out.status.success(), String::from_utf8(out.stdout).expect("text"));
+    assert_eq!(text(agent.weir(&["dlq", "drop", "--component", "more"])), (true, "3 dropped\n".into()));
+    assert_eq!(text(agent.weir(&["dlq", "drop", "--all"])), (true, "2000 dropped\n".into()));
+    assert_eq!(agent.letters(), Vec::<String>::new());
+    // Each act is an event: one request for each five hundred letters.
+    assert_eq!(agent.metric("weir_events_entered_total", "api"), 5);
+    assert!(agent.stop().success());
 }
