@@ -18,10 +18,15 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub async fn metrics(api: &Api, _: Call) -> Result<Answer, Problem> {
     api.agent.refresh_books();
     let journal = api.agent.commons.journal.stats();
+    // Where the queue cannot be read its size is unknown; everything else is shown.
+    let dead_letters = api.agent.commons.dead_letters.summary().await.unwrap_or_default();
     let context = ProcessContext {
         started: api.started,
         journal_bytes: journal.bytes,
         journal_limit_bytes: journal.limit,
+        journal_is_full: api.agent.commons.journal.is_full(),
+        dead_letter_bytes: dead_letters.bytes,
+        dead_letter_limit_bytes: dead_letters.max_bytes,
         journal_syncs: api.agent.commons.journal.sync_times(),
         store_bytes: api.agent.reader().and_then(|reader| reader.bytes()),
         stream_clients: api.fanout.clients() as u64,

@@ -35,6 +35,12 @@ pub struct Connection {
     /// The agent's data folder; else that of the configuration that is found, else weir-data
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Configurations that say where the data folder is.
+    #[arg(skip)]
+    config: Vec<PathBuf>,
+    /// Certificate of an authority that is trusted.
+    #[arg(skip)]
+    ca: Option<PathBuf>,
 }
 
 /// What the agent answered.
@@ -53,6 +59,11 @@ impl Answer {
 }
 
 impl Connection {
+    /// The agent of a configuration, known by an authority's certificate.
+    pub fn of(self, config: &[PathBuf], ca: Option<PathBuf>) -> Connection {
+        Connection { config: config.to_vec(), ca, ..self }
+    }
+
     /// One request on a connection of its own; `path` begins with a slash.
     pub fn ask(&self, method: Method, path: &str) -> Result<Answer, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -82,6 +93,7 @@ impl Connection {
     /// system says.
     async fn send_over_tls(&self, method: Method, url: &str, path: &str, data_dir: &Path) -> Result<Answer, String> {
         let client = match self.given_url() {
+            _ if self.ca.is_some() => Client::of_certificate(self.ca.as_deref().expect("it is there")),
             Some(_) => Client::new(&Trust::default(), None),
             None => Client::of_certificate(&data_dir.join(CERTIFICATE_FILE)),
         };
@@ -106,7 +118,7 @@ impl Connection {
     /// A configuration that does not hold names no folder here; `weir validate` says what is wrong with it.
     fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| {
-            let loaded = config::load(&config::locate(&[]), &Overrides::default());
+            let loaded = config::load(&config::locate(&self.config), &Overrides::default());
             loaded.map_or_else(|_| DATA_DIR.into(), |loaded| loaded.plan.data_dir)
         })
     }

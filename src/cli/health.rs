@@ -2,17 +2,42 @@
 
 use std::process::ExitCode;
 
+use std::path::PathBuf;
+
+use clap::Args;
 use hyper::Method;
 use serde_json::Value;
 
 use super::client::Connection;
 
-pub fn run(connection: Connection) -> ExitCode {
-    match connection.ask(Method::GET, "/health") {
+#[derive(Args)]
+pub struct Arguments {
+    /// Configuration whose address and data folder count; several times for several files
+    #[arg(short, long = "config", value_name = "PATH")]
+    config: Vec<PathBuf>,
+    /// Unhealthy also while a component is held
+    #[arg(long)]
+    sinks: bool,
+    /// Certificate of the authority that has signed the agent's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub fn run(arguments: Arguments) -> ExitCode {
+    let connection = arguments.connection.of(&arguments.config, arguments.ca);
+    let path = if arguments.sinks { "/health?sinks" } else { "/health" };
+    match connection.ask(Method::GET, path) {
         Ok(answer) if answer.status.is_success() => {
             super::print(&told(&serde_json::from_slice(&answer.body).unwrap_or_default()))
         }
-        Ok(answer) => super::complain(format!("unhealthy: {}", answer.problem())),
+        Ok(answer) => match serde_json::from_slice::<Value>(&answer.body) {
+            Ok(health) if health["components"].is_array() => {
+                super::complain(told(&health).replacen("healthy\n", "unhealthy\n", 1).trim_end())
+            }
+            _ => super::complain(format!("unhealthy: {}", answer.problem())),
+        },
         Err(message) => super::complain(message),
     }
 }
@@ -21,13 +46,14 @@ pub fn run(connection: Connection) -> ExitCode {
 fn told(health: &Value) -> String {
     let mut out = "healthy\n".to_owned();
     let components = health["components"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for sink in components.iter().filter(|one| one["kind"] == "sink") {
+    for sink in components {
         let word = |value: &Value| value.as_str().unwrap_or("?").replace(char::is_control, " ");
+        let kind = word(&sink["kind"]);
         let (name, state, since) = (word(&sink["name"]), word(&sink["state"]), word(&sink["since"]));
         if matches!(&*state, "held" | "retrying" | "degraded") {
             let error = sink["last_error"]["message"].as_str().map(|_| word(&sink["last_error"]["message"]));
             let error = error.map(|error| format!(": {error}")).unwrap_or_default();
-            out.push_str(&format!("sinks.{name} is {state} since {since}{error}\n"));
+            out.push_str(&format!("{kind}s.{name} is {state} since {since}{error}\n"));
         }
     }
     out

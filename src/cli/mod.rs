@@ -45,7 +45,7 @@ enum Command {
     /// Print the JSON Schema of the configuration
     Schema,
     /// Ask the running agent how it is: exit code 0 healthy, 1 not
-    Health(client::Connection),
+    Health(health::Arguments),
     /// Find stored events of the running agent
     Query(query::Arguments),
     /// Draw the pipeline of a configuration
@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Validate(arguments) => validate::run(arguments),
         Command::Schema => schema::run(),
-        Command::Health(connection) => health::run(connection),
+        Command::Health(arguments) => health::run(arguments),
         Command::Query(arguments) => query::run(arguments),
         Command::Graph(arguments) => graph::run(arguments),
         Command::Dlq(arguments) => dlq::run(arguments),

@@ -55,10 +55,17 @@ pub struct IngestEndpoint {
 impl IngestEndpoint {
     /// Takes what the request brings, and answers once it is as safe as `wait` says.
     pub async fn receive(&self, request: Request<Incoming>, sender: Option<&Principal>, peer: Peer) -> Response<Body> {
-        match self.take(request, sender, peer).await {
+        let response = match self.take(request, sender, peer).await {
             Ok(outcome) => answer(outcome, self.wait, self.on_bad),
             Err(problem) => problem.into_response(),
+        };
+        match response.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => self.intake.request_refused("too_large"),
+            StatusCode::TOO_MANY_REQUESTS => self.intake.request_refused("full"),
+            StatusCode::SERVICE_UNAVAILABLE => self.intake.request_refused("unavailable"),
+            _ => {}
         }
+        response
     }
 
     async fn take(

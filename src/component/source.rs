@@ -113,6 +113,9 @@ pub trait Intake: Send + Sync {
     /// Counts items that were refused before they became a job (too large, not authorised is no item).
     fn refused(&self, items: u64);
 
+    /// Counts a request that was refused as a whole.
+    fn request_refused(&self, _reason: &'static str) {}
+
     /// Counts a failed authentication.
     fn auth_failure(&self);
 

@@ -61,6 +61,8 @@ pub struct Counts {
     /// By rule.
     pub redactions: BTreeMap<String, u64>,
     pub auth_failures: u64,
+    /// Requests that were refused as a whole, by reason.
+    pub requests_refused: BTreeMap<&'static str, u64>,
     pub last_event: Option<Timestamp>,
     /// Events and time between the newest event and a sink's cursor.
     pub lag_events: u64,

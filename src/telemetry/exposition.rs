@@ -15,6 +15,9 @@ pub struct ProcessContext {
     pub journal_bytes: u64,
     pub journal_limit_bytes: u64,
     pub journal_syncs: Histogram,
+    pub journal_is_full: bool,
+    pub dead_letter_bytes: u64,
+    pub dead_letter_limit_bytes: u64,
     pub store_bytes: Option<u64>,
     pub stream_clients: u64,
     pub reloads_applied: u64,
@@ -49,6 +52,9 @@ fn add_ledger(page: &mut Page, ledger: &ComponentMetrics) {
             page.add(BYTES_LOST, &labels, counts.bytes_lost);
             page.add(TRUNCATIONS, &labels, counts.truncations);
             page.add(AUTH_FAILURES, &labels, counts.auth_failures);
+            for (reason, value) in &counts.requests_refused {
+                page.add_with(REQUESTS_REFUSED, &labels, Label::new("reason", *reason), *value);
+            }
         }
         ComponentKind::Transform => {
             page.add(ENTERED, &labels, counts.entered);
@@ -96,6 +102,9 @@ fn add_sink(page: &mut Page, ledger: &ComponentMetrics, labels: &[Label], counts
 fn add_surroundings(page: &mut Page, around: &ProcessContext) {
     page.add(JOURNAL_BYTES, &[], around.journal_bytes);
     page.add(JOURNAL_LIMIT, &[], around.journal_limit_bytes);
+    page.add(JOURNAL_FULL, &[], u8::from(around.journal_is_full));
+    page.add(DEAD_LETTER_BYTES, &[], around.dead_letter_bytes);
+    page.add(DEAD_LETTER_LIMIT, &[], around.dead_letter_limit_bytes);
     page.add_histogram(JOURNAL_SYNC_SECONDS, &[], &around.journal_syncs);
     if let Some(bytes) = around.store_bytes {
         page.add(STORE_BYTES, &[], bytes);

@@ -22,7 +22,7 @@ const fn histogram(name: &'static str, help: &'static str) -> Metric {
 }
 
 pub const RECEIVED: Metric = counter("weir_events_received_total", "Items that arrived at a source.");
-pub const REFUSED: Metric = counter("weir_events_refused_total", "Items a source refused; the sender was told.");
+pub const REFUSED: Metric = counter("weir_events_refused_total", "Items that a source refused.");
 pub const ENTERED: Metric = counter("weir_events_entered_total", "Events that entered a component.");
 pub const MADE: Metric = counter("weir_events_made_total", "Events a transform made beyond its input.");
 pub const LEFT: Metric = counter("weir_events_left_total", "Events that left a transform.");
@@ -31,7 +31,7 @@ pub const ADDRESSED: Metric = counter("weir_events_addressed_total", "Events mea
 pub const DELIVERED: Metric = counter("weir_events_delivered_total", "Events a sink has stored for good.");
 pub const DEAD_LETTERED: Metric = counter("weir_events_dead_lettered_total", "Events in the dead-letter queue.");
 pub const DROPPED: Metric = counter("weir_events_dropped_total", "Events given up by policy, by cause.");
-pub const WAITING: Metric = gauge("weir_events_waiting", "Events a sink has still to end.");
+pub const WAITING: Metric = gauge("weir_events_waiting", "Events not yet delivered.");
 pub const DUPLICATES: Metric = counter("weir_duplicates_ignored_total", "Repeats that did no harm.");
 pub const ALTERED: Metric = counter("weir_values_altered_total", "Values a sink changed to make them fit its target.");
 pub const BYTES_RECEIVED: Metric = counter("weir_bytes_received_total", "Bytes that arrived at a source.");
@@ -41,6 +41,7 @@ pub const BYTES_DELIVERED: Metric = counter("weir_bytes_delivered_total", "Bytes
 pub const ERRORS: Metric = counter("weir_errors_total", "Failures, by class.");
 pub const RETRIES: Metric = counter("weir_retries_total", "Writes that were tried again.");
 pub const REDACTIONS: Metric = counter("weir_redactions_total", "Secrets replaced, by rule.");
+pub const REQUESTS_REFUSED: Metric = counter("weir_requests_refused_total", "Requests answered with 413, 429 or 503.");
 pub const AUTH_FAILURES: Metric = counter("weir_auth_failures_total", "Requests without valid credentials.");
 pub const LAG_EVENTS: Metric = gauge("weir_cursor_lag_events", "Events between a sink's cursor and the newest.");
 pub const LAG_SECONDS: Metric = gauge("weir_cursor_lag_seconds", "Age of the oldest event a sink has to end.");
@@ -50,6 +51,9 @@ pub const DELIVERY_SECONDS: Metric = histogram("weir_delivery_seconds", "How lon
 pub const JOURNAL_BYTES: Metric = gauge("weir_journal_bytes", "Bytes the journal holds for its cursors.");
 pub const JOURNAL_LIMIT: Metric = gauge("weir_journal_limit_bytes", "Bytes the journal may hold.");
 pub const JOURNAL_SYNC_SECONDS: Metric = histogram("weir_journal_sync_seconds", "How long syncs of the journal took.");
+pub const JOURNAL_FULL: Metric = gauge("weir_journal_full", "1 while the journal takes no more events.");
+pub const DEAD_LETTER_BYTES: Metric = gauge("weir_dead_letter_bytes", "Bytes of the dead-letter queue.");
+pub const DEAD_LETTER_LIMIT: Metric = gauge("weir_dead_letter_limit_bytes", "Bytes the dead-letter queue may hold.");
 pub const STORE_BYTES: Metric = gauge("weir_store_bytes", "Bytes of the searchable store.");
 pub const STREAM_CLIENTS: Metric = gauge("weir_stream_clients", "Live clients connected.");
 pub const MEMORY_BYTES: Metric = gauge("weir_memory_bytes", "Resident memory of the process.");

@@ -221,6 +221,10 @@ impl Intake for SourceIntake {
         });
     }
 
+    fn request_refused(&self, reason: &'static str) {
+        self.inner.ledger.update(|counts| *counts.requests_refused.entry(reason).or_default() += 1);
+    }
+
     fn auth_failure(&self) {
         self.inner.ledger.update(|counts| counts.auth_failures += 1);
     }

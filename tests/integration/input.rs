@@ -178,7 +178,7 @@ fn a_repeat_is_refused_in_the_same_places_and_an_unusable_body_may_be_mended() {
     assert!(first.0 == 200 && first.1.contains("\"index\":1"), "{first:?}");
     assert_eq!(send(refuse, "a", "{\"a\":1}\nbad"), first);
     let first = send(bury, "a", "{\"a\":1}\nbad");
-    assert_eq!(first, (200, "{\"accepted\":1,\"refused\":[],\"dead_lettered\":1}".into()));
+    assert_eq!(first, (200, "{\"accepted\":1,\"refused\":[],\"refused_count\":0,\"dead_lettered\":1}".into()));
     assert_eq!(send(bury, "a", "{\"a\":1}\nbad"), first);
     assert_eq!(send(refuse, "b", "bad").0, 400);
     assert_eq!(send(refuse, "b", "{\"mended\":1}").0, 200, "nothing was taken under this key before");

@@ -211,7 +211,11 @@ async fn objects_arrays_and_lines_are_taken_whatever_the_content_type_says() {
         [("{\"a\":\n1}", 1), ("[{\"a\":1},{\"a\":2}]", 2), ("{\"a\":1}\n{\"a\":2}\r\n\n{\"a\":3}", 3)]
     {
         let (status, answer) = web.post("Content-Type: text/plain", body.as_bytes()).await;
-        assert_eq!((status, answer), (200, format!(r#"{{"accepted":{accepted},"refused":[]}}"#)), "{body}");
+        assert_eq!(
+            (status, answer),
+            (200, format!(r#"{{"accepted":{accepted},"refused":[],"refused_count":0}}"#)),
+            "{body}"
+        );
     }
     let (status, answer) = web.post("", b"{\"a\":1}\nnonsense\n{\"a\":2}").await;
     assert!(status == 200 && answer.starts_with(r#"{"accepted":2,"refused":[{"index":1,"reason":""#), "{answer}");
@@ -241,7 +245,7 @@ async fn a_chunked_body_is_taken() {
     let web = start("{}", wiring()).await;
     let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked";
     let answer = web.request(head, b"4\r\n{\"a\"\r\n3\r\n:1}\r\n0\r\n\r\n").await;
-    assert_eq!(body_of(&answer), r#"{"accepted":1,"refused":[]}"#);
+    assert_eq!(body_of(&answer), r#"{"accepted":1,"refused":[],"refused_count":0}"#);
 }
 
 #[tokio::test]
