@@ -1,7 +1,13 @@
-//! What redaction costs, in MB of input per CPU-second, and what it finds.
+//! What redaction costs, in MB of input per CPU-second, and what hostile input costs beside ordinary code.
 //!
-//! `cargo bench --bench redact FILE` takes code-execution events; each row redacts batches whose events are
-//! validated, or split, beforehand (that is not counted).
+//! `cargo bench --bench redact` takes generated code executions, or the events of `$WEIR_BENCH_FILE`; each row redacts
+//! batches whose events are validated, or split, beforehand (that is not counted).
+
+#[path = "../tests/integration/support/corpus/mod.rs"]
+#[allow(dead_code)]
+mod corpus;
+#[path = "support/workload.rs"]
+mod workload;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,14 +23,18 @@ const PIECE: usize = 256 << 10;
 const ROUNDS: usize = 5;
 
 fn main() {
-    let file = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
-    let events = std::fs::read(file.expect("a file of events is given")).expect("the file can be read");
+    let events = match std::env::var("WEIR_BENCH_FILE") {
+        Ok(file) => std::fs::read(file).expect("the file can be read"),
+        Err(_) => workload::generate(60_000, 42).into_bytes(),
+    };
     let started = Instant::now();
     let engine = Engine::new(&Settings::default()).expect("the built-in rules are right");
     println!("{:>34}  {:8.1} ms", "building the engine", started.elapsed().as_secs_f64() * 1e3);
 
     measure("validated events", &engine, &events, false);
     measure("split events", &engine, &events, true);
+    measure("clean code as installed", &engine, &clean_code(), false);
+    measure("secret-dense events", &engine, &dense(), false);
     measure("escaped text, \\u06xx", &engine, &escaped_text(40_000), false);
     measure("coloured tracebacks", &engine, &tracebacks(40_000), false);
     let own = |pattern: &str| {
@@ -33,7 +43,144 @@ fn main() {
     };
     measure("own pattern with a word", &own("EMP-[0-9]{4}"), &events, false);
     measure("own pattern without a word", &own("[0-9]{3}-[0-9]{2}-[0-9]{4}"), &events, false);
+    hostile(&engine);
 }
+
+/// Code, documents and settings of this machine as events.
+fn clean_code() -> Vec<u8> {
+    let events = corpus::clean::events(700).into_iter();
+    events.flat_map(|(_, _, text)| (serde_json::json!({ "code": text }).to_string() + "\n").into_bytes()).collect()
+}
+
+/// Events of which each holds a secret or two.
+fn dense() -> Vec<u8> {
+    let mut random = corpus::Random::new(5);
+    let mut lines = String::new();
+    for _ in 0..12 {
+        for place in corpus::contexts::CONTEXTS.iter().flat_map(|(_, places)| places.iter()) {
+            let value = corpus::random_value(&mut random);
+            let (text, _) = corpus::planted(place, random.pick(corpus::KEY_NAMES), &value);
+            let token = corpus::vendors::made(random.pick(corpus::vendors::VENDORS), &mut random);
+            let event = serde_json::json!({ "user_id": "user_1", "cell_number": 7, "code": format!("x = 1\n{text}\nprint(x)\n"), "note": token });
+            lines += &(event.to_string() + "\n");
+        }
+    }
+    lines.into_bytes()
+}
+
+/// One MiB of what an attacker may repeat, as one text, beside one MiB of ordinary code.
+fn hostile(engine: &Engine) {
+    let mebibyte = |piece: &str| piece.repeat((1 << 20) / piece.len());
+    let time = |text: &str| {
+        let once = || {
+            let before = cpu_seconds();
+            std::hint::black_box(engine.redact_text(text.as_bytes()));
+            cpu_seconds() - before
+        };
+        (0..3).map(|_| once()).fold(f64::MAX, f64::min)
+    };
+    let code: String = corpus::clean::events(60).into_iter().map(|(_, _, text)| text).collect();
+    let ordinary = time(&mebibyte(&code)[..1 << 20]);
+    println!("{:>34}  {:8.2} ms for one MiB", "ordinary code", ordinary * 1e3);
+    let mut rows: Vec<(f64, &str)> = HOSTILE.iter().map(|piece| (time(&mebibyte(piece)), *piece)).collect();
+    rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+    for (seconds, piece) in rows.iter().take(24) {
+        println!("{:>34?}  {:8.2} ms, {:5.1} times ordinary code", piece, seconds * 1e3, seconds / ordinary);
+    }
+}
+
+const HOSTILE: &[&str] = &[
+    "eyJ",
+    "eyJ_",
+    "eyJhbGci.",
+    "eyJhbGci.eyJ",
+    "@",
+    "a@",
+    "a@b.co ",
+    "://a:b@",
+    "http://a:b@c/ ",
+    "%41",
+    "%25",
+    "[email]",
+    "4111 ",
+    "4111-",
+    "41 ",
+    "1",
+    "1234567890123456 ",
+    "4111111111111111 ",
+    "DE89",
+    "DE89 3704 ",
+    "\\u0041",
+    "&#65;",
+    "\u{200b}",
+    "password=",
+    "password=x",
+    "password=x\n",
+    "\npassword=",
+    "password=(",
+    "password:\"",
+    "password='",
+    "password=`",
+    "password=\\\"",
+    "password=\"\"\"",
+    "password: (",
+    "token = f(",
+    "api_key=\"x",
+    "cookie:",
+    "cookie: a=b;",
+    "Authorization: ",
+    "Authorization: Bearer ",
+    "Authorization: a=b, ",
+    "Bearer a",
+    "token,",
+    "{\"password\":[",
+    "password={",
+    "secret<",
+    "<secret>",
+    "\"secret\",",
+    "(password,",
+    "(password) values (",
+    "-----BEGIN PRIVATE KEY-----",
+    "-----BEGIN PRIVATE KEY-----\nMIIE\n",
+    "ghp_",
+    "sk-",
+    "xoxb-",
+    "AKIA",
+    "Zm9vIGJhciBiYXogcXV4IHF1dXggY29yZ2U=",
+    " -p",
+    "curl -u ",
+    "mysql -p",
+    "name: token\n",
+    "name: token value: ",
+    "\"name\":\"token\",",
+    "user, password = ",
+    "رمز عبور: ",
+    "رمز",
+    "密码",
+    "identified by ",
+    "token is ",
+    "password: |\n",
+    "password:\n",
+    "x -> password ",
+    "pin ",
+    "key ",
+    " key=",
+    "_key: ",
+    "A1A1A1A1A1A1A1A1A1A1A1A1",
+    "aaaaaaaaaaaaaaaaaaaaaaaa.",
+    "{\"a\":\"\\n",
+    "۱۲۳",
+    "hooks.slack.com/services/T",
+    "sig=",
+    "\\",
+    "\\\"",
+    "'",
+    "\"",
+    "`",
+    "(",
+    "[",
+    "{",
+];
 
 fn measure(name: &str, engine: &Engine, events: &[u8], split: bool) {
     let (mut best, mut found) = (0.0f64, BTreeMap::new());

@@ -19,6 +19,9 @@ const MAX_LINE: u64 = 16 * 1024 * 1024;
 pub struct Arguments {
     #[command(flatten)]
     configuration: Configuration,
+    /// Say line, column, rule and what decided, instead of the redacted text.
+    #[arg(long)]
+    explain: bool,
 }
 
 pub fn run(arguments: Arguments) -> ExitCode {
@@ -32,7 +35,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let builtin = Engine::builtin();
     let mut input = std::io::stdin().lock();
     let mut out = std::io::stdout().lock();
-    let mut line = Vec::new();
+    let (mut line, mut number) = (Vec::new(), 0);
     loop {
         line.clear();
         match std::io::Read::take(&mut input, MAX_LINE).read_until(b'\n', &mut line) {
@@ -40,13 +43,29 @@ pub fn run(arguments: Arguments) -> ExitCode {
             Ok(_) => {}
             Err(error) => return super::complain(format!("cannot read standard input: {error}")),
         }
-        let text = safe(&line, &steps, &builtin);
+        number += 1;
+        let text = match arguments.explain {
+            true => explained(number, &line, &steps, &builtin),
+            false => safe(&line, &steps, &builtin),
+        };
         match out.write_all(&text) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
             Err(error) => return super::complain(format!("cannot write to standard output: {error}")),
         }
     }
+}
+
+/// A line for each place that would be redacted: `3:14 credential: a literal given to the name`.
+fn explained(number: usize, line: &[u8], steps: &[Arc<dyn AnyTransform>], builtin: &Engine) -> Vec<u8> {
+    let line = line.trim_ascii_end();
+    let found = match steps {
+        [] => builtin.explain(line),
+        steps => steps.iter().flat_map(|step| step.explain(line)).collect(),
+    };
+    let column = |at: usize| String::from_utf8_lossy(&line[..at]).chars().count() + 1;
+    let said = found.iter().map(|one| format!("{number}:{} {}: {}\n", column(one.start), one.rule, one.why));
+    said.collect::<String>().into_bytes()
 }
 
 /// A JSON line as an event, anything else as text.

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::check::Check;
 use super::failure::Failure;
+use crate::codec::redaction::Finding;
 use crate::event::Batch;
 
 pub trait Transform: Send + Sync + Sized + 'static {
@@ -35,6 +36,11 @@ pub trait Transform: Send + Sync + Sized + 'static {
     /// For a transform that redacts: the same rules over raw text, so that a dead letter is as safe as an event.
     fn redact_text(&self, _text: &[u8]) -> Option<Vec<u8>> {
         None
+    }
+
+    /// For a transform that redacts: what it would redact in a line, and why.
+    fn explain(&self, _line: &[u8]) -> Vec<Finding> {
+        Vec::new()
     }
 
     /// Runs over a batch that is split into fields (if `needs_fields`). If this fails or panics, the wiring
@@ -98,6 +104,9 @@ pub trait AnyTransform: Send + Sync {
         Vec::new()
     }
     fn redact_text(&self, text: &[u8]) -> Option<Vec<u8>>;
+    fn explain(&self, _line: &[u8]) -> Vec<Finding> {
+        Vec::new()
+    }
     fn apply(&self, batch: Batch, out: &mut Outputs) -> Result<(), Failure>;
 }
 
@@ -120,6 +129,10 @@ impl<T: Transform> AnyTransform for T {
 
     fn redact_text(&self, text: &[u8]) -> Option<Vec<u8>> {
         Transform::redact_text(self, text)
+    }
+
+    fn explain(&self, line: &[u8]) -> Vec<Finding> {
+        Transform::explain(self, line)
     }
 
     fn apply(&self, batch: Batch, out: &mut Outputs) -> Result<(), Failure> {

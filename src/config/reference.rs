@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::components::{Catalogue, SINK_KEYS, TRANSFORM_KEYS};
 use super::schema::schema;
+use crate::codec::redaction::rule_texts;
 
 /// Structs inside structs are shown as `outer.inner` down to here.
 const MAX_DEPTH: usize = 5;
@@ -32,6 +33,9 @@ pub fn reference(catalogue: Catalogue) -> String {
         }
         for one in &types {
             page.component(one, if section == "sinks" { SINK_KEYS } else { TRANSFORM_KEYS });
+            if text(one, "title") == "redact" {
+                page.rules();
+            }
         }
     }
     page.out
@@ -49,6 +53,28 @@ impl Page {
         }
         self.out.push_str(text);
         self.out.push('\n');
+    }
+
+    /// The built-in rules of redaction, with their examples.
+    fn rules(&mut self) {
+        self.say("The built-in rules, each with a text on which it fires and one that stays. Of a long example the beginning is shown.\n\n| rule | group | fires | stays |\n|---|---|---|---|");
+        for rule in rule_texts() {
+            let shown = |text: &str| match text {
+                "" => String::new(),
+                text => format!(
+                    "`{}{}`",
+                    text.chars().take(48).collect::<String>().replace('\n', "⏎").replace('|', "\\|"),
+                    if text.chars().count() > 48 { "…" } else { "" }
+                ),
+            };
+            self.out.push_str(&format!(
+                "| `{}` | {} | {} | {} |\n",
+                rule.name,
+                rule.group,
+                shown(&rule.fires),
+                shown(&rule.stays)
+            ));
+        }
     }
 
     fn frame(&mut self, sink: Option<&Value>) {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use crate::codec::redaction::{self, Engine, Group, OwnRule, Report, Settings};
+use crate::codec::redaction::{self, Engine, Finding, Group, OwnRule, Report, Settings};
 use crate::component::{Check, Failure, Outputs, Transform};
 use crate::diagnostic;
 use crate::event::Batch;
@@ -20,8 +20,8 @@ const KEY_PURPOSE: &str = "weir 2025 redaction hash";
 
 /// Replaces secrets in every text of an event, names of members included.
 ///
-/// It reads the decoded text, so that escapes hide nothing. What it found is told in the event's `redactions`
-/// member, as rule and count. A value on which a rule cannot finish is replaced whole and counted as `unfinished`.
+/// It reads the decoded text, so that escapes hide nothing. The event's `redactions` member lists what it found, as
+/// rule and count. A value on which a rule cannot finish is replaced whole and counted as `unfinished`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -170,6 +170,10 @@ impl Transform for Redact {
 
     fn redact_text(&self, text: &[u8]) -> Option<Vec<u8>> {
         Some(self.engine.redact_text(text).0)
+    }
+
+    fn explain(&self, line: &[u8]) -> Vec<Finding> {
+        self.engine.explain(line)
     }
 
     fn apply(&self, mut batch: Batch, out: &mut Outputs) -> Result<(), Failure> {

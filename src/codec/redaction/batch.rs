@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use super::assign::is_value_member;
 use super::filter::Hit;
-use super::json::{Above, FreeNames, Only, narrowed};
-use super::names::classify;
+use super::json::{Above, FreeNames, Only, narrowed, pair_name};
+use super::names::{Class, classify};
 use super::reader::{Reader, Work};
 use super::rules::SECRET_FIELD;
 use super::{Action, Engine, Report};
@@ -135,9 +136,11 @@ impl Engine {
     /// Redacts the fields of an event that have a spot, or all of them.
     fn redact_event(&self, batch: &mut Batch, event: usize, spots: Option<&[Spot]>, report: &mut Report) {
         let only: Only<'_> = self.fields.as_ref().map(|paths| paths.iter().map(Vec::as_slice).collect());
-        let mut edit = Edit { event, work: Work::on(0), removed: Vec::new(), names: None };
+        let pair = self.pair_of(batch, event);
+        let mut edit = Edit { event, work: Work::on(0), removed: Vec::new(), names: None, pair };
         for nth in 0..batch.field_count(event) {
-            if spots.is_none_or(|spots| has_spot(batch, event, nth, spots)) {
+            let paired = pair.is_some() && is_value_member(batch.name(batch.nth(event, nth).0));
+            if paired || spots.is_none_or(|spots| has_spot(batch, event, nth, spots)) {
                 let place = batch.place(event, nth);
                 edit.work.allow(place.value.len() + place.key.map_or(0, |key| batch.key_end(key) - key));
                 self.redact_field(batch, nth, &only, &mut edit);
@@ -158,6 +161,12 @@ impl Engine {
         batch.set_json(event, REDACTIONS, &own.to_json());
     }
 
+    /// What an event's `value` is if the event is a pair: `{"name": "DB_PASSWORD", "value": "x"}`.
+    fn pair_of(&self, batch: &Batch, event: usize) -> Option<Class> {
+        let mut fields = batch.fields(event).take(16);
+        fields.find_map(|(id, value)| pair_name(batch.name(id), value))
+    }
+
     fn redact_field(&self, batch: &mut Batch, nth: usize, only: &Only<'_>, edit: &mut Edit) {
         let (id, value) = batch.nth(edit.event, nth);
         let name = batch.name(id);
@@ -165,7 +174,8 @@ impl Engine {
         let work = &mut edit.work;
         let whole = below.is_none();
         let renamed = whole.then(|| self.clean(name.as_bytes(), work)).flatten();
-        let secret = self.is_secret_member(name, value, whole, None);
+        let pair = edit.pair.filter(|_| is_value_member(name));
+        let secret = self.is_secret_member(name, value, whole, pair);
         let cleaned = match secret {
             true => {
                 work.found.push(SECRET_FIELD);
@@ -199,6 +209,8 @@ struct Edit {
     removed: Vec<NameId>,
     /// The names of the event, once one of them had to change.
     names: Option<FreeNames>,
+    /// What the event says the name of its value is, if it is a pair of name and value.
+    pair: Option<Class>,
 }
 
 impl Edit {

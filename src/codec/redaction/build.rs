@@ -13,8 +13,8 @@ impl Engine {
     pub fn new(settings: &Settings) -> Result<Engine, BadPattern> {
         let has = |group: Group| settings.groups.contains(&group);
         let mut builder = Builder::default();
-        let mut names: Vec<String> = FINDERS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let mut enabled: Vec<bool> = FINDERS.iter().map(|(_, group)| has(*group)).collect();
+        let mut names: Vec<String> = FINDERS.iter().map(|rule| rule.name.to_owned()).collect();
+        let mut enabled: Vec<bool> = FINDERS.iter().map(|rule| has(rule.group)).collect();
         let (mut tokens, mut runs) = (Vec::new(), Runs::default());
         for (number, rule) in TOKENS.iter().enumerate() {
             for notation in rule.shapes {

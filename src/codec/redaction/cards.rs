@@ -106,8 +106,8 @@ fn card_at(reader: &Reader<'_>, groups: &[Range<usize>], nth: usize, crowd: bool
         let joined =
             |at: usize| text.get(at).is_some_and(|b| *b == sign) && text.get(at + 1).is_some_and(u8::is_ascii_digit);
         let joined_before = range.start >= 2 && text[range.start - 1] == sign && text[range.start - 2].is_ascii_digit();
-        let alone =
-            sign == b'-' && !joined(range.end) && !joined_before || sign == b' ' && !is_among_numbers(reader, &range);
+        let alone = sign == b'-' && !joined(range.end) && !joined_before
+            || sign == b' ' && (!is_among_numbers(reader, &range) || is_called_card(text, range.start));
         let digits: Vec<u8> = card.iter().flat_map(|group| &text[group.clone()]).copied().collect();
         if consistent && alone && stands_alone(text, &range) && verify::is_card(&digits) {
             return Some(grouping.len());
@@ -141,7 +141,7 @@ fn is_among_numbers(reader: &Reader<'_>, range: &Range<usize>) -> bool {
     let before = text[..range.start].iter().rev().take(8).find(|b| !b" \t,;|[({".contains(b));
     let after = text[range.end..].iter().take(8).find(|b| !b" \t,;|])}".contains(b));
     let bracket = text[..range.start].iter().rev().take(4).find(|b| !b.is_ascii_whitespace());
-    if near_digit(before) || near_digit(after) || matches!(bracket, Some(b'[' | b'(' | b'{')) {
+    if near_digit(before) || near_digit(after) || matches!(bracket, Some(b'[' | b'{')) {
         return true;
     }
     let numbers = |line: &[u8]| {
@@ -156,12 +156,23 @@ fn is_among_numbers(reader: &Reader<'_>, range: &Range<usize>) -> bool {
     above.next().is_some_and(numbers) || below.next().is_some_and(numbers)
 }
 
+/// Whether the word right before a number is `card` or the like.
+fn is_called_card(text: &[u8], at: usize) -> bool {
+    let before = &text[at.saturating_sub(24)..at];
+    let end = before.iter().rposition(|b| !b" :=#\"'".contains(b)).map_or(0, |at| at + 1);
+    let word = before[..end].to_ascii_lowercase();
+    ["card", "visa", "amex", "maestro", "کارت", "karte", "carte", "tarjeta"]
+        .iter()
+        .any(|known| word.ends_with(known.as_bytes()))
+}
+
 /// Whether the words before a number in one piece let it be a card's.
 fn is_announced(reader: &Reader<'_>, range: &Range<usize>, in_text: bool) -> bool {
     let text = reader.text;
     reader.charge(BEFORE);
     let number = &text[range.clone()];
-    if PUBLISHED.iter().any(|published| published.as_bytes() == number) && !is_among_numbers(reader, range) {
+    let published = PUBLISHED.iter().any(|published| published.as_bytes() == number);
+    if published && !is_among_numbers(reader, range) || is_called_card(text, range.start) {
         return true;
     }
     let before = text[range.start.saturating_sub(BEFORE)..range.start].to_ascii_lowercase();

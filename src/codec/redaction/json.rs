@@ -230,17 +230,23 @@ fn string_end(text: &[u8], mut at: usize) -> usize {
     text.len()
 }
 
+/// Whether a member of this name holds the value of a pair.
+pub fn is_named_pair(name: &str) -> bool {
+    is_value_member(name)
+}
+
 /// What the name announces that a pair holds: `{"name": "DB_PASSWORD", "value": "x"}`.
 pub fn pair_class(object: Raw<'_>) -> Option<Class> {
-    let mut members = object.members().take(16);
-    members.find_map(|(name, value)| {
-        let name = escape::unescape(name);
-        if value.kind() != Kind::String || !is_name_member(&name) {
-            return None;
-        }
-        let text = value.as_str()?;
-        (text.len() <= 64 && !text.contains(' ')).then(|| classify(text.as_bytes())).flatten()
-    })
+    object.members().take(16).find_map(|(name, value)| pair_name(&escape::unescape(name), value))
+}
+
+/// What the value of a pair is, by the member that holds its name.
+pub fn pair_name(member: &str, value: Raw<'_>) -> Option<Class> {
+    if value.kind() != Kind::String || !is_name_member(member) {
+        return None;
+    }
+    let text = value.as_str()?;
+    (text.len() <= 64 && !text.contains(' ')).then(|| classify(text.as_bytes())).flatten()
 }
 
 fn is_secret_number(class: Class, text: &str) -> bool {

@@ -16,6 +16,7 @@ mod connection;
 mod disguises;
 mod email;
 mod escapes;
+mod explain;
 mod filter;
 mod flags;
 mod json;
@@ -37,8 +38,10 @@ mod values;
 mod verify;
 mod views;
 
+pub use explain::Finding;
 pub use own::BadPattern;
 pub use report::{MAX_RULE_NAME, Report, is_rule_name};
+pub use rules::{RuleText, rule_texts};
 
 use filter::Filter;
 use own::Own;

@@ -44,7 +44,7 @@ impl Engine {
     }
 
     /// Secrets in order, none touching another.
-    fn find(&self, text: &[u8], work: &mut Work) -> Result<Vec<Span>, Unfinished> {
+    pub(super) fn find(&self, text: &[u8], work: &mut Work) -> Result<Vec<Span>, Unfinished> {
         let mut spans = Vec::new();
         self.search(text, 0, work, &mut spans)?;
         Ok(joined(text, spans))

@@ -275,32 +275,32 @@ impl Shape {
 /// Bytes of a run that tell well enough whether the rest is worth reading.
 const ENOUGH: usize = 32;
 
-#[cfg(test)]
-pub mod tests {
-    use super::*;
-
-    /// A text of this shape, the same for the same seed.
-    pub fn example(notation: &str, seed: u64) -> String {
-        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let mut pick = |set: &Set| {
-            let choices: Vec<u8> = set.iter().collect();
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            choices[(state >> 11) as usize % choices.len()]
-        };
-        let mut text = Vec::new();
-        for step in &Shape::parse(notation).steps {
-            match step {
-                Step::One(set) => text.push(pick(set)),
-                Step::Run { class, min, max } => {
-                    let len = min + (seed as usize % 3).min(max - min);
-                    text.extend((0..len).map(|_| pick(&class.set())));
-                }
+/// A text of this shape, the same for the same seed.
+pub fn example(notation: &str, seed: u64) -> String {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut pick = |set: &Set| {
+        let choices: Vec<u8> = set.iter().collect();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        choices[(state >> 11) as usize % choices.len()]
+    };
+    let mut text = Vec::new();
+    for step in &Shape::parse(notation).steps {
+        match step {
+            Step::One(set) => text.push(pick(set)),
+            Step::Run { class, min, max } => {
+                let len = min + (seed as usize % 3).min(max - min);
+                text.extend((0..len).map(|_| pick(&class.set())));
             }
         }
-        String::from_utf8(text).expect("shapes are ASCII")
     }
+    String::from_utf8(text).expect("shapes are ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_run_takes_what_it_can() {

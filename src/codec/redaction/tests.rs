@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::rules::TOKENS;
-use super::shape::tests::example;
+use super::shape::example;
 use super::*;
 use crate::event::{Batch, Provenance, Scanner, Seed};
 use crate::units::Timestamp;
@@ -86,6 +86,30 @@ fn every_token_is_found_wherever_it_stands() {
     }
     // Whoever tries redaction takes the key from the vendor's own documentation.
     assert_eq!(text(engine, "AKIAIOSFODNN7EXAMPLE"), "[aws_access_key]");
+}
+
+#[test]
+fn the_examples_of_the_reference_hold() {
+    for rule in rule_texts().into_iter().filter(|rule| !rule.fires.is_empty()) {
+        let made = |example: &str| match example.starts_with('{') {
+            true => redacted(engine(), &[example]).1.count(rule.name),
+            false => engine().redact_text(example.as_bytes()).1.count(rule.name),
+        };
+        assert!(made(&rule.fires) > 0, "{}: {}", rule.name, rule.fires);
+        assert_eq!(made(&rule.stays), 0, "{}: {}", rule.name, rule.stays);
+    }
+}
+
+#[test]
+fn an_explanation_names_place_rule_and_reason() {
+    let line = br#"{"code":"\u0070assword = 'hunter2'","token":"x","password":"hunter2"}"#;
+    let found = engine().explain(line);
+    let said: Vec<(&str, &str)> = found
+        .iter()
+        .map(|one| (std::str::from_utf8(&line[one.start..one.end]).expect("text"), one.rule.as_str()))
+        .collect();
+    assert_eq!(said, [("hunter2", "credential"), ("\"hunter2\"", "secret_field")]);
+    assert_eq!(found[0].why, "a literal given to the name");
 }
 
 #[test]
@@ -459,8 +483,8 @@ static SECRETS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
     let mut all: Vec<(String, String)> = examples().map(|(_, _, secret)| (secret.clone(), secret)).collect();
     for (secret, core) in [
         ("alice.smith@corp.example.org", "alice.smith@"),
-        ("4111111111111111", "4111111111111111"),
-        ("5555 5555 5555 4444", "5555 4444"),
+        ("card 4111111111111111", "4111111111111111"),
+        ("card 5555 5555 5555 4444", "5555 4444"),
         ("DE89 3704 0044 0532 0130 00", "0532 0130"),
         ("postgres://app:Tr0ub4dor@db/x", "Tr0ub4dor"),
         ("password=Tr0ub4dor", "Tr0ub4dor"),

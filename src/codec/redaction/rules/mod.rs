@@ -5,6 +5,7 @@ mod tokens;
 pub use tokens::TOKENS;
 
 use super::Group;
+use super::shape::example;
 
 /// A kind of token. `shapes` are in the notation of `shape.rs`; `check` has the last word.
 pub struct Rule {
@@ -21,24 +22,64 @@ const fn mixed(name: &'static str, shapes: &'static [&'static str]) -> Rule {
     Rule { name, shapes, check: is_mixed }
 }
 
+/// A rule that is code, with an example on which it fires and one on which it does not.
+pub struct FinderRule {
+    pub name: &'static str,
+    pub group: Group,
+    pub fires: &'static str,
+    pub stays: &'static str,
+}
+
+const fn finder(name: &'static str, group: Group, fires: &'static str, stays: &'static str) -> FinderRule {
+    FinderRule { name, group, fires, stays }
+}
+
 /// Rules that are code, not shapes, in the order of their numbers; the tokens of [`TOKENS`] follow.
-pub const FINDERS: &[(&str, Group)] = &[
-    ("email", Group::Personal),
-    ("card", Group::Financial),
-    ("iban", Group::Financial),
-    ("private_key", Group::Secrets),
-    ("connection_string", Group::Credentials),
-    ("credential", Group::Credentials),
-    ("authorization", Group::Credentials),
-    ("secret_field", Group::Keys),
-    ("unfinished", Group::Keys),
-    ("prefixed_key", Group::Secrets),
-    ("maxmind_key", Group::Secrets),
-    ("discord_token", Group::Secrets),
-    ("asana_token", Group::Secrets),
-    ("airtable_token", Group::Secrets),
-    ("facebook_app_token", Group::Secrets),
+#[rustfmt::skip]
+pub const FINDERS: &[FinderRule] = &[
+    finder("email", Group::Personal, "mail alice@example.com", "X@beta.reshape(-1)"),
+    finder("card", Group::Financial, "card 4111 1111 1111 1111", "[4111 1111 1111 1111]"),
+    finder("iban", Group::Financial, "DE89 3704 0044 0532 0130 00", "DE89 3704 0044 0532 0130 01"),
+    finder("private_key", Group::Secrets, "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\n-----END PRIVATE KEY-----", "# -----BEGIN PRIVATE KEY-----\nimport os\n# -----END PRIVATE KEY-----"),
+    finder("connection_string", Group::Credentials, "postgres://app:s3cret@db/x", "postgres://app:{password}@db/x"),
+    finder("credential", Group::Credentials, "password = 'hunter2'", "password = pw"),
+    finder("authorization", Group::Credentials, "Authorization: Bearer abcdef0123456789", "headers['Authorization'] = auth"),
+    finder("secret_field", Group::Keys, "{\"password\":\"hunter2\"}", "{\"password\":null}"),
+    finder("unfinished", Group::Keys, "", ""),
+    finder("prefixed_key", Group::Secrets, "acme_pat_9fK2mQ7xW4vB8nZ3cL6tR1", "cache_key_next_page_of_results_of_users"),
+    finder("maxmind_key", Group::Secrets, "", ""),
+    finder("discord_token", Group::Secrets, "", ""),
+    finder("asana_token", Group::Secrets, "", ""),
+    finder("airtable_token", Group::Secrets, "", ""),
+    finder("facebook_app_token", Group::Secrets, "", ""),
 ];
+
+/// What the reference says of a rule.
+pub struct RuleText {
+    pub name: &'static str,
+    pub group: &'static str,
+    /// An example on which it fires, and one on which it does not; empty where it has none.
+    pub fires: String,
+    pub stays: String,
+}
+
+/// All built-in rules with their examples; the tests hold them against the engine.
+pub fn rule_texts() -> Vec<RuleText> {
+    let group = |of: Group| Group::ALL.iter().find(|(_, group)| *group == of).map_or("", |(name, _)| *name);
+    let finders = FINDERS.iter().map(|rule| RuleText {
+        name: rule.name,
+        group: group(rule.group),
+        fires: rule.fires.to_owned(),
+        stays: rule.stays.to_owned(),
+    });
+    let tokens = TOKENS.iter().map(|rule| {
+        let mut made = (1..100).map(|seed| example(rule.shapes[0], seed));
+        let fires = made.find(|text| (rule.check)(text.as_bytes())).unwrap_or_default();
+        let stays = fires[..(fires.len() / 2).min(12)].to_owned();
+        RuleText { name: rule.name, group: group(Group::Secrets), fires, stays }
+    });
+    finders.chain(tokens).collect()
+}
 
 pub const EMAIL: u16 = 0;
 pub const CARD: u16 = 1;
