@@ -6,14 +6,14 @@ use crate::net::client::{Answer, Error};
 /// Characters of a server's answer that are shown.
 const SHOWN: usize = 300;
 
-/// The verdict over a whole request by its status; `Ok` says that the body may be read.
+/// What a whole request came to by its status; `Ok` says that the body may be read.
 ///
 /// A target that is overloaded or broken (408, 425, 429, 5xx), or still at work on the same request (409), is tried
 /// again, after the time that it asked for. A request that is too large, or that it cannot make sense of (400, 413, 414,
 /// 422, 431), holds poison, which bisecting finds. Who does not know us (401, 407), has moved (redirects) or does not let
 /// such requests in (402, 405, 501) waits for somebody to act. All else (403, 404, 406, …) does so too, or somebody in
 /// between, such as a firewall, refuses one event.
-pub fn judge(answer: &Answer) -> Result<(), Failure> {
+pub fn classify(answer: &Answer) -> Result<(), Failure> {
     let status = answer.status;
     if status.is_success() {
         return Ok(());
@@ -63,34 +63,34 @@ mod tests {
 
     use super::*;
 
-    fn judged(status: u16, body: &'static str) -> Result<(), Failure> {
+    fn classified(status: u16, body: &'static str) -> Result<(), Failure> {
         let status = StatusCode::from_u16(status).expect("a status");
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("3"));
-        judge(&Answer { status, headers, body: Bytes::from_static(body.as_bytes()), is_whole: true })
+        classify(&Answer { status, headers, body: Bytes::from_static(body.as_bytes()), is_whole: true })
     }
 
     #[test]
     fn each_status_has_its_class() {
-        assert_eq!(judged(202, ""), Ok(()));
+        assert_eq!(classified(202, ""), Ok(()));
         for status in [408, 409, 425, 429, 500, 502, 503, 504, 507] {
-            let Err(Failure::Transient { after, .. }) = judged(status, "") else { panic!("{status}") };
+            let Err(Failure::Transient { after, .. }) = classified(status, "") else { panic!("{status}") };
             assert_eq!(after, Some(std::time::Duration::from_secs(3)));
         }
         for status in [400, 413, 414, 422, 431] {
-            assert!(matches!(judged(status, ""), Err(Failure::Poison { .. })), "{status}");
+            assert!(matches!(classified(status, ""), Err(Failure::Poison { .. })), "{status}");
         }
         for status in [301, 401, 402, 405, 407, 501] {
-            assert!(matches!(judged(status, ""), Err(Failure::Configuration { .. })), "{status}");
+            assert!(matches!(classified(status, ""), Err(Failure::Configuration { .. })), "{status}");
         }
         for status in [403, 404, 406, 410, 415, 451, 499] {
-            assert!(matches!(judged(status, ""), Err(Failure::Ambiguous { .. })), "{status}");
+            assert!(matches!(classified(status, ""), Err(Failure::Ambiguous { .. })), "{status}");
         }
     }
 
     #[test]
     fn an_answer_is_shown_in_one_short_line() {
-        let failure = judged(503, "<html>\r\n\u{1b}[2Jbusy\n</html>").expect_err("no success");
+        let failure = classified(503, "<html>\r\n\u{1b}[2Jbusy\n</html>").expect_err("no success");
         assert_eq!(failure.answer(), "503 Service Unavailable: <html> [2Jbusy </html>");
         assert_eq!(shown(&"a".repeat(400)).chars().count(), SHOWN + 1);
     }

@@ -24,7 +24,7 @@ use crate::journal::dead_letters::{DeadLetters, NewDeadLetter, Resumed};
 use crate::telemetry::{ComponentMetrics, ComponentState, panics};
 
 /// How often a full or failing dead-letter queue is tried again.
-const LETTERS_AGAIN: Duration = Duration::from_secs(5);
+const QUEUE_AGAIN: Duration = Duration::from_secs(5);
 
 pub struct SinkConnection {
     pub config: Arc<dyn AnySinkConfig>,
@@ -136,12 +136,12 @@ impl SinkConnection {
     pub fn works(&self, permit: Permit<'_>) {
         let opened = permit.good();
         if opened || self.breaker.is_open() {
-            self.tell();
+            self.show_state();
         }
     }
 
     /// Shows that the sink delivers, and what it has parked.
-    pub fn tell(&self) {
+    pub fn show_state(&self) {
         if self.stuck() > 0 {
             return;
         }
@@ -149,9 +149,9 @@ impl SinkConnection {
         let state = if parked.is_some() { ComponentState::Degraded } else { ComponentState::Running };
         if self.ledger.enter(state) {
             match parked {
-                None => info!(sink = %self.cx.name, "delivers"),
+                None => info!(sink = %self.cx.name, "the sink is ready"),
                 Some(parked) => {
-                    warn!(sink = %self.cx.name, parked, "delivers, but not everywhere");
+                    warn!(sink = %self.cx.name, parked, "some destinations take nothing; their events are parked");
                     self.ledger.error(parked);
                 }
             }
@@ -167,7 +167,7 @@ impl SinkConnection {
         if let Some(parked) = parked {
             self.ledger.error(parked);
         }
-        self.tell();
+        self.show_state();
     }
 
     /// Notes what was parked, and says so of each new destination.
@@ -228,7 +228,7 @@ impl SinkConnection {
                 Ok(resumed) => return Some(resumed),
                 Err(error) => self.say(&format!("the dead-letter queue cannot be read: {error}"), ComponentState::Held),
             }
-            if !self.breaker.pause(Instant::now() + LETTERS_AGAIN).await {
+            if !self.breaker.pause(Instant::now() + QUEUE_AGAIN).await {
                 return None;
             }
         }
@@ -293,12 +293,12 @@ impl SinkConnection {
                 Err(refused) => self.say(&refused.to_string(), ComponentState::Held),
             }
             stuck.get_or_insert_with(|| Counted::new(&self.stuck));
-            if !self.breaker.pause(Instant::now() + LETTERS_AGAIN).await {
+            if !self.breaker.pause(Instant::now() + QUEUE_AGAIN).await {
                 return false;
             }
         }
         if stuck.take().is_some() && self.breaker.is_open() {
-            self.tell();
+            self.show_state();
         }
         true
     }

@@ -24,28 +24,28 @@ pub struct Again {
 }
 
 impl<F: Feed> Loop<F> {
-    /// Takes up what is parked, and brings the books in line with it. `false` when the sink stops before.
+    /// Takes up what is parked, and brings the accounting in line with it. `false` when the sink stops before.
     pub(super) async fn take_up(&mut self, position: u64, settled: u64) -> bool {
-        let Some(resumed) = self.link.resume(position, settled).await else { return false };
+        let Some(resumed) = self.connection.resume(position, settled).await else { return false };
         let parked = resumed.lots.iter().map(|lot| lot.letters).sum();
-        self.link.ledger.update(|counts| {
+        self.connection.ledger.update(|counts| {
             self.parked_saved = counts.parked;
             // What has left the queue since the totals were saved was delivered: seldom does it leave otherwise.
             counts.delivered += counts.parked.saturating_sub(parked + resumed.put_back);
             counts.parked = parked;
             counts.waiting = self.feed.waiting_events() + parked;
         });
-        self.link.lock().parking.resume(resumed.lots, Instant::now());
+        self.connection.lock().parking.resume(resumed.lots, Instant::now());
         true
     }
 
     pub(super) fn may_unpark(&self) -> bool {
-        self.has_room_for_letters() && !self.stopping && self.link.breaker.is_open()
+        self.may_replay() && !self.stopping && self.connection.breaker.is_open()
     }
 
     /// Writes that have ended, and only wait for room in the queue, do not keep letters from making it.
-    pub(super) fn has_room_for_letters(&self) -> bool {
-        self.opened && !self.unparking && self.tasks.len() < self.width.limit() + self.link.stuck()
+    pub(super) fn may_replay(&self) -> bool {
+        self.opened && !self.unparking && self.tasks.len() < self.concurrency.limit() + self.connection.stuck()
     }
 
     pub(super) fn replay(&mut self, Replay { letter, reply }: Replay) {
@@ -54,34 +54,34 @@ impl<F: Feed> Loop<F> {
                 Due { destination: destination.clone(), is_probe: true, additions: u64::MAX, refused_at: u64::MAX };
             return self.unpark(due, Some((letter.number, reply)));
         }
-        let link = self.link.clone();
+        let connection = self.connection.clone();
         self.tasks.spawn(async move {
-            let answer = deliver::once(&link, Unsent::new(unpark::batch_of(&letter))).await;
+            let answer = deliver::once(&connection, Unsent::new(unpark::batch_of(&letter))).await;
             Done::Replayed(answer, reply)
         });
     }
 
     pub(super) fn start_unparking(&mut self) {
         let now = Instant::now();
-        let due = self.link.lock().parking.due(now);
-        if let Some(due) = due.filter(|_| self.may_unpark() && self.pace.not_before(now).is_none()) {
+        let due = self.connection.lock().parking.due(now);
+        if let Some(due) = due.filter(|_| self.may_unpark() && self.rate.not_before(now).is_none()) {
             self.unpark(due, None);
         }
     }
 
     pub(super) fn unpark(&mut self, due: Due, only: Option<(Number, Reply)>) {
         (self.unparking, self.had_their_turn) = (true, true);
-        let (link, position) = (self.link.clone(), self.feed.position());
+        let (connection, position) = (self.connection.clone(), self.feed.position());
         let (number, reply) = only.unzip();
-        self.tasks.spawn(async move { Done::Unparked(unpark::unpark(link, due, position, number).await, reply) });
+        self.tasks.spawn(async move { Done::Unparked(unpark::unpark(connection, due, position, number).await, reply) });
     }
 
     pub(super) fn unparked(&mut self, unparked: Unparked, reply: Option<Reply>) {
         self.unparking = false;
-        self.pace.spend(unparked.ended() as usize, Instant::now());
+        self.rate.spend(unparked.ended() as usize, Instant::now());
         let (destination, now) = (&unparked.due.destination, Instant::now());
-        let (chance, retry) = (self.link.chance(), &self.link.policy.retry);
-        let mut inner = self.link.lock();
+        let (chance, retry) = (self.connection.chance(), &self.connection.policy.retry);
+        let mut inner = self.connection.lock();
         if let Some(left) = unparked.left {
             inner.parking.count(&unparked.due, left + unparked.ended());
         }
@@ -98,7 +98,7 @@ impl<F: Feed> Loop<F> {
         drop(inner);
         if unparked.was_empty && nothing_is_left {
             // Dropped by somebody before the cursor had passed them.
-            self.link.ledger.update(|counts| add(&mut counts.dropped, "dlq", std::mem::take(&mut counts.parked)));
+            self.connection.ledger.update(|counts| add(&mut counts.dropped, "dlq", std::mem::take(&mut counts.parked)));
         }
         self.settle(Again {
             delivered: unparked.delivered,
@@ -109,7 +109,7 @@ impl<F: Feed> Loop<F> {
             discarded: 0,
             parked: unparked.ended(),
         });
-        self.link.show_parked();
+        self.connection.show_parked();
         if let Some(reply) = reply {
             #[expect(clippy::let_underscore_must_use, reason = "who asked may have gone")]
             let _ = reply.send(match unparked.stays {

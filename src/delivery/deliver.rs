@@ -149,7 +149,7 @@ fn failed(
         connection.forget_sink();
     }
     let (poison_before, delivered_before) = (in_flight.poison.len(), in_flight.delivered);
-    let next = judge(connection, sink, in_flight, unsent, error, connection.policy.retry.attempts.map(Into::into));
+    let next = classify(connection, sink, in_flight, unsent, error, connection.policy.retry.attempts.map(Into::into));
     let next = match in_flight.take_refused() {
         refused if refused.is_empty() => next,
         refused => park_or_hold(connection, sink, in_flight, refused, next, delivered_before),
@@ -170,7 +170,7 @@ fn failed(
 }
 
 /// What a failed attempt means for its events, by what was taken before.
-pub fn judge(
+pub fn classify(
     connection: &SinkConnection,
     sink: &Arc<dyn AnySink>,
     in_flight: &mut InFlight,
@@ -239,13 +239,13 @@ async fn finish(
     let (dead_lettered, dropped) = if connection.policy.dead_letter { (poisoned, 0) } else { (0, poisoned) };
     let mut letters: Vec<NewDeadLetter> = Vec::new();
     if connection.policy.dead_letter {
-        letters.extend(in_flight.poison.iter().map(|poisoned| letter_of(&connection.cx.name, poisoned, None)));
+        letters.extend(in_flight.poison.iter().map(|poisoned| dead_letter_of(&connection.cx.name, poisoned, None)));
     }
     let mut parked: BTreeMap<String, (u64, String)> = BTreeMap::new();
     for (destination, Refused { batch, answer, attempts, .. }) in &in_flight.parked {
         let reason = "its destination does not take it";
         let event = Poisoned { batch: batch.clone(), reason, answer: answer.clone(), attempts: *attempts };
-        letters.push(letter_of(&connection.cx.name, &event, Some(destination.clone())));
+        letters.push(dead_letter_of(&connection.cx.name, &event, Some(destination.clone())));
         let lot = parked.entry(destination.clone()).or_default();
         *lot = (lot.0 + 1, answer.clone());
     }
@@ -276,7 +276,7 @@ async fn finish(
 }
 
 /// An event as a letter: a dead one, or one that is parked.
-pub fn letter_of(component: &str, poisoned: &Poisoned, parked: Option<String>) -> NewDeadLetter {
+pub fn dead_letter_of(component: &str, poisoned: &Poisoned, parked: Option<String>) -> NewDeadLetter {
     let event = poisoned.batch.event(0);
     let (seed, ordinal) = event.record.lines.origin(event.index);
     NewDeadLetter {

@@ -45,7 +45,7 @@ pub struct Skipped {
     /// The `seq` behind them.
     pub seq_end: u64,
     pub events: u64,
-    /// The cause in the books.
+    /// The cause in the event accounting.
     pub cause: &'static str,
 }
 

@@ -6,7 +6,7 @@
 //! - A parked event waits in the queue for its destination, and counts as waiting. It leaves the queue only after it has
 //!   ended. What is parked at or behind the cursor when the loop begins is forgotten, for it comes again.
 //! - A write that failed, panicked, ran out of time or was dropped has ended nothing.
-//! - The books change in the same step as the cursor, and are kept with it.
+//! - The event accounting changes in the same step as the cursor, and is kept with it.
 
 #![deny(clippy::let_underscore_must_use, clippy::unused_result_ok)]
 
@@ -64,7 +64,7 @@ use crate::journal::dead_letters::{DeadLetter, DeadLetters};
 use crate::telemetry::{ComponentMetrics, ComponentState, Counts};
 use crate::units::Timestamp;
 
-/// How often the books of a sink that waits are looked over.
+/// How often the accounting of a sink that waits is looked over.
 const TICK: Duration = Duration::from_secs(1);
 /// How long to wait after the journal could not be read, or the loop has met a bug of its own.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -120,7 +120,7 @@ struct OnItsWay {
 
 struct Loop<F> {
     feed: F,
-    link: Arc<SinkConnection>,
+    connection: Arc<SinkConnection>,
     batcher: Batcher,
     /// Gives the batcher its filter again after a restart.
     filter: Option<Arc<Filter>>,
@@ -133,8 +133,8 @@ struct Loop<F> {
     memory: DeliveryMemory,
     /// The next batch waits for it.
     lacks_memory: bool,
-    pace: RateLimiter,
-    width: ConcurrencyLimit,
+    rate: RateLimiter,
+    concurrency: ConcurrencyLimit,
     /// Events passed over, and counted, that the cursor has not reached.
     skipped: Vec<Skipped>,
     opened: bool,
@@ -166,9 +166,9 @@ impl<F: Feed> Delivery<F> {
         let filter = filter.map(Arc::new);
         let mut this = Loop {
             batcher: batcher(&policy, &filter, saved.position),
-            pace: RateLimiter::new(policy.rate),
-            width: ConcurrencyLimit::new(policy.concurrency),
-            link: Arc::new(SinkConnection::new(config, cx, policy, ledger, dead_letters, parks, stop.clone())),
+            rate: RateLimiter::new(policy.rate),
+            concurrency: ConcurrencyLimit::new(policy.concurrency),
+            connection: Arc::new(SinkConnection::new(config, cx, policy, ledger, dead_letters, parks, stop.clone())),
             feed,
             filter,
             tasks: JoinSet::new(),
@@ -190,7 +190,7 @@ impl<F: Feed> Delivery<F> {
         let all = async {
             let settled = totals::decode(&saved.totals, &mut Counts::default()).unwrap_or(saved.position);
             if this.take_up(saved.position, settled).await {
-                this.tasks.spawn(open(this.link.clone()));
+                this.tasks.spawn(open(this.connection.clone()));
                 this.run(&mut replays, &dropped, &stop).await;
             }
         };
@@ -198,7 +198,7 @@ impl<F: Feed> Delivery<F> {
             () = all => {}
             () = kill.cancelled() => {}
         }
-        this.link.ledger.enter(ComponentState::Stopped);
+        this.connection.ledger.enter(ComponentState::Stopped);
     }
 }
 
@@ -235,9 +235,9 @@ impl<F: Feed> Loop<F> {
                     Err(error) => self.restart(&error.to_string()).await,
                 },
                 records = self.feed.next(wanted), if may_read => self.take(records),
-                Some(replay) = replays.recv(), if self.has_room_for_letters() => self.replay(replay),
+                Some(replay) = replays.recv(), if self.may_replay() => self.replay(replay),
                 () = dropped.notified() => {
-                    self.link.lock().parking.hurry(now);
+                    self.connection.lock().parking.hurry(now);
                     self.look();
                 }
                 () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => self.look(),
@@ -251,16 +251,16 @@ impl<F: Feed> Loop<F> {
         // What waits for another batch to end is looked at when that ends, and on each tick.
         let may_start = self.has_room() && self.is_near() && !self.lacks_memory && !self.stopping;
         let cut = self.batcher.due().filter(|_| may_start);
-        let parked = self.link.lock().parking.next_due().filter(|_| self.may_unpark());
-        let paid = |due: Instant| self.pace.not_before(now).map_or(due, |paid| paid.max(due));
+        let parked = self.connection.lock().parking.next_due().filter(|_| self.may_unpark());
+        let paid = |due: Instant| self.rate.not_before(now).map_or(due, |paid| paid.max(due));
         let (cut, parked) = (cut.map(paid), parked.map(paid));
         [tick, cut, parked, self.read_again.filter(|again| *again > now)].into_iter().flatten().min()
     }
 
     /// A batch that is held with nothing left to compare it with does not keep another from showing what is at fault.
     fn has_room(&self) -> bool {
-        let witnesses = if self.one_at_a_time { 0 } else { self.link.seeking().min(MAX_WITNESSES) };
-        self.opened && self.tasks.len() < self.width.limit() + witnesses
+        let witnesses = if self.one_at_a_time { 0 } else { self.connection.seeking().min(MAX_WITNESSES) };
+        self.opened && self.tasks.len() < self.concurrency.limit() + witnesses
     }
 
     fn take(&mut self, records: Result<Vec<Arc<Record>>, FeedError>) {
@@ -272,7 +272,7 @@ impl<F: Feed> Loop<F> {
             }
             Err(FeedError::Closed) => self.closed = true,
             Err(FeedError::Unreadable(answer)) => {
-                self.link.say(&format!("cannot read the journal: {answer}"), ComponentState::Held);
+                self.connection.say(&format!("cannot read the journal: {answer}"), ComponentState::Held);
                 self.read_again = Some(Instant::now() + AGAIN);
             }
         }
@@ -281,9 +281,9 @@ impl<F: Feed> Loop<F> {
     /// Whether another batch may be written although the oldest has not ended: what is behind it is sent again after a
     /// kill, so that there is a bound on it.
     fn is_near(&self) -> bool {
-        let most = (self.width.limit() * policy::AHEAD).max(self.link.seeking().min(MAX_WITNESSES) + 1);
+        let most = (self.concurrency.limit() * policy::AHEAD).max(self.connection.seeking().min(MAX_WITNESSES) + 1);
         let (events, bytes) = self.unsettled.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-        let batch = &self.link.policy.batch;
+        let batch = &self.connection.policy.batch;
         self.unsettled.is_empty()
             || self.unsettled.len() < most
                 && events < batch.events.get() * most
@@ -293,7 +293,7 @@ impl<F: Feed> Loop<F> {
     fn start_writes(&mut self) {
         while !self.stopping && self.has_room() && self.is_near() {
             let now = Instant::now();
-            if self.pace.not_before(now).is_some() {
+            if self.rate.not_before(now).is_some() {
                 return;
             }
             let at_once = self.closed || self.out.is_empty() && self.feed.is_eager();
@@ -301,7 +301,7 @@ impl<F: Feed> Loop<F> {
             self.lacks_memory = memory.is_none();
             let Some(memory) = memory else { return };
             let Some(pending) = self.batcher.next(now, at_once) else { return };
-            self.pace.spend(pending.batch.len(), now);
+            self.rate.spend(pending.batch.len(), now);
             self.had_their_turn = false;
             self.start(pending, memory);
         }
@@ -311,8 +311,9 @@ impl<F: Feed> Loop<F> {
         let ticket = self.watermark.start();
         self.out.insert(ticket, OnItsWay { received_at: pending.received_at, _memory: memory });
         self.unsettled.push_back((pending.batch.len(), pending.batch.bytes()));
-        let link = self.link.clone();
-        self.tasks.spawn(async move { Done::Delivered(ticket, deliver::deliver(link, InFlight::new(pending)).await) });
+        let connection = self.connection.clone();
+        self.tasks
+            .spawn(async move { Done::Delivered(ticket, deliver::deliver(connection, InFlight::new(pending)).await) });
     }
 
     fn done(&mut self, done: Done) {
@@ -321,12 +322,12 @@ impl<F: Feed> Loop<F> {
                 self.opened = true;
                 self.one_at_a_time = one_at_a_time;
                 if one_at_a_time {
-                    self.width.narrow();
+                    self.concurrency.narrow();
                 }
             }
             Done::Delivered(ticket, Some(ended)) => {
                 self.out.remove(&ticket);
-                self.width.learn(ended.took, ended.pushed_back);
+                self.concurrency.learn(ended.took, ended.pushed_back);
                 self.watermark.end(ticket, ended);
                 self.settle(Again::default());
             }
@@ -348,7 +349,7 @@ impl<F: Feed> Loop<F> {
         }
     }
 
-    /// Moves the cursor over everything that has ended without a hole, and the books with it.
+    /// Moves the cursor over everything that has ended without a hole, and the accounting with it.
     fn settle(&mut self, again: Again) {
         let ended: Vec<Outcome> = std::iter::from_fn(|| self.watermark.pop()).collect();
         self.unsettled.drain(..ended.len());
@@ -357,12 +358,12 @@ impl<F: Feed> Loop<F> {
         let oldest = self.oldest();
         let memory = match ended.last() {
             Some(last) => last.memory.clone(),
-            None if again.delivered > 0 => self.link.lock().memory.as_ref().map(|(_, memory)| memory.clone()),
+            None if again.delivered > 0 => self.connection.lock().memory.as_ref().map(|(_, memory)| memory.clone()),
             None => None,
         };
         let (feed, skipped, parked_saved) = (&mut self.feed, &mut self.skipped, &mut self.parked_saved);
         let seq_end = ended.last().map_or(feed.position(), |last| last.seq_end);
-        self.link.ledger.update(|counts| {
+        self.connection.ledger.update(|counts| {
             again.enter(counts);
             ended.iter().for_each(|pending| pending.enter(counts));
             told.iter().for_each(|gap| add(&mut counts.dropped, gap.cause, gap.events));
@@ -384,11 +385,11 @@ impl<F: Feed> Loop<F> {
             counts.lag_seconds = oldest.filter(|_| counts.lag_events > 0).map_or(0.0, seconds_since);
         });
         if ended.iter().any(|pending| !pending.parked.is_empty()) {
-            self.link.set_aside(ended.iter().flat_map(|pending| &pending.parked));
+            self.connection.set_aside(ended.iter().flat_map(|pending| &pending.parked));
         }
     }
 
-    /// Looks over the books while nothing ends.
+    /// Looks over the accounting while nothing ends.
     fn look(&mut self) {
         self.settle(Again::default());
     }
@@ -399,13 +400,13 @@ impl<F: Feed> Loop<F> {
 
     /// Begins again behind the last event that has ended.
     async fn restart(&mut self, error: &str) {
-        self.link.say(&format!("delivery is begun again after a bug: {error}"), ComponentState::Retrying);
+        self.connection.say(&format!("delivery is begun again after a bug: {error}"), ComponentState::Retrying);
         self.tasks.shutdown().await;
         (self.watermark, self.out, self.unparking) = (Watermark::default(), BTreeMap::new(), false);
         self.unsettled.clear();
         self.feed.rewind();
-        self.batcher = batcher(&self.link.policy, &self.filter, self.feed.position());
-        self.link.forget_sink();
+        self.batcher = batcher(&self.connection.policy, &self.filter, self.feed.position());
+        self.connection.forget_sink();
         self.opened = false;
         self.read_again = Some(Instant::now() + AGAIN);
         // What was parked on the way is parked again.
@@ -413,18 +414,18 @@ impl<F: Feed> Loop<F> {
         if !self.take_up(position, position).await {
             return;
         }
-        self.tasks.spawn(open(self.link.clone()));
+        self.tasks.spawn(open(self.connection.clone()));
     }
 }
 
 /// Opens the sink, however long it takes.
-async fn open(link: Arc<SinkConnection>) -> Done {
-    let one_at_a_time = deliver::open(&link).await.is_some_and(|sink| sink.memory().is_some());
+async fn open(connection: Arc<SinkConnection>) -> Done {
+    let one_at_a_time = deliver::open(&connection).await.is_some_and(|sink| sink.memory().is_some());
     Done::Opened { one_at_a_time }
 }
 
 impl Outcome {
-    /// Enters what a pending came to into the books.
+    /// Enters what a pending came to into the accounting.
     fn enter(&self, counts: &mut Counts) {
         counts.delivered += self.delivered;
         counts.dead_lettered += self.dead_lettered;

@@ -1,4 +1,4 @@
-//! A sink's books as they are kept beside its cursor: fixed columns, so that they fit and can be read again.
+//! A sink's event accounting as it are kept beside its cursor: fixed columns, so that it fits and can be read again.
 
 use crate::telemetry::Counts;
 

@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::batcher::Pending;
 use super::connection::SinkConnection;
-use super::deliver::{judge, letter_of};
+use super::deliver::{classify, dead_letter_of};
 use super::in_flight::{AttemptError, InFlight, Next};
 use super::parking::Due;
 use super::window::Outcomes;
@@ -57,14 +57,14 @@ impl Unparked {
 }
 
 /// Tries the oldest events of a lot before `position`, or one of them.
-pub async fn unpark(link: Arc<SinkConnection>, due: Due, position: u64, only: Option<Number>) -> Unparked {
+pub async fn unpark(connection: Arc<SinkConnection>, due: Due, position: u64, only: Option<Number>) -> Unparked {
     let mut unparked = Unparked::new(due);
     let letters = match only {
         Some(number) => {
             let has_passed = |letter: &DeadLetter| letter.letter.seq.is_none_or(|seq| seq < position);
-            link.dead_letters.get(number).await.map(|letter| letter.into_iter().filter(has_passed).collect())
+            connection.dead_letters.get(number).await.map(|letter| letter.into_iter().filter(has_passed).collect())
         }
-        None => link.dead_letters.take(wanted(&link, &unparked.due, position)).await.map(|taken| {
+        None => connection.dead_letters.take(wanted(&connection, &unparked.due, position)).await.map(|taken| {
             unparked.left = Some(taken.of);
             taken.letters
         }),
@@ -83,19 +83,19 @@ pub async fn unpark(link: Arc<SinkConnection>, due: Due, position: u64, only: Op
     let received_at = first.letter.received_at;
     let batch = WriteBatch { slices: letters.iter().flat_map(|letter| batch_of(letter).slices).collect() };
     let pending = Pending { batch, filtered: 0, expired: 0, seq_end: 0, received_at };
-    let mut flight = InFlight::doubted_since(pending, Some(unparked.due.refused_at));
-    let mut open = try_all(&link, &mut flight, &mut unparked.stays).await;
-    open.extend(seqs(&flight.rest()));
-    (unparked.bytes, unparked.duplicates) = (flight.bytes, flight.duplicates);
-    end(&link, flight, letters, open, &mut unparked).await;
+    let mut in_flight = InFlight::doubted_since(pending, Some(unparked.due.refused_at));
+    let mut open = try_all(&connection, &mut in_flight, &mut unparked.stays).await;
+    open.extend(seqs(&in_flight.rest()));
+    (unparked.bytes, unparked.duplicates) = (in_flight.bytes, in_flight.duplicates);
+    end(&connection, in_flight, letters, open, &mut unparked).await;
     unparked.left = unparked.left.map(|left| left.saturating_sub(unparked.ended()));
     unparked
 }
 
-fn wanted(link: &SinkConnection, due: &Due, before: u64) -> Wanted {
-    let batch = &link.policy.batch;
+fn wanted(connection: &SinkConnection, due: &Due, before: u64) -> Wanted {
+    let batch = &connection.policy.batch;
     Wanted {
-        component: link.cx.name.to_string(),
+        component: connection.cx.name.to_string(),
         destination: due.destination.clone(),
         before,
         events: if due.is_probe { 1 } else { batch.events.get() },
@@ -104,45 +104,45 @@ fn wanted(link: &SinkConnection, due: &Due, before: u64) -> Wanted {
 }
 
 /// Writes until each event is taken or refused, without patience: what else goes wrong ends it. Gives those refused.
-async fn try_all(link: &SinkConnection, flight: &mut InFlight, stays: &mut Option<String>) -> BTreeSet<u64> {
+async fn try_all(connection: &SinkConnection, in_flight: &mut InFlight, stays: &mut Option<String>) -> BTreeSet<u64> {
     let mut refused = BTreeSet::new();
-    while !flight.is_done() {
-        if !link.breaker.is_open() {
-            stays.get_or_insert_with(|| format!("`{}` does not deliver at the moment", link.cx.name));
+    while !in_flight.is_done() {
+        if !connection.breaker.is_open() {
+            stays.get_or_insert_with(|| format!("`{}` does not deliver at the moment", connection.cx.name));
             break;
         }
-        let Some(pass) = link.breaker.enter().await else { break };
-        let sink = match link.sink().await {
+        let Some(permit) = connection.breaker.enter().await else { break };
+        let sink = match connection.sink().await {
             Ok(sink) => sink,
             Err(failure) => {
                 *stays = Some(failure.answer().to_owned());
-                super::deliver::not_opened(link, pass, failure);
+                super::deliver::not_opened(connection, permit, failure);
                 break;
             }
         };
-        let now = link.lock().evidence.now();
-        let Some(unsent) = flight.take(now) else { break };
-        let error = match link.attempt(&sink, &unsent).await {
+        let now = connection.lock().evidence.now();
+        let Some(unsent) = in_flight.take(now) else { break };
+        let error = match connection.attempt(&sink, &unsent).await {
             Ok(written) => {
-                link.note_taken(&sink, &unsent.batch, &[]);
-                flight.wrote(&unsent, written);
-                link.works(pass);
+                connection.note_taken(&sink, &unsent.batch, &[]);
+                in_flight.wrote(&unsent, written);
+                connection.works(permit);
                 continue;
             }
             Err(error) => error,
         };
         if matches!(error, AttemptError::Panicked(_)) {
-            link.forget_sink();
+            connection.forget_sink();
         }
-        link.count(error.class(), false);
-        let next = judge(link, &sink, flight, unsent, error, None);
-        for event in flight.take_refused() {
+        connection.count(error.class(), false);
+        let next = classify(connection, &sink, in_flight, unsent, error, None);
+        for event in in_flight.take_refused() {
             refused.extend(seqs(&event.batch));
             *stays = Some(event.answer);
         }
         match next {
-            Next::GoOn => link.works(pass),
-            Next::Split => drop(pass),
+            Next::GoOn => connection.works(permit),
+            Next::Split => drop(permit),
             Next::Wait { answer, .. } | Next::Hold { answer, .. } => {
                 *stays = Some(answer);
                 break;
@@ -154,8 +154,8 @@ async fn try_all(link: &SinkConnection, flight: &mut InFlight, stays: &mut Optio
 
 /// Takes out of the queue what has ended.
 async fn end(
-    link: &SinkConnection,
-    flight: InFlight,
+    connection: &SinkConnection,
+    in_flight: InFlight,
     letters: Vec<DeadLetter>,
     open: BTreeSet<u64>,
     unparked: &mut Unparked,
@@ -165,9 +165,9 @@ async fn end(
         .map(|letter| (letter.letter.seq.unwrap_or(0), (letter.number, letter.letter.attempts)))
         .collect();
     let (mut dead, mut poison) = (Vec::new(), Vec::new());
-    for poisoned in &flight.poison {
+    for poisoned in &in_flight.poison {
         if let Some((number, before)) = attempts.get(&poisoned.batch.event(0).seq()) {
-            let mut letter = letter_of(&link.cx.name, poisoned, None);
+            let mut letter = dead_letter_of(&connection.cx.name, poisoned, None);
             letter.attempts += before;
             dead.push(letter);
             poison.push(*number);
@@ -177,14 +177,14 @@ async fn end(
         |letter: &&DeadLetter| !open.contains(&letter.letter.seq.unwrap_or(0)) && !poison.contains(&letter.number);
     let taken: Vec<Number> = letters.iter().filter(has_ended).map(|letter| letter.number).collect();
     let is_flooded = {
-        let mut inner = link.lock();
+        let mut inner = connection.lock();
         let outcomes = Outcomes { events: (taken.len() + poison.len()) as u64, poison: poison.len() as u64 };
         inner.window.note(outcomes);
         inner.window.is_flooded_with(Outcomes::default())
     };
     if !taken.is_empty() {
         // Whoever has dropped a letter meanwhile has counted it.
-        match link.dead_letters.remove(taken).await {
+        match connection.dead_letters.remove(taken).await {
             Ok(removed) => unparked.delivered = removed,
             Err(error) => unparked.stays = Some(format!("delivered, but not forgotten: {error}")),
         }
@@ -194,13 +194,13 @@ async fn end(
     }
     if is_flooded {
         unparked.stays = Some(format!("more than half of the last 1000 events are refused: {}", dead[0].answer));
-    } else if link.policy.dead_letter {
-        match link.dead_letters.condemn(dead, poison).await {
+    } else if connection.policy.dead_letter {
+        match connection.dead_letters.condemn(dead, poison).await {
             Ok(condemned) => unparked.dead_lettered = condemned,
             Err(refused) => unparked.stays = Some(refused.to_string()),
         }
     } else {
-        match link.dead_letters.remove(poison).await {
+        match connection.dead_letters.remove(poison).await {
             Ok(removed) => unparked.dropped = removed,
             Err(error) => unparked.stays = Some(error.to_string()),
         }

@@ -25,7 +25,7 @@ impl Sink for Blackhole {
         Ok(())
     }
 
-    async fn write(&self, cut: &WriteBatch, (): &()) -> Result<Written, Failure> {
-        Ok(Written { bytes: cut.bytes() as u64, ..Written::default() })
+    async fn write(&self, batch: &WriteBatch, (): &()) -> Result<Written, Failure> {
+        Ok(Written { bytes: batch.bytes() as u64, ..Written::default() })
     }
 }

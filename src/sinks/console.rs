@@ -69,12 +69,12 @@ impl Sink for Console {
         })
     }
 
-    fn encode(&self, cut: &WriteBatch) -> Result<Vec<Bytes>, Failure> {
+    fn encode(&self, batch: &WriteBatch) -> Result<Vec<Bytes>, Failure> {
         if self.encoder.is_verbatim() {
-            return Ok(cut.shared_chunks().collect());
+            return Ok(batch.shared_chunks().collect());
         }
-        let (mut out, mut failures) = (Vec::with_capacity(cut.bytes()), Vec::new());
-        for (nth, event) in cut.events().enumerate() {
+        let (mut out, mut failures) = (Vec::with_capacity(batch.bytes()), Vec::new());
+        for (nth, event) in batch.events().enumerate() {
             if let Err(answer) = self.encoder.append(event.json(), &mut out) {
                 failures.push((nth, Failure::poison(answer)));
             }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::component::{Failure, Written, reply};
 use crate::net::client::{Answer, MAX_ANSWER};
 
-/// Asks for what the verdict needs, so that the answer to a thousand events is 30 kB and not 300.
+/// Asks for what is needed to tell, so that the answer to a thousand events is 30 kB and not 300.
 pub const FILTER: &str = "filter_path=errors,items.*.status,items.*.error";
 
 #[derive(Deserialize)]
@@ -52,9 +52,9 @@ impl Reason {
     }
 }
 
-/// The verdict over an answer to so many events. Where they may go to several indices, what an index refuses is said of
+/// What an answer means to so many events. Where they may go to several indices, what an index refuses is said of
 /// each event, for it may be that index alone.
-pub fn judge(answer: &Answer, sent: usize, indices_vary: bool) -> Result<Written, Failure> {
+pub fn classify(answer: &Answer, sent: usize, indices_vary: bool) -> Result<Written, Failure> {
     whole(answer)?;
     let bulk: Bulk = serde_json::from_slice(&answer.body).map_err(|error| unreadable(answer, &error))?;
     if bulk.items.len() != sent {
@@ -80,9 +80,9 @@ pub fn judge(answer: &Answer, sent: usize, indices_vary: bool) -> Result<Written
     Err(if alike { failures.swap_remove(0).1 } else { Failure::Some(failures) })
 }
 
-/// The verdict over a whole request, with the server's reason where it gives one.
+/// What a whole request came to, with the server's reason where it gives one.
 pub fn whole(answer: &Answer) -> Result<(), Failure> {
-    reply::judge(answer).map_err(|failure| match (failure, reason(answer)) {
+    reply::classify(answer).map_err(|failure| match (failure, reason(answer)) {
         (Failure::Transient { after, .. }, Some(said)) => Failure::Transient { answer: said, after },
         (Failure::Configuration { .. }, Some(answer)) => Failure::Configuration { answer },
         (Failure::Ambiguous { .. }, Some(answer)) => Failure::Ambiguous { answer },

@@ -80,13 +80,13 @@ impl Auth {
     }
 
     /// Hides our secrets where an answer quotes them, in each form in which they are sent.
-    pub fn cover(&self, veil: &mut SecretMask) {
+    pub fn cover(&self, mask: &mut SecretMask) {
         let header = self.header().ok().flatten();
         if let Some((_, sent)) = header.as_ref().and_then(|value| value.to_str().ok()?.split_once(' ')) {
-            veil.cover(sent);
+            mask.cover(sent);
         }
         for secret in [&self.password, &self.token, &self.key].into_iter().flatten() {
-            veil.cover(secret.expose().trim());
+            mask.cover(secret.expose().trim());
         }
     }
 }

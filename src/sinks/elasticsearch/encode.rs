@@ -28,8 +28,8 @@ pub struct Encoder {
 
 impl Encoder {
     /// The body as it is sent; events that no index can be named for are poison.
-    pub fn encode(&self, cut: &WriteBatch) -> Result<Bytes, Failure> {
-        Ok(self.compression.compress(self.body(cut)?.into()))
+    pub fn encode(&self, batch: &WriteBatch) -> Result<Bytes, Failure> {
+        Ok(self.compression.compress(self.body(batch)?.into()))
     }
 
     /// Where an event goes, if they do not all go to the same index.
@@ -39,11 +39,11 @@ impl Encoder {
     }
 
     /// The body before it is compressed.
-    pub fn body(&self, cut: &WriteBatch) -> Result<Vec<u8>, Failure> {
-        let mut out = Vec::with_capacity(cut.bytes() + cut.len() * ADDED_BYTES);
+    pub fn body(&self, batch: &WriteBatch) -> Result<Vec<u8>, Failure> {
+        let mut out = Vec::with_capacity(batch.bytes() + batch.len() * ADDED_BYTES);
         let mut index = Index::new(&self.names);
         let mut failures = Vec::new();
-        for (nth, event) in cut.events().enumerate() {
+        for (nth, event) in batch.events().enumerate() {
             let look = Look::at(event.json());
             let name = match index.of(event, look.timestamp) {
                 Ok(name) => name,

@@ -93,7 +93,7 @@ pub struct Elasticsearch {
     bulk: String,
     notes: Vec<String>,
     /// Who answers may quote what we sent.
-    veil: SecretMask,
+    mask: SecretMask,
 }
 
 /// Where in the configuration what is wrong.
@@ -173,35 +173,36 @@ impl Sink for Elasticsearch {
         let encoder = config.encoder().map_err(wrong)?;
         let authorization = config.auth.header().map_err(|(_, wrong)| Failure::configuration(wrong))?;
         let client = cx.http_client()?;
-        let mut veil = client.veil();
-        config.auth.cover(&mut veil);
+        let mut mask = client.veil();
+        config.auth.cover(&mut mask);
         let cluster = Cluster::new(client, config.endpoints().map_err(wrong)?, authorization);
         let looked = opening::look_around(&cluster, config, &encoder, cx).await;
-        let notes = looked.map_err(|failure| failure.reworded(|said| veil.hide(said)))?;
+        let notes = looked.map_err(|failure| failure.reworded(|said| mask.hide(said)))?;
         let index = encoder.names.constant().map(|name| format!("/{name}")).unwrap_or_default();
         let pipeline = config.pipeline.as_ref().map(|name| format!("&pipeline={name}")).unwrap_or_default();
         // The node's own patience with its shards is shorter than ours with it, so that it can say which events fail.
         let patience = (cx.timeout.as_secs() / 2).max(1);
         let bulk = format!("{index}/_bulk?{}&timeout={patience}s{pipeline}", answer::FILTER);
-        Ok(Elasticsearch { cluster, encoder, bulk, notes, veil })
+        Ok(Elasticsearch { cluster, encoder, bulk, notes, mask })
     }
 
     fn findings(&self) -> Findings {
         Findings { promise: None, notes: self.notes.clone() }
     }
 
-    fn encode(&self, cut: &WriteBatch) -> Result<Bytes, Failure> {
-        self.encoder.encode(cut)
+    fn encode(&self, batch: &WriteBatch) -> Result<Bytes, Failure> {
+        self.encoder.encode(batch)
     }
 
     fn destination(&self, event: BatchEvent<'_>) -> Option<String> {
         self.encoder.index_of(event)
     }
 
-    async fn write(&self, cut: &WriteBatch, payload: &Bytes) -> Result<Written, Failure> {
+    async fn write(&self, batch: &WriteBatch, payload: &Bytes) -> Result<Written, Failure> {
         let indices_vary = self.encoder.names.constant().is_none();
-        let judged = self.send(payload).await.and_then(|answer| answer::judge(&answer, cut.len(), indices_vary));
-        let written = judged.map_err(|failure| failure.reworded(|said| self.veil.hide(said)))?;
+        let classified =
+            self.send(payload).await.and_then(|answer| answer::classify(&answer, batch.len(), indices_vary));
+        let written = classified.map_err(|failure| failure.reworded(|said| self.mask.hide(said)))?;
         Ok(Written { bytes: payload.len() as u64, ..written })
     }
 }

@@ -133,23 +133,23 @@ proptest! {
     }
 }
 
-fn judged(status: u16, kind: &'static str, body: &str, sent: usize) -> Result<Written, Failure> {
+fn classified(status: u16, kind: &'static str, body: &str, sent: usize) -> Result<Written, Failure> {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
     let status = StatusCode::from_u16(status).expect("a status");
     let answer = Answer { status, headers, body: Bytes::copy_from_slice(body.as_bytes()), is_whole: true };
-    answer::judge(&answer, sent, false)
+    answer::classify(&answer, sent, false)
 }
 
-/// The verdict over items of these statuses and types.
+/// What an answer means with items of these statuses and types.
 fn items(items: &[(u16, &str)]) -> Result<Written, Failure> {
     let item = |(status, kind): &(u16, &str)| match *kind {
         "" => json!({"create": {"status": status}}),
         kind => json!({"create": {"status": status, "error": {"type": kind, "reason": "why", "index": "x"}}}),
     };
     let items: Vec<Value> = items.iter().map(item).collect();
-    judged(200, "application/json", &json!({"errors": true, "items": items}).to_string(), items.len())
+    classified(200, "application/json", &json!({"errors": true, "items": items}).to_string(), items.len())
 }
 
 const CONFLICT: (u16, &str) = (409, "version_conflict_engine_exception");
@@ -201,8 +201,8 @@ fn what_befalls_all_items_is_the_targets_own_state() {
 fn where_indices_vary_each_event_is_refused_by_its_own() {
     let body = r#"{"items":[{"create":{"status":404,"error":{"type":"index_not_found_exception"}}}]}"#;
     let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into(), is_whole: true };
-    assert!(matches!(answer::judge(&answer, 1, false), Err(Failure::Configuration { .. })));
-    let Err(Failure::Some(failures)) = answer::judge(&answer, 1, true) else { panic!("of each event") };
+    assert!(matches!(answer::classify(&answer, 1, false), Err(Failure::Configuration { .. })));
+    let Err(Failure::Some(failures)) = answer::classify(&answer, 1, true) else { panic!("of each event") };
     assert!(matches!(failures[..], [(0, Failure::Configuration { .. })]), "{failures:?}");
     let at = |index: &str| {
         let names = NameTemplate::parse(index, &INDEX).expect("a name");
@@ -217,13 +217,13 @@ fn where_indices_vary_each_event_is_refused_by_its_own() {
 
 #[test]
 fn an_answer_that_does_not_fit_is_no_success() {
-    let short = judged(200, "application/json", r#"{"errors":false,"items":[{"create":{"status":201}}]}"#, 2);
+    let short = classified(200, "application/json", r#"{"errors":false,"items":[{"create":{"status":201}}]}"#, 2);
     assert_eq!(short, Err(Failure::transient("the server answered for 1 of 2 events")));
     for text in ["", "{", "{}", r#"{"items":[{"index":{"status":201}}]}"#, r#"{"items":[{"create":{}}]}"#] {
-        let answer = judged(200, "application/json", text, 1);
+        let answer = classified(200, "application/json", text, 1);
         assert!(matches!(answer, Err(Failure::Transient { .. })), "{text}: {answer:?}");
     }
-    let page = judged(200, "text/html", "<html>please sign in</html>", 1);
+    let page = classified(200, "text/html", "<html>please sign in</html>", 1);
     assert!(matches!(page, Err(Failure::Configuration { .. })), "{page:?}");
 }
 
@@ -231,10 +231,10 @@ fn an_answer_that_does_not_fit_is_no_success() {
 fn a_refused_request_tells_the_servers_reason() {
     let text = r#"{"error":{"root_cause":[],"type":"security_exception","reason":"unable to authenticate user [weir]"},"status":401}"#;
     let expected = "401 Unauthorized: security_exception: unable to authenticate user [weir]";
-    assert_eq!(judged(401, "application/json", text, 1), Err(Failure::configuration(expected)));
-    assert!(matches!(judged(413, "text/plain", "", 5), Err(Failure::Poison { .. })));
+    assert_eq!(classified(401, "application/json", text, 1), Err(Failure::configuration(expected)));
+    assert!(matches!(classified(413, "text/plain", "", 5), Err(Failure::Poison { .. })));
     for status in [429, 502, 503] {
-        let Err(Failure::Transient { after, .. }) = judged(status, "text/html", "<html>", 1) else {
+        let Err(Failure::Transient { after, .. }) = classified(status, "text/html", "<html>", 1) else {
             panic!("{status}")
         };
         assert_eq!(after, Some(std::time::Duration::from_secs(7)));

@@ -56,20 +56,20 @@ pub fn rename(folder: impl AsFd, from: &str, to: &str, known: &Known) -> io::Res
 
 /// Compresses and removes in the background, one thread at a time.
 #[derive(Debug, Default)]
-pub struct Shelf {
+pub struct Archiver {
     busy: Mutex<()>,
 }
 
-impl Shelf {
+impl Archiver {
     /// Compresses what was put aside of a file and removes what is too much. If that is going on already, the next
     /// rotation sees to it.
-    pub fn tidy(self: &Arc<Shelf>, folder: OwnedFd, name: String, keep: Option<u32>, compression: Compression) {
+    pub fn tidy(self: &Arc<Archiver>, folder: OwnedFd, name: String, keep: Option<u32>, compression: Compression) {
         if keep.is_none() && compression == Compression::None {
             return;
         }
-        let shelf = self.clone();
+        let archiver = self.clone();
         let work = move || {
-            let Ok(_busy) = shelf.busy.try_lock() else { return };
+            let Ok(_busy) = archiver.busy.try_lock() else { return };
             if let Err(error) = tidy(&folder, &name, keep, compression) {
                 warn!(file = name, %error, "files put aside could not be tidied");
             }

@@ -106,7 +106,7 @@ impl Sink for File {
                     let hint = "begin with a folder, such as `/var/log/weir/`";
                     check.problem_with_hint("path", "an event could choose the folder", hint);
                 } else if let Some(path) = template.constant()
-                    && let Err(wrong) = place::judge(path)
+                    && let Err(wrong) = place::validate(path)
                 {
                     check.problem("path", wrong);
                 }
@@ -133,18 +133,18 @@ impl Sink for File {
         Ok(File { template, encoder, writer: writer.map(|writer| Arc::new(Mutex::new(writer))), skip })
     }
 
-    fn encode(&self, cut: &WriteBatch) -> Result<Vec<Group>, Failure> {
-        let first_seq = cut.events().next().map_or(0, |event| event.seq());
+    fn encode(&self, batch: &WriteBatch) -> Result<Vec<Group>, Failure> {
+        let first_seq = batch.events().next().map_or(0, |event| event.seq());
         let skips = self.skip.values().any(|until| first_seq < *until);
         if let Some(path) = self.template.constant()
             && self.encoder.is_verbatim()
             && !skips
         {
-            return Ok(vec![Group { path: path.into(), chunks: cut.shared_chunks().collect(), first_seq }]);
+            return Ok(vec![Group { path: path.into(), chunks: batch.shared_chunks().collect(), first_seq }]);
         }
         let mut groups = Groups::default();
         let mut failures = Vec::new();
-        for (nth, event) in cut.events().enumerate() {
+        for (nth, event) in batch.events().enumerate() {
             let placed = self.path_of(event).and_then(|path| match self.skip.get(&*path) {
                 Some(until) if event.seq() < *until => Ok(()),
                 _ => groups.add(&path, event, &self.encoder),
@@ -189,7 +189,7 @@ impl File {
         if strays.get() {
             return Err(format!("confinement_failed: a field of `{path}` has a `/` in it"));
         }
-        place::judge(&path).map_err(|wrong| format!("confinement_failed: {wrong}"))?;
+        place::validate(&path).map_err(|wrong| format!("confinement_failed: {wrong}"))?;
         Ok(path)
     }
 }

@@ -11,7 +11,7 @@ const MAX_NAME: usize = 128;
 const MAX_DEPTH: usize = 16;
 
 /// Whether a path below the root consists of plain names.
-pub fn judge(path: &str) -> Result<(), String> {
+pub fn validate(path: &str) -> Result<(), String> {
     if path.split('/').count() > MAX_DEPTH {
         return Err(format!("`{path}` has more than {MAX_DEPTH} folders"));
     }
@@ -24,12 +24,12 @@ pub fn judge(path: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Folder and name of a judged path.
+/// Folder and name of a validated path.
 pub fn name_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Opens the folder of a judged path, making what is missing if `make`.
+/// Opens the folder of a validated path, making what is missing if `make`.
 pub fn folder(root: BorrowedFd<'_>, path: &str, make: bool) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut folder = root.try_clone_to_owned().map_err(|_| Errno::MFILE)?;
@@ -71,13 +71,13 @@ mod tests {
     #[test]
     fn only_plain_names_pass() {
         for good in ["a.log", "ali/2026-01-01.ndjson", "a/b/c", "CON", "..a"] {
-            assert_eq!(judge(good), Ok(()), "{good}");
+            assert_eq!(validate(good), Ok(()), "{good}");
         }
         let (long, deep) = ("x".repeat(300), "a/".repeat(20) + "b");
         for bad in
             ["../../etc/cron.d/x", "/abs", "..%2f", "a\0b", ".", "", "a//b", "a/", "a\u{2215}b", "a b", &long, &deep]
         {
-            assert!(judge(bad).is_err(), "{bad:?}");
+            assert!(validate(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::identity::Identity;
 use super::notes::{Files, LONG, Memory, Note, Notes, Placed};
-use super::writer::{Writer, judge};
+use super::writer::{Writer, classify};
 use super::{Config, finished, place};
 use crate::component::{Failure, SinkContext};
 
@@ -31,15 +31,15 @@ pub fn open(
 ) -> Result<Option<Opened>, Failure> {
     let root_name = root.display().to_string();
     // No event has a say in where the root and the sink's own files are.
-    let judge = |path: &str, error: io::Error| judge(path, error, true);
+    let classify = |path: &str, error: io::Error| classify(path, error, true);
     if cx.dry {
-        return check_root(root).map(|()| None).map_err(|error| judge(&root_name, error));
+        return check_root(root).map(|()| None).map_err(|error| classify(&root_name, error));
     }
-    let root = open_root(root).map_err(|error| judge(&root_name, error))?;
-    let own = own_folder(cx).map_err(|error| judge("the sink's notes", error))?;
+    let root = open_root(root).map_err(|error| classify(&root_name, error))?;
+    let own = own_folder(cx).map_err(|error| classify("the sink's notes", error))?;
     let lock = take_lock(&own.with_extension("lock")).map_err(|error| Failure::transient(error.to_string()))?;
     let recovered = recover(&root, &own.with_extension("notes"), cx);
-    let (notes, files, skip) = recovered.map_err(|error| judge(&root_name, error))?;
+    let (notes, files, skip) = recovered.map_err(|error| classify(&root_name, error))?;
     let writer = Writer {
         root: Arc::new(root),
         notes,
@@ -48,7 +48,7 @@ pub fn open(
         header,
         rotate: config.rotate,
         compression: config.compression,
-        shelf: Arc::default(),
+        archiver: Arc::default(),
         is_constant,
         open: BTreeMap::new(),
         clock: 0,

@@ -97,9 +97,9 @@ fn numbered(range: std::ops::Range<u64>) -> Vec<String> {
     range.map(|n| format!(r#"{{"n":{n},"user_id":"u{}"}}"#, n % 3)).collect()
 }
 
-async fn write(sink: &File, cut: &WriteBatch) -> Result<Written, Failure> {
-    let payload = Sink::encode(sink, cut)?;
-    Sink::write(sink, cut, &payload).await
+async fn write(sink: &File, batch: &WriteBatch) -> Result<Written, Failure> {
+    let payload = Sink::encode(sink, batch)?;
+    Sink::write(sink, batch, &payload).await
 }
 
 async fn put(sink: &File, range: std::ops::Range<u64>) {

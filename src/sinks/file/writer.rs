@@ -11,7 +11,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::finished::{self, Shelf};
+use super::finished::{self, Archiver};
 use super::identity::Identity;
 use super::notes::{Files, Known, Memory, Note, Notes};
 use super::{Compression, Rotate, place};
@@ -25,7 +25,7 @@ const MAX_KNOWN: usize = 1024;
 /// Chunks in one system call.
 const MAX_SLICES: usize = 64;
 
-/// The lines of a cut that go to one file.
+/// The lines of a batch that go to one file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     pub path: String,
@@ -43,7 +43,7 @@ pub struct Writer {
     pub header: Option<Vec<u8>>,
     pub rotate: Rotate,
     pub compression: Compression,
-    pub shelf: Arc<Shelf>,
+    pub archiver: Arc<Archiver>,
     /// Whether all events go to the same file.
     pub is_constant: bool,
     pub open: BTreeMap<String, Open>,
@@ -65,7 +65,7 @@ impl Writer {
             && let Some(first) = groups.iter().map(|group| group.first_seq).min()
         {
             let begun = self.notes.next_run(first, &self.files);
-            begun.map_err(|error| judge("the sink's notes", error, true))?;
+            begun.map_err(|error| classify("the sink's notes", error, true))?;
         }
         // Whether every file can be had is settled before the first byte is written.
         for group in groups {
@@ -124,7 +124,7 @@ impl Writer {
     fn ready(&mut self, group: &Group) -> Result<(), Failure> {
         self.touch(&group.path);
         let is_constant = self.is_constant;
-        let fail = |error: io::Error| judge(&group.path, error, is_constant);
+        let fail = |error: io::Error| classify(&group.path, error, is_constant);
         if self.is_due(group) {
             self.finish(group).map_err(fail)?;
         }
@@ -236,13 +236,13 @@ impl Writer {
         self.open.remove(&group.path);
         finished::rename(&folder, place::name_of(&group.path), &to, &known)?;
         self.files.remove(&group.path);
-        self.shelf.tidy(folder, place::name_of(&group.path).to_owned(), self.rotate.keep, self.compression);
+        self.archiver.tidy(folder, place::name_of(&group.path).to_owned(), self.rotate.keep, self.compression);
         Ok(())
     }
 }
 
 /// What an error of the file system means for the events; where they have no say in the path, it is never their fault.
-pub fn judge(path: &str, error: io::Error, is_constant: bool) -> Failure {
+pub fn classify(path: &str, error: io::Error, is_constant: bool) -> Failure {
     let answer = format!("cannot write `{path}`: {error}");
     match Errno::from_io_error(&error) {
         Some(Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG | Errno::NXIO) if is_constant => {

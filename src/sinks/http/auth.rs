@@ -153,11 +153,11 @@ pub struct Hmac {
 }
 
 impl Auth {
-    /// Covers its secrets with the veil.
-    pub fn new(config: &Config, client: &Client, veil: &mut SecretMask) -> Result<Auth, Failure> {
+    /// Covers its secrets with the mask.
+    pub fn new(config: &Config, client: &Client, mask: &mut SecretMask) -> Result<Auth, Failure> {
         let mut secret = |secret: &Option<Secret<String>>| {
             let text = secret.as_ref().map_or("", |secret| secret.expose().as_str());
-            veil.cover(text);
+            mask.cover(text);
             text.to_owned()
         };
         let name = |name: &Option<String>| name.as_ref().map(HeaderName::try_from).transpose();
@@ -168,10 +168,10 @@ impl Auth {
             Kind::Basic => {
                 let password = secret(&config.password);
                 let pair = BASE64_STANDARD.encode(format!("{}:{password}", config.user.as_deref().unwrap_or("")));
-                veil.cover(&pair);
+                mask.cover(&pair);
                 Auth::Fixed(authorization("Basic", &pair)?)
             }
-            Kind::Oauth2 => Auth::Oauth2(Box::new(Oauth2::new(config, &secret(&config.client_secret), client, veil)?)),
+            Kind::Oauth2 => Auth::Oauth2(Box::new(Oauth2::new(config, &secret(&config.client_secret), client, mask)?)),
             Kind::Hmac => Auth::Hmac(Box::new(Hmac {
                 key: hmac::Key::new(hmac::HMAC_SHA256, secret(&config.key).as_bytes()),
                 header: name(&config.header).map_err(unusable)?.unwrap_or(HeaderName::from_static(SIGNATURE)),
@@ -205,9 +205,9 @@ impl Auth {
     }
 
     /// Covers tokens that were fetched.
-    pub async fn veil(&self) -> SecretMask {
+    pub async fn mask(&self) -> SecretMask {
         let Auth::Oauth2(oauth2) = self else { return SecretMask::default() };
-        oauth2.kept.lock().await.as_ref().map_or_else(SecretMask::default, |kept| kept.veil.clone())
+        oauth2.kept.lock().await.as_ref().map_or_else(SecretMask::default, |kept| kept.mask.clone())
     }
 }
 
@@ -235,14 +235,14 @@ pub struct Oauth2 {
     url: Uri,
     headers: HeaderMap,
     form: Bytes,
-    veil: SecretMask,
+    mask: SecretMask,
     kept: Mutex<Option<Kept>>,
 }
 
 struct Kept {
     token: HeaderValue,
     until: Instant,
-    veil: SecretMask,
+    mask: SecretMask,
 }
 
 /// What a token endpoint answers.
@@ -254,7 +254,7 @@ struct Granted {
 }
 
 impl Oauth2 {
-    fn new(config: &Config, secret: &str, client: &Client, veil: &mut SecretMask) -> Result<Oauth2, Failure> {
+    fn new(config: &Config, secret: &str, client: &Client, mask: &mut SecretMask) -> Result<Oauth2, Failure> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let url = token_uri(&text(&config.token_url));
         let url = url.ok_or_else(|| Failure::configuration("`auth.token_url` is no address"))?;
@@ -267,12 +267,12 @@ impl Oauth2 {
             ClientAuth::Header => {
                 // Both are form-encoded before they are joined (RFC 6749, 2.3.1).
                 let pair = BASE64_STANDARD.encode(format!("{}:{}", encoded(&id), encoded(secret)));
-                veil.cover(&pair);
+                mask.cover(&pair);
                 headers.insert(header::AUTHORIZATION, authorization("Basic", &pair)?);
             }
             ClientAuth::Body => form.extend([("client_id", id), ("client_secret", secret.to_owned())]),
         }
-        veil.cover(&encoded(secret));
+        mask.cover(&encoded(secret));
         form.extend(config.scope.clone().map(|scope| ("scope", scope)));
         form.extend(config.audience.clone().map(|audience| ("audience", audience)));
         let form: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
@@ -281,7 +281,7 @@ impl Oauth2 {
             url,
             headers,
             form: form.join("&").into(),
-            veil: veil.clone(),
+            mask: mask.clone(),
             kept: Mutex::default(),
         })
     }
@@ -294,7 +294,7 @@ impl Oauth2 {
         }
         let fetched = self.fetch().await.map_err(|failure| {
             let reworded = failure.reworded(|answer| format!("no token from `auth.token_url`: {answer}"));
-            reworded.reworded(|answer| self.veil.hide(answer))
+            reworded.reworded(|answer| self.mask.hide(answer))
         })?;
         let token = fetched.token.clone();
         *kept = Some(fetched);
@@ -306,7 +306,7 @@ impl Oauth2 {
         *request.headers_mut() = self.headers.clone();
         let answer = self.client.send(request).await?;
         // A server that does not like how we ask says 400: no event has a part in that.
-        reply::judge(&answer).map_err(|failure| match failure {
+        reply::classify(&answer).map_err(|failure| match failure {
             Failure::Poison { answer } | Failure::Ambiguous { answer } => Failure::Configuration { answer },
             failure => failure,
         })?;
@@ -321,10 +321,10 @@ impl Oauth2 {
             number => number.as_f64(),
         });
         let life = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(UNSAID);
-        let mut veil = SecretMask::default();
-        veil.cover(granted.access_token.expose());
+        let mut mask = SecretMask::default();
+        mask.cover(granted.access_token.expose());
         let token = authorization("Bearer", granted.access_token.expose())?;
-        Ok(Kept { token, until: Instant::now() + life.saturating_sub(EARLY.min(life / 2)), veil })
+        Ok(Kept { token, until: Instant::now() + life.saturating_sub(EARLY.min(life / 2)), mask })
     }
 }
 

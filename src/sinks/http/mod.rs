@@ -1,6 +1,6 @@
 //! Events to any server that takes them by HTTP: a webhook, a collector, another Weir.
 //!
-//! A cut becomes one request for each address and set of headers that its events name. What a server has taken counts
+//! A batch becomes one request for each address and set of headers that its events name. What a server has taken counts
 //! as soon as it says so; a request whose answer is lost is sent again, the same bytes with the same idempotency key.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,7 +99,7 @@ pub struct Http {
     compression: Compression,
     auth: Auth,
     idempotent: bool,
-    veil: SecretMask,
+    mask: SecretMask,
     /// The whole of a write, but for the time to tell what was written.
     patience: Duration,
 }
@@ -112,7 +112,7 @@ pub struct Outgoing {
     body: Bytes,
     /// Events in it.
     len: usize,
-    /// Their places in the cut; all if absent.
+    /// Their places in the batch; all if absent.
     events: Option<Vec<usize>>,
 }
 
@@ -158,28 +158,28 @@ impl Sink for Http {
         Ok(http)
     }
 
-    fn encode(&self, cut: &WriteBatch) -> Result<Vec<Outgoing>, Failure> {
+    fn encode(&self, batch: &WriteBatch) -> Result<Vec<Outgoing>, Failure> {
         if let (Some(uri), true) = (self.place.constant(), self.templates.is_empty()) {
-            let body = self.body(cut, cut.events()).map_err(Failure::Some)?;
-            return Ok(vec![self.outgoing(uri.clone(), self.headers.clone(), body, cut.events(), cut.len())]);
+            let body = self.body(batch, batch.events()).map_err(Failure::Some)?;
+            return Ok(vec![self.outgoing(uri.clone(), self.headers.clone(), body, batch.events(), batch.len())]);
         }
         let mut groups: BTreeMap<(String, Vec<String>), Vec<usize>> = BTreeMap::new();
         let mut failures = Vec::new();
-        for (nth, event) in cut.events().enumerate() {
+        for (nth, event) in batch.events().enumerate() {
             match self.address(event) {
                 Ok((uri, values)) => groups.entry((uri.to_string(), values)).or_default().push(nth),
                 Err(answer) => failures.push((nth, Failure::poison(answer))),
             }
         }
         let mut outgoing = Vec::with_capacity(groups.len());
-        let all: Vec<BatchEvent<'_>> = cut.events().collect();
+        let all: Vec<BatchEvent<'_>> = batch.events().collect();
         for ((uri, values), indices) in groups {
             let mut headers = self.headers.clone();
             for ((name, _), value) in self.templates.iter().zip(values) {
                 headers.insert(name.clone(), HeaderValue::try_from(value).expect("checked when it was rendered"));
             }
             let events = || indices.iter().map(|nth| all[*nth]);
-            match self.body(cut, events()) {
+            match self.body(batch, events()) {
                 Ok(body) => {
                     let uri = uri.parse().expect("it was an address before");
                     let request = self.outgoing(uri, headers, body, events(), indices.len());
@@ -195,11 +195,11 @@ impl Sink for Http {
     fn destination(&self, event: BatchEvent<'_>) -> Option<String> {
         match self.place.constant() {
             Some(_) => None,
-            None => self.address(event).ok().map(|(uri, _)| self.veil.hide(uri.path().to_owned())),
+            None => self.address(event).ok().map(|(uri, _)| self.mask.hide(uri.path().to_owned())),
         }
     }
 
-    async fn write(&self, cut: &WriteBatch, payload: &Vec<Outgoing>) -> Result<Written, Failure> {
+    async fn write(&self, batch: &WriteBatch, payload: &Vec<Outgoing>) -> Result<Written, Failure> {
         if let ([only], Some(_)) = (&payload[..], self.place.constant()) {
             let refused = self.send(only).await.map_err(|refusal| refusal.failure)?;
             let bytes = only.body.len() as u64;
@@ -209,11 +209,11 @@ impl Sink for Http {
                 Err(some(only, refused))
             };
         }
-        self.write_all(payload, Instant::now() + self.patience, cut.len()).await
+        self.write_all(payload, Instant::now() + self.patience, batch.len()).await
     }
 }
 
-/// Failures of events by their place in the cut, from those by their place in the request.
+/// Failures of events by their place in the batch, from those by their place in the request.
 fn some(request: &Outgoing, failures: Vec<(usize, Failure)>) -> Failure {
     let place = |nth: usize| request.events.as_ref().map_or(nth, |events| events[nth]);
     Failure::Some(failures.into_iter().map(|(nth, failure)| (place(nth), failure)).collect())
@@ -223,13 +223,13 @@ impl Http {
     fn new(config: &Config, cx: &SinkContext) -> Result<Http, Failure> {
         let malformed = |wrong: crate::codec::template::Malformed| Failure::configuration(wrong.message);
         let client = cx.http_client()?;
-        let mut veil = client.veil();
+        let mut mask = client.veil();
         let place = Place::parse(&config.uri).map_err(malformed)?;
         // What came out of a variable may be a secret, such as the path of a webhook.
         if !config.uri.is_as_written() {
-            place.fixed_texts().for_each(|text| cover_path(&mut veil, text));
+            place.fixed_texts().for_each(|text| cover_path(&mut mask, text));
         }
-        let auth = Auth::new(&config.auth, &client, &mut veil)?;
+        let auth = Auth::new(&config.auth, &client, &mut mask)?;
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(config.encoding.format())));
@@ -244,7 +244,7 @@ impl Http {
                 templates.push((name, template));
                 continue;
             };
-            veil.cover(text);
+            mask.cover(text);
             let mut value = HeaderValue::try_from(text)
                 .map_err(|_| Failure::configuration(format!("the value of `headers.{name}` cannot be a header's")))?;
             value.set_sensitive(true);
@@ -261,7 +261,7 @@ impl Http {
             compression: config.compression,
             auth,
             idempotent: config.idempotency_key,
-            veil,
+            mask,
             patience: cx.timeout.mul_f64(0.9),
         })
     }
@@ -298,20 +298,20 @@ impl Http {
         Ok((uri, values?))
     }
 
-    /// The body for some events of a cut; failures by their place among them.
+    /// The body for some events of a batch; failures by their place among them.
     fn body<'a>(
         &self,
-        cut: &WriteBatch,
+        batch: &WriteBatch,
         events: impl Iterator<Item = BatchEvent<'a>>,
     ) -> Result<Bytes, Vec<(usize, Failure)>> {
-        if let (true, false, [slice]) = (self.encoder.is_verbatim(), self.is_array, &cut.slices[..])
+        if let (true, false, [slice]) = (self.encoder.is_verbatim(), self.is_array, &batch.slices[..])
             && self.place.constant().is_some()
             && self.templates.is_empty()
         {
             return Ok(slice.record.lines.bytes.slice(slice.byte_range()));
         }
         let mut out = self.encoder.header().unwrap_or_default();
-        out.reserve(cut.bytes());
+        out.reserve(batch.bytes());
         let mut failures = Vec::new();
         if self.is_array {
             out.push(b'[');
@@ -405,7 +405,7 @@ impl Http {
         if answer.status == StatusCode::UNAUTHORIZED && self.auth.refresh().await {
             answer = self.ask(outgoing).await?;
         }
-        match reply::judge(&answer) {
+        match reply::classify(&answer) {
             Ok(()) => Ok(refused(&answer, outgoing.len)?),
             Err(failure) => {
                 let failure = self.hide(failure, &outgoing.headers).await;
@@ -426,10 +426,10 @@ impl Http {
 
     /// Values of `headers` may be secret in part, so they are hidden whole.
     async fn hide(&self, failure: Failure, sent: &HeaderMap) -> Failure {
-        let mut veil = self.auth.veil().await;
+        let mut mask = self.auth.mask().await;
         let values = self.templates.iter().filter_map(|(name, _)| sent.get(name)?.to_str().ok());
-        values.for_each(|value| veil.cover(value));
-        failure.reworded(|answer| veil.hide(self.veil.hide(answer)))
+        values.for_each(|value| mask.cover(value));
+        failure.reworded(|answer| mask.hide(self.mask.hide(answer)))
     }
 }
 
@@ -475,9 +475,9 @@ fn idempotency_key<'a>(body: &[u8], events: impl Iterator<Item = BatchEvent<'a>>
 }
 
 /// Hides a path that may be a secret, as a whole and each part of it that is long enough to be one.
-fn cover_path(veil: &mut SecretMask, path: &str) {
-    veil.cover(path);
-    path.split(['/', '?', '&', '=']).filter(|part| part.len() >= SHORTEST_SECRET).for_each(|part| veil.cover(part));
+fn cover_path(mask: &mut SecretMask, path: &str) {
+    mask.cover(path);
+    path.split(['/', '?', '&', '=']).filter(|part| part.len() >= SHORTEST_SECRET).for_each(|part| mask.cover(part));
 }
 
 /// The shortest part of a path that is hidden wherever it occurs.

@@ -112,8 +112,8 @@ fn what_would_leave_its_place_is_poison_and_the_rest_is_not() {
 
 #[test]
 fn an_idempotency_key_names_these_events_in_this_body() {
-    let key = |yaml: &str, cut: &WriteBatch| {
-        header(&sink(yaml).encode(cut).expect("encoded")[0], "idempotency-key").to_owned()
+    let key = |yaml: &str, batch: &WriteBatch| {
+        header(&sink(yaml).encode(batch).expect("encoded")[0], "idempotency-key").to_owned()
     };
     let (one, yaml) = (cut(&["{}", "{}"]), "uri: http://a/");
     assert_eq!(key(yaml, &one), key(yaml, &one));

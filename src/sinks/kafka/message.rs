@@ -1,4 +1,4 @@
-//! From a cut to messages: topic, key, id and value of each.
+//! From a batch to messages: topic, key, id and value of each.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use crate::component::{BatchEvent, Failure, WriteBatch};
 use crate::event::raw::name_is;
 use crate::event::{Id, Raw};
 
-/// The messages of a cut, in its order; they hold nothing that the cut holds already.
+/// The messages of a batch, in its order; they hold nothing that the batch holds already.
 #[derive(Debug, Default)]
 pub struct Messages {
     topics: Vec<String>,
@@ -42,12 +42,12 @@ pub struct Message<'a> {
 
 impl Messages {
     pub fn encode(
-        cut: &WriteBatch,
+        batch: &WriteBatch,
         topic: &NameTemplate,
         key: Option<&Template>,
         encoder: &Encoder,
     ) -> Result<Messages, Failure> {
-        let count = cut.len();
+        let count = batch.len();
         let mut messages = Messages {
             topics: topic.constant().map(str::to_owned).into_iter().collect(),
             text: Vec::with_capacity(count * 64),
@@ -55,7 +55,7 @@ impl Messages {
         };
         let mut known = HashMap::new();
         let mut failures = Vec::new();
-        for (nth, event) in cut.events().enumerate() {
+        for (nth, event) in batch.events().enumerate() {
             if let Err(answer) = messages.add(event, topic, key, encoder, &mut known) {
                 failures.push((nth, Failure::poison(answer)));
             }
@@ -116,9 +116,9 @@ impl Messages {
         start..self.text.len()
     }
 
-    /// The messages, for the cut that they were made of.
-    pub fn of<'a>(&'a self, cut: &'a WriteBatch) -> impl Iterator<Item = Message<'a>> {
-        cut.events().zip(&self.messages).map(|(event, placed)| Message {
+    /// The messages, for the batch that they were made of.
+    pub fn of<'a>(&'a self, batch: &'a WriteBatch) -> impl Iterator<Item = Message<'a>> {
+        batch.events().zip(&self.messages).map(|(event, placed)| Message {
             topic: &self.topics[placed.topic as usize],
             key: placed.key.clone().map(|key| &self.text[key]),
             id: &self.text[placed.id.clone()],

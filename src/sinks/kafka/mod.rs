@@ -20,8 +20,8 @@ use crate::net::kafka::{Access, Options, Reserved, Sasl};
 use crate::units::{OneOrMany, one_or_many};
 
 mod message;
+mod outcome;
 mod producer;
-mod verdict;
 
 #[cfg(test)]
 mod tests;
@@ -178,11 +178,11 @@ impl Sink for Kafka {
         Ok(sink)
     }
 
-    fn encode(&self, cut: &WriteBatch) -> Result<Messages, Failure> {
-        Messages::encode(cut, &self.topic, self.key.as_ref(), &self.encoder)
+    fn encode(&self, batch: &WriteBatch) -> Result<Messages, Failure> {
+        Messages::encode(batch, &self.topic, self.key.as_ref(), &self.encoder)
     }
 
-    async fn write(&self, cut: &WriteBatch, payload: &Messages) -> Result<Written, Failure> {
+    async fn write(&self, batch: &WriteBatch, payload: &Messages) -> Result<Written, Failure> {
         if self.cx.dry {
             return Err(Failure::configuration("opened for a check only"));
         }
@@ -195,7 +195,7 @@ impl Sink for Kafka {
                 self.slot().insert(producer).clone()
             }
         };
-        producer.write(cut, payload, self.topic.constant().is_none(), patience(self.cx.timeout)).await
+        producer.write(batch, payload, self.topic.constant().is_none(), patience(self.cx.timeout)).await
     }
 
     fn destination(&self, event: BatchEvent<'_>) -> Option<String> {
@@ -260,7 +260,7 @@ fn own_settings(config: &Config) -> Vec<(&'static str, &'static str)> {
         ("batch.size", "1000000"),
         // The same key goes to the same partition as with the Java clients.
         ("partitioner", "murmur2_random"),
-        // A cut comes at once, so that hardly anything is gained by waiting for more.
+        // A batch comes at once, so that hardly anything is gained by waiting for more.
         ("linger.ms", "1"),
         ("sticky.partitioning.linger.ms", "0"),
         ("topic.metadata.refresh.interval.ms", "30000"),

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::message::{Message, Messages};
-use super::verdict::{Report, concerns_a_set, concerns_a_topic, judge, sum_up};
+use super::outcome::{Report, classify, concerns_a_set, concerns_a_topic, sum_up};
 use crate::component::{Failure, SinkContext, WriteBatch, Written};
 use crate::net::kafka::{Access, Common, Fault, ID_HEADER, log};
 
@@ -47,16 +47,16 @@ pub struct Producer {
     stop: Arc<AtomicBool>,
     /// Whether something was given up: its messages may still be on their way.
     spent: AtomicBool,
-    next_flight: AtomicU32,
+    next_write: AtomicU32,
 }
 
 struct Context {
     common: Common,
-    flights: Mutex<HashMap<u32, Flight>>,
+    writes: Mutex<HashMap<u32, Write>>,
 }
 
 /// The messages of one write.
-struct Flight {
+struct Write {
     reports: Vec<Option<Report>>,
     open: usize,
     /// Told when all reports are there, and now and then before.
@@ -64,19 +64,19 @@ struct Flight {
 }
 
 impl Context {
-    fn flights(&self) -> MutexGuard<'_, HashMap<u32, Flight>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    fn writes(&self) -> MutexGuard<'_, HashMap<u32, Write>> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn report(&self, number: u32, nth: usize, report: Report) {
-        let mut flights = self.flights();
+        let mut writes = self.writes();
         // Nobody waits any more for what was given up.
-        let Some(flight) = flights.get_mut(&number) else { return };
-        if flight.reports[nth].replace(report).is_none() {
-            flight.open -= 1;
+        let Some(write) = writes.get_mut(&number) else { return };
+        if write.reports[nth].replace(report).is_none() {
+            write.open -= 1;
         }
-        if flight.open % 256 == 0 {
-            flight.moved.notify_one();
+        if write.open % 256 == 0 {
+            write.moved.notify_one();
         }
     }
 }
@@ -129,8 +129,8 @@ struct Writing<'a> {
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
-        let flight = self.producer.context().flights().remove(&self.number);
-        if flight.is_some_and(|flight| flight.open > 0) {
+        let write = self.producer.context().writes().remove(&self.number);
+        if write.is_some_and(|write| write.open > 0) {
             self.producer.spent.store(true, Ordering::SeqCst);
             self.producer.base().purge(PurgeConfig::default().queue().inflight().non_blocking());
         }
@@ -140,7 +140,7 @@ impl Drop for Writing<'_> {
 impl Producer {
     pub async fn start(name: &str, access: &Access<'_>, settings: ClientConfig) -> Result<Arc<Producer>, Failure> {
         let common = Common::new(access).map_err(Failure::configuration)?;
-        let context = Context { common, flights: Mutex::default() };
+        let context = Context { common, writes: Mutex::default() };
         // It reads certificates and starts threads.
         let base = blocking(move || settings.create_with_context::<_, BaseProducer<Context>>(context))
             .await?
@@ -156,8 +156,8 @@ impl Producer {
         };
         let thread = std::thread::Builder::new().name(format!("kafka {name}")).spawn(poll);
         thread.map_err(|error| Failure::transient(format!("cannot start a thread: {error}")))?;
-        let (spent, next_flight) = (AtomicBool::new(false), AtomicU32::new(0));
-        Ok(Arc::new(Producer { base: Some(base), stop, spent, next_flight }))
+        let (spent, next_write) = (AtomicBool::new(false), AtomicU32::new(0));
+        Ok(Arc::new(Producer { base: Some(base), stop, spent, next_write }))
     }
 
     /// Waits until the brokers answer, and know the topic if it is always the same.
@@ -176,27 +176,27 @@ impl Producer {
     /// is said of each event.
     pub async fn write(
         self: &Arc<Self>,
-        cut: &WriteBatch,
+        batch: &WriteBatch,
         messages: &Messages,
         topics_vary: bool,
         patience: Duration,
     ) -> Result<Written, Failure> {
         let deadline = Deadline { at: Instant::now() + patience, patience };
-        let count = cut.len();
+        let count = batch.len();
         let mut failures = Vec::new();
         let (mut bytes, mut alone) = (0, Vec::new());
         let mut of_topics = topics_vary;
-        let mut judged = |code: Code, topic: &str, given_up: Option<&Failure>| {
+        let mut classified = |code: Code, topic: &str, given_up: Option<&Failure>| {
             of_topics &= concerns_a_topic(code);
             failure(code, topic, given_up)
         };
-        let (reports, mut given_up) = self.send(messages.of(cut), count, deadline).await?;
-        for (nth, (report, message)) in reports.into_iter().zip(messages.of(cut)).enumerate() {
+        let (reports, mut given_up) = self.send(messages.of(batch), count, deadline).await?;
+        for (nth, (report, message)) in reports.into_iter().zip(messages.of(batch)).enumerate() {
             match report {
                 Ok(()) => bytes += message.value.len() as u64,
                 // A broker refuses a whole set of messages at once, so the guilty ones have to be found.
                 Err(code) if count > 1 && concerns_a_set(code) => alone.push((nth, message)),
-                Err(code) => failures.push((nth, judged(code, message.topic, given_up.as_ref()))),
+                Err(code) => failures.push((nth, classified(code, message.topic, given_up.as_ref()))),
             }
         }
         for (nth, message) in alone {
@@ -208,7 +208,7 @@ impl Producer {
             given_up = fault;
             match reports.remove(0) {
                 Ok(()) => bytes += message.value.len() as u64,
-                Err(code) => failures.push((nth, judged(code, message.topic, given_up.as_ref()))),
+                Err(code) => failures.push((nth, classified(code, message.topic, given_up.as_ref()))),
             }
         }
         failures.sort_by_key(|(nth, _)| *nth);
@@ -222,10 +222,10 @@ impl Producer {
         count: usize,
         deadline: Deadline,
     ) -> Result<(Vec<Report>, Option<Failure>), Failure> {
-        let number = self.next_flight.fetch_add(1, Ordering::SeqCst);
+        let number = self.next_write.fetch_add(1, Ordering::SeqCst);
         let moved = Arc::new(Notify::new());
-        let flight = Flight { reports: vec![None; count], open: count, moved: moved.clone() };
-        self.context().flights().insert(number, flight);
+        let write = Write { reports: vec![None; count], open: count, moved: moved.clone() };
+        self.context().writes().insert(number, write);
         let writing = Writing { producer: self, number, moved };
         let mut topic = None;
         for (nth, message) in messages.enumerate() {
@@ -252,7 +252,7 @@ impl Producer {
             #[expect(clippy::let_underscore_must_use, reason = "what is not reported counts as given up below")]
             let _ = tokio::time::timeout(PURGE, writing.all_reported()).await;
         }
-        let reports = self.context().flights().remove(&number).map(|flight| flight.reports).unwrap_or_default();
+        let reports = self.context().writes().remove(&number).map(|write| write.reports).unwrap_or_default();
         let reports = reports.into_iter().map(|report| report.unwrap_or(Err(Code::PurgeInflight))).collect();
         Ok((reports, given_up))
     }
@@ -312,7 +312,7 @@ impl Drop for Producer {
 
 impl Writing<'_> {
     fn is_over(&self) -> bool {
-        self.producer.context().flights().get(&self.number).is_none_or(|flight| flight.open == 0)
+        self.producer.context().writes().get(&self.number).is_none_or(|write| write.open == 0)
     }
 
     async fn all_reported(&self) {
@@ -359,7 +359,7 @@ impl Writing<'_> {
 fn failure(code: Code, topic: &str, given_up: Option<&Failure>) -> Failure {
     match (code, given_up) {
         (Code::PurgeQueue | Code::PurgeInflight | Code::QueueFull | Code::Fatal, Some(reason)) => reason.clone(),
-        _ => judge(code, topic),
+        _ => classify(code, topic),
     }
 }
 
@@ -405,7 +405,7 @@ fn reach<C: ClientContext>(
             let since = *answered.get_or_insert_with(std::time::Instant::now);
             let passing = matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable);
             if !passing || since.elapsed() >= CREATION {
-                return Err(judge(code, topic.unwrap_or_default()));
+                return Err(classify(code, topic.unwrap_or_default()));
             }
             std::thread::sleep(POLL);
         }

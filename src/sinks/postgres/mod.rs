@@ -165,19 +165,19 @@ impl Sink for Postgres {
         })
     }
 
-    fn encode(&self, cut: &WriteBatch) -> Result<Rows, Failure> {
+    fn encode(&self, batch: &WriteBatch) -> Result<Rows, Failure> {
         let writer = self.writer()?;
         let plan = writer.plan();
         let as_copy = writer.may_copy()
             && match self.mode {
                 Mode::Insert => false,
                 Mode::Copy => true,
-                Mode::Auto => cut.len() >= COPY_ROWS && plan.may_copy && !plan.needs_cast(),
+                Mode::Auto => batch.len() >= COPY_ROWS && plan.may_copy && !plan.needs_cast(),
                 Mode::AppendOnly => plan.may_copy && !plan.needs_cast(),
             };
-        match rows::encode(plan, cut, as_copy) {
+        match rows::encode(plan, batch, as_copy) {
             // A column that had to have a value may be gone by now: the table is looked at again before all are given up.
-            Err(Failure::Some(failures)) if failures.len() == cut.len() && self.opened.elapsed() >= FRESH => {
+            Err(Failure::Some(failures)) if failures.len() == batch.len() && self.opened.elapsed() >= FRESH => {
                 let answer = failures.first().map_or("", |(_, failure)| failure.answer());
                 Err(Failure::transient(format!("no event fits the table, which is looked at again: {answer}")))
             }
@@ -185,8 +185,8 @@ impl Sink for Postgres {
         }
     }
 
-    async fn write(&self, cut: &WriteBatch, rows: &Rows) -> Result<Written, Failure> {
-        let written = self.writer()?.write(cut, rows, self.mode == Mode::Copy).await?;
+    async fn write(&self, batch: &WriteBatch, rows: &Rows) -> Result<Written, Failure> {
+        let written = self.writer()?.write(batch, rows, self.mode == Mode::Copy).await?;
         self.say_left_out(&rows.left_out);
         Ok(written)
     }

@@ -19,7 +19,7 @@ const NULL: [u8; 4] = (-1i32).to_be_bytes();
 /// Most names of left-out members that are told apart.
 const MOST_LEFT_OUT: usize = 64;
 
-/// The rows of a cut.
+/// The rows of a batch.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
     pub count: usize,
@@ -46,10 +46,10 @@ impl Default for Body {
     }
 }
 
-/// Encodes a cut; events that do not fit fail one by one.
-pub fn encode(plan: &Plan, cut: &WriteBatch, as_copy: bool) -> Result<Rows, Failure> {
-    let size = cut.bytes();
-    let mut rows = Rows { count: cut.len(), ..Rows::default() };
+/// Encodes a batch; events that do not fit fail one by one.
+pub fn encode(plan: &Plan, batch: &WriteBatch, as_copy: bool) -> Result<Rows, Failure> {
+    let size = batch.bytes();
+    let mut rows = Rows { count: batch.len(), ..Rows::default() };
     let mut copied = Vec::new();
     let mut cells: Vec<Cells> = Vec::new();
     if as_copy {
@@ -59,15 +59,15 @@ pub fn encode(plan: &Plan, cut: &WriteBatch, as_copy: bool) -> Result<Rows, Fail
         cells = plan.columns.iter().map(|_| Cells::default()).collect();
     }
     let mut failures = Vec::new();
-    let mut desk = Desk::new(plan);
-    for (nth, event) in cut.events().enumerate() {
-        desk.read(event);
+    let mut encoder = RowEncoder::new(plan);
+    for (nth, event) in batch.events().enumerate() {
+        encoder.read(event);
         if as_copy {
             copied.extend_from_slice(&(plan.columns.len() as u16).to_be_bytes());
         }
         for (at, column) in plan.columns.iter().enumerate() {
             let out = if as_copy { &mut copied } else { &mut cells[at].bytes };
-            match desk.cell(column, event, out, &mut rows) {
+            match encoder.cell(column, event, out, &mut rows) {
                 Ok(is_null) if !as_copy => cells[at].note(is_null),
                 Ok(_) => {}
                 Err(answer) => {
@@ -80,7 +80,7 @@ pub fn encode(plan: &Plan, cut: &WriteBatch, as_copy: bool) -> Result<Rows, Fail
     if !failures.is_empty() {
         return Err(Failure::Some(failures));
     }
-    rows.left_out = desk.left_out;
+    rows.left_out = encoder.left_out;
     rows.body = if as_copy {
         // The end of the rows.
         copied.extend_from_slice(&(-1i16).to_be_bytes());
@@ -134,7 +134,7 @@ impl Cells {
 }
 
 /// Where one event after the other is laid out.
-struct Desk<'a> {
+struct RowEncoder<'a> {
     plan: &'a Plan,
     /// The names of its sources as JSON.
     names: Vec<Vec<u8>>,
@@ -151,15 +151,15 @@ struct Desk<'a> {
     left_out: BTreeSet<String>,
 }
 
-impl<'a> Desk<'a> {
-    fn new(plan: &'a Plan) -> Desk<'a> {
+impl<'a> RowEncoder<'a> {
+    fn new(plan: &'a Plan) -> RowEncoder<'a> {
         let count = plan.sources.len();
         let as_json = |name: &String| {
             let mut out = Vec::new();
             escape::push_inside(&mut out, name);
             out
         };
-        Desk {
+        RowEncoder {
             plan,
             names: plan.sources.iter().map(as_json).collect(),
             found: vec![None; count],

@@ -27,7 +27,7 @@ use crate::net::postgres::{Connection, Target};
 
 /// Longest wait for a lock; a writer that waits longer only holds more back.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-/// After a repeat was met, so many cuts go the way that expects more of them.
+/// After a repeat was met, so many batches go the way that expects more of them.
 const WARY: u32 = 64;
 /// Bytes of one message of a COPY: the server works on one while the next is on its way.
 const PIECE: usize = 128 << 10;
@@ -42,7 +42,7 @@ pub struct Writer {
     /// Begins a transaction with its settings.
     begin: String,
     insert: String,
-    /// Cuts that still go through the temporary table.
+    /// Batches that still go through the temporary table.
     wary: AtomicU32,
     /// A pooler or a privilege is in the way of COPY.
     never_copies: AtomicBool,
@@ -77,7 +77,7 @@ impl Writer {
     }
 
     /// `stages` says that rows are never copied straight into the table.
-    pub async fn write(&self, cut: &WriteBatch, rows: &Rows, stages: bool) -> Result<Written, Failure> {
+    pub async fn write(&self, batch: &WriteBatch, rows: &Rows, stages: bool) -> Result<Written, Failure> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle.filter(|connection| !connection.client.is_closed()) {
             Some(connection) => connection,
@@ -86,7 +86,7 @@ impl Writer {
                 connected.map_err(|fault| failure::connecting(&self.target.place, &fault))?
             }
         };
-        let stored = self.store(&connection, cut, rows, stages).await;
+        let stored = self.store(&connection, batch, rows, stages).await;
         if matches!(stored, Ok(_) | Err(Failure::Poison { .. } | Failure::Ambiguous { .. })) {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         }
@@ -102,24 +102,24 @@ impl Writer {
     async fn store(
         &self,
         connection: &Connection,
-        cut: &WriteBatch,
+        batch: &WriteBatch,
         rows: &Rows,
         stages: bool,
     ) -> Result<Written, Failure> {
         let client = &connection.client;
         let counted = match &self.plan.count {
             Some(query) => {
-                let ids = self.ids(cut);
-                let before = count(client, query, &ids).await.map_err(|error| self.judge(connection, &error))?;
+                let ids = self.ids(batch);
+                let before = count(client, query, &ids).await.map_err(|error| self.classify(connection, &error))?;
                 Some((query, ids, before))
             }
             None => None,
         };
         let inserted = match &rows.body {
             Body::Arrays(arrays) => self.insert(client, arrays).await,
-            Body::Copy(bytes) => self.copy(client, cut, rows, bytes, stages).await?,
+            Body::Copy(bytes) => self.copy(client, batch, rows, bytes, stages).await?,
         };
-        let inserted = inserted.map_err(|error| self.judge(connection, &error))?;
+        let inserted = inserted.map_err(|error| self.classify(connection, &error))?;
         let missing = (rows.count as u64).saturating_sub(inserted);
         let written = Written { bytes: rows.body.len() as u64, altered: rows.altered, ..Written::default() };
         Ok(match counted {
@@ -141,19 +141,19 @@ impl Writer {
     }
 
     /// The ids of a batch as the key column has them, each once.
-    fn ids(&self, cut: &WriteBatch) -> Vec<String> {
+    fn ids(&self, batch: &WriteBatch) -> Vec<String> {
         let is_text = self.plan.columns.iter().any(|column| matches!(column.fill, Fill::IdText));
         let id = |event: BatchEvent<'_>| match event.json().get("id").and_then(|value| value.as_str()) {
             Some(text) if is_text && Id::parse(&text).is_some() => text.into_owned(),
             _ => event.id().to_string(),
         };
-        let ids: BTreeSet<String> = cut.events().map(id).collect();
+        let ids: BTreeSet<String> = batch.events().map(id).collect();
         ids.into_iter().collect()
     }
 
     /// A column that the plan does not know to be required became so since, or columns are not what they were: then the
     /// table is looked at again. If a new plan meets it at once, it is no change of the table.
-    fn judge(&self, connection: &Connection, error: &Error) -> Failure {
+    fn classify(&self, connection: &Connection, error: &Error) -> Failure {
         let failure = failure::writing(&self.target.place, connection, error);
         let is_stale = error.code().is_some_and(|code| failure::class(code.code()) == failure::Class::Stale);
         match (failure, error.as_db_error()) {
@@ -193,7 +193,7 @@ impl Writer {
     async fn copy(
         &self,
         client: &Client,
-        cut: &WriteBatch,
+        batch: &WriteBatch,
         rows: &Rows,
         bytes: &Bytes,
         stages: bool,
@@ -215,7 +215,7 @@ impl Writer {
         match copied {
             Err(error) if is_in_the_way(&error) && !self.never_copies.swap(true, Ordering::Relaxed) => {
                 warn!(table = plan.table, reason = %error, "rows cannot be copied; they are inserted from now on");
-                let rows = rows::encode(plan, cut, false)?;
+                let rows = rows::encode(plan, batch, false)?;
                 let Body::Arrays(arrays) = &rows.body else {
                     unreachable!("rows that are not to be copied are arrays")
                 };

@@ -47,13 +47,13 @@ impl HecAnswer {
             // An error inside, a full queue, a shutdown.
             8 | 9 | 18..=20 | 23 => Err(Failure::Transient { answer: said(), after: answer.retry_after() }),
             _ if answer.status.is_success() => Err(Failure::Configuration { answer: said() }),
-            _ => reply::judge(answer),
+            _ => reply::classify(answer),
         }
     }
 
     /// Proxies and other collectors refuse without a code; nobody takes events without one.
     fn without_code(&self, answer: &Answer) -> Result<(), Failure> {
-        reply::judge(answer)?;
+        reply::classify(answer)?;
         let said = reply::said(answer);
         let is_broken_json = !self.is_json && answer.body.trim_ascii_start().starts_with(b"{");
         Err(match is_broken_json || answer.body.is_empty() {

@@ -103,7 +103,7 @@ pub struct SplunkHec {
     style: Style,
     compression: Compression,
     acks: Option<Acks>,
-    veil: SecretMask,
+    mask: SecretMask,
     /// The whole of a write, but for the time to tell how it ended.
     patience: Duration,
 }
@@ -149,8 +149,8 @@ impl Sink for SplunkHec {
         Ok(splunk)
     }
 
-    fn encode(&self, cut: &WriteBatch) -> Result<Bytes, Failure> {
-        self.body(cut, cut.events()).map(|body| self.compression.compress(body)).map_err(Failure::Some)
+    fn encode(&self, batch: &WriteBatch) -> Result<Bytes, Failure> {
+        self.body(batch, batch.events()).map(|body| self.compression.compress(body)).map_err(Failure::Some)
     }
 
     fn destination(&self, event: BatchEvent<'_>) -> Option<String> {
@@ -160,10 +160,10 @@ impl Sink for SplunkHec {
         }
     }
 
-    async fn write(&self, cut: &WriteBatch, payload: &Bytes) -> Result<Written, Failure> {
+    async fn write(&self, batch: &WriteBatch, payload: &Bytes) -> Result<Written, Failure> {
         let deadline = Instant::now() + self.patience;
-        let mut progress = Progress::new(cut.len());
-        let ended = self.deliver(cut, payload, deadline, &mut progress).await;
+        let mut progress = Progress::new(batch.len());
+        let ended = self.deliver(batch, payload, deadline, &mut progress).await;
         if let Some(acks) = &self.acks
             && !progress.waiting.is_empty()
         {
@@ -226,8 +226,8 @@ impl SplunkHec {
         let uri = |path: String| -> Result<Uri, Failure> {
             format!("{origin}{path}").parse().map_err(|_| Failure::configuration("`endpoint` is no address"))
         };
-        let mut veil = client.veil();
-        veil.cover(config.token.expose());
+        let mut mask = client.veil();
+        mask.cover(config.token.expose());
         let mut headers = HeaderMap::new();
         let mut token = HeaderValue::try_from(format!("Splunk {}", config.token.expose()))
             .map_err(|_| Failure::configuration("`token` cannot stand in a header"))?;
@@ -262,7 +262,7 @@ impl SplunkHec {
             style,
             compression: config.compression,
             acks,
-            veil,
+            mask,
             patience: patience(cx),
         })
     }
@@ -290,7 +290,7 @@ impl SplunkHec {
     /// Sends events until each is taken or found unfit. What ends it before is the fate of those that are left.
     async fn deliver(
         &self,
-        cut: &WriteBatch,
+        batch: &WriteBatch,
         payload: &Bytes,
         deadline: Instant,
         progress: &mut Progress,
@@ -301,7 +301,7 @@ impl SplunkHec {
             match self.send(body, deadline, progress).await? {
                 Sent::Taken(ack) => progress.taken(&left, ack),
                 Sent::Refused { failure: failure @ Failure::Configuration { .. }, number: Some(_) }
-                    if left.len() == 1 && self.destination(cut.event(left[0])).is_some() =>
+                    if left.len() == 1 && self.destination(batch.event(left[0])).is_some() =>
                 {
                     progress.failed(left[0], failure);
                 }
@@ -311,18 +311,18 @@ impl SplunkHec {
                     };
                     // Others count from 1, or say what they like: only who is refused alone is unfit.
                     let suspect = left[nth];
-                    match self.send(self.body_of(cut, &[suspect])?, deadline, progress).await? {
+                    match self.send(self.body_of(batch, &[suspect])?, deadline, progress).await? {
                         Sent::Taken(ack) => progress.taken(&[suspect], ack),
                         Sent::Refused { failure, .. } => {
                             if let Failure::Configuration { .. } = failure {
-                                self.set_aside(cut, suspect, &failure, progress)?;
+                                self.set_aside(batch, suspect, &failure, progress)?;
                             }
                             progress.failed(suspect, failure);
                         }
                     }
                 }
             }
-            body = self.body_of(cut, &progress.left)?;
+            body = self.body_of(batch, &progress.left)?;
         }
         Ok(())
     }
@@ -330,13 +330,13 @@ impl SplunkHec {
     /// An index that Splunk does not have concerns all events that go there, and no others.
     fn set_aside(
         &self,
-        cut: &WriteBatch,
+        batch: &WriteBatch,
         suspect: usize,
         failure: &Failure,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         let Style::Event(envelope) = &self.style else { return Err(failure.clone()) };
-        let all: Vec<BatchEvent<'_>> = cut.events().collect();
+        let all: Vec<BatchEvent<'_>> = batch.events().collect();
         let index = envelope.index_of(all[suspect]).ok_or_else(|| failure.clone())?;
         let is_there = |nth: &usize| envelope.index_of(all[*nth]).as_ref() == Some(&index);
         let aside: Vec<usize> = progress.left.iter().copied().filter(is_there).collect();
@@ -389,18 +389,18 @@ impl SplunkHec {
         Ok(self.client.send(request).await?)
     }
 
-    fn body_of(&self, cut: &WriteBatch, events: &[usize]) -> Result<Bytes, Failure> {
-        let all: Vec<BatchEvent<'_>> = cut.events().collect();
-        let body = self.body(cut, events.iter().map(|nth| all[*nth])).map_err(Failure::Some)?;
+    fn body_of(&self, batch: &WriteBatch, events: &[usize]) -> Result<Bytes, Failure> {
+        let all: Vec<BatchEvent<'_>> = batch.events().collect();
+        let body = self.body(batch, events.iter().map(|nth| all[*nth])).map_err(Failure::Some)?;
         Ok(self.compression.compress(body))
     }
 
     fn body<'a>(
         &self,
-        cut: &WriteBatch,
+        batch: &WriteBatch,
         events: impl Iterator<Item = BatchEvent<'a>>,
     ) -> Result<Bytes, Vec<(usize, Failure)>> {
-        let (mut out, mut failures) = (Vec::with_capacity(cut.bytes() * 3 / 2), Vec::new());
+        let (mut out, mut failures) = (Vec::with_capacity(batch.bytes() * 3 / 2), Vec::new());
         for (nth, event) in events.enumerate() {
             let appended = match &self.style {
                 Style::Event(envelope) => envelope.append(event, &mut out),
@@ -414,7 +414,7 @@ impl SplunkHec {
     }
 
     fn hide(&self, failure: Failure) -> Failure {
-        failure.reworded(|answer| self.veil.hide(answer))
+        failure.reworded(|answer| self.mask.hide(answer))
     }
 }
 

@@ -11,7 +11,7 @@ pub type Report = Result<(), Code>;
 ///
 /// Everything that time may mend is tried again by librdkafka itself as long as a write lasts; what comes back as an
 /// error is there to stay, or was given up by us.
-pub fn judge(code: Code, topic: &str) -> Failure {
+pub fn classify(code: Code, topic: &str) -> Failure {
     match code {
         Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::MessageBatchTooLarge => {
             Failure::poison(format!("the message is larger than the topic `{topic}` takes"))
@@ -79,7 +79,7 @@ fn passes(code: Code) -> bool {
 /// Whether one message may have brought this upon all that were sent together.
 pub fn concerns_a_set(code: Code) -> bool {
     code == Code::InvalidDifferentRecord
-        || matches!(judge(code, ""), Failure::Poison { .. } | Failure::Ambiguous { .. })
+        || matches!(classify(code, ""), Failure::Poison { .. } | Failure::Ambiguous { .. })
 }
 
 /// Whether it is the topic that does not take messages, while another may.
@@ -121,11 +121,11 @@ mod tests {
     #[test]
     fn only_what_is_the_events_own_fault_is_poison() {
         for code in [Code::Unknown, Code::InvalidRequest, Code::InvalidConfig] {
-            assert!(matches!(judge(code, "t"), Failure::Ambiguous { .. }) && concerns_a_set(code), "{code}");
+            assert!(matches!(classify(code, "t"), Failure::Ambiguous { .. }) && concerns_a_set(code), "{code}");
         }
         for code in [Code::MessageSizeTooLarge, Code::MessageBatchTooLarge, Code::InvalidRecord, Code::InvalidTimestamp]
         {
-            assert!(matches!(judge(code, "t"), Failure::Poison { .. }), "{code}");
+            assert!(matches!(classify(code, "t"), Failure::Poison { .. }), "{code}");
         }
         for code in [
             Code::UnknownTopic,
@@ -134,11 +134,11 @@ mod tests {
             Code::ClusterAuthorizationFailed,
             Code::SaslAuthenticationFailed,
         ] {
-            assert!(matches!(judge(code, "t"), Failure::Configuration { .. }), "{code}");
+            assert!(matches!(classify(code, "t"), Failure::Configuration { .. }), "{code}");
         }
         for code in [Code::PurgeQueue, Code::PurgeInflight, Code::NotEnoughReplicas, Code::MessageTimedOut, Code::Fatal]
         {
-            assert!(matches!(judge(code, "t"), Failure::Transient { .. }), "{code}");
+            assert!(matches!(classify(code, "t"), Failure::Transient { .. }), "{code}");
         }
     }
 
