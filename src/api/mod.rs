@@ -45,7 +45,7 @@ use crate::config::API_SOURCE;
 use crate::delivery::fanout::Fanout;
 use crate::net::http::body::BodyLimits;
 use crate::net::http::{Body, Handler, Peer, Problem};
-use crate::net::{Principal, network};
+use crate::net::{Principal, network, origin};
 use crate::query::request::Zone;
 use crate::topology::{Agent, Reloaded};
 use crate::units::Timestamp;
@@ -131,6 +131,7 @@ impl Api {
 
     async fn route(&self, request: Request<Incoming>, peer: Peer) -> Result<Response<Body>, Problem> {
         let started = Instant::now();
+        self.check_origin(&request)?;
         let path = request.uri().path().to_owned();
         let path = below(&path, &self.agent.settings.api.base_path).ok_or_else(Problem::not_found)?;
         let (route, parts) = match routes::find(request.method(), path) {
@@ -143,6 +144,22 @@ impl Api {
         let headers: HeaderMap = request.headers().clone();
         let call = Call { request, peer, who, expires, path: parts, params, route, started };
         (route.handler)(self, call).await.map(|answer| answer.respond(&headers))
+    }
+
+    /// Refuses what a browser sends for another site, or to a domain that was made to point here.
+    fn check_origin(&self, request: &Request<Incoming>) -> Result<(), Problem> {
+        let settings = &self.agent.settings.api;
+        let is_guarded = settings.address.is_local() || !settings.hosts.is_empty();
+        if is_guarded && origin::is_rebound(request.headers(), &settings.hosts) {
+            return Err(access::forbidden("this host is not known here: name it in `api.hosts`").closing());
+        }
+        let changes = !matches!(*request.method(), hyper::Method::GET | hyper::Method::HEAD | hyper::Method::OPTIONS);
+        if changes && origin::is_foreign(request.headers(), &settings.cors.origins) {
+            return Err(
+                access::forbidden("the page of another site may not do this: name it in `api.cors.origins`").closing()
+            );
+        }
+        Ok(())
     }
 
     /// Lets in who may use a route; also tells when what they showed ends.

@@ -20,7 +20,7 @@ use crate::journal::{IdempotencyKey, MemoryPermit};
 use crate::net::http::Peer;
 use crate::net::http::body::{self, BodyError, BodyLimits};
 use crate::net::http::reply::{self, Body, Problem};
-use crate::net::{Principal, Role};
+use crate::net::{Principal, Role, origin};
 use crate::units::Timestamp;
 
 /// Bytes of the list of refused items in an answer.
@@ -79,6 +79,10 @@ impl IngestEndpoint {
         }
         if sender.is_some_and(|sender| sender.role == Role::Viewer) {
             return Err(Problem::new(StatusCode::FORBIDDEN, "a viewer may not send events").closing());
+        }
+        if sender.is_none() && origin::is_foreign(request.headers(), &[]) {
+            let detail = "the page of another site may not send events to where nobody has to say who they are";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail).closing());
         }
         let (head, body) = request.into_parts();
         let key = idempotency_key(&head.headers)?;

@@ -10,6 +10,7 @@ pub mod inflate;
 pub mod kafka;
 pub mod listen;
 pub mod network;
+pub mod origin;
 pub mod postgres;
 pub mod sockets;
 pub mod tls;

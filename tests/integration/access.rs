@@ -205,3 +205,20 @@ fn commands_know_an_agent_with_tls_by_the_certificate_that_it_shows() {
     let (trusted, said) = weir(&["health", "--data-dir", &data_dir]);
     assert!(!trusted && said.contains("cannot trust"), "{said}");
 }
+
+#[test]
+fn no_web_page_can_use_an_agent_on_its_visitors_machine() {
+    let (folder, port) = (Folder::new(), crate::support::free_port());
+    let yaml = format!(
+        "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\nsinks:\n  out: {{ type: blackhole, inputs: [web, api] }}\n"
+    );
+    let agent = Agent::start(&folder, &yaml);
+    let admin = format!("Bearer {}", agent.token());
+    let foreign = ("Origin", "https://evil.example");
+    let sent = request(port, "POST", "/", &[foreign], b"{\"n\":1}").expect("an answer");
+    assert_eq!(sent.status, 403, "{}", sent.text());
+    assert_eq!(status(&agent, "POST", "/api/reload", &[("Authorization", &admin), foreign]), 403);
+    assert_eq!(status(&agent, "POST", "/api/logs", &[("Authorization", &admin), foreign]), 403);
+    assert_eq!(agent.metric("weir_events_entered_total", "web"), 0);
+    assert_eq!(request(port, "POST", "/", &[], b"{\"n\":1}").expect("an answer").status, 200, "a program says nothing");
+}

@@ -28,6 +28,9 @@ pub struct Api {
     pub tls: Option<tls::Config>,
     /// Pages of other origins that may ask.
     pub cors: Cors,
+    /// Names of this host in requests, besides its addresses and `localhost`: others are refused, so that no domain can be
+    /// made to point here. Without it every name is answered off loopback.
+    pub hosts: Vec<String>,
     /// Path in front of every route, where a proxy passes one on.
     pub base_path: String,
     /// Addresses of proxies whose `X-Forwarded-For` is believed.
@@ -47,6 +50,7 @@ impl Default for Api {
             read: Read::default(),
             tls: None,
             cors: Cors::default(),
+            hosts: Vec::new(),
             base_path: String::new(),
             trusted_proxies: Vec::new(),
             timezone: "UTC".into(),
