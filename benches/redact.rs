@@ -59,8 +59,10 @@ fn dense() -> Vec<u8> {
     for _ in 0..12 {
         for place in corpus::contexts::CONTEXTS.iter().flat_map(|(_, places)| places.iter()) {
             let value = corpus::random_value(&mut random);
-            let (text, _) = corpus::planted(place, random.pick(corpus::KEY_NAMES), &value);
-            let token = corpus::vendors::made(random.pick(corpus::vendors::VENDORS), &mut random);
+            let name: &str = random.pick::<&str>(corpus::KEY_NAMES);
+            let (text, _) = corpus::planted(place, name, &value);
+            let form: &str = random.pick::<&str>(corpus::vendors::VENDORS);
+            let token = corpus::vendors::made(form, &mut random);
             let event = serde_json::json!({ "user_id": "user_1", "cell_number": 7, "code": format!("x = 1\n{text}\nprint(x)\n"), "note": token });
             lines += &(event.to_string() + "\n");
         }
