@@ -54,7 +54,7 @@ impl Target for Brokers {
             (RD_KAFKA_RESP_ERR_INVALID_RECORD, false),
             (RD_KAFKA_RESP_ERR_INVALID_MSG, false),
         ] {
-            for count in [1, 3, 1000] {
+            for count in [2, 1000] {
                 add(Kind::Errors(error, count), is_state);
             }
         }
