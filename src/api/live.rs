@@ -79,11 +79,9 @@ fn subscribe(api: &Api, call: &Call, frame: Format) -> Result<Client, Problem> {
     };
     let from = last_event_id(call)?.map(|seq| seq.saturating_add(1));
     let view = View { query: filter, sight: visibility(api, call.reader()), format: frame };
-    let client = api.fanout.subscribe(view, from).map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the journal cannot be read: {error}"))
-    })?;
-    client.ok_or_else(|| {
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many live clients").retry_after(Duration::from_secs(5))
+    api.fanout.subscribe(view, from, &call.reader().name).ok_or_else(|| {
+        let detail = "too many live clients, of this user or in all";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(5))
     })
 }
 

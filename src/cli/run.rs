@@ -117,7 +117,8 @@ async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> 
     }
     let agent = Agent::start(plan).await?;
     let shutdown = CancellationToken::new();
-    let fanout = Fanout::start(&agent.commons.journal, &agent.streams_of(&live).await, shutdown.clone());
+    let fanout =
+        Fanout::start(&agent.commons.journal, &agent.streams_of(&live).await, agent.live_bytes, shutdown.clone());
     let (files, secret) = ApiFiles::open(&settings.api, &data_dir, !arguments.ephemeral).map_err(StartError::new)?;
     let reload = reloader(arguments, overrides, &agent, &fanout, files.clone());
     let mut running = Running { agent: agent.clone(), shutdown: shutdown.clone(), api: None, reload: reload.clone() };

@@ -1,18 +1,22 @@
 //! Live clients: one task reads the live streams; equal views are filtered and rendered once and shared.
 //!
 //! A client is a position. It first reads what it missed from the journal by itself, then follows the shared frames;
-//! one that falls behind is told how many events it missed, and nothing is kept for it.
+//! one that falls behind reads the journal again, and nothing is kept for it. Reading and rendering happen off the runtime,
+//! and all frames together have one budget.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::frames::{FrameBudget, FramePermit};
 use super::view::View;
-use crate::journal::{Journal, ReadError, Reader, Record, StreamId};
+use crate::journal::{Gap, Journal, ReadError, Reader, Record, StreamId};
 
 /// Bytes of lines read at a time.
 const READ_BYTES: usize = 256 * 1024;
@@ -21,19 +25,27 @@ const MAX_BEHIND: usize = 64;
 /// Clients at a time; more are turned away.
 pub const MAX_CLIENTS: usize = 1000;
 
+/// Clients of one user at a time.
+pub const MAX_CLIENTS_OF_A_USER: usize = 50;
+/// Clients that read the journal by themselves at the same time; the others wait for their turn.
+const MAX_CATCHING_UP: usize = 2;
+/// Bytes of frames of one step while memory is scarce.
+const SMALL_STEP: usize = 16 * 1024;
+/// How long a client waits that wants to read by itself while all memory for frames is in use.
+const MEMORY_PAUSE: Duration = Duration::from_millis(50);
+
 /// Frames of one view over one read.
 #[derive(Debug)]
 pub struct Chunk {
     /// The `seq` of the first event that was looked at, and the one behind the last.
     pub first_seq: u64,
     pub end_seq: u64,
-    /// Matching events of this view before and in this chunk, counted since the view began.
-    before: u64,
     pub events: u64,
     /// Events that the journal had lost before this chunk.
     pub missed: u64,
-    /// Ready to send.
-    pub frames: Bytes,
+    /// Ready to send. None where all memory for frames is in use: whoever wants them reads the journal.
+    pub frames: Option<Bytes>,
+    _permit: Option<FramePermit>,
 }
 
 /// The one reader, and the views it serves.
@@ -42,26 +54,54 @@ pub struct Fanout {
     /// What is shown; a reload may change it.
     streams: watch::Sender<Vec<StreamId>>,
     groups: Mutex<HashMap<View, Group>>,
-    clients: AtomicUsize,
+    clients: Mutex<HashMap<String, usize>>,
+    budget: FrameBudget,
+    catching_up: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
 struct Group {
     sender: broadcast::Sender<Arc<Chunk>>,
-    events: u64,
+    /// Bytes of its frames that somebody holds.
+    bytes: Arc<AtomicUsize>,
 }
 
 /// One client's way through the stream.
 pub struct Client {
     fanout: Arc<Fanout>,
+    user: String,
     view: View,
     receiver: broadcast::Receiver<Arc<Chunk>>,
-    /// What it still reads by itself.
-    catching_up: Option<Reader>,
+    catching_up: CatchUp,
     /// Everything before this was given.
     position: u64,
-    /// Matching events of the shared frames that it has seen.
-    seen: Option<u64>,
+    /// What was given last; whoever asks for more has sent it.
+    held: Option<Held>,
+}
+
+/// Memory of frames that are on their way to a client.
+enum Held {
+    Shared(#[expect(dead_code, reason = "it holds the memory")] Arc<Chunk>),
+    Own(#[expect(dead_code, reason = "it holds the memory")] FramePermit),
+}
+
+/// What a client still reads by itself, one step after the other, off the runtime.
+enum CatchUp {
+    Done,
+    /// The next step begins with this reader, or with one at the client's position.
+    Next(Option<Reader>),
+    Step(JoinHandle<Step>),
+}
+
+struct Step {
+    reader: Option<Reader>,
+    gaps: Vec<Gap>,
+    /// Nothing is left to be read.
+    is_end: bool,
+    position: u64,
+    frames: Bytes,
+    events: u64,
+    permit: FramePermit,
 }
 
 /// What a client gets next.
@@ -77,12 +117,20 @@ pub enum Live {
 }
 
 impl Fanout {
-    pub fn start(journal: &Journal, streams: &[StreamId], shutdown: CancellationToken) -> Arc<Fanout> {
+    /// `frame_bytes` is what all rendered frames together may have.
+    pub fn start(
+        journal: &Journal,
+        streams: &[StreamId],
+        frame_bytes: usize,
+        shutdown: CancellationToken,
+    ) -> Arc<Fanout> {
         let fanout = Arc::new(Fanout {
             journal: journal.clone(),
             streams: watch::Sender::new(streams.to_vec()),
             groups: Mutex::default(),
-            clients: AtomicUsize::new(0),
+            clients: Mutex::default(),
+            budget: FrameBudget::new(frame_bytes.max(2 * READ_BYTES)),
+            catching_up: Arc::new(Semaphore::new(MAX_CATCHING_UP)),
             shutdown,
         });
         tokio::spawn(fanout.clone().run());
@@ -104,42 +152,38 @@ impl Fanout {
     }
 
     pub fn clients(&self) -> usize {
-        self.clients.load(Ordering::Relaxed)
+        lock(&self.clients).values().sum()
     }
 
-    /// A client that sees what comes from now on, or everything behind `from`. `None` if there are too many.
-    pub fn subscribe(self: &Arc<Fanout>, view: View, from: Option<u64>) -> std::io::Result<Option<Client>> {
-        if self.clients.fetch_add(1, Ordering::Relaxed) >= MAX_CLIENTS {
-            self.clients.fetch_sub(1, Ordering::Relaxed);
-            return Ok(None);
+    /// A client that sees what comes from now on, or everything behind `from`. `None` if there are too many, in all or of
+    /// this user.
+    pub fn subscribe(self: &Arc<Fanout>, view: View, from: Option<u64>, user: &str) -> Option<Client> {
+        {
+            let mut clients = lock(&self.clients);
+            let mine = clients.get(user).copied().unwrap_or(0);
+            if mine >= MAX_CLIENTS_OF_A_USER || clients.values().sum::<usize>() >= MAX_CLIENTS {
+                return None;
+            }
+            clients.insert(user.to_owned(), mine + 1);
         }
         let receiver = {
-            let mut groups = self.groups();
-            groups
-                .entry(view.clone())
-                .or_insert_with(|| Group { sender: broadcast::Sender::new(MAX_BEHIND), events: 0 })
-                .sender
-                .subscribe()
+            let new = || Group { sender: broadcast::Sender::new(MAX_BEHIND), bytes: Arc::default() };
+            lock(&self.groups).entry(view.clone()).or_insert_with(new).sender.subscribe()
         };
-        let now = self.journal.stats().synced_seq;
-        let mut client = Client {
+        let position = from.unwrap_or_else(|| self.journal.stats().synced_seq);
+        Some(Client {
             fanout: self.clone(),
+            user: user.to_owned(),
             view,
             receiver,
-            catching_up: None,
-            position: from.unwrap_or(now),
-            seen: None,
-        };
-        client.catching_up = Some(self.reader(client.position)?);
-        Ok(Some(client))
+            catching_up: CatchUp::Next(None),
+            position,
+            held: None,
+        })
     }
 
     fn reader(&self, position: u64) -> std::io::Result<Reader> {
         self.journal.reader(position, &self.streams.borrow())
-    }
-
-    fn groups(&self) -> MutexGuard<'_, HashMap<View, Group>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn run(self: Arc<Fanout>) {
@@ -162,7 +206,7 @@ impl Fanout {
     }
 
     /// Shares what comes until something else is to be shown: then, from where. `None` at the end.
-    async fn read_on(&self, position: u64, streams: &mut watch::Receiver<Vec<StreamId>>) -> Option<u64> {
+    async fn read_on(self: &Arc<Fanout>, position: u64, streams: &mut watch::Receiver<Vec<StreamId>>) -> Option<u64> {
         let mut reader = match self.reader(position) {
             Ok(reader) => reader,
             Err(error) => {
@@ -180,7 +224,12 @@ impl Fanout {
             match records {
                 Ok(records) => {
                     let missed = reader.take_gaps().iter().map(|gap| gap.events).sum();
-                    self.share(first_seq, reader.position(), missed, &records);
+                    let (this, end_seq) = (self.clone(), reader.position());
+                    // Rendering for many views takes its time, and nobody else shall wait for it.
+                    let sharing = tokio::task::spawn_blocking(move || this.share(first_seq, end_seq, missed, &records));
+                    if sharing.await.is_err() {
+                        tracing::error!("rendering for live clients has panicked; they read the journal");
+                    }
                 }
                 Err(ReadError::Closed) => return None,
                 Err(ReadError::Io(error)) => {
@@ -192,14 +241,53 @@ impl Fanout {
     }
 
     fn share(&self, first_seq: u64, end_seq: u64, missed: u64, records: &[Arc<Record>]) {
-        let mut groups = self.groups();
-        groups.retain(|_, group| group.sender.receiver_count() > 0);
-        for (view, group) in groups.iter_mut() {
-            let (frames, events) = view.render(records, first_seq);
-            let chunk = Chunk { first_seq, end_seq, before: group.events, events, missed, frames };
-            group.events += events;
+        let groups: Vec<(View, broadcast::Sender<Arc<Chunk>>, Arc<AtomicUsize>)> = {
+            let mut groups = lock(&self.groups);
+            groups.retain(|_, group| group.sender.receiver_count() > 0);
+            let shared = |(view, group): (&View, &Group)| (view.clone(), group.sender.clone(), group.bytes.clone());
+            groups.iter().map(shared).collect()
+        };
+        let share = self.budget.share(groups.len(), READ_BYTES);
+        for (view, sender, held) in groups {
+            let mut chunk = Chunk { first_seq, end_seq, events: 0, missed, frames: None, _permit: None };
+            if held.load(Ordering::Acquire) < share
+                && let Some(mut permit) = self.budget.try_take(READ_BYTES, 2, Some(&held))
+            {
+                let (frames, events) = view.render(records, first_seq);
+                permit.shrink(frames.len());
+                (chunk.frames, chunk.events, chunk._permit) = (Some(frames), events, Some(permit));
+            }
             // Nobody may be left to hear it.
-            drop(group.sender.send(Arc::new(chunk)));
+            drop(sender.send(Arc::new(chunk)));
+        }
+    }
+
+    /// Reads and renders once for a client that reads by itself.
+    fn step(&self, reader: Option<Reader>, from: u64, view: &View, mut permit: FramePermit, most: usize) -> Step {
+        let read = reader.map_or_else(|| self.reader(from), Ok).and_then(|mut reader| {
+            let records = reader.try_next(READ_BYTES).map_err(std::io::Error::other)?;
+            Ok((reader, records))
+        });
+        let Ok((mut reader, records)) = read else {
+            return Step {
+                reader: None,
+                gaps: Vec::new(),
+                is_end: true,
+                position: from,
+                frames: Bytes::new(),
+                events: 0,
+                permit,
+            };
+        };
+        let gaps = reader.take_gaps();
+        let (frames, events, rest) =
+            if gaps.is_empty() { view.render_some(&records, from, most) } else { (Bytes::new(), 0, None) };
+        permit.shrink(frames.len());
+        let is_end = records.is_empty() && gaps.is_empty();
+        match rest {
+            // The reader is past it: the next step reads it again.
+            Some(position) => Step { reader: None, gaps, is_end, position, frames, events, permit },
+            None => Step { position: reader.position(), reader: Some(reader), gaps, is_end, frames, events, permit },
         }
     }
 }
@@ -207,86 +295,114 @@ impl Fanout {
 impl Client {
     /// Waits for more. `None` when the agent stops.
     pub async fn next(&mut self) -> Option<Live> {
+        self.held = None;
+        let shutdown = self.fanout.shutdown.clone();
         loop {
-            if let Some(live) = self.catch_up() {
-                return Some(live);
+            tokio::select! {
+                live = self.catch_up() => if live.is_some() { return live },
+                () = shutdown.cancelled() => return None,
             }
             let received = tokio::select! {
                 received = self.receiver.recv() => received,
-                () = self.fanout.shutdown.cancelled() => return None,
+                () = shutdown.cancelled() => return None,
             };
             match received {
                 Ok(chunk) => {
-                    if let Some(live) = self.take(&chunk) {
+                    if let Some(live) = self.take(chunk) {
                         return Some(live);
                     }
                 }
-                // What was overwritten shows in the counts of the next chunk.
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                // What was overwritten is still in the journal.
+                Err(broadcast::error::RecvError::Lagged(_)) => self.catching_up = CatchUp::Next(None),
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
     }
 
-    /// Reads from the journal until there is nothing that the shared frames do not have.
-    fn catch_up(&mut self) -> Option<Live> {
-        let reader = self.catching_up.as_mut()?;
+    /// Reads from the journal, a step at a time, until there is nothing that the shared frames do not have. May be
+    /// cancelled: a step that has begun is waited for with the next call.
+    async fn catch_up(&mut self) -> Option<Live> {
         loop {
-            let records = match reader.try_next(READ_BYTES) {
-                Ok(records) => records,
-                Err(_) => {
-                    self.catching_up = None;
-                    return None;
+            let step = match &mut self.catching_up {
+                CatchUp::Done => return None,
+                CatchUp::Step(step) => step.await,
+                CatchUp::Next(_) => {
+                    let turn = self.fanout.catching_up.clone().acquire_owned().await.ok()?;
+                    // Who is stuck holds what it was given last: with little memory left, everybody gets less at a time.
+                    let budget = &self.fanout.budget;
+                    let permit = budget.try_take(READ_BYTES, 3, None).map(|permit| (permit, READ_BYTES));
+                    let small = || budget.try_take(SMALL_STEP, 4, None).map(|permit| (permit, SMALL_STEP));
+                    let Some((permit, most)) = permit.or_else(small) else {
+                        drop(turn);
+                        tokio::time::sleep(MEMORY_PAUSE).await;
+                        continue;
+                    };
+                    let CatchUp::Next(reader) = std::mem::replace(&mut self.catching_up, CatchUp::Done) else {
+                        continue;
+                    };
+                    let (fanout, view, from) = (self.fanout.clone(), self.view.clone(), self.position);
+                    self.catching_up = CatchUp::Step(tokio::task::spawn_blocking(move || {
+                        let step = fanout.step(reader, from, &view, permit, most);
+                        drop(turn);
+                        step
+                    }));
+                    continue;
                 }
             };
-            let gaps = reader.take_gaps();
-            let from = self.position;
-            self.position = reader.position();
-            if let (Some(first), Some(last)) = (gaps.first(), gaps.last()) {
-                let live = Live::Gap {
-                    events: gaps.iter().map(|g| g.events).sum(),
-                    from_seq: first.seqs.start,
-                    to_seq: last.seqs.end,
-                };
+            self.catching_up = CatchUp::Done;
+            let Ok(step) = step else {
+                tracing::error!("rendering for a live client has panicked; it goes on with what comes");
+                return None;
+            };
+            if let (Some(first), Some(last)) = (step.gaps.first(), step.gaps.last()) {
+                let events = step.gaps.iter().map(|gap| gap.events).sum();
+                let live = Live::Gap { events, from_seq: first.seqs.start, to_seq: last.seqs.end };
                 // The records stand behind the gap: they are read again, now without it.
-                self.position = last.seqs.end.max(from);
-                self.catching_up = self.fanout.reader(self.position).ok();
+                self.position = last.seqs.end.max(self.position);
+                self.catching_up = CatchUp::Next(None);
                 return Some(live);
             }
-            if records.is_empty() {
-                self.catching_up = None;
+            self.position = step.position.max(self.position);
+            if step.is_end {
                 return None;
             }
-            let (frames, events) = self.view.render(&records, from);
-            if events > 0 {
-                return Some(Live::Frames(frames));
+            self.catching_up = CatchUp::Next(step.reader);
+            if step.events > 0 {
+                self.held = Some(Held::Own(step.permit));
+                return Some(Live::Frames(step.frames));
             }
         }
     }
 
-    fn take(&mut self, chunk: &Chunk) -> Option<Live> {
-        let missed = match self.seen {
-            Some(seen) => chunk.before.saturating_sub(seen) + chunk.missed,
-            None => chunk.missed,
-        };
+    fn take(&mut self, chunk: Arc<Chunk>) -> Option<Live> {
         if chunk.end_seq <= self.position {
-            self.seen = Some(chunk.before + chunk.events);
             return None;
         }
-        if chunk.first_seq < self.position || missed > 0 {
-            // Partly seen, or something was overwritten: the journal may still have it all.
-            self.seen = Some(chunk.before + chunk.events);
-            self.catching_up = self.fanout.reader(self.position).ok();
-            return self.catch_up();
-        }
-        self.seen = Some(chunk.before + chunk.events);
+        let frames = chunk.frames.clone().filter(|_| chunk.first_seq >= self.position && chunk.missed == 0);
+        let Some(frames) = frames else {
+            // Partly seen, lost, or not kept: the journal may still have it all.
+            self.catching_up = CatchUp::Next(None);
+            return None;
+        };
         self.position = chunk.end_seq;
-        (chunk.events > 0).then(|| Live::Frames(chunk.frames.clone()))
+        let live = (chunk.events > 0).then_some(Live::Frames(frames));
+        self.held = Some(Held::Shared(chunk));
+        live
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.fanout.clients.fetch_sub(1, Ordering::Relaxed);
+        let mut clients = lock(&self.fanout.clients);
+        if let Some(mine) = clients.get_mut(&self.user) {
+            *mine -= 1;
+            if *mine == 0 {
+                clients.remove(&self.user);
+            }
+        }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -27,6 +27,7 @@ mod deliver;
 mod evidence;
 pub mod fanout;
 mod feed;
+mod frames;
 mod in_flight;
 mod limits;
 mod memory;

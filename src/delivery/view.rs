@@ -67,19 +67,28 @@ impl View {
 
     /// The frames of all events from `from` on that this view shows, and how many there are.
     pub fn render(&self, records: &[Arc<Record>], from: u64) -> (Bytes, u64) {
+        let (frames, events, _) = self.render_some(records, from, usize::MAX);
+        (frames, events)
+    }
+
+    /// The same up to so many bytes, but for one event at least; and where to go on, if that is before the end.
+    pub fn render_some(&self, records: &[Arc<Record>], from: u64, most: usize) -> (Bytes, u64, Option<u64>) {
         let (mut out, mut events) = (Vec::new(), 0);
         for record in records {
             let skip = from.saturating_sub(record.first_seq).min(record.lines.len() as u64) as usize;
             for index in skip..record.lines.len() {
                 if let Some(line) = self.show(record.lines.line(index)) {
                     let seq = record.first_seq + index as u64;
+                    if out.len() >= most {
+                        return (Bytes::from(out), events, Some(seq));
+                    }
                     let event = LiveEvent { seq, received_at: record.received_at, line: &line, record, index };
                     (self.format.push)(&mut out, &event);
                     events += 1;
                 }
             }
         }
-        (Bytes::from(out), events)
+        (Bytes::from(out), events, None)
     }
 
     /// The event as this view shows it, if it does.

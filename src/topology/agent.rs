@@ -75,6 +75,8 @@ pub struct Agent {
     pub(super) readers: Readers,
     /// What all sinks together may hold of batches on their way.
     pub(super) delivery_memory: DeliveryMemory,
+    /// Bytes that all frames on their way to live clients may have.
+    pub live_bytes: usize,
     /// The configuration that runs, as it may be shown.
     pub shown: std::sync::RwLock<serde_json::Value>,
     pub reloads_applied: AtomicU64,
@@ -147,6 +149,7 @@ impl Agent {
             stores: Stores::default(),
             readers: Readers::default(),
             delivery_memory,
+            live_bytes: shares.live,
             shown: std::sync::RwLock::new(plan.shown.clone()),
             reloads_applied: AtomicU64::new(0),
             reloads_failed: AtomicU64::new(0),

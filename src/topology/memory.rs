@@ -14,6 +14,8 @@ pub struct MemoryShares {
     pub tier: usize,
     /// Batches on their way to sinks.
     pub delivery: usize,
+    /// Frames on their way to live clients.
+    pub live: usize,
 }
 
 impl MemoryShares {
@@ -22,7 +24,7 @@ impl MemoryShares {
     pub fn share(limit: u64, used: u64) -> MemoryShares {
         let left = limit.saturating_sub(used.max(BASE_BYTES));
         let part = |tenths: u64| (left / 10 * tenths).max(LEAST_BYTES).min(u32::MAX as u64) as usize;
-        MemoryShares { intake: part(3), tier: part(2), delivery: part(2) }
+        MemoryShares { intake: part(3), tier: part(2), delivery: part(2), live: part(1) }
     }
 }
 
@@ -42,7 +44,7 @@ mod tests {
     fn a_budget_smaller_than_the_process_still_moves() {
         assert_eq!(
             MemoryShares::share(0, 50 << 20),
-            MemoryShares { intake: 1 << 20, tier: 1 << 20, delivery: 1 << 20 }
+            MemoryShares { intake: 1 << 20, tier: 1 << 20, delivery: 1 << 20, live: 1 << 20 }
         );
     }
 }

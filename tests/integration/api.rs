@@ -426,3 +426,42 @@ fn without_a_live_sink_there_is_no_stream() {
     post(port, "{\"n\":1}");
     eventually("a reload can bring it", || numbers(&stream.frames()) == [1]);
 }
+
+#[test]
+fn one_user_cannot_take_every_live_slot() {
+    let folder = Folder::new();
+    let agent = Agent::start(&folder, &live(free_port()));
+    let ali = format!("/api/stream?token={}", agent.token_of("ali", "user"));
+    let open: Vec<Stream> = (0..50).map(|_| Stream::open(&agent, &ali, &[])).collect();
+    assert!(open.iter().all(|stream| stream.text().starts_with("HTTP/1.1 200 ")));
+    assert!(Stream::open(&agent, &ali, &[]).text().starts_with("HTTP/1.1 429 "));
+    let sara = format!("/api/stream?token={}", agent.token_of("sara", "user"));
+    assert!(Stream::open(&agent, &sara, &[]).text().starts_with("HTTP/1.1 200 "));
+}
+
+/// Clients that never read, each with a filter of its own: the frames kept for all of them have one budget, and a client
+/// that reads is shown everything all the same.
+#[test]
+fn clients_that_do_not_read_hold_little_memory_and_nobody_up() {
+    let folder = Folder::new();
+    let port = free_port();
+    let agent = Agent::start(&folder, &format!("limits: {{ memory: 64MiB }}\n{}", live(port)));
+    let token = agent.token();
+    let lazy: Vec<TcpStream> = (0..40)
+        .map(|n| ask_for_stream(&agent, &format!("/api/stream?token={token}&q=-n:{}", 1_000_000 + n), &[]))
+        .collect();
+    let eager = Stream::open(&agent, &format!("/api/stream?token={}", agent.token_of("root2", "admin")), &[]);
+    let resident = || agent.metrics().get("process_resident_memory_bytes").copied().unwrap_or(0.0);
+    let before = resident();
+    let filler = "x".repeat(2000);
+    for first in (0..6000).step_by(500) {
+        let body: String = (first..first + 500).map(|n| format!("{{\"n\":{n},\"x\":\"{filler}\"}}\n")).collect();
+        assert_eq!(post(port, &body), 500);
+    }
+    eventually("the one that reads has all", || numbers(&eager.frames()).len() == 6000);
+    assert_eq!(numbers(&eager.frames()), (0..6000).collect::<Vec<_>>());
+    // Twelve megabytes for each of forty filters would be half a gigabyte.
+    let grown = (resident() - before) / 1024.0 / 1024.0;
+    assert!(grown < 100.0, "it grew by {grown} MiB");
+    drop(lazy);
+}
