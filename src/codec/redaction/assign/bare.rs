@@ -8,6 +8,8 @@ use crate::codec::redaction::names::{Class, is_name};
 use crate::codec::redaction::surroundings::{Kind, Surroundings};
 use crate::codec::redaction::values::is_template;
 
+/// How much of its line is read in front of a name.
+const MAX_BEFORE: usize = 160;
 /// The numbers of the ends that a reader remembers for values.
 const URL_END: usize = 1;
 const FIELD_END: usize = 2;
@@ -100,7 +102,8 @@ impl Finder<'_, '_> {
     fn place(&self, at: usize, operator: &Operator, here: &Surroundings) -> Option<(Place, &'static str)> {
         let start = self.start();
         let text = self.text;
-        let before = &text[here.line_start.min(start)..start];
+        // No more than this of a long line, so that the effort stays in proportion.
+        let before = &text[here.line_start.max(start.saturating_sub(MAX_BEFORE)).min(start)..start];
         let last = before.last().copied();
         let spaced = operator.spaced || at > operator.end;
         match operator.sign {
