@@ -136,10 +136,7 @@ mod tests {
     #[test]
     fn a_user_sees_own_events_whole_and_no_others() {
         let text = shown(Visibility::Own("ali".into()), None, &[ALI, SARA]);
-        assert_eq!(
-            text,
-            "id: 7\nevent: log\ndata: {\"user_id\":\"ali\",\"code\":\"print(1234567890)\",\"error_trace\":\"deep\",\"seq\":7}\n\n"
-        );
+        assert_eq!(text, "7: {\"user_id\":\"ali\",\"code\":\"print(1234567890)\",\"error_trace\":\"deep\"}\n");
     }
 
     #[test]
@@ -154,13 +151,11 @@ mod tests {
         let sight = Visibility::Previews { preview: 5 };
         assert_eq!(shown(sight.clone(), Some("1234567890"), &[ALI]), "");
         assert_eq!(shown(sight.clone(), Some("deep"), &[ALI]), "");
-        assert!(shown(sight, Some("user_id:ali"), &[ALI]).contains(r#"{"user_id":"ali","code":"print","seq":7}"#));
+        assert!(shown(sight, Some("user_id:ali"), &[ALI]).contains(r#"{"user_id":"ali","code":"print"}"#));
     }
 
     #[test]
-    fn an_empty_event_gets_its_seq_too() {
-        assert!(
-            shown(Visibility::All { own: String::new(), preview: 5 }, None, &["{}"]).contains("data: {\"seq\":7}\n\n")
-        );
+    fn an_empty_event_is_shown_with_its_seq_too() {
+        assert_eq!(shown(Visibility::All { own: String::new(), preview: 5 }, None, &["{}"]), "7: {}\n");
     }
 }
