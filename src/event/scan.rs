@@ -5,6 +5,7 @@
 //!
 //! Where the machine has AVX2, bitmaps (`simd`) and a walk over positions (`walk`) accept; whatever they do not accept
 //! the safe twin (`scalar`) reads again, so that every machine refuses the same text for the same reason.
+#![allow(unsafe_code, reason = "two calls into `simd`, where the processor has what they need")]
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
 //! The filter's fast half: the bitmaps of 64 bytes at once, where the processor has AVX2.
+#![allow(unsafe_code, reason = "vector instructions; the plain filter is its safe twin")]
 
 use std::arch::x86_64::*;
 

@@ -1,4 +1,5 @@
 //! The filter's fastest half: the bitmaps of 64 bytes in one go, where the processor has AVX-512.
+#![allow(unsafe_code, reason = "vector instructions; the plain filter is its safe twin")]
 
 use std::arch::x86_64::*;
 
