@@ -35,7 +35,9 @@ fn numbers(events: &[serde_json::Value]) -> BTreeMap<u64, u64> {
 const LINES: u64 = 20_000;
 
 /// Damages the journal of an agent that has read a file. Every other line arrives once, and the count of the lost is exact.
-fn a_damaged_record_costs_itself(hurt: impl Fn(&[Record]) -> Vec<(PathBuf, usize)>) {
+/// With `twice`, intact lines may come a second time: a group of records states the source's position in its last header,
+/// and without that header the source reads the group's whole range again.
+fn a_damaged_record_costs_itself(twice: bool, hurt: impl Fn(&[Record]) -> Vec<(PathBuf, usize)>) {
     let folder = Folder::new();
     let line = |n: u64| format!("{{\"n\":{n},\"code\":\"{:0200x}\"}}\n", n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     folder.write("app.log", &(0..LINES).map(line).collect::<String>());
@@ -51,7 +53,8 @@ fn a_damaged_record_costs_itself(hurt: impl Fn(&[Record]) -> Vec<(PathBuf, usize
     let agent = Agent::start(&folder, &yaml);
     eventually("nothing waits", || agent.metric("weir_events_waiting", "out") == 0);
     let events = delivered(&folder);
-    let doubled: Vec<_> = numbers(&events).into_iter().filter(|(_, times)| *times > 1).collect();
+    let doubled: Vec<_> =
+        numbers(&events).into_iter().filter(|(n, times)| *times > 1 && !(twice && ids[n].len() == 1)).collect();
     assert!(doubled.is_empty(), "{} lines came twice: {:?}", doubled.len(), &doubled[..doubled.len().min(5)]);
     let missed: u64 = gaps(&events).iter().map(|gap| gap["events"].as_u64().expect("a count")).sum();
     assert!(missed > 0, "{:?}", gaps(&events));
@@ -73,17 +76,17 @@ fn a_damaged_record_costs_itself(hurt: impl Fn(&[Record]) -> Vec<(PathBuf, usize
     eventually("the new line has arrived", || numbers(&delivered(&folder)).contains_key(&LINES));
     eventually("nothing waits", || agent.metric("weir_events_waiting", "out") == 0);
     assert_eq!(agent.metric("weir_events_received_total", "logs"), 1, "{}", agent.log());
-    assert!(numbers(&delivered(&folder)).values().all(|times| *times == 1));
+    assert!(twice || numbers(&delivered(&folder)).values().all(|times| *times == 1));
 }
 
 #[test]
 fn a_record_of_a_file_with_a_damaged_body_costs_itself() {
-    a_damaged_record_costs_itself(|records| vec![records[records.len() / 2].body()]);
+    a_damaged_record_costs_itself(false, |records| vec![records[records.len() / 2].body()]);
 }
 
 #[test]
 fn records_of_a_file_with_damaged_headers_cost_themselves() {
-    a_damaged_record_costs_itself(|records| {
+    a_damaged_record_costs_itself(true, |records| {
         let hurt = [&records[1], &records[records.len() / 2], &records[records.len() / 2 + 1]];
         hurt.map(|record| (record.segment.clone(), record.at + 20)).to_vec()
     });
