@@ -1,8 +1,9 @@
 //! The journal: one append-only log with a number for every event; everything downstream is a cursor over it.
 //!
-//! Who appends takes [`Journal::room`] for its bytes, then a [`Ticket`] for its place, and commits. A writer thread
-//! gathers what is due in ticket order into records and writes them with one call; a second thread syncs while the
-//! writer goes on. A [`Receipt`] resolves after the sync, and no [`Cursor`] or [`Reader`] sees an event before it.
+//! Who appends takes a permit of the memory budget for its bytes, then a [`Ticket`] for its place, and commits. A
+//! writer thread gathers what is due in ticket order into records and writes them with one call; a second thread syncs
+//! while the writer goes on. A [`Receipt`] resolves after the sync, and no [`Cursor`] or [`Reader`] sees an event
+//! before it.
 //! What lies on disk, and what always holds about it, is written at the top of `format`.
 
 mod appender;

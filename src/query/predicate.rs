@@ -92,7 +92,7 @@ impl Query {
         Ok(Query { text: text.to_owned(), expr, plan })
     }
 
-    /// A query that was put together, not written. Its patterns must be ones that [`compile`] takes.
+    /// A query that was put together, not written. Its patterns must be ones that `compile` takes.
     pub fn of(expr: Expr) -> Query {
         let plan = plan(&expr);
         Query { text: expr.to_string(), expr, plan }

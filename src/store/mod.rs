@@ -1,13 +1,13 @@
 //! The embedded store: events kept on disk so that they are found again, without a database beside it.
 //!
 //! Invariants:
-//! - An event is stored when its frame in the tail is synced ([`tail`]). A tail that is full becomes a part ([`layout`]),
+//! - An event is stored when its frame in the tail is synced (`tail`). A tail that is full becomes a part (`layout`),
 //!   which is synced and renamed before the tail's file is removed; a part knows the number of its tail, so that a
 //!   crash in between stores nothing twice.
 //! - Parts never change. Retention removes whole parts. A part that is damaged is named, moved to `quarantine/`, and
 //!   costs itself.
 //! - A line comes back byte for byte as it was journalled.
-//! - Every hash that a search can ask for is in the chunk that holds the event ([`grams`]): an index may name too many
+//! - Every hash that a search can ask for is in the chunk that holds the event (`grams`): an index may name too many
 //!   chunks, never too few.
 //! - A reader sees what was stored at one moment ([`search::Snapshot`]); it holds up no writer.
 
