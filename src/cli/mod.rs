@@ -11,6 +11,7 @@ mod descriptors;
 mod dlq;
 mod graph;
 mod health;
+mod init;
 mod journal;
 mod load;
 mod query;
@@ -40,6 +41,8 @@ struct Cli {
 enum Command {
     /// Run the pipeline (the default command)
     Run(run::Arguments),
+    /// Print a configuration to begin with, explained
+    Init(init::Arguments),
     /// Check configuration; with connections, check sinks too
     Validate(validate::Arguments),
     /// Print the JSON Schema of the configuration
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(arguments) => run::run(arguments),
+        Command::Init(arguments) => init::run(arguments),
         Command::Validate(arguments) => validate::run(arguments),
         Command::Schema => schema::run(),
         Command::Health(arguments) => health::run(arguments),

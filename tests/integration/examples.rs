@@ -1,11 +1,21 @@
 //! What the documentation shows holds: every example, and the pipeline on the README's first screen.
 
 use std::path::Path;
+use std::process::Command;
 
 use weir::config::{self, Catalogue, Environment, Overrides, Text};
 
 fn assert_holds(name: &str, text: &str) {
-    let variable = |name: &str| name.ends_with("_TOKEN").then(|| "a-token-for-an-example".to_owned());
+    let variable = |name: &str| {
+        let value = match name {
+            "DATABASE_URL" => "postgres://weir@127.0.0.1/weir",
+            "JWT_SECRET" => "a secret of at least thirty-two bytes",
+            _ if name.ends_with("_URL") => "http://127.0.0.1:9999",
+            _ if name.ends_with("_TOKEN") => "a-token-for-an-example",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    };
     let file = |_: &Path| Err("examples read no files".to_owned());
     let environment = Environment { variable: &variable, file: &file };
     let texts = vec![Text { name: name.to_owned(), bytes: text.into() }];
@@ -28,6 +38,28 @@ fn every_example_holds_without_a_warning() {
         count += 1;
     }
     assert!(count >= 2, "only {count} examples were found");
+}
+
+#[test]
+fn what_init_prints_holds_without_a_warning_and_so_does_what_it_suggests() {
+    for system in [None, Some("jupyter"), Some("shop"), Some("chat"), Some("review"), Some("gateway")] {
+        let out = Command::new(env!("CARGO_BIN_EXE_weir")).arg("init").args(system).output().expect("weir runs");
+        assert!(out.status.success(), "{system:?}");
+        let text = String::from_utf8(out.stdout).expect("it prints text");
+        assert_holds(&format!("{system:?}"), &text);
+        assert_holds(&format!("{system:?}, with its suggestions"), &uncommented(&text));
+    }
+}
+
+/// The lines of configuration that are commented out, put in.
+fn uncommented(text: &str) -> String {
+    let is_setting = |line: &str| {
+        let Some(rest) = line.trim_start().strip_prefix("# ") else { return false };
+        let name = rest.trim_start().split(':').next().expect("there is a first part");
+        rest.contains(':') && !name.contains([' ', '`', '/', ','])
+    };
+    let lines = text.lines().map(|line| if is_setting(line) { line.replacen("# ", "", 1) } else { line.to_owned() });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
