@@ -1,10 +1,12 @@
 //! Whether raw JSON is worth decoding where the filter has seen something. It may say yes in vain, never no.
 
+use std::sync::LazyLock;
+
 use super::assign;
 use super::disguises::is_disguise;
 use super::email::email;
 use super::escapes::past_escape;
-use super::filter::{Hit, Sign};
+use super::filter::{Hit, Sign, WINDOW};
 use super::names::FOREIGN;
 use super::reader::Reader;
 use super::shape::Class;
@@ -32,7 +34,7 @@ impl Engine {
                 Duty::Token(token) => self.tokens[usize::from(token)].is_plausible(raw, at),
                 Duty::Name => assign::is_plausible(raw, at),
                 Duty::Foreign(_) | Duty::Flag | Duty::PrivateKey | Duty::Putty | Duty::Own => true,
-                Duty::EscapedForeign(word) => is_escaped_word(raw, at, FOREIGN[usize::from(word)]),
+                Duty::EscapedForeign(word) => is_escaped_word(raw, at, usize::from(word)),
                 Duty::Digits => {
                     raw[at] != b'u' || raw.get(at + 5..at + 9).is_some_and(|next| next.starts_with(b"\\u06"))
                 }
@@ -87,9 +89,18 @@ fn is_in_url(raw: &[u8], at: usize) -> bool {
 }
 
 /// Whether the word stands around `at`, its letters escaped.
-fn is_escaped_word(raw: &[u8], at: usize, word: &str) -> bool {
-    let escaped: String =
-        word.chars().map(|c| if c.is_ascii() { c.to_string() } else { format!("\\u{:04x}", c as u32) }).collect();
-    let near = raw[at.saturating_sub(escaped.len())..raw.len().min(at + escaped.len())].to_ascii_lowercase();
-    memchr::memmem::find(&near, escaped.to_ascii_lowercase().as_bytes()).is_some()
+fn is_escaped_word(raw: &[u8], at: usize, word: usize) -> bool {
+    // Made once: texts in these scripts are full of windows of such words.
+    static ESCAPED: LazyLock<Vec<String>> = LazyLock::new(|| FOREIGN.iter().map(|word| escaped(word)).collect());
+    let word = ESCAPED[word].as_bytes();
+    let window = &raw[at..raw.len().min(at + WINDOW)];
+    memchr::memchr_iter(b'u', word).any(|place| {
+        let start = at.checked_sub(place);
+        word[place..].get(..window.len()).is_some_and(|part| part.eq_ignore_ascii_case(window))
+            && start.and_then(|start| raw.get(start..start + word.len())).is_some_and(|s| s.eq_ignore_ascii_case(word))
+    })
+}
+
+fn escaped(word: &str) -> String {
+    word.chars().map(|c| if c.is_ascii() { c.to_string() } else { format!("\\u{:04x}", c as u32) }).collect()
 }
