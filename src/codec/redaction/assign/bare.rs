@@ -2,7 +2,7 @@
 //! like values; in code a word without quotes is an expression.
 
 use super::operator::{Operator, Sign};
-use super::secret::{Role, judge};
+use super::secret::{Role, beginning, judge};
 use super::{Finder, Found, blanks};
 use crate::codec::redaction::names::{Class, is_name};
 use crate::codec::redaction::surroundings::{Kind, Surroundings};
@@ -66,7 +66,8 @@ impl Finder<'_, '_> {
             return None;
         }
         let mut range = at..end;
-        let value = &self.text[range.clone()];
+        let value = beginning(&self.text[range.clone()]);
+        self.reader.charge(value.len());
         // A number is a literal wherever it stands.
         if value.len() > 3 && value.iter().all(u8::is_ascii_digit) && operator.sign != Sign::Space {
             let taken = self.name.class.is_password() && judge(self.name.class, value, Role::Assigned);

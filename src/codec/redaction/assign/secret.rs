@@ -26,9 +26,22 @@ pub enum Role {
 /// Letters and digits of a value that must be random where the name says little.
 const VERY_RANDOM: usize = 16;
 
+/// What a value is shows in so many of its first bytes. Names may stand in each other's values, so that without a bound
+/// the effort would grow with the square of a text's length.
+const MAX_JUDGED: usize = 256;
+
+/// The part of a value that is judged.
+pub fn beginning(value: &[u8]) -> &[u8] {
+    let mut end = value.len().min(MAX_JUDGED);
+    while end > 0 && value.get(end).is_some_and(|byte| byte & 0xC0 == 0x80) {
+        end -= 1;
+    }
+    &value[..end]
+}
+
 /// Whether the value is the secret that a name of this class announces.
 pub fn judge(class: Class, value: &[u8], role: Role) -> bool {
-    let value = value.trim_ascii();
+    let value = beginning(value).trim_ascii();
     if let Some(equals) = memchr::memchr(b'=', value)
         && equals > 2
         && classify(&value[..equals]).is_some()
