@@ -233,19 +233,10 @@ async fn statistics(api: &Api, sees: Visibility) -> Result<Vec<u8>, Problem> {
         .finish())
 }
 
-/// A row of the administrators' list; its times are whole seconds since 1970.
+/// A row of the administrators' list.
 fn admin_row(row: &Row) -> Vec<u8> {
     let event = Event::new(row);
-    let mut object = Object::new();
-    object
-        .text("id", Some(&event.id()))
-        .number("timestamp", row.time.0.div_euclid(1_000_000))
-        .raw("user_id", event.get("user_id"))
-        .raw("action_type", event.get("event_type"));
-    for name in ["endpoint", "http_method", "status_code"] {
-        object.raw(name, event.get(name));
-    }
-    success(&mut object, &event);
+    let mut object = row_head(row, &event);
     object
         .raw("error_message", event.get("error_message"))
         .text("error_type", error_type(&event).as_deref())
@@ -263,14 +254,8 @@ fn admin_row(row: &Row) -> Vec<u8> {
     object.number("seq", row.seq).finish()
 }
 
-fn success(object: &mut Object, event: &Event<'_>) {
-    let known = event.is_success().map(|success| if success { &b"true"[..] } else { &b"false"[..] });
-    object.raw("success", known);
-}
-
-/// An event of the administrators' stream.
-pub fn stream_row(row: &Row) -> Vec<u8> {
-    let event = Event::new(row);
+/// How the rows of the administrators' list and stream begin; times are whole seconds since 1970.
+fn row_head(row: &Row, event: &Event<'_>) -> Object {
     let mut object = Object::new();
     object
         .text("id", Some(&event.id()))
@@ -280,7 +265,15 @@ pub fn stream_row(row: &Row) -> Vec<u8> {
     for name in ["endpoint", "http_method", "status_code"] {
         object.raw(name, event.get(name));
     }
-    success(&mut object, &event);
+    let known = event.is_success().map(|success| if success { &b"true"[..] } else { &b"false"[..] });
+    object.raw("success", known);
+    object
+}
+
+/// An event of the administrators' stream.
+pub fn stream_row(row: &Row) -> Vec<u8> {
+    let event = Event::new(row);
+    let mut object = row_head(row, &event);
     for name in ["error_message", "duration_ms", "ip_address"] {
         object.raw(name, event.get(name));
     }

@@ -6,6 +6,7 @@ use super::Api;
 use super::answer::Answer;
 use super::params::{Kind, Parameter};
 use super::routes::{Call, ROUTES, Route, Who};
+use super::shape::FIRST;
 use crate::net::http::Problem;
 
 pub async fn document(api: &Api, _: Call) -> Result<Answer, Problem> {
@@ -154,18 +155,7 @@ fn schema(answers: &str) -> Value {
         ]),
         "AdminActivity" => object(&["logs", "total", "page", "limit", "total_pages", "stats"]),
         "Logs" => object(&["logs", "total", "limit", "offset", "next"]),
-        "Log" => object(&[
-            "id",
-            "timestamp",
-            "event_type",
-            "entity_type",
-            "entity_id",
-            "user_id",
-            "description",
-            "metadata",
-            "ip_address",
-            "user_agent",
-        ]),
+        "Log" => object(&FIRST),
         "Context" => object(&["before", "event", "after"]),
         "Histogram" => object(&["interval_ms", "start", "end", "total", "buckets"]),
         "Fields" => object(&["fields"]),

@@ -124,7 +124,7 @@ impl<'a> Event<'a> {
 }
 
 /// Members that every row of `/api/logs` has.
-const FIRST: [&str; 10] = [
+pub const FIRST: [&str; 10] = [
     "id",
     "timestamp",
     "event_type",
