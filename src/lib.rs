@@ -19,4 +19,5 @@ pub mod telemetry;
 pub mod topology;
 pub mod transforms;
 pub mod units;
+pub mod varint;
 pub mod visibility;

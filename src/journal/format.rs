@@ -33,6 +33,7 @@ use bytes::Bytes;
 
 use super::{Codec, IdempotencyKey, Position, StreamId};
 use crate::units::Timestamp;
+use crate::varint::{put_bytes, put_varint, take_bytes, take_varint};
 
 /// The format this program writes. It opens no newer one.
 pub const VERSION: u32 = 1;
@@ -363,37 +364,4 @@ pub fn get32(from: &[u8], at: usize) -> u32 {
 
 pub fn get64(from: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(from[at..at + 8].try_into().expect("eight bytes"))
-}
-
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-pub fn take_varint(from: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = from.split_first()?;
-        *from = rest;
-        value |= u64::from(byte & 0x7F) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-pub fn take_bytes<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let len = usize::try_from(take_varint(from)?).ok()?;
-    let (bytes, rest) = from.split_at_checked(len)?;
-    *from = rest;
-    Some(bytes)
 }

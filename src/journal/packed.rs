@@ -6,8 +6,9 @@ use bytes::Bytes;
 use lz4::block::CompressionMode;
 
 use super::Codec;
-use super::format::{RECORD_BYTES, RecordHeader, put_varint, take_varint};
+use super::format::{RECORD_BYTES, RecordHeader};
 use crate::event::{Lines, Run, Seed};
+use crate::varint::{put_varint, take_varint};
 
 /// Lines made ready for the disk before their place is known.
 #[derive(Clone, Debug)]

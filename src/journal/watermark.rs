@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::disk::{Piece, Spot};
-use super::format::{put_bytes, put_varint, take_bytes, take_varint};
 use super::state::State;
 use super::streams::{Heads, Wanted};
 use super::{BufferBound, Record, StreamId};
 use crate::units::Timestamp;
+use crate::varint::{put_bytes, put_varint, take_bytes, take_varint};
 
 /// The most gaps kept for whoever asks; beyond it the last two become one.
 const MAX_GAPS: usize = 64;

@@ -1,5 +1,7 @@
 //! Integers in as few bits as the widest of a chunk needs, readable chunk by chunk.
 
+use crate::varint::{put_varint, take_varint};
+
 /// Rows of one chunk: the unit in which columns are decoded and postings point.
 pub const CHUNK: usize = 256;
 
@@ -127,39 +129,6 @@ impl Packed {
     pub fn weight(&self) -> usize {
         self.bytes.len() + self.chunks.len() * std::mem::size_of::<ChunkHead>()
     }
-}
-
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-pub fn take_varint(from: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = from.split_first()?;
-        *from = rest;
-        value |= u64::from(byte & 0x7F) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-pub fn take_bytes<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let len = usize::try_from(take_varint(from)?).ok()?;
-    let (bytes, rest) = from.split_at_checked(len)?;
-    *from = rest;
-    Some(bytes)
 }
 
 fn zigzag(value: i64) -> u64 {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::bits::{CHUNK, Packed, take_bytes};
+use super::bits::{CHUNK, Packed};
 use super::bloom::Bloom;
 use super::cache::{Cache, Key};
 use super::chunks::ChunkSet;
@@ -16,6 +16,7 @@ use super::split::WHOLE;
 use super::text::{Block, TextReader, Texts, read_index};
 use super::value::{write_time, write_uuid};
 use crate::event::{Id, Seed};
+use crate::varint::take_bytes;
 
 pub struct Part {
     pub number: u64,

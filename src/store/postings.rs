@@ -3,8 +3,8 @@
 //! A group holds up to [`GROUP`] hashes. The index (first hash, offset and checksum of each group) is small and stays
 //! in memory; a group is read when it is asked for.
 
-use super::bits::{put_varint, take_varint};
 use super::chunks::ChunkSet;
+use crate::varint::{put_varint, take_varint};
 
 const GROUP: usize = 64;
 

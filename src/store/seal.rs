@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::bits::{CHUNK, pack, put_bytes};
+use super::bits::{CHUNK, pack};
 use super::bloom::Bloom;
 use super::layout::{Column, Encoding, Meta, PartWriter, Section, VERSION};
 use super::postings::PostingsWriter;
@@ -14,6 +14,7 @@ use super::tail::{RowHead, TailChunk};
 use super::text::{DICTIONARY_BYTES, TextWriter};
 use super::value::{plain_number, quoted_time, quoted_uuid};
 use crate::event::Seed;
+use crate::varint::put_bytes;
 
 /// What one value gives to the text that others are compressed against.
 const SAMPLE_BYTES: usize = 2048;

@@ -11,11 +11,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::bits::{CHUNK, put_varint, take_varint};
+use super::bits::CHUNK;
 use super::grams::GramSet;
 use crate::event::time::Moment;
 use crate::event::{Id, Raw, Seed};
 use crate::units::Timestamp;
+use crate::varint::{put_varint, take_varint};
 
 const FRAME_MAGIC: [u8; 4] = *b"WTf\n";
 const FRAME_HEAD: usize = 16;

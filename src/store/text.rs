@@ -5,7 +5,7 @@ use std::io;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::dict::{DecoderDictionary, EncoderDictionary};
 
-use super::bits::{put_varint, take_varint};
+use crate::varint::{put_varint, take_varint};
 
 /// Rows of a block.
 pub const BLOCK_ROWS: usize = 64;

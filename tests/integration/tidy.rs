@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the ground up. A file may use rooms of lower floors and its own room, nothing else.
 const FLOORS: &[&[&str]] = &[
-    &["event", "units", "secret", "diagnostic"],
+    &["event", "units", "secret", "diagnostic", "varint"],
     &["query", "telemetry", "visibility"],
     &["codec", "net", "journal", "store"],
     &["component"],
