@@ -1,9 +1,7 @@
 //! Who may use the API: tokens and passwords from the configuration, or the secret made at the first start.
 
 use std::collections::HashMap;
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -15,6 +13,7 @@ use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
 use serde::Serialize;
 
+use super::key_file;
 use super::login::is_same_origin;
 use super::roles::Roles;
 use super::routes::Who;
@@ -27,6 +26,13 @@ use crate::net::network::Network;
 use crate::net::{Principal, Role};
 use crate::secret::Secret;
 use crate::units::Timestamp;
+
+/// The secret that signs tokens where the configuration names none.
+pub struct FirstSecret {
+    pub secret: Secret<String>,
+    /// Made at this start: nobody has a token yet.
+    pub is_new: bool,
+}
 
 /// Where the secret of the first start is kept, below the data folder.
 pub const SECRET_FILE: &str = "api.secret";
@@ -81,12 +87,12 @@ pub struct Ticket {
 impl Access {
     /// With the credentials of the configuration; without any, with the secret in the data folder, made if need be.
     /// The secret comes back so that a login link can be printed.
-    pub fn new(settings: &Settings, data_dir: &Path, keep: bool) -> Result<(Access, Option<Secret<String>>), String> {
+    pub fn new(settings: &Settings, data_dir: &Path, keep: bool) -> Result<(Access, Option<FirstSecret>), String> {
         let (gate, secret) = match &settings.auth {
             Some(configured) => (configured.gate()?, None),
             None => {
                 let secret = first_secret(data_dir, keep)?;
-                let own = auth::Jwt { secret: Some(secret.clone()), ..auth::Jwt::default() };
+                let own = auth::Jwt { secret: Some(secret.secret.clone()), ..auth::Jwt::default() };
                 (Gate::of(&auth::Tokens::default(), &Default::default(), Some(&own))?, Some(secret))
             }
         };
@@ -273,20 +279,25 @@ pub fn may_upgrade(request: &Request<Incoming>, origins: &[String]) -> bool {
 }
 
 /// The secret in the data folder; made at the first start, readable for this user alone.
-fn first_secret(data_dir: &Path, keep: bool) -> Result<Secret<String>, String> {
-    let path = data_dir.join(SECRET_FILE);
-    if let Ok(known) = std::fs::read_to_string(&path) {
-        return Ok(Secret::new(known.trim().to_owned()));
+fn first_secret(data_dir: &Path, keep: bool) -> Result<FirstSecret, String> {
+    if keep && let Some(secret) = own_secret(data_dir)? {
+        return Ok(FirstSecret { secret, is_new: false });
     }
     let mut bytes = [0; 48];
     getrandom::fill(&mut bytes).expect("the operating system has random bytes");
     let secret = URL_SAFE_NO_PAD.encode(bytes);
     if keep {
-        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        made.and_then(|mut file| file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()))
-            .map_err(|error| format!("cannot write the secret `{}`: {error}", path.display()))?;
+        key_file::write(&data_dir.join(SECRET_FILE), secret.as_bytes())?;
     }
-    Ok(Secret::new(secret))
+    Ok(FirstSecret { secret: Secret::new(secret), is_new: true })
+}
+
+/// The secret in the data folder, if one was made there.
+pub fn own_secret(data_dir: &Path) -> Result<Option<Secret<String>>, String> {
+    let path = data_dir.join(SECRET_FILE);
+    let Some(bytes) = key_file::read(&path)? else { return Ok(None) };
+    let text = String::from_utf8(bytes).map_err(|_| format!("`{}` holds no secret of ours", path.display()))?;
+    Ok(Some(Secret::new(text.trim().to_owned())))
 }
 
 /// A token signed with the secret, good for `ttl`, under the terms of the configuration.

@@ -9,6 +9,7 @@ mod dlq;
 mod export;
 mod fields;
 mod health;
+mod key_file;
 mod live;
 mod login;
 mod logs;
@@ -37,7 +38,7 @@ use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use tokio_util::sync::CancellationToken;
 
-pub use access::{Access, CurrentAccess, SECRET_FILE, mint};
+pub use access::{Access, CurrentAccess, FirstSecret, SECRET_FILE, mint, own_secret};
 
 use crate::component::ingest::IngestEndpoint;
 use crate::component::{Intake as _, OnBad, Wait};

@@ -1,8 +1,6 @@
 //! Sessions of the page: cookies signed with a key of the data folder, so that they outlive a restart.
 
 use std::collections::HashMap;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -10,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::{COOKIE as COOKIE_HEADER, HeaderMap};
 
+use super::key_file;
 use super::login::{COOKIE, SESSION};
 use crate::net::{Principal, Role};
 use crate::units::Timestamp;
@@ -38,23 +37,14 @@ impl Sessions {
     /// With the key in the data folder, made if there is none; with one of its own where nothing is kept.
     pub fn open(data_dir: &Path, keep: bool) -> Result<Sessions, String> {
         let path = data_dir.join(KEY_FILE);
-        let known = std::fs::read(&path).ok().and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok());
-        let key = match known.filter(|_| keep) {
+        let known = if keep { key_file::read(&path)? } else { None };
+        let key = match known.and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok()) {
             Some(key) => key,
             None => {
                 let mut key = [0; KEY_BYTES];
                 getrandom::fill(&mut key).expect("the operating system has random bytes");
                 if keep {
-                    let temporary = path.with_extension("new");
-                    let made = std::fs::OpenOptions::new()
-                        .write(true)
-                        .create(true)
-                        .truncate(true)
-                        .mode(0o600)
-                        .open(&temporary);
-                    made.and_then(|mut file| file.write_all(&key).and_then(|()| file.sync_all()))
-                        .and_then(|()| std::fs::rename(&temporary, &path))
-                        .map_err(|error| format!("cannot write the key `{}`: {error}", path.display()))?;
+                    key_file::write(&path, &key)?;
                 }
                 key
             }

@@ -1,4 +1,4 @@
-//! How many files and connections the process may have open: as many as it is allowed to ask for.
+//! Limits of the process: as many files and connections as it is allowed to ask for, and no core dumps unless asked.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -13,6 +13,15 @@ pub fn raise() {
     if let Some(wanted) = wanted(limit.current, limit.maximum) {
         // Whether it was granted is seen below.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+}
+
+/// Whether a crash may write the memory of the process, with events and secrets in it, to disk.
+pub fn core_dumps(allowed: bool) {
+    let limit = getrlimit(Resource::Core);
+    let current = if allowed { limit.maximum } else { Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current, maximum: limit.maximum }) {
+        tracing::warn!(%error, "cannot set the limit of core dumps");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{ADDRESS_FILE, CERTIFICATE_FILE};
 use super::{CONFIGURATION, Configuration};
-use crate::api::{self, Access, Api, CurrentAccess};
+use crate::api::{self, Access, Api, CurrentAccess, FirstSecret};
 use crate::config::settings::{self, Settings};
 use crate::config::{self, Loaded, Overrides};
 use crate::delivery::fanout::Fanout;
@@ -23,12 +23,13 @@ use crate::net::auth::jwt::Terms;
 use crate::net::http::{self, ServerTls};
 use crate::net::listen::{Listener, SOCKET_MODE};
 use crate::net::tls;
-use crate::secret::Secret;
 use crate::telemetry::log;
 use crate::topology::{Agent, Reloaded, StartError, make_private_folder, snapshots_file};
 
 /// How long the login link of the first start is good.
 const LOGIN_TTL: Duration = Duration::from_secs(8 * 3600);
+/// A second signal that comes sooner than this after the first is the same one.
+const SECOND_SIGNAL: Duration = Duration::from_secs(1);
 /// How often `--watch` looks at the files.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -59,6 +60,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let settings = &loaded.plan.settings;
     log::init(settings.log.level.into(), settings.log.format.into());
     super::descriptors::judge();
+    super::descriptors::core_dumps(settings.limits.core_dumps);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.limits.threads())
         .thread_name("weir-io")
@@ -146,11 +148,7 @@ struct ApiFiles {
 type ReadAgain = (Option<Access>, Option<Arc<ServerConfig>>);
 
 impl ApiFiles {
-    fn open(
-        settings: &settings::Api,
-        data_dir: &Path,
-        keep: bool,
-    ) -> Result<(ApiFiles, Option<Secret<String>>), String> {
+    fn open(settings: &settings::Api, data_dir: &Path, keep: bool) -> Result<(ApiFiles, Option<FirstSecret>), String> {
         let (access, secret) = Access::new(settings, data_dir, keep)?;
         let tls = ServerTls::new(settings.tls.as_ref().map(tls::server).transpose()?);
         let (settings, data_dir) = (settings.clone(), data_dir.to_owned());
@@ -221,7 +219,7 @@ fn reloader(
                 Err(error) => agent.refused_reload(vec![format!("reading the configuration panicked: {error}")]),
             };
             match verdict.applied {
-                true => tracing::info!(changed = ?verdict.changed, "the configuration was reloaded"),
+                true => tracing::info!(changed = %verdict.changed, "the configuration was reloaded"),
                 false => tracing::error!(errors = verdict.errors.join("; "), "the reload was refused; nothing changed"),
             }
             let what =
@@ -239,7 +237,7 @@ fn announce(
     settings: &Settings,
     agent: &Agent,
     address: &Address,
-    secret: Option<&Secret<String>>,
+    secret: Option<&FirstSecret>,
     quick_start: bool,
     addresses: &[(Arc<str>, String)],
 ) -> Result<(), StartError> {
@@ -248,8 +246,9 @@ fn announce(
         Address::Tcp { .. } => format!("{scheme}://{address}{}", settings.api.base_path),
         Address::Unix(_) => address.to_string(),
     };
-    let token = secret.map(|secret| api::mint(secret, "admin", Role::Admin, &Terms::default(), LOGIN_TTL)).transpose();
-    let token = token.map_err(StartError::new)?;
+    let mint = |secret: &FirstSecret| api::mint(&secret.secret, "admin", Role::Admin, &Terms::default(), LOGIN_TTL);
+    // Who has opened the page once has no need to find another key to it in the log.
+    let token = secret.filter(|secret| secret.is_new).map(mint).transpose().map_err(StartError::new)?;
     if arguments.ephemeral {
         let ingest =
             addresses.iter().map(|(_, address)| address.as_str()).find(|address| !address.starts_with("unix:"));
@@ -262,10 +261,16 @@ fn announce(
         std::fs::copy(&tls.cert, agent.data_dir.join(CERTIFICATE_FILE)).map_err(cannot)?;
     }
     std::fs::write(agent.data_dir.join(ADDRESS_FILE), format!("{url}\n")).map_err(cannot)?;
+    let link = token.map(|token| super::token::link(&url, &token)).filter(|_| matches!(address, Address::Tcp { .. }));
     if quick_start {
-        eprint!("{}", super::welcome::text(&url, token.as_deref(), &agent.data_dir, addresses));
+        eprint!("{}", super::welcome::text(&url, link.as_deref(), &agent.data_dir, addresses));
     } else {
         tracing::info!(api = url, "the agent is ready");
+        if let Some(link) = link {
+            eprintln!(
+                "\nOpen the page, good for 8 hours: {link}\nLater: weir token --user admin --role admin --link\n"
+            );
+        }
     }
     Ok(())
 }
@@ -291,13 +296,25 @@ impl Running {
             }
             stopped
         };
+        // `timeout` of coreutils and some shells signal the process and its group, which is one signal to those who sent it.
+        let second = async {
+            let asked = Instant::now();
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if asked.elapsed() >= SECOND_SIGNAL {
+                    return;
+                }
+            }
+        };
         tokio::select! {
             stopped = stop => match stopped.abandoned {
                 0 => ExitCode::SUCCESS,
                 count => super::complain(format!("{count} events in memory were abandoned")),
             },
-            _ = terminate.recv() => super::complain("stopped at once by a second signal"),
-            _ = interrupt.recv() => super::complain("stopped at once by a second signal"),
+            () = second => super::complain("stopped at once by a second signal"),
         }
     }
 }

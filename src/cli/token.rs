@@ -7,10 +7,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::Configuration;
-use crate::api::{SECRET_FILE, mint};
-use crate::net::Role;
+use super::client::ADDRESS_FILE;
+use crate::api::{SECRET_FILE, mint, own_secret};
+use crate::config::Plan;
+use crate::net::address::Address;
 use crate::net::auth::jwt::Terms;
-use crate::secret::Secret;
+use crate::net::{Principal, Role};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -25,6 +27,9 @@ pub struct Arguments {
     /// How long the token is good, such as 8h
     #[arg(long, default_value = "8h", value_parser = duration)]
     ttl: Duration,
+    /// Print a link that opens the page with the token
+    #[arg(long)]
+    link: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -45,41 +50,66 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let plan = loaded.plan;
+    let made = make(&arguments, &loaded.plan).and_then(|token| match arguments.link {
+        true => Ok(link(&address(&loaded.plan)?, &token)),
+        false => Ok(token),
+    });
+    match made {
+        Ok(text) => super::print(&format!("{text}\n")),
+        Err(message) => super::complain(message),
+    }
+}
+
+fn make(arguments: &Arguments, plan: &Plan) -> Result<String, String> {
     let jwt = plan.settings.api.auth.as_ref().map(|auth| auth.jwt.as_ref());
     let secret = match jwt {
-        Some(jwt) => jwt.and_then(|jwt| jwt.secret.clone()),
-        None => secret_of(&plan.data_dir),
+        Some(jwt) => jwt.and_then(|jwt| jwt.secret.clone()).ok_or_else(|| {
+            "tokens of this configuration are signed by somebody else: `api.auth.jwt.secret` is not set".to_owned()
+        })?,
+        None => own_secret(&plan.data_dir)?.ok_or_else(|| {
+            let path = plan.data_dir.join(SECRET_FILE);
+            format!(
+                "there is no secret at `{}` yet: it is made when the agent starts for the first time",
+                path.display()
+            )
+        })?,
     };
     let terms = jwt.flatten().map(Terms::of).unwrap_or_default();
-    let Some(secret) = secret else {
-        return super::complain(match &plan.settings.api.auth {
-            Some(_) => {
-                "tokens of this configuration are signed by somebody else: `api.auth.jwt.secret` is not set".into()
-            }
-            None => format!(
-                "there is no secret at `{}` yet: it is made when the agent starts for the first time",
-                plan.data_dir.join(SECRET_FILE).display()
-            ),
-        });
-    };
     let role = match arguments.role {
         Word::User => Role::User,
         Word::Viewer => Role::Viewer,
         Word::Admin => Role::Admin,
         Word::Ingest => Role::Ingest,
     };
-    match mint(&secret, &arguments.user, role, &terms, arguments.ttl) {
-        Ok(token) => super::print(&format!("{token}\n")),
-        Err(message) => super::complain(message),
+    if Principal::new(&*arguments.user, role).is_none() {
+        return Err(format!("`{}` cannot be the name of a user", arguments.user));
+    }
+    mint(&secret, &arguments.user, role, &terms, arguments.ttl)
+}
+
+/// Where the page is: what the running agent has left in its data folder, else what the configuration says.
+fn address(plan: &Plan) -> Result<String, String> {
+    let api = &plan.settings.api;
+    if let Ok(left) = std::fs::read_to_string(plan.data_dir.join(ADDRESS_FILE)) {
+        return Ok(left.trim().to_owned());
+    }
+    let scheme = if api.tls.is_some() { "https" } else { "http" };
+    match &api.address {
+        _ if !api.enabled => Err("the API of this configuration is off: no page can be opened".into()),
+        Address::Unix(path) => {
+            Err(format!("the API listens on the socket `{}`, which no browser opens", path.display()))
+        }
+        address => Ok(format!("{scheme}://{address}{}", api.base_path)),
     }
 }
 
-fn secret_of(data_dir: &Path) -> Option<Secret<String>> {
-    std::fs::read_to_string(data_dir.join(SECRET_FILE)).ok().map(|text| Secret::new(text.trim().to_owned()))
+/// A link that opens the page; a token has no character that a query would have to escape.
+pub fn link(url: &str, token: &str) -> String {
+    format!("{}/?token={token}", url.trim_end_matches('/'))
 }
 
 /// A short-lived administrator's token for commands, where the secret can be read.
 pub fn of_data_dir(data_dir: &Path) -> Option<String> {
-    mint(&secret_of(data_dir)?, "weir-cli", Role::Admin, &Terms::default(), Duration::from_secs(60)).ok()
+    let secret = own_secret(data_dir).ok().flatten()?;
+    mint(&secret, "weir-cli", Role::Admin, &Terms::default(), Duration::from_secs(60)).ok()
 }

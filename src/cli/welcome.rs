@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Where everything is: where to send, what is watched, where to look.
-pub fn text(url: &str, token: Option<&str>, data_dir: &Path, addresses: &[(Arc<str>, String)]) -> String {
+pub fn text(url: &str, link: Option<&str>, data_dir: &Path, addresses: &[(Arc<str>, String)]) -> String {
     let mut out = String::from("\nWeir is running with its built-in quick start.\n\n");
     let mut line = |label: &str, text: &str| out.push_str(&format!("  {label:<14}{text}\n"));
     for (_, address) in addresses {
@@ -12,9 +12,9 @@ pub fn text(url: &str, token: Option<&str>, data_dir: &Path, addresses: &[(Arc<s
     }
     line("watched", &crate::config::spool_dir());
     line("stored in", &data_dir.join("store").display().to_string());
-    match token {
-        Some(token) => line("watch live", &format!("{url}/api/stream?token={token}")),
-        None => line("watch live", &format!("{url}/api/stream")),
+    match link {
+        Some(link) => line("page", link),
+        None => line("page", &format!("{url}/ (a login link: weir token --user admin --role admin --link)")),
     }
     line("metrics", &format!("{url}/metrics"));
     line("search", "weir query 'status:error' --since 1h");

@@ -3,14 +3,22 @@
 use std::borrow::Cow;
 
 use crate::event::aliases::aliases;
-use crate::event::names::{METADATA, REPORTED_BY, USER_ID};
+use crate::event::names::{AGENT, IS_ADMIN, METADATA, PEER_IP, REPORTED_BY, USER_ID};
 use crate::event::object::{Rewrite, push_sunk};
 use crate::event::raw::Kind;
 use crate::event::{Batch, NameId, Raw, Stamp, escape};
 
-/// Stamps every event of a batch that came through a door with authentication: a user's own `user_id`, or the
-/// service that reported it. What the event claims instead goes to `metadata.claimed_user_id` or
-/// `metadata.claimed_reported_by`. Splits the batch; does nothing to one without a stamp, or stamped before.
+/// What a user's own program cannot know, or must not decide: who reported the event, through which agent, from where,
+/// and whether it is an administrator's act.
+const NOT_A_USERS: [(NameId, &str); 4] = [
+    (REPORTED_BY, "claimed_reported_by"),
+    (IS_ADMIN, "claimed_is_admin"),
+    (AGENT, "claimed_agent"),
+    (PEER_IP, "claimed_peer_ip"),
+];
+
+/// Stamps every event of a batch that came in with authentication: a user's own `user_id`, or the service that
+/// reported it. What the event claims instead goes to `metadata.claimed_user_id` and the like. Splits the batch; does nothing to one without a stamp, or stamped before.
 pub fn apply(batch: &mut Batch) {
     let Some(stamp) = batch.provenance.stamp.clone() else { return };
     batch.split_all();
@@ -20,7 +28,9 @@ pub fn apply(batch: &mut Batch) {
         match &*stamp {
             Stamp::User(user) => {
                 write(batch, event, &user_names, Some(user), "claimed_user_id", &mut rewrite);
-                write(batch, event, &[REPORTED_BY], None, "claimed_reported_by", &mut rewrite);
+                for (name, claim) in NOT_A_USERS {
+                    write(batch, event, &[name], None, claim, &mut rewrite);
+                }
             }
             Stamp::Service(service) => {
                 write(batch, event, &[REPORTED_BY], Some(service), "claimed_reported_by", &mut rewrite)
@@ -146,6 +156,17 @@ mod tests {
 
     fn as_shop(line: &str) -> String {
         stamped(line, Some(Stamp::Service("shop".into())))
+    }
+
+    #[test]
+    fn a_user_claims_no_rights_no_agent_and_no_address() {
+        assert_eq!(
+            as_ali(r#"{"is_admin":true,"agent":"w1","peer_ip":"10.0.0.1","reported_by":"bank","a":1}"#),
+            r#"{"a":1,"user_id":"ali","metadata":{"claimed_reported_by":"bank","claimed_is_admin":true,"claimed_agent":"w1","claimed_peer_ip":"10.0.0.1"}}"#
+        );
+        assert_eq!(as_ali(r#"{"user_id":"ali","is_admin":null}"#), r#"{"user_id":"ali"}"#);
+        let service = r#"{"is_admin":true,"agent":"w1","peer_ip":"10.0.0.1","reported_by":"shop"}"#;
+        assert_eq!(as_shop(service), service);
     }
 
     #[test]

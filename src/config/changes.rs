@@ -1,6 +1,7 @@
 //! What a reload would change.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -30,6 +31,18 @@ impl Plan {
         let transforms = self.transforms.iter().map(|transform| (transform.name.clone(), transform.fingerprint));
         let sinks = self.sinks.iter().map(|sink| (sink.name.clone(), sink.fingerprint));
         Outline { components: sources.chain(transforms).chain(sinks).collect(), sections: self.sections.clone() }
+    }
+}
+
+/// For the log: `added: a, b; changed: c`.
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |word: &str, names: &[Arc<str>]| (!names.is_empty()).then(|| format!("{word}: {}", names.join(", ")));
+        let settings = (!self.settings.is_empty()).then(|| format!("settings: {}", self.settings.join(", ")));
+        let words = [of("added", &self.added), of("removed", &self.removed), of("changed", &self.changed), settings];
+        let words: Vec<String> = words.into_iter().flatten().collect();
+        f.write_str(if words.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&words.join("; "))
     }
 }
 

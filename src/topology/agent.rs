@@ -34,6 +34,9 @@ use crate::telemetry::{Accounting, ComponentKind};
 /// Values in one document at the door.
 const MAX_VALUES: usize = 1_000_000;
 
+/// In the mode of a folder: somebody who is not its owner may change what is in it.
+const OTHERS_WRITE: u32 = 0o022;
+
 /// Why an agent did not start.
 #[derive(Debug)]
 pub struct StartError {
@@ -391,11 +394,20 @@ fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// The data folder, for this user alone.
+/// The data folder, for this user alone: made, or refused if others may change what is in it.
 pub fn make_private_folder(path: &std::path::Path) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error| StartError::new(format!("cannot make the data folder `{}`: {error}", path.display())))
+    let mode = made.and_then(|()| std::fs::metadata(path)).map(|folder| folder.mode());
+    let shown = path.display();
+    let mode = mode.map_err(|error| StartError::new(format!("cannot make the data folder `{shown}`: {error}")))?;
+    match mode & OTHERS_WRITE {
+        0 => Ok(()),
+        _ => Err(StartError::new(format!(
+            "others may write into the data folder `{shown}`, and could put events, keys or links into it: run \
+             `chmod go-w {shown}`, or name a folder inside it with `data_dir`"
+        ))),
+    }
 }
 
 fn open_journal(

@@ -28,6 +28,7 @@ mod secrets;
 mod servers;
 mod sources;
 mod splunk;
+mod startup;
 mod store;
 mod support;
 mod tidy;

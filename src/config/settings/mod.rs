@@ -104,6 +104,8 @@ pub struct Limits {
     pub threads: Option<u32>,
     /// Whether every way from a source to a sink must pass a `redact` transform.
     pub require_redact: bool,
+    /// Whether the system may write the memory of the process, with events and secrets in it, to disk when it crashes.
+    pub core_dumps: bool,
 }
 
 /// More threads than this help nobody.
@@ -125,6 +127,7 @@ impl Default for Limits {
             shutdown_timeout: Duration::from_secs(10),
             threads: None,
             require_redact: false,
+            core_dumps: false,
         }
     }
 }

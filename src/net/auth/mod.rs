@@ -148,6 +148,9 @@ pub struct Gate {
     limiter: Limiter,
     /// Keeps slow hashes from taking every core.
     hashing: Semaphore,
+    /// Slow hashes that were computed.
+    #[cfg(test)]
+    hashes: std::sync::atomic::AtomicUsize,
 }
 
 struct Login {
@@ -155,6 +158,17 @@ struct Login {
     password: Arc<Password>,
     /// BLAKE3 of the password that fitted a slow hash last, so that it is hashed once and not with every request.
     fitted: Mutex<Option<[u8; 32]>>,
+}
+
+impl Login {
+    /// Whether the password is right, as far as that can be told without a slow hash.
+    fn admits_at_once(&self, password: &str, presented: &[u8; 32]) -> bool {
+        if !self.password.is_slow() {
+            return self.password.fits(password);
+        }
+        let fitted = *self.fitted.lock().unwrap_or_else(PoisonError::into_inner);
+        fitted.is_some_and(|fitted| verify_slices_are_equal(&fitted, presented).is_ok())
+    }
 }
 
 /// Why somebody was not let in.
@@ -173,7 +187,17 @@ impl Gate {
     /// A gate that lets in whoever shows one of these.
     fn with(tokens: Vec<(Principal, [u8; 32])>, users: BTreeMap<String, Login>, jwt: Option<jwt::Verifier>) -> Gate {
         let hashing = Semaphore::new(MAX_HASHING);
-        Gate { open: false, tokens, users, jwt, revoked: None, limiter: Limiter::default(), hashing }
+        Gate {
+            open: false,
+            tokens,
+            users,
+            jwt,
+            revoked: None,
+            limiter: Limiter::default(),
+            hashing,
+            #[cfg(test)]
+            hashes: Default::default(),
+        }
     }
 
     /// The same gate, shut for these tokens.
@@ -278,26 +302,36 @@ impl Gate {
         let pair = STANDARD.decode(pair).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let pair = Secret::new(pair.ok_or(Refused::Wrong("no pair of user and password"))?);
         let (name, password) = pair.expose().split_once(':').ok_or(wrong)?;
-        let login = self.users.get(name).ok_or(wrong)?;
-        if !login.password.is_slow() {
-            return login.password.fits(password).then(|| login.principal.clone()).ok_or(wrong);
-        }
+        let login = self.users.get(name);
         let presented = digest(password);
-        let remembered = *login.fitted.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.is_some_and(|fitted| verify_slices_are_equal(&fitted, &presented).is_ok()) {
+        let admits = |login: &&Login| login.admits_at_once(password, &presented);
+        if let Some(login) = login.filter(admits) {
             return Ok(login.principal.clone());
         }
+        // Whoever is wrong waits for a slow hash if there is one at all, so that the time does not tell which names exist.
+        let Some(slow) = login.filter(|login| login.password.is_slow()).or(self.slow_login()) else {
+            return Err(wrong);
+        };
         if self.limiter.wait(peer, Instant::now()).is_some() {
             return Err(wrong);
         }
+        #[cfg(test)]
+        self.hashes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let _turn = self.hashing.acquire().await.expect("the semaphore is never closed");
-        let (hash, password) = (login.password.clone(), Secret::new(password.to_owned()));
-        let fits = tokio::task::spawn_blocking(move || hash.fits(password.expose())).await;
-        if !fits.unwrap_or(false) {
-            return Err(wrong);
+        let (hash, password) = (slow.password.clone(), Secret::new(password.to_owned()));
+        let fits = tokio::task::spawn_blocking(move || hash.fits(password.expose())).await.unwrap_or(false);
+        match login.filter(|login| fits && login.password.is_slow()) {
+            None => Err(wrong),
+            Some(login) => {
+                *login.fitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(presented);
+                Ok(login.principal.clone())
+            }
         }
-        *login.fitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(presented);
-        Ok(login.principal.clone())
+    }
+
+    /// Any user whose password is kept as a slow hash.
+    fn slow_login(&self) -> Option<&Login> {
+        self.users.values().find(|login| login.password.is_slow())
     }
 
     /// The answer says nothing about why; the log does.

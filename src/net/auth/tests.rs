@@ -106,6 +106,23 @@ async fn users_sign_in_with_passwords_and_a_slow_hash_is_computed_once() {
 }
 
 #[tokio::test]
+async fn whoever_is_wrong_costs_one_slow_hash_whether_the_name_exists_or_not() {
+    let hash = "pbkdf2_sha256$1000$saltsaltsaltsalt$BBs+1+PaslLtBPULUr8/lQicvVuHiEPMz0i8MjLCbzM=";
+    for bob in ["bob", "aaa"] {
+        let gate = gate(&format!(
+            "{{ type: basic, users: {{ ada: {{ password: 'a:b', role: admin }}, {bob}: {{ password_hash: {hash} }} }} }}"
+        ));
+        for (nth, wrong) in ["ada:x", &format!("{bob}:x"), "eve:x", ":", "eve:correct horse"].into_iter().enumerate() {
+            assert_eq!(knock(&gate, &format!("Basic {}", STANDARD.encode(wrong))).await, Err(401), "{wrong}");
+            assert_eq!(gate.hashes.load(std::sync::atomic::Ordering::Relaxed), nth + 1, "{wrong}");
+        }
+    }
+    let plain = gate("{ type: basic, users: { ada: { password: 'a:b', role: admin } } }");
+    assert_eq!(knock(&plain, &format!("Basic {}", STANDARD.encode("eve:x"))).await, Err(401));
+    assert_eq!(plain.hashes.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
 async fn guessing_is_slowed_down_and_who_knows_the_token_still_comes_in() {
     let gate = gate("{ type: bearer, tokens: { shop: right } }");
     let peer = Some("192.0.2.1".parse().expect("an address"));

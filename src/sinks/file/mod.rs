@@ -94,7 +94,7 @@ impl Sink for File {
     type Payload = Vec<Group>;
 
     fn check(config: &Config, check: &mut Check) {
-        let (_, below) = parts(&config.path);
+        let (root, below) = parts(&config.path);
         let offset = config.path.len() - below.len();
         match Template::parse(below) {
             Err(wrong) => {
@@ -102,7 +102,8 @@ impl Sink for File {
                 check.problem_within("path", range, wrong.message);
             }
             Ok(template) => {
-                if below.starts_with("{{") && offset == 0 {
+                let is_everywhere = root.components().all(|part| part == std::path::Component::RootDir);
+                if (below.starts_with("{{") && offset == 0) || (is_everywhere && template.constant().is_none()) {
                     let hint = "begin with a folder, such as `/var/log/weir/`";
                     check.problem_with_hint("path", "an event could choose the folder", hint);
                 } else if let Some(path) = template.constant()
