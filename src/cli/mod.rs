@@ -18,6 +18,7 @@ mod query;
 mod redact;
 mod run;
 mod schema;
+mod test;
 mod token;
 mod validate;
 mod welcome;
@@ -45,6 +46,8 @@ enum Command {
     Init(init::Arguments),
     /// Check configuration; with connections, check sinks too
     Validate(validate::Arguments),
+    /// Run the `tests:` of a configuration
+    Test(test::Arguments),
     /// Print the JSON Schema of the configuration
     Schema,
     /// Ask the running agent how it is: exit code 0 healthy, 1 not
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Init(arguments) => init::run(arguments),
         Command::Validate(arguments) => validate::run(arguments),
+        Command::Test(arguments) => test::run(arguments),
         Command::Schema => schema::run(),
         Command::Health(arguments) => health::run(arguments),
         Command::Query(arguments) => query::run(arguments),

@@ -1,17 +1,13 @@
 //! `weir validate`: checks the configuration, and with connections whether every sink can be reached and used.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 
 use super::Configuration;
-use crate::component::{Findings, Promise, SinkContext};
-use crate::config::{Plan, PlannedSink};
+use crate::component::{Findings, Promise};
+use crate::config::{DRY_TIMEOUT, Plan, PlannedSink};
 use crate::net::tls;
-
-/// How long a sink may take to show that it works.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub struct Arguments {
@@ -93,22 +89,10 @@ fn counted(count: usize, noun: &str) -> String {
 }
 
 async fn try_out(sink: &PlannedSink, data_dir: &std::path::Path) -> Result<Findings, String> {
-    let cx = SinkContext {
-        name: sink.name.clone(),
-        agent: "validate".into(),
-        data_dir: data_dir.to_owned(),
-        timeout: PATIENCE,
-        tls: sink.frame.tls.clone().unwrap_or_default(),
-        encrypted: sink.frame.tls.is_some(),
-        proxy: sink.frame.proxy.clone(),
-        memory: None,
-        position: 0,
-        dry: true,
-        stores: Default::default(),
-    };
-    match tokio::time::timeout(PATIENCE, sink.sink.open(&cx)).await {
+    let cx = sink.dry_context("validate".into(), data_dir);
+    match tokio::time::timeout(DRY_TIMEOUT, sink.sink.open(&cx)).await {
         Ok(Ok(opened)) => Ok(opened.findings()),
         Ok(Err(failure)) => Err(failure.answer().to_owned()),
-        Err(_) => Err(format!("no answer after {} s", PATIENCE.as_secs())),
+        Err(_) => Err(format!("no answer after {} s", DRY_TIMEOUT.as_secs())),
     }
 }

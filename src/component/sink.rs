@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::check::Check;
 use super::failure::Failure;
 use super::reader::Reader;
+use crate::codec::encoding::{Encoder, Encoding};
 use crate::event::{Id, Raw};
 use crate::journal::Record;
 use crate::net::client::Client;
@@ -53,6 +54,12 @@ pub trait Sink: Send + Sync + Sized + 'static {
 
     /// The bytes or rows for a cut: pure, so that tests can assert them.
     fn encode(&self, cut: &WriteBatch) -> Result<Self::Payload, Failure>;
+
+    /// What these events would be sent as, uncompressed and without anything being opened, where it does not depend on
+    /// what the target says.
+    fn preview(_config: &Self::Config, _cx: &SinkContext, _cut: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
+        None
+    }
 
     /// Writes it and returns when the target has it for good.
     fn write(&self, cut: &WriteBatch, payload: &Self::Payload)
@@ -127,6 +134,12 @@ impl SinkContext {
     }
 }
 
+/// What events come to in an encoding that needs nothing of the target.
+pub fn preview(encoding: &Encoding, batch: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
+    let encoder = encoding.encoder().map_err(|wrong| Failure::configuration(wrong.message));
+    Some(encoder.and_then(|encoder| batch.encoded(&encoder)))
+}
+
 /// What a write came to that brought all of its events to the target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
@@ -188,6 +201,17 @@ impl WriteBatch {
         self.slices
             .iter()
             .flat_map(|slice| slice.events.clone().map(|index| BatchEvent { record: &slice.record, index }))
+    }
+
+    /// The events one after another in an encoding, with its header if it has one.
+    pub fn encoded(&self, encoder: &Encoder) -> Result<Vec<u8>, Failure> {
+        let (mut out, mut failures) = (encoder.header().unwrap_or_default(), Vec::new());
+        for (nth, event) in self.events().enumerate() {
+            if let Err(answer) = encoder.append(event.json(), &mut out) {
+                failures.push((nth, Failure::poison(answer)));
+            }
+        }
+        if failures.is_empty() { Ok(out) } else { Err(Failure::Some(failures)) }
     }
 
     /// The n-th event.
@@ -295,6 +319,11 @@ pub trait AnySinkConfig: Send + Sync {
     fn reader(&self, _cx: &SinkContext) -> Option<Arc<dyn Reader>> {
         None
     }
+
+    fn preview(&self, _cx: &SinkContext, _cut: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
+        None
+    }
+
     fn open<'a>(&'a self, cx: &'a SinkContext) -> Answer<'a, Arc<dyn AnySink>>;
 }
 
@@ -335,6 +364,10 @@ impl<S: Sink> AnySinkConfig for Configured<S> {
 
     fn reader(&self, cx: &SinkContext) -> Option<Arc<dyn Reader>> {
         S::reader(&self.0, cx)
+    }
+
+    fn preview(&self, cx: &SinkContext, cut: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
+        S::preview(&self.0, cx, cut)
     }
 
     fn open<'a>(&'a self, cx: &'a SinkContext) -> Answer<'a, Arc<dyn AnySink>> {

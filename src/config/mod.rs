@@ -10,6 +10,7 @@ mod reference;
 mod schema;
 pub mod settings;
 mod shown;
+mod tested;
 mod wiring;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use components::BuildContext;
 pub use components::{Catalogue, SINK_KEYS, SOURCE_KEYS, TRANSFORM_KEYS};
 pub use files::{Text, locate};
 pub use interpolate::Environment;
-pub use plan::{API_SOURCE, Fingerprint, Input, Plan, PlannedSink, PlannedSource, PlannedTransform};
+pub use plan::{API_SOURCE, DRY_TIMEOUT, Fingerprint, Input, Plan, PlannedSink, PlannedSource, PlannedTransform};
 pub use reference::reference;
 pub use schema::schema;
 use settings::Settings;
@@ -213,6 +214,14 @@ impl Loading<'_> {
         let knots = components.knots();
         let wires = wiring::connect(&knots, self.overrides.demo.then_some(DEMO), &mut self.problems);
         let order = wiring::order(&knots, &wires, &mut self.problems);
+        // Tests that could not be read as they stand are not judged by what is left of them.
+        let is_read = !self.problems.iter().any(|problem| problem.path.starts_with("tests"));
+        if let Some(settings) = settings.as_ref().filter(|_| is_read) {
+            let mut found = Problems::default();
+            tested::check(&settings.tests, &knots, &mut found);
+            diagnostic::place(&mut found, 0, root, "", root.span);
+            self.problems.extend(found);
+        }
         let api = settings.as_ref().filter(|settings| settings.api.enabled && !self.overrides.ephemeral);
         let span = root.get("api").map_or(Span::NOWHERE, |entry| entry.key.span);
         components.check_endpoints(api.map(|s| (Endpoint::stream(&s.api.address), span)), &mut self.problems);

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::settings::{Settings, SinkFrame};
 use crate::component::sink::AnySinkConfig;
-use crate::component::{AnySource, AnyTransform, Promise};
+use crate::component::{AnySource, AnyTransform, Promise, SinkContext};
 use crate::query::Query;
 
 /// What a component's configuration comes to, for comparing: a hash, since the text may hold secrets.
 pub type Fingerprint = [u8; 32];
+
+/// How long a sink may take to show that it works.
+pub const DRY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything the wiring needs.
 pub struct Plan {
@@ -55,6 +59,25 @@ pub struct PlannedSink {
     pub promise: Promise,
     pub sink: Box<dyn AnySinkConfig>,
     pub fingerprint: Fingerprint,
+}
+
+impl PlannedSink {
+    /// For opening the sink, or looking at what it would send, without anything being created or changed.
+    pub fn dry_context(&self, agent: Arc<str>, data_dir: &std::path::Path) -> SinkContext {
+        SinkContext {
+            name: self.name.clone(),
+            agent,
+            data_dir: data_dir.to_owned(),
+            timeout: DRY_TIMEOUT,
+            tls: self.frame.tls.clone().unwrap_or_default(),
+            encrypted: self.frame.tls.is_some(),
+            proxy: self.frame.proxy.clone(),
+            memory: None,
+            position: 0,
+            dry: true,
+            stores: Default::default(),
+        }
+    }
 }
 
 impl Plan {

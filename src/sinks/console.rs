@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::codec::encoding::{Encoder, Encoding};
+use crate::component::sink;
 use crate::component::{Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written};
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -80,6 +81,10 @@ impl Sink for Console {
             }
         }
         if failures.is_empty() { Ok(vec![out.into()]) } else { Err(Failure::Some(failures)) }
+    }
+
+    fn preview(config: &Config, _: &SinkContext, batch: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
+        sink::preview(&config.encoding, batch)
     }
 
     async fn write(&self, _: &WriteBatch, payload: &Vec<Bytes>) -> Result<Written, Failure> {

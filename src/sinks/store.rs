@@ -99,6 +99,10 @@ impl Sink for StoreSink {
         Ok(())
     }
 
+    fn preview(_: &Config, _: &SinkContext, batch: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
+        Some(Ok(batch.chunks().flatten().copied().collect()))
+    }
+
     async fn write(&self, batch: &WriteBatch, (): &()) -> Result<Written, Failure> {
         let store = self.store.clone().ok_or_else(|| Failure::transient("the store is not open"))?;
         let (batch, bytes) = (batch.clone(), batch.bytes() as u64);

@@ -16,8 +16,10 @@ mod retired;
 mod sinks;
 mod snapshots;
 mod sources;
+mod trial;
 mod wiring;
 
 pub use agent::{Agent, Reloaded, StartError, Stopped, make_private_folder};
 pub use intake::SourceIntake;
 pub use snapshots::snapshots_file;
+pub use trial::{Outcome, RECEIVED_AT, Trial};

@@ -23,6 +23,11 @@ pub struct Step {
 pub struct Streams(BTreeMap<Input, StreamId>);
 
 impl Streams {
+    /// A stream for each of these outputs, whoever reads them.
+    pub fn of_outputs(outputs: impl Iterator<Item = (Input, StreamId)>) -> Streams {
+        Streams(outputs.collect())
+    }
+
     /// Gives every output that a sink reads its stream. `sinks` are the names of cursors and what they read; `in_use`
     /// are the streams that are still written to.
     pub fn assign<'a>(

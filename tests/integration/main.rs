@@ -17,6 +17,7 @@ mod kafka;
 mod kafka_source;
 mod kill;
 mod parking;
+mod pipeline_tests;
 mod pipelines;
 mod plans;
 mod poison;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use api::{Anonymous, Api, Auth, Cors, RoleTable, Roles};
 pub use frame::{Batch, Buffer, Concurrency, OnRemove, Retry, SinkFrame, Start};
 pub use journal::{Codec, Journal, Keep, Mode, WhenFull};
-pub use pipeline_test::{Expectation, Input, Test};
+pub use pipeline_test::{EventText, Expectation, Input, Test};
 
 use crate::units::{ByteSize, Duration};
 

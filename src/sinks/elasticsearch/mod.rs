@@ -198,6 +198,11 @@ impl Sink for Elasticsearch {
         self.encoder.index_of(event)
     }
 
+    fn preview(config: &Config, _: &SinkContext, batch: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
+        let encoder = config.encoder().map_err(|(_, wrong)| Failure::configuration(wrong));
+        Some(encoder.and_then(|encoder| encoder.body(batch)))
+    }
+
     async fn write(&self, batch: &WriteBatch, payload: &Bytes) -> Result<Written, Failure> {
         let indices_vary = self.encoder.names.constant().is_none();
         let classified =

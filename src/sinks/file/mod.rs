@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::codec::encoding::{Encoder, Encoding};
 use crate::codec::template::Template;
+use crate::component::sink;
 use crate::component::{BatchEvent, Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written};
 use crate::units::{ByteSize, Duration};
 
@@ -155,6 +156,10 @@ impl Sink for File {
             }
         }
         if failures.is_empty() { Ok(groups.finish()) } else { Err(Failure::Some(failures)) }
+    }
+
+    fn preview(config: &Config, _: &SinkContext, batch: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
+        sink::preview(&config.encoding, batch)
     }
 
     async fn write(&self, _: &WriteBatch, payload: &Vec<Group>) -> Result<Written, Failure> {

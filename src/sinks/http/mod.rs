@@ -199,6 +199,11 @@ impl Sink for Http {
         }
     }
 
+    fn preview(config: &Config, cx: &SinkContext, batch: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
+        let body = Http::new(config, cx).and_then(|http| http.body(batch, batch.events()).map_err(Failure::Some));
+        Some(body.map(|body| body.to_vec()))
+    }
+
     async fn write(&self, batch: &WriteBatch, payload: &Vec<Outgoing>) -> Result<Written, Failure> {
         if let ([only], Some(_)) = (&payload[..], self.place.constant()) {
             let refused = self.send(only).await.map_err(|refusal| refusal.failure)?;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::encoding::{Encoder, Encoding};
 use crate::codec::name::{NameTemplate, Rules};
 use crate::codec::template::{Malformed, Template};
+use crate::component::sink;
 use crate::component::{BatchEvent, Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written};
 use crate::net::kafka::{Access, Options, Reserved, Sasl};
 use crate::units::{OneOrMany, one_or_many};
@@ -180,6 +181,10 @@ impl Sink for Kafka {
 
     fn encode(&self, batch: &WriteBatch) -> Result<Messages, Failure> {
         Messages::encode(batch, &self.topic, self.key.as_ref(), &self.encoder)
+    }
+
+    fn preview(config: &Config, _: &SinkContext, batch: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
+        sink::preview(&config.encoding, batch)
     }
 
     async fn write(&self, batch: &WriteBatch, payload: &Messages) -> Result<Written, Failure> {

@@ -160,6 +160,12 @@ impl Sink for SplunkHec {
         }
     }
 
+    fn preview(config: &Config, cx: &SinkContext, batch: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
+        let splunk = SplunkHec::new(config, cx);
+        let body = splunk.and_then(|splunk| splunk.body(batch, batch.events()).map_err(Failure::Some));
+        Some(body.map(|body| body.to_vec()))
+    }
+
     async fn write(&self, batch: &WriteBatch, payload: &Bytes) -> Result<Written, Failure> {
         let deadline = Instant::now() + self.patience;
         let mut progress = Progress::new(batch.len());
