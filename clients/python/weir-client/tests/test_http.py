@@ -1,0 +1,102 @@
+"""With WEIR_URL events go to the agent in the background, and to the spool where they cannot."""
+
+import json
+import os
+import socketserver
+import threading
+import unittest
+from http.server import BaseHTTPRequestHandler
+
+from support import Folder, lines, python
+
+EMIT = "import weir_client\nfor n in range(500): weir_client.emit({'event_type': 'e', 'n': n})\n"
+
+
+class Collector:
+    """A server that keeps what it is sent and answers as it is told to."""
+
+    def __init__(self, path=None, status=200):
+        collector = self
+        self.received, self.tokens, self.status = [], set(), status
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if collector.status == "hang":
+                    collector.ended.wait()
+                    return
+                if collector.status == 200:
+                    collector.received += [json.loads(line) for line in body.splitlines()]
+                    collector.tokens.add(self.headers["Authorization"])
+                self.send_response(collector.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *arguments):
+                pass
+
+            def address_string(self):
+                return ""
+
+        if path:
+            self.server = socketserver.ThreadingUnixStreamServer(path, Handler)
+        else:
+            self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+            self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.server.daemon_threads = True
+        self.ended = threading.Event()
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.ended.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Http(unittest.TestCase):
+    def test_all_events_arrive_in_order_and_none_is_spooled(self):
+        with Folder() as folder, Collector() as collector:
+            self.assertEqual(python(EMIT, folder, WEIR_URL=collector.url, WEIR_TOKEN="t"), (0, ""))
+            self.assertEqual([event["n"] for event in collector.received], list(range(500)))
+            self.assertEqual(collector.tokens, {"Bearer t"})
+            self.assertEqual(lines(folder), [])
+
+    def test_a_unix_socket_does_as_well(self):
+        with Folder() as folder, Folder() as other, Collector(os.path.join(other, "s")) as collector:
+            self.assertEqual(python(EMIT, folder, WEIR_URL=f"unix:{other}/s"), (0, ""))
+            self.assertEqual(len(collector.received), 500)
+
+    def test_what_cannot_be_sent_is_spooled(self):
+        for status in (401, 429, 503):
+            with Folder() as folder, Collector(status=status) as collector:
+                python(EMIT, folder, WEIR_URL=collector.url)
+                self.assertEqual(len(lines(folder)), 500, status)
+
+    def test_a_server_that_hangs_delays_no_event(self):
+        code = EMIT.replace("import weir_client\n", "import time, weir_client\nt = time.monotonic()\n") + (
+            "assert time.monotonic() - t < 1.5\nimport os\nos.environ.pop('WEIR_URL')\n"
+        )
+        with Folder() as folder, Collector(status="hang") as collector:
+            self.assertEqual(python(code, folder, WEIR_URL=collector.url), (0, ""))
+            self.assertEqual(len({json.loads(line)["id"] for line in lines(folder)}), 500)
+
+    def test_a_child_sends_its_own_events_alone(self):
+        code = EMIT + (
+            "import os\nchild = os.fork()\n"
+            "weir_client.emit({'event_type': 'child' if child == 0 else 'parent'})\n"
+            "weir_client.flush()\n"
+            "os._exit(0) if child == 0 else os.waitpid(child, 0)\n"
+        )
+        with Folder() as folder, Collector() as collector:
+            self.assertEqual(python(code, folder, WEIR_URL=collector.url), (0, ""))
+            kinds = [event["event_type"] for event in collector.received]
+            self.assertEqual({kind: kinds.count(kind) for kind in set(kinds)}, {"e": 500, "child": 1, "parent": 1})
+
+
+if __name__ == "__main__":
+    unittest.main()
