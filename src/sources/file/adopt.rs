@@ -232,7 +232,9 @@ impl Tail {
         }
         let mut file = Followed::new(found, &self.cx.agent, None, self.scan, now);
         let at = match file.packing {
-            Packing::None => last_line(&mut open_as(found, Packing::None)?, found.stat.size)?,
+            Packing::None => {
+                last_line(&mut open_as(&self.settings.patterns.folders, found, Packing::None)?, found.stat.size)?
+            }
             _ => u64::MAX,
         };
         file.ledger = RangeTracker::starting_at(at);
@@ -280,7 +282,7 @@ impl Tail {
             Some((*identity, file.slots, file.as_past()))
         };
         let Some((identity, slots, past)) = former.or_else(remembered) else { return Ok(false) };
-        let mut body = open_as(found, Packing::None)?;
+        let mut body = open_as(&self.settings.patterns.folders, found, Packing::None)?;
         if past.head.is_empty() || !fits(&mut body, &past.head, &past.place, past.place_at)? {
             return Ok(false);
         }

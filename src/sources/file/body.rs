@@ -5,10 +5,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
-
-use super::identity::Stat;
-
 /// Window of a zstd frame that is expanded; a larger one is refused (2^23 bytes, as RFC 9659 allows).
 const ZSTD_WINDOW_LOG: u32 = 23;
 
@@ -30,15 +26,6 @@ impl Packing {
             _ => Packing::None,
         }
     }
-}
-
-/// Opens a file for reading without ever waiting for it. Whoever calls looks at what it is before reading.
-pub fn open(path: &Path, follow: bool) -> io::Result<(OwnedFd, Stat)> {
-    let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    flags.set(OFlags::NOFOLLOW, !follow);
-    let file = rustix::fs::open(path, flags, Mode::empty())?;
-    let stat = Stat::of(&file)?;
-    Ok((file, stat))
 }
 
 pub enum Body {

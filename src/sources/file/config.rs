@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::buffers::Buffers;
 use super::cut::Cutter;
 use super::discover::Patterns;
+use super::folders::Folders;
 use super::shape::{Grouping, Shape};
 use super::tail::Settings;
 use crate::codec::Codec;
@@ -63,10 +64,16 @@ pub struct Config {
     /// The encoding of the files by its WHATWG label, such as `utf-16le`, `latin1` or `windows-1256`. UTF-8 if absent.
     #[serde(default)]
     pub encoding: Option<String>,
-    /// Stamps every event with the name of the user who owns the file, whatever the event says.
+    /// Stamps every event with the name of the user who owns the file, whatever the event says. As with `remove`, the
+    /// folder itself must not be a symbolic link, and files with several names are left alone.
     #[serde(default)]
     pub owner: Option<Owner>,
-    /// Removes a file once all of it is durable and no process holds a lock on it.
+    /// Bytes that are taken from one owner's files in a second, where `owner` or `remove` is set; further ones wait in the
+    /// files, and other owners do not wait for them.
+    #[serde(default = "default_max_owner_bytes")]
+    pub max_owner_bytes: ByteSize,
+    /// Removes a file once all of it is durable and no process holds a lock on it. Folders are held open, so that nobody
+    /// can have files elsewhere removed by exchanging one for a link.
     #[serde(default)]
     pub remove: Option<Remove>,
     /// How often to look for new lines.
@@ -122,6 +129,10 @@ fn default_max_line() -> ByteSize {
     ByteSize::mib(1)
 }
 
+fn default_max_owner_bytes() -> ByteSize {
+    ByteSize::mib(16)
+}
+
 fn default_poll() -> Duration {
     Duration::from_millis(250)
 }
@@ -135,7 +146,13 @@ impl Config {
         if self.include.is_empty() {
             check.problem_with_hint("include", "no files are named", "such as `[/var/log/app/*.log]`");
         }
-        let patterns = Patterns::new(&self.include, &self.exclude, self.follow_symlinks);
+        let is_spool = self.remove.is_some() || self.owner.is_some();
+        if is_spool && self.follow_symlinks {
+            let hint = "whoever owns a folder there could have any file read as theirs, or removed";
+            check.problem_with_hint("follow_symlinks", "excludes `remove` and `owner`", hint);
+        }
+        let folders = if is_spool { Folders::held() } else { Folders::ByPath };
+        let patterns = Patterns::new(&self.include, &self.exclude, self.follow_symlinks, folders);
         let patterns = patterns.map_err(|(key, nth, error)| check.problem(format!("{key}[{nth}]"), error)).ok();
         let encoding = self.encoding.as_deref().and_then(|label| read_encoding(label, check));
         let grouping = self.multiline.as_ref().and_then(|multiline| multiline.grouping(check));
@@ -148,6 +165,9 @@ impl Config {
         }
         if self.max_open_files == Some(0) {
             check.problem("max_open_files", "without an open file nothing can be read");
+        }
+        if self.max_owner_bytes.0 == 0 {
+            check.problem("max_owner_bytes", "without a byte nothing can be read");
         }
         if check.problems.has_errors() {
             return None;
@@ -163,6 +183,7 @@ impl Config {
             from_end: self.read_from == ReadFrom::End,
             removes: self.remove.is_some(),
             stamps_owner: self.owner.is_some(),
+            owner_rate: is_spool.then_some(self.max_owner_bytes.0),
             poll: *self.poll,
             patience: *self.partial_timeout,
             most_open: self.max_open_files.unwrap_or_else(default_most_open),

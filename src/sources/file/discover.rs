@@ -3,12 +3,15 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{Dir, FileType};
 
+use super::folders::Folders;
 use super::identity::Stat;
 
 /// Files that one source follows; further ones are said and left alone.
@@ -26,6 +29,7 @@ pub struct Patterns {
     exclude: GlobSet,
     roots: Vec<Root>,
     follow: bool,
+    pub folders: Folders,
     /// By which they are known again.
     pub print: String,
 }
@@ -62,6 +66,7 @@ impl Patterns {
         include: &[String],
         exclude: &[String],
         follow: bool,
+        folders: Folders,
     ) -> Result<Patterns, (&'static str, usize, String)> {
         let mut roots: Vec<Root> = Vec::new();
         let print = blake3::hash(include.join("\n").as_bytes()).to_hex().to_string();
@@ -74,31 +79,37 @@ impl Patterns {
                 None => roots.push(root),
             }
         }
-        Ok(Patterns { include, exclude, roots, follow, print })
+        Ok(Patterns { include, exclude, roots, follow, folders, print })
     }
 
     /// Looks at everything the patterns mean, now.
     pub fn list(&self) -> Listing {
         let (mut listing, mut seen) = (Listing::default(), HashSet::new());
         for root in &self.roots {
-            self.walk(&root.folder, root.levels, &mut seen, &mut listing);
+            let opened = self.folders.open_root(&root.folder);
+            self.walk(opened, &root.folder, root.levels, &mut seen, &mut listing);
         }
         listing
     }
 
-    fn walk(&self, folder: &Path, levels: usize, seen: &mut HashSet<PathBuf>, listing: &mut Listing) {
+    fn walk(
+        &self,
+        opened: io::Result<Arc<OwnedFd>>,
+        folder: &Path,
+        levels: usize,
+        seen: &mut HashSet<PathBuf>,
+        listing: &mut Listing,
+    ) {
         if !seen.insert(folder.to_path_buf()) {
             return;
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let opened =
-            rustix::fs::open(folder, flags, Mode::empty()).and_then(|fd| Dir::read_from(&fd).map(|dir| (fd, dir)));
+        let opened = opened.and_then(|fd| Ok((Dir::read_from(&fd)?, fd)).map(|(dir, fd)| (fd, dir)));
         let (fd, entries) = match opened {
             Ok(opened) => opened,
             // A folder that is not there has no files; it may come.
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return,
             Err(error) => {
-                listing.errors.push(format!("cannot list `{}`: {}", folder.display(), io::Error::from(error)));
+                listing.errors.push(format!("cannot list `{}`: {error}", folder.display()));
                 return;
             }
         };
@@ -121,20 +132,24 @@ impl Patterns {
                 kind = Stat::at(&fd, Path::new(name), false).map_or(FileType::Unknown, |stat| stat.kind);
             }
             if kind == FileType::Directory && levels > 0 && !self.exclude.is_match(&path) {
-                self.walk(&path, levels - 1, seen, listing);
+                let opened = self.folders.open_folder(&fd, name).map(Arc::new);
+                self.walk(opened, &path, levels - 1, seen, listing);
             }
             self.look_at(&fd, &path, name, listing);
             path.pop();
         }
     }
 
-    fn look_at(&self, folder: &rustix::fd::OwnedFd, path: &Path, name: &OsStr, listing: &mut Listing) {
+    fn look_at(&self, folder: &OwnedFd, path: &Path, name: &OsStr, listing: &mut Listing) {
         let is_included = self.is_included(path);
         let family = self.family(path);
         if (!is_included && family.is_none()) || self.exclude.is_match(path) {
             return;
         }
         match Stat::at(folder, Path::new(name), false) {
+            Ok(stat) if stat.is_regular() && self.folders.is_held() && stat.links > 1 => {
+                listing.refused.push((path.to_path_buf(), "a file with further names, which may be another user's"));
+            }
             Ok(stat) if stat.is_regular() => {
                 if listing.found.len() < MOST_FILES {
                     listing.found.push(Found { path: path.to_path_buf(), is_included, family, stat });
@@ -228,12 +243,14 @@ fn root_of(pattern: &Path) -> Root {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::Mode;
+
     use super::*;
     use crate::component::fake::Folder;
 
     fn patterns(include: &[PathBuf], exclude: &[PathBuf], follow: bool) -> Patterns {
         let text = |paths: &[PathBuf]| paths.iter().map(|p| p.to_str().unwrap().to_string()).collect::<Vec<_>>();
-        Patterns::new(&text(include), &text(exclude), follow).unwrap()
+        Patterns::new(&text(include), &text(exclude), follow, Folders::ByPath).unwrap()
     }
 
     fn names(listing: &Listing) -> Vec<(String, bool, Option<String>)> {
@@ -311,6 +328,6 @@ mod tests {
     fn a_folder_that_cannot_be_listed_is_an_error_and_one_that_is_not_there_is_none() {
         let none = patterns(&["/nowhere/at/all/*.log".into()], &[], false).list();
         assert!(none.found.is_empty() && none.errors.is_empty());
-        assert_eq!(Patterns::new(&["/a/[".into()], &[], false).map(|_| ()).unwrap_err().0, "include");
+        assert_eq!(Patterns::new(&["/a/[".into()], &[], false, Folders::ByPath).map(|_| ()).unwrap_err().0, "include");
     }
 }

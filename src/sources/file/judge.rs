@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use super::body::{Body, Packing, open};
+use super::body::{Body, Packing};
 use super::discover::Found;
+use super::folders::Folders;
 use super::followed::{Followed, Past, fits};
 use super::identity::{HEAD_BYTES, Print};
 use super::tail::Tail;
@@ -21,6 +22,7 @@ pub enum Judgement {
 /// What is known of a stranger.
 struct UnknownFile<'a> {
     found: &'a Found,
+    folders: &'a Folders,
     packing: Packing,
     body: Body,
     /// Its first bytes.
@@ -35,8 +37,9 @@ impl Tail {
     /// Compares a stranger's content with everything it may be a copy of.
     pub(super) fn judge(&self, found: &Found, is_fresh: bool) -> io::Result<Judgement> {
         let packing = Packing::of(&found.path);
-        let mut stranger =
-            UnknownFile { found, packing, body: open_as(found, packing)?, head: Vec::new(), is_fresh, best: None };
+        let folders = &self.settings.patterns.folders;
+        let body = open_as(folders, found, packing)?;
+        let mut stranger = UnknownFile { found, folders, packing, body, head: Vec::new(), is_fresh, best: None };
         stranger.body.read_at(0, HEAD_BYTES, &mut stranger.head)?;
         if stranger.head.is_empty() {
             return Ok(Judgement::Wait);
@@ -128,20 +131,20 @@ impl UnknownFile<'_> {
             return Ok(false);
         }
         let is_short = self.is_fresh && self.head.len() < file.head.len.into();
-        Ok(begins_alike || is_short || begins_with(&file.path, &self.head)?)
+        Ok(begins_alike || is_short || begins_with(self.folders, &file.path, &self.head)?)
     }
 }
 
-pub fn open_as(found: &Found, packing: Packing) -> io::Result<Body> {
-    let (file, stat) = open(&found.path, false)?;
+pub fn open_as(folders: &Folders, found: &Found, packing: Packing) -> io::Result<Body> {
+    let (file, stat) = folders.open_file(&found.path)?;
     if stat.identity != found.stat.identity || !stat.is_regular() {
         return Err(io::Error::from(io::ErrorKind::NotFound));
     }
     Ok(Body::new(file, packing))
 }
 
-fn begins_with(path: &Path, head: &[u8]) -> io::Result<bool> {
-    let (file, _) = open(path, false)?;
+fn begins_with(folders: &Folders, path: &Path, head: &[u8]) -> io::Result<bool> {
+    let (file, _) = folders.open_file(path)?;
     let mut start = Vec::new();
     Body::new(file, Packing::None).read_at(0, head.len(), &mut start)?;
     Ok(start == head)

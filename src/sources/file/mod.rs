@@ -14,6 +14,7 @@ mod cut;
 #[cfg(test)]
 mod cut_test;
 mod discover;
+mod folders;
 mod followed;
 mod hand_in;
 mod identity;
@@ -25,6 +26,8 @@ mod position;
 mod rotation_test;
 mod shape;
 mod spool;
+#[cfg(test)]
+mod spool_test;
 mod tail;
 #[cfg(test)]
 mod tail_test;

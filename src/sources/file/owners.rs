@@ -1,8 +1,11 @@
-//! Names of the users who own files.
+//! The users who own files: their names, and how much of the agent each may have.
 
 use std::collections::HashMap;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::warn;
 
 use crate::event::Stamp;
 
@@ -12,6 +15,14 @@ const MOST_KEPT: usize = 10_000;
 #[derive(Default)]
 pub struct Owners {
     stamps: HashMap<u32, Arc<Stamp>>,
+    allowances: HashMap<u32, Allowance>,
+}
+
+/// What may still be taken from an owner's files now.
+struct Allowance {
+    bytes: f64,
+    as_of: Instant,
+    is_said: bool,
 }
 
 impl Owners {
@@ -21,6 +32,34 @@ impl Owners {
             self.stamps.clear();
         }
         self.stamps.entry(user).or_insert_with(|| Arc::new(Stamp::User(name(user)))).clone()
+    }
+
+    /// Whether more may be taken from this owner's files, of whom `rate` bytes are taken in a second. Says once when an
+    /// owner has to wait.
+    pub fn may_take(&mut self, user: u32, rate: u64, now: Instant) -> bool {
+        if self.allowances.len() >= MOST_KEPT {
+            self.allowances.clear();
+        }
+        let rate = rate as f64;
+        let full = Allowance { bytes: rate, as_of: now, is_said: false };
+        let allowance = self.allowances.entry(user).or_insert(full);
+        let gained = now.saturating_duration_since(allowance.as_of).as_secs_f64() * rate;
+        (allowance.bytes, allowance.as_of) = (rate.min(allowance.bytes + gained), now);
+        if allowance.bytes >= rate {
+            allowance.is_said = false;
+        }
+        let may = allowance.bytes > 0.0;
+        if !may && !std::mem::replace(&mut allowance.is_said, true) {
+            warn!(user = %name(user), "this user's files grow faster than `max_owner_bytes` lets them be read, the rest waits");
+        }
+        may
+    }
+
+    /// Counts what was taken.
+    pub fn take(&mut self, user: u32, bytes: u64) {
+        if let Some(allowance) = self.allowances.get_mut(&user) {
+            allowance.bytes -= bytes as f64;
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Spool files: each has one writer, who holds a shared lock while it lives, and goes when all of it is durable.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{AtFlags, FlockOperation};
 use rustix::io::Errno;
 
 use super::identity::{Identity, Stat};
@@ -20,23 +21,23 @@ pub fn has_writer(file: impl AsFd) -> bool {
 }
 
 /// Removes the file unless somebody holds a lock, wrote more, or put another file in its place.
-pub fn remove(file: impl AsFd, path: &Path, identity: Identity, size: u64) -> io::Result<bool> {
+pub fn remove(file: impl AsFd, folder: impl AsFd, name: &OsStr, identity: Identity, size: u64) -> io::Result<bool> {
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => return Ok(false),
         Err(error) => return Err(error.into()),
     }
-    let removed = remove_locked(&file, path, identity, size);
+    let removed = remove_locked(&file, folder, name, identity, size);
     rustix::fs::flock(&file, FlockOperation::Unlock)?;
     removed
 }
 
-fn remove_locked(file: impl AsFd, path: &Path, identity: Identity, size: u64) -> io::Result<bool> {
-    let named = Stat::at(rustix::fs::CWD, path, false)?;
+fn remove_locked(file: impl AsFd, folder: impl AsFd, name: &OsStr, identity: Identity, size: u64) -> io::Result<bool> {
+    let named = Stat::at(&folder, Path::new(name), false)?;
     if named.identity != identity || Stat::of(&file)?.size != size {
         return Ok(false);
     }
-    std::fs::remove_file(path)?;
+    rustix::fs::unlinkat(folder, name, AtFlags::empty())?;
     Ok(true)
 }
 
@@ -52,16 +53,19 @@ mod tests {
         let ours = std::fs::File::open(&path).unwrap();
         let identity = Stat::of(&ours).unwrap().identity;
         let writer = std::fs::File::open(&path).unwrap();
+        let parent = std::fs::File::open(folder.path("")).unwrap();
+        let remove =
+            |ours: &std::fs::File, name: &str, size| remove(ours, &parent, OsStr::new(name), identity, size).unwrap();
         rustix::fs::flock(&writer, FlockOperation::LockShared).unwrap();
         assert!(has_writer(&ours));
-        assert!(!remove(&ours, &path, identity, 5).unwrap());
+        assert!(!remove(&ours, "spool", 5));
         drop(writer);
         assert!(!has_writer(&ours));
-        assert!(!remove(&ours, &path, identity, 4).unwrap(), "it has grown");
+        assert!(!remove(&ours, "spool", 4), "it has grown");
         folder.rename("spool", "other");
         folder.write("spool", "12345");
-        assert!(!remove(&ours, &path, identity, 5).unwrap(), "it is another file");
-        assert!(remove(&ours, &folder.path("other"), identity, 5).unwrap());
+        assert!(!remove(&ours, "spool", 5), "it is another file");
+        assert!(remove(&ours, "other", 5));
         assert!(!folder.path("other").exists());
     }
 }

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use tracing::{info, warn};
 
 use super::adopt::UnknownFiles;
-use super::body::{Body, PackedState, Packing, open};
+use super::body::{Body, PackedState, Packing};
 use super::cut::{Chunk, Cutter, View};
 use super::discover::Patterns;
 use super::followed::Followed;
@@ -58,6 +58,8 @@ pub struct Settings {
     pub from_end: bool,
     pub removes: bool,
     pub stamps_owner: bool,
+    /// Bytes that one owner may have taken in a second.
+    pub owner_rate: Option<u64>,
     /// Whether an unfinished line that is a whole JSON value may be taken for a line early.
     pub is_json: bool,
     pub poll: Duration,
@@ -285,7 +287,7 @@ impl Tail {
         let stat = match &file.body {
             Some(body) => Stat::of(body.file())?,
             None => {
-                let (opened, stat) = open(&file.path, false)?;
+                let (opened, stat) = self.settings.patterns.folders.open_file(&file.path)?;
                 if stat.identity != file.identity || !stat.is_regular() {
                     // Another file has that name now; a scan soon says what it is, before ours is gone too.
                     self.next_scan = self.next_scan.min(now + self.settings.poll);
@@ -321,7 +323,8 @@ impl Tail {
             self.losses.add(Cut { path, family, origin, is_unknown, bytes, at: now });
             if file.packing != Packing::None {
                 let body = file.body.take();
-                file.body = body.map(|_| open(&file.path, false)).transpose()?.map(|(f, _)| Body::new(f, file.packing));
+                let open = |_| self.settings.patterns.folders.open_file(&file.path);
+                file.body = body.map(open).transpose()?.map(|(f, _)| Body::new(f, file.packing));
             }
         }
         file.looked_at = Some(file.state());
@@ -377,6 +380,10 @@ impl Tail {
         if self.flights.len() >= MOST_FLIGHTS {
             return Ok(Some(Visit::Again));
         }
+        if self.settings.owner_rate.is_some_and(|rate| !self.owners.may_take(file.owner, rate, now)) {
+            // The next look at open files comes soon enough.
+            return Ok(Some(Visit::Blocked));
+        }
         let is_last = is_packed_end(file) || (file.unfinished.is_some() && self.is_final(file, now)?);
         if !is_last && file.unfinished.is_some_and(|(_, state)| state == file.state()) {
             return Ok(Some(Visit::Rest));
@@ -398,6 +405,7 @@ impl Tail {
         match self.settings.cutter.next(body, view, &mut file.scanned)? {
             Chunk::Piece(piece) => {
                 *bytes += piece.end - view.at;
+                self.owners.take(file.owner, piece.end - view.at);
                 file.unfinished = None;
                 self.hand_in(file, piece, room)?;
                 Ok(None)
@@ -454,7 +462,10 @@ impl Tail {
         let may_remove = self.settings.removes && file.missing_since.is_none() && file.is_done();
         if may_remove && quiet >= REMOVE_AFTER {
             let body = file.body.as_ref().expect("a visit opens the file");
-            match super::spool::remove(body.file(), &file.path, file.identity, file.size) {
+            let parent = self.settings.patterns.folders.parent(&file.path);
+            let removed = parent
+                .and_then(|(folder, name)| super::spool::remove(body.file(), &folder, name, file.identity, file.size));
+            match removed {
                 Ok(true) => {
                     (file.is_removed, file.missing_since, file.body) = (true, Some(now), None);
                 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use super::buffers::Buffers;
 use super::cut::Cutter;
 use super::discover::Patterns;
+use super::folders::Folders;
 use super::shape::Shape;
 use super::tail::{Next, Settings, Tail};
 use crate::component::JobStatus;
 use crate::component::fake::{FakeIntake, Folder, NoDecoder};
-use crate::event::Stamp;
 use crate::journal::MemoryPermit;
 
 pub struct Rig {
@@ -72,7 +72,7 @@ impl Rig {
 
 fn settings(include: &[String], change: fn(&mut Settings)) -> Settings {
     let mut settings = Settings {
-        patterns: Patterns::new(include, &[], false).unwrap(),
+        patterns: Patterns::new(include, &[], false, Folders::ByPath).unwrap(),
         cutter: Cutter {
             shape: Shape { encoding: None, grouping: None, line_bytes: 1 << 20 },
             buffers: Buffers::default(),
@@ -81,6 +81,7 @@ fn settings(include: &[String], change: fn(&mut Settings)) -> Settings {
         from_end: false,
         removes: false,
         stamps_owner: false,
+        owner_rate: None,
         is_json: false,
         poll: Duration::from_millis(250),
         patience: Duration::from_secs(5),
@@ -488,30 +489,6 @@ fn reading_from_the_end_takes_what_comes_and_is_remembered() {
     rig.folder.write("b.log", lines(20..22));
     rig.later(1);
     assert_eq!(rig.sorted(), ["begun ended".to_string(), "line 000020".into(), "line 000021".into()]);
-}
-
-#[test]
-fn a_spool_file_goes_when_its_writer_is_gone_and_all_is_durable() {
-    let mut rig = Rig::with(Folder::new(), &["*.ndjson"], |s| {
-        s.removes = true;
-        s.stamps_owner = true;
-    });
-    let path = rig.folder.write("one.ndjson", lines(0..2));
-    let writer = std::fs::File::open(&path).unwrap();
-    rustix::fs::flock(&writer, rustix::fs::FlockOperation::LockShared).unwrap();
-    rig.intake.hold();
-    (0..3).for_each(|_| rig.later(3));
-    drop(writer);
-    rig.later(3);
-    assert!(path.exists(), "nothing is durable yet");
-    rig.intake.release();
-    rig.folder.append("one.ndjson", "half");
-    (0..3).for_each(|_| rig.later(1));
-    assert!(!path.exists());
-    assert_eq!(rig.texts(), ["line 000000", "line 000001", "half"]);
-    assert_eq!(rig.intake.entries()[0].provenance.stamp.as_deref(), Some(&Stamp::User("root".into())));
-    (0..2).for_each(|_| rig.later(1));
-    assert_eq!(rig.intake.stated(), 1, "what is gone for good is forgotten");
 }
 
 #[test]
