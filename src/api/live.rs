@@ -14,19 +14,21 @@ use hyper::header::{
 };
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role as Side, WebSocketConfig};
+use tokio_util::sync::DropGuard;
 
 use super::Api;
 use super::admin::stream_row;
 use super::answer::Answer;
 use super::params::bad;
 use super::reading::visibility;
-use super::routes::Call;
+use super::routes::{Call, Who};
 use super::shape::{Object, array, log_row};
-use crate::delivery::fanout::{Client, Live};
+use crate::delivery::fanout::{Client, Fanout, Live};
 use crate::delivery::view::{Format, LiveEvent, View};
 use crate::event::Raw;
 use crate::event::time::Moment;
@@ -44,6 +46,11 @@ const MAX_MESSAGE: usize = 4096;
 /// A WebSocket client that takes nothing for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Components that are watched at a time.
+pub const MAX_TAPS: usize = 4;
+/// Rendered frames of one of them.
+const TAP_BYTES: usize = 512 * 1024;
+
 /// `/api/stream`: the event as it is seen, with its `seq` at the end.
 const LOG: Format = Format { name: "log", push: push_log };
 /// `/api/admin/activity/stream`
@@ -52,8 +59,11 @@ const ADMIN: Format = Format { name: "admin", push: push_admin };
 const ROWS: Format = Format { name: "rows", push: push_row };
 
 pub async fn stream(api: &Api, call: Call) -> Result<Answer, Problem> {
-    let client = subscribe(api, &call, LOG)?;
-    Ok(events(client, Bytes::from_static(RETRY), &call, |events, from, last| {
+    let (client, tap) = match call.params.text("component") {
+        Some(component) => tap(api, &call, component).await?,
+        None => (subscribe(api, &call, LOG)?, None),
+    };
+    Ok(events(client, tap, Bytes::from_static(RETRY), &call, |events, from, last| {
         let data = format!("{{\"missed\":{events},\"from_seq\":{from},\"to_seq\":{last}}}");
         format!("id: {last}\nevent: gap\ndata: {data}\n\n")
     }))
@@ -63,9 +73,31 @@ pub async fn admin_stream(api: &Api, call: Call) -> Result<Answer, Problem> {
     let client = subscribe(api, &call, ADMIN)?;
     let newest = api.agent.commons.journal.stats().synced_seq.saturating_sub(1);
     let first = format!("id: {newest}\ndata: {{\"type\":\"connected\"}}\n\n");
-    Ok(events(client, Bytes::from(first), &call, |events, from, last| {
+    Ok(events(client, None, Bytes::from(first), &call, |events, from, last| {
         format!("id: {last}\ndata: {{\"type\":\"gap\",\"missed\":{events},\"from\":{from},\"to\":{last}}}\n\n")
     }))
+}
+
+/// A reader of one component's streams, for one client.
+type Tap = (DropGuard, OwnedSemaphorePermit);
+
+/// Watches one component: a reader of its own, for administrators, and only few at a time.
+async fn tap(api: &Api, call: &Call, component: &str) -> Result<(Client, Option<Tap>), Problem> {
+    api.access().check(call.reader(), Who::Admin)?;
+    let streams = api.agent.streams_at(component).await.map_err(|known| {
+        let detail = format!(
+            "nothing reads what comes out of `{component}`, so it cannot be watched; these can: {}",
+            known.join(", ")
+        );
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    })?;
+    let permit = api.taps.clone().try_acquire_owned().map_err(|_| {
+        let detail = format!("at most {MAX_TAPS} components are watched at a time");
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(5))
+    })?;
+    let end = api.shutdown.child_token();
+    let fanout = Fanout::start(&api.agent.commons.journal, &streams, TAP_BYTES, end.clone());
+    Ok((subscribe_to(&fanout, api, call, LOG)?, Some((end.drop_guard(), permit))))
 }
 
 fn subscribe(api: &Api, call: &Call, frame: Format) -> Result<Client, Problem> {
@@ -73,13 +105,17 @@ fn subscribe(api: &Api, call: &Call, frame: Format) -> Result<Client, Problem> {
         let detail = "no live stream configured: add a sink of type `store` or `sse`";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     }
+    subscribe_to(&api.fanout, api, call, frame)
+}
+
+fn subscribe_to(fanout: &Arc<Fanout>, api: &Api, call: &Call, frame: Format) -> Result<Client, Problem> {
     let filter = match call.params.text("q").filter(|text| !text.trim().is_empty()) {
         None => None,
         Some(text) => Some(Arc::new(Query::parse(text).map_err(|error| bad("q", &error.render()))?)),
     };
     let from = last_event_id(call)?.map(|seq| seq.saturating_add(1));
     let view = View { query: filter, sight: visibility(api, call.reader()), format: frame };
-    api.fanout.subscribe(view, from, &call.reader().name).ok_or_else(|| {
+    fanout.subscribe(view, from, &call.reader().name).ok_or_else(|| {
         let detail = "too many live clients, of this user or in all";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(5))
     })
@@ -103,11 +139,19 @@ struct Events<G> {
     first: Option<Bytes>,
     client: Client,
     gap: G,
+    /// Ends the reader of one component with its client.
+    _tap: Option<Tap>,
     ends: Option<Instant>,
 }
 
-fn events(client: Client, first: Bytes, call: &Call, gap: impl Fn(u64, u64, u64) -> String + Send + 'static) -> Answer {
-    let state = Events { first: Some(first), client, gap, ends: ends_at(call) };
+fn events(
+    client: Client,
+    tap: Option<Tap>,
+    first: Bytes,
+    call: &Call,
+    gap: impl Fn(u64, u64, u64) -> String + Send + 'static,
+) -> Answer {
+    let state = Events { first: Some(first), client, gap, _tap: tap, ends: ends_at(call) };
     let frames = stream::unfold(state, next);
     let body = StreamBody::new(frames).map_err(|never: Infallible| match never {}).boxed_unsync();
     let mut response = Response::new(Body::stream(body));

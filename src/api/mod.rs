@@ -75,6 +75,8 @@ pub struct Api {
     rates: Arc<Rates>,
     reload: Box<Reload>,
     shutdown: CancellationToken,
+    /// For watching single components.
+    taps: Arc<tokio::sync::Semaphore>,
     /// Of times that name none.
     zone: Zone,
     failed_logins: Mutex<HashMap<Option<IpAddr>, FailedLogins>>,
@@ -116,6 +118,7 @@ impl Api {
             rates,
             reload,
             shutdown,
+            taps: Arc::new(tokio::sync::Semaphore::new(live::MAX_TAPS)),
             zone,
             failed_logins: Mutex::default(),
         }

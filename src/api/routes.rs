@@ -106,6 +106,11 @@ const STREAM: &[Parameter] = &[
     parameter("ticket", Kind::Text, "A ticket of `/api/stream-ticket`"),
     parameter("last_event_id", Kind::Text, "Go on behind this event"),
 ];
+const COMPONENT: &[Parameter] = &[parameter(
+    "component",
+    Kind::Text,
+    "What comes out of this component, or goes into this sink, instead of what the API reads; for administrators",
+)];
 const GROUPING: &[Parameter] = &[
     parameter(
         "group_by",
@@ -380,7 +385,14 @@ pub const ROUTES: &[Route] = &[
         "Sessions, the latest first",
         answers!(fields::sessions),
     ),
-    get("/api/stream", Who::StreamReader, &[STREAM], "Stream", "Events as they happen", answers!(live::stream)),
+    get(
+        "/api/stream",
+        Who::StreamReader,
+        &[STREAM, COMPONENT],
+        "Stream",
+        "Events as they happen",
+        answers!(live::stream),
+    ),
     get(
         "/ws/logs",
         Who::StreamReader,

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -43,6 +44,29 @@ pub struct Connection {
     ca: Option<PathBuf>,
 }
 
+/// Why an answer that was read as it came has ended before its end.
+pub enum Broken {
+    /// The agent is not there, or not any more: it may come back.
+    Unreachable(String),
+    /// It will answer the same again.
+    Refused(String),
+}
+
+/// The head of an answer, whose body comes as long as this is held.
+struct Opened {
+    answer: Response<Incoming>,
+    _driver: Option<Driver>,
+}
+
+/// Moves the bytes of a connection.
+struct Driver(tokio::task::JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// What the agent answered.
 pub struct Answer {
     pub status: StatusCode,
@@ -66,19 +90,58 @@ impl Connection {
 
     /// One request on a connection of its own; `path` begins with a slash.
     pub fn ask(&self, method: Method, path: &str) -> Result<Answer, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(self.send(method, path))
+        runtime()?.block_on(async {
+            let mut opened = self.open(method, path, None).await?;
+            let status = opened.answer.status();
+            let body = Limited::new(opened.answer.body_mut(), MAX_ANSWER).collect().await;
+            let body = body.map_err(|error| format!("cannot read the answer of the agent: {error}"))?.to_bytes();
+            Ok(Answer { status, body })
+        })
     }
 
-    async fn send(&self, method: Method, path: &str) -> Result<Answer, String> {
+    /// Reads an answer as it comes, with the number of an event after which a stream shall go on. Returns the trailers.
+    pub fn read(
+        &self,
+        path: &str,
+        last_event_id: Option<u64>,
+        mut each: impl FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<HeaderMap, Broken> {
+        runtime().map_err(Broken::Refused)?.block_on(async {
+            let mut opened = self.open(Method::GET, path, last_event_id).await.map_err(Broken::Unreachable)?;
+            let status = opened.answer.status();
+            if !status.is_success() {
+                let body = Limited::new(opened.answer.body_mut(), MAX_ANSWER).collect().await;
+                let body = body.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
+                return Err(Broken::Refused(Answer { status, body }.problem()));
+            }
+            let mut trailers = HeaderMap::new();
+            while let Some(frame) = opened.answer.frame().await {
+                let frame = frame.map_err(|error| Broken::Unreachable(format!("the agent broke off: {error}")))?;
+                match frame.into_data() {
+                    Ok(data) => each(&data).map_err(Broken::Refused)?,
+                    Err(frame) => drop(frame.into_trailers().map(|found| trailers = found)),
+                }
+            }
+            Ok(trailers)
+        })
+    }
+
+    async fn open(&self, method: Method, path: &str, last_event_id: Option<u64>) -> Result<Opened, String> {
         let data_dir = self.data_dir();
         let url = self.address(&data_dir)?;
-        if url.starts_with("https://") {
-            return self.send_over_tls(method, &url, path, &data_dir).await;
+        let is_tls = url.starts_with("https://");
+        let (address, base) = if is_tls { ("", url.trim_end_matches('/')) } else { split(&url) };
+        let mut request = self.request(method, format!("{base}{path}"), &data_dir)?;
+        // Without this an agent keeps the trailers of an export to itself.
+        request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+        if let Some(id) = last_event_id {
+            request.headers_mut().insert("last-event-id", HeaderValue::from(id));
         }
-        let (address, base) = split(&url);
-        let mut request = self.request(method, format!("{base}{path}"), &data_dir)?.map(Full::new);
+        if is_tls {
+            return self.open_over_tls(&url, request, &data_dir).await;
+        }
         request.headers_mut().insert(header::HOST, HeaderValue::from_static("weir"));
+        let request = request.map(Full::new);
         let cannot = |error: &dyn std::fmt::Display| format!("cannot reach the agent at `{url}`: {error}");
         let exchanged = match address.strip_prefix("unix:") {
             Some(path) => {
@@ -91,15 +154,14 @@ impl Connection {
 
     /// An agent that left its address in the data folder left its certificate there too; others are trusted as the
     /// system says.
-    async fn send_over_tls(&self, method: Method, url: &str, path: &str, data_dir: &Path) -> Result<Answer, String> {
+    async fn open_over_tls(&self, url: &str, request: Request<Bytes>, data_dir: &Path) -> Result<Opened, String> {
         let client = match self.given_url() {
             _ if self.ca.is_some() => Client::of_certificate(self.ca.as_deref().expect("it is there")),
             Some(_) => Client::new(&Trust::default(), None),
             None => Client::of_certificate(&data_dir.join(CERTIFICATE_FILE)),
         };
-        let request = self.request(method, format!("{}{path}", url.trim_end_matches('/')), data_dir)?;
-        let answer = client?.send(request).await.map_err(|error| format!("the agent at `{url}`: {error}"))?;
-        Ok(Answer { status: answer.status, body: answer.body })
+        let answer = client?.open(request).await.map_err(|error| format!("the agent at `{url}`: {error}"))?;
+        Ok(Opened { answer, _driver: None })
     }
 
     /// A request without a body, with the token to show.
@@ -149,17 +211,19 @@ fn split(url: &str) -> (&str, &str) {
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-async fn exchange<T>(io: TokioIo<T>, request: Request<Full<Bytes>>) -> Result<Answer, Fault>
+async fn exchange<T>(io: TokioIo<T>, request: Request<Full<Bytes>>) -> Result<Opened, Fault>
 where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
-    let driver = tokio::spawn(connection);
+    let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
     let answer = sender.send_request(request).await?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await?.to_bytes();
-    driver.abort();
-    Ok(Answer { status, body })
+    Ok(Opened { answer, _driver: Some(driver) })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start: {error}"))
 }
 
 #[cfg(test)]

@@ -9,18 +9,24 @@ mod client;
 mod completions;
 mod descriptors;
 mod dlq;
+mod export;
 mod graph;
 mod health;
 mod init;
 mod journal;
+mod live;
 mod load;
 mod query;
 mod redact;
 mod run;
 mod schema;
+mod table;
+mod tap;
 mod test;
 mod token;
+mod top;
 mod validate;
+mod verify;
 mod welcome;
 
 /// Failed while running, or a check found something.
@@ -54,6 +60,14 @@ enum Command {
     Health(health::Arguments),
     /// Find stored events of the running agent
     Query(query::Arguments),
+    /// Watch the events of the running agent as they happen
+    Tap(tap::Arguments),
+    /// Show every component with its rates, lag and errors
+    Top(top::Arguments),
+    /// Write events and a manifest with their hash into a file
+    Export(export::Arguments),
+    /// Check an export against its manifest
+    Verify(verify::Arguments),
     /// Draw the pipeline of a configuration
     Graph(graph::Arguments),
     /// List, show, replay or drop dead letters
@@ -91,6 +105,10 @@ pub fn main() -> ExitCode {
         Command::Schema => schema::run(),
         Command::Health(arguments) => health::run(arguments),
         Command::Query(arguments) => query::run(arguments),
+        Command::Tap(arguments) => tap::run(arguments),
+        Command::Top(arguments) => top::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
         Command::Graph(arguments) => graph::run(arguments),
         Command::Dlq(arguments) => dlq::run(arguments),
         Command::Redact(arguments) => redact::run(arguments),
@@ -108,11 +126,19 @@ fn complain(message: impl std::fmt::Display) -> ExitCode {
 
 /// Writes to stdout; a reader that has left ends the command quietly.
 fn print(text: &str) -> ExitCode {
+    match write(text) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(message) => complain(message),
+    }
+}
+
+/// Writes to stdout; tells whether somebody still reads it.
+fn write(text: &str) -> Result<bool, String> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => complain(format!("cannot write to standard output: {error}")),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(format!("cannot write to standard output: {error}")),
     }
 }

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
@@ -117,6 +117,16 @@ impl Client {
     /// Sends a request and reads its whole answer. There is no deadline here: whoever calls has one for the whole
     /// write.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Answer, Error> {
+        let place = place(request.uri());
+        let (head, body) = self.open(request).await?.into_parts();
+        let (body, is_whole) = read(body)
+            .await
+            .map_err(|error| Error::Lost(format!("`{place}` broke off its answer: {}", innermost(&error))))?;
+        Ok(Answer { status: head.status, headers: head.headers, body, is_whole })
+    }
+
+    /// Sends a request and returns with the head of its answer; the body is read as it comes.
+    pub async fn open(&self, request: Request<Bytes>) -> Result<Response<Incoming>, Error> {
         let is_empty = request.body().is_empty();
         let mut request = request.map(Full::new);
         // Some servers close on a request that may have a body and does not say how long it is.
@@ -129,12 +139,7 @@ impl Client {
         {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, value.clone());
         }
-        let answer = self.inner.request(request).await.map_err(|error| explain(&place, &error))?;
-        let (head, body) = answer.into_parts();
-        let (body, is_whole) = read(body)
-            .await
-            .map_err(|error| Error::Lost(format!("`{place}` broke off its answer: {}", innermost(&error))))?;
-        Ok(Answer { status: head.status, headers: head.headers, body, is_whole })
+        self.inner.request(request).await.map_err(|error| explain(&place, &error))
     }
 }
 

@@ -235,6 +235,24 @@ impl Agent {
         streams
     }
 
+    /// The streams that a component fills, one of its outputs, or that a sink reads. Only what some sink reads is in the
+    /// journal: the error has the names that can be asked for.
+    pub async fn streams_at(&self, component: &str) -> Result<Vec<StreamId>, Vec<String>> {
+        let running = self.running.lock().await;
+        let read: BTreeSet<&String> = running.sinks.values().flat_map(|sink| &sink.streams).collect();
+        let is_output =
+            |name: &str| name == component || name.split_once('.').is_some_and(|(head, _)| head == component);
+        let names: Vec<&String> = match running.sinks.get(component) {
+            Some(sink) => sink.streams.iter().collect(),
+            None => read.iter().copied().filter(|name| is_output(name)).collect(),
+        };
+        if names.is_empty() {
+            let sinks = running.sinks.keys().map(|name| name.to_string());
+            return Err(read.into_iter().cloned().chain(sinks).collect());
+        }
+        Ok(names.into_iter().flat_map(|name| self.commons.journal.streams_named(name)).collect())
+    }
+
     /// Where each source listens that does, by its name.
     pub async fn addresses(&self) -> Vec<(Arc<str>, String)> {
         let running = self.running.lock().await;

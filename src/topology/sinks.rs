@@ -24,6 +24,8 @@ use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState, panics};
 pub struct RunningSink {
     pub name: Arc<str>,
     pub on_remove: Option<OnRemove>,
+    /// The names of the streams that it reads.
+    pub streams: Vec<String>,
     replays: mpsc::Sender<Replay>,
     ledger: Arc<ComponentMetrics>,
     dropped: Arc<Notify>,
@@ -101,6 +103,7 @@ impl RunningSink {
         };
         agent.readers.set(&name, sink.reader(&cx));
         let journal = agent.commons.journal.clone();
+        let streams = names.clone();
         let owed = Owed { name: name.clone(), names, on_remove: frame.on_remove, discards };
         let bound = frame.buffer.bound();
         let deadline = Instant::now() + Duration::from(agent.settings.limits.shutdown_timeout);
@@ -146,7 +149,7 @@ impl RunningSink {
             watched.error(error);
             watched.enter(ComponentState::Held);
         });
-        RunningSink { name, on_remove: frame.on_remove, replays, ledger, dropped, stop, kill, task }
+        RunningSink { name, on_remove: frame.on_remove, streams, replays, ledger, dropped, stop, kill, task }
     }
 
     /// Events that it has still to end, parked ones included.

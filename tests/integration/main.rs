@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod api_page;
+mod commands;
 mod configuration;
 mod conformance;
 mod damage;

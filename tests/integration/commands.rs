@@ -1,0 +1,199 @@
+//! The commands that look at a running agent: what they print is what the agent has.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{Agent, Folder, eventually, free_port, post};
+
+fn yaml(ingest: u16) -> String {
+    format!(
+        "sources: {{ web: {{ type: http, address: '127.0.0.1:{ingest}' }} }}\n\
+         transforms:\n  tidy: {{ type: normalize, inputs: [web] }}\n  \
+         kinds: {{ type: route, inputs: [tidy], failed: 'status:error', rest: '-status:error' }}\n\
+         sinks:\n  kept: {{ type: store, inputs: [kinds.failed, kinds.rest] }}\n  \
+         errors: {{ type: file, inputs: [kinds.failed], path: out/errors.ndjson, batch: {{ age: 10ms }} }}\n"
+    )
+}
+
+fn command(agent: &Agent, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.args(arguments).arg("--data-dir").arg(&agent.data_dir);
+    command
+}
+
+fn run(agent: &Agent, arguments: &[&str]) -> Output {
+    command(agent, arguments).output().expect("weir runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// A command that goes on, and what it prints line by line.
+struct Following {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Following {
+    fn start(agent: &Agent, arguments: &[&str]) -> Following {
+        let mut child = command(agent, arguments).stdout(Stdio::piped()).spawn().expect("weir runs");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        Following { child, lines }
+    }
+
+    fn number(&mut self) -> u64 {
+        let line = self.lines.next().expect("the command goes on").expect("a line");
+        let event: Value = serde_json::from_str(&line).expect("an event");
+        event["metadata"]["n"].as_u64().expect("a number")
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn send(ingest: u16, range: std::ops::Range<u64>) {
+    for n in range {
+        let error = if n % 2 == 0 { ",\"error\":\"boom\"" } else { "" };
+        assert_eq!(post(ingest, &format!("{{\"n\":{n},\"user\":\"ali\"{error}}}")), 1);
+    }
+}
+
+fn stored(agent: &Agent, count: u64) {
+    eventually("everything is stored", || agent.metric("weir_events_delivered_total", "kept") == count);
+}
+
+#[test]
+fn tap_shows_what_comes_out_of_a_component_and_goes_into_a_sink() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let agent = Agent::start(&folder, &yaml(ingest));
+    let live = |arguments: &[&str]| Following::start(&agent, &[&["tap", "--format", "ndjson"], arguments].concat());
+    let mut taps =
+        [live(&[]), live(&["kinds.failed"]), live(&["kinds"]), live(&["errors"]), live(&["--where", "metadata.n:3"])];
+    // A tap that is too late for an event sees a later one.
+    let expected = [vec![0, 1, 2, 3], vec![0, 2], vec![0, 1, 2, 3], vec![0, 2], vec![3]];
+    eventually("all of them are connected", || {
+        send(ingest, 100..102);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        agent.metrics().get("weir_stream_clients").copied() >= Some(2.0)
+    });
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    send(ingest, 0..4);
+    for (tap, expected) in taps.iter_mut().zip(expected) {
+        let mut found = Vec::new();
+        while found.len() < expected.len() {
+            let n = tap.number();
+            if n < 100 {
+                found.push(n);
+            }
+        }
+        assert_eq!(found, expected);
+    }
+    let unknown = run(&agent, &["tap", "tidy"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    let said = text(&unknown.stderr);
+    assert!(said.contains("nothing reads what comes out of `tidy`") && said.contains("kinds.failed"), "{said}");
+    eventually("both are stored", || {
+        let found = run(&agent, &["query", "metadata.n:1 OR metadata.n:2", "--format", "ndjson"]);
+        text(&found.stdout).lines().count() == 2
+    });
+}
+
+#[test]
+fn a_component_is_watched_by_administrators_only_and_few_at_a_time() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let agent = Agent::start(&folder, &yaml(ingest));
+    let user = agent.token_of("ali", "user");
+    let refused = run(&agent, &["tap", "kinds", "--token", &user]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stderr));
+    let _taps: Vec<Following> = (0..4).map(|_| Following::start(&agent, &["tap", "kinds"])).collect();
+    eventually("one more is turned away", || {
+        let out = command(&agent, &["tap", "kinds", "--limit", "0"]).output().expect("weir runs");
+        assert!(out.status.success());
+        let mut fifth = command(&agent, &["tap", "kinds"]).stderr(Stdio::piped()).spawn().expect("weir runs");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let ended = fifth.try_wait().expect("it can be waited for");
+        let _ = fifth.kill();
+        let out = fifth.wait_with_output().expect("it ends");
+        ended.is_some() && text(&out.stderr).contains("at most 4 components")
+    });
+}
+
+#[test]
+fn following_goes_on_over_a_restart_with_nothing_missing_and_nothing_twice() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let agent = Agent::start(&folder, &yaml(ingest));
+    send(ingest, 0..3);
+    stored(&agent, 3);
+    // The address changes with the restart: it is found in the data folder again.
+    let mut following = Following::start(&agent, &["query", "user_id:ali", "--follow", "--format", "ndjson"]);
+    let mut seen: Vec<u64> = (0..3).map(|_| following.number()).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 1, 2]);
+    send(ingest, 3..6);
+    assert_eq!([following.number(), following.number(), following.number()], [3, 4, 5]);
+    agent.kill();
+    let agent = Agent::start(&folder, &yaml(ingest));
+    send(ingest, 6..9);
+    assert_eq!([following.number(), following.number(), following.number()], [6, 7, 8]);
+    drop(agent);
+}
+
+#[test]
+fn top_shows_every_component_once_where_nobody_looks_at_a_terminal() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let agent = Agent::start(&folder, &yaml(ingest));
+    send(ingest, 0..4);
+    stored(&agent, 4);
+    let out = run(&agent, &["top"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let table = text(&out.stdout);
+    for name in ["web", "tidy", "kinds", "kept", "errors", "api"] {
+        assert_eq!(table.lines().filter(|line| line.starts_with(&format!("{name} "))).count(), 1, "{name}: {table}");
+    }
+    assert!(table.contains("journal ") && !table.contains('\x1b'), "{table}");
+}
+
+#[test]
+fn an_export_is_what_was_stored_and_a_changed_one_is_found_out() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let agent = Agent::start(&folder, &yaml(ingest));
+    send(ingest, 0..50);
+    stored(&agent, 50);
+    let file = |name: &str| folder.path(name).display().to_string();
+    let made = run(&agent, &["export", "status:error", "-o", &file("a.zip")]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    assert!(text(&made.stdout).starts_with("25 events"), "{}", text(&made.stdout));
+    let verify = |name: &str| Command::new(env!("CARGO_BIN_EXE_weir")).args(["verify", &file(name)]).output();
+    let whole = verify("a.zip").expect("weir runs");
+    assert!(whole.status.success(), "{}", text(&whole.stderr));
+    let hash = |out: &Output| text(&out.stdout).lines().last().map(str::to_owned);
+    assert_eq!(hash(&whole), hash(&made), "both say the same of the manifest");
+    let again = run(&agent, &["export", "-o", &file("a.zip")]);
+    assert!(text(&again.stderr).contains("is there already"), "{}", text(&again.stderr));
+    // One changed byte anywhere is found out, or changes nothing that is in it.
+    let bytes = fs::read(folder.path("a.zip")).expect("the export");
+    for at in (0..bytes.len()).step_by(7) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x10;
+        fs::write(folder.path("b.zip"), &changed).expect("it can be written");
+        let out = verify("b.zip").expect("weir runs");
+        assert!(!out.status.success() || hash(&out) == hash(&made), "byte {at}: {}", text(&out.stdout));
+    }
+    fs::write(folder.path("c.zip"), &bytes[..bytes.len() / 2]).expect("it can be written");
+    assert_eq!(verify("c.zip").expect("weir runs").status.code(), Some(1));
+    let wrong = run(&agent, &["export", "status:", "-o", &file("d.zip")]);
+    assert_eq!(wrong.status.code(), Some(1));
+    let left: Vec<_> = fs::read_dir(&folder.0).expect("the folder").flatten().map(|entry| entry.file_name()).collect();
+    let parts = left.iter().filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "part"));
+    assert_eq!(parts.count(), 0, "nothing half written stays: {left:?}");
+    assert!(!folder.path("d.zip").exists());
+}
