@@ -105,6 +105,7 @@ impl Api {
             limits: BodyLimits::of(MAX_BODY),
             wait,
             on_bad: OnBad::Refuse,
+            capture: None,
             shutdown: shutdown.clone(),
         };
         let rates = Rates::follow(agent.books.clone(), shutdown.clone());

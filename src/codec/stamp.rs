@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use crate::event::aliases::aliases;
-use crate::event::names::{AGENT, IS_ADMIN, METADATA, PEER_IP, REPORTED_BY, USER_ID};
+use crate::event::names::{AGENT, CAPTURE, IS_ADMIN, METADATA, PEER_IP, REPORTED_BY, USER_ID};
 use crate::event::object::{Rewrite, push_sunk};
 use crate::event::raw::Kind;
-use crate::event::{Batch, NameId, Raw, Stamp, escape};
+use crate::event::{Batch, NameId, Raw, Sender, escape};
 
 /// What a user's own program cannot know, or must not decide: who reported the event, through which agent, from where,
 /// and whether it is an administrator's act.
@@ -25,16 +25,22 @@ pub fn apply(batch: &mut Batch) {
     let mut rewrite = Rewrite::default();
     let user_names: Vec<NameId> = std::iter::once(USER_ID).chain(aliases(USER_ID)).collect();
     for event in 0..batch.len() {
-        match &*stamp {
-            Stamp::User(user) => {
+        match &stamp.sender {
+            None => {}
+            Some(Sender::User(user)) => {
                 write(batch, event, &user_names, Some(user), "claimed_user_id", &mut rewrite);
                 for (name, claim) in NOT_A_USERS {
                     write(batch, event, &[name], None, claim, &mut rewrite);
                 }
             }
-            Stamp::Service(service) => {
+            Some(Sender::Service(service)) => {
                 write(batch, event, &[REPORTED_BY], Some(service), "claimed_reported_by", &mut rewrite)
             }
+        }
+        // A service passes on what another Weir has stamped.
+        if stamp.capture.is_some() || !matches!(stamp.sender, Some(Sender::Service(_))) {
+            let capture = stamp.capture.map(|capture| capture.as_str().to_owned());
+            write(batch, event, &[CAPTURE], capture.as_ref(), "claimed_capture", &mut rewrite);
         }
     }
 }
@@ -130,7 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{Provenance, Scanner, Seed};
+    use crate::event::{Capture, Provenance, Scanner, Seed, Stamp};
     use crate::units::Timestamp;
 
     fn stamped(line: &str, stamp: Option<Stamp>) -> String {
@@ -151,11 +157,11 @@ mod tests {
     }
 
     fn as_ali(line: &str) -> String {
-        stamped(line, Some(Stamp::User("ali".into())))
+        stamped(line, Some(Stamp::user("ali")))
     }
 
     fn as_shop(line: &str) -> String {
-        stamped(line, Some(Stamp::Service("shop".into())))
+        stamped(line, Some(Stamp::service("shop")))
     }
 
     #[test]
@@ -218,6 +224,23 @@ mod tests {
         assert_eq!(
             as_shop(r#"{"reported_by":"bank"}"#),
             r#"{"reported_by":"shop","metadata":{"claimed_reported_by":"bank"}}"#
+        );
+    }
+
+    #[test]
+    fn where_an_execution_was_seen_is_said_by_the_source_alone() {
+        let seen = |capture, sender| Some(Stamp { capture, sender });
+        let server = r#"{"a":1,"capture":"server"}"#;
+        assert_eq!(
+            stamped(server, seen(Some(Capture::Kernel), None)),
+            r#"{"a":1,"capture":"kernel","metadata":{"claimed_capture":"server"}}"#
+        );
+        assert_eq!(stamped(r#"{"a":1}"#, seen(Some(Capture::Server), None)), r#"{"a":1,"capture":"server"}"#);
+        assert_eq!(as_ali(server), r#"{"a":1,"user_id":"ali","metadata":{"claimed_capture":"server"}}"#);
+        assert_eq!(
+            as_shop(server),
+            r#"{"a":1,"capture":"server","reported_by":"shop"}"#,
+            "another Weir has stamped it"
         );
     }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::source::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, ReserveError, Wait};
 use crate::codec::{Decoder, Frames, Ordinals, Refusal};
 use crate::event::escape::push_string;
-use crate::event::{Provenance, Seed};
+use crate::event::{Capture, Provenance, Seed, Stamp};
 use crate::journal::{IdempotencyKey, MemoryPermit};
 use crate::net::http::Peer;
 use crate::net::http::body::{self, BodyError, BodyLimits};
@@ -48,6 +48,8 @@ pub struct IngestEndpoint {
     pub limits: BodyLimits,
     pub wait: Wait,
     pub on_bad: OnBad,
+    /// Where the executions were seen that come this way, as the source knows.
+    pub capture: Option<Capture>,
     /// Cancelled when nothing more is taken.
     pub shutdown: CancellationToken,
 }
@@ -66,6 +68,12 @@ impl IngestEndpoint {
             _ => {}
         }
         response
+    }
+
+    fn stamp(&self, sender: Option<&Principal>) -> Option<Arc<Stamp>> {
+        let stamp = sender.map(Principal::stamp);
+        let capture = self.capture;
+        if capture.is_none() { stamp } else { Some(Stamp { capture, ..stamp.unwrap_or_default() }) }.map(Arc::new)
     }
 
     async fn take(
@@ -96,7 +104,7 @@ impl IngestEndpoint {
             seed: key.as_ref().map_or_else(Seed::random, |key| key.seed),
             received_at: Timestamp::now(),
             peer: peer.ip,
-            stamp: sender.map(|sender| Arc::new(sender.stamp())),
+            stamp: self.stamp(sender),
         };
         let receipt = self.intake.submit(Job {
             key: key.map(|key| key.with(&bytes)),

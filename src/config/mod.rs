@@ -41,6 +41,7 @@ const DEMO: &str = "demo";
 /// Variables that have a value even where the environment gives them none.
 const DATA_DIR: &str = "WEIR_DATA_DIR";
 const SPOOL_DIR: &str = "WEIR_SPOOL_DIR";
+const SERVER_SPOOL_DIR: &str = "WEIR_SERVER_SPOOL_DIR";
 /// The sections that hold components.
 const SECTIONS: [&str; 3] = ["sources", "transforms", "sinks"];
 /// The rest of the top level.
@@ -182,6 +183,8 @@ impl Loading<'_> {
             set.or_else(|| match name {
                 DATA_DIR => Some(data_dir.display().to_string()),
                 SPOOL_DIR => Some(spool_dir_in(self.environment.variable)),
+                // As the Python package names it.
+                SERVER_SPOOL_DIR => Some(format!("{}-server", spool_dir_in(self.environment.variable))),
                 _ => None,
             })
         };
@@ -367,6 +370,9 @@ pub fn spool_dir() -> String {
 
 fn spool_dir_in(variable: &dyn Fn(&str) -> Option<String>) -> String {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    if let Some(named) = set(SPOOL_DIR) {
+        return named.trim_end_matches('/').to_owned();
+    }
     let state = set("XDG_STATE_HOME").unwrap_or_else(|| format!("{}/.local/state", set("HOME").unwrap_or_default()));
     format!("{state}/weir/spool")
 }

@@ -16,7 +16,7 @@ pub fn reference(catalogue: Catalogue) -> String {
     let schema = schema(catalogue);
     let mut page = Page { definitions: schema["$defs"].as_object().cloned().unwrap_or_default(), out: String::new() };
     page.say("# Reference\n\nEvery key of the configuration. This page is made from the code; do not edit it by hand.");
-    page.say("Sizes read `10 MiB`, times `5s` or `1h30m`, rates `100/s`. `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `${file:/path}` are replaced in every value; `$$` is a dollar. `${WEIR_DATA_DIR}` and `${WEIR_SPOOL_DIR}` always have a value.");
+    page.say("Sizes read `10 MiB`, times `5s` or `1h30m`, rates `100/s`. `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `${file:/path}` are replaced in every value; `$$` is a dollar. `${WEIR_DATA_DIR}`, `${WEIR_SPOOL_DIR}` and `${WEIR_SERVER_SPOOL_DIR}` always have a value.");
     page.say("## Top level");
     let sections = ["sources", "transforms", "sinks"];
     let settings = schema["properties"].as_object().cloned().unwrap_or_default();

@@ -13,6 +13,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::id::{Id, Seed};
 use super::names::{NameId, Names};
@@ -41,13 +43,49 @@ pub struct Provenance {
     pub stamp: Option<Arc<Stamp>>,
 }
 
-/// Who sent the events, as the door has verified it.
+/// What the source has verified about its events, whatever they say themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    pub sender: Option<Sender>,
+    pub capture: Option<Capture>,
+}
+
+/// Who sent the events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stamp {
-    /// A user's own token: every event is theirs, whatever it claims.
+pub enum Sender {
+    /// A user's own token or file: every event is theirs, whatever it claims.
     User(String),
     /// A service that may speak for users: `reported_by` names it.
     Service(String),
+}
+
+/// Where the execution of code was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Capture {
+    /// In the process that ran it, which its user controls.
+    Kernel,
+    /// By the server that has the kernel run it.
+    Server,
+}
+
+impl Capture {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Capture::Kernel => "kernel",
+            Capture::Server => "server",
+        }
+    }
+}
+
+impl Stamp {
+    pub fn user(name: impl Into<String>) -> Stamp {
+        Stamp { sender: Some(Sender::User(name.into())), capture: None }
+    }
+
+    pub fn service(name: impl Into<String>) -> Stamp {
+        Stamp { sender: Some(Sender::Service(name.into())), capture: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

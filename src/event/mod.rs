@@ -18,7 +18,7 @@ pub mod time;
 #[cfg(target_arch = "x86_64")]
 mod walk;
 
-pub use batch::{Batch, Place, Provenance, Stamp};
+pub use batch::{Batch, Capture, Place, Provenance, Sender, Stamp};
 pub use id::{Id, Seed};
 pub use lines::{Lines, Run};
 pub use names::NameId;

@@ -11,6 +11,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 use crate::codec::Codec;
 use crate::component::{Check, Fatal, IngestEndpoint, OnBad, Source, SourceContext, Wait};
+use crate::event::Capture;
 use crate::net::http::{self, Body, BodyLimits, Handler, Limits, Peer, Problem, ServerTls, Shutdown};
 use crate::net::{Address, Endpoint, Gate, Listener, Sockets, auth, listen, tls};
 use crate::units::{ByteSize, Duration};
@@ -48,6 +49,10 @@ pub struct Config {
     /// or the whole request is.
     #[serde(default)]
     pub on_bad: Bad,
+    /// Stamps every event with where the execution of code was seen: `kernel` or `server`. What an event says about it
+    /// itself goes to `metadata`.
+    #[serde(default)]
+    pub capture: Option<Capture>,
     /// Connections held at the same time; more are closed at once.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
@@ -197,6 +202,7 @@ fn front(config: &Config, wait: Wait, gate: Gate, cx: &SourceContext) -> Front {
         limits: BodyLimits::of(config.max_body.to_usize()),
         wait,
         on_bad,
+        capture: config.capture,
         shutdown: cx.stopping.clone(),
     };
     Front { path: config.path.clone(), gate, door }

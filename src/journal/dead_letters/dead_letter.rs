@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::event::{Id, Seed, Stamp};
+use crate::event::{Capture, Id, Seed, Sender, Stamp};
 use crate::telemetry::ComponentKind;
 use crate::units::Timestamp;
 
@@ -93,6 +93,8 @@ struct Head {
     received_at: i64,
     user: Option<String>,
     service: Option<String>,
+    #[serde(default)]
+    capture: Option<Capture>,
     reason: String,
     answer: String,
     attempts: u32,
@@ -108,9 +110,9 @@ impl DeadLetter {
     /// The stored form: length of the head, head as JSON, body.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let letter = &self.letter;
-        let (user, service) = match &letter.stamp {
-            Some(Stamp::User(name)) => (Some(name.clone()), None),
-            Some(Stamp::Service(name)) => (None, Some(name.clone())),
+        let (user, service) = match letter.stamp.as_ref().and_then(|stamp| stamp.sender.as_ref()) {
+            Some(Sender::User(name)) => (Some(name.clone()), None),
+            Some(Sender::Service(name)) => (None, Some(name.clone())),
             None => (None, None),
         };
         let head = Head {
@@ -124,6 +126,7 @@ impl DeadLetter {
             received_at: letter.received_at.0,
             user,
             service,
+            capture: letter.stamp.as_ref().and_then(|stamp| stamp.capture),
             reason: shortened(&letter.reason).to_owned(),
             answer: shortened(&letter.answer).to_owned(),
             attempts: letter.attempts,
@@ -146,7 +149,9 @@ impl DeadLetter {
             .into_iter()
             .find(|kind| kind.as_str() == head.kind)
             .ok_or_else(wrong)?;
-        let stamp = head.user.map(Stamp::User).or(head.service.map(Stamp::Service));
+        let sender = head.user.map(Sender::User).or(head.service.map(Sender::Service));
+        let is_stamped = sender.is_some() || head.capture.is_some();
+        let stamp = is_stamped.then_some(Stamp { sender, capture: head.capture });
         Ok(DeadLetter {
             number,
             time: Timestamp(head.time),
@@ -233,7 +238,7 @@ pub mod tests {
         fn a_letter_reads_as_it_was_written(body: Vec<u8>, answer: String, number in 0u64..1 << 50, user: Option<String>, parked: Option<String>) {
             let mut new = letter("out", 7);
             (new.body, new.answer) = (Bytes::from(body), answer);
-            (new.stamp, new.parked) = (user.map(Stamp::User), parked);
+            (new.stamp, new.parked) = (user.map(|name| Stamp { capture: Some(Capture::Server), ..Stamp::user(name) }), parked);
             let letter = DeadLetter { number: Number(number), time: Timestamp(9), letter: new };
             let mut stored = Vec::new();
             letter.encode(&mut stored);

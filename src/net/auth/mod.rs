@@ -131,8 +131,8 @@ impl Principal {
     /// What the door puts on the events that they send.
     pub fn stamp(&self) -> Stamp {
         match self.role {
-            Role::Ingest => Stamp::Service(self.name.clone()),
-            Role::User | Role::Viewer | Role::Admin => Stamp::User(self.name.clone()),
+            Role::Ingest => Stamp::service(self.name.clone()),
+            Role::User | Role::Viewer | Role::Admin => Stamp::user(self.name.clone()),
         }
     }
 }

@@ -170,10 +170,6 @@ impl Tail {
 
     fn adopt(&mut self, found: &Found, families: &HashMap<PathBuf, i64>, now: Instant) -> io::Result<()> {
         let identity = found.stat.identity;
-        if self.settings.stamps_owner && found.stat.links > 1 {
-            // Whoever can make a second name for a file of somebody else could speak in that one's name.
-            return Err(io::Error::other("it has several names, so its owner proves nothing"));
-        }
         if let Some(remembered) = self.memory.remove(&identity) {
             self.follow(found, Some(remembered), now);
             return Ok(());

@@ -17,6 +17,7 @@ use super::tail::Settings;
 use crate::codec::Codec;
 use crate::codec::framing::Framing;
 use crate::component::Check;
+use crate::event::Capture;
 use crate::units::{ByteSize, Duration, OneOrMany, one_or_many};
 
 /// Files kept open unless it is told otherwise, and the share of the process's descriptors that may be.
@@ -68,6 +69,10 @@ pub struct Config {
     /// folder itself must not be a symbolic link, and files with several names are left alone.
     #[serde(default)]
     pub owner: Option<Owner>,
+    /// Stamps every event with where the execution of code was seen: `kernel` for the folder in which kernels leave their
+    /// own reports, `server` for that of the Jupyter server. What an event says about it itself goes to `metadata`.
+    #[serde(default)]
+    pub capture: Option<Capture>,
     /// Bytes that are taken from one owner's files in a second, where `owner` or `remove` is set; further ones wait in the
     /// files, and other owners do not wait for them.
     #[serde(default = "default_max_owner_bytes")]
@@ -183,6 +188,7 @@ impl Config {
             from_end: self.read_from == ReadFrom::End,
             removes: self.remove.is_some(),
             stamps_owner: self.owner.is_some(),
+            capture: self.capture,
             owner_rate: is_spool.then_some(self.max_owner_bytes.0),
             poll: *self.poll,
             patience: *self.partial_timeout,

@@ -147,6 +147,7 @@ impl Patterns {
             return;
         }
         match Stat::at(folder, Path::new(name), false) {
+            // Whoever can make a second name for a file of somebody else could speak in that one's name, and have it removed.
             Ok(stat) if stat.is_regular() && self.folders.is_held() && stat.links > 1 => {
                 listing.refused.push((path.to_path_buf(), "a file with further names, which may be another user's"));
             }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tracing::warn;
 
-use crate::event::Stamp;
+use crate::event::{Capture, Stamp};
 
 /// Users whose names are kept.
 const MOST_KEPT: usize = 10_000;
@@ -26,12 +26,12 @@ struct Allowance {
 }
 
 impl Owners {
-    /// The stamp of a file's owner.
-    pub fn stamp(&mut self, user: u32) -> Arc<Stamp> {
+    /// The stamp of a file's owner, with what the source says of all its files.
+    pub fn stamp(&mut self, user: u32, capture: Option<Capture>) -> Arc<Stamp> {
         if self.stamps.len() >= MOST_KEPT {
             self.stamps.clear();
         }
-        self.stamps.entry(user).or_insert_with(|| Arc::new(Stamp::User(name(user)))).clone()
+        self.stamps.entry(user).or_insert_with(|| Arc::new(Stamp { capture, ..Stamp::user(name(user)) })).clone()
     }
 
     /// Whether more may be taken from this owner's files, of whom `rate` bytes are taken in a second. Says once when an
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn an_owner_is_named_and_an_unknown_one_numbered() {
         assert_eq!(find("root:x:0:0:root:/root:/bin/sh\nali:x:1000:1000::/home/ali:", 1000), Some("ali".into()));
-        assert_eq!(*Owners::default().stamp(0), Stamp::User("root".into()));
-        assert_eq!(*Owners::default().stamp(3_999_999_999), Stamp::User("3999999999".into()));
+        assert_eq!(*Owners::default().stamp(0, None), Stamp::user("root"));
+        assert_eq!(*Owners::default().stamp(3_999_999_999, None), Stamp::user("3999999999"));
     }
 }

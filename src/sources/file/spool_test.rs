@@ -24,7 +24,7 @@ fn a_spool_file_goes_when_its_writer_is_gone_and_all_is_durable() {
     (0..3).for_each(|_| rig.later(1));
     assert!(!path.exists());
     assert_eq!(rig.texts(), ["line 000000", "line 000001", "half"]);
-    assert_eq!(rig.intake.entries()[0].provenance.stamp.as_deref(), Some(&Stamp::User("root".into())));
+    assert_eq!(rig.intake.entries()[0].provenance.stamp.as_deref(), Some(&Stamp::user("root")));
     (0..2).for_each(|_| rig.later(1));
     assert_eq!(rig.intake.stated(), 1, "what is gone for good is forgotten");
 }

@@ -24,6 +24,7 @@ use crate::codec::Decoder;
 use crate::component::ranges::Claim;
 use crate::component::source::CHUNK_BYTES;
 use crate::component::{ReserveError, SourceContext};
+use crate::event::{Capture, Stamp};
 use crate::journal;
 use crate::units::Timestamp;
 
@@ -58,6 +59,7 @@ pub struct Settings {
     pub from_end: bool,
     pub removes: bool,
     pub stamps_owner: bool,
+    pub capture: Option<Capture>,
     /// Bytes that one owner may have taken in a second.
     pub owner_rate: Option<u64>,
     /// Whether an unfinished line that is a whole JSON value may be taken for a line early.
@@ -329,8 +331,13 @@ impl Tail {
         }
         file.looked_at = Some(file.state());
         self.say_wide(file)?;
-        if self.settings.stamps_owner && file.stamp.is_none() {
-            file.stamp = Some(self.owners.stamp(file.owner));
+        if file.stamp.is_none() {
+            let capture = self.settings.capture;
+            file.stamp = match (self.settings.stamps_owner, capture) {
+                (true, _) => Some(self.owners.stamp(file.owner, capture)),
+                (false, Some(_)) => Some(Arc::new(Stamp { sender: None, capture })),
+                (false, None) => None,
+            };
         }
         Ok(())
     }

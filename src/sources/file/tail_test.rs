@@ -81,6 +81,7 @@ fn settings(include: &[String], change: fn(&mut Settings)) -> Settings {
         from_end: false,
         removes: false,
         stamps_owner: false,
+        capture: None,
         owner_rate: None,
         is_json: false,
         poll: Duration::from_millis(250),

@@ -308,15 +308,15 @@ async fn a_bad_token_is_refused_before_anything_of_the_body_is_read() {
 async fn events_bear_the_stamp_of_who_sent_them_and_viewers_send_nothing() {
     let web = start(BEARER, wiring()).await;
     assert_eq!(web.post("Authorization: Bearer tok-1", b"{}").await.0, 200);
-    let service = Stamp::Service("shop".into());
+    let service = Stamp::service("shop");
     assert_eq!(web.last(|job| job.provenance.stamp.as_deref().cloned()), Some(service));
     let users = "{ ada: { password: a }, eve: { password: e, role: viewer }, bot: { password: b, role: ingest } }";
     let web = start(&format!("auth: {{ type: basic, users: {users} }}"), wiring()).await;
     // ada:a, bot:b and eve:e
     assert_eq!(web.post("Authorization: Basic YWRhOmE=", b"{}").await.0, 200);
-    assert_eq!(web.last(|job| job.provenance.stamp.as_deref().cloned()), Some(Stamp::User("ada".into())));
+    assert_eq!(web.last(|job| job.provenance.stamp.as_deref().cloned()), Some(Stamp::user("ada")));
     assert_eq!(web.post("Authorization: Basic Ym90OmI=", b"{}").await.0, 200);
-    assert_eq!(web.last(|job| job.provenance.stamp.as_deref().cloned()), Some(Stamp::Service("bot".into())));
+    assert_eq!(web.last(|job| job.provenance.stamp.as_deref().cloned()), Some(Stamp::service("bot")));
     assert_eq!(web.post("Authorization: Basic ZXZlOmU=", b"{}").await.0, 403);
     let web = start("{}", wiring()).await;
     assert_eq!(web.post("", b"{}").await.0, 200);

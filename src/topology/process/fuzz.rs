@@ -248,7 +248,7 @@ impl Subject {
             seed: Seed::default(),
             received_at: Timestamp(1_748_779_200_250_000),
             peer: None,
-            stamp: self.stamp.then(|| Arc::new(Stamp::User("ali".into()))),
+            stamp: self.stamp.then(|| Arc::new(Stamp::user("ali"))),
         };
         Job {
             pieces: vec![Chunk { bytes: Bytes::copy_from_slice(text), frames, ordinals: Ordinals::Count(0) }],

@@ -6,7 +6,7 @@ use super::value::{self, Now};
 use crate::event::names::*;
 use crate::event::object::{Rewrite, may_sink, push_sunk};
 use crate::event::raw::Kind;
-use crate::event::{Batch, Id, NameId, Provenance, Raw, Seed, Stamp, escape};
+use crate::event::{Batch, Id, NameId, Provenance, Raw, Seed, Sender, Stamp, escape};
 
 /// What all events of a batch share, and memory that goes from one to the next.
 pub struct Desk {
@@ -40,9 +40,10 @@ impl Desk {
             escape::push_string(&mut json, text);
             json
         };
-        let sender = match (provenance.stamp.as_deref(), provenance.peer) {
-            (Some(Stamp::User(name)), _) => format!("user:{name}"),
-            (Some(Stamp::Service(name)), _) => format!("service:{name}"),
+        let stamp = provenance.stamp.as_deref();
+        let sender = match (stamp.and_then(|stamp| stamp.sender.as_ref()), provenance.peer) {
+            (Some(Sender::User(name)), _) => format!("user:{name}"),
+            (Some(Sender::Service(name)), _) => format!("service:{name}"),
             (None, Some(peer)) => format!("peer:{peer}"),
             (None, None) => String::new(),
         };
@@ -52,7 +53,7 @@ impl Desk {
             peer: provenance.peer.map(|peer| quoted(&peer.to_string())),
             received_at: quoted(&provenance.received_at.to_string()),
             origin: [provenance.source.as_bytes().to_vec(), sender.into_bytes()],
-            is_user: matches!(provenance.stamp.as_deref(), Some(Stamp::User(_))),
+            is_user: matches!(stamp, Some(Stamp { sender: Some(Sender::User(_)), .. })),
             scratch: Vec::new(),
             metadata: Rewrite::default(),
             moved: false,

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use self::desk::Desk;
 use self::plan::Plans;
 use crate::component::{Check, Failure, Outputs, Transform};
-use crate::event::Batch;
+use crate::event::{Batch, Sender, Stamp};
 
 /// Gives events canonical names, an id, times in UTC and plain status words.
 ///
@@ -45,6 +45,11 @@ pub enum Unknown {
     Keep,
 }
 
+/// Whether the events may say where they were captured: only if their source knows it, or a service passes them on.
+fn may_say_capture(stamp: &Stamp) -> bool {
+    stamp.capture.is_some() || matches!(stamp.sender, Some(Sender::Service(_)))
+}
+
 pub struct Normalize {
     unknown: Unknown,
 }
@@ -58,7 +63,8 @@ impl Transform for Normalize {
     }
 
     fn apply(&self, mut batch: Batch, out: &mut Outputs) -> Result<(), Failure> {
-        let mut plans = Plans::new(self.unknown);
+        let stamp = batch.provenance.stamp.as_deref();
+        let mut plans = Plans::new(self.unknown, stamp.is_some_and(may_say_capture));
         let mut desk = Desk::new(&batch.provenance, self.unknown);
         for event in 0..batch.len() {
             let plan = plans.of(&batch, event);

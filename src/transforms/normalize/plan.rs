@@ -38,14 +38,16 @@ const ADDED: &[NameId] = &[ID, TIMESTAMP, RECEIVED_AT, SOURCE, PEER_IP, STATUS];
 /// The plans of a batch.
 pub struct Plans {
     unknown: Unknown,
+    /// Whether the member `capture` is believed.
+    may_say_capture: bool,
     plans: Vec<Plan>,
     last: usize,
     next: usize,
 }
 
 impl Plans {
-    pub fn new(unknown: Unknown) -> Plans {
-        Plans { unknown, plans: Vec::new(), last: 0, next: 0 }
+    pub fn new(unknown: Unknown, may_say_capture: bool) -> Plans {
+        Plans { unknown, may_say_capture, plans: Vec::new(), last: 0, next: 0 }
     }
 
     /// The plan for an event.
@@ -56,7 +58,7 @@ impl Plans {
         };
         if !self.plans.get(self.last).is_some_and(fits) {
             self.last = self.plans.iter().position(fits).unwrap_or_else(|| {
-                let plan = Plan::new(batch.field_names(event).collect(), self.unknown);
+                let plan = Plan::new(batch.field_names(event).collect(), self.unknown, self.may_say_capture);
                 if self.plans.len() < PLANS {
                     self.plans.push(plan);
                     return self.plans.len() - 1;
@@ -71,11 +73,12 @@ impl Plans {
 }
 
 impl Plan {
-    fn new(shape: Vec<NameId>, unknown: Unknown) -> Plan {
+    fn new(shape: Vec<NameId>, unknown: Unknown, may_say_capture: bool) -> Plan {
         let mut plan = Plan::default();
         for (nth, name) in shape.iter().enumerate() {
             match *name {
                 METADATA => plan.metadata = Some(nth),
+                CAPTURE if !may_say_capture => plan.strangers.push(nth),
                 STATUS_CODE => plan.status_code = Some(nth),
                 name if is_canonical(name) || canonical(name).is_some() => {}
                 name if unknown == Unknown::Keep && name != SEQ => {}

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::Normalize;
 use crate::event::aliases::{ALIASES, STATUSES};
 use crate::event::names::{KNOWN, METADATA};
-use crate::event::{Id, Stamp};
+use crate::event::{Capture, Id, Stamp};
 use crate::transforms::testing::{apply, batch, build, provenance};
 
 /// Where nothing else is to be seen, the event has everything that would be added.
@@ -20,7 +20,7 @@ fn keep(line: &str) -> String {
 }
 
 fn as_ali(line: &str) -> String {
-    with("{}", line, Some(Stamp::User("ali".into())))
+    with("{}", line, Some(Stamp::user("ali")))
 }
 
 fn with(config: &str, line: &str, stamp: Option<Stamp>) -> String {
@@ -156,8 +156,19 @@ fn unknown_members_and_objects_merge_into_metadata_where_what_is_there_wins() {
 
 #[test]
 fn what_other_transforms_set_stays_at_the_top() {
-    let set = r#""capture":"kernel","truncated":{},"redactions":[]"#;
+    let set = r#""truncated":{},"redactions":[]"#;
     assert_eq!(members(set), set);
+}
+
+#[test]
+fn where_an_execution_was_seen_is_believed_of_a_stamp_alone() {
+    let claim = r#""capture":"server""#;
+    let line = format!("{{{COMPLETE},{claim}}}");
+    assert_eq!(members(claim), format!("\"metadata\":{{{claim}}}"));
+    assert_eq!(trimmed(keep(&line)), format!("\"metadata\":{{{claim}}}"));
+    let stamp = Stamp { sender: None, capture: Some(Capture::Server) };
+    assert_eq!(trimmed(with("{}", &line, Some(stamp))), claim);
+    assert_eq!(trimmed(with("{}", &line, Some(Stamp::service("gateway")))), claim);
 }
 
 #[test]
@@ -327,7 +338,7 @@ proptest! {
     ) {
         let line = object(members);
         let config = if keeps { "unknown: keep" } else { "unknown: metadata" };
-        let stamp = stamp.map(|user| if user { Stamp::User("ali".into()) } else { Stamp::Service("shop".into()) });
+        let stamp = stamp.map(|user| if user { Stamp::user("ali") } else { Stamp::service("shop") });
         let once = with(config, &line, stamp.clone());
         prop_assert_eq!(with(config, &once, stamp), once);
     }

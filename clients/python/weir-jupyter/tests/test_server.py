@@ -1,0 +1,149 @@
+"""A real Jupyter server with kernels of two languages: what it sees from outside, in a folder of its own."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import unittest
+import urllib.request
+
+from jupyter_client.blocking import BlockingKernelClient
+from support import Folder, by_code, cells, eventually, events
+
+
+class Server:
+    """A Jupyter server with the extension, as an installation enables it."""
+
+    def __init__(self, home):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.token = secrets.token_hex(16)
+        self.spool, self.seen = os.path.join(home, "spool"), os.path.join(home, "seen")
+        self.runtime = os.path.join(home, "runtime")
+        ipython = os.path.join(home, "ipython", "profile_default")
+        os.makedirs(ipython)
+        with open(os.path.join(ipython, "ipython_config.py"), "w", encoding="utf-8") as file:
+            file.write('c = get_config()\nc.InteractiveShellApp.extensions = ["weir_jupyter"]\n')
+        env = {
+            **os.environ,
+            "IPYTHONDIR": os.path.join(home, "ipython"),
+            "WEIR_SPOOL_DIR": self.spool,
+            "WEIR_SERVER_SPOOL_DIR": self.seen,
+            "JUPYTER_RUNTIME_DIR": self.runtime,
+            "JUPYTERHUB_USER": "سارا",
+        }
+        self.log = open(os.path.join(home, "log"), "w+", encoding="utf-8")
+        options = [f"--port={self.port}", f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={home}"]
+        command = [sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", *options]
+        self.process = subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log)
+        eventually("the server answers", self._answers)
+
+    def _answers(self):
+        assert self.process.poll() is None, self.said()
+        try:
+            return self.ask("GET", "/api/status")
+        except OSError:
+            return None
+
+    def said(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def ask(self, method, path, body=None):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
+        request.add_header("Authorization", f"token {self.token}")
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(request, data, timeout=60) as answer:
+            text = answer.read()
+            return json.loads(text) if text else {}
+
+    def kernel(self, name):
+        """Starts a kernel by the server, and a client beside the server's own."""
+        kernel_id = self.ask("POST", "/api/kernels", {"name": name})["id"]
+        client = BlockingKernelClient(connection_file=os.path.join(self.runtime, f"kernel-{kernel_id}.json"))
+        client.load_connection_file()
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        return kernel_id, client
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(60)
+        self.log.close()
+
+
+class Seen(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = Folder()
+        cls.server = Server(cls.folder.path)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+        cls.folder.__exit__()
+
+    def seen(self, code):
+        found = eventually(f"{code} is seen", lambda: by_code(self.server.seen, code))
+        self.assertEqual(len(found), 1)
+        return found[0]["cell.seen"]
+
+    def test_the_kernel_and_the_server_say_the_same_of_one_cell(self):
+        _, client = self.server.kernel("python3")
+        for code in ("x = 'سلام'", "1/0", "def (:"):
+            client.execute_interactive(code, timeout=60, output_hook=lambda message: None)
+            seen = self.seen(code)
+            finish = by_code(self.server.spool, code)[0]["cell.finish"]
+            same = ("operation_id", "code", "cell_number", "session_id", "kernel_id", "status", "language", "user_id", "host")
+            self.assertEqual({name: seen[name] for name in same}, {name: finish[name] for name in same})
+            self.assertEqual(seen.get("error_type"), finish.get("error_type"))
+            self.assertGreaterEqual(seen["duration_ms"], finish["duration_ms"])
+        self.assertNotIn("\x1b", self.seen("1/0")["error_trace"])
+        client.stop_channels()
+
+    def test_a_kernel_of_another_language_is_seen_as_well(self):
+        _, client = self.server.kernel("bash")
+        for number, code in enumerate(("echo hello", "echo سلام"), 1):
+            client.execute_interactive(code, timeout=60, output_hook=lambda message: None)
+            seen = self.seen(code)
+            self.assertEqual((seen["language"], seen["cell_number"], seen["status"]), ("bash", number, "success"))
+        client.stop_channels()
+
+    def test_a_cell_that_ends_the_kernel_is_seen_as_lost(self):
+        _, client = self.server.kernel("python3")
+        client.execute("import os; os._exit(1)")
+        self.assertEqual(self.seen("import os; os._exit(1)")["status"], "lost")
+        client.stop_channels()
+
+    def test_a_cell_after_the_extension_was_unloaded_is_seen_by_the_server_alone(self):
+        _, client = self.server.kernel("python3")
+        for code in ("%unload_ext weir_jupyter", "secret = 1"):
+            client.execute_interactive(code, timeout=60, output_hook=lambda message: None)
+        self.seen("secret = 1")
+        self.assertEqual(by_code(self.server.spool, "secret = 1"), [])
+        client.stop_channels()
+
+    def test_what_runs_when_the_server_stops_is_seen(self):
+        with Folder() as home:
+            server = Server(home)
+            _, client = server.kernel("python3")
+            client.execute("import time; time.sleep(60)")
+            eventually("it has begun", lambda: by_code(server.spool, "import time; time.sleep(60)"))
+            time.sleep(0.2)
+            server.stop()
+            client.stop_channels()
+            statuses = [cell["cell.seen"]["status"] for cell in by_code(server.seen, "import time; time.sleep(60)")]
+            self.assertEqual(len(statuses), 1, events(server.seen))
+            self.assertIn(statuses[0], ("lost", "aborted"))
+
+    def test_nothing_is_seen_twice(self):
+        found = [event["operation_id"] for event in events(self.server.seen)]
+        self.assertEqual(len(found), len(set(found)))
+        self.assertTrue(all(set(cell) == {"cell.seen"} for cell in cells(self.server.seen).values()))
+
+
+if __name__ == "__main__":
+    unittest.main()
