@@ -97,24 +97,26 @@ fn matches_tag(known: &HeaderValue, tag: &str) -> bool {
     known.to_str().is_ok_and(|known| known.trim() == "*" || known.split(',').any(|one| one.trim() == tag))
 }
 
+/// Whether a client takes bodies in this encoding.
+pub fn takes(accepted: Option<&HeaderValue>, name: &str) -> bool {
+    let accepted = accepted.and_then(|accepted| accepted.to_str().ok()).unwrap_or("");
+    accepted.split(',').any(|one| {
+        let (coding, weight) = one.split_once(';').unwrap_or((one, ""));
+        coding.trim().eq_ignore_ascii_case(name) && !matches!(weight.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
+    })
+}
+
 /// zstd where the client takes it, else gzip, else as it is.
 fn compress(body: Vec<u8>, accepted: Option<&HeaderValue>) -> (Vec<u8>, Option<&'static str>) {
-    let accepted = accepted.and_then(|accepted| accepted.to_str().ok()).unwrap_or("");
-    let takes = |name: &str| {
-        accepted.split(',').any(|one| {
-            let (coding, weight) = one.split_once(';').unwrap_or((one, ""));
-            coding.trim().eq_ignore_ascii_case(name) && !matches!(weight.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
-        })
-    };
     if body.len() < MIN_COMPRESSED {
         return (body, None);
     }
-    if takes("zstd")
+    if takes(accepted, "zstd")
         && let Ok(packed) = zstd::bulk::compress(&body, 3)
     {
         return (packed, Some("zstd"));
     }
-    if takes("gzip") {
+    if takes(accepted, "gzip") {
         use std::io::Write as _;
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         if encoder.write_all(&body).is_ok()

@@ -76,12 +76,44 @@ pub async fn ticket(api: &Api, call: Call) -> Result<Answer, Problem> {
     Ok(Answer::value(&api.access().ticket(Reader(who))))
 }
 
+/// Whether a script of the page made the request. No script of another site can send this header: the answer to a
+/// browser that asks whether it may does not name it.
+pub fn is_by_page(headers: &HeaderMap) -> bool {
+    headers.get("x-requested-with").is_some_and(|name| name == "weir-page")
+}
+
 /// Whether the request comes from the page itself, and not from another site that a browser has open.
 pub fn is_same_origin(headers: &HeaderMap) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return site == "same-origin" || site == "none";
     }
-    let Some(origin) = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()) else { return false };
+    // Without TLS, browsers send neither header when a page reads from its own origin.
+    let Some(origin) = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()) else { return is_by_page(headers) };
     let host = headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or("");
     origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_good_for_the_page_alone() {
+        let is_same = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", HeaderValue::from_static("weir.lan:8686"));
+            for (name, value) in pairs {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            is_same_origin(&headers)
+        };
+        let page = ("x-requested-with", "weir-page");
+        assert!(is_same(&[("origin", "http://weir.lan:8686")]));
+        assert!(is_same(&[("sec-fetch-site", "same-origin")]));
+        assert!(is_same(&[page]));
+        assert!(!is_same(&[]));
+        assert!(!is_same(&[("x-requested-with", "XMLHttpRequest")]));
+        assert!(!is_same(&[page, ("origin", "http://evil.example")]));
+        assert!(!is_same(&[page, ("sec-fetch-site", "cross-site")]));
+    }
 }

@@ -15,6 +15,7 @@ mod login;
 mod logs;
 pub mod openapi;
 mod operate;
+mod page;
 mod params;
 mod rates;
 mod reading;
@@ -34,7 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode};
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +81,7 @@ pub struct Api {
     /// Of times that name none.
     zone: Zone,
     failed_logins: Mutex<HashMap<Option<IpAddr>, FailedLogins>>,
+    page: page::Page,
 }
 
 /// Wrong credentials of one address since they were last told.
@@ -122,6 +124,7 @@ impl Api {
             taps: Arc::new(tokio::sync::Semaphore::new(live::MAX_TAPS)),
             zone,
             failed_logins: Mutex::default(),
+            page: page::Page::default(),
         }
     }
 
@@ -145,7 +148,7 @@ impl Api {
             Found::Nothing => return Err(Problem::not_found()),
         };
         let (who, expires) = self.admit(route, &request, peer).await?;
-        let params = Params::read(request.uri().query(), route.parameters, &self.zone)?;
+        let params = Params::read(route.query(request.uri()), route.parameters, &self.zone)?;
         let headers: HeaderMap = request.headers().clone();
         let call = Call { request, peer, who, expires, path: parts, params, route, started };
         (route.handler)(self, call).await.map(|answer| answer.respond(&headers))
@@ -237,12 +240,17 @@ impl Handler for Api {
         }
         let path = request.uri().path().to_owned();
         let showed_something = access::shows_credentials(&request);
+        let is_by_page = login::is_by_page(request.headers());
         let mut response = self.route(request, peer).await.unwrap_or_else(Problem::into_response);
         if response.status() == StatusCode::UNAUTHORIZED && showed_something {
             self.agent.api_intake().auth_failure();
             self.login_failed(&path, peer.ip);
         }
         let headers = response.headers_mut();
+        if is_by_page {
+            // A browser would ask for a password in a window of its own, instead of the page.
+            headers.remove(WWW_AUTHENTICATE);
+        }
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));

@@ -118,6 +118,7 @@ fn security(who: Who) -> Value {
 fn content(route: &Route) -> Value {
     let kind = match route.answers {
         "Metrics" => "text/plain",
+        super::routes::PAGE_ANSWER => "text/html",
         "Stream" | "AdminStream" => "text/event-stream",
         "SessionReport" => return json!({ "text/html": {}, "application/json": {} }),
         "Export" => return json!({ "application/json": {}, "text/csv": {}, "application/x-ndjson": {} }),

@@ -5,11 +5,13 @@ use std::pin::Pin;
 use std::time::Instant;
 
 use hyper::body::Incoming;
-use hyper::{Method, Request};
+use hyper::{Method, Request, Uri};
 
 use super::answer::Answer;
 use super::params::{Kind, Parameter, Params};
-use super::{Api, activity, admin, dlq, export, fields, health, live, login, logs, openapi, operate, report, stats};
+use super::{
+    Api, activity, admin, dlq, export, fields, health, live, login, logs, openapi, operate, page, report, stats,
+};
 use crate::net::Principal;
 use crate::net::http::{Peer, Problem};
 
@@ -44,6 +46,13 @@ pub struct Route {
     pub handler: for<'a> fn(&'a Api, Call) -> Answering<'a>,
 }
 
+impl Route {
+    /// The query of the page's address is the page's own state.
+    pub fn query<'a>(&self, uri: &'a Uri) -> Option<&'a str> {
+        uri.query().filter(|_| self.answers != PAGE_ANSWER)
+    }
+}
+
 /// A request on its way to a handler.
 pub struct Call {
     pub request: Request<Incoming>,
@@ -65,6 +74,9 @@ impl Call {
         self.who.as_ref().expect("the route lets nobody in without a name")
     }
 }
+
+/// What the routes of the page answer.
+pub const PAGE_ANSWER: &str = "Page";
 
 const fn parameter(name: &'static str, kind: Kind, about: &'static str) -> Parameter {
     Parameter { name, kind, about }
@@ -444,6 +456,10 @@ pub const ROUTES: &[Route] = &[
     get("/api/dlq/{id}", Who::Admin, &[], "DeadLetter", "One dead letter", answers!(dlq::show)),
     other("DELETE", "/api/dlq/{id}", Who::Admin, &[], "Done", "Drops a dead letter", answers!(dlq::drop)),
     other("POST", "/api/dlq/{id}/replay", Who::Admin, &[], "Done", "Sends a dead letter again", answers!(dlq::replay)),
+    get("/", Who::Open, &[], PAGE_ANSWER, "The page", answers!(page::document)),
+    get("/logs", Who::Open, &[], PAGE_ANSWER, "The page", answers!(page::document)),
+    get("/ui/{version}/{file}", Who::Open, &[], PAGE_ANSWER, "A file of the page", answers!(page::asset)),
+    get("/ui/{version}/{folder}/{file}", Who::Open, &[], PAGE_ANSWER, "A file of the page", answers!(page::asset)),
 ];
 
 /// What a path leads to.

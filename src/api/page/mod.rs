@@ -1,0 +1,50 @@
+//! The page at the root of the API: its one document, and the modules and styles that it loads.
+
+mod bundle;
+mod comments;
+mod files;
+
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue};
+
+use super::Api;
+use super::answer::Answer;
+use super::routes::Call;
+use crate::net::http::Problem;
+pub use bundle::Page;
+
+/// What the document may do: run its own modules, and speak to its own origin. `trusted-types 'none'` leaves no way at
+/// all from a text to markup or to a script.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'; trusted-types 'none'";
+
+const HEADERS: [(&str, &str); 4] = [
+    ("x-frame-options", "DENY"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+];
+
+pub async fn document(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let body = api.page.current().document();
+    let answer = Answer::with_type("text/html; charset=utf-8", body);
+    let mut response = answer.respond(call.request.headers());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    // The document names the version of all else, so a browser asks for it each time.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    for (name, value) in HEADERS {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    Ok(Answer::Response(response))
+}
+
+/// `/ui/{version}/{file}` and `/ui/{version}/{folder}/{file}`. A version never changes, so a browser keeps its files.
+pub async fn asset(api: &Api, call: Call) -> Result<Answer, Problem> {
+    let bundle = api.page.current();
+    let (version, name) = (&call.path[0], call.path[1..].join("/"));
+    let found = (*version == bundle.version).then(|| bundle.asset(&name)).flatten();
+    let asset = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such file in this version"))?;
+    Ok(Answer::Response(asset.respond(call.request.headers())))
+}

@@ -1,0 +1,174 @@
+// Overview: how much ran, how well and how fast, who was busy, and what failed last.
+
+import { h, replace } from "../dom.js";
+import { compact, duration, millis, number, percent, t, time, zone } from "../i18n.js";
+import { get } from "../api.js";
+import { format } from "../state.js";
+import { oneLine } from "../text.js";
+import { term } from "../query.js";
+import { curl, curlButton, errorState, skeleton, timeTag } from "../parts.js";
+import { columns, share, sparkline, trend } from "./charts.js";
+import { firstEvent } from "./first.js";
+
+/** Days that charts go back. */
+const DAYS = 14;
+const DAY = 86_400_000;
+/** Rows of the small tables. */
+const ROWS = 8;
+/** Milliseconds between two looks while the page is seen. */
+const EVERY = 60_000;
+/** Code that has ended. */
+const EXECUTIONS = "has:code -status:in_progress";
+
+export class OverviewView {
+  #abort = new AbortController();
+  /** @type {ReturnType<typeof setInterval>} */
+  #timer;
+
+  /** @param {import("../main.js").Context} cx */
+  constructor(cx) {
+    this.cx = cx;
+    this.body = h("div", { class: "overview-body" }, skeleton(10));
+    this.element = h("section", { class: "page", "aria-label": t("nav.overview") }, h("header", { class: "page-head" }, h("h1", {}, t("nav.overview")), h("span", { class: "muted" }, t("overview.about", { n: DAYS })), h("span", { class: "grow" }),
+      curlButton(() => curl("api/logs/stats", { group_by: "day", q: EXECUTIONS, start_date: since(), tz: zone() }))), this.body);
+    this.#timer = setInterval(() => !document.hidden && this.#load(), EVERY);
+  }
+
+  destroy() {
+    this.#abort.abort();
+    clearInterval(this.#timer);
+  }
+
+  update() {
+    this.#load();
+  }
+
+  async #load() {
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    const { signal } = this.#abort;
+    const ask = (/** @type {import("../api.js").Params} */ params) => get("api/logs/stats", { q: EXECUTIONS, start_date: since(), tz: zone(), ...params }, { signal });
+    const isAdmin = this.cx.me.role === "admin";
+    try {
+      const [all, days, hours, users, endpoints, errors, slow, system] = await Promise.all([
+        get("api/logs/stats", { q: EXECUTIONS }, { signal }), ask({ group_by: "day" }), ask({ group_by: "hour" }), ask({ group_by: "user_id" }), ask({ q: "has:endpoint -event_type:(activity_read OR admin_view_activity_logs)", group_by: "endpoint" }),
+        get("api/logs", { q: "status:(error OR aborted OR lost)", limit: ROWS }, { signal }), this.#slowest(ask, signal),
+        isAdmin ? get("api/admin/system-stats", { tz: zone() }, { signal }) : undefined,
+      ]);
+      if (signal.aborted) return;
+      if (all.total_logs === 0 && errors.total === 0 && endpoints.groups.length === 0) return replace(this.body, await firstEvent(this.cx));
+      const series = filled(days.groups);
+      replace(this.body, this.#cards(all, series, users.groups, system), this.#charts(series, hours.groups), this.#tables(users.groups, endpoints.groups, errors.logs, slow));
+    } catch (error) {
+      if (!signal.aborted) replace(this.body, errorState(error, () => this.#load()));
+    }
+  }
+
+  /** The slowest executions: those that took as long as the slowest of some group. @param {(params: any) => Promise<any>} ask @param {AbortSignal} signal @returns {Promise<any[]>} */
+  async #slowest(ask, signal) {
+    const { groups } = await ask({ group_by: "status" });
+    const least = Math.max(0, ...groups.map((/** @type {any} */ group) => group.p95_ms ?? 0));
+    if (least === 0) return [];
+    const answer = await get("api/logs", { q: `${EXECUTIONS} duration_ms:>=${least}`, start_date: since(), limit: 1000 }, { signal });
+    return answer.logs.sort((/** @type {any} */ a, /** @type {any} */ b) => b.duration_ms - a.duration_ms).slice(0, ROWS);
+  }
+
+  /** @param {any} all @param {Day[]} series @param {any[]} users @param {any} system */
+  #cards(all, series, users, system) {
+    const today = series[series.length - 1];
+    const days = series.map((day) => day.count);
+    const total = days.reduce((sum, count) => sum + count, 0);
+    const errors = series.reduce((sum, day) => sum + day.errors, 0);
+    const rate = total ? ((total - errors) / total) * 100 : null;
+    const timed = series.filter((day) => day.avg !== null);
+    const average = timed.length ? timed.reduce((sum, day) => sum + (day.avg ?? 0) * day.count, 0) / timed.reduce((sum, day) => sum + day.count, 0) : null;
+    const card = (/** @type {string} */ name, /** @type {string} */ value, /** @type {string | Node | false} */ under, /** @type {Node | false} */ line = false) => h("div", { class: "card" }, h("div", { class: "card-name" }, name), h("div", { class: "card-value" }, value), h("div", { class: "card-under muted" }, under), line);
+    const last = all.last_event ? timeTag(all.last_event) : "–";
+    return h("div", { class: "cards" },
+      card(t("card.total"), compact(all.total_logs), t("card.all_time")),
+      card(t("card.today"), number(today?.count ?? 0), t("card.yesterday", { n: series[series.length - 2]?.count ?? 0 }), sparkline(days)),
+      card(t("card.success"), percent(rate), t("card.days", { n: DAYS }), sparkline(series.map((day) => (day.count ? 1 - day.errors / day.count : null)), "success")),
+      card(t("card.errors"), number(errors), t("card.errors_today", { n: today?.errors ?? 0 }), sparkline(series.map((day) => day.errors), "error")),
+      card(t("card.duration"), duration(average) || "–", t("card.p95", { time: duration(today?.p95 ?? null) || "–" }), sparkline(series.map((day) => day.avg))),
+      this.cx.me.role !== "user" && card(t("card.users"), number(system?.active_users ?? users.length), system ? t("card.of_users", { n: system.total_users }) : t("card.days", { n: DAYS })),
+      card(t("card.recent"), compact(all.recent_24h), t("card.rate", { rate: number(all.recent_24h / 1440, 1) })),
+      h("div", { class: "card" }, h("div", { class: "card-name" }, t("card.last")), h("div", { class: "card-value small" }, last), h("div", { class: "card-under muted" }, all.last_event ? time(millis(all.last_event), "minute") : "")));
+  }
+
+  /** @param {Day[]} series @param {any[]} hours */
+  #charts(series, hours) {
+    const days = series.map((day) => ({
+      label: time(day.at, "day"), title: `${time(day.at, "weekday")}: ${t("events.count", { n: day.count })}, ${t("overview.errors", { n: day.errors })}`,
+      parts: /** @type {[string, number][]} */ ([["success", day.count - day.errors], ["error", day.errors]]),
+      href: format({ q: EXECUTIONS, range: "custom", from: new Date(day.at).toISOString(), to: new Date(day.at + DAY - 1).toISOString() }),
+    }));
+    const byHour = new Map(hours.map((group) => [Number(group.hour), group]));
+    const clock = Array.from({ length: 24 }, (_, hour) => {
+      const group = byHour.get(hour);
+      return { label: number(hour), title: `${number(hour)}:00 – ${t("events.count", { n: group?.count ?? 0 })}`, parts: /** @type {[string, number][]} */ ([["accent", group?.count ?? 0]]) };
+    });
+    return h("div", { class: "panels" }, panel(t("overview.days"), columns(days, { label: t("overview.days"), every: 2 }), legend()),
+      panel(t("overview.trend"), trend(series.map((day) => day.p95), series.map((day) => time(day.at, "day")), { label: t("overview.trend"), show: (value) => duration(value) || number(0) })),
+      panel(t("overview.hours"), columns(clock, { label: t("overview.hours"), every: 3 })));
+  }
+
+  /** @param {any[]} users @param {any[]} endpoints @param {any[]} errors @param {any[]} slow */
+  #tables(users, endpoints, errors, slow) {
+    const most = users[0]?.count ?? 0;
+    const slowEndpoints = endpoints.filter((group) => group.p95_ms !== null).sort((a, b) => b.p95_ms - a.p95_ms).slice(0, ROWS);
+    const open = (/** @type {any} */ row) => format({ event: String(row.id ?? row.seq), range: "all", live: false });
+    const userRows = users.filter((group) => group.user_id).slice(0, ROWS).map((group) => [h("a", { href: format({ view: "people", user: group.user_id }) }, h("bdi", {}, oneLine(group.user_id, 60))), share(group.count, most), h("span", { class: "num" }, percent(group.success_rate))]);
+    const errorRows = errors.map((row) => [h("a", { href: open(row), class: "error-text", dir: "auto" }, oneLine(row.error_type || lastOf(row.error_message) || row.description || row.event_type || "–", 90)), h("bdi", {}, oneLine(row.user_id ?? "–", 40)), timeTag(row.timestamp)]);
+    const slowRows = slow.map((row) => [h("a", { href: open(row) }, h("code", { dir: "ltr" }, oneLine(row.code, 90))), h("bdi", {}, oneLine(row.user_id ?? "–", 40)), h("span", { class: "num" }, duration(row.duration_ms))]);
+    const endpointRows = slowEndpoints.map((group) => [h("a", { href: format({ q: term("endpoint", group.endpoint) }) }, h("bdi", { dir: "ltr" }, oneLine(group.endpoint, 80))), h("span", { class: "num" }, number(group.count)), h("span", { class: "num" }, duration(group.p95_ms))]);
+    return h("div", { class: "panels" },
+      this.cx.me.role !== "user" && panel(t("overview.users"), table([t("col.user"), t("col.executions"), t("card.success")], userRows)),
+      panel(t("overview.recent_errors"), table([t("event.error"), t("col.user"), t("col.time")], errorRows)),
+      panel(t("overview.slow"), table([t("event.code"), t("col.user"), t("col.duration")], slowRows)),
+      endpointRows.length > 0 && panel(t("overview.endpoints"), table([t("field.endpoint"), t("col.events"), t("col.p95")], endpointRows)));
+  }
+}
+
+/** @typedef {{ at: number, count: number, errors: number, avg: number | null, p95: number | null }} Day */
+
+/** The first of the days that charts show. */
+function since() {
+  return dayText(Date.now() - (DAYS - 1) * DAY);
+}
+
+/** The date of a moment in the zone of the page. @param {number} at */
+function dayText(at) {
+  return new Intl.DateTimeFormat("en-CA", { timeZone: zone(), year: "numeric", month: "2-digit", day: "2-digit" }).format(at);
+}
+
+/** Every day, empty ones included. @param {any[]} groups @returns {Day[]} */
+function filled(groups) {
+  const known = new Map(groups.map((group) => [group.day, group]));
+  return Array.from({ length: DAYS }, (_, nth) => {
+    const text = dayText(Date.now() - (DAYS - 1 - nth) * DAY);
+    const group = known.get(text);
+    const at = zone() === "UTC" ? Date.parse(`${text}T00:00:00Z`) : new Date(`${text}T00:00:00`).getTime();
+    return { at, count: group?.count ?? 0, errors: group?.errors ?? 0, avg: group?.avg_ms ?? null, p95: group?.p95_ms ?? null };
+  });
+}
+
+/** @param {unknown} message */
+function lastOf(message) {
+  return typeof message === "string" ? message.trimEnd().split("\n").pop() : "";
+}
+
+function legend() {
+  return h("div", { class: "legend" }, h("span", { class: "s-success" }, h("i", { class: "dot" }), t("legend.success")), h("span", { class: "s-error" }, h("i", { class: "dot" }), t("legend.errors")));
+}
+
+/** @param {string} title @param {...(Node | false)} inside */
+export function panel(title, ...inside) {
+  return h("section", { class: "panel" }, h("h2", {}, title), ...inside);
+}
+
+/** @param {string[]} names @param {(Node | string)[][]} rows */
+export function table(names, rows) {
+  if (rows.length === 0) return h("p", { class: "muted none" }, t("none"));
+  const cell = (/** @type {Node | string} */ inside, /** @type {number} */ nth) => h("td", { class: nth === 0 ? "wide" : "" }, inside);
+  return h("table", { class: "table" }, h("thead", {}, h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map(cell)))));
+}
