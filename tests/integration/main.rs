@@ -23,6 +23,7 @@ mod pipelines;
 mod plans;
 mod poison;
 mod postgres;
+mod python;
 mod redaction;
 mod reference;
 mod reload;

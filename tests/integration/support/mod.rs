@@ -7,6 +7,7 @@ pub mod damage;
 pub mod database;
 pub mod kafka;
 pub mod proxy;
+pub mod python;
 pub mod search;
 pub mod services;
 pub mod splunk;
