@@ -14,6 +14,7 @@ pub mod query;
 pub mod secret;
 pub mod sinks;
 pub mod sources;
+pub mod stages;
 pub mod store;
 pub mod telemetry;
 pub mod topology;

@@ -1,11 +1,14 @@
 //! A component's line in the catalogue: everything the house needs to offer it.
 
+use std::sync::Arc;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
 use super::check::Check;
 use super::sink::{AnySinkConfig, Configured, Sink};
 use super::source::{AnySource, Source};
+use super::stage::{Stage, StageEntrance};
 use super::transform::{AnyTransform, Transform};
 use crate::diagnostic::{self, Node, Problems};
 
@@ -18,6 +21,8 @@ pub struct Entry<T> {
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Reads the component's own keys; `None` comes with at least one problem.
     pub build: Build<T>,
+    /// Whether it is a transform that remembers, which has keys of the frame that others have not.
+    pub remembers: bool,
 }
 
 pub type SourceEntry = Entry<Box<dyn AnySource>>;
@@ -30,6 +35,7 @@ impl SourceEntry {
             type_name: S::TYPE,
             schema: <S::Config as JsonSchema>::json_schema,
             build: |node, check| build(node, check, S::build).map(|source| Box::new(source) as _),
+            remembers: false,
         }
     }
 }
@@ -40,6 +46,19 @@ impl TransformEntry {
             type_name: T::TYPE,
             schema: <T::Config as JsonSchema>::json_schema,
             build: |node, check| build(node, check, T::build).map(|transform| Box::new(transform) as _),
+            remembers: false,
+        }
+    }
+
+    /// A transform that remembers.
+    pub const fn of_stage<S: Stage>() -> TransformEntry {
+        Entry {
+            type_name: S::TYPE,
+            schema: <S::Config as JsonSchema>::json_schema,
+            build: |node, check| {
+                build(node, check, S::build).map(|stage| Box::new(StageEntrance(Arc::new(stage))) as _)
+            },
+            remembers: true,
         }
     }
 }
@@ -56,6 +75,7 @@ impl SinkEntry {
                 };
                 build(node, check, configured)
             },
+            remembers: false,
         }
     }
 }

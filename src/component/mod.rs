@@ -12,6 +12,10 @@ pub mod reader;
 pub mod reply;
 pub mod sink;
 pub mod source;
+pub mod stage;
+pub mod state;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod transform;
 
 pub use check::Check;
@@ -27,4 +31,6 @@ pub use source::{
     AnySource, Chunk, Intake, Job, JobStatus, Marks, OnBad, Outcome, Prepared, Receipt, ReserveError, Source,
     SourceContext, Wait,
 };
+pub use stage::{AnyStage, Others, Stage, StageEntrance, Why};
+pub use state::{Bounds, Changes, State, Transaction};
 pub use transform::{AnyTransform, DeadEvent, Outputs, Transform};

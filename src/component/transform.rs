@@ -1,12 +1,14 @@
 //! Transforms without memory: a plain function from a batch to batches.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::check::Check;
 use super::failure::Failure;
+use super::stage::AnyStage;
 use crate::codec::redaction::Finding;
 use crate::event::Batch;
 
@@ -98,6 +100,12 @@ impl Outputs {
 /// The boxed form.
 pub trait AnyTransform: Send + Sync {
     fn type_name(&self) -> &'static str;
+
+    /// The stage that events enter here, if this is one.
+    fn stage(&self) -> Option<&Arc<dyn AnyStage>> {
+        None
+    }
+
     fn outputs(&self) -> Vec<String>;
     fn needs_fields(&self) -> bool;
     fn files(&self) -> Vec<PathBuf> {

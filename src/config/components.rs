@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::plan::{API_SOURCE, Fingerprint, Input, PlannedSink, PlannedSource, PlannedTransform};
-use super::settings::SinkFrame;
+use super::settings::{SinkFrame, StageFrame};
 use super::wiring::{Kind, Knot};
 use crate::component::entry::Entry as Catalogued;
 use crate::component::sink::AnySinkConfig;
@@ -34,6 +34,8 @@ pub const SINK_KEYS: &[&str] = &[
 ];
 /// The same of a transform.
 pub const TRANSFORM_KEYS: &[&str] = &["type", "inputs"];
+/// The same of a transform that remembers.
+pub const STAGE_KEYS: &[&str] = &["type", "inputs", "state", "on_remove"];
 /// The same of a source.
 pub const SOURCE_KEYS: &[&str] = &["type"];
 
@@ -113,7 +115,7 @@ fn with_files(fingerprint: Fingerprint, files: &[PathBuf]) -> Fingerprint {
 #[derive(Default)]
 pub struct Components {
     pub sources: Vec<Built<Box<dyn AnySource>>>,
-    pub transforms: Vec<Built<Box<dyn AnyTransform>>>,
+    pub transforms: Vec<Built<FramedTransform>>,
     pub sinks: Vec<Built<(Frame, Box<dyn AnySinkConfig>)>>,
 }
 
@@ -134,11 +136,15 @@ pub fn read(root: &Node, surroundings: &BuildContext<'_>, problems: &mut Problem
         let built = build(entry, TRANSFORMS, catalogue.transforms, surroundings, problems);
         components.transforms.extend(built.map(|mut built| {
             built.knot.inputs = inputs(entry, TRANSFORMS, problems);
+            let remembers = built.component.as_ref().is_some_and(|transform| transform.stage().is_some());
+            let frame = remembers.then(|| stage_frame(entry, problems)).flatten();
             if let Some(transform) = built.component.as_ref().filter(|_| problems.count_errors() == before) {
                 built.knot.outputs = Some(transform.outputs());
+                built.knot.passes = remembers;
             }
             let files = built.component.as_ref().map(|transform| transform.files()).unwrap_or_default();
-            built.with_files(&files)
+            let Built { knot, type_name, fingerprint, component } = built.with_files(&files);
+            Built { knot, type_name, fingerprint, component: component.map(|transform| (frame, transform)) }
         }));
     }
     for entry in section(root, "sinks", &mut names, problems) {
@@ -222,6 +228,7 @@ fn build<T>(
         kind: section.kind,
         span: entry.key.span,
         outputs: (section.kind != Kind::Transform).then(Vec::new),
+        passes: false,
         inputs: Vec::new(),
         redacts: false,
     };
@@ -240,7 +247,7 @@ fn build<T>(
     };
     let mut canonical = format!("{} {} ", section.name, entry.name());
     entry.value.canonical(&mut canonical);
-    let own = own_keys(&entry.value, section.keys);
+    let own = own_keys(&entry.value, if catalogued.remembers { STAGE_KEYS } else { section.keys });
     let mut check = Check::new(entry.name(), surroundings.data_dir, surroundings.durable);
     let component = (catalogued.build)(&own, &mut check);
     diagnostic::place(&mut check.problems, 0, &own, &path, entry.key.span);
@@ -332,6 +339,9 @@ fn inputs(entry: &Entry, section: Section, problems: &mut Problems) -> Vec<Spann
     read.map(|read| read.inputs).unwrap_or_default()
 }
 
+/// A transform, with its frame if it remembers.
+pub type FramedTransform = (Option<StageFrame>, Box<dyn AnyTransform>);
+
 /// The frame of a sink and its compiled `where`.
 type Frame = (SinkFrame, Option<Query>);
 
@@ -356,6 +366,17 @@ fn frame(entry: &Entry, problems: &mut Problems) -> Option<Frame> {
     diagnostic::place(&mut found, 0, &node, &path, entry.key.span);
     problems.extend(found);
     frame.map(|frame| (frame, filter))
+}
+
+fn stage_frame(entry: &Entry, problems: &mut Problems) -> Option<StageFrame> {
+    let path = format!("{}.{}", TRANSFORMS.name, entry.name());
+    entry.value.entries()?;
+    let node = Node { aside: &["type", "inputs"], ..frame_keys(&entry.value, STAGE_KEYS) };
+    let mut found = Problems::default();
+    let frame = diagnostic::read::<StageFrame>(&node, &mut found);
+    diagnostic::place(&mut found, 0, &node, &path, entry.key.span);
+    problems.extend(found);
+    frame
 }
 
 impl Components {
@@ -403,7 +424,8 @@ impl Components {
             let (name, type_name) = (built.knot.name, built.type_name);
             let inputs = take(transforms_from + index);
             let fingerprint = with_inputs(built.fingerprint, &inputs);
-            let planned = |transform| PlannedTransform { name, type_name, inputs, transform, fingerprint };
+            let planned =
+                |(frame, transform)| PlannedTransform { name, type_name, inputs, transform, frame, fingerprint };
             transforms.push(built.component.map(planned));
         }
         let ordered = order.iter().filter_map(|knot| transforms.get_mut(knot - transforms_from)?.take()).collect();

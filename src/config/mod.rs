@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use changes::{Changes, Outline};
 use components::BuildContext;
-pub use components::{Catalogue, SINK_KEYS, SOURCE_KEYS, TRANSFORM_KEYS};
+pub use components::{Catalogue, SINK_KEYS, SOURCE_KEYS, STAGE_KEYS, TRANSFORM_KEYS};
 pub use files::{Text, locate};
 pub use interpolate::Environment;
 pub use plan::{API_SOURCE, DRY_TIMEOUT, Fingerprint, Input, Plan, PlannedSink, PlannedSource, PlannedTransform};

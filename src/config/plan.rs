@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::settings::{Settings, SinkFrame};
+use super::settings::{Settings, SinkFrame, StageFrame};
 use crate::component::sink::AnySinkConfig;
 use crate::component::{AnySource, AnyTransform, Promise, SinkContext};
 use crate::query::Query;
@@ -46,6 +46,8 @@ pub struct PlannedTransform {
     pub type_name: &'static str,
     pub inputs: Vec<Input>,
     pub transform: Box<dyn AnyTransform>,
+    /// The frame of one that remembers.
+    pub frame: Option<StageFrame>,
     pub fingerprint: Fingerprint,
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use super::components::{Catalogue, SINK_KEYS, TRANSFORM_KEYS};
+use super::components::{Catalogue, SINK_KEYS, STAGE_KEYS, TRANSFORM_KEYS};
 use super::schema::schema;
 use crate::codec::redaction::rule_texts;
 
@@ -26,13 +26,17 @@ pub fn reference(catalogue: Catalogue) -> String {
         page.say(&format!("## {}{}", section[..1].to_uppercase(), &section[1..]));
         if section == "transforms" {
             page.say("Every transform has `type` and `inputs`: names of what it reads from, with `*`; the outputs of a `route` are `name.output`.");
+            page.say("Those that remember (`operations`, `dedupe`, `reduce`, `detect`) keep their state in the journal, in the same commit as what they pass on: a crash neither loses nor repeats anything. They have these keys too:");
+            page.frame(types.iter().find(|one| one["properties"].get("state").is_some()), STAGE_KEYS);
         }
         if section == "sinks" {
             page.say("Every sink has `type`, `inputs` and these keys:");
-            page.frame(types.first());
+            page.frame(types.first(), SINK_KEYS);
         }
         for one in &types {
-            page.component(one, if section == "sinks" { SINK_KEYS } else { TRANSFORM_KEYS });
+            let remembers = section == "transforms" && one["properties"].get("state").is_some();
+            let of_section = if section == "sinks" { SINK_KEYS } else { TRANSFORM_KEYS };
+            page.component(one, if remembers { STAGE_KEYS } else { of_section });
             if text(one, "title") == "redact" {
                 page.rules();
             }
@@ -77,9 +81,9 @@ impl Page {
         }
     }
 
-    fn frame(&mut self, sink: Option<&Value>) {
-        let keys = sink.and_then(|sink| sink["properties"].as_object()).cloned().unwrap_or_default();
-        let is_frame = |key: &String| SINK_KEYS.contains(&key.as_str()) && !TRANSFORM_KEYS.contains(&key.as_str());
+    fn frame(&mut self, component: Option<&Value>, frame_keys: &[&str]) {
+        let keys = component.and_then(|one| one["properties"].as_object()).cloned().unwrap_or_default();
+        let is_frame = |key: &String| frame_keys.contains(&key.as_str()) && !TRANSFORM_KEYS.contains(&key.as_str());
         self.table(keys.iter().filter(|(key, _)| is_frame(key)), &[]);
     }
 

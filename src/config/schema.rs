@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::components::Catalogue;
-use super::settings::{Settings, SinkFrame};
+use super::settings::{Settings, SinkFrame, StageFrame};
 use crate::component::entry::Entry;
 
 /// The schema of the whole configuration, draft 2020-12.
@@ -20,10 +20,17 @@ pub fn schema(catalogue: Catalogue) -> Value {
     let reader = Map::from_iter([("inputs".to_string(), inputs)]);
     let mut sink = properties(SinkFrame::json_schema(&mut generator));
     sink.extend(reader.clone());
+    let empty = Map::new();
+    let mut stage = properties(StageFrame::json_schema(&mut generator));
+    stage.extend(reader.clone());
     let sections = [
-        ("sources", "Where events come from, by name.", section(catalogue.sources, &Map::new(), &mut generator)),
-        ("transforms", "What is done to events, by name.", section(catalogue.transforms, &reader, &mut generator)),
-        ("sinks", "Where events go, by name.", section(catalogue.sinks, &sink, &mut generator)),
+        ("sources", "Where events come from, by name.", section(catalogue.sources, |_| &empty, &mut generator)),
+        (
+            "transforms",
+            "What is done to events, by name.",
+            section(catalogue.transforms, |one| if one.remembers { &stage } else { &reader }, &mut generator),
+        ),
+        ("sinks", "Where events go, by name.", section(catalogue.sinks, |_| &sink, &mut generator)),
     ];
     let mut all = properties(Settings::json_schema(&mut generator));
     for (name, description, types) in sections {
@@ -46,10 +53,14 @@ fn properties(schema: Schema) -> Map<String, Value> {
 }
 
 /// The schemas of all types of a section, each with the keys of its frame.
-fn section<T>(catalogue: &[Entry<T>], frame: &Map<String, Value>, generator: &mut SchemaGenerator) -> Vec<Value> {
+fn section<'f, T>(
+    catalogue: &[Entry<T>],
+    frame: impl Fn(&Entry<T>) -> &'f Map<String, Value>,
+    generator: &mut SchemaGenerator,
+) -> Vec<Value> {
     let one = |entry: &Entry<T>, generator: &mut SchemaGenerator| {
         let own = (entry.schema)(generator).to_value();
-        with_frame(entry.type_name, own, frame)
+        with_frame(entry.type_name, own, frame(entry))
     };
     catalogue.iter().map(|entry| one(entry, generator)).collect()
 }

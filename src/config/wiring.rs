@@ -22,6 +22,8 @@ pub struct Knot {
     pub span: Span,
     /// `None` if it could not be read: then any name is taken for one of its outputs.
     pub outputs: Option<Vec<String>>,
+    /// Whether its name alone is an output too where it has named ones.
+    pub passes: bool,
     /// What it reads from, as written.
     pub inputs: Vec<Spanned<String>>,
     /// Whether it makes events safe.
@@ -83,9 +85,14 @@ impl<'k> Ends<'k> {
                 Some(outputs) if outputs.is_empty() => {
                     ends.by_name.insert(knot.name.to_string(), Input { component: knot.name.clone(), port: 0 });
                 }
-                Some(outputs) => ends.by_name.extend(outputs.iter().enumerate().map(|(index, output)| {
-                    (format!("{}.{output}", knot.name), Input { component: knot.name.clone(), port: index + 1 })
-                })),
+                Some(outputs) => {
+                    if knot.passes {
+                        ends.by_name.insert(knot.name.to_string(), Input { component: knot.name.clone(), port: 0 });
+                    }
+                    ends.by_name.extend(outputs.iter().enumerate().map(|(index, output)| {
+                        (format!("{}.{output}", knot.name), Input { component: knot.name.clone(), port: index + 1 })
+                    }));
+                }
             }
         }
         ends
@@ -228,8 +235,11 @@ pub fn warn_of_loose_ends(knots: &[Knot], wires: &Wires, problems: &mut Problems
         let is_read = |port| read.contains(&Input { component: knot.name.clone(), port });
         let section = if knot.kind == Kind::Source { "sources" } else { "transforms" };
         let path = format!("{section}.{}", knot.name);
-        if outputs.is_empty() && !is_read(0) {
-            problems.push(Problem::warning(path, knot.span, "nothing reads what comes out of this"));
+        if outputs.is_empty() || knot.passes {
+            if !is_read(0) {
+                problems.push(Problem::warning(path, knot.span, "nothing reads what comes out of this"));
+            }
+            // The other outputs of one that passes events on are an offer.
             continue;
         }
         for (index, output) in outputs.iter().enumerate().filter(|(index, _)| !is_read(index + 1)) {
@@ -278,6 +288,7 @@ mod tests {
             kind,
             span: Span::NOWHERE,
             outputs: Some(outputs.iter().map(|output| output.to_string()).collect()),
+            passes: false,
             inputs: inputs.iter().map(|input| Spanned::unplaced(input.to_string())).collect(),
             redacts: name.starts_with("redact"),
         }

@@ -152,6 +152,11 @@ impl Cursor {
         self.with(|cursor| cursor.settled)
     }
 
+    /// Its consumer appends to the journal what it makes of the events: sources leave room for that.
+    pub fn appends(&self) {
+        self.with(|cursor| cursor.appends = true);
+    }
+
     pub fn totals(&self) -> Bytes {
         self.with(|cursor| cursor.totals.clone())
     }
@@ -204,6 +209,12 @@ impl State {
             lag_seconds: lag.max(0) as f64 / 1e6,
             open: cursor.open,
         })
+    }
+
+    /// Bytes that wait for consumers which append to the journal themselves.
+    pub fn owed_by_stages(&self) -> u64 {
+        let stages = self.cursors.values().filter(|cursor| cursor.appends);
+        stages.map(|cursor| cursor.waiting(&self.synced).bytes).sum()
     }
 
     /// Whether a cursor that blocks keeps the sources of these streams waiting.

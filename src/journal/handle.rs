@@ -20,7 +20,7 @@ use super::state::{Delivery, Shared, Stats};
 use super::streams::Wanted;
 use super::watermark::{Cause, CursorState, Gap, Stored};
 use super::writer::{Lane, Ticket, house_loop, sync_loop, write_loop};
-use super::{BufferBound, Commit, IdempotencyKey, Options, Position, Record, Start, StreamId, house};
+use super::{BufferBound, Commit, IdempotencyKey, Options, Position, Record, Start, StreamId, house, state_source};
 use crate::telemetry::Histogram;
 use crate::units::Timestamp;
 
@@ -153,6 +153,11 @@ impl Journal {
         self.shared.holds_back(1, &[]) || self.shared.purse.is_empty()
     }
 
+    /// Whether, without a disk, the records that are kept take more than so many times what intake may take.
+    pub fn is_over_memory(&self, times: usize) -> bool {
+        !self.shared.on_disk() && self.shared.state().tier.bytes() > self.shared.options.intake_bytes * times
+    }
+
     pub fn stats(&self) -> Stats {
         let state = self.shared.state();
         let on_disk = self.shared.on_disk();
@@ -209,7 +214,7 @@ impl Journal {
         if cursor.open {
             return Err(CursorError::Busy);
         }
-        (cursor.bound, cursor.open) = (bound, true);
+        (cursor.bound, cursor.open, cursor.appends) = (bound, true, false);
         cursor.rewind();
         Ok(Cursor { shared: self.shared.clone(), name: name.into() })
     }
@@ -279,6 +284,23 @@ impl Journal {
         drop(self.ticket().commit(commit));
     }
 
+    /// Entries of the state that a stage keeps in the journal, by key, as its last commits left them.
+    pub fn state_of(&self, stage: &str) -> Vec<(Bytes, Bytes)> {
+        self.positions(&state_source(stage))
+    }
+
+    /// Lets go of the state of a stage that is no more.
+    fn forget_state(&self, name: &str) {
+        let source: Arc<str> = state_source(name).into();
+        let gone = |(key, _)| Position { source: source.clone(), key, value: Bytes::new() };
+        let positions: Vec<Position> = self.state_of(name).into_iter().map(gone).collect();
+        if !positions.is_empty() {
+            let commit = Commit { positions, received_at: Timestamp::now(), ..Commit::default() };
+            // What a crash keeps of it is let go with the cursor at the next start.
+            drop(self.ticket().commit(commit));
+        }
+    }
+
     /// All cursors, open or not.
     pub fn cursors(&self) -> Vec<CursorInfo> {
         let state = self.shared.state();
@@ -313,6 +335,7 @@ impl Journal {
         state.after_settling(!self.shared.on_disk());
         drop(state);
         self.note_cursor(name, b"");
+        self.forget_state(name);
         house::remove_cursor(&self.shared, name)?;
         self.shared.changed.notify_waiters();
         Ok(true)

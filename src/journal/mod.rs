@@ -135,6 +135,12 @@ pub struct Position {
     pub value: Bytes,
 }
 
+/// The name under which the state of a stage stands among the positions: an entry is a key with a value, and travels
+/// in the commit that changes it.
+pub fn state_source(stage: &str) -> String {
+    format!("\0state {stage}")
+}
+
 /// What makes a repeated request harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey {

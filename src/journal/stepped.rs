@@ -71,6 +71,17 @@ impl Stepped {
         Journal::without_threads(shared, guard)
     }
 
+    /// The same, to go on with.
+    pub fn restarted(&self) -> Stepped {
+        let disk = self.disk.copy();
+        heal(&disk);
+        disk.cut_power();
+        let Opened { shared, appender, guard, .. } =
+            recovery::open(self.options.clone(), disk.boot()).expect("a journal opens after a power cut");
+        let options = self.options.clone();
+        Stepped { journal: Journal::without_threads(shared, guard), appender, disk, options }
+    }
+
     /// Who stands where, for whoever reads of a hang.
     pub fn why(&self) -> String {
         let shared = self.journal.shared();

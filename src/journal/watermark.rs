@@ -79,6 +79,8 @@ pub struct CursorState {
     told_to: u64,
     pub bound: Option<BufferBound>,
     pub open: bool,
+    /// Whether its consumer appends to the journal itself, so that the journal must keep room for what it owes.
+    pub appends: bool,
 }
 
 struct InFlight {
@@ -160,6 +162,7 @@ impl CursorState {
             told_to: 0,
             bound: None,
             open: false,
+            appends: false,
         }
     }
 

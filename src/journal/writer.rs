@@ -24,6 +24,9 @@ const GATHER_BYTES: usize = 256 * 1024;
 const GROUP_BYTES: usize = 1024 * 1024;
 /// A journal with less room than this is full, unless it is small itself.
 const LEAST_ROOM: u64 = 64 * 1024;
+/// Room that is kept for what a stage has to append, as a multiple of the bytes that wait for it: its output, and the
+/// state that it keeps with it.
+const STAGE_ROOM: u64 = 2;
 /// How often housekeeping looks whether a cursor has moved.
 const HOUSEKEEPING: Duration = Duration::from_millis(400);
 
@@ -243,8 +246,9 @@ impl Shared {
         if self.on_disk() {
             // What is in memory may all have to go in uncompressed. In a journal that is small beside the purse an
             // eighth must do.
-            let due = ((self.purse.taken() + bytes) as u64).max(LEAST_ROOM);
-            if self.capacity.load(Ordering::Acquire) < due.min(self.options.max_bytes / 8) {
+            let due = ((self.purse.taken() + bytes) as u64).max(LEAST_ROOM).min(self.options.max_bytes / 8);
+            let owed = self.state().owed_by_stages().saturating_mul(STAGE_ROOM).min(self.options.max_bytes / 4);
+            if self.capacity.load(Ordering::Acquire) < due + owed {
                 return true;
             }
         }

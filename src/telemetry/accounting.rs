@@ -63,6 +63,10 @@ pub struct Counts {
     pub auth_failures: u64,
     /// Requests that were refused as a whole, by reason.
     pub requests_refused: BTreeMap<&'static str, u64>,
+    /// Entries that a transform which remembers has given up at the bound of its state.
+    pub evicted: u64,
+    /// Entries and bytes of its state now.
+    pub state: Option<(u64, u64)>,
     pub last_event: Option<Timestamp>,
     /// Events and time between the newest event and a sink's cursor.
     pub lag_events: u64,
@@ -100,6 +104,7 @@ impl Counts {
         self.bytes_lost += more.bytes_lost;
         self.retries += more.retries;
         self.auth_failures += more.auth_failures;
+        self.evicted += more.evicted;
         for (mine, theirs) in
             [(&mut self.filtered, &more.filtered), (&mut self.dropped, &more.dropped), (&mut self.errors, &more.errors)]
         {

@@ -60,6 +60,13 @@ fn add_ledger(page: &mut Page, ledger: &ComponentMetrics) {
             page.add(ENTERED, &labels, counts.entered);
             page.add(MADE, &labels, counts.made);
             page.add(LEFT, &labels, counts.left);
+            if let Some((entries, bytes)) = counts.state {
+                page.add(STATE_ENTRIES, &labels, entries);
+                page.add(STATE_BYTES, &labels, bytes);
+                page.add(STATE_EVICTED, &labels, counts.evicted);
+                page.add(LAG_EVENTS, &labels, counts.lag_events);
+                page.add(LAG_SECONDS, &labels, counts.lag_seconds);
+            }
         }
         ComponentKind::Sink => {
             page.add(ADDRESSED, &labels, counts.addressed());

@@ -43,8 +43,12 @@ pub const RETRIES: Metric = counter("weir_retries_total", "Writes that were trie
 pub const REDACTIONS: Metric = counter("weir_redactions_total", "Secrets replaced, by rule.");
 pub const REQUESTS_REFUSED: Metric = counter("weir_requests_refused_total", "Requests answered with 413, 429 or 503.");
 pub const AUTH_FAILURES: Metric = counter("weir_auth_failures_total", "Requests without valid credentials.");
-pub const LAG_EVENTS: Metric = gauge("weir_cursor_lag_events", "Events between a sink's cursor and the newest.");
-pub const LAG_SECONDS: Metric = gauge("weir_cursor_lag_seconds", "Age of the oldest event a sink has to end.");
+pub const STATE_ENTRIES: Metric = gauge("weir_state_entries", "Entries in the state of a transform that remembers.");
+pub const STATE_BYTES: Metric = gauge("weir_state_bytes", "Bytes of the state of a transform that remembers.");
+pub const STATE_EVICTED: Metric =
+    counter("weir_state_evicted_total", "Entries given up because a state was at its bound.");
+pub const LAG_EVENTS: Metric = gauge("weir_cursor_lag_events", "Events between a cursor and the newest.");
+pub const LAG_SECONDS: Metric = gauge("weir_cursor_lag_seconds", "Age of the oldest event that a cursor has to end.");
 pub const LAST_EVENT: Metric = gauge("weir_last_event_timestamp_seconds", "When a component last saw an event.");
 pub const COMPONENT_STATE: Metric = gauge("weir_component_state", "1 for the state a component is in.");
 pub const DELIVERY_SECONDS: Metric = histogram("weir_delivery_seconds", "How long a sink's writes took.");

@@ -18,6 +18,7 @@ use super::readers::Readers;
 use super::retired::Retired;
 use super::sinks::RunningSink;
 use super::sources::{RunningSource, SourceResources};
+use super::stages::{self, RunningStage};
 use super::wiring::{Step, Streams};
 use crate::codec::Limits;
 use crate::codec::redaction::Engine;
@@ -29,7 +30,7 @@ use crate::journal::fs::Real;
 use crate::journal::{self, Journal, StreamId};
 use crate::store::Stores;
 use crate::telemetry::exposition::Process;
-use crate::telemetry::{Accounting, ComponentKind};
+use crate::telemetry::{Accounting, ComponentKind, ComponentMetrics};
 
 /// Values in one document at the door.
 const MAX_VALUES: usize = 1_000_000;
@@ -99,6 +100,9 @@ pub(super) struct Running {
     pub(super) streams: Streams,
     pub(super) sources: BTreeMap<Arc<str>, RunningSource>,
     pub(super) sinks: BTreeMap<Arc<str>, RunningSink>,
+    pub(super) stages: BTreeMap<Arc<str>, RunningStage>,
+    /// Stages that the plan no longer has and that have not ended.
+    pub(super) leaving_stages: BTreeMap<Arc<str>, RunningStage>,
     /// Sinks that the plan no longer has and that have not ended.
     pub(super) retired: BTreeMap<Arc<str>, Retired>,
     /// Cursors that nothing moves, and for which events wait.
@@ -210,6 +214,16 @@ impl Agent {
     pub fn refresh_books(&self) {
         for cursor in self.commons.journal.cursors() {
             let ledgers = self.books.all();
+            if let Some(stage) = cursor.name.strip_suffix(":in") {
+                let of_stage = |l: &&Arc<ComponentMetrics>| l.kind == ComponentKind::Transform && *l.name == *stage;
+                if let Some(ledger) = ledgers.iter().find(of_stage) {
+                    ledger.update(|counts| {
+                        counts.lag_events = cursor.waiting_events;
+                        counts.lag_seconds = cursor.lag_seconds;
+                    });
+                }
+                continue;
+            }
             let Some(ledger) = ledgers.iter().find(|l| l.kind == ComponentKind::Sink && l.name == cursor.name) else {
                 continue;
             };
@@ -276,7 +290,9 @@ impl Agent {
                 let running = self.running.lock().await;
                 let done = !running.sources.is_empty() && running.sources.values().all(RunningSource::is_finished);
                 let is_idle = |sink: &RunningSink| sink.waiting(&self.commons.journal) == 0;
-                if done && running.sinks.values().all(is_idle) && running.retired.is_empty() {
+                let has_taken = |stage: &RunningStage| stage.waiting(&self.commons.journal) == 0;
+                let taken = running.stages.values().all(has_taken) && running.leaving_stages.is_empty();
+                if done && taken && running.sinks.values().all(is_idle) && running.retired.is_empty() {
                     return;
                 }
             }
@@ -335,6 +351,12 @@ impl Agent {
             }
         }
         for name in &changed.removed {
+            if let Some(stage) = running.stages.get(name) {
+                let owed = stage.owed(&self.commons.journal);
+                if stage.on_remove.is_none() && owed > 0 {
+                    errors.push(stages::objection(name, owed));
+                }
+            }
             let Some(sink) = running.sinks.get(name) else { continue };
             if sink.on_remove.is_none() && sink.waiting(&self.commons.journal) > 0 {
                 errors.push(format!(
@@ -362,6 +384,7 @@ impl Agent {
         let _ = tokio::time::timeout_at(deadline, leaving.wait()).await;
         let commons = self.commons.clone();
         blocking(move || commons.pool.close()).await;
+        self.stop_stages(deadline).await;
         let (mut sinks, mut forgetting) = (Vec::new(), Vec::new());
         {
             let mut running = self.running.lock().await;
@@ -398,6 +421,7 @@ pub(super) fn parts(plan: Plan) -> (Vec<PlannedSource>, Vec<Step>, Vec<PlannedSi
         type_name: planned.type_name,
         inputs: planned.inputs,
         transform: planned.transform.into(),
+        frame: planned.frame,
     });
     (plan.sources, steps.collect(), plan.sinks, plan.leftover)
 }

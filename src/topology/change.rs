@@ -15,8 +15,9 @@ use super::sources::{PreparedSource, RunningSource};
 use super::wiring::{self, Step, Streams, stream_names};
 use crate::component::Intake as _;
 use crate::config::settings::OnRemove;
-use crate::config::{API_SOURCE, Changes, Outline, Plan, PlannedSink};
-use crate::journal::StreamId;
+use crate::config::{API_SOURCE, Changes, Input, Outline, Plan, PlannedSink};
+use crate::journal::{self, StreamId};
+use crate::stages::input_name;
 use crate::telemetry::ComponentKind;
 
 /// A plan that can be gone over to.
@@ -103,10 +104,21 @@ impl Agent {
         in_use: &BTreeSet<StreamId>,
     ) -> Result<(Streams, Vec<Arc<str>>), String> {
         let journal = &self.commons.journal;
-        let readers = sinks.iter().map(|sink| (&sink.name, &*sink.inputs));
-        let streams = Streams::assign(journal, steps, readers, in_use)?;
+        let inputs: Vec<(Arc<str>, Input)> =
+            steps.iter().filter_map(|step| Some((input_name(&step.name).into(), step.stage_input()?))).collect();
+        let readers = sinks.iter().map(|sink| (sink.name.clone(), &*sink.inputs));
+        let stages = inputs.iter().map(|(cursor, input)| (cursor.clone(), std::slice::from_ref(input)));
+        let streams = Streams::assign(journal, steps, readers.chain(stages), in_use)?;
         let mut made = Vec::new();
         let mut failed = None;
+        for (cursor, input) in &inputs {
+            // What it has taken stands with its state, so that the oldest event is never one too many.
+            match journal.wire_cursor(cursor, &streams.of(std::slice::from_ref(input)), journal::Start::Oldest) {
+                Ok(true) => made.push(cursor.clone()),
+                Ok(false) => {}
+                Err(error) => failed = Some(format!("transforms.{}: {error}", input.component)),
+            }
+        }
         for sink in sinks {
             match journal.wire_cursor(&sink.name, &streams.of(&sink.inputs), sink.frame.start.into()) {
                 Ok(true) => made.push(sink.name.clone()),
@@ -172,6 +184,7 @@ impl Agent {
             .retain(|name, _| running.retired.contains_key(name.as_str()) || running.orphans.contains(name.as_str()));
         running.snapshots.extend(snapshots);
         (running.steps, running.streams, running.outline) = (steps, streams, outline);
+        self.change_stages(running, |name| changed.touches(name));
         self.change_sources(running, sources, &source_names);
         for (sink, predecessor, discards) in starting {
             let names = stream_names(&running.steps, &sink.inputs);

@@ -11,14 +11,28 @@ use crate::journal::StreamId;
 use crate::telemetry::{ComponentMetrics, Counts, panics};
 use crate::units::Timestamp;
 
-/// The transforms behind a source, as a graph without cycles.
+/// The transforms behind a source or a stage, as a graph without cycles.
 #[derive(Default)]
 pub struct Flow {
     pub nodes: Vec<Node>,
-    /// Where the source's own events go.
-    pub root: Port,
+    /// Where the events go, by the port they come from; a source has one.
+    pub roots: Vec<Port>,
+    /// What lies behind the stages that it leads to.
+    pub beyond: Beyond,
     /// Found once: every request asks for room in them.
     streams: OnceLock<Vec<StreamId>>,
+    reserved: OnceLock<Vec<StreamId>>,
+}
+
+/// What lies behind the stages that a flow leads to.
+#[derive(Clone, Debug, Default)]
+pub struct Beyond {
+    /// The streams that these stages read.
+    pub inputs: Vec<StreamId>,
+    /// Every stream that these stages, and the stages behind them, append to.
+    pub streams: Vec<StreamId>,
+    /// How many stages there are one behind the other.
+    pub depth: usize,
 }
 
 /// One transform.
@@ -26,8 +40,10 @@ pub struct Node {
     pub name: Arc<str>,
     pub transform: Arc<dyn AnyTransform>,
     pub ledger: Arc<ComponentMetrics>,
-    /// One for each output, the default one first.
+    /// One for each output, the default one first; then the input of a stage.
     pub ports: Vec<Port>,
+    /// Of a stage: the port of the events that wait for it. They count once it has taken them.
+    pub input: Option<usize>,
 }
 
 /// Who reads an output.
@@ -49,7 +65,7 @@ pub struct Yield {
 }
 
 impl Yield {
-    fn add(&mut self, other: Yield) {
+    pub fn add(&mut self, other: Yield) {
         self.entries.extend(other.entries);
         self.dead.extend(other.dead);
         self.deltas.iter_mut().zip(&other.deltas).for_each(|(delta, other)| delta.add(other));
@@ -61,8 +77,8 @@ impl Yield {
 pub struct Broken;
 
 impl Flow {
-    pub fn new(nodes: Vec<Node>, root: Port) -> Flow {
-        Flow { nodes, root, streams: OnceLock::new() }
+    pub fn new(nodes: Vec<Node>, roots: Vec<Port>, beyond: Beyond) -> Flow {
+        Flow { nodes, roots, beyond, streams: OnceLock::new(), reserved: OnceLock::new() }
     }
 
     /// Whether anything looks into events, so that they had better come split.
@@ -70,11 +86,21 @@ impl Flow {
         self.nodes.iter().any(|node| node.transform.needs_fields())
     }
 
-    /// Every stream that this source's events may end in.
+    /// Every stream that these events may be journalled in, before any stage has taken them.
     pub fn streams(&self) -> &[StreamId] {
         self.streams.get_or_init(|| {
-            let ports = std::iter::once(&self.root).chain(self.nodes.iter().flat_map(|node| &node.ports));
+            let ports = self.roots.iter().chain(self.nodes.iter().flat_map(|node| &node.ports));
             let mut streams: Vec<StreamId> = ports.filter_map(|port| port.stream).collect();
+            streams.sort_unstable();
+            streams.dedup();
+            streams
+        })
+    }
+
+    /// Every stream that these events, and what stages make of them, may end in.
+    pub fn reserved(&self) -> &[StreamId] {
+        self.reserved.get_or_init(|| {
+            let mut streams = [self.streams(), &self.beyond.streams].concat();
             streams.sort_unstable();
             streams.dedup();
             streams
@@ -89,8 +115,9 @@ impl Flow {
             transform: node.transform.clone(),
             ledger: node.ledger.clone(),
             ports: node.ports.clone(),
+            input: node.input,
         });
-        Flow::new(nodes.collect(), Port { stream: None, next: at.into_iter().collect() })
+        Flow::new(nodes.collect(), vec![Port { stream: None, next: at.into_iter().collect() }], self.beyond.clone())
     }
 
     /// Applies the text form of every redaction in this flow.
@@ -110,17 +137,28 @@ impl Flow {
 
     /// Runs a batch through all transforms.
     pub fn run(&self, batch: Batch, to: &mut Yield) -> Result<(), Broken> {
-        self.deliver(&self.root, batch, to, false)
+        self.run_from(0, batch, to)
+    }
+
+    /// Runs a batch that comes from this port through all transforms.
+    pub fn run_from(&self, port: usize, batch: Batch, to: &mut Yield) -> Result<(), Broken> {
+        self.roots.get(port).map_or(Ok(()), |root| self.deliver(root, batch, to, false))
     }
 
     /// Runs one event of a batch alone, so that a failure costs this event and no other. What a transform cannot pass
     /// on becomes its dead letter; a panic outside of the transforms is the error, and nothing of the event counts.
     pub fn run_alone(&self, batch: &Batch, event: usize, to: &mut Yield) -> Result<(), String> {
+        self.run_alone_from(0, batch, event, to)
+    }
+
+    /// The same for an event that comes from this port.
+    pub fn run_alone_from(&self, port: usize, batch: &Batch, event: usize, to: &mut Yield) -> Result<(), String> {
+        let Some(root) = self.roots.get(port) else { return Ok(()) };
         let mut result = self.new_yield();
         panics::contain(|| {
             let mut alone = batch.clone();
             alone.retain(|n| n == event);
-            self.deliver(&self.root, alone, &mut result, true).expect("a careful run turns failures into dead letters");
+            self.deliver(root, alone, &mut result, true).expect("a careful run turns failures into dead letters");
         })?;
         to.add(result);
         Ok(())
@@ -139,7 +177,7 @@ impl Flow {
 
     fn pass(&self, at: usize, mut batch: Batch, to: &mut Yield, careful: bool) -> Result<(), Broken> {
         let node = &self.nodes[at];
-        let entered = batch.len() as u64;
+        let mut entered = batch.len() as u64;
         if node.transform.needs_fields() {
             batch.split_all();
         }
@@ -150,7 +188,10 @@ impl Flow {
             out = Outputs::default();
             (0..before.len()).for_each(|event| out.dead(&before, event, reason.clone()));
         }
-        count(&mut to.deltas[at], entered, &out);
+        let waiting = |port: usize| node.input == Some(port);
+        let waits = out.emitted.iter().filter(|(port, _)| waiting(*port)).map(|(_, batch)| batch.len() as u64).sum();
+        entered -= entered.min(waits);
+        count(&mut to.deltas[at], entered, waits, &out);
         to.dead.extend(out.dead.into_iter().map(|dead| (at, dead)));
         for (port, batch) in out.emitted {
             self.deliver(&node.ports[port], batch, to, careful)?;
@@ -159,8 +200,9 @@ impl Flow {
     }
 }
 
-fn count(counts: &mut Counts, entered: u64, out: &Outputs) {
-    let left: u64 = out.emitted.iter().map(|(_, batch)| batch.len() as u64).sum();
+/// Counts what a transform did; `waits` of what it gave wait for a stage.
+fn count(counts: &mut Counts, entered: u64, waits: u64, out: &Outputs) {
+    let left = out.emitted.iter().map(|(_, batch)| batch.len() as u64).sum::<u64>() - waits;
     let filtered: u64 = out.filtered.iter().map(|(_, count)| count).sum();
     let ended = left + filtered + out.dead.len() as u64;
     counts.entered += entered;
@@ -234,8 +276,9 @@ mod tests {
             transform: Arc::new(Moody),
             ledger: Arc::new(ComponentMetrics::new("m".into(), ComponentKind::Transform, "moody")),
             ports: vec![Port { stream: Some(StreamId(2)), next: vec![] }],
+            input: None,
         };
-        Flow::new(vec![node], Port { stream: Some(StreamId(1)), next: vec![0] })
+        Flow::new(vec![node], vec![Port { stream: Some(StreamId(1)), next: vec![0] }], Beyond::default())
     }
 
     fn batch(codes: &[&str]) -> Batch {

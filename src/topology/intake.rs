@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::flow::Flow;
+use super::flow::{Beyond, Flow};
 use super::pool::Pool;
 use super::process::{Work, process, refusals};
 use crate::codec::redaction::Engine;
@@ -190,12 +190,12 @@ impl Intake for SourceIntake {
     fn reserve(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<MemoryPermit, ReserveError>> + Send + '_>> {
         Box::pin(async move {
             let flow = self.inner.flow();
-            self.inner.commons.journal.reserve(bytes, flow.streams()).await.map_err(same)
+            self.inner.commons.journal.reserve(bytes, flow.reserved()).await.map_err(same)
         })
     }
 
     fn try_reserve(&self, bytes: usize) -> Result<MemoryPermit, ReserveError> {
-        self.inner.commons.journal.try_reserve(bytes, self.inner.flow().streams()).map_err(same)
+        self.inner.commons.journal.try_reserve(bytes, self.inner.flow().reserved()).map_err(same)
     }
 
     fn submit(&self, job: Job) -> Receipt {
@@ -389,7 +389,7 @@ fn bury(inner: &Inner, flow: &Flow, job: &Job, work: &Work) -> Result<(), JobSta
 }
 
 /// Raw text without its secrets. Text that cannot be redacted is not kept.
-fn redacted(commons: &IntakeContext, flow: &Flow, text: &[u8]) -> Vec<u8> {
+pub(super) fn redacted(commons: &IntakeContext, flow: &Flow, text: &[u8]) -> Vec<u8> {
     let cleaned = panics::contain(|| flow.redact_text(commons.redactor.redact_text(text).0));
     cleaned.unwrap_or_else(|panic| {
         format!("[{} bytes that could not be redacted, a bug in weir: {panic}]", text.len()).into_bytes()
@@ -426,7 +426,7 @@ async fn settle(
     };
     deltas.enter(inner);
     match wait {
-        Wait::Delivered(patience) => (delivered(inner, seqs.end, streams, patience).await, 0),
+        Wait::Delivered(patience) => (delivered(inner, seqs.end, streams, &deltas.flow.beyond, patience).await, 0),
         Wait::Journal | Wait::None => (JobStatus::Done, 0),
     }
 }
@@ -444,8 +444,18 @@ fn failed(inner: &Inner, error: AppendError) -> (JobStatus, u64) {
     }
 }
 
-async fn delivered(inner: &Inner, end: u64, streams: &[StreamId], patience: Duration) -> JobStatus {
-    match tokio::time::timeout(patience, inner.commons.journal.delivered(end, streams)).await {
+async fn delivered(inner: &Inner, end: u64, streams: &[StreamId], beyond: &Beyond, patience: Duration) -> JobStatus {
+    let journal = &inner.commons.journal;
+    let all = async {
+        journal.delivered(end, streams).await;
+        // What a stage has taken, it has given or holds; what it has given has to be delivered too.
+        if streams.iter().any(|stream| beyond.inputs.contains(stream)) {
+            for _ in 0..beyond.depth {
+                journal.delivered(journal.stats().synced_seq, &beyond.streams).await;
+            }
+        }
+    };
+    match tokio::time::timeout(patience, all).await {
         Ok(()) => JobStatus::Done,
         Err(_) => JobStatus::TimedOut,
     }

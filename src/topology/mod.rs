@@ -7,6 +7,7 @@ mod flow;
 mod intake;
 #[cfg(test)]
 mod interleaving;
+mod leaving;
 mod memory;
 mod notes;
 mod pool;
@@ -16,6 +17,7 @@ mod retired;
 mod sinks;
 mod snapshots;
 mod sources;
+mod stages;
 mod trial;
 mod wiring;
 

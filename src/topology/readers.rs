@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::agent::Agent;
 use crate::component::Reader;
+use crate::stages::input_name;
 
 /// How often somebody who waits for an event looks whether it is there.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -42,10 +43,28 @@ impl Agent {
         self.readers.get(self.settings.api.read.sink.as_deref()).map(|(_, reader)| reader)
     }
 
+    /// Resolves when every stage has taken what is in the journal now, and what stages before it gave.
+    async fn until_taken_by_stages(&self) {
+        let journal = &self.commons.journal;
+        let stages: Vec<Arc<str>> =
+            self.running.lock().await.stages.keys().map(|name| input_name(name).into()).collect();
+        for _ in 0..stages.len() {
+            let newest = journal.stats().synced_seq;
+            let waits = |name| {
+                let info = journal.cursor_info(name);
+                info.is_some_and(|cursor| cursor.settled < newest && cursor.waiting_events > 0)
+            };
+            while stages.iter().any(waits) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+
     /// Resolves when everything that is in the journal now can be read.
     pub async fn until_readable(&self) {
         let Some((sink, _)) = self.readers.get(self.settings.api.read.sink.as_deref()) else { return };
         let journal = &self.commons.journal;
+        self.until_taken_by_stages().await;
         let newest = journal.stats().synced_seq;
         // As long as this is held, sinks gather no larger batches.
         let hurry = journal.delivered(newest, &[]);

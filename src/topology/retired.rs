@@ -36,6 +36,7 @@ impl Agent {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             let mut running = self.running.lock().await;
+            self.look_after_leaving_stages(&mut running);
             let done: Vec<Arc<str>> = running
                 .retired
                 .iter()
@@ -56,7 +57,8 @@ impl Agent {
 
     fn has_nothing_left(&self, running: &Running, sink: &RunningSink) -> bool {
         // What was handed in before the change may still come for it.
-        let may_come = running.flows.iter().filter(|flow| flow.strong_count() > 0).count() > running.sources.len() + 1;
+        let may_come = running.flows.iter().filter(|flow| flow.strong_count() > 0).count()
+            > running.sources.len() + 1 + running.stages.len();
         sink.on_remove == Some(OnRemove::Drop)
             || sink.is_finished()
             || (!may_come && sink.waiting(&self.commons.journal) == 0)
@@ -118,6 +120,12 @@ impl Agent {
         let journal = self.commons.journal.clone();
         for cursor in journal.cursors() {
             let name = cursor.name;
+            if let Some(stage) = name.strip_suffix(":in") {
+                if !running.stages.contains_key(stage) {
+                    self.settle_orphan_stage(stage);
+                }
+                continue;
+            }
             if running.sinks.contains_key(&name) || running.retired.contains_key(&name) {
                 continue;
             }

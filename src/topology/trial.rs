@@ -1,6 +1,6 @@
 //! The transforms of a plan run over given events: in memory, without its sources, and up to what its sinks would send.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::agent::parts;
-use super::flow::Broken;
-use super::wiring::{Step, Streams, flow};
+use super::flow::{Broken, Flow, Yield};
+use super::wiring::{Step, Streams, flow, flow_behind};
 use crate::codec::{Codec, Frames, Limits, Ordinals};
-use crate::component::{RecordSlice, WriteBatch};
+use crate::component::{RecordSlice, State, WriteBatch};
 use crate::config::{API_SOURCE, Input, Plan, PlannedSink};
 use crate::event::{Batch, Lines, Provenance, Raw, Seed};
 use crate::journal::{Record, StreamId};
+use crate::stages;
 use crate::telemetry::Accounting;
 use crate::units::Timestamp;
 
@@ -47,7 +48,8 @@ impl Trial {
         names.insert(API_SOURCE.into());
         let of_sources = names.iter().map(|name| Input { component: name.clone(), port: 0 });
         let of_steps = steps.iter().flat_map(|step| {
-            (0..=step.transform.outputs().len()).map(|port| Input { component: step.name.clone(), port })
+            let outputs = (0..=step.transform.outputs().len()).map(|port| Input { component: step.name.clone(), port });
+            outputs.chain(step.stage_input())
         });
         let outputs = of_sources.chain(of_steps).collect();
         Trial { data_dir, limits, sources: names, steps, sinks, outputs }
@@ -73,13 +75,47 @@ impl Trial {
             }
         }
         let mut outcome = Outcome { lines: BTreeMap::new(), dead: Vec::new() };
-        for (stream, lines) in result.entries {
-            let output = self.outputs[stream.0 as usize].clone();
-            let split = (0..lines.len()).map(|nth| Bytes::copy_from_slice(lines.line(nth)));
-            outcome.lines.entry(output).or_default().extend(split);
+        let mut states: BTreeMap<Arc<str>, State> = BTreeMap::new();
+        let mut left = VecDeque::from([(result, Arc::new(flow))]);
+        while let Some((result, flow)) = left.pop_front() {
+            for (stream, lines) in result.entries {
+                let output = self.outputs[stream.0 as usize].clone();
+                if let Some(step) = self.steps.iter().find(|step| step.stage_input().as_ref() == Some(&output)) {
+                    let state = states.entry(step.name.clone()).or_default();
+                    let behind = flow_behind(step, &self.steps, &streams, &books);
+                    left.push_back((self.step(step, state, lines, &behind, &mut outcome)?, Arc::new(behind)));
+                    continue;
+                }
+                let split = (0..lines.len()).map(|nth| Bytes::copy_from_slice(lines.line(nth)));
+                outcome.lines.entry(output).or_default().extend(split);
+            }
+            let dead = result.dead.into_iter().map(|(node, dead)| (flow.nodes[node].name.clone(), dead.reason));
+            outcome.dead.extend(dead);
         }
-        outcome.dead.extend(result.dead.into_iter().map(|(node, dead)| (flow.nodes[node].name.clone(), dead.reason)));
         Ok(outcome)
+    }
+
+    /// Gives events to a transform that remembers. No time passes: what it holds, it keeps.
+    fn step(
+        &self,
+        step: &Step,
+        state: &mut State,
+        lines: Lines,
+        behind: &Flow,
+        outcome: &mut Outcome,
+    ) -> Result<Yield, String> {
+        let stage = step.transform.stage().ok_or("a stage has an input, another transform has none")?;
+        let record = Record { stream: StreamId(0), first_seq: 1, stream_first: 0, received_at: RECEIVED_AT, lines };
+        let (emitted, dead) = stages::take_once(&**stage, &step.name, state, record, RECEIVED_AT);
+        outcome.dead.extend(dead.into_iter().map(|reason| (step.name.clone(), reason)));
+        let mut result = behind.new_yield();
+        for (port, batch) in emitted {
+            for event in 0..batch.len() {
+                let alone = behind.run_alone_from(port, &batch, event, &mut result);
+                alone.map_err(|panic| format!("behind `{}`: {panic}", step.name))?;
+            }
+        }
+        Ok(result)
     }
 
     /// A source whose events pass the transform.

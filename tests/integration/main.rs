@@ -31,6 +31,7 @@ mod secrets;
 mod servers;
 mod sources;
 mod splunk;
+mod stages;
 mod startup;
 mod store;
 mod support;

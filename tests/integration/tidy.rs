@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["query", "telemetry", "visibility"],
     &["codec", "net", "journal", "store"],
     &["component"],
-    &["delivery"],
+    &["delivery", "stages"],
     &["sources", "transforms", "sinks"],
     &["config"],
     &["topology"],

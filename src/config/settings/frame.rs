@@ -67,6 +67,33 @@ impl Default for SinkFrame {
     }
 }
 
+/// The keys that every transform has which remembers.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct StageFrame {
+    /// How much it may remember.
+    pub state: StateBounds,
+    /// What becomes of waiting and held events when the transform is taken out of the configuration. Without it, that
+    /// is refused.
+    pub on_remove: Option<OnRemove>,
+}
+
+/// How much a transform may remember; beyond it what was touched the longest ago goes, with a count and a line in the log.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateBounds {
+    /// Most entries: open operations, keys, groups.
+    pub entries: NonZeroU32,
+    /// Most bytes, at most a sixteenth of `limits.memory` and a sixty-fourth of `journal.max_bytes`.
+    pub bytes: ByteSize,
+}
+
+impl Default for StateBounds {
+    fn default() -> StateBounds {
+        StateBounds { entries: NonZeroU32::new(20_000).expect("it is not zero"), bytes: ByteSize::mib(8) }
+    }
+}
+
 impl SinkFrame {
     /// The same as the delivery loop takes it; numbers below 1 were refused before.
     pub fn policy(&self) -> Policy {

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use api::{Anonymous, Api, Auth, Cors, RoleTable, Roles};
-pub use frame::{Batch, Buffer, Concurrency, OnRemove, Retry, SinkFrame, Start};
+pub use frame::{Batch, Buffer, Concurrency, OnRemove, Retry, SinkFrame, StageFrame, Start, StateBounds};
 pub use journal::{Codec, Journal, Keep, Mode, WhenFull};
 pub use pipeline_test::{EventText, Expectation, Input, Test};
 

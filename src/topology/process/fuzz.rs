@@ -16,7 +16,7 @@ use crate::event::{Provenance, Raw, Seed, Stamp};
 use crate::journal::StreamId;
 use crate::query::Query;
 use crate::telemetry::{ComponentKind, ComponentMetrics};
-use crate::topology::flow::{Node, Port};
+use crate::topology::flow::{Beyond, Node, Port};
 use crate::transforms::{normalize, redact, testing, truncate};
 
 /// Inputs from the seed that is the same in every run.
@@ -177,8 +177,10 @@ impl Subject {
             ledger: Arc::new(ComponentMetrics::new("t".into(), ComponentKind::Transform, "t")),
             transform,
             ports: vec![Port { stream: Some(StreamId(2)), next: (nth + 1..(nth + 2).min(count)).collect() }],
+            input: None,
         });
-        let flow = Flow::new(nodes.collect(), Port { stream: Some(StreamId(1)), next: vec![0] });
+        let flow =
+            Flow::new(nodes.collect(), vec![Port { stream: Some(StreamId(1)), next: vec![0] }], Beyond::default());
         let columns = csv::Config { columns: vec!["a".into(), "b".into()], ..csv::Config::default() };
         let codecs = [
             Codec::Json,

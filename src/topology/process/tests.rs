@@ -7,7 +7,7 @@ use crate::codec::Codec;
 use crate::component::{AnyTransform, Failure, Outputs, Wait};
 use crate::event::{Provenance, Seed};
 use crate::telemetry::{ComponentKind, ComponentMetrics};
-use crate::topology::flow::{Node, Port};
+use crate::topology::flow::{Beyond, Node, Port};
 
 const LIMITS: Limits = Limits { event_bytes: 1 << 20, values: 100_000 };
 
@@ -62,8 +62,9 @@ fn flow() -> Flow {
         transform: Arc::new(Corrupting),
         ledger: Arc::new(ComponentMetrics::new("t".into(), ComponentKind::Transform, "corrupting")),
         ports: vec![Port { stream: Some(crate::journal::StreamId(1)), next: vec![] }],
+        input: None,
     };
-    Flow::new(vec![node], Port { stream: None, next: vec![0] })
+    Flow::new(vec![node], vec![Port { stream: None, next: vec![0] }], Beyond::default())
 }
 
 fn job(text: &str, frames: Frames, ordinals: Ordinals, on_bad: OnBad) -> Job {

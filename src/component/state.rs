@@ -1,0 +1,290 @@
+//! The state of a stage: keyed entries, changed in transactions that are committed with what the stage gives.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+
+use crate::units::Timestamp;
+
+/// What an entry takes in memory beside its key and value: the tables that lead to it.
+const ENTRY_BYTES: usize = 200;
+/// Stands for an entry that waits for no time.
+const NEVER: Timestamp = Timestamp(i64::MAX);
+/// What is stored before a value: when it is due, and whether it is spare.
+const HEAD_BYTES: usize = 9;
+
+/// How much a stage may keep; beyond it the entries that were changed the longest ago go, spare ones first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub entries: usize,
+    pub bytes: usize,
+}
+
+/// The committed entries.
+#[derive(Debug, Default)]
+pub struct State {
+    entries: HashMap<Bytes, Entry>,
+    by_due: BTreeSet<(Timestamp, Bytes)>,
+    /// In the order in which they go at the bound: the spare ones first, then by their last changes.
+    by_change: BTreeMap<(bool, u64), Bytes>,
+    changes: u64,
+    bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    value: Bytes,
+    due: Timestamp,
+    change: (bool, u64),
+}
+
+/// What an entry becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Put {
+    value: Bytes,
+    due: Timestamp,
+    is_spare: bool,
+}
+
+impl State {
+    /// The state as the journal kept it.
+    pub fn restore(entries: impl IntoIterator<Item = (Bytes, Bytes)>) -> State {
+        let mut found: Vec<(Bytes, Put)> = entries
+            .into_iter()
+            .filter_map(|(key, stored)| {
+                let (due, rest) = stored.split_first_chunk::<8>()?;
+                let (due, is_spare) = (Timestamp(i64::from_le_bytes(*due)), *rest.first()? != 0);
+                Some((key, Put { value: stored.slice(HEAD_BYTES..), due, is_spare }))
+            })
+            .collect();
+        found.sort_by(|(a_key, a), (b_key, b)| (a.due, a_key).cmp(&(b.due, b_key)));
+        let mut state = State::default();
+        for (key, put) in found {
+            state.insert(key, put);
+        }
+        state
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn exceeds(&self, bounds: Bounds) -> bool {
+        self.len() > bounds.entries || self.bytes > bounds.bytes
+    }
+
+    /// When the next entry is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.by_due.first().map(|(due, _)| *due)
+    }
+
+    /// Entries that are not spare.
+    pub fn not_spare(&self) -> usize {
+        self.by_change.range((true, 0)..).count()
+    }
+
+    /// Entries that are due by `now`, the earliest first.
+    pub fn due_by(&self, now: Timestamp, most: usize) -> Vec<(Bytes, Bytes)> {
+        let due = self.by_due.iter().take_while(|(due, _)| *due <= now).take(most);
+        due.map(|(_, key)| (key.clone(), self.entries[key].value.clone())).collect()
+    }
+
+    /// The entries that were changed the longest ago.
+    pub fn oldest(&self, most: usize) -> Vec<(Bytes, Bytes)> {
+        let oldest = self.by_change.values().take(most);
+        oldest.map(|key| (key.clone(), self.entries[key].value.clone())).collect()
+    }
+
+    /// Makes committed changes part of the state.
+    pub fn apply(&mut self, changes: Changes) {
+        // In the order in which they were made, which is the order in which they grow old.
+        let mut ordered: Vec<_> = changes.0.into_iter().collect();
+        ordered.sort_by_key(|(_, change)| change.order);
+        for (key, change) in ordered {
+            self.remove(&key);
+            if let Some(put) = change.to {
+                self.insert(key, put);
+            }
+        }
+    }
+
+    fn insert(&mut self, key: Bytes, Put { value, due, is_spare }: Put) {
+        self.changes += 1;
+        self.bytes += cost(&key, &value);
+        if due != NEVER {
+            self.by_due.insert((due, key.clone()));
+        }
+        let change = (!is_spare, self.changes);
+        self.by_change.insert(change, key.clone());
+        self.entries.insert(key, Entry { value, due, change });
+    }
+
+    fn remove(&mut self, key: &Bytes) {
+        let Some(old) = self.entries.remove(key) else { return };
+        self.bytes -= cost(key, &old.value);
+        self.by_change.remove(&old.change);
+        self.by_due.remove(&(old.due, key.clone()));
+    }
+}
+
+fn cost(key: &Bytes, value: &Bytes) -> usize {
+    key.len() + value.len() + ENTRY_BYTES
+}
+
+/// What a transaction changes.
+#[derive(Clone, Debug, Default)]
+pub struct Changes(HashMap<Bytes, Change>);
+
+#[derive(Clone, Debug)]
+struct Change {
+    order: u64,
+    /// `None`: the entry goes.
+    to: Option<Put>,
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Keys and stored values as the journal keeps them; an empty value removes.
+    pub fn stored(&self) -> impl Iterator<Item = (Bytes, Bytes)> + '_ {
+        self.0.iter().map(|(key, change)| {
+            let stored = change.to.as_ref().map(|Put { value, due, is_spare }| {
+                let mut stored = Vec::with_capacity(HEAD_BYTES + value.len());
+                stored.extend_from_slice(&due.0.to_le_bytes());
+                stored.push(u8::from(*is_spare));
+                stored.extend_from_slice(value);
+                Bytes::from(stored)
+            });
+            (key.clone(), stored.unwrap_or_default())
+        })
+    }
+}
+
+/// The state as it would be with the changes of one step.
+#[derive(Debug)]
+pub struct Transaction<'s> {
+    state: &'s State,
+    changes: Changes,
+    orders: u64,
+    /// When the step is made.
+    pub now: Timestamp,
+}
+
+impl<'s> Transaction<'s> {
+    pub fn new(state: &'s State, now: Timestamp) -> Transaction<'s> {
+        Transaction { state, changes: Changes::default(), orders: 0, now }
+    }
+
+    pub fn get(&self, key: &[u8]) -> Option<&Bytes> {
+        match self.changes.0.get(key) {
+            Some(change) => change.to.as_ref().map(|put| &put.value),
+            None => self.state.entries.get(key).map(|entry| &entry.value),
+        }
+    }
+
+    /// Sets an entry. It is handed to the stage's `due` once that time has come.
+    pub fn put(&mut self, key: &[u8], value: impl Into<Bytes>, due: Option<Timestamp>) {
+        self.change(key, Some(Put { value: value.into(), due: due.unwrap_or(NEVER), is_spare: false }));
+    }
+
+    /// The same for an entry that holds no event: at the bound such entries go before all others.
+    pub fn put_spare(&mut self, key: &[u8], value: impl Into<Bytes>, due: Option<Timestamp>) {
+        self.change(key, Some(Put { value: value.into(), due: due.unwrap_or(NEVER), is_spare: true }));
+    }
+
+    pub fn remove(&mut self, key: &[u8]) {
+        self.change(key, None);
+    }
+
+    fn change(&mut self, key: &[u8], to: Option<Put>) {
+        self.orders += 1;
+        let change = Change { order: self.orders, to };
+        match self.changes.0.get_mut(key) {
+            Some(old) => *old = change,
+            None => drop(self.changes.0.insert(Bytes::copy_from_slice(key), change)),
+        }
+    }
+
+    /// The changes so far, to go back to.
+    pub fn saved(&self) -> Changes {
+        self.changes.clone()
+    }
+
+    pub fn go_back(&mut self, to: Changes) {
+        self.changes = to;
+    }
+
+    pub fn into_changes(self) -> Changes {
+        self.changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(state: &State, change: impl FnOnce(&mut Transaction<'_>)) -> Changes {
+        let mut transaction = Transaction::new(state, Timestamp(0));
+        change(&mut transaction);
+        transaction.into_changes()
+    }
+
+    #[test]
+    fn a_state_restored_from_what_was_stored_is_the_same() {
+        let mut state = State::default();
+        let changes = changed(&state, |t| {
+            t.put(b"a", &b"1"[..], Some(Timestamp(30)));
+            t.put_spare(b"b", &b""[..], None);
+            t.put(b"c", &b"3"[..], Some(Timestamp(10)));
+            t.remove(b"a");
+            t.put(b"a", &b"2"[..], Some(Timestamp(20)));
+        });
+        let stored: Vec<_> = changes.stored().collect();
+        assert!(stored.iter().all(|(_, value)| !value.is_empty()), "an empty value would remove the entry");
+        state.apply(changes);
+        for state in [&state, &State::restore(stored)] {
+            assert_eq!((state.len(), state.next_due()), (3, Some(Timestamp(10))));
+            let due = state.due_by(Timestamp(20), 9);
+            assert_eq!(due, [("c".into(), "3".into()), ("a".into(), "2".into())]);
+        }
+    }
+
+    #[test]
+    fn the_entry_changed_the_longest_ago_is_the_first_to_go() {
+        let mut state = State::default();
+        let changes = changed(&state, |t| ["a", "b", "c"].iter().for_each(|key| t.put(key.as_bytes(), "", None)));
+        state.apply(changes);
+        let changes = changed(&state, |t| t.put(b"a", "again", None));
+        state.apply(changes);
+        let oldest: Vec<Bytes> = state.oldest(2).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(oldest, ["b", "c"]);
+        let changes = changed(&state, |t| t.put_spare(b"a", "again", None));
+        state.apply(changes);
+        assert_eq!(state.oldest(1)[0].0, "a", "a spare one goes first");
+        assert!(state.exceeds(Bounds { entries: 2, bytes: usize::MAX }));
+        assert!(!state.exceeds(Bounds { entries: 3, bytes: state.bytes() }));
+    }
+
+    #[test]
+    fn a_transaction_sees_its_own_changes_and_leaves_the_state_alone() {
+        let state = State::default();
+        let mut transaction = Transaction::new(&state, Timestamp(0));
+        transaction.put(b"a", "1", None);
+        let saved = transaction.saved();
+        transaction.remove(b"a");
+        assert_eq!(transaction.get(b"a"), None);
+        transaction.go_back(saved);
+        assert_eq!(transaction.get(b"a").map(|value| &value[..]), Some(&b"1"[..]));
+        assert!(state.is_empty());
+    }
+}

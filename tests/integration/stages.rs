@@ -1,0 +1,257 @@
+//! Transforms that remember, from outside: kill -9, other plans, removal, memory mode, full journals.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::collector::{Collector, reply};
+use crate::support::{Agent, Folder, eventually, free_port, lines_of, post, request};
+
+const ROUNDS: u64 = 10;
+const CLIENTS: u64 = 3;
+
+/// Starts and ends that were acknowledged, by the number of their operation.
+#[derive(Default)]
+struct Acknowledged {
+    starts: BTreeSet<u64>,
+    ends: BTreeSet<u64>,
+}
+
+/// Starts operations and completes them later, some in another order, until the agent is gone.
+fn client(port: u16, next: &AtomicU64, stop: &AtomicBool, acknowledged: &Mutex<Acknowledged>) {
+    let mut open: Vec<u64> = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let n = next.fetch_add(1, Ordering::Relaxed);
+        let start = format!(
+            r#"{{"op":{n},"operation_id":"o{n}","event_type":"work","status":"in_progress","from_start":{n}}}"#
+        );
+        if send(port, &start) {
+            acknowledged.lock().unwrap().starts.insert(n);
+            open.push(n);
+        }
+        if open.len() > 3 {
+            let n = open.swap_remove((n % 3) as usize);
+            let end = format!(r#"{{"op":{n},"operation_id":"o{n}","event_type":"work","status":"success"}}"#);
+            if send(port, &end) {
+                acknowledged.lock().unwrap().ends.insert(n);
+            }
+        }
+    }
+}
+
+fn send(port: u16, body: &str) -> bool {
+    match request(port, "POST", "/", &[], body.as_bytes()) {
+        Ok(answer) => answer.status == 200,
+        Err(_) => {
+            std::thread::sleep(Duration::from_millis(1));
+            false
+        }
+    }
+}
+
+fn events(folder: &std::path::Path, prefix: &str) -> Vec<Value> {
+    lines_of(folder, prefix).iter().map(|line| serde_json::from_str(line).expect("every line is whole")).collect()
+}
+
+/// Under load and kill -9, each life with other options and another wiring: an operation whose start and end were
+/// acknowledged is one event, with what the start said.
+#[test]
+fn kill_9_anywhere_neither_loses_nor_doubles_an_operation() {
+    let folder = Folder::new();
+    let port = free_port();
+    let out = folder.path("out");
+    let plan = |n: u64| {
+        let inputs = ["safe", "tagged"][(n % 2) as usize];
+        let open_after = 1 + n % 3;
+        let sink_input = ["ops", "after"][(n / 2 % 2) as usize];
+        format!(
+            "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+             transforms:\n  safe: {{ type: redact, inputs: [web] }}\n  \
+             tagged: {{ type: enrich, inputs: [web], set: {{ x: 1 }} }}\n  \
+             ops: {{ type: operations, inputs: [{inputs}], open_after: {open_after}m, repeats: 0s }}\n  \
+             after: {{ type: enrich, inputs: [ops], set: {{ y: 2 }} }}\n\
+             sinks:\n  file: {{ type: file, inputs: [{sink_input}], path: '{}/events.ndjson', batch: {{ age: 20ms }} }}\n",
+            out.display()
+        )
+    };
+    let next = AtomicU64::new(0);
+    let acknowledged = Mutex::new(Acknowledged::default());
+    for round in 0..ROUNDS {
+        let agent = Agent::start(&folder, &plan(round));
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(|| client(port, &next, &stop, &acknowledged));
+            }
+            for change in 1..3 {
+                std::thread::sleep(Duration::from_millis(30 + round * 37 % 90));
+                agent.configure(&folder, &plan(round + change));
+                agent.signal("-HUP");
+            }
+            std::thread::sleep(Duration::from_millis(round * 23 % 50));
+            agent.kill();
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+    let agent = Agent::start(&folder, &plan(0));
+    eventually("nothing waits", || {
+        agent.metric("weir_events_waiting", "file") == 0 && agent.metric("weir_cursor_lag_events", "ops") == 0
+    });
+    agent.assert_books();
+    assert!(!agent.log().contains("panic"), "{}", agent.log());
+    assert!(agent.stop().success());
+    let mut seen: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
+    for event in events(&out, "events.ndjson") {
+        seen.entry(event["op"].as_u64().expect("the number sent")).or_default().push(event);
+    }
+    let Acknowledged { starts, ends } = acknowledged.into_inner().unwrap();
+    assert!(ends.len() > 50, "the load was real: {}", ends.len());
+    for n in &ends {
+        let events = seen.get(n).unwrap_or_else(|| panic!("operation {n} is lost"));
+        assert_eq!(events.len(), 1, "operation {n} came {} times", events.len());
+        assert_eq!(events[0]["status"], "success");
+        if starts.contains(n) {
+            assert_eq!(events[0]["from_start"], *n, "operation {n} has lost its start");
+        }
+    }
+    assert!(seen.values().all(|events| events.len() == 1), "an unacknowledged operation came twice");
+}
+
+fn plan_with(port: u16, out: &std::path::Path, operations: &str, journal: &str) -> String {
+    let transforms = match operations {
+        "" => String::new(),
+        options => format!("transforms:\n  ops: {{ type: operations, inputs: [web], {options} }}\n"),
+    };
+    let input = if operations.is_empty() { "web" } else { "ops" };
+    format!(
+        "{journal}sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n{transforms}\
+         sinks:\n  file: {{ type: file, inputs: [{input}], path: '{}/events.ndjson', batch: {{ age: 20ms }} }}\n",
+        out.display()
+    )
+}
+
+fn reload(agent: &Agent, folder: &Folder, plan: &str) -> Value {
+    agent.configure(folder, plan);
+    let token = format!("Bearer {}", agent.token());
+    let answer = request(agent.api, "POST", "/api/reload", &[("Authorization", &token)], b"").expect("it answers");
+    answer.json()
+}
+
+const START: &str = r#"{"operation_id":"a","event_type":"work","status":"in_progress"}"#;
+
+#[test]
+fn a_stage_that_holds_events_is_not_removed_without_a_word() {
+    let folder = Folder::new();
+    let (port, out) = (free_port(), folder.path("out"));
+    let agent = Agent::start(&folder, &plan_with(port, &out, "timeout: 1h", ""));
+    post(port, START);
+    eventually("it is taken", || agent.metric("weir_state_entries", "ops") == 1);
+    let refused = reload(&agent, &folder, &plan_with(port, &out, "", ""));
+    assert_eq!(refused["applied"], false);
+    assert!(refused["errors"][0].as_str().unwrap().contains("transforms.ops: 1 events"), "{refused}");
+    let drains = reload(&agent, &folder, &plan_with(port, &out, "timeout: 1h, on_remove: drain", ""));
+    assert_eq!(drains["applied"], true, "{drains}");
+    let gone = reload(&agent, &folder, &plan_with(port, &out, "", ""));
+    assert_eq!(gone["applied"], true, "{gone}");
+    eventually("what it held is given as it came", || {
+        events(&out, "events.ndjson").iter().any(|event| event["status"] == "in_progress")
+    });
+    eventually("it is forgotten", || agent.log().contains("the transform was removed"));
+    post(port, START);
+    eventually("the other way works", || events(&out, "events.ndjson").len() == 2);
+    agent.assert_books();
+    assert!(agent.stop().success());
+}
+
+#[test]
+fn a_stage_that_is_gone_at_a_start_keeps_what_it_holds_until_somebody_decides() {
+    let folder = Folder::new();
+    let (port, out) = (free_port(), folder.path("out"));
+    let with = plan_with(port, &out, "timeout: 1h", "");
+    let agent = Agent::start(&folder, &with);
+    post(port, START);
+    eventually("it is taken", || agent.metric("weir_state_entries", "ops") == 1);
+    agent.kill();
+    let agent = Agent::start(&folder, &plan_with(port, &out, "", ""));
+    assert!(agent.log().contains("1 events wait for this transform or are held by it"), "{}", agent.log());
+    assert!(agent.stop().success());
+    let agent = Agent::start(&folder, &with);
+    post(port, r#"{"operation_id":"a","event_type":"work","status":"success","timestamp":"2026-01-01T00:00:00Z"}"#);
+    eventually("it is completed", || {
+        let events = events(&out, "events.ndjson");
+        events.len() == 1 && events[0]["status"] == "success"
+    });
+    assert!(agent.stop().success());
+}
+
+#[test]
+fn without_a_disk_a_stop_gives_what_is_open() {
+    let folder = Folder::new();
+    let (port, out) = (free_port(), folder.path("out"));
+    let agent = Agent::start(&folder, &plan_with(port, &out, "timeout: 1h", "journal: { mode: memory }\n"));
+    // It waits for delivery: of what the stage holds, there is nothing to deliver yet.
+    post(port, START);
+    post(port, r#"{"operation_id":"b","event_type":"work","status":"in_progress"}"#);
+    post(port, r#"{"operation_id":"b","event_type":"work","status":"success"}"#);
+    assert_eq!(events(&out, "events.ndjson").len(), 1, "what was acknowledged is delivered");
+    agent.assert_books();
+    assert!(agent.stop().success());
+    let statuses: Vec<String> = events(&out, "events.ndjson").iter().map(|e| e["status"].to_string()).collect();
+    assert_eq!(statuses, ["\"success\"", "\"in_progress\""]);
+}
+
+#[test]
+fn a_full_journal_drains_through_a_stage() {
+    let folder = Folder::new();
+    let port = free_port();
+    let (is_up, delivered) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(BTreeSet::new())));
+    let collector = {
+        let (is_up, delivered) = (is_up.clone(), delivered.clone());
+        Collector::start(move |heard| {
+            if !is_up.load(Ordering::Relaxed) {
+                return reply(503, "later");
+            }
+            let ids = heard
+                .lines()
+                .into_iter()
+                .map(|line| serde_json::from_str::<Value>(&line).expect("a line is JSON")["operation_id"].to_string());
+            delivered.lock().unwrap().extend(ids);
+            reply(200, "")
+        })
+    };
+    let target = collector.port;
+    let plan = format!(
+        "journal: {{ max_bytes: 2 MiB, keep: {{ bytes: 0, age: 0s }} }}\n\
+         sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+         transforms:\n  ops: {{ type: operations, inputs: [web] }}\n\
+         sinks:\n  out: {{ type: http, inputs: [ops], uri: 'http://127.0.0.1:{target}/', retry: {{ max: 1s }} }}\n"
+    );
+    let agent = Agent::start(&folder, &plan);
+    let mut sent = 0;
+    // Text that no codec makes small.
+    let noise = |n: u64| {
+        (0..600).map(|k| format!("{:x}", (n * 7919 + k).wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect::<String>()
+    };
+    loop {
+        let pair = format!(
+            "{{\"operation_id\":\"o{sent}\",\"status\":\"in_progress\",\"code\":\"{}\"}}\n{{\"operation_id\":\"o{sent}\",\"status\":\"success\"}}",
+            noise(sent)
+        );
+        let answer = request(port, "POST", "/", &[], pair.as_bytes()).expect("it answers");
+        if answer.status == 429 {
+            break;
+        }
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        sent += 1;
+        assert!(sent < 5000, "the journal is never full");
+    }
+    is_up.store(true, Ordering::Relaxed);
+    eventually("everything is delivered", || delivered.lock().unwrap().len() as u64 == sent);
+    eventually("it takes events again", || {
+        request(port, "POST", "/", &[], START.as_bytes()).is_ok_and(|answer| answer.status == 200)
+    });
+    agent.assert_books();
+}
