@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::codec::template::Template;
 use crate::component::{Check, Failure, Findings, Promise, Sink, SinkContext, WriteBatch, Written};
 use crate::net::postgres::{Connection, Target};
+use crate::net::tls::Trust;
 use crate::secret::Secret;
 
 mod create;
@@ -88,6 +89,12 @@ pub enum Mode {
     AppendOnly,
 }
 
+/// The database as the role that takes old rows away.
+fn other_role(url: &Secret<String>, trust: Option<&Trust>, application: &str) -> Result<Target, Failure> {
+    let target = Target::parse(url.expose(), trust, application);
+    target.map_err(|wrong| Failure::configuration(format!("`retention.url`: {wrong}")))
+}
+
 fn default_key() -> String {
     key::DEFAULT.to_owned()
 }
@@ -115,6 +122,10 @@ impl Sink for Postgres {
         }
         if let Err(wrong) = Name::parse(&config.table) {
             check.problem("table", wrong);
+        }
+        let other = config.retention.as_ref().and_then(|retention| retention.url.as_ref());
+        if let Some(Err(wrong)) = other.map(|url| Target::parse(url.expose(), None, "weir")) {
+            check.problem("retention.url", wrong);
         }
         if let Some(Err(wrong)) = config.retention.as_ref().and_then(Retention::archive) {
             check.problem("retention.archive", wrong);
@@ -151,7 +162,11 @@ impl Sink for Postgres {
         let mut keeper = None;
         if let (Some(retention), Some(table), false) = (&config.retention, table, cx.dry) {
             let archive = retention.archive().transpose().map_err(Failure::configuration)?;
-            let (target, retention) = (target.clone(), retention.clone());
+            let target = match &retention.url {
+                Some(url) => other_role(url, trust, &application)?,
+                None => target.clone(),
+            };
+            let retention = retention.clone();
             keeper = Some(Keeper::start(Ward { target, table, retention, archive, makes_months: config.create_table }));
         }
         let writer = (!cx.dry).then(|| Writer::new(target, plan, connection, cx.timeout));
@@ -277,7 +292,7 @@ async fn open(
         }
         // Rows of a month without a partition would wait together with all other strays.
         if !cx.dry && table.is_partitioned && config.create_table {
-            retention::make_months(client, &table, *retention.keep).await?;
+            retention::make_months(client, &table, *retention.age).await?;
         }
     }
     let plan = Plan::new(&table, config).map_err(Trouble::Table)?;

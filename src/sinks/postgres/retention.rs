@@ -13,6 +13,7 @@ use super::create::{Month, add_month};
 use super::plan::quoted_list;
 use super::table::{Name, Table, quote};
 use crate::net::postgres::Target;
+use crate::secret::Secret;
 use crate::units::{self, Timestamp};
 
 /// Rows of one transaction.
@@ -33,10 +34,14 @@ const MOST_MONTHS: usize = 240;
 #[serde(deny_unknown_fields)]
 pub struct Retention {
     /// How long, by the column `timestamp`.
-    pub keep: units::Duration,
+    #[serde(alias = "keep")]
+    pub age: units::Duration,
     /// The table that older rows are moved to, made if it is missing; without it they are dropped.
     #[serde(default)]
     pub archive: Option<String>,
+    /// The database as another role, which may delete rows and fill the archive where the writing one may only insert.
+    #[serde(default)]
+    pub url: Option<Secret<String>>,
 }
 
 impl Retention {
@@ -119,12 +124,12 @@ async fn look(ward: &Ward) -> Result<u64, String> {
         None => None,
     };
     if table.is_partitioned && *makes_months {
-        make_months(client, table, *retention.keep).await.map_err(said)?;
+        make_months(client, table, *retention.age).await.map_err(said)?;
     }
     let mut gone = 0;
     for leaf in leaves(client, table).await.map_err(said)? {
         let month = Month::of_partition(&table.name, &leaf.table).filter(|_| table.is_partitioned);
-        let cutoff = Timestamp(Timestamp::now().0.saturating_sub(retention.keep.as_micros() as i64));
+        let cutoff = Timestamp(Timestamp::now().0.saturating_sub(retention.age.as_micros() as i64));
         let is_old = month.is_some_and(|month| month < Month::of(cutoff));
         if is_old && archive.is_none() {
             gone += drop_partition(client, table, &leaf).await.map_err(said)?;

@@ -1,6 +1,6 @@
 //! Tables that the sink makes, and rows that grow old in them.
 
-use crate::support::database::{Database, Filled, id};
+use crate::support::database::{Database, Filled, Roles, id};
 use crate::support::{Folder, eventually, post};
 
 fn event(number: u64, timestamp: &str) -> String {
@@ -30,7 +30,7 @@ fn a_table_is_made_with_its_indexes_and_filled() {
 #[test]
 fn months_are_made_ahead_and_old_ones_go_to_the_archive() {
     let (folder, database) = (Folder::new(), Database::new());
-    let keys = "create_table: true\nretention: { keep: 90d, archive: events_archive }";
+    let keys = "create_table: true\nretention: { age: 90d, archive: events_archive }";
     let filled = Filled::start(&folder, &database.url(), "events", keys);
     let ago = |days: u32| {
         database.sql(&format!("SELECT to_char(now() - interval '{days} days', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"))
@@ -80,6 +80,34 @@ fn the_shops_old_rows_move_to_its_archive_while_new_ones_come() {
 }
 
 #[test]
+fn a_role_that_may_only_insert_fills_the_table_and_another_one_takes_old_rows_away() {
+    let (folder, database) = (Folder::new(), Database::new());
+    database.define("shop");
+    let (writer, keeper) = (format!("{}_writer", database.name), format!("{}_keeper", database.name));
+    let _roles = Roles::new(&database, &[&writer, &keeper]);
+    database.sql(&format!(
+        "ALTER TABLE activity_logs ADD event_id uuid UNIQUE; ALTER TABLE activity_logs_archive ADD event_id uuid UNIQUE; \
+         GRANT INSERT ON activity_logs TO {writer}; GRANT USAGE ON SEQUENCE activity_logs_id_seq TO {writer}; \
+         GRANT SELECT, UPDATE, DELETE ON activity_logs TO {keeper}; GRANT INSERT ON activity_logs_archive TO {keeper}; \
+         INSERT INTO activity_logs (timestamp, event_type, entity_type) VALUES (now() - interval '91 days', 'A', 'b')"
+    ));
+    let keys = format!(
+        "defaults: {{ entity_type: none, event_type: none }}\n\
+         retention: {{ age: 90d, archive: activity_logs_archive, url: '{}' }}",
+        database.url_as(&keeper)
+    );
+    let filled = Filled::start(&folder, &database.url_as(&writer), "activity_logs", &keys);
+    post(filled.port, &event(1, "2099-01-01T00:00:00Z"));
+    filled.settle();
+    eventually("the old row is in the archive", || database.count("activity_logs_archive") == 1);
+    assert_eq!(database.count("activity_logs"), 1);
+    for forbidden in ["UPDATE activity_logs SET user_id = 'x'", "DELETE FROM activity_logs", "TRUNCATE activity_logs"] {
+        let refused = database.refused_as(&writer, forbidden);
+        assert!(refused.contains("permission denied"), "{forbidden}: {refused}");
+    }
+}
+
+#[test]
 fn without_an_archive_old_rows_are_dropped() {
     let (folder, database) = (Folder::new(), Database::new());
     database.define("shop");
@@ -87,7 +115,7 @@ fn without_an_archive_old_rows_are_dropped() {
         "INSERT INTO activity_logs (timestamp, event_type, entity_type) \
          SELECT now() - n * interval '1 day', 'UPDATE', 'order' FROM generate_series(1, 100) n",
     );
-    let keys = "defaults: { entity_type: none, event_type: none }\nretention: { keep: 30d }";
+    let keys = "defaults: { entity_type: none, event_type: none }\nretention: { age: 30d }";
     let filled = Filled::start(&folder, &database.url(), "activity_logs", keys);
     post(filled.port, &event(1, "2099-01-01T00:00:00Z"));
     filled.settle();

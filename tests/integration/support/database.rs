@@ -37,6 +37,19 @@ impl Database {
         format!("postgres://postgres@127.0.0.1:{port}/{}", self.name)
     }
 
+    /// The same as another role, which needs no password there.
+    pub fn url_as(&self, role: &str) -> String {
+        format!("postgres://{role}@{}/{}", self.place(), self.name)
+    }
+
+    /// What the server says to SQL that this role may not run.
+    pub fn refused_as(&self, role: &str, sql: &str) -> String {
+        let out = Command::new("psql").args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql, &self.url_as(role)]).output();
+        let out = out.expect("psql runs");
+        assert!(!out.status.success(), "{role} may run {sql}");
+        String::from_utf8_lossy(&out.stderr).into_owned()
+    }
+
     /// `host:port` of the server.
     pub fn place(&self) -> String {
         self.server.rsplit_once('@').expect("a URL has a user").1.to_owned()
@@ -62,6 +75,28 @@ impl Drop for Database {
     fn drop(&mut self) {
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         let _ = Command::new("psql").args(["-qXc", &drop, &format!("{}/postgres", self.server)]).output();
+    }
+}
+
+/// Roles of a test's own; dropped at the end, with what they may do.
+pub struct Roles {
+    url: String,
+    names: Vec<String>,
+}
+
+impl Roles {
+    pub fn new(database: &Database, names: &[&str]) -> Roles {
+        names.iter().for_each(|name| drop(database.sql(&format!("CREATE ROLE {name} LOGIN"))));
+        Roles { url: database.url(), names: names.iter().map(|name| (*name).to_owned()).collect() }
+    }
+}
+
+impl Drop for Roles {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let drop = format!("DROP OWNED BY {name}; DROP ROLE {name}");
+            let _ = Command::new("psql").args(["-qXc", &drop, &self.url]).output();
+        }
     }
 }
 
