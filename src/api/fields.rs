@@ -1,17 +1,23 @@
 //! What a page needs to complete a search: names of fields, their frequent values, and sessions.
 
+use std::collections::BTreeMap;
+
 use super::Api;
 use super::answer::Answer;
 use super::reading::{groups, problem, reader, visibility};
+use super::report::open_rows;
 use super::routes::Call;
-use super::shape::{Object, array};
+use super::shape::{Event, Object, array};
 use crate::event::names::KNOWN;
 use crate::net::http::Problem;
 use crate::query::Expr;
-use crate::query::request::{Filter, GroupKey, Row, has, is, newest_of};
+use crate::query::request::{Filter, Group, GroupKey, Row, has, is, newest_of};
+use crate::visibility::Visibility;
 
 /// The most names or values of an answer.
 const MOST: usize = 100;
+/// Begun operations of which it is asked whether they have ended, the newest first.
+const MOST_ASKED: usize = 200;
 /// The longest value that is offered.
 const LONGEST: usize = 200;
 
@@ -59,24 +65,29 @@ pub async fn sessions(api: &Api, call: Call) -> Result<Answer, Problem> {
     }
     filter.and(has("session_id"));
     let sees = visibility(api, call.reader());
-    let field = |name: &str| GroupKey::Field(vec![name.to_owned()]);
+    let mut held = open_rows(api, &sees).await;
+    held.retain(|row| {
+        let event = Event::new(row);
+        let user = call.params.text("user_id");
+        event.text("session_id").is_some() && user.is_none_or(|user| event.text("user_id").as_deref() == Some(user))
+    });
     let mut found =
         groups(api, filter.clone(), vec![field("session_id"), field("user_id")], false, sees.clone()).await?;
+    for row in &held {
+        enter_session(&mut found, row);
+    }
     found.sort_by_key(|group| std::cmp::Reverse(group.last));
     found.truncate(limit);
-    let mut open = filter;
-    open.and(Expr::and(vec![is("status", "in_progress")]));
-    let open = groups(api, open, vec![field("session_id")], false, sees.clone()).await?;
+    let open = stored_open(api, filter, &sees).await?;
     let mut rows = Vec::with_capacity(found.len());
     for group in &found {
         let session = group.keys[0].as_deref().unwrap_or("");
-        let still_open =
-            open.iter().find(|other| other.keys[0].as_deref() == Some(session)).map_or(0, |other| other.count);
+        let of_session = |row: &&Row| Event::new(row).text("session_id").as_deref() == Some(session);
+        let still_open = open.get(session).copied().unwrap_or(0) + held.iter().filter(of_session).count() as u64;
         let newest = newest_of("session_id", session);
-        let host = reader(api)?.page(newest, sees.clone()).await.map_err(problem)?.rows.pop();
-        let host = host
-            .as_ref()
-            .and_then(|row: &Row| super::shape::Event::new(row).text("host").map(|host| host.into_owned()));
+        let stored = reader(api)?.page(newest, sees.clone()).await.map_err(problem)?.rows.pop();
+        let row = stored.as_ref().or_else(|| held.iter().find(of_session));
+        let host = row.and_then(|row| Event::new(row).text("host").map(|host| host.into_owned()));
         rows.push(
             Object::new()
                 .text("session_id", Some(session))
@@ -91,4 +102,44 @@ pub async fn sessions(api: &Api, call: Call) -> Result<Answer, Problem> {
         );
     }
     Ok(Answer::json(Object::new().raw("sessions", Some(&array(rows))).finish()))
+}
+
+fn field(name: &str) -> GroupKey {
+    GroupKey::Field(vec![name.to_owned()])
+}
+
+/// Makes a session known of which only an open operation is there yet, and its last activity that of the newest.
+fn enter_session(found: &mut Vec<Group>, row: &Row) {
+    let event = Event::new(row);
+    let text = |name: &str| event.text(name).map(|text| text.into_owned());
+    let keys = vec![text("session_id"), text("user_id")];
+    match found.iter_mut().find(|group| group.keys == keys) {
+        Some(group) => group.last = group.last.max(Some(row.time)),
+        None => found.push(Group { keys, first: Some(row.time), last: Some(row.time), ..Group::default() }),
+    }
+}
+
+/// Stored operations of each session that have begun and not ended.
+async fn stored_open(api: &Api, mut filter: Filter, sees: &Visibility) -> Result<BTreeMap<String, u64>, Problem> {
+    filter.and(Expr::and(vec![is("status", "in_progress")]));
+    let mut begun = groups(api, filter, vec![field("session_id"), field("operation_id")], false, sees.clone()).await?;
+    begun.sort_by_key(|group| std::cmp::Reverse(group.last));
+    let mut open = BTreeMap::new();
+    for (nth, group) in begun.iter().enumerate() {
+        let is_open = match &group.keys[1] {
+            // Without an id nobody knows which end belongs to it; of the oldest ones it is not asked.
+            None => true,
+            Some(_) if nth >= MOST_ASKED => false,
+            Some(operation) => {
+                let newest = newest_of("operation_id", operation);
+                let row = reader(api)?.page(newest, sees.clone()).await.map_err(problem)?.rows.pop();
+                row.is_some_and(|row| Event::new(&row).text("status").as_deref() == Some("in_progress"))
+            }
+        };
+        let operations = if group.keys[1].is_some() { 1 } else { group.count };
+        if is_open && let Some(session) = &group.keys[0] {
+            *open.entry(session.clone()).or_default() += operations;
+        }
+    }
+    Ok(open)
 }

@@ -10,9 +10,11 @@ use super::answer::Answer;
 use super::reading::{deadline, newest, page, record_read, visibility};
 use super::routes::Call;
 use super::shape::Event;
+use crate::event::Raw;
 use crate::net::http::Problem;
-use crate::query::request::{Filter, PageRequest, Row, Sort, has, rate};
+use crate::query::request::{Filter, Keyset, PageRequest, Row, Sort, SortKey, has, rate};
 use crate::units::Timestamp;
+use crate::visibility::Visibility;
 
 /// Events of a report; of a longer session the newest are told.
 const MOST_EVENTS: usize = 10_000;
@@ -78,13 +80,16 @@ pub struct Slow {
 
 pub async fn report(api: &Api, call: Call) -> Result<Answer, Problem> {
     let sees = visibility(api, call.reader());
+    let open = open_rows(api, &sees).await;
     let session = match call.params.text("session_id") {
         Some(session) => Some(session.to_owned()),
         None => {
             let mut filter = Filter::default();
             filter.and(has("session_id"));
             let last = page(api, newest(filter, 1, 0), sees.clone()).await?.rows.pop();
-            last.and_then(|row| Event::new(&row).text("session_id").map(|id| id.into_owned()))
+            let all = open.iter().chain(&last).filter(|row| Event::new(row).text("session_id").is_some());
+            let newest = all.max_by_key(|row| row.time);
+            newest.and_then(|row| Event::new(row).text("session_id").map(|id| id.into_owned()))
         }
     };
     let mut rows = Vec::new();
@@ -100,7 +105,8 @@ pub async fn report(api: &Api, call: Call) -> Result<Answer, Problem> {
             deadline: deadline(),
         };
         rows = page(api, request, sees).await?.rows;
-        rows.reverse();
+        rows.extend(open.into_iter().filter(|row| Event::new(row).text("session_id").as_deref() == Some(session)));
+        rows.sort_by_key(|row| (row.time, row.seq));
     }
     let report = made_of(session, &rows);
     record_read(api, &call, "activity_read", rows.len() as u64);
@@ -109,6 +115,20 @@ pub async fn report(api: &Api, call: Call) -> Result<Answer, Problem> {
         Some("summary") => Answer::value(&report.summary),
         _ => Answer::with_type("text/html; charset=utf-8", super::report_page::render(&report)),
     })
+}
+
+/// Operations that have begun and that a transform still holds, as far as they may be seen.
+pub async fn open_rows(api: &Api, sees: &Visibility) -> Vec<Row> {
+    let rows = api.agent.open_operations().await.into_iter().filter_map(|line| {
+        let line = sees.show(&line)?.into_owned();
+        let event = Raw::valid(&line);
+        let text = |name: &str| event.get(name).and_then(|value| value.as_str());
+        let time = text("timestamp").and_then(|time| Timestamp::parse(&time)).unwrap_or_default();
+        let id = text("id").map(|id| id.into_owned()).unwrap_or_default();
+        let keyset = Keyset { key: SortKey::None, time: time.0, seq: u64::MAX };
+        Some(Row { seq: u64::MAX, time, received_at: time, id, line, keyset })
+    });
+    rows.collect()
 }
 
 impl Report {
@@ -243,7 +263,6 @@ pub fn now() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::request::{Keyset, SortKey};
 
     fn row(minute: i64, line: &str) -> Row {
         let time = Timestamp(1_767_225_600_000_000 + minute * 60_000_000);

@@ -61,6 +61,11 @@ pub trait Stage: Send + Sync + Sized + 'static {
     fn held(&self, _value: &Bytes) -> u64 {
         0
     }
+
+    /// Events of an entry that reports show before the stage gives them.
+    fn open(&self, _value: &Bytes) -> Vec<Bytes> {
+        Vec::new()
+    }
 }
 
 /// The boxed form.
@@ -72,6 +77,9 @@ pub trait AnyStage: Send + Sync {
     fn step(&self, batch: Batch, state: &mut Transaction<'_>, out: &mut Outputs) -> Result<(), Failure>;
     fn due(&self, key: &[u8], value: &Bytes, why: Why, state: &mut Transaction<'_>, out: &mut Outputs);
     fn held(&self, value: &Bytes) -> u64;
+    fn open(&self, _value: &Bytes) -> Vec<Bytes> {
+        Vec::new()
+    }
 }
 
 impl<S: Stage> AnyStage for S {
@@ -101,6 +109,10 @@ impl<S: Stage> AnyStage for S {
 
     fn held(&self, value: &Bytes) -> u64 {
         Stage::held(self, value)
+    }
+
+    fn open(&self, value: &Bytes) -> Vec<Bytes> {
+        Stage::open(self, value)
     }
 }
 

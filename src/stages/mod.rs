@@ -157,6 +157,12 @@ pub fn catch_up(journal: &Journal, stage: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Events that a stage holds and that reports show already.
+pub fn open(journal: &Journal, name: &str, stage: &dyn AnyStage) -> Vec<Bytes> {
+    let state = restore(journal, name).state;
+    state.oldest(usize::MAX).iter().flat_map(|(_, value)| stage.open(value)).collect()
+}
+
 /// Events that the state of a stage holds; without the stage each entry that is not spare counts as one.
 pub fn held(journal: &Journal, name: &str, stage: Option<&dyn AnyStage>) -> u64 {
     let state = restore(journal, name).state;

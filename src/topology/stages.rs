@@ -231,6 +231,16 @@ pub fn objection(name: &str, owed: u64) -> String {
 }
 
 impl Agent {
+    /// Operations that have begun, not ended, and that no place to read has been given yet.
+    pub async fn open_operations(&self) -> Vec<bytes::Bytes> {
+        let running = self.running.lock().await;
+        let stages: Vec<(Arc<str>, Arc<dyn AnyStage>)> =
+            running.stages.values().map(|stage| (stage.name.clone(), stage.stage.clone())).collect();
+        drop(running);
+        let journal = &self.commons.journal;
+        stages.iter().flat_map(|(name, stage)| stages::open(journal, name, &**stage)).collect()
+    }
+
     /// Ends all stages. What a journal on disk has waits there; what is in memory is taken, and given.
     pub(super) async fn stop_stages(&self, deadline: Instant) {
         let mut running = self.running.lock().await;

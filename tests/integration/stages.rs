@@ -255,3 +255,48 @@ fn a_full_journal_drains_through_a_stage() {
     });
     agent.assert_books();
 }
+
+#[test]
+fn an_open_operation_is_in_reports_and_sessions_at_once_and_one_row_in_the_end() {
+    let folder = Folder::new();
+    let port = free_port();
+    let agent = Agent::start(
+        &folder,
+        &format!(
+            "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+             transforms:\n  named: {{ type: normalize, inputs: [web, api] }}\n  \
+             ops: {{ type: operations, inputs: [named], open_after: 1s }}\n\
+             sinks:\n  events: {{ type: store, inputs: [ops, ops.open] }}\n"
+        ),
+    );
+    let token = format!("Bearer {}", agent.token());
+    let headers = [("Authorization", token.as_str())];
+    let ask = |path: &str| {
+        let answer = request(agent.api, "GET", path, &headers, b"").expect("it answers");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    let send = |body: &str| {
+        let answer =
+            request(agent.api, "POST", "/api/logs?wait=stored", &headers, body.as_bytes()).expect("it answers");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    send(r#"{"operation_id":"a","session_id":"s","event_type":"upload","status":"in_progress"}"#);
+    let is_open = |expected: u64| {
+        let sessions = ask("/api/sessions");
+        assert_eq!(sessions["sessions"][0]["open_operations"], expected, "{sessions}");
+        let report = ask("/get_logs?format=json&session_id=s");
+        assert_eq!(report["open_operations"].as_array().map(Vec::len), Some(expected as usize), "{report}");
+        assert_eq!(report["summary"]["total_activities"], 1);
+        assert_eq!(ask("/get_logs?format=json")["session_id"], "s", "it is the newest session");
+    };
+    is_open(1);
+    eventually("it is shown", || ask("/api/logs?status=in_progress&session_id=s")["total"] == 1);
+    is_open(1);
+    send(r#"{"operation_id":"a","session_id":"s","event_type":"upload","status":"success"}"#);
+    is_open(0);
+    send(r#"{"operation_id":"b","session_id":"s2","event_type":"upload","status":"in_progress"}"#);
+    send(r#"{"operation_id":"b","session_id":"s2","event_type":"upload","status":"success"}"#);
+    assert_eq!(ask("/api/logs?session_id=s2")["total"], 1, "what ends soon is one row");
+    agent.assert_books();
+}

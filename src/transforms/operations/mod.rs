@@ -172,6 +172,12 @@ impl Stage for Operations {
     fn held(&self, value: &Bytes) -> u64 {
         Entry::decode(value).map_or(1, |entry| entry.held())
     }
+
+    fn open(&self, value: &Bytes) -> Vec<Bytes> {
+        let starts = Entry::decode(value).map(|entry| entry.starts).unwrap_or_default();
+        // What was shown is an event of its own, where that output is read.
+        starts.into_iter().filter(|start| !start.is_shown).map(|start| start.line).collect()
+    }
 }
 
 impl Operations {
