@@ -3,6 +3,7 @@
 import { h, s, replace } from "./dom.js";
 import { compact, number, t, time, word } from "./i18n.js";
 import { STATUSES, statusClass } from "./parts.js";
+import { settings } from "./settings.js";
 
 const HEIGHT = 88;
 const [TOP, BOTTOM, SIDE] = [6, 18, 40];
@@ -50,6 +51,9 @@ export class Histogram {
     this.#to = Math.max(span.to ?? Date.now(), (last?.start ?? 0) + (span.to ? 0 : this.#interval));
     // Where time is open and what happened is long ago, the chart is about that.
     if (span.from === undefined && last) this.#to = last.start + this.#interval;
+    // Bars are shown whole.
+    if (this.#bars[0]) this.#from = Math.min(this.#from, this.#bars[0].start);
+    if (last) this.#to = Math.max(this.#to, last.start + this.#interval);
     this.#plan();
   }
 
@@ -121,13 +125,10 @@ export class Histogram {
   }
 
   #ticks() {
-    const span = this.#to - this.#from;
-    const shape = span > 3 * 86_400_000 ? "day" : span > 10 * 60_000 ? "clock" : "seconds";
-    const count = Math.max(2, Math.min(8, Math.floor(this.#width / 120)));
-    return Array.from({ length: count }, (_, nth) => {
-      const at = this.#from + (span * (nth + 0.5)) / count;
-      return s("text", { class: "axis", x: this.#x(at), y: HEIGHT - 4, "text-anchor": "middle" }, time(at, shape));
-    });
+    return ticks(this.#from, this.#to, Math.max(2, this.#width / 90)).map(({ at, shape }) => [
+      s("line", { class: "base", x1: this.#x(at), x2: this.#x(at), y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM + 4 }),
+      s("text", { class: "axis", x: this.#x(at), y: HEIGHT - 4, "text-anchor": "middle" }, time(at, shape)),
+    ]).flat();
   }
 
   #summary() {
@@ -193,4 +194,29 @@ export class Histogram {
     const x = this.#x(bar.start + this.#interval / 2);
     this.tip.style.left = `${Math.max(0, Math.min(x - 70, this.#width - 140))}px`;
   }
+}
+
+/** Distances of marks on the axis, in seconds. */
+const STEPS = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 1_209_600, 2_592_000, 7_776_000, 31_536_000];
+
+/**
+ * Marks at full minutes, hours or days of the zone, at most so many.
+ * @param {number} from @param {number} to @param {number} most
+ */
+export function ticks(from, to, most) {
+  const span = to - from;
+  const step = 1000 * (STEPS.find((seconds) => span / (seconds * 1000) <= most) ?? STEPS[STEPS.length - 1]);
+  const offset = offsetAt(from);
+  const shape = step >= 86_400_000 ? "day" : step >= 60_000 ? "clock" : "seconds";
+  const marks = [];
+  for (let at = Math.ceil((from + offset) / step) * step - offset; at < to; at += step) {
+    // Half a label would stand outside.
+    if (at - from > span * 0.02 && to - at > span * 0.02) marks.push({ at, shape });
+  }
+  return marks;
+}
+
+/** By how much the zone of the page is before UTC, in milliseconds. @param {number} at */
+function offsetAt(at) {
+  return settings.zone === "utc" ? 0 : -new Date(at).getTimezoneOffset() * 60_000;
 }

@@ -29,6 +29,13 @@ export function lastLine(text) {
   return lines[lines.length - 1].trim();
 }
 
+/** What went wrong, on one line. @param {Record<string, any>} event */
+export function errorText(event) {
+  const type = String(event.error_type ?? "");
+  const line = event.error_message ? lastLine(String(event.error_message)) : "";
+  return type && !line.includes(type) ? (line ? `${type}: ${line}` : type) : line;
+}
+
 /**
  * Splits a text at the words that were searched for.
  * @param {string} text @param {string[]} words @returns {{ text: string, isMatch: boolean }[]}

@@ -10,7 +10,7 @@ use super::answer::Answer;
 use super::routes::Call;
 use super::{Api, health};
 use crate::net::http::Problem;
-use crate::telemetry::exposition::{self, ProcessContext};
+use crate::telemetry::exposition::{self, Process, ProcessContext};
 use crate::telemetry::{ComponentKind, ComponentMetrics};
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -64,7 +64,19 @@ pub async fn pipeline(api: &Api, _: Call) -> Result<Answer, Problem> {
         "full": api.agent.commons.journal.is_full(),
     });
     let store = json!({ "bytes": api.agent.reader().and_then(|reader| reader.bytes()) });
-    Ok(Answer::value(&json!({ "components": components, "journal": journal, "store": store })))
+    let memory = json!({
+        "bytes": Process::look().resident_bytes,
+        "limit_bytes": api.agent.settings.limits.memory.bytes(),
+    });
+    let folder = api.agent.data_dir.clone();
+    let disk = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&folder).ok()).await.ok().flatten();
+    let disk = disk.map(|disk| {
+        let (total, free) = (disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize);
+        json!({ "used_bytes": total.saturating_sub(free), "total_bytes": total })
+    });
+    let answer =
+        json!({ "components": components, "journal": journal, "store": store, "memory": memory, "disk": disk });
+    Ok(Answer::value(&answer))
 }
 
 fn component(api: &Api, metrics: &ComponentMetrics) -> Value {

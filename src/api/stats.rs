@@ -41,6 +41,7 @@ async fn totals(api: &Api, filter: Filter, sees: Visibility) -> Result<Vec<u8>, 
     let day_ago = Timestamp(Timestamp::now().0 - DAY);
     let recent = Filter { from: Some(filter.from.map_or(day_ago, |from| from.max(day_ago))), ..filter.clone() };
     let recent = whole(api, recent, sees.clone()).await?;
+    let all = groups(api, filter.clone(), Vec::new(), true, sees.clone()).await?.pop().unwrap_or_default();
     let by = async |name: &str| -> Result<Vec<u8>, Problem> {
         let key = vec![GroupKey::Field(vec![name.to_owned()])];
         let found = groups(api, filter.clone(), key, false, sees.clone()).await?;
@@ -58,6 +59,13 @@ async fn totals(api: &Api, filter: Filter, sees: Visibility) -> Result<Vec<u8>, 
         .number("recent_24h", recent.count)
         .raw("by_event_type", Some(&by("event_type").await?))
         .raw("by_entity_type", Some(&by("entity_type").await?))
+        .number("errors", all.errors)
+        .float("success_rate", Some(all.success_rate()))
+        .float("avg_ms", all.avg_ms())
+        .float("max_ms", all.max_ms)
+        .float("p95_ms", all.p95_ms)
+        .time("first_event", all.first)
+        .time("last_event", all.last)
         .finish())
 }
 

@@ -55,12 +55,12 @@ export function trend(values, labels, { label, show }) {
 
 /** A bar behind a number of a table. @param {number} value @param {number} most */
 export function share(value, most) {
-  return h("span", { class: "share" }, h("i", { css: { width: `${most > 0 ? (value / most) * 100 : 0}%` } }), h("span", {}, number(value)));
+  return h("span", { class: "share" }, h("span", { class: "share-track" }, h("i", { css: { width: `${most > 0 ? (value / most) * 100 : 0}%` } })), h("span", {}, number(value)));
 }
 
 /** Full, in words and as a bar. @param {string} name @param {number | null} part @param {number | null} whole @param {(value: number) => string} show */
 export function meter(name, part, whole, show) {
   const rate = part !== null && whole ? Math.min(100, (part / whole) * 100) : null;
   return h("div", { class: "meter" }, h("div", { class: "meter-text" }, h("span", {}, name), h("span", { class: "num" }, part === null ? "–" : show(part), whole ? h("span", { class: "muted" }, ` ${t("of")} ${show(whole)}`) : "")),
-    h("div", { class: `meter-bar${rate !== null && rate > 90 ? " full" : ""}`, role: "meter", "aria-label": name, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(rate ?? 0), "aria-valuetext": rate === null ? "–" : percent(rate) }, h("i", { css: { width: `${rate ?? 0}%` } })));
+    rate !== null && h("div", { class: `meter-bar${rate > 90 ? " full" : ""}`, role: "meter", "aria-label": name, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(rate), "aria-valuetext": percent(rate) }, h("i", { css: { width: `${rate}%` } })));
 }

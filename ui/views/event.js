@@ -4,7 +4,7 @@ import { h, icon, iconButton, replace } from "../dom.js";
 import { ago, bytes, duration, millis, number, t, time, word } from "../i18n.js";
 import { ApiError, get, getText } from "../api.js";
 import { format } from "../state.js";
-import { lastLine, oneLine, visible } from "../text.js";
+import { errorText, oneLine, visible } from "../text.js";
 import { member, parse, pretty, textOf } from "../json.js";
 import { term } from "../query.js";
 import { codeBlock, diffBlock, tree } from "../code.js";
@@ -101,7 +101,7 @@ export class EventPanel {
     if (event.error_message || event.error_trace || event.error_type) {
       const message = String(event.error_message ?? event.error_type ?? "");
       const trace = String(event.error_trace ?? (message.includes("\n") ? message : ""));
-      parts.push(section(t("event.error"), h("p", { class: "error-line", dir: "auto" }, visible(lastLine(message) || String(event.error_type ?? ""))), trace && codeBlock(trace, { plain: true })));
+      parts.push(section(t("event.error"), h("p", { class: "error-line", dir: "auto" }, visible(errorText(event))), trace && codeBlock(trace, { plain: true })));
     }
     if (typeof event.code === "string") {
       const isPreview = this.cx.me.role === "viewer" && event.code.length >= 100;

@@ -4,7 +4,7 @@ import { h, icon, iconButton, put, replace } from "../dom.js";
 import { duration, millis, number, t, time, word } from "../i18n.js";
 import { ApiError, get } from "../api.js";
 import { countOf, Live } from "../stream.js";
-import { lastLine, marks, oneLine } from "../text.js";
+import { errorText, marks, oneLine } from "../text.js";
 import { span } from "../state.js";
 import { term, withTerm, words } from "../query.js";
 import { remember } from "../settings.js";
@@ -480,11 +480,11 @@ function cells(row) {
 function summary(event, words) {
   const marked = (/** @type {string} */ text) => marks(text, words).map((part) => (part.isMatch ? h("mark", {}, part.text) : part.text));
   const parts = [];
-  if (event.code) parts.push(h("code", { dir: "ltr" }, ...marked(oneLine(event.code))));
+  if (event.code) parts.push(h("code", { dir: "ltr" }, ...marked(oneLine(String(event.code).trim().replace(/\n\s*/g, " ↵ ")))));
   else if (event.endpoint) parts.push(h("code", { dir: "ltr" }, ...marked(oneLine(`${event.http_method ?? ""} ${event.endpoint}${event.status_code ? ` → ${event.status_code}` : ""}`))));
   if (event.description) parts.push(h("span", { dir: "auto" }, ...marked(oneLine(event.description))));
   if (event.error_message || event.error_type) {
-    const text = event.error_message ? lastLine(String(event.error_message)) : event.error_type;
+    const text = errorText(event);
     parts.unshift(h("span", { class: "error-text", dir: "auto" }, ...marked(oneLine(text, 160))));
   }
   if (parts.length === 0 && event.entity_type) parts.push(h("span", {}, ...marked(oneLine(`${event.entity_type} ${event.entity_id ?? ""}`))));

@@ -190,9 +190,9 @@ function componentTable(components) {
     const done = counts.delivered ?? counts.left ?? counts.entered ?? 0;
     const lost = (counts.dead_lettered ?? 0) + total(counts.dropped);
     return [h("span", {}, h("bdi", { class: "mono" }, one.name), h("span", { class: "muted" }, ` ${one.type}`)), stateBadge(one.state), h("span", { class: "num" }, rateText(one)), h("span", { class: "num" }, compact(done)),
-      h("span", { class: "num" }, one.kind === "sink" ? compact(counts.waiting ?? 0) : "–"), h("span", { class: `num${lost ? " error-text" : ""}` }, number(lost)), one.last_event ? timeTag(one.last_event) : "–", h("span", { class: "error-text last-error", dir: "auto", title: one.last_error ?? "" }, oneLine(one.last_error ?? "", 120))];
+      h("span", { class: "num" }, one.kind === "sink" ? compact(counts.waiting ?? 0) : "–"), h("span", { class: `num${lost ? " error-text" : ""}` }, number(lost)), one.last_event ? timeTag(one.last_event) : "–", h("span", { class: "error-text last-error", dir: "auto", title: oneLine(one.last_error ?? "", 500) }, oneLine(one.last_error ?? "", 120))];
   });
-  return table([t("col.component"), t("col.state"), t("col.rate"), t("col.done"), t("col.waiting"), t("col.failed"), t("col.last"), t("col.last_error")], rows);
+  return table([t("col.component"), t("col.state"), t("col.rate"), t("col.done"), t("col.waiting"), t("col.failed"), t("col.last"), t("col.last_error")], rows, 7);
 }
 
 /** @param {any} counts */

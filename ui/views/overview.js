@@ -1,10 +1,10 @@
 // Overview: how much ran, how well and how fast, who was busy, and what failed last.
 
 import { h, replace } from "../dom.js";
-import { compact, duration, millis, number, percent, t, time, zone } from "../i18n.js";
+import { duration, millis, number, percent, t, time, zone } from "../i18n.js";
 import { get } from "../api.js";
 import { format } from "../state.js";
-import { oneLine } from "../text.js";
+import { errorText, oneLine } from "../text.js";
 import { term } from "../query.js";
 import { curl, curlButton, errorState, skeleton, timeTag } from "../parts.js";
 import { columns, share, sparkline, trend } from "./charts.js";
@@ -50,15 +50,16 @@ export class OverviewView {
     const ask = (/** @type {import("../api.js").Params} */ params) => get("api/logs/stats", { q: EXECUTIONS, start_date: since(), tz: zone(), ...params }, { signal });
     const isAdmin = this.cx.me.role === "admin";
     try {
-      const [all, days, hours, users, endpoints, errors, slow, system] = await Promise.all([
-        get("api/logs/stats", { q: EXECUTIONS }, { signal }), ask({ group_by: "day" }), ask({ group_by: "hour" }), ask({ group_by: "user_id" }), ask({ q: "has:endpoint -event_type:(activity_read OR admin_view_activity_logs)", group_by: "endpoint" }),
+      const [all, days, hours, users, endpoints, errors, slow, system, pipeline] = await Promise.all([
+        ask({}), ask({ group_by: "day" }), ask({ group_by: "hour" }), ask({ group_by: "user_id" }), ask({ q: "has:endpoint -event_type:(activity_read OR admin_view_activity_logs)", group_by: "endpoint" }),
         get("api/logs", { q: "status:(error OR aborted OR lost)", limit: ROWS }, { signal }), this.#slowest(ask, signal),
-        isAdmin ? get("api/admin/system-stats", { tz: zone() }, { signal }) : undefined,
+        isAdmin ? get("api/admin/system-stats", { tz: zone() }, { signal }) : undefined, isAdmin ? get("api/pipeline", {}, { signal }) : undefined,
       ]);
       if (signal.aborted) return;
-      if (all.total_logs === 0 && errors.total === 0 && endpoints.groups.length === 0) return replace(this.body, await firstEvent(this.cx));
+      if (all.total_logs === 0 && !system?.total_executions && errors.total === 0 && endpoints.groups.length === 0) return replace(this.body, await firstEvent(this.cx));
       const series = filled(days.groups);
-      replace(this.body, this.#cards(all, series, users.groups, system), this.#charts(series, hours.groups), this.#tables(users.groups, endpoints.groups, errors.logs, slow));
+      const rate = pipeline?.components.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + (one.kind === "source" ? one.rates.received : 0), 0);
+      replace(this.body, this.#cards(all, series, users.groups, system, rate), this.#charts(series, hours.groups), this.#tables(users.groups, endpoints.groups, errors.logs, slow));
     } catch (error) {
       if (!signal.aborted) replace(this.body, errorState(error, () => this.#load()));
     }
@@ -73,26 +74,21 @@ export class OverviewView {
     return answer.logs.sort((/** @type {any} */ a, /** @type {any} */ b) => b.duration_ms - a.duration_ms).slice(0, ROWS);
   }
 
-  /** @param {any} all @param {Day[]} series @param {any[]} users @param {any} system */
-  #cards(all, series, users, system) {
+  /** @param {any} all @param {Day[]} series @param {any[]} users @param {any} system @param {number | undefined} rate events a second */
+  #cards(all, series, users, system, rate) {
     const today = series[series.length - 1];
     const days = series.map((day) => day.count);
-    const total = days.reduce((sum, count) => sum + count, 0);
-    const errors = series.reduce((sum, day) => sum + day.errors, 0);
-    const rate = total ? ((total - errors) / total) * 100 : null;
-    const timed = series.filter((day) => day.avg !== null);
-    const average = timed.length ? timed.reduce((sum, day) => sum + (day.avg ?? 0) * day.count, 0) / timed.reduce((sum, day) => sum + day.count, 0) : null;
-    const card = (/** @type {string} */ name, /** @type {string} */ value, /** @type {string | Node | false} */ under, /** @type {Node | false} */ line = false) => h("div", { class: "card" }, h("div", { class: "card-name" }, name), h("div", { class: "card-value" }, value), h("div", { class: "card-under muted" }, under), line);
-    const last = all.last_event ? timeTag(all.last_event) : "–";
+    const card = (/** @type {string} */ name, /** @type {string} */ value, /** @type {string | Node | false} */ under, /** @type {Node | false} */ line = false) => h("div", { class: "card" }, h("div", { class: "card-text" }, h("div", { class: "card-name" }, name), h("div", { class: "card-value" }, value), h("div", { class: "card-under muted" }, under)), line);
+    const last = h("div", { class: "card" }, h("div", { class: "card-text" }, h("div", { class: "card-name" }, t("card.last")), h("div", { class: "card-value" }, all.last_event ? timeTag(all.last_event) : "–"), h("div", { class: "card-under muted" }, all.last_event ? time(millis(all.last_event), "minute") : "")));
     return h("div", { class: "cards" },
-      card(t("card.total"), compact(all.total_logs), t("card.all_time")),
+      card(t("card.total"), number(system?.total_executions ?? all.total_logs), system ? t("card.all_time") : t("card.days", { n: DAYS })),
       card(t("card.today"), number(today?.count ?? 0), t("card.yesterday", { n: series[series.length - 2]?.count ?? 0 }), sparkline(days)),
-      card(t("card.success"), percent(rate), t("card.days", { n: DAYS }), sparkline(series.map((day) => (day.count ? 1 - day.errors / day.count : null)), "success")),
-      card(t("card.errors"), number(errors), t("card.errors_today", { n: today?.errors ?? 0 }), sparkline(series.map((day) => day.errors), "error")),
-      card(t("card.duration"), duration(average) || "–", t("card.p95", { time: duration(today?.p95 ?? null) || "–" }), sparkline(series.map((day) => day.avg))),
+      card(t("card.success"), percent(all.success_rate), t("card.days", { n: DAYS }), sparkline(series.map((day) => (day.count ? 1 - day.errors / day.count : null)), "success")),
+      card(t("card.errors"), number(all.errors), t("card.errors_today", { n: today?.errors ?? 0 }), sparkline(series.map((day) => day.errors), "error")),
+      card(t("card.duration"), duration(all.avg_ms) || "–", t("card.p95", { time: duration(all.p95_ms) || "–" }), sparkline(series.map((day) => day.avg))),
       this.cx.me.role !== "user" && card(t("card.users"), number(system?.active_users ?? users.length), system ? t("card.of_users", { n: system.total_users }) : t("card.days", { n: DAYS })),
-      card(t("card.recent"), compact(all.recent_24h), t("card.rate", { rate: number(all.recent_24h / 1440, 1) })),
-      h("div", { class: "card" }, h("div", { class: "card-name" }, t("card.last")), h("div", { class: "card-value small" }, last), h("div", { class: "card-under muted" }, all.last_event ? time(millis(all.last_event), "minute") : "")));
+      rate === undefined ? card(t("card.recent"), number(all.recent_24h), t("card.rate", { rate: number(all.recent_24h / 1440, 1) })) : card(t("card.now"), t("unit.rate", { rate: number(rate, 1) }), t("card.recent_24h", { n: all.recent_24h })),
+      last);
   }
 
   /** @param {Day[]} series @param {any[]} hours */
@@ -118,8 +114,8 @@ export class OverviewView {
     const slowEndpoints = endpoints.filter((group) => group.p95_ms !== null).sort((a, b) => b.p95_ms - a.p95_ms).slice(0, ROWS);
     const open = (/** @type {any} */ row) => format({ event: String(row.id ?? row.seq), range: "all", live: false });
     const userRows = users.filter((group) => group.user_id).slice(0, ROWS).map((group) => [h("a", { href: format({ view: "people", user: group.user_id }) }, h("bdi", {}, oneLine(group.user_id, 60))), share(group.count, most), h("span", { class: "num" }, percent(group.success_rate))]);
-    const errorRows = errors.map((row) => [h("a", { href: open(row), class: "error-text", dir: "auto" }, oneLine(row.error_type || lastOf(row.error_message) || row.description || row.event_type || "–", 90)), h("bdi", {}, oneLine(row.user_id ?? "–", 40)), timeTag(row.timestamp)]);
-    const slowRows = slow.map((row) => [h("a", { href: open(row) }, h("code", { dir: "ltr" }, oneLine(row.code, 90))), h("bdi", {}, oneLine(row.user_id ?? "–", 40)), h("span", { class: "num" }, duration(row.duration_ms))]);
+    const errorRows = errors.map((row) => [h("a", { href: open(row), class: "error-text", dir: "auto" }, oneLine(errorText(row) || row.description || row.event_type || "–", 90)), h("bdi", {}, oneLine(row.user_id ?? "–", 40)), timeTag(row.timestamp)]);
+    const slowRows = slow.map((row) => [h("a", { href: open(row), dir: "ltr", class: "code-link" }, h("code", {}, oneLine(row.code, 90))), h("bdi", {}, oneLine(row.user_id ?? "–", 40)), h("span", { class: "num" }, duration(row.duration_ms))]);
     const endpointRows = slowEndpoints.map((group) => [h("a", { href: format({ q: term("endpoint", group.endpoint) }) }, h("bdi", { dir: "ltr" }, oneLine(group.endpoint, 80))), h("span", { class: "num" }, number(group.count)), h("span", { class: "num" }, duration(group.p95_ms))]);
     return h("div", { class: "panels" },
       this.cx.me.role !== "user" && panel(t("overview.users"), table([t("col.user"), t("col.executions"), t("card.success")], userRows)),
@@ -152,11 +148,6 @@ function filled(groups) {
   });
 }
 
-/** @param {unknown} message */
-function lastOf(message) {
-  return typeof message === "string" ? message.trimEnd().split("\n").pop() : "";
-}
-
 function legend() {
   return h("div", { class: "legend" }, h("span", { class: "s-success" }, h("i", { class: "dot" }), t("legend.success")), h("span", { class: "s-error" }, h("i", { class: "dot" }), t("legend.errors")));
 }
@@ -166,9 +157,15 @@ export function panel(title, ...inside) {
   return h("section", { class: "panel" }, h("h2", {}, title), ...inside);
 }
 
-/** @param {string[]} names @param {(Node | string)[][]} rows */
-export function table(names, rows) {
+/** @param {string[]} names @param {(Node | string)[][]} rows @param {number} [wide] the column that takes what is left */
+export function table(names, rows, wide = 0) {
   if (rows.length === 0) return h("p", { class: "muted none" }, t("none"));
-  const cell = (/** @type {Node | string} */ inside, /** @type {number} */ nth) => h("td", { class: nth === 0 ? "wide" : "" }, inside);
-  return h("table", { class: "table" }, h("thead", {}, h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map(cell)))));
+  const kind = (/** @type {number} */ nth) => {
+    const first = rows[0][nth];
+    const isNumber = first instanceof Element && /\b(num|share)\b/.test(first.className);
+    return nth === wide ? "wide" : isNumber ? "n" : "";
+  };
+  const kinds = names.map((_, nth) => kind(nth));
+  const cell = (/** @type {Node | string} */ inside, /** @type {number} */ nth) => h("td", { class: kinds[nth] }, inside);
+  return h("table", { class: "table" }, h("thead", {}, h("tr", {}, ...names.map((name, nth) => h("th", { scope: "col", class: kinds[nth] }, name)))), h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map(cell)))));
 }

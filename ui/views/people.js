@@ -124,10 +124,10 @@ function facts(pairs) {
 function sessionTable(sessions, withUser) {
   const names = [t("col.session"), ...(withUser ? [t("col.user")] : []), t("col.events"), t("card.errors"), t("col.length"), t("col.last")];
   const rows = sessions.map((one) => [
-    h("a", { href: format({ view: "people", session: one.session_id }), title: one.session_id }, h("bdi", { class: "mono" }, oneLine(one.session_id, 12))),
+    h("a", { class: "mono", href: format({ view: "people", session: one.session_id }), title: one.session_id }, h("bdi", {}, oneLine(one.session_id, 60))),
     ...(withUser ? [h("bdi", {}, oneLine(one.user_id ?? "–", 40))] : []),
     h("span", { class: "num" }, number(one.events)), h("span", { class: `num${one.errors ? " error-text" : ""}` }, number(one.errors)),
-    one.open_operations > 0 ? statusBadge("in_progress") : h("span", { class: "num", title: time(millis(one.started), "exact") }, duration(millis(one.last_activity) - millis(one.started))), timeTag(one.last_activity),
+    one.open_operations > 0 ? statusBadge("in_progress") : h("span", { class: "num", title: time(millis(one.started), "exact") }, one.events > 1 ? duration(millis(one.last_activity) - millis(one.started)) : "–"), timeTag(one.last_activity),
   ]);
   return table(names, rows);
 }

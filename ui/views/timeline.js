@@ -5,6 +5,7 @@ import { duration, millis, t, time, word } from "../i18n.js";
 import { format } from "../state.js";
 import { oneLine } from "../text.js";
 import { statusClass } from "../parts.js";
+import { ticks } from "../histogram.js";
 
 /** Lanes that are drawn; the others are counted. */
 const MAX_LANES = 12;
@@ -31,14 +32,14 @@ export function timeline(rows, field, cx) {
   const shown = [...lanes].slice(0, MAX_LANES);
   const x = (/** @type {number} */ at) => ((at - from) / (to - from)) * WIDTH;
   const bodies = shown.map(([name, all]) => h("div", { class: "lane" }, laneName(name, field, cx), lane(all, x, cx)));
-  const ticks = Array.from({ length: 6 }, (_, nth) => h("span", {}, time(from + ((to - from) * (nth + 0.5)) / 6, to - from > 2 * 86_400_000 ? "day" : to - from > 600_000 ? "clock" : "seconds")));
-  return h("div", { class: "timeline" }, ...bodies, h("div", { class: "lane axis-lane", "aria-hidden": "true" }, h("span", { class: "lane-name" }), h("div", { class: "lane-axis" }, ...ticks)),
+  const marks = ticks(from, to, 8).map(({ at, shape }) => h("span", { css: { left: `${(x(at) / WIDTH) * 100}%` } }, time(at, shape)));
+  return h("div", { class: "timeline" }, ...bodies, h("div", { class: "lane axis-lane", "aria-hidden": "true" }, h("span", { class: "lane-name" }), h("div", { class: "lane-axis" }, ...marks)),
     lanes.size > MAX_LANES && h("p", { class: "muted small" }, t("people.lanes", { n: lanes.size - MAX_LANES })));
 }
 
 /** @param {string} name @param {string} field @param {import("../main.js").Context} cx */
 function laneName(name, field, cx) {
-  const text = h("bdi", {}, oneLine(name, 40));
+  const text = h("bdi", {}, name === "–" ? t("people.no_session") : oneLine(name, 40));
   if (field === "session_id" && name !== "–") return h("a", { class: "lane-name mono", href: format({ view: "people", session: name, range: cx.state.range }), title: oneLine(name) }, text);
   return h("span", { class: "lane-name", title: oneLine(name) }, text);
 }
