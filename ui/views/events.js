@@ -136,7 +136,7 @@ export class EventsView {
   #query() {
     const { q, reads } = this.cx.state;
     if (reads || this.cx.me.role === "user" || /activity_read|activity_export|admin_view/.test(q)) return q;
-    return q.includes(" OR ") ? `(${q}) ${READS}` : `${q} ${READS}`.trim();
+    return q ? `(${q}) ${READS}` : READS;
   }
 
   #params() {
@@ -177,9 +177,11 @@ export class EventsView {
   }
 
   /** @param {unknown} error */
-  #failed(error) {
+  async #failed(error) {
     if (error instanceof ApiError && error.status === 400 && error.message.startsWith("q:")) {
-      this.search.showError(error.message);
+      // Columns are those of what was typed, without what the page adds to it.
+      const own = await get("api/logs", { q: this.cx.state.q, limit: 1 }, { signal: this.#abort.signal }).catch((failure) => failure);
+      this.search.showError(own instanceof ApiError ? own.message : error.message);
       replace(this.state, emptyState(t("search.wrong")));
     } else replace(this.state, errorState(error, () => this.#restart(this.cx.state)));
   }

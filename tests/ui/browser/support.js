@@ -1,7 +1,7 @@
 // An agent of its own, a browser, and pages that notice what no page may do.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -139,4 +139,4 @@ export async function token(user, role, seconds = 3600) {
   return `${body}.${createHmac("sha256", "a secret of 32 bytes for tests only!").update(body).digest("base64url")}`;
 }
 
-export const read = readFileSync;
+
