@@ -321,11 +321,23 @@ fn earlier_sink(entry: &Entry, plan: &Plan) -> Result<Option<PlannedSink>, Strin
 fn warn_of_nothing(root: &Node, problems: &mut Problems) {
     for (section, consequence) in [("sources", "nothing will arrive"), ("sinks", "what arrives goes nowhere")] {
         let found = root.get(section);
-        if found.and_then(|found| found.value.entries()).is_none_or(<[Entry]>::is_empty) {
+        let is_empty = found.and_then(|found| found.value.entries()).is_none_or(<[Entry]>::is_empty);
+        // Events may come over the API alone.
+        if is_empty && !(section == "sources" && reads_the_api(root)) {
             let span = found.map_or(Span::NOWHERE, |found| found.key.span);
             problems.push(Problem::warning(section, span, format!("there are no {section}, so {consequence}")));
         }
     }
+}
+
+/// Whether a transform or a sink names the built-in source `api` among its inputs.
+fn reads_the_api(root: &Node) -> bool {
+    let components = ["transforms", "sinks"].into_iter().filter_map(|section| root.get(section)?.value.entries());
+    let mut inputs = components.flatten().filter_map(|component| component.value.get("inputs"));
+    inputs.any(|inputs| match &inputs.value.kind {
+        Kind::Sequence(names) => names.iter().any(|name| name.text() == Some(API_SOURCE)),
+        _ => inputs.value.text() == Some(API_SOURCE),
+    })
 }
 
 fn fingerprint(root: &Node, section: &str) -> Fingerprint {

@@ -47,6 +47,7 @@ known! {
     HTTP_METHOD "http_method"
     STATUS_CODE "status_code"
     DB_QUERY_COUNT "db_query_count"
+    TRACE_ID "trace_id"
     IP_ADDRESS "ip_address"
     PEER_IP "peer_ip"
     USER_AGENT "user_agent"

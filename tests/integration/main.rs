@@ -35,4 +35,5 @@ mod stages;
 mod startup;
 mod store;
 mod support;
+mod systems;
 mod tidy;

@@ -32,6 +32,7 @@ pub const TABLE: &[(NameId, &[&str])] = &[
     (TARGET_USER_ID, &["user", "target", "id"]),
     (SESSION_ID, &["session", "id"]),
     (OPERATION_ID, &["transaction", "id"]),
+    (TRACE_ID, &["trace", "id"]),
     (ERROR_TYPE, &["error", "type"]),
     (ERROR_MESSAGE, &["error", "message"]),
     (ERROR_TRACE, &["error", "stack_trace"]),

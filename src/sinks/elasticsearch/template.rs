@@ -108,6 +108,7 @@ fn line(code: &Value, flat: &Value) -> Value {
         "user_display_name",
         "session_id",
         "operation_id",
+        "trace_id",
         "language",
         "notebook",
         "kernel_id",

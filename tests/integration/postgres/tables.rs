@@ -2,13 +2,13 @@
 
 use std::process::Command;
 
-use crate::support::database::{Database, id};
+use crate::support::database::{Database, folder_of, id};
 use crate::support::{Agent, Folder, free_port, post, request};
 
 /// Starts an example on this database; the ingest port comes with it.
 fn start(folder: &Folder, example: &str, database: &Database) -> (Agent, u16) {
     let port = free_port();
-    let path = format!("{}/examples/{example}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/examples/{}/table.yaml", env!("CARGO_MANIFEST_DIR"), folder_of(example));
     let yaml = std::fs::read_to_string(path).expect("the example is there");
     let address = format!("127.0.0.1:{port}");
     let spool = folder.path("spool").display().to_string();

@@ -37,6 +37,16 @@ impl Database {
         format!("postgres://postgres@127.0.0.1:{port}/{}", self.name)
     }
 
+    /// Runs a file below `examples` with psql's variables.
+    pub fn run_file(&self, file: &str, variables: &[(&str, &str)]) {
+        let mut command = Command::new("psql");
+        command.args(["-Xq", "-v", "ON_ERROR_STOP=1", "-f"]);
+        command.arg(format!("{}/examples/{file}", env!("CARGO_MANIFEST_DIR")));
+        command.args(variables.iter().flat_map(|(name, value)| ["-v".to_owned(), format!("{name}={value}")]));
+        let out = command.arg(self.url()).output().expect("psql runs");
+        assert!(out.status.success(), "{file}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+
     /// The same as another role, which needs no password there.
     pub fn url_as(&self, role: &str) -> String {
         format!("postgres://{role}@{}/{}", self.place(), self.name)
@@ -64,9 +74,9 @@ impl Database {
         self.sql(&format!("SELECT count(*) FROM {table}")).parse().expect("a count")
     }
 
-    /// The definition of an example's table.
+    /// The tables of an example.
     pub fn define(&self, example: &str) {
-        let path = format!("{}/examples/tables/{example}.sql", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/examples/{}/schema.sql", env!("CARGO_MANIFEST_DIR"), folder_of(example));
         self.sql(&std::fs::read_to_string(path).expect("the example has a table"));
     }
 }
@@ -75,6 +85,17 @@ impl Drop for Database {
     fn drop(&mut self) {
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         let _ = Command::new("psql").args(["-qXc", &drop, &format!("{}/postgres", self.server)]).output();
+    }
+}
+
+/// The folder of an example below `examples`.
+pub fn folder_of(example: &str) -> &'static str {
+    match example {
+        "notebook" => "jupyter-audit",
+        "shop" => "shop-activity",
+        "chat" => "chat-activity",
+        "review" => "document-review",
+        _ => panic!("there is no example `{example}`"),
     }
 }
 

@@ -99,6 +99,27 @@ impl Agent {
         configure(folder, self.api, yaml);
     }
 
+    /// Starts it with configuration files as they are, which take the API's address from `$WEIR_API`, and waits until
+    /// ready.
+    pub fn start_files(folder: &Folder, configurations: &[PathBuf], environment: &[(String, String)]) -> Agent {
+        let (api, data_dir, stderr) = (free_port(), folder.path("data"), folder.path("stderr.log"));
+        let log = fs::OpenOptions::new().create(true).append(true).open(&stderr).expect("the log can be opened");
+        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .arg("run")
+            .args(configurations.iter().flat_map(|file| [Path::new("-c"), file]))
+            .arg("--data-dir")
+            .arg(&data_dir)
+            .current_dir(&folder.0)
+            .envs(environment.iter().cloned())
+            .env("WEIR_API", format!("127.0.0.1:{api}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the agent starts");
+        Agent { child, api, data_dir, stderr }.until_ready()
+    }
+
     /// Starts it without waiting.
     pub fn spawn(folder: &Folder, yaml: &str, environment: &[(&str, &str)]) -> Agent {
         Agent::spawn_with_flags(folder, yaml, environment, &[])

@@ -21,3 +21,7 @@ CREATE INDEX ON activity_logs USING gin (metadata);
 
 -- Rows older than 90 days go here.
 CREATE TABLE activity_logs_archive (LIKE activity_logs);
+
+-- Recent activity, as the shop's own pages read it.
+CREATE VIEW recent_activity AS
+    SELECT * FROM activity_logs WHERE timestamp > CURRENT_TIMESTAMP - interval '24 hours' ORDER BY timestamp DESC;

@@ -1,0 +1,86 @@
+//! The four systems of `examples/`, each run whole: its configuration, its tables, its clients, and SQL to compare with.
+
+mod shop;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Value, json};
+
+use crate::support::database::Database;
+use crate::support::{Agent, Answer, Folder, free_port, python, request};
+
+const SECRET: &str = "the secret of an example, which is long enough";
+
+/// One of the systems, running on a database of its own.
+pub struct System {
+    pub agent: Agent,
+    pub database: Database,
+    pub folder: Folder,
+    pub environment: Vec<(String, String)>,
+    name: &'static str,
+}
+
+impl System {
+    /// Makes the tables and starts the agent; `more` is what the example's files ask the environment for.
+    pub fn start(name: &'static str, configurations: &[&str], database: Database, more: &[(&str, String)]) -> System {
+        let folder = Folder::new();
+        let example = python::root().join("examples").join(name);
+        let configurations: Vec<PathBuf> = configurations.iter().map(|file| example.join(file)).collect();
+        let mut environment = vec![
+            ("WEIR_ADDRESS".to_owned(), format!("127.0.0.1:{}", free_port())),
+            ("DATABASE_URL".to_owned(), database.url()),
+            ("JWT_SECRET".to_owned(), SECRET.to_owned()),
+            ("WEIR_SPOOL_DIR".to_owned(), folder.path("spool").display().to_string()),
+            ("WEIR_SERVER_SPOOL_DIR".to_owned(), folder.path("seen").display().to_string()),
+        ];
+        environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let agent = Agent::start_files(&folder, &configurations, &environment);
+        System { agent, database, folder, environment, name }
+    }
+
+    /// A program of the example, whose events go where its environment says.
+    pub fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(python::interpreter());
+        command
+            .arg(python::root().join("examples").join(self.name).join("client.py"))
+            .args(arguments)
+            .envs(self.environment.iter().cloned())
+            .env("WEIR_API", format!("127.0.0.1:{}", self.agent.api))
+            .env("PYTHONUNBUFFERED", "1");
+        command
+    }
+
+    /// A GET as somebody.
+    pub fn ask(&self, user: &str, path: &str) -> Answer {
+        let bearer = format!("Bearer {}", token(user, json!({})));
+        request(self.agent.api, "GET", path, &[("Authorization", &bearer)], b"").expect("the agent answers")
+    }
+
+    /// The JSON of an answer that must be 200.
+    pub fn get(&self, user: &str, path: &str) -> Value {
+        let answer = self.ask(user, path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()
+    }
+
+    /// The first column of the first row, as a number.
+    pub fn number(&self, sql: &str) -> f64 {
+        let text = self.database.sql(sql);
+        text.parse().unwrap_or_else(|_| panic!("{sql}: {text}"))
+    }
+}
+
+/// A token of the system's own kind, good for an hour.
+pub fn token(user: &str, more: Value) -> String {
+    let mut claims = json!({"user_id": user, "exp": jsonwebtoken::get_current_timestamp() + 3600});
+    let more = more.as_object().expect("claims are an object").clone();
+    claims.as_object_mut().expect("an object").extend(more);
+    jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).expect("a token")
+}
+
+/// A number in an answer.
+pub fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
