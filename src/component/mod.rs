@@ -5,7 +5,9 @@ pub mod entry;
 pub mod failure;
 #[cfg(test)]
 pub mod fake;
+pub mod held;
 pub mod ingest;
+pub mod key;
 pub mod lane;
 pub mod ranges;
 pub mod reader;
@@ -21,7 +23,9 @@ pub mod transform;
 pub use check::Check;
 pub use entry::{SinkEntry, SourceEntry, TransformEntry};
 pub use failure::{Failure, Fatal};
+pub use held::Held;
 pub use ingest::IngestEndpoint;
+pub use key::{EventKey, id_of};
 pub use lane::Lane;
 pub use reader::Reader;
 pub use sink::{

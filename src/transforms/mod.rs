@@ -1,10 +1,12 @@
 //! The catalogue of transforms: one file each.
 
+pub mod dedupe;
 pub mod enrich;
 pub mod filter;
 pub mod normalize;
 pub mod operations;
 pub mod redact;
+pub mod reduce;
 pub mod route;
 pub mod truncate;
 
@@ -14,11 +16,13 @@ pub(crate) use crate::component::testing;
 
 /// Every type of transform, by its word in the configuration.
 pub const CATALOGUE: &[TransformEntry] = &[
+    TransformEntry::of_stage::<dedupe::Dedupe>(),
     TransformEntry::of::<enrich::Enrich>(),
     TransformEntry::of::<filter::Filter>(),
     TransformEntry::of::<normalize::Normalize>(),
     TransformEntry::of_stage::<operations::Operations>(),
     TransformEntry::of::<redact::Redact>(),
+    TransformEntry::of_stage::<reduce::Reduce>(),
     TransformEntry::of::<route::Route>(),
     TransformEntry::of::<truncate::Truncate>(),
 ];

@@ -1,31 +1,19 @@
 //! What `operations` keeps of one key: the starts that have no end, what the server saw, and how it ended last.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::event::{Batch, Id, Provenance, Raw, Seed};
+use crate::component::Held;
+use crate::component::held::{put_time, take_array, take_time};
+use crate::event::Id;
 use crate::units::Timestamp;
-use crate::varint::{put_bytes, put_varint, take_bytes, take_varint};
+use crate::varint::{put_varint, take_varint};
 
 /// The most starts of one key without an end; of more, the oldest is given up as lost.
 pub const MAX_NESTED: usize = 16;
 /// The first byte of a value, so that a later format can be told apart.
 const FORMAT: u8 = 1;
-
-/// An event that waits, as it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    pub line: Bytes,
-    pub seed: Seed,
-    pub ordinal: u64,
-    pub received_at: Timestamp,
-    /// When it was taken.
-    pub at: Timestamp,
-    /// Whether it was given on the output of what is open.
-    pub is_shown: bool,
-}
 
 /// How the key ended last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,69 +43,6 @@ pub struct Times {
     pub timeout: Duration,
     pub gap_after: Duration,
     pub repeats: Duration,
-}
-
-impl Held {
-    /// Takes an event of a split batch.
-    pub fn take(batch: &Batch, event: usize, now: Timestamp) -> Held {
-        let mut line = Vec::new();
-        batch.render_event(event, &mut line);
-        Held {
-            line: line.into(),
-            seed: batch.provenance.seed,
-            ordinal: batch.ordinal(event),
-            received_at: batch.provenance.received_at,
-            at: now,
-            is_shown: false,
-        }
-    }
-
-    pub fn json(&self) -> Raw<'_> {
-        Raw::valid(&self.line)
-    }
-
-    pub fn id(&self) -> Id {
-        let own = self.json().get("id").and_then(|id| id.as_str()).and_then(|id| Id::parse(&id));
-        own.unwrap_or_else(|| self.seed.id(self.ordinal))
-    }
-
-    /// A split batch of this event alone, under its own id.
-    pub fn batch(&self, source: &Arc<str>) -> Batch {
-        self.batch_from(source, self.seed, self.ordinal)
-    }
-
-    /// The same with an id that derives from another origin; an id of its own has to be set besides.
-    pub fn batch_from(&self, source: &Arc<str>, seed: Seed, ordinal: u64) -> Batch {
-        let received_at = self.received_at;
-        let provenance = Provenance { source: source.clone(), seed, received_at, peer: None, stamp: None };
-        let mut batch = Batch::new(self.line.clone(), Arc::new(provenance));
-        batch.push_validated(0..self.line.len(), ordinal);
-        batch.split_all();
-        batch
-    }
-
-    /// Whether it says that it has ended.
-    pub fn has_ended(&self) -> bool {
-        self.json().get("status").and_then(|status| status.as_str()).is_some_and(|status| status != "in_progress")
-    }
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        put_bytes(out, &self.line);
-        out.extend_from_slice(&self.seed.0);
-        put_varint(out, self.ordinal);
-        put_time(out, self.received_at);
-        put_time(out, self.at);
-        out.push(u8::from(self.is_shown));
-    }
-
-    fn decode(whole: &Bytes, from: &mut &[u8]) -> Option<Held> {
-        let line = whole.slice_ref(take_bytes(from)?);
-        let seed = Seed(take_array(from)?);
-        let ordinal = take_varint(from)?;
-        let (received_at, at) = (take_time(from)?, take_time(from)?);
-        let [is_shown] = take_array::<1>(from)?;
-        Some(Held { line, seed, ordinal, received_at, at, is_shown: is_shown != 0 })
-    }
 }
 
 impl Entry {
@@ -170,26 +95,17 @@ impl Entry {
     /// When something of it has to be looked at again.
     pub fn due(&self, times: &Times) -> Option<Timestamp> {
         let starts = self.starts.iter().flat_map(|start| {
-            let shown = (!start.is_shown).then(|| start.at.plus(times.open_after));
+            let shown = (!start.mark).then(|| start.at.plus(times.open_after));
             shown.into_iter().chain([start.at.plus(times.timeout)])
         });
-        let waits_for_kernel = |seen: &&Held| self.starts.is_empty() || seen.has_ended();
+        let waits_for_kernel = |seen: &&Held| self.starts.is_empty() || has_ended(seen);
         let seen = self.seen.iter().filter(waits_for_kernel).map(|seen| seen.at.plus(times.gap_after));
         let ended = self.ended.iter().map(|ended| ended.at.plus(times.repeats));
         starts.chain(seen).chain(ended).min()
     }
 }
 
-fn put_time(out: &mut Vec<u8>, time: Timestamp) {
-    out.extend_from_slice(&time.0.to_le_bytes());
-}
-
-fn take_time(from: &mut &[u8]) -> Option<Timestamp> {
-    Some(Timestamp(i64::from_le_bytes(take_array(from)?)))
-}
-
-fn take_array<const N: usize>(from: &mut &[u8]) -> Option<[u8; N]> {
-    let (array, rest) = from.split_first_chunk::<N>()?;
-    *from = rest;
-    Some(*array)
+/// Whether a report of the server says that the execution is over.
+pub fn has_ended(seen: &Held) -> bool {
+    seen.json().get("status").and_then(|status| status.as_str()).is_some_and(|status| status != "in_progress")
 }

@@ -1,14 +1,13 @@
 //! From a start, its end and what the server saw to one event.
 
-use crate::event::object::Rewrite;
-use crate::event::raw::Kind;
-use crate::event::{Batch, Id, Provenance, Raw, Seed, escape, names};
-use crate::units::Timestamp;
-
-use super::entry::Held;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use crate::component::Held;
+use crate::component::held::made;
+use crate::event::object::Rewrite;
+use crate::event::raw::Kind;
+use crate::event::{Batch, Raw, Seed, escape, names};
+use crate::units::Timestamp;
 
 /// Members that an end never takes from its start.
 const OWN: &[&str] = &["id", "seq", "status", "timestamp", "received_at", "metadata", "event_type", "capture"];
@@ -71,16 +70,9 @@ fn milliseconds(micros: i64) -> String {
 /// A start whose end is not coming.
 pub fn lost(start: &Held, source: &Arc<str>) -> Batch {
     let seed = Seed::derive(&[b"operations", b"lost", &start.id().0.to_be_bytes()]);
-    let mut batch = start.batch_from(source, seed, 0);
-    set_id(&mut batch, seed.id(0));
+    let mut batch = made(start.line.to_vec(), seed, start.received_at, source);
     batch.set_str(0, names::STATUS, "lost");
     batch
-}
-
-fn set_id(batch: &mut Batch, id: Id) {
-    if batch.get(0, names::ID).is_some() {
-        batch.set_str(0, names::ID, &id.to_string());
-    }
 }
 
 /// The event that says that the server saw what the kernel did not report, or reported otherwise.
@@ -113,13 +105,7 @@ pub fn capture_gap(seen: &Held, reason: &str, description: &str, source: &Arc<st
     let metadata = format!("{{\"reason\":\"{reason}\",\"seen_id\":\"{}\"}}", seen.id());
     member(&mut line, "metadata", metadata.as_bytes());
     line.push(b'}');
-    let provenance =
-        Provenance { source: source.clone(), seed, received_at: seen.received_at, peer: None, stamp: None };
-    let line = Bytes::from(line);
-    let mut batch = Batch::new(line.clone(), Arc::new(provenance));
-    batch.push_validated(0..line.len(), 0);
-    batch.split_all();
-    batch
+    made(line, seed, seen.received_at, source)
 }
 
 /// What two reports of one execution have to agree on.

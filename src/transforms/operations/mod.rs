@@ -12,14 +12,11 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::component::{Check, Failure, Outputs, Stage, Transaction, Why};
+use crate::component::{Check, EventKey, Failure, Held, Outputs, Stage, Transaction, Why};
 use crate::event::{Batch, names};
 use crate::query::Query;
 use crate::units::{Duration, OneOrMany, Timestamp};
-use entry::{Ended, Entry, Held, MAX_NESTED, Times};
-
-/// The most fields of a key.
-const MAX_KEY_FIELDS: usize = 8;
+use entry::{Ended, Entry, MAX_NESTED, Times, has_ended};
 
 /// Joins the start and the completion of an operation into one event: the completion, with what only the start said, a
 /// `duration_ms`, and `metadata.started_at`. Where a Jupyter server reports executions too, its report joins them.
@@ -67,7 +64,7 @@ impl Default for Config {
 
 pub struct Operations {
     source: Arc<str>,
-    key: Vec<Vec<String>>,
+    key: EventKey,
     start: Query,
     end: Query,
     seen: Query,
@@ -89,10 +86,7 @@ impl Stage for Operations {
 
     fn build(config: Config, check: &mut Check) -> Option<Operations> {
         let before = check.problems.len();
-        let fields = &config.key.0;
-        if fields.is_empty() || fields.len() > MAX_KEY_FIELDS || fields.iter().any(String::is_empty) {
-            check.problem("key", format!("the key is made of 1 to {MAX_KEY_FIELDS} fields"));
-        }
+        let key = EventKey::read(&config.key, "key", check);
         if config.timeout < config.open_after {
             check.problem(
                 "timeout",
@@ -107,7 +101,7 @@ impl Stage for Operations {
         }
         Some(Operations {
             source: check.name.clone(),
-            key: fields.iter().map(|field| field.split('.').map(str::to_owned).collect()).collect(),
+            key: key?,
             start: start?,
             end: end?,
             seen: seen?,
@@ -122,14 +116,14 @@ impl Stage for Operations {
 
     fn takes(&self, batch: &Batch, taken: &mut Vec<bool>) {
         taken.extend(
-            (0..batch.len()).map(|event| self.key(batch, event).is_some() && self.phase(batch, event).is_some()),
+            (0..batch.len()).map(|event| self.key.of(batch, event).is_some() && self.phase(batch, event).is_some()),
         );
     }
 
     fn step(&self, mut batch: Batch, state: &mut Transaction<'_>, out: &mut Outputs) -> Result<(), Failure> {
         let mut goes_on = vec![false; batch.len()];
         for (event, goes_on) in goes_on.iter_mut().enumerate() {
-            let (Some(key), Some(phase)) = (self.key(&batch, event), self.phase(&batch, event)) else {
+            let (Some(key), Some(phase)) = (self.key.of(&batch, event), self.phase(&batch, event)) else {
                 // The configuration was another when it was taken.
                 *goes_on = true;
                 continue;
@@ -176,20 +170,11 @@ impl Stage for Operations {
     fn open(&self, value: &Bytes) -> Vec<Bytes> {
         let starts = Entry::decode(value).map(|entry| entry.starts).unwrap_or_default();
         // What was shown is an event of its own, where that output is read.
-        starts.into_iter().filter(|start| !start.is_shown).map(|start| start.line).collect()
+        starts.into_iter().filter(|start| !start.mark).map(|start| start.line).collect()
     }
 }
 
 impl Operations {
-    fn key(&self, batch: &Batch, event: usize) -> Option<Vec<u8>> {
-        let mut key = Vec::new();
-        for path in &self.key {
-            let value = batch.get_path(event, path).filter(|value| !value.is_null())?;
-            crate::varint::put_bytes(&mut key, value.display().as_bytes());
-        }
-        Some(key)
-    }
-
     fn phase(&self, batch: &Batch, event: usize) -> Option<Phase> {
         let is = |query: &Query| query.matches_event(batch, event);
         if is(&self.seen) {
@@ -284,18 +269,18 @@ impl Operations {
             out.emit(join::lost(&start, &self.source));
             if entry.starts.is_empty() {
                 // The server has seen it begin, and not end either.
-                let was_seen = entry.seen.take_if(|seen| !seen.has_ended()).is_some();
+                let was_seen = entry.seen.take_if(|seen| !has_ended(seen)).is_some();
                 let code = join::code_hash(start.json().get("code"));
                 entry.ended = Some(Ended { at: now, id: start.id(), had_start: true, was_seen, code });
             }
         }
-        for start in entry.starts.iter_mut().filter(|s| !s.is_shown && s.at.plus(times.open_after) <= now) {
-            start.is_shown = true;
+        for start in entry.starts.iter_mut().filter(|s| !s.mark && s.at.plus(times.open_after) <= now) {
+            start.mark = true;
             out.emit_to(1, start.batch(&self.source));
         }
         if let Some(seen) = entry
             .seen
-            .take_if(|seen| (entry.starts.is_empty() || seen.has_ended()) && seen.at.plus(times.gap_after) <= now)
+            .take_if(|seen| (entry.starts.is_empty() || has_ended(seen)) && seen.at.plus(times.gap_after) <= now)
         {
             let start = entry.starts.pop();
             let mut alone = seen.batch(&self.source);
