@@ -3,7 +3,7 @@
 use super::Api;
 use super::answer::Answer;
 use super::params::Params;
-use super::reading::{executions, groups, newest, page, whole};
+use super::reading::{check_subject, executions, groups, newest, page, whole};
 use super::routes::Call;
 use super::shape::{Event, Object, array};
 use crate::event::escape::push_string;
@@ -21,12 +21,14 @@ fn own(call: &Call) -> Visibility {
 }
 
 pub async fn recent(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_subject(api, &["code", "user_id"]).await?;
     let limit = call.params.number("limit", 10) as usize;
     let rows = page(api, newest(executions(), limit, 0), own(&call)).await?.rows;
     Ok(activities(&rows))
 }
 
 pub async fn search(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_subject(api, &["code", "user_id"]).await?;
     let (limit, offset) = (call.params.number("limit", 20) as usize, call.params.number("offset", 0) as usize);
     let filter = searched(&call.params)?;
     let rows = page(api, newest(filter, limit, offset), own(&call)).await?.rows;
@@ -55,7 +57,7 @@ fn activities(rows: &[Row]) -> Answer {
 fn activity(row: &Row) -> Vec<u8> {
     let event = Event::new(row);
     Object::new()
-        .text("id", Some(&event.id()))
+        .raw("id", Some(&event.id_json()))
         .text("timestamp", Some(&event.time()))
         .raw("username", event.get("user_id"))
         .raw("session_id", event.get("session_id"))
@@ -68,11 +70,13 @@ fn activity(row: &Row) -> Vec<u8> {
 }
 
 pub async fn cells(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_subject(api, &["code", "user_id"]).await?;
     let rows = page(api, newest(executions(), 10, 0), own(&call)).await?.rows;
     Ok(Answer::json(array(rows.iter().map(|row| cell(row, Some(SHORT_CODE))))))
 }
 
 pub async fn search_cells(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_subject(api, &["code", "user_id"]).await?;
     let rows = page(api, newest(searched(&call.params)?, 20, 0), own(&call)).await?.rows;
     Ok(Answer::json(array(rows.iter().map(|row| cell(row, None)))))
 }
@@ -92,6 +96,7 @@ fn cell(row: &Row, most: Option<usize>) -> Vec<u8> {
 }
 
 pub async fn summary(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_subject(api, &["code", "user_id"]).await?;
     let all = whole(api, executions(), own(&call)).await?;
     let today = whole(api, since_midnight(executions(), call.params.zone()), own(&call)).await?;
     let object = Object::new()
@@ -122,6 +127,7 @@ fn date(zone: &Zone, before: u64) -> String {
 }
 
 pub async fn days(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_subject(api, &["code", "user_id"]).await?;
     let (days, zone) = (call.params.number("days", 7), call.params.zone().clone());
     let mut filter = since_midnight(executions(), &zone);
     // One more than asked for, since a day may have 25 hours.

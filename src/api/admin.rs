@@ -7,7 +7,8 @@ use super::activity::{error_rate, since_midnight};
 use super::answer::Answer;
 use super::params::Params;
 use super::reading::{
-    deadline, executions, groups, newest, page, problem, query, reader, record_read, visibility, whole,
+    check_fields, check_subject, deadline, executions, groups, newest, page, problem, query, reader, record_read,
+    visibility, whole,
 };
 use super::routes::Call;
 use super::shape::{Event, Object, array};
@@ -38,6 +39,7 @@ fn name(group: &Group) -> &str {
 }
 
 pub async fn all_users(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_subject(api, &["code", "user_id"]).await?;
     let mut users = users(api, &call).await?;
     let sort = call.params.text("sort").unwrap_or("executions");
     let is_descending = call.params.text("order").map_or(sort != "username", |order| order == "desc");
@@ -70,6 +72,7 @@ pub async fn all_users(api: &Api, call: Call) -> Result<Answer, Problem> {
 }
 
 pub async fn all_activity(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_subject(api, &["code", "user_id"]).await?;
     let mut users = users(api, &call).await?;
     users.sort_by_key(|user| std::cmp::Reverse(user.last));
     let rows = users.iter().map(|user| {
@@ -85,6 +88,7 @@ pub async fn all_activity(api: &Api, call: Call) -> Result<Answer, Problem> {
 }
 
 pub async fn system_stats(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_subject(api, &["code", "user_id"]).await?;
     let sees = visibility(api, call.reader());
     let mut users = users(api, &call).await?;
     let all = whole(api, executions(), sees.clone()).await?;
@@ -143,6 +147,7 @@ pub fn error_type(event: &Event<'_>) -> Option<String> {
 }
 
 pub async fn activity(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_fields(api, &call.params).await?;
     let (number, limit) = (call.params.number("page", 1), call.params.number("limit", 20));
     let offset = (number - 1) * limit;
     if offset > 100_000 {
@@ -258,7 +263,7 @@ fn admin_row(row: &Row) -> Vec<u8> {
 fn row_head(row: &Row, event: &Event<'_>) -> Object {
     let mut object = Object::new();
     object
-        .text("id", Some(&event.id()))
+        .raw("id", Some(&event.id_json()))
         .number("timestamp", row.time.0.div_euclid(1_000_000))
         .raw("user_id", event.get("user_id"))
         .raw("action_type", event.get("event_type"));

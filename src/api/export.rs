@@ -12,7 +12,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap,
 use super::Api;
 use super::answer::Answer;
 use super::params::{Params, bad};
-use super::reading::{deadline, filter, problem, reader, record_read, visibility};
+use super::reading::{check_fields, deadline, filter, problem, reader, record_read, visibility};
 use super::routes::Call;
 use super::shape::{Event, log_row};
 use crate::component::Reader;
@@ -80,6 +80,7 @@ enum State {
 }
 
 pub async fn export(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_fields(api, &call.params).await?;
     let params = &call.params;
     let format = match params.text("format") {
         Some("csv") => Format::Csv,

@@ -212,7 +212,7 @@ fn row_of(event: &LiveEvent<'_>) -> Row {
         received_at: event.received_at,
         id: event.id().to_string(),
         line: event.line.to_vec(),
-        keyset: Keyset { key: SortKey::None, time: time.0, seq: event.seq },
+        keyset: Keyset { key: SortKey::None, time: time.0, seq: event.seq, row: None },
     }
 }
 

@@ -6,12 +6,14 @@ use hyper::StatusCode;
 
 use super::Api;
 use super::answer::Answer;
-use super::reading::{cursor, deadline, filter, page, problem, read_cursor, reader, record_read, visibility};
+use super::reading::{
+    check_fields, cursor, deadline, filter, page, problem, read_cursor, reader, record_read, visibility,
+};
 use super::routes::Call;
 use super::shape::{Event, Object, array, log_row};
 use crate::component::reader::Key;
 use crate::net::http::Problem;
-use crate::query::request::{CountLimit, Filter, Keyset, PageRequest, Row, Sort, SortKey};
+use crate::query::request::{CountLimit, Filter, Keyset, PageRequest, Row, Sort, SortKey, Total};
 
 /// Totals are exact up to this.
 const EXACT_TOTAL: u64 = 100_000;
@@ -19,6 +21,7 @@ const EXACT_TOTAL: u64 = 100_000;
 const STORED_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_fields(api, &call.params).await?;
     let params = &call.params;
     let (limit, offset) = (params.number("limit", 100), params.number("offset", 0));
     let (filter, after, sees) = (filter(params)?, read_cursor(api, params)?, visibility(api, call.reader()));
@@ -35,6 +38,8 @@ pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
     let found = place.page(request, sees.clone()).await.map_err(problem)?;
     let count = if params.has("count") { CountLimit::Exact } else { CountLimit::UpTo(EXACT_TOTAL) };
     let total = place.count(filter, sees, count, deadline()).await.map_err(problem)?;
+    let seen = offset + found.rows.len() as u64 + u64::from(found.has_more);
+    let total = Total { count: total.count.max(if total.is_at_least { seen } else { 0 }), ..total };
     let next = found.rows.last().filter(|_| found.has_more).map(|last| cursor(api, &last.keyset));
     let mut object = Object::new();
     object
@@ -83,7 +88,7 @@ pub async fn context(api: &Api, call: Call) -> Result<Answer, Problem> {
     let (mut before, mut after) = (Vec::new(), Vec::new());
     if let Some(session) = session {
         filter.equals.push(session);
-        let keyset = Keyset { key: SortKey::None, time: row.time.0, seq: row.seq };
+        let keyset = Keyset { key: SortKey::None, ..row.keyset.clone() };
         let request = |is_descending: bool| PageRequest {
             filter: filter.clone(),
             sort: Sort::Time,

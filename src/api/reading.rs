@@ -90,6 +90,36 @@ pub fn filter(params: &Params) -> Result<Filter, Problem> {
     Ok(filter)
 }
 
+/// Refuses what asks for a member that the place can never have.
+pub async fn check_fields(api: &Api, params: &Params) -> Result<(), Problem> {
+    let place = reader(api)?;
+    let mut asked: Vec<(&str, Vec<String>)> = Vec::new();
+    for name in ["event_type", "entity_type", "entity_id", "user_id", "status", "session_id"] {
+        asked.extend(params.text(name).map(|_| (name, vec![name.to_owned()])));
+    }
+    asked.extend(params.text("search").map(|_| ("search", vec!["description".to_owned()])));
+    if let Some(expr) = query(params)? {
+        asked.extend(expr.tests().into_iter().filter_map(|test| Some(("q", test.field.clone()?))));
+    }
+    for (parameter, path) in asked {
+        if let Some(lack) = place.lacks(path).await.map_err(problem)? {
+            return Err(bad(parameter, &lack));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a route whose subject the place can never have.
+pub async fn check_subject(api: &Api, names: &[&str]) -> Result<(), Problem> {
+    let place = reader(api)?;
+    for name in names {
+        if let Some(lack) = place.lacks(vec![(*name).to_owned()]).await.map_err(problem)? {
+            return Err(Problem::new(StatusCode::NOT_FOUND, lack));
+        }
+    }
+    Ok(())
+}
+
 /// Events with code that have ended.
 pub fn executions() -> Filter {
     let mut filter = Filter::default();
@@ -130,7 +160,7 @@ pub fn cursor(api: &Api, keyset: &Keyset) -> String {
         SortKey::Text(text) => json!(text),
         SortKey::Missing => json!(false),
     };
-    let text = json!([key, keyset.time, keyset.seq]).to_string();
+    let text = json!([key, keyset.time, keyset.seq, keyset.row]).to_string();
     let mac = api.cursor_mac(text.as_bytes());
     format!("{}.{}", URL_SAFE_NO_PAD.encode(text), URL_SAFE_NO_PAD.encode(mac))
 }
@@ -143,14 +173,14 @@ pub fn read_cursor(api: &Api, params: &Params) -> Result<Option<Keyset>, Problem
         if api.cursor_mac(&body)[..] != mac[..] {
             return None;
         }
-        let (key, time, seq): (Value, i64, u64) = serde_json::from_slice(&body).ok()?;
+        let (key, time, seq, row): (Value, i64, u64, Option<String>) = serde_json::from_slice(&body).ok()?;
         let key = match key {
             Value::Null => SortKey::None,
             Value::Number(number) => SortKey::Number(number.as_f64()?),
             Value::String(text) => SortKey::Text(text),
             _ => SortKey::Missing,
         };
-        Some(Keyset { key, time, seq })
+        Some(Keyset { key, time, seq, row })
     };
     keyset().map(Some).ok_or_else(|| bad("cursor", "expected `next` of the page before"))
 }

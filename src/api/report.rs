@@ -266,7 +266,7 @@ mod tests {
 
     fn row(minute: i64, line: &str) -> Row {
         let time = Timestamp(1_767_225_600_000_000 + minute * 60_000_000);
-        let keyset = Keyset { key: SortKey::None, time: time.0, seq: minute as u64 };
+        let keyset = Keyset { key: SortKey::None, time: time.0, seq: minute as u64, row: None };
         Row { seq: minute as u64, time, received_at: time, id: String::new(), line: line.into(), keyset }
     }
 

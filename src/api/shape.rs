@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::event::Raw;
 use crate::event::escape::push_string;
+use crate::event::{Kind, Raw};
 use crate::query::request::Row;
 use crate::units::Timestamp;
 
@@ -106,6 +106,18 @@ impl<'a> Event<'a> {
         self.text("id").map_or_else(|| self.row.id.clone(), Cow::into_owned)
     }
 
+    /// The id as JSON: a number where the key of a table is one.
+    pub fn id_json(&self) -> Vec<u8> {
+        match self.line.get("id") {
+            Some(id) if id.kind() == Kind::Number => id.as_bytes().to_vec(),
+            _ => {
+                let mut out = Vec::new();
+                push_string(&mut out, &self.id());
+                out
+            }
+        }
+    }
+
     /// The time by which the event is ordered.
     pub fn time(&self) -> String {
         match self.text("timestamp") {
@@ -141,11 +153,14 @@ pub const FIRST: [&str; 10] = [
 pub fn log_row(row: &Row) -> Vec<u8> {
     let event = Event::new(row);
     let mut object = Object::new();
-    object.text("id", Some(&event.id())).text("timestamp", Some(&event.time()));
+    object.raw("id", Some(&event.id_json())).text("timestamp", Some(&event.time()));
     for name in &FIRST[2..] {
         object.raw(name, event.get(name));
     }
-    object.number("seq", row.seq);
+    match row.seq {
+        0 => object.raw("seq", None),
+        seq => object.number("seq", seq),
+    };
     let mut has_received = false;
     for (name, value) in event.line.members() {
         let name = crate::event::escape::unescape(name);
@@ -173,7 +188,7 @@ mod tests {
             received_at: Timestamp(1_767_225_600_000_000),
             id: "derived".into(),
             line: r#"{"user_id":"ali","metadata":{"n":9007199254740993},"code":"x","description":null}"#.into(),
-            keyset: Keyset { key: SortKey::None, time: 0, seq: 7 },
+            keyset: Keyset { key: SortKey::None, time: 0, seq: 7, row: None },
         };
         assert_eq!(
             String::from_utf8(log_row(&row)).unwrap(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Api;
 use super::answer::Answer;
 use super::params::bad;
-use super::reading::{filter, groups, problem, reader, record_read, visibility, whole};
+use super::reading::{check_fields, filter, groups, problem, reader, record_read, visibility, whole};
 use super::routes::Call;
 use super::shape::{Object, array};
 use crate::net::http::Problem;
@@ -25,6 +25,7 @@ const WIDTHS: [i64; 16] =
     [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800, 2_592_000, 31_536_000];
 
 pub async fn stats(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_fields(api, &call.params).await?;
     let (filter, sees) = (filter(&call.params)?, visibility(api, call.reader()));
     let body = match call.params.text("group_by") {
         Some(keys) => grouped(api, &call, keys, filter, sees).await?,
@@ -43,6 +44,9 @@ async fn totals(api: &Api, filter: Filter, sees: Visibility) -> Result<Vec<u8>, 
     let recent = whole(api, recent, sees.clone()).await?;
     let all = groups(api, filter.clone(), Vec::new(), true, sees.clone()).await?.pop().unwrap_or_default();
     let by = async |name: &str| -> Result<Vec<u8>, Problem> {
+        if place.lacks(vec![name.to_owned()]).await.map_err(problem)?.is_some() {
+            return Ok(b"{}".to_vec());
+        }
         let key = vec![GroupKey::Field(vec![name.to_owned()])];
         let found = groups(api, filter.clone(), key, false, sees.clone()).await?;
         let mut counts: Vec<(&str, u64)> =
@@ -128,6 +132,7 @@ fn sort(groups: &mut [Group], names: &[&str]) {
 }
 
 pub async fn histogram(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_fields(api, &call.params).await?;
     let (filter, sees) = (filter(&call.params)?, visibility(api, call.reader()));
     let zone = call.params.zone().clone();
     let all = whole(api, filter.clone(), sees.clone()).await?;

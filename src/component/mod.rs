@@ -27,9 +27,10 @@ pub use held::Held;
 pub use ingest::IngestEndpoint;
 pub use key::{EventKey, id_of};
 pub use lane::Lane;
-pub use reader::Reader;
+pub use reader::{ReadOptions, Reader, UsersTable};
 pub use sink::{
-    AnySink, AnySinkConfig, BatchEvent, Findings, Promise, RecordSlice, Sink, SinkContext, WriteBatch, Written,
+    AnySink, AnySinkConfig, BatchEvent, Findings, Promise, Readable, RecordSlice, Sink, SinkContext, WriteBatch,
+    Written,
 };
 pub use source::{
     AnySource, Chunk, Intake, Job, JobStatus, Marks, OnBad, Outcome, Prepared, Receipt, ReserveError, Source,

@@ -4,8 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Instant;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::event::Id;
 use crate::query::request::{AggregateRequest, CountLimit, Filter, Group, Page, PageRequest, ReadError, Row, Total};
+use crate::secret::Secret;
 use crate::visibility::Visibility;
 
 /// What a reader gives, later.
@@ -18,6 +22,32 @@ pub enum Key {
     Seq(u64),
     /// The key of a table's row, as text.
     Text(String),
+}
+
+/// How a target is read, where it is not read as it is written.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// Where another role reads.
+    pub url: Option<Secret<String>>,
+    pub users: Option<UsersTable>,
+}
+
+/// A table with the e-mail addresses and names of users.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub struct UsersTable {
+    /// The table, as `table` or `schema.table`.
+    pub table: String,
+    /// The column with the user's id; it is compared as text.
+    #[serde(default = "default_id")]
+    pub id: String,
+    /// The column with the e-mail address.
+    pub email: Option<String>,
+    /// The column with the name that is shown.
+    pub name: Option<String>,
+}
+
+fn default_id() -> String {
+    "id".to_owned()
 }
 
 pub trait Reader: Send + Sync {
@@ -36,6 +66,11 @@ pub trait Reader: Send + Sync {
 
     /// The names of the members that events have.
     fn names(&self) -> Reading<'_, Vec<String>>;
+
+    /// What the place can never have at this path: the text names the place and the member. `None` where it can.
+    fn lacks(&self, _path: Vec<String>) -> Reading<'_, Option<String>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// Bytes on disk, where that is known.
     fn bytes(&self) -> Option<u64>;

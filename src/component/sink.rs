@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::check::Check;
 use super::failure::Failure;
-use super::reader::Reader;
+use super::reader::{ReadOptions, Reader};
 use crate::codec::encoding::{Encoder, Encoding};
 use crate::event::{Id, Raw};
 use crate::journal::Record;
@@ -34,14 +34,24 @@ pub enum Promise {
     BestEffort,
 }
 
+/// Whether the API can read what a sink has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readable {
+    Never,
+    /// Where `api.read` names the sink.
+    WhenNamed,
+    /// Also where nothing is named, if it is the only one.
+    ByDefault,
+}
+
 pub trait Sink: Send + Sync + Sized + 'static {
     /// The word for `type:`.
     const TYPE: &'static str;
     const PROMISE: Promise;
     /// Whether it names what live streams show.
     const IS_LIVE: bool = false;
-    /// Whether the API can read what it has written.
-    const IS_READABLE: bool = false;
+    /// Whether the API reads what it has written.
+    const READ: Readable = Readable::Never;
     type Config: DeserializeOwned + JsonSchema + Send + Sync + 'static;
     /// What one write sends; kept for the retry.
     type Payload: Send + Sync + 'static;
@@ -87,7 +97,7 @@ pub trait Sink: Send + Sync + Sized + 'static {
     }
 
     /// A reader of what the sink has written, for a sink whose target can be asked.
-    fn reader(_config: &Self::Config, _cx: &SinkContext) -> Option<Arc<dyn Reader>> {
+    fn reader(_config: &Self::Config, _cx: &SinkContext, _options: &ReadOptions) -> Option<Arc<dyn Reader>> {
         None
     }
 }
@@ -312,11 +322,11 @@ pub trait AnySinkConfig: Send + Sync {
         false
     }
 
-    fn is_readable(&self) -> bool {
-        false
+    fn readable(&self) -> Readable {
+        Readable::Never
     }
 
-    fn reader(&self, _cx: &SinkContext) -> Option<Arc<dyn Reader>> {
+    fn reader(&self, _cx: &SinkContext, _options: &ReadOptions) -> Option<Arc<dyn Reader>> {
         None
     }
 
@@ -358,12 +368,12 @@ impl<S: Sink> AnySinkConfig for Configured<S> {
         S::IS_LIVE
     }
 
-    fn is_readable(&self) -> bool {
-        S::IS_READABLE
+    fn readable(&self) -> Readable {
+        S::READ
     }
 
-    fn reader(&self, cx: &SinkContext) -> Option<Arc<dyn Reader>> {
-        S::reader(&self.0, cx)
+    fn reader(&self, cx: &SinkContext, options: &ReadOptions) -> Option<Arc<dyn Reader>> {
+        S::reader(&self.0, cx, options)
     }
 
     fn preview(&self, cx: &SinkContext, cut: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {

@@ -26,6 +26,7 @@ pub use reference::reference;
 pub use schema::schema;
 use settings::Settings;
 
+use crate::component::Readable;
 use crate::diagnostic::{self, Entry, Kind, Node, Problem, Problems, Report, Sources, Span};
 use crate::net::Endpoint;
 use crate::net::address::Address;
@@ -238,6 +239,9 @@ impl Loading<'_> {
             wiring::warn_of_loose_ends(&knots, &wires, &mut self.problems);
         }
         let (sources, transforms, sinks) = components.plan(wires, &order);
+        if let Some(name) = &settings.api.read.sink {
+            check_read(name, &sinks, root, &mut self.problems);
+        }
         let sections = SETTINGS.map(|section| (section, fingerprint(root, section)));
         let mut settings = Settings { data_dir: data_dir.clone(), ..settings };
         if self.overrides.ephemeral {
@@ -257,6 +261,26 @@ impl Loading<'_> {
             shown: Default::default(),
         })
     }
+}
+
+/// Whether the sink that the API is to read can be read.
+fn check_read(name: &str, sinks: &[PlannedSink], root: &Node, problems: &mut Problems) {
+    let found = sinks.iter().find(|sink| &*sink.name == name);
+    let message = match found {
+        Some(sink) if sink.sink.readable() != Readable::Never => return,
+        Some(sink) => format!("`{name}` is a sink of type `{}`, which cannot be read", sink.type_name),
+        None => {
+            let near = diagnostic::nearest(name, sinks.iter().map(|sink| &*sink.name));
+            format!(
+                "no sink is called `{name}`{}",
+                near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+            )
+        }
+    };
+    let mut found = Problems::default();
+    found.push(Problem::error("api.read.sink", Span::NOWHERE, message));
+    diagnostic::place(&mut found, 0, root, "", root.span);
+    problems.extend(found);
 }
 
 /// The text of each sink, before anything is filled in.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::settings::{Settings, SinkFrame, StageFrame};
 use crate::component::sink::AnySinkConfig;
-use crate::component::{AnySource, AnyTransform, Promise, SinkContext};
+use crate::component::{AnySource, AnyTransform, Promise, Readable, SinkContext};
 use crate::query::Query;
 
 /// What a component's configuration comes to, for comparing: a hash, since the text may hold secrets.
@@ -87,7 +87,10 @@ impl Plan {
     pub fn live_inputs(&self) -> Vec<Input> {
         let live: Vec<&PlannedSink> = self.sinks.iter().filter(|sink| sink.sink.is_live()).collect();
         let read = self.settings.api.read.sink.as_deref();
-        let is_read = |sink: &&PlannedSink| sink.sink.is_readable() && read.is_none_or(|name| name == &*sink.name);
+        let is_read = |sink: &&PlannedSink| match read {
+            Some(name) => sink.sink.readable() != Readable::Never && name == &*sink.name,
+            None => sink.sink.readable() == Readable::ByDefault,
+        };
         let shown = if live.is_empty() { self.sinks.iter().filter(is_read).collect() } else { live };
         shown.into_iter().flat_map(|sink| sink.inputs.clone()).collect()
     }

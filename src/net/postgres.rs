@@ -76,6 +76,12 @@ impl Target {
         Ok(Target { config, trust, place })
     }
 
+    /// The same servers for questions: one that takes no writes will do.
+    pub fn for_reading(mut self) -> Target {
+        self.config.target_session_attrs(TargetSessionAttrs::Any);
+        self
+    }
+
     /// A connection of one's own; it ends when dropped.
     pub async fn connect(&self) -> Result<Connection, Fault> {
         let tls = match self.config.get_ssl_mode() {

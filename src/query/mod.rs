@@ -23,7 +23,7 @@ pub mod request;
 #[cfg(test)]
 mod tests;
 
-pub use ast::{Bound, Check, Expr, Op, Path, Pattern, Test};
+pub use ast::{Bound, Check, Expr, Op, Path, Pattern, Test, number, times};
 pub use error::QueryError;
 pub use predicate::{FieldTest, Query};
 

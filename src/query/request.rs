@@ -64,6 +64,8 @@ pub struct Keyset {
     pub key: SortKey,
     pub time: i64,
     pub seq: u64,
+    /// The key of the row, in a table whose rows have no `seq`.
+    pub row: Option<String>,
 }
 
 /// The value that an event is sorted by.
@@ -116,6 +118,7 @@ pub struct PageRequest {
 /// An event of a page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
+    /// 0 in a table whose rows have none.
     pub seq: u64,
     pub time: Timestamp,
     pub received_at: Timestamp,

@@ -10,7 +10,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::component::reader::{Key, Reading};
-use crate::component::{Check, Failure, Promise, Reader, Sink, SinkContext, WriteBatch, Written};
+use crate::component::{
+    Check, Failure, Promise, ReadOptions, Readable, Reader, Sink, SinkContext, WriteBatch, Written,
+};
 use crate::event::Id;
 use crate::query::Query;
 use crate::query::request::{AggregateRequest, CountLimit, Filter, Group, Page, PageRequest, ReadError, Row, Total};
@@ -69,7 +71,7 @@ impl Config {
 impl Sink for StoreSink {
     const TYPE: &'static str = "store";
     const PROMISE: Promise = Promise::EffectivelyOnce;
-    const IS_READABLE: bool = true;
+    const READ: Readable = Readable::ByDefault;
     type Config = Config;
     type Payload = ();
 
@@ -116,7 +118,7 @@ impl Sink for StoreSink {
         Err(Failure::Some(appended.conflicts.into_iter().map(|nth| (nth, conflict())).collect()))
     }
 
-    fn reader(config: &Config, cx: &SinkContext) -> Option<Arc<dyn Reader>> {
+    fn reader(config: &Config, cx: &SinkContext, _: &ReadOptions) -> Option<Arc<dyn Reader>> {
         let options = config.options(cx).ok()?;
         let queries = std::thread::available_parallelism().map_or(1, usize::from);
         Some(Arc::new(StoreReader { stores: cx.stores.clone(), options, queries: Arc::new(Semaphore::new(queries)) }))

@@ -544,7 +544,7 @@ fn read_row(place: &Place, row: usize, visibility: &Visibility, order: Order) ->
         received_at: Timestamp(place.received(row)?),
         id: place.id(row)?.to_string(),
         line: shown.into_owned(),
-        keyset: Keyset { key: order.key, time: times[row % CHUNK], seq: order.seq },
+        keyset: Keyset { key: order.key, time: times[row % CHUNK], seq: order.seq, row: None },
     }))
 }
 
@@ -561,7 +561,7 @@ fn whole_row(place: &Place, row: usize, visibility: &Visibility) -> io::Result<O
         received_at: Timestamp(place.received(row)?),
         id: place.id(row)?.to_string(),
         line: shown.into_owned(),
-        keyset: Keyset { key: SortKey::None, time, seq },
+        keyset: Keyset { key: SortKey::None, time, seq, row: None },
     }))
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::agent::Agent;
-use crate::component::Reader;
+use crate::component::{Readable, Reader};
 use crate::stages::input_name;
 
 /// How often somebody who waits for an event looks whether it is there.
@@ -13,27 +13,31 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// The readers of the running sinks.
 #[derive(Default)]
-pub struct Readers(RwLock<BTreeMap<Arc<str>, Arc<dyn Reader>>>);
+pub struct Readers(RwLock<BTreeMap<Arc<str>, Place>>);
+
+type Place = (Readable, Arc<dyn Reader>);
 
 impl Readers {
     /// Notes what can be read of a sink that was started.
-    pub fn set(&self, sink: &Arc<str>, reader: Option<Arc<dyn Reader>>) {
+    pub fn set(&self, sink: &Arc<str>, readable: Readable, reader: Option<Arc<dyn Reader>>) {
         let mut readers = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match reader {
-            Some(reader) => drop(readers.insert(sink.clone(), reader)),
+            Some(reader) => drop(readers.insert(sink.clone(), (readable, reader))),
             None => drop(readers.remove(sink)),
         }
     }
 
-    /// The reader of this sink, or of the only one that has one.
+    /// The reader of this sink, or of the only one that is read without being named.
     fn get(&self, sink: Option<&str>) -> Option<(Arc<str>, Arc<dyn Reader>)> {
         let readers = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let found = match sink {
             Some(sink) => readers.get_key_value(sink),
-            None if readers.len() == 1 => readers.first_key_value(),
-            None => None,
+            None => {
+                let mut read = readers.iter().filter(|(_, (readable, _))| *readable == Readable::ByDefault);
+                read.next().filter(|_| read.next().is_none())
+            }
         };
-        found.map(|(name, reader)| (name.clone(), reader.clone()))
+        found.map(|(name, (_, reader))| (name.clone(), reader.clone()))
     }
 }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agent::{Agent, Running};
 use super::sinks::RunningSink;
+use crate::component::Readable;
 use crate::config::PlannedSink;
 use crate::config::settings::OnRemove;
 use crate::telemetry::{ComponentKind, ComponentState};
@@ -103,7 +104,7 @@ impl Agent {
         match journal.drop_cursor(name) {
             Ok(_) => {
                 self.books.close(name, ComponentKind::Sink);
-                self.readers.set(name, None);
+                self.readers.set(name, Readable::Never, None);
                 tracing::info!(sink = %name, "the sink was removed");
             }
             Err(error) => {

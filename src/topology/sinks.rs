@@ -101,7 +101,8 @@ impl RunningSink {
             dry: false,
             stores: agent.stores.clone(),
         };
-        agent.readers.set(&name, sink.reader(&cx));
+        let read = &agent.settings.api.read;
+        agent.readers.set(&name, sink.readable(), sink.reader(&cx, &read.options()));
         let journal = agent.commons.journal.clone();
         let streams = names.clone();
         let owed = Owed { name: name.clone(), names, on_remove: frame.on_remove, discards };

@@ -24,6 +24,7 @@ mod plans;
 mod poison;
 mod postgres;
 mod python;
+mod reading;
 mod redaction;
 mod reference;
 mod reload;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::component::{ReadOptions, UsersTable};
 use crate::net::address::Address;
 use crate::net::auth::{Gate, Revoked, config as auth};
 use crate::net::network::Network;
@@ -63,8 +64,18 @@ impl Default for Api {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Read {
-    /// Name of the sink whose target is read.
+    /// Name of the sink whose target is read: of type `store`, or `postgres`.
     pub sink: Option<String>,
+    /// Where another role of the database reads.
+    pub url: Option<Secret<String>>,
+    /// A table of the database with the e-mail addresses and names of users.
+    pub users: Option<UsersTable>,
+}
+
+impl Read {
+    pub fn options(&self) -> ReadOptions {
+        ReadOptions { url: self.url.clone(), users: self.users.clone() }
+    }
 }
 
 /// Pages of other origins that may ask.

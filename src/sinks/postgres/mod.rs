@@ -4,7 +4,7 @@
 //! column's type; a write is one transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
@@ -12,7 +12,9 @@ use serde::Deserialize;
 use tracing::{info, warn};
 
 use crate::codec::template::Template;
-use crate::component::{Check, Failure, Findings, Promise, Sink, SinkContext, WriteBatch, Written};
+use crate::component::{
+    Check, Failure, Findings, Promise, ReadOptions, Readable, Reader, Sink, SinkContext, WriteBatch, Written,
+};
 use crate::net::postgres::{Connection, Target};
 use crate::net::tls::Trust;
 use crate::secret::Secret;
@@ -23,6 +25,7 @@ mod key;
 mod plan;
 #[cfg(test)]
 mod plan_test;
+mod read;
 mod retention;
 mod rows;
 mod table;
@@ -31,6 +34,7 @@ mod writer;
 
 use key::Key;
 use plan::Plan;
+use read::TableReader;
 use retention::{Keeper, Retention, Ward};
 use rows::Rows;
 use table::{Name, Table, quote};
@@ -69,6 +73,9 @@ pub struct Config {
     /// for all the rest; with `retention`, in partitions by month.
     #[serde(default)]
     pub create_table: bool,
+    /// The zone of times in columns without one, such as `Asia/Tehran`; without it that of the role's sessions.
+    #[serde(default)]
+    pub timezone: Option<String>,
     /// How long rows are kept; for ever if absent.
     #[serde(default)]
     pub retention: Option<Retention>,
@@ -113,6 +120,7 @@ pub struct Postgres {
 impl Sink for Postgres {
     const TYPE: &'static str = "postgres";
     const PROMISE: Promise = Promise::EffectivelyOnce;
+    const READ: Readable = Readable::WhenNamed;
     type Config = Config;
     type Payload = Rows;
 
@@ -126,6 +134,9 @@ impl Sink for Postgres {
         let other = config.retention.as_ref().and_then(|retention| retention.url.as_ref());
         if let Some(Err(wrong)) = other.map(|url| Target::parse(url.expose(), None, "weir")) {
             check.problem("retention.url", wrong);
+        }
+        if let Some(Err(wrong)) = config.timezone.as_deref().map(plan::zone) {
+            check.problem("timezone", wrong);
         }
         if let Some(Err(wrong)) = config.retention.as_ref().and_then(Retention::archive) {
             check.problem("retention.archive", wrong);
@@ -206,6 +217,16 @@ impl Sink for Postgres {
         Ok(written)
     }
 
+    fn reader(config: &Config, cx: &SinkContext, options: &ReadOptions) -> Option<Arc<dyn Reader>> {
+        match TableReader::new(config, cx, options) {
+            Ok(reader) => Some(Arc::new(reader)),
+            Err(wrong) => {
+                tracing::error!(sink = %cx.name, wrong, "the table cannot be read");
+                None
+            }
+        }
+    }
+
     fn promise(config: &Config) -> Promise {
         match config.mode {
             Mode::AppendOnly => Promise::AtLeastOnce,
@@ -277,6 +298,7 @@ async fn open(
         found = Table::read(client, name).await?;
     }
     let mut table = found.ok_or_else(missing)?;
+    let in_zone = |table: Table| Table { zone: config.timezone.clone().unwrap_or_else(|| table.zone.clone()), ..table };
     if !table.may_insert {
         let wrong = format!("role `{role}` may not insert into `{name}`: grant insert on {name} to {role}");
         return Err(Trouble::Table(wrong));
@@ -286,6 +308,7 @@ async fn open(
         add_key(client, &table).await?;
         table = Table::read(client, name).await?.ok_or_else(missing)?;
     }
+    table = in_zone(table);
     if let Some(retention) = &config.retention {
         if table.column("timestamp").is_none() {
             return Err(Trouble::Table(format!("`retention` goes by a column `timestamp`, which `{name}` has not")));

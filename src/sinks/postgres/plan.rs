@@ -1,5 +1,7 @@
 //! Which column gets what from an event: by name, by the names it has elsewhere, or as the configuration says.
 
+use jiff::tz::TimeZone;
+
 use super::Config;
 use super::key::{self, Key};
 use super::table::{Column, Name, Table, quote};
@@ -9,7 +11,7 @@ use crate::component::Promise;
 use crate::event::{NameId, Raw, aliases, names};
 
 /// Columns that can hold what has no column of its own, the preferred one first.
-const REST: [&str; 3] = ["metadata", "details", "extra"];
+pub const REST: [&str; 3] = ["metadata", "details", "extra"];
 
 /// What is written where.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct Plan {
     pub count: Option<String>,
     /// Whether triggers may keep rows out.
     pub has_triggers: bool,
+    /// Of columns that hold times without one.
+    pub zone: TimeZone,
     pub promise: Promise,
     /// For the operator.
     pub notes: Vec<String>,
@@ -120,6 +124,7 @@ impl Plan {
             may_copy: table.may_copy,
             count: None,
             has_triggers: table.has_triggers,
+            zone: zone(&table.zone)?,
             promise: key.promise(),
             notes: key.notes(table),
         };
@@ -178,6 +183,7 @@ impl Plan {
             may_copy: true,
             count: None,
             has_triggers: false,
+            zone: TimeZone::UTC,
             promise: if by_month { Promise::AtLeastOnce } else { Promise::EffectivelyOnce },
             notes,
         }
@@ -300,7 +306,10 @@ impl Plan {
         };
         self.columns.push(Filled {
             name: column.name.clone(),
-            form: column.form.clone(),
+            form: match &column.form {
+                Form::Timestamp if self.zone != TimeZone::UTC => Form::Local(self.zone.clone()),
+                form => form.clone(),
+            },
             sql_type: column.sql_type.clone(),
             is_required: column.is_required,
             fill,
@@ -329,6 +338,16 @@ impl Plan {
             }
         }
     }
+}
+
+/// The error is for the operator.
+pub fn zone(name: &str) -> Result<TimeZone, String> {
+    if matches!(name, "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT" | "Zulu") {
+        return Ok(TimeZone::UTC);
+    }
+    TimeZone::get(name).map_err(|_| {
+        format!("the time zone `{name}` is not known here: name one such as `Asia/Tehran` with `timezone`")
+    })
 }
 
 /// From an alias to what the canonical member would be.

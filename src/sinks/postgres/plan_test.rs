@@ -44,6 +44,7 @@ fn table(columns: &[&str], unique: &[&[&str]]) -> Table {
         may_insert: true,
         may_copy: true,
         has_triggers: false,
+        zone: "UTC".into(),
     }
 }
 

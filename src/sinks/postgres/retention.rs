@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::create::{Month, add_month};
 use super::plan::quoted_list;
-use super::table::{Name, Table, quote};
+use super::table::{Name, Table, literal, quote};
 use crate::net::postgres::Target;
 use crate::secret::Secret;
 use crate::units::{self, Timestamp};
@@ -184,16 +184,12 @@ async fn move_some(
     cutoff: Timestamp,
     archive: Option<&(Name, String)>,
 ) -> Result<u64, Error> {
-    let cutoff = cutoff.to_string();
     let time = quote("timestamp");
-    let zone = table.column("timestamp").map_or("timestamptz", |column| match column.sql_type.as_str() {
-        "timestamp without time zone" | "date" => "timestamp",
-        _ => "timestamptz",
-    });
+    let has_zone = table.column("timestamp").is_none_or(|column| column.sql_type == "timestamp with time zone");
+    let at = if has_zone { String::new() } else { format!(" AT TIME ZONE {}", literal(&table.zone)) };
     let leaf = leaf.quoted();
     let old = format!(
-        "SELECT ctid FROM {leaf} WHERE {time} < '{}'::{zone} LIMIT {BATCH} FOR UPDATE SKIP LOCKED",
-        cutoff.trim_end_matches('Z').replace('T', " ") + if zone == "timestamptz" { "+00" } else { "" }
+        "SELECT ctid FROM {leaf} WHERE {time} < ('{cutoff}'::timestamptz{at}) LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
     );
     let delete = format!("DELETE FROM {leaf} WHERE ctid = ANY (ARRAY({old}))");
     let sql = match archive {

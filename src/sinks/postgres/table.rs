@@ -68,6 +68,11 @@ pub fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// A text as SQL.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     /// With its schema.
@@ -86,6 +91,8 @@ pub struct Table {
     pub may_copy: bool,
     /// Whether a trigger may keep rows out, or put them elsewhere.
     pub has_triggers: bool,
+    /// The time zone of our sessions.
+    pub zone: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +133,7 @@ impl Table {
             may_insert: row.get(5),
             may_copy: row.get(6),
             has_triggers: row.get(7),
+            zone: row.get(8),
         };
         for row in client.query_typed(COLUMNS, &[(&oid, Type::OID)]).await? {
             let (type_name, modifier): (String, i32) = (row.get(1), row.get(2));
@@ -163,7 +171,8 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind = 'p', pg_has_role(c.r
        c.relkind IN ('r', 'p') AND NOT c.relhasrules AND NOT (c.relrowsecurity AND row_security_active(c.oid)),
        EXISTS (SELECT FROM pg_catalog.pg_trigger t
                WHERE t.tgtype & 5 = 5 AND t.tgtype & 66 <> 0 AND t.tgenabled <> 'D' AND t.tgrelid IN
-                     (SELECT c.oid UNION ALL SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = c.oid))
+                     (SELECT c.oid UNION ALL SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = c.oid)),
+       current_setting('TimeZone')
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p', 'v', 'f')";
 

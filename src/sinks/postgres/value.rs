@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use jiff::tz::TimeZone;
 use tokio_postgres::types::Type;
 
 use crate::event::decimal::Decimal;
@@ -31,6 +32,8 @@ pub enum Form {
     Bool,
     TimestampTz,
     Timestamp,
+    /// A time without a zone, in the time of this one.
+    Local(TimeZone),
     Date,
     Uuid,
     Inet,
@@ -92,7 +95,7 @@ impl Form {
             Form::Numeric(_) => (Type::NUMERIC, Type::NUMERIC_ARRAY),
             Form::Bool => (Type::BOOL, Type::BOOL_ARRAY),
             Form::TimestampTz => (Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY),
-            Form::Timestamp => (Type::TIMESTAMP, Type::TIMESTAMP_ARRAY),
+            Form::Timestamp | Form::Local(_) => (Type::TIMESTAMP, Type::TIMESTAMP_ARRAY),
             Form::Date => (Type::DATE, Type::DATE_ARRAY),
             Form::Uuid => (Type::UUID, Type::UUID_ARRAY),
             Form::Inet => (Type::INET, Type::INET_ARRAY),
@@ -125,6 +128,12 @@ impl Form {
             Form::Numeric(most) => write_numeric(&number_text(value)?, *most, out)?,
             Form::Bool => out.push(u8::from(boolean(value)?)),
             Form::TimestampTz | Form::Timestamp => out.extend_from_slice(&(moment(value)? - EPOCH).to_be_bytes()),
+            Form::Local(zone) => {
+                let at = moment(value)?;
+                let known = jiff::Timestamp::from_microsecond(at).map_err(|_| Unfit)?;
+                let local = at + i64::from(zone.to_offset(known).seconds()) * 1_000_000;
+                out.extend_from_slice(&(local - EPOCH).to_be_bytes());
+            }
             Form::Date => {
                 let days = (moment(value)? - EPOCH).div_euclid(DAY);
                 out.extend_from_slice(&i32::try_from(days).map_err(|_| Unfit)?.to_be_bytes());

@@ -1,0 +1,245 @@
+//! What events look like in a table: which column, or what of it, is which member.
+
+use super::super::Config;
+use super::super::key::ADDED;
+use super::super::plan::REST;
+use super::super::table::{Column, Table, literal, quote};
+use super::super::value::Form;
+use crate::event::{aliases, names};
+
+/// How values of a member compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Number,
+    Bool,
+    Uuid,
+    Inet,
+    Json,
+    /// `timestamptz`.
+    Time,
+}
+
+/// A value as SQL.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value {
+    pub sql: String,
+    pub kind: Kind,
+    /// What stands in the column itself, where `sql` makes something else of it: comparing that may use an index.
+    pub stored: Stored,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stored {
+    AsIs,
+    /// A time without a zone, in that of the table.
+    Local(String),
+    /// Words for a status, in any of the spellings that producers use.
+    Status(String),
+    /// `success`: true or false.
+    Success(String),
+}
+
+/// A table, read.
+#[derive(Clone, Debug)]
+pub struct Columns {
+    /// As a person calls it.
+    pub name: String,
+    /// As SQL, under the name `t`.
+    pub from: String,
+    /// The zone of times without one, as SQL.
+    pub zone: String,
+    /// What orders rows of the same time.
+    pub key: Option<Value>,
+    /// A second column that carries an event's id.
+    pub event_id: Option<Value>,
+    pub time: Value,
+    /// Members by their canonical names.
+    pub members: Vec<(String, Value)>,
+    /// The column that holds an object for all the rest.
+    pub metadata: Option<Value>,
+    /// Columns that no canonical name stands behind: they are shown below `metadata`.
+    pub extras: Vec<(String, Value)>,
+}
+
+impl Columns {
+    /// The error says what the table lacks.
+    pub fn new(table: &Table, config: &Config) -> Result<Columns, String> {
+        let zone = match &config.timezone {
+            Some(zone) => literal(zone),
+            None => "current_setting('TimeZone')".to_owned(),
+        };
+        let name = config.table.clone();
+        let from = format!("{} t", table.name.quoted());
+        let mut members: Vec<(String, Value)> = Vec::new();
+        let (mut extras, mut metadata, mut event_id, mut key) = (Vec::new(), None, None, None);
+        let readable = || table.columns.iter().filter(|column| column.may_select);
+        let is_rest = |column: &Column| {
+            matches!(column.form, Form::Json | Form::Jsonb) && !config.columns.contains_key(&column.name)
+        };
+        let rest = REST.iter().find(|name| readable().any(|column| column.name == **name && is_rest(column)));
+        for column in readable() {
+            let value = value(column, &zone);
+            let column_name = column.name.as_str();
+            if Some(&column_name) == rest {
+                metadata = Some(value);
+            } else if column_name == config.key {
+                key = Some(value);
+            } else if column_name == ADDED {
+                event_id = Some(value);
+            } else if let Some(written) = config.columns.get(column_name) {
+                match written.split_once('.') {
+                    _ if written.contains("{{") || written.contains('%') || written.is_empty() => {
+                        extras.push((column.name.clone(), value));
+                    }
+                    None => members.push((written.clone(), value)),
+                    Some(("metadata", below)) if !below.contains('.') => extras.push((below.to_owned(), value)),
+                    Some(_) => extras.push((column.name.clone(), value)),
+                }
+            } else {
+                match canonical(table, column_name) {
+                    Some(member) if members.iter().all(|(known, _)| *known != member) => {
+                        members.push((member.clone(), converted(column_name, &member, value)));
+                    }
+                    _ => extras.push((column.name.clone(), value)),
+                }
+            }
+        }
+        // The most usual name for when a row was written.
+        if members.iter().all(|(name, _)| name != "received_at")
+            && let Some(at) = extras.iter().position(|(name, value)| name == "created_at" && value.kind == Kind::Time)
+        {
+            let (_, value) = extras.remove(at);
+            members.push(("received_at".to_owned(), value));
+        }
+        if members.iter().all(|(name, _)| name != "status")
+            && let Some((_, code)) =
+                members.iter().find(|(name, value)| name == "status_code" && value.kind == Kind::Number)
+        {
+            let sql = format!("CASE WHEN {} >= 400 THEN 'error' END", code.sql);
+            members.push(("status".to_owned(), Value { sql, kind: Kind::Text, stored: Stored::AsIs }));
+        }
+        let of_time = |wanted: &str| members.iter().find(|(name, value)| name == wanted && value.kind == Kind::Time);
+        let Some((_, time)) = of_time("timestamp").or_else(|| of_time("received_at")) else {
+            return Err(format!("the table `{name}` has no column `timestamp` with a time: it cannot be read by time"));
+        };
+        let time = time.clone();
+        if key.is_none() {
+            key = event_id.take();
+        }
+        Ok(Columns { name, from, zone, key, event_id, time, members, metadata, extras })
+    }
+
+    /// A member by its canonical name.
+    pub fn member(&self, name: &str) -> Option<&Value> {
+        match name {
+            "id" => self.key.as_ref(),
+            ADDED => self.event_id.as_ref(),
+            "metadata" => self.metadata.as_ref(),
+            _ => self.members.iter().find(|(known, _)| known == name).map(|(_, value)| value),
+        }
+    }
+
+    pub fn extra(&self, name: &str) -> Option<&Value> {
+        self.extras.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// What orders rows of the same time, as text.
+    pub fn tie(&self) -> String {
+        match &self.key {
+            Some(key) => key.sql.clone(),
+            // Nothing tells such rows apart but all that is in them.
+            None => "md5(t::text)".to_owned(),
+        }
+    }
+}
+
+/// The canonical name that a column stands for.
+fn canonical(table: &Table, column: &str) -> Option<String> {
+    let id = names::known(column.as_bytes())?;
+    let known = aliases::canonical(id).unwrap_or(id);
+    let text = names::KNOWN[known.0 as usize];
+    let is_its_own = id != known && table.column(text).is_some();
+    (aliases::is_canonical(known) && !is_its_own && !matches!(text, "id" | "metadata")).then(|| text.to_owned())
+}
+
+/// A column under another name may hold its values in other units or words.
+fn converted(column: &str, member: &str, value: Value) -> Value {
+    match (member, column) {
+        ("duration_ms", "duration_seconds" | "duration_s") if value.kind == Kind::Number => {
+            Value { sql: format!("({} * 1000)", value.sql), ..value }
+        }
+        ("status", "success") if value.kind == Kind::Bool => {
+            let sql = format!("CASE WHEN {0} THEN 'success' WHEN NOT {0} THEN 'error' END", value.sql);
+            Value { sql, kind: Kind::Text, stored: Stored::Success(value.sql) }
+        }
+        ("status", _) if value.kind == Kind::Text => {
+            let mut sql = format!("CASE lower({})", value.sql);
+            for (word, canonical) in aliases::STATUS_WORDS {
+                sql.push_str(&format!(" WHEN {} THEN {}", literal(word), literal(canonical)));
+            }
+            sql.push_str(&format!(" ELSE {} END", value.sql));
+            Value { sql, kind: Kind::Text, stored: Stored::Status(value.sql) }
+        }
+        _ => value,
+    }
+}
+
+fn value(column: &Column, zone: &str) -> Value {
+    let sql = format!("t.{}", quote(&column.name));
+    let as_is = |sql: String, kind: Kind| Value { sql, kind, stored: Stored::AsIs };
+    match &column.form {
+        Form::Text(_) => as_is(sql, Kind::Text),
+        Form::Int2 | Form::Int4 | Form::Int8 | Form::Float4 | Form::Float8 | Form::Numeric(_) => {
+            as_is(sql, Kind::Number)
+        }
+        Form::Bool => as_is(sql, Kind::Bool),
+        Form::TimestampTz => as_is(sql, Kind::Time),
+        Form::Timestamp | Form::Local(_) | Form::Date => {
+            let stored = match column.form {
+                Form::Date => Stored::AsIs,
+                _ => Stored::Local(sql.clone()),
+            };
+            Value { sql: format!("({sql}::timestamp AT TIME ZONE {zone})"), kind: Kind::Time, stored }
+        }
+        Form::Uuid => as_is(sql, Kind::Uuid),
+        Form::Inet => as_is(sql, Kind::Inet),
+        Form::Json => as_is(format!("{sql}::jsonb"), Kind::Json),
+        Form::Jsonb => as_is(sql, Kind::Json),
+        Form::Array(_) => as_is(format!("to_jsonb({sql})"), Kind::Json),
+        Form::Bytea | Form::Cast => as_is(format!("{sql}::text"), Kind::Text),
+    }
+}
+
+impl Value {
+    /// The value as events show it, as text.
+    pub fn text(&self) -> String {
+        let sql = &self.sql;
+        match self.kind {
+            Kind::Text => sql.clone(),
+            Kind::Number | Kind::Bool | Kind::Uuid => format!("({sql})::text"),
+            Kind::Json => format!("({sql} #>> '{{}}')"),
+            Kind::Inet => format!(
+                "CASE WHEN masklen({sql}) = CASE family({sql}) WHEN 4 THEN 32 ELSE 128 END THEN host({sql}) ELSE ({sql})::text END"
+            ),
+            Kind::Time => format!(
+                "CASE WHEN isfinite({sql}) THEN to_char({sql} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') END"
+            ),
+        }
+    }
+
+    /// Microseconds since 1970, as text.
+    pub fn micros(&self) -> String {
+        let sql = &self.sql;
+        format!("CASE WHEN isfinite({sql}) THEN round(extract(epoch FROM {sql}) * 1000000)::bigint::text END")
+    }
+
+    /// The value as a line has it, as text: JSON where it is no text.
+    pub fn written(&self) -> String {
+        match self.kind {
+            Kind::Json => format!("({})::text", self.sql),
+            Kind::Time => self.micros(),
+            _ => self.text(),
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! A filter as a condition in SQL. Whatever is compared is bound, never written into the statement.
+
+use std::net::IpAddr;
+
+use super::super::table::literal;
+use super::columns::{Columns, Kind, Stored, Value};
+use crate::event::Id;
+use crate::event::aliases::STATUS_WORDS;
+use crate::query::request::Filter;
+use crate::query::{Bound, Check, Expr, FieldTest, Op, Pattern, Test};
+use crate::units::Timestamp;
+use crate::visibility::Visibility;
+
+/// A table of users, joined for their names.
+pub struct Users<'a> {
+    pub join: String,
+    pub email: Option<&'a str>,
+    pub name: Option<&'a str>,
+}
+
+/// A statement on its way: what is bound, and whether users have to be joined.
+pub struct Statement<'a> {
+    columns: &'a Columns,
+    visibility: &'a Visibility,
+    users: Option<Users<'a>>,
+    pub needs_users: bool,
+    pub parameters: Vec<String>,
+}
+
+impl<'a> Statement<'a> {
+    pub fn new(columns: &'a Columns, visibility: &'a Visibility, users: Option<Users<'a>>) -> Statement<'a> {
+        Statement { columns, visibility, users, needs_users: false, parameters: Vec::new() }
+    }
+
+    /// Binds a text.
+    pub fn bind(&mut self, text: impl Into<String>) -> String {
+        self.parameters.push(text.into());
+        format!("${}", self.parameters.len())
+    }
+
+    /// What stands behind FROM.
+    pub fn from(&self) -> String {
+        match &self.users {
+            Some(users) if self.needs_users => format!("{} {}", self.columns.from, users.join),
+            _ => self.columns.from.clone(),
+        }
+    }
+
+    /// What stands behind WHERE.
+    pub fn condition(&mut self, filter: &Filter) -> String {
+        // A row without a time has no place in any order.
+        let mut parts = vec![format!("{} IS NOT NULL", stored_time(&self.columns.time))];
+        if let Some(user) = self.visibility.only_user() {
+            parts.push(self.equal("user_id", user));
+        }
+        for (name, value) in &filter.equals {
+            parts.push(self.equal(name, value));
+        }
+        for (time, sign) in [(filter.from, ">="), (filter.to, "<")] {
+            if let Some(time) = time {
+                let time_value = self.columns.time.clone();
+                parts.push(self.compare_time(&time_value, sign, time));
+            }
+        }
+        if let Some(query) = &filter.query {
+            parts.push(self.expr(query.expr()));
+        }
+        parts.join(" AND ")
+    }
+
+    /// A time of the table against one.
+    pub fn compare_time(&mut self, value: &Value, sign: &str, time: Timestamp) -> String {
+        let bound = self.bind(time.to_string());
+        match &value.stored {
+            Stored::Local(column) => {
+                format!("{column} {sign} ({bound}::text::timestamptz AT TIME ZONE {})", self.columns.zone)
+            }
+            _ => format!("{} {sign} {bound}::text::timestamptz", value.sql),
+        }
+    }
+
+    /// The member is exactly this.
+    fn equal(&mut self, name: &str, text: &str) -> String {
+        let path: Vec<String> = name.split('.').map(str::to_owned).collect();
+        let Some(value) = self.value(&path, None) else { return NEVER.to_owned() };
+        if text.contains('\0') {
+            return NEVER.to_owned();
+        }
+        match (&value.stored, value.kind) {
+            (Stored::Status(column), _) => {
+                let spellings = STATUS_WORDS.iter().filter(|(_, canonical)| *canonical == text).map(|(word, _)| *word);
+                let all: Vec<String> = spellings.map(literal).collect();
+                let own = self.bind(text);
+                // A spelling that stands for another word is not this one.
+                match STATUS_WORDS.iter().any(|(word, _)| *word == text) {
+                    true => NEVER.to_owned(),
+                    false if all.is_empty() => format!("{column} = {own}"),
+                    false => format!("({column} = {own} OR lower({column}) IN ({}))", all.join(", ")),
+                }
+            }
+            (Stored::Success(column), _) => match text {
+                "success" => column.clone(),
+                "error" => format!("NOT {column}"),
+                _ => NEVER.to_owned(),
+            },
+            (_, Kind::Text) => {
+                let bound = self.bind(text);
+                format!("{} = {bound}", value.sql)
+            }
+            (_, Kind::Uuid) if is_uuid(text) => {
+                let bound = self.bind(text);
+                format!("{} = {bound}::text::uuid", value.sql)
+            }
+            (_, Kind::Inet) if is_inet(text) => {
+                let bound = self.bind(text);
+                format!("{} = {bound}::text::inet", value.sql)
+            }
+            (_, Kind::Number) if crate::query::number(text).is_some() => {
+                let bound = self.bind(text);
+                format!("{} = {bound}::text::numeric", value.sql)
+            }
+            (_, Kind::Bool) if matches!(text, "true" | "false") => format!("{} IS {text}", value.sql),
+            (_, Kind::Json | Kind::Time) => {
+                let bound = self.bind(text);
+                format!("{} = {bound}", value.text())
+            }
+            _ => NEVER.to_owned(),
+        }
+    }
+
+    fn expr(&mut self, expr: &Expr) -> String {
+        match expr {
+            Expr::All => "TRUE".to_owned(),
+            Expr::And(parts) => self.joined(parts, " AND "),
+            Expr::Or(parts) => self.joined(parts, " OR "),
+            // What is unknown does not hold, so that its opposite does.
+            Expr::Not(inner) => format!("NOT coalesce({}, FALSE)", self.expr(inner)),
+            Expr::Test(test) => self.test(test),
+        }
+    }
+
+    fn joined(&mut self, parts: &[Expr], by: &str) -> String {
+        let parts: Vec<String> = parts.iter().map(|part| self.expr(part)).collect();
+        format!("({})", parts.join(by))
+    }
+
+    /// The value at a path, by the name as it is written or by the canonical one.
+    pub fn value(&mut self, path: &[String], canonical: Option<&str>) -> Option<Value> {
+        let (first, rest) = path.split_first()?;
+        let found = self.top(first).or_else(|| self.top(canonical?));
+        if first == "metadata"
+            && let Some((name, below)) = rest.split_first()
+            && let Some(extra) = self.columns.extra(name).cloned()
+        {
+            return below_of(extra, below);
+        }
+        below_of(found?, rest)
+    }
+
+    /// A member as this reader may see it.
+    fn top(&mut self, name: &str) -> Option<Value> {
+        let Some(value) = self.columns.member(name) else { return self.of_users(name) };
+        match self.visibility {
+            Visibility::Previews { preview } if name == "code" => {
+                let sql = format!("left({}, {preview})", value.text());
+                Some(Value { sql, kind: Kind::Text, stored: Stored::AsIs })
+            }
+            visibility if visibility.hides(name) => None,
+            _ => Some(value.clone()),
+        }
+    }
+
+    fn of_users(&mut self, name: &str) -> Option<Value> {
+        let users = self.users.as_ref()?;
+        let column = match name {
+            "user_email" => users.email?,
+            "user_display_name" => users.name?,
+            _ => return None,
+        };
+        self.needs_users = true;
+        Some(Value { sql: format!("{column}::text"), kind: Kind::Text, stored: Stored::AsIs })
+    }
+
+    fn test(&mut self, test: &Test) -> String {
+        let Some(field) = &test.field else { return self.anywhere(&test.check) };
+        let Some(known) = FieldTest::new(test) else { return NEVER.to_owned() };
+        let Some(value) = self.value(field, known.canonical) else { return NEVER.to_owned() };
+        match &test.check {
+            Check::Exists if value.kind == Kind::Json => {
+                format!("({0} IS NOT NULL AND jsonb_typeof({0}) <> 'null')", value.sql)
+            }
+            Check::Exists => format!("({}) IS NOT NULL", value.sql),
+            Check::Is(pattern) if known.is_contained() => match value.kind {
+                Kind::Json => self.in_some_string(&value.sql, |me, text| me.contains(text, pattern)),
+                _ => self.contains(&value.text(), pattern),
+            },
+            Check::Is(pattern) => self.is(&value, pattern),
+            Check::Compare(op, bound) => self.compare(&value, *op, bound),
+            Check::Between(from, to) => {
+                let mut parts = vec![format!("({}) IS NOT NULL", value.sql)];
+                parts.extend(from.as_ref().map(|bound| self.compare(&value, Op::GreaterOrEqual, bound)));
+                parts.extend(to.as_ref().map(|bound| self.compare(&value, Op::LessOrEqual, bound)));
+                format!("({})", parts.join(" AND "))
+            }
+            Check::Matches(pattern) => self.matches(&value.text(), pattern),
+        }
+    }
+
+    fn matches(&mut self, text: &str, pattern: &str) -> String {
+        if pattern.contains('\0') {
+            return NEVER.to_owned();
+        }
+        let bound = self.bind(pattern);
+        format!("{text} ~ {bound}")
+    }
+
+    fn contains(&mut self, text: &str, pattern: &Pattern) -> String {
+        if pattern.0.iter().any(|part| part.contains('\0')) {
+            return NEVER.to_owned();
+        }
+        let bound = self.bind(format!("%{}%", like(pattern)));
+        format!("{text} ILIKE {bound}")
+    }
+
+    /// Some string within a JSON value, at any depth.
+    fn in_some_string(&mut self, json: &str, holds: impl FnOnce(&mut Self, &str) -> String) -> String {
+        let holds = holds(self, "(s.v #>> '{}')");
+        format!(
+            "EXISTS (SELECT FROM jsonb_path_query({json}, 'strict $.** ? (@.type() == \"string\")') s(v) WHERE {holds})"
+        )
+    }
+
+    /// The value is this, in any case.
+    fn is(&mut self, value: &Value, pattern: &Pattern) -> String {
+        if pattern.0.iter().any(|part| part.contains('\0')) {
+            return NEVER.to_owned();
+        }
+        let Some(text) = pattern.literal() else {
+            let bound = self.bind(like(pattern));
+            return format!("{} ILIKE {bound}", value.text());
+        };
+        if !matches!(value.stored, Stored::AsIs | Stored::Local(_)) {
+            return self.equal("status", &text.to_lowercase());
+        }
+        let number = crate::query::number(text);
+        match value.kind {
+            Kind::Number if number.is_some() => {
+                let bound = self.bind(text);
+                format!("{} = {bound}::text::numeric", value.sql)
+            }
+            Kind::Uuid if is_uuid(text) => {
+                let bound = self.bind(text);
+                format!("{} = {bound}::text::uuid", value.sql)
+            }
+            Kind::Inet if is_inet(text) => {
+                let bound = self.bind(text);
+                format!("{} = {bound}::text::inet", value.sql)
+            }
+            Kind::Time => match crate::query::times(text) {
+                Some((first, last)) => {
+                    let from = self.compare_time(value, ">=", first);
+                    format!("({from} AND {})", self.compare_time(value, "<=", last))
+                }
+                None => NEVER.to_owned(),
+            },
+            Kind::Json => self.is_json(&value.sql, text),
+            // Without letters that have a case, the value itself is compared, which an index may know.
+            Kind::Text if text.to_lowercase() == text && text.to_uppercase() == text => {
+                let bound = self.bind(text);
+                format!("{} = {bound}", value.sql)
+            }
+            _ => {
+                let bound = self.bind(text);
+                format!("lower({}) = lower({bound})", value.text())
+            }
+        }
+    }
+
+    /// A JSON value is this, or one of its elements is.
+    fn is_json(&mut self, json: &str, text: &str) -> String {
+        let bound = self.bind(text);
+        let one = |value: &str| {
+            let as_text = format!("lower({value} #>> '{{}}') = lower({bound})");
+            match crate::query::number(text) {
+                Some(_) => format!(
+                    "CASE jsonb_typeof({value}) WHEN 'number' THEN ({value} #>> '{{}}')::numeric = {bound}::text::numeric \
+                     WHEN 'object' THEN FALSE WHEN 'null' THEN FALSE ELSE {as_text} END"
+                ),
+                None => format!("CASE jsonb_typeof({value}) WHEN 'object' THEN FALSE ELSE {as_text} END"),
+            }
+        };
+        let element = one("e.v");
+        format!(
+            "CASE jsonb_typeof({json}) WHEN 'array' THEN EXISTS (SELECT FROM jsonb_array_elements({json}) e(v) WHERE {element}) \
+             ELSE {} END",
+            one(json)
+        )
+    }
+
+    fn compare(&mut self, value: &Value, op: Op, bound: &Bound) -> String {
+        if bound.0.contains('\0') {
+            return NEVER.to_owned();
+        }
+        let sign = op.sign();
+        if bound.number().is_some() {
+            let number = self.bind(bound.0.clone());
+            return match value.kind {
+                Kind::Number => format!("{} {sign} {number}::text::numeric", value.sql),
+                Kind::Text | Kind::Json => {
+                    let text = value.text();
+                    format!(
+                        "CASE WHEN {text} ~ '^[+-]?([0-9]+\\.?[0-9]*|\\.[0-9]+)([eE][+-]?[0-9]{{1,3}})?$' \
+                         THEN ({text})::numeric {sign} {number}::text::numeric ELSE FALSE END"
+                    )
+                }
+                _ => NEVER.to_owned(),
+            };
+        }
+        if let Some((first, last)) = bound.times() {
+            // After a day is after its end, from a day on is from its beginning.
+            let time = if matches!(op, Op::Greater | Op::LessOrEqual) { last } else { first };
+            return match value.kind {
+                Kind::Time => self.compare_time(value, sign, time),
+                Kind::Text | Kind::Json => {
+                    let text = value.text();
+                    let bound = self.bind(time.to_string());
+                    format!(
+                        "CASE WHEN {text} ~ '^[0-9]{{4}}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]+)?(Z|[+-][0-9]{{2}}:[0-9]{{2}})$' \
+                         THEN ({text})::timestamptz {sign} {bound}::text::timestamptz ELSE FALSE END"
+                    )
+                }
+                _ => NEVER.to_owned(),
+            };
+        }
+        match value.kind {
+            Kind::Number | Kind::Text | Kind::Json | Kind::Uuid | Kind::Inet | Kind::Time => {
+                let bound = self.bind(bound.0.to_lowercase());
+                format!("lower({}) COLLATE \"C\" {sign} {bound}", value.text())
+            }
+            Kind::Bool => NEVER.to_owned(),
+        }
+    }
+
+    /// In any string of the event.
+    fn anywhere(&mut self, check: &Check) -> String {
+        let pattern = match check {
+            Check::Is(pattern) => pattern,
+            Check::Matches(pattern) => {
+                let pattern = pattern.clone();
+                return self.anywhere_where(move |me, text| me.matches(text, &pattern), |_, _| NEVER.to_owned());
+            }
+            Check::Compare(..) | Check::Between(..) | Check::Exists => return NEVER.to_owned(),
+        };
+        if pattern.0.iter().any(|part| part.contains('\0')) {
+            return NEVER.to_owned();
+        }
+        self.anywhere_where(
+            |me, text| me.contains(text, pattern),
+            |me, value| {
+                // Nobody knows a part of an id or of a time.
+                let bound = me.bind(like(pattern));
+                format!("{} ILIKE {bound}", value.text())
+            },
+        )
+    }
+
+    fn anywhere_where(
+        &mut self,
+        holds: impl Fn(&mut Self, &str) -> String,
+        is: impl Fn(&mut Self, &Value) -> String,
+    ) -> String {
+        let mut parts = Vec::new();
+        let names: Vec<String> = self.columns.members.iter().map(|(name, _)| name.clone()).collect();
+        for name in names {
+            let Some(value) = self.top(&name) else { continue };
+            match value.kind {
+                Kind::Number | Kind::Bool => {}
+                Kind::Time => parts.push(is(self, &value)),
+                Kind::Json => parts.push(self.in_some_string(&value.sql, &holds)),
+                Kind::Text | Kind::Uuid | Kind::Inet => parts.push(holds(self, &value.text())),
+            }
+        }
+        if let Some(key) = self.columns.key.clone().filter(|key| key.kind != Kind::Number) {
+            parts.push(is(self, &key));
+        }
+        if let Some(metadata) = self.top("metadata") {
+            parts.push(self.in_some_string(&metadata.sql, &holds));
+        }
+        for (_, value) in self.columns.extras.clone() {
+            match value.kind {
+                Kind::Number | Kind::Bool | Kind::Time => {}
+                Kind::Json => parts.push(self.in_some_string(&value.sql, &holds)),
+                _ => parts.push(holds(self, &value.text())),
+            }
+        }
+        if parts.is_empty() { NEVER.to_owned() } else { format!("({})", parts.join(" OR ")) }
+    }
+}
+
+const NEVER: &str = "FALSE";
+
+/// The time as it stands in the table, for an index to know it.
+fn stored_time(value: &Value) -> &str {
+    match &value.stored {
+        Stored::Local(column) => column,
+        _ => &value.sql,
+    }
+}
+
+/// What lies below a value.
+fn below_of(value: Value, path: &[String]) -> Option<Value> {
+    if path.is_empty() {
+        return Some(value);
+    }
+    if value.kind != Kind::Json {
+        return None;
+    }
+    let mut sql = value.sql;
+    for name in path {
+        sql = format!("({sql} -> {})", literal(&name.replace('\0', "")));
+    }
+    Some(Value { sql, kind: Kind::Json, stored: Stored::AsIs })
+}
+
+/// The pattern for LIKE; what means something there means itself.
+fn like(pattern: &Pattern) -> String {
+    let escaped = pattern.0.iter().map(|part| part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+    escaped.collect::<Vec<_>>().join("%")
+}
+
+pub fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && Id::parse(text).is_some()
+}
+
+fn is_inet(text: &str) -> bool {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let most = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
+}

@@ -1,0 +1,475 @@
+//! One suite for all places that can be read: the same events, asked the same, give the same answers from the embedded
+//! store and from a table of Postgres; and the tables of existing systems answer as they are.
+
+use serde_json::{Value, json};
+
+use crate::support::database::Database;
+use crate::support::{Agent, Folder, eventually, free_port, post, request};
+
+const SECRET: &str = "a secret of more than thirty-two bytes, for tests";
+
+fn token(user: &str, role: &str) -> String {
+    let folder = Folder::new();
+    let yaml = format!(
+        "api: {{ auth: {{ jwt: {{ secret: '{SECRET}' }} }} }}\nsources: {{ d: {{ type: demo }} }}\nsinks: {{ b: {{ type: blackhole, inputs: [d] }} }}\n"
+    );
+    let config = folder.write("weir.yaml", &yaml);
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["token", "--user", user, "--role", role, "-c"])
+        .arg(config)
+        .output()
+        .expect("weir token runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).expect("text").trim().to_owned()
+}
+
+fn ask(agent: &Agent, token: &str, path: &str) -> (u16, Value) {
+    let bearer = format!("Bearer {token}");
+    let answer = request(agent.api, "GET", path, &[("Authorization", &bearer)], b"").expect("the agent answers");
+    let body = if answer.text().starts_with(['{', '[']) { answer.json() } else { Value::from(answer.text()) };
+    (answer.status, body)
+}
+
+/// A query as it stands in an address.
+fn escaped(text: &str) -> String {
+    form(text)
+}
+
+fn form(text: &str) -> String {
+    text.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { (byte as char).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+
+    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.roll(of.len())]
+    }
+}
+
+const USERS: [&str; 5] = ["ali", "Sara", "سارا", "anon-17", "7b1c"];
+const CODES: [&str; 8] = [
+    "import os\nprint('100% done')",
+    "df = pd.read_csv('داده‌ها.csv')",
+    "SELECT * FROM t WHERE a_b = 'x'",
+    "print(\"😀 سلام\")",
+    "raise KeyError(7)",
+    "x = 'back\\slash'",
+    "IMPORT OS",
+    "a",
+];
+
+/// Events of all types, with members that are missing, equal times, late ones and ones to come.
+fn events(count: usize) -> Vec<Value> {
+    let mut dice = Dice(7);
+    (0..count)
+        .map(|n| {
+            let mut event = serde_json::Map::new();
+            event.insert("id".into(), format!("01890a5d-ac96-774b-bcce-{n:012x}").into());
+            let second = dice.roll(60);
+            let day = 1 + dice.roll(27);
+            event.insert("timestamp".into(), format!("2026-{:02}-{day:02}T{:02}:15:{second:02}.{:03}Z", 1 + dice.roll(3), dice.roll(24), dice.roll(3) * 250).into());
+            if dice.roll(8) > 0 {
+                event.insert("user_id".into(), (*dice.one(&USERS)).into());
+            }
+            if dice.roll(6) > 0 {
+                event.insert("event_type".into(), (*dice.one(&["cell.finish", "UPDATE", "login_failed"])).into());
+            }
+            if dice.roll(4) > 0 {
+                event.insert("status".into(), (*dice.one(&["success", "error", "warning", "in_progress", "lost"])).into());
+            }
+            if dice.roll(3) > 0 {
+                event.insert("code".into(), (*dice.one(&CODES)).into());
+            }
+            if dice.roll(3) > 0 {
+                let ms = *dice.one(&[0.0, 1.5, 12.0, 12.25, 250.0, 99_999.0]);
+                event.insert("duration_ms".into(), ms.into());
+            }
+            if dice.roll(3) == 0 {
+                event.insert("error_message".into(), (*dice.one(&["KeyError: 7", "خطا: نشد", "Boom"])).into());
+            }
+            if dice.roll(3) == 0 {
+                event.insert("session_id".into(), format!("s{}", dice.roll(4)).into());
+            }
+            if dice.roll(3) == 0 {
+                event.insert("status_code".into(), (*dice.one(&[200, 404, 500])).into());
+            }
+            if dice.roll(4) == 0 {
+                event.insert("ip_address".into(), (*dice.one(&["10.0.0.1", "10.0.0.2", "::1"])).into());
+            }
+            if dice.roll(4) == 0 {
+                event.insert("is_admin".into(), (dice.roll(2) == 0).into());
+            }
+            if dice.roll(2) == 0 {
+                let nested = json!({ "tenant": *dice.one(&["A", "b", "پ"]), "n": dice.roll(5), "tags": ["x", format!("t{}", dice.roll(3))], "deep": { "text": "Zwölf import" } });
+                event.insert("metadata".into(), nested);
+            }
+            Value::Object(event)
+        })
+        .collect()
+}
+
+const QUERIES: [&str; 44] = [
+    "status:error",
+    "-status:error",
+    "status:error OR status:lost",
+    "user_id:ALI",
+    "user:سارا",
+    "user_id:an*",
+    "has:code",
+    "-has:code",
+    "has:metadata.deep",
+    "code:\"import os\"",
+    "code:\"100% done\"",
+    "code:a_b",
+    "code:\"back\\\\slash\"",
+    "code:سلام",
+    "code:😀",
+    "import",
+    "ZWÖLF",
+    "keyerror -status:success",
+    "duration_ms:>12",
+    "duration_ms:12",
+    "duration_ms:[12 TO 250]",
+    "duration_ms:<=1.5",
+    "-duration_ms:>0",
+    "status_code:404",
+    "status_code:>=400 user_id:Sara",
+    "timestamp:2026-01-05",
+    "timestamp:>2026-02-10",
+    "timestamp:[2026-01-10 TO 2026-01-12]",
+    "metadata.tenant:a",
+    "metadata.tenant:پ",
+    "metadata.n:3",
+    "metadata.n:>2",
+    "metadata.tags:t1",
+    "metadata.deep.text:zwölf*",
+    "metadata.nothing:1",
+    "ip_address:10.0.0.1",
+    "ip_address:10.*",
+    "is_admin:true",
+    "-is_admin:true",
+    "event_type:~\"^cell\"",
+    "code:~\"[A-Z]{6}\"",
+    "~\"Key[A-Z]rror\"",
+    "session_id:s1 (status:error OR -has:status)",
+    "id:01890a5d-ac96-774b-bcce-000000000005",
+];
+
+/// Both agents, over the same events.
+struct Places {
+    store: Agent,
+    table: Agent,
+    _database: Database,
+    _folders: [Folder; 2],
+}
+
+impl Places {
+    fn with(events: &[Value]) -> Places {
+        let (database, ingest) = (Database::new(), free_port());
+        let auth = format!("  auth: {{ jwt: {{ secret: '{SECRET}' }} }}\n  preview: 5\n");
+        let table = format!(
+            "{{ type: postgres, url: '{}', table: events, create_table: true, batch: {{ age: 10ms }}",
+            database.url()
+        );
+        let folders = [Folder::new(), Folder::new()];
+        let store = format!(
+            "{auth}sources: {{ web: {{ type: http, address: '127.0.0.1:{ingest}' }} }}\n\
+             transforms: {{ named: {{ type: normalize, inputs: [web] }} }}\n\
+             sinks:\n  kept: {{ type: store, inputs: [named], batch: {{ age: 10ms }} }}\n  rows: {table}, inputs: [named] }}\n"
+        );
+        let store = Agent::start(&folders[0], &store);
+        let body: String = events.iter().map(|event| format!("{event}\n")).collect();
+        assert_eq!(post(ingest, &body), events.len() as u64);
+        for sink in ["kept", "rows"] {
+            store.delivered(sink, events.len() as u64);
+        }
+        let reading = format!(
+            "{auth}  read: {{ sink: rows }}\nsources: {{ web: {{ type: http, address: '127.0.0.1:{}' }} }}\n\
+             sinks:\n  rows: {table}, inputs: [web] }}\n",
+            free_port()
+        );
+        let table = Agent::start(&folders[1], &reading);
+        eventually("the table is there", || table.health("rows").state == "running");
+        Places { store, table, _database: database, _folders: folders }
+    }
+
+    /// The answers of both, without what only one of them can have.
+    fn agree(&self, token: &str, path: &str) -> Value {
+        let (expected, found) = (ask(&self.store, token, path), ask(&self.table, token, path));
+        assert_eq!(expected.0, found.0, "{path}: {} {}", expected.1, found.1);
+        let (expected, found) = (comparable(expected.1), comparable(found.1));
+        assert_eq!(expected, found, "{path}");
+        found
+    }
+}
+
+fn comparable(mut value: Value) -> Value {
+    fn walk(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                // Where pages go on, and when events were received: each place has its own.
+                for name in ["seq", "next", "received_at"] {
+                    members.remove(name);
+                }
+                // Null and absent are the same to a table.
+                members.retain(|_, value| !value.is_null());
+                members.values_mut().for_each(walk);
+            }
+            Value::Array(values) => values.iter_mut().for_each(walk),
+            Value::Number(number) => {
+                if let Some(float) = number.as_f64() {
+                    *value = json!(float);
+                }
+            }
+            _ => {}
+        }
+    }
+    walk(&mut value);
+    value
+}
+
+#[test]
+fn the_store_and_a_table_give_the_same_answers() {
+    let places = Places::with(&events(400));
+    let tokens = [
+        token("root", "admin"),
+        token("guest", "viewer"),
+        token("ali", "user"),
+        token("سارا", "user"),
+        token("nobody", "user"),
+    ];
+    let mut hits = 0;
+    for token in &tokens {
+        for query in QUERIES {
+            let q = escaped(query);
+            let page = places.agree(token, &format!("/api/logs?limit=1000&q={q}"));
+            hits += usize::from(page["total"].as_f64() > Some(0.0));
+            places.agree(token, &format!("/api/logs/stats?q={q}"));
+        }
+        for path in [
+            "/api/logs?limit=7&offset=11",
+            "/api/logs?user_id=Sara&status=error",
+            "/api/logs?user_id=sara",
+            "/api/logs?event_type=UPDATE&start_date=2026-01-10&end_date=2026-02-03",
+            "/api/logs?session_id=s2&search=x",
+            "/api/logs/histogram",
+            "/api/logs/histogram?interval=1d&tz=Asia/Tehran",
+            "/api/logs/histogram?interval=6h&status=error",
+            "/api/logs/stats?group_by=user_id",
+            "/api/logs/stats?group_by=user_id,status&min_count=3",
+            "/api/logs/stats?group_by=hour&tz=Asia/Tehran",
+            "/api/logs/stats?group_by=day",
+            "/api/logs/stats?group_by=ip_address",
+            "/api/logs/01890a5d-ac96-774b-bcce-000000000007",
+            "/api/logs/01890a5d-ac96-774b-bcce-0000000000ff/context",
+            "/api/logs/no-such-event",
+            "/api/activity/recent?limit=100",
+            "/api/activity/summary",
+            "/api/activity/stats?days=366",
+            "/api/activity/search?query=IMPORT%20os&limit=100",
+            "/api/activity/search?query=100%25&status=success&limit=100",
+            "/api/recent-activity",
+            "/api/search-code?query=a_b",
+            "/api/admin/all-users-activity",
+            "/api/admin/all-users-activity?sort=avg_execution_time_ms&order=asc",
+            "/api/admin/system-stats",
+            "/api/admin/all-activity",
+            "/api/admin/activity?limit=100",
+            "/api/admin/activity?sort_by=duration_ms&sort_order=desc&limit=50&page=2",
+            "/api/admin/activity?sort_by=status_code&sort_order=asc&limit=50",
+            "/api/admin/activity?sort_by=action_type&limit=100&success_filter=failed",
+            "/api/admin/activity?user_search=ar&is_admin=false",
+            "/api/sessions",
+            "/api/fields/status/values",
+            "/get_logs?format=json&session_id=s1",
+        ] {
+            places.agree(token, path);
+        }
+    }
+    assert!(hits > 60, "only {hits} of the queries found something");
+}
+
+#[test]
+fn cursors_walk_through_a_table_once_while_rows_arrive() {
+    let all = events(120);
+    let places = Places::with(&all);
+    let token = token("root", "admin");
+    let (mut found, mut path) = (Vec::new(), "/api/logs?limit=7".to_owned());
+    loop {
+        let (status, page) = ask(&places.table, &token, &path);
+        assert_eq!(status, 200, "{page}");
+        found.extend(page["logs"].as_array().expect("rows").iter().map(|row| row["id"].clone()));
+        match page["next"].as_str() {
+            Some(next) => path = format!("/api/logs?limit=7&cursor={next}"),
+            None => break,
+        }
+    }
+    let (_, whole) = ask(&places.table, &token, "/api/logs?limit=1000");
+    let whole: Vec<Value> = whole["logs"].as_array().expect("rows").iter().map(|row| row["id"].clone()).collect();
+    assert_eq!(found, whole);
+    assert_eq!(found.len(), all.len());
+}
+
+/// An agent that reads a table which is there already.
+fn reading(folder: &Folder, database: &Database, table: &str, more: &str) -> Agent {
+    let yaml = format!(
+        "  auth: {{ jwt: {{ secret: '{SECRET}' }} }}\n  read: {{ sink: rows{more} }}\n\
+         sources: {{ web: {{ type: http, address: '127.0.0.1:{}' }} }}\n\
+         sinks:\n  rows: {{ type: postgres, inputs: [web], url: '{}', table: {table} }}\n",
+        free_port(),
+        database.url()
+    );
+    Agent::start(folder, &yaml)
+}
+
+#[test]
+fn the_notebook_table_answers_as_it_is_with_rows_that_others_wrote() {
+    let (database, folder) = (Database::new(), Folder::new());
+    database.sql(&format!("ALTER DATABASE {} SET timezone = 'Asia/Tehran'", database.name));
+    database.define("notebook");
+    database.sql(
+        "INSERT INTO code_execution_logs (timestamp, username, session_id, cell_number, code, execution_time_ms, status, error_message)
+         SELECT now() - n * interval '1 hour', (ARRAY['ali','سارا','reza'])[1 + n % 3], 's' || n % 5, n, 'print(' || n || ')', n,
+                CASE WHEN n % 4 = 0 THEN 'error' ELSE 'success' END, CASE WHEN n % 4 = 0 THEN 'KeyError: ' || n END
+         FROM generate_series(1, 300) n",
+    );
+    let agent = reading(&folder, &database, "code_execution_logs", "");
+    let (admin, ali) = (token("root", "admin"), token("ali", "user"));
+    let (status, recent) = ask(&agent, &ali, "/api/activity/recent?limit=3");
+    assert_eq!(status, 200, "{recent}");
+    assert_eq!(recent["activities"][0]["id"], 3, "a number stays a number");
+    assert_eq!(recent["activities"][0]["code"], "print(3)");
+    // The database's own notion of now is that of its time zone.
+    let (_, one) = ask(&agent, &ali, "/api/logs/3");
+    let written = database.sql("SELECT to_char(timestamp AT TIME ZONE 'Asia/Tehran' AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS') FROM code_execution_logs WHERE id = 3");
+    assert!(one["timestamp"].as_str().expect("a time").starts_with(&written), "{one} {written}");
+    assert_eq!(ask(&agent, &ali, "/api/logs/4").0, 404, "another's row");
+    let count = |sql: &str| database.sql(sql).parse::<f64>().expect("a number");
+    let (_, summary) = ask(&agent, &ali, "/api/activity/summary");
+    assert_eq!(
+        summary["total_executions"].as_f64(),
+        Some(count("SELECT count(*) FROM code_execution_logs WHERE username = 'ali'"))
+    );
+    assert_eq!(
+        summary["error_count"].as_f64(),
+        Some(count("SELECT count(*) FROM code_execution_logs WHERE username = 'ali' AND status = 'error'"))
+    );
+    let average = count("SELECT round(avg(execution_time_ms), 3) FROM code_execution_logs WHERE username = 'ali'");
+    assert_eq!(summary["avg_execution_time_ms"].as_f64(), Some(average));
+    let (_, stats) = ask(&agent, &admin, "/api/admin/system-stats");
+    assert_eq!(stats["total_users"], 3);
+    assert_eq!(stats["recent_errors"][0]["error_type"], "KeyError");
+    let (_, users) = ask(&agent, &admin, "/api/admin/all-users-activity");
+    assert_eq!(users["users"].as_array().map(Vec::len), Some(3));
+    // What the table has no column for.
+    let (status, lack) = ask(&agent, &admin, "/api/logs?entity_type=order");
+    assert_eq!(
+        (
+            status,
+            lack["detail"].as_str().unwrap_or("").contains("`code_execution_logs` has no column for `entity_type`")
+        ),
+        (400, true),
+        "{lack}"
+    );
+    assert_eq!(ask(&agent, &admin, "/api/logs?q=endpoint:x").0, 400);
+    let (status, totals) = ask(&agent, &admin, "/api/logs/stats");
+    assert_eq!((status, &totals["by_entity_type"], &totals["total_logs"]), (200, &json!({}), &json!(300)));
+    let (status, lack) = ask(&agent, &admin, "/api/logs/stats?group_by=endpoint");
+    assert_eq!(status, 404, "{lack}");
+}
+
+#[test]
+fn the_tables_of_shop_and_chat_answer_with_their_own_ids_and_the_names_of_users() {
+    let (shop, chat, folders) = (Database::new(), Database::new(), [Folder::new(), Folder::new()]);
+    shop.define("shop");
+    shop.sql(
+        "INSERT INTO activity_logs (timestamp, event_type, entity_type, entity_id, user_id, description, metadata, ip_address)
+         SELECT '2026-01-01'::timestamp + n * interval '1 minute', (ARRAY['CREATE','UPDATE','PAYMENT'])[1 + n % 3], 'order', n::text,
+                'u' || n % 4, 'Order ' || n || ' 100% paid', jsonb_build_object('new_status', 'SHIPPED', 'n', n), ('10.0.0.' || n % 9)::inet
+         FROM generate_series(1, 200) n",
+    );
+    let agent = reading(&folders[0], &shop, "activity_logs", "");
+    let admin = token("root", "admin");
+    let (status, page) = ask(&agent, &admin, "/api/logs?event_type=PAYMENT&q=metadata.n%3A%3E100&limit=5");
+    assert_eq!(status, 200, "{page}");
+    assert_eq!(
+        page["total"],
+        json!(
+            shop.sql("SELECT count(*) FROM activity_logs WHERE event_type = 'PAYMENT' AND (metadata->>'n')::int > 100")
+                .parse::<u64>()
+                .expect("a count")
+        )
+    );
+    assert_eq!(page["logs"][0]["metadata"]["new_status"], "SHIPPED");
+    assert_eq!(page["logs"][0]["ip_address"], "10.0.0.2");
+    assert_eq!(ask(&agent, &admin, "/api/logs?search=100%25%20PAID").1["total"], 200);
+    assert_eq!(ask(&agent, &admin, "/api/activity/summary").0, 404, "a shop runs no code");
+
+    chat.define("chat");
+    chat.sql(
+        "CREATE TABLE users (id uuid PRIMARY KEY, email text, display_name text);
+         INSERT INTO users SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, 'u' || n || '@example.org', 'Nutzer ' || n FROM generate_series(1, 3) n;
+         INSERT INTO activity_logs (timestamp, user_id, action_type, endpoint, http_method, status_code, success, error_message, duration_ms, is_admin)
+         SELECT now() - n * interval '1 minute', CASE WHEN n % 4 = 0 THEN 'anon-' || n ELSE '00000000-0000-4000-8000-' || lpad((n % 4)::text, 12, '0') END,
+                'message.send', '/api/chat', 'POST', CASE WHEN n % 5 = 0 THEN 500 ELSE 200 END, n % 5 <> 0, CASE WHEN n % 5 = 0 THEN 'Boom: ' || n END, n, n % 10 = 0
+         FROM generate_series(1, 100) n",
+    );
+    let more = ", users: { table: users, email: email, name: display_name }";
+    let agent = reading(&folders[1], &chat, "activity_logs", more);
+    let (status, page) =
+        ask(&agent, &admin, "/api/admin/activity?success_filter=failed&sort_by=duration_ms&sort_order=desc&limit=3");
+    assert_eq!(status, 200, "{page}");
+    assert_eq!(page["total"], 20);
+    assert_eq!(page["logs"][0]["duration_ms"], 100);
+    assert_eq!((&page["logs"][0]["success"], &page["logs"][0]["error_type"]), (&json!(false), &json!("Boom")));
+    assert_eq!(page["stats"]["total_logs"], 100);
+    assert_eq!(page["stats"]["failed_count"], 20);
+    let (_, page) = ask(&agent, &admin, "/api/admin/activity?user_search=u2%40example&limit=100");
+    assert_eq!(page["total"], 25, "{page}");
+    assert_eq!(page["logs"][0]["user_email"], "u2@example.org");
+    assert_eq!(page["logs"][0]["user_display_name"], "Nutzer 2");
+    let (_, page) = ask(&agent, &admin, "/api/admin/activity?user_search=anon&limit=100");
+    assert_eq!((&page["total"], &page["logs"][0]["user_email"]), (&json!(25), &Value::Null));
+    let id = page["logs"][0]["id"].as_str().expect("a uuid").to_owned();
+    assert_eq!(ask(&agent, &admin, &format!("/api/logs/{id}")).1["id"], json!(id));
+}
+
+#[test]
+fn lists_by_an_indexed_column_read_no_whole_table() {
+    let (database, folder) = (Database::new(), Folder::new());
+    database.define("notebook");
+    database.sql(
+        "INSERT INTO code_execution_logs (timestamp, username, code, execution_time_ms, status)
+         SELECT '2026-01-01'::timestamp + n * interval '1 second', 'u' || n % 500, 'print(1)', 5, 'success' FROM generate_series(1, 50000) n;
+         ANALYZE code_execution_logs",
+    );
+    database.sql(&format!("ALTER DATABASE {} SET session_preload_libraries = 'auto_explain'", database.name));
+    let scans = || {
+        database.sql("SELECT pg_stat_force_next_flush(); SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'code_execution_logs'")
+    };
+    let agent = reading(&folder, &database, "code_execution_logs", "");
+    let (admin, user) = (token("root", "admin"), token("u7", "user"));
+    assert_eq!(ask(&agent, &admin, "/api/logs/5").0, 200);
+    let before = scans();
+    for (token, path) in [
+        (&user, "/api/activity/recent?limit=10"),
+        (&user, "/api/activity/summary"),
+        (&user, "/api/activity/search?query=print"),
+        (&admin, "/api/logs/77"),
+        (&admin, "/api/logs?user_id=u9&limit=5"),
+    ] {
+        let (status, body) = ask(&agent, token, path);
+        assert_eq!(status, 200, "{path}: {body}");
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(before, scans(), "nothing was scanned whole");
+}
