@@ -125,7 +125,7 @@ pub async fn open_rows(api: &Api, sees: &Visibility) -> Vec<Row> {
         let text = |name: &str| event.get(name).and_then(|value| value.as_str());
         let time = text("timestamp").and_then(|time| Timestamp::parse(&time)).unwrap_or_default();
         let id = text("id").map(|id| id.into_owned()).unwrap_or_default();
-        let keyset = Keyset { key: SortKey::None, time: time.0, seq: u64::MAX };
+        let keyset = Keyset { key: SortKey::None, time: time.0, seq: u64::MAX, row: None };
         Some(Row { seq: u64::MAX, time, received_at: time, id, line, keyset })
     });
     rows.collect()
