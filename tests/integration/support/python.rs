@@ -26,6 +26,7 @@ pub fn root() -> PathBuf {
 pub fn program(folder: &Folder, name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(interpreter());
     command
+        .env("WEIR_SERVER_SPOOL_DIR", folder.path("seen"))
         .arg(root().join("tests/integration/support/python").join(name))
         .args(arguments)
         .envs([("WEIR_SPOOL_DIR", folder.path("spool")), ("IPYTHONDIR", folder.path("ipython"))])

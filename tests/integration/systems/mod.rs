@@ -1,15 +1,19 @@
 //! The four systems of `examples/`, each run whole: its configuration, its tables, its clients, and SQL to compare with.
 
+mod jupyter;
 mod shop;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
 use crate::support::database::Database;
-use crate::support::{Agent, Answer, Folder, free_port, python, request};
+use crate::support::{Agent, Answer, Folder, eventually, free_port, python, request};
 
 const SECRET: &str = "the secret of an example, which is long enough";
 
@@ -83,4 +87,40 @@ pub fn token(user: &str, more: Value) -> String {
 /// A number in an answer.
 pub fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// A stream of server-sent events that is read as it comes.
+pub struct Stream {
+    heard: Arc<Mutex<String>>,
+    socket: TcpStream,
+}
+
+impl Stream {
+    pub fn open(port: u16, path: &str) -> Stream {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: weir\r\n\r\n").expect("it is sent");
+        let heard = Arc::new(Mutex::new(String::new()));
+        let (mut reader, text) = (socket.try_clone().expect("a second handle"), heard.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 65536];
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                text.lock().expect("no panic").push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+        });
+        let stream = Stream { heard, socket };
+        eventually("the stream begins", || stream.heard().contains("\r\n\r\n"));
+        assert!(stream.heard().starts_with("HTTP/1.1 200"), "{}", stream.heard());
+        stream
+    }
+
+    /// Everything so far.
+    pub fn heard(&self) -> String {
+        self.heard.lock().expect("no panic").clone()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
 }

@@ -17,11 +17,12 @@ from support import Folder, by_code, cells, eventually, events
 class Server:
     """A Jupyter server with the extension, as an installation enables it."""
 
-    def __init__(self, home):
+    def __init__(self, home, spool=None, seen=None):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.token = secrets.token_hex(16)
-        self.spool, self.seen = os.path.join(home, "spool"), os.path.join(home, "seen")
+        self.spool = spool or os.path.join(home, "spool")
+        self.seen = seen or os.path.join(home, "seen")
         self.runtime = os.path.join(home, "runtime")
         ipython = os.path.join(home, "ipython", "profile_default")
         os.makedirs(ipython)
