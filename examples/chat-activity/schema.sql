@@ -30,3 +30,18 @@ CREATE INDEX ON activity_logs (target_user_id);
 CREATE INDEX ON activity_logs (success);
 CREATE INDEX ON activity_logs (user_id, timestamp DESC);
 CREATE INDEX ON activity_logs (is_admin, timestamp DESC);
+
+-- Who the users are: the API joins their e-mail address and name (`user_id = users.id::text`).
+CREATE TABLE users (
+    id           uuid PRIMARY KEY,
+    email        text NOT NULL,
+    display_name text NOT NULL
+);
+CREATE TABLE admin_profiles (user_id uuid PRIMARY KEY REFERENCES users (id));
+INSERT INTO users VALUES
+    ('00000000-0000-4000-8000-000000000001', 'ali@example.org', 'Ali'),
+    ('00000000-0000-4000-8000-000000000002', 'sara@example.org', 'سارا'),
+    ('00000000-0000-4000-8000-0000000000a1', 'support@example.org', 'Support'),
+    ('00000000-0000-4000-8000-0000000000a2', 'chief@example.org', 'Chief');
+INSERT INTO admin_profiles VALUES
+    ('00000000-0000-4000-8000-0000000000a1'), ('00000000-0000-4000-8000-0000000000a2');

@@ -1,5 +1,6 @@
 //! The four systems of `examples/`, each run whole: its configuration, its tables, its clients, and SQL to compare with.
 
+mod chat;
 mod jupyter;
 mod shop;
 
@@ -24,6 +25,7 @@ pub struct System {
     pub folder: Folder,
     pub environment: Vec<(String, String)>,
     name: &'static str,
+    configurations: Vec<PathBuf>,
 }
 
 impl System {
@@ -41,7 +43,15 @@ impl System {
         ];
         environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let agent = Agent::start_files(&folder, &configurations, &environment);
-        System { agent, database, folder, environment, name }
+        System { agent, database, folder, environment, name, configurations }
+    }
+
+    /// kill -9, and a new agent with the same data.
+    pub fn restart(self) -> System {
+        let System { agent, database, folder, environment, name, configurations } = self;
+        agent.kill();
+        let agent = Agent::start_files(&folder, &configurations, &environment);
+        System { agent, database, folder, environment, name, configurations }
     }
 
     /// A program of the example, whose events go where its environment says.
@@ -111,6 +121,11 @@ impl Stream {
         eventually("the stream begins", || stream.heard().contains("\r\n\r\n"));
         assert!(stream.heard().starts_with("HTTP/1.1 200"), "{}", stream.heard());
         stream
+    }
+
+    /// How a request for a stream is answered.
+    pub fn status(port: u16, path: &str) -> u16 {
+        request(port, "GET", path, &[], b"").expect("the agent answers").status
     }
 
     /// Everything so far.
