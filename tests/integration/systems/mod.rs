@@ -2,6 +2,7 @@
 
 mod chat;
 mod jupyter;
+mod review;
 mod shop;
 
 use std::io::{Read, Write};
