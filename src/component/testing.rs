@@ -100,9 +100,19 @@ impl<S: Stage> Driven<S> {
         Driven { stage, state: State::default(), stored: BTreeMap::new(), now: RECEIVED_AT, events: 0 }
     }
 
-    /// Steps over these events together.
+    /// Steps over these events together, as if all had been received when the test began.
     pub fn step(&mut self, lines: &[&str]) -> Given {
-        let mut batch = Batch::new(Bytes::from(lines.join("\n")), provenance(None, None));
+        self.step_at(lines, RECEIVED_AT)
+    }
+
+    /// The same with events that are received now.
+    pub fn step_now(&mut self, lines: &[&str]) -> Given {
+        self.step_at(lines, self.now)
+    }
+
+    fn step_at(&mut self, lines: &[&str], received_at: Timestamp) -> Given {
+        let provenance = Provenance { received_at, ..(*provenance(None, None)).clone() };
+        let mut batch = Batch::new(Bytes::from(lines.join("\n")), Arc::new(provenance));
         let mut start = 0;
         for line in lines {
             batch.push_validated(start..start + line.len(), self.events);

@@ -1,6 +1,7 @@
 //! The catalogue of transforms: one file each.
 
 pub mod dedupe;
+pub mod detect;
 pub mod enrich;
 pub mod filter;
 pub mod normalize;
@@ -17,6 +18,7 @@ pub(crate) use crate::component::testing;
 /// Every type of transform, by its word in the configuration.
 pub const CATALOGUE: &[TransformEntry] = &[
     TransformEntry::of_stage::<dedupe::Dedupe>(),
+    TransformEntry::of_stage::<detect::Detect>(),
     TransformEntry::of::<enrich::Enrich>(),
     TransformEntry::of::<filter::Filter>(),
     TransformEntry::of::<normalize::Normalize>(),

@@ -1,0 +1,68 @@
+//! A value that was never there before, once the rule has learned what there is.
+
+use serde_json::Map;
+
+use super::alert::{Alert, whom};
+use super::config::Rule;
+use super::{Look, Place, imports};
+use crate::component::Transaction;
+use crate::units::Timestamp;
+
+pub fn look(rule: &Rule, look: &Look<'_>, state: &mut Transaction<'_>) -> Vec<Alert> {
+    let (name, values): (String, Vec<String>) = match &rule.field {
+        None => {
+            let values: Vec<&str> = look.by.iter().map(|(_, value)| value.as_str()).collect();
+            let names: Vec<&str> = look.by.iter().map(|(name, _)| name.as_str()).collect();
+            (names.join(", "), vec![values.join(", ")])
+        }
+        Some(field) if field.len() == 1 && field[0] == "import" => {
+            let code = look.batch.get_path(look.event, &["code"]).and_then(|code| code.as_str());
+            ("import".into(), code.map(|code| imports::of(&code)).unwrap_or_default())
+        }
+        Some(field) => {
+            let value = look.batch.get_path(look.event, field).filter(|value| !value.is_null());
+            (field.join("."), value.map(|value| value.display().into_owned()).into_iter().collect())
+        }
+    };
+    // With a field, each `by` has what it has seen, and learns for itself; without one, all learn together.
+    let whose: Vec<&str> = match rule.field {
+        Some(_) => look.by.iter().map(|(_, value)| value.as_str()).collect(),
+        None => Vec::new(),
+    };
+    let began = Place::new(rule, &[&["began"], &whose[..]].concat());
+    let since: i64 = began.read(state).unwrap_or(look.at.0);
+    began.write(state, &since, None);
+    let learns = look.at < Timestamp(since).plus(rule.learn);
+    let mut alerts = Vec::new();
+    for value in values {
+        // A hash: how long values are is nobody's bound.
+        let hash = blake3::hash(value.as_bytes()).to_hex();
+        let place = Place::new(rule, &[&["seen", &hash[..32]], &whose[..]].concat());
+        if place.read::<i64>(state).is_some() {
+            continue;
+        }
+        place.write(state, &look.at.0, None);
+        if learns {
+            continue;
+        }
+        let shown: String = value.chars().take(100).collect();
+        let text = format!("{}: {name} {shown} was never seen before{}", rule.name, whom(&look.by));
+        let mut notes = Map::new();
+        notes.insert("field".into(), name.clone().into());
+        notes.insert("value".into(), shown.into());
+        notes.insert("learned_since".into(), Timestamp(since).to_string().into());
+        alerts.push(Alert {
+            cause: look.id,
+            at: look.at,
+            by: [look.by.clone(), vec![(name.clone(), value.clone())]].concat(),
+            is_resolved: false,
+            count: 1,
+            first: look.at,
+            last: look.at,
+            ids: vec![look.id],
+            notes,
+            text,
+        });
+    }
+    alerts
+}
