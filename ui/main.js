@@ -98,8 +98,8 @@ class App {
     this.view?.destroy();
     this.view = undefined;
     this.nav = h("nav", { class: "nav", "aria-label": t("nav.label") });
-    replace(document.body, h("a", { class: "skip", href: "?", onclick: (/** @type {Event} */ event) => { event.preventDefault(); this.place.querySelector("input")?.focus(); } }, t("skip")),
-      h("header", { class: "top" }, brand(), this.nav, h("span", { class: "grow" }), this.#menu()), this.place);
+    const skip = h("a", { class: "skip", href: "?", onclick: (/** @type {Event} */ event) => { event.preventDefault(); this.place.querySelector("input")?.focus(); } }, t("skip"));
+    replace(document.body, h("header", { class: "top" }, skip, brand(), this.nav, h("span", { class: "grow" }), this.#menu()), this.place);
     mountNotices();
     this.#show(this.state);
   }
@@ -140,7 +140,7 @@ class App {
   }
 
   #menu() {
-    const button = h("button", { type: "button", class: "button user-button", "aria-label": t("menu.label") }, h("span", { class: "avatar", "aria-hidden": "true" }, [...this.me.user][0]?.toUpperCase() ?? "?"), h("bdi", { class: "user-name" }, this.me.user), icon("down"));
+    const button = h("button", { type: "button", class: "button user-button", "aria-label": `${this.me.user}: ${t("menu.label")}` }, h("span", { class: "avatar", "aria-hidden": "true", "data-letter": [...this.me.user][0]?.toUpperCase() ?? "?" }), h("bdi", { class: "user-name" }, this.me.user), icon("down"));
     const place = h("span", { class: "user-menu" }, button);
     const { close } = menu(button, () => this.#menuContent(() => close()));
     return place;

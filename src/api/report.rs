@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -113,7 +114,13 @@ pub async fn report(api: &Api, call: Call) -> Result<Answer, Problem> {
     Ok(match call.params.text("format") {
         Some("json") => Answer::value(&report),
         Some("summary") => Answer::value(&report.summary),
-        _ => Answer::with_type("text/html; charset=utf-8", super::report_page::render(&report)),
+        _ => {
+            let page = Answer::with_type("text/html; charset=utf-8", super::report_page::render(&report));
+            let mut response = page.respond(call.request.headers());
+            let policy = HeaderValue::from_static(super::report_page::POLICY);
+            response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+            Answer::Response(response)
+        }
     })
 }
 

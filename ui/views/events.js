@@ -75,7 +75,7 @@ export class EventsView {
     this.ranges = h("span", { class: "range-place" });
     this.liveButton = h("button", { type: "button", class: "button live-button", onclick: () => this.#toggleLive() });
     this.panel = new EventPanel(cx, { step: (by) => this.#step(by), filter: (field, value, out) => this.#filter(field, value, out) });
-    this.element = h("section", { class: "events", "aria-label": t("nav.events") }, h("div", { class: "events-main" }, this.#toolbar(), this.histogram.element, header(), h("div", { class: "list-place" }, this.list.element, this.state, this.pill)), this.panel.element);
+    this.element = h("section", { class: "events", "aria-label": t("nav.events") }, h("div", { class: "events-main" }, h("h1", { class: "hidden-text" }, t("nav.events")), this.#toolbar(), this.histogram.element, header(), h("div", { class: "list-place" }, this.list.element, this.state, this.pill)), this.panel.element);
     narrow.addEventListener("change", this.#resized);
   }
 

@@ -167,5 +167,6 @@ export function table(names, rows, wide = 0) {
   };
   const kinds = names.map((_, nth) => kind(nth));
   const cell = (/** @type {Node | string} */ inside, /** @type {number} */ nth) => h("td", { class: kinds[nth] }, inside);
-  return h("table", { class: "table" }, h("thead", {}, h("tr", {}, ...names.map((name, nth) => h("th", { scope: "col", class: kinds[nth] }, name)))), h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map(cell)))));
+  const body = h("table", { class: "table" }, h("thead", {}, h("tr", {}, ...names.map((name, nth) => h("th", { scope: "col", class: kinds[nth] }, name)))), h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map(cell)))));
+  return h("div", { class: "table-place", tabindex: 0, role: "group", "aria-label": names.join(", ") }, body);
 }
