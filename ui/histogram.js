@@ -7,6 +7,8 @@ import { settings } from "./settings.js";
 
 const HEIGHT = 88;
 const [TOP, BOTTOM, SIDE] = [6, 18, 40];
+/** Milliseconds between two drawings while events come. */
+const LIVE_EVERY = 500;
 /** Bars that a live chart grows to before it asks for wider ones. */
 const MAX_BARS = 180;
 
@@ -22,6 +24,8 @@ export class Histogram {
   #isPlanned = false;
   /** @type {number | undefined} */
   #brush;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #later;
 
   /** @param {(from: number, to: number) => void} onBrush @param {() => void} onFull */
   constructor(onBrush, onFull) {
@@ -37,6 +41,7 @@ export class Histogram {
   }
 
   destroy() {
+    clearTimeout(this.#later);
     this.observer.disconnect();
   }
 
@@ -71,7 +76,11 @@ export class Histogram {
     bar.total++;
     this.#to = Math.max(this.#to, start + this.#interval);
     if ((this.#to - this.#from) / this.#interval > MAX_BARS) this.onFull();
-    this.#plan();
+    if (this.#later) return;
+    this.#later = setTimeout(() => {
+      this.#later = undefined;
+      this.#plan();
+    }, LIVE_EVERY);
   }
 
   #plan() {
@@ -94,7 +103,7 @@ export class Histogram {
     this.#width = full - SIDE;
     const most = Math.max(1, ...this.#bars.map((bar) => bar.total));
     const room = HEIGHT - TOP - BOTTOM;
-    const grid = [0.5, 1].map((share) => {
+    const grid = (this.#bars.length > 0 ? [0.5, 1] : []).map((share) => {
       const y = HEIGHT - BOTTOM - room * share;
       return s("g", {}, s("line", { class: "grid", x1: 0, x2: this.#width, y1: y, y2: y }),
         s("text", { class: "axis", x: this.#width + 6, y: y + 4 }, compact(most * share)));
@@ -103,6 +112,7 @@ export class Histogram {
     this.svg.setAttribute("width", String(full));
     this.svg.setAttribute("aria-label", this.#summary());
     const base = s("line", { class: "base", x1: 0, x2: this.#width, y1: HEIGHT - BOTTOM + 0.5, y2: HEIGHT - BOTTOM + 0.5 });
+    if (this.#bars.length === 0) return replace(this.svg, base);
     this.brush = s("rect", { class: "brush", y: TOP, height: room, width: 0 });
     replace(this.svg, ...grid, ...bars, base, ...this.#ticks(), this.brush);
     this.#tell();
@@ -211,7 +221,7 @@ export function ticks(from, to, most) {
   const marks = [];
   for (let at = Math.ceil((from + offset) / step) * step - offset; at < to; at += step) {
     // Half a label would stand outside.
-    if (at - from > span * 0.02 && to - at > span * 0.02) marks.push({ at, shape });
+    if (at - from > span * 0.02 && to - at > span * 0.02) marks.push({ at, shape: (at + offset) % 86_400_000 === 0 ? "day" : shape });
   }
   return marks;
 }

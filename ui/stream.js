@@ -7,6 +7,8 @@ import { Parser } from "./sse.js";
 const SILENCE = 35_000;
 /** Milliseconds between two attempts, doubled each time. */
 const [FIRST_PAUSE, LONGEST_PAUSE] = [500, 10_000];
+/** Milliseconds between two hand-overs: nobody reads faster. */
+const EVERY = 100;
 /** Events that wait to be shown; the oldest of more are counted as a gap. */
 const MAX_WAITING = 20_000;
 
@@ -25,6 +27,7 @@ export class Live {
   /** @type {Item[]} */
   #waiting = [];
   #isPlanned = false;
+  #handedAt = 0;
 
   /** @param {string} query @param {(items: Item[]) => void} onItems @param {() => void} onPhase @param {() => void} onExpired */
   constructor(query, onItems, onPhase, onExpired) {
@@ -124,17 +127,20 @@ export class Live {
     this.#plan();
   }
 
-  /** Hands over what has come, once a frame; a page in the background has no frames. */
+  /** Hands over what has come, at once or a little later; a page in the background has no frames. */
   #plan() {
     if (this.#isPlanned) return;
     this.#isPlanned = true;
     const hand = () => {
       this.#isPlanned = false;
+      this.#handedAt = performance.now();
       const items = this.#waiting;
       this.#waiting = [];
       if (this.phase !== "stopped") this.onItems(items);
     };
-    if (document.hidden) setTimeout(hand, 500);
+    const pause = this.#handedAt + EVERY - performance.now();
+    if (document.hidden) setTimeout(hand, 5 * EVERY);
+    else if (pause > 0) setTimeout(() => requestAnimationFrame(hand), pause);
     else requestAnimationFrame(hand);
   }
 }

@@ -29,7 +29,7 @@ export default {
   "histogram.summary": { one: "{n} event from {from} to {to}", other: "{n} events from {from} to {to}" },
   "live.title": "Show events as they come", "live.off": "Not live", "live.live": "Live", "live.paused": "Paused", "live.connecting": "Connecting", "live.reconnecting": "Reconnecting", "live.failed": "Live failed",
   "live.waiting": { one: "{n} new event", other: "{n} new events" }, "live.arrived": { one: "{n} new event", other: "{n} new events" },
-  "live.gap": { one: "{n} event was missed here", other: "{n} events were missed here" }, "live.alert": "Alert: {text}",
+  "live.gap": { one: "{n} event was missed here", other: "{n} events were missed here" }, "live.alert": "Alert: {text}", "live.errors": { one: "{n} new", other: "{n} new" },
   "event.title": "Event", "event.previous": "Newer event (k)", "event.next": "Older event (j)", "event.link": "Copy a link to this event", "event.linked": "Link copied", "event.code": "Code", "event.error": "Error", "event.metadata": "Metadata", "event.fields": "Fields",
   "event.session": "The session around it", "event.user_around": "What the user did around it", "event.raw": "Raw event", "event.copy_json": "Copy JSON", "event.previous_run": "Compared with the run before,", "event.same_code": "The code is the same.",
   "event.changed": "Hidden and cut", "event.redacted": { one: "{n} secret hidden by", other: "{n} secrets hidden by" }, "event.truncated": "{field} was cut from {size}", "event.preview": "You see the first 100 characters.",

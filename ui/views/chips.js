@@ -19,7 +19,7 @@ export function chips(cx) {
   }, icon("close"))));
   const isNew = q !== "" && !saved().some((one) => one.q === q);
   return [
-    chip(t("chip.errors"), "status:error"),
+    chip(t("chip.errors"), "status:error", h("span", { class: "badge chip-badge", hidden: true })),
     chip(t("chip.slow"), "duration_ms:>=1000"),
     role === "admin" && chip(t("chip.alerts"), "event_type:alert"),
     role === "admin" && chip(t("chip.logins"), "event_type:login_failed"),

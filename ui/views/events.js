@@ -51,6 +51,12 @@ export class EventsView {
   #spokenAt = 0;
   #unspoken = 0;
   #noticedAt = 0;
+  /** Events that came to the list since its pages were fetched. */
+  #newer = 0;
+  /** Of the search whose list is being fetched. @type {AbortSignal | undefined} */
+  #loading;
+  /** Errors that came since the search began. */
+  #errors = 0;
   /** @type {string[]} */
   #words = [];
 
@@ -119,6 +125,7 @@ export class EventsView {
     this.search.value = state.q;
     this.search.clearError();
     this.#words = words(state.q);
+    this.#errors = 0;
     replace(this.chips, ...chips(this.cx));
     replace(this.ranges, rangeButton(this.cx));
     this.#abort.abort();
@@ -148,29 +155,33 @@ export class EventsView {
   /** @param {boolean} isFresh whether what is shown now is about something else */
   async #load(isFresh) {
     const before = this.#pages;
-    const pages = new Pages(this.#params(), () => this.#pages === pages && this.#changed(), () => this.#head.length);
+    const pages = new Pages(this.#params(), () => this.#pages === pages && this.#changed(), () => this.#newer);
     if (isFresh) {
       before?.stop();
       this.#pages = undefined;
       this.#head = [];
+      this.#newer = 0;
       this.list.refresh();
       replace(this.state, skeleton(12));
       replace(this.count);
     }
     const signal = this.#abort.signal;
+    this.#loading = signal;
     try {
       await pages.first();
     } catch (error) {
       if (!signal.aborted && isFresh) this.#failed(error);
       return;
+    } finally {
+      if (this.#loading === signal) this.#loading = undefined;
     }
     if (signal.aborted) return pages.stop();
     before?.stop();
     this.#pages = pages;
     const newest = pages.newestSeq;
     this.#head = this.#head.filter((item) => item.kind === "gap" ? isFresh : item.row.seq > newest);
+    this.#newer = eventsOf(this.#head);
     this.#changed();
-    this.list.refresh();
     if (this.cx.state.event) this.#mark(this.cx.state.event);
     clearTimeout(this.#settle);
     if (isFresh && this.#live) this.#settle = setTimeout(() => this.list.isAtTop && this.#load(false), SETTLE);
@@ -203,7 +214,7 @@ export class EventsView {
   #changed() {
     const pages = this.#pages;
     if (!pages) return;
-    const total = pages.total + countOf(this.#head.filter((item) => item.kind === "event"));
+    const total = pages.total + this.#newer;
     const text = t(pages.isAtLeast ? "events.at_least" : "events.count", { n: total });
     replace(this.count, text, total > MAX_ROWS && h("span", { class: "muted" }, ` · ${t("events.most", { n: MAX_ROWS })}`));
     if (total === 0 && this.#head.length === 0) this.#showEmpty();
@@ -376,15 +387,15 @@ export class EventsView {
   #flush() {
     if (this.#waitingCount === 0) return;
     const isWhole = countOf(this.#waiting) === this.#waitingCount;
+    this.#newer += this.#waitingCount - (countOf(this.#waiting) - eventsOf(this.#waiting));
     this.#head.unshift(...this.#waiting.reverse());
     if (this.list.selected >= 0) this.list.selected += this.#waiting.length;
     this.#waiting = [];
     this.#waitingCount = 0;
     this.#showWaiting();
-    if (!isWhole || this.#head.length > MAX_HEAD) {
-      this.#head.length = Math.min(this.#head.length, MAX_HEAD);
-      this.#load(false);
-    }
+    if ((!isWhole || this.#head.length > MAX_HEAD) && !this.#loading) this.#load(false);
+    // Where the API is slower than the events come, the oldest of them are seen again with the next page.
+    if (this.#head.length > 2 * MAX_HEAD) this.#head.length = 2 * MAX_HEAD;
     this.#changed();
   }
 
@@ -396,6 +407,12 @@ export class EventsView {
       announce(t("live.arrived", { n: this.#unspoken }));
       this.#unspoken = 0;
       this.#spokenAt = now;
+    }
+    this.#errors += items.filter((item) => item.kind === "event" && item.row.status === "error").length;
+    const badge = /** @type {HTMLElement | null} */ (this.chips.querySelector(".chip-badge"));
+    if (badge && this.#errors > 0) {
+      badge.hidden = false;
+      badge.textContent = t("live.errors", { n: this.#errors });
     }
     const isGrave = (/** @type {Item} */ item) => item.kind === "event" && item.row.event_type === "alert";
     const grave = items.find(isGrave);
@@ -448,6 +465,11 @@ export class EventsView {
     act?.();
     return act !== undefined;
   }
+}
+
+/** How many of the items are events. @param {Item[]} items */
+function eventsOf(items) {
+  return items.filter((item) => item.kind === "event").length;
 }
 
 /** @param {import("../api.js").Row} row */

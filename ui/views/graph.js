@@ -3,7 +3,7 @@
 import { s } from "../dom.js";
 import { compact, t } from "../i18n.js";
 import { oneLine } from "../text.js";
-import { rateText, stateKind } from "./operate.js";
+import { lastError, rateText, stateKind } from "./operate.js";
 
 const [WIDTH, HEIGHT, GAP_X, GAP_Y] = [176, 52, 64, 16];
 
@@ -88,7 +88,7 @@ function link(from, to, isRight) {
 function box({ x, y, one }) {
   const counts = one.accounting ?? one.books ?? {};
   const waiting = one.kind === "sink" && counts.waiting > 0 ? ` · ${t("operate.waiting", { n: compact(counts.waiting) })}` : "";
-  return s("g", { class: `node n-${one.kind}`, transform: `translate(${x} ${y})` }, s("title", {}, `${one.name} (${one.type}) ${one.state}\n${one.last_error ?? ""}`),
+  return s("g", { class: `node n-${one.kind}`, transform: `translate(${x} ${y})` }, s("title", {}, oneLine(`${one.name} (${one.type}) ${one.state} ${lastError(one)}`, 500)),
     s("rect", { class: "node-box", width: WIDTH, height: HEIGHT, rx: 6 }), s("circle", { class: `node-dot f-${stateKind(one.state)}`, cx: 16, cy: 18, r: 4 }),
     s("text", { class: "node-name", x: 28, y: 22 }, oneLine(one.name, 18)), s("text", { class: "node-type", x: WIDTH - 12, y: 22, "text-anchor": "end" }, oneLine(one.type, 12) === one.name ? "" : oneLine(one.type, 12)),
     s("text", { class: "node-rate", x: 28, y: 41 }, rateText(one) + waiting));

@@ -95,7 +95,7 @@ export class OperateView {
       again();
     } });
     const rows = letters.map((/** @type {any} */ letter) => [
-      h("span", { class: "letter" }, box(letter), h("button", { type: "button", class: "text-button", onclick: () => this.#letter(letter.id, again) }, h("span", { class: "reason", dir: "auto" }, oneLine(letter.reason, 120)))),
+      h("span", { class: "letter" }, box(letter), h("button", { type: "button", class: "text-button", onclick: () => this.#letter(letter.id, again) }, h("span", { class: "reason", dir: "auto" }, oneLine(letter.reason, 120))), letter.answer && h("span", { class: "reason muted", dir: "auto" }, oneLine(letter.answer, 200))),
       h("bdi", {}, oneLine(letter.component, 40)), h("span", { class: "num" }, number(letter.attempts)), letter.parked ? h("bdi", {}, t("dlq.parked", { place: oneLine(letter.destination, 40) })) : "", timeTag(letter.time),
     ]);
     const ids = [...this.#chosen];
@@ -190,9 +190,14 @@ function componentTable(components) {
     const done = counts.delivered ?? counts.left ?? counts.entered ?? 0;
     const lost = (counts.dead_lettered ?? 0) + total(counts.dropped);
     return [h("span", {}, h("bdi", { class: "mono" }, one.name), h("span", { class: "muted" }, ` ${one.type}`)), stateBadge(one.state), h("span", { class: "num" }, rateText(one)), h("span", { class: "num" }, compact(done)),
-      h("span", { class: "num" }, one.kind === "sink" ? compact(counts.waiting ?? 0) : "–"), h("span", { class: `num${lost ? " error-text" : ""}` }, number(lost)), one.last_event ? timeTag(one.last_event) : "–", h("span", { class: "error-text last-error", dir: "auto", title: oneLine(one.last_error ?? "", 500) }, oneLine(one.last_error ?? "", 120))];
+      h("span", { class: "num" }, one.kind === "sink" ? compact(counts.waiting ?? 0) : "–"), h("span", { class: `num${lost ? " error-text" : ""}` }, number(lost)), one.last_event ? timeTag(one.last_event) : "–", h("span", { class: "error-text last-error", dir: "auto", title: oneLine(lastError(one), 500) }, oneLine(lastError(one), 300))];
   });
   return table([t("col.component"), t("col.state"), t("col.rate"), t("col.done"), t("col.waiting"), t("col.failed"), t("col.last"), t("col.last_error")], rows, 7);
+}
+
+/** What went wrong last in a component. @param {any} one */
+export function lastError(one) {
+  return String(one.last_error?.message ?? one.last_error ?? "");
 }
 
 /** @param {any} counts */
