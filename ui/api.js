@@ -2,10 +2,11 @@
 
 /** An answer that is no success. `detail` is what the API says about it. */
 export class ApiError extends Error {
-  /** @param {number} status @param {string} detail @param {number} [retryAfter] seconds */
-  constructor(status, detail, retryAfter) {
+  /** @param {number} status @param {string} detail @param {number} [retryAfter] seconds @param {any} [body] */
+  constructor(status, detail, retryAfter, body = {}) {
     super(detail);
     this.status = status;
+    this.body = body;
     this.retryAfter = retryAfter;
   }
 }
@@ -37,14 +38,14 @@ export function address(path, params = {}) {
 
 /** @param {Response} response */
 async function failure(response) {
-  let detail = response.statusText;
+  let body;
   try {
-    detail = (await response.json()).detail ?? detail;
+    body = await response.json();
   } catch {
     // What stands between the page and the agent may answer with something else.
   }
   const after = Number(response.headers.get("retry-after")) || undefined;
-  return new ApiError(response.status, detail || `HTTP ${response.status}`, after);
+  return new ApiError(response.status, body?.detail || response.statusText || `HTTP ${response.status}`, after, body);
 }
 
 /**

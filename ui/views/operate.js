@@ -2,7 +2,7 @@
 
 import { h, icon, replace } from "../dom.js";
 import { bytes, compact, number, t, word } from "../i18n.js";
-import { get, send } from "../api.js";
+import { ApiError, get, send } from "../api.js";
 import { format } from "../state.js";
 import { oneLine } from "../text.js";
 import { commandBox, confirm, curl, curlButton, dialog, emptyState, errorState, explain, notice, skeleton, timeTag } from "../parts.js";
@@ -167,18 +167,15 @@ export class OperateView {
     confirm(t("operate.reload_sure"), t("operate.reload"), async () => {
       try {
         const outcome = await send("api/reload");
-        const changed = Array.isArray(outcome.changed) ? outcome.changed.map((/** @type {any} */ one) => (typeof one === "string" ? one : JSON.stringify(one))).join(", ") : "";
+        const changed = Object.entries(outcome.changed).filter(([, names]) => /** @type {any} */ (names).length > 0).map(([how, names]) => `${word("reload", how)} ${/** @type {any} */ (names).join(", ")}`).join("; ");
         notice(changed ? t("operate.reloaded", { names: oneLine(changed, 160) }) : t("operate.unchanged"), { kind: "good" });
         this.update(this.cx.state);
       } catch (error) {
-        await this.#refused(error);
+        const errors = error instanceof ApiError ? error.body?.errors : undefined;
+        const told = Array.isArray(errors) ? errors.map((one) => commandBox(String(one))) : [h("p", {}, explain(error))];
+        dialog(t("operate.refused"), () => [h("p", {}, t("operate.refused_about")), ...told], { class: "wide" });
       }
     });
-  }
-
-  /** @param {any} error */
-  async #refused(error) {
-    dialog(t("operate.refused"), () => [h("p", {}, t("operate.refused_about")), ...error.errors?.map((/** @type {any} */ one) => commandBox(typeof one === "string" ? one : JSON.stringify(one, null, 2))) ?? [h("p", {}, explain(error))]], { class: "wide" });
   }
 }
 

@@ -18,7 +18,7 @@ test("both languages have the same texts with the same values", () => {
 test("every text that is used is there, and every text that is there is used", () => {
   const code = modules.filter((name) => !name.startsWith("lang")).map((name) => readFileSync(join(folder, name), "utf8")).join("\n");
   for (const key of code.matchAll(/\bt\("([\w.]+)"/g)) assert.ok(key[1] in en, key[1]);
-  const made = /^((status|state|severity|role|range|theme|zone|menu|operate|key|query|nav|live)\.|login\.by_)/;
+  const made = /^((status|state|severity|role|range|theme|zone|menu|operate|key|query|nav|live|reload)\.|login\.by_)/;
   for (const key of Object.keys(en)) assert.ok(made.test(key) || code.includes(`"${key}"`), `${key} is not used`);
 });
 
