@@ -20,9 +20,25 @@ pub async fn health(api: &Api, call: Call) -> Result<Answer, Problem> {
     let held = is(ComponentState::Held);
     let asks_for_sinks = call.params.has("sinks");
     let status = if asks_for_sinks && held { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    let word = if held || is(ComponentState::Degraded) { "degraded" } else { "healthy" };
+    let journal = journal(api, with_errors);
+    // Where the queue cannot be read its size is unknown; everything else is shown.
+    let dead_letters = api.agent.commons.dead_letters.summary().await.ok();
+    let dead_letters = dead_letters.map(|summary| summary.letters - summary.parked);
+    let is_well = !held && !is(ComponentState::Degraded) && journal["state"] == "ok";
+    let word = if is_well { "healthy" } else { "degraded" };
     let components: Vec<Value> = ledgers.iter().map(|ledger| component(ledger, with_errors)).collect();
-    Ok(Answer::value(&json!({ "status": word, "components": components })).with_status(status))
+    let body = json!({ "status": word, "journal": journal, "dead_letters": dead_letters, "components": components });
+    Ok(Answer::value(&body).with_status(status))
+}
+
+/// Whether the journal takes events.
+fn journal(api: &Api, with_errors: bool) -> Value {
+    let Some(standstill) = api.agent.standstill() else { return json!({ "state": "ok" }) };
+    let mut shown = json!({ "state": standstill.trouble.word(), "since": standstill.since.to_string() });
+    if with_errors {
+        shown["reason"] = standstill.trouble.reason().into();
+    }
+    shown
 }
 
 /// What health says about one component.
@@ -46,6 +62,8 @@ pub fn component(ledger: &crate::telemetry::ComponentMetrics, with_errors: bool)
 pub async fn ready(api: &Api, _: Call) -> Result<Answer, Problem> {
     let (status, word) = if api.shutdown.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping")
+    } else if let Some(trouble) = api.agent.commons.journal.trouble() {
+        (StatusCode::SERVICE_UNAVAILABLE, trouble.word())
     } else if api.agent.commons.journal.is_full() {
         (StatusCode::SERVICE_UNAVAILABLE, "full")
     } else {

@@ -30,7 +30,11 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let path = if arguments.sinks { "/health?sinks" } else { "/health" };
     match connection.ask(Method::GET, path) {
         Ok(answer) if answer.status.is_success() => {
-            super::print(&told(&serde_json::from_slice(&answer.body).unwrap_or_default()))
+            let health: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            match takes_events(&health) {
+                true => super::print(&told(&health)),
+                false => super::complain(told(&health).replacen("healthy\n", "unhealthy\n", 1).trim_end()),
+            }
         }
         Ok(answer) => match serde_json::from_slice::<Value>(&answer.body) {
             Ok(health) if health["components"].is_array() => {
@@ -42,9 +46,24 @@ pub fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
+/// Whether the journal takes events: an agent that refuses all of them is not healthy.
+fn takes_events(health: &Value) -> bool {
+    matches!(health["journal"]["state"].as_str(), None | Some("ok"))
+}
+
 /// One line, and one more for each sink that does not deliver all: the process is well all the same.
 fn told(health: &Value) -> String {
     let mut out = "healthy\n".to_owned();
+    let journal = &health["journal"];
+    if !takes_events(health) {
+        let word = |name: &str| journal[name].as_str().unwrap_or("?").replace(char::is_control, " ");
+        let reason = journal["reason"].as_str().map(|_| format!(": {}", word("reason"))).unwrap_or_default();
+        out.push_str(&format!("the journal is {} since {}{reason}\n", word("state"), word("since")));
+    }
+    if let Some(letters) = health["dead_letters"].as_u64().filter(|letters| *letters > 0) {
+        let (noun, verb) = if letters == 1 { ("letter", "waits") } else { ("letters", "wait") };
+        out.push_str(&format!("{letters} dead {noun} {verb} for a decision: `weir dlq list`\n"));
+    }
     let components = health["components"].as_array().map(Vec::as_slice).unwrap_or_default();
     for sink in components {
         let word = |value: &Value| value.as_str().unwrap_or("?").replace(char::is_control, " ");

@@ -241,6 +241,10 @@ fn answer(outcome: Outcome, wait: Wait, on_bad: OnBad) -> Response<Body> {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).into_response()
         }
         JobStatus::Full => full().into_response(),
+        JobStatus::TooLarge => {
+            let detail = "the body is larger than the journal can ever take at once: send fewer events at a time";
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response()
+        }
         JobStatus::Failed(reason) => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_after(RETRY_FAILED).into_response()
         }

@@ -148,7 +148,7 @@ impl Kept {
                 JobStatus::Failed(reason) => {
                     tracing::warn!(source = %self.cx.name, %reason, "a piece is handed in again")
                 }
-                JobStatus::Full => {}
+                JobStatus::Full | JobStatus::TooLarge => {}
                 _ => return Ok(()),
             }
             let again = async {

@@ -195,6 +195,8 @@ pub enum JobStatus {
     Rejected,
     /// Nothing was taken: the journal or the disk is full.
     Full,
+    /// Nothing was taken: the journal can never hold so much at once.
+    TooLarge,
     /// Nothing is promised: the journal could not sync, or the agent stops.
     Failed(String),
     /// Taken, but not delivered in time.

@@ -249,6 +249,7 @@ impl Appender {
         let end = active.end + buffer.len() as u32;
         self.buffer = buffer;
         if let Err(error) = written {
+            shared.note_fault("write to the journal", &error);
             return self.give_up_segment(group, append_error("write", &error));
         }
         active.end = end;
@@ -377,7 +378,10 @@ impl Shared {
         let result = file.sync();
         let took = started.elapsed();
         match result {
-            Ok(()) => self.synced(jobs, took),
+            Ok(()) => {
+                self.forget_fault();
+                self.synced(jobs, took);
+            }
             Err(error) => self.sync_failed(jobs, &error),
         }
         self.syncs.lock().expect("no panic while it is held").running = false;
@@ -409,7 +413,9 @@ impl Shared {
         state.forget_unsynced();
         // What was written meanwhile lies in the same segment.
         jobs.extend(self.syncs.lock().expect("no panic while it is held").jobs.drain(..));
-        tracing::error!(%error, groups = jobs.len(), "cannot sync the journal, going on in another segment");
+        if self.note_fault("sync the journal", error) {
+            tracing::error!(%error, groups = jobs.len(), "cannot sync the journal, going on in another segment");
+        }
         let error = append_error("sync", error);
         for job in jobs {
             job.fail(&mut state, &error);

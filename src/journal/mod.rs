@@ -7,6 +7,7 @@
 //! What lies on disk, and what always holds about it, is written at the top of `format`.
 
 mod appender;
+mod condition;
 mod config;
 mod cursor;
 mod descriptors;
@@ -53,6 +54,7 @@ use bytes::Bytes;
 use crate::event::Lines;
 use crate::units::Timestamp;
 
+pub use condition::Trouble;
 pub use config::{BufferBound, Codec, Mode, Options, Start, WhenFull};
 pub use cursor::{Cursor, CursorError, CursorInfo, ReadError, Reader};
 pub use handle::Journal;

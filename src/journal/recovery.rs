@@ -208,6 +208,9 @@ fn assemble(
         files: Mutex::new(files),
         capacity: AtomicU64::new(0),
         damaged: AtomicU64::new(0),
+        fault: Mutex::default(),
+        shut_out: Mutex::default(),
+        is_shut_out: AtomicBool::new(false),
     }
 }
 

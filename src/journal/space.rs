@@ -57,6 +57,7 @@ impl Appender {
         let written = self.active.as_ref().expect("just made").place.file.write_at(&header.encode(), 0);
         if let Err(error) = written {
             state.broken = Some(index);
+            self.shared.note_fault("write to the journal", &error);
             return Err(append_error("write", &error));
         }
         drop(state);
@@ -83,7 +84,10 @@ impl Appender {
         match self.create(bytes) {
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            Err(reason) => error = append_error("make a segment", &reason),
+            Err(reason) => {
+                self.shared.note_fault("make a segment of the journal", &reason);
+                error = append_error("make a segment", &reason);
+            }
         }
         if !in_need {
             return Err(error);

@@ -46,6 +46,11 @@ pub struct Shared {
     pub capacity: AtomicU64,
     /// Events lost to damage and counted while running.
     pub damaged: AtomicU64,
+    /// The last write or sync, if it has failed, and whether for lack of space.
+    pub fault: Mutex<Option<(String, bool)>>,
+    /// Why nothing is taken for a reason outside of the journal.
+    pub shut_out: Mutex<Option<String>>,
+    pub is_shut_out: AtomicBool,
 }
 
 impl Shared {

@@ -243,6 +243,9 @@ impl Shared {
 
     /// Whether the journal has no room for so many bytes, or a cursor over these streams is at its bound.
     pub fn holds_back(&self, bytes: usize, streams: &[StreamId]) -> bool {
+        if self.is_shut_out.load(Ordering::Acquire) {
+            return true;
+        }
         if self.on_disk() {
             // What is in memory may all have to go in uncompressed. In a journal that is small beside the purse an
             // eighth must do.

@@ -1,5 +1,7 @@
 //! What Prometheus reads: the ledgers as a page, one look per component.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use metrics::Label;
 
 use super::accounting::{Accounting, ComponentKind, ComponentMetrics, ComponentState, Counts};
@@ -16,6 +18,8 @@ pub struct ProcessContext {
     pub journal_limit_bytes: u64,
     pub journal_syncs: Histogram,
     pub journal_is_full: bool,
+    /// Dead letters of each component that has some.
+    pub dead_letters: BTreeMap<String, u64>,
     pub dead_letter_bytes: u64,
     pub dead_letter_limit_bytes: u64,
     pub store_bytes: Option<u64>,
@@ -31,6 +35,7 @@ pub fn render(books: &Accounting, around: &ProcessContext) -> String {
     for ledger in books.all() {
         add_ledger(&mut page, &ledger);
     }
+    add_dead_letters(&mut page, books, &around.dead_letters);
     add_surroundings(&mut page, around);
     add_process(&mut page, around.started);
     page.text()
@@ -52,8 +57,8 @@ fn add_ledger(page: &mut Page, ledger: &ComponentMetrics) {
             page.add(BYTES_LOST, &labels, counts.bytes_lost);
             page.add(TRUNCATIONS, &labels, counts.truncations);
             page.add(AUTH_FAILURES, &labels, counts.auth_failures);
-            for (reason, value) in &counts.requests_refused {
-                page.add_with(REQUESTS_REFUSED, &labels, Label::new("reason", *reason), *value);
+            for (reason, value) in with_zeros(&REFUSALS, &counts.requests_refused) {
+                page.add_with(REQUESTS_REFUSED, &labels, Label::new("reason", reason), value);
             }
         }
         ComponentKind::Transform => {
@@ -79,9 +84,15 @@ fn add_ledger(page: &mut Page, ledger: &ComponentMetrics) {
     }
     page.add(DEAD_LETTERED, &labels, counts.dead_lettered);
     page.add(DUPLICATES, &labels, counts.duplicates);
-    for (metric, label, values) in
-        [(FILTERED, "reason", &counts.filtered), (DROPPED, "cause", &counts.dropped), (ERRORS, "class", &counts.errors)]
-    {
+    let classes: &[&'static str] = match ledger.kind {
+        ComponentKind::Source => &["journal"],
+        ComponentKind::Transform => &[],
+        ComponentKind::Sink => &["transient", "configuration", "poison"],
+    };
+    for (class, value) in with_zeros(classes, &counts.errors) {
+        page.add_with(ERRORS, &labels, Label::new("class", class), value);
+    }
+    for (metric, label, values) in [(FILTERED, "reason", &counts.filtered), (DROPPED, "cause", &counts.dropped)] {
         for (word, value) in values {
             page.add_with(metric, &labels, Label::new(label, *word), *value);
         }
@@ -99,11 +110,31 @@ fn add_ledger(page: &mut Page, ledger: &ComponentMetrics) {
     }
 }
 
+/// Reasons for which a source refuses a request.
+const REFUSALS: [&str; 3] = ["full", "too_large", "unavailable"];
+
+/// The counts, with a zero for each of these that was never counted: a series that begins with its first fault hides it
+/// from whoever looks at increases.
+fn with_zeros(names: &[&'static str], counts: &BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
+    names.iter().map(|name| (*name, 0)).chain(counts.iter().map(|(name, count)| (*name, *count))).collect()
+}
+
 fn add_sink(page: &mut Page, ledger: &ComponentMetrics, labels: &[Label], counts: &Counts) {
     page.add(WAITING, labels, counts.waiting);
     page.add(LAG_EVENTS, labels, counts.lag_events);
     page.add(LAG_SECONDS, labels, counts.lag_seconds);
     page.add_histogram(DELIVERY_SECONDS, labels, &ledger.delivery_times());
+}
+
+/// How many dead letters wait for a decision: a number for each component, also for one that is gone.
+fn add_dead_letters(page: &mut Page, books: &Accounting, letters: &BTreeMap<String, u64>) {
+    let components = books.all();
+    let names: BTreeSet<&str> =
+        components.iter().map(|one| &*one.name).chain(letters.keys().map(String::as_str)).collect();
+    for name in names {
+        let label = [Label::new("component", name.to_owned())];
+        page.add(DEAD_LETTERS, &label, letters.get(name).copied().unwrap_or(0));
+    }
 }
 
 fn add_surroundings(page: &mut Page, around: &ProcessContext) {

@@ -90,7 +90,9 @@ pub struct Agent {
     /// One plan is prepared at a time.
     changing: Mutex<()>,
     pub(super) running: Mutex<Running>,
-    stopped: CancellationToken,
+    pub(super) stopped: CancellationToken,
+    /// What keeps the journal from taking events.
+    pub(super) standstill: std::sync::RwLock<Option<super::watch::Standstill>>,
 }
 
 #[derive(Default)]
@@ -165,10 +167,12 @@ impl Agent {
             changing: Mutex::default(),
             running: Mutex::default(),
             stopped,
+            standstill: Default::default(),
         });
         agent.begin(plan).await?;
         agent.report_damage(&report);
         tokio::spawn(agent.clone().watch_retired(agent.stopped.clone()));
+        tokio::spawn(agent.clone().watch_journal());
         Ok(agent)
     }
 

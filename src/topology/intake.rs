@@ -435,9 +435,10 @@ fn failed(inner: &Inner, error: AppendError) -> (JobStatus, u64) {
     match error {
         AppendError::KnownKey(known) => repeated(inner, known),
         AppendError::Full => (JobStatus::Full, 0),
+        AppendError::TooLarge => (JobStatus::TooLarge, 0),
         AppendError::Sync(_) => {
             inner.ledger.update(|counts| *counts.errors.entry("journal").or_default() += 1);
-            tracing::error!(source = %inner.name, %error, "nothing was acknowledged");
+            tracing::debug!(source = %inner.name, %error, "nothing was acknowledged");
             (JobStatus::Failed(error.to_string()), 0)
         }
         other => (JobStatus::Failed(other.to_string()), 0),

@@ -19,9 +19,11 @@ mod snapshots;
 mod sources;
 mod stages;
 mod trial;
+mod watch;
 mod wiring;
 
 pub use agent::{Agent, Reloaded, StartError, Stopped, make_private_folder};
 pub use intake::SourceIntake;
 pub use snapshots::snapshots_file;
 pub use trial::{Outcome, RECEIVED_AT, Trial};
+pub use watch::Standstill;

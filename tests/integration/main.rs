@@ -38,3 +38,4 @@ mod store;
 mod support;
 mod systems;
 mod tidy;
+mod trouble;

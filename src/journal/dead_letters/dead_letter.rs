@@ -1,5 +1,6 @@
 //! One dead letter: an event or a raw text that could not go on, and everything known about why.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -137,6 +138,18 @@ impl DeadLetter {
         out.extend_from_slice(&(head.len() as u32).to_le_bytes());
         out.extend_from_slice(&head);
         out.extend_from_slice(&letter.body);
+    }
+
+    /// The component of a letter in its stored form, with nothing else of it read.
+    pub fn component_of(stored: &[u8]) -> Option<Cow<'_, str>> {
+        #[derive(Deserialize)]
+        struct Component<'a> {
+            #[serde(borrow)]
+            component: Cow<'a, str>,
+        }
+        let (len, rest) = stored.split_first_chunk::<4>()?;
+        let head = rest.get(..u32::from_le_bytes(*len) as usize)?;
+        serde_json::from_slice::<Component<'_>>(head).ok().map(|head| head.component)
     }
 
     /// Reads the stored form.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::thread;
+use std::time::Instant;
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +19,7 @@ use crate::units::Timestamp;
 
 mod dead_letter;
 mod parked;
+mod said;
 mod segment;
 mod store;
 
@@ -25,6 +27,7 @@ mod store;
 mod tests;
 
 pub use dead_letter::{DeadLetter, NewDeadLetter, Number};
+use said::Said;
 use store::DeadLetterStore;
 
 /// The bound where nothing else is configured.
@@ -64,7 +67,7 @@ impl std::fmt::Display for Refused {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     pub letters: u64,
     /// Those of them that are parked.
@@ -73,6 +76,8 @@ pub struct Summary {
     pub max_bytes: u64,
     /// Damaged places found when the files were opened.
     pub damaged: u64,
+    /// Dead letters of each component that has some.
+    pub by_component: BTreeMap<String, u64>,
 }
 
 /// What is parked for one destination of a sink.
@@ -204,7 +209,7 @@ impl DeadLetters {
 
 /// The thread. An answer that nobody waits for any more is no error.
 fn serve(mut shelf: DeadLetterStore, mut inbox: mpsc::Receiver<Request>) {
-    let mut next = None;
+    let (mut next, mut said) = (None, Said::default());
     while let Some(request) = next.take().or_else(|| inbox.blocking_recv()) {
         match request {
             Request::Append(letters, reply) => {
@@ -216,7 +221,7 @@ fn serve(mut shelf: DeadLetterStore, mut inbox: mpsc::Receiver<Request>) {
                         Err(_) => break,
                     }
                 }
-                append_all(&mut shelf, writers);
+                append_all(&mut shelf, writers, &mut said);
             }
             Request::List(after, limit, reply) => drop(reply.send(shelf.list(after, limit))),
             Request::Get(number, reply) => drop(reply.send(shelf.get(number).transpose())),
@@ -226,7 +231,11 @@ fn serve(mut shelf: DeadLetterStore, mut inbox: mpsc::Receiver<Request>) {
             }
             Request::Take(wanted, reply) => drop(reply.send(shelf.take(&wanted))),
             Request::Condemn(letters, parked, reply) => {
-                drop(reply.send(shelf.condemn(letters, &parked, Timestamp::now())));
+                let condemned = shelf.condemn(letters.clone(), &parked, Timestamp::now());
+                if condemned.is_ok() {
+                    said.note(letters.iter(), Instant::now());
+                }
+                drop(reply.send(condemned));
             }
             Request::Clear(component, reply) => drop(reply.send(shelf.clear(&component))),
             Request::Waiting(reply) => drop(reply.send(shelf.waiting())),
@@ -236,15 +245,20 @@ fn serve(mut shelf: DeadLetterStore, mut inbox: mpsc::Receiver<Request>) {
 }
 
 /// Appends what several writers gave with one sync; if that does not fit, each by itself.
-fn append_all(shelf: &mut DeadLetterStore, writers: Vec<Writer>) {
-    let now = Timestamp::now();
+fn append_all(shelf: &mut DeadLetterStore, writers: Vec<Writer>, said: &mut Said) {
+    let (now, clock) = (Timestamp::now(), Instant::now());
     if writers.len() > 1 {
         let all = writers.iter().flat_map(|(letters, _)| letters.iter().cloned()).collect();
         if shelf.append(all, now).is_ok() {
+            said.note(writers.iter().flat_map(|(letters, _)| letters), clock);
             return writers.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
         }
     }
     for (letters, reply) in writers {
-        drop(reply.send(shelf.append(letters, now)));
+        let kept = shelf.append(letters.clone(), now);
+        if kept.is_ok() {
+            said.note(letters.iter(), clock);
+        }
+        drop(reply.send(kept));
     }
 }

@@ -16,6 +16,7 @@
 //! Recovery takes every record whose checksums hold, looks for the next one behind damage, and cuts what
 //! follows the last.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -45,6 +46,8 @@ pub struct Segment {
     /// Bytes that hold the magic and whole records.
     pub len: u64,
     slots: Vec<Slot>,
+    /// Names of components, which slots give the place of.
+    names: Vec<String>,
     /// Bytes of records that are done.
     pub done_bytes: u64,
     /// Damaged places that recovery has skipped.
@@ -56,6 +59,8 @@ pub struct Segment {
 struct Slot {
     delta: u32,
     offset: u32,
+    /// The place of the component's name; of more than there can be, the last.
+    name: u16,
 }
 
 /// Marks a slot's offset as that of a letter that is done.
@@ -92,7 +97,15 @@ impl Segment {
                 Medium::File(file, path)
             }
         };
-        Ok(Segment { medium, first, len: MAGIC.len() as u64, slots: Vec::new(), done_bytes: 0, damaged: 0 })
+        Ok(Segment {
+            medium,
+            first,
+            len: MAGIC.len() as u64,
+            slots: Vec::new(),
+            names: Vec::new(),
+            done_bytes: 0,
+            damaged: 0,
+        })
     }
 
     /// Opens a file and reads what it holds. `newest`: its tail may be torn and is cut.
@@ -100,7 +113,8 @@ impl Segment {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let bytes = std::fs::read(path)?;
         let medium = Medium::File(file, path.to_owned());
-        let mut segment = Segment { medium, first, len: 0, slots: Vec::new(), done_bytes: 0, damaged: 0 };
+        let mut segment =
+            Segment { medium, first, len: 0, slots: Vec::new(), names: Vec::new(), done_bytes: 0, damaged: 0 };
         segment.read_records(&bytes);
         if newest && segment.len < bytes.len() as u64 {
             segment.cut_tail()?;
@@ -123,8 +137,9 @@ impl Segment {
             let end = at + HEADER + header.payload_len as usize;
             let payload = bytes.get(at + HEADER..end);
             let in_reach = header.number.checked_sub(self.first).is_some_and(|delta| delta <= u32::MAX.into());
-            if payload.is_some_and(|payload| crc32c::crc32c(payload) == header.payload_crc) && in_reach {
-                self.add(header.number, at as u64, end as u64, header.flags());
+            let whole = payload.filter(|payload| in_reach && crc32c::crc32c(payload) == header.payload_crc);
+            if let Some(payload) = whole {
+                self.add(header.number, at as u64, end as u64, header.flags(), payload);
                 at = end;
             } else {
                 self.damaged += u64::from(payload.is_some());
@@ -133,8 +148,16 @@ impl Segment {
         }
     }
 
-    fn add(&mut self, number: u64, start: u64, end: u64, flags: u32) {
-        self.slots.push(Slot { delta: (number - self.first) as u32, offset: start as u32 | flags });
+    fn add(&mut self, number: u64, start: u64, end: u64, flags: u32, payload: &[u8]) {
+        let component = DeadLetter::component_of(payload).unwrap_or_default();
+        let known = self.names.iter().position(|name| *name == component);
+        let name = known.unwrap_or_else(|| {
+            if self.names.len() < usize::from(u16::MAX) {
+                self.names.push(component.into_owned());
+            }
+            self.names.len() - 1
+        }) as u16;
+        self.slots.push(Slot { delta: (number - self.first) as u32, offset: start as u32 | flags, name });
         self.done_bytes += if flags & SLOT_DONE != 0 { end - start } else { 0 };
         self.len = end;
     }
@@ -156,7 +179,8 @@ impl Segment {
         for (nth, (number, start)) in starts.iter().enumerate() {
             let end = starts.get(nth + 1).map_or(records.len(), |next| next.1);
             let header = Header::read(&records[*start..]).expect("it was encoded just now");
-            self.add(*number, base + *start as u64, base + end as u64, header.flags());
+            let payload = &records[*start + HEADER..end];
+            self.add(*number, base + *start as u64, base + end as u64, header.flags(), payload);
         }
         Ok(())
     }
@@ -186,6 +210,17 @@ impl Segment {
     pub fn parked(&self) -> impl Iterator<Item = Number> + '_ {
         let parked = self.slots.iter().filter(|slot| slot.is_live() && slot.is_parked());
         parked.map(|slot| Number(self.first + u64::from(slot.delta)))
+    }
+
+    /// How many dead letters each component has, parked ones aside.
+    pub fn add_dead(&self, counts: &mut BTreeMap<String, u64>) {
+        let mut by_name = vec![0; self.names.len()];
+        for slot in self.slots.iter().filter(|slot| slot.is_live() && !slot.is_parked()) {
+            by_name[usize::from(slot.name)] += 1;
+        }
+        for (name, count) in self.names.iter().zip(by_name).filter(|(_, count)| *count > 0) {
+            *counts.entry(name.clone()).or_default() += count;
+        }
     }
 
     pub fn live_count(&self) -> usize {
@@ -245,7 +280,7 @@ impl Segment {
     pub fn compact(&mut self) -> io::Result<()> {
         let (mut bytes, mut slots) = (MAGIC.to_vec(), Vec::new());
         for slot in self.slots.iter().filter(|slot| slot.is_live()) {
-            slots.push(Slot { delta: slot.delta, offset: bytes.len() as u32 | slot.offset & SLOT_PARKED });
+            slots.push(Slot { offset: bytes.len() as u32 | slot.offset & SLOT_PARKED, ..*slot });
             bytes.extend_from_slice(&self.record(*slot)?);
         }
         let len = bytes.len() as u64;

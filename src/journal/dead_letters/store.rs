@@ -241,12 +241,15 @@ impl DeadLetterStore {
     }
 
     pub fn summary(&self) -> Summary {
+        let mut by_component = BTreeMap::new();
+        self.segments.values().for_each(|segment| segment.add_dead(&mut by_component));
         Summary {
             letters: self.segments.values().map(|segment| segment.live_count() as u64).sum(),
             parked: self.waiting().values().sum(),
             bytes: self.bytes(),
             max_bytes: self.max_bytes,
             damaged: self.segments.values().map(|segment| segment.damaged).sum(),
+            by_component,
         }
     }
 }

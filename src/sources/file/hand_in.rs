@@ -178,7 +178,7 @@ impl Tail {
                 warn!(source = %self.cx.name, %reason, "a piece of a file is read again");
                 false
             }
-            JobStatus::Full => false,
+            JobStatus::Full | JobStatus::TooLarge => false,
             _ => true,
         };
         if !is_taken {

@@ -99,7 +99,7 @@ impl State {
                 warn!(%topic, partition, %reason, "messages are handed in again");
                 false
             }
-            JobStatus::Full => false,
+            JobStatus::Full | JobStatus::TooLarge => false,
             _ => true,
         };
         // What we read when the partition was ours before is nobody's business now.

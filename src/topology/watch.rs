@@ -1,0 +1,106 @@
+//! Looks after the journal: what keeps it from taking events is logged once when it begins and once when it ends.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::agent::Agent;
+use crate::journal::Trouble;
+use crate::telemetry::ComponentKind;
+use crate::units::Timestamp;
+
+/// How often the journal is looked at.
+const EVERY: Duration = Duration::from_millis(250);
+/// Looks until a trouble that goes on is logged again: a minute.
+const REMINDED_AFTER: u32 = 240;
+/// Looks that find the same before it is more than a moment's.
+const LASTING: u32 = 2;
+
+/// What keeps the journal from taking events, and since when.
+#[derive(Clone, Debug)]
+pub struct Standstill {
+    pub trouble: Trouble,
+    pub since: Timestamp,
+}
+
+/// Which folder a path leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Identity(u64, u64);
+
+fn identity(path: &Path) -> Option<Identity> {
+    let folder = std::fs::metadata(path).ok()?;
+    Some(Identity(folder.dev(), folder.ino()))
+}
+
+impl Agent {
+    /// What keeps the journal from taking events, if something does.
+    pub fn standstill(&self) -> Option<Standstill> {
+        self.standstill.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn refused_requests(&self) -> u64 {
+        let sources = self.books.all().into_iter().filter(|metrics| metrics.kind == ComponentKind::Source);
+        sources.map(|source| source.snapshot().requests_refused.values().sum::<u64>()).sum()
+    }
+
+    /// Watches until the agent stops.
+    pub(super) async fn watch_journal(self: Arc<Agent>) {
+        let folder = self.data_dir.join("journal");
+        let own = self.is_durable().then(|| identity(&folder)).flatten();
+        let (mut seen, mut looks, mut refused_before) = (None::<Trouble>, 0, 0);
+        while self.stopped.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+            if own.is_some() {
+                let path = folder.clone();
+                let found = tokio::task::spawn_blocking(move || identity(&path)).await.unwrap_or(own);
+                let reason = (found != own).then(|| {
+                    format!(
+                        "the folder `{}` was removed or replaced: what is written would be lost at the next start",
+                        folder.display()
+                    )
+                });
+                self.commons.journal.shut_out(reason);
+            }
+            let trouble = self.commons.journal.trouble();
+            looks = if trouble == seen { looks + 1 } else { 0 };
+            seen = trouble;
+            let known = self.standstill();
+            match (&seen, &known) {
+                (Some(trouble), None) if looks + 1 >= LASTING => {
+                    refused_before = self.refused_requests();
+                    self.stand_still(Some(Standstill { trouble: trouble.clone(), since: Timestamp::now() }));
+                    tracing::error!(state = trouble.word(), reason = trouble.reason(), "the journal takes no events");
+                }
+                (Some(trouble), Some(known)) if *trouble != known.trouble && looks + 1 >= LASTING => {
+                    self.stand_still(Some(Standstill { trouble: trouble.clone(), since: known.since }));
+                    tracing::error!(
+                        state = trouble.word(),
+                        reason = trouble.reason(),
+                        "the journal still takes no events"
+                    );
+                }
+                (Some(trouble), Some(known)) if looks > 0 && looks.is_multiple_of(REMINDED_AFTER) => {
+                    let refused = self.refused_requests().saturating_sub(refused_before);
+                    let (reason, since) = (trouble.reason(), known.since.to_string());
+                    tracing::error!(
+                        state = trouble.word(),
+                        reason,
+                        since,
+                        refused,
+                        "the journal still takes no events"
+                    );
+                }
+                (None, Some(known)) if looks + 1 >= LASTING => {
+                    self.stand_still(None);
+                    let refused = self.refused_requests().saturating_sub(refused_before);
+                    tracing::info!(since = known.since.to_string(), refused, "the journal takes events again");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn stand_still(&self, standstill: Option<Standstill>) {
+        *self.standstill.write().unwrap_or_else(PoisonError::into_inner) = standstill;
+    }
+}

@@ -1,0 +1,151 @@
+//! When nothing can be taken, or something could not go on: the log says it once, and health and metrics show it.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::{Agent, Folder, eventually, free_port, post, request};
+
+/// A source before a sink that takes nothing, over a journal of 4 MiB.
+fn blocked(ingest: u16, more: &str) -> String {
+    format!(
+        "{more}journal: {{ max_bytes: 4 MiB, keep: {{ bytes: 64 KiB }} }}\nlimits: {{ event: 1 MiB }}\n\
+         sources:\n  web: {{ type: http, address: '127.0.0.1:{ingest}' }}\n  \
+         bad: {{ type: http, address: '127.0.0.1:{}', on_bad: dead_letter }}\n\
+         sinks:\n  out: {{ type: http, inputs: [web, bad], uri: 'http://127.0.0.1:{}/', retry: {{ initial: 100ms, max: 100ms }} }}\n",
+        free_port(),
+        free_port()
+    )
+}
+
+fn ready(agent: &Agent) -> (u16, String) {
+    let answer = request(agent.api, "GET", "/ready", &[], b"").expect("the agent answers");
+    (answer.status, answer.text())
+}
+
+fn health(agent: &Agent) -> (bool, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["health", "--data-dir"])
+        .arg(&agent.data_dir)
+        .args(["--url", &format!("http://127.0.0.1:{}", agent.api)])
+        .output()
+        .expect("weir health runs");
+    (out.status.success(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
+}
+
+fn lines(agent: &Agent, text: &str) -> usize {
+    agent.log().lines().filter(|line| line.contains(text)).count()
+}
+
+/// 64 KB that no codec makes smaller than half.
+fn noise(word: &mut u64) -> String {
+    let next = |_| {
+        *word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{:08x}", *word >> 32)
+    };
+    (0..8000).map(next).collect()
+}
+
+/// Posts bodies of random-looking text until one is refused.
+fn fill(ingest: u16) -> u64 {
+    let mut word = 7;
+    for sent in 0..200 {
+        let text = noise(&mut word);
+        let answer = request(ingest, "POST", "/", &[], format!("{{\"t\":\"{text}\"}}").as_bytes()).expect("an answer");
+        if answer.status != 200 {
+            assert_eq!(answer.status, 429, "{}", answer.text());
+            return sent;
+        }
+    }
+    panic!("the journal never was full");
+}
+
+#[test]
+fn a_full_journal_is_said_once_and_shown_until_it_is_over() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let agent = Agent::start(&folder, &blocked(ingest, ""));
+    assert_eq!(ready(&agent).0, 200);
+    assert!(health(&agent).0);
+    fill(ingest);
+    eventually("it is said", || lines(&agent, "the journal takes no events") == 1);
+    let (status, body) = ready(&agent);
+    assert_eq!((status, body.contains("full")), (503, true), "{body}");
+    let (ok, said) = health(&agent);
+    assert!(!ok && said.contains("the journal is full since") && said.contains("journal.max_bytes"), "{said}");
+    for _ in 0..20 {
+        assert_eq!(request(ingest, "POST", "/", &[], b"{\"t\":1}").expect("an answer").status, 429);
+    }
+    assert!(agent.metrics().iter().any(|(name, value)| name.starts_with("weir_requests_refused_total")
+        && name.contains("full")
+        && *value >= 20.0));
+    assert_eq!(lines(&agent, "the journal takes no events"), 1, "once: {}", agent.log());
+    // Somebody lets go of what waits.
+    let answer = request(agent.api, "GET", "/health", &[], b"").expect("an answer").json();
+    assert_eq!((&answer["status"], &answer["journal"]["state"]), (&"degraded".into(), &"full".into()), "{answer}");
+    agent.configure(
+        &folder,
+        &blocked(ingest, "").replace("type: http, inputs: [web, bad], uri:", "type: blackhole, inputs: [web, bad] } #"),
+    );
+    agent.signal("-HUP");
+    eventually("it is over", || lines(&agent, "the journal takes events again") == 1);
+    assert!(agent.log().lines().any(|line| line.contains("takes events again") && line.contains("refused")));
+    assert_eq!(ready(&agent).0, 200);
+    assert!(health(&agent).0, "{}", health(&agent).1);
+}
+
+#[test]
+fn a_body_that_no_journal_of_this_size_can_hold_is_413() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let agent = Agent::start(&folder, &blocked(ingest, "").replace("http, address", "http, max_body: 64 MiB, address"));
+    let mut word = 7;
+    let body: String = (0..300).map(|_| format!("{{\"t\":\"{}\"}}\n", noise(&mut word))).collect();
+    let answer = request(ingest, "POST", "/", &[], body.as_bytes()).expect("an answer");
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    assert!(agent.metrics().iter().any(|(name, value)| name.starts_with("weir_requests_refused_total")
+        && name.contains("too_large")
+        && *value == 1.0));
+}
+
+#[test]
+fn a_data_folder_that_is_gone_takes_nothing_until_it_is_back() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let agent = Agent::start(&folder, &blocked(ingest, ""));
+    assert_eq!(post(ingest, "{\"n\":1}"), 1);
+    let (data, aside) = (folder.path("data"), folder.path("aside"));
+    fs::rename(&data, &aside).expect("it can be moved");
+    eventually("it is said", || lines(&agent, "was removed or replaced") >= 1);
+    assert_eq!(request(ingest, "POST", "/", &[], b"{}").expect("an answer").status, 429);
+    assert_eq!(ready(&agent).0, 503);
+    let (ok, said) = health(&agent);
+    assert!(!ok && said.contains("the journal is failing since"), "{said}");
+    fs::rename(&aside, &data).expect("it can be moved back");
+    eventually("it is over", || lines(&agent, "the journal takes events again") == 1);
+    assert_eq!(post(ingest, "{\"n\":2}"), 1);
+}
+
+#[test]
+fn dead_letters_are_said_by_reason_counted_by_component_and_shown_by_health() {
+    let (folder, ingest, port) = (Folder::new(), free_port(), free_port());
+    let yaml = format!(
+        "sources: {{ web: {{ type: http, address: '127.0.0.1:{ingest}' }}, bad: {{ type: http, address: '127.0.0.1:{port}', on_bad: dead_letter }} }}\n\
+         sinks: {{ out: {{ type: blackhole, inputs: [web, bad] }} }}\n"
+    );
+    let agent = Agent::start(&folder, &yaml);
+    assert_eq!(agent.metric("weir_dead_letters", "bad"), 0, "there from the start");
+    for n in 0..50 {
+        let answer = request(port, "POST", "/", &[], format!("no JSON {n}").as_bytes()).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    eventually("all are counted", || agent.metric("weir_dead_letters", "bad") == 50);
+    let said = lines(&agent, "is a dead letter");
+    assert!((1..=3).contains(&said), "{said} lines: {}", agent.log());
+    let answer = request(agent.api, "GET", "/health", &[], b"").expect("an answer").json();
+    assert_eq!(answer["dead_letters"], 50, "{answer}");
+    let (ok, said) = health(&agent);
+    assert!(ok && said.contains("50 dead letters wait"), "{said}");
+    assert!(agent.stop().success());
+    let agent = Agent::start(&folder, &yaml);
+    assert_eq!(agent.metric("weir_dead_letters", "bad"), 50, "found again by a restart");
+    let dropped = agent.weir(&["dlq", "drop", "--all"]);
+    assert!(dropped.status.success());
+    assert_eq!(agent.metric("weir_dead_letters", "bad"), 0);
+}
