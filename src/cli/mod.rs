@@ -16,6 +16,7 @@ mod init;
 mod journal;
 mod live;
 mod load;
+mod notify;
 mod query;
 mod redact;
 mod run;

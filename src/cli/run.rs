@@ -11,7 +11,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{ADDRESS_FILE, CERTIFICATE_FILE};
-use super::{CONFIGURATION, Configuration};
+use super::{CONFIGURATION, Configuration, notify};
 use crate::api::{self, Access, Api, CurrentAccess, FirstSecret};
 use crate::config::settings::{self, Settings};
 use crate::config::{self, Loaded, Overrides};
@@ -79,7 +79,10 @@ async fn serve(arguments: Arguments, overrides: Overrides, loaded: Loaded, watch
         Err(error) => return super::complain(format!("cannot listen for signals: {error}")),
     };
     match start(&arguments, &overrides, loaded).await {
-        Ok(running) => running.until_stopped(&arguments, watch, signals).await,
+        Ok(running) => {
+            notify::ready();
+            running.until_stopped(&arguments, watch, signals).await
+        }
         Err(error) if error.newer_format => {
             eprintln!("error: {}", error.message);
             ExitCode::from(CONFIGURATION)
@@ -287,6 +290,7 @@ impl Running {
                 () = self.agent.finished() => break,
             }
         }
+        notify::stopping();
         self.shutdown.cancel();
         let stop = async {
             let stopped = self.agent.stop().await;

@@ -8,6 +8,7 @@ mod configuration;
 mod conformance;
 mod damage;
 mod dead_letters;
+mod deployment;
 mod disk;
 mod elasticsearch;
 mod examples;
