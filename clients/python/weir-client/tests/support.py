@@ -54,7 +54,8 @@ def events(folder):
 
 def python(code, folder, **environment):
     """Runs a program and returns how it ended and everything it printed."""
-    env = {**os.environ, "WEIR_SPOOL_DIR": folder, **environment}
+    # Newer Pythons warn of what some of the programs do on purpose: forking with threads.
+    env = {**os.environ, "PYTHONWARNINGS": "ignore", "WEIR_SPOOL_DIR": folder, **environment}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=PATIENCE, check=False)
     return done.returncode, (done.stdout + done.stderr).decode()
 

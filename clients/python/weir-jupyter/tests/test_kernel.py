@@ -133,6 +133,41 @@ class Cells(unittest.TestCase):
         self.assertEqual(len(events(self.folder.path)), before)
 
 
+class Overlapping(unittest.TestCase):
+    def test_cells_of_a_subshell_run_beside_those_of_the_shell(self):
+        with Folder() as spool:
+            kernel = Kernel(spool)
+            client = kernel.client
+            try:
+                features = client.kernel_info(reply=True, timeout=60)["content"].get("supported_features", [])
+                if "kernel subshells" not in features:
+                    # Kernels before ipykernel 7 have none.
+                    return
+                message = client.session.msg("create_subshell_request")
+                client.control_channel.send(message)
+                subshell = client.control_channel.get_msg(timeout=60)["content"]["subshell_id"]
+                slow, quick = "import time; time.sleep(1); 'slow'", "'quick'"
+                client.execute(slow)
+                eventually("the slow one has begun", lambda: by_code(spool, slow))
+                content = {"code": quick, "silent": False, "store_history": True, "user_expressions": {}}
+                message = client.session.msg("execute_request", {**content, "allow_stdin": False, "stop_on_error": True})
+                message["header"]["subshell_id"] = subshell
+                client.shell_channel.send(message)
+                done = eventually("both have ended", lambda: finished(spool, slow, quick))
+                self.assertEqual([event["status"] for event in done], ["success", "success"])
+                self.assertLess(done[1]["timestamp"], done[0]["timestamp"], "the quick one did not wait")
+                self.assertEqual(done[1]["operation_id"], message["header"]["msg_id"])
+                self.assertGreaterEqual(done[0]["duration_ms"], 1000)
+            finally:
+                kernel.stop()
+
+
+def finished(spool, *codes):
+    """The ends of these cells, once all are there."""
+    found = [cell[0].get("cell.finish") if (cell := by_code(spool, code)) else None for code in codes]
+    return found if all(found) else None
+
+
 class Interrupted(unittest.TestCase):
     def test_an_interrupted_cell_is_aborted(self):
         with Folder() as spool:

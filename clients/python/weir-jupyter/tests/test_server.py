@@ -67,13 +67,22 @@ class Server:
         client = BlockingKernelClient(connection_file=os.path.join(self.runtime, f"kernel-{kernel_id}.json"))
         client.load_connection_file()
         client.start_channels()
-        client.wait_for_ready(timeout=60)
+        eventually("the kernel answers", lambda: is_ready(client))
         return kernel_id, client
 
     def stop(self):
         self.process.terminate()
         self.process.wait(60)
         self.log.close()
+
+
+def is_ready(client):
+    """A kernel that has only been started does not beat yet, and is taken for dead."""
+    try:
+        client.wait_for_ready(timeout=60)
+        return True
+    except RuntimeError:
+        return False
 
 
 class Seen(unittest.TestCase):
