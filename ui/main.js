@@ -65,6 +65,7 @@ class App {
       const status = error instanceof ApiError ? error.status : -1;
       if (status === 401 && !token) this.#ask({});
       else if (status === 401) this.#ask({ message: t("login.bad_link") });
+      else if (status === 403) this.#ask({ message: /** @type {Error} */ (error).message });
       else replace(document.body, h("main", { class: "login" }, errorState(error, () => location.reload())));
       mountNotices();
     }
@@ -78,6 +79,7 @@ class App {
 
   /** @param {import("./api.js").Me} me */
   #entered(me) {
+    if (me.role === "ingest") return this.#ask({ message: t("login.sender") });
     this.me = me;
     this.isAsking = false;
     this.rebuild();

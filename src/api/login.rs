@@ -45,11 +45,7 @@ pub async fn login(api: &Api, call: Call) -> Result<Answer, Problem> {
     let (cookie, ends) = api.access().open_session(&who, expires);
     let mut response = me_of(&who, Some(ends)).respond(&HeaderMap::new());
     let flags = if secure { "; Secure" } else { "" };
-    let path = match api.agent.settings.api.base_path.as_str() {
-        "" => "/",
-        path => path,
-    };
-    let value = format!("{COOKIE}={cookie}; Path={path}; HttpOnly; SameSite=Strict{flags}");
+    let value = format!("{COOKIE}={cookie}; Path={}; HttpOnly; SameSite=Strict{flags}", cookie_path(api));
     response.headers_mut().insert(SET_COOKIE, HeaderValue::from_str(&value).expect("plain text"));
     Ok(Answer::Response(response))
 }
@@ -57,9 +53,17 @@ pub async fn login(api: &Api, call: Call) -> Result<Answer, Problem> {
 pub async fn logout(api: &Api, call: Call) -> Result<Answer, Problem> {
     api.access().close_session(call.request.headers());
     let mut response = Answer::value(&json!({ "done": true })).respond(&HeaderMap::new());
-    let value = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
+    let value = format!("{COOKIE}=; Path={}; HttpOnly; SameSite=Strict; Max-Age=0", cookie_path(api));
     response.headers_mut().insert(SET_COOKIE, HeaderValue::from_str(&value).expect("plain text"));
     Ok(Answer::Response(response))
+}
+
+/// A cookie is given up only under the path under which it was given.
+fn cookie_path(api: &Api) -> &str {
+    match api.agent.settings.api.base_path.as_str() {
+        "" => "/",
+        path => path,
+    }
 }
 
 pub async fn me(_: &Api, call: Call) -> Result<Answer, Problem> {

@@ -141,6 +141,9 @@ impl Api {
         let started = Instant::now();
         self.check_origin(&request)?;
         let path = request.uri().path().to_owned();
+        if let Some(moved) = page::folder_of(request.uri(), &self.agent.settings.api.base_path) {
+            return Ok(moved);
+        }
         let path = below(&path, &self.agent.settings.api.base_path).ok_or_else(Problem::not_found)?;
         let (route, parts) = match routes::find(request.method(), path) {
             Found::Route(route, parts) => (route, parts),

@@ -1,7 +1,7 @@
 // Events: one search box, their number over time, and the list, which goes on by itself.
 
 import { h, icon, iconButton, put, replace } from "../dom.js";
-import { duration, millis, number, t, time, word } from "../i18n.js";
+import { duration, millis, number, t, time, word, zone } from "../i18n.js";
 import { ApiError, get } from "../api.js";
 import { countOf, Live } from "../stream.js";
 import { errorText, marks, oneLine } from "../text.js";
@@ -178,13 +178,19 @@ export class EventsView {
     if (signal.aborted) return pages.stop();
     before?.stop();
     this.#pages = pages;
+    // What came while the page was fetched, and is in it, is shown once.
     const newest = pages.newestSeq;
-    this.#head = this.#head.filter((item) => item.kind === "gap" ? isFresh : item.row.seq > newest);
+    const isNewer = (/** @type {Item} */ item) => (item.kind === "gap" ? isFresh : item.row.seq > newest);
+    this.#head = this.#head.filter(isNewer);
+    const waiting = this.#waiting.filter(isNewer);
+    this.#waitingCount -= countOf(this.#waiting) - countOf(waiting);
+    this.#waiting = waiting;
+    this.#showWaiting();
     this.#newer = eventsOf(this.#head);
     this.#changed();
     if (this.cx.state.event) this.#mark(this.cx.state.event);
     clearTimeout(this.#settle);
-    if (isFresh && this.#live) this.#settle = setTimeout(() => this.list.isAtTop && this.#load(false), SETTLE);
+    if (isFresh && this.#live) this.#settle = setTimeout(() => this.list.isAtTop && !this.#isPaused && this.#load(false), SETTLE);
   }
 
   /** @param {unknown} error */
@@ -201,8 +207,7 @@ export class EventsView {
     const signal = this.#abort.signal;
     const { q, start_date, end_date } = this.#params();
     try {
-      const tz = Intl.DateTimeFormat().resolvedOptions().timeZone;
-      const answer = await get("api/logs/histogram", { q, start_date, end_date, tz }, { signal });
+      const answer = await get("api/logs/histogram", { q, start_date, end_date, tz: zone() }, { signal });
       const { from, to } = span(this.cx.state, Date.now());
       if (!signal.aborted) this.histogram.show(answer, { from, to });
     } catch {
@@ -513,5 +518,6 @@ function summary(event, words) {
   }
   if (parts.length === 0 && event.entity_type) parts.push(h("span", {}, ...marked(oneLine(`${event.entity_type} ${event.entity_id ?? ""}`))));
   if (parts.length === 0 && event.metadata) parts.push(h("code", { class: "muted", dir: "ltr" }, ...marked(oneLine(event.metadata))));
+  if (parts.length === 0 && event.event_type) parts.push(h("span", { class: "muted" }, oneLine(event.event_type, 80)));
   return parts;
 }

@@ -16,7 +16,7 @@ export function exportDialog(params, total) {
     const tell = () => replace(command, commandBox(curl("api/logs/export", { ...params, format })));
     const choices = ["csv", "json", "ndjson"].map((name) => h("label", { class: "radio" },
       h("input", { type: "radio", name: "format", value: name, checked: name === format, onchange: () => { format = name; tell(); } }), name.toUpperCase()));
-    const start = h("button", { type: "submit", class: "button primary" }, t("export.start"));
+    const start = h("button", { type: "submit", class: "button primary", autofocus: true }, t("export.start"));
     const submit = async (/** @type {Event} */ event) => {
       event.preventDefault();
       start.disabled = true;

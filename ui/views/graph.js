@@ -84,6 +84,11 @@ function link(from, to, isRight) {
   return s("path", { class: `edge${rate > 0 ? " flowing" : ""}`, d: `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}` });
 }
 
+/** A text in the direction of the page, where everything around it goes from left to right. @param {string} text */
+function isolated(text) {
+  return document.documentElement.dir === "rtl" ? `\u2067${text}\u2069` : text;
+}
+
 /** @param {{ x: number, y: number, one: any }} place */
 function box({ x, y, one }) {
   const counts = one.accounting ?? one.books ?? {};
@@ -91,5 +96,5 @@ function box({ x, y, one }) {
   return s("g", { class: `node n-${one.kind}`, transform: `translate(${x} ${y})` }, s("title", {}, oneLine(`${one.name} (${one.type}) ${one.state} ${lastError(one)}`, 500)),
     s("rect", { class: "node-box", width: WIDTH, height: HEIGHT, rx: 6 }), s("circle", { class: `node-dot f-${stateKind(one.state)}`, cx: 16, cy: 18, r: 4 }),
     s("text", { class: "node-name", x: 28, y: 22 }, oneLine(one.name, 18)), s("text", { class: "node-type", x: WIDTH - 12, y: 22, "text-anchor": "end" }, oneLine(one.type, 12) === one.name ? "" : oneLine(one.type, 12)),
-    s("text", { class: "node-rate", x: 28, y: 41 }, rateText(one) + waiting));
+    s("text", { class: "node-rate", x: 28, y: 41 }, isolated(rateText(one) + waiting)));
 }

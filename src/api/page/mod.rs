@@ -4,13 +4,13 @@ mod bundle;
 mod comments;
 mod files;
 
-use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, LOCATION};
+use hyper::{Response, StatusCode, Uri};
 
 use super::Api;
 use super::answer::Answer;
 use super::routes::Call;
-use crate::net::http::Problem;
+use crate::net::http::{Body, Problem};
 pub use bundle::Page;
 
 /// What the document may do: run its own modules, and speak to its own origin. `trusted-types 'none'` leaves no way at
@@ -25,6 +25,19 @@ const HEADERS: [(&str, &str); 4] = [
     ("cross-origin-resource-policy", "same-origin"),
     ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 ];
+
+/// The base path without a slash at its end leads to the one with it, below which the page finds its files.
+pub fn folder_of(asked: &Uri, base: &str) -> Option<Response<Body>> {
+    let base = base.trim_end_matches('/');
+    if base.is_empty() || asked.path() != base {
+        return None;
+    }
+    let query = asked.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut response = Response::new(Body::from(Vec::new()));
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_str(&format!("{base}/{query}")).ok()?);
+    Some(response)
+}
 
 pub async fn document(api: &Api, call: Call) -> Result<Answer, Problem> {
     let body = api.page.current().document();
@@ -47,4 +60,22 @@ pub async fn asset(api: &Api, call: Call) -> Result<Answer, Problem> {
     let found = (*version == bundle.version).then(|| bundle.asset(&name)).flatten();
     let asset = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such file in this version"))?;
     Ok(Answer::Response(asset.respond(call.request.headers())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_path_without_its_slash_leads_to_the_page() {
+        let moved = |asked: &str, base: &str| {
+            let response = folder_of(&asked.parse().expect("an address"), base)?;
+            Some(response.headers()[LOCATION].to_str().expect("text").to_owned())
+        };
+        assert_eq!(moved("/weir?token=x", "/weir").as_deref(), Some("/weir/?token=x"));
+        assert_eq!(moved("/weir", "/weir/").as_deref(), Some("/weir/"));
+        for (asked, base) in [("/weir/", "/weir"), ("/", ""), ("/weirs", "/weir"), ("//evil.example", "")] {
+            assert_eq!(moved(asked, base), None, "{asked}");
+        }
+    }
 }

@@ -64,6 +64,24 @@ test("a pause keeps the list, counts what waits, and a restart loses nothing", a
   assert.deepEqual(page.faults, []);
 });
 
+test("a list that is paused at once stays as it is", async () => {
+  await agent.send(cell({ code: "before()" }));
+  const page = await open(browser, agent);
+  await page.waitForSelector(".live-button.is-live");
+  await eventually("the list", async () => (await shown(page)).length > 0);
+  await page.keyboard.press("p");
+  const before = await shown(page);
+  await agent.send([1, 2].map((nth) => cell({ code: `paused(${nth})` })));
+  await eventually("two wait", async () => (await page.innerText(".pill")).includes("3 new events"));
+  // Longer than the page takes to look once more for what the store had not yet.
+  await page.waitForTimeout(2500);
+  assert.deepEqual(await shown(page), before);
+  await page.click(".pill");
+  await newest(page, "paused(2)");
+  const all = (await shown(page)).filter((text) => text.startsWith("paused"));
+  assert.deepEqual(all, ["paused(2)", "paused(1)"]);
+});
+
 test("who reads further down is not moved by what comes", async () => {
   await agent.send(Array.from({ length: 300 }, (_, nth) => cell({ code: `old(${nth})` })));
   const page = await open(browser, agent);

@@ -54,6 +54,8 @@ async function complaints(page, name) {
   const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
   const told = violations.map((one) => `${one.id}: ${one.help}\n${one.nodes.slice(0, 3).map((node) => `  ${node.target} ${node.any[0]?.message ?? node.all[0]?.message ?? ""}`).join("\n")}`);
   const { wide, high } = await page.evaluate(() => ({ wide: document.documentElement.scrollWidth - innerWidth, high: document.documentElement.scrollHeight - innerHeight }));
+  const lost = await page.evaluate(() => [...document.querySelectorAll("td a, td button, .card-value, h1")].filter((one) => one.textContent.trim() && one.getClientRects().length > 0 && !one.closest(".hidden-text") && one.getBoundingClientRect().width < 24 && one.textContent.trim().length > 3 && !one.matches(".hidden-text")).map((one) => one.textContent.slice(0, 40)));
+  if (lost.length > 0) told.push(`too narrow to be read: ${lost.slice(0, 5).join(", ")}`);
   if (wide > 0 || high > 0) told.push(`larger than the screen by ${wide} × ${high}`);
   told.push(...page.faults.splice(0).filter((fault) => !fault.startsWith("policy:")));
   return told.map((one) => `${name}: ${one}`);

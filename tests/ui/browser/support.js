@@ -52,7 +52,7 @@ export class Agent {
   }
 
   async run() {
-    this.process = spawn(join(root, "target/debug/weir"), ["run", "-c", join(this.folder, "weir.yaml")], { stdio: ["ignore", "ignore", "pipe"] });
+    this.process = spawn(process.env.WEIR_BIN ?? join(root, "target/debug/weir"), ["run", "-c", join(this.folder, "weir.yaml")], { stdio: ["ignore", "ignore", "pipe"] });
     this.log = "";
     this.process.stderr.on("data", (data) => (this.log += data));
     await eventually("the agent is ready", () => fetch(`${this.url}/ready`).then((answer) => answer.ok, () => false));
