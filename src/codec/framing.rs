@@ -17,6 +17,9 @@ pub enum Framing {
     Length,
     /// A decimal number and a space say how long the frame is that follows (RFC 6587).
     Octet,
+    /// For syslog as it is sent: each message with its length before it as in `octet`, or ended by a line feed or a NUL,
+    /// told apart message by message.
+    Auto,
 }
 
 /// Cuts whole frames off the front of a buffer. A frame longer than allowed is cut short and says so at its end,
@@ -70,6 +73,7 @@ impl Framer {
         match self.framing {
             Framing::Newline => Ok(self.lines(buffer, closed)),
             Framing::Length | Framing::Octet => self.counted(buffer, closed),
+            Framing::Auto => Ok(self.told_apart(buffer, closed)),
         }
     }
 
@@ -77,7 +81,7 @@ impl Framer {
     fn skipped(&mut self, buffer: &mut BytesMut) -> bool {
         match self.skip {
             Skip::Nothing => return true,
-            Skip::ToLineEnd => match memchr::memchr(b'\n', buffer) {
+            Skip::ToLineEnd => match self.end_of_line(buffer) {
                 Some(end) => drop(buffer.split_to(end + 1)),
                 None => {
                     buffer.clear();
@@ -120,9 +124,69 @@ impl Framer {
         Some(Framed { bytes, frames: Frames::Lines })
     }
 
+    fn end_of_line(&self, bytes: &[u8]) -> Option<usize> {
+        match self.framing {
+            Framing::Auto => memchr::memchr2(b'\n', 0, bytes),
+            _ => memchr::memchr(b'\n', bytes),
+        }
+    }
+
+    /// Messages of syslog, each in the framing that it shows.
+    fn told_apart(&mut self, buffer: &mut BytesMut, closed: bool) -> Option<Framed> {
+        let (mut at, mut frames) = (0, Vec::new());
+        loop {
+            at += buffer[at..].iter().take_while(|byte| matches!(byte, b'\n' | b'\r' | 0)).count();
+            let rest = &buffer[at..];
+            if rest.is_empty() || (at > self.piece_bytes && !frames.is_empty()) {
+                break;
+            }
+            let (start, end, next) = match message_length(rest) {
+                // A length that has not come whole yet.
+                None if !closed => break,
+                Some(Some((header, len))) => {
+                    let (start, end) = (at + header, at + header + len);
+                    if len > self.frame_bytes {
+                        if frames.is_empty() && (buffer.len() - start >= self.frame_bytes || closed) {
+                            return Some(self.cut_short(buffer, start, len));
+                        }
+                        break;
+                    }
+                    if end > buffer.len() && !closed {
+                        break;
+                    }
+                    let end = end.min(buffer.len());
+                    (start, end, end)
+                }
+                None | Some(None) => match self.end_of_line(rest) {
+                    Some(len) => (at, at + len, at + len + 1),
+                    None if rest.len() > self.frame_bytes && frames.is_empty() => {
+                        let framed = self.cut_short(buffer, at, self.frame_bytes);
+                        self.skip = Skip::ToLineEnd;
+                        return Some(framed);
+                    }
+                    None if closed => (at, buffer.len(), buffer.len()),
+                    None => break,
+                },
+            };
+            if end > self.piece_bytes && !frames.is_empty() {
+                break;
+            }
+            if start < end {
+                frames.push(start..end);
+            }
+            at = next;
+        }
+        let bytes = buffer.split_to(at).freeze();
+        (!frames.is_empty()).then_some(Framed { bytes, frames: Frames::At(frames) })
+    }
+
     fn counted(&mut self, buffer: &mut BytesMut, closed: bool) -> Result<Option<Framed>, OutOfFrame> {
         let (mut at, mut frames) = (0, Vec::new());
         loop {
+            // Some senders end a counted message with a line feed all the same.
+            if self.framing == Framing::Octet {
+                at += buffer[at..].iter().take_while(|byte| **byte == b'\n').count();
+            }
             let (header, len) = match self.header(&buffer[at..]) {
                 Ok(Some(found)) => found,
                 // What came before the fault is whole.
@@ -184,6 +248,24 @@ impl Framer {
     }
 }
 
+/// The length that stands before a message of syslog, which begins with `<`: bytes of the header, and of the message.
+/// `Some(None)` where there is none, `None` where that cannot be told yet.
+fn message_length(bytes: &[u8]) -> Option<Option<(usize, usize)>> {
+    let digits = bytes.iter().take(MOST_DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 || digits > MOST_DIGITS || bytes[0] == b'0' {
+        return Some(None);
+    }
+    match bytes.get(digits..digits + 2) {
+        Some(b" <") => {
+            let text = std::str::from_utf8(&bytes[..digits]).expect("digits are ASCII");
+            Some(Some((digits + 1, text.parse().expect("ten digits fit"))))
+        }
+        Some(_) => Some(None),
+        None if bytes[digits..].iter().all(|byte| *byte == b' ') => None,
+        None => Some(None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -221,7 +303,7 @@ mod tests {
             match framing {
                 Framing::Length => stream.extend_from_slice(&(frame.len() as u32).to_be_bytes()),
                 Framing::Octet => stream.extend_from_slice(format!("{} ", frame.len()).as_bytes()),
-                Framing::Newline => {}
+                Framing::Newline | Framing::Auto => {}
             }
             stream.extend_from_slice(frame);
             if framing == Framing::Newline {
@@ -291,5 +373,36 @@ mod tests {
     fn a_counted_frame_that_never_ends_is_said() {
         let mut framer = Framer::new(Framing::Length, 32, 64);
         assert!(framer.next(&mut BytesMut::from(&b"\0\0\0\x09abc"[..]), true).is_err());
+    }
+
+    #[test]
+    fn messages_of_syslog_are_told_apart_one_by_one() {
+        let stream = b"<13>one\n11 <13>two\nlin<13>three\x0015 <13>four 4 <5>x\n\n<13>five\r\n7 dwarfs\n12 <13>six 6 si\n<13>last";
+        let expected: [&[u8]; 9] = [
+            b"<13>one",
+            b"<13>two\nlin",
+            b"<13>three",
+            b"<13>four 4 <5>x",
+            b"<13>five\r",
+            b"7 dwarfs",
+            b"<13>six 6 si",
+            b"<13>last",
+            b"",
+        ];
+        for size in 1..stream.len() {
+            let found = frames(Framing::Auto, (64, 1024), stream, &[size]);
+            assert_eq!(found, expected[..8], "{size}");
+        }
+        let long = [b"<13>".as_slice(), &[b'x'; 100], b"\n<13>next\0"].concat();
+        let found = frames(Framing::Auto, (16, 64), &long, &[7]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].ends_with(cut_mark(16).as_bytes()) && found[1] == b"<13>next");
+    }
+
+    #[test]
+    fn a_line_feed_behind_a_counted_message_is_none_of_it() {
+        for size in 1..10 {
+            assert_eq!(frames(Framing::Octet, (64, 1024), b"3 abc\n2 de\n\n1 f", &[size]), [&b"abc"[..], b"de", b"f"]);
+        }
     }
 }

@@ -29,31 +29,123 @@ impl Decoder for Json {
         limits: &Limits,
         split: bool,
     ) -> Decoded {
-        let batch = Batch::new(piece.clone(), provenance);
-        let mut reader = Reader {
-            piece: &piece,
-            ordinals: &ordinals,
-            limits: *limits,
-            split,
-            scanner: Scanner::new(),
-            members: Vec::new(),
-            out: Decoded { batch, refused: Vec::new(), items: 0 },
-            broken_lines: Vec::new(),
-        };
-        match frames {
-            Frames::Document => reader.document(),
-            _ => reader.frames(frames),
+        let decoded = decode(&piece, frames, &ordinals, None, provenance.clone(), limits, split);
+        let is_broken = |refusal: &Refusal| std::str::from_utf8(&refusal.text).is_err();
+        if decoded.refused.iter().any(is_broken) {
+            mend(&piece, frames, &ordinals, provenance, limits, split)
+        } else {
+            decoded
         }
-        if *frames == Frames::Document && reader.is_full() {
-            reader.refuse_all();
-        }
-        reader.finish()
     }
 }
+
+fn decode(
+    piece: &Bytes,
+    frames: &Frames,
+    ordinals: &Ordinals,
+    mended: Option<Mended>,
+    provenance: Arc<Provenance>,
+    limits: &Limits,
+    split: bool,
+) -> Decoded {
+    let batch = Batch::new(piece.clone(), provenance);
+    let mut reader = Reader {
+        piece,
+        ordinals,
+        mended,
+        limits: *limits,
+        split,
+        scanner: Scanner::new(),
+        members: Vec::new(),
+        out: Decoded { batch, refused: Vec::new(), items: 0 },
+        broken_lines: Vec::new(),
+    };
+    match frames {
+        Frames::Document => reader.document(),
+        _ => reader.frames(frames),
+    }
+    if *frames == Frames::Document && reader.is_full() {
+        reader.refuse_all();
+    }
+    reader.finish()
+}
+
+/// Text that lies elsewhere than it came in: where now, and where it was.
+struct Moved {
+    now: usize,
+    was: usize,
+}
+
+/// What a piece was before it was mended.
+struct Mended {
+    original: Bytes,
+    moved: Vec<Moved>,
+}
+
+/// Decodes text that is not UTF-8 everywhere: each broken part becomes U+FFFD, and the event says so.
+fn mend(
+    piece: &Bytes,
+    frames: &Frames,
+    ordinals: &Ordinals,
+    provenance: Arc<Provenance>,
+    limits: &Limits,
+    split: bool,
+) -> Decoded {
+    let (mut text, mut moved, mut at) = (String::new(), Vec::new(), Vec::new());
+    let ranges: Vec<Range<usize>> = match frames {
+        Frames::Document => std::iter::once(0..piece.len()).collect(),
+        _ => frames::cut(piece, frames).map(|range| frames::without_mark(piece, range, ordinals)).collect(),
+    };
+    for range in ranges {
+        let start = text.len();
+        let end = range.end;
+        push_mended(&piece[range.clone()], range.start, &mut text, &mut moved);
+        moved.push(Moved { now: text.len(), was: end });
+        // Lines stay lines, of which empty ones are no events.
+        if *frames != Frames::Lines || !text[start..].trim_ascii().is_empty() {
+            at.push(start..text.len());
+        }
+        text.push('\n');
+    }
+    if *frames == Frames::Document {
+        text.pop();
+    }
+    let (text, mended) = (Bytes::from(text.into_bytes()), Mended { original: piece.clone(), moved });
+    let frames = if *frames == Frames::Document { Frames::Document } else { Frames::At(at) };
+    let mut decoded = decode(&text, &frames, ordinals, Some(mended), provenance, limits, split);
+    let batch = &mut decoded.batch;
+    let broken: Vec<usize> = (0..batch.len())
+        .filter(|event| memchr::memmem::find(&batch.input()[batch.span(*event)], REPLACEMENT).is_some())
+        .collect();
+    if !broken.is_empty() {
+        batch.split_all();
+        let name = batch.name_id("encoding_error");
+        broken.into_iter().for_each(|event| batch.set_json(event, name, b"true"));
+    }
+    decoded
+}
+
+/// Appends text with U+FFFD for what is none, and notes where each part came from.
+fn push_mended(bytes: &[u8], mut was: usize, out: &mut String, moved: &mut Vec<Moved>) {
+    for chunk in bytes.utf8_chunks() {
+        moved.push(Moved { now: out.len(), was });
+        out.push_str(chunk.valid());
+        was += chunk.valid().len();
+        if !chunk.invalid().is_empty() {
+            moved.push(Moved { now: out.len(), was });
+            out.push(char::REPLACEMENT_CHARACTER);
+            was += chunk.invalid().len();
+        }
+    }
+}
+
+/// U+FFFD.
+const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 
 struct Reader<'a> {
     piece: &'a Bytes,
     ordinals: &'a Ordinals,
+    mended: Option<Mended>,
     limits: Limits,
     split: bool,
     scanner: Scanner,
@@ -146,7 +238,7 @@ impl<'a> Reader<'a> {
     }
 
     fn enter(&mut self, range: Range<usize>) {
-        let ordinal = self.ordinals.of(self.out.items, range.start);
+        let ordinal = self.ordinals.of(self.out.items, self.origin(range.start));
         if self.split {
             self.out.batch.push_members(range, ordinal, &self.members);
         } else {
@@ -156,9 +248,19 @@ impl<'a> Reader<'a> {
     }
 
     fn refuse(&mut self, range: Range<usize>, reason: String) {
-        let (index, offset) = (self.out.items, range.start as u64);
-        self.out.refused.push(Refusal { index, offset, text: self.piece.slice(range), reason });
+        let (index, origin) = (self.out.items, self.origin(range.start)..self.origin(range.end));
+        let original = self.mended.as_ref().map_or(self.piece, |mended| &mended.original);
+        let (offset, text) = (origin.start as u64, original.slice(origin));
+        self.out.refused.push(Refusal { index, offset, text, reason });
         self.out.items += 1;
+    }
+
+    /// Where in its origin a place in the piece lies.
+    fn origin(&self, at: usize) -> usize {
+        let Some(mended) = &self.mended else { return at };
+        let behind = mended.moved.partition_point(|moved| moved.now <= at);
+        let Some(moved) = behind.checked_sub(1).and_then(|nth| mended.moved.get(nth)) else { return at };
+        (moved.was + (at - moved.now)).min(mended.original.len())
     }
 
     fn is_full(&self) -> bool {

@@ -21,7 +21,7 @@ pub mod name;
 pub mod redaction;
 mod spelling;
 pub mod stamp;
-mod syslog;
+pub mod syslog;
 pub mod template;
 mod text;
 
@@ -36,7 +36,7 @@ pub enum Codec {
     /// `key=value` pairs, as Go and Heroku programs write them.
     Logfmt,
     /// RFC 5424 and RFC 3164.
-    Syslog,
+    Syslog(syslog::Config),
     /// Comma-separated values with a header line, or with the columns named in the configuration.
     Csv(csv::Config),
     /// MessagePack maps, one after another.
@@ -49,7 +49,7 @@ impl Codec {
             Codec::Json => Box::new(json::Json),
             Codec::Text => Box::new(text::Text),
             Codec::Logfmt => Box::new(logfmt::Logfmt),
-            Codec::Syslog => Box::new(syslog::Syslog),
+            Codec::Syslog(config) => Box::new(syslog::Syslog::new(config)),
             Codec::Csv(config) => Box::new(csv::Csv::new(config)),
             Codec::Msgpack => Box::new(msgpack::Msgpack),
         }

@@ -1,4 +1,4 @@
-//! How a codec is written in a configuration: by its name, or as `csv: {columns: […]}`.
+//! How a codec is written in a configuration: by its name, or with its settings, such as `csv: {columns: […]}`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::{Codec, csv};
+use super::{Codec, csv, syslog};
 
 const NAMES: &[&str] = &["json", "text", "logfmt", "syslog", "csv", "msgpack"];
 
@@ -16,13 +16,16 @@ impl<'de> Deserialize<'de> for Codec {
     }
 }
 
+/// Codecs that have settings.
+const DETAILED: &[&str] = &["csv", "syslog"];
+
 struct Spelling;
 
 impl<'de> Visitor<'de> for Spelling {
     type Value = Codec;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("the name of a codec, or `csv` with its columns")
+        f.write_str("the name of a codec, `csv` with its columns, or `syslog` with a time zone")
     }
 
     fn visit_str<E: de::Error>(self, name: &str) -> Result<Codec, E> {
@@ -30,7 +33,7 @@ impl<'de> Visitor<'de> for Spelling {
             "json" => Codec::Json,
             "text" => Codec::Text,
             "logfmt" => Codec::Logfmt,
-            "syslog" => Codec::Syslog,
+            "syslog" => Codec::Syslog(syslog::Config::default()),
             "csv" => Codec::Csv(csv::Config::default()),
             "msgpack" => Codec::Msgpack,
             _ => return Err(E::unknown_variant(name, NAMES)),
@@ -40,11 +43,12 @@ impl<'de> Visitor<'de> for Spelling {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Codec, A::Error> {
         let codec = match map.next_key::<Cow<str>>()?.as_deref() {
             Some("csv") => Codec::Csv(map.next_value()?),
-            Some(other) => return Err(de::Error::unknown_field(other, &["csv"])),
+            Some("syslog") => Codec::Syslog(map.next_value()?),
+            Some(other) => return Err(de::Error::unknown_field(other, DETAILED)),
             None => return Err(de::Error::missing_field("csv")),
         };
         match map.next_key::<Cow<str>>()? {
-            Some(other) => Err(de::Error::unknown_field(&other, &["csv"])),
+            Some(other) => Err(de::Error::unknown_field(&other, DETAILED)),
             None => Ok(codec),
         }
     }
@@ -57,13 +61,19 @@ impl JsonSchema for Codec {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "The format in which events come in; `csv` may name its columns.",
+            "description": "The format in which events come in; `csv` may name its columns, `syslog` the time zone of devices.",
             "oneOf": [
                 { "type": "string", "enum": NAMES },
                 {
                     "type": "object",
                     "properties": { "csv": generator.subschema_for::<csv::Config>() },
                     "required": ["csv"],
+                    "additionalProperties": false
+                },
+                {
+                    "type": "object",
+                    "properties": { "syslog": generator.subschema_for::<syslog::Config>() },
+                    "required": ["syslog"],
                     "additionalProperties": false
                 }
             ]

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::tz::TimeZone;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::make::{self, Object};
 use super::{Decoded, Decoder, Frames, Limits, Ordinals};
@@ -10,16 +13,48 @@ use crate::event::Provenance;
 use crate::event::time::Moment;
 use crate::units::Timestamp;
 
+mod time;
+
 /// Fields: `severity`, `facility`, `timestamp`, `host`, `app_name`, `proc_id`, `msg_id`, `structured_data` (an object of
 /// objects), `message`. What follows no known form is a message whole: nothing is refused but empty lines.
-pub struct Syslog;
+/// A field that cannot be read costs that field: behind a time that no clock shows come host and program all the same.
+pub struct Syslog {
+    /// Of times that name none.
+    zone: TimeZone,
+}
+
+/// How messages of syslog are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Config {
+    /// The zone of times that name none, as those of RFC 3164, such as `Asia/Tehran`; UTC without it.
+    pub timezone: Option<String>,
+}
+
+impl Config {
+    fn zone(&self) -> Result<TimeZone, String> {
+        let Some(name) = &self.timezone else { return Ok(TimeZone::UTC) };
+        TimeZone::get(name).map_err(|_| format!("the time zone `{name}` is not known: name one such as `Asia/Tehran`"))
+    }
+
+    /// The error is for the operator.
+    pub fn check(&self) -> Result<(), String> {
+        self.zone().map(drop)
+    }
+}
+
+impl Syslog {
+    /// A zone that is not known was refused before.
+    pub fn new(config: &Config) -> Syslog {
+        Syslog { zone: config.zone().unwrap_or(TimeZone::UTC) }
+    }
+}
 
 const SEVERITIES: [&str; 8] = ["emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"];
 const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
     "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 ];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 /// What RFC 3164 says of a message without a priority: user, notice.
 const NO_PRIORITY: usize = 13;
 /// The longest tag before a colon that is taken for the name of a program.
@@ -36,12 +71,13 @@ impl Decoder for Syslog {
         split: bool,
     ) -> Decoded {
         let received = provenance.received_at;
-        let made = make::each_frame(&piece, frames, ordinals, limits, |frame, event| read(frame, received, event));
+        let made =
+            make::each_frame(&piece, frames, ordinals, limits, |frame, event| read(frame, received, &self.zone, event));
         made.finish(provenance, split)
     }
 }
 
-fn read(frame: &[u8], received: Timestamp, event: &mut Object) -> Result<(), String> {
+fn read(frame: &[u8], received: Timestamp, zone: &TimeZone, event: &mut Object) -> Result<(), String> {
     let text = String::from_utf8_lossy(frame);
     if matches!(text, std::borrow::Cow::Owned(_)) {
         event.boolean("encoding_error", true);
@@ -56,7 +92,7 @@ fn read(frame: &[u8], received: Timestamp, event: &mut Object) -> Result<(), Str
     if let Some(header) = rest.strip_prefix("1 ").and_then(modern) {
         header.write(event);
     } else {
-        legacy(rest, received, event);
+        legacy(rest, received, zone, event);
     }
     Ok(())
 }
@@ -86,8 +122,7 @@ fn modern(text: &str) -> Option<Modern<'_>> {
     let named =
         [("host", parts.next()?), ("app_name", parts.next()?), ("proc_id", parts.next()?), ("msg_id", parts.next()?)];
     let rest = parts.next()?;
-    let is_time = timestamp == "-" || Moment::parse(timestamp).is_some();
-    let (data, rest) = structured_data(rest).filter(|_| is_time)?;
+    let (data, rest) = structured_data(rest)?;
     let message = rest.strip_prefix(' ').unwrap_or(rest);
     Some(Modern { timestamp, named, data, message: message.strip_prefix('\u{feff}').unwrap_or(message) })
 }
@@ -155,15 +190,12 @@ fn parameter(text: &str) -> Option<(String, &str)> {
 }
 
 /// `Oct 11 22:14:15 host tag[pid]: message`, where all but the message may be missing.
-fn legacy(text: &str, received: Timestamp, event: &mut Object) {
-    let (time, rest) = match legacy_time(text, received) {
-        Some((time, rest)) => (Some(time), rest),
-        None => match text.split_once(' ').map(|(time, rest)| (Moment::parse(time), rest)) {
-            Some((Some(time), rest)) => (Some(time), rest),
-            _ => (None, text),
-        },
+fn legacy(text: &str, received: Timestamp, zone: &TimeZone, event: &mut Object) {
+    let (time, rest) = match time::read(text, received, zone) {
+        Some(found) => found,
+        None => (None, text),
     };
-    let has_time = time.is_some();
+    let has_time = rest.len() < text.len();
     write_time(time, event);
     let mut rest = rest;
     // A host follows the time, unless what follows is already the program.
@@ -194,21 +226,6 @@ fn write_time(time: Option<Moment>, event: &mut Object) {
     }
 }
 
-/// The time without a year or zone, taken as UTC in the year that brings it nearest before the receipt.
-fn legacy_time(text: &str, received: Timestamp) -> Option<(Moment, &str)> {
-    let (time, rest) = text.split_at_checked(15)?;
-    let rest = rest.strip_prefix(' ')?;
-    let month = MONTHS.iter().position(|month| time.starts_with(month))? + 1;
-    let day: u32 = time.get(4..6)?.trim_start().parse().ok()?;
-    let clock = time.get(7..)?;
-    let year: i32 = received.to_string().get(..4)?.parse().ok()?;
-    let moment = |year: i32| Moment::parse(&format!("{year:04}-{month:02}-{day:02}T{clock}Z"));
-    // Clocks differ and zones are unknown: up to a day ahead is no reason to think of last year.
-    let tomorrow = received.plus(std::time::Duration::from_secs(86_400));
-    let found = moment(year).filter(|time| time.timestamp() <= tomorrow).or_else(|| moment(year - 1))?;
-    Some((found, rest))
-}
-
 /// `name:` or `name[pid]:` and the message behind it.
 fn tag(text: &str) -> Option<(&str, Option<&str>, &str)> {
     let end = text.find([':', ' ', '[']).filter(|end| (1..=LONGEST_TAG).contains(end))?;
@@ -225,14 +242,40 @@ mod tests {
     use super::super::tests::lines;
     use super::*;
 
+    fn utc() -> Syslog {
+        Syslog::new(&Config::default())
+    }
+
     #[test]
     fn a_message_of_rfc_5424_comes_apart() {
         let line = br#"<165>1 2003-10-11T22:14:15.003+02:00 web-1 su 77 ID47 [a@1 iut="3" x="q\"\]\\"][b] started: ok"#;
-        let (events, _) = lines(&Syslog, line);
+        let (events, _) = lines(&utc(), line);
         let expected = r#"{"severity":"notice","facility":"local4","timestamp":"2003-10-11T20:14:15.003Z","host":"web-1","app_name":"su","proc_id":"77","msg_id":"ID47","structured_data":{"a@1":{"iut":"3","x":"q\"]\\"},"b":{}},"message":"started: ok"}"#;
         assert_eq!(events, [expected]);
-        let (events, _) = lines(&Syslog, b"<34>1 - - - - - -");
+        let (events, _) = lines(&utc(), b"<34>1 - - - - - -");
         assert_eq!(events, [r#"{"severity":"critical","facility":"auth","message":""}"#]);
+    }
+
+    #[test]
+    fn a_field_that_cannot_be_read_costs_that_field() {
+        let cases = [
+            (
+                "<13>Jan  1 00:00:03 1970 nb-1 sshd[7]: x",
+                r#""host":"nb-1","app_name":"sshd","proc_id":"7","message":"x"}"#,
+            ),
+            ("<13>1970-01-01T00:00:00Z nb-1 app: x", r#""host":"nb-1","app_name":"app","message":"x"}"#),
+            (
+                "<13>1 1970-01-01T00:00:00Z nb-1 app 7 - - x",
+                r#""host":"nb-1","app_name":"app","proc_id":"7","message":"x"}"#,
+            ),
+            ("<13>1 yesterday nb-1 app 7 - - x", r#""host":"nb-1","app_name":"app","proc_id":"7","message":"x"}"#),
+            ("<13>Feb 31 10:00:00 nb-1 app: x", r#""host":"nb-1","app_name":"app","message":"x"}"#),
+        ];
+        for (line, expected) in cases {
+            let received = Timestamp(1_767_225_600_000_000);
+            let out = super::super::tests::decode_at(&utc(), line.as_bytes(), received).pop().expect("an event");
+            assert_eq!(out, format!(r#"{{"severity":"notice","facility":"user",{expected}"#), "{line}");
+        }
     }
 
     #[test]
@@ -253,7 +296,7 @@ mod tests {
         for (line, expected) in cases {
             // Received in January 1999.
             let received = Timestamp(917_000_000_000_000);
-            let mut out = super::super::tests::decode_at(&Syslog, line.as_bytes(), received);
+            let mut out = super::super::tests::decode_at(&utc(), line.as_bytes(), received);
             assert_eq!(out.pop().as_deref(), Some(expected), "{line}");
         }
     }

@@ -52,7 +52,7 @@ pub fn decode_at(decoder: &dyn Decoder, text: &[u8], received: Timestamp) -> Vec
 fn codecs() -> Vec<Codec> {
     let columns = csv::Config { columns: vec!["a".into(), "b".into()], ..csv::Config::default() };
     let csv = [Codec::Csv(columns), Codec::Csv(csv::Config::default())];
-    let others = [Codec::Json, Codec::Text, Codec::Logfmt, Codec::Syslog, Codec::Msgpack];
+    let others = [Codec::Json, Codec::Text, Codec::Logfmt, Codec::Syslog(Default::default()), Codec::Msgpack];
     others.into_iter().chain(csv).collect()
 }
 

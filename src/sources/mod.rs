@@ -24,7 +24,8 @@ pub const CATALOGUE: &[SourceEntry] = &[
 /// Whether a format can be cut into pieces at its frames; otherwise says what to do.
 fn check_codec(codec: &Codec, framing: Framing, check: &mut Check) -> Option<()> {
     match codec {
-        Codec::Msgpack if framing == Framing::Newline => {
+        Codec::Syslog(syslog) => syslog.check().map_err(|wrong| check.problem("codec.syslog.timezone", wrong)).ok(),
+        Codec::Msgpack if matches!(framing, Framing::Newline | Framing::Auto) => {
             check.problem_with_hint("codec", "msgpack has no lines", "another `framing`, such as `length`");
             None
         }

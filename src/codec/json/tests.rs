@@ -25,13 +25,13 @@ fn ndjson_is_not_copied() {
 fn a_line_holds_objects_and_nothing_else() {
     let text = b"{\"a\":1}\r\n\n[{\"b\":2}]\n5\n{\"c\":3} {\"d\":4}{}\n{\"g\":6}x\n{\"e\":\n  {\"f\":5}  \n{\"x\":\"\xff\"}\nnull";
     let (events, refused) = lines(&Json, text);
-    assert_eq!(events, [r#"{"a":1}"#, r#"{"c":3}"#, r#"{"d":4}"#, "{}", r#"{"f":5}"#]);
+    let mended = "{\"x\":\"\u{fffd}\",\"encoding_error\":true}";
+    assert_eq!(events, [r#"{"a":1}"#, r#"{"c":3}"#, r#"{"d":4}"#, "{}", r#"{"f":5}"#, mended]);
     let expected = [
         (1, NO_OBJECT),
         (2, NO_OBJECT),
         (6, "more text after the value at byte 7"),
         (7, "an object or array is not closed at byte 5"),
-        (9, "not UTF-8 at byte 6"),
         (10, NO_OBJECT),
     ];
     assert_eq!(refused, expected.map(|(index, reason)| (index, reason.to_owned())));
@@ -164,4 +164,26 @@ fn hostile_documents_cost_no_more_than_their_size() {
         let decoded = Json.decode(piece, &Frames::Document, Ordinals::Count(0), provenance.clone(), &limits, true);
         assert_eq!(decoded.items, decoded.batch.len() as u64 + decoded.refused.len() as u64);
     }
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_mended_and_says_so_in_lines_frames_and_documents() {
+    let text = b"{\"a\":1}\n{\"b\":\"x\xffy\xe2\x82\"}\n\n{\"c\":\xff}\n{\"d\":\"\\u00e9\"}";
+    for split in [true, false] {
+        let decoded = decode(&Json, text, Frames::Lines, Ordinals::Offset(100), split);
+        let events = ["{\"a\":1}", "{\"b\":\"x\u{fffd}y\u{fffd}\",\"encoding_error\":true}", "{\"d\":\"\\u00e9\"}"];
+        assert_eq!(texts(&decoded.batch), events);
+        let ordinals: Vec<u64> = (0..3).map(|event| decoded.batch.ordinal(event)).collect();
+        assert_eq!(ordinals, [100, 108, 131], "ids follow from where the line was");
+        assert_eq!(decoded.refused.len(), 1);
+        assert_eq!((decoded.refused[0].offset, &decoded.refused[0].text[..]), (23, &b"{\"c\":\xff}"[..]));
+        let document = decode(&Json, text, Frames::Document, Ordinals::Count(0), split);
+        assert_eq!(texts(&document.batch), events);
+        let frames = Frames::At(vec![0..7, 8..21, 23..30]);
+        let framed = decode(&Json, text, frames, Ordinals::Given(vec![5, 6, 7]), split);
+        assert_eq!((texts(&framed.batch).len(), framed.batch.ordinal(1), framed.refused.len()), (2, 6, 1));
+    }
+    let (events, refused) = document(&Json, b"[{\"a\":\"\xff\"},{\"b\":2}]");
+    assert_eq!(events, ["{\"a\":\"\u{fffd}\",\"encoding_error\":true}", "{\"b\":2}"]);
+    assert!(refused.is_empty());
 }

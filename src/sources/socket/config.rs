@@ -29,7 +29,8 @@ pub struct Config {
     /// Where to listen, for unix and unix_datagram.
     #[serde(default)]
     pub path: Option<PathBuf>,
-    /// How events follow each other: `newline` on streams; on datagrams each is one event unless `newline` is given.
+    /// How events follow each other: on streams `newline`, and `auto` for the codec `syslog`; on datagrams each is one
+    /// event unless `newline` is given.
     #[serde(default)]
     pub framing: Option<Framing>,
     /// The format of an event.
@@ -76,7 +77,8 @@ impl Config {
     pub fn socket(self, check: &mut Check) -> Option<Socket> {
         let place = self.place(check);
         let is_stream = matches!(self.mode, Mode::Tcp | Mode::Unix);
-        let framing = if is_stream { Some(self.framing.unwrap_or_default()) } else { self.framing };
+        let usual = if matches!(self.codec, Codec::Syslog(_)) { Framing::Auto } else { Framing::Newline };
+        let framing = if is_stream { Some(self.framing.unwrap_or(usual)) } else { self.framing };
         if !is_stream && !matches!(framing, None | Some(Framing::Newline)) {
             check.problem(
                 "framing",

@@ -186,7 +186,7 @@ impl Subject {
             Codec::Json,
             Codec::Text,
             Codec::Logfmt,
-            Codec::Syslog,
+            Codec::Syslog(Default::default()),
             Codec::Msgpack,
             Codec::Csv(columns),
             Codec::Csv(csv::Config::default()),
