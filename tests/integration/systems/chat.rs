@@ -59,6 +59,7 @@ fn administrators_figures_are_those_of_the_products_table() {
     rows_have_everything_the_platform_shows(&system, &answer);
     filters_and_orders_are_those_of_sql(&system);
     failed_logins_stand_out(&system);
+    the_alert_fires_for_the_one_address(&system);
     visitors_and_users_see_no_more_than_they_may(&system);
     reading_is_recorded(&system);
     system.agent.assert_books();
@@ -145,6 +146,14 @@ fn failed_logins_stand_out(system: &System) {
         groups[0]["key"].to_string().contains(FAILING) && groups[0]["key"].to_string().contains("192.0.2.66"),
         "{found}"
     );
+}
+
+fn the_alert_fires_for_the_one_address(system: &System) {
+    eventually("there is an alert", || !system.alerts().is_empty());
+    let alerts = system.alerts();
+    assert!(alerts.iter().all(|alert| alert["user_id"] == FAILING), "{alerts:?}");
+    assert_eq!(alerts[0]["metadata"]["rule"], "failed_logins");
+    assert!(alerts[0].to_string().contains("192.0.2.66"), "{alerts:?}");
 }
 
 fn visitors_and_users_see_no_more_than_they_may(system: &System) {

@@ -60,6 +60,7 @@ fn the_platforms_own_requests_give_the_numbers_of_its_table() {
     nobody_sees_what_is_anothers(&system);
     no_secret_is_anywhere(&system);
     exports_are_whole_and_recorded(&system);
+    who_fails_too_often_is_told_of(&system);
     system.agent.assert_books();
 }
 
@@ -147,6 +148,16 @@ fn exports_are_whole_and_recorded(system: &System) {
     eventually("exports of others' cells are events themselves", || {
         lines_of(&system.folder.path("data/audit"), "").iter().any(|line| line.contains("activity_export"))
     });
+}
+
+fn who_fails_too_often_is_told_of(system: &System) {
+    eventually("there is an alert", || !system.alerts().is_empty());
+    let alerts = system.alerts();
+    let often: Vec<&Value> = alerts.iter().filter(|alert| alert["metadata"]["rule"] == "fails_often").collect();
+    assert_eq!(often.len(), 1, "{alerts:?}");
+    assert_eq!(often[0]["user_id"], "reza");
+    assert_eq!(number(&often[0]["metadata"]["count"]), 4.0, "{often:?}");
+    assert_eq!(often[0]["description"], "reza had 4 failing cells");
 }
 
 #[test]

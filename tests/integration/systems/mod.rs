@@ -15,7 +15,7 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
 use crate::support::database::Database;
-use crate::support::{Agent, Answer, Folder, eventually, free_port, python, request};
+use crate::support::{Agent, Answer, Folder, eventually, free_port, lines_of, python, request};
 
 const SECRET: &str = "the secret of an example, which is long enough";
 
@@ -78,6 +78,12 @@ impl System {
         let answer = self.ask(user, path);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()
+    }
+
+    /// Alerts so far.
+    pub fn alerts(&self) -> Vec<Value> {
+        let lines = lines_of(&self.folder.path("data/alerts"), "");
+        lines.iter().map(|line| serde_json::from_str(line).expect("an alert is JSON")).collect()
     }
 
     /// The first column of the first row, as a number.
