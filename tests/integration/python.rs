@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 
 use crate::support::database::Database;
-use crate::support::{Agent, Folder, eventually, python, request};
+use crate::support::{Agent, Folder, eventually, free_port, python, request};
 
 /// What an agent beside Jupyter does, with a store and the platform's own table.
 fn beside_jupyter(folder: &Folder, database: &Database) -> String {
@@ -74,6 +74,27 @@ fn every_cell_is_recorded_once_however_it_ends() {
     let expected = python::run(python::program(&folder, "notebooks.py", &["everything"]));
     assert_eq!(expected.len(), 15);
     assert_recorded(&agent, &folder, &database, &expected);
+}
+
+#[test]
+fn the_quick_start_records_a_notebook_without_any_setting() {
+    let folder = Folder::new();
+    let state = folder.path("state").display().to_string();
+    // The ports of the quick start may be somebody's; nothing else of it is changed.
+    let quick_start = include_str!("../../config/quickstart.yaml");
+    let yaml = quick_start.replace("127.0.0.1:8687", &format!("127.0.0.1:{}", free_port()));
+    let agent = Agent::start_with(&folder, &yaml, &[("XDG_STATE_HOME", &state)]);
+    let mut notebook = python::program(&folder, "notebooks.py", &["many", "3"]);
+    notebook.env_remove("WEIR_SPOOL_DIR").env_remove("WEIR_SERVER_SPOOL_DIR").env("XDG_STATE_HOME", &state);
+    let expected = python::run(notebook);
+    eventually("the store has every cell", || {
+        agent.metric("weir_events_delivered_total", "events") >= expected.len() as u64
+    });
+    let found = stored(&agent);
+    for cell in &expected {
+        let event = &found[cell["operation_id"].as_str().expect("an id")];
+        assert_eq!((&event["code"], &event["status"]), (&cell["code"], &cell["status"]));
+    }
 }
 
 #[test]

@@ -114,8 +114,19 @@ pub struct Stream {
 
 impl Stream {
     pub fn open(port: u16, path: &str) -> Stream {
+        Stream::with(port, path, "", "HTTP/1.1 200")
+    }
+
+    /// A WebSocket; what the server sends is not masked.
+    pub fn websocket(port: u16, path: &str) -> Stream {
+        let headers = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        Stream::with(port, path, headers, "HTTP/1.1 101")
+    }
+
+    fn with(port: u16, path: &str, headers: &str, expected: &str) -> Stream {
         let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: weir\r\n\r\n").expect("it is sent");
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: weir\r\n{headers}\r\n").expect("it is sent");
         let heard = Arc::new(Mutex::new(String::new()));
         let (mut reader, text) = (socket.try_clone().expect("a second handle"), heard.clone());
         std::thread::spawn(move || {
@@ -126,7 +137,7 @@ impl Stream {
         });
         let stream = Stream { heard, socket };
         eventually("the stream begins", || stream.heard().contains("\r\n\r\n"));
-        assert!(stream.heard().starts_with("HTTP/1.1 200"), "{}", stream.heard());
+        assert!(stream.heard().starts_with(expected), "{}", stream.heard());
         stream
     }
 

@@ -58,7 +58,11 @@ fn the_shops_numbers_are_those_of_its_table_and_nobody_can_change_a_row() {
     let shop = open();
     let system = &shop.system;
     serve(system, "orders");
+    let path = format!("/ws/logs?token={}&q=event_type:PAYMENT", token("guest", json!({})));
+    let live = super::Stream::websocket(system.agent.api, &path);
     serve(system, "payments");
+    eventually("the last payment is live", || live.heard().contains("payment-29"));
+    assert!(live.heard().contains(r#""type":"logs""#) && !live.heard().contains("\"CREATE\""), "{}", live.heard());
     let expected = 30 + 2 * 15 + 5 + 30;
     eventually("the table has everything", || system.database.count("activity_logs") == expected);
     system.agent.delivered("activity", expected);
