@@ -4,6 +4,7 @@
 
 use crate::component::SinkEntry;
 
+pub mod alert;
 pub mod blackhole;
 pub mod console;
 pub mod elasticsearch;
@@ -17,6 +18,7 @@ pub mod store;
 
 /// Every type of sink, by its word in the configuration.
 pub const CATALOGUE: &[SinkEntry] = &[
+    SinkEntry::of::<alert::Alert>(),
     SinkEntry::of::<blackhole::Blackhole>(),
     SinkEntry::of::<console::Console>(),
     SinkEntry::of::<elasticsearch::Elasticsearch>(),

@@ -1,6 +1,7 @@
 //! The tests that look at Weir from outside, in one program: it is linked once.
 
 mod access;
+mod alerts;
 mod api;
 mod api_page;
 mod commands;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::support::{Agent, Folder, eventually, free_port, post};
 
+mod alert;
 mod answers;
 mod http;
 mod kafka;
@@ -21,6 +22,7 @@ type Tests = &'static [fn()];
 
 /// The sinks that are held to the suite, by their lines in the catalogue, and the tests that do it.
 const ENTRIES: &[(&str, Tests)] = &[
+    ("alert", &[alert::messages_are_taken_whatever_a_hook_answers]),
     ("blackhole", &[local::nothing_is_kept_and_nothing_fails]),
     ("console", &[local::lines_on_the_console_are_whole_whatever_its_reader_does]),
     ("elasticsearch", &[search::documents_are_there_once_whatever_a_node_answers]),

@@ -1,0 +1,205 @@
+//! Alerts by mail: one message to all who are named, over SMTP with TLS unless that is said to be off.
+
+use lettre::message::header::ContentType;
+use lettre::message::{Mailbox, MessageBuilder};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Identity, Tls, TlsParameters};
+use lettre::transport::smtp::{AsyncSmtpTransport, Error};
+use lettre::{AsyncTransport, Tokio1Executor};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::message::Message;
+use crate::component::{Check, Failure, SinkContext, reply};
+use crate::net::address::Address;
+use crate::net::tls::Trust;
+use crate::secret::{Secret, SecretMask};
+
+/// The most who get a message.
+const MAX_RECIPIENTS: usize = 50;
+
+/// A mail server, and who writes to whom. All of it is fixed: nothing of an event becomes an address.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The server, as `host:port`: usually port 587 with `starttls`, 465 with `tls`.
+    pub server: Address,
+    /// How the connection is encrypted.
+    #[serde(default)]
+    pub security: Security,
+    /// The sender, such as `Weir <weir@example.org>`.
+    pub from: String,
+    /// Who gets the messages.
+    pub to: Vec<String>,
+    /// The name to log in with.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// Its password.
+    #[serde(default)]
+    pub password: Option<Secret<String>>,
+    /// What each subject begins with.
+    #[serde(default)]
+    pub subject: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Security {
+    /// The connection is encrypted before anything else is said.
+    #[default]
+    Starttls,
+    /// It is encrypted from the beginning.
+    Tls,
+    /// Never; only without a password, or on this machine.
+    None,
+}
+
+/// Checks what can be checked without a server.
+pub fn check(config: &Config, check: &mut Check) {
+    if !matches!(config.server, Address::Tcp { .. }) {
+        check.problem("email.server", "expected `host:port`");
+    }
+    if config.from.parse::<Mailbox>().is_err() {
+        check.problem("email.from", format!("`{}` is no mail address", config.from));
+    }
+    if config.to.is_empty() || config.to.len() > MAX_RECIPIENTS {
+        check.problem("email.to", format!("expected 1 to {MAX_RECIPIENTS} mail addresses"));
+    }
+    for (nth, to) in config.to.iter().enumerate().filter(|(_, to)| to.parse::<Mailbox>().is_err()) {
+        check.problem(format!("email.to[{nth}]"), format!("`{to}` is no mail address"));
+    }
+    if config.username.is_some() != config.password.is_some() {
+        check.problem("email", "`username` and `password` belong together");
+    }
+    if config.security == Security::None && config.password.is_some() && !config.server.is_local() {
+        check.problem("email.security", "a password would go over the network in the clear: use `starttls` or `tls`");
+    }
+}
+
+pub struct Mailer {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    to: Vec<Mailbox>,
+    subject: String,
+}
+
+impl Mailer {
+    pub fn new(config: &Config, cx: &SinkContext, mask: &mut SecretMask) -> Result<Mailer, Failure> {
+        let Address::Tcp { host, port } = &config.server else {
+            return Err(Failure::configuration("a mail server is named as `host:port`"));
+        };
+        let mailbox = |text: &String| {
+            text.parse::<Mailbox>()
+                .map_err(|error| Failure::configuration(format!("`{text}` is no mail address: {error}")))
+        };
+        let tls = match config.security {
+            Security::None => Tls::None,
+            Security::Starttls => Tls::Required(parameters(host, &cx.tls)?),
+            Security::Tls => Tls::Wrapper(parameters(host, &cx.tls)?),
+        };
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host.as_str())
+            .port(*port)
+            .tls(tls)
+            .timeout(Some(cx.timeout));
+        if let (Some(name), Some(password)) = (&config.username, &config.password) {
+            mask.cover(password.expose());
+            builder = builder.credentials(Credentials::new(name.clone(), password.expose().clone()));
+        }
+        Ok(Mailer {
+            transport: builder.build(),
+            from: mailbox(&config.from)?,
+            to: config.to.iter().map(mailbox).collect::<Result<_, _>>()?,
+            subject: config.subject.clone(),
+        })
+    }
+
+    /// Connects and logs in, and sends nothing.
+    pub async fn knock(&self) -> Result<(), Failure> {
+        match self.transport.test_connection().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failure::configuration("the mail server does not answer as one")),
+            Err(error) => Err(classify(&error)),
+        }
+    }
+
+    /// Sends one message to all; gives its bytes.
+    pub async fn send(&self, message: &Message, suppressed: u64) -> Result<u64, Failure> {
+        let mail = self.mail(message, suppressed)?;
+        let bytes = mail.formatted().len() as u64;
+        match self.transport.send(mail).await {
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(classify(&error)),
+        }
+    }
+
+    pub fn mail(&self, message: &Message, suppressed: u64) -> Result<lettre::Message, Failure> {
+        let subject = format!("{} {}", self.subject, message.headline());
+        let headed = |builder: MessageBuilder| self.to.iter().fold(builder, |builder, to| builder.to(to.clone()));
+        headed(lettre::Message::builder().from(self.from.clone()))
+            .subject(subject.trim())
+            .header(ContentType::TEXT_PLAIN)
+            .body(message.text(suppressed))
+            .map_err(|error| Failure::poison(format!("no mail can be made of it: {error}")))
+    }
+}
+
+/// What an SMTP answer means: 4xx and a lost connection pass, a login that is refused needs somebody to act, and of any
+/// other refusal it is not known whether it is about this mail.
+fn classify(error: &Error) -> Failure {
+    let said = reply::shown(&with_causes(error));
+    match error.status().map(|code| code.to_string()) {
+        Some(code) if code.starts_with('4') => Failure::transient(said),
+        // Commands, logins and relaying: the same for every mail.
+        Some(code)
+            if matches!(code.as_str(), "500" | "501" | "502" | "503" | "504" | "530" | "534" | "535" | "538") =>
+        {
+            Failure::configuration(said)
+        }
+        Some(_) => Failure::ambiguous(said),
+        None if error.is_tls() || error.is_client() => Failure::configuration(said),
+        None => Failure::transient(said),
+    }
+}
+
+fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        let more = next.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+/// What the frame's `tls` says, for the mail library.
+fn parameters(host: &str, trust: &Trust) -> Result<TlsParameters, Failure> {
+    let read = |path: &std::path::Path| {
+        std::fs::read(path)
+            .map_err(|error| Failure::configuration(format!("cannot read `{}`: {error}", path.display())))
+    };
+    let unusable = |error: Error| Failure::configuration(format!("cannot set up TLS: {}", with_causes(&error)));
+    let name = trust.server_name.clone().unwrap_or_else(|| host.to_owned());
+    let mut builder = TlsParameters::builder(name).certificate_store(CertificateStore::None);
+    if trust.verify {
+        let path = trust.authorities().map_err(Failure::configuration)?;
+        for certificate in certificates(&read(path)?) {
+            builder = builder.add_root_certificate(Certificate::from_der(certificate).map_err(unusable)?);
+        }
+    } else {
+        builder = builder.dangerous_accept_invalid_certs(true);
+    }
+    if let (Some(cert), Some(key)) = (&trust.cert, &trust.key) {
+        builder = builder.identify_with(Identity::from_pem(&read(cert)?, &read(key)?).map_err(unusable)?);
+    }
+    builder.build_rustls().map_err(unusable)
+}
+
+fn certificates(pem: &[u8]) -> Vec<Vec<u8>> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    CertificateDer::pem_slice_iter(pem).flatten().map(|certificate| certificate.to_vec()).collect()
+}
