@@ -76,6 +76,23 @@ class Operations(Recording):
             operation.complete(False, "broken", {"bytes": 7})
         self.assertEqual([event["status"] for event in self.recorded()], ["in_progress", "error"])
 
+    def test_a_session_ends_what_is_still_open(self):
+        with ActivityLogger() as logger:
+            logger.start_operation("forgotten")
+        with self.assertRaises(KeyError), ActivityLogger() as logger:
+            logger.start_operation("outer")
+            logger.start_operation("inner")
+            raise KeyError("k")
+
+        async def session():
+            async with ActivityLogger() as logger:
+                with logger("quick"):
+                    pass
+
+        asyncio.run(session())
+        ends = [(e["event_type"], e["status"]) for e in self.recorded() if e["status"] != "in_progress"]
+        self.assertEqual(ends, [("forgotten", "aborted"), ("inner", "error"), ("outer", "error"), ("quick", "success")])
+
     def test_functions_and_coroutines_are_decorated(self):
         logger = ActivityLogger()
 

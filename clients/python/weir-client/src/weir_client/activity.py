@@ -92,6 +92,9 @@ class Operation:
             status = "aborted" if type(error).__name__ in _ABORTED else None
             self.complete(False, error, status=status)
 
+    def __str__(self):
+        return self.id or self.name
+
     def __enter__(self):
         return self if self.is_open else self.start()
 
@@ -127,6 +130,7 @@ class ActivityLogger:
     """Records the activities of one session.
 
     Operations that are open belong to the task or thread that started them: `complete_operation` ends the innermost.
+    As a context manager it ends at its own end what is still open: with the error that was raised, else as aborted.
     """
 
     def __init__(self, session_id=None, user_id=None, **always):
@@ -149,6 +153,27 @@ class ActivityLogger:
         if callable(name):
             return Operation(self, name.__name__)(name)
         return Operation(self, name, details)
+
+    __call__ = operation
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        while True:
+            operation = self._innermost()
+            if operation is None:
+                return False
+            if error is None:
+                operation.complete(False, status="aborted")
+            else:
+                operation._end(error)
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, kind, error, trace):
+        return self.__exit__(kind, error, trace)
 
     def log_s3_operation(self, name, success=True, details=None, error=None):
         """One finished operation on S3; `export` is recorded as `s3_export`."""
