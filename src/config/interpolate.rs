@@ -149,6 +149,10 @@ fn from_file(path: &str, environment: &Environment<'_>) -> Result<String, (Strin
         return Err((format!("`{path}` has more than the {MAX_FILE_BYTES} bytes a value may have"), None));
     }
     let mut text = String::from_utf8(bytes).map_err(|_| (format!("`{path}` is not UTF-8"), None))?;
+    // Some editors begin a file with a mark that is no part of the secret.
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
     // Editors end a file with a line break that is no part of the secret.
     if text.ends_with('\n') {
         text.pop();
@@ -171,7 +175,9 @@ mod tests {
                 "INJECT" => Some("a: {b: ${USER}}".into()),
                 _ => None,
             },
-            file: &|path| if path == Path::new("/s") { Ok(b"s3cret\n".to_vec()) } else { Err("no such file".into()) },
+            file: &|path| {
+                if path == Path::new("/s") { Ok(b"\xef\xbb\xbfs3cret\n".to_vec()) } else { Err("no such file".into()) }
+            },
         };
         replace(text, &environment).map_err(|fault| format!("{}: {}", &text[fault.range], fault.message))
     }

@@ -189,7 +189,13 @@ impl Builder<'_, '_> {
         }
         let line = self.line(span);
         let message = format!("not YAML: {}", error.info());
-        let hint = if line.trim_start_matches(' ').starts_with('\t') {
+        // In flow style the braces of a variable are those of a mapping.
+        let in_flow = |before: &str| before.contains(['{', '[']);
+        let variable =
+            line.find("${").filter(|found| !line[..*found].ends_with(['"', '\'']) && in_flow(&line[..*found]));
+        let hint = if variable.is_some() {
+            Some("within `{ }` and `[ ]` put quotes around it: `\"${NAME}\"`")
+        } else if line.trim_start_matches(' ').starts_with('\t') {
             Some("indent with spaces; YAML allows no tabs there")
         } else {
             let around = &self.text.as_bytes()[at.saturating_sub(1)..(at + 1).min(self.text.len())];

@@ -249,14 +249,20 @@ impl Service<Uri> for Dial {
             let Some(Proxy { uri, authorization }) = proxy else {
                 return Ok(Dialed { stream: http.call(target).await?, forwarded: false });
             };
+            let place = place(&uri);
+            // Whoever reads this looks at the target, and it is the proxy that is not there.
+            let through = |error: &(dyn std::error::Error + 'static)| -> Fault {
+                format!("the proxy `{place}` makes no connection: {}", innermost(error)).into()
+            };
             if target.scheme_str() != Some("https") {
-                return Ok(Dialed { stream: http.call(uri).await?, forwarded: true });
+                let stream = http.call(uri).await.map_err(|error| through(&error))?;
+                return Ok(Dialed { stream, forwarded: true });
             }
             let mut tunnel = Tunnel::new(uri, http);
             if let Some(authorization) = authorization {
                 tunnel = tunnel.with_auth(authorization);
             }
-            Ok(Dialed { stream: tunnel.call(target).await?, forwarded: false })
+            Ok(Dialed { stream: tunnel.call(target).await.map_err(|error| through(&error))?, forwarded: false })
         })
     }
 }

@@ -41,6 +41,14 @@ impl Target {
     /// The error never repeats the URL.
     pub fn parse(url: &str, trust: Option<&Trust>, application: &str) -> Result<Target, String> {
         let (url, asked) = take_tls_words(url);
+        // A password with such signs in it would be taken for a host, and shown as one.
+        if let Some((_, rest)) = url.split_once("://")
+            && rest.split_once('/').is_some_and(|(_, path)| path.contains('@'))
+        {
+            return Err(
+                "an `@` stands behind the host: write `%40`, `%2F` and `%3A` for `@`, `/` and `:` in a password".into(),
+            );
+        }
         let mut config =
             tokio_postgres::Config::from_str(&url).map_err(|_| format!("it is no URL of Postgres: {FORM}"))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {

@@ -16,6 +16,7 @@
 
 mod ast;
 mod error;
+mod foreign;
 mod lex;
 mod parse;
 mod predicate;

@@ -1,12 +1,14 @@
 //! From text to tree, with an error that points at the column.
 
+use std::ops::Range;
+
 use super::ast::{Bound, Check, Expr, Op, Path, Pattern, Test};
 use super::lex::{IN_NAME, IN_RANGE, IN_TEXT, IN_VALUE, Lexer};
-use super::{MAX_DEPTH, MAX_LEN, MAX_TERMS, QueryError};
+use super::{MAX_DEPTH, MAX_LEN, MAX_TERMS, QueryError, foreign};
 
 /// Reads a query; an empty one is true of every event.
 pub fn parse(text: &str) -> Result<Expr, QueryError> {
-    let mut parser = Parser { lexer: Lexer { text, at: 0 }, depth: 0, terms: 0 };
+    let mut parser = Parser { lexer: Lexer { text, at: 0 }, depth: 0, terms: 0, has_field: false, small: None };
     if text.len() > MAX_LEN {
         let end = (MAX_LEN..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
         return Err(parser.lexer.error(end..end, format!("the query is longer than {MAX_LEN} bytes"), None));
@@ -17,7 +19,15 @@ pub fn parse(text: &str) -> Result<Expr, QueryError> {
     }
     let expr = parser.either()?;
     match parser.lexer.peek() {
-        None => Ok(expr),
+        None => match parser.small.take().filter(|_| parser.has_field) {
+            None => Ok(expr),
+            Some((range, keyword)) => {
+                let word = keyword.to_lowercase();
+                let message = format!("`{word}` would be looked for as a text");
+                let hint = format!("write `{keyword}`; `\"{word}\"` in quotes is the text");
+                Err(parser.lexer.error(range, message, Some(&hint)))
+            }
+        },
         Some(_) => Err(parser.lexer.error(
             parser.lexer.here(),
             "this `)` closes nothing",
@@ -30,6 +40,10 @@ struct Parser<'a> {
     lexer: Lexer<'a>,
     depth: usize,
     terms: usize,
+    /// Whether some test is one of a field.
+    has_field: bool,
+    /// The first word that is a keyword in small letters.
+    small: Option<(Range<usize>, &'static str)>,
 }
 
 impl Parser<'_> {
@@ -116,12 +130,25 @@ impl Parser<'_> {
             _ => {}
         }
         if let Some(path) = self.field()? {
+            self.has_field = true;
+            self.refuse_signs_before(start, &path)?;
             return self.check(start, path);
         }
         self.lexer.at = start;
         let pattern = match self.lexer.peek() {
             Some('"') => Pattern::text(&self.lexer.quoted()?),
-            _ => self.lexer.word(IN_TEXT)?,
+            _ => {
+                let pattern = self.lexer.word(IN_TEXT)?;
+                let range = start..self.lexer.at;
+                let text = &self.lexer.text[range.clone()];
+                if let Some((message, hint)) = foreign::word(text) {
+                    return Err(self.lexer.error(range, message, Some(&hint)));
+                }
+                if let Some(keyword) = foreign::small_keyword(text) {
+                    self.small.get_or_insert((range, keyword));
+                }
+                pattern
+            }
         };
         Ok(match pattern.0.iter().all(String::is_empty) && pattern.0.len() > 1 {
             true => Expr::All,
@@ -150,6 +177,33 @@ impl Parser<'_> {
             if !self.lexer.eat(".") {
                 return Ok(None);
             }
+        }
+    }
+
+    /// `!status:error` and `.status:error` are other languages' words for `-status:error` and `status:error`.
+    fn refuse_signs_before(&self, start: usize, path: &Path) -> Result<(), QueryError> {
+        let written = &self.lexer.text[start..self.lexer.at];
+        if written.starts_with('"') {
+            return Ok(());
+        }
+        let first = path.first().map_or("", String::as_str);
+        let name = path.join(".");
+        let ours = match first.strip_prefix('!') {
+            Some(rest) if !rest.is_empty() => format!("-{}:…", name.trim_start_matches('!')),
+            _ if first.is_empty() && path.len() > 1 && !path[1].is_empty() => format!("{}:…", &name[1..]),
+            _ => return Ok(()),
+        };
+        let message = format!("no field is called `{name}`");
+        let rest: String = self.lexer.rest().chars().take_while(|c| !c.is_whitespace() && *c != ')').collect();
+        let hint = format!("write `{}`", ours.replace('…', &rest));
+        Err(self.lexer.error(start..self.lexer.at, message, Some(&hint)))
+    }
+
+    /// Refuses an end of a range that the field can never be compared with.
+    fn check_bound(&self, range: Range<usize>, path: &Path, bound: &Bound) -> Result<(), QueryError> {
+        match foreign::bound(path, bound) {
+            Some(message) => Err(self.lexer.error(range, message, None)),
+            None => Ok(()),
         }
     }
 
@@ -223,19 +277,19 @@ impl Parser<'_> {
         let start = self.lexer.at;
         match self.lexer.peek() {
             Some('~') => return self.regex(),
-            Some('[') => return self.range(),
+            Some('[') => return self.range(path),
             Some('"') => return Ok(Check::Is(Pattern::text(&self.lexer.quoted()?))),
             _ => {}
         }
         for (sign, op) in Op::ALL {
             if self.lexer.eat(sign) {
                 let bound = self.bound(IN_VALUE)?;
-                return match bound.0.is_empty() {
-                    true => {
-                        Err(self.lexer.error(start..self.lexer.at, format!("a value is missing behind `{sign}`"), None))
-                    }
-                    false => Ok(Check::Compare(*op, bound)),
-                };
+                if bound.0.is_empty() {
+                    let message = format!("a value is missing behind `{sign}`");
+                    return Err(self.lexer.error(start..self.lexer.at, message, None));
+                }
+                self.check_bound(start..self.lexer.at, path, &bound)?;
+                return Ok(Check::Compare(*op, bound));
             }
         }
         let pattern = self.lexer.word(IN_VALUE)?;
@@ -269,7 +323,7 @@ impl Parser<'_> {
     }
 
     /// `[a TO b]`
-    fn range(&mut self) -> Result<Check, QueryError> {
+    fn range(&mut self, path: &Path) -> Result<Check, QueryError> {
         let start = self.lexer.at;
         self.lexer.eat("[");
         self.lexer.skip_space();
@@ -284,7 +338,12 @@ impl Parser<'_> {
         };
         self.lexer.skip_space();
         match (from, to, self.lexer.eat("]")) {
-            (Some(from), Some(to), true) => Ok(Check::Between(from, to)),
+            (Some(from), Some(to), true) => {
+                for bound in from.iter().chain(&to) {
+                    self.check_bound(start..self.lexer.at, path, bound)?;
+                }
+                Ok(Check::Between(from, to))
+            }
             (_, _, closed) => {
                 let end = if closed || self.lexer.peek().is_none() { self.lexer.at } else { self.lexer.here().end };
                 let hint = Some("write `[a TO b]`, with `*` for an open end");

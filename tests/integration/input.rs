@@ -187,3 +187,20 @@ fn a_repeat_is_refused_in_the_same_places_and_an_unusable_body_may_be_mended() {
     assert_eq!(agent.metric("weir_events_dead_lettered_total", "bury"), 1, "a repeat is buried once");
     agent.assert_books();
 }
+
+#[test]
+fn who_looks_at_the_answer_only_once_everything_is_sent_finds_it() {
+    let (folder, locked, small) = (Folder::new(), free_port(), free_port());
+    let yaml = format!(
+        "sources:\n  locked: {{ type: http, address: '127.0.0.1:{locked}', auth: {{ type: bearer, tokens: {{ a: right-token }} }} }}\n  \
+         small: {{ type: http, address: '127.0.0.1:{small}', max_body: 64 KiB }}\n\
+         sinks: {{ out: {{ type: blackhole, inputs: [locked, small] }} }}\n"
+    );
+    let _agent = Agent::start(&folder, &yaml);
+    let body = format!("{{\"a\":\"{}\"}}", "x".repeat(20 << 20));
+    for _ in 0..3 {
+        let wrong = [("Authorization", "Bearer wrong")];
+        assert_eq!(request(locked, "POST", "/", &wrong, body.as_bytes()).expect("an answer").status, 401);
+        assert_eq!(request(small, "POST", "/", &[], body.as_bytes()).expect("an answer").status, 413);
+    }
+}

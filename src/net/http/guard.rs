@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,8 +17,12 @@ use crate::net::wire::Stream;
 /// A client that is still sending when it is refused gets so long to notice, so that the answer reaches it:
 /// closing at once would reset the connection and take the answer away.
 const LINGER: Duration = Duration::from_secs(2);
-/// What is read and thrown away meanwhile.
-const LINGER_BYTES: usize = 1024 * 1024;
+/// What is read and thrown away meanwhile of a body whose length was not announced.
+const LINGER_BYTES: u64 = 1024 * 1024;
+/// The most of one whose length was: clients that look at the answer only once they have sent all find it.
+const LINGER_MOST: u64 = 64 * 1024 * 1024;
+/// A client that sends slower than this gets no more time for what it has announced.
+const LINGER_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
 
 /// What a connection does, in the lowest bits of its phase; above them requests are counted, so that a deadline
 /// is never taken for the one of a request before.
@@ -33,12 +37,13 @@ pub struct Phase(Arc<Shared>);
 
 struct Shared {
     phase: AtomicU32,
-    linger: AtomicBool,
+    /// Bytes that may be read and thrown away before the connection is closed; 0 for none.
+    linger: AtomicU64,
 }
 
 impl Phase {
     pub(super) fn new() -> Phase {
-        Phase(Arc::new(Shared { phase: AtomicU32::new(HEAD), linger: AtomicBool::new(false) }))
+        Phase(Arc::new(Shared { phase: AtomicU32::new(HEAD), linger: AtomicU64::new(0) }))
     }
 
     /// Busy until the lease is dropped: with the last byte of the response's body.
@@ -57,9 +62,10 @@ impl Phase {
         self.0.phase.store(self.get() & !DOING | doing, Ordering::Relaxed);
     }
 
-    /// The connection will close with some of the request unread.
-    pub fn linger(&self) {
-        self.0.linger.store(true, Ordering::Relaxed);
+    /// The connection will close with some of the request unread, of which so many bytes were announced.
+    pub fn linger(&self, announced: Option<u64>) {
+        let bytes = announced.unwrap_or(0).clamp(LINGER_BYTES, LINGER_MOST);
+        self.0.linger.store(bytes, Ordering::Relaxed);
     }
 }
 
@@ -84,7 +90,7 @@ pub struct Guard {
     /// When the write that is waiting fails.
     write_by: Option<Instant>,
     /// Since when a close waits for the client, and what was thrown away.
-    closing: Option<(Instant, usize)>,
+    closing: Option<(Instant, u64)>,
     alarm: Pin<Box<Sleep>>,
     /// What is written in place of an answer of hyper's own, as far as it is not written yet, and the length of that.
     explained: Option<(Vec<u8>, usize)>,
@@ -137,16 +143,18 @@ impl Guard {
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut waste = [0; 8192];
+        let mut waste = [0; 16 * 1024];
         loop {
             let (since, thrown) = *self.closing.get_or_insert_with(|| (Instant::now(), 0));
-            if thrown >= LINGER_BYTES || self.has_passed(since + LINGER, cx) {
+            let most = self.phase.0.linger.load(Ordering::Relaxed);
+            let time = LINGER + Duration::from_secs(most / LINGER_BYTES_PER_SECOND);
+            if thrown >= most || self.has_passed(since + time, cx) {
                 return Poll::Ready(Ok(()));
             }
             let mut buf = ReadBuf::new(&mut waste);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
-                    self.closing = Some((since, thrown + buf.filled().len()));
+                    self.closing = Some((since, thrown + buf.filled().len() as u64));
                 }
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => return Poll::Pending,
@@ -158,7 +166,7 @@ impl Guard {
     fn poll_explain(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Option<Poll<io::Result<usize>>> {
         if self.explained.is_none() {
             let answer = unread::explained(bytes)?;
-            self.phase.linger();
+            self.phase.linger(None);
             self.explained = Some((answer, bytes.len()));
         }
         let (rest, length) = self.explained.as_mut()?;
@@ -247,7 +255,7 @@ impl AsyncWrite for Guard {
         if this.closing.is_none() {
             let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
             match this.settle_write(shut, cx) {
-                Poll::Ready(Ok(())) if this.phase.0.linger.load(Ordering::Relaxed) => {}
+                Poll::Ready(Ok(())) if this.phase.0.linger.load(Ordering::Relaxed) > 0 => {}
                 other => return other,
             }
         }

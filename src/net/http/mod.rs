@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
+use hyper::header::CONTENT_LENGTH;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -171,6 +172,7 @@ async fn connection<H: Handler>(
         // For whoever keeps the connection for something else than an answer.
         request.extensions_mut().insert(phase.clone());
         let has_body = !request.body().is_end_stream();
+        let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let (handler, phase, stopping) = (&handler, &phase, shutdown.refusing.is_cancelled());
         async move {
             let mut response = match stopping {
@@ -178,7 +180,7 @@ async fn connection<H: Handler>(
                 false => handler.handle(request, peer).await,
             };
             if has_body && !response.status().is_success() {
-                phase.linger();
+                phase.linger(announced);
             }
             response.body_mut().hold(lease);
             Ok::<_, Infallible>(response)

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::body::{Body, Packing};
 use super::discover::Found;
@@ -54,7 +54,12 @@ impl Tail {
     /// Looks at all names and takes note of what has changed.
     pub(super) fn rescan(&mut self, now: Instant) {
         self.scan += 1;
-        let listing = self.settings.patterns.list();
+        let mut listing = self.settings.patterns.list();
+        for folder in std::mem::take(&mut listing.missing) {
+            if self.refused.insert(folder.clone()) {
+                info!(source = %self.cx.name, folder = %folder.display(), "the folder is not there yet: its files are read once it is");
+            }
+        }
         if listing.errors != self.said {
             listing.errors.iter().for_each(|error| warn!("{error}"));
             self.cx.intake.trouble(listing.errors.first().cloned());

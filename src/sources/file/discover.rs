@@ -56,6 +56,8 @@ pub struct Listing {
     pub found: Vec<Found>,
     /// What could not be looked at. Nothing that is missing then counts as gone.
     pub errors: Vec<String>,
+    /// Folders that patterns begin with and that are not there.
+    pub missing: Vec<PathBuf>,
     /// Included names that are no regular file, and what they are.
     pub refused: Vec<(PathBuf, &'static str)>,
 }
@@ -87,6 +89,9 @@ impl Patterns {
         let (mut listing, mut seen) = (Listing::default(), HashSet::new());
         for root in &self.roots {
             let opened = self.folders.open_root(&root.folder);
+            if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                listing.missing.push(root.folder.clone());
+            }
             self.walk(opened, &root.folder, root.levels, &mut seen, &mut listing);
         }
         listing
