@@ -25,6 +25,7 @@ pub async fn metrics(api: &Api, _: Call) -> Result<Answer, Problem> {
         journal_bytes: journal.bytes,
         journal_limit_bytes: journal.limit,
         journal_is_full: api.agent.commons.journal.is_full(),
+        certificates: api.agent.certificates.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
         dead_letters: dead_letters.by_component,
         dead_letter_bytes: dead_letters.bytes,
         dead_letter_limit_bytes: dead_letters.max_bytes,

@@ -4,6 +4,7 @@ pub mod address;
 pub mod auth;
 pub mod client;
 pub mod compress;
+pub mod expiry;
 mod fault;
 pub mod http;
 pub mod inflate;

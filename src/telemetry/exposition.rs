@@ -20,6 +20,8 @@ pub struct ProcessContext {
     pub journal_is_full: bool,
     /// Dead letters of each component that has some.
     pub dead_letters: BTreeMap<String, u64>,
+    /// When the first certificate of each component ends that has some.
+    pub certificates: BTreeMap<String, Timestamp>,
     pub dead_letter_bytes: u64,
     pub dead_letter_limit_bytes: u64,
     pub store_bytes: Option<u64>,
@@ -138,6 +140,9 @@ fn add_dead_letters(page: &mut Page, books: &Accounting, letters: &BTreeMap<Stri
 }
 
 fn add_surroundings(page: &mut Page, around: &ProcessContext) {
+    for (component, end) in &around.certificates {
+        page.add(CERTIFICATE_EXPIRY, &[Label::new("component", component.clone())], unix_seconds(*end));
+    }
     page.add(JOURNAL_BYTES, &[], around.journal_bytes);
     page.add(JOURNAL_LIMIT, &[], around.journal_limit_bytes);
     page.add(JOURNAL_FULL, &[], u8::from(around.journal_is_full));

@@ -56,6 +56,8 @@ pub const JOURNAL_BYTES: Metric = gauge("weir_journal_bytes", "Bytes the journal
 pub const JOURNAL_LIMIT: Metric = gauge("weir_journal_limit_bytes", "Bytes the journal may hold.");
 pub const JOURNAL_SYNC_SECONDS: Metric = histogram("weir_journal_sync_seconds", "How long syncs of the journal took.");
 pub const JOURNAL_FULL: Metric = gauge("weir_journal_full", "1 while the journal takes no more events.");
+pub const CERTIFICATE_EXPIRY: Metric =
+    gauge("weir_certificate_expiry_timestamp_seconds", "When the first certificate of a component ends.");
 pub const DEAD_LETTERS: Metric = gauge("weir_dead_letters", "Dead letters that wait for a decision.");
 pub const DEAD_LETTER_BYTES: Metric = gauge("weir_dead_letter_bytes", "Bytes of the dead-letter queue.");
 pub const DEAD_LETTER_LIMIT: Metric = gauge("weir_dead_letter_limit_bytes", "Bytes the dead-letter queue may hold.");

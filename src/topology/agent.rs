@@ -28,9 +28,11 @@ use crate::delivery::DeliveryMemory;
 use crate::journal::dead_letters::{self, DeadLetters};
 use crate::journal::fs::Real;
 use crate::journal::{self, Journal, StreamId};
+use crate::net::expiry;
 use crate::store::Stores;
 use crate::telemetry::exposition::Process;
 use crate::telemetry::{Accounting, ComponentKind, ComponentMetrics};
+use crate::units::Timestamp;
 
 /// Values in one document at the door.
 const MAX_VALUES: usize = 1_000_000;
@@ -91,6 +93,8 @@ pub struct Agent {
     changing: Mutex<()>,
     pub(super) running: Mutex<Running>,
     pub(super) stopped: CancellationToken,
+    /// When the first certificate of each component ends that has some.
+    pub certificates: std::sync::RwLock<BTreeMap<String, Timestamp>>,
     /// What keeps the journal from taking events.
     pub(super) standstill: std::sync::RwLock<Option<super::watch::Standstill>>,
 }
@@ -168,6 +172,7 @@ impl Agent {
             running: Mutex::default(),
             stopped,
             standstill: Default::default(),
+            certificates: std::sync::RwLock::new(expiries(&plan)),
         });
         agent.begin(plan).await?;
         agent.report_damage(&report);
@@ -307,6 +312,7 @@ impl Agent {
     /// Goes over to another plan. What did not change keeps running; data never moves. If anything speaks against
     /// it, nothing is changed.
     pub async fn reload(self: &Arc<Agent>, plan: Plan) -> Reloaded {
+        let certificates = expiries(&plan);
         let turn = self.changing.lock().await;
         let result = match self.objections(&plan).await {
             errors if !errors.is_empty() => Err(errors),
@@ -316,6 +322,7 @@ impl Agent {
         match result {
             Ok(changed) => {
                 self.reloads_applied.fetch_add(1, Ordering::Relaxed);
+                *self.certificates.write().unwrap_or_else(std::sync::PoisonError::into_inner) = certificates;
                 Reloaded { applied: true, changed, errors: Vec::new() }
             }
             Err(errors) => self.refused_reload(errors),
@@ -416,6 +423,16 @@ impl Agent {
         blocking(move || journal.close()).await;
         Stopped { abandoned: if self.is_durable() { 0 } else { abandoned } }
     }
+}
+
+/// When the first of the certificates ends that each component names by its file; the API is `api`.
+fn expiries(plan: &Plan) -> BTreeMap<String, Timestamp> {
+    let sources = plan.sources.iter().map(|planned| (planned.name.to_string(), planned.source.files()));
+    let tls = |sink: &PlannedSink| sink.frame.tls.as_ref().map_or(Vec::new(), |trust| trust.files());
+    let sinks = plan.sinks.iter().map(|sink| (sink.name.to_string(), tls(sink)));
+    let api = plan.settings.api.tls.iter().map(|tls| (API_SOURCE.to_owned(), tls.files()));
+    let first = |files: Vec<std::path::PathBuf>| files.iter().filter_map(|file| expiry::of_file(file)).min();
+    sources.chain(sinks).chain(api).filter_map(|(name, files)| Some((name, first(files)?))).collect()
 }
 
 /// The parts of a plan: sources, transforms, sinks, and sinks that are in it no more.

@@ -518,6 +518,8 @@ fn files_that_are_named_by_path_are_read_again_at_each_reload() {
     );
     let agent = Agent::start(&folder, &yaml);
     assert_eq!(shown(&folder, port), first);
+    // The authority that made it gives until the year 4096.
+    assert!(agent.metric("weir_certificate_expiry_timestamp_seconds", "tls") > 4_000_000_000);
     post(plain, "{\"n\":1,\"user\":\"ali\"}");
     let second = certificate(&folder, "web");
     folder.write("users.csv", "user,team\nali,blue\n");
