@@ -154,6 +154,9 @@ fn the_alert_fires_for_the_one_address(system: &System) {
     assert!(alerts.iter().all(|alert| alert["user_id"] == FAILING), "{alerts:?}");
     assert_eq!(alerts[0]["metadata"]["rule"], "failed_logins");
     assert!(alerts[0].to_string().contains("192.0.2.66"), "{alerts:?}");
+    eventually("whoever is on duty has a message", || {
+        system.messages.lock().expect("no panic").iter().any(|message| message.to_string().contains("failed logins of"))
+    });
 }
 
 fn visitors_and_users_see_no_more_than_they_may(system: &System) {

@@ -166,6 +166,14 @@ fn who_fails_too_often_is_told_of(system: &System) {
     assert_eq!(often[0]["user_id"], "reza");
     assert_eq!(number(&often[0]["metadata"]["count"]), 4.0, "{often:?}");
     assert_eq!(often[0]["description"], "reza had 4 failing cells");
+    eventually("whoever is on duty has a message", || {
+        system
+            .messages
+            .lock()
+            .expect("no panic")
+            .iter()
+            .any(|message| message.to_string().contains("reza had 4 failing"))
+    });
 }
 
 #[test]

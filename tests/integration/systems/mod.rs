@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
+use crate::support::collector::{Collector, reply};
 use crate::support::database::Database;
 use crate::support::{Agent, Answer, Folder, eventually, free_port, lines_of, python, request};
 
@@ -25,6 +26,9 @@ pub struct System {
     pub database: Database,
     pub folder: Folder,
     pub environment: Vec<(String, String)>,
+    /// What the channel of alerts was sent.
+    pub messages: Arc<Mutex<Vec<Value>>>,
+    channel: Collector,
     name: &'static str,
     configurations: Vec<PathBuf>,
 }
@@ -33,26 +37,34 @@ impl System {
     /// Makes the tables and starts the agent; `more` is what the example's files ask the environment for.
     pub fn start(name: &'static str, configurations: &[&str], database: Database, more: &[(&str, String)]) -> System {
         let folder = Folder::new();
+        let messages = Arc::new(Mutex::new(Vec::new()));
+        let sent = messages.clone();
+        let channel = Collector::start(move |heard| {
+            let message = serde_json::from_str(&heard.body).expect("a message is JSON");
+            sent.lock().expect("no panic").push(message);
+            reply(200, "")
+        });
         let example = python::root().join("examples").join(name);
         let configurations: Vec<PathBuf> = configurations.iter().map(|file| example.join(file)).collect();
         let mut environment = vec![
             ("WEIR_ADDRESS".to_owned(), format!("127.0.0.1:{}", free_port())),
             ("DATABASE_URL".to_owned(), database.url()),
+            ("ALERT_URL".to_owned(), format!("http://127.0.0.1:{}/", channel.port)),
             ("JWT_SECRET".to_owned(), SECRET.to_owned()),
             ("WEIR_SPOOL_DIR".to_owned(), folder.path("spool").display().to_string()),
             ("WEIR_SERVER_SPOOL_DIR".to_owned(), folder.path("seen").display().to_string()),
         ];
         environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let agent = Agent::start_files(&folder, &configurations, &environment);
-        System { agent, database, folder, environment, name, configurations }
+        System { agent, database, folder, environment, messages, channel, name, configurations }
     }
 
     /// kill -9, and a new agent with the same data.
     pub fn restart(self) -> System {
-        let System { agent, database, folder, environment, name, configurations } = self;
+        let System { agent, database, folder, environment, messages, channel, name, configurations } = self;
         agent.kill();
         let agent = Agent::start_files(&folder, &configurations, &environment);
-        System { agent, database, folder, environment, name, configurations }
+        System { agent, database, folder, environment, messages, channel, name, configurations }
     }
 
     /// A program of the example, whose events go where its environment says.
