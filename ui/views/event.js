@@ -112,7 +112,7 @@ export class EventPanel {
     return parts;
   }
 
-  /** @param {import("../json.js").Value} value */
+  /** @param {import("../json.js").Value} value @returns {(Node | false | undefined)[]} */
   #members(value) {
     const metadata = member(value, "metadata");
     const rest = value.kind === "object" ? value.members.filter(([name, one]) => !SHOWN.includes(name) && !(one.kind === "word" && one.text === "null")) : [];
@@ -124,7 +124,16 @@ export class EventPanel {
     });
     this.around = h("div");
     const has = metadata && ((metadata.kind === "object" && metadata.members.length > 0) || metadata.kind === "array");
-    return [has && section(t("event.metadata"), tree(metadata)), this.around, section(t("event.fields"), h("table", { class: "fields" }, h("tbody", {}, ...rows)))];
+    return [this.#causes(value), has && section(t("event.metadata"), tree(metadata)), this.around, section(t("event.fields"), h("table", { class: "fields" }, h("tbody", {}, ...rows)))];
+  }
+
+  /** The events of an alert. @param {import("../json.js").Value} value */
+  #causes(value) {
+    const metadata = member(value, "metadata");
+    const ids = metadata && textOf(member(value, "event_type")) === "alert" ? member(metadata, "event_ids") : undefined;
+    if (ids?.kind !== "array" || ids.items.length === 0) return false;
+    const links = ids.items.slice(0, 20).map((id) => h("li", {}, h("a", { class: "mono", href: format({ ...this.cx.state, event: textOf(id) }) }, oneLine(textOf(id), 60))));
+    return section(t("event.causes", { n: ids.items.length }), h("ul", { class: "plain" }, ...links));
   }
 
   /** What was hidden and what was cut. @param {any} event @param {import("../json.js").Value} value */

@@ -25,6 +25,8 @@ const MAX_HEAD = 5000;
 const MAX_WAITING = 5000;
 /** Milliseconds after which the list is fetched once more, since a place to read is a little behind the stream. */
 const SETTLE = 1500;
+/** Milliseconds out of sight after which the stream ends: a browser has few connections for all its tabs. */
+const ASLEEP = 60_000;
 /** Milliseconds between two notices of the same kind. */
 const NOTICE_EVERY = 10_000;
 
@@ -48,6 +50,8 @@ export class EventsView {
   #live;
   #abort = new AbortController();
   #settle = 0;
+  #sleep = 0;
+  #isAsleep = false;
   #spokenAt = 0;
   #unspoken = 0;
   #noticedAt = 0;
@@ -83,7 +87,20 @@ export class EventsView {
     this.panel = new EventPanel(cx, { step: (by) => this.#step(by), filter: (field, value, out) => this.#filter(field, value, out) });
     this.element = h("section", { class: "events", "aria-label": t("nav.events") }, h("div", { class: "events-main" }, h("h1", { class: "hidden-text" }, t("nav.events")), this.#toolbar(), this.histogram.element, header(), h("div", { class: "list-place" }, this.list.element, this.state, this.pill)), this.panel.element);
     narrow.addEventListener("change", this.#resized);
+    document.addEventListener("visibilitychange", this.#seenOrNot);
   }
+
+  /** Out of sight the stream ends after a while; back in sight the list begins anew. */
+  #seenOrNot = () => {
+    clearTimeout(this.#sleep);
+    if (document.hidden) {
+      this.#sleep = setTimeout(() => {
+        if (!this.#live || this.#isPaused) return;
+        this.#stopLive();
+        this.#isAsleep = true;
+      }, ASLEEP);
+    } else if (this.#isAsleep) this.#restart(this.cx.state);
+  };
 
   #toolbar() {
     const canExport = this.cx.me.role !== "viewer";
@@ -109,6 +126,8 @@ export class EventsView {
     this.histogram.destroy();
     this.panel.destroy();
     narrow.removeEventListener("change", this.#resized);
+    document.removeEventListener("visibilitychange", this.#seenOrNot);
+    clearTimeout(this.#sleep);
   }
 
   /** @param {import("../state.js").State} state @param {import("../state.js").State} [before] */
@@ -132,6 +151,7 @@ export class EventsView {
     this.#abort = new AbortController();
     this.#stopLive();
     this.#isPaused = false;
+    this.#isAsleep = false;
     this.list.selected = -1;
     this.list.element.scrollTop = 0;
     if (this.#canLive()) this.#startLive();

@@ -16,7 +16,7 @@ const DAY = 86_400_000;
 /** Rows of the small tables. */
 const ROWS = 8;
 /** Milliseconds between two looks while the page is seen. */
-const EVERY = 60_000;
+const EVERY = 300_000;
 /** Code that has ended. */
 const EXECUTIONS = "has:code -status:in_progress";
 
@@ -117,7 +117,7 @@ export class OverviewView {
     const errorRows = errors.map((row) => [h("a", { href: open(row), class: "error-text", dir: "auto" }, oneLine(errorText(row) || row.description || row.event_type || "–", 90)), h("bdi", {}, oneLine(row.user_id ?? "–", 40)), timeTag(row.timestamp)]);
     const slowRows = slow.map((row) => [h("a", { href: open(row), dir: "ltr", class: "code-link" }, h("code", {}, oneLine(row.code, 90))), h("bdi", {}, oneLine(row.user_id ?? "–", 40)), h("span", { class: "num" }, duration(row.duration_ms))]);
     const endpointRows = slowEndpoints.map((group) => [h("a", { href: format({ q: term("endpoint", group.endpoint) }) }, h("bdi", { dir: "ltr" }, oneLine(group.endpoint, 80))), h("span", { class: "num" }, number(group.count)), h("span", { class: "num" }, duration(group.p95_ms))]);
-    return h("div", { class: "panels" },
+    return h("div", { class: "panels pairs" },
       this.cx.me.role !== "user" && panel(t("overview.users"), table([t("col.user"), t("col.executions"), t("card.success")], userRows)),
       panel(t("overview.recent_errors"), table([t("event.error"), t("col.user"), t("col.time")], errorRows)),
       panel(t("overview.slow"), table([t("event.code"), t("col.user"), t("col.duration")], slowRows)),

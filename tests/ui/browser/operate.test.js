@@ -94,6 +94,22 @@ test("dead letters are shown, replayed and dropped", async () => {
   assert.deepEqual(page.faults, []);
 });
 
+test("an alert is told, listed and leads to its events", async () => {
+  const page = await open(browser, agent, { path: "/" });
+  await page.waitForSelector(".live-button.is-live");
+  const id = "0190163d-8694-739b-aea5-966c26f8ada1";
+  await agent.send({ id, event_type: "login_failed", user_id: "ali" });
+  await agent.send({ event_type: "alert", description: "5 failures of ali", metadata: { rule: "brute force", severity: "critical", event_ids: [id] } });
+  await page.waitForSelector(".notice:has-text('Alert: 5 failures of ali')");
+  await page.click(".notice button:has-text('Open')");
+  await page.click(`.event a:has-text("${id}")`);
+  await page.waitForSelector(".event h2:has-text('login_failed')");
+  await page.goto(`${agent.url}/?view=operate&tab=alerts`);
+  await page.waitForSelector("td:has-text('5 failures of ali')");
+  assert.equal(await page.innerText(".severity"), "critical");
+  assert.deepEqual(page.faults, []);
+});
+
 test("the pipeline is a graph of all components, and a reload says its outcome", async () => {
   const page = await open(browser, agent, { path: "/?view=operate" });
   await page.waitForSelector(".graph");
