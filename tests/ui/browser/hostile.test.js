@@ -64,6 +64,13 @@ test("two hundred payloads in every field stay text in every view", async () => 
     await page.evaluate(() => document.querySelectorAll(".event details").forEach((one) => (one.open = true)));
   }
   await isClean(page);
+  for (const format of ["csv", "json", "ndjson"]) {
+    await page.keyboard.press("e");
+    await page.check(`input[value=${format}]`);
+    await Promise.all([page.waitForEvent("download"), page.click("dialog button[type=submit]")]);
+    await page.waitForSelector("dialog", { state: "detached" });
+  }
+  await isClean(page);
   for (const path of ["/?view=overview", "/?view=people&range=all", "/?view=operate", "/?view=operate&tab=dead_letters", "/?view=operate&tab=alerts", "/?view=operate&tab=config"]) {
     await page.goto(agent.url + path);
     await page.waitForSelector(".skeleton", { state: "detached" });

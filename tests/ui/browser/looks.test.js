@@ -79,6 +79,26 @@ for (const [look, options] of Object.entries(LOOKS)) {
   });
 }
 
+test("Persian reads from right to left, with its digits and calendar, and code does not", async () => {
+  const page = await open(browser, full, { path: "/?range=7d&live=0", ...LOOKS.persian });
+  await page.waitForSelector(".row:has(code)");
+  const seen = await page.evaluate(() => {
+    const row = [...document.querySelectorAll(".row")].find((one) => one.querySelector("code"));
+    const [time, what] = [row.querySelector(".c-time"), row.querySelector(".c-what")];
+    return {
+      dir: document.documentElement.dir, lang: document.documentElement.lang, time: time.textContent, count: document.querySelector(".count").textContent,
+      isTimeRight: time.getBoundingClientRect().left > what.getBoundingClientRect().left, code: getComputedStyle(row.querySelector("code")).direction,
+    };
+  });
+  assert.deepEqual([seen.dir, seen.lang, seen.isTimeRight, seen.code], ["rtl", "fa", true, "ltr"]);
+  assert.match(seen.time, /^[۰-۹]+ (فروردین|اردیبهشت|خرداد|تیر|مرداد|شهریور|مهر|آبان|آذر|دی|بهمن|اسفند)/);
+  assert.match(seen.count, /^[۰-۹٬،]+ رویداد$/);
+  await page.click(".user-button");
+  await page.click("button:text-is('English')");
+  await page.waitForSelector("text=What happened");
+  assert.equal(await page.evaluate(() => document.documentElement.dir), "ltr");
+});
+
 test("what is empty, and who is not there yet", async () => {
   for (const [look, options] of Object.entries(LOOKS)) {
     const page = await open(browser, empty, { path: "/", bypassCSP: true, ...options });
