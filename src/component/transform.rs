@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::stage::AnyStage;
 use crate::codec::redaction::Finding;
 use crate::event::Batch;
+use crate::telemetry::Measured;
 
 pub trait Transform: Send + Sync + Sized + 'static {
     /// The word for `type:`.
@@ -61,6 +62,8 @@ pub struct Outputs {
     pub dead: Vec<DeadEvent>,
     /// Rule and count of what was redacted, for the metrics.
     pub redactions: Vec<(String, u64)>,
+    /// What the operator's own metrics take from these events.
+    pub measured: Measured,
 }
 
 /// An event that a transform cannot pass on.

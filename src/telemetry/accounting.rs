@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::histogram::Histogram;
+use super::measured::Measured;
 use crate::units::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +68,8 @@ pub struct Counts {
     pub evicted: u64,
     /// Entries and bytes of its state now.
     pub state: Option<(u64, u64)>,
+    /// The operator's own metrics.
+    pub measured: Measured,
     pub last_event: Option<Timestamp>,
     /// Events and time between the newest event and a sink's cursor.
     pub lag_events: u64,
@@ -105,6 +108,7 @@ impl Counts {
         self.retries += more.retries;
         self.auth_failures += more.auth_failures;
         self.evicted += more.evicted;
+        self.measured.add(&more.measured);
         for (mine, theirs) in
             [(&mut self.filtered, &more.filtered), (&mut self.dropped, &more.dropped), (&mut self.errors, &more.errors)]
         {

@@ -102,6 +102,9 @@ fn add_ledger(page: &mut Page, ledger: &ComponentMetrics) {
     for (rule, value) in &counts.redactions {
         page.add_with(REDACTIONS, &labels, Label::new("rule", rule.clone()), *value);
     }
+    for family in counts.measured.0.values() {
+        page.add_family(family, &ledger.name);
+    }
     if let Some(last) = counts.last_event {
         page.add(LAST_EVENT, &labels, unix_seconds(last));
     }

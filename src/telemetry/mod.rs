@@ -4,9 +4,11 @@ pub mod accounting;
 pub mod exposition;
 pub mod histogram;
 pub mod log;
+mod measured;
 pub mod names;
 mod page;
 pub mod panics;
 
 pub use accounting::{Accounting, ComponentKind, ComponentMetrics, ComponentState, Counts, Health};
 pub use histogram::Histogram;
+pub use measured::{Measured, MetricSpec};

@@ -7,12 +7,15 @@ use metrics_exporter_prometheus::LabelSet;
 use metrics_exporter_prometheus::formatting::{write_help_line, write_metric_line, write_type_line};
 
 use super::histogram::Histogram;
+use super::measured::Family;
 use super::names::Metric;
 
 #[derive(Default)]
 pub struct Page {
     /// In the order in which the metrics first appeared.
     families: Vec<(Metric, String)>,
+    /// Those that an operator made, by name.
+    own: Vec<(String, String)>,
 }
 
 impl Page {
@@ -36,6 +39,42 @@ impl Page {
         write_metric_line::<&str, _>(text, metric.name, Some("count"), &labels, None, histogram.count(), None);
     }
 
+    /// A metric that an operator made; the component tells two of the same name apart.
+    pub fn add_family(&mut self, family: &Family, component: &str) {
+        let spec = &family.spec;
+        let kind = if spec.buckets.is_some() { "histogram" } else { "counter" };
+        let text = match self.own.iter().position(|(name, _)| *name == spec.name) {
+            Some(place) => &mut self.own[place].1,
+            None => {
+                let mut text = String::new();
+                write_help_line(&mut text, &spec.name, None, None, &spec.help);
+                write_type_line(&mut text, &spec.name, None, None, kind);
+                self.own.push((spec.name.clone(), text));
+                &mut self.own.last_mut().expect("just pushed").1
+            }
+        };
+        for (values, series) in &family.series {
+            let named = spec.labels.iter().zip(values).map(|(name, value)| Label::new(name.clone(), value.clone()));
+            let labels: Vec<Label> = [Label::new("component", component.to_owned())].into_iter().chain(named).collect();
+            let labels =
+                LabelSet::from_key_and_global(&Key::from_parts(spec.name.clone(), labels), &Default::default());
+            let Some(bounds) = &spec.buckets else {
+                write_metric_line::<&str, _>(text, &spec.name, None, &labels, None, series.sum, None);
+                continue;
+            };
+            let mut no_more = 0;
+            for (bound, count) in bounds.iter().zip(&series.buckets) {
+                no_more += count;
+                let bound = Some(("le", bound.to_string()));
+                write_metric_line(text, &spec.name, Some("bucket"), &labels, bound, no_more, None);
+            }
+            let all = Some(("le", "+Inf".to_owned()));
+            write_metric_line(text, &spec.name, Some("bucket"), &labels, all, series.count, None);
+            write_metric_line::<&str, _>(text, &spec.name, Some("sum"), &labels, None, series.sum, None);
+            write_metric_line::<&str, _>(text, &spec.name, Some("count"), &labels, None, series.count, None);
+        }
+    }
+
     fn family(&mut self, metric: Metric) -> &mut String {
         let place = match self.families.iter().position(|(known, _)| known.name == metric.name) {
             Some(place) => place,
@@ -51,7 +90,8 @@ impl Page {
     }
 
     pub fn text(self) -> String {
-        self.families.into_iter().map(|(_, text)| text).collect()
+        let own = self.own.into_iter().map(|(_, text)| text);
+        self.families.into_iter().map(|(_, text)| text).chain(own).collect()
     }
 }
 

@@ -212,6 +212,7 @@ fn count(counts: &mut Counts, entered: u64, waits: u64, out: &Outputs) {
     for (reason, count) in &out.filtered {
         *counts.filtered.entry(reason).or_default() += count;
     }
+    counts.measured.add(&out.measured);
     for (rule, count) in &out.redactions {
         *counts.redactions.entry(rule.clone()).or_default() += count;
     }

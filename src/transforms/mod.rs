@@ -4,6 +4,7 @@ pub mod dedupe;
 pub mod detect;
 pub mod enrich;
 pub mod filter;
+pub mod metrics;
 pub mod normalize;
 pub mod operations;
 pub mod redact;
@@ -21,6 +22,7 @@ pub const CATALOGUE: &[TransformEntry] = &[
     TransformEntry::of_stage::<detect::Detect>(),
     TransformEntry::of::<enrich::Enrich>(),
     TransformEntry::of::<filter::Filter>(),
+    TransformEntry::of::<metrics::Metrics>(),
     TransformEntry::of::<normalize::Normalize>(),
     TransformEntry::of_stage::<operations::Operations>(),
     TransformEntry::of::<redact::Redact>(),

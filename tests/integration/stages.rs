@@ -300,3 +300,31 @@ fn an_open_operation_is_in_reports_and_sessions_at_once_and_one_row_in_the_end()
     assert_eq!(ask("/api/logs?session_id=s2")["total"], 1, "what ends soon is one row");
     agent.assert_books();
 }
+
+#[test]
+fn metrics_of_events_are_on_the_page_once_the_events_are_in_the_journal() {
+    let folder = Folder::new();
+    let port = free_port();
+    let agent = Agent::start(
+        &folder,
+        &format!(
+            "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+             transforms:\n  counted:\n    type: metrics\n    inputs: [web]\n    metrics:\n      \
+             - {{ name: cells_total, help: Cells, labels: [status] }}\n      \
+             - {{ name: cell_seconds, kind: histogram, field: duration_ms, scale: 0.001, buckets: [0.5, 1] }}\n\
+             sinks:\n  out: {{ type: blackhole, inputs: [counted] }}\n"
+        ),
+    );
+    post(port, "{\"status\":\"er\\\"ror\",\"duration_ms\":700}\n{\"status\":\"success\",\"duration_ms\":2000}\n");
+    let samples = agent.assert_books();
+    for (sample, value) in [
+        (r#"cells_total{component="counted",status="er\"ror"}"#, 1.0),
+        (r#"cell_seconds_bucket{component="counted",le="0.5"}"#, 0.0),
+        (r#"cell_seconds_bucket{component="counted",le="1"}"#, 1.0),
+        (r#"cell_seconds_bucket{component="counted",le="+Inf"}"#, 2.0),
+        (r#"cell_seconds_sum{component="counted"}"#, 2.7),
+    ] {
+        assert_eq!(samples.get(sample), Some(&value), "{sample} in {samples:?}");
+    }
+    assert!(agent.stop().success());
+}
