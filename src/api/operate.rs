@@ -101,7 +101,7 @@ fn component(api: &Api, metrics: &ComponentMetrics) -> Value {
             "lag_events": counts.lag_events, "lag_seconds": counts.lag_seconds,
         }),
     };
-    described["books"] = events;
+    described["accounting"] = events;
     described["rates"] = rates;
     described["errors"] = json!(counts.errors);
     described["last_event"] = json!(counts.last_event.map(|time| time.to_string()));

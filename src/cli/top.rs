@@ -80,11 +80,11 @@ fn key(component: &Value) -> (String, String) {
 fn counted(pipeline: &Value) -> Counted {
     let number = |value: &Value| value.as_f64().unwrap_or(0.0);
     let of = |component: &Value| {
-        let books = &component["books"];
+        let counts = &component["accounting"];
         match text(component, "kind") {
-            "source" => (number(&books["received"]), number(&books["entered"])),
-            "transform" => (number(&books["entered"]), number(&books["left"])),
-            _ => (number(&books["addressed"]), number(&books["delivered"])),
+            "source" => (number(&counts["received"]), number(&counts["entered"])),
+            "transform" => (number(&counts["entered"]), number(&counts["left"])),
+            _ => (number(&counts["addressed"]), number(&counts["delivered"])),
         }
     };
     components(pipeline).map(|component| (key(component), of(component))).collect()
@@ -108,9 +108,9 @@ fn paint(pipeline: &Value, rates: Option<&Counted>) -> String {
     for component in components(pipeline) {
         let rate = rates.and_then(|rates| rates.get(&key(component))).copied();
         let (into, out) = rate.or_else(|| (!known).then(|| given(component))).unwrap_or((0.0, 0.0));
-        let books = &component["books"];
+        let counts = &component["accounting"];
         let whole = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |count| count.to_string());
-        let lag = books["lag_seconds"].as_f64().map_or_else(|| "-".to_owned(), |lag| format!("{lag:.1}s"));
+        let lag = counts["lag_seconds"].as_f64().map_or_else(|| "-".to_owned(), |lag| format!("{lag:.1}s"));
         let errors: u64 = component["errors"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
         let last = component["last_error"]["message"].as_str().or(component["last_error"].as_str()).unwrap_or("");
         rows.push([
@@ -120,7 +120,7 @@ fn paint(pipeline: &Value, rates: Option<&Counted>) -> String {
             text(component, "state").to_owned(),
             format!("{into:.1}"),
             format!("{out:.1}"),
-            whole(&books["waiting"]),
+            whole(&counts["waiting"]),
             lag,
             errors.to_string(),
             plain(last, MAX_ERROR),
@@ -176,9 +176,9 @@ mod tests {
         let look = |n: u64| {
             json!({
                 "components": [
-                    { "name": "web", "kind": "source", "type": "http", "state": "running", "books": { "received": n, "entered": n } },
+                    { "name": "web", "kind": "source", "type": "http", "state": "running", "accounting": { "received": n, "entered": n } },
                     { "name": "table", "kind": "sink", "type": "postgres", "state": "held",
-                      "books": { "addressed": n, "delivered": 1, "waiting": n, "lag_seconds": 2.5 },
+                      "accounting": { "addressed": n, "delivered": 1, "waiting": n, "lag_seconds": 2.5 },
                       "errors": { "transient": 3 }, "last_error": { "message": "no\nanswer" } }
                 ],
                 "journal": { "bytes": 1048576, "limit_bytes": 2097152, "full": true }, "store": { "bytes": null }

@@ -91,7 +91,7 @@ function isolated(text) {
 
 /** @param {{ x: number, y: number, one: any }} place */
 function box({ x, y, one }) {
-  const counts = one.accounting ?? one.books ?? {};
+  const counts = one.accounting ?? {};
   const waiting = one.kind === "sink" && counts.waiting > 0 ? ` · ${t("operate.waiting", { n: compact(counts.waiting) })}` : "";
   return s("g", { class: `node n-${one.kind}`, transform: `translate(${x} ${y})` }, s("title", {}, oneLine(`${one.name} (${one.type}) ${one.state} ${lastError(one)}`, 500)),
     s("rect", { class: "node-box", width: WIDTH, height: HEIGHT, rx: 6 }), s("circle", { class: `node-dot f-${stateKind(one.state)}`, cx: 16, cy: 18, r: 4 }),

@@ -183,7 +183,7 @@ export class OperateView {
 function componentTable(components) {
   const order = ["source", "transform", "sink"];
   const rows = [...components].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind)).map((one) => {
-    const counts = one.accounting ?? one.books ?? {};
+    const counts = one.accounting ?? {};
     const done = counts.delivered ?? counts.left ?? counts.entered ?? 0;
     const lost = (counts.dead_lettered ?? 0) + total(counts.dropped);
     return [h("span", {}, h("bdi", { class: "mono" }, one.name), h("span", { class: "muted" }, ` ${one.type}`)), stateBadge(one.state), h("span", { class: "num" }, rateText(one)), h("span", { class: "num" }, compact(done)),
