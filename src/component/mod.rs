@@ -11,6 +11,7 @@ pub mod key;
 pub mod lane;
 pub mod ranges;
 pub mod reader;
+pub mod refresh;
 pub mod reply;
 pub mod sink;
 pub mod source;

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::check::Check;
 use super::failure::Failure;
+use super::refresh::Refresh;
 use super::stage::AnyStage;
 use crate::codec::redaction::Finding;
 use crate::event::Batch;
@@ -34,6 +35,11 @@ pub trait Transform: Send + Sync + Sized + 'static {
     /// Files that its configuration names by path: what they hold belongs to the configuration.
     fn files(&self) -> Vec<PathBuf> {
         Vec::new()
+    }
+
+    /// What it reads again once in a while.
+    fn refresh(&self) -> Option<Refresh> {
+        None
     }
 
     /// For a transform that redacts: the same rules over raw text, so that a dead letter is as safe as an event.
@@ -114,6 +120,9 @@ pub trait AnyTransform: Send + Sync {
     fn files(&self) -> Vec<PathBuf> {
         Vec::new()
     }
+    fn refresh(&self) -> Option<Refresh> {
+        None
+    }
     fn redact_text(&self, text: &[u8]) -> Option<Vec<u8>>;
     fn explain(&self, _line: &[u8]) -> Vec<Finding> {
         Vec::new()
@@ -136,6 +145,10 @@ impl<T: Transform> AnyTransform for T {
 
     fn files(&self) -> Vec<PathBuf> {
         Transform::files(self)
+    }
+
+    fn refresh(&self) -> Option<Refresh> {
+        Transform::refresh(self)
     }
 
     fn redact_text(&self, text: &[u8]) -> Option<Vec<u8>> {

@@ -107,6 +107,8 @@ pub(super) struct Running {
     pub(super) sources: BTreeMap<Arc<str>, RunningSource>,
     pub(super) sinks: BTreeMap<Arc<str>, RunningSink>,
     pub(super) stages: BTreeMap<Arc<str>, RunningStage>,
+    /// What ends the refreshing of each transform that has some.
+    pub(super) refreshers: BTreeMap<Arc<str>, CancellationToken>,
     /// Stages that the plan no longer has and that have not ended.
     pub(super) leaving_stages: BTreeMap<Arc<str>, RunningStage>,
     /// Sinks that the plan no longer has and that have not ended.

@@ -90,6 +90,8 @@ impl Agent {
         if !errors.is_empty() {
             return Err(errors);
         }
+        let fresh = steps.iter().filter(|step| changed.touches(&step.name));
+        futures_util::future::join_all(fresh.map(super::refresh::first)).await;
         let (streams, made) = self.wire(&steps, &sinks, &before.in_use).await.map_err(|error| vec![error])?;
         let sources = ready;
         Ok(Prepared { changed, outline, snapshots, steps, streams, sources, source_names, sinks, leftover, made })
@@ -185,6 +187,7 @@ impl Agent {
         running.snapshots.extend(snapshots);
         (running.steps, running.streams, running.outline) = (steps, streams, outline);
         self.change_stages(running, |name| changed.touches(name));
+        self.change_refreshers(running, |name| changed.touches(name));
         self.change_sources(running, sources, &source_names);
         for (sink, predecessor, discards) in starting {
             let names = stream_names(&running.steps, &sink.inputs);

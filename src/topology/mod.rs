@@ -13,6 +13,7 @@ mod notes;
 mod pool;
 mod process;
 mod readers;
+mod refresh;
 mod retired;
 mod sinks;
 mod snapshots;

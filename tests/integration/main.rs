@@ -19,6 +19,7 @@ mod input;
 mod kafka;
 mod kafka_source;
 mod kill;
+mod lookups;
 mod page;
 mod parking;
 mod pipeline_tests;

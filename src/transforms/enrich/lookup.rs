@@ -1,26 +1,30 @@
-//! A table from a CSV file, in memory, looked up by one field.
+//! A table in memory, looked up by one field: a CSV file, or a snapshot of a table in Postgres.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{path, quoted};
+use super::{path, postgres, quoted};
 use crate::component::Check;
+use crate::component::refresh::Refresh;
 use crate::event::Batch;
 
 /// The largest file that is read.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A table and how events find their row in it.
+/// A table and how events find their row in it: from a CSV file, or from Postgres.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The file: CSV with a header line, at most 64 MiB. It is read at start and on reload.
-    pub csv: PathBuf,
+    pub csv: Option<PathBuf>,
+    /// A table in Postgres, instead of a file.
+    pub postgres: Option<postgres::Config>,
     /// The field of the event whose value is looked for, such as `user_id`. Text and numbers match by their text.
     pub key: String,
     /// The column it is looked for in, if it is named otherwise than the last name of `key`. The first row counts.
@@ -29,16 +33,26 @@ pub struct Config {
     pub columns: BTreeMap<String, String>,
 }
 
+impl Config {
+    /// The column that keys are looked for in.
+    pub fn key_column(&self) -> &str {
+        self.column.as_deref().unwrap_or_else(|| self.key.rsplit('.').next().unwrap_or(&self.key))
+    }
+}
+
+/// For each key the cells of its row as JSON, one per field; empty for an empty cell.
+pub type Rows = HashMap<String, Vec<Box<[u8]>>>;
+
 pub struct Table {
-    pub file: PathBuf,
+    pub file: Option<PathBuf>,
+    pub refresh: Option<Refresh>,
     key: Vec<String>,
     fields: Vec<Vec<String>>,
-    /// For each key the cells of its row as JSON, one per field; empty for an empty cell.
-    rows: HashMap<String, Vec<Box<[u8]>>>,
+    rows: Arc<RwLock<Arc<Rows>>>,
 }
 
 impl Table {
-    /// Reads the file; adds a problem for everything that is wrong with it.
+    /// Reads a file, or makes ready to read a table; adds a problem for everything that is wrong.
     pub fn load(config: Config, check: &mut Check) -> Option<Table> {
         let before = check.problems.len();
         let key = path(&config.key, "lookup.key", check);
@@ -49,30 +63,50 @@ impl Table {
         if config.columns.is_empty() {
             check.problem("lookup.columns", "no column is taken over");
         }
-        let text = match read(&config) {
-            Ok(text) => text,
-            Err(message) => {
-                check.problem("lookup.csv", message);
-                return None;
+        let shared = Arc::new(RwLock::new(Arc::new(Rows::new())));
+        let mut refresh = None;
+        match (&config.csv, &config.postgres) {
+            (Some(file), None) => {
+                let text = match read(file) {
+                    Ok(text) => text,
+                    Err(message) => {
+                        check.problem("lookup.csv", message);
+                        return None;
+                    }
+                };
+                let rows = rows(&config, file, &text, check)?;
+                *shared.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rows);
             }
-        };
-        let rows = rows(&config, &text, check);
-        (check.problems.len() == before).then_some(Table { file: config.csv, key: key?, fields, rows: rows? })
+            (None, Some(table)) => refresh = postgres::refresh(table, &config, shared.clone(), check),
+            _ => check.problem("lookup", "expected exactly one of `csv` and `postgres`"),
+        }
+        let file = config.csv;
+        (check.problems.len() == before).then_some(Table { file, refresh, key: key?, fields, rows: shared })
+    }
+
+    /// The rows as they were read last.
+    pub fn rows(&self) -> Arc<Rows> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The fields for an event, with their values as JSON.
-    pub fn row<'t>(&'t self, batch: &Batch, event: usize) -> impl Iterator<Item = (&'t [String], &'t [u8])> + use<'t> {
+    pub fn row<'t>(
+        &'t self,
+        rows: &'t Rows,
+        batch: &Batch,
+        event: usize,
+    ) -> impl Iterator<Item = (&'t [String], &'t [u8])> + use<'t> {
         let value = batch.get_path(event, &self.key).filter(|value| !value.is_null());
-        let row = value.and_then(|value| self.rows.get(&*value.display()));
+        let row = value.and_then(|value| rows.get(&*value.display()));
         let cells = row.into_iter().flat_map(|cells| self.fields.iter().zip(cells));
         cells.filter(|(_, json)| !json.is_empty()).map(|(path, json)| (&path[..], &json[..]))
     }
 }
 
-fn read(config: &Config) -> Result<Vec<u8>, String> {
-    let named = |wrong: &dyn std::fmt::Display| format!("cannot read `{}`: {wrong}", config.csv.display());
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let named = |wrong: &dyn std::fmt::Display| format!("cannot read `{}`: {wrong}", path.display());
     let mut text = Vec::new();
-    let file = File::open(&config.csv).map_err(|error| named(&error))?;
+    let file = File::open(path).map_err(|error| named(&error))?;
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text).map_err(|error| named(&error))?;
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(named(&"it is larger than 64 MiB"));
@@ -80,8 +114,8 @@ fn read(config: &Config) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-fn rows(config: &Config, text: &[u8], check: &mut Check) -> Option<HashMap<String, Vec<Box<[u8]>>>> {
-    let file = config.csv.display();
+fn rows(config: &Config, path: &Path, text: &[u8], check: &mut Check) -> Option<Rows> {
+    let file = path.display();
     let mut reader = csv::Reader::from_reader(text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text));
     let header = match reader.headers() {
         Ok(header) => header.clone(),
@@ -99,12 +133,11 @@ fn rows(config: &Config, text: &[u8], check: &mut Check) -> Option<HashMap<Strin
         }
         found
     };
-    let last = config.key.rsplit('.').next().unwrap_or(&config.key);
-    let (key_name, key_at) = config.column.as_deref().map_or((last, "lookup.key"), |name| (name, "lookup.column"));
-    let key = column(key_name, key_at.into());
+    let key_at = if config.column.is_some() { "lookup.column" } else { "lookup.key" };
+    let key = column(config.key_column(), key_at.into());
     let wanted: Vec<_> =
         config.columns.keys().filter_map(|name| column(name, format!("lookup.columns.{name}"))).collect();
-    let mut rows = HashMap::new();
+    let mut rows = Rows::new();
     for record in reader.records() {
         match record {
             Ok(record) => {

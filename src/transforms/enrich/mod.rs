@@ -1,6 +1,8 @@
 //! `enrich`: members that the producer does not know, from configuration, environment, host and tables.
 
+mod agents;
 mod lookup;
+mod postgres;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,8 +14,9 @@ use serde_json::Value;
 
 use self::lookup::Table;
 use crate::codec::template::Template;
+use crate::component::refresh::Refresh;
 use crate::component::{Check, Failure, Outputs, Transform};
-use crate::event::names::HOST;
+use crate::event::names::{HOST, USER_AGENT};
 use crate::event::object::with_path;
 use crate::event::{Batch, Raw, escape};
 
@@ -34,6 +37,8 @@ pub struct Config {
     pub host: bool,
     /// Fields from a table.
     pub lookup: Option<lookup::Config>,
+    /// Adds `metadata.client` {name, version, os, device} from the member `user_agent`, as far as it is understood.
+    pub user_agent: bool,
 }
 
 pub struct Enrich {
@@ -41,6 +46,7 @@ pub struct Enrich {
     /// As JSON.
     host: Option<Vec<u8>>,
     table: Option<Table>,
+    user_agent: bool,
 }
 
 struct Member {
@@ -87,11 +93,15 @@ impl Transform for Enrich {
         }
         let host = config.host.then(|| quoted(&uname().nodename().to_string_lossy()));
         let table = config.lookup.and_then(|lookup| Table::load(lookup, check));
-        (check.problems.len() == before).then_some(Enrich { members, host, table })
+        (check.problems.len() == before).then_some(Enrich { members, host, table, user_agent: config.user_agent })
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        self.table.iter().map(|table| table.file.clone()).collect()
+        self.table.iter().filter_map(|table| table.file.clone()).collect()
+    }
+
+    fn refresh(&self) -> Option<Refresh> {
+        self.table.as_ref().and_then(|table| table.refresh.clone())
     }
 
     fn apply(&self, mut batch: Batch, out: &mut Outputs) -> Result<(), Failure> {
@@ -117,16 +127,22 @@ impl Transform for Enrich {
                 }
             }
         }
+        let rows = self.table.as_ref().map(|table| (table, table.rows()));
         for event in 0..batch.len() {
             if let Some(host) = &self.host
                 && batch.get(event, HOST).is_none_or(|host| host.is_null())
             {
                 batch.set_json(event, HOST, host);
             }
-            if let Some(table) = &self.table {
-                for (path, json) in table.row(&batch, event) {
+            if let Some((table, rows)) = &rows {
+                for (path, json) in table.row(rows, &batch, event) {
                     set(&mut batch, event, path, json);
                 }
+            }
+            if self.user_agent
+                && let Some(client) = batch.get_str(event, USER_AGENT).and_then(|text| agents::client(&text))
+            {
+                set(&mut batch, event, &["metadata".to_owned(), "client".to_owned()], &client);
             }
         }
         out.emit(batch);
