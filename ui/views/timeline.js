@@ -32,7 +32,9 @@ export function timeline(rows, field, cx) {
   const shown = [...lanes].slice(0, MAX_LANES);
   const x = (/** @type {number} */ at) => ((at - from) / (to - from)) * WIDTH;
   const bodies = shown.map(([name, all]) => h("div", { class: "lane" }, laneName(name, field, cx), lane(all, x, cx)));
-  const marks = ticks(from, to, 8).map(({ at, shape }) => h("span", { css: { left: `${(x(at) / WIDTH) * 100}%` } }, time(at, shape)));
+  // Names of lanes take their part; what is left has room for so many times.
+  const most = Math.max(2, Math.min(8, Math.floor((document.documentElement.clientWidth - 220) / 80)));
+  const marks = ticks(from, to, most).map(({ at, shape }) => h("span", { css: { left: `${(x(at) / WIDTH) * 100}%` } }, time(at, shape)));
   return h("div", { class: "timeline" }, ...bodies, h("div", { class: "lane axis-lane", "aria-hidden": "true" }, h("span", { class: "lane-name" }), h("div", { class: "lane-axis" }, ...marks)),
     lanes.size > MAX_LANES && h("p", { class: "muted small" }, t("people.lanes", { n: lanes.size - MAX_LANES })));
 }
