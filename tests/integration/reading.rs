@@ -117,7 +117,7 @@ fn events(count: usize) -> Vec<Value> {
         .collect()
 }
 
-const QUERIES: [&str; 44] = [
+const QUERIES: [&str; 51] = [
     "status:error",
     "-status:error",
     "status:error OR status:lost",
@@ -160,6 +160,13 @@ const QUERIES: [&str; 44] = [
     "event_type:~\"^cell\"",
     "code:~\"[A-Z]{6}\"",
     "~\"Key[A-Z]rror\"",
+    "code:~\"\\\\bimport\\\\b\"",
+    "code:~\"\\\\p{L}+\"",
+    "code:~\"^.*$\"",
+    "code:~\"(?m)^[[:^alpha:]]\"",
+    "code:~\"[a-z&&[^i]]{3}(?:x|(?P<name>\\\\w{2,}?))\"",
+    "description:~\"(?i-s:.)\\\\z\"",
+    "~\"\\\\Bmpo\"",
     "session_id:s1 (status:error OR -has:status)",
     "id:01890a5d-ac96-774b-bcce-000000000005",
 ];

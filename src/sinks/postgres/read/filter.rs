@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::super::table::literal;
 use super::columns::{Columns, Kind, Stored, Value};
+use super::regex;
 use crate::event::Id;
 use crate::event::aliases::STATUS_WORDS;
 use crate::query::request::Filter;
@@ -207,10 +208,8 @@ impl<'a> Statement<'a> {
     }
 
     fn matches(&mut self, text: &str, pattern: &str) -> String {
-        if pattern.contains('\0') {
-            return NEVER.to_owned();
-        }
-        let bound = self.bind(pattern);
+        let Some(expression) = regex::translated(pattern) else { return NEVER.to_owned() };
+        let bound = self.bind(expression);
         format!("{text} ~ {bound}")
     }
 

@@ -20,6 +20,7 @@ mod aggregate;
 mod columns;
 mod connections;
 mod filter;
+mod regex;
 mod row;
 
 use columns::{Columns, Kind, Value};
