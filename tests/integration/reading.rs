@@ -423,7 +423,7 @@ fn the_tables_of_shop_and_chat_answer_with_their_own_ids_and_the_names_of_users(
 
     chat.define("chat");
     chat.sql(
-        "CREATE TABLE users (id uuid PRIMARY KEY, email text, display_name text);
+        "TRUNCATE users CASCADE;
          INSERT INTO users SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, 'u' || n || '@example.org', 'Nutzer ' || n FROM generate_series(1, 3) n;
          INSERT INTO activity_logs (timestamp, user_id, action_type, endpoint, http_method, status_code, success, error_message, duration_ms, is_admin)
          SELECT now() - n * interval '1 minute', CASE WHEN n % 4 = 0 THEN 'anon-' || n ELSE '00000000-0000-4000-8000-' || lpad((n % 4)::text, 12, '0') END,
