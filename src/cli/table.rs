@@ -9,7 +9,7 @@ use serde_json::Value;
 const WIDTH: usize = 60;
 /// Columns of the table, and how wide each is at least.
 const COLUMNS: [(&str, usize); 5] =
-    [("timestamp", 24), ("user_id", 12), ("event_type", 14), ("status", 11), ("text", 0)];
+    [("timestamp", 27), ("user_id", 12), ("event_type", 14), ("status", 11), ("text", 0)];
 
 /// How events are written that come one after another.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -88,5 +88,14 @@ mod tests {
         assert!(text.ends_with("error        a b [2J\n"), "{text:?}");
         let long = json!({ "timestamp": "2026-01-02T03:04:06.000Z", "code": "x".repeat(80) });
         assert!(line(&long, false).ends_with(&format!("{}…\n", "x".repeat(WIDTH))));
+    }
+
+    #[test]
+    fn columns_stand_under_their_names_whatever_the_precision_of_the_time() {
+        let column = head().find("user_id");
+        for timestamp in ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.123456Z"] {
+            let line = line(&json!({ "timestamp": timestamp, "user_id": "ali" }), false);
+            assert_eq!(line.find("ali"), column, "{line}");
+        }
     }
 }
