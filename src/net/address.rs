@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -65,13 +65,19 @@ impl FromStr for Address {
     }
 }
 
+/// Whether a Unix socket can have this path. The error is for the operator.
+pub fn check_socket_path(path: &Path) -> Result<(), String> {
+    match path.as_os_str().len() {
+        0..=MAX_SOCKET_PATH => Ok(()),
+        len => Err(format!("a socket's path has at most {MAX_SOCKET_PATH} bytes, this one {len}")),
+    }
+}
+
 fn socket_path(path: &str) -> Result<PathBuf, String> {
     if path.is_empty() || path.ends_with('/') || path.contains('\0') {
         return Err("`unix:` is followed by the path of a socket, such as `unix:/run/weir.sock`".into());
     }
-    if path.len() > MAX_SOCKET_PATH {
-        return Err(format!("a socket's path has at most {MAX_SOCKET_PATH} bytes, this one {}", path.len()));
-    }
+    check_socket_path(Path::new(path))?;
     Ok(PathBuf::from(path))
 }
 

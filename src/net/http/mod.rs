@@ -12,10 +12,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::CONTENT_LENGTH;
+use hyper::header::{CONTENT_LENGTH, HOST};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
@@ -175,9 +175,12 @@ async fn connection<H: Handler>(
         let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let (handler, phase, stopping) = (&handler, &phase, shutdown.refusing.is_cancelled());
         async move {
-            let mut response = match stopping {
-                true => Problem::stopping().closing().into_response(),
-                false => handler.handle(request, peer).await,
+            let mut response = if stopping {
+                Problem::stopping().closing().into_response()
+            } else if !names_one_host(&request) {
+                Problem::bad_request("a request of HTTP/1.1 names one host").closing().into_response()
+            } else {
+                handler.handle(request, peer).await
             };
             if has_body && !response.status().is_success() {
                 phase.linger(announced);
@@ -207,6 +210,12 @@ async fn connection<H: Handler>(
     if let Err(error) = ended {
         debug!(?peer, %error, "a connection ended early");
     }
+}
+
+/// What stands between us and the client may take another of several hosts for the one that is meant.
+fn names_one_host(request: &Request<Incoming>) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11)
 }
 
 /// A method that a path does not have.

@@ -68,6 +68,17 @@ async fn requests_on_one_connection_are_answered_in_turn() {
     assert!(answer.contains("\r\n\r\n3 bytesHTTP/1.1 200 OK") && answer.ends_with("\r\n\r\n5 bytes"), "{answer}");
 }
 
+#[tokio::test]
+async fn a_request_names_one_host() {
+    for (hosts, status) in
+        [("Host: x\r\n", "200"), ("", "400"), ("Host: x\r\nHost: y\r\n", "400"), ("Host: x\r\nHost: x\r\n", "400")]
+    {
+        let answer = exchange(format!("POST / HTTP/1.1\r\n{hosts}Content-Length: 2\r\n\r\n{{}}").as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{hosts}: {answer}");
+    }
+    assert!(exchange(b"POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}").await.starts_with("HTTP/1.0 200"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_head_ends_the_connection_after_ten_seconds() {
     for sent in ["", "POST", "POST / HTTP/1.1\r\nHost: x\r\n"] {

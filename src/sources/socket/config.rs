@@ -10,7 +10,7 @@ use super::Socket;
 use crate::codec::Codec;
 use crate::codec::framing::Framing;
 use crate::component::Check;
-use crate::net::address::Address;
+use crate::net::address::{Address, check_socket_path};
 use crate::net::listen::MAX_CONNECTIONS;
 use crate::net::tls;
 use crate::units::{ByteSize, Duration};
@@ -116,6 +116,9 @@ impl Config {
             (Some(Address::Unix(path)), None) => Some(path.clone()),
             _ => None,
         };
+        if let Some(Err(wrong)) = self.path.as_deref().map(check_socket_path) {
+            check.problem("path", wrong);
+        }
         match (self.mode, path, &self.address) {
             (Mode::Unix, Some(path), _) => Some(Place::Stream(Address::Unix(path))),
             (Mode::UnixDatagram, Some(path), _) => Some(Place::UnixDatagram(path)),
@@ -162,6 +165,8 @@ mod tests {
     fn a_socket_says_what_does_not_fit() {
         assert!(problems(serde_json::json!({"address": "127.0.0.1:0"})).is_empty());
         assert!(problems(serde_json::json!({"mode": "unix", "path": "/run/x.sock", "framing": "octet"})).is_empty());
+        let long = format!("/run/{}.sock", "x".repeat(120));
+        assert_eq!(problems(serde_json::json!({"mode": "unix_datagram", "path": long})), ["path"]);
         assert!(problems(serde_json::json!({"mode": "unix", "address": "unix:/run/x.sock"})).is_empty());
         assert_eq!(problems(serde_json::json!({"mode": "udp", "path": "/run/x"})), ["address"]);
         assert_eq!(problems(serde_json::json!({"mode": "unix", "address": "127.0.0.1:0"})), ["path"]);
