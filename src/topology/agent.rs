@@ -463,7 +463,8 @@ fn host_name() -> String {
 pub fn make_private_folder(path: &std::path::Path) -> Result<(), StartError> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    let mode = made.and_then(|()| std::fs::metadata(path)).map(|folder| folder.mode());
+    let mode = made.and_then(|()| close_fresh_mount(path)).and_then(|()| std::fs::metadata(path));
+    let mode = mode.map(|folder| folder.mode());
     let shown = path.display();
     let mode = mode.map_err(|error| StartError::new(format!("cannot make the data folder `{shown}`: {error}")))?;
     match mode & OTHERS_WRITE {
@@ -473,6 +474,21 @@ pub fn make_private_folder(path: &std::path::Path) -> Result<(), StartError> {
              `chmod go-w {shown}`, or name a folder inside it with `data_dir`"
         ))),
     }
+}
+
+/// The root of a file system that was just made belongs to everybody: while nothing is in it and it is ours, it is made
+/// private like a folder that we make.
+fn close_fresh_mount(path: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let folder = std::fs::metadata(path)?;
+    let is_mount = std::fs::metadata(path.join(".."))?.dev() != folder.dev();
+    let is_ours = folder.uid() == rustix::process::geteuid().as_raw();
+    if !is_mount || !is_ours || folder.mode() & OTHERS_WRITE == 0 {
+        return Ok(());
+    }
+    let mut entries = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name()));
+    let is_empty = entries.all(|name| name.is_ok_and(|name| name == "lost+found"));
+    if is_empty { std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)) } else { Ok(()) }
 }
 
 fn open_journal(
