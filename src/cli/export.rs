@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration as StdDuration;
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use clap::Args;
 use form_urlencoded::Serializer;
 use serde_json::{Value, json};
@@ -107,29 +107,32 @@ fn write(arguments: &Arguments, to: &Path) -> Result<String, String> {
     if count != Some(part.lines) {
         return Err(format!("the agent broke off after {} events: nothing was exported", part.lines));
     }
-    let sha256 = hex(part.hash.finish().as_ref());
+    let events = hex(part.hash.finish().as_ref());
     let manifest = json!({
         "format": "weir-export/1",
         "made_at": Timestamp::now().to_string(),
         "weir": env!("CARGO_PKG_VERSION"),
         "query": arguments.query,
         "since": since.map(|since| since.to_string()),
-        "files": [{ "name": EVENTS, "bytes": part.bytes, "events": part.lines, "sha256": sha256 }],
+        "files": [{ "name": EVENTS, "bytes": part.bytes, "events": part.lines, "sha256": events }],
     });
     let text = format!("{manifest:#}\n");
     zip.start_file(MANIFEST, options).map_err(|error| cannot(&error))?;
     zip.write_all(text.as_bytes()).map_err(|error| cannot(&error))?;
     let file = zip.finish().map_err(|error| cannot(&error))?.into_inner().map_err(|error| cannot(&error))?;
     file.sync_all().map_err(|error| cannot(&error))?;
-    let mut hash = Context::new(&SHA256);
-    hash.update(text.as_bytes());
     Ok(format!(
         "{} events, {} bytes in `{}`\nSHA-256 of the manifest: {}\n",
         part.lines,
         part.bytes,
         output.display(),
-        hex(hash.finish().as_ref())
+        sha256(text.as_bytes())
     ))
+}
+
+/// The hash of a whole text, in hexadecimal.
+pub fn sha256(text: &[u8]) -> String {
+    hex(digest(&SHA256, text).as_ref())
 }
 
 /// The manifest, as far as it is looked at.

@@ -29,9 +29,7 @@ pub fn follow(
     loop {
         let mut lines = Lines::default();
         let broken = connection.read(path, after, |bytes| {
-            if !was_connected {
-                was_connected = true;
-            }
+            was_connected = true;
             lines.push(bytes, |frame| {
                 after = frame.id.or(after);
                 each(frame)

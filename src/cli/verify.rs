@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::Value;
 use zip::ZipArchive;
 
-use super::export::{MANIFEST, files, hex};
+use super::export::{MANIFEST, files, hex, sha256};
 
 /// No manifest is longer.
 const MAX_MANIFEST: u64 = 1 << 20;
@@ -61,9 +61,7 @@ fn verify(path: &Path) -> Result<String, String> {
         }
         out.push_str(&format!("`{name}`: {events} events, {bytes} bytes, SHA-256 {sha256}: as exported\n"));
     }
-    let mut hash = Context::new(&SHA256);
-    hash.update(&text);
-    out.push_str(&format!("SHA-256 of the manifest: {}\n", hex(hash.finish().as_ref())));
+    out.push_str(&format!("SHA-256 of the manifest: {}\n", sha256(&text)));
     Ok(out)
 }
 

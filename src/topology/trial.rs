@@ -145,13 +145,18 @@ impl Trial {
 
     /// The events that a source, a transform, one of its outputs, or a sink comes to.
     pub fn at<'o>(&self, outcome: &'o Outcome, name: &str) -> Result<Vec<&'o Bytes>, String> {
-        let inputs = match self.sinks.iter().find(|sink| &*sink.name == name) {
+        let sink = self.sink(name);
+        let inputs = match sink {
             Some(sink) => sink.inputs.clone(),
             None => vec![self.output(name).ok_or_else(|| format!("there is no component `{name}`"))?],
         };
         let all = inputs.iter().filter_map(|input| outcome.lines.get(input)).flatten();
-        let filter = self.sinks.iter().find(|sink| &*sink.name == name).and_then(|sink| sink.filter.as_ref());
+        let filter = sink.and_then(|sink| sink.filter.as_ref());
         Ok(all.filter(|line| filter.is_none_or(|filter| filter.matches_line(Raw::valid(line)))).collect())
+    }
+
+    fn sink(&self, name: &str) -> Option<&PlannedSink> {
+        self.sinks.iter().find(|sink| &*sink.name == name)
     }
 
     fn output(&self, name: &str) -> Option<Input> {
@@ -169,7 +174,7 @@ impl Trial {
     /// The bytes that a sink would send, or the lines that another component gives on.
     pub fn bytes(&self, outcome: &Outcome, name: &str) -> Result<Vec<u8>, String> {
         let lines = self.at(outcome, name)?;
-        let Some(sink) = self.sinks.iter().find(|sink| &*sink.name == name) else {
+        let Some(sink) = self.sink(name) else {
             return Ok(lines.iter().flat_map(|line| line.iter().copied().chain([b'\n'])).collect());
         };
         match sink.sink.preview(&sink.dry_context("test".into(), &self.data_dir), &batch_of(&lines)) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::Look;
 use super::config::{Rule, Severity};
 use crate::component::held::made;
 use crate::event::names::known;
@@ -32,6 +33,22 @@ pub struct Alert {
 }
 
 impl Alert {
+    /// About one event alone.
+    pub(super) fn of_one(look: &Look<'_>, text: String) -> Alert {
+        Alert {
+            cause: look.id,
+            at: look.at,
+            by: look.by.clone(),
+            is_resolved: false,
+            count: 1,
+            first: look.at,
+            last: look.at,
+            ids: vec![look.id],
+            notes: Map::new(),
+            text,
+        }
+    }
+
     pub fn note(mut self, name: &str, value: impl Into<Value>) -> Alert {
         self.notes.insert(name.to_owned(), value.into());
         self

@@ -1,7 +1,7 @@
 //! An event at an hour of the day at which there were hardly any before.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::Look;
 use super::alert::{Alert, whom};
@@ -44,23 +44,8 @@ pub fn look(rule: &Rule, look: &Look<'_>, state: &mut Transaction<'_>) -> Vec<Al
             rule.name,
             whom(&look.by)
         );
-        let mut notes = Map::new();
-        notes.insert("hour".into(), hour.into());
-        notes.insert("events_near_this_hour".into(), near.into());
-        notes.insert("events_before".into(), total.into());
-        notes.insert("hours".into(), json!(habits.hours));
-        alerts.push(Alert {
-            cause: look.id,
-            at: look.at,
-            by: look.by.clone(),
-            is_resolved: false,
-            count: 1,
-            first: look.at,
-            last: look.at,
-            ids: vec![look.id],
-            notes,
-            text,
-        });
+        let alert = Alert::of_one(look, text).note("hour", hour).note("events_near_this_hour", near);
+        alerts.push(alert.note("events_before", total).note("hours", json!(habits.hours)));
     }
     habits.hours[hour] += 1;
     place.write(state, &habits, None);

@@ -1,7 +1,5 @@
 //! A value that was never there before, once the rule has learned what there is.
 
-use serde_json::Map;
-
 use super::alert::{Alert, whom};
 use super::config::Rule;
 use super::{Look, Place, imports};
@@ -47,22 +45,10 @@ pub fn look(rule: &Rule, look: &Look<'_>, state: &mut Transaction<'_>) -> Vec<Al
         }
         let shown: String = value.chars().take(100).collect();
         let text = format!("{}: {name} {shown} was never seen before{}", rule.name, whom(&look.by));
-        let mut notes = Map::new();
-        notes.insert("field".into(), name.clone().into());
-        notes.insert("value".into(), shown.into());
-        notes.insert("learned_since".into(), Timestamp(since).to_string().into());
-        alerts.push(Alert {
-            cause: look.id,
-            at: look.at,
-            by: [look.by.clone(), vec![(name.clone(), value.clone())]].concat(),
-            is_resolved: false,
-            count: 1,
-            first: look.at,
-            last: look.at,
-            ids: vec![look.id],
-            notes,
-            text,
-        });
+        let by = [look.by.clone(), vec![(name.clone(), value.clone())]].concat();
+        let alert = Alert { by, ..Alert::of_one(look, text) };
+        let alert = alert.note("field", name.clone()).note("value", shown);
+        alerts.push(alert.note("learned_since", Timestamp(since).to_string()));
     }
     alerts
 }
