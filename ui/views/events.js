@@ -23,6 +23,8 @@ import { firstEvent } from "./first.js";
 const MAX_HEAD = 5000;
 /** Rows that wait while the list is paused; of more only the number is known. */
 const MAX_WAITING = 5000;
+/** Keys that wait for the rows they are about. */
+const MAX_AHEAD = 16;
 /** Milliseconds after which the list is fetched once more, since a place to read is a little behind the stream. */
 const SETTLE = 1500;
 /** Milliseconds out of sight after which the stream ends: a browser has few connections for all its tabs. */
@@ -55,6 +57,8 @@ export class EventsView {
   #spokenAt = 0;
   #unspoken = 0;
   #noticedAt = 0;
+  /** Keys for rows that are still being fetched. @type {KeyboardEvent[]} */
+  #ahead = [];
   /** Events that came to the list since its pages were fetched. */
   #newer = 0;
   /** Of the search whose list is being fetched. @type {AbortSignal | undefined} */
@@ -152,6 +156,7 @@ export class EventsView {
     this.#stopLive();
     this.#isPaused = false;
     this.#isAsleep = false;
+    this.#ahead = [];
     this.list.selected = -1;
     this.list.element.scrollTop = 0;
     if (this.#canLive()) this.#startLive();
@@ -209,6 +214,7 @@ export class EventsView {
     this.#newer = eventsOf(this.#head);
     this.#changed();
     if (this.cx.state.event) this.#mark(this.cx.state.event);
+    for (const event of this.#ahead.splice(0)) this.key(event);
     clearTimeout(this.#settle);
     if (isFresh && this.#live) this.#settle = setTimeout(() => this.list.isAtTop && !this.#isPaused && this.#load(false), SETTLE);
   }
@@ -469,8 +475,16 @@ export class EventsView {
     exportDialog(this.#params(), (this.#pages?.total ?? 0) + this.#head.length);
   }
 
+  /** Keeps a key that is about rows which are still being fetched: whoever types ahead of a slow network means those. @param {KeyboardEvent} event */
+  #isAhead(event) {
+    if (this.#pages || !this.#loading || !["j", "k", "Enter"].includes(event.key) || ![document.body, this.list.element].includes(/** @type {HTMLElement} */ (document.activeElement))) return false;
+    if (this.#ahead.length < MAX_AHEAD) this.#ahead.push(event);
+    return true;
+  }
+
   /** @param {KeyboardEvent} event @returns {boolean} whether the key meant something here */
   key(event) {
+    if (this.#isAhead(event)) return true;
     const { list } = this;
     const keys = /** @type {Record<string, () => void>} */ ({
       "/": () => this.search.focus(),
