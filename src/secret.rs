@@ -143,10 +143,10 @@ mod tests {
 
     #[test]
     fn a_secret_that_somebody_quotes_is_hidden() {
-        let mut veil = SecretMask::default();
-        veil.cover("hunter2");
-        veil.cover("a");
-        assert_eq!(veil.hide("bad token hunter2, hunter2".into()), "bad token ***, ***");
-        assert_eq!(format!("{veil:?}"), "SecretMask([***])");
+        let mut mask = SecretMask::default();
+        mask.cover("hunter2");
+        mask.cover("a");
+        assert_eq!(mask.hide("bad token hunter2, hunter2".into()), "bad token ***, ***");
+        assert_eq!(format!("{mask:?}"), "SecretMask([***])");
     }
 }

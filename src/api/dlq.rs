@@ -17,13 +17,15 @@ const DEFAULT_LIMIT: u64 = 100;
 pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
     let limit = call.params.number("limit", DEFAULT_LIMIT) as usize;
     let after = call.params.text("after").map(number).transpose()?;
-    let queue = &api.agent.commons.dead_letters;
+    let queue = &api.agent.context.dead_letters;
     let summary = queue.summary().await.map_err(broken)?;
-    let letters = queue.list(after, limit).await.map_err(broken)?;
-    let next = (letters.len() == limit).then(|| letters.last().map(|letter| letter.number.to_string())).flatten();
-    let letters: Vec<Value> = letters.iter().map(brief).collect();
+    let dead_letters = queue.list(after, limit).await.map_err(broken)?;
+    let next = (dead_letters.len() == limit)
+        .then(|| dead_letters.last().map(|dead_letter| dead_letter.number.to_string()))
+        .flatten();
+    let dead_letters: Vec<Value> = dead_letters.iter().map(brief).collect();
     let answer = json!({
-        "letters": letters, "total": summary.letters, "parked": summary.parked, "bytes": summary.bytes,
+        "letters": dead_letters, "total": summary.dead_letters, "parked": summary.parked, "bytes": summary.bytes,
         "limit_bytes": summary.max_bytes,
         "next": next,
     });
@@ -32,9 +34,9 @@ pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
 
 pub async fn show(api: &Api, call: Call) -> Result<Answer, Problem> {
     let id = &call.path[0];
-    let letter = api.agent.commons.dead_letters.get(number(id)?).await.map_err(broken)?.ok_or_else(gone)?;
-    let mut told = brief(&letter);
-    let body = &letter.letter.body;
+    let dead_letter = api.agent.context.dead_letters.get(number(id)?).await.map_err(broken)?.ok_or_else(gone)?;
+    let mut told = brief(&dead_letter);
+    let body = &dead_letter.content.body;
     told["event"] = serde_json::from_slice::<Box<serde_json::value::RawValue>>(body)
         .ok()
         .and_then(|raw| serde_json::to_value(raw).ok())
@@ -46,7 +48,7 @@ pub async fn show(api: &Api, call: Call) -> Result<Answer, Problem> {
 pub async fn replay(api: &Api, call: Call) -> Result<Answer, Problem> {
     let (id, admin) = (&call.path[0], call.reader());
     let number = number(id)?;
-    if api.agent.commons.dead_letters.get(number).await.map_err(broken)?.is_none() {
+    if api.agent.context.dead_letters.get(number).await.map_err(broken)?.is_none() {
         return Err(gone());
     }
     let done = api.agent.replay(number).await;
@@ -56,18 +58,18 @@ pub async fn replay(api: &Api, call: Call) -> Result<Answer, Problem> {
         Err(_) => format!("tried to replay dead letter {id}, which stays"),
     };
     note(api, admin, "dead_letter_replay", &said, metadata);
-    done.map_err(|reason| Problem::new(StatusCode::CONFLICT, format!("the letter stays: {reason}")))?;
+    done.map_err(|reason| Problem::new(StatusCode::CONFLICT, format!("the dead letter stays: {reason}")))?;
     Ok(Answer::value(&json!({ "id": id, "replayed": true })))
 }
 
-/// One letter, or several whose ids stand one after another with commas between them.
+/// One dead letter, or several whose ids stand one after another with commas between them.
 pub async fn drop(api: &Api, call: Call) -> Result<Answer, Problem> {
     let (ids, admin) = (&call.path[0], call.reader());
     let numbers: Vec<Number> = ids.split(',').map(number).collect::<Result<_, _>>()?;
     if numbers.len() > MAX_DROPPED {
         return Err(Problem::bad_request(format!("at most {MAX_DROPPED} dead letters can be dropped at a time")));
     }
-    let dropped = api.agent.drop_letters(numbers).await.map_err(broken)?;
+    let dropped = api.agent.drop_dead_letters(numbers).await.map_err(broken)?;
     match dropped {
         0 => return Err(gone()),
         1 => note(api, admin, "dead_letter_drop", &format!("dropped dead letter {ids}"), json!({ "letter": ids })),
@@ -82,11 +84,11 @@ pub async fn drop(api: &Api, call: Call) -> Result<Answer, Problem> {
     Ok(Answer::value(&json!({ "id": ids, "dropped": true, "count": dropped })))
 }
 
-fn brief(letter: &DeadLetter) -> Value {
-    let told = &letter.letter;
+fn brief(dead_letter: &DeadLetter) -> Value {
+    let told = &dead_letter.content;
     json!({
-        "id": letter.number.to_string(),
-        "time": letter.time.to_string(),
+        "id": dead_letter.number.to_string(),
+        "time": dead_letter.time.to_string(),
         "component": told.component,
         "kind": told.kind.as_str(),
         "event_id": told.event_id.map(|id| id.to_string()),

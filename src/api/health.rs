@@ -15,18 +15,18 @@ use crate::units::Timestamp;
 pub async fn health(api: &Api, call: Call) -> Result<Answer, Problem> {
     // Asked only where it matters: a look at health needs no credentials.
     let with_errors = is_near(&call) || api.access().shows_admin(&call.request, call.peer).await;
-    let ledgers = api.agent.books.all();
-    let is = |state: ComponentState| ledgers.iter().any(|ledger| ledger.health().state == state);
+    let components = api.agent.accounting.all();
+    let is = |state: ComponentState| components.iter().any(|metrics| metrics.health().state == state);
     let held = is(ComponentState::Held);
     let asks_for_sinks = call.params.has("sinks");
     let status = if asks_for_sinks && held { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let journal = journal(api, with_errors);
     // Where the queue cannot be read its size is unknown; everything else is shown.
-    let dead_letters = api.agent.commons.dead_letters.summary().await.ok();
-    let dead_letters = dead_letters.map(|summary| summary.letters - summary.parked);
+    let dead_letters = api.agent.context.dead_letters.summary().await.ok();
+    let dead_letters = dead_letters.map(|summary| summary.dead_letters - summary.parked);
     let is_well = !held && !is(ComponentState::Degraded) && journal["state"] == "ok";
     let word = if is_well { "healthy" } else { "degraded" };
-    let components: Vec<Value> = ledgers.iter().map(|ledger| component(ledger, with_errors)).collect();
+    let components: Vec<Value> = components.iter().map(|metrics| component(metrics, with_errors)).collect();
     let body = json!({ "status": word, "journal": journal, "dead_letters": dead_letters, "components": components });
     Ok(Answer::value(&body).with_status(status))
 }
@@ -42,12 +42,12 @@ fn journal(api: &Api, with_errors: bool) -> Value {
 }
 
 /// What health says about one component.
-pub fn component(ledger: &crate::telemetry::ComponentMetrics, with_errors: bool) -> Value {
-    let health = ledger.health();
+pub fn component(metrics: &crate::telemetry::ComponentMetrics, with_errors: bool) -> Value {
+    let health = metrics.health();
     let mut told = json!({
-        "name": *ledger.name,
-        "kind": ledger.kind.as_str(),
-        "type": ledger.type_name,
+        "name": *metrics.name,
+        "kind": metrics.kind.as_str(),
+        "type": metrics.type_name,
         "state": health.state.as_str(),
         "since": health.since.to_string(),
     });
@@ -62,9 +62,9 @@ pub fn component(ledger: &crate::telemetry::ComponentMetrics, with_errors: bool)
 pub async fn ready(api: &Api, _: Call) -> Result<Answer, Problem> {
     let (status, word) = if api.shutdown.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping")
-    } else if let Some(trouble) = api.agent.commons.journal.trouble() {
+    } else if let Some(trouble) = api.agent.context.journal.trouble() {
         (StatusCode::SERVICE_UNAVAILABLE, trouble.word())
-    } else if api.agent.commons.journal.is_full() {
+    } else if api.agent.context.journal.is_full() {
         (StatusCode::SERVICE_UNAVAILABLE, "full")
     } else {
         (StatusCode::OK, "ready")

@@ -71,7 +71,7 @@ pub async fn stream(api: &Api, call: Call) -> Result<Answer, Problem> {
 
 pub async fn admin_stream(api: &Api, call: Call) -> Result<Answer, Problem> {
     let client = subscribe(api, &call, ADMIN)?;
-    let newest = api.agent.commons.journal.stats().synced_seq.saturating_sub(1);
+    let newest = api.agent.context.journal.stats().synced_seq.saturating_sub(1);
     let first = format!("id: {newest}\ndata: {{\"type\":\"connected\"}}\n\n");
     Ok(events(client, None, Bytes::from(first), &call, |events, from, last| {
         format!("id: {last}\ndata: {{\"type\":\"gap\",\"missed\":{events},\"from\":{from},\"to\":{last}}}\n\n")
@@ -96,7 +96,7 @@ async fn tap(api: &Api, call: &Call, component: &str) -> Result<(Client, Option<
         Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(5))
     })?;
     let end = api.shutdown.child_token();
-    let fanout = Fanout::start(&api.agent.commons.journal, &streams, TAP_BYTES, end.clone());
+    let fanout = Fanout::start(&api.agent.context.journal, &streams, TAP_BYTES, end.clone());
     Ok((subscribe_to(&fanout, api, call, LOG)?, Some((end.drop_guard(), permit))))
 }
 
@@ -114,7 +114,7 @@ fn subscribe_to(fanout: &Arc<Fanout>, api: &Api, call: &Call, frame: Format) -> 
         Some(text) => Some(Arc::new(Query::parse(text).map_err(|error| bad("q", &error.render()))?)),
     };
     let from = last_event_id(call)?.map(|seq| seq.saturating_add(1));
-    let view = View { query: filter, sight: visibility(api, call.reader()), format: frame };
+    let view = View { query: filter, visibility: visibility(api, call.reader()), format: frame };
     fanout.subscribe(view, from, &call.reader().name).ok_or_else(|| {
         let detail = "too many live clients, of this user or in all";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(5))

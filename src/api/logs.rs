@@ -1,4 +1,4 @@
-//! The `/api/logs` family: lists, one event, its neighbours, and the door for events of other services.
+//! The `/api/logs` family: lists, one event, its neighbours, and the endpoint for events of other services.
 
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ pub async fn receive(api: &Api, call: Call) -> Result<Answer, Problem> {
     if waits {
         reader(api)?;
     }
-    let response = api.door.receive(call.request, call.who.as_ref(), call.peer).await;
+    let response = api.endpoint.receive(call.request, call.who.as_ref(), call.peer).await;
     if waits
         && response.status().is_success()
         && tokio::time::timeout(STORED_TIMEOUT, api.agent.until_readable()).await.is_err()

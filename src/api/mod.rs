@@ -70,7 +70,7 @@ type Reload = dyn Fn(Option<String>) -> Pin<Box<dyn Future<Output = Reloaded> + 
 pub struct Api {
     agent: Arc<Agent>,
     access: CurrentAccess,
-    door: IngestEndpoint,
+    endpoint: IngestEndpoint,
     fanout: Arc<Fanout>,
     started: Timestamp,
     rates: Arc<Rates>,
@@ -100,7 +100,7 @@ impl Api {
         shutdown: CancellationToken,
     ) -> Api {
         let wait = if agent.is_durable() { Wait::Journal } else { Wait::Delivered(WAIT_TIMEOUT) };
-        let door = IngestEndpoint {
+        let endpoint = IngestEndpoint {
             source: API_SOURCE.into(),
             intake: Arc::new(agent.api_intake().clone()),
             decoder: crate::codec::Codec::Json.decoder().into(),
@@ -110,12 +110,12 @@ impl Api {
             capture: None,
             shutdown: shutdown.clone(),
         };
-        let rates = Rates::follow(agent.books.clone(), shutdown.clone());
+        let rates = Rates::follow(agent.accounting.clone(), shutdown.clone());
         let zone = params::zone_of(&agent.settings.api.timezone).unwrap_or_default();
         Api {
             agent,
             access,
-            door,
+            endpoint,
             fanout,
             started: Timestamp::now(),
             rates,

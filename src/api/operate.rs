@@ -16,26 +16,26 @@ use crate::telemetry::{ComponentKind, ComponentMetrics};
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub async fn metrics(api: &Api, _: Call) -> Result<Answer, Problem> {
-    api.agent.refresh_books();
-    let journal = api.agent.commons.journal.stats();
+    api.agent.refresh_accounting();
+    let journal = api.agent.context.journal.stats();
     // Where the queue cannot be read its size is unknown; everything else is shown.
-    let dead_letters = api.agent.commons.dead_letters.summary().await.unwrap_or_default();
+    let dead_letters = api.agent.context.dead_letters.summary().await.unwrap_or_default();
     let context = ProcessContext {
         started: api.started,
         journal_bytes: journal.bytes,
         journal_limit_bytes: journal.limit,
-        journal_is_full: api.agent.commons.journal.is_full(),
+        journal_is_full: api.agent.context.journal.is_full(),
         certificates: api.agent.certificates.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
         dead_letters: dead_letters.by_component,
         dead_letter_bytes: dead_letters.bytes,
         dead_letter_limit_bytes: dead_letters.max_bytes,
-        journal_syncs: api.agent.commons.journal.sync_times(),
+        journal_syncs: api.agent.context.journal.sync_times(),
         store_bytes: api.agent.reader().and_then(|reader| reader.bytes()),
         stream_clients: api.fanout.clients() as u64,
         reloads_applied: api.agent.reloads_applied.load(Ordering::Relaxed),
         reloads_failed: api.agent.reloads_failed.load(Ordering::Relaxed),
     };
-    Ok(Answer::with_type(METRICS_TYPE, exposition::render(&api.agent.books, &context)))
+    Ok(Answer::with_type(METRICS_TYPE, exposition::render(&api.agent.accounting, &context)))
 }
 
 pub async fn version(_: &Api, _: Call) -> Result<Answer, Problem> {
@@ -54,16 +54,16 @@ pub async fn reload(api: &Api, call: Call) -> Result<Answer, Problem> {
 }
 
 pub async fn pipeline(api: &Api, _: Call) -> Result<Answer, Problem> {
-    api.agent.refresh_books();
-    let components: Vec<Value> = api.agent.books.all().iter().map(|metrics| component(api, metrics)).collect();
-    let stats = api.agent.commons.journal.stats();
+    api.agent.refresh_accounting();
+    let components: Vec<Value> = api.agent.accounting.all().iter().map(|metrics| component(api, metrics)).collect();
+    let stats = api.agent.context.journal.stats();
     let journal = json!({
         "bytes": stats.bytes,
         "limit_bytes": stats.limit,
         "head_seq": stats.head_seq,
         "synced_seq": stats.synced_seq,
         "oldest_seq": stats.oldest_seq,
-        "full": api.agent.commons.journal.is_full(),
+        "full": api.agent.context.journal.is_full(),
     });
     let store = json!({ "bytes": api.agent.reader().and_then(|reader| reader.bytes()) });
     let memory = json!({

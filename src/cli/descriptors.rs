@@ -26,7 +26,7 @@ pub fn core_dumps(allowed: bool) {
 }
 
 /// Says so if the limit is low all the same.
-pub fn judge() {
+pub fn check() {
     if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|allowed| *allowed < ENOUGH) {
         tracing::warn!(allowed, "few files and connections may be open at once, allow at least {ENOUGH} (`ulimit -n`)");
     }

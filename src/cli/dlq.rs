@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::client::{Answer, Connection};
 
-/// Letters that one request drops.
+/// Dead letters that one request drops.
 const DROPPED_AT_A_TIME: usize = 500;
 /// Failures that are told one by one.
 const SHOWN_FAILURES: usize = 20;
@@ -23,25 +23,25 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// One line for each letter, dead or parked for its destination
+    /// One line for each dead letter, dead or parked for its destination
     List,
-    /// One letter, whole
+    /// One dead letter, whole
     Show { id: String },
-    /// Send letters again: a sink's to that sink, a source's through that source
+    /// Send dead letters again: a sink's to that sink, a source's through that source
     Replay(Which),
-    /// Drop letters for good
+    /// Drop dead letters for good
     Drop(Which),
 }
 
 #[derive(Args)]
 struct Which {
-    /// Ids of letters
+    /// Ids of dead letters
     #[arg(value_name = "ID", required_unless_present_any = ["all", "component"], conflicts_with_all = ["all", "component"])]
     ids: Vec<String>,
-    /// All letters
+    /// All dead letters
     #[arg(long, conflicts_with = "component")]
     all: bool,
-    /// All letters of one component
+    /// All dead letters of one component
     #[arg(long, value_name = "NAME")]
     component: Option<String>,
 }
@@ -52,7 +52,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::List => list(connection),
         Command::Show { id } => fetch(connection, Method::GET, &format!("/api/dlq/{id}")).and_then(show),
         Command::Replay(which) => replay(connection, which),
-        Command::Drop(which) => drop_letters(connection, which),
+        Command::Drop(which) => drop_dead_letters(connection, which),
     };
     match done {
         Ok(text) => super::print(&text),
@@ -73,7 +73,7 @@ fn show(answer: Answer) -> Result<String, String> {
     Ok(format!("{:#}\n", document(&answer)?))
 }
 
-fn letters(connection: &Connection) -> Result<Vec<Value>, String> {
+fn dead_letters(connection: &Connection) -> Result<Vec<Value>, String> {
     let (mut all, mut path) = (Vec::new(), "/api/dlq?limit=1000".to_owned());
     loop {
         let mut page = document(&fetch(connection, Method::GET, &path)?)?;
@@ -87,10 +87,11 @@ fn letters(connection: &Connection) -> Result<Vec<Value>, String> {
 
 fn list(connection: &Connection) -> Result<String, String> {
     let mut out = String::new();
-    for letter in letters(connection)? {
-        let mut columns = ["id", "time", "component", "attempts", "reason"].map(|name| word(&letter, name));
-        if letter["parked"] == true {
-            columns[4] = format!("parked for `{}`: {}", word(&letter, "destination"), word(&letter, "answer"));
+    for dead_letter in dead_letters(connection)? {
+        let mut columns = ["id", "time", "component", "attempts", "reason"].map(|name| word(&dead_letter, name));
+        if dead_letter["parked"] == true {
+            columns[4] =
+                format!("parked for `{}`: {}", word(&dead_letter, "destination"), word(&dead_letter, "answer"));
         }
         out.push_str(&columns.join("  ").replace(char::is_control, " "));
         out.push('\n');
@@ -98,8 +99,8 @@ fn list(connection: &Connection) -> Result<String, String> {
     Ok(out)
 }
 
-fn word(letter: &Value, name: &str) -> String {
-    match letter.get(name) {
+fn word(dead_letter: &Value, name: &str) -> String {
+    match dead_letter.get(name) {
         None | Some(Value::Null) => "-".into(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
@@ -111,18 +112,23 @@ fn chosen(connection: &Connection, which: &Which) -> Result<Vec<String>, String>
     if !which.all && which.component.is_none() {
         return Ok(which.ids.clone());
     }
-    let is_meant = |letter: &Value| which.component.as_ref().is_none_or(|name| word(letter, "component") == *name);
-    Ok(letters(connection)?.iter().filter(|letter| is_meant(letter)).map(|letter| word(letter, "id")).collect())
+    let is_meant =
+        |dead_letter: &Value| which.component.as_ref().is_none_or(|name| word(dead_letter, "component") == *name);
+    Ok(dead_letters(connection)?
+        .iter()
+        .filter(|dead_letter| is_meant(dead_letter))
+        .map(|dead_letter| word(dead_letter, "id"))
+        .collect())
 }
 
-/// Goes on past letters that fail, and says how many did.
+/// Goes on past dead letters that fail, and says how many did.
 fn replay(connection: &Connection, which: &Which) -> Result<String, String> {
     let (mut replayed, mut failures) = (0, Vec::new());
     for id in chosen(connection, which)? {
         let answer = connection.ask(Method::POST, &format!("/api/dlq/{id}/replay"))?;
         match answer.status {
             status if status.is_success() => replayed += 1,
-            // Parked letters leave by themselves.
+            // Parked dead letters leave by themselves.
             StatusCode::NOT_FOUND if which.ids.is_empty() => {}
             _ => failures.push(format!("{id}: {}", answer.problem())),
         }
@@ -130,8 +136,8 @@ fn replay(connection: &Connection, which: &Which) -> Result<String, String> {
     finish("replayed", replayed, &failures)
 }
 
-/// Drops many letters with each request: every one of them costs the queue a sync.
-fn drop_letters(connection: &Connection, which: &Which) -> Result<String, String> {
+/// Drops many dead letters with each request: every one of them costs the queue a sync.
+fn drop_dead_letters(connection: &Connection, which: &Which) -> Result<String, String> {
     let (mut dropped, mut failures) = (0, Vec::new());
     for ids in chosen(connection, which)?.chunks(DROPPED_AT_A_TIME) {
         let ids = ids.join(",");

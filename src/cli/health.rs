@@ -60,9 +60,9 @@ fn told(health: &Value) -> String {
         let reason = journal["reason"].as_str().map(|_| format!(": {}", word("reason"))).unwrap_or_default();
         out.push_str(&format!("the journal is {} since {}{reason}\n", word("state"), word("since")));
     }
-    if let Some(letters) = health["dead_letters"].as_u64().filter(|letters| *letters > 0) {
-        let (noun, verb) = if letters == 1 { ("letter", "waits") } else { ("letters", "wait") };
-        out.push_str(&format!("{letters} dead {noun} {verb} for a decision: `weir dlq list`\n"));
+    if let Some(dead_letters) = health["dead_letters"].as_u64().filter(|dead_letters| *dead_letters > 0) {
+        let (noun, verb) = if dead_letters == 1 { ("letter", "waits") } else { ("letters", "wait") };
+        out.push_str(&format!("{dead_letters} dead {noun} {verb} for a decision: `weir dlq list`\n"));
     }
     let components = health["components"].as_array().map(Vec::as_slice).unwrap_or_default();
     for sink in components {

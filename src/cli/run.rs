@@ -59,7 +59,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     };
     let settings = &loaded.plan.settings;
     log::init(settings.log.level.into(), settings.log.format.into());
-    super::descriptors::judge();
+    super::descriptors::check();
     super::descriptors::core_dumps(settings.limits.core_dumps);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.limits.threads())
@@ -123,7 +123,7 @@ async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> 
     let agent = Agent::start(plan).await?;
     let shutdown = CancellationToken::new();
     let fanout =
-        Fanout::start(&agent.commons.journal, &agent.streams_of(&live).await, agent.live_bytes, shutdown.clone());
+        Fanout::start(&agent.context.journal, &agent.streams_of(&live).await, agent.live_bytes, shutdown.clone());
     let (files, secret) = ApiFiles::open(&settings.api, &data_dir, !arguments.ephemeral).map_err(StartError::new)?;
     let reload = reloader(arguments, overrides, &agent, &fanout, files.clone());
     let mut running = Running { agent: agent.clone(), shutdown: shutdown.clone(), api: None, reload: reload.clone() };

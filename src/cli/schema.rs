@@ -5,6 +5,6 @@ use std::process::ExitCode;
 use crate::config::{self, Catalogue};
 
 pub fn run() -> ExitCode {
-    let schema = config::schema(Catalogue::house());
+    let schema = config::schema(Catalogue::built_in());
     super::print(&format!("{schema:#}\n"))
 }

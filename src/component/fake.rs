@@ -63,7 +63,7 @@ struct Inner {
     received_bytes: u64,
     truncations: u64,
     lost_bytes: u64,
-    no_room: bool,
+    is_full: bool,
 }
 
 impl FakeIntake {
@@ -114,8 +114,8 @@ impl FakeIntake {
         }
     }
 
-    pub fn set_no_room(&self, no_room: bool) {
-        self.inner().no_room = no_room;
+    pub fn set_full(&self, is_full: bool) {
+        self.inner().is_full = is_full;
     }
 
     pub fn entries(&self) -> Vec<Entry> {
@@ -201,12 +201,12 @@ impl Intake for FakeIntake {
     fn ready(&self) {}
 
     fn reserve(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<MemoryPermit, ReserveError>> + Send + '_>> {
-        let room = self.try_reserve(bytes);
-        Box::pin(async { room })
+        let permit = self.try_reserve(bytes);
+        Box::pin(async { permit })
     }
 
     fn try_reserve(&self, _bytes: usize) -> Result<MemoryPermit, ReserveError> {
-        if self.inner().no_room { Err(ReserveError::Full) } else { Ok(MemoryPermit::free()) }
+        if self.inner().is_full { Err(ReserveError::Full) } else { Ok(MemoryPermit::free()) }
     }
 
     fn submit(&self, job: Job) -> Receipt {

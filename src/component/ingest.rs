@@ -94,7 +94,7 @@ impl IngestEndpoint {
         }
         let (head, body) = request.into_parts();
         let key = idempotency_key(&head.headers)?;
-        let (bytes, room) = self.read(&head.headers, body).await?;
+        let (bytes, permit) = self.read(&head.headers, body).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(Problem::bad_request("the body is empty: expected a JSON object, an array or NDJSON"));
         }
@@ -114,7 +114,7 @@ impl IngestEndpoint {
             marks: Vec::new(),
             on_bad: self.on_bad,
             wait: self.wait,
-            room: Some(room),
+            permit: Some(permit),
             origin: peer.ip.filter(|_| self.on_bad == OnBad::DeadLetter).map(|ip| ip.to_string().into()),
         });
         tokio::select! {
@@ -130,8 +130,8 @@ impl IngestEndpoint {
     /// Reads the body into memory that was granted before.
     async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<(Bytes, MemoryPermit), Problem> {
         let encoding = body::encoding(headers).map_err(Problem::closing)?;
-        let (mut received, mut room) = (0, None);
-        let read = body::read(body, encoding, &self.limits, &mut received, |total| self.grow(&mut room, total));
+        let (mut received, mut permit) = (0, None);
+        let read = body::read(body, encoding, &self.limits, &mut received, |total| self.grow(&mut permit, total));
         let read = tokio::select! {
             biased;
             read = read => Some(read),
@@ -142,18 +142,18 @@ impl IngestEndpoint {
             None => Err(Problem::stopping().closing()),
             Some(Err(error)) => Err(self.unread(error).closing()),
             Some(Ok(bytes)) => {
-                let mut room = room.expect("a body is read into room that was granted");
-                room.shrink(bytes.len());
-                Ok((bytes, room))
+                let mut permit = permit.expect("a body is read under a permit that was granted");
+                permit.shrink(bytes.len());
+                Ok((bytes, permit))
             }
         }
     }
 
     /// Takes what is missing to so many bytes; where that does not fit beside what is held, all of it anew, because
-    /// a body larger than the purse may have the whole of it.
-    fn grow(&self, room: &mut Option<MemoryPermit>, total: usize) -> Result<(), ReserveError> {
-        let Some(mut held) = room.take() else {
-            *room = Some(self.intake.try_reserve(total)?);
+    /// a body larger than the budget may have the whole of it.
+    fn grow(&self, permit: &mut Option<MemoryPermit>, total: usize) -> Result<(), ReserveError> {
+        let Some(mut held) = permit.take() else {
+            *permit = Some(self.intake.try_reserve(total)?);
             return Ok(());
         };
         match self.intake.try_reserve(total.saturating_sub(held.bytes())) {
@@ -163,7 +163,7 @@ impl IngestEndpoint {
                 held = self.intake.try_reserve(total)?;
             }
         }
-        *room = Some(held);
+        *permit = Some(held);
         Ok(())
     }
 
@@ -266,7 +266,7 @@ fn unusable(detail: &str, refused: &[Refusal]) -> Response<Body> {
 }
 
 /// Appends the refused items and how many they were: `[…],"refused_count":n`. Of many, the first are listed and the
-/// first of each kind of reason, as far as a short answer has room: senders drop longer ones and send everything again.
+/// first of each kind of reason, as far as a short answer reaches: senders drop longer ones and send everything again.
 fn push_refused(text: &mut Vec<u8>, refused: &[Refusal]) {
     let mut kinds = std::collections::HashSet::new();
     let end = text.len() + MAX_LISTED_BYTES;

@@ -47,10 +47,10 @@ pub struct Lane {
     cx: SourceContext,
     decoder: Arc<dyn Decoder>,
     origin: Origin,
-    flights: FuturesUnordered<Flight>,
+    submissions: FuturesUnordered<Submission>,
 }
 
-type Flight = Pin<Box<dyn Future<Output = Result<(), Closed>> + Send>>;
+type Submission = Pin<Box<dyn Future<Output = Result<(), Closed>> + Send>>;
 
 /// What is kept until its verdict has come; it shares the bytes that were handed in.
 struct Kept {
@@ -63,21 +63,21 @@ struct Kept {
 
 impl Lane {
     pub fn new(cx: SourceContext, decoder: Arc<dyn Decoder>, origin: Origin) -> Lane {
-        Lane { cx, decoder, origin, flights: FuturesUnordered::new() }
+        Lane { cx, decoder, origin, submissions: FuturesUnordered::new() }
     }
 
     /// Waits until one more piece of so many bytes may be taken.
     pub async fn reserve(&mut self, bytes: usize) -> Result<MemoryPermit, Closed> {
-        while self.flights.len() >= MOST_IN_FLIGHT {
-            self.flights.next().await.unwrap_or(Ok(()))?;
+        while self.submissions.len() >= MOST_IN_FLIGHT {
+            self.submissions.next().await.unwrap_or(Ok(()))?;
         }
-        // While this lane waits for room, its own failed pieces must be able to go on.
-        let room = self.cx.intake.reserve(bytes);
-        tokio::pin!(room);
+        // While this lane waits for memory, its own failed chunks must be able to go on.
+        let permit = self.cx.intake.reserve(bytes);
+        tokio::pin!(permit);
         loop {
             tokio::select! {
-                room = &mut room => return room.map_err(|_| Closed),
-                settled = self.flights.next(), if !self.flights.is_empty() => settled.unwrap_or(Ok(()))?,
+                permit = &mut permit => return permit.map_err(|_| Closed),
+                settled = self.submissions.next(), if !self.submissions.is_empty() => settled.unwrap_or(Ok(()))?,
                 () = self.cx.shutdown.cancelled() => return Err(Closed),
             }
         }
@@ -89,7 +89,7 @@ impl Lane {
     }
 
     /// Hands in a piece.
-    pub fn submit(&mut self, piece: Chunk, room: MemoryPermit) {
+    pub fn submit(&mut self, piece: Chunk, permit: MemoryPermit) {
         let provenance = Arc::new(Provenance {
             source: self.cx.name.clone(),
             seed: self.origin.seed,
@@ -104,13 +104,13 @@ impl Lane {
             provenance,
             words: self.origin.words.clone(),
         };
-        let receipt = kept.submit(room);
-        self.flights.push(Box::pin(kept.until_taken(receipt)));
+        let receipt = kept.submit(permit);
+        self.submissions.push(Box::pin(kept.until_taken(receipt)));
     }
 
     /// Waits for the next piece to be taken; for ever if none is in flight. May be cancelled.
     pub async fn settled(&mut self) -> Result<(), Closed> {
-        match self.flights.next().await {
+        match self.submissions.next().await {
             Some(settled) => settled,
             None => std::future::pending().await,
         }
@@ -118,7 +118,7 @@ impl Lane {
 
     /// Waits until everything that was handed in is taken.
     pub async fn drain(&mut self) -> Result<(), Closed> {
-        while let Some(settled) = self.flights.next().await {
+        while let Some(settled) = self.submissions.next().await {
             settled?;
         }
         Ok(())
@@ -126,7 +126,7 @@ impl Lane {
 }
 
 impl Kept {
-    fn submit(&self, room: MemoryPermit) -> Receipt {
+    fn submit(&self, permit: MemoryPermit) -> Receipt {
         self.cx.intake.submit(Job {
             pieces: vec![self.piece.clone()],
             decoder: self.decoder.clone(),
@@ -135,7 +135,7 @@ impl Kept {
             on_bad: OnBad::DeadLetter,
             wait: Wait::Journal,
             key: None,
-            room: Some(room),
+            permit: Some(permit),
             origin: self.words.clone(),
         })
     }
@@ -155,11 +155,11 @@ impl Kept {
                 tokio::time::sleep(pause).await;
                 self.cx.intake.reserve(self.piece.bytes.len()).await
             };
-            let room = tokio::select! {
-                room = again => room.map_err(|_| Closed)?,
+            let permit = tokio::select! {
+                permit = again => permit.map_err(|_| Closed)?,
                 () = self.cx.shutdown.cancelled() => return Err(Closed),
             };
-            receipt = self.submit(room);
+            receipt = self.submit(permit);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }

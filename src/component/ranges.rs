@@ -22,14 +22,14 @@ pub struct RangeTracker {
     /// Everything before was handed in, skipped or settled; reading goes on here.
     cursor: u64,
     /// What lies between the two, without holes.
-    flights: VecDeque<Flight>,
+    submitted: VecDeque<Submitted>,
     /// Settled ranges behind the cursor, ascending: reading jumps over them.
     kept: VecDeque<Span>,
     failed: bool,
 }
 
 #[derive(Clone, Debug)]
-struct Flight {
+struct Submitted {
     slot: u8,
     span: Span,
     state: State,
@@ -68,9 +68,9 @@ impl RangeTracker {
             done = done.max(statement.done);
             spans.extend(statement.spans.iter().cloned());
         }
-        let mut ledger = RangeTracker { base, done, cursor: done, ..RangeTracker::default() };
-        ledger.keep(spans);
-        ledger
+        let mut ranges = RangeTracker { base, done, cursor: done, ..RangeTracker::default() };
+        ranges.keep(spans);
+        ranges
     }
 
     /// All that is settled, for a position without events.
@@ -121,27 +121,27 @@ impl RangeTracker {
     }
 
     pub fn in_flight(&self) -> usize {
-        self.flights.iter().filter(|flight| flight.state == State::Pending).count()
+        self.submitted.iter().filter(|part| part.state == State::Pending).count()
     }
 
     /// Whether one more piece may be handed in.
     pub fn is_open(&self) -> bool {
         // Settled ones behind a pending one count too: every position names them.
-        !self.failed && self.flights.len() < MOST_IN_FLIGHT
+        !self.failed && self.submitted.len() < MOST_IN_FLIGHT
     }
 
     /// Enters the piece from the cursor up to `end`: its slot, and what its position shall say.
     pub fn take(&mut self, end: u64) -> (u8, Claim) {
         debug_assert!(self.is_open() && end >= self.cursor);
-        let taken = |slot| self.flights.iter().any(|f| f.state == State::Pending && f.slot == slot);
-        let slot = (0..MOST_IN_FLIGHT as u8).find(|slot| !taken(*slot)).expect("an open ledger has a free slot");
+        let taken = |slot| self.submitted.iter().any(|f| f.state == State::Pending && f.slot == slot);
+        let slot = (0..MOST_IN_FLIGHT as u8).find(|slot| !taken(*slot)).expect("an open ranges has a free slot");
         let span = self.cursor..end;
-        let settled = self.flights.iter().filter(|flight| flight.state == State::Settled);
+        let settled = self.submitted.iter().filter(|part| part.state == State::Settled);
         let mut spans: Vec<Span> = self.before().into_iter().collect();
-        spans.extend(settled.map(|flight| flight.span.clone()));
+        spans.extend(settled.map(|part| part.span.clone()));
         spans.extend(self.kept.iter().cloned());
         spans.push(span.clone());
-        self.flights.push_back(Flight { slot, span, state: State::Pending });
+        self.submitted.push_back(Submitted { slot, span, state: State::Pending });
         self.cursor = end;
         self.jump();
         (slot, Claim { done: self.done, spans })
@@ -150,7 +150,7 @@ impl RangeTracker {
     /// Passes over bytes that hold no event, such as a hole, when nothing else will state it.
     pub fn skip(&mut self, end: u64) {
         debug_assert!(end >= self.cursor);
-        self.flights.push_back(Flight { slot: 0, span: self.cursor..end, state: State::Settled });
+        self.submitted.push_back(Submitted { slot: 0, span: self.cursor..end, state: State::Settled });
         self.cursor = end;
         self.jump();
         self.advance();
@@ -159,16 +159,16 @@ impl RangeTracker {
     /// Enters a verdict. Returns whether reading was set back to the first range that failed: that happens only
     /// when nothing is pending any more, so that order within the file is kept among what is read again.
     pub fn settle(&mut self, slot: u8, is_taken: bool) -> bool {
-        let flight = self.flights.iter_mut().find(|f| f.state == State::Pending && f.slot == slot);
-        let Some(flight) = flight else { return false };
-        flight.state = if is_taken { State::Settled } else { State::Failed };
+        let part = self.submitted.iter_mut().find(|f| f.state == State::Pending && f.slot == slot);
+        let Some(part) = part else { return false };
+        part.state = if is_taken { State::Settled } else { State::Failed };
         self.failed |= !is_taken;
         self.advance();
         if !self.failed || self.in_flight() > 0 {
             return false;
         }
-        let flights = std::mem::take(&mut self.flights);
-        let settled = flights.into_iter().filter(|flight| flight.state == State::Settled).map(|flight| flight.span);
+        let submitted = std::mem::take(&mut self.submitted);
+        let settled = submitted.into_iter().filter(|part| part.state == State::Settled).map(|part| part.span);
         let spans: Vec<Span> = settled.chain(std::mem::take(&mut self.kept)).collect();
         (self.cursor, self.failed) = (self.done, false);
         self.keep(spans);
@@ -176,8 +176,8 @@ impl RangeTracker {
     }
 
     fn advance(&mut self) {
-        while self.flights.front().is_some_and(|first| first.state == State::Settled) {
-            self.done = self.flights.pop_front().expect("there is a first one").span.end;
+        while self.submitted.front().is_some_and(|first| first.state == State::Settled) {
+            self.done = self.submitted.pop_front().expect("there is a first one").span.end;
         }
     }
 
@@ -186,7 +186,7 @@ impl RangeTracker {
         while self.kept.front().is_some_and(|span| span.start <= self.cursor) {
             let span = self.kept.pop_front().expect("there is a first one");
             if span.end > self.cursor {
-                self.flights.push_back(Flight { slot: 0, span: self.cursor..span.end, state: State::Settled });
+                self.submitted.push_back(Submitted { slot: 0, span: self.cursor..span.end, state: State::Settled });
                 self.cursor = span.end;
             }
         }
@@ -217,19 +217,19 @@ mod tests {
 
     #[test]
     fn what_failed_is_read_again_and_nothing_else() {
-        let mut ledger = RangeTracker::default();
-        let slots: Vec<u8> = [10, 20, 30, 40].into_iter().map(|end| ledger.take(end).0).collect();
-        assert!(!ledger.settle(slots[3], true));
-        assert!(!ledger.settle(slots[1], false));
-        assert!(!ledger.is_open(), "nothing follows a failure before it is known what it left");
-        assert!(!ledger.settle(slots[0], true));
-        assert!(ledger.settle(slots[2], true));
-        assert_eq!((ledger.done(), ledger.cursor(), ledger.limit()), (10, 10, Some(20)));
-        let (slot, statement) = ledger.take(20);
+        let mut ranges = RangeTracker::default();
+        let slots: Vec<u8> = [10, 20, 30, 40].into_iter().map(|end| ranges.take(end).0).collect();
+        assert!(!ranges.settle(slots[3], true));
+        assert!(!ranges.settle(slots[1], false));
+        assert!(!ranges.is_open(), "nothing follows a failure before it is known what it left");
+        assert!(!ranges.settle(slots[0], true));
+        assert!(ranges.settle(slots[2], true));
+        assert_eq!((ranges.done(), ranges.cursor(), ranges.limit()), (10, 10, Some(20)));
+        let (slot, statement) = ranges.take(20);
         assert_eq!(statement, Claim { done: 10, spans: vec![20..40, 10..20] });
-        assert_eq!((ledger.cursor(), ledger.limit()), (40, None));
-        ledger.settle(slot, true);
-        assert_eq!(ledger.done(), 40);
+        assert_eq!((ranges.cursor(), ranges.limit()), (40, None));
+        ranges.settle(slot, true);
+        assert_eq!(ranges.done(), 40);
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -249,11 +249,11 @@ mod tests {
 
     proptest! {
         /// The journal commits in the order of handing in; a verdict comes some time after. A crash forgets the
-        /// ledger and keeps what was committed, whether its verdict was heard or not.
+        /// ranges and keeps what was committed, whether its verdict was heard or not.
         #[test]
         fn every_byte_is_committed_exactly_once_whatever_fails_or_crashes(acts in prop::collection::vec(act(), 1..200)) {
             const SIZE: u64 = 400;
-            let mut ledger = RangeTracker::default();
+            let mut ranges = RangeTracker::default();
             let mut journal: HashMap<u8, Claim> = HashMap::new();
             let mut committed = vec![0; SIZE as usize];
             let mut pending: Vec<(u8, Span, Claim)> = Vec::new();
@@ -261,10 +261,10 @@ mod tests {
             for act in acts.into_iter().chain(drain) {
                 match act {
                     Act::Take(bytes) => {
-                        let end = (ledger.cursor() + bytes).min(ledger.limit().unwrap_or(SIZE));
-                        if ledger.is_open() && end > ledger.cursor() {
-                            let span = ledger.cursor()..end;
-                            let (slot, statement) = ledger.take(end);
+                        let end = (ranges.cursor() + bytes).min(ranges.limit().unwrap_or(SIZE));
+                        if ranges.is_open() && end > ranges.cursor() {
+                            let span = ranges.cursor()..end;
+                            let (slot, statement) = ranges.take(end);
                             pending.push((slot, span, statement));
                         }
                     }
@@ -275,7 +275,7 @@ mod tests {
                             span.for_each(|byte| committed[byte as usize] += 1);
                             journal.insert(slot, statement);
                         }
-                        ledger.settle(slot, is_taken);
+                        ranges.settle(slot, is_taken);
                     }
                     Act::Crash => {
                         // Some of what is pending was committed, in order, and nobody heard.
@@ -283,12 +283,12 @@ mod tests {
                             span.for_each(|byte| committed[byte as usize] += 1);
                             journal.insert(slot, statement);
                         }
-                        ledger = RangeTracker::resume(journal.values());
+                        ranges = RangeTracker::resume(journal.values());
                     }
                 }
             }
             prop_assert!(committed.iter().all(|times| *times == 1), "{committed:?}");
-            prop_assert_eq!(ledger.done(), SIZE);
+            prop_assert_eq!(ranges.done(), SIZE);
         }
     }
 }

@@ -88,7 +88,7 @@ impl SourceContext {
     }
 }
 
-/// The wiring as a source sees it: room, positions, and the door for jobs.
+/// The wiring as a source sees it: permits, positions, and where jobs are submitted.
 pub trait Intake: Send + Sync {
     fn ready(&self);
 
@@ -148,7 +148,7 @@ pub struct Job {
     pub wait: Wait,
     /// A repeat of the same key and body is answered as the first time and adds nothing.
     pub key: Option<IdempotencyKey>,
-    pub room: Option<MemoryPermit>,
+    pub permit: Option<MemoryPermit>,
     /// Where the bytes came from in words (path of a file, address of a peer), for dead letters.
     pub origin: Option<Arc<str>>,
 }

@@ -57,7 +57,7 @@ pub trait Transform: Send + Sync + Sized + 'static {
     fn apply(&self, batch: Batch, out: &mut Outputs) -> Result<(), Failure>;
 }
 
-/// What a transform gives back. The books follow from it: every event of the input must be emitted,
+/// What a transform gives back. The accounting follows from it: every event of the input must be emitted,
 /// filtered or dead; what is emitted beyond the input was made.
 #[derive(Default)]
 pub struct Outputs {

@@ -51,8 +51,8 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// All rooms of the house.
-    pub const fn house() -> Catalogue {
+    /// All components that are built in.
+    pub const fn built_in() -> Catalogue {
         Catalogue {
             sources: crate::sources::CATALOGUE,
             transforms: crate::transforms::CATALOGUE,

@@ -102,7 +102,8 @@ pub fn load(paths: &[PathBuf], overrides: &Overrides) -> Result<Loaded, Rejected
         texts.push(Text { name: QUICK_START_NAME.into(), bytes: text.into() });
     }
     let is_quick_start = paths.is_empty();
-    let loading = Loading { catalogue: Catalogue::house(), environment: Environment::process(), overrides, problems };
+    let loading =
+        Loading { catalogue: Catalogue::built_in(), environment: Environment::process(), overrides, problems };
     loading.run(texts).map(|loaded| Loaded { is_quick_start, ..loaded })
 }
 
@@ -328,7 +329,7 @@ fn earlier_sink(entry: &Entry, plan: &Plan) -> Result<Option<PlannedSink>, Strin
     let mut root = Node::new(Kind::Mapping(vec![sinks]), Span::NOWHERE);
     let mut problems = Problems::default();
     let overrides = Overrides::default();
-    let (catalogue, environment) = (Catalogue::house(), Environment::process());
+    let (catalogue, environment) = (Catalogue::built_in(), Environment::process());
     let loading = Loading { catalogue, environment, overrides: &overrides, problems: Problems::default() };
     loading.interpolate(&mut root, &plan.data_dir, &mut problems, &mut Vec::new());
     let durable = plan.settings.journal.mode == settings::Mode::Disk;

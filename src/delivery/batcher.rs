@@ -133,11 +133,11 @@ impl Batcher {
         while let Some(front) = self.queue.front_mut() {
             let is_expired = front.wanted && oldest.is_some_and(|oldest| front.record.received_at < oldest);
             let takes = front.wanted && !is_expired;
-            let room = if takes { self.limits.reserve(front, events, bytes) } else { front.events.len() };
-            if room == 0 {
+            let fitting = if takes { self.limits.reserve(front, events, bytes) } else { front.events.len() };
+            if fitting == 0 {
                 break;
             }
-            let taken = front.events.start..front.events.start + room;
+            let taken = front.events.start..front.events.start + fitting;
             pending.seq_end = front.record.first_seq + taken.end as u64;
             if front.wanted {
                 let size = size(&front.record, &taken);

@@ -30,7 +30,7 @@ pub struct SinkConnection {
     pub config: Arc<dyn AnySinkConfig>,
     pub cx: SinkContext,
     pub policy: Policy,
-    pub ledger: Arc<ComponentMetrics>,
+    pub metrics: Arc<ComponentMetrics>,
     pub dead_letters: DeadLetters,
     pub breaker: CircuitBreaker,
     /// Whether events may be parked: only a queue that outlives the process keeps what was promised.
@@ -60,7 +60,7 @@ impl SinkConnection {
         config: Arc<dyn AnySinkConfig>,
         cx: SinkContext,
         policy: Policy,
-        ledger: Arc<ComponentMetrics>,
+        metrics: Arc<ComponentMetrics>,
         dead_letters: DeadLetters,
         parks: bool,
         stop: CancellationToken,
@@ -68,7 +68,7 @@ impl SinkConnection {
         let inner = Mutex::new(Inner { memory: cx.memory.clone(), ..Inner::default() });
         let breaker = CircuitBreaker::new(stop);
         let (stuck, seeking) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        SinkConnection { config, cx, policy, ledger, dead_letters, breaker, parks, stuck, seeking, inner }
+        SinkConnection { config, cx, policy, metrics, dead_letters, breaker, parks, stuck, seeking, inner }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -115,9 +115,9 @@ impl SinkConnection {
             Ok(Err(panic)) => return Err(AttemptError::Panicked(panics::message(&*panic))),
             Err(_) => return Err(AttemptError::TimedOut(limit)),
         };
-        self.ledger.observe_delivery(began.elapsed());
+        self.metrics.observe_delivery(began.elapsed());
         if written.altered > 0 {
-            self.ledger.update(|counts| counts.altered += written.altered);
+            self.metrics.update(|counts| counts.altered += written.altered);
         }
         self.remember(sink, batch);
         Ok(written)
@@ -147,12 +147,12 @@ impl SinkConnection {
         }
         let parked = self.lock().parking.sentence();
         let state = if parked.is_some() { ComponentState::Degraded } else { ComponentState::Running };
-        if self.ledger.enter(state) {
+        if self.metrics.enter(state) {
             match parked {
                 None => info!(sink = %self.cx.name, "the sink is ready"),
                 Some(parked) => {
                     warn!(sink = %self.cx.name, parked, "some destinations take nothing; their events are parked");
-                    self.ledger.error(parked);
+                    self.metrics.error(parked);
                 }
             }
         }
@@ -165,7 +165,7 @@ impl SinkConnection {
         }
         let parked = self.lock().parking.sentence();
         if let Some(parked) = parked {
-            self.ledger.error(parked);
+            self.metrics.error(parked);
         }
         self.show_state();
     }
@@ -272,8 +272,8 @@ impl SinkConnection {
 
     /// Remembers an error, and logs it where it changes the state.
     pub fn say(&self, answer: &str, state: ComponentState) {
-        self.ledger.error(answer);
-        if self.ledger.enter(state) {
+        self.metrics.error(answer);
+        if self.metrics.enter(state) {
             match state {
                 ComponentState::Held => error!(sink = %self.cx.name, answer, "held; the events are kept"),
                 _ => warn!(sink = %self.cx.name, answer, "cannot deliver; trying again"),
@@ -281,14 +281,14 @@ impl SinkConnection {
         }
     }
 
-    /// Keeps letters for good; while that is not possible the sink holds. `false` when it stops before.
-    pub async fn keep(&self, letters: Vec<NewDeadLetter>) -> bool {
-        if letters.is_empty() {
+    /// Keeps dead letters for good; while that is not possible the sink holds. `false` when it stops before.
+    pub async fn keep(&self, dead_letters: Vec<NewDeadLetter>) -> bool {
+        if dead_letters.is_empty() {
             return true;
         }
         let mut stuck = None;
         loop {
-            match self.dead_letters.append(letters.clone()).await {
+            match self.dead_letters.append(dead_letters.clone()).await {
                 Ok(()) => break,
                 Err(refused) => self.say(&refused.to_string(), ComponentState::Held),
             }
@@ -305,7 +305,7 @@ impl SinkConnection {
 
     /// Counts a failed attempt.
     pub fn count(&self, class: &'static str, again: bool) {
-        self.ledger.update(|counts| {
+        self.metrics.update(|counts| {
             *counts.errors.entry(class).or_default() += 1;
             counts.retries += u64::from(again);
         });

@@ -1,4 +1,4 @@
-//! Letters on their way back to the sink: dead ones that somebody replays, and parked ones in their turn.
+//! Dead letters on their way back to the sink: dead ones that somebody replays, and parked ones in their turn.
 
 use tokio::time::Instant;
 
@@ -9,7 +9,7 @@ use super::{Done, Feed, Loop, Replay, Reply, add, deliver};
 use crate::journal::dead_letters::Number;
 use crate::telemetry::Counts;
 
-/// What has ended although no portion has: letters that were sent again.
+/// What has ended although no portion has: dead letters that were sent again.
 #[derive(Default)]
 pub struct Again {
     pub delivered: u64,
@@ -27,8 +27,8 @@ impl<F: Feed> Loop<F> {
     /// Takes up what is parked, and brings the accounting in line with it. `false` when the sink stops before.
     pub(super) async fn take_up(&mut self, position: u64, settled: u64) -> bool {
         let Some(resumed) = self.connection.resume(position, settled).await else { return false };
-        let parked = resumed.lots.iter().map(|lot| lot.letters).sum();
-        self.connection.ledger.update(|counts| {
+        let parked = resumed.lots.iter().map(|lot| lot.dead_letters).sum();
+        self.connection.metrics.update(|counts| {
             self.parked_saved = counts.parked;
             // What has left the queue since the totals were saved was delivered: seldom does it leave otherwise.
             counts.delivered += counts.parked.saturating_sub(parked + resumed.put_back);
@@ -43,20 +43,20 @@ impl<F: Feed> Loop<F> {
         self.may_replay() && !self.stopping && self.connection.breaker.is_open()
     }
 
-    /// Writes that have ended, and only wait for room in the queue, do not keep letters from making it.
+    /// Writes that have ended, and only wait for room in the queue, do not keep dead letters from making it.
     pub(super) fn may_replay(&self) -> bool {
         self.opened && !self.unparking && self.tasks.len() < self.concurrency.limit() + self.connection.stuck()
     }
 
-    pub(super) fn replay(&mut self, Replay { letter, reply }: Replay) {
-        if let Some(destination) = &letter.letter.parked {
+    pub(super) fn replay(&mut self, Replay { dead_letter, reply }: Replay) {
+        if let Some(destination) = &dead_letter.content.parked {
             let due =
                 Due { destination: destination.clone(), is_probe: true, additions: u64::MAX, refused_at: u64::MAX };
-            return self.unpark(due, Some((letter.number, reply)));
+            return self.unpark(due, Some((dead_letter.number, reply)));
         }
         let connection = self.connection.clone();
         self.tasks.spawn(async move {
-            let answer = deliver::once(&connection, Unsent::new(unpark::batch_of(&letter))).await;
+            let answer = deliver::once(&connection, Unsent::new(unpark::batch_of(&dead_letter))).await;
             Done::Replayed(answer, reply)
         });
     }
@@ -98,7 +98,9 @@ impl<F: Feed> Loop<F> {
         drop(inner);
         if unparked.was_empty && nothing_is_left {
             // Dropped by somebody before the cursor had passed them.
-            self.connection.ledger.update(|counts| add(&mut counts.dropped, "dlq", std::mem::take(&mut counts.parked)));
+            self.connection
+                .metrics
+                .update(|counts| add(&mut counts.dropped, "dlq", std::mem::take(&mut counts.parked)));
         }
         self.settle(Again {
             delivered: unparked.delivered,

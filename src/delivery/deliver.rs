@@ -196,7 +196,7 @@ async fn wait_for_some(
     after: Option<Duration>,
     attempts: u32,
 ) -> Option<()> {
-    connection.ledger.error(answer);
+    connection.metrics.error(answer);
     if attempts >= SHOWN_AFTER {
         connection.say(answer, ComponentState::Retrying);
     }
@@ -237,20 +237,21 @@ async fn finish(
 ) -> Option<Outcome> {
     let poisoned = in_flight.poison.len() as u64;
     let (dead_lettered, dropped) = if connection.policy.dead_letter { (poisoned, 0) } else { (0, poisoned) };
-    let mut letters: Vec<NewDeadLetter> = Vec::new();
+    let mut dead_letters: Vec<NewDeadLetter> = Vec::new();
     if connection.policy.dead_letter {
-        letters.extend(in_flight.poison.iter().map(|poisoned| dead_letter_of(&connection.cx.name, poisoned, None)));
+        dead_letters
+            .extend(in_flight.poison.iter().map(|poisoned| dead_letter_of(&connection.cx.name, poisoned, None)));
     }
     let mut parked: BTreeMap<String, (u64, String)> = BTreeMap::new();
     for (destination, Refused { batch, answer, attempts, .. }) in &in_flight.parked {
         let reason = "its destination does not take it";
         let event = Poisoned { batch: batch.clone(), reason, answer: answer.clone(), attempts: *attempts };
-        letters.push(dead_letter_of(&connection.cx.name, &event, Some(destination.clone())));
+        dead_letters.push(dead_letter_of(&connection.cx.name, &event, Some(destination.clone())));
         let lot = parked.entry(destination.clone()).or_default();
         *lot = (lot.0 + 1, answer.clone());
     }
     connection.lock().window.note(in_flight.outcomes());
-    if !connection.keep(letters).await {
+    if !connection.keep(dead_letters).await {
         return None;
     }
     let pending = &in_flight.pending;

@@ -76,8 +76,8 @@ pub const MAX_REPLAYS: usize = 64;
 
 /// A dead letter that should be written after all.
 pub struct Replay {
-    pub letter: DeadLetter,
-    /// Hears whether it was written; the letter is the caller's to remove then.
+    pub dead_letter: DeadLetter,
+    /// Hears whether it was written; the dead letter is the caller's to remove then.
     pub reply: oneshot::Sender<Result<(), String>>,
 }
 
@@ -88,14 +88,14 @@ pub struct Delivery<F> {
     pub cx: SinkContext,
     pub policy: Policy,
     pub filter: Option<Filter>,
-    pub ledger: Arc<ComponentMetrics>,
+    pub metrics: Arc<ComponentMetrics>,
     pub dead_letters: DeadLetters,
     pub replays: mpsc::Receiver<Replay>,
     /// What all sinks together may hold of batches on their way.
     pub memory: DeliveryMemory,
     /// Whether the queue outlives the process, so that events may be parked in it.
     pub parks: bool,
-    /// Told when somebody has dropped parked letters.
+    /// Told when somebody has dropped parked dead letters.
     pub dropped: Arc<Notify>,
     /// No new writes begin; those on their way end in peace.
     pub stop: CancellationToken,
@@ -155,10 +155,10 @@ struct Loop<F> {
 impl<F: Feed> Delivery<F> {
     /// Feeds the sink until it is stopped or there is nothing more to come.
     pub async fn run(self) {
-        let Delivery { feed, config, mut cx, policy, filter, ledger, dead_letters, mut replays, .. } = self;
+        let Delivery { feed, config, mut cx, policy, filter, metrics, dead_letters, mut replays, .. } = self;
         let (parks, dropped, stop, kill, memory) = (self.parks, self.dropped, self.stop, self.kill, self.memory);
         let mut saved = Saved::read(&feed);
-        ledger.update(|counts| {
+        metrics.update(|counts| {
             totals::decode(&saved.totals, counts);
             (counts.skipped, counts.waiting) = (0, feed.waiting_events() + counts.parked);
         });
@@ -169,7 +169,7 @@ impl<F: Feed> Delivery<F> {
             batcher: batcher(&policy, &filter, saved.position),
             rate: RateLimiter::new(policy.rate),
             concurrency: ConcurrencyLimit::new(policy.concurrency),
-            connection: Arc::new(SinkConnection::new(config, cx, policy, ledger, dead_letters, parks, stop.clone())),
+            connection: Arc::new(SinkConnection::new(config, cx, policy, metrics, dead_letters, parks, stop.clone())),
             feed,
             filter,
             tasks: JoinSet::new(),
@@ -199,7 +199,7 @@ impl<F: Feed> Delivery<F> {
             () = all => {}
             () = kill.cancelled() => {}
         }
-        this.connection.ledger.enter(ComponentState::Stopped);
+        this.connection.metrics.enter(ComponentState::Stopped);
     }
 }
 
@@ -364,7 +364,7 @@ impl<F: Feed> Loop<F> {
         };
         let (feed, skipped, parked_saved) = (&mut self.feed, &mut self.skipped, &mut self.parked_saved);
         let seq_end = ended.last().map_or(feed.position(), |last| last.seq_end);
-        self.connection.ledger.update(|counts| {
+        self.connection.metrics.update(|counts| {
             again.enter(counts);
             ended.iter().for_each(|pending| pending.enter(counts));
             told.iter().for_each(|gap| add(&mut counts.dropped, gap.cause, gap.events));

@@ -45,7 +45,7 @@ pub struct Parking {
 /// What is parked for one destination.
 #[derive(Clone, Debug)]
 struct Lot {
-    letters: u64,
+    dead_letters: u64,
     since: Timestamp,
     answer: String,
     /// Vain attempts in a row.
@@ -79,8 +79,8 @@ impl Parking {
     /// Begins with what the process before has left.
     pub fn resume(&mut self, lots: Vec<dead_letters::Lot>, now: Instant) {
         let lot = |lot: dead_letters::Lot| {
-            let dead_letters::Lot { destination, letters, since, answer } = lot;
-            (destination, Lot { letters, since, answer, failures: 1, due: now, additions: 0, refused_at: 0 })
+            let dead_letters::Lot { destination, dead_letters, since, answer } = lot;
+            (destination, Lot { dead_letters, since, answer, failures: 1, due: now, additions: 0, refused_at: 0 })
         };
         self.lots = lots.into_iter().map(lot).collect();
         self.resumed = (!self.lots.is_empty()).then_some(now);
@@ -111,11 +111,11 @@ impl Parking {
     }
 
     /// Adds events that the cursor has passed; tells whether the destination is a new one.
-    pub fn add(&mut self, destination: &str, letters: u64, answer: &str, retry: &Retry, at: At) -> bool {
+    pub fn add(&mut self, destination: &str, dead_letters: u64, answer: &str, retry: &Retry, at: At) -> bool {
         let now = at.now;
         let is_new = !self.lots.contains_key(destination);
         let lot = self.lots.entry(destination.to_owned()).or_insert_with(|| Lot {
-            letters: 0,
+            dead_letters: 0,
             since: Timestamp::now(),
             answer: String::new(),
             failures: 1,
@@ -123,7 +123,7 @@ impl Parking {
             additions: 0,
             refused_at: at.evidence,
         });
-        lot.letters += letters;
+        lot.dead_letters += dead_letters;
         lot.additions += 1;
         answer.clone_into(&mut lot.answer);
         is_new
@@ -153,18 +153,18 @@ impl Parking {
         self.lots.values_mut().for_each(|lot| lot.due = lot.due.min(now));
     }
 
-    /// So many letters have left a lot; the next are due at once.
-    pub fn ended(&mut self, destination: &str, letters: u64, now: Instant) {
+    /// So many dead letters have left a lot; the next are due at once.
+    pub fn ended(&mut self, destination: &str, dead_letters: u64, now: Instant) {
         if let Some(lot) = self.lots.get_mut(destination) {
-            lot.letters = lot.letters.saturating_sub(letters);
+            lot.dead_letters = lot.dead_letters.saturating_sub(dead_letters);
             (lot.failures, lot.due) = (0, now);
         }
     }
 
     /// Somebody may have dropped some: so many there were, unless something was added since.
-    pub fn count(&mut self, due: &Due, letters: u64) {
+    pub fn count(&mut self, due: &Due, dead_letters: u64) {
         if let Some(lot) = self.lots.get_mut(&due.destination).filter(|lot| lot.additions == due.additions) {
-            lot.letters = letters;
+            lot.dead_letters = dead_letters;
         }
     }
 
@@ -187,8 +187,9 @@ impl Parking {
 
     /// One sentence for the operator.
     pub fn sentence(&self) -> Option<String> {
-        let (destination, lot) = self.lots.iter().max_by_key(|(_, lot)| lot.letters)?;
-        let events = if lot.letters == 1 { "1 event is".into() } else { format!("{} events are", lot.letters) };
+        let (destination, lot) = self.lots.iter().max_by_key(|(_, lot)| lot.dead_letters)?;
+        let events =
+            if lot.dead_letters == 1 { "1 event is".into() } else { format!("{} events are", lot.dead_letters) };
         let others = match self.lots.len() - 1 {
             0 => String::new(),
             1 => "; one more destination is parked".into(),

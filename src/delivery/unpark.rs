@@ -59,35 +59,40 @@ impl Unparked {
 /// Tries the oldest events of a lot before `position`, or one of them.
 pub async fn unpark(connection: Arc<SinkConnection>, due: Due, position: u64, only: Option<Number>) -> Unparked {
     let mut unparked = Unparked::new(due);
-    let letters = match only {
+    let dead_letters = match only {
         Some(number) => {
-            let has_passed = |letter: &DeadLetter| letter.letter.seq.is_none_or(|seq| seq < position);
-            connection.dead_letters.get(number).await.map(|letter| letter.into_iter().filter(has_passed).collect())
+            let has_passed = |dead_letter: &DeadLetter| dead_letter.content.seq.is_none_or(|seq| seq < position);
+            connection
+                .dead_letters
+                .get(number)
+                .await
+                .map(|dead_letter| dead_letter.into_iter().filter(has_passed).collect())
         }
         None => connection.dead_letters.take(wanted(&connection, &unparked.due, position)).await.map(|taken| {
             unparked.left = Some(taken.of);
-            taken.letters
+            taken.dead_letters
         }),
     };
-    let letters: Vec<DeadLetter> = match letters {
-        Ok(letters) => letters,
+    let dead_letters: Vec<DeadLetter> = match dead_letters {
+        Ok(dead_letters) => dead_letters,
         Err(error) => {
             unparked.stays = Some(format!("the dead-letter queue cannot be read: {error}"));
             return unparked;
         }
     };
-    let Some(first) = letters.first() else {
+    let Some(first) = dead_letters.first() else {
         unparked.was_empty = true;
         return unparked;
     };
-    let received_at = first.letter.received_at;
-    let batch = WriteBatch { slices: letters.iter().flat_map(|letter| batch_of(letter).slices).collect() };
+    let received_at = first.content.received_at;
+    let batch =
+        WriteBatch { slices: dead_letters.iter().flat_map(|dead_letter| batch_of(dead_letter).slices).collect() };
     let pending = Pending { batch, filtered: 0, expired: 0, seq_end: 0, received_at };
     let mut in_flight = InFlight::doubted_since(pending, Some(unparked.due.refused_at));
     let mut open = try_all(&connection, &mut in_flight, &mut unparked.stays).await;
     open.extend(seqs(&in_flight.rest()));
     (unparked.bytes, unparked.duplicates) = (in_flight.bytes, in_flight.duplicates);
-    end(&connection, in_flight, letters, open, &mut unparked).await;
+    end(&connection, in_flight, dead_letters, open, &mut unparked).await;
     unparked.left = unparked.left.map(|left| left.saturating_sub(unparked.ended()));
     unparked
 }
@@ -156,26 +161,27 @@ async fn try_all(connection: &SinkConnection, in_flight: &mut InFlight, stays: &
 async fn end(
     connection: &SinkConnection,
     in_flight: InFlight,
-    letters: Vec<DeadLetter>,
+    dead_letters: Vec<DeadLetter>,
     open: BTreeSet<u64>,
     unparked: &mut Unparked,
 ) {
-    let attempts: BTreeMap<u64, (Number, u32)> = letters
+    let attempts: BTreeMap<u64, (Number, u32)> = dead_letters
         .iter()
-        .map(|letter| (letter.letter.seq.unwrap_or(0), (letter.number, letter.letter.attempts)))
+        .map(|dead_letter| (dead_letter.content.seq.unwrap_or(0), (dead_letter.number, dead_letter.content.attempts)))
         .collect();
     let (mut dead, mut poison) = (Vec::new(), Vec::new());
     for poisoned in &in_flight.poison {
         if let Some((number, before)) = attempts.get(&poisoned.batch.event(0).seq()) {
-            let mut letter = dead_letter_of(&connection.cx.name, poisoned, None);
-            letter.attempts += before;
-            dead.push(letter);
+            let mut dead_letter = dead_letter_of(&connection.cx.name, poisoned, None);
+            dead_letter.attempts += before;
+            dead.push(dead_letter);
             poison.push(*number);
         }
     }
-    let has_ended =
-        |letter: &&DeadLetter| !open.contains(&letter.letter.seq.unwrap_or(0)) && !poison.contains(&letter.number);
-    let taken: Vec<Number> = letters.iter().filter(has_ended).map(|letter| letter.number).collect();
+    let has_ended = |dead_letter: &&DeadLetter| {
+        !open.contains(&dead_letter.content.seq.unwrap_or(0)) && !poison.contains(&dead_letter.number)
+    };
+    let taken: Vec<Number> = dead_letters.iter().filter(has_ended).map(|dead_letter| dead_letter.number).collect();
     let is_flooded = {
         let mut inner = connection.lock();
         let outcomes = Outcomes { events: (taken.len() + poison.len()) as u64, poison: poison.len() as u64 };
@@ -183,7 +189,7 @@ async fn end(
         inner.window.is_flooded_with(Outcomes::default())
     };
     if !taken.is_empty() {
-        // Whoever has dropped a letter meanwhile has counted it.
+        // Whoever has dropped a dead letter meanwhile has counted it.
         match connection.dead_letters.remove(taken).await {
             Ok(removed) => unparked.delivered = removed,
             Err(error) => unparked.stays = Some(format!("delivered, but not forgotten: {error}")),
@@ -212,20 +218,20 @@ fn seqs(batch: &WriteBatch) -> Vec<u64> {
 }
 
 /// A dead letter as a batch of one event with the same id.
-pub fn batch_of(letter: &DeadLetter) -> WriteBatch {
-    let letter = &letter.letter;
-    let mut bytes = BytesMut::with_capacity(letter.body.len() + 1);
-    bytes.put_slice(&letter.body);
+pub fn batch_of(dead_letter: &DeadLetter) -> WriteBatch {
+    let dead_letter = &dead_letter.content;
+    let mut bytes = BytesMut::with_capacity(dead_letter.body.len() + 1);
+    bytes.put_slice(&dead_letter.body);
     bytes.put_u8(b'\n');
     let record = Record {
         stream: StreamId(0),
-        first_seq: letter.seq.unwrap_or(0),
+        first_seq: dead_letter.seq.unwrap_or(0),
         stream_first: 0,
-        received_at: letter.received_at,
+        received_at: dead_letter.received_at,
         lines: Lines {
             ends: vec![bytes.len() as u32],
             bytes: bytes.freeze(),
-            runs: vec![Run { seed: letter.seed, ordinals: vec![letter.ordinal] }],
+            runs: vec![Run { seed: dead_letter.seed, ordinals: vec![dead_letter.ordinal] }],
         },
     };
     WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..1 }] }

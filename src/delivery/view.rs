@@ -16,7 +16,7 @@ use crate::visibility::Visibility;
 #[derive(Clone, Debug)]
 pub struct View {
     pub query: Option<Arc<Query>>,
-    pub sight: Visibility,
+    pub visibility: Visibility,
     pub format: Format,
 }
 
@@ -46,7 +46,7 @@ impl LiveEvent<'_> {
 
 impl PartialEq for View {
     fn eq(&self, other: &View) -> bool {
-        self.text() == other.text() && self.sight == other.sight && self.format.name == other.format.name
+        self.text() == other.text() && self.visibility == other.visibility && self.format.name == other.format.name
     }
 }
 
@@ -55,7 +55,7 @@ impl Eq for View {}
 impl Hash for View {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.text().hash(state);
-        self.sight.hash(state);
+        self.visibility.hash(state);
         self.format.name.hash(state);
     }
 }
@@ -93,9 +93,9 @@ impl View {
 
     /// The event as this view shows it, if it does.
     fn show<'l>(&self, line: &'l [u8]) -> Option<Cow<'l, [u8]>> {
-        let searchable = self.sight.searchable(line)?;
+        let searchable = self.visibility.searchable(line)?;
         let matches = self.query.as_ref().is_none_or(|query| query.matches_line(Raw::valid(&searchable)));
-        if matches { self.sight.show(line) } else { None }
+        if matches { self.visibility.show(line) } else { None }
     }
 }
 
@@ -124,9 +124,9 @@ mod tests {
         Arc::new(Record { stream: StreamId(0), first_seq: 7, stream_first: 0, received_at: Timestamp(0), lines })
     }
 
-    fn shown(sight: Visibility, query: Option<&str>, lines: &[&str]) -> String {
+    fn shown(visibility: Visibility, query: Option<&str>, lines: &[&str]) -> String {
         let query = query.map(|text| Arc::new(Query::parse(text).expect("a query")));
-        let (frames, _) = View { query, sight, format: PLAIN }.render(&[record(lines)], 0);
+        let (frames, _) = View { query, visibility, format: PLAIN }.render(&[record(lines)], 0);
         String::from_utf8(frames.to_vec()).expect("frames are text")
     }
 
@@ -148,10 +148,10 @@ mod tests {
 
     #[test]
     fn a_viewer_cannot_search_what_is_not_shown() {
-        let sight = Visibility::Previews { preview: 5 };
-        assert_eq!(shown(sight.clone(), Some("1234567890"), &[ALI]), "");
-        assert_eq!(shown(sight.clone(), Some("deep"), &[ALI]), "");
-        assert!(shown(sight, Some("user_id:ali"), &[ALI]).contains(r#"{"user_id":"ali","code":"print"}"#));
+        let visibility = Visibility::Previews { preview: 5 };
+        assert_eq!(shown(visibility.clone(), Some("1234567890"), &[ALI]), "");
+        assert_eq!(shown(visibility.clone(), Some("deep"), &[ALI]), "");
+        assert!(shown(visibility, Some("user_id:ali"), &[ALI]).contains(r#"{"user_id":"ali","code":"print"}"#));
     }
 
     #[test]

@@ -96,7 +96,7 @@ struct Event {
     first: u32,
     count: u32,
     /// Slots of the table that are the event's, from `first`; those behind `count` are spare.
-    room: u32,
+    capacity: u32,
     split: bool,
     edited: bool,
     ordinal: u64,
@@ -150,7 +150,7 @@ impl Batch {
             len: range.len() as u32,
             first: 0,
             count: 0,
-            room: 0,
+            capacity: 0,
             split: false,
             edited: false,
             ordinal,

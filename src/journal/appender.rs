@@ -92,7 +92,7 @@ impl Appender {
         if group.drafts.is_empty() && group.notes == Notes::default() {
             return self.answer_nothing(group);
         }
-        if let Err(error) = self.make_room(&group) {
+        if let Err(error) = self.make_space(&group) {
             return self.refuse(group, &error);
         }
         // Before the new positions, which count where both state the same origin.
@@ -137,7 +137,7 @@ impl Appender {
             firsts.push(state.next_seq);
             let stream_bytes = state.heads.get(draft.stream).map_or(0, |head| head.bytes);
             let record = state.number(draft.stream, draft.received_at, draft.lines);
-            state.tier.push(record, stream_bytes, draft.rooms);
+            state.tier.push(record, stream_bytes, draft.permits);
         }
         state.synced_seq = state.next_seq;
         state.synced = state.heads.clone();
@@ -161,7 +161,7 @@ impl Appender {
     }
 
     /// Sees to it that the active segment can take a group.
-    pub(super) fn make_room(&mut self, group: &Group) -> Result<(), AppendError> {
+    pub(super) fn make_space(&mut self, group: &Group) -> Result<(), AppendError> {
         let body = |draft: &Draft| draft.packed.as_ref().map_or(0, |p| p.meta.len() + p.packed.len());
         let lines: usize = group.drafts.iter().map(|draft| body(draft) + RECORD_HEADER + 8).sum();
         let need = lines + 2 * RECORD_HEADER + group.notes.encode().len();
@@ -187,7 +187,7 @@ impl Appender {
     /// Writes a group into the active segment, where it fits, and leaves its sync in the queue.
     pub(super) fn write(&mut self, mut group: Group) {
         let shared = self.shared.clone();
-        let active = self.active.as_mut().expect("room was made");
+        let active = self.active.as_mut().expect("space was made");
         group.carry_notes(shared.options.codec, Timestamp::now());
         let notes = group.notes.encode();
         let mut records = Vec::with_capacity(group.drafts.len());

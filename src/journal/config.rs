@@ -13,7 +13,7 @@ pub struct Options {
     pub keep_age: Duration,
     pub when_full: WhenFull,
     pub codec: Codec,
-    /// The purse that rooms are taken from.
+    /// The budget that permits are taken from.
     pub intake_bytes: usize,
     /// How much of the newest lines stays in memory for readers.
     pub tier_bytes: usize,

@@ -258,14 +258,14 @@ fn a_full_journal_takes_nothing_until_its_cursor_moves_and_then_goes_on_without_
     disk.set_free(Some(0));
     assert_eq!(read_all(&mut cursor).len() as u64, n);
     cursor.settle(journal.stats().synced_seq, b"", None);
-    house::save_cursors(&journal.shared()).unwrap();
+    housekeeping::save_cursors(&journal.shared()).unwrap();
     appender.prepare();
     assert!(!journal.is_full());
     for more in 0..200 {
         let seqs = append(&journal, &mut appender, commit(stream, lines(n + more * 40, 40))).unwrap();
         read_all(&mut cursor);
         cursor.settle(seqs.end, b"", None);
-        house::save_cursors(&journal.shared()).unwrap();
+        housekeeping::save_cursors(&journal.shared()).unwrap();
     }
     // Its segment was used again long ago.
     assert_eq!(journal.positions("files"), vec![(position.key, position.value)]);
@@ -323,7 +323,7 @@ fn a_buffer_that_drops_moves_its_own_cursor_and_no_other() {
     for n in 0..20 {
         append(&journal, &mut appender, commit(stream, lines(n * 40, 40))).unwrap();
     }
-    house::keep_bounds(&journal.shared());
+    housekeeping::keep_bounds(&journal.shared());
     assert!(drops.waiting_bytes() <= 2000, "{}", drops.waiting_bytes());
     let left = read_all(&mut drops);
     let lost: u64 = drops.take_gaps().iter().map(|gap| gap.events).sum();
@@ -345,9 +345,9 @@ fn what_a_consumer_keeps_with_its_cursor_comes_back_with_it() {
         let mut cursor = journal.cursor("sink", &[stream], Start::End, None).unwrap();
         let end = cursor.try_next(1).unwrap()[0].end_seq();
         cursor.settle(end, b"totals", Some(Bytes::from(vec![7; 100_000])));
-        house::save_cursors(&journal.shared()).unwrap();
+        housekeeping::save_cursors(&journal.shared()).unwrap();
         cursor.settle(end, b"newer", None);
-        house::save_cursors(&journal.shared()).unwrap();
+        housekeeping::save_cursors(&journal.shared()).unwrap();
     }
     disk.cut_power();
     let (journal, _appender, _) = open(&disk, small());
@@ -367,7 +367,7 @@ fn reused(commits: u64) -> (Journal, Appender, StreamId) {
         append(&journal, &mut appender, commit(stream, lines(n * 40, 40))).unwrap();
         let end = cursor.try_next(1 << 20).unwrap().last().expect("it was appended").end_seq();
         cursor.settle(end, b"", None);
-        house::save_cursors(&journal.shared()).unwrap();
+        housekeeping::save_cursors(&journal.shared()).unwrap();
     }
     (journal, appender, stream)
 }

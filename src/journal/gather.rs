@@ -27,7 +27,7 @@ pub struct Pending {
     received_at: Timestamp,
     pub key: Option<IdempotencyKey>,
     accepted: u32,
-    room: Option<Arc<MemoryPermit>>,
+    permit: Option<Arc<MemoryPermit>>,
     pub lane: Option<Mark>,
     pub reply: Reply,
     /// Bytes of its lines.
@@ -58,7 +58,7 @@ impl Pending {
             received_at: commit.received_at,
             key: commit.key,
             accepted: commit.accepted,
-            room: commit.room.map(Arc::new),
+            permit: commit.permit.map(Arc::new),
             lane,
             reply,
             bytes,
@@ -110,8 +110,8 @@ pub struct Draft {
     pub lines: Lines,
     pub packed: Option<Packed>,
     pub received_at: Timestamp,
-    /// The rooms of the commits that have lines here.
-    pub rooms: Vec<Arc<MemoryPermit>>,
+    /// The permits of the commits that have lines here.
+    pub permits: Vec<Arc<MemoryPermit>>,
 }
 
 /// What one write carries.
@@ -128,7 +128,7 @@ pub struct Waiting {
     lane: Option<Mark>,
     /// Where its events lie: draft, first event there, how many.
     spans: Vec<(usize, usize, usize)>,
-    room: Option<Arc<MemoryPermit>>,
+    permit: Option<Arc<MemoryPermit>>,
 }
 
 impl Waiting {
@@ -143,12 +143,12 @@ impl Waiting {
         self.lane.as_ref().is_some_and(Mark::is_behind)
     }
 
-    /// Gives the room back, unless the record holds it too, and then the answer.
+    /// Gives the permit back, unless the record holds it too, and then the answer.
     pub fn answer(self, answer: Result<Range<u64>, AppendError>) {
         if let (Err(_), Some(lane)) = (&answer, &self.lane) {
             lane.fail();
         }
-        drop(self.room);
+        drop(self.permit);
         // Who no longer listens needs no answer.
         let _ = self.reply.send(answer);
     }
@@ -178,7 +178,7 @@ impl Group {
                 let count = piece.lines.len();
                 if let Some(packed) = piece.packed {
                     spans.push((group.drafts.len(), 0, count));
-                    group.start(piece.stream, commit.received_at, &commit.room);
+                    group.start(piece.stream, commit.received_at, &commit.permit);
                     let draft = group.drafts.last_mut().expect("just started");
                     (draft.lines, draft.packed) = (piece.lines, Some(packed));
                     continue;
@@ -188,7 +188,7 @@ impl Group {
                     Open { draft: group.drafts.len() - 1, parts: Vec::new(), events: 0, bytes: 0 }
                 });
                 spans.push((place.draft, place.events, count));
-                group.drafts[place.draft].rooms.extend(commit.room.clone());
+                group.drafts[place.draft].permits.extend(commit.permit.clone());
                 place.events += count;
                 place.bytes += piece.lines.bytes.len();
                 place.parts.push(piece.lines);
@@ -198,7 +198,7 @@ impl Group {
                 group.notes.keys.push((key, commit.accepted));
                 group.notes.keys_at = group.notes.keys_at.max(commit.received_at);
             }
-            group.waiting.push(Waiting { reply: commit.reply, lane: commit.lane, spans, room: commit.room });
+            group.waiting.push(Waiting { reply: commit.reply, lane: commit.lane, spans, permit: commit.permit });
         }
         for (_, open) in open {
             group.close(open);
@@ -216,9 +216,9 @@ impl Group {
         Group { notes: Notes { positions, ..Notes::default() }, ..Group::default() }
     }
 
-    fn start(&mut self, stream: StreamId, received_at: Timestamp, room: &Option<Arc<MemoryPermit>>) {
-        let rooms = room.iter().cloned().collect();
-        self.drafts.push(Draft { stream, lines: Lines::default(), packed: None, received_at, rooms });
+    fn start(&mut self, stream: StreamId, received_at: Timestamp, permit: &Option<Arc<MemoryPermit>>) {
+        let permits = permit.iter().cloned().collect();
+        self.drafts.push(Draft { stream, lines: Lines::default(), packed: None, received_at, permits });
     }
 
     fn close(&mut self, open: Open) {

@@ -19,8 +19,10 @@ use super::report::RecoveryReport;
 use super::state::{Delivery, Shared, Stats};
 use super::streams::Wanted;
 use super::watermark::{Cause, CursorState, Gap, Stored};
-use super::writer::{Lane, Ticket, house_loop, sync_loop, write_loop};
-use super::{BufferBound, Commit, IdempotencyKey, Options, Position, Record, Start, StreamId, house, state_source};
+use super::writer::{Lane, Ticket, housekeeping_loop, sync_loop, write_loop};
+use super::{
+    BufferBound, Commit, IdempotencyKey, Options, Position, Record, Start, StreamId, housekeeping, state_source,
+};
 use crate::telemetry::Histogram;
 use crate::units::Timestamp;
 
@@ -57,7 +59,7 @@ impl Journal {
         if shared.on_disk() {
             let (syncing, housekeeping) = (shared.clone(), shared);
             spawn("journal-sync", Box::new(move || sync_loop(&syncing)))?;
-            spawn("journal-house", Box::new(move || house_loop(&housekeeping)))?;
+            spawn("journal-keeper", Box::new(move || housekeeping_loop(&housekeeping)))?;
         }
         Ok((journal, report))
     }
@@ -135,7 +137,7 @@ impl Journal {
             }
             changed.await;
         }
-        self.shared.purse.take(bytes).await
+        self.shared.intake.take(bytes).await
     }
 
     pub fn try_reserve(&self, bytes: usize, streams: &[StreamId]) -> Result<MemoryPermit, ReserveError> {
@@ -145,12 +147,12 @@ impl Journal {
         if self.shared.holds_back(bytes, streams) {
             return Err(ReserveError::Full);
         }
-        self.shared.purse.try_take(bytes)
+        self.shared.intake.try_take(bytes)
     }
 
-    /// Whether the journal, the disk or the purse has no room even for a small event.
+    /// Whether the journal, the disk or the memory budget has no space even for a small event.
     pub fn is_full(&self) -> bool {
-        self.shared.holds_back(1, &[]) || self.shared.purse.is_empty()
+        self.shared.holds_back(1, &[]) || self.shared.intake.is_empty()
     }
 
     /// Whether, without a disk, the records that are kept take more than so many times what intake may take.
@@ -170,7 +172,7 @@ impl Journal {
             oldest_seq: state.oldest_seq(),
             segments: state.segments.len(),
             tier_bytes: state.tier.bytes(),
-            intake_bytes: self.shared.purse.taken(),
+            intake_bytes: self.shared.intake.taken(),
             damaged: self.shared.damaged.load(Ordering::Relaxed),
         }
     }
@@ -255,7 +257,7 @@ impl Journal {
 
     /// Writes every cursor that has moved to the disk now. The error is that of the first that could not be written.
     pub fn save_cursors(&self) -> std::io::Result<()> {
-        house::save_cursors(&self.shared)
+        housekeeping::save_cursors(&self.shared)
     }
 
     fn make_cursor(&self, name: &str, start: Start) -> std::io::Result<()> {
@@ -336,7 +338,7 @@ impl Journal {
         drop(state);
         self.note_cursor(name, b"");
         self.forget_state(name);
-        house::remove_cursor(&self.shared, name)?;
+        housekeeping::remove_cursor(&self.shared, name)?;
         self.shared.changed.notify_waiters();
         Ok(true)
     }
@@ -401,9 +403,9 @@ impl Running {
                 tracing::error!("a thread of the journal has panicked");
             }
         }
-        self.shared.purse.close();
+        self.shared.intake.close();
         self.shared.changed.notify_waiters();
-        if let Err(error) = house::save_cursors(&self.shared) {
+        if let Err(error) = housekeeping::save_cursors(&self.shared) {
             tracing::warn!(%error, "some cursors were not saved; their sinks repeat a little");
         }
         drop(self.guard.lock().expect("no panic while it is held").take());

@@ -1,10 +1,10 @@
-//! The intake purse: bytes of memory that a source takes before it reads a body, and gives back.
+//! The intake budget: bytes of memory that a source takes before it reads a body, and gives back.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Why there is no room.
+/// Why no permit was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReserveError {
     /// No memory, no journal space or no disk: later.
@@ -13,7 +13,7 @@ pub enum ReserveError {
     Closed,
 }
 
-/// Bytes taken from the intake purse; given back when dropped. It travels with the commit.
+/// Bytes taken from the intake budget; given back when dropped. It travels with the commit.
 #[derive(Debug)]
 pub struct MemoryPermit {
     permit: Option<OwnedSemaphorePermit>,
@@ -34,7 +34,7 @@ impl MemoryPermit {
         }
     }
 
-    /// Takes over another room of the same purse.
+    /// Takes over another permit of the same budget.
     pub fn join(&mut self, other: MemoryPermit) {
         match (&mut self.permit, other.permit) {
             (Some(mine), Some(more)) => mine.merge(more),
@@ -43,13 +43,13 @@ impl MemoryPermit {
         }
     }
 
-    /// MemoryPermit that counts for nothing, for tests of those who carry one.
+    /// A permit that counts for nothing, for tests of those who carry one.
     pub fn free() -> MemoryPermit {
         MemoryPermit { permit: None }
     }
 }
 
-/// One purse; first come, first served.
+/// One budget; first come, first served.
 pub struct MemoryBudget {
     left: Arc<Semaphore>,
     total: usize,
@@ -61,7 +61,7 @@ impl MemoryBudget {
         MemoryBudget { left: Arc::new(Semaphore::new(total)), total }
     }
 
-    /// What one room can hold at most is the whole purse: a larger wish gets that.
+    /// What one permit can hold at most is the whole budget: a larger wish gets that.
     fn wish(&self, bytes: usize) -> u32 {
         bytes.clamp(1, self.total) as u32
     }

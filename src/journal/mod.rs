@@ -18,8 +18,7 @@ mod format;
 pub mod fs;
 mod gather;
 mod handle;
-mod house;
-mod judge;
+mod housekeeping;
 mod keys;
 mod memory;
 #[cfg(test)]
@@ -42,6 +41,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod validate;
 mod watermark;
 mod writer;
 
@@ -125,7 +125,7 @@ pub struct Commit {
     pub key: Option<IdempotencyKey>,
     /// How many events a repeat of `key` is told were accepted.
     pub accepted: u32,
-    pub room: Option<MemoryPermit>,
+    pub permit: Option<MemoryPermit>,
 }
 
 /// How far a source has read one origin; stated with the events it gave, and the last one stated holds.

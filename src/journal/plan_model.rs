@@ -370,7 +370,7 @@ impl World {
             62..64 => drop(self.life().appender.prepare()),
             64..74 => drop(self.read(sink)),
             74..82 => self.settle(sink),
-            82..84 => drop(house::save_cursors(&self.life().journal.shared())),
+            82..84 => drop(housekeeping::save_cursors(&self.life().journal.shared())),
             84 => self.disk.fail_next_syncs(1),
             85 => self.disk.fail_next_writes(1),
             86..92 => {

@@ -1,4 +1,4 @@
-//! Opening: what the disk still holds is read, judged by the invariants of `format`, and made whole again.
+//! Opening: what the disk still holds is read, validated by the invariants of `format`, and made whole again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -12,8 +12,7 @@ use tokio::sync::Notify;
 use super::appender::Appender;
 use super::format::{Notes, RECORD_HEADER, RecordHeader, Sector, SegmentHeader, VERSION};
 use super::fs::{Fs, Guard, Lock};
-use super::house::load_cursors;
-use super::judge::{Item, Judged, judge, mend_tail};
+use super::housekeeping::load_cursors;
 use super::keys::Keys;
 use super::memory::MemoryBudget;
 use super::positions::Positions;
@@ -22,6 +21,7 @@ use super::segment::{Place, Segment, file_number, quarantine, read_all, read_hea
 use super::state::{Shared, State};
 use super::streams::Heads;
 use super::tier::Tier;
+use super::validate::{Item, Validated, mend_tail, validate};
 use super::watermark::CursorState;
 use super::{Mode, Options};
 use crate::telemetry::Histogram;
@@ -156,7 +156,7 @@ fn assemble(
     fs: Arc<dyn Fs>,
     chain: Chain,
     keys: Keys,
-    cursors: Vec<(super::watermark::Stored, super::house::CursorFiles)>,
+    cursors: Vec<(super::watermark::Stored, super::housekeeping::CursorFiles)>,
 ) -> Shared {
     let mut states = BTreeMap::new();
     let mut files = BTreeMap::new();
@@ -191,14 +191,14 @@ fn assemble(
         sync_times: Histogram::default(),
     };
     Shared {
-        purse: MemoryBudget::new(options.intake_bytes),
+        intake: MemoryBudget::new(options.intake_bytes),
         options,
         fs,
         state: Mutex::new(state),
         keys,
         queue: Mutex::default(),
         due: Condvar::new(),
-        house: Condvar::new(),
+        housekeeping: Condvar::new(),
         syncs: Mutex::default(),
         sync_turn: Condvar::new(),
         changed: Notify::new(),
@@ -302,32 +302,32 @@ impl Chain {
             if nth == 0 {
                 self.next_seq = header.first_seq;
             }
-            let judged = judge(&bytes, header.salt, known_end);
-            for damage in &judged.damaged {
+            let validated = validate(&bytes, header.salt, known_end);
+            for damage in &validated.damaged {
                 let name = format!("{:010}-{}", header.index, damage.start);
                 quarantine(fs, dir, &name, &bytes[damage.start as usize..damage.end as usize])?;
             }
             for entry in &header.streams {
                 self.heads.raise(entry, header.first_seq, 0);
             }
-            self.expect(header.first_seq, &judged, report);
+            self.expect(header.first_seq, &validated, report);
             let mut segment = Segment {
                 index: header.index,
                 salt: header.salt,
                 place,
-                end: judged.end,
+                end: validated.end,
                 first_seq: header.first_seq,
                 end_seq: header.first_seq,
                 oldest: header.created_at,
                 newest: header.created_at,
                 starts: self.heads.clone(),
             };
-            for item in judged.items() {
+            for item in validated.items() {
                 let (at, record) = match item {
                     Item::Damage => continue,
                     Item::Torn(at, record) => {
-                        self.expect(record.first_seq, &judged, report);
-                        self.expect(record.end_seq(), &judged, report);
+                        self.expect(record.first_seq, &validated, report);
+                        self.expect(record.end_seq(), &validated, report);
                         if record.count > 0 {
                             self.heads.raise(&record.entry_at(record.end_seq()), record.first_seq, record.end_seq());
                         }
@@ -336,7 +336,7 @@ impl Chain {
                     }
                     Item::Whole(at, record) => (at, record),
                 };
-                self.expect(record.first_seq, &judged, report);
+                self.expect(record.first_seq, &validated, report);
                 self.enter(&bytes, at, &record, header.index, keys)?;
                 segment.newest = segment.newest.max(record.received_at);
                 report.records += u64::from(record.count > 0);
@@ -345,11 +345,11 @@ impl Chain {
             // Damaged events at the end of a segment show in the next one's first number.
             segment.end_seq = self.next_seq;
             if nth == last {
-                if judged.unnumbered() > 0 {
-                    let (seqs, bytes) = (self.next_seq..self.next_seq, judged.unnumbered());
+                if validated.unnumbered() > 0 {
+                    let (seqs, bytes) = (self.next_seq..self.next_seq, validated.unnumbered());
                     report.lost.push(Loss { seqs, bytes, is_told: false });
                 }
-                report.cut_bytes += mend_tail(&segment, &bytes, &judged)?;
+                report.cut_bytes += mend_tail(&segment, &bytes, &validated)?;
             }
             self.segments.push(segment);
         }
@@ -357,9 +357,9 @@ impl Chain {
     }
 
     /// Counts what is missing in front of `seq`.
-    fn expect(&mut self, seq: u64, judged: &Judged, report: &mut RecoveryReport) {
+    fn expect(&mut self, seq: u64, validated: &Validated, report: &mut RecoveryReport) {
         if seq > self.next_seq {
-            let bytes = judged.damaged.iter().map(|range| u64::from(range.end - range.start)).sum();
+            let bytes = validated.damaged.iter().map(|range| u64::from(range.end - range.start)).sum();
             report.lost.push(Loss { seqs: self.next_seq..seq, bytes, is_told: false });
             self.next_seq = seq;
         }

@@ -9,7 +9,7 @@ use super::gather::Group;
 use super::segment::{Place, Segment, file_name};
 use super::state::{Shared, State};
 use super::writer::AppendError;
-use super::{Cause, WhenFull, house};
+use super::{Cause, WhenFull, housekeeping};
 use crate::units::Timestamp;
 
 /// A segment has room for this many times what all positions take, or it is made larger.
@@ -93,7 +93,7 @@ impl Appender {
             return Err(error);
         }
         // What cannot be saved holds its events, and is said where it is saved.
-        let _ = house::save_cursors(&self.shared);
+        let _ = housekeeping::save_cursors(&self.shared);
         while self.shared.state().segments.len() > 1 {
             let before = self.shared.state().segments.len();
             if self.take_oldest(bytes, true) {
@@ -175,7 +175,7 @@ impl Appender {
         if used + u64::from(bytes) > options.max_bytes.max(2 * u64::from(bytes)) {
             return Ok(false);
         }
-        if self.shared.fs.available(&options.dir)? < u64::from(bytes) + headroom(self.segment_bytes) {
+        if self.shared.fs.available(&options.dir)? < u64::from(bytes) + spare_bytes(self.segment_bytes) {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         let path = options.dir.join(file_name(self.next_file));
@@ -257,7 +257,7 @@ impl Appender {
         drop(state);
         let allowed = self.shared.options.max_bytes.saturating_sub(used + u64::from(spare));
         let on_disk = self.shared.fs.available(&self.shared.options.dir).unwrap_or(0);
-        let new = allowed.min(on_disk.saturating_sub(headroom(self.segment_bytes)));
+        let new = allowed.min(on_disk.saturating_sub(spare_bytes(self.segment_bytes)));
         free + new / u64::from(self.segment_bytes) * u64::from(self.segment_bytes - DATA_START)
     }
 }
@@ -269,7 +269,7 @@ fn new_salt() -> u32 {
 }
 
 /// Left free on the disk, so that cursors, dead letters and the log can still be written.
-fn headroom(segment_bytes: u32) -> u64 {
+fn spare_bytes(segment_bytes: u32) -> u64 {
     u64::from(segment_bytes)
 }
 

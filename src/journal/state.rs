@@ -8,7 +8,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::appender::SyncQueue;
 use super::fs::Fs;
-use super::house::CursorFiles;
+use super::housekeeping::CursorFiles;
 use super::keys::Keys;
 use super::memory::MemoryBudget;
 use super::positions::Positions;
@@ -25,13 +25,13 @@ pub struct Shared {
     pub options: Options,
     pub fs: Arc<dyn Fs>,
     pub state: Mutex<State>,
-    pub purse: MemoryBudget,
+    pub intake: MemoryBudget,
     pub keys: Keys,
     pub queue: Mutex<Queue>,
     /// A commit is due, or a sync has ended.
     pub due: Condvar,
     /// Housekeeping sleeps here.
-    pub house: Condvar,
+    pub housekeeping: Condvar,
     pub syncs: Mutex<SyncQueue>,
     /// A sync has ended, or one is due.
     pub sync_turn: Condvar,
@@ -141,7 +141,7 @@ impl State {
         self.deliveries = waiting;
         if memory {
             let held_from = self.held_from();
-            self.tier.release_rooms(held_from);
+            self.tier.release_permits(held_from);
             self.tier.trim(held_from);
         }
         before - self.deliveries.len()

@@ -3,7 +3,7 @@
 use super::appender::Appender;
 use super::recovery::{self, Opened};
 use super::sim::Sim;
-use super::{Journal, Options, house};
+use super::{Journal, Options, housekeeping};
 
 pub(crate) use super::sim::Random;
 pub(crate) use super::tests::lines;
@@ -39,9 +39,9 @@ impl Stepped {
     }
 
     /// What the journal does once in a while: bounds, cursors, the next segment.
-    pub fn keep_house(&mut self) -> bool {
-        house::keep_bounds(&self.journal.shared());
-        drop(house::save_cursors(&self.journal.shared()));
+    pub fn keep_bounds(&mut self) -> bool {
+        housekeeping::keep_bounds(&self.journal.shared());
+        drop(housekeeping::save_cursors(&self.journal.shared()));
         self.appender.prepare()
     }
 
@@ -86,7 +86,7 @@ impl Stepped {
     pub fn why(&self) -> String {
         let shared = self.journal.shared();
         let capacity = shared.capacity.load(std::sync::atomic::Ordering::Acquire);
-        format!("purse {}, capacity {capacity}, next {}", shared.purse.taken(), shared.state().next_seq)
+        format!("intake {}, capacity {capacity}, next {}", shared.intake.taken(), shared.state().next_seq)
     }
 }
 

@@ -147,13 +147,13 @@ async fn an_idempotency_key_is_taken_once_and_known_after_a_restart_without_its_
 }
 
 #[tokio::test]
-async fn memory_mode_keeps_events_and_their_room_until_every_cursor_passed_them() {
+async fn memory_mode_keeps_events_and_their_permits_until_every_cursor_passed_them() {
     let options = Options { mode: Mode::Memory, intake_bytes: 1000, ..Options::new("/nowhere") };
     let (journal, _) = Journal::open(options, Arc::new(Real::default())).unwrap();
     let stream = journal.stream("a").unwrap();
     let mut cursor = journal.cursor("sink", &[stream], Start::End, None).unwrap();
-    let room = journal.try_reserve(900, &[stream]).unwrap();
-    let seqs = journal.ticket().commit(Commit { room: Some(room), ..commit(stream, lines(0, 3)) }).await.unwrap();
+    let permit = journal.try_reserve(900, &[stream]).unwrap();
+    let seqs = journal.ticket().commit(Commit { permit: Some(permit), ..commit(stream, lines(0, 3)) }).await.unwrap();
     assert_eq!(journal.try_reserve(200, &[stream]).err(), Some(ReserveError::Full));
     let delivered = journal.delivered(seqs.end, &[stream]);
     assert!(journal.somebody_waits());

@@ -22,8 +22,8 @@ struct Held {
     /// Bytes of lines of its stream before it.
     stream_bytes: u64,
     bytes: usize,
-    /// In memory mode: the rooms of the commits in this record, given back when it leaves.
-    rooms: Vec<Arc<MemoryPermit>>,
+    /// In memory mode: the permits of the commits in this record, given back when it leaves.
+    permits: Vec<Arc<MemoryPermit>>,
 }
 
 impl Tier {
@@ -39,12 +39,12 @@ impl Tier {
         self.bytes
     }
 
-    pub fn push(&mut self, record: Arc<Record>, stream_bytes: u64, rooms: Vec<Arc<MemoryPermit>>) {
+    pub fn push(&mut self, record: Arc<Record>, stream_bytes: u64, permits: Vec<Arc<MemoryPermit>>) {
         let lines = &record.lines;
         let ordinals: usize = lines.runs.iter().map(|run| run.ordinals.len() * 8 + 48).sum();
         let bytes = lines.bytes.len() + lines.ends.len() * 4 + ordinals + OVERHEAD;
         self.bytes += bytes;
-        self.records.push_back(Held { record, stream_bytes, bytes, rooms });
+        self.records.push_back(Held { record, stream_bytes, bytes, permits });
     }
 
     /// Lets the oldest records go while there are more bytes than the limit, but none at or behind `keep_from`.
@@ -57,10 +57,10 @@ impl Tier {
         }
     }
 
-    /// Gives back the rooms of everything before `passed`, whether or not the records stay for live readers.
-    pub fn release_rooms(&mut self, passed: u64) {
+    /// Gives back the permits of everything before `passed`, whether or not the records stay for live readers.
+    pub fn release_permits(&mut self, passed: u64) {
         for held in self.records.iter_mut().take_while(|held| held.record.end_seq() <= passed) {
-            held.rooms.clear();
+            held.permits.clear();
         }
     }
 

@@ -260,7 +260,7 @@ impl CursorState {
         waiting
     }
 
-    /// Takes what was read into its books and cuts off what had ended before.
+    /// Enters what was read and cuts off what had ended before.
     pub fn hand_out(&mut self, pieces: Vec<Piece>, from: u64, read: Spot) -> Vec<Arc<Record>> {
         let mut records = Vec::with_capacity(pieces.len());
         let mut last = from;

@@ -16,17 +16,17 @@ use super::appender::Appender;
 use super::gather::Pending;
 use super::keys::KeyMatch;
 use super::state::Shared;
-use super::{Commit, StreamId, house};
+use super::{Commit, StreamId, housekeeping};
 
 /// While a sync runs, commits gather up to this many bytes before the next write.
 const GATHER_BYTES: usize = 256 * 1024;
 /// The most bytes of commits in one group, unless one commit is larger.
 const GROUP_BYTES: usize = 1024 * 1024;
 /// A journal with less room than this is full, unless it is small itself.
-const LEAST_ROOM: u64 = 64 * 1024;
+const LEAST_SPACE: u64 = 64 * 1024;
 /// Room that is kept for what a stage has to append, as a multiple of the bytes that wait for it: its output, and the
 /// state that it keeps with it.
-const STAGE_ROOM: u64 = 2;
+const STAGE_SPACE: u64 = 2;
 /// How often housekeeping looks whether a cursor has moved.
 const HOUSEKEEPING: Duration = Duration::from_millis(400);
 
@@ -64,7 +64,7 @@ impl fmt::Display for AppendError {
 
 impl std::error::Error for AppendError {}
 
-/// Tickets in the order they were taken. Rooms bound how many there are.
+/// Tickets in the order they were taken. Permits bound how many there are.
 #[derive(Default)]
 pub struct Queue {
     /// Number of the first place.
@@ -235,7 +235,7 @@ impl Shared {
     pub fn wake_all(&self) {
         drop(self.queue.lock().expect("no panic while it is held"));
         self.due.notify_all();
-        self.house.notify_all();
+        self.housekeeping.notify_all();
         drop(self.syncs.lock().expect("no panic while it is held"));
         self.sync_turn.notify_all();
         self.changed.notify_waiters();
@@ -247,10 +247,10 @@ impl Shared {
             return true;
         }
         if self.on_disk() {
-            // What is in memory may all have to go in uncompressed. In a journal that is small beside the purse an
+            // What is in memory may all have to go in uncompressed. In a journal that is small beside the memory budget an
             // eighth must do.
-            let due = ((self.purse.taken() + bytes) as u64).max(LEAST_ROOM).min(self.options.max_bytes / 8);
-            let owed = self.state().owed_by_stages().saturating_mul(STAGE_ROOM).min(self.options.max_bytes / 4);
+            let due = ((self.intake.taken() + bytes) as u64).max(LEAST_SPACE).min(self.options.max_bytes / 8);
+            let owed = self.state().owed_by_stages().saturating_mul(STAGE_SPACE).min(self.options.max_bytes / 4);
             if self.capacity.load(Ordering::Acquire) < due + owed {
                 return true;
             }
@@ -319,17 +319,17 @@ pub fn sync_loop(shared: &Shared) {
     }
 }
 
-pub fn house_loop(shared: &Shared) {
+pub fn housekeeping_loop(shared: &Shared) {
     let mut queue = shared.queue.lock().expect("no panic while it is held");
     while !shared.closing.load(Ordering::Acquire) {
         drop(queue);
-        house::keep_bounds(shared);
+        housekeeping::keep_bounds(shared);
         // Tried again with the next round.
-        let _ = house::save_cursors(shared);
+        let _ = housekeeping::save_cursors(shared);
         queue = shared.queue.lock().expect("no panic while it is held");
         if shared.closing.load(Ordering::Acquire) {
             return;
         }
-        queue = shared.house.wait_timeout(queue, HOUSEKEEPING).expect("no panic while it is held").0;
+        queue = shared.housekeeping.wait_timeout(queue, HOUSEKEEPING).expect("no panic while it is held").0;
     }
 }

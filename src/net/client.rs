@@ -48,7 +48,7 @@ pub struct Client {
     inner: legacy::Client<HttpsConnector<Dial>, Full<Bytes>>,
     /// What a proxy wants to see of requests that it forwards.
     proxy_authorization: Option<HeaderValue>,
-    veil: SecretMask,
+    mask: SecretMask,
 }
 
 /// An answer.
@@ -92,8 +92,8 @@ impl Client {
     }
 
     fn with(tls: ClientConfig, server_name: Option<&str>, proxy: Option<&str>) -> Result<Client, String> {
-        let mut veil = SecretMask::default();
-        let proxy = proxy.map(|proxy| Proxy::parse(proxy, &mut veil)).transpose()?;
+        let mut mask = SecretMask::default();
+        let proxy = proxy.map(|proxy| Proxy::parse(proxy, &mut mask)).transpose()?;
         let proxy_authorization = proxy.as_ref().and_then(|proxy| proxy.authorization.clone());
         let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         if let Some(name) = server_name {
@@ -106,12 +106,12 @@ impl Client {
             .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Ok(Client { inner, proxy_authorization, veil })
+        Ok(Client { inner, proxy_authorization, mask })
     }
 
     /// Covers what it sends by itself, which an answer may quote.
-    pub fn veil(&self) -> SecretMask {
-        self.veil.clone()
+    pub fn mask(&self) -> SecretMask {
+        self.mask.clone()
     }
 
     /// Sends a request and reads its whole answer. There is no deadline here: whoever calls has one for the whole
@@ -204,7 +204,7 @@ struct Proxy {
 
 impl Proxy {
     /// Covers user and password.
-    fn parse(text: &str, veil: &mut SecretMask) -> Result<Proxy, String> {
+    fn parse(text: &str, mask: &mut SecretMask) -> Result<Proxy, String> {
         let wrong =
             || "`proxy` must read `http://host:port`, with `user:password@` before the host if it asks".to_owned();
         let rest = text.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
@@ -213,9 +213,9 @@ impl Proxy {
         uri.port_u16().ok_or_else(wrong)?;
         let authorization = user.map(|user| {
             let pair = BASE64_STANDARD.encode(user);
-            veil.cover(&pair);
-            veil.cover(user);
-            veil.cover(user.split_once(':').map_or("", |(_, password)| password));
+            mask.cover(&pair);
+            mask.cover(user);
+            mask.cover(user.split_once(':').map_or("", |(_, password)| password));
             let mut value = HeaderValue::try_from(format!("Basic {pair}")).expect("base64 fits into a header");
             value.set_sensitive(true);
             value

@@ -22,7 +22,7 @@ impl Default for Config {
 /// The one path there is.
 const PATH: &str = "/api/stream";
 
-/// The fan-out reads the same streams by itself; this only lets the books and the cursor go on.
+/// The fan-out reads the same streams by itself; this only lets the accounting and the cursor go on.
 pub struct Sse;
 
 impl Sink for Sse {

@@ -88,10 +88,10 @@ impl Source for Demo {
                     text.push(b'\n');
                     (due, made) = (due - 1.0, made + 1);
                 }
-                let Ok(room) = lane.reserve(text.len()).await else { return Ok(()) };
+                let Ok(permit) = lane.reserve(text.len()).await else { return Ok(()) };
                 cx.intake.received_bytes(text.len() as u64);
                 let ordinals = Ordinals::Count(base);
-                lane.submit(Chunk { bytes: Bytes::from(text), frames: Frames::Lines, ordinals }, room);
+                lane.submit(Chunk { bytes: Bytes::from(text), frames: Frames::Lines, ordinals }, permit);
             }
         }
         // A stop ends the wait; what was handed in is the wiring's.
@@ -103,11 +103,11 @@ impl Source for Demo {
 /// Users at work.
 struct Team {
     random: Random,
-    desks: Vec<Desk>,
+    workers: Vec<Worker>,
 }
 
 /// One user's open notebook.
-struct Desk {
+struct Worker {
     user: &'static User,
     session: String,
     notebook: &'static str,
@@ -172,19 +172,19 @@ const ERRORS: [(&str, &str); 6] = [
 impl Team {
     fn new(seed: u64) -> Team {
         let mut random = Random(seed);
-        let desks = USERS.iter().map(|user| Desk::open(user, &mut random)).collect();
-        Team { random, desks }
+        let workers = USERS.iter().map(|user| Worker::open(user, &mut random)).collect();
+        Team { random, workers }
     }
 
     fn event(&mut self, now: Timestamp) -> String {
         let random = &mut self.random;
         // Some work more than others.
-        let at = random.below(self.desks.len() as u64).min(random.below(self.desks.len() as u64));
-        let desk = &mut self.desks[at as usize];
-        if desk.cell > 0 && random.below(60) == 0 {
-            *desk = Desk::open(desk.user, random);
+        let at = random.below(self.workers.len() as u64).min(random.below(self.workers.len() as u64));
+        let worker = &mut self.workers[at as usize];
+        if worker.cell > 0 && random.below(60) == 0 {
+            *worker = Worker::open(worker.user, random);
         }
-        desk.cell += 1;
+        worker.cell += 1;
         let code = CODE[random.below(CODE.len() as u64) as usize];
         // Most cells are quick, a few take minutes.
         let duration_ms = (2.0_f64.powf(random.share() * 17.0) * 1.5) as u64;
@@ -192,15 +192,15 @@ impl Team {
             "timestamp": now.to_string(),
             "event_type": "cell.finish",
             "status": "success",
-            "user_id": desk.user.id,
-            "user_display_name": desk.user.name,
-            "session_id": desk.session,
-            "notebook": desk.notebook,
-            "cell_number": desk.cell,
+            "user_id": worker.user.id,
+            "user_display_name": worker.user.name,
+            "session_id": worker.session,
+            "notebook": worker.notebook,
+            "cell_number": worker.cell,
             "language": "python",
             "code": code,
             "duration_ms": duration_ms,
-            "host": desk.user.host,
+            "host": worker.user.host,
         });
         if random.below(10) == 0 {
             let (kind, message) = ERRORS[random.below(ERRORS.len() as u64) as usize];
@@ -210,7 +210,7 @@ impl Team {
             event["error_message"] = message.into();
             event["error_trace"] = format!(
                 "Traceback (most recent call last):\n  Cell In[{}], line {line}\n    {}\n{kind}: {message}",
-                desk.cell,
+                worker.cell,
                 code.lines().nth(line as usize - 1).unwrap_or_default(),
             )
             .into();
@@ -219,10 +219,10 @@ impl Team {
     }
 }
 
-impl Desk {
-    fn open(user: &'static User, random: &mut Random) -> Desk {
+impl Worker {
+    fn open(user: &'static User, random: &mut Random) -> Worker {
         let notebook = NOTEBOOKS[random.below(NOTEBOOKS.len() as u64) as usize];
-        Desk { user, session: format!("{}-{:08x}", user.id, random.next() as u32), notebook, cell: 0 }
+        Worker { user, session: format!("{}-{:08x}", user.id, random.next() as u32), notebook, cell: 0 }
     }
 }
 

@@ -195,7 +195,7 @@ fn front(config: &Config, wait: Wait, gate: Gate, cx: &SourceContext) -> Front {
         Bad::DeadLetter => OnBad::DeadLetter,
         Bad::RejectAll => OnBad::RejectAll,
     };
-    let door = IngestEndpoint {
+    let endpoint = IngestEndpoint {
         source: cx.name.clone(),
         intake: cx.intake.clone(),
         decoder: Arc::from(Codec::Json.decoder()),
@@ -205,14 +205,14 @@ fn front(config: &Config, wait: Wait, gate: Gate, cx: &SourceContext) -> Front {
         capture: config.capture,
         shutdown: cx.stopping.clone(),
     };
-    Front { path: config.path.clone(), gate, door }
+    Front { path: config.path.clone(), gate, endpoint }
 }
 
-/// What stands before the door: path, method and gate.
+/// What stands before the endpoint: path, method and gate.
 struct Front {
     path: String,
     gate: Gate,
-    door: IngestEndpoint,
+    endpoint: IngestEndpoint,
 }
 
 impl Handler for Front {
@@ -224,9 +224,9 @@ impl Handler for Front {
             return http::method_not_allowed("POST").into_response();
         }
         match self.gate.admit(request.headers(), peer.ip).await {
-            Ok(sender) => self.door.receive(request, sender.as_ref(), peer).await,
+            Ok(sender) => self.endpoint.receive(request, sender.as_ref(), peer).await,
             Err(problem) => {
-                self.door.intake.auth_failure();
+                self.endpoint.intake.auth_failure();
                 problem.into_response()
             }
         }

@@ -103,11 +103,11 @@ impl Stdin {
             loop {
                 match framer.next(&mut buffer, is_over) {
                     Ok(Some(Framed { bytes, frames })) => {
-                        let Ok(room) = lane.reserve(bytes.len()).await else { return Ok(()) };
+                        let Ok(permit) = lane.reserve(bytes.len()).await else { return Ok(()) };
                         let (base, len) = (ordinal, bytes.len() as u64);
                         // A frame has a byte at least, so this is as good as counting them, and free.
                         ordinal += len;
-                        lane.submit(Chunk { bytes, frames, ordinals: Ordinals::Count(base) }, room);
+                        lane.submit(Chunk { bytes, frames, ordinals: Ordinals::Count(base) }, permit);
                     }
                     Ok(None) => break,
                     Err(OutOfFrame(reason)) => {

@@ -313,11 +313,11 @@ impl StageLoop {
             tracing::error!(transform = %self.name, panic, "a bug in weir: an entry of the state was given up");
         }
         let downstream = self.outlet.get();
-        let mut letters: Vec<NewDeadLetter> =
+        let mut dead_letters: Vec<NewDeadLetter> =
             dead.into_iter().map(|(seed, dead)| self.dead_letter(&*downstream, seed, dead, received_at)).collect();
         let Followed { entries, dead, count } = downstream.run(emitted);
-        letters.extend(dead);
-        if !letters.is_empty() && self.keep(letters).await.is_some() {
+        dead_letters.extend(dead);
+        if !dead_letters.is_empty() && self.keep(dead_letters).await.is_some() {
             return Some(End::Stopped);
         }
         let positions = positions(&self.name, &changes, seq_end);
@@ -352,9 +352,9 @@ impl StageLoop {
     }
 
     /// Keeps dead letters, synced, before the rest is committed: they may come twice, but never not at all.
-    async fn keep(&self, letters: Vec<NewDeadLetter>) -> Option<End> {
+    async fn keep(&self, dead_letters: Vec<NewDeadLetter>) -> Option<End> {
         loop {
-            match self.dead_letters.append(letters.clone()).await {
+            match self.dead_letters.append(dead_letters.clone()).await {
                 Ok(()) => return None,
                 Err(error) => self.trouble(&error.to_string()),
             }

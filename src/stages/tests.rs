@@ -187,7 +187,7 @@ async fn live(seed: u64) {
             6 => drop(life.stepped.sync()),
             7 => life.turn().await,
             8 => read(&mut life, &mut got),
-            9 => drop(life.stepped.keep_house()),
+            9 => drop(life.stepped.keep_bounds()),
             10 if random.chance(20) => life.stepped.fail_next_sync(),
             10 if random.chance(20) => life.stepped.fail_next_write(),
             11 if random.chance(30) => {
@@ -220,7 +220,7 @@ async fn live(seed: u64) {
         life.turn().await;
         while life.stepped.append(1 << 20) {}
         while life.stepped.sync() {}
-        life.stepped.keep_house();
+        life.stepped.keep_bounds();
         read(&mut life, &mut got);
     }
     assert_eq!(life.metrics.health().state, ComponentState::Running);
@@ -287,11 +287,11 @@ fn what_waits_for_a_stage_has_room_kept_in_a_full_journal() {
         let lines = || crate::journal::stepped::lines(0, 100);
         let commit = |lines| Commit { entries: vec![(stream, lines)], received_at: Timestamp(1), ..Commit::default() };
         let mut waiting = 0;
-        while let Ok(room) = journal.try_reserve(lines().bytes.len(), &[stream]) {
-            drop(journal.ticket().commit(Commit { room: Some(room), ..commit(lines()) }));
+        while let Ok(permit) = journal.try_reserve(lines().bytes.len(), &[stream]) {
+            drop(journal.ticket().commit(Commit { permit: Some(permit), ..commit(lines()) }));
             stepped.append(1 << 20);
             while stepped.sync() {}
-            stepped.keep_house();
+            stepped.keep_bounds();
             waiting += 1;
             assert!(waiting < 10_000, "it is never full");
         }
@@ -300,7 +300,7 @@ fn what_waits_for_a_stage_has_room_kept_in_a_full_journal() {
             let receipt = journal.ticket().commit(commit(lines()));
             stepped.append(1 << 20);
             while stepped.sync() {}
-            stepped.keep_house();
+            stepped.keep_bounds();
             receipt.now_or_never().is_some_and(|answer| answer.is_ok())
         });
         assert_eq!(fits, appends, "after {waiting} commits");

@@ -1,4 +1,4 @@
-//! The books: what each component received, gave and lost, such that every event ends in exactly one column.
+//! The accounting: what each component received, gave and lost, such that every event ends in exactly one column.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -233,32 +233,32 @@ impl ComponentMetrics {
     }
 }
 
-/// All ledgers of the agent.
+/// All components of the agent.
 #[derive(Clone, Debug, Default)]
 pub struct Accounting {
-    ledgers: Arc<Mutex<Vec<Arc<ComponentMetrics>>>>,
+    components: Arc<Mutex<Vec<Arc<ComponentMetrics>>>>,
 }
 
 impl Accounting {
-    /// The ledger of a component, the old one if it has been here before with the same type.
+    /// The metrics of a component, the old one if it has been here before with the same type.
     pub fn open(&self, name: &Arc<str>, kind: ComponentKind, type_name: &'static str) -> Arc<ComponentMetrics> {
-        let mut ledgers = lock(&self.ledgers);
-        if let Some(old) = ledgers.iter().find(|l| l.name == *name && l.kind == kind && l.type_name == type_name) {
+        let mut components = lock(&self.components);
+        if let Some(old) = components.iter().find(|l| l.name == *name && l.kind == kind && l.type_name == type_name) {
             return old.clone();
         }
-        ledgers.retain(|l| l.name != *name || l.kind != kind);
-        let ledger = Arc::new(ComponentMetrics::new(name.clone(), kind, type_name));
-        ledgers.push(ledger.clone());
-        ledger
+        components.retain(|l| l.name != *name || l.kind != kind);
+        let metrics = Arc::new(ComponentMetrics::new(name.clone(), kind, type_name));
+        components.push(metrics.clone());
+        metrics
     }
 
     /// Forgets a component that a reload has removed.
     pub fn close(&self, name: &str, kind: ComponentKind) {
-        lock(&self.ledgers).retain(|l| *l.name != *name || l.kind != kind);
+        lock(&self.components).retain(|l| *l.name != *name || l.kind != kind);
     }
 
     pub fn all(&self) -> Vec<Arc<ComponentMetrics>> {
-        lock(&self.ledgers).clone()
+        lock(&self.components).clone()
     }
 }
 
@@ -272,13 +272,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ledger_opened_again_keeps_its_counts() {
-        let books = Accounting::default();
+    fn component_metrics_opened_again_keep_their_counts() {
+        let accounting = Accounting::default();
         let name: Arc<str> = "web".into();
-        books.open(&name, ComponentKind::Source, "http").update(|c| c.received = 3);
-        assert_eq!(books.open(&name, ComponentKind::Source, "http").snapshot().received, 3);
-        assert_eq!(books.open(&name, ComponentKind::Source, "file").snapshot().received, 0);
-        assert_eq!(books.all().len(), 1);
+        accounting.open(&name, ComponentKind::Source, "http").update(|c| c.received = 3);
+        assert_eq!(accounting.open(&name, ComponentKind::Source, "http").snapshot().received, 3);
+        assert_eq!(accounting.open(&name, ComponentKind::Source, "file").snapshot().received, 0);
+        assert_eq!(accounting.all().len(), 1);
     }
 
     #[test]

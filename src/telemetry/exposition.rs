@@ -1,4 +1,4 @@
-//! What Prometheus reads: the ledgers as a page, one look per component.
+//! What Prometheus reads: the components as a page, one look per component.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::names::*;
 use super::page::Page;
 use crate::units::Timestamp;
 
-/// What the page shows beside the ledgers.
+/// What the page shows beside the components.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessContext {
     pub started: Timestamp,
@@ -32,25 +32,25 @@ pub struct ProcessContext {
 
 /// The whole page of `/metrics` in Prometheus' text format. Each component is looked at once, so that its sums are
 /// right at every scrape.
-pub fn render(books: &Accounting, around: &ProcessContext) -> String {
+pub fn render(accounting: &Accounting, around: &ProcessContext) -> String {
     let mut page = Page::default();
-    for ledger in books.all() {
-        add_ledger(&mut page, &ledger);
+    for metrics in accounting.all() {
+        add_component(&mut page, &metrics);
     }
-    add_dead_letters(&mut page, books, &around.dead_letters);
+    add_dead_letters(&mut page, accounting, &around.dead_letters);
     add_surroundings(&mut page, around);
     add_process(&mut page, around.started);
     page.text()
 }
 
-fn add_ledger(page: &mut Page, ledger: &ComponentMetrics) {
-    let counts = ledger.snapshot();
+fn add_component(page: &mut Page, metrics: &ComponentMetrics) {
+    let counts = metrics.snapshot();
     let labels = [
-        Label::new("component", ledger.name.to_string()),
-        Label::new("type", ledger.type_name),
-        Label::new("kind", ledger.kind.as_str()),
+        Label::new("component", metrics.name.to_string()),
+        Label::new("type", metrics.type_name),
+        Label::new("kind", metrics.kind.as_str()),
     ];
-    match ledger.kind {
+    match metrics.kind {
         ComponentKind::Source => {
             page.add(RECEIVED, &labels, counts.received);
             page.add(REFUSED, &labels, counts.refused);
@@ -81,12 +81,12 @@ fn add_ledger(page: &mut Page, ledger: &ComponentMetrics) {
             page.add(BYTES_DELIVERED, &labels, counts.bytes_delivered);
             page.add(RETRIES, &labels, counts.retries);
             page.add(ALTERED, &labels, counts.altered);
-            add_sink(page, ledger, &labels, &counts);
+            add_sink(page, metrics, &labels, &counts);
         }
     }
     page.add(DEAD_LETTERED, &labels, counts.dead_lettered);
     page.add(DUPLICATES, &labels, counts.duplicates);
-    let classes: &[&'static str] = match ledger.kind {
+    let classes: &[&'static str] = match metrics.kind {
         ComponentKind::Source => &["journal"],
         ComponentKind::Transform => &[],
         ComponentKind::Sink => &["transient", "configuration", "poison"],
@@ -103,12 +103,12 @@ fn add_ledger(page: &mut Page, ledger: &ComponentMetrics) {
         page.add_with(REDACTIONS, &labels, Label::new("rule", rule.clone()), *value);
     }
     for family in counts.measured.0.values() {
-        page.add_family(family, &ledger.name);
+        page.add_family(family, &metrics.name);
     }
     if let Some(last) = counts.last_event {
         page.add(LAST_EVENT, &labels, unix_seconds(last));
     }
-    let now = ledger.health().state;
+    let now = metrics.health().state;
     for state in ComponentState::ALL {
         let label = Label::new("state", state.as_str());
         page.add_with(COMPONENT_STATE, &labels, label, u8::from(state == now));
@@ -124,21 +124,21 @@ fn with_zeros(names: &[&'static str], counts: &BTreeMap<&'static str, u64>) -> B
     names.iter().map(|name| (*name, 0)).chain(counts.iter().map(|(name, count)| (*name, *count))).collect()
 }
 
-fn add_sink(page: &mut Page, ledger: &ComponentMetrics, labels: &[Label], counts: &Counts) {
+fn add_sink(page: &mut Page, metrics: &ComponentMetrics, labels: &[Label], counts: &Counts) {
     page.add(WAITING, labels, counts.waiting);
     page.add(LAG_EVENTS, labels, counts.lag_events);
     page.add(LAG_SECONDS, labels, counts.lag_seconds);
-    page.add_histogram(DELIVERY_SECONDS, labels, &ledger.delivery_times());
+    page.add_histogram(DELIVERY_SECONDS, labels, &metrics.delivery_times());
 }
 
 /// How many dead letters wait for a decision: a number for each component, also for one that is gone.
-fn add_dead_letters(page: &mut Page, books: &Accounting, letters: &BTreeMap<String, u64>) {
-    let components = books.all();
+fn add_dead_letters(page: &mut Page, accounting: &Accounting, dead_letters: &BTreeMap<String, u64>) {
+    let components = accounting.all();
     let names: BTreeSet<&str> =
-        components.iter().map(|one| &*one.name).chain(letters.keys().map(String::as_str)).collect();
+        components.iter().map(|one| &*one.name).chain(dead_letters.keys().map(String::as_str)).collect();
     for name in names {
         let label = [Label::new("component", name.to_owned())];
-        page.add(DEAD_LETTERS, &label, letters.get(name).copied().unwrap_or(0));
+        page.add(DEAD_LETTERS, &label, dead_letters.get(name).copied().unwrap_or(0));
     }
 }
 
@@ -210,8 +210,8 @@ mod tests {
 
     #[test]
     fn the_books_of_a_sink_balance_on_the_page() {
-        let books = Accounting::default();
-        let sink = books.open(&"out".into(), ComponentKind::Sink, "file");
+        let accounting = Accounting::default();
+        let sink = accounting.open(&"out".into(), ComponentKind::Sink, "file");
         sink.update(|c| {
             c.delivered = 5;
             c.dead_lettered = 1;
@@ -219,7 +219,7 @@ mod tests {
             *c.filtered.entry("where").or_default() += 3;
         });
         sink.enter(ComponentState::Running);
-        let text = render(&books, &ProcessContext::default());
+        let text = render(&accounting, &ProcessContext::default());
         let labels = r#"{component="out",type="file",kind="sink""#;
         for line in [
             format!("weir_events_addressed_total{labels}}} 11"),

@@ -1,4 +1,4 @@
-//! The agent about itself: the books of every component, what Prometheus reads, and the log.
+//! The agent about itself: the accounting of every component, what Prometheus reads, and the log.
 
 pub mod accounting;
 pub mod exposition;

@@ -74,8 +74,8 @@ pub struct Agent {
     pub name: Arc<str>,
     pub data_dir: PathBuf,
     pub settings: Settings,
-    pub commons: Arc<IntakeContext>,
-    pub books: Accounting,
+    pub context: Arc<IntakeContext>,
+    pub accounting: Accounting,
     /// The embedded stores, shared by sinks that write and the API that reads.
     pub stores: Stores,
     pub(super) readers: Readers,
@@ -138,7 +138,7 @@ impl Agent {
         let shares = MemoryShares::share(settings.limits.memory.bytes(), Process::look().resident_bytes);
         let delivery_memory = DeliveryMemory::new(shares.delivery);
         let (journal, report) = open_journal(&data_dir, &settings, shares)?;
-        let commons = Arc::new(IntakeContext {
+        let context = Arc::new(IntakeContext {
             journal,
             pool: Pool::start(settings.limits.threads()).map_err(|e| StartError::new(format!("no threads: {e}")))?,
             dead_letters: open_dead_letters(&data_dir, durable)?,
@@ -146,10 +146,10 @@ impl Agent {
             limits: Limits { event_bytes: settings.limits.event.bytes() as usize, values: MAX_VALUES },
             runtime: tokio::runtime::Handle::current(),
         });
-        let books = Accounting::default();
+        let accounting = Accounting::default();
         let api: Arc<str> = API_SOURCE.into();
-        let ledger = books.open(&api, ComponentKind::Source, API_SOURCE);
-        let api_intake = SourceIntake::new(api, ledger, Default::default(), commons.clone());
+        let metrics = accounting.open(&api, ComponentKind::Source, API_SOURCE);
+        let api_intake = SourceIntake::new(api, metrics, Default::default(), context.clone());
         let name: Arc<str> = host_name().into();
         let patience = settings.limits.shutdown_timeout.into();
         let stopped = CancellationToken::new();
@@ -159,8 +159,8 @@ impl Agent {
             name,
             data_dir,
             settings,
-            commons,
-            books,
+            context,
+            accounting,
             stores: Stores::default(),
             readers: Readers::default(),
             delivery_memory,
@@ -185,7 +185,7 @@ impl Agent {
 
     async fn begin(self: &Arc<Agent>, plan: Plan) -> Result<(), StartError> {
         let prepared = self.prepare(plan).await.map_err(|errors| StartError::new(errors.join("; ")))?;
-        let parked = self.commons.dead_letters.waiting().await.unwrap_or_default();
+        let parked = self.context.dead_letters.waiting().await.unwrap_or_default();
         let mut running = self.running.lock().await;
         self.commit(&mut running, prepared);
         self.settle_orphans(&mut running, &parked).await;
@@ -199,8 +199,8 @@ impl Agent {
 
     /// The side of the wiring that belongs to a source.
     pub(super) fn intake(&self, name: &Arc<str>, type_name: &'static str, flow: Arc<Flow>) -> SourceIntake {
-        let ledger = self.books.open(name, ComponentKind::Source, type_name);
-        SourceIntake::new(name.clone(), ledger, flow, self.commons.clone())
+        let metrics = self.accounting.open(name, ComponentKind::Source, type_name);
+        SourceIntake::new(name.clone(), metrics, flow, self.context.clone())
     }
 
     /// Events that are parked for a sink without a cursor hold nothing up, but wait for somebody to decide.
@@ -221,26 +221,27 @@ impl Agent {
         &self.api_intake
     }
 
-    /// Brings the gauges of all sinks up to date, each in one step with its books.
-    pub fn refresh_books(&self) {
-        for cursor in self.commons.journal.cursors() {
-            let ledgers = self.books.all();
+    /// Brings the gauges of all sinks up to date, each in one step with its accounting.
+    pub fn refresh_accounting(&self) {
+        for cursor in self.context.journal.cursors() {
+            let components = self.accounting.all();
             if let Some(stage) = cursor.name.strip_suffix(":in") {
                 let of_stage = |l: &&Arc<ComponentMetrics>| l.kind == ComponentKind::Transform && *l.name == *stage;
-                if let Some(ledger) = ledgers.iter().find(of_stage) {
-                    ledger.update(|counts| {
+                if let Some(metrics) = components.iter().find(of_stage) {
+                    metrics.update(|counts| {
                         counts.lag_events = cursor.waiting_events;
                         counts.lag_seconds = cursor.lag_seconds;
                     });
                 }
                 continue;
             }
-            let Some(ledger) = ledgers.iter().find(|l| l.kind == ComponentKind::Sink && l.name == cursor.name) else {
+            let Some(metrics) = components.iter().find(|l| l.kind == ComponentKind::Sink && l.name == cursor.name)
+            else {
                 continue;
             };
-            ledger.update(|counts| {
-                // Asked again under the lock: the delivery loop changes books and cursor under it too.
-                if let Some(now) = self.commons.journal.cursor_info(&cursor.name) {
+            metrics.update(|counts| {
+                // Asked again under the lock: the delivery loop changes accounting and cursor under it too.
+                if let Some(now) = self.context.journal.cursor_info(&cursor.name) {
                     counts.lag_events = now.waiting_events.saturating_sub(counts.skipped);
                     counts.waiting = counts.lag_events + counts.parked;
                     counts.lag_seconds = now.lag_seconds;
@@ -254,7 +255,7 @@ impl Agent {
         let running = self.running.lock().await;
         let names = super::wiring::stream_names(&running.steps, inputs);
         let mut streams: Vec<StreamId> =
-            names.iter().flat_map(|name| self.commons.journal.streams_named(name)).collect();
+            names.iter().flat_map(|name| self.context.journal.streams_named(name)).collect();
         streams.sort_unstable();
         streams.dedup();
         streams
@@ -275,7 +276,7 @@ impl Agent {
             let sinks = running.sinks.keys().map(|name| name.to_string());
             return Err(read.into_iter().cloned().chain(sinks).collect());
         }
-        Ok(names.into_iter().flat_map(|name| self.commons.journal.streams_named(name)).collect())
+        Ok(names.into_iter().flat_map(|name| self.context.journal.streams_named(name)).collect())
     }
 
     /// Where each source listens that does, by its name.
@@ -300,8 +301,8 @@ impl Agent {
             {
                 let running = self.running.lock().await;
                 let done = !running.sources.is_empty() && running.sources.values().all(RunningSource::is_finished);
-                let is_idle = |sink: &RunningSink| sink.waiting(&self.commons.journal) == 0;
-                let has_taken = |stage: &RunningStage| stage.waiting(&self.commons.journal) == 0;
+                let is_idle = |sink: &RunningSink| sink.waiting(&self.context.journal) == 0;
+                let has_taken = |stage: &RunningStage| stage.waiting(&self.context.journal) == 0;
                 let taken = running.stages.values().all(has_taken) && running.leaving_stages.is_empty();
                 if done && taken && running.sinks.values().all(is_idle) && running.retired.is_empty() {
                     return;
@@ -365,17 +366,17 @@ impl Agent {
         }
         for name in &changed.removed {
             if let Some(stage) = running.stages.get(name) {
-                let owed = stage.owed(&self.commons.journal);
+                let owed = stage.owed(&self.context.journal);
                 if stage.on_remove.is_none() && owed > 0 {
                     errors.push(stages::objection(name, owed));
                 }
             }
             let Some(sink) = running.sinks.get(name) else { continue };
-            if sink.on_remove.is_none() && sink.waiting(&self.commons.journal) > 0 {
+            if sink.on_remove.is_none() && sink.waiting(&self.context.journal) > 0 {
                 errors.push(format!(
                     "sinks.{name}: {} events wait for this sink; set `on_remove: drain` or `on_remove: drop` on it \
                      before it is removed",
-                    sink.waiting(&self.commons.journal)
+                    sink.waiting(&self.context.journal)
                 ));
             }
         }
@@ -395,8 +396,8 @@ impl Agent {
         futures_util::future::join_all(sources.into_values().map(|source| source.stop(deadline))).await;
         leaving.close();
         let _ = tokio::time::timeout_at(deadline, leaving.wait()).await;
-        let commons = self.commons.clone();
-        blocking(move || commons.pool.close()).await;
+        let context = self.context.clone();
+        blocking(move || context.pool.close()).await;
         self.stop_stages(deadline).await;
         let (mut sinks, mut forgetting) = (Vec::new(), Vec::new());
         {
@@ -411,17 +412,17 @@ impl Agent {
         }
         if !self.is_durable() {
             let empty = async {
-                while sinks.iter().any(|sink| sink.waiting(&self.commons.journal) > 0) {
+                while sinks.iter().any(|sink| sink.waiting(&self.context.journal) > 0) {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             };
             let _ = tokio::time::timeout_at(deadline, empty).await;
         }
-        let abandoned = sinks.iter().map(|sink| sink.waiting(&self.commons.journal)).max().unwrap_or(0);
+        let abandoned = sinks.iter().map(|sink| sink.waiting(&self.context.journal)).max().unwrap_or(0);
         let nobody = CancellationToken::new();
         futures_util::future::join_all(sinks.into_iter().map(|sink| sink.end(deadline, &nobody))).await;
         let _ = tokio::time::timeout_at(deadline, futures_util::future::join_all(forgetting)).await;
-        let journal = self.commons.journal.clone();
+        let journal = self.context.journal.clone();
         blocking(move || journal.close()).await;
         Stopped { abandoned: if self.is_durable() { 0 } else { abandoned } }
     }

@@ -105,7 +105,7 @@ impl Agent {
         sinks: &[PlannedSink],
         in_use: &BTreeSet<StreamId>,
     ) -> Result<(Streams, Vec<Arc<str>>), String> {
-        let journal = &self.commons.journal;
+        let journal = &self.context.journal;
         let inputs: Vec<(Arc<str>, Input)> =
             steps.iter().filter_map(|step| Some((input_name(&step.name).into(), step.stage_input()?))).collect();
         let readers = sinks.iter().map(|sink| (sink.name.clone(), &*sink.inputs));
@@ -146,7 +146,7 @@ impl Agent {
 
     fn unmake(&self, made: &[Arc<str>]) {
         for name in made {
-            if let Err(error) = self.commons.journal.drop_cursor(name) {
+            if let Err(error) = self.context.journal.drop_cursor(name) {
                 tracing::warn!(sink = %name, %error, "a cursor that is not needed after all could not be removed");
             }
         }
@@ -250,12 +250,12 @@ impl Agent {
         }
         for (name, gone) in old {
             gone.close();
-            let books = self.clone();
+            let accounting = self.clone();
             running.leaving.spawn(async move {
                 gone.stop(deadline).await;
-                let running = books.running.lock().await;
+                let running = accounting.running.lock().await;
                 if !running.sources.contains_key(&name) {
-                    books.books.close(&name, ComponentKind::Source);
+                    accounting.accounting.close(&name, ComponentKind::Source);
                 }
             });
         }
@@ -263,7 +263,7 @@ impl Agent {
 
     /// What follows a source by the plan that runs.
     fn flow(&self, running: &mut Running, source: &Arc<str>) -> Arc<Flow> {
-        let flow = Arc::new(wiring::flow(source, &running.steps, &running.streams, &self.books));
+        let flow = Arc::new(wiring::flow(source, &running.steps, &running.streams, &self.accounting));
         running.flows.push(Arc::downgrade(&flow));
         flow
     }

@@ -1,4 +1,4 @@
-//! What becomes of letters in the dead-letter queue: sent again, or let go.
+//! What becomes of dead letters in the dead-letter queue: sent again, or let go.
 
 use super::agent::{Agent, Running};
 use super::retired::Retired;
@@ -20,12 +20,12 @@ impl Running {
 
 impl Agent {
     /// Lets go of dead letters, all in one step of the queue; tells how many were there.
-    pub async fn drop_letters(&self, numbers: Vec<dead_letters::Number>) -> std::io::Result<u64> {
-        let queue = &self.commons.dead_letters;
+    pub async fn drop_dead_letters(&self, numbers: Vec<dead_letters::Number>) -> std::io::Result<u64> {
+        let queue = &self.context.dead_letters;
         let mut parked = Vec::new();
         for number in &numbers {
-            let letter = queue.get(*number).await?.filter(|letter| letter.letter.parked.is_some());
-            parked.extend(letter.map(|letter| letter.letter.component));
+            let dead_letter = queue.get(*number).await?.filter(|dead_letter| dead_letter.content.parked.is_some());
+            parked.extend(dead_letter.map(|dead_letter| dead_letter.content.component));
         }
         let running = self.running.lock().await;
         let removed = queue.remove(numbers).await?;
@@ -37,16 +37,16 @@ impl Agent {
 
     /// Sends a dead letter again; it leaves the queue only once it was taken.
     pub async fn replay(&self, number: dead_letters::Number) -> Result<(), String> {
-        let queue = &self.commons.dead_letters;
-        let letter = queue.get(number).await.map_err(|e| e.to_string())?.ok_or("there is no such letter")?;
+        let queue = &self.context.dead_letters;
+        let dead_letter = queue.get(number).await.map_err(|e| e.to_string())?.ok_or("there is no such dead letter")?;
         let running = self.running.lock().await;
-        let component = letter.letter.component.clone();
-        match letter.letter.kind {
+        let component = dead_letter.content.component.clone();
+        match dead_letter.content.kind {
             ComponentKind::Sink => {
                 let sink = running.sink(&component);
                 let sink = sink.ok_or_else(|| format!("there is no sink `{component}`"))?.handle();
                 drop(running);
-                sink.replay(letter).await?;
+                sink.replay(dead_letter).await?;
             }
             ComponentKind::Source => {
                 let intake = match running.sources.get(component.as_str()) {
@@ -55,14 +55,14 @@ impl Agent {
                     None => return Err(format!("there is no source `{component}`")),
                 };
                 drop(running);
-                intake.reenter(&letter, None).await?;
+                intake.reenter(&dead_letter, None).await?;
             }
             ComponentKind::Transform => {
                 let all = running.sources.values().map(|source| &source.intake).chain([&self.api_intake]);
                 let intake = all.into_iter().find(|intake| intake.leads_to(&component)).cloned();
                 drop(running);
                 let intake = intake.ok_or_else(|| format!("there is no transform `{component}`"))?;
-                intake.reenter(&letter, Some(&component)).await?;
+                intake.reenter(&dead_letter, Some(&component)).await?;
             }
         }
         queue.remove(vec![number]).await.map(drop).map_err(|error| error.to_string())

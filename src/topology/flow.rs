@@ -39,7 +39,7 @@ pub struct Beyond {
 pub struct Node {
     pub name: Arc<str>,
     pub transform: Arc<dyn AnyTransform>,
-    pub ledger: Arc<ComponentMetrics>,
+    pub metrics: Arc<ComponentMetrics>,
     /// One for each output, the default one first; then the input of a stage.
     pub ports: Vec<Port>,
     /// Of a stage: the port of the events that wait for it. They count once it has taken them.
@@ -60,7 +60,7 @@ pub struct Yield {
     pub entries: Vec<(StreamId, Lines)>,
     /// Node and event of what a transform could not pass on.
     pub dead: Vec<(usize, DeadEvent)>,
-    /// What each node adds to its books once the job is committed.
+    /// What each node adds to its accounting once the job is committed.
     pub deltas: Vec<Counts>,
 }
 
@@ -113,7 +113,7 @@ impl Flow {
         let nodes = self.nodes.iter().map(|node| Node {
             name: node.name.clone(),
             transform: node.transform.clone(),
-            ledger: node.ledger.clone(),
+            metrics: node.metrics.clone(),
             ports: node.ports.clone(),
             input: node.input,
         });
@@ -217,7 +217,7 @@ fn count(counts: &mut Counts, entered: u64, waits: u64, out: &Outputs) {
         *counts.redactions.entry(rule.clone()).or_default() += count;
     }
     if ended < entered {
-        // A transform that forgets events is a bug of ours; the books must show it rather than balance.
+        // A transform that forgets events is a bug of ours; the accounting must show it rather than balance.
         *counts.errors.entry("unaccounted").or_default() += entered - ended;
     }
     counts.last_event = Some(Timestamp::now());
@@ -275,7 +275,7 @@ mod tests {
         let node = Node {
             name: "m".into(),
             transform: Arc::new(Moody),
-            ledger: Arc::new(ComponentMetrics::new("m".into(), ComponentKind::Transform, "moody")),
+            metrics: Arc::new(ComponentMetrics::new("m".into(), ComponentKind::Transform, "moody")),
             ports: vec![Port { stream: Some(StreamId(2)), next: vec![] }],
             input: None,
         };

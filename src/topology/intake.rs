@@ -41,9 +41,9 @@ pub struct SourceIntake {
 
 struct Inner {
     name: Arc<str>,
-    ledger: Arc<ComponentMetrics>,
+    metrics: Arc<ComponentMetrics>,
     flow: RwLock<Arc<Flow>>,
-    commons: Arc<IntakeContext>,
+    context: Arc<IntakeContext>,
     ready: tokio::sync::watch::Sender<bool>,
     /// Jobs that have not ended.
     jobs: TaskTracker,
@@ -53,17 +53,17 @@ struct Inner {
 impl SourceIntake {
     pub fn new(
         name: Arc<str>,
-        ledger: Arc<ComponentMetrics>,
+        metrics: Arc<ComponentMetrics>,
         flow: Arc<Flow>,
-        commons: Arc<IntakeContext>,
+        context: Arc<IntakeContext>,
     ) -> SourceIntake {
         let ready = tokio::sync::watch::Sender::new(false);
         SourceIntake {
             inner: Arc::new(Inner {
                 name,
-                ledger,
+                metrics,
                 flow: RwLock::new(flow),
-                commons,
+                context,
                 ready,
                 jobs: TaskTracker::new(),
                 address: Mutex::default(),
@@ -87,19 +87,19 @@ impl SourceIntake {
 
     /// Bytes that one event may have.
     pub fn event_bytes(&self) -> usize {
-        self.inner.commons.limits.event_bytes
+        self.inner.context.limits.event_bytes
     }
 
     /// The source cannot go on.
     pub fn failed(&self, message: &str) {
         tracing::error!(source = %self.inner.name, error = message, "the source has failed and is begun again");
-        self.inner.ledger.error(message);
-        self.inner.ledger.enter(ComponentState::Held);
+        self.inner.metrics.error(message);
+        self.inner.metrics.enter(ComponentState::Held);
     }
 
     /// The source takes nothing more.
     pub fn stopped(&self) {
-        self.inner.ledger.enter(ComponentState::Stopped);
+        self.inner.metrics.enter(ComponentState::Stopped);
     }
 
     /// Whether this source's events come through that transform.
@@ -129,17 +129,17 @@ impl SourceIntake {
             Some(transform) => Arc::new(inner.flow().from(transform)),
         };
         let running = inner.jobs.token();
-        self.inner.commons.pool.push(|| {
-            let ticket = inner.commons.journal.ticket();
+        self.inner.context.pool.push(|| {
+            let ticket = inner.context.journal.ticket();
             Box::new(move || run(&inner, flow, job, ticket, answer, running))
         });
         Receipt(receipt)
     }
 
     /// Lets a dead letter enter again, here or at a transform behind.
-    pub async fn reenter(&self, letter: &DeadLetter, at: Option<&str>) -> Result<(), String> {
-        let told = &letter.letter;
-        let room = self.reserve(told.body.len()).await.map_err(|_| "the agent stops".to_owned())?;
+    pub async fn reenter(&self, dead_letter: &DeadLetter, at: Option<&str>) -> Result<(), String> {
+        let told = &dead_letter.content;
+        let permit = self.reserve(told.body.len()).await.map_err(|_| "the agent stops".to_owned())?;
         let whole = 0..told.body.len();
         let provenance = Provenance {
             source: self.inner.name.clone(),
@@ -161,7 +161,7 @@ impl SourceIntake {
                 on_bad: OnBad::Refuse,
                 wait: Wait::Journal,
                 key: None,
-                room: Some(room),
+                permit: Some(permit),
                 origin: told.origin.as_deref().map(Into::into),
             },
             at,
@@ -183,19 +183,19 @@ impl Inner {
 
 impl Intake for SourceIntake {
     fn ready(&self) {
-        self.inner.ledger.enter(ComponentState::Running);
+        self.inner.metrics.enter(ComponentState::Running);
         self.inner.ready.send_replace(true);
     }
 
     fn reserve(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<MemoryPermit, ReserveError>> + Send + '_>> {
         Box::pin(async move {
             let flow = self.inner.flow();
-            self.inner.commons.journal.reserve(bytes, flow.reserved()).await.map_err(same)
+            self.inner.context.journal.reserve(bytes, flow.reserved()).await.map_err(same)
         })
     }
 
     fn try_reserve(&self, bytes: usize) -> Result<MemoryPermit, ReserveError> {
-        self.inner.commons.journal.try_reserve(bytes, self.inner.flow().reserved()).map_err(same)
+        self.inner.context.journal.try_reserve(bytes, self.inner.flow().reserved()).map_err(same)
     }
 
     fn submit(&self, job: Job) -> Receipt {
@@ -203,7 +203,7 @@ impl Intake for SourceIntake {
     }
 
     fn positions(&self) -> Vec<(Bytes, Bytes)> {
-        self.inner.commons.journal.positions(&self.inner.name)
+        self.inner.context.journal.positions(&self.inner.name)
     }
 
     fn listening(&self, address: &str) {
@@ -211,39 +211,39 @@ impl Intake for SourceIntake {
     }
 
     fn received_bytes(&self, bytes: u64) {
-        self.inner.ledger.update(|counts| counts.bytes_received += bytes);
+        self.inner.metrics.update(|counts| counts.bytes_received += bytes);
     }
 
     fn refused(&self, items: u64) {
-        self.inner.ledger.update(|counts| {
+        self.inner.metrics.update(|counts| {
             counts.received += items;
             counts.refused += items;
         });
     }
 
     fn request_refused(&self, reason: &'static str) {
-        self.inner.ledger.update(|counts| *counts.requests_refused.entry(reason).or_default() += 1);
+        self.inner.metrics.update(|counts| *counts.requests_refused.entry(reason).or_default() += 1);
     }
 
     fn auth_failure(&self) {
-        self.inner.ledger.update(|counts| counts.auth_failures += 1);
+        self.inner.metrics.update(|counts| counts.auth_failures += 1);
     }
 
     fn truncated(&self) {
-        self.inner.ledger.update(|counts| counts.truncations += 1);
+        self.inner.metrics.update(|counts| counts.truncations += 1);
     }
 
     fn lost_bytes(&self, bytes: u64) {
-        self.inner.ledger.update(|counts| counts.bytes_lost += bytes);
+        self.inner.metrics.update(|counts| counts.bytes_lost += bytes);
     }
 
     fn trouble(&self, message: Option<String>) {
         match message {
             Some(message) => {
-                self.inner.ledger.enter(ComponentState::Retrying);
-                self.inner.ledger.error(message);
+                self.inner.metrics.enter(ComponentState::Retrying);
+                self.inner.metrics.error(message);
             }
-            None => drop(self.inner.ledger.enter(ComponentState::Running)),
+            None => drop(self.inner.metrics.enter(ComponentState::Running)),
         }
     }
 }
@@ -266,7 +266,7 @@ fn run(
     if let Some(outcome) = known(inner, &flow, &job) {
         return say(answer, outcome);
     }
-    let work = match process(&flow, &job, &inner.commons.limits) {
+    let work = match process(&flow, &job, &inner.context.limits) {
         Ok(work) => work,
         Err(refused) => return say(answer, outcome(JobStatus::Rejected, 0, refused)),
     };
@@ -289,7 +289,7 @@ fn run(
         received_at: job.provenance.received_at,
         key,
         accepted: accepted.min(u64::from(u32::MAX)) as u32,
-        room: job.room,
+        permit: job.permit,
     });
     let mut reply = Some((answer, done));
     if job.wait == Wait::None
@@ -298,7 +298,7 @@ fn run(
         say(answer, done);
     }
     let (inner, wait) = (inner.clone(), job.wait);
-    inner.commons.runtime.clone().spawn(async move {
+    inner.context.runtime.clone().spawn(async move {
         let settled = settle(&inner, receipt, wait, &streams, deltas).await;
         drop(running);
         let Some((answer, done)) = reply else { return };
@@ -319,13 +319,13 @@ fn outcome(verdict: JobStatus, accepted: u64, refused: Vec<Refusal>) -> Outcome 
 
 /// The outcome of a request whose key was used before.
 fn known(inner: &Inner, flow: &Flow, job: &Job) -> Option<Outcome> {
-    match inner.commons.journal.known_key(job.key.as_ref()?) {
+    match inner.context.journal.known_key(job.key.as_ref()?) {
         Ok(None) => None,
         Ok(Some(known)) => {
             let (verdict, accepted) = repeated(inner, known);
             // The same body is refused in the same places: whoever lost the first answer is told again.
             let again = verdict == JobStatus::Repeat;
-            let refused = if again { refusals(flow, job, &inner.commons.limits) } else { Vec::new() };
+            let refused = if again { refusals(flow, job, &inner.context.limits) } else { Vec::new() };
             Some(outcome(verdict, accepted, refused))
         }
         Err(error) => Some(outcome(JobStatus::Failed(format!("cannot look up the key: {error}")), 0, Vec::new())),
@@ -335,7 +335,7 @@ fn known(inner: &Inner, flow: &Flow, job: &Job) -> Option<Outcome> {
 fn repeated(inner: &Inner, known: KeyMatch) -> (JobStatus, u64) {
     match known {
         KeyMatch::Same { accepted } => {
-            inner.ledger.update(|counts| counts.duplicates += u64::from(accepted));
+            inner.metrics.update(|counts| counts.duplicates += u64::from(accepted));
             (JobStatus::Repeat, u64::from(accepted))
         }
         KeyMatch::OtherBody => (JobStatus::KeyConflict, 0),
@@ -350,11 +350,11 @@ fn say(answer: oneshot::Sender<Outcome>, outcome: Outcome) {
 /// Puts dead events into the queue, synced, before the rest of the job is committed: they may come twice if the
 /// commit fails, but never not at all.
 fn bury(inner: &Inner, flow: &Flow, job: &Job, work: &Work) -> Result<(), JobStatus> {
-    let commons = &inner.commons;
-    let letter = |component: &str, kind: ComponentKind, text: &[u8], ordinal, reason: &str| NewDeadLetter {
+    let context = &inner.context;
+    let dead_letter = |component: &str, kind: ComponentKind, text: &[u8], ordinal, reason: &str| NewDeadLetter {
         component: component.to_owned(),
         kind,
-        body: redacted(commons, flow, text).into(),
+        body: redacted(context, flow, text).into(),
         event_id: None,
         seed: job.provenance.seed,
         ordinal,
@@ -367,36 +367,34 @@ fn bury(inner: &Inner, flow: &Flow, job: &Job, work: &Work) -> Result<(), JobSta
         origin: job.origin.as_ref().map(|origin| format!("{origin} at {ordinal}")),
         parked: None,
     };
-    let mut letters = Vec::new();
+    let mut dead_letters = Vec::new();
     if job.on_bad == OnBad::DeadLetter {
-        letters.extend(
-            work.refused.iter().map(|refusal| {
-                letter(&inner.name, ComponentKind::Source, &refusal.text, refusal.offset, &refusal.reason)
-            }),
-        );
+        dead_letters.extend(work.refused.iter().map(|refusal| {
+            dead_letter(&inner.name, ComponentKind::Source, &refusal.text, refusal.offset, &refusal.reason)
+        }));
     }
-    letters.extend(work.result.dead.iter().map(|(node, dead)| {
+    dead_letters.extend(work.result.dead.iter().map(|(node, dead)| {
         let name = &flow.nodes[*node].name;
-        letter(name, ComponentKind::Transform, &dead.line, dead.ordinal, &dead.reason)
+        dead_letter(name, ComponentKind::Transform, &dead.line, dead.ordinal, &dead.reason)
     }));
-    if letters.is_empty() {
+    if dead_letters.is_empty() {
         return Ok(());
     }
-    commons.runtime.block_on(commons.dead_letters.append(letters)).map_err(|refused| match refused {
+    context.runtime.block_on(context.dead_letters.append(dead_letters)).map_err(|refused| match refused {
         dead_letters::Refused::Full => JobStatus::Full,
         dead_letters::Refused::Failed(message) => JobStatus::Failed(message),
     })
 }
 
 /// Raw text without its secrets. Text that cannot be redacted is not kept.
-pub(super) fn redacted(commons: &IntakeContext, flow: &Flow, text: &[u8]) -> Vec<u8> {
-    let cleaned = panics::contain(|| flow.redact_text(commons.redactor.redact_text(text).0));
+pub(super) fn redacted(context: &IntakeContext, flow: &Flow, text: &[u8]) -> Vec<u8> {
+    let cleaned = panics::contain(|| flow.redact_text(context.redactor.redact_text(text).0));
     cleaned.unwrap_or_else(|panic| {
         format!("[{} bytes that could not be redacted, a bug in weir: {panic}]", text.len()).into_bytes()
     })
 }
 
-/// What a job adds to the books of its source and its transforms, once it is sure.
+/// What a job adds to the accounting of its source and its transforms, once it is sure.
 struct Deltas {
     flow: Arc<Flow>,
     of_source: Counts,
@@ -405,14 +403,14 @@ struct Deltas {
 
 impl Deltas {
     fn enter(&self, inner: &Inner) {
-        inner.ledger.update(|counts| counts.add(&self.of_source));
+        inner.metrics.update(|counts| counts.add(&self.of_source));
         for (node, delta) in self.flow.nodes.iter().zip(&self.of_nodes) {
-            node.ledger.update(|counts| counts.add(delta));
+            node.metrics.update(|counts| counts.add(delta));
         }
     }
 }
 
-/// Waits for what the job asked for and enters the books. The number is what a repeat is told.
+/// Waits for what the job asked for and enters the accounting. The number is what a repeat is told.
 async fn settle(
     inner: &Inner,
     receipt: journal::Receipt,
@@ -437,7 +435,7 @@ fn failed(inner: &Inner, error: AppendError) -> (JobStatus, u64) {
         AppendError::Full => (JobStatus::Full, 0),
         AppendError::TooLarge => (JobStatus::TooLarge, 0),
         AppendError::Sync(_) => {
-            inner.ledger.update(|counts| *counts.errors.entry("journal").or_default() += 1);
+            inner.metrics.update(|counts| *counts.errors.entry("journal").or_default() += 1);
             tracing::debug!(source = %inner.name, %error, "nothing was acknowledged");
             (JobStatus::Failed(error.to_string()), 0)
         }
@@ -446,7 +444,7 @@ fn failed(inner: &Inner, error: AppendError) -> (JobStatus, u64) {
 }
 
 async fn delivered(inner: &Inner, end: u64, streams: &[StreamId], beyond: &Beyond, patience: Duration) -> JobStatus {
-    let journal = &inner.commons.journal;
+    let journal = &inner.context.journal;
     let all = async {
         journal.delivered(end, streams).await;
         // What a stage has taken, it has given or holds; what it has given has to be delivered too.

@@ -1,6 +1,6 @@
 //! Tickets, threads, syncs, cuts and verdicts in the order a seed chooses: nothing hangs, no line is lost or doubled.
 //!
-//! Journal, file ledger and watermark are the real ones. The pool and the delivery loop are steps of this test.
+//! Journal, file ranges and watermark are the real ones. The pool and the delivery loop are steps of this test.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -32,7 +32,7 @@ struct World {
     disk: Stepped,
     cursor: Cursor,
     stream: StreamId,
-    ledger: RangeTracker,
+    ranges: RangeTracker,
     goal: u64,
     queue: VecDeque<Task>,
     threads: [Option<Task>; 2],
@@ -84,7 +84,7 @@ impl World {
             disk,
             cursor,
             stream,
-            ledger: RangeTracker::default(),
+            ranges: RangeTracker::default(),
             goal: 0,
             queue: VecDeque::new(),
             threads: [None, None],
@@ -108,29 +108,29 @@ impl World {
             5 => self.listen(),
             6 => self.cut(),
             7 | 8 => self.store(),
-            _ => self.disk.keep_house(),
+            _ => self.disk.keep_bounds(),
         }
     }
 
     fn read(&mut self) -> bool {
-        let from = self.ledger.cursor();
-        if !self.ledger.is_open() || from >= self.goal {
+        let from = self.ranges.cursor();
+        if !self.ranges.is_open() || from >= self.goal {
             return false;
         }
         let count = 1 + self.random.below(3);
-        let end = (from + count).min(self.goal).min(self.ledger.limit().unwrap_or(u64::MAX));
+        let end = (from + count).min(self.goal).min(self.ranges.limit().unwrap_or(u64::MAX));
         let lines = lines(from, end - from);
-        let Ok(room) = self.disk.journal.try_reserve(lines.bytes.len(), &[self.stream]) else {
+        let Ok(permit) = self.disk.journal.try_reserve(lines.bytes.len(), &[self.stream]) else {
             self.seen[0] += 1;
             return false;
         };
-        let (slot, statement) = self.ledger.take(end);
+        let (slot, statement) = self.ranges.take(end);
         let position = Position { source: "f".into(), key: Bytes::from(vec![slot]), value: told(&statement) };
         let commit = Commit {
             entries: vec![(self.stream, lines)],
             positions: vec![position],
             received_at: Timestamp(1),
-            room: Some(room),
+            permit: Some(permit),
             ..Commit::default()
         };
         self.queue.push_back(Task { ticket: self.disk.journal.ticket(), commit, slot, span: from..end });
@@ -146,7 +146,7 @@ impl World {
         self.seen[1] += u64::from(panics);
         let receipt = catch_unwind(AssertUnwindSafe(|| {
             if panics {
-                // Without the hook, which would print; the ticket and the room fall with the stack.
+                // Without the hook, which would print; the ticket and the permit are dropped with the stack.
                 let _held = (ticket, commit);
                 resume_unwind(Box::new("on purpose"));
             }
@@ -178,7 +178,7 @@ impl World {
                 self.cut_power_beside(&span);
             }
             self.seen[2] += u64::from(!taken);
-            self.ledger.settle(slot, taken);
+            self.ranges.settle(slot, taken);
         }
         self.waiting.len() < before
     }
@@ -239,7 +239,7 @@ impl World {
             self.waiting.len(),
             self.cuts.len(),
             self.cursor.position(),
-            self.ledger.is_open(),
+            self.ranges.is_open(),
             self.disk.why(),
         )
     }
@@ -265,10 +265,10 @@ impl World {
         self.disk.heal_disk();
         for pass in 0.. {
             let moved = (0..ACTORS).fold(false, |moved, actor| self.act(actor) | moved);
-            if self.ledger.done() == self.goal && self.cuts.is_empty() && !moved {
+            if self.ranges.done() == self.goal && self.cuts.is_empty() && !moved {
                 break;
             }
-            assert!(pass < 500, "hangs at {} of {}: {}", self.ledger.done(), self.goal, self.why());
+            assert!(pass < 500, "hangs at {} of {}: {}", self.ranges.done(), self.goal, self.why());
         }
         assert!(self.stored.keys().copied().eq(0..self.goal), "lines are missing or invented");
         assert_eq!(resumed(&self.disk.journal).done(), self.goal, "the positions are not where the lines are");
@@ -290,6 +290,6 @@ fn whatever_the_order_of_steps_every_line_arrives_once_and_nothing_hangs() {
         });
         (0..4).for_each(|n| seen[n] += world[n]);
     }
-    assert!(seen.iter().all(|n| *n > 0), "no room, panics, failures, power cuts: {seen:?}");
-    println!("{} interleavings; no room, panics, failures, power cuts: {seen:?}", WORLDS * ROUNDS);
+    assert!(seen.iter().all(|n| *n > 0), "journal full, panics, failures, power cuts: {seen:?}");
+    println!("{} interleavings; journal full, panics, failures, power cuts: {seen:?}", WORLDS * ROUNDS);
 }

@@ -16,7 +16,7 @@ impl Agent {
     pub(super) fn look_after_leaving_stages(&self, running: &mut Running) {
         let expected = running.sources.len() + 1 + running.stages.len() + running.leaving_stages.len();
         let may_come = running.flows.iter().filter(|flow| flow.strong_count() > 0).count() > expected;
-        let journal = &self.commons.journal;
+        let journal = &self.context.journal;
         for stage in running.leaving_stages.values() {
             match stage.on_remove {
                 Some(OnRemove::Drop) => stage.close(),
@@ -39,7 +39,7 @@ impl Agent {
     }
 
     fn forget_stage(&self, stage: &RunningStage) {
-        let (journal, name, cursor) = (&self.commons.journal, &stage.name, input_name(&stage.name));
+        let (journal, name, cursor) = (&self.context.journal, &stage.name, input_name(&stage.name));
         let owed = stage.owed(journal);
         if owed > 0 && stage.on_remove == Some(OnRemove::Drop) {
             tracing::warn!(transform = %name, events = owed, "the transform was removed; what waited for it was dropped");
@@ -49,7 +49,7 @@ impl Agent {
         }
         match journal.drop_cursor(&cursor) {
             Ok(_) => {
-                self.books.close(name, ComponentKind::Transform);
+                self.accounting.close(name, ComponentKind::Transform);
                 tracing::info!(transform = %name, "the transform was removed");
             }
             Err(error) => {
@@ -60,7 +60,7 @@ impl Agent {
 
     /// A cursor that no stage of the plan moves: with nothing owed it goes, otherwise it is held where everybody sees it.
     pub(super) fn settle_orphan_stage(&self, name: &str) {
-        let journal = &self.commons.journal;
+        let journal = &self.context.journal;
         if let Err(error) = catch_up(journal, name) {
             tracing::warn!(transform = name, error, "what waits for a transform that is gone cannot be read");
         }
@@ -82,7 +82,7 @@ impl Agent {
              journal cursors drop {cursor}`"
         );
         tracing::warn!(transform = %name, owed, "{message}");
-        let metrics = self.books.open(name, ComponentKind::Transform, ORPHAN_TYPE);
+        let metrics = self.accounting.open(name, ComponentKind::Transform, ORPHAN_TYPE);
         metrics.enter(ComponentState::Held);
         metrics.error(message);
     }

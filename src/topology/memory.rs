@@ -19,7 +19,7 @@ pub struct MemoryShares {
 }
 
 impl MemoryShares {
-    /// Shares out `limit` bytes; `used` are gone already. What is not given to a purse is for tables of batches in
+    /// Shares out `limit` bytes; `used` are gone already. What is not given to a budget is for tables of batches in
     /// work and for the API, which intake can never take.
     pub fn share(limit: u64, used: u64) -> MemoryShares {
         let left = limit.saturating_sub(used.max(BASE_BYTES));
@@ -33,11 +33,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_of_the_budget_stays_out_of_the_purses() {
+    fn half_of_the_budget_stays_out_of_the_shares() {
         let limit = 64 * 1024 * 1024;
-        let purses = MemoryShares::share(limit, 10 * 1024 * 1024);
-        assert!((purses.intake + purses.tier) as u64 <= limit / 2);
-        assert!(purses.intake > purses.tier);
+        let shares = MemoryShares::share(limit, 10 * 1024 * 1024);
+        assert!((shares.intake + shares.tier) as u64 <= limit / 2);
+        assert!(shares.intake > shares.tier);
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Agent {
             });
             self.note("gap", None, false, &description, metadata);
         }
-        self.commons.journal.note_told(report);
+        self.context.journal.note_told(report);
     }
 
     /// Enters an event that nobody waits for. `by` is the user who caused it, if one did.
@@ -97,7 +97,7 @@ impl Agent {
             marks: Vec::new(),
             on_bad: OnBad::Refuse,
             wait: Wait::None,
-            room: None,
+            permit: None,
             origin: None,
         }));
     }

@@ -49,7 +49,7 @@ impl Agent {
 
     /// Resolves when every stage has taken what is in the journal now, and what stages before it gave.
     async fn until_taken_by_stages(&self) {
-        let journal = &self.commons.journal;
+        let journal = &self.context.journal;
         let stages: Vec<Arc<str>> =
             self.running.lock().await.stages.keys().map(|name| input_name(name).into()).collect();
         for _ in 0..stages.len() {
@@ -67,7 +67,7 @@ impl Agent {
     /// Resolves when everything that is in the journal now can be read.
     pub async fn until_readable(&self) {
         let Some((sink, _)) = self.readers.get(self.settings.api.read.sink.as_deref()) else { return };
-        let journal = &self.commons.journal;
+        let journal = &self.context.journal;
         self.until_taken_by_stages().await;
         let newest = journal.stats().synced_seq;
         // As long as this is held, sinks gather no larger batches.

@@ -46,13 +46,13 @@ impl Agent {
             };
             let stop = self.stopped.child_token();
             running.refreshers.insert(step.name.clone(), stop.clone());
-            tokio::spawn(keep_fresh(self.books.clone(), step.clone(), refresh, stop));
+            tokio::spawn(keep_fresh(self.accounting.clone(), step.clone(), refresh, stop));
         }
     }
 }
 
-async fn keep_fresh(books: crate::telemetry::Accounting, step: Step, refresh: Refresh, stop: CancellationToken) {
-    let metrics = books.open(&step.name, ComponentKind::Transform, step.type_name);
+async fn keep_fresh(accounting: crate::telemetry::Accounting, step: Step, refresh: Refresh, stop: CancellationToken) {
+    let metrics = accounting.open(&step.name, ComponentKind::Transform, step.type_name);
     let mut wait = refresh.every;
     loop {
         tokio::select! {

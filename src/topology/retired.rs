@@ -62,7 +62,7 @@ impl Agent {
             > running.sources.len() + 1 + running.stages.len();
         sink.on_remove == Some(OnRemove::Drop)
             || sink.is_finished()
-            || (!may_come && sink.waiting(&self.commons.journal) == 0)
+            || (!may_come && sink.waiting(&self.context.journal) == 0)
     }
 
     fn leave(self: &Arc<Agent>, running: &mut Running, name: Arc<str>, sink: Box<RunningSink>) {
@@ -86,13 +86,13 @@ impl Agent {
         if running.sinks.contains_key(name) || running.claimed.contains(name) || running.stopping {
             return;
         }
-        let journal = &self.commons.journal;
+        let journal = &self.context.journal;
         if discards {
             let events = journal.discard_all_but(name, &[]);
             if events > 0 {
                 tracing::warn!(sink = %name, events, "the sink was removed; its waiting events were dropped");
             }
-            if let Err(error) = self.commons.dead_letters.clear(name).await {
+            if let Err(error) = self.context.dead_letters.clear(name).await {
                 tracing::error!(sink = %name, %error, "what is parked for a removed sink could not be removed");
             }
         }
@@ -103,7 +103,7 @@ impl Agent {
         }
         match journal.drop_cursor(name) {
             Ok(_) => {
-                self.books.close(name, ComponentKind::Sink);
+                self.accounting.close(name, ComponentKind::Sink);
                 self.readers.set(name, Readable::Never, None);
                 tracing::info!(sink = %name, "the sink was removed");
             }
@@ -118,7 +118,7 @@ impl Agent {
     /// Looks at the cursors that no sink of the plan moves: empty ones go, and what waits is delivered, dropped, or
     /// held where everybody can see it.
     pub(super) async fn settle_orphans(&self, running: &mut Running, parked: &BTreeMap<String, u64>) {
-        let journal = self.commons.journal.clone();
+        let journal = self.context.journal.clone();
         for cursor in journal.cursors() {
             let name = cursor.name;
             if let Some(stage) = name.strip_suffix(":in") {
@@ -152,16 +152,16 @@ impl Agent {
              drop {name}`"
         );
         tracing::warn!(sink = %name, waiting, "{message}");
-        let ledger = self.books.open(name, ComponentKind::Sink, ORPHAN_TYPE);
-        ledger.enter(ComponentState::Held);
-        ledger.error(message);
+        let metrics = self.accounting.open(name, ComponentKind::Sink, ORPHAN_TYPE);
+        metrics.enter(ComponentState::Held);
+        metrics.error(message);
         running.orphans.insert(name.clone());
     }
 
     /// A sink that the plan does not have goes on with what it owes, as it was configured last.
     pub(super) fn go_on_draining(self: &Arc<Agent>, running: &mut Running, sink: PlannedSink) {
         let name = sink.name.clone();
-        let Some(cursor) = self.commons.journal.cursor_info(&name) else {
+        let Some(cursor) = self.context.journal.cursor_info(&name) else {
             running.snapshots.remove(&*name);
             return;
         };
@@ -172,7 +172,7 @@ impl Agent {
             "the sink is not configured any more; its waiting events are {}",
             if discards { "dropped, as its `on_remove: drop` said" } else { "delivered first, as its `on_remove: drain` said" }
         );
-        if let Err(error) = self.commons.journal.wire_cursor(&name, &[], sink.frame.start.into()) {
+        if let Err(error) = self.context.journal.wire_cursor(&name, &[], sink.frame.start.into()) {
             tracing::error!(sink = %name, %error, "the cursor of a removed sink cannot be read");
             return;
         }

@@ -27,7 +27,7 @@ pub struct RunningSink {
     /// The names of the streams that it reads.
     pub streams: Vec<String>,
     replays: mpsc::Sender<Replay>,
-    ledger: Arc<ComponentMetrics>,
+    metrics: Arc<ComponentMetrics>,
     dropped: Arc<Notify>,
     stop: CancellationToken,
     kill: CancellationToken,
@@ -43,7 +43,7 @@ fn wanted(query: Query) -> Filter {
     })
 }
 
-/// What is needed to send a letter to a sink again.
+/// What is needed to send a dead letter to a sink again.
 pub struct SinkHandle(mpsc::Sender<Replay>);
 
 /// What a sink waits for before it begins: the same cursor has one owner.
@@ -84,7 +84,7 @@ impl RunningSink {
         discards: bool,
     ) -> RunningSink {
         let PlannedSink { name, type_name, frame, filter, sink, .. } = planned;
-        let ledger = agent.books.open(&name, ComponentKind::Sink, type_name);
+        let metrics = agent.accounting.open(&name, ComponentKind::Sink, type_name);
         let (replays, inbox) = mpsc::channel(MAX_REPLAYS);
         let dropped = Arc::new(Notify::new());
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
@@ -103,14 +103,14 @@ impl RunningSink {
         };
         let read = &agent.settings.api.read;
         agent.readers.set(&name, sink.readable(), sink.reader(&cx, &read.options()));
-        let journal = agent.commons.journal.clone();
+        let journal = agent.context.journal.clone();
         let streams = names.clone();
         let owed = Owed { name: name.clone(), names, on_remove: frame.on_remove, discards };
         let bound = frame.buffer.bound();
         let deadline = Instant::now() + Duration::from(agent.settings.limits.shutdown_timeout);
         let begin = {
-            let (policy, filter, ledger) = (frame.policy(), filter.map(wanted), ledger.clone());
-            let (dead_letters, parks) = (agent.commons.dead_letters.clone(), agent.is_durable());
+            let (policy, filter, metrics) = (frame.policy(), filter.map(wanted), metrics.clone());
+            let (dead_letters, parks) = (agent.context.dead_letters.clone(), agent.is_durable());
             let (dropped, stop, kill) = (dropped.clone(), stop.clone(), kill.clone());
             let memory = agent.delivery_memory.clone();
             async move {
@@ -126,7 +126,7 @@ impl RunningSink {
                     cx,
                     policy,
                     filter,
-                    ledger,
+                    metrics,
                     dead_letters,
                     replays,
                     memory,
@@ -139,7 +139,7 @@ impl RunningSink {
                 Ok(())
             }
         };
-        let watched = ledger.clone();
+        let watched = metrics.clone();
         let task = tokio::spawn(async move {
             let error = match AssertUnwindSafe(begin).catch_unwind().await {
                 Ok(Ok(())) => return,
@@ -150,19 +150,19 @@ impl RunningSink {
             watched.error(error);
             watched.enter(ComponentState::Held);
         });
-        RunningSink { name, on_remove: frame.on_remove, streams, replays, ledger, dropped, stop, kill, task }
+        RunningSink { name, on_remove: frame.on_remove, streams, replays, metrics, dropped, stop, kill, task }
     }
 
     /// Events that it has still to end, parked ones included.
     pub fn waiting(&self, journal: &Journal) -> u64 {
         // In this order: what the cursor has passed is among the parked by then.
         let behind = journal.cursor_info(&self.name).map_or(0, |cursor| cursor.waiting_events);
-        behind + self.ledger.snapshot().parked
+        behind + self.metrics.snapshot().parked
     }
 
-    /// A parked letter was dropped by somebody.
+    /// A parked dead letter was dropped by somebody.
     pub fn dropped(&self) {
-        self.ledger.update(|counts| {
+        self.metrics.update(|counts| {
             if counts.parked == 0 {
                 // The cursor has not passed it yet; the loop counts it once it finds nothing.
                 return;
@@ -230,11 +230,11 @@ impl Owed {
 }
 
 impl SinkHandle {
-    /// Has the letter written; it is the caller's to remove then.
-    pub async fn replay(&self, letter: DeadLetter) -> Result<(), String> {
+    /// Has the dead letter written; it is the caller's to remove then.
+    pub async fn replay(&self, dead_letter: DeadLetter) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
         self.0
-            .try_send(Replay { letter, reply })
+            .try_send(Replay { dead_letter, reply })
             .map_err(|_| "too many replays wait for this sink; try again later")?;
         answer.await.map_err(|_| "the sink has stopped".to_owned())?
     }

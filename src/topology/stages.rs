@@ -44,9 +44,9 @@ impl RunningStage {
     ) -> Option<RunningStage> {
         let stage = step.transform.stage()?.clone();
         let frame = step.frame.clone().unwrap_or_default();
-        let (name, commons) = (step.name.clone(), agent.commons.clone());
-        let metrics = agent.books.open(&name, ComponentKind::Transform, step.type_name);
-        let outlet = Arc::new(Outlet::new(Arc::new(Behind { name: name.clone(), flow, commons: commons.clone() })));
+        let (name, context) = (step.name.clone(), agent.context.clone());
+        let metrics = agent.accounting.open(&name, ComponentKind::Transform, step.type_name);
+        let outlet = Arc::new(Outlet::new(Arc::new(Behind { name: name.clone(), flow, context: context.clone() })));
         let stop = StageStop::default();
         let bounds = bounds(agent, &frame);
         if let Some(predecessor) = &predecessor {
@@ -59,10 +59,10 @@ impl RunningStage {
                 if let Some(predecessor) = predecessor {
                     predecessor.ended().await;
                 }
-                let journal = commons.journal.clone();
+                let journal = context.journal.clone();
                 let cursor =
                     journal.open_cursor(&stages::input_name(&name), None).map_err(|error| error.to_string())?;
-                let dead_letters = commons.dead_letters.clone();
+                let dead_letters = context.dead_letters.clone();
                 let evicting = false;
                 StageLoop { name, stage, bounds, journal, cursor, outlet, metrics, dead_letters, stop, evicting }
                     .run()
@@ -71,7 +71,7 @@ impl RunningStage {
             }
         };
         // On a thread of its own: its steps, and what follows them, are work and not waiting.
-        let runtime = agent.commons.runtime.clone();
+        let runtime = agent.context.runtime.clone();
         let task = tokio::task::spawn_blocking(move || {
             let error = match runtime.block_on(AssertUnwindSafe(begin).catch_unwind()) {
                 Ok(Ok(())) => return,
@@ -86,8 +86,8 @@ impl RunningStage {
     }
 
     /// What it gives from now on goes through this flow.
-    pub fn exchange(&self, flow: Arc<Flow>, commons: &Arc<IntakeContext>) {
-        self.outlet.exchange(Arc::new(Behind { name: self.name.clone(), flow, commons: commons.clone() }));
+    pub fn exchange(&self, flow: Arc<Flow>, context: &Arc<IntakeContext>) {
+        self.outlet.exchange(Arc::new(Behind { name: self.name.clone(), flow, context: context.clone() }));
     }
 
     /// Events that wait for it.
@@ -150,7 +150,7 @@ fn bounds(agent: &Agent, frame: &StageFrame) -> Bounds {
 struct Behind {
     name: Arc<str>,
     flow: Arc<Flow>,
-    commons: Arc<IntakeContext>,
+    context: Arc<IntakeContext>,
 }
 
 impl Downstream for Behind {
@@ -182,14 +182,14 @@ impl Downstream for Behind {
         let (flow, deltas) = (self.flow.clone(), total.deltas);
         let count = Box::new(move || {
             for (node, delta) in flow.nodes.iter().zip(&deltas) {
-                node.ledger.update(|counts| counts.add(delta));
+                node.metrics.update(|counts| counts.add(delta));
             }
         });
         Followed { entries: total.entries, dead, count }
     }
 
     fn redacted(&self, text: &[u8]) -> Vec<u8> {
-        redacted(&self.commons, &self.flow, text)
+        redacted(&self.context, &self.flow, text)
     }
 }
 
@@ -237,7 +237,7 @@ impl Agent {
         let stages: Vec<(Arc<str>, Arc<dyn AnyStage>)> =
             running.stages.values().map(|stage| (stage.name.clone(), stage.stage.clone())).collect();
         drop(running);
-        let journal = &self.commons.journal;
+        let journal = &self.context.journal;
         stages.iter().flat_map(|(name, stage)| stages::open(journal, name, &**stage)).collect()
     }
 
@@ -269,10 +269,10 @@ impl Agent {
     ) {
         let steps: Vec<Step> = running.steps.iter().filter(|step| step.transform.stage().is_some()).cloned().collect();
         for step in &steps {
-            let flow = Arc::new(super::wiring::flow_behind(step, &running.steps, &running.streams, &self.books));
+            let flow = Arc::new(super::wiring::flow_behind(step, &running.steps, &running.streams, &self.accounting));
             running.flows.push(Arc::downgrade(&flow));
             match running.stages.get(&step.name) {
-                Some(same) if !touches(&step.name) => same.exchange(flow, &self.commons),
+                Some(same) if !touches(&step.name) => same.exchange(flow, &self.context),
                 _ => {
                     let predecessor =
                         running.stages.remove(&step.name).or_else(|| running.leaving_stages.remove(&step.name));

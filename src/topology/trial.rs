@@ -60,12 +60,12 @@ impl Trial {
         let batch = self.decode(at, events)?;
         let streams = (0..).zip(&self.outputs).map(|(stream, output)| (output.clone(), StreamId(stream)));
         let streams = Streams::of_outputs(streams);
-        let books = Accounting::default();
+        let accounting = Accounting::default();
         let source: Arc<str> = match self.sources.get(at) {
             Some(source) => source.clone(),
             None => self.source_of(at).ok_or_else(|| format!("`{at}` is neither a source nor a transform"))?,
         };
-        let whole = flow(&source, &self.steps, &streams, &books);
+        let whole = flow(&source, &self.steps, &streams, &accounting);
         let flow = if self.sources.contains(at) { whole } else { whole.from(at) };
         let mut result = flow.new_yield();
         if let Err(Broken) = flow.run(batch.clone(), &mut result) {
@@ -82,7 +82,7 @@ impl Trial {
                 let output = self.outputs[stream.0 as usize].clone();
                 if let Some(step) = self.steps.iter().find(|step| step.stage_input().as_ref() == Some(&output)) {
                     let state = states.entry(step.name.clone()).or_default();
-                    let behind = flow_behind(step, &self.steps, &streams, &books);
+                    let behind = flow_behind(step, &self.steps, &streams, &accounting);
                     left.push_back((self.step(step, state, lines, &behind, &mut outcome)?, Arc::new(behind)));
                     continue;
                 }

@@ -40,7 +40,7 @@ impl Agent {
     }
 
     fn refused_requests(&self) -> u64 {
-        let sources = self.books.all().into_iter().filter(|metrics| metrics.kind == ComponentKind::Source);
+        let sources = self.accounting.all().into_iter().filter(|metrics| metrics.kind == ComponentKind::Source);
         sources.map(|source| source.snapshot().requests_refused.values().sum::<u64>()).sum()
     }
 
@@ -59,9 +59,9 @@ impl Agent {
                         folder.display()
                     )
                 });
-                self.commons.journal.shut_out(reason);
+                self.context.journal.shut_out(reason);
             }
-            let trouble = self.commons.journal.trouble();
+            let trouble = self.context.journal.trouble();
             looks = if trouble == seen { looks + 1 } else { 0 };
             seen = trouble;
             let known = self.standstill();

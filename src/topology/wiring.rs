@@ -91,28 +91,28 @@ impl Step {
 }
 
 /// The flow behind one source. `steps` are in an order in which each stands behind all that feed it.
-pub fn flow(source: &Arc<str>, steps: &[Step], streams: &Streams, books: &Accounting) -> Flow {
-    behind(source, 1, steps, streams, books)
+pub fn flow(source: &Arc<str>, steps: &[Step], streams: &Streams, accounting: &Accounting) -> Flow {
+    behind(source, 1, steps, streams, accounting)
 }
 
 /// The flow behind one stage.
-pub fn flow_behind(stage: &Step, steps: &[Step], streams: &Streams, books: &Accounting) -> Flow {
-    behind(&stage.name, stage.transform.outputs().len() + 1, steps, streams, books)
+pub fn flow_behind(stage: &Step, steps: &[Step], streams: &Streams, accounting: &Accounting) -> Flow {
+    behind(&stage.name, stage.transform.outputs().len() + 1, steps, streams, accounting)
 }
 
-fn behind(origin: &Arc<str>, outputs: usize, steps: &[Step], streams: &Streams, books: &Accounting) -> Flow {
+fn behind(origin: &Arc<str>, outputs: usize, steps: &[Step], streams: &Streams, accounting: &Accounting) -> Flow {
     let reached = reached(origin, steps);
     let port = |component: &Arc<str>, port: usize| {
         let output = Input { component: component.clone(), port };
         let next = (0..reached.len()).filter(|at| reached[*at].inputs.contains(&output)).collect();
         Port { stream: streams.0.get(&output).copied(), next }
     };
-    let ledger = |step: &Step| {
-        let ledger = books.open(&step.name, ComponentKind::Transform, step.type_name);
+    let metrics = |step: &Step| {
+        let metrics = accounting.open(&step.name, ComponentKind::Transform, step.type_name);
         if step.transform.stage().is_none() {
-            ledger.enter(ComponentState::Running);
+            metrics.enter(ComponentState::Running);
         }
-        ledger
+        metrics
     };
     let nodes = reached.iter().map(|step| {
         let input = step.stage_input();
@@ -120,7 +120,7 @@ fn behind(origin: &Arc<str>, outputs: usize, steps: &[Step], streams: &Streams, 
         Node {
             name: step.name.clone(),
             transform: step.transform.clone(),
-            ledger: ledger(step),
+            metrics: metrics(step),
             ports: ports.chain(input.iter().map(|input| port(&step.name, input.port))).collect(),
             input: input.map(|input| input.port),
         }

@@ -135,11 +135,11 @@ async fn a_transforms_letter_enters_again_at_that_transform_with_its_id() {
     );
     let environment = Environment { variable: &|_| None, file: &|_: &Path| Err("there is no file to read".to_owned()) };
     let texts = vec![Text { name: "weir.yaml".into(), bytes: yaml.into() }];
-    let catalogue = Catalogue { transforms: WITH_MOODY, ..Catalogue::house() };
+    let catalogue = Catalogue { transforms: WITH_MOODY, ..Catalogue::built_in() };
     let loaded = config::load_texts(texts, catalogue, environment, &Overrides::default())
         .unwrap_or_else(|rejected| panic!("{}", rejected.render(false)));
     let agent = weir::topology::Agent::start(loaded.plan).await.unwrap_or_else(|_| panic!("it starts"));
-    let queue = agent.commons.dead_letters.clone();
+    let queue = agent.context.dead_letters.clone();
     let numbers = || {
         let mut numbers: Vec<u64> =
             splunk.state().indexed.iter().filter_map(|told| told["event"]["n"].as_u64()).collect();
@@ -149,8 +149,8 @@ async fn a_transforms_letter_enters_again_at_that_transform_with_its_id() {
     tokio::task::block_in_place(|| eventually("the others are there", || numbers() == [1, 3]));
     let letters = queue.list(None, 10).await.expect("the queue");
     let [letter] = &letters[..] else { panic!("{letters:?}") };
-    assert_eq!((&*letter.letter.component, letter.letter.kind.as_str()), ("moody", "transform"));
-    let id = letter.letter.seed.id(letter.letter.ordinal).to_string();
+    assert_eq!((&*letter.content.component, letter.content.kind.as_str()), ("moody", "transform"));
+    let id = letter.content.seed.id(letter.content.ordinal).to_string();
     MOODY.store(false, Ordering::SeqCst);
     agent.replay(letter.number).await.expect("it is calm now");
     tokio::task::block_in_place(|| eventually("it is there", || numbers() == [1, 2, 3]));

@@ -19,7 +19,7 @@ fn assert_holds(name: &str, text: &str) {
     let file = |_: &Path| Err("examples read no files".to_owned());
     let environment = Environment { variable: &variable, file: &file };
     let texts = vec![Text { name: name.to_owned(), bytes: text.into() }];
-    match config::load_texts(texts, Catalogue::house(), environment, &Overrides::default()) {
+    match config::load_texts(texts, Catalogue::built_in(), environment, &Overrides::default()) {
         Ok(loaded) => assert_eq!(loaded.render_warnings(false), "", "{name}"),
         Err(rejected) => panic!("{}", rejected.render(false)),
     }

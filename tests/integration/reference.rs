@@ -7,7 +7,7 @@ use weir::config::{Catalogue, Overrides, SINK_KEYS, load, reference, schema};
 #[test]
 fn the_reference_page_is_fresh() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md");
-    let page = reference(Catalogue::house());
+    let page = reference(Catalogue::built_in());
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, &page).expect("the page can be written");
     }
@@ -17,7 +17,7 @@ fn the_reference_page_is_fresh() {
 
 #[test]
 fn no_component_has_a_key_that_belongs_to_the_frame() {
-    for entry in Catalogue::house().sinks {
+    for entry in Catalogue::built_in().sinks {
         let own = (entry.schema)(&mut schemars::SchemaGenerator::default()).to_value();
         for key in own["properties"].as_object().into_iter().flat_map(|keys| keys.keys()) {
             assert!(!SINK_KEYS.contains(&key.as_str()), "the sink `{}` has a key `{key}`", entry.type_name);
@@ -27,7 +27,7 @@ fn no_component_has_a_key_that_belongs_to_the_frame() {
 
 #[test]
 fn the_keys_of_the_frame_are_those_of_its_struct() {
-    let schema = schema(Catalogue::house());
+    let schema = schema(Catalogue::built_in());
     let sink = &schema["properties"]["sinks"]["additionalProperties"]["oneOf"][0]["properties"];
     for key in SINK_KEYS {
         assert!(sink[*key].is_object(), "`{key}` is no key of a sink");
@@ -44,7 +44,7 @@ fn every_reference_in_the_schema_leads_somewhere() {
         value.as_object().into_iter().flat_map(|object| object.values()).for_each(|inner| check(inner, definitions));
         value.as_array().into_iter().flatten().for_each(|inner| check(inner, definitions));
     }
-    let schema = schema(Catalogue::house());
+    let schema = schema(Catalogue::built_in());
     check(&schema, &schema["$defs"]);
 }
 

@@ -139,7 +139,7 @@ async fn live(setup: &Setup, plan: &Plan, seconds: Option<u64>) {
         None => {
             setup.settled(plan.fates.len() as u64).await;
             let events = plan.fates.len() as u64;
-            // Before the loop begins its books are empty.
+            // Before the loop begins its accounting is empty.
             fixture::until(|| setup.counts().addressed() == events && setup.counts().waiting == 0).await;
         }
     }
@@ -148,10 +148,10 @@ async fn live(setup: &Setup, plan: &Plan, seconds: Option<u64>) {
         false => setup.kill.cancel(),
     }
     running.await.unwrap();
-    check_the_books(setup, plan);
+    check_the_accounting(setup, plan);
 }
 
-fn check_the_books(setup: &Setup, plan: &Plan) {
+fn check_the_accounting(setup: &Setup, plan: &Plan) {
     let counts = setup.counts();
     assert_eq!(counts.addressed(), plan.fates.len() as u64, "{counts:?}");
     let behind = FIRST_SEQ + plan.fates.len() as u64 - setup.feed.position();
@@ -168,21 +168,21 @@ async fn run(plan: Plan) {
     live(&setup, &plan, None).await;
 
     let written: BTreeSet<u64> = setup.script.written().into_iter().collect();
-    let mut letters: BTreeMap<u64, usize> = BTreeMap::new();
-    for letter in setup.letters().await {
-        assert_eq!(letter.parked, None, "nothing is parked any more");
-        *letters.entry(letter.ordinal).or_default() += 1;
+    let mut dead_letters: BTreeMap<u64, usize> = BTreeMap::new();
+    for dead_letter in setup.dead_letters().await {
+        assert_eq!(dead_letter.parked, None, "nothing is parked any more");
+        *dead_letters.entry(dead_letter.ordinal).or_default() += 1;
     }
     for (event, fate) in (0u64..).zip(&plan.fates) {
-        let (is_written, letters) = (written.contains(&event), letters.get(&event).copied().unwrap_or(0));
+        let (is_written, dead_letters) = (written.contains(&event), dead_letters.get(&event).copied().unwrap_or(0));
         match fate {
-            Fate::Filtered => assert!(!is_written && letters == 0, "{event} was filtered"),
-            Fate::Poison => assert!(!is_written && letters == 1, "{event} is poison: {letters} letters"),
+            Fate::Filtered => assert!(!is_written && dead_letters == 0, "{event} was filtered"),
+            Fate::Poison => assert!(!is_written && dead_letters == 1, "{event} is poison: {dead_letters} dead letters"),
             // A partial answer may have called it poison in one life and not in the next.
-            Fate::Good => assert!(letters <= 1 && (is_written || letters == 1), "{event} is lost"),
+            Fate::Good => assert!(dead_letters <= 1 && (is_written || dead_letters == 1), "{event} is lost"),
         }
         if plan.lives.is_empty() && *fate == Fate::Good {
-            assert_eq!(usize::from(is_written) + letters, 1, "{event} ended in two places");
+            assert_eq!(usize::from(is_written) + dead_letters, 1, "{event} ended in two places");
         }
     }
     let counts = setup.counts();
@@ -190,7 +190,7 @@ async fn run(plan: Plan) {
     let filtered = plan.fates.iter().filter(|fate| **fate == Fate::Filtered).count() as u64;
     assert_eq!(counts.filtered_total(), filtered);
     if plan.lives.is_empty() {
-        assert_eq!((counts.delivered, counts.dead_lettered), (written.len() as u64, letters.len() as u64));
+        assert_eq!((counts.delivered, counts.dead_lettered), (written.len() as u64, dead_letters.len() as u64));
         assert_eq!(setup.script.written().len(), written.len(), "without a death nothing is written twice");
     }
 }

@@ -17,13 +17,13 @@ async fn ended(setup: &Setup, policy: Policy) -> (Vec<u64>, Vec<u64>) {
 
 async fn dead(setup: &Setup) -> Vec<u64> {
     let number = |body: &[u8]| crate::event::Raw::valid(body).get("n").unwrap().as_i64().unwrap() as u64;
-    let mut dead: Vec<u64> = setup.letters().await.iter().map(|letter| number(&letter.body)).collect();
+    let mut dead: Vec<u64> = setup.dead_letters().await.iter().map(|dead_letter| number(&dead_letter.body)).collect();
     dead.sort_unstable();
     dead
 }
 
 async fn is_held(setup: &Setup) {
-    until(|| setup.ledger.health().state == ComponentState::Held).await;
+    until(|| setup.metrics.health().state == ComponentState::Held).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -36,8 +36,11 @@ async fn one_event_whose_refusal_looks_like_the_targets_state_stops_no_other() {
         assert!(written.iter().copied().eq((0..1000).filter(|n| *n != guilty)), "{guilty}: the others in order");
         assert_eq!(dead, [guilty]);
         assert!(setup.script.sizes().len() <= 24, "{}", setup.script.sizes().len());
-        let letter = &setup.letters().await[0];
-        assert_eq!((&*letter.reason, &*letter.answer), ("the target refuses it, and takes others", "not allowed"));
+        let dead_letter = &setup.dead_letters().await[0];
+        assert_eq!(
+            (&*dead_letter.reason, &*dead_letter.answer),
+            ("the target refuses it, and takes others", "not allowed")
+        );
         assert_eq!(setup.counts().retries, 0, "nothing was waited for");
     }
 }
@@ -63,7 +66,7 @@ async fn what_every_event_meets_holds_the_sink_and_loses_and_reorders_nothing() 
     written.sort_unstable();
     assert!(written.into_iter().eq(0..1500));
     setup.finish(running).await;
-    assert!(setup.letters().await.is_empty());
+    assert!(setup.dead_letters().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,7 +167,7 @@ async fn small_batches_that_are_all_refused_hold_the_sink_before_much_is_put_asi
     setup.feed.push(&[2000]);
     let running = tokio::spawn(setup.delivery(Policy { batch: few(10), ..Policy::default() }).run());
     is_held(&setup).await;
-    assert!(setup.ledger.health().last_error.unwrap().1.starts_with("every event is refused: "));
+    assert!(setup.metrics.health().last_error.unwrap().1.starts_with("every event is refused: "));
     assert!(setup.counts().dead_lettered <= 100, "{}", setup.counts().dead_lettered);
     setup.script.heal();
     until(|| setup.counts().waiting == 0).await;

@@ -33,7 +33,7 @@ pub fn few(events: usize) -> Batching {
     Batching { events: NonZeroUsize::new(events).unwrap(), ..Batching::default() }
 }
 
-pub fn letter(component: &str, bytes: usize) -> NewDeadLetter {
+pub fn dead_letter(component: &str, bytes: usize) -> NewDeadLetter {
     NewDeadLetter {
         component: component.to_owned(),
         kind: ComponentKind::Sink,
@@ -484,12 +484,12 @@ impl AnySink for Script {
     }
 }
 
-/// A feed, a sink and their books.
+/// A feed, a sink and their accounting.
 pub struct Setup {
     pub feed: FakeFeed,
     pub script: Script,
-    pub ledger: Arc<ComponentMetrics>,
-    pub letters: DeadLetters,
+    pub metrics: Arc<ComponentMetrics>,
+    pub dead_letters: DeadLetters,
     pub memory: DeliveryMemory,
     /// The queue counts as one that outlives the process.
     pub parks: bool,
@@ -500,22 +500,22 @@ pub struct Setup {
 
 impl Setup {
     pub fn new(script: Script) -> Setup {
-        Setup::with_letters(script, DeadLetters::in_memory(10 << 20).unwrap())
+        Setup::with_dead_letters(script, DeadLetters::in_memory(10 << 20).unwrap())
     }
 
-    pub fn with_letters(script: Script, letters: DeadLetters) -> Setup {
-        let ledger = Arc::new(ComponentMetrics::new("out".into(), ComponentKind::Sink, "scripted"));
+    pub fn with_dead_letters(script: Script, dead_letters: DeadLetters) -> Setup {
+        let metrics = Arc::new(ComponentMetrics::new("out".into(), ComponentKind::Sink, "scripted"));
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
         let memory = DeliveryMemory::new(64 << 20);
         let dropped = Arc::default();
-        Setup { feed: FakeFeed::new(), script, ledger, letters, memory, parks: false, dropped, stop, kill }
+        Setup { feed: FakeFeed::new(), script, metrics, dead_letters, memory, parks: false, dropped, stop, kill }
     }
 
     /// The same after a restart of the process.
     pub fn again(&self) -> Setup {
-        let Setup { feed, script, letters, .. } = self;
+        let Setup { feed, script, dead_letters, .. } = self;
         let parks = self.parks;
-        Setup { feed: feed.clone(), parks, ..Setup::with_letters(script.clone(), letters.clone()) }
+        Setup { feed: feed.clone(), parks, ..Setup::with_dead_letters(script.clone(), dead_letters.clone()) }
     }
 
     pub fn delivery(&self, policy: Policy) -> Delivery<FakeFeed> {
@@ -528,8 +528,8 @@ impl Setup {
             cx: SinkContext { timeout: policy.timeout.0, ..sink_context() },
             policy,
             filter: None,
-            ledger: self.ledger.clone(),
-            dead_letters: self.letters.clone(),
+            metrics: self.metrics.clone(),
+            dead_letters: self.dead_letters.clone(),
             replays,
             memory: self.memory.clone(),
             parks: self.parks,
@@ -550,11 +550,11 @@ impl Setup {
     ) -> (impl Fn(DeadLetter) -> Pin<Box<dyn Future<Output = Result<(), String>>>>, JoinHandle<()>) {
         let (ask, replays) = mpsc::channel(MAX_REPLAYS);
         let running = tokio::spawn(Delivery { replays, ..self.delivery(policy) }.run());
-        let ask = move |letter| {
+        let ask = move |dead_letter| {
             let ask = ask.clone();
             Box::pin(async move {
                 let (reply, answer) = oneshot::channel();
-                ask.send(Replay { letter, reply }).await.map_err(|_| "gone").unwrap();
+                ask.send(Replay { dead_letter, reply }).await.map_err(|_| "gone").unwrap();
                 answer.await.unwrap()
             }) as Pin<Box<dyn Future<Output = _>>>
         };
@@ -572,10 +572,10 @@ impl Setup {
     }
 
     pub fn counts(&self) -> crate::telemetry::Counts {
-        self.ledger.snapshot()
+        self.metrics.snapshot()
     }
 
-    pub async fn letters(&self) -> Vec<NewDeadLetter> {
-        self.letters.list(None, 10_000).await.unwrap().into_iter().map(|letter| letter.letter).collect()
+    pub async fn dead_letters(&self) -> Vec<NewDeadLetter> {
+        self.dead_letters.list(None, 10_000).await.unwrap().into_iter().map(|dead_letter| dead_letter.content).collect()
     }
 }

@@ -50,7 +50,7 @@ async fn an_event_waits_for_company_no_longer_than_the_age() {
     assert_eq!(started.elapsed(), Duration::from_secs(1), "somebody waits for delivery");
     setup.stop.cancel();
     running.await.unwrap();
-    assert_eq!(setup.ledger.health().state, ComponentState::Stopped);
+    assert_eq!(setup.metrics.health().state, ComponentState::Stopped);
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,11 +61,11 @@ async fn a_sink_that_is_down_at_the_start_is_opened_until_it_is_up() {
     setup.feed.push(&[3]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(setup.ledger.health().state, ComponentState::Retrying);
+    assert_eq!(setup.metrics.health().state, ComponentState::Retrying);
     assert_eq!(setup.counts().waiting, 3);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(setup.ledger.health().state, ComponentState::Held);
-    assert_eq!(setup.ledger.health().last_error.unwrap().1, "no such table");
+    assert_eq!(setup.metrics.health().state, ComponentState::Held);
+    assert_eq!(setup.metrics.health().last_error.unwrap().1, "no such table");
     setup.script.wait_for(3).await;
     setup.finish(running).await;
     assert_eq!((setup.counts().delivered, setup.counts().waiting), (3, 0));
@@ -114,9 +114,12 @@ async fn an_event_that_makes_the_sink_panic_every_time_is_found_and_put_aside() 
     setup.feed.close();
     setup.run(Policy::default()).await;
     assert_eq!(setup.script.written(), [0, 1, 2, 3, 4, 6, 7]);
-    let letters = setup.letters().await;
-    assert_eq!(letters.len(), 1);
-    assert_eq!((&*letters[0].body, letters[0].reason.as_str()), (&br#"{"n":5}"#[..], "the sink panics on it"));
+    let dead_letters = setup.dead_letters().await;
+    assert_eq!(dead_letters.len(), 1);
+    assert_eq!(
+        (&*dead_letters[0].body, dead_letters[0].reason.as_str()),
+        (&br#"{"n":5}"#[..], "the sink panics on it")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,12 +135,12 @@ async fn poison_is_found_with_few_writes_and_kept_with_its_reason_before_the_cur
     let writes = setup.script.sizes().len();
     assert!(writes <= 1 + 2 * 10, "{writes} writes");
     assert!(setup.script.written().is_sorted(), "one write at a time keeps the order");
-    let letter = &setup.letters().await[0];
-    assert_eq!(&*letter.body, br#"{"n":300}"#);
-    assert_eq!(letter.answer, "300 is out of range");
-    assert_eq!(letter.reason, "the target refuses it");
-    assert_eq!(letter.event_id, Some(letter.seed.id(letter.ordinal)));
-    assert!(letter.attempts >= 9, "{}", letter.attempts);
+    let dead_letter = &setup.dead_letters().await[0];
+    assert_eq!(&*dead_letter.body, br#"{"n":300}"#);
+    assert_eq!(dead_letter.answer, "300 is out of range");
+    assert_eq!(dead_letter.reason, "the target refuses it");
+    assert_eq!(dead_letter.event_id, Some(dead_letter.seed.id(dead_letter.ordinal)));
+    assert!(dead_letter.attempts >= 9, "{}", dead_letter.attempts);
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,8 +177,8 @@ async fn when_most_events_are_poison_the_fault_is_not_theirs_and_they_are_held()
     setup.feed.push(&[1000, 1000]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(setup.ledger.health().state, ComponentState::Held);
-    assert!(setup.ledger.health().last_error.unwrap().1.starts_with("more than half"));
+    assert_eq!(setup.metrics.health().state, ComponentState::Held);
+    assert!(setup.metrics.health().last_error.unwrap().1.starts_with("more than half"));
     assert_eq!((setup.counts().dead_lettered, setup.counts().waiting), (0, 2000));
     let before = setup.script.sizes().len();
     tokio::time::sleep(Duration::from_secs(300)).await;
@@ -184,7 +187,7 @@ async fn when_most_events_are_poison_the_fault_is_not_theirs_and_they_are_held()
     setup.script.wait_for(2000).await;
     setup.finish(running).await;
     assert_eq!((setup.counts().delivered, setup.counts().dead_lettered), (2000, 0));
-    assert!(setup.letters().await.is_empty());
+    assert!(setup.dead_letters().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,7 +199,7 @@ async fn without_dead_letters_poison_is_dropped_and_counted() {
     setup.feed.close();
     setup.run(Policy { dead_letter: false, ..Policy::default() }).await;
     assert_eq!((setup.counts().delivered, setup.counts().dropped), (2, [("poison", 1)].into()));
-    assert!(setup.letters().await.is_empty());
+    assert!(setup.dead_letters().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,9 +211,9 @@ async fn an_event_is_given_up_after_the_attempts_that_are_allowed() {
     let mut policy = Policy::default();
     policy.retry.attempts = std::num::NonZeroU32::new(3);
     setup.run(policy).await;
-    let letters = setup.letters().await;
-    assert_eq!(letters.len(), 2);
-    assert_eq!((letters[0].reason.as_str(), letters[0].attempts), ("gave up", 4));
+    let dead_letters = setup.dead_letters().await;
+    assert_eq!(dead_letters.len(), 2);
+    assert_eq!((dead_letters[0].reason.as_str(), dead_letters[0].attempts), ("gave up", 4));
     assert_eq!(setup.script.sizes(), [2, 2, 2, 1, 1], "whether one of them is at fault is found out at once");
 }
 
@@ -218,17 +221,17 @@ async fn an_event_is_given_up_after_the_attempts_that_are_allowed() {
 async fn a_full_dead_letter_queue_holds_the_sink_until_there_is_room() {
     let script = Script::default();
     script.poison([0]);
-    let setup = Setup::with_letters(script, DeadLetters::in_memory(700).unwrap());
-    let filler = fixture::letter("another", 700 - 420);
-    setup.letters.append(vec![filler]).await.unwrap();
+    let setup = Setup::with_dead_letters(script, DeadLetters::in_memory(700).unwrap());
+    let filler = fixture::dead_letter("another", 700 - 420);
+    setup.dead_letters.append(vec![filler]).await.unwrap();
     setup.feed.push(&[2]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     // The queue has a thread of its own, which the paused clock does not wait for.
-    fixture::until(|| setup.ledger.health().state == ComponentState::Held).await;
-    assert_eq!(setup.ledger.health().last_error.unwrap().1, "the dead-letter queue is full");
+    fixture::until(|| setup.metrics.health().state == ComponentState::Held).await;
+    assert_eq!(setup.metrics.health().last_error.unwrap().1, "the dead-letter queue is full");
     assert_eq!(setup.counts().waiting, 2, "nothing is settled");
-    let number = setup.letters.list(None, 1).await.unwrap()[0].number;
-    setup.letters.remove(vec![number]).await.unwrap();
+    let number = setup.dead_letters.list(None, 1).await.unwrap()[0].number;
+    setup.dead_letters.remove(vec![number]).await.unwrap();
     setup.settled(2).await;
     setup.finish(running).await;
     assert_eq!((setup.counts().delivered, setup.counts().dead_lettered), (1, 1));
@@ -362,18 +365,18 @@ async fn totals_and_the_sinks_memory_survive_a_restart_even_if_the_memory_is_ahe
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_is_replayed_with_the_same_id_and_only_when_the_sink_delivers() {
+async fn a_dead_letter_is_replayed_with_the_same_id_and_only_when_the_sink_delivers() {
     let script = Script::default();
     script.poison([1]);
     let setup = Setup::new(script);
     setup.feed.push(&[3]);
     let (ask, running) = setup.start_with_replays(Policy { batch: few(3), ..Policy::default() });
     setup.settled(3).await;
-    let letter = setup.letters.list(None, 1).await.unwrap().remove(0);
-    assert_eq!(ask(letter.clone()).await, Err("1 is out of range".to_owned()));
+    let dead_letter = setup.dead_letters.list(None, 1).await.unwrap().remove(0);
+    assert_eq!(ask(dead_letter.clone()).await, Err("1 is out of range".to_owned()));
     setup.script.heal();
-    assert_eq!(ask(letter.clone()).await, Ok(()));
-    assert_eq!(setup.script.last_id(), letter.letter.event_id);
+    assert_eq!(ask(dead_letter.clone()).await, Ok(()));
+    assert_eq!(setup.script.last_id(), dead_letter.content.event_id);
     let counts = setup.counts();
     assert_eq!((counts.delivered, counts.dead_lettered, counts.waiting), (3, 1, 0));
     setup.finish(running).await;

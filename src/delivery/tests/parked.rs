@@ -19,11 +19,11 @@ fn parking(script: Script) -> Setup {
 }
 
 fn said(setup: &Setup) -> String {
-    setup.ledger.health().last_error.map(|(_, said)| said).unwrap_or_default()
+    setup.metrics.health().last_error.map(|(_, said)| said).unwrap_or_default()
 }
 
-/// Delivered, parked and waiting, after a look whether the books balance.
-fn books(setup: &Setup, events: u64) -> (u64, u64, u64) {
+/// Delivered, parked and waiting, after a look whether the accounting balances.
+fn accounting(setup: &Setup, events: u64) -> (u64, u64, u64) {
     let counts = setup.counts();
     assert_eq!(counts.addressed(), events, "{counts:?}");
     (counts.delivered, counts.parked, counts.waiting)
@@ -45,23 +45,25 @@ async fn what_one_place_refuses_is_parked_and_delivered_once_it_takes_it() {
     setup.feed.push(&[6]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     setup.settled(6).await;
-    until(|| setup.ledger.health().state == ComponentState::Degraded).await;
+    until(|| setup.metrics.health().state == ComponentState::Degraded).await;
     assert_eq!(setup.script.written(), [0, 2, 4]);
-    assert_eq!(books(&setup, 6), (3, 3, 3));
+    assert_eq!(accounting(&setup, 6), (3, 3, 3));
     assert!(said(&setup).starts_with("3 events are parked for `p1` since "), "{}", said(&setup));
     assert!(said(&setup).ends_with(": no place p1"), "{}", said(&setup));
-    let letters = setup.letters().await;
-    assert!(letters.iter().all(|letter| letter.parked.as_deref() == Some("p1") && letter.attempts == 1));
+    let dead_letters = setup.dead_letters().await;
+    assert!(
+        dead_letters.iter().all(|dead_letter| dead_letter.parked.as_deref() == Some("p1") && dead_letter.attempts == 1)
+    );
     // What comes for the same place later is parked behind them.
     setup.feed.push(&[2]);
     setup.settled(8).await;
-    assert_eq!(books(&setup, 8), (4, 4, 4));
+    assert_eq!(accounting(&setup, 8), (4, 4, 4));
     setup.script.refuses(1, 0);
     all_ended(&setup).await;
-    assert_eq!(books(&setup, 8), (8, 0, 0));
+    assert_eq!(accounting(&setup, 8), (8, 0, 0));
     assert!(sorted(&setup).into_iter().eq(0..8));
-    assert!(setup.letters().await.is_empty());
-    until(|| setup.ledger.health().state == ComponentState::Running).await;
+    assert!(setup.dead_letters().await.is_empty());
+    until(|| setup.metrics.health().state == ComponentState::Running).await;
     assert_eq!(setup.script.opened(), 1, "the sink itself was well all the time");
     setup.finish(running).await;
 }
@@ -73,11 +75,11 @@ async fn a_fault_of_all_places_holds_the_sink_and_parks_nothing() {
     let setup = parking(script);
     setup.feed.push(&[4]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
-    until(|| setup.ledger.health().state == ComponentState::Held).await;
-    assert_eq!(books(&setup, 4), (0, 0, 4));
+    until(|| setup.metrics.health().state == ComponentState::Held).await;
+    assert_eq!(accounting(&setup, 4), (0, 0, 4));
     setup.settled(4).await;
-    assert_eq!(books(&setup, 4), (4, 0, 0));
-    assert!(setup.letters().await.is_empty());
+    assert_eq!(accounting(&setup, 4), (4, 0, 0));
+    assert!(setup.dead_letters().await.is_empty());
     setup.finish(running).await;
 }
 
@@ -88,7 +90,7 @@ async fn a_refusal_of_a_whole_write_is_parked_if_another_place_took_something_be
     setup.feed.push(&[3]);
     setup.settled(3).await;
     assert_eq!(setup.script.written(), [0, 2], "the third did not wait for the second");
-    assert_eq!(books(&setup, 3), (2, 1, 1));
+    assert_eq!(accounting(&setup, 3), (2, 1, 1));
     setup.script.refuses(1, 0);
     all_ended(&setup).await;
     setup.finish(running).await;
@@ -96,8 +98,8 @@ async fn a_refusal_of_a_whole_write_is_parked_if_another_place_took_something_be
     let setup = Setup::new(odd_refused(2));
     setup.feed.push(&[4]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
-    until(|| setup.ledger.health().state == ComponentState::Held).await;
-    assert!(setup.letters().await.is_empty(), "a queue that dies with the process keeps no promise");
+    until(|| setup.metrics.health().state == ComponentState::Held).await;
+    assert!(setup.dead_letters().await.is_empty(), "a queue that dies with the process keeps no promise");
     setup.settled(4).await;
     setup.finish(running).await;
 }
@@ -112,8 +114,8 @@ async fn a_crash_at_any_point_loses_nothing_and_the_books_balance_after_it() {
     running.abort();
     let again = setup.again();
     let running = tokio::spawn(again.delivery(Policy::default()).run());
-    until(|| again.ledger.health().state == ComponentState::Degraded).await;
-    assert_eq!(books(&again, 6), (3, 3, 3));
+    until(|| again.metrics.health().state == ComponentState::Degraded).await;
+    assert_eq!(accounting(&again, 6), (3, 3, 3));
     running.abort();
     // Parked, and the cursor was not saved: they come again, and are parked once.
     setup.feed.forget_the_last_settle_but_for_the_memory();
@@ -121,8 +123,8 @@ async fn a_crash_at_any_point_loses_nothing_and_the_books_balance_after_it() {
     let again = setup.again();
     let running = tokio::spawn(again.delivery(Policy::default()).run());
     again.settled(6).await;
-    assert_eq!(books(&again, 6), (3, 3, 3));
-    assert_eq!(again.letters().await.len(), 3);
+    assert_eq!(accounting(&again, 6), (3, 3, 3));
+    assert_eq!(again.dead_letters().await.len(), 3);
     // The place answers, and the process dies before the totals are saved.
     again.script.refuses(1, 0);
     until(|| again.counts().waiting == 0).await;
@@ -130,8 +132,8 @@ async fn a_crash_at_any_point_loses_nothing_and_the_books_balance_after_it() {
     again.feed.forget_the_last_settle_but_for_the_memory();
     let last = again.again();
     let running = tokio::spawn(last.delivery(Policy::default()).run());
-    until(|| last.ledger.health().state == ComponentState::Running).await;
-    assert_eq!(books(&last, 6), (6, 0, 0));
+    until(|| last.metrics.health().state == ComponentState::Running).await;
+    assert_eq!(accounting(&last, 6), (6, 0, 0));
     let mut odd = sorted(&last);
     odd.retain(|event| event % 2 == 1);
     assert_eq!(odd, [1, 3, 5], "what was parked was delivered once");
@@ -147,12 +149,12 @@ async fn what_is_parked_as_poison_becomes_a_dead_letter_in_its_turn() {
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     setup.settled(8).await;
     all_ended(&setup).await;
-    assert_eq!(books(&setup, 8), (7, 0, 0));
+    assert_eq!(accounting(&setup, 8), (7, 0, 0));
     assert_eq!(setup.counts().dead_lettered, 1);
-    let letters = setup.letters().await;
-    assert_eq!(letters.len(), 1);
-    assert_eq!((&*letters[0].body, &letters[0].parked), (&br#"{"n":3}"#[..], &None));
-    assert_eq!((&*letters[0].reason, &*letters[0].answer), ("the target refuses it", "3 is out of range"));
+    let dead_letters = setup.dead_letters().await;
+    assert_eq!(dead_letters.len(), 1);
+    assert_eq!((&*dead_letters[0].body, &dead_letters[0].parked), (&br#"{"n":3}"#[..], &None));
+    assert_eq!((&*dead_letters[0].reason, &*dead_letters[0].answer), ("the target refuses it", "3 is out of range"));
     assert!(sorted(&setup).into_iter().eq([0, 1, 2, 4, 5, 6, 7]));
     setup.finish(running).await;
 }
@@ -160,16 +162,16 @@ async fn what_is_parked_as_poison_becomes_a_dead_letter_in_its_turn() {
 #[tokio::test(start_paused = true)]
 async fn parked_events_fill_the_queue_to_its_bound_and_make_room_by_themselves() {
     let setup =
-        Setup { parks: true, ..Setup::with_letters(odd_refused(FOR_EVER), DeadLetters::in_memory(2000).unwrap()) };
+        Setup { parks: true, ..Setup::with_dead_letters(odd_refused(FOR_EVER), DeadLetters::in_memory(2000).unwrap()) };
     setup.feed.push(&[20]);
     let running = tokio::spawn(setup.delivery(Policy { batch: few(2), ..Policy::default() }).run());
-    until(|| setup.ledger.health().state == ComponentState::Held).await;
+    until(|| setup.metrics.health().state == ComponentState::Held).await;
     assert_eq!(said(&setup), "the dead-letter queue is full");
-    let (delivered, parked, waiting) = books(&setup, 20);
+    let (delivered, parked, waiting) = accounting(&setup, 20);
     assert!(parked >= 2 && delivered == parked && waiting == 20 - delivered, "{delivered} {parked} {waiting}");
     setup.script.refuses(1, 0);
     all_ended(&setup).await;
-    assert_eq!(books(&setup, 20), (20, 0, 0));
+    assert_eq!(accounting(&setup, 20), (20, 0, 0));
     assert!(sorted(&setup).into_iter().eq(0..20));
     setup.finish(running).await;
 }
@@ -180,39 +182,39 @@ async fn somebody_may_have_a_parked_event_tried_at_once() {
     setup.feed.push(&[4]);
     let (ask, running) = setup.start_with_replays(Policy::default());
     setup.settled(4).await;
-    let letter = setup.letters.list(None, 1).await.unwrap().remove(0);
-    assert_eq!(ask(letter.clone()).await, Err("no place p1".to_owned()));
-    assert_eq!(books(&setup, 4), (2, 2, 2));
+    let dead_letter = setup.dead_letters.list(None, 1).await.unwrap().remove(0);
+    assert_eq!(ask(dead_letter.clone()).await, Err("no place p1".to_owned()));
+    assert_eq!(accounting(&setup, 4), (2, 2, 2));
     setup.script.refuses(1, 0);
-    assert_eq!(ask(letter.clone()).await, Ok(()));
+    assert_eq!(ask(dead_letter.clone()).await, Ok(()));
     all_ended(&setup).await;
-    assert_eq!(books(&setup, 4), (4, 0, 0));
+    assert_eq!(accounting(&setup, 4), (4, 0, 0));
     assert!(sorted(&setup).into_iter().eq(0..4));
     setup.finish(running).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn letters_that_somebody_drops_wait_no_longer() {
+async fn dead_letters_that_somebody_drops_wait_no_longer() {
     let setup = parking(odd_refused(FOR_EVER));
     setup.feed.push(&[4]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     setup.settled(4).await;
     for left in [1, 0] {
-        let number = setup.letters.list(None, 1).await.unwrap()[0].number;
-        assert_eq!(setup.letters.remove(vec![number]).await.unwrap(), 1);
-        setup.ledger.update(|counts| {
+        let number = setup.dead_letters.list(None, 1).await.unwrap()[0].number;
+        assert_eq!(setup.dead_letters.remove(vec![number]).await.unwrap(), 1);
+        setup.metrics.update(|counts| {
             (counts.parked, counts.waiting) = (left, left);
             counts.dropped.insert("dlq", 2 - left);
         });
         setup.dropped.notify_one();
         until(|| left == 0 || said(&setup).starts_with("1 event is parked")).await;
     }
-    until(|| setup.ledger.health().state == ComponentState::Running).await;
-    assert_eq!(books(&setup, 4), (2, 0, 0));
+    until(|| setup.metrics.health().state == ComponentState::Running).await;
+    assert_eq!(accounting(&setup, 4), (2, 0, 0));
     setup.finish(running).await;
     let again = setup.again();
     let running = tokio::spawn(again.delivery(Policy::default()).run());
-    until(|| again.ledger.health().state == ComponentState::Running).await;
+    until(|| again.metrics.health().state == ComponentState::Running).await;
     assert_eq!(again.counts().dropped, [("dlq", 2)].into());
     again.finish(running).await;
 }
@@ -230,6 +232,6 @@ async fn what_was_parked_comes_no_faster_than_the_rate() {
     until(|| setup.counts().parked < 5).await;
     assert!(started.elapsed() >= Duration::from_secs(11), "ten events are paid for, then one finds out");
     all_ended(&setup).await;
-    assert_eq!(books(&setup, 11), (11, 0, 0));
+    assert_eq!(accounting(&setup, 11), (11, 0, 0));
     setup.finish(running).await;
 }

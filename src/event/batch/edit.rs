@@ -66,13 +66,13 @@ impl Batch {
 
     /// Adds a field behind the others of its event: in a spare slot, at the end of the table, or after moving there.
     fn append(&mut self, event: usize, field: Field) {
-        let Event { first, count, room, .. } = self.events[event];
+        let Event { first, count, capacity, .. } = self.events[event];
         let (start, end) = (first as usize, (first + count) as usize);
-        if count < room {
+        if count < capacity {
             self.fields[end] = field;
         } else if end == self.fields.len() {
             self.fields.push(field);
-            self.events[event].room += 1;
+            self.events[event].capacity += 1;
         } else {
             let moved = self.fields.len();
             let needed = count as usize + 1 + SPARE;
@@ -81,7 +81,7 @@ impl Batch {
             }
             self.fields.extend_from_within(start..end);
             self.fields.resize(moved + needed, field);
-            (self.events[event].first, self.events[event].room) = (moved as u32, needed as u32);
+            (self.events[event].first, self.events[event].capacity) = (moved as u32, needed as u32);
         }
         self.events[event].count += 1;
     }

@@ -89,7 +89,7 @@ impl Batch {
     pub(super) fn enter_members(&mut self, event: usize, members: &[Member]) {
         let start = self.events[event].start;
         let first = self.fields.len();
-        self.make_room(event, members.len());
+        self.make_space(event, members.len());
         let as_last = if self.shape.repeats { 0 } else { self.enter_as_last(start, members) };
         let mut edited = false;
         if as_last < members.len() {
@@ -97,12 +97,12 @@ impl Batch {
         }
         let count = (self.fields.len() - first) as u32;
         let entry = &mut self.events[event];
-        (entry.first, entry.count, entry.room, entry.split) = (first as u32, count, count, true);
+        (entry.first, entry.count, entry.capacity, entry.split) = (first as u32, count, count, true);
         entry.edited |= edited;
     }
 
     /// If the table is full: room for the rest of the batch, should it go on like this event.
-    fn make_room(&mut self, event: usize, count: usize) {
+    fn make_space(&mut self, event: usize, count: usize) {
         if self.fields.capacity() - self.fields.len() < count {
             let Event { start, len, .. } = self.events[event];
             let rest = (self.input.len() - start as usize) / (len as usize + 1) + 1;

@@ -10,7 +10,7 @@ use crate::event::{Capture, Id, Seed, Sender, Stamp};
 use crate::telemetry::ComponentKind;
 use crate::units::Timestamp;
 
-/// A letter's number: ascending in time, never given twice. Written as ten digits of base 32.
+/// A dead letter's number: ascending in time, never given twice. Written as ten digits of base 32.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Number(pub u64);
 
@@ -43,7 +43,7 @@ impl std::str::FromStr for Number {
     }
 }
 
-/// A letter to be kept.
+/// A dead letter to be kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewDeadLetter {
     /// Name of the component that could not go on.
@@ -68,17 +68,17 @@ pub struct NewDeadLetter {
     pub attempts: u32,
     /// Where a source read it, such as a file and an offset.
     pub origin: Option<String>,
-    /// The destination that it waits for, such as a topic: the letter is parked, not dead.
+    /// The destination that it waits for, such as a topic: the dead letter is parked, not dead.
     pub parked: Option<String>,
 }
 
-/// A letter as it is kept.
+/// A dead letter as it is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetter {
     pub number: Number,
-    /// When it became a letter.
+    /// When it became a dead letter.
     pub time: Timestamp,
-    pub letter: NewDeadLetter,
+    pub content: NewDeadLetter,
 }
 
 /// What is stored in front of the body. Fields may be added; unknown ones are skipped.
@@ -110,37 +110,37 @@ const MAX_TEXT: usize = 4096;
 impl DeadLetter {
     /// The stored form: length of the head, head as JSON, body.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let letter = &self.letter;
-        let (user, service) = match letter.stamp.as_ref().and_then(|stamp| stamp.sender.as_ref()) {
+        let dead_letter = &self.content;
+        let (user, service) = match dead_letter.stamp.as_ref().and_then(|stamp| stamp.sender.as_ref()) {
             Some(Sender::User(name)) => (Some(name.clone()), None),
             Some(Sender::Service(name)) => (None, Some(name.clone())),
             None => (None, None),
         };
         let head = Head {
             time: self.time.0,
-            component: letter.component.clone(),
-            kind: letter.kind.as_str().to_owned(),
-            event_id: letter.event_id.map(|id| id.to_string()),
-            seed: Id(u128::from_be_bytes(letter.seed.0)).to_string(),
-            ordinal: letter.ordinal,
-            seq: letter.seq,
-            received_at: letter.received_at.0,
+            component: dead_letter.component.clone(),
+            kind: dead_letter.kind.as_str().to_owned(),
+            event_id: dead_letter.event_id.map(|id| id.to_string()),
+            seed: Id(u128::from_be_bytes(dead_letter.seed.0)).to_string(),
+            ordinal: dead_letter.ordinal,
+            seq: dead_letter.seq,
+            received_at: dead_letter.received_at.0,
             user,
             service,
-            capture: letter.stamp.as_ref().and_then(|stamp| stamp.capture),
-            reason: shortened(&letter.reason).to_owned(),
-            answer: shortened(&letter.answer).to_owned(),
-            attempts: letter.attempts,
-            origin: letter.origin.as_deref().map(|origin| shortened(origin).to_owned()),
-            parked: letter.parked.clone(),
+            capture: dead_letter.stamp.as_ref().and_then(|stamp| stamp.capture),
+            reason: shortened(&dead_letter.reason).to_owned(),
+            answer: shortened(&dead_letter.answer).to_owned(),
+            attempts: dead_letter.attempts,
+            origin: dead_letter.origin.as_deref().map(|origin| shortened(origin).to_owned()),
+            parked: dead_letter.parked.clone(),
         };
         let head = serde_json::to_vec(&head).expect("strings and numbers are JSON");
         out.extend_from_slice(&(head.len() as u32).to_le_bytes());
         out.extend_from_slice(&head);
-        out.extend_from_slice(&letter.body);
+        out.extend_from_slice(&dead_letter.body);
     }
 
-    /// The component of a letter in its stored form, with nothing else of it read.
+    /// The component of a dead letter in its stored form, with nothing else of it read.
     pub fn component_of(stored: &[u8]) -> Option<Cow<'_, str>> {
         #[derive(Deserialize)]
         struct Component<'a> {
@@ -168,7 +168,7 @@ impl DeadLetter {
         Ok(DeadLetter {
             number,
             time: Timestamp(head.time),
-            letter: NewDeadLetter {
+            content: NewDeadLetter {
                 component: head.component,
                 kind,
                 body: Bytes::copy_from_slice(body),
@@ -197,21 +197,21 @@ fn shortened(text: &str) -> &str {
 impl Serialize for DeadLetter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let letter = &self.letter;
+        let dead_letter = &self.content;
         let mut out = serializer.serialize_struct("DeadLetter", 13)?;
         out.serialize_field("id", &self.number.to_string())?;
         out.serialize_field("time", &self.time.to_string())?;
-        out.serialize_field("component", &letter.component)?;
-        out.serialize_field("kind", letter.kind.as_str())?;
-        out.serialize_field("event_id", &letter.event_id.map(|id| id.to_string()))?;
-        out.serialize_field("seq", &letter.seq)?;
-        out.serialize_field("reason", &letter.reason)?;
-        out.serialize_field("answer", &letter.answer)?;
-        out.serialize_field("attempts", &letter.attempts)?;
-        out.serialize_field("origin", &letter.origin)?;
-        out.serialize_field("parked", &letter.parked.is_some())?;
-        out.serialize_field("destination", &letter.parked)?;
-        out.serialize_field("event", &String::from_utf8_lossy(&letter.body))?;
+        out.serialize_field("component", &dead_letter.component)?;
+        out.serialize_field("kind", dead_letter.kind.as_str())?;
+        out.serialize_field("event_id", &dead_letter.event_id.map(|id| id.to_string()))?;
+        out.serialize_field("seq", &dead_letter.seq)?;
+        out.serialize_field("reason", &dead_letter.reason)?;
+        out.serialize_field("answer", &dead_letter.answer)?;
+        out.serialize_field("attempts", &dead_letter.attempts)?;
+        out.serialize_field("origin", &dead_letter.origin)?;
+        out.serialize_field("parked", &dead_letter.parked.is_some())?;
+        out.serialize_field("destination", &dead_letter.parked)?;
+        out.serialize_field("event", &String::from_utf8_lossy(&dead_letter.body))?;
         out.end()
     }
 }
@@ -222,7 +222,7 @@ pub mod tests {
 
     use super::*;
 
-    pub fn letter(component: &str, ordinal: u64) -> NewDeadLetter {
+    pub fn dead_letter(component: &str, ordinal: u64) -> NewDeadLetter {
         let seed = Seed::derive(&[component.as_bytes()]);
         NewDeadLetter {
             component: component.to_owned(),
@@ -243,20 +243,20 @@ pub mod tests {
     }
 
     pub fn parked(component: &str, destination: &str, ordinal: u64) -> NewDeadLetter {
-        NewDeadLetter { parked: Some(destination.to_owned()), ..letter(component, ordinal) }
+        NewDeadLetter { parked: Some(destination.to_owned()), ..dead_letter(component, ordinal) }
     }
 
     proptest! {
         #[test]
-        fn a_letter_reads_as_it_was_written(body: Vec<u8>, answer: String, number in 0u64..1 << 50, user: Option<String>, parked: Option<String>) {
-            let mut new = letter("out", 7);
+        fn a_dead_letter_reads_as_it_was_written(body: Vec<u8>, answer: String, number in 0u64..1 << 50, user: Option<String>, parked: Option<String>) {
+            let mut new = dead_letter("out", 7);
             (new.body, new.answer) = (Bytes::from(body), answer);
             (new.stamp, new.parked) = (user.map(|name| Stamp { capture: Some(Capture::Server), ..Stamp::user(name) }), parked);
-            let letter = DeadLetter { number: Number(number), time: Timestamp(9), letter: new };
+            let dead_letter = DeadLetter { number: Number(number), time: Timestamp(9), content: new };
             let mut stored = Vec::new();
-            letter.encode(&mut stored);
-            prop_assert_eq!(&DeadLetter::decode(letter.number, &stored).unwrap(), &letter);
-            prop_assert_eq!(letter.number.to_string().parse::<Number>().unwrap(), letter.number);
+            dead_letter.encode(&mut stored);
+            prop_assert_eq!(&DeadLetter::decode(dead_letter.number, &stored).unwrap(), &dead_letter);
+            prop_assert_eq!(dead_letter.number.to_string().parse::<Number>().unwrap(), dead_letter.number);
         }
 
         #[test]
@@ -267,11 +267,11 @@ pub mod tests {
 
     #[test]
     fn a_long_answer_is_cut_on_a_character_boundary() {
-        let mut new = letter("out", 1);
+        let mut new = dead_letter("out", 1);
         new.answer = "é".repeat(MAX_TEXT);
         let mut stored = Vec::new();
-        DeadLetter { number: Number(1), time: Timestamp(1), letter: new }.encode(&mut stored);
+        DeadLetter { number: Number(1), time: Timestamp(1), content: new }.encode(&mut stored);
         let read = DeadLetter::decode(Number(1), &stored).unwrap();
-        assert_eq!(read.letter.answer.len(), MAX_TEXT);
+        assert_eq!(read.content.answer.len(), MAX_TEXT);
     }
 }

@@ -3,8 +3,8 @@
 //! Beside dead letters it keeps parked ones: events of a sink for a destination, such as a topic, that does not take them
 //! at the moment. Their sink sends them again by itself.
 //!
-//! It never deletes by itself: at its bound it refuses, and whoever has a letter to write holds. One thread owns
-//! the files; it takes every letter that waits while it is at it, so that many share one sync.
+//! It never deletes by itself: at its bound it refuses, and whoever has a dead letter to write holds. One thread owns
+//! the files; it takes every dead letter that waits while it is at it, so that many share one sync.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -43,7 +43,7 @@ pub struct DeadLetters {
     requests: mpsc::Sender<Request>,
 }
 
-/// Why a letter was not kept.
+/// Why a dead letter was not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// The queue is at its bound.
@@ -69,7 +69,7 @@ impl std::fmt::Display for Refused {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    pub letters: u64,
+    pub dead_letters: u64,
     /// Those of them that are parked.
     pub parked: u64,
     pub bytes: u64,
@@ -84,7 +84,7 @@ pub struct Summary {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lot {
     pub destination: String,
-    pub letters: u64,
+    pub dead_letters: u64,
     /// When the oldest was parked, and what the other side said then.
     pub since: Timestamp,
     pub answer: String,
@@ -94,7 +94,7 @@ pub struct Lot {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resumed {
     pub lots: Vec<Lot>,
-    /// Letters that were counted as parked, and come again because the cursor was put back.
+    /// Dead letters that were counted as parked, and come again because the cursor was put back.
     pub put_back: u64,
 }
 
@@ -115,7 +115,7 @@ enum Request {
     Summary(Reply<Summary>),
 }
 
-/// Which parked letters are wanted.
+/// Which parked dead letters are wanted.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     pub component: String,
@@ -126,10 +126,10 @@ pub struct Wanted {
     pub bytes: usize,
 }
 
-/// Parked letters, and how many there are for their destination.
+/// Parked dead letters, and how many there are for their destination.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
-    pub letters: Vec<DeadLetter>,
+    pub dead_letters: Vec<DeadLetter>,
     pub of: u64,
 }
 
@@ -150,12 +150,12 @@ impl DeadLetters {
         Ok(DeadLetters { requests })
     }
 
-    /// Keeps letters, all or none; they are synced when this returns.
-    pub async fn append(&self, letters: Vec<NewDeadLetter>) -> Result<(), Refused> {
-        self.ask(|reply| Request::Append(letters, reply)).await.map_err(Refused::from)?
+    /// Keeps dead letters, all or none; they are synced when this returns.
+    pub async fn append(&self, dead_letters: Vec<NewDeadLetter>) -> Result<(), Refused> {
+        self.ask(|reply| Request::Append(dead_letters, reply)).await.map_err(Refused::from)?
     }
 
-    /// Letters behind `after`, oldest first.
+    /// Dead letters behind `after`, oldest first.
     pub async fn list(&self, after: Option<Number>, limit: usize) -> io::Result<Vec<DeadLetter>> {
         self.ask(|reply| Request::List(after, limit, reply)).await?
     }
@@ -164,7 +164,7 @@ impl DeadLetters {
         self.ask(|reply| Request::Get(number, reply)).await?
     }
 
-    /// Ends letters, because they were replayed or are to be dropped; tells how many there were.
+    /// Ends dead letters, because they were replayed or are to be dropped; tells how many there were.
     pub async fn remove(&self, numbers: Vec<Number>) -> io::Result<u64> {
         self.ask(|reply| Request::Remove(numbers, reply)).await?
     }
@@ -175,14 +175,14 @@ impl DeadLetters {
         self.ask(|reply| Request::Resume(component.to_owned(), position, settled, reply)).await?
     }
 
-    /// The oldest parked letters of a destination.
+    /// The oldest parked dead letters of a destination.
     pub async fn take(&self, wanted: Wanted) -> io::Result<Taken> {
         self.ask(|reply| Request::Take(wanted, reply)).await?
     }
 
     /// Keeps dead letters in the place of parked ones; tells how many of these there were.
-    pub async fn condemn(&self, letters: Vec<NewDeadLetter>, parked: Vec<Number>) -> Result<u64, Refused> {
-        self.ask(|reply| Request::Condemn(letters, parked, reply)).await.map_err(Refused::from)?
+    pub async fn condemn(&self, dead_letters: Vec<NewDeadLetter>, parked: Vec<Number>) -> Result<u64, Refused> {
+        self.ask(|reply| Request::Condemn(dead_letters, parked, reply)).await.map_err(Refused::from)?
     }
 
     /// Lets go what is parked for a sink; tells how much it was.
@@ -190,7 +190,7 @@ impl DeadLetters {
         self.ask(|reply| Request::Clear(component.to_owned(), reply)).await?
     }
 
-    /// How many letters are parked for each sink.
+    /// How many dead letters are parked for each sink.
     pub async fn waiting(&self) -> io::Result<BTreeMap<String, u64>> {
         self.ask(Request::Waiting).await
     }
@@ -212,11 +212,11 @@ fn serve(mut shelf: DeadLetterStore, mut inbox: mpsc::Receiver<Request>) {
     let (mut next, mut said) = (None, Said::default());
     while let Some(request) = next.take().or_else(|| inbox.blocking_recv()) {
         match request {
-            Request::Append(letters, reply) => {
-                let mut writers = vec![(letters, reply)];
+            Request::Append(dead_letters, reply) => {
+                let mut writers = vec![(dead_letters, reply)];
                 loop {
                     match inbox.try_recv() {
-                        Ok(Request::Append(letters, reply)) => writers.push((letters, reply)),
+                        Ok(Request::Append(dead_letters, reply)) => writers.push((dead_letters, reply)),
                         Ok(other) => break next = Some(other),
                         Err(_) => break,
                     }
@@ -230,10 +230,10 @@ fn serve(mut shelf: DeadLetterStore, mut inbox: mpsc::Receiver<Request>) {
                 drop(reply.send(shelf.resume(&component, position, settled)));
             }
             Request::Take(wanted, reply) => drop(reply.send(shelf.take(&wanted))),
-            Request::Condemn(letters, parked, reply) => {
-                let condemned = shelf.condemn(letters.clone(), &parked, Timestamp::now());
+            Request::Condemn(dead_letters, parked, reply) => {
+                let condemned = shelf.condemn(dead_letters.clone(), &parked, Timestamp::now());
                 if condemned.is_ok() {
-                    said.note(letters.iter(), Instant::now());
+                    said.note(dead_letters.iter(), Instant::now());
                 }
                 drop(reply.send(condemned));
             }
@@ -248,16 +248,16 @@ fn serve(mut shelf: DeadLetterStore, mut inbox: mpsc::Receiver<Request>) {
 fn append_all(shelf: &mut DeadLetterStore, writers: Vec<Writer>, said: &mut Said) {
     let (now, clock) = (Timestamp::now(), Instant::now());
     if writers.len() > 1 {
-        let all = writers.iter().flat_map(|(letters, _)| letters.iter().cloned()).collect();
+        let all = writers.iter().flat_map(|(dead_letters, _)| dead_letters.iter().cloned()).collect();
         if shelf.append(all, now).is_ok() {
-            said.note(writers.iter().flat_map(|(letters, _)| letters), clock);
+            said.note(writers.iter().flat_map(|(dead_letters, _)| dead_letters), clock);
             return writers.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
         }
     }
-    for (letters, reply) in writers {
-        let kept = shelf.append(letters.clone(), now);
+    for (dead_letters, reply) in writers {
+        let kept = shelf.append(dead_letters.clone(), now);
         if kept.is_ok() {
-            said.note(letters.iter(), clock);
+            said.note(dead_letters.iter(), clock);
         }
         drop(reply.send(kept));
     }

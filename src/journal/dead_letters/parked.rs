@@ -1,4 +1,4 @@
-//! Parked letters on the shelf: which sink and which destination they wait for.
+//! Parked dead letters on the shelf: which sink and which destination they wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -8,7 +8,7 @@ use super::store::DeadLetterStore;
 use super::{Lot, Refused, Resumed, Taken, Wanted};
 use crate::units::Timestamp;
 
-/// Numbers of parked letters by component and destination.
+/// Numbers of parked dead letters by component and destination.
 #[derive(Debug, Default)]
 pub struct Index(BTreeMap<(String, String), BTreeSet<Number>>);
 
@@ -40,36 +40,37 @@ impl DeadLetterStore {
     pub fn find_parked(&mut self) {
         let numbers: Vec<Number> = self.parked_numbers().collect();
         for number in numbers {
-            if let Some(Ok(DeadLetter { letter: NewDeadLetter { component, parked: Some(destination), .. }, .. })) =
-                self.get(number)
+            if let Some(Ok(DeadLetter {
+                content: NewDeadLetter { component, parked: Some(destination), .. }, ..
+            })) = self.get(number)
             {
                 self.parked.add(&component, &destination, number);
             }
         }
     }
 
-    /// What waits for a sink that begins at `position`. Letters from there on are removed: they come again from the
-    /// journal. So are second letters of one event, which a failed sync may leave behind.
+    /// What waits for a sink that begins at `position`. Dead letters from there on are removed: they come again from the
+    /// journal. So are second dead letters of one event, which a failed sync may leave behind.
     pub fn resume(&mut self, component: &str, position: u64, settled: u64) -> io::Result<Resumed> {
         let mut resumed = Resumed::default();
         let (mut seen, mut again) = (BTreeSet::new(), Vec::new());
         for (destination, numbers) in self.parked.of(component) {
             let mut lot = Lot { destination: destination.clone(), ..Lot::default() };
             for number in numbers {
-                let Some(letter) = self.get(*number).transpose()? else { continue };
-                let seq = letter.letter.seq.unwrap_or(0);
+                let Some(dead_letter) = self.get(*number).transpose()? else { continue };
+                let seq = dead_letter.content.seq.unwrap_or(0);
                 let is_new = seen.insert(seq);
                 if seq >= position || !is_new {
                     resumed.put_back += u64::from(is_new && seq < settled);
                     again.push(*number);
                     continue;
                 }
-                if lot.letters == 0 {
-                    (lot.since, lot.answer) = (letter.time, letter.letter.answer);
+                if lot.dead_letters == 0 {
+                    (lot.since, lot.answer) = (dead_letter.time, dead_letter.content.answer);
                 }
-                lot.letters += 1;
+                lot.dead_letters += 1;
             }
-            if lot.letters > 0 {
+            if lot.dead_letters > 0 {
                 resumed.lots.push(lot);
             }
         }
@@ -77,27 +78,32 @@ impl DeadLetterStore {
         Ok(resumed)
     }
 
-    /// The oldest letters that wait for a destination: at least one, if there is one.
+    /// The oldest dead letters that wait for a destination: at least one, if there is one.
     pub fn take(&self, wanted: &Wanted) -> io::Result<Taken> {
         let Some(lot) = self.parked.lot(&wanted.component, &wanted.destination) else { return Ok(Taken::default()) };
-        let (mut letters, mut size): (Vec<DeadLetter>, usize) = (Vec::new(), 0);
+        let (mut dead_letters, mut size): (Vec<DeadLetter>, usize) = (Vec::new(), 0);
         for number in lot {
-            let Some(letter) = self.get(*number).transpose()? else { continue };
-            if letter.letter.seq.is_some_and(|seq| seq >= wanted.before) {
+            let Some(dead_letter) = self.get(*number).transpose()? else { continue };
+            if dead_letter.content.seq.is_some_and(|seq| seq >= wanted.before) {
                 continue;
             }
-            size += letter.letter.body.len();
-            if letters.len() == wanted.events || !letters.is_empty() && size > wanted.bytes {
+            size += dead_letter.content.body.len();
+            if dead_letters.len() == wanted.events || !dead_letters.is_empty() && size > wanted.bytes {
                 break;
             }
-            letters.push(letter);
+            dead_letters.push(dead_letter);
         }
-        Ok(Taken { letters, of: lot.len() as u64 })
+        Ok(Taken { dead_letters, of: lot.len() as u64 })
     }
 
-    /// Parked letters that turned out to be dead. Since they take each other's place, the bound does not matter.
-    pub fn condemn(&mut self, letters: Vec<NewDeadLetter>, parked: &[Number], now: Timestamp) -> Result<u64, Refused> {
-        self.append_beyond_the_bound(letters, now)?;
+    /// Parked dead letters that turned out to be dead. Since they take each other's place, the bound does not matter.
+    pub fn condemn(
+        &mut self,
+        dead_letters: Vec<NewDeadLetter>,
+        parked: &[Number],
+        now: Timestamp,
+    ) -> Result<u64, Refused> {
+        self.append_beyond_the_bound(dead_letters, now)?;
         self.remove(parked).map_err(Refused::from)
     }
 
@@ -107,7 +113,7 @@ impl DeadLetterStore {
         self.remove(&numbers)
     }
 
-    /// How many letters are parked, by component.
+    /// How many dead letters are parked, by component.
     pub fn waiting(&self) -> BTreeMap<String, u64> {
         let mut waiting = BTreeMap::new();
         for ((component, _), numbers) in &self.parked.0 {

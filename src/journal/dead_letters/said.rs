@@ -20,14 +20,14 @@ struct Seen {
 }
 
 impl Said {
-    /// Notes letters that were just kept. Parked ones are no dead letters.
-    pub fn note<'a>(&mut self, letters: impl Iterator<Item = &'a NewDeadLetter>, now: Instant) {
-        for letter in letters.filter(|letter| letter.parked.is_none()) {
-            if let Some(earlier) = self.count(&letter.component, &letter.reason, now) {
+    /// Notes dead letters that were just kept. Parked ones are no dead letters.
+    pub fn note<'a>(&mut self, dead_letters: impl Iterator<Item = &'a NewDeadLetter>, now: Instant) {
+        for dead_letter in dead_letters.filter(|dead_letter| dead_letter.parked.is_none()) {
+            if let Some(earlier) = self.count(&dead_letter.component, &dead_letter.reason, now) {
                 tracing::warn!(
-                    component = letter.component,
-                    reason = letter.reason,
-                    answer = letter.answer,
+                    component = dead_letter.component,
+                    reason = dead_letter.reason,
+                    answer = dead_letter.answer,
                     earlier,
                     "an event could not go on and is a dead letter: `weir dlq list` shows it"
                 );

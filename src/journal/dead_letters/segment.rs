@@ -1,4 +1,4 @@
-//! One file of dead letters, appended to until it is full; a letter that is done is marked in its own header.
+//! One file of dead letters, appended to until it is full; a dead letter that is done is marked in its own header.
 //!
 //! A file begins with [`MAGIC`]. A record is a header of 28 bytes and a payload:
 //!
@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 0..4 | `LETR` |
 //! | 4 | state: [`LIVE`], or [`DONE`] once replayed or dropped; overwritten in place, so in no checksum |
-//! | 5 | 1 if the letter is parked, which its head says too; else zero |
+//! | 5 | 1 if the dead letter is parked, which its head says too; else zero |
 //! | 6..8 | zero |
 //! | 8..16 | number |
 //! | 16..20 | length of the payload |
@@ -54,7 +54,7 @@ pub struct Segment {
     pub damaged: u64,
 }
 
-/// A letter's place, small because there may be a million.
+/// A dead letter's place, small because there may be a million.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     delta: u32,
@@ -63,9 +63,9 @@ struct Slot {
     name: u16,
 }
 
-/// Marks a slot's offset as that of a letter that is done.
+/// Marks a slot's offset as that of a dead letter that is done.
 const SLOT_DONE: u32 = 1 << 31;
-/// Marks a slot's offset as that of a parked letter.
+/// Marks a slot's offset as that of a parked dead letter.
 const SLOT_PARKED: u32 = 1 << 30;
 /// Offsets are below this.
 pub const MAX_OFFSET: usize = 1 << 30;
@@ -165,7 +165,7 @@ impl Segment {
     /// Appends records that [`encode`] made, and syncs them. On failure nothing was added.
     pub fn append(&mut self, records: &[u8], starts: &[(u64, usize)]) -> Result<(), AppendError> {
         if let Err(error) = self.medium.write_at(records, self.len) {
-            // What was written in part must not be taken for letters later.
+            // What was written in part must not be taken for dead letters later.
             return Err(match self.cut_tail() {
                 Ok(()) => AppendError::Write(error),
                 Err(_) => AppendError::Sync(error),
@@ -201,7 +201,7 @@ impl Segment {
         }
     }
 
-    /// Numbers of the letters that are not done, ascending.
+    /// Numbers of the dead letters that are not done, ascending.
     pub fn live(&self) -> impl DoubleEndedIterator<Item = Number> + '_ {
         self.slots.iter().filter(|slot| slot.is_live()).map(|slot| Number(self.first + u64::from(slot.delta)))
     }
@@ -237,7 +237,7 @@ impl Segment {
         self.slots[at].is_live().then_some(at)
     }
 
-    /// A letter that is not done.
+    /// A dead letter that is not done.
     pub fn get(&self, number: Number) -> Option<io::Result<DeadLetter>> {
         let slot = self.slots[self.slot(number)?];
         Some(
@@ -259,7 +259,7 @@ impl Segment {
         Ok(record)
     }
 
-    /// Marks a letter as done; `sync` makes it last. Tells whether it was live.
+    /// Marks a dead letter as done; `sync` makes it last. Tells whether it was live.
     pub fn mark_done(&mut self, number: Number) -> io::Result<bool> {
         let Some(at) = self.slot(number) else { return Ok(false) };
         let offset = self.slots[at].offset();
@@ -305,7 +305,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Removes the file of a segment without live letters. The caller syncs the folder.
+    /// Removes the file of a segment without live dead letters. The caller syncs the folder.
     pub fn remove(self) -> io::Result<()> {
         match self.medium {
             Medium::File(_, path) => std::fs::remove_file(path),
@@ -389,16 +389,16 @@ fn header_crc(header: &[u8]) -> u32 {
     crc32c::crc32c_append(kind, &header[8..24])
 }
 
-/// Appends a letter's record.
-pub fn encode(letter: &DeadLetter, out: &mut Vec<u8>) {
+/// Appends a dead letter's record.
+pub fn encode(dead_letter: &DeadLetter, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
-    letter.encode(out);
+    dead_letter.encode(out);
     let (header, payload) = out[start..].split_at_mut(HEADER);
     header[..4].copy_from_slice(MARK);
     header[4] = LIVE;
-    header[5] = if letter.letter.parked.is_some() { PARKED } else { 0 };
-    header[8..16].copy_from_slice(&letter.number.0.to_le_bytes());
+    header[5] = if dead_letter.content.parked.is_some() { PARKED } else { 0 };
+    header[8..16].copy_from_slice(&dead_letter.number.0.to_le_bytes());
     header[16..20].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     header[20..24].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
     let crc = header_crc(header);

@@ -16,7 +16,7 @@ use crate::units::Timestamp;
 const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 /// The most bytes added at once, so that every offset in a segment fits its slot.
 const MAX_APPEND: usize = MAX_OFFSET / 2;
-/// The newest letters, remembered so that an event that comes again after a crash is one letter.
+/// The newest dead letters, remembered so that an event that comes again after a crash is one dead letter.
 const REMEMBERED: usize = 4096;
 
 #[derive(Debug)]
@@ -82,11 +82,11 @@ impl DeadLetterStore {
         let newest: Vec<Number> =
             self.segments.values().rev().flat_map(|segment| segment.live().rev()).take(REMEMBERED).collect();
         for number in newest.into_iter().rev() {
-            if let Some(Ok(letter)) = self.get(number)
-                && let Some(id) = letter.letter.event_id
-                && letter.letter.parked.is_none()
+            if let Some(Ok(dead_letter)) = self.get(number)
+                && let Some(id) = dead_letter.content.event_id
+                && dead_letter.content.parked.is_none()
             {
-                self.remember(letter.letter.component, id, number);
+                self.remember(dead_letter.content.component, id, number);
             }
         }
     }
@@ -101,42 +101,42 @@ impl DeadLetterStore {
         self.recent.insert((component, id), number);
     }
 
-    fn is_known(&self, letter: &NewDeadLetter) -> bool {
-        let Some(id) = letter.event_id else { return false };
-        let known = self.recent.get(&(letter.component.clone(), id));
+    fn is_known(&self, dead_letter: &NewDeadLetter) -> bool {
+        let Some(id) = dead_letter.event_id else { return false };
+        let known = self.recent.get(&(dead_letter.component.clone(), id));
         known.is_some_and(|number| self.segment_of(*number).is_some_and(|segment| segment.get(*number).is_some()))
     }
 
-    /// Keeps letters for good, all of them or none. A dead letter that is here already is not kept twice; parked ones
+    /// Keeps dead letters for good, all of them or none. A dead letter that is here already is not kept twice; parked ones
     /// are told apart by their sink, which knows what it has parked.
-    pub fn append(&mut self, letters: Vec<NewDeadLetter>, now: Timestamp) -> Result<(), Refused> {
-        self.append_within(letters, now, self.max_bytes)
+    pub fn append(&mut self, dead_letters: Vec<NewDeadLetter>, now: Timestamp) -> Result<(), Refused> {
+        self.append_within(dead_letters, now, self.max_bytes)
     }
 
     pub(super) fn append_beyond_the_bound(
         &mut self,
-        letters: Vec<NewDeadLetter>,
+        dead_letters: Vec<NewDeadLetter>,
         now: Timestamp,
     ) -> Result<(), Refused> {
-        self.append_within(letters, now, u64::MAX)
+        self.append_within(dead_letters, now, u64::MAX)
     }
 
-    fn append_within(&mut self, letters: Vec<NewDeadLetter>, now: Timestamp, bound: u64) -> Result<(), Refused> {
+    fn append_within(&mut self, dead_letters: Vec<NewDeadLetter>, now: Timestamp, bound: u64) -> Result<(), Refused> {
         let mut here = HashSet::new();
-        let mut is_first = |letter: &NewDeadLetter| {
-            let is_first = letter.event_id.is_none_or(|id| here.insert((letter.component.clone(), id)));
-            letter.parked.is_some() || is_first && !self.is_known(letter)
+        let mut is_first = |dead_letter: &NewDeadLetter| {
+            let is_first = dead_letter.event_id.is_none_or(|id| here.insert((dead_letter.component.clone(), id)));
+            dead_letter.parked.is_some() || is_first && !self.is_known(dead_letter)
         };
-        let fresh: Vec<NewDeadLetter> = letters.into_iter().filter(|letter| is_first(letter)).collect();
+        let fresh: Vec<NewDeadLetter> = dead_letters.into_iter().filter(|dead_letter| is_first(dead_letter)).collect();
         if fresh.is_empty() {
             return Ok(());
         }
         let (mut records, mut starts, mut ids) = (Vec::new(), Vec::new(), Vec::new());
         let mut number = self.next.max((now.0 / 1000) as u64);
-        for letter in fresh {
+        for dead_letter in fresh {
             starts.push((number, records.len()));
-            ids.push((letter.component.clone(), letter.event_id, letter.parked.clone(), Number(number)));
-            encode(&DeadLetter { number: Number(number), time: now, letter }, &mut records);
+            ids.push((dead_letter.component.clone(), dead_letter.event_id, dead_letter.parked.clone(), Number(number)));
+            encode(&DeadLetter { number: Number(number), time: now, content: dead_letter }, &mut records);
             number += 1;
         }
         if self.bytes() + records.len() as u64 > bound || records.len() > MAX_APPEND {
@@ -195,14 +195,14 @@ impl DeadLetterStore {
         self.segment_of(number)?.get(number)
     }
 
-    /// Letters behind `after`, oldest first.
+    /// Dead letters behind `after`, oldest first.
     pub fn list(&self, after: Option<Number>, limit: usize) -> io::Result<Vec<DeadLetter>> {
         let behind = after.map_or(0, |after| after.0 + 1);
         let numbers = self.segments.values().flat_map(Segment::live).filter(|number| number.0 >= behind);
         numbers.take(limit).filter_map(|number| self.get(number)).collect()
     }
 
-    /// Ends letters, replayed or dropped; tells how many there were.
+    /// Ends dead letters, replayed or dropped; tells how many there were.
     pub fn remove(&mut self, numbers: &[Number]) -> io::Result<u64> {
         let mut touched = Vec::new();
         let mut removed = 0;
@@ -244,7 +244,7 @@ impl DeadLetterStore {
         let mut by_component = BTreeMap::new();
         self.segments.values().for_each(|segment| segment.add_dead(&mut by_component));
         Summary {
-            letters: self.segments.values().map(|segment| segment.live_count() as u64).sum(),
+            dead_letters: self.segments.values().map(|segment| segment.live_count() as u64).sum(),
             parked: self.waiting().values().sum(),
             bytes: self.bytes(),
             max_bytes: self.max_bytes,

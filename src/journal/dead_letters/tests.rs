@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::dead_letter::tests::{letter, parked};
+use super::dead_letter::tests::{dead_letter, parked};
 use super::store::DeadLetterStore;
 use super::*;
 
@@ -35,7 +35,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn ordinals(shelf: &DeadLetterStore) -> Vec<u64> {
-    shelf.list(None, usize::MAX).unwrap().iter().map(|letter| letter.letter.ordinal).collect()
+    shelf.list(None, usize::MAX).unwrap().iter().map(|dead_letter| dead_letter.content.ordinal).collect()
 }
 
 fn open(folder: &Folder) -> DeadLetterStore {
@@ -43,11 +43,11 @@ fn open(folder: &Folder) -> DeadLetterStore {
 }
 
 #[test]
-fn letters_survive_a_restart_in_order_and_a_torn_tail_is_cut() {
+fn dead_letters_survive_a_restart_in_order_and_a_torn_tail_is_cut() {
     let folder = Folder::new();
     let mut shelf = open(&folder);
-    shelf.append(vec![letter("out", 1), letter("out", 2)], NOW).unwrap();
-    shelf.append(vec![letter("out", 3)], NOW).unwrap();
+    shelf.append(vec![dead_letter("out", 1), dead_letter("out", 2)], NOW).unwrap();
+    shelf.append(vec![dead_letter("out", 3)], NOW).unwrap();
     drop(shelf);
     let file = &files(&folder.0)[0];
     let whole = std::fs::read(file).unwrap();
@@ -56,21 +56,21 @@ fn letters_survive_a_restart_in_order_and_a_torn_tail_is_cut() {
         assert_eq!(ordinals(&open(&folder)), [1, 2], "{torn} bytes are missing");
     }
     let mut shelf = open(&folder);
-    shelf.append(vec![letter("out", 4)], NOW).unwrap();
+    shelf.append(vec![dead_letter("out", 4)], NOW).unwrap();
     assert_eq!(ordinals(&open(&folder)), [1, 2, 4]);
 }
 
 #[test]
-fn an_event_that_comes_again_after_a_crash_is_one_letter() {
+fn an_event_that_comes_again_after_a_crash_is_one_dead_letter() {
     let folder = Folder::new();
-    open(&folder).append(vec![letter("out", 1)], NOW).unwrap();
+    open(&folder).append(vec![dead_letter("out", 1)], NOW).unwrap();
     let mut shelf = open(&folder);
-    shelf.append(vec![letter("out", 1), letter("out", 2), letter("other", 1)], NOW).unwrap();
-    shelf.append(vec![letter("out", 3), letter("out", 3)], NOW).unwrap();
+    shelf.append(vec![dead_letter("out", 1), dead_letter("out", 2), dead_letter("other", 1)], NOW).unwrap();
+    shelf.append(vec![dead_letter("out", 3), dead_letter("out", 3)], NOW).unwrap();
     assert_eq!(ordinals(&shelf), [1, 2, 1, 3], "once in one call, too");
     let first = shelf.list(None, 1).unwrap()[0].number;
     shelf.remove(&[first]).unwrap();
-    shelf.append(vec![letter("out", 1)], NOW).unwrap();
+    shelf.append(vec![dead_letter("out", 1)], NOW).unwrap();
     assert_eq!(ordinals(&shelf), [2, 1, 3, 1], "once dropped, it may come back");
 }
 
@@ -78,29 +78,29 @@ fn an_event_that_comes_again_after_a_crash_is_one_letter() {
 fn at_its_bound_the_queue_refuses_and_loses_nothing() {
     let mut shelf = DeadLetterStore::in_memory(2000);
     let mut kept = 0;
-    while shelf.append(vec![letter("out", kept)], NOW).is_ok() {
+    while shelf.append(vec![dead_letter("out", kept)], NOW).is_ok() {
         kept += 1;
     }
     assert!(kept > 2);
-    assert_eq!(shelf.append(vec![letter("out", 99)], NOW), Err(Refused::Full));
+    assert_eq!(shelf.append(vec![dead_letter("out", 99)], NOW), Err(Refused::Full));
     assert_eq!(ordinals(&shelf), (0..kept).collect::<Vec<_>>());
-    let numbers: Vec<Number> = shelf.list(None, 9).unwrap().iter().map(|letter| letter.number).collect();
+    let numbers: Vec<Number> = shelf.list(None, 9).unwrap().iter().map(|dead_letter| dead_letter.number).collect();
     assert_eq!(shelf.remove(&numbers).unwrap(), kept);
     assert_eq!(shelf.remove(&numbers).unwrap(), 0, "they are gone already");
-    shelf.append(vec![letter("out", 99)], NOW).unwrap();
+    shelf.append(vec![dead_letter("out", 99)], NOW).unwrap();
 }
 
 #[test]
 fn what_is_done_is_given_back_to_the_disk() {
     let folder = Folder::new();
     let mut shelf = open(&folder);
-    let big = |n| NewDeadLetter { body: bytes::Bytes::from(vec![b'x'; 1 << 20]), ..letter("out", n) };
+    let big = |n| NewDeadLetter { body: bytes::Bytes::from(vec![b'x'; 1 << 20]), ..dead_letter("out", n) };
     for n in 0..12 {
         shelf.append(vec![big(n)], NOW).unwrap();
     }
     let before = files(&folder.0).len();
     assert!(before >= 3, "{before} segments");
-    let numbers: Vec<Number> = shelf.list(None, 99).unwrap().iter().map(|letter| letter.number).collect();
+    let numbers: Vec<Number> = shelf.list(None, 99).unwrap().iter().map(|dead_letter| dead_letter.number).collect();
     shelf.remove(&numbers[..11]).unwrap();
     assert_eq!(ordinals(&shelf), [11]);
     assert_eq!(files(&folder.0).len(), 1);
@@ -113,26 +113,26 @@ fn wanted(destination: &str, before: u64, events: usize) -> Wanted {
 }
 
 fn taken(shelf: &DeadLetterStore, wanted: &Wanted) -> Vec<u64> {
-    shelf.take(wanted).unwrap().letters.iter().map(|letter| letter.letter.ordinal).collect()
+    shelf.take(wanted).unwrap().dead_letters.iter().map(|dead_letter| dead_letter.content.ordinal).collect()
 }
 
 #[test]
-fn parked_letters_wait_by_destination_over_restarts_and_compaction() {
+fn parked_dead_letters_wait_by_destination_over_restarts_and_compaction() {
     let folder = Folder::new();
     let mut shelf = open(&folder);
     shelf.append(vec![parked("out", "a", 1), parked("out", "b", 2), parked("other", "a", 3)], NOW).unwrap();
     // Two events may have one id; dead letters are told apart by it, parked ones are not.
     shelf.append(vec![parked("out", "a", 4), NewDeadLetter { seq: Some(1005), ..parked("out", "a", 4) }], NOW).unwrap();
-    shelf.append(vec![letter("out", 4)], NOW).unwrap();
+    shelf.append(vec![dead_letter("out", 4)], NOW).unwrap();
     for _ in 0..2 {
         assert_eq!(taken(&shelf, &wanted("a", u64::MAX, 9)), [1, 4, 4]);
         assert_eq!(taken(&shelf, &wanted("a", 1004, 9)), [1], "only what the cursor has passed");
         assert_eq!(taken(&shelf, &wanted("b", u64::MAX, 9)), [2]);
         assert_eq!(shelf.waiting(), [("other".into(), 1), ("out".into(), 4)].into());
-        assert_eq!((shelf.summary().letters, shelf.summary().parked), (6, 5));
+        assert_eq!((shelf.summary().dead_letters, shelf.summary().parked), (6, 5));
         shelf = open(&folder);
     }
-    let padding = NewDeadLetter { body: bytes::Bytes::from(vec![b'x'; 1 << 20]), ..letter("out", 99) };
+    let padding = NewDeadLetter { body: bytes::Bytes::from(vec![b'x'; 1 << 20]), ..dead_letter("out", 99) };
     shelf.append(vec![padding], NOW).unwrap();
     let last = shelf.list(None, 99).unwrap().last().unwrap().number;
     shelf.remove(&[last]).unwrap();
@@ -148,9 +148,9 @@ fn what_comes_again_from_the_journal_is_parked_no_longer() {
     shelf.append((0..6).map(|n| parked("out", if n % 2 == 0 { "a" } else { "b" }, n)).collect(), NOW).unwrap();
     shelf.append(vec![parked("out", "a", 0)], NOW).unwrap();
     let resumed = shelf.resume("out", 1003, 1005).unwrap();
-    let lot = |name: &str, letters| Lot {
+    let lot = |name: &str, dead_letters| Lot {
         destination: name.into(),
-        letters,
+        dead_letters,
         since: NOW,
         answer: "value out of range".into(),
     };
@@ -160,27 +160,27 @@ fn what_comes_again_from_the_journal_is_parked_no_longer() {
 }
 
 #[test]
-fn a_parked_letter_becomes_a_dead_one_in_a_full_queue() {
+fn a_parked_event_becomes_a_dead_letter_in_a_full_queue() {
     let mut shelf = DeadLetterStore::in_memory(1500);
     let mut kept = 0;
     while shelf.append(vec![parked("out", "a", kept)], NOW).is_ok() {
         kept += 1;
     }
     let first = shelf.list(None, 1).unwrap()[0].number;
-    assert_eq!(shelf.condemn(vec![letter("out", 0)], &[first], NOW), Ok(1));
-    assert_eq!((shelf.summary().letters, shelf.summary().parked), (kept, kept - 1));
-    assert_eq!(shelf.append(vec![letter("out", 99)], NOW), Err(Refused::Full));
+    assert_eq!(shelf.condemn(vec![dead_letter("out", 0)], &[first], NOW), Ok(1));
+    assert_eq!((shelf.summary().dead_letters, shelf.summary().parked), (kept, kept - 1));
+    assert_eq!(shelf.append(vec![dead_letter("out", 99)], NOW), Err(Refused::Full));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn one_flipped_byte_costs_one_letter_at_most(at in 0usize..10_000, bit in 0u8..8) {
+    fn one_flipped_byte_costs_one_dead_letter_at_most(at in 0usize..10_000, bit in 0u8..8) {
         let folder = Folder::new();
         let mut shelf = open(&folder);
         for n in 0..8 {
-            shelf.append(vec![if n < 4 { letter("out", n) } else { parked("out", "a", n) }], NOW).unwrap();
+            shelf.append(vec![if n < 4 { dead_letter("out", n) } else { parked("out", "a", n) }], NOW).unwrap();
         }
         drop(shelf);
         let file = &files(&folder.0)[0];
@@ -192,7 +192,7 @@ proptest! {
         let left = ordinals(&shelf);
         prop_assert!(left.len() >= 7, "{left:?}");
         prop_assert!(left.is_sorted());
-        shelf.append(vec![letter("out", 100)], NOW).unwrap();
+        shelf.append(vec![dead_letter("out", 100)], NOW).unwrap();
         prop_assert_eq!(ordinals(&open(&folder)).len(), left.len() + 1);
     }
 
@@ -206,13 +206,13 @@ proptest! {
                 0 | 1 => {
                     let count = u64::from(pick % 5);
                     let base = nth as u64 * 10;
-                    shelf.append((base..base + count).map(|n| letter("out", n)).collect(), NOW).unwrap();
+                    shelf.append((base..base + count).map(|n| dead_letter("out", n)).collect(), NOW).unwrap();
                     model.extend(base..base + count);
                 }
                 2 if !model.is_empty() => {
                     let at = pick as usize % model.len();
                     let number = shelf.list(None, at + 1).unwrap()[at].number;
-                    prop_assert_eq!(shelf.get(number).unwrap().unwrap().letter.ordinal, model[at]);
+                    prop_assert_eq!(shelf.get(number).unwrap().unwrap().content.ordinal, model[at]);
                     prop_assert_eq!(shelf.remove(&[number]).unwrap(), 1);
                     model.remove(at);
                 }
@@ -220,7 +220,7 @@ proptest! {
             }
             prop_assert_eq!(&ordinals(&shelf), &model);
         }
-        prop_assert_eq!(shelf.summary().letters, model.len() as u64);
+        prop_assert_eq!(shelf.summary().dead_letters, model.len() as u64);
     }
 }
 
@@ -229,13 +229,13 @@ async fn writers_at_the_same_time_share_the_thread_and_each_hears_its_own_answer
     let queue = DeadLetters::in_memory(100_000).unwrap();
     let writers = (0..50).map(|n| {
         let queue = queue.clone();
-        tokio::spawn(async move { queue.append(vec![letter("out", n)]).await })
+        tokio::spawn(async move { queue.append(vec![dead_letter("out", n)]).await })
     });
     for writer in writers.collect::<Vec<_>>() {
         writer.await.unwrap().unwrap();
     }
-    assert_eq!(queue.summary().await.unwrap().letters, 50);
+    assert_eq!(queue.summary().await.unwrap().dead_letters, 50);
     let all = queue.list(None, 100).await.unwrap();
     assert_eq!(queue.get(all[7].number).await.unwrap().unwrap(), all[7]);
-    assert_eq!(queue.remove(all.iter().map(|letter| letter.number).collect()).await.unwrap(), 50);
+    assert_eq!(queue.remove(all.iter().map(|dead_letter| dead_letter.number).collect()).await.unwrap(), 50);
 }

@@ -175,7 +175,7 @@ impl<'de> Deserialize<'de> for Jwks {
                     return serde_json::from_str(text).map(Jwks::Inline).map_err(E::custom);
                 }
                 if text.contains("://") {
-                    return jwks::judge(text).map(|_| Jwks::Url(text.to_owned())).map_err(E::custom);
+                    return jwks::validate_url(text).map(|_| Jwks::Url(text.to_owned())).map_err(E::custom);
                 }
                 Ok(Jwks::File(text.into()))
             }

@@ -41,7 +41,7 @@ struct Known {
 
 impl Jwks {
     pub fn new(url: &str, allowed: Vec<Algorithm>) -> Result<Jwks, String> {
-        let url = judge(url)?;
+        let url = validate_url(url)?;
         let client = Client::new(&Trust::default(), None)?;
         Ok(Jwks { url, client, allowed, known: RwLock::default(), fetching: tokio::sync::Mutex::default() })
     }
@@ -109,7 +109,7 @@ impl Jwks {
 }
 
 /// Keys that came over an open line could be anybody's.
-pub fn judge(url: &str) -> Result<Uri, String> {
+pub fn validate_url(url: &str) -> Result<Uri, String> {
     let uri: Uri = url.parse().map_err(|_| format!("`{url}` is no address"))?;
     let host = uri.host().unwrap_or("");
     let is_near = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
@@ -170,10 +170,10 @@ mod tests {
     #[test]
     fn an_open_line_is_for_this_machine_alone() {
         for fine in ["https://id.example/keys", "http://127.0.0.1:8080/keys", "http://localhost/keys"] {
-            assert!(judge(fine).is_ok(), "{fine}");
+            assert!(validate_url(fine).is_ok(), "{fine}");
         }
         for wrong in ["http://id.example/keys", "file:///etc/keys", "id.example/keys", "http://localhost.evil/keys"] {
-            assert!(judge(wrong).is_err(), "{wrong}");
+            assert!(validate_url(wrong).is_err(), "{wrong}");
         }
     }
 }

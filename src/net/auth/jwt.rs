@@ -65,7 +65,7 @@ impl Verifier {
         let allowed = parse_algorithms(&config.algorithms)?;
         let keys = match (&config.secret, &config.public_key, &config.jwks) {
             (Some(secret), None, None) => {
-                judge_secret(secret.expose()).map_err(|message| ("secret", message))?;
+                validate_secret(secret.expose()).map_err(|message| ("secret", message))?;
                 let key = DecodingKey::from_secret(secret.expose().as_bytes());
                 Keys::here(vec![Key::new(None, key, Algorithm::HS256, &allowed)?])
             }
@@ -126,14 +126,14 @@ impl Verifier {
             };
             if let Ok(data) = jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, validation) {
                 let id = data.claims.get("jti").and_then(Value::as_str).map(str::to_owned);
-                return self.judge(&data.claims, now).map(|who| (who, id));
+                return self.validate(&data.claims, now).map(|who| (who, id));
             }
         }
         Err(NO_KEY)
     }
 
     /// The claims of a token whose signature holds.
-    fn judge(&self, claims: &Map<String, Value>, now: i64) -> Result<Principal, &'static str> {
+    fn validate(&self, claims: &Map<String, Value>, now: i64) -> Result<Principal, &'static str> {
         let expires = claims.get("exp").and_then(seconds).ok_or("no usable exp")?;
         if !(0..=LAST_SECOND).contains(&expires) || now >= expires + LEEWAY_SECONDS {
             return Err("expired, or exp makes no sense");
@@ -264,7 +264,7 @@ fn usual_algorithm(jwk: &Jwk) -> Option<Algorithm> {
 }
 
 /// Whether a shared secret can be one.
-pub fn judge_secret(secret: &str) -> Result<(), String> {
+pub fn validate_secret(secret: &str) -> Result<(), String> {
     const OBVIOUS: [&str; 5] = ["changeme", "changethis", "replaceme", "yoursecret", "your256bitsecret"];
     if secret.len() < MIN_SECRET_BYTES {
         let len = secret.len();
@@ -331,7 +331,7 @@ impl Terms {
 
 /// Makes a token for a user, signed with HS256. Times are in seconds since 1970.
 pub fn mint(secret: &str, user: &str, role: Role, terms: &Terms, now: i64, expires: i64) -> Result<String, String> {
-    judge_secret(secret)?;
+    validate_secret(secret)?;
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| format!("the operating system has no random bytes: {error}"))?;
     let id = URL_SAFE_NO_PAD.encode(id);

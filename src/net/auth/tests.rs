@@ -151,7 +151,7 @@ async fn a_minted_token_comes_in() {
 }
 
 #[tokio::test]
-async fn claims_are_judged_strictly() {
+async fn claims_are_validated_strictly() {
     let gate = jwt_gate("");
     for (name, value) in [
         ("exp", Value::Null),

@@ -240,7 +240,7 @@ fn address(hook: &Hook) -> Result<hyper::Uri, &'static str> {
 /// A client for a hook. What stands behind the host may be a secret, and is hidden in whatever is answered.
 fn hooked(hook: &Hook, cx: &SinkContext, mask: &mut SecretMask) -> Result<(Client, hyper::Uri), Failure> {
     let client = cx.http_client()?;
-    *mask = client.veil();
+    *mask = client.mask();
     mask.cover(hook.url.expose());
     let uri = address(hook).map_err(Failure::configuration)?;
     uri.path().split('/').chain(uri.query()).for_each(|part| mask.cover(part));

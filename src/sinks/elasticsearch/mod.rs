@@ -173,7 +173,7 @@ impl Sink for Elasticsearch {
         let encoder = config.encoder().map_err(wrong)?;
         let authorization = config.auth.header().map_err(|(_, wrong)| Failure::configuration(wrong))?;
         let client = cx.http_client()?;
-        let mut mask = client.veil();
+        let mut mask = client.mask();
         config.auth.cover(&mut mask);
         let cluster = Cluster::new(client, config.endpoints().map_err(wrong)?, authorization);
         let looked = opening::look_around(&cluster, config, &encoder, cx).await;

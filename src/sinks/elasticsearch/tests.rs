@@ -15,7 +15,7 @@ use crate::units::Timestamp;
 
 const ID: &str = "0195e0a0-0000-7000-8000-0000000000a1";
 
-fn cut(lines: &[&str]) -> WriteBatch {
+fn batch(lines: &[&str]) -> WriteBatch {
     let mut bytes = Vec::new();
     let mut ends = Vec::new();
     for line in lines {
@@ -42,7 +42,7 @@ fn config(more: Value) -> Config {
 
 fn body(more: Value, lines: &[&str]) -> Result<String, Failure> {
     let encoder = config(more).encoder().expect("it can be used");
-    encoder.body(&cut(lines)).map(|body| String::from_utf8(body).expect("text"))
+    encoder.body(&batch(lines)).map(|body| String::from_utf8(body).expect("text"))
 }
 
 fn derived(nth: u64) -> Id {
@@ -104,7 +104,7 @@ fn an_event_that_wants_out_of_its_index_is_poison_and_the_others_are_not() {
 #[test]
 fn a_compressed_body_is_the_same_body() {
     let encoder = config(json!({"encoding": "ecs"})).encoder().expect("it can be used");
-    let cut = cut(&[r#"{"user_id":"ali"}"#, r#"{"user_id":"eve"}"#]);
+    let cut = batch(&[r#"{"user_id":"ali"}"#, r#"{"user_id":"eve"}"#]);
     let sent = encoder.encode(&cut).expect("a body");
     let mut text = Vec::new();
     flate2::read::GzDecoder::new(&sent[..]).read_to_end(&mut text).expect("gzip");
@@ -207,7 +207,7 @@ fn where_indices_vary_each_event_is_refused_by_its_own() {
     let at = |index: &str| {
         let names = NameTemplate::parse(index, &INDEX).expect("a name");
         let encoder = Encoder { names, shape: Shape::Line, compression: Compression::None };
-        let cut = cut(&[r#"{"timestamp":"2025-03-01T10:00:00Z","tenant":"a"}"#]);
+        let cut = batch(&[r#"{"timestamp":"2025-03-01T10:00:00Z","tenant":"a"}"#]);
         encoder.index_of(cut.event(0))
     };
     assert_eq!(at("x-{{ tenant }}-%Y"), Some("x-a-2025".to_owned()));

@@ -75,7 +75,7 @@ impl Drop for Folder {
 }
 
 /// A cut of these lines, numbered from `first`.
-fn cut(first: u64, lines: &[String]) -> WriteBatch {
+fn batch(first: u64, lines: &[String]) -> WriteBatch {
     let (mut bytes, mut ends) = (String::new(), Vec::new());
     for line in lines {
         bytes.push_str(line);
@@ -103,7 +103,7 @@ async fn write(sink: &File, batch: &WriteBatch) -> Result<Written, Failure> {
 }
 
 async fn put(sink: &File, range: std::ops::Range<u64>) {
-    write(sink, &cut(range.start, &numbered(range))).await.map(drop).unwrap();
+    write(sink, &batch(range.start, &numbered(range))).await.map(drop).unwrap();
 }
 
 fn text(range: std::ops::Range<u64>) -> String {
@@ -216,7 +216,7 @@ async fn a_write_may_span_any_number_of_files() {
         for round in 0..4 {
             let count = [65, 300, 64, 3000][round as usize];
             let lines: Vec<String> = (0..count).map(|n| format!(r#"{{"user":"u{n}","round":{round}}}"#)).collect();
-            write(&sink, &cut(round * 10_000, &lines)).await.map(drop).unwrap();
+            write(&sink, &batch(round * 10_000, &lines)).await.map(drop).unwrap();
         }
         assert_eq!(folder.lines().len(), 3429);
         let memory: serde_json::Value = serde_json::from_slice(&Sink::memory(&sink).unwrap()).unwrap();
@@ -230,7 +230,7 @@ async fn what_is_in_the_place_of_a_file_is_the_events_fault_only_if_they_name_th
     std::fs::create_dir_all(folder.out("u0.log")).unwrap();
     for (below, is_events) in [("{{ user_id }}.log", true), ("u0.log", false)] {
         let sink = File::open(&folder.config(below, json!({})), &folder.context(0, None)).await.unwrap();
-        let failure = write(&sink, &cut(0, &numbered(0..1))).await.unwrap_err();
+        let failure = write(&sink, &batch(0, &numbered(0..1))).await.unwrap_err();
         assert_eq!(matches!(failure, Failure::Poison { .. }), is_events, "{failure:?}");
         assert_eq!(matches!(failure, Failure::Configuration { .. }), !is_events, "{failure:?}");
     }
@@ -257,12 +257,12 @@ async fn events_go_to_the_file_their_fields_name_and_none_leaves_the_root() {
         .map(|user| format!(r#"{{"user_id":"{user}"}}"#))
         .chain([r#"{"n":1,"timestamp":"2020-01-01T00:00:00Z"}"#.to_owned()])
         .collect();
-    let Err(Failure::Some(failures)) = write(&sink, &cut(0, &lines)).await else { panic!("some must fail") };
+    let Err(Failure::Some(failures)) = write(&sink, &batch(0, &lines)).await else { panic!("some must fail") };
     assert_eq!(failures.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [2, 3, 5, 6, 7, 8]);
     assert!(failures.iter().all(|(_, failure)| failure.answer().starts_with("confinement_failed")));
     assert!(folder.lines().is_empty(), "nothing is written before the poison is put aside");
     let good: Vec<String> = [0, 1, 4, 9].iter().map(|at| lines[*at].clone()).collect();
-    write(&sink, &cut(0, &good)).await.map(drop).unwrap();
+    write(&sink, &batch(0, &good)).await.map(drop).unwrap();
     assert_eq!(folder.read("ali/2023.ndjson").lines().count(), 2);
     assert_eq!(folder.read("nobody/2020.ndjson").lines().count(), 1);
 }
@@ -275,7 +275,7 @@ async fn a_link_below_the_root_is_not_followed() {
     std::os::unix::fs::symlink("/tmp/weir-should-not-be", folder.out("u1.log")).unwrap();
     for (below, user) in [("{{ user_id }}/x.log", 0), ("{{ user_id }}.log", 1)] {
         let sink = File::open(&folder.config(below, json!({})), &folder.context(0, None)).await.unwrap();
-        let failure = write(&sink, &cut(user, &numbered(user..user + 1))).await.unwrap_err();
+        let failure = write(&sink, &batch(user, &numbered(user..user + 1))).await.unwrap_err();
         assert!(matches!(&failure, Failure::Poison { answer } if answer.contains("confinement_failed")), "{failure:?}");
     }
     assert!(!Path::new("/tmp/weir-should-not-be").exists() && !Path::new("/tmp/x.log").exists());
@@ -289,7 +289,7 @@ async fn two_sinks_do_not_share_a_file() {
     put(&first, 0..1).await;
     let other = SinkContext { name: "other".into(), ..folder.context(0, None) };
     let second = File::open(&config, &other).await.unwrap();
-    let failure = write(&second, &cut(0, &numbered(0..1))).await.unwrap_err();
+    let failure = write(&second, &batch(0, &numbered(0..1))).await.unwrap_err();
     assert!(failure.answer().contains("another process or sink"), "{failure:?}");
     assert!(File::open(&config, &folder.context(0, None)).await.is_err(), "the notes have one owner too");
 }

@@ -228,7 +228,7 @@ impl Http {
     fn new(config: &Config, cx: &SinkContext) -> Result<Http, Failure> {
         let malformed = |wrong: crate::codec::template::Malformed| Failure::configuration(wrong.message);
         let client = cx.http_client()?;
-        let mut mask = client.veil();
+        let mut mask = client.mask();
         let place = Place::parse(&config.uri).map_err(malformed)?;
         // What came out of a variable may be a secret, such as the path of a webhook.
         if !config.uri.is_as_written() {
@@ -273,7 +273,7 @@ impl Http {
 
     /// Asks without sending anything; whatever is answered shows that somebody is there, if it lets us in.
     async fn knock(&self) -> Result<(), Failure> {
-        let mut request = Request::options(self.place.door()).body(Bytes::new()).expect("a checked address");
+        let mut request = Request::options(self.place.url()).body(Bytes::new()).expect("a checked address");
         request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         self.auth.apply(request.headers_mut(), b"").await?;
         let answer = self.client.send(request).await?;

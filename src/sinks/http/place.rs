@@ -61,7 +61,7 @@ impl Place {
     }
 
     /// An address to knock at without an event.
-    pub fn door(&self) -> Uri {
+    pub fn url(&self) -> Uri {
         let root = || format!("{}/", self.origin).parse().expect("the origin was part of an address before");
         self.constant.clone().unwrap_or_else(root)
     }

@@ -9,7 +9,7 @@ use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
 use crate::units::Timestamp;
 
-fn cut(lines: &[&str]) -> WriteBatch {
+fn batch(lines: &[&str]) -> WriteBatch {
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let ends = lines.iter().scan(0, |at, line| {
         *at += line.len() as u32 + 1;
@@ -55,7 +55,7 @@ fn header<'o>(outgoing: &'o Outgoing, name: &str) -> &'o str {
 
 #[test]
 fn a_body_holds_the_lines_as_they_are_or_one_array_or_a_table() {
-    let cut = cut(&[r#"{"n": 1.50,"user_id":"ali"}"#, r#"{"n":2}"#]);
+    let cut = batch(&[r#"{"n": 1.50,"user_id":"ali"}"#, r#"{"n":2}"#]);
     let bodies = |yaml: &str| sink(yaml).encode(&cut).expect("it can be encoded");
     let plain = bodies("uri: http://a/in");
     assert_eq!(text(&plain[0]), "{\"n\": 1.50,\"user_id\":\"ali\"}\n{\"n\":2}\n");
@@ -74,7 +74,7 @@ fn a_body_holds_the_lines_as_they_are_or_one_array_or_a_table() {
 
 #[test]
 fn each_address_and_set_of_headers_gets_a_request_of_its_own() {
-    let cut = cut(&[
+    let cut = batch(&[
         r#"{"n":0,"t":"a"}"#,
         r#"{"n":1,"t":"b","timestamp":"2025-03-01T10:00:00Z"}"#,
         r#"{"n":2,"t":"a"}"#,
@@ -99,7 +99,7 @@ fn each_address_and_set_of_headers_gets_a_request_of_its_own() {
 
 #[test]
 fn what_would_leave_its_place_is_poison_and_the_rest_is_not() {
-    let cut = cut(&[r#"{"t":"a"}"#, r#"{"t":".."}"#, r#"{"t":"b","h":"x\r\nevil: 1"}"#]);
+    let cut = batch(&[r#"{"t":"a"}"#, r#"{"t":".."}"#, r#"{"t":"b","h":"x\r\nevil: 1"}"#]);
     let Err(Failure::Some(failures)) = sink("{uri: 'http://a/{{ t }}', headers: {x: '{{ h | - }}'}}").encode(&cut)
     else {
         panic!("two of them do not fit")
@@ -115,7 +115,7 @@ fn an_idempotency_key_names_these_events_in_this_body() {
     let key = |yaml: &str, batch: &WriteBatch| {
         header(&sink(yaml).encode(batch).expect("encoded")[0], "idempotency-key").to_owned()
     };
-    let (one, yaml) = (cut(&["{}", "{}"]), "uri: http://a/");
+    let (one, yaml) = (batch(&["{}", "{}"]), "uri: http://a/");
     assert_eq!(key(yaml, &one), key(yaml, &one));
     assert_eq!(key(yaml, &one).len(), 36);
     let (head, tail) = one.split(1);

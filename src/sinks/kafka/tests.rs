@@ -24,7 +24,7 @@ fn context() -> SinkContext {
     SinkContext { timeout: Duration::from_secs(20), ..sink_context() }
 }
 
-fn cut(lines: &[&str]) -> WriteBatch {
+fn batch(lines: &[&str]) -> WriteBatch {
     let bytes: Bytes = lines.iter().map(|line| format!("{line}\n")).collect::<String>().into();
     let ends = lines.iter().scan(0, |end, line| {
         *end += line.len() as u32 + 1;
@@ -48,7 +48,7 @@ fn encode(more: serde_json::Value, lines: &[&str]) -> Result<Vec<Told>, Failure>
     let config = config(more);
     let topic = NameTemplate::parse(&config.topic, &TOPIC).expect("a topic");
     let encoder = config.encoding.encoder().expect("an encoder");
-    let cut = cut(lines);
+    let cut = batch(lines);
     let messages = Messages::encode(&cut, &topic, config.key().expect("a key").as_ref(), &encoder)?;
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
     let told = |message: Message<'_>| {
@@ -138,7 +138,7 @@ async fn cluster_with(
 }
 
 async fn write(sink: &Kafka, lines: &[&str]) -> Result<Written, Failure> {
-    let cut = cut(lines);
+    let cut = batch(lines);
     let messages = sink.encode(&cut).expect("messages");
     sink.write(&cut, &messages).await
 }

@@ -232,7 +232,7 @@ impl SplunkHec {
         let uri = |path: String| -> Result<Uri, Failure> {
             format!("{origin}{path}").parse().map_err(|_| Failure::configuration("`endpoint` is no address"))
         };
-        let mut mask = client.veil();
+        let mut mask = client.mask();
         mask.cover(config.token.expose());
         let mut headers = HeaderMap::new();
         let mut token = HeaderValue::try_from(format!("Splunk {}", config.token.expose()))

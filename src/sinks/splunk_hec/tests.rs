@@ -9,7 +9,7 @@ use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
 use crate::units::Timestamp;
 
-fn cut(line: &str) -> WriteBatch {
+fn batch(line: &str) -> WriteBatch {
     let bytes = Bytes::from(format!("{line}\n"));
     let runs = vec![Run { seed: Seed([7; 16]), ordinals: vec![0] }];
     let lines = Lines { ends: vec![bytes.len() as u32], bytes, runs };
@@ -33,7 +33,7 @@ fn sink(yaml: &str) -> SplunkHec {
 }
 
 fn body(yaml: &str, line: &str) -> Result<String, Failure> {
-    sink(yaml).encode(&cut(line)).map(|body| String::from_utf8(body.to_vec()).expect("text"))
+    sink(yaml).encode(&batch(line)).map(|body| String::from_utf8(body.to_vec()).expect("text"))
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn raw_lines_have_their_place_in_the_address() {
     let splunk = sink("mode: raw, index: main, source: 'a b&c', encoding: {format: text, template: '{{ n }}!'}");
     assert_eq!(splunk.target.to_string(), "https://s:8088/services/collector/raw?index=main&source=a%20b%26c");
     assert_eq!(splunk.headers["x-splunk-request-channel"].len(), 36);
-    assert_eq!(splunk.encode(&cut(r#"{"n":1}"#)).expect("it fits"), "1!\n");
+    assert_eq!(splunk.encode(&batch(r#"{"n":1}"#)).expect("it fits"), "1!\n");
 }
 
 #[test]

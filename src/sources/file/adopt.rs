@@ -136,10 +136,10 @@ impl Tail {
                     if file.body.is_none() && lost > 0 && file.is_missed(scan, 3) {
                         warn!(path = %file.path.display(), bytes = lost, "the file went away before all of it was read");
                         self.cx.intake.lost_bytes(lost);
-                        file.size = file.ledger.cursor();
+                        file.size = file.ranges.cursor();
                     }
                     let is_over = now.saturating_duration_since(since) >= REMEMBER_MISSING || file.is_removed;
-                    if is_over && file.body.is_none() && file.ledger.in_flight() == 0 {
+                    if is_over && file.body.is_none() && file.ranges.in_flight() == 0 {
                         gone.push((file.identity, file.slots));
                     }
                 }
@@ -238,7 +238,7 @@ impl Tail {
             }
             _ => u64::MAX,
         };
-        file.ledger = RangeTracker::starting_at(at);
+        file.ranges = RangeTracker::starting_at(at);
         self.follow_stated(file);
         Ok(())
     }
@@ -251,7 +251,7 @@ impl Tail {
 
     /// Follows a file whose place must be remembered even if no more lines come.
     fn follow_stated(&mut self, file: Followed) {
-        self.marks.push(self.mark(&file, BEGUN, file.ledger.statement()));
+        self.marks.push(self.mark(&file, BEGUN, file.ranges.statement()));
         let identity = file.identity;
         self.files.insert(identity, Box::new(file));
         self.enqueue(identity);
@@ -271,7 +271,7 @@ impl Tail {
             return Ok(false);
         }
         let (scan, path) = (self.scan, &found.path);
-        let is_former = |file: &&Followed| file.path == *path && file.seen != scan && file.ledger.in_flight() == 0;
+        let is_former = |file: &&Followed| file.path == *path && file.seen != scan && file.ranges.in_flight() == 0;
         let former = self
             .files
             .values()

@@ -33,7 +33,7 @@ pub struct Followed {
     pub generation: u32,
     pub origin: Origin,
     pub seed: Seed,
-    pub ledger: RangeTracker,
+    pub ranges: RangeTracker,
     /// Slots that the journal may remember.
     pub slots: u8,
     /// When it was first followed, in nanoseconds since 1970.
@@ -73,7 +73,7 @@ pub struct Past {
     pub head: Print,
     pub place: Print,
     pub place_at: u64,
-    pub ledger: RangeTracker,
+    pub ranges: RangeTracker,
     pub origin: Origin,
 }
 
@@ -105,7 +105,7 @@ impl Followed {
         let remembered = remembered.unwrap_or_else(|| Remembered {
             generation: 0,
             origin: (identity, 0),
-            ledger: RangeTracker::default(),
+            ranges: RangeTracker::default(),
             head: Print::default(),
             place: Print::default(),
             place_at: 0,
@@ -125,7 +125,7 @@ impl Followed {
             generation: remembered.generation,
             origin: remembered.origin,
             seed: seed(agent, remembered.origin),
-            ledger: remembered.ledger,
+            ranges: remembered.ranges,
             slots: remembered.slots,
             since: remembered.since,
             head: remembered.head,
@@ -153,15 +153,15 @@ impl Followed {
     pub fn resume_copy(&mut self, agent: &str, of: &Past) {
         self.origin = of.origin;
         self.seed = seed(agent, of.origin);
-        self.ledger = of.ledger.clone();
+        self.ranges = of.ranges.clone();
         (self.head, self.place, self.place_at) = (of.head, of.place, of.place_at);
     }
 
     /// Everything that can be said about its present contents.
     pub fn as_past(&self) -> Past {
         // What is in flight will be settled; if it fails, nobody can read it again.
-        let ledger = if self.ledger.in_flight() > 0 { self.ledger.landed() } else { self.ledger.clone() };
-        Past { head: self.head, place: self.place, place_at: self.place_at, ledger, origin: self.origin }
+        let ranges = if self.ranges.in_flight() > 0 { self.ranges.landed() } else { self.ranges.clone() };
+        Past { head: self.head, place: self.place, place_at: self.place_at, ranges, origin: self.origin }
     }
 
     /// By which a change is noticed.
@@ -185,7 +185,7 @@ impl Followed {
         let (head, place, place_at, size) = (self.head, self.place, self.place_at, self.size);
         let Some(body) = &mut self.body else { return Ok(true) };
         let is_plain = matches!(body, Body::Plain(_));
-        if is_plain && size < self.ledger.furthest() {
+        if is_plain && size < self.ranges.furthest() {
             return Ok(false);
         }
         let fits = fits(body, &head, &place, place_at)?;
@@ -197,9 +197,9 @@ impl Followed {
 
     /// Begins anew: the file was cut back and written again. Returns the bytes that were seen of it and not read.
     pub fn start_over(&mut self, agent: &str) -> u64 {
-        let unread = if self.packing == Packing::None { self.grown_to.saturating_sub(self.ledger.cursor()) } else { 0 };
+        let unread = if self.packing == Packing::None { self.grown_to.saturating_sub(self.ranges.cursor()) } else { 0 };
         self.grown_to = 0;
-        if self.ledger.cursor() > 0 {
+        if self.ranges.cursor() > 0 {
             self.past.push(self.as_past());
         }
         if self.past.len() > MOST_PAST {
@@ -208,7 +208,7 @@ impl Followed {
         self.generation += 1;
         self.origin = (self.identity, self.generation);
         self.seed = seed(agent, self.origin);
-        self.ledger = RangeTracker::default();
+        self.ranges = RangeTracker::default();
         (self.head, self.place, self.place_at) = (Print::default(), Print::default(), 0);
         (self.unfinished, self.scanned, self.looked_at) = (None, None, None);
         unread
@@ -216,7 +216,7 @@ impl Followed {
 
     /// Takes prints of the place that reading has come to.
     pub fn print_place(&mut self) -> io::Result<()> {
-        let at = self.ledger.cursor();
+        let at = self.ranges.cursor();
         let Some(body) = &mut self.body else { return Ok(()) };
         if usize::from(self.head.len) < HEAD_BYTES {
             self.head = print_head(body)?;
@@ -227,7 +227,7 @@ impl Followed {
 
     /// Bytes that were seen and not handed in.
     pub fn unread(&self) -> u64 {
-        if self.packing == Packing::None { self.size.saturating_sub(self.ledger.cursor()) } else { 0 }
+        if self.packing == Packing::None { self.size.saturating_sub(self.ranges.cursor()) } else { 0 }
     }
 
     /// Whether so many scans have not seen it: a rename can hide a file from one of them.
@@ -238,14 +238,14 @@ impl Followed {
     /// Whether everything that is there was handed in.
     pub fn is_at_end(&self) -> bool {
         match self.packing {
-            Packing::None => self.ledger.cursor() >= self.size,
+            Packing::None => self.ranges.cursor() >= self.size,
             _ => self.is_spent,
         }
     }
 
     /// Whether everything that is there is durable.
     pub fn is_done(&self) -> bool {
-        self.is_at_end() && self.ledger.done() == self.ledger.cursor() && self.ledger.limit().is_none()
+        self.is_at_end() && self.ranges.done() == self.ranges.cursor() && self.ranges.limit().is_none()
     }
 }
 

@@ -43,11 +43,11 @@ impl Tail {
         &mut self,
         file: &mut Followed,
         piece: Piece,
-        room: journal::MemoryPermit,
+        permit: journal::MemoryPermit,
     ) -> std::io::Result<()> {
         self.say_notes(file, &piece);
-        let start = file.ledger.cursor();
-        let (slot, statement) = file.ledger.take(piece.end);
+        let start = file.ranges.cursor();
+        let (slot, statement) = file.ranges.take(piece.end);
         // To look back in a packed file would mean to expand it again; its print stays where it is.
         if file.packing == Packing::None {
             file.print_place()?;
@@ -72,7 +72,7 @@ impl Tail {
             vec![piece],
             Arc::new(provenance),
             marks,
-            Some(room),
+            Some(permit),
             Some(file.path.display().to_string().into()),
         );
         Ok(())
@@ -84,10 +84,10 @@ impl Tail {
         pieces: Vec<component::source::Chunk>,
         provenance: Arc<Provenance>,
         marks: Vec<journal::Position>,
-        room: Option<journal::MemoryPermit>,
+        permit: Option<journal::MemoryPermit>,
         origin: Option<Arc<str>>,
     ) {
-        let receipt = self.cx.intake.submit(self.job(pieces, provenance, marks, room, origin));
+        let receipt = self.cx.intake.submit(self.job(pieces, provenance, marks, permit, origin));
         self.flights.push(Box::pin(receipt.map(|outcome| (flight, outcome))));
     }
 
@@ -96,7 +96,7 @@ impl Tail {
         pieces: Vec<component::source::Chunk>,
         provenance: Arc<Provenance>,
         marks: Vec<journal::Position>,
-        room: Option<journal::MemoryPermit>,
+        permit: Option<journal::MemoryPermit>,
         origin: Option<Arc<str>>,
     ) -> Job {
         Job {
@@ -107,7 +107,7 @@ impl Tail {
             on_bad: OnBad::DeadLetter,
             wait: Wait::Journal,
             key: None,
-            room,
+            permit,
             origin,
         }
     }
@@ -203,7 +203,7 @@ impl Tail {
         } else if file.retry.is_due(now) {
             file.retry.later(now);
         }
-        if file.ledger.settle(flight.slot, is_taken) {
+        if file.ranges.settle(flight.slot, is_taken) {
             (file.unfinished, file.scanned, file.is_spent) = (None, None, false);
             // The prints are those of the place furthest on; the file is read from further back now.
             file.looked_at = None;
@@ -212,7 +212,7 @@ impl Tail {
     }
 
     fn say_notes(&self, file: &Followed, piece: &Piece) {
-        let (path, offset) = (file.path.display(), file.ledger.cursor());
+        let (path, offset) = (file.path.display(), file.ranges.cursor());
         if let Some(bytes) = piece.notes.cut {
             warn!(%path, offset, bytes, "a line is too long and was cut");
         }

@@ -84,7 +84,7 @@ impl UnknownFile<'_> {
         if past.head.is_empty() || !fits(&mut self.body, &past.head, &past.place, past.place_at)? {
             return Ok(false);
         }
-        if self.best.as_ref().is_none_or(|best| best.ledger.cursor() < past.ledger.cursor()) {
+        if self.best.as_ref().is_none_or(|best| best.ranges.cursor() < past.ranges.cursor()) {
             self.best = Some(past.clone());
         }
         Ok(true)
@@ -101,8 +101,8 @@ impl UnknownFile<'_> {
         }
         if begins_alike && self.best.is_none() {
             // It was made before we read on, so all of it was read.
-            let ledger = RangeTracker::starting_at(self.found.stat.size);
-            self.best = Some(Past { ledger, place: Print::default(), place_at: 0, ..*past });
+            let ranges = RangeTracker::starting_at(self.found.stat.size);
+            self.best = Some(Past { ranges, place: Print::default(), place_at: 0, ..*past });
         }
         Ok(false)
     }
@@ -120,7 +120,7 @@ impl UnknownFile<'_> {
                 return Ok(false);
             }
             // Packing leaves the original there until it is done, and we read that first.
-            if is_live || file.body.is_some() || file.ledger.in_flight() > 0 {
+            if is_live || file.body.is_some() || file.ranges.in_flight() > 0 {
                 return Ok(true);
             }
             self.compare(&file.as_past())?;

@@ -91,8 +91,8 @@ async fn follow(mut tail: Tail, cx: SourceContext) {
             Next::MemoryPermit(bytes) => {
                 tokio::select! {
                     () = cx.shutdown.cancelled() => return,
-                    room = cx.intake.reserve(bytes) => match room {
-                        Ok(room) => tail.grant(room),
+                    permit = cx.intake.reserve(bytes) => match permit {
+                        Ok(permit) => tail.grant(permit),
                         Err(ReserveError::Closed) => return,
                         Err(ReserveError::Full) => {}
                     },

@@ -139,7 +139,7 @@ impl Reader<'_> {
 pub struct Remembered {
     pub generation: u32,
     pub origin: (Identity, u32),
-    pub ledger: RangeTracker,
+    pub ranges: RangeTracker,
     pub head: Print,
     /// The print of the bytes before `place_at`, the furthest place that was read.
     pub place: Print,
@@ -184,13 +184,13 @@ fn merge(mut positions: Vec<Position>, slots: u8) -> Option<Remembered> {
     let newest = positions.iter().map(|p| p.generation).max().unwrap_or(0);
     positions.retain(|position| position.generation == newest);
     positions.sort_by_key(|position| position.place_at);
-    let ledger = RangeTracker::resume(positions.iter().map(|position| &position.statement));
+    let ranges = RangeTracker::resume(positions.iter().map(|position| &position.statement));
     let head = positions.iter().map(|position| position.head).max_by_key(|head| head.len).unwrap_or_default();
     let last = positions.pop()?;
     Some(Remembered {
         generation: newest,
         origin: last.origin,
-        ledger,
+        ranges,
         head,
         place: last.place,
         place_at: last.place_at,
@@ -204,7 +204,7 @@ fn merge(mut positions: Vec<Position>, slots: u8) -> Option<Remembered> {
 impl Remembered {
     pub fn as_past(&self) -> Past {
         let (head, place, place_at) = (self.head, self.place, self.place_at);
-        Past { head, place, place_at, ledger: self.ledger.clone(), origin: self.origin }
+        Past { head, place, place_at, ranges: self.ranges.clone(), origin: self.origin }
     }
 }
 
@@ -242,6 +242,6 @@ mod tests {
         let (files, unreadable) = remembered(stated.chain([(Bytes::new(), Bytes::new())]).collect());
         let file = &files[&identity];
         assert_eq!((file.generation, file.slots, unreadable), (1, 3, 1));
-        assert_eq!((file.ledger.done(), file.ledger.limit(), file.place_at), (10, Some(20), 30));
+        assert_eq!((file.ranges.done(), file.ranges.limit(), file.place_at), (10, Some(20), 30));
     }
 }

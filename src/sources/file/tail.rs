@@ -75,7 +75,7 @@ pub struct Settings {
 pub enum Next {
     /// Go on.
     Step,
-    /// Wait for so much room and `grant` it.
+    /// Wait for so much memory and `grant` it.
     MemoryPermit(usize),
     /// Wait for a verdict or this time.
     Wait(Instant),
@@ -102,7 +102,7 @@ pub struct Tail {
     queue: VecDeque<Identity>,
     open: HashSet<Identity>,
     pub(super) flights: FuturesUnordered<Landing>,
-    room: Option<journal::MemoryPermit>,
+    permit: Option<journal::MemoryPermit>,
     next_scan: Instant,
     scan_took: Duration,
     next_poll: Instant,
@@ -148,7 +148,7 @@ impl Tail {
             queue: VecDeque::new(),
             open: HashSet::new(),
             flights: FuturesUnordered::new(),
-            room: None,
+            permit: None,
             next_scan: now,
             scan_took: Duration::ZERO,
             next_poll: now,
@@ -216,8 +216,8 @@ impl Tail {
     }
 
     /// MemoryPermit that was waited for.
-    pub fn grant(&mut self, room: journal::MemoryPermit) {
-        self.room = Some(room);
+    pub fn grant(&mut self, permit: journal::MemoryPermit) {
+        self.permit = Some(permit);
     }
 
     /// Waits for a verdict; for ever if none is due.
@@ -308,10 +308,10 @@ impl Tail {
             packed.try_again();
         }
         if !file.is_same()? {
-            if file.ledger.cursor() > 0 {
-                self.marks.push(self.mark(file, PAST, file.as_past().ledger.landed().statement()));
+            if file.ranges.cursor() > 0 {
+                self.marks.push(self.mark(file, PAST, file.as_past().ranges.landed().statement()));
             }
-            let (origin, is_unknown) = (file.origin, file.ledger.cursor() == 0);
+            let (origin, is_unknown) = (file.origin, file.ranges.cursor() == 0);
             let bytes = file.start_over(&self.cx.agent);
             // The new generation must be known before a copy of the old one is read, or ids would come twice.
             self.marks.push(self.mark(file, BEGUN, Claim::default()));
@@ -344,7 +344,7 @@ impl Tail {
 
     /// Says of a file that is read for the first time, if so, that it must be UTF-16.
     fn say_wide(&mut self, file: &mut Followed) -> std::io::Result<()> {
-        if self.settings.cutter.shape.encoding.is_some() || file.ledger.cursor() > 0 {
+        if self.settings.cutter.shape.encoding.is_some() || file.ranges.cursor() > 0 {
             return Ok(());
         }
         let Some(body) = &mut file.body else { return Ok(()) };
@@ -378,7 +378,7 @@ impl Tail {
 
     /// Hands in the next piece, or says why not.
     fn read_piece(&mut self, file: &mut Followed, now: Instant, bytes: &mut u64) -> std::io::Result<Option<Visit>> {
-        if !file.ledger.is_open() {
+        if !file.ranges.is_open() {
             return Ok(Some(Visit::Blocked));
         }
         if file.is_at_end() {
@@ -395,30 +395,30 @@ impl Tail {
         if !is_last && file.unfinished.is_some_and(|(_, state)| state == file.state()) {
             return Ok(Some(Visit::Rest));
         }
-        let room = match self.room.take() {
-            Some(room) => room,
+        let permit = match self.permit.take() {
+            Some(permit) => permit,
             None => {
                 let left = if file.packing == Packing::None { file.unread() } else { CHUNK_BYTES as u64 };
                 let wanted = left.clamp(1, CHUNK_BYTES as u64) as usize;
                 match self.cx.intake.try_reserve(wanted) {
-                    Ok(room) => room,
+                    Ok(permit) => permit,
                     Err(ReserveError::Full) => return Ok(Some(Visit::MemoryPermit(wanted))),
                     Err(ReserveError::Closed) => return Ok(Some(Visit::Closed)),
                 }
             }
         };
-        let view = View { at: file.ledger.cursor(), limit: file.ledger.limit(), is_last };
+        let view = View { at: file.ranges.cursor(), limit: file.ranges.limit(), is_last };
         let body = file.body.as_mut().expect("a visit opens the file");
         match self.settings.cutter.next(body, view, &mut file.scanned)? {
             Chunk::Piece(piece) => {
                 *bytes += piece.end - view.at;
                 self.owners.take(file.owner, piece.end - view.at);
                 file.unfinished = None;
-                self.hand_in(file, piece, room)?;
+                self.hand_in(file, piece, permit)?;
                 Ok(None)
             }
             Chunk::Hole { end } => {
-                file.ledger.skip(end);
+                file.ranges.skip(end);
                 Ok(None)
             }
             Chunk::Later => Ok(Some(Visit::Again)),

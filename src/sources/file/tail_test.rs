@@ -399,14 +399,14 @@ fn pieces_in_flight_are_bounded_and_their_order_is_that_of_the_file() {
 fn without_room_it_waits_and_goes_on_where_it_was() {
     let mut rig = Rig::new(&["a.log"]);
     rig.folder.write("a.log", lines(0..10));
-    rig.intake.set_no_room(true);
+    rig.intake.set_full(true);
     rig.tail.look_again();
     let mut next = rig.tail.step(rig.now);
     while next == Next::Step {
         next = rig.tail.step(rig.now);
     }
     assert_eq!(next, Next::MemoryPermit(120));
-    rig.intake.set_no_room(false);
+    rig.intake.set_full(false);
     rig.pass();
     assert_eq!(rig.texts(), expected(0..10));
 }

@@ -77,7 +77,7 @@ fn bytes_that_were_seen_and_cut_away_are_counted_unless_a_copy_has_them() {
             let mut rig = Rig::new(&["a.log"]);
             rig.folder.write("a.log", if was_read { lines(0..5) } else { String::new() });
             rig.pass();
-            rig.intake.set_no_room(true);
+            rig.intake.set_full(true);
             rig.folder.append("a.log", lines(5..10));
             rig.tail.look_again();
             while rig.tail.step(rig.now) == super::tail::Next::Step {}
@@ -86,7 +86,7 @@ fn bytes_that_were_seen_and_cut_away_are_counted_unless_a_copy_has_them() {
                 std::fs::copy(rig.folder.path("a.log"), rig.folder.path("a.log.1")).unwrap();
             }
             rig.folder.write("a.log", "");
-            rig.intake.set_no_room(false);
+            rig.intake.set_full(false);
             (0..70).for_each(|_| rig.later(1));
             let lost = if has_copy { 0 } else { lines(5..10).len() as u64 };
             let (begun, ended) = (if was_read { 0 } else { 5 }, if has_copy { 10 } else { 5 });
@@ -99,14 +99,14 @@ fn bytes_that_were_seen_and_cut_away_are_counted_unless_a_copy_has_them() {
 #[test]
 fn a_file_that_goes_before_it_was_ever_opened_is_counted() {
     let mut rig = Rig::with(crate::component::fake::Folder::new(), &["*.log"], |s| s.most_open = 1);
-    rig.intake.set_no_room(true);
+    rig.intake.set_full(true);
     rig.folder.write("a.log", lines(0..5));
     rig.folder.write("b.log", lines(5..10));
     rig.tail.look_again();
     while rig.tail.step(rig.now) == super::tail::Next::Step {}
     rig.folder.remove("a.log");
     rig.folder.remove("b.log");
-    rig.intake.set_no_room(false);
+    rig.intake.set_full(false);
     (0..6).for_each(|_| rig.later(3));
     assert_eq!((rig.texts().len(), rig.intake.losses()), (5, (0, lines(0..5).len() as u64)));
 }

@@ -23,9 +23,9 @@ use crate::journal::MemoryPermit;
 /// Decodes what is handed in and says that it is done.
 struct Wiring {
     jobs: Mutex<Vec<Job>>,
-    /// Bytes that one room may have.
+    /// Bytes that one permit may have.
     space: usize,
-    rooms: Mutex<Vec<usize>>,
+    permits: Mutex<Vec<usize>>,
     auth_failures: Mutex<u64>,
     /// Keeps receipts open instead of answering.
     silent: bool,
@@ -36,7 +36,7 @@ fn wiring() -> Wiring {
     Wiring {
         jobs: Mutex::default(),
         space: usize::MAX,
-        rooms: Mutex::default(),
+        permits: Mutex::default(),
         auth_failures: Mutex::default(),
         silent: false,
         unanswered: Mutex::default(),
@@ -51,7 +51,7 @@ impl Intake for Wiring {
     }
 
     fn try_reserve(&self, bytes: usize) -> Result<MemoryPermit, ReserveError> {
-        self.rooms.lock().expect("no panic").push(bytes);
+        self.permits.lock().expect("no panic").push(bytes);
         if bytes > self.space { Err(ReserveError::Full) } else { Ok(MemoryPermit::free()) }
     }
 
@@ -293,7 +293,7 @@ async fn a_bad_token_is_refused_before_anything_of_the_body_is_read() {
         assert_eq!(status(&web.raw(gigabyte.as_bytes()).await), 401);
     }
     assert_eq!(*web.wiring.auth_failures.lock().expect("no panic"), 6);
-    assert!(web.wiring.rooms.lock().expect("no panic").is_empty());
+    assert!(web.wiring.permits.lock().expect("no panic").is_empty());
 
     let mut stream = TcpStream::connect(&web.address).await.expect("it listens");
     let good = format!("{head}Connection: close\r\nAuthorization: Bearer tok-1\r\n\r\n");
@@ -330,7 +330,7 @@ async fn a_body_beyond_the_limit_is_refused_packed_or_not() {
     let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
     let announced = format!("{head}Content-Length: 1048577\r\n\r\n");
     assert_eq!(status(&web.raw(announced.as_bytes()).await), 413);
-    assert!(web.wiring.rooms.lock().expect("no panic").is_empty());
+    assert!(web.wiring.permits.lock().expect("no panic").is_empty());
     let mut chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
     for _ in 0..20 {
         chunked.extend_from_slice(b"10000\r\n");
@@ -341,7 +341,7 @@ async fn a_body_beyond_the_limit_is_refused_packed_or_not() {
     let bomb = gzip(&vec![b' '; 16 << 20]);
     assert_eq!(web.post("Content-Encoding: gzip", &bomb).await.0, 413);
     assert_eq!(web.post("", &vec![b' '; 1 << 20]).await.0, 400);
-    let largest = *web.wiring.rooms.lock().expect("no panic").iter().max().expect("some room was taken");
+    let largest = *web.wiring.permits.lock().expect("no panic").iter().max().expect("some permit was taken");
     assert!(largest <= (1 << 20) + (1 << 16), "{largest}");
     assert_eq!(web.jobs(), 0);
 }

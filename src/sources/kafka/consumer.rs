@@ -49,7 +49,7 @@ pub struct Context {
 #[derive(Default)]
 pub struct State {
     pub lanes: BTreeMap<String, BTreeMap<i32, Lane>>,
-    flights: FuturesUnordered<Landing>,
+    submissions: FuturesUnordered<Landing>,
     tenures: u64,
 }
 
@@ -79,14 +79,14 @@ impl State {
 
     /// Enters the verdicts that have come.
     pub fn land(&mut self) {
-        while let Some(Some(landed)) = self.flights.next().now_or_never() {
+        while let Some(Some(landed)) = self.submissions.next().now_or_never() {
             self.enter(landed);
         }
     }
 
     /// Waits for the next verdict and enters it; for ever if none is to come.
     pub async fn next_landing(&mut self) {
-        match self.flights.next().await {
+        match self.submissions.next().await {
             Some(landed) => self.enter(landed),
             None => std::future::pending().await,
         }
@@ -141,7 +141,7 @@ impl Context {
     }
 
     /// Hands in the next piece of a partition, with the position that says so.
-    pub fn hand_in(&self, state: &mut State, topic: &str, partition: i32, room: MemoryPermit) {
+    pub fn hand_in(&self, state: &mut State, topic: &str, partition: i32, permit: MemoryPermit) {
         let Some(lane) = state.lane(topic, partition) else { return };
         let empty = std::mem::take(&mut lane.empty);
         if empty > 0 {
@@ -170,11 +170,11 @@ impl Context {
             on_bad: OnBad::DeadLetter,
             wait: Wait::Journal,
             key: None,
-            room: Some(room),
+            permit: Some(permit),
             origin: Some(lane.words.clone()),
         });
         let landed = move |outcome| Landed { topic, partition, tenure, slot, start, outcome };
-        state.flights.push(Box::pin(receipt.map(landed)));
+        state.submissions.push(Box::pin(receipt.map(landed)));
     }
 
     /// Commits what the journal has; `false` if that was refused.

@@ -37,7 +37,7 @@ pub struct Lane {
     pub empty: u64,
     era: u32,
     /// Absent until the first message says where that is.
-    ledger: Option<RangeTracker>,
+    ranges: Option<RangeTracker>,
     gathered: Gathered,
     waiting: VecDeque<Sealed>,
     /// What has no verdict yet, or a bad one, by its first offset.
@@ -92,7 +92,7 @@ impl Lane {
     pub fn new(cluster: &str, topic: &str, partition: i32, tenure: u64, place: Option<Place>) -> Lane {
         let number = partition.to_le_bytes();
         let era = place.as_ref().map_or(0, |place| place.era);
-        let ledger = place.map(|place| place.ledger);
+        let ranges = place.map(|place| place.ranges);
         Lane {
             topic: topic.into(),
             partition,
@@ -103,7 +103,7 @@ impl Lane {
             stopped: None,
             empty: 0,
             era,
-            ledger,
+            ranges,
             gathered: Gathered::default(),
             waiting: VecDeque::new(),
             kept: BTreeMap::new(),
@@ -114,14 +114,14 @@ impl Lane {
 
     /// The offset to read from.
     pub fn next(&self) -> Option<u64> {
-        let ledger = self.ledger.as_ref()?;
+        let ranges = self.ranges.as_ref()?;
         let behind = self.waiting.back().map_or(0, |sealed| sealed.end);
-        Some(ledger.cursor().max(behind).max(self.gathered.end))
+        Some(ranges.cursor().max(behind).max(self.gathered.end))
     }
 
     /// The offset that everything before is settled of.
     pub fn done(&self) -> Option<u64> {
-        self.ledger.as_ref().map(RangeTracker::done)
+        self.ranges.as_ref().map(RangeTracker::done)
     }
 
     /// The offset to commit, if it has moved.
@@ -134,12 +134,12 @@ impl Lane {
     pub fn accept(&mut self, message: Message<'_>, event_bytes: usize) -> Answer {
         debug_assert!(self.waiting.is_empty());
         let Message { offset, value, id } = message;
-        let ledger = self.ledger.get_or_insert_with(|| RangeTracker::starting_at(offset));
-        if offset < ledger.cursor().max(self.gathered.end) {
+        let ranges = self.ranges.get_or_insert_with(|| RangeTracker::starting_at(offset));
+        if offset < ranges.cursor().max(self.gathered.end) {
             return Answer::Taken;
         }
         // What is in the journal already is jumped over.
-        if let Some(limit) = ledger.limit().filter(|limit| offset >= *limit) {
+        if let Some(limit) = ranges.limit().filter(|limit| offset >= *limit) {
             self.seal_up_to(limit);
             return Answer::Later;
         }
@@ -193,32 +193,32 @@ impl Lane {
 
     /// Bytes of the piece to hand in next, if one may be now.
     pub fn wants(&self, now: Instant) -> Option<usize> {
-        let ledger = self.ledger.as_ref()?;
+        let ranges = self.ranges.as_ref()?;
         let is_due = self.again_at.is_none_or(|at| now >= at);
-        (ledger.is_open() && is_due).then(|| self.waiting.front().map(|sealed| sealed.piece.bytes.len())).flatten()
+        (ranges.is_open() && is_due).then(|| self.waiting.front().map(|sealed| sealed.piece.bytes.len())).flatten()
     }
 
     /// The piece to hand in; nothing where only the place moves.
     pub fn hand(&mut self) -> Option<Handed> {
-        let (ledger, sealed) = (self.ledger.as_mut()?, self.waiting.pop_front()?);
+        let (ranges, sealed) = (self.ranges.as_mut()?, self.waiting.pop_front()?);
         if sealed.piece.bytes.is_empty() {
-            ledger.skip(sealed.end);
+            ranges.skip(sealed.end);
             return None;
         }
-        let start = ledger.cursor();
-        let (slot, statement) = ledger.take(sealed.end);
+        let start = ranges.cursor();
+        let (slot, statement) = ranges.take(sealed.end);
         self.kept.insert(start, sealed.clone());
         Some(Handed { sealed, slot, start, stated: Stated { era: self.era, committed: self.committed, statement } })
     }
 
     /// Enters a verdict. What failed is handed in again once it is known what became of the rest.
     pub fn settle(&mut self, start: u64, slot: u8, is_taken: bool, now: Instant) {
-        let Some(ledger) = self.ledger.as_mut() else { return };
+        let Some(ranges) = self.ranges.as_mut() else { return };
         if is_taken {
             self.kept.remove(&start);
             (self.pause, self.again_at) = (FIRST_PAUSE, None);
         }
-        if ledger.settle(slot, is_taken) {
+        if ranges.settle(slot, is_taken) {
             for (_, sealed) in std::mem::take(&mut self.kept).into_iter().rev() {
                 self.waiting.push_front(sealed);
             }
@@ -233,9 +233,9 @@ impl Lane {
         if goes_back {
             self.gathered = Gathered::default();
             (self.waiting, self.kept) = (VecDeque::new(), BTreeMap::new());
-            (self.ledger, self.era) = (Some(RangeTracker::starting_at(offset)), self.era + 1);
+            (self.ranges, self.era) = (Some(RangeTracker::starting_at(offset)), self.era + 1);
         } else {
-            self.ledger.get_or_insert_with(|| RangeTracker::starting_at(offset));
+            self.ranges.get_or_insert_with(|| RangeTracker::starting_at(offset));
             self.seal_up_to(offset);
         }
         goes_back

@@ -107,7 +107,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "error"),
-    // What librdkafka reads ahead is memory that no purse knows.
+    // What librdkafka reads ahead is memory that no budget knows.
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.max.bytes", "8388608"),
     ("fetch.queue.backoff.ms", "10"),

@@ -107,12 +107,12 @@ pub fn remembered(positions: Vec<(Bytes, Bytes)>, cluster: &str) -> HashMap<(Str
 #[derive(Clone, Debug)]
 pub struct Place {
     pub era: u32,
-    pub ledger: RangeTracker,
+    pub ranges: RangeTracker,
 }
 
 impl Place {
     pub fn starting_at(era: u32, offset: u64) -> Place {
-        Place { era, ledger: RangeTracker::starting_at(offset) }
+        Place { era, ranges: RangeTracker::starting_at(offset) }
     }
 }
 
@@ -129,14 +129,14 @@ pub fn place(committed: Option<u64>, remembered: Option<&Remembered>) -> Option<
         }
         (committed, Some(known)) => {
             let of_group = committed.map(|offset| Claim { done: offset, spans: Vec::new() });
-            let mut ledger = RangeTracker::resume(known.statements.iter().chain(of_group.as_ref()));
+            let mut ranges = RangeTracker::resume(known.statements.iter().chain(of_group.as_ref()));
             if let Some(offset) = committed
                 && offset > RangeTracker::resume(&known.statements).furthest()
             {
                 // Others have read on: nothing before is in this journal alone.
-                ledger = RangeTracker::starting_at(offset);
+                ranges = RangeTracker::starting_at(offset);
             }
-            Some(Place { era: known.era, ledger })
+            Some(Place { era: known.era, ranges })
         }
     }
 }
@@ -171,13 +171,13 @@ mod tests {
     fn the_journal_counts_where_it_is_ahead_of_the_group() {
         let known = resumed(&[stated(0, 5, 10, &[(20, 30)]), stated(0, 5, 12, &[(12, 15)])]);
         let place = place(Some(8), Some(&known)).expect("a place");
-        assert_eq!((place.ledger.done(), place.ledger.limit(), place.era), (15, Some(20), 0));
+        assert_eq!((place.ranges.done(), place.ranges.limit(), place.era), (15, Some(20), 0));
     }
 
     #[test]
     fn the_group_counts_where_others_have_read_on() {
         let known = resumed(&[stated(0, 5, 10, &[(20, 30)])]);
-        let at = |committed| place(Some(committed), Some(&known)).expect("a place").ledger.cursor();
+        let at = |committed| place(Some(committed), Some(&known)).expect("a place").ranges.cursor();
         assert_eq!((at(25), at(40)), (30, 40));
     }
 
@@ -185,15 +185,15 @@ mod tests {
     fn a_group_that_was_set_back_reads_again_and_stays_set_back() {
         let known = resumed(&[stated(0, 100, 200, &[])]);
         let set_back = place(Some(7), Some(&known)).expect("a place");
-        assert_eq!((set_back.ledger.cursor(), set_back.ledger.limit(), set_back.era), (7, None, 1));
+        assert_eq!((set_back.ranges.cursor(), set_back.ranges.limit(), set_back.era), (7, None, 1));
         let known = resumed(&[stated(0, 100, 200, &[]), stated(1, 7, 9, &[(9, 12)])]);
-        assert_eq!(place(Some(8), Some(&known)).expect("a place").ledger.cursor(), 12);
+        assert_eq!(place(Some(8), Some(&known)).expect("a place").ranges.cursor(), 12);
     }
 
     #[test]
     fn offsets_that_the_group_has_forgotten_are_those_of_the_journal() {
         let known = resumed(&[stated(0, 100, 200, &[])]);
-        assert_eq!(place(None, Some(&known)).expect("a place").ledger.cursor(), 200);
+        assert_eq!(place(None, Some(&known)).expect("a place").ranges.cursor(), 200);
         assert!(place(None, None).is_none());
     }
 }

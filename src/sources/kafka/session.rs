@@ -35,7 +35,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(3);
 const ASK: Duration = Duration::from_secs(1);
 /// How long brokers may say nothing before that is a fault.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How long reading waits for room before it tells the brokers that it waits.
+/// How long reading waits for memory before it tells the brokers that it waits.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long committing is tried before the group is left.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -213,7 +213,7 @@ impl Reading {
         self.context.state().all().map(|lane| lane.gathered_bytes()).sum()
     }
 
-    /// Enters verdicts and hands in what waits, as far as there is room.
+    /// Enters outcomes and hands in what waits, as far as there is memory.
     fn drive(&self) -> Result<Need, String> {
         let mut state = self.context.state();
         state.land();
@@ -222,7 +222,7 @@ impl Reading {
             let wanting = state.all().find_map(|lane| Some((lane.topic.clone(), lane.partition, lane.wants(now)?)));
             let Some((topic, partition, bytes)) = wanting else { break };
             match self.context.cx.intake.try_reserve(bytes) {
-                Ok(room) => self.context.hand_in(&mut state, &topic, partition, room),
+                Ok(permit) => self.context.hand_in(&mut state, &topic, partition, permit),
                 Err(ReserveError::Full) => return Ok(Need::MemoryPermit(bytes)),
                 // The agent stops, and soon says so here too.
                 Err(ReserveError::Closed) => return Ok(Need::JobStatus),
@@ -235,7 +235,7 @@ impl Reading {
     fn wait(&self, need: &Need) -> bool {
         let (mut state, cx) = (self.context.state(), &self.context.cx);
         let state: &mut State = &mut state;
-        let room = async {
+        let permit = async {
             match need {
                 // What was granted is given back: it is taken where it is used.
                 Need::MemoryPermit(bytes) => drop(cx.intake.reserve(*bytes).await),
@@ -245,7 +245,7 @@ impl Reading {
         let pause = if matches!(need, Need::JobStatus) { PATIENCE / 10 } else { PATIENCE };
         self.context.runtime.block_on(async {
             tokio::select! {
-                () = room => true,
+                () = permit => true,
                 () = state.next_landing() => true,
                 () = cx.shutdown.cancelled() => true,
                 () = tokio::time::sleep(pause) => false,
@@ -300,7 +300,7 @@ impl Reading {
             }
             let to = match (next, config.out_of_range) {
                 // It was not known where to begin.
-                (None, _) => context.beginning(&self.consumer, &topic, partition).map(|place| place.ledger.cursor()),
+                (None, _) => context.beginning(&self.consumer, &topic, partition).map(|place| place.ranges.cursor()),
                 (Some(_), OutOfRange::Stop) => None,
                 (Some(_), OutOfRange::Oldest) => Some(low),
                 (Some(_), OutOfRange::End) => Some(high),

@@ -122,13 +122,13 @@ impl Connection {
                 self.hand_in(None, false).await?;
                 continue;
             }
-            let mut room = self.lane.reserve(CHUNK_BYTES).await?;
+            let mut permit = self.lane.reserve(CHUNK_BYTES).await?;
             let (more, is_closed) = self.read_ready(stream).map_err(Broken::Stream)?;
             got += more;
-            room.shrink(self.buffer.len());
+            permit.shrink(self.buffer.len());
             self.cx.intake.received_bytes(got as u64);
             is_busy = got > LEAST_SPARE && !is_closed;
-            self.hand_in(Some(room), is_closed).await?;
+            self.hand_in(Some(permit), is_closed).await?;
             if is_closed {
                 return Ok(End::Closed);
             }
@@ -151,17 +151,17 @@ impl Connection {
         Ok((got, false))
     }
 
-    /// Hands in the whole frames of the buffer, the first one in the room that was taken for them.
-    async fn hand_in(&mut self, mut room: Option<MemoryPermit>, is_closed: bool) -> Result<(), Broken> {
+    /// Hands in the whole frames of the buffer, the first one under the permit that was taken for them.
+    async fn hand_in(&mut self, mut permit: Option<MemoryPermit>, is_closed: bool) -> Result<(), Broken> {
         while let Some(Framed { bytes, frames }) = self.framer.next(&mut self.buffer, is_closed)? {
-            let room = match room.take() {
-                Some(room) => room,
+            let permit = match permit.take() {
+                Some(permit) => permit,
                 None => self.lane.reserve(bytes.len()).await?,
             };
             // A frame has a byte at least, so this is as good as counting them, and free.
             let ordinals = Ordinals::Count(self.ordinal);
             self.ordinal += bytes.len() as u64;
-            self.lane.submit(Chunk { bytes, frames, ordinals }, room);
+            self.lane.submit(Chunk { bytes, frames, ordinals }, permit);
         }
         if self.buffer.is_empty() {
             // What was handed in keeps its bytes; an idle connection keeps none.

@@ -98,7 +98,7 @@ impl Receiver {
 
     /// Takes what has come, up to a piece for each run of datagrams from one peer.
     async fn take_ready(&mut self, socket: &impl Datagrams) -> Result<(), crate::component::lane::Closed> {
-        let mut room = self.lane.reserve(CHUNK_BYTES).await?;
+        let mut permit = self.lane.reserve(CHUNK_BYTES).await?;
         loop {
             self.buffer.reserve(DATAGRAM_BYTES);
             let start = self.buffer.len();
@@ -120,9 +120,9 @@ impl Receiver {
             }
             if peer != self.peer && !self.frames.is_empty() {
                 let rest = self.buffer.split_off(start);
-                room.shrink(self.buffer.len());
-                self.hand_in(room);
-                room = self.lane.reserve(CHUNK_BYTES).await?;
+                permit.shrink(self.buffer.len());
+                self.hand_in(permit);
+                permit = self.lane.reserve(CHUNK_BYTES).await?;
                 self.buffer = rest;
             }
             self.peer = peer;
@@ -136,20 +136,20 @@ impl Receiver {
             }
         }
         if !self.frames.is_empty() {
-            room.shrink(self.buffer.len());
-            self.hand_in(room);
+            permit.shrink(self.buffer.len());
+            self.hand_in(permit);
         }
         Ok(())
     }
 
-    fn hand_in(&mut self, room: crate::journal::MemoryPermit) {
+    fn hand_in(&mut self, permit: crate::journal::MemoryPermit) {
         let bytes = std::mem::take(&mut self.buffer).freeze();
         let frames = std::mem::take(&mut self.frames);
         let frames = if self.has_lines { Frames::Lines } else { Frames::At(frames) };
         let ordinals = Ordinals::Count(self.ordinal);
         self.ordinal += bytes.len() as u64;
         self.lane.set_peer(self.peer);
-        self.lane.submit(Chunk { bytes, frames, ordinals }, room);
+        self.lane.submit(Chunk { bytes, frames, ordinals }, permit);
     }
 
     /// Counts what the kernel had no place for, which nobody else would see.

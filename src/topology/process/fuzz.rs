@@ -174,7 +174,7 @@ impl Subject {
         let count = transforms.len();
         let nodes = transforms.into_iter().enumerate().map(|(nth, transform)| Node {
             name: transform.type_name().into(),
-            ledger: Arc::new(ComponentMetrics::new("t".into(), ComponentKind::Transform, "t")),
+            metrics: Arc::new(ComponentMetrics::new("t".into(), ComponentKind::Transform, "t")),
             transform,
             ports: vec![Port { stream: Some(StreamId(2)), next: (nth + 1..(nth + 2).min(count)).collect() }],
             input: None,
@@ -260,7 +260,7 @@ impl Subject {
             on_bad: OnBad::DeadLetter,
             wait: Wait::Journal,
             key: None,
-            room: None,
+            permit: None,
             origin: None,
         }
     }

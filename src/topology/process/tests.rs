@@ -60,7 +60,7 @@ fn flow() -> Flow {
     let node = Node {
         name: "t".into(),
         transform: Arc::new(Corrupting),
-        ledger: Arc::new(ComponentMetrics::new("t".into(), ComponentKind::Transform, "corrupting")),
+        metrics: Arc::new(ComponentMetrics::new("t".into(), ComponentKind::Transform, "corrupting")),
         ports: vec![Port { stream: Some(crate::journal::StreamId(1)), next: vec![] }],
         input: None,
     };
@@ -78,7 +78,7 @@ fn job(text: &str, frames: Frames, ordinals: Ordinals, on_bad: OnBad) -> Job {
         on_bad,
         wait: Wait::Journal,
         key: None,
-        room: None,
+        permit: None,
         origin: None,
     }
 }

@@ -1,6 +1,6 @@
 //! `normalize`: one set of names, ids, times and status words, however producers spell them.
 
-mod desk;
+mod normalizer;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -9,7 +9,7 @@ mod value;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::desk::Desk;
+use self::normalizer::Normalizer;
 use self::plan::Plans;
 use crate::component::{Check, Failure, Outputs, Transform};
 use crate::event::{Batch, Sender, Stamp};
@@ -65,10 +65,10 @@ impl Transform for Normalize {
     fn apply(&self, mut batch: Batch, out: &mut Outputs) -> Result<(), Failure> {
         let stamp = batch.provenance.stamp.as_deref();
         let mut plans = Plans::new(self.unknown, stamp.is_some_and(may_say_capture));
-        let mut desk = Desk::new(&batch.provenance, self.unknown);
+        let mut normalizer = Normalizer::new(&batch.provenance, self.unknown);
         for event in 0..batch.len() {
             let plan = plans.of(&batch, event);
-            desk.normalize(&mut batch, event, plan);
+            normalizer.normalize(&mut batch, event, plan);
         }
         out.emit(batch);
         Ok(())

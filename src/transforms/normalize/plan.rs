@@ -32,7 +32,7 @@ pub struct Plan {
 /// may need `received_at`, and `status` an error.
 const CHECKED: &[NameId] = &[ID, RECEIVED_AT, TIMESTAMP, SOURCE, PEER_IP, ERROR_MESSAGE, STATUS];
 
-/// What the desk adds where it is missing, in this order.
+/// What the normalizer adds where it is missing, in this order.
 const ADDED: &[NameId] = &[ID, TIMESTAMP, RECEIVED_AT, SOURCE, PEER_IP, STATUS];
 
 /// The plans of a batch.

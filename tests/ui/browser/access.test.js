@@ -52,9 +52,10 @@ test("a link that is used up says so, and both forms let in", async () => {
 });
 
 test("a session that ends keeps the state of the page", async () => {
-  const page = await open(browser, agent, { user: null, path: `/?token=${await token("root", "admin", 4)}&q=has:code&live=0` });
+  const end = Date.now() + 12_000;
+  const page = await open(browser, agent, { user: null, path: `/?token=${await token("root", "admin", 12)}&q=has:code&live=0` });
   await page.waitForSelector(".row code");
-  await page.waitForTimeout(4500);
+  await page.waitForTimeout(end + 500 - Date.now());
   await page.click(".row >> nth=0");
   await page.waitForSelector("text=Your session has ended");
   await page.fill("#login-token", await token("root", "admin"));

@@ -6,13 +6,14 @@ import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { afterEach } from "node:test";
 
 const root = join(import.meta.dirname, "../../..");
 export const tools = createRequire(join(process.env.WEIR_UI_TOOLS ?? join(root, "target/ui-tools"), "package.json"));
 const { chromium } = tools("playwright-core");
 
 const PASSWORDS = { root: "admin", vera: "viewer", ali: "user", sara: "user" };
-/** How many times slower than this machine the browser is; answers wait 100 ms for each. A test that only passes on a fast machine fails with WEIR_UI_SLOWNESS=4. */
+/** Answers of the API come this many tenths of a second late: a test that only passes on a fast machine fails with WEIR_UI_SLOWNESS=4. */
 const SLOWNESS = Number(process.env.WEIR_UI_SLOWNESS ?? 0);
 /** Milliseconds for whatever a test waits for. */
 const PATIENCE = 30_000 * Math.max(1, SLOWNESS);
@@ -93,21 +94,28 @@ export function launch() {
   return chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--force-color-profile=srgb"] });
 }
 
-async function slowDown(context, page) {
-  const session = await context.newCDPSession(page);
-  await session.send("Emulation.setCPUThrottlingRate", { rate: SLOWNESS });
+async function slowDown(context) {
   await context.route("**/api/**", async (route) => {
     await new Promise((done) => setTimeout(done, 100 * SLOWNESS));
     await route.continue().catch(() => {});
   });
 }
 
+/** @type {Set<{ close: () => Promise<void> }>} */
+const contexts = new Set();
+// A page that nobody looks at any more would go on asking, and slow down those after it.
+afterEach(async () => {
+  await Promise.all([...contexts].map((context) => context.close()));
+  contexts.clear();
+});
+
 /** A page of somebody who is logged in. What it must not do is in `page.faults`. */
 export async function open(browser, agent, { user = "root", path = "/", ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, locale: "en-GB", timezoneId: "UTC", reducedMotion: "reduce", ...options });
+  contexts.add(context);
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
-  if (SLOWNESS) await slowDown(context, page);
+  if (SLOWNESS) await slowDown(context);
   page.faults = [];
   page.on("pageerror", (error) => page.faults.push(`error: ${error.stack}`));
   page.on("dialog", (dialog) => {

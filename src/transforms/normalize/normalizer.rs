@@ -9,7 +9,7 @@ use crate::event::raw::Kind;
 use crate::event::{Batch, Id, NameId, Provenance, Raw, Seed, Sender, Stamp, escape};
 
 /// What all events of a batch share, and memory that goes from one to the next.
-pub struct Desk {
+pub struct Normalizer {
     unknown: Unknown,
     /// As JSON.
     source: Vec<u8>,
@@ -33,8 +33,8 @@ pub struct Desk {
     own_received_at: Option<Vec<u8>>,
 }
 
-impl Desk {
-    pub fn new(provenance: &Provenance, unknown: Unknown) -> Desk {
+impl Normalizer {
+    pub fn new(provenance: &Provenance, unknown: Unknown) -> Normalizer {
         let quoted = |text: &str| {
             let mut json = Vec::new();
             escape::push_string(&mut json, text);
@@ -47,7 +47,7 @@ impl Desk {
             (None, Some(peer)) => format!("peer:{peer}"),
             (None, None) => String::new(),
         };
-        Desk {
+        Normalizer {
             unknown,
             source: quoted(&provenance.source),
             peer: provenance.peer.map(|peer| quoted(&peer.to_string())),

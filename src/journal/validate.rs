@@ -17,7 +17,7 @@ pub enum Item {
 
 /// Which bytes of a segment are to be believed.
 #[derive(Debug, Default)]
-pub struct Judged {
+pub struct Validated {
     /// Whole records and where they stand.
     records: Vec<(u32, RecordHeader)>,
     /// Those of the damaged ones whose header is good.
@@ -29,7 +29,7 @@ pub struct Judged {
     pub end: u32,
 }
 
-impl Judged {
+impl Validated {
     pub fn items(&self) -> Vec<Item> {
         let mut items: Vec<(u32, Item)> = self.records.iter().map(|(at, one)| (*at, Item::Whole(*at, *one))).collect();
         items.extend(self.torn.iter().map(|(at, one)| (*at, Item::Torn(*at, *one))));
@@ -49,7 +49,7 @@ impl Judged {
 }
 
 /// `known_end` is what a later segment says about the end of this one.
-pub fn judge(bytes: &[u8], salt: u32, known_end: Option<u32>) -> Judged {
+pub fn validate(bytes: &[u8], salt: u32, known_end: Option<u32>) -> Validated {
     let limit = known_end.unwrap_or(bytes.len() as u32).min(bytes.len() as u32);
     let found = walk(bytes, salt, limit);
     let claims = found.iter().map(|found| match found {
@@ -57,7 +57,7 @@ pub fn judge(bytes: &[u8], salt: u32, known_end: Option<u32>) -> Judged {
         Found::Damage { .. } => 0,
     });
     let claimed = known_end.unwrap_or_else(|| claims.max().unwrap_or(0)).clamp(DATA_START, limit.max(DATA_START));
-    let mut judged = Judged { claimed, end: claimed, ..Judged::default() };
+    let mut validated = Validated { claimed, end: claimed, ..Validated::default() };
     let mut covered = DATA_START;
     let mut group: Vec<(u32, RecordHeader)> = Vec::new();
     let mut next_seq = 0;
@@ -67,22 +67,22 @@ pub fn judge(bytes: &[u8], salt: u32, known_end: Option<u32>) -> Judged {
                 let end = at + header.total_len() as u32;
                 if whole && end <= claimed && header.first_seq >= next_seq {
                     next_seq = header.end_seq();
-                    judged.records.push((at, header));
+                    validated.records.push((at, header));
                 } else {
-                    judged.damaged.push(at..end.min(claimed));
+                    validated.damaged.push(at..end.min(claimed));
                     if !whole && end <= claimed && header.first_seq >= next_seq {
-                        judged.torn.push((at, header));
+                        validated.torn.push((at, header));
                     }
                 }
                 covered = end;
             }
             Found::Damage { from, to } if from < claimed => {
-                judged.damaged.push(from..to.min(claimed));
+                validated.damaged.push(from..to.min(claimed));
                 covered = to.min(claimed);
             }
             // Behind the last certain sync only whole groups count that follow without a break.
             Found::Record { at, header, whole } => {
-                let expected = group.last().map_or(judged.end, |(at, last)| at + last.total_len() as u32);
+                let expected = group.last().map_or(validated.end, |(at, last)| at + last.total_len() as u32);
                 let in_order = usize::from(header.order) == group.len() && header.first_seq >= next_seq;
                 if !whole || at != expected || !in_order {
                     break;
@@ -90,24 +90,24 @@ pub fn judge(bytes: &[u8], salt: u32, known_end: Option<u32>) -> Judged {
                 next_seq = header.end_seq();
                 group.push((at, header));
                 if header.ends_group() {
-                    judged.end = at + header.total_len() as u32;
-                    judged.records.append(&mut group);
+                    validated.end = at + header.total_len() as u32;
+                    validated.records.append(&mut group);
                 }
             }
             Found::Damage { .. } => break,
         }
     }
     if covered < claimed {
-        judged.damaged.push(covered..claimed);
+        validated.damaged.push(covered..claimed);
     }
-    judged
+    validated
 }
 
 /// Makes the end of the last segment certain: what is kept without a known sync is written and synced once more
 /// (a sync that failed may have left it in memory only), and what is cut off is overwritten. Tells how much was cut.
-pub fn mend_tail(segment: &Segment, bytes: &[u8], judged: &Judged) -> io::Result<u64> {
+pub fn mend_tail(segment: &Segment, bytes: &[u8], validated: &Validated) -> io::Result<u64> {
     let file = &*segment.place.file;
-    let (claimed, end) = (judged.claimed as usize, judged.end as usize);
+    let (claimed, end) = (validated.claimed as usize, validated.end as usize);
     let mut cut = 0;
     // Without any known sync the header itself may be in memory only.
     let header_is_uncertain = claimed == DATA_START as usize;
@@ -127,7 +127,7 @@ pub fn mend_tail(segment: &Segment, bytes: &[u8], judged: &Judged) -> io::Result
                 _ => None,
             })
             .sum();
-        fill(file, judged.end, segment.place.bytes)?;
+        fill(file, validated.end, segment.place.bytes)?;
     }
     if end > claimed || cut > 0 || header_is_uncertain {
         file.sync()?;
