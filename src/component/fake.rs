@@ -63,7 +63,10 @@ struct Inner {
     received_bytes: u64,
     truncations: u64,
     lost_bytes: u64,
+    skipped_files: u64,
+    damaged_files: u64,
     is_full: bool,
+    is_ready: bool,
 }
 
 impl FakeIntake {
@@ -136,8 +139,18 @@ impl FakeIntake {
         (inner.truncations, inner.lost_bytes)
     }
 
+    /// Files that were not read, and files that were damaged.
+    pub fn unread_files(&self) -> (u64, u64) {
+        let inner = self.inner();
+        (inner.skipped_files, inner.damaged_files)
+    }
+
     pub fn trouble_said(&self) -> Option<String> {
         self.inner().trouble.clone()
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.inner().is_ready
     }
 
     pub fn stated(&self) -> usize {
@@ -198,7 +211,9 @@ fn frames(bytes: &Bytes, frames: &Frames, ordinals: &Ordinals) -> Vec<(Vec<u8>, 
 }
 
 impl Intake for FakeIntake {
-    fn ready(&self) {}
+    fn ready(&self) {
+        self.inner().is_ready = true;
+    }
 
     fn reserve(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<MemoryPermit, ReserveError>> + Send + '_>> {
         let permit = self.try_reserve(bytes);
@@ -241,6 +256,15 @@ impl Intake for FakeIntake {
     }
 
     fn lost_bytes(&self, bytes: u64) {
+        self.inner().lost_bytes += bytes;
+    }
+
+    fn file_skipped(&self, _reason: &'static str) {
+        self.inner().skipped_files += 1;
+    }
+
+    fn file_damaged(&self, bytes: u64) {
+        self.inner().damaged_files += 1;
         self.inner().lost_bytes += bytes;
     }
 

@@ -125,6 +125,12 @@ pub trait Intake: Send + Sync {
     /// Counts bytes that were there and went away before they could be read.
     fn lost_bytes(&self, _bytes: u64) {}
 
+    /// Counts a file that is not read because of what it holds.
+    fn file_skipped(&self, _reason: &'static str) {}
+
+    /// Counts a packed file that is damaged, and the bytes of it that cannot be read.
+    fn file_damaged(&self, _bytes: u64) {}
+
     /// State for health: `None` is fine, else what is wrong.
     fn trouble(&self, message: Option<String>);
 }

@@ -56,6 +56,8 @@ pub struct Counts {
     /// Files that were cut back, and bytes that were gone before a source could read them.
     pub truncations: u64,
     pub bytes_lost: u64,
+    /// Files that a source does not read because of what they hold, by reason.
+    pub files_skipped: BTreeMap<&'static str, u64>,
     /// By class.
     pub errors: BTreeMap<&'static str, u64>,
     pub retries: u64,
@@ -109,9 +111,12 @@ impl Counts {
         self.auth_failures += more.auth_failures;
         self.evicted += more.evicted;
         self.measured.add(&more.measured);
-        for (mine, theirs) in
-            [(&mut self.filtered, &more.filtered), (&mut self.dropped, &more.dropped), (&mut self.errors, &more.errors)]
-        {
+        for (mine, theirs) in [
+            (&mut self.filtered, &more.filtered),
+            (&mut self.dropped, &more.dropped),
+            (&mut self.errors, &more.errors),
+            (&mut self.files_skipped, &more.files_skipped),
+        ] {
             for (reason, count) in theirs {
                 *mine.entry(reason).or_default() += count;
             }

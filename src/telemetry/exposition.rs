@@ -59,6 +59,11 @@ fn add_component(page: &mut Page, metrics: &ComponentMetrics) {
             page.add(BYTES_LOST, &labels, counts.bytes_lost);
             page.add(TRUNCATIONS, &labels, counts.truncations);
             page.add(AUTH_FAILURES, &labels, counts.auth_failures);
+            if metrics.type_name == "file" {
+                for (reason, value) in with_zeros(&SKIPPED, &counts.files_skipped) {
+                    page.add_with(FILES_SKIPPED, &labels, Label::new("reason", reason), value);
+                }
+            }
             for (reason, value) in with_zeros(&REFUSALS, &counts.requests_refused) {
                 page.add_with(REQUESTS_REFUSED, &labels, Label::new("reason", reason), value);
             }
@@ -87,7 +92,7 @@ fn add_component(page: &mut Page, metrics: &ComponentMetrics) {
     page.add(DEAD_LETTERED, &labels, counts.dead_lettered);
     page.add(DUPLICATES, &labels, counts.duplicates);
     let classes: &[&'static str] = match metrics.kind {
-        ComponentKind::Source => &["journal"],
+        ComponentKind::Source => &["damaged", "journal"],
         ComponentKind::Transform => &[],
         ComponentKind::Sink => &["transient", "configuration", "poison"],
     };
@@ -117,6 +122,9 @@ fn add_component(page: &mut Page, metrics: &ComponentMetrics) {
 
 /// Reasons for which a source refuses a request.
 const REFUSALS: [&str; 3] = ["full", "too_large", "unavailable"];
+
+/// Reasons for which a file is not read.
+const SKIPPED: [&str; 3] = ["binary", "damaged", "format"];
 
 /// The counts, with a zero for each of these that was never counted: a series that begins with its first fault hides it
 /// from whoever looks at increases.

@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -62,7 +63,7 @@ impl<S: Subscriber> Layer<S> for Writer {
         let level = *event.metadata().level();
         let Some(folded) = self.fold(level, &line) else { return };
         if folded > 0 {
-            line.fields.push(("repeated".into(), folded.to_string()));
+            line.fields.push(("repeated".into(), folded.into()));
         }
         let mut text = match self.format {
             Format::Text => line.text(level, self.colour),
@@ -99,24 +100,42 @@ impl Writer {
 #[derive(Default)]
 struct Line {
     message: String,
-    fields: Vec<(String, String)>,
+    fields: Vec<(String, Value)>,
 }
 
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value.to_owned());
+        self.put(field, value);
     }
 
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+
+    /// What is displayed comes here too.
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         self.put(field, format!("{value:?}"));
     }
 }
 
 impl Line {
-    fn put(&mut self, field: &Field, value: String) {
-        match field.name() {
-            "message" => self.message = value,
-            name => self.fields.push((name.to_owned(), value)),
+    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+        let value = value.into();
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            (name, value) => self.fields.push((name.to_owned(), value)),
         }
     }
 
@@ -132,7 +151,10 @@ impl Line {
         push_printable(&mut out, &self.message);
         for (name, value) in &self.fields {
             let _ = write!(out, " {name}=");
-            push_printable(&mut out, value);
+            match value {
+                Value::String(text) => push_printable(&mut out, text),
+                number => out.push_str(&number.to_string()),
+            }
         }
         out
     }
@@ -143,9 +165,9 @@ impl Line {
         object.insert("level".into(), level.as_str().to_lowercase().into());
         object.insert("message".into(), self.message.clone().into());
         for (name, value) in &self.fields {
-            object.insert(name.clone(), value.clone().into());
+            object.insert(name.clone(), value.clone());
         }
-        serde_json::Value::Object(object).to_string()
+        Value::Object(object).to_string()
     }
 }
 
@@ -177,6 +199,15 @@ mod tests {
         assert_eq!(writer.fold(Level::WARN, &line), None);
         let other = Line { message: "up".into(), fields: Vec::new() };
         assert_eq!(writer.fold(Level::WARN, &other), Some(0));
+    }
+
+    #[test]
+    fn numbers_are_numbers_in_a_line_of_json() {
+        let fields = vec![("bytes".into(), 5_u64.into()), ("path".into(), "a b".into())];
+        let line = Line { message: "read".into(), fields };
+        let json: Value = serde_json::from_str(&line.json(Level::INFO)).expect("it is JSON");
+        assert_eq!((&json["bytes"], &json["path"], &json["level"]), (&5.into(), &"a b".into(), &"info".into()));
+        assert!(line.text(Level::INFO, false).ends_with("read bytes=5 path=a b"));
     }
 
     #[test]

@@ -35,8 +35,10 @@ pub const WAITING: Metric = gauge("weir_events_waiting", "Events not yet deliver
 pub const DUPLICATES: Metric = counter("weir_duplicates_ignored_total", "Repeats that did no harm.");
 pub const ALTERED: Metric = counter("weir_values_altered_total", "Values a sink changed to make them fit its target.");
 pub const BYTES_RECEIVED: Metric = counter("weir_bytes_received_total", "Bytes that arrived at a source.");
-pub const BYTES_LOST: Metric = counter("weir_bytes_lost_total", "Bytes of files that went away before they were read.");
+pub const BYTES_LOST: Metric =
+    counter("weir_bytes_lost_total", "Bytes of files that were gone, or too damaged, to be read.");
 pub const TRUNCATIONS: Metric = counter("weir_file_truncations_total", "Files that were cut back and began anew.");
+pub const FILES_SKIPPED: Metric = counter("weir_files_skipped_total", "Files not read for what they hold, by reason.");
 pub const BYTES_DELIVERED: Metric = counter("weir_bytes_delivered_total", "Bytes a sink has written.");
 pub const ERRORS: Metric = counter("weir_errors_total", "Failures, by class.");
 pub const RETRIES: Metric = counter("weir_retries_total", "Writes that were tried again.");

@@ -237,6 +237,17 @@ impl Intake for SourceIntake {
         self.inner.metrics.update(|counts| counts.bytes_lost += bytes);
     }
 
+    fn file_skipped(&self, reason: &'static str) {
+        self.inner.metrics.update(|counts| *counts.files_skipped.entry(reason).or_default() += 1);
+    }
+
+    fn file_damaged(&self, bytes: u64) {
+        self.inner.metrics.update(|counts| {
+            *counts.errors.entry("damaged").or_default() += 1;
+            counts.bytes_lost += bytes;
+        });
+    }
+
     fn trouble(&self, message: Option<String>) {
         match message {
             Some(message) => {

@@ -13,6 +13,7 @@ mod deployment;
 mod disk;
 mod elasticsearch;
 mod examples;
+mod files;
 mod http_sink;
 mod independence;
 mod input;

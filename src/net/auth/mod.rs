@@ -337,7 +337,7 @@ impl Gate {
     /// The answer says nothing about why; the log does.
     fn refuse<T>(&self, refused: Refused, peer: Option<IpAddr>) -> Result<T, Problem> {
         let Refused::Wrong(reason) = refused else {
-            debug!(?peer, "a request without credentials");
+            debug!(peer = peer.map(tracing::field::display), "a request without credentials");
             return Err(self.challenge());
         };
         let now = Instant::now();

@@ -161,7 +161,7 @@ async fn connection<H: Handler>(
         Some(config) => match tls::accept(config, stream).await {
             Ok(stream) => stream,
             Err(reason) => {
-                debug!(?peer, reason, "no TLS connection");
+                debug!(peer = peer.ip.map(tracing::field::display), reason, "no TLS connection");
                 return;
             }
         },
@@ -208,7 +208,7 @@ async fn connection<H: Handler>(
         }
     };
     if let Err(error) = ended {
-        debug!(?peer, %error, "a connection ended early");
+        debug!(peer = peer.ip.map(tracing::field::display), %error, "a connection ended early");
     }
 }
 

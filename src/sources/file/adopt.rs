@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::body::{Body, Packing};
+use super::body::Body;
+use super::content::{Content, Packing, has_packed_name};
 use super::discover::Found;
-use super::followed::{Followed, Past, fits};
+use super::followed::{Followed, Origin, Past, fits};
 use super::identity::Identity;
-use super::judge::{Judgement, open_as};
+use super::judge::{Judgement, open_found};
 use super::position::BEGUN;
 use super::tail::{REMEMBER_MISSING, Tail};
 use crate::component::ranges::RangeTracker;
@@ -80,8 +81,9 @@ impl Tail {
         }
         if !strangers.is_empty() {
             let families = self.families();
-            // By birth, so that an original comes before its copies.
-            strangers.sort_by(|a, b| (a.stat.identity, &a.path).cmp(&(b.stat.identity, &b.path)));
+            // Known ones first, and by birth, so that an original comes before its copies.
+            let order = |found: &Found| (!self.memory.contains_key(&found.stat.identity), found.stat.identity);
+            strangers.sort_by(|a, b| (order(a), &a.path).cmp(&(order(b), &b.path)));
             for found in strangers {
                 if self.files.contains_key(&found.stat.identity) {
                     continue;
@@ -179,7 +181,7 @@ impl Tail {
             self.follow(found, Some(remembered), now);
             return Ok(());
         }
-        let is_packed = Packing::of(&found.path) != Packing::None;
+        let is_packed = has_packed_name(&found.path);
         if found.family.is_none() && !is_packed {
             if !self.moved(found, now)? {
                 self.begin(found, now)?;
@@ -205,8 +207,22 @@ impl Tail {
             return Ok(());
         }
         let is_fresh = now.saturating_duration_since(quiet) < COPY_TIME;
-        let judged = self.judge(found, is_fresh);
-        let kind = match judged? {
+        let (body, content) = self.open_judged(found)?;
+        let packing = match content {
+            Content::Lines(packing) => packing,
+            Content::Undecided if is_fresh => {
+                self.strangers.0.insert(identity, note(UnknownFileKind::Waits));
+                return Ok(());
+            }
+            Content::Undecided | Content::Unreadable(_) => {
+                if may_be_new {
+                    self.say_unreadable_content(&found.path, content);
+                }
+                self.strangers.0.insert(identity, note(UnknownFileKind::Ignored));
+                return Ok(());
+            }
+        };
+        let kind = match self.judge(found, body, packing, is_fresh)? {
             Judgement::New if may_be_new => {
                 found.family.iter().for_each(|family| self.losses.found_unknown(family));
                 return self.begin(found, now);
@@ -218,6 +234,11 @@ impl Tail {
                 // One copy goes on where the original ended; what else begins like it is something else.
                 self.files.values_mut().for_each(|file| file.past.retain(|known| known.origin != past.origin));
                 self.follow_copy(found, &past, now);
+                return Ok(());
+            }
+            Judgement::Damaged(origin) => {
+                self.losses.found(origin);
+                self.follow_damaged(found, origin, now);
                 return Ok(());
             }
         };
@@ -232,10 +253,8 @@ impl Tail {
             return Ok(());
         }
         let mut file = Followed::new(found, &self.cx.agent, None, self.scan, now);
-        let at = match file.packing {
-            Packing::None => {
-                last_line(&mut open_as(&self.settings.patterns.folders, found, Packing::None)?, found.stat.size)?
-            }
+        let at = match self.open_judged(found)? {
+            (mut body, Content::Lines(Packing::None)) => last_line(&mut body, found.stat.size)?,
             _ => u64::MAX,
         };
         file.ranges = RangeTracker::starting_at(at);
@@ -246,6 +265,14 @@ impl Tail {
     fn follow_copy(&mut self, found: &Found, past: &Past, now: Instant) {
         let mut file = Followed::new(found, &self.cx.agent, None, self.scan, now);
         file.resume_copy(&self.cx.agent, past);
+        self.follow_stated(file);
+    }
+
+    /// Follows a damaged copy of what was read before: nothing more is read of it, and that is remembered.
+    fn follow_damaged(&mut self, found: &Found, origin: Origin, now: Instant) {
+        let mut file = Followed::new(found, &self.cx.agent, None, self.scan, now);
+        file.origin = origin;
+        file.ranges = RangeTracker::starting_at(u64::MAX);
         self.follow_stated(file);
     }
 
@@ -283,7 +310,7 @@ impl Tail {
             Some((*identity, file.slots, file.as_past()))
         };
         let Some((identity, slots, past)) = former.or_else(remembered) else { return Ok(false) };
-        let mut body = open_as(&self.settings.patterns.folders, found, Packing::None)?;
+        let mut body = open_found(&self.settings.patterns.folders, found)?;
         if past.head.is_empty() || !fits(&mut body, &past.head, &past.place, past.place_at)? {
             return Ok(false);
         }

@@ -1,9 +1,10 @@
 //! The bytes of a file by offset: as they are, or expanded from gzip or zstd.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
+
+use super::content::Packing;
 
 /// Window of a zstd frame that is expanded; a larger one is refused (2^23 bytes, as RFC 9659 allows).
 const ZSTD_WINDOW_LOG: u32 = 23;
@@ -11,34 +12,30 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 /// Bytes skipped in one go on the way to an offset in a packed file.
 const SKIP_BYTES: usize = 64 * 1024;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
-    None,
-    Gzip,
-    Zstd,
-}
-
-impl Packing {
-    pub fn of(path: &Path) -> Packing {
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("gz") => Packing::Gzip,
-            Some("zst") => Packing::Zstd,
-            _ => Packing::None,
-        }
-    }
-}
-
 pub enum Body {
-    Plain(OwnedFd),
+    Plain(Arc<OwnedFd>),
     Packed(Packed),
 }
 
+/// Where and why nothing more can be read from a packed file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    pub reason: String,
+    /// Up to here there is text.
+    pub text_bytes: u64,
+    /// Place in the file behind which nothing was unpacked.
+    pub offset: u64,
+    /// The file ends in the middle: it may still be being written.
+    pub is_cut_off: bool,
+}
+
 impl Body {
-    pub fn new(file: OwnedFd, packing: Packing) -> Body {
+    pub fn new(file: impl Into<Arc<OwnedFd>>, packing: Packing) -> Body {
+        let file = file.into();
         match packing {
             Packing::None => Body::Plain(file),
             packing => Body::Packed(Packed {
-                file: Arc::new(file),
+                file,
                 packing,
                 stream: None,
                 back: Vec::new(),
@@ -48,11 +45,27 @@ impl Body {
         }
     }
 
-    pub fn file(&self) -> &OwnedFd {
+    pub fn file(&self) -> &Arc<OwnedFd> {
         match self {
             Body::Plain(file) => file,
             Body::Packed(packed) => &packed.file,
         }
+    }
+
+    /// Unpacks what is left, to learn whether all of it can be.
+    pub fn unpack_all(&mut self) -> io::Result<()> {
+        self.read_at(u64::MAX, 0, &mut Vec::new()).map(drop)
+    }
+
+    /// What is wrong with a packed file, as far as it was unpacked.
+    pub fn damage(&self) -> Option<Damage> {
+        let Body::Packed(packed) = self else { return None };
+        let (reason, is_cut_off) = match &packed.state {
+            PackedState::CutOff => ("it ends in the middle".to_owned(), true),
+            PackedState::Broken(reason) => (reason.clone(), false),
+            PackedState::Unknown | PackedState::Ended => return None,
+        };
+        Some(Damage { reason, text_bytes: packed.at, offset: packed.offset(), is_cut_off })
     }
 
     /// Appends up to `want` bytes from `offset` on; fewer only at the end.
@@ -94,7 +107,7 @@ pub enum PackedState {
 pub struct Packed {
     file: Arc<OwnedFd>,
     packing: Packing,
-    stream: Option<Box<dyn Read + Send>>,
+    stream: Option<Unpacker>,
     /// What was read last, up to `at`, because the last line of a piece is read again with the next one.
     back: Vec<u8>,
     at: u64,
@@ -115,7 +128,22 @@ impl Read for FromStart {
     }
 }
 
+enum Unpacker {
+    Gzip(flate2::bufread::MultiGzDecoder<BufReader<FromStart>>),
+    Zstd(zstd::stream::read::Decoder<'static, BufReader<FromStart>>),
+}
+
 impl Packed {
+    /// Bytes of the file that were taken in.
+    fn offset(&self) -> u64 {
+        let input = match &self.stream {
+            None => return 0,
+            Some(Unpacker::Gzip(decoder)) => decoder.get_ref(),
+            Some(Unpacker::Zstd(decoder)) => decoder.get_ref(),
+        };
+        input.get_ref().offset - input.buffer().len() as u64
+    }
+
     fn read_at(&mut self, offset: u64, want: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let start = buffer.len();
         let back_from = self.at - self.back.len() as u64;
@@ -165,10 +193,13 @@ impl Packed {
         }
         let stream = match &mut self.stream {
             Some(stream) => stream,
-            None => self.stream.insert(decoder(self.packing, self.file.clone())?),
+            None => self.stream.insert(unpacker(self.packing, self.file.clone())?),
         };
         let before = buffer.len();
-        let result = stream.by_ref().take(want as u64).read_to_end(buffer);
+        let result = match stream {
+            Unpacker::Gzip(decoder) => decoder.take(want as u64).read_to_end(buffer),
+            Unpacker::Zstd(decoder) => decoder.take(want as u64).read_to_end(buffer),
+        };
         let got = buffer.len() - before;
         self.at += got as u64;
         match result {
@@ -181,14 +212,14 @@ impl Packed {
     }
 }
 
-fn decoder(packing: Packing, file: Arc<OwnedFd>) -> io::Result<Box<dyn Read + Send>> {
-    let input = io::BufReader::with_capacity(SKIP_BYTES, FromStart { file, offset: 0 });
+fn unpacker(packing: Packing, file: Arc<OwnedFd>) -> io::Result<Unpacker> {
+    let input = BufReader::with_capacity(SKIP_BYTES, FromStart { file, offset: 0 });
     if packing == Packing::Gzip {
-        return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(input)));
+        return Ok(Unpacker::Gzip(flate2::bufread::MultiGzDecoder::new(input)));
     }
     let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
     decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-    Ok(Box::new(decoder))
+    Ok(Unpacker::Zstd(decoder))
 }
 
 #[cfg(test)]
@@ -206,7 +237,7 @@ mod tests {
     fn body(bytes: &[u8], packing: Packing) -> Body {
         let folder = crate::component::fake::Folder::new();
         let file = std::fs::File::open(folder.write("packed", bytes)).unwrap();
-        Body::new(file.into(), packing)
+        Body::new(OwnedFd::from(file), packing)
     }
 
     fn read(body: &mut Body, offset: u64, want: usize) -> Vec<u8> {

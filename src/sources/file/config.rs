@@ -34,9 +34,16 @@ const LEAST_LINE: u64 = 64;
 ///
 /// A file that is made and rotated away between two looks, or while the agent is stopped, is found under its new name
 /// beside the old one. Where it was removed, or moved elsewhere, before anybody looked, its lines are gone: leave a rotated
-/// generation there for longer than `poll`, and do not rotate by copying a file that is written fast. Bytes that were seen
-/// and went away before they were read are in `weir_bytes_lost_total`, files that were cut back in
-/// `weir_file_truncations_total`.
+/// generation there for longer than `poll`, and do not rotate by copying a file that is written fast. Files are looked for,
+/// and opened, also while memory or the journal is full. Bytes that were seen and went away before they were read are in
+/// `weir_bytes_lost_total`, files that were cut back in `weir_file_truncations_total`.
+///
+/// What a file holds is judged by its first bytes, not by its name alone: gzip and zstd are unpacked; xz, bzip2, zip, lz4 and
+/// other formats, binary files, and a `.gz` that is none are left alone, said once and counted in
+/// `weir_files_skipped_total{reason}`. Names such as `.tmp`, `.swp`, `.part` and `~`, of files that are not finished or
+/// belong to an editor, are passed over unless `include` itself ends so. Of a damaged packed file the lines before the damage
+/// are read, once; path and offset are logged, and it counts in `weir_errors_total{class="damaged"}`. If its lines were
+/// read before it was packed, none of it is read again.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {

@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 
-use super::body::{Body, Packing};
+use std::os::fd::OwnedFd;
+
+use super::body::Body;
 use super::buffers::Buffers;
+use super::content::Packing;
 use super::cut::{Chunk, Cutter, Notes, View};
 use super::shape::{Grouping, Shape};
 use crate::codec::framing::cut_mark;
@@ -26,7 +29,7 @@ struct Cuts {
 fn cut(cutter: &Cutter, content: &[u8], is_last: bool) -> Cuts {
     let folder = Folder::new();
     let path = folder.write("f", content);
-    let mut body = Body::new(std::fs::File::open(path).unwrap().into(), Packing::None);
+    let mut body = Body::new(OwnedFd::from(std::fs::File::open(path).unwrap()), Packing::None);
     let mut cuts = Cuts { pieces: Vec::new(), notes: Vec::new(), end: 0, rest: None };
     let mut scanned = None;
     loop {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use rustix::fs::{Dir, FileType};
 
+use super::content::temporary_ending;
 use super::folders::Folders;
 use super::identity::Stat;
 
@@ -28,6 +29,8 @@ pub struct Patterns {
     include: GlobSet,
     exclude: GlobSet,
     roots: Vec<Root>,
+    /// How the patterns end: who names `*.tmp` means it.
+    wanted_endings: Vec<String>,
     follow: bool,
     pub folders: Folders,
     /// By which they are known again.
@@ -71,6 +74,7 @@ impl Patterns {
         folders: Folders,
     ) -> Result<Patterns, (&'static str, usize, String)> {
         let mut roots: Vec<Root> = Vec::new();
+        let wanted_endings = include.to_vec();
         let print = blake3::hash(include.join("\n").as_bytes()).to_hex().to_string();
         let (include, paths) = globs("include", include)?;
         let (exclude, _) = globs("exclude", exclude)?;
@@ -81,7 +85,7 @@ impl Patterns {
                 None => roots.push(root),
             }
         }
-        Ok(Patterns { include, exclude, roots, follow, folders, print })
+        Ok(Patterns { include, exclude, roots, wanted_endings, follow, folders, print })
     }
 
     /// Looks at everything the patterns mean, now.
@@ -149,6 +153,15 @@ impl Patterns {
         let is_included = self.is_included(path);
         let family = self.family(path);
         if (!is_included && family.is_none()) || self.exclude.is_match(path) {
+            return;
+        }
+        if let Some(ending) = temporary_ending(name.as_bytes())
+            && !self.wanted_endings.iter().any(|wanted| wanted.as_bytes().ends_with(ending))
+        {
+            if is_included {
+                let what = "a file that is not finished, or an editor's, judging by its name";
+                listing.refused.push((path.to_path_buf(), what));
+            }
             return;
         }
         match Stat::at(folder, Path::new(name), false) {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::body::{Body, Packing};
+use super::body::Body;
+use super::content::Packing;
 use super::cut::Scanned;
 use super::discover::Found;
 use super::identity::{HEAD_BYTES, Identity, PLACE_BYTES, Print, Stat};
@@ -26,7 +27,12 @@ pub struct Followed {
     /// The included name it has or had.
     pub family: PathBuf,
     pub is_rotated: bool,
+    /// As its first bytes say, once it was opened.
     pub packing: Packing,
+    /// It has no lines that could be read, and was said to have none.
+    pub is_unreadable: bool,
+    /// The damage of a packed file was said.
+    pub is_damage_said: bool,
     pub owner: u32,
     pub stamp: Option<Arc<Stamp>>,
 
@@ -119,7 +125,9 @@ impl Followed {
             path: found.path.clone(),
             family: remembered.family,
             is_rotated,
-            packing: Packing::of(&found.path),
+            packing: Packing::None,
+            is_unreadable: false,
+            is_damage_said: false,
             owner: found.stat.owner,
             stamp: None,
             generation: remembered.generation,
@@ -197,7 +205,8 @@ impl Followed {
 
     /// Begins anew: the file was cut back and written again. Returns the bytes that were seen of it and not read.
     pub fn start_over(&mut self, agent: &str) -> u64 {
-        let unread = if self.packing == Packing::None { self.grown_to.saturating_sub(self.ranges.cursor()) } else { 0 };
+        let is_counted = self.packing == Packing::None && !self.is_unreadable;
+        let unread = if is_counted { self.grown_to.saturating_sub(self.ranges.cursor()) } else { 0 };
         self.grown_to = 0;
         if self.ranges.cursor() > 0 {
             self.past.push(self.as_past());
@@ -211,6 +220,7 @@ impl Followed {
         self.ranges = RangeTracker::default();
         (self.head, self.place, self.place_at) = (Print::default(), Print::default(), 0);
         (self.unfinished, self.scanned, self.looked_at) = (None, None, None);
+        (self.is_unreadable, self.is_damage_said) = (false, false);
         unread
     }
 
@@ -227,7 +237,8 @@ impl Followed {
 
     /// Bytes that were seen and not handed in.
     pub fn unread(&self) -> u64 {
-        if self.packing == Packing::None { self.size.saturating_sub(self.ranges.cursor()) } else { 0 }
+        let is_counted = self.packing == Packing::None && !self.is_unreadable;
+        if is_counted { self.size.saturating_sub(self.ranges.cursor()) } else { 0 }
     }
 
     /// Whether so many scans have not seen it: a rename can hide a file from one of them.
@@ -238,6 +249,7 @@ impl Followed {
     /// Whether everything that is there was handed in.
     pub fn is_at_end(&self) -> bool {
         match self.packing {
+            _ if self.is_unreadable => true,
             Packing::None => self.ranges.cursor() >= self.size,
             _ => self.is_spent,
         }
@@ -245,7 +257,11 @@ impl Followed {
 
     /// Whether everything that is there is durable.
     pub fn is_done(&self) -> bool {
-        self.is_at_end() && self.ranges.done() == self.ranges.cursor() && self.ranges.limit().is_none()
+        self.is_at_end()
+            && !self.is_unreadable
+            && !self.is_damage_said
+            && self.ranges.done() == self.ranges.cursor()
+            && self.ranges.limit().is_none()
     }
 }
 

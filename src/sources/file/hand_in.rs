@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tracing::{info, warn};
 
-use super::body::Packing;
+use super::content::Packing;
 use super::cut::Piece;
 use super::followed::{Followed, Retry};
 use super::identity::Identity;

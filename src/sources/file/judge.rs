@@ -3,11 +3,12 @@
 use std::io;
 use std::path::Path;
 
-use super::body::{Body, Packing};
+use super::body::Body;
+use super::content::Packing;
 use super::discover::Found;
 use super::folders::Folders;
-use super::followed::{Followed, Past, fits};
-use super::identity::{HEAD_BYTES, Print};
+use super::followed::{Followed, Origin, Past, fits};
+use super::identity::{HEAD_BYTES, Identity, Print};
 use super::tail::Tail;
 use crate::component::ranges::RangeTracker;
 
@@ -17,6 +18,8 @@ pub enum Judgement {
     Wait,
     /// It goes on where the other one ended.
     Copy(Box<Past>),
+    /// It is packed, damaged, and must be a copy of what was read under this origin.
+    Damaged(Origin),
 }
 
 /// What is known of a stranger.
@@ -31,17 +34,35 @@ struct UnknownFile<'a> {
     is_fresh: bool,
     /// Of all that it is a copy of, what was read furthest.
     best: Option<Past>,
+    /// Files that went away and of which it may be a damaged copy; those that begin like it first.
+    suspects: Vec<Suspect>,
+    /// The file that is being packed, by its name, is still there.
+    original_is_there: bool,
+}
+
+struct Suspect {
+    identity: Identity,
+    origin: Origin,
+    begins_alike: bool,
 }
 
 impl Tail {
     /// Compares a stranger's content with everything it may be a copy of.
-    pub(super) fn judge(&self, found: &Found, is_fresh: bool) -> io::Result<Judgement> {
-        let packing = Packing::of(&found.path);
+    pub(super) fn judge(&self, found: &Found, body: Body, packing: Packing, is_fresh: bool) -> io::Result<Judgement> {
         let folders = &self.settings.patterns.folders;
-        let body = open_as(folders, found, packing)?;
-        let mut stranger = UnknownFile { found, folders, packing, body, head: Vec::new(), is_fresh, best: None };
+        let mut stranger = UnknownFile {
+            found,
+            folders,
+            packing,
+            body,
+            head: Vec::new(),
+            is_fresh,
+            best: None,
+            suspects: Vec::new(),
+            original_is_there: false,
+        };
         stranger.body.read_at(0, HEAD_BYTES, &mut stranger.head)?;
-        if stranger.head.is_empty() {
+        if stranger.head.is_empty() && (packing == Packing::None || is_fresh) {
             return Ok(Judgement::Wait);
         }
         for file in self.files.values() {
@@ -57,15 +78,53 @@ impl Tail {
                 return Ok(Judgement::Wait);
             }
         }
-        for file in self.memory.values() {
+        for (identity, file) in &self.memory {
             if !stranger.is_relative(&file.family, &file.family, Packing::None) {
                 continue;
             }
             for past in file.past.iter().chain([&file.as_past()]) {
                 stranger.compare(past)?;
             }
+            if file.ranges.cursor() > 0 {
+                stranger.suspect(*identity, file.origin, &file.family, file.head.fits(&stranger.head));
+            }
         }
-        Ok(stranger.best.map_or(Judgement::New, |past| Judgement::Copy(Box::new(past))))
+        match stranger.best.take() {
+            Some(past) => Ok(Judgement::Copy(Box::new(past))),
+            None => self.judge_damaged(stranger),
+        }
+    }
+
+    /// Decides of a packed file that is not known by its content. One that is damaged may begin like nothing that was
+    /// read, and yet be a copy of it: then its lines would come twice.
+    fn judge_damaged(&self, mut stranger: UnknownFile) -> io::Result<Judgement> {
+        if !stranger.is_packed() {
+            return Ok(Judgement::New);
+        }
+        if stranger.original_is_there {
+            return Ok(Judgement::Wait);
+        }
+        stranger.suspects.retain(|suspect| !self.has_copy(suspect));
+        if stranger.suspects.is_empty() {
+            return Ok(Judgement::New);
+        }
+        stranger.body.unpack_all()?;
+        if stranger.body.damage().is_none() {
+            return Ok(Judgement::New);
+        }
+        if stranger.is_fresh {
+            return Ok(Judgement::Wait);
+        }
+        let alike = stranger.suspects.iter().find(|suspect| suspect.begins_alike);
+        let original = alike.or(stranger.suspects.first()).expect("there are some");
+        Ok(Judgement::Damaged(original.origin))
+    }
+
+    /// Whether another file is known to go on where this one ended.
+    fn has_copy(&self, suspect: &Suspect) -> bool {
+        let followed = self.files.values().map(|file| (file.identity, file.origin));
+        let remembered = self.memory.iter().map(|(identity, file)| (*identity, file.origin));
+        followed.chain(remembered).any(|(identity, origin)| origin == suspect.origin && identity != suspect.identity)
     }
 }
 
@@ -77,6 +136,14 @@ impl UnknownFile<'_> {
     fn is_relative(&self, family: &Path, path: &Path, packing: Packing) -> bool {
         let is_near = self.is_packed() && path.parent() == self.found.path.parent();
         packing == Packing::None && (self.found.family.as_deref() == Some(family) || is_near)
+    }
+
+    /// Takes note of a file that went away, and of which this one may be a damaged copy.
+    fn suspect(&mut self, identity: Identity, origin: Origin, path: &Path, begins_alike: bool) {
+        let is_named_like = self.found.path.with_extension("") == path;
+        if self.is_packed() && (begins_alike || is_named_like || self.found.family.is_some()) {
+            self.suspects.push(Suspect { identity, origin, begins_alike: begins_alike || is_named_like });
+        }
     }
 
     /// Whether it holds what was read, up to where it was read.
@@ -116,14 +183,19 @@ impl UnknownFile<'_> {
             return Ok(true);
         }
         if self.is_packed() {
-            if !begins_alike {
-                return Ok(false);
-            }
+            let is_named_like = self.found.path.with_extension("") == file.path;
+            self.original_is_there |= is_live && is_named_like && !begins_alike;
             // Packing leaves the original there until it is done, and we read that first.
-            if is_live || file.body.is_some() || file.ranges.in_flight() > 0 {
+            let is_read = !is_live && file.body.is_none() && file.ranges.in_flight() == 0;
+            if begins_alike && !is_read {
                 return Ok(true);
             }
-            self.compare(&file.as_past())?;
+            if begins_alike {
+                self.compare(&file.as_past())?;
+            }
+            if !is_live && file.ranges.cursor() > 0 {
+                self.suspect(file.identity, file.origin, &file.path, begins_alike);
+            }
             return Ok(false);
         }
         // A copy is younger than its original, which stays where it was until it is cut back.
@@ -135,12 +207,13 @@ impl UnknownFile<'_> {
     }
 }
 
-pub fn open_as(folders: &Folders, found: &Found, packing: Packing) -> io::Result<Body> {
+/// Opens a file that was found, unless another one has its name by now.
+pub fn open_found(folders: &Folders, found: &Found) -> io::Result<Body> {
     let (file, stat) = folders.open_file(&found.path)?;
     if stat.identity != found.stat.identity || !stat.is_regular() {
         return Err(io::Error::from(io::ErrorKind::NotFound));
     }
-    Ok(Body::new(file, packing))
+    Ok(Body::new(file, Packing::None))
 }
 
 fn begins_with(folders: &Folders, path: &Path, head: &[u8]) -> io::Result<bool> {

@@ -10,9 +10,13 @@ mod adopt;
 mod body;
 mod buffers;
 mod config;
+mod content;
 mod cut;
 #[cfg(test)]
 mod cut_test;
+mod damage;
+#[cfg(test)]
+mod damage_test;
 mod discover;
 mod folders;
 mod followed;
@@ -35,7 +39,7 @@ mod tail_test;
 mod unseen_test;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -44,7 +48,11 @@ pub use config::Config;
 use tail::{Next, Settings, Tail};
 
 use crate::component::{Check, Fatal, ReserveError, Source, SourceContext};
+use crate::journal::MemoryPermit;
 use crate::net::Sockets;
+
+/// How long a source that begins waits for the journal before it counts as reading.
+const LONGEST_START: Duration = Duration::from_secs(2);
 
 /// Tails files.
 pub struct File {
@@ -82,22 +90,39 @@ impl Source for File {
     }
 }
 
+/// Waits for memory and journal space, and watches the files meanwhile. `None` if the source should end.
+async fn reserve(tail: &mut Tail, cx: &SourceContext, bytes: usize) -> Option<Result<MemoryPermit, ReserveError>> {
+    let permit = cx.intake.reserve(bytes);
+    tokio::pin!(permit);
+    loop {
+        let next = tail.watch(Instant::now());
+        tokio::select! {
+            () = cx.shutdown.cancelled() => return None,
+            permit = &mut permit => return Some(permit),
+            () = tokio::time::sleep_until(next.into()) => {}
+        }
+    }
+}
+
 /// Steps the machine until the agent stops.
 async fn follow(mut tail: Tail, cx: SourceContext) {
+    // What comes and goes from now on counts as new, also for an agent that begins after a sudden end of this one: so the
+    // journal must know since when we look before anybody is told that we do.
+    tail.state_marks();
+    tokio::select! {
+        () = cx.shutdown.cancelled() => return,
+        () = tail.all_landed() => {}
+        () = tokio::time::sleep(LONGEST_START) => {}
+    }
     cx.ready();
     while !cx.shutdown.is_cancelled() {
         match tail.step(Instant::now()) {
             Next::Step => {}
-            Next::MemoryPermit(bytes) => {
-                tokio::select! {
-                    () = cx.shutdown.cancelled() => return,
-                    permit = cx.intake.reserve(bytes) => match permit {
-                        Ok(permit) => tail.grant(permit),
-                        Err(ReserveError::Closed) => return,
-                        Err(ReserveError::Full) => {}
-                    },
-                }
-            }
+            Next::MemoryPermit(bytes) => match reserve(&mut tail, &cx, bytes).await {
+                Some(Ok(permit)) => tail.grant(permit),
+                Some(Err(ReserveError::Full)) => {}
+                Some(Err(ReserveError::Closed)) | None => return,
+            },
             Next::Wait(until) => {
                 tokio::select! {
                     () = cx.shutdown.cancelled() => return,

@@ -10,7 +10,8 @@ use futures_util::{FutureExt, StreamExt};
 use tracing::{info, warn};
 
 use super::adopt::UnknownFiles;
-use super::body::{Body, PackedState, Packing};
+use super::body::{Body, PackedState};
+use super::content::Packing;
 use super::cut::{Chunk, Cutter, View};
 use super::discover::Patterns;
 use super::followed::Followed;
@@ -163,23 +164,12 @@ impl Tail {
 
     /// Does a bounded amount of work.
     pub fn step(&mut self, now: Instant) -> Next {
-        while let Some(Some((flight, outcome))) = self.flights.next().now_or_never() {
-            self.land(flight, outcome, now);
-        }
-        if now >= self.next_scan {
-            let begun = Instant::now();
-            self.rescan(now);
-            // One scan that was slow because the machine was busy does not make for a long pause.
-            let took = begun.elapsed();
-            let usual = std::mem::replace(&mut self.scan_took, took).min(took);
-            self.next_scan = now + (usual * SCAN_SHARE).clamp(self.settings.poll, LONGEST_SCAN_PAUSE);
-        }
-        if now >= self.next_poll {
-            self.poll();
-            self.next_poll = now + self.settings.poll;
+        self.look_around(now);
+        if self.flights.len() >= MOST_FLIGHTS {
+            // Nothing is read before the next verdict.
+            return Next::Wait(self.watch(now));
         }
         let (mut bytes, mut visits) = (0, 0);
-        // With too much in flight the queue stays as it is: the next verdict lets it go on.
         while self.flights.len() < MOST_FLIGHTS
             && let Some(identity) = self.queue.pop_front()
         {
@@ -194,12 +184,7 @@ impl Tail {
                 file.is_queued = true;
                 self.queue.push_front(identity);
             }
-            if file.body.is_some() {
-                self.open.insert(identity)
-            } else {
-                self.open.remove(&identity)
-            };
-            self.files.insert(identity, file);
+            self.keep(file);
             visits += 1;
             match visit {
                 Visit::MemoryPermit(wanted) => return Next::MemoryPermit(wanted),
@@ -215,6 +200,56 @@ impl Tail {
         Next::Wait(self.next_scan.min(self.next_poll))
     }
 
+    /// Takes in verdicts, and looks for files when it is time to.
+    fn look_around(&mut self, now: Instant) {
+        while let Some(Some((flight, outcome))) = self.flights.next().now_or_never() {
+            self.land(flight, outcome, now);
+        }
+        if now >= self.next_scan {
+            let begun = Instant::now();
+            self.rescan(now);
+            // One scan that was slow because the machine was busy does not make for a long pause.
+            let took = begun.elapsed();
+            let usual = std::mem::replace(&mut self.scan_took, took).min(took);
+            self.next_scan = now + (usual * SCAN_SHARE).clamp(self.settings.poll, LONGEST_SCAN_PAUSE);
+        }
+        if now >= self.next_poll {
+            self.poll();
+            self.next_poll = now + self.settings.poll;
+        }
+    }
+
+    /// What goes on while nothing can be read, because memory or the journal has no space: files are looked for, opened
+    /// as far as they may be, and looked at, so that those that are rotated away or cut back meanwhile are still read, or
+    /// counted. Returns when to call again.
+    pub fn watch(&mut self, now: Instant) -> Instant {
+        self.look_around(now);
+        let waiting: Vec<Identity> = self.queue.iter().copied().collect();
+        let mut is_full = false;
+        for identity in waiting {
+            let Some(mut file) = self.files.remove(&identity) else { continue };
+            let is_closed = file.body.is_none();
+            if file.retry.is_due(now) && !(is_closed && is_full) {
+                if let Err(error) = self.look(&mut file, now) {
+                    self.say_unreadable(&mut file, &error, now);
+                }
+                is_full |= is_closed && file.body.is_none() && self.open.len() >= self.settings.most_open;
+            }
+            self.keep(file);
+        }
+        self.next_scan.min(self.next_poll)
+    }
+
+    /// Puts a file back that was looked at, and notes whether it is open.
+    fn keep(&mut self, file: Box<Followed>) {
+        if file.body.is_some() {
+            self.open.insert(file.identity)
+        } else {
+            self.open.remove(&file.identity)
+        };
+        self.files.insert(file.identity, file);
+    }
+
     /// MemoryPermit that was waited for.
     pub fn grant(&mut self, permit: journal::MemoryPermit) {
         self.permit = Some(permit);
@@ -225,6 +260,13 @@ impl Tail {
         match self.flights.next().await {
             Some((flight, outcome)) => self.land(flight, outcome, now),
             None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until nothing is in flight.
+    pub async fn all_landed(&mut self) {
+        while let Some((flight, outcome)) = self.flights.next().await {
+            self.land(flight, outcome, Instant::now());
         }
     }
 
@@ -286,6 +328,7 @@ impl Tail {
         if file.body.is_none() && (file.missing_since.is_some() || !self.may_open()) {
             return Ok(());
         }
+        let is_opened = file.body.is_none();
         let stat = match &file.body {
             Some(body) => Stat::of(body.file())?,
             None => {
@@ -295,15 +338,23 @@ impl Tail {
                     self.next_scan = self.next_scan.min(now + self.settings.poll);
                     return Ok(());
                 }
-                file.body = Some(Body::new(opened, file.packing));
+                file.body = Some(Body::new(opened, Packing::None));
                 stat
             }
         };
         file.note(&stat, now);
-        if file.looked_at == Some(file.state()) {
+        let has_changed = file.looked_at != Some(file.state());
+        if is_opened || (has_changed && file.ranges.cursor() == 0) {
+            self.judge_content(file)?;
+        }
+        if !has_changed {
             return Ok(());
         }
-        file.is_spent = false;
+        if file.is_unreadable {
+            file.looked_at = Some(file.state());
+            return Ok(());
+        }
+        (file.is_spent, file.is_damage_said) = (false, false);
         if let Some(Body::Packed(packed)) = &mut file.body {
             packed.try_again();
         }
@@ -323,11 +374,7 @@ impl Tail {
             info!(path = %path.display(), unread_bytes = bytes, truncations = file.generation, "the file was cut back and begins anew");
             self.cx.intake.truncated();
             self.losses.add(Cut { path, family, origin, is_unknown, bytes, at: now });
-            if file.packing != Packing::None {
-                let body = file.body.take();
-                let open = |_| self.settings.patterns.folders.open_file(&file.path);
-                file.body = body.map(open).transpose()?.map(|(f, _)| Body::new(f, file.packing));
-            }
+            self.judge_content(file)?;
         }
         file.looked_at = Some(file.state());
         self.say_wide(file)?;
@@ -391,6 +438,9 @@ impl Tail {
             // The next look at open files comes soon enough.
             return Ok(Some(Visit::Blocked));
         }
+        if self.is_damaged_here(file, now) {
+            return Ok(Some(Visit::Rest));
+        }
         let is_last = is_packed_end(file) || (file.unfinished.is_some() && self.is_final(file, now)?);
         if !is_last && file.unfinished.is_some_and(|(_, state)| state == file.state()) {
             return Ok(Some(Visit::Rest));
@@ -428,6 +478,7 @@ impl Tail {
             }
             Chunk::End => {
                 file.is_spent = is_packed_end(file);
+                self.is_damaged_here(file, now);
                 Ok(Some(Visit::Rest))
             }
         }
@@ -499,7 +550,7 @@ impl Tail {
 
 fn is_packed_end(file: &Followed) -> bool {
     match &file.body {
-        Some(Body::Packed(packed)) => matches!(packed.state, PackedState::Ended | PackedState::Broken(_)),
+        Some(Body::Packed(packed)) => packed.state == PackedState::Ended,
         _ => false,
     }
 }

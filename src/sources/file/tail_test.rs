@@ -48,6 +48,17 @@ impl Rig {
         panic!("the machine does not come to rest");
     }
 
+    /// What goes on while the journal takes nothing.
+    pub fn watch(&mut self) {
+        self.now += Duration::from_secs(1);
+        while self.tail.step(self.now) == Next::Step {}
+        self.tail.watch(self.now);
+    }
+
+    pub fn change_settings(&mut self, change: impl Fn(&mut Settings)) {
+        change(&mut self.tail.settings);
+    }
+
     pub fn later(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
         self.pass();

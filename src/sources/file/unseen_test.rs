@@ -163,3 +163,56 @@ fn more_cuts_than_are_remembered_count_at_once() {
     losses.found(origin);
     assert_eq!(losses.take_due(now + Duration::from_secs(100)), []);
 }
+
+#[test]
+fn files_that_come_and_go_while_nothing_may_be_read_are_held_open_or_counted() {
+    for most_open in [100, 4] {
+        let mut rig = Rig::new(&["a.log"]);
+        rig.change_settings(|settings| settings.most_open = most_open);
+        rig.folder.write("a.log", lines(0..10));
+        rig.pass();
+        rig.intake.set_full(true);
+        for generation in 1..=20 {
+            rig.folder.append("a.log", lines(generation * 10..generation * 10 + 5));
+            rig.watch();
+            rig.folder.append("a.log", lines(generation * 10 + 5..generation * 10 + 10));
+            rig.watch();
+            for old in (1..3).rev().filter(|n| rig.folder.path(format!("a.log.{n}")).exists()) {
+                rig.folder.rename(&format!("a.log.{old}"), &format!("a.log.{}", old + 1));
+            }
+            rig.folder.rename("a.log", "a.log.1");
+            rig.folder.write("a.log", "");
+        }
+        rig.intake.set_full(false);
+        (0..9).for_each(|_| rig.later(11));
+        let read = rig.sorted();
+        let mut once = read.clone();
+        once.dedup();
+        assert_eq!(once, read, "no line comes twice");
+        let line = lines(0..1).len();
+        let lost = rig.intake.losses().1 as usize;
+        assert_eq!(read.len() * line + lost, 210 * line, "{most_open}: read, or said to be lost");
+        assert_eq!(lost == 0, most_open == 100, "{most_open}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_says_that_it_reads_once_the_journal_knows_since_when() {
+    let rig = Rig::new(&["a.log"]);
+    let cx = rig.intake.context();
+    rig.intake.hold();
+    let following = super::follow(rig.tail, cx.clone());
+    tokio::pin!(following);
+    for is_known in [false, true] {
+        if is_known {
+            rig.intake.release();
+        }
+        tokio::select! {
+            () = &mut following => panic!("it goes on"),
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        assert_eq!((rig.intake.is_ready(), rig.intake.stated()), (is_known, usize::from(is_known)));
+    }
+    cx.shutdown.cancel();
+    following.await;
+}

@@ -260,8 +260,9 @@ impl Context {
             state.tenures += 1;
             let mut lane = Lane::new(&cluster, &topic, partition, state.tenures, place);
             lane.committed = group_has;
-            let offset = lane.next().map_or(Offset::Stored, |next| Offset::Offset(next as i64));
-            info!(source = %self.cx.name, topic, partition, ?offset, "reads a partition");
+            let next = lane.next();
+            let offset = next.map_or(Offset::Stored, |next| Offset::Offset(next as i64));
+            info!(source = %self.cx.name, topic, partition, offset = next, "reads a partition");
             list.set_partition_offset(&topic, partition, offset).expect("the partition is in the list");
             state.lanes.entry(topic).or_default().insert(partition, lane);
         }

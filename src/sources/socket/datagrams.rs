@@ -113,7 +113,7 @@ impl Receiver {
             self.cx.intake.received_bytes(len as u64);
             if len == 0 || len > self.frame_bytes || len == DATAGRAM_BYTES {
                 // Nothing is no event, and what fills the buffer was cut by the kernel.
-                warn!(source = %self.cx.name, ?peer, bytes = len, "a datagram was refused");
+                warn!(source = %self.cx.name, peer = peer.map(tracing::field::display), bytes = len, "a datagram was refused");
                 self.cx.intake.refused(1);
                 self.buffer.truncate(start);
                 continue;

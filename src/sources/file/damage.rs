@@ -1,0 +1,87 @@
+//! What is done, and said, about files of which nothing or not everything can be read.
+
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+use tracing::warn;
+
+use super::body::Body;
+use super::content::{Content, LOOK_BYTES, Packing, Unreadable, by_magic, content};
+use super::discover::Found;
+use super::followed::Followed;
+use super::judge::open_found;
+use super::shape::LineEnd;
+use super::tail::Tail;
+
+impl Tail {
+    /// Opens a file that was found and says what it holds.
+    pub(super) fn open_judged(&self, found: &Found) -> io::Result<(Body, Content)> {
+        let mut body = open_found(&self.settings.patterns.folders, found)?;
+        let mut head = Vec::new();
+        body.read_at(0, LOOK_BYTES, &mut head)?;
+        let content = content(&head, &found.path, self.is_wide());
+        let packing = if let Content::Lines(packing) = content { packing } else { Packing::None };
+        Ok((Body::new(body.file().clone(), packing), content))
+    }
+
+    /// Looks at the first bytes of an open file, and prepares to read it as what it is.
+    pub(super) fn judge_content(&mut self, file: &mut Followed) -> io::Result<()> {
+        // If this fails, the file is opened and looked at again.
+        let Some(body) = file.body.take() else { return Ok(()) };
+        let mut head = Vec::new();
+        Body::new(body.file().clone(), Packing::None).read_at(0, LOOK_BYTES, &mut head)?;
+        // What was read before is not given up for what stands at its beginning now.
+        let found = match file.ranges.cursor() {
+            0 => content(&head, &file.path, self.is_wide()),
+            _ => by_magic(&head).unwrap_or(Content::Lines(Packing::None)),
+        };
+        (file.is_unreadable, file.packing) = match found {
+            Content::Lines(packing) => (false, packing),
+            Content::Undecided => (true, Packing::None),
+            Content::Unreadable(_) => {
+                self.say_unreadable_content(&file.path, found);
+                (true, Packing::None)
+            }
+        };
+        file.body = Some(Body::new(body.file().clone(), file.packing));
+        Ok(())
+    }
+
+    fn is_wide(&self) -> bool {
+        LineEnd::of(self.settings.cutter.shape.encoding) != LineEnd::Byte
+    }
+
+    /// Says once of a name, and counts, that it is not read.
+    pub(super) fn say_unreadable_content(&mut self, path: &Path, content: Content) {
+        let why = if let Content::Unreadable(why) = content { why } else { Unreadable::NotPacked };
+        if self.refused.insert(path.to_path_buf()) {
+            warn!(source = %self.cx.name, path = %path.display(), reason = why.reason(), "the file is not read: {why}");
+            self.cx.intake.file_skipped(why.reason());
+        }
+    }
+
+    /// Whether a packed file cannot be read beyond the place that reading has come to. Its last line is not given if its
+    /// end is missing. A file that ends in the middle may still be being written, so that is said only once it is quiet.
+    pub(super) fn is_damaged_here(&self, file: &mut Followed, now: Instant) -> bool {
+        let Some(damage) = file.body.as_ref().and_then(Body::damage) else { return false };
+        let from = match file.unfinished {
+            Some((from, _)) => from,
+            None if file.ranges.cursor() >= damage.text_bytes => damage.text_bytes,
+            None => return false,
+        };
+        let quiet = now.saturating_duration_since(file.quiet_since);
+        if file.is_damage_said || (damage.is_cut_off && quiet < self.settings.patience) {
+            return true;
+        }
+        (file.is_damage_said, file.is_spent) = (true, true);
+        let packed = file.size.saturating_sub(damage.offset);
+        let path = file.path.display();
+        warn!(
+            source = %self.cx.name, %path, reason = damage.reason, offset = damage.offset, text_offset = from,
+            unread_bytes = packed, "the packed file is damaged: what is behind this offset cannot be read"
+        );
+        self.cx.intake.file_damaged(packed + damage.text_bytes.saturating_sub(from));
+        true
+    }
+}
