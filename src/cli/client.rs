@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::{self, Overrides};
+use crate::net::Address;
 use crate::net::client::Client;
 use crate::net::tls::Trust;
 
@@ -36,12 +37,19 @@ pub struct Connection {
     /// The agent's data folder; else that of the configuration that is found, else weir-data
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Configurations that say where the data folder is.
-    #[arg(skip)]
+    /// Configuration whose address and data folder count; several times for several files
+    #[arg(short, long = "config", global = true, value_name = "PATH")]
     config: Vec<PathBuf>,
     /// Certificate of an authority that is trusted.
     #[arg(skip)]
     ca: Option<PathBuf>,
+}
+
+/// Where an agent is.
+struct Place {
+    data_dir: PathBuf,
+    /// The address of its API by the configuration that was named.
+    configured: Option<String>,
 }
 
 /// Why an answer that was read as it came has ended before its end.
@@ -83,9 +91,9 @@ impl Answer {
 }
 
 impl Connection {
-    /// The agent of a configuration, known by an authority's certificate.
-    pub fn of(self, config: &[PathBuf], ca: Option<PathBuf>) -> Connection {
-        Connection { config: config.to_vec(), ca, ..self }
+    /// The agent is known by an authority's certificate.
+    pub fn trusting(self, ca: Option<PathBuf>) -> Connection {
+        Connection { ca, ..self }
     }
 
     /// One request on a connection of its own; `path` begins with a slash.
@@ -127,8 +135,8 @@ impl Connection {
     }
 
     async fn open(&self, method: Method, path: &str, last_event_id: Option<u64>) -> Result<Opened, String> {
-        let data_dir = self.data_dir();
-        let url = self.address(&data_dir)?;
+        let place = self.place()?;
+        let (data_dir, url) = (place.data_dir.clone(), self.address(&place)?);
         let is_tls = url.starts_with("https://");
         let (address, base) = if is_tls { ("", url.trim_end_matches('/')) } else { split(&url) };
         let mut request = self.request(method, format!("{base}{path}"), &data_dir)?;
@@ -177,22 +185,49 @@ impl Connection {
         self.url.as_ref().filter(|url| !url.is_empty())
     }
 
-    /// A configuration that does not hold names no folder here; `weir validate` says what is wrong with it.
-    fn data_dir(&self) -> PathBuf {
-        self.data_dir.clone().unwrap_or_else(|| {
-            let loaded = config::load(&config::locate(&self.config), &Overrides::default());
-            loaded.map_or_else(|_| DATA_DIR.into(), |loaded| loaded.plan.data_dir)
-        })
+    /// What the configuration says. One that was not named and does not hold says nothing: what is asked for may be had
+    /// without it.
+    fn place(&self) -> Result<Place, String> {
+        if self.config.is_empty()
+            && let Some(data_dir) = &self.data_dir
+        {
+            return Ok(Place { data_dir: data_dir.clone(), configured: None });
+        }
+        match config::load(&config::locate(&self.config), &Overrides::default()) {
+            Ok(loaded) => {
+                let api = &loaded.plan.settings.api;
+                let scheme = if api.tls.is_some() { "https" } else { "http" };
+                let configured = match &api.address {
+                    Address::Unix(_) => api.address.to_string(),
+                    Address::Tcp { .. } => format!("{scheme}://{}{}", api.address, api.base_path),
+                };
+                let is_asked = !self.config.is_empty() && api.enabled;
+                let data_dir = self.data_dir.clone().unwrap_or(loaded.plan.data_dir);
+                Ok(Place { data_dir, configured: is_asked.then_some(configured) })
+            }
+            Err(rejected) if !self.config.is_empty() => Err(format!(
+                "the configuration is wrong, `weir validate` says how:\n{}",
+                rejected.render(false).trim_end()
+            )),
+            Err(_) => {
+                Ok(Place { data_dir: self.data_dir.clone().unwrap_or_else(|| DATA_DIR.into()), configured: None })
+            }
+        }
     }
 
-    fn address(&self, data_dir: &Path) -> Result<String, String> {
+    /// The address that the running agent has left is the one it really has.
+    fn address(&self, place: &Place) -> Result<String, String> {
         if let Some(url) = self.given_url() {
             return Ok(url.clone());
         }
-        let file = data_dir.join(ADDRESS_FILE);
-        std::fs::read_to_string(&file).map(|text| text.trim().to_owned()).map_err(|error| {
-            format!("no agent has left its address in `{}`: {error}; name it with --url", file.display())
-        })
+        let file = place.data_dir.join(ADDRESS_FILE);
+        match (std::fs::read_to_string(&file), &place.configured) {
+            (Ok(text), _) => Ok(text.trim().to_owned()),
+            (Err(_), Some(configured)) => Ok(configured.clone()),
+            (Err(error), None) => {
+                Err(format!("no agent has left its address in `{}`: {error}; name it with --url", file.display()))
+            }
+        }
     }
 
     fn token(&self, data_dir: &Path) -> Option<String> {

@@ -12,9 +12,6 @@ use super::client::Connection;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Configuration whose address and data folder count; several times for several files
-    #[arg(short, long = "config", value_name = "PATH")]
-    config: Vec<PathBuf>,
     /// Unhealthy also while a component is held
     #[arg(long)]
     sinks: bool,
@@ -26,7 +23,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> ExitCode {
-    let connection = arguments.connection.of(&arguments.config, arguments.ca);
+    let connection = arguments.connection.trusting(arguments.ca);
     let path = if arguments.sinks { "/health?sinks" } else { "/health" };
     match connection.ask(Method::GET, path) {
         Ok(answer) if answer.status.is_success() => {

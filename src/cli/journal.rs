@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 
 use super::Configuration;
+use crate::config::settings;
 use crate::journal::fs::Real;
 use crate::journal::{Journal, RecoveryReport};
 
@@ -58,7 +59,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Err(error) => return super::complain(format!("cannot open the journal: {error} (is the agent running?)")),
     };
     let code = match &arguments.command {
-        Command::Inspect => super::print(&inspect(&journal)),
+        Command::Inspect => super::print(&inspect(&journal, &loaded.plan.settings.journal)),
         Command::Verify => verify(&report),
         Command::Export => export(&journal),
         Command::Cursors { command } => cursors(&journal, command.as_ref().unwrap_or(&Cursors::List)),
@@ -67,12 +68,15 @@ pub fn run(arguments: Arguments) -> ExitCode {
     code
 }
 
-fn inspect(journal: &Journal) -> String {
+fn inspect(journal: &Journal, settings: &settings::Journal) -> String {
     let stats = journal.stats();
     format!(
-        "bytes       {}\nlimit       {}\noldest seq  {}\nnewest seq  {}\n\n{}",
+        "bytes       {}\nlimit       {} ({})\nkeep        {}, {}\noldest seq  {}\nnewest seq  {}\n\n{}",
         stats.bytes,
         stats.limit,
+        settings.max_bytes,
+        settings.keep.bytes,
+        settings.keep.age,
         stats.oldest_seq,
         stats.synced_seq,
         list(journal)
@@ -131,7 +135,19 @@ fn export(journal: &Journal) -> ExitCode {
 fn cursors(journal: &Journal, command: &Cursors) -> ExitCode {
     let (name, done) = match command {
         Cursors::List => return super::print(&list(journal)),
-        Cursors::Move { name, seq } => (name, journal.move_cursor(name, *seq)),
+        Cursors::Move { name, seq } => {
+            let moved = journal.move_cursor(name, *seq);
+            if let Ok(Some(at)) = moved
+                && at != *seq
+            {
+                let stats = journal.stats();
+                let (oldest, end) = (stats.oldest_seq, stats.synced_seq);
+                eprintln!(
+                    "warning: the journal holds seq {oldest} up to {end}, and {seq} is outside of it: `{name}` was put at {at}"
+                );
+            }
+            (name, moved.map(|at| at.is_some()))
+        }
         Cursors::Drop { name } => (name, journal.drop_cursor(name)),
     };
     match done {

@@ -73,6 +73,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn serve(arguments: Arguments, overrides: Overrides, loaded: Loaded, watch: Watch) -> ExitCode {
+    let data_dir = loaded.plan.data_dir.display();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), %data_dir, "starting");
     // Before anybody can see that the agent runs: a signal that nobody listens for ends the process.
     let signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -203,6 +205,7 @@ fn reloader(
         let (configuration, overrides) = (configuration.clone(), overrides.clone());
         let (agent, fanout, files) = (agent.clone(), fanout.clone(), files.clone());
         Box::pin(async move {
+            tracing::info!(by = by.as_deref(), "reloading the configuration");
             let loaded = tokio::task::spawn_blocking(move || configuration.reload(&overrides)).await;
             let verdict = match loaded {
                 Ok(Ok(plan)) => match files.read() {
@@ -281,16 +284,18 @@ fn announce(
 impl Running {
     async fn until_stopped(self, arguments: &Arguments, mut watch: Watch, signals: Signals) -> ExitCode {
         let Signals { mut terminate, mut interrupt, mut hangup } = signals;
-        loop {
+        let reason = loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "SIGINT",
                 _ = hangup.recv() => drop((self.reload)(None).await),
                 () = watch.changed(), if arguments.watch => drop((self.reload)(None).await),
-                () = self.agent.finished() => break,
+                () = self.agent.finished() => break "every source has come to its end",
             }
-        }
+        };
         notify::stopping();
+        let begun = Instant::now();
+        tracing::info!(reason, "stopping");
         self.shutdown.cancel();
         let stop = async {
             let stopped = self.agent.stop().await;
@@ -315,7 +320,10 @@ impl Running {
         };
         tokio::select! {
             stopped = stop => match stopped.abandoned {
-                0 => ExitCode::SUCCESS,
+                0 => {
+                    tracing::info!(seconds = begun.elapsed().as_secs_f64(), "stopped");
+                    ExitCode::SUCCESS
+                }
                 count => super::complain(format!("{count} events in memory were abandoned")),
             },
             () = second => super::complain("stopped at once by a second signal"),

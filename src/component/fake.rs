@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Fatal, Intake, Job, JobStatus, Outcome, Receipt, ReserveError, SinkContext, Source, SourceContext};
 use crate::codec::{Decoded, Decoder, Frames, Limits, Ordinals};
 use crate::event::{Batch, Id, Provenance};
-use crate::journal::MemoryPermit;
+use crate::journal::{Full, MemoryPermit};
 use crate::net::Sockets;
 
 /// A sink named `out` at the beginning of its life.
@@ -221,7 +221,7 @@ impl Intake for FakeIntake {
     }
 
     fn try_reserve(&self, _bytes: usize) -> Result<MemoryPermit, ReserveError> {
-        if self.inner().is_full { Err(ReserveError::Full) } else { Ok(MemoryPermit::free()) }
+        if self.inner().is_full { Err(ReserveError::Full(Full::Memory)) } else { Ok(MemoryPermit::free()) }
     }
 
     fn submit(&self, job: Job) -> Receipt {

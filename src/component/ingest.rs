@@ -4,7 +4,7 @@
 //! index of an item, from which ids derive where there is an Idempotency-Key, counts over the whole body.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -16,7 +16,7 @@ use super::source::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, ReserveError,
 use crate::codec::{Decoder, Frames, Ordinals, Refusal};
 use crate::event::escape::push_string;
 use crate::event::{Capture, Provenance, Seed, Stamp};
-use crate::journal::{IdempotencyKey, MemoryPermit};
+use crate::journal::{Full, IdempotencyKey, MemoryPermit};
 use crate::net::http::Peer;
 use crate::net::http::body::{self, BodyError, BodyLimits};
 use crate::net::http::reply::{self, Body, Problem};
@@ -57,10 +57,13 @@ pub struct IngestEndpoint {
 impl IngestEndpoint {
     /// Takes what the request brings, and answers once it is as safe as `wait` says.
     pub async fn receive(&self, request: Request<Incoming>, sender: Option<&Principal>, peer: Peer) -> Response<Body> {
+        let begun = Instant::now();
         let response = match self.take(request, sender, peer).await {
             Ok(outcome) => answer(outcome, self.wait, self.on_bad),
             Err(problem) => problem.into_response(),
         };
+        let (peer, status) = (peer.ip.map(tracing::field::display), response.status().as_u16());
+        tracing::debug!(source = %self.source, peer, status, seconds = begun.elapsed().as_secs_f64(), "a request was answered");
         match response.status() {
             StatusCode::PAYLOAD_TOO_LARGE => self.intake.request_refused("too_large"),
             StatusCode::TOO_MANY_REQUESTS => self.intake.request_refused("full"),
@@ -97,6 +100,11 @@ impl IngestEndpoint {
         let (bytes, permit) = self.read(&head.headers, body).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(Problem::bad_request("the body is empty: expected a JSON object, an array or NDJSON"));
+        }
+        if self.on_bad != OnBad::DeadLetter
+            && let Some(form) = form(&head.headers, &bytes)
+        {
+            return Err(Problem::bad_request(form));
         }
         let key = key.map(|key| Key::of(&self.source, sender, key));
         let provenance = Provenance {
@@ -177,14 +185,31 @@ impl IngestEndpoint {
             BodyError::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
             BodyError::Cut => Problem::bad_request("the body ended before its end"),
             BodyError::Malformed(reason) => Problem::bad_request(reason),
-            BodyError::MemoryPermit(ReserveError::Full) => full(),
+            BodyError::MemoryPermit(ReserveError::Full(what)) => full(what),
             BodyError::MemoryPermit(ReserveError::Closed) => Problem::stopping(),
         }
     }
 }
 
-fn full() -> Problem {
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "the journal or the memory for events is full").retry_after(RETRY_FULL)
+fn full(what: Full) -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, what.to_string()).retry_after(RETRY_FULL)
+}
+
+/// What to send instead of a form. A form's type alone is no sign: `curl -d` gives it to everything.
+fn form(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    let kind = headers.get(hyper::header::CONTENT_TYPE)?.to_str().ok()?.trim().to_ascii_lowercase();
+    let what = if kind.starts_with("multipart/") && body.trim_ascii_start().starts_with(b"--") {
+        "a multipart form"
+    } else if kind.starts_with("application/x-www-form-urlencoded")
+        && !matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
+    {
+        "the fields of a form"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "the body is {what}: send JSON as the body itself, such as `curl --data-binary @events.ndjson` or `curl --json '{{…}}'`"
+    ))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
@@ -240,7 +265,7 @@ fn answer(outcome: Outcome, wait: Wait, on_bad: OnBad) -> Response<Body> {
             let detail = "this Idempotency-Key was used with another body";
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).into_response()
         }
-        JobStatus::Full => full().into_response(),
+        JobStatus::Full => full(Full::Journal).into_response(),
         JobStatus::TooLarge => {
             let detail = "the body is larger than the journal can ever take at once: send fewer events at a time";
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response()

@@ -16,7 +16,7 @@ use super::check::Check;
 use super::failure::Fatal;
 use crate::codec::{Decoder, Frames, Ordinals, Refusal};
 use crate::event::Provenance;
-use crate::journal::{IdempotencyKey, MemoryPermit, Position};
+use crate::journal::{Full, IdempotencyKey, MemoryPermit, Position};
 use crate::net::{Endpoint, Sockets};
 
 /// The most bytes a piece should have; a larger event is a piece alone.
@@ -137,8 +137,8 @@ pub trait Intake: Send + Sync {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReserveError {
-    /// No memory, no journal space or no disk: later.
-    Full,
+    /// There is no space: later.
+    Full(Full),
     /// The agent stops.
     Closed,
 }

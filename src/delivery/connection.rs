@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::circuit_breaker::{CircuitBreaker, Permit};
 use super::evidence::Evidence;
@@ -51,6 +51,8 @@ pub(super) struct Inner {
     pub window: Window,
     pub evidence: Evidence,
     pub parking: Parking,
+    /// Something was written since the start.
+    has_delivered: bool,
     /// For the jitter of waits.
     chance: u64,
 }
@@ -116,6 +118,11 @@ impl SinkConnection {
             Err(_) => return Err(AttemptError::TimedOut(limit)),
         };
         self.metrics.observe_delivery(began.elapsed());
+        let (events, seconds) = (batch.len(), began.elapsed().as_secs_f64());
+        debug!(sink = %self.cx.name, events, seconds, "a batch was written");
+        if !std::mem::replace(&mut self.lock().has_delivered, true) {
+            info!(sink = %self.cx.name, events, "the sink has taken its first events since the start");
+        }
         if written.altered > 0 {
             self.metrics.update(|counts| counts.altered += written.altered);
         }

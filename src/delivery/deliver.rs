@@ -19,6 +19,9 @@ use crate::units::Timestamp;
 /// A partial failure that lasts so many attempts shows in health.
 const SHOWN_AFTER: u32 = 3;
 
+/// Events that become too old one after the other are given up together.
+const EXPIRY_STEP: Duration = Duration::from_millis(10);
+
 /// What became of a batch.
 #[derive(Debug)]
 #[must_use]
@@ -53,7 +56,10 @@ pub async fn deliver(connection: Arc<SinkConnection>, mut in_flight: InFlight) -
     while !in_flight.is_done() {
         let permit = match kept.take() {
             Some(permit) => permit,
-            None => connection.breaker.enter().await?,
+            None => match enter(&connection, &mut in_flight).await? {
+                Some(permit) => permit,
+                None => continue,
+            },
         };
         let sink = match connection.sink().await {
             Ok(sink) => sink,
@@ -106,6 +112,24 @@ pub async fn deliver(connection: Arc<SinkConnection>, mut in_flight: InFlight) -
     }
     drop((kept, seeking));
     finish(&connection, in_flight, began.elapsed(), pushed_back).await
+}
+
+/// Waits for permission to write. Meanwhile what becomes too old is given up, where there is such a bound, also while the
+/// sink cannot be reached at all. Without a permit nothing is left to be written.
+async fn enter<'c>(connection: &'c SinkConnection, in_flight: &mut InFlight) -> Option<Option<Permit<'c>>> {
+    let permit = connection.breaker.enter();
+    tokio::pin!(permit);
+    let Some(age) = connection.policy.max_age else { return permit.await.map(Some) };
+    loop {
+        let now = Timestamp::now();
+        in_flight.expire(now.minus(age));
+        let Some(oldest) = in_flight.oldest() else { return Some(None) };
+        let left = Duration::from_micros(u64::try_from(oldest.plus(age).0 - now.0).unwrap_or(0));
+        tokio::select! {
+            permit = &mut permit => return permit.map(Some),
+            () = tokio::time::sleep(left + EXPIRY_STEP) => {}
+        }
+    }
 }
 
 /// Opens the sink, however long it takes; `None` when it stops before.

@@ -1,9 +1,11 @@
 //! Whether the journal takes events at all, and why not: for whoever looks after it.
 
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Journal;
+use super::memory::Full;
 use super::state::Shared;
 
 /// Why nothing is taken.
@@ -31,6 +33,55 @@ impl Trouble {
     }
 }
 
+/// How long after a refusal for want of space there still counts as none.
+const REFUSED_FOR: Duration = Duration::from_secs(2);
+
+/// There is too little space for something of this size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    pub full: Full,
+    pub bytes: usize,
+}
+
+/// What was refused last for want of space, and how many wait for some.
+#[derive(Debug, Default)]
+pub struct Shortages {
+    last: Mutex<Option<(Shortage, Instant)>>,
+    waiting: AtomicUsize,
+}
+
+/// Somebody waits for space for as long as this lives.
+pub struct Waits<'a>(&'a Shortages);
+
+impl Shortages {
+    pub fn refuse(&self, full: Full, bytes: usize) {
+        *self.lock() = Some((Shortage { full, bytes }, Instant::now()));
+    }
+
+    pub fn wait(&self, full: Full, bytes: usize) -> Waits<'_> {
+        self.refuse(full, bytes);
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        Waits(self)
+    }
+
+    /// The shortage that lasts: somebody was refused a moment ago, or waits and still finds no space.
+    fn now(&self, has_no_space: impl Fn(usize) -> bool) -> Option<Shortage> {
+        let (shortage, at) = (*self.lock())?;
+        let waits = self.waiting.load(Ordering::Acquire) > 0 && has_no_space(shortage.bytes);
+        (waits || at.elapsed() < REFUSED_FOR).then_some(shortage)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Shortage, Instant)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Journal {
     /// What keeps the journal from taking events now; a failed write or sync counts until one succeeds.
     pub fn trouble(&self) -> Option<Trouble> {
@@ -39,7 +90,7 @@ impl Journal {
             return Some(Trouble::Failing(reason));
         }
         let fault = shared.fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_full = shared.holds_back(1, &[]);
+        let is_full = shared.holds_back(1, &[]).is_some();
         match fault {
             Some((reason, true)) if is_full => Some(Trouble::Full(reason)),
             Some((reason, false)) => Some(Trouble::Failing(reason)),
@@ -49,6 +100,11 @@ impl Journal {
             }
             _ => None,
         }
+    }
+
+    /// What is refused or kept waiting for its size, while the journal takes smaller events.
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.shared.shortage.now(|bytes| self.shared.holds_back(bytes, &[]).is_some())
     }
 
     /// Takes nothing more while there is a reason that the journal cannot know of itself.

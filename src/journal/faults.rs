@@ -328,7 +328,7 @@ fn a_buffer_that_drops_moves_its_own_cursor_and_no_other() {
     let left = read_all(&mut drops);
     let lost: u64 = drops.take_gaps().iter().map(|gap| gap.events).sum();
     assert!(!left.is_empty() && left.len() as u64 + lost == 800);
-    assert_eq!(journal.try_reserve(1, &[stream]).err(), Some(ReserveError::Full));
+    assert_eq!(journal.try_reserve(1, &[stream]).err(), Some(ReserveError::Full(Full::Buffer)));
     let other = journal.stream("b").unwrap();
     assert!(journal.try_reserve(1, &[other]).is_ok());
     assert_eq!(read_all(&mut blocks).len(), 800);

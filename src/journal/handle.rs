@@ -132,9 +132,8 @@ impl Journal {
             if self.shared.closing.load(Ordering::Acquire) {
                 return Err(ReserveError::Closed);
             }
-            if !self.shared.holds_back(bytes, streams) {
-                break;
-            }
+            let Some(full) = self.shared.holds_back(bytes, streams) else { break };
+            let _waits = self.shared.shortage.wait(full, bytes);
             changed.await;
         }
         self.shared.intake.take(bytes).await
@@ -144,15 +143,16 @@ impl Journal {
         if self.shared.closing.load(Ordering::Acquire) {
             return Err(ReserveError::Closed);
         }
-        if self.shared.holds_back(bytes, streams) {
-            return Err(ReserveError::Full);
+        if let Some(full) = self.shared.holds_back(bytes, streams) {
+            self.shared.shortage.refuse(full, bytes);
+            return Err(ReserveError::Full(full));
         }
         self.shared.intake.try_take(bytes)
     }
 
     /// Whether the journal, the disk or the memory budget has no space even for a small event.
     pub fn is_full(&self) -> bool {
-        self.shared.holds_back(1, &[]) || self.shared.intake.is_empty()
+        self.shared.holds_back(1, &[]).is_some() || self.shared.intake.is_empty()
     }
 
     /// Whether, without a disk, the records that are kept take more than so many times what intake may take.
@@ -314,16 +314,17 @@ impl Journal {
         self.shared.state().cursor_info(name)
     }
 
-    /// Puts a cursor that nobody has open at `seq`, or as near as there are events. False if there is none such.
-    pub fn move_cursor(&self, name: &str, seq: u64) -> std::io::Result<bool> {
+    /// Puts a cursor that nobody has open at `seq`, or as near as there are events. Tells where that is; nothing if there
+    /// is no such cursor.
+    pub fn move_cursor(&self, name: &str, seq: u64) -> std::io::Result<Option<u64>> {
         let heads = heads_at(&self.shared, seq)?;
         let mut state = self.shared.state();
         let seq = seq.clamp(state.oldest_seq(), state.synced_seq);
-        let Some(cursor) = state.cursors.get_mut(name).filter(|cursor| !cursor.open) else { return Ok(false) };
+        let Some(cursor) = state.cursors.get_mut(name).filter(|cursor| !cursor.open) else { return Ok(None) };
         cursor.move_to(seq, &heads);
         drop(state);
         self.save_cursors()?;
-        Ok(true)
+        Ok(Some(seq))
     }
 
     /// Removes a cursor that nobody has open, and what it kept. False if there is none such.

@@ -7,10 +7,31 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Why no permit was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReserveError {
-    /// No memory, no journal space or no disk: later.
-    Full,
+    /// There is no space: later.
+    Full(Full),
     /// The journal is closing.
     Closed,
+}
+
+/// What has no space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// The journal, or its disk.
+    Journal,
+    /// The buffer of a sink that blocks.
+    Buffer,
+    /// The memory for events on their way into the journal.
+    Memory,
+}
+
+impl std::fmt::Display for Full {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Full::Journal => "the journal is full",
+            Full::Buffer => "the `buffer` of a sink is full",
+            Full::Memory => "the memory for events on their way into the journal is full (`limits.memory`)",
+        })
+    }
 }
 
 /// Bytes taken from the intake budget; given back when dropped. It travels with the commit.
@@ -74,7 +95,7 @@ impl MemoryBudget {
     pub fn try_take(&self, bytes: usize) -> Result<MemoryPermit, ReserveError> {
         match self.left.clone().try_acquire_many_owned(self.wish(bytes)) {
             Ok(permit) => Ok(MemoryPermit { permit: Some(permit) }),
-            Err(tokio::sync::TryAcquireError::NoPermits) => Err(ReserveError::Full),
+            Err(tokio::sync::TryAcquireError::NoPermits) => Err(ReserveError::Full(Full::Memory)),
             Err(tokio::sync::TryAcquireError::Closed) => Err(ReserveError::Closed),
         }
     }

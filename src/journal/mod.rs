@@ -54,12 +54,12 @@ use bytes::Bytes;
 use crate::event::Lines;
 use crate::units::Timestamp;
 
-pub use condition::Trouble;
+pub use condition::{Shortage, Trouble};
 pub use config::{BufferBound, Codec, Mode, Options, Start, WhenFull};
 pub use cursor::{Cursor, CursorError, CursorInfo, ReadError, Reader};
 pub use handle::Journal;
 pub use keys::KeyMatch;
-pub use memory::{MemoryPermit, ReserveError};
+pub use memory::{Full, MemoryPermit, ReserveError};
 pub use recovery::{OpenError, holder};
 pub use report::{Loss, RecoveryReport};
 pub use state::Stats;

@@ -211,6 +211,7 @@ fn assemble(
         fault: Mutex::default(),
         shut_out: Mutex::default(),
         is_shut_out: AtomicBool::new(false),
+        shortage: Default::default(),
     }
 }
 

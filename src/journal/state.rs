@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
 use super::appender::SyncQueue;
+use super::condition::Shortages;
 use super::fs::Fs;
 use super::housekeeping::CursorFiles;
 use super::keys::Keys;
@@ -51,6 +52,8 @@ pub struct Shared {
     /// Why nothing is taken for a reason outside of the journal.
     pub shut_out: Mutex<Option<String>>,
     pub is_shut_out: AtomicBool,
+    /// What finds no space.
+    pub shortage: Shortages,
 }
 
 impl Shared {

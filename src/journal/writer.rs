@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::appender::Appender;
 use super::gather::Pending;
 use super::keys::KeyMatch;
+use super::memory::Full;
 use super::state::Shared;
 use super::{Commit, StreamId, housekeeping};
 
@@ -241,10 +242,10 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
-    /// Whether the journal has no room for so many bytes, or a cursor over these streams is at its bound.
-    pub fn holds_back(&self, bytes: usize, streams: &[StreamId]) -> bool {
+    /// Whether the journal has no space for so many bytes, or a cursor over these streams is at its bound.
+    pub fn holds_back(&self, bytes: usize, streams: &[StreamId]) -> Option<Full> {
         if self.is_shut_out.load(Ordering::Acquire) {
-            return true;
+            return Some(Full::Journal);
         }
         if self.on_disk() {
             // What is in memory may all have to go in uncompressed. In a journal that is small beside the memory budget an
@@ -252,10 +253,10 @@ impl Shared {
             let due = ((self.intake.taken() + bytes) as u64).max(LEAST_SPACE).min(self.options.max_bytes / 8);
             let owed = self.state().owed_by_stages().saturating_mul(STAGE_SPACE).min(self.options.max_bytes / 4);
             if self.capacity.load(Ordering::Acquire) < due + owed {
-                return true;
+                return Some(Full::Journal);
             }
         }
-        self.state().blocks(streams, bytes as u64)
+        self.state().blocks(streams, bytes as u64).then_some(Full::Buffer)
     }
 
     fn is_syncing(&self) -> bool {

@@ -107,7 +107,9 @@ impl Socket {
                 };
                 match stream {
                     Ok(stream) => connection::serve(&socket, stream, peer, cx).await,
-                    Err(error) => tracing::warn!(?peer, %error, "no TLS with a client"),
+                    Err(error) => {
+                        tracing::warn!(peer = peer.map(tracing::field::display), %error, "no TLS with a client")
+                    }
                 }
                 drop(permit);
             });

@@ -2,6 +2,7 @@
 
 pub mod accounting;
 pub mod exposition;
+mod folding;
 pub mod histogram;
 pub mod log;
 mod measured;
@@ -10,5 +11,6 @@ mod page;
 pub mod panics;
 
 pub use accounting::{Accounting, ComponentKind, ComponentMetrics, ComponentState, Counts, Health};
+pub use folding::Folding;
 pub use histogram::Histogram;
 pub use measured::{Measured, MetricSpec};

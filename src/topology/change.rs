@@ -123,7 +123,17 @@ impl Agent {
         }
         for sink in sinks {
             match journal.wire_cursor(&sink.name, &streams.of(&sink.inputs), sink.frame.start.into()) {
-                Ok(true) => made.push(sink.name.clone()),
+                Ok(true) => {
+                    if let Some(cursor) = journal.cursor_info(&sink.name) {
+                        let (seq, waiting) = (cursor.settled, cursor.waiting_events);
+                        let start = match journal::Start::from(sink.frame.start) {
+                            journal::Start::Oldest => "the oldest event that is still in the journal",
+                            journal::Start::End => "the events that come from now on",
+                        };
+                        tracing::info!(sink = %sink.name, seq, waiting, start, "the sink is new to the journal");
+                    }
+                    made.push(sink.name.clone());
+                }
                 Ok(false) => {}
                 Err(error) => failed = Some(format!("sinks.{}: {error}", sink.name)),
             }

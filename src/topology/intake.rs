@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -20,7 +20,7 @@ use crate::component::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, Receipt, R
 use crate::event::Provenance;
 use crate::journal::dead_letters::{self, DeadLetter, DeadLetters, NewDeadLetter};
 use crate::journal::{self, AppendError, Commit, Journal, KeyMatch, MemoryPermit, StreamId, Ticket};
-use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState, Counts, panics};
+use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState, Counts, Folding, panics};
 
 /// What all sources share.
 pub struct IntakeContext {
@@ -48,6 +48,8 @@ struct Inner {
     /// Jobs that have not ended.
     jobs: TaskTracker,
     address: Mutex<Option<String>>,
+    /// Refusals that the log has heard of.
+    refusals: Mutex<Folding>,
 }
 
 impl SourceIntake {
@@ -67,6 +69,7 @@ impl SourceIntake {
                 ready,
                 jobs: TaskTracker::new(),
                 address: Mutex::default(),
+                refusals: Mutex::default(),
             }),
         }
     }
@@ -261,7 +264,7 @@ impl Intake for SourceIntake {
 
 fn same(error: journal::ReserveError) -> ReserveError {
     match error {
-        journal::ReserveError::Full => ReserveError::Full,
+        journal::ReserveError::Full(what) => ReserveError::Full(what),
         journal::ReserveError::Closed => ReserveError::Closed,
     }
 }
@@ -279,8 +282,12 @@ fn run(
     }
     let work = match process(&flow, &job, &inner.context.limits) {
         Ok(work) => work,
-        Err(refused) => return say(answer, outcome(JobStatus::Rejected, 0, refused)),
+        Err(refused) => {
+            log_refused(inner, &job, &refused);
+            return say(answer, outcome(JobStatus::Rejected, 0, refused));
+        }
     };
+    log_refused(inner, &job, &work.refused);
     if let Err(verdict) = bury(inner, &flow, &job, &work) {
         return say(answer, outcome(verdict, 0, work.refused));
     }
@@ -322,6 +329,15 @@ fn run(
             },
         );
     });
+}
+
+/// Says what a source refuses, and from whom. What goes to the dead letters is said there.
+fn log_refused(inner: &Inner, job: &Job, refused: &[Refusal]) {
+    let Some(first) = refused.first().filter(|_| job.on_bad != OnBad::DeadLetter) else { return };
+    let mut refusals = inner.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(earlier) = refusals.count(&inner.name, &first.reason, Instant::now()) else { return };
+    let (peer, items) = (job.provenance.peer.map(tracing::field::display), refused.len());
+    tracing::warn!(source = %inner.name, peer, reason = first.reason, items, earlier, "items were refused");
 }
 
 fn outcome(verdict: JobStatus, accepted: u64, refused: Vec<Refusal>) -> Outcome {

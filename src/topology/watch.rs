@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::agent::Agent;
-use crate::journal::Trouble;
+use crate::journal::{Full, Shortage, Trouble};
 use crate::telemetry::ComponentKind;
 use crate::units::Timestamp;
 
@@ -16,6 +16,9 @@ const EVERY: Duration = Duration::from_millis(250);
 const REMINDED_AFTER: u32 = 240;
 /// Looks that find the same before it is more than a moment's.
 const LASTING: u32 = 2;
+
+/// Looks without a shortage of space until it is over.
+const OVER_AFTER: u32 = 40;
 
 /// What keeps the journal from taking events, and since when.
 #[derive(Clone, Debug)]
@@ -31,6 +34,39 @@ struct Identity(u64, u64);
 fn identity(path: &Path) -> Option<Identity> {
     let folder = std::fs::metadata(path).ok()?;
     Some(Identity(folder.dev(), folder.ino()))
+}
+
+/// A journal that takes events, but none of some size, or none for a sink whose buffer is full.
+#[derive(Default)]
+struct ShortOfSpace {
+    known: Option<Shortage>,
+    looks_without: u32,
+}
+
+impl ShortOfSpace {
+    fn look(&mut self, found: Option<Shortage>) {
+        self.looks_without = if found.is_some() { 0 } else { self.looks_without + 1 };
+        match (found, self.known) {
+            (Some(shortage), None) => {
+                let bytes = shortage.bytes;
+                match shortage.full {
+                    Full::Buffer => tracing::info!(bytes, "sources wait: the `buffer` of a sink is full"),
+                    Full::Journal | Full::Memory => {
+                        tracing::warn!(
+                            bytes,
+                            "the journal is nearly full: it takes smaller events, but not so many bytes at once"
+                        );
+                    }
+                }
+                self.known = found;
+            }
+            (None, Some(_)) if self.looks_without >= OVER_AFTER => {
+                tracing::info!("the journal has space again for what was too large");
+                self.known = None;
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Agent {
@@ -49,6 +85,7 @@ impl Agent {
         let folder = self.data_dir.join("journal");
         let own = self.is_durable().then(|| identity(&folder)).flatten();
         let (mut seen, mut looks, mut refused_before) = (None::<Trouble>, 0, 0);
+        let mut short = ShortOfSpace::default();
         while self.stopped.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
             if own.is_some() {
                 let path = folder.clone();
@@ -62,6 +99,7 @@ impl Agent {
                 self.context.journal.shut_out(reason);
             }
             let trouble = self.context.journal.trouble();
+            short.look(self.context.journal.shortage().filter(|_| trouble.is_none()));
             looks = if trouble == seen { looks + 1 } else { 0 };
             seen = trouble;
             let known = self.standstill();

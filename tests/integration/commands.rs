@@ -197,3 +197,42 @@ fn an_export_is_what_was_stored_and_a_changed_one_is_found_out() {
     assert_eq!(parts.count(), 0, "nothing half written stays: {left:?}");
     assert!(!folder.path("d.zip").exists());
 }
+
+#[test]
+fn every_command_that_asks_an_agent_finds_it_by_its_configuration() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let agent = Agent::start(&folder, &yaml(ingest));
+    assert_eq!(post(ingest, "{\"n\":1,\"status\":\"error\"}"), 1);
+    let config = folder.path("weir.yaml");
+    let weir = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(arguments).arg("-c").arg(&config).current_dir("/").output().expect("weir runs")
+    };
+    let zip = folder.path("all.zip").display().to_string();
+    eventually("it is stored", || text(&weir(&["query", "status:error"]).stdout).contains("error"));
+    for arguments in [&["dlq", "list"][..], &["query"], &["top"], &["health"], &["export", "-o", &zip]] {
+        let out = weir(arguments);
+        assert!(out.status.success(), "{arguments:?}: {}", text(&out.stderr));
+    }
+    let tapped = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["tap", "--limit", "1", "-c"])
+        .arg(&config)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("weir runs");
+    eventually("somebody taps", || {
+        agent.metrics().iter().any(|(name, value)| name.starts_with("weir_stream_clients") && *value == 1.0)
+    });
+    assert_eq!(post(ingest, "{\"n\":2}"), 1);
+    assert!(tapped.wait_with_output().expect("it ends").status.success());
+    assert!(agent.stop().success());
+    let out = weir(&["query"]);
+    assert!(!out.status.success() && text(&out.stderr).contains("cannot reach the agent"), "{}", text(&out.stderr));
+    let inspected = text(&weir(&["journal", "inspect"]).stdout);
+    assert!(inspected.contains("2 GiB") && inspected.contains("256 MiB"), "{inspected}");
+    let moved = weir(&["journal", "cursors", "move", "kept", "99999999999999999"]);
+    assert!(moved.status.success() && text(&moved.stderr).contains("was put at"), "{}", text(&moved.stderr));
+    fs::write(&config, "sources: { web: { type: htpp } }\n").expect("a file");
+    let wrong = weir(&["query"]);
+    assert!(!wrong.status.success() && text(&wrong.stderr).contains("htpp"), "{}", text(&wrong.stderr));
+}

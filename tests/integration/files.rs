@@ -104,7 +104,7 @@ fn a_damaged_generation_is_read_up_to_the_damage_and_the_rest_is_said_with_its_p
     eventually("what is no gzip, and xz, are said", || said("the file is not read") == 2);
     let log = agent.log();
     let line = log.lines().find(|line| line.contains("is damaged")).expect("it is there");
-    assert!(line.contains("app.log.1.gz") && line.contains(&format!("offset={}", packed.len() / 2)), "{line}");
+    assert!(line.contains("app.log.1.gz") && line.contains(&format!("\"offset\":{}", packed.len() / 2)), "{line}");
     let out = || lines_of(&folder.path("out"), "out.ndjson");
     eventually("what is before the damage is delivered", || out().len() > 900);
     let all: Vec<&str> = text.lines().collect();

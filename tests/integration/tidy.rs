@@ -23,6 +23,23 @@ const LONGEST_FILE: usize = 600;
 /// The rooms in which `unsafe` may stand, each block with a reason.
 const UNSAFE_ROOMS: &[&str] = &["event", "codec"];
 
+/// Macros that write to the log.
+const LOG_MACROS: &[&str] = &["error!(", "warn!(", "info!(", "debug!(", "trace!("];
+
+#[test]
+fn fields_of_the_log_are_plain_values() {
+    for path in source_files() {
+        let code = code(&path);
+        for (at, name) in LOG_MACROS.iter().flat_map(|name| code.match_indices(name)) {
+            let call = &code[at + name.len()..];
+            let call = &call[..call.find(");").unwrap_or(call.len())];
+            let has_debug =
+                call.split(['(', ',', '=']).any(|field| field.trim_start().starts_with('?')) || call.contains(":?}");
+            assert!(!has_debug, "{} logs Rust's debug text: {call}", place(&path));
+        }
+    }
+}
+
 fn source_files() -> Vec<PathBuf> {
     let mut files = Vec::new();
     collect(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut files);

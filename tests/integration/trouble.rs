@@ -149,3 +149,86 @@ fn dead_letters_are_said_by_reason_counted_by_component_and_shown_by_health() {
     assert!(dropped.status.success());
     assert_eq!(agent.metric("weir_dead_letters", "bad"), 0);
 }
+
+#[test]
+fn a_nearly_full_journal_that_refuses_large_bodies_only_is_said_once() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let agent = Agent::start(&folder, &blocked(ingest, ""));
+    let mut word = 7;
+    let mut send = |bytes: usize| {
+        let mut text = String::new();
+        while text.len() < bytes {
+            text.push_str(&noise(&mut word));
+        }
+        text.truncate(bytes);
+        request(ingest, "POST", "/", &[], format!("{{\"t\":\"{text}\"}}").as_bytes()).expect("an answer")
+    };
+    // A body that needs more than the least space is refused before a small one is.
+    let refused = (0..200).map(|_| send(300_000)).find(|answer| answer.status == 429).expect("it fills up");
+    assert!(refused.text().contains("the journal is full"), "{}", refused.text());
+    let small = send(100);
+    if small.status == 200 {
+        eventually("it is said", || lines(&agent, "the journal is nearly full") == 1);
+        for _ in 0..5 {
+            send(300_000);
+        }
+        assert_eq!(lines(&agent, "the journal is nearly full"), 1, "{}", agent.log());
+        assert_eq!(ready(&agent).0, 200, "it takes events");
+    } else {
+        eventually("it is said", || lines(&agent, "the journal takes no events") == 1);
+    }
+}
+
+#[test]
+fn what_a_source_refuses_is_said_once_with_who_sent_it_and_why() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let yaml = format!(
+        "log: {{ level: debug }}\nsources: {{ web: {{ type: http, address: '127.0.0.1:{ingest}' }} }}\n\
+         sinks: {{ out: {{ type: blackhole, inputs: [web] }} }}\n"
+    );
+    let agent = Agent::start(&folder, &yaml);
+    for n in 0..20 {
+        let answer = request(ingest, "POST", "/", &[], format!("no JSON {n}").as_bytes()).expect("an answer");
+        assert_eq!(answer.status, 400, "{}", answer.text());
+    }
+    eventually("it is said", || lines(&agent, "items were refused") == 1);
+    let log = agent.log();
+    let line = log.lines().find(|line| line.contains("items were refused")).expect("it is there");
+    let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+    assert_eq!((&line["peer"], &line["source"], &line["items"]), (&"127.0.0.1".into(), &"web".into(), &1.into()));
+    assert!(line["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{line}");
+    assert_eq!(lines(&agent, "a request was answered"), 20, "{log}");
+    // What somebody who reads the log wants to know of a life.
+    assert_eq!(post(ingest, "{\"n\":1}"), 1);
+    eventually("the first delivery is said", || lines(&agent, "has taken its first events") == 1);
+    agent.signal("-HUP");
+    eventually("the reload is said", || lines(&agent, "reloading the configuration") == 1);
+    assert_eq!(lines(&agent, "\"starting\""), 1, "{}", agent.log());
+    let stderr = folder.path("stderr.log");
+    assert!(agent.stop().success());
+    let log = fs::read_to_string(stderr).expect("the log");
+    for word in ["\"stopping\"", "\"stopped\"", "\"reason\":\"SIGTERM\""] {
+        assert!(log.contains(word), "{word} in {log}");
+    }
+}
+
+#[test]
+fn a_form_is_refused_with_what_to_send_and_json_under_its_type_is_taken() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let yaml = format!(
+        "sources: {{ web: {{ type: http, address: '127.0.0.1:{ingest}' }} }}\n\
+         sinks: {{ out: {{ type: blackhole, inputs: [web] }} }}\n"
+    );
+    let _agent = Agent::start(&folder, &yaml);
+    let send = |kind: &str, body: &str| {
+        request(ingest, "POST", "/", &[("Content-Type", kind)], body.as_bytes()).expect("an answer")
+    };
+    let form = "application/x-www-form-urlencoded";
+    let multipart = "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n{\"a\":1}\r\n--x--\r\n";
+    for (kind, body) in [(form, "a=1&b=2"), ("multipart/form-data; boundary=x", multipart)] {
+        let answer = send(kind, body);
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains("send JSON as the body itself"), "{}", answer.text());
+    }
+    assert_eq!(send(form, "{\"a\":1}").status, 200, "what `curl -d` sends");
+}

@@ -269,6 +269,12 @@ impl InFlight {
         self.suspects.retain(|unsent| !unsent.batch.is_empty());
     }
 
+    /// When the oldest event was received that is still to be written.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        let slices = self.todo.iter().chain(&self.suspects).flat_map(|unsent| &unsent.batch.slices);
+        slices.map(|slice| slice.record.received_at).min()
+    }
+
     /// Everything that is still to be written.
     pub fn rest(&self) -> WriteBatch {
         WriteBatch::merge(self.suspects.iter().chain(&self.todo).map(|unsent| unsent.batch.clone()))

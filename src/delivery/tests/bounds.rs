@@ -68,3 +68,17 @@ async fn what_is_too_old_is_dropped_although_it_was_handed_out_already() {
     written.sort_unstable();
     assert!(written.into_iter().eq((0..5).chain(10..15)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_becomes_too_old_is_dropped_while_the_sink_is_held() {
+    let script = Script::default();
+    let away = Failure::Configuration { answer: "away".into() };
+    (0..100_000).for_each(|_| script.then(Answer::Fail(away.clone())));
+    let setup = Setup::new(script);
+    let hour = Duration::from_secs(3600);
+    setup.feed.push_received(&[5], Timestamp::now().minus(hour).plus(Duration::from_millis(200)));
+    let running = tokio::spawn(setup.delivery(Policy { max_age: Some(hour), ..Policy::default() }).run());
+    until(|| setup.counts().dropped == [("buffer", 5)].into()).await;
+    assert_eq!((setup.counts().delivered, setup.counts().waiting), (0, 0));
+    setup.finish(running).await;
+}

@@ -14,7 +14,7 @@ const SKIP_BYTES: usize = 64 * 1024;
 
 pub enum Body {
     Plain(Arc<OwnedFd>),
-    Packed(Packed),
+    Packed(Box<Packed>),
 }
 
 /// Where and why nothing more can be read from a packed file.
@@ -34,14 +34,14 @@ impl Body {
         let file = file.into();
         match packing {
             Packing::None => Body::Plain(file),
-            packing => Body::Packed(Packed {
+            packing => Body::Packed(Box::new(Packed {
                 file,
                 packing,
                 stream: None,
                 back: Vec::new(),
                 at: 0,
                 state: PackedState::Unknown,
-            }),
+            })),
         }
     }
 
@@ -129,7 +129,7 @@ impl Read for FromStart {
 }
 
 enum Unpacker {
-    Gzip(flate2::bufread::MultiGzDecoder<BufReader<FromStart>>),
+    Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<FromStart>>>),
     Zstd(zstd::stream::read::Decoder<'static, BufReader<FromStart>>),
 }
 
@@ -215,7 +215,7 @@ impl Packed {
 fn unpacker(packing: Packing, file: Arc<OwnedFd>) -> io::Result<Unpacker> {
     let input = BufReader::with_capacity(SKIP_BYTES, FromStart { file, offset: 0 });
     if packing == Packing::Gzip {
-        return Ok(Unpacker::Gzip(flate2::bufread::MultiGzDecoder::new(input)));
+        return Ok(Unpacker::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(input))));
     }
     let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
     decoder.window_log_max(ZSTD_WINDOW_LOG)?;

@@ -120,7 +120,7 @@ async fn follow(mut tail: Tail, cx: SourceContext) {
             Next::Step => {}
             Next::MemoryPermit(bytes) => match reserve(&mut tail, &cx, bytes).await {
                 Some(Ok(permit)) => tail.grant(permit),
-                Some(Err(ReserveError::Full)) => {}
+                Some(Err(ReserveError::Full(_))) => {}
                 Some(Err(ReserveError::Closed)) | None => return,
             },
             Next::Wait(until) => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::adopt::UnknownFiles;
 use super::body::{Body, PackedState};
@@ -338,6 +338,7 @@ impl Tail {
                     self.next_scan = self.next_scan.min(now + self.settings.poll);
                     return Ok(());
                 }
+                debug!(source = %self.cx.name, path = %file.path.display(), bytes = stat.size, offset = file.ranges.cursor(), "a file was opened");
                 file.body = Some(Body::new(opened, Packing::None));
                 stat
             }
@@ -452,7 +453,7 @@ impl Tail {
                 let wanted = left.clamp(1, CHUNK_BYTES as u64) as usize;
                 match self.cx.intake.try_reserve(wanted) {
                     Ok(permit) => permit,
-                    Err(ReserveError::Full) => return Ok(Some(Visit::MemoryPermit(wanted))),
+                    Err(ReserveError::Full(_)) => return Ok(Some(Visit::MemoryPermit(wanted))),
                     Err(ReserveError::Closed) => return Ok(Some(Visit::Closed)),
                 }
             }

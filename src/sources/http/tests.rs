@@ -18,6 +18,7 @@ use crate::component::fake;
 use crate::component::{Intake, Job, JobStatus, Outcome, Receipt, ReserveError};
 use crate::diagnostic;
 use crate::event::Stamp;
+use crate::journal::Full;
 use crate::journal::MemoryPermit;
 
 /// Decodes what is handed in and says that it is done.
@@ -52,7 +53,7 @@ impl Intake for Wiring {
 
     fn try_reserve(&self, bytes: usize) -> Result<MemoryPermit, ReserveError> {
         self.permits.lock().expect("no panic").push(bytes);
-        if bytes > self.space { Err(ReserveError::Full) } else { Ok(MemoryPermit::free()) }
+        if bytes > self.space { Err(ReserveError::Full(Full::Memory)) } else { Ok(MemoryPermit::free()) }
     }
 
     fn submit(&self, job: Job) -> Receipt {

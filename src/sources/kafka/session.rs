@@ -223,7 +223,7 @@ impl Reading {
             let Some((topic, partition, bytes)) = wanting else { break };
             match self.context.cx.intake.try_reserve(bytes) {
                 Ok(permit) => self.context.hand_in(&mut state, &topic, partition, permit),
-                Err(ReserveError::Full) => return Ok(Need::MemoryPermit(bytes)),
+                Err(ReserveError::Full(_)) => return Ok(Need::MemoryPermit(bytes)),
                 // The agent stops, and soon says so here too.
                 Err(ReserveError::Closed) => return Ok(Need::JobStatus),
             }

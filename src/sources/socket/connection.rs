@@ -44,6 +44,7 @@ pub async fn serve<S: AsyncRead + Unpin>(socket: &Socket, mut stream: S, peer: O
     let framer = Framer::new(socket.framing.unwrap_or_default(), frame_bytes, CHUNK_BYTES);
     let mut connection = Connection { cx: cx.clone(), lane, framer, buffer: BytesMut::new(), ordinal: 0 };
     let idle = socket.idle_timeout.unwrap_or(FOR_EVER);
+    debug!(source = %cx.name, peer = %words, "a connection was opened");
     match connection.read_all(&mut stream, idle).await {
         Ok(End::Closed | End::Given) => {}
         Err(Broken::Stream(error)) => {
@@ -60,6 +61,7 @@ pub async fn serve<S: AsyncRead + Unpin>(socket: &Socket, mut stream: S, peer: O
     // Closed means that the agent stops; what was handed in is the wiring's.
     drop(stream);
     let _ = connection.lane.drain().await;
+    debug!(source = %cx.name, peer = %words, frames = connection.ordinal, "a connection was closed");
 }
 
 struct Connection {
