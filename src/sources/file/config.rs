@@ -1,5 +1,6 @@
 //! What the operator says about files, and what it comes to.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use encoding_rs::Encoding;
@@ -9,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::buffers::Buffers;
+use super::container::{Containers, Message, Runtime};
 use super::cut::Cutter;
 use super::discover::Patterns;
 use super::folders::Folders;
@@ -98,6 +100,11 @@ pub struct Config {
     /// Whether symbolic links are followed, within the folders that `include` names.
     #[serde(default)]
     pub follow_symlinks: bool,
+    /// Folders outside of those that `include` names into which symbolic links may lead too, such as `/var/log/pods` for
+    /// the links in `/var/log/containers`. Rotated generations beside the files there are found as well.
+    #[serde(default, deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
+    pub symlinks_into: Vec<String>,
     /// Files kept open. Further files are opened when they grow. 512, or half of what the process may open if that
     /// is less.
     #[serde(default)]
@@ -125,7 +132,7 @@ pub enum Remove {
     WhenDone,
 }
 
-/// Which lines belong together: say one of the two.
+/// Which lines belong together: say one of the three.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Multiline {
@@ -135,6 +142,23 @@ pub struct Multiline {
     /// A line that matches this pattern belongs to the event before it, such as `^\s`.
     #[serde(default)]
     pub continues: Option<String>,
+    /// Lines as a container runtime keeps them, with long ones in pieces of 16 KiB, are made whole. With `codec: json` a
+    /// line that is a JSON object is the event, with the runtime's `time` and `stream` if it has none; any other line, and
+    /// with `codec: text` every line, becomes `{time, stream, message}`. Another codec reads what the program wrote.
+    #[serde(default)]
+    pub preset: Option<Preset>,
+}
+
+/// How a container runtime keeps lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// Docker's `json-file`.
+    Docker,
+    /// containerd, CRI-O and other runtimes of Kubernetes.
+    Cri,
+    /// Either, told apart line by line.
+    Container,
 }
 
 fn default_max_line() -> ByteSize {
@@ -159,15 +183,24 @@ impl Config {
             check.problem_with_hint("include", "no files are named", "such as `[/var/log/app/*.log]`");
         }
         let is_spool = self.remove.is_some() || self.owner.is_some();
-        if is_spool && self.follow_symlinks {
+        let follows = self.follow_symlinks || !self.symlinks_into.is_empty();
+        if is_spool && follows {
             let hint = "whoever owns a folder there could have any file read as theirs, or removed";
-            check.problem_with_hint("follow_symlinks", "excludes `remove` and `owner`", hint);
+            let key = if self.follow_symlinks { "follow_symlinks" } else { "symlinks_into" };
+            check.problem_with_hint(key, "excludes `remove` and `owner`", hint);
         }
         let folders = if is_spool { Folders::held() } else { Folders::ByPath };
-        let patterns = Patterns::new(&self.include, &self.exclude, self.follow_symlinks, folders);
+        let links = follows.then(|| self.symlinks_into.iter().map(PathBuf::from).collect());
+        let patterns = Patterns::new(&self.include, &self.exclude, links, folders);
         let patterns = patterns.map_err(|(key, nth, error)| check.problem(format!("{key}[{nth}]"), error)).ok();
         let encoding = self.encoding.as_deref().and_then(|label| read_encoding(label, check));
-        let grouping = self.multiline.as_ref().and_then(|multiline| multiline.grouping(check));
+        let grouping = self.multiline.as_ref().and_then(|multiline| multiline.grouping(&self.codec, check));
+        let is_container = matches!(grouping, Some(Grouping::Containers(_)));
+        if is_container && encoding.is_some() {
+            check.problem("encoding", "container runtimes write UTF-8");
+        }
+        // What the preset makes of lines is JSON.
+        let codec = if is_container && self.codec == Codec::Text { Codec::Json } else { self.codec.clone() };
         crate::sources::check_codec(&self.codec, Framing::Newline, check);
         if self.max_line.0 < LEAST_LINE {
             check.problem("max_line", format!("lines need at least {LEAST_LINE} bytes"));
@@ -190,8 +223,8 @@ impl Config {
                 shape: Shape { encoding, grouping, line_bytes: self.max_line.0.min(u32::MAX as u64 / 2) as usize },
                 buffers: Buffers::default(),
             },
-            is_json: self.codec == Codec::Json,
-            decoder: Arc::from(self.codec.decoder()),
+            is_json: self.codec == Codec::Json && !is_container,
+            decoder: Arc::from(codec.decoder()),
             from_end: self.read_from == ReadFrom::End,
             removes: self.remove.is_some(),
             stamps_owner: self.owner.is_some(),
@@ -205,21 +238,39 @@ impl Config {
 }
 
 impl Multiline {
-    fn grouping(&self, check: &mut Check) -> Option<Grouping> {
+    fn grouping(&self, codec: &Codec, check: &mut Check) -> Option<Grouping> {
         let mut compile = |key: &str, pattern: &str| {
             Regex::new(pattern).map_err(|error| check.problem(format!("multiline.{key}"), error.to_string())).ok()
         };
-        match (&self.start, &self.continues) {
-            (Some(start), None) => compile("start", start).map(Grouping::Start),
-            (None, Some(continues)) => compile("continues", continues).map(Grouping::Continues),
+        match (&self.start, &self.continues, self.preset) {
+            (Some(start), None, None) => compile("start", start).map(Grouping::Start),
+            (None, Some(continues), None) => compile("continues", continues).map(Grouping::Continues),
+            (None, None, Some(preset)) => Some(Grouping::Containers(preset.containers(codec))),
             _ => {
                 check.problem_with_hint(
                     "multiline",
-                    "say either `start` or `continues`",
-                    "such as `continues: '^\\s'`",
+                    "say one of `start`, `continues` and `preset`",
+                    "such as `continues: '^\\s'`, or `preset: container` for the logs of containers",
                 );
                 None
             }
+        }
+    }
+}
+
+impl Preset {
+    fn containers(self, codec: &Codec) -> Containers {
+        Containers {
+            runtime: match self {
+                Preset::Docker => Runtime::Docker,
+                Preset::Cri => Runtime::Cri,
+                Preset::Container => Runtime::Any,
+            },
+            message: match codec {
+                Codec::Json => Message::Json,
+                Codec::Text => Message::Text,
+                _ => Message::Bare,
+            },
         }
     }
 }

@@ -31,7 +31,8 @@ pub struct Patterns {
     roots: Vec<Root>,
     /// How the patterns end: who names `*.tmp` means it.
     wanted_endings: Vec<String>,
-    follow: bool,
+    /// Symbolic links are followed, into these folders too.
+    links: Option<Vec<PathBuf>>,
     pub folders: Folders,
     /// By which they are known again.
     pub print: String,
@@ -61,6 +62,8 @@ pub struct Listing {
     pub errors: Vec<String>,
     /// Folders that patterns begin with and that are not there.
     pub missing: Vec<PathBuf>,
+    /// Files outside of the included folders that links lead to.
+    targets: HashSet<PathBuf>,
     /// Included names that are no regular file, and what they are.
     pub refused: Vec<(PathBuf, &'static str)>,
 }
@@ -70,7 +73,7 @@ impl Patterns {
     pub fn new(
         include: &[String],
         exclude: &[String],
-        follow: bool,
+        links: Option<Vec<PathBuf>>,
         folders: Folders,
     ) -> Result<Patterns, (&'static str, usize, String)> {
         let mut roots: Vec<Root> = Vec::new();
@@ -85,7 +88,7 @@ impl Patterns {
                 None => roots.push(root),
             }
         }
-        Ok(Patterns { include, exclude, roots, wanted_endings, follow, folders, print })
+        Ok(Patterns { include, exclude, roots, wanted_endings, links, folders, print })
     }
 
     /// Looks at everything the patterns mean, now.
@@ -98,6 +101,7 @@ impl Patterns {
             }
             self.walk(opened, &root.folder, root.levels, &mut seen, &mut listing);
         }
+        self.find_rotated_targets(&mut listing);
         listing
     }
 
@@ -176,23 +180,28 @@ impl Patterns {
                     listing.errors.push(format!("more than {MOST_FILES} files match, the others are left alone"));
                 }
             }
-            Ok(stat) if stat.kind == FileType::Symlink && self.follow && is_included => self.follow(path, listing),
+            Ok(stat) if stat.kind == FileType::Symlink && self.links.is_some() && is_included => {
+                self.follow(path, listing)
+            }
             Ok(stat) if is_included => listing.refused.push((path.to_path_buf(), describe(stat.kind))),
             // It went away, or it is no file and only looks like a rotated one.
             Ok(_) | Err(_) => {}
         }
     }
 
-    /// A symbolic link may lead only to below the folders that the patterns name.
+    /// A symbolic link may lead only to below the folders that the patterns name, and those named for links.
     fn follow(&self, path: &Path, listing: &mut Listing) {
         let Ok(target) = std::fs::canonicalize(path) else {
             return listing.refused.push((path.to_path_buf(), "a symbolic link that leads nowhere"));
         };
-        let allowed = |root: &Root| std::fs::canonicalize(&root.folder).is_ok_and(|folder| target.starts_with(folder));
-        if !self.roots.iter().any(allowed) {
-            return listing
-                .refused
-                .push((path.to_path_buf(), "a symbolic link that leads out of the included folders"));
+        let is_below = |folder: &Path| std::fs::canonicalize(folder).is_ok_and(|folder| target.starts_with(folder));
+        let is_beyond = self.links.iter().flatten().any(|folder| is_below(folder));
+        if !is_beyond && !self.roots.iter().any(|root| is_below(&root.folder)) {
+            let what = "a symbolic link that leads out of the included folders; `symlinks_into` names others";
+            return listing.refused.push((path.to_path_buf(), what));
+        }
+        if is_beyond {
+            listing.targets.insert(target.clone());
         }
         match Stat::at(rustix::fs::CWD, &target, false) {
             Ok(stat) if stat.is_regular() => {
@@ -203,25 +212,56 @@ impl Patterns {
         }
     }
 
+    /// What was rotated away beside files that links lead to.
+    fn find_rotated_targets(&self, listing: &mut Listing) {
+        let targets = std::mem::take(&mut listing.targets);
+        let folders: HashSet<&Path> = targets.iter().filter_map(|target| target.parent()).collect();
+        for folder in folders {
+            // What cannot be listed is found again by its link, or gone.
+            let Ok(entries) = self.folders.open_root(folder).and_then(|fd| Ok((Dir::read_from(&fd)?, fd))) else {
+                continue;
+            };
+            let (entries, fd) = entries;
+            for entry in entries.filter_map(Result::ok) {
+                let name = OsStr::from_bytes(entry.file_name().to_bytes());
+                let path = folder.join(name);
+                let family = shortest_base(&path, |base| targets.contains(base));
+                if family.is_none() || targets.contains(&path) || temporary_ending(name.as_bytes()).is_some() {
+                    continue;
+                }
+                if let Ok(stat) = Stat::at(&fd, Path::new(name), false)
+                    && stat.is_regular()
+                    && listing.found.len() < MOST_FILES
+                {
+                    listing.found.push(Found { path, is_included: false, family, stat });
+                }
+            }
+        }
+    }
+
     fn is_included(&self, path: &Path) -> bool {
         self.include.is_match(path) && !self.exclude.is_match(path)
     }
 
     /// The shortest included name that this one is with endings added.
     fn family(&self, path: &Path) -> Option<PathBuf> {
-        let name = path.file_name()?.as_bytes();
-        let folder = path.parent()?;
-        let mut found = None;
-        let ends =
-            name.iter().enumerate().rev().filter(|(at, byte)| *at > 0 && matches!(byte, b'.' | b'-' | b'_' | b'~'));
-        for (at, _) in ends.take(MOST_ENDINGS) {
-            let base = folder.join(OsStr::from_bytes(&name[..at]));
-            if self.is_included(&base) {
-                found = Some(base);
-            }
-        }
-        found
+        shortest_base(path, |base| self.is_included(base))
     }
+}
+
+/// The shortest name that is one of those, and that this one is with endings added.
+fn shortest_base(path: &Path, is_one: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let name = path.file_name()?.as_bytes();
+    let folder = path.parent()?;
+    let mut found = None;
+    let ends = name.iter().enumerate().rev().filter(|(at, byte)| *at > 0 && matches!(byte, b'.' | b'-' | b'_' | b'~'));
+    for (at, _) in ends.take(MOST_ENDINGS) {
+        let base = folder.join(OsStr::from_bytes(&name[..at]));
+        if is_one(&base) {
+            found = Some(base);
+        }
+    }
+    found
 }
 
 fn describe(kind: FileType) -> &'static str {
@@ -269,7 +309,7 @@ mod tests {
 
     fn patterns(include: &[PathBuf], exclude: &[PathBuf], follow: bool) -> Patterns {
         let text = |paths: &[PathBuf]| paths.iter().map(|p| p.to_str().unwrap().to_string()).collect::<Vec<_>>();
-        Patterns::new(&text(include), &text(exclude), follow, Folders::ByPath).unwrap()
+        Patterns::new(&text(include), &text(exclude), follow.then(Vec::new), Folders::ByPath).unwrap()
     }
 
     fn names(listing: &Listing) -> Vec<(String, bool, Option<String>)> {
@@ -336,7 +376,7 @@ mod tests {
                 "a folder",
                 "a pipe",
                 "a symbolic link that leads nowhere",
-                "a symbolic link that leads out of the included folders",
+                "a symbolic link that leads out of the included folders; `symlinks_into` names others",
             ]
         );
         let followed = patterns(&include, &[], true).list();
@@ -347,6 +387,6 @@ mod tests {
     fn a_folder_that_cannot_be_listed_is_an_error_and_one_that_is_not_there_is_none() {
         let none = patterns(&["/nowhere/at/all/*.log".into()], &[], false).list();
         assert!(none.found.is_empty() && none.errors.is_empty());
-        assert_eq!(Patterns::new(&["/a/[".into()], &[], false, Folders::ByPath).map(|_| ()).unwrap_err().0, "include");
+        assert_eq!(Patterns::new(&["/a/[".into()], &[], None, Folders::ByPath).map(|_| ()).unwrap_err().0, "include");
     }
 }

@@ -10,6 +10,9 @@ mod adopt;
 mod body;
 mod buffers;
 mod config;
+mod container;
+#[cfg(test)]
+mod container_test;
 mod content;
 mod cut;
 #[cfg(test)]

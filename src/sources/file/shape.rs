@@ -6,6 +6,7 @@ use std::ops::Range;
 use encoding_rs::Encoding;
 use regex::bytes::Regex;
 
+use super::container::Containers;
 use crate::codec::framing::cut_mark;
 
 /// Bytes without a mark that must agree before a file is taken for UTF-16.
@@ -77,6 +78,8 @@ pub enum Grouping {
     Start(Regex),
     /// A line that matches belongs to the event before it.
     Continues(Regex),
+    /// Lines of container runtimes.
+    Containers(Containers),
 }
 
 impl Grouping {
@@ -84,6 +87,7 @@ impl Grouping {
         match self {
             Grouping::Start(pattern) => pattern.is_match(line),
             Grouping::Continues(pattern) => !pattern.is_match(line),
+            Grouping::Containers(_) => true,
         }
     }
 }
@@ -115,6 +119,9 @@ impl Shape {
 
     /// Shapes a region of whole lines that starts at `base`. Unless `complete`, the last group may go on behind it.
     pub fn apply(&self, region: &[u8], base: u64, complete: bool) -> Shaped {
+        if let Some(Grouping::Containers(containers)) = &self.grouping {
+            return containers.apply(region, base, self.line_bytes, complete);
+        }
         let ends = LineEnd::of(self.encoding);
         let (mut out, mut at) = (Shaped::default(), 0);
         // Start in the text and offset in the region of the group that is open.

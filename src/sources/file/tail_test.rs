@@ -83,7 +83,7 @@ impl Rig {
 
 fn settings(include: &[String], change: fn(&mut Settings)) -> Settings {
     let mut settings = Settings {
-        patterns: Patterns::new(include, &[], false, Folders::ByPath).unwrap(),
+        patterns: Patterns::new(include, &[], None, Folders::ByPath).unwrap(),
         cutter: Cutter {
             shape: Shape { encoding: None, grouping: None, line_bytes: 1 << 20 },
             buffers: Buffers::default(),
