@@ -106,6 +106,10 @@ pub fn merge(texts: Vec<Text>, sources: &mut Sources, problems: &mut Problems) -
             all_parsed = false;
             continue;
         }
+        if super::foreign::is_foreign_tree(&node, problems) {
+            all_parsed = false;
+            continue;
+        }
         match &mut whole {
             None => whole = Some(node),
             Some(whole) => merge_into(whole, node, 0, problems),
@@ -118,7 +122,11 @@ fn parse(text: Text, sources: &mut Sources, problems: &mut Problems) -> Option<N
     let text = match String::from_utf8(text.bytes) {
         Ok(content) => {
             let file = sources.add(text.name, content);
-            return yaml::parse(file, &sources.get(file)?.text, problems);
+            let text = &sources.get(file)?.text;
+            if super::foreign::is_foreign(text, file, problems) {
+                return None;
+            }
+            return yaml::parse(file, text, problems);
         }
         Err(error) => (text.name, error),
     };

@@ -4,6 +4,7 @@ mod bounds;
 mod changes;
 mod components;
 mod files;
+mod foreign;
 mod interpolate;
 mod plan;
 mod reference;
@@ -157,6 +158,7 @@ impl Loading<'_> {
         // What a value that could not be filled in fails to be is no second problem.
         self.problems.forget(|problem| broken.contains(&problem.span));
         self.problems.extend(unset);
+        foreign::explain(&root, &mut self.problems);
         self.problems.sort();
         match plan {
             Some(plan) if !self.problems.has_errors() => {
