@@ -111,7 +111,8 @@ impl Builder {
             .for_each(|word| self.word(word, Duty::Flag));
         for (number, word) in FOREIGN.iter().enumerate() {
             let sets: Vec<Set> = word.bytes().map(|byte| Set::of([byte])).collect();
-            self.add(best_window(&sets).expect("a word is long enough").1, Duty::Foreign(number as u16));
+            let (offset, window) = best_window(&sets).expect("a word is long enough");
+            self.add(window, Duty::Foreign(number as u16, offset as u8));
             // In JSON the letter of the word that is rarest.
             let rare = word.chars().filter(|c| !c.is_ascii()).min_by_key(|c| COMMON.find(*c).map_or(0, |at| 1 + at));
             let rare = rare.expect("a word in another script");

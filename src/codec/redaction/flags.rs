@@ -56,10 +56,42 @@ enum Form {
     Either,
 }
 
+/// Which of the [`COMMANDS`] stand on a line in front of a place.
+#[derive(Clone, Copy, Default)]
+pub struct Commands {
+    at: usize,
+    /// One bit for each command.
+    seen: u32,
+}
+
+impl Commands {
+    /// Reads on to a place, and says how many bytes that took.
+    pub fn read_to(&mut self, text: &[u8], to: usize) -> usize {
+        if to < self.at || to - self.at > MAX_BACK {
+            *self = Commands { at: to.saturating_sub(MAX_BACK), seen: 0 };
+        }
+        let from = self.at;
+        while self.at < to {
+            let byte = text[self.at];
+            if byte == b'\n' || byte == b'|' {
+                self.seen = 0;
+            } else if self.at == 0 || !text[self.at - 1].is_ascii_alphanumeric() {
+                let named =
+                    |command: &str| command.as_bytes()[0] == byte && text[self.at..].starts_with(command.as_bytes());
+                for (number, (command, _, _)) in COMMANDS.iter().enumerate() {
+                    self.seen |= u32::from(named(command)) << number;
+                }
+            }
+            self.at += 1;
+        }
+        self.at - from
+    }
+}
+
 /// Finds the password behind the option that begins at `at`.
 pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let text = reader.text;
-    reader.charge(MAX_BACK);
+    reader.charge(16);
     if text[at..].starts_with(b"pass:") {
         found.extend(openssl(text, at));
         return;
@@ -71,14 +103,10 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         return;
     }
     let Some(option) = text.get(at + 2) else { return };
-    let back = &text[at.saturating_sub(MAX_BACK)..=at];
-    let line = &back[memchr::memrchr(b'\n', back).map_or(0, |line| line + 1)..];
-    let line = &line[memchr::memrchr(b'|', line).map_or(0, |pipe| pipe + 1)..];
-    let named = |command: &str| {
-        memchr::memmem::rfind(line, command.as_bytes())
-            .is_some_and(|place| place == 0 || !line[place - 1].is_ascii_alphanumeric())
-    };
-    let Some((_, _, form)) = COMMANDS.iter().find(|(command, options, _)| options.contains(option) && named(command))
+    let line = reader.commands_before(at);
+    let named = |number: usize| line.seen >> number & 1 == 1;
+    let mut commands = COMMANDS.iter().enumerate();
+    let Some((_, (_, _, form))) = commands.find(|(number, (_, options, _))| options.contains(option) && named(*number))
     else {
         return;
     };

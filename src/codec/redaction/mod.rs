@@ -140,8 +140,8 @@ enum Duty {
     Token(u16),
     /// A name that announces a secret.
     Name,
-    /// The same in another script, by its number in the list.
-    Foreign(u16),
+    /// The same in another script, by its number in the list and how far behind its beginning the window stands.
+    Foreign(u16, u8),
     /// The same, escaped as in JSON.
     EscapedForeign(u16),
     /// Options of commands: ` -p`, ` -u`.

@@ -1,5 +1,9 @@
 //! Names that announce a secret: `password`, `apiKey`, `X-Auth-Token`, `DB_PASSWD`, `رمز عبور`.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::LazyLock;
+
 /// What a name leads one to expect behind it, and so what a value must look like to be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
@@ -59,6 +63,22 @@ const TEXT_TOKENS: &[&str] = &[
     "idempotency", "marker", "resume", "sync", "cursor", "iterator", "continue", "change", "delta", "badge",
 ];
 
+/// Endings of words for a password.
+#[rustfmt::skip]
+const PASSWORDS: &[&str] = &[
+    "password", "passwd", "passphrase", "passwords", "passwort", "kennwort", "motdepasse", "contrasena", "senha",
+    "haslo", "wachtwoord", "passcode", "passwrd", "requirepass", "masterauth", "masterpass", "psswd", "parol",
+    "mnemonic",
+];
+
+/// What precedes `token` where it surely is a secret.
+#[rustfmt::skip]
+const SECRET_TOKENS: &[&str] = &[
+    "access", "api", "auth", "refresh", "bearer", "id", "bot", "csrf", "xsrf", "private", "personal", "deploy",
+    "session", "oauth", "jwt", "service", "account", "security", "secret", "user", "app", "admin", "registration",
+    "authtoken", "github", "gitlab", "slack", "npm", "vault", "hf", "runner",
+];
+
 /// What makes a `key` surely secret.
 #[rustfmt::skip]
 const SECRET_KEYS: &[&str] = &[
@@ -109,121 +129,117 @@ pub fn classify(name: &[u8]) -> Option<Class> {
     let mut folded = [0; 2 * MAX_NAME];
     let folded = fold(name, &mut folded);
     let mut words = folded.rsplit(|b| *b == b' ').filter(|word| !word.is_empty()).map(without_number);
-    let mut next = || words.next().and_then(|word| std::str::from_utf8(word).ok());
-    let mut last = next()?;
-    while last.is_empty() || NEUTRAL.contains(&last) {
-        last = next()?;
+    let mut last = words.next()?;
+    while last.is_empty() || lists_of(last) & IS_NEUTRAL != 0 {
+        last = words.next()?;
     }
-    let before = next().unwrap_or("");
-    decide(last, before)
+    decide(last, words.next().unwrap_or_default())
 }
 
-fn decide(last: &str, before: &str) -> Option<Class> {
-    let ends = |endings: &[&str]| endings.iter().any(|ending| last.ends_with(ending));
-    if ends(&[
-        "password",
-        "passwd",
-        "passphrase",
-        "passwords",
-        "passwort",
-        "kennwort",
-        "motdepasse",
-        "contrasena",
-        "senha",
-        "haslo",
-        "wachtwoord",
-        "passcode",
-        "passwrd",
-        "requirepass",
-        "masterauth",
-        "masterpass",
-        "psswd",
-        "parol",
-        "mnemonic",
-    ]) {
-        let none = matches!(before, "no" | "without" | "is" | "has") || last.starts_with("nopass");
+/// What a word may be within a name, one bit each.
+const IS_NEUTRAL: u8 = 1;
+const IS_TEXT_TOKEN: u8 = 2;
+const IS_SECRET_TOKEN: u8 = 4;
+const IS_SECRET_KEY: u8 = 8;
+const IS_OPEN_KEY: u8 = 16;
+
+/// The words of the lists above, made once: names are looked at wherever the filter sees a part of one.
+static WORDS: LazyLock<HashMap<&'static [u8], u8, BuildHasherDefault<Fnv>>> = LazyLock::new(|| {
+    let mut words: HashMap<_, u8, _> = HashMap::default();
+    for (list, bit) in [
+        (NEUTRAL, IS_NEUTRAL),
+        (TEXT_TOKENS, IS_TEXT_TOKEN),
+        (SECRET_TOKENS, IS_SECRET_TOKEN),
+        (SECRET_KEYS, IS_SECRET_KEY),
+        (OPEN_KEYS, IS_OPEN_KEY),
+    ] {
+        list.iter().for_each(|word| *words.entry(word.as_bytes()).or_default() |= bit);
+    }
+    words
+});
+
+/// A hash for words of a fixed list, which nobody outside chooses.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Fnv {
+        Fnv(0xCBF2_9CE4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// What the lists say of a word.
+fn lists_of(word: &[u8]) -> u8 {
+    WORDS.get(word).copied().unwrap_or(0)
+}
+
+/// Whether a word ends with one of a list.
+fn ends_with(word: &[u8], endings: &[&str]) -> bool {
+    endings.iter().any(|ending| word.last() == ending.as_bytes().last() && word.ends_with(ending.as_bytes()))
+}
+
+fn decide(last: &[u8], before: &[u8]) -> Option<Class> {
+    if ends_with(last, PASSWORDS) {
+        let none = matches!(before, b"no" | b"without" | b"is" | b"has") || last.starts_with(b"nopass");
         return (!none).then_some(Class::Password);
     }
-    if ends(&["secret", "secrets"]) {
+    if ends_with(last, &["secret", "secrets"]) {
         return Some(Class::Secret);
     }
-    if last.ends_with("pwd") {
+    if last.ends_with(b"pwd") {
         return Some(Class::Pwd);
     }
-    if last.ends_with("token") {
-        let kind = last.strip_suffix("token").filter(|kind| !kind.is_empty()).unwrap_or(before);
-        let surely = [
-            "access",
-            "api",
-            "auth",
-            "refresh",
-            "bearer",
-            "id",
-            "bot",
-            "csrf",
-            "xsrf",
-            "private",
-            "personal",
-            "deploy",
-            "session",
-            "oauth",
-            "jwt",
-            "service",
-            "account",
-            "security",
-            "secret",
-            "user",
-            "app",
-            "admin",
-            "registration",
-            "authtoken",
-            "github",
-            "gitlab",
-            "slack",
-            "npm",
-            "vault",
-            "hf",
-            "runner",
-        ];
-        return match kind {
-            kind if TEXT_TOKENS.contains(&kind) => None,
-            kind if surely.contains(&kind) => Some(Class::Key),
+    if last.ends_with(b"token") {
+        let kind = last.strip_suffix(b"token").filter(|kind| !kind.is_empty()).unwrap_or(before);
+        return match lists_of(kind) {
+            lists if lists & IS_TEXT_TOKEN != 0 => None,
+            lists if lists & IS_SECRET_TOKEN != 0 => Some(Class::Key),
             _ => Some(Class::Token),
         };
     }
-    if last == "tokens" && matches!(before, "access" | "api" | "auth" | "refresh") {
+    if last == b"tokens" && matches!(before, b"access" | b"api" | b"auth" | b"refresh") {
         return Some(Class::Token);
     }
-    if let Some(kind) = last.strip_suffix("key").or_else(|| last.strip_suffix("keys")) {
+    if let Some(kind) = last.strip_suffix(b"key").or_else(|| last.strip_suffix(b"keys")) {
         return key(kind, before);
     }
     match (last, before) {
-        ("identified", _) => Some(Class::Password),
-        ("passe", _) if before == "de" => Some(Class::Password),
+        (b"identified", _) => Some(Class::Password),
+        (b"passe", b"de") => Some(Class::Password),
+        (b"pass" | b"pw" | b"mdp" | b"pin" | b"otp" | b"psk" | b"userpass" | b"dbpass" | b"mypass" | b"clave", _) => {
+            Some(Class::Short)
+        }
+        (b"authorization" | b"authorisation", _) => Some(Class::Authorization),
+        (b"cookie" | b"cookies" | b"setcookie", _) => Some(Class::Cookie),
         (
-            "pass" | "pw" | "mdp" | "pin" | "otp" | "psk" | "userpass" | "dbpass" | "mypass" | "clave" | "passwort",
-            _,
-        ) => Some(Class::Short),
-        ("authorization" | "authorisation", _) => Some(Class::Authorization),
-        ("cookie" | "cookies" | "setcookie", _) => Some(Class::Cookie),
-        (
-            "credential" | "credentials" | "creds" | "bearer" | "pat" | "phpsessid" | "jsessionid" | "sessionid"
-            | "sessid" | "signature",
+            b"credential" | b"credentials" | b"creds" | b"bearer" | b"pat" | b"phpsessid" | b"jsessionid"
+            | b"sessionid" | b"sessid" | b"signature" | b"auth",
             _,
         ) => Some(Class::Token),
-        ("auth", _) => Some(Class::Token),
-        ("salt", "password" | "secret" | "hash") => Some(Class::Weak),
+        (b"salt", b"password" | b"secret" | b"hash") => Some(Class::Weak),
         _ => None,
     }
 }
 
-fn key(kind: &str, before: &str) -> Option<Class> {
+fn key(kind: &[u8], before: &[u8]) -> Option<Class> {
     let kind = if kind.is_empty() { before } else { kind };
-    let surely =
-        SECRET_KEYS.contains(&kind) || SECRET_KEYS.iter().any(|known| known.len() > 3 && kind.ends_with(known));
-    if kind.is_empty() || OPEN_KEYS.contains(&kind) || kind.len() == 1 {
+    let lists = lists_of(kind);
+    if kind.len() < 2 || lists & IS_OPEN_KEY != 0 {
         return None;
     }
+    let surely = lists & IS_SECRET_KEY != 0
+        || SECRET_KEYS
+            .iter()
+            .any(|word| word.len() > 3 && kind.last() == word.as_bytes().last() && kind.ends_with(word.as_bytes()));
     Some(if surely { Class::Key } else { Class::Weak })
 }
 

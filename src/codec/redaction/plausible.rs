@@ -33,7 +33,7 @@ impl Engine {
             Sign::Window(window) => self.duties[usize::from(window)].iter().any(|duty| match *duty {
                 Duty::Token(token) => self.tokens[usize::from(token)].is_plausible(raw, at),
                 Duty::Name => assign::is_plausible(raw, at),
-                Duty::Foreign(_) | Duty::Flag | Duty::PrivateKey | Duty::Putty | Duty::Own => true,
+                Duty::Foreign(..) | Duty::Flag | Duty::PrivateKey | Duty::Putty | Duty::Own => true,
                 Duty::EscapedForeign(word) => is_escaped_word(raw, at, usize::from(word)),
                 Duty::Digits => {
                     raw[at] != b'u' || raw.get(at + 5..at + 9).is_some_and(|next| next.starts_with(b"\\u06"))

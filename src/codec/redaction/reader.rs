@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::connection::ends_word;
+use super::flags::Commands;
 use super::shape::{CLASSES, Class};
 use super::surroundings::{Kind, Lexer, Surroundings};
 
@@ -19,10 +20,22 @@ pub struct Reader<'a> {
     lexer: RefCell<Lexer>,
     /// Where the last name ended that was looked at.
     pub last_name: Cell<usize>,
+    /// Where the last word ended that was looked at for a name.
+    pub last_word: Cell<usize>,
+    /// Where the last list of cookies ended that was read.
+    pub cookies_end: Cell<usize>,
+    /// How far lists of names were searched, and the last byte there that belongs to none.
+    list: Cell<(usize, Option<usize>)>,
+    /// Where the last list of columns began, and where its rows ended.
+    pub rows: Cell<(usize, usize)>,
+    /// The commands of the line, as far as it was read.
+    commands: Cell<Commands>,
 }
 
 /// How far back a word is read when it is asked for again.
 const MAX_WORD: usize = 256;
+/// How far back a list of names is read when it is asked for again.
+const MAX_LIST: usize = 512;
 /// How many kinds of ends a reader remembers.
 pub const ENDS: usize = 48;
 /// The kind of end that a line has; other files take the numbers behind it.
@@ -38,6 +51,11 @@ impl<'a> Reader<'a> {
             scheme: Default::default(),
             lexer: Default::default(),
             last_name: Cell::new(usize::MAX),
+            last_word: Cell::new(usize::MAX),
+            cookies_end: Cell::new(0),
+            list: Cell::default(),
+            rows: Cell::new((usize::MAX, 0)),
+            commands: Cell::default(),
         }
     }
 
@@ -99,6 +117,27 @@ impl<'a> Reader<'a> {
         }
         self.scheme.set((at, scheme));
         scheme
+    }
+
+    /// The last byte in front of `at` that does not belong to a list of names. Asked from left to right, it reads once.
+    pub fn list_before(&self, at: usize) -> Option<usize> {
+        let (mut to, mut last) = self.list.get();
+        if at < to || at - to > MAX_LIST {
+            (to, last) = (at.saturating_sub(MAX_LIST), None);
+        }
+        self.charge(at - to + 1);
+        let belongs = |b: &u8| b.is_ascii_alphanumeric() || b"_, `\"[]\n\t.".contains(b);
+        last = self.text[to..at].iter().rposition(|b| !belongs(b)).map(|place| to + place).or(last);
+        self.list.set((at, last));
+        last
+    }
+
+    /// The commands that stand in front of `at` on its line. Asked from left to right, it reads once.
+    pub fn commands_before(&self, at: usize) -> Commands {
+        let mut commands = self.commands.get();
+        self.charge(commands.read_to(self.text, at) + 1);
+        self.commands.set(commands);
+        commands
     }
 
     /// Where the run of a class ends that holds `at`. A run is measured once, however often it is asked for.

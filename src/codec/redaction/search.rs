@@ -234,7 +234,9 @@ impl Engine {
                 }
             }
             Duty::Name => assign::values(reader, at, &mut values),
-            Duty::Foreign(_) => assign::foreign_values(reader, at, &mut values),
+            Duty::Foreign(word, offset) => {
+                assign::foreign_values(reader, at.wrapping_sub(usize::from(offset)), usize::from(word), &mut values);
+            }
             Duty::Flag => flags::values(reader, at, &mut values),
             Duty::Bearer => {
                 if let Some(range) = assign::bearer(reader, at) {

@@ -11,6 +11,12 @@ use super::*;
 use crate::event::{Batch, Provenance, Scanner, Seed};
 use crate::units::Timestamp;
 
+#[path = "../../../tests/integration/support/corpus/hostile.rs"]
+mod hostile;
+#[allow(dead_code)]
+#[path = "../../../tests/integration/support/corpus/random.rs"]
+mod random;
+
 fn engine() -> &'static Engine {
     static ENGINE: LazyLock<Engine> =
         LazyLock::new(|| Engine::new(&Settings::default()).expect("the built-in rules are right"));
@@ -405,74 +411,46 @@ fn a_text_may_end_within_any_word_that_a_rule_looks_for() {
     }
 }
 
-/// What an attacker may repeat: each word that a rule looks for, halves of it, with separators and openings between.
-fn hostile() -> Vec<String> {
-    let mut pieces: Vec<String> = [
-        "eyJ",
-        "eyJ_",
-        "@",
-        "a@",
-        "://a:b@",
-        "%41",
-        "%25",
-        "[email]",
-        "4111 ",
-        "4111-",
-        "41 ",
-        "1",
-        "DE89",
-        "\\u0041",
-        "&#65;",
-        "\u{200b}",
-        "password=",
-        "password=(",
-        "password:\"",
-        "password='",
-        "password=`",
-        "password=\\\"",
-        "password=\"\"\"",
-        "password: (",
-        "api_key=\"x",
-        "cookie:",
-        "cookie: ",
-        "Authorization: ",
-        "Authorization: Bearer ",
-        "Bearer a",
-        "token,",
-        "{\"password\":[",
-        "password={",
-        "secret<",
-        "-----BEGIN PRIVATE KEY-----",
-        "-----BEGIN PRIVATE KEY-----\nMIIE\n",
-        "token = f(",
-        "Zm9vIGJhciBiYXogcXV4IHF1dXggY29yZ2U=",
-    ]
-    .map(String::from)
-    .to_vec();
-    for word in keywords().into_iter().filter(|word| word.len() > 3).step_by(4) {
+/// What an attacker may repeat, and halves of the words that rules look for, with separators between.
+fn repeated() -> Vec<String> {
+    let mut pieces = hostile::pieces(PAIRS, TRIPLES);
+    for word in keywords().into_iter().filter(|word| word.len() > 3).step_by(9) {
         let half = word.chars().take(word.chars().count() / 2).collect::<String>();
-        let short = word.chars().take(5).collect::<String>();
         for separator in ["", ".", "_", "=", ":", " ", "\"", "\n"] {
             pieces.push(format!("{half}{separator}"));
-            pieces.push(format!("{short}{separator}"));
         }
         pieces.push(word);
     }
     pieces
 }
 
+/// How many joined parts each run of the tests tries.
+const PAIRS: usize = 700;
+const TRIPLES: usize = 700;
+
 #[test]
 fn the_effort_grows_with_the_length_of_a_text_whatever_it_repeats() {
     let engine = engine();
-    for piece in hostile() {
-        let text = piece.repeat(9_000 / piece.len() + 1);
+    let effort = |piece: &str, len: usize| {
+        let text = piece.repeat(len / piece.len() + 1);
         let mut work = Work::on(text.len());
         let cleaned = engine.clean(text.as_bytes(), &mut work);
-        assert!(!work.found.contains(&rules::UNFINISHED), "{piece:?}");
-        let times = work.spent(text.len()) / text.len();
-        assert!(times <= 100, "{piece:?}: each byte was looked at {times} times");
         let grown = cleaned.map_or(0, |cleaned| cleaned.len());
         assert!(grown <= 20 * text.len(), "{piece:?}: {grown}");
+        assert!(!work.found.contains(&rules::UNFINISHED), "{piece:?}");
+        work.spent(text.len()) as f64 / text.len() as f64
+    };
+    let mut worst = Vec::new();
+    for piece in repeated() {
+        let (once, twice) = (effort(&piece, 3_000), effort(&piece, 6_000));
+        assert!(twice <= once * 1.25 + 1.0, "{piece:?}: {once:.1} steps a byte, and {twice:.1} in twice the text");
+        worst.push((twice, piece));
+    }
+    worst.sort_by(|a, b| b.0.total_cmp(&a.0));
+    for (short, piece) in worst.iter().take(25) {
+        let long = effort(piece, 256 << 10);
+        assert!(long <= short * 1.25 + 1.0, "{piece:?}: {short:.1} steps a byte, and {long:.1} in 256 KiB");
+        println!("{long:6.1} steps a byte: {piece:?}");
     }
 }
 

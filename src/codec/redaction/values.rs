@@ -1,5 +1,9 @@
 //! What a value looks like: random, a word, a sentence, or something that only stands where a value will be.
 
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
 use super::names::classify;
 
 /// What programs write where a secret is absent or only described: types, keywords and empty values.
@@ -17,6 +21,9 @@ const NO_SECRETS: &[&str] = &[
     "buffer", "date", "datetime", "json", "yaml", "file", "environment", "env", "vault", "prompt", "stdin",
     "keyring", "generated", "encrypted", "plaintext", "plain",
 ];
+
+/// The length of the longest of them.
+const MAX_KEYWORD: usize = 11;
 
 /// Words that show that a value is only an example of one, or stands where one will be.
 #[rustfmt::skip]
@@ -72,115 +79,87 @@ pub fn is_template(value: &[u8]) -> bool {
         _ => {}
     }
     // `${X}suffix`, `prefix{{ x }}`: what is not filled in is no secret.
-    let filled = |open: &[u8], close: &[u8]| {
-        memchr::memmem::find(value, open).is_some_and(|at| memchr::memmem::find(&value[at..], close).is_some())
-    };
-    value.len() > 2 && b"*.x-_X#?".contains(first) && value.iter().all(|b| b == first)
-        || filled(b"${", b"}")
-        || filled(b"{{", b"}}")
-        || filled(b"$(", b")")
-        || filled(b"<%", b"%>")
-        || filled(b"#{", b"}")
+    value.len() > 2 && b"*.x-_X#?".contains(first) && value.iter().all(|b| b == first) || is_filled_in(value)
 }
+
+/// Whether a part of the value is filled in by a program: `${x}`, `{{ x }}`, `$(x)`, `<% x %>`, `#{x}`.
+fn is_filled_in(value: &[u8]) -> bool {
+    memchr::memchr3_iter(b'{', b'(', b'%', value).filter(|at| *at > 0).any(|at| {
+        let close: &[u8] = match (value[at - 1], value[at]) {
+            (b'$' | b'#', b'{') => b"}",
+            (b'{', b'{') => b"}}",
+            (b'$', b'(') => b")",
+            (b'<', b'%') => b"%>",
+            _ => return false,
+        };
+        memchr::memmem::find(&value[at + 1..], close).is_some()
+    })
+}
+
+/// How values begin that say where the secret is kept.
+#[rustfmt::skip]
+const REFERENCES: &[&str] = &[
+    "arn:", "op://", "vault:", "vault://", "ssm:", "secretsmanager:", "secretref:", "keyring:", "env:", "env.",
+    "file:", "file://", "projects/", "secret/", "secrets/", "kv/", "/run/secrets", "/etc/", "/var/", "/vault/",
+    "!vault", "!secret", "!Ref", "!Sub", "@Microsoft.KeyVault", "AWS::", "process.env", "os.environ", "System.",
+    "ref+", "gcp-secret", "azurekeyvault", "lookup(", "var.", "local.", "module.", "data.", "steps.", "secrets.",
+    "http://", "https://",
+];
 
 /// Whether the value says where the secret is kept.
 fn is_reference(value: &[u8]) -> bool {
-    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| value.starts_with(prefix.as_bytes()));
-    starts(&[
-        "arn:",
-        "op://",
-        "vault:",
-        "vault://",
-        "ssm:",
-        "secretsmanager:",
-        "secretref:",
-        "keyring:",
-        "env:",
-        "env.",
-        "file:",
-        "file://",
-        "projects/",
-        "secret/",
-        "secrets/",
-        "kv/",
-        "/run/secrets",
-        "/etc/",
-        "/var/",
-        "/vault/",
-        "!vault",
-        "!secret",
-        "!Ref",
-        "!Sub",
-        "@Microsoft.KeyVault",
-        "AWS::",
-        "process.env",
-        "os.environ",
-        "System.",
-        "ref+",
-        "gcp-secret",
-        "azurekeyvault",
-        "lookup(",
-        "var.",
-        "local.",
-        "module.",
-        "data.",
-        "steps.",
-        "secrets.",
-        "http://",
-        "https://",
-    ])
+    REFERENCES.iter().any(|prefix| value.first() == prefix.as_bytes().first() && value.starts_with(prefix.as_bytes()))
 }
 
 /// Whether the value says that something else will be put in its place: `YOUR_API_KEY`, `changeme`.
 pub fn is_placeholder(value: &[u8]) -> bool {
-    if value.len() > 64 {
-        return false;
-    }
-    let lower = value.to_ascii_lowercase();
-    let has = |word: &&str| memchr::memmem::find(&lower, word.as_bytes()).is_some();
-    STAND_INS.iter().any(has) || (lower.len() > 7 && (lower.starts_with(b"your") || lower.ends_with(b"goes_here")))
+    // Made once: a searcher for each word and value would cost more than all other judging.
+    static WORDS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+        let mut builder = AhoCorasick::builder();
+        builder.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA));
+        builder.build(STAND_INS).expect("the words are few")
+    });
+    let begins = |word: &[u8]| value.len() >= word.len() && value[..word.len()].eq_ignore_ascii_case(word);
+    let ends = |word: &[u8]| value.len() >= word.len() && value[value.len() - word.len()..].eq_ignore_ascii_case(word);
+    value.len() <= MAX_PLACEHOLDER
+        && (value.len() > 7 && (begins(b"your") || ends(b"goes_here")) || WORDS.is_match(value))
 }
+
+/// The longest value that is searched for words of a placeholder.
+const MAX_PLACEHOLDER: usize = 64;
 
 fn is_stand_in_word(value: &[u8]) -> bool {
-    let lower = value.to_ascii_lowercase();
     is_placeholder(value)
-        || names_a_secret(&lower)
-        || matches!(
-            lower.as_slice(),
-            b"example"
-                | b"sample"
-                | b"test"
-                | b"testing"
-                | b"foo"
-                | b"bar"
-                | b"baz"
-                | b"qux"
-                | b"tbd"
-                | b"blah"
-                | b"abc"
-                | b"xyz"
-                | b"pass"
-                | b"pw"
-                | b"secret"
-                | b"key"
-                | b"user"
-        )
+        || names_a_secret(value)
+        || value.len() <= 7 && EXAMPLES.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
 }
 
+/// What people write where any value would do.
+#[rustfmt::skip]
+const EXAMPLES: &[&str] = &[
+    "example", "sample", "test", "testing", "foo", "bar", "baz", "qux", "tbd", "blah", "abc", "xyz", "pass", "pw",
+    "secret", "key", "user",
+];
+
 /// Words joined by underscores or hyphens of which one is `password` or the like: `use_strong_password_here`.
-fn names_a_secret(lower: &[u8]) -> bool {
-    let words = lower.iter().all(|b| b.is_ascii_lowercase() || b"_- ".contains(b));
+fn names_a_secret(value: &[u8]) -> bool {
+    if !value.iter().all(|b| b.is_ascii_alphabetic() || b"_- ".contains(b)) {
+        return false;
+    }
     let named = |word: &[u8]| {
-        [&b"password"[..], b"passwd", b"secret", b"token", b"passphrase", b"apikey", b"key"].contains(&word)
+        ["password", "passwd", "secret", "token", "passphrase", "apikey", "key"]
+            .iter()
+            .any(|known| word.eq_ignore_ascii_case(known.as_bytes()))
     };
-    words
-        && lower.split(|b| b"_- ".contains(b)).filter(|word| !word.is_empty()).count() > 1
-        && lower.split(|b| b"_- ".contains(b)).any(named)
+    let words = || value.split(|b| b"_- ".contains(b)).filter(|word| !word.is_empty());
+    words().nth(1).is_some() && words().any(named)
 }
 
 /// Whether the value is a keyword, a type or a word for nothing.
 pub fn is_keyword(value: &[u8]) -> bool {
-    std::str::from_utf8(value).is_ok_and(|text| NO_SECRETS.iter().any(|word| text.eq_ignore_ascii_case(word)))
+    let first = value.first().map(u8::to_ascii_lowercase);
+    let is = |word: &&str| first == word.as_bytes().first().copied() && value.eq_ignore_ascii_case(word.as_bytes());
+    value.len() <= MAX_KEYWORD && NO_SECRETS.iter().any(|word| is(word))
 }
 
 /// Whether the value is itself the name of a secret: `user_password`, `next_token`, `Ed25519PrivateKey`.
@@ -192,12 +171,19 @@ pub fn is_name_of_secret(value: &[u8]) -> bool {
         || value.ends_with(b"_id")
 }
 
+/// The most words of a passphrase.
+const MOST_WORDS: usize = 8;
+
 /// Whether the value is a sentence or a label, written for people.
 pub fn is_prose(value: &[u8]) -> bool {
+    let one_word = || value.ends_with(b":") || value.ends_with(b"...");
+    if value.iter().all(|b| b.is_ascii() && !b.is_ascii_whitespace()) {
+        return one_word();
+    }
     let Ok(text) = std::str::from_utf8(value) else { return false };
-    let words: Vec<&str> = text.split_whitespace().collect();
+    let words: Vec<&str> = text.split_whitespace().take(MOST_WORDS + 1).collect();
     if words.len() < 2 {
-        return value.ends_with(b":") || value.ends_with(b"...");
+        return one_word();
     }
     let plain = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_ascii_lowercase();
     let known = words.iter().filter(|word| SENTENCE.contains(&plain(word).as_str())).count();
@@ -205,7 +191,7 @@ pub fn is_prose(value: &[u8]) -> bool {
     let capital = text.chars().next().is_some_and(char::is_uppercase);
     let has_digit = value.iter().any(u8::is_ascii_digit);
     known > 0
-        || words.len() > 8
+        || words.len() > MOST_WORDS
         || (ends && !has_digit)
         || (capital && !has_digit)
         || words.iter().any(|word| classify(plain(word).as_bytes()).is_some())
@@ -242,10 +228,14 @@ pub fn is_expression(value: &[u8]) -> bool {
 /// `a.b`, `a->b`, `a::b`, `a?.b`: words joined as programs join them.
 pub fn is_attribute(value: &[u8]) -> bool {
     let joins = |b: &u8| b".:>?-".contains(b);
-    let joined = [&b"."[..], b"->", b"::", b"?."].iter().any(|sign| memchr::memmem::find(value, sign).is_some());
+    let joined = memchr::memchr3_iter(b'.', b'>', b':', value)
+        .any(|at| value[at] == b'.' || at > 0 && value[at - 1] == if value[at] == b'>' { b'-' } else { b':' });
+    if !joined {
+        return false;
+    }
     let value = value.strip_prefix(b"$").unwrap_or(value);
     let mut parts = value.split(joins).filter(|part| !part.is_empty()).peekable();
-    joined && parts.peek().is_some_and(|first| first.len() < value.len()) && parts.all(is_word_of_code)
+    parts.peek().is_some_and(|first| first.len() < value.len()) && parts.all(is_word_of_code)
 }
 
 /// A name as programs use them: words, with digits at their ends only.
@@ -276,11 +266,33 @@ fn is_word_of_code(part: &[u8]) -> bool {
 
 /// Whether the value has what passwords have and words have not: digits among letters, or signs.
 pub fn is_mixed(value: &[u8]) -> bool {
-    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
-    let letters = value.iter().filter(|b| b.is_ascii_alphabetic()).count();
-    let signs = value.iter().filter(|b| b"!@#$%^&*?+=~|".contains(b)).count();
-    value.len() >= 4 && ((digits > 0 && letters > 0) || (signs > 0 && letters + digits > 2))
+    let (mut kinds, mut count) = (0, 0);
+    value.len() >= 4
+        && value.iter().any(|byte| {
+            let kind = KINDS[usize::from(*byte)];
+            (kinds, count) = (kinds | kind, count + usize::from(kind & (LETTER | DIGIT) != 0));
+            kinds & (LETTER | DIGIT) == LETTER | DIGIT || kinds & SIGN != 0 && count > 2
+        })
 }
+
+const LETTER: u8 = 1;
+const DIGIT: u8 = 2;
+const SIGN: u8 = 4;
+
+/// What each byte is to a password.
+const KINDS: [u8; 256] = {
+    let (mut table, mut byte) = ([0; 256], 0);
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' => LETTER,
+            b'0'..=b'9' => DIGIT,
+            b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'*' | b'?' | b'+' | b'=' | b'~' | b'|' => SIGN,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    table
+};
 
 /// Whether the value is random: no words, and enough of it.
 pub fn is_random(value: &[u8]) -> bool {
@@ -292,8 +304,7 @@ pub fn randomness(value: &[u8]) -> usize {
     if value.len() > 4096 {
         return 64;
     }
-    let plain = |b: &u8| b.is_ascii_graphic();
-    if value.len() < 8 || !value.iter().all(plain) || is_ordered(value) {
+    if value.len() < 8 || !value.iter().all(u8::is_ascii_graphic) || is_ordered(value) {
         return 0;
     }
     let (mut all, mut in_words, mut digits, mut upper, mut lower) = (0usize, 0usize, 0usize, 0usize, 0usize);
@@ -365,19 +376,41 @@ const FOLLOWERS: [&str; 26] = [
     "aeioz",
 ];
 
+/// The same, one bit for each letter.
+const FOLLOWS: [u32; 26] = {
+    let (mut table, mut letter) = ([0; 26], 0);
+    while letter < 26 {
+        let (followers, mut at) = (FOLLOWERS[letter].as_bytes(), 0);
+        while at < followers.len() {
+            table[letter] |= 1 << (followers[at] - b'a');
+            at += 1;
+        }
+        letter += 1;
+    }
+    table
+};
+
+/// `a`, `e`, `i`, `o`, `u` and `y`, one bit for each letter.
+const VOWELS: u32 = 1 | 1 << 4 | 1 << 8 | 1 << 14 | 1 << 20 | 1 << 24;
+
 /// Whether letters follow one another as they do in words.
 fn is_wordlike(word: &[u8]) -> bool {
-    if !word.iter().all(u8::is_ascii_alphabetic) || word.is_empty() {
-        return false;
+    let (mut before, mut vowels, mut known) = (None, 0, 0);
+    for byte in word {
+        let letter = u32::from((byte | 0x20).wrapping_sub(b'a'));
+        if letter > 25 {
+            return false;
+        }
+        vowels += (VOWELS >> letter & 1) as usize;
+        known += before.map_or(0, |before: u32| (FOLLOWS[before as usize] >> letter & 1) as usize);
+        before = Some(letter);
     }
-    let pairs = word.windows(2).filter(|pair| {
-        let (first, second) = (pair[0].to_ascii_lowercase(), pair[1].to_ascii_lowercase());
-        FOLLOWERS[usize::from(first - b'a')].as_bytes().contains(&second)
-    });
-    let vowels = word.iter().filter(|b| b"aeiouyAEIOUY".contains(b)).count();
-    let pairs = pairs.count();
-    let (all, known) = (word.len() - 1, pairs);
-    if word.len() <= 4 { known == all && vowels > 0 } else { known * 100 >= all * 80 && vowels * 6 >= word.len() }
+    let all = word.len().saturating_sub(1);
+    match word.len() {
+        0 => false,
+        1..=4 => known == all && vowels > 0,
+        _ => known * 100 >= all * 80 && vowels * 6 >= word.len(),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! like values; in code a word without quotes is an expression.
 
 use super::operator::{Operator, Sign};
-use super::secret::{Role, beginning, judge};
+use super::secret::{Role, beginning};
 use super::{Finder, Found, blanks};
 use crate::codec::redaction::names::{Class, is_name};
 use crate::codec::redaction::surroundings::{Kind, Surroundings};
@@ -10,11 +10,19 @@ use crate::codec::redaction::values::is_template;
 
 /// How much of its line is read in front of a name.
 const MAX_BEFORE: usize = 160;
+/// Words in front of a name that set it to the next word.
+#[rustfmt::skip]
+const SETTERS: &[&[u8]] = &[
+    b"ENV", b"ARG", b"SetEnv", b"setenv", b"setx", b"%env", b"-x", b"set", b"config", b"-gx", b"--global", b"configure",
+    b"env",
+];
 /// The numbers of the ends that a reader remembers for values.
 const URL_END: usize = 1;
 const FIELD_END: usize = 2;
 const WORD_END: usize = 3;
 const TAG_END: usize = 4;
+const COMMA_END: usize = 40;
+const BAR_END: usize = 41;
 
 /// Where a value without quotes stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +37,10 @@ enum Place {
     Setting,
     /// In a sentence or a log.
     Mention,
+    /// Between commas, as in CSV.
+    CommaCell,
+    /// Between bars, as in a table of Markdown.
+    BarCell,
     /// Anywhere else.
     Word,
 }
@@ -70,13 +82,13 @@ impl Finder<'_, '_> {
         self.reader.charge(value.len());
         // A number is a literal wherever it stands.
         if value.len() > 3 && value.iter().all(u8::is_ascii_digit) && operator.sign != Sign::Space {
-            let taken = self.name.class.is_password() && judge(self.name.class, value, Role::Assigned);
+            let taken = self.name.class.is_password() && self.judged(value, Role::Assigned);
             return taken.then(|| self.found(range, "a number given to the name"));
         }
         let role = match place {
             Place::Url | Place::Field | Place::Tag | Place::Setting => Role::Setting,
             Place::Mention => Role::Mention,
-            Place::Word => Role::Word,
+            Place::CommaCell | Place::BarCell | Place::Word => Role::Word,
         };
         // A redaction ends where the value does: what a quote or call follows is no value.
         let cut = value.ends_with(b"=") && value[..value.len() - 1].iter().all(|b| is_name(*b));
@@ -88,11 +100,11 @@ impl Finder<'_, '_> {
             range.start += 5;
         }
         // A masked or quoted value inside of a longer one.
-        let ends: &[u8] = if matches!(place, Place::Word | Place::Mention) { b",.;:*`)_" } else { b",.;:" };
+        let ends: &[u8] = if matches!(role, Role::Word | Role::Mention) { b",.;:*`)_" } else { b",.;:" };
         while range.len() > 1 && ends.contains(&self.text[range.end - 1]) && place != Place::Url {
             range.end -= 1;
         }
-        judge(self.name.class, &self.text[range.clone()], role).then(|| self.found(range, why))
+        self.judged(&self.text[range.clone()], role).then(|| self.found(range, why))
     }
 
     /// Whether a call or an index follows.
@@ -110,8 +122,11 @@ impl Finder<'_, '_> {
         match operator.sign {
             Sign::Space if operator.mentions => return Some((Place::Mention, "what a sentence says")),
             Sign::Space => return self.spaced(at, before, here),
+            Sign::Cell if text[operator.end - 1] == b'|' => {
+                return Some((Place::BarCell, "the cell beside the name"));
+            }
             Sign::Cell => return Some((Place::Word, "the cell beside the name")),
-            Sign::Comma => return Some((Place::Word, "the cell beside the name")),
+            Sign::Comma => return Some((Place::CommaCell, "the cell beside the name")),
             _ => {}
         }
         if operator.sign == Sign::Assign && !spaced {
@@ -199,36 +214,26 @@ impl Finder<'_, '_> {
             return (*next != b'-' && !metavar).then_some((Place::Setting, "an option of a command"));
         }
         let before = &before[..before.iter().rposition(|b| b.is_ascii_whitespace()).map_or(0, |at| at + 1)];
-        let words: Vec<&[u8]> = before.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty()).collect();
-        let command = words.first().copied().unwrap_or_default();
-        let last = words.last().copied().unwrap_or_default();
-        let sets: &[&[u8]] = &[
-            b"ENV",
-            b"ARG",
-            b"SetEnv",
-            b"setenv",
-            b"setx",
-            b"%env",
-            b"-x",
-            b"set",
-            b"config",
-            b"-gx",
-            b"--global",
-            b"configure",
-            b"env",
-        ];
-        if sets.contains(&command)
-            || sets.contains(&last)
-            || words.contains(&&b"login"[..])
-            || words.contains(&&b"configure"[..])
-        {
+        self.reader.charge(before.len() / 4);
+        let mut words = before.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let mut backwards = before.rsplit(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let command = words.next().unwrap_or_default();
+        let last = backwards.next().unwrap_or_default();
+        let (mut logs_in, mut of_user, mut configures) = (false, false, false);
+        for word in std::iter::once(command).chain(words) {
+            logs_in |= word == b"login";
+            of_user |= word == b"user";
+            configures |= word == b"configure";
+        }
+        let sets = |word: &[u8]| SETTERS.contains(&word);
+        if sets(command) || sets(last) || logs_in || configures {
             return Some((Place::Setting, "a command that sets the name"));
         }
         // `pass x` is a sentence more often than not.
-        if self.name.class == Class::Short && words.last() != Some(&&b"login"[..]) && !words.contains(&&b"user"[..]) {
+        if self.name.class == Class::Short && last != b"login" && !of_user {
             return None;
         }
-        if words.is_empty()
+        if command.is_empty()
             && self.is_whole_line(at)
             && name.iter().all(|b| b.is_ascii_lowercase() || *b == b'-')
             && self.reader.kind(here.line_start) != Kind::Code
@@ -295,6 +300,8 @@ impl Finder<'_, '_> {
             Place::Url => (URL_END, url_len),
             Place::Field => (FIELD_END, field_len),
             Place::Tag => (TAG_END, tag_len),
+            Place::CommaCell => (COMMA_END, |rest| cell_len(rest, b',')),
+            Place::BarCell => (BAR_END, |rest| cell_len(rest, b'|')),
             Place::Setting | Place::Mention | Place::Word => (WORD_END, word_len),
         };
         self.reader.end(kind, at, || at + end(&self.text[at..]))
@@ -313,7 +320,7 @@ impl Finder<'_, '_> {
         let value = self.text[inside..end].trim_ascii_end();
         let after = end + self.text[end..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
         let closed = self.text[after..].starts_with(b"</") || self.text[end..].starts_with(b"]]>") || inside > at;
-        let taken = closed && judge(self.name.class, value, Role::Setting);
+        let taken = closed && self.judged(value, Role::Setting);
         taken.then(|| self.found(inside..inside + value.len(), "the text of an element"))
     }
 
@@ -369,7 +376,7 @@ impl Finder<'_, '_> {
         let alone =
             matches!(self.text.get(blanks(self.text, end)), None | Some(b'\n' | b'\r' | b'#' | b'"' | b'\'' | b'\\'));
         let item = value.ends_with(b":") || value.starts_with(b"- ") || value == b"-";
-        (alone && !item && judge(self.name.class, value, Role::Setting)).then(|| self.found(at..end, why))
+        (alone && !item && self.judged(value, Role::Setting)).then(|| self.found(at..end, why))
     }
 }
 
@@ -396,6 +403,12 @@ fn field_len(rest: &[u8]) -> usize {
 fn tag_len(rest: &[u8]) -> usize {
     let end = |at: usize| rest[at] == b'<' || rest[at..].starts_with(b"]]>") || rest[at] == b'\n';
     (0..rest.len()).find(|at| end(*at)).unwrap_or(rest.len())
+}
+
+/// How long a word is in a cell that ends with a sign or the line.
+fn cell_len(rest: &[u8], sign: u8) -> usize {
+    let len = rest.iter().position(|b| *b == sign || *b == b'\n').unwrap_or(rest.len());
+    word_len(&rest[..len])
 }
 
 /// How long a word is: up to white space, or to a sign that ends it because nothing of a value follows.

@@ -12,6 +12,7 @@ mod table;
 mod tests;
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 pub use pair::{is_name_member, is_value_member};
 pub use scheme::bearer;
@@ -21,6 +22,7 @@ use super::escapes::is_after_escape;
 use super::names::{Class, FOREIGN, classify, is_name};
 use super::reader::Reader;
 use super::rules::{AUTHORIZATION, CREDENTIAL};
+use super::shape;
 use literal::{Literal, literal};
 use operator::{Operator, Sign, operator};
 
@@ -50,23 +52,42 @@ struct Name {
 
 /// Finds the values of the name around `at`.
 pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
+    reader.charge(4);
+    let at = word_at(reader.text, at);
+    if !reader.text.get(at).is_some_and(|byte| is_name(*byte)) {
+        return;
+    }
+    // All parts of a name lead to it.
+    let end = reader.run_end(shape::Class::named(b'b'), at);
+    if reader.last_word.replace(end) == end {
+        return;
+    }
     reader.charge(NEARBY);
-    if let Some(range) = name_around(reader.text, at) {
+    if let Some(range) = name_ending(reader.text, at.max(end.saturating_sub(MAX_NAME)), end) {
         of_name(reader, range, found);
     }
 }
 
-/// Finds the values of a name in another script whose letters stand around `at`.
-pub fn foreign_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
-    reader.charge(NEARBY);
-    let text = reader.text;
-    let word = FOREIGN.iter().filter_map(|word| {
-        let from = at.saturating_sub(word.len());
-        let near = &text[from..text.len().min(at + word.len())];
-        memchr::memmem::find(near, word.as_bytes()).map(|start| from + start..from + start + word.len())
+/// Finds the values of a name in another script, the one with this number in the list, that begins at `at`.
+pub fn foreign_values(reader: &Reader<'_>, at: usize, number: usize, found: &mut Vec<Found>) {
+    /// For each word the longest words that hold it, and how far behind their beginning it stands.
+    static AROUND: LazyLock<Vec<Vec<(usize, &'static str)>>> = LazyLock::new(|| {
+        let around = |word: &&str| {
+            let mut all: Vec<(usize, &str)> =
+                FOREIGN.iter().filter_map(|longer| longer.find(word).map(|place| (place, *longer))).collect();
+            all.sort_by_key(|(_, longer)| std::cmp::Reverse(longer.len()));
+            all
+        };
+        FOREIGN.iter().map(|word| around(&word)).collect()
     });
-    if let Some(range) = word.max_by_key(Range::len) {
-        of_name(reader, range, found);
+    reader.charge(NEARBY);
+    let stands = |(place, word): &&(usize, &str)| {
+        at.checked_sub(*place)
+            .and_then(|start| reader.text.get(start..))
+            .is_some_and(|rest| rest.starts_with(word.as_bytes()))
+    };
+    if let Some((place, word)) = AROUND[number].iter().find(stands) {
+        of_name(reader, at - place..at - place + word.len(), found);
     }
 }
 
@@ -91,13 +112,22 @@ fn of_name(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
     }
 }
 
-/// The name around a place within it.
+/// Where the word begins to be read whose part the filter has seen: its window may begin beside the word.
+fn word_at(text: &[u8], at: usize) -> usize {
+    at + text[at..].iter().take(2).take_while(|b| !is_name(**b)).count()
+}
+
+/// The name around a place within it, as far as it is looked at.
 fn name_around(text: &[u8], at: usize) -> Option<Range<usize>> {
-    // The window may begin or end beside the word.
-    let at = at + text[at..].iter().take(2).take_while(|b| !is_name(**b)).count();
-    let before = text[..at.min(text.len())].iter().rev().take(MAX_NAME).take_while(|b| is_name(**b)).count();
+    let at = word_at(text, at);
     let after = text.get(at..)?.iter().take(MAX_NAME).take_while(|b| is_name(**b)).count();
-    let (mut start, mut end) = (at - before, at + after);
+    name_ending(text, at, at + after)
+}
+
+/// The name that holds `at` and ends at `end`.
+fn name_ending(text: &[u8], at: usize, mut end: usize) -> Option<Range<usize>> {
+    let before = text[..at].iter().rev().take(MAX_NAME).take_while(|b| is_name(**b)).count();
+    let mut start = at - before;
     if is_after_escape(text, start + 1) && start < at {
         start += 1;
     }
@@ -146,6 +176,12 @@ impl Finder<'_, '_> {
     /// Where the name begins, its quotes included.
     fn start(&self) -> usize {
         self.name.quotes.map_or(self.name.range.start, |(start, _, _)| start)
+    }
+
+    /// Whether the value is a secret, as the name announces one.
+    fn judged(&self, value: &[u8], role: Role) -> bool {
+        self.reader.charge(value.len().min(secret::MAX_JUDGED));
+        judge(self.name.class, value, role)
     }
 
     fn found(&self, range: Range<usize>, why: &'static str) -> Found {
@@ -290,7 +326,7 @@ impl Finder<'_, '_> {
             _ => Role::Assigned,
         };
         let formatted = literal.formatted && value.contains(&b'{');
-        (!formatted && judge(self.name.class, value, role)).then(|| self.found(literal.start..literal.end, why))
+        (!formatted && self.judged(value, role)).then(|| self.found(literal.start..literal.end, why))
     }
 }
 
@@ -315,6 +351,10 @@ pub fn is_plausible(raw: &[u8], at: usize) -> bool {
     let words = raw[name.start..].get(..12).is_some_and(|words| words.eq_ignore_ascii_case(b"mot de passe"));
     if words {
         name.end = name.start + 12;
+    }
+    // A name that goes on says what it is at its end.
+    if raw.get(name.end).is_some_and(|byte| is_name(*byte)) {
+        return true;
     }
     let named = words || colored || classify(&raw[name.clone()]).is_some();
     named && (is_value_itself(raw, name.start) || leads_to_value(raw, name))

@@ -167,6 +167,12 @@ impl Finder<'_, '_> {
         }
         let line = self.reader.line_end(rest).min(rest + MAX_EXPRESSION);
         let tail = &text[rest..line];
+        let quoted =
+            memchr::memchr3(b'"', b'\'', b'`', tail).is_some() || tail.iter().any(|b| matches!(b, 0xC2 | 0xE2));
+        if !quoted {
+            return;
+        }
+        self.reader.charge(tail.len());
         for sign in [&b" or "[..], b"|| ", b"?? ", b"?: ", b" else ", b"||", b"??", b":-"] {
             if let Some(place) = memchr::memmem::find(tail, sign)
                 && let Some(one) = literal(self.reader, blanks(text, rest + place + sign.len()))
@@ -189,8 +195,7 @@ impl Finder<'_, '_> {
                 end + self.text[end..].iter().take(16).take_while(|b| b" \t=:>\"'".contains(b) && **b != b'"').count();
             let one = literal(self.reader, sign)?;
             let value = &self.text[one.start..one.end];
-            judge(self.name.class, value, Role::Assigned)
-                .then(|| self.found(one.start..one.end, "the default of the name"))
+            self.judged(value, Role::Assigned).then(|| self.found(one.start..one.end, "the default of the name"))
         })
     }
 
@@ -205,7 +210,8 @@ impl Finder<'_, '_> {
         };
         let behind = &text[self.name.end..text.len().min(self.name.end + MAX_EXPRESSION)];
         self.reader.charge(MAX_EXPRESSION);
-        let stop = memchr::memmem::find(behind, b"\n\n").unwrap_or(behind.len());
+        let stop =
+            memchr::memchr_iter(b'\n', behind).find(|at| behind.get(at + 1) == Some(&b'\n')).unwrap_or(behind.len());
         if let Some(value) = self.value_member(self.name.end, self.name.end + stop, element) {
             found.push(value);
             return;
@@ -281,7 +287,8 @@ impl Finder<'_, '_> {
         };
         let value = blanks(text, sign + len);
         if let Some(one) = literal(self.reader, value) {
-            return judge(self.name.class, &text[one.start..one.end], Role::Assigned)
+            return self
+                .judged(&text[one.start..one.end], Role::Assigned)
                 .then(|| self.found(one.start..one.end, "the value of a pair"));
         }
         let end = value
@@ -290,10 +297,8 @@ impl Finder<'_, '_> {
                 .take(512)
                 .take_while(|b| !b.is_ascii_whitespace() && !b",}<\\\"'".contains(b))
                 .count();
-        let taken = end > value
-            && text[value] != b'{'
-            && text[value] != b'['
-            && judge(self.name.class, &text[value..end], Role::Setting);
+        let taken =
+            end > value && text[value] != b'{' && text[value] != b'[' && self.judged(&text[value..end], Role::Setting);
         taken.then(|| self.found(value..end, "the value of a pair"))
     }
 
@@ -317,7 +322,7 @@ impl Finder<'_, '_> {
         let start = start?;
         let len = memchr::memchr(b'<', &text[start..text.len().min(start + 512)])?;
         let value = text[start..start + len].trim_ascii_end();
-        let taken = judge(self.name.class, value, Role::Setting);
+        let taken = self.judged(value, Role::Setting);
         taken.then(|| self.found(start..start + value.len(), "the element beside the name"))
     }
 
@@ -410,8 +415,7 @@ impl Finder<'_, '_> {
             Some(one) => one.start..one.end,
             None => value..value + text[value..].iter().take(512).take_while(|b| !b.is_ascii_whitespace()).count(),
         };
-        let taken =
-            !text[range.clone()].starts_with(b"-") && judge(self.name.class, &text[range.clone()], Role::Setting);
+        let taken = !text[range.clone()].starts_with(b"-") && self.judged(&text[range.clone()], Role::Setting);
         taken.then(|| self.found(range, "the next line"))
     }
 
@@ -423,8 +427,7 @@ impl Finder<'_, '_> {
         let end = before[..before.len() - 1].iter().rposition(|b| *b != b'\\').map_or(0, |at| at + 1);
         let from = end.saturating_sub(MAX_EXPRESSION);
         let start = from + memchr::memrchr(quote, &before[from..end])? + 1;
-        judge(self.name.class, &before[start..end], Role::Assigned)
-            .then(|| self.found(start..end, "a literal given to the name"))
+        self.judged(&before[start..end], Role::Assigned).then(|| self.found(start..end, "a literal given to the name"))
     }
 
     /// Whether a bracket closes behind the literal: the name and it are all that it holds.

@@ -106,12 +106,16 @@ impl Finder<'_, '_> {
 
     /// The values of the cookies in a header.
     pub(super) fn cookie(&self) -> Vec<Found> {
+        // A name within a list of cookies is one of them.
+        if self.name.range.start < self.reader.cookies_end.get() {
+            return Vec::new();
+        }
         let Some(operator) = operator(self.reader, &self.name) else { return Vec::new() };
         let at = self.past_blanks(&operator);
-        let quoted = literal(self.reader, at).filter(|literal| self.opens(literal));
         if !matches!(operator.sign, Sign::Colon | Sign::Assign | Sign::Comma) {
             return Vec::new();
         }
+        let quoted = literal(self.reader, at).filter(|literal| self.opens(literal));
         let range = match &quoted {
             Some(literal) if literal.formatted && self.text[literal.start..literal.end].contains(&b'{') => {
                 return Vec::new();
@@ -122,14 +126,45 @@ impl Finder<'_, '_> {
             }
             None => return Vec::new(),
         };
-        cookies(self.text, range).into_iter().map(|range| self.found(range, "the value of a cookie")).collect()
+        let found = self.cookies(range);
+        found.into_iter().map(|range| self.found(range, "the value of a cookie")).collect()
     }
 
     fn cookie_end(&self, at: usize) -> usize {
         let stop = |b: &u8| b"\r\n\"'`\\".contains(b);
         self.reader.end(COOKIE_END, at, || at + self.text[at..].iter().position(stop).unwrap_or(self.text.len() - at))
     }
+
+    /// The values in `a=1; sid=x; Path=/` that say who somebody is; nothing if it is no list of cookies.
+    fn cookies(&self, range: Range<usize>) -> Vec<Range<usize>> {
+        let (text, mut at, mut found, mut pairs) = (self.text, range.start, Vec::new(), 0);
+        while at < range.end {
+            let head = &text[at..range.end.min(at + MAX_COOKIE_NAME)];
+            self.reader.charge(head.len());
+            let stop = memchr::memchr2(b'=', b';', head);
+            let name = head[..stop.unwrap_or(head.len())].trim_ascii();
+            let equals = stop.filter(|stop| head[*stop] == b'=');
+            let is_token = |b: &u8| is_name(*b) || b".!#$%^*+|~[]".contains(b);
+            let is_whole = stop.is_some() || at + head.len() == range.end;
+            if !is_whole || !name.iter().all(is_token) {
+                // What follows is no cookie.
+                break;
+            }
+            let end = memchr::memchr(b';', &text[at..range.end]).map_or(range.end, |len| at + len);
+            pairs += usize::from(!name.is_empty() || equals.is_some());
+            self.reader.charge(end - at);
+            self.reader.cookies_end.set(end);
+            if let Some(equals) = equals {
+                found.extend(cookie(text, name, at + equals + 1..end, end == range.end));
+            }
+            at = end + 1;
+        }
+        if pairs == 0 { Vec::new() } else { found }
+    }
 }
+
+/// The longest name of a cookie.
+const MAX_COOKIE_NAME: usize = 128;
 
 /// Attributes of cookies, and cookies that hide nothing.
 #[rustfmt::skip]
@@ -138,42 +173,16 @@ const ATTRIBUTES: &[&str] = &[
     "theme", "version", "partitioned", "tz", "timezone",
 ];
 
-/// The values in `a=1; sid=x; Path=/` that say who somebody is; nothing if it is no list of cookies.
-fn cookies(text: &[u8], range: Range<usize>) -> Vec<Range<usize>> {
-    let (mut at, mut found, mut pairs) = (range.start, Vec::new(), 0);
-    for part in text[range.clone()].split(|b| *b == b';') {
-        let end = at + part.len();
-        let equals = memchr::memchr(b'=', part);
-        let name = part[..equals.unwrap_or(part.len())].trim_ascii();
-        let is_token = |b: &u8| is_name(*b) || b".!#$%^*+|~[]".contains(b);
-        if name.is_empty() && equals.is_none() {
-            at = end + 1;
-            continue;
-        }
-        if !name.iter().all(is_token) {
-            // What follows is no cookie.
-            break;
-        }
-        pairs += 1;
-        let attribute = ATTRIBUTES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
-        if let Some(equals) = equals {
-            let start = at + equals + 1;
-            let len =
-                text[start..end].iter().take_while(|b| b.is_ascii_graphic() && !b"\"'`<>(){}\\,".contains(b)).count();
-            let value = &text[start..start + len];
-            let whole = start + len == end || text[start + len..end].trim_ascii().is_empty() || end == range.end;
-            if !attribute
-                && whole
-                && len > 0
-                && !is_stand_in(value)
-                && (len > 3 && (!is_plain_word(value) || is_session(name)))
-            {
-                found.push(start..start + len);
-            }
-        }
-        at = end + 1;
-    }
-    if pairs == 0 { Vec::new() } else { found }
+/// The value of a cookie within a range, if it says who somebody is.
+fn cookie(text: &[u8], name: &[u8], range: Range<usize>, is_last: bool) -> Option<Range<usize>> {
+    let Range { start, end } = range;
+    let stop = |b: &u8| !b.is_ascii_graphic() || b"\"'`<>(){}\\,".contains(b);
+    let len = text[start..end].iter().position(stop).unwrap_or(end - start);
+    let value = &text[start..start + len];
+    let attribute = ATTRIBUTES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+    let whole = is_last || text[start + len..end].trim_ascii().is_empty();
+    let telling = len > 3 && (!is_plain_word(value) || is_session(name));
+    (!attribute && whole && telling && !is_stand_in(value)).then_some(start..start + len)
 }
 
 /// Whether a cookie of this name says who somebody is.

@@ -28,7 +28,7 @@ const VERY_RANDOM: usize = 16;
 
 /// What a value is shows in so many of its first bytes. Names may stand in each other's values, so that without a bound
 /// the effort would grow with the square of a text's length.
-const MAX_JUDGED: usize = 256;
+pub const MAX_JUDGED: usize = 128;
 
 /// The part of a value that is judged.
 pub fn beginning(value: &[u8]) -> &[u8] {
@@ -152,9 +152,9 @@ fn token(value: &[u8], role: Role) -> bool {
 fn is_rule(value: &[u8]) -> bool {
     let head = value.iter().take_while(|b| b.is_ascii_alphabetic()).count();
     let more = matches!(value.get(head), Some(b'|' | b'(' | b':' | b'[' | b'<' | b',' | b'?'));
+    let mut brackets = memchr::memchr_iter(b'[', value).map(|at| &value[at..]);
     let pattern = value.starts_with(b"^") && value.ends_with(b"$")
-        || memchr::memmem::find(value, b"[a-z").is_some()
-        || memchr::memmem::find(value, b"[A-Z").is_some();
+        || brackets.any(|rest| rest.starts_with(b"[a-z") || rest.starts_with(b"[A-Z"));
     head > 0 && more && is_keyword(&value[..head]) || pattern
 }
 

@@ -3,13 +3,14 @@
 use super::literal::{Literal, literal};
 use super::secret::{Role, judge};
 use super::{Finder, Found};
+use crate::codec::redaction::names::{Class, classify};
 
 /// How far the list of names and the word `VALUES` are read, and how many rows.
 const MAX_COLUMNS: usize = 400;
 const MAX_ROWS: usize = 10_000;
 
 impl Finder<'_, '_> {
-    /// The values of the column that has the name.
+    /// The values of the column that has the name, and of the others of its list that announce a secret.
     pub(super) fn columns(&self, found: &mut Vec<Found>) {
         let text = self.text;
         let (start, end) = (self.start(), self.name.end);
@@ -17,29 +18,32 @@ impl Finder<'_, '_> {
         if !matches!(text.get(next), Some(b',' | b')')) {
             return;
         }
-        let back = &text[start.saturating_sub(MAX_COLUMNS)..start];
-        self.reader.charge(64);
-        let Some(open) = back.iter().rposition(|b| !(b.is_ascii_alphanumeric() || b"_, `\"[]\n\t.".contains(b))) else {
-            return;
-        };
-        if back[open] != b'(' {
+        let Some(open) = self.reader.list_before(start).filter(|open| start - open <= MAX_COLUMNS) else { return };
+        if text[open] != b'(' {
             return;
         }
-        let column = memchr::memchr_iter(b',', &back[open..]).count();
         let reach = &text[next..text.len().min(next + MAX_COLUMNS)];
-        let Some(close) = memchr::memchr(b')', reach) else { return };
-        self.reader.charge(MAX_COLUMNS / 2);
-        let behind = next + close + 1;
-        let head = text[behind..text.len().min(behind + 120)].to_ascii_lowercase();
+        self.reader.charge(MAX_COLUMNS / 16);
+        let Some(close) = memchr::memchr(b')', reach).map(|len| next + len) else { return };
+        // The list was read for another of its names, or is a cell of rows that were.
+        let (header, rows_end) = self.reader.rows.get();
+        if open == header || header < open && open < rows_end {
+            return;
+        }
+        let head = text[close + 1..text.len().min(close + 121)].to_ascii_lowercase();
         let Some(values) = memchr::memmem::find(&head, b"values") else { return };
-        self.rows(behind + values + 6, column, found);
+        let classes: Vec<Option<Class>> = text[open + 1..close].split(|b| *b == b',').map(column_class).collect();
+        self.reader.charge(close - open + head.len());
+        let end = self.rows(close + 1 + values + 6, &classes, found);
+        self.reader.rows.set((open, end));
     }
 
-    fn rows(&self, mut at: usize, column: usize, found: &mut Vec<Found>) {
+    /// Finds the secrets in rows, and says where these end.
+    fn rows(&self, mut at: usize, classes: &[Option<Class>], found: &mut Vec<Found>) -> usize {
         for _ in 0..MAX_ROWS {
             at = self.past_space(at);
             if self.text.get(at) != Some(&b'(') {
-                return;
+                return at;
             }
             at += 1;
             let mut nth = 0;
@@ -47,7 +51,8 @@ impl Finder<'_, '_> {
                 at = self.past_space(at);
                 match literal(self.reader, at) {
                     Some(Literal { start, end, after, .. }) => {
-                        if nth == column && judge(self.name.class, &self.text[start..end], Role::Assigned) {
+                        let class = classes.get(nth).copied().flatten();
+                        if class.is_some_and(|class| judge(class, &self.text[start..end], Role::Assigned)) {
                             found.push(self.found(start..end, "the value of a column"));
                         }
                         at = after;
@@ -59,15 +64,16 @@ impl Finder<'_, '_> {
                 match self.text.get(at) {
                     Some(b',') => (at, nth) = (at + 1, nth + 1),
                     Some(b')') => break,
-                    _ => return,
+                    _ => return at,
                 }
             }
             at = self.past_space(at + 1);
             if self.text.get(at) != Some(&b',') {
-                return;
+                return at;
             }
             at += 1;
         }
+        at
     }
 
     fn past_space(&self, at: usize) -> usize {
@@ -88,4 +94,10 @@ impl Finder<'_, '_> {
         }
         self.text.len().min(at + MAX_COLUMNS)
     }
+}
+
+/// What the name of a column announces.
+fn column_class(name: &[u8]) -> Option<Class> {
+    let name = name.rsplit(|b| *b == b'.').next().unwrap_or_default();
+    classify(name).filter(|class| !matches!(class, Class::Cookie | Class::Authorization))
 }

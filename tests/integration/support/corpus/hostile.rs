@@ -1,0 +1,41 @@
+//! What an attacker may repeat: words that rules look for, openers, quotes and separators, alone and joined.
+
+use super::random::Random;
+
+/// The parts that hostile text is made of.
+#[rustfmt::skip]
+pub const PARTS: &[&str] = &[
+    "password", "token", "api_key", "secret", "authorization", "cookie", "bearer", "identified", "identified by ",
+    "pin", "key", "auth", "values", "default", "value", "name", "user", "or", "curl -u", "mysql -p", "رمز", "رمز عبور",
+    "密码", "mot de passe", "signature", "response=", "BEGIN PRIVATE KEY", "MIIE", "Private-Lines: 8", "http://",
+    "://a:b@", "@", "a@b.co", "=", ":", ":=", "==", "->", "=>", ",", ";", "(", ")", "[", "]", "{", "}", "<", ">",
+    "</", "<![CDATA[", "\"", "'", "`", "\\\"", "\\", "\"\"\"", "“", "\n", " ", "  ", "\n  ", "\n- ", "|", "&", "?",
+    "%41", "%22", "%", "&#65;", "\\u0041", "\\n", "\u{200b}", "\u{1b}[0m", "$", "${", "{{", "-", "--", "-p ", "#",
+    "/", "//", "4111 ", "4111-", "4111", "1", "a", "A", "x.", "eyJ", "eyJhbGci.", "ghp_", "sk-", "AKIA", "xoxb-",
+    "hooks.slack.com/services/T", "sig=", "Zm9vIGJhciBiYXo", "Zm9vIGJhciBiYXogcXV4IHF1dXggY29yZ2U=", "DE89",
+    "DE89 3704 ", "+", "*", "!", "!!str ", "&a ", "is ", ".get(", "[email]", "%5B", "۱۲۳", "token value: ",
+    "(password) values (", "pass:", "chpasswd", "A1A1A1A1A1A1A1A1A1A1A1A1", "aaaaaaaaaaaaaaaaaaaaaaaa.",
+];
+
+/// Texts that were slow once.
+#[rustfmt::skip]
+pub const KNOWN: &[&str] = &[
+    "name: token value: ", "cookie,", "cookie=>", "cookie=a;", "cookie,=;", "token,", "(pin,", "auth ", "pin=", "token|",
+    "mysql -p%41", "mysql -p", "password=x", "password=x\n", "keykey", "(password) values ('x','(password) values (1'),",
+    "(password,token) values (1),", "user, password = ", "x -> password ", "\"secret\",", "{\"password\":[",
+    "{\"a\":\"\\n", "Authorization: Bearer ", "Authorization: a=b, ", "http://a:b@c/ ", "token = f(", "password: |\n",
+];
+
+/// Every part alone, the texts that were slow once, and of all pairs and triples as many as asked for.
+pub fn pieces(pairs: usize, triples: usize) -> Vec<String> {
+    let mut random = Random::new(11);
+    let mut pieces: Vec<String> = PARTS.iter().chain(KNOWN).map(|part| (*part).to_owned()).collect();
+    let mut joined = |count: usize, parts: usize| {
+        for _ in 0..count {
+            pieces.push((0..parts).map(|_| *random.pick(PARTS)).collect());
+        }
+    };
+    joined(pairs, 2);
+    joined(triples, 3);
+    pieces
+}
