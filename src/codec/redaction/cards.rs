@@ -1,5 +1,6 @@
 //! Numbers of payment cards, told from ids, times, arrays and tables of numbers.
 
+use super::byte_set::ByteSet;
 use std::ops::Range;
 
 use super::escapes::{is_after_escape, past_escape};
@@ -138,8 +139,8 @@ fn is_among_numbers(reader: &Reader<'_>, range: &Range<usize>) -> bool {
     let text = reader.text;
     reader.charge(2 * BEFORE);
     let near_digit = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_digit());
-    let before = text[..range.start].iter().rev().take(8).find(|b| !b" \t,;|[({".contains(b));
-    let after = text[range.end..].iter().take(8).find(|b| !b" \t,;|])}".contains(b));
+    let before = text[..range.start].iter().rev().take(8).find(|b| !const { &ByteSet::of(b" \t,;|[({") }.has(b));
+    let after = text[range.end..].iter().take(8).find(|b| !const { &ByteSet::of(b" \t,;|])}") }.has(b));
     let bracket = text[..range.start].iter().rev().take(4).find(|b| !b.is_ascii_whitespace());
     if near_digit(before) || near_digit(after) || matches!(bracket, Some(b'[' | b'{')) {
         return true;
@@ -159,7 +160,7 @@ fn is_among_numbers(reader: &Reader<'_>, range: &Range<usize>) -> bool {
 /// Whether the word right before a number is `card` or the like.
 fn is_called_card(text: &[u8], at: usize) -> bool {
     let before = &text[at.saturating_sub(24)..at];
-    let end = before.iter().rposition(|b| !b" :=#\"'".contains(b)).map_or(0, |at| at + 1);
+    let end = before.iter().rposition(|b| !const { &ByteSet::of(b" :=#\"'") }.has(b)).map_or(0, |at| at + 1);
     let word = before[..end].to_ascii_lowercase();
     ["card", "visa", "amex", "maestro", "کارت", "karte", "carte", "tarjeta"]
         .iter()

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::assign::is_code;
 use super::reader::Reader;
 use super::values::{is_prose, is_stand_in};
 
@@ -37,7 +38,8 @@ pub fn connection(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     // `host:5432/db?x=a@b`: a port and a path are no password.
     let port = value.iter().take_while(|b| b.is_ascii_digit()).count();
     let path = port > 0 && port < 6 && matches!(value.get(port), Some(b'/' | b'?' | b'#'));
-    (!path && !is_stand_in(value) && !is_prose(value) && !is_word_for_password(value)).then_some(password)
+    (!path && !is_code(value) && !is_stand_in(value) && !is_prose(value) && !is_word_for_password(value))
+        .then_some(password)
 }
 
 /// What documentation writes where the password will stand.

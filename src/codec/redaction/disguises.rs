@@ -1,5 +1,6 @@
 //! Disguises: what hides letters from a search and not from a reader. Which there are, and where raw JSON has one.
 
+use super::byte_set::ByteSet;
 use super::escapes::is_after_escape;
 use super::views::{Disguises, hex_pair};
 use crate::event::escape::hex4;
@@ -68,7 +69,7 @@ fn past_colors(raw: &[u8], mut at: usize) -> usize {
 
 /// Whether letters, digits or further disguises touch both ends.
 fn in_word(raw: &[u8], start: usize, end: usize) -> bool {
-    let touches = |b: &u8| b.is_ascii_alphanumeric() || b"-_.@".contains(b);
+    let touches = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"-_.@") }.has(b);
     let before = start.checked_sub(1).is_some_and(|at| touches(&raw[at]));
     let escape = start >= 6 && raw[start - 6..].starts_with(b"\\u") || start >= 2 && raw[start - 2] == b'\\';
     let after = raw.get(end).is_some_and(|b| touches(b) || matches!(b, b'\\' | 0xC2 | 0xE2 | 0xEF));

@@ -1,5 +1,6 @@
 //! E-mail addresses, told from decorators, units of systemd, packages with versions and products of matrices.
 
+use super::byte_set::ByteSet;
 use std::ops::Range;
 
 use super::escapes::is_after_escape;
@@ -49,7 +50,7 @@ const ENDINGS: &[&str] = &[
 /// The address around the `@` at `at`.
 pub fn email(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     let text = reader.text;
-    let is_local = |b: &u8| b.is_ascii_alphanumeric() || b"._%+-'".contains(b) || *b >= 0x80;
+    let is_local = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"._%+-'") }.has(b) || *b >= 0x80;
     let local = text[..at].iter().rev().take(MAX_LOCAL).take_while(|b| is_local(b)).count();
     let mut start = at - local;
     // The letters of an escape in a nested string are no part of the address.
@@ -58,7 +59,7 @@ pub fn email(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
             start = place;
         }
     }
-    while start < at && (b".-%+'".contains(&text[start]) || text[start] & 0xC0 == 0x80) {
+    while start < at && (const { &ByteSet::of(b".-%+'") }.has(&text[start]) || text[start] & 0xC0 == 0x80) {
         start += 1;
     }
     start = past_punctuation(text, start, at);

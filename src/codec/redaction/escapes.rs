@@ -1,8 +1,11 @@
 //! Escapes that stand in a text as they are, because it is JSON that nobody has decoded yet.
 
+use super::byte_set::ByteSet;
+
 /// Whether an escape ends right before `at`: `\n`, `\u00a0`.
 pub fn is_after_escape(text: &[u8], at: usize) -> bool {
-    let letter = at >= 2 && text[at - 2] == b'\\' && text.get(at - 1).is_some_and(|b| b"nrtbf".contains(b));
+    let letter =
+        at >= 2 && text[at - 2] == b'\\' && text.get(at - 1).is_some_and(|b| const { &ByteSet::of(b"nrtbf") }.has(b));
     letter || at >= 6 && is_unicode(text, at - 6)
 }
 
@@ -19,7 +22,7 @@ pub fn past_escape(text: &[u8], at: usize) -> usize {
             if is_unicode(text, start) {
                 return start + 6;
             }
-            return if back == 1 && b"nrtbf".contains(&text[at]) { at + 1 } else { at };
+            return if back == 1 && const { &ByteSet::of(b"nrtbf") }.has(&text[at]) { at + 1 } else { at };
         }
     }
     at

@@ -1,5 +1,6 @@
 //! Passwords among the arguments of commands: `mysql -pX`, `curl -u user:X`, `sshpass -p X`, `docker login -p X`.
 
+use super::byte_set::ByteSet;
 use std::ops::Range;
 
 use super::assign::{Found, Role, judge};
@@ -112,7 +113,11 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     };
     let glued = text.get(at + 3).is_some_and(|b| !b.is_ascii_whitespace() && !b"\"',".contains(b));
     // In a list of arguments quotes and a comma stand between.
-    let gap = text[at + 3..].iter().take(6).take_while(|b| b.is_ascii_whitespace() || b"\"',\\".contains(b)).count();
+    let gap = text[at + 3..]
+        .iter()
+        .take(6)
+        .take_while(|b| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"',\\") }.has(b))
+        .count();
     let start = match form {
         Form::Glued if !(glued || gap > 0 && b"\"'".contains(&text[at + 2 + gap])) => return,
         Form::Word if glued => return,
@@ -121,7 +126,7 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let quote = start.checked_sub(1).map(|before| text[before]).filter(|b| b"\"'".contains(b));
     let len = text[start..].iter().take(512).take_while(|b| match quote {
         Some(quote) => **b != quote && **b != b'\n',
-        None => !b.is_ascii_whitespace() && !b"\"'`\\;|)".contains(b),
+        None => !b.is_ascii_whitespace() && !const { &ByteSet::of(b"\"'`\\;|)") }.has(b),
     });
     let end = start + len.count();
     let start = match form {
@@ -141,9 +146,16 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
 fn openssl(text: &[u8], at: usize) -> Option<Found> {
     let back = &text[at.saturating_sub(12)..at];
     let option = [&b"-pass "[..], b"-passin ", b"-passout ", b"-k "].iter().any(|option| back.ends_with(option));
+    if !option {
+        return None;
+    }
     let start = at + 5;
-    let len = text[start..].iter().take(256).take_while(|b| !b.is_ascii_whitespace() && !b"\"'`\\".contains(b)).count();
-    let taken = option && judge(Class::Password, &text[start..start + len], Role::Setting);
+    let len = text[start..]
+        .iter()
+        .take(256)
+        .take_while(|b| !b.is_ascii_whitespace() && !const { &ByteSet::of(b"\"'`\\") }.has(b))
+        .count();
+    let taken = judge(Class::Password, &text[start..start + len], Role::Setting);
     taken.then(|| Found { range: start..start + len, rule: CREDENTIAL, why: "the option of a command" })
 }
 
@@ -160,7 +172,7 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
         let place = word.as_ptr() as usize - line.as_ptr() as usize;
         let quotes = usize::from(b"\"'".contains(&word[0]) && word.len() > 2 && word.last() == word.first());
         let inside = &word[quotes..word.len() - quotes];
-        let len = inside.iter().position(|b| b"\"'`\\".contains(b)).unwrap_or(inside.len());
+        let len = inside.iter().position(|b| const { &ByteSet::of(b"\"'`\\") }.has(b)).unwrap_or(inside.len());
         Some(at + place + quotes..at + place + quotes + len)
     };
     if starts(b"htpasswd ") && memchr::memmem::find(line, b"-b").is_some() {

@@ -1,5 +1,6 @@
 //! Walks through JSON values: strings as decoded, numbers, member names, nested text.
 
+use super::byte_set::ByteSet;
 use std::collections::{HashMap, HashSet};
 
 use super::assign::{Role, is_name_member, is_value_member, judge};
@@ -271,8 +272,9 @@ fn is_secret_text(class: Class, text: &[u8]) -> bool {
                 && (scheme || words.len() > 2 && text.contains(&b'=') || judge(Class::Key, text, Role::Member))
         }
         Class::Cookie => {
-            let pair = memchr::memchr(b'=', text)
-                .is_some_and(|at| at > 0 && text[..at].iter().all(|b| b.is_ascii_graphic() && !b"(){}<>".contains(b)));
+            let pair = memchr::memchr(b'=', text).is_some_and(|at| {
+                at > 0 && text[..at].iter().all(|b| b.is_ascii_graphic() && !const { &ByteSet::of(b"(){}<>") }.has(b))
+            });
             pair && !is_stand_in(text) && !text.contains(&b'(') || judge(Class::Token, text, Role::Member)
         }
         class => judge(class, text, Role::Member),

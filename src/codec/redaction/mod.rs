@@ -11,6 +11,7 @@ mod avx512;
 mod batch;
 mod buckets;
 mod build;
+mod byte_set;
 mod cards;
 mod connection;
 mod disguises;

@@ -1,5 +1,6 @@
 //! Patterns of the user's own: checked when the engine is built, searched within bounds.
 
+use super::byte_set::ByteSet;
 use std::fmt;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -124,7 +125,7 @@ fn place(error: &regex_syntax::Error) -> (usize, String) {
 fn words(hir: &regex_syntax::hir::Hir) -> Vec<Vec<Set>> {
     let prefixes = Extractor::new().limit_class(4).limit_total(MAX_WORDS).extract(hir);
     let Some(literals) = prefixes.literals() else { return Vec::new() };
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.: =#".contains(byte);
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || const { &ByteSet::of(b"_-.: =#") }.has(byte);
     let usable = !literals.is_empty()
         && literals.len() <= MAX_WORDS
         && literals.iter().all(|literal| literal.as_bytes().len() >= 3 && literal.as_bytes().iter().all(plain));

@@ -1,5 +1,6 @@
 //! Private keys: PEM with a body that is one, PGP, and the files of PuTTY.
 
+use super::byte_set::ByteSet;
 use std::ops::Range;
 
 use super::reader::Reader;
@@ -49,7 +50,7 @@ fn body_end(text: &[u8], at: usize) -> Option<usize> {
         let line = text[here..reach]
             .iter()
             .take(MAX_LINE)
-            .take_while(|b| b.is_ascii_alphanumeric() || b"+/=_".contains(b))
+            .take_while(|b| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"+/=_") }.has(b))
             .count();
         let word = &text[here..here + line];
         if line == 0 {
@@ -77,8 +78,13 @@ fn body_end(text: &[u8], at: usize) -> Option<usize> {
             here += header.iter().take(200).position(|b| matches!(b, b'\n' | b'\\')).unwrap_or(header.len().min(200));
             continue;
         }
+        // Padding ends a body; elsewhere it is an assignment.
+        let digits = word.iter().rposition(|b| *b != b'=').map_or(0, |last| last + 1);
+        if word[..digits].contains(&b'=') || line - digits > 2 {
+            break;
+        }
         // A line of base64 is followed by a line break, a quote or the end, not by another word.
-        let ends = rest.first().is_none_or(|b| b"\r\n\\\"'`,;)]}<&% \t".contains(b));
+        let ends = rest.first().is_none_or(|b| const { &ByteSet::of(b"\r\n\\\"'`,;)]}<&% \t") }.has(b));
         let spaced = rest.first() == Some(&b' ') && line < 16 && !rest.trim_ascii_start().starts_with(b"-");
         if !ends || spaced {
             break;
@@ -97,7 +103,7 @@ fn decoration(text: &[u8]) -> usize {
     while at < text.len() {
         match text[at] {
             b'\\' if text.get(at + 1).is_some_and(|b| b"nrt".contains(b)) => at += 2,
-            b if b.is_ascii_whitespace() || b"\\\"'`#>*|,;.()".contains(&b) => at += 1,
+            b if b.is_ascii_whitespace() || const { &ByteSet::of(b"\\\"'`#>*|,;.()") }.has(&b) => at += 1,
             b'/' if text.get(at + 1) == Some(&b'/') => at += 2,
             b'+' if text.get(at + 1).is_some_and(u8::is_ascii_whitespace) => at += 1,
             b'%' if text[at..].starts_with(b"%0A") || text[at..].starts_with(b"%0D") => at += 3,
@@ -114,7 +120,7 @@ fn is_key(body: &[u8], short_lines: usize) -> bool {
         .iter()
         .any(|head| body.starts_with(head));
     let sample = &body[..body.len().min(200)];
-    der && short_lines < 8 || body.len() >= 40 && randomness(sample) >= 20 && short_lines < 4
+    der && short_lines < 3 || body.len() >= 40 && randomness(sample) >= 20 && short_lines < 4
 }
 
 /// The private lines of a key of PuTTY, seen from `Private-Lines`.

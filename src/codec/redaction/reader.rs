@@ -1,5 +1,6 @@
 //! A text under search, and what looking at it has cost so far.
 
+use super::byte_set::ByteSet;
 use std::cell::{Cell, RefCell};
 
 use super::connection::ends_word;
@@ -22,12 +23,16 @@ pub struct Reader<'a> {
     pub last_name: Cell<usize>,
     /// Where the last word ended that was looked at for a name.
     pub last_word: Cell<usize>,
+    /// The last long word without quotes that was judged.
+    pub long_word: Cell<(usize, usize)>,
     /// Where the last list of cookies ended that was read.
     pub cookies_end: Cell<usize>,
     /// How far lists of names were searched, and the last byte there that belongs to none.
     list: Cell<(usize, Option<usize>)>,
     /// Where the last list of columns began, and where its rows ended.
     pub rows: Cell<(usize, usize)>,
+    /// Where the last rows of comma-separated values ended.
+    pub csv_end: Cell<usize>,
     /// The commands of the line, as far as it was read.
     commands: Cell<Commands>,
 }
@@ -52,9 +57,11 @@ impl<'a> Reader<'a> {
             lexer: Default::default(),
             last_name: Cell::new(usize::MAX),
             last_word: Cell::new(usize::MAX),
+            long_word: Cell::default(),
             cookies_end: Cell::new(0),
             list: Cell::default(),
             rows: Cell::new((usize::MAX, 0)),
+            csv_end: Cell::new(0),
             commands: Cell::default(),
         }
     }
@@ -126,7 +133,7 @@ impl<'a> Reader<'a> {
             (to, last) = (at.saturating_sub(MAX_LIST), None);
         }
         self.charge(at - to + 1);
-        let belongs = |b: &u8| b.is_ascii_alphanumeric() || b"_, `\"[]\n\t.".contains(b);
+        let belongs = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"_, `\"[]\n\t.") }.has(b);
         last = self.text[to..at].iter().rposition(|b| !belongs(b)).map(|place| to + place).or(last);
         self.list.set((at, last));
         last

@@ -1,5 +1,6 @@
 //! What takes the place of a secret, and how to know it again.
 
+use super::byte_set::ByteSet;
 use super::search::Span;
 use super::{Action, Engine, report, rules};
 
@@ -45,7 +46,7 @@ impl Engine {
     /// Whether a value that begins here is a mask and nothing more.
     pub(super) fn begins_with_mask(&self, text: &[u8]) -> bool {
         let Some(len) = self.mask_len(text) else { return false };
-        text.get(len).is_none_or(|b| b.is_ascii_whitespace() || b"\"'`\\<>;&,)]}".contains(b))
+        text.get(len).is_none_or(|b| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`\\<>;&,)]}") }.has(b))
     }
 
     /// Whether the word at `at` is the name within a mask.

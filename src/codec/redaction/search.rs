@@ -133,16 +133,15 @@ impl Engine {
         if depth == MAX_DEPTH {
             return Ok(());
         }
-        let Some((decoded, len)) = decode_run(reader.text, at) else { return Ok(()) };
-        work.spend(2 * len)?;
+        let Some(decoded) = decode_run(reader.text, at) else { return Ok(()) };
+        work.spend(2 * decoded.len)?;
         let mut inner = Vec::new();
-        self.search(&decoded, depth + 1, work, &mut inner)?;
-        spans.extend(inner.first().map(|span| Span {
-            start: at,
-            end: at + len,
-            rule: span.rule,
-            why: "what the encoded text says",
-        }));
+        self.search(&decoded.bytes, depth + 1, work, &mut inner)?;
+        // Only the digits of the secret: what else the run says stays to be read.
+        for span in joined(&decoded.bytes, inner) {
+            let (start, end) = decoded.origin(span.start, span.end);
+            spans.push(Span { start: at + start, end: at + end, rule: span.rule, why: "what the encoded text says" });
+        }
         Ok(())
     }
 

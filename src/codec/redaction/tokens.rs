@@ -1,5 +1,6 @@
 //! Finds tokens of a known form: by a window of the filter, or within a long run of letters and digits.
 
+use super::byte_set::ByteSet;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -28,8 +29,9 @@ pub struct Token {
 impl Token {
     pub fn new(rule: u16, number: u16, shape: Shape, offset: usize, has_slash: bool) -> Token {
         let literal = shape.literal();
-        let is_sure =
-            literal.len() >= 4 && literal.iter().any(|b| b"_-.:/".contains(b)) && !literal.starts_with(b"key-");
+        let is_sure = literal.len() >= 4
+            && literal.iter().any(|b| const { &ByteSet::of(b"_-.:/") }.has(b))
+            && !literal.starts_with(b"key-");
         Token { rule, number, lead: shape.lead(), shape, offset, has_slash, is_sure }
     }
 

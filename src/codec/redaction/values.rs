@@ -1,5 +1,6 @@
 //! What a value looks like: random, a word, a sentence, or something that only stands where a value will be.
 
+use super::byte_set::ByteSet;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
@@ -19,7 +20,9 @@ const NO_SECRETS: &[&str] = &[
     "nullable", "sensitive", "ignored", "unset", "change", "reset", "set", "show", "where", "when", "while",
     "select", "update", "delete", "int32", "int64", "uint8", "u8", "u32", "u64", "usize", "i32", "i64", "vec",
     "buffer", "date", "datetime", "json", "yaml", "file", "environment", "env", "vault", "prompt", "stdin",
-    "keyring", "generated", "encrypted", "plaintext", "plain",
+    "keyring", "generated", "encrypted", "plaintext", "plain", "options", "flag", "flags", "argument", "arguments",
+    "parameter", "parameters", "instead", "dir", "utf-8", "utf8", "utf-16", "ascii", "latin1", "latin-1",
+    "iso-8859-1", "cp1252", "localhost",
 ];
 
 /// The length of the longest of them.
@@ -34,7 +37,7 @@ const STAND_INS: &[&str] = &[
     "dummy", "insert_", "insert-", "enter_", "enter-", "put_your", "example_", "example-", "-example", "_example",
     "sample_", "sample-", "to_be_", "tobe", "none_", "my_password", "my-password", "mypassword", "my_secret",
     "my-secret", "my_token", "my-token", "my_api", "my-api", "foobar", "notasecret", "not-a-secret",
-    "not_a_secret", "fake_", "fake-", "test_key", "test-key", "test_token", "test-token", "...", "…",
+    "not_a_secret", "fake_", "fake-", "test_key", "test-key", "test_token", "test-token", "mytoken", "mysecret", "...", "…",
 ];
 
 /// Words that only sentences have.
@@ -75,24 +78,45 @@ pub fn is_template(value: &[u8]) -> bool {
             return true;
         }
         (b'@', b'@') if value.len() > 2 => return true,
+        (b'%', _) if is_only_filled_in(value) => return true,
+        // An alias of YAML.
+        (b'*', _) if value.len() > 1 && value[1..].iter().all(|b| b.is_ascii_alphabetic() || b"_-".contains(b)) => {
+            return true;
+        }
         (b'?', _) if value.len() == 1 => return true,
         _ => {}
     }
     // `${X}suffix`, `prefix{{ x }}`: what is not filled in is no secret.
-    value.len() > 2 && b"*.x-_X#?".contains(first) && value.iter().all(|b| b == first) || is_filled_in(value)
+    value.len() > 2 && const { &ByteSet::of(b"*.x-_X#?") }.has(first) && value.iter().all(|b| b == first)
+        || is_filled_in(value)
+}
+
+/// Whether the value is nothing but what is filled in: `%s:%s`.
+fn is_only_filled_in(value: &[u8]) -> bool {
+    let mut parts = value.split(|b| *b == b'%');
+    parts.next() == Some(b"")
+        && parts.all(
+            |part| matches!(part, [b's' | b'd' | b'r', signs @ ..] if !signs.iter().any(u8::is_ascii_alphanumeric)),
+        )
 }
 
 /// Whether a part of the value is filled in by a program: `${x}`, `{{ x }}`, `$(x)`, `<% x %>`, `#{x}`.
 fn is_filled_in(value: &[u8]) -> bool {
-    memchr::memchr3_iter(b'{', b'(', b'%', value).filter(|at| *at > 0).any(|at| {
-        let close: &[u8] = match (value[at - 1], value[at]) {
-            (b'$' | b'#', b'{') => b"}",
-            (b'{', b'{') => b"}}",
-            (b'$', b'(') => b")",
-            (b'<', b'%') => b"%>",
-            _ => return false,
-        };
-        memchr::memmem::find(&value[at + 1..], close).is_some()
+    let (mut brace, mut braces, mut paren, mut percent) = (false, false, false, false);
+    // From the end on, so that what closes is known when something opens.
+    value.windows(2).rev().any(|pair| {
+        match pair {
+            b"%>" => percent = true,
+            b"}}" => (brace, braces) = (true, true),
+            [_, b'}'] => brace = true,
+            [_, b')'] => paren = true,
+            b"${" | b"#{" => return brace,
+            b"{{" => return braces,
+            b"$(" => return paren,
+            b"<%" => return percent,
+            _ => {}
+        }
+        false
     })
 }
 
@@ -164,7 +188,8 @@ pub fn is_keyword(value: &[u8]) -> bool {
 
 /// Whether the value is itself the name of a secret: `user_password`, `next_token`, `Ed25519PrivateKey`.
 pub fn is_name_of_secret(value: &[u8]) -> bool {
-    let word = |b: &u8| b.is_ascii_alphabetic() || b"_-.$@:?![]>&* ".contains(b) || b.is_ascii_digit();
+    let word =
+        |b: &u8| b.is_ascii_alphabetic() || const { &ByteSet::of(b"_-.$@:?![]>&* ") }.has(b) || b.is_ascii_digit();
     let ends_in_digit = value.last().is_some_and(u8::is_ascii_digit);
     value.len() <= 64 && !ends_in_digit && value.iter().all(word) && classify(value).is_some()
         || value.ends_with(b"tokens")
@@ -187,7 +212,7 @@ pub fn is_prose(value: &[u8]) -> bool {
     }
     let plain = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_ascii_lowercase();
     let known = words.iter().filter(|word| SENTENCE.contains(&plain(word).as_str())).count();
-    let ends = value.last().is_some_and(|b| b":.?!,".contains(b));
+    let ends = value.last().is_some_and(|b| const { &ByteSet::of(b":.?!,") }.has(b));
     let capital = text.chars().next().is_some_and(char::is_uppercase);
     let has_digit = value.iter().any(u8::is_ascii_digit);
     known > 0
@@ -199,7 +224,8 @@ pub fn is_prose(value: &[u8]) -> bool {
 
 /// Whether a place in a file system, or what a shell fills in.
 pub fn is_path(value: &[u8]) -> bool {
-    let path = |rest: &[u8]| rest.iter().all(|b| b.is_ascii_alphanumeric() || b"/._-~ *".contains(b));
+    let path =
+        |rest: &[u8]| rest.iter().all(|b| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"/._-~ *") }.has(b));
     match value {
         _ if is_random(value)
             && value.iter().filter(|b| b.is_ascii_uppercase() || b.is_ascii_digit()).count() * 3 > value.len() =>
@@ -216,7 +242,8 @@ pub fn is_path(value: &[u8]) -> bool {
 
 /// Whether the value is an expression of a program: a call, an attribute, an index, an operator.
 pub fn is_expression(value: &[u8]) -> bool {
-    let head = value.iter().take_while(|b| b.is_ascii_alphanumeric() || b"_.$:?!&*->".contains(b)).count();
+    let head =
+        value.iter().take_while(|b| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"_.$:?!&*->") }.has(b)).count();
     let call = head > 0 && matches!(value.get(head), Some(b'(' | b'[' | b'{')) && !value[0].is_ascii_digit();
     call || is_attribute(value)
         || value.starts_with(b"(")
@@ -227,7 +254,7 @@ pub fn is_expression(value: &[u8]) -> bool {
 
 /// `a.b`, `a->b`, `a::b`, `a?.b`: words joined as programs join them.
 pub fn is_attribute(value: &[u8]) -> bool {
-    let joins = |b: &u8| b".:>?-".contains(b);
+    let joins = |b: &u8| const { &ByteSet::of(b".:>?-") }.has(b);
     let joined = memchr::memchr3_iter(b'.', b'>', b':', value)
         .any(|at| value[at] == b'.' || at > 0 && value[at - 1] == if value[at] == b'>' { b'-' } else { b':' });
     if !joined {
@@ -286,6 +313,8 @@ const KINDS: [u8; 256] = {
         table[byte] = match byte as u8 {
             b'a'..=b'z' | b'A'..=b'Z' => LETTER,
             b'0'..=b'9' => DIGIT,
+            // Letters of other scripts.
+            0x80.. => LETTER,
             b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'*' | b'?' | b'+' | b'=' | b'~' | b'|' => SIGN,
             _ => 0,
         };
@@ -342,8 +371,9 @@ pub fn randomness(value: &[u8]) -> usize {
 /// A version, date, number, address or measure.
 fn is_ordered(value: &[u8]) -> bool {
     let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
-    let others = value.iter().filter(|b| !b.is_ascii_digit() && !b"._-:/+,TZ^~v<>= ".contains(b)).count();
-    others == 0 && digits < 20 && value.iter().any(|b| b"._-:/,".contains(b))
+    let others =
+        value.iter().filter(|b| !b.is_ascii_digit() && !const { &ByteSet::of(b"._-:/+,TZ^~v<>= ") }.has(b)).count();
+    others == 0 && digits < 20 && value.iter().any(|b| const { &ByteSet::of(b"._-:/,") }.has(b))
 }
 
 /// Where the word ends that begins at `at`: at the next hump or sign.
@@ -394,7 +424,7 @@ const FOLLOWS: [u32; 26] = {
 const VOWELS: u32 = 1 | 1 << 4 | 1 << 8 | 1 << 14 | 1 << 20 | 1 << 24;
 
 /// Whether letters follow one another as they do in words.
-fn is_wordlike(word: &[u8]) -> bool {
+pub fn is_wordlike(word: &[u8]) -> bool {
     let (mut before, mut vowels, mut known) = (None, 0, 0);
     for byte in word {
         let letter = u32::from((byte | 0x20).wrapping_sub(b'a'));

@@ -140,8 +140,25 @@ fn shape(rest: &[u8]) -> Option<(Decoded, usize)> {
 /// Bytes at the head of a run that must be text for the rest to be decoded.
 const HEAD: usize = 12;
 
-/// The run of base64 or hexadecimal digits that begins at `at`, decoded, if it says something; and its length.
-pub fn decode_run(text: &[u8], at: usize) -> Option<(Vec<u8>, usize)> {
+/// What a run of base64 or hexadecimal digits says.
+pub struct DecodedRun {
+    pub bytes: Vec<u8>,
+    /// How long the run is, its padding included.
+    pub len: usize,
+    is_hex: bool,
+}
+
+impl DecodedRun {
+    /// The part of the run behind a part of what it says, in whole groups of digits.
+    pub fn origin(&self, start: usize, end: usize) -> (usize, usize) {
+        let (bytes, digits) = if self.is_hex { (1, 2) } else { (3, 4) };
+        let to = if end == self.bytes.len() { self.len } else { end.div_ceil(bytes) * digits };
+        (start / bytes * digits, to.min(self.len))
+    }
+}
+
+/// The run of base64 or hexadecimal digits that begins at `at`, decoded, if it says something.
+pub fn decode_run(text: &[u8], at: usize) -> Option<DecodedRun> {
     let run = &text[at..];
     let len = run.iter().take_while(|b| SIX_BITS[usize::from(**b)] < 64).count();
     let run = &run[..len];
@@ -149,8 +166,9 @@ pub fn decode_run(text: &[u8], at: usize) -> Option<(Vec<u8>, usize)> {
         return None;
     }
     let padding = text[at + len..].iter().take(2).take_while(|b| **b == b'=').count();
-    let decoded = if is_hex(run) && is_text(&from_hex(&run[..2 * HEAD])) { from_hex(run) } else { from_base64(run) };
-    Some((decoded, len + padding))
+    let is_hex = is_hex(run) && is_text(&from_hex(&run[..2 * HEAD]));
+    let bytes = if is_hex { from_hex(run) } else { from_base64(run) };
+    Some(DecodedRun { bytes, len: len + padding, is_hex })
 }
 
 /// Whether the head of the run decodes to text.
@@ -239,9 +257,9 @@ mod tests {
 
     #[test]
     fn only_runs_that_say_something_are_decoded() {
-        assert_eq!(decode_run(b"QUtJQUFCQ0RFRkdISUpLTE1OT1A= x", 0).expect("text").0, b"AKIAABCDEFGHIJKLMNOP");
+        assert_eq!(decode_run(b"QUtJQUFCQ0RFRkdISUpLTE1OT1A= x", 0).expect("text").bytes, b"AKIAABCDEFGHIJKLMNOP");
         assert_eq!(
-            decode_run(b"414b494141424344454647484a4b4c4d4e4f5051", 0).expect("text").0,
+            decode_run(b"414b494141424344454647484a4b4c4d4e4f5051", 0).expect("text").bytes,
             b"AKIAABCDEFGHJKLMNOPQ"
         );
         for other in [

@@ -2,8 +2,9 @@
 //! like values; in code a word without quotes is an expression.
 
 use super::operator::{Operator, Sign};
-use super::secret::{Role, beginning};
+use super::secret::{MAX_JUDGED, Role, beginning};
 use super::{Finder, Found, blanks};
+use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::names::{Class, is_name};
 use crate::codec::redaction::surroundings::{Kind, Surroundings};
 use crate::codec::redaction::values::is_template;
@@ -77,6 +78,9 @@ impl Finder<'_, '_> {
         if end <= at {
             return None;
         }
+        if self.is_judged_already(at, end) {
+            return None;
+        }
         let mut range = at..end;
         let value = beginning(&self.text[range.clone()]);
         self.reader.charge(value.len());
@@ -91,13 +95,22 @@ impl Finder<'_, '_> {
             Place::CommaCell | Place::BarCell | Place::Word => Role::Word,
         };
         // A redaction ends where the value does: what a quote or call follows is no value.
+        // Text that is percent-encoded as a whole is judged once it is decoded.
+        let encoded = value[0] == b'+' && value[1..].iter().all(|b| b.is_ascii_alphabetic() || *b == b',')
+            || [&b"%0A"[..], b"%3C", b"%28", b"%7B", b"%60"]
+                .iter()
+                .any(|code| memchr::memmem::find(value, code).is_some());
         let cut = value.ends_with(b"=") && value[..value.len() - 1].iter().all(|b| is_name(*b));
         let empty = !value.iter().any(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
-        if self.is_call(end) || is_template(value) || cut || empty {
+        if self.is_call(end) || is_template(value) || cut || empty || encoded {
             return None;
         }
         if value.starts_with(b"pass:") {
             range.start += 5;
+        }
+        // `%q(x)` of Ruby.
+        if value.starts_with(b"%q(") || value.starts_with(b"%Q(") {
+            range.start += 3;
         }
         // A masked or quoted value inside of a longer one.
         let ends: &[u8] = if matches!(role, Role::Word | Role::Mention) { b",.;:*`)_" } else { b",.;:" };
@@ -105,6 +118,19 @@ impl Finder<'_, '_> {
             range.end -= 1;
         }
         self.judged(&self.text[range.clone()], role).then(|| self.found(range, why))
+    }
+
+    /// Whether the word is long, and shows nothing that its beginning shortly before has not shown.
+    fn is_judged_already(&self, at: usize, end: usize) -> bool {
+        let (start, judged_end) = self.reader.long_word.get();
+        if end - at <= MAX_JUDGED {
+            return false;
+        }
+        if judged_end == end && at >= start && at - start < MAX_JUDGED / 2 {
+            return true;
+        }
+        self.reader.long_word.set((at, end));
+        false
     }
 
     /// Whether a call or an index follows.
@@ -146,7 +172,8 @@ impl Finder<'_, '_> {
         }
         let inside = here.string.is_some();
         let in_call = matches!(here.bracket, Some((b'(', _))) && !inside;
-        let begins_line = before.iter().all(|b| b.is_ascii_whitespace() || b"-*>#|+\"'`".contains(b));
+        let begins_line =
+            before.iter().all(|b| b.is_ascii_whitespace() || const { &ByteSet::of(b"-*>#|+\"'`") }.has(b));
         let ends = text.get(self.end_of(at, Place::Setting)).copied();
         let code_end = matches!(self.last_byte(at), Some(b',' | b';' | b')' | b'{'));
         let kind = self.reader.kind(here.line_start);
@@ -178,7 +205,10 @@ impl Finder<'_, '_> {
             Sign::Colon if in_call => Some((Place::Word, "an argument that is no expression")),
             Sign::Colon => {
                 let first_word = before.iter().all(|b| {
-                    is_name(*b) || b.is_ascii_whitespace() || b"-*>#|+\"'`$[]./,:{}()\\".contains(b) || *b >= 0x80
+                    is_name(*b)
+                        || b.is_ascii_whitespace()
+                        || const { &ByteSet::of(b"-*>#|+\"'`$[]./,:{}()\\") }.has(b)
+                        || *b >= 0x80
                 });
                 let foreign = !name.is_ascii();
                 if self.name.quotes.is_some() && !begins_line && !matches!(here.bracket, Some((b'{', _))) {
@@ -190,8 +220,11 @@ impl Finder<'_, '_> {
                     return Some((Place::Word, "a value that is no expression"));
                 }
                 let whole_line = self.is_whole_line(at);
-                if whole_line && (begins_line || first_word) || inside || foreign {
+                if whole_line && (begins_line || first_word || inside) || foreign {
                     return Some((Place::Setting, "a line of settings or a header"));
+                }
+                if inside {
+                    return Some((Place::Mention, "what a text says"));
                 }
                 Some((Place::Word, "a value behind the name"))
             }
@@ -210,7 +243,7 @@ impl Finder<'_, '_> {
             let next = self.text.get(at)?;
             let metavar = self.text[at..self.end_of(at, Place::Setting)]
                 .iter()
-                .all(|b| b.is_ascii_uppercase() || b"_-[]<>".contains(b));
+                .all(|b| b.is_ascii_uppercase() || const { &ByteSet::of(b"_-[]<>") }.has(b));
             return (*next != b'-' && !metavar).then_some((Place::Setting, "an option of a command"));
         }
         let before = &before[..before.iter().rposition(|b| b.is_ascii_whitespace()).map_or(0, |at| at + 1)];
@@ -337,7 +370,9 @@ impl Finder<'_, '_> {
             }
             b'!' | b'&' => {
                 let word = line.iter().take(40).take_while(|b| !b.is_ascii_whitespace()).count();
+                let of_mark = |b: &u8| is_name(*b) || const { &ByteSet::of(b"!&:/.,") }.has(b);
                 if word == line.len()
+                    || !line[..word].iter().all(of_mark)
                     || [&b"!vault"[..], b"!Ref", b"!Sub", b"!secret", b"!env"].iter().any(|tag| line.starts_with(tag))
                 {
                     return if word == line.len() { None } else { Some(None) };
@@ -393,11 +428,13 @@ fn is_opening_template(text: &[u8]) -> bool {
 }
 
 fn url_len(rest: &[u8]) -> usize {
-    rest.iter().position(|b| b.is_ascii_whitespace() || b"&#\"'<>`\\".contains(b)).unwrap_or(rest.len())
+    rest.iter()
+        .position(|b| b.is_ascii_whitespace() || const { &ByteSet::of(b"&#\"'<>`\\") }.has(b))
+        .unwrap_or(rest.len())
 }
 
 fn field_len(rest: &[u8]) -> usize {
-    rest.iter().position(|b| b.is_ascii_control() || b";\"'`<>\\".contains(b)).unwrap_or(rest.len())
+    rest.iter().position(|b| b.is_ascii_control() || const { &ByteSet::of(b";\"'`<>\\") }.has(b)).unwrap_or(rest.len())
 }
 
 fn tag_len(rest: &[u8]) -> usize {
@@ -415,7 +452,7 @@ fn cell_len(rest: &[u8], sign: u8) -> usize {
 fn word_len(rest: &[u8]) -> usize {
     let ends = |at: usize| match rest.get(at) {
         None => true,
-        Some(b) => b.is_ascii_whitespace() || b"\"'`\\<>;&,.:)]}".contains(b),
+        Some(b) => b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`\\<>;&,.:)]}") }.has(b),
     };
     for (at, byte) in rest.iter().enumerate() {
         match byte {
@@ -424,12 +461,28 @@ fn word_len(rest: &[u8]) -> usize {
             b'<' | b'>' if ends(at + 1) || rest[at..].starts_with(b"</") => return at,
             b'&' if rest[at..].starts_with(b"&&") => return at,
             b')' | b']' | b'}' | b';' if ends(at + 1) => return at,
+            // A link of Markdown.
+            b']' if rest.get(at + 1) == Some(&b'(') => return at,
             b'&' if begins_pair(&rest[at + 1..]) => return at,
+            b'&' | b'|' | b';' if begins_command(&rest[at + 1..]) => return at,
             b',' if ends(at + 1) || begins_pair(&rest[at + 1..]) => return at,
             _ => {}
         }
     }
     rest.len()
+}
+
+/// Whether a command with arguments, a call or a shell begins here, as behind `;` and `|`.
+fn begins_command(text: &[u8]) -> bool {
+    let len = text.iter().take(24).take_while(|b| is_name(**b) || matches!(b, b'.' | b'/')).count();
+    let shell = [&b"sh"[..], b"bash", b"zsh", b"python", b"python3", b"perl"].contains(&&text[..len]);
+    len > 1
+        && match text.get(len) {
+            Some(b' ') => text.get(len + 1).is_some_and(u8::is_ascii_graphic),
+            Some(b'(') => true,
+            None | Some(b'\n') => shell,
+            _ => false,
+        }
 }
 
 /// Whether another `name=` or `name:` begins here.

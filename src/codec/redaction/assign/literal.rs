@@ -1,5 +1,6 @@
 //! String literals as programs write them: prefixes, backslashes before the quotes, three quotes.
 
+use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::reader::Reader;
 
 /// A string literal.
@@ -27,7 +28,11 @@ pub fn literal(reader: &Reader<'_>, at: usize) -> Option<Literal> {
     let text = reader.text;
     let rest = text.get(at..)?;
     let level = rest.iter().take(MAX_LEVEL).take_while(|b| **b == b'\\').count();
-    let prefix = if level == 0 { rest.iter().take(2).take_while(|b| b"fFrRbBuULN@$".contains(b)).count() } else { 0 };
+    let prefix = if level == 0 {
+        rest.iter().take(2).take_while(|b| const { &ByteSet::of(b"fFrRbBuULN@$") }.has(b)).count()
+    } else {
+        0
+    };
     let open = at + level + prefix;
     let quote = *text.get(open)?;
     if let Some(curly) = curly(text, open) {

@@ -11,12 +11,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use crate::codec::redaction::byte_set::ByteSet;
 use std::ops::Range;
 use std::sync::LazyLock;
 
 pub use pair::{is_name_member, is_value_member};
 pub use scheme::bearer;
-pub use secret::{Role, judge};
+pub use secret::{Role, is_code, judge};
 
 use super::escapes::is_after_escape;
 use super::names::{Class, FOREIGN, classify, is_name};
@@ -154,7 +155,7 @@ fn with_quotes(reader: &Reader<'_>, range: Range<usize>, class: Class) -> Name {
     let level = text[range.end..].iter().take(7).take_while(|b| **b == b'\\').count();
     let none = Name { end: range.end, range: range.clone(), class, quotes: None };
     let Some(quote) = text.get(range.end + level).copied().filter(|b| b"\"'`".contains(b)) else { return none };
-    let key = |b: &u8| is_name(*b) || b".:/ $[]*@".contains(b) || *b >= 0x80;
+    let key = |b: &u8| is_name(*b) || const { &ByteSet::of(b".:/ $[]*@") }.has(b) || *b >= 0x80;
     let back = text[..range.start].iter().rev().take(MAX_NAME).take_while(|b| key(b)).count();
     let start = range.start - back;
     let slashes = text[..start.saturating_sub(1)].iter().rev().take(7).take_while(|b| **b == b'\\').count();
@@ -200,8 +201,9 @@ impl Finder<'_, '_> {
         let known = found.len();
         self.named_pair(found);
         self.columns(found);
+        self.csv(found);
         if found.len() == known {
-            found.extend(self.next_line().or_else(|| self.reversed()));
+            found.extend(self.next_line().or_else(|| self.reversed()).or_else(|| self.next_argument()));
         }
     }
 
@@ -225,6 +227,9 @@ impl Finder<'_, '_> {
             self.expression(operator.end - 1, operator, found);
             return;
         }
+        if operator.sign == Sign::Compare && self.text[..operator.end].ends_with(b"=~") {
+            return;
+        }
         match literal(self.reader, at) {
             Some(literal) => self.literals(&literal, operator, found),
             None => {
@@ -239,7 +244,11 @@ impl Finder<'_, '_> {
 
     /// Where the value begins; on the next line only where JSON or a bracket goes on.
     fn past_blanks(&self, operator: &Operator) -> usize {
-        let at = blanks(self.text, operator.end);
+        let mut at = blanks(self.text, operator.end);
+        if operator.sign == Sign::Assign && self.text[at..].starts_with(b"\\\n") {
+            // The line goes on.
+            at += 2 + self.text[at + 2..].iter().take(32).take_while(|b| matches!(b, b' ' | b'\t')).count();
+        }
         if !matches!(self.text.get(at), Some(b'\n' | b'\r')) || operator.sign == Sign::Space {
             return at;
         }
@@ -282,7 +291,15 @@ impl Finder<'_, '_> {
             }
         }
         let mut operator = operator.clone();
-        if operator.sign == Sign::Comma {
+        if operator.sign == Sign::Call && operator.sets {
+            literal_now = self.last_argument(literal_now);
+        }
+        if operator.sign == Sign::Comma && self.name.quotes.is_none() && !self.is_option() {
+            operator.sets = self.is_compared();
+            if !operator.sets {
+                return;
+            }
+        } else if operator.sign == Sign::Comma {
             if self.is_list_of_names(&literal_now) {
                 return;
             }
@@ -299,7 +316,7 @@ impl Finder<'_, '_> {
         let here = self.reader.surroundings(self.name.range.start);
         let from = here.line_start.max(self.name.range.start.saturating_sub(NEARBY));
         let before = self.text[from..self.name.range.start].trim_ascii();
-        let targets = before.iter().all(|b| is_name(*b) || b"., $".contains(b));
+        let targets = before.iter().all(|b| is_name(*b) || const { &ByteSet::of(b"., $") }.has(b));
         if targets && before.ends_with(b",") && here.bracket.is_none() {
             memchr::memchr_iter(b',', before).count()
         } else {
@@ -362,7 +379,7 @@ pub fn is_plausible(raw: &[u8], at: usize) -> bool {
 
 /// Whether a name stands where values do: `"x" -> password`, `"name": "password"`.
 fn is_value_itself(raw: &[u8], at: usize) -> bool {
-    let before = raw[..at].iter().rev().take(16).find(|b| !b" \\\"'".contains(b));
+    let before = raw[..at].iter().rev().take(16).find(|b| !const { &ByteSet::of(b" \\\"'") }.has(b));
     matches!(before, Some(b':' | b'=' | b'>'))
 }
 
@@ -377,6 +394,8 @@ fn leads_to_value(raw: &[u8], name: Range<usize>) -> bool {
             b'\\' if raw.get(at + 1) == Some(&b'u') => return true,
             b'"' | b'\'' | b'`' if gap => return true,
             b' ' => (at, gap) = (at + 1, true),
+            // `name[64] =`
+            b'0'..=b'9' if matches!(raw[at - 1], b'[' | b'0'..=b'9') => at += 1,
             b'"' | b'\'' | b'`' | b'\\' | b']' | b'[' | b')' | b'!' | b'}' | b'*' | b'+' | b'-' => at += 1,
             _ => return gap || flag,
         }

@@ -1,6 +1,7 @@
 //! What joins a name to its value: `=`, `:`, `=>`, a comma, a call, a tag, or nothing but space.
 
 use super::{Name, blanks};
+use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::names::is_name;
 use crate::codec::redaction::reader::Reader;
 
@@ -38,6 +39,12 @@ pub struct Operator {
     pub mentions: bool,
 }
 
+impl Operator {
+    fn new(sign: Sign, end: usize) -> Operator {
+        Operator { sign, end, spaced: false, typed: None, sets: false, mentions: false }
+    }
+}
+
 /// Signs that give a value, longest first.
 const ASSIGN: &[&str] =
     &["||=", "&&=", "??=", "<<-", "<<<", "=>", ":=", ":-", "?=", ".=", "+=", "<-", "＝", "??", "||", "?:"];
@@ -65,6 +72,11 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         match text.get(at) {
             Some(b']') if name.quotes.is_none() && !text[..name.range.start].ends_with(b"[") => break,
             Some(b']' | b'?' | b'!' | b'*') if text.get(at + 1) != Some(&b'=') || text[at] == b']' => at += 1,
+            Some(b'.' | b')') if name.quotes.is_none() => {
+                let Some(call) = EQUALS.iter().find(|call| text[at..].starts_with(call.as_bytes())) else { break };
+                let end = at + call.len();
+                return Some(Operator { end, ..Operator::new(Sign::Compare, end) });
+            }
             Some(b'}') if name.quotes.is_none() => at += 1,
             Some(b')') if name.quotes.is_some() => at += 1,
             Some(b'[') if name.quotes.is_none() => {
@@ -92,8 +104,20 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     if let Some(len) = starts(COMPARE) {
         return Some(make(Sign::Compare, len));
     }
-    if to > at && [&b"is "[..], b"was ", b"are "].iter().any(|word| rest.starts_with(word)) {
-        return Some(Operator { mentions: true, ..make(Sign::Space, 3) });
+    if let Some(end) = past_verb(text, name, at, to) {
+        return Some(Operator { mentions: true, ..make(Sign::Space, end - to) });
+    }
+    if to > at
+        && let Some(option) = VALUE_OPTIONS.iter().find(|option| rest.starts_with(option.as_bytes()))
+    {
+        return Some(make(Sign::Assign, option.len()));
+    }
+    // `password 7 x` of routers: how it is encrypted.
+    if to > at && matches!(rest, [b'0' | b'5'..=b'9', b' ', next, ..] if next.is_ascii_graphic()) {
+        return Some(make(Sign::Space, 2));
+    }
+    if rest.starts_with("→".as_bytes()) || rest.starts_with("⇒".as_bytes()) {
+        return Some(make(Sign::Cell, 3));
     }
     let like = to > at
         && rest.len() > 6
@@ -116,10 +140,11 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     match rest.first()? {
         b'=' => Some(make(Sign::Assign, 1)),
         b':' if rest.get(1) == Some(&b':') => None,
-        b':' => Some(Operator { typed: past_type(text, to + 1), ..make(Sign::Colon, 1) }),
+        b':' => Some(Operator { typed: past_type(text, to + 1), ..make(Sign::Colon, 1 + closing_markup(&rest[1..])) }),
         0xEF if rest.starts_with("：".as_bytes()) => Some(make(Sign::Colon, 3)),
         b',' if name.quotes.is_some() || text[name.range.clone()].starts_with(b"-") => Some(make(Sign::Comma, 1)),
         b',' if to == at && rest.get(1).is_some_and(u8::is_ascii_alphanumeric) => Some(make(Sign::Comma, 1)),
+        b',' if matches!(text.get(blanks(text, to + 1)), Some(b'"' | b'\'')) => Some(make(Sign::Comma, 1)),
         b'-' if to > at && rest.get(1) == Some(&b' ') => Some(make(Sign::Cell, 1)),
         b'(' if to == at && name.quotes.is_none() => Some(Operator { sets: sets(text, name), ..make(Sign::Call, 1) }),
         b'>' if name.quotes.is_none() => Some(make(Sign::Tag, 1)),
@@ -129,6 +154,51 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
             Some(Operator { typed, ..make(Sign::Space, 0) })
         }
         _ => None,
+    }
+}
+
+/// Where a verb ends that says what the name is, behind words of its own script: `is`, `ist`, `است`.
+fn past_verb(text: &[u8], name: &Name, at: usize, to: usize) -> Option<usize> {
+    if name.quotes.is_some() {
+        return None;
+    }
+    let rest = &text[to..];
+    let verb = VERBS_OF_BEING.iter().find(|verb| {
+        let behind = rest.get(verb.len());
+        rest.starts_with(verb.as_bytes()) && matches!(behind, Some(b' ' | b':' | b'='))
+    });
+    let Some(verb) = verb else {
+        // `رمز عبور من x است`
+        let foreign = to > at && !text[name.range.clone()].is_ascii();
+        let mut to = to;
+        for _ in 0..if foreign { MAX_FOREIGN_WORDS } else { 0 } {
+            let word = text[to..].iter().take(24).take_while(|b| **b >= 0x80).count();
+            to = if text.get(to + word) == Some(&b' ') { blanks(text, to + word) } else { to };
+        }
+        let rest = &text[to..];
+        let value =
+            rest.first().is_some_and(|b| b.is_ascii_graphic() && !const { &ByteSet::of(b":=,;.([{<\"'`|") }.has(b));
+        return (foreign && value).then_some(to);
+    };
+    if to == at && verb.is_ascii() {
+        return None;
+    }
+    let end = to + verb.len();
+    let sign = blanks(text, end);
+    Some(if matches!(text.get(sign), Some(b':' | b'=')) { sign + 1 } else { end })
+}
+
+/// How long the markup is that closes around a label: `**`, `__`, `</b>`.
+fn closing_markup(rest: &[u8]) -> usize {
+    if rest.starts_with(b"**") || rest.starts_with(b"__") {
+        return 2;
+    }
+    match rest {
+        [b'<', b'/', name @ ..] => {
+            let len = name.iter().take(8).take_while(|b| b.is_ascii_alphanumeric()).count();
+            if name.get(len) == Some(&b'>') { len + 3 } else { 0 }
+        }
+        _ => 0,
     }
 }
 
@@ -156,12 +226,44 @@ fn identified(text: &[u8], at: usize) -> Option<Operator> {
     })
 }
 
+/// The most words between a name in another script and its value.
+const MAX_FOREIGN_WORDS: usize = 2;
+/// Verbs that say what something is.
+const VERBS_OF_BEING: &[&str] =
+    &["is", "was", "are", "ist", "lautet", "est", "es", "é", "jest", "это", "—", "是", "为", "は", "está"];
+/// Options that hold the value of what a command names before them.
+const VALUE_OPTIONS: &[&str] =
+    &["-b ", "--body ", "--value ", "-v ", "--secret-string ", "-value ", "--data-file=<(echo "];
+/// Calls that compare what they are called on.
+const EQUALS: &[&str] = &[
+    ").toBe(",
+    ").toEqual(",
+    ").toStrictEqual(",
+    ").to.equal(",
+    ").isEqualTo(",
+    ").to eq(",
+    ".equals(",
+    ".equalsIgnoreCase(",
+    ".contentEquals(",
+    ".startsWith(",
+    ".startswith(",
+];
+
+/// How calls begin that are about a secret and are not given it, or not first.
+#[rustfmt::skip]
+const VERBS: &[&str] = &[
+    "get", "check", "verify", "is", "has", "find", "add", "store", "save", "validate", "test", "hash", "compare",
+    "match", "fetch", "read", "lookup", "load", "ask", "prompt", "generate", "make", "parse", "assert", "expect",
+    "require", "remove", "delete", "forget", "process", "insert", "handle",
+];
+
 /// Whether a call sets what it names: `setPassword(`, `.password(`, `withToken(`, `PASSWORD(`.
 fn sets(text: &[u8], name: &Name) -> bool {
     let word = &text[name.range.clone()];
+    let word = &word[word.iter().take_while(|b| **b == b'_').count()..];
     let starts = |prefix: &[u8]| word.len() > prefix.len() && word[..prefix.len()].eq_ignore_ascii_case(prefix);
     let method = name.range.start > 0 && matches!(text[name.range.start - 1], b'.' | b':' | b'>' | b'_');
-    method && !starts(b"get") && !starts(b"check") && !starts(b"verify") && !starts(b"is")
+    method && !VERBS.iter().any(|verb| starts(verb.as_bytes()))
         || starts(b"set")
         || starts(b"with")
         || word.iter().all(|b| b.is_ascii_uppercase() || *b == b'_')
@@ -170,15 +272,17 @@ fn sets(text: &[u8], name: &Name) -> bool {
 /// Where the value stands behind a type, as in `password: str = "x"`.
 fn past_type(text: &[u8], at: usize) -> Option<usize> {
     let start = blanks(text, at);
-    let byte = |b: &&u8| is_name(**b) || b"[]|., <>&?'*:".contains(b);
+    let byte = |b: &&u8| is_name(**b) || const { &ByteSet::of(b"[]|., <>&?'*:") }.has(b);
     let len = text[start..].iter().take(MAX_TYPE).take_while(byte).count();
     let equals = start + len;
     let of_type = &text[start..equals];
+    // `&'static str`
+    let lifetime = of_type.starts_with(b"&'");
     let two_words = |three: &[u8]| three[1] == b' ' && is_name(three[0]) && is_name(three[2]) && three[0] != b'r';
     let begins = of_type.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'&');
     let typed = text.get(equals) == Some(&b'=') && !matches!(text.get(equals + 1), Some(b'=' | b'>'));
     let spaced = of_type.last() == Some(&b' ');
-    (typed && begins && spaced && !of_type.windows(3).any(two_words)).then_some(equals + 1)
+    (typed && begins && spaced && (lifetime || !of_type.windows(3).any(two_words))).then_some(equals + 1)
 }
 
 /// Where the value stands behind a type without a colon: `password string = "x"`, `As String =`, `varchar(20) =`,
@@ -187,7 +291,7 @@ fn past_declaration(text: &[u8], at: usize) -> Option<usize> {
     if text[at..].starts_with(b"{ get; set; } =") {
         return Some(at + 15);
     }
-    let byte = |b: &&u8| is_name(**b) || b"*. ()[]<>".contains(b);
+    let byte = |b: &&u8| is_name(**b) || const { &ByteSet::of(b"*. ()[]<>") }.has(b);
     let len = text[at..].iter().take(MAX_TYPE / 2).take_while(byte).count();
     let equals = at + len;
     let sign = match text.get(equals..equals + 2)? {

@@ -3,9 +3,13 @@
 use super::literal::literal;
 use super::operator::{Operator, Sign};
 use super::secret::{Role, judge};
-use super::{Finder, Found, blanks};
+use super::{Finder, Found, NEARBY, blanks};
+use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::names::{Class, is_name};
+use crate::codec::redaction::values::is_stand_in;
 
+/// The most arguments of a call that are read.
+const MAX_ARGUMENTS: usize = 8;
 /// How far an expression is read.
 const MAX_EXPRESSION: usize = 160;
 /// Calls that look something up under the name they are given.
@@ -54,7 +58,7 @@ impl Finder<'_, '_> {
                 found.extend(self.member_below(at + 1, &["default", "value", "string"]));
             }
             b if operator.sign == Sign::Comma && b.is_ascii_alphabetic() => found.extend(self.keyword_argument(at)),
-            b if b.is_ascii_alphabetic() || b"_$@&*!:".contains(b) => self.call(at, operator, found),
+            b if b.is_ascii_alphabetic() || const { &ByteSet::of(b"_$@&*!:") }.has(b) => self.call(at, operator, found),
             _ => {}
         }
     }
@@ -74,7 +78,7 @@ impl Finder<'_, '_> {
             }
             next = space(after + 1);
         }
-        if all.len() == 2 && self.name.class == Class::Token {
+        if all.len() == 2 && self.is_login() {
             all.remove(0);
             let value = &self.text[all[0].start..all[0].end];
             if judge(Class::Password, value, Role::Assigned) {
@@ -87,12 +91,19 @@ impl Finder<'_, '_> {
         }
     }
 
+    /// Whether the name announces a user and a password: `auth`, `credentials`.
+    fn is_login(&self) -> bool {
+        let name = self.text[self.name.range.clone()].to_ascii_lowercase();
+        let login = [&b"auth"[..], b"credentials", b"credential", b"creds"];
+        self.name.class == Class::Token && login.iter().any(|word| name.ends_with(word))
+    }
+
     /// `SecretStr("x")`, `os.getenv("X", "x")`, `x or "y"`, `Field(default="x")`.
     fn call(&self, at: usize, operator: &Operator, found: &mut Vec<Found>) {
         let text = self.text;
         let reach = text.len().min(at + MAX_EXPRESSION);
         self.reader.charge(MAX_EXPRESSION / 4);
-        let path = |b: &&u8| is_name(**b) || b".:>$&@!?*<".contains(b);
+        let path = |b: &&u8| is_name(**b) || const { &ByteSet::of(b".:>$&@!?*<") }.has(b);
         let mut end = at + text[at..reach].iter().take_while(path).count();
         // `new X(`, `await x(`
         for word in [&b"new "[..], b"await ", b"ConvertTo-SecureString "] {
@@ -113,8 +124,10 @@ impl Finder<'_, '_> {
             if let Some(one) = literal(self.reader, space(end + 1)) {
                 let after = space(one.after);
                 let lookup = LOOKUPS.contains(&word.as_str()) || text[end] == b'[';
-                if text.get(after) == Some(&b',') && (lookup || self.name.class == Class::Token) {
-                    if let Some(second) = literal(self.reader, space(after + 1)) {
+                let login = self.is_login() && ["auth", "cred", "login"].iter().any(|part| word.contains(part));
+                if text.get(after) == Some(&b',') && (lookup || login) {
+                    let second = literal(self.reader, space(after + 1));
+                    if let Some(second) = second.filter(|two| lookup || text.get(space(two.after)) == Some(&b')')) {
                         let class = if lookup { self.name.class } else { Class::Password };
                         if judge(class, &text[second.start..second.end], Role::Assigned) {
                             found.push(self.found(second.start..second.end, "the second of two arguments"));
@@ -159,7 +172,14 @@ impl Finder<'_, '_> {
                     found.extend(self.quoted(&one, &operator, "a literal in a call"));
                     return;
                 }
-                rest = (after + 1).min(text.len());
+                // What follows within the call belongs to its arguments.
+                let mut depth = 1;
+                let close = text[after.min(reach)..reach].iter().position(|b| {
+                    depth += i32::from(*b == text[end]) - i32::from(matches!(b, b')' | b']'));
+                    depth == 0
+                });
+                let Some(close) = close else { return };
+                rest = after + close + 1;
             } else if let Some(default) = memchr::memmem::find(&text[end..text.len().min(end + 80)], b"default") {
                 found.extend(self.member_below(end + default, &["default"]));
                 return;
@@ -191,8 +211,12 @@ impl Finder<'_, '_> {
         names.iter().find_map(|name| {
             let place = memchr::memmem::find(&reach[..stop], name.as_bytes())?;
             let end = at + place + name.len();
-            let sign =
-                end + self.text[end..].iter().take(16).take_while(|b| b" \t=:>\"'".contains(b) && **b != b'"').count();
+            let sign = end
+                + self.text[end..]
+                    .iter()
+                    .take(16)
+                    .take_while(|b| const { &ByteSet::of(b" \t=:>\"'") }.has(b) && **b != b'"')
+                    .count();
             let one = literal(self.reader, sign)?;
             let value = &self.text[one.start..one.end];
             self.judged(value, Role::Assigned).then(|| self.found(one.start..one.end, "the default of the name"))
@@ -257,7 +281,9 @@ impl Finder<'_, '_> {
             let word_start = at + text[at..to].iter().position(|b| b.is_ascii_alphabetic())?;
             let word_end = word_start + text[word_start..to].iter().take_while(|b| is_name(**b)).count();
             let word = &text[word_start..word_end];
-            let is_value = VALUES.iter().any(|value| word.eq_ignore_ascii_case(value.as_bytes()));
+            // In `arn:aws:secretsmanager:…:secret:x` nothing is a member.
+            let urn = word_start > 1 && text[word_start - 1] == b':' && text[word_start - 2].is_ascii_alphanumeric();
+            let is_value = !urn && VALUES.iter().any(|value| word.eq_ignore_ascii_case(value.as_bytes()));
             if let Some(found) = is_value.then(|| self.member_value(word_end)).flatten() {
                 return Some(found);
             }
@@ -287,6 +313,12 @@ impl Finder<'_, '_> {
         };
         let value = blanks(text, sign + len);
         if let Some(one) = literal(self.reader, value) {
+            if self.name.class == Class::Authorization {
+                let (credentials, known) = self.past_scheme(one.start..one.end);
+                let secret = &text[credentials.clone()];
+                let taken = known && !secret.contains(&b' ') && !is_stand_in(secret);
+                return taken.then(|| self.found(credentials, "credentials behind a scheme"));
+            }
             return self
                 .judged(&text[one.start..one.end], Role::Assigned)
                 .then(|| self.found(one.start..one.end, "the value of a pair"));
@@ -295,7 +327,7 @@ impl Finder<'_, '_> {
             + text[value..]
                 .iter()
                 .take(512)
-                .take_while(|b| !b.is_ascii_whitespace() && !b",}<\\\"'".contains(b))
+                .take_while(|b| !b.is_ascii_whitespace() && !const { &ByteSet::of(b",}<\\\"'") }.has(b))
                 .count();
         let taken =
             end > value && text[value] != b'{' && text[value] != b'[' && self.judged(&text[value..end], Role::Setting);
@@ -359,7 +391,7 @@ impl Finder<'_, '_> {
         if self.is_option() {
             return value.starts_with(b"-");
         }
-        let word = value.iter().all(|b| b.is_ascii_alphabetic() || b"_- .".contains(b));
+        let word = value.iter().all(|b| b.is_ascii_alphabetic() || const { &ByteSet::of(b"_- .") }.has(b));
         word && !self.is_argument_pair(next)
     }
 
@@ -428,6 +460,54 @@ impl Finder<'_, '_> {
         let from = end.saturating_sub(MAX_EXPRESSION);
         let start = from + memchr::memrchr(quote, &before[from..end])? + 1;
         self.judged(&before[start..end], Role::Assigned).then(|| self.found(start..end, "a literal given to the name"))
+    }
+
+    /// Of several literals that a call is given the last: `set_password("service", "user", "x")`.
+    pub(super) fn last_argument(&self, first: super::Literal) -> super::Literal {
+        let space = |at: usize| at + self.text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
+        let mut last = first.clone();
+        for _ in 0..MAX_ARGUMENTS {
+            match self.text.get(space(last.after)) {
+                Some(b')') => return last,
+                Some(b',') => match literal(self.reader, space(space(last.after) + 1)) {
+                    Some(next) => last = next,
+                    None => return first,
+                },
+                _ => return first,
+            }
+        }
+        first
+    }
+
+    /// Whether the name is the first argument of a call that compares or copies: `strcmp(password, "x")`.
+    pub(super) fn is_compared(&self) -> bool {
+        let before = &self.text[self.start().saturating_sub(40)..self.start()];
+        let Some(before) = before.trim_ascii_end().strip_suffix(b"(") else { return false };
+        let word = before.iter().rev().take_while(|b| is_name(**b)).count();
+        let word = before[before.len() - word..].to_ascii_lowercase();
+        ["cmp", "cpy", "equal", "equals", "compare_digest", "asserteq", "assert_eq", "streq"]
+            .iter()
+            .any(|known| word.ends_with(known.as_bytes()))
+    }
+
+    /// The argument behind a string that ends with the name: `print("password:", "x")`.
+    pub(super) fn next_argument(&self) -> Option<Found> {
+        if self.name.quotes.is_some() {
+            return None;
+        }
+        let rest = &self.text[self.name.end..];
+        let gap = rest.iter().take(12).position(|b| b"\"'`".contains(b))?;
+        let label = rest[..gap].iter().all(|b| b.is_ascii_lowercase() || const { &ByteSet::of(b" :=%-{}") }.has(b));
+        let quote = self.name.end + gap;
+        let comma = blanks(self.text, quote + 1);
+        let before = &self.text[self.start().saturating_sub(NEARBY)..self.start()];
+        let opened = memchr::memchr(self.text[quote], before).is_some();
+        if !label || !opened || self.text.get(comma) != Some(&b',') {
+            return None;
+        }
+        let next = literal(self.reader, blanks(self.text, comma + 1))?;
+        let taken = self.judged(&self.text[next.start..next.end], Role::Beside);
+        taken.then(|| self.found(next.start..next.end, "the argument behind the name"))
     }
 
     /// Whether a bracket closes behind the literal: the name and it are all that it holds.

@@ -1,10 +1,11 @@
 //! Headers: `Authorization` with its schemes, `Cookie` with its values, and schemes without their header.
 
+use crate::codec::redaction::byte_set::ByteSet;
 use std::ops::Range;
 
 use super::literal::literal;
 use super::operator::{Sign, operator};
-use super::secret::{Role, judge};
+use super::secret::{Role, is_code, judge};
 use super::{Class, Finder, Found, blanks};
 use crate::codec::redaction::names::is_name;
 use crate::codec::redaction::reader::Reader;
@@ -24,6 +25,11 @@ const COOKIE_END: usize = 6;
 impl Finder<'_, '_> {
     /// The credentials of an `Authorization` header, behind its scheme.
     pub(super) fn authorization(&self) -> Vec<Found> {
+        let mut pair = Vec::new();
+        self.named_pair(&mut pair);
+        if !pair.is_empty() {
+            return pair;
+        }
         let Some(operator) = operator(self.reader, &self.name) else { return Vec::new() };
         if matches!(operator.sign, Sign::Call | Sign::Tag | Sign::Cell) {
             return Vec::new();
@@ -69,9 +75,10 @@ impl Finder<'_, '_> {
         };
         let value = &self.text[credentials.start..end];
         let taken = match (known, quoted.is_some()) {
-            (true, true) => !is_template(value) && !is_placeholder(value) && !value.contains(&b' '),
+            (true, true) => !is_code(value) && !is_template(value) && !is_placeholder(value) && !value.contains(&b' '),
             (true, false) => {
-                !is_template(value) && !is_placeholder(value) && !value.contains(&b'(') && !value.is_empty()
+                let field = value.ends_with(b"=") && matches!(self.text.get(end), Some(b'"' | b'\\'));
+                !is_template(value) && !is_placeholder(value) && !value.contains(&b'(') && !value.is_empty() && !field
             }
             (false, true) => judge(Class::Key, value, Role::Assigned),
             (false, false) => {
@@ -84,14 +91,15 @@ impl Finder<'_, '_> {
     }
 
     /// Where credentials begin, and whether a known scheme precedes them.
-    fn past_scheme(&self, range: Range<usize>) -> (Range<usize>, bool) {
+    pub(super) fn past_scheme(&self, range: Range<usize>) -> (Range<usize>, bool) {
         let rest = &self.text[range.clone()];
         let word = rest.iter().take(24).take_while(|b| is_name(**b)).count();
         let scheme = String::from_utf8_lossy(&rest[..word]).to_ascii_lowercase();
         let known = SCHEMES.contains(&scheme.as_str());
         let space = matches!(rest.get(word), Some(b' ' | b'+')) || rest[word..].starts_with(b"%20");
         let next = range.start + word + if rest[word..].starts_with(b"%20") { 3 } else { 1 };
-        let more = rest.get(word + 1).is_some_and(|b| b.is_ascii_graphic() && !b"=|&<>\"'".contains(b));
+        let more =
+            rest.get(word + 1).is_some_and(|b| b.is_ascii_graphic() && !const { &ByteSet::of(b"=|&<>\"'") }.has(b));
         if word > 1 && space && (known || more) {
             return (blanks(self.text, next).min(range.end)..range.end, known);
         }
@@ -99,7 +107,7 @@ impl Finder<'_, '_> {
     }
 
     fn credentials_end(&self, at: usize) -> usize {
-        let stop = |b: &u8| b.is_ascii_whitespace() || b"\"'`\\<>,;)}&".contains(b);
+        let stop = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`\\<>,;)}&") }.has(b);
         self.reader
             .end(CREDENTIALS_END, at, || at + self.text[at..].iter().position(stop).unwrap_or(self.text.len() - at))
     }
@@ -131,7 +139,7 @@ impl Finder<'_, '_> {
     }
 
     fn cookie_end(&self, at: usize) -> usize {
-        let stop = |b: &u8| b"\r\n\"'`\\".contains(b);
+        let stop = |b: &u8| const { &ByteSet::of(b"\r\n\"'`\\") }.has(b);
         self.reader.end(COOKIE_END, at, || at + self.text[at..].iter().position(stop).unwrap_or(self.text.len() - at))
     }
 
@@ -144,7 +152,7 @@ impl Finder<'_, '_> {
             let stop = memchr::memchr2(b'=', b';', head);
             let name = head[..stop.unwrap_or(head.len())].trim_ascii();
             let equals = stop.filter(|stop| head[*stop] == b'=');
-            let is_token = |b: &u8| is_name(*b) || b".!#$%^*+|~[]".contains(b);
+            let is_token = |b: &u8| is_name(*b) || const { &ByteSet::of(b".!#$%^*+|~[]") }.has(b);
             let is_whole = stop.is_some() || at + head.len() == range.end;
             if !is_whole || !name.iter().all(is_token) {
                 // What follows is no cookie.
@@ -176,7 +184,7 @@ const ATTRIBUTES: &[&str] = &[
 /// The value of a cookie within a range, if it says who somebody is.
 fn cookie(text: &[u8], name: &[u8], range: Range<usize>, is_last: bool) -> Option<Range<usize>> {
     let Range { start, end } = range;
-    let stop = |b: &u8| !b.is_ascii_graphic() || b"\"'`<>(){}\\,".contains(b);
+    let stop = |b: &u8| b.is_ascii() && !b.is_ascii_graphic() || const { &ByteSet::of(b"\"'`<>(){}\\,") }.has(b);
     let len = text[start..end].iter().position(stop).unwrap_or(end - start);
     let value = &text[start..start + len];
     let attribute = ATTRIBUTES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
@@ -213,7 +221,7 @@ pub fn bearer(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     if start == behind || (at > 0 && text[at - 1].is_ascii_alphanumeric()) {
         return None;
     }
-    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(b);
+    let is_token = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"-._~+/=") }.has(b);
     let end = reader.end(7, start, || start + text[start..].iter().take_while(|b| is_token(b)).count());
     let value = &text[start..end];
     (value.len() >= 12 && is_mixed(value) && is_random(value)).then_some(start..end)

@@ -1,9 +1,10 @@
 //! Whether a value can be the secret that a name announces.
 
+use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::names::{Class, classify};
 use crate::codec::redaction::values::{
     is_attribute, is_expression, is_keyword, is_mixed, is_name_of_secret, is_path, is_prose, is_random, is_stand_in,
-    randomness,
+    is_wordlike, randomness,
 };
 
 /// How a value stands to the name.
@@ -41,6 +42,9 @@ pub fn beginning(value: &[u8]) -> &[u8] {
 
 /// Whether the value is the secret that a name of this class announces.
 pub fn judge(class: Class, value: &[u8], role: Role) -> bool {
+    if is_long_text(value.trim_ascii()) {
+        return false;
+    }
     let value = beginning(value).trim_ascii();
     if let Some(equals) = memchr::memchr(b'=', value)
         && equals > 2
@@ -49,7 +53,8 @@ pub fn judge(class: Class, value: &[u8], role: Role) -> bool {
         // The name within is nearer.
         return false;
     }
-    if value.is_empty() || is_stand_in(value) || is_keyword(value) || is_rule(value) {
+    let signs = value.len() < 4 && !value.iter().any(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
+    if signs || is_stand_in(value) || is_keyword(value) || is_rule(value) || is_code(value) {
         return false;
     }
     if is_name_of_secret(value) && !(is_random(value) && value.iter().any(u8::is_ascii_digit)) {
@@ -76,7 +81,11 @@ fn password(class: Class, value: &[u8], role: Role) -> bool {
     if is_path(value) && (class == Class::Pwd || value.iter().filter(|b| **b == b'/').count() > 1) {
         return false;
     }
-    if is_prose(value) {
+    if is_prose(value) || is_host(value) || class != Class::Password && is_place(value) {
+        return false;
+    }
+    // A version, or a number of an object: `1.2.840.113549`.
+    if value.iter().all(|b| b.is_ascii_digit() || *b == b'.') && memchr::memchr_iter(b'.', value).nth(1).is_some() {
         return false;
     }
     let letters = value.iter().all(u8::is_ascii_alphabetic);
@@ -98,7 +107,11 @@ fn password(class: Class, value: &[u8], role: Role) -> bool {
         }
         Role::Mention if class == Class::Short && !is_random(value) => false,
         Role::Mention => (is_mixed(value) || is_random(value)) && value.len() > 4 && !is_expression(value),
-        Role::Word => (is_mixed(value) && !is_code_word(value) || is_random(value)) && !is_expression(value),
+        Role::Word => {
+            (is_mixed(value) && !is_code_word(value) || is_random(value))
+                && !is_expression(value)
+                && !is_constant(value)
+        }
     }
 }
 
@@ -131,7 +144,11 @@ fn key(value: &[u8], role: Role) -> bool {
                 && (is_random(value) || is_mixed(value) && value.len() >= 6 && !is_words(value))
         }
         Role::Beside | Role::Word | Role::Mention => {
-            one_word && is_random(value) && !is_expression(value) && !is_place(value)
+            one_word
+                && is_random(value)
+                && !is_expression(value)
+                && !is_place(value)
+                && (role == Role::Beside || !is_constant(value))
         }
     }
 }
@@ -148,14 +165,44 @@ fn token(value: &[u8], role: Role) -> bool {
     one_word && enough && !is_attribute(value) && !is_place(value)
 }
 
+/// Whether the value has several lines, or is longer than any passphrase and is or ends in code.
+fn is_long_text(value: &[u8]) -> bool {
+    let head = &value[..value.len().min(MAX_JUDGED)];
+    let tail = &value[value.len().saturating_sub(MAX_JUDGED)..];
+    let phrase = || head.iter().all(|b| b.is_ascii_alphabetic() || *b == b' ');
+    memchr::memchr2(b'\n', b'\r', head).is_some()
+        || value.len() > MAX_PHRASE && (head.contains(&b' ') && !phrase() || is_code(tail))
+}
+
+/// The longest passphrase that has more than letters.
+const MAX_PHRASE: usize = 64;
+/// How much of what is called is read.
+const MAX_CALLED: usize = 64;
+
+/// Whether the value is code, which nobody may hide by calling it a password: a call, or words with signs of code.
+pub fn is_code(value: &[u8]) -> bool {
+    let close = memchr::memrchr(b')', value);
+    let called = memchr::memchr_iter(b'(', value).any(|at| {
+        let of_name = |b: &&u8| b.is_ascii_alphabetic() || matches!(b, b'_' | b'.');
+        let len = value[..at].iter().rev().take(MAX_CALLED).take_while(of_name).count();
+        let name = &value[at - len..at];
+        let closed = close.is_some_and(|close| close > at) || value.len() > MAX_JUDGED / 2;
+        closed && len > 3 && (name.contains(&b'.') || name.starts_with(b"__") || is_wordlike(name))
+    });
+    called || value.contains(&b' ') && value.iter().any(|b| const { &ByteSet::of(b";|=<>{}") }.has(b))
+}
+
 /// A rule for a value: `required|min:8`, `varchar(255)`, `^[a-z]+$`.
 fn is_rule(value: &[u8]) -> bool {
     let head = value.iter().take_while(|b| b.is_ascii_alphabetic()).count();
     let more = matches!(value.get(head), Some(b'|' | b'(' | b':' | b'[' | b'<' | b',' | b'?'));
     let mut brackets = memchr::memchr_iter(b'[', value).map(|at| &value[at..]);
     let pattern = value.starts_with(b"^") && value.ends_with(b"$")
-        || brackets.any(|rest| rest.starts_with(b"[a-z") || rest.starts_with(b"[A-Z"));
-    head > 0 && more && is_keyword(&value[..head]) || pattern
+        || brackets.any(|rest| [&b"[a-z"[..], b"[A-Z", b"[0-9"].iter().any(|class| rest.starts_with(class)))
+        || value.starts_with(b"(?");
+    let alternatives = memchr::memchr(b'|', value).is_some()
+        && value.split(|b| *b == b'|').all(|word| word.len() > 1 && word.iter().all(u8::is_ascii_alphabetic));
+    head > 0 && more && is_keyword(&value[..head]) || pattern || alternatives
 }
 
 /// Where something is kept: `prod/db/password`, `#field`, `user@host`.
@@ -163,6 +210,18 @@ fn is_place(value: &[u8]) -> bool {
     let slashes = value.iter().filter(|b| **b == b'/').count();
     let words = value.split(|b| !b.is_ascii_alphanumeric()).all(|word| word.len() < 24 && !is_random(word));
     slashes > 0 && words && !value.contains(&b'+') && !value.ends_with(b"=") && !dense(value)
+}
+
+/// A host with its port: `proxy.example.com:3128`, `localhost:22`.
+fn is_host(value: &[u8]) -> bool {
+    let Some(colon) = memchr::memrchr(b':', value) else { return false };
+    let (host, port) = (&value[..colon], &value[colon + 1..]);
+    let label = |label: &[u8]| !label.is_empty() && label.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
+    let named = host == b"localhost" || memchr::memchr(b'.', host).is_some();
+    (1..=5).contains(&port.len())
+        && port.iter().all(u8::is_ascii_digit)
+        && named
+        && host.split(|b| *b == b'.').all(label)
 }
 
 /// Whether most pieces between slashes hold capitals, small letters and digits at once, as base64 does.
@@ -176,13 +235,32 @@ fn dense(value: &[u8]) -> bool {
 /// Words joined by signs, without anything random: `my-app-2`, `db_credentials`.
 fn is_words(value: &[u8]) -> bool {
     let mut letters = 0;
-    let plain = value.split(|b| b"_-./: ".contains(b)).all(|word| {
+    let plain = value.split(|b| const { &ByteSet::of(b"_-./: ") }.has(b)).all(|word| {
         letters += usize::from(word.len() > 2 && word.iter().all(u8::is_ascii_alphabetic));
         word.len() < 3 && word.iter().all(u8::is_ascii_alphanumeric)
             || !is_random(word) && word.iter().all(u8::is_ascii_alphabetic)
             || word.iter().all(u8::is_ascii_digit) && word.len() < 5
     });
     plain && letters > 0
+}
+
+/// A name of a constant or a type (`WIN32_ERROR`, `RD_KAFKAP_Metadata`), a number in hexadecimal, or a pointer.
+fn is_constant(value: &[u8]) -> bool {
+    let word = match value {
+        [b'0', b'x' | b'X', digits @ ..] => return digits.len() < 16 && digits.iter().all(u8::is_ascii_hexdigit),
+        [b'*' | b'&' | b'@', rest @ ..] => rest,
+        _ => value,
+    };
+    let pointer = word.len() < value.len() && word.iter().all(|b| b.is_ascii_alphabetic() || *b == b'_');
+    let words = || word.split(|b| *b == b'_').filter(|part| !part.is_empty());
+    let capital = |part: &[u8]| {
+        let rest = &part[1..];
+        part[0].is_ascii_uppercase()
+            && (rest.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+                || rest.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
+    };
+    let digits = word.iter().filter(|b| b.is_ascii_digit()).count();
+    pointer || words().nth(1).is_some() && words().all(capital) && digits * 4 < word.len()
 }
 
 /// A word that people write behind a label: a capital and small letters only.

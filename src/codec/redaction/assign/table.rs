@@ -3,7 +3,7 @@
 use super::literal::{Literal, literal};
 use super::secret::{Role, judge};
 use super::{Finder, Found};
-use crate::codec::redaction::names::{Class, classify};
+use crate::codec::redaction::names::{Class, classify, is_name};
 
 /// How far the list of names and the word `VALUES` are read, and how many rows.
 const MAX_COLUMNS: usize = 400;
@@ -74,6 +74,69 @@ impl Finder<'_, '_> {
             at += 1;
         }
         at
+    }
+
+    /// The values below the name, where it stands in the header of comma-separated values.
+    pub(super) fn csv(&self, found: &mut Vec<Found>) {
+        let (text, range) = (self.text, self.name.range.clone());
+        let ends_field = matches!(text.get(range.end), Some(b',' | b'\r' | b'\n'));
+        if self.name.quotes.is_some()
+            || !ends_field
+            || range.start > 0 && !matches!(text[range.start - 1], b',' | b'\n')
+        {
+            return;
+        }
+        let start = self.reader.surroundings(range.start).line_start;
+        let end = self.reader.line_end(range.end);
+        // A row is no header.
+        if end - start > MAX_COLUMNS || start < self.reader.csv_end.get() {
+            return;
+        }
+        let header = text[start..end].trim_ascii_end();
+        self.reader.charge(header.len());
+        let of_header = |b: &u8| is_name(*b) || matches!(b, b',' | b'.');
+        if !header.iter().all(of_header) || memchr::memchr(b',', header).is_none() {
+            return;
+        }
+        let classes: Vec<Option<Class>> = header.split(|b| *b == b',').map(column_class).collect();
+        let mut at = end + 1;
+        for _ in 0..MAX_ROWS {
+            let Some(next) = self.csv_row(at, &classes, found) else { break };
+            at = next;
+        }
+        // What is below a header is read once.
+        self.reader.csv_end.set(at);
+        self.reader.charge(at.min(text.len()) - end.min(at));
+    }
+
+    /// Finds the secrets in a row, and says where the next begins; nothing if the row has not as many fields.
+    fn csv_row(&self, start: usize, classes: &[Option<Class>], found: &mut Vec<Found>) -> Option<usize> {
+        let line = self.text.get(start..)?;
+        let line = line[..memchr::memchr(b'\n', line).unwrap_or(line.len())].trim_ascii_end();
+        let (mut at, mut values) = (start, Vec::new());
+        for nth in 0..classes.len() {
+            let quoted = self.text.get(at) == Some(&b'"');
+            let inside = at + usize::from(quoted);
+            let stop = if quoted { b'"' } else { b',' };
+            let rest = self.text.get(inside..start + line.len())?;
+            let len = memchr::memchr(stop, rest).unwrap_or(rest.len());
+            let after = inside + len + usize::from(quoted);
+            let value = &self.text[inside..inside + len];
+            if classes[nth].is_some_and(|class| judge(class, value, Role::Setting)) {
+                values.push(self.found(inside..inside + len, "the value of a column"));
+            }
+            let last = nth + 1 == classes.len();
+            if last != (after >= start + line.len()) || !last && self.text[after] != b',' {
+                return None;
+            }
+            at = after + 1;
+        }
+        found.extend(values);
+        Some(
+            start
+                + line.len()
+                + self.text[start + line.len()..].iter().take(2).take_while(|b| matches!(b, b'\r' | b'\n')).count(),
+        )
     }
 
     fn past_space(&self, at: usize) -> usize {

@@ -23,7 +23,7 @@ pub const KNOWN: &[&str] = &[
     "name: token value: ", "cookie,", "cookie=>", "cookie=a;", "cookie,=;", "token,", "(pin,", "auth ", "pin=", "token|",
     "mysql -p%41", "mysql -p", "password=x", "password=x\n", "keykey", "(password) values ('x','(password) values (1'),",
     "(password,token) values (1),", "user, password = ", "x -> password ", "\"secret\",", "{\"password\":[",
-    "{\"a\":\"\\n", "Authorization: Bearer ", "Authorization: a=b, ", "http://a:b@c/ ", "token = f(", "password: |\n",
+    "{\"a\":\"\\n", "password,x\n", "print('password:',", "password == strcmp(password, '", "Authorization: Bearer ", "Authorization: a=b, ", "http://a:b@c/ ", "token = f(", "password: |\n",
 ];
 
 /// Every part alone, the texts that were slow once, and of all pairs and triples as many as asked for.

@@ -1,5 +1,6 @@
 //! A corpus for redaction: secrets in all the places where they stand, and clean text from what is installed.
 
+pub mod audit;
 pub mod clean;
 pub mod contexts;
 pub mod hostile;
@@ -28,6 +29,24 @@ pub const HUMAN: &[&str] = &[
     "hunter2", "letmein", "Summer2024!", "P@ssw0rd", "qwerty123", "iloveyou1", "dragon99", "correcthorse",
     "Tr0ub4dor", "S3cr3t!x", "admin123", "monkey7", "MyDog2019", "welcome1", "Liverpool#1", "trustno1", "sunshine",
     "football9", "Pa55word!", "zaq12wsx",
+];
+
+/// Names and passwords of the second corpus.
+#[rustfmt::skip]
+pub const OTHER_PASSWORD_NAMES: &[&str] = &[
+    "password", "db_password", "admin_passwd", "user_pass", "login_pwd", "ssh_passphrase", "master_password",
+    "smtp_password",
+];
+#[rustfmt::skip]
+pub const OTHER_KEY_NAMES: &[&str] = &[
+    "api_key", "secret_token", "client_secret", "access_key", "signing_secret", "bot_token", "encryption_key",
+    "private_token", "oauth_token", "secret_access_key", "app_key", "service_account_key",
+];
+#[rustfmt::skip]
+pub const OTHER_HUMAN: &[&str] = &[
+    "sommer2019", "Kaffee!12", "p4ssw0rd!", "manutd99", "Geheim#7", "qazwsx123", "S0mething$", "letmein2",
+    "Winter-2023", "c0rrect_h0rse", "dragonfly", "Passw0rd1", "mypass99", "tigger!", "1q2w3e4r", "Zürich2020",
+    "рассвет7", "J@cob99", "abc12345", "blink182",
 ];
 
 /// A random value of one of the shapes that keys have.
