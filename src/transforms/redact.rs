@@ -25,8 +25,9 @@ const KEY_PURPOSE: &str = "weir 2025 redaction hash";
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Built-in groups by name (`secrets`, `credentials`, `personal`, `financial`, `keys`, or `builtin` for all of
-    /// them) and patterns of your own. Where no group is named, all of them apply.
+    /// Built-in groups by name (`secrets`, `credentials`, `personal`, `financial`, `keys`, or `builtin` for these
+    /// five) and patterns of your own. Where no group is named, these five apply. The groups `phone`, `national_id`
+    /// and `ip_address` apply only where they are named, and every text is searched for them.
     pub rules: Vec<Rule>,
     /// The fields to look at, such as `code` or `metadata.stdout`; all fields if not given.
     pub fields: Option<Vec<String>>,
@@ -106,12 +107,12 @@ impl JsonSchema for Rule {
     }
 }
 
-/// The word for all built-in groups.
+/// The word for all built-in groups that are not optional.
 const BUILTIN: &str = "builtin";
 
 /// The words that name built-in groups.
 fn words() -> impl Iterator<Item = &'static str> {
-    std::iter::once(BUILTIN).chain(Group::ALL.iter().map(|(name, _)| *name))
+    std::iter::once(BUILTIN).chain(Group::named().map(|(name, _)| name))
 }
 
 pub struct Redact {
@@ -192,8 +193,8 @@ fn groups(rules: &[Rule], check: &mut Check) -> Vec<Group> {
     for (nth, rule) in rules.iter().enumerate() {
         let Rule::Group(name) = rule else { continue };
         any = true;
-        match Group::ALL.iter().find(|(known, _)| known == name) {
-            Some((_, group)) => named.push(*group),
+        match Group::named().find(|(known, _)| known == name) {
+            Some((_, group)) => named.push(group),
             None if name == BUILTIN => named.extend(Group::ALL.iter().map(|(_, group)| *group)),
             None => {
                 let message = format!("`{name}` is no built-in group");

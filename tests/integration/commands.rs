@@ -1,7 +1,7 @@
 //! The commands that look at a running agent: what they print is what the agent has.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -235,4 +235,49 @@ fn every_command_that_asks_an_agent_finds_it_by_its_configuration() {
     fs::write(&config, "sources: { web: { type: htpp } }\n").expect("a file");
     let wrong = weir(&["query"]);
     assert!(!wrong.status.success() && text(&wrong.stderr).contains("htpp"), "{}", text(&wrong.stderr));
+}
+
+/// What `weir redact` prints for these arguments and this input.
+fn redacted(arguments: &[&str], input: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.arg("redact").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.env("WEIR_CONFIG", "").spawn().expect("weir runs");
+    child.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("weir reads");
+    let output = child.wait_with_output().expect("weir ends");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[test]
+fn redact_explains_line_column_rule_and_what_decided() {
+    let folder = Folder::new();
+    let config = folder.path("weir.yaml");
+    let rules = "[builtin, ip_address, {name: badge, pattern: 'B-[0-9]{6}'}]";
+    let yaml = format!(
+        "sources: {{ web: {{ type: http, address: '127.0.0.1:1' }} }}\n\
+         transforms: {{ safe: {{ type: redact, inputs: [web], rules: {rules} }} }}\n\
+         sinks: {{ out: {{ type: blackhole, inputs: [safe] }} }}\n"
+    );
+    fs::write(&config, yaml).expect("written");
+    let input = concat!(
+        "x = 1\n",
+        "رمز = 2; password = 'hunter2'\n",
+        "{\"code\":\"k = 'AKIAQWERTYUIOPASDF12'\",\"password\":\"p\"}\n",
+        "203.0.113.7 has B-123456\n",
+    );
+    let arguments = ["-c", config.to_str().expect("a path")];
+    let explained = redacted(&[&arguments[..], &["--explain"]].concat(), input);
+    assert_eq!(
+        explained,
+        concat!(
+            "2:22 credential: a literal given to the name\n",
+            "3:15 aws_access_key: the form of the token\n",
+            "3:49 secret_field: the name of the member and its value\n",
+            "4:1 ip_address: the form of an address\n",
+            "4:17 badge: a pattern of your own\n",
+        )
+    );
+    let clean = redacted(&arguments, input);
+    assert!(clean.starts_with("x = 1\nرمز = 2; password = '[credential]'\n"), "{clean}");
+    assert!(clean.ends_with("[ip_address] has [badge]\n"), "{clean}");
 }

@@ -7,7 +7,7 @@ use super::own::{BadPattern, Own};
 use super::rules::{FINDERS, TOKENS};
 use super::shape::{Set, Shape};
 use super::tokens::{Runs, Token};
-use super::{Duty, Engine, Group, MAX_OWN, Settings};
+use super::{Duty, Engine, Group, MAX_OWN, Settings, optional};
 
 impl Engine {
     pub fn new(settings: &Settings) -> Result<Engine, BadPattern> {
@@ -36,13 +36,14 @@ impl Engine {
             builder.word("BEGIN ", Duty::PrivateKey);
             builder.word("Private-Lines", Duty::Putty);
         }
-        if has(Group::Financial) {
+        let optional = optional::rules(&settings.groups);
+        if has(Group::Financial) || !optional.is_empty() {
             digits().into_iter().for_each(|window| builder.add(window, Duty::Digits));
         }
         debug_assert!(builder.windows.len() < MAX_WINDOWS - 16, "{} windows", builder.windows.len());
         disguises().into_iter().chain(escapes().concat()).for_each(|window| builder.add(window, Duty::Disguise));
         let first_own = names.len() as u16;
-        let (mut own, mut look_everywhere) = (Vec::new(), false);
+        let (mut own, mut look_everywhere) = (Vec::new(), !optional.is_empty());
         for rule in &settings.own {
             let compiled = Own::compile(rule)?;
             if own.len() == MAX_OWN || names[usize::from(first_own)..].contains(&rule.name) {
@@ -60,6 +61,7 @@ impl Engine {
             tokens,
             runs,
             own,
+            optional,
             names,
             enabled,
             first_own,

@@ -22,6 +22,7 @@ mod filter;
 mod flags;
 mod json;
 mod names;
+mod optional;
 mod own;
 mod pem;
 mod plausible;
@@ -45,6 +46,7 @@ pub use report::{MAX_RULE_NAME, Report, is_rule_name};
 pub use rules::{RuleText, rule_texts};
 
 use filter::Filter;
+use optional::Optional;
 use own::Own;
 use reader::Work;
 use tokens::{Runs, Token};
@@ -62,9 +64,16 @@ pub enum Group {
     Financial,
     /// Members with secret-looking names.
     Keys,
+    /// Phone numbers.
+    Phone,
+    /// National ids that have a check digit or a form.
+    NationalId,
+    /// Addresses of the Internet.
+    IpAddress,
 }
 
 impl Group {
+    /// Those that apply where none is named.
     pub const ALL: &[(&str, Group)] = &[
         ("secrets", Group::Secrets),
         ("credentials", Group::Credentials),
@@ -72,6 +81,14 @@ impl Group {
         ("financial", Group::Financial),
         ("keys", Group::Keys),
     ];
+    /// Those that apply only where they are named: logs are full of what resembles them.
+    pub const OPTIONAL: &[(&str, Group)] =
+        &[("phone", Group::Phone), ("national_id", Group::NationalId), ("ip_address", Group::IpAddress)];
+
+    /// All groups by name.
+    pub fn named() -> impl Iterator<Item = (&'static str, Group)> {
+        Group::ALL.iter().chain(Group::OPTIONAL).copied()
+    }
 }
 
 /// What happens to a secret.
@@ -125,6 +142,7 @@ pub struct Engine {
     /// The tokens that stand in long runs of letters and digits.
     runs: Runs,
     own: Vec<Own>,
+    optional: Vec<Optional>,
     /// Names of all rules, by number: the finders, the tokens, then the user's own.
     names: Vec<String>,
     enabled: Vec<bool>,

@@ -83,6 +83,9 @@ impl Engine {
         if depth < MAX_DEPTH {
             self.search_json(text, depth, work, spans)?;
         }
+        for optional in &self.optional {
+            optional.find(&reader, work, spans)?;
+        }
         for (number, own) in self.own.iter().enumerate() {
             let rule = self.first_own + number as u16;
             let (known, found) = (spans.len(), |range: std::ops::Range<usize>| {

@@ -182,8 +182,9 @@ fn names_a_secret(value: &[u8]) -> bool {
 /// Whether the value is a keyword, a type or a word for nothing.
 pub fn is_keyword(value: &[u8]) -> bool {
     let first = value.first().map(u8::to_ascii_lowercase);
-    let is = |word: &&str| first == word.as_bytes().first().copied() && value.eq_ignore_ascii_case(word.as_bytes());
-    value.len() <= MAX_KEYWORD && NO_SECRETS.iter().any(|word| is(word))
+    let is =
+        |word: &&'static str| first == word.as_bytes().first().copied() && value.eq_ignore_ascii_case(word.as_bytes());
+    value.len() <= MAX_KEYWORD && NO_SECRETS.iter().any(is)
 }
 
 /// Whether the value is itself the name of a secret: `user_password`, `next_token`, `Ed25519PrivateKey`.

@@ -73,13 +73,13 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
 pub fn foreign_values(reader: &Reader<'_>, at: usize, number: usize, found: &mut Vec<Found>) {
     /// For each word the longest words that hold it, and how far behind their beginning it stands.
     static AROUND: LazyLock<Vec<Vec<(usize, &'static str)>>> = LazyLock::new(|| {
-        let around = |word: &&str| {
+        let around = |word: &&'static str| {
             let mut all: Vec<(usize, &str)> =
-                FOREIGN.iter().filter_map(|longer| longer.find(word).map(|place| (place, *longer))).collect();
+                FOREIGN.iter().filter_map(|longer| longer.find(*word).map(|place| (place, *longer))).collect();
             all.sort_by_key(|(_, longer)| std::cmp::Reverse(longer.len()));
             all
         };
-        FOREIGN.iter().map(|word| around(&word)).collect()
+        FOREIGN.iter().map(around).collect()
     });
     reader.charge(NEARBY);
     let stands = |(place, word): &&(usize, &str)| {
