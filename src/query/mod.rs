@@ -17,6 +17,7 @@
 mod ast;
 mod error;
 mod foreign;
+mod glob;
 mod lex;
 mod parse;
 mod predicate;
@@ -26,7 +27,7 @@ mod tests;
 
 pub use ast::{Bound, Check, Expr, Op, Path, Pattern, Test, number, times};
 pub use error::QueryError;
-pub use predicate::{FieldTest, Query};
+pub use predicate::{AnywhereTest, FieldTest, Query};
 
 /// The longest query, in bytes.
 pub const MAX_LEN: usize = 4096;

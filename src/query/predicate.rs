@@ -1,12 +1,12 @@
 //! A query at work: which events of a batch it is true of.
 
-use std::borrow::Cow;
-
 use regex::{Regex, RegexBuilder};
 
-use super::ast::{Bound, Check, Expr, Op, Path, Pattern, Test, number, times};
+use super::ast::{Bound, Check, Expr, Op, Path, Test, number, times};
+use super::glob::Glob;
 use super::{MAX_REGEX_BYTES, MAX_REGEXES, QueryError, parse};
 use crate::event::aliases::canonical;
+use crate::event::escape::unescape;
 use crate::event::names::{self, KNOWN, NameId, known};
 use crate::event::raw::name_is;
 use crate::event::{Batch, Kind, Raw};
@@ -212,6 +212,36 @@ impl FieldTest {
     }
 }
 
+/// A test of the whole event, for those who look at values column by column.
+#[derive(Debug)]
+pub struct AnywhereTest(Matcher);
+
+impl AnywhereTest {
+    /// `None` if it is one member that is tested.
+    pub fn new(test: &Test) -> Option<AnywhereTest> {
+        match plan(&Expr::Test(test.clone())) {
+            Node::Anywhere(matcher) => Some(AnywhereTest(matcher)),
+            _ => None,
+        }
+    }
+
+    /// Whether the test is true of an event that has this member.
+    pub fn accepts(&self, name: &str, value: Raw<'_>) -> bool {
+        if UNIQUE.iter().any(|one| KNOWN[one.0 as usize] == name) {
+            return self.0.is_whole(value);
+        }
+        any_string(value, &mut |inside| self.0.finds(inside))
+    }
+
+    /// Whether it can be true of a string in which all bytes are of this kind.
+    pub fn may_accept(&self, is_of_kind: impl Fn(u8) -> bool) -> bool {
+        match &self.0 {
+            Matcher::Contains(glob) | Matcher::Is { glob, .. } => glob.may_be_in(is_of_kind),
+            _ => true,
+        }
+    }
+}
+
 fn matcher(check: &Check, long: bool) -> Matcher {
     match check {
         // Every text contains the empty one.
@@ -290,10 +320,10 @@ impl Node {
     }
 }
 
-/// Whether some string within a value, at any depth, is one of these.
-fn any_string(value: Raw<'_>, holds: &mut dyn FnMut(&str) -> bool) -> bool {
+/// Whether some string within a value, at any depth, is one of these, told from the inside of its quotes.
+fn any_string(value: Raw<'_>, holds: &mut dyn FnMut(&[u8]) -> bool) -> bool {
     match value.kind() {
-        Kind::String => value.as_str().is_some_and(|text| holds(&text)),
+        Kind::String => value.inside().is_some_and(&mut *holds),
         Kind::Array => value.elements().any(|value| any_string(value, holds)),
         Kind::Object => value.members().any(|(_, value)| any_string(value, holds)),
         Kind::Null | Kind::Bool | Kind::Number => false,
@@ -301,11 +331,11 @@ fn any_string(value: Raw<'_>, holds: &mut dyn FnMut(&str) -> bool) -> bool {
 }
 
 impl Matcher {
-    /// Whether the text contains what is looked for.
-    fn finds(&self, text: &str) -> bool {
+    /// Whether the string with this inside contains what is looked for.
+    fn finds(&self, inside: &[u8]) -> bool {
         match self {
-            Matcher::Contains(glob) | Matcher::Is { glob, .. } => glob.is_in(text),
-            Matcher::Regex(regex) => regex.is_match(text),
+            Matcher::Contains(glob) | Matcher::Is { glob, .. } => glob.is_in_json(inside),
+            Matcher::Regex(regex) => regex.is_match(&unescape(inside)),
             Matcher::Range(_) | Matcher::Exists => false,
         }
     }
@@ -412,75 +442,4 @@ impl Range {
         };
         self.from.as_ref().is_none_or(above) && self.to.as_ref().is_none_or(below)
     }
-}
-
-// --- text in any case ---
-
-/// Texts with anything between them, in any case.
-#[derive(Debug)]
-struct Glob {
-    parts: Vec<String>,
-    ascii: bool,
-}
-
-impl Glob {
-    fn new(pattern: &Pattern) -> Glob {
-        let parts: Vec<String> = pattern.0.iter().map(|part| part.to_lowercase()).collect();
-        Glob { ascii: parts.iter().all(|part| part.is_ascii()), parts }
-    }
-
-    /// The text in the case of the parts; where those are ASCII the search itself looks past case.
-    fn folded<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.ascii { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) }
-    }
-
-    /// Whether the whole text is this.
-    fn is(&self, text: &str) -> bool {
-        let text = self.folded(text);
-        let mut rest = text.as_bytes();
-        let (first, others) = self.parts.split_first().expect("a pattern has a part");
-        let Some((last, middle)) = others.split_last() else {
-            return rest.eq_ignore_ascii_case(first.as_bytes());
-        };
-        let (Some(head), true) = (rest.get(..first.len()), rest.len() >= first.len() + last.len()) else {
-            return false;
-        };
-        let tail = &rest[rest.len() - last.len()..];
-        if !head.eq_ignore_ascii_case(first.as_bytes()) || !tail.eq_ignore_ascii_case(last.as_bytes()) {
-            return false;
-        }
-        rest = &rest[first.len()..rest.len() - last.len()];
-        in_order(rest, middle)
-    }
-
-    /// Whether this stands somewhere in the text.
-    fn is_in(&self, text: &str) -> bool {
-        in_order(self.folded(text).as_bytes(), &self.parts)
-    }
-}
-
-/// Whether the parts stand in the text one after another.
-fn in_order(mut rest: &[u8], parts: &[String]) -> bool {
-    for part in parts {
-        match find(rest, part.as_bytes()) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    true
-}
-
-/// Where `needle`, in lower case, begins in `text` for the first time, ASCII letters in any case.
-fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
-    let Some(first) = needle.first() else { return Some(0) };
-    let last = text.len().checked_sub(needle.len())?;
-    let mut at = 0;
-    while at <= last {
-        at += memchr::memchr2(*first, first.to_ascii_uppercase(), &text[at..=last])?;
-        if text[at..at + needle.len()].eq_ignore_ascii_case(needle) {
-            return Some(at);
-        }
-        at += 1;
-    }
-    None
 }

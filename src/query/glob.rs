@@ -1,0 +1,143 @@
+//! Texts with anything between them, looked for in any case.
+
+use std::borrow::Cow;
+
+use super::ast::Pattern;
+use crate::event::escape::unescape;
+
+#[derive(Debug)]
+pub struct Glob {
+    parts: Vec<String>,
+    ascii: bool,
+    /// Stands in the JSON of every string that contains the parts, unless it has `\u` escapes: the longest run of
+    /// characters that are escaped nowhere, and that no other character becomes when it is lowered.
+    probe: String,
+}
+
+impl Glob {
+    pub fn new(pattern: &Pattern) -> Glob {
+        let parts: Vec<String> = pattern.0.iter().map(|part| part.to_lowercase()).collect();
+        let ascii = parts.iter().all(|part| part.is_ascii());
+        let is_steady = |c: char| match c {
+            '"' | '\\' | '/' => false,
+            _ if c.is_ascii() => !c.is_ascii_control() && (ascii || !c.is_ascii_alphabetic()),
+            _ => c.is_alphanumeric() && c.to_uppercase().eq([c]) && c.to_lowercase().eq([c]),
+        };
+        let runs = parts.iter().flat_map(|part| part.split(|c| !is_steady(c)));
+        let probe = runs.max_by_key(|run| run.len()).unwrap_or_default().to_owned();
+        Glob { ascii, parts, probe }
+    }
+
+    /// The text in the case of the parts; where those are ASCII the search itself looks past case.
+    fn folded<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.ascii { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) }
+    }
+
+    /// Whether the whole text is this.
+    pub fn is(&self, text: &str) -> bool {
+        let text = self.folded(text);
+        let mut rest = text.as_bytes();
+        let (first, others) = self.parts.split_first().expect("a pattern has a part");
+        let Some((last, middle)) = others.split_last() else {
+            return rest.eq_ignore_ascii_case(first.as_bytes());
+        };
+        let (Some(head), true) = (rest.get(..first.len()), rest.len() >= first.len() + last.len()) else {
+            return false;
+        };
+        let tail = &rest[rest.len() - last.len()..];
+        if !head.eq_ignore_ascii_case(first.as_bytes()) || !tail.eq_ignore_ascii_case(last.as_bytes()) {
+            return false;
+        }
+        rest = &rest[first.len()..rest.len() - last.len()];
+        in_order(rest, middle)
+    }
+
+    /// Whether this stands somewhere in the text.
+    pub fn is_in(&self, text: &str) -> bool {
+        in_order(self.folded(text).as_bytes(), &self.parts)
+    }
+
+    /// The same for the inside of a JSON string, which is decoded only where it may be so.
+    pub fn is_in_json(&self, inside: &[u8]) -> bool {
+        let is_absent = find(inside, self.probe.as_bytes()).is_none() && memchr::memmem::find(inside, b"\\u").is_none();
+        !is_absent && self.is_in(&unescape(inside))
+    }
+
+    /// Whether a text in which all bytes are of this kind could contain the parts.
+    pub fn may_be_in(&self, is_of_kind: impl Fn(u8) -> bool) -> bool {
+        self.parts.iter().all(|part| part.bytes().all(&is_of_kind))
+    }
+}
+
+/// Whether the parts stand in the text one after another.
+fn in_order(mut rest: &[u8], parts: &[String]) -> bool {
+    for part in parts {
+        match find(rest, part.as_bytes()) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+/// How common a byte is in texts and code, roughly.
+fn commonness(byte: u8) -> u8 {
+    match byte {
+        b'e' | b't' | b'a' | b' ' => 9,
+        b'o' | b'i' | b'n' | b's' | b'r' => 8,
+        b'l' | b'd' | b'c' | b'p' | b'm' | b'u' | b'h' | b'f' => 7,
+        b'g' | b'y' | b'b' | b'=' | b'.' | b'(' | b')' | b'_' | b',' | b'"' | b'0' | b'1' => 6,
+        b'v' | b'w' | b'k' | b'x' | b'2'..=b'5' => 5,
+        b'6'..=b'9' | b'-' | b':' | b'/' => 4,
+        b'j' | b'q' | b'z' => 2,
+        _ => 3,
+    }
+}
+
+/// Where `needle`, in lower case, begins in `text` for the first time, ASCII letters in any case.
+fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
+    let Some((place, rarest)) = needle.iter().copied().enumerate().min_by_key(|(_, byte)| commonness(*byte)) else {
+        return Some(0);
+    };
+    let last = text.len().checked_sub(needle.len())?;
+    let mut at = 0;
+    while at <= last {
+        at += memchr::memchr2(rarest, rarest.to_ascii_uppercase(), &text[at + place..=last + place])?;
+        if text[at..at + needle.len()].eq_ignore_ascii_case(needle) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_json_says_is_what_its_text_says(
+            text in "[a-cKkİiſsΣςσ結果 \n\"\\\\/\u{307}é]{0,40}", needle in "[a-cki sσ結果\n\"\\\\/\u{307}é]{1,4}", escaped: bool,
+        ) {
+            let json = serde_json::to_string(&text).expect("text");
+            let mut inside = json[1..json.len() - 1].to_owned();
+            if escaped {
+                inside = inside.chars().map(|c| match c {
+                    'a' | 'K' | '結' | 'é' => format!("\\u{:04x}", c as u32),
+                    '/' => "\\/".to_owned(),
+                    c => c.to_string(),
+                }).collect();
+            }
+            let glob = Glob::new(&Pattern::text(&needle));
+            prop_assert_eq!(glob.is_in_json(inside.as_bytes()), glob.is_in(&text), "{} in {}", needle, inside);
+        }
+
+        #[test]
+        fn the_first_place_is_found(text in "[aAbBqQ0 ]{0,60}", needle in "[abq0 ]{0,4}") {
+            prop_assert_eq!(find(text.as_bytes(), needle.as_bytes()), text.to_lowercase().find(&needle));
+        }
+    }
+}
