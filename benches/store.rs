@@ -59,7 +59,9 @@ fn fill(store: &Store, wanted: usize) {
     let (cpu, wall) = (cpu_seconds(), Instant::now());
     let (mut seq, mut stored) = (1_767_225_600_000_000u64, 0);
     'all: for round in 0..rounds {
-        for some in &lines {
+        for (piece, some) in lines.iter().enumerate() {
+            let mut seed = [round as u8; 16];
+            seed[..4].copy_from_slice(&(piece as u32).to_le_bytes());
             // The same texts on other days, under other ids.
             let shifted: Vec<Vec<u8>> = (0..some.len()).map(|n| shift(some.line(n), round as u64)).collect();
             let origin = |n: usize| some.origin(n);
@@ -69,13 +71,7 @@ fn fill(store: &Store, wanted: usize) {
                 .map(|(n, line)| {
                     seq += 1;
                     let (_, ordinal) = origin(n);
-                    NewEvent {
-                        seq,
-                        received_at: Timestamp(seq as i64),
-                        seed: weir::event::Seed([round as u8; 16]),
-                        ordinal,
-                        line,
-                    }
+                    NewEvent { seq, received_at: Timestamp(seq as i64), seed: weir::event::Seed(seed), ordinal, line }
                 })
                 .collect();
             stored += store.append(&new).expect("it is stored").stored;

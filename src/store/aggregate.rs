@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::bits::{CHUNK, Packed};
+use super::coded::{IN_LINE, NONE, number_of};
 use super::layout::{Encoding, Section};
 use super::part::{Dictionary, Part};
 use super::percentile::Percentile;
 use super::rows::RowFilter;
 use super::search::{Place, Snapshot, Stop, is_in_time, needs_of};
 use super::split::WHOLE;
+use super::summary::Tally;
+use super::sums::ChunkSums;
+use super::tail::TailChunk;
 use crate::event::Raw;
 use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError, Zone};
 use crate::units::Timestamp;
@@ -44,7 +48,7 @@ impl Snapshot {
     }
 }
 
-enum Failed {
+pub enum Failed {
     Stop(Stop),
     TooMany,
 }
@@ -57,14 +61,14 @@ impl From<io::Error> for Failed {
 
 /// One part of a group's key.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-enum KeyValue {
+pub enum KeyValue {
     Missing,
     Number(i64),
     Text(Arc<str>),
 }
 
 #[derive(Default)]
-struct Groups {
+pub struct Groups {
     numbers: HashMap<[KeyValue; 2], usize>,
     groups: Vec<(Group, Option<Percentile>)>,
 }
@@ -130,6 +134,12 @@ fn add_place(
     if candidates.is_empty() {
         return Ok(());
     }
+    let mut sums = ChunkSums::of(place, request, visibility)?;
+    if let Some(sums) = &mut sums
+        && sums.add_part(place, request, groups)?
+    {
+        return Ok(());
+    }
     let mut filter = RowFilter::new(place, &request.filter, visibility)?;
     let mut measures = Measures::new(place)?;
     let mut keys: Vec<KeyReader> =
@@ -140,6 +150,11 @@ fn add_place(
     for chunk in candidates.iter() {
         if Instant::now() >= request.deadline {
             return Err(Failed::Stop(Stop::Deadline));
+        }
+        if let Some(sums) = &mut sums
+            && sums.add_chunk(chunk, request, groups)?
+        {
+            continue;
         }
         place.chunk_times(chunk, &mut times)?;
         filter.rows(chunk, &times, &mut rows)?;
@@ -222,6 +237,26 @@ impl ShortKeys {
     }
 }
 
+impl Groups {
+    /// Adds sums that were kept.
+    pub fn merge(&mut self, key: [KeyValue; 2], tally: &Tally, request: &AggregateRequest) -> Result<(), Failed> {
+        let number = self.number(key, request)?;
+        let group = &mut self.groups[number].0;
+        group.count += tally.count;
+        group.successes += tally.successes;
+        group.errors += tally.errors;
+        group.durations += tally.durations;
+        group.sum_ms += tally.sum_ms;
+        group.max_ms = match (group.max_ms, tally.max_ms()) {
+            (Some(max), Some(other)) => Some(max.max(other)),
+            (max, other) => max.or(other),
+        };
+        group.first = Some(group.first.map_or(tally.first(), |first| first.min(tally.first())));
+        group.last = Some(group.last.map_or(tally.last(), |last| last.max(tally.last())));
+        Ok(())
+    }
+}
+
 fn add(group: &mut Group, outcome: Outcome, duration: Option<f64>, time: Timestamp) {
     group.count += 1;
     group.successes += u64::from(outcome == Outcome::Success);
@@ -280,6 +315,8 @@ struct Measures {
     duration: Option<ColumnReader>,
     shapes: Option<Arc<Packed>>,
     shape_of: Vec<i64>,
+    /// Of the chunk of a tail: its rows' outcomes and durations, where its columns tell.
+    of_tail: Vec<Option<(Outcome, Option<f64>)>>,
     lines: Option<super::tail::ChunkLines>,
 }
 
@@ -291,6 +328,7 @@ impl Measures {
             duration: None,
             shapes: None,
             shape_of: Vec::new(),
+            of_tail: Vec::new(),
             lines: None,
         };
         if let Place::Part(part) = place {
@@ -306,7 +344,11 @@ impl Measures {
     }
 
     fn load(&mut self, place: &Place, chunk: usize) -> io::Result<()> {
-        self.lines = place.tail_lines(chunk)?;
+        if let Place::Tail(tail) = place {
+            self.of_tail = measured_tail(&tail.chunks[chunk]);
+            let is_known = !self.of_tail.is_empty() && self.of_tail.iter().all(Option::is_some);
+            self.lines = if is_known { None } else { place.tail_lines(chunk)? };
+        }
         if let Some(shapes) = &self.shapes {
             shapes.chunk(chunk, &mut self.shape_of);
         }
@@ -316,6 +358,9 @@ impl Measures {
 
     fn of(&self, place: &Place, chunk: usize, row: usize) -> io::Result<(Outcome, Option<f64>)> {
         let Place::Part(part) = place else {
+            if let Some(Some(known)) = self.of_tail.get(row) {
+                return Ok(*known);
+            }
             let line = Raw::valid(self.lines.as_ref().expect("they were loaded").line(row));
             return Ok(measured(line));
         };
@@ -350,6 +395,27 @@ impl Measures {
     }
 }
 
+/// Outcomes and durations of the rows of a chunk, where its columns tell.
+fn measured_tail(chunk: &TailChunk) -> Vec<Option<(Outcome, Option<f64>)>> {
+    let column = |name: &str| number_of(name).and_then(|nth| chunk.columns.of(nth));
+    let (Some(status), Some(duration)) = (column("status"), column("duration_ms")) else { return Vec::new() };
+    let outcomes: Vec<Outcome> = status.values().map(|value| outcome(Some(value))).collect();
+    let durations: Vec<Option<f64>> = duration.values().map(|value| value.as_f64()).collect();
+    let of_row = |row: usize| {
+        let outcome = match status.code(row) {
+            NONE => Outcome::Other,
+            IN_LINE => return None,
+            code => outcomes[usize::from(code) - 1],
+        };
+        match duration.code(row) {
+            NONE => Some((outcome, None)),
+            IN_LINE => None,
+            code => Some((outcome, durations[usize::from(code) - 1])),
+        }
+    };
+    (0..chunk.rows.len()).map(of_row).collect()
+}
+
 fn measured(line: Raw<'_>) -> (Outcome, Option<f64>) {
     (outcome(line.get("status")), line.get("duration_ms").and_then(|value| value.as_f64()))
 }
@@ -361,6 +427,12 @@ struct KeyReader<'a> {
     column: Option<ColumnReader>,
     shapes: Option<Arc<Packed>>,
     shape_of: Vec<i64>,
+    /// Of a tail: the number of the member among those that are kept, the values met so far, and for each code of the
+    /// chunk the number of its value.
+    kept: Option<usize>,
+    numbers: HashMap<Vec<u8>, i64>,
+    of_codes: Vec<i64>,
+    codes: Vec<u16>,
     lines: Option<super::tail::ChunkLines>,
     texts: HashMap<i64, KeyValue>,
     clock: Clock,
@@ -373,17 +445,17 @@ impl<'a> KeyReader<'a> {
             column = path.first().map(|name| ColumnReader::new(part, name)).transpose()?.flatten();
             shapes = Some(part.packed(Section::Shapes, 0)?);
         }
-        let zone = match by {
-            GroupKey::Interval { zone, .. } | GroupKey::Day(zone) | GroupKey::Hour(zone) => zone.clone(),
-            GroupKey::Field(_) => Zone::default(),
-        };
-        let clock = Clock { zone, quarter: i64::MIN, offset: 0 };
+        let clock = Clock::new(by);
         Ok(KeyReader {
             by,
             visibility,
             column,
             shapes,
             shape_of: Vec::new(),
+            kept: kept_of(place, by, visibility),
+            numbers: HashMap::new(),
+            of_codes: Vec::new(),
+            codes: Vec::new(),
             lines: None,
             texts: HashMap::new(),
             clock,
@@ -391,8 +463,10 @@ impl<'a> KeyReader<'a> {
     }
 
     fn load(&mut self, place: &Place, chunk: usize) -> io::Result<()> {
-        if let GroupKey::Field(_) = self.by {
-            self.lines = place.tail_lines(chunk)?;
+        if let (GroupKey::Field(path), Place::Tail(tail)) = (self.by, place) {
+            self.load_kept(&tail.chunks[chunk], path);
+            let is_known = !self.codes.is_empty() && !self.codes.contains(&IN_LINE);
+            self.lines = if is_known { None } else { place.tail_lines(chunk)? };
         }
         if let Some(shapes) = &self.shapes {
             shapes.chunk(chunk, &mut self.shape_of);
@@ -403,9 +477,33 @@ impl<'a> KeyReader<'a> {
         Ok(())
     }
 
+    fn load_kept(&mut self, chunk: &TailChunk, path: &[String]) {
+        self.codes.clear();
+        self.of_codes.clear();
+        let Some(column) = self.kept.and_then(|nth| chunk.columns.of(nth)) else { return };
+        self.codes.extend((0..chunk.rows.len()).map(|row| column.code(row)));
+        for value in column.values() {
+            let number = match self.numbers.get(value.as_bytes()) {
+                Some(known) => *known,
+                None => {
+                    let number = self.numbers.len() as i64 + 1;
+                    self.numbers.insert(value.as_bytes().to_vec(), number);
+                    self.texts.insert(number, key_value(value.path(&path[1..])));
+                    number
+                }
+            };
+            self.of_codes.push(number);
+        }
+    }
+
     /// A number that stands for the key within this place, where there is one.
     fn short(&mut self, row: usize, time: i64) -> Option<i64> {
         match self.by {
+            GroupKey::Field(_) if !self.codes.is_empty() => match self.codes[row] {
+                NONE => Some(0),
+                IN_LINE => None,
+                code => Some(self.of_codes[usize::from(code) - 1]),
+            },
             GroupKey::Field(_) => {
                 let shape = *self.shape_of.get(row)?;
                 if shape == i64::from(WHOLE) {
@@ -446,7 +544,17 @@ impl<'a> KeyReader<'a> {
     }
 }
 
-fn key_value(value: Option<Raw<'_>>) -> KeyValue {
+/// The member of a tail that a key is, if it is kept and shown as it is.
+fn kept_of(place: &Place, by: &GroupKey, visibility: &Visibility) -> Option<usize> {
+    match (place, by) {
+        (Place::Tail(_), GroupKey::Field(path)) => {
+            path.first().filter(|name| !visibility.hides(name)).and_then(|name| number_of(name))
+        }
+        _ => None,
+    }
+}
+
+pub fn key_value(value: Option<Raw<'_>>) -> KeyValue {
     match value.filter(|value| !value.is_null()) {
         Some(value) => KeyValue::Text(value.display().as_ref().into()),
         None => KeyValue::Missing,
@@ -454,14 +562,22 @@ fn key_value(value: Option<Raw<'_>>) -> KeyValue {
 }
 
 /// Local time, with the offset remembered for a quarter of an hour.
-struct Clock {
+pub struct Clock {
     zone: Zone,
     quarter: i64,
     offset: i64,
 }
 
 impl Clock {
-    fn key(&mut self, by: &GroupKey, time: i64) -> i64 {
+    pub fn new(by: &GroupKey) -> Clock {
+        let zone = match by {
+            GroupKey::Interval { zone, .. } | GroupKey::Day(zone) | GroupKey::Hour(zone) => zone.clone(),
+            GroupKey::Field(_) => Zone::default(),
+        };
+        Clock { zone, quarter: i64::MIN, offset: 0 }
+    }
+
+    pub fn key(&mut self, by: &GroupKey, time: i64) -> i64 {
         let quarter = time.div_euclid(QUARTER);
         if quarter != self.quarter {
             self.quarter = quarter;

@@ -8,29 +8,79 @@ pub const CHUNK: usize = 256;
 /// Bytes behind the last value, so that a value can be read with one wide load.
 const PADDING: usize = 16;
 
-/// Packs values. Layout: the count, then for each chunk its minimum (zigzag varint) and width in bits (one byte), then
-/// the bits of all chunks, each beginning on a byte.
+/// A width with this bit is that of differences that were divided by [`DIVISOR`]: times of whole milliseconds.
+const DIVIDED: u8 = 0x80;
+const DIVISOR: u64 = 1000;
+/// A width from here on is that of differences from a straight line, whose slope follows: numbers that count up.
+const SLOPED: u8 = 65;
+/// Differences above this are kept as they are.
+const MAX_SLOPED: u64 = 1 << 40;
+
+/// Packs values. Layout: the count, then for each chunk its base (zigzag varint), its width in bits with flags (one byte)
+/// and its slope, if it has one (zigzag varint), then the bits of all chunks, each beginning on a byte.
 pub fn pack(values: &[i64]) -> Vec<u8> {
     let mut out = Vec::with_capacity(values.len() + 64);
     put_varint(&mut out, values.len() as u64);
     let mut body = Vec::with_capacity(values.len() * 2);
+    let mut differences = Vec::with_capacity(CHUNK);
     for chunk in values.chunks(CHUNK) {
-        let min = chunk.iter().copied().min().unwrap_or(0);
-        let widest = chunk.iter().map(|value| value.wrapping_sub(min) as u64).max().unwrap_or(0);
-        let width = 64 - widest.leading_zeros();
-        put_varint(&mut out, zigzag(min));
-        out.push(width as u8);
-        push_bits(&mut body, chunk, min, width);
+        pack_chunk(chunk, &mut differences, &mut out, &mut body);
     }
     out.extend_from_slice(&body);
     out.resize(out.len() + PADDING, 0);
     out
 }
 
-fn push_bits(out: &mut Vec<u8>, chunk: &[i64], min: i64, width: u32) {
+fn pack_chunk(chunk: &[i64], differences: &mut Vec<u64>, heads: &mut Vec<u8>, body: &mut Vec<u8>) {
+    let mut base = chunk.iter().copied().min().unwrap_or(0);
+    differences.clear();
+    differences.extend(chunk.iter().map(|value| value.wrapping_sub(base) as u64));
+    let mut widest = differences.iter().copied().max().unwrap_or(0);
+    let is_divided = widest >= DIVISOR && differences.iter().all(|difference| difference.is_multiple_of(DIVISOR));
+    let divisor = if is_divided { DIVISOR } else { 1 };
+    if is_divided {
+        differences.iter_mut().for_each(|difference| *difference /= DIVISOR);
+        widest /= DIVISOR;
+    }
+    let mut flags = if is_divided { DIVIDED } else { 0 };
+    let mut slope = None;
+    if let Some((steps, least, most)) = sloped(differences, widest)
+        && bits(most) + 1 < bits(widest)
+    {
+        let along = |nth: usize| steps * nth as i64 + least;
+        differences.iter_mut().enumerate().for_each(|(nth, value)| *value = (*value as i64 - along(nth)) as u64);
+        base = base.wrapping_add(least.wrapping_mul(divisor as i64));
+        (slope, widest, flags) = (Some(steps), most, flags | SLOPED);
+    }
+    let width = bits(widest);
+    put_varint(heads, zigzag(base));
+    heads.push(flags + width as u8);
+    if let Some(slope) = slope {
+        put_varint(heads, zigzag(slope));
+    }
+    push_bits(body, differences, width);
+}
+
+fn bits(widest: u64) -> u32 {
+    64 - widest.leading_zeros()
+}
+
+/// The slope of a line through the first and the last, the least difference from it, and how much the greatest is more.
+fn sloped(differences: &[u64], widest: u64) -> Option<(i64, i64, u64)> {
+    let (first, last) = (*differences.first()?, *differences.last()?);
+    if widest > MAX_SLOPED || differences.len() < 2 {
+        return None;
+    }
+    let slope = (last as i64 - first as i64) / (differences.len() as i64 - 1);
+    let from_line = || differences.iter().enumerate().map(|(nth, value)| *value as i64 - slope * nth as i64);
+    let (least, most) = (from_line().min()?, from_line().max()?);
+    Some((slope, least, most.abs_diff(least)))
+}
+
+fn push_bits(out: &mut Vec<u8>, values: &[u64], width: u32) {
     let (mut pending, mut bits) = (0u128, 0u32);
-    for value in chunk {
-        pending |= u128::from(value.wrapping_sub(min) as u64) << bits;
+    for value in values {
+        pending |= u128::from(*value) << bits;
         bits += width;
         while bits >= 8 {
             out.push(pending as u8);
@@ -52,9 +102,20 @@ pub struct Packed {
 
 #[derive(Clone, Copy)]
 struct ChunkHead {
-    min: i64,
+    base: i64,
+    /// No value is smaller.
+    least: i64,
     width: u32,
+    multiplier: i64,
+    slope: i64,
     at: usize,
+}
+
+impl ChunkHead {
+    fn value(&self, nth: usize, difference: u64) -> i64 {
+        let steps = (difference as i64).wrapping_add(self.slope.wrapping_mul(nth as i64));
+        self.base.wrapping_add(steps.wrapping_mul(self.multiplier))
+    }
 }
 
 impl Packed {
@@ -65,15 +126,19 @@ impl Packed {
         let mut chunks = Vec::with_capacity(len.div_ceil(CHUNK).min(bytes.len()));
         let mut at = 0;
         for nth in 0..len.div_ceil(CHUNK) {
-            let min = unzigzag(take_varint(&mut rest)?);
-            let (width, tail) = rest.split_first()?;
+            let base = unzigzag(take_varint(&mut rest)?);
+            let (flags, tail) = rest.split_first()?;
             rest = tail;
-            if *width > 64 {
-                return None;
-            }
+            let (code, multiplier) = (flags & !DIVIDED, if flags & DIVIDED == 0 { 1 } else { DIVISOR as i64 });
+            let (width, slope) = match code.checked_sub(SLOPED) {
+                None => (code, 0),
+                Some(width) => (width, unzigzag(take_varint(&mut rest)?)),
+            };
             let count = CHUNK.min(len - nth * CHUNK);
-            chunks.push(ChunkHead { min, width: u32::from(*width), at });
-            at += (count * usize::from(*width)).div_ceil(8);
+            let fall = slope.min(0).wrapping_mul(count as i64 - 1).wrapping_mul(multiplier);
+            let least = base.wrapping_add(fall);
+            chunks.push(ChunkHead { base, least, width: u32::from(width), multiplier, slope, at });
+            at += (count * usize::from(width)).div_ceil(8);
         }
         let start = bytes.len() - rest.len();
         if rest.len() != at + PADDING {
@@ -87,14 +152,14 @@ impl Packed {
         self.len
     }
 
-    /// The smallest value of a chunk; the values of most sorted columns are near it.
-    pub fn min(&self, chunk: usize) -> i64 {
-        self.chunks[chunk].min
+    /// No value of a chunk is smaller than this; of most chunks it is the smallest.
+    pub fn least(&self, chunk: usize) -> i64 {
+        self.chunks[chunk].least
     }
 
     pub fn get(&self, row: usize) -> i64 {
         let head = self.chunks[row / CHUNK];
-        head.min.wrapping_add(self.read(head, row % CHUNK) as i64)
+        head.value(row % CHUNK, self.read(head, row % CHUNK))
     }
 
     fn read(&self, head: ChunkHead, nth: usize) -> u64 {
@@ -110,18 +175,18 @@ impl Packed {
         out.clear();
         let head = self.chunks[chunk];
         let count = CHUNK.min(self.len - chunk * CHUNK);
-        if head.width == 0 {
-            out.resize(count, head.min);
+        if head.width == 0 && head.slope == 0 {
+            out.resize(count, head.base);
         } else if head.width <= 56 {
             let mask = (1u64 << head.width) - 1;
             out.extend((0..count).map(|nth| {
                 let bit = nth * head.width as usize;
                 let at = head.at + bit / 8;
                 let word = u64::from_le_bytes(self.bytes[at..at + 8].try_into().expect("eight bytes"));
-                head.min.wrapping_add((word >> (bit % 8) & mask) as i64)
+                head.value(nth, word >> (bit % 8) & mask)
             }));
         } else {
-            out.extend((0..count).map(|nth| head.min.wrapping_add(self.read(head, nth) as i64)));
+            out.extend((0..count).map(|nth| head.value(nth, self.read(head, nth))));
         }
     }
 
@@ -148,14 +213,22 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_packed_reads_the_same_by_row_and_by_chunk(
-            values in proptest::collection::vec(prop_oneof![any::<i64>(), 0i64..5, 1_700_000_000_000_000i64..1_700_000_001_000_000], 0..700)
+            values in proptest::collection::vec(prop_oneof![any::<i64>(), 0i64..5, 1_700_000_000_000_000i64..1_700_000_001_000_000], 0..700),
+            slope in prop_oneof![Just(0i64), -5000i64..5000],
+            step in prop_oneof![Just(1i64), Just(1000)],
         ) {
+            let values: Vec<i64> = values
+                .into_iter()
+                .enumerate()
+                .map(|(nth, value)| value.wrapping_add(slope * nth as i64).wrapping_mul(step))
+                .collect();
             let packed = Packed::open(pack(&values)).expect("it was just packed");
             prop_assert_eq!(packed.len(), values.len());
             let mut out = Vec::new();
             for chunk in 0..values.len().div_ceil(CHUNK) {
                 packed.chunk(chunk, &mut out);
                 prop_assert_eq!(&out[..], &values[chunk * CHUNK..(chunk * CHUNK + out.len())]);
+                prop_assert!(out.iter().all(|value| packed.least(chunk) <= *value));
             }
             for (row, value) in values.iter().enumerate() {
                 prop_assert_eq!(packed.get(row), *value);

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use zstd::zstd_safe::DCtx;
+
 /// Names something within a part.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Key {
@@ -14,9 +16,13 @@ pub struct Key {
     pub block: u32,
 }
 
+/// Contexts for expanding that are kept for the next who needs one.
+const MAX_CONTEXTS: usize = 4;
+
 /// Bounded by bytes.
 pub struct Cache {
     inner: Mutex<Inner>,
+    contexts: Mutex<Vec<DCtx<'static>>>,
     limit: usize,
 }
 
@@ -38,7 +44,7 @@ const OVERHEAD: usize = 128;
 
 impl Cache {
     pub fn new(limit: usize) -> Cache {
-        Cache { inner: Mutex::default(), limit }
+        Cache { inner: Mutex::default(), contexts: Mutex::default(), limit }
     }
 
     /// What is kept under a key, or what `read` gives, which is kept from now on.
@@ -66,6 +72,18 @@ impl Cache {
             self.lock().insert(key, value.clone(), weight, self.limit);
         }
         Ok(value)
+    }
+
+    /// Lends a context for expanding: making one costs more than expanding a block.
+    pub fn decompress<T>(&self, expand: impl FnOnce(&mut DCtx<'static>) -> T) -> T {
+        let kept = self.contexts.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut context = kept.unwrap_or_default();
+        let expanded = expand(&mut context);
+        let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
+        if contexts.len() < MAX_CONTEXTS {
+            contexts.push(context);
+        }
+        expanded
     }
 
     /// Forgets what belongs to a part that is gone.

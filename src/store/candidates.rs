@@ -3,7 +3,7 @@
 use std::io;
 
 use super::chunks::ChunkSet;
-use super::grams::{grams_of, has_term, is_counted, is_unsearched, number_term, present, term};
+use super::grams::{Hashes, grams_of, has_term, is_counted, is_unsearched, number_term, present, term};
 use crate::query::{Check, Expr, FieldTest, Pattern, Test};
 use crate::visibility::Visibility;
 
@@ -161,11 +161,11 @@ impl Needs {
         }
     }
 
-    /// Whether a chunk with these ascending hashes has what is needed.
-    pub fn is_in(&self, hashes: &[u32]) -> bool {
+    /// Whether a chunk with these hashes has what is needed.
+    pub fn is_in(&self, hashes: &Hashes) -> bool {
         match self {
             Needs::Anything => true,
-            Needs::Hash(hash) => hashes.binary_search(hash).is_ok(),
+            Needs::Hash(hash) => hashes.contains(*hash),
             Needs::All(parts) => parts.iter().all(|part| part.is_in(hashes)),
             Needs::Any(parts) => parts.iter().any(|part| part.is_in(hashes)),
         }
@@ -184,7 +184,7 @@ mod tests {
     fn may_match(query: &str, line: &str) -> (bool, bool) {
         let query = Query::parse(query).expect("a query");
         let mut set = GramSet::default();
-        set.add_event(line.as_bytes());
+        set.add_event(&Raw::valid(line.as_bytes()).members().collect::<Vec<_>>());
         let everything = Visibility::All { own: String::new(), preview: 100 };
         (needs(query.expr(), &[], &everything).is_in(&set.take()), query.matches_line(Raw::valid(line.as_bytes())))
     }

@@ -1,8 +1,10 @@
 //! What a chunk of events contains, as a set of hashes: substrings of three and four characters, and values of fields.
 //!
 //! A set never misses what is there; it may name what is not. Texts are decoded and folded: each code point to its
-//! lower case, so that a search in any case and any script finds its chunks.
+//! lower case, so that a search in any case and any script finds its chunks. Substrings of random identifiers (UUIDs,
+//! hashes) are apart: they are as many as all others together, so a part keeps them for larger units than a chunk.
 
+use super::hashing::Seeded;
 use crate::event::{Kind, Raw};
 
 /// Hashes are smaller than `1 << HASH_BITS`: a bitmap of them fits the cache.
@@ -13,7 +15,13 @@ const MAX_TERM_BYTES: usize = 128;
 /// Strings up to this length are remembered within a chunk, so that a repeated one costs one look.
 const MAX_REMEMBERED: usize = 64;
 /// How many strings are remembered; the newest takes the place of an older one.
-const REMEMBERED: usize = 2048;
+const REMEMBERED: usize = 4096;
+/// The end of a text up to this length is not looked at line by line.
+const LONG_TEXT: usize = 48;
+/// Shorter strings are no random identifiers.
+const MIN_RANDOM: usize = 16;
+/// Shorter lines are not remembered.
+const MIN_LINE: usize = 12;
 
 /// Salts that keep the kinds of hashes apart.
 const GRAM3: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -21,42 +29,113 @@ const GRAM4: u64 = 0xC2B2_AE3D_27D4_EB4F;
 const TERM: u64 = 0x1656_67B1_9E37_79F9;
 const PRESENT: u64 = 0xD6E8_FEB8_6659_FD93;
 
+/// What a chunk has, ascending.
+#[derive(Clone, Debug, Default)]
+pub struct Hashes {
+    pub exact: Vec<u32>,
+    /// Substrings of random identifiers.
+    pub loose: Vec<u32>,
+}
+
+impl Hashes {
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.loose.is_empty()
+    }
+
+    pub fn contains(&self, hash: u32) -> bool {
+        self.exact.binary_search(&hash).is_ok() || self.loose.binary_search(&hash).is_ok()
+    }
+
+    pub fn weight(&self) -> usize {
+        (self.exact.len() + self.loose.len()) * 4
+    }
+}
+
+/// A set of hashes: one bit for each.
+pub struct HashBits(Vec<u64>);
+
+impl Default for HashBits {
+    fn default() -> HashBits {
+        HashBits(vec![0; 1 << (HASH_BITS - 6)])
+    }
+}
+
+impl HashBits {
+    pub fn insert(&mut self, hash: u32) {
+        self.0[hash as usize / 64] |= 1u64 << (hash % 64);
+    }
+
+    /// The hashes, ascending; the set is empty afterwards. There are about as many as `expected`.
+    pub fn take(&mut self, expected: usize) -> Vec<u32> {
+        let mut found = Vec::with_capacity(expected);
+        for (nth, word) in self.0.iter_mut().enumerate().filter(|(_, word)| **word != 0) {
+            while *word != 0 {
+                found.push(nth as u32 * 64 + word.trailing_zeros());
+                *word &= *word - 1;
+            }
+        }
+        found
+    }
+
+    /// Notes the substrings of three and four characters that begin in `from..to`.
+    fn add_windows(&mut self, text: &[u32], from: usize, to: usize) {
+        let to = to.min(text.len().saturating_sub(2));
+        if from >= to {
+            return;
+        }
+        let mut packed = u64::from(text[from]) << 21 | u64::from(text[from + 1]) << 42;
+        let fours = to.min(text.len().saturating_sub(3)).max(from);
+        for window in text[from..fours + 3].windows(4) {
+            packed = packed >> 21 | u64::from(window[2]) << 42;
+            self.insert(gram3_of(packed));
+            self.insert(gram4_of(packed, window[3]));
+        }
+        if fours < to {
+            self.insert(gram3(&text[fours..]));
+        }
+    }
+}
+
 /// Collects the hashes of one chunk at a time.
 pub struct GramSet {
-    seen: Vec<u64>,
-    found: Vec<u32>,
+    exact: HashBits,
+    loose: HashBits,
+    has_loose: bool,
+    /// How many the chunk before had.
+    before: (usize, usize),
     folded: Vec<u32>,
     remembered: Vec<(u64, u64)>,
+    /// Begins the hashes of what is remembered, so that nobody can choose texts that hide others.
+    salts: [u64; 2],
 }
 
 impl Default for GramSet {
     fn default() -> GramSet {
         GramSet {
-            seen: vec![0; 1 << (HASH_BITS - 6)],
-            found: Vec::new(),
+            exact: HashBits::default(),
+            loose: HashBits::default(),
+            has_loose: false,
+            before: (0, 0),
             folded: Vec::new(),
             remembered: vec![(0, 0); REMEMBERED],
+            salts: [Seeded::default().hash_bytes(b""), Seeded::default().hash_bytes(b"")],
         }
     }
 }
 
 impl GramSet {
     fn insert(&mut self, hash: u32) {
-        let (word, bit) = (hash as usize / 64, 1u64 << (hash % 64));
-        if self.seen[word] & bit == 0 {
-            self.seen[word] |= bit;
-            self.found.push(hash);
-        }
+        self.exact.insert(hash);
     }
 
     /// Notes everything that a search may ask of an event's members.
-    pub fn add_event(&mut self, line: &[u8]) {
-        for (name, value) in Raw::valid(line).members() {
+    pub fn add_event(&mut self, members: &[(&[u8], Raw<'_>)]) {
+        for (name, value) in members {
             let name = decoded_name(name);
             if !value.is_null() {
                 self.insert(present(&name));
             }
-            self.add_member(&name, value);
+            self.add_member(&name, *value);
         }
     }
 
@@ -72,7 +151,9 @@ impl GramSet {
                     let hash = term_of_folded(name, &self.folded);
                     self.insert(hash);
                 }
-                if !is_unsearched(name) {
+                if is_random(inside) {
+                    self.add_loose();
+                } else if !is_unsearched(name) {
                     self.add_folded();
                 }
             }
@@ -105,7 +186,11 @@ impl GramSet {
                     return;
                 }
                 self.fold(inside);
-                self.add_folded();
+                if is_random(inside) {
+                    self.add_loose();
+                } else {
+                    self.add_folded();
+                }
             }
             Kind::Array => value.elements().for_each(|element| self.add_nested(element)),
             Kind::Object => value.members().for_each(|(_, member)| self.add_nested(member)),
@@ -114,8 +199,12 @@ impl GramSet {
     }
 
     fn is_remembered(&mut self, name: &[u8], inside: &[u8]) -> bool {
-        let first = hash_bytes(hash_bytes(GRAM3, name), inside);
-        let second = hash_bytes(hash_bytes(GRAM4, inside), name);
+        let first = hash_bytes(hash_bytes(self.salts[0], name), inside);
+        let second = hash_bytes(hash_bytes(self.salts[1], inside), name);
+        self.is_known(first, second)
+    }
+
+    fn is_known(&mut self, first: u64, second: u64) -> bool {
         let slot = &mut self.remembered[first as usize % REMEMBERED];
         if *slot == (first, second) {
             return true;
@@ -129,28 +218,59 @@ impl GramSet {
         fold_json(inside, &mut self.folded);
     }
 
+    /// Notes the substrings of the folded text. Lines that the chunk already has cost one look each.
     fn add_folded(&mut self) {
         let folded = std::mem::take(&mut self.folded);
-        for window in folded.windows(3) {
-            self.insert(gram3(window));
+        let mut start = 0;
+        while folded.len() - start > LONG_TEXT {
+            let line = &folded[start..];
+            let len = line.iter().position(|c| *c == u32::from(b'\n')).map_or(line.len(), |at| at + 1);
+            if len >= MIN_LINE && self.is_known_line(&line[..len]) {
+                // Only what reaches into the next line is new.
+                self.exact.add_windows(line, len.saturating_sub(3), len);
+            } else {
+                self.exact.add_windows(line, 0, len);
+            }
+            start += len;
         }
-        for window in folded.windows(4) {
-            self.insert(gram4(window));
-        }
+        self.exact.add_windows(&folded[start..], 0, folded.len() - start);
         self.folded = folded;
     }
 
-    /// The hashes, ascending; the set is empty afterwards.
-    pub fn take(&mut self) -> Vec<u32> {
-        let mut found = std::mem::take(&mut self.found);
-        for hash in &found {
-            self.seen[*hash as usize / 64] = 0;
-        }
-        self.remembered.fill((0, 0));
-        found.sort_unstable();
-        found.shrink_to_fit();
-        found
+    /// Notes the substrings of a random identifier.
+    fn add_loose(&mut self) {
+        self.has_loose = true;
+        self.loose.add_windows(&self.folded, 0, self.folded.len());
     }
+
+    fn is_known_line(&mut self, line: &[u32]) -> bool {
+        let (pairs, rest) = line.as_chunks::<2>();
+        let (mut first, mut second) = (self.salts[0] ^ line.len() as u64, self.salts[1]);
+        for [a, b] in pairs {
+            let word = u64::from(*a) | u64::from(*b) << 32;
+            first = (first ^ word).wrapping_mul(GRAM3).rotate_left(29);
+            second = (second ^ word).wrapping_mul(GRAM4).rotate_left(33);
+        }
+        for c in rest {
+            first = (first ^ u64::from(*c)).wrapping_mul(GRAM3);
+            second = (second ^ u64::from(*c)).wrapping_mul(GRAM4);
+        }
+        self.is_known(first ^ first >> 32, second)
+    }
+
+    /// The hashes; the set is empty afterwards.
+    pub fn take(&mut self) -> Hashes {
+        let exact = self.exact.take(self.before.0);
+        let loose = if self.has_loose { self.loose.take(self.before.1) } else { Vec::new() };
+        (self.before, self.has_loose) = ((exact.len(), loose.len()), false);
+        self.remembered.fill((0, 0));
+        Hashes { exact, loose }
+    }
+}
+
+/// Whether a string is a random identifier: a UUID, a hash, a trace id.
+fn is_random(inside: &[u8]) -> bool {
+    inside.len() >= MIN_RANDOM && inside.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
 }
 
 /// Names whose strings are found by their whole value only: each event has another, and nobody knows a part of it.
@@ -210,14 +330,24 @@ fn term_of_folded(name: &[u8], folded: &[u32]) -> u32 {
     small(hash)
 }
 
+fn packed(c: &[u32]) -> u64 {
+    u64::from(c[0]) | u64::from(c[1]) << 21 | u64::from(c[2]) << 42
+}
+
 fn gram3(c: &[u32]) -> u32 {
-    let packed = u64::from(c[0]) | u64::from(c[1]) << 21 | u64::from(c[2]) << 42;
-    small(packed.wrapping_mul(GRAM3))
+    gram3_of(packed(c))
 }
 
 fn gram4(c: &[u32]) -> u32 {
-    let packed = u64::from(c[0]) | u64::from(c[1]) << 21 | u64::from(c[2]) << 42;
-    small((packed ^ u64::from(c[3]).wrapping_mul(GRAM3)).wrapping_mul(GRAM4))
+    gram4_of(packed(c), c[3])
+}
+
+fn gram3_of(packed: u64) -> u32 {
+    small(packed.wrapping_mul(GRAM3))
+}
+
+fn gram4_of(packed: u64, last: u32) -> u32 {
+    small((packed ^ u64::from(last).wrapping_mul(GRAM3)).wrapping_mul(GRAM4))
 }
 
 fn small(hash: u64) -> u32 {
@@ -250,8 +380,9 @@ fn fold_json(inside: &[u8], out: &mut Vec<u32>) {
         match byte {
             b'\\' => at += fold_escape(&inside[at..], out),
             0..0x80 => {
-                out.push(u32::from(byte.to_ascii_lowercase()));
-                at += 1;
+                let run = inside[at..].iter().position(|b| *b >= 0x80 || *b == b'\\').unwrap_or(inside.len() - at);
+                out.extend(inside[at..at + run].iter().map(|b| u32::from(b.to_ascii_lowercase())));
+                at += run;
             }
             _ => {
                 let run = inside[at..].iter().position(|b| *b < 0x80).unwrap_or(inside.len() - at);
@@ -302,14 +433,14 @@ mod tests {
 
     use super::*;
 
-    fn set_of(lines: &[&str]) -> Vec<u32> {
+    fn set_of(lines: &[&str]) -> Hashes {
         let mut set = GramSet::default();
-        lines.iter().for_each(|line| set.add_event(line.as_bytes()));
+        lines.iter().for_each(|line| set.add_event(&Raw::valid(line.as_bytes()).members().collect::<Vec<_>>()));
         set.take()
     }
 
-    fn has(set: &[u32], grams: &[u32]) -> bool {
-        grams.iter().all(|gram| set.binary_search(gram).is_ok())
+    fn has(set: &Hashes, grams: &[u32]) -> bool {
+        grams.iter().all(|gram| set.contains(*gram))
     }
 
     #[test]
@@ -332,13 +463,37 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_random_identifiers_are_found_and_kept_apart() {
+        let set = set_of(&[
+            r#"{"session_id":"DE823285-01e7-40a0-af18-2049b329b6a4","metadata":{"trace":"4bf92f3577b34da6a3ce929d0e0e4736"}}"#,
+        ]);
+        for text in ["de82", "01E7-40a0", "329b6a4", "-af1", "92f3577b"] {
+            assert!(has(&set, &grams_of(text)), "{text}");
+        }
+        assert!(set.loose.len() > 60 && set.exact.len() < 10);
+    }
+
+    #[test]
     fn a_set_that_was_taken_begins_empty() {
         let mut set = GramSet::default();
-        set.add_event(br#"{"code":"first text"}"#);
+        set.add_event(&Raw::valid(br#"{"code":"first text"}"#).members().collect::<Vec<_>>());
         set.take();
-        set.add_event(br#"{"code":"other"}"#);
+        set.add_event(&Raw::valid(br#"{"code":"other"}"#).members().collect::<Vec<_>>());
         let second = set.take();
         assert!(!has(&second, &grams_of("first")) && has(&second, &grams_of("other")));
+    }
+
+    #[test]
+    fn lines_that_a_chunk_has_already_hide_nothing_of_what_is_around_them() {
+        let line = "a line of code that stands in many cells";
+        let texts: Vec<String> =
+            (0..20).map(|n| format!("{line}\nx{n}z\n{line}\n{line}\n{}{line}", "y".repeat(n))).collect();
+        let lines: Vec<String> = texts.iter().map(|text| serde_json::json!({ "code": text }).to_string()).collect();
+        let set = set_of(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        for text in &texts {
+            assert!(text.as_bytes().windows(3).all(|part| has(&set, &grams_of(std::str::from_utf8(part).unwrap()))));
+            assert!(text.as_bytes().windows(4).all(|part| has(&set, &grams_of(std::str::from_utf8(part).unwrap()))));
+        }
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 //! - A part is written under a temporary name, synced, renamed and never changed. Its name is the number of its tail.
 //! - It begins with [`MAGIC`]. It ends with the table of sections (kind, column, offset, length, CRC-32C of the section)
 //!   and a trailer of 24 bytes: length of the table, its CRC-32C, the number of sections, [`MAGIC`] again.
-//! - Sections with a checksum of their own for each block ([`Section::Text`], [`Section::PostingsBody`]) are read in
+//! - Sections with a checksum of their own for each block ([`Section::Text`], [`Section::PostingsGroups`], [`Section::PostingsLists`]) are read in
 //!   parts; all others are read whole and checked against the table.
 //! - A row is an event. Rows are in the order of their `seq`. A *shape* is the text around the values of an event's
 //!   members, so that shape and values together are the line, byte for byte. Shape 0 is a line kept whole.
@@ -17,11 +17,19 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::disk::{Disk, Sequential};
 use super::value::NumberStyle;
 
 pub const MAGIC: [u8; 8] = *b"WEIRprt1";
-/// The format that this program writes.
-pub const VERSION: u32 = 1;
+/// The format that this program writes. Parts of format 1 have postings that are not read any more: in them every chunk
+/// is looked into.
+pub const VERSION: u32 = 2;
+/// The first format whose postings are read, and whose text dictionary is compressed.
+pub const VERSION_OF_POSTINGS: u32 = 2;
+/// The column under which postings of random identifiers stand.
+pub const LOOSE: usize = 1;
+/// Chunks of one unit of theirs.
+pub const UNIT_CHUNKS: usize = 4;
 const ENTRY: usize = 24;
 const TRAILER: usize = 24;
 
@@ -52,11 +60,16 @@ pub enum Section {
     Text = 17,
     /// What texts are compressed against.
     TextDictionary = 18,
-    PostingsIndex = 19,
-    PostingsBody = 20,
     Seeds = 21,
     /// Ids that producers gave, as a bloom filter.
     Bloom = 22,
+    /// 19 and 20 were the postings of format 1. Column [`LOOSE`] has those of random identifiers, for units of
+    /// [`UNIT_CHUNKS`] chunks.
+    PostingsIndex = 23,
+    PostingsGroups = 24,
+    PostingsLists = 25,
+    /// Counts and sums by chunk and status, by user and by type.
+    Summary = 26,
 }
 
 /// What can be known of a part without reading its columns.
@@ -100,6 +113,8 @@ pub enum Encoding {
     Number {
         scale: u32,
         point_zero: bool,
+        #[serde(default)]
+        is_fixed: bool,
     },
     /// A canonical time with so many digits behind the second.
     Time {
@@ -118,7 +133,7 @@ pub enum Encoding {
 impl Encoding {
     pub fn number_style(self) -> Option<NumberStyle> {
         match self {
-            Encoding::Number { scale, point_zero } => Some(NumberStyle { scale, point_zero }),
+            Encoding::Number { scale, point_zero, is_fixed } => Some(NumberStyle { scale, point_zero, is_fixed }),
             _ => None,
         }
     }
@@ -135,16 +150,14 @@ struct Entry {
 
 /// Writes a part.
 pub struct PartWriter {
-    file: io::BufWriter<File>,
+    file: io::BufWriter<Sequential>,
     at: u64,
     entries: Vec<Entry>,
 }
 
 impl PartWriter {
-    pub fn create(path: &Path) -> io::Result<PartWriter> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        let mut file = io::BufWriter::with_capacity(1 << 20, file);
+    pub fn create(disk: &Disk, path: &Path) -> io::Result<PartWriter> {
+        let mut file = io::BufWriter::with_capacity(1 << 20, disk.create(path)?.sequential());
         file.write_all(&MAGIC)?;
         Ok(PartWriter { file, at: MAGIC.len() as u64, entries: Vec::new() })
     }
@@ -176,7 +189,7 @@ impl PartWriter {
         self.file.write_all(&table)?;
         self.file.write_all(&trailer)?;
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()
+        file.sync()
     }
 }
 
@@ -245,9 +258,9 @@ impl PartFile {
     }
 
     /// Some bytes of a section whose blocks have checksums of their own.
-    pub fn slice(&self, kind: Section, at: u64, len: usize) -> io::Result<Vec<u8>> {
-        let entry = self.entry(kind, 0).ok_or_else(|| damaged(&self.path, "a section is missing"))?;
-        if at + len as u64 > u64::from(entry.len) {
+    pub fn slice(&self, kind: Section, column: usize, at: u64, len: usize) -> io::Result<Vec<u8>> {
+        let entry = self.entry(kind, column).ok_or_else(|| damaged(&self.path, "a section is missing"))?;
+        if at.saturating_add(len as u64) > u64::from(entry.len) {
             return Err(damaged(&self.path, &format!("a block lies outside of section {kind:?}")));
         }
         let mut bytes = vec![0; len];

@@ -12,13 +12,20 @@
 //! - A reader sees what was stored at one moment ([`search::Snapshot`]); it holds up no writer.
 
 mod aggregate;
+mod anywhere;
 mod bits;
 mod bloom;
 mod cache;
 mod candidates;
 mod chunks;
+mod coded;
+#[cfg(test)]
+mod crash;
+mod disk;
 mod grams;
+mod hashing;
 mod layout;
+mod open;
 mod part;
 mod percentile;
 mod postings;
@@ -27,7 +34,10 @@ mod rows;
 mod seal;
 pub mod search;
 mod split;
+mod summary;
+mod sums;
 mod tail;
+mod tail_filter;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -40,22 +50,25 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::thread::JoinHandle;
 
+use bits::CHUNK;
 use cache::Cache;
-use layout::parse_part_name;
+use disk::Disk;
+use hashing::Seeded;
+use open::{Begun, Loading};
 use part::Part;
 pub use retention::Retention;
 use search::Snapshot;
 pub use tail::NewEvent;
-use tail::{Frozen, TailFile, TailMemory};
+use tail::{Frozen, Prepared, TailContent, TailFile, TailMemory};
 
 use crate::event::Id;
 
 /// Events of a part.
 const PART_EVENTS: usize = 65_536;
+/// Tails with fewer bytes come into memory while the store opens.
+const LOADED_AT_ONCE: usize = 1 << 20;
 /// A tail with so many bytes of lines becomes a part, however few its events are.
 const PART_BYTES: usize = 48 << 20;
-/// Events that enter memory under one lock, so that readers never wait long.
-const ENTER_EVENTS: usize = 256;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -79,6 +92,8 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     dir: PathBuf,
+    disk: Disk,
+    loading: Arc<Loading>,
     part_events: usize,
     retention: Mutex<Retention>,
     cache: Arc<Cache>,
@@ -118,109 +133,94 @@ pub struct Appended {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub events: u64,
-    /// Parts that could not be read and were moved to `quarantine/`.
+    /// Parts that could not be read and were moved to `quarantine/`, and stretches of tails that were copied there.
     pub damaged: Vec<String>,
     /// Bytes behind the last whole frame of a tail, cut off: nothing there was acknowledged.
     pub cut_bytes: u64,
 }
 
 impl Store {
-    /// Opens or makes a store.
+    /// Opens or makes a store. The events of tails may come into memory afterwards; who asks for them waits for that.
     pub fn open(options: &Options) -> io::Result<(Store, Report)> {
+        Store::open_on(Disk::default(), options)
+    }
+
+    fn open_on(disk: Disk, options: &Options) -> io::Result<(Store, Report)> {
         make_private(&options.dir)?;
         let cache = Arc::new(Cache::new(options.cache_bytes));
-        let mut report = Report::default();
-        let (mut parts, mut tails) = (Vec::new(), Vec::new());
-        for entry in fs::read_dir(&options.dir)? {
-            let path = entry?.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            if name.ends_with(".new") {
-                // A part that was being made; its tail is still there.
-                fs::remove_file(&path)?;
-            } else if let Some(number) = name.strip_suffix(".tail").and_then(|number| number.parse::<u64>().ok()) {
-                tails.push(number);
-            } else if let Some(number) = parse_part_name(name) {
-                match Part::open(&path, number, cache.clone()) {
-                    Ok(part) => parts.push(Arc::new(part)),
-                    Err(error)
-                        if error.kind() == io::ErrorKind::InvalidData
-                            || error.kind() == io::ErrorKind::UnexpectedEof =>
-                    {
-                        tracing::error!(path = %path.display(), %error, "a part of the store is damaged and set aside");
-                        report.damaged.push(name.to_owned());
-                        set_aside(&options.dir, &path)?;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        parts.sort_by_key(|part| part.number);
-        tails.sort_unstable();
-        let last_part = parts.last().map_or(0, |part| part.number);
-        for number in tails.iter().filter(|number| parts.iter().any(|part| part.number == **number)) {
-            fs::remove_file(options.dir.join(tail::tail_name(*number)))?;
-        }
-        tails.retain(|number| parts.iter().all(|part| part.number != *number));
-        let newest = tails.pop().unwrap_or(last_part + 1);
-        let mut frozen = Vec::new();
-        for number in tails {
-            // A tail that was becoming a part when the process ended.
-            let (file, mut memory, cut) = TailFile::open(&options.dir, number)?;
-            report.cut_bytes += cut;
-            frozen.push(Arc::new(memory.freeze(number, file.path)?));
-        }
-        let (file, memory, cut) = TailFile::open(&options.dir, newest)?;
-        report.cut_bytes += cut;
-        let max_seq = parts.iter().map(|part| part.meta.last_seq).max().unwrap_or(0).max(memory.max_seq);
-        let in_frozen = frozen.iter().flat_map(|frozen| &frozen.view.chunks).flat_map(|chunk| &chunk.rows);
-        let max_seq = in_frozen.map(|row| row.seq).max().unwrap_or(0).max(max_seq);
-        let published = Published { parts, frozen: frozen.clone(), stored_seq: max_seq };
+        let found = open::find(&disk, options, &cache)?;
+        let (mut tails, report) = (found.tails, found.report);
+        let (file, content) = tails.pop().expect("there is a tail to append to");
+        let max_seq = found.parts.iter().map(|part| part.meta.last_seq).max().unwrap_or(0);
+        let published = Published { parts: found.parts, frozen: Vec::new(), stored_seq: max_seq };
         let store = Store(Arc::new(Inner {
             dir: options.dir.clone(),
+            disk,
             part_events: options.part_events,
             retention: Mutex::new(options.retention.clone()),
             cache,
+            loading: Arc::default(),
             writer: Mutex::new(Writer { file, max_seq, sealing: None }),
-            memory: Mutex::new(memory),
+            memory: Mutex::default(),
             published: RwLock::new(published),
             damaged: Arc::default(),
         }));
-        for one in frozen {
-            store.0.seal(&one)?;
-        }
-        report.events = store.snapshot().places().iter().map(|place| place.events() as u64).sum();
+        store.load(tails, content)?;
         Ok((store, report))
+    }
+
+    /// Brings the events of tails into memory, in a thread of its own where that takes time.
+    fn load(&self, tails: Vec<(TailFile, TailContent)>, newest: TailContent) -> io::Result<()> {
+        let bytes = tails.iter().map(|(_, content)| content.len()).sum::<usize>() + newest.len();
+        if bytes < LOADED_AT_ONCE && tails.is_empty() {
+            self.0.load(tails, &newest);
+            return Ok(());
+        }
+        let (inner, loading) = (Arc::downgrade(&self.0), self.0.loading.clone());
+        let begun = Begun(loading.begin());
+        let thread = std::thread::Builder::new().name("store-load".to_owned()).spawn(move || {
+            if let Some(inner) = inner.upgrade() {
+                inner.load(tails, &newest);
+                drop(begun);
+                inner.seal_all();
+            }
+        });
+        lock(&self.0.writer).sealing = Some(thread?);
+        Ok(())
     }
 
     /// Stores events; when this returns they are on disk and every later reader sees them.
     pub fn append(&self, events: &[NewEvent<'_>]) -> io::Result<Appended> {
         let inner = &self.0;
+        inner.loading.wait();
+        let mut members = Vec::with_capacity(events.len() * 16);
+        let prepared: Vec<Prepared<'_>> = events.iter().map(|event| event.prepare(&mut members)).collect();
         let mut writer = lock(&inner.writer);
         let mut appended = Appended::default();
-        let mut new: Vec<(NewEvent<'_>, (Id, bool))> = Vec::with_capacity(events.len());
-        let mut in_batch: HashMap<Id, usize> = HashMap::new();
-        for (nth, event) in events.iter().enumerate() {
-            let id = event.id();
-            let known = match in_batch.get(&id.0) {
-                Some(earlier) => Some(new[*earlier].0.line.to_vec()),
-                None => self.known_line(event, id, writer.max_seq)?,
+        let mut new: Vec<Prepared<'_>> = Vec::with_capacity(events.len());
+        let mut in_batch: HashMap<Id, usize, Seeded> =
+            HashMap::with_capacity_and_hasher(events.len(), Seeded::default());
+        for (nth, event) in prepared.into_iter().enumerate() {
+            let known = match in_batch.get(&event.id) {
+                Some(earlier) => Some(new[*earlier].event.line.to_vec()),
+                None => self.known_line(&event, writer.max_seq)?,
             };
             match known {
-                Some(line) if line == event.line => appended.repeated += 1,
+                Some(line) if line == event.event.line => appended.repeated += 1,
                 Some(_) => appended.conflicts.push(nth),
                 None => {
-                    in_batch.insert(id.0, new.len());
-                    new.push((*event, id));
+                    in_batch.insert(event.id, new.len());
+                    new.push(event);
                 }
             }
         }
         if !new.is_empty() {
-            writer.file.append(&new)?;
-            for some in new.chunks(ENTER_EVENTS) {
-                let mut memory = lock(&inner.memory);
-                for (event, id) in some {
-                    memory.enter(event, *id)?;
-                }
+            let room = lock(&inner.memory).room();
+            let segments = writer.file.append(&new, room)?;
+            let (first, others) = new.split_at(room.min(new.len()));
+            let mut segments = segments.chunks(1);
+            for some in Some(first).filter(|first| !first.is_empty()).into_iter().chain(others.chunks(CHUNK)) {
+                lock(&inner.memory).enter(some, &members, segments.next().unwrap_or_default())?;
             }
             appended.stored = new.len();
         }
@@ -234,13 +234,17 @@ impl Store {
             (memory.events, memory.line_bytes)
         };
         if count >= inner.part_events || bytes >= PART_BYTES {
-            self.roll(&mut writer)?;
+            // The events are stored: that no new tail can be begun is a trouble of the next ones.
+            if let Err(error) = self.roll(&mut writer) {
+                tracing::warn!(%error, "cannot begin another tail of the store; the one that is full goes on");
+            }
         }
         Ok(appended)
     }
 
     /// The stored line that an event repeats or contradicts.
-    fn known_line(&self, event: &NewEvent<'_>, (id, is_own): (Id, bool), max_seq: u64) -> io::Result<Option<Vec<u8>>> {
+    fn known_line(&self, prepared: &Prepared<'_>, max_seq: u64) -> io::Result<Option<Vec<u8>>> {
+        let Prepared { event, id, is_own_id: is_own, .. } = *prepared;
         let in_tail = lock(&self.0.memory).find(id)?;
         if in_tail.is_some() {
             return Ok(in_tail);
@@ -271,28 +275,29 @@ impl Store {
         {
             tracing::error!("making a part of the store has panicked; its events stay in their tail");
         }
-        let (file, empty, _) = TailFile::open(&self.0.dir, writer.file.number + 1)?;
-        sync_dir(&self.0.dir)?;
+        let (file, _) = TailFile::open(&self.0.disk, &self.0.dir, writer.file.number + 1)?;
+        self.0.disk.sync_dir(&self.0.dir)?;
         let old = std::mem::replace(&mut writer.file, file);
-        let frozen = {
+        {
             // Both under the lock of what is published, so that no reader misses the events or sees them twice.
             let mut published = write(&self.0.published);
             let mut memory = lock(&self.0.memory);
             let frozen = Arc::new(memory.freeze(old.number, old.path)?);
-            *memory = empty;
-            published.frozen.push(frozen.clone());
-            frozen
-        };
+            published.frozen.push(frozen);
+        }
         let inner = Arc::downgrade(&self.0);
-        let thread = std::thread::Builder::new()
-            .name("store-seal".to_owned())
-            .spawn(move || seal_in_background(&inner, &frozen));
+        let thread = std::thread::Builder::new().name("store-seal".to_owned()).spawn(move || {
+            if let Some(inner) = inner.upgrade() {
+                inner.seal_all();
+            }
+        });
         writer.sealing = Some(thread?);
         Ok(())
     }
 
     /// Everything that is stored now.
     pub fn snapshot(&self) -> Snapshot {
+        self.0.loading.wait();
         let published = read(&self.0.published);
         let mut tails: Vec<_> = published.frozen.iter().map(|frozen| frozen.view.clone()).collect();
         tails.push(lock(&self.0.memory).view());
@@ -301,6 +306,7 @@ impl Store {
 
     /// The `seq` of the newest event that was handed in; readers see it.
     pub fn stored_seq(&self) -> u64 {
+        self.0.loading.wait();
         read(&self.0.published).stored_seq
     }
 
@@ -343,21 +349,50 @@ impl Store {
     }
 }
 
-fn seal_in_background(inner: &Weak<Inner>, frozen: &Arc<Frozen>) {
-    let Some(inner) = inner.upgrade() else { return };
-    if let Err(error) = inner.seal(frozen) {
-        tracing::error!(%error, tail = frozen.number, "cannot make a part of the store; its events stay in their tail until the next start");
-    }
-}
-
 impl Inner {
+    /// Brings the events of tails into memory.
+    fn load(&self, tails: Vec<(TailFile, TailContent)>, newest: &TailContent) {
+        let mut max_seq = 0;
+        let load = |content: &TailContent, path: &Path| {
+            let (memory, unread) = content.load();
+            for at in unread {
+                tracing::error!(path = %path.display(), at, "a write in a tail of the store cannot be read and is left out");
+            }
+            memory
+        };
+        for (file, content) in tails {
+            let mut memory = load(&content, &file.path);
+            max_seq = memory.max_seq.max(max_seq);
+            match memory.freeze(file.number, file.path) {
+                Ok(frozen) => write(&self.published).frozen.push(Arc::new(frozen)),
+                Err(error) => tracing::error!(%error, "a tail of the store cannot be kept in memory"),
+            }
+        }
+        let mut writer = lock(&self.writer);
+        let memory = load(newest, &writer.file.path);
+        writer.max_seq = writer.max_seq.max(max_seq).max(memory.max_seq);
+        let mut published = write(&self.published);
+        published.stored_seq = writer.max_seq;
+        *lock(&self.memory) = memory;
+    }
+
+    /// Makes parts of all tails that are full, those included of which it failed before.
+    fn seal_all(&self) {
+        let frozen = read(&self.published).frozen.clone();
+        for one in frozen {
+            if let Err(error) = self.seal(&one) {
+                tracing::error!(%error, tail = one.number, "cannot make a part of the store; its events stay in their tail, and it is tried again with the next");
+            }
+        }
+    }
+
     /// Makes a part of a frozen tail and lets it take the tail's place.
     fn seal(&self, frozen: &Arc<Frozen>) -> io::Result<()> {
         let path = self.dir.join(layout::part_name(frozen.number));
         let temporary = path.with_extension("new");
-        seal::write_part(&temporary, &frozen.view.chunks, &frozen.seeds)?;
-        fs::rename(&temporary, &path)?;
-        sync_dir(&self.dir)?;
+        seal::write_part(&self.disk, &temporary, &frozen.view.chunks, &frozen.seeds)?;
+        self.disk.rename(&temporary, &path)?;
+        self.disk.sync_dir(&self.dir)?;
         let part = Arc::new(Part::open(&path, frozen.number, self.cache.clone())?);
         {
             let mut published = write(&self.published);
@@ -365,8 +400,8 @@ impl Inner {
             published.parts.push(part);
             published.parts.sort_by_key(|part| part.number);
         }
-        fs::remove_file(&frozen.path)?;
-        sync_dir(&self.dir)
+        self.disk.remove(&frozen.path)?;
+        self.disk.sync_dir(&self.dir)
     }
 }
 
@@ -400,19 +435,15 @@ fn make_private(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    fs::File::open(dir)?.sync_all()
-}
-
 /// Moves a file that cannot be read out of the way; nothing is deleted.
-fn set_aside(dir: &Path, path: &Path) -> io::Result<()> {
+fn set_aside(disk: &Disk, dir: &Path, path: &Path) -> io::Result<()> {
     let quarantine = dir.join("quarantine");
     make_private(&quarantine)?;
     if let Some(name) = path.file_name() {
-        fs::rename(path, quarantine.join(name))?;
+        disk.rename(path, &quarantine.join(name))?;
     }
-    sync_dir(&quarantine)?;
-    sync_dir(dir)
+    disk.sync_dir(&quarantine)?;
+    disk.sync_dir(dir)
 }
 
 /// A panic elsewhere leaves these usable: every change is one step.

@@ -9,13 +9,16 @@ use super::bits::{CHUNK, Packed};
 use super::bloom::Bloom;
 use super::cache::{Cache, Key};
 use super::chunks::ChunkSet;
-use super::layout::{Column, Encoding, Meta, PartFile, Section, VERSION, damaged};
-use super::postings::PostingsIndex;
+use super::layout::{
+    Column, Encoding, LOOSE, Meta, PartFile, Section, UNIT_CHUNKS, VERSION, VERSION_OF_POSTINGS, damaged,
+};
+use super::postings::{PostingsIndex, Stretch};
 use super::seal::{expanded, fingerprint};
 use super::split::WHOLE;
+use super::summary::Summary;
 use super::text::{Block, TextReader, Texts, read_index};
 use super::value::{write_time, write_uuid};
-use crate::event::{Id, Seed};
+use crate::event::{Id, Raw, Seed};
 use crate::varint::take_bytes;
 
 pub struct Part {
@@ -24,6 +27,8 @@ pub struct Part {
     file: PartFile,
     /// Of the text columns, by column: their number in the blocks.
     text_columns: HashMap<u32, usize>,
+    /// Of the text columns, by that number: for each shape whether it has the member.
+    text_shapes: Vec<Vec<bool>>,
     bloom: OnceLock<Option<Bloom>>,
     cache: Arc<Cache>,
 }
@@ -60,18 +65,9 @@ impl Dictionary {
     }
 }
 
-/// A value within a block that is kept open for it.
-pub struct TextValue {
-    texts: Arc<Texts>,
-    column: usize,
-    row: usize,
-}
-
-impl TextValue {
-    pub fn get(&self) -> &[u8] {
-        self.texts.get(self.column, self.row)
-    }
-}
+/// The block that was read last: rows that are looked at one after another are mostly in one.
+#[derive(Default)]
+pub struct TextCursor(Option<(Block, Arc<Texts>)>);
 
 /// Values that the encoding of their column could not give back.
 #[derive(Default)]
@@ -90,6 +86,13 @@ impl Exceptions {
         self.rows.is_empty()
     }
 
+    /// The rows whose values are accepted, ascending.
+    pub fn rows_where(&self, accepts: impl Fn(Raw<'_>) -> bool) -> Vec<u32> {
+        let Some(values) = &self.values else { return Vec::new() };
+        let is_accepted = |nth: usize| values.get(nth as i64 + 1).is_some_and(|value| accepts(Raw::valid(value)));
+        self.rows.iter().enumerate().filter(|(nth, _)| is_accepted(*nth)).map(|(_, row)| *row).collect()
+    }
+
     fn weight(&self) -> usize {
         self.rows.len() * 4 + self.values.as_ref().map_or(0, Dictionary::weight)
     }
@@ -105,8 +108,13 @@ impl Part {
             return Err(io::Error::new(io::ErrorKind::Unsupported, message));
         }
         let texts = meta.columns.iter().enumerate().filter(|(_, column)| column.encoding == Encoding::Text);
-        let text_columns = texts.enumerate().map(|(text, (column, _))| (column as u32, text)).collect();
-        Ok(Part { number, meta, file, text_columns, bloom: OnceLock::new(), cache })
+        let text_columns: HashMap<u32, usize> =
+            texts.enumerate().map(|(text, (column, _))| (column as u32, text)).collect();
+        let mut text_shapes = vec![Vec::new(); text_columns.len()];
+        for (column, text) in &text_columns {
+            text_shapes[*text] = meta.shapes.iter().map(|shape| shape.columns.contains(column)).collect();
+        }
+        Ok(Part { number, meta, file, text_columns, text_shapes, bloom: OnceLock::new(), cache })
     }
 
     pub fn path(&self) -> &Path {
@@ -180,44 +188,98 @@ impl Part {
 
     fn text_reader(&self) -> io::Result<Arc<TextReader>> {
         let key = Key { part: self.number, section: Section::TextDictionary as u16, column: 0, block: 0 };
-        self.cache.get(key, TextReader::weight, || Ok(TextReader::new(&self.file.section(Section::TextDictionary, 0)?)))
+        self.cache.get(key, TextReader::weight, || self.read_text_dictionary())
+    }
+
+    fn read_text_dictionary(&self) -> io::Result<TextReader> {
+        let bytes = self.file.section(Section::TextDictionary, 0)?;
+        if self.meta.version < VERSION_OF_POSTINGS {
+            return Ok(TextReader::new(&bytes));
+        }
+        let bytes = expanded(&bytes).ok_or_else(|| self.damaged("what its texts are compressed against is broken"))?;
+        Ok(TextReader::new(&bytes))
     }
 
     /// The texts of the block that a row is in, and the block.
     pub fn texts(&self, row: usize) -> io::Result<(Block, Arc<Texts>)> {
         let index = self.text_index()?;
-        let nth = index.partition_point(|block| block.first_row <= row) - 1;
+        let nth = index.partition_point(|block| block.first_row <= row).saturating_sub(1);
         let block = index[nth];
         let key = Key { part: self.number, section: Section::Text as u16, column: 0, block: nth as u32 };
         let texts = self.cache.get(key, Texts::weight, || {
-            let packed = self.file.slice(Section::Text, block.at, block.packed_len())?;
+            let packed = self.file.slice(Section::Text, 0, block.at, block.packed_len())?;
             let shapes = self.packed(Section::Shapes, 0)?;
-            let mut columns: Vec<u32> = self.text_columns.keys().copied().collect();
-            columns.sort_unstable();
-            let has = |text: usize, row: usize| {
-                let shape = self.meta.shapes.get(shapes.get(row) as usize);
-                shape.is_some_and(|shape| shape.columns.contains(&columns[text]))
-            };
-            let opened = self.text_reader()?.open(&block, &packed, columns.len(), has);
+            let shape_of: Vec<usize> =
+                (block.first_row..block.first_row + block.rows).map(|row| shapes.get(row) as usize).collect();
+            let has = |text: usize, row: usize| self.text_shapes[text].get(shape_of[row]).copied().unwrap_or(false);
+            let reader = self.text_reader()?;
+            let opened =
+                self.cache.decompress(|context| reader.open(&block, &packed, self.text_shapes.len(), has, context));
             opened.ok_or_else(|| self.damaged(&format!("text block {nth} cannot be read")))
         })?;
         Ok((block, texts))
     }
 
-    /// The value of a text column in a row that has it.
-    pub fn text(&self, row: usize, column: u32) -> io::Result<TextValue> {
-        let (block, texts) = self.texts(row)?;
-        Ok(TextValue { texts, column: self.text_columns[&column], row: row - block.first_row })
+    /// The value of a text column, by its number among them, in a row that has it.
+    pub fn text_at<'c>(&self, cursor: &'c mut TextCursor, row: usize, text: usize) -> io::Result<&'c [u8]> {
+        let is_near =
+            cursor.0.as_ref().is_some_and(|(block, _)| (block.first_row..block.first_row + block.rows).contains(&row));
+        if !is_near {
+            cursor.0 = Some(self.texts(row)?);
+        }
+        let (block, texts) = cursor.0.as_ref().expect("it was just read");
+        Ok(texts.get(text, row - block.first_row))
+    }
+
+    /// The number of a text column among the text columns.
+    pub fn text_number(&self, column: u32) -> usize {
+        self.text_columns[&column]
+    }
+
+    /// For each shape, whether it has the member.
+    pub fn in_shape(&self, column: u32) -> Vec<bool> {
+        self.meta.shapes.iter().map(|shape| shape.columns.contains(&column)).collect()
+    }
+
+    /// Counts and sums kept with the part; none in an older one.
+    pub fn summary(&self) -> io::Result<Option<Arc<Summary>>> {
+        if !self.file.has(Section::Summary, 0) {
+            return Ok(None);
+        }
+        let key = Key { part: self.number, section: Section::Summary as u16, column: 0, block: 0 };
+        let summary = self.cache.get(key, Summary::weight, || {
+            let bytes = expanded(&self.file.section(Section::Summary, 0)?);
+            let summary = bytes.and_then(|bytes| Summary::read(&bytes, self.chunks()));
+            summary.ok_or_else(|| self.damaged("its counts and sums cannot be read"))
+        });
+        summary.map(Some)
     }
 
     /// The chunks that have a hash.
     pub fn chunks_of(&self, hash: u32) -> io::Result<ChunkSet> {
-        let key = Key { part: self.number, section: Section::PostingsIndex as u16, column: 0, block: 0 };
+        if self.meta.version < VERSION_OF_POSTINGS {
+            return Ok(ChunkSet::all(self.chunks()));
+        }
+        let mut set = self.postings_of(hash, 0)?;
+        if self.file.has(Section::PostingsIndex, LOOSE) {
+            for unit in self.postings_of(hash, LOOSE)?.iter() {
+                (unit * UNIT_CHUNKS..self.chunks().min((unit + 1) * UNIT_CHUNKS)).for_each(|chunk| set.insert(chunk));
+            }
+        }
+        Ok(set)
+    }
+
+    fn postings_of(&self, hash: u32, column: usize) -> io::Result<ChunkSet> {
+        let section = Section::PostingsIndex;
+        let key = Key { part: self.number, section: section as u16, column: column as u32, block: 0 };
         let index = self.cache.get(key, PostingsIndex::weight, || {
-            let bytes = self.file.section(Section::PostingsIndex, 0)?;
+            let bytes = self.file.section(section, column)?;
             PostingsIndex::read(&bytes).ok_or_else(|| self.damaged("the index of its postings cannot be read"))
         })?;
-        let read = |at: u32, len: usize| self.file.slice(Section::PostingsBody, u64::from(at), len);
+        let read = |stretch: Stretch| match stretch {
+            Stretch::Groups { at, len } => self.file.slice(Section::PostingsGroups, column, u64::from(at), len),
+            Stretch::Lists { at, len } => self.file.slice(Section::PostingsLists, column, u64::from(at), len),
+        };
         index.chunks_of(hash, read)?.ok_or_else(|| self.damaged("its postings cannot be read"))
     }
 
@@ -244,9 +306,10 @@ impl Part {
         let prints = self.packed(Section::Fingerprints, 0)?;
         let chunks = prints.len().div_ceil(CHUNK);
         // Fingerprints ascend, so a chunk's smallest is its first.
-        let mut chunk = partition(chunks, |chunk| prints.min(chunk) < wanted).saturating_sub(1);
+        let first = |chunk: usize| prints.get(chunk * CHUNK);
+        let mut chunk = partition(chunks, |chunk| first(chunk) < wanted).saturating_sub(1);
         let mut values = Vec::new();
-        while chunk < chunks && prints.min(chunk) <= wanted {
+        while chunk < chunks && first(chunk) <= wanted {
             prints.chunk(chunk, &mut values);
             for (nth, _) in values.iter().enumerate().filter(|(_, print)| **print == wanted) {
                 let row = self.packed(Section::FingerprintRows, 0)?.get(chunk * CHUNK + nth) as usize;
@@ -267,7 +330,7 @@ impl Part {
         let seqs = self.packed(Section::Seq, 0)?;
         let mut values = Vec::new();
         // Events that were sent again stand out of order, so every chunk that can have it is looked at.
-        for chunk in (0..self.chunks()).filter(|chunk| seqs.min(*chunk) <= seq as i64) {
+        for chunk in (0..self.chunks()).filter(|chunk| seqs.least(*chunk) <= seq as i64) {
             seqs.chunk(chunk, &mut values);
             if let Some(nth) = values.iter().position(|value| *value as u64 == seq) {
                 return Ok(Some(chunk * CHUNK + nth));
@@ -293,9 +356,7 @@ impl Part {
             None => None,
         };
         let whole = (self.shape(row)? == WHOLE as usize).then(|| self.line(row)).transpose()?;
-        let own = whole
-            .as_deref()
-            .map_or(own, |line| crate::event::Raw::valid(line).get("id").map(|id| id.as_bytes().to_vec()));
+        let own = whole.as_deref().map_or(own, |line| Raw::valid(line).get("id").map(|id| id.as_bytes().to_vec()));
         if own.is_none()
             && let Some((column, _)) = self.column("id")
             && let Some(value) = self.exceptions(column)?.get(row)
@@ -372,7 +433,7 @@ impl Part {
 }
 
 fn own_id(value: &[u8]) -> Option<Id> {
-    crate::event::Raw::valid(value).as_str().and_then(|text| Id::parse(&text))
+    Raw::valid(value).as_str().and_then(|text| Id::parse(&text))
 }
 
 /// The first number from 0 on that does not hold, if those that do come first.

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::disk::Disk;
 use super::part::Part;
 use super::rows::RowFilter;
 use super::search::Place;
-use super::{Inner, Store, lock, read, set_aside, sync_dir, write};
+use super::{Inner, Store, lock, read, set_aside, write};
 use crate::query::Query;
 use crate::query::request::Filter;
 use crate::units::Timestamp;
@@ -49,7 +50,7 @@ impl Store {
                 continue;
             }
             if let Some(archive) = &retention.archive {
-                write_archive(archive, &part)?;
+                write_archive(&self.0.disk, archive, &part)?;
             }
             total -= part.bytes();
             tidied.events += part.events() as u64;
@@ -79,19 +80,19 @@ fn is_held(part: &Arc<Part>, retention: &Retention) -> io::Result<bool> {
 }
 
 /// One file for each part, whole before it has its name.
-fn write_archive(folder: &Path, part: &Part) -> io::Result<()> {
+fn write_archive(disk: &Disk, folder: &Path, part: &Part) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let name = format!("events-{:020}-{:020}.ndjson.zst", part.meta.first_seq, part.meta.last_seq);
     let (path, temporary) = (folder.join(&name), folder.join(format!("{name}.new")));
-    let file = fs::File::create(&temporary)?;
+    let file = disk.create(&temporary)?.sequential();
     let mut out = zstd::Encoder::new(io::BufWriter::new(file), 3)?;
     for row in 0..part.events() {
         out.write_all(&part.line(row)?)?;
         out.write_all(b"\n")?;
     }
-    out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    fs::rename(&temporary, &path)?;
-    sync_dir(folder)
+    out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync()?;
+    disk.rename(&temporary, &path)?;
+    disk.sync_dir(folder)
 }
 
 impl Inner {
@@ -99,8 +100,8 @@ impl Inner {
         write(&self.published).parts.retain(|other| other.number != part.number);
         self.cache.forget(part.number);
         // Readers that still have it keep their open file.
-        fs::remove_file(part.path())?;
-        sync_dir(&self.dir)
+        self.disk.remove(part.path())?;
+        self.disk.sync_dir(&self.dir)
     }
 
     fn set_damaged_aside(&self) -> io::Result<()> {
@@ -115,7 +116,7 @@ impl Inner {
             if let Some(part) = gone {
                 self.cache.forget(number);
                 tracing::error!(path = %part.path().display(), events = part.events(), "a damaged part of the store was set aside");
-                set_aside(&self.dir, part.path())?;
+                set_aside(&self.disk, &self.dir, part.path())?;
             }
         }
         Ok(())

@@ -3,21 +3,23 @@
 use std::io;
 use std::sync::Arc;
 
+use super::anywhere::Anywhere;
 use super::bits::{CHUNK, Packed};
 use super::layout::{Encoding, Section};
-use super::part::Part;
+use super::part::{Part, TextCursor};
 use super::search::{Place, sort_key};
 use super::split::WHOLE;
+use super::tail_filter::TailPlan;
 use crate::event::Raw;
 use crate::query::request::{Filter, SortKey};
-use crate::query::{Expr, FieldTest};
+use crate::query::{AnywhereTest, Expr, FieldTest};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
 /// What columns tell of a row.
-const NO: u8 = 0;
-const MAYBE: u8 = 1;
-const YES: u8 = 2;
+pub const NO: u8 = 0;
+pub const MAYBE: u8 = 1;
+pub const YES: u8 = 2;
 
 /// A filter, ready for the chunks of one place.
 pub struct RowFilter<'a> {
@@ -26,10 +28,12 @@ pub struct RowFilter<'a> {
     visibility: &'a Visibility,
     plan: Plan,
     equals: Vec<Plan>,
+    tail: Option<TailPlan>,
     shapes: Option<Arc<Packed>>,
     verdicts: Vec<u8>,
     scratch: Vec<i64>,
     shape_of: Vec<i64>,
+    cursor: TextCursor,
 }
 
 enum Plan {
@@ -39,6 +43,7 @@ enum Plan {
     Or(Vec<Plan>),
     Not(Box<Plan>),
     Field(Vec<ColumnTest>),
+    Anywhere(Box<Anywhere>),
 }
 
 /// A test on one column. Of several, the first whose member a row has counts.
@@ -55,8 +60,8 @@ enum Values {
     Numbers(Arc<Packed>, Encoding, Arc<FieldTest>),
     /// Each value as text.
     Each(Arc<FieldTest>),
-    /// Text in compressed blocks, looked into only for rows of which nothing else tells.
-    Text(Arc<FieldTest>),
+    /// Text in compressed blocks, looked into only for rows of which nothing else tells; the column's number among them.
+    Text(Arc<FieldTest>, usize),
     /// Only the line tells.
     Line,
 }
@@ -75,16 +80,19 @@ impl<'a> RowFilter<'a> {
             }
             shapes = Some(part.packed(Section::Shapes, 0)?);
         }
+        let tail = matches!(place, Place::Tail(_)).then(|| TailPlan::new(filter, visibility));
         Ok(RowFilter {
             place,
             filter,
             visibility,
             plan,
             equals,
+            tail,
             shapes,
             verdicts: Vec::new(),
             scratch: Vec::new(),
             shape_of: Vec::new(),
+            cursor: TextCursor::default(),
         })
     }
 
@@ -100,25 +108,45 @@ impl<'a> RowFilter<'a> {
             self.filter.from.is_none_or(|from| time >= from.0) && self.filter.to.is_none_or(|to| time < to.0)
         };
         match self.place {
-            Place::Tail(_) => {
-                let lines = self.place.tail_lines(chunk)?.expect("a tail has lines");
-                rows.extend((0..times.len()).filter(|row| in_time(times[*row]) && self.matches(lines.line(*row))));
-            }
-            Place::Part(part) => {
+            Place::Tail(tail) => {
                 let mut verdicts = std::mem::take(&mut self.verdicts);
-                self.judge(part, chunk, times.len(), &mut verdicts)?;
-                for (row, verdict) in verdicts.iter().enumerate() {
+                if let Some(plan) = &self.tail {
+                    plan.judge(&tail.chunks[chunk], &mut verdicts);
+                }
+                let mut lines = None;
+                for (row, verdict) in verdicts.iter().enumerate().filter(|(row, _)| in_time(times[*row])) {
                     let is_match = match *verdict {
-                        _ if !in_time(times[row]) => false,
                         NO => false,
                         YES => true,
-                        _ => self.decide(part, chunk * CHUNK + row)?,
+                        _ => {
+                            if lines.is_none() {
+                                lines = self.place.tail_lines(chunk)?;
+                            }
+                            lines.as_ref().is_some_and(|lines| self.matches(lines.line(row)))
+                        }
                     };
                     if is_match {
                         rows.push(row);
                     }
                 }
                 self.verdicts = verdicts;
+            }
+            Place::Part(part) => {
+                let mut verdicts = std::mem::take(&mut self.verdicts);
+                self.judge(part, chunk, times.len(), &mut verdicts)?;
+                let mut cursor = std::mem::take(&mut self.cursor);
+                for (row, verdict) in verdicts.iter().enumerate() {
+                    let is_match = match *verdict {
+                        _ if !in_time(times[row]) => false,
+                        NO => false,
+                        YES => true,
+                        _ => self.decide(part, chunk * CHUNK + row, self.shape_of[row] as usize, &mut cursor)?,
+                    };
+                    if is_match {
+                        rows.push(row);
+                    }
+                }
+                (self.verdicts, self.cursor) = (verdicts, cursor);
             }
         }
         Ok(())
@@ -140,12 +168,11 @@ impl<'a> RowFilter<'a> {
     }
 
     /// Whether a row of which columns do not tell matches: its texts are looked into, or its whole line.
-    fn decide(&self, part: &Part, row: usize) -> io::Result<bool> {
-        let shape = part.shape(row)?;
+    fn decide(&self, part: &Part, row: usize, shape: usize, cursor: &mut TextCursor) -> io::Result<bool> {
         if shape != WHOLE as usize {
-            let mut known = self.plan.decide(part, row, shape)?;
+            let mut known = self.plan.decide(part, row, shape, cursor)?;
             for equal in &self.equals {
-                known = match (known, equal.decide(part, row, shape)?) {
+                known = match (known, equal.decide(part, row, shape, cursor)?) {
                     (Some(false), _) | (_, Some(false)) => Some(false),
                     (Some(true), Some(true)) => Some(true),
                     _ => None,
@@ -196,7 +223,12 @@ fn plan_of(part: &Part, expr: &Expr, visibility: &Visibility) -> io::Result<Plan
             {
                 field(part, test)?
             }
-            _ => Plan::Maybe,
+            None if matches!(visibility, Visibility::Previews { .. }) => Plan::Maybe,
+            None => match AnywhereTest::new(test) {
+                Some(test) => Plan::Anywhere(Box::new(Anywhere::new(part, test)?)),
+                None => Plan::Maybe,
+            },
+            Some(_) => Plan::Maybe,
         },
     })
 }
@@ -220,16 +252,12 @@ fn field(part: &Part, test: FieldTest) -> io::Result<Plan> {
             Encoding::SameTime { .. } if part.exceptions(column)?.is_empty() && test.rest.is_empty() => {
                 Values::Numbers(part.packed(Section::Time, 0)?, encoding, test.clone())
             }
-            Encoding::Text => Values::Text(test.clone()),
+            Encoding::Text => Values::Text(test.clone(), part.text_number(column)),
             _ => Values::Each(test.clone()),
         };
-        columns.push(ColumnTest { column, in_shape: in_shape(part, column), values });
+        columns.push(ColumnTest { column, in_shape: part.in_shape(column), values });
     }
     Ok(Plan::Field(columns))
-}
-
-fn in_shape(part: &Part, column: u32) -> Vec<bool> {
-    part.meta.shapes.iter().map(|shape| shape.columns.contains(&column)).collect()
 }
 
 /// A member that has exactly this value.
@@ -244,7 +272,7 @@ fn equal(part: &Part, name: &str, wanted: &str) -> io::Result<Plan> {
         }
         _ => Values::Line,
     };
-    Ok(Plan::Field(vec![ColumnTest { column, in_shape: in_shape(part, column), values }]))
+    Ok(Plan::Field(vec![ColumnTest { column, in_shape: part.in_shape(column), values }]))
 }
 
 impl Plan {
@@ -253,24 +281,26 @@ impl Plan {
         match self {
             Plan::Yes => false,
             Plan::Maybe => true,
+            Plan::Anywhere(anywhere) => anywhere.is_open(),
             Plan::And(parts) | Plan::Or(parts) => parts.iter().any(Plan::is_open),
             Plan::Not(inner) => inner.is_open(),
             Plan::Field(columns) => {
-                columns.iter().any(|column| matches!(column.values, Values::Text(_) | Values::Line))
+                columns.iter().any(|column| matches!(column.values, Values::Text(..) | Values::Line))
             }
         }
     }
 
     /// The answer for one row that is not kept whole; none where only its line tells.
-    fn decide(&self, part: &Part, row: usize, shape: usize) -> io::Result<Option<bool>> {
+    fn decide(&self, part: &Part, row: usize, shape: usize, cursor: &mut TextCursor) -> io::Result<Option<bool>> {
         Ok(match self {
             Plan::Yes => Some(true),
             Plan::Maybe => None,
-            Plan::Not(inner) => inner.decide(part, row, shape)?.map(|holds| !holds),
+            Plan::Anywhere(anywhere) => Some(anywhere.decide(part, row, shape, cursor)?),
+            Plan::Not(inner) => inner.decide(part, row, shape, cursor)?.map(|holds| !holds),
             Plan::And(parts) => {
                 let mut all = Some(true);
                 for one in parts {
-                    match one.decide(part, row, shape)? {
+                    match one.decide(part, row, shape, cursor)? {
                         Some(true) => {}
                         Some(false) => return Ok(Some(false)),
                         None => all = None,
@@ -281,7 +311,7 @@ impl Plan {
             Plan::Or(parts) => {
                 let mut any = Some(false);
                 for one in parts {
-                    match one.decide(part, row, shape)? {
+                    match one.decide(part, row, shape, cursor)? {
                         Some(false) => {}
                         Some(true) => return Ok(Some(true)),
                         None => any = None,
@@ -293,7 +323,7 @@ impl Plan {
                 let has = |column: &&ColumnTest| column.in_shape.get(shape).copied().unwrap_or(false);
                 match columns.iter().find(has) {
                     None => Some(false),
-                    Some(column) => column.decide(part, row)?,
+                    Some(column) => column.decide(part, row, cursor)?,
                 }
             }
         })
@@ -311,6 +341,7 @@ impl Plan {
         match self {
             Plan::Yes => out.resize(shapes.len(), YES),
             Plan::Maybe => out.resize(shapes.len(), MAYBE),
+            Plan::Anywhere(anywhere) => anywhere.judge(chunk, shapes, scratch, out),
             Plan::And(parts) => {
                 out.resize(shapes.len(), YES);
                 fold(parts, part, chunk, shapes, scratch, out, u8::min)?;
@@ -354,14 +385,14 @@ fn fold(
 
 impl ColumnTest {
     /// The answer for one row that has the member; none where only its line tells.
-    fn decide(&self, part: &Part, row: usize) -> io::Result<Option<bool>> {
+    fn decide(&self, part: &Part, row: usize, cursor: &mut TextCursor) -> io::Result<Option<bool>> {
         Ok(match &self.values {
             Values::Codes(packed, accepted) => {
                 let code = packed.get(row);
                 Some(code > 0 && accepted.get(code as usize - 1).copied().unwrap_or(false))
             }
             Values::Numbers(_, _, test) | Values::Each(test) => Some(accepts(part, row, self.column, test)?),
-            Values::Text(test) => Some(test.accepts(Raw::valid(part.text(row, self.column)?.get()))),
+            Values::Text(test, text) => Some(test.accepts(Raw::valid(part.text_at(cursor, row, *text)?))),
             Values::Line => None,
         })
     }
@@ -409,7 +440,7 @@ impl ColumnTest {
                     }
                 }
             }
-            Values::Text(_) | Values::Line => {
+            Values::Text(..) | Values::Line => {
                 for (out, shape) in out.iter_mut().zip(shapes) {
                     if has(*shape) {
                         *out = MAYBE;

@@ -5,15 +5,20 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::aggregate::{Outcome, outcome};
 use super::bits::{CHUNK, pack};
 use super::bloom::Bloom;
-use super::layout::{Column, Encoding, Meta, PartWriter, Section, VERSION};
+use super::disk::Disk;
+use super::grams::HashBits;
+use super::hashing::Seeded;
+use super::layout::{Column, Encoding, LOOSE, Meta, PartWriter, Section, UNIT_CHUNKS, VERSION};
 use super::postings::PostingsWriter;
 use super::split::{Shapes, Split, WHOLE};
+use super::summary::{OF_CHUNKS, OF_PART, Summary, SummaryWriter};
 use super::tail::{RowHead, TailChunk};
 use super::text::{DICTIONARY_BYTES, TextWriter};
 use super::value::{plain_number, quoted_time, quoted_uuid};
-use crate::event::Seed;
+use crate::event::{Id, Raw, Seed};
 use crate::varint::put_bytes;
 
 /// What one value gives to the text that others are compressed against.
@@ -22,25 +27,23 @@ const SAMPLE_BYTES: usize = 2048;
 pub const FINGERPRINT_BITS: u32 = 24;
 
 /// Writes the events of these chunks as a part at `path`, synced. Every chunk but the last has [`CHUNK`] rows.
-pub fn write_part(path: &Path, chunks: &[Arc<TailChunk>], seeds: &[Seed]) -> io::Result<()> {
+pub fn write_part(disk: &Disk, path: &Path, chunks: &[Arc<TailChunk>], seeds: &[Seed]) -> io::Result<()> {
     let heads: Vec<&RowHead> = chunks.iter().flat_map(|chunk| &chunk.rows).collect();
     let mut shapes = Shapes::new();
     let mut row_shapes = Vec::with_capacity(heads.len());
     let (mut sample, mut line_bytes) = (Vec::with_capacity(DICTIONARY_BYTES), 0);
-    for_each_line(chunks, |head, line| {
+    for_each_line(chunks, |head, line, split| {
         line_bytes += line.len() as u64;
-        let split = Split::of(line);
-        let shape = shapes.of(&split);
+        let shape = shapes.of(split);
         row_shapes.push(i64::from(shape));
-        let derived = seeds[head.seed as usize].id(head.ordinal);
         if shape == WHOLE {
-            shapes.columns[0].add(line, head.time, derived);
+            shapes.add(0, line, head.time, head.derived_id());
             take_sample(&mut sample, line);
             return Ok(());
         }
         for (nth, value) in split.values.iter().enumerate() {
             let column = shapes.shapes[shape as usize].columns[nth];
-            shapes.columns[column as usize].add(value, head.time, derived);
+            shapes.add(column, value, head.time, head.derived_id());
             if value.len() > 32 {
                 take_sample(&mut sample, value);
             }
@@ -56,15 +59,11 @@ pub fn write_part(path: &Path, chunks: &[Arc<TailChunk>], seeds: &[Seed]) -> io:
             _ => stats.choose(heads.len()),
         })
         .collect();
-    let mut part = PartWriter::create(path)?;
+    let mut part = PartWriter::create(disk, path)?;
     write_heads(&mut part, &heads, seeds, chunks)?;
     part.section(Section::Shapes, 0, &pack(&row_shapes))?;
-    write_columns(&mut part, chunks, seeds, &shapes, &row_shapes, &columns, &sample)?;
-    let mut postings = PostingsWriter::default();
-    chunks.iter().for_each(|chunk| postings.add_chunk(&chunk.hashes));
-    let (index, body) = postings.finish();
-    part.section(Section::PostingsIndex, 0, &index)?;
-    part.section(Section::PostingsBody, 0, &body)?;
+    write_columns(&mut part, chunks, &shapes, &row_shapes, &columns, &sample)?;
+    write_postings(&mut part, chunks)?;
     let times = || heads.iter().map(|head| head.time);
     let meta = Meta {
         version: VERSION,
@@ -83,11 +82,17 @@ pub fn write_part(path: &Path, chunks: &[Arc<TailChunk>], seeds: &[Seed]) -> io:
     part.finish()
 }
 
-fn for_each_line(chunks: &[Arc<TailChunk>], mut each: impl FnMut(&RowHead, &[u8]) -> io::Result<()>) -> io::Result<()> {
+fn for_each_line(
+    chunks: &[Arc<TailChunk>],
+    mut each: impl FnMut(&RowHead, &[u8], &Split<'_>) -> io::Result<()>,
+) -> io::Result<()> {
     for chunk in chunks {
         let lines = chunk.lines()?;
+        let mut split = Split::default();
         for (nth, head) in chunk.rows.iter().enumerate() {
-            each(head, lines.line(nth))?;
+            let line = lines.line(nth);
+            split.read(line);
+            each(head, line, &split)?;
         }
     }
     Ok(())
@@ -98,6 +103,28 @@ fn take_sample(sample: &mut Vec<u8>, value: &[u8]) {
     sample.extend_from_slice(&value[..value.len().min(room)]);
 }
 
+fn write_postings(part: &mut PartWriter, chunks: &[Arc<TailChunk>]) -> io::Result<()> {
+    let mut exact = PostingsWriter::default();
+    chunks.iter().for_each(|chunk| exact.add_chunk(&chunk.hashes.exact));
+    let mut written = vec![(0, exact)];
+    if chunks.iter().any(|chunk| !chunk.hashes.loose.is_empty()) {
+        let (mut loose, mut bits) = (PostingsWriter::rounding_up(), HashBits::default());
+        for unit in chunks.chunks(UNIT_CHUNKS) {
+            let all = || unit.iter().flat_map(|chunk| &chunk.hashes.loose);
+            all().for_each(|hash| bits.insert(*hash));
+            loose.add_chunk(&bits.take(all().count()));
+        }
+        written.push((LOOSE, loose));
+    }
+    for (column, postings) in written {
+        let postings = postings.finish();
+        part.section(Section::PostingsIndex, column, &postings.index)?;
+        part.section(Section::PostingsGroups, column, &postings.groups)?;
+        part.section(Section::PostingsLists, column, &postings.lists)?;
+    }
+    Ok(())
+}
+
 /// What stands beside the lines: numbers, times, origins, ids.
 fn write_heads(part: &mut PartWriter, heads: &[&RowHead], seeds: &[Seed], chunks: &[Arc<TailChunk>]) -> io::Result<()> {
     let column = |value: fn(&RowHead) -> i64| pack(&heads.iter().map(|head| value(head)).collect::<Vec<_>>());
@@ -105,7 +132,7 @@ fn write_heads(part: &mut PartWriter, heads: &[&RowHead], seeds: &[Seed], chunks
     part.section(Section::Time, 0, &column(|head| head.time))?;
     part.section(Section::Received, 0, &column(|head| head.received))?;
     // Only the seeds that are in use, in the order of their first use.
-    let (mut codes, mut used) = (HashMap::new(), Vec::new());
+    let (mut codes, mut used): (HashMap<u32, i64, Seeded>, Vec<u8>) = Default::default();
     let seed_codes: Vec<i64> = heads
         .iter()
         .map(|head| {
@@ -142,7 +169,7 @@ struct Open {
     encoding: Encoding,
     numbers: Vec<i64>,
     uuids: Vec<u8>,
-    dictionary: HashMap<Vec<u8>, i64>,
+    dictionary: HashMap<Vec<u8>, i64, Seeded>,
     dictionary_values: Vec<u8>,
     exception_rows: Vec<i64>,
     exception_values: Vec<u8>,
@@ -154,7 +181,6 @@ struct Open {
 fn write_columns(
     part: &mut PartWriter,
     chunks: &[Arc<TailChunk>],
-    seeds: &[Seed],
     shapes: &Shapes,
     row_shapes: &[i64],
     columns: &[Column],
@@ -170,7 +196,7 @@ fn write_columns(
                 encoding: column.encoding,
                 numbers: Vec::new(),
                 uuids: Vec::new(),
-                dictionary: HashMap::new(),
+                dictionary: HashMap::default(),
                 dictionary_values: Vec::new(),
                 exception_rows: Vec::new(),
                 exception_values: Vec::new(),
@@ -179,39 +205,103 @@ fn write_columns(
             }
         })
         .collect();
-    let mut writer = TextWriter::new(sample, texts);
+    let mut writer = TextWriter::new(sample, texts)?;
     let mut row = 0;
-    for_each_line(chunks, |head, line| {
+    let mut sums = Sums::new(columns, row_shapes);
+    for_each_line(chunks, |head, line, split| {
         let shape = row_shapes[row] as usize;
+        sums.begin();
         if shape == WHOLE as usize {
             writer.value(open[0].text, line);
         } else {
-            let derived = seeds[head.seed as usize].id(head.ordinal).0;
-            let split = Split::of(line);
             for (column, value) in shapes.shapes[shape].columns.iter().zip(&split.values) {
-                open[*column as usize].push(value, row, head.time, derived, &mut writer);
+                let code = open[*column as usize].push(value, row, head, &mut writer);
+                sums.value(*column as usize, value, code);
             }
         }
         row += 1;
+        sums.end(head.time, row);
         writer.end_row()
     })?;
+    if let Some(summary) = sums.finish(row) {
+        part.section(Section::Summary, 0, &compressed(&summary.encode())?)?;
+    }
     for (nth, column) in open.iter_mut().enumerate() {
         column.write(part, nth, row)?;
     }
     let (index, body) = writer.finish()?;
-    part.section(Section::TextDictionary, 0, sample)?;
+    part.section(Section::TextDictionary, 0, &compressed(sample)?)?;
     part.section(Section::TextIndex, 0, &index)?;
     part.section(Section::Text, 0, &body)
 }
 
+/// What is summed up while the columns are written; nothing where some line is kept whole.
+struct Sums {
+    writer: Option<SummaryWriter>,
+    /// Of the members of [`OF_PART`], the status and the duration: their columns.
+    columns: [Option<usize>; OF_PART.len() + 2],
+    codes: [i64; OF_PART.len() + 1],
+    /// What each code of the status says.
+    outcomes: Vec<Outcome>,
+    duration: Option<f64>,
+}
+
+impl Sums {
+    fn new(columns: &[Column], row_shapes: &[i64]) -> Sums {
+        let [user, event_type] = OF_PART;
+        let places = [user, event_type, OF_CHUNKS, "duration_ms"]
+            .map(|name| columns.iter().position(|column| column.name == name && !name.is_empty()));
+        let is_coded =
+            |nth: usize| places[nth].is_none_or(|column: usize| columns[column].encoding == Encoding::Dictionary);
+        // The outcome of an event follows from the code of its status.
+        let is_whole = row_shapes.contains(&i64::from(WHOLE)) || !is_coded(OF_PART.len());
+        let writer = (!is_whole).then(|| SummaryWriter::new([0, 1, 2].map(is_coded)));
+        Sums { writer, columns: places, codes: [0; 3], outcomes: vec![Outcome::Other], duration: None }
+    }
+
+    fn begin(&mut self) {
+        (self.codes, self.duration) = ([0; 3], None);
+    }
+
+    fn value(&mut self, column: usize, value: &[u8], code: i64) {
+        let Some(nth) = self.columns.iter().position(|known| *known == Some(column)) else { return };
+        match self.codes.get_mut(nth) {
+            Some(known) => *known = code,
+            None => self.duration = Raw::valid(value).as_f64(),
+        }
+        if nth == OF_PART.len() && code as usize == self.outcomes.len() {
+            self.outcomes.push(outcome(Some(Raw::valid(value))));
+        }
+    }
+
+    fn end(&mut self, time: i64, rows: usize) {
+        let Some(writer) = &mut self.writer else { return };
+        let outcome = self.outcomes.get(self.codes[OF_PART.len()] as usize).copied().unwrap_or(Outcome::Other);
+        writer.add(self.codes, outcome, self.duration, time);
+        if rows.is_multiple_of(CHUNK) {
+            writer.end_chunk();
+        }
+    }
+
+    fn finish(self, rows: usize) -> Option<Summary> {
+        let mut writer = self.writer?;
+        if !rows.is_multiple_of(CHUNK) {
+            writer.end_chunk();
+        }
+        Some(writer.finish())
+    }
+}
+
 impl Open {
-    fn push(&mut self, value: &[u8], row: usize, time: i64, derived: u128, texts: &mut TextWriter) {
+    /// Adds a value. Tells its code, if the column is a dictionary.
+    fn push(&mut self, value: &[u8], row: usize, head: &RowHead, texts: &mut TextWriter) -> i64 {
         match self.encoding {
             Encoding::Text => texts.value(self.text, value),
             Encoding::Dictionary => {
                 self.numbers.resize(row, 0);
                 let code = self.code(value);
                 self.numbers.push(code);
+                return code;
             }
             Encoding::Number { .. } => {
                 let style = self.encoding.number_style().expect("it is a number");
@@ -223,7 +313,7 @@ impl Open {
                 self.push_number(micros, value, row);
             }
             Encoding::SameTime { digits } => {
-                if quoted_time(value) != Some((time, digits)) {
+                if quoted_time(value) != Some((head.time, digits)) {
                     self.except(value, row);
                 }
             }
@@ -235,11 +325,12 @@ impl Open {
                 self.uuids.extend_from_slice(&bits.unwrap_or(0).to_le_bytes());
             }
             Encoding::DerivedId => {
-                if quoted_uuid(value) != Some(derived) {
+                if quoted_uuid(value).is_none_or(|bits| head.derived_id() != Some(Id(bits))) {
                     self.except(value, row);
                 }
             }
         }
+        0
     }
 
     /// Codes begin at 1; 0 is no value.

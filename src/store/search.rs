@@ -469,7 +469,7 @@ pub fn is_in_time((min, max): (i64, i64), filter: &Filter) -> bool {
     min <= max && filter.from.is_none_or(|from| max >= from.0) && filter.to.is_none_or(|to| min < to.0)
 }
 
-fn covers(filter: &Filter, (min, max): (i64, i64)) -> bool {
+pub fn covers(filter: &Filter, (min, max): (i64, i64)) -> bool {
     filter.from.is_none_or(|from| min >= from.0) && filter.to.is_none_or(|to| max < to.0)
 }
 

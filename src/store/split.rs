@@ -1,10 +1,10 @@
 //! A line taken apart into its shape and its values, and how the values of each member are best encoded.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::hashing::Seeded;
 use super::layout::{Column, Encoding, Shape};
-use super::value::{MAX_SCALE, plain_number, quoted_time, quoted_uuid};
+use super::value::{MAX_SCALE, NumberStyle, plain_number, quoted_time, quoted_uuid};
 use crate::event::{Id, Raw, escape};
 
 /// The most shapes and columns of a part; a line beyond them is kept whole.
@@ -25,8 +25,12 @@ pub struct Split<'a> {
 }
 
 impl<'a> Split<'a> {
-    pub fn of(line: &'a [u8]) -> Split<'a> {
-        let mut split = Split::default();
+    /// Takes a line apart, in the memory of the one before.
+    pub fn read(&mut self, line: &'a [u8]) {
+        let split = self;
+        split.pieces.clear();
+        split.names.clear();
+        split.values.clear();
         let mut end = 0;
         for (name, value) in Raw::valid(line).members() {
             let at = value.as_bytes().as_ptr() as usize - line.as_ptr() as usize;
@@ -36,7 +40,6 @@ impl<'a> Split<'a> {
             end = at + value.as_bytes().len();
         }
         split.pieces.push(&line[end..]);
-        split
     }
 }
 
@@ -44,9 +47,10 @@ impl<'a> Split<'a> {
 pub struct Shapes {
     pub shapes: Vec<Shape>,
     pub columns: Vec<Stats>,
-    by_pieces: HashMap<Vec<u8>, u32>,
+    by_pieces: HashMap<Vec<u8>, u32, Seeded>,
     by_name: HashMap<String, u32>,
     last: u32,
+    hasher: Seeded,
 }
 
 /// The shape of a line that is kept whole.
@@ -58,9 +62,10 @@ impl Shapes {
         Shapes {
             shapes: vec![whole],
             columns: vec![Stats { name: String::new(), ..Stats::default() }],
-            by_pieces: HashMap::new(),
+            by_pieces: HashMap::default(),
             by_name: HashMap::new(),
             last: WHOLE,
+            hasher: Seeded::default(),
         }
     }
 
@@ -86,6 +91,11 @@ impl Shapes {
         self.by_pieces.insert(key, shape);
         self.last = shape;
         shape
+    }
+
+    /// Adds a value to what is known of its column.
+    pub fn add(&mut self, column: u32, value: &[u8], time: i64, derived: Option<Id>) {
+        self.columns[column as usize].add(value, self.hasher, time, derived);
     }
 
     fn enter(&mut self, split: &Split<'_>) -> Option<u32> {
@@ -118,18 +128,29 @@ impl Shapes {
     }
 }
 
+/// Of the values of a column the first so many, and one in so many of the others, are looked at as numbers, times and
+/// UUIDs. What those do not show is an exception of the encoding.
+const CHECKED_FIRST: usize = 64;
+const CHECKED_STEP: usize = 8;
+
 /// What the values of one column have in common.
 #[derive(Default)]
 pub struct Stats {
     pub name: String,
     pub count: usize,
     bytes: usize,
-    distinct: HashSet<u64>,
+    distinct: HashSet<u64, Seeded>,
     distinct_bytes: usize,
     is_diverse: bool,
+    /// How many were looked at as numbers, times and UUIDs.
+    checked: usize,
     numbers: usize,
+    /// The digits behind the point that the first number has, and how many have as many.
+    first_scale: u32,
+    at_first_scale: usize,
     scale: u32,
     point_zeros: usize,
+    zeros_at_end: usize,
     wholes: usize,
     range: Option<(i64, i64)>,
     times: usize,
@@ -140,10 +161,17 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub fn add(&mut self, value: &[u8], time: i64, derived: Id) {
+    /// Adds a value of an event with this time, whose id is `derived` unless its producer gave it one.
+    pub fn add(&mut self, value: &[u8], hasher: Seeded, time: i64, derived: Option<Id>) {
         self.count += 1;
         self.bytes += value.len();
-        self.add_distinct(value);
+        if !self.is_diverse {
+            self.add_distinct(value, hasher);
+        }
+        if self.count > CHECKED_FIRST && !self.count.is_multiple_of(CHECKED_STEP) {
+            return;
+        }
+        self.checked += 1;
         match value.first() {
             Some(b'-' | b'0'..=b'9') => self.add_number(value),
             Some(b'"') => self.add_string(value, time, derived),
@@ -151,48 +179,52 @@ impl Stats {
         }
     }
 
-    fn add_distinct(&mut self, value: &[u8]) {
-        if self.is_diverse {
-            return;
-        }
-        let mut hasher = DefaultHasher::new();
-        value.hash(&mut hasher);
-        if self.distinct.insert(hasher.finish()) {
+    fn add_distinct(&mut self, value: &[u8], hasher: Seeded) {
+        if self.distinct.insert(hasher.hash_bytes(value)) {
             self.distinct_bytes += value.len();
             let is_too_much = self.distinct.len() > MAX_DISTINCT || self.distinct_bytes > MAX_DICTIONARY_BYTES;
             if is_too_much {
-                (self.is_diverse, self.distinct) = (true, HashSet::new());
+                (self.is_diverse, self.distinct) = (true, HashSet::default());
             }
         }
     }
 
     fn add_number(&mut self, value: &[u8]) {
         let Some(plain) = plain_number(value) else { return };
+        if self.numbers == 0 {
+            self.first_scale = plain.scale;
+        }
         self.numbers += 1;
-        self.scale = self.scale.max(plain.scale);
-        self.wholes += usize::from(plain.scale == 0);
-        self.point_zeros += usize::from(plain.point_zero);
+        self.at_first_scale += usize::from(plain.scale == self.first_scale);
+        self.point_zeros += usize::from(plain.is_point_zero());
+        self.wholes += usize::from(plain.scale == 0 || plain.is_point_zero());
+        self.zeros_at_end += usize::from(plain.has_zeros_at_end());
+        if !plain.is_point_zero() {
+            self.scale = self.scale.max(plain.scale);
+        }
         let (low, high) = self.range.unwrap_or((plain.mantissa, plain.mantissa));
         self.range = Some((low.min(plain.mantissa), high.max(plain.mantissa)));
     }
 
-    fn add_string(&mut self, value: &[u8], time: i64, derived: Id) {
-        // What no earlier value was, this one need not be.
-        if self.times * 8 + 64 >= self.count
-            && let Some((micros, digits)) = quoted_time(value)
-        {
+    fn add_string(&mut self, value: &[u8], time: i64, derived: Option<Id>) {
+        if let Some((micros, digits)) = quoted_time(value) {
             if self.times == 0 {
                 self.digits = digits;
             }
             self.times += usize::from(digits == self.digits);
             self.same_times += usize::from(digits == self.digits && micros == time);
-        }
-        if self.uuids * 8 + 64 >= self.count
-            && let Some(bits) = quoted_uuid(value)
-        {
+        } else if let Some(bits) = quoted_uuid(value) {
             self.uuids += 1;
-            self.derived_ids += usize::from(bits == derived.0);
+            self.derived_ids += usize::from(derived == Some(Id(bits)));
         }
+    }
+
+    /// How most numbers are written.
+    fn number_style(&self) -> NumberStyle {
+        // `12.340` has to keep its zero: then all are written with as many digits.
+        let is_fixed = self.zeros_at_end > 0 && self.at_first_scale * 8 >= self.numbers * 7;
+        let scale = if is_fixed { self.first_scale } else { self.scale };
+        NumberStyle { scale, point_zero: self.point_zeros * 2 > self.wholes, is_fixed }
     }
 
     fn column(&self, encoding: Encoding, rows: usize) -> Column {
@@ -201,7 +233,7 @@ impl Stats {
 
     /// The encoding that takes the least room, as far as that can be told beforehand.
     pub fn choose(&self, rows: usize) -> Column {
-        let most = |count: usize| count * 8 >= self.count * 7 && self.count > 0;
+        let most = |count: usize| count * 8 >= self.checked * 7 && self.checked > 0;
         let digits = self.digits;
         if self.name == "id" && most(self.derived_ids) {
             return self.column(Encoding::DerivedId, rows);
@@ -226,9 +258,9 @@ impl Stats {
         }
         if most(self.numbers) && self.scale <= MAX_SCALE {
             let (low, high) = self.range.unwrap_or_default();
-            let point_zero = self.point_zeros * 2 > self.wholes;
-            let width = bits(high.abs_diff(low)) + self.scale as usize;
-            offer(rows * width / 8, Encoding::Number { scale: self.scale, point_zero });
+            let NumberStyle { scale, point_zero, is_fixed } = self.number_style();
+            let width = bits(high.abs_diff(low)) + if is_fixed { 0 } else { scale as usize };
+            offer(rows * width / 8, Encoding::Number { scale, point_zero, is_fixed });
         }
         if most(self.uuids) && self.count == rows {
             offer(rows * 16, Encoding::Uuid);
@@ -247,7 +279,8 @@ mod tests {
 
     fn chosen(name: &str, values: &[String]) -> Encoding {
         let mut stats = Stats { name: name.to_owned(), ..Stats::default() };
-        values.iter().for_each(|value| stats.add(value.as_bytes(), 1_735_689_600_500_000, Id(7)));
+        let hasher = Seeded::default();
+        values.iter().for_each(|value| stats.add(value.as_bytes(), hasher, 1_735_689_600_500_000, Some(Id(7))));
         stats.choose(values.len()).encoding
     }
 
@@ -258,7 +291,7 @@ mod tests {
             chosen("status", &many(|n| format!("\"{}\"", ["ok", "error"][n as usize % 2]))),
             Encoding::Dictionary
         );
-        let number = Encoding::Number { scale: 3, point_zero: false };
+        let number = Encoding::Number { scale: 3, point_zero: false, is_fixed: false };
         assert_eq!(
             chosen(
                 "duration_ms",
@@ -266,6 +299,8 @@ mod tests {
             ),
             number
         );
+        let fixed = Encoding::Number { scale: 3, point_zero: false, is_fixed: true };
+        assert_eq!(chosen("duration_ms", &many(|n| format!("{}.{:03}", n * 7919 % 99_991, n % 1000))), fixed);
         assert_eq!(
             chosen("timestamp", &many(|_| "\"2025-01-01T00:00:00.500Z\"".into())),
             Encoding::SameTime { digits: 3 }
@@ -283,7 +318,8 @@ mod tests {
     #[test]
     fn pieces_and_values_together_are_the_line() {
         for line in [r#"{"a":1,"b":"x, y"}"#, r#"{ "a" : [1, 2] , "b":{}}"#, "{}", r#"{ }"#, r#"{"\u0061":1}"#] {
-            let split = Split::of(line.as_bytes());
+            let mut split = Split::default();
+            split.read(line.as_bytes());
             let mut again = Vec::new();
             for (nth, piece) in split.pieces.iter().enumerate() {
                 again.extend_from_slice(piece);

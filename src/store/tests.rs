@@ -16,10 +16,10 @@ use crate::query::request::{AggregateRequest, CountLimit, Filter, Group, GroupKe
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new() -> Folder {
+    pub fn new() -> Folder {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("weir-store-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         Folder(std::env::temp_dir().join(name))
@@ -33,11 +33,11 @@ impl Drop for Folder {
 }
 
 #[derive(Clone, Debug)]
-struct Stored {
-    seq: u64,
-    received: i64,
-    ordinal: u64,
-    line: String,
+pub struct Stored {
+    pub seq: u64,
+    pub received: i64,
+    pub ordinal: u64,
+    pub line: String,
 }
 
 const SEED: Seed = Seed([7; 16]);
@@ -48,7 +48,7 @@ fn later() -> Instant {
 }
 
 impl Stored {
-    fn event(&self) -> NewEvent<'_> {
+    pub fn event(&self) -> NewEvent<'_> {
         NewEvent {
             seq: self.seq,
             received_at: Timestamp(self.received),
@@ -225,7 +225,7 @@ fn check(store: &Store, events: &[Stored]) {
     for event in events {
         let found = snapshot.by_seq(event.seq, &all()).unwrap().expect("it is found by its number");
         assert_eq!(String::from_utf8(found.line).unwrap(), event.line);
-        let id = event.event().id().0;
+        let id = event.event().prepare(&mut Vec::new()).id;
         let found = snapshot.by_id(id, &all()).unwrap().expect("it is found by its id");
         assert_eq!(found.seq, event.seq);
     }
@@ -342,7 +342,7 @@ proptest! {
     }
 }
 
-fn plain(seq: u64, line: &str) -> Stored {
+pub fn plain(seq: u64, line: &str) -> Stored {
     Stored { seq, received: START + seq as i64, ordinal: seq, line: line.to_owned() }
 }
 

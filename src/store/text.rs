@@ -2,8 +2,9 @@
 
 use std::io;
 
-use zstd::bulk::{Compressor, Decompressor};
-use zstd::dict::{DecoderDictionary, EncoderDictionary};
+use zstd::bulk::Compressor;
+use zstd::dict::DecoderDictionary;
+use zstd::zstd_safe::DCtx;
 
 use crate::varint::{put_varint, take_varint};
 
@@ -18,7 +19,8 @@ const ENTRY: usize = 24;
 
 /// Writes the blocks of one part.
 pub struct TextWriter {
-    dictionary: EncoderDictionary<'static>,
+    compressor: Compressor<'static>,
+    raw: Vec<u8>,
     columns: usize,
     /// For each column the values of the open block: lengths and bytes.
     open: Vec<(Vec<u8>, Vec<u8>)>,
@@ -30,9 +32,10 @@ pub struct TextWriter {
 }
 
 impl TextWriter {
-    pub fn new(dictionary: &[u8], columns: usize) -> TextWriter {
-        TextWriter {
-            dictionary: EncoderDictionary::copy(dictionary, LEVEL),
+    pub fn new(dictionary: &[u8], columns: usize) -> io::Result<TextWriter> {
+        Ok(TextWriter {
+            compressor: Compressor::with_dictionary(LEVEL, dictionary)?,
+            raw: Vec::new(),
             columns,
             open: vec![Default::default(); columns],
             open_bytes: 0,
@@ -40,7 +43,7 @@ impl TextWriter {
             first_row: 0,
             body: Vec::new(),
             index: Vec::new(),
-        }
+        })
     }
 
     /// A value of the row that is being written.
@@ -60,14 +63,16 @@ impl TextWriter {
     }
 
     fn close_block(&mut self) -> io::Result<()> {
-        let mut raw = Vec::with_capacity(self.open_bytes + self.columns * BLOCK_ROWS);
+        let raw = &mut self.raw;
+        raw.clear();
+        raw.reserve(self.open_bytes + self.columns * BLOCK_ROWS);
         for (lengths, _) in &self.open {
             raw.extend_from_slice(lengths);
         }
         for (_, bytes) in &self.open {
             raw.extend_from_slice(bytes);
         }
-        let packed = Compressor::with_prepared_dictionary(&self.dictionary)?.compress(&raw)?;
+        let packed = self.compressor.compress(raw)?;
         for word in [self.first_row as u32, packed.len() as u32, raw.len() as u32, crc32c::crc32c(&packed)] {
             self.index.extend_from_slice(&word.to_le_bytes());
         }
@@ -147,7 +152,7 @@ impl TextReader {
         self.weight
     }
 
-    /// Expands a block. `has(column, row)` says which rows of the part have a value in which text column.
+    /// Expands a block. `has(column, row)` says which rows of the block have a value in which text column.
     /// `None` if the block is damaged.
     pub fn open(
         &self,
@@ -155,17 +160,18 @@ impl TextReader {
         packed: &[u8],
         columns: usize,
         has: impl Fn(usize, usize) -> bool,
+        context: &mut DCtx<'static>,
     ) -> Option<Texts> {
         if crc32c::crc32c(packed) != block.crc {
             return None;
         }
-        let raw =
-            Decompressor::with_prepared_dictionary(&self.dictionary).ok()?.decompress(packed, block.raw_len).ok()?;
+        let mut raw = Vec::with_capacity(block.raw_len);
+        context.decompress_using_ddict(&mut raw, packed, self.dictionary.as_ddict()).ok()?;
         let mut rest = &raw[..];
         let mut lengths = Vec::with_capacity(columns * block.rows);
         for column in 0..columns {
             for row in 0..block.rows {
-                let length = if has(column, block.first_row + row) { take_varint(&mut rest)? as usize } else { 0 };
+                let length = if has(column, row) { take_varint(&mut rest)? as usize } else { 0 };
                 lengths.push(length);
             }
         }

@@ -15,6 +15,8 @@ pub struct NumberStyle {
     pub scale: u32,
     /// Whether whole numbers are written with `.0`.
     pub point_zero: bool,
+    /// Whether all digits behind the point are written, zeros at the end as well.
+    pub is_fixed: bool,
 }
 
 /// A plain decimal: its digits as an integer, and how many of them stand behind the point.
@@ -22,11 +24,21 @@ pub struct NumberStyle {
 pub struct Plain {
     pub mantissa: i64,
     pub scale: u32,
-    /// `12.0`: a whole number that shows a point.
-    pub point_zero: bool,
 }
 
-/// Reads numbers of the form `-12.345`; none with an exponent, a leading zero, `-0`, or zeros at the end (but `.0`).
+impl Plain {
+    /// `12.0`: a whole number that shows a point.
+    pub fn is_point_zero(self) -> bool {
+        self.scale == 1 && self.mantissa % 10 == 0
+    }
+
+    /// `1.50`, `1.00`: zeros at the end that most writers leave out.
+    pub fn has_zeros_at_end(self) -> bool {
+        self.scale > 0 && self.mantissa % 10 == 0 && !self.is_point_zero()
+    }
+}
+
+/// Reads numbers of the form `-12.345`; none with an exponent, a leading zero, or `-0`.
 pub fn plain_number(text: &[u8]) -> Option<Plain> {
     let (negative, digits) = match text.strip_prefix(b"-") {
         Some(rest) => (true, rest),
@@ -40,9 +52,7 @@ pub fn plain_number(text: &[u8]) -> Option<Plain> {
     if whole.is_empty() || (whole[0] == b'0' && whole.len() > 1) || digits.len() > 17 {
         return None;
     }
-    let point_zero = fraction == b"0";
-    let fraction = if point_zero { &b""[..] } else { fraction };
-    if has_point && !point_zero && fraction.last().is_none_or(|last| *last == b'0') {
+    if has_point && fraction.is_empty() {
         return None;
     }
     let mut mantissa = 0u64;
@@ -57,14 +67,20 @@ pub fn plain_number(text: &[u8]) -> Option<Plain> {
         return None;
     }
     let mantissa = if negative { -(mantissa as i64) } else { mantissa as i64 };
-    Some(Plain { mantissa, scale, point_zero })
+    Some(Plain { mantissa, scale })
 }
 
 impl NumberStyle {
     /// The integer that a column of this style keeps for a number, if it gives back the same text.
     pub fn encode(self, plain: Plain) -> Option<i64> {
-        let is_whole = plain.scale == 0;
-        if plain.scale > self.scale || (is_whole && plain.point_zero != self.point_zero) {
+        if self.is_fixed {
+            return (plain.scale == self.scale).then_some(plain.mantissa);
+        }
+        if plain.is_point_zero() {
+            let whole = plain.mantissa / 10;
+            return if self.point_zero { whole.checked_mul(10i64.pow(self.scale)) } else { None };
+        }
+        if plain.scale > self.scale || plain.has_zeros_at_end() || (plain.scale == 0 && self.point_zero) {
             return None;
         }
         plain.mantissa.checked_mul(10i64.pow(self.scale - plain.scale))
@@ -77,6 +93,9 @@ impl NumberStyle {
             out.push(b'-');
         }
         push_digits(out, whole);
+        if self.is_fixed {
+            return self.write_fraction(fraction, self.scale as usize, out);
+        }
         if fraction == 0 {
             if self.point_zero {
                 out.extend_from_slice(b".0");
@@ -87,6 +106,13 @@ impl NumberStyle {
         while fraction.is_multiple_of(10) {
             fraction /= 10;
             digits -= 1;
+        }
+        self.write_fraction(fraction, digits, out);
+    }
+
+    fn write_fraction(self, mut fraction: u64, digits: usize, out: &mut Vec<u8>) {
+        if digits == 0 {
+            return;
         }
         out.push(b'.');
         let start = out.len();
@@ -125,11 +151,12 @@ pub fn quoted_time(text: &[u8]) -> Option<(i64, u32)> {
         more @ 2..=7 => more - 1,
         _ => return None,
     };
-    let time = std::str::from_utf8(&text[1..text.len() - 1]).ok()?;
-    let micros = Timestamp::parse(time)?.0;
-    let mut again = Vec::with_capacity(text.len());
-    write_time(micros, digits as u32, &mut again);
-    (again == text).then_some((micros, digits as u32))
+    let time = &text[1..text.len() - 1];
+    // What is read and would be written otherwise: a leap second, a space for the `T`, a comma for the point.
+    let is_canonical =
+        time[0].is_ascii_digit() && time[10] == b'T' && time[17..19] != *b"60" && (digits == 0 || time[19] == b'.');
+    let micros = Timestamp::parse(std::str::from_utf8(time).ok().filter(|_| is_canonical)?)?.0;
+    Some((micros, digits as u32))
 }
 
 /// Writes a time as [`quoted_time`] reads it.
@@ -147,12 +174,31 @@ pub fn write_time(micros: i64, digits: u32, out: &mut Vec<u8>) {
 
 /// The bits of a quoted UUID in the usual spelling (lower case, with hyphens).
 pub fn quoted_uuid(text: &[u8]) -> Option<u128> {
-    if text.len() != 38 || text.iter().any(u8::is_ascii_uppercase) {
+    let [b'"', inside @ .., b'"'] = text else { return None };
+    if inside.len() != 36 || [8, 13, 18, 23].into_iter().any(|at| inside[at] != b'-') {
         return None;
     }
-    let inside = std::str::from_utf8(text.strip_prefix(b"\"")?.strip_suffix(b"\"")?).ok()?;
-    Id::parse(inside).map(|id| id.0)
+    let (mut bits, mut all) = (0u128, 0u8);
+    for (at, byte) in inside.iter().enumerate() {
+        if !matches!(at, 8 | 13 | 18 | 23) {
+            let digit = HEX[usize::from(*byte)];
+            all |= digit;
+            bits = bits << 4 | u128::from(digit & 15);
+        }
+    }
+    (all < 16).then_some(bits)
 }
+
+/// The value of each hexadecimal digit in lower case; 16 for any other byte.
+const HEX: [u8; 256] = {
+    let mut table = [16; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        table[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    table
+};
 
 pub fn write_uuid(bits: u128, out: &mut Vec<u8>) {
     out.push(b'"');
@@ -169,11 +215,15 @@ mod tests {
 
     #[test]
     fn numbers_that_would_be_spelled_otherwise_are_no_plain_ones() {
-        for text in ["01", "-0", "1.50", "1e5", "1.", ".5", "-", "", "12345678901234567890", "null", "\"1\"", "1.00"] {
+        for text in ["01", "-0", "1e5", "1.", ".5", "-", "", "12345678901234567890", "null", "\"1\"", "-0.00"] {
             assert_eq!(plain_number(text.as_bytes()), None, "{text}");
         }
-        assert_eq!(plain_number(b"-12.345"), Some(Plain { mantissa: -12345, scale: 3, point_zero: false }));
-        assert_eq!(plain_number(b"7.0"), Some(Plain { mantissa: 7, scale: 0, point_zero: true }));
+        assert_eq!(plain_number(b"-12.345"), Some(Plain { mantissa: -12345, scale: 3 }));
+        assert!(plain_number(b"7.0").is_some_and(Plain::is_point_zero));
+        let floating = NumberStyle { scale: 3, point_zero: true, is_fixed: false };
+        for text in ["1.50", "1.00", "3"] {
+            assert_eq!(plain_number(text.as_bytes()).and_then(|plain| floating.encode(plain)), None, "{text}");
+        }
     }
 
     #[test]
@@ -193,11 +243,32 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_number_that_a_style_takes_comes_back_as_written(text in "-?[0-9]{1,9}(\\.[0-9]{1,6})?", scale in 0u32..7, point_zero: bool) {
-            let style = NumberStyle { scale, point_zero };
+        fn a_number_that_a_style_takes_comes_back_as_written(text in "-?[0-9]{1,9}(\\.[0-9]{1,6})?", scale in 0u32..7, point_zero: bool, is_fixed: bool) {
+            let style = NumberStyle { scale, point_zero, is_fixed };
             if let Some(value) = plain_number(text.as_bytes()).and_then(|plain| style.encode(plain)) {
                 let mut out = Vec::new();
                 style.write(value, &mut out);
+                prop_assert_eq!(std::str::from_utf8(&out), Ok(text.as_str()));
+            }
+        }
+
+        #[test]
+        fn a_time_that_is_read_comes_back_as_written(
+            text in "(0000|00[0-9]{2}|[0-9]{4})-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9]([.,][0-9]{1,7})?[Zz]",
+        ) {
+            let text = format!("\"{text}\"");
+            if let Some((micros, digits)) = quoted_time(text.as_bytes()) {
+                let mut out = Vec::new();
+                write_time(micros, digits, &mut out);
+                prop_assert_eq!(std::str::from_utf8(&out), Ok(text.as_str()));
+            }
+        }
+
+        #[test]
+        fn what_is_no_plain_uuid_is_refused(text in "\"[0-9a-fA-F-]{36}\"") {
+            if let Some(bits) = quoted_uuid(text.as_bytes()) {
+                let mut out = Vec::new();
+                write_uuid(bits, &mut out);
                 prop_assert_eq!(std::str::from_utf8(&out), Ok(text.as_str()));
             }
         }

@@ -1,0 +1,201 @@
+//! Values of the members that are most asked for, of the events of one chunk of a tail: each distinct value once.
+
+use crate::event::{Raw, escape};
+
+/// These members are kept, where an event has them at its top.
+pub const NAMES: [&str; 12] = [
+    "event_type",
+    "status",
+    "user_id",
+    "session_id",
+    "entity_type",
+    "entity_id",
+    "host",
+    "endpoint",
+    "http_method",
+    "status_code",
+    "ip_address",
+    "duration_ms",
+];
+/// Longer values are not kept: only the line tells.
+const MAX_VALUE: usize = 256;
+/// Slots of the table that finds a value again; more than twice as many as a chunk has rows.
+const SLOTS: usize = 1024;
+
+/// The row has no such member.
+pub const NONE: u16 = 0;
+/// The row has the member; its value is in the line alone.
+pub const IN_LINE: u16 = u16::MAX;
+
+/// One member.
+#[derive(Clone, Debug, Default)]
+pub struct Column {
+    /// For each row one more than the place of its value. Rows at the end may be missing: they have no such member.
+    codes: Vec<u16>,
+    ends: Vec<u32>,
+    bytes: Vec<u8>,
+}
+
+impl Column {
+    pub fn code(&self, row: usize) -> u16 {
+        self.codes.get(row).copied().unwrap_or(NONE)
+    }
+
+    /// The distinct values, by their codes from 1 on.
+    pub fn values(&self) -> impl Iterator<Item = Raw<'_>> {
+        (0..self.ends.len()).map(|nth| Raw::valid(self.value(nth)))
+    }
+
+    fn value(&self, nth: usize) -> &[u8] {
+        let start = if nth == 0 { 0 } else { self.ends[nth - 1] as usize };
+        &self.bytes[start..self.ends[nth] as usize]
+    }
+
+    fn weight(&self) -> usize {
+        self.codes.len() * 2 + self.ends.len() * 4 + self.bytes.len()
+    }
+}
+
+/// All members of one chunk, in the order of [`NAMES`].
+#[derive(Clone, Debug, Default)]
+pub struct Columns(Vec<Column>);
+
+impl Columns {
+    /// The column of a name that is kept; none while the chunk is open.
+    pub fn of(&self, nth: usize) -> Option<&Column> {
+        self.0.get(nth)
+    }
+
+    /// Whether there is nothing to be told, since the chunk is open.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn weight(&self) -> usize {
+        self.0.iter().map(Column::weight).sum()
+    }
+}
+
+/// The place of a name in [`NAMES`].
+pub fn number_of(name: &str) -> Option<usize> {
+    NAMES.iter().position(|known| *known == name)
+}
+
+/// Collects the columns of one chunk at a time.
+pub struct Builder {
+    columns: Vec<Column>,
+    /// For each column where a value may be found: its code.
+    slots: Vec<[u16; SLOTS]>,
+    rows: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder { columns: vec![Column::default(); NAMES.len()], slots: vec![[NONE; SLOTS]; NAMES.len()], rows: 0 }
+    }
+}
+
+impl Builder {
+    /// Notes the members of the next event. Of two with one name the last counts.
+    pub fn add_event(&mut self, members: &[(&[u8], Raw<'_>)]) {
+        for (name, value) in members {
+            let number = match memchr::memchr(b'\\', name) {
+                None => NAMES.iter().position(|known| known.as_bytes() == *name),
+                Some(_) => number_of(&escape::unescape(name)),
+            };
+            if let Some(number) = number {
+                self.add(number, value.as_bytes());
+            }
+        }
+        self.rows += 1;
+    }
+
+    fn add(&mut self, number: usize, value: &[u8]) {
+        let code = if value.len() > MAX_VALUE { IN_LINE } else { self.code(number, value) };
+        let column = &mut self.columns[number];
+        column.codes.resize(self.rows + 1, NONE);
+        column.codes[self.rows] = code;
+    }
+
+    fn code(&mut self, number: usize, value: &[u8]) -> u16 {
+        let (column, slots) = (&mut self.columns[number], &mut self.slots[number]);
+        let mut slot = slot_of(value);
+        while slots[slot] != NONE {
+            if column.value(usize::from(slots[slot]) - 1) == value {
+                return slots[slot];
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+        // Fewer values than rows, or one more for a name that stands twice: the table is never full.
+        if column.ends.len() >= SLOTS / 2 {
+            return IN_LINE;
+        }
+        column.bytes.extend_from_slice(value);
+        column.ends.push(column.bytes.len() as u32);
+        slots[slot] = column.ends.len() as u16;
+        slots[slot]
+    }
+
+    /// The columns; the builder is empty afterwards.
+    pub fn take(&mut self) -> Columns {
+        for (column, slots) in self.columns.iter().zip(&mut self.slots) {
+            if !column.ends.is_empty() {
+                slots.fill(NONE);
+            }
+        }
+        self.rows = 0;
+        let mut columns = std::mem::replace(&mut self.columns, vec![Column::default(); NAMES.len()]);
+        for column in &mut columns {
+            column.codes.shrink_to_fit();
+            column.ends.shrink_to_fit();
+            column.bytes.shrink_to_fit();
+        }
+        Columns(columns)
+    }
+}
+
+fn slot_of(value: &[u8]) -> usize {
+    let mut hash = value.len() as u64;
+    let (words, rest) = value.as_chunks::<8>();
+    for word in words {
+        hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+    }
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    hash = (hash ^ u64::from_le_bytes(last)).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
+    (hash >> 40) as usize % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_has_the_value_that_its_line_has_last() {
+        let mut builder = Builder::default();
+        for round in 0..2 {
+            let lines: Vec<String> = (0..200)
+                .map(|n| match n % 4 {
+                    0 => format!(r#"{{"status":"s{}","user_id":{n}}}"#, n % 3 + round),
+                    1 => r#"{"status":"first","\u0073tatus":"last"}"#.to_owned(),
+                    2 => format!(r#"{{"status":"{}"}}"#, "long".repeat(100)),
+                    _ => "{}".to_owned(),
+                })
+                .collect();
+            lines.iter().for_each(|line| {
+                builder.add_event(&Raw::valid(line.as_bytes()).members().collect::<Vec<_>>());
+            });
+            let columns = builder.take();
+            let column = columns.of(number_of("status").unwrap()).unwrap();
+            let values: Vec<&[u8]> = column.values().map(|value| value.as_bytes()).collect();
+            for (row, line) in lines.iter().enumerate() {
+                let value = Raw::valid(line.as_bytes()).get("status");
+                match column.code(row) {
+                    NONE => assert!(value.is_none()),
+                    IN_LINE => assert!(value.unwrap().as_bytes().len() > MAX_VALUE),
+                    code => assert_eq!(values[usize::from(code) - 1], value.unwrap().as_bytes()),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What is in the folder of a store when it opens, and who waits until it is in memory.
+
+use std::fs;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::cache::Cache;
+use super::disk::Disk;
+use super::layout::parse_part_name;
+use super::part::Part;
+use super::tail::{TailContent, TailFile, tail_name};
+use super::{Options, Report, lock, make_private, set_aside};
+
+/// Parts and tails of a folder.
+pub struct Found {
+    pub parts: Vec<Arc<Part>>,
+    /// The last is the one that is appended to.
+    pub tails: Vec<(TailFile, TailContent)>,
+    pub report: Report,
+}
+
+/// Opens what is in the folder. What is damaged is set aside; tails that have become parts are removed.
+pub fn find(disk: &Disk, options: &Options, cache: &Arc<Cache>) -> io::Result<Found> {
+    let dir = &options.dir;
+    let mut found = Found { parts: Vec::new(), tails: Vec::new(), report: Report::default() };
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if name.ends_with(".new") {
+            // A part that was being made; its tail is still there.
+            disk.remove(&path)?;
+        } else if let Some(number) = name.strip_suffix(".tail").and_then(|number| number.parse::<u64>().ok()) {
+            numbers.push(number);
+        } else if let Some(number) = parse_part_name(name) {
+            match Part::open(&path, number, cache.clone()) {
+                Ok(part) => found.parts.push(Arc::new(part)),
+                Err(error) if is_damage(&error) => {
+                    tracing::error!(path = %path.display(), %error, "a part of the store is damaged and set aside");
+                    found.report.damaged.push(name.to_owned());
+                    set_aside(disk, dir, &path)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    found.parts.sort_by_key(|part| part.number);
+    numbers.sort_unstable();
+    let is_part = |number: &u64| found.parts.iter().any(|part| part.number == *number);
+    for number in numbers.iter().filter(|number| is_part(number)) {
+        disk.remove(&dir.join(tail_name(*number)))?;
+    }
+    numbers.retain(|number| !is_part(number));
+    let last_part = found.parts.last().map_or(0, |part| part.number);
+    if numbers.last().is_none_or(|last| *last < last_part) {
+        numbers.push(last_part + 1);
+    }
+    for number in numbers {
+        let (file, content) = TailFile::open(disk, dir, number)?;
+        found.report.cut_bytes += content.cut;
+        keep_damaged(disk, options, &file, &content, &mut found.report)?;
+        found.report.events += content.events;
+        found.tails.push((file, content));
+    }
+    // The name of a new tail is there before anything in it is acknowledged.
+    disk.sync_dir(dir)?;
+    found.report.events += found.parts.iter().map(|part| part.events() as u64).sum::<u64>();
+    Ok(found)
+}
+
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}
+
+/// Copies stretches that are no frames to `quarantine/`: the tail's file goes when it becomes a part.
+fn keep_damaged(
+    disk: &Disk,
+    options: &Options,
+    file: &TailFile,
+    content: &TailContent,
+    report: &mut Report,
+) -> io::Result<()> {
+    let quarantine = options.dir.join("quarantine");
+    for range in &content.damaged {
+        let name = format!("{}.{}-{}", tail_name(file.number), range.start, range.end);
+        tracing::error!(path = %file.path.display(), from = range.start, to = range.end, "a tail of the store is damaged; what cannot be read was copied to `quarantine/`");
+        let path = quarantine.join(&name);
+        if !path.exists() {
+            make_private(&quarantine)?;
+            let copy = disk.create(&path)?;
+            copy.write_all_at(content.stretch(range), 0)?;
+            copy.sync()?;
+            disk.sync_dir(&quarantine)?;
+        }
+        report.damaged.push(name);
+    }
+    Ok(())
+}
+
+/// Whether the events of tails are still on their way into memory.
+#[derive(Default)]
+pub struct Loading {
+    is_loading: Mutex<bool>,
+    ended: Condvar,
+}
+
+/// Loading ends when this is dropped, also by a panic.
+pub struct Begun(pub Arc<Loading>);
+
+impl Loading {
+    pub fn begin(self: &Arc<Loading>) -> Arc<Loading> {
+        *lock(&self.is_loading) = true;
+        self.clone()
+    }
+
+    pub fn wait(&self) {
+        let mut is_loading = lock(&self.is_loading);
+        while *is_loading {
+            is_loading = self.ended.wait(is_loading).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        *lock(&self.0.is_loading) = false;
+        self.0.ended.notify_all();
+    }
+}

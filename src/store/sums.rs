@@ -1,0 +1,109 @@
+//! Groups that follow from the sums which parts keep, without a look at their rows.
+
+use std::io;
+use std::sync::Arc;
+
+use super::aggregate::{Clock, Failed, Groups, KeyValue, key_value};
+use super::part::{Dictionary, Part};
+use super::search::{Place, covers};
+use super::summary::{OF_CHUNKS, OF_PART, Summary, Tally};
+use crate::event::Raw;
+use crate::query::request::{AggregateRequest, GroupKey};
+use crate::visibility::Visibility;
+
+const HOUR: i64 = 3600 * 1_000_000;
+
+/// The sums of one part, for a request that they can serve.
+pub struct ChunkSums {
+    summary: Arc<Summary>,
+    statuses: Option<Arc<Dictionary>>,
+    clock: Option<Clock>,
+}
+
+/// A key that is a member at the top of events.
+fn name_of(by: &GroupKey) -> Option<&str> {
+    match by {
+        GroupKey::Field(path) => path.first().filter(|_| path.len() == 1).map(String::as_str),
+        _ => None,
+    }
+}
+
+fn is_time(by: &GroupKey) -> bool {
+    name_of(by).is_none() && !matches!(by, GroupKey::Field(_))
+}
+
+impl ChunkSums {
+    pub fn of(place: &Place, request: &AggregateRequest, visibility: &Visibility) -> io::Result<Option<ChunkSums>> {
+        let Place::Part(part) = place else { return Ok(None) };
+        let filter = &request.filter;
+        let is_of_all = filter.query.is_none() && filter.equals.is_empty() && visibility.only_user().is_none();
+        if !is_of_all || request.with_percentiles || request.group_by.len() > 2 {
+            return Ok(None);
+        }
+        let Some(summary) = part.summary()? else { return Ok(None) };
+        Ok(Some(ChunkSums {
+            summary,
+            statuses: dictionary(part, OF_CHUNKS)?,
+            clock: request.group_by.iter().find(|by| is_time(by)).map(Clock::new),
+        }))
+    }
+
+    /// Adds the whole part, if its sums are those that are asked for.
+    pub fn add_part(&self, place: &Place, request: &AggregateRequest, groups: &mut Groups) -> Result<bool, Failed> {
+        let (Place::Part(part), [by]) = (place, &request.group_by[..]) else { return Ok(false) };
+        let Some(nth) = name_of(by).and_then(|name| OF_PART.iter().position(|known| *known == name)) else {
+            return Ok(false);
+        };
+        let Some(tallies) = self.summary.of_part[nth].as_ref().filter(|_| covers(&request.filter, place.times()))
+        else {
+            return Ok(false);
+        };
+        let values = dictionary(part, OF_PART[nth])?;
+        for tally in tallies {
+            groups.merge([value_of(values.as_deref(), tally), KeyValue::Missing], tally, request)?;
+        }
+        Ok(true)
+    }
+
+    /// Adds a chunk, if all of it belongs to the groups that its sums tell of.
+    pub fn add_chunk(&mut self, chunk: usize, request: &AggregateRequest, groups: &mut Groups) -> Result<bool, Failed> {
+        let Some(tallies) = self.summary.chunk(chunk) else { return Ok(false) };
+        let first = tallies.iter().map(|tally| tally.first).min().unwrap_or(i64::MAX);
+        let last = tallies.iter().map(|tally| tally.last).max().unwrap_or(i64::MIN);
+        let is_served = |by: &GroupKey| is_time(by) || name_of(by) == Some(OF_CHUNKS);
+        if first > last || !request.group_by.iter().all(is_served) || !covers(&request.filter, (first, last)) {
+            return Ok(false);
+        }
+        let mut bucket = None;
+        for by in request.group_by.iter().filter(|by| is_time(by)) {
+            let clock = self.clock.as_mut().expect("a time is among the keys");
+            let (key, end) = (clock.key(by, first), clock.key(by, last));
+            // Hours come again every day, and a clock may be put back.
+            let is_long = matches!(by, GroupKey::Hour(_)) && last - first >= HOUR;
+            if key != end || is_long || bucket.is_some() {
+                return Ok(false);
+            }
+            bucket = Some(key);
+        }
+        for tally in tallies {
+            let mut keys = [KeyValue::Missing, KeyValue::Missing];
+            for (key, by) in keys.iter_mut().zip(&request.group_by) {
+                *key = match bucket.filter(|_| is_time(by)) {
+                    Some(bucket) => KeyValue::Number(bucket),
+                    None => value_of(self.statuses.as_deref(), tally),
+                };
+            }
+            groups.merge(keys, tally, request)?;
+        }
+        Ok(true)
+    }
+}
+
+fn dictionary(part: &Part, name: &str) -> io::Result<Option<Arc<Dictionary>>> {
+    part.column(name).map(|(column, _)| part.dictionary(column)).transpose()
+}
+
+fn value_of(values: Option<&Dictionary>, tally: &Tally) -> KeyValue {
+    let value = values.and_then(|values| values.get(i64::from(tally.code)));
+    key_value(value.map(Raw::valid))
+}

@@ -1,0 +1,111 @@
+//! Which rows of a tail's chunk match, told from its coded columns as far as they tell.
+
+use std::sync::Arc;
+
+use super::coded::{Column, IN_LINE, NONE, number_of};
+use super::rows::{MAYBE, NO, YES};
+use super::tail::TailChunk;
+use crate::event::Raw;
+use crate::query::request::Filter;
+use crate::query::{Expr, FieldTest};
+use crate::visibility::Visibility;
+
+/// A filter, ready for the chunks of a tail.
+pub enum TailPlan {
+    Yes,
+    Maybe,
+    And(Vec<TailPlan>),
+    Or(Vec<TailPlan>),
+    Not(Box<TailPlan>),
+    /// A test of the first of these columns that a row has.
+    Field(Vec<usize>, Arc<FieldTest>),
+    /// A column that has exactly this value.
+    Equal(usize, String),
+}
+
+impl TailPlan {
+    pub fn new(filter: &Filter, visibility: &Visibility) -> TailPlan {
+        let user = visibility.only_user().map(|user| ("user_id", user));
+        let equals = filter.equals.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(user);
+        let mut parts: Vec<TailPlan> = equals
+            .map(|(name, value)| number_of(name).map_or(TailPlan::Maybe, |nth| TailPlan::Equal(nth, value.to_owned())))
+            .collect();
+        parts.extend(filter.query.as_ref().map(|query| TailPlan::of(query.expr(), visibility)));
+        TailPlan::And(parts)
+    }
+
+    fn of(expr: &Expr, visibility: &Visibility) -> TailPlan {
+        let all = |parts: &[Expr]| parts.iter().map(|part| TailPlan::of(part, visibility)).collect();
+        match expr {
+            Expr::All => TailPlan::Yes,
+            Expr::And(parts) => TailPlan::And(all(parts)),
+            Expr::Or(parts) => TailPlan::Or(all(parts)),
+            Expr::Not(inner) => TailPlan::Not(Box::new(TailPlan::of(inner, visibility))),
+            Expr::Test(test) => FieldTest::new(test).map_or(TailPlan::Maybe, |test| field(test, visibility)),
+        }
+    }
+
+    /// What the columns of a chunk tell of its rows; `out` is overwritten.
+    pub fn judge(&self, chunk: &TailChunk, out: &mut Vec<u8>) {
+        out.clear();
+        let len = chunk.rows.len();
+        match self {
+            TailPlan::Yes => out.resize(len, YES),
+            TailPlan::Maybe => out.resize(len, MAYBE),
+            TailPlan::And(parts) => {
+                out.resize(len, YES);
+                join(parts, chunk, out, u8::min);
+            }
+            TailPlan::Or(parts) => {
+                out.resize(len, NO);
+                join(parts, chunk, out, u8::max);
+            }
+            TailPlan::Not(inner) => {
+                inner.judge(chunk, out);
+                out.iter_mut().for_each(|verdict| *verdict = YES - *verdict);
+            }
+            TailPlan::Field(columns, test) => {
+                out.resize(len, if chunk.columns.is_empty() { MAYBE } else { NO });
+                for column in columns.iter().rev().filter_map(|nth| chunk.columns.of(*nth)) {
+                    judge_column(column, |value| test.accepts(value), out);
+                }
+            }
+            TailPlan::Equal(nth, wanted) => {
+                out.resize(len, if chunk.columns.is_empty() { MAYBE } else { NO });
+                if let Some(column) = chunk.columns.of(*nth) {
+                    judge_column(column, |value| value.display() == *wanted, out);
+                }
+            }
+        }
+    }
+}
+
+fn field(test: FieldTest, visibility: &Visibility) -> TailPlan {
+    let names = [Some(test.name.as_str()), test.canonical];
+    if names.into_iter().flatten().any(|name| visibility.hides(name)) {
+        return TailPlan::Maybe;
+    }
+    // A name that is not kept may be that of a member which counts first.
+    let columns: Option<Vec<usize>> = names.into_iter().flatten().map(number_of).collect();
+    columns.map_or(TailPlan::Maybe, |columns| TailPlan::Field(columns, Arc::new(test)))
+}
+
+/// Overwrites the verdict of each row that has the member.
+fn judge_column(column: &Column, accepts: impl Fn(Raw<'_>) -> bool, out: &mut [u8]) {
+    let verdicts: Vec<u8> = column.values().map(|value| if accepts(value) { YES } else { NO }).collect();
+    for (row, verdict) in out.iter_mut().enumerate() {
+        match column.code(row) {
+            NONE => {}
+            IN_LINE => *verdict = MAYBE,
+            code => *verdict = verdicts[usize::from(code) - 1],
+        }
+    }
+}
+
+fn join(parts: &[TailPlan], chunk: &TailChunk, out: &mut [u8], join: fn(u8, u8) -> u8) {
+    let mut verdicts = Vec::with_capacity(out.len());
+    for part in parts {
+        part.judge(chunk, &mut verdicts);
+        out.iter_mut().zip(&verdicts).for_each(|(mine, theirs)| *mine = join(*mine, *theirs));
+    }
+}
