@@ -85,7 +85,7 @@ impl Appender {
             return;
         }
         let on_disk = self.shared.on_disk();
-        let mut group = Group::gather(commits, on_disk.then_some(self.shared.options.codec));
+        let mut group = Group::gather(commits, on_disk.then(|| self.shared.packing.codec()));
         if !on_disk {
             return self.append_in_memory(group);
         }
@@ -188,7 +188,7 @@ impl Appender {
     pub(super) fn write(&mut self, mut group: Group) {
         let shared = self.shared.clone();
         let active = self.active.as_mut().expect("space was made");
-        group.carry_notes(shared.options.codec, Timestamp::now());
+        group.carry_notes(shared.packing.codec(), Timestamp::now());
         let notes = group.notes.encode();
         let mut records = Vec::with_capacity(group.drafts.len());
         let mut firsts = Vec::with_capacity(group.drafts.len());
@@ -254,6 +254,8 @@ impl Appender {
         }
         active.end = end;
         active.claimed = active.claimed.max(synced);
+        let lines = records.iter().map(|(record, _)| record.lines.bytes.len()).sum();
+        shared.packing.wrote(lines, Instant::now(), || shared.standing());
         let (index, file) = (active.index, active.place.file.clone());
         let answers = group.waiting.into_iter().map(|waiting| (waiting.seqs(&firsts, end_seq), waiting));
         let answers = answers.map(|(seqs, waiting)| (waiting, seqs)).collect();
@@ -380,6 +382,7 @@ impl Shared {
         match result {
             Ok(()) => {
                 self.forget_fault();
+                self.packing.synced(took);
                 self.synced(jobs, took);
             }
             Err(error) => self.sync_failed(jobs, &error),

@@ -13,6 +13,8 @@ pub struct Options {
     pub keep_age: Duration,
     pub when_full: WhenFull,
     pub codec: Codec,
+    /// Nothing is packed while every cursor reads from memory and the disk keeps up; else everything is, with `codec`.
+    pub is_auto: bool,
     /// The budget that permits are taken from.
     pub intake_bytes: usize,
     /// How much of the newest lines stays in memory for readers.
@@ -29,6 +31,7 @@ impl Options {
             keep_age: Duration::from_secs(3600),
             when_full: WhenFull::Block,
             codec: Codec::Lz4,
+            is_auto: false,
             intake_bytes: 16 << 20,
             tier_bytes: 8 << 20,
         }

@@ -275,6 +275,46 @@ fn a_full_journal_takes_nothing_until_its_cursor_moves_and_then_goes_on_without_
     assert_eq!(open(&disk, small()).0.positions("files").len(), 1);
 }
 
+/// Segments that every cursor has passed are of use again, whatever has happened to the one that was written last: what
+/// their positions say needs a place to be stated again, and a segment whose write or sync failed is none.
+#[test]
+fn a_failure_in_a_full_journal_does_not_keep_it_full() {
+    for fails_sync in [true, false] {
+        let disk = Sim::new(5);
+        let (journal, mut appender, _) = open(&disk, small());
+        let stream = journal.stream("a").unwrap();
+        let mut cursor = journal.cursor("sink", &[stream], Start::Oldest, None).unwrap();
+        let position = Position { source: "files".into(), key: Bytes::from("x"), value: Bytes::from("1") };
+        append(&journal, &mut appender, Commit { positions: vec![position.clone()], ..commit(stream, lines(0, 40)) })
+            .unwrap();
+        let mut n = 40;
+        while append(&journal, &mut appender, commit(stream, lines(n, 40))).is_ok() {
+            n += 40;
+        }
+        // The cursor passes everything just when the last segment becomes useless.
+        if fails_sync {
+            disk.fail_next_syncs(1)
+        } else {
+            disk.fail_next_writes(1)
+        }
+        append(&journal, &mut appender, commit(stream, lines(n, 1))).unwrap_err();
+        read_all(&mut cursor);
+        cursor.settle(journal.stats().synced_seq, b"", None);
+        for more in 0..200 {
+            let taken = append(&journal, &mut appender, commit(stream, lines(n, 40)));
+            assert!(taken.is_ok(), "fails_sync {fails_sync}, after {more}: {taken:?}");
+            n += 40;
+            read_all(&mut cursor);
+            cursor.settle(journal.stats().synced_seq, b"", None);
+        }
+        assert!(journal.stats().bytes <= (256 << 10) + (64 << 10), "{:?}", journal.stats());
+        drop((cursor, journal, appender));
+        disk.cut_power();
+        let (journal, _appender, _) = open(&disk, small());
+        assert_eq!(journal.positions("files"), vec![(position.key, position.value)], "it was stated again");
+    }
+}
+
 #[test]
 fn no_space_on_the_disk_is_full_and_not_the_end() {
     let disk = Sim::new(5);

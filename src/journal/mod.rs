@@ -24,6 +24,7 @@ mod memory;
 #[cfg(test)]
 mod model;
 mod packed;
+mod packing;
 #[cfg(test)]
 mod plan_model;
 mod positions;

@@ -229,7 +229,10 @@ impl World {
 
     fn append(&mut self) {
         let bytes = 1 << self.random.below(14);
+        // As `codec: auto` does at any time.
+        let packs = self.random.chance(50);
         let life = self.life();
+        life.journal.shared().packing.set(packs);
         let due = life.journal.shared().queue.lock().unwrap().take_due(bytes);
         if !due.is_empty() {
             life.appender.append(due);

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -15,6 +16,7 @@ use super::fs::{Fs, Guard, Lock};
 use super::housekeeping::load_cursors;
 use super::keys::Keys;
 use super::memory::MemoryBudget;
+use super::packing::Packing;
 use super::positions::Positions;
 use super::report::{Loss, RecoveryReport, TOLD};
 use super::segment::{Place, Segment, file_number, quarantine, read_all, read_header};
@@ -192,6 +194,7 @@ fn assemble(
     };
     Shared {
         intake: MemoryBudget::new(options.intake_bytes),
+        packing: Packing::new(&options, Instant::now()),
         options,
         fs,
         state: Mutex::new(state),

@@ -16,6 +16,8 @@ use crate::units::Timestamp;
 const RESERVE_SHARE: u32 = 4;
 /// Segments that nobody needs any more are removed beyond this number.
 const SPARE_SEGMENTS: usize = 8;
+/// Segments that may lie beyond the bound while writes or syncs fail in a full journal.
+const MAX_BEYOND: u64 = 4;
 
 impl Appender {
     /// Opens the next segment.
@@ -104,7 +106,7 @@ impl Appender {
                 continue;
             }
             if !self.carry_oldest() && !self.drop_oldest() {
-                return Err(error);
+                return if self.create_beyond(bytes) { Ok(()) } else { Err(error) };
             }
             // A file that was too small has made place for one that is not.
             if self.create(bytes).unwrap_or(false) {
@@ -167,12 +169,27 @@ impl Appender {
         true
     }
 
+    /// A segment beyond the bound, where passed ones cannot go only because the active one takes nothing any more: what
+    /// they state about positions has no other place. With it they go, and the journal is within its bound again.
+    fn create_beyond(&mut self, bytes: u32) -> bool {
+        let is_stuck = {
+            let state = self.shared.state();
+            state.oldest_is_passed() && self.active.as_ref().is_some_and(|active| state.broken == Some(active.index))
+        };
+        is_stuck && self.create_within(bytes, MAX_BEYOND * u64::from(bytes)).unwrap_or(false)
+    }
+
     /// Makes a new file, if the bound and the disk allow it.
     fn create(&mut self, bytes: u32) -> io::Result<bool> {
+        self.create_within(bytes, 0)
+    }
+
+    /// The same, with so many bytes more than the bound.
+    fn create_within(&mut self, bytes: u32, beyond: u64) -> io::Result<bool> {
         let options = &self.shared.options;
         let spare = self.spare.as_ref().map_or(0, |spare| u64::from(spare.bytes));
         let used = self.shared.state().segment_bytes() + spare;
-        if used + u64::from(bytes) > options.max_bytes.max(2 * u64::from(bytes)) {
+        if used + u64::from(bytes) > options.max_bytes.max(2 * u64::from(bytes)) + beyond {
             return Ok(false);
         }
         if self.shared.fs.available(&options.dir)? < u64::from(bytes) + spare_bytes(self.segment_bytes) {

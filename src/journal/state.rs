@@ -1,7 +1,7 @@
 //! What the journal knows in memory, behind one short lock: streams, segments, the tier, cursors, positions.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, oneshot};
@@ -12,6 +12,7 @@ use super::fs::Fs;
 use super::housekeeping::CursorFiles;
 use super::keys::Keys;
 use super::memory::MemoryBudget;
+use super::packing::{Packing, Standing};
 use super::positions::Positions;
 use super::segment::Segment;
 use super::streams::Heads;
@@ -27,6 +28,7 @@ pub struct Shared {
     pub fs: Arc<dyn Fs>,
     pub state: Mutex<State>,
     pub intake: MemoryBudget,
+    pub packing: Packing,
     pub keys: Keys,
     pub queue: Mutex<Queue>,
     /// A commit is due, or a sync has ended.
@@ -63,6 +65,11 @@ impl Shared {
 
     pub fn on_disk(&self) -> bool {
         self.options.mode == Mode::Disk
+    }
+
+    pub fn standing(&self) -> Standing {
+        let capacity = self.capacity.load(Ordering::Acquire);
+        Standing { lag: self.state().greatest_lag(), capacity, limit: self.options.max_bytes }
     }
 }
 
@@ -117,6 +124,11 @@ impl State {
     /// The first `seq` that every durable cursor still needs; what lies before may go.
     pub fn held_from(&self) -> u64 {
         self.cursors.values().map(CursorState::holds_from).min().unwrap_or(self.synced_seq)
+    }
+
+    /// Bytes of lines that wait for the slowest cursor.
+    pub fn greatest_lag(&self) -> u64 {
+        self.cursors.values().map(|cursor| cursor.waiting(&self.synced).bytes).max().unwrap_or(0)
     }
 
     /// The first event that can still be read.

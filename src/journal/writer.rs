@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -28,6 +28,9 @@ const LEAST_SPACE: u64 = 64 * 1024;
 /// Room that is kept for what a stage has to append, as a multiple of the bytes that wait for it: its output, and the
 /// state that it keeps with it.
 const STAGE_SPACE: u64 = 2;
+/// While many senders wait for a sync each, writes begin this far apart, so that one sync is for all of them: otherwise a
+/// faster disk would only mean more syncs of fewer events. Who sends alone is never kept waiting.
+const GATHER_TIME: Duration = Duration::from_millis(1);
 /// How often housekeeping looks whether a cursor has moved.
 const HOUSEKEEPING: Duration = Duration::from_millis(400);
 
@@ -72,6 +75,8 @@ pub struct Queue {
     first: u64,
     places: VecDeque<Place>,
     closed: bool,
+    /// While the writer lets more gather: the bytes that came since. Too few of them need not wake it.
+    gathering: Option<usize>,
 }
 
 enum Place {
@@ -127,6 +132,11 @@ impl Queue {
 impl Shared {
     fn put(&self, number: u64, place: Place) {
         let mut queue = self.queue.lock().expect("no panic while it is held");
+        let bytes = if let Place::Due(commit) = &place { commit.bytes } else { 0 };
+        let wakes = queue.gathering.as_mut().is_none_or(|gathered| {
+            *gathered += bytes;
+            *gathered >= GATHER_BYTES
+        });
         if queue.closed {
             // Those who wait hear it from their dropped reply.
             queue.put(number, Place::Released);
@@ -134,7 +144,9 @@ impl Shared {
             queue.put(number, place);
         }
         drop(queue);
-        self.due.notify_one();
+        if wakes {
+            self.due.notify_one();
+        }
     }
 }
 
@@ -155,7 +167,7 @@ impl Ticket {
     /// Hands in what belongs in this place. Large entries are compressed here, on the caller's thread.
     pub fn commit(mut self, commit: Commit) -> Receipt {
         let (reply, receipt) = oneshot::channel();
-        let codec = self.shared.on_disk().then_some(self.shared.options.codec);
+        let codec = self.shared.on_disk().then(|| self.shared.packing.codec());
         let pending = Pending::new(commit, codec, reply, self.lane.take());
         self.used = true;
         self.shared.put(self.number, Place::Due(pending));
@@ -268,14 +280,16 @@ impl Shared {
 pub fn write_loop(mut appender: Appender) {
     let shared = appender.shared.clone();
     let group_bytes = GROUP_BYTES.min(appender.segment_bytes as usize / 2);
+    let mut next_write = Instant::now();
     loop {
         let mut queue = shared.queue.lock().expect("no panic while it is held");
         let mut idle = false;
         loop {
             let closing = shared.closing.load(Ordering::Acquire);
             let due = queue.due_bytes();
+            let early = next_write.saturating_duration_since(Instant::now());
             // Small commits that come while a sync runs go together with the next one.
-            if due.is_some_and(|bytes| bytes >= GATHER_BYTES || closing || !shared.is_syncing()) {
+            if due.is_some_and(|bytes| bytes >= GATHER_BYTES || closing || (early.is_zero() && !shared.is_syncing())) {
                 break;
             }
             if closing {
@@ -287,14 +301,19 @@ pub fn write_loop(mut appender: Appender) {
             if idle {
                 break;
             }
-            let (locked, wait) = shared.due.wait_timeout(queue, HOUSEKEEPING).expect("no panic while it is held");
-            (queue, idle) = (locked, wait.timed_out());
+            queue.gathering = due;
+            let is_early = due.is_some() && !early.is_zero();
+            let pause = if is_early { early } else { HOUSEKEEPING };
+            let (locked, wait) = shared.due.wait_timeout(queue, pause).expect("no panic while it is held");
+            (queue, idle) = (locked, wait.timed_out() && !is_early);
+            queue.gathering = None;
         }
         let due = if idle { Vec::new() } else { queue.take_due(group_bytes) };
         drop(queue);
         if due.is_empty() {
             appender.claim_synced();
         } else {
+            next_write = Instant::now() + if due.len() > 1 { GATHER_TIME } else { Duration::ZERO };
             appender.append(due);
         }
         if appender.prepare() {

@@ -216,7 +216,13 @@ async fn live(seed: u64) {
     let mut turns = 0;
     while !is_done(&life, turns) {
         turns += 1;
-        assert!(turns < 1_000_000, "seed {seed}: it never comes to an end: {}", life.stepped.why());
+        assert!(
+            turns < 20_000,
+            "seed {seed}: it never comes to an end: {}; {:?}; {:?}",
+            life.stepped.why(),
+            life.stepped.journal.cursors(),
+            life.metrics.health()
+        );
         life.turn().await;
         while life.stepped.append(1 << 20) {}
         while life.stepped.sync() {}

@@ -1,0 +1,177 @@
+//! Whether what is appended now is worth packing: with `codec: auto`, what stays in the journal or would slow the disk.
+//!
+//! Packing costs more than anything else on the way to a disk, and pays where bytes stay: in a backlog, in the history of
+//! a slow stream. While every cursor reads from memory and the disk keeps up, a packed record is read by nobody. So
+//! windows of some milliseconds are measured, and each decides for the next. Whether the disk would keep up with
+//! everything as it is shows only while it gets that: after it did not, it is tried again, each time later.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{Codec, Options};
+
+/// How long is measured before it is decided anew.
+const WINDOW: Duration = Duration::from_millis(50);
+/// Streams of fewer bytes a second are packed always: it costs them nothing, and their history lasts longer.
+const SLOW_STREAM: u128 = 4 << 20;
+/// Syncs may take this part of the time, in percent, before the disk counts as slow.
+const DISK_IS_BUSY: u128 = 85;
+/// How long a slow disk is left alone, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(64);
+
+/// The choice for what is appended next, and what it follows from.
+pub struct Packing {
+    codec: Codec,
+    /// Cursors that lag by more bytes of lines no longer read from memory.
+    near: u64,
+    is_auto: bool,
+    is_on: AtomicBool,
+    /// Nanoseconds that syncs have taken.
+    syncing: AtomicU64,
+    window: Mutex<Window>,
+}
+
+#[derive(Clone, Copy)]
+struct Window {
+    since: Instant,
+    syncing: u64,
+    /// Bytes of lines that were appended.
+    lines: u64,
+    /// The disk was too slow: it is not tried before.
+    retry_at: Instant,
+    pause: Duration,
+}
+
+/// How the journal stands when a window ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// Bytes of lines that wait for the slowest cursor.
+    pub lag: u64,
+    /// Bytes that can still be appended, of how many.
+    pub capacity: u64,
+    pub limit: u64,
+}
+
+impl Packing {
+    pub fn new(options: &Options, now: Instant) -> Packing {
+        Packing {
+            codec: options.codec,
+            near: options.tier_bytes as u64,
+            is_auto: options.is_auto,
+            is_on: AtomicBool::new(true),
+            syncing: AtomicU64::new(0),
+            window: Mutex::new(Window { since: now, syncing: 0, lines: 0, retry_at: now, pause: FIRST_PAUSE }),
+        }
+    }
+
+    /// What the next record is packed with.
+    pub fn codec(&self) -> Codec {
+        if self.is_on.load(Ordering::Relaxed) { self.codec } else { Codec::None }
+    }
+
+    /// Decides instead of a window.
+    #[cfg(test)]
+    pub fn set(&self, is_on: bool) {
+        self.is_on.store(is_on, Ordering::Relaxed);
+    }
+
+    pub fn synced(&self, took: Duration) {
+        self.syncing.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Enters the lines of a group that was written, and decides anew where a window has ended.
+    pub fn wrote(&self, lines: usize, now: Instant, standing: impl FnOnce() -> Standing) {
+        if !self.is_auto {
+            return;
+        }
+        let mut window = self.window.lock().expect("no panic while it is held");
+        window.lines += lines as u64;
+        let elapsed = now.saturating_duration_since(window.since);
+        if elapsed < WINDOW {
+            return;
+        }
+        let syncing = self.syncing.load(Ordering::Relaxed);
+        let nanos = elapsed.as_nanos();
+        let is_busy = u128::from(syncing - window.syncing) * 100 / nanos > DISK_IS_BUSY;
+        if is_busy && !self.is_on.load(Ordering::Relaxed) {
+            window.retry_at = now + window.pause;
+            window.pause = (window.pause * 2).min(LONGEST_PAUSE);
+        }
+        let is_slow_stream = u128::from(window.lines) * 1_000_000_000 / nanos < SLOW_STREAM;
+        let standing = standing();
+        let stays = is_slow_stream || standing.lag > self.near || standing.capacity < standing.limit / 2;
+        self.is_on.store(stays || now < window.retry_at, Ordering::Relaxed);
+        *window = Window { since: now, syncing, lines: 0, ..*window };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FREE: Standing = Standing { lag: 0, capacity: 900 << 20, limit: 1 << 30 };
+    const MIB: usize = 1 << 20;
+
+    fn auto() -> (Packing, Instant) {
+        let now = Instant::now();
+        (Packing::new(&Options { is_auto: true, ..Options::new("/j") }, now), now)
+    }
+
+    /// The codec after a window of a tenth of a second in which so much was appended.
+    fn after(lines: usize, standing: Standing) -> Codec {
+        let (packing, now) = auto();
+        packing.wrote(lines, now + Duration::from_millis(100), || standing);
+        packing.codec()
+    }
+
+    #[test]
+    fn what_everybody_keeps_up_with_goes_to_the_disk_as_it_is() {
+        assert_eq!(after(20 * MIB, FREE), Codec::None);
+    }
+
+    #[test]
+    fn what_stays_is_packed() {
+        assert_eq!(after(20 * MIB, Standing { lag: 64 << 20, ..FREE }), Codec::Lz4, "a cursor lags");
+        assert_eq!(after(20 * MIB, Standing { capacity: 400 << 20, ..FREE }), Codec::Lz4, "half is full");
+        assert_eq!(after(MIB / 8, FREE), Codec::Lz4, "a stream whose history lasts");
+    }
+
+    #[test]
+    fn a_disk_that_is_too_slow_gets_less_to_write_and_is_tried_again_later_each_time() {
+        let (packing, start) = auto();
+        let mut tried = Vec::new();
+        for nth in 1..=1000 {
+            // The disk is busy all the time with whole lines, and half of it with packed ones.
+            let share = if packing.codec() == Codec::None { 100 } else { 50 };
+            packing.synced(Duration::from_millis(share));
+            packing.wrote(20 * MIB, start + Duration::from_millis(100 * nth), || FREE);
+            if packing.codec() == Codec::None {
+                tried.push(nth / 10);
+            }
+        }
+        assert_eq!(tried, [0, 2, 6, 14, 30, 62]);
+    }
+
+    #[test]
+    fn a_window_decides_when_it_ends_and_the_next_begins_empty() {
+        let (packing, start) = auto();
+        let at = |millis| start + Duration::from_millis(millis);
+        assert_eq!(packing.codec(), Codec::Lz4, "nothing was measured yet");
+        packing.wrote(20 * MIB, at(40), || FREE);
+        assert_eq!(packing.codec(), Codec::Lz4, "the window is open");
+        packing.wrote(20 * MIB, at(60), || FREE);
+        assert_eq!(packing.codec(), Codec::None);
+        packing.wrote(10, at(200), || FREE);
+        assert_eq!(packing.codec(), Codec::Lz4, "the stream became slow");
+    }
+
+    #[test]
+    fn a_codec_that_is_named_is_always_used() {
+        let now = Instant::now();
+        let packing = Packing::new(&Options { codec: Codec::Zstd, ..Options::new("/j") }, now);
+        packing.wrote(20 * MIB, now + WINDOW, || FREE);
+        assert_eq!(packing.codec(), Codec::Zstd);
+    }
+}
