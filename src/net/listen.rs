@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::address::Address;
+use super::network::Network;
+use super::proxy_protocol;
 use super::sockets::Bound;
 use super::wire::Stream;
 
@@ -36,6 +38,8 @@ const KEEPALIVE_PROBES: u32 = 3;
 pub struct Listener {
     socket: Socket,
     bound: Arc<Bound>,
+    /// Whose header of the PROXY protocol is believed, where every connection begins with one.
+    proxies: Option<Arc<[Network]>>,
 }
 
 #[derive(Debug)]
@@ -62,7 +66,12 @@ impl Listener {
             Bound::Unix(unix, _) => Socket::Unix(UnixListener::from_std(unix.try_clone()?)?),
             Bound::Udp(_) | Bound::UnixDatagram(..) => return Err(io::Error::from(io::ErrorKind::AddrInUse)),
         };
-        Ok(Listener { socket, bound })
+        Ok(Listener { socket, bound, proxies: None })
+    }
+
+    /// Every connection begins with a header of the PROXY protocol, which is believed if it comes from these.
+    pub fn behind_proxies(self, trusted: Option<Arc<[Network]>>) -> Listener {
+        Listener { proxies: trusted, ..self }
     }
 
     pub fn bound(&self) -> &Arc<Bound> {
@@ -213,6 +222,22 @@ pub struct Accepted {
     /// Where it comes from; absent on Unix sockets.
     pub peer: Option<IpAddr>,
     pub permit: OwnedSemaphorePermit,
+    pub(super) proxies: Option<Arc<[Network]>>,
+}
+
+impl Accepted {
+    /// The connection with the peer that a proxy names, where proxies stand in front. Anybody else who connects there is
+    /// refused: what such a one says of a peer could be anything.
+    pub async fn by_proxy(mut self) -> Result<Accepted, (Option<IpAddr>, String)> {
+        let Some(trusted) = self.proxies.take() else { return Ok(self) };
+        if let Some(peer) = self.peer.filter(|peer| !trusted.iter().any(|network| network.contains(*peer))) {
+            return Err((Some(peer), "the peer is none of `trusted_proxies`".into()));
+        }
+        match proxy_protocol::read(&mut self.stream).await {
+            Ok(named) => Ok(Accepted { peer: named.or(self.peer), ..self }),
+            Err(reason) => Err((self.peer, reason)),
+        }
+    }
 }
 
 /// Accepts connections up to a cap, until it is told to stop.
@@ -238,7 +263,10 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, peer)) => match self.slots.clone().try_acquire_owned() {
-                    Ok(permit) => return Some(Accepted { stream, peer, permit }),
+                    Ok(permit) => {
+                        let proxies = self.listener.proxies.clone();
+                        return Some(Accepted { stream, peer, permit, proxies });
+                    }
                     Err(_) => warn!("too many connections, one was closed"),
                 },
                 Err(error) if wants_a_pause(&error) => {

@@ -13,6 +13,7 @@ pub mod listen;
 pub mod network;
 pub mod origin;
 pub mod postgres;
+mod proxy_protocol;
 pub mod sockets;
 pub mod tls;
 pub mod wire;

@@ -13,6 +13,7 @@ use crate::codec::Codec;
 use crate::component::{Check, Fatal, IngestEndpoint, OnBad, Source, SourceContext, Wait};
 use crate::event::Capture;
 use crate::net::http::{self, Body, BodyLimits, Handler, Limits, Peer, Problem, ServerTls, Shutdown};
+use crate::net::network::{self, Network};
 use crate::net::{Address, Endpoint, Gate, Listener, Sockets, auth, listen, tls};
 use crate::units::{ByteSize, Duration};
 
@@ -56,6 +57,13 @@ pub struct Config {
     /// Connections held at the same time; more are closed at once.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
+    /// Proxies whose `X-Forwarded-For` says who sends, as addresses or networks. Nobody else's is believed.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Network>,
+    /// Every connection begins with a header of the PROXY protocol, version 1 or 2, from one of `trusted_proxies`; any
+    /// other connection is closed.
+    #[serde(default)]
+    pub proxy_protocol: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -126,6 +134,10 @@ impl Source for Http {
         if config.max_connections == 0 {
             check.problem("max_connections", "at least one connection is needed");
         }
+        if config.proxy_protocol && config.trusted_proxies.is_empty() {
+            let hint = "such as `trusted_proxies: [10.0.0.0/8]`: anybody could say to be anybody";
+            check.problem_with_hint("proxy_protocol", "nothing says whose header is believed", hint);
+        }
         let wait = match config.wait {
             Some(WaitFor::None) => Wait::None,
             Some(WaitFor::Delivered) => Wait::Delivered(*config.wait_timeout),
@@ -156,7 +168,9 @@ impl Source for Http {
 
     async fn prepare(&self, sockets: &Sockets) -> Result<(Listener, Loaded), Fatal> {
         let loaded = self.load().map_err(Fatal)?;
-        Ok((sockets.listen(&self.config.address).await.map_err(Fatal)?, loaded))
+        let proxies = self.config.proxy_protocol.then(|| self.config.trusted_proxies.clone().into());
+        let listener = sockets.listen(&self.config.address).await.map_err(Fatal)?;
+        Ok((listener.behind_proxies(proxies), loaded))
     }
 
     async fn run(self: Arc<Http>, (listener, loaded): (Listener, Loaded), cx: SourceContext) -> Result<(), Fatal> {
@@ -205,11 +219,12 @@ fn front(config: &Config, wait: Wait, gate: Gate, cx: &SourceContext) -> Front {
         capture: config.capture,
         shutdown: cx.stopping.clone(),
     };
-    Front { path: config.path.clone(), gate, endpoint }
+    Front { path: config.path.clone(), gate, endpoint, trusted_proxies: config.trusted_proxies.clone() }
 }
 
 /// What stands before the endpoint: path, method and gate.
 struct Front {
+    trusted_proxies: Vec<Network>,
     path: String,
     gate: Gate,
     endpoint: IngestEndpoint,
@@ -217,6 +232,11 @@ struct Front {
 
 impl Handler for Front {
     async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        let (headers, trusted) = (request.headers(), &self.trusted_proxies);
+        let peer = Peer {
+            ip: peer.ip.map(|ip| network::client(ip, headers, trusted)),
+            is_forwarded: peer.ip.is_some_and(|ip| network::is_by_unknown_proxy(ip, headers, trusted)),
+        };
         if request.uri().path() != self.path {
             return Problem::not_found().into_response();
         }

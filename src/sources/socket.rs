@@ -20,6 +20,7 @@ use crate::codec::Decoder;
 use crate::codec::framing::Framing;
 use crate::component::{Check, Fatal, Source, SourceContext};
 use crate::net::listen::{Accepted, Acceptor, Listener};
+use crate::net::network::Network;
 use crate::net::sockets::Bound;
 use crate::net::{Endpoint, Sockets, tls};
 
@@ -32,6 +33,8 @@ pub struct Socket {
     max_connections: usize,
     frame_bytes: Option<usize>,
     idle_timeout: Option<std::time::Duration>,
+    /// Whose header of the PROXY protocol is believed, where every connection begins with one.
+    proxies: Option<Arc<[Network]>>,
 }
 
 impl Source for Socket {
@@ -62,7 +65,10 @@ impl Source for Socket {
     async fn prepare(&self, sockets: &Sockets) -> Result<BoundSocket, Fatal> {
         let tls = self.tls.as_ref().map(tls::server).transpose().map_err(Fatal)?;
         let bound_socket = match &self.place {
-            Place::Stream(address) => sockets.listen(address).await.map(|listener| BoundSocket::Stream(listener, tls)),
+            Place::Stream(address) => {
+                let listening = sockets.listen(address).await;
+                listening.map(|listener| BoundSocket::Stream(listener.behind_proxies(self.proxies.clone()), tls))
+            }
             Place::Udp(address) => sockets.udp(address).await.map(|(socket, bound)| BoundSocket::Udp(socket, bound)),
             Place::UnixDatagram(path) => {
                 sockets.unix_datagrams(path).map(|(socket, bound)| BoundSocket::Unix(socket, bound))
@@ -98,9 +104,18 @@ impl Socket {
         let mut acceptor = Acceptor::new(listener, self.max_connections, cx.shutdown.clone());
         let (connections, socket) = (TaskTracker::new(), self);
         cx.ready();
-        while let Some(Accepted { stream, peer, permit }) = acceptor.next().await {
+        while let Some(accepted) = acceptor.next().await {
             let (socket, tls, cx) = (socket.clone(), tls.clone(), cx.clone());
             connections.spawn(async move {
+                let Accepted { stream, peer, permit, .. } = match accepted.by_proxy().await {
+                    Ok(accepted) => accepted,
+                    Err((peer, reason)) => {
+                        let peer = peer.map(tracing::field::display);
+                        tracing::warn!(source = %cx.name, peer, reason, "a connection was refused");
+                        cx.intake.refused(1);
+                        return;
+                    }
+                };
                 let stream = match tls {
                     None => Ok(stream),
                     Some(config) => tls::accept(&config, stream).await,

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use crate::support::{Agent, Folder, PATIENCE, eventually, free_port, lines_of};
+use crate::support::{Agent, Folder, PATIENCE, eventually, free_port, lines_of, request};
 
 /// Everything that arrived, sorted.
 fn arrived(folder: &Folder) -> Vec<String> {
@@ -167,5 +167,63 @@ fn more_connections_than_allowed_are_closed_and_the_others_served() {
         arrived(&folder).contains(&"{\"n\":1}".to_owned())
     });
     assert!(agent.log().contains("too many connections"), "{}", agent.log());
+    agent.assert_books();
+}
+
+/// Sends bytes on a connection of their own and returns what comes back until its end.
+fn exchange(port: u16, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).expect("a timeout can be set");
+    // Who is refused may be cut off before everything is sent.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}
+
+#[test]
+fn who_sends_is_what_a_trusted_proxy_says_and_nobody_else_is_believed() {
+    let folder = Folder::new();
+    let ports: Vec<u16> = (0..5).map(|_| free_port()).collect();
+    let yaml = format!(
+        "sources:\n  \
+         web: {{ type: http, address: '127.0.0.1:{}', trusted_proxies: [127.0.0.1] }}\n  \
+         open: {{ type: http, address: '127.0.0.1:{}' }}\n  \
+         proxied: {{ type: http, address: '127.0.0.1:{}', trusted_proxies: [127.0.0.0/8], proxy_protocol: true }}\n  \
+         lines: {{ type: socket, address: '127.0.0.1:{}', trusted_proxies: [127.0.0.1], proxy_protocol: true }}\n  \
+         strict: {{ type: socket, address: '127.0.0.1:{}', trusted_proxies: [10.0.0.0/8], proxy_protocol: true }}\n\
+         transforms: {{ all: {{ type: normalize, inputs: ['*'] }} }}\n\
+         sinks:\n  file: {{ type: file, inputs: [all], path: '{}/out.ndjson', batch: {{ age: 20ms }} }}\n",
+        ports[0],
+        ports[1],
+        ports[2],
+        ports[3],
+        ports[4],
+        folder.path("out").display()
+    );
+    let agent = Agent::start(&folder, &yaml);
+    for (n, port) in [(1, ports[0]), (2, ports[1])] {
+        let headers = [("X-Forwarded-For", "203.0.113.9, 198.51.100.4")];
+        let answer = request(port, "POST", "/", &headers, format!("{{\"n\":{n}}}").as_bytes()).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let post = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 7\r\n\r\n{\"n\":3}";
+    let answer = exchange(ports[2], &[&b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n"[..], post].concat());
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    assert!(exchange(ports[2], post).is_empty(), "a connection without a header is closed");
+    exchange(ports[3], b"PROXY TCP4 192.0.2.8 10.0.0.1 1 2\r\n{\"n\":4}\n");
+    exchange(ports[3], b"{\"n\":5}\n{\"n\":6}\n");
+    exchange(ports[4], b"PROXY TCP4 192.0.2.9 10.0.0.1 1 2\r\n{\"n\":7}\n");
+    eventually("all that may come is there", || lines_of(&folder.path("out"), "out.ndjson").len() == 4);
+    let peer = |line: &String| {
+        let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        (event["metadata"]["n"].as_u64().expect("n"), event["peer_ip"].as_str().unwrap_or("").to_owned())
+    };
+    let mut seen: Vec<(u64, String)> = lines_of(&folder.path("out"), "out.ndjson").iter().map(peer).collect();
+    seen.sort();
+    let expected = [(1, "198.51.100.4"), (2, "127.0.0.1"), (3, "192.0.2.7"), (4, "192.0.2.8")];
+    assert_eq!(seen, expected.map(|(n, ip)| (n, ip.to_owned())), "{}", agent.log());
+    assert_eq!(agent.metric("weir_events_refused_total", "strict"), 1);
     agent.assert_books();
 }

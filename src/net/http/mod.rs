@@ -154,7 +154,13 @@ async fn connection<H: Handler>(
     handler: Arc<H>,
     shutdown: Shutdown,
 ) {
-    let Accepted { stream, peer, permit: _permit } = accepted;
+    let Accepted { stream, peer, permit: _permit, .. } = match accepted.by_proxy().await {
+        Ok(accepted) => accepted,
+        Err((peer, reason)) => {
+            warn!(peer = peer.map(tracing::field::display), reason, "a connection was refused");
+            return;
+        }
+    };
     let peer = Peer { ip: peer, is_forwarded: false };
     let stream = match &tls {
         None => stream,

@@ -44,7 +44,7 @@ impl Handler for Echo {
 fn connect(limits: Limits, shutdown: &CancellationToken) -> (UnixStream, tokio::task::JoinHandle<()>) {
     let (client, server) = UnixStream::pair().expect("a pair of sockets");
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("one is free");
-    let accepted = Accepted { stream: Stream::Unix(server), peer: None, permit };
+    let accepted = Accepted { stream: Stream::Unix(server), peer: None, permit, proxies: None };
     (client, tokio::spawn(connection(accepted, None, limits, Arc::new(Echo), Shutdown::with(shutdown.clone()))))
 }
 

@@ -236,7 +236,8 @@ fn float(value: Raw<'_>) -> Result<f64, Unfit> {
 }
 
 fn boolean(value: Raw<'_>) -> Result<bool, Unfit> {
-    match &*value.display() {
+    // As JSON, Postgres and Python write it.
+    match value.display().to_ascii_lowercase().as_str() {
         "true" | "t" | "yes" | "1" => Ok(true),
         "false" | "f" | "no" | "0" => Ok(false),
         _ => Err(Unfit),

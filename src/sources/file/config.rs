@@ -71,7 +71,8 @@ pub struct Config {
     /// The format of a line.
     #[serde(default)]
     pub codec: Codec,
-    /// The encoding of the files by its WHATWG label, such as `utf-16le`, `latin1` or `windows-1256`. UTF-8 if absent.
+    /// The encoding of the files by its WHATWG label, such as `utf-16`, `latin1` or `windows-1256`. UTF-8 if absent. A mark at
+    /// the beginning of a file of UTF-16 says its byte order.
     #[serde(default)]
     pub encoding: Option<String>,
     /// Stamps every event with the name of the user who owns the file, whatever the event says. As with `remove`, the

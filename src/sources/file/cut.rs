@@ -7,6 +7,7 @@
 use std::io;
 
 use bytes::Bytes;
+use encoding_rs::Encoding;
 
 use super::body::Body;
 use super::buffers::Buffers;
@@ -84,6 +85,11 @@ pub struct Notes {
 }
 
 impl Cutter {
+    /// The same for a file whose mark says its byte order.
+    pub fn read_as(&self, encoding: &'static Encoding) -> Cutter {
+        Cutter { shape: Shape { encoding: Some(encoding), ..self.shape.clone() }, buffers: self.buffers.clone() }
+    }
+
     /// The next piece from `view.at`, which is the start of a line.
     pub fn next(&self, body: &mut Body, view: View, scanned: &mut Option<Scanned>) -> io::Result<Chunk> {
         if let Some(known) = *scanned

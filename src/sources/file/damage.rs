@@ -11,7 +11,7 @@ use super::content::{Content, LOOK_BYTES, Packing, Unreadable, by_magic, content
 use super::discover::Found;
 use super::followed::Followed;
 use super::judge::open_found;
-use super::shape::LineEnd;
+use super::shape::{LineEnd, marked_order};
 use super::tail::Tail;
 
 impl Tail {
@@ -31,6 +31,7 @@ impl Tail {
         let Some(body) = file.body.take() else { return Ok(()) };
         let mut head = Vec::new();
         Body::new(body.file().clone(), Packing::None).read_at(0, LOOK_BYTES, &mut head)?;
+        file.encoding = marked_order(&head).filter(|_| self.is_wide());
         // What was read before is not given up for what stands at its beginning now.
         let found = match file.ranges.cursor() {
             0 => content(&head, &file.path, self.is_wide()),

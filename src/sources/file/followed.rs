@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use encoding_rs::Encoding;
+
 use super::body::Body;
 use super::content::Packing;
 use super::cut::Scanned;
@@ -29,6 +31,8 @@ pub struct Followed {
     pub is_rotated: bool,
     /// As its first bytes say, once it was opened.
     pub packing: Packing,
+    /// The byte order that the file's own mark says, where it is read as UTF-16.
+    pub encoding: Option<&'static Encoding>,
     /// It has no lines that could be read, and was said to have none.
     pub is_unreadable: bool,
     /// The damage of a packed file was said.
@@ -126,6 +130,7 @@ impl Followed {
             family: remembered.family,
             is_rotated,
             packing: Packing::None,
+            encoding: None,
             is_unreadable: false,
             is_damage_said: false,
             owner: found.stat.owner,

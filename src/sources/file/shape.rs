@@ -52,6 +52,15 @@ impl LineEnd {
     }
 }
 
+/// The byte order that a mark of UTF-16 at the beginning of a file says.
+pub fn marked_order(head: &[u8]) -> Option<&'static Encoding> {
+    match head {
+        [0xFF, 0xFE, ..] => Some(encoding_rs::UTF_16LE),
+        [0xFE, 0xFF, ..] => Some(encoding_rs::UTF_16BE),
+        _ => None,
+    }
+}
+
 /// The encoding of a file that begins with a mark of UTF-16, or with a NUL in every second place.
 pub fn looks_wide(head: &[u8]) -> Option<&'static str> {
     match head {

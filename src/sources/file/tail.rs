@@ -460,7 +460,11 @@ impl Tail {
         };
         let view = View { at: file.ranges.cursor(), limit: file.ranges.limit(), is_last };
         let body = file.body.as_mut().expect("a visit opens the file");
-        match self.settings.cutter.next(body, view, &mut file.scanned)? {
+        let next = match file.encoding {
+            Some(encoding) => self.settings.cutter.read_as(encoding).next(body, view, &mut file.scanned)?,
+            None => self.settings.cutter.next(body, view, &mut file.scanned)?,
+        };
+        match next {
             Chunk::Piece(piece) => {
                 *bytes += piece.end - view.at;
                 self.owners.take(file.owner, piece.end - view.at);

@@ -216,3 +216,20 @@ async fn a_source_says_that_it_reads_once_the_journal_knows_since_when() {
     cx.shutdown.cancel();
     following.await;
 }
+
+#[test]
+fn a_mark_says_the_byte_order_of_utf_16_whatever_was_configured() {
+    for mark in [[0xFF, 0xFE], [0xFE, 0xFF]] {
+        let mut rig = Rig::with(crate::component::fake::Folder::new(), &["*.log"], |settings| {
+            settings.cutter.shape.encoding = Some(encoding_rs::UTF_16LE);
+        });
+        let order = if mark[0] == 0xFF { u16::to_le_bytes } else { u16::to_be_bytes };
+        let text = |text: &str| text.encode_utf16().flat_map(order).collect::<Vec<u8>>();
+        rig.folder.write("a.log", [mark.to_vec(), text("سلام\nhello\n")].concat());
+        rig.later(1);
+        rig.restart();
+        rig.folder.append("a.log", text("again\n"));
+        rig.later(1);
+        assert_eq!(rig.texts(), ["سلام", "hello", "again"], "{mark:?}");
+    }
+}

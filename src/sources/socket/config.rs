@@ -12,6 +12,7 @@ use crate::codec::framing::Framing;
 use crate::component::Check;
 use crate::net::address::{Address, check_socket_path};
 use crate::net::listen::MAX_CONNECTIONS;
+use crate::net::network::Network;
 use crate::net::tls;
 use crate::units::{ByteSize, Duration};
 
@@ -49,6 +50,13 @@ pub struct Config {
     /// How long a connection may say nothing before it is closed. Without it, as long as the peer is there.
     #[serde(default)]
     pub idle_timeout: Option<Duration>,
+    /// Every connection begins with a header of the PROXY protocol, version 1 or 2, that says who sends; any other
+    /// connection is closed.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+    /// Proxies whose header is believed, as addresses or networks.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Network>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -88,6 +96,19 @@ impl Config {
         if !is_stream && self.tls.is_some() {
             check.problem("tls", "there is no TLS over datagrams");
         }
+        match (self.proxy_protocol, self.mode) {
+            (true, Mode::Udp | Mode::UnixDatagram) => {
+                check.problem("proxy_protocol", "datagrams have no connection that could begin with a header");
+            }
+            (true, Mode::Tcp) if self.trusted_proxies.is_empty() => {
+                let hint = "such as `trusted_proxies: [10.0.0.0/8]`: anybody could say to be anybody";
+                check.problem_with_hint("proxy_protocol", "nothing says whose header is believed", hint);
+            }
+            (false, _) if !self.trusted_proxies.is_empty() => {
+                check.problem("trusted_proxies", "without `proxy_protocol: true` no proxy can say anything");
+            }
+            _ => {}
+        }
         if self.max_connections == 0 {
             check.problem("max_connections", "without a connection nothing would ever come");
         }
@@ -106,6 +127,7 @@ impl Config {
             max_connections: self.max_connections,
             frame_bytes: self.max_frame.map(|most| most.0.min(u64::from(u32::MAX / 2)) as usize),
             idle_timeout: self.idle_timeout.map(|timeout| *timeout),
+            proxies: self.proxy_protocol.then(|| self.trusted_proxies.into()),
         })
     }
 

@@ -21,6 +21,7 @@ fn socket(framing: Option<Framing>) -> Socket {
         max_connections: 10,
         frame_bytes: Some(1000),
         idle_timeout: None,
+        proxies: None,
     }
 }
 

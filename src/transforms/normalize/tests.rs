@@ -364,3 +364,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn success_may_be_in_quotes_and_as_python_writes_it() {
+    for (said, status) in [(r#""True""#, "success"), (r#""false""#, "error"), ("true", "success")] {
+        let line = normalize(&format!(r#"{{"success":{said}}}"#));
+        assert!(line.starts_with(&format!(r#"{{"status":"{status}""#)), "{said}: {line}");
+    }
+}

@@ -24,12 +24,21 @@ pub fn fits(name: NameId, value: Raw) -> bool {
     match name {
         _ if kind == Kind::Null => true,
         MESSAGE | MSG | DETAILS => kind == Kind::String,
-        SUCCESS => kind == Kind::Bool,
+        SUCCESS => truth(value).is_some(),
         EXECUTION_TIME_MS | DURATION => number(value).is_some(),
         DURATION_SECONDS | DURATION_S => number(value).and_then(|text| thousandfold(text, &mut Vec::new())).is_some(),
         _ if crate::event::aliases::is_canonical(name) => true,
         _ => !matches!(kind, Kind::Array | Kind::Object),
     }
+}
+
+/// Yes or no, also in quotes and as Python writes it.
+fn truth(value: Raw) -> Option<bool> {
+    value.as_bool().or_else(|| match value.inside()? {
+        text if text.eq_ignore_ascii_case(b"true") => Some(true),
+        text if text.eq_ignore_ascii_case(b"false") => Some(false),
+        _ => None,
+    })
 }
 
 /// The text of a number, also of one in quotes.
@@ -77,7 +86,7 @@ pub fn moment(value: Raw, out: &mut Vec<u8>) -> Now {
 
 /// A status word, or what `success` says.
 pub fn status(value: Raw, out: &mut Vec<u8>) -> Now {
-    let word = match (value.as_bool(), value.inside()) {
+    let word = match (truth(value), value.inside()) {
         (Some(true), _) => "success",
         (Some(false), _) => "error",
         (None, Some(text)) => match status_word(text) {
