@@ -55,8 +55,9 @@ impl Engine {
             names.push(rule.name.clone());
             enabled.push(true);
         }
+        let apart: Vec<Vec<Window>> = escapes().into_iter().chain([builder.escaped]).collect();
         Ok(Engine {
-            filter: Filter::new(&builder.windows, &escapes()),
+            filter: Filter::new(&builder.windows, &apart),
             duties: builder.duties,
             tokens,
             runs,
@@ -77,7 +78,12 @@ impl Engine {
 struct Builder {
     windows: Vec<Window>,
     duties: Vec<Vec<Duty>>,
+    /// Windows of escaped letters, which texts in their script are full of.
+    escaped: Vec<Window>,
 }
+
+/// How long the escape of a letter is, as `u06af` with its backslash.
+const ESCAPE: usize = 6;
 
 impl Builder {
     fn add(&mut self, window: Window, duty: Duty) {
@@ -115,17 +121,26 @@ impl Builder {
             let sets: Vec<Set> = word.bytes().map(|byte| Set::of([byte])).collect();
             let (offset, window) = best_window(&sets).expect("a word is long enough");
             self.add(window, Duty::Foreign(number as u16, offset as u8));
-            // In JSON the letter of the word that is rarest.
-            let rare = word.chars().filter(|c| !c.is_ascii()).min_by_key(|c| COMMON.find(*c).map_or(0, |at| 1 + at));
-            let rare = rare.expect("a word in another script");
-            let digits = format!("{:04x}", rare as u32);
-            let any_case = |byte: u8| Set::any_case(byte);
-            let mut sets = [Set::of([b'u']); 5];
-            for (set, digit) in sets[1..].iter_mut().zip(digits.bytes()) {
-                *set = any_case(digit);
+            // A word within another leads to both.
+            if !FOREIGN.iter().any(|other| other != word && word.contains(other)) {
+                self.escaped_word(word, number as u16);
             }
-            self.add(sets, Duty::EscapedForeign(number as u16));
         }
+    }
+
+    /// In JSON a word is looked for by the escape of its rarest letter.
+    fn escaped_word(&mut self, word: &str, number: u16) {
+        let foreign = word.chars().enumerate().filter(|(_, c)| !c.is_ascii());
+        let rank = |c: char| COMMON.chars().position(|common| common == c).map_or(0, |place| 1 + place);
+        let (nth, rare) = foreign.min_by_key(|(_, c)| rank(*c)).expect("a word in another script");
+        let before: usize = word.chars().take(nth).map(|c| if c.is_ascii() { 1 } else { ESCAPE }).sum();
+        let digits = format!("{:04x}", rare as u32);
+        let mut window = [Set::of([b'u']); 5];
+        for (set, digit) in window[1..].iter_mut().zip(digits.bytes()) {
+            *set = Set::any_case(digit);
+        }
+        self.add(window, Duty::EscapedForeign(number, before as u8 + 1));
+        self.escaped.push(window);
     }
 
     /// Whether there was room for all words, and any.
@@ -171,8 +186,8 @@ fn disguises() -> Vec<Window> {
     ]
 }
 
-/// Letters of other scripts that are frequent, the rarest first.
-const COMMON: &str = "зппьлраьоиеآژپعزرذودم كةاليهبن";
+/// Letters of other scripts that are frequent, the rarest first. The last one is the joiner of Persian.
+const COMMON: &str = "ژذپةگعزكکسبدهلموریيانзпльраиео\u{200c}";
 
 /// The window of a notation of up to five bytes.
 fn window_of(notation: &str) -> Window {

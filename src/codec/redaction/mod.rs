@@ -162,7 +162,7 @@ enum Duty {
     /// The same in another script, by its number in the list and how far behind its beginning the window stands.
     Foreign(u16, u8),
     /// The same, escaped as in JSON.
-    EscapedForeign(u16),
+    EscapedForeign(u16, u8),
     /// Options of commands: ` -p`, ` -u`.
     Flag,
     Bearer,

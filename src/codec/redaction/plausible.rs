@@ -6,7 +6,7 @@ use super::assign;
 use super::disguises::is_disguise;
 use super::email::email;
 use super::escapes::past_escape;
-use super::filter::{Hit, Sign, WINDOW};
+use super::filter::{Hit, Sign};
 use super::names::FOREIGN;
 use super::reader::Reader;
 use super::shape::Class;
@@ -34,7 +34,9 @@ impl Engine {
                 Duty::Token(token) => self.tokens[usize::from(token)].is_plausible(raw, at),
                 Duty::Name => assign::is_plausible(raw, at),
                 Duty::Foreign(..) | Duty::Flag | Duty::PrivateKey | Duty::Putty | Duty::Own => true,
-                Duty::EscapedForeign(word) => is_escaped_word(raw, at, usize::from(word)),
+                Duty::EscapedForeign(word, offset) => {
+                    is_escaped_word(raw, at.wrapping_sub(usize::from(offset)), usize::from(word))
+                }
                 Duty::Digits => {
                     raw[at] != b'u' || raw.get(at + 5..at + 9).is_some_and(|next| next.starts_with(b"\\u06"))
                 }
@@ -88,17 +90,12 @@ fn is_in_url(raw: &[u8], at: usize) -> bool {
         || memchr::memmem::find(word, b"\\u002").is_some()
 }
 
-/// Whether the word stands around `at`, its letters escaped.
+/// Whether the word begins at `at`, its letters escaped.
 fn is_escaped_word(raw: &[u8], at: usize, word: usize) -> bool {
     // Made once: texts in these scripts are full of windows of such words.
     static ESCAPED: LazyLock<Vec<String>> = LazyLock::new(|| FOREIGN.iter().map(|word| escaped(word)).collect());
     let word = ESCAPED[word].as_bytes();
-    let window = &raw[at..raw.len().min(at + WINDOW)];
-    memchr::memchr_iter(b'u', word).any(|place| {
-        let start = at.checked_sub(place);
-        word[place..].get(..window.len()).is_some_and(|part| part.eq_ignore_ascii_case(window))
-            && start.and_then(|start| raw.get(start..start + word.len())).is_some_and(|s| s.eq_ignore_ascii_case(word))
-    })
+    raw.get(at..).and_then(|rest| rest.get(..word.len())).is_some_and(|part| part.eq_ignore_ascii_case(word))
 }
 
 fn escaped(word: &str) -> String {

@@ -225,7 +225,7 @@ impl Engine {
             Duty::Disguise => notice(text, at, disguises),
             Duty::Digits if text[at] == b'u' => disguises.json |= at > 0 && text[at - 1] == b'\\',
             Duty::Digits => disguises.shape = true,
-            Duty::EscapedForeign(_) => disguises.json |= at > 0 && text[at - 1] == b'\\',
+            Duty::EscapedForeign(..) => disguises.json |= at > 0 && text[at - 1] == b'\\',
             Duty::Own => {}
             // What is replaced anyway needs no second reason, but another token may begin before it or end behind it.
             _ if at < covered && !matches!(duty, Duty::Token(_)) => {}
