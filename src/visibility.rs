@@ -115,8 +115,8 @@ mod tests {
             (r#"{"code":"1\n\"456789","code":7,"code":"12345"}"#, r#"{"code":"1\n\"45","code":7,"code":"12345"}"#),
             ("{}", "{}"),
         ] {
-            let told = shorten(line.as_bytes(), 5, true);
-            assert_eq!(String::from_utf8(told).expect("text"), shown, "{line}");
+            let seen = shorten(line.as_bytes(), 5, true);
+            assert_eq!(String::from_utf8(seen).expect("text"), shown, "{line}");
         }
     }
 

@@ -15,7 +15,7 @@ use crate::event::Provenance;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Names of the columns. Without them the first record names them, which needs the whole text at once: the body
-    /// of a request, or a file that is one piece.
+    /// of a request, or a file that is one chunk.
     pub columns: Vec<String>,
     /// The character between two values, in ASCII.
     pub delimiter: char,
@@ -42,15 +42,15 @@ impl Csv {
     }
 
     /// A record is as long as its quotes want, over lines if need be.
-    fn document(&self, maker: &mut Maker, piece: &[u8], start: usize) {
+    fn document(&self, maker: &mut Maker, chunk: &[u8], start: usize) {
         let mut columns = Cow::Borrowed(&self.columns);
         let (mut at, mut values) = (start, Vec::new());
-        while at < piece.len() && !maker.is_full() {
+        while at < chunk.len() && !maker.is_full() {
             let start = at;
-            match record(&piece[at..], self.delimiter, &mut values) {
+            match record(&chunk[at..], self.delimiter, &mut values) {
                 Ok(len) => at += len,
                 Err(reason) => {
-                    let end = memchr::memchr(b'\n', &piece[at..]).map_or(piece.len(), |n| at + n);
+                    let end = memchr::memchr(b'\n', &chunk[at..]).map_or(chunk.len(), |n| at + n);
                     maker.refuse(start..end, reason.to_owned());
                     at = end + 1;
                     continue;
@@ -71,7 +71,7 @@ impl Csv {
 impl Decoder for Csv {
     fn decode(
         &self,
-        piece: Bytes,
+        chunk: Bytes,
         frames: &Frames,
         ordinals: Ordinals,
         provenance: Arc<Provenance>,
@@ -79,21 +79,21 @@ impl Decoder for Csv {
         split: bool,
     ) -> Decoded {
         let is_document = *frames == Frames::Document;
-        let start = frames::without_mark(&piece, 0..piece.len(), &ordinals).start;
+        let start = frames::without_mark(&chunk, 0..chunk.len(), &ordinals).start;
         let from_the_beginning = ordinals.of(0, 0) == 0;
-        let mut maker = Maker::new(&piece, ordinals, *limits, is_document);
+        let mut maker = Maker::new(&chunk, ordinals, *limits, is_document);
         if is_document || (*frames == Frames::Lines && self.columns.is_empty() && from_the_beginning) {
-            self.document(&mut maker, &piece, start);
+            self.document(&mut maker, &chunk, start);
             return maker.finish(provenance, split);
         }
         let mut values = Vec::new();
-        for range in frames::cut(&piece, frames) {
+        for range in frames::cut(&chunk, frames) {
             let inside = range.start.max(start.min(range.end))..range.end;
             maker.make(range, |event| {
                 if self.columns.is_empty() {
                     return Err(NO_COLUMNS.to_owned());
                 }
-                let len = record(&piece[inside.clone()], self.delimiter, &mut values)?;
+                let len = record(&chunk[inside.clone()], self.delimiter, &mut values)?;
                 if len < inside.len() {
                     return Err("more than one record".to_owned());
                 }

@@ -1,4 +1,4 @@
-//! Where the frames of a piece stand and what ordinals its items get.
+//! Where the frames of a chunk stand and what ordinals its items get.
 
 use std::ops::Range;
 
@@ -7,34 +7,34 @@ use super::{Frames, Ordinals};
 /// The byte order mark that some editors and Windows tools write before the first line.
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// The frames of a piece, in order. A document is taken as lines.
-pub fn cut<'a>(piece: &'a [u8], frames: &'a Frames) -> Box<dyn Iterator<Item = Range<usize>> + 'a> {
+/// The frames of a chunk, in order. A document is taken as lines.
+pub fn cut<'a>(chunk: &'a [u8], frames: &'a Frames) -> Box<dyn Iterator<Item = Range<usize>> + 'a> {
     match frames {
         Frames::At(ranges) => Box::new(ranges.iter().cloned()),
-        Frames::Lines | Frames::Document => Box::new(lines(piece)),
+        Frames::Lines | Frames::Document => Box::new(lines(chunk)),
     }
 }
 
-/// The lines of a piece that are not empty, without `\n` or `\r\n`.
-pub fn lines(piece: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
-    let ends = memchr::memchr_iter(b'\n', piece).chain((!piece.ends_with(b"\n")).then_some(piece.len()));
+/// The lines of a chunk that are not empty, without `\n` or `\r\n`.
+pub fn lines(chunk: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+    let ends = memchr::memchr_iter(b'\n', chunk).chain((!chunk.ends_with(b"\n")).then_some(chunk.len()));
     let mut next = 0;
     ends.filter_map(move |end| {
         let start = std::mem::replace(&mut next, end + 1);
-        let end = if end > start && piece[end - 1] == b'\r' { end - 1 } else { end };
+        let end = if end > start && chunk[end - 1] == b'\r' { end - 1 } else { end };
         (end > start).then_some(start..end)
     })
 }
 
 /// The range without a byte order mark, where it is the very beginning of its origin.
-pub fn without_mark(piece: &[u8], range: Range<usize>, ordinals: &Ordinals) -> Range<usize> {
+pub fn without_mark(chunk: &[u8], range: Range<usize>, ordinals: &Ordinals) -> Range<usize> {
     let is_beginning = range.start == 0 && ordinals.of(0, 0) == 0;
-    let marked = is_beginning && piece[range.clone()].starts_with(MARK);
+    let marked = is_beginning && chunk[range.clone()].starts_with(MARK);
     range.start + if marked { MARK.len() } else { 0 }..range.end
 }
 
 impl Ordinals {
-    /// The ordinal of the item with this index that starts at this offset of the piece.
+    /// The ordinal of the item with this index that starts at this offset of the chunk.
     pub fn of(&self, index: u64, start: usize) -> u64 {
         match self {
             Ordinals::Offset(base) => base + start as u64,

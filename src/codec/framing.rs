@@ -28,7 +28,7 @@ pub enum Framing {
 pub struct Framer {
     framing: Framing,
     frame_bytes: usize,
-    piece_bytes: usize,
+    chunk_bytes: usize,
     skip: Skip,
 }
 
@@ -59,12 +59,12 @@ pub fn cut_mark(limit: usize) -> String {
 }
 
 impl Framer {
-    /// Pieces hold up to `piece_bytes`, or one larger frame of up to `frame_bytes` and its mark.
-    pub fn new(framing: Framing, frame_bytes: usize, piece_bytes: usize) -> Framer {
-        Framer { framing, frame_bytes: frame_bytes.max(1), piece_bytes, skip: Skip::Nothing }
+    /// Chunks hold up to `chunk_bytes`, or one larger frame of up to `frame_bytes` and its mark.
+    pub fn new(framing: Framing, frame_bytes: usize, chunk_bytes: usize) -> Framer {
+        Framer { framing, frame_bytes: frame_bytes.max(1), chunk_bytes, skip: Skip::Nothing }
     }
 
-    /// The next piece, or nothing if the buffer holds no whole frame. Call until there is nothing.
+    /// The next chunk, or nothing if the buffer holds no whole frame. Call until there is nothing.
     /// `closed` says that no more bytes will come: the rest is the last frame.
     pub fn next(&mut self, buffer: &mut BytesMut, closed: bool) -> Result<Option<Framed>, OutOfFrame> {
         if !self.skipped(buffer) {
@@ -102,7 +102,7 @@ impl Framer {
     }
 
     fn lines(&mut self, buffer: &mut BytesMut, closed: bool) -> Option<Framed> {
-        let window = &buffer[..buffer.len().min(self.piece_bytes)];
+        let window = &buffer[..buffer.len().min(self.chunk_bytes)];
         let end = memchr::memrchr(b'\n', window).or_else(|| memchr::memchr(b'\n', buffer)).map(|at| at + 1);
         let bytes = match end {
             Some(end) => buffer.split_to(end).freeze(),
@@ -137,7 +137,7 @@ impl Framer {
         loop {
             at += buffer[at..].iter().take_while(|byte| matches!(byte, b'\n' | b'\r' | 0)).count();
             let rest = &buffer[at..];
-            if rest.is_empty() || (at > self.piece_bytes && !frames.is_empty()) {
+            if rest.is_empty() || (at > self.chunk_bytes && !frames.is_empty()) {
                 break;
             }
             let (start, end, next) = match message_length(rest) {
@@ -168,7 +168,7 @@ impl Framer {
                     None => break,
                 },
             };
-            if end > self.piece_bytes && !frames.is_empty() {
+            if end > self.chunk_bytes && !frames.is_empty() {
                 break;
             }
             if start < end {
@@ -201,7 +201,7 @@ impl Framer {
                 break;
             }
             let end = start + len;
-            if end > buffer.len() || (end > self.piece_bytes && !frames.is_empty()) {
+            if end > buffer.len() || (end > self.chunk_bytes && !frames.is_empty()) {
                 break;
             }
             if len > 0 {
@@ -323,12 +323,12 @@ mod tests {
             framing in any_framing(),
             mut given in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..40),
             sizes in prop::collection::vec(1usize..50, 1..20),
-            piece in 1usize..200,
+            chunk in 1usize..200,
         ) {
             if framing == Framing::Newline {
                 given.iter_mut().flatten().filter(|b| **b == b'\n').for_each(|b| *b = b' ');
             }
-            prop_assert_eq!(frames(framing, (64, piece), &join(framing, &given), &sizes), given);
+            prop_assert_eq!(frames(framing, (64, chunk), &join(framing, &given), &sizes), given);
         }
 
         #[test]

@@ -1,6 +1,6 @@
 //! JSON: one object per frame, or a document of objects, arrays and NDJSON.
 //!
-//! Events stay where they came in: the batch is over the piece itself. Only where an object spans lines the piece is
+//! Events stay where they came in: the batch is over the chunk itself. Only where an object spans lines the chunk is
 //! copied once, its line breaks turned into spaces at the same offsets.
 //!
 //! Values may follow each other without white space. In a document a broken value is refused up to the end of the line it starts on; a broken array as a whole, up to
@@ -22,17 +22,17 @@ pub struct Json;
 impl Decoder for Json {
     fn decode(
         &self,
-        piece: Bytes,
+        chunk: Bytes,
         frames: &Frames,
         ordinals: Ordinals,
         provenance: Arc<Provenance>,
         limits: &Limits,
         split: bool,
     ) -> Decoded {
-        let decoded = decode(&piece, frames, &ordinals, None, provenance.clone(), limits, split);
+        let decoded = decode(&chunk, frames, &ordinals, None, provenance.clone(), limits, split);
         let is_broken = |refusal: &Refusal| std::str::from_utf8(&refusal.text).is_err();
         if decoded.refused.iter().any(is_broken) {
-            mend(&piece, frames, &ordinals, provenance, limits, split)
+            mend(&chunk, frames, &ordinals, provenance, limits, split)
         } else {
             decoded
         }
@@ -40,7 +40,7 @@ impl Decoder for Json {
 }
 
 fn decode(
-    piece: &Bytes,
+    chunk: &Bytes,
     frames: &Frames,
     ordinals: &Ordinals,
     mended: Option<Mended>,
@@ -48,9 +48,9 @@ fn decode(
     limits: &Limits,
     split: bool,
 ) -> Decoded {
-    let batch = Batch::new(piece.clone(), provenance);
+    let batch = Batch::new(chunk.clone(), provenance);
     let mut reader = Reader {
-        piece,
+        chunk,
         ordinals,
         mended,
         limits: *limits,
@@ -76,7 +76,7 @@ struct Moved {
     was: usize,
 }
 
-/// What a piece was before it was mended.
+/// What a chunk was before it was mended.
 struct Mended {
     original: Bytes,
     moved: Vec<Moved>,
@@ -84,7 +84,7 @@ struct Mended {
 
 /// Decodes text that is not UTF-8 everywhere: each broken part becomes U+FFFD, and the event says so.
 fn mend(
-    piece: &Bytes,
+    chunk: &Bytes,
     frames: &Frames,
     ordinals: &Ordinals,
     provenance: Arc<Provenance>,
@@ -93,13 +93,13 @@ fn mend(
 ) -> Decoded {
     let (mut text, mut moved, mut at) = (String::new(), Vec::new(), Vec::new());
     let ranges: Vec<Range<usize>> = match frames {
-        Frames::Document => std::iter::once(0..piece.len()).collect(),
-        _ => frames::cut(piece, frames).map(|range| frames::without_mark(piece, range, ordinals)).collect(),
+        Frames::Document => std::iter::once(0..chunk.len()).collect(),
+        _ => frames::cut(chunk, frames).map(|range| frames::without_mark(chunk, range, ordinals)).collect(),
     };
     for range in ranges {
         let start = text.len();
         let end = range.end;
-        push_mended(&piece[range.clone()], range.start, &mut text, &mut moved);
+        push_mended(&chunk[range.clone()], range.start, &mut text, &mut moved);
         moved.push(Moved { now: text.len(), was: end });
         // Lines stay lines, of which empty ones are no events.
         if *frames != Frames::Lines || !text[start..].trim_ascii().is_empty() {
@@ -110,7 +110,7 @@ fn mend(
     if *frames == Frames::Document {
         text.pop();
     }
-    let (text, mended) = (Bytes::from(text.into_bytes()), Mended { original: piece.clone(), moved });
+    let (text, mended) = (Bytes::from(text.into_bytes()), Mended { original: chunk.clone(), moved });
     let frames = if *frames == Frames::Document { Frames::Document } else { Frames::At(at) };
     let mut decoded = decode(&text, &frames, ordinals, Some(mended), provenance, limits, split);
     let batch = &mut decoded.batch;
@@ -143,7 +143,7 @@ fn push_mended(bytes: &[u8], mut was: usize, out: &mut String, moved: &mut Vec<M
 const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 
 struct Reader<'a> {
-    piece: &'a Bytes,
+    chunk: &'a Bytes,
     ordinals: &'a Ordinals,
     mended: Option<Mended>,
     limits: Limits,
@@ -157,8 +157,8 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn frames(&mut self, frames: &Frames) {
-        for range in frames::cut(self.piece, frames) {
-            let range = trim(self.piece, frames::without_mark(self.piece, range, self.ordinals));
+        for range in frames::cut(self.chunk, frames) {
+            let range = trim(self.chunk, frames::without_mark(self.chunk, range, self.ordinals));
             if range.is_empty() && *frames == Frames::Lines {
                 continue;
             }
@@ -167,8 +167,8 @@ impl<'a> Reader<'a> {
     }
 
     fn frame(&mut self, range: Range<usize>, frames: &Frames) {
-        let piece = self.piece;
-        let text = &piece[range.clone()];
+        let chunk = self.chunk;
+        let text = &chunk[range.clone()];
         if text.len() > self.limits.event_bytes {
             return self.refuse(range, too_large(self.limits.event_bytes));
         }
@@ -187,21 +187,21 @@ impl<'a> Reader<'a> {
 
     /// Takes a frame that is several objects one after another, as some senders write them; all of them or none.
     fn several(&mut self, range: Range<usize>) -> bool {
-        let piece = self.piece;
+        let chunk = self.chunk;
         if range.is_empty() {
             return false;
         }
         let (mut at, mut objects) = (range.start, Vec::new());
         while at < range.end {
-            let Ok(len) = self.scanner.prefix(&piece[at..range.end]) else { return false };
-            if piece[at] != b'{' || !ends_value(piece[..range.end].get(at + len)) {
+            let Ok(len) = self.scanner.prefix(&chunk[at..range.end]) else { return false };
+            if chunk[at] != b'{' || !ends_value(chunk[..range.end].get(at + len)) {
                 return false;
             }
             objects.push(at..at + len);
-            at = skip_space(&piece[..range.end], at + len);
+            at = skip_space(&chunk[..range.end], at + len);
         }
         for object in objects {
-            let text = &piece[object.clone()];
+            let text = &chunk[object.clone()];
             match self.scan(text, Scanner::split, Scanner::validate) {
                 Ok(()) => self.accept(object),
                 Err(unfit) => self.refuse(object, unfit.to_string()),
@@ -231,7 +231,7 @@ impl<'a> Reader<'a> {
 
     /// Takes the object just scanned.
     fn accept(&mut self, range: Range<usize>) {
-        if memchr::memchr(b'\n', &self.piece[range.clone()]).is_some() {
+        if memchr::memchr(b'\n', &self.chunk[range.clone()]).is_some() {
             self.broken_lines.push(range.clone());
         }
         self.enter(range);
@@ -249,13 +249,13 @@ impl<'a> Reader<'a> {
 
     fn refuse(&mut self, range: Range<usize>, reason: String) {
         let (index, origin) = (self.out.items, self.origin(range.start)..self.origin(range.end));
-        let original = self.mended.as_ref().map_or(self.piece, |mended| &mended.original);
+        let original = self.mended.as_ref().map_or(self.chunk, |mended| &mended.original);
         let (offset, text) = (origin.start as u64, original.slice(origin));
         self.out.refused.push(Refusal { index, offset, text, reason });
         self.out.items += 1;
     }
 
-    /// Where in its origin a place in the piece lies.
+    /// Where in its origin a place in the chunk lies.
     fn origin(&self, at: usize) -> usize {
         let Some(mended) = &self.mended else { return at };
         let behind = mended.moved.partition_point(|moved| moved.now <= at);
@@ -268,21 +268,21 @@ impl<'a> Reader<'a> {
     }
 
     fn document(&mut self) {
-        let mut at = frames::without_mark(self.piece, 0..self.piece.len(), self.ordinals).start;
+        let mut at = frames::without_mark(self.chunk, 0..self.chunk.len(), self.ordinals).start;
         let mut line_end = 0;
         loop {
-            at = skip_space(self.piece, at);
-            if at == self.piece.len() || self.is_full() {
+            at = skip_space(self.chunk, at);
+            if at == self.chunk.len() || self.is_full() {
                 return;
             }
             // The end of a line is looked for once, and a whole line is tried once, at its start: a line may hold
             // millions of values.
             let fresh_line = at >= line_end;
             if fresh_line {
-                line_end = memchr::memchr(b'\n', &self.piece[at..]).map_or(self.piece.len(), |n| at + n);
+                line_end = memchr::memchr(b'\n', &self.chunk[at..]).map_or(self.chunk.len(), |n| at + n);
             }
-            let line = trim(self.piece, at..line_end);
-            let first = self.piece[at];
+            let line = trim(self.chunk, at..line_end);
+            let first = self.chunk[at];
             if fresh_line && first == b'{' && self.line(line.clone()) {
                 at = line_end;
             } else if first == b'[' {
@@ -295,8 +295,8 @@ impl<'a> Reader<'a> {
 
     /// Takes a line that is one object, as in NDJSON.
     fn line(&mut self, line: Range<usize>) -> bool {
-        let piece = self.piece;
-        let text = &piece[line.clone()];
+        let chunk = self.chunk;
+        let text = &chunk[line.clone()];
         let fits = text.ends_with(b"}")
             && text.len() <= self.limits.event_bytes
             && self.scan(text, Scanner::split, Scanner::validate).is_ok();
@@ -308,8 +308,8 @@ impl<'a> Reader<'a> {
 
     /// Takes or refuses the value at `at`, of whose line `line` is the rest; tells where to go on.
     fn value(&mut self, at: usize, line: Range<usize>) -> usize {
-        let piece = self.piece;
-        let text = &piece[at..];
+        let chunk = self.chunk;
+        let text = &chunk[at..];
         match self.prefix(text) {
             Ok(len) if ends_value(text.get(len)) => {
                 self.object(at..at + len);
@@ -329,7 +329,7 @@ impl<'a> Reader<'a> {
 
     /// Takes the value just scanned if it is an object of acceptable size.
     fn object(&mut self, range: Range<usize>) {
-        if self.piece[range.start] != b'{' {
+        if self.chunk[range.start] != b'{' {
             self.refuse(range, NO_OBJECT.to_owned());
         } else if range.len() > self.limits.event_bytes {
             self.refuse(range, too_large(self.limits.event_bytes));
@@ -348,7 +348,7 @@ impl<'a> Reader<'a> {
                 self.out.refused.truncate(before.1);
                 self.out.items = before.2;
                 self.broken_lines.truncate(before.3);
-                let end = at + brackets_end(&self.piece[at..]);
+                let end = at + brackets_end(&self.chunk[at..]);
                 self.refuse(at..end, unfit.to_string());
                 end
             }
@@ -356,20 +356,20 @@ impl<'a> Reader<'a> {
     }
 
     fn elements(&mut self, open: usize) -> Result<usize, Unfit> {
-        let piece: &'a Bytes = self.piece;
+        let chunk: &'a Bytes = self.chunk;
         let fail = |at: usize, reason| Err(Unfit { offset: at - open, reason });
-        let mut at = skip_space(self.piece, open + 1);
-        if self.piece.get(at) != Some(&b']') {
+        let mut at = skip_space(self.chunk, open + 1);
+        if self.chunk.get(at) != Some(&b']') {
             loop {
-                let start = skip_space(self.piece, at);
-                let len = self.prefix(&piece[start..]);
+                let start = skip_space(self.chunk, at);
+                let len = self.prefix(&chunk[start..]);
                 let len = len.map_err(|unfit| Unfit { offset: unfit.offset + start - open, ..unfit })?;
                 self.object(start..start + len);
                 if self.is_full() {
-                    return Ok(self.piece.len());
+                    return Ok(self.chunk.len());
                 }
-                at = skip_space(self.piece, start + len);
-                match self.piece.get(at) {
+                at = skip_space(self.chunk, start + len);
+                match self.chunk.get(at) {
                     Some(b',') => at += 1,
                     Some(b']') => break,
                     Some(_) => return fail(at, Reason::ExpectedCommaOrEnd),
@@ -378,7 +378,7 @@ impl<'a> Reader<'a> {
             }
         }
         at += 1;
-        if ends_value(self.piece.get(at)) { Ok(at) } else { fail(at, Reason::Trailing) }
+        if ends_value(self.chunk.get(at)) { Ok(at) } else { fail(at, Reason::Trailing) }
     }
 
     /// Whoever sends more than the limit in one piece is asked to send less: nothing of it is taken.
@@ -387,13 +387,13 @@ impl<'a> Reader<'a> {
         self.broken_lines.clear();
         self.out.refused.clear();
         self.out.items = 0;
-        self.refuse(0..self.piece.len(), too_many(self.limits.values));
+        self.refuse(0..self.chunk.len(), too_many(self.limits.values));
     }
 
     fn finish(self) -> Decoded {
         let mut out = self.out;
         if !self.broken_lines.is_empty() {
-            let mut joined = self.piece.to_vec();
+            let mut joined = self.chunk.to_vec();
             for range in self.broken_lines {
                 for byte in &mut joined[range] {
                     // Inside strings a raw line break is not valid, so these stand between tokens.

@@ -22,14 +22,14 @@ fn is_space(c: char) -> bool {
 impl Decoder for Logfmt {
     fn decode(
         &self,
-        piece: Bytes,
+        chunk: Bytes,
         frames: &Frames,
         ordinals: Ordinals,
         provenance: Arc<Provenance>,
         limits: &Limits,
         split: bool,
     ) -> Decoded {
-        make::each_frame(&piece, frames, ordinals, limits, read).finish(provenance, split)
+        make::each_frame(&chunk, frames, ordinals, limits, read).finish(provenance, split)
     }
 }
 

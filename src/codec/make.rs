@@ -11,16 +11,16 @@ use crate::event::{Batch, Provenance, Scanner, escape};
 
 /// Makes an event of every frame: `write` fills an object from it, or says why it can not.
 pub fn each_frame(
-    piece: &Bytes,
+    chunk: &Bytes,
     frames: &Frames,
     ordinals: Ordinals,
     limits: &Limits,
     mut write: impl FnMut(&[u8], &mut Object) -> Result<(), String>,
 ) -> Maker {
-    let mut maker = Maker::new(piece, ordinals, *limits, *frames == Frames::Document);
-    for range in frames::cut(piece, frames) {
-        let inside = frames::without_mark(piece, range.clone(), &maker.ordinals);
-        maker.make(range, |object| write(&piece[inside], object));
+    let mut maker = Maker::new(chunk, ordinals, *limits, *frames == Frames::Document);
+    for range in frames::cut(chunk, frames) {
+        let inside = frames::without_mark(chunk, range.clone(), &maker.ordinals);
+        maker.make(range, |object| write(&chunk[inside], object));
         if maker.is_full() {
             break;
         }
@@ -30,7 +30,7 @@ pub fn each_frame(
 
 /// The events made so far, one JSON line each.
 pub struct Maker {
-    piece: Bytes,
+    chunk: Bytes,
     ordinals: Ordinals,
     limits: Limits,
     /// Whether the number of values is bounded.
@@ -42,13 +42,13 @@ pub struct Maker {
 }
 
 impl Maker {
-    pub fn new(piece: &Bytes, ordinals: Ordinals, limits: Limits, is_document: bool) -> Maker {
+    pub fn new(chunk: &Bytes, ordinals: Ordinals, limits: Limits, is_document: bool) -> Maker {
         Maker {
-            piece: piece.clone(),
+            chunk: chunk.clone(),
             ordinals,
             limits,
             is_document,
-            out: Vec::with_capacity(piece.len() + piece.len() / 4),
+            out: Vec::with_capacity(chunk.len() + chunk.len() / 4),
             made: Vec::new(),
             refused: Vec::new(),
             items: 0,
@@ -80,7 +80,7 @@ impl Maker {
 
     pub fn refuse(&mut self, range: Range<usize>, reason: String) {
         let (index, offset) = (self.items, range.start as u64);
-        self.refused.push(Refusal { index, offset, text: self.piece.slice(range), reason });
+        self.refused.push(Refusal { index, offset, text: self.chunk.slice(range), reason });
         self.items += 1;
     }
 
@@ -93,7 +93,7 @@ impl Maker {
             self.made.clear();
             self.refused.clear();
             self.items = 0;
-            self.refuse(0..self.piece.len(), too_many(self.limits.values));
+            self.refuse(0..self.chunk.len(), too_many(self.limits.values));
         }
         let mut batch = Batch::new(Bytes::from(self.out), provenance);
         let (mut scanner, mut scratch) = (Scanner::new(), Vec::new());

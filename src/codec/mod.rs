@@ -1,4 +1,4 @@
-//! Formats: from the bytes of a piece to a batch, and what was refused on the way.
+//! Formats: from the bytes of a chunk to a batch, and what was refused on the way.
 
 pub mod framing;
 
@@ -56,7 +56,7 @@ impl Codec {
     }
 }
 
-/// How a piece's bytes fall into frames.
+/// How a chunk's bytes fall into frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frames {
     /// One value per line, ended by `\n` or `\r\n`; empty lines are skipped.
@@ -67,7 +67,7 @@ pub enum Frames {
     At(Vec<Range<usize>>),
 }
 
-/// The ordinals of a piece's events in their origin.
+/// The ordinals of a chunk's events in their origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ordinals {
     /// Base plus the byte offset at which the frame starts.
@@ -78,7 +78,7 @@ pub enum Ordinals {
     Given(Vec<u64>),
 }
 
-/// What one piece may hold.
+/// What one chunk may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one event.
@@ -90,15 +90,15 @@ pub struct Limits {
 /// An item that is no event, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Index of the item in the piece.
+    /// Index of the item in the chunk.
     pub index: u64,
-    /// Byte offset of the item in the piece.
+    /// Byte offset of the item in the chunk.
     pub offset: u64,
     pub text: Bytes,
     pub reason: String,
 }
 
-/// A piece, decoded.
+/// A chunk, decoded.
 pub struct Decoded {
     pub batch: Batch,
     pub refused: Vec<Refusal>,
@@ -110,7 +110,7 @@ pub trait Decoder: Send + Sync {
     /// Events come split into fields if `split`, else validated only.
     fn decode(
         &self,
-        piece: Bytes,
+        chunk: Bytes,
         frames: &Frames,
         ordinals: Ordinals,
         provenance: Arc<Provenance>,

@@ -12,41 +12,41 @@ use crate::event::scan::MAX_DEPTH;
 use crate::event::{Provenance, escape};
 use crate::units::Timestamp;
 
-/// A frame is one map. A piece without frames of its own holds maps, or arrays of maps, one after another.
+/// A frame is one map. A chunk without frames of its own holds maps, or arrays of maps, one after another.
 pub struct Msgpack;
 
 impl Decoder for Msgpack {
     fn decode(
         &self,
-        piece: Bytes,
+        chunk: Bytes,
         frames: &Frames,
         ordinals: Ordinals,
         provenance: Arc<Provenance>,
         limits: &Limits,
         split: bool,
     ) -> Decoded {
-        let mut maker = Maker::new(&piece, ordinals, *limits, *frames == Frames::Document);
+        let mut maker = Maker::new(&chunk, ordinals, *limits, *frames == Frames::Document);
         if let Frames::At(_) = frames {
-            for range in frames::cut(&piece, frames) {
-                let mut input = Input { bytes: &piece[range.clone()], at: 0 };
+            for range in frames::cut(&chunk, frames) {
+                let mut input = Input { bytes: &chunk[range.clone()], at: 0 };
                 maker.make(range, |event| {
                     input.event(event)?;
                     if input.at < input.bytes.len() { Err("more bytes after the map".to_owned()) } else { Ok(()) }
                 });
             }
         } else {
-            sequence(&mut maker, &piece);
+            sequence(&mut maker, &chunk);
         }
         maker.finish(provenance, split)
     }
 }
 
 /// Takes one value after another. Behind a broken one nothing can be found again.
-fn sequence(maker: &mut Maker, piece: &[u8]) {
-    let mut input = Input { bytes: piece, at: 0 };
+fn sequence(maker: &mut Maker, chunk: &[u8]) {
+    let mut input = Input { bytes: chunk, at: 0 };
     // Elements of a top-level array that are still to come.
     let mut elements = 0;
-    while input.at < piece.len() && !maker.is_full() {
+    while input.at < chunk.len() && !maker.is_full() {
         let start = input.at;
         if elements == 0
             && let Some(count) = input.array_head()
@@ -57,14 +57,14 @@ fn sequence(maker: &mut Maker, piece: &[u8]) {
         elements = elements.saturating_sub(1);
         match input.skip(1) {
             Ok(()) => {
-                let mut value = Input { bytes: &piece[..input.at], at: start };
+                let mut value = Input { bytes: &chunk[..input.at], at: start };
                 maker.make(start..input.at, |event| value.event(event));
             }
-            Err(reason) => return maker.refuse(start..piece.len(), reason),
+            Err(reason) => return maker.refuse(start..chunk.len(), reason),
         }
     }
     if elements > 0 && !maker.is_full() {
-        maker.refuse(piece.len()..piece.len(), CUT_OFF.to_owned());
+        maker.refuse(chunk.len()..chunk.len(), CUT_OFF.to_owned());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who sent the events, as the door has verified it, written into each of them whatever it says itself.
+//! Who sent the events, as authentication has found, written into each of them whatever it says itself.
 
 use std::borrow::Cow;
 

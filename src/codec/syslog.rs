@@ -63,7 +63,7 @@ const LONGEST_TAG: usize = 48;
 impl Decoder for Syslog {
     fn decode(
         &self,
-        piece: Bytes,
+        chunk: Bytes,
         frames: &Frames,
         ordinals: Ordinals,
         provenance: Arc<Provenance>,
@@ -72,7 +72,7 @@ impl Decoder for Syslog {
     ) -> Decoded {
         let received = provenance.received_at;
         let made =
-            make::each_frame(&piece, frames, ordinals, limits, |frame, event| read(frame, received, &self.zone, event));
+            make::each_frame(&chunk, frames, ordinals, limits, |frame, event| read(frame, received, &self.zone, event));
         made.finish(provenance, split)
     }
 }

@@ -16,8 +16,8 @@ fn provenance(received_at: Timestamp) -> Arc<Provenance> {
 }
 
 pub fn decode(decoder: &dyn Decoder, text: &[u8], frames: Frames, ordinals: Ordinals, split: bool) -> Decoded {
-    let piece = Bytes::copy_from_slice(text);
-    decoder.decode(piece, &frames, ordinals, provenance(Timestamp(0)), &LIMITS, split)
+    let chunk = Bytes::copy_from_slice(text);
+    decoder.decode(chunk, &frames, ordinals, provenance(Timestamp(0)), &LIMITS, split)
 }
 
 /// The events as JSON.
@@ -44,8 +44,8 @@ pub fn document(decoder: &dyn Decoder, text: &[u8]) -> (Vec<String>, Vec<(u64, S
 
 /// The events of lines received at this time.
 pub fn decode_at(decoder: &dyn Decoder, text: &[u8], received: Timestamp) -> Vec<String> {
-    let piece = Bytes::copy_from_slice(text);
-    let decoded = decoder.decode(piece, &Frames::Lines, Ordinals::Count(0), provenance(received), &LIMITS, true);
+    let chunk = Bytes::copy_from_slice(text);
+    let decoded = decoder.decode(chunk, &Frames::Lines, Ordinals::Count(0), provenance(received), &LIMITS, true);
     texts(&decoded.batch)
 }
 

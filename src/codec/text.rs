@@ -13,14 +13,14 @@ pub struct Text;
 impl Decoder for Text {
     fn decode(
         &self,
-        piece: Bytes,
+        chunk: Bytes,
         frames: &Frames,
         ordinals: Ordinals,
         provenance: Arc<Provenance>,
         limits: &Limits,
         split: bool,
     ) -> Decoded {
-        let made = make::each_frame(&piece, frames, ordinals, limits, |line, event| {
+        let made = make::each_frame(&chunk, frames, ordinals, limits, |line, event| {
             event.bytes("message", line);
             Ok(())
         });

@@ -162,8 +162,8 @@ impl FakeIntake {
         let verdict = inner.script.pop_front().unwrap_or(JobStatus::Done);
         let mut accepted = 0;
         if verdict == JobStatus::Done {
-            for piece in &job.pieces {
-                for (text, ordinal) in frames(&piece.bytes, &piece.frames, &piece.ordinals) {
+            for chunk in &job.chunks {
+                for (text, ordinal) in frames(&chunk.bytes, &chunk.frames, &chunk.ordinals) {
                     let id = job.provenance.seed.id(ordinal);
                     let (origin, provenance) = (job.origin.clone(), job.provenance.clone());
                     inner.entries.push(Entry { text, id, origin, provenance });
@@ -190,7 +190,7 @@ fn frames(bytes: &Bytes, frames: &Frames, ordinals: &Ordinals) -> Vec<(Vec<u8>, 
         Frames::At(ranges) => found.extend(ranges.iter().map(|r| (r.start, bytes[r.clone()].to_vec()))),
         Frames::Document => found.push((0, bytes.to_vec())),
         Frames::Lines => {
-            assert!(bytes.ends_with(b"\n"), "a piece of lines ends with one: {bytes:?}");
+            assert!(bytes.ends_with(b"\n"), "a chunk of lines ends with one: {bytes:?}");
             let mut start = 0;
             for line in bytes.split_inclusive(|b| *b == b'\n') {
                 let text = line.strip_suffix(b"\n").unwrap_or(line);
@@ -285,14 +285,14 @@ pub struct NoDecoder;
 impl Decoder for NoDecoder {
     fn decode(
         &self,
-        piece: Bytes,
+        chunk: Bytes,
         _frames: &Frames,
         _ordinals: Ordinals,
         provenance: Arc<Provenance>,
         _limits: &Limits,
         _split: bool,
     ) -> Decoded {
-        Decoded { batch: Batch::new(piece, provenance), refused: Vec::new(), items: 0 }
+        Decoded { batch: Batch::new(chunk, provenance), refused: Vec::new(), items: 0 }
     }
 }
 

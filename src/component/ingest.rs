@@ -1,6 +1,6 @@
 //! The door of HTTP ingest: from a request to a job, and from its outcome to the answer.
 //!
-//! A body is one piece, whatever its size: how far a broken value reaches is known only to who decodes it, and the
+//! A body is one chunk, whatever its size: how far a broken value reaches is known only to who decodes it, and the
 //! index of an item, from which ids derive where there is an Idempotency-Key, counts over the whole body.
 
 use std::sync::Arc;
@@ -116,7 +116,7 @@ impl IngestEndpoint {
         };
         let receipt = self.intake.submit(Job {
             key: key.map(|key| key.with(&bytes)),
-            pieces: vec![Chunk { bytes, frames: Frames::Document, ordinals: Ordinals::Count(0) }],
+            chunks: vec![Chunk { bytes, frames: Frames::Document, ordinals: Ordinals::Count(0) }],
             decoder: self.decoder.clone(),
             provenance: Arc::new(provenance),
             marks: Vec::new(),

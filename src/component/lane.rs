@@ -42,7 +42,7 @@ impl Origin {
     }
 }
 
-/// Hands in pieces in order, a bounded number at a time.
+/// Hands in chunks in order, a bounded number at a time.
 pub struct Lane {
     cx: SourceContext,
     decoder: Arc<dyn Decoder>,
@@ -56,7 +56,7 @@ type Submission = Pin<Box<dyn Future<Output = Result<(), Closed>> + Send>>;
 struct Kept {
     cx: SourceContext,
     decoder: Arc<dyn Decoder>,
-    piece: Chunk,
+    chunk: Chunk,
     provenance: Arc<Provenance>,
     words: Option<Arc<str>>,
 }
@@ -66,7 +66,7 @@ impl Lane {
         Lane { cx, decoder, origin, submissions: FuturesUnordered::new() }
     }
 
-    /// Waits until one more piece of so many bytes may be taken.
+    /// Waits until one more chunk of so many bytes may be taken.
     pub async fn reserve(&mut self, bytes: usize) -> Result<MemoryPermit, Closed> {
         while self.submissions.len() >= MOST_IN_FLIGHT {
             self.submissions.next().await.unwrap_or(Ok(()))?;
@@ -83,13 +83,13 @@ impl Lane {
         }
     }
 
-    /// Says who sent the pieces that follow.
+    /// Says who sent the chunks that follow.
     pub fn set_peer(&mut self, peer: Option<IpAddr>) {
         self.origin.peer = peer;
     }
 
-    /// Hands in a piece.
-    pub fn submit(&mut self, piece: Chunk, permit: MemoryPermit) {
+    /// Hands in a chunk.
+    pub fn submit(&mut self, chunk: Chunk, permit: MemoryPermit) {
         let provenance = Arc::new(Provenance {
             source: self.cx.name.clone(),
             seed: self.origin.seed,
@@ -100,7 +100,7 @@ impl Lane {
         let kept = Kept {
             cx: self.cx.clone(),
             decoder: self.decoder.clone(),
-            piece,
+            chunk,
             provenance,
             words: self.origin.words.clone(),
         };
@@ -108,7 +108,7 @@ impl Lane {
         self.submissions.push(Box::pin(kept.until_taken(receipt)));
     }
 
-    /// Waits for the next piece to be taken; for ever if none is in flight. May be cancelled.
+    /// Waits for the next chunk to be taken; for ever if none is in flight. May be cancelled.
     pub async fn settled(&mut self) -> Result<(), Closed> {
         match self.submissions.next().await {
             Some(settled) => settled,
@@ -128,7 +128,7 @@ impl Lane {
 impl Kept {
     fn submit(&self, permit: MemoryPermit) -> Receipt {
         self.cx.intake.submit(Job {
-            pieces: vec![self.piece.clone()],
+            chunks: vec![self.chunk.clone()],
             decoder: self.decoder.clone(),
             provenance: self.provenance.clone(),
             marks: Vec::new(),
@@ -140,20 +140,20 @@ impl Kept {
         })
     }
 
-    /// The ids stay the same, so a piece that was taken after all does no harm where ids are keys.
+    /// The ids stay the same, so a chunk that was taken after all does no harm where ids are keys.
     async fn until_taken(self, mut receipt: Receipt) -> Result<(), Closed> {
         let mut pause = FIRST_PAUSE;
         loop {
             match (&mut receipt).await.verdict {
                 JobStatus::Failed(reason) => {
-                    tracing::warn!(source = %self.cx.name, %reason, "a piece is handed in again")
+                    tracing::warn!(source = %self.cx.name, %reason, "a chunk is handed in again")
                 }
                 JobStatus::Full | JobStatus::TooLarge => {}
                 _ => return Ok(()),
             }
             let again = async {
                 tokio::time::sleep(pause).await;
-                self.cx.intake.reserve(self.piece.bytes.len()).await
+                self.cx.intake.reserve(self.chunk.bytes.len()).await
             };
             let permit = tokio::select! {
                 permit = again => permit.map_err(|_| Closed)?,

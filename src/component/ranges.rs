@@ -1,6 +1,6 @@
 //! What of one file or partition was handed in, is settled, and must be read again: decided with plain numbers.
 //!
-//! Several pieces of it are in flight at once, and one may fail while a later one is committed. So no position
+//! Several chunks of it are in flight at once, and one may fail while a later one is committed. So no position
 //! says "all before me is done". Each states what was known when it was handed in (everything up to `done`, and
 //! the ranges above it that are settled) and the range of its own events, under a key of its own slot. Whatever
 //! the journal remembers of all slots together is committed, and everything else is read again.
@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Pieces of one origin without a verdict.
+/// Chunks of one origin without a verdict.
 pub const MOST_IN_FLIGHT: usize = 16;
 
 pub type Span = Range<u64>;
@@ -124,13 +124,13 @@ impl RangeTracker {
         self.submitted.iter().filter(|part| part.state == State::Pending).count()
     }
 
-    /// Whether one more piece may be handed in.
+    /// Whether one more chunk may be handed in.
     pub fn is_open(&self) -> bool {
         // Settled ones behind a pending one count too: every position names them.
         !self.failed && self.submitted.len() < MOST_IN_FLIGHT
     }
 
-    /// Enters the piece from the cursor up to `end`: its slot, and what its position shall say.
+    /// Enters the chunk from the cursor up to `end`: its slot, and what its position shall say.
     pub fn take(&mut self, end: u64) -> (u8, Claim) {
         debug_assert!(self.is_open() && end >= self.cursor);
         let taken = |slot| self.submitted.iter().any(|f| f.state == State::Pending && f.slot == slot);

@@ -1,4 +1,4 @@
-//! Sources: they cut bytes into pieces, hand them in, and acknowledge what the answer allows.
+//! Sources: they cut bytes into chunks, hand them in, and acknowledge what the answer allows.
 
 use std::any::Any;
 use std::future::Future;
@@ -19,7 +19,7 @@ use crate::event::Provenance;
 use crate::journal::{Full, IdempotencyKey, MemoryPermit, Position};
 use crate::net::{Endpoint, Sockets};
 
-/// The most bytes a piece should have; a larger event is a piece alone.
+/// The most bytes a chunk should have; a larger event is a chunk alone.
 pub const CHUNK_BYTES: usize = 256 * 1024;
 
 pub trait Source: Send + Sync + Sized + 'static {
@@ -145,7 +145,7 @@ pub enum ReserveError {
 
 /// What is committed together: all or nothing.
 pub struct Job {
-    pub pieces: Vec<Chunk>,
+    pub chunks: Vec<Chunk>,
     pub decoder: Arc<dyn Decoder>,
     pub provenance: Arc<Provenance>,
     /// Stated with the events, so that they cannot disagree.

@@ -120,12 +120,12 @@ pub struct Components {
 }
 
 /// Reads the three sections below `root`.
-pub fn read(root: &Node, surroundings: &BuildContext<'_>, problems: &mut Problems) -> Components {
+pub fn read(root: &Node, context: &BuildContext<'_>, problems: &mut Problems) -> Components {
     let mut components = Components::default();
     let mut names: Vec<(&str, Span)> = Vec::new();
-    let catalogue = surroundings.catalogue;
+    let catalogue = context.catalogue;
     for entry in section(root, "sources", &mut names, problems) {
-        let built = build(entry, SOURCES, catalogue.sources, surroundings, problems);
+        let built = build(entry, SOURCES, catalogue.sources, context, problems);
         components.sources.extend(built.map(|built| {
             let files = built.component.as_ref().map(|source| source.files()).unwrap_or_default();
             built.with_files(&files)
@@ -133,7 +133,7 @@ pub fn read(root: &Node, surroundings: &BuildContext<'_>, problems: &mut Problem
     }
     for entry in section(root, "transforms", &mut names, problems) {
         let before = problems.count_errors();
-        let built = build(entry, TRANSFORMS, catalogue.transforms, surroundings, problems);
+        let built = build(entry, TRANSFORMS, catalogue.transforms, context, problems);
         components.transforms.extend(built.map(|mut built| {
             built.knot.inputs = inputs(entry, TRANSFORMS, problems);
             let remembers = built.component.as_ref().is_some_and(|transform| transform.stage().is_some());
@@ -148,7 +148,7 @@ pub fn read(root: &Node, surroundings: &BuildContext<'_>, problems: &mut Problem
         }));
     }
     for entry in section(root, "sinks", &mut names, problems) {
-        let built = build(entry, SINKS, catalogue.sinks, surroundings, problems);
+        let built = build(entry, SINKS, catalogue.sinks, context, problems);
         let frame = frame(entry, problems);
         let files = frame.as_ref().and_then(|(frame, _)| frame.tls.as_ref()).map(Trust::files).unwrap_or_default();
         components.sinks.extend(built.map(|built| Built {
@@ -219,7 +219,7 @@ fn build<T>(
     entry: &Entry,
     section: Section,
     catalogue: &'static [Catalogued<T>],
-    surroundings: &BuildContext<'_>,
+    context: &BuildContext<'_>,
     problems: &mut Problems,
 ) -> Option<Built<T>> {
     let path = format!("{}.{}", section.name, entry.name());
@@ -241,14 +241,14 @@ fn build<T>(
             component: None,
         })
     };
-    let Some(catalogued) = choose(entry, &path, catalogue, surroundings, problems) else {
+    let Some(catalogued) = choose(entry, &path, catalogue, context, problems) else {
         diagnostic::hide_unread(&entry.value, problems);
         return unbuilt(knot);
     };
     let mut canonical = format!("{} {} ", section.name, entry.name());
     entry.value.canonical(&mut canonical);
     let own = own_keys(&entry.value, if catalogued.remembers { STAGE_KEYS } else { section.keys });
-    let mut check = Check::new(entry.name(), surroundings.data_dir, surroundings.durable);
+    let mut check = Check::new(entry.name(), context.data_dir, context.durable);
     let component = (catalogued.build)(&own, &mut check);
     diagnostic::place(&mut check.problems, 0, &own, &path, entry.key.span);
     problems.extend(check.problems);
@@ -265,7 +265,7 @@ fn choose<'c, T>(
     entry: &Entry,
     path: &str,
     catalogue: &'c [Catalogued<T>],
-    surroundings: &BuildContext<'_>,
+    context: &BuildContext<'_>,
     problems: &mut Problems,
 ) -> Option<&'c Catalogued<T>> {
     let known = || catalogue.iter().map(|catalogued| catalogued.type_name);
@@ -291,7 +291,7 @@ fn choose<'c, T>(
         let written = chosen.value.scalar().and_then(|scalar| scalar.written.as_deref()).unwrap_or(name);
         let mut problem = Problem::error(path, chosen.value.span, format!("unknown type `{written}`"));
         problem.hint = hint();
-        if let Some(elsewhere) = surroundings.catalogue.section_of(name) {
+        if let Some(elsewhere) = context.catalogue.section_of(name) {
             problem.hint = Some(format!("`{name}` belongs under `{elsewhere}`"));
         } else if let Some(nearest) = nearest {
             problem.message.push_str(&format!("; did you mean `{nearest}`?"));

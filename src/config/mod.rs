@@ -146,13 +146,13 @@ impl Loading<'_> {
         let (mut unset, mut broken) = (Problems::default(), Vec::new());
         self.interpolate(&mut root, &data_dir, &mut unset, &mut broken);
         let settings = self.settings(&root);
-        let surroundings = BuildContext {
+        let context = BuildContext {
             catalogue: self.catalogue,
             data_dir: &data_dir,
             durable: !self.overrides.ephemeral
                 && settings.as_ref().is_none_or(|settings| settings.journal.mode == settings::Mode::Disk),
         };
-        let components = components::read(&root, &surroundings, &mut self.problems);
+        let components = components::read(&root, &context, &mut self.problems);
         // Names from a file that could not be read would all look unknown.
         let plan = if all_read && all_parsed { self.wire(components, settings, data_dir, &root) } else { None };
         let plan = plan.map(|plan| Plan { snapshots, ..plan });

@@ -354,8 +354,8 @@ impl<F: Feed> Loop<F> {
     fn settle(&mut self, again: Again) {
         let ended: Vec<Outcome> = std::iter::from_fn(|| self.watermark.pop()).collect();
         self.unsettled.drain(..ended.len());
-        let told = self.feed.take_gaps();
-        self.skipped.extend_from_slice(&told);
+        let seen = self.feed.take_gaps();
+        self.skipped.extend_from_slice(&seen);
         let oldest = self.oldest();
         let memory = match ended.last() {
             Some(last) => last.memory.clone(),
@@ -367,7 +367,7 @@ impl<F: Feed> Loop<F> {
         self.connection.metrics.update(|counts| {
             again.enter(counts);
             ended.iter().for_each(|pending| pending.enter(counts));
-            told.iter().for_each(|gap| add(&mut counts.dropped, gap.cause, gap.events));
+            seen.iter().for_each(|gap| add(&mut counts.dropped, gap.cause, gap.events));
             // Somebody else may have dropped parked ones.
             let parked = counts.parked != std::mem::replace(parked_saved, counts.parked);
             if !ended.is_empty() || again.delivered > 0 || parked {

@@ -244,11 +244,11 @@ mod tests {
         parking.refused("a", "still no such topic", &retry, 0.0, at);
         assert_eq!(parking.next_due(), Some(now + 2 * SECOND));
         assert!(
-            parking.sentence().is_some_and(|told| told.starts_with("5 events are parked for `a` since ")
-                && told.ends_with(": still no such topic"))
+            parking.sentence().is_some_and(|text| text.starts_with("5 events are parked for `a` since ")
+                && text.ends_with(": still no such topic"))
         );
         parking.add("b", 1, "denied", &retry, at);
-        assert!(parking.sentence().is_some_and(|told| told.ends_with("; one more destination is parked")));
+        assert!(parking.sentence().is_some_and(|text| text.ends_with("; one more destination is parked")));
         parking.ended("a", 1, now);
         let due = parking.due(now).expect("the rest is due at once");
         assert!(!due.is_probe);

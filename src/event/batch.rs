@@ -130,7 +130,7 @@ pub struct Batch {
 impl Batch {
     /// A batch without events over `input`.
     pub fn new(input: Bytes, provenance: Arc<Provenance>) -> Batch {
-        assert!(input.len() < MADE as usize, "a piece is far smaller than 4 GiB");
+        assert!(input.len() < MADE as usize, "a chunk is far smaller than 4 GiB");
         Batch {
             provenance,
             input,

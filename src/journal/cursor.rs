@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::disk::{self, Piece, Spot};
+use super::disk::{self, Placed, Spot};
 use super::state::{Shared, State};
 use super::streams::Wanted;
 use super::watermark::{Cause, CursorState, Gap, MAX_TOTALS};
@@ -103,15 +103,15 @@ impl Cursor {
         loop {
             let (from, wanted) = self.with(|cursor| (cursor.read, cursor.wanted.clone()));
             let mut spot = from;
-            let pieces = disk::read(&self.shared, &mut spot, &wanted, max_bytes).map_err(ReadError::Io)?;
+            let placed = disk::read(&self.shared, &mut spot, &wanted, max_bytes).map_err(ReadError::Io)?;
             let mut state = self.shared.state();
             let cursor = state.cursors.get_mut(&self.name).expect("an open cursor is not removed");
             if cursor.read != from {
                 // It was moved by a bound while the disk was read.
                 continue;
             }
-            let any = !pieces.is_empty();
-            let records = cursor.hand_out(pieces, from.seq, spot);
+            let any = !placed.is_empty();
+            let records = cursor.hand_out(placed, from.seq, spot);
             if records.is_empty() && any {
                 // All of it was let go; there may be more behind.
                 continue;
@@ -141,9 +141,9 @@ impl Cursor {
         if self.shared.options.mode == Mode::Memory {
             cursor.saved = cursor.settled;
         }
-        let told = shared.after_settling(!self.shared.on_disk());
+        let reported = shared.after_settling(!self.shared.on_disk());
         drop(shared);
-        if told > 0 || !self.shared.on_disk() {
+        if reported > 0 || !self.shared.on_disk() {
             self.shared.changed.notify_waiters();
         }
     }
@@ -260,10 +260,10 @@ impl Reader {
     pub fn try_next(&mut self, max_bytes: usize) -> Result<Vec<Arc<Record>>, ReadError> {
         let from = self.spot.seq;
         let oldest = self.shared.state().oldest_seq();
-        let pieces = disk::read(&self.shared, &mut self.spot, &self.wanted, max_bytes).map_err(ReadError::Io)?;
-        let mut records = Vec::with_capacity(pieces.len());
+        let placed = disk::read(&self.shared, &mut self.spot, &self.wanted, max_bytes).map_err(ReadError::Io)?;
+        let mut records = Vec::with_capacity(placed.len());
         let mut last = from;
-        for Piece { record, .. } in pieces {
+        for Placed { record, .. } in placed {
             let gone = from.saturating_sub(record.first_seq) as usize;
             let record = if gone == 0 { record } else { Arc::new(record.without_first(gone)) };
             let expected = self.expected.insert(record.stream, record.stream_first + record.lines.len() as u64);

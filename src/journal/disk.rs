@@ -19,15 +19,15 @@ pub struct Spot {
 }
 
 /// A record and how many bytes of lines its stream had before it.
-pub struct Piece {
+pub struct Placed {
     pub record: Arc<Record>,
     pub stream_bytes: u64,
 }
 
 /// Reads synced records from `spot` on, up to `max_bytes` of lines but at least one if there is one, and moves the
 /// spot behind what was read or skipped. The first record may begin before the spot.
-pub fn read(shared: &Shared, spot: &mut Spot, wanted: &Wanted, max_bytes: usize) -> io::Result<Vec<Piece>> {
-    let mut pieces = Vec::new();
+pub fn read(shared: &Shared, spot: &mut Spot, wanted: &Wanted, max_bytes: usize) -> io::Result<Vec<Placed>> {
+    let mut placed = Vec::new();
     let mut bytes = 0;
     loop {
         let segment = {
@@ -37,12 +37,12 @@ pub fn read(shared: &Shared, spot: &mut Spot, wanted: &Wanted, max_bytes: usize)
             }
             if spot.seq >= state.tier.start() {
                 for (record, stream_bytes) in state.tier.from(spot.seq) {
-                    if record.end_seq() > state.synced_seq || (bytes >= max_bytes && !pieces.is_empty()) {
+                    if record.end_seq() > state.synced_seq || (bytes >= max_bytes && !placed.is_empty()) {
                         break;
                     }
                     if wanted.has_at(record.stream, record.first_seq) {
                         bytes += record.lines.bytes.len();
-                        pieces.push(Piece { record: record.clone(), stream_bytes });
+                        placed.push(Placed { record: record.clone(), stream_bytes });
                     }
                     *spot = Spot { seq: record.end_seq(), hint: None };
                 }
@@ -61,18 +61,18 @@ pub fn read(shared: &Shared, spot: &mut Spot, wanted: &Wanted, max_bytes: usize)
                 }
             }
         };
-        if let Err(error) = read_segment(shared, &segment, spot, wanted, max_bytes, &mut bytes, &mut pieces) {
+        if let Err(error) = read_segment(shared, &segment, spot, wanted, max_bytes, &mut bytes, &mut placed) {
             // Its file may have gone while it was read.
             if still_there(shared, &segment) {
                 return Err(error);
             }
             spot.hint = None;
         }
-        if bytes >= max_bytes && !pieces.is_empty() {
+        if bytes >= max_bytes && !placed.is_empty() {
             break;
         }
     }
-    Ok(pieces)
+    Ok(placed)
 }
 
 /// Reads on in one segment until it ends or enough has come.
@@ -83,13 +83,13 @@ fn read_segment(
     wanted: &Wanted,
     max_bytes: usize,
     bytes: &mut usize,
-    pieces: &mut Vec<Piece>,
+    placed: &mut Vec<Placed>,
 ) -> io::Result<()> {
     let mut at = match spot.hint {
         Some((index, at)) if index == segment.index => at,
         _ => DATA_START,
     };
-    while at < segment.end && (*bytes < max_bytes || pieces.is_empty()) {
+    while at < segment.end && (*bytes < max_bytes || placed.is_empty()) {
         let mut head = [0; RECORD_HEADER];
         segment.place.file.read_at(&mut head, u64::from(at))?;
         let Some(header) = RecordHeader::decode(&head, segment.salt) else {
@@ -112,7 +112,7 @@ fn read_segment(
                         received_at: header.received_at,
                         lines,
                     };
-                    pieces.push(Piece { record: Arc::new(record), stream_bytes: header.stream_bytes });
+                    placed.push(Placed { record: Arc::new(record), stream_bytes: header.stream_bytes });
                 }
                 None if !still_there(shared, segment) => return Ok(()),
                 None => report_damage(shared, segment, at, at + header.total_len() as u32),

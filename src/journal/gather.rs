@@ -1,4 +1,4 @@
-//! From commits to a group: small pieces of one stream are joined into records, and each is packed once.
+//! From commits to a group: small parts of one stream are joined into records, and each is packed once.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,7 +22,7 @@ pub type Reply = oneshot::Sender<Result<Range<u64>, AppendError>>;
 
 /// A commit that waits for its turn.
 pub struct Pending {
-    pieces: Vec<Piece>,
+    parts: Vec<Part>,
     positions: Vec<Position>,
     received_at: Timestamp,
     pub key: Option<IdempotencyKey>,
@@ -34,26 +34,26 @@ pub struct Pending {
     pub bytes: usize,
 }
 
-struct Piece {
+struct Part {
     stream: StreamId,
     lines: Lines,
     packed: Option<Packed>,
 }
 
 impl Pending {
-    /// Cuts a commit into pieces no larger than a record and packs the large ones. No codec: nothing is packed.
+    /// Cuts a commit into parts no larger than a record and packs the large ones. No codec: nothing is packed.
     pub fn new(commit: Commit, codec: Option<Codec>, reply: Reply, lane: Option<Mark>) -> Pending {
-        let mut pieces = Vec::with_capacity(commit.entries.len());
+        let mut parts = Vec::with_capacity(commit.entries.len());
         let mut bytes = 0;
         for (stream, lines) in commit.entries {
             bytes += lines.bytes.len();
             for lines in cut(lines) {
                 let packed = codec.filter(|_| lines.bytes.len() >= PACKED_ALONE).map(|codec| pack(&lines, codec));
-                pieces.push(Piece { stream, lines, packed });
+                parts.push(Part { stream, lines, packed });
             }
         }
         Pending {
-            pieces,
+            parts,
             positions: commit.positions,
             received_at: commit.received_at,
             key: commit.key,
@@ -74,20 +74,20 @@ fn cut(lines: Lines) -> Vec<Lines> {
     if lines.bytes.len() <= RECORD_BYTES || lines.len() == 1 {
         return vec![lines];
     }
-    let mut pieces = Vec::new();
+    let mut parts = Vec::new();
     let mut from = 0;
     while from < lines.len() {
         let start = lines.start(from);
         let fits = lines.ends[from..].partition_point(|end| *end as usize - start <= RECORD_BYTES);
         let to = from + fits.max(1);
-        pieces.push(Lines {
+        parts.push(Lines {
             bytes: lines.bytes.slice(start..lines.start(to)),
             ends: lines.ends[from..to].iter().map(|end| end - start as u32).collect(),
             runs: runs_between(&lines.runs, from, to),
         });
         from = to;
     }
-    pieces
+    parts
 }
 
 fn runs_between(runs: &[Run], from: usize, to: usize) -> Vec<Run> {
@@ -168,30 +168,29 @@ impl Group {
         let mut open: HashMap<StreamId, Open> = HashMap::new();
         for commit in commits {
             let mut spans = Vec::new();
-            for piece in commit.pieces {
-                let fits = |open: &Open| open.bytes + piece.lines.bytes.len() <= RECORD_BYTES && piece.packed.is_none();
-                if let Some(full) =
-                    open.get(&piece.stream).is_some_and(|o| !fits(o)).then(|| open.remove(&piece.stream))
+            for part in commit.parts {
+                let fits = |open: &Open| open.bytes + part.lines.bytes.len() <= RECORD_BYTES && part.packed.is_none();
+                if let Some(full) = open.get(&part.stream).is_some_and(|o| !fits(o)).then(|| open.remove(&part.stream))
                 {
                     group.close(full.expect("it was there"));
                 }
-                let count = piece.lines.len();
-                if let Some(packed) = piece.packed {
+                let count = part.lines.len();
+                if let Some(packed) = part.packed {
                     spans.push((group.drafts.len(), 0, count));
-                    group.start(piece.stream, commit.received_at, &commit.permit);
+                    group.start(part.stream, commit.received_at, &commit.permit);
                     let draft = group.drafts.last_mut().expect("just started");
-                    (draft.lines, draft.packed) = (piece.lines, Some(packed));
+                    (draft.lines, draft.packed) = (part.lines, Some(packed));
                     continue;
                 }
-                let place = open.entry(piece.stream).or_insert_with(|| {
-                    group.start(piece.stream, commit.received_at, &None);
+                let place = open.entry(part.stream).or_insert_with(|| {
+                    group.start(part.stream, commit.received_at, &None);
                     Open { draft: group.drafts.len() - 1, parts: Vec::new(), events: 0, bytes: 0 }
                 });
                 spans.push((place.draft, place.events, count));
                 group.drafts[place.draft].permits.extend(commit.permit.clone());
                 place.events += count;
-                place.bytes += piece.lines.bytes.len();
-                place.parts.push(piece.lines);
+                place.bytes += part.lines.bytes.len();
+                place.parts.push(part.lines);
             }
             group.notes.positions.extend(commit.positions);
             if let Some(key) = commit.key {

@@ -18,7 +18,7 @@ use super::keys::Keys;
 use super::memory::MemoryBudget;
 use super::packing::Packing;
 use super::positions::Positions;
-use super::report::{Loss, RecoveryReport, TOLD};
+use super::report::{Loss, REPORTED, RecoveryReport};
 use super::segment::{Place, Segment, file_number, quarantine, read_all, read_header};
 use super::state::{Shared, State};
 use super::streams::Heads;
@@ -143,9 +143,9 @@ pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<Opened, OpenError> {
     let everybody = states.iter().map(|(stored, _)| stored.settled).min();
     let needed_from = if report.cursors_lost.is_empty() { everybody.unwrap_or(end) } else { 0 };
     report.needed_from = needed_from;
-    let told = chain.positions.of(TOLD);
+    let reported = chain.positions.of(REPORTED);
     for loss in &mut report.lost {
-        loss.is_told = told.contains(&loss.told());
+        loss.was_reported = reported.contains(&loss.as_position());
     }
     let shared = Arc::new(assemble(options, fs, chain, keys, states));
     let mut appender = Appender::new(shared.clone(), segment_bytes, next_file, spare);
@@ -351,7 +351,7 @@ impl Chain {
             if nth == last {
                 if validated.unnumbered() > 0 {
                     let (seqs, bytes) = (self.next_seq..self.next_seq, validated.unnumbered());
-                    report.lost.push(Loss { seqs, bytes, is_told: false });
+                    report.lost.push(Loss { seqs, bytes, was_reported: false });
                 }
                 report.cut_bytes += mend_tail(&segment, &bytes, &validated)?;
             }
@@ -364,7 +364,7 @@ impl Chain {
     fn expect(&mut self, seq: u64, validated: &Validated, report: &mut RecoveryReport) {
         if seq > self.next_seq {
             let bytes = validated.damaged.iter().map(|range| u64::from(range.end - range.start)).sum();
-            report.lost.push(Loss { seqs: self.next_seq..seq, bytes, is_told: false });
+            report.lost.push(Loss { seqs: self.next_seq..seq, bytes, was_reported: false });
             self.next_seq = seq;
         }
     }

@@ -8,17 +8,17 @@ use super::{Commit, Journal, Position};
 use crate::units::Timestamp;
 
 /// Under this source the journal remembers which losses were told.
-pub const TOLD: &str = "\0told";
+pub const REPORTED: &str = "\0told";
 
 impl Journal {
     /// These losses were told and need not be at the next start; what is no more on disk is forgotten.
-    pub fn note_told(&self, report: &RecoveryReport) {
-        let now: Vec<(Bytes, Bytes)> = report.lost.iter().map(Loss::told).collect();
-        let before = self.positions(TOLD);
+    pub fn note_reported(&self, report: &RecoveryReport) {
+        let now: Vec<(Bytes, Bytes)> = report.lost.iter().map(Loss::as_position).collect();
+        let before = self.positions(REPORTED);
         let state =
-            |key: &Bytes, value: &Bytes| Position { source: TOLD.into(), key: key.clone(), value: value.clone() };
+            |key: &Bytes, value: &Bytes| Position { source: REPORTED.into(), key: key.clone(), value: value.clone() };
         let gone = before.iter().filter(|(key, _)| !now.iter().any(|(known, _)| known == key));
-        let new = now.iter().filter(|told| !before.contains(told));
+        let new = now.iter().filter(|one| !before.contains(one));
         let positions: Vec<Position> =
             gone.map(|(key, _)| state(key, &Bytes::new())).chain(new.map(|(key, value)| state(key, value))).collect();
         if !positions.is_empty() {
@@ -35,12 +35,12 @@ pub struct Loss {
     pub seqs: Range<u64>,
     pub bytes: u64,
     /// Somebody was told at an earlier start.
-    pub is_told: bool,
+    pub was_reported: bool,
 }
 
 impl Loss {
     /// How the journal remembers that it was told: key and value of a position.
-    pub fn told(&self) -> (Bytes, Bytes) {
+    pub fn as_position(&self) -> (Bytes, Bytes) {
         let bytes = |number: u64| Bytes::copy_from_slice(&number.to_le_bytes());
         (bytes(self.seqs.start), bytes(self.seqs.end))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::disk::{Piece, Spot};
+use super::disk::{Placed, Spot};
 use super::state::State;
 use super::streams::{Heads, Wanted};
 use super::{BufferBound, Record, StreamId};
@@ -261,10 +261,10 @@ impl CursorState {
     }
 
     /// Enters what was read and cuts off what had ended before.
-    pub fn hand_out(&mut self, pieces: Vec<Piece>, from: u64, read: Spot) -> Vec<Arc<Record>> {
-        let mut records = Vec::with_capacity(pieces.len());
+    pub fn hand_out(&mut self, placed: Vec<Placed>, from: u64, read: Spot) -> Vec<Arc<Record>> {
+        let mut records = Vec::with_capacity(placed.len());
         let mut last = from;
-        for Piece { record, stream_bytes } in pieces {
+        for Placed { record, stream_bytes } in placed {
             let passed = self.passed.get(&record.stream).map_or(0, |passed| passed.events);
             let gone = from.saturating_sub(record.first_seq).max(passed.saturating_sub(record.stream_first)) as usize;
             if gone >= record.lines.len() {

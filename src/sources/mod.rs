@@ -21,7 +21,7 @@ pub const CATALOGUE: &[SourceEntry] = &[
     SourceEntry::of::<stdin::Stdin>(),
 ];
 
-/// Whether a format can be cut into pieces at its frames; otherwise says what to do.
+/// Whether a format can be cut into chunks at its frames; otherwise says what to do.
 fn check_codec(codec: &Codec, framing: Framing, check: &mut Check) -> Option<()> {
     match codec {
         Codec::Syslog(syslog) => syslog.check().map_err(|wrong| check.problem("codec.syslog.timezone", wrong)).ok(),

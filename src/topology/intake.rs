@@ -153,7 +153,7 @@ impl SourceIntake {
         };
         let outcome = self.enter(
             Job {
-                pieces: vec![Chunk {
+                chunks: vec![Chunk {
                     bytes: told.body.clone(),
                     frames: Frames::At(vec![whole]),
                     ordinals: Ordinals::Given(vec![told.ordinal]),

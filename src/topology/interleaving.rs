@@ -36,7 +36,7 @@ struct World {
     goal: u64,
     queue: VecDeque<Task>,
     threads: [Option<Task>; 2],
-    /// What a source waits for; none if the piece panicked.
+    /// What a source waits for; none if the chunk panicked.
     waiting: Vec<(u8, Span, Option<Receipt>)>,
     cuts: Vec<(u64, u64, Vec<u64>)>,
     watermark: Watermark<u64>,

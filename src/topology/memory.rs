@@ -8,7 +8,7 @@ const LEAST_BYTES: u64 = 1024 * 1024;
 /// Bytes for each use of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryShares {
-    /// Bodies and pieces from their arrival to the journal. Decoding a piece takes about as much again.
+    /// Bodies and chunks from their arrival to the journal. Decoding a chunk takes about as much again.
     pub intake: usize,
     /// The newest records, for sinks and clients that keep up.
     pub tier: usize,

@@ -25,7 +25,7 @@ impl Agent {
                 "the journal was damaged, but every sink had passed these events"
             );
         }
-        for loss in needed.into_iter().filter(|loss| !loss.is_told) {
+        for loss in needed.into_iter().filter(|loss| !loss.was_reported) {
             let events = loss.seqs.end - loss.seqs.start;
             let (first_seq, last_seq) = (loss.seqs.start, loss.seqs.start + events.saturating_sub(1));
             let count = match events {
@@ -46,7 +46,7 @@ impl Agent {
             });
             self.note("gap", None, false, &description, metadata);
         }
-        self.context.journal.note_told(report);
+        self.context.journal.note_reported(report);
     }
 
     /// Enters an event that nobody waits for. `by` is the user who caused it, if one did.
@@ -91,7 +91,7 @@ impl Agent {
         let bytes = event.to_string().into_bytes().into();
         drop(self.api_intake().submit(Job {
             key: None,
-            pieces: vec![Chunk { bytes, frames: Frames::Document, ordinals: Ordinals::Count(0) }],
+            chunks: vec![Chunk { bytes, frames: Frames::Document, ordinals: Ordinals::Count(0) }],
             decoder: Codec::Json.decoder().into(),
             provenance: Arc::new(provenance),
             marks: Vec::new(),

@@ -40,7 +40,7 @@ pub fn refusals(flow: &Flow, job: &Job, limits: &Limits) -> Vec<Refusal> {
 type Processed = Result<Work, Vec<Refusal>>;
 
 fn run(flow: &Flow, job: &Job, limits: &Limits) -> Result<Processed, Broken> {
-    let chunks: Vec<Decoded> = job.pieces.iter().map(|chunk| decode(flow, job, chunk, limits)).collect();
+    let chunks: Vec<Decoded> = job.chunks.iter().map(|chunk| decode(flow, job, chunk, limits)).collect();
     let chunks = placed(job, chunks);
     if let Some(refused) = rejected(job, &chunks) {
         return Ok(Err(refused));
@@ -122,7 +122,7 @@ fn decode(flow: &Flow, job: &Job, chunk: &Chunk, limits: &Limits) -> Decoded {
 
 /// Makes the indices of refusals count over the whole job.
 fn placed(job: &Job, mut chunks: Vec<Decoded>) -> Vec<Decoded> {
-    debug_assert!(chunks.len() >= job.pieces.len(), "every chunk is decoded");
+    debug_assert!(chunks.len() >= job.chunks.len(), "every chunk is decoded");
     let mut items = 0;
     for decoded in &mut chunks {
         decoded.refused.iter_mut().for_each(|refusal| refusal.index += items);
@@ -133,8 +133,8 @@ fn placed(job: &Job, mut chunks: Vec<Decoded>) -> Vec<Decoded> {
 
 /// Decodes every chunk; what cannot be decoded without a panic is a refusal.
 fn decode_carefully(flow: &Flow, job: &Job, limits: &Limits) -> Vec<Decoded> {
-    let mut all = Vec::with_capacity(job.pieces.len());
-    for chunk in &job.pieces {
+    let mut all = Vec::with_capacity(job.chunks.len());
+    for chunk in &job.chunks {
         match panics::contain(|| decode(flow, job, chunk, limits)) {
             Ok(decoded) => all.push(decoded),
             Err(panic) if chunk.frames == Frames::Document => all.push(document(flow, job, chunk, limits, panic)),

@@ -1,10 +1,10 @@
-//! Keeps the house in order: floors, catalogues, first lines, sizes and where `unsafe` may stand.
+//! Keeps the code in order: layers, catalogues, first lines, sizes and where `unsafe` may stand.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Rooms from the ground up. A file may use rooms of lower floors and its own room, nothing else.
-const FLOORS: &[&[&str]] = &[
+/// Modules from the ground up. A file may use modules of lower layers and its own module, nothing else.
+const LAYERS: &[&[&str]] = &[
     &["event", "units", "secret", "diagnostic", "varint"],
     &["query", "telemetry", "visibility"],
     &["codec", "net", "journal", "store"],
@@ -20,8 +20,8 @@ const FLOORS: &[&[&str]] = &[
 /// Lines of a file beyond which it surely has a second subject.
 const LONGEST_FILE: usize = 600;
 
-/// The rooms in which `unsafe` may stand, each block with a reason.
-const UNSAFE_ROOMS: &[&str] = &["event", "codec"];
+/// The modules in which `unsafe` may stand, each block with a reason.
+const UNSAFE_MODULES: &[&str] = &["event", "codec"];
 
 /// Macros that write to the log.
 const LOG_MACROS: &[&str] = &["error!(", "warn!(", "info!(", "debug!(", "trace!("];
@@ -64,12 +64,12 @@ fn place(path: &Path) -> String {
     path.strip_prefix(src).expect("the file is below src/").display().to_string()
 }
 
-fn room(place: &str) -> &str {
+fn module(place: &str) -> &str {
     place.split('/').next().unwrap_or(place).trim_end_matches(".rs")
 }
 
-fn floor(room: &str) -> Option<usize> {
-    FLOORS.iter().position(|rooms| rooms.contains(&room))
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|modules| modules.contains(&module))
 }
 
 /// The code of a file without its comments.
@@ -78,9 +78,9 @@ fn code(path: &Path) -> String {
     text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
 }
 
-/// Every room that a text names as `crate::room`, also inside `use crate::{a::…, b::…}`.
-fn rooms_used(code: &str) -> Vec<String> {
-    let mut rooms = Vec::new();
+/// Every module that a text names as `crate::module`, also inside `use crate::{a::…, b::…}`.
+fn modules_used(code: &str) -> Vec<String> {
+    let mut modules = Vec::new();
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
         if let Some(group) = rest.strip_prefix('{') {
@@ -97,16 +97,16 @@ fn rooms_used(code: &str) -> Vec<String> {
                     word.push(c);
                 } else {
                     let first = std::mem::take(&mut word);
-                    if !first.is_empty() && floor(&first).is_some() {
-                        rooms.push(first);
+                    if !first.is_empty() && layer(&first).is_some() {
+                        modules.push(first);
                     }
                 }
             }
         } else {
-            rooms.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+            modules.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
         }
     }
-    rooms
+    modules
 }
 
 #[test]
@@ -114,23 +114,24 @@ fn a_file_looks_down_not_up_and_not_sideways() {
     let mut complaints = Vec::new();
     for path in source_files() {
         let place = place(&path);
-        let own = room(&place);
+        let own = module(&place);
         if matches!(own, "lib" | "main") {
             continue;
         }
-        let Some(own_floor) = floor(own) else {
-            complaints.push(format!("src/{place}: the room `{own}` stands on no floor; give it one in tests/tidy.rs"));
+        let Some(own_floor) = layer(own) else {
+            complaints
+                .push(format!("src/{place}: the module `{own}` stands on no layer; give it one in tests/tidy.rs"));
             continue;
         };
-        for used in rooms_used(&code(&path)) {
-            let Some(used_floor) = floor(&used) else { continue };
+        for used in modules_used(&code(&path)) {
+            let Some(used_floor) = layer(&used) else { continue };
             // Floor 0 is one piece of ground: plain data may be made of plain data.
             let same_ground = own_floor == 0 && used_floor == 0;
             if used != own && used_floor >= own_floor && !same_ground {
                 let direction = if used_floor == own_floor { "sideways" } else { "up" };
                 complaints.push(format!(
-                    "src/{place}: `{own}` (floor {own_floor}) looks {direction} at `{used}` (floor {used_floor}); \
-                     move what both need to a lower floor"
+                    "src/{place}: `{own}` (layer {own_floor}) looks {direction} at `{used}` (layer {used_floor}); \
+                     move what both need to a lower layer"
                 ));
             }
         }
@@ -141,7 +142,7 @@ fn a_file_looks_down_not_up_and_not_sideways() {
 #[test]
 fn the_reader_of_imports_sees_groups_and_paths() {
     let text = "use crate::{event::Batch, journal::{self, Record}};\nlet x = crate::query::parse();";
-    assert_eq!(rooms_used(text), ["event", "journal", "query"]);
+    assert_eq!(modules_used(text), ["event", "journal", "query"]);
 }
 
 #[test]
@@ -186,7 +187,7 @@ fn every_component_is_in_its_catalogue() {
             assert!(
                 entries.iter().any(|line| line.contains(&mention)),
                 "src/{kind}/{name}: a component needs its line in the CATALOGUE of src/{kind}/mod.rs; \
-                 what two components share belongs on a lower floor"
+                 what two components share belongs on a lower layer"
             );
         }
     }
@@ -199,8 +200,47 @@ fn unsafe_code_stands_only_where_speed_was_measured() {
         let code = code(&path);
         let has_unsafe = code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl");
         assert!(
-            !has_unsafe || UNSAFE_ROOMS.contains(&room(&place)),
+            !has_unsafe || UNSAFE_MODULES.contains(&module(&place)),
             "src/{place}: `unsafe` is for event and codec only"
         );
     }
+}
+
+/// Words that once had a meaning of their own here, and what everybody else calls the thing.
+const PRIVATE_WORDS: &[(&str, &str)] = &[
+    ("purse", "memory budget"),
+    ("ledger", "metrics of a component, or a tracker of ranges"),
+    ("books", "event accounting"),
+    ("veil", "secret mask"),
+    ("commons", "context"),
+    ("shelf", "dead-letter store"),
+    ("desk", "normalizer"),
+    ("flights", "submissions"),
+    ("house", "built in, or housekeeping"),
+];
+
+/// Identifiers in code, without comments and texts.
+fn identifiers(code: &str) -> impl Iterator<Item = &str> {
+    code.lines()
+        .map(|line| line.split("//").next().unwrap_or(line))
+        .flat_map(|line| line.split('"').step_by(2))
+        .flat_map(|part| part.split(|c: char| !c.is_alphanumeric() && c != '_'))
+}
+
+#[test]
+fn things_have_the_names_that_everybody_knows() {
+    let mut found = Vec::new();
+    for path in source_files() {
+        let text = fs::read_to_string(&path).expect("a source file can be read");
+        for name in identifiers(&text) {
+            let lower = name.to_lowercase();
+            for (word, instead) in PRIVATE_WORDS {
+                if lower == *word || lower.strip_suffix('s') == Some(word) {
+                    found.push(format!("{}: `{name}` is a {instead}", place(&path)));
+                }
+            }
+        }
+    }
+    found.dedup();
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -9,14 +9,14 @@ fn refused(text: &str) -> Vec<(u64, String)> {
 
 #[test]
 fn ndjson_is_not_copied() {
-    let piece = Bytes::from_static(b"{\"a\":1}\n{\"b\": [1,\t2]}\n");
+    let chunk = Bytes::from_static(b"{\"a\":1}\n{\"b\": [1,\t2]}\n");
     for frames in [Frames::Lines, Frames::Document] {
         let provenance = decode(&Json, b"", Frames::Lines, Ordinals::Count(0), true).batch.provenance;
         let limits = Limits { event_bytes: 100, values: 10 };
-        let decoded = Json.decode(piece.clone(), &frames, Ordinals::Offset(40), provenance, &limits, true);
+        let decoded = Json.decode(chunk.clone(), &frames, Ordinals::Offset(40), provenance, &limits, true);
         let lines = decoded.batch.render();
-        assert_eq!(lines.bytes.as_ptr(), piece.as_ptr());
-        assert_eq!(lines.bytes, piece);
+        assert_eq!(lines.bytes.as_ptr(), chunk.as_ptr());
+        assert_eq!(lines.bytes, chunk);
         assert_eq!((decoded.batch.ordinal(0), decoded.batch.ordinal(1)), (40, 48));
     }
 }
@@ -102,8 +102,8 @@ fn sizes_and_counts_have_their_bounds() {
     let provenance = decode(&Json, b"", Frames::Lines, Ordinals::Count(0), true).batch.provenance;
     let limits = Limits { event_bytes: 12, values: 3 };
     let run = |text: &str, frames| {
-        let piece = Bytes::copy_from_slice(text.as_bytes());
-        Json.decode(piece, &frames, Ordinals::Count(0), provenance.clone(), &limits, true)
+        let chunk = Bytes::copy_from_slice(text.as_bytes());
+        Json.decode(chunk, &frames, Ordinals::Count(0), provenance.clone(), &limits, true)
     };
     let text = "{\"a\":\"12345\"}\n{\"a\":\"1234\"}\n";
     for frames in [Frames::Lines, Frames::Document] {
@@ -160,8 +160,8 @@ fn hostile_documents_cost_no_more_than_their_size() {
     let provenance = decode(&Json, b"", Frames::Lines, Ordinals::Count(0), true).batch.provenance;
     for text in cases {
         let limits = Limits { event_bytes: 1 << 20, values: SIZE };
-        let piece = Bytes::from(text);
-        let decoded = Json.decode(piece, &Frames::Document, Ordinals::Count(0), provenance.clone(), &limits, true);
+        let chunk = Bytes::from(text);
+        let decoded = Json.decode(chunk, &Frames::Document, Ordinals::Count(0), provenance.clone(), &limits, true);
         assert_eq!(decoded.items, decoded.batch.len() as u64 + decoded.refused.len() as u64);
     }
 }

@@ -96,7 +96,7 @@ pub enum Format {
 pub struct Limits {
     /// Memory of the whole process.
     pub memory: ByteSize,
-    /// The largest event; a larger one is refused at the door.
+    /// The largest event; a larger one is refused by the source.
     pub event: ByteSize,
     /// How long a stop waits for writes in flight.
     pub shutdown_timeout: Duration,

@@ -66,7 +66,7 @@ struct Stream {
     next_seq: u64,
     next_ordinal: u64,
     gaps: Vec<Skipped>,
-    /// Those told and not told.
+    /// Those seen and not seen.
     lost: Vec<Skipped>,
     closed: bool,
     eager: bool,
@@ -231,10 +231,10 @@ pub enum Answer {
 
 /// What a sink does; by itself it writes everything at once.
 #[derive(Clone, Default)]
-pub struct Script(Arc<Mutex<Told>>, Arc<Notify>);
+pub struct Script(Arc<Mutex<State>>, Arc<Notify>);
 
 #[derive(Default)]
-struct Told {
+struct State {
     open: VecDeque<Failure>,
     next: VecDeque<Answer>,
     poison: BTreeSet<u64>,
@@ -256,88 +256,88 @@ struct Told {
 }
 
 impl Script {
-    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
     pub fn open_fails(&self, failures: impl IntoIterator<Item = Failure>) {
-        self.told().open.extend(failures);
+        self.state().open.extend(failures);
     }
 
     pub fn then(&self, answer: Answer) {
-        self.told().next.push_back(answer);
+        self.state().next.push_back(answer);
     }
 
     pub fn poison(&self, events: impl IntoIterator<Item = u64>) {
-        self.told().poison.extend(events);
+        self.state().poison.extend(events);
     }
 
     pub fn ambiguous(&self, events: impl IntoIterator<Item = u64>) {
-        self.told().ambiguous.extend(events);
+        self.state().ambiguous.extend(events);
     }
 
     pub fn refuses_all(&self, refuses: bool) {
-        self.told().all_ambiguous = refuses;
+        self.state().all_ambiguous = refuses;
     }
 
     pub fn fails_on(&self, events: impl IntoIterator<Item = u64>) {
-        self.told().failing.extend(events);
+        self.state().failing.extend(events);
     }
 
     /// The n-th event goes to the place `n % places`.
     pub fn has_places(&self, places: u64) {
-        self.told().places = places;
+        self.state().places = places;
     }
 
     /// A place refuses everything in the next so many writes.
     pub fn refuses(&self, place: u64, writes: usize) {
-        let refusing = &mut self.told().refusing;
+        let refusing = &mut self.state().refusing;
         refusing.insert(place, writes);
         refusing.retain(|_, left| *left > 0);
     }
 
     pub fn panics_on(&self, event: u64) {
-        self.told().panics_on = Some(event);
+        self.state().panics_on = Some(event);
     }
 
     pub fn remembers(&self) {
-        self.told().remembers = true;
+        self.state().remembers = true;
     }
 
     pub fn heal(&self) {
-        self.told().poison.clear();
-        self.told().failing.clear();
+        self.state().poison.clear();
+        self.state().failing.clear();
     }
 
     pub fn opened(&self) -> usize {
-        self.told().opened
+        self.state().opened
     }
 
     pub fn memory_at_open(&self) -> Vec<Option<(u64, u64)>> {
-        self.told().memory_at_open.clone()
+        self.state().memory_at_open.clone()
     }
 
     /// Events of each write that reached the sink.
     pub fn sizes(&self) -> Vec<usize> {
-        self.told().sizes.clone()
+        self.state().sizes.clone()
     }
 
     pub fn written(&self) -> Vec<u64> {
-        self.told().written.clone()
+        self.state().written.clone()
     }
 
     pub fn last_id(&self) -> Option<Id> {
-        self.told().last_id
+        self.state().last_id
     }
 
     pub async fn wait_for(&self, events: usize) {
-        while self.told().written.len() < events {
+        while self.state().written.len() < events {
             self.1.notified().await;
         }
     }
 
     fn partly(&self, events: &[u64], failures: &[(u8, bool)]) -> Result<Written, Failure> {
-        let mut told = self.told();
+        let mut state = self.state();
         let mut failed: std::collections::BTreeMap<usize, Failure> = failures
             .iter()
             .map(|(at, for_good)| match for_good {
@@ -346,10 +346,10 @@ impl Script {
             })
             .collect();
         for (at, event) in events.iter().enumerate() {
-            if told.poison.contains(event) {
+            if state.poison.contains(event) {
                 failed.insert(at, Failure::poison("out of range"));
             } else if !failed.contains_key(&at) {
-                told.written.push(*event);
+                state.written.push(*event);
             }
         }
         Err(Failure::Some(failed.into_iter().collect()))
@@ -357,28 +357,28 @@ impl Script {
 
     /// What the places say of these events, if any of them refuses some.
     fn refused(&self, events: &[u64]) -> Option<Failure> {
-        let mut told = self.told();
-        if told.places == 0 {
+        let mut state = self.state();
+        if state.places == 0 {
             return None;
         }
-        let places: BTreeSet<u64> = events.iter().map(|event| event % told.places).collect();
-        let refusing: BTreeSet<u64> = places.into_iter().filter(|place| told.refusing.contains_key(place)).collect();
+        let places: BTreeSet<u64> = events.iter().map(|event| event % state.places).collect();
+        let refusing: BTreeSet<u64> = places.into_iter().filter(|place| state.refusing.contains_key(place)).collect();
         if refusing.is_empty() {
             return None;
         }
         for place in &refusing {
-            let left = told.refusing.get_mut(place).expect("it refuses");
+            let left = state.refusing.get_mut(place).expect("it refuses");
             *left = left.saturating_sub(1);
         }
-        told.refusing.retain(|_, left| *left > 0);
+        state.refusing.retain(|_, left| *left > 0);
         let mut failures = Vec::new();
         for (at, event) in events.iter().enumerate() {
-            if refusing.contains(&(event % told.places)) {
-                failures.push((at, Failure::configuration(format!("no place p{}", event % told.places))));
-            } else if told.poison.contains(event) {
+            if refusing.contains(&(event % state.places)) {
+                failures.push((at, Failure::configuration(format!("no place p{}", event % state.places))));
+            } else if state.poison.contains(event) {
                 failures.push((at, Failure::poison(format!("{event} is out of range"))));
             } else {
-                told.written.push(*event);
+                state.written.push(*event);
             }
         }
         Some(Failure::Some(failures))
@@ -386,9 +386,9 @@ impl Script {
 
     async fn answer(&self, events: &[u64], id: Option<Id>) -> Result<Written, Failure> {
         let answer = {
-            let mut told = self.told();
-            told.sizes.push(events.len());
-            told.next.pop_front()
+            let mut state = self.state();
+            state.sizes.push(events.len());
+            state.next.pop_front()
         };
         match answer {
             None => {}
@@ -402,32 +402,32 @@ impl Script {
                     let good = (0..events.len()).filter(|at| !failed.contains(at)).map(|at| events[at]);
                     // An answer about other events says nothing about these.
                     if !failed.is_empty() && failed.iter().all(|at| *at < events.len()) {
-                        self.told().written.extend(good);
+                        self.state().written.extend(good);
                     }
                 }
                 return Err(failure);
             }
         }
-        if self.told().panics_on.is_some_and(|event| events.contains(&event)) {
+        if self.state().panics_on.is_some_and(|event| events.contains(&event)) {
             panic!("on this event");
         }
         if let Some(failure) = self.refused(events) {
             self.1.notify_one();
             return Err(failure);
         }
-        let mut told = self.told();
-        if told.all_ambiguous || events.iter().any(|event| told.ambiguous.contains(event)) {
+        let mut state = self.state();
+        if state.all_ambiguous || events.iter().any(|event| state.ambiguous.contains(event)) {
             return Err(Failure::ambiguous("not allowed"));
         }
-        if events.iter().any(|event| told.failing.contains(event)) {
+        if events.iter().any(|event| state.failing.contains(event)) {
             return Err(Failure::transient("out of order"));
         }
-        if let Some(bad) = events.iter().find(|event| told.poison.contains(event)) {
+        if let Some(bad) = events.iter().find(|event| state.poison.contains(event)) {
             return Err(Failure::poison(format!("{bad} is out of range")));
         }
-        told.written.extend(events);
-        told.last_id = id;
-        drop(told);
+        state.written.extend(events);
+        state.last_id = id;
+        drop(state);
         self.1.notify_one();
         Ok(Written { bytes: events.len() as u64, ..Written::default() })
     }
@@ -446,15 +446,15 @@ impl AnySinkConfig for Script {
 
     fn open<'a>(&'a self, cx: &'a SinkContext) -> Boxed<'a, Arc<dyn AnySink>> {
         Box::pin(async move {
-            let mut told = self.told();
-            if let Some(failure) = told.open.pop_front() {
+            let mut state = self.state();
+            if let Some(failure) = state.open.pop_front() {
                 return Err(failure);
             }
-            told.opened += 1;
+            state.opened += 1;
             let memory =
                 cx.memory.as_ref().map(|(seq, memory)| (*seq, u64::from_le_bytes(memory[..].try_into().unwrap())));
-            told.memory_at_open.push(memory);
-            drop(told);
+            state.memory_at_open.push(memory);
+            drop(state);
             Ok(Arc::new(self.clone()) as Arc<dyn AnySink>)
         })
     }
@@ -472,15 +472,15 @@ impl AnySink for Script {
     }
 
     fn destination(&self, event: BatchEvent<'_>) -> Option<String> {
-        let places = self.told().places;
+        let places = self.state().places;
         let number = event.json().get("n").unwrap().as_i64().unwrap() as u64;
         (places > 0).then(|| format!("p{}", number % places))
     }
 
     /// How many events were written.
     fn memory(&self) -> Option<Bytes> {
-        let told = self.told();
-        told.remembers.then(|| Bytes::copy_from_slice(&(told.written.len() as u64).to_le_bytes()))
+        let state = self.state();
+        state.remembers.then(|| Bytes::copy_from_slice(&(state.written.len() as u64).to_le_bytes()))
     }
 }
 

@@ -50,7 +50,7 @@ impl Batch {
     }
 
     fn made_end(&self) -> u32 {
-        u32::try_from(self.made.len()).expect("transforms make far less than 4 GiB of a piece")
+        u32::try_from(self.made.len()).expect("transforms make far less than 4 GiB of a chunk")
     }
 
     fn put(&mut self, event: usize, name: NameId, Made { at: value, len }: Made) {

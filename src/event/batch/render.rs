@@ -74,7 +74,7 @@ impl Batch {
         for event in 0..self.events.len() {
             self.render_event(event, &mut out);
             out.push(b'\n');
-            ends.push(u32::try_from(out.len()).expect("a piece is far smaller than 4 GiB"));
+            ends.push(u32::try_from(out.len()).expect("a chunk is far smaller than 4 GiB"));
         }
         Lines { bytes: Bytes::from(out), ends, runs }
     }

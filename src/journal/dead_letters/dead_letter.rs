@@ -58,7 +58,7 @@ pub struct NewDeadLetter {
     /// The event's number in the journal, if it got that far.
     pub seq: Option<u64>,
     pub received_at: Timestamp,
-    /// Who sent it, as the door has verified it.
+    /// Who sent it, as authentication has found.
     pub stamp: Option<Stamp>,
     /// Why it is here, in our words.
     pub reason: String,

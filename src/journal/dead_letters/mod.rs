@@ -144,9 +144,9 @@ impl DeadLetters {
         DeadLetters::start(DeadLetterStore::in_memory(max_bytes))
     }
 
-    fn start(shelf: DeadLetterStore) -> io::Result<DeadLetters> {
+    fn start(store: DeadLetterStore) -> io::Result<DeadLetters> {
         let (requests, inbox) = mpsc::channel(MAX_REQUESTS);
-        thread::Builder::new().name("weir-dlq".into()).spawn(move || serve(shelf, inbox))?;
+        thread::Builder::new().name("weir-dlq".into()).spawn(move || serve(store, inbox))?;
         Ok(DeadLetters { requests })
     }
 
@@ -208,7 +208,7 @@ impl DeadLetters {
 }
 
 /// The thread. An answer that nobody waits for any more is no error.
-fn serve(mut shelf: DeadLetterStore, mut inbox: mpsc::Receiver<Request>) {
+fn serve(mut store: DeadLetterStore, mut inbox: mpsc::Receiver<Request>) {
     let (mut next, mut said) = (None, Said::default());
     while let Some(request) = next.take().or_else(|| inbox.blocking_recv()) {
         match request {
@@ -221,41 +221,41 @@ fn serve(mut shelf: DeadLetterStore, mut inbox: mpsc::Receiver<Request>) {
                         Err(_) => break,
                     }
                 }
-                append_all(&mut shelf, writers, &mut said);
+                append_all(&mut store, writers, &mut said);
             }
-            Request::List(after, limit, reply) => drop(reply.send(shelf.list(after, limit))),
-            Request::Get(number, reply) => drop(reply.send(shelf.get(number).transpose())),
-            Request::Remove(numbers, reply) => drop(reply.send(shelf.remove(&numbers))),
+            Request::List(after, limit, reply) => drop(reply.send(store.list(after, limit))),
+            Request::Get(number, reply) => drop(reply.send(store.get(number).transpose())),
+            Request::Remove(numbers, reply) => drop(reply.send(store.remove(&numbers))),
             Request::Resume(component, position, settled, reply) => {
-                drop(reply.send(shelf.resume(&component, position, settled)));
+                drop(reply.send(store.resume(&component, position, settled)));
             }
-            Request::Take(wanted, reply) => drop(reply.send(shelf.take(&wanted))),
+            Request::Take(wanted, reply) => drop(reply.send(store.take(&wanted))),
             Request::Condemn(dead_letters, parked, reply) => {
-                let condemned = shelf.condemn(dead_letters.clone(), &parked, Timestamp::now());
+                let condemned = store.condemn(dead_letters.clone(), &parked, Timestamp::now());
                 if condemned.is_ok() {
                     said.note(dead_letters.iter(), Instant::now());
                 }
                 drop(reply.send(condemned));
             }
-            Request::Clear(component, reply) => drop(reply.send(shelf.clear(&component))),
-            Request::Waiting(reply) => drop(reply.send(shelf.waiting())),
-            Request::Summary(reply) => drop(reply.send(shelf.summary())),
+            Request::Clear(component, reply) => drop(reply.send(store.clear(&component))),
+            Request::Waiting(reply) => drop(reply.send(store.waiting())),
+            Request::Summary(reply) => drop(reply.send(store.summary())),
         }
     }
 }
 
 /// Appends what several writers gave with one sync; if that does not fit, each by itself.
-fn append_all(shelf: &mut DeadLetterStore, writers: Vec<Writer>, said: &mut Said) {
+fn append_all(store: &mut DeadLetterStore, writers: Vec<Writer>, said: &mut Said) {
     let (now, clock) = (Timestamp::now(), Instant::now());
     if writers.len() > 1 {
         let all = writers.iter().flat_map(|(dead_letters, _)| dead_letters.iter().cloned()).collect();
-        if shelf.append(all, now).is_ok() {
+        if store.append(all, now).is_ok() {
             said.note(writers.iter().flat_map(|(dead_letters, _)| dead_letters), clock);
             return writers.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
         }
     }
     for (dead_letters, reply) in writers {
-        let kept = shelf.append(dead_letters.clone(), now);
+        let kept = store.append(dead_letters.clone(), now);
         if kept.is_ok() {
             said.note(dead_letters.iter(), clock);
         }

@@ -65,17 +65,17 @@ impl DeadLetterStore {
                 _ => {}
             }
         }
-        let mut shelf = DeadLetterStore { folder: Some(folder.to_owned()), ..DeadLetterStore::in_memory(max_bytes) };
+        let mut store = DeadLetterStore { folder: Some(folder.to_owned()), ..DeadLetterStore::in_memory(max_bytes) };
         let newest = names.last_key_value().map(|(first, _)| *first);
         for (first, path) in names {
             let segment = Segment::open(&path, first, Some(first) == newest)?;
-            shelf.next = shelf.next.max(segment.last().map_or(first, |last| last + 1));
-            shelf.segments.insert(first, segment);
+            store.next = store.next.max(segment.last().map_or(first, |last| last + 1));
+            store.segments.insert(first, segment);
         }
-        shelf.writable = newest.is_some();
-        shelf.remember_newest();
-        shelf.find_parked();
-        Ok(shelf)
+        store.writable = newest.is_some();
+        store.remember_newest();
+        store.find_parked();
+        Ok(store)
     }
 
     fn remember_newest(&mut self) {

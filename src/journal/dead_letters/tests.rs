@@ -34,8 +34,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn ordinals(shelf: &DeadLetterStore) -> Vec<u64> {
-    shelf.list(None, usize::MAX).unwrap().iter().map(|dead_letter| dead_letter.content.ordinal).collect()
+fn ordinals(store: &DeadLetterStore) -> Vec<u64> {
+    store.list(None, usize::MAX).unwrap().iter().map(|dead_letter| dead_letter.content.ordinal).collect()
 }
 
 fn open(folder: &Folder) -> DeadLetterStore {
@@ -45,18 +45,18 @@ fn open(folder: &Folder) -> DeadLetterStore {
 #[test]
 fn dead_letters_survive_a_restart_in_order_and_a_torn_tail_is_cut() {
     let folder = Folder::new();
-    let mut shelf = open(&folder);
-    shelf.append(vec![dead_letter("out", 1), dead_letter("out", 2)], NOW).unwrap();
-    shelf.append(vec![dead_letter("out", 3)], NOW).unwrap();
-    drop(shelf);
+    let mut store = open(&folder);
+    store.append(vec![dead_letter("out", 1), dead_letter("out", 2)], NOW).unwrap();
+    store.append(vec![dead_letter("out", 3)], NOW).unwrap();
+    drop(store);
     let file = &files(&folder.0)[0];
     let whole = std::fs::read(file).unwrap();
     for torn in 1..100 {
         std::fs::write(file, &whole[..whole.len() - torn]).unwrap();
         assert_eq!(ordinals(&open(&folder)), [1, 2], "{torn} bytes are missing");
     }
-    let mut shelf = open(&folder);
-    shelf.append(vec![dead_letter("out", 4)], NOW).unwrap();
+    let mut store = open(&folder);
+    store.append(vec![dead_letter("out", 4)], NOW).unwrap();
     assert_eq!(ordinals(&open(&folder)), [1, 2, 4]);
 }
 
@@ -64,47 +64,47 @@ fn dead_letters_survive_a_restart_in_order_and_a_torn_tail_is_cut() {
 fn an_event_that_comes_again_after_a_crash_is_one_dead_letter() {
     let folder = Folder::new();
     open(&folder).append(vec![dead_letter("out", 1)], NOW).unwrap();
-    let mut shelf = open(&folder);
-    shelf.append(vec![dead_letter("out", 1), dead_letter("out", 2), dead_letter("other", 1)], NOW).unwrap();
-    shelf.append(vec![dead_letter("out", 3), dead_letter("out", 3)], NOW).unwrap();
-    assert_eq!(ordinals(&shelf), [1, 2, 1, 3], "once in one call, too");
-    let first = shelf.list(None, 1).unwrap()[0].number;
-    shelf.remove(&[first]).unwrap();
-    shelf.append(vec![dead_letter("out", 1)], NOW).unwrap();
-    assert_eq!(ordinals(&shelf), [2, 1, 3, 1], "once dropped, it may come back");
+    let mut store = open(&folder);
+    store.append(vec![dead_letter("out", 1), dead_letter("out", 2), dead_letter("other", 1)], NOW).unwrap();
+    store.append(vec![dead_letter("out", 3), dead_letter("out", 3)], NOW).unwrap();
+    assert_eq!(ordinals(&store), [1, 2, 1, 3], "once in one call, too");
+    let first = store.list(None, 1).unwrap()[0].number;
+    store.remove(&[first]).unwrap();
+    store.append(vec![dead_letter("out", 1)], NOW).unwrap();
+    assert_eq!(ordinals(&store), [2, 1, 3, 1], "once dropped, it may come back");
 }
 
 #[test]
 fn at_its_bound_the_queue_refuses_and_loses_nothing() {
-    let mut shelf = DeadLetterStore::in_memory(2000);
+    let mut store = DeadLetterStore::in_memory(2000);
     let mut kept = 0;
-    while shelf.append(vec![dead_letter("out", kept)], NOW).is_ok() {
+    while store.append(vec![dead_letter("out", kept)], NOW).is_ok() {
         kept += 1;
     }
     assert!(kept > 2);
-    assert_eq!(shelf.append(vec![dead_letter("out", 99)], NOW), Err(Refused::Full));
-    assert_eq!(ordinals(&shelf), (0..kept).collect::<Vec<_>>());
-    let numbers: Vec<Number> = shelf.list(None, 9).unwrap().iter().map(|dead_letter| dead_letter.number).collect();
-    assert_eq!(shelf.remove(&numbers).unwrap(), kept);
-    assert_eq!(shelf.remove(&numbers).unwrap(), 0, "they are gone already");
-    shelf.append(vec![dead_letter("out", 99)], NOW).unwrap();
+    assert_eq!(store.append(vec![dead_letter("out", 99)], NOW), Err(Refused::Full));
+    assert_eq!(ordinals(&store), (0..kept).collect::<Vec<_>>());
+    let numbers: Vec<Number> = store.list(None, 9).unwrap().iter().map(|dead_letter| dead_letter.number).collect();
+    assert_eq!(store.remove(&numbers).unwrap(), kept);
+    assert_eq!(store.remove(&numbers).unwrap(), 0, "they are gone already");
+    store.append(vec![dead_letter("out", 99)], NOW).unwrap();
 }
 
 #[test]
 fn what_is_done_is_given_back_to_the_disk() {
     let folder = Folder::new();
-    let mut shelf = open(&folder);
+    let mut store = open(&folder);
     let big = |n| NewDeadLetter { body: bytes::Bytes::from(vec![b'x'; 1 << 20]), ..dead_letter("out", n) };
     for n in 0..12 {
-        shelf.append(vec![big(n)], NOW).unwrap();
+        store.append(vec![big(n)], NOW).unwrap();
     }
     let before = files(&folder.0).len();
     assert!(before >= 3, "{before} segments");
-    let numbers: Vec<Number> = shelf.list(None, 99).unwrap().iter().map(|dead_letter| dead_letter.number).collect();
-    shelf.remove(&numbers[..11]).unwrap();
-    assert_eq!(ordinals(&shelf), [11]);
+    let numbers: Vec<Number> = store.list(None, 99).unwrap().iter().map(|dead_letter| dead_letter.number).collect();
+    store.remove(&numbers[..11]).unwrap();
+    assert_eq!(ordinals(&store), [11]);
     assert_eq!(files(&folder.0).len(), 1);
-    assert!(shelf.bytes() < 2 << 20, "{} bytes", shelf.bytes());
+    assert!(store.bytes() < 2 << 20, "{} bytes", store.bytes());
     assert_eq!(ordinals(&open(&folder)), [11]);
 }
 
@@ -112,42 +112,42 @@ fn wanted(destination: &str, before: u64, events: usize) -> Wanted {
     Wanted { component: "out".into(), destination: destination.into(), before, events, bytes: 1 << 20 }
 }
 
-fn taken(shelf: &DeadLetterStore, wanted: &Wanted) -> Vec<u64> {
-    shelf.take(wanted).unwrap().dead_letters.iter().map(|dead_letter| dead_letter.content.ordinal).collect()
+fn taken(store: &DeadLetterStore, wanted: &Wanted) -> Vec<u64> {
+    store.take(wanted).unwrap().dead_letters.iter().map(|dead_letter| dead_letter.content.ordinal).collect()
 }
 
 #[test]
 fn parked_dead_letters_wait_by_destination_over_restarts_and_compaction() {
     let folder = Folder::new();
-    let mut shelf = open(&folder);
-    shelf.append(vec![parked("out", "a", 1), parked("out", "b", 2), parked("other", "a", 3)], NOW).unwrap();
+    let mut store = open(&folder);
+    store.append(vec![parked("out", "a", 1), parked("out", "b", 2), parked("other", "a", 3)], NOW).unwrap();
     // Two events may have one id; dead letters are told apart by it, parked ones are not.
-    shelf.append(vec![parked("out", "a", 4), NewDeadLetter { seq: Some(1005), ..parked("out", "a", 4) }], NOW).unwrap();
-    shelf.append(vec![dead_letter("out", 4)], NOW).unwrap();
+    store.append(vec![parked("out", "a", 4), NewDeadLetter { seq: Some(1005), ..parked("out", "a", 4) }], NOW).unwrap();
+    store.append(vec![dead_letter("out", 4)], NOW).unwrap();
     for _ in 0..2 {
-        assert_eq!(taken(&shelf, &wanted("a", u64::MAX, 9)), [1, 4, 4]);
-        assert_eq!(taken(&shelf, &wanted("a", 1004, 9)), [1], "only what the cursor has passed");
-        assert_eq!(taken(&shelf, &wanted("b", u64::MAX, 9)), [2]);
-        assert_eq!(shelf.waiting(), [("other".into(), 1), ("out".into(), 4)].into());
-        assert_eq!((shelf.summary().dead_letters, shelf.summary().parked), (6, 5));
-        shelf = open(&folder);
+        assert_eq!(taken(&store, &wanted("a", u64::MAX, 9)), [1, 4, 4]);
+        assert_eq!(taken(&store, &wanted("a", 1004, 9)), [1], "only what the cursor has passed");
+        assert_eq!(taken(&store, &wanted("b", u64::MAX, 9)), [2]);
+        assert_eq!(store.waiting(), [("other".into(), 1), ("out".into(), 4)].into());
+        assert_eq!((store.summary().dead_letters, store.summary().parked), (6, 5));
+        store = open(&folder);
     }
     let padding = NewDeadLetter { body: bytes::Bytes::from(vec![b'x'; 1 << 20]), ..dead_letter("out", 99) };
-    shelf.append(vec![padding], NOW).unwrap();
-    let last = shelf.list(None, 99).unwrap().last().unwrap().number;
-    shelf.remove(&[last]).unwrap();
-    assert!(shelf.bytes() < 1 << 20, "it was compacted");
+    store.append(vec![padding], NOW).unwrap();
+    let last = store.list(None, 99).unwrap().last().unwrap().number;
+    store.remove(&[last]).unwrap();
+    assert!(store.bytes() < 1 << 20, "it was compacted");
     assert_eq!(taken(&open(&folder), &wanted("a", u64::MAX, 2)), [1, 4]);
-    assert_eq!(shelf.clear("out").unwrap(), 4);
+    assert_eq!(store.clear("out").unwrap(), 4);
     assert_eq!(open(&folder).waiting(), [("other".into(), 1)].into());
 }
 
 #[test]
 fn what_comes_again_from_the_journal_is_parked_no_longer() {
-    let mut shelf = DeadLetterStore::in_memory(1 << 20);
-    shelf.append((0..6).map(|n| parked("out", if n % 2 == 0 { "a" } else { "b" }, n)).collect(), NOW).unwrap();
-    shelf.append(vec![parked("out", "a", 0)], NOW).unwrap();
-    let resumed = shelf.resume("out", 1003, 1005).unwrap();
+    let mut store = DeadLetterStore::in_memory(1 << 20);
+    store.append((0..6).map(|n| parked("out", if n % 2 == 0 { "a" } else { "b" }, n)).collect(), NOW).unwrap();
+    store.append(vec![parked("out", "a", 0)], NOW).unwrap();
+    let resumed = store.resume("out", 1003, 1005).unwrap();
     let lot = |name: &str, dead_letters| Lot {
         destination: name.into(),
         dead_letters,
@@ -156,20 +156,20 @@ fn what_comes_again_from_the_journal_is_parked_no_longer() {
     };
     assert_eq!(resumed.lots, [lot("a", 2), lot("b", 1)]);
     assert_eq!(resumed.put_back, 2, "two of the three were counted when the totals were saved");
-    assert_eq!(ordinals(&shelf), [0, 1, 2], "and what a failed sync left behind twice is there once");
+    assert_eq!(ordinals(&store), [0, 1, 2], "and what a failed sync left behind twice is there once");
 }
 
 #[test]
 fn a_parked_event_becomes_a_dead_letter_in_a_full_queue() {
-    let mut shelf = DeadLetterStore::in_memory(1500);
+    let mut store = DeadLetterStore::in_memory(1500);
     let mut kept = 0;
-    while shelf.append(vec![parked("out", "a", kept)], NOW).is_ok() {
+    while store.append(vec![parked("out", "a", kept)], NOW).is_ok() {
         kept += 1;
     }
-    let first = shelf.list(None, 1).unwrap()[0].number;
-    assert_eq!(shelf.condemn(vec![dead_letter("out", 0)], &[first], NOW), Ok(1));
-    assert_eq!((shelf.summary().dead_letters, shelf.summary().parked), (kept, kept - 1));
-    assert_eq!(shelf.append(vec![dead_letter("out", 99)], NOW), Err(Refused::Full));
+    let first = store.list(None, 1).unwrap()[0].number;
+    assert_eq!(store.condemn(vec![dead_letter("out", 0)], &[first], NOW), Ok(1));
+    assert_eq!((store.summary().dead_letters, store.summary().parked), (kept, kept - 1));
+    assert_eq!(store.append(vec![dead_letter("out", 99)], NOW), Err(Refused::Full));
 }
 
 proptest! {
@@ -178,49 +178,49 @@ proptest! {
     #[test]
     fn one_flipped_byte_costs_one_dead_letter_at_most(at in 0usize..10_000, bit in 0u8..8) {
         let folder = Folder::new();
-        let mut shelf = open(&folder);
+        let mut store = open(&folder);
         for n in 0..8 {
-            shelf.append(vec![if n < 4 { dead_letter("out", n) } else { parked("out", "a", n) }], NOW).unwrap();
+            store.append(vec![if n < 4 { dead_letter("out", n) } else { parked("out", "a", n) }], NOW).unwrap();
         }
-        drop(shelf);
+        drop(store);
         let file = &files(&folder.0)[0];
         let mut bytes = std::fs::read(file).unwrap();
         let at = at % bytes.len();
         bytes[at] ^= 1 << bit;
         std::fs::write(file, &bytes).unwrap();
-        let mut shelf = open(&folder);
-        let left = ordinals(&shelf);
+        let mut store = open(&folder);
+        let left = ordinals(&store);
         prop_assert!(left.len() >= 7, "{left:?}");
         prop_assert!(left.is_sorted());
-        shelf.append(vec![dead_letter("out", 100)], NOW).unwrap();
+        store.append(vec![dead_letter("out", 100)], NOW).unwrap();
         prop_assert_eq!(ordinals(&open(&folder)).len(), left.len() + 1);
     }
 
     #[test]
     fn the_queue_agrees_with_a_list(steps in prop::collection::vec((0u8..4, any::<u16>()), 1..60)) {
         let folder = Folder::new();
-        let mut shelf = open(&folder);
+        let mut store = open(&folder);
         let mut model: Vec<u64> = Vec::new();
         for (nth, (step, pick)) in steps.into_iter().enumerate() {
             match step {
                 0 | 1 => {
                     let count = u64::from(pick % 5);
                     let base = nth as u64 * 10;
-                    shelf.append((base..base + count).map(|n| dead_letter("out", n)).collect(), NOW).unwrap();
+                    store.append((base..base + count).map(|n| dead_letter("out", n)).collect(), NOW).unwrap();
                     model.extend(base..base + count);
                 }
                 2 if !model.is_empty() => {
                     let at = pick as usize % model.len();
-                    let number = shelf.list(None, at + 1).unwrap()[at].number;
-                    prop_assert_eq!(shelf.get(number).unwrap().unwrap().content.ordinal, model[at]);
-                    prop_assert_eq!(shelf.remove(&[number]).unwrap(), 1);
+                    let number = store.list(None, at + 1).unwrap()[at].number;
+                    prop_assert_eq!(store.get(number).unwrap().unwrap().content.ordinal, model[at]);
+                    prop_assert_eq!(store.remove(&[number]).unwrap(), 1);
                     model.remove(at);
                 }
-                _ => shelf = open(&folder),
+                _ => store = open(&folder),
             }
-            prop_assert_eq!(&ordinals(&shelf), &model);
+            prop_assert_eq!(&ordinals(&store), &model);
         }
-        prop_assert_eq!(shelf.summary().dead_letters, model.len() as u64);
+        prop_assert_eq!(store.summary().dead_letters, model.len() as u64);
     }
 }
 

@@ -1,4 +1,4 @@
-//! JSON Web Tokens: one algorithm per key, claims judged strictly, everything doubtful refused (RFC 8725).
+//! JSON Web Tokens: one algorithm per key, claims validated strictly, everything doubtful refused (RFC 8725).
 
 use std::sync::Arc;
 
@@ -111,7 +111,7 @@ impl Verifier {
                 Some(newer) => self.verify_with(&newer, &header, token, now),
                 None => Err(NO_KEY),
             },
-            (judged, _) => judged,
+            (validated, _) => validated,
         }
     }
 
@@ -184,7 +184,7 @@ impl Key {
     }
 }
 
-/// The library checks signature and algorithm; the claims are judged here, more strictly than it would.
+/// The library checks signature and algorithm; the claims are validated here, more strictly than it would.
 fn signature_only(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
     validation.required_spec_claims.clear();

@@ -128,7 +128,7 @@ impl Principal {
         usable.then_some(Principal { name, role })
     }
 
-    /// What the door puts on the events that they send.
+    /// What authentication adds to the events that they send.
     pub fn stamp(&self) -> Stamp {
         match self.role {
             Role::Ingest => Stamp::service(self.name.clone()),

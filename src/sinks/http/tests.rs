@@ -82,12 +82,12 @@ fn each_address_and_set_of_headers_gets_a_request_of_its_own() {
     ]);
     let sink = sink("{uri: 'http://a/{{ t }}?d=%Y', headers: {x-role: 'r-{{ role | none }}'}}");
     let requests = sink.encode(&cut).expect("it can be encoded");
-    let told: Vec<_> = requests
+    let seen: Vec<_> = requests
         .iter()
         .map(|r| (r.uri.to_string(), header(r, "x-role"), r.events.clone().unwrap_or_default()))
         .collect();
     assert_eq!(
-        told,
+        seen,
         [
             ("http://a/a?d=2023".to_owned(), "r-none", vec![0, 2]),
             ("http://a/a?d=2023".to_owned(), "r-x", vec![3]),

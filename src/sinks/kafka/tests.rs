@@ -42,20 +42,20 @@ fn batch(lines: &[&str]) -> WriteBatch {
 }
 
 /// Topic, key, id and value.
-type Told = (String, Option<String>, String, String);
+type Seen = (String, Option<String>, String, String);
 
-fn encode(more: serde_json::Value, lines: &[&str]) -> Result<Vec<Told>, Failure> {
+fn encode(more: serde_json::Value, lines: &[&str]) -> Result<Vec<Seen>, Failure> {
     let config = config(more);
     let topic = NameTemplate::parse(&config.topic, &TOPIC).expect("a topic");
     let encoder = config.encoding.encoder().expect("an encoder");
     let cut = batch(lines);
     let messages = Messages::encode(&cut, &topic, config.key().expect("a key").as_ref(), &encoder)?;
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
-    let told = |message: Message<'_>| {
+    let seen = |message: Message<'_>| {
         assert_eq!(message.received_at, 5_000);
         (message.topic.to_owned(), message.key.map(text), text(message.id), text(message.value))
     };
-    Ok(messages.of(&cut).map(told).collect())
+    Ok(messages.of(&cut).map(seen).collect())
 }
 
 #[test]

@@ -55,11 +55,11 @@ fn an_event_stands_whole_in_an_envelope_with_its_time_and_id() {
 fn events_say_where_they_belong_within_bounds() {
     let yaml = "index: 'app-{{ tenant }}', source: '{{ source | }}', host: \"h \\\"{{ user_id | - }}\\\"\", \
                 fields: {team: '{{ team | none }}', day: '%F'}";
-    let told = body(yaml, r#"{"tenant":"a","user_id":"x\"y","timestamp":1740823200}"#).expect("it fits");
-    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
-    assert_eq!((&told["index"], &told["host"]), (&"app-a".into(), &"h \"x\"y\"".into()));
-    assert_eq!((&told["fields"]["team"], &told["fields"]["day"]), (&"none".into(), &"2025-03-01".into()));
-    assert!(told.get("source").is_none(), "an empty one leaves the token's");
+    let seen = body(yaml, r#"{"tenant":"a","user_id":"x\"y","timestamp":1740823200}"#).expect("it fits");
+    let seen: serde_json::Value = serde_json::from_str(&seen).expect("JSON");
+    assert_eq!((&seen["index"], &seen["host"]), (&"app-a".into(), &"h \"x\"y\"".into()));
+    assert_eq!((&seen["fields"]["team"], &seen["fields"]["day"]), (&"none".into(), &"2025-03-01".into()));
+    assert!(seen.get("source").is_none(), "an empty one leaves the token's");
     let Err(Failure::Some(failures)) = body(yaml, r#"{"tenant":"a/../_internal"}"#) else { panic!("no index") };
     assert!(failures[0].1.answer().contains("may not be in it"), "{failures:?}");
 }

@@ -26,7 +26,7 @@ use crate::units::Timestamp;
 const MOST_MARKS: usize = 256;
 
 /// A job that has no verdict yet.
-pub struct Flight {
+pub struct Submission {
     identity: Identity,
     generation: u32,
     slot: u8,
@@ -35,7 +35,7 @@ pub struct Flight {
     others: Vec<journal::Position>,
 }
 
-pub type Landing = Pin<Box<dyn Future<Output = (Flight, Outcome)> + Send>>;
+pub type Landing = Pin<Box<dyn Future<Output = (Submission, Outcome)> + Send>>;
 
 impl Tail {
     /// Hands in a piece, with the position that says so.
@@ -64,11 +64,11 @@ impl Tail {
             peer: None,
             stamp: file.stamp.clone(),
         };
-        let flight =
-            Flight { identity: file.identity, generation: file.generation, slot, span: start..piece.end, others };
+        let submission =
+            Submission { identity: file.identity, generation: file.generation, slot, span: start..piece.end, others };
         let piece = component::source::Chunk { bytes: piece.bytes, frames: piece.frames, ordinals: piece.ordinals };
         self.submit(
-            flight,
+            submission,
             vec![piece],
             Arc::new(provenance),
             marks,
@@ -80,27 +80,27 @@ impl Tail {
 
     fn submit(
         &self,
-        flight: Flight,
-        pieces: Vec<component::source::Chunk>,
+        submission: Submission,
+        chunks: Vec<component::source::Chunk>,
         provenance: Arc<Provenance>,
         marks: Vec<journal::Position>,
         permit: Option<journal::MemoryPermit>,
         origin: Option<Arc<str>>,
     ) {
-        let receipt = self.cx.intake.submit(self.job(pieces, provenance, marks, permit, origin));
-        self.flights.push(Box::pin(receipt.map(|outcome| (flight, outcome))));
+        let receipt = self.cx.intake.submit(self.job(chunks, provenance, marks, permit, origin));
+        self.submissions.push(Box::pin(receipt.map(|outcome| (submission, outcome))));
     }
 
     fn job(
         &self,
-        pieces: Vec<component::source::Chunk>,
+        chunks: Vec<component::source::Chunk>,
         provenance: Arc<Provenance>,
         marks: Vec<journal::Position>,
         permit: Option<journal::MemoryPermit>,
         origin: Option<Arc<str>>,
     ) -> Job {
         Job {
-            pieces,
+            chunks,
             decoder: self.settings.decoder.clone(),
             provenance,
             marks,
@@ -156,8 +156,8 @@ impl Tail {
             return;
         }
         let others: Vec<journal::Position> = self.marks.drain(..self.marks.len().min(MOST_MARKS)).collect();
-        let flight = Flight { identity: SOURCE, generation: 0, slot: 0, span: 0..0, others: others.clone() };
-        self.submit(flight, Vec::new(), Arc::new(self.nobody()), others, None, None);
+        let submission = Submission { identity: SOURCE, generation: 0, slot: 0, span: 0..0, others: others.clone() };
+        self.submit(submission, Vec::new(), Arc::new(self.nobody()), others, None, None);
     }
 
     /// Forgets a file: its positions go with the next job.
@@ -172,7 +172,7 @@ impl Tail {
     }
 
     /// Enters a verdict.
-    pub(super) fn land(&mut self, flight: Flight, outcome: Outcome, now: Instant) {
+    pub(super) fn land(&mut self, submission: Submission, outcome: Outcome, now: Instant) {
         let is_taken = match &outcome.verdict {
             JobStatus::Failed(reason) => {
                 warn!(source = %self.cx.name, %reason, "a piece of a file is read again");
@@ -187,12 +187,12 @@ impl Tail {
                 let file = position::read_key(&mark.key).and_then(|identity| self.files.get(&identity));
                 !mark.value.is_empty() || file.is_none()
             };
-            self.marks.extend(flight.others.into_iter().filter(is_due));
+            self.marks.extend(submission.others.into_iter().filter(is_due));
         }
-        let Some(file) = self.files.get_mut(&flight.identity) else { return };
-        if flight.generation != file.generation {
+        let Some(file) = self.files.get_mut(&submission.identity) else { return };
+        if submission.generation != file.generation {
             if !is_taken {
-                let bytes = flight.span.end - flight.span.start;
+                let bytes = submission.span.end - submission.span.start;
                 warn!(path = %file.path.display(), bytes, "lines were cut away before they could be read again");
                 self.cx.intake.lost_bytes(bytes);
             }
@@ -203,12 +203,12 @@ impl Tail {
         } else if file.retry.is_due(now) {
             file.retry.later(now);
         }
-        if file.ranges.settle(flight.slot, is_taken) {
+        if file.ranges.settle(submission.slot, is_taken) {
             (file.unfinished, file.scanned, file.is_spent) = (None, None, false);
             // The prints are those of the place furthest on; the file is read from further back now.
             file.looked_at = None;
         }
-        self.enqueue(flight.identity);
+        self.enqueue(submission.identity);
     }
 
     fn say_notes(&self, file: &Followed, piece: &Piece) {

@@ -30,7 +30,7 @@ use crate::journal;
 use crate::units::Timestamp;
 
 /// Pieces of all files without a verdict.
-const MOST_FLIGHTS: usize = 256;
+const MOST_SUBMISSIONS: usize = 256;
 
 /// Idle files of which the quietest is closed for another.
 const CANDIDATES: usize = 16;
@@ -102,7 +102,7 @@ pub struct Tail {
     troubled: HashSet<Identity>,
     queue: VecDeque<Identity>,
     open: HashSet<Identity>,
-    pub(super) flights: FuturesUnordered<Landing>,
+    pub(super) submissions: FuturesUnordered<Landing>,
     permit: Option<journal::MemoryPermit>,
     next_scan: Instant,
     scan_took: Duration,
@@ -148,7 +148,7 @@ impl Tail {
             said: Vec::new(),
             queue: VecDeque::new(),
             open: HashSet::new(),
-            flights: FuturesUnordered::new(),
+            submissions: FuturesUnordered::new(),
             permit: None,
             next_scan: now,
             scan_took: Duration::ZERO,
@@ -165,12 +165,12 @@ impl Tail {
     /// Does a bounded amount of work.
     pub fn step(&mut self, now: Instant) -> Next {
         self.look_around(now);
-        if self.flights.len() >= MOST_FLIGHTS {
+        if self.submissions.len() >= MOST_SUBMISSIONS {
             // Nothing is read before the next verdict.
             return Next::Wait(self.watch(now));
         }
         let (mut bytes, mut visits) = (0, 0);
-        while self.flights.len() < MOST_FLIGHTS
+        while self.submissions.len() < MOST_SUBMISSIONS
             && let Some(identity) = self.queue.pop_front()
         {
             let Some(mut file) = self.files.remove(&identity) else { continue };
@@ -193,7 +193,7 @@ impl Tail {
                 _ => {}
             }
         }
-        if self.flights.is_empty() {
+        if self.submissions.is_empty() {
             self.settings.cutter.buffers.clear();
             self.state_marks();
         }
@@ -202,8 +202,8 @@ impl Tail {
 
     /// Takes in verdicts, and looks for files when it is time to.
     fn look_around(&mut self, now: Instant) {
-        while let Some(Some((flight, outcome))) = self.flights.next().now_or_never() {
-            self.land(flight, outcome, now);
+        while let Some(Some((submission, outcome))) = self.submissions.next().now_or_never() {
+            self.land(submission, outcome, now);
         }
         if now >= self.next_scan {
             let begun = Instant::now();
@@ -257,16 +257,16 @@ impl Tail {
 
     /// Waits for a verdict; for ever if none is due.
     pub async fn landed(&mut self, now: Instant) {
-        match self.flights.next().await {
-            Some((flight, outcome)) => self.land(flight, outcome, now),
+        match self.submissions.next().await {
+            Some((submission, outcome)) => self.land(submission, outcome, now),
             None => std::future::pending().await,
         }
     }
 
     /// Waits until nothing is in flight.
     pub async fn all_landed(&mut self) {
-        while let Some((flight, outcome)) = self.flights.next().await {
-            self.land(flight, outcome, Instant::now());
+        while let Some((submission, outcome)) = self.submissions.next().await {
+            self.land(submission, outcome, Instant::now());
         }
     }
 
@@ -432,7 +432,7 @@ impl Tail {
         if file.is_at_end() {
             return Ok(Some(Visit::Rest));
         }
-        if self.flights.len() >= MOST_FLIGHTS {
+        if self.submissions.len() >= MOST_SUBMISSIONS {
             return Ok(Some(Visit::Again));
         }
         if self.settings.owner_rate.is_some_and(|rate| !self.owners.may_take(file.owner, rate, now)) {

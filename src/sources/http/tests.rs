@@ -96,7 +96,7 @@ fn decode(job: &Job) -> Vec<Decoded> {
         let (bytes, ordinals) = (piece.bytes.clone(), piece.ordinals.clone());
         job.decoder.decode(bytes, &piece.frames, ordinals, job.provenance.clone(), &limits, true)
     };
-    job.pieces.iter().map(decode).collect()
+    job.chunks.iter().map(decode).collect()
 }
 
 /// A source that listens, and what it has handed in.
@@ -229,7 +229,7 @@ async fn packed_bodies_are_expanded() {
     let zstd = zstd::stream::encode_all(&text[..], 1).expect("memory does not fail");
     for (name, body) in [("gzip", gzip(text)), ("X-GZIP", gzip(text)), ("zstd", zstd), ("deflate", zlib(text))] {
         assert_eq!(web.post(&format!("Content-Encoding: {name}"), &body).await.0, 200, "{name}");
-        assert_eq!(web.last(|job| job.pieces[0].bytes.clone()), &text[..]);
+        assert_eq!(web.last(|job| job.chunks[0].bytes.clone()), &text[..]);
     }
     for name in ["br", "gzip, gzip", "gzip\r\nContent-Encoding: gzip", "compress"] {
         let answer = web.request(&format!("POST / HTTP/1.1\r\nContent-Encoding: {name}"), &gzip(&gzip(text))).await;

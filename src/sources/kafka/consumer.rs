@@ -140,7 +140,7 @@ impl Context {
         self.cluster.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Hands in the next piece of a partition, with the position that says so.
+    /// Hands in the next chunk of a partition, with the position that says so.
     pub fn hand_in(&self, state: &mut State, topic: &str, partition: i32, permit: MemoryPermit) {
         let Some(lane) = state.lane(topic, partition) else { return };
         let empty = std::mem::take(&mut lane.empty);
@@ -149,7 +149,7 @@ impl Context {
         }
         let Some(Handed { sealed, slot, start, stated }) = lane.hand() else { return };
         let (cx, tenure, topic) = (&self.cx, lane.tenure, lane.topic.clone());
-        cx.intake.received_bytes(sealed.piece.bytes.len() as u64);
+        cx.intake.received_bytes(sealed.chunk.bytes.len() as u64);
         let provenance = Provenance {
             source: cx.name.clone(),
             seed: lane.seed,
@@ -163,7 +163,7 @@ impl Context {
             value: stated.encode(),
         };
         let receipt = cx.intake.submit(Job {
-            pieces: vec![sealed.piece],
+            chunks: vec![sealed.chunk],
             decoder: sealed.ids.decoder(&self.decoder),
             provenance: Arc::new(provenance),
             marks: if cx.durable { vec![mark] } else { Vec::new() },

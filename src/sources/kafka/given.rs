@@ -28,7 +28,7 @@ impl GivenIds {
         self.ids.push((offset, id, start..self.text.len()));
     }
 
-    /// A decoder that gives these ids to the events of the piece.
+    /// A decoder that gives these ids to the events of the chunk.
     pub fn decoder(self, inner: &Arc<dyn Decoder>) -> Arc<dyn Decoder> {
         match self.ids.is_empty() {
             true => inner.clone(),
@@ -51,14 +51,14 @@ struct Giving {
 impl Decoder for Giving {
     fn decode(
         &self,
-        piece: Bytes,
+        chunk: Bytes,
         frames: &Frames,
         ordinals: Ordinals,
         provenance: Arc<Provenance>,
         limits: &Limits,
         split: bool,
     ) -> Decoded {
-        let mut decoded = self.inner.decode(piece, frames, ordinals, provenance, limits, split);
+        let mut decoded = self.inner.decode(chunk, frames, ordinals, provenance, limits, split);
         self.given.apply(&mut decoded.batch);
         decoded
     }
@@ -99,10 +99,10 @@ mod tests {
     const ULID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
     fn decoded(messages: &[(&str, &str)], split: bool) -> Vec<String> {
-        let (mut piece, mut frames, mut given) = (Vec::new(), Vec::new(), GivenIds::default());
+        let (mut chunk, mut frames, mut given) = (Vec::new(), Vec::new(), GivenIds::default());
         for (nth, (header, line)) in messages.iter().enumerate() {
-            frames.push(piece.len()..piece.len() + line.len());
-            piece.extend_from_slice(line.as_bytes());
+            frames.push(chunk.len()..chunk.len() + line.len());
+            chunk.extend_from_slice(line.as_bytes());
             given.push(10 + nth as u64, header.as_bytes());
         }
         let provenance = Provenance {
@@ -115,7 +115,7 @@ mod tests {
         let decoder = given.decoder(&Arc::from(Codec::Json.decoder()));
         let ordinals = Ordinals::Given((10..10 + messages.len() as u64).collect());
         let limits = Limits { event_bytes: 1000, values: 1000 };
-        let decoded = decoder.decode(piece.into(), &Frames::At(frames), ordinals, Arc::new(provenance), &limits, split);
+        let decoded = decoder.decode(chunk.into(), &Frames::At(frames), ordinals, Arc::new(provenance), &limits, split);
         assert_eq!(decoded.batch.len(), messages.len());
         let lines = decoded.batch.render();
         (0..messages.len()).map(|nth| String::from_utf8(lines.line(nth).to_vec()).expect("text")).collect()

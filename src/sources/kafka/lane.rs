@@ -60,7 +60,7 @@ struct Gathered {
 /// Messages that are handed in together; it may be none, where only the place moves.
 #[derive(Clone)]
 pub struct Sealed {
-    pub piece: Chunk,
+    pub chunk: Chunk,
     pub ids: GivenIds,
     end: u64,
 }
@@ -179,8 +179,8 @@ impl Lane {
 
     fn seal_up_to(&mut self, end: u64) {
         let Gathered { bytes, frames, offsets, ids, .. } = std::mem::take(&mut self.gathered);
-        let piece = Chunk { bytes: bytes.into(), frames: Frames::At(frames), ordinals: Ordinals::Given(offsets) };
-        self.waiting.push_back(Sealed { piece, ids, end });
+        let chunk = Chunk { bytes: bytes.into(), frames: Frames::At(frames), ordinals: Ordinals::Given(offsets) };
+        self.waiting.push_back(Sealed { chunk, ids, end });
     }
 
     pub fn is_waiting(&self) -> bool {
@@ -191,17 +191,17 @@ impl Lane {
         self.kept.is_empty()
     }
 
-    /// Bytes of the piece to hand in next, if one may be now.
+    /// Bytes of the chunk to hand in next, if one may be now.
     pub fn wants(&self, now: Instant) -> Option<usize> {
         let ranges = self.ranges.as_ref()?;
         let is_due = self.again_at.is_none_or(|at| now >= at);
-        (ranges.is_open() && is_due).then(|| self.waiting.front().map(|sealed| sealed.piece.bytes.len())).flatten()
+        (ranges.is_open() && is_due).then(|| self.waiting.front().map(|sealed| sealed.chunk.bytes.len())).flatten()
     }
 
-    /// The piece to hand in; nothing where only the place moves.
+    /// The chunk to hand in; nothing where only the place moves.
     pub fn hand(&mut self) -> Option<Handed> {
         let (ranges, sealed) = (self.ranges.as_mut()?, self.waiting.pop_front()?);
-        if sealed.piece.bytes.is_empty() {
+        if sealed.chunk.bytes.is_empty() {
             ranges.skip(sealed.end);
             return None;
         }
@@ -300,7 +300,7 @@ mod tests {
     }
 
     fn offsets(handed: &Handed) -> Vec<u64> {
-        let Ordinals::Given(offsets) = &handed.sealed.piece.ordinals else { panic!("offsets are given") };
+        let Ordinals::Given(offsets) = &handed.sealed.chunk.ordinals else { panic!("offsets are given") };
         offsets.clone()
     }
 
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_bounded_and_a_value_that_is_too_long_shows_that() {
+    fn chunks_are_bounded_and_a_value_that_is_too_long_shows_that() {
         let mut lane = lane(0);
         let long = vec![b'x'; CHUNK_BYTES];
         assert_eq!(lane.accept(message(0, &long), 100), Answer::Taken);

@@ -137,7 +137,7 @@ impl Connection {
         }
     }
 
-    /// Reads what has come already, up to a piece; and whether that was the end.
+    /// Reads what has come already, up to a chunk; and whether that was the end.
     fn read_ready<S: AsyncRead + Unpin>(&mut self, stream: &mut S) -> io::Result<(usize, bool)> {
         self.buffer.reserve(CHUNK_BYTES);
         let mut got = 0;

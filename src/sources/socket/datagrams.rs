@@ -1,4 +1,4 @@
-//! Datagrams: each is an event, or lines; as many as have come make one piece.
+//! Datagrams: each is an event, or lines; as many as have come make one chunk.
 
 use std::io;
 use std::net::IpAddr;
@@ -96,7 +96,7 @@ impl Receiver {
         }
     }
 
-    /// Takes what has come, up to a piece for each run of datagrams from one peer.
+    /// Takes what has come, up to a chunk for each run of datagrams from one peer.
     async fn take_ready(&mut self, socket: &impl Datagrams) -> Result<(), crate::component::lane::Closed> {
         let mut permit = self.lane.reserve(CHUNK_BYTES).await?;
         loop {

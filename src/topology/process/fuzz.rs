@@ -253,7 +253,7 @@ impl Subject {
             stamp: self.stamp.then(|| Arc::new(Stamp::user("ali"))),
         };
         Job {
-            pieces: vec![Chunk { bytes: Bytes::copy_from_slice(text), frames, ordinals: Ordinals::Count(0) }],
+            chunks: vec![Chunk { bytes: Bytes::copy_from_slice(text), frames, ordinals: Ordinals::Count(0) }],
             decoder,
             provenance: Arc::new(provenance),
             marks: Vec::new(),

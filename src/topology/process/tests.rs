@@ -17,15 +17,15 @@ struct Fragile;
 impl Decoder for Fragile {
     fn decode(
         &self,
-        piece: Bytes,
+        chunk: Bytes,
         frames: &Frames,
         ordinals: Ordinals,
         provenance: Arc<Provenance>,
         limits: &Limits,
         split: bool,
     ) -> Decoded {
-        assert!(!piece.windows(5).any(|window| window == b"panic"), "no good text");
-        Codec::Json.decoder().decode(piece, frames, ordinals, provenance, limits, split)
+        assert!(!chunk.windows(5).any(|window| window == b"panic"), "no good text");
+        Codec::Json.decoder().decode(chunk, frames, ordinals, provenance, limits, split)
     }
 }
 
@@ -71,7 +71,7 @@ fn job(text: &str, frames: Frames, ordinals: Ordinals, on_bad: OnBad) -> Job {
     let provenance =
         Provenance { source: "s".into(), seed: Seed::default(), received_at: Timestamp(0), peer: None, stamp: None };
     Job {
-        pieces: vec![Chunk { bytes: Bytes::copy_from_slice(text.as_bytes()), frames, ordinals }],
+        chunks: vec![Chunk { bytes: Bytes::copy_from_slice(text.as_bytes()), frames, ordinals }],
         decoder: Arc::new(Fragile),
         provenance: Arc::new(provenance),
         marks: Vec::new(),

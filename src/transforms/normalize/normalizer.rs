@@ -83,7 +83,7 @@ impl Normalizer {
                 _ => {}
             }
         }
-        self.away.extend_from_slice(&plan.strangers);
+        self.away.extend_from_slice(&plan.unknown);
         self.move_away(batch, event, plan);
         self.close(batch, event, plan);
         for name in plan.missing.iter().chain(&self.unfilled) {

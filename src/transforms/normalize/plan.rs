@@ -21,7 +21,7 @@ pub struct Plan {
     shape: Vec<NameId>,
     pub slots: Vec<Slot>,
     /// Members that go to metadata whatever they hold, by place.
-    pub strangers: Vec<usize>,
+    pub unknown: Vec<usize>,
     pub status_code: Option<usize>,
     pub metadata: Option<usize>,
     /// What no member could fill of [`ADDED`].
@@ -78,11 +78,11 @@ impl Plan {
         for (nth, name) in shape.iter().enumerate() {
             match *name {
                 METADATA => plan.metadata = Some(nth),
-                CAPTURE if !may_say_capture => plan.strangers.push(nth),
+                CAPTURE if !may_say_capture => plan.unknown.push(nth),
                 STATUS_CODE => plan.status_code = Some(nth),
                 name if is_canonical(name) || canonical(name).is_some() => {}
                 name if unknown == Unknown::Keep && name != SEQ => {}
-                _ => plan.strangers.push(nth),
+                _ => plan.unknown.push(nth),
             }
         }
         let aliased = shape.iter().filter_map(|name| canonical(*name)).filter(|name| !CHECKED.contains(name));
