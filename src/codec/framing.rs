@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Frames;
+use super::{Frames, msgpack};
 
 /// How frames follow each other on a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -20,6 +20,8 @@ pub enum Framing {
     /// For syslog as it is sent: each message with its length before it as in `octet`, or ended by a line feed or a NUL,
     /// told apart message by message.
     Auto,
+    /// MessagePack: one value after another, each of which says where it ends. The default for `codec: msgpack`.
+    Value,
 }
 
 /// Cuts whole frames off the front of a buffer. A frame longer than allowed is cut short and says so at its end,
@@ -74,6 +76,7 @@ impl Framer {
             Framing::Newline => Ok(self.lines(buffer, closed)),
             Framing::Length | Framing::Octet => self.counted(buffer, closed),
             Framing::Auto => Ok(self.told_apart(buffer, closed)),
+            Framing::Value => self.values(buffer, closed),
         }
     }
 
@@ -218,6 +221,35 @@ impl Framer {
         Ok((!frames.is_empty()).then_some(Framed { bytes, frames: Frames::At(frames) }))
     }
 
+    /// Whole values of MessagePack; the decoder finds them again.
+    fn values(&mut self, buffer: &mut BytesMut, closed: bool) -> Result<Option<Framed>, OutOfFrame> {
+        let mut at = 0;
+        while at < buffer.len().min(self.piece_bytes) {
+            match msgpack::value_length(&buffer[at..]) {
+                Ok(Some(len)) if len <= self.frame_bytes => {
+                    if at > 0 && at + len > self.piece_bytes {
+                        break;
+                    }
+                    at += len;
+                }
+                Ok(None) if buffer.len() - at <= self.frame_bytes => break,
+                // What came before the fault is whole.
+                _ if at > 0 => break,
+                Err(reason) => return Err(OutOfFrame(reason)),
+                Ok(_) => return Err(OutOfFrame(format!("a value is longer than {} bytes", self.frame_bytes))),
+            }
+        }
+        if at > 0 {
+            return Ok(Some(Framed { bytes: buffer.split_to(at).freeze(), frames: Frames::Lines }));
+        }
+        if closed && !buffer.is_empty() {
+            let missing = format!("the stream ends {} bytes into a value", buffer.len());
+            buffer.clear();
+            return Err(OutOfFrame(missing));
+        }
+        Ok(None)
+    }
+
     fn cut_short(&mut self, buffer: &mut BytesMut, start: usize, len: usize) -> Framed {
         let have = (buffer.len() - start).min(self.frame_bytes);
         let mut head = buffer.split_to(start + have);
@@ -301,6 +333,7 @@ mod tests {
         let mut stream = Vec::new();
         for frame in frames {
             match framing {
+                Framing::Value => unreachable!("it is tested by itself"),
                 Framing::Length => stream.extend_from_slice(&(frame.len() as u32).to_be_bytes()),
                 Framing::Octet => stream.extend_from_slice(format!("{} ", frame.len()).as_bytes()),
                 Framing::Newline | Framing::Auto => {}
@@ -341,6 +374,28 @@ mod tests {
                 prop_assert!(framing == Framing::Newline || frame.len() <= 32 + cut_mark(32).len());
             }
         }
+    }
+
+    #[test]
+    fn values_of_msgpack_come_out_whole_however_they_arrive() {
+        // {"a":1}, [{"a":2}], {"a":"xxx…"}
+        let long = [b"\x81\xA1a\xD9\x64".as_slice(), &[b'x'; 100]].concat();
+        let stream = [b"\x81\xA1a\x01".as_slice(), b"\x91\x81\xA1a\x02", &long].concat();
+        for step in 1..stream.len() {
+            let (mut framer, mut buffer, mut out) = (Framer::new(Framing::Value, 200, 64), BytesMut::new(), Vec::new());
+            for part in stream.chunks(step) {
+                buffer.extend_from_slice(part);
+                while let Some(framed) = framer.next(&mut buffer, false).unwrap() {
+                    assert_eq!(msgpack::value_length(&framed.bytes).map(|len| len.is_some()), Ok(true));
+                    out.extend_from_slice(&framed.bytes);
+                }
+            }
+            assert_eq!((&out, buffer.len()), (&stream, 0), "{step}");
+        }
+        let mut framer = Framer::new(Framing::Value, 50, 64);
+        assert!(framer.next(&mut BytesMut::from(&long[..]), false).is_err(), "it is too long");
+        assert!(framer.next(&mut BytesMut::from(&long[..20]), true).is_err(), "it ends in the middle");
+        assert!(framer.next(&mut BytesMut::from(&b"\xC1"[..]), false).is_err(), "it is no MessagePack");
     }
 
     #[test]

@@ -70,6 +70,16 @@ fn sequence(maker: &mut Maker, chunk: &[u8]) {
 
 const CUT_OFF: &str = "cut off";
 
+/// Bytes of the first value, if it is whole.
+pub fn value_length(bytes: &[u8]) -> Result<Option<usize>, String> {
+    let mut input = Input { bytes, at: 0 };
+    match input.skip(1) {
+        Ok(()) => Ok(Some(input.at)),
+        Err(reason) if reason == CUT_OFF => Ok(None),
+        Err(reason) => Err(reason),
+    }
+}
+
 struct Input<'a> {
     bytes: &'a [u8],
     at: usize,

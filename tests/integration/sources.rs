@@ -227,3 +227,25 @@ fn who_sends_is_what_a_trusted_proxy_says_and_nobody_else_is_believed() {
     assert_eq!(agent.metric("weir_events_refused_total", "strict"), 1);
     agent.assert_books();
 }
+
+#[test]
+fn msgpack_over_tcp_needs_no_framing() {
+    let (folder, port) = (Folder::new(), free_port());
+    let yaml = format!(
+        "sources: {{ packed: {{ type: socket, address: '127.0.0.1:{port}', codec: msgpack }} }}\n\
+         sinks:\n  file: {{ type: file, inputs: [packed], path: '{}/out.ndjson', batch: {{ age: 20ms }} }}\n",
+        folder.path("out").display()
+    );
+    let agent = Agent::start(&folder, &yaml);
+    // {"a":1}{"b":"\n"} and [{"c":3}], cut anywhere.
+    let bytes = b"\x81\xA1a\x01\x81\xA1b\xA1\n\x91\x81\xA1c\x03";
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    for part in bytes.chunks(3) {
+        stream.write_all(part).expect("it is taken");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(stream);
+    eventually("all are there", || arrived(&folder).len() == 3);
+    assert_eq!(arrived(&folder), ["{\"a\":1}", "{\"b\":\"\\n\"}", "{\"c\":3}"]);
+    agent.assert_books();
+}

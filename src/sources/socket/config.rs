@@ -30,7 +30,7 @@ pub struct Config {
     /// Where to listen, for unix and unix_datagram.
     #[serde(default)]
     pub path: Option<PathBuf>,
-    /// How events follow each other: on streams `newline`, and `auto` for the codec `syslog`; on datagrams each is one
+    /// How events follow each other: on streams `newline`, `auto` for the codec `syslog` and `value` for `msgpack`; on datagrams each is one
     /// event unless `newline` is given.
     #[serde(default)]
     pub framing: Option<Framing>,
@@ -85,7 +85,14 @@ impl Config {
     pub fn socket(self, check: &mut Check) -> Option<Socket> {
         let place = self.place(check);
         let is_stream = matches!(self.mode, Mode::Tcp | Mode::Unix);
-        let usual = if matches!(self.codec, Codec::Syslog(_)) { Framing::Auto } else { Framing::Newline };
+        let usual = match &self.codec {
+            Codec::Syslog(_) => Framing::Auto,
+            Codec::Msgpack => Framing::Value,
+            _ => Framing::Newline,
+        };
+        if self.framing == Some(Framing::Value) && self.codec != Codec::Msgpack {
+            check.problem("framing", "only values of `codec: msgpack` say where they end");
+        }
         let framing = if is_stream { Some(self.framing.unwrap_or(usual)) } else { self.framing };
         if !is_stream && !matches!(framing, None | Some(Framing::Newline)) {
             check.problem(
@@ -195,6 +202,9 @@ mod tests {
         let datagrams = serde_json::json!({"mode": "udp", "address": "[::1]:0", "framing": "octet",
             "tls": {"cert": "a", "key": "b"}, "max_frame": "0 B"});
         assert_eq!(problems(datagrams), ["framing", "tls", "max_frame"]);
-        assert_eq!(problems(serde_json::json!({"address": "127.0.0.1:0", "codec": "msgpack"})), ["codec"]);
+        assert!(problems(serde_json::json!({"address": "127.0.0.1:0", "codec": "msgpack"})).is_empty());
+        let lines = serde_json::json!({"address": "127.0.0.1:0", "codec": "msgpack", "framing": "newline"});
+        assert_eq!(problems(lines), ["codec"]);
+        assert_eq!(problems(serde_json::json!({"address": "127.0.0.1:0", "framing": "value"})), ["framing"]);
     }
 }
