@@ -99,6 +99,10 @@ impl Splunk {
                 said(200, 17, "HEC is healthy")
             };
         }
+        // Fluent Bit's in_splunk closes the connection on such a request, also on a probe without a body.
+        if heard.header("content-length").is_empty() {
+            return said(411, 6, "a POST states its length");
+        }
         let token = match heard.header("authorization").split_once(' ') {
             None => return said(401, 2, "Token is required"),
             Some(("Splunk", token)) => token,
