@@ -224,10 +224,10 @@ impl Framer {
     /// Whole values of MessagePack; the decoder finds them again.
     fn values(&mut self, buffer: &mut BytesMut, closed: bool) -> Result<Option<Framed>, OutOfFrame> {
         let mut at = 0;
-        while at < buffer.len().min(self.piece_bytes) {
+        while at < buffer.len().min(self.chunk_bytes) {
             match msgpack::value_length(&buffer[at..]) {
                 Ok(Some(len)) if len <= self.frame_bytes => {
-                    if at > 0 && at + len > self.piece_bytes {
+                    if at > 0 && at + len > self.chunk_bytes {
                         break;
                     }
                     at += len;
