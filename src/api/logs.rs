@@ -6,6 +6,7 @@ use hyper::StatusCode;
 
 use super::Api;
 use super::answer::Answer;
+use super::params::Params;
 use super::reading::{
     check_fields, cursor, deadline, filter, page, problem, read_cursor, reader, record_read, visibility,
 };
@@ -24,11 +25,13 @@ pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
     check_fields(api, &call.params).await?;
     let params = &call.params;
     let (limit, offset) = (params.number("limit", 100), params.number("offset", 0));
-    let (filter, after, sees) = (filter(params)?, read_cursor(api, params)?, visibility(api, call.reader()));
+    let (sort, is_descending) = sorted(params);
+    let order = order_label(&sort, is_descending);
+    let (filter, after, sees) = (filter(params)?, read_cursor(api, params, &order)?, visibility(api, call.reader()));
     let request = PageRequest {
         filter: filter.clone(),
-        sort: Sort::Time,
-        is_descending: true,
+        sort,
+        is_descending,
         after,
         offset: offset as usize,
         limit: limit as usize,
@@ -40,7 +43,7 @@ pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
     let total = place.count(filter, sees, count, deadline()).await.map_err(problem)?;
     let seen = offset + found.rows.len() as u64 + u64::from(found.has_more);
     let total = Total { count: total.count.max(if total.is_at_least { seen } else { 0 }), ..total };
-    let next = found.rows.last().filter(|_| found.has_more).map(|last| cursor(api, &last.keyset));
+    let next = found.rows.last().filter(|_| found.has_more).map(|last| cursor(api, &last.keyset, &order));
     let mut object = Object::new();
     object
         .raw("logs", Some(&array(found.rows.iter().map(log_row))))
@@ -54,6 +57,25 @@ pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
     let body = object.finish();
     record_read(api, &call, "activity_read", found.rows.len() as u64);
     Ok(Answer::json(body))
+}
+
+/// By what the list is sorted, and whether descending.
+fn sorted(params: &Params) -> (Sort, bool) {
+    let sort = match params.text("sort_by") {
+        None | Some("timestamp") => Sort::Time,
+        Some(name) => Sort::Field(name.to_owned()),
+    };
+    (sort, params.text("sort_order").is_none_or(|order| order == "desc"))
+}
+
+/// Names an order, so that a cursor of one list is not taken for one of another.
+fn order_label(sort: &Sort, is_descending: bool) -> String {
+    let name = match sort {
+        Sort::Time => "",
+        Sort::Seq => "seq",
+        Sort::Field(name) => name,
+    };
+    format!("{name}{}", if is_descending { "" } else { ":asc" })
 }
 
 fn missing() -> Problem {

@@ -1,5 +1,6 @@
 //! What operators ask: components, metrics, the configuration, a reload.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -55,7 +56,13 @@ pub async fn reload(api: &Api, call: Call) -> Result<Answer, Problem> {
 
 pub async fn pipeline(api: &Api, _: Call) -> Result<Answer, Problem> {
     api.agent.refresh_accounting();
-    let components: Vec<Value> = api.agent.accounting.all().iter().map(|metrics| component(api, metrics)).collect();
+    let inputs = api.agent.inputs().await;
+    let described = |metrics: &Arc<ComponentMetrics>| {
+        let mut described = component(api, metrics);
+        described["inputs"] = json!(inputs.get(&*metrics.name).cloned().unwrap_or_default());
+        described
+    };
+    let components: Vec<Value> = api.agent.accounting.all().iter().map(described).collect();
     let stats = api.agent.context.journal.stats();
     let journal = json!({
         "bytes": stats.bytes,

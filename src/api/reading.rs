@@ -98,6 +98,9 @@ pub async fn check_fields(api: &Api, params: &Params) -> Result<(), Problem> {
         asked.extend(params.text(name).map(|_| (name, vec![name.to_owned()])));
     }
     asked.extend(params.text("search").map(|_| ("search", vec!["description".to_owned()])));
+    // The administrators' list has a name of its own for the type.
+    let sorted = params.text("sort_by").map(|name| if name == "action_type" { "event_type" } else { name });
+    asked.extend(sorted.map(|name| ("sort_by", vec![name.to_owned()])));
     if let Some(expr) = query(params)? {
         asked.extend(expr.tests().into_iter().filter_map(|test| Some(("q", test.field.clone()?))));
     }
@@ -152,37 +155,38 @@ pub async fn whole(api: &Api, filter: Filter, visibility: Visibility) -> Result<
     Ok(groups(api, filter, Vec::new(), false, visibility).await?.pop().unwrap_or_default())
 }
 
-/// Where the next page begins, so that only this agent can have written it.
-pub fn cursor(api: &Api, keyset: &Keyset) -> String {
+/// Where the next page of a list in this order begins, so that only this agent can have written it.
+pub fn cursor(api: &Api, keyset: &Keyset, order: &str) -> String {
     let key = match &keyset.key {
         SortKey::None => json!(null),
-        SortKey::Number(number) => json!(number),
+        // The bits: a number read from its decimal text may be the next one.
+        SortKey::Number(number) => json!(number.to_bits()),
         SortKey::Text(text) => json!(text),
         SortKey::Missing => json!(false),
     };
     let text = json!([key, keyset.time, keyset.seq, keyset.row]).to_string();
-    let mac = api.cursor_mac(text.as_bytes());
+    let mac = api.cursor_mac(format!("{order}{text}").as_bytes());
     format!("{}.{}", URL_SAFE_NO_PAD.encode(text), URL_SAFE_NO_PAD.encode(mac))
 }
 
-pub fn read_cursor(api: &Api, params: &Params) -> Result<Option<Keyset>, Problem> {
+pub fn read_cursor(api: &Api, params: &Params, order: &str) -> Result<Option<Keyset>, Problem> {
     let Some(text) = params.text("cursor") else { return Ok(None) };
     let keyset = || {
         let (body, mac) = text.split_once('.').filter(|_| text.len() <= MAX_CURSOR)?;
         let (body, mac) = (URL_SAFE_NO_PAD.decode(body).ok()?, URL_SAFE_NO_PAD.decode(mac).ok()?);
-        if api.cursor_mac(&body)[..] != mac[..] {
+        if api.cursor_mac(&[order.as_bytes(), &body].concat())[..] != mac[..] {
             return None;
         }
         let (key, time, seq, row): (Value, i64, u64, Option<String>) = serde_json::from_slice(&body).ok()?;
         let key = match key {
             Value::Null => SortKey::None,
-            Value::Number(number) => SortKey::Number(number.as_f64()?),
+            Value::Number(bits) => SortKey::Number(f64::from_bits(bits.as_u64()?)),
             Value::String(text) => SortKey::Text(text),
             _ => SortKey::Missing,
         };
         Some(Keyset { key, time, seq, row })
     };
-    keyset().map(Some).ok_or_else(|| bad("cursor", "expected `next` of the page before"))
+    keyset().map(Some).ok_or_else(|| bad("cursor", "expected `next` of the page before, with the same order"))
 }
 
 /// Enters the event that somebody has read or exported other people's events.

@@ -106,6 +106,13 @@ const PAGE: &[Parameter] = &[
     parameter("cursor", Kind::Text, "`next` of the page before"),
     parameter("count", Kind::Choice(&["exact"]), "Count all, however long that takes"),
 ];
+/// Members by which `/api/logs` can be sorted.
+pub const SORTED_BY: &[&str] =
+    &["timestamp", "duration_ms", "event_type", "status", "status_code", "user_id", "endpoint"];
+const SORT: &[Parameter] = &[
+    parameter("sort_by", Kind::Choice(SORTED_BY), "By what rows are sorted; those without it come last"),
+    parameter("sort_order", Kind::Choice(ORDERS), "Ascending or descending (desc)"),
+];
 const LIMIT_100: &[Parameter] = &[parameter("limit", Kind::Number(1, 100), "Most rows")];
 const OFFSET: &[Parameter] = &[parameter("offset", Kind::Number(0, 100_000), "Rows to pass over")];
 const SEARCH: &[Parameter] = &[
@@ -314,7 +321,14 @@ pub const ROUTES: &[Route] = &[
         "Activity of all, page by page",
         answers!(admin::activity),
     ),
-    get("/api/logs", Who::Reader, &[FILTERS, TIMES, PAGE], "Logs", "Events, newest first", answers!(logs::list)),
+    get(
+        "/api/logs",
+        Who::Reader,
+        &[FILTERS, TIMES, SORT, PAGE],
+        "Logs",
+        "Events, the newest first if nothing else is said",
+        answers!(logs::list),
+    ),
     other(
         "POST",
         "/api/logs",
