@@ -12,6 +12,7 @@ mod dlq;
 mod export;
 mod graph;
 mod health;
+mod import;
 mod init;
 mod journal;
 mod live;
@@ -67,6 +68,8 @@ enum Command {
     Top(top::Arguments),
     /// Write events and a manifest with their hash into a file
     Export(export::Arguments),
+    /// Bring the rows of an activity table into the store; the agent is stopped meanwhile
+    Import(import::Arguments),
     /// Check an export against its manifest
     Verify(verify::Arguments),
     /// Draw the pipeline of a configuration
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Tap(arguments) => tap::run(arguments),
         Command::Top(arguments) => top::run(arguments),
         Command::Export(arguments) => export::run(arguments),
+        Command::Import(arguments) => import::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Graph(arguments) => graph::run(arguments),
         Command::Dlq(arguments) => dlq::run(arguments),

@@ -1,5 +1,6 @@
 //! Keeps events in the embedded store, where the API finds them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration as StdDuration, Instant};
@@ -41,6 +42,8 @@ pub struct Config {
 pub struct Retention {
     /// Greatest age, by the time of receipt.
     pub age: Option<Duration>,
+    /// Greatest age of events of some types, such as `{kernel.start: 7d, alert: 365d}`; `age` holds for all others.
+    pub types: BTreeMap<String, Duration>,
     /// Most bytes on disk.
     pub bytes: Option<ByteSize>,
     /// Folder in which events are written as compressed NDJSON before they go.
@@ -60,6 +63,7 @@ impl Config {
         let hold = hold.map_err(|error| Failure::configuration(format!("hold: {error}")))?;
         let retention = Policy {
             age: self.retention.age.map(Into::into),
+            types: self.retention.types.iter().map(|(name, age)| (name.clone(), (*age).into())).collect(),
             bytes: self.retention.bytes.map(|bytes| bytes.bytes()),
             archive: self.retention.archive.clone(),
             hold: hold.map(Arc::new),

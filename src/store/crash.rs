@@ -26,12 +26,19 @@ impl Random {
 }
 
 fn open(dir: &Path, watch: &Arc<Mutex<Watch>>) -> io::Result<(Store, Report)> {
-    let options = Options { part_events: 12, ..Options::new(dir) };
+    // Every third event stays longer, so that tails become two parts.
+    let types = [("other".to_owned(), Duration::from_secs(1 << 30))].into();
+    let retention = Retention { types, ..Retention::default() };
+    let options = Options { part_events: 12, retention, ..Options::new(dir) };
     Store::open_on(Disk { watch: Some(watch.clone()) }, &options)
 }
 
 fn events() -> Vec<Stored> {
-    (1..=60).map(|n| plain(n, &format!("{{\"n\":{n},\"code\":\"{}\"}}", "some text ".repeat(n as usize % 7)))).collect()
+    let line = |n: u64| {
+        let event_type = if n.is_multiple_of(3) { "other" } else { "cell" };
+        format!("{{\"n\":{n},\"event_type\":\"{event_type}\",\"code\":\"{}\"}}", "some text ".repeat(n as usize % 7))
+    };
+    (1..=60).map(|n| plain(n, &line(n))).collect()
 }
 
 /// What is on disk after these steps, of which those that nothing has synced may be lost or torn.

@@ -29,25 +29,58 @@ const GRAM4: u64 = 0xC2B2_AE3D_27D4_EB4F;
 const TERM: u64 = 0x1656_67B1_9E37_79F9;
 const PRESENT: u64 = 0xD6E8_FEB8_6659_FD93;
 
-/// What a chunk has, ascending.
+/// What a chunk has.
 #[derive(Clone, Debug, Default)]
 pub struct Hashes {
-    pub exact: Vec<u32>,
+    pub exact: HashList,
     /// Substrings of random identifiers.
-    pub loose: Vec<u32>,
+    pub loose: HashList,
 }
 
 impl Hashes {
     pub fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.loose.is_empty()
+        self.exact.len() == 0 && self.loose.len() == 0
     }
 
     pub fn contains(&self, hash: u32) -> bool {
-        self.exact.binary_search(&hash).is_ok() || self.loose.binary_search(&hash).is_ok()
+        self.exact.contains(hash) || self.loose.contains(hash)
     }
 
     pub fn weight(&self) -> usize {
-        (self.exact.len() + self.loose.len()) * 4
+        self.exact.weight() + self.loose.weight()
+    }
+}
+
+/// Ascending hashes, two bytes for each: those with the same upper bits stand together.
+#[derive(Clone, Debug, Default)]
+pub struct HashList {
+    low: Vec<u16>,
+    /// For each value of the upper bits, where its hashes end.
+    ends: Vec<u32>,
+}
+
+impl HashList {
+    pub fn len(&self) -> usize {
+        self.low.len()
+    }
+
+    pub fn contains(&self, hash: u32) -> bool {
+        let upper = (hash >> 16) as usize;
+        let start = if upper == 0 { 0 } else { self.ends.get(upper - 1).map_or(0, |end| *end as usize) };
+        let Some(end) = self.ends.get(upper) else { return false };
+        self.low[start..*end as usize].binary_search(&(hash as u16)).is_ok()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        let stretches = starts.zip(&self.ends).enumerate();
+        stretches.flat_map(|(upper, (start, end))| {
+            self.low[*start as usize..*end as usize].iter().map(move |low| (upper as u32) << 16 | u32::from(*low))
+        })
+    }
+
+    pub fn weight(&self) -> usize {
+        self.low.len() * 2 + self.ends.len() * 4
     }
 }
 
@@ -65,16 +98,19 @@ impl HashBits {
         self.0[hash as usize / 64] |= 1u64 << (hash % 64);
     }
 
-    /// The hashes, ascending; the set is empty afterwards. There are about as many as `expected`.
-    pub fn take(&mut self, expected: usize) -> Vec<u32> {
-        let mut found = Vec::with_capacity(expected);
-        for (nth, word) in self.0.iter_mut().enumerate().filter(|(_, word)| **word != 0) {
-            while *word != 0 {
-                found.push(nth as u32 * 64 + word.trailing_zeros());
-                *word &= *word - 1;
+    /// The hashes; the set is empty afterwards. There are about as many as `expected`.
+    pub fn take(&mut self, expected: usize) -> HashList {
+        let (mut low, mut ends) = (Vec::with_capacity(expected), Vec::with_capacity(1 << (HASH_BITS - 16)));
+        for words in self.0.as_chunks_mut::<{ (1 << 16) / 64 }>().0 {
+            for (nth, word) in words.iter_mut().enumerate().filter(|(_, word)| **word != 0) {
+                while *word != 0 {
+                    low.push((nth as u32 * 64 + word.trailing_zeros()) as u16);
+                    *word &= *word - 1;
+                }
             }
+            ends.push(low.len() as u32);
         }
-        found
+        HashList { low, ends }
     }
 
     /// Notes the substrings of three and four characters that begin in `from..to`.
@@ -261,7 +297,7 @@ impl GramSet {
     /// The hashes; the set is empty afterwards.
     pub fn take(&mut self) -> Hashes {
         let exact = self.exact.take(self.before.0);
-        let loose = if self.has_loose { self.loose.take(self.before.1) } else { Vec::new() };
+        let loose = if self.has_loose { self.loose.take(self.before.1) } else { HashList::default() };
         (self.before, self.has_loose) = ((exact.len(), loose.len()), false);
         self.remembered.fill((0, 0));
         Hashes { exact, loose }
@@ -471,6 +507,12 @@ mod tests {
             assert!(has(&set, &grams_of(text)), "{text}");
         }
         assert!(set.loose.len() > 60 && set.exact.len() < 10);
+        let loose: Vec<u32> = set.loose.iter().collect();
+        assert!(loose.is_sorted() && loose.iter().all(|hash| set.loose.contains(*hash)));
+        assert_eq!(
+            (loose.len(), (0..1 << HASH_BITS).filter(|hash| set.loose.contains(*hash)).count()),
+            (set.loose.len(), set.loose.len())
+        );
     }
 
     #[test]

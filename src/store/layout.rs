@@ -1,6 +1,8 @@
 //! The file of a part: sections one after another, a table of them at the end. Format and invariants.
 //!
-//! - A part is written under a temporary name, synced, renamed and never changed. Its name is the number of its tail.
+//! - A part is written under a temporary name, synced, renamed and never changed. Its name is the number of its tail. Where
+//!   types of events stay for different times a tail becomes several parts, the first of which is renamed last: with it
+//!   all are there.
 //! - It begins with [`MAGIC`]. It ends with the table of sections (kind, column, offset, length, CRC-32C of the section)
 //!   and a trailer of 24 bytes: length of the table, its CRC-32C, the number of sections, [`MAGIC`] again.
 //! - Sections with a checksum of their own for each block ([`Section::Text`], [`Section::PostingsGroups`], [`Section::PostingsLists`]) are read in
@@ -10,6 +12,7 @@
 //! - A column holds the values of one member name. How they are encoded is chosen for each part ([`Encoding`]); a value
 //!   that its encoding cannot give back exactly is an exception and kept as text.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -17,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::IMPORTED;
 use super::disk::{Disk, Sequential};
 use super::value::NumberStyle;
 
@@ -79,6 +83,9 @@ pub struct Meta {
     pub events: u32,
     pub first_seq: u64,
     pub last_seq: u64,
+    /// The last number that is not of an imported event; 0 in older parts.
+    #[serde(default)]
+    pub last_journalled: u64,
     pub min_time: i64,
     pub max_time: i64,
     pub max_received: i64,
@@ -88,6 +95,9 @@ pub struct Meta {
     pub shapes: Vec<Shape>,
     /// Whether some id was given by its producer.
     pub has_own_ids: bool,
+    /// When events of each type were received last; none in older parts, and where there are many types.
+    #[serde(default)]
+    pub types: Option<BTreeMap<String, i64>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -128,6 +138,13 @@ pub enum Encoding {
     /// The id that follows from where the event came from.
     DerivedId,
     Text,
+}
+
+impl Meta {
+    /// The number of the newest event that was journalled.
+    pub fn newest(&self) -> u64 {
+        if self.last_seq < IMPORTED { self.last_seq } else { self.last_journalled }
+    }
 }
 
 impl Encoding {
@@ -269,12 +286,21 @@ impl PartFile {
     }
 }
 
-/// The name of a part's file: the number of the tail that it was made of.
-pub fn part_name(number: u64) -> String {
-    format!("{number:010}.part")
+/// The name of a part's file: the number of the tail that it was made of, and its place among the parts of that tail.
+pub fn part_name(tail: u64, nth: u64) -> String {
+    if nth == 0 { format!("{tail:010}.part") } else { format!("{tail:010}-{nth}.part") }
 }
 
-/// The number in the name of a part's file.
-pub fn parse_part_name(name: &str) -> Option<u64> {
-    name.strip_suffix(".part")?.parse().ok()
+/// What [`part_name`] was made of.
+pub fn parse_part_name(name: &str) -> Option<(u64, u64)> {
+    let name = name.strip_suffix(".part")?;
+    match name.split_once('-') {
+        None => Some((name.parse().ok()?, 0)),
+        Some((tail, nth)) => {
+            Some((tail.parse().ok()?, nth.parse().ok().filter(|nth| (1..PARTS_OF_TAIL).contains(nth))?))
+        }
+    }
 }
+
+/// A tail becomes fewer parts.
+pub const PARTS_OF_TAIL: u64 = 16;

@@ -4,7 +4,8 @@
 //! - An event is stored when its frame in the tail is synced (`tail`). A tail that is full becomes a part (`layout`),
 //!   which is synced and renamed before the tail's file is removed; a part knows the number of its tail, so that a
 //!   crash in between stores nothing twice.
-//! - Parts never change. Retention removes whole parts. A part that is damaged is named, moved to `quarantine/`, and
+//! - Parts never change. Retention removes whole parts; events of types that stay for another time have parts of their own
+//!   (`classes`). A part that is damaged is named, moved to `quarantine/`, and
 //!   costs itself.
 //! - A line comes back byte for byte as it was journalled.
 //! - Every hash that a search can ask for is in the chunk that holds the event (`grams`): an index may name too many
@@ -18,6 +19,7 @@ mod bloom;
 mod cache;
 mod candidates;
 mod chunks;
+mod classes;
 mod coded;
 #[cfg(test)]
 mod crash;
@@ -65,6 +67,10 @@ use crate::event::Id;
 
 /// Events of a part.
 const PART_EVENTS: usize = 65_536;
+/// Imported events have numbers from here on, which no journal reaches and JavaScript still counts. They are on no stream.
+pub const IMPORTED: u64 = 1 << 52;
+/// Memory of a store of which nothing else is said.
+const MEMORY: usize = 96 << 20;
 /// Tails with fewer bytes come into memory while the store opens.
 const LOADED_AT_ONCE: usize = 1 << 20;
 /// A tail with so many bytes of lines becomes a part, however few its events are.
@@ -74,15 +80,16 @@ const PART_BYTES: usize = 48 << 20;
 pub struct Options {
     pub dir: PathBuf,
     pub retention: Retention,
-    /// Bytes that may be kept in memory of what was read.
-    pub cache_bytes: usize,
+    /// Bytes of memory that the store may take: a third for the newest events, as much for those that become a part
+    /// meanwhile, a sixth for what was read, the rest for making a part and for questions.
+    pub memory: usize,
     /// Events of a part.
     pub part_events: usize,
 }
 
 impl Options {
     pub fn new(dir: impl Into<PathBuf>) -> Options {
-        Options { dir: dir.into(), retention: Retention::default(), cache_bytes: 32 << 20, part_events: PART_EVENTS }
+        Options { dir: dir.into(), retention: Retention::default(), memory: MEMORY, part_events: PART_EVENTS }
     }
 }
 
@@ -95,6 +102,8 @@ struct Inner {
     disk: Disk,
     loading: Arc<Loading>,
     part_events: usize,
+    /// The newest events become a part when they take so much memory.
+    tail_memory: usize,
     retention: Mutex<Retention>,
     cache: Arc<Cache>,
     /// Held while events are appended.
@@ -147,16 +156,17 @@ impl Store {
 
     fn open_on(disk: Disk, options: &Options) -> io::Result<(Store, Report)> {
         make_private(&options.dir)?;
-        let cache = Arc::new(Cache::new(options.cache_bytes));
+        let cache = Arc::new(Cache::new(options.memory / 6));
         let found = open::find(&disk, options, &cache)?;
         let (mut tails, report) = (found.tails, found.report);
         let (file, content) = tails.pop().expect("there is a tail to append to");
-        let max_seq = found.parts.iter().map(|part| part.meta.last_seq).max().unwrap_or(0);
+        let max_seq = found.parts.iter().map(|part| part.meta.newest()).max().unwrap_or(0);
         let published = Published { parts: found.parts, frozen: Vec::new(), stored_seq: max_seq };
         let store = Store(Arc::new(Inner {
             dir: options.dir.clone(),
             disk,
             part_events: options.part_events,
+            tail_memory: options.memory / 3,
             retention: Mutex::new(options.retention.clone()),
             cache,
             loading: Arc::default(),
@@ -224,16 +234,18 @@ impl Store {
             }
             appended.stored = new.len();
         }
-        let newest = events.iter().map(|event| event.seq).max().unwrap_or(0);
+        let newest = events.iter().map(|event| event.seq).filter(|seq| *seq < IMPORTED).max().unwrap_or(0);
         writer.max_seq = writer.max_seq.max(newest);
         let mut published = write(&inner.published);
         published.stored_seq = published.stored_seq.max(newest);
         drop(published);
-        let (count, bytes) = {
+        let is_full = {
             let memory = lock(&inner.memory);
-            (memory.events, memory.line_bytes)
+            memory.events >= inner.part_events
+                || memory.line_bytes >= PART_BYTES
+                || memory.weight() >= inner.tail_memory
         };
-        if count >= inner.part_events || bytes >= PART_BYTES {
+        if is_full {
             // The events are stored: that no new tail can be begun is a trouble of the next ones.
             if let Err(error) = self.roll(&mut writer) {
                 tracing::warn!(%error, "cannot begin another tail of the store; the one that is full goes on");
@@ -310,6 +322,11 @@ impl Store {
         read(&self.0.published).stored_seq
     }
 
+    /// The first number that no imported event has.
+    pub fn next_imported_seq(&self) -> u64 {
+        self.snapshot().places().iter().map(|place| place.seqs().1 + 1).fold(IMPORTED, u64::max)
+    }
+
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
         let parts: u64 = read(&self.0.published).parts.iter().map(|part| part.bytes()).sum();
@@ -318,8 +335,11 @@ impl Store {
 
     /// Bytes in memory.
     pub fn weight(&self) -> usize {
-        let blooms: usize = read(&self.0.published).parts.iter().map(|part| part.bloom_weight()).sum();
-        lock(&self.0.memory).weight() + self.0.cache.weight() + blooms
+        let published = read(&self.0.published);
+        let blooms: usize = published.parts.iter().map(|part| part.bloom_weight()).sum();
+        let frozen: usize = published.frozen.iter().map(|frozen| frozen.view.weight()).sum();
+        drop(published);
+        lock(&self.0.memory).weight() + frozen + self.0.cache.weight() + blooms
     }
 
     /// Another policy from now on.
@@ -386,18 +406,32 @@ impl Inner {
         }
     }
 
-    /// Makes a part of a frozen tail and lets it take the tail's place.
+    /// Makes a part of a frozen tail, or one for each time that events stay, and lets them take the tail's place.
     fn seal(&self, frozen: &Arc<Frozen>) -> io::Result<()> {
-        let path = self.dir.join(layout::part_name(frozen.number));
-        let temporary = path.with_extension("new");
-        seal::write_part(&self.disk, &temporary, &frozen.view.chunks, &frozen.seeds)?;
-        self.disk.rename(&temporary, &path)?;
+        let ages = lock(&self.retention).types.clone();
+        let classes = classes::split(frozen, &ages)?;
+        let paths: Vec<PathBuf> =
+            (0..classes.len()).map(|nth| self.dir.join(layout::part_name(frozen.number, nth as u64))).collect();
+        for (class, path) in classes.iter().zip(&paths) {
+            seal::write_part(&self.disk, &path.with_extension("new"), &class.chunks, &class.seeds)?;
+        }
+        // The first is renamed last, when the others are there for certain.
+        for path in paths[1..].iter().rev() {
+            self.disk.rename(&path.with_extension("new"), path)?;
+        }
+        if paths.len() > 1 {
+            self.disk.sync_dir(&self.dir)?;
+        }
+        self.disk.rename(&paths[0].with_extension("new"), &paths[0])?;
         self.disk.sync_dir(&self.dir)?;
-        let part = Arc::new(Part::open(&path, frozen.number, self.cache.clone())?);
+        let open = |(nth, path): (usize, &PathBuf)| {
+            Part::open(path, (frozen.number, nth as u64), self.cache.clone()).map(Arc::new)
+        };
+        let parts: Vec<Arc<Part>> = paths.iter().enumerate().map(open).collect::<io::Result<_>>()?;
         {
             let mut published = write(&self.published);
             published.frozen.retain(|other| other.number != frozen.number);
-            published.parts.push(part);
+            published.parts.extend(parts);
             published.parts.sort_by_key(|part| part.number);
         }
         self.disk.remove(&frozen.path)?;
@@ -407,26 +441,41 @@ impl Inner {
 
 /// The stores of one agent, by folder: who writes and who reads share one.
 #[derive(Clone, Default)]
-pub struct Stores(Arc<Mutex<HashMap<PathBuf, Weak<Inner>>>>);
+pub struct Stores {
+    open: Arc<Mutex<HashMap<PathBuf, Weak<Inner>>>>,
+    /// Bytes of memory for each, where somebody has said.
+    memory: Option<usize>,
+}
 
 impl Stores {
+    /// Stores each of which may take so many bytes of memory.
+    pub fn with_memory(bytes: usize) -> Stores {
+        Stores { memory: Some(bytes), ..Stores::default() }
+    }
+
     /// The store in this folder, opened if it is not open yet; its policy is the newest one asked for.
     pub fn open(&self, options: &Options) -> io::Result<(Store, Report)> {
-        let mut open = lock(&self.0);
+        let mut open = lock(&self.open);
         if let Some(inner) = open.get(&options.dir).and_then(Weak::upgrade) {
             let store = Store(inner);
             store.set_retention(options.retention.clone());
             return Ok((store, Report::default()));
         }
-        let (store, report) = Store::open(options)?;
+        let options = Options { memory: self.memory.unwrap_or(options.memory), ..options.clone() };
+        let (store, report) = Store::open(&options)?;
         open.retain(|_, inner| inner.strong_count() > 0);
         open.insert(options.dir.clone(), Arc::downgrade(&store.0));
         Ok((store, report))
     }
 
+    /// All that are open.
+    pub fn all(&self) -> Vec<Store> {
+        lock(&self.open).values().filter_map(Weak::upgrade).map(Store).collect()
+    }
+
     /// The store in this folder, if somebody has it open.
     pub fn get(&self, dir: &Path) -> Option<Store> {
-        lock(&self.0).get(dir).and_then(Weak::upgrade).map(Store)
+        lock(&self.open).get(dir).and_then(Weak::upgrade).map(Store)
     }
 }
 

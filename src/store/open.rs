@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use super::cache::Cache;
 use super::disk::Disk;
-use super::layout::parse_part_name;
+use super::layout::{PARTS_OF_TAIL, parse_part_name};
 use super::part::Part;
 use super::tail::{TailContent, TailFile, tail_name};
 use super::{Options, Report, lock, make_private, set_aside};
@@ -44,14 +44,15 @@ pub fn find(disk: &Disk, options: &Options, cache: &Arc<Cache>) -> io::Result<Fo
             }
         }
     }
-    found.parts.sort_by_key(|part| part.number);
     numbers.sort_unstable();
-    let is_part = |number: &u64| found.parts.iter().any(|part| part.number == *number);
+    remove_unfinished(disk, &numbers, &mut found.parts)?;
+    found.parts.sort_by_key(|part| part.number);
+    let is_part = |number: &u64| found.parts.iter().any(|part| part.tail == *number);
     for number in numbers.iter().filter(|number| is_part(number)) {
         disk.remove(&dir.join(tail_name(*number)))?;
     }
     numbers.retain(|number| !is_part(number));
-    let last_part = found.parts.last().map_or(0, |part| part.number);
+    let last_part = found.parts.last().map_or(0, |part| part.tail);
     if numbers.last().is_none_or(|last| *last < last_part) {
         numbers.push(last_part + 1);
     }
@@ -66,6 +67,18 @@ pub fn find(disk: &Disk, options: &Options, cache: &Arc<Cache>) -> io::Result<Fo
     disk.sync_dir(dir)?;
     found.report.events += found.parts.iter().map(|part| part.events() as u64).sum::<u64>();
     Ok(found)
+}
+
+/// Removes parts of a tail that is there, whose first part is not: they are made again.
+fn remove_unfinished(disk: &Disk, tails: &[u64], parts: &mut Vec<Arc<Part>>) -> io::Result<()> {
+    let has_first = |tail: u64| parts.iter().any(|part| part.tail == tail && part.number.is_multiple_of(PARTS_OF_TAIL));
+    let is_unfinished = |part: &Arc<Part>| tails.contains(&part.tail) && !has_first(part.tail);
+    let unfinished: Vec<u64> = parts.iter().filter(|part| is_unfinished(part)).map(|part| part.number).collect();
+    for part in parts.iter().filter(|part| unfinished.contains(&part.number)) {
+        disk.remove(part.path())?;
+    }
+    parts.retain(|part| !unfinished.contains(&part.number));
+    Ok(())
 }
 
 fn is_damage(error: &io::Error) -> bool {

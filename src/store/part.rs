@@ -10,7 +10,7 @@ use super::bloom::Bloom;
 use super::cache::{Cache, Key};
 use super::chunks::ChunkSet;
 use super::layout::{
-    Column, Encoding, LOOSE, Meta, PartFile, Section, UNIT_CHUNKS, VERSION, VERSION_OF_POSTINGS, damaged,
+    Column, Encoding, LOOSE, Meta, PARTS_OF_TAIL, PartFile, Section, UNIT_CHUNKS, VERSION, VERSION_OF_POSTINGS, damaged,
 };
 use super::postings::{PostingsIndex, Stretch};
 use super::seal::{expanded, fingerprint};
@@ -22,6 +22,9 @@ use crate::event::{Id, Raw, Seed};
 use crate::varint::take_bytes;
 
 pub struct Part {
+    /// The tail that it was made of.
+    pub tail: u64,
+    /// Names it among all parts, in the order of their tails.
     pub number: u64,
     pub meta: Meta,
     file: PartFile,
@@ -99,7 +102,7 @@ impl Exceptions {
 }
 
 impl Part {
-    pub fn open(path: &Path, number: u64, cache: Arc<Cache>) -> io::Result<Part> {
+    pub fn open(path: &Path, (tail, nth): (u64, u64), cache: Arc<Cache>) -> io::Result<Part> {
         let file = PartFile::open(path)?;
         let meta: Meta = serde_json::from_slice(&file.section(Section::Meta, 0)?)
             .map_err(|error| damaged(path, &format!("its description cannot be read: {error}")))?;
@@ -114,7 +117,8 @@ impl Part {
         for (column, text) in &text_columns {
             text_shapes[*text] = meta.shapes.iter().map(|shape| shape.columns.contains(column)).collect();
         }
-        Ok(Part { number, meta, file, text_columns, text_shapes, bloom: OnceLock::new(), cache })
+        let number = tail * PARTS_OF_TAIL + nth;
+        Ok(Part { tail, number, meta, file, text_columns, text_shapes, bloom: OnceLock::new(), cache })
     }
 
     pub fn path(&self) -> &Path {

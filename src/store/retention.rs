@@ -1,5 +1,6 @@
 //! What is let go: whole parts, the oldest first, by age and by size; written to an archive before, if that is wanted.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::disk::Disk;
+use super::layout::{Meta, PARTS_OF_TAIL};
 use super::part::Part;
 use super::rows::RowFilter;
 use super::search::Place;
@@ -20,12 +22,27 @@ use crate::visibility::Visibility;
 #[derive(Clone, Debug, Default)]
 pub struct Retention {
     pub age: Option<Duration>,
+    /// The age of events of some types.
+    pub types: BTreeMap<String, Duration>,
     /// Bytes on disk.
     pub bytes: Option<u64>,
     /// What goes is written here first, as compressed NDJSON.
     pub archive: Option<PathBuf>,
     /// A part with such an event stays.
     pub hold: Option<Arc<Query>>,
+}
+
+impl Retention {
+    /// Whether the time of every event of a part is over.
+    fn is_over(&self, meta: &Meta, now: Timestamp) -> bool {
+        let is_over = |received: i64, age: Option<&Duration>| {
+            age.or(self.age.as_ref()).is_some_and(|age| Timestamp(received).plus(*age) < now)
+        };
+        match &meta.types {
+            Some(types) => types.iter().all(|(name, received)| is_over(*received, self.types.get(name))),
+            None => is_over(meta.max_received, self.types.values().max()),
+        }
+    }
 }
 
 /// What tidying did.
@@ -44,7 +61,7 @@ impl Store {
         let mut total = self.bytes();
         let mut tidied = Tidied::default();
         for part in parts {
-            let is_old = retention.age.is_some_and(|age| Timestamp(part.meta.max_received).plus(age) < now);
+            let is_old = retention.is_over(&part.meta, now);
             let is_over = retention.bytes.is_some_and(|bytes| total > bytes);
             if !(is_old || is_over) || is_held(&part, &retention)? {
                 continue;
@@ -82,7 +99,9 @@ fn is_held(part: &Arc<Part>, retention: &Retention) -> io::Result<bool> {
 /// One file for each part, whole before it has its name.
 fn write_archive(disk: &Disk, folder: &Path, part: &Part) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let name = format!("events-{:020}-{:020}.ndjson.zst", part.meta.first_seq, part.meta.last_seq);
+    let nth = part.number % PARTS_OF_TAIL;
+    let suffix = if nth == 0 { String::new() } else { format!("-{nth}") };
+    let name = format!("events-{:020}-{:020}{suffix}.ndjson.zst", part.meta.first_seq, part.meta.last_seq);
     let (path, temporary) = (folder.join(&name), folder.join(format!("{name}.new")));
     let file = disk.create(&temporary)?.sequential();
     let mut out = zstd::Encoder::new(io::BufWriter::new(file), 3)?;

@@ -5,9 +5,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::IMPORTED;
 use super::aggregate::{Outcome, outcome};
 use super::bits::{CHUNK, pack};
 use super::bloom::Bloom;
+use super::classes::last_received;
 use super::disk::Disk;
 use super::grams::HashBits;
 use super::hashing::Seeded;
@@ -65,11 +67,13 @@ pub fn write_part(disk: &Disk, path: &Path, chunks: &[Arc<TailChunk>], seeds: &[
     write_columns(&mut part, chunks, &shapes, &row_shapes, &columns, &sample)?;
     write_postings(&mut part, chunks)?;
     let times = || heads.iter().map(|head| head.time);
+    let seqs = || heads.iter().map(|head| head.seq);
     let meta = Meta {
         version: VERSION,
         events: heads.len() as u32,
-        first_seq: heads.first().map_or(0, |head| head.seq),
-        last_seq: heads.last().map_or(0, |head| head.seq),
+        first_seq: seqs().min().unwrap_or(0),
+        last_seq: seqs().max().unwrap_or(0),
+        last_journalled: seqs().filter(|seq| *seq < IMPORTED).max().unwrap_or(0),
         min_time: times().min().unwrap_or(0),
         max_time: times().max().unwrap_or(0),
         max_received: heads.iter().map(|head| head.received).max().unwrap_or(0),
@@ -77,6 +81,7 @@ pub fn write_part(disk: &Disk, path: &Path, chunks: &[Arc<TailChunk>], seeds: &[
         columns,
         shapes: shapes.shapes,
         has_own_ids: heads.iter().any(|head| head.is_own_id),
+        types: last_received(chunks)?,
     };
     part.section(Section::Meta, 0, &serde_json::to_vec(&meta).map_err(io::Error::other)?)?;
     part.finish()
@@ -105,14 +110,13 @@ fn take_sample(sample: &mut Vec<u8>, value: &[u8]) {
 
 fn write_postings(part: &mut PartWriter, chunks: &[Arc<TailChunk>]) -> io::Result<()> {
     let mut exact = PostingsWriter::default();
-    chunks.iter().for_each(|chunk| exact.add_chunk(&chunk.hashes.exact));
+    chunks.iter().for_each(|chunk| exact.add_chunk(chunk.hashes.exact.iter()));
     let mut written = vec![(0, exact)];
-    if chunks.iter().any(|chunk| !chunk.hashes.loose.is_empty()) {
+    if chunks.iter().any(|chunk| chunk.hashes.loose.len() > 0) {
         let (mut loose, mut bits) = (PostingsWriter::rounding_up(), HashBits::default());
         for unit in chunks.chunks(UNIT_CHUNKS) {
-            let all = || unit.iter().flat_map(|chunk| &chunk.hashes.loose);
-            all().for_each(|hash| bits.insert(*hash));
-            loose.add_chunk(&bits.take(all().count()));
+            unit.iter().flat_map(|chunk| chunk.hashes.loose.iter()).for_each(|hash| bits.insert(hash));
+            loose.add_chunk(bits.take(unit.iter().map(|chunk| chunk.hashes.loose.len()).sum()).iter());
         }
         written.push((LOOSE, loose));
     }

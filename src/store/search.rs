@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::IMPORTED;
 use super::bits::CHUNK;
 use super::candidates::{Needs, needs};
 use super::chunks::ChunkSet;
@@ -65,7 +66,7 @@ impl Place {
         }
     }
 
-    fn seqs(&self) -> (u64, u64) {
+    pub fn seqs(&self) -> (u64, u64) {
         match self {
             Place::Part(part) => (part.meta.first_seq, part.meta.last_seq),
             Place::Tail(tail) => {
@@ -333,6 +334,9 @@ impl Snapshot {
             filter.rows(chunk, &times, &mut rows)?;
             for row in rows.iter().copied() {
                 let (time, seq) = (times[row], seqs[row] as u64);
+                if request.sort == Sort::Seq && seq >= IMPORTED {
+                    continue;
+                }
                 let row = chunk * CHUNK + row;
                 let key = match &request.sort {
                     Sort::Time => SortKey::None,

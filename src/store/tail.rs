@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use lz4::block::CompressionMode;
 
+use super::IMPORTED;
 use super::bits::CHUNK;
 use super::coded::{Builder, Columns};
 use super::disk::{Disk, DiskFile};
@@ -202,6 +203,12 @@ impl TailChunk {
 #[derive(Clone, Default)]
 pub struct TailView {
     pub chunks: Vec<Arc<TailChunk>>,
+}
+
+impl TailView {
+    pub fn weight(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.weight()).sum()
+    }
 }
 
 /// The file name of a tail.
@@ -502,7 +509,9 @@ impl TailMemory {
         let received = event.received_at.0;
         let head = RowHead { seq: event.seq, received, time, seed, ordinal: event.ordinal, id, is_own_id };
         self.by_id.entry(id).or_insert(self.events as u32);
-        self.max_seq = self.max_seq.max(event.seq);
+        if event.seq < IMPORTED {
+            self.max_seq = self.max_seq.max(event.seq);
+        }
         self.events += 1;
         self.line_bytes += event.line.len();
         self.grams.add_event(members);

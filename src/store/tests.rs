@@ -366,7 +366,46 @@ fn a_repeat_is_ignored_and_the_same_id_with_other_content_is_a_conflict() {
     assert_eq!(store.snapshot().count(&Filter::default(), &all(), CountLimit::Exact, later()).unwrap().count, 2);
     // What was sent again from the dead letters has an old number and is new.
     let late = plain(0, r#"{"n":0}"#);
-    assert_eq!(store.append(&[late.event()]).unwrap().stored, 1);
+    assert_eq!(store.append(&[plain(20, r#"{"n":20}"#).event(), late.event()]).unwrap().stored, 2);
+    store.seal_now().unwrap();
+    for seq in [0, 20] {
+        assert!(
+            store.snapshot().by_seq(seq, &all()).unwrap().is_some(),
+            "{seq} is found, though it stands out of order"
+        );
+    }
+}
+
+#[test]
+fn imported_events_have_numbers_of_their_own_and_are_on_no_stream() {
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    let imported = store.next_imported_seq();
+    let events = [plain(7, r#"{"n":7}"#), plain(imported, r#"{"n":8}"#)];
+    store.append(&events.each_ref().map(Stored::event)).unwrap();
+    let again = |store: &Store| {
+        assert_eq!((store.stored_seq(), store.next_imported_seq()), (7, imported + 1));
+        for (sort, expected) in [(Sort::Seq, vec![7]), (Sort::Time, vec![7, imported])] {
+            let request = PageRequest {
+                filter: Filter::default(),
+                sort,
+                is_descending: false,
+                after: None,
+                offset: 0,
+                limit: 10,
+                deadline: later(),
+            };
+            let mut seqs: Vec<u64> =
+                store.snapshot().page(&request, &all()).unwrap().rows.iter().map(|row| row.seq).collect();
+            seqs.sort_unstable();
+            assert_eq!(seqs, expected);
+        }
+    };
+    again(&store);
+    store.seal_now().unwrap();
+    again(&store);
+    drop(store);
+    again(&Store::open(&Options::new(&folder.0)).expect("it opens again").0);
 }
 
 #[test]
@@ -403,7 +442,7 @@ fn a_damaged_part_costs_itself_and_is_set_aside() {
         store.seal_now().unwrap();
     }
     drop(store);
-    let path = folder.0.join(layout::part_name(2));
+    let path = folder.0.join(layout::part_name(2, 0));
     let whole = std::fs::read(&path).unwrap();
     for at in (0..whole.len()).step_by(whole.len() / 97) {
         let mut bytes = whole.clone();
@@ -431,7 +470,7 @@ fn a_damaged_part_costs_itself_and_is_set_aside() {
         assert!(rows.len() >= 200, "damage at {at} costs other parts");
         store.tidy(Timestamp::now()).unwrap();
         if rows.len() < 300 && report.damaged.is_empty() {
-            assert!(folder.0.join("quarantine").join(layout::part_name(2)).exists(), "damage at {at}");
+            assert!(folder.0.join("quarantine").join(layout::part_name(2, 0)).exists(), "damage at {at}");
         }
         drop(store);
         let _ = std::fs::remove_dir_all(folder.0.join("quarantine"));
@@ -457,7 +496,7 @@ fn retention_lets_whole_parts_go_and_keeps_what_is_held() {
         age: Some(Duration::from_secs(86_400)),
         archive: Some(archive.clone()),
         hold: Some(Arc::new(Query::parse("case:legal").unwrap())),
-        bytes: None,
+        ..Retention::default()
     });
     let tidied = store.tidy(Timestamp(START + 3 * 86_400_000_000)).unwrap();
     assert_eq!((tidied.parts, tidied.events), (1, 10), "the first is old, the second held, the others are young");
@@ -467,4 +506,76 @@ fn retention_lets_whole_parts_go_and_keeps_what_is_held() {
     assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 10);
     store.set_retention(Retention { bytes: Some(1), ..Retention::default() });
     assert_eq!(store.tidy(Timestamp(START)).unwrap().parts, 3);
+}
+
+#[test]
+fn types_of_events_stay_for_times_of_their_own() {
+    let folder = Folder::new();
+    let day = Duration::from_secs(86_400);
+    let types = [("noise", 1), ("alert", 365)].map(|(name, days)| (name.to_owned(), day * days)).into();
+    let retention = Retention { age: Some(day * 30), types, ..Retention::default() };
+    let options = Options { retention, ..Options::new(&folder.0) };
+    let (store, _) = Store::open(&options).expect("it opens");
+    let kinds = ["\"event_type\":\"noise\",", "\"event_type\":\"alert\",", "\"event_type\":\"other\",", ""];
+    let events: Vec<Stored> =
+        (0..200).map(|n| plain(n + 1, &format!("{{{}\"n\":{n}}}", kinds[n as usize % 4]))).collect();
+    fill(&store, &events, 40, 2);
+    check(&store, &events);
+    let left = |store: &Store| {
+        let everything = filter("");
+        store.snapshot().count(&everything, &all(), CountLimit::Exact, later()).unwrap().count
+    };
+    assert_eq!(left(&store), 200);
+    store.seal_now().unwrap();
+    assert_eq!(store.snapshot().parts.len(), 9, "three tails of three times");
+    for (days, expected) in [(0, 200), (2, 150), (31, 50), (366, 0)] {
+        let now = Timestamp(START + 200 + days * 86_400_000_000);
+        store.tidy(now).unwrap();
+        assert_eq!(left(&store), expected, "after {days} days");
+        let (again, _) = Store::open(&Options::new(&folder.0)).expect("it opens again");
+        assert_eq!(left(&again), expected, "after {days} days, opened again");
+    }
+}
+
+#[test]
+fn memory_stays_within_its_bound_while_many_ask() {
+    let folder = Folder::new();
+    let memory = 6 << 20;
+    let options = Options { memory, ..Options::new(&folder.0) };
+    let (store, _) = Store::open(&options).expect("it opens");
+    let line = |n: u64| {
+        format!("{{\"user_id\":\"u{}\",\"session_id\":\"{:032x}\",\"code\":\"x = {n} + {}\"}}", n % 50, n % 97, n * n)
+    };
+    let most = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..6)
+            .map(|nth| {
+                let store = store.clone();
+                scope.spawn(move || {
+                    for round in 0..15 {
+                        let mut filter = filter(["", "user_id:u7", "x", "status:error"][(nth + round) % 4]);
+                        filter.from = Some(Timestamp(START));
+                        let request = AggregateRequest {
+                            filter: filter.clone(),
+                            group_by: vec![GroupKey::Field(vec!["user_id".into()])],
+                            with_percentiles: true,
+                            max_groups: 1000,
+                            deadline: later(),
+                        };
+                        store.snapshot().aggregate(&request, &all()).expect("groups");
+                        store.snapshot().count(&filter, &all(), CountLimit::Exact, later()).expect("a count");
+                    }
+                })
+            })
+            .collect();
+        let mut most = 0;
+        for batch in 0..120u64 {
+            let events: Vec<Stored> = (0..500).map(|n| plain(batch * 500 + n + 1, &line(batch * 500 + n))).collect();
+            store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
+            most = most.max(store.weight());
+        }
+        asking.into_iter().for_each(|one| one.join().expect("no question panics"));
+        most.max(store.weight())
+    });
+    assert!(store.snapshot().parts.len() > 1, "it has made parts");
+    assert!(most <= memory, "{most} of {memory} bytes");
 }

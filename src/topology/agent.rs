@@ -135,7 +135,8 @@ impl Agent {
         if durable {
             make_private_folder(&data_dir)?;
         }
-        let shares = MemoryShares::share(settings.limits.memory.bytes(), Process::look().resident_bytes);
+        let stores = plan.sinks.iter().filter(|sink| sink.type_name == "store").count();
+        let shares = MemoryShares::share(settings.limits.memory.bytes(), Process::look().resident_bytes, stores > 0);
         let delivery_memory = DeliveryMemory::new(shares.delivery);
         let (journal, report) = open_journal(&data_dir, &settings, shares)?;
         let context = Arc::new(IntakeContext {
@@ -161,7 +162,7 @@ impl Agent {
             settings,
             context,
             accounting,
-            stores: Stores::default(),
+            stores: Stores::with_memory(shares.stores / stores.max(1)),
             readers: Readers::default(),
             delivery_memory,
             live_bytes: shares.live,
@@ -248,6 +249,15 @@ impl Agent {
                 }
             });
         }
+    }
+
+    /// The outputs that each transform and each sink reads, by name.
+    pub async fn inputs(&self) -> BTreeMap<Arc<str>, Vec<String>> {
+        let running = self.running.lock().await;
+        let steps = running.steps.iter();
+        let of_steps = steps.map(|step| (step.name.clone(), super::wiring::stream_names(&running.steps, &step.inputs)));
+        let of_sinks = running.sinks.iter().map(|(name, sink)| (name.clone(), sink.streams.clone()));
+        of_steps.chain(of_sinks).collect()
     }
 
     /// The streams of live sinks, those included that a name had before.

@@ -16,15 +16,20 @@ pub struct MemoryShares {
     pub delivery: usize,
     /// Frames on their way to live clients.
     pub live: usize,
+    /// Newest events, indexes and questions of embedded stores.
+    pub stores: usize,
 }
 
 impl MemoryShares {
     /// Shares out `limit` bytes; `used` are gone already. What is not given to a budget is for tables of batches in
-    /// work and for the API, which intake can never take.
-    pub fn share(limit: u64, used: u64) -> MemoryShares {
+    /// work and for the API, which intake can never take. A store needs much, so that others get less beside one.
+    pub fn share(limit: u64, used: u64, has_store: bool) -> MemoryShares {
         let left = limit.saturating_sub(used.max(BASE_BYTES));
         let part = |tenths: u64| (left / 10 * tenths).max(LEAST_BYTES).min(u32::MAX as u64) as usize;
-        MemoryShares { intake: part(3), tier: part(2), delivery: part(2), live: part(1) }
+        match has_store {
+            false => MemoryShares { intake: part(3), tier: part(2), delivery: part(2), live: part(1), stores: part(1) },
+            true => MemoryShares { intake: part(2), tier: part(1), delivery: part(1), live: part(1), stores: part(4) },
+        }
     }
 }
 
@@ -35,16 +40,20 @@ mod tests {
     #[test]
     fn half_of_the_budget_stays_out_of_the_shares() {
         let limit = 64 * 1024 * 1024;
-        let shares = MemoryShares::share(limit, 10 * 1024 * 1024);
-        assert!((shares.intake + shares.tier) as u64 <= limit / 2);
-        assert!(shares.intake > shares.tier);
+        for has_store in [false, true] {
+            let shares = MemoryShares::share(limit, 10 * 1024 * 1024, has_store);
+            assert!((shares.intake + shares.tier) as u64 <= limit / 2);
+            assert!(shares.intake > shares.tier);
+            let all = shares.intake + shares.tier + shares.delivery + shares.live + shares.stores;
+            assert!(all as u64 <= limit / 10 * 9);
+        }
     }
 
     #[test]
     fn a_budget_smaller_than_the_process_still_moves() {
         assert_eq!(
-            MemoryShares::share(0, 50 << 20),
-            MemoryShares { intake: 1 << 20, tier: 1 << 20, delivery: 1 << 20, live: 1 << 20 }
+            MemoryShares::share(0, 50 << 20, false),
+            MemoryShares { intake: 1 << 20, tier: 1 << 20, delivery: 1 << 20, live: 1 << 20, stores: 1 << 20 }
         );
     }
 }

@@ -30,6 +30,7 @@ pub struct Trial {
     steps: Vec<Step>,
     sinks: Vec<PlannedSink>,
     outputs: Vec<Input>,
+    received_at: Timestamp,
 }
 
 /// What came of some events.
@@ -52,7 +53,12 @@ impl Trial {
             outputs.chain(step.stage_input())
         });
         let outputs = of_sources.chain(of_steps).collect();
-        Trial { data_dir, limits, sources: names, steps, sinks, outputs }
+        Trial { data_dir, limits, sources: names, steps, sinks, outputs, received_at: RECEIVED_AT }
+    }
+
+    /// The same, over events that are received now.
+    pub fn receiving_at(self, received_at: Timestamp) -> Trial {
+        Trial { received_at, ..self }
     }
 
     /// Gives events to a component: those that a source has received, or those that a transform is given.
@@ -105,8 +111,9 @@ impl Trial {
         outcome: &mut Outcome,
     ) -> Result<Yield, String> {
         let stage = step.transform.stage().ok_or("a stage has an input, another transform has none")?;
-        let record = Record { stream: StreamId(0), first_seq: 1, stream_first: 0, received_at: RECEIVED_AT, lines };
-        let (emitted, dead) = stages::take_once(&**stage, &step.name, state, record, RECEIVED_AT);
+        let record =
+            Record { stream: StreamId(0), first_seq: 1, stream_first: 0, received_at: self.received_at, lines };
+        let (emitted, dead) = stages::take_once(&**stage, &step.name, state, record, self.received_at);
         outcome.dead.extend(dead.into_iter().map(|reason| (step.name.clone(), reason)));
         let mut result = behind.new_yield();
         for (port, batch) in emitted {
@@ -130,8 +137,13 @@ impl Trial {
     }
 
     fn decode(&self, at: &str, events: &[&str]) -> Result<Batch, String> {
-        let provenance =
-            Provenance { source: at.into(), seed: Seed([0; 16]), received_at: RECEIVED_AT, peer: None, stamp: None };
+        let provenance = Provenance {
+            source: at.into(),
+            seed: Seed([0; 16]),
+            received_at: self.received_at,
+            peer: None,
+            stamp: None,
+        };
         let mut text = Vec::new();
         let frames: Vec<Range<usize>> = events.iter().map(|event| push(&mut text, event.trim().as_bytes())).collect();
         let (decoder, frames) = (Codec::Json.decoder(), Frames::At(frames));

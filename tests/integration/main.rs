@@ -15,6 +15,7 @@ mod elasticsearch;
 mod examples;
 mod files;
 mod http_sink;
+mod import;
 mod independence;
 mod input;
 mod kafka;

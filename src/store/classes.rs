@@ -1,0 +1,95 @@
+//! Events that stay for different times come into parts of their own, so that each can go when its time is over.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::coded::{IN_LINE, NONE, number_of};
+use super::tail::{Frozen, NewEvent, TailChunk, TailMemory};
+use crate::event::{Raw, Seed};
+use crate::units::Timestamp;
+
+/// The most parts that one tail becomes; types beyond them lie with those that nothing is said of.
+const MAX_CLASSES: usize = 8;
+/// A part with more types of events does not say when each came last.
+const MAX_TYPES: usize = 256;
+
+/// What one part is made of.
+pub struct Class {
+    pub chunks: Vec<Arc<TailChunk>>,
+    pub seeds: Vec<Seed>,
+}
+
+/// The events of a tail by how long they stay.
+pub fn split(frozen: &Frozen, ages: &BTreeMap<String, Duration>) -> io::Result<Vec<Class>> {
+    let whole = || Class { chunks: frozen.view.chunks.clone(), seeds: frozen.seeds.clone() };
+    if ages.is_empty() {
+        return Ok(vec![whole()]);
+    }
+    let mut different: Vec<Duration> = ages.values().copied().collect();
+    different.sort_unstable();
+    different.dedup();
+    different.truncate(MAX_CLASSES - 1);
+    let class_of = |event_type: &str| {
+        let age = ages.get(event_type);
+        age.and_then(|age| different.iter().position(|one| one == age)).map_or(0, |nth| nth + 1)
+    };
+    let mut memories: Vec<TailMemory> = (0..=different.len()).map(|_| TailMemory::default()).collect();
+    for chunk in &frozen.view.chunks {
+        let lines = chunk.lines()?;
+        let types = types_of(chunk, |row| lines.line(row).to_vec());
+        for (nth, memory) in memories.iter_mut().enumerate() {
+            let mut members = Vec::new();
+            let rows = chunk.rows.iter().enumerate().filter(|(row, _)| class_of(&types[*row]) == nth);
+            let events = rows.map(|(row, head)| NewEvent {
+                seq: head.seq,
+                received_at: Timestamp(head.received),
+                seed: frozen.seeds[head.seed as usize],
+                ordinal: head.ordinal,
+                line: lines.line(row),
+            });
+            let events: Vec<NewEvent<'_>> = events.collect();
+            let prepared: Vec<_> = events.iter().map(|event| event.prepare(&mut members)).collect();
+            memory.enter(&prepared, &members, &[])?;
+        }
+    }
+    memories.retain(|memory| memory.events > 0);
+    if memories.len() < 2 {
+        return Ok(vec![whole()]);
+    }
+    let classes = memories.into_iter().map(|mut memory| {
+        let Frozen { view, seeds, .. } = memory.freeze(frozen.number, frozen.path.clone())?;
+        Ok(Class { chunks: view.chunks, seeds })
+    });
+    classes.collect()
+}
+
+/// The type of each event of a chunk.
+fn types_of(chunk: &TailChunk, line: impl Fn(usize) -> Vec<u8>) -> Vec<String> {
+    let text = |value: Raw<'_>| value.display().into_owned();
+    let column = number_of("event_type").and_then(|nth| chunk.columns.of(nth));
+    let values: Vec<String> = column.iter().flat_map(|column| column.values()).map(text).collect();
+    let of_row = |row: usize| match column.map_or(IN_LINE, |column| column.code(row)) {
+        NONE => String::new(),
+        IN_LINE => Raw::valid(&line(row)).get("event_type").map(text).unwrap_or_default(),
+        code => values[usize::from(code) - 1].clone(),
+    };
+    (0..chunk.rows.len()).map(of_row).collect()
+}
+
+/// When events of each type were received last; none where there are too many types.
+pub fn last_received(chunks: &[Arc<TailChunk>]) -> io::Result<Option<BTreeMap<String, i64>>> {
+    let mut last: BTreeMap<String, i64> = BTreeMap::new();
+    for chunk in chunks {
+        let lines = chunk.lines()?;
+        for (event_type, head) in types_of(chunk, |row| lines.line(row).to_vec()).into_iter().zip(&chunk.rows) {
+            let known = last.entry(event_type).or_insert(head.received);
+            *known = (*known).max(head.received);
+            if last.len() > MAX_TYPES {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(last))
+}
