@@ -52,11 +52,16 @@ impl Listener {
     /// Binds. The error is for the operator.
     pub async fn bind(address: &Address, socket_mode: u32) -> Result<Listener, String> {
         let bound = match address {
-            Address::Tcp { host, port } => bind_tcp(host, *port).await,
+            Address::Tcp { host, port } => bind_tcp(host, *port, false).await,
             Address::Unix(path) => bind_unix(path, socket_mode),
         };
         let listener = bound.and_then(|bound| Listener::of(Arc::new(bound)));
         listener.map_err(|error| format!("cannot listen on `{address}`: {}", reason(&error)))
+    }
+
+    /// Binds a port that sockets of this process have on other interfaces and [share](super::sockets).
+    pub async fn bind_shared(host: &str, port: u16) -> io::Result<Listener> {
+        Listener::of(Arc::new(bind_tcp(host, port, true).await?))
     }
 
     /// Listens on a socket that is bound already.
@@ -118,11 +123,12 @@ fn keep_alive(stream: &tokio::net::TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-async fn bind_tcp(host: &str, port: u16) -> io::Result<Bound> {
+async fn bind_tcp(host: &str, port: u16, is_shared: bool) -> io::Result<Bound> {
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in tokio::net::lookup_host((host, port)).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
+        socket.set_reuseport(is_shared)?;
         match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
             Ok(listener) => return Ok(Bound::Tcp(listener.into_std()?)),
             Err(error) => failed = error,

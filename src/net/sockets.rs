@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use rustix::net::sockopt;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::{UdpSocket, UnixDatagram};
 use tracing::warn;
 
@@ -81,6 +81,49 @@ enum Key {
     Path(PathBuf),
 }
 
+impl Key {
+    /// Whether the kernel holds the two for one place because one of them is on all interfaces.
+    fn overlaps(&self, other: &Key) -> bool {
+        match (self, other) {
+            (Key::Tcp(a), Key::Tcp(b)) | (Key::Udp(a), Key::Udp(b)) => {
+                a != b && a.port() == b.port() && (a.ip().is_unspecified() || b.ip().is_unspecified())
+            }
+            _ => false,
+        }
+    }
+}
+
+/// While it lives, sockets of this process let a successor have their port: a plan in which both were to stay is no
+/// plan. Programs of other users never get it.
+struct SharedPort(Vec<Arc<Bound>>);
+
+impl SharedPort {
+    fn of(predecessors: Vec<Arc<Bound>>) -> io::Result<SharedPort> {
+        let shared = SharedPort(predecessors);
+        shared.set(true)?;
+        Ok(shared)
+    }
+
+    fn set(&self, is_shared: bool) -> io::Result<()> {
+        for bound in &self.0 {
+            match &**bound {
+                Bound::Tcp(socket) => sockopt::set_socket_reuseport(socket, is_shared)?,
+                Bound::Udp(socket) => sockopt::set_socket_reuseport(socket, is_shared)?,
+                Bound::Unix(..) | Bound::UnixDatagram(..) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SharedPort {
+    fn drop(&mut self) {
+        if let Err(error) = self.set(false) {
+            warn!(%error, "a port stays shared until its socket is closed");
+        }
+    }
+}
+
 /// Every socket of this process that a component listens on.
 #[derive(Default)]
 pub struct Sockets(Mutex<HashMap<Key, Weak<Bound>>>);
@@ -94,6 +137,13 @@ impl Sockets {
         self.lock().get(key).and_then(Weak::upgrade)
     }
 
+    /// Those that keep one of the wanted from being bound, and are no obstacle once they are replaced.
+    fn predecessors(&self, wanted: &[Key]) -> Vec<Arc<Bound>> {
+        let known = self.lock();
+        let overlapping = known.iter().filter(|(key, _)| wanted.iter().any(|wanted| wanted.overlaps(key)));
+        overlapping.filter_map(|(_, bound)| bound.upgrade()).collect()
+    }
+
     fn keep(&self, key: Key, bound: &Arc<Bound>) {
         let mut known = self.lock();
         known.retain(|_, bound| bound.strong_count() > 0);
@@ -104,12 +154,21 @@ impl Sockets {
     /// operator.
     pub async fn listen(&self, address: &Address) -> Result<Listener, String> {
         let cannot = |error: io::Error| format!("cannot listen on `{address}`: {}", reason(&error));
-        for key in keys(address, Key::Tcp).await.map_err(cannot)? {
-            if let Some(bound) = self.find(&key) {
-                return Listener::of(bound).map_err(cannot);
-            }
+        let wanted = keys(address, Key::Tcp).await.map_err(cannot)?;
+        if let Some(bound) = wanted.iter().find_map(|key| self.find(key)) {
+            return Listener::of(bound).map_err(cannot);
         }
-        let listener = Listener::bind(address, SOCKET_MODE).await?;
+        let predecessors = self.predecessors(&wanted);
+        let listener = match address {
+            Address::Tcp { host, port } if !predecessors.is_empty() => {
+                let _shared = SharedPort::of(predecessors).map_err(cannot)?;
+                Listener::bind_shared(host, *port).await.map_err(cannot)?
+            }
+            _ => Listener::bind(address, SOCKET_MODE).await?,
+        };
+        if let Bound::Tcp(socket) = &**listener.bound() {
+            sockopt::set_socket_reuseport(socket, false).map_err(|error| cannot(error.into()))?;
+        }
         let key = match address {
             Address::Unix(path) => Key::Path(path.clone()),
             Address::Tcp { .. } => Key::Tcp(listener.local_address().map_err(cannot)?),
@@ -133,7 +192,13 @@ impl Sockets {
                     .iter()
                     .filter_map(|key| if let Key::Udp(address) = key { Some(*address) } else { None })
                     .collect();
-                let socket = std::net::UdpSocket::bind(&*addresses).map_err(cannot)?;
+                let predecessors = self.predecessors(&wanted);
+                let socket = if predecessors.is_empty() {
+                    std::net::UdpSocket::bind(&*addresses).map_err(cannot)?
+                } else {
+                    let _shared = SharedPort::of(predecessors).map_err(cannot)?;
+                    bind_shared(&addresses).map_err(cannot)?
+                };
                 socket.set_nonblocking(true).map_err(cannot)?;
                 if let Err(error) = sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_BYTES) {
                     warn!(%error, "the kernel gives no larger buffer");
@@ -169,6 +234,23 @@ impl Sockets {
     }
 }
 
+/// The first of the addresses that can be had, on a port that other sockets share.
+fn bind_shared(addresses: &[SocketAddr]) -> io::Result<std::net::UdpSocket> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in addresses {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+        sockopt::set_socket_reuseport(&socket, true)?;
+        let bound = net::bind(&socket, address);
+        sockopt::set_socket_reuseport(&socket, false)?;
+        match bound {
+            Ok(()) => return Ok(socket.into()),
+            Err(error) => failed = error.into(),
+        }
+    }
+    Err(failed)
+}
+
 async fn keys(address: &Address, key: fn(SocketAddr) -> Key) -> io::Result<Vec<Key>> {
     match address {
         // Whoever asks for any free port gets another one than those before.
@@ -194,6 +276,30 @@ mod tests {
         drop(second);
         assert!(TcpStream::connect(address.to_string()).await.is_err(), "the last one has left");
         sockets.listen(&address).await.expect("it is free again");
+    }
+
+    /// From one interface to all, and back: the kernel holds the two for one place, though only one of them is to stay.
+    #[tokio::test]
+    async fn a_successor_on_more_or_fewer_interfaces_begins_before_its_predecessor_stops() {
+        for (old, new) in [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "[::]"), ("[::]", "[::1]")]
+        {
+            let client = if new == "[::1]" { new } else { "127.0.0.1" };
+            let sockets = Sockets::default();
+            let first = sockets.listen(&format!("{old}:0").parse().unwrap()).await.unwrap();
+            let port = first.local_address().unwrap().port();
+            let address: Address = format!("{new}:{port}").parse().unwrap();
+            let second = sockets.listen(&address).await.unwrap_or_else(|error| panic!("{old} to {new}: {error}"));
+            drop(first);
+            assert!(TcpStream::connect(format!("{client}:{port}")).await.is_ok(), "{old} to {new}");
+            assert!(Listener::bind(&address, SOCKET_MODE).await.is_err(), "nobody else may");
+            drop(second);
+
+            let (first, kept) = sockets.udp(&format!("{old}:0").parse().unwrap()).await.unwrap();
+            let port = first.local_addr().unwrap().port();
+            let address = format!("{new}:{port}").parse().unwrap();
+            sockets.udp(&address).await.unwrap_or_else(|error| panic!("UDP, {old} to {new}: {error}"));
+            drop((first, kept));
+        }
     }
 
     #[tokio::test]

@@ -344,6 +344,31 @@ fn a_port_is_never_closed_while_its_source_is_changed() {
 }
 
 #[test]
+fn a_source_moves_to_all_interfaces_and_back_on_its_port() {
+    let folder = Folder::new();
+    let (web, lines) = (free_port(), free_port());
+    let yaml = |host: &str| {
+        format!(
+            "sources:\n  web: {{ type: http, address: '{host}:{web}', auth: {{ type: none }} }}\n  lines: {{ type: socket, \
+             mode: udp, address: '{host}:{lines}' }}\nsinks:\n{}",
+            sink(&folder, "s", "web, lines", "")
+        )
+    };
+    let agent = Agent::start(&folder, &yaml("127.0.0.1"));
+    for (n, host) in ["127.0.0.1", "0.0.0.0", "127.0.0.1", "0.0.0.0"].into_iter().enumerate() {
+        agent.configure(&folder, &yaml(host));
+        applied(&agent);
+        post(web, &body(2 * n as u64..2 * n as u64 + 1));
+        let datagram = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let line = format!("{{\"n\":{}}}", 2 * n + 1);
+        datagram.send_to(line.as_bytes(), ("127.0.0.1", lines)).expect("somebody receives");
+        eventually("both arrive", || numbers(&folder, "s").len() == 2 * n + 2);
+    }
+    agent.assert_books();
+    assert!(agent.stop().success());
+}
+
+#[test]
 fn a_file_source_that_is_changed_while_it_reads_doubles_nothing() {
     let folder = Folder::new();
     let log = folder.path("app.log");
