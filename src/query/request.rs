@@ -216,6 +216,21 @@ pub struct Group {
 }
 
 impl Group {
+    /// Adds the counts and sums of another group with the same keys; percentiles do not add up.
+    pub fn add(&mut self, other: &Group) {
+        self.count += other.count;
+        self.successes += other.successes;
+        self.errors += other.errors;
+        self.durations += other.durations;
+        self.sum_ms += other.sum_ms;
+        self.max_ms = match (self.max_ms, other.max_ms) {
+            (Some(max), Some(other)) => Some(max.max(other)),
+            (max, other) => max.or(other),
+        };
+        self.first = self.first.into_iter().chain(other.first).min();
+        self.last = self.last.into_iter().chain(other.last).max();
+    }
+
     pub fn avg_ms(&self) -> Option<f64> {
         (self.durations > 0).then(|| self.sum_ms / self.durations as f64)
     }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::bits::{CHUNK, Packed};
 use super::coded::{IN_LINE, NONE, number_of};
 use super::layout::{Encoding, Section};
+use super::parallel;
 use super::part::{Dictionary, Part};
 use super::percentile::Percentile;
 use super::rows::RowFilter;
@@ -28,21 +29,28 @@ const DAY: i64 = 86_400 * 1_000_000;
 impl Snapshot {
     /// The groups of the events that match, in no order.
     pub fn aggregate(&self, request: &AggregateRequest, visibility: &Visibility) -> Result<Vec<Group>, ReadError> {
-        let mut groups = Groups::default();
-        let needs = needs_of(&request.filter, visibility);
-        for place in self.places() {
-            if !is_in_time(place.times(), &request.filter) {
-                continue;
+        let (needs, places) = (needs_of(&request.filter, visibility), self.places());
+        let order: Vec<usize> =
+            (0..places.len()).filter(|nth| is_in_time(places[*nth].times(), &request.filter)).collect();
+        let of_failure = |place: &Place, failed: Failed| match failed {
+            Failed::Stop(Stop::Deadline) => Err(ReadError::Deadline),
+            Failed::Stop(Stop::Io(error)) => self.excuse::<()>(place, Err(error)).map(drop),
+            Failed::TooMany => {
+                let message = format!("more than {} groups: narrow the filter or the time", request.max_groups);
+                Err(ReadError::Invalid(message))
             }
-            match add_place(&place, request, visibility, &needs, &mut groups) {
-                Ok(()) => {}
-                Err(Failed::Stop(Stop::Deadline)) => return Err(ReadError::Deadline),
-                Err(Failed::Stop(Stop::Io(error))) => drop(self.excuse::<()>(&place, Err(error))?),
-                Err(Failed::TooMany) => {
-                    let message = format!("more than {} groups: narrow the filter or the time", request.max_groups);
-                    return Err(ReadError::Invalid(message));
-                }
-            }
+        };
+        let found = parallel::each(&order, |groups: &mut Groups, nth| {
+            add_place(&places[nth], request, visibility, &needs, groups)
+                .or_else(|failed| of_failure(&places[nth], failed))
+        })?;
+        let mut found = found.into_iter();
+        let mut groups = found.next().unwrap_or_default();
+        for others in found {
+            groups.absorb(others, request).or_else(|failed| match places.first() {
+                Some(place) => of_failure(place, failed),
+                None => Ok(()),
+            })?;
         }
         Ok(groups.finish())
     }
@@ -238,21 +246,25 @@ impl ShortKeys {
 }
 
 impl Groups {
+    /// Adds the groups that another thread has found.
+    fn absorb(&mut self, others: Groups, request: &AggregateRequest) -> Result<(), Failed> {
+        let mut keys: Vec<([KeyValue; 2], usize)> = others.numbers.into_iter().collect();
+        keys.sort_unstable_by_key(|(_, number)| *number);
+        for ((key, _), (other, percentile)) in keys.into_iter().zip(others.groups) {
+            let number = self.number(key, request)?;
+            let (group, known) = &mut self.groups[number];
+            group.add(&other);
+            if let (Some(known), Some(percentile)) = (known, percentile) {
+                known.absorb(percentile);
+            }
+        }
+        Ok(())
+    }
+
     /// Adds sums that were kept.
     pub fn merge(&mut self, key: [KeyValue; 2], tally: &Tally, request: &AggregateRequest) -> Result<(), Failed> {
         let number = self.number(key, request)?;
-        let group = &mut self.groups[number].0;
-        group.count += tally.count;
-        group.successes += tally.successes;
-        group.errors += tally.errors;
-        group.durations += tally.durations;
-        group.sum_ms += tally.sum_ms;
-        group.max_ms = match (group.max_ms, tally.max_ms()) {
-            (Some(max), Some(other)) => Some(max.max(other)),
-            (max, other) => max.or(other),
-        };
-        group.first = Some(group.first.map_or(tally.first(), |first| first.min(tally.first())));
-        group.last = Some(group.last.map_or(tally.last(), |last| last.max(tally.last())));
+        self.groups[number].0.add(&tally.group());
         Ok(())
     }
 }

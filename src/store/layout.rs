@@ -263,6 +263,41 @@ impl PartFile {
         self.entry(kind, column).is_some()
     }
 
+    /// All sections, in the order in which they stand.
+    #[cfg(test)]
+    pub fn sections(&self) -> impl Iterator<Item = (Section, usize)> {
+        let known = [
+            Section::Meta,
+            Section::Seq,
+            Section::Time,
+            Section::Received,
+            Section::SeedCodes,
+            Section::Ordinals,
+            Section::Shapes,
+            Section::Fingerprints,
+            Section::FingerprintRows,
+            Section::Dictionary,
+            Section::Codes,
+            Section::Numbers,
+            Section::ExceptionRows,
+            Section::ExceptionValues,
+            Section::Uuids,
+            Section::TextIndex,
+            Section::Text,
+            Section::TextDictionary,
+            Section::Seeds,
+            Section::Bloom,
+            Section::PostingsIndex,
+            Section::PostingsGroups,
+            Section::PostingsLists,
+            Section::Summary,
+        ];
+        self.entries.iter().map(move |entry| {
+            let section = known.iter().find(|section| **section as u16 == entry.kind).expect("a kind that is known");
+            (*section, usize::from(entry.column))
+        })
+    }
+
     /// A whole section, as it was written.
     pub fn section(&self, kind: Section, column: usize) -> io::Result<Vec<u8>> {
         let entry = self.entry(kind, column).ok_or_else(|| damaged(&self.path, "a section is missing"))?;

@@ -23,11 +23,14 @@ mod classes;
 mod coded;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod damage;
 mod disk;
 mod grams;
 mod hashing;
 mod layout;
 mod open;
+mod parallel;
 mod part;
 mod percentile;
 mod postings;

@@ -28,6 +28,23 @@ impl Percentile {
         *self.buckets.entry(bucket(value)).or_default() += 1;
     }
 
+    /// Adds the values of another one.
+    pub fn absorb(&mut self, other: Percentile) {
+        for value in other.exact {
+            self.add(f64::from(value));
+        }
+        if other.buckets.is_empty() {
+            return;
+        }
+        for value in std::mem::take(&mut self.exact) {
+            *self.buckets.entry(bucket(f64::from(value))).or_default() += 1;
+        }
+        for (bucket, count) in other.buckets {
+            *self.buckets.entry(bucket).or_default() += count;
+            self.count += count;
+        }
+    }
+
     /// The smallest value that so much of all values do not exceed.
     pub fn of(&mut self, share: f64) -> Option<f64> {
         if self.count == 0 {
@@ -76,6 +93,14 @@ mod tests {
     fn few_values_are_exact_and_many_nearly() {
         assert_eq!(p95(std::iter::empty()), None);
         assert_eq!(p95((1..=100).map(f64::from)), Some(95.0));
+        for split in [30, 70_000] {
+            let (mut first, mut second) = (Percentile::default(), Percentile::default());
+            (1..=split).for_each(|value| first.add(f64::from(value)));
+            (split + 1..=200_000).for_each(|value| second.add(f64::from(value)));
+            first.absorb(second);
+            let joined = first.of(0.95).unwrap();
+            assert!((joined / 190_000.0 - 1.0).abs() < 0.005, "{joined}");
+        }
         let many = p95((1..=1_000_000).map(f64::from)).unwrap();
         assert!((many / 950_000.0 - 1.0).abs() < 0.005, "{many}");
     }

@@ -9,6 +9,7 @@ use super::IMPORTED;
 use super::bits::CHUNK;
 use super::candidates::{Needs, needs};
 use super::chunks::ChunkSet;
+use super::parallel;
 use super::part::Part;
 use super::rows::RowFilter;
 use super::tail::{ChunkLines, TailView};
@@ -256,7 +257,6 @@ impl Snapshot {
     pub fn page(&self, request: &PageRequest, visibility: &Visibility) -> Result<Page, ReadError> {
         let places = self.places();
         let wanted = request.offset.saturating_add(request.limit);
-        let mut best: BinaryHeap<Candidate> = BinaryHeap::new();
         let needs = needs_of(&request.filter, visibility);
         let mut order: Vec<usize> = (0..places.len()).collect();
         let bound = |place: &Place| match (&request.sort, request.is_descending) {
@@ -265,27 +265,21 @@ impl Snapshot {
             (_, true) => place.times().1.wrapping_neg(),
             (_, false) => place.times().0,
         };
+        order.retain(|nth| is_in_time(places[*nth].times(), &request.filter));
         order.sort_by_key(|nth| bound(&places[*nth]));
-        for nth in order {
+        let found = parallel::each(&order, |best: &mut BinaryHeap<Candidate>, nth| {
             let place = &places[nth];
-            if !is_in_time(place.times(), &request.filter) {
-                continue;
-            }
             let worst = best.peek().filter(|_| best.len() > wanted);
-            if let Some(worst) = worst
-                && is_behind(request, place, worst)
-            {
-                continue;
+            if worst.is_some_and(|worst| is_behind(request, place, worst)) {
+                return Ok(());
             }
-            let found = self.page_of_place(request, visibility, &needs, place, nth, wanted, &mut best);
-            match found {
-                Ok(()) => {}
-                Err(Stop::Deadline) => return Err(ReadError::Deadline),
-                Err(Stop::Io(error)) => {
-                    self.excuse::<()>(place, Err(error))?;
-                }
+            match self.page_of_place(request, visibility, &needs, place, nth, wanted, best) {
+                Ok(()) => Ok(()),
+                Err(Stop::Deadline) => Err(ReadError::Deadline),
+                Err(Stop::Io(error)) => self.excuse::<()>(place, Err(error)).map(drop),
             }
-        }
+        })?;
+        let best: BinaryHeap<Candidate> = found.into_iter().flatten().collect();
         let sorted = best.into_sorted_vec();
         let has_more = sorted.len() > wanted;
         let mut rows = Vec::with_capacity(request.limit.min(sorted.len()));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::aggregate::Outcome;
 use super::hashing::Seeded;
+use crate::query::request::Group;
 use crate::units::Timestamp;
 use crate::varint::{put_varint, take_varint};
 
@@ -55,16 +56,20 @@ impl Tally {
         self.last = self.last.max(time);
     }
 
-    pub fn max_ms(&self) -> Option<f64> {
-        (self.durations > 0).then_some(self.max_ms)
-    }
-
-    pub fn first(&self) -> Timestamp {
-        Timestamp(self.first)
-    }
-
-    pub fn last(&self) -> Timestamp {
-        Timestamp(self.last)
+    /// The same as a group without keys.
+    pub fn group(&self) -> Group {
+        Group {
+            keys: Vec::new(),
+            count: self.count,
+            successes: self.successes,
+            errors: self.errors,
+            durations: self.durations,
+            sum_ms: self.sum_ms,
+            max_ms: (self.durations > 0).then_some(self.max_ms),
+            p95_ms: None,
+            first: Some(Timestamp(self.first)),
+            last: Some(Timestamp(self.last)),
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Stored {
 const SEED: Seed = Seed([7; 16]);
 const START: i64 = 1_767_225_600_000_000;
 
-fn later() -> Instant {
+pub fn later() -> Instant {
     Instant::now() + Duration::from_secs(600)
 }
 
@@ -168,7 +168,7 @@ const QUERIES: &[&str] = &[
     "NOT (status:success OR user_id:ali)",
 ];
 
-fn all() -> Visibility {
+pub fn all() -> Visibility {
     Visibility::All { own: "ali".into(), preview: 10 }
 }
 
@@ -176,7 +176,7 @@ fn visibilities() -> [Visibility; 3] {
     [all(), Visibility::Own("سارا".into()), Visibility::Previews { preview: 10 }]
 }
 
-fn filter(query: &str) -> Filter {
+pub fn filter(query: &str) -> Filter {
     let query = Some(query).filter(|text| !text.is_empty());
     Filter { query: query.map(|text| Arc::new(Query::parse(text).expect("a query"))), ..Filter::default() }
 }
@@ -199,7 +199,7 @@ fn expected<'a>(events: &'a [Stored], filter: &Filter, visibility: &Visibility) 
     found
 }
 
-fn fill(store: &Store, events: &[Stored], batch: usize, seal_every: usize) {
+pub fn fill(store: &Store, events: &[Stored], batch: usize, seal_every: usize) {
     for (nth, some) in events.chunks(batch).enumerate() {
         let new: Vec<NewEvent<'_>> = some.iter().map(Stored::event).collect();
         let appended = store.append(&new).expect("it is stored");
@@ -210,7 +210,7 @@ fn fill(store: &Store, events: &[Stored], batch: usize, seal_every: usize) {
     }
 }
 
-fn check(store: &Store, events: &[Stored]) {
+pub fn check(store: &Store, events: &[Stored]) {
     let snapshot = store.snapshot();
     for visibility in visibilities() {
         for query in QUERIES {
@@ -406,75 +406,6 @@ fn imported_events_have_numbers_of_their_own_and_are_on_no_stream() {
     again(&store);
     drop(store);
     again(&Store::open(&Options::new(&folder.0)).expect("it opens again").0);
-}
-
-#[test]
-fn a_torn_frame_is_cut_off_and_everything_before_it_stays() {
-    let folder = Folder::new();
-    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
-    let events: Vec<Stored> = (1..=20).map(|n| plain(n, &format!("{{\"n\":{n}}}"))).collect();
-    let mut ends = Vec::new();
-    for event in &events {
-        store.append(&[event.event()]).unwrap();
-        ends.push(store.bytes());
-    }
-    drop(store);
-    let path = folder.0.join(tail::tail_name(1));
-    let whole = std::fs::read(&path).unwrap();
-    for len in 0..=whole.len() {
-        std::fs::write(&path, &whole[..len]).unwrap();
-        let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
-        let frames = ends.iter().filter(|end| **end <= len as u64).count();
-        let end = if frames == 0 { 0 } else { ends[frames - 1] };
-        assert_eq!((report.events, report.cut_bytes), (frames as u64, len as u64 - end), "cut at {len}");
-        drop(store);
-    }
-}
-
-#[test]
-fn a_damaged_part_costs_itself_and_is_set_aside() {
-    let folder = Folder::new();
-    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
-    let events: Vec<Stored> =
-        (1..=300).map(|n| plain(n, &format!("{{\"n\":{n},\"code\":\"print({n}) some text\"}}"))).collect();
-    for some in events.chunks(100) {
-        store.append(&some.iter().map(Stored::event).collect::<Vec<_>>()).unwrap();
-        store.seal_now().unwrap();
-    }
-    drop(store);
-    let path = folder.0.join(layout::part_name(2, 0));
-    let whole = std::fs::read(&path).unwrap();
-    for at in (0..whole.len()).step_by(whole.len() / 97) {
-        let mut bytes = whole.clone();
-        bytes[at] ^= 0x55;
-        std::fs::write(&path, &bytes).unwrap();
-        let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
-        let request = PageRequest {
-            filter: filter("print"),
-            sort: Sort::Time,
-            is_descending: true,
-            after: None,
-            offset: 0,
-            limit: 1000,
-            deadline: later(),
-        };
-        let everything = Visibility::All { own: String::new(), preview: 1000 };
-        let rows = store.snapshot().page(&request, &everything).expect("the others are read").rows;
-        for row in &rows {
-            assert!(
-                events.iter().any(|event| event.line.as_bytes() == row.line),
-                "damage at {at} shows {:?}",
-                row.line
-            );
-        }
-        assert!(rows.len() >= 200, "damage at {at} costs other parts");
-        store.tidy(Timestamp::now()).unwrap();
-        if rows.len() < 300 && report.damaged.is_empty() {
-            assert!(folder.0.join("quarantine").join(layout::part_name(2, 0)).exists(), "damage at {at}");
-        }
-        drop(store);
-        let _ = std::fs::remove_dir_all(folder.0.join("quarantine"));
-    }
 }
 
 #[test]

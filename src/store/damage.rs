@@ -1,0 +1,268 @@
+//! Damage to what the store has on disk: torn and flipped bytes, files of earlier builds, and bytes of nobody.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::tests::{Folder, Stored, all, check, fill, filter, later, plain};
+use super::*;
+use crate::query::request::{AggregateRequest, CountLimit, GroupKey, PageRequest, Sort, Zone};
+use crate::units::Timestamp;
+use crate::visibility::Visibility;
+
+#[test]
+fn a_torn_frame_is_cut_off_and_everything_before_it_stays() {
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    let events: Vec<Stored> = (1..=20).map(|n| plain(n, &format!("{{\"n\":{n}}}"))).collect();
+    let mut ends = Vec::new();
+    for event in &events {
+        store.append(&[event.event()]).unwrap();
+        ends.push(store.bytes());
+    }
+    drop(store);
+    let path = folder.0.join(tail::tail_name(1));
+    let whole = std::fs::read(&path).unwrap();
+    for len in 0..=whole.len() {
+        std::fs::write(&path, &whole[..len]).unwrap();
+        let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        let frames = ends.iter().filter(|end| **end <= len as u64).count();
+        let end = if frames == 0 { 0 } else { ends[frames - 1] };
+        assert_eq!((report.events, report.cut_bytes), (frames as u64, len as u64 - end), "cut at {len}");
+        drop(store);
+    }
+}
+
+#[test]
+fn a_damaged_part_costs_itself_and_is_set_aside() {
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    let events: Vec<Stored> =
+        (1..=300).map(|n| plain(n, &format!("{{\"n\":{n},\"code\":\"print({n}) some text\"}}"))).collect();
+    for some in events.chunks(100) {
+        store.append(&some.iter().map(Stored::event).collect::<Vec<_>>()).unwrap();
+        store.seal_now().unwrap();
+    }
+    drop(store);
+    let path = folder.0.join(layout::part_name(2, 0));
+    let whole = std::fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(whole.len() / 97) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        std::fs::write(&path, &bytes).unwrap();
+        let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        let request = PageRequest {
+            filter: filter("print"),
+            sort: Sort::Time,
+            is_descending: true,
+            after: None,
+            offset: 0,
+            limit: 1000,
+            deadline: later(),
+        };
+        let everything = Visibility::All { own: String::new(), preview: 1000 };
+        let rows = store.snapshot().page(&request, &everything).expect("the others are read").rows;
+        for row in &rows {
+            assert!(
+                events.iter().any(|event| event.line.as_bytes() == row.line),
+                "damage at {at} shows {:?}",
+                row.line
+            );
+        }
+        assert!(rows.len() >= 200, "damage at {at} costs other parts");
+        store.tidy(Timestamp::now()).unwrap();
+        if rows.len() < 300 && report.damaged.is_empty() {
+            assert!(folder.0.join("quarantine").join(layout::part_name(2, 0)).exists(), "damage at {at}");
+        }
+        drop(store);
+        let _ = std::fs::remove_dir_all(folder.0.join("quarantine"));
+    }
+}
+
+/// The same part as earlier builds wrote it: without postings, sums and types, and with a plain text dictionary.
+fn as_format_1(path: &std::path::Path) {
+    let cache = Arc::new(cache::Cache::new(1 << 20));
+    let part = Part::open(path, (1, 0), cache).unwrap();
+    let file = layout::PartFile::open(path).unwrap();
+    let mut writer = layout::PartWriter::create(&Disk::default(), &path.with_extension("old")).unwrap();
+    for (section, column) in file.sections() {
+        let bytes = file.section(section, column).unwrap();
+        match section {
+            layout::Section::PostingsIndex
+            | layout::Section::PostingsGroups
+            | layout::Section::PostingsLists
+            | layout::Section::Summary => {}
+            layout::Section::TextDictionary => {
+                writer.section(section, column, &seal::expanded(&bytes).unwrap()).unwrap();
+            }
+            layout::Section::Meta => {
+                let mut meta: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                meta["version"] = 1.into();
+                for name in ["types", "last_journalled"] {
+                    meta.as_object_mut().unwrap().remove(name);
+                }
+                writer.section(section, column, meta.to_string().as_bytes()).unwrap();
+            }
+            _ => writer.section(section, column, &bytes).unwrap(),
+        }
+    }
+    drop(part);
+    writer.finish().unwrap();
+    std::fs::rename(path.with_extension("old"), path).unwrap();
+}
+
+#[test]
+fn parts_of_earlier_builds_answer_as_before() {
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    let line = |n: u64| {
+        format!(
+            "{{\"user_id\":\"ali\",\"status\":\"{}\",\"duration_ms\":{n},\"code\":\"import pandas as pd # {n}\"}}",
+            if n.is_multiple_of(3) { "error" } else { "success" }
+        )
+    };
+    let events: Vec<Stored> = (1..=90).map(|n| plain(n, &line(n))).collect();
+    fill(&store, &events, 45, 2);
+    drop(store);
+    as_format_1(&folder.0.join(layout::part_name(1, 0)));
+    let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    assert_eq!((report.events, report.damaged.len()), (90, 0));
+    check(&store, &events);
+    let more: Vec<Stored> = (91..=120).map(|n| plain(n, &line(n))).collect();
+    fill(&store, &more, 30, 1);
+    check(&store, &[events, more].concat());
+}
+
+#[test]
+fn a_flipped_byte_in_a_tail_costs_its_own_write_and_no_other() {
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    let events: Vec<Stored> = (1..=30).map(|n| plain(n, &format!("{{\"n\":{n},\"code\":\"print({n})\"}}"))).collect();
+    let mut ends = vec![0];
+    for some in events.chunks(3) {
+        store.append(&some.iter().map(Stored::event).collect::<Vec<_>>()).unwrap();
+        ends.push(store.bytes() as usize);
+    }
+    drop(store);
+    let path = folder.0.join(tail::tail_name(1));
+    let whole = std::fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(5) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        std::fs::write(&path, &bytes).unwrap();
+        let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        let hurt = ends.iter().rposition(|end| *end <= at).expect("it is in a write");
+        let is_last = hurt + 2 == ends.len();
+        assert_eq!((report.events, report.damaged.len()), (27, usize::from(!is_last)), "damage at {at}");
+        for (nth, event) in events.iter().enumerate() {
+            let found = store.snapshot().by_seq(event.seq, &all()).unwrap();
+            assert_eq!(found.is_some(), nth / 3 != hurt, "damage at {at}, event {nth}");
+        }
+        // What comes afterwards is kept, and the damaged stretch is there for whoever wants to look at it.
+        store.append(&[plain(100, "{\"n\":100}").event()]).unwrap();
+        store.seal_now().unwrap();
+        drop(store);
+        let (store, again) = Store::open(&Options::new(&folder.0)).expect("it opens again");
+        assert_eq!((again.events, again.damaged.len()), (28, 0), "damage at {at}");
+        assert_eq!(folder.0.join("quarantine").exists(), !is_last, "damage at {at}");
+        drop(store);
+        std::fs::remove_dir_all(&folder.0).unwrap();
+        std::fs::create_dir_all(&folder.0).unwrap();
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_tail_or_cut_off(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0usize..40, keep: bool) {
+        let folder = Folder::new();
+        let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        store.append(&[plain(1, "{\"n\":1}").event()]).unwrap();
+        let len = store.bytes() as usize;
+        drop(store);
+        let path = folder.0.join(tail::tail_name(1));
+        let mut content = std::fs::read(&path).unwrap();
+        // Behind a whole write, or over it.
+        let from = if keep { len } else { at.min(len) };
+        content.truncate(from);
+        content.extend_from_slice(&bytes);
+        std::fs::write(&path, &content).unwrap();
+        let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        prop_assert_eq!(report.events, u64::from(from == len));
+        store.append(&[plain(2, "{\"n\":2}").event()]).unwrap();
+        prop_assert!(store.snapshot().by_seq(2, &all()).unwrap().is_some());
+    }
+}
+
+#[test]
+fn any_bytes_in_a_section_are_read_or_refused() {
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    let events: Vec<Stored> = (1..=300)
+        .map(|n| {
+            let line = format!(
+                "{{\"id\":\"0190163d-8694-739b-aea5-{n:012x}\",\"status\":\"ok\",\"session_id\":\"{:032x}\",\"duration_ms\":{}.5,\"code\":\"print({n}) text\"}}",
+                n % 7, n
+            );
+            plain(n, &line)
+        })
+        .collect();
+    fill(&store, &events, 300, 1);
+    drop(store);
+    let path = folder.0.join(layout::part_name(1, 0));
+    let whole = folder.0.join("whole");
+    std::fs::copy(&path, &whole).unwrap();
+    let file = layout::PartFile::open(&whole).unwrap();
+    let sections: Vec<_> = file.sections().collect();
+    let mut state = 7u64;
+    let mut random = move |limit: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit.max(1)
+    };
+    for round in 0..sections.len() * 6 {
+        let hurt = round % sections.len();
+        // The table of sections fits, so that only the reader of the section can tell.
+        let mut writer = layout::PartWriter::create(&Disk::default(), &path).unwrap();
+        for (nth, (section, column)) in sections.iter().enumerate() {
+            let mut bytes = file.section(*section, *column).unwrap();
+            if nth == hurt && !bytes.is_empty() {
+                match round / sections.len() {
+                    0 => bytes.clear(),
+                    1 => bytes.truncate(random(bytes.len())),
+                    _ => (0..1 + random(4)).for_each(|_| {
+                        let at = random(bytes.len());
+                        bytes[at] = random(256) as u8;
+                    }),
+                }
+            }
+            writer.section(*section, *column, &bytes).unwrap();
+        }
+        writer.finish().unwrap();
+        let Ok((store, _)) = Store::open(&Options::new(&folder.0)) else { continue };
+        let snapshot = store.snapshot();
+        for query in ["", "print", "status:ok", "duration_ms:>100", "session_id:0*", "-code:zzz"] {
+            let request = PageRequest {
+                filter: filter(query),
+                sort: Sort::Time,
+                is_descending: true,
+                after: None,
+                offset: 0,
+                limit: 50,
+                deadline: later(),
+            };
+            let _ = snapshot.page(&request, &all());
+            let _ = snapshot.count(&filter(query), &all(), CountLimit::Exact, later());
+            let groups = AggregateRequest {
+                filter: filter(query),
+                group_by: vec![GroupKey::Field(vec!["status".into()]), GroupKey::Day(Zone::default())],
+                with_percentiles: false,
+                max_groups: 100,
+                deadline: later(),
+            };
+            let _ = snapshot.aggregate(&groups, &all());
+        }
+        let _ = snapshot.by_id(events[7].event().prepare(&mut Vec::new()).id, &all());
+        let _ = snapshot.by_seq(9, &all());
+        drop((snapshot, store));
+        let _ = std::fs::remove_dir_all(folder.0.join("quarantine"));
+    }
+}
