@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 use super::Record;
 use super::format::{DATA_START, RECORD_HEADER, RecordHeader};
 use super::packed::unpack;
@@ -61,7 +63,8 @@ pub fn read(shared: &Shared, spot: &mut Spot, wanted: &Wanted, max_bytes: usize)
                 }
             }
         };
-        if let Err(error) = read_segment(shared, &segment, spot, wanted, max_bytes, &mut bytes, &mut placed) {
+        let read = || read_segment(shared, &segment, spot, wanted, max_bytes, &mut bytes, &mut placed);
+        if let Err(error) = beside_the_runtime(read) {
             // Its file may have gone while it was read.
             if still_there(shared, &segment) {
                 return Err(error);
@@ -73,6 +76,15 @@ pub fn read(shared: &Shared, spot: &mut Spot, wanted: &Wanted, max_bytes: usize)
         }
     }
     Ok(placed)
+}
+
+/// A slow disk, unpacking and checksums must not keep a worker of the runtime from its other tasks: they go on elsewhere
+/// meanwhile. A worker that reads from memory never comes here.
+fn beside_the_runtime<T>(read: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(read),
+        _ => read(),
+    }
 }
 
 /// Reads on in one segment until it ends or enough has come.

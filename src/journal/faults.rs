@@ -439,3 +439,27 @@ fn a_reader_from_the_beginning_of_time_misses_what_there_was_and_no_more() {
     let stream = journal.stream("a").unwrap();
     assert_eq!(journal.reader(0, &[stream]).unwrap().take_gaps(), vec![]);
 }
+
+/// One worker: while a cursor reads from a disk that does not answer, the worker's other tasks go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_disk_that_reads_slowly_holds_up_its_reader_alone() {
+    let disk = Sim::new(5);
+    let (journal, mut appender, _) = open(&disk, small());
+    let stream = journal.stream("a").unwrap();
+    let mut cursor = journal.cursor("sink", &[stream], Start::Oldest, None).unwrap();
+    for n in 0..20 {
+        append(&journal, &mut appender, commit(stream, lines(n * 40, 40))).unwrap();
+    }
+    let gate = disk.hold_reads();
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let reading = tokio::spawn(async move {
+        begun.send(()).expect("somebody waits");
+        cursor.next(4096).await.map(|records| texts(&records).len())
+    });
+    let other = tokio::spawn(async move {
+        has_begun.await.expect("it begins");
+        gate.open();
+    });
+    other.await.expect("it goes on");
+    assert!(reading.await.expect("no panic").expect("the disk answers in the end") > 0);
+}

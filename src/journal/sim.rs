@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::format::SECTOR;
 use super::fs::{File, Fs, Lock};
@@ -38,7 +38,28 @@ struct Disk {
     capacity: Option<u64>,
     fail_syncs: u32,
     fail_writes: u32,
+    /// Reads wait for this.
+    gate: Option<Arc<Gate>>,
     random: Random,
+}
+
+/// Holds reads up until it is opened; they fail where nobody does for ten seconds.
+#[derive(Default)]
+pub struct Gate(Mutex<bool>, Condvar);
+
+impl Gate {
+    pub fn open(&self) {
+        *self.0.lock().expect("no panic while it is held") = true;
+        self.1.notify_all();
+    }
+
+    fn pass(&self) -> io::Result<()> {
+        let closed = self.0.lock().expect("no panic while it is held");
+        let patience = std::time::Duration::from_secs(10);
+        let (_open, waited) =
+            self.1.wait_timeout_while(closed, patience, |open| !*open).expect("no panic while it is held");
+        if waited.timed_out() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+    }
 }
 
 /// Numbers that look random and follow from a seed.
@@ -122,6 +143,11 @@ impl Sim {
 
     pub fn fail_next_writes(&self, count: u32) {
         self.disk().fail_writes = count;
+    }
+
+    /// Reads wait from now on until the gate is opened.
+    pub fn hold_reads(&self) -> Arc<Gate> {
+        self.disk().gate.insert(Arc::default()).clone()
     }
 
     /// From now on no more than this can be allocated, beyond what is.
@@ -236,6 +262,8 @@ impl SimFile {
 
 impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let gate = self.disk()?.gate.clone();
+        gate.map_or(Ok(()), |gate| gate.pass())?;
         let disk = self.disk()?;
         let image = &disk.inodes[self.inode].memory;
         let len = buffer.len().min(image.len.saturating_sub(offset) as usize);
