@@ -38,5 +38,5 @@ pub use source::{
     SourceContext, Wait,
 };
 pub use stage::{AnyStage, Others, Stage, StageEntrance, Why};
-pub use state::{Bounds, Changes, State, Transaction};
+pub use state::{Bounds, Changes, State, StateTag, Transaction};
 pub use transform::{AnyTransform, DeadEvent, Outputs, Transform};

@@ -10,8 +10,44 @@ use crate::units::Timestamp;
 const ENTRY_BYTES: usize = 200;
 /// Stands for an entry that waits for no time.
 const NEVER: Timestamp = Timestamp(i64::MAX);
-/// What is stored before a value: when it is due, and whether it is spare.
-const HEAD_BYTES: usize = 9;
+/// What is stored before a value: when it is due, its flags, and whose it is.
+const HEAD_BYTES: usize = 8 + 1 + 4;
+/// The flags: the entry is spare; it says what type of stage has written it, as all do but those of early versions.
+const SPARE: u8 = 1;
+const TYPED: u8 = 2;
+
+/// What type of stage an entry was written by: another type under the same name must never read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateTag([u8; 4]);
+
+impl StateTag {
+    pub fn of(type_name: &str) -> StateTag {
+        let hash = blake3::hash(type_name.as_bytes());
+        StateTag(hash.as_bytes()[..4].try_into().expect("a hash has more than four bytes"))
+    }
+}
+
+/// A stored entry, taken apart.
+struct Stored {
+    put: Put,
+    /// None in what early versions wrote.
+    tag: Option<StateTag>,
+}
+
+impl Stored {
+    fn decode(stored: &Bytes) -> Option<Stored> {
+        let (due, rest) = stored.split_first_chunk::<8>()?;
+        let (flags, rest) = rest.split_first()?;
+        let tag = match flags & TYPED {
+            0 => None,
+            _ => Some(StateTag(*rest.first_chunk::<4>()?)),
+        };
+        let head = if tag.is_some() { HEAD_BYTES } else { 8 + 1 };
+        let due = Timestamp(i64::from_le_bytes(*due));
+        let put = Put { value: stored.slice(head..), due, is_spare: flags & SPARE != 0 };
+        Some(Stored { put, tag })
+    }
+}
 
 /// How much a stage may keep; beyond it the entries that were changed the longest ago go, spare ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,22 +83,23 @@ struct Put {
 }
 
 impl State {
-    /// The state as the journal kept it.
-    pub fn restore(entries: impl IntoIterator<Item = (Bytes, Bytes)>) -> State {
-        let mut found: Vec<(Bytes, Put)> = entries
-            .into_iter()
-            .filter_map(|(key, stored)| {
-                let (due, rest) = stored.split_first_chunk::<8>()?;
-                let (due, is_spare) = (Timestamp(i64::from_le_bytes(*due)), *rest.first()? != 0);
-                Some((key, Put { value: stored.slice(HEAD_BYTES..), due, is_spare }))
-            })
-            .collect();
+    /// The state as the journal kept it: what a stage of this type wrote, or whoever it was. The number is that of the
+    /// entries which belong to another type.
+    pub fn restore(entries: impl IntoIterator<Item = (Bytes, Bytes)>, of: Option<StateTag>) -> (State, usize) {
+        let (mut found, mut others) = (Vec::new(), 0);
+        for (key, stored) in entries {
+            let Some(Stored { put, tag }) = Stored::decode(&stored) else { continue };
+            match (tag, of) {
+                (Some(tag), Some(of)) if tag != of => others += 1,
+                _ => found.push((key, put)),
+            }
+        }
         found.sort_by(|(a_key, a), (b_key, b)| (a.due, a_key).cmp(&(b.due, b_key)));
         let mut state = State::default();
         for (key, put) in found {
             state.insert(key, put);
         }
-        state
+        (state, others)
     }
 
     pub fn len(&self) -> usize {
@@ -156,12 +193,13 @@ impl Changes {
     }
 
     /// Keys and stored values as the journal keeps them; an empty value removes.
-    pub fn stored(&self) -> impl Iterator<Item = (Bytes, Bytes)> + '_ {
-        self.0.iter().map(|(key, change)| {
+    pub fn stored(&self, tag: StateTag) -> impl Iterator<Item = (Bytes, Bytes)> + '_ {
+        self.0.iter().map(move |(key, change)| {
             let stored = change.to.as_ref().map(|Put { value, due, is_spare }| {
                 let mut stored = Vec::with_capacity(HEAD_BYTES + value.len());
                 stored.extend_from_slice(&due.0.to_le_bytes());
-                stored.push(u8::from(*is_spare));
+                stored.push(TYPED | if *is_spare { SPARE } else { 0 });
+                stored.extend_from_slice(&tag.0);
                 stored.extend_from_slice(value);
                 Bytes::from(stored)
             });
@@ -249,14 +287,23 @@ mod tests {
             t.remove(b"a");
             t.put(b"a", &b"2"[..], Some(Timestamp(20)));
         });
-        let stored: Vec<_> = changes.stored().collect();
+        let stored: Vec<_> = changes.stored(StateTag::of("counting")).collect();
         assert!(stored.iter().all(|(_, value)| !value.is_empty()), "an empty value would remove the entry");
         state.apply(changes);
-        for state in [&state, &State::restore(stored)] {
+        let (other, others) = State::restore(stored.clone(), Some(StateTag::of("other")));
+        assert_eq!((other.len(), others), (0, 3), "another type reads none of it");
+        for state in [&state, &State::restore(stored, Some(StateTag::of("counting"))).0] {
             assert_eq!((state.len(), state.next_due()), (3, Some(Timestamp(10))));
             let due = state.due_by(Timestamp(20), 9);
             assert_eq!(due, [("c".into(), "3".into()), ("a".into(), "2".into())]);
         }
+    }
+
+    #[test]
+    fn what_early_versions_stored_belongs_to_whoever_has_the_name() {
+        let stored = [&7_i64.to_le_bytes()[..], &[1], b"value"].concat();
+        let (state, others) = State::restore([("k".into(), stored.into())], Some(StateTag::of("any")));
+        assert_eq!((others, state.oldest(1), state.not_spare()), (0, vec![("k".into(), "value".into())], 0));
     }
 
     #[test]

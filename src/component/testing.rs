@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Changes, Check, Outputs, Stage, State, Transaction, Transform, Why};
+use super::{Changes, Check, Outputs, Stage, State, StateTag, Transaction, Transform, Why};
 use crate::diagnostic;
 use crate::event::{Batch, Provenance, Scanner, Seed, Stamp};
 use crate::units::Timestamp;
@@ -165,14 +165,14 @@ impl<S: Stage> Driven<S> {
     }
 
     fn apply(&mut self, changes: Changes) {
-        for (key, value) in changes.stored() {
+        for (key, value) in changes.stored(StateTag::of(S::TYPE)) {
             match value.is_empty() {
                 true => self.stored.remove(&key),
                 false => self.stored.insert(key, value),
             };
         }
         self.state.apply(changes);
-        let restored = State::restore(self.stored.clone());
+        let restored = State::restore(self.stored.clone(), Some(StateTag::of(S::TYPE))).0;
         assert_eq!((restored.len(), restored.bytes()), (self.state.len(), self.state.bytes()));
         self.state = restored;
     }

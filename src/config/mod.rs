@@ -3,6 +3,7 @@
 mod bounds;
 mod changes;
 mod components;
+mod earlier;
 mod files;
 mod foreign;
 mod interpolate;
@@ -15,15 +16,18 @@ mod tested;
 mod unknown_fields;
 mod wiring;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use changes::{Changes, Outline};
 use components::BuildContext;
 pub use components::{Catalogue, SINK_KEYS, SOURCE_KEYS, STAGE_KEYS, TRANSFORM_KEYS};
+pub use earlier::add_leftover;
 pub use files::{Text, locate};
 pub use interpolate::Environment;
-pub use plan::{API_SOURCE, DRY_TIMEOUT, Fingerprint, Input, Plan, PlannedSink, PlannedSource, PlannedTransform};
+pub use plan::{
+    API_SOURCE, DRY_TIMEOUT, EarlierStage, Fingerprint, Input, Plan, PlannedSink, PlannedSource, PlannedTransform,
+    Snapshots,
+};
 pub use reference::reference;
 pub use schema::schema;
 use settings::Settings;
@@ -142,7 +146,7 @@ impl Loading<'_> {
         }
         let shown = shown::shown(&root);
         let data_dir = self.data_dir(&root);
-        let snapshots = snapshots(&root);
+        let texts_as_written = earlier::Written::of(&root);
         let (mut unset, mut broken) = (Problems::default(), Vec::new());
         self.interpolate(&mut root, &data_dir, &mut unset, &mut broken);
         let settings = self.settings(&root);
@@ -155,7 +159,7 @@ impl Loading<'_> {
         let components = components::read(&root, &context, &mut self.problems);
         // Names from a file that could not be read would all look unknown.
         let plan = if all_read && all_parsed { self.wire(components, settings, data_dir, &root) } else { None };
-        let plan = plan.map(|plan| Plan { snapshots, ..plan });
+        let plan = plan.map(|plan| Plan { snapshots: texts_as_written.snapshots(&plan), ..plan });
         // What a value that could not be filled in fails to be is no second problem.
         self.problems.forget(|problem| broken.contains(&problem.span));
         self.problems.extend(unset);
@@ -253,15 +257,15 @@ impl Loading<'_> {
             settings.journal.mode = settings::Mode::Memory;
             settings.api.address = Address::Tcp { host: "127.0.0.1".into(), port: 0 };
         }
-        let (leftover, snapshots) = (Vec::new(), BTreeMap::new());
         Some(Plan {
             data_dir,
             settings,
             sources,
             transforms,
             sinks,
-            leftover,
-            snapshots,
+            leftover: Vec::new(),
+            leftover_stages: Vec::new(),
+            snapshots: Snapshots::default(),
             sections: sections.into(),
             shown: Default::default(),
         })
@@ -286,65 +290,6 @@ fn check_read(name: &str, sinks: &[PlannedSink], root: &Node, problems: &mut Pro
     found.push(Problem::error("api.read.sink", Span::NOWHERE, message));
     diagnostic::place(&mut found, 0, root, "", root.span);
     problems.extend(found);
-}
-
-/// The text of each sink, before anything is filled in.
-fn snapshots(root: &Node) -> BTreeMap<String, String> {
-    let sinks = root.get("sinks").and_then(|section| section.value.entries()).unwrap_or_default();
-    let text = |entry: &Entry| {
-        let mut text = String::new();
-        entry.value.flow_yaml(&mut text);
-        (entry.name().to_owned(), text)
-    };
-    sinks.iter().map(text).collect()
-}
-
-/// Adds the sinks of an earlier configuration that this plan does not have and that say what becomes of waiting events.
-/// Tells what cannot be read any more.
-pub fn add_leftover(plan: &mut Plan, earlier: &Path) -> Vec<String> {
-    let Ok(bytes) = std::fs::read(earlier) else { return Vec::new() };
-    let texts = vec![Text { name: earlier.display().to_string(), bytes }];
-    let (root, _) = files::merge(texts, &mut Sources::default(), &mut Problems::default());
-    let entries = root.get("sinks").and_then(|section| section.value.entries()).unwrap_or_default();
-    let gone = entries.iter().filter(|entry| plan.sinks.iter().all(|sink| *sink.name != *entry.name()));
-    let mut errors = Vec::new();
-    for entry in gone.cloned().collect::<Vec<_>>() {
-        match earlier_sink(&entry, plan) {
-            Ok(Some(sink)) => {
-                let mut text = String::new();
-                entry.value.flow_yaml(&mut text);
-                plan.snapshots.insert(entry.name().to_owned(), text);
-                plan.leftover.push(sink);
-            }
-            Ok(None) => {}
-            Err(error) => errors.push(format!("sinks.{}: {error}", entry.name())),
-        }
-    }
-    errors
-}
-
-/// `None` where it does not say what becomes of waiting events.
-fn earlier_sink(entry: &Entry, plan: &Plan) -> Result<Option<PlannedSink>, String> {
-    if entry.value.get("on_remove").is_none() {
-        return Ok(None);
-    }
-    let section = Node::new(Kind::Mapping(vec![entry.clone()]), entry.value.span);
-    let sinks = Entry { key: Node::plain("sinks", Span::NOWHERE), value: section };
-    let mut root = Node::new(Kind::Mapping(vec![sinks]), Span::NOWHERE);
-    let mut problems = Problems::default();
-    let overrides = Overrides::default();
-    let (catalogue, environment) = (Catalogue::built_in(), Environment::process());
-    let loading = Loading { catalogue, environment, overrides: &overrides, problems: Problems::default() };
-    loading.interpolate(&mut root, &plan.data_dir, &mut problems, &mut Vec::new());
-    let durable = plan.settings.journal.mode == settings::Mode::Disk;
-    let context = BuildContext { catalogue, data_dir: &plan.data_dir, durable };
-    let components = components::read(&root, &context, &mut problems);
-    let first = diagnostic::report(&problems, &Sources::default()).into_iter().next();
-    let (_, _, sinks) = components.plan(vec![Vec::new()], &[]);
-    match (sinks.into_iter().next(), problems.has_errors()) {
-        (Some(sink), false) => Ok(Some(sink)),
-        _ => Err(first.map_or_else(|| "it cannot be read any more".to_owned(), |report| report.message)),
-    }
 }
 
 fn warn_of_nothing(root: &Node, problems: &mut Problems) {

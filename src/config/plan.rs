@@ -26,12 +26,32 @@ pub struct Plan {
     pub sinks: Vec<PlannedSink>,
     /// Sinks that are in no configuration any more, as they were configured last, and that may still owe events.
     pub leftover: Vec<PlannedSink>,
-    /// The text of each sink, nothing filled in, by its name.
-    pub snapshots: BTreeMap<String, String>,
+    /// The same of stages, and stages that have another type now.
+    pub leftover_stages: Vec<EarlierStage>,
+    pub snapshots: Snapshots,
     /// The fingerprint of each section of the settings.
     pub sections: Vec<(&'static str, Fingerprint)>,
     /// The configuration as it may be shown to administrators.
     pub shown: serde_json::Value,
+}
+
+/// Components as they are written, nothing filled in, so that one that is gone can finish what it owes.
+#[derive(Clone, Default)]
+pub struct Snapshots {
+    /// The text of each sink by its name.
+    pub sinks: BTreeMap<String, String>,
+    /// By the name and type of each stage: itself and every transform that follows it.
+    pub stages: BTreeMap<StageKey, String>,
+}
+
+/// The name and the type of a stage.
+pub type StageKey = (String, String);
+
+/// A stage as it was configured last.
+pub struct EarlierStage {
+    pub name: Arc<str>,
+    /// Itself and what followed it, each behind all that feed it.
+    pub transforms: Vec<PlannedTransform>,
 }
 
 pub struct PlannedSource {

@@ -306,6 +306,12 @@ impl Journal {
         self.shared.state().generations(name).into_iter().map(|(_, stream)| stream).collect()
     }
 
+    /// The cursors that read this stream, open or not.
+    pub fn readers_of(&self, stream: StreamId) -> Vec<Arc<str>> {
+        let state = self.shared.state();
+        state.cursors.keys().filter(|cursor| state.reads(cursor, stream)).cloned().collect()
+    }
+
     /// The stream with this name, whatever cursors read. None where there is no place for one more.
     pub fn stream(&self, name: &str) -> Option<StreamId> {
         self.shared.state().enter(name_hash(name), &BTreeSet::new()).ok()

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::component::{AnyStage, Bounds, Changes, State, Why};
+use crate::component::{AnyStage, Bounds, Changes, State, StateTag, Why};
 use crate::event::{Batch, Lines};
 use crate::journal::dead_letters::{DeadLetters, NewDeadLetter};
 use crate::journal::{
@@ -111,12 +111,14 @@ pub struct StageLoop {
 /// A stage's state and position as the journal has them.
 pub struct Restored {
     pub state: State,
+    /// Entries that a stage of another type left under this name.
+    pub others: usize,
     /// Events before this were taken.
     pub taken: u64,
 }
 
-/// Reads what the last commits left.
-pub fn restore(journal: &Journal, stage: &str) -> Restored {
+/// Reads what the last commits left: of a stage of this type, or of whichever there was.
+pub fn restore(journal: &Journal, stage: &str, type_name: Option<&str>) -> Restored {
     let mut taken = 0;
     let entries = journal.state_of(&input_name(stage)).into_iter().filter_map(|(key, value)| match key.first() {
         Some(&ENTRY) => Some((key.slice(1..), value)),
@@ -125,8 +127,13 @@ pub fn restore(journal: &Journal, stage: &str) -> Restored {
             None
         }
     });
-    let state = State::restore(entries);
-    Restored { state, taken }
+    let (state, others) = State::restore(entries, type_name.map(StateTag::of));
+    Restored { state, others, taken }
+}
+
+/// Whether a stage of this type has left state under this name.
+pub fn has_state(journal: &Journal, name: &str, type_name: &str) -> bool {
+    !restore(journal, name, Some(type_name)).state.is_empty()
 }
 
 /// Has a stage take a record outside of any journal: what it emits by port, and why what it failed on is dead.
@@ -145,7 +152,7 @@ pub fn take_once(
 /// Brings the cursor of a stage that does not run to where its last commit was. A crash may have left it up to a second
 /// behind.
 pub fn catch_up(journal: &Journal, stage: &str) -> Result<(), String> {
-    let taken = restore(journal, stage).taken;
+    let taken = restore(journal, stage, None).taken;
     // A cursor that nobody has opened yet is known by the names of its streams only.
     journal.wire_cursor(&input_name(stage), &[], Start::Oldest).map_err(|error| error.to_string())?;
     let mut cursor = journal.open_cursor(&input_name(stage), None).map_err(|error| error.to_string())?;
@@ -159,16 +166,29 @@ pub fn catch_up(journal: &Journal, stage: &str) -> Result<(), String> {
 
 /// Events that a stage holds and that reports show already.
 pub fn open(journal: &Journal, name: &str, stage: &dyn AnyStage) -> Vec<Bytes> {
-    let state = restore(journal, name).state;
+    let state = restore(journal, name, Some(stage.type_name())).state;
     state.oldest(usize::MAX).iter().flat_map(|(_, value)| stage.open(value)).collect()
 }
 
 /// Events that the state of a stage holds; without the stage each entry that is not spare counts as one.
 pub fn held(journal: &Journal, name: &str, stage: Option<&dyn AnyStage>) -> u64 {
-    let state = restore(journal, name).state;
+    let state = restore(journal, name, stage.map(|stage| stage.type_name())).state;
     match stage {
         Some(stage) => state.oldest(usize::MAX).iter().map(|(_, value)| stage.held(value)).sum(),
         None => state.not_spare() as u64,
+    }
+}
+
+/// Lets go of what the stages under this name held. How far they had come is kept.
+pub fn forget_entries(journal: &Journal, name: &str) {
+    let source: Arc<str> = state_source(&input_name(name)).into();
+    let entries = journal.state_of(&input_name(name)).into_iter().filter(|(key, _)| key.first() == Some(&ENTRY));
+    let gone = |(key, _)| Position { source: source.clone(), key, value: Bytes::new() };
+    let positions: Vec<Position> = entries.map(gone).collect();
+    if !positions.is_empty() {
+        let commit = Commit { positions, received_at: Timestamp::now(), ..Commit::default() };
+        // What a crash keeps of it is let go at the next start.
+        drop(journal.ticket().commit(commit));
     }
 }
 
@@ -182,7 +202,11 @@ impl StageLoop {
     /// Runs until it is told to stop, or the journal closes.
     pub async fn run(mut self) {
         self.cursor.appends();
-        let Restored { state, taken } = restore(&self.journal, &self.name);
+        let type_name = self.stage.type_name();
+        let Restored { state, others, taken } = restore(&self.journal, &self.name, Some(type_name));
+        if others > 0 {
+            return self.hold(others);
+        }
         let mut position = Progress { state, taken };
         self.metrics.enter(ComponentState::Running);
         self.show(&position);
@@ -197,6 +221,17 @@ impl StageLoop {
             self.release(&mut position).await;
         }
         self.metrics.enter(ComponentState::Stopped);
+    }
+
+    /// It must not begin: a stage of another type had its name and has not given what it holds.
+    fn hold(&self, others: usize) {
+        let message = format!(
+            "a transform of another type has left {others} entries of state under this name: give it its earlier type \
+             with `on_remove: drain` or `on_remove: drop` and reload, or give the new one a name of its own"
+        );
+        tracing::error!(transform = %self.name, "{message}");
+        self.metrics.error(message);
+        self.metrics.enter(ComponentState::Held);
     }
 
     /// One turn: what has to go, what is due, or what has come.
@@ -274,9 +309,10 @@ impl StageLoop {
         self.commit(position, step, None, now).await
     }
 
-    /// Takes what waits and gives all that it holds.
+    /// Takes what waits by now and gives all that it holds.
     async fn release(&mut self, position: &mut Progress) {
-        loop {
+        let newest = self.journal.stats().synced_seq;
+        while self.cursor.position() < newest {
             match self.cursor.try_next(STEP_BYTES) {
                 Ok(records) if records.is_empty() => break,
                 Ok(records) => {
@@ -320,7 +356,7 @@ impl StageLoop {
         if !dead_letters.is_empty() && self.keep(dead_letters).await.is_some() {
             return Some(End::Stopped);
         }
-        let positions = positions(&self.name, &changes, seq_end);
+        let positions = positions(&self.name, StateTag::of(self.stage.type_name()), &changes, seq_end);
         loop {
             if self.wait_for_memory().await.is_some() {
                 return Some(End::Stopped);
@@ -435,7 +471,7 @@ impl StageLoop {
 }
 
 /// Changes of the state, and how far it has taken events, as the journal keeps them.
-fn positions(stage: &str, changes: &Changes, seq_end: Option<u64>) -> Vec<Position> {
+fn positions(stage: &str, tag: StateTag, changes: &Changes, seq_end: Option<u64>) -> Vec<Position> {
     let source: Arc<str> = state_source(&input_name(stage)).into();
     let entry = |(key, value): (Bytes, Bytes)| {
         let mut stored = Vec::with_capacity(key.len() + 1);
@@ -443,7 +479,7 @@ fn positions(stage: &str, changes: &Changes, seq_end: Option<u64>) -> Vec<Positi
         stored.extend_from_slice(&key);
         Position { source: source.clone(), key: stored.into(), value }
     };
-    let mut positions: Vec<Position> = changes.stored().map(entry).collect();
+    let mut positions: Vec<Position> = changes.stored(tag).map(entry).collect();
     if let Some(seq_end) = seq_end {
         let mut value = Vec::new();
         put_varint(&mut value, seq_end);

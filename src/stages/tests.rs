@@ -319,7 +319,7 @@ fn changes_are_stored_under_a_prefix_beside_the_position() {
     let mut transaction = Transaction::new(&state, Timestamp(0));
     transaction.put(b"p", "1", None);
     let changes: Changes = transaction.into_changes();
-    let positions = positions("s", &changes, Some(7));
+    let positions = positions("s", StateTag::of("counting"), &changes, Some(7));
     let keys: Vec<&[u8]> = positions.iter().map(|position| &position.key[..]).collect();
     assert_eq!(keys, [&b"ep"[..], POSITION]);
     assert!(positions.iter().all(|position| *position.source == *"\0state s:in"));

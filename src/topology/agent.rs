@@ -23,7 +23,7 @@ use super::wiring::{Step, Streams};
 use crate::codec::Limits;
 use crate::codec::redaction::Engine;
 use crate::config::settings::{self, Settings};
-use crate::config::{API_SOURCE, Changes, Input, Outline, Plan, PlannedSink, PlannedSource};
+use crate::config::{API_SOURCE, Changes, Input, Outline, Plan, PlannedSink, PlannedTransform, Snapshots};
 use crate::delivery::DeliveryMemory;
 use crate::journal::dead_letters::{self, DeadLetters};
 use crate::journal::fs::Real;
@@ -117,8 +117,8 @@ pub(super) struct Running {
     pub(super) orphans: BTreeSet<Arc<str>>,
     /// Sinks of the plan that is being prepared.
     pub(super) claimed: BTreeSet<Arc<str>>,
-    /// The text of each sink that may have to be begun again without a plan that has it.
-    pub(super) snapshots: BTreeMap<String, String>,
+    /// The texts of sinks and stages that may have to be begun again without a plan that has them.
+    pub(super) snapshots: Snapshots,
     /// Every flow that a job may still run through.
     pub(super) flows: Vec<Weak<Flow>>,
     /// Removed sources that have not ended.
@@ -448,16 +448,16 @@ fn expiries(plan: &Plan) -> BTreeMap<String, Timestamp> {
     sources.chain(sinks).chain(api).filter_map(|(name, files)| Some((name, first(files)?))).collect()
 }
 
-/// The parts of a plan: sources, transforms, sinks, and sinks that are in it no more.
-pub(super) fn parts(plan: Plan) -> (Vec<PlannedSource>, Vec<Step>, Vec<PlannedSink>, Vec<PlannedSink>) {
-    let steps = plan.transforms.into_iter().map(|planned| Step {
+/// The transforms of a plan with their places.
+pub(super) fn steps(transforms: Vec<PlannedTransform>) -> Vec<Step> {
+    let step = |planned: PlannedTransform| Step {
         name: planned.name,
         type_name: planned.type_name,
         inputs: planned.inputs,
         transform: planned.transform.into(),
         frame: planned.frame,
-    });
-    (plan.sources, steps.collect(), plan.sinks, plan.leftover)
+    };
+    transforms.into_iter().map(step).collect()
 }
 
 async fn blocking(work: impl FnOnce() + Send + 'static) {

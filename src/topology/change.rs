@@ -1,30 +1,32 @@
 //! From one plan to the next. Everything that may fail is prepared while the running plan runs on; the change itself
 //! cannot fail, waits for nobody, and leaves no gap.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::agent::{Agent, Running, parts};
+use super::agent::{Agent, Running, steps};
 use super::flow::Flow;
+use super::leaving::LeftoverStage;
 use super::retired::Retired;
 use super::sinks::{Predecessor, RunningSink};
 use super::sources::{PreparedSource, RunningSource};
+use super::stages::waiting;
 use super::wiring::{self, Step, Streams, stream_names};
 use crate::component::Intake as _;
 use crate::config::settings::OnRemove;
-use crate::config::{API_SOURCE, Changes, Input, Outline, Plan, PlannedSink};
+use crate::config::{API_SOURCE, Changes, Input, Outline, Plan, PlannedSink, Snapshots};
 use crate::journal::{self, StreamId};
-use crate::stages::input_name;
+use crate::stages::{has_state, input_name};
 use crate::telemetry::ComponentKind;
 
 /// A plan that can be gone over to.
 pub(super) struct Prepared {
     changed: Changes,
     outline: Outline,
-    snapshots: BTreeMap<String, String>,
+    snapshots: Snapshots,
     steps: Vec<Step>,
     streams: Streams,
     /// Sources that are new or other than before; the others run on.
@@ -33,6 +35,8 @@ pub(super) struct Prepared {
     sinks: Vec<PlannedSink>,
     /// Sinks that are in no plan any more and still owe events.
     leftover: Vec<PlannedSink>,
+    /// The same of stages, and stages that have another type now.
+    leftover_stages: Vec<LeftoverStage>,
     /// Cursors that the journal had not seen.
     made: Vec<Arc<str>>,
 }
@@ -64,7 +68,10 @@ impl Agent {
         };
         let (outline, snapshots) = (plan.outline(), plan.snapshots.clone());
         let changed = Changes::between(&before.outline, &outline);
-        let (sources, mut steps, sinks, leftover) = parts(plan);
+        let Plan { sources, transforms, sinks, leftover, leftover_stages, .. } = plan;
+        let mut steps = steps(transforms);
+        let leftover_stages: Vec<LeftoverStage> =
+            leftover_stages.into_iter().map(|earlier| LeftoverStage::new(earlier, &self.context.journal)).collect();
         for step in &mut steps {
             // What did not change stays the very same object.
             if !changed.touches(&step.name)
@@ -92,9 +99,22 @@ impl Agent {
         }
         let fresh = steps.iter().filter(|step| changed.touches(&step.name));
         futures_util::future::join_all(fresh.map(super::refresh::first)).await;
-        let (streams, made) = self.wire(&steps, &sinks, &before.in_use).await.map_err(|error| vec![error])?;
+        let in_use = before.in_use.into_iter().chain(leftover_stages.iter().flat_map(LeftoverStage::streams)).collect();
+        let (streams, made) = self.wire(&steps, &sinks, &in_use).await.map_err(|error| vec![error])?;
         let sources = ready;
-        Ok(Prepared { changed, outline, snapshots, steps, streams, sources, source_names, sinks, leftover, made })
+        Ok(Prepared {
+            changed,
+            outline,
+            snapshots,
+            steps,
+            streams,
+            sources,
+            source_names,
+            sinks,
+            leftover,
+            leftover_stages,
+            made,
+        })
     }
 
     /// Chooses streams and lets every cursor of the plan read its own, beside those that it still owes events of; all
@@ -171,8 +191,8 @@ impl Agent {
     /// Goes over to a prepared plan. Whoever has to stop gets its time in the background, and its successor begins
     /// after it.
     pub(super) fn commit(self: &Arc<Agent>, running: &mut Running, prepared: Prepared) -> Changes {
-        let Prepared { changed, outline, snapshots, steps, streams, sources, source_names, sinks, leftover, .. } =
-            prepared;
+        let Prepared { changed, outline, snapshots, steps, streams, sources, source_names, sinks, .. } = prepared;
+        let Prepared { leftover, leftover_stages, .. } = prepared;
         let names: BTreeSet<Arc<str>> = sinks.iter().map(|sink| sink.name.clone()).collect();
         let mut starting = Vec::new();
         for sink in sinks {
@@ -191,11 +211,10 @@ impl Agent {
                 running.retired.insert(name, Retired::Finishing(Box::new(sink)));
             }
         }
-        running
-            .snapshots
-            .retain(|name, _| running.retired.contains_key(name.as_str()) || running.orphans.contains(name.as_str()));
-        running.snapshots.extend(snapshots);
+        self.note_snapshots(running, snapshots, &steps);
         (running.steps, running.streams, running.outline) = (steps, streams, outline);
+        let moved = names.iter().cloned().chain(leftover.iter().map(|sink| sink.name.clone())).collect();
+        self.begin_leftover_stages(running, leftover_stages, moved);
         self.change_stages(running, |name| changed.touches(name));
         self.change_refreshers(running, |name| changed.touches(name));
         self.change_sources(running, sources, &source_names);
@@ -211,6 +230,20 @@ impl Agent {
         }
         running.claimed.clear();
         changed
+    }
+
+    /// Keeps the texts of the plan, and of what has still something to finish.
+    fn note_snapshots(&self, running: &mut Running, snapshots: Snapshots, steps: &[Step]) {
+        let (retired, orphans, journal) = (&running.retired, &running.orphans, &self.context.journal);
+        let kept = &mut running.snapshots;
+        kept.sinks.retain(|name, _| retired.contains_key(name.as_str()) || orphans.contains(name.as_str()));
+        kept.sinks.extend(snapshots.sinks);
+        kept.stages.extend(snapshots.stages);
+        kept.stages.retain(|(name, type_name), _| match steps.iter().find(|step| *step.name == **name) {
+            Some(step) if step.type_name == type_name => true,
+            Some(step) if step.frame.is_some() => has_state(journal, name, type_name),
+            _ => has_state(journal, name, type_name) || waiting(journal, name) > 0,
+        });
     }
 
     /// Whoever has the cursor of this name, and whether what it has not passed is to be let go.

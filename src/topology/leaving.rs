@@ -1,27 +1,135 @@
 //! Stages that are in no plan any more: what waits for them and what they hold goes the way `on_remove` says.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::agent::{Agent, Running};
+use super::agent::{self, Agent, Running};
 use super::stages::{self, RunningStage};
+use super::wiring::{self, Step, Streams};
 use crate::config::settings::OnRemove;
-use crate::stages::{catch_up, held, input_name};
+use crate::config::{EarlierStage, Input};
+use crate::journal::{Journal, Start, StreamId};
+use crate::stages::{catch_up, has_state, held, input_name};
 use crate::telemetry::{ComponentKind, ComponentState};
 
 /// What a state without a stage is called where components are listed.
 const ORPHAN_TYPE: &str = "removed";
 
+/// A stage that is in the plan no more, or with another type, as it was configured last; and where it gives events.
+pub(super) struct LeftoverStage {
+    name: Arc<str>,
+    steps: Vec<Step>,
+    streams: Streams,
+}
+
+impl LeftoverStage {
+    pub(super) fn new(earlier: EarlierStage, journal: &Journal) -> LeftoverStage {
+        let EarlierStage { name, transforms } = earlier;
+        let steps = agent::steps(transforms);
+        let outputs = steps.iter().flat_map(|step| {
+            let ports = 0..=step.transform.outputs().len() + usize::from(step.transform.stage().is_some());
+            ports.map(|port| Input { component: step.name.clone(), port })
+        });
+        // What the cursors of the last plan read is written under the latest of its names.
+        let known = outputs.filter_map(|output| {
+            let name = wiring::stream_names(&steps, std::slice::from_ref(&output)).pop()?;
+            let stream = journal.streams_named(&name).pop()?;
+            (!journal.readers_of(stream).is_empty()).then_some((output, stream))
+        });
+        let streams = Streams::of_outputs(known.collect::<Vec<_>>().into_iter());
+        LeftoverStage { name, steps, streams }
+    }
+
+    /// Everything that it may be given or give.
+    pub(super) fn streams(&self) -> impl Iterator<Item = StreamId> + '_ {
+        self.streams.all()
+    }
+
+    fn step(&self) -> Option<&Step> {
+        self.steps.iter().find(|step| step.name == self.name)
+    }
+
+    fn inputs(&self) -> Vec<StreamId> {
+        self.step().and_then(Step::stage_input).map_or(Vec::new(), |input| self.streams.of(&[input]))
+    }
+}
+
 impl Agent {
+    /// Has stages that are in no plan any more go on as they were configured last. `moved` are the sinks that run.
+    pub(super) fn begin_leftover_stages(
+        self: &Arc<Agent>,
+        running: &mut Running,
+        leftover: Vec<LeftoverStage>,
+        mut moved: BTreeSet<Arc<str>>,
+    ) {
+        let stages = running.steps.iter().filter(|step| step.frame.is_some()).map(|step| &step.name);
+        let names: Vec<&Arc<str>> = stages.chain(leftover.iter().map(|stage| &stage.name)).collect();
+        moved.extend(names.into_iter().map(|name| Arc::from(input_name(name))));
+        // One that owes nothing yet may be given something by another that has begun.
+        let mut rest: Vec<LeftoverStage> = leftover;
+        loop {
+            let before = rest.len();
+            rest.retain(|stage| match self.begin_leftover_stage(running, stage, &moved) {
+                Some(started) => {
+                    running.leaving_stages.insert(stage.name.clone(), started);
+                    false
+                }
+                None => true,
+            });
+            if rest.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn begin_leftover_stage(
+        &self,
+        running: &mut Running,
+        leftover: &LeftoverStage,
+        moved: &BTreeSet<Arc<str>>,
+    ) -> Option<RunningStage> {
+        let (name, journal, step) = (&leftover.name, &self.context.journal, leftover.step()?);
+        let has_successor = running.steps.iter().any(|step| step.name == *name && step.frame.is_some());
+        let is_fed = running.leaving_stages.values().any(|other| other.feeds(name));
+        let owes = has_state(journal, name, step.type_name)
+            || (!has_successor && (is_fed || stages::waiting(journal, name) > 0));
+        let drops = step.frame.as_ref().is_some_and(|frame| frame.on_remove == Some(OnRemove::Drop));
+        let inputs = leftover.inputs();
+        let is_read = |stream: &StreamId| journal.readers_of(*stream).iter().any(|reader| moved.contains(reader));
+        let goes_somewhere =
+            leftover.streams().filter(|stream| !inputs.contains(stream)).any(|stream| is_read(&stream));
+        if !owes || journal.cursor_info(&input_name(name).into()).is_none() || !(drops || goes_somewhere) {
+            return None;
+        }
+        if let Err(error) = journal.wire_cursor(&input_name(name), &inputs, Start::Oldest) {
+            tracing::error!(transform = %name, %error, "the cursor of a removed transform cannot be read");
+            return None;
+        }
+        if !has_successor {
+            let what = if drops {
+                "dropped, as its `on_remove: drop` said"
+            } else {
+                "given first, as its `on_remove: drain` said"
+            };
+            tracing::warn!(transform = %name, "the transform is not configured any more; what it holds is {what}");
+        }
+        let flow = wiring::flow_behind(step, &leftover.steps, &leftover.streams, &self.accounting);
+        let flow = Arc::new(flow);
+        running.flows.push(Arc::downgrade(&flow));
+        RunningStage::start(self, step, flow, None)
+    }
+
     /// Lets removed stages go on to their end.
     pub(super) fn look_after_leaving_stages(&self, running: &mut Running) {
         let expected = running.sources.len() + 1 + running.stages.len() + running.leaving_stages.len();
         let may_come = running.flows.iter().filter(|flow| flow.strong_count() > 0).count() > expected;
         let journal = &self.context.journal;
         for stage in running.leaving_stages.values() {
+            let is_fed = running.leaving_stages.values().any(|other| other.feeds(&stage.name));
             match stage.on_remove {
                 Some(OnRemove::Drop) => stage.close(),
                 // What was handed in before the change may still come for it.
-                _ if !may_come && stage.waiting(journal) == 0 => stage.release(),
+                _ if !may_come && !is_fed && stage.waiting(journal) == 0 => stage.release(),
                 _ => {}
             }
         }
@@ -33,12 +141,25 @@ impl Agent {
             .collect();
         for name in ended {
             if let Some(stage) = running.leaving_stages.remove(&name) {
-                self.forget_stage(&stage);
+                self.forget_stage(running, &stage);
             }
         }
     }
 
-    fn forget_stage(&self, stage: &RunningStage) {
+    fn forget_stage(&self, running: &mut Running, stage: &RunningStage) {
+        let is_needed = |name: &str| {
+            let feeds = |other: &RunningStage| other.feeds(name);
+            running.steps.iter().any(|step| *step.name == *name) || running.leaving_stages.values().any(feeds)
+        };
+        // What followed it and is in no plan any more has nothing left to do.
+        let done = stage.followers().iter().filter(|name| !is_needed(name));
+        done.for_each(|name| self.accounting.close(name, ComponentKind::Transform));
+        running.snapshots.stages.remove(&(stage.name.to_string(), stage.type_name().to_owned()));
+        self.forget_cursor_of(stage);
+        self.save_snapshots(running);
+    }
+
+    fn forget_cursor_of(&self, stage: &RunningStage) {
         let (journal, name, cursor) = (&self.context.journal, &stage.name, input_name(&stage.name));
         let owed = stage.owed(journal);
         if owed > 0 && stage.on_remove == Some(OnRemove::Drop) {

@@ -111,7 +111,7 @@ impl Agent {
                 tracing::error!(sink = %name, %error, "the cursor of a removed sink could not be removed");
             }
         }
-        running.snapshots.remove(&**name);
+        running.snapshots.sinks.remove(&**name);
         self.save_snapshots(&running);
     }
 
@@ -122,7 +122,7 @@ impl Agent {
         for cursor in journal.cursors() {
             let name = cursor.name;
             if let Some(stage) = name.strip_suffix(":in") {
-                if !running.stages.contains_key(stage) {
+                if !running.stages.contains_key(stage) && !running.leaving_stages.contains_key(stage) {
                     self.settle_orphan_stage(stage);
                 }
                 continue;
@@ -137,7 +137,7 @@ impl Agent {
                     Ok(_) => tracing::info!(sink = %name, "the sink is not configured any more and was forgotten"),
                     Err(error) => tracing::warn!(sink = %name, %error, "an old cursor could not be removed"),
                 }
-                running.snapshots.remove(&*name);
+                running.snapshots.sinks.remove(&*name);
                 continue;
             }
             self.adopt_orphan(running, &name, waiting);
@@ -162,7 +162,7 @@ impl Agent {
     pub(super) fn go_on_draining(self: &Arc<Agent>, running: &mut Running, sink: PlannedSink) {
         let name = sink.name.clone();
         let Some(cursor) = self.context.journal.cursor_info(&name) else {
-            running.snapshots.remove(&*name);
+            running.snapshots.sinks.remove(&*name);
             return;
         };
         let waiting = cursor.waiting_events;

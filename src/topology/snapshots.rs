@@ -1,4 +1,4 @@
-//! What each sink was configured as when it last ran, so that one that is gone can finish what it owes.
+//! What each sink and stage was configured as when it last ran, so that one that is gone can finish what it owes.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,8 +8,7 @@ use super::agent::{Agent, Running};
 
 /// The file in the data folder. Variables and files are named in it, not filled in.
 const FILE: &str = "sinks.yaml";
-const HEAD: &str =
-    "# The sinks as they last ran, read at a start to finish what one that is gone still owes.\nsinks:\n";
+const HEAD: &str = "# Sinks and stages as they last ran, read at a start to finish what one that is gone still owes.\n";
 
 /// Where the snapshots of a data folder are.
 pub fn snapshots_file(data_dir: &Path) -> PathBuf {
@@ -17,17 +16,15 @@ pub fn snapshots_file(data_dir: &Path) -> PathBuf {
 }
 
 impl Agent {
-    /// Keeps the text of every sink that runs, is on its way out, or waits for somebody to decide.
+    /// Keeps the text of every sink and stage that runs, is on its way out, or waits for somebody to decide.
     pub(super) fn save_snapshots(&self, running: &Running) {
         if !self.is_durable() {
             return;
         }
         let mut text = HEAD.to_owned();
-        for (name, sink) in &running.snapshots {
-            text.push_str(&format!("  {name}: {sink}\n"));
-        }
+        text.push_str(&running.snapshots.render());
         if let Err(error) = write(&snapshots_file(&self.data_dir), &text) {
-            tracing::warn!(%error, "cannot keep how the sinks are configured: a removed one will wait to be brought back");
+            tracing::warn!(%error, "cannot keep how sinks and stages are configured: a removed one will wait to be brought back");
         }
     }
 }

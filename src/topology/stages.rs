@@ -28,6 +28,8 @@ const JOURNAL_SHARE: u64 = 64;
 pub struct RunningStage {
     pub name: Arc<str>,
     pub on_remove: Option<OnRemove>,
+    /// The transforms that follow it.
+    feeds: Vec<Arc<str>>,
     stage: Arc<dyn AnyStage>,
     outlet: Arc<Outlet>,
     stop: StageStop,
@@ -46,20 +48,21 @@ impl RunningStage {
         let frame = step.frame.clone().unwrap_or_default();
         let (name, context) = (step.name.clone(), agent.context.clone());
         let metrics = agent.accounting.open(&name, ComponentKind::Transform, step.type_name);
+        let feeds = names(&flow);
         let outlet = Arc::new(Outlet::new(Arc::new(Behind { name: name.clone(), flow, context: context.clone() })));
         let stop = StageStop::default();
         let bounds = bounds(agent, &frame);
         if let Some(predecessor) = &predecessor {
-            predecessor.close();
+            predecessor.make_way(&*stage);
         }
         let begin = {
             let (name, stage, outlet, stop, metrics) =
                 (name.clone(), stage.clone(), outlet.clone(), stop.clone(), metrics.clone());
             async move {
-                if let Some(predecessor) = predecessor {
-                    predecessor.ended().await;
-                }
                 let journal = context.journal.clone();
+                if let Some(predecessor) = predecessor {
+                    predecessor.give_way(&*stage, &journal).await;
+                }
                 let cursor =
                     journal.open_cursor(&stages::input_name(&name), None).map_err(|error| error.to_string())?;
                 let dead_letters = context.dead_letters.clone();
@@ -82,11 +85,12 @@ impl RunningStage {
             metrics.error(error);
             metrics.enter(ComponentState::Held);
         });
-        Some(RunningStage { name, on_remove: frame.on_remove, stage, outlet, stop, task })
+        Some(RunningStage { name, on_remove: frame.on_remove, feeds, stage, outlet, stop, task })
     }
 
     /// What it gives from now on goes through this flow.
-    pub fn exchange(&self, flow: Arc<Flow>, context: &Arc<IntakeContext>) {
+    pub fn exchange(&mut self, flow: Arc<Flow>, context: &Arc<IntakeContext>) {
+        self.feeds = names(&flow);
         self.outlet.exchange(Arc::new(Behind { name: self.name.clone(), flow, context: context.clone() }));
     }
 
@@ -115,6 +119,45 @@ impl RunningStage {
         self.task.is_finished()
     }
 
+    pub fn type_name(&self) -> &'static str {
+        self.stage.type_name()
+    }
+
+    /// The transforms that follow it.
+    pub fn followers(&self) -> &[Arc<str>] {
+        &self.feeds
+    }
+
+    /// Whether what it gives comes to this transform.
+    pub fn feeds(&self, transform: &str) -> bool {
+        self.feeds.iter().any(|fed| **fed == *transform)
+    }
+
+    /// Asks it to end for this successor, which cannot go on with the state of another type.
+    fn make_way(&self, successor: &dyn AnyStage) {
+        match self.type_name() == successor.type_name() || self.on_remove == Some(OnRemove::Drop) {
+            true => self.close(),
+            false => {
+                tracing::info!(
+                    transform = %self.name, from = self.type_name(), to = successor.type_name(),
+                    "the transform has another type now; what the earlier one holds is given first"
+                );
+                self.release();
+            }
+        }
+    }
+
+    async fn give_way(self, successor: &dyn AnyStage, journal: &Journal) {
+        let drops = self.on_remove == Some(OnRemove::Drop) && self.type_name() != successor.type_name();
+        let (name, stage) = (self.name.clone(), self.stage.clone());
+        self.ended().await;
+        if drops {
+            let events = stages::held(journal, &name, Some(&*stage));
+            stages::forget_entries(journal, &name);
+            tracing::warn!(transform = %name, events, "the transform has another type now; what the earlier one held was dropped");
+        }
+    }
+
     async fn ended(self) {
         if self.task.await.is_err() {
             tracing::error!(transform = %self.name, "a transform has panicked");
@@ -129,6 +172,10 @@ impl RunningStage {
             tracing::warn!(transform = %name, "a transform did not end in time");
         }
     }
+}
+
+fn names(flow: &Flow) -> Vec<Arc<str>> {
+    flow.nodes.iter().map(|node| node.name.clone()).collect()
 }
 
 /// Events that wait for a stage, running or not.
@@ -271,7 +318,7 @@ impl Agent {
         for step in &steps {
             let flow = Arc::new(super::wiring::flow_behind(step, &running.steps, &running.streams, &self.accounting));
             running.flows.push(Arc::downgrade(&flow));
-            match running.stages.get(&step.name) {
+            match running.stages.get_mut(&step.name) {
                 Some(same) if !touches(&step.name) => same.exchange(flow, &self.context),
                 _ => {
                     let predecessor =

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::agent::parts;
+use super::agent::steps;
 use super::flow::{Broken, Flow, Yield};
 use super::wiring::{Step, Streams, flow, flow_behind};
 use crate::codec::{Codec, Frames, Limits, Ordinals};
@@ -44,7 +44,8 @@ impl Trial {
     pub fn new(plan: Plan) -> Trial {
         let data_dir = plan.data_dir.clone();
         let limits = Limits { event_bytes: plan.settings.limits.event.bytes() as usize, values: usize::MAX };
-        let (sources, steps, sinks, _) = parts(plan);
+        let Plan { sources, transforms, sinks, .. } = plan;
+        let steps = steps(transforms);
         let mut names: BTreeSet<Arc<str>> = sources.into_iter().map(|source| source.name).collect();
         names.insert(API_SOURCE.into());
         let of_sources = names.iter().map(|name| Input { component: name.clone(), port: 0 });

@@ -187,6 +187,102 @@ fn a_stage_that_is_gone_at_a_start_keeps_what_it_holds_until_somebody_decides() 
     assert!(agent.stop().success());
 }
 
+/// Runs an agent by the plan `with` until its stage `ops` holds one start, and kills it.
+fn killed_while_it_holds_a_start(port: u16, folder: &Folder, with: &str) {
+    let agent = Agent::start(folder, with);
+    post(port, START);
+    eventually("it is taken", || agent.metric("weir_state_entries", "ops") == 1);
+    agent.kill();
+}
+
+/// Whether the metrics do not list the transform `ops`.
+fn is_forgotten(agent: &Agent) -> bool {
+    let page = request(agent.api, "GET", "/metrics", &[], b"").expect("it answers").text();
+    !page.lines().any(|line| line.starts_with("weir_component") && line.contains("\"ops\""))
+}
+
+#[test]
+fn a_stage_that_is_gone_at_a_start_gives_what_it_holds_through_what_followed_it() {
+    let folder = Folder::new();
+    let (port, out) = (free_port(), folder.path("out"));
+    let plan = |transforms: &str, input: &str| {
+        format!(
+            "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n{transforms}\
+             sinks:\n  file: {{ type: file, inputs: [{input}], path: '{}/events.ndjson', batch: {{ age: 20ms }} }}\n",
+            out.display()
+        )
+    };
+    let stages = "transforms:\n  ops: { type: operations, inputs: [web], timeout: 1h, on_remove: drain }\n  \
+                  once: { type: dedupe, inputs: [ops], key: [operation_id], window: 1h, on_remove: drain }\n  \
+                  after: { type: enrich, inputs: [once], set: { marked: true } }\n";
+    killed_while_it_holds_a_start(port, &folder, &plan(stages, "after"));
+    let without = plan("", "web");
+    let agent = Agent::start(&folder, &without);
+    eventually("what it held is given", || !events(&out, "events.ndjson").is_empty());
+    let given = events(&out, "events.ndjson");
+    assert_eq!((given.len(), &given[0]["status"], &given[0]["marked"]), (1, &"in_progress".into(), &true.into()));
+    eventually("both are forgotten", || agent.log().matches("the transform was removed").count() == 2);
+    agent.assert_books();
+    assert!(agent.stop().success());
+    let agent = Agent::start(&folder, &without);
+    assert_eq!(agent.log().matches("not configured any more").count(), 2, "{}", agent.log());
+    assert!(agent.stop().success());
+    assert_eq!(events(&out, "events.ndjson").len(), 1);
+}
+
+#[test]
+fn a_stage_that_is_gone_at_a_start_and_drops_says_how_much() {
+    let folder = Folder::new();
+    let (port, out) = (free_port(), folder.path("out"));
+    killed_while_it_holds_a_start(port, &folder, &plan_with(port, &out, "timeout: 1h, on_remove: drop", ""));
+    let agent = Agent::start(&folder, &plan_with(port, &out, "", ""));
+    eventually("it is forgotten", || agent.log().contains("the transform was removed"));
+    assert!(agent.log().contains("\"events\":1"), "{}", agent.log());
+    eventually("it is listed no more", || is_forgotten(&agent));
+    assert!(agent.stop().success());
+    assert!(events(&out, "events.ndjson").is_empty());
+}
+
+#[test]
+fn a_stage_of_another_type_under_the_same_name_begins_once_the_first_has_given_what_it_held() {
+    for by_restart in [false, true] {
+        let folder = Folder::new();
+        let (port, out) = (free_port(), folder.path("out"));
+        let plan = |stage: &str| {
+            format!(
+                "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+                 transforms:\n  ops: {{ inputs: [web], {stage} }}\n\
+                 sinks:\n  file: {{ type: file, inputs: [ops], path: '{}/events.ndjson', batch: {{ age: 20ms }} }}\n",
+                out.display()
+            )
+        };
+        let mut agent = Agent::start(&folder, &plan("type: operations, timeout: 1h"));
+        post(port, START);
+        eventually("it is taken", || agent.metric("weir_state_entries", "ops") == 1);
+        let other = plan("type: dedupe, key: [operation_id], window: 1h");
+        if by_restart {
+            agent.kill();
+            agent = Agent::start(&folder, &other);
+        } else {
+            let changed = reload(&agent, &folder, &other);
+            assert_eq!(changed["applied"], true, "{changed}");
+        }
+        eventually("what the first held is given", || events(&out, "events.ndjson").len() == 1);
+        assert_eq!(events(&out, "events.ndjson")[0]["status"], "in_progress");
+        // The second has seen nothing of this name.
+        post(port, START);
+        post(port, START);
+        eventually("the second took both", || {
+            agent.metric("weir_cursor_lag_events", "ops") == 0 && events(&out, "events.ndjson").len() == 2
+        });
+        assert_eq!(agent.metric("weir_state_entries", "ops"), 1);
+        agent.assert_books();
+        assert!(!agent.log().contains("panic"), "{}", agent.log());
+        assert!(agent.stop().success());
+        assert_eq!(events(&out, "events.ndjson").len(), 2, "by restart: {by_restart}");
+    }
+}
+
 #[test]
 fn without_a_disk_a_stop_gives_what_is_open() {
     let folder = Folder::new();
