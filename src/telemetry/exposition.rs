@@ -99,10 +99,13 @@ fn add_component(page: &mut Page, metrics: &ComponentMetrics) {
     for (class, value) in with_zeros(classes, &counts.errors) {
         page.add_with(ERRORS, &labels, Label::new("class", class), value);
     }
-    for (metric, label, values) in [(FILTERED, "reason", &counts.filtered), (DROPPED, "cause", &counts.dropped)] {
-        for (word, value) in values {
-            page.add_with(metric, &labels, Label::new(label, *word), *value);
-        }
+    let is_sink = metrics.kind == ComponentKind::Sink;
+    let reasons: &[&'static str] = if is_sink || metrics.type_name == "filter" { &["where"] } else { &[] };
+    for (reason, value) in with_zeros(reasons, &counts.filtered) {
+        page.add_with(FILTERED, &labels, Label::new("reason", reason), value);
+    }
+    for (cause, value) in with_zeros(if is_sink { &DROPS } else { &[] }, &counts.dropped) {
+        page.add_with(DROPPED, &labels, Label::new("cause", cause), value);
     }
     for (rule, value) in &counts.redactions {
         page.add_with(REDACTIONS, &labels, Label::new("rule", rule.clone()), *value);
@@ -122,6 +125,9 @@ fn add_component(page: &mut Page, metrics: &ComponentMetrics) {
 
 /// Reasons for which a source refuses a request.
 const REFUSALS: [&str; 3] = ["full", "too_large", "unavailable"];
+
+/// Causes for which a sink's events are given up.
+const DROPS: [&str; 3] = ["buffer", "damage", "journal"];
 
 /// Reasons for which a file is not read.
 const SKIPPED: [&str; 3] = ["binary", "damaged", "format"];
