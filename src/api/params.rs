@@ -126,10 +126,7 @@ pub fn bad(name: &str, message: &str) -> Problem {
 }
 
 pub fn zone_of(name: &str) -> Option<Zone> {
-    if name.eq_ignore_ascii_case("utc") {
-        return Some(Zone::default());
-    }
-    jiff::tz::TimeZone::get(name).ok().map(Zone)
+    crate::units::zone(name).map(Zone)
 }
 
 /// The first moment of what a text names, and the one behind its last.

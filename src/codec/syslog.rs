@@ -34,7 +34,8 @@ pub struct Config {
 impl Config {
     fn zone(&self) -> Result<TimeZone, String> {
         let Some(name) = &self.timezone else { return Ok(TimeZone::UTC) };
-        TimeZone::get(name).map_err(|_| format!("the time zone `{name}` is not known: name one such as `Asia/Tehran`"))
+        crate::units::zone(name)
+            .ok_or_else(|| format!("the time zone `{name}` is not known: name one such as `Asia/Tehran`"))
     }
 
     /// The error is for the operator.

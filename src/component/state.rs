@@ -16,14 +16,20 @@ const HEAD_BYTES: usize = 8 + 1 + 4;
 const SPARE: u8 = 1;
 const TYPED: u8 = 2;
 
-/// What type of stage an entry was written by: another type under the same name must never read it.
+/// What type of component wrote a state: another type under the same name must never read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateTag([u8; 4]);
 
 impl StateTag {
+    pub const BYTES: usize = 4;
+
     pub fn of(type_name: &str) -> StateTag {
         let hash = blake3::hash(type_name.as_bytes());
         StateTag(hash.as_bytes()[..4].try_into().expect("a hash has more than four bytes"))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -63,8 +63,9 @@ fn api(api: &Api, doubts: &Unreliable, problems: &mut Problems) {
     if !api.base_path.is_empty() && (!api.base_path.starts_with('/') || api.base_path.ends_with('/')) {
         complain(problems, "api.base_path", "a base path begins with `/` and does not end with one");
     }
-    if let Err(error) = jiff::tz::TimeZone::get(&api.timezone) {
-        complain(problems, "api.timezone", format!("unknown time zone `{}`: {error}", api.timezone));
+    if crate::units::zone(&api.timezone).is_none() {
+        let message = format!("there is no time zone `{}`; name one such as `Europe/Berlin`", api.timezone);
+        complain(problems, "api.timezone", message);
     }
     for (index, origin) in api.cors.origins.iter().enumerate() {
         let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));

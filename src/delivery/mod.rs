@@ -59,7 +59,7 @@ use saved::Saved;
 use unpark::Unparked;
 use watermark::Watermark;
 
-use crate::component::{AnySinkConfig, SinkContext, Written};
+use crate::component::{AnySinkConfig, SinkContext, StateTag, Written};
 use crate::journal::Record;
 use crate::journal::dead_letters::{DeadLetter, DeadLetters};
 use crate::telemetry::{ComponentMetrics, ComponentState, Counts};
@@ -121,6 +121,8 @@ struct OnItsWay {
 
 struct Loop<F> {
     feed: F,
+    /// Whose memory it is that is saved.
+    tag: StateTag,
     connection: Arc<SinkConnection>,
     batcher: Batcher,
     /// Gives the batcher its filter again after a restart.
@@ -157,7 +159,8 @@ impl<F: Feed> Delivery<F> {
     pub async fn run(self) {
         let Delivery { feed, config, mut cx, policy, filter, metrics, dead_letters, mut replays, .. } = self;
         let (parks, dropped, stop, kill, memory) = (self.parks, self.dropped, self.stop, self.kill, self.memory);
-        let mut saved = Saved::read(&feed);
+        let tag = StateTag::of(config.type_name());
+        let mut saved = Saved::read(&feed, tag);
         metrics.update(|counts| {
             totals::decode(&saved.totals, counts);
             (counts.skipped, counts.waiting) = (0, feed.waiting_events() + counts.parked);
@@ -171,6 +174,7 @@ impl<F: Feed> Delivery<F> {
             concurrency: ConcurrencyLimit::new(policy.concurrency),
             connection: Arc::new(SinkConnection::new(config, cx, policy, metrics, dead_letters, parks, stop.clone())),
             feed,
+            tag,
             filter,
             tasks: JoinSet::new(),
             watermark: Watermark::default(),
@@ -372,7 +376,7 @@ impl<F: Feed> Loop<F> {
             let parked = counts.parked != std::mem::replace(parked_saved, counts.parked);
             if !ended.is_empty() || again.delivered > 0 || parked {
                 let totals = totals_at(counts, skipped, seq_end);
-                let memory = memory.map(|memory| Saved::write(seq_end, &totals, &memory));
+                let memory = memory.map(|memory| Saved::write(seq_end, &totals, self.tag, &memory));
                 feed.settle(seq_end, &totals, memory);
             }
             // Once nothing is on its way any more, the cursor is behind what was dropped.

@@ -5,7 +5,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::feed::Feed;
 use super::totals;
+use crate::component::StateTag;
 use crate::telemetry::Counts;
+
+/// A bit of the length of the totals: behind them stands what type of sink wrote the memory. Early versions did not say.
+const TYPED: u16 = 1 << 15;
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Saved {
@@ -16,9 +20,13 @@ pub struct Saved {
 }
 
 impl Saved {
-    pub fn read(feed: &impl Feed) -> Saved {
-        let (position, totals) = (feed.position(), feed.totals());
-        let Some(stored) = feed.memory().and_then(Stored::read) else {
+    /// What a sink of another type left as memory is not for this one; how far that had come is.
+    pub fn read(feed: &impl Feed, tag: StateTag) -> Saved {
+        Saved::of(feed.position(), feed.totals(), feed.memory(), tag)
+    }
+
+    fn of(position: u64, totals: Vec<u8>, memory: Option<Bytes>, tag: StateTag) -> Saved {
+        let Some(stored) = memory.and_then(Stored::read) else {
             return Saved { position, totals, memory: None };
         };
         // A cursor that somebody has put back lies before its own totals. It is believed; one that a crash has left
@@ -28,15 +36,17 @@ impl Saved {
             true => (stored.seq_end, stored.totals),
             false => (position, totals),
         };
-        Saved { position, totals, memory: Some(stored.memory) }
+        let is_own = stored.tag.is_none_or(|written| written == *tag.bytes());
+        Saved { position, totals, memory: is_own.then_some(stored.memory) }
     }
 
     /// What is kept as memory: it carries the position and the totals of its own moment.
-    pub fn write(seq_end: u64, totals: &[u8], memory: &[u8]) -> Bytes {
-        let mut out = BytesMut::with_capacity(10 + totals.len() + memory.len());
+    pub fn write(seq_end: u64, totals: &[u8], tag: StateTag, memory: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(10 + totals.len() + StateTag::BYTES + memory.len());
         out.put_u64_le(seq_end);
-        out.put_u16_le(totals.len() as u16);
+        out.put_u16_le(totals.len() as u16 | TYPED);
         out.put_slice(totals);
+        out.put_slice(tag.bytes());
         out.put_slice(memory);
         out.freeze()
     }
@@ -45,6 +55,7 @@ impl Saved {
 struct Stored {
     seq_end: u64,
     totals: Vec<u8>,
+    tag: Option<[u8; StateTag::BYTES]>,
     memory: Bytes,
 }
 
@@ -52,7 +63,29 @@ impl Stored {
     fn read(stored: Bytes) -> Option<Stored> {
         let (seq_end, rest) = stored.split_first_chunk::<8>()?;
         let (len, rest) = rest.split_first_chunk::<2>()?;
-        let totals = rest.get(..u16::from_le_bytes(*len) as usize)?.to_vec();
-        Some(Stored { seq_end: u64::from_le_bytes(*seq_end), memory: stored.slice(10 + totals.len()..), totals })
+        let len = u16::from_le_bytes(*len);
+        let (totals, rest) = rest.split_at_checked((len & !TYPED) as usize)?;
+        let (tag, memory) = match len & TYPED {
+            0 => (None, rest),
+            _ => rest.split_first_chunk().map(|(tag, memory)| (Some(*tag), memory))?,
+        };
+        let memory = stored.slice_ref(memory);
+        Some(Stored { seq_end: u64::from_le_bytes(*seq_end), totals: totals.to_vec(), tag, memory })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_of_another_type_under_the_same_name_inherits_no_memory() {
+        let written = Saved::write(7, b"totals", StateTag::of("file"), b"lengths");
+        let read = |memory: &Bytes, tag| Saved::of(7, b"totals".to_vec(), Some(memory.clone()), StateTag::of(tag));
+        assert_eq!(read(&written, "file").memory.as_deref(), Some(&b"lengths"[..]));
+        let other = read(&written, "http");
+        assert_eq!((other.position, &other.totals[..], other.memory), (7, &b"totals"[..], None));
+        let early = [&7_u64.to_le_bytes()[..], &6_u16.to_le_bytes(), b"totals", b"lengths"].concat();
+        assert_eq!(read(&early.into(), "http").memory.as_deref(), Some(&b"lengths"[..]), "it does not say whose it is");
     }
 }

@@ -6,6 +6,7 @@
 //! - The state in memory changes only after its commit. A commit that fails is tried again as it is.
 //! - What waits for the stage has room kept for it in the journal, so that a full journal can always drain.
 
+mod memory;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use crate::journal::{
 use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState};
 use crate::units::Timestamp;
 use crate::varint::{put_varint, take_varint};
+pub use memory::{StateMemory, StatePart};
 use step::Step;
 
 /// Bytes of lines that one step takes, unless one event is larger.
@@ -98,6 +100,7 @@ pub struct StageLoop {
     pub name: Arc<str>,
     pub stage: Arc<dyn AnyStage>,
     pub bounds: Bounds,
+    pub memory: StatePart,
     pub journal: Journal,
     pub cursor: Cursor,
     pub outlet: Arc<Outlet>,
@@ -209,6 +212,7 @@ impl StageLoop {
         }
         let mut position = Progress { state, taken };
         self.metrics.enter(ComponentState::Running);
+        self.memory.set(position.state.bytes());
         self.show(&position);
         let end = loop {
             if let Some(end) = self.turn(&mut position).await {
@@ -239,7 +243,7 @@ impl StageLoop {
         if self.stop.stop.is_cancelled() {
             return Some(End::Stopped);
         }
-        if position.state.exceeds(self.bounds) {
+        if self.is_over(position) {
             return self.evict(position).await;
         }
         let now = Timestamp::now();
@@ -293,6 +297,11 @@ impl StageLoop {
             }
         }
         None
+    }
+
+    /// Whether the state is over its own bound, or over its part of the memory that all states share.
+    fn is_over(&self, position: &Progress) -> bool {
+        position.state.exceeds(self.bounds) || self.memory.is_over()
     }
 
     async fn evict(&mut self, position: &mut Progress) -> Option<End> {
@@ -373,7 +382,8 @@ impl StageLoop {
             }
         }
         position.state.apply(changes);
-        if !position.state.exceeds(self.bounds) {
+        self.memory.set(position.state.bytes());
+        if !self.is_over(position) {
             self.evicting = false;
         }
         count();

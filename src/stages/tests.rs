@@ -120,6 +120,7 @@ impl Life {
             name: "s".into(),
             stage: Arc::new(Counting { fails: [None, Some(7)][random.below(2) as usize] }),
             bounds: Bounds { entries: 1000, bytes: 1 << 20 },
+            memory: StateMemory::new(1 << 20).join(),
             cursor: journal.open_cursor("s:in", None).expect("nobody has it"),
             outlet: Arc::new(Outlet::new(Arc::new(Into(output)))),
             metrics: metrics.clone(),

@@ -29,6 +29,7 @@ use crate::journal::dead_letters::{self, DeadLetters};
 use crate::journal::fs::Real;
 use crate::journal::{self, Journal, StreamId};
 use crate::net::expiry;
+use crate::stages::StateMemory;
 use crate::store::Stores;
 use crate::telemetry::exposition::Process;
 use crate::telemetry::{Accounting, ComponentKind, ComponentMetrics};
@@ -81,6 +82,8 @@ pub struct Agent {
     pub(super) readers: Readers,
     /// What all sinks together may hold of batches on their way.
     pub(super) delivery_memory: DeliveryMemory,
+    /// What all stages together may remember.
+    pub(super) state_memory: StateMemory,
     /// Bytes that all frames on their way to live clients may have.
     pub live_bytes: usize,
     /// The configuration that runs, as it may be shown.
@@ -165,6 +168,7 @@ impl Agent {
             stores: Stores::with_memory(shares.stores / stores.max(1)),
             readers: Readers::default(),
             delivery_memory,
+            state_memory: StateMemory::new(shares.state),
             live_bytes: shares.live,
             shown: std::sync::RwLock::new(plan.shown.clone()),
             reloads_applied: AtomicU64::new(0),

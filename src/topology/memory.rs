@@ -4,6 +4,8 @@
 const BASE_BYTES: u64 = 12 * 1024 * 1024;
 /// The least that anything is given, however small the budget.
 const LEAST_BYTES: u64 = 1024 * 1024;
+/// The states of all stages together have at most this share of `limits.memory`.
+const STATE_SHARE: u64 = 16;
 
 /// Bytes for each use of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct MemoryShares {
     pub live: usize,
     /// Newest events, indexes and questions of embedded stores.
     pub stores: usize,
+    /// What stages remember.
+    pub state: usize,
 }
 
 impl MemoryShares {
@@ -26,10 +30,10 @@ impl MemoryShares {
     pub fn share(limit: u64, used: u64, has_store: bool) -> MemoryShares {
         let left = limit.saturating_sub(used.max(BASE_BYTES));
         let part = |tenths: u64| (left / 10 * tenths).max(LEAST_BYTES).min(u32::MAX as u64) as usize;
-        match has_store {
-            false => MemoryShares { intake: part(3), tier: part(2), delivery: part(2), live: part(1), stores: part(1) },
-            true => MemoryShares { intake: part(2), tier: part(1), delivery: part(1), live: part(1), stores: part(4) },
-        }
+        let state = (limit / STATE_SHARE).max(LEAST_BYTES) as usize;
+        let (intake, tier, delivery, stores) = if has_store { (2, 1, 1, 4) } else { (3, 2, 2, 1) };
+        let (intake, tier, delivery, stores) = (part(intake), part(tier), part(delivery), part(stores));
+        MemoryShares { intake, tier, delivery, live: part(1), stores, state }
     }
 }
 
@@ -44,7 +48,7 @@ mod tests {
             let shares = MemoryShares::share(limit, 10 * 1024 * 1024, has_store);
             assert!((shares.intake + shares.tier) as u64 <= limit / 2);
             assert!(shares.intake > shares.tier);
-            let all = shares.intake + shares.tier + shares.delivery + shares.live + shares.stores;
+            let all = shares.intake + shares.tier + shares.delivery + shares.live + shares.stores + shares.state;
             assert!(all as u64 <= limit / 10 * 9);
         }
     }
@@ -53,7 +57,14 @@ mod tests {
     fn a_budget_smaller_than_the_process_still_moves() {
         assert_eq!(
             MemoryShares::share(0, 50 << 20, false),
-            MemoryShares { intake: 1 << 20, tier: 1 << 20, delivery: 1 << 20, live: 1 << 20, stores: 1 << 20 }
+            MemoryShares {
+                intake: 1 << 20,
+                tier: 1 << 20,
+                delivery: 1 << 20,
+                live: 1 << 20,
+                stores: 1 << 20,
+                state: 1 << 20,
+            }
         );
     }
 }

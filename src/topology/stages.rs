@@ -20,8 +20,6 @@ use crate::stages::{self, Downstream, Followed, Outlet, StageLoop, StageStop};
 use crate::telemetry::{ComponentKind, ComponentState, panics};
 use crate::units::Timestamp;
 
-/// The state of one stage has at most this share of `limits.memory`, whatever its bound says.
-const STATE_SHARE: u64 = 16;
 /// The same of `journal.max_bytes`: every segment keeps room to state all of it again.
 const JOURNAL_SHARE: u64 = 64;
 
@@ -52,6 +50,7 @@ impl RunningStage {
         let outlet = Arc::new(Outlet::new(Arc::new(Behind { name: name.clone(), flow, context: context.clone() })));
         let stop = StageStop::default();
         let bounds = bounds(agent, &frame);
+        let memory = agent.state_memory.join();
         if let Some(predecessor) = &predecessor {
             predecessor.make_way(&*stage);
         }
@@ -67,9 +66,21 @@ impl RunningStage {
                     journal.open_cursor(&stages::input_name(&name), None).map_err(|error| error.to_string())?;
                 let dead_letters = context.dead_letters.clone();
                 let evicting = false;
-                StageLoop { name, stage, bounds, journal, cursor, outlet, metrics, dead_letters, stop, evicting }
-                    .run()
-                    .await;
+                StageLoop {
+                    name,
+                    stage,
+                    bounds,
+                    memory,
+                    journal,
+                    cursor,
+                    outlet,
+                    metrics,
+                    dead_letters,
+                    stop,
+                    evicting,
+                }
+                .run()
+                .await;
                 Ok(())
             }
         };
@@ -184,12 +195,11 @@ pub fn waiting(journal: &Journal, stage: &str) -> u64 {
 }
 
 fn bounds(agent: &Agent, frame: &StageFrame) -> Bounds {
-    let memory = agent.settings.limits.memory.bytes() / STATE_SHARE;
     let journal = match agent.is_durable() {
         true => agent.settings.journal.max_bytes.bytes() / JOURNAL_SHARE,
         false => u64::MAX,
     };
-    let bytes = frame.state.bytes.bytes().min(memory).min(journal) as usize;
+    let bytes = frame.state.bytes.bytes().min(journal) as usize;
     Bounds { entries: frame.state.entries.get() as usize, bytes }
 }
 

@@ -6,6 +6,7 @@ mod rate;
 mod size;
 mod text;
 mod timestamp;
+mod zone;
 
 pub use duration::Duration;
 pub use many::{OneOrMany, one_or_many};
@@ -13,3 +14,4 @@ pub use rate::Rate;
 pub use size::ByteSize;
 pub use text::Malformed;
 pub use timestamp::Timestamp;
+pub use zone::zone;

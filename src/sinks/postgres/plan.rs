@@ -342,10 +342,7 @@ impl Plan {
 
 /// The error is for the operator.
 pub fn zone(name: &str) -> Result<TimeZone, String> {
-    if matches!(name, "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT" | "Zulu") {
-        return Ok(TimeZone::UTC);
-    }
-    TimeZone::get(name).map_err(|_| {
+    crate::units::zone(name).ok_or_else(|| {
         format!("the time zone `{name}` is not known here: name one such as `Asia/Tehran` with `timezone`")
     })
 }

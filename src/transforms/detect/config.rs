@@ -219,13 +219,10 @@ fn one(rule: RuleConfig, path: &impl Fn(&str) -> String, check: &mut Check) -> O
             None
         }
     };
-    let zone = match jiff::tz::TimeZone::get(&rule.timezone) {
-        Ok(zone) => Some(zone),
-        Err(_) => {
-            check.problem(path("timezone"), format!("there is no time zone `{}`", rule.timezone));
-            None
-        }
-    };
+    let zone = crate::units::zone(&rule.timezone);
+    if zone.is_none() {
+        check.problem(path("timezone"), format!("there is no time zone `{}`", rule.timezone));
+    }
     let field = |text: String| text.split('.').map(str::to_owned).collect::<Vec<String>>();
     Some(Rule {
         name: rule.name,
