@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::bits::{CHUNK, Packed};
+use super::clock::{Clock, DAY};
 use super::coded::{IN_LINE, NONE, number_of};
 use super::layout::{Encoding, Section};
 use super::parallel;
@@ -18,13 +19,9 @@ use super::summary::Tally;
 use super::sums::ChunkSums;
 use super::tail::TailChunk;
 use crate::event::Raw;
-use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError, Zone};
+use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
-
-/// Microseconds for which an offset from UTC is taken to be the same: zones change theirs at whole quarters.
-const QUARTER: i64 = 15 * 60 * 1_000_000;
-const DAY: i64 = 86_400 * 1_000_000;
 
 impl Snapshot {
     /// The groups of the events that match, in no order.
@@ -570,37 +567,5 @@ pub fn key_value(value: Option<Raw<'_>>) -> KeyValue {
     match value.filter(|value| !value.is_null()) {
         Some(value) => KeyValue::Text(value.display().as_ref().into()),
         None => KeyValue::Missing,
-    }
-}
-
-/// Local time, with the offset remembered for a quarter of an hour.
-pub struct Clock {
-    zone: Zone,
-    quarter: i64,
-    offset: i64,
-}
-
-impl Clock {
-    pub fn new(by: &GroupKey) -> Clock {
-        let zone = match by {
-            GroupKey::Interval { zone, .. } | GroupKey::Day(zone) | GroupKey::Hour(zone) => zone.clone(),
-            GroupKey::Field(_) => Zone::default(),
-        };
-        Clock { zone, quarter: i64::MIN, offset: 0 }
-    }
-
-    pub fn key(&mut self, by: &GroupKey, time: i64) -> i64 {
-        let quarter = time.div_euclid(QUARTER);
-        if quarter != self.quarter {
-            self.quarter = quarter;
-            self.offset = self.zone.offset_at(Timestamp(quarter * QUARTER)) * 1_000_000;
-        }
-        let local = time + self.offset;
-        match by {
-            GroupKey::Day(_) => local.div_euclid(DAY),
-            GroupKey::Hour(_) => local.rem_euclid(DAY) / (3600 * 1_000_000),
-            GroupKey::Interval { micros, .. } => local.div_euclid(*micros) * micros - self.offset,
-            GroupKey::Field(_) => 0,
-        }
     }
 }

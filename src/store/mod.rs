@@ -20,6 +20,7 @@ mod cache;
 mod candidates;
 mod chunks;
 mod classes;
+mod clock;
 mod coded;
 #[cfg(test)]
 mod crash;

@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::aggregate::{Clock, Failed, Groups, KeyValue, key_value};
+use super::aggregate::{Failed, Groups, KeyValue, key_value};
+use super::clock::Clock;
 use super::part::{Dictionary, Part};
 use super::search::{Place, covers};
 use super::summary::{OF_CHUNKS, OF_PART, Summary, Tally};
