@@ -4,6 +4,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::params::bad;
 use super::routes::Call;
 use super::{Api, note};
 use crate::journal::dead_letters::{DeadLetter, Number};
@@ -16,7 +17,8 @@ const DEFAULT_LIMIT: u64 = 100;
 
 pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
     let limit = call.params.number("limit", DEFAULT_LIMIT) as usize;
-    let after = call.params.text("after").map(number).transpose()?;
+    let unknown = |_| bad("after", "expected `next` of the page before");
+    let after = call.params.text("after").map(|text| number(text).map_err(unknown)).transpose()?;
     let queue = &api.agent.context.dead_letters;
     let summary = queue.summary().await.map_err(broken)?;
     let dead_letters = queue.list(after, limit).await.map_err(broken)?;

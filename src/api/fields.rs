@@ -10,7 +10,6 @@ use super::routes::Call;
 use super::shape::{Event, Object, array};
 use crate::event::names::KNOWN;
 use crate::net::http::Problem;
-use crate::query::Expr;
 use crate::query::request::{Filter, Group, GroupKey, Row, has, is, newest_of};
 use crate::visibility::Visibility;
 
@@ -119,14 +118,28 @@ fn enter_session(found: &mut Vec<Group>, row: &Row) {
     }
 }
 
+/// Whether the place that is read can have no such member.
+async fn lacks(api: &Api, name: &str) -> Result<bool, Problem> {
+    Ok(reader(api)?.lacks(vec![name.to_owned()]).await.map_err(problem)?.is_some())
+}
+
 /// Stored operations of each session that have begun and not ended.
 async fn stored_open(api: &Api, mut filter: Filter, sees: &Visibility) -> Result<BTreeMap<String, u64>, Problem> {
-    filter.and(Expr::and(vec![is("status", "in_progress")]));
-    let mut begun = groups(api, filter, vec![field("session_id"), field("operation_id")], false, sees.clone()).await?;
+    if lacks(api, "status").await? {
+        return Ok(BTreeMap::new());
+    }
+    filter.and(is("status", "in_progress"));
+    // A table without the column has no ids of operations.
+    let mut keys = vec![field("session_id")];
+    if !lacks(api, "operation_id").await? {
+        keys.push(field("operation_id"));
+    }
+    let mut begun = groups(api, filter, keys, false, sees.clone()).await?;
     begun.sort_by_key(|group| std::cmp::Reverse(group.last));
     let mut open = BTreeMap::new();
     for (nth, group) in begun.iter().enumerate() {
-        let is_open = match &group.keys[1] {
+        let operation = group.keys.get(1).and_then(Option::as_ref);
+        let is_open = match operation {
             // Without an id nobody knows which end belongs to it; of the oldest ones it is not asked.
             None => true,
             Some(_) if nth >= MOST_ASKED => false,
@@ -136,7 +149,7 @@ async fn stored_open(api: &Api, mut filter: Filter, sees: &Visibility) -> Result
                 row.is_some_and(|row| Event::new(&row).text("status").as_deref() == Some("in_progress"))
             }
         };
-        let operations = if group.keys[1].is_some() { 1 } else { group.count };
+        let operations = if operation.is_some() { 1 } else { group.count };
         if is_open && let Some(session) = &group.keys[0] {
             *open.entry(session.clone()).or_default() += operations;
         }

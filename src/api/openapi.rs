@@ -67,10 +67,26 @@ fn operation(route: &Route) -> Value {
         "responses": responses,
         "security": security(route.who),
     });
-    if matches!(route.path, "/api/login" | "/api/logs") && route.method == "POST" {
-        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": {} } } });
+    if let Some(schema) = body(route) {
+        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
     }
     operation
+}
+
+/// What is sent to a route, where it takes something.
+fn body(route: &Route) -> Option<Value> {
+    let text = || json!({ "type": "string", "minLength": 1 });
+    match (route.method, route.path) {
+        ("POST", "/api/login") => Some(json!({ "oneOf": [
+            { "type": "object", "required": ["token"], "properties": { "token": text() } },
+            { "type": "object", "required": ["user", "password"], "properties": { "user": text(), "password": text() } },
+        ] })),
+        ("POST", "/api/logs") => Some(json!({ "oneOf": [
+            { "type": "object" },
+            { "type": "array", "minItems": 1, "items": { "type": "object" } },
+        ] })),
+        _ => None,
+    }
 }
 
 fn operation_id(route: &Route) -> String {
@@ -169,9 +185,16 @@ fn schema(answers: &str) -> Value {
     }
 }
 
+/// Times as parameters take them: RFC 3339, a date, a local time, or seconds since 1970.
+const TIME: &str = "^((19[89]|20[0-9])[0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])\
+    (T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9])?)?|[1-3][0-9]{9})$";
+
 fn parameter(parameter: &Parameter) -> Value {
     let schema = match parameter.kind {
-        Kind::Text | Kind::Query | Kind::Time | Kind::Zone => json!({ "type": "string" }),
+        Kind::Text => json!({ "type": "string" }),
+        Kind::Query => json!({ "type": "string", "format": "weir-query", "maxLength": crate::query::MAX_LEN }),
+        Kind::Time => json!({ "type": "string", "pattern": TIME }),
+        Kind::Zone => json!({ "type": "string", "format": "time-zone", "examples": ["UTC", "Asia/Tehran"] }),
         Kind::Number(min, max) if max > u64::from(u32::MAX) => json!({ "type": "integer", "minimum": min }),
         Kind::Number(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Choice(words) => json!({ "type": "string", "enum": words }),

@@ -360,6 +360,12 @@ fn the_notebook_table_answers_as_it_is_with_rows_that_others_wrote() {
     let written = database.sql("SELECT to_char(timestamp AT TIME ZONE 'Asia/Tehran' AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS') FROM code_execution_logs WHERE id = 3");
     assert!(one["timestamp"].as_str().expect("a time").starts_with(&written), "{one} {written}");
     assert_eq!(ask(&agent, &ali, "/api/logs/4").0, 404, "another's row");
+    let (status, sessions) = ask(&agent, &ali, "/api/sessions");
+    assert_eq!(
+        (status, &sessions["sessions"][0]["open_operations"]),
+        (200, &json!(0)),
+        "no column for operations: {sessions}"
+    );
     let count = |sql: &str| database.sql(sql).parse::<f64>().expect("a number");
     let (_, summary) = ask(&agent, &ali, "/api/activity/summary");
     assert_eq!(
