@@ -245,7 +245,7 @@ impl Loading<'_> {
         if is_sound {
             warn_of_nothing(root, &mut self.problems);
             wiring::warn_of_loose_ends(&knots, &wires, &mut self.problems);
-            unknown_fields::warn(root, &knots, &wires, &mut self.problems);
+            unknown_fields::warn(root, &knots, &wires, &order, &mut self.problems);
         }
         let (sources, transforms, sinks) = components.plan(wires, &order);
         if let Some(name) = &settings.api.read.sink {

@@ -1,8 +1,9 @@
 //! Warns of queries on a name that no event has behind `normalize`: they would match nothing, without a word.
 
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
-use super::wiring::{Knot, Wires};
+use super::wiring::{self, Knot, Wires};
 use crate::diagnostic::{self, Kind, Node, Problem, Problems};
 use crate::event::NameId;
 use crate::event::aliases::{canonical, is_canonical};
@@ -11,6 +12,8 @@ use crate::query::Query;
 
 /// Transforms that leave the names of an event as they are.
 const PASSING: [&str; 6] = ["filter", "route", "redact", "truncate", "dedupe", "metrics"];
+/// Names beside the canonical ones that are followed; of events that may have more, nothing is said.
+const MOST_NAMES: usize = 1000;
 
 /// What stands at the top level of the events that come to a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,33 +21,49 @@ enum Names {
     /// Nobody knows.
     Any,
     /// The canonical ones, and these.
-    Canonical(BTreeSet<String>),
+    Canonical(Rc<BTreeSet<String>>),
 }
 
 impl Names {
+    fn with(self, more: impl IntoIterator<Item = String>) -> Names {
+        let Names::Canonical(mut names) = self else { return Names::Any };
+        Rc::make_mut(&mut names).extend(more);
+        if names.len() > MOST_NAMES { Names::Any } else { Names::Canonical(names) }
+    }
+
     fn join(self, other: Names) -> Names {
-        match (self, other) {
-            (Names::Canonical(mut mine), Names::Canonical(theirs)) => {
-                mine.extend(theirs);
-                Names::Canonical(mine)
-            }
-            _ => Names::Any,
+        match other {
+            Names::Canonical(theirs) => self.with(theirs.iter().cloned()),
+            Names::Any => Names::Any,
         }
     }
 }
 
-pub fn warn(root: &Node, knots: &[Knot], wires: &Wires, problems: &mut Problems) {
+/// `order` has the transforms, each behind all that feed it.
+pub fn warn(root: &Node, knots: &[Knot], wires: &Wires, order: &[usize], problems: &mut Problems) {
     let index: HashMap<&str, usize> = knots.iter().enumerate().map(|(nth, knot)| (&*knot.name, nth)).collect();
-    let mut known: HashMap<usize, Names> = HashMap::new();
+    let arriving = |leaving: &[Names], nth: usize| {
+        let feeders =
+            wires[nth].iter().map(|input| index.get(&*input.component).map_or(&Names::Any, |at| &leaving[*at]));
+        feeders.cloned().reduce(Names::join).unwrap_or(Names::Any)
+    };
+    let component = |knot: &Knot| {
+        let section = if knot.kind == wiring::Kind::Sink { "sinks" } else { "transforms" };
+        Some((section, &root.get(section)?.value.get(&knot.name)?.value))
+    };
+    let mut leaving = vec![Names::Any; knots.len()];
+    for &nth in order {
+        let Some((_, node)) = component(&knots[nth]) else { continue };
+        leaving[nth] = behind(node, arriving(&leaving, nth));
+    }
     for (nth, knot) in knots.iter().enumerate() {
-        let section = if knot.kind == super::wiring::Kind::Sink { "sinks" } else { "transforms" };
-        let Some(entry) = root.get(section).and_then(|section| section.value.get(&knot.name)) else { continue };
+        let Some((section, node)) = component(knot) else { continue };
         let mut queries = Vec::new();
-        collect(&entry.value, &format!("{section}.{}", knot.name), &mut queries);
+        collect(node, &format!("{section}.{}", knot.name), &mut queries);
         if queries.is_empty() {
             continue;
         }
-        let Names::Canonical(added) = arriving(nth, root, knots, wires, &index, &mut known) else { continue };
+        let Names::Canonical(added) = arriving(&leaving, nth) else { continue };
         for (path, node) in queries {
             let Some(query) = node.text().and_then(|text| Query::parse(text).ok()) else { continue };
             for field in query.fields() {
@@ -55,6 +74,23 @@ pub fn warn(root: &Node, knots: &[Knot], wires: &Wires, problems: &mut Problems)
                 }
             }
         }
+    }
+}
+
+/// The names that leave a transform.
+fn behind(node: &Node, arriving: Names) -> Names {
+    let word = |key: &str| node.get(key).and_then(|entry| entry.value.text());
+    match word("type") {
+        Some("normalize") if word("unknown") != Some("keep") => Names::Canonical(Rc::default()),
+        // What a table adds is known to nobody here.
+        Some("enrich") if node.get("lookup").is_some() => Names::Any,
+        Some("enrich") => {
+            let maps = ["set", "from_env"].iter().filter_map(|key| node.get(key));
+            let added = maps.flat_map(|entry| entry.value.entries().unwrap_or_default());
+            arriving.with(added.map(|entry| entry.name().split('.').next().unwrap_or_default().to_owned()))
+        }
+        Some(passing) if PASSING.contains(&passing) => arriving,
+        _ => Names::Any,
     }
 }
 
@@ -95,59 +131,6 @@ fn collect<'n>(node: &'n Node, path: &str, queries: &mut Vec<(String, &'n Node)>
             Kind::Scalar(_) => {}
         }
     }
-}
-
-/// The names that come to a component from all that it reads.
-fn arriving(
-    nth: usize,
-    root: &Node,
-    knots: &[Knot],
-    wires: &Wires,
-    index: &HashMap<&str, usize>,
-    known: &mut HashMap<usize, Names>,
-) -> Names {
-    let mut all: Option<Names> = None;
-    for input in &wires[nth] {
-        let names = match index.get(&*input.component) {
-            Some(feeder) => leaving(*feeder, root, knots, wires, index, known),
-            None => Names::Any,
-        };
-        all = Some(all.map_or(names.clone(), |all| all.join(names)));
-    }
-    all.unwrap_or(Names::Any)
-}
-
-fn leaving(
-    nth: usize,
-    root: &Node,
-    knots: &[Knot],
-    wires: &Wires,
-    index: &HashMap<&str, usize>,
-    known: &mut HashMap<usize, Names>,
-) -> Names {
-    if let Some(names) = known.get(&nth) {
-        return names.clone();
-    }
-    let component = root.get("transforms").and_then(|section| section.value.get(&knots[nth].name));
-    let word = |key: &str| component.and_then(|entry| entry.value.get(key)).and_then(|entry| entry.value.text());
-    let names = match word("type") {
-        Some("normalize") if word("unknown") != Some("keep") => Names::Canonical(BTreeSet::new()),
-        Some("enrich") => match arriving(nth, root, knots, wires, index, known) {
-            Names::Canonical(mut names) => {
-                let node = &component.expect("it has a type").value;
-                let maps = ["set", "from_env"].iter().filter_map(|key| node.get(key));
-                let added = maps.flat_map(|entry| entry.value.entries().unwrap_or_default());
-                names.extend(added.map(|entry| entry.name().split('.').next().unwrap_or_default().to_owned()));
-                // What a table adds is known to nobody here.
-                if node.get("lookup").is_some() { Names::Any } else { Names::Canonical(names) }
-            }
-            Names::Any => Names::Any,
-        },
-        Some(passing) if PASSING.contains(&passing) => arriving(nth, root, knots, wires, index, known),
-        _ => Names::Any,
-    };
-    known.insert(nth, names.clone());
-    names
 }
 
 #[cfg(test)]
@@ -194,5 +177,24 @@ sinks:
         for fine in ["transforms.raw.where", "sinks.out.where", "sinks.mixed.where"] {
             assert!(said(fine).is_empty(), "{fine}: {:?}", said(fine));
         }
+    }
+
+    #[test]
+    fn a_chain_of_any_length_is_followed_in_whatever_order_it_is_written() {
+        const LENGTH: usize = 5000;
+        let mut yaml = String::from("sources:\n  web: { type: http, address: 127.0.0.1:0 }\ntransforms:\n");
+        // The last first: whoever asks for its names asks for those of all before it.
+        for nth in (1..LENGTH).rev() {
+            yaml += &format!("  t{nth}: {{ type: enrich, inputs: [t{}], set: {{ n{nth}: 1 }} }}\n", nth - 1);
+        }
+        yaml += "  t0: { type: normalize, inputs: [web] }\nsinks:\n";
+        yaml += &format!("  far: {{ type: console, inputs: [t{}], where: 'username:ali' }}\n", LENGTH - 1);
+        yaml += "  near: { type: console, inputs: [t9], where: 'username:ali n9:1' }\n";
+        let texts = vec![Text { name: "weir.yaml".into(), bytes: yaml.into() }];
+        let loaded = load_texts(texts, Catalogue::built_in(), Environment::process(), &Overrides::default());
+        let loaded = loaded.map_err(|rejected| rejected.render(false)).expect("it holds");
+        let near: Vec<_> = loaded.warnings.iter().filter(|warning| warning.path == "sinks.near.where").collect();
+        assert_eq!(near.len(), 1);
+        assert!(near[0].message.contains("`username`"), "{near:?}");
     }
 }
