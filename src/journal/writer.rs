@@ -313,7 +313,9 @@ pub fn write_loop(mut appender: Appender) {
         if due.is_empty() {
             appender.claim_synced();
         } else {
-            next_write = Instant::now() + if due.len() > 1 { GATHER_TIME } else { Duration::ZERO };
+            if shared.on_disk() && due.len() > 1 {
+                next_write = Instant::now() + GATHER_TIME;
+            }
             appender.append(due);
         }
         if appender.prepare() {
