@@ -12,10 +12,10 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fatal, Intake, Job, JobStatus, Outcome, Receipt, ReserveError, SinkContext, Source, SourceContext};
+use super::{Fatal, Intake, Job, JobStatus, Outcome, Receipt, SinkContext, Source, SourceContext};
 use crate::codec::{Decoded, Decoder, Frames, Limits, Ordinals};
 use crate::event::{Batch, Id, Provenance};
-use crate::journal::{Full, MemoryPermit};
+use crate::journal::{Full, MemoryPermit, ReserveError};
 use crate::net::Sockets;
 
 /// A sink named `out` at the beginning of its life.

@@ -12,11 +12,11 @@ use hyper::header::HeaderMap;
 use hyper::{Request, Response, StatusCode};
 use tokio_util::sync::CancellationToken;
 
-use super::source::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, ReserveError, Wait};
+use super::source::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, Wait};
 use crate::codec::{Decoder, Frames, Ordinals, Refusal};
 use crate::event::escape::push_string;
 use crate::event::{Capture, Provenance, Seed, Stamp};
-use crate::journal::{Full, IdempotencyKey, MemoryPermit};
+use crate::journal::{Full, IdempotencyKey, MemoryPermit, ReserveError};
 use crate::net::http::Peer;
 use crate::net::http::body::{self, BodyError, BodyLimits};
 use crate::net::http::reply::{self, Body, Problem};
@@ -197,12 +197,11 @@ fn full(what: Full) -> Problem {
 
 /// What to send instead of a form. A form's type alone is no sign: `curl -d` gives it to everything.
 fn form(headers: &HeaderMap, body: &[u8]) -> Option<String> {
-    let kind = headers.get(hyper::header::CONTENT_TYPE)?.to_str().ok()?.trim().to_ascii_lowercase();
-    let what = if kind.starts_with("multipart/") && body.trim_ascii_start().starts_with(b"--") {
+    let kind = headers.get(hyper::header::CONTENT_TYPE)?.to_str().ok()?.trim();
+    let is = |wanted: &str| kind.get(..wanted.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(wanted));
+    let what = if is("multipart/") && body.trim_ascii_start().starts_with(b"--") {
         "a multipart form"
-    } else if kind.starts_with("application/x-www-form-urlencoded")
-        && !matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
-    {
+    } else if is("application/x-www-form-urlencoded") && !matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) {
         "the fields of a form"
     } else {
         return None;

@@ -34,8 +34,7 @@ pub use sink::{
     Written,
 };
 pub use source::{
-    AnySource, Chunk, Intake, Job, JobStatus, Marks, OnBad, Outcome, Prepared, Receipt, ReserveError, Source,
-    SourceContext, Wait,
+    AnySource, Chunk, Intake, Job, JobStatus, Marks, OnBad, Outcome, Prepared, Receipt, Source, SourceContext, Wait,
 };
 pub use stage::{AnyStage, Others, Stage, StageEntrance, Why};
 pub use state::{Bounds, Changes, State, StateTag, Transaction};

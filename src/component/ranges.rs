@@ -134,7 +134,7 @@ impl RangeTracker {
     pub fn take(&mut self, end: u64) -> (u8, Claim) {
         debug_assert!(self.is_open() && end >= self.cursor);
         let taken = |slot| self.submitted.iter().any(|f| f.state == State::Pending && f.slot == slot);
-        let slot = (0..MOST_IN_FLIGHT as u8).find(|slot| !taken(*slot)).expect("an open ranges has a free slot");
+        let slot = (0..MOST_IN_FLIGHT as u8).find(|slot| !taken(*slot)).expect("an open tracker has a free slot");
         let span = self.cursor..end;
         let settled = self.submitted.iter().filter(|part| part.state == State::Settled);
         let mut spans: Vec<Span> = self.before().into_iter().collect();

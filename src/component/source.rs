@@ -16,7 +16,7 @@ use super::check::Check;
 use super::failure::Fatal;
 use crate::codec::{Decoder, Frames, Ordinals, Refusal};
 use crate::event::Provenance;
-use crate::journal::{Full, IdempotencyKey, MemoryPermit, Position};
+use crate::journal::{IdempotencyKey, MemoryPermit, Position, ReserveError};
 use crate::net::{Endpoint, Sockets};
 
 /// The most bytes a chunk should have; a larger event is a chunk alone.
@@ -133,14 +133,6 @@ pub trait Intake: Send + Sync {
 
     /// State for health: `None` is fine, else what is wrong.
     fn trouble(&self, message: Option<String>);
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReserveError {
-    /// There is no space: later.
-    Full(Full),
-    /// The agent stops.
-    Closed,
 }
 
 /// What is committed together: all or nothing.

@@ -228,8 +228,8 @@ impl Agent {
 
     /// Brings the gauges of all sinks up to date, each in one step with its accounting.
     pub fn refresh_accounting(&self) {
+        let components = self.accounting.all();
         for cursor in self.context.journal.cursors() {
-            let components = self.accounting.all();
             if let Some(stage) = cursor.name.strip_suffix(":in") {
                 let of_stage = |l: &&Arc<ComponentMetrics>| l.kind == ComponentKind::Transform && *l.name == *stage;
                 if let Some(metrics) = components.iter().find(of_stage) {

@@ -293,12 +293,12 @@ impl Agent {
         }
         for (name, gone) in old {
             gone.close();
-            let accounting = self.clone();
+            let agent = self.clone();
             running.leaving.spawn(async move {
                 gone.stop(deadline).await;
-                let running = accounting.running.lock().await;
+                let running = agent.running.lock().await;
                 if !running.sources.contains_key(&name) {
-                    accounting.accounting.close(&name, ComponentKind::Source);
+                    agent.accounting.close(&name, ComponentKind::Source);
                 }
             });
         }

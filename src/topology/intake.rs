@@ -16,10 +16,10 @@ use super::pool::Pool;
 use super::process::{Work, process, refusals};
 use crate::codec::redaction::Engine;
 use crate::codec::{Codec, Frames, Limits, Ordinals, Refusal};
-use crate::component::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, Receipt, ReserveError, Wait};
+use crate::component::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, Receipt, Wait};
 use crate::event::Provenance;
 use crate::journal::dead_letters::{self, DeadLetter, DeadLetters, NewDeadLetter};
-use crate::journal::{self, AppendError, Commit, Journal, KeyMatch, MemoryPermit, StreamId, Ticket};
+use crate::journal::{self, AppendError, Commit, Journal, KeyMatch, MemoryPermit, ReserveError, StreamId, Ticket};
 use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState, Counts, Folding, panics};
 
 /// What all sources share.
@@ -141,22 +141,22 @@ impl SourceIntake {
 
     /// Lets a dead letter enter again, here or at a transform behind.
     pub async fn reenter(&self, dead_letter: &DeadLetter, at: Option<&str>) -> Result<(), String> {
-        let told = &dead_letter.content;
-        let permit = self.reserve(told.body.len()).await.map_err(|_| "the agent stops".to_owned())?;
-        let whole = 0..told.body.len();
+        let content = &dead_letter.content;
+        let permit = self.reserve(content.body.len()).await.map_err(|_| "the agent stops".to_owned())?;
+        let whole = 0..content.body.len();
         let provenance = Provenance {
             source: self.inner.name.clone(),
-            seed: told.seed,
-            received_at: told.received_at,
+            seed: content.seed,
+            received_at: content.received_at,
             peer: None,
-            stamp: told.stamp.clone().map(Arc::new),
+            stamp: content.stamp.clone().map(Arc::new),
         };
         let outcome = self.enter(
             Job {
                 chunks: vec![Chunk {
-                    bytes: told.body.clone(),
+                    bytes: content.body.clone(),
                     frames: Frames::At(vec![whole]),
-                    ordinals: Ordinals::Given(vec![told.ordinal]),
+                    ordinals: Ordinals::Given(vec![content.ordinal]),
                 }],
                 decoder: Codec::Json.decoder().into(),
                 provenance: Arc::new(provenance),
@@ -165,7 +165,7 @@ impl SourceIntake {
                 wait: Wait::Journal,
                 key: None,
                 permit: Some(permit),
-                origin: told.origin.as_deref().map(Into::into),
+                origin: content.origin.as_deref().map(Into::into),
             },
             at,
         );
@@ -193,12 +193,12 @@ impl Intake for SourceIntake {
     fn reserve(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<MemoryPermit, ReserveError>> + Send + '_>> {
         Box::pin(async move {
             let flow = self.inner.flow();
-            self.inner.context.journal.reserve(bytes, flow.reserved()).await.map_err(same)
+            self.inner.context.journal.reserve(bytes, flow.reserved()).await
         })
     }
 
     fn try_reserve(&self, bytes: usize) -> Result<MemoryPermit, ReserveError> {
-        self.inner.context.journal.try_reserve(bytes, self.inner.flow().reserved()).map_err(same)
+        self.inner.context.journal.try_reserve(bytes, self.inner.flow().reserved())
     }
 
     fn submit(&self, job: Job) -> Receipt {
@@ -262,13 +262,6 @@ impl Intake for SourceIntake {
     }
 }
 
-fn same(error: journal::ReserveError) -> ReserveError {
-    match error {
-        journal::ReserveError::Full(what) => ReserveError::Full(what),
-        journal::ReserveError::Closed => ReserveError::Closed,
-    }
-}
-
 fn run(
     inner: &Arc<Inner>,
     flow: Arc<Flow>,
@@ -288,7 +281,7 @@ fn run(
         }
     };
     log_refused(inner, &job, &work.refused);
-    if let Err(verdict) = bury(inner, &flow, &job, &work) {
+    if let Err(verdict) = keep_dead_letters(inner, &flow, &job, &work) {
         return say(answer, outcome(verdict, 0, work.refused));
     }
     let Work { result, refused, counts, accepted } = work;
@@ -376,7 +369,7 @@ fn say(answer: oneshot::Sender<Outcome>, outcome: Outcome) {
 
 /// Puts dead events into the queue, synced, before the rest of the job is committed: they may come twice if the
 /// commit fails, but never not at all.
-fn bury(inner: &Inner, flow: &Flow, job: &Job, work: &Work) -> Result<(), JobStatus> {
+fn keep_dead_letters(inner: &Inner, flow: &Flow, job: &Job, work: &Work) -> Result<(), JobStatus> {
     let context = &inner.context;
     let dead_letter = |component: &str, kind: ComponentKind, text: &[u8], ordinal, reason: &str| NewDeadLetter {
         component: component.to_owned(),

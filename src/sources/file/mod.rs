@@ -50,8 +50,8 @@ use tokio::sync::oneshot;
 pub use config::Config;
 use tail::{Next, Settings, Tail};
 
-use crate::component::{Check, Fatal, ReserveError, Source, SourceContext};
-use crate::journal::MemoryPermit;
+use crate::component::{Check, Fatal, Source, SourceContext};
+use crate::journal::{MemoryPermit, ReserveError};
 use crate::net::Sockets;
 
 /// How long a source that begins waits for the journal before it counts as reading.

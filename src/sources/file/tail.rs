@@ -22,11 +22,11 @@ use super::owners::Owners;
 use super::position::{BEGUN, PAST, Remembered, SOURCE, remembered};
 use super::shape::looks_wide;
 use crate::codec::Decoder;
+use crate::component::SourceContext;
 use crate::component::ranges::Claim;
 use crate::component::source::CHUNK_BYTES;
-use crate::component::{ReserveError, SourceContext};
 use crate::event::{Capture, Stamp};
-use crate::journal;
+use crate::journal::{self, ReserveError};
 use crate::units::Timestamp;
 
 /// Pieces of all files without a verdict.

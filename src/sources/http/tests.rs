@@ -15,11 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::codec::{self, Decoded};
 use crate::component::fake;
-use crate::component::{Intake, Job, JobStatus, Outcome, Receipt, ReserveError};
+use crate::component::{Intake, Job, JobStatus, Outcome, Receipt};
 use crate::diagnostic;
 use crate::event::Stamp;
-use crate::journal::Full;
-use crate::journal::MemoryPermit;
+use crate::journal::{Full, MemoryPermit, ReserveError};
 
 /// Decodes what is handed in and says that it is done.
 struct Wiring {

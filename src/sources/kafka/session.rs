@@ -17,7 +17,8 @@ use super::consumer::{Context, Reader, State};
 use super::lane::{Answer, Held, Message};
 use super::{Config, OutOfRange, SETTINGS};
 use crate::codec::Decoder;
-use crate::component::{ReserveError, SourceContext};
+use crate::component::SourceContext;
+use crate::journal::ReserveError;
 use crate::net::kafka::{Common, ID_HEADER};
 
 /// How long messages wait for others to be handed in with.
