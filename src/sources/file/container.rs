@@ -110,9 +110,12 @@ impl Containers {
             }));
         } else {
             used = open.iter().map(|open| open.start).min().unwrap_or(used);
-            // What reaches over the cut is left as well, whole.
-            while let Some(over) = made.iter().filter(|m| m.start < used && m.end > used).map(|m| m.start).min() {
-                used = over;
+            // What reaches over the cut is left as well, whole. They ended in this order.
+            for made in made.iter().rev() {
+                if made.end <= used {
+                    break;
+                }
+                used = used.min(made.start);
             }
         }
         made.sort_by_key(|made| made.start);
@@ -196,12 +199,15 @@ fn docker(line: &[u8]) -> Option<Entry<'_>> {
     }
     let Line { log, stream, time } = serde_json::from_slice(line).ok()?;
     let is_partial = !log.ends_with('\n');
+    let end = log.strip_suffix('\n').map_or(log.len(), |text| text.strip_suffix('\r').unwrap_or(text).len());
     let text = match log {
-        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        Cow::Borrowed(text) => Cow::Borrowed(&text.as_bytes()[..end]),
+        Cow::Owned(mut text) => {
+            text.truncate(end);
+            Cow::Owned(text.into_bytes())
+        }
     };
-    let whole = text.strip_suffix(b"\n").map(|text| text.strip_suffix(b"\r").unwrap_or(text).to_vec());
-    Some(Entry { time, stream, text: whole.map_or(text, Cow::Owned), is_partial })
+    Some(Entry { time, stream, text, is_partial })
 }
 
 fn cri(line: &[u8]) -> Option<Entry<'_>> {
