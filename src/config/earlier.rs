@@ -62,16 +62,14 @@ impl Snapshots {
     /// As the file has them that [`add_leftover`] reads.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        for (section, is_empty) in [("sinks", self.sinks.is_empty()), ("stages", self.stages.is_empty())] {
-            if is_empty {
-                continue;
-            }
-            text.push_str(&format!("{section}:\n"));
-            match section {
-                "sinks" => self.sinks.iter().for_each(|(name, sink)| text.push_str(&format!("  {name}: {sink}\n"))),
-                _ => self.stages.iter().for_each(|((name, type_name), transforms)| {
-                    text.push_str(&format!("  {name}{OF_TYPE}{type_name}: {transforms}\n"));
-                }),
+        if !self.sinks.is_empty() {
+            text.push_str("sinks:\n");
+            self.sinks.iter().for_each(|(name, sink)| text.push_str(&format!("  {name}: {sink}\n")));
+        }
+        if !self.stages.is_empty() {
+            text.push_str("stages:\n");
+            for ((name, type_name), transforms) in &self.stages {
+                text.push_str(&format!("  {name}{OF_TYPE}{type_name}: {transforms}\n"));
             }
         }
         text

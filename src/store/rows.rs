@@ -160,7 +160,7 @@ impl<'a> RowFilter<'a> {
         let mut more = Vec::new();
         for equal in &self.equals {
             equal.judge(part, chunk, &shape_of, &mut self.scratch, &mut more)?;
-            verdicts.iter_mut().zip(&more).for_each(|(mine, theirs)| *mine = (*mine).min(*theirs));
+            combine(verdicts, &more, u8::min);
         }
         self.shape_of = shape_of;
         verdicts.truncate(len);
@@ -378,9 +378,14 @@ fn fold(
     let mut verdicts = Vec::with_capacity(out.len());
     for one in parts {
         one.judge(part, chunk, shapes, scratch, &mut verdicts)?;
-        out.iter_mut().zip(&verdicts).for_each(|(mine, theirs)| *mine = join(*mine, *theirs));
+        combine(out, &verdicts, join);
     }
     Ok(())
+}
+
+/// Joins the verdicts of another test: the lesser of two where both must hold, the greater where one is enough.
+pub fn combine(out: &mut [u8], verdicts: &[u8], join: fn(u8, u8) -> u8) {
+    out.iter_mut().zip(verdicts).for_each(|(mine, theirs)| *mine = join(*mine, *theirs));
 }
 
 impl ColumnTest {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::coded::{Column, IN_LINE, NONE, number_of};
-use super::rows::{MAYBE, NO, YES};
+use super::rows::{MAYBE, NO, YES, combine};
 use super::tail::TailChunk;
 use crate::event::Raw;
 use crate::query::request::Filter;
@@ -106,6 +106,6 @@ fn join(parts: &[TailPlan], chunk: &TailChunk, out: &mut [u8], join: fn(u8, u8) 
     let mut verdicts = Vec::with_capacity(out.len());
     for part in parts {
         part.judge(chunk, &mut verdicts);
-        out.iter_mut().zip(&verdicts).for_each(|(mine, theirs)| *mine = join(*mine, *theirs));
+        combine(out, &verdicts, join);
     }
 }
