@@ -1,10 +1,10 @@
 //! Fluent Bit: its files, classic and in YAML, and what its plugins and keys are called here.
 
-use super::{Row, find, is_private, lines};
+use super::{Row, TypeRow, find, find_type, is_private, lines};
 use crate::diagnostic::{Kind, Node, Problem, Problems, Span};
 
 /// Plugins: section, name, and what to use.
-const PLUGINS: &[(&str, &str, &str)] = &[
+const PLUGINS: &[TypeRow] = &[
     ("input", "tail", "a source of `type: file`"),
     ("input", "http", "a source of `type: http`"),
     ("input", "tcp", "a source of `type: socket` with `mode: tcp`"),
@@ -49,9 +49,7 @@ const KEYS: &[Row] = &[
     ("service", "", "log_level", "`log: {level: info}`"),
     ("service", "", "log_file", "nothing: the log is on stderr"),
     ("service", "", "parsers_file", "nothing: `codec` of a source says how its lines are read"),
-    ("service", "", "http_server", "`api: {address: 127.0.0.1:8686}`"),
-    ("service", "", "http_listen", "`api: {address: 127.0.0.1:8686}`"),
-    ("service", "", "http_port", "`api: {address: 127.0.0.1:8686}`"),
+    ("service", "", "http_server|http_listen|http_port", "`api: {address: 127.0.0.1:8686}`"),
     ("service", "", "storage.path", "`data_dir`"),
     ("service", "", "storage.sync", "nothing: what is acknowledged is synced"),
     ("service", "", "storage.backlog.mem_limit", "`limits: {memory: 256 MiB}`"),
@@ -68,9 +66,7 @@ const KEYS: &[Row] = &[
     ("", "", "tls.verify", "`tls: {…}`"),
     ("input", "tail", "path", "`include: [/var/log/*.log]`"),
     ("input", "tail", "exclude_path", "`exclude: […]`"),
-    ("input", "tail", "db", "nothing: positions are in the journal"),
-    ("input", "tail", "db.sync", "nothing: positions are in the journal"),
-    ("input", "tail", "db.locking", "nothing: positions are in the journal"),
+    ("input", "tail", "db|db.sync|db.locking", "nothing: positions are in the journal"),
     (
         "input",
         "tail",
@@ -87,49 +83,33 @@ const KEYS: &[Row] = &[
     ("input", "tail", "read_from_head", "`read_from: beginning`"),
     ("input", "tail", "refresh_interval", "`poll: 250ms`"),
     ("input", "tail", "rotate_wait", "nothing: a rotated file is read to its end"),
-    ("input", "tail", "skip_long_lines", "`max_line: 1 MiB`"),
-    ("input", "tail", "buffer_max_size", "`max_line: 1 MiB`"),
-    ("input", "tail", "buffer_chunk_size", "nothing"),
-    ("input", "tail", "path_key", "nothing"),
+    ("input", "tail", "skip_long_lines|buffer_max_size", "`max_line: 1 MiB`"),
+    ("input", "tail", "buffer_chunk_size|path_key", "nothing"),
     ("input", "tail", "key", "nothing: with `codec: text` the line is `message`"),
-    ("input", "", "listen", "`address: host:port`"),
-    ("input", "", "port", "`address: host:port`"),
+    ("input", "", "listen|port", "`address: host:port`"),
     ("input", "", "format", "`codec: json`"),
     ("input", "", "mode", "`mode: tcp`, `udp`, `unix` or `unix_datagram`"),
     ("input", "kafka", "brokers", "`brokers: [host:9092]`"),
     ("input", "kafka", "group_id", "`group: …`"),
     ("filter", "grep", "regex", "`where: 'field:~\"pattern\"'`"),
     ("filter", "grep", "exclude", "`where: '-field:~\"pattern\"'`"),
-    ("filter", "modify|record_modifier", "add", "`set: {name: value}` of `enrich`"),
-    ("filter", "modify|record_modifier", "set", "`set: {name: value}` of `enrich`"),
-    ("filter", "modify|record_modifier", "record", "`set: {name: value}` of `enrich`"),
-    ("output", "es|opensearch", "host", "`endpoints: [http://host:9200]`"),
-    ("output", "es|opensearch", "port", "`endpoints: [http://host:9200]`"),
+    ("filter", "modify|record_modifier", "add|set|record", "`set: {name: value}` of `enrich`"),
+    ("output", "es|opensearch", "host|port", "`endpoints: [http://host:9200]`"),
     ("output", "es|opensearch", "index", "`index: logs-%Y.%m.%d`"),
     ("output", "es|opensearch", "logstash_format", "`index: logstash-%Y.%m.%d`"),
     ("output", "es|opensearch", "logstash_prefix", "`index: PREFIX-%Y.%m.%d`"),
-    ("output", "es|opensearch", "http_user", "`auth: {type: basic, user: …, password: …}`"),
-    ("output", "es|opensearch", "http_passwd", "`auth: {type: basic, user: …, password: …}`"),
-    ("output", "es|opensearch", "suppress_type_name", "nothing"),
-    ("output", "es|opensearch", "replace_dots", "nothing"),
-    ("output", "es|opensearch", "type", "nothing"),
-    ("output", "http", "host", "`uri: http://host:port/path`"),
-    ("output", "http", "port", "`uri: http://host:port/path`"),
+    ("output", "es|opensearch", "http_user|http_passwd", "`auth: {type: basic, user: …, password: …}`"),
+    ("output", "es|opensearch", "suppress_type_name|replace_dots|type", "nothing"),
+    ("output", "http", "host|port", "`uri: http://host:port/path`"),
     ("output", "http", "uri", "`uri: http://host:port/path`, whole"),
     ("output", "http", "format", "`encoding: ndjson` or `json`"),
     ("output", "http", "header", "`headers: {name: value}`"),
-    ("output", "splunk", "host", "`endpoint: https://host:8088`"),
-    ("output", "splunk", "port", "`endpoint: https://host:8088`"),
+    ("output", "splunk", "host|port", "`endpoint: https://host:8088`"),
     ("output", "splunk", "splunk_token", "`token: …`"),
     ("output", "kafka", "brokers", "`brokers: [host:9092]`"),
     ("output", "kafka", "topics", "`topic: …`"),
-    ("output", "pgsql", "host", "`url: postgres://user:password@host:5432/database`"),
-    ("output", "pgsql", "port", "`url: postgres://user:password@host:5432/database`"),
-    ("output", "pgsql", "user", "`url: postgres://user:password@host:5432/database`"),
-    ("output", "pgsql", "password", "`url: postgres://user:password@host:5432/database`"),
-    ("output", "pgsql", "database", "`url: postgres://user:password@host:5432/database`"),
-    ("output", "file", "path", "`path: folder/file.ndjson`"),
-    ("output", "file", "file", "`path: folder/file.ndjson`"),
+    ("output", "pgsql", "host|port|user|password|database", "`url: postgres://user:password@host:5432/database`"),
+    ("output", "file", "path|file", "`path: folder/file.ndjson`"),
     ("output", "stdout", "format", "`encoding: json`"),
 ];
 
@@ -187,23 +167,14 @@ pub fn yaml(node: &Node, problems: &mut Problems) -> bool {
     let message = "this is a configuration of Fluent Bit, and Weir is configured otherwise";
     problems.push(Problem::error("pipeline", pipeline.key.span, message).hint(WHOLE));
     if let Some(service) = node.get("service") {
-        for entry in service.value.entries().unwrap_or_default() {
-            let value = entry.value.text().unwrap_or("");
-            problems.push(answer("service", "", entry.name(), value, entry.key.span));
-        }
+        answer_all("service", "", &service.value, problems);
     }
     for (list, section) in lists {
         let list = pipeline.value.get(list).map(|entry| &entry.value.kind);
         let Some(Kind::Sequence(items)) = list else { continue };
         for item in items {
             let plugin = item.get("name").and_then(|entry| entry.value.text()).unwrap_or("").to_ascii_lowercase();
-            for entry in item.entries().unwrap_or_default() {
-                if is_private(entry.name()) {
-                    problems.hide(entry.value.span);
-                }
-                let value = entry.value.text().unwrap_or("");
-                problems.push(answer(section, &plugin, entry.name(), value, entry.key.span));
-            }
+            answer_all(section, &plugin, item, problems);
         }
     }
     for name in ["parsers", "multiline_parsers", "includes", "env", "upstream_servers"] {
@@ -221,12 +192,22 @@ pub fn yaml(node: &Node, problems: &mut Problems) -> bool {
     true
 }
 
+/// What each key of a mapping becomes.
+fn answer_all(section: &str, plugin: &str, mapping: &Node, problems: &mut Problems) {
+    for entry in mapping.entries().unwrap_or_default() {
+        if is_private(entry.name()) {
+            problems.hide(entry.value.span);
+        }
+        problems.push(answer(section, plugin, entry.name(), entry.value.text().unwrap_or(""), entry.key.span));
+    }
+}
+
 /// What one key becomes.
 fn answer(section: &str, plugin: &str, key: &str, value: &str, span: Span) -> Problem {
     let name = key.to_ascii_lowercase();
     let place = if plugin.is_empty() { section.to_owned() } else { format!("{section} {plugin}") };
     if name == "name" && section != "service" {
-        let advice = PLUGINS.iter().find(|row| row.0 == section && row.1 == plugin).map(|row| row.2);
+        let advice = find_type(PLUGINS, section, plugin);
         let hint =
             advice.map_or_else(|| "there is nothing like it here".to_owned(), |advice| format!("it becomes {advice}"));
         return Problem::error(place, span, format!("`{key}` names the plugin `{value}` of Fluent Bit")).hint(hint);

@@ -3,10 +3,13 @@
 mod fluent_bit;
 mod vector;
 
-use crate::diagnostic::{Node, Problem, Problems, Span};
+use crate::diagnostic::{Node, Problem, Problems};
 
-/// A line of a table: for components of this section and type (empty for all), this key below them, and what to write.
+/// A line of a table: for components of this section and of one of these types (empty for all), any of these keys below
+/// them, and what to write.
 type Row = (&'static str, &'static str, &'static str, &'static str);
+/// The same for the type itself.
+type TypeRow = (&'static str, &'static str, &'static str);
 
 /// Looks at a text before it is read as YAML. True if it is another program's: then its problems say all there is.
 pub fn is_foreign(text: &str, file: u32, problems: &mut Problems) -> bool {
@@ -29,11 +32,12 @@ pub fn explain(root: &Node, problems: &mut Problems) {
         let Some(word) = problem.message.split('`').nth(1).map(str::to_owned) else { continue };
         if problem.message.starts_with("unknown type") && below == "type" {
             let Some(advice) = vector::type_advice(section, &word) else { continue };
-            problem.message = format!("unknown type `{word}`, which is Vector's");
+            problem.message = foreign_type(&word);
             problem.hint = Some(advice.to_owned());
             for entry in component.and_then(Node::entries).unwrap_or_default() {
                 if let Some(advice) = vector::key_advice(section, type_name, entry.name()) {
-                    more.push(foreign_key(&problem.path.replace(".type", ""), entry.name(), entry.key.span, advice));
+                    let (path, span) = (problem.path.replace(".type", ""), entry.key.span);
+                    more.push(Problem::error(path, span, foreign_key(entry.name())).hint(advice));
                 }
             }
             continue;
@@ -45,25 +49,35 @@ pub fn explain(root: &Node, problems: &mut Problems) {
             None => vector::key_advice("", "", &format!("{}.{word}", problem.path)),
         };
         if let Some(advice) = advice {
-            problem.message = format!("unknown key `{word}`, which is Vector's");
+            problem.message = foreign_key(&word);
             problem.hint = Some(advice.to_owned());
         }
     }
     problems.extend(more);
 }
 
-fn foreign_key(path: &str, key: &str, span: Span, advice: &str) -> Problem {
-    Problem::error(path, span, format!("unknown key `{key}`, which is Vector's")).hint(advice)
+fn foreign_key(key: &str) -> String {
+    format!("unknown key `{key}`, which is Vector's")
+}
+
+fn foreign_type(type_name: &str) -> String {
+    format!("unknown type `{type_name}`, which is Vector's")
 }
 
 /// The advice of the first row that is meant.
 fn find(rows: &[Row], section: &str, type_name: &str, key: &str) -> Option<&'static str> {
+    let is_one_of = |names: &str, name: &str| names.split('|').any(|one| one == name);
     let is_meant = |row: &&Row| {
         (row.0.is_empty() || row.0 == section)
-            && (row.1.is_empty() || row.1.split('|').any(|one| one == type_name))
-            && row.2 == key
+            && (row.1.is_empty() || is_one_of(row.1, type_name))
+            && is_one_of(row.2, key)
     };
     rows.iter().find(is_meant).map(|row| row.3)
+}
+
+/// The advice for a type.
+fn find_type(rows: &[TypeRow], section: &str, type_name: &str) -> Option<&'static str> {
+    rows.iter().find(|row| row.0 == section && row.1 == type_name).map(|row| row.2)
 }
 
 /// Whether the value of a key may be shown to nobody.

@@ -1,10 +1,10 @@
 //! Vector: what its types and keys are called here, and its files in TOML.
 
-use super::{Row, find, is_private, lines};
+use super::{Row, TypeRow, find, find_type, foreign_key, foreign_type, is_private, lines};
 use crate::diagnostic::{Problem, Problems, Span};
 
 /// Types: section, type, and what to use.
-const TYPES: &[(&str, &str, &str)] = &[
+const TYPES: &[TypeRow] = &[
     ("sources", "http_server", "use `type: http`"),
     ("sources", "http_client", "use a program that asks and posts to a source of `type: http`"),
     ("sources", "demo_logs", "use `type: demo`"),
@@ -43,8 +43,7 @@ const TYPES: &[(&str, &str, &str)] = &[
 ];
 
 const KEYS: &[Row] = &[
-    ("", "", "api.playground", "leave it out"),
-    ("", "", "api.graphql", "leave it out"),
+    ("", "", "api.playground|api.graphql", "leave it out"),
     ("", "", "log_schema", "leave it out: `normalize` gives fields their names"),
     ("", "", "acknowledgements", "leave it out: every source answers once its events are durable"),
     ("", "", "expire_metrics_secs", "leave it out"),
@@ -53,8 +52,7 @@ const KEYS: &[Row] = &[
     ("", "", "secret", "write `${file:/run/secrets/x}` or `${VAR}` where the value is used"),
     ("", "", "schema", "leave it out"),
     ("", "", "proxy", "write `proxy` in each sink"),
-    ("sources", "file", "ignore_older_secs", "write `read_from: end`, or name fewer files in `include`"),
-    ("sources", "file", "ignore_older", "write `read_from: end`, or name fewer files in `include`"),
+    ("sources", "file", "ignore_older_secs|ignore_older", "write `read_from: end`, or name fewer files in `include`"),
     ("sources", "file", "max_line_bytes", "write `max_line: 1 MiB`"),
     ("sources", "file", "glob_minimum_cooldown_ms", "write `poll: 250ms`"),
     ("sources", "file", "fingerprint", "leave it out: files are known by inode, birth and content"),
@@ -74,8 +72,7 @@ const KEYS: &[Row] = &[
     ),
     ("sources", "file", "multiline.mode", "leave it out: `start` begins an event, `continues` goes on with one"),
     ("sources", "file", "multiline.timeout_ms", "write `partial_timeout: 1s` beside `multiline`"),
-    ("sources", "http_server|http", "decoding", "leave it out: bodies are JSON"),
-    ("sources", "http_server|http", "encoding", "leave it out: bodies are JSON"),
+    ("sources", "http_server|http", "decoding|encoding", "leave it out: bodies are JSON"),
     ("sources", "http_server|http", "framing", "leave it out: an object, an array or lines are told apart"),
     ("sources", "http_server|http", "strict_path", "leave it out: `path` is exact"),
     ("sources", "http_server|http", "method", "leave it out: it is POST"),
@@ -108,13 +105,7 @@ const KEYS: &[Row] = &[
     (
         "transforms",
         "route|exclusive_route",
-        "route",
-        "write each name directly under the transform: `NAME: 'status:error'`",
-    ),
-    (
-        "transforms",
-        "route|exclusive_route",
-        "routes",
+        "route|routes",
         "write each name directly under the transform: `NAME: 'status:error'`",
     ),
     ("transforms", "dedupe", "fields", "write `key: [user_id, …]`"),
@@ -123,17 +114,15 @@ const KEYS: &[Row] = &[
     (
         "transforms",
         "remap",
-        "source",
+        "source|file",
         "write a transform for each of its steps: `normalize`, `enrich`, `filter`, `route`, `redact`",
     ),
     (
         "transforms",
         "remap",
-        "file",
-        "write a transform for each of its steps: `normalize`, `enrich`, `filter`, `route`, `redact`",
+        "drop_on_error|drop_on_abort",
+        "leave it out: an event that a transform cannot take is a dead letter",
     ),
-    ("transforms", "remap", "drop_on_error", "leave it out: an event that a transform cannot take is a dead letter"),
-    ("transforms", "remap", "drop_on_abort", "leave it out: an event that a transform cannot take is a dead letter"),
     ("sinks", "", "healthcheck", "leave it out: `weir validate` tries the connection"),
     ("sinks", "", "acknowledgements", "leave it out: what is acknowledged is durable"),
     ("sinks", "", "encoding.codec", "write `encoding: json`, `ndjson`, `csv`, `text` or `ecs`"),
@@ -145,8 +134,7 @@ const KEYS: &[Row] = &[
     ("sinks", "", "batch.max_bytes", "write `batch: {bytes: 1 MiB}`"),
     ("sinks", "", "batch.timeout_secs", "write `batch: {age: 1s}`"),
     ("sinks", "", "buffer.type", "leave it out: every sink reads the one journal on disk"),
-    ("sinks", "", "buffer.max_size", "write `buffer: {max_bytes: 100 MiB}`"),
-    ("sinks", "", "buffer.max_events", "write `buffer: {max_bytes: 100 MiB}`"),
+    ("sinks", "", "buffer.max_size|buffer.max_events", "write `buffer: {max_bytes: 100 MiB}`"),
     (
         "sinks",
         "",
@@ -168,8 +156,7 @@ const KEYS: &[Row] = &[
     ("sinks", "postgres", "endpoint", "write `url: postgres://…`"),
     ("sinks", "postgres", "pool_size", "write `concurrency: 1`"),
     ("sinks", "http", "auth.strategy", "write `auth: {type: basic, …}` or `{type: bearer, …}`"),
-    ("sinks", "http", "payload_prefix", "leave it out"),
-    ("sinks", "http", "payload_suffix", "leave it out"),
+    ("sinks", "http", "payload_prefix|payload_suffix", "leave it out"),
     ("sinks", "splunk_hec|splunk_hec_logs", "default_token", "write `token: …`"),
     ("sinks", "splunk_hec|splunk_hec_logs", "host_key", "leave it out"),
     ("sinks", "splunk_hec|splunk_hec_logs", "indexed_fields", "leave it out: fields are in the event"),
@@ -178,7 +165,7 @@ const KEYS: &[Row] = &[
 ];
 
 pub fn type_advice(section: &str, type_name: &str) -> Option<&'static str> {
-    TYPES.iter().find(|row| row.0 == section && row.1 == type_name).map(|row| row.2)
+    find_type(TYPES, section, type_name)
 }
 
 pub fn key_advice(section: &str, type_name: &str, key: &str) -> Option<&'static str> {
@@ -209,11 +196,10 @@ pub fn toml(text: &str, file: u32, problems: &mut Problems) -> bool {
         if is_private(key.name) {
             problems.hide(Span::new(file, key.at + key.name.len()..key.at + key.line_len));
         }
-        let problem =
-            |what: String, advice: &str| Problem::error(key.path.unwrap_or_default(), span, what).hint(advice);
+        let path = key.path.unwrap_or_default();
         if key.name == "type" && below.is_none() {
             if let Some(advice) = type_advice(section, type_name) {
-                problems.push(problem(format!("unknown type `{type_name}`, which is Vector's"), advice));
+                problems.push(Problem::error(path, span, foreign_type(type_name)).hint(advice));
             }
             continue;
         }
@@ -221,7 +207,7 @@ pub fn toml(text: &str, file: u32, problems: &mut Problems) -> bool {
         let first = full.split('.').next().unwrap_or_default();
         let advice = key_advice(section, type_name, &full).or_else(|| key_advice(section, type_name, first));
         if let Some(advice) = advice {
-            problems.push(problem(format!("unknown key `{}`, which is Vector's", key.name), advice));
+            problems.push(Problem::error(path, span, foreign_key(key.name)).hint(advice));
         }
     }
     true
