@@ -53,7 +53,18 @@ struct Counts {
     stored: u64,
     known: u64,
     filtered: u64,
-    refused: Vec<String>,
+    refused: u64,
+    /// Why the first of them were refused.
+    refusals: Vec<String>,
+}
+
+impl Counts {
+    fn refuse(&mut self, reason: String) {
+        self.refused += 1;
+        if self.refusals.len() < SHOWN_REFUSALS {
+            self.refusals.push(reason);
+        }
+    }
 }
 
 pub fn run(arguments: Arguments) -> ExitCode {
@@ -68,16 +79,16 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match runtime.block_on(import(&arguments, loaded.plan)) {
         Err(message) => super::complain(message),
         Ok(counts) => {
-            counts.refused.iter().take(SHOWN_REFUSALS).for_each(|refusal| eprintln!("refused: {refusal}"));
-            let (left, refused) = (counts.refused.len().saturating_sub(SHOWN_REFUSALS), counts.refused.len());
+            counts.refusals.iter().for_each(|refusal| eprintln!("refused: {refusal}"));
+            let left = counts.refused - counts.refusals.len() as u64;
             if left > 0 {
                 eprintln!("refused: and {left} more");
             }
             let text = format!(
-                "read {}, stored {}, there already {}, filtered {}, refused {refused}\n",
-                counts.read, counts.stored, counts.known, counts.filtered
+                "read {}, stored {}, there already {}, filtered {}, refused {}\n",
+                counts.read, counts.stored, counts.known, counts.filtered, counts.refused
             );
-            match (super::print(&text), refused) {
+            match (super::print(&text), counts.refused) {
                 (code, 0) => code,
                 _ => ExitCode::from(super::FAILED),
             }
@@ -182,29 +193,27 @@ impl Importer<'_> {
 
     /// Rows through the transforms, into the store.
     fn take(&mut self, rows: &[Row]) -> Result<(), String> {
-        let events: Vec<String> = rows.iter().map(|row| event_of(row, self.table)).collect();
-        let new: Vec<&str> = {
-            let ids = events.iter().zip(rows).map(|(event, row)| (event, id_of(row, self.table).0));
-            let snapshot = self.store.snapshot();
-            let mut new = Vec::with_capacity(rows.len());
-            for (event, id) in ids {
-                match snapshot.line_of(id, true).map_err(|error| format!("cannot read the store: {error}"))? {
-                    Some(_) => self.counts.known += 1,
-                    None => new.push(event.as_str()),
-                }
+        let snapshot = self.store.snapshot();
+        let mut events = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (id, is_own) = id_of(row, self.table);
+            match snapshot.line_of(id, true).map_err(|error| format!("cannot read the store: {error}"))? {
+                Some(_) => self.counts.known += 1,
+                None => events.push(event_of(row, id, is_own)),
             }
-            new
-        };
-        if new.is_empty() {
+        }
+        drop(snapshot);
+        if events.is_empty() {
             return Ok(());
         }
+        let new: Vec<&str> = events.iter().map(String::as_str).collect();
         match self.trial.run(SOURCE, &new) {
             Ok(outcome) => self.store_all(&outcome, new.len()),
             // One that breaks a transform, or is no event, costs itself.
             Err(_) => new.iter().try_for_each(|event| match self.trial.run(SOURCE, &[event]) {
                 Ok(outcome) => self.store_all(&outcome, 1),
                 Err(reason) => {
-                    self.counts.refused.push(reason);
+                    self.counts.refuse(reason);
                     Ok(())
                 }
             }),
@@ -213,8 +222,9 @@ impl Importer<'_> {
 
     fn store_all(&mut self, outcome: &Outcome, given: usize) -> Result<(), String> {
         let lines = self.trial.at(outcome, self.name)?;
-        let refused = outcome.dead.iter().map(|(component, reason)| format!("by `{component}`: {reason}"));
-        self.counts.refused.extend(refused);
+        for (component, reason) in &outcome.dead {
+            self.counts.refuse(format!("by `{component}`: {reason}"));
+        }
         let (received_at, seed) = (Timestamp::now(), Seed::random());
         let events: Vec<NewEvent<'_>> = (self.next..)
             .zip(&lines)
@@ -225,13 +235,12 @@ impl Importer<'_> {
         self.counts.stored += appended.stored as u64;
         self.counts.known += appended.repeated as u64;
         self.counts.filtered += given.saturating_sub(lines.len() + outcome.dead.len()) as u64;
-        let conflicts = appended.conflicts.iter().map(|_| "its id is that of another event".to_owned());
-        self.counts.refused.extend(conflicts);
+        appended.conflicts.iter().for_each(|_| self.counts.refuse("its id is that of another event".to_owned()));
         Ok(())
     }
 }
 
-/// The id of a row's event: the row's own if it is one, else one that follows from table and key.
+/// The id of a row's event, and whether it is the row's own: else it follows from table and key.
 fn id_of(row: &Row, table: &str) -> (Id, bool) {
     match Id::parse(&row.id) {
         Some(id) => (id, true),
@@ -240,8 +249,7 @@ fn id_of(row: &Row, table: &str) -> (Id, bool) {
 }
 
 /// The row as an event comes in: with an id, and its key in the metadata where that is none.
-fn event_of(row: &Row, table: &str) -> String {
-    let (id, is_own) = id_of(row, table);
+fn event_of(row: &Row, id: Id, is_own: bool) -> String {
     let mut event: Map<String, Value> = serde_json::from_slice(&row.line).unwrap_or_default();
     event.insert("id".into(), if is_own { row.id.clone() } else { id.to_string() }.into());
     event.insert("timestamp".into(), row.time.to_string().into());
