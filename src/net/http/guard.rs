@@ -94,6 +94,8 @@ pub struct Guard {
     alarm: Pin<Box<Sleep>>,
     /// What is written in place of an answer of hyper's own, as far as it is not written yet, and the length of that.
     explained: Option<(Vec<u8>, usize)>,
+    /// Whether the head that is read announces more than 64 bits count.
+    is_too_long: bool,
 }
 
 impl Guard {
@@ -110,6 +112,7 @@ impl Guard {
             closing: None,
             alarm: Box::pin(tokio::time::sleep_until(first_head)),
             explained: None,
+            is_too_long: false,
         }
     }
 
@@ -142,6 +145,19 @@ impl Guard {
         Some(self.read_by.1)
     }
 
+    /// Looks at what was read, unless it belongs to a body.
+    fn note_head(&mut self, bytes: &[u8]) {
+        match self.phase.get() & DOING {
+            BUSY => return,
+            IDLE => {
+                self.phase.enter(HEAD);
+                self.is_too_long = false;
+            }
+            _ => {}
+        }
+        self.is_too_long |= unread::announces_too_much(bytes);
+    }
+
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut waste = [0; 16 * 1024];
         loop {
@@ -165,7 +181,7 @@ impl Guard {
     /// Writes the explanation that takes the place of these bytes, if they are an answer of hyper's own.
     fn poll_explain(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Option<Poll<io::Result<usize>>> {
         if self.explained.is_none() {
-            let answer = unread::explained(bytes)?;
+            let answer = unread::explained(bytes, self.is_too_long)?;
             self.phase.linger(None);
             self.explained = Some((answer, bytes.len()));
         }
@@ -207,8 +223,8 @@ impl AsyncRead for Guard {
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         if read.is_ready() {
-            if buf.filled().len() > before && this.phase.get() & DOING == IDLE {
-                this.phase.enter(HEAD);
+            if buf.filled().len() > before {
+                this.note_head(&buf.filled()[before..]);
             }
             return read;
         }

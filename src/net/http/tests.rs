@@ -235,6 +235,24 @@ async fn what_is_no_request_is_told_so_in_a_document() {
     assert!(both.starts_with("HTTP/1.1 404 "), "{both}");
 }
 
+#[tokio::test]
+async fn a_length_that_64_bits_cannot_hold_is_too_large_and_one_that_is_no_number_is_no_request() {
+    for (length, status) in [
+        ("99999999999999999999", 413),
+        ("18446744073709551616", 413),
+        ("000000000000000000000000099999999999999999999", 413),
+        (&"9".repeat(300), 413),
+        ("-1", 400),
+        ("5x", 400),
+        ("99999999999999999999x", 400),
+    ] {
+        let request = format!("POST / HTTP/1.1\r\nHost: x\r\ncontent-Length:{length}\r\n\r\n{{}}");
+        let answer = exchange(request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{length}: {answer}");
+        assert_document(&answer, status);
+    }
+}
+
 /// Random bytes, or a request of which something is wrong.
 fn rude() -> impl Strategy<Value = Vec<u8>> {
     let part = |choices: &'static [&'static str]| proptest::sample::select(choices);
