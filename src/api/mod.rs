@@ -260,6 +260,10 @@ impl Handler for Api {
         cors::admit(headers, origin, !settings.cors.origins.is_empty());
         response
     }
+
+    fn connection_failed(&self, class: &'static str) {
+        self.agent.api_intake().connection_failed(class);
+    }
 }
 
 /// Whether somebody may see error texts in health: an administrator, or whoever is on this machine.

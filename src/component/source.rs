@@ -116,6 +116,9 @@ pub trait Intake: Send + Sync {
     /// Counts a request that was refused as a whole.
     fn request_refused(&self, _reason: &'static str) {}
 
+    /// Counts a connection that was refused before anything was read from it: `tls` or `proxy`.
+    fn connection_failed(&self, _class: &'static str) {}
+
     /// Counts a failed authentication.
     fn auth_failure(&self);
 

@@ -18,6 +18,11 @@ pub mod sockets;
 pub mod tls;
 pub mod wire;
 
+/// The class of a connection that ended in its TLS handshake.
+pub const TLS_FAILURE: &str = "tls";
+/// The class of one without a good header of the PROXY protocol.
+pub const PROXY_FAILURE: &str = "proxy";
+
 pub use address::Address;
 pub use auth::{Gate, Principal, Role};
 pub use listen::{Acceptor, Listener};

@@ -251,6 +251,10 @@ impl Handler for Front {
             }
         }
     }
+
+    fn connection_failed(&self, class: &'static str) {
+        self.endpoint.intake.connection_failed(class);
+    }
 }
 
 #[cfg(test)]

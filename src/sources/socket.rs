@@ -22,7 +22,7 @@ use crate::component::{Check, Fatal, Source, SourceContext};
 use crate::net::listen::{Accepted, Acceptor, Listener};
 use crate::net::network::Network;
 use crate::net::sockets::Bound;
-use crate::net::{Endpoint, Sockets, tls};
+use crate::net::{Endpoint, PROXY_FAILURE, Sockets, TLS_FAILURE, tls};
 
 pub struct Socket {
     place: Place,
@@ -112,7 +112,7 @@ impl Socket {
                     Err((peer, reason)) => {
                         let peer = peer.map(tracing::field::display);
                         tracing::warn!(source = %cx.name, peer, reason, "a connection was refused");
-                        cx.intake.refused(1);
+                        cx.intake.connection_failed(PROXY_FAILURE);
                         return;
                     }
                 };
@@ -123,7 +123,9 @@ impl Socket {
                 match stream {
                     Ok(stream) => connection::serve(&socket, stream, peer, cx).await,
                     Err(error) => {
-                        tracing::warn!(peer = peer.map(tracing::field::display), %error, "no TLS with a client")
+                        let peer = peer.map(tracing::field::display);
+                        tracing::warn!(source = %cx.name, peer, %error, "no TLS connection");
+                        cx.intake.connection_failed(TLS_FAILURE);
                     }
                 }
                 drop(permit);

@@ -92,7 +92,7 @@ fn add_component(page: &mut Page, metrics: &ComponentMetrics) {
     page.add(DEAD_LETTERED, &labels, counts.dead_lettered);
     page.add(DUPLICATES, &labels, counts.duplicates);
     let classes: &[&'static str] = match metrics.kind {
-        ComponentKind::Source => &["damaged", "journal"],
+        ComponentKind::Source => &["damaged", "journal", "proxy", "tls"],
         ComponentKind::Transform => &[],
         ComponentKind::Sink => &["transient", "configuration", "poison"],
     };

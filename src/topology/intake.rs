@@ -228,6 +228,10 @@ impl Intake for SourceIntake {
         self.inner.metrics.update(|counts| *counts.requests_refused.entry(reason).or_default() += 1);
     }
 
+    fn connection_failed(&self, class: &'static str) {
+        self.inner.metrics.update(|counts| *counts.errors.entry(class).or_default() += 1);
+    }
+
     fn auth_failure(&self) {
         self.inner.metrics.update(|counts| counts.auth_failures += 1);
     }

@@ -224,7 +224,35 @@ fn who_sends_is_what_a_trusted_proxy_says_and_nobody_else_is_believed() {
     seen.sort();
     let expected = [(1, "198.51.100.4"), (2, "127.0.0.1"), (3, "192.0.2.7"), (4, "192.0.2.8")];
     assert_eq!(seen, expected.map(|(n, ip)| (n, ip.to_owned())), "{}", agent.log());
-    assert_eq!(agent.metric("weir_events_refused_total", "strict"), 1);
+    // Connections without a header that is believed, and those without TLS.
+    for (source, class, count) in [("proxied", "proxy", 1), ("lines", "proxy", 1), ("strict", "proxy", 1)] {
+        assert_eq!(agent.errors(source, class), count, "{source}");
+    }
+    agent.assert_books();
+}
+
+#[test]
+fn a_handshake_that_fails_is_counted_by_every_listener() {
+    let (folder, web, lines) = (Folder::new(), free_port(), free_port());
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    std::fs::write(folder.path("cert.pem"), pair.cert.pem()).expect("written");
+    std::fs::write(folder.path("key.pem"), pair.signing_key.serialize_pem()).expect("written");
+    let tls = format!("{{ cert: '{0}/cert.pem', key: '{0}/key.pem' }}", folder.path("").display());
+    let yaml = format!(
+        "sources:\n  web: {{ type: http, address: '127.0.0.1:{web}', tls: {tls} }}\n  \
+         lines: {{ type: socket, address: '127.0.0.1:{lines}', tls: {tls} }}\n\
+         sinks: {{ end: {{ type: blackhole, inputs: ['*'] }} }}\n",
+    );
+    let agent = Agent::start(&folder, &yaml);
+    for source in ["web", "lines"] {
+        assert_eq!(agent.errors(source, "tls"), 0);
+    }
+    for port in [web, lines] {
+        exchange(port, b"{\"n\":1}\n");
+    }
+    for source in ["web", "lines"] {
+        eventually("it is counted", || agent.errors(source, "tls") == 1);
+    }
     agent.assert_books();
 }
 

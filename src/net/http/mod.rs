@@ -28,6 +28,7 @@ use self::guard::{Guard, Phase};
 pub use self::reply::{Body, Problem};
 use super::listen::{Accepted, Acceptor, Listener};
 use super::tls;
+use super::{PROXY_FAILURE, TLS_FAILURE};
 
 /// Bounds of one server.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +80,9 @@ impl Peer {
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
     fn handle(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Response<Body>> + Send;
+
+    /// A connection was refused before any request was read, for a reason of this class.
+    fn connection_failed(&self, class: &'static str);
 }
 
 /// The certificate of a listener, which may be exchanged while it serves.
@@ -158,6 +162,7 @@ async fn connection<H: Handler>(
         Ok(accepted) => accepted,
         Err((peer, reason)) => {
             warn!(peer = peer.map(tracing::field::display), reason, "a connection was refused");
+            handler.connection_failed(PROXY_FAILURE);
             return;
         }
     };
@@ -168,6 +173,7 @@ async fn connection<H: Handler>(
             Ok(stream) => stream,
             Err(reason) => {
                 debug!(peer = peer.ip.map(tracing::field::display), reason, "no TLS connection");
+                handler.connection_failed(TLS_FAILURE);
                 return;
             }
         },

@@ -16,6 +16,8 @@ use crate::net::wire::Stream;
 struct Echo;
 
 impl Handler for Echo {
+    fn connection_failed(&self, _: &'static str) {}
+
     async fn handle(&self, request: Request<Incoming>, _: Peer) -> Response<Body> {
         if request.uri().path() == "/refuse" {
             return Problem::not_found().closing().into_response();

@@ -215,6 +215,16 @@ impl Agent {
             .collect()
     }
 
+    /// The failures of one class that a component has counted. The series is there from the start.
+    pub fn errors(&self, component: &str, class: &str) -> u64 {
+        let (component, class) = (format!("component=\"{component}\""), format!("class=\"{class}\""));
+        let samples = self.metrics();
+        let mut series = samples.iter().filter(|(key, _)| {
+            key.starts_with("weir_errors_total{") && key.contains(&component) && key.contains(&class)
+        });
+        *series.next().expect("a series").1 as u64
+    }
+
     /// The sum of all samples of a metric for one component.
     pub fn metric(&self, name: &str, component: &str) -> u64 {
         let label = format!("component=\"{component}\"");
