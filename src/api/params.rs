@@ -142,7 +142,7 @@ fn span(text: &str, zone: &Zone) -> Option<(Timestamp, Timestamp)> {
         return epoch(&text).map(instant);
     }
     let local = |at: civil::DateTime| {
-        let zoned = at.to_zoned(zone.0.clone()).ok()?;
+        let zoned = at.to_zoned_datetime(zone.0.clone()).ok()?;
         Some(Timestamp(zoned.timestamp().as_microsecond()))
     };
     if text.len() == 10

@@ -28,8 +28,9 @@ pub fn look(rule: &Rule, look: &Look<'_>, state: &mut Transaction<'_>) -> Vec<Al
     let mut habits: Habits = place.read(state).unwrap_or(Habits { since: look.at.0, hours: [0; 24], alerted: None });
     let own = look.batch.get_str(look.event, names::TIMESTAMP).and_then(|time| Timestamp::parse(&time));
     let at = own.unwrap_or(look.at);
-    let local =
-        jiff::Timestamp::from_microsecond(at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_zoned(rule.zone.clone());
+    let local = jiff::Timestamp::from_microsecond(at.0)
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        .to_zoned_datetime(rule.zone.clone());
     let hour = usize::from(local.hour().unsigned_abs()) % 24;
     let total: u64 = habits.hours.iter().sum();
     let near: u64 = [hour + 23, hour, hour + 1].iter().map(|hour| habits.hours[hour % 24]).sum();
