@@ -7,7 +7,10 @@ use hyper::header::{HOST, HeaderMap, ORIGIN};
 
 /// Whether the page of another site asks. `allowed` are origins that may.
 pub fn is_foreign(headers: &HeaderMap, allowed: &[String]) -> bool {
-    let Some(origin) = headers.get(ORIGIN) else { return false };
+    let Some(origin) = headers.get(ORIGIN) else {
+        let site = headers.get("sec-fetch-site");
+        return site.is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
+    };
     if allowed.iter().any(|known| known.as_bytes() == origin.as_bytes()) {
         return false;
     }
@@ -49,6 +52,10 @@ mod tests {
         assert!(asks("https://evil.example", "127.0.0.1:8687"));
         assert!(asks("null", "127.0.0.1:8687"));
         assert!(!is_foreign(&headers(&[(HOST, "x")]), &[]), "a program says nothing");
+        for (site, foreign) in [("same-origin", false), ("none", false), ("same-site", true), ("cross-site", true)] {
+            let headers = headers(&[(HOST, "x"), (HeaderName::from_static("sec-fetch-site"), site)]);
+            assert_eq!(is_foreign(&headers, &[]), foreign, "{site}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_rustls::rustls::ServerConfig;
@@ -14,7 +14,7 @@ use crate::component::{Check, Fatal, IngestEndpoint, OnBad, Source, SourceContex
 use crate::event::Capture;
 use crate::net::http::{self, Body, BodyLimits, Handler, Limits, Peer, Problem, ServerTls, Shutdown};
 use crate::net::network::{self, Network};
-use crate::net::{Address, Endpoint, Gate, Listener, Sockets, auth, listen, tls};
+use crate::net::{Address, Endpoint, Gate, Listener, Sockets, auth, listen, origin, tls};
 use crate::units::{ByteSize, Duration};
 
 /// The largest `max_body` that makes sense: a batch counts its bytes in 32 bits.
@@ -33,6 +33,11 @@ pub struct Config {
     /// Who may send. Without it everybody on this machine may; off loopback, `type: none` has to be written out.
     #[serde(default)]
     pub auth: Option<auth::Config>,
+    /// Names of this host in requests, besides its addresses and `localhost`. Where nobody has to say who they are and
+    /// the address is on this machine only, requests to other names are refused, so that no domain can be made to point
+    /// here and let its pages send events.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// Certificate and key; without them the connection is not encrypted.
     #[serde(default)]
     pub tls: Option<tls::Config>,
@@ -219,12 +224,17 @@ fn front(config: &Config, wait: Wait, gate: Gate, cx: &SourceContext) -> Front {
         capture: config.capture,
         shutdown: cx.stopping.clone(),
     };
-    Front { path: config.path.clone(), gate, endpoint, trusted_proxies: config.trusted_proxies.clone() }
+    let is_open = config.auth.as_ref().is_none_or(auth::Config::is_open);
+    let is_tcp = matches!(config.address, Address::Tcp { .. });
+    let hosts = (is_open && is_tcp && config.address.is_local()).then(|| config.hosts.clone());
+    Front { path: config.path.clone(), gate, endpoint, trusted_proxies: config.trusted_proxies.clone(), hosts }
 }
 
 /// What stands before the endpoint: path, method and gate.
 struct Front {
     trusted_proxies: Vec<Network>,
+    /// The names that requests may ask for, where the name is what tells a program from the page of a foreign domain.
+    hosts: Option<Vec<String>>,
     path: String,
     gate: Gate,
     endpoint: IngestEndpoint,
@@ -237,6 +247,10 @@ impl Handler for Front {
             ip: peer.ip.map(|ip| network::client(ip, headers, trusted)),
             is_forwarded: peer.ip.is_some_and(|ip| network::is_by_unknown_proxy(ip, headers, trusted)),
         };
+        if self.hosts.as_ref().is_some_and(|hosts| origin::is_rebound(headers, hosts)) {
+            let detail = format!("this host is not known here: name it in `sources.{}.hosts`", self.endpoint.source);
+            return Problem::new(StatusCode::FORBIDDEN, detail).closing().into_response();
+        }
         if request.uri().path() != self.path {
             return Problem::not_found().into_response();
         }

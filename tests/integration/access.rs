@@ -209,10 +209,23 @@ fn commands_know_an_agent_with_tls_by_the_certificate_that_it_shows() {
 #[test]
 fn no_web_page_can_use_an_agent_on_its_visitors_machine() {
     let (folder, port) = (Folder::new(), crate::support::free_port());
+    let (named, guarded) = (crate::support::free_port(), crate::support::free_port());
     let yaml = format!(
-        "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\nsinks:\n  out: {{ type: blackhole, inputs: [web, api] }}\n"
+        "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n  \
+         named: {{ type: http, address: '127.0.0.1:{named}', hosts: [weir.example.org] }}\n  \
+         guarded: {{ type: http, address: '127.0.0.1:{guarded}', auth: {{ type: bearer, tokens: [some-long-token-1234] }} }}\n\
+         sinks:\n  out: {{ type: blackhole, inputs: ['*'] }}\n"
     );
     let agent = Agent::start(&folder, &yaml);
+    // A domain that was made to point here: to the browser its page and the agent are of one origin.
+    let rebound = [("Host", "evil.example:8687"), ("Origin", "http://evil.example:8687")];
+    let known = [("Host", "weir.example.org"), ("Authorization", "Bearer some-long-token-1234")];
+    for (at, headers, expected) in
+        [(port, rebound, 403), (named, rebound, 403), (named, known, 200), (port, known, 403), (guarded, known, 200)]
+    {
+        let answer = request(at, "POST", "/", &headers, b"{\"n\":1}").expect("an answer");
+        assert_eq!(answer.status, expected, "{headers:?}: {}", answer.text());
+    }
     let admin = format!("Bearer {}", agent.token());
     let foreign = ("Origin", "https://evil.example");
     let sent = request(port, "POST", "/", &[foreign], b"{\"n\":1}").expect("an answer");

@@ -31,6 +31,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether everybody may come in.
+    pub fn is_open(&self) -> bool {
+        self.kind == Kind::None
+    }
+
     /// The files that it names.
     pub fn files(&self) -> Vec<PathBuf> {
         self.jwt.iter().flat_map(Jwt::files).collect()
