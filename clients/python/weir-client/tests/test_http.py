@@ -15,9 +15,9 @@ EMIT = "import weir_client\nfor n in range(500): weir_client.emit({'event_type':
 class Collector:
     """A server that keeps what it is sent and answers as it is told to."""
 
-    def __init__(self, path=None, status=200):
+    def __init__(self, path=None, status=200, failures=0):
         collector = self
-        self.received, self.tokens, self.status = [], set(), status
+        self.received, self.tokens, self.status, self.failures = [], set(), status, failures
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -27,10 +27,14 @@ class Collector:
                 if collector.status == "hang":
                     collector.ended.wait()
                     return
-                if collector.status == 200:
+                status = collector.status
+                if collector.failures > 0:
+                    collector.failures -= 1
+                    status = 503
+                if status == 200:
                     collector.received += [json.loads(line) for line in body.splitlines()]
                     collector.tokens.add(self.headers["Authorization"])
-                self.send_response(collector.status)
+                self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -76,6 +80,41 @@ class Http(unittest.TestCase):
             with Folder() as folder, Collector(status=status) as collector:
                 python(EMIT, folder, WEIR_URL=collector.url)
                 self.assertEqual(len(lines(folder)), 500, status)
+
+    def test_what_was_spooled_is_sent_once_the_server_answers_again(self):
+        code = (
+            "import os, time, weir_client\nfrom weir_client import _http\n_http.PAUSE_SECONDS = 0.2\n"
+            "for n in range(500): weir_client.emit({'event_type': 'e', 'n': n, 'pad': 'x' * 5000})\n"
+            "weir_client.flush()\nassert os.listdir(os.environ['WEIR_SPOOL_DIR'])\n"
+            "end = time.monotonic() + 30\n"
+            "while os.listdir(os.environ['WEIR_SPOOL_DIR']) and time.monotonic() < end: time.sleep(0.05)\n"
+        )
+        with Folder() as folder, Collector(failures=3) as collector:
+            self.assertEqual(python(code, folder, WEIR_URL=collector.url), (0, ""))
+            self.assertEqual(lines(folder), [])
+            self.assertEqual(sorted({event["n"] for event in collector.received}), list(range(500)))
+            self.assertEqual(len(collector.received), 500)
+
+    def test_what_an_ended_process_has_spooled_is_sent_by_the_next_one(self):
+        with Folder() as folder, Collector(status=503) as collector:
+            python(EMIT, folder, WEIR_URL=collector.url)
+            self.assertEqual(len(lines(folder)), 500)
+            # A line that a sudden end has torn, and files that are nobody's business.
+            left = [name for name in os.listdir(folder) if name.endswith(".ndjson")]
+            with open(os.path.join(folder, left[0]), "ab") as file:
+                file.write(b'{"torn":')
+            with open(os.path.join(folder, "notes.ndjson"), "wb") as file:
+                file.write(b'{"foreign":1}\n')
+            os.symlink("/etc/passwd", os.path.join(folder, "p1t1r1.ndjson"))
+            collector.status = 200
+            code = (
+                "import os, time, weir_client\nweir_client.emit({'event_type': 'e', 'n': 500})\n"
+                "end = time.monotonic() + 30\n"
+                "while len(os.listdir(os.environ['WEIR_SPOOL_DIR'])) > 2 and time.monotonic() < end: time.sleep(0.05)\n"
+            )
+            self.assertEqual(python(code, folder, WEIR_URL=collector.url), (0, ""))
+            self.assertEqual(sorted(event["n"] for event in collector.received), list(range(501)))
+            self.assertEqual(sorted(os.listdir(folder)), ["notes.ndjson", "p1t1r1.ndjson"])
 
     def test_a_server_that_hangs_delays_no_event(self):
         code = EMIT.replace("import weir_client\n", "import time, weir_client\nt = time.monotonic()\n") + (

@@ -1,4 +1,5 @@
-"""Sends events to the agent over HTTP or a Unix socket, from a thread; what cannot be sent goes to the spool."""
+"""Sends events to the agent over HTTP or a Unix socket, from a thread; what cannot be sent goes to the spool, and is sent
+from there once the agent answers again."""
 
 import atexit
 import codecs
@@ -48,6 +49,8 @@ class Sender:
         self._paused_until = 0.0
         self._ending = False
         self._sending = []
+        # There may be something in the spool: of this process, or left by one that ended while the agent was away.
+        self._may_be_spooled = True
 
     def put(self, line):
         if self._pid != os.getpid():
@@ -78,7 +81,11 @@ class Sender:
     def _run(self):
         pending = self._queue
         while True:
-            lines = [pending.get()]
+            try:
+                lines = [pending.get(timeout=PAUSE_SECONDS if self._may_be_spooled else None)]
+            except queue.Empty:
+                self._resend()
+                continue
             size = len(lines[0])
             while len(lines) < BATCH_LINES and size < BATCH_BYTES:
                 try:
@@ -94,6 +101,8 @@ class Sender:
             self._sending = []
             for _ in lines:
                 pending.task_done()
+            if pending.empty():
+                self._resend()
 
     def _deliver(self, lines):
         if time.monotonic() >= self._paused_until:
@@ -110,8 +119,44 @@ class Sender:
         self._spool(lines)
 
     def _spool(self, lines):
+        self._may_be_spooled = True
         for line in lines:
             self._store.write(line)
+
+    def _resend(self):
+        """Sends what is in the spool. Where an agent takes it from there as well, the ids make a repeat harmless."""
+        if not self._may_be_spooled or self._ending or time.monotonic() < self._paused_until:
+            return
+        try:
+            is_done = self._store.hand_over(self._take_spooled)
+            self._may_be_spooled = not is_done
+        except Exception:
+            pass
+        if self._may_be_spooled:
+            self._paused_until = max(self._paused_until, time.monotonic() + PAUSE_SECONDS)
+
+    def _take_spooled(self, file):
+        """Whether all lines of a file have arrived."""
+        batch, size = [], 0
+        for line in file:
+            if not line.endswith(b"\n"):
+                break  # its process ended while it was written
+            batch.append(line)
+            size += len(line)
+            if len(batch) == BATCH_LINES or size >= BATCH_BYTES:
+                if not self._has_arrived(batch):
+                    return False
+                batch, size = [], 0
+        return not batch or self._has_arrived(batch)
+
+    def _has_arrived(self, lines):
+        if self._ending:
+            return False
+        status = self._post(b"".join(lines))
+        if status == 413 and len(lines) > 1:
+            middle = len(lines) // 2
+            return self._has_arrived(lines[:middle]) and self._has_arrived(lines[middle:])
+        return status in (200, 202, 400)
 
     def _post(self, body):
         """The status of the answer, or 0 if there was none."""

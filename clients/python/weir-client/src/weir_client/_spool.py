@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 import stat
 import threading
 import time
@@ -25,6 +26,9 @@ LOCK_SECONDS = 1.0
 
 # What all files of one user in the folder may take, unless WEIR_SPOOL_MAX_BYTES says otherwise.
 DEFAULT_MAX_BYTES = 1024 * 1024 * 1024
+
+
+_FILE_NAME = re.compile(r"p\d+t[0-9a-f]+r[0-9a-f]+\.ndjson")
 
 
 def default_folder(environ=os.environ):
@@ -207,6 +211,27 @@ class Spool:
                     total += status.st_size
         return total
 
+    def hand_over(self, take):
+        """Gives each file of this user that no process writes any more to `take`, and removes those that it has taken.
+        True if there is nothing left."""
+        if fcntl is None or os.open not in os.supports_dir_fd or os.scandir not in os.supports_fd:
+            return True
+        with self._lock:
+            if self._waiting:
+                return False
+            self._close()
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            folder = os.open(self.path, flags | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return True
+        try:
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in entries if _FILE_NAME.fullmatch(entry.name))
+            return all([_hand_over(folder, name, flags, take) for name in names])
+        finally:
+            os.close(folder)
+
     def _close(self):
         fd, self._fd = self._fd, None
         if fd is not None:
@@ -252,6 +277,26 @@ class Spool:
         except OSError:
             return False
         return (status.st_dev, status.st_ino) == self._file
+
+
+def _hand_over(folder, name, flags, take):
+    try:
+        fd = os.open(name, flags | os.O_NONBLOCK, dir_fd=folder)
+    except OSError:
+        return True  # an agent has taken it, or it is not ours to read
+    with open(fd, "rb") as file:
+        status = os.fstat(fd)
+        if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode):
+            return True
+        try:
+            # Its process lives, or an agent or another process is taking it.
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        if not take(file):
+            return False
+        os.unlink(name, dir_fd=folder)
+        return True
 
 
 def _readable(path):
