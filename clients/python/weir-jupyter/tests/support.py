@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 
@@ -57,12 +58,28 @@ class Folder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+class SmallDisk(Folder):
+    """A file system of its own, of 256 KiB. Needs root, as the project's other tests with full disks do."""
+
+    def __init__(self):
+        super().__init__()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", self.path], check=True)
+
+    def remount(self, options):
+        subprocess.run(["mount", "-o", f"remount,{options}", "tmpfs", self.path], check=True)
+
+    def __exit__(self, *error):
+        subprocess.run(["umount", "-l", self.path], check=True)
+        super().__exit__(*error)
+
+
 def events(spool):
     """Everything in a spool, in the order of time."""
     found = []
     for path in glob.glob(os.path.join(spool, "*")):
         with open(path, encoding="utf-8") as file:
-            found.extend(json.loads(line) for line in file)
+            # A full disk may have taken the beginning of the last one.
+            found.extend(json.loads(line) for line in file if line.endswith("\n"))
     return sorted(found, key=lambda event: event["timestamp"])
 
 

@@ -4,7 +4,12 @@ import os
 import threading
 import unittest
 
-from support import Folder, Kernel, by_code, cells, eventually, events
+from support import Folder, Kernel, SmallDisk, by_code, cells, eventually, events
+
+
+def is_whole(spool, code):
+    """Whether the code is one execution with a start and a finish."""
+    return [set(cell) for cell in by_code(spool, code)] == [{"cell.start", "cell.finish"}]
 
 
 class Cells(unittest.TestCase):
@@ -178,6 +183,80 @@ class Interrupted(unittest.TestCase):
                 kernel.run(code)
                 finish = by_code(spool, code)[0]["cell.finish"]
                 self.assertEqual((finish["status"], finish["error_type"]), ("aborted", "KeyboardInterrupt"))
+            finally:
+                kernel.stop()
+
+    def test_an_interrupted_await_is_what_the_kernel_says_of_it(self):
+        # Some versions of ipykernel cancel such a cell only once it comes back to the event loop.
+        for code in (
+            "import asyncio\nprint('begun', flush=True)\nawait asyncio.sleep(4)",
+            "import asyncio\nasync def work():\n    await asyncio.sleep(4)\nawait asyncio.gather(work(), work())",
+            "import asyncio, time\nawait asyncio.sleep(0)\ntime.sleep(4)",
+        ):
+            with Folder() as spool:
+                kernel = Kernel(spool)
+                try:
+                    threading.Timer(1.0, kernel.manager.interrupt_kernel).start()
+                    reply, printed = kernel.run(code)
+                    self.assertNotIn("weir", printed.lower())
+                    found = by_code(spool, code)
+                    self.assertEqual([set(cell) for cell in found], [{"cell.start", "cell.finish"}], code)
+                    finish = found[0]["cell.finish"]
+                    if reply["content"]["status"] == "ok":
+                        self.assertEqual(finish["status"], "success", finish)
+                    else:
+                        self.assertEqual(finish["status"], "aborted", finish)
+                        self.assertEqual(finish["error_type"], reply["content"]["ename"])
+                        self.assertIn(finish["error_type"], ("KeyboardInterrupt", "CancelledError"))
+                    self.assertEqual(finish["operation_id"], reply["parent_header"]["msg_id"])
+                    # The kernel goes on, and so does the recording.
+                    kernel.run("'after'")
+                    self.assertEqual(by_code(spool, "'after'")[0]["cell.finish"]["status"], "success")
+                finally:
+                    kernel.stop()
+
+    def test_a_spool_that_is_read_only_for_a_while_costs_no_cell(self):
+        disk = SmallDisk()
+        with disk as spool:
+            disk.remount("ro")
+            kernel = Kernel(spool)
+            try:
+                for n in range(3):
+                    reply, printed = kernel.run(f"{n} + 1")
+                    self.assertEqual((reply["content"]["status"], printed), ("ok", ""))
+                self.assertEqual(os.listdir(spool), [])
+                disk.remount("rw")
+                eventually("all cells are there", lambda: all(is_whole(spool, f"{n} + 1") for n in range(3)))
+            finally:
+                kernel.stop()
+
+    def test_a_full_disk_costs_no_cell_and_breaks_none(self):
+        disk = SmallDisk()
+        with disk as spool:
+            kernel = Kernel(spool)
+            try:
+                codes = [f"x = {n}  # " + "#" * 20_000 for n in range(30)]
+                for code in codes:
+                    reply, printed = kernel.run(code)
+                    self.assertEqual((reply["content"]["status"], printed), ("ok", ""))
+                disk.remount("size=16m")
+                eventually("all cells are there", lambda: all(is_whole(spool, code) for code in codes))
+            finally:
+                kernel.stop()
+
+    def test_a_limit_of_the_size_of_files_costs_no_cell(self):
+        # The cell sets it for its own process; a write beyond it fails as on a full disk.
+        with Folder() as spool:
+            kernel = Kernel(spool)
+            try:
+                limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))"
+                kernel.run(limit)
+                codes = [f"y = {n}  # " + "#" * 500 for n in range(20)]
+                for code in codes:
+                    reply, printed = kernel.run(code)
+                    self.assertEqual((reply["content"]["status"], printed), ("ok", ""))
+                kernel.run("resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))")
+                eventually("all cells are there", lambda: all(is_whole(spool, code) for code in codes))
             finally:
                 kernel.stop()
 
