@@ -113,11 +113,17 @@ fn verify(report: &RecoveryReport) -> ExitCode {
             if loss.seqs.end <= report.needed_from { "; every sink had passed them" } else { "" }
         ));
     }
+    for loss in &report.notes_lost {
+        out.push_str(&format!(
+            "damaged: no events, but positions or state at seq {}, {} bytes copied to quarantine\n",
+            loss.seqs.start, loss.bytes
+        ));
+    }
     for file in &report.broken_files {
         out.push_str(&format!("damaged: file {file} moved to quarantine\n"));
     }
     let code = super::print(&out);
-    let is_damaged = !report.lost.is_empty() || !report.broken_files.is_empty();
+    let is_damaged = !report.lost.is_empty() || !report.notes_lost.is_empty() || !report.broken_files.is_empty();
     if is_damaged { ExitCode::from(super::FAILED) } else { code }
 }
 

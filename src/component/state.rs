@@ -146,6 +146,22 @@ impl State {
         oldest.map(|key| (key.clone(), self.entries[key].value.clone())).collect()
     }
 
+    /// How many entries there are with these changes, and how many of them are not spare.
+    pub fn counts_with(&self, changes: &Changes) -> (u64, u64) {
+        let (mut all, mut not_spare) = (self.len(), self.not_spare());
+        for (key, change) in &changes.0 {
+            if let Some(old) = self.entries.get(key) {
+                all -= 1;
+                not_spare -= usize::from(old.change.0);
+            }
+            if let Some(new) = &change.to {
+                all += 1;
+                not_spare += usize::from(!new.is_spare);
+            }
+        }
+        (all as u64, not_spare as u64)
+    }
+
     /// Makes committed changes part of the state.
     pub fn apply(&mut self, changes: Changes) {
         // In the order in which they were made, which is the order in which they grow old.
@@ -196,6 +212,11 @@ struct Change {
 impl Changes {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The keys of the entries that change.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &Bytes> {
+        self.0.keys()
     }
 
     /// Keys and stored values as the journal keeps them; an empty value removes.
@@ -295,7 +316,11 @@ mod tests {
         });
         let stored: Vec<_> = changes.stored(StateTag::of("counting")).collect();
         assert!(stored.iter().all(|(_, value)| !value.is_empty()), "an empty value would remove the entry");
+        let counts = state.counts_with(&changes);
         state.apply(changes);
+        assert_eq!((counts, state.not_spare()), ((3, 2), 2));
+        let removed = changed(&state, |t| ["b", "c"].iter().for_each(|key| t.remove(key.as_bytes())));
+        assert_eq!(state.counts_with(&removed), (1, 1));
         let (other, others) = State::restore(stored.clone(), Some(StateTag::of("other")));
         assert_eq!((other.len(), others), (0, 3), "another type reads none of it");
         for state in [&state, &State::restore(stored, Some(StateTag::of("counting"))).0] {

@@ -20,6 +20,7 @@ mod gather;
 mod handle;
 mod housekeeping;
 mod keys;
+pub mod marks;
 mod memory;
 #[cfg(test)]
 mod model;
@@ -141,8 +142,12 @@ pub struct Position {
 /// The name under which the state of a stage stands among the positions: an entry is a key with a value, and travels
 /// in the commit that changes it.
 pub fn state_source(stage: &str) -> String {
-    format!("\0state {stage}")
+    format!("{STATE_SOURCE}{stage}")
 }
+
+/// What ends the name of the stream that a stage reads, and of its cursor.
+pub const STAGE_INPUT: &str = ":in";
+const STATE_SOURCE: &str = "\0state ";
 
 /// What makes a repeated request harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -65,6 +65,14 @@ impl Positions {
         }
     }
 
+    /// Lets go of what a source has stated, by key.
+    pub fn forget(&mut self, source: &Arc<str>, is_gone: impl Fn(&[u8]) -> bool) {
+        let gone: Vec<Bytes> = self.of(source).into_iter().map(|(key, _)| key).filter(|key| is_gone(key)).collect();
+        for key in gone {
+            self.state(&Position { source: source.clone(), key, value: Bytes::new() }, 0);
+        }
+    }
+
     pub fn of(&self, source: &str) -> Vec<(Bytes, Bytes)> {
         let Some(origins) = self.sources.get(source) else { return Vec::new() };
         origins.iter().map(|(key, stated)| (key.clone(), stated.value.clone())).collect()

@@ -15,6 +15,7 @@ use super::format::{Notes, RECORD_HEADER, RecordHeader, Sector, SegmentHeader, V
 use super::fs::{Fs, Guard, Lock};
 use super::housekeeping::load_cursors;
 use super::keys::Keys;
+use super::marks::{MARK, Numbers};
 use super::memory::MemoryBudget;
 use super::packing::Packing;
 use super::positions::Positions;
@@ -23,9 +24,9 @@ use super::segment::{Place, Segment, file_number, quarantine, read_all, read_hea
 use super::state::{Shared, State};
 use super::streams::Heads;
 use super::tier::Tier;
-use super::validate::{Item, Validated, mend_tail, validate};
+use super::validate::{Item, mend_tail, validate};
 use super::watermark::CursorState;
-use super::{Mode, Options};
+use super::{Mode, Options, Position, STAGE_INPUT, state_source};
 use crate::telemetry::Histogram;
 use crate::units::Timestamp;
 
@@ -129,6 +130,7 @@ pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<Opened, OpenError> {
         .map(|(name, _)| String::from_utf8_lossy(&name).into_owned())
         .filter(|name| !cursors.iter().any(|(stored, _)| stored.name == *name))
         .collect();
+    cursors.iter().for_each(|(stored, _)| chain.compare(&stored.name, &stored.totals));
     report.cursors_lost = broken_cursors.into_iter().chain(remembered).collect();
     let end = chain.next_seq;
     let mut states = Vec::new();
@@ -144,7 +146,7 @@ pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<Opened, OpenError> {
     let needed_from = if report.cursors_lost.is_empty() { everybody.unwrap_or(end) } else { 0 };
     report.needed_from = needed_from;
     let reported = chain.positions.of(REPORTED);
-    for loss in &mut report.lost {
+    for loss in report.lost.iter_mut().chain(&mut report.notes_lost) {
         loss.was_reported = reported.contains(&loss.as_position());
     }
     let shared = Arc::new(assemble(options, fs, chain, keys, states));
@@ -283,7 +285,11 @@ struct Chain {
     segments: Vec<Segment>,
     heads: Heads,
     positions: Positions,
+    /// Of the commits of states.
+    numbers: Numbers,
     next_seq: u64,
+    /// Damaged bytes since the last number of an event that is known.
+    damaged: u64,
 }
 
 impl Chain {
@@ -314,7 +320,7 @@ impl Chain {
             for entry in &header.streams {
                 self.heads.raise(entry, header.first_seq, 0);
             }
-            self.expect(header.first_seq, &validated, report);
+            self.expect(header.first_seq, report);
             let mut segment = Segment {
                 index: header.index,
                 salt: header.salt,
@@ -328,10 +334,14 @@ impl Chain {
             };
             for item in validated.items() {
                 let (at, record) = match item {
-                    Item::Damage => continue,
+                    Item::Damage(range) => {
+                        self.damaged += range.len() as u64;
+                        continue;
+                    }
                     Item::Torn(at, record) => {
-                        self.expect(record.first_seq, &validated, report);
-                        self.expect(record.end_seq(), &validated, report);
+                        self.expect(record.first_seq, report);
+                        self.damaged += record.total_len() as u64;
+                        self.expect(record.end_seq(), report);
                         if record.count > 0 {
                             self.heads.raise(&record.entry_at(record.end_seq()), record.first_seq, record.end_seq());
                         }
@@ -340,7 +350,7 @@ impl Chain {
                     }
                     Item::Whole(at, record) => (at, record),
                 };
-                self.expect(record.first_seq, &validated, report);
+                self.expect(record.first_seq, report);
                 self.enter(&bytes, at, &record, header.index, keys)?;
                 segment.newest = segment.newest.max(record.received_at);
                 report.records += u64::from(record.count > 0);
@@ -360,12 +370,15 @@ impl Chain {
         Ok(())
     }
 
-    /// Counts what is missing in front of `seq`.
-    fn expect(&mut self, seq: u64, validated: &Validated, report: &mut RecoveryReport) {
+    /// Counts what is missing in front of `seq`: events, or what was damaged without one.
+    fn expect(&mut self, seq: u64, report: &mut RecoveryReport) {
+        let bytes = std::mem::take(&mut self.damaged);
         if seq > self.next_seq {
-            let bytes = validated.damaged.iter().map(|range| u64::from(range.end - range.start)).sum();
             report.lost.push(Loss { seqs: self.next_seq..seq, bytes, was_reported: false });
             self.next_seq = seq;
+        } else if bytes > RECORD_HEADER as u64 {
+            // A header alone only says how far the disk was synced.
+            report.notes_lost.push(Loss { seqs: seq..seq, bytes, was_reported: false });
         }
     }
 
@@ -373,9 +386,28 @@ impl Chain {
     fn state(&mut self, bytes: &[u8], at: u32, record: &RecordHeader, index: u64) -> Option<Notes> {
         let notes = notes_of(bytes, at, record)?;
         for position in &notes.positions {
+            if let Some(doubt) = self.numbers.follow(position) {
+                self.positions.forget(&position.source, |key| doubt.is_about(key));
+            }
+        }
+        for position in &notes.positions {
             self.positions.state(position, index);
         }
         Some(notes)
+    }
+
+    /// Holds the last commit of a stage's state against the one that its cursor knows.
+    fn compare(&mut self, cursor: &str, totals: &[u8]) {
+        if !cursor.ends_with(STAGE_INPUT) {
+            return;
+        }
+        let source: Arc<str> = state_source(cursor).into();
+        let last = self.positions.of(&source).into_iter().find(|(key, _)| &key[..] == MARK).map(|(_, value)| value);
+        if let Some((doubt, mark)) = self.numbers.compare(&source, totals, last.as_ref()) {
+            let segment = self.segments.last().map_or(0, |last| last.index);
+            self.positions.forget(&source, |key| doubt.is_about(key));
+            self.positions.state(&Position { source, key: MARK.into(), value: mark.encode() }, segment);
+        }
     }
 
     fn enter(&mut self, bytes: &[u8], at: u32, record: &RecordHeader, index: u64, keys: &Keys) -> io::Result<()> {

@@ -13,7 +13,7 @@ pub const REPORTED: &str = "\0told";
 impl Journal {
     /// These losses were told and need not be at the next start; what is no more on disk is forgotten.
     pub fn note_reported(&self, report: &RecoveryReport) {
-        let now: Vec<(Bytes, Bytes)> = report.lost.iter().map(Loss::as_position).collect();
+        let now: Vec<(Bytes, Bytes)> = report.lost.iter().chain(&report.notes_lost).map(Loss::as_position).collect();
         let before = self.positions(REPORTED);
         let state =
             |key: &Bytes, value: &Bytes| Position { source: REPORTED.into(), key: key.clone(), value: value.clone() };
@@ -53,6 +53,8 @@ pub struct RecoveryReport {
     pub events: u64,
     /// Damaged places: their bytes are in `quarantine/`, the events in `seqs` are gone.
     pub lost: Vec<Loss>,
+    /// Damaged places without an event, which held positions of sources or the state of a transform.
+    pub notes_lost: Vec<Loss>,
     /// What lies before was passed by every cursor: it is missed by nobody.
     pub needed_from: u64,
     /// Bytes behind the last whole commit that were cut off. Nothing there was acknowledged.

@@ -82,6 +82,25 @@ impl Stepped {
         Stepped { journal: Journal::without_threads(shared, guard), appender, disk, options }
     }
 
+    /// The same with one bit changed in a file that is used, and where; none where the byte that was hit is not used.
+    pub fn with_a_flipped_byte(&self, random: &mut Random) -> Option<(Stepped, String)> {
+        let disk = self.disk.copy();
+        heal(&disk);
+        disk.cut_power();
+        let files = disk.files();
+        let (path, len) = &files[random.below(files.len() as u64) as usize];
+        let offset = random.below((*len).max(1));
+        if !disk.is_used(path, offset) {
+            return None;
+        }
+        disk.flip(path, offset);
+        let place = format!("{} at {offset}", path.display());
+        let Opened { shared, appender, guard, .. } =
+            recovery::open(self.options.clone(), disk.boot()).expect("a damaged journal opens");
+        let options = self.options.clone();
+        Some((Stepped { journal: Journal::without_threads(shared, guard), appender, disk, options }, place))
+    }
+
     /// Who stands where, for whoever reads of a hang.
     pub fn why(&self) -> String {
         let shared = self.journal.shared();

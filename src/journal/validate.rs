@@ -12,7 +12,7 @@ pub enum Item {
     Whole(u32, RecordHeader),
     /// A record with a good header and lines, or notes, that are not.
     Torn(u32, RecordHeader),
-    Damage,
+    Damage(Range<u32>),
 }
 
 /// Which bytes of a segment are to be believed.
@@ -35,7 +35,7 @@ impl Validated {
         items.extend(self.torn.iter().map(|(at, one)| (*at, Item::Torn(*at, *one))));
         let is_torn = |range: &&Range<u32>| self.torn.iter().any(|(at, _)| *at == range.start);
         let rest = self.damaged.iter().filter(|range| !is_torn(range));
-        items.extend(rest.map(|range| (range.start, Item::Damage)));
+        items.extend(rest.map(|range| (range.start, Item::Damage((*range).clone()))));
         items.sort_by_key(|(at, _)| *at);
         items.into_iter().map(|(_, item)| item).collect()
     }

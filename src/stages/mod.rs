@@ -4,8 +4,12 @@
 //! - The position up to which events were taken stands in the same commit as what was made of them. After a crash the
 //!   cursor may stand before it; what lies between is passed over.
 //! - The state in memory changes only after its commit. A commit that fails is tried again as it is.
+//! - A commit says its number, what it changed and how many entries there are. Where a damaged record held one of them,
+//!   no entry that it may have changed comes back as it was before; what is missing is counted.
 //! - What waits for the stage has room kept for it in the journal, so that a full journal can always drain.
 
+#[cfg(test)]
+mod damage;
 mod memory;
 mod step;
 #[cfg(test)]
@@ -20,12 +24,13 @@ use tokio_util::sync::CancellationToken;
 use crate::component::{AnyStage, Bounds, Changes, State, StateTag, Why};
 use crate::event::{Batch, Lines};
 use crate::journal::dead_letters::{DeadLetters, NewDeadLetter};
+use crate::journal::marks::{Changed, ENTRY, MARK, Mark};
 use crate::journal::{
-    AppendError, Cause, Commit, Cursor, Journal, Position, ReadError, Record, Start, StreamId, state_source,
+    AppendError, Cause, Commit, Cursor, Journal, Position, ReadError, Record, STAGE_INPUT, Start, StreamId,
+    state_source,
 };
 use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState};
 use crate::units::Timestamp;
-use crate::varint::{put_varint, take_varint};
 pub use memory::{StateMemory, StatePart};
 use step::Step;
 
@@ -41,14 +46,10 @@ const RETRY: Duration = Duration::from_millis(200);
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// In memory mode it waits while the records kept there take this many times what intake may take.
 const TIER_SHARE: usize = 2;
-/// The key of the position among those of the state.
-const POSITION: &[u8] = b"p";
-/// What stands before the keys of entries.
-const ENTRY: u8 = b'e';
 
 /// The stream that a stage reads, and the name of its cursor and state.
 pub fn input_name(stage: &str) -> String {
-    format!("{stage}:in")
+    format!("{stage}{STAGE_INPUT}")
 }
 
 /// What follows a stage. The wiring provides it, and may exchange it at any time.
@@ -116,22 +117,39 @@ pub struct Restored {
     pub state: State,
     /// Entries that a stage of another type left under this name.
     pub others: usize,
-    /// Events before this were taken.
-    pub taken: u64,
+    /// What the last commit said of itself.
+    pub mark: Mark,
+}
+
+impl Restored {
+    /// Entries that damage has taken: all of them, and those that are not spare.
+    pub fn lost(&self) -> (u64, u64) {
+        let missing = |were: u64, are: usize| were.saturating_sub(are as u64);
+        match self.others {
+            // Whoever reads the other ones counts.
+            1.. => (0, 0),
+            0 => (missing(self.mark.entries, self.state.len()), missing(self.mark.not_spare, self.state.not_spare())),
+        }
+    }
+
+    /// Whether damage has taken something of the state.
+    pub fn is_damaged(&self) -> bool {
+        self.mark.is_cut || self.lost().0 > 0
+    }
 }
 
 /// Reads what the last commits left: of a stage of this type, or of whichever there was.
 pub fn restore(journal: &Journal, stage: &str, type_name: Option<&str>) -> Restored {
-    let mut taken = 0;
+    let mut mark = Mark::default();
     let entries = journal.state_of(&input_name(stage)).into_iter().filter_map(|(key, value)| match key.first() {
         Some(&ENTRY) => Some((key.slice(1..), value)),
         _ => {
-            taken = take_varint(&mut &value[..]).unwrap_or(0);
+            mark = Mark::decode(&value).unwrap_or_default();
             None
         }
     });
     let (state, others) = State::restore(entries, type_name.map(StateTag::of));
-    Restored { state, others, taken }
+    Restored { state, others, mark }
 }
 
 /// Whether a stage of this type has left state under this name.
@@ -155,14 +173,14 @@ pub fn take_once(
 /// Brings the cursor of a stage that does not run to where its last commit was. A crash may have left it up to a second
 /// behind.
 pub fn catch_up(journal: &Journal, stage: &str) -> Result<(), String> {
-    let taken = restore(journal, stage, None).taken;
+    let taken = restore(journal, stage, None).mark.taken;
     // A cursor that nobody has opened yet is known by the names of its streams only.
     journal.wire_cursor(&input_name(stage), &[], Start::Oldest).map_err(|error| error.to_string())?;
     let mut cursor = journal.open_cursor(&input_name(stage), None).map_err(|error| error.to_string())?;
     while cursor.position() < taken {
         let records = cursor.try_next(STEP_BYTES).map_err(|error| error.to_string())?;
         let Some(last) = records.last() else { break };
-        cursor.settle(last.end_seq().min(taken), &[], None);
+        cursor.settle(last.end_seq().min(taken), &cursor.totals(), None);
     }
     Ok(())
 }
@@ -187,8 +205,11 @@ pub fn forget_entries(journal: &Journal, name: &str) {
     let source: Arc<str> = state_source(&input_name(name)).into();
     let entries = journal.state_of(&input_name(name)).into_iter().filter(|(key, _)| key.first() == Some(&ENTRY));
     let gone = |(key, _)| Position { source: source.clone(), key, value: Bytes::new() };
-    let positions: Vec<Position> = entries.map(gone).collect();
+    let mut positions: Vec<Position> = entries.map(gone).collect();
     if !positions.is_empty() {
+        let last = restore(journal, name, None).mark;
+        let mark = Mark { taken: last.taken, number: last.number + 1, begins: true, ..Mark::default() };
+        positions.push(Position { source, key: Bytes::from_static(MARK), value: mark.encode() });
         let commit = Commit { positions, received_at: Timestamp::now(), ..Commit::default() };
         // What a crash keeps of it is let go at the next start.
         drop(journal.ticket().commit(commit));
@@ -206,14 +227,23 @@ impl StageLoop {
     pub async fn run(mut self) {
         self.cursor.appends();
         let type_name = self.stage.type_name();
-        let Restored { state, others, taken } = restore(&self.journal, &self.name, Some(type_name));
-        if others > 0 {
-            return self.hold(others);
+        let restored = restore(&self.journal, &self.name, Some(type_name));
+        if restored.others > 0 {
+            return self.hold(restored.others);
         }
-        let mut position = Progress { state, taken };
+        let is_damaged = restored.is_damaged();
+        if is_damaged {
+            self.report_damage(&restored);
+        }
+        let Restored { state, mark, .. } = restored;
+        let mut position = Progress { state, mark };
         self.metrics.enter(ComponentState::Running);
         self.memory.set(position.state.bytes());
         self.show(&position);
+        if is_damaged && self.commit(&mut position, Step::default(), None, Timestamp::now()).await.is_some() {
+            self.metrics.enter(ComponentState::Stopped);
+            return;
+        }
         let end = loop {
             if let Some(end) = self.turn(&mut position).await {
                 break end;
@@ -236,6 +266,18 @@ impl StageLoop {
         tracing::error!(transform = %self.name, "{message}");
         self.metrics.error(message);
         self.metrics.enter(ComponentState::Held);
+    }
+
+    /// Says what damage has taken of the state. The commit that follows says how many entries there are now, so that
+    /// it is said once.
+    fn report_damage(&self, restored: &Restored) {
+        let (lost, not_spare) = restored.lost();
+        tracing::error!(
+            transform = %self.name, lost, left = restored.state.len(),
+            "the journal was damaged where it holds the state of this transform: entries that it had in the damaged \
+             place are lost, and it goes on with those that are whole"
+        );
+        self.metrics.update(|counts| *counts.dropped.entry("damage").or_default() += not_spare);
     }
 
     /// One turn: what has to go, what is due, or what has come.
@@ -284,13 +326,13 @@ impl StageLoop {
             let together = rest.iter().take_while(|record| record.received_at <= until).count().max(1);
             let (now_taken, later) = rest.split_at(together);
             rest = later;
-            let seq_end = now_taken.last().map_or(position.taken, |last| last.end_seq());
-            if seq_end <= position.taken {
-                self.cursor.settle(seq_end, &[], None);
+            let seq_end = now_taken.last().map_or(position.mark.taken, |last| last.end_seq());
+            if seq_end <= position.mark.taken {
+                self.cursor.settle(seq_end, &position.mark.as_totals(), None);
                 continue;
             }
             let step =
-                step::take(&*self.stage, &self.name, &position.state, now_taken, position.taken, Timestamp::now());
+                step::take(&*self.stage, &self.name, &position.state, now_taken, position.mark.taken, Timestamp::now());
             let end = self.commit(position, step, Some(seq_end), first.received_at).await;
             if end.is_some() {
                 return end;
@@ -365,7 +407,8 @@ impl StageLoop {
         if !dead_letters.is_empty() && self.keep(dead_letters).await.is_some() {
             return Some(End::Stopped);
         }
-        let positions = positions(&self.name, StateTag::of(self.stage.type_name()), &changes, seq_end);
+        let mark = position.next_mark(&changes, seq_end);
+        let positions = positions(&self.name, StateTag::of(self.stage.type_name()), &changes, &mark);
         loop {
             if self.wait_for_memory().await.is_some() {
                 return Some(End::Stopped);
@@ -389,10 +432,8 @@ impl StageLoop {
         count();
         self.metrics.update(|total| total.add(&counts));
         self.metrics.enter(ComponentState::Running);
-        if let Some(seq_end) = seq_end {
-            position.taken = seq_end;
-            self.cursor.settle(seq_end, &[], None);
-        }
+        position.mark = mark;
+        self.cursor.settle(position.mark.taken, &position.mark.as_totals(), None);
         self.show(position);
         None
     }
@@ -480,27 +521,42 @@ impl StageLoop {
     }
 }
 
-/// Changes of the state, and how far it has taken events, as the journal keeps them.
-fn positions(stage: &str, tag: StateTag, changes: &Changes, seq_end: Option<u64>) -> Vec<Position> {
+/// Changes of the state, and what their commit says of itself, as the journal keeps them.
+fn positions(stage: &str, tag: StateTag, changes: &Changes, mark: &Mark) -> Vec<Position> {
     let source: Arc<str> = state_source(&input_name(stage)).into();
-    let entry = |(key, value): (Bytes, Bytes)| {
-        let mut stored = Vec::with_capacity(key.len() + 1);
-        stored.push(ENTRY);
-        stored.extend_from_slice(&key);
-        Position { source: source.clone(), key: stored.into(), value }
-    };
+    let entry = |(key, value): (Bytes, Bytes)| Position { source: source.clone(), key: entry_key(&key).into(), value };
     let mut positions: Vec<Position> = changes.stored(tag).map(entry).collect();
-    if let Some(seq_end) = seq_end {
-        let mut value = Vec::new();
-        put_varint(&mut value, seq_end);
-        positions.push(Position { source: source.clone(), key: Bytes::from_static(POSITION), value: value.into() });
-    }
+    positions.push(Position { source: source.clone(), key: Bytes::from_static(MARK), value: mark.encode() });
     positions
+}
+
+/// The key of an entry among the positions.
+fn entry_key(key: &[u8]) -> Vec<u8> {
+    [&[ENTRY], key].concat()
 }
 
 /// How far a stage has come.
 struct Progress {
     state: State,
-    /// Events before this were taken.
-    taken: u64,
+    /// What the last commit said of itself.
+    mark: Mark,
+}
+
+impl Progress {
+    /// What a commit with these changes says of itself.
+    fn next_mark(&self, changes: &Changes, seq_end: Option<u64>) -> Mark {
+        let (entries, not_spare) = self.state.counts_with(changes);
+        let keys: Vec<Vec<u8>> = changes.keys().map(|key| entry_key(key)).collect();
+        Mark {
+            taken: seq_end.unwrap_or(self.mark.taken),
+            number: self.mark.number + 1,
+            entries,
+            not_spare,
+            // Behind missing commits nothing that was stated before counts.
+            begins: self.mark.is_cut,
+            is_cut: false,
+            changed: Changed::of(keys.iter().map(|key| &key[..])),
+            changed_before: self.mark.changed.clone(),
+        }
+    }
 }

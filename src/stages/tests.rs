@@ -96,17 +96,21 @@ fn options(random: &mut Random) -> Options {
     }
 }
 
+fn counting(random: &mut Random) -> Arc<dyn AnyStage> {
+    Arc::new(Counting { fails: [None, Some(7)][random.below(2) as usize] })
+}
+
 /// One life of the process.
-struct Life {
-    stepped: Stepped,
-    input: StreamId,
+pub(super) struct Life {
+    pub(super) stepped: Stepped,
+    pub(super) input: StreamId,
     stage: Pin<Box<dyn Future<Output = ()> + Send>>,
     sink: Cursor,
     metrics: Arc<ComponentMetrics>,
 }
 
 impl Life {
-    fn begin(stepped: Stepped, random: &mut Random) -> Life {
+    pub(super) fn begin(stepped: Stepped, stage: Arc<dyn AnyStage>) -> Life {
         let journal = stepped.journal.clone();
         let readers: BTreeMap<Arc<str>, Vec<String>> =
             [("s:in".into(), vec!["s:in".to_owned()]), ("sink".into(), vec!["s".to_owned()])].into();
@@ -115,10 +119,10 @@ impl Life {
         for (cursor, stream) in [("s:in", input), ("sink", output)] {
             journal.wire_cursor(cursor, &[stream], Start::Oldest).expect("it can be wired");
         }
-        let metrics = Arc::new(ComponentMetrics::new("s".into(), ComponentKind::Transform, "counting"));
-        let stage = StageLoop {
+        let metrics = Arc::new(ComponentMetrics::new("s".into(), ComponentKind::Transform, stage.type_name()));
+        let task = StageLoop {
             name: "s".into(),
-            stage: Arc::new(Counting { fails: [None, Some(7)][random.below(2) as usize] }),
+            stage,
             bounds: Bounds { entries: 1000, bytes: 1 << 20 },
             memory: StateMemory::new(1 << 20).join(),
             cursor: journal.open_cursor("s:in", None).expect("nobody has it"),
@@ -130,7 +134,16 @@ impl Life {
             journal: journal.clone(),
         };
         let sink = journal.open_cursor("sink", None).expect("nobody has it");
-        Life { stepped, input, stage: Box::pin(stage.run()), sink, metrics }
+        Life { stepped, input, stage: Box::pin(task.run()), sink, metrics }
+    }
+
+    /// Takes and commits all that was handed in.
+    pub(super) async fn settle(&mut self) {
+        for _ in 0..3 {
+            while self.stepped.append(1 << 20) {}
+            while self.stepped.sync() {}
+            self.turn().await;
+        }
     }
 
     /// Lets the loop go on as far as it can.
@@ -164,7 +177,7 @@ fn read(life: &mut Life, got: &mut Got) {
 async fn live(seed: u64) {
     let mut random = Random(seed);
     let options = options(&mut random);
-    let mut life = Life::begin(Stepped::new(seed, options), &mut random);
+    let mut life = Life::begin(Stepped::new(seed, options), counting(&mut random));
     let mut got = Got::new();
     let mut sent = 0_u64;
     let mut acknowledged: BTreeSet<u64> = BTreeSet::new();
@@ -178,11 +191,8 @@ async fn live(seed: u64) {
                         sent
                     })
                     .collect();
-                let lines = input(&numbers, &mut random);
-                let entries = vec![(life.input, lines)];
-                let commit =
-                    Commit { entries, received_at: Timestamp(random.below(5_000_000) as i64), ..Commit::default() };
-                receipts.push((numbers, life.stepped.journal.ticket().commit(commit)));
+                let receipt = send(&mut life, &numbers, &mut random);
+                receipts.push((numbers, receipt));
             }
             4 | 5 => drop(life.stepped.append(1 << 20)),
             6 => drop(life.stepped.sync()),
@@ -194,7 +204,7 @@ async fn live(seed: u64) {
             11 if random.chance(30) => {
                 let next = life.stepped.restarted();
                 receipts.clear();
-                life = Life::begin(next, &mut random);
+                life = Life::begin(next, counting(&mut random));
             }
             _ => {}
         }
@@ -232,6 +242,13 @@ async fn live(seed: u64) {
     }
     assert_eq!(life.metrics.health().state, ComponentState::Running);
     check(&got, &acknowledged, seed);
+}
+
+/// Hands in events with these numbers.
+pub(super) fn send(life: &mut Life, numbers: &[u64], random: &mut Random) -> Receipt {
+    let entries = vec![(life.input, input(numbers, random))];
+    let commit = Commit { entries, received_at: Timestamp(random.below(5_000_000) as i64), ..Commit::default() };
+    life.stepped.journal.ticket().commit(commit)
 }
 
 fn input(numbers: &[u64], random: &mut Random) -> Lines {
@@ -320,8 +337,8 @@ fn changes_are_stored_under_a_prefix_beside_the_position() {
     let mut transaction = Transaction::new(&state, Timestamp(0));
     transaction.put(b"p", "1", None);
     let changes: Changes = transaction.into_changes();
-    let positions = positions("s", StateTag::of("counting"), &changes, Some(7));
+    let positions = positions("s", StateTag::of("counting"), &changes, &Mark { number: 7, ..Mark::default() });
     let keys: Vec<&[u8]> = positions.iter().map(|position| &position.key[..]).collect();
-    assert_eq!(keys, [&b"ep"[..], POSITION]);
+    assert_eq!(keys, [&b"ep"[..], MARK]);
     assert!(positions.iter().all(|position| *position.source == *"\0state s:in"));
 }

@@ -13,7 +13,8 @@ use crate::journal::RecoveryReport;
 use crate::units::Timestamp;
 
 impl Agent {
-    /// Reports what the journal has lost to damage: in the log, and as an event `gap` for each damaged place.
+    /// Reports what the journal has lost to damage: in the log, and as an event `gap` for each damaged place that held
+    /// events.
     pub(super) fn report_damage(&self, report: &RecoveryReport) {
         let (needed, passed): (Vec<_>, Vec<_>) =
             report.lost.iter().partition(|loss| loss.seqs.end > report.needed_from || loss.seqs.is_empty());
@@ -45,6 +46,15 @@ impl Agent {
                 "events": (events > 0).then_some(events),
             });
             self.note("gap", None, false, &description, metadata);
+        }
+        for loss in report.notes_lost.iter().filter(|loss| !loss.was_reported) {
+            tracing::warn!(
+                seq = loss.seqs.start,
+                bytes = loss.bytes,
+                "the journal was damaged in a place that held no events: a source may read again what it had read by \
+                 then, and a transform whose state was there says what of it is lost; the damaged bytes are in the \
+                 quarantine folder of the journal"
+            );
         }
         self.context.journal.note_reported(report);
     }

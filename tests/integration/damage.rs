@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::damage::{Record, block, flip, records, unblock};
+use crate::support::damage::{Record, block, every_record, flip, records, unblock};
 use crate::support::{Agent, Folder, eventually, free_port, lines_of, post};
 
 fn yaml(folder: &Folder, sources: &str, inputs: &str) -> String {
@@ -134,4 +134,51 @@ fn a_damaged_record_of_requests_is_counted_and_reported_once() {
     agent.assert_books();
     let log = agent.log();
     assert!(log.contains(r#""events":10"#), "{log}");
+}
+
+#[test]
+fn a_damaged_record_of_state_costs_what_it_had_and_is_said_once() {
+    const OPERATIONS: usize = 6;
+    let start = |n: usize| format!("{{\"operation_id\":\"o{n}\",\"status\":\"in_progress\",\"from_start\":{n}}}");
+    let end = |n: usize| format!("{{\"operation_id\":\"o{n}\",\"status\":\"success\"}}");
+    for damaged in 0..OPERATIONS {
+        let folder = Folder::new();
+        let port = free_port();
+        let sources = format!(
+            "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+             transforms:\n  ops: {{ type: operations, inputs: [web], timeout: 1h }}\n"
+        );
+        let yaml = yaml(&folder, &sources, "[ops]");
+        let agent = Agent::start(&folder, &yaml);
+        for n in 0..OPERATIONS {
+            post(port, &start(n));
+            eventually("it is taken", || agent.metric("weir_state_entries", "ops") as usize == n + 1);
+        }
+        // The cursor comes to the disk, and what follows tells damage from an end.
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        post(port, "{\"n\":1}");
+        eventually("it is through", || numbers(&delivered(&folder)).contains_key(&1));
+        agent.kill();
+        let mut of_state = every_record(&folder);
+        of_state.retain(|record| record.count == 0 && record.has("\0state ops:in"));
+        flip(of_state[of_state.len() * damaged / OPERATIONS].body());
+        let agent = Agent::start(&folder, &yaml);
+        let said = "entries that it had in the damaged place are lost";
+        assert!(agent.log().contains(said), "{}", agent.log());
+        let left = agent.metric("weir_state_entries", "ops") as usize;
+        let dropped =
+            "weir_events_dropped_total{component=\"ops\",type=\"operations\",kind=\"transform\",cause=\"damage\"}";
+        assert_eq!(agent.metrics()[dropped] as usize, OPERATIONS - left, "{}", agent.log());
+        assert!(agent.stop().success());
+        let agent = Agent::start(&folder, &yaml);
+        assert_eq!(agent.log().matches(said).count(), 1, "the log of all lives says it once");
+        for n in 0..OPERATIONS {
+            post(port, &end(n));
+        }
+        let ended = || delivered(&folder).into_iter().filter(|event| event["status"] == "success").collect::<Vec<_>>();
+        eventually("all have ended", || ended().len() == OPERATIONS);
+        let joined = ended().iter().filter(|event| event.to_string().contains("from_start")).count();
+        assert_eq!(joined, left, "{:?}", ended());
+        agent.assert_books();
+    }
 }

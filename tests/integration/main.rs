@@ -38,6 +38,7 @@ mod secrets;
 mod servers;
 mod sources;
 mod splunk;
+mod stage_changes;
 mod stages;
 mod startup;
 mod store;

@@ -7,7 +7,7 @@ use super::Folder;
 
 const HEADER: usize = 128;
 
-/// A record with events.
+/// A record.
 pub struct Record {
     pub segment: PathBuf,
     /// Where its header stands.
@@ -17,14 +17,27 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether a text stands behind the header, where positions are not compressed.
+    pub fn has(&self, text: &str) -> bool {
+        let bytes = fs::read(&self.segment).expect("a segment can be read");
+        bytes[self.at..self.at + HEADER + self.body_len].windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
     /// A byte in the middle of what stands behind the header.
     pub fn body(&self) -> (PathBuf, usize) {
         (self.segment.clone(), self.at + HEADER + self.body_len / 2)
     }
 }
 
-/// The records of the journal in a test's folder.
+/// The records of the journal in a test's folder that hold events.
 pub fn records(folder: &Folder) -> Vec<Record> {
+    let mut records = every_record(folder);
+    records.retain(|record| record.count > 0);
+    records
+}
+
+/// Those without events too: with positions or state, or with nothing but how far the disk was synced.
+pub fn every_record(folder: &Folder) -> Vec<Record> {
     let names = fs::read_dir(folder.path("data").join("journal")).expect("there is a journal");
     let mut segments: Vec<PathBuf> = names.map(|entry| entry.expect("a name").path()).collect();
     segments.retain(|path| path.extension().is_some_and(|extension| extension == "segment"));
@@ -36,9 +49,7 @@ pub fn records(folder: &Folder) -> Vec<Record> {
         let mut at = 8192;
         while bytes.get(at..at + 4) == Some(b"WJr\n") {
             let body_len = (number(at + 64) + number(at + 68) + number(at + 72)) as usize;
-            if number(at + 56) > 0 {
-                found.push(Record { segment: segment.clone(), at, body_len, count: number(at + 56) });
-            }
+            found.push(Record { segment: segment.clone(), at, body_len, count: number(at + 56) });
             at += (HEADER + body_len).next_multiple_of(8);
         }
     }
