@@ -161,6 +161,7 @@ pub fn cursor(api: &Api, keyset: &Keyset, order: &str) -> String {
         SortKey::None => json!(null),
         // The bits: a number read from its decimal text may be the next one.
         SortKey::Number(number) => json!(number.to_bits()),
+        SortKey::Decimal(text) => json!([text]),
         SortKey::Text(text) => json!(text),
         SortKey::Missing => json!(false),
     };
@@ -182,6 +183,10 @@ pub fn read_cursor(api: &Api, params: &Params, order: &str) -> Result<Option<Key
             Value::Null => SortKey::None,
             Value::Number(bits) => SortKey::Number(f64::from_bits(bits.as_u64()?)),
             Value::String(text) => SortKey::Text(text),
+            Value::Array(mut texts) => match texts.pop()? {
+                Value::String(text) => SortKey::Decimal(text),
+                _ => return None,
+            },
             _ => SortKey::Missing,
         };
         Some(Keyset { key, time, seq, row })

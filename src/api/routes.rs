@@ -110,7 +110,11 @@ const PAGE: &[Parameter] = &[
 pub const SORTED_BY: &[&str] =
     &["timestamp", "duration_ms", "event_type", "status", "status_code", "user_id", "endpoint"];
 const SORT: &[Parameter] = &[
-    parameter("sort_by", Kind::Choice(SORTED_BY), "By what rows are sorted; those without it come last"),
+    parameter(
+        "sort_by",
+        Kind::Choice(SORTED_BY),
+        "By what rows are sorted, texts by their first 256 characters; those without it come last",
+    ),
     parameter("sort_order", Kind::Choice(ORDERS), "Ascending or descending (desc)"),
 ];
 const LIMIT_100: &[Parameter] = &[parameter("limit", Kind::Number(1, 100), "Most rows")];

@@ -74,16 +74,27 @@ pub enum SortKey {
     /// The order is that of time or `seq` alone.
     None,
     Number(f64),
+    /// A number as a table writes it, which may have more digits; the table compares it.
+    Decimal(String),
     Text(String),
     Missing,
 }
 
+/// Texts are sorted by so many characters: a cursor carries them, and has to fit into an address.
+pub const SORTED_CHARS: usize = 256;
+
 impl SortKey {
+    /// The beginning of a text.
+    pub fn text(text: &str) -> SortKey {
+        let end = text.char_indices().nth(SORTED_CHARS).map_or(text.len(), |(end, _)| end);
+        SortKey::Text(text[..end].to_owned())
+    }
+
     /// Ascending; missing values come last in both directions.
     pub fn compare(&self, other: &SortKey, is_descending: bool) -> std::cmp::Ordering {
         use std::cmp::Ordering;
         let rank = |key: &SortKey| match key {
-            SortKey::None | SortKey::Number(_) => 0,
+            SortKey::None | SortKey::Number(_) | SortKey::Decimal(_) => 0,
             SortKey::Text(_) => 1,
             SortKey::Missing => 2,
         };

@@ -570,7 +570,7 @@ pub fn sort_key(value: Option<Raw<'_>>) -> SortKey {
         Some(value) if value.is_null() => SortKey::Missing,
         Some(value) => match value.as_f64() {
             Some(number) => SortKey::Number(number),
-            None => SortKey::Text(value.display().into_owned()),
+            None => SortKey::text(&value.display()),
         },
     }
 }

@@ -7,6 +7,7 @@ mod api_page;
 mod commands;
 mod configuration;
 mod conformance;
+mod cursors;
 mod damage;
 mod dead_letters;
 mod deployment;

@@ -190,9 +190,9 @@ fn value(column: &Column, zone: &str) -> Value {
     let as_is = |sql: String, kind: Kind| Value { sql, kind, stored: Stored::AsIs };
     match &column.form {
         Form::Text(_) => as_is(sql, Kind::Text),
-        Form::Int2 | Form::Int4 | Form::Int8 | Form::Float4 | Form::Float8 | Form::Numeric(_) => {
-            as_is(sql, Kind::Number)
-        }
+        Form::Int2 | Form::Int4 | Form::Int8 | Form::Float8 | Form::Numeric(_) => as_is(sql, Kind::Number),
+        // 0.1 is to equal 0.1, which a float4 made wider does not.
+        Form::Float4 => as_is(format!("({sql}::text::float8)"), Kind::Number),
         Form::Bool => as_is(sql, Kind::Bool),
         Form::TimestampTz => as_is(sql, Kind::Time),
         Form::Timestamp | Form::Local(_) | Form::Date => {

@@ -12,7 +12,8 @@ use crate::component::{Reader, SinkContext};
 use crate::event::names::KNOWN;
 use crate::net::postgres::Target;
 use crate::query::request::{
-    AggregateRequest, CountLimit, Filter, Group, Keyset, Page, PageRequest, ReadError, Row, Sort, SortKey, Total,
+    AggregateRequest, CountLimit, Filter, Group, Keyset, Page, PageRequest, ReadError, Row, SORTED_CHARS, Sort,
+    SortKey, Total,
 };
 use crate::visibility::Visibility;
 
@@ -171,15 +172,16 @@ impl TableReader {
             Sort::Field(name) => {
                 let value = statement.value(std::slice::from_ref(name), None).ok_or_else(|| missing(&columns, name))?;
                 let is_number = value.kind == Kind::Number;
-                (Some(if is_number { value.sql } else { format!("({}) COLLATE \"C\"", value.text()) }), is_number)
+                let text = || format!("left({}, {SORTED_CHARS}) COLLATE \"C\"", value.text());
+                (Some(if is_number { value.sql.clone() } else { text() }), is_number)
             }
             Sort::Time | Sort::Seq => (None, false),
         };
         if let Some(after) = &request.after {
-            condition = format!(
-                "{condition} AND {}",
-                behind(&mut statement, &columns, key.as_deref(), after, request.is_descending)
-            );
+            let key = key.as_deref().map(|sql| (sql, is_number));
+            let behind = behind(&mut statement, &columns, key, after, request.is_descending);
+            let behind = behind.ok_or_else(|| ReadError::Invalid("`cursor` is of another table or column".into()))?;
+            condition = format!("{condition} AND {behind}");
         }
         let direction = if request.is_descending { "DESC" } else { "ASC" };
         let sorted = key.as_ref().map_or(String::new(), |key| format!("{key} {direction} NULLS LAST, "));
@@ -200,7 +202,7 @@ impl TableReader {
         {
             _ if key.is_none() => SortKey::None,
             (None, _) => SortKey::Missing,
-            (Some(text), true) => text.parse().map_or(SortKey::Missing, SortKey::Number),
+            (Some(text), true) => SortKey::Decimal(text),
             (Some(text), false) => SortKey::Text(text),
         };
         let show = |visibility: &Visibility, line: &[u8]| visibility.show(line).map(std::borrow::Cow::into_owned);
@@ -372,23 +374,25 @@ fn ordered_time(time: &Value) -> String {
     }
 }
 
-/// Rows that come after the one where the page before has ended.
+/// Rows that come after the one where the page before has ended; none if it was a page of something else. The key is
+/// what rows are sorted by, and whether it is a number.
 fn behind(
     statement: &mut Statement<'_>,
     columns: &Columns,
-    key: Option<&str>,
+    key: Option<(&str, bool)>,
     after: &Keyset,
     is_descending: bool,
-) -> String {
+) -> Option<String> {
     let sign = if is_descending { "<" } else { ">" };
     let time = crate::units::Timestamp(after.time);
     let earlier = statement.compare_time(&columns.time, sign, time);
     let same = statement.compare_time(&columns.time, "=", time);
-    let tie = statement.bind(after.row.clone().unwrap_or_default());
+    let row = after.row.as_deref()?;
+    let tie = statement.bind(row);
     let tie = match &columns.key {
-        Some(key) if key.kind == Kind::Number => format!("{} {sign} {tie}::text::numeric", key.sql),
-        Some(key) if key.kind == Kind::Uuid && after.row.as_deref().is_some_and(filter::is_uuid) => {
-            format!("{} {sign} {tie}::text::uuid", key.sql)
+        Some(key) if key.kind == Kind::Number => format!("{} {sign} {tie}::text::{}", key.sql, number_type(row)?),
+        Some(key) if key.kind == Kind::Uuid => {
+            filter::is_uuid(row).then(|| format!("{} {sign} {tie}::text::uuid", key.sql))?
         }
         Some(key) => format!("{} {sign} {tie}", key.text()),
         None => format!("{} {sign} {tie}", columns.tie()),
@@ -396,13 +400,24 @@ fn behind(
     let rest = format!("({earlier} OR ({same} AND {tie}))");
     // An index on the time is told where to begin.
     let or_same = statement.compare_time(&columns.time, if is_descending { "<=" } else { ">=" }, time);
-    let Some(key) = key else { return format!("{or_same} AND {rest}") };
+    let Some((key, is_number)) = key else { return Some(format!("{or_same} AND {rest}")) };
     let value = match &after.key {
-        SortKey::Missing | SortKey::None => return format!("({key} IS NULL AND {rest})"),
-        SortKey::Number(number) => format!("{}::text::numeric", statement.bind(number.to_string())),
-        SortKey::Text(text) => statement.bind(text.clone()),
+        SortKey::Missing => return Some(format!("({key} IS NULL AND {rest})")),
+        SortKey::Decimal(text) if is_number => format!("{}::text::{}", statement.bind(text), number_type(text)?),
+        SortKey::Text(text) if !is_number => statement.bind(text),
+        SortKey::None | SortKey::Number(_) | SortKey::Decimal(_) | SortKey::Text(_) => return None,
     };
-    format!("({key} {sign} {value} OR {key} IS NULL OR ({key} = {value} AND {rest}))")
+    Some(format!("({key} {sign} {value} OR {key} IS NULL OR ({key} = {value} AND {rest}))"))
+}
+
+/// The type in which a number, as a table has written it, is itself again.
+fn number_type(text: &str) -> Option<&'static str> {
+    match text {
+        "NaN" => Some("numeric"),
+        // No type but this has them in every version.
+        "Infinity" | "-Infinity" => Some("float8"),
+        _ => crate::query::number(text).map(|_| "numeric"),
+    }
 }
 
 impl Reader for TableReader {

@@ -1,0 +1,263 @@
+//! Cursors of lists: every row is on exactly one page whatever it is sorted by, and nobody can make or change a cursor.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::database::Database;
+use crate::support::{Agent, Folder, eventually, free_port, post, request};
+
+const SECRET: &str = "a secret of more than thirty-two bytes, for tests";
+
+fn token(user: &str, role: &str) -> String {
+    let claims = json!({ "sub": user, "role": role, "exp": 4_000_000_000_u64 });
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token")
+}
+
+fn ask(agent: &Agent, token: &str, path: &str) -> (u16, Value) {
+    let bearer = format!("Bearer {token}");
+    let answer = request(agent.api, "GET", path, &[("Authorization", &bearer)], b"").expect("the agent answers");
+    let body = if answer.text().starts_with('{') { answer.json() } else { answer.text().into() };
+    (answer.status, body)
+}
+
+fn ids(page: &Value) -> Vec<String> {
+    page["logs"].as_array().expect("rows").iter().map(|row| row["id"].to_string()).collect()
+}
+
+/// The ids on all pages of one row, which are those of the whole list.
+fn walk(agent: &Agent, list: &str) {
+    let token = token("root", "admin");
+    let (status, whole) = ask(agent, &token, &format!("{list}&limit=1000"));
+    assert_eq!(status, 200, "{list}: {whole}");
+    let whole = ids(&whole);
+    let (mut seen, mut path) = (Vec::new(), format!("{list}&limit=1"));
+    loop {
+        let (status, page) = ask(agent, &token, &path);
+        assert_eq!(status, 200, "{list}: {page}");
+        seen.extend(ids(&page));
+        assert!(seen.len() <= whole.len(), "{list}: rows come again: {seen:?}");
+        match page["next"].as_str() {
+            Some(next) => path = format!("{list}&limit=1&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, whole, "{list}");
+    assert_eq!(whole.iter().collect::<BTreeSet<_>>().len(), whole.len(), "{list}");
+}
+
+const SORTED_BY: [&str; 7] = ["timestamp", "duration_ms", "event_type", "status", "status_code", "user_id", "endpoint"];
+
+fn walk_all(agent: &Agent) {
+    for name in SORTED_BY {
+        for order in ["asc", "desc"] {
+            walk(agent, &format!("/api/logs?sort_by={name}&sort_order={order}"));
+        }
+    }
+}
+
+/// The type of each column, and its value in row `n` as SQL; rows without a rest by three have none.
+type Columns = [(&'static str, &'static str, &'static str); 6];
+
+/// Equal values, values that differ in their last digit only, and texts that are longer than an address.
+const TABLES: [(&str, &str, Columns); 3] = [
+    (
+        "bigint GENERATED ALWAYS AS IDENTITY",
+        "timestamptz",
+        [
+            ("duration_ms", "real", "0.1::real * (n / 2)"),
+            ("event_type", "text", "repeat('چ', 3000) || n"),
+            ("status", "boolean", "n % 2 = 0"),
+            ("status_code", "bigint", "9007199254740992 + n / 2"),
+            ("user_id", "uuid", "md5((n / 2)::text)::uuid"),
+            ("endpoint", "inet", "('10.0.0.' || n / 2)::inet"),
+        ],
+    ),
+    (
+        "uuid DEFAULT gen_random_uuid()",
+        "timestamp",
+        [
+            ("duration_ms", "numeric", "0.12345678901234567890 + (n / 2) * 0.00000000000000000001"),
+            ("event_type", "jsonb", "jsonb_build_object('a', n / 2)"),
+            ("status", "varchar(20)", "(ARRAY['ok', 'failed', 'Success', 'odd'])[n % 4 + 1]"),
+            ("status_code", "double precision", "0.1 + (n / 2) * 0.1"),
+            ("user_id", "integer", "n / 2"),
+            ("endpoint", "timestamptz", "'2026-01-01Z'::timestamptz + (n / 2) * interval '1 microsecond'"),
+        ],
+    ),
+    (
+        "text DEFAULT md5(random()::text)",
+        "timestamptz",
+        [
+            (
+                "duration_ms",
+                "double precision",
+                "(ARRAY['NaN', '-Infinity', 'Infinity', '-0', '1e300'])[n % 5 + 1]::float8",
+            ),
+            ("event_type", "text[]", "ARRAY['a', (n / 2)::text]"),
+            ("status", "text", "E'\\n\\t\\U0001F600' || n / 2"),
+            ("status_code", "real", "(ARRAY['NaN', '-Infinity', 'Infinity', '1e-40', '3.4e38'])[n % 5 + 1]::real"),
+            ("user_id", "numeric", "(ARRAY['NaN', '12', '12.0', '1e100'])[n % 4 + 1]::numeric"),
+            ("endpoint", "date", "'2026-01-01'::date + n / 2"),
+        ],
+    ),
+];
+
+#[test]
+fn each_row_of_a_table_is_on_one_page_whatever_the_type_of_the_column() {
+    for (key, time, columns) in TABLES {
+        let (folder, database) = (Folder::new(), Database::new());
+        let declared: String = columns.iter().map(|(name, kind, _)| format!(", {name} {kind}")).collect();
+        let names: String = columns.iter().map(|(name, ..)| format!(", {name}")).collect();
+        let values: String =
+            columns.iter().map(|(_, _, value)| format!(", CASE WHEN n % 3 > 0 THEN {value} END")).collect();
+        database.sql(&format!(
+            "CREATE TABLE t (id {key} PRIMARY KEY, timestamp {time} NOT NULL{declared}); \
+             INSERT INTO t (timestamp{names}) \
+             SELECT '2026-01-01Z'::timestamptz + (n / 3) * interval '1 second'{values} FROM generate_series(0, 23) n"
+        ));
+        let yaml = format!(
+            "  auth: {{ jwt: {{ secret: '{SECRET}' }} }}\n  read: {{ sink: rows }}\n\
+             sources: {{ web: {{ type: http, address: '127.0.0.1:{}' }} }}\n\
+             sinks:\n  rows: {{ type: postgres, inputs: [web], url: '{}', table: t }}\n",
+            free_port(),
+            database.url()
+        );
+        let agent = Agent::start(&folder, &yaml);
+        walk_all(&agent);
+    }
+}
+
+fn store_yaml(port: u16) -> String {
+    format!(
+        "  auth: {{ jwt: {{ secret: '{SECRET}' }} }}\n\
+         sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+         transforms:\n  named: {{ type: normalize, inputs: [web] }}\n\
+         sinks:\n  events: {{ type: store, inputs: [named], batch: {{ age: 10ms }} }}\n"
+    )
+}
+
+fn store_with(folder: &Folder, events: &[Value]) -> Agent {
+    let port = free_port();
+    let agent = Agent::start(folder, &store_yaml(port));
+    let body: String = events.iter().map(|event| format!("{event}\n")).collect();
+    assert_eq!(post(port, &body), events.len() as u64);
+    eventually("they are stored", || agent.metric("weir_events_delivered_total", "events") >= events.len() as u64);
+    agent
+}
+
+#[test]
+fn each_event_of_the_store_is_on_one_page_whatever_its_values() {
+    let folder = Folder::new();
+    let long = "\u{1}é😀".repeat(3000);
+    let odd = [
+        json!(0.1),
+        json!(0.2),
+        json!(9_007_199_254_740_993_u64),
+        json!(9_007_199_254_740_992_u64),
+        json!(-1e300),
+        json!("12"),
+        json!(true),
+        json!({ "a": [1] }),
+        json!(format!("{long}1")),
+        json!(format!("{long}2")),
+        json!(""),
+        json!(null),
+    ];
+    let event = |n: usize| {
+        let value = |step: usize| odd[(n * step + step) % odd.len()].clone();
+        json!({ "timestamp": format!("2026-01-01T00:00:{:02}Z", n / 3), "duration_ms": value(1), "event_type": value(5),
+                "status": value(7), "status_code": value(11), "user_id": value(1), "endpoint": value(5) })
+    };
+    let agent = store_with(&folder, &(0..24).map(event).collect::<Vec<_>>());
+    walk_all(&agent);
+}
+
+fn two_users(n: usize) -> Value {
+    let user = ["ali", "sara"][n % 2];
+    json!({ "user_id": user, "code": format!("code {n}"), "duration_ms": n / 4,
+            "timestamp": format!("2026-01-01T00:00:{:02}Z", n / 3) })
+}
+
+#[test]
+fn a_cursor_that_was_changed_cut_or_made_elsewhere_is_refused_and_shows_nothing() {
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    let events: Vec<Value> = (0..20).map(two_users).collect();
+    let agent = store_with(&folder, &events);
+    let other = store_with(&elsewhere, &events);
+    let (ali, root) = (token("ali", "user"), token("root", "admin"));
+    let list = "/api/logs?limit=2&sort_by=duration_ms";
+    let next_of = |agent: &Agent, token: &str, list: &str| {
+        ask(agent, token, list).1["next"].as_str().expect("there is more").to_owned()
+    };
+    let next = next_of(&agent, &ali, list);
+    let refused = |list: &str, cursor: &str| {
+        let (status, problem) = ask(&agent, &ali, &format!("{list}&cursor={cursor}"));
+        assert_eq!(status, 400, "`{cursor}`: {problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("cursor")), "{problem}");
+        assert!(!problem.to_string().contains("sara"), "{problem}");
+    };
+    for at in 0..next.len() {
+        for byte in [b'A', b'z', b'_', b'.', b'0'] {
+            let mut changed = next.clone().into_bytes();
+            if std::mem::replace(&mut changed[at], byte) != byte {
+                refused(list, std::str::from_utf8(&changed).expect("ASCII"));
+            }
+        }
+        if at > 0 {
+            refused(list, &next[..at]);
+            refused(list, &next[at..]);
+        }
+    }
+    for odd in
+        ["%00", "%FF%FE", ".", "..", "null", "e30.e30", "W10.", "%D9%BE.x", &format!("{next}{next}"), &"A".repeat(6000)]
+    {
+        refused(list, odd);
+    }
+    refused(list, &next_of(&other, &ali, list));
+    refused("/api/logs?limit=2", &next);
+    refused("/api/logs?limit=2&sort_by=duration_ms&sort_order=asc", &next);
+    refused("/api/logs?limit=2&sort_by=user_id", &next);
+
+    // Whoever has somebody else's cursor sees the own events only, from that place on.
+    let foreign = next_of(&agent, &root, list);
+    let (status, page) = ask(&agent, &ali, &format!("{list}&cursor={foreign}"));
+    assert_eq!(status, 200, "{page}");
+    assert!(page["logs"].as_array().expect("rows").iter().all(|row| row["user_id"] == "ali"), "{page}");
+    // An old one is good for as long as the data folder has its key.
+    assert!(agent.stop().success());
+    let agent = Agent::start(&folder, &store_yaml(free_port()));
+    assert_eq!(ask(&agent, &ali, &format!("{list}&cursor={next}")).0, 200);
+}
+
+#[test]
+fn a_cursor_of_the_store_is_refused_where_a_table_is_read() {
+    let (folder, database) = (Folder::new(), Database::new());
+    let events: Vec<Value> = (0..20).map(two_users).collect();
+    let agent = store_with(&folder, &events);
+    let root = token("root", "admin");
+    let lists = ["/api/logs?limit=2", "/api/logs?limit=2&sort_by=duration_ms", "/api/logs?limit=2&sort_by=user_id"];
+    let cursors = lists.map(|list| ask(&agent, &root, list).1["next"].as_str().expect("there is more").to_owned());
+    assert!(agent.stop().success());
+    for key in ["bigint GENERATED ALWAYS AS IDENTITY", "uuid DEFAULT gen_random_uuid()"] {
+        database.sql(&format!(
+            "DROP TABLE IF EXISTS t; CREATE TABLE t (id {key} PRIMARY KEY, timestamp timestamptz, user_id integer, duration_ms text); \
+             INSERT INTO t (timestamp, user_id, duration_ms) SELECT now(), n, n::text FROM generate_series(0, 9) n"
+        ));
+        let yaml = format!(
+            "  auth: {{ jwt: {{ secret: '{SECRET}' }} }}\n  read: {{ sink: rows }}\n\
+             sources: {{ web: {{ type: http, address: '127.0.0.1:{}' }} }}\n\
+             sinks:\n  rows: {{ type: postgres, inputs: [web], url: '{}', table: t, on_remove: drop }}\n  \
+             events: {{ type: store, inputs: [web] }}\n",
+            free_port(),
+            database.url()
+        );
+        let agent = Agent::start(&folder, &yaml);
+        for (list, cursor) in lists.iter().zip(&cursors) {
+            let (status, problem) = ask(&agent, &root, &format!("{list}&cursor={cursor}"));
+            assert_eq!(status, 400, "{list}: {problem}");
+        }
+        assert!(agent.stop().success());
+    }
+}
