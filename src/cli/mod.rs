@@ -9,6 +9,7 @@ mod client;
 mod completions;
 mod descriptors;
 mod dlq;
+mod ephemeral;
 mod export;
 mod graph;
 mod health;

@@ -11,7 +11,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{ADDRESS_FILE, CERTIFICATE_FILE};
-use super::{CONFIGURATION, Configuration, notify};
+use super::{CONFIGURATION, Configuration, ephemeral, notify};
 use crate::api::{self, Access, Api, CurrentAccess, FirstSecret};
 use crate::config::settings::{self, Settings};
 use crate::config::{self, Loaded, Overrides};
@@ -43,7 +43,8 @@ pub struct Arguments {
     /// Add a source of made-up code executions
     #[arg(long)]
     demo: bool,
-    /// Keep everything in memory, on free ports, and print where as one JSON line
+    /// Keep everything in memory, on free ports, and print where as one JSON line; stores are empty at the start and gone at
+    /// the end
     #[arg(long)]
     ephemeral: bool,
 }
@@ -52,7 +53,11 @@ pub fn run(arguments: Arguments) -> ExitCode {
     super::descriptors::raise();
     // Before the files are read, so that a change from then on is seen.
     let watch = Watch::new(&arguments);
-    let overrides = Overrides { ephemeral: arguments.ephemeral, ..arguments.configuration.overrides(arguments.demo) };
+    let mut overrides =
+        Overrides { ephemeral: arguments.ephemeral, ..arguments.configuration.overrides(arguments.demo) };
+    if arguments.ephemeral {
+        overrides.data_dir = Some(ephemeral::choose());
+    }
     let loaded = match arguments.configuration.load(&overrides) {
         Ok(loaded) => loaded,
         Err(code) => return code,
@@ -98,6 +103,8 @@ struct Running {
     shutdown: CancellationToken,
     api: Option<tokio::task::JoinHandle<()>>,
     reload: Reload,
+    /// Of an agent that keeps nothing.
+    _folder: Option<ephemeral::Folder>,
 }
 
 /// Told who wants it, if it is a user.
@@ -108,9 +115,13 @@ async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> 
     let settings = plan.settings.clone();
     let data_dir = plan.data_dir.clone();
     let quick_start = loaded.is_quick_start;
-    if !arguments.ephemeral {
-        make_private_folder(&data_dir)?;
-    }
+    let folder = match arguments.ephemeral {
+        true => Some(ephemeral::Folder::make(&data_dir).map_err(StartError::new)?),
+        false => {
+            make_private_folder(&data_dir)?;
+            None
+        }
+    };
     // Ports first: an agent that cannot be reached should not take events.
     let listener = match settings.api.enabled {
         true => Some(Listener::bind(&settings.api.address, SOCKET_MODE).await.map_err(|e| taken(&e, &data_dir))?),
@@ -128,7 +139,13 @@ async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> 
         Fanout::start(&agent.context.journal, &agent.streams_of(&live).await, agent.live_bytes, shutdown.clone());
     let (files, secret) = ApiFiles::open(&settings.api, &data_dir, !arguments.ephemeral).map_err(StartError::new)?;
     let reload = reloader(arguments, overrides, &agent, &fanout, files.clone());
-    let mut running = Running { agent: agent.clone(), shutdown: shutdown.clone(), api: None, reload: reload.clone() };
+    let mut running = Running {
+        agent: agent.clone(),
+        shutdown: shutdown.clone(),
+        api: None,
+        reload: reload.clone(),
+        _folder: folder,
+    };
     let Some(listener) = listener else { return Ok(running) };
     let address = listener.address().map_err(|error| StartError::new(error.to_string()))?;
     let addresses = agent.addresses().await;

@@ -23,7 +23,7 @@ use crate::units::{ByteSize, Duration, Timestamp};
 use crate::visibility::Visibility;
 
 /// How often retention is looked after.
-const TIDY_EVERY: StdDuration = StdDuration::from_secs(60);
+const TIDY_EVERY: StdDuration = StdDuration::from_secs(10);
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
