@@ -10,6 +10,7 @@ use crate::journal::fs::{Fs, Guard, Lock, Real};
 
 const PREFIX: &str = "weir-ephemeral-";
 const LOCK: &str = "lock";
+const ATTEMPTS: usize = 3;
 /// A memory file system.
 const SHARED_MEMORY: &str = "/dev/shm";
 /// One with less space than this is not used: containers often have 64 MiB.
@@ -37,12 +38,17 @@ impl Folder {
         if let Some(parent) = path.parent() {
             remove_abandoned(parent);
         }
-        let made = fs::DirBuilder::new().mode(0o700).create(path).and_then(|()| lock(path));
-        match made {
-            Ok(Some(guard)) => Ok(Folder { path: path.to_owned(), _guard: guard }),
-            Ok(None) => Err(format!("`{}` is in use", path.display())),
-            Err(error) => Err(format!("cannot make the folder `{}`: {error}", path.display())),
+        for _ in 0..ATTEMPTS {
+            match fs::DirBuilder::new().mode(0o700).create(path).and_then(|()| lock(path)) {
+                Ok(Some(guard)) if path.join(LOCK).exists() => {
+                    return Ok(Folder { path: path.to_owned(), _guard: guard });
+                }
+                // Another agent that has just started took it for abandoned, and removes it.
+                Ok(_) => {}
+                Err(error) => return Err(format!("cannot make the folder `{}`: {error}", path.display())),
+            }
         }
+        Err(format!("the folder `{}` is removed as soon as it is made", path.display()))
     }
 }
 

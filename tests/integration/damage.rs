@@ -164,11 +164,13 @@ fn a_damaged_record_of_state_costs_what_it_had_and_is_said_once() {
         flip(of_state[of_state.len() * damaged / OPERATIONS].body());
         let agent = Agent::start(&folder, &yaml);
         let said = "entries that it had in the damaged place are lost";
-        assert!(agent.log().contains(said), "{}", agent.log());
+        eventually("it is said", || agent.log().contains(said));
         let left = agent.metric("weir_state_entries", "ops") as usize;
         let dropped =
             "weir_events_dropped_total{component=\"ops\",type=\"operations\",kind=\"transform\",cause=\"damage\"}";
-        assert_eq!(agent.metrics()[dropped] as usize, OPERATIONS - left, "{}", agent.log());
+        eventually("it is counted", || {
+            agent.metrics().get(dropped).is_some_and(|lost| *lost as usize == OPERATIONS - left)
+        });
         assert!(agent.stop().success());
         let agent = Agent::start(&folder, &yaml);
         assert_eq!(agent.log().matches(said).count(), 1, "the log of all lives says it once");

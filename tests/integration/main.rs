@@ -4,6 +4,7 @@ mod access;
 mod alerts;
 mod api;
 mod api_page;
+mod clients;
 mod commands;
 mod configuration;
 mod conformance;
