@@ -14,10 +14,10 @@ use crate::event::Provenance;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Names of the columns. Without them the first record names them, which needs the whole text at once: the body
-    /// of a request, or a file that is one chunk.
+    /// Column names. Without them the first record is the header, which works only where the whole text arrives at
+    /// once: a request body, or a file that fits into one chunk.
     pub columns: Vec<String>,
-    /// The character between two values, in ASCII.
+    /// Field delimiter, one ASCII character.
     pub delimiter: char,
 }
 

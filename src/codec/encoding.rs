@@ -20,11 +20,11 @@ pub struct Encoding(Detail);
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Encoding")]
 struct Detail {
-    /// The format of a line.
+    /// Format of a line.
     format: Format,
-    /// The columns of `csv`: names or paths such as `metadata.tenant`.
+    /// Columns of `csv`: names, or paths such as `metadata.tenant`.
     columns: Option<Vec<String>>,
-    /// The line of `text`, such as `{{ timestamp }} {{ user_id | - }}`.
+    /// Template of a `text` line, such as `{{ timestamp }} {{ user_id | - }}`.
     template: Option<String>,
 }
 
@@ -63,7 +63,7 @@ impl JsonSchema for Encoding {
     }
 }
 
-/// The format of a line.
+/// Format of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {

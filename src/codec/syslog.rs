@@ -23,11 +23,11 @@ pub struct Syslog {
     zone: TimeZone,
 }
 
-/// How messages of syslog are read.
+/// How syslog messages are parsed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Config {
-    /// The zone of times that name none, as those of RFC 3164, such as `Asia/Tehran`; UTC without it.
+    /// Time zone of timestamps without one (RFC 3164), such as `Asia/Tehran`. Default: UTC.
     pub timezone: Option<String>,
 }
 

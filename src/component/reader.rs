@@ -37,12 +37,12 @@ pub struct ReadOptions {
 pub struct UsersTable {
     /// The table, as `table` or `schema.table`.
     pub table: String,
-    /// The column with the user's id; it is compared as text.
+    /// Column with the user's id; compared as text.
     #[serde(default = "default_id")]
     pub id: String,
-    /// The column with the e-mail address.
+    /// Column with the e-mail address.
     pub email: Option<String>,
-    /// The column with the name that is shown.
+    /// Column with the display name.
     pub name: Option<String>,
 }
 

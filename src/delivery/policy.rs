@@ -8,11 +8,11 @@ use crate::units::{ByteSize, Duration, Rate};
 /// When a batch is written: as soon as one of the limits is reached.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batching {
-    /// Events of one write.
+    /// Maximum events per write.
     pub events: NonZeroUsize,
-    /// Bytes of one write; a larger event goes alone.
+    /// Maximum bytes per write; a larger event is written alone.
     pub bytes: ByteSize,
-    /// How long an event waits for company.
+    /// Maximum time an event waits for its batch to fill.
     pub age: Duration,
 }
 
@@ -26,9 +26,9 @@ impl Default for Batching {
 /// How a failed write is tried again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retry {
-    /// The first wait.
+    /// Initial delay.
     pub initial: Duration,
-    /// The longest wait.
+    /// Maximum delay.
     pub max: Duration,
     /// Writes until an event becomes a dead letter; without it they go on for ever.
     pub attempts: Option<NonZeroU32>,

@@ -27,22 +27,22 @@ pub const ID_HEADER: &str = "weir-id";
 /// Options of librdkafka by their names there.
 pub type Options = BTreeMap<String, Secret<String>>;
 
-/// How the brokers know us.
+/// SASL authentication.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sasl {
-    /// How the password or the token is shown to the brokers.
+    /// SASL mechanism.
     pub mechanism: Mechanism,
-    /// The user, for all but `oauthbearer`.
+    /// User name, for all mechanisms except `oauthbearer`.
     #[serde(default)]
     pub username: Option<String>,
-    /// The user's password.
+    /// Password.
     #[serde(default)]
     pub password: Option<Secret<String>>,
-    /// A token (JWT) for `oauthbearer` that does not change.
+    /// A fixed token (JWT) for `oauthbearer`.
     #[serde(default)]
     pub token: Option<Secret<String>>,
-    /// Where tokens for `oauthbearer` are fetched.
+    /// Token endpoint for `oauthbearer` (OIDC client credentials).
     #[serde(default)]
     pub oidc: Option<Oidc>,
 }

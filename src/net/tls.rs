@@ -30,11 +30,11 @@ const SYSTEM_ROOTS: [&str; 4] = [
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// PEM file with the certificate and those that lead from it to its authority.
+    /// PEM file with the certificate chain.
     pub cert: PathBuf,
-    /// PEM file with the certificate's private key.
+    /// PEM file with the private key.
     pub key: PathBuf,
-    /// PEM file with the authorities whose clients may connect; without it clients need no certificate.
+    /// PEM file with certificate authorities. If set, clients must present a certificate signed by one of them.
     #[serde(default)]
     pub client_ca: Option<PathBuf>,
 }
@@ -43,15 +43,15 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Trust {
-    /// PEM file with authorities to trust instead of the system's.
+    /// PEM file with certificate authorities to trust instead of the system's.
     pub ca: Option<PathBuf>,
-    /// PEM file with our certificate, where the target asks for one.
+    /// PEM file with the client certificate, if the server asks for one.
     pub cert: Option<PathBuf>,
-    /// PEM file with our private key.
+    /// PEM file with the client's private key.
     pub key: Option<PathBuf>,
-    /// The name the target's certificate must have, if it is not the host's.
+    /// Name to expect in the server's certificate, if it is not the host name.
     pub server_name: Option<String>,
-    /// Whether the certificate is checked at all.
+    /// Whether the server's certificate is verified.
     pub verify: bool,
 }
 

@@ -17,9 +17,9 @@ use crate::component::{Check, Failure, Promise, Sink, SinkContext, WriteBatch, W
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How each event is written.
+    /// Format of each event.
     pub encoding: Encoding,
-    /// Where to.
+    /// Output stream.
     pub target: Target,
 }
 

@@ -28,11 +28,11 @@ const TIDY_EVERY: StdDuration = StdDuration::from_secs(10);
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Folder of the store. Without it, a folder named after the sink in `store/` of the data folder.
+    /// Folder of the store. Default: a folder named after the sink in `store/` of the data folder.
     pub path: Option<PathBuf>,
-    /// How long events stay. Without it they stay for ever.
+    /// How long events are kept; unlimited if absent.
     pub retention: Retention,
-    /// Events that this query matches are kept, with those stored at the same time, whatever `retention` says.
+    /// Query of events to keep whatever `retention` says (together with those stored at the same time).
     pub hold: Option<String>,
 }
 
@@ -40,13 +40,13 @@ pub struct Config {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
-    /// Greatest age, by the time of receipt.
+    /// Maximum age, by the time of receipt.
     pub age: Option<Duration>,
-    /// Greatest age of events of some types, such as `{kernel.start: 7d, alert: 365d}`; `age` holds for all others.
+    /// Maximum age by event type, such as `{kernel.start: 7d, alert: 365d}`; `age` applies to all others.
     pub types: BTreeMap<String, Duration>,
-    /// Most bytes on disk.
+    /// Maximum size on disk.
     pub bytes: Option<ByteSize>,
-    /// Folder in which events are written as compressed NDJSON before they go.
+    /// Folder where events are archived as zstd-compressed NDJSON before they are removed.
     pub archive: Option<PathBuf>,
 }
 

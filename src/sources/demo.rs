@@ -22,15 +22,16 @@ const TICK: Duration = Duration::from_millis(20);
 /// Events for which the rate may be late before they are given up.
 const LATEST: Duration = Duration::from_secs(1);
 
-/// Makes events that look like code executions in notebooks: sessions of Persian and English users, with errors.
+/// Generates events that look like code executions in notebooks: sessions of Persian and English users, some with
+/// errors.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Events in a time.
+    /// Events per unit of time.
     pub rate: Rate,
-    /// Events after which the source is finished; none means never.
+    /// Number of events after which the source ends; unlimited if absent.
     pub count: Option<u64>,
-    /// The same seed gives the same events, but for their times.
+    /// Seed of the generator: the same seed gives the same events, except for their times.
     pub seed: u64,
 }
 

@@ -20,53 +20,52 @@ use crate::units::{ByteSize, Duration};
 /// The largest `max_body` that makes sense: a batch counts its bytes in 32 bits.
 const MAX_BODY: ByteSize = ByteSize::gib(1);
 
-/// One JSON object, an array or NDJSON in each request; gzip, zstd and deflate are understood.
+/// Receives events by HTTP `POST`: one JSON object, an array or NDJSON per request, optionally compressed with gzip,
+/// zstd or deflate.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where to listen: `host:port` or `unix:/path`.
+    /// Address to listen on: `host:port` or `unix:/path`.
     #[serde(default = "default_address")]
     pub address: Address,
-    /// The path that takes events; every other one is 404.
+    /// Path that accepts events; all others are 404.
     #[serde(default = "default_path")]
     pub path: String,
-    /// Who may send. Without it everybody on this machine may; off loopback, `type: none` has to be written out.
+    /// Authentication of senders. Default: none on loopback; on any other address `type: none` must be set explicitly.
     #[serde(default)]
     pub auth: Option<auth::Config>,
-    /// Names of this host in requests, besides its addresses and `localhost`. Where nobody has to say who they are and
-    /// the address is on this machine only, requests to other names are refused, so that no domain can be made to point
-    /// here and let its pages send events.
+    /// Accepted `Host` headers besides `localhost` and IP addresses. A source on loopback without `auth` refuses
+    /// requests for other names, so that a web page cannot send events through DNS rebinding.
     #[serde(default)]
     pub hosts: Vec<String>,
-    /// Certificate and key; without them the connection is not encrypted.
+    /// Certificate and key. Without them connections are not encrypted.
     #[serde(default)]
     pub tls: Option<tls::Config>,
-    /// The largest body, as sent and as expanded; a larger one is 413.
+    /// Maximum size of a body, before and after decompression; a larger one is answered 413.
     #[serde(default = "default_max_body")]
     pub max_body: ByteSize,
-    /// When to answer: once the journal has synced, once every sink has ended the events, or at once. By default
-    /// `journal`, or `delivered` where the journal is in memory.
+    /// When to answer: `journal` after the journal has synced, `delivered` after every sink has finished with the
+    /// events, `none` at once. Default: `journal`, or `delivered` with a journal in memory.
     #[serde(default)]
     pub wait: Option<WaitFor>,
-    /// How long `delivered` waits before it answers 503.
+    /// How long `wait: delivered` waits before it answers 503.
     #[serde(default = "default_wait_timeout")]
     pub wait_timeout: Duration,
-    /// What becomes of a request of which some is not usable: that part is refused, goes to the dead-letter queue,
-    /// or the whole request is.
+    /// How invalid items of a request are handled: `refuse` refuses them, `dead_letter` sends them to the dead-letter
+    /// queue, `reject_all` refuses the whole request.
     #[serde(default)]
     pub on_bad: Bad,
-    /// Stamps every event with where the execution of code was seen: `kernel` or `server`. What an event says about it
-    /// itself goes to `metadata`.
+    /// Sets `capture` on every event: `kernel` or `server`. A value in the event itself moves to `metadata`.
     #[serde(default)]
     pub capture: Option<Capture>,
-    /// Connections held at the same time; more are closed at once.
+    /// Maximum number of concurrent connections; further ones are closed.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
-    /// Proxies whose `X-Forwarded-For` says who sends, as addresses or networks. Nobody else's is believed.
+    /// Addresses or networks of proxies whose `X-Forwarded-For` is trusted.
     #[serde(default)]
     pub trusted_proxies: Vec<Network>,
-    /// Every connection begins with a header of the PROXY protocol, version 1 or 2, from one of `trusted_proxies`; any
-    /// other connection is closed.
+    /// Whether connections start with a PROXY protocol header (version 1 or 2) from one of `trusted_proxies`; others
+    /// are closed.
     #[serde(default)]
     pub proxy_protocol: bool,
 }

@@ -17,14 +17,13 @@ use crate::net::Sockets;
 /// Buffers that were read and are not handed in yet; reading waits for their place.
 const MOST_READ: usize = 2;
 
-/// Reads events from standard input. At its end the source is finished, and an agent without other sources drains
-/// and ends.
+/// Reads events from standard input. At end of input an agent without other sources drains and exits.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The format of an event.
+    /// Format of an event.
     pub codec: Codec,
-    /// How events follow each other.
+    /// How events are separated.
     pub framing: Framing,
 }
 

@@ -11,18 +11,16 @@ use crate::units::{Duration, OneOrMany};
 /// Bytes of a key's hash that are kept.
 const HASH_BYTES: usize = 16;
 
-/// Passes on the first of all events with the same key within a window. The others are counted as filtered (`duplicate`).
-///
-/// Events without one of the fields pass on at once. Of the keys only hashes are kept; at the bound of `state` the oldest
-/// are forgotten, and a repeat of them passes.
+/// Passes on the first event of each key within a window; the others are counted as filtered (`duplicate`). Events
+/// without one of the fields pass on. Only hashes of the keys are kept; at the limit of `state` the oldest are evicted,
+/// and a repeat of those passes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The field, or fields, whose values tell events apart. `id` is the event's id, its own or the one that follows from
-    /// where it came from.
+    /// Field or fields that identify a duplicate. `id` is the event's id, its own or the derived one.
     #[schemars(with = "OneOrMany")]
     pub key: OneOrMany,
-    /// How long a key is remembered, counted from its first event.
+    /// How long a key is remembered, from its first event.
     pub window: Duration,
 }
 

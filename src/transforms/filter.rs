@@ -7,7 +7,7 @@ use crate::component::{Check, Failure, Outputs, Transform};
 use crate::event::Batch;
 use crate::query::Query;
 
-/// Passes on the events that a query matches. The others are counted as filtered.
+/// Passes on events that match a query; the others are counted as filtered.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {

@@ -18,14 +18,12 @@ const MAX_LABEL: usize = 100;
 /// Upper bounds in seconds, where a histogram names none.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0];
 
-/// Counts events and measures their numbers for `/metrics`. Events pass on untouched.
-///
-/// Counts begin at 0 when Weir starts. Each metric has a bound on its series: labels with values of their own for every
-/// event, such as ids, end in the series `_other`.
+/// Counters and histograms from events, shown on `/metrics`. Events pass on unchanged. Counters start at 0 when Weir
+/// starts. Each metric has a maximum number of series; values beyond it are counted in the series `_other`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What is counted and measured.
+    /// The metrics.
     pub metrics: Vec<MetricConfig>,
 }
 
@@ -33,31 +31,30 @@ pub struct Config {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MetricConfig {
-    /// Its name, such as `cells_total`; not one that begins with `weir_` or `process_`.
+    /// Name, such as `cells_total`; it must not start with `weir_` or `process_`.
     pub name: String,
-    /// Whether it counts or measures.
+    /// Kind of metric.
     #[serde(default)]
     pub kind: Kind,
-    /// What it is, for whoever reads it.
+    /// Help text of the metric.
     #[serde(default)]
     pub help: String,
-    /// Query that an event must match to count.
+    /// Query of the events that count.
     #[serde(default, rename = "where")]
     pub query: Option<String>,
-    /// The number in the event: what a histogram measures, or how much a counter counts instead of 1. An event without it
-    /// does not count.
+    /// Number field that a histogram observes, or that a counter adds instead of 1. Events without it are ignored.
     #[serde(default)]
     pub field: Option<String>,
-    /// What the number is multiplied with, such as 0.001 from milliseconds to seconds.
+    /// Factor for the number, such as 0.001 to convert milliseconds to seconds.
     #[serde(default = "one")]
     pub scale: f64,
-    /// Fields whose values are labels; a label is named by the last name of its path. A field that is missing is empty.
+    /// Fields to use as labels; a label is named after the last part of its path. A missing field is an empty label.
     #[serde(default)]
     pub labels: Vec<String>,
-    /// Upper bounds of a histogram, ascending.
+    /// Upper bounds of the histogram's buckets, ascending.
     #[serde(default)]
     pub buckets: Vec<f64>,
-    /// Most series of this metric.
+    /// Maximum number of series.
     #[serde(default = "default_series")]
     pub max_series: u32,
 }

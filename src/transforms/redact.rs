@@ -29,16 +29,16 @@ pub struct Config {
     /// five) and patterns of your own. Where no group is named, these five apply. The groups `phone`, `national_id`
     /// and `ip_address` apply only where they are named, and every text is searched for them.
     pub rules: Vec<Rule>,
-    /// The fields to look at, such as `code` or `metadata.stdout`; all fields if not given.
+    /// Fields to redact, such as `code` or `metadata.stdout`; all if absent.
     pub fields: Option<Vec<String>>,
-    /// What takes the place of a secret.
+    /// What replaces a secret.
     pub action: Action,
-    /// The key for `action: hash`. The same secret has the same hash under the same key, and without the key no one
-    /// can try which secret it was.
+    /// Key for `action: hash`. The same secret has the same hash under the same key; without the key, guesses cannot be
+    /// checked against a hash.
     pub key: Option<Secret<String>>,
 }
 
-/// What takes the place of a secret.
+/// What replaces a secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -64,11 +64,11 @@ pub enum Rule {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Own {
-    /// The name that takes the place of what is found, and by which it is counted.
+    /// Name that replaces a match and under which it is counted.
     pub name: String,
-    /// A regular expression in the syntax of the `regex` crate: it always finishes in linear time.
+    /// A regular expression in the syntax of Rust's `regex`, which runs in linear time.
     pub pattern: String,
-    /// What takes the place of what this rule finds, if not the `action` of all.
+    /// What replaces a match of this rule, if not the transform's `action`.
     pub action: Option<Action>,
 }
 

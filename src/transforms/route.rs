@@ -124,7 +124,7 @@ impl JsonSchema for Config {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "description": "Output and query: every event goes to the outputs whose query it matches.",
+            "description": "Outputs and their queries: an event goes to every output whose query it matches.",
             "additionalProperties": { "type": "string", "description": "A query, such as `status:error`." },
             "minProperties": 1
         })

@@ -13,21 +13,19 @@ use crate::event::{Batch, NameId, Raw, escape};
 /// The length at which code is cut if nothing else is said.
 const DEFAULT_CHARS: usize = 10_000;
 
-/// Cuts long texts at a character boundary.
-///
-/// What was cut is told in the event's `truncated` member: for each field the length in bytes and the SHA-256 of the
-/// whole text, as it was when it came to this transform (so put `redact` before it). A text that was cut before
-/// keeps its first entry there.
+/// Truncates long texts at a character boundary. The event's member `truncated` has, for each truncated field, the
+/// length in bytes and the SHA-256 of the whole text as it reached this transform (so put `redact` before it). A text
+/// that was truncated before keeps its first entry.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The fields to look at, such as `code` or `metadata.stdout`. Values that are no text are left alone.
+    /// Fields to truncate, such as `code` or `metadata.stdout`. Values that are not text are unchanged.
     pub fields: Vec<String>,
-    /// The most characters a text may have, the marker included. 10,000 if `max_bytes` is not given either.
+    /// Maximum length in characters, including the marker. Default: 10,000, unless `max_bytes` is set.
     pub max_chars: Option<usize>,
-    /// The most bytes of UTF-8 a text may have, the marker included, in place of `max_chars`.
+    /// Maximum length in bytes (UTF-8), including the marker; instead of `max_chars`.
     pub max_bytes: Option<usize>,
-    /// What a cut text ends with, such as `…`.
+    /// Text that marks the end of a truncated text, such as `…`.
     pub marker: String,
 }
 

@@ -17,28 +17,28 @@ use crate::secret::Secret;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Api {
-    /// Whether there is an API at all.
+    /// Whether the API is served.
     pub enabled: bool,
     /// `host:port` or `unix:/path`. Off loopback it needs `auth`.
     pub address: Address,
-    /// Who may use it. Without it a secret is made in the data folder at the first start.
+    /// Authentication. If absent, a secret is created in the data folder at the first start.
     pub auth: Option<Auth>,
     /// Where the API reads. Without it, the only sink of type `store`.
     pub read: Read,
     /// Certificate and key for HTTPS.
     pub tls: Option<tls::Config>,
-    /// Pages of other origins that may ask.
+    /// Cross-origin requests (CORS).
     pub cors: Cors,
-    /// Names of this host in requests, besides its addresses and `localhost`: others are refused, so that no domain can be
-    /// made to point here. Without it every name is answered off loopback.
+    /// Accepted `Host` headers besides `localhost` and IP addresses. Requests for other names are refused, which
+    /// prevents DNS rebinding. If the list is empty and the address is not loopback, every name is accepted.
     pub hosts: Vec<String>,
-    /// Path in front of every route, where a proxy passes one on.
+    /// Path prefix of all routes, for a reverse proxy that passes it on.
     pub base_path: String,
-    /// Addresses of proxies whose `X-Forwarded-For` is believed.
+    /// Addresses or networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<Network>,
     /// Time zone of dates and local times in requests.
     pub timezone: String,
-    /// Characters of other people's code that lists and streams show.
+    /// Length of previews of other people's code in lists and streams, in characters.
     pub preview: u32,
 }
 
@@ -66,9 +66,9 @@ impl Default for Api {
 pub struct Read {
     /// Name of the sink whose target is read: of type `store`, or `postgres`.
     pub sink: Option<String>,
-    /// Where another role of the database reads.
+    /// Database URL to read with, if another role reads.
     pub url: Option<Secret<String>>,
-    /// A table of the database with the e-mail addresses and names of users.
+    /// Table with the e-mail addresses and names of users.
     pub users: Option<UsersTable>,
 }
 
@@ -78,11 +78,11 @@ impl Read {
     }
 }
 
-/// Pages of other origins that may ask.
+/// Cross-origin requests (CORS).
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Cors {
-    /// Origins such as `https://hub.example.org`.
+    /// Allowed origins, such as `https://hub.example.org`.
     pub origins: Vec<String>,
 }
 
@@ -90,17 +90,17 @@ pub struct Cors {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Auth {
-    /// Tokens that somebody else signs.
+    /// Accepts JWTs that are signed with this secret, key or key set.
     pub jwt: Option<auth::Jwt>,
     /// Roles of users by name, or from a table.
     pub roles: Option<Roles>,
     /// Users with a password, by name.
     pub basic: BTreeMap<String, auth::User>,
-    /// Beginning of the names of visitors, who may not read.
+    /// Prefix of the ids of anonymous users, such as `anon-`; they may not read.
     pub anonymous_prefix: Option<String>,
-    /// What may be done without a token.
+    /// Access without a token.
     pub anonymous: Option<Anonymous>,
-    /// File with revoked tokens, one id (`jti`) a line; read again when it changes.
+    /// File of revoked token ids (`jti`), one per line; reloaded when it changes.
     pub revoked: Option<PathBuf>,
 }
 
@@ -108,11 +108,11 @@ pub struct Auth {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Roles {
-    /// Names that see everything.
+    /// Users with the role `admin`.
     pub admin: Vec<String>,
-    /// Names that see previews of everything.
+    /// Users with the role `viewer`.
     pub viewer: Vec<String>,
-    /// A table that knows, asked at most once a minute for each user.
+    /// Looks roles up in Postgres; each answer is cached for 60 s.
     pub postgres: Option<RoleTable>,
 }
 
@@ -125,13 +125,13 @@ pub struct RoleTable {
     pub query: String,
 }
 
-/// What may be done without a token.
+/// Access without a token.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Anonymous {
-    /// Whether events may be posted.
+    /// Whether events may be posted to `/api/logs`.
     pub write: bool,
-    /// Addresses or networks that may do so.
+    /// Addresses or networks that may.
     pub from: Vec<Network>,
 }
 

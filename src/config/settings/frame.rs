@@ -19,32 +19,33 @@ use crate::units::{ByteSize, Duration, Rate};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SinkFrame {
-    /// When a write is full.
+    /// Size of a write.
     pub batch: Batch,
-    /// How a write that failed for a while is tried again.
+    /// How failed writes are retried.
     pub retry: Retry,
-    /// Writes at a time: a number, or `adaptive` by round-trip time. Above 1 the order of events is not kept, and while a
-    /// write hangs up to four batches for each of them are written behind it, which a kill then repeats.
+    /// Concurrent writes: a number, or `adaptive` (by round-trip time). Above 1 the order of events is not kept, and
+    /// while one write hangs, up to four batches per concurrent write are written after it, which a crash repeats.
     pub concurrency: Concurrency,
-    /// Most events in a time, such as `100/s`.
+    /// Maximum rate of events, such as `100/s`.
     pub rate: Option<Rate>,
-    /// Query that an event must match; others are filtered.
+    /// Query of the events to deliver; others are filtered.
     #[serde(rename = "where")]
     #[schemars(with = "Option<String>")]
     pub filter: Option<Spanned<String>>,
-    /// Longest time for one write.
+    /// Timeout of one write.
     pub timeout: Duration,
-    /// How the target's certificate is checked, and ours shown.
+    /// TLS settings.
     pub tls: Option<Trust>,
-    /// HTTP proxy, as `http://host:port`.
+    /// HTTP proxy, `http://host:port`.
     pub proxy: Option<Secret<String>>,
-    /// Whether events that can never be stored are kept for a look and a replay; otherwise they are dropped and counted.
+    /// Whether events that the target refuses go to the dead-letter queue; otherwise they are dropped and counted.
     pub dead_letter: bool,
-    /// How far this sink may fall behind.
+    /// Limits of what may wait for this sink.
     pub buffer: Buffer,
-    /// Where a sink begins that the journal has not seen: with new events, or with the oldest it still has.
+    /// Where a sink that is new to the journal starts: at new events (`end`) or at the oldest event in the journal.
     pub start: Start,
-    /// What becomes of waiting events when the sink is taken out of the configuration. Without it, that is refused.
+    /// What happens to waiting events when the sink is removed from the configuration. If absent, the removal is
+    /// refused while there are any.
     pub on_remove: Option<OnRemove>,
 }
 
@@ -71,10 +72,10 @@ impl Default for SinkFrame {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StageFrame {
-    /// How much it may remember.
+    /// Limits of its state.
     pub state: StateBounds,
-    /// What becomes of waiting and held events when the transform is taken out of the configuration. Without it, that
-    /// is refused.
+    /// What happens to waiting and held events when the transform is removed from the configuration. If absent, the
+    /// removal is refused while there are any.
     pub on_remove: Option<OnRemove>,
 }
 
@@ -82,9 +83,9 @@ pub struct StageFrame {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StateBounds {
-    /// Most entries: open operations, keys, groups.
+    /// Maximum number of entries: open operations, keys or groups.
     pub entries: NonZeroU32,
-    /// Most bytes, at most a sixteenth of `limits.memory` and a sixty-fourth of `journal.max_bytes`.
+    /// Maximum size; at most a sixteenth of `limits.memory` and a sixty-fourth of `journal.max_bytes`.
     pub bytes: ByteSize,
 }
 
@@ -119,11 +120,11 @@ impl SinkFrame {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Batch {
-    /// Events of one write.
+    /// Maximum events per write.
     pub events: u32,
-    /// Bytes of one write; a larger event goes alone.
+    /// Maximum bytes per write; a larger event is written alone.
     pub bytes: ByteSize,
-    /// How long an event waits for company.
+    /// Maximum time an event waits for its batch to fill.
     pub age: Duration,
 }
 
@@ -137,11 +138,11 @@ impl Default for Batch {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Retry {
-    /// The first wait.
+    /// Initial delay.
     pub initial: Duration,
-    /// The longest wait.
+    /// Maximum delay.
     pub max: Duration,
-    /// Writes until an event becomes a dead letter; for ever if absent.
+    /// Attempts before an event becomes a dead letter; unlimited if absent.
     pub attempts: Option<u32>,
 }
 
@@ -232,11 +233,12 @@ impl JsonSchema for Concurrency {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Buffer {
-    /// Most bytes that wait for this sink.
+    /// Maximum bytes that wait for this sink.
     pub max_bytes: Option<ByteSize>,
-    /// Greatest age of an event that waits for this sink.
+    /// Maximum age of a waiting event; older ones are dropped and counted.
     pub max_age: Option<Duration>,
-    /// What happens at the bound: the sources that feed this sink wait, or its oldest events go and are counted.
+    /// What happens at the limit: `block` makes the sources that feed this sink wait, `drop_oldest` drops its oldest
+    /// events and counts them.
     pub when_full: WhenFull,
 }
 

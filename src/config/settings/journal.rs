@@ -8,19 +8,20 @@ use serde::{Deserialize, Serialize};
 use crate::journal;
 use crate::units::{ByteSize, Duration};
 
-/// The log between transforms and sinks, in which every event is durable.
+/// The write-ahead log between transforms and sinks; an event in it is durable.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Journal {
-    /// `disk` survives a crash; `memory` needs no disk, and acknowledges only what every sink has ended.
+    /// `disk` survives a crash. `memory` needs no disk; events are acknowledged once every sink has delivered them.
     pub mode: Mode,
-    /// The most the journal may hold; then `when_full` decides.
+    /// Maximum size of the journal; when it is reached, `when_full` applies.
     pub max_bytes: ByteSize,
-    /// What is kept for live streams that resume and for replay, after every sink has had it.
+    /// How much is kept after every sink has delivered it, for replay and for live streams that resume. The limit that
+    /// is reached first applies.
     pub keep: Keep,
-    /// What happens when the journal holds `max_bytes`: sources wait, or the oldest events go and are counted.
+    /// What happens at `max_bytes`: `block` makes sources wait, `drop_oldest` drops the oldest events and counts them.
     pub when_full: WhenFull,
-    /// How records are compressed.
+    /// Compression of records.
     pub codec: Codec,
 }
 
@@ -40,9 +41,9 @@ impl Default for Journal {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Keep {
-    /// Most bytes kept behind the last cursor.
+    /// Maximum size of what is kept.
     pub bytes: ByteSize,
-    /// Greatest age of what is kept behind the last cursor.
+    /// Maximum age of what is kept.
     pub age: Duration,
 }
 

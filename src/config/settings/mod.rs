@@ -21,15 +21,15 @@ use crate::units::{ByteSize, Duration};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Settings {
-    /// Folder for the journal, the dead letters and the secret of the API. It is made with mode 0700.
+    /// Folder for the journal, the dead letters and the API's secret. Created with mode 0700.
     pub data_dir: PathBuf,
-    /// The log between transforms and sinks, in which every event is durable.
+    /// The write-ahead log between transforms and sinks; an event in it is durable.
     pub journal: Journal,
     /// Health, metrics, live streams and queries over HTTP.
     pub api: Api,
-    /// What Weir says about itself on stderr.
+    /// Weir's own log, on stderr.
     pub log: Log,
-    /// Bounds of the process.
+    /// Resource limits of the process.
     pub limits: Limits,
     /// Tests of this configuration, run by `weir test`.
     pub tests: Vec<Test>,
@@ -48,13 +48,13 @@ impl Default for Settings {
     }
 }
 
-/// What Weir says about itself on stderr.
+/// Weir's own log, on stderr.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Log {
-    /// The least important level that is said.
+    /// Minimum log level.
     pub level: Level,
-    /// How a line looks; `auto` is text for a terminal and JSON otherwise.
+    /// Line format; `auto` is text on a terminal and JSON otherwise.
     pub format: Format,
 }
 
@@ -90,21 +90,21 @@ pub enum Format {
     Json,
 }
 
-/// Bounds of the process.
+/// Resource limits of the process.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Limits {
-    /// Memory of the whole process.
+    /// Memory limit of the whole process.
     pub memory: ByteSize,
-    /// The largest event; a larger one is refused by the source.
+    /// Maximum size of an event; sources refuse larger ones.
     pub event: ByteSize,
-    /// How long a stop waits for writes in flight.
+    /// How long shutdown waits for writes in flight.
     pub shutdown_timeout: Duration,
-    /// Threads that decode and transform; without it as many as the process may use cores.
+    /// Threads for decoding and transforms. Default: the number of available cores.
     pub threads: Option<u32>,
-    /// Whether every way from a source to a sink must pass a `redact` transform.
+    /// Whether a configuration is refused in which a path from a source to a sink has no `redact` transform.
     pub require_redact: bool,
-    /// Whether the system may write the memory of the process, with events and secrets in it, to disk when it crashes.
+    /// Whether a crash may write a core dump, which would contain events and secrets.
     pub core_dumps: bool,
 }
 

@@ -11,33 +11,33 @@ use serde_json::Value;
 /// One test: events go in at a component, and something is expected at another.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct Test {
-    /// What holds, as a sentence.
+    /// What the test shows, as a sentence.
     pub name: String,
-    /// What goes in.
+    /// The input.
     pub input: Input,
-    /// What must come out.
+    /// Expected output.
     pub expect: Vec<Expectation>,
 }
 
 /// Events at a component.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct Input {
-    /// Name of a source, whose events these are, or of a transform that is given them.
+    /// Name of the source the events come from, or of the transform that receives them.
     pub at: String,
-    /// The events; a text is a JSON object as it is written.
+    /// The events, as mappings or as text with a JSON object.
     pub events: Vec<EventText>,
 }
 
 /// What a component gives on, or what a sink would send.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct Expectation {
-    /// Name of a source or transform (also `name.output`), or of a sink.
+    /// Name of a source, a transform (or `name.output`) or a sink.
     pub at: String,
-    /// The events in order, each whole: further members are errors too, except `id`, `timestamp`, `received_at`,
-    /// `source`, `agent` and `host`, which may be left out.
+    /// The events in order. Additional members are errors, except `id`, `timestamp`, `received_at`, `source`, `agent`
+    /// and `host`, which may be omitted.
     pub events: Option<Vec<EventText>>,
-    /// Exactly these bytes: lines of events, or from a sink's encoder what it would send, uncompressed. The time of
-    /// receipt is 2025-01-01T00:00:00Z.
+    /// The exact bytes: events as lines, or for a sink what its encoder sends, uncompressed. `received_at` is
+    /// 2025-01-01T00:00:00Z.
     pub bytes: Option<String>,
 }
 

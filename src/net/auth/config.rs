@@ -16,16 +16,16 @@ use crate::units::OneOrMany;
 #[derive(Clone, Debug, Default, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// How senders prove who they are; `none` lets everybody in.
+    /// Type of authentication; `none` accepts everybody.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// For `bearer`: the tokens by the names of the services that have them, or a list without names.
+    /// For `bearer`: tokens by service name, or a list of tokens.
     #[serde(default)]
     pub tokens: Tokens,
-    /// For `basic`: the users by name.
+    /// For `basic`: users by name.
     #[serde(default)]
     pub users: BTreeMap<String, User>,
-    /// For `jwt`: which tokens are believed.
+    /// For `jwt`: which tokens are accepted.
     #[serde(default)]
     pub jwt: Option<Jwt>,
 }
@@ -66,14 +66,14 @@ pub enum Kind {
 #[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct User {
-    /// The password itself, best as `${VAR}` or `${file:…}`.
+    /// The password; best given as `${VAR}` or `${file:…}`.
     #[serde(default)]
     pub password: Option<Secret<String>>,
     /// The password's PBKDF2 hash: `$pbkdf2-sha256$600000$SALT$HASH` (as passlib writes it), or
     /// `pbkdf2_sha256$600000$SALT$HASH` (as Django does).
     #[serde(default)]
     pub password_hash: Option<Secret<String>>,
-    /// What the user may do.
+    /// Role of the user.
     #[serde(default)]
     pub role: Role,
 }
@@ -88,19 +88,19 @@ pub struct Jwt {
     /// The issuer's public key in PEM, RSA or ECDSA; best as `${file:…}`.
     #[serde(default)]
     pub public_key: Option<String>,
-    /// The issuer's keys as a JSON Web Key Set: its `https://` address, the path of a file, or the set itself.
+    /// The issuer's JSON Web Key Set: an `https://` URL, the path of a file, or the set itself.
     #[serde(default)]
     pub jwks: Option<Jwks>,
-    /// The algorithms that are believed, where the key allows several; by default HS256, RS256 or ES256 by key.
+    /// Accepted signature algorithms. Default: HS256, RS256 or ES256, depending on the key.
     #[serde(default)]
     pub algorithms: Vec<String>,
-    /// The audiences that this agent answers to; a token has to name one of them.
+    /// Accepted audiences (`aud`); a token must name one of them.
     #[serde(default)]
     pub audience: OneOrMany,
-    /// The issuers that are believed; a token has to name one of them.
+    /// Accepted issuers (`iss`); a token must name one of them.
     #[serde(default)]
     pub issuer: OneOrMany,
-    /// The claim that names the user; by default the first of `user_id`, `username`, `sub`.
+    /// Claim with the user's id. Default: the first of `user_id`, `username` and `sub`.
     #[serde(default)]
     pub user_claim: Option<String>,
 }

@@ -27,11 +27,11 @@ const USUAL_LIFETIME: Duration = Duration::from_secs(3600);
 pub struct Oidc {
     /// The token endpoint, such as `https://login.example/realms/logs/protocol/openid-connect/token`.
     pub token_url: String,
-    /// Our name there.
+    /// Client id.
     pub client_id: String,
-    /// Our password there.
+    /// Client secret.
     pub client_secret: Secret<String>,
-    /// The scope to ask for.
+    /// Requested scope.
     #[serde(default)]
     pub scope: Option<String>,
 }

@@ -22,22 +22,22 @@ const MAX_RECIPIENTS: usize = 50;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The server, as `host:port`: usually port 587 with `starttls`, 465 with `tls`.
+    /// Mail server, `host:port`: usually port 587 with `starttls`, 465 with `tls`.
     pub server: Address,
-    /// How the connection is encrypted.
+    /// Encryption of the connection.
     #[serde(default)]
     pub security: Security,
-    /// The sender, such as `Weir <weir@example.org>`.
+    /// Sender, such as `Weir <weir@example.org>`.
     pub from: String,
-    /// Who gets the messages.
+    /// Recipients.
     pub to: Vec<String>,
-    /// The name to log in with.
+    /// User name to log in with.
     #[serde(default)]
     pub username: Option<String>,
-    /// Its password.
+    /// Password to log in with.
     #[serde(default)]
     pub password: Option<Secret<String>>,
-    /// What each subject begins with.
+    /// Prefix of the subject.
     #[serde(default)]
     pub subject: String,
 }

@@ -28,29 +28,27 @@ use email::Mailer;
 use limit::Limit;
 use message::Message;
 
-/// Messages for people about events, such as those of `detect`. Exactly one of `webhook`, `slack` and `email` says where
-/// they go.
-///
-/// Alerts of one rule that are written together are one message: a larger `batch.age` gathers more. What is resolved is
-/// said in a message of its own. When more messages are due than `limit` allows, the events count as dropped (`target`),
-/// and the next message says how many there were.
+/// Sends messages about events, such as the alerts of `detect`, to exactly one of `webhook`, `slack` and `email`.
+/// Alerts of one rule in the same batch are one message; a larger `batch.age` groups more. Resolved alerts get a
+/// message of their own. Messages beyond `limit` are not sent: their events count as dropped (`target`), and the next
+/// message has their number.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// An address that takes each message as JSON: `title`, `severity`, `resolved`, `count`, `suppressed` and `alerts`, the
-    /// events with their code as a preview.
+    /// Posts each message as JSON: `title`, `severity`, `resolved`, `count`, `suppressed` and `alerts` (the events,
+    /// with code as a preview).
     #[serde(default)]
     pub webhook: Option<Hook>,
-    /// The address of an incoming webhook of Slack, Mattermost, or another that takes the same.
+    /// Incoming webhook of Slack, Mattermost or a compatible service.
     #[serde(default)]
     pub slack: Option<Hook>,
-    /// A mail server.
+    /// Sends by e-mail.
     #[serde(default)]
     pub email: Option<email::Config>,
-    /// The field whose value groups alerts into messages.
+    /// Field by which alerts are grouped into messages.
     #[serde(default = "default_group")]
     pub group_by: String,
-    /// Most messages in a time.
+    /// Maximum rate of messages.
     #[serde(default = "default_limit")]
     pub limit: Rate,
 }
@@ -59,7 +57,7 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hook {
-    /// The whole address, which is a secret where it lets anybody post.
+    /// URL; treated as a secret.
     pub url: Secret<String>,
 }
 

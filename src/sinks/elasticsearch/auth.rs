@@ -1,4 +1,4 @@
-//! How the sink proves who it is.
+//! Type of authentication.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -8,21 +8,21 @@ use serde::Deserialize;
 
 use crate::secret::{Secret, SecretMask};
 
-/// Who the sink is to the cluster.
+/// Authentication to the cluster.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "ElasticsearchAuth")]
 pub struct Auth {
-    /// How the sink proves who it is.
+    /// Type of authentication.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// For `basic`: the user.
+    /// For `basic`: the user name.
     pub user: Option<String>,
-    /// For `basic`: the user's password, best as `${VAR}` or `${file:…}`.
+    /// For `basic`: the password; best given as `${VAR}` or `${file:…}`.
     pub password: Option<Secret<String>>,
-    /// For `bearer`: the token of a service account or of OAuth2.
+    /// For `bearer`: a service account token or an OAuth2 token.
     pub token: Option<Secret<String>>,
-    /// For `api_key`: the key as the cluster showed it under `encoded`, or `id:key`.
+    /// For `api_key`: the `encoded` key, or `id:key`.
     pub key: Option<Secret<String>>,
 }
 

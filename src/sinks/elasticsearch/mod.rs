@@ -33,34 +33,34 @@ use encode::{Encoder, Shape};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The nodes, such as `https://es-1:9200`, perhaps with a base path; they are written to in turn, and one that
-    /// cannot be reached is passed over.
+    /// URLs of the nodes, such as `https://es-1:9200`, with an optional base path. They are used in turn; a node that
+    /// cannot be reached is skipped.
     #[serde(deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub endpoints: Vec<String>,
-    /// The index or data stream of each event, with fields and the event's time in it: `activity-%Y.%m.%d`. It
-    /// begins with fixed text, which no event can leave.
+    /// Index or data stream, a template over the event and its time, such as `activity-%Y.%m.%d`. It must start with
+    /// fixed text, so that no event can choose any index.
     #[serde(default = "default_index")]
     pub index: String,
-    /// Who the sink is to the cluster.
+    /// Authentication to the cluster.
     #[serde(default)]
     pub auth: Auth,
-    /// The ingest pipeline that documents go through.
+    /// Ingest pipeline for the documents.
     #[serde(default)]
     pub pipeline: Option<String>,
-    /// Whether `index` names data streams. These know an id only until they roll over, so that an event which is sent
-    /// again after a fault may be there twice.
+    /// Whether `index` names data streams. A data stream detects a repeated id only until it rolls over, so that an
+    /// event sent again after a failure may be stored twice.
     #[serde(default)]
     pub data_stream: bool,
-    /// Whether an index template with mappings for the members of events is installed, unless one of its name is
-    /// there: ids as keywords, `code` as text that is split like code, times, addresses, flattened `metadata`.
+    /// Whether an index template with mappings for event fields is installed, unless one of that name exists: ids as
+    /// keywords, `code` as text with a code analyzer, dates, IP addresses, `metadata` flattened.
     #[serde(default)]
     pub install_template: bool,
-    /// How requests are compressed.
+    /// Compression of requests.
     #[serde(default)]
     pub compression: Packing,
-    /// What documents look like: `json` is the event with `@timestamp` added, `ecs` has the names of the Elastic
-    /// Common Schema.
+    /// Format of documents: `json` is the event with `@timestamp` added, `ecs` uses the names of the Elastic Common
+    /// Schema.
     #[serde(default)]
     pub encoding: Encoding,
 }
@@ -69,7 +69,7 @@ fn default_index() -> String {
     "activity-%Y.%m.%d".into()
 }
 
-/// How requests are compressed.
+/// Compression of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "ElasticsearchCompression")]

@@ -33,16 +33,16 @@ use writer::{Group, Writer};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The file, with fields and the event's time in it: `/var/log/weir/{{ user_id | nobody }}/%Y-%m-%d.ndjson`.
-    /// What comes before the first of them, up to a `/`, is the folder that no event can leave.
+    /// Path of the file, a template over the event and its time, such as `/var/log/weir/{{ user_id | nobody
+    /// }}/%Y-%m-%d.ndjson`. The fixed part before it, up to a `/`, is the root folder that no event can leave.
     pub path: String,
-    /// How each event is written.
+    /// Format of each event.
     #[serde(default)]
     pub encoding: Encoding,
-    /// When a file is put aside and a new one begun.
+    /// When files are rotated.
     #[serde(default)]
     pub rotate: Rotate,
-    /// How files that were put aside are compressed.
+    /// Compression of rotated files.
     #[serde(default)]
     pub compression: Compression,
 }
@@ -51,15 +51,15 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rotate {
-    /// Before it would grow beyond this.
+    /// Maximum size of a file.
     pub size: Option<ByteSize>,
-    /// When it was begun so long ago, at the next event.
+    /// Maximum age of a file; it is rotated at the next event.
     pub age: Option<Duration>,
-    /// How many files are kept beside the one being written; all if absent.
+    /// Number of rotated files to keep; all if absent.
     pub keep: Option<u32>,
 }
 
-/// How files that were put aside are compressed.
+/// Compression of rotated files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {

@@ -18,7 +18,7 @@ use crate::net::client::Client;
 use crate::secret::{Secret, SecretMask};
 use crate::units::Timestamp;
 
-/// How requests show who sends them.
+/// Authentication of requests.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -28,29 +28,29 @@ pub struct Config {
     pub kind: Kind,
     /// For `bearer`: the token.
     pub token: Option<Secret<String>>,
-    /// For `basic`: the user.
+    /// For `basic`: the user name.
     pub user: Option<String>,
     /// For `basic`: the password.
     pub password: Option<Secret<String>>,
-    /// For `oauth2`: where tokens are fetched. One is kept until shortly before it expires, or until it is refused.
+    /// For `oauth2`: the token endpoint. A token is cached until shortly before it expires, or until it is refused.
     pub token_url: Option<String>,
-    /// For `oauth2`: who we are.
+    /// For `oauth2`: the client id.
     pub client_id: Option<String>,
-    /// For `oauth2`: how we show it.
+    /// For `oauth2`: the client secret.
     pub client_secret: Option<Secret<String>>,
-    /// For `oauth2`: whether id and secret travel in the header `Authorization`, or in the form's body.
+    /// For `oauth2`: whether client id and secret are sent in the `Authorization` header or in the form body.
     pub client_auth: ClientAuth,
-    /// For `oauth2`: what the token is for, as the server names it.
+    /// For `oauth2`: the scope.
     pub scope: Option<String>,
-    /// For `oauth2`: whom the token is for, where the server asks.
+    /// For `oauth2`: the audience, if the server requires one.
     pub audience: Option<String>,
     /// For `hmac`: the key of HMAC-SHA-256.
     pub key: Option<Secret<String>>,
-    /// For `hmac`: the header of the signature, `x-signature-256` by default. It reads `sha256=` and the hex digits of
-    /// the HMAC over the body as sent, compressed if it is.
+    /// For `hmac`: header of the signature, `x-signature-256` by default. Its value is `sha256=` and the hex HMAC of
+    /// the body as sent (after compression).
     pub header: Option<String>,
-    /// For `hmac`: a header with the time of sending in Unix seconds. If given, the HMAC is over that number, a `.`
-    /// and the body, so that an old request cannot be sent again as a new one.
+    /// For `hmac`: header with the sending time in Unix seconds. If set, the HMAC covers that number, a `.` and the
+    /// body, which prevents replays.
     pub timestamp_header: Option<String>,
 }
 

@@ -34,27 +34,27 @@ use place::Place;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where to: `https://logs.example/in/{{ metadata.tenant | none }}?day=%F`. Only path and query may have fields in
-    /// them, which are percent-encoded. An address that is itself a secret belongs into a variable: `${WEBHOOK_URL}`.
+    /// URL, such as `https://logs.example/in/{{ metadata.tenant | none }}?day=%F`. Path and query may be templates over
+    /// the event; values are percent-encoded. A URL that is a secret belongs in a variable: `${WEBHOOK_URL}`.
     pub uri: Spanned<String>,
-    /// The request's method.
+    /// HTTP method.
     #[serde(default)]
     pub method: Method,
-    /// Further headers; values may have fields of the event in them.
+    /// Further headers; values may be templates over the event.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret<String>>,
-    /// How a body is written: `ndjson`, `json` for one array, `csv` with a header line, `text`, or `ecs`. For a server that
-    /// wants one object in each request, keep `ndjson`, and set `batch: {events: 1}` and the header `content-type`.
+    /// Format of a body: `ndjson`, `json` (one array), `csv` with a header line, `text`, or `ecs`. For a server that
+    /// expects one object per request, keep `ndjson` and set `batch: {events: 1}` and the header `content-type`.
     #[serde(default)]
     pub encoding: Encoding,
-    /// How bodies are compressed.
+    /// Compression of bodies.
     #[serde(default)]
     pub compression: Compression,
-    /// How requests show who sends them.
+    /// Authentication of requests.
     #[serde(default)]
     pub auth: auth::Config,
-    /// Whether each request has a header `idempotency-key`. It follows from the events and the body: a request that is
-    /// sent again has the same, so that a server that knows such keys takes it once.
+    /// Whether requests have an `idempotency-key` header. It is derived from the events and the body, so that a retried
+    /// request has the same key and a server that supports such keys stores it once.
     #[serde(default = "yes")]
     pub idempotency_key: bool,
 }

@@ -30,40 +30,40 @@ mod tests;
 use message::Messages;
 use producer::Producer;
 
-/// Sends events to Kafka: each one message, its id in the header `weir-id`. The frame's `tls` encrypts connections.
+/// Sends each event as one message, with its id in the header `weir-id`. Connections are encrypted if `tls` is set.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Brokers to ask for the others, as `host:port`.
+    /// Bootstrap brokers, as `host:port`.
     #[serde(deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub brokers: Vec<String>,
-    /// The topic, with fields and the event's time in it: `activity-{{ metadata.tenant | none }}`. It begins with fixed
-    /// text, so that no event can choose any topic.
+    /// Topic, a template over the event and its time, such as `activity-{{ metadata.tenant | none }}`. It must start
+    /// with fixed text, so that no event can choose any topic.
     pub topic: String,
-    /// The key, such as `{{ user_id | none }}`: messages with the same key keep their order. By default the event's
-    /// `session_id`, else its `user_id`; without either it has no key.
+    /// Message key, such as `{{ user_id | none }}`; messages with the same key keep their order. Default: the event's
+    /// `session_id`, else its `user_id`, else none.
     #[serde(default)]
     pub key: Option<String>,
-    /// How messages are compressed.
+    /// Compression of messages.
     #[serde(default)]
     pub compression: Compression,
-    /// Which brokers must have a message before it counts as delivered: `all` that are in sync, the leader alone (`1`),
-    /// or none (`0`). Only `all` survives a broker's loss, and only with it nothing is doubled while brokers change.
+    /// Brokers that must acknowledge a message: all in-sync replicas (`all`), the leader (`1`), or none (`0`). Only
+    /// `all` survives the loss of a broker and avoids duplicates while leaders change.
     #[serde(default)]
     pub acks: Acks,
-    /// How each message is written.
+    /// Format of each message.
     #[serde(default)]
     pub encoding: Encoding,
-    /// How the brokers know us.
+    /// SASL authentication.
     #[serde(default)]
     pub sasl: Option<Sasl>,
-    /// Options of librdkafka by their names there, such as `linger.ms: 20`. Their values are never shown.
+    /// Further librdkafka options, such as `linger.ms: 20`. Their values are never shown.
     #[serde(default)]
     pub options: Options,
 }
 
-/// How messages are compressed.
+/// Compression of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {

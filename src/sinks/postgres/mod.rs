@@ -45,43 +45,42 @@ const FRESH: Duration = Duration::from_secs(5);
 /// From so many rows on, copying is faster than inserting.
 const COPY_ROWS: usize = 200;
 
-/// Fills a table of Postgres, each event one row, stored once under its id. Columns find their values by name, by the
-/// aliases that `normalize` knows, or by `columns`; what has no column goes into a JSON column `metadata`, `details` or
-/// `extra`, if there is one.
+/// Writes each event as one row, once per id. Columns are filled by name, by the aliases of `normalize`, or as
+/// `columns` says; fields without a column go into a JSON column `metadata`, `details` or `extra`, if there is one.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The database, as `postgres://user:password@host:5432/database?sslmode=verify-full`. Several hosts may stand with
-    /// commas between them; the one that takes writes is found. `sslmode=require` and stricter check the certificate.
+    /// Database URL, such as `postgres://user:password@host:5432/database?sslmode=verify-full`. Of several hosts,
+    /// separated by commas, the one that accepts writes is used. `sslmode=require` and stricter verify the certificate.
     pub url: Secret<String>,
-    /// The table, as `table` or `schema.table`, spelled as the database has it; a part may stand in double quotes.
+    /// Table, as `table` or `schema.table`, case-sensitive; parts may be in double quotes.
     pub table: String,
-    /// Where columns are filled from that do not find it by their names: a field such as `metadata.tenant`, or a
-    /// template such as `{{ host }}/{{ notebook | none }}`. An empty text leaves a column to the database.
+    /// Columns that are not filled by name, and what fills them: a field such as `metadata.tenant`, or a template such
+    /// as `{{ host }}/{{ notebook | none }}`. An empty text leaves the column to the database.
     #[serde(default)]
     pub columns: BTreeMap<String, String>,
-    /// Values for columns where an event has none.
+    /// Default values of columns.
     #[serde(default)]
     pub defaults: BTreeMap<String, String>,
-    /// The column that carries the event's id: a UUID or a text. Where it counts up by itself, `event_id` carries it.
+    /// Column of the event's id, of type uuid or text. If it is a serial column, the id is stored in `event_id`.
     #[serde(default = "default_key")]
     pub key: String,
-    /// How rows are written.
+    /// How rows are inserted.
     #[serde(default)]
     pub mode: Mode,
-    /// Whether the table is created if it is missing, with a column for each canonical field, indexes, and `metadata`
-    /// for all the rest; with `retention`, in partitions by month.
+    /// Whether a missing table is created, with a column for each canonical field, indexes, and `metadata` for
+    /// everything else; with `retention`, partitioned by month.
     #[serde(default)]
     pub create_table: bool,
-    /// The zone of times in columns without one, such as `Asia/Tehran`; without it that of the role's sessions.
+    /// Time zone of `timestamp` columns without a zone, such as `Asia/Tehran`. Default: the session's.
     #[serde(default)]
     pub timezone: Option<String>,
-    /// How long rows are kept; for ever if absent.
+    /// How long rows are kept; unlimited if absent.
     #[serde(default)]
     pub retention: Option<Retention>,
 }
 
-/// How rows are written.
+/// How rows are inserted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {

@@ -33,13 +33,13 @@ const MOST_MONTHS: usize = 240;
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
-    /// How long, by the column `timestamp`.
+    /// Maximum age, by the column `timestamp`.
     #[serde(alias = "keep")]
     pub age: units::Duration,
-    /// The table that older rows are moved to, made if it is missing; without it they are dropped.
+    /// Table that older rows are moved to; created if it is missing. If absent, they are deleted.
     #[serde(default)]
     pub archive: Option<String>,
-    /// The database as another role, which may delete rows and fill the archive where the writing one may only insert.
+    /// Database URL of another role, which may delete rows and fill the archive if the writing role may only insert.
     #[serde(default)]
     pub url: Option<Secret<String>>,
 }

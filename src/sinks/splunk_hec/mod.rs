@@ -39,42 +39,40 @@ use progress::Progress;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where the collector listens, without its path: `https://splunk.example:8088`.
+    /// URL of the collector without a path, such as `https://splunk.example:8088`.
     pub endpoint: String,
-    /// The collector's token.
+    /// Token of the collector.
     pub token: Secret<String>,
-    /// `event` sends each event with its time, its fields and where it belongs; `raw` sends lines, which Splunk takes
-    /// apart by itself.
+    /// `event` sends events with time, fields, index and source; `raw` sends lines for Splunk to parse.
     #[serde(default)]
     pub mode: Mode,
-    /// The index, which may have fields of the event behind fixed text: `activity-{{ metadata.tenant | none }}`. Without
-    /// it Splunk takes the token's.
+    /// Index, such as `activity-{{ metadata.tenant | none }}`; a template must start with fixed text. Default: the
+    /// token's index.
     #[serde(default)]
     pub index: Option<String>,
-    /// What Splunk calls the source; may have fields of the event in it, unless `mode` is `raw`.
+    /// Splunk's `source`. May be a template over the event, unless `mode` is `raw`.
     #[serde(default)]
     pub source: Option<String>,
-    /// What Splunk calls the format of events; may have fields of the event in it, unless `mode` is `raw`.
+    /// Splunk's `sourcetype`. May be a template over the event, unless `mode` is `raw`.
     #[serde(default)]
     pub sourcetype: Option<String>,
-    /// What Splunk calls the host, by default the event's own `host`; may have fields of the event in it, unless `mode`
-    /// is `raw`.
+    /// Splunk's `host`; default: the event's `host`. May be a template over the event, unless `mode` is `raw`.
     #[serde(default)]
     pub host: Option<String>,
-    /// Indexed fields by name, with values by template. Each event has `weir_id` among them. Not with `mode: raw`.
+    /// Indexed fields: names and templates. `weir_id` is always added. Not with `mode: raw`.
     #[serde(default)]
     pub fields: BTreeMap<String, String>,
-    /// How a line of `mode: raw` is written.
+    /// Format of a line, with `mode: raw`.
     #[serde(default)]
     pub encoding: Encoding,
-    /// Whether events only count once an indexer has them for good. The token must allow it. Since each write waits for
-    /// that, such a sink wants a larger `concurrency`; what is not acknowledged within `timeout` is sent again.
+    /// Whether events count as delivered only after the indexers acknowledge them (the token must allow it). Each write
+    /// waits for that, so use a larger `concurrency`. What is not acknowledged within `timeout` is sent again.
     #[serde(default)]
     pub indexer_ack: bool,
-    /// How often Splunk is asked for acknowledgements.
+    /// How often acknowledgements are polled.
     #[serde(default = "default_ack_interval")]
     pub ack_interval: units::Duration,
-    /// How bodies are compressed: `none` or `gzip`.
+    /// Compression of bodies: `none` or `gzip`.
     #[serde(default)]
     pub compression: Compression,
 }

@@ -49,65 +49,65 @@ const LEAST_LINE: u64 = 64;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Paths to read, with `*`, `?`, `[…]`, `{a,b}`, and `**` for any folders, such as `/var/log/app/*.log`. Rotated
-    /// generations beside them (`app.log.1`, `app.log-20260101.gz`) are found without being named.
+    /// Paths to read, such as `/var/log/app/*.log`. Patterns: `*`, `?`, `[…]`, `{a,b}`, and `**` for any depth of
+    /// folders. Rotated files beside them (`app.log.1`, `app.log-20260101.gz`) are found automatically.
     #[serde(deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub include: Vec<String>,
-    /// Paths not to read, although `include` names them.
+    /// Paths to skip although they match `include`.
     #[serde(default, deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub exclude: Vec<String>,
-    /// Where to begin in the files that are there when the source is new. Later files are read from their beginning.
+    /// Where to start in files that exist when the source is new. Files that appear later are read from the beginning.
     #[serde(default)]
     pub read_from: ReadFrom,
-    /// Joins lines into one event.
+    /// Joins several lines into one event.
     #[serde(default)]
     pub multiline: Option<Multiline>,
-    /// Bytes of the longest line. What is longer is cut there and ends with a mark, so that a format with brackets
-    /// refuses it to the dead letters, and the next line is whole again.
+    /// Maximum length of a line. A longer line is cut there and marked, so that JSON fails to parse and goes to the
+    /// dead letters; the next line is read normally.
     #[serde(default = "default_max_line")]
     pub max_line: ByteSize,
-    /// The format of a line.
+    /// Format of a line.
     #[serde(default)]
     pub codec: Codec,
-    /// The encoding of the files by its WHATWG label, such as `utf-16`, `latin1` or `windows-1256`. UTF-8 if absent. A mark at
-    /// the beginning of a file of UTF-16 says its byte order.
+    /// Character encoding by its WHATWG label, such as `utf-16`, `latin1` or `windows-1256`. Default: UTF-8. A byte
+    /// order mark at the start of a UTF-16 file is respected.
     #[serde(default)]
     pub encoding: Option<String>,
-    /// Stamps every event with the name of the user who owns the file, whatever the event says. As with `remove`, the
-    /// folder itself must not be a symbolic link, and files with several names are left alone.
+    /// Sets `user_id` on every event to the owner of the file, whatever the event says. As with `remove`, the folder
+    /// must not be a symbolic link, and files with several hard links are not read.
     #[serde(default)]
     pub owner: Option<Owner>,
-    /// Stamps every event with where the execution of code was seen: `kernel` for the folder in which kernels leave their
-    /// own reports, `server` for that of the Jupyter server. What an event says about it itself goes to `metadata`.
+    /// Sets `capture` on every event: `kernel` for the spool folder of kernels, `server` for that of the Jupyter
+    /// server. A value in the event itself moves to `metadata`.
     #[serde(default)]
     pub capture: Option<Capture>,
-    /// Bytes that are taken from one owner's files in a second, where `owner` or `remove` is set; further ones wait in the
-    /// files, and other owners do not wait for them.
+    /// Bytes per second that are read from the files of one owner, if `owner` or `remove` is set. What exceeds it waits
+    /// in the files; other owners are not delayed.
     #[serde(default = "default_max_owner_bytes")]
     pub max_owner_bytes: ByteSize,
-    /// Removes a file once all of it is durable and no process holds a lock on it. Folders are held open, so that nobody
-    /// can have files elsewhere removed by exchanging one for a link.
+    /// Removes a file once all of it is durable and no process holds a lock on it. Folders are opened once and held, so
+    /// that replacing one with a link cannot remove files elsewhere.
     #[serde(default)]
     pub remove: Option<Remove>,
-    /// How often to look for new lines.
+    /// How often files are checked for new lines.
     #[serde(default = "default_poll")]
     pub poll: Duration,
-    /// How long a last line may stay without its end before it is taken as it is. Half a JSON value is taken only when
-    /// its file was rotated or removed.
+    /// How long the last line may lack its line break before it is read as it is. An incomplete JSON value is read only
+    /// after its file was rotated or removed.
     #[serde(default = "default_partial_timeout")]
     pub partial_timeout: Duration,
-    /// Whether symbolic links are followed, within the folders that `include` names.
+    /// Whether symbolic links are followed, within the folders of `include`.
     #[serde(default)]
     pub follow_symlinks: bool,
-    /// Folders outside of those that `include` names into which symbolic links may lead too, such as `/var/log/pods` for
-    /// the links in `/var/log/containers`. Rotated generations beside the files there are found as well.
+    /// Further folders that symbolic links may point into, such as `/var/log/pods` for the links in
+    /// `/var/log/containers`. Rotated files beside the targets are found too.
     #[serde(default, deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub symlinks_into: Vec<String>,
-    /// Files kept open. Further files are opened when they grow. 512, or half of what the process may open if that
-    /// is less.
+    /// Maximum number of open files; others are opened when they grow. Default: 512, or half of the process's limit if
+    /// that is less.
     #[serde(default)]
     pub max_open_files: Option<usize>,
 }
@@ -137,15 +137,16 @@ pub enum Remove {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Multiline {
-    /// An event begins with a line that matches this pattern.
+    /// An event starts with a line that matches this pattern.
     #[serde(default)]
     pub start: Option<String>,
-    /// A line that matches this pattern belongs to the event before it, such as `^\s`.
+    /// A line that matches this pattern continues the previous event, such as `^\s`.
     #[serde(default)]
     pub continues: Option<String>,
-    /// Lines as a container runtime keeps them, with long ones in pieces of 16 KiB, are made whole. With `codec: json` a
-    /// line that is a JSON object is the event, with the runtime's `time` and `stream` if it has none; any other line, and
-    /// with `codec: text` every line, becomes `{time, stream, message}`. Another codec reads what the program wrote.
+    /// Reads the log format of a container runtime and joins long lines that it split at 16 KiB. With `codec: json`, a
+    /// line that is a JSON object becomes the event, with the runtime's `time` and `stream` unless it has its own; any
+    /// other line, and every line with `codec: text`, becomes `{time, stream, message}`. Other codecs parse the
+    /// program's output.
     #[serde(default)]
     pub preset: Option<Preset>,
 }

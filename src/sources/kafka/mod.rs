@@ -32,41 +32,40 @@ use crate::units::{OneOrMany, one_or_many};
 /// How long leaving the group may take when the source stops.
 const LEAVE: Duration = Duration::from_secs(4);
 
-/// Reads topics of Kafka as a member of a consumer group.
-///
-/// Offsets are committed once their events are in the journal. An event's id is that of the header `weir-id` (written
-/// into the event where it has another, or none), else its own, else it follows from topic, partition and offset: so
-/// whatever is read twice has the same id. Messages without a value are passed over and counted as refused.
+/// Reads Kafka topics as a member of a consumer group. Offsets are committed once their events are durable in the
+/// journal. An event's id is the header `weir-id` (written into the event if it has another or none), else its own,
+/// else derived from topic, partition and offset, so that a message that is read twice has the same id. Messages
+/// without a value are skipped and counted as refused.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Brokers to ask for the others, as `host:port`.
+    /// Bootstrap brokers, as `host:port`.
     #[serde(deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub brokers: Vec<String>,
-    /// Topics to read; one that begins with `^` is a regular expression.
+    /// Topics to read; a name that starts with `^` is a regular expression.
     #[serde(deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub topics: Vec<String>,
-    /// The consumer group: partitions are shared among its members.
+    /// Consumer group; its members share the partitions.
     pub group: String,
-    /// The format of a message.
+    /// Format of a message.
     #[serde(default)]
     pub codec: Codec,
-    /// Where a group begins in a partition of which it has read nothing.
+    /// Where the group starts in a partition without a committed offset.
     #[serde(default)]
     pub start: Start,
-    /// What happens when the next message is gone, because retention was faster than the group: `stop` leaves the
-    /// partition alone until somebody decides; the others go on with the oldest message there is, or with new ones.
+    /// What happens when the next message was removed by retention: `stop` stops reading the partition until an
+    /// operator decides, `oldest` continues with the oldest message, `end` with new ones.
     #[serde(default)]
     pub out_of_range: OutOfRange,
-    /// How the brokers' certificate is checked, and ours shown; without it connections are not encrypted.
+    /// TLS settings. Without them connections are not encrypted.
     #[serde(default)]
     pub tls: Option<Trust>,
-    /// How the brokers know us.
+    /// SASL authentication.
     #[serde(default)]
     pub sasl: Option<Sasl>,
-    /// Options of librdkafka by their names there, such as `session.timeout.ms: 10000`. Their values are never shown.
+    /// Further librdkafka options, such as `session.timeout.ms: 10000`. Their values are never shown.
     #[serde(default)]
     pub options: Options,
 }

@@ -16,45 +16,46 @@ use crate::net::network::Network;
 use crate::net::tls;
 use crate::units::{ByteSize, Duration};
 
-/// Takes events from a socket: a stream of frames for each connection, or datagrams. Delivery is best effort, since
-/// nothing is said back: a full journal stops reading, and what the kernel's buffers hold at a crash is lost.
+/// Receives events on a socket, as a stream of frames per connection or as datagrams. Delivery is best effort, since
+/// senders get no acknowledgement: while the journal is full nothing is read, and a crash loses what is in the kernel's
+/// buffers.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What kind of socket it is.
+    /// Kind of socket.
     #[serde(default)]
     pub mode: Mode,
-    /// Where to listen, as `host:port`, for tcp and udp.
+    /// Address to listen on, `host:port`, for `tcp` and `udp`.
     #[serde(default)]
     pub address: Option<Address>,
-    /// Where to listen, for unix and unix_datagram.
+    /// Path of the socket, for `unix` and `unix_datagram`.
     #[serde(default)]
     pub path: Option<PathBuf>,
-    /// How events follow each other: on streams `newline`, `auto` for the codec `syslog` and `value` for `msgpack`; on datagrams each is one
-    /// event unless `newline` is given.
+    /// How events are separated. Default on streams: `newline`; `auto` for the codec `syslog`, `value` for `msgpack`. A
+    /// datagram is one event unless `newline` is set.
     #[serde(default)]
     pub framing: Option<Framing>,
-    /// The format of an event.
+    /// Format of an event.
     #[serde(default)]
     pub codec: Codec,
-    /// Takes encrypted connections only.
+    /// Accepts TLS connections only.
     #[serde(default)]
     pub tls: Option<tls::Config>,
-    /// Connections at a time; further ones are closed at once.
+    /// Maximum number of concurrent connections; further ones are closed.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
-    /// Bytes of the longest frame. What is longer is cut there and ends with a mark, so that a format with brackets
-    /// refuses it to the dead letters. The largest event by default.
+    /// Maximum size of a frame. A longer frame is cut there and marked, so that JSON fails to parse and goes to the
+    /// dead letters. Default: `limits.event`.
     #[serde(default)]
     pub max_frame: Option<ByteSize>,
-    /// How long a connection may say nothing before it is closed. Without it, as long as the peer is there.
+    /// How long a connection may be idle before it is closed; unlimited if absent.
     #[serde(default)]
     pub idle_timeout: Option<Duration>,
-    /// Every connection begins with a header of the PROXY protocol, version 1 or 2, that says who sends; any other
-    /// connection is closed.
+    /// Whether connections start with a PROXY protocol header (version 1 or 2) from one of `trusted_proxies`; others
+    /// are closed.
     #[serde(default)]
     pub proxy_protocol: bool,
-    /// Proxies whose header is believed, as addresses or networks.
+    /// Addresses or networks of proxies whose header is trusted.
     #[serde(default)]
     pub trusted_proxies: Vec<Network>,
 }

@@ -14,13 +14,13 @@ const MAX_RULES: usize = 64;
 /// The most events that a rule can wait for: each is kept with its time and id.
 const MAX_COUNT: u32 = 1000;
 
-/// Gives an event of `event_type: alert` when a rule holds: which rule, which numbers and which events stand in its
-/// `metadata`, and `metadata.resolved` is true in the event that says that it is over. The events that are looked at
-/// end here; read them from where this reads them.
+/// Emits an event with `event_type: alert` when a rule matches; its `metadata` has the rule, the numbers and the ids of
+/// the events. A second event with `metadata.resolved: true` follows when the condition is over. Only alerts are passed
+/// on: to process the events themselves, read them from the inputs of this transform.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What is looked for.
+    /// The rules.
     pub rules: Vec<RuleConfig>,
 }
 
@@ -28,42 +28,42 @@ pub struct Config {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RuleConfig {
-    /// Its name, in the alerts and in what it remembers.
+    /// Name of the rule, in its alerts and its state.
     pub name: String,
-    /// What kind of rule it is.
+    /// Kind of rule.
     pub kind: Kind,
-    /// Query of the events that it looks at; of `own_past`, of the failures among them see `failed`.
+    /// Query of the events that the rule considers; for `own_past` see also `failed`.
     #[serde(rename = "where")]
     pub query: String,
-    /// The field, or fields, by which it counts, such as `user_id`; without any, over all events.
+    /// Field or fields to count by, such as `user_id`; if absent, all events are counted together.
     #[schemars(with = "OneOrMany")]
     pub by: OneOrMany,
-    /// How many events make an alert (`threshold`, `forbidden`, `own_past`), at most 1000.
+    /// Number of events that raise an alert (`threshold`, `forbidden`, `own_past`), at most 1000.
     pub count: u32,
-    /// Within what time (`threshold`, `forbidden`, `own_past`), or after how long without an event (`absence`).
+    /// Time window (`threshold`, `forbidden`, `own_past`), or time without an event (`absence`).
     pub window: Duration,
-    /// How grave it is.
+    /// Severity of the alert.
     pub severity: Severity,
-    /// The description of the alert, as a template over the alert, such as `{{ metadata.count }} failures of
-    /// {{ user_id }}`.
+    /// Description of the alert, a template over its fields, such as `{{ metadata.count }} failures of {{ user_id }}`.
     pub message: Option<String>,
-    /// A number in the event that says how often it counts, such as `metadata.count` (`threshold`).
+    /// Number field that an event counts as, instead of 1, such as `metadata.count` (`threshold`).
     pub weight: Option<String>,
-    /// Whose values are new (`first_seen`); `import` are the modules that `code` imports. Without it, the values of `by`.
+    /// Field whose new values raise an alert (`first_seen`); `import` stands for the modules that `code` imports.
+    /// Default: the values of `by`.
     pub field: Option<String>,
-    /// Texts in `code` that are not allowed (`forbidden`): `credentials`, `network`, `shell`, or regular expressions.
+    /// Forbidden patterns in `code` (`forbidden`): `credentials`, `network`, `shell`, or regular expressions.
     pub patterns: Vec<String>,
-    /// Which of the events are failures (`own_past`).
+    /// Query of the events that are failures (`own_past`).
     pub failed: String,
-    /// How many times as often as in its own past something fails (`own_past`).
+    /// How many times the user's own past failure rate raises an alert (`own_past`).
     pub factor: f64,
-    /// How long a rule only learns (`first_seen`, `unusual_hour`, `own_past`), for each `by`.
+    /// How long the rule only learns before it alerts (`first_seen`, `unusual_hour`, `own_past`), for each `by`.
     pub learn: Duration,
-    /// The time zone of hours, such as `Asia/Tehran` (`unusual_hour`).
+    /// Time zone of the hours, such as `Asia/Tehran` (`unusual_hour`).
     pub timezone: String,
 }
 
-/// What kind of rule it is.
+/// Kind of rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {

@@ -21,15 +21,15 @@ const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The file: CSV with a header line, at most 64 MiB. It is read at start and on reload.
+    /// CSV file with a header line, at most 64 MiB. Read at start and on reload.
     pub csv: Option<PathBuf>,
-    /// A table in Postgres, instead of a file.
+    /// A Postgres table, instead of a file.
     pub postgres: Option<postgres::Config>,
-    /// The field of the event whose value is looked for, such as `user_id`. Text and numbers match by their text.
+    /// Field of the event to look up, such as `user_id`. Text and numbers are compared as text.
     pub key: String,
-    /// The column it is looked for in, if it is named otherwise than the last name of `key`. The first row counts.
+    /// Column to search, if its name is not the last part of `key`. The first matching row is used.
     pub column: Option<String>,
-    /// Column and the field it is written to. An empty cell sets nothing.
+    /// Columns and the fields they are written to. An empty cell sets nothing.
     pub columns: BTreeMap<String, String>,
 }
 

@@ -20,24 +20,22 @@ use crate::event::names::{HOST, USER_AGENT};
 use crate::event::object::with_path;
 use crate::event::{Batch, Raw, escape};
 
-/// Adds members to every event.
-///
-/// They are added in this order: from the environment, set, host, looked up; each sees those before it. A name with
-/// dots sets a member inside an object, which is made if need be.
+/// Adds fields to every event, in this order: `from_env`, `set`, `host`, `lookup`, `user_agent`; each sees those before
+/// it. A name with dots sets a member inside an object, which is created if needed.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Field and value. A value is anything JSON has. Text may hold fields and the time of the event, as in
-    /// `{{ metadata.tenant }}-%Y`; where the event lacks such a field, and the template a default, nothing is set.
-    /// What an event has at that name is replaced.
+    /// Fields and their values, of any JSON type. Text may be a template over the event and its time, such as `{{
+    /// metadata.tenant }}-%Y`; if a field of the template is missing and has no default, nothing is set. Existing
+    /// values are replaced.
     pub set: BTreeMap<String, Value>,
-    /// Field and environment variable, read once at start.
+    /// Field and environment variable; read at start.
     pub from_env: BTreeMap<String, String>,
-    /// Adds the name of this host as `host` where an event has none.
+    /// Adds `host`, the name of this host, to events without one.
     pub host: bool,
-    /// Fields from a table.
+    /// Adds fields from a lookup table.
     pub lookup: Option<lookup::Config>,
-    /// Adds `metadata.client` {name, version, os, device} from the member `user_agent`, as far as it is understood.
+    /// Adds `metadata.client` {name, version, os, device}, parsed from `user_agent`.
     pub user_agent: bool,
 }
 

@@ -23,11 +23,11 @@ const MAX_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The database, as `postgres://user:password@host:5432/database`. A role that may read is enough.
+    /// Database URL, `postgres://user:password@host:5432/database`. The role only needs SELECT.
     pub url: Secret<String>,
     /// The table, as `table` or `schema.table`; at most 500,000 rows and 64 MiB.
     pub table: String,
-    /// How often it is read again.
+    /// How often the table is read again.
     #[serde(default = "default_refresh")]
     pub refresh: Duration,
 }

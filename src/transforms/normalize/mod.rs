@@ -31,8 +31,8 @@ use crate::event::{Batch, Sender, Stamp};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What becomes of members at the top level that have no canonical name: moved into `metadata`, or kept where
-    /// they are. (`seq` is moved either way: it is a number that readers are given.)
+    /// How unknown top-level members are handled: moved into `metadata`, or kept where they are. (`seq` is always
+    /// moved: it is reserved for readers.)
     pub unknown: Unknown,
 }
 

@@ -27,23 +27,24 @@ use entry::{Ended, Entry, MAX_NESTED, Times, has_ended};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The field, or fields, that start and completion have in common. Of several starts of one key the last is completed
+    /// Field or fields that identify an operation. If several starts have the same key, the last one is completed
     /// first.
     #[schemars(with = "OneOrMany")]
     pub key: OneOrMany,
-    /// Query that a start matches.
+    /// Query of starts.
     pub start: String,
-    /// Query that a completion matches.
+    /// Query of completions.
     pub end: String,
-    /// Query that the report of a Jupyter server matches.
+    /// Query of reports of a Jupyter server.
     pub seen: String,
-    /// An operation that is open for so long is given as it is on the output `NAME.open`, with the id of its start.
+    /// An operation that has been open for this long is emitted on the output `NAME.open`, with the id of its start.
     pub open_after: Duration,
-    /// A start that has waited for so long becomes an event with `status: lost`.
+    /// A start without a completion becomes an event with `status: lost` after this time.
     pub timeout: Duration,
-    /// What the server saw and the kernel has not reported for so long is given alone, with an event `capture_gap`.
+    /// An execution that the server saw and the kernel has not reported for this long is emitted alone, together with a
+    /// `capture_gap` event.
     pub gap_after: Duration,
-    /// For how long after a completion its repeats, and reports of the server that come late, are recognised.
+    /// How long after a completion its repeats and late reports of the server are recognised.
     pub repeats: Duration,
 }
 

@@ -16,30 +16,29 @@ use crate::units::{Duration, OneOrMany};
 pub use merge::Merge;
 use merge::{Group, Limits};
 
-/// Turns many events with the same key into one: that of the first event, with what only later ones have, and the fields
-/// of `merge` put together. `metadata.reduced` has the count and the times of the first and the last.
-///
-/// An event that is taken counts as filtered (`reduced`), the one that is given in the end as made; its id follows from
-/// that of the first event. Events without the key pass on at once.
+/// Merges events with the same key into one: the first event, with the fields that only later ones have, and the fields
+/// of `merge` combined. `metadata.reduced` has the number of events and the times of the first and the last. A merged
+/// event counts as filtered (`reduced`), the emitted one as made; its id is derived from the first event's. Events
+/// without the key pass on at once.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The field, or fields, that events of one group have in common.
+    /// Field or fields that identify a group.
     #[schemars(with = "OneOrMany")]
     pub key: OneOrMany,
-    /// How long a group is open at most, counted from its first event.
+    /// Maximum duration of a group, from its first event.
     #[serde(default = "default_window")]
     pub window: Duration,
-    /// A group ends earlier when nothing has come for so long.
+    /// A group also ends after this time without an event.
     #[serde(default)]
     pub idle: Option<Duration>,
-    /// A group ends with this many events.
+    /// Maximum number of events in a group.
     #[serde(default = "default_max_events")]
     pub max_events: u32,
-    /// Query of an event that ends its group; it belongs to it.
+    /// Query of an event that ends its group; the event is part of it.
     #[serde(default)]
     pub ends_when: Option<String>,
-    /// How values of a field are put together; of any other the first stays.
+    /// How the values of a field are combined; of other fields the first value is kept.
     #[serde(default)]
     pub merge: BTreeMap<String, Merge>,
 }
