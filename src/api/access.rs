@@ -134,7 +134,7 @@ impl Access {
             let is_page = is_same_origin(request.headers());
             return match is_page {
                 true => Ok((session.who, Some(session.ends))),
-                false => Err(forbidden("the session of the page is good for requests of the page itself only")),
+                false => Err(forbidden("the session cookie is accepted only from the page itself")),
             };
         }
         let admitted = self.gate.admit(request.headers(), peer.ip).await?;
@@ -162,7 +162,7 @@ impl Access {
     pub fn check(&self, who: &Principal, needed: Who) -> Result<(), Problem> {
         match needed {
             Who::Open | Who::Sender => Ok(()),
-            Who::Admin | Who::StreamAdmin if who.role != Role::Admin => Err(forbidden("this is for administrators")),
+            Who::Admin | Who::StreamAdmin if who.role != Role::Admin => Err(forbidden("administrators only")),
             Who::Exporter if who.role == Role::Viewer => Err(forbidden("viewers may not export")),
             _ if who.role == Role::Ingest => Err(forbidden("a sender may not read")),
             _ if self.is_visitor(who) => Err(forbidden("visitors may not read")),
@@ -219,7 +219,7 @@ impl Access {
             Some((who, made)) if made.elapsed() < TICKET_AGE => Ok((who, None)),
             _ => {
                 let challenge = HeaderValue::from_static(r#"Bearer realm="weir""#);
-                let problem = Problem::new(StatusCode::UNAUTHORIZED, "this ticket is used or too old");
+                let problem = Problem::new(StatusCode::UNAUTHORIZED, "the ticket was used or has expired");
                 Err(problem.header(WWW_AUTHENTICATE, challenge))
             }
         }
@@ -296,7 +296,7 @@ fn first_secret(data_dir: &Path, keep: bool) -> Result<FirstSecret, String> {
 pub fn own_secret(data_dir: &Path) -> Result<Option<Secret<String>>, String> {
     let path = data_dir.join(SECRET_FILE);
     let Some(bytes) = key_file::read(&path)? else { return Ok(None) };
-    let text = String::from_utf8(bytes).map_err(|_| format!("`{}` holds no secret of ours", path.display()))?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("`{}` does not contain a valid secret", path.display()))?;
     Ok(Some(Secret::new(text.trim().to_owned())))
 }
 

@@ -151,7 +151,7 @@ pub async fn activity(api: &Api, call: Call) -> Result<Answer, Problem> {
     let (number, limit) = (call.params.number("page", 1), call.params.number("limit", 20));
     let offset = (number - 1) * limit;
     if offset > 100_000 {
-        return Err(super::params::bad("page", "pages reach to row 100,000; narrow the filter"));
+        return Err(super::params::bad("page", "pages end at row 100,000; narrow the filter"));
     }
     let sees = visibility(api, call.reader());
     let filter = listed(&call.params)?;

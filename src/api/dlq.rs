@@ -17,7 +17,7 @@ const DEFAULT_LIMIT: u64 = 100;
 
 pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
     let limit = call.params.number("limit", DEFAULT_LIMIT) as usize;
-    let unknown = |_| bad("after", "expected `next` of the page before");
+    let unknown = |_| bad("after", "expected the `next` of an earlier page");
     let after = call.params.text("after").map(|text| number(text).map_err(unknown)).transpose()?;
     let queue = &api.agent.context.dead_letters;
     let summary = queue.summary().await.map_err(broken)?;
@@ -57,10 +57,10 @@ pub async fn replay(api: &Api, call: Call) -> Result<Answer, Problem> {
     let metadata = json!({ "letter": id, "replayed": done.is_ok() });
     let said = match &done {
         Ok(_) => format!("replayed dead letter {id}"),
-        Err(_) => format!("tried to replay dead letter {id}, which stays"),
+        Err(_) => format!("failed to replay dead letter {id}"),
     };
     note(api, admin, "dead_letter_replay", &said, metadata);
-    done.map_err(|reason| Problem::new(StatusCode::CONFLICT, format!("the dead letter stays: {reason}")))?;
+    done.map_err(|reason| Problem::new(StatusCode::CONFLICT, format!("replay failed: {reason}")))?;
     Ok(Answer::value(&json!({ "id": id, "replayed": true })))
 }
 

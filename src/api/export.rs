@@ -137,7 +137,7 @@ fn columns(params: &Params) -> Result<Vec<String>, Problem> {
     let Some(text) = params.text("columns") else { return Ok(COLUMNS.map(str::to_owned).to_vec()) };
     let columns: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
     if columns.len() > MAX_COLUMNS || columns.iter().any(String::is_empty) {
-        return Err(bad("columns", "expected names with commas between"));
+        return Err(bad("columns", "expected names separated by commas"));
     }
     Ok(columns)
 }
@@ -160,7 +160,7 @@ async fn next((mut export, ready): Step) -> Option<(Result<Frame<Bytes>, Infalli
                     Ok(rows) => rows,
                     Err(error) => {
                         // Without its end and its trailer nobody takes the export for whole.
-                        tracing::warn!(%error, "an export was broken off");
+                        tracing::warn!(%error, "an export was aborted");
                         return None;
                     }
                 },

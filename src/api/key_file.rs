@@ -22,7 +22,7 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
     if mode & OTHERS != 0 {
         let path = path.display();
         return Err(format!(
-            "others may read the key `{path}`: run `rm {path}` to have a new one made, or `chmod 600 {path}` if nobody has read it"
+            "the key `{path}` is readable by others: run `rm {path}` to have a new one created, or `chmod 600 {path}` if nobody has read it"
         ));
     }
     let mut bytes = Vec::new();

@@ -85,10 +85,8 @@ type Tap = (DropGuard, OwnedSemaphorePermit);
 async fn tap(api: &Api, call: &Call, component: &str) -> Result<(Client, Option<Tap>), Problem> {
     api.access().check(call.reader(), Who::Admin)?;
     let streams = api.agent.streams_at(component).await.map_err(|known| {
-        let detail = format!(
-            "nothing reads what comes out of `{component}`, so it cannot be watched; these can: {}",
-            known.join(", ")
-        );
+        let detail =
+            format!("nothing reads from `{component}`, so it cannot be watched; available: {}", known.join(", "));
         Problem::new(StatusCode::NOT_FOUND, detail)
     })?;
     let permit = api.taps.clone().try_acquire_owned().map_err(|_| {
@@ -116,7 +114,7 @@ fn subscribe_to(fanout: &Arc<Fanout>, api: &Api, call: &Call, frame: Format) -> 
     let from = last_event_id(call)?.map(|seq| seq.saturating_add(1));
     let view = View { query: filter, visibility: visibility(api, call.reader()), format: frame };
     fanout.subscribe(view, from, &call.reader().name).ok_or_else(|| {
-        let detail = "too many live clients, of this user or in all";
+        let detail = "too many live clients";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(5))
     })
 }
@@ -125,7 +123,7 @@ fn subscribe_to(fanout: &Arc<Fanout>, api: &Api, call: &Call, frame: Format) -> 
 fn last_event_id(call: &Call) -> Result<Option<u64>, Problem> {
     let header = call.request.headers().get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
     let given = header.or_else(|| call.params.text("last_event_id")).filter(|text| !text.is_empty());
-    given.map(|text| text.parse().map_err(|_| bad("last_event_id", "expected the number of an event"))).transpose()
+    given.map(|text| text.parse().map_err(|_| bad("last_event_id", "expected the seq of an event"))).transpose()
 }
 
 /// When the stream ends because what opened it has: a token's `exp`, a session's end.
@@ -241,8 +239,7 @@ fn accept_key(headers: &HeaderMap) -> Result<String, Problem> {
     };
     let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| has(UPGRADE, "websocket") && has(CONNECTION, "upgrade"));
     let Some(key) = key.filter(|_| has(SEC_WEBSOCKET_VERSION, "13")) else {
-        let problem =
-            Problem::new(StatusCode::UPGRADE_REQUIRED, "this path answers WebSocket handshakes (version 13) only");
+        let problem = Problem::new(StatusCode::UPGRADE_REQUIRED, "expected a WebSocket handshake (version 13)");
         return Err(problem.header(UPGRADE, HeaderValue::from_static("websocket")));
     };
     Ok(derive_accept_key(key.as_bytes()))
@@ -253,7 +250,7 @@ async fn serve(request: Request<hyper::body::Incoming>, mut client: Client, ends
     let _lease = busy.as_ref().map(Busy::lease);
     let upgraded = match hyper::upgrade::on(request).await {
         Ok(upgraded) => upgraded,
-        Err(error) => return tracing::debug!(%error, "a WebSocket handshake was broken off"),
+        Err(error) => return tracing::debug!(%error, "a WebSocket handshake was aborted"),
     };
     let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Side::Server, Some(config)).await;

@@ -34,7 +34,8 @@ pub async fn login(api: &Api, call: Call) -> Result<Answer, Problem> {
     let peer = call.peer;
     let secure = api.agent.settings.api.tls.is_some();
     let body = Limited::new(call.request.into_body(), MAX_LOGIN).collect().await;
-    let body = body.map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a login is at most 16 KiB").closing())?;
+    let body =
+        body.map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a login request has at most 16 KiB").closing())?;
     let login: Login = serde_json::from_slice(&body.to_bytes())
         .map_err(|_| Problem::bad_request("expected `{\"token\": …}` or `{\"user\": …, \"password\": …}` as JSON"))?;
     let (who, expires) = match (login.token, login.user, login.password) {

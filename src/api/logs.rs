@@ -144,7 +144,7 @@ pub async fn receive(api: &Api, call: Call) -> Result<Answer, Problem> {
         && response.status().is_success()
         && tokio::time::timeout(STORED_TIMEOUT, api.agent.until_readable()).await.is_err()
     {
-        let detail = "the events were taken, but reads do not see them yet";
+        let detail = "the events were accepted, but are not visible to reads yet";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(Duration::from_secs(1)));
     }
     Ok(Answer::Response(response))

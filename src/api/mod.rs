@@ -162,12 +162,12 @@ impl Api {
         let settings = &self.agent.settings.api;
         let is_guarded = settings.address.is_local() || !settings.hosts.is_empty();
         if is_guarded && origin::is_rebound(request.headers(), &settings.hosts) {
-            return Err(access::forbidden("this host is not known here: name it in `api.hosts`").closing());
+            return Err(access::forbidden("this host name is not accepted: add it to `api.hosts`").closing());
         }
         let changes = !matches!(*request.method(), hyper::Method::GET | hyper::Method::HEAD | hyper::Method::OPTIONS);
         if changes && origin::is_foreign(request.headers(), &settings.cors.origins) {
             return Err(
-                access::forbidden("the page of another site may not do this: name it in `api.cors.origins`").closing()
+                access::forbidden("requests from another origin are refused: add it to `api.cors.origins`").closing()
             );
         }
         Ok(())
@@ -182,7 +182,7 @@ impl Api {
     ) -> Result<(Option<Principal>, Option<i64>), Problem> {
         let streams = matches!(route.who, Who::StreamReader | Who::StreamAdmin);
         if route.path == "/ws/logs" && !access::may_upgrade(request, &self.agent.settings.api.cors.origins) {
-            return Err(access::forbidden("a WebSocket is opened from the page's own origin only"));
+            return Err(access::forbidden("WebSockets are accepted from the page's own origin only"));
         }
         match route.who {
             Who::Open => Ok((None, None)),
@@ -225,7 +225,8 @@ fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
 
 fn method_not_allowed(methods: &[&'static str]) -> Problem {
     let methods = methods.join(", ");
-    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("this path answers {methods} only"));
+    let problem =
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("method not allowed: this path supports {methods}"));
     problem.header(hyper::header::ALLOW, HeaderValue::from_str(&methods).expect("plain text"))
 }
 

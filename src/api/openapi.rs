@@ -96,7 +96,7 @@ fn operation_id(route: &Route) -> String {
 
 /// Statuses other than 200 that a route may answer with.
 fn answers_of(route: &Route) -> Vec<(&'static str, &'static str)> {
-    let mut answers = vec![("400", "What was not understood, by name"), ("503", "Not now")];
+    let mut answers = vec![("400", "Invalid parameter, by name"), ("503", "Not now")];
     if route.who != Who::Open {
         answers.push(("401", "No valid credentials"));
         answers.push(("403", "Not allowed"));
@@ -104,16 +104,16 @@ fn answers_of(route: &Route) -> Vec<(&'static str, &'static str)> {
     }
     if route.path == "/api/login" {
         answers.push(("401", "No valid credentials"));
-        answers.push(("429", "Too many wrong ones"));
+        answers.push(("429", "Too many failed attempts"));
     }
     if route.path.contains('{') {
-        answers.push(("404", "There is no such thing"));
+        answers.push(("404", "Not found"));
     }
     if route.path.ends_with("/replay") {
-        answers.push(("409", "The dead letter stays"));
+        answers.push(("409", "The replay failed"));
     }
     if route.path == "/api/reload" {
-        answers.push(("422", "Refused; the old configuration runs"));
+        answers.push(("422", "Refused; the running configuration is unchanged"));
     }
     if route.method == "POST" {
         answers.push(("413", "Too large"));

@@ -51,7 +51,7 @@ impl Params {
             let Some(parameter) = known.iter().flat_map(|some| some.iter()).find(|known| known.name == name) else {
                 let names: Vec<&str> = known.iter().flat_map(|some| some.iter()).map(|known| known.name).collect();
                 let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-                return Err(bad(&name, &format!("unknown parameter; this path knows {known}")));
+                return Err(bad(&name, &format!("unknown parameter; expected {known}")));
             };
             if value.len() > MAX_VALUE {
                 return Err(bad(&name, "the value is too long"));
@@ -61,7 +61,7 @@ impl Params {
         }
         if let Some(name) = params.text("tz") {
             params.zone =
-                zone_of(name).ok_or_else(|| bad("tz", "unknown time zone; write one such as `Europe/Berlin`"))?;
+                zone_of(name).ok_or_else(|| bad("tz", "unknown time zone; expected one such as `Europe/Berlin`"))?;
         }
         Ok(params)
     }
@@ -190,10 +190,7 @@ mod tests {
         assert_eq!(read("limit=7&order=asc").unwrap().number("limit", 10), 7);
         assert_eq!(read("limit=101").unwrap_err(), "limit: expected a number from 1 to 100");
         assert_eq!(read("order=up").unwrap_err(), "order: expected one of asc, desc");
-        assert_eq!(
-            read("limits=1").unwrap_err(),
-            "limits: unknown parameter; this path knows limit, start_date, order, tz"
-        );
+        assert_eq!(read("limits=1").unwrap_err(), "limits: unknown parameter; expected limit, start_date, order, tz");
         assert!(read("tz=Mars/Base").unwrap_err().starts_with("tz: "));
         assert!(read("start_date=soon").unwrap().from("start_date").is_err());
     }

@@ -46,7 +46,7 @@ pub fn visibility(api: &Api, who: &Principal) -> Visibility {
 /// The place that the API reads.
 pub fn reader(api: &Api) -> Result<Arc<dyn Reader>, Problem> {
     api.agent.reader().ok_or_else(|| {
-        let detail = "no store configured: add a sink of type `store`, or name another place to read with `api.read`";
+        let detail = "no store configured: add a sink of type `store`, or set `api.read`";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     })
 }
@@ -55,7 +55,7 @@ pub fn reader(api: &Api) -> Result<Arc<dyn Reader>, Problem> {
 pub fn problem(error: ReadError) -> Problem {
     match error {
         ReadError::Deadline => {
-            let detail = "the query took too long: narrow the time or the filter";
+            let detail = "the query exceeded its deadline: narrow the time range or the filter";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(Duration::from_secs(1))
         }
         ReadError::Unavailable(text) => {
@@ -191,7 +191,7 @@ pub fn read_cursor(api: &Api, params: &Params, order: &str) -> Result<Option<Key
         };
         Some(Keyset { key, time, seq, row })
     };
-    keyset().map(Some).ok_or_else(|| bad("cursor", "expected `next` of the page before, with the same order"))
+    keyset().map(Some).ok_or_else(|| bad("cursor", "expected the `next` of an earlier page, with the same order"))
 }
 
 /// Enters the event that somebody has read or exported other people's events.

@@ -81,12 +81,12 @@ impl Table {
             return role;
         }
         let asked = tokio::time::timeout(TIMEOUT, self.ask(user)).await;
-        let asked = asked.unwrap_or_else(|_| Err(format!("`{}` does not answer in time", self.target.place)));
+        let asked = asked.unwrap_or_else(|_| Err(format!("no answer from `{}` in time", self.target.place)));
         let mut known = self.known();
         match asked {
             Ok(role) => {
                 if std::mem::replace(&mut known.failing, false) {
-                    info!("roles can be looked up again");
+                    info!("role lookup works again");
                 }
                 if known.roles.len() >= MAX_KNOWN {
                     known.roles.retain(|_, (_, at)| at.elapsed() < MAX_AGE);
@@ -98,7 +98,7 @@ impl Table {
             }
             Err(reason) => {
                 if !std::mem::replace(&mut known.failing, true) {
-                    warn!(reason, "roles cannot be looked up: everybody has what their token says");
+                    warn!(reason, "role lookup failed; roles are taken from the tokens");
                 }
                 None
             }
@@ -121,7 +121,7 @@ impl Table {
             return Ok(is_admin.unwrap_or(false).then_some(Role::Admin));
         }
         let name: Option<String> =
-            row.try_get(0).map_err(|_| "the query of `api.auth.roles.postgres` gives no text".to_owned())?;
+            row.try_get(0).map_err(|_| "the query of `api.auth.roles.postgres` returns no text".to_owned())?;
         Ok(name.and_then(|name| Role::parse(&name)))
     }
 

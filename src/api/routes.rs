@@ -85,8 +85,8 @@ const fn parameter(name: &'static str, kind: Kind, about: &'static str) -> Param
 const TZ: Parameter = parameter("tz", Kind::Zone, "Time zone of dates and local times, such as `Asia/Tehran`");
 const ORDERS: &[&str] = &["asc", "desc"];
 const TIMES: &[Parameter] = &[
-    parameter("start_date", Kind::Time, "Not before this time or day"),
-    parameter("end_date", Kind::Time, "Up to this time, or to the end of this day"),
+    parameter("start_date", Kind::Time, "Start of the time range (inclusive)"),
+    parameter("end_date", Kind::Time, "End of the time range (a day: its end)"),
     TZ,
 ];
 /// The filters of the `/api/logs` family.
@@ -101,10 +101,10 @@ const FILTERS: &[Parameter] = &[
     parameter("q", Kind::Query, "Events that this query matches"),
 ];
 const PAGE: &[Parameter] = &[
-    parameter("limit", Kind::Number(1, 1000), "Most rows (100)"),
-    parameter("offset", Kind::Number(0, 100_000), "Rows to pass over"),
-    parameter("cursor", Kind::Text, "`next` of the page before"),
-    parameter("count", Kind::Choice(&["exact"]), "Count all, however long that takes"),
+    parameter("limit", Kind::Number(1, 1000), "Maximum number of rows (100)"),
+    parameter("offset", Kind::Number(0, 100_000), "Number of rows to skip"),
+    parameter("cursor", Kind::Text, "`next` of an earlier page"),
+    parameter("count", Kind::Choice(&["exact"]), "`exact` counts everything, within the deadline"),
 ];
 /// Members by which `/api/logs` can be sorted.
 pub const SORTED_BY: &[&str] =
@@ -113,26 +113,26 @@ const SORT: &[Parameter] = &[
     parameter(
         "sort_by",
         Kind::Choice(SORTED_BY),
-        "By what rows are sorted, texts by their first 256 characters; those without it come last",
+        "Field to sort by (texts by their first 256 characters); rows without it come last",
     ),
     parameter("sort_order", Kind::Choice(ORDERS), "Ascending or descending (desc)"),
 ];
-const LIMIT_100: &[Parameter] = &[parameter("limit", Kind::Number(1, 100), "Most rows")];
-const OFFSET: &[Parameter] = &[parameter("offset", Kind::Number(0, 100_000), "Rows to pass over")];
+const LIMIT_100: &[Parameter] = &[parameter("limit", Kind::Number(1, 100), "Maximum number of rows")];
+const OFFSET: &[Parameter] = &[parameter("offset", Kind::Number(0, 100_000), "Number of rows to skip")];
 const SEARCH: &[Parameter] = &[
     parameter("query", Kind::Text, "Text that the code contains, in any case"),
-    parameter("status", Kind::Text, "Only with this status"),
+    parameter("status", Kind::Text, "Only executions with this status"),
 ];
 const STREAM: &[Parameter] = &[
     parameter("q", Kind::Query, "Events that this query matches"),
     parameter("token", Kind::Text, "A token, where no header can be sent"),
     parameter("ticket", Kind::Text, "A ticket of `/api/stream-ticket`"),
-    parameter("last_event_id", Kind::Text, "Go on behind this event"),
+    parameter("last_event_id", Kind::Text, "Resume after the event with this seq"),
 ];
 const COMPONENT: &[Parameter] = &[parameter(
     "component",
     Kind::Text,
-    "What comes out of this component, or goes into this sink, instead of what the API reads; for administrators",
+    "Events that leave this component or enter this sink, instead of those the API reads; administrators only",
 )];
 const GROUPING: &[Parameter] = &[
     parameter(
@@ -140,27 +140,23 @@ const GROUPING: &[Parameter] = &[
         Kind::Text,
         "One or two of endpoint, user_id, event_type, entity_type, session_id, status, host, ip_address, hour, day",
     ),
-    parameter("min_count", Kind::Number(0, u64::MAX), "Only groups with so many events"),
+    parameter("min_count", Kind::Number(0, u64::MAX), "Only groups with at least this many events"),
 ];
 const ADMIN_LIST: &[Parameter] = &[
     parameter("page", Kind::Number(1, 100_001), "Page, from 1"),
-    parameter("limit", Kind::Number(1, 100), "Rows of a page (20)"),
+    parameter("limit", Kind::Number(1, 100), "Rows per page (20)"),
     parameter("action_filter", Kind::Text, "Exactly this action"),
-    parameter("is_admin", Kind::Choice(&["true", "false"]), "Acts of administrators, or of others"),
+    parameter("is_admin", Kind::Choice(&["true", "false"]), "Only actions by administrators, or by others"),
     parameter("q", Kind::Query, "Events that this query matches"),
     parameter(
         "success_filter",
         Kind::Choice(&["true", "false", "success", "failed"]),
-        "Only what succeeded, or failed",
+        "Only successes, or only failures",
     ),
     parameter("user_search", Kind::Text, "Text in the id, e-mail or name of the user"),
-    parameter("date_from", Kind::Time, "Not before this time or day"),
-    parameter("date_to", Kind::Time, "Up to this time, or to the end of this day"),
-    parameter(
-        "sort_by",
-        Kind::Choice(&["timestamp", "action_type", "duration_ms", "status_code"]),
-        "By what rows are sorted",
-    ),
+    parameter("date_from", Kind::Time, "Start of the time range (inclusive)"),
+    parameter("date_to", Kind::Time, "End of the time range (a day: its end)"),
+    parameter("sort_by", Kind::Choice(&["timestamp", "action_type", "duration_ms", "status_code"]), "Field to sort by"),
     parameter("sort_order", Kind::Choice(ORDERS), "Ascending or descending"),
     TZ,
 ];
@@ -168,7 +164,7 @@ const USERS: &[Parameter] = &[
     parameter(
         "sort",
         Kind::Choice(&["username", "executions", "errors", "success_rate", "avg_execution_time_ms", "last_active"]),
-        "By what users are sorted",
+        "Field to sort by",
     ),
     parameter("order", Kind::Choice(ORDERS), "Ascending or descending"),
     parameter("limit", Kind::Number(1, 10_000), "Most users"),
@@ -223,10 +219,10 @@ pub const ROUTES: &[Route] = &[
         Who::Open,
         &[],
         "Me",
-        "Trades a token or a password for the session cookie of the page",
+        "Exchanges a token or a password for the page's session cookie",
         answers!(login::login),
     ),
-    other("POST", "/api/logout", Who::Open, &[], "Done", "Ends the session of the page", answers!(login::logout)),
+    other("POST", "/api/logout", Who::Open, &[], "Done", "Ends the page's session", answers!(login::logout)),
     get("/api/me", Who::Reader, &[], "Me", "Who asks", answers!(login::me)),
     other(
         "POST",
@@ -250,7 +246,7 @@ pub const ROUTES: &[Route] = &[
         Who::Reader,
         &[&[TZ]],
         "ActivitySummary",
-        "Own executions in numbers",
+        "Statistics of own executions",
         answers!(activity::summary),
     ),
     get(
@@ -274,7 +270,7 @@ pub const ROUTES: &[Route] = &[
         Who::Reader,
         &[],
         "Cells",
-        "Own 10 newest executions, in short",
+        "Own 10 newest executions, short form",
         answers!(activity::cells),
     ),
     get(
@@ -282,7 +278,7 @@ pub const ROUTES: &[Route] = &[
         Who::Reader,
         &[SEARCH],
         "Cells",
-        "Own executions whose code contains a text, in short",
+        "Own executions whose code contains a text, short form",
         answers!(activity::search_cells),
     ),
     get(
@@ -306,7 +302,7 @@ pub const ROUTES: &[Route] = &[
         Who::Admin,
         &[&[TZ]],
         "SystemStats",
-        "The whole system in numbers",
+        "Statistics of the whole system",
         answers!(admin::system_stats),
     ),
     get(
@@ -322,7 +318,7 @@ pub const ROUTES: &[Route] = &[
         Who::Admin,
         &[ADMIN_LIST],
         "AdminActivity",
-        "Activity of all, page by page",
+        "Activity of all users, by page",
         answers!(admin::activity),
     ),
     get(
@@ -330,14 +326,14 @@ pub const ROUTES: &[Route] = &[
         Who::Reader,
         &[FILTERS, TIMES, SORT, PAGE],
         "Logs",
-        "Events, the newest first if nothing else is said",
+        "Events, newest first by default",
         answers!(logs::list),
     ),
     other(
         "POST",
         "/api/logs",
         Who::Sender,
-        &[&[parameter("wait", Kind::Choice(&["stored"]), "Answer when reads see the events")]],
+        &[&[parameter("wait", Kind::Choice(&["stored"]), "`stored` answers once reads see the events")]],
         "Accepted",
         "Takes events",
         answers!(logs::receive),
@@ -349,18 +345,18 @@ pub const ROUTES: &[Route] = &[
             FILTERS,
             TIMES,
             &[
-                parameter("format", Kind::Choice(&["csv", "json", "ndjson"]), "How events are written (json)"),
+                parameter("format", Kind::Choice(&["csv", "json", "ndjson"]), "Format (json)"),
                 parameter("limit", Kind::Number(1, u64::MAX), "Most events"),
-                parameter("columns", Kind::Text, "Columns of csv, with commas between"),
+                parameter("columns", Kind::Text, "Columns of csv, separated by commas"),
                 parameter(
                     "guard",
                     Kind::Choice(&["on", "off"]),
-                    "Keep spreadsheets from taking texts for formulas (on)",
+                    "Whether texts are guarded against being read as spreadsheet formulas (on)",
                 ),
             ],
         ],
         "Export",
-        "All events that a filter means, streamed",
+        "All events that match a filter, streamed",
         answers!(export::export),
     ),
     get(
@@ -368,7 +364,7 @@ pub const ROUTES: &[Route] = &[
         Who::Reader,
         &[FILTERS, TIMES, GROUPING],
         "LogStats",
-        "Events in numbers, or by groups",
+        "Statistics of events, or of groups",
         answers!(stats::stats),
     ),
     get(
@@ -391,7 +387,7 @@ pub const ROUTES: &[Route] = &[
     get(
         "/api/fields/{field}/values",
         Who::Reader,
-        &[&[parameter("prefix", Kind::Text, "How values begin")]],
+        &[&[parameter("prefix", Kind::Text, "Prefix of the values")]],
         "FieldValues",
         "Frequent values of a field",
         answers!(fields::values),
@@ -399,7 +395,7 @@ pub const ROUTES: &[Route] = &[
     get(
         "/api/fields",
         Who::Reader,
-        &[&[parameter("prefix", Kind::Text, "How names begin")]],
+        &[&[parameter("prefix", Kind::Text, "Prefix of the names")]],
         "Fields",
         "Names of fields",
         answers!(fields::names),
@@ -409,7 +405,7 @@ pub const ROUTES: &[Route] = &[
         Who::Reader,
         &[&[
             parameter("user_id", Kind::Text, "Sessions of this user"),
-            parameter("limit", Kind::Number(1, 1000), "Most sessions (100)"),
+            parameter("limit", Kind::Number(1, 1000), "Maximum number of sessions (100)"),
         ]],
         "Sessions",
         "Sessions, the latest first",
@@ -435,7 +431,7 @@ pub const ROUTES: &[Route] = &[
         "/get_logs",
         Who::Reader,
         &[&[
-            parameter("format", Kind::Choice(&["html", "json", "summary"]), "How the report is written (html)"),
+            parameter("format", Kind::Choice(&["html", "json", "summary"]), "Format (html)"),
             parameter("session_id", Kind::Text, "Which session (the newest)"),
         ]],
         "SessionReport",
@@ -451,21 +447,13 @@ pub const ROUTES: &[Route] = &[
         answers!(operate::pipeline),
     ),
     get("/api/config", Who::Admin, &[], "Config", "The configuration, with secrets hidden", answers!(operate::config)),
-    other(
-        "POST",
-        "/api/reload",
-        Who::Admin,
-        &[],
-        "Reloaded",
-        "Reads the configuration again",
-        answers!(operate::reload),
-    ),
+    other("POST", "/api/reload", Who::Admin, &[], "Reloaded", "Reloads the configuration", answers!(operate::reload)),
     get(
         "/api/dlq",
         Who::Admin,
         &[&[
-            parameter("limit", Kind::Number(1, 1000), "Most dead letters (100)"),
-            parameter("after", Kind::Text, "Behind this one"),
+            parameter("limit", Kind::Number(1, 1000), "Maximum number of dead letters (100)"),
+            parameter("after", Kind::Text, "After this one"),
         ]],
         "DeadLetters",
         "Dead letters, oldest first",
@@ -473,7 +461,7 @@ pub const ROUTES: &[Route] = &[
     ),
     get("/api/dlq/{id}", Who::Admin, &[], "DeadLetter", "One dead letter", answers!(dlq::show)),
     other("DELETE", "/api/dlq/{id}", Who::Admin, &[], "Done", "Drops a dead letter", answers!(dlq::drop)),
-    other("POST", "/api/dlq/{id}/replay", Who::Admin, &[], "Done", "Sends a dead letter again", answers!(dlq::replay)),
+    other("POST", "/api/dlq/{id}/replay", Who::Admin, &[], "Done", "Replays a dead letter", answers!(dlq::replay)),
     get("/", Who::Open, &[], PAGE_ANSWER, "The page", answers!(page::document)),
     get("/logs", Who::Open, &[], PAGE_ANSWER, "The page", answers!(page::document)),
     get("/ui/{version}/{file}", Who::Open, &[], PAGE_ANSWER, "A file of the page", answers!(page::asset)),

@@ -146,7 +146,10 @@ pub async fn histogram(api: &Api, call: Call) -> Result<Answer, Problem> {
         None => WIDTHS.iter().map(|seconds| seconds * 1_000_000).find(|width| span / width < BUCKETS).unwrap_or(span),
     };
     if span / micros > MAX_BUCKETS {
-        return Err(bad("interval", &format!("more than {MAX_BUCKETS} buckets; take a longer one or a shorter time")));
+        return Err(bad(
+            "interval",
+            &format!("more than {MAX_BUCKETS} buckets: use a longer interval or a shorter time range"),
+        ));
     }
     let by = vec![GroupKey::Interval { micros, zone }, GroupKey::Field(vec!["status".to_owned()])];
     let found = groups(api, filter, by, false, sees).await?;
@@ -183,5 +186,5 @@ fn width(text: &str) -> Result<i64, Problem> {
     let seconds = text.parse::<u64>().ok().map(std::time::Duration::from_secs);
     let width = seconds.or_else(|| text.parse::<Duration>().ok().map(Into::into));
     let width = width.map(|width| width.as_micros() as i64).filter(|width| *width >= 1_000_000);
-    width.ok_or_else(|| bad("interval", "expected a time of at least a second, such as `5m` or `1h`"))
+    width.ok_or_else(|| bad("interval", "expected a duration of at least 1 s, such as `5m` or `1h`"))
 }

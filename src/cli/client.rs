@@ -102,7 +102,7 @@ impl Connection {
             let mut opened = self.open(method, path, None).await?;
             let status = opened.answer.status();
             let body = Limited::new(opened.answer.body_mut(), MAX_ANSWER).collect().await;
-            let body = body.map_err(|error| format!("cannot read the answer of the agent: {error}"))?.to_bytes();
+            let body = body.map_err(|error| format!("cannot read the agent's answer: {error}"))?.to_bytes();
             Ok(Answer { status, body })
         })
     }
@@ -124,7 +124,8 @@ impl Connection {
             }
             let mut trailers = HeaderMap::new();
             while let Some(frame) = opened.answer.frame().await {
-                let frame = frame.map_err(|error| Broken::Unreachable(format!("the agent broke off: {error}")))?;
+                let frame =
+                    frame.map_err(|error| Broken::Unreachable(format!("the agent closed the connection: {error}")))?;
                 match frame.into_data() {
                     Ok(data) => each(&data).map_err(Broken::Refused)?,
                     Err(frame) => drop(frame.into_trailers().map(|found| trailers = found)),
@@ -206,7 +207,7 @@ impl Connection {
                 Ok(Place { data_dir, configured: is_asked.then_some(configured) })
             }
             Err(rejected) if !self.config.is_empty() => Err(format!(
-                "the configuration is wrong, `weir validate` says how:\n{}",
+                "the configuration is invalid, see `weir validate`:\n{}",
                 rejected.render(false).trim_end()
             )),
             Err(_) => {
@@ -224,9 +225,7 @@ impl Connection {
         match (std::fs::read_to_string(&file), &place.configured) {
             (Ok(text), _) => Ok(text.trim().to_owned()),
             (Err(_), Some(configured)) => Ok(configured.clone()),
-            (Err(error), None) => {
-                Err(format!("no agent has left its address in `{}`: {error}; name it with --url", file.display()))
-            }
+            (Err(error), None) => Err(format!("no agent address in `{}`: {error}; give it with --url", file.display())),
         }
     }
 

@@ -28,7 +28,7 @@ pub fn core_dumps(allowed: bool) {
 /// Says so if the limit is low all the same.
 pub fn check() {
     if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|allowed| *allowed < ENOUGH) {
-        tracing::warn!(allowed, "few files and connections may be open at once, allow at least {ENOUGH} (`ulimit -n`)");
+        tracing::warn!(allowed, "the limit of open files is low; allow at least {ENOUGH} (`ulimit -n`)");
     }
 }
 

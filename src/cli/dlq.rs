@@ -66,7 +66,7 @@ fn fetch(connection: &Connection, method: Method, path: &str) -> Result<Answer, 
 }
 
 fn document(answer: &Answer) -> Result<Value, String> {
-    serde_json::from_slice(&answer.body).map_err(|error| format!("the agent's answer is no JSON: {error}"))
+    serde_json::from_slice(&answer.body).map_err(|error| format!("the agent's answer is not JSON: {error}"))
 }
 
 fn show(answer: Answer) -> Result<String, String> {

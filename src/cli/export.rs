@@ -73,7 +73,7 @@ struct Part {
 fn write(arguments: &Arguments, to: &Path) -> Result<String, String> {
     let output = &arguments.output;
     if output.exists() {
-        return Err(format!("`{}` is there already", output.display()));
+        return Err(format!("`{}` exists already", output.display()));
     }
     let cannot = |error: &dyn std::fmt::Display| format!("cannot write `{}`: {error}", output.display());
     let file = File::options().read(true).write(true).create_new(true).open(to).map_err(|error| cannot(&error))?;
@@ -105,7 +105,7 @@ fn write(arguments: &Arguments, to: &Path) -> Result<String, String> {
     })?;
     let count = trailers.get("weir-count").and_then(|count| count.to_str().ok()).and_then(|count| count.parse().ok());
     if count != Some(part.lines) {
-        return Err(format!("the agent broke off after {} events: nothing was exported", part.lines));
+        return Err(format!("the agent closed the connection after {} events: nothing was exported", part.lines));
     }
     let events = hex(part.hash.finish().as_ref());
     let manifest = json!({

@@ -59,7 +59,7 @@ fn told(health: &Value) -> String {
     }
     if let Some(dead_letters) = health["dead_letters"].as_u64().filter(|dead_letters| *dead_letters > 0) {
         let (noun, verb) = if dead_letters == 1 { ("letter", "waits") } else { ("letters", "wait") };
-        out.push_str(&format!("{dead_letters} dead {noun} {verb} for a decision: `weir dlq list`\n"));
+        out.push_str(&format!("{dead_letters} dead {noun} {verb}: `weir dlq list`\n"));
     }
     let components = health["components"].as_array().map(Vec::as_slice).unwrap_or_default();
     for sink in components {

@@ -104,7 +104,7 @@ fn url(arguments: &Arguments) -> Result<String, String> {
                 .map_err(|error| format!("cannot read `{}`: {error}", path.display()))
         }
         None => std::env::var("WEIR_IMPORT_URL")
-            .map_err(|_| "say where the table is: set $WEIR_IMPORT_URL or give --url-file".to_owned()),
+            .map_err(|_| "no database: set $WEIR_IMPORT_URL or give --url-file".to_owned()),
     }
 }
 
@@ -121,7 +121,7 @@ async fn import(arguments: &Arguments, plan: Plan) -> Result<Counts, String> {
     make_private_folder(&plan.data_dir).map_err(|error| error.message)?;
     let journal = plan.settings.journal.options(plan.data_dir.join("journal"));
     let (journal, _) = Journal::open(journal, Arc::new(Real::default())).map_err(|error| match error {
-        OpenError::Locked { .. } => format!("{error}: stop the agent while its store is filled"),
+        OpenError::Locked { .. } => format!("{error}: stop the agent during the import"),
         other => format!("cannot open the journal: {other}"),
     })?;
     let stores = Stores::default();
@@ -151,7 +151,7 @@ fn store_of(plan: &Plan, wanted: Option<&str>) -> Result<Arc<str>, String> {
         }
         (None, [only]) => Ok((*only).clone()),
         (None, []) => Err("the configuration has no sink of type `store` to import into".to_owned()),
-        (None, _) => Err("the configuration has several stores: name one with --sink".to_owned()),
+        (None, _) => Err("the configuration has several stores: choose one with --sink".to_owned()),
     }
 }
 
@@ -235,7 +235,7 @@ impl Importer<'_> {
         self.counts.stored += appended.stored as u64;
         self.counts.known += appended.repeated as u64;
         self.counts.filtered += given.saturating_sub(lines.len() + outcome.dead.len()) as u64;
-        appended.conflicts.iter().for_each(|_| self.counts.refuse("its id is that of another event".to_owned()));
+        appended.conflicts.iter().for_each(|_| self.counts.refuse("its id belongs to another event".to_owned()));
         Ok(())
     }
 }

@@ -99,7 +99,7 @@ fn verify(report: &RecoveryReport) -> ExitCode {
     for loss in &report.lost {
         if loss.seqs.is_empty() {
             out.push_str(&format!(
-                "damaged: the last {} bytes, copied to quarantine; nobody knows how many events\n",
+                "damaged: the last {} bytes, copied to quarantine; an unknown number of events\n",
                 loss.bytes
             ));
             continue;
@@ -110,7 +110,7 @@ fn verify(report: &RecoveryReport) -> ExitCode {
             loss.seqs.end.saturating_sub(1),
             loss.seqs.end - loss.seqs.start,
             loss.bytes,
-            if loss.seqs.end <= report.needed_from { "; every sink had passed them" } else { "" }
+            if loss.seqs.end <= report.needed_from { "; all sinks had delivered them" } else { "" }
         ));
     }
     for loss in &report.notes_lost {

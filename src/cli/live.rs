@@ -63,7 +63,7 @@ impl Lines {
             }
         }
         self.rest.drain(..start);
-        if self.rest.len() > MAX_FRAME { Err("the agent sends a line without an end".into()) } else { Ok(()) }
+        if self.rest.len() > MAX_FRAME { Err("the agent sent a line that is too long".into()) } else { Ok(()) }
     }
 
     /// Takes a line; an empty one ends a frame.

@@ -22,7 +22,7 @@ pub fn stopping() {
 fn notify(state: &str) {
     let Some(name) = std::env::var_os(SOCKET).filter(|name| !name.is_empty()) else { return };
     if let Err(error) = send(&name, state) {
-        tracing::warn!(%error, state, "systemd cannot be told");
+        tracing::warn!(%error, state, "cannot notify systemd");
     }
 }
 

@@ -45,7 +45,7 @@ enum Format {
 
 pub fn run(arguments: Arguments) -> ExitCode {
     if arguments.format == Format::Csv && arguments.follow {
-        return super::complain("csv is a whole document: follow with `--format table` or `ndjson`");
+        return super::complain("csv cannot be followed: use `--format table` or `ndjson`");
     }
     if arguments.format == Format::Csv {
         return match export(&arguments) {
@@ -90,7 +90,7 @@ fn list(arguments: &Arguments) -> Result<Vec<Value>, String> {
         }
         let body = ask(&arguments.connection, &format!("/api/logs?{}", parameters.finish()))?;
         let mut page: Value =
-            serde_json::from_slice(&body).map_err(|error| format!("the agent's answer is no JSON: {error}"))?;
+            serde_json::from_slice(&body).map_err(|error| format!("the agent's answer is not JSON: {error}"))?;
         rows.extend(page.get_mut("logs").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default());
         cursor = page.get("next").and_then(Value::as_str).map(str::to_owned);
         if cursor.is_none() {
@@ -104,7 +104,7 @@ fn export(arguments: &Arguments) -> Result<String, String> {
     let mut parameters = filter(arguments);
     parameters.append_pair("format", "csv").append_pair("limit", &arguments.limit.to_string());
     let body = ask(&arguments.connection, &format!("/api/logs/export?{}", parameters.finish()))?;
-    String::from_utf8(body).map_err(|_| "the agent's answer is no text".to_owned())
+    String::from_utf8(body).map_err(|_| "the agent's answer is not UTF-8".to_owned())
 }
 
 fn write(arguments: &Arguments, rows: &[Value]) -> String {

@@ -130,7 +130,7 @@ async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> 
     let live = plan.live_inputs();
     if !arguments.ephemeral {
         for error in config::add_leftover(&mut plan, &snapshots_file(&data_dir)) {
-            tracing::warn!(error, "a sink that is not configured any more cannot go on with what it owes");
+            tracing::warn!(error, "a removed sink cannot deliver its remaining events");
         }
     }
     let agent = Agent::start(plan).await?;
@@ -195,7 +195,7 @@ impl ApiFiles {
         if let Some(config) = &self.settings.tls
             && let Err(error) = std::fs::copy(&config.cert, self.data_dir.join(CERTIFICATE_FILE))
         {
-            tracing::warn!(%error, "cannot leave the new certificate in the data folder, where commands look for it");
+            tracing::warn!(%error, "cannot write the new certificate to the data folder for the commands");
         }
         self.tls.exchange(tls);
     }
@@ -204,7 +204,7 @@ impl ApiFiles {
 /// Why the address of the API cannot be had; somebody who starts an agent twice is told about the first.
 fn taken(error: &str, data_dir: &std::path::Path) -> StartError {
     match journal::holder(&data_dir.join("journal")) {
-        Some(pid) => StartError::new(format!("{error}; process {pid} runs on `{}` already", data_dir.display())),
+        Some(pid) => StartError::new(format!("{error}; process {pid} already runs on `{}`", data_dir.display())),
         None => StartError::new(error),
     }
 }
@@ -279,7 +279,7 @@ fn announce(
         println!("{line}");
         return Ok(());
     }
-    let cannot = |error| StartError::new(format!("cannot leave the address in the data folder: {error}"));
+    let cannot = |error| StartError::new(format!("cannot write the address to the data folder: {error}"));
     if let Some(tls) = &settings.api.tls {
         std::fs::copy(&tls.cert, agent.data_dir.join(CERTIFICATE_FILE)).map_err(cannot)?;
     }
@@ -307,7 +307,7 @@ impl Running {
                 _ = interrupt.recv() => break "SIGINT",
                 _ = hangup.recv() => drop((self.reload)(None).await),
                 () = watch.changed(), if arguments.watch => drop((self.reload)(None).await),
-                () = self.agent.finished() => break "every source has come to its end",
+                () = self.agent.finished() => break "all sources have ended",
             }
         };
         notify::stopping();
@@ -343,7 +343,7 @@ impl Running {
                 }
                 count => super::complain(format!("{count} events in memory were abandoned")),
             },
-            () = second => super::complain("stopped at once by a second signal"),
+            () = second => super::complain("stopped immediately by a second signal"),
         }
     }
 }

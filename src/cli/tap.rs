@@ -72,7 +72,7 @@ pub fn show(
             return Ok(());
         }
         let event: Value = serde_json::from_str(&frame.data)
-            .map_err(|error| format!("the agent sends something that is no event: {error}"))?;
+            .map_err(|error| format!("the agent sent something that is not an event: {error}"))?;
         let text = match format {
             Format::Table => table::line(&event, is_coloured),
             Format::Ndjson => format!("{}\n", frame.data),

@@ -64,14 +64,11 @@ fn make(arguments: &Arguments, plan: &Plan) -> Result<String, String> {
     let jwt = plan.settings.api.auth.as_ref().map(|auth| auth.jwt.as_ref());
     let secret = match jwt {
         Some(jwt) => jwt.and_then(|jwt| jwt.secret.clone()).ok_or_else(|| {
-            "tokens of this configuration are signed by somebody else: `api.auth.jwt.secret` is not set".to_owned()
+            "tokens of this configuration are signed elsewhere: `api.auth.jwt.secret` is not set".to_owned()
         })?,
         None => own_secret(&plan.data_dir)?.ok_or_else(|| {
             let path = plan.data_dir.join(SECRET_FILE);
-            format!(
-                "there is no secret at `{}` yet: it is made when the agent starts for the first time",
-                path.display()
-            )
+            format!("no secret at `{}` yet: it is created when the agent first starts", path.display())
         })?,
     };
     let terms = jwt.flatten().map(Terms::of).unwrap_or_default();
@@ -82,7 +79,7 @@ fn make(arguments: &Arguments, plan: &Plan) -> Result<String, String> {
         Word::Ingest => Role::Ingest,
     };
     if Principal::new(&*arguments.user, role).is_none() {
-        return Err(format!("`{}` cannot be the name of a user", arguments.user));
+        return Err(format!("`{}` is not a valid user name", arguments.user));
     }
     mint(&secret, &arguments.user, role, &terms, arguments.ttl)
 }
@@ -95,9 +92,9 @@ fn address(plan: &Plan) -> Result<String, String> {
     }
     let scheme = if api.tls.is_some() { "https" } else { "http" };
     match &api.address {
-        _ if !api.enabled => Err("the API of this configuration is off: no page can be opened".into()),
+        _ if !api.enabled => Err("the API is disabled in this configuration".into()),
         Address::Unix(path) => {
-            Err(format!("the API listens on the socket `{}`, which no browser opens", path.display()))
+            Err(format!("the API listens on the socket `{}`, which browsers cannot open", path.display()))
         }
         address => Ok(format!("{scheme}://{address}{}", api.base_path)),
     }

@@ -61,7 +61,7 @@ fn ask(connection: &Connection) -> Result<Value, String> {
     if !answer.status.is_success() {
         return Err(answer.problem());
     }
-    serde_json::from_slice(&answer.body).map_err(|error| format!("the agent's answer is no JSON: {error}"))
+    serde_json::from_slice(&answer.body).map_err(|error| format!("the agent's answer is not JSON: {error}"))
 }
 
 fn components(pipeline: &Value) -> impl Iterator<Item = &Value> {

@@ -40,7 +40,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         out.push_str(&verdict(sink, tried));
     }
     out.push_str(&format!(
-        "the configuration holds: {}, {}, {}\n",
+        "configuration OK: {}, {}, {}\n",
         counted(plan.sources.len(), "source"),
         counted(plan.transforms.len(), "transform"),
         counted(plan.sinks.len(), "sink")
@@ -70,12 +70,12 @@ fn verdict(sink: &PlannedSink, tried: Option<Result<Findings, String>>) -> Strin
     let (works, found) = match tried {
         None => (String::new(), Findings::default()),
         Some(Ok(found)) => ("; works".to_owned(), found),
-        Some(Err(reason)) => (format!("; does not work: {reason}"), Findings::default()),
+        Some(Err(reason)) => (format!("; failed: {reason}"), Findings::default()),
     };
     let promise = match found.promise.unwrap_or(sink.promise) {
-        Promise::EffectivelyOnce => "each event effectively once",
-        Promise::AtLeastOnce => "each event at least once",
-        Promise::BestEffort => "best effort, nothing is kept for it",
+        Promise::EffectivelyOnce => "effectively once",
+        Promise::AtLeastOnce => "at least once",
+        Promise::BestEffort => "best effort, nothing is buffered",
     };
     let mut out = format!("sinks.{} ({}): {promise}{works}\n", sink.name, sink.type_name);
     for note in found.notes {

@@ -31,22 +31,23 @@ pub fn run(arguments: Arguments) -> ExitCode {
 
 fn verify(path: &Path) -> Result<String, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| format!("no export: {error}"))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| format!("not an export: {error}"))?;
     let mut text = Vec::new();
-    let manifest = archive.by_name(MANIFEST).map_err(|_| format!("no export: it has no `{MANIFEST}`"))?;
+    let manifest = archive.by_name(MANIFEST).map_err(|_| format!("not an export: it has no `{MANIFEST}`"))?;
     manifest.take(MAX_MANIFEST).read_to_end(&mut text).map_err(|error| format!("`{MANIFEST}`: {error}"))?;
-    let manifest: Value = serde_json::from_slice(&text).map_err(|error| format!("`{MANIFEST}` is no JSON: {error}"))?;
+    let manifest: Value =
+        serde_json::from_slice(&text).map_err(|error| format!("`{MANIFEST}` is not JSON: {error}"))?;
     if manifest["format"] != "weir-export/1" {
-        return Err(format!("`{MANIFEST}` has a format that is not known here: {}", manifest["format"]));
+        return Err(format!("`{MANIFEST}` has an unknown format: {}", manifest["format"]));
     }
     let stated: Vec<_> = files(&manifest).collect();
     if stated.len() != manifest["files"].as_array().map_or(0, Vec::len) || stated.is_empty() {
-        return Err(format!("`{MANIFEST}` does not say what the files are"));
+        return Err(format!("`{MANIFEST}` does not list the files"));
     }
     for name in archive.file_names() {
-        let name = name.map_err(|error| format!("no export: {error}"))?;
+        let name = name.map_err(|error| format!("not an export: {error}"))?;
         if name != MANIFEST && stated.iter().all(|(stated, ..)| *stated != name) {
-            return Err(format!("`{name}` is in it, and the manifest does not know it"));
+            return Err(format!("`{name}` is not in the manifest"));
         }
     }
     let mut out = String::new();
@@ -55,9 +56,7 @@ fn verify(path: &Path) -> Result<String, String> {
             .map_err(|error| format!("`{name}` is damaged: {error}"))?;
         if found != (bytes, events, sha256.to_owned()) {
             let (bytes, events, sha256) = found;
-            return Err(format!(
-                "`{name}` is not what was exported: it has {events} events in {bytes} bytes with SHA-256 {sha256}"
-            ));
+            return Err(format!("`{name}` was changed: it has {events} events in {bytes} bytes with SHA-256 {sha256}"));
         }
         out.push_str(&format!("`{name}`: {events} events, {bytes} bytes, SHA-256 {sha256}: as exported\n"));
     }

@@ -27,7 +27,7 @@ impl Default for Config {
     }
 }
 
-const NO_COLUMNS: &str = "csv without `columns` can not be read from the middle";
+const NO_COLUMNS: &str = "csv without `columns` must be read from its beginning";
 
 pub struct Csv {
     columns: Vec<String>,
@@ -148,7 +148,7 @@ fn quoted<'a>(text: &'a [u8], start: usize, values: &mut Vec<Cow<'a, [u8]>>) -> 
     let mut value = Cow::Borrowed(&text[start..start]);
     let mut at = start;
     loop {
-        let len = memchr::memchr(b'"', &text[at..]).ok_or("a quote is not closed")?;
+        let len = memchr::memchr(b'"', &text[at..]).ok_or("unclosed quote")?;
         let end = at + len;
         match &mut value {
             Cow::Borrowed(value) => *value = &text[start..end],
@@ -188,7 +188,7 @@ mod tests {
         let (events, refused) = document(&csv(&["a", "b"]), b"1\n\"x\"y,2\n3,4\n5,\"6\n7,8\n");
         assert_eq!(events, [r#"{"a":"3","b":"4"}"#, r#"{"a":"7","b":"8"}"#]);
         let reasons: Vec<_> = refused.into_iter().map(|(_, reason)| reason).collect();
-        assert_eq!(reasons, ["1 values for 2 columns", "text behind a closing quote", "a quote is not closed"]);
+        assert_eq!(reasons, ["1 values for 2 columns", "text behind a closing quote", "unclosed quote"]);
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl<'de> Visitor<'de> for WordOrDetail {
     type Value = Encoding;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the word of a format, or a mapping with `format`")
+        f.write_str("a format, or a mapping with `format`")
     }
 
     fn visit_str<E: Error>(self, word: &str) -> Result<Encoding, E> {

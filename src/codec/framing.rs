@@ -267,7 +267,7 @@ impl Framer {
         }
         let digits = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
         if digits > MOST_DIGITS || (digits == 0 && !bytes.is_empty()) {
-            return Err(OutOfFrame("a frame does not begin with its length".into()));
+            return Err(OutOfFrame("the frame does not start with its length".into()));
         }
         match bytes.get(digits) {
             None => Ok(None),

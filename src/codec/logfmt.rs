@@ -39,7 +39,7 @@ fn read(line: &[u8], event: &mut Object) -> Result<(), String> {
     let line = &*text;
     let mut rest = line.trim_matches(is_space);
     if rest.is_empty() {
-        return Err("no pair of name and value".to_owned());
+        return Err("expected `name=value`".to_owned());
     }
     while !rest.is_empty() {
         let name_len = rest.find(|c: char| c == '=' || is_space(c)).unwrap_or(rest.len());
@@ -54,7 +54,7 @@ fn read(line: &[u8], event: &mut Object) -> Result<(), String> {
             }
             Some(value) if value.starts_with('"') => {
                 let (text, behind) =
-                    quoted(&value[1..]).ok_or_else(|| format!("the text of `{name}` is not closed"))?;
+                    quoted(&value[1..]).ok_or_else(|| format!("unclosed quote in the value of `{name}`"))?;
                 event.string(name, &text);
                 behind
             }
@@ -65,7 +65,7 @@ fn read(line: &[u8], event: &mut Object) -> Result<(), String> {
             }
         };
         if rest.starts_with(|c: char| !is_space(c)) {
-            return Err(format!("expected a space behind `{name}`"));
+            return Err(format!("expected a space after `{name}`"));
         }
         rest = rest.trim_start_matches(is_space);
     }
@@ -147,9 +147,9 @@ mod tests {
             refused,
             [
                 (0, "expected a name at byte 0".to_owned()),
-                (1, "the text of `a` is not closed".to_owned()),
-                (2, "expected a space behind `b`".to_owned()),
-                (3, "no pair of name and value".to_owned()),
+                (1, "unclosed quote in the value of `a`".to_owned()),
+                (2, "expected a space after `b`".to_owned()),
+                (3, "expected `name=value`".to_owned()),
             ]
         );
     }

@@ -190,7 +190,7 @@ impl<'a> Input<'a> {
             Head::Text(len) | Head::Binary(len) => String::from_utf8_lossy(self.take(len)?).into_owned(),
             Head::Unsigned(number) => number.to_string(),
             Head::Signed(number) => number.to_string(),
-            _ => return Err("a name that is neither text nor number".to_owned()),
+            _ => return Err("a key that is neither text nor number".to_owned()),
         })
     }
 

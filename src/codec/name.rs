@@ -29,7 +29,7 @@ impl NameTemplate {
         if let Some(name) = template.constant() {
             check(name, rules).map_err(wrong)?;
         } else if text.starts_with("{{") {
-            let message = format!("the {noun} must begin with fixed text, or an event could choose any {noun}");
+            let message = format!("the {noun} must start with fixed text, so that no event can choose any {noun}");
             return Err(Malformed { range: 0..text.find("}}").map_or(text.len(), |end| end + 2), message });
         }
         Ok(NameTemplate { template, rules })
@@ -66,11 +66,11 @@ impl NameTemplate {
 fn check(name: &str, rules: &Rules) -> Result<(), String> {
     let Rules { noun, allowed, max_len } = rules;
     if let Some(odd) = name.chars().find(|c| !allowed(*c)) {
-        return Err(format!("{name:?} is no {noun}: {odd:?} may not be in it"));
+        return Err(format!("{name:?} is not a valid {noun}: it contains {odd:?}"));
     }
     match name.len() {
         0 => Err(format!("the {noun} is empty")),
-        len if len > *max_len => Err(format!("the {noun} would be {len} bytes long; {max_len} are the most")),
+        len if len > *max_len => Err(format!("the {noun} would be {len} bytes long; the maximum is {max_len}")),
         _ => Ok(()),
     }
 }
@@ -90,7 +90,7 @@ mod tests {
     fn an_event_fills_a_name_and_cannot_leave_it() {
         assert_eq!(render("logs-{{ tenant }}", r#"{"tenant":"a"}"#), Ok("logs-a".into()));
         let refused = render("logs-{{ tenant }}", r#"{"tenant":"x\n{\"delete\":1}"}"#).expect_err("a forged line");
-        assert!(refused.contains(r"'\n' may not be in it"), "{refused}");
+        assert!(refused.contains(r"it contains '\n'"), "{refused}");
         assert!(render("logs-{{ tenant }}", "{}").expect_err("missing").contains("`tenant`"));
         assert!(render("logs-{{ tenant }}", r#"{"tenant":"aaaaaaaaaaaaaaaaaaaa"}"#).expect_err("long").contains("20"));
     }
@@ -99,7 +99,7 @@ mod tests {
     fn a_template_that_could_be_any_name_is_refused_where_it_stands() {
         let wrong = NameTemplate::parse("{{ tenant }}-logs", &INDEX).expect_err("no fixed text before");
         assert_eq!(wrong.range, 0..12);
-        assert!(NameTemplate::parse("Logs", &INDEX).expect_err("a capital").message.contains("'L' may not be in it"));
+        assert!(NameTemplate::parse("Logs", &INDEX).expect_err("a capital").message.contains("it contains 'L'"));
         assert_eq!(NameTemplate::parse("logs", &INDEX).expect("a name").constant(), Some("logs"));
     }
 }

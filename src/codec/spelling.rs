@@ -25,7 +25,7 @@ impl<'de> Visitor<'de> for Spelling {
     type Value = Codec;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("the name of a codec, `csv` with its columns, or `syslog` with a time zone")
+        f.write_str("a codec name, `csv` with columns, or `syslog` with a time zone")
     }
 
     fn visit_str<E: de::Error>(self, name: &str) -> Result<Codec, E> {

@@ -35,7 +35,7 @@ impl Config {
     fn zone(&self) -> Result<TimeZone, String> {
         let Some(name) = &self.timezone else { return Ok(TimeZone::UTC) };
         crate::units::zone(name)
-            .ok_or_else(|| format!("the time zone `{name}` is not known: name one such as `Asia/Tehran`"))
+            .ok_or_else(|| format!("unknown time zone `{name}`: expected one such as `Asia/Tehran`"))
     }
 
     /// The error is for the operator.

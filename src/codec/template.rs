@@ -42,7 +42,7 @@ pub struct Missing(pub String);
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the event has no `{}`, and the template no default for it", self.0)
+        write!(f, "the event has no `{}`, and the template has no default for it", self.0)
     }
 }
 
@@ -55,7 +55,7 @@ impl Template {
             let rest = &text[at..];
             let part = if let Some(inside) = rest.strip_prefix("{{") {
                 let Some(len) = inside.find("}}") else {
-                    let message = "`{{` is not closed by `}}`".into();
+                    let message = "unclosed `{{`".into();
                     return Err(Malformed { range: at..text.len(), message });
                 };
                 let range = at..at + len + 4;
@@ -163,7 +163,7 @@ impl Part {
         };
         let names: Vec<String> = path.split('.').map(str::to_owned).collect();
         if names.iter().any(|name| name.is_empty() || name.contains(char::is_whitespace)) {
-            return Err(format!("`{path}` is no field; write a name, or names joined by dots"));
+            return Err(format!("`{path}` is not a field: expected names separated by dots"));
         }
         Ok(Part::Field { path: names, default })
     }
@@ -242,7 +242,7 @@ mod tests {
     fn what_an_event_lacks_is_named() {
         assert_eq!(
             render("a-{{ metadata.x }}").unwrap_err(),
-            "the event has no `metadata.x`, and the template no default for it"
+            "the event has no `metadata.x`, and the template has no default for it"
         );
         let timeless = Template::parse("%Y").map(|template| template.render(|_| None));
         assert_eq!(timeless, Ok(Err(Missing("timestamp".into()))));
@@ -250,12 +250,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_shown_where_it_is() {
-        assert_eq!(render("ab {{ x").unwrap_err(), "3..7 `{{` is not closed by `}}`");
-        assert_eq!(
-            render("é{{ a..b }}").unwrap_err(),
-            "2..12 `a..b` is no field; write a name, or names joined by dots"
-        );
-        assert_eq!(render("{{ }}").unwrap_err(), "0..5 `` is no field; write a name, or names joined by dots");
+        assert_eq!(render("ab {{ x").unwrap_err(), "3..7 unclosed `{{`");
+        assert_eq!(render("é{{ a..b }}").unwrap_err(), "2..12 `a..b` is not a field: expected names separated by dots");
+        assert_eq!(render("{{ }}").unwrap_err(), "0..5 `` is not a field: expected names separated by dots");
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl IngestEndpoint {
             return Err(Problem::new(StatusCode::FORBIDDEN, "a viewer may not send events").closing());
         }
         if sender.is_none() && origin::is_foreign(request.headers(), &[]) {
-            let detail = "the page of another site may not send events to where nobody has to say who they are";
+            let detail = "requests from another origin are refused where no authentication is required";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail).closing());
         }
         let (head, body) = request.into_parts();
@@ -129,7 +129,7 @@ impl IngestEndpoint {
             biased;
             outcome = receipt => Ok(outcome),
             () = self.shutdown.cancelled(), if matches!(self.wait, Wait::Delivered(_)) => {
-                let detail = "the agent is stopping: the events were taken, but are not known to be delivered";
+                let detail = "the agent is stopping: the events were accepted, but may not be delivered yet";
                 Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_FAILED))
             }
         }
@@ -182,8 +182,8 @@ impl IngestEndpoint {
                 let detail = format!("the body is larger than {max_bytes} bytes: send fewer events at a time");
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
             }
-            BodyError::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
-            BodyError::Cut => Problem::bad_request("the body ended before its end"),
+            BodyError::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, "the body arrived too slowly"),
+            BodyError::Cut => Problem::bad_request("the body is incomplete"),
             BodyError::Malformed(reason) => Problem::bad_request(reason),
             BodyError::MemoryPermit(ReserveError::Full(what)) => full(what),
             BodyError::MemoryPermit(ReserveError::Closed) => Problem::stopping(),
@@ -258,22 +258,22 @@ fn answer(outcome: Outcome, wait: Wait, on_bad: OnBad) -> Response<Body> {
             text.push(b'}');
             reply::json(status, text)
         }
-        JobStatus::Done | JobStatus::Repeat => unusable("nothing in the body was usable", &refused),
-        JobStatus::Rejected => unusable("nothing was taken, because some of it is not usable", &refused),
+        JobStatus::Done | JobStatus::Repeat => unusable("no item of the body is valid", &refused),
+        JobStatus::Rejected => unusable("nothing was accepted, because some items are invalid", &refused),
         JobStatus::KeyConflict => {
             let detail = "this Idempotency-Key was used with another body";
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).into_response()
         }
         JobStatus::Full => full(Full::Journal).into_response(),
         JobStatus::TooLarge => {
-            let detail = "the body is larger than the journal can ever take at once: send fewer events at a time";
+            let detail = "the body is larger than the journal can hold at once: send fewer events at a time";
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response()
         }
         JobStatus::Failed(reason) => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_after(RETRY_FAILED).into_response()
         }
         JobStatus::TimedOut => {
-            let detail = "the events were taken, but not delivered in time";
+            let detail = "the events were accepted, but not delivered in time";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_FAILED).into_response()
         }
     }

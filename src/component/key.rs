@@ -18,7 +18,7 @@ impl EventKey {
         let fields = &fields.0;
         let is_name = |field: &String| !field.is_empty() && field.split('.').all(|name| !name.is_empty());
         if fields.is_empty() || fields.len() > MAX_FIELDS || !fields.iter().all(is_name) {
-            check.problem(path, format!("the key is made of 1 to {MAX_FIELDS} fields"));
+            check.problem(path, format!("the key has 1 to {MAX_FIELDS} fields"));
             return None;
         }
         Some(EventKey(fields.iter().map(|field| field.split('.').map(str::to_owned).collect()).collect()))

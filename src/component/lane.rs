@@ -146,7 +146,7 @@ impl Kept {
         loop {
             match (&mut receipt).await.verdict {
                 JobStatus::Failed(reason) => {
-                    tracing::warn!(source = %self.cx.name, %reason, "a chunk is handed in again")
+                    tracing::warn!(source = %self.cx.name, %reason, "submitting a chunk again")
                 }
                 JobStatus::Full | JobStatus::TooLarge => {}
                 _ => return Ok(()),

@@ -20,12 +20,16 @@ pub fn of_settings(settings: &Settings, doubts: &Unreliable, root: &Node, proble
     let (journal, event) = (&settings.journal, settings.limits.event);
     let least = MIN_JOURNAL.max(ByteSize(event.0.saturating_mul(2)));
     if journal.max_bytes < least && !doubts.touch("limits.event") {
-        complain(problems, "journal.max_bytes", format!("a journal for events of {event} needs at least {least}"));
+        complain(
+            problems,
+            "journal.max_bytes",
+            format!("with events of up to {event} the journal needs at least {least}"),
+        );
     }
     let is_written = |path: &str| root.find(path, Span::NOWHERE).1 != root.find("journal.keep", Span::NOWHERE).1;
     let is_less = journal.keep.bytes > journal.max_bytes && !doubts.touch("journal.max_bytes");
     if is_less && is_written("journal.keep.bytes") {
-        complain(problems, "journal.keep.bytes", "more would be kept than `journal.max_bytes` allows");
+        complain(problems, "journal.keep.bytes", "`keep` is larger than `journal.max_bytes`");
     }
     api(&settings.api, doubts, problems);
 }
@@ -37,13 +41,13 @@ fn complain(problems: &mut Problems, path: &str, message: impl Into<String>) {
 fn limits(limits: &Limits, doubts: &Unreliable, problems: &mut Problems) {
     let is_measure = limits.memory >= MIN_MEMORY && !doubts.touch("limits.memory");
     if limits.memory < MIN_MEMORY {
-        complain(problems, "limits.memory", format!("a process needs at least {MIN_MEMORY}"));
+        complain(problems, "limits.memory", format!("the minimum is {MIN_MEMORY}"));
     }
     if limits.event < MIN_EVENT {
-        complain(problems, "limits.event", format!("events may have at least {MIN_EVENT}"));
+        complain(problems, "limits.event", format!("the minimum is {MIN_EVENT}"));
     } else if is_measure && limits.event.0 > limits.memory.0 / 4 {
         let most = ByteSize(limits.memory.0 / 4);
-        complain(problems, "limits.event", format!("an event may have a quarter of `limits.memory`: {most} here"));
+        complain(problems, "limits.event", format!("the maximum is a quarter of `limits.memory`: {most}"));
     }
 }
 
@@ -55,16 +59,16 @@ fn api(api: &Api, doubts: &Unreliable, problems: &mut Problems) {
             Problem::error(
                 "api.address",
                 Span::NOWHERE,
-                format!("`{}` can be reached from other machines, so `api.auth` must say who may come in", api.address),
+                format!("`{}` can be reached from other machines, so `api.auth` is required", api.address),
             )
             .hint("configure `api.auth.jwt` or `api.auth.basic`, or listen on 127.0.0.1 or a unix: socket"),
         );
     }
     if !api.base_path.is_empty() && (!api.base_path.starts_with('/') || api.base_path.ends_with('/')) {
-        complain(problems, "api.base_path", "a base path begins with `/` and does not end with one");
+        complain(problems, "api.base_path", "expected a path that starts with `/` and does not end with it");
     }
     if crate::units::zone(&api.timezone).is_none() {
-        let message = format!("there is no time zone `{}`; name one such as `Europe/Berlin`", api.timezone);
+        let message = format!("unknown time zone `{}`; expected one such as `Europe/Berlin`", api.timezone);
         complain(problems, "api.timezone", message);
     }
     for (index, origin) in api.cors.origins.iter().enumerate() {
@@ -93,22 +97,14 @@ pub fn of_frame(frame: &SinkFrame, doubts: &Unreliable, problems: &mut Problems)
             complain(problems, path, message);
         }
     };
-    least(frame.batch.events > 0, "batch.events", "a batch of 0 events would never be written");
-    least(frame.batch.bytes.0 > 0, "batch.bytes", "a batch of 0 bytes would never be written");
-    least(frame.batch.age <= MAX_AGE, "batch.age", "an event may wait for company for an hour at most");
-    least(!frame.retry.initial.is_zero(), "retry.initial", "the first wait may not be 0");
+    least(frame.batch.events > 0, "batch.events", "expected at least 1 event");
+    least(frame.batch.bytes.0 > 0, "batch.bytes", "expected at least 1 byte");
+    least(frame.batch.age <= MAX_AGE, "batch.age", "the maximum is 1h");
+    least(!frame.retry.initial.is_zero(), "retry.initial", "expected more than 0");
     let is_measure = !doubts.touch("retry.initial");
-    least(
-        !is_measure || frame.retry.max >= frame.retry.initial,
-        "retry.max",
-        "the longest wait is shorter than the first",
-    );
-    least(frame.retry.attempts != Some(0), "retry.attempts", "there is at least one attempt");
-    least(!frame.timeout.is_zero(), "timeout", "a write that may take no time would always fail");
-    least(frame.buffer.max_bytes != Some(ByteSize(0)), "buffer.max_bytes", "a buffer of 0 bytes would never move");
-    least(
-        frame.buffer.max_age.is_none_or(|age| !age.is_zero()),
-        "buffer.max_age",
-        "a buffer of no age would never move",
-    );
+    least(!is_measure || frame.retry.max >= frame.retry.initial, "retry.max", "`max` is shorter than `initial`");
+    least(frame.retry.attempts != Some(0), "retry.attempts", "expected at least 1 attempt");
+    least(!frame.timeout.is_zero(), "timeout", "expected more than 0");
+    least(frame.buffer.max_bytes != Some(ByteSize(0)), "buffer.max_bytes", "expected at least 1 byte");
+    least(frame.buffer.max_age.is_none_or(|age| !age.is_zero()), "buffer.max_age", "expected more than 0");
 }

@@ -192,7 +192,7 @@ fn section<'n>(
         if let Err((message, hint)) = check_name(entry.name()) {
             problems.push(Problem::error(path, entry.key.span, message).hint(hint));
         } else if let Some((_, first)) = names.iter().find(|(known, _)| *known == entry.name()) {
-            let message = format!("two components are called `{}`", entry.name());
+            let message = format!("duplicate component name `{}`", entry.name());
             problems.push(Problem::error(path, entry.key.span, message).also(*first, "first here"));
         } else {
             names.push((entry.name(), entry.key.span));
@@ -205,11 +205,11 @@ fn section<'n>(
 fn check_name(name: &str) -> Result<(), (String, &'static str)> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if name == API_SOURCE {
-        return Err(("the name `api` is that of a built-in source".into(), "choose another name"));
+        return Err(("`api` is a built-in source".into(), "choose another name"));
     }
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(fits) {
-        let hint = "a name has letters, digits, `_` and `-`, at most 64 of them";
-        return Err((format!("`{name}` is no name for a component"), hint));
+        let hint = "a name has up to 64 letters, digits, `_` and `-`";
+        return Err((format!("`{name}` is not a valid component name"), hint));
     }
     Ok(())
 }
@@ -332,7 +332,7 @@ fn inputs(entry: &Entry, section: Section, problems: &mut Problems) -> Vec<Spann
     let mut found = Problems::default();
     let read = diagnostic::read::<Inputs>(&node, &mut found);
     if read.as_ref().is_some_and(|read| read.inputs.is_empty()) {
-        found.push(Problem::error("inputs", Span::NOWHERE, "the list of inputs is empty, so nothing would arrive"));
+        found.push(Problem::error("inputs", Span::NOWHERE, "`inputs` is empty"));
     }
     diagnostic::place(&mut found, 0, &node, &path, entry.key.span);
     problems.extend(found);
@@ -388,7 +388,7 @@ impl Components {
             let name = &built.knot.name;
             for endpoint in built.component.iter().flat_map(|source| source.endpoints()) {
                 if let Some((_, other, span)) = known.iter().find(|(other, ..)| other.conflicts_with(&endpoint)) {
-                    let message = format!("`{endpoint}` is taken: {other} listens there");
+                    let message = format!("`{endpoint}` is already used by {other}");
                     let problem = Problem::error(format!("sources.{name}"), built.knot.span, message);
                     problems.push(problem.also(*span, "here").hint("give each its own address"));
                 }

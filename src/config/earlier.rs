@@ -152,5 +152,5 @@ fn read(section: Node, name: &str, plan: &Plan) -> Result<Components, String> {
         return Ok(components);
     }
     let first = diagnostic::report(&problems, &Sources::default()).into_iter().next();
-    Err(first.map_or_else(|| "it cannot be read any more".to_owned(), |report| report.message))
+    Err(first.map_or_else(|| "the file cannot be parsed".to_owned(), |report| report.message))
 }

@@ -38,14 +38,14 @@ pub fn expand(paths: &[PathBuf], problems: &mut Problems) -> Vec<PathBuf> {
         }
         match folder(path) {
             Ok(found) if found.is_empty() => {
-                problems.push(nowhere(format!("the folder `{}` has no file that ends in .yaml", path.display())));
+                problems.push(nowhere(format!("the folder `{}` has no .yaml files", path.display())));
             }
             Ok(found) => files.extend(found),
             Err(error) => problems.push(nowhere(format!("cannot read the folder `{}`: {error}", path.display()))),
         }
     }
     if files.len() > MAX_FILES {
-        problems.push(nowhere(format!("{} files are more than the {MAX_FILES} a configuration may have", files.len())));
+        problems.push(nowhere(format!("{} files; the maximum is {MAX_FILES}", files.len())));
         files.truncate(MAX_FILES);
     }
     files
@@ -83,7 +83,7 @@ pub fn read(files: &[PathBuf], problems: &mut Problems) -> Vec<Text> {
 }
 
 fn too_large(name: &str) -> String {
-    format!("`{name}` is larger than the {} bytes a configuration may have", yaml::MAX_BYTES)
+    format!("`{name}` is larger than the maximum of {} bytes", yaml::MAX_BYTES)
 }
 
 fn nowhere(message: String) -> Problem {
@@ -101,7 +101,7 @@ pub fn merge(texts: Vec<Text>, sources: &mut Sources, problems: &mut Problems) -
             continue;
         };
         if node.entries().is_none() {
-            let message = format!("a configuration is a mapping, not {}", node.describe());
+            let message = format!("expected a mapping, got {}", node.describe());
             problems.push(Problem::error("", node.span, message));
             all_parsed = false;
             continue;
@@ -171,7 +171,7 @@ fn is_section(node: &Node) -> bool {
 }
 
 fn twice(first: &Entry, second: &Entry) -> Problem {
-    Problem::error("", second.key.span, format!("`{}` stands in two files", second.name()))
+    Problem::error("", second.key.span, format!("`{}` is in two files", second.name()))
         .also(first.key.span, "first here")
-        .hint("files are merged section by section; each name and key may stand in one of them")
+        .hint("files are merged by section; each key may be in only one of them")
 }

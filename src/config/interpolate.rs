@@ -87,11 +87,11 @@ fn replace(text: &str, environment: &Environment<'_>) -> Result<String, Fault> {
             rest = tail;
         } else if let Some(body) = after.strip_prefix('{') {
             let Some(end) = body.find('}') else {
-                let message = "`${` without its `}`".to_string();
+                let message = "unclosed `${`".to_string();
                 return Err(Fault {
                     range: start..text.len(),
                     message,
-                    hint: Some("write `$${` for a plain `${`".into()),
+                    hint: Some("write `$${` for a literal `${`".into()),
                 });
             };
             let range = start..start + end + 3;
@@ -118,8 +118,8 @@ fn value(body: &str, environment: &Environment<'_>) -> Result<String, (String, O
     let end = body.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(body.len());
     let (name, rest) = body.split_at(end);
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-        let hint = "write `$${` for a plain `${`".to_string();
-        return Err((format!("`{body}` is no name of an environment variable"), Some(hint)));
+        let hint = "write `$${` for a literal `${`".to_string();
+        return Err((format!("`{body}` is not a valid variable name"), Some(hint)));
     }
     // As in a shell, the colon makes an empty value count as none.
     let found = (environment.variable)(name);
@@ -133,7 +133,7 @@ fn value(body: &str, environment: &Environment<'_>) -> Result<String, (String, O
     }
     if !rest.is_empty() {
         let hint = format!("write `${{{name}}}`, `${{{name}:-default}}` or `${{{name}:?message}}`");
-        return Err((format!("`{rest}` after `{name}` is not understood"), Some(hint)));
+        return Err((format!("unexpected `{rest}` after `{name}`"), Some(hint)));
     }
     found.ok_or_else(|| {
         let hint = format!("write `${{{name}:-default}}` to give a default");
@@ -146,7 +146,7 @@ fn from_file(path: &str, environment: &Environment<'_>) -> Result<String, (Strin
     let bytes =
         (environment.file)(Path::new(path)).map_err(|error| (format!("cannot read `{path}`: {error}"), None))?;
     if bytes.len() > MAX_FILE_BYTES {
-        return Err((format!("`{path}` has more than the {MAX_FILE_BYTES} bytes a value may have"), None));
+        return Err((format!("`{path}` is larger than the maximum of {MAX_FILE_BYTES} bytes"), None));
     }
     let mut text = String::from_utf8(bytes).map_err(|_| (format!("`{path}` is not UTF-8"), None))?;
     // Some editors begin a file with a mark that is no part of the secret.
@@ -207,9 +207,9 @@ mod tests {
             ("a ${NOPE} b", "${NOPE}: the environment variable `NOPE` is not set"),
             ("${NOPE:?ask ops}", "${NOPE:?ask ops}: the environment variable `NOPE` is not set: ask ops"),
             ("${EMPTY:?}", "${EMPTY:?}: the environment variable `EMPTY` is not set: it is required"),
-            ("é${USER", "${USER: `${` without its `}`"),
-            ("${1}", "${1}: `1` is no name of an environment variable"),
-            ("${USER-x}", "${USER-x}: `-x` after `USER` is not understood"),
+            ("é${USER", "${USER: unclosed `${`"),
+            ("${1}", "${1}: `1` is not a valid variable name"),
+            ("${USER-x}", "${USER-x}: unexpected `-x` after `USER`"),
             ("${file:/t}", "${file:/t}: cannot read `/t`: no such file"),
         ] {
             assert_eq!(replaced(text), Err(expected.to_string()), "{text}");

@@ -277,13 +277,10 @@ fn check_read(name: &str, sinks: &[PlannedSink], root: &Node, problems: &mut Pro
     let found = sinks.iter().find(|sink| &*sink.name == name);
     let message = match found {
         Some(sink) if sink.sink.readable() != Readable::Never => return,
-        Some(sink) => format!("`{name}` is a sink of type `{}`, which cannot be read", sink.type_name),
+        Some(sink) => format!("`{name}` is a sink of type `{}`, which cannot be queried", sink.type_name),
         None => {
             let near = diagnostic::nearest(name, sinks.iter().map(|sink| &*sink.name));
-            format!(
-                "no sink is called `{name}`{}",
-                near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
-            )
+            format!("no sink `{name}`{}", near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())
         }
     };
     let mut found = Problems::default();
@@ -293,13 +290,13 @@ fn check_read(name: &str, sinks: &[PlannedSink], root: &Node, problems: &mut Pro
 }
 
 fn warn_of_nothing(root: &Node, problems: &mut Problems) {
-    for (section, consequence) in [("sources", "nothing will arrive"), ("sinks", "what arrives goes nowhere")] {
+    for (section, consequence) in [("sources", "nothing will arrive"), ("sinks", "events are not delivered anywhere")] {
         let found = root.get(section);
         let is_empty = found.and_then(|found| found.value.entries()).is_none_or(<[Entry]>::is_empty);
         // Events may come over the API alone.
         if is_empty && !(section == "sources" && reads_the_api(root)) {
             let span = found.map_or(Span::NOWHERE, |found| found.key.span);
-            problems.push(Problem::warning(section, span, format!("there are no {section}, so {consequence}")));
+            problems.push(Problem::warning(section, span, format!("no {section}: {consequence}")));
         }
     }
 }

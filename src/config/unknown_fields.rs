@@ -69,7 +69,7 @@ pub fn warn(root: &Node, knots: &[Knot], wires: &Wires, order: &[usize], problem
             for field in query.fields() {
                 let Some(name) = field.first() else { continue };
                 if let Some(hint) = advice(name, &added) {
-                    let message = format!("no event has a field `{name}` behind `normalize`");
+                    let message = format!("events have no field `{name}` after `normalize`");
                     problems.push(Problem::warning(&path, node.span, message).hint(hint));
                 }
             }
@@ -102,12 +102,12 @@ fn advice(name: &str, added: &BTreeSet<String>) -> Option<String> {
         return None;
     }
     if let Some(canonical) = id.and_then(canonical) {
-        return Some(format!("it is called `{}` there", KNOWN[canonical.0 as usize]));
+        return Some(format!("it is called `{}`", KNOWN[canonical.0 as usize]));
     }
     let names = KNOWN.iter().enumerate().filter(|(nth, _)| is_canonical(NameId(*nth as u32))).map(|(_, name)| *name);
     match diagnostic::nearest(name, names.chain(added.iter().map(String::as_str))) {
-        Some(near) => Some(format!("did you mean `{near}`? what `normalize` does not know is in `metadata.{name}`")),
-        None => Some(format!("what `normalize` does not know is in `metadata.{name}`")),
+        Some(near) => Some(format!("did you mean `{near}`? unknown fields are moved to `metadata.{name}`")),
+        None => Some(format!("unknown fields are moved to `metadata.{name}`")),
     }
 }
 
@@ -163,14 +163,13 @@ sinks:
         assert_eq!(
             said("transforms.errors.where"),
             [
-                "no event has a field `statuss` behind `normalize`: did you mean `status`? what `normalize` does not know is in \
-                 `metadata.statuss`",
-                "no event has a field `username` behind `normalize`: it is called `user_id` there",
+                "events have no field `statuss` after `normalize`: did you mean `status`? unknown fields are moved to `metadata.statuss`",
+                "events have no field `username` after `normalize`: it is called `user_id`",
             ]
         );
         assert_eq!(said("transforms.kinds.slow").len(), 1);
         assert!(
-            said("transforms.kinds.rest")[0].ends_with("is in `metadata.cart`"),
+            said("transforms.kinds.rest")[0].ends_with("to `metadata.cart`"),
             "{:?}",
             said("transforms.kinds.rest")
         );

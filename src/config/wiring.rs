@@ -42,7 +42,7 @@ pub fn connect(knots: &[Knot], demo: Option<&str>, problems: &mut Problems) -> W
         for (index, written) in knot.inputs.iter().enumerate() {
             let is_repeat = knot.inputs[..index].iter().any(|earlier| earlier.value == written.value);
             if is_repeat {
-                let message = format!("`{}` stands in the inputs twice", written.value);
+                let message = format!("`{}` is a duplicate input", written.value);
                 problems.push(Problem::error(path(knot), written.span, message));
             } else if written.contains('*') {
                 inputs.extend(ends.matching(knot, written, problems));
@@ -114,12 +114,10 @@ impl<'k> Ends<'k> {
         let problem = |message: String| Problem::error(path(reader), written.span, message);
         let found = self.knots.iter().find(|knot| &*knot.name == component);
         problems.push(match (found, output) {
-            (Some(knot), _) if knot.kind == Kind::Sink => {
-                problem(format!("`{component}` is a sink; nothing comes out of it"))
-            }
+            (Some(knot), _) if knot.kind == Kind::Sink => problem(format!("`{component}` is a sink and has no output")),
             (Some(knot), None) => {
                 let outputs = knot.outputs.as_deref().unwrap_or_default();
-                problem(format!("`{component}` has more than one output; name one"))
+                problem(format!("`{component}` has several outputs; choose one"))
                     .hint(format!("such as `{component}.{}`", outputs.first().map_or("", String::as_str)))
             }
             (Some(knot), Some(output)) => {
@@ -130,7 +128,7 @@ impl<'k> Ends<'k> {
             }
             (None, _) => {
                 let meant = diagnostic::nearest(name, self.names()).map(|near| format!("; did you mean `{near}`?"));
-                let problem = problem(format!("nothing is called `{name}`{}", meant.unwrap_or_default()));
+                let problem = problem(format!("no component `{name}`{}", meant.unwrap_or_default()));
                 Problem { hint: diagnostic::known("inputs", self.names()), ..problem }
             }
         });
@@ -151,7 +149,7 @@ impl<'k> Ends<'k> {
             .map(|(_, input)| input.clone())
             .collect();
         if found.is_empty() && self.unread.is_empty() {
-            let message = format!("nothing fits the pattern `{}`", written.value);
+            let message = format!("no component matches `{}`", written.value);
             let only = reader.inputs.len() == 1;
             let problem = if only { Problem::error } else { Problem::warning };
             let problem = problem(path(reader), written.span, message);
@@ -221,8 +219,8 @@ fn report_cycle(reader: &Knot, feeder: &str, names: &[&str], problems: &mut Prob
     let closes = |written: &&Spanned<String>| matches(written, feeder) || written.split('.').next() == Some(feeder);
     let span = reader.inputs.iter().find(closes).map_or(reader.span, |written| written.span);
     let message = match names {
-        [_, _] => format!("`{feeder}` reads from itself"),
-        names => format!("events would go round for ever: {}", names.join(" -> ")),
+        [_, _] => format!("cycle: `{feeder}` reads from itself"),
+        names => format!("cycle: {}", names.join(" -> ")),
     };
     problems.push(Problem::error(path(reader), span, message));
 }
@@ -237,7 +235,7 @@ pub fn warn_of_loose_ends(knots: &[Knot], wires: &Wires, problems: &mut Problems
         let path = format!("{section}.{}", knot.name);
         if outputs.is_empty() || knot.passes {
             if !is_read(0) {
-                problems.push(Problem::warning(path, knot.span, "nothing reads what comes out of this"));
+                problems.push(Problem::warning(path, knot.span, "nothing reads from this component"));
             }
             // The other outputs of one that passes events on are an offer.
             continue;
@@ -263,8 +261,8 @@ pub fn require_redaction(knots: &[Knot], wires: &Wires, problems: &mut Problems)
                 if raw_api {
                     names.insert(0, API_SOURCE);
                 }
-                let message = format!("events would arrive unredacted: {}", names.join(" -> "));
-                let hint = "put a `redact` transform between them, or turn `limits.require_redact` off";
+                let message = format!("unredacted path: {}", names.join(" -> "));
+                let hint = "add a `redact` transform, or disable `limits.require_redact`";
                 let path = format!("sinks.{}", knot.name);
                 problems.push(Problem::error(path, knot.span, message).hint(hint));
                 break;
@@ -343,10 +341,7 @@ mod tests {
         order(&knots, &wires, &mut problems);
         assert_eq!(
             messages(&problems),
-            [
-                "transforms.a.inputs: events would go round for ever: c -> a -> b -> c",
-                "transforms.self.inputs: `self` reads from itself"
-            ]
+            ["transforms.a.inputs: cycle: c -> a -> b -> c", "transforms.self.inputs: cycle: `self` reads from itself"]
         );
     }
 
@@ -362,7 +357,7 @@ mod tests {
         let mut problems = Problems::default();
         let wires = connect(&knots, None, &mut problems);
         require_redaction(&knots, &wires, &mut problems);
-        assert_eq!(messages(&problems), ["sinks.pg: events would arrive unredacted: web -> fmt -> pg"]);
+        assert_eq!(messages(&problems), ["sinks.pg: unredacted path: web -> fmt -> pg"]);
     }
 
     #[test]

@@ -90,9 +90,12 @@ impl SinkConnection {
         let sink = match tokio::time::timeout(limit, opening).await {
             Ok(Ok(opened)) => opened?,
             Ok(Err(panic)) => {
-                return Err(Failure::transient(format!("opening panicked: {}", panics::message(&*panic))));
+                return Err(Failure::transient(format!(
+                    "a bug in weir: opening the sink panicked: {}",
+                    panics::message(&*panic)
+                )));
             }
-            Err(_) => return Err(Failure::transient(format!("it could not be opened within {limit:?}"))),
+            Err(_) => return Err(Failure::transient(format!("timeout after {limit:?} while opening"))),
         };
         self.lock().sink = Some(sink.clone());
         Ok(sink)
@@ -121,7 +124,7 @@ impl SinkConnection {
         let (events, seconds) = (batch.len(), began.elapsed().as_secs_f64());
         debug!(sink = %self.cx.name, events, seconds, "a batch was written");
         if !std::mem::replace(&mut self.lock().has_delivered, true) {
-            info!(sink = %self.cx.name, events, "the sink has taken its first events since the start");
+            info!(sink = %self.cx.name, events, "first events delivered since the start");
         }
         if written.altered > 0 {
             self.metrics.update(|counts| counts.altered += written.altered);
@@ -158,7 +161,7 @@ impl SinkConnection {
             match parked {
                 None => info!(sink = %self.cx.name, "the sink is ready"),
                 Some(parked) => {
-                    warn!(sink = %self.cx.name, parked, "some destinations take nothing; their events are parked");
+                    warn!(sink = %self.cx.name, parked, "some destinations fail; their events are parked");
                     self.metrics.error(parked);
                 }
             }
@@ -183,7 +186,7 @@ impl SinkConnection {
         let at = At { now: Instant::now(), evidence: inner.evidence.now() };
         for (destination, (events, answer)) in parked {
             if inner.parking.add(destination, *events, answer, &self.policy.retry, at) {
-                warn!(sink = %self.cx.name, destination, answer, "events are parked until this destination takes them");
+                warn!(sink = %self.cx.name, destination, answer, "events are parked until this destination works");
             }
         }
         drop(inner);
@@ -282,8 +285,8 @@ impl SinkConnection {
         self.metrics.error(answer);
         if self.metrics.enter(state) {
             match state {
-                ComponentState::Held => error!(sink = %self.cx.name, answer, "held; the events are kept"),
-                _ => warn!(sink = %self.cx.name, answer, "cannot deliver; trying again"),
+                ComponentState::Held => error!(sink = %self.cx.name, answer, "sink held; its events are kept"),
+                _ => warn!(sink = %self.cx.name, answer, "delivery failed; retrying"),
             }
         }
     }

@@ -115,7 +115,7 @@ impl<F: Feed> Loop<F> {
         if let Some(reply) = reply {
             #[expect(clippy::let_underscore_must_use, reason = "who asked may have gone")]
             let _ = reply.send(match unparked.stays {
-                None if unparked.dead_lettered + unparked.dropped > 0 => Err("the target refuses it for good".into()),
+                None if unparked.dead_lettered + unparked.dropped > 0 => Err("refused by the target".into()),
                 None => Ok(()),
                 Some(answer) => Err(answer),
             });

@@ -268,7 +268,7 @@ async fn finish(
     }
     let mut parked: BTreeMap<String, (u64, String)> = BTreeMap::new();
     for (destination, Refused { batch, answer, attempts, .. }) in &in_flight.parked {
-        let reason = "its destination does not take it";
+        let reason = "refused by its destination";
         let event = Poisoned { batch: batch.clone(), reason, answer: answer.clone(), attempts: *attempts };
         dead_letters.push(dead_letter_of(&connection.cx.name, &event, Some(destination.clone())));
         let lot = parked.entry(destination.clone()).or_default();
@@ -325,7 +325,7 @@ pub fn dead_letter_of(component: &str, poisoned: &Poisoned, parked: Option<Strin
 /// Writes a batch once, without patience: for the replay of a dead letter.
 pub async fn once(connection: &SinkConnection, unsent: Unsent) -> Result<Written, String> {
     if !connection.breaker.is_open() {
-        return Err(format!("`{}` does not deliver at the moment", connection.cx.name));
+        return Err(format!("`{}` is not delivering at the moment", connection.cx.name));
     }
     let permit = connection.breaker.enter().await.ok_or("the sink stops")?;
     let sink: Arc<dyn AnySink> = match connection.sink().await {

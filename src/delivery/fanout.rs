@@ -228,7 +228,7 @@ impl Fanout {
                     // Rendering for many views takes its time, and nobody else shall wait for it.
                     let sharing = tokio::task::spawn_blocking(move || this.share(first_seq, end_seq, missed, &records));
                     if sharing.await.is_err() {
-                        tracing::error!("rendering for live clients has panicked; they read the journal");
+                        tracing::error!("a bug in weir: rendering for live clients panicked; they read the journal");
                     }
                 }
                 Err(ReadError::Closed) => return None,
@@ -351,7 +351,7 @@ impl Client {
             };
             self.catching_up = CatchUp::Done;
             let Ok(step) = step else {
-                tracing::error!("rendering for a live client has panicked; it goes on with what comes");
+                tracing::error!("a bug in weir: rendering for a live client panicked; it continues with new events");
                 return None;
             };
             if let (Some(first), Some(last)) = (step.gaps.first(), step.gaps.last()) {

@@ -113,7 +113,7 @@ async fn try_all(connection: &SinkConnection, in_flight: &mut InFlight, stays: &
     let mut refused = BTreeSet::new();
     while !in_flight.is_done() {
         if !connection.breaker.is_open() {
-            stays.get_or_insert_with(|| format!("`{}` does not deliver at the moment", connection.cx.name));
+            stays.get_or_insert_with(|| format!("`{}` is not delivering at the moment", connection.cx.name));
             break;
         }
         let Some(permit) = connection.breaker.enter().await else { break };
@@ -192,7 +192,7 @@ async fn end(
         // Whoever has dropped a dead letter meanwhile has counted it.
         match connection.dead_letters.remove(taken).await {
             Ok(removed) => unparked.delivered = removed,
-            Err(error) => unparked.stays = Some(format!("delivered, but not forgotten: {error}")),
+            Err(error) => unparked.stays = Some(format!("delivered, but could not be removed from the queue: {error}")),
         }
     }
     if poison.is_empty() {

@@ -72,7 +72,7 @@ impl Builder<'_, '_> {
     fn take(&mut self, event: Event<'_>, span: Span) -> Outcome {
         match event {
             Event::DocumentStart(..) if self.root.is_some() => {
-                Err(fail(span, "a second document begins here; a configuration is one document"))
+                Err(fail(span, "a second document starts here; only one is allowed"))
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let quoted = style != ScalarStyle::Plain;
@@ -89,7 +89,7 @@ impl Builder<'_, '_> {
             Event::SequenceEnd | Event::MappingEnd => self.finish(span),
             Event::Alias(anchor) => {
                 let Some((node, nodes)) = self.anchors.get(&anchor).cloned() else {
-                    return Err(fail(span, "an alias inside the very thing it stands for"));
+                    return Err(fail(span, "a recursive alias"));
                 };
                 self.count(nodes, span)?;
                 self.place(node)
@@ -146,7 +146,7 @@ impl Builder<'_, '_> {
                 let name = key.text().unwrap_or("");
                 match entries.iter().find(|entry| entry.name() == name) {
                     Some(first) => self.problems.push(
-                        Problem::error("", key.span, format!("the key `{}` stands here twice", clip(name)))
+                        Problem::error("", key.span, format!("duplicate key `{}`", clip(name)))
                             .also(first.key.span, "first here"),
                     ),
                     None => entries.push(Entry { key, value: node }),
@@ -176,8 +176,8 @@ impl Builder<'_, '_> {
         match tag {
             None => Ok(false),
             Some(tag) if tag.is_yaml_core_schema() => Ok(tag.is_yaml_core_schema_tag("str")),
-            Some(tag) => Err(fail(span, format!("the tag `{}` means nothing here", clip(&tag.original())))
-                .map_hint(Some("put quotes around a value that begins with `!`"))),
+            Some(tag) => Err(fail(span, format!("unknown tag `{}`", clip(&tag.original())))
+                .map_hint(Some("quote values that start with `!`"))),
         }
     }
 
@@ -229,9 +229,9 @@ fn fail(span: Span, message: impl Into<String>) -> Box<Problem> {
 fn template_hint(line: &str) -> Option<&'static str> {
     let value = line.split_once(": ").map_or(line, |(_, value)| value).trim_start_matches(['-', ' ']);
     match value.chars().next()? {
-        '{' if value.starts_with("{{") => Some("put quotes around a value that begins with `{{`"),
-        '*' => Some("put quotes around a value that begins with `*`"),
-        '@' | '`' | '%' | '&' | '!' => Some("put quotes around a value that begins with this character"),
+        '{' if value.starts_with("{{") => Some("quote values that start with `{{`"),
+        '*' => Some("quote values that start with `*`"),
+        '@' | '`' | '%' | '&' | '!' => Some("quote values that start with this character"),
         '{' | '[' | '"' | '\'' => None,
         _ if value.contains(": ") => Some("put quotes around a value that contains `: `"),
         _ => None,

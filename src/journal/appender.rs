@@ -283,7 +283,7 @@ impl Appender {
         state.broken = self.active.as_ref().map(|active| active.index);
         state.forget_unsynced();
         drop(state);
-        tracing::error!(%error, "cannot write to the journal, going on in another segment");
+        tracing::error!(%error, "cannot write to the journal; continuing in another segment");
         self.refuse(group, &error);
     }
 
@@ -417,7 +417,7 @@ impl Shared {
         // What was written meanwhile lies in the same segment.
         jobs.extend(self.syncs.lock().expect("no panic while it is held").jobs.drain(..));
         if self.note_fault("sync the journal", error) {
-            tracing::error!(%error, groups = jobs.len(), "cannot sync the journal, going on in another segment");
+            tracing::error!(%error, groups = jobs.len(), "cannot sync the journal; continuing in another segment");
         }
         let error = append_error("sync", error);
         for job in jobs {
@@ -431,7 +431,7 @@ fn enter_keys(shared: &Shared, notes: &Notes) {
     let now = Timestamp::now();
     for (key, accepted) in &notes.keys {
         if let Err(error) = shared.keys.enter(key, *accepted, notes.keys_at, now) {
-            tracing::warn!(%error, "cannot remember an idempotency key on disk");
+            tracing::warn!(%error, "cannot write an idempotency key");
         }
     }
     if !notes.keys.is_empty() {

@@ -96,7 +96,7 @@ impl Journal {
             Some((reason, false)) => Some(Trouble::Failing(reason)),
             _ if is_full => {
                 let bytes = crate::units::ByteSize(shared.options.max_bytes);
-                Some(Trouble::Full(format!("sinks have yet to pass all that fits into `journal.max_bytes` ({bytes})")))
+                Some(Trouble::Full(format!("the journal holds `journal.max_bytes` ({bytes}) of undelivered events")))
             }
             _ => None,
         }

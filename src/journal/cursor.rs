@@ -45,7 +45,7 @@ pub enum CursorError {
 impl std::fmt::Display for CursorError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            CursorError::Unknown => "there is no cursor of this name",
+            CursorError::Unknown => "no such cursor",
             CursorError::Busy => "the cursor is in use",
         })
     }

@@ -164,7 +164,7 @@ fn report_damage(shared: &Shared, segment: &Segment, from: u32, to: u32) {
         .read_at(&mut bytes, u64::from(from))
         .and_then(|_| quarantine(&*shared.fs, &shared.options.dir, &name, &bytes));
     match kept {
-        Ok(()) => tracing::warn!(segment = segment.index, from, to, "a damaged record went to quarantine"),
+        Ok(()) => tracing::warn!(segment = segment.index, from, to, "a damaged record was copied to quarantine"),
         Err(error) => tracing::warn!(%error, segment = segment.index, from, to, "a damaged record was skipped"),
     }
 }

@@ -205,7 +205,7 @@ impl Appender {
         // Synced at once: were a later removal kept and this one forgotten, the hole would look like a loss.
         let removed = self.shared.fs.remove(&place.path);
         if let Err(error) = removed.and_then(|()| self.shared.fs.sync_dir(&self.shared.options.dir)) {
-            tracing::warn!(%error, path = %place.path.display(), "cannot remove a segment nobody needs");
+            tracing::warn!(%error, path = %place.path.display(), "cannot remove an unused segment");
         }
     }
 

@@ -44,12 +44,12 @@ impl FromStr for Address {
         }
         let expected = || format!("expected `host:port` or `unix:/path`, found `{text}`");
         let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
-        let port = port.parse().map_err(|_| format!("`{port}` is no port: expected 0 to 65535"))?;
+        let port = port.parse().map_err(|_| format!("invalid port `{port}`: expected 0 to 65535"))?;
         let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(inner) if inner.parse::<std::net::Ipv6Addr>().is_ok() => inner,
-            Some(inner) => return Err(format!("`{inner}` is no IPv6 address")),
+            Some(inner) => return Err(format!("invalid IPv6 address `{inner}`")),
             None if host.parse::<std::net::Ipv6Addr>().is_ok() => {
-                return Err(format!("an IPv6 address stands in brackets: `[{host}]:{port}`"));
+                return Err(format!("write IPv6 addresses in brackets: `[{host}]:{port}`"));
             }
             None => host,
         };
@@ -138,7 +138,7 @@ mod tests {
             ("8687", "expected `host:port`"),
             (":8687", "`0.0.0.0:8687` for all"),
             ("::1:80", "`[::1]:80`"),
-            ("host:70000", "`70000` is no port"),
+            ("host:70000", "invalid port `70000`"),
             ("unix:", "the path of a socket"),
             ("http://host:1", "expected `host:port`"),
             (&format!("unix:/{}", "a".repeat(200)), "at most 106 bytes"),

@@ -97,7 +97,7 @@ impl Client {
         let proxy_authorization = proxy.as_ref().and_then(|proxy| proxy.authorization.clone());
         let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         if let Some(name) = server_name {
-            let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` is no server name"))?;
+            let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("invalid server name `{name}`"))?;
             builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
         }
         let connector = builder.enable_http1().wrap_connector(Dial { http: http(), proxy });
@@ -119,9 +119,9 @@ impl Client {
     pub async fn send(&self, request: Request<Bytes>) -> Result<Answer, Error> {
         let place = place(request.uri());
         let (head, body) = self.open(request).await?.into_parts();
-        let (body, is_whole) = read(body)
-            .await
-            .map_err(|error| Error::Lost(format!("`{place}` broke off its answer: {}", innermost(&error))))?;
+        let (body, is_whole) = read(body).await.map_err(|error| {
+            Error::Lost(format!("`{place}` closed the connection before the end of its answer: {}", innermost(&error)))
+        })?;
         Ok(Answer { status: head.status, headers: head.headers, body, is_whole })
     }
 
@@ -179,7 +179,7 @@ fn place(uri: &Uri) -> String {
 fn explain(place: &str, error: &legacy::Error) -> Error {
     let reason = innermost(error);
     if is_untrusted(error) {
-        return Error::Untrusted(format!("cannot trust `{place}`: {reason}"));
+        return Error::Untrusted(format!("TLS error with `{place}`: {reason}"));
     }
     match error.is_connect() {
         true => Error::Unreachable(format!("cannot reach `{place}`: {reason}")),
@@ -252,7 +252,7 @@ impl Service<Uri> for Dial {
             let place = place(&uri);
             // Whoever reads this looks at the target, and it is the proxy that is not there.
             let through = |error: &(dyn std::error::Error + 'static)| -> Fault {
-                format!("the proxy `{place}` makes no connection: {}", innermost(error)).into()
+                format!("the proxy `{place}` cannot connect: {}", innermost(error)).into()
             };
             if target.scheme_str() != Some("https") {
                 let stream = http.call(uri).await.map_err(|error| through(&error))?;

@@ -77,18 +77,18 @@ impl Access<'_> {
     pub fn problems(&self, reserved: &[Reserved]) -> Vec<(String, String)> {
         let mut found = Vec::new();
         if self.brokers.is_empty() {
-            found.push(("brokers".into(), "no broker is named: give at least one as `host:port`".into()));
+            found.push(("brokers".into(), "no brokers: expected at least one `host:port`".into()));
         }
         for (nth, broker) in self.brokers.iter().enumerate() {
             // Several in one text are what other clients of Kafka take.
             if broker.split(',').any(|one| one.is_empty() || one.contains(char::is_whitespace)) {
-                found.push((format!("brokers[{nth}]"), "expected `host:port`, several with commas between".into()));
+                found.push((format!("brokers[{nth}]"), "expected `host:port`, or several separated by commas".into()));
             }
         }
         for (key, value) in self.options {
             let path = format!("options.{key}");
             if let Some((_, instead)) = reserved.iter().chain(ALWAYS_RESERVED).find(|(name, _)| name == key) {
-                found.push((path, format!("`{key}` cannot be set here: {instead}")));
+                found.push((path, format!("`{key}` is not allowed in `options`: {instead}")));
             } else if let Err(wrong) = ClientConfig::new().set(key, value.expose()).create_native_config() {
                 // What librdkafka says itself would show the value.
                 found.push((path, unusable(key, &wrong)));
@@ -161,13 +161,13 @@ fn unusable(key: &str, wrong: &KafkaError) -> String {
         KafkaError::ClientConfig(rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
             format!("librdkafka has no option `{key}`, or was built without it")
         }
-        _ => format!("librdkafka does not take this value for `{key}`"),
+        _ => format!("invalid value for `{key}`"),
     }
 }
 
 fn encrypt(config: &mut ClientConfig, trust: &Trust) -> Result<(), String> {
     if trust.server_name.is_some() {
-        return Err("librdkafka checks certificates for the broker's own name: `tls.server_name` cannot be used".into());
+        return Err("`tls.server_name` is not supported: librdkafka verifies the broker's own name".into());
     }
     let text = |path: &Path| path.to_str().map(str::to_owned).ok_or("a path in `tls` is not UTF-8".to_owned());
     // The OpenSSL that is built in knows no folder of any distribution.
@@ -293,10 +293,10 @@ impl Common {
         let reason = shown(reason);
         let fault = match code {
             Code::Authentication | Code::SaslAuthenticationFailed => {
-                Fault::Denied(format!("{} refuses who we say we are: {reason}", self.place))
+                Fault::Denied(format!("{} rejected the credentials: {reason}", self.place))
             }
-            Code::SSL => Fault::Denied(format!("no trust between us and {}: {reason}", self.place)),
-            Code::Fatal => Fault::Fatal(format!("the client has to be made afresh: {reason}")),
+            Code::SSL => Fault::Denied(format!("TLS error with {}: {reason}", self.place)),
+            Code::Fatal => Fault::Fatal(format!("the client must be recreated: {reason}")),
             Code::AllBrokersDown => {
                 let said = self.said();
                 let reason = if said.is_empty() { &reason } else { &*said };

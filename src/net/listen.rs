@@ -186,7 +186,7 @@ fn refuse_foreign(path: &Path, connect: Connect) -> io::Result<()> {
         found => found?.file_type(),
     };
     if !kind.is_socket() {
-        return Err(io::Error::other("a file that is no socket stands there"));
+        return Err(io::Error::other("a file that is not a socket is in its place"));
     }
     match connect(path) {
         Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(()),
@@ -199,7 +199,7 @@ fn refuse_foreign(path: &Path, connect: Connect) -> io::Result<()> {
 pub fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "address already in use".into(),
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
+        io::ErrorKind::AddrNotAvailable => "not an address of this machine".into(),
         io::ErrorKind::PermissionDenied => "permission denied".into(),
         io::ErrorKind::NotFound if error.raw_os_error().is_some() => "no such file or folder".into(),
         _ => error.to_string().to_lowercase(),
@@ -237,7 +237,7 @@ impl Accepted {
     pub async fn by_proxy(mut self) -> Result<Accepted, (Option<IpAddr>, String)> {
         let Some(trusted) = self.proxies.take() else { return Ok(self) };
         if let Some(peer) = self.peer.filter(|peer| !trusted.iter().any(|network| network.contains(*peer))) {
-            return Err((Some(peer), "the peer is none of `trusted_proxies`".into()));
+            return Err((Some(peer), "the peer is not one of `trusted_proxies`".into()));
         }
         match proxy_protocol::read(&mut self.stream).await {
             Ok(named) => Ok(Accepted { peer: named.or(self.peer), ..self }),
@@ -273,7 +273,7 @@ impl Acceptor {
                         let proxies = self.listener.proxies.clone();
                         return Some(Accepted { stream, peer, permit, proxies });
                     }
-                    Err(_) => warn!("too many connections, one was closed"),
+                    Err(_) => warn!("too many connections; one was closed"),
                 },
                 Err(error) if wants_a_pause(&error) => {
                     warn!(%error, "cannot accept connections");
@@ -336,7 +336,7 @@ mod tests {
         let path = folder("file").join("notes.txt");
         fs::write(&path, "precious").expect("the folder can be written");
         let error = Listener::bind(&Address::Unix(path.clone()), SOCKET_MODE).await.expect_err("it is a file");
-        assert!(error.ends_with("a file that is no socket stands there"), "{error}");
+        assert!(error.ends_with("a file that is not a socket is in its place"), "{error}");
         assert_eq!(fs::read_to_string(&path).expect("still there"), "precious");
     }
 

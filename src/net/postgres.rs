@@ -24,7 +24,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
 
 /// What a URL must look like.
-const FORM: &str = "write `postgres://user:password@host:5432/database`, perhaps with several hosts and `?sslmode=`";
+const FORM: &str = "write `postgres://user:password@host:5432/database`, optionally with several hosts and `?sslmode=`";
 
 /// A database, found and trusted as its URL says.
 #[derive(Clone)]
@@ -46,13 +46,12 @@ impl Target {
             && rest.split_once('/').is_some_and(|(_, path)| path.contains('@'))
         {
             return Err(
-                "an `@` stands behind the host: write `%40`, `%2F` and `%3A` for `@`, `/` and `:` in a password".into(),
+                "unexpected `@` after the host: write `%40`, `%2F` and `%3A` for `@`, `/` and `:` in a password".into(),
             );
         }
-        let mut config =
-            tokio_postgres::Config::from_str(&url).map_err(|_| format!("it is no URL of Postgres: {FORM}"))?;
+        let mut config = tokio_postgres::Config::from_str(&url).map_err(|_| format!("not a Postgres URL: {FORM}"))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(format!("it names no host: {FORM}"));
+            return Err(format!("missing host: {FORM}"));
         }
         let mut trust = match trust {
             Some(trust) => {
@@ -160,10 +159,10 @@ impl Fault {
         let (kind, reason) = if error.as_db_error().is_some() {
             (Kind::Refused, innermost(&error))
         } else if is_untrusted(&error) {
-            let hint = "name its authority with `tls.ca`, or trust any with `tls.verify: false`";
-            (Kind::Trust, format!("cannot trust `{place}`: {}: {hint}", innermost(&error)))
+            let hint = "set `tls.ca` to its certificate authority, or disable the check with `tls.verify: false`";
+            (Kind::Trust, format!("TLS error with `{place}`: {}: {hint}", innermost(&error)))
         } else if error.to_string().starts_with("invalid configuration") {
-            (Kind::Credentials, format!("`{place}` asks for what `url` does not have: {}", innermost(&error)))
+            (Kind::Credentials, format!("`{place}` requires something that `url` lacks: {}", innermost(&error)))
         } else {
             (Kind::Unreachable, format!("cannot reach `{place}`: {}", innermost(&error)))
         };

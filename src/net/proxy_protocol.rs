@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<IpAddr>, String> {
     match tokio::time::timeout(PATIENCE, read_header(stream)).await {
         Ok(read) => read,
-        Err(_) => Err("no header of the PROXY protocol came in time".into()),
+        Err(_) => Err("no PROXY protocol header in time".into()),
     }
 }
 
@@ -36,7 +36,7 @@ async fn read_header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<IpAd
     let mut line = begin.to_vec();
     while !line.ends_with(b"\r\n") {
         if line.len() >= LONGEST_LINE {
-            return Err("the line of the PROXY protocol does not end".into());
+            return Err("unterminated PROXY protocol header".into());
         }
         line.push(stream.read_u8().await.map_err(|_| missing())?);
     }
@@ -52,7 +52,7 @@ async fn read_header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<IpAd
         ("TCP4", Some(ip @ IpAddr::V4(_))) | ("TCP6", Some(ip @ IpAddr::V6(_))) if is_whole => {
             Ok(Some(ip.to_canonical()))
         }
-        _ => Err("the line of the PROXY protocol cannot be read".into()),
+        _ => Err("invalid PROXY protocol header".into()),
     }
 }
 
@@ -62,14 +62,14 @@ async fn read_binary<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<IpAd
     let [version_and_command, family, high, low] = fixed;
     let len = usize::from(u16::from_be_bytes([high, low]));
     if version_and_command >> 4 != 2 || len > MOST_BYTES {
-        return Err("the header of the PROXY protocol cannot be read".into());
+        return Err("invalid PROXY protocol header".into());
     }
     let mut rest = vec![0; len];
     stream.read_exact(&mut rest).await.map_err(|_| missing())?;
     let is_local = match version_and_command & 0x0F {
         0 => true,
         1 => false,
-        _ => return Err("the header of the PROXY protocol has an unknown command".into()),
+        _ => return Err("unknown command in the PROXY protocol header".into()),
     };
     let ip: Option<IpAddr> = match family >> 4 {
         _ if is_local => None,
@@ -79,13 +79,13 @@ async fn read_binary<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<IpAd
         _ => return Ok(None),
     };
     if ip.is_none() && !is_local {
-        return Err("the header of the PROXY protocol is too short".into());
+        return Err("the PROXY protocol header is too short".into());
     }
     Ok(ip.map(|ip| ip.to_canonical()))
 }
 
 fn missing() -> String {
-    "the connection does not begin with a header of the PROXY protocol".into()
+    "the connection does not start with a PROXY protocol header".into()
 }
 
 #[cfg(test)]

@@ -181,7 +181,7 @@ impl Sockets {
     pub async fn udp(&self, address: &Address) -> Result<(UdpSocket, Arc<Bound>), String> {
         let cannot = |error: io::Error| format!("cannot listen on `{address}`: {}", reason(&error));
         if matches!(address, Address::Unix(_)) {
-            return Err(format!("`{address}` is no address for UDP"));
+            return Err(format!("`{address}` is not a UDP address"));
         }
         let wanted = keys(address, Key::Udp).await.map_err(cannot)?;
         let known = wanted.iter().find_map(|key| self.find(key));
@@ -201,7 +201,7 @@ impl Sockets {
                 };
                 socket.set_nonblocking(true).map_err(cannot)?;
                 if let Err(error) = sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_BYTES) {
-                    warn!(%error, "the kernel gives no larger buffer");
+                    warn!(%error, "the kernel allows no larger buffer");
                 }
                 let key = Key::Udp(socket.local_addr().map_err(cannot)?);
                 let bound = Arc::new(Bound::Udp(socket));
@@ -209,7 +209,7 @@ impl Sockets {
                 bound
             }
         };
-        let Bound::Udp(socket) = &*bound else { return Err(format!("`{address}` is in use otherwise")) };
+        let Bound::Udp(socket) = &*bound else { return Err(format!("`{address}` is in use for another protocol")) };
         let socket = socket.try_clone().and_then(UdpSocket::from_std).map_err(cannot)?;
         Ok((socket, bound))
     }

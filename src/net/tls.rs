@@ -79,7 +79,7 @@ impl Trust {
     pub fn authorities(&self) -> Result<&Path, String> {
         let system = || SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists());
         let found = self.ca.as_deref().or_else(system);
-        found.ok_or_else(|| "this machine has no certificate authorities: name a file with `tls.ca`".into())
+        found.ok_or_else(|| "this machine has no certificate authorities: set `tls.ca`".into())
     }
 }
 
@@ -98,7 +98,7 @@ pub fn server(config: &Config) -> Result<Arc<ServerConfig>, String> {
     let key = private_key(&config.key)?;
     let mut server = builder
         .with_single_cert(certificates(&config.cert)?, key)
-        .map_err(|error| format!("`{}` and `{}` do not fit: {error}", config.cert.display(), config.key.display()))?;
+        .map_err(|error| format!("`{}` and `{}` do not match: {error}", config.cert.display(), config.key.display()))?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(server))
 }
@@ -120,9 +120,9 @@ pub fn client(trust: &Trust) -> Result<ClientConfig, String> {
             let private = private_key(key)?;
             builder
                 .with_client_auth_cert(certificates(cert)?, private)
-                .map_err(|error| format!("`{}` and `{}` do not fit: {error}", cert.display(), key.display()))
+                .map_err(|error| format!("`{}` and `{}` do not match: {error}", cert.display(), key.display()))
         }
-        _ => Err("`tls.cert` and `tls.key` belong together: give both or none".into()),
+        _ => Err("set both `tls.cert` and `tls.key`, or neither".into()),
     }
 }
 
@@ -130,7 +130,7 @@ pub fn client(trust: &Trust) -> Result<ClientConfig, String> {
 /// error is for the operator.
 pub fn client_of(cert: &Path) -> Result<ClientConfig, String> {
     let expected = certificates(cert)?.into_iter().next();
-    let expected = expected.ok_or_else(|| format!("`{}` holds no certificate", cert.display()))?;
+    let expected = expected.ok_or_else(|| format!("no certificate in `{}`", cert.display()))?;
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("cannot set up TLS: {error}"))?;
@@ -202,7 +202,7 @@ fn roots(path: &Path) -> Result<RootCertStore, String> {
     // System bundles hold certificates that are no authorities by today's rules; those are left out.
     let (added, _) = store.add_parsable_certificates(certificates(path)?);
     if added == 0 {
-        return Err(format!("`{}` holds no certificate of an authority", path.display()));
+        return Err(format!("no CA certificate in `{}`", path.display()));
     }
     Ok(store)
 }
@@ -211,7 +211,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let parsed = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = parsed.map_err(|error| unusable(path, &error))?;
     if certificates.is_empty() {
-        return Err(format!("`{}` holds no certificate", path.display()));
+        return Err(format!("no certificate in `{}`", path.display()));
     }
     Ok(certificates)
 }

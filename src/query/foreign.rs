@@ -17,7 +17,7 @@ const SIGNS: [(&str, &str); 13] = [
     ("!~", "`-field:~\"pattern\"`"),
     ("&&", "nothing, or `AND`"),
     ("||", "`OR`"),
-    ("!", "`-` before what shall not be"),
+    ("!", "`-` before the term to exclude"),
 ];
 /// Fields that hold numbers, and fields that hold times.
 const NUMBERS: [NameId; 4] = [names::DURATION_MS, names::STATUS_CODE, names::CELL_NUMBER, names::DB_QUERY_COUNT];
@@ -26,8 +26,8 @@ const TIMES: [NameId; 2] = [names::TIMESTAMP, names::RECEIVED_AT];
 /// A word without quotes that would be looked for as a text: message and hint, if it means something else elsewhere.
 pub fn word(text: &str) -> Option<(String, String)> {
     if let Some((sign, ours)) = SIGNS.iter().find(|(sign, _)| *sign == text) {
-        let message = format!("`{sign}` would be looked for as a text");
-        return Some((message, format!("write {ours}; `\"{sign}\"` in quotes is the text")));
+        let message = format!("`{sign}` would be searched as text");
+        return Some((message, format!("write {ours}, or `\"{sign}\"` in quotes to search for the text")));
     }
     // `status=error`, `duration_ms>=5`
     let at = text.find(['=', '<', '>', '!'])?;
@@ -48,8 +48,8 @@ pub fn word(text: &str) -> Option<(String, String)> {
         "!" => return None,
         sign => format!("{name}:{sign}{value}"),
     };
-    let message = format!("`{text}` would be looked for as a text");
-    Some((message, format!("write `{ours}`; `\"{text}\"` in quotes is the text")))
+    let message = format!("`{text}` would be searched as text");
+    Some((message, format!("write `{ours}`, or `\"{text}\"` in quotes to search for the text")))
 }
 
 /// A small `and`, `or`, `not` is a word to look for, which nobody means beside a test of a field.
@@ -69,11 +69,11 @@ pub fn bound(path: &Path, bound: &Bound) -> Option<String> {
     let id = crate::event::aliases::canonical(id).unwrap_or(id);
     let is_number = bound.number().is_some();
     if NUMBERS.contains(&id) && !is_number {
-        return Some(format!("`{name}` is a number, and `{}` is none", bound.0));
+        return Some(format!("`{name}` is a number, and `{}` is not", bound.0));
     }
     if TIMES.contains(&id) && bound.times().is_none() && !is_number {
         return Some(format!(
-            "`{name}` is a time, and `{}` is none: write one such as 2026-01-31 or 2026-01-31T08:00:00Z",
+            "`{name}` is a time, and `{}` is not: expected one such as 2026-01-31 or 2026-01-31T08:00:00Z",
             bound.0
         ));
     }
@@ -109,9 +109,9 @@ mod tests {
         ] {
             assert!(refused(query).contains(hint), "{query}: {}", refused(query));
         }
-        assert!(refused("duration_ms:>abc").contains("is a number, and `abc` is none"));
-        assert!(refused("status_code:[a TO 5]").contains("is a number, and `a` is none"));
-        assert!(refused("timestamp:>yesterday").contains("is a time, and `yesterday` is none"));
+        assert!(refused("duration_ms:>abc").contains("is a number, and `abc` is not"));
+        assert!(refused("status_code:[a TO 5]").contains("is a number, and `a` is not"));
+        assert!(refused("timestamp:>yesterday").contains("is a time, and `yesterday` is not"));
     }
 
     #[test]

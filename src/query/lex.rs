@@ -99,7 +99,7 @@ impl<'a> Lexer<'a> {
                         let last = self.text.len() - 1;
                         return Err(self.error(
                             last..last + 1,
-                            "nothing stands behind `\\`",
+                            "nothing follows `\\`",
                             Some("write `\\\\` for a backslash"),
                         ));
                     }

@@ -23,16 +23,12 @@ pub fn parse(text: &str) -> Result<Expr, QueryError> {
             None => Ok(expr),
             Some((range, keyword)) => {
                 let word = keyword.to_lowercase();
-                let message = format!("`{word}` would be looked for as a text");
-                let hint = format!("write `{keyword}`; `\"{word}\"` in quotes is the text");
+                let message = format!("`{word}` would be searched as text");
+                let hint = format!("write `{keyword}`, or `\"{word}\"` in quotes to search for the text");
                 Err(parser.lexer.error(range, message, Some(&hint)))
             }
         },
-        Some(_) => Err(parser.lexer.error(
-            parser.lexer.here(),
-            "this `)` closes nothing",
-            Some("remove it, or add `(` before"),
-        )),
+        Some(_) => Err(parser.lexer.error(parser.lexer.here(), "unmatched `)`", Some("remove it, or add `(` before"))),
     }
 }
 
@@ -83,12 +79,12 @@ impl Parser<'_> {
             let inner = self.deeper(start, Parser::either)?;
             return match self.lexer.eat(")") {
                 true => Ok(inner),
-                false => Err(self.lexer.error(start..start + 1, "this `(` is not closed", Some("add `)`"))),
+                false => Err(self.lexer.error(start..start + 1, "unclosed `(`", Some("add `)`"))),
             };
         }
         for word in ["AND", "OR"] {
             if self.lexer.is_keyword(word) {
-                let message = format!("`{word}` needs something on both sides");
+                let message = format!("`{word}` needs a term on both sides");
                 let hint = format!("write `\"{word}\"` for the word itself");
                 return Err(self.lexer.error(start..start + word.len(), message, Some(&hint)));
             }
@@ -117,11 +113,11 @@ impl Parser<'_> {
     fn test(&mut self) -> Result<Expr, QueryError> {
         let start = self.lexer.at;
         match self.lexer.peek() {
-            None => return Err(self.lexer.error(start..start, "something is missing here", None)),
-            Some(')') => return Err(self.lexer.error(self.lexer.here(), "something is missing before `)`", None)),
+            None => return Err(self.lexer.error(start..start, "missing term", None)),
+            Some(')') => return Err(self.lexer.error(self.lexer.here(), "missing term before `)`", None)),
             Some(':') => {
                 let hint = "write `field:value`, or quotes around a text with `:`";
-                return Err(self.lexer.error(self.lexer.here(), "a field's name is missing before `:`", Some(hint)));
+                return Err(self.lexer.error(self.lexer.here(), "missing field name before `:`", Some(hint)));
             }
             Some('~') => {
                 let check = self.regex()?;
@@ -232,7 +228,7 @@ impl Parser<'_> {
             };
             if name.is_empty() {
                 let hint = Some("write `has:error_message`");
-                return Err(self.lexer.error(start..self.lexer.at, "`has:` needs the name of a field", hint));
+                return Err(self.lexer.error(start..self.lexer.at, "`has:` needs a field name", hint));
             }
             path.push(name);
             if !self.lexer.eat(".") {
@@ -240,7 +236,7 @@ impl Parser<'_> {
             }
         }
         if self.lexer.peek() == Some(':') {
-            return Err(self.lexer.error(self.lexer.here(), "`has:` takes a name only", None));
+            return Err(self.lexer.error(self.lexer.here(), "`has:` takes a field name only", None));
         }
         Ok(Expr::Test(Test { field: Some(path), check: Check::Exists }))
     }
@@ -260,7 +256,7 @@ impl Parser<'_> {
                 break;
             }
             if self.lexer.peek().is_none() {
-                return Err(self.lexer.error(open..open + 1, "this `(` is not closed", Some("add `)`")));
+                return Err(self.lexer.error(open..open + 1, "unclosed `(`", Some("add `)`")));
             }
             if !self.lexer.eat_keyword("OR") {
                 let hint = Some("write `field:(a OR b)`");
@@ -296,11 +292,7 @@ impl Parser<'_> {
         if self.lexer.at == start {
             let name = path.join(".");
             let hint = format!("write `{name}:\"\"` for an empty text, `has:{name}` for any value");
-            return Err(self.lexer.error(
-                self.lexer.here(),
-                format!("a value is missing behind `{name}:`"),
-                Some(&hint),
-            ));
+            return Err(self.lexer.error(self.lexer.here(), format!("missing value after `{name}:`"), Some(&hint)));
         }
         Ok(pattern.literal().and_then(span).unwrap_or(Check::Is(pattern)))
     }
@@ -313,7 +305,7 @@ impl Parser<'_> {
             Some('"') => self.lexer.quoted()?,
             _ => {
                 let hint = Some("write `~\"pattern\"`");
-                return Err(self.lexer.error(start..self.lexer.at, "a pattern in quotes is missing behind `~`", hint));
+                return Err(self.lexer.error(start..self.lexer.at, "missing pattern in quotes after `~`", hint));
             }
         };
         match super::predicate::compile(&pattern) {

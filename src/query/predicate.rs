@@ -71,7 +71,7 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
         Err(error) => {
             let text = error.to_string();
             let reason = text.lines().last().unwrap_or("").trim().trim_start_matches("error: ");
-            Err(format!("the pattern can not be read: {reason}"))
+            Err(format!("invalid pattern: {reason}"))
         }
     }
 }

@@ -118,35 +118,32 @@ fn a_query_names_its_fields_once() {
 #[test]
 fn mistakes_are_pointed_at() {
     for (query, expected) in [
-        ("status:(error", "this `(` is not closed\n  status:(error\n         ^\nhint: add `)`"),
-        ("(a b", "this `(` is not closed\n  (a b\n  ^\nhint: add `)`"),
-        ("a b)", "this `)` closes nothing\n  a b)\n     ^\nhint: remove it, or add `(` before"),
+        ("status:(error", "unclosed `(`\n  status:(error\n         ^\nhint: add `)`"),
+        ("(a b", "unclosed `(`\n  (a b\n  ^\nhint: add `)`"),
+        ("a b)", "unmatched `)`\n  a b)\n     ^\nhint: remove it, or add `(` before"),
         ("größe:\"x", "a string is not closed\n  größe:\"x\n        ^\nhint: add `\"` at its end"),
         (
             "status: error",
-            "a value is missing behind `status:`\n  status: error\n         ^\nhint: write `status:\"\"` for an empty text, \
+            "missing value after `status:`\n  status: error\n         ^\nhint: write `status:\"\"` for an empty text, \
              `has:status` for any value",
         ),
-        ("a OR", "something is missing here\n  a OR\n      ^"),
-        ("OR a", "`OR` needs something on both sides\n  OR a\n  ^^\nhint: write `\"OR\"` for the word itself"),
+        ("a OR", "missing term\n  a OR\n      ^"),
+        ("OR a", "`OR` needs a term on both sides\n  OR a\n  ^^\nhint: write `\"OR\"` for the word itself"),
         ("n:[1 2]", "a range needs two ends\n  n:[1 2]\n    ^^^^\nhint: write `[a TO b]`, with `*` for an open end"),
         ("n:>", "a value is missing behind `>`\n  n:>\n    ^"),
-        (
-            ":x",
-            "a field's name is missing before `:`\n  :x\n  ^\nhint: write `field:value`, or quotes around a text with `:`",
-        ),
-        ("~\"a(b\"", "the pattern can not be read: unclosed group\n  ~\"a(b\"\n   ^^^^^"),
-        ("has:", "`has:` needs the name of a field\n  has:\n      ^\nhint: write `has:error_message`"),
+        (":x", "missing field name before `:`\n  :x\n  ^\nhint: write `field:value`, or quotes around a text with `:`"),
+        ("~\"a(b\"", "invalid pattern: unclosed group\n  ~\"a(b\"\n   ^^^^^"),
+        ("has:", "`has:` needs a field name\n  has:\n      ^\nhint: write `has:error_message`"),
         (
             "status:(a b)",
             "values in parentheses are joined by `OR`\n  status:(a b)\n            ^\nhint: write `field:(a OR b)`",
         ),
-        ("()", "something is missing before `)`\n  ()\n   ^"),
+        ("()", "missing term before `)`\n  ()\n   ^"),
     ] {
         let error = Query::parse(query).expect_err(query);
         assert_eq!(error.render(), expected, "{query}");
     }
-    assert_eq!(Query::parse("a b)").expect_err("wrong").to_string(), "this `)` closes nothing at column 4");
+    assert_eq!(Query::parse("a b)").expect_err("wrong").to_string(), "unmatched `)` at column 4");
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl Sink for Console {
         });
         match writing.await {
             Ok(Ok(())) => Ok(Written { bytes, ..Written::default() }),
-            Ok(Err(Errno::PIPE)) => Err(Failure::configuration("nobody reads the console any more")),
+            Ok(Err(Errno::PIPE)) => Err(Failure::configuration("the console was closed")),
             Ok(Err(error)) => Err(Failure::transient(format!("cannot write to the console: {error}"))),
             Err(error) => Err(Failure::transient(format!("cannot write to the console: {error}"))),
         }

@@ -113,7 +113,8 @@ impl Sink for StoreSink {
         let store = self.store.clone().ok_or_else(|| Failure::transient("the store is not open"))?;
         let (batch, bytes) = (batch.clone(), batch.bytes() as u64);
         let append = tokio::task::spawn_blocking(move || append(&store, &batch));
-        let appended = append.await.map_err(|error| Failure::transient(format!("storing has panicked: {error}")))?;
+        let appended =
+            append.await.map_err(|error| Failure::transient(format!("a bug in weir: storing panicked: {error}")))?;
         let appended = appended.map_err(|error| Failure::transient(format!("cannot store events: {error}")))?;
         if appended.conflicts.is_empty() {
             return Ok(Written { bytes, duplicates: appended.repeated as u64, ..Written::default() });
@@ -145,7 +146,7 @@ async fn open_store(stores: Stores, options: Options) -> Result<Store, String> {
     if report.cut_bytes > 0 {
         tracing::warn!(
             bytes = report.cut_bytes,
-            "a write that had not ended was cut off the store; its events come again"
+            "an incomplete write was removed from the store; its events are written again"
         );
     }
     Ok(store)
@@ -154,11 +155,11 @@ async fn open_store(stores: Stores, options: Options) -> Result<Store, String> {
 async fn tidy(store: Store) {
     match tokio::task::spawn_blocking(move || store.tidy(Timestamp::now())).await {
         Ok(Ok(tidied)) if tidied.parts > 0 => {
-            tracing::info!(events = tidied.events, parts = tidied.parts, "events over their retention left the store");
+            tracing::info!(events = tidied.events, parts = tidied.parts, "retention removed events from the store");
         }
         Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "retention of the store failed and is tried again"),
-        Err(error) => tracing::error!(%error, "retention of the store has panicked"),
+        Ok(Err(error)) => tracing::warn!(%error, "retention of the store failed and will be retried"),
+        Err(error) => tracing::error!(%error, "a bug in weir: retention of the store panicked"),
     }
 }
 
@@ -208,7 +209,7 @@ impl StoreReader {
             drop(permit);
             answer
         });
-        answer.await.map_err(|error| ReadError::Unavailable(format!("the query has panicked: {error}")))?
+        answer.await.map_err(|error| ReadError::Unavailable(format!("a bug in weir: the query panicked: {error}")))?
     }
 }
 

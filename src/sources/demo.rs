@@ -55,7 +55,7 @@ impl Source for Demo {
 
     fn build(config: Config, check: &mut Check) -> Option<Demo> {
         if config.count == Some(0) {
-            check.problem_with_hint("count", "nothing would ever come", "leave it out for no end");
+            check.problem_with_hint("count", "expected at least 1", "omit it for no limit");
             return None;
         }
         Some(Demo { rate: config.rate.each_second(), count: config.count, seed: config.seed })

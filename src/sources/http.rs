@@ -125,28 +125,28 @@ impl Source for Http {
             None if config.address.is_local() => {}
             None => check.problem_with_hint(
                 "address",
-                format!("`{}` can be reached from other machines, and nothing says who may send", config.address),
-                "say who may send with `auth`, or write `auth: {type: none}` to let everybody",
+                format!("`{}` can be reached from other machines, so `auth` is required", config.address),
+                "set `auth`, or `auth: {type: none}` to accept events from everybody",
             ),
         }
         if !config.path.starts_with('/') || config.path.contains(['?', '#', ' ']) {
-            check.problem("path", format!("`{}` is no path: it begins with `/`", config.path));
+            check.problem("path", format!("`{}` is not a path: it must start with `/`", config.path));
         }
         if !(1..=MAX_BODY.bytes()).contains(&config.max_body.bytes()) {
-            check.problem("max_body", format!("`max_body` is more than nothing and at most {MAX_BODY}"));
+            check.problem("max_body", format!("expected more than 0 and at most {MAX_BODY}"));
         }
         if config.max_connections == 0 {
-            check.problem("max_connections", "at least one connection is needed");
+            check.problem("max_connections", "expected at least 1");
         }
         if config.proxy_protocol && config.trusted_proxies.is_empty() {
-            let hint = "such as `trusted_proxies: [10.0.0.0/8]`: anybody could say to be anybody";
-            check.problem_with_hint("proxy_protocol", "nothing says whose header is believed", hint);
+            let hint = "such as `trusted_proxies: [10.0.0.0/8]`; otherwise any sender could forge its address";
+            check.problem_with_hint("proxy_protocol", "`trusted_proxies` is required", hint);
         }
         let wait = match config.wait {
             Some(WaitFor::None) => Wait::None,
             Some(WaitFor::Delivered) => Wait::Delivered(*config.wait_timeout),
             Some(WaitFor::Journal) if !check.durable => {
-                let message = "a journal in memory has nothing to wait for: it is lost with the process";
+                let message = "with a journal in memory nothing is durable to wait for";
                 check.problem_with_hint("wait", message, "use `wait: delivered`, or `journal: {mode: disk}`");
                 return None;
             }
@@ -247,7 +247,7 @@ impl Handler for Front {
             is_forwarded: peer.ip.is_some_and(|ip| network::is_by_unknown_proxy(ip, headers, trusted)),
         };
         if self.hosts.as_ref().is_some_and(|hosts| origin::is_rebound(headers, hosts)) {
-            let detail = format!("this host is not known here: name it in `sources.{}.hosts`", self.endpoint.source);
+            let detail = format!("this host name is not accepted: add it to `sources.{}.hosts`", self.endpoint.source);
             return Problem::new(StatusCode::FORBIDDEN, detail).closing().into_response();
         }
         if request.uri().path() != self.path {

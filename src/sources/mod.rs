@@ -26,11 +26,11 @@ fn check_codec(codec: &Codec, framing: Framing, check: &mut Check) -> Option<()>
     match codec {
         Codec::Syslog(syslog) => syslog.check().map_err(|wrong| check.problem("codec.syslog.timezone", wrong)).ok(),
         Codec::Msgpack if matches!(framing, Framing::Newline | Framing::Auto) => {
-            check.problem_with_hint("codec", "msgpack has no lines", "another `framing`, such as `length`");
+            check.problem_with_hint("codec", "msgpack is not line-based", "another `framing`, such as `length`");
             None
         }
         Codec::Csv(csv) if csv.columns.is_empty() => {
-            check.problem_with_hint("codec", "lines of csv need names", "such as `csv: {columns: [time, user]}`");
+            check.problem_with_hint("codec", "csv lines need `columns`", "such as `csv: {columns: [time, user]}`");
             None
         }
         _ => Some(()),

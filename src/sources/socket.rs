@@ -124,7 +124,7 @@ impl Socket {
                     Ok(stream) => connection::serve(&socket, stream, peer, cx).await,
                     Err(error) => {
                         let peer = peer.map(tracing::field::display);
-                        tracing::warn!(source = %cx.name, peer, %error, "no TLS connection");
+                        tracing::warn!(source = %cx.name, peer, %error, "TLS handshake failed");
                         cx.intake.connection_failed(TLS_FAILURE);
                     }
                 }

@@ -111,7 +111,8 @@ impl Stdin {
                     Ok(None) => break,
                     Err(OutOfFrame(reason)) => {
                         cx.intake.refused(1);
-                        let reason = self.broken.get_or_init(|| format!("standard input cannot be read on: {reason}"));
+                        let reason =
+                            self.broken.get_or_init(|| format!("cannot read standard input any further: {reason}"));
                         return Err(Fatal(reason.clone()));
                     }
                 }

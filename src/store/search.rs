@@ -229,7 +229,7 @@ impl Snapshot {
         match (result, place) {
             (Ok(value), _) => Ok(Some(value)),
             (Err(error), Place::Part(part)) if error.kind() == io::ErrorKind::InvalidData => {
-                tracing::error!(path = %part.path().display(), %error, "a part of the store is damaged and left out");
+                tracing::error!(path = %part.path().display(), %error, "a part of the store is damaged and skipped");
                 self.damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(part.number);
                 Ok(None)
             }

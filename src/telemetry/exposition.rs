@@ -245,7 +245,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }
-        assert!(text.contains("# HELP weir_events_addressed_total Events meant for a sink."));
+        assert!(text.contains("# HELP weir_events_addressed_total Events addressed to a sink."));
     }
 
     #[test]

@@ -116,7 +116,7 @@ mod tests {
         page.add_with(RETRIES, &sink("say \"b\""), Label::new("why", "x"), 2);
         assert_eq!(
             page.text(),
-            "# HELP weir_retries_total Writes that were tried again.\n\
+            "# HELP weir_retries_total Writes that were retried.\n\
              # TYPE weir_retries_total counter\n\
              weir_retries_total{component=\"a\"} 1\n\
              weir_retries_total{component=\"say \\\"b\\\"\",why=\"x\"} 2\n\

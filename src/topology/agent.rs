@@ -144,7 +144,8 @@ impl Agent {
         let (journal, report) = open_journal(&data_dir, &settings, shares)?;
         let context = Arc::new(IntakeContext {
             journal,
-            pool: Pool::start(settings.limits.threads()).map_err(|e| StartError::new(format!("no threads: {e}")))?,
+            pool: Pool::start(settings.limits.threads())
+                .map_err(|e| StartError::new(format!("cannot start threads: {e}")))?,
             dead_letters: open_dead_letters(&data_dir, durable)?,
             redactor: LazyLock::new(Engine::builtin),
             limits: Limits { event_bytes: settings.limits.event.bytes() as usize, values: MAX_VALUES },
@@ -388,8 +389,7 @@ impl Agent {
             let Some(sink) = running.sinks.get(name) else { continue };
             if sink.on_remove.is_none() && sink.waiting(&self.context.journal) > 0 {
                 errors.push(format!(
-                    "sinks.{name}: {} events wait for this sink; set `on_remove: drain` or `on_remove: drop` on it \
-                     before it is removed",
+                    "sinks.{name}: {} undelivered events; set `on_remove: drain` or `on_remove: drop` on the sink before removing it",
                     sink.waiting(&self.context.journal)
                 ));
             }
@@ -466,7 +466,7 @@ pub(super) fn steps(transforms: Vec<PlannedTransform>) -> Vec<Step> {
 
 async fn blocking(work: impl FnOnce() + Send + 'static) {
     if tokio::task::spawn_blocking(work).await.is_err() {
-        tracing::error!("a step of the stop has panicked");
+        tracing::error!("a bug in weir: a shutdown step panicked");
     }
 }
 
@@ -485,8 +485,7 @@ pub fn make_private_folder(path: &std::path::Path) -> Result<(), StartError> {
     match mode & OTHERS_WRITE {
         0 => Ok(()),
         _ => Err(StartError::new(format!(
-            "others may write into the data folder `{shown}`, and could put events, keys or links into it: run \
-             `chmod go-w {shown}`, or name a folder inside it with `data_dir`"
+            "the data folder `{shown}` is writable by others, who could plant events, keys or links in it: run `chmod go-w {shown}`, or set `data_dir` to a folder inside it"
         ))),
     }
 }
@@ -521,10 +520,10 @@ fn open_journal(
         message: format!("cannot open the journal: {error}"),
     })?;
     for (name, from, to) in &report.set_back {
-        tracing::warn!(sink = name, from, to, "a cursor stood behind the end of the journal and was set back");
+        tracing::warn!(sink = name, from, to, "a cursor was past the end of the journal and was reset");
     }
     for name in &report.cursors_lost {
-        tracing::warn!(sink = name, "the cursor was lost; the sink begins at the oldest event");
+        tracing::warn!(sink = name, "the cursor was lost; the sink starts at the oldest event");
     }
     Ok((journal, report))
 }

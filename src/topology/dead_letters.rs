@@ -35,7 +35,7 @@ impl Agent {
         Ok(removed)
     }
 
-    /// Sends a dead letter again; it leaves the queue only once it was taken.
+    /// Replays a dead letter; it leaves the queue only once it was taken.
     pub async fn replay(&self, number: dead_letters::Number) -> Result<(), String> {
         let queue = &self.context.dead_letters;
         let dead_letter = queue.get(number).await.map_err(|e| e.to_string())?.ok_or("there is no such dead letter")?;

@@ -95,7 +95,7 @@ impl SourceIntake {
 
     /// The source cannot go on.
     pub fn failed(&self, message: &str) {
-        tracing::error!(source = %self.inner.name, error = message, "the source has failed and is begun again");
+        tracing::error!(source = %self.inner.name, error = message, "the source failed and is restarted");
         self.inner.metrics.error(message);
         self.inner.metrics.enter(ComponentState::Held);
     }
@@ -172,8 +172,8 @@ impl SourceIntake {
         let outcome = outcome.await;
         match (outcome.verdict, outcome.refused.first()) {
             (JobStatus::Done, None) => Ok(()),
-            (_, Some(refusal)) => Err(format!("it is refused again: {}", refusal.reason)),
-            (verdict, None) => Err(format!("it was not taken: {verdict:?}")),
+            (_, Some(refusal)) => Err(format!("refused again: {}", refusal.reason)),
+            (verdict, None) => Err(format!("not accepted: {verdict:?}")),
         }
     }
 }

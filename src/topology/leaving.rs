@@ -111,7 +111,7 @@ impl Agent {
             } else {
                 "given first, as its `on_remove: drain` said"
             };
-            tracing::warn!(transform = %name, "the transform is not configured any more; what it holds is {what}");
+            tracing::warn!(transform = %name, "the transform was removed; its held events are {what}");
         }
         let flow = wiring::flow_behind(step, &leftover.steps, &leftover.streams, &self.accounting);
         let flow = Arc::new(flow);
@@ -163,7 +163,7 @@ impl Agent {
         let (journal, name, cursor) = (&self.context.journal, &stage.name, input_name(&stage.name));
         let owed = stage.owed(journal);
         if owed > 0 && stage.on_remove == Some(OnRemove::Drop) {
-            tracing::warn!(transform = %name, events = owed, "the transform was removed; what waited for it was dropped");
+            tracing::warn!(transform = %name, events = owed, "the transform was removed; its waiting events were dropped");
             journal.discard_all_but(&cursor, &[]);
         } else if owed > 0 {
             return self.hold_orphan_stage(name, owed);
@@ -183,14 +183,14 @@ impl Agent {
     pub(super) fn settle_orphan_stage(&self, name: &str) {
         let journal = &self.context.journal;
         if let Err(error) = catch_up(journal, name) {
-            tracing::warn!(transform = name, error, "what waits for a transform that is gone cannot be read");
+            tracing::warn!(transform = name, error, "cannot read the waiting events of a removed transform");
         }
         let owed = stages::waiting(journal, name) + held(journal, name, None);
         if owed > 0 {
             return self.hold_orphan_stage(&name.into(), owed);
         }
         match journal.drop_cursor(&input_name(name)) {
-            Ok(_) => tracing::info!(transform = name, "the transform is not configured any more and was forgotten"),
+            Ok(_) => tracing::info!(transform = name, "the state of a removed transform was deleted"),
             Err(error) => tracing::warn!(transform = name, %error, "an old cursor could not be removed"),
         }
     }

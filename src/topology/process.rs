@@ -203,7 +203,7 @@ fn blamed(batch: &Batch, event: usize, index: u64, panic: &str) -> Refusal {
 }
 
 fn reason(panic: &str) -> String {
-    format!("a bug in weir: it panics over this: {panic}")
+    format!("a bug in weir: panic on this event: {panic}")
 }
 
 #[cfg(test)]

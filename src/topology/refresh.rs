@@ -21,9 +21,9 @@ const AGAIN: Duration = Duration::from_secs(10);
 pub(super) async fn first(step: &Step) {
     let Some(refresh) = step.transform.refresh() else { return };
     let read = tokio::time::timeout(FIRST, (refresh.read)()).await;
-    let read = read.unwrap_or_else(|_| Err(format!("there is no answer within {FIRST:?}")));
+    let read = read.unwrap_or_else(|_| Err(format!("no answer within {FIRST:?}")));
     if let Err(error) = read {
-        tracing::warn!(transform = %step.name, error, "what is looked up cannot be read yet; events pass without it");
+        tracing::warn!(transform = %step.name, error, "lookup data cannot be read yet; events pass without it");
     }
 }
 
@@ -63,17 +63,17 @@ async fn keep_fresh(accounting: crate::telemetry::Accounting, step: Step, refres
             () = stop.cancelled() => return,
             read = tokio::time::timeout(LONGEST, (refresh.read)()) => read,
         };
-        match read.unwrap_or_else(|_| Err(format!("there is no answer within {LONGEST:?}"))) {
+        match read.unwrap_or_else(|_| Err(format!("no answer within {LONGEST:?}"))) {
             Ok(()) => {
                 wait = refresh.every;
                 if metrics.enter(ComponentState::Running) {
-                    tracing::info!(transform = %step.name, "what is looked up can be read again");
+                    tracing::info!(transform = %step.name, "lookup data can be read again");
                 }
             }
             Err(error) => {
                 wait = refresh.every.min(AGAIN);
                 if metrics.enter(ComponentState::Retrying) {
-                    tracing::warn!(transform = %step.name, error, "what is looked up cannot be read; the last reading stays");
+                    tracing::warn!(transform = %step.name, error, "lookup data cannot be read; using the previous data");
                 }
                 metrics.error(error);
             }

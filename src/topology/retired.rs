@@ -93,7 +93,7 @@ impl Agent {
                 tracing::warn!(sink = %name, events, "the sink was removed; its waiting events were dropped");
             }
             if let Err(error) = self.context.dead_letters.clear(name).await {
-                tracing::error!(sink = %name, %error, "what is parked for a removed sink could not be removed");
+                tracing::error!(sink = %name, %error, "cannot remove the parked events of a removed sink");
             }
         }
         let waiting = journal.cursor_info(name).map_or(0, |cursor| cursor.waiting_events);
@@ -134,7 +134,7 @@ impl Agent {
             let waiting = cursor.waiting_events + parked;
             if waiting == 0 {
                 match journal.drop_cursor(&name) {
-                    Ok(_) => tracing::info!(sink = %name, "the sink is not configured any more and was forgotten"),
+                    Ok(_) => tracing::info!(sink = %name, "the cursor of a removed sink was deleted"),
                     Err(error) => tracing::warn!(sink = %name, %error, "an old cursor could not be removed"),
                 }
                 running.snapshots.sinks.remove(&*name);

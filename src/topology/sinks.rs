@@ -66,7 +66,7 @@ impl Predecessor {
             Predecessor::Running(sink) => sink.end(deadline, hurry).await,
             Predecessor::Leaving(task) => {
                 if task.await.is_err() {
-                    tracing::error!("the end of a removed sink has panicked");
+                    tracing::error!("a bug in weir: removing a sink panicked");
                 }
             }
         }
@@ -146,7 +146,7 @@ impl RunningSink {
                 Ok(Err::<(), String>(error)) => error,
                 Err(panic) => format!("a bug in weir: delivery panicked: {}", panics::message(&*panic)),
             };
-            tracing::error!(sink = %watched.name, error, "the sink does not run; a restart begins it again");
+            tracing::error!(sink = %watched.name, error, "the sink is not running; restart the agent");
             watched.error(error);
             watched.enter(ComponentState::Held);
         });
@@ -196,7 +196,7 @@ impl RunningSink {
         }
         self.kill.cancel();
         if (&mut self.task).await.is_err() {
-            tracing::error!(sink = %self.name, "the delivery loop has panicked");
+            tracing::error!(sink = %self.name, "a bug in weir: the delivery loop panicked");
         }
     }
 }
@@ -235,7 +235,7 @@ impl SinkHandle {
         let (reply, answer) = oneshot::channel();
         self.0
             .try_send(Replay { dead_letter, reply })
-            .map_err(|_| "too many replays wait for this sink; try again later")?;
+            .map_err(|_| "too many pending replays for this sink; try again later")?;
         answer.await.map_err(|_| "the sink has stopped".to_owned())?
     }
 }

@@ -24,7 +24,7 @@ impl Agent {
         let mut text = HEAD.to_owned();
         text.push_str(&running.snapshots.render());
         if let Err(error) = write(&snapshots_file(&self.data_dir), &text) {
-            tracing::warn!(%error, "cannot keep how sinks and stages are configured: a removed one will wait to be brought back");
+            tracing::warn!(%error, "cannot save the configuration of sinks and stages: a removed one would have to be configured again");
         }
     }
 }

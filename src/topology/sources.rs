@@ -99,7 +99,7 @@ impl RunningSource {
             biased;
             seen = ready.wait_for(|ready| *ready) => match seen {
                 Ok(_) => Ok(()),
-                Err(_) => error(&"it has gone away"),
+                Err(_) => error(&"it ended unexpectedly"),
             },
             failed = self.failure.wait_for(Option::is_some) => match failed {
                 Ok(message) => error(&message.as_deref().unwrap_or("it has failed")),
@@ -127,11 +127,11 @@ impl RunningSource {
     pub async fn stop(mut self, deadline: Instant) {
         self.close();
         if tokio::time::timeout_at(deadline, &mut self.task).await.is_err() {
-            tracing::warn!(source = %self.name, "the source did not stop in time; it is cut off");
+            tracing::warn!(source = %self.name, "the source did not stop in time and was aborted");
             self.task.abort();
         }
         if tokio::time::timeout_at(deadline, self.intake.idle()).await.is_err() {
-            tracing::warn!(source = %self.name, "what the source has handed in has not ended in time");
+            tracing::warn!(source = %self.name, "the source's events were not finished in time");
         }
     }
 }

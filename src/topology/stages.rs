@@ -92,7 +92,7 @@ impl RunningStage {
                 Ok(Err::<(), String>(error)) => error,
                 Err(panic) => format!("a bug in weir: a transform panicked: {}", panics::message(&*panic)),
             };
-            tracing::error!(transform = %metrics.name, error, "the transform does not run; a restart begins it again");
+            tracing::error!(transform = %metrics.name, error, "the transform is not running; restart the agent");
             metrics.error(error);
             metrics.enter(ComponentState::Held);
         });
@@ -165,13 +165,13 @@ impl RunningStage {
         if drops {
             let events = stages::held(journal, &name, Some(&*stage));
             stages::forget_entries(journal, &name);
-            tracing::warn!(transform = %name, events, "the transform has another type now; what the earlier one held was dropped");
+            tracing::warn!(transform = %name, events, "the transform's type changed; its held events were dropped");
         }
     }
 
     async fn ended(self) {
         if self.task.await.is_err() {
-            tracing::error!(transform = %self.name, "a transform has panicked");
+            tracing::error!(transform = %self.name, "a bug in weir: a transform panicked");
         }
     }
 
@@ -222,7 +222,7 @@ impl Downstream for Behind {
                 result = self.flow.new_yield();
                 for event in 0..batch.len() {
                     if let Err(panic) = self.flow.run_alone_from(port, &batch, event, &mut result) {
-                        let reason = format!("a bug in weir: it panics over this: {panic}");
+                        let reason = format!("a bug in weir: panic on this event: {panic}");
                         let mut line = Vec::new();
                         batch.render_event(event, &mut line);
                         let name = self.name.clone();
@@ -282,8 +282,7 @@ impl Behind {
 /// What a reload or a start would do with a stage that is in no plan any more.
 pub fn objection(name: &str, owed: u64) -> String {
     format!(
-        "transforms.{name}: {owed} events wait for this transform or are held by it; set `on_remove: drain` or \
-         `on_remove: drop` on it before it is removed"
+        "transforms.{name}: {owed} waiting or held events; set `on_remove: drain` or `on_remove: drop` on the transform before removing it"
     )
 }
 

@@ -70,7 +70,7 @@ impl Trial {
         let accounting = Accounting::default();
         let source: Arc<str> = match self.sources.get(at) {
             Some(source) => source.clone(),
-            None => self.source_of(at).ok_or_else(|| format!("`{at}` is neither a source nor a transform"))?,
+            None => self.source_of(at).ok_or_else(|| format!("`{at}` is not a source or transform"))?,
         };
         let whole = flow(&source, &self.steps, &streams, &accounting);
         let flow = if self.sources.contains(at) { whole } else { whole.from(at) };
@@ -161,7 +161,7 @@ impl Trial {
         let sink = self.sink(name);
         let inputs = match sink {
             Some(sink) => sink.inputs.clone(),
-            None => vec![self.output(name).ok_or_else(|| format!("there is no component `{name}`"))?],
+            None => vec![self.output(name).ok_or_else(|| format!("no component `{name}`"))?],
         };
         let all = inputs.iter().filter_map(|input| outcome.lines.get(input)).flatten();
         let filter = sink.and_then(|sink| sink.filter.as_ref());
@@ -191,7 +191,9 @@ impl Trial {
             return Ok(lines.iter().flat_map(|line| line.iter().copied().chain([b'\n'])).collect());
         };
         match sink.sink.preview(&sink.dry_context("test".into(), &self.data_dir), &batch_of(&lines)) {
-            None => Err(format!("what a `{}` sink sends depends on its target: expect `events` of it", sink.type_name)),
+            None => {
+                Err(format!("the output of a `{}` sink depends on its target: use `events` instead", sink.type_name))
+            }
             Some(Err(failure)) => Err(failure.answer().to_owned()),
             Some(Ok(bytes)) => Ok(bytes),
         }

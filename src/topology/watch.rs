@@ -54,14 +54,14 @@ impl ShortOfSpace {
                     Full::Journal | Full::Memory => {
                         tracing::warn!(
                             bytes,
-                            "the journal is nearly full: it takes smaller events, but not so many bytes at once"
+                            "the journal is nearly full: it accepts small events, but not large batches"
                         );
                     }
                 }
                 self.known = found;
             }
             (None, Some(_)) if self.looks_without >= OVER_AFTER => {
-                tracing::info!("the journal has space again for what was too large");
+                tracing::info!("the journal accepts large batches again");
                 self.known = None;
             }
             _ => {}
@@ -92,7 +92,7 @@ impl Agent {
                 let found = tokio::task::spawn_blocking(move || identity(&path)).await.unwrap_or(own);
                 let reason = (found != own).then(|| {
                     format!(
-                        "the folder `{}` was removed or replaced: what is written would be lost at the next start",
+                        "the folder `{}` was removed or replaced: events written now would be lost at the next start",
                         folder.display()
                     )
                 });
@@ -107,7 +107,7 @@ impl Agent {
                 (Some(trouble), None) if looks + 1 >= LASTING => {
                     refused_before = self.refused_requests();
                     self.stand_still(Some(Standstill { trouble: trouble.clone(), since: Timestamp::now() }));
-                    tracing::error!(state = trouble.word(), reason = trouble.reason(), "the journal takes no events");
+                    tracing::error!(state = trouble.word(), reason = trouble.reason(), "the journal accepts no events");
                 }
                 (Some(trouble), Some(known)) if *trouble != known.trouble && looks + 1 >= LASTING => {
                     self.stand_still(Some(Standstill { trouble: trouble.clone(), since: known.since }));
@@ -131,7 +131,7 @@ impl Agent {
                 (None, Some(known)) if looks + 1 >= LASTING => {
                     self.stand_still(None);
                     let refused = self.refused_requests().saturating_sub(refused_before);
-                    tracing::info!(since = known.since.to_string(), refused, "the journal takes events again");
+                    tracing::info!(since = known.since.to_string(), refused, "the journal accepts events again");
                 }
                 _ => {}
             }

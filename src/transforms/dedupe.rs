@@ -42,7 +42,7 @@ impl Stage for Dedupe {
     fn build(config: Config, check: &mut Check) -> Option<Dedupe> {
         let window: std::time::Duration = config.window.into();
         if window.is_zero() {
-            check.problem("window", "a window of no time finds no repeat");
+            check.problem("window", "expected more than 0");
         }
         let key = EventKey::read(&config.key, "key", check)?;
         (!window.is_zero()).then_some(Dedupe { key, window })
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn no_window_and_no_key_are_problems() {
-        assert_eq!(stage_problems::<Dedupe>("window: 0s"), ["window: a window of no time finds no repeat"]);
-        assert_eq!(stage_problems::<Dedupe>("key: ['a..b']"), ["key: the key is made of 1 to 8 fields"]);
+        assert_eq!(stage_problems::<Dedupe>("window: 0s"), ["window: expected more than 0"]);
+        assert_eq!(stage_problems::<Dedupe>("key: ['a..b']"), ["key: the key has 1 to 8 fields"]);
     }
 }

@@ -94,12 +94,12 @@ impl Transform for Metrics {
     fn build(config: Config, check: &mut Check) -> Option<Metrics> {
         let before = check.problems.len();
         if config.metrics.is_empty() || config.metrics.len() > MAX_METRICS {
-            check.problem("metrics", format!("there are 1 to {MAX_METRICS} metrics"));
+            check.problem("metrics", format!("expected 1 to {MAX_METRICS} metrics"));
         }
         let mut metrics: Vec<Metric> = Vec::new();
         for (nth, metric) in config.metrics.into_iter().enumerate() {
             if metrics.iter().any(|other| other.spec.name == metric.name) {
-                check.problem(format!("metrics[{nth}].name"), format!("two metrics are called `{}`", metric.name));
+                check.problem(format!("metrics[{nth}].name"), format!("duplicate metric name `{}`", metric.name));
             }
             metrics.extend(read(metric, &format!("metrics[{nth}]"), check));
         }
@@ -148,20 +148,20 @@ fn read(config: MetricConfig, at: &str, check: &mut Check) -> Option<Metric> {
         !name.is_empty() && name.chars().all(fits) && !name.starts_with(|c: char| c.is_ascii_digit())
     };
     if !is_name(&config.name, &[':']) || config.name.len() > 128 {
-        check.problem(format!("{at}.name"), format!("`{}` is no name of a metric", config.name));
+        check.problem(format!("{at}.name"), format!("`{}` is not a valid metric name", config.name));
     }
     if config.name.starts_with("weir_") || config.name.starts_with("process_") {
-        check.problem(format!("{at}.name"), "metrics of this beginning are Weir's own");
+        check.problem(format!("{at}.name"), "this prefix is reserved for Weir's own metrics");
     }
     if config.kind == Kind::Histogram && config.field.is_none() {
-        check.problem(format!("{at}.field"), "a histogram measures a number: name its field");
+        check.problem(format!("{at}.field"), "a histogram needs `field`");
     }
     if config.kind == Kind::Counter && !config.buckets.is_empty() {
-        check.problem(format!("{at}.buckets"), "a counter has no buckets");
+        check.problem(format!("{at}.buckets"), "`buckets` applies to histograms only");
     }
     if config.buckets.windows(2).any(|pair| pair[0] >= pair[1]) || config.buckets.iter().any(|bound| !bound.is_finite())
     {
-        check.problem(format!("{at}.buckets"), "the bounds ascend");
+        check.problem(format!("{at}.buckets"), "expected ascending bounds");
     }
     if !config.scale.is_finite() || config.scale == 0.0 {
         check.problem(format!("{at}.scale"), "expected a number other than 0");
@@ -175,7 +175,7 @@ fn read(config: MetricConfig, at: &str, check: &mut Check) -> Option<Metric> {
     for (nth, name) in names.iter().enumerate() {
         let taken = ["le", "component"].contains(&name.as_str()) || names[..nth].contains(name);
         if !is_name(name, &[]) || name.starts_with("__") || taken {
-            check.problem(format!("{at}.labels[{nth}]"), format!("`{name}` cannot be a label here"));
+            check.problem(format!("{at}.labels[{nth}]"), format!("`{name}` is not a valid label"));
         }
     }
     if names.len() > MAX_LABELS {

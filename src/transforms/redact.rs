@@ -134,8 +134,10 @@ impl Transform for Redact {
             let Rule::Own(own) = rule else { continue };
             if !redaction::is_rule_name(&own.name) {
                 let most = redaction::MAX_RULE_NAME;
-                let message =
-                    format!("`{}` is no name of a rule: up to {most} of a-z, 0-9, `_`, `-` and `.`", own.name);
+                let message = format!(
+                    "`{}` is not a valid rule name: up to {most} characters of a-z, 0-9, `_`, `-` and `.`",
+                    own.name
+                );
                 check.problem(format!("rules[{nth}].name"), message);
                 continue;
             }
@@ -197,7 +199,7 @@ fn groups(rules: &[Rule], check: &mut Check) -> Vec<Group> {
             Some((_, group)) => named.push(group),
             None if name == BUILTIN => named.extend(Group::ALL.iter().map(|(_, group)| *group)),
             None => {
-                let message = format!("`{name}` is no built-in group");
+                let message = format!("`{name}` is not a built-in group");
                 let hint = match diagnostic::nearest(name, words()) {
                     Some(nearest) => format!("did you mean `{nearest}`?"),
                     None => format!("the groups are {}", words().collect::<Vec<_>>().join(", ")),
@@ -227,13 +229,16 @@ fn action(action: Action, config: &Config, check: &mut Check, at: &str) -> redac
 
 fn paths(fields: &[String], check: &mut Check) -> Vec<Vec<String>> {
     if fields.is_empty() {
-        check.problem("fields", "no field is listed; leave `fields` out to look at all of them");
+        check.problem("fields", "`fields` is empty; omit it to redact all fields");
     }
     let mut paths = Vec::new();
     for (nth, field) in fields.iter().enumerate() {
         let path: Vec<String> = field.split('.').map(str::to_owned).collect();
         if path.iter().any(String::is_empty) {
-            check.problem(format!("fields[{nth}]"), format!("`{field}` is no path of names joined by dots"));
+            check.problem(
+                format!("fields[{nth}]"),
+                format!("`{field}` is not a field: expected names separated by dots"),
+            );
         }
         paths.push(path);
     }
@@ -303,15 +308,15 @@ mod tests {
     fn all_that_is_wrong_is_told_at_its_place() {
         let config = r"{rules: [personnal, {name: a, pattern: '('}, {name: b, pattern: x, action: hash}, {name: c, pattern: '['}], fields: [a.]}";
         let given = problems::<Redact>(config);
-        assert_eq!(given[0], "rules[0]: `personnal` is no built-in group");
-        assert_eq!(given[1], "fields[0]: `a.` is no path of names joined by dots");
+        assert_eq!(given[0], "rules[0]: `personnal` is not a built-in group");
+        assert_eq!(given[1], "fields[0]: `a.` is not a field: expected names separated by dots");
         assert_eq!(given[2], "rules[2].action: `hash` needs a key");
         assert!(given[3].starts_with("rules[1].pattern: "), "{given:?}");
         assert!(given[4].starts_with("rules[3].pattern: "), "{given:?}");
         assert_eq!(given.len(), 5, "{given:?}");
         assert_eq!(
             problems::<Redact>("rules: [{name: My Rule, pattern: x}]"),
-            ["rules[0].name: `My Rule` is no name of a rule: up to 64 of a-z, 0-9, `_`, `-` and `.`"]
+            ["rules[0].name: `My Rule` is not a valid rule name: up to 64 characters of a-z, 0-9, `_`, `-` and `.`"]
         );
         let twice = r"rules: [{name: a, pattern: x}, secrets, {name: a, pattern: y}]";
         assert_eq!(problems::<Redact>(twice), ["rules[2].name: `a`: the name is taken"]);

@@ -36,7 +36,7 @@ impl Transform for Route {
     fn build(config: Config, check: &mut Check) -> Option<Route> {
         let before = check.problems.len();
         if config.routes.is_empty() {
-            check.problem_with_hint("", "no output is named", "add one as `errors: status:error`");
+            check.problem_with_hint("", "expected at least one output", "add one as `errors: status:error`");
         }
         if config.routes.len() > MAX_ROUTES {
             check.problem("", format!("{} outputs are more than {MAX_ROUTES}", config.routes.len()));
@@ -44,7 +44,7 @@ impl Transform for Route {
         let mut routes = Vec::new();
         for (name, query) in config.routes {
             if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-')) {
-                check.problem(&name, format!("`{name}` is no name of an output: letters, digits, `_` and `-`"));
+                check.problem(&name, format!("`{name}` is not a valid output name: letters, digits, `_` and `-`"));
             }
             if let Some(query) = check.query(&name, &query) {
                 routes.push((name, query));
@@ -184,8 +184,8 @@ mod tests {
     #[test]
     fn all_that_is_wrong_is_told_at_once() {
         let given = problems::<Route>("a.b: status:error\nbad: 'x:('");
-        assert_eq!(given[0], "a.b: `a.b` is no name of an output: letters, digits, `_` and `-`");
+        assert_eq!(given[0], "a.b: `a.b` is not a valid output name: letters, digits, `_` and `-`");
         assert!(given.len() == 2 && given[1].starts_with("bad: "), "{given:?}");
-        assert_eq!(problems::<Route>("{}"), [": no output is named"]);
+        assert_eq!(problems::<Route>("{}"), [": expected at least one output"]);
     }
 }

@@ -58,7 +58,7 @@ impl Transform for Truncate {
             (Some(_), Some(_)) => {
                 check.problem_with_hint(
                     "max_bytes",
-                    "`max_chars` and `max_bytes` exclude each other",
+                    "`max_chars` and `max_bytes` cannot be combined",
                     "remove one of them",
                 );
                 return None;
@@ -71,15 +71,18 @@ impl Transform for Truncate {
             Most::Bytes(most) => most.checked_sub(used).map(Most::Bytes),
         };
         if before_marker.is_none() {
-            check.problem("marker", format!("the marker is longer than `{key}` allows the whole text to be"));
+            check.problem("marker", format!("the marker is longer than `{key}`"));
         }
         let mut fields = Vec::new();
         for (nth, name) in config.fields.into_iter().enumerate() {
             let path: Vec<String> = name.split('.').map(str::to_owned).collect();
             if path.iter().any(String::is_empty) {
-                check.problem(format!("fields[{nth}]"), format!("`{name}` is no path of names joined by dots"));
+                check.problem(
+                    format!("fields[{nth}]"),
+                    format!("`{name}` is not a field: expected names separated by dots"),
+                );
             } else if fields.iter().any(|field: &Field| field.name == name) {
-                check.problem(format!("fields[{nth}]"), format!("`{name}` is listed twice"));
+                check.problem(format!("fields[{nth}]"), format!("duplicate field `{name}`"));
             }
             fields.push(Field { name, path });
         }
@@ -228,14 +231,14 @@ mod tests {
     fn a_wrong_configuration_is_told_where_it_is_wrong() {
         assert_eq!(
             problems::<Truncate>("{max_chars: 1, max_bytes: 2}"),
-            ["max_bytes: `max_chars` and `max_bytes` exclude each other"]
+            ["max_bytes: `max_chars` and `max_bytes` cannot be combined"]
         );
         assert_eq!(
             problems::<Truncate>("{fields: [code, a..b, code], max_chars: 2, marker: '...'}"),
             [
-                "marker: the marker is longer than `max_chars` allows the whole text to be",
-                "fields[1]: `a..b` is no path of names joined by dots",
-                "fields[2]: `code` is listed twice",
+                "marker: the marker is longer than `max_chars`",
+                "fields[1]: `a..b` is not a field: expected names separated by dots",
+                "fields[2]: duplicate field `code`",
             ]
         );
     }

@@ -39,7 +39,7 @@ impl FromStr for Rate {
             Some(Rate { count: count.parse().ok().filter(|_| digits)?, per_nanos: duration::unit(unit.trim())? })
         });
         let rate = rate.ok_or_else(|| Malformed(format!("expected a rate such as `100/s`, got `{text}`")))?;
-        if rate.count == 0 { Err(Malformed("a rate of 0 would never move".into())) } else { Ok(rate) }
+        if rate.count == 0 { Err(Malformed("expected more than 0".into())) } else { Ok(rate) }
     }
 }
 

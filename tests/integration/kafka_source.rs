@@ -347,7 +347,7 @@ fn a_full_journal_pauses_reading_and_the_member_stays() {
     eventually("reading pauses", || agent.log().contains("reading pauses"));
     // Longer than a member may go without polling.
     std::thread::sleep(Duration::from_secs(10));
-    assert_eq!(agent.log().matches("reads a partition").count(), 2, "it was never thrown out: {}", agent.log());
+    assert_eq!(agent.log().matches("partition assigned").count(), 2, "it was never thrown out: {}", agent.log());
     std::fs::remove_file(blocked).expect("it can be removed");
     until_written(&agent, 4000);
     assert!(numbers(&folder).into_iter().eq((0..4000).map(|n| (n, 1))));

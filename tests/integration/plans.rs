@@ -610,13 +610,13 @@ fn validate_finds_what_run_would_refuse() {
     );
     let api = format!("api: {{ address: '127.0.0.1:{port}' }}\n{}", source(""));
     for (yaml, code, said) in [
-        (source(""), 0, "the configuration holds"),
+        (source(""), 0, "configuration OK"),
         (twice, 78, "is taken: the source `web` listens there"),
         (api, 78, "is taken: the API listens there"),
         (with("a.crt", "missing.key"), 1, "missing.key"),
         (with("a.crt", "b.key"), 1, "do not fit"),
         (with("a.crt", "encrypted.key"), 1, "is encrypted"),
-        (with("a.crt", "a.key"), 0, "the configuration holds"),
+        (with("a.crt", "a.key"), 0, "configuration OK"),
     ] {
         let yaml =
             if yaml.starts_with("api") { yaml } else { format!("api: {{ address: '127.0.0.1:{other}' }}\n{yaml}") };

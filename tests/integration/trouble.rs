@@ -66,7 +66,7 @@ fn a_full_journal_is_said_once_and_shown_until_it_is_over() {
     assert_eq!(ready(&agent).0, 200);
     assert!(health(&agent).0);
     fill(ingest);
-    eventually("it is said", || lines(&agent, "the journal takes no events") == 1);
+    eventually("it is said", || lines(&agent, "the journal accepts no events") == 1);
     let (status, body) = ready(&agent);
     assert_eq!((status, body.contains("full")), (503, true), "{body}");
     let (ok, said) = health(&agent);
@@ -77,7 +77,7 @@ fn a_full_journal_is_said_once_and_shown_until_it_is_over() {
     assert!(agent.metrics().iter().any(|(name, value)| name.starts_with("weir_requests_refused_total")
         && name.contains("full")
         && *value >= 20.0));
-    assert_eq!(lines(&agent, "the journal takes no events"), 1, "once: {}", agent.log());
+    assert_eq!(lines(&agent, "the journal accepts no events"), 1, "once: {}", agent.log());
     // Somebody lets go of what waits.
     let answer = request(agent.api, "GET", "/health", &[], b"").expect("an answer").json();
     assert_eq!((&answer["status"], &answer["journal"]["state"]), (&"degraded".into(), &"full".into()), "{answer}");
@@ -86,7 +86,7 @@ fn a_full_journal_is_said_once_and_shown_until_it_is_over() {
         &blocked(ingest, "").replace("type: http, inputs: [web, bad], uri:", "type: blackhole, inputs: [web, bad] } #"),
     );
     agent.signal("-HUP");
-    eventually("it is over", || lines(&agent, "the journal takes events again") == 1);
+    eventually("it is over", || lines(&agent, "the journal accepts events again") == 1);
     assert!(agent.log().lines().any(|line| line.contains("takes events again") && line.contains("refused")));
     assert_eq!(ready(&agent).0, 200);
     assert!(health(&agent).0, "{}", health(&agent).1);
@@ -118,7 +118,7 @@ fn a_data_folder_that_is_gone_takes_nothing_until_it_is_back() {
     let (ok, said) = health(&agent);
     assert!(!ok && said.contains("the journal is failing since"), "{said}");
     fs::rename(&aside, &data).expect("it can be moved back");
-    eventually("it is over", || lines(&agent, "the journal takes events again") == 1);
+    eventually("it is over", || lines(&agent, "the journal accepts events again") == 1);
     assert_eq!(post(ingest, "{\"n\":2}"), 1);
 }
 
@@ -175,7 +175,7 @@ fn a_nearly_full_journal_that_refuses_large_bodies_only_is_said_once() {
         assert_eq!(lines(&agent, "the journal is nearly full"), 1, "{}", agent.log());
         assert_eq!(ready(&agent).0, 200, "it takes events");
     } else {
-        eventually("it is said", || lines(&agent, "the journal takes no events") == 1);
+        eventually("it is said", || lines(&agent, "the journal accepts no events") == 1);
     }
 }
 

@@ -120,7 +120,7 @@ fn is_filled_in(value: &[u8]) -> bool {
     })
 }
 
-/// How values begin that say where the secret is kept.
+/// Prefix of the values that say where the secret is kept.
 #[rustfmt::skip]
 const REFERENCES: &[&str] = &[
     "arn:", "op://", "vault:", "vault://", "ssm:", "secretsmanager:", "secretref:", "keyring:", "env:", "env.",

@@ -131,7 +131,7 @@ pub fn classic(text: &str, file: u32, problems: &mut Problems) -> bool {
     if is_first.is_none_or(|(first, _)| first != at) {
         return false;
     }
-    let message = "this is a configuration of Fluent Bit in its classic form, and Weir reads YAML";
+    let message = "this is a Fluent Bit configuration in classic format; Weir reads YAML";
     problems.push(Problem::error("", Span::new(file, at..at + first.len()), message).hint(WHOLE));
     let (mut section, mut plugin) = ("", String::new());
     let all: Vec<(usize, &str)> = lines(text).collect();
@@ -164,7 +164,7 @@ pub fn yaml(node: &Node, problems: &mut Problems) -> bool {
     if !lists.iter().any(|(list, _)| pipeline.value.get(list).is_some()) {
         return false;
     }
-    let message = "this is a configuration of Fluent Bit, and Weir is configured otherwise";
+    let message = "this is a Fluent Bit configuration";
     problems.push(Problem::error("pipeline", pipeline.key.span, message).hint(WHOLE));
     if let Some(service) = node.get("service") {
         answer_all("service", "", &service.value, problems);
@@ -185,7 +185,7 @@ pub fn yaml(node: &Node, problems: &mut Problems) -> bool {
                 "leave it out: `codec` of a source says how its lines are read"
             };
             problems.push(
-                Problem::error(name, entry.key.span, format!("unknown key `{name}`, which is Fluent Bit's")).hint(hint),
+                Problem::error(name, entry.key.span, format!("unknown key `{name}` (a key of Fluent Bit)")).hint(hint),
             );
         }
     }
@@ -208,8 +208,7 @@ fn answer(section: &str, plugin: &str, key: &str, value: &str, span: Span) -> Pr
     let place = if plugin.is_empty() { section.to_owned() } else { format!("{section} {plugin}") };
     if name == "name" && section != "service" {
         let advice = find_type(PLUGINS, section, plugin);
-        let hint =
-            advice.map_or_else(|| "there is nothing like it here".to_owned(), |advice| format!("it becomes {advice}"));
+        let hint = advice.map_or_else(|| "no equivalent".to_owned(), |advice| format!("it becomes {advice}"));
         return Problem::error(place, span, format!("`{key}` names the plugin `{value}` of Fluent Bit")).hint(hint);
     }
     let hint = match find(KEYS, section, plugin, &name) {
@@ -217,7 +216,7 @@ fn answer(section: &str, plugin: &str, key: &str, value: &str, span: Span) -> Pr
             Some(why) => format!("leave it out{why}"),
             None => format!("it becomes {advice}"),
         },
-        None => "there is nothing like it here: see docs/reference.md for the keys of the component".to_owned(),
+        None => "no equivalent: see docs/reference.md for the keys of the component".to_owned(),
     };
     Problem::error(place, span, format!("`{key}` is a key of Fluent Bit")).hint(hint)
 }

@@ -57,11 +57,11 @@ pub fn explain(root: &Node, problems: &mut Problems) {
 }
 
 fn foreign_key(key: &str) -> String {
-    format!("unknown key `{key}`, which is Vector's")
+    format!("unknown key `{key}` (a key of Vector)")
 }
 
 fn foreign_type(type_name: &str) -> String {
-    format!("unknown type `{type_name}`, which is Vector's")
+    format!("unknown type `{type_name}` (a type of Vector)")
 }
 
 /// The advice of the first row that is meant.

@@ -124,7 +124,7 @@ const KEYS: &[Row] = &[
         "leave it out: an event that a transform cannot take is a dead letter",
     ),
     ("sinks", "", "healthcheck", "leave it out: `weir validate` tries the connection"),
-    ("sinks", "", "acknowledgements", "leave it out: what is acknowledged is durable"),
+    ("sinks", "", "acknowledgements", "leave it out: acknowledged events are durable"),
     ("sinks", "", "encoding.codec", "write `encoding: json`, `ndjson`, `csv`, `text` or `ecs`"),
     ("sinks", "", "encoding.only_fields", "leave it out: an event is sent as its transforms leave it"),
     ("sinks", "", "encoding.except_fields", "write a transform that removes them: `redact` with `action: remove`"),
@@ -179,7 +179,7 @@ pub fn toml(text: &str, file: u32, problems: &mut Problems) -> bool {
     if !lines(text).any(|(_, line)| line.split_once('=').is_some_and(|(key, _)| is_key(key.trim()))) {
         return false;
     }
-    let message = "this is a configuration of Vector in TOML, and Weir reads YAML";
+    let message = "this is a Vector configuration in TOML; Weir reads YAML";
     let hint = "`[sources.NAME]` becomes `sources: {NAME: …}` and `key = value` becomes `key: value`; the problems below say \
                 what is called otherwise";
     problems.push(Problem::error("", Span::new(file, at..at + first.len()), message).hint(hint));

@@ -189,7 +189,7 @@ impl<'de> Deserialize<'de> for Concurrency {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Concurrency, D::Error> {
         let text = String::deserialize(deserializer)?;
         match text.parse() {
-            Ok(0) => Err(serde::de::Error::custom("a concurrency of 0 would never write")),
+            Ok(0) => Err(serde::de::Error::custom("expected at least 1")),
             Ok(count) => Ok(Concurrency::Fixed(count)),
             Err(_) if text == "adaptive" => Ok(Concurrency::Adaptive),
             Err(_) => Err(serde::de::Error::custom(format!("expected a number or `adaptive`, got `{text}`"))),

@@ -296,7 +296,7 @@ impl InFlight {
             AttemptError::Panicked(message) => {
                 unsent.panics += 1;
                 if unsent.panics >= PANICS {
-                    return self.poisoned(unsent, "the sink panics on it", message);
+                    return self.poisoned(unsent, "the sink panicked on this event", message);
                 }
                 self.again(unsent, format!("the sink panicked: {message}"), None, true, cx)
             }
@@ -304,9 +304,9 @@ impl InFlight {
             AttemptError::Write(Failure::Some(failures)) => self.some(unsent, failures, true, cx),
             AttemptError::Encode(
                 Failure::Poison { answer } | Failure::Suspect { answer } | Failure::Ambiguous { answer },
-            ) => self.poisoned(unsent, "it cannot be encoded", answer),
+            ) => self.poisoned(unsent, "cannot be encoded", answer),
             AttemptError::Write(Failure::Poison { answer } | Failure::Suspect { answer }) => {
-                self.poisoned(unsent, "the target refuses it", answer)
+                self.poisoned(unsent, "refused by the target", answer)
             }
             AttemptError::Write(Failure::Ambiguous { answer }) => self.doubted(unsent, answer, false, cx),
             AttemptError::Encode(Failure::Transient { answer, after })
@@ -380,7 +380,7 @@ impl InFlight {
             }
             cx.evidence.use_up(&destination);
             self.probe = None;
-            let reason = if is_exhausted { GAVE_UP } else { "the target refuses it, and takes others" };
+            let reason = if is_exhausted { GAVE_UP } else { "refused by the target, which accepts others" };
             self.poison.push(Poisoned::of(unsent, reason, answer));
             return Next::GoOn;
         }

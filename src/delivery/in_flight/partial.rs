@@ -45,7 +45,7 @@ impl InFlight {
         was_written: bool,
         cx: &mut Circumstances<'_>,
     ) -> Sorted {
-        let reason = if was_written { "the target refuses it" } else { "it cannot be encoded" };
+        let reason = if was_written { "refused by the target" } else { "cannot be encoded" };
         let mut sorted = Sorted::default();
         let mut used = Vec::new();
         let since = unsent.doubt.map_or(unsent.began, |doubt| doubt.since);
@@ -67,7 +67,7 @@ impl InFlight {
                         let doubt = Some(Doubt { since, is_exhausted: false });
                         self.refused.push(Refused::of(Unsent { doubt, ..single() }, answer));
                     } else if cx.evidence.has_taken_since(&destination, since) && unsent.doubt.is_some() {
-                        let reason = "the target refuses it, and takes others";
+                        let reason = "refused by the target, which accepts others";
                         self.poison.push(Poisoned::of(single(), reason, answer));
                         used.push(destination);
                     } else {
@@ -89,7 +89,7 @@ impl InFlight {
     fn write_again(&mut self, unsent: Unsent, sorted: Sorted, others_taken: bool, cx: &mut Circumstances<'_>) -> Next {
         let part = |indices: &[usize]| unsent.with(unsent.batch.select(indices));
         if !sorted.suspected.is_empty() {
-            self.condemn(part(&sorted.suspected), "the target refuses it", sorted.suspicion);
+            self.condemn(part(&sorted.suspected), "refused by the target", sorted.suspicion);
         }
         let since = unsent.doubt.map_or(unsent.began, |doubt| doubt.since);
         let doubtful = Unsent { doubt: Some(Doubt { since, is_exhausted: false }), ..part(&sorted.doubtful) };

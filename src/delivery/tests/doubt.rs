@@ -39,7 +39,7 @@ async fn one_event_whose_refusal_looks_like_the_targets_state_stops_no_other() {
         let dead_letter = &setup.dead_letters().await[0];
         assert_eq!(
             (&*dead_letter.reason, &*dead_letter.answer),
-            ("the target refuses it, and takes others", "not allowed")
+            ("refused by the target, which accepts others", "not allowed")
         );
         assert_eq!(setup.counts().retries, 0, "nothing was waited for");
     }

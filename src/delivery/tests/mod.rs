@@ -118,7 +118,7 @@ async fn an_event_that_makes_the_sink_panic_every_time_is_found_and_put_aside() 
     assert_eq!(dead_letters.len(), 1);
     assert_eq!(
         (&*dead_letters[0].body, dead_letters[0].reason.as_str()),
-        (&br#"{"n":5}"#[..], "the sink panics on it")
+        (&br#"{"n":5}"#[..], "the sink panicked on this event")
     );
 }
 
@@ -138,7 +138,7 @@ async fn poison_is_found_with_few_writes_and_kept_with_its_reason_before_the_cur
     let dead_letter = &setup.dead_letters().await[0];
     assert_eq!(&*dead_letter.body, br#"{"n":300}"#);
     assert_eq!(dead_letter.answer, "300 is out of range");
-    assert_eq!(dead_letter.reason, "the target refuses it");
+    assert_eq!(dead_letter.reason, "refused by the target");
     assert_eq!(dead_letter.event_id, Some(dead_letter.seed.id(dead_letter.ordinal)));
     assert!(dead_letter.attempts >= 9, "{}", dead_letter.attempts);
 }

@@ -154,7 +154,7 @@ async fn what_is_parked_as_poison_becomes_a_dead_letter_in_its_turn() {
     let dead_letters = setup.dead_letters().await;
     assert_eq!(dead_letters.len(), 1);
     assert_eq!((&*dead_letters[0].body, &dead_letters[0].parked), (&br#"{"n":3}"#[..], &None));
-    assert_eq!((&*dead_letters[0].reason, &*dead_letters[0].answer), ("the target refuses it", "3 is out of range"));
+    assert_eq!((&*dead_letters[0].reason, &*dead_letters[0].answer), ("refused by the target", "3 is out of range"));
     assert!(sorted(&setup).into_iter().eq([0, 1, 2, 4, 5, 6, 7]));
     setup.finish(running).await;
 }

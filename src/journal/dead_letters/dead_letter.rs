@@ -29,7 +29,7 @@ impl std::str::FromStr for Number {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Number, String> {
-        let wrong = || format!("`{text}` is no id of a dead letter");
+        let wrong = || format!("`{text}` is not the id of a dead letter");
         if text.len() != 10 {
             return Err(wrong());
         }
@@ -154,7 +154,7 @@ impl DeadLetter {
 
     /// Reads the stored form.
     pub fn decode(number: Number, stored: &[u8]) -> Result<DeadLetter, String> {
-        let wrong = || format!("dead letter {number} has no readable head");
+        let wrong = || format!("dead letter {number} has an unreadable header");
         let (len, rest) = stored.split_first_chunk::<4>().ok_or_else(wrong)?;
         let (head, body) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(wrong)?;
         let head: Head = serde_json::from_slice(head).map_err(|error| format!("{}: {error}", wrong()))?;
@@ -234,7 +234,7 @@ pub mod tests {
             seq: Some(ordinal + 1000),
             received_at: Timestamp(5),
             stamp: None,
-            reason: "the target refuses it".into(),
+            reason: "refused by the target".into(),
             answer: "value out of range".into(),
             attempts: 3,
             origin: None,

@@ -19,7 +19,7 @@ impl Said {
                     answer = dead_letter.answer,
                     origin = dead_letter.origin,
                     earlier,
-                    "an event could not go on and is a dead letter: `weir dlq list` shows it"
+                    "an event became a dead letter; see `weir dlq list`"
                 );
             }
         }

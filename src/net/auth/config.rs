@@ -172,7 +172,7 @@ impl<'de> Deserialize<'de> for Jwks {
             type Value = Jwks;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an address, the path of a file, or a key set")
+                f.write_str("a URL, the path of a file, or a key set")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Jwks, E> {

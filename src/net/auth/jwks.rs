@@ -75,13 +75,13 @@ impl Jwks {
         match answer {
             Ok(keys) => {
                 if known.failing || known.fetched.is_none() {
-                    info!(url = %self.url, keys = keys.len(), "the key set is there");
+                    info!(url = %self.url, keys = keys.len(), "key set loaded");
                 }
                 (known.keys, known.fetched, known.failing) = (Arc::new(keys), Some(Instant::now()), false);
             }
             Err(reason) => {
                 if !std::mem::replace(&mut known.failing, true) {
-                    warn!(url = %self.url, reason, known = known.keys.len(), "the key set cannot be fetched");
+                    warn!(url = %self.url, reason, known = known.keys.len(), "cannot fetch the key set");
                 }
             }
         }
@@ -96,7 +96,7 @@ impl Jwks {
             return Err(format!("the answer is {}", answer.status));
         }
         let mut set: JwkSet =
-            serde_json::from_slice(&answer.body).map_err(|error| format!("it is no JSON Web Key Set: {error}"))?;
+            serde_json::from_slice(&answer.body).map_err(|error| format!("not a JSON Web Key Set: {error}"))?;
         // A shared secret that anybody can fetch is none.
         set.keys.retain(|key| !matches!(key.algorithm, AlgorithmParameters::OctetKey(_)));
         set.keys.truncate(MAX_KEYS);
@@ -110,13 +110,13 @@ impl Jwks {
 
 /// Keys that came over an open line could be anybody's.
 pub fn validate_url(url: &str) -> Result<Uri, String> {
-    let uri: Uri = url.parse().map_err(|_| format!("`{url}` is no address"))?;
+    let uri: Uri = url.parse().map_err(|_| format!("`{url}` is not a URL"))?;
     let host = uri.host().unwrap_or("");
     let is_near = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
     match uri.scheme_str() {
         Some("https") if !host.is_empty() => Ok(uri),
         Some("http") if is_near => Ok(uri),
-        _ => Err("a key set is fetched over https; http is for this machine alone".into()),
+        _ => Err("a key set must be fetched over https; http is allowed for loopback only".into()),
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Key {
 /// Who a token speaks for and its id, or why it is not believed.
 type Verdict = Result<(Principal, Option<String>), &'static str>;
 
-const NO_KEY: &str = "no key fits the signature";
+const NO_KEY: &str = "no key matches the signature";
 
 impl Keys {
     fn here(keys: Vec<Key>) -> Keys {
@@ -82,7 +82,7 @@ impl Verifier {
                 (config::Jwks::File(_), None) => Keys::here(Vec::new()),
             },
             _ => {
-                return Err(("", "exactly one of `secret`, `public_key` and `jwks` says how tokens are signed".into()));
+                return Err(("", "set exactly one of `secret`, `public_key` and `jwks`".into()));
             }
         };
         Ok(Verifier {
@@ -100,7 +100,7 @@ impl Verifier {
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| "no token, or an unknown algorithm")?;
         if header.crit.is_some() {
-            return Err("the token demands an extension");
+            return Err("the token requires an unknown extension");
         }
         let keys = match &self.keys {
             Keys::Here(keys) => keys.clone(),
@@ -136,22 +136,22 @@ impl Verifier {
     fn validate(&self, claims: &Map<String, Value>, now: i64) -> Result<Principal, &'static str> {
         let expires = claims.get("exp").and_then(seconds).ok_or("no usable exp")?;
         if !(0..=LAST_SECOND).contains(&expires) || now >= expires + LEEWAY_SECONDS {
-            return Err("expired, or exp makes no sense");
+            return Err("expired, or invalid exp");
         }
         if let Some(claim) = claims.get("nbf") {
-            let begins = seconds(claim).ok_or("nbf is no time")?;
+            let begins = seconds(claim).ok_or("invalid nbf")?;
             if begins > now.saturating_add(LEEWAY_SECONDS) {
                 return Err("not valid yet");
             }
         }
         if !names_one_of(claims.get("aud"), &self.audience) {
-            return Err("for another audience");
+            return Err("wrong audience");
         }
         if !names_one_of(claims.get("iss"), &self.issuer) {
-            return Err("from another issuer");
+            return Err("wrong issuer");
         }
-        let name = self.user(claims).ok_or("names no user")?;
-        Principal::new(name, role(claims)).ok_or("the user's name is unusable")
+        let name = self.user(claims).ok_or("no user claim")?;
+        Principal::new(name, role(claims)).ok_or("invalid user name")
     }
 
     fn user(&self, claims: &Map<String, Value>) -> Option<String> {
@@ -178,7 +178,7 @@ impl Key {
             .collect();
         if algorithms.is_empty() {
             let usable = family.algorithms().iter().map(|a| format!("{a:?}")).collect::<Vec<_>>().join(", ");
-            return Err(("algorithms", format!("none of these fits the key, which can do {usable}")));
+            return Err(("algorithms", format!("none of these works with the key, which supports {usable}")));
         }
         Ok(Key { id, key, algorithms })
     }
@@ -198,7 +198,7 @@ fn parse_algorithms(names: &[String]) -> Result<Vec<Algorithm>, Fault> {
     let parse = |name: &String| {
         name.parse().map_err(|_| {
             let known = "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
-            ("algorithms", format!("`{name}` is no algorithm that is understood: {known}"))
+            ("algorithms", format!("unknown algorithm `{name}`: expected one of {known}"))
         })
     };
     names.iter().map(parse).collect()
@@ -212,14 +212,14 @@ fn read_public_key(pem: &str) -> Result<(DecodingKey, Algorithm), String> {
         );
     }
     if pem.contains("PRIVATE KEY-----") {
-        return Err("this is a private key: tokens are checked with the public one".into());
+        return Err("this is a private key: use the public key".into());
     }
     let bytes = pem.as_bytes();
     DecodingKey::from_rsa_pem(bytes)
         .map(|key| (key, Algorithm::RS256))
         .or_else(|_| DecodingKey::from_ec_pem(bytes).map(|key| (key, Algorithm::ES256)))
         .or_else(|_| DecodingKey::from_ed_pem(bytes).map(|key| (key, Algorithm::EdDSA)))
-        .map_err(|_| "this is no public key of RSA, ECDSA or EdDSA".into())
+        .map_err(|_| "not an RSA, ECDSA or EdDSA public key".into())
 }
 
 pub fn keys_of(set: &JwkSet, allowed: &[Algorithm]) -> Result<Vec<Key>, Fault> {
@@ -236,7 +236,7 @@ pub fn keys_of(set: &JwkSet, allowed: &[Algorithm]) -> Result<Vec<Key>, Fault> {
         }
     }
     if keys.is_empty() {
-        return Err(("jwks", "the set holds no key that can check a token".into()));
+        return Err(("jwks", "the set has no key that can verify a token".into()));
     }
     Ok(keys)
 }
@@ -269,7 +269,7 @@ pub fn validate_secret(secret: &str) -> Result<(), String> {
     if secret.len() < MIN_SECRET_BYTES {
         let len = secret.len();
         return Err(format!(
-            "the secret has {len} bytes, at least {MIN_SECRET_BYTES} are needed: `openssl rand -hex 32`"
+            "the secret has {len} bytes, the minimum is {MIN_SECRET_BYTES}: `openssl rand -hex 32` makes one"
         ));
     }
     let plain: String = secret.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
@@ -277,7 +277,7 @@ pub fn validate_secret(secret: &str) -> Result<(), String> {
     kinds.sort_unstable();
     kinds.dedup();
     if kinds.len() < 8 || OBVIOUS.iter().any(|word| plain.contains(word)) {
-        return Err("the secret is one that anybody would try: `openssl rand -hex 32` makes a better one".into());
+        return Err("the secret is easy to guess: `openssl rand -hex 32` makes a better one".into());
     }
     Ok(())
 }

@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for Role {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Role, D::Error> {
         let name = String::deserialize(deserializer)?;
         Role::parse(&name).ok_or_else(|| {
-            serde::de::Error::custom(format!("`{name}` is no role: expected user, viewer, admin or ingest"))
+            serde::de::Error::custom(format!("unknown role `{name}`: expected user, viewer, admin or ingest"))
         })
     }
 }

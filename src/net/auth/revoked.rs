@@ -48,7 +48,7 @@ impl Known {
     fn complain(&mut self, path: &Path, error: &io::Error) {
         if !std::mem::replace(&mut self.complained, true) {
             let path = path.display();
-            tracing::error!(%path, %error, "the revoked tokens cannot be read; what they were still holds");
+            tracing::error!(%path, %error, "cannot read the revoked tokens; the earlier list stays in force");
         }
     }
 }

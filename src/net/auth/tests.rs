@@ -364,25 +364,25 @@ fn weak_and_missing_settings_are_found_before_anything_starts() {
         ("{ type: none, tokens: { a: b } }", "auth.tokens: `tokens` is not looked at"),
         ("{ type: basic, users: { ada: {} } }", "auth.users.ada: user `ada` needs either"),
         ("{ type: jwt }", "auth: `jwt` needs `jwt`"),
-        ("{ type: jwt, jwt: {} }", "auth.jwt: exactly one of `secret`"),
+        ("{ type: jwt, jwt: {} }", "auth.jwt: set exactly one of `secret`"),
         ("{ type: jwt, jwt: { secret: changeme } }", "auth.jwt.secret: the secret has 8 bytes"),
         (
             "{ type: jwt, jwt: { secret: change-me-change-me-change-me-change-me } }",
-            "auth.jwt.secret: the secret is one",
+            "auth.jwt.secret: the secret is easy to guess",
         ),
         (
             "{ type: jwt, jwt: { secret: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa } }",
-            "auth.jwt.secret: the secret is one",
+            "auth.jwt.secret: the secret is easy to guess",
         ),
         ("{ type: jwt, jwt: { public_key: /etc/key.pem } }", "auth.jwt.public_key: expected a key in PEM"),
-        ("{ type: jwt, jwt: { jwks: { keys: [] } } }", "auth.jwt.jwks: the set holds no key"),
+        ("{ type: jwt, jwt: { jwks: { keys: [] } } }", "auth.jwt.jwks: the set has no key"),
         (
             "{ type: jwt, jwt: { secret: 0123456789abcdefghijklmnopqrstuv, algorithms: [RS256] } }",
-            "auth.jwt.algorithms: none of these fits the key",
+            "auth.jwt.algorithms: none of these works with the key",
         ),
         (
             "{ type: jwt, jwt: { secret: 0123456789abcdefghijklmnopqrstuv, algorithms: [none] } }",
-            "auth.jwt.algorithms: `none` is no algorithm",
+            "auth.jwt.algorithms: unknown algorithm `none`",
         ),
     ] {
         let found = problems(yaml);

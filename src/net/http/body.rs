@@ -67,7 +67,7 @@ pub fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
     match Encoding::parse(text) {
         Some(encoding) if only => Ok(Some(encoding)),
         _ => {
-            let detail = "the body is packed in a way that is not understood: use gzip, zstd or deflate, once";
+            let detail = "unsupported Content-Encoding: use gzip, zstd or deflate, once";
             let known = HeaderValue::from_static("gzip, zstd, deflate");
             Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).header(ACCEPT_ENCODING, known))
         }
@@ -158,8 +158,8 @@ where
 fn of_inflate<E>(error: inflate::Error<E>) -> BodyError<E> {
     match error {
         inflate::Error::TooLarge => BodyError::TooLarge,
-        inflate::Error::Malformed => BodyError::Malformed("the body is not what its Content-Encoding says"),
-        inflate::Error::Truncated => BodyError::Malformed("the packed body ends before its end"),
+        inflate::Error::Malformed => BodyError::Malformed("the body does not match its Content-Encoding"),
+        inflate::Error::Truncated => BodyError::Malformed("the compressed body is incomplete"),
         inflate::Error::MemoryPermit(refused) => BodyError::MemoryPermit(refused),
     }
 }

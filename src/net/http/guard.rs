@@ -207,7 +207,7 @@ impl Guard {
         let wait = self.write_timeout;
         let deadline = *self.write_by.get_or_insert_with(|| Instant::now() + wait);
         if self.has_passed(deadline, cx) {
-            return Poll::Ready(Err(too_slow("the client takes nothing of its answer")));
+            return Poll::Ready(Err(too_slow("timeout: the client does not read its answer")));
         }
         Poll::Pending
     }
@@ -230,7 +230,7 @@ impl AsyncRead for Guard {
         }
         match this.read_deadline() {
             Some(deadline) if this.has_passed(deadline, cx) => {
-                Poll::Ready(Err(too_slow("the client sends no whole request")))
+                Poll::Ready(Err(too_slow("timeout: no complete request")))
             }
             _ => Poll::Pending,
         }

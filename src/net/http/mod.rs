@@ -145,7 +145,7 @@ pub async fn serve<H: Handler>(
     drop(acceptor);
     connections.close();
     if tokio::time::timeout(limits.grace, connections.wait()).await.is_err() {
-        warn!(connections = connections.len(), "requests took too long to end and were cut off");
+        warn!(connections = connections.len(), "requests did not end in time and were aborted");
         cut.cancel();
         connections.wait().await;
     }
@@ -172,7 +172,7 @@ async fn connection<H: Handler>(
         Some(config) => match tls::accept(config, stream).await {
             Ok(stream) => stream,
             Err(reason) => {
-                debug!(peer = peer.ip.map(tracing::field::display), reason, "no TLS connection");
+                debug!(peer = peer.ip.map(tracing::field::display), reason, "TLS handshake failed");
                 handler.connection_failed(TLS_FAILURE);
                 return;
             }
@@ -190,7 +190,7 @@ async fn connection<H: Handler>(
             let mut response = if stopping {
                 Problem::stopping().closing().into_response()
             } else if !names_one_host(&request) {
-                Problem::bad_request("a request of HTTP/1.1 names one host").closing().into_response()
+                Problem::bad_request("expected exactly one Host header").closing().into_response()
             } else {
                 handler.handle(request, peer).await
             };
@@ -232,7 +232,8 @@ fn names_one_host(request: &Request<Incoming>) -> bool {
 
 /// A method that a path does not have.
 pub fn method_not_allowed(allowed: &'static str) -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("this path answers {allowed} only")).allow(allowed)
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("method not allowed: this path supports {allowed}"))
+        .allow(allowed)
 }
 
 #[cfg(test)]

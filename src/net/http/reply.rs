@@ -101,7 +101,7 @@ impl Problem {
     }
 
     pub fn not_found() -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path")
+        Problem::new(StatusCode::NOT_FOUND, "no such path")
     }
 
     /// The agent stops.

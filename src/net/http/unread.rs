@@ -7,12 +7,12 @@ use super::reply::Problem;
 
 /// How each of hyper's own answers begins: a status line and the headers of an empty body.
 const OWN: [(&[u8], StatusCode, &str); 3] = [
-    (b"HTTP/1.1 400 ", StatusCode::BAD_REQUEST, "this is no request of HTTP/1.1"),
-    (b"HTTP/1.1 414 ", StatusCode::URI_TOO_LONG, "the address of the request is too long"),
+    (b"HTTP/1.1 400 ", StatusCode::BAD_REQUEST, "not an HTTP/1.1 request"),
+    (b"HTTP/1.1 414 ", StatusCode::URI_TOO_LONG, "the request URI is too long"),
     (
         b"HTTP/1.1 431 ",
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "the head of the request has too many headers, or is too long",
+        "the request has too many headers, or they are too long",
     ),
 ];
 const TOO_LONG: &str = "the announced Content-Length is beyond any limit";

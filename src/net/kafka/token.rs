@@ -93,10 +93,10 @@ async fn fetch(oidc: &Oidc, client: &Client) -> Result<(String, Duration), Strin
         .header(header::ACCEPT, "application/json")
         .header(header::AUTHORIZATION, format!("Basic {}", BASE64_STANDARD.encode(credentials)))
         .body(Bytes::from(form))
-        .map_err(|error| format!("`token_url` is no address: {error}"))?;
+        .map_err(|error| format!("`token_url` is not a URL: {error}"))?;
     let answer = client.send(request).await.map_err(|error| error.to_string())?;
     if !answer.status.is_success() {
-        return Err(format!("`{}` gives no token: {}", oidc.token_url, answer.status));
+        return Err(format!("no token from `{}`: {}", oidc.token_url, answer.status));
     }
     #[derive(Deserialize)]
     struct Granted {
@@ -104,7 +104,7 @@ async fn fetch(oidc: &Oidc, client: &Client) -> Result<(String, Duration), Strin
         expires_in: Option<u64>,
     }
     let granted: Granted = serde_json::from_slice(&answer.body)
-        .map_err(|_| format!("`{}` answers with something that is no token", oidc.token_url))?;
+        .map_err(|_| format!("`{}` did not answer with a token", oidc.token_url))?;
     Ok((granted.access_token, granted.expires_in.map_or(USUAL_LIFETIME, Duration::from_secs)))
 }
 

@@ -60,19 +60,19 @@ pub fn check(config: &Config, check: &mut Check) {
         check.problem("email.server", "expected `host:port`");
     }
     if config.from.parse::<Mailbox>().is_err() {
-        check.problem("email.from", format!("`{}` is no mail address", config.from));
+        check.problem("email.from", format!("`{}` is not an e-mail address", config.from));
     }
     if config.to.is_empty() || config.to.len() > MAX_RECIPIENTS {
-        check.problem("email.to", format!("expected 1 to {MAX_RECIPIENTS} mail addresses"));
+        check.problem("email.to", format!("expected 1 to {MAX_RECIPIENTS} e-mail addresses"));
     }
     for (nth, to) in config.to.iter().enumerate().filter(|(_, to)| to.parse::<Mailbox>().is_err()) {
-        check.problem(format!("email.to[{nth}]"), format!("`{to}` is no mail address"));
+        check.problem(format!("email.to[{nth}]"), format!("`{to}` is not an e-mail address"));
     }
     if config.username.is_some() != config.password.is_some() {
-        check.problem("email", "`username` and `password` belong together");
+        check.problem("email", "set both `username` and `password`");
     }
     if config.security == Security::None && config.password.is_some() && !config.server.is_local() {
-        check.problem("email.security", "a password would go over the network in the clear: use `starttls` or `tls`");
+        check.problem("email.security", "the password would be sent unencrypted: use `starttls` or `tls`");
     }
 }
 
@@ -86,11 +86,11 @@ pub struct Mailer {
 impl Mailer {
     pub fn new(config: &Config, cx: &SinkContext, mask: &mut SecretMask) -> Result<Mailer, Failure> {
         let Address::Tcp { host, port } = &config.server else {
-            return Err(Failure::configuration("a mail server is named as `host:port`"));
+            return Err(Failure::configuration("expected `host:port`"));
         };
         let mailbox = |text: &String| {
             text.parse::<Mailbox>()
-                .map_err(|error| Failure::configuration(format!("`{text}` is no mail address: {error}")))
+                .map_err(|error| Failure::configuration(format!("`{text}` is not an e-mail address: {error}")))
         };
         let tls = match config.security {
             Security::None => Tls::None,
@@ -117,7 +117,7 @@ impl Mailer {
     pub async fn knock(&self) -> Result<(), Failure> {
         match self.transport.test_connection().await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Failure::configuration("the mail server does not answer as one")),
+            Ok(false) => Err(Failure::configuration("the server does not speak SMTP")),
             Err(error) => Err(classify(&error)),
         }
     }
@@ -139,7 +139,7 @@ impl Mailer {
             .subject(subject.trim())
             .header(ContentType::TEXT_PLAIN)
             .body(message.text(suppressed))
-            .map_err(|error| Failure::poison(format!("no mail can be made of it: {error}")))
+            .map_err(|error| Failure::poison(format!("cannot build the message: {error}")))
     }
 }
 

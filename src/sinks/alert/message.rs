@@ -117,7 +117,7 @@ impl Message {
             lines.push(format!("and {} more", self.events.len() - LISTED));
         }
         if suppressed > 0 {
-            lines.push(format!("{suppressed} alerts before had no message: there were more than the limit allows"));
+            lines.push(format!("{suppressed} earlier alerts were suppressed by the rate limit"));
         }
         lines
     }

@@ -49,7 +49,7 @@ fn alerts_of_one_rule_are_one_message_and_what_is_resolved_another() {
         text,
         "[CRITICAL] a: 2 alerts\r\n\r\n- 2026-01-01T00:00:00Z first (user_id=ali)\r\n\
          - 2026-01-01T00:00:00Z second (user_id=ali)\r\n\
-         - 7 alerts before had no message: there were more than the limit allows\r\n"
+         - 7 earlier alerts were suppressed by the rate limit\r\n"
     );
 }
 
@@ -126,9 +126,9 @@ fn what_cannot_be_an_alert_sink_is_said() {
     assert_eq!(
         problems(email),
         [
-            "email.from: `me` is no mail address",
-            "email.to: expected 1 to 50 mail addresses",
-            "email.security: a password would go over the network in the clear: use `starttls` or `tls`",
+            "email.from: `me` is not an e-mail address",
+            "email.to: expected 1 to 50 e-mail addresses",
+            "email.security: the password would be sent unencrypted: use `starttls` or `tls`",
         ]
     );
     assert!(problems("webhook: { url: 'https://x/y' }").is_empty());

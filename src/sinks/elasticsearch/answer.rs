@@ -109,7 +109,7 @@ fn unreadable(answer: &Answer, error: &serde_json::Error) -> Failure {
     let kind = answer.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     match kind.contains("json") {
         true => Failure::transient(format!("the answer cannot be read: {error}")),
-        false => Failure::configuration(format!("this is no search node: {}", reply::said(answer))),
+        false => Failure::configuration(format!("not an Elasticsearch or OpenSearch node: {}", reply::said(answer))),
     }
 }
 

@@ -69,12 +69,12 @@ impl Auth {
             ("key", self.key.is_some()),
         ];
         if let Some((name, _)) = given.iter().find(|(name, is_given)| *is_given && !used.contains(name)) {
-            return Err((name, format!("`{name}` is not for `type: {}`", self.kind.word())));
+            return Err((name, format!("`{name}` does not apply to `type: {}`", self.kind.word())));
         }
         let Some(text) = text else { return Ok(None) };
         let place = used.last().copied().unwrap_or("type");
-        let mut value =
-            HeaderValue::try_from(text.trim()).map_err(|_| (place, format!("`{place}` holds a control character")))?;
+        let mut value = HeaderValue::try_from(text.trim())
+            .map_err(|_| (place, format!("`{place}` contains a control character")))?;
         value.set_sensitive(true);
         Ok(Some(value))
     }

@@ -30,9 +30,9 @@ impl Endpoint {
     /// The error is for the operator, and shows nothing of a password that stands in the address.
     pub fn parse(text: &str) -> Result<Endpoint, String> {
         if text.contains('@') {
-            return Err("an address may not hold user or password: they belong into `auth`".into());
+            return Err("user and password belong in `auth`".into());
         }
-        let wrong = || format!("`{text}` is no address of a node: write `https://host:9200`");
+        let wrong = || format!("`{text}` is not a URL: expected `https://host:9200`");
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme)).ok_or_else(wrong)?;
         uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
@@ -84,7 +84,7 @@ impl Cluster {
             let fault = match greeting.await {
                 Ok(Ok(answer)) => match answer::whole(&answer) {
                     Err(transient @ Failure::Transient { .. }) => transient,
-                    _ if answer.status == 401 => answer::whole(&answer).expect_err("401 is no success"),
+                    _ if answer.status == 401 => answer::whole(&answer).expect_err("unexpected status 401"),
                     // Who may only write need not be allowed to look.
                     _ => return Ok(answer),
                 },
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(base("https://es.example/search/"), Ok("https://es.example/search".into()));
         assert_eq!(base("http://[::1]:9200"), Ok("http://[::1]:9200".into()));
         for bad in ["es:9200", "ftp://es", "http://", "", "http://es?x=1", "http://a b"] {
-            assert!(base(bad).is_err_and(|error| error.contains("write `https://")), "{bad}");
+            assert!(base(bad).is_err_and(|error| error.contains("expected `https://")), "{bad}");
         }
         let error = base("https://weir:geheim@es").expect_err("a password in the address");
         assert!(error.contains("`auth`") && !error.contains("geheim"), "{error}");

@@ -118,7 +118,7 @@ impl Opening<'_> {
         match there.status.as_u16() {
             404 if self.is_dry => return Ok(format!("index template `{name}` will be installed")),
             404 => {}
-            200..=299 => return Ok(format!("index template `{name}` is there")),
+            200..=299 => return Ok(format!("index template `{name}` exists")),
             _ => return Err(refused(&there, "look at index templates (`install_template`)")),
         }
         let abilities = Abilities { is_opensearch, has_patterns: self.has_patterns().await? };
@@ -151,7 +151,7 @@ impl Opening<'_> {
             return Ok(());
         }
         if self.get(&format!("/{name}?filter_path=*.aliases")).await?.status.is_success() {
-            return Err(Failure::configuration(format!("`{name}` is an index or alias, no data stream")));
+            return Err(Failure::configuration(format!("`{name}` is an index or alias, not a data stream")));
         }
         if self.is_dry {
             return Ok(());
@@ -180,7 +180,7 @@ impl Opening<'_> {
             }
             404 => {
                 self.may_be_made().await?;
-                Ok(format!("`{name}` will be made by the first write"))
+                Ok(format!("`{name}` will be created by the first write"))
             }
             _ => Ok(format!("may write to `{name}`")),
         }
@@ -198,7 +198,7 @@ impl Opening<'_> {
         let value = scopes.iter().find_map(|scope| settings[*scope][setting].as_str());
         match value {
             Some("false") => Err(Failure::configuration(format!(
-                "there is no index `{}`, and the cluster makes none by itself (`{setting}: false`): make it",
+                "there is no index `{}`, and the cluster does not create it (`{setting}: false`): create it",
                 self.target.name
             ))),
             _ => Ok(()),
@@ -233,7 +233,7 @@ fn block(index: &str, settings: &Value) -> Option<String> {
     let blocks = &index_settings["blocks"];
     let blocked = ["read_only", "read_only_allow_delete", "write"].into_iter().find(|name| is_set(&blocks[*name]));
     match blocked {
-        Some(name) => Some(format!("`{index}` is read-only: lift `index.blocks.{name}`")),
+        Some(name) => Some(format!("`{index}` is read-only: remove `index.blocks.{name}`")),
         None if is_set(&index_settings["verified_before_close"]) => Some(format!("`{index}` is closed: open it")),
         None => None,
     }

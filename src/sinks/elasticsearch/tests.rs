@@ -252,15 +252,18 @@ fn a_configuration_is_checked_before_anything_is_asked() {
     assert_eq!(problems(json!({})), [""; 0]);
     for (more, expected) in [
         (json!({"endpoints": []}), "endpoints: there is no node"),
-        (json!({"endpoints": ["http://a", "b:9200"]}), "endpoints[1]: `b:9200` is no address"),
-        (json!({"index": "{{ t }}-a"}), "index: the index must begin with fixed text"),
+        (json!({"endpoints": ["http://a", "b:9200"]}), "endpoints[1]: `b:9200` is not a URL"),
+        (json!({"index": "{{ t }}-a"}), "index: the index must start with fixed text"),
         (json!({"index": "_all"}), "index: the name of an index begins with"),
-        (json!({"index": "Logs"}), "index: \"Logs\" is no index"),
+        (json!({"index": "Logs"}), "index: \"Logs\" is not a valid index"),
         (json!({"encoding": "csv"}), "encoding: documents are JSON"),
         (json!({"pipeline": "a/../b"}), "pipeline: "),
         (json!({"auth": {"type": "basic", "user": "a"}}), "auth.password: `basic` needs a `password`"),
         (json!({"auth": {"type": "api_key", "token": "a"}}), "auth.key: `api_key` needs a `key`"),
-        (json!({"auth": {"type": "bearer", "token": "a", "user": "b"}}), "auth.user: `user` is not for `type: bearer`"),
+        (
+            json!({"auth": {"type": "bearer", "token": "a", "user": "b"}}),
+            "auth.user: `user` does not apply to `type: bearer`",
+        ),
         (
             json!({"endpoints": ["http://es:9200"], "auth": {"type": "bearer", "token": "a"}}),
             "endpoints[0]: credentials go over the network unencrypted",

@@ -71,11 +71,11 @@ impl Archiver {
         let work = move || {
             let Ok(_busy) = archiver.busy.try_lock() else { return };
             if let Err(error) = tidy(&folder, &name, keep, compression) {
-                warn!(file = name, %error, "files put aside could not be tidied");
+                warn!(file = name, %error, "cannot compress or remove rotated files");
             }
         };
         if let Err(error) = std::thread::Builder::new().name("weir-file-tidy".into()).spawn(work) {
-            warn!(%error, "files put aside could not be tidied");
+            warn!(%error, "cannot compress or remove rotated files");
         }
     }
 }
@@ -149,7 +149,7 @@ fn compress(
         }
         Err(Errno::EXIST) => {
             rustix::fs::unlinkat(folder, &*temporary, AtFlags::empty())?;
-            return Err(io::Error::other(format!("`{to}` is there already, and is another file's archive")));
+            return Err(io::Error::other(format!("`{to}` exists already, and is the archive of another file")));
         }
         // File systems without this flag.
         Err(Errno::INVAL | Errno::NOSYS) if Identity::at(folder, &to).is_err() => {

@@ -18,7 +18,7 @@ pub fn validate(path: &str) -> Result<(), String> {
     for name in path.split('/') {
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
         if name.is_empty() || name.len() > MAX_NAME || !plain || name == "." || name == ".." {
-            return Err(format!("`{name}` is no plain name of a file (letters, digits, `.`, `_`, `-`)"));
+            return Err(format!("`{name}` is not a plain file name (letters, digits, `.`, `_`, `-`)"));
         }
     }
     Ok(())

@@ -171,7 +171,7 @@ fn cut_back(root: &OwnedFd, path: &str, known: &mut super::notes::Known) -> io::
     if size > known.len {
         file.set_len(known.len)?;
         file.sync_all()?;
-        info!(path, size, committed = known.len, "cut back to what is committed; the rest comes again");
+        info!(path, size, committed = known.len, "truncated to the committed length; the rest is written again");
     } else if size < known.len {
         warn!(path, size, committed = known.len, "a file is shorter than what was committed");
         known.len = size;

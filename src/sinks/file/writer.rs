@@ -114,7 +114,7 @@ impl Writer {
             if let (Some(open), Some(known)) = (self.open.get(&group.path), self.files.get(&group.path))
                 && let Err(error) = open.file.set_len(known.len)
             {
-                warn!(path = group.path, %error, "a file could not be cut back yet");
+                warn!(path = group.path, %error, "a file could not be truncated yet");
             }
         }
         Failure::transient(format!("cannot write `{path}`: {error}"))
@@ -197,7 +197,7 @@ impl Writer {
         let (open, known) = (&self.open[&group.path], self.files.get_mut(&group.path).expect("an open file is known"));
         let size = open.file.metadata()?.len();
         if size != known.len {
-            warn!(path = group.path, expected = known.len, size, "somebody else has changed the length of a file");
+            warn!(path = group.path, expected = known.len, size, "another program changed the length of a file");
             known.len = size;
         }
         let header = self.header.as_deref().filter(|_| size == 0);
@@ -246,7 +246,7 @@ pub fn classify(path: &str, error: io::Error, is_constant: bool) -> Failure {
     let answer = format!("cannot write `{path}`: {error}");
     match Errno::from_io_error(&error) {
         Some(Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG | Errno::NXIO) if is_constant => {
-            Failure::configuration(format!("{answer}: something else is in its place"))
+            Failure::configuration(format!("{answer}: not a regular file"))
         }
         // A link, or a file where a folder should be.
         Some(Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG | Errno::NXIO) => {

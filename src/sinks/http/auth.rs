@@ -111,24 +111,24 @@ impl Config {
             if needed.contains(&key) && !is_given {
                 check.problem("auth", format!("`type: {kind}` needs `{key}`"));
             } else if is_given && !needed.contains(&key) && !allowed.contains(&key) {
-                check.problem(format!("auth.{key}"), format!("`{key}` means nothing with `type: {kind}`"));
+                check.problem(format!("auth.{key}"), format!("`{key}` does not apply to `type: {kind}`"));
             }
         }
         if let Some(url) = &self.token_url
             && token_uri(url).is_none()
         {
-            check.problem("auth.token_url", "it must be an address that begins with `http://` or `https://`");
+            check.problem("auth.token_url", "expected a URL that starts with `http://` or `https://`");
         }
         for (key, name) in [("header", &self.header), ("timestamp_header", &self.timestamp_header)] {
             if let Some(name) = name
                 && HeaderName::try_from(name).is_err()
             {
-                check.problem(format!("auth.{key}"), format!("`{name}` is no name of a header"));
+                check.problem(format!("auth.{key}"), format!("`{name}` is not a header name"));
             }
         }
         for (key, secret) in [("token", &self.token), ("password", &self.password)] {
             if secret.as_ref().is_some_and(|secret| secret.expose().contains(char::is_control)) {
-                check.problem(format!("auth.{key}"), "it has a line break or another control character in it");
+                check.problem(format!("auth.{key}"), "it contains a control character");
             }
         }
     }
@@ -161,7 +161,7 @@ impl Auth {
             text.to_owned()
         };
         let name = |name: &Option<String>| name.as_ref().map(HeaderName::try_from).transpose();
-        let unusable = |_| Failure::configuration("`auth` names a header that cannot be one");
+        let unusable = |_| Failure::configuration("invalid header name in `auth`");
         Ok(match config.kind {
             Kind::None => Auth::None,
             Kind::Bearer => Auth::Fixed(authorization("Bearer", &secret(&config.token))?),
@@ -213,7 +213,7 @@ impl Auth {
 
 fn authorization(scheme: &str, value: &str) -> Result<HeaderValue, Failure> {
     let mut value = HeaderValue::try_from(format!("{scheme} {value}"))
-        .map_err(|_| Failure::configuration("the credentials cannot stand in a header"))?;
+        .map_err(|_| Failure::configuration("the credentials contain characters that a header cannot have"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -257,7 +257,7 @@ impl Oauth2 {
     fn new(config: &Config, secret: &str, client: &Client, mask: &mut SecretMask) -> Result<Oauth2, Failure> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let url = token_uri(&text(&config.token_url));
-        let url = url.ok_or_else(|| Failure::configuration("`auth.token_url` is no address"))?;
+        let url = url.ok_or_else(|| Failure::configuration("`auth.token_url` is not a URL"))?;
         let mut form = vec![("grant_type", "client_credentials".to_owned())];
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
@@ -312,9 +312,9 @@ impl Oauth2 {
         })?;
         // What it does say may hold the token, so nothing of it is shown.
         let granted: Granted = serde_json::from_slice(&answer.body)
-            .map_err(|_| Failure::configuration("its answer holds no `access_token`"))?;
+            .map_err(|_| Failure::configuration("the answer has no `access_token`"))?;
         if let Some(kind) = granted.token_type.filter(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-            return Err(Failure::configuration(format!("it grants tokens of type `{}`", reply::shown(&kind))));
+            return Err(Failure::configuration(format!("unsupported token type `{}`", reply::shown(&kind))));
         }
         let seconds = granted.expires_in.and_then(|seconds| match seconds {
             serde_json::Value::String(text) => text.parse().ok(),
@@ -351,11 +351,11 @@ mod tests {
     fn each_type_has_its_keys_and_no_others() {
         for (yaml, said) in [
             ("{type: bearer}", "`type: bearer` needs `token`"),
-            ("{type: basic, user: a, password: b, token: c}", "`token` means nothing with `type: basic`"),
+            ("{type: basic, user: a, password: b, token: c}", "`token` does not apply to `type: basic`"),
             ("{type: oauth2, client_id: a, client_secret: b}", "`type: oauth2` needs `token_url`"),
-            ("{type: oauth2, client_id: a, client_secret: b, token_url: idp/token}", "it must be an address"),
-            ("{type: hmac, key: a, header: 'no name'}", "`no name` is no name of a header"),
-            ("{token: a}", "`token` means nothing with `type: none`"),
+            ("{type: oauth2, client_id: a, client_secret: b, token_url: idp/token}", "expected a URL"),
+            ("{type: hmac, key: a, header: 'no name'}", "`no name` is not a header name"),
+            ("{token: a}", "`token` does not apply to `type: none`"),
         ] {
             let config: Config = crate::diagnostic::from_yaml(yaml).expect(yaml);
             let mut check = Check::new("out", "/nowhere", true);

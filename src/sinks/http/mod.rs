@@ -130,7 +130,7 @@ impl Sink for Http {
             let path = format!("headers.{name}");
             let lower = name.to_ascii_lowercase();
             if HeaderName::try_from(name).is_err() {
-                check.problem(path, format!("`{name}` is no name of a header"));
+                check.problem(path, format!("`{name}` is not a header name"));
             } else if OURS.contains(&&*lower) {
                 check.problem(path, format!("`{name}` follows from the body and the address"));
             } else if lower == "authorization" && !matches!(config.auth.kind, auth::Kind::None | auth::Kind::Hmac) {
@@ -138,7 +138,7 @@ impl Sink for Http {
             } else if let Err(wrong) = Template::parse(value.expose()) {
                 check.problem(path, wrong.message);
             } else if value.expose().contains(char::is_control) {
-                check.problem(path, "it has a line break or another control character in it");
+                check.problem(path, "it contains a control character");
             }
         }
         if let Err(wrong) = config.encoding.encoder() {

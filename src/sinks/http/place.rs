@@ -25,18 +25,18 @@ impl Place {
     pub fn parse(text: &str) -> Result<Place, Malformed> {
         let wrong = |range, message: &str| Malformed { range, message: message.to_owned() };
         let Some(scheme) = ["http://", "https://"].into_iter().find(|scheme| text.starts_with(scheme)) else {
-            return Err(wrong(0..text.len(), "it must begin with `http://` or `https://`"));
+            return Err(wrong(0..text.len(), "expected a URL that starts with `http://` or `https://`"));
         };
         let end = text[scheme.len()..].find(['/', '?', '#']).map_or(text.len(), |at| scheme.len() + at);
         let (origin, rest) = text.split_at(end);
         if origin.contains("{{") || origin.contains('%') {
-            return Err(wrong(0..end, "scheme, host and port must be fixed text, or an event could choose them"));
+            return Err(wrong(0..end, "scheme, host and port must be fixed text, so that no event can choose them"));
         }
         if origin.contains('@') {
-            return Err(wrong(0..end, "a user and password belong under `auth`"));
+            return Err(wrong(0..end, "user and password belong in `auth`"));
         }
         if let Some(at) = rest.find('#') {
-            return Err(wrong(end + at..text.len(), "a `#` and what follows never reach a server"));
+            return Err(wrong(end + at..text.len(), "a URL fragment (`#`) is never sent"));
         }
         let (slash, begin) = if rest.starts_with('/') { ("", end) } else { ("/", end - 1) };
         let template = Template::parse(&format!("{slash}{rest}"))
@@ -72,7 +72,7 @@ impl Place {
         if empty_segments(&text) > self.empty_segments {
             return Err("confinement_failed: a segment of the uri's path would be empty".to_owned());
         }
-        text.parse().map_err(|_| "the uri would be no uri".to_owned())
+        text.parse().map_err(|_| "the result is not a URI".to_owned())
     }
 
     fn render<'a>(&self, get: impl Fn(&[String]) -> Option<Raw<'a>>) -> Result<String, String> {
@@ -81,7 +81,7 @@ impl Place {
             return Err("confinement_failed: a segment of the uri's path would be `.` or `..`".to_owned());
         }
         let text = format!("{}{rest}", self.origin);
-        text.parse::<Uri>().map_err(|error| format!("`uri` is no uri: {error}"))?;
+        text.parse::<Uri>().map_err(|error| format!("`uri` is not a URI: {error}"))?;
         Ok(text)
     }
 }
@@ -138,14 +138,14 @@ mod tests {
     #[test]
     fn who_hears_of_an_event_is_fixed() {
         for (template, said) in [
-            ("ftp://a/", "0..8 it must begin with"),
+            ("ftp://a/", "0..8 expected a URL"),
             ("http://{{ host }}/", "0..17 scheme, host and port must be fixed"),
             ("http://a.{{ host }}.b/", "0..21 scheme"),
-            ("http://ali:geheim@a/", "0..19 a user and password"),
-            ("http://a/b#c", "10..12 a `#`"),
-            ("http://a/{{ x", "9..13 `{{` is not closed"),
-            ("http://a b/", "0..11 `uri` is no uri"),
-            ("http://a?x={{", "11..13 `{{` is not closed"),
+            ("http://ali:geheim@a/", "0..19 user and password"),
+            ("http://a/b#c", "10..12 a URL fragment"),
+            ("http://a/{{ x", "9..13 unclosed `{{`"),
+            ("http://a b/", "0..11 `uri` is not a URI"),
+            ("http://a?x={{", "11..13 unclosed `{{`"),
         ] {
             let wrong = uri(template, "{}").expect_err(template);
             assert!(wrong.starts_with(said), "{template}: {wrong}");

@@ -154,12 +154,12 @@ fn another_weir_says_what_it_refuses_and_other_servers_say_what_they_like() {
 #[test]
 fn a_wrong_configuration_is_said_before_anything_is_sent() {
     for (yaml, said) in [
-        ("uri: logs.example", "it must begin with `http://`"),
-        ("{uri: http://a/, headers: {'a b': x}}", "`a b` is no name of a header"),
+        ("uri: logs.example", "starts with `http://`"),
+        ("{uri: http://a/, headers: {'a b': x}}", "`a b` is not a header name"),
         ("{uri: http://a/, headers: {Content-Length: '1'}}", "`Content-Length` follows from the body"),
         ("{uri: http://a/, headers: {authorization: x}, auth: {type: bearer, token: t}}", "`auth` sets this header"),
-        ("{uri: http://a/, headers: {x: \"a\\nb\"}}", "it has a line break"),
-        ("{uri: http://a/, encoding: {format: text, template: '{{'}}", "is not closed"),
+        ("{uri: http://a/, headers: {x: \"a\\nb\"}}", "it contains a control character"),
+        ("{uri: http://a/, encoding: {format: text, template: '{{'}}", "unclosed"),
         ("{uri: http://a/, auth: {type: bearer}}", "needs `token`"),
     ] {
         assert!(problem(yaml).contains(said), "{yaml}: {}", problem(yaml));

@@ -14,28 +14,30 @@ pub type Report = Result<(), Code>;
 pub fn classify(code: Code, topic: &str) -> Failure {
     match code {
         Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::MessageBatchTooLarge => {
-            Failure::poison(format!("the message is larger than the topic `{topic}` takes"))
+            Failure::poison(format!("the message is larger than the topic `{topic}` accepts"))
         }
         Code::InvalidMessage | Code::InvalidRecord | Code::InvalidTimestamp | Code::PolicyViolation => {
-            Failure::poison(format!("the topic `{topic}` refuses the message: {code}"))
+            Failure::poison(format!("the topic `{topic}` rejects the message: {code}"))
         }
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
             Failure::configuration(format!("there is no topic `{topic}`: create it, or let the brokers create topics"))
         }
-        Code::InvalidTopic => Failure::configuration(format!("the brokers refuse the name `{topic}` for a topic")),
-        Code::TopicAuthorizationFailed => Failure::configuration(format!("we may not write to the topic `{topic}`")),
+        Code::InvalidTopic => Failure::configuration(format!("the brokers reject the topic name `{topic}`")),
+        Code::TopicAuthorizationFailed => {
+            Failure::configuration(format!("no permission to write to the topic `{topic}`"))
+        }
         Code::ClusterAuthorizationFailed => {
-            Failure::configuration("we may not write idempotently: allow `IdempotentWrite` on the cluster")
+            Failure::configuration("no permission for idempotent writes: allow `IdempotentWrite` on the cluster")
         }
         Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL => {
-            Failure::configuration(format!("the brokers refuse who we say we are: {code}"))
+            Failure::configuration(format!("the brokers reject the credentials: {code}"))
         }
         Code::UnsupportedCompressionType | Code::InvalidRequiredAcks | Code::UnsupportedForMessageFormat => {
-            Failure::configuration(format!("the topic `{topic}` does not take messages as they are written: {code}"))
+            Failure::configuration(format!("the topic `{topic}` rejects the message format: {code}"))
         }
-        code if passes(code) => Failure::transient(format!("the topic `{topic}` did not take it: {code}")),
+        code if passes(code) => Failure::transient(format!("the topic `{topic}` did not accept it: {code}")),
         // Brokers say so of their own state, and of one message that something behind them cannot take.
-        _ => Failure::ambiguous(format!("the topic `{topic}` did not take it: {code}")),
+        _ => Failure::ambiguous(format!("the topic `{topic}` did not accept it: {code}")),
     }
 }
 

@@ -201,7 +201,7 @@ impl Producer {
         }
         for (nth, message) in alone {
             if given_up.is_some() {
-                failures.push((nth, Failure::transient("no time was left to send it alone")));
+                failures.push((nth, Failure::transient("no time left to send it alone")));
                 continue;
             }
             let (mut reports, fault) = self.send(std::iter::once(message), 1, deadline).await?;
@@ -265,7 +265,7 @@ impl Producer {
             Some(code) => Some(format!("partition {}: {code}", partition.id())),
             None if partition.leader() < 0 => Some(format!("partition {} has no leader", partition.id())),
             None if partition.isr().len() < partition.replicas().len() => Some(format!(
-                "{} of {} replicas of partition {} are in sync",
+                "only {} of {} replicas of partition {} are in sync",
                 partition.isr().len(),
                 partition.replicas().len(),
                 partition.id()
@@ -275,10 +275,10 @@ impl Producer {
         let why = match topic_metadata.error() {
             Some(error) => Code::from(error).to_string(),
             None => topic_metadata.partitions().iter().find_map(of_partition).unwrap_or_else(|| {
-                "the brokers answer; `min.insync.replicas` of the topic may ask for more replicas than are there".into()
+                "the brokers answer; the topic's `min.insync.replicas` may exceed its number of replicas".into()
             }),
         };
-        Some(format!("the topic `{topic}` did not take the events within {patience:?}: {why}"))
+        Some(format!("the topic `{topic}` did not accept the events within {patience:?}: {why}"))
     }
 
     fn enqueue(&self, message: &Message<'_>, opaque: usize) -> Result<(), Code> {

@@ -53,16 +53,16 @@ pub fn class(state: &str) -> Class {
 fn hint(state: &str) -> Option<&'static str> {
     Some(match state {
         "28P01" | "28000" => "check user and password in `url`, and `pg_hba.conf` on the server",
-        "3D000" => "create the database, or mend its name in `url`",
-        "3F000" => "create the schema, or mend `table`",
+        "3D000" => "create the database, or correct its name in `url`",
+        "3F000" => "create the schema, or correct `table`",
         "42P01" => "create the table, or set `create_table: true`",
         "42501" => "grant the role what it lacks, such as USAGE on the sequence of a serial column",
-        "53100" => "make room on the database server",
-        "53300" => "raise `max_connections` on the server, or put a pooler before it",
-        "25006" => "the server takes no writes; name all hosts in `url`, and the one that does is found",
-        "55P03" | "57014" => "somebody holds a lock on the table, or the server is slow",
+        "53100" => "free disk space on the database server",
+        "53300" => "raise `max_connections` on the server, or use a connection pooler",
+        "25006" => "the server is read-only; list all hosts in `url`, and the writable one is used",
+        "55P03" | "57014" => "the table is locked, or the server is slow",
         "57P03" => "the server is starting",
-        "42P10" => "the unique index on the key is gone",
+        "42P10" => "the unique index on the key is missing",
         "XX001" | "XX002" => "the database reports damaged data",
         _ => return None,
     })
@@ -90,8 +90,8 @@ pub fn writing(place: &str, connection: &Connection, error: &Error) -> Failure {
     let last = connection.last_words();
     match last.as_deref().map(|error| (error.as_db_error(), error)) {
         Some((Some(said), _)) => of(said, place),
-        Some((None, error)) => Failure::transient(format!("`{place}` broke off: {}", innermost(error))),
-        None => Failure::transient(format!("`{place}` broke off: {}", innermost(error))),
+        Some((None, error)) => Failure::transient(format!("`{place}` closed the connection: {}", innermost(error))),
+        None => Failure::transient(format!("`{place}` closed the connection: {}", innermost(error))),
     }
 }
 

@@ -33,7 +33,7 @@ impl Key {
     pub fn choose(table: &Table, config: &Config) -> Key {
         if config.mode == super::Mode::AppendOnly {
             let name = carrier(table, &config.key);
-            return Key::None { name, why: "`mode: append_only` looks at no key".into() };
+            return Key::None { name, why: "`mode: append_only` ignores the key".into() };
         }
         let wanted = [config.key.as_str(), ADDED];
         for name in wanted {
@@ -44,15 +44,15 @@ impl Key {
         let unfinished = wanted.iter().find(|name| table.unfinished.iter().any(|column| column == *name));
         let carrier = wanted.iter().find_map(|name| carrier(table, name));
         let why = match (&carrier, unfinished) {
-            (Some(name), Some(_)) => format!("the unique index on `{name}` is not finished"),
-            (Some(name), None) => format!("no unique index holds `{name}` alone: create one"),
+            (Some(name), Some(_)) => format!("the unique index on `{name}` is not valid yet"),
+            (Some(name), None) => format!("no unique index on `{name}` alone: create one"),
             // Only a table as it is can say whether its time is part of every key.
             (None, _) if table.is_partitioned => format!("the table is partitioned and has no `{ADDED}` in a key"),
-            (None, _) if config.key != DEFAULT => format!("`{}` is no column that an id fits into", config.key),
+            (None, _) if config.key != DEFAULT => format!("an event id does not fit into column `{}`", config.key),
             (None, _) if table.column(ADDED).is_some() => format!("an id does not fit into `{ADDED}`"),
             (None, _) if table.is_owned => return Key::Add,
             (None, _) => format!(
-                "no column fits an event's id, and the role may not add one: \
+                "no column fits an event's id, and the role cannot add one: \
                  `alter table {} add column {ADDED} uuid unique` as its owner",
                 table.name
             ),
@@ -109,7 +109,7 @@ impl Key {
                 notes
             }
             Key::Add => vec![format!("a column `{ADDED}` with a unique index is added, to carry the event's id")],
-            Key::None { why, .. } => vec![format!("an event that is sent again after a fault is stored twice: {why}")],
+            Key::None { why, .. } => vec![format!("an event sent again after a failure is stored twice: {why}")],
         }
     }
 }
@@ -117,8 +117,7 @@ impl Key {
 /// What a key over the id and a time means.
 pub fn holds_time(column: &str) -> String {
     format!(
-        "the key holds the time: what is sent again after a fault is stored once, but an event that comes again with \
-         another `{column}` is stored again"
+        "the key includes the time: an event sent again after a failure is stored once, but the same event with another `{column}` is stored again"
     )
 }
 

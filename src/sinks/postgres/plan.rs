@@ -141,7 +141,7 @@ impl Plan {
             let Some(fill) = plan.fill(table, column, &key, config)? else {
                 if column.is_required && column.default.is_none() && !column.is_counter {
                     let name = &column.name;
-                    return Err(format!("`{name}` must have a value and nothing says which: name it in `columns`"));
+                    return Err(format!("`{name}` is NOT NULL and nothing fills it: add it to `columns`"));
                 }
                 left.push(&*column.name);
                 continue;
@@ -286,7 +286,7 @@ impl Plan {
         let absent = if let Some(text) = config.defaults.get(&column.name) {
             Absent::Value(
                 encoded(&column.form, text)
-                    .ok_or_else(|| format!("`defaults.{}` is no {}", column.name, column.sql_type))?,
+                    .ok_or_else(|| format!("`defaults.{}` is not of type {}", column.name, column.sql_type))?,
             )
         } else if let (true, Fill::Event(takes)) = (is_time, &fill)
             && takes.first().is_some_and(is_received)
@@ -320,20 +320,20 @@ impl Plan {
 
     fn note(&mut self, rest: Option<&str>, left: &[&str], refused: &[&str], table: &str) {
         if !left.is_empty() {
-            self.notes.push(format!("left to the database: {}", listed(left)));
+            self.notes.push(format!("filled by the database: {}", listed(left)));
         }
         if !refused.is_empty() {
             self.notes.push(format!("the role may not write {}: grant insert on {table}", listed(refused)));
         }
         match rest {
-            Some(name) => self.notes.push(format!("what has no column goes into `{name}`")),
+            Some(name) => self.notes.push(format!("fields without a column go into `{name}`")),
             None => {
                 let is_placed = |name: &&&str| self.sources.iter().any(|source| source == *name);
                 let canonical = names::KNOWN.iter().take(names::METADATA.0 as usize + 1).skip(1);
                 let homeless: Vec<&str> = canonical.filter(|name| !is_placed(name)).copied().collect();
                 if !homeless.is_empty() {
                     let listed = listed(&homeless);
-                    self.notes.push(format!("no column for {listed}, and no JSON column for the rest: left out"));
+                    self.notes.push(format!("no column for {listed}, and no JSON column: omitted"));
                 }
             }
         }
@@ -342,9 +342,8 @@ impl Plan {
 
 /// The error is for the operator.
 pub fn zone(name: &str) -> Result<TimeZone, String> {
-    crate::units::zone(name).ok_or_else(|| {
-        format!("the time zone `{name}` is not known here: name one such as `Asia/Tehran` with `timezone`")
-    })
+    crate::units::zone(name)
+        .ok_or_else(|| format!("unknown time zone `{name}`: set `timezone` to one such as `Asia/Tehran`"))
 }
 
 /// From an alias to what the canonical member would be.

@@ -122,7 +122,7 @@ fn defaults_are_written_out_where_they_can_be() {
         &Absent::Value(b"-".to_vec()),
     ];
     assert_eq!(absent, expected);
-    assert!(plan.notes.contains(&"left to the database: `id`, `created_at`".to_owned()), "{:?}", plan.notes);
+    assert!(plan.notes.contains(&"filled by the database: `id`, `created_at`".to_owned()), "{:?}", plan.notes);
 }
 
 #[test]
@@ -130,20 +130,20 @@ fn a_key_that_fits_no_id_weakens_the_promise_and_says_why() {
     for (columns, unique, owned, promise, said) in [
         (vec!["id int8!=nextval('s')"], vec!["id"], true, Promise::EffectivelyOnce, "`event_id` with a unique index"),
         (vec!["id int8!=nextval('s')"], vec!["id"], false, Promise::AtLeastOnce, "add column event_id uuid unique"),
-        (vec!["id uuid!"], vec![], true, Promise::AtLeastOnce, "no unique index holds `id` alone"),
+        (vec!["id uuid!"], vec![], true, Promise::AtLeastOnce, "no unique index on `id` alone"),
         (
             vec!["id uuid!", "timestamp timestamptz!"],
             vec!["id", "timestamp"],
             true,
             Promise::AtLeastOnce,
-            "the key holds the time",
+            "the key includes the time",
         ),
         (
             vec!["id uuid!", "host text!"],
             vec!["id", "host"],
             true,
             Promise::AtLeastOnce,
-            "no unique index holds `id` alone",
+            "no unique index on `id` alone",
         ),
         (vec!["id text!"], vec!["id"], true, Promise::EffectivelyOnce, "`id` carries the event's id"),
     ] {
@@ -160,8 +160,8 @@ fn what_the_configuration_gets_wrong_about_the_table_is_said() {
     let table = table(&["id uuid!", "n int4", "x int4!=nextval('x')"], &[&["id"]]);
     for (keys, said) in [
         (r#"{"columns":{"nn":"n"}}"#, "`public.t` has no column `nn`"),
-        (r#"{"defaults":{"n":"many"}}"#, "`defaults.n` is no int4"),
-        (r#"{"columns":{"id":""}}"#, "`id` must have a value and nothing says which"),
+        (r#"{"defaults":{"n":"many"}}"#, "`defaults.n` is not of type int4"),
+        (r#"{"columns":{"id":""}}"#, "`id` is NOT NULL and nothing fills it"),
     ] {
         let wrong = Plan::new(&table, &config(keys)).expect_err(keys);
         assert!(wrong.contains(said), "{wrong}");

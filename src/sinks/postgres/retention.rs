@@ -97,11 +97,11 @@ impl Keeper {
                 wait = match look(&ward).await {
                     Ok(0) => EVERY,
                     Ok(rows) => {
-                        info!(table = %ward.table.name, rows, "old rows are gone from the table");
+                        info!(table = %ward.table.name, rows, "retention removed old rows");
                         SOON
                     }
                     Err(reason) => {
-                        warn!(table = %ward.table.name, reason, "old rows stay for now");
+                        warn!(table = %ward.table.name, reason, "retention failed and will be retried");
                         (wait * 2).min(EVERY)
                     }
                 };

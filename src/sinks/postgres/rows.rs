@@ -318,7 +318,7 @@ impl<'a> RowEncoder<'a> {
                 Ok(written.is_ok())
             }
             Absent::Refuse => Err(format!(
-                "column `{}` must have a value and the event has none: give one with `defaults.{}`",
+                "column `{}` is NOT NULL and the event has no value: set `defaults.{}`",
                 column.name, column.name
             )),
         }

@@ -27,7 +27,7 @@ impl Name {
                 // A quote within a name that does not begin with one is a part of it.
                 '"' if is_quoted || part.is_empty() => is_quoted = !is_quoted,
                 '.' if !is_quoted => parts.push(String::new()),
-                '\0' => return Err("a NUL can be in no name".into()),
+                '\0' => return Err("a name cannot contain NUL".into()),
                 next => part.push(next),
             }
         }
@@ -40,7 +40,7 @@ impl Name {
         match <[String; 2]>::try_from(parts) {
             Ok([schema, table]) => Ok(Name { schema: Some(schema), table }),
             Err(mut parts) if parts.len() == 1 => Ok(Name { schema: None, table: parts.remove(0) }),
-            Err(_) => Err("it has more than two parts; put a name with dots into double quotes".into()),
+            Err(_) => Err("more than two parts; quote names that contain dots".into()),
         }
     }
 

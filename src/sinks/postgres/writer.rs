@@ -93,7 +93,11 @@ impl Writer {
         let written = stored?;
         self.has_written.store(true, Ordering::Relaxed);
         if written.discarded > 0 && !self.said_discarded.swap(true, Ordering::Relaxed) {
-            warn!(table = self.plan.table, rows = written.discarded, "a trigger keeps rows out; they count as dropped");
+            warn!(
+                table = self.plan.table,
+                rows = written.discarded,
+                "a trigger suppresses rows; they count as dropped"
+            );
         }
         Ok(written)
     }
@@ -206,7 +210,7 @@ impl Writer {
         let copied = match error.code() {
             // Some rows are there already: what was sent before comes again.
             Some(&SqlState::UNIQUE_VIOLATION) if straight && !plan.conflict.is_empty() => {
-                debug!(table = plan.table, "rows are there already; the next ones are looked at before");
+                debug!(table = plan.table, "rows exist already; checking the next ones before writing");
                 self.wary.store(WARY, Ordering::Relaxed);
                 self.stage(client, bytes).await
             }
@@ -214,7 +218,7 @@ impl Writer {
         };
         match copied {
             Err(error) if is_in_the_way(&error) && !self.never_copies.swap(true, Ordering::Relaxed) => {
-                warn!(table = plan.table, reason = %error, "rows cannot be copied; they are inserted from now on");
+                warn!(table = plan.table, reason = %error, "COPY is not possible; using INSERT from now on");
                 let rows = rows::encode(plan, batch, false)?;
                 let Body::Arrays(arrays) = &rows.body else {
                     unreachable!("rows that are not to be copied are arrays")

@@ -84,7 +84,7 @@ impl Acks {
                     Err(Failure::Transient { .. }) => {}
                     // The events are with Splunk: a question that it does not understand says nothing about them.
                     Err(failure) => {
-                        let answer = format!("Splunk does not say what is indexed: {}", failure.answer());
+                        let answer = format!("Splunk did not answer the acknowledgement query: {}", failure.answer());
                         return Some(Failure::Configuration { answer });
                     }
                 }

@@ -57,8 +57,8 @@ impl HecAnswer {
         let said = reply::said(answer);
         let is_broken_json = !self.is_json && answer.body.trim_ascii_start().starts_with(b"{");
         Err(match is_broken_json || answer.body.is_empty() {
-            true => Failure::transient(format!("the answer cannot be read, so that nothing counts as taken: {said}")),
-            false => Failure::configuration(format!("this is no event collector, for its answer has no code: {said}")),
+            true => Failure::transient(format!("unreadable answer, so nothing counts as delivered: {said}")),
+            false => Failure::configuration(format!("not an event collector (no code in the answer): {said}")),
         })
     }
 

@@ -121,7 +121,7 @@ impl Sink for SplunkHec {
     fn check(config: &Config, check: &mut Check) {
         if origin(&config.endpoint).is_none() {
             let hint = "write it as `https://splunk.example:8088`";
-            check.problem_with_hint("endpoint", "it must be an address that begins with `http://` or `https://`", hint);
+            check.problem_with_hint("endpoint", "expected a URL that starts with `http://` or `https://`", hint);
         }
         if config.token.expose().is_empty() || config.token.expose().contains(|c: char| !c.is_ascii_graphic()) {
             check.problem("token", "it is empty, or has a character in it that no token has");
@@ -226,9 +226,9 @@ impl SplunkHec {
     fn new(config: &Config, cx: &SinkContext) -> Result<SplunkHec, Failure> {
         let malformed = |wrong: Malformed| Failure::configuration(wrong.message);
         let client = cx.http_client()?;
-        let origin = origin(&config.endpoint).ok_or_else(|| Failure::configuration("`endpoint` is no address"))?;
+        let origin = origin(&config.endpoint).ok_or_else(|| Failure::configuration("`endpoint` is not a URL"))?;
         let uri = |path: String| -> Result<Uri, Failure> {
-            format!("{origin}{path}").parse().map_err(|_| Failure::configuration("`endpoint` is no address"))
+            format!("{origin}{path}").parse().map_err(|_| Failure::configuration("`endpoint` is not a URL"))
         };
         let mut mask = client.mask();
         mask.cover(config.token.expose());

@@ -58,7 +58,7 @@ impl Tail {
         let mut listing = self.settings.patterns.list();
         for folder in std::mem::take(&mut listing.missing) {
             if self.refused.insert(folder.clone()) {
-                info!(source = %self.cx.name, folder = %folder.display(), "the folder is not there yet: its files are read once it is");
+                info!(source = %self.cx.name, folder = %folder.display(), "the folder does not exist yet; its files are read once it does");
             }
         }
         if listing.errors != self.said {
@@ -71,7 +71,7 @@ impl Tail {
         }
         for (path, what) in listing.refused {
             if !self.refused.contains(&path) {
-                warn!(path = %path.display(), "not read: it is {what}");
+                warn!(path = %path.display(), "file skipped: {what}");
                 self.refused.insert(path);
             }
         }
@@ -92,13 +92,13 @@ impl Tail {
                     && error.kind() != io::ErrorKind::NotFound
                     && self.refused.insert(found.path.clone())
                 {
-                    warn!(path = %found.path.display(), %error, "cannot look into the file");
+                    warn!(path = %found.path.display(), %error, "cannot open the file");
                 }
             }
         }
         for cut in self.losses.take_due(now) {
             let (path, bytes) = (cut.path.display(), cut.bytes);
-            warn!(%path, bytes, "lines were cut away before they were read, and no copy of them was found");
+            warn!(%path, bytes, "the file was truncated before all lines were read, and no copy was found");
             self.cx.intake.lost_bytes(bytes);
         }
         let scan = self.scan;
@@ -136,7 +136,7 @@ impl Tail {
                 Some(since) => {
                     let lost = file.unread();
                     if file.body.is_none() && lost > 0 && file.is_missed(scan, 3) {
-                        warn!(path = %file.path.display(), bytes = lost, "the file went away before all of it was read");
+                        warn!(path = %file.path.display(), bytes = lost, "the file was removed before all of it was read");
                         self.cx.intake.lost_bytes(lost);
                         file.size = file.ranges.cursor();
                     }

@@ -182,12 +182,12 @@ fn default_partial_timeout() -> Duration {
 impl Config {
     pub fn settings(self, check: &mut Check) -> Option<Settings> {
         if self.include.is_empty() {
-            check.problem_with_hint("include", "no files are named", "such as `[/var/log/app/*.log]`");
+            check.problem_with_hint("include", "expected at least one path", "such as `[/var/log/app/*.log]`");
         }
         let is_spool = self.remove.is_some() || self.owner.is_some();
         let follows = self.follow_symlinks || !self.symlinks_into.is_empty();
         if is_spool && follows {
-            let hint = "whoever owns a folder there could have any file read as theirs, or removed";
+            let hint = "not allowed with `remove` or `owner`: the owner of a folder there could have any file read as theirs, or removed";
             let key = if self.follow_symlinks { "follow_symlinks" } else { "symlinks_into" };
             check.problem_with_hint(key, "excludes `remove` and `owner`", hint);
         }
@@ -208,13 +208,13 @@ impl Config {
             check.problem("max_line", format!("lines need at least {LEAST_LINE} bytes"));
         }
         if self.poll.is_zero() {
-            check.problem("poll", "looking all the time leaves none to read; at least 1ms");
+            check.problem("poll", "the minimum is 1ms");
         }
         if self.max_open_files == Some(0) {
-            check.problem("max_open_files", "without an open file nothing can be read");
+            check.problem("max_open_files", "expected at least 1");
         }
         if self.max_owner_bytes.0 == 0 {
-            check.problem("max_owner_bytes", "without a byte nothing can be read");
+            check.problem("max_owner_bytes", "expected at least 1 byte");
         }
         if check.problems.has_errors() {
             return None;
@@ -251,7 +251,7 @@ impl Multiline {
             _ => {
                 check.problem_with_hint(
                     "multiline",
-                    "say one of `start`, `continues` and `preset`",
+                    "set one of `start`, `continues` and `preset`",
                     "such as `continues: '^\\s'`, or `preset: container` for the logs of containers",
                 );
                 None

@@ -57,11 +57,11 @@ impl std::fmt::Display for Unreadable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Unreadable::Format(name) => {
-                write!(f, "it is packed as {name}, and only gzip and zstd can be read; pack it so, or set `exclude`")
+                write!(f, "{name} compression is not supported; use gzip or zstd, or add the file to `exclude`")
             }
-            Unreadable::NotPacked => f.write_str("its name says that it is packed, and its content is not"),
+            Unreadable::NotPacked => f.write_str("its name says compressed, but its content is not"),
             Unreadable::Binary => {
-                f.write_str("it is binary and has no lines; set `exclude`, or `encoding` if it is UTF-16")
+                f.write_str("it is a binary file; add it to `exclude`, or set `encoding` if it is UTF-16")
             }
         }
     }

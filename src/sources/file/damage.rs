@@ -57,7 +57,7 @@ impl Tail {
     pub(super) fn say_unreadable_content(&mut self, path: &Path, content: Content) {
         let why = if let Content::Unreadable(why) = content { why } else { Unreadable::NotPacked };
         if self.refused.insert(path.to_path_buf()) {
-            warn!(source = %self.cx.name, path = %path.display(), reason = why.reason(), "the file is not read: {why}");
+            warn!(source = %self.cx.name, path = %path.display(), reason = why.reason(), "file skipped: {why}");
             self.cx.intake.file_skipped(why.reason());
         }
     }
@@ -80,7 +80,7 @@ impl Tail {
         let path = file.path.display();
         warn!(
             source = %self.cx.name, %path, reason = damage.reason, offset = damage.offset, text_offset = from,
-            unread_bytes = packed, "the packed file is damaged: what is behind this offset cannot be read"
+            unread_bytes = packed, "the compressed file is damaged after this offset"
         );
         self.cx.intake.file_damaged(packed + damage.text_bytes.saturating_sub(from));
         true

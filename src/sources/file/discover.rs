@@ -64,7 +64,7 @@ pub struct Listing {
     pub missing: Vec<PathBuf>,
     /// Files outside of the included folders that links lead to.
     targets: HashSet<PathBuf>,
-    /// Included names that are no regular file, and what they are.
+    /// Included names that are not a regular file, and what they are.
     pub refused: Vec<(PathBuf, &'static str)>,
 }
 
@@ -163,7 +163,7 @@ impl Patterns {
             && !self.wanted_endings.iter().any(|wanted| wanted.as_bytes().ends_with(ending))
         {
             if is_included {
-                let what = "a file that is not finished, or an editor's, judging by its name";
+                let what = "a temporary file, judging by its name";
                 listing.refused.push((path.to_path_buf(), what));
             }
             return;
@@ -171,13 +171,15 @@ impl Patterns {
         match Stat::at(folder, Path::new(name), false) {
             // Whoever can make a second name for a file of somebody else could speak in that one's name, and have it removed.
             Ok(stat) if stat.is_regular() && self.folders.is_held() && stat.links > 1 => {
-                listing.refused.push((path.to_path_buf(), "a file with further names, which may be another user's"));
+                listing
+                    .refused
+                    .push((path.to_path_buf(), "a file with several hard links, which may belong to another user"));
             }
             Ok(stat) if stat.is_regular() => {
                 if listing.found.len() < MOST_FILES {
                     listing.found.push(Found { path: path.to_path_buf(), is_included, family, stat });
                 } else if listing.errors.is_empty() {
-                    listing.errors.push(format!("more than {MOST_FILES} files match, the others are left alone"));
+                    listing.errors.push(format!("more than {MOST_FILES} files match; the others are not read"));
                 }
             }
             Ok(stat) if stat.kind == FileType::Symlink && self.links.is_some() && is_included => {
@@ -192,12 +194,12 @@ impl Patterns {
     /// A symbolic link may lead only to below the folders that the patterns name, and those named for links.
     fn follow(&self, path: &Path, listing: &mut Listing) {
         let Ok(target) = std::fs::canonicalize(path) else {
-            return listing.refused.push((path.to_path_buf(), "a symbolic link that leads nowhere"));
+            return listing.refused.push((path.to_path_buf(), "a broken symbolic link"));
         };
         let is_below = |folder: &Path| std::fs::canonicalize(folder).is_ok_and(|folder| target.starts_with(folder));
         let is_beyond = self.links.iter().flatten().any(|folder| is_below(folder));
         if !is_beyond && !self.roots.iter().any(|root| is_below(&root.folder)) {
-            let what = "a symbolic link that leads out of the included folders; `symlinks_into` names others";
+            let what = "a symbolic link out of the included folders; see `symlinks_into`";
             return listing.refused.push((path.to_path_buf(), what));
         }
         if is_beyond {
@@ -207,7 +209,7 @@ impl Patterns {
             Ok(stat) if stat.is_regular() => {
                 listing.found.push(Found { path: target, is_included: true, family: None, stat });
             }
-            Ok(_) => listing.refused.push((path.to_path_buf(), "a symbolic link to something that is no file")),
+            Ok(_) => listing.refused.push((path.to_path_buf(), "a symbolic link to something that is not a file")),
             Err(_) => {}
         }
     }
@@ -271,7 +273,7 @@ fn describe(kind: FileType) -> &'static str {
         FileType::Fifo => "a pipe",
         FileType::Socket => "a socket",
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
-        _ => "no regular file",
+        _ => "not a regular file",
     }
 }
 
@@ -373,10 +375,10 @@ mod tests {
         assert_eq!(
             refused(true),
             [
+                "a broken symbolic link",
                 "a folder",
                 "a pipe",
-                "a symbolic link that leads nowhere",
-                "a symbolic link that leads out of the included folders; `symlinks_into` names others",
+                "a symbolic link out of the included folders; see `symlinks_into`",
             ]
         );
         let followed = patterns(&include, &[], true).list();

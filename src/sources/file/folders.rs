@@ -108,7 +108,7 @@ fn open_unlinked(path: &Path) -> io::Result<OwnedFd> {
                 if nth + 1 == names.len() || !is_ours {
                     let at: PathBuf = Path::new("/").join(names[..=nth].iter().collect::<PathBuf>());
                     let what = format!(
-                        "`{}` is a symbolic link, which a source that removes files or stamps their owners does not follow; name the folder itself",
+                        "`{}` is a symbolic link, which is not allowed with `remove` or `owner`; use the folder itself",
                         at.display()
                     );
                     return Err(io::Error::other(what));

@@ -175,7 +175,7 @@ impl Tail {
     pub(super) fn land(&mut self, submission: Submission, outcome: Outcome, now: Instant) {
         let is_taken = match &outcome.verdict {
             JobStatus::Failed(reason) => {
-                warn!(source = %self.cx.name, %reason, "a piece of a file is read again");
+                warn!(source = %self.cx.name, %reason, "reading a part of a file again");
                 false
             }
             JobStatus::Full | JobStatus::TooLarge => false,
@@ -193,7 +193,7 @@ impl Tail {
         if submission.generation != file.generation {
             if !is_taken {
                 let bytes = submission.span.end - submission.span.start;
-                warn!(path = %file.path.display(), bytes, "lines were cut away before they could be read again");
+                warn!(path = %file.path.display(), bytes, "the file was truncated before lines could be read again");
                 self.cx.intake.lost_bytes(bytes);
             }
             return;
@@ -214,13 +214,13 @@ impl Tail {
     fn say_notes(&self, file: &Followed, piece: &Piece) {
         let (path, offset) = (file.path.display(), file.ranges.cursor());
         if let Some(bytes) = piece.notes.cut {
-            warn!(%path, offset, bytes, "a line is too long and was cut");
+            warn!(%path, offset, bytes, "a line is too long and was truncated");
         }
         if piece.notes.hole > 0 {
-            warn!(%path, offset, bytes = piece.notes.hole, "NUL bytes were passed over");
+            warn!(%path, offset, bytes = piece.notes.hole, "NUL bytes were skipped");
         }
         if piece.notes.unfinished {
-            info!(%path, offset, "the last line has no end and was taken as it is");
+            info!(%path, offset, "the last line has no line break and was read as it is");
         }
     }
 }

@@ -50,7 +50,7 @@ impl Owners {
         }
         let may = allowance.bytes > 0.0;
         if !may && !std::mem::replace(&mut allowance.is_said, true) {
-            warn!(user = %name(user), "this user's files grow faster than `max_owner_bytes` lets them be read, the rest waits");
+            warn!(user = %name(user), "this user's files grow faster than `max_owner_bytes`; the rest waits");
         }
         may
     }

@@ -128,7 +128,7 @@ impl Tail {
     pub fn new(settings: Settings, cx: SourceContext, now: Instant) -> Tail {
         let (mut memory, unreadable) = remembered(cx.intake.positions());
         if unreadable > 0 {
-            warn!(source = %cx.name, unreadable, "some positions cannot be read, their files start over");
+            warn!(source = %cx.name, unreadable, "some positions are unreadable; their files are read from the start");
         }
         let looks_since = memory.remove(&SOURCE).filter(|known| known.family.as_os_str() == &*settings.patterns.print);
         let looks_since = looks_since.map(|known| known.since);

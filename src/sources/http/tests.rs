@@ -483,9 +483,9 @@ async fn what_stops_the_source_is_said_in_the_operators_words() {
 fn a_wrong_configuration_is_said_before_anything_is_bound() {
     for (yaml, durable, said) in [
         ("address: 0.0.0.0:8687", true, "address: `0.0.0.0:8687` can be reached"),
-        ("path: in", true, "path: `in` is no path"),
+        ("path: in", true, "path: `in` is not a path"),
         ("max_body: 0", true, "max_body: "),
-        ("wait: journal", false, "wait: a journal in memory"),
+        ("wait: journal", false, "wait: with a journal in memory"),
         ("max_connections: 0", true, "max_connections: "),
         ("auth: { type: jwt, jwt: { secret: changeme } }", true, "auth.jwt.secret: the secret has 8 bytes"),
     ] {

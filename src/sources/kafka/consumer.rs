@@ -96,7 +96,7 @@ impl State {
         let Landed { topic, partition, tenure, slot, start, outcome } = landed;
         let is_taken = match outcome.verdict {
             JobStatus::Failed(reason) => {
-                warn!(%topic, partition, %reason, "messages are handed in again");
+                warn!(%topic, partition, %reason, "submitting messages again");
                 false
             }
             JobStatus::Full | JobStatus::TooLarge => false,
@@ -262,7 +262,7 @@ impl Context {
             lane.committed = group_has;
             let next = lane.next();
             let offset = next.map_or(Offset::Stored, |next| Offset::Offset(next as i64));
-            info!(source = %self.cx.name, topic, partition, offset = next, "reads a partition");
+            info!(source = %self.cx.name, topic, partition, offset = next, "partition assigned");
             list.set_partition_offset(&topic, partition, offset).expect("the partition is in the list");
             state.lanes.entry(topic).or_default().insert(partition, lane);
         }
@@ -293,7 +293,7 @@ impl Context {
             match ask() {
                 Ok(answer) => return Some(answer),
                 Err(error) if Instant::now() >= until || self.cx.shutdown.is_cancelled() => {
-                    warn!(source = %self.cx.name, %error, "the brokers do not say where to read on");
+                    warn!(source = %self.cx.name, %error, "cannot get the offset to continue from");
                     return None;
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(100)),
@@ -329,12 +329,12 @@ impl ConsumerContext for Context {
             self.take(consumer, list);
             if is_cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) }
         } else {
-            info!(source = %self.cx.name, partitions = list.count(), "gives partitions back");
+            info!(source = %self.cx.name, partitions = list.count(), "partitions revoked");
             self.give_back(consumer, list);
             if is_cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
         };
         if let Err(error) = done {
-            warn!(source = %self.cx.name, %error, "partitions could not be exchanged");
+            warn!(source = %self.cx.name, %error, "rebalancing failed");
         }
     }
 

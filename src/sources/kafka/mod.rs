@@ -98,7 +98,7 @@ const RESERVED: &[Reserved] = &[
     ("auto.commit.interval.ms", "offsets are committed when their events are in the journal"),
     ("enable.auto.offset.store", "offsets are committed when their events are in the journal"),
     ("auto.offset.reset", "see `start` and `out_of_range`"),
-    ("enable.partition.eof", "nothing would come of it"),
+    ("enable.partition.eof", "expected at least one topic"),
 ];
 
 /// Settings that the options may change.
@@ -138,10 +138,10 @@ impl Source for Kafka {
             check.problem(path, message);
         }
         if config.topics.is_empty() {
-            check.problem("topics", "no topic is named");
+            check.problem("topics", "expected at least one topic");
         }
         if config.group.is_empty() {
-            check.problem("group", "a consumer group has a name");
+            check.problem("group", "expected a group name");
         }
         // A message is a frame.
         super::check_codec(&config.codec, Framing::Length, check)?;
@@ -178,7 +178,7 @@ impl Source for Kafka {
             tokio::time::sleep(LEAVE).await;
         };
         tokio::select! {
-            ended = end => ended.map_err(|_| Fatal("the thread that reads topics has panicked".into())),
+            ended = end => ended.map_err(|_| Fatal("a bug in weir: the reading thread panicked".into())),
             // The group notices by itself that we are gone.
             () = late => Ok(()),
         }

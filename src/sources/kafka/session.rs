@@ -47,7 +47,7 @@ const REST: Duration = Duration::from_secs(1);
 pub fn run(config: &Config, decoder: &Arc<dyn Decoder>, cx: &SourceContext, runtime: &Handle) {
     while !cx.shutdown.is_cancelled() {
         let Err(reason) = session(config, decoder, cx, runtime) else { return };
-        warn!(source = %cx.name, reason, "begins afresh");
+        warn!(source = %cx.name, reason, "reconnecting");
         cx.intake.trouble(Some(reason));
         runtime.block_on(async {
             tokio::select! {
@@ -159,7 +159,7 @@ impl Reading {
                 _ => {
                     // To poll is to stay a member; paused partitions give nothing.
                     if !is_paused {
-                        info!(source = %self.context.cx.name, "reading pauses: the journal has no room");
+                        info!(source = %self.context.cx.name, "reading is paused: the journal is full");
                     }
                     is_paused = self.pause(true);
                     held.extend(self.poll(Duration::ZERO)?.iter().map(hold));
@@ -312,14 +312,13 @@ impl Reading {
             match to {
                 Some(to) => {
                     warn!(source = %context.cx.name, %topic, partition, next, oldest = low, end = high, to,
-                        "the next message is gone: reading goes on elsewhere");
+                        "the next message was removed by retention; continuing at another offset");
                     lane.jump(to);
                     moved.add_partition(&topic, partition);
                 }
                 None => {
                     lane.stopped = Some(format!(
-                        "partition {partition} of `{topic}` is left alone: offset {next} is gone, {low} to {high} are \
-                         there; set `out_of_range` to `oldest` or `end`, or set the group `{}` to another offset",
+                        "partition {partition} of `{topic}` is stopped: offset {next} is gone, {low} to {high} exist; set `out_of_range` to `oldest` or `end`, or set the group `{}` to another offset",
                         config.group
                     ));
                 }
@@ -328,7 +327,7 @@ impl Reading {
         if moved.count() > 0
             && let Err(error) = self.reassign(&moved)
         {
-            warn!(source = %context.cx.name, %error, "cannot go on where it should");
+            warn!(source = %context.cx.name, %error, "cannot seek to the next offset");
         }
     }
 
@@ -373,7 +372,7 @@ impl Reading {
                 Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
                     Some(format!("there is no topic `{topic}`"))
                 }
-                Some(Code::TopicAuthorizationFailed) => Some(format!("we may not read the topic `{topic}`")),
+                Some(Code::TopicAuthorizationFailed) => Some(format!("no permission to read the topic `{topic}`")),
                 Some(code) => Some(format!("the topic `{topic}` cannot be read: {code}")),
             };
             if self.problem.is_some() {

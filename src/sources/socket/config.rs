@@ -92,36 +92,33 @@ impl Config {
             _ => Framing::Newline,
         };
         if self.framing == Some(Framing::Value) && self.codec != Codec::Msgpack {
-            check.problem("framing", "only values of `codec: msgpack` say where they end");
+            check.problem("framing", "`value` works only with `codec: msgpack`");
         }
         let framing = if is_stream { Some(self.framing.unwrap_or(usual)) } else { self.framing };
         if !is_stream && !matches!(framing, None | Some(Framing::Newline)) {
-            check.problem(
-                "framing",
-                "datagrams have their length already: leave it out, or `newline` for several lines in one",
-            );
+            check.problem("framing", "not for datagrams: omit it, or use `newline` for several lines in one datagram");
         }
         if !is_stream && self.tls.is_some() {
-            check.problem("tls", "there is no TLS over datagrams");
+            check.problem("tls", "TLS is not supported for datagrams");
         }
         match (self.proxy_protocol, self.mode) {
             (true, Mode::Udp | Mode::UnixDatagram) => {
-                check.problem("proxy_protocol", "datagrams have no connection that could begin with a header");
+                check.problem("proxy_protocol", "not supported for datagrams");
             }
             (true, Mode::Tcp) if self.trusted_proxies.is_empty() => {
-                let hint = "such as `trusted_proxies: [10.0.0.0/8]`: anybody could say to be anybody";
-                check.problem_with_hint("proxy_protocol", "nothing says whose header is believed", hint);
+                let hint = "such as `trusted_proxies: [10.0.0.0/8]`; otherwise any sender could forge its address";
+                check.problem_with_hint("proxy_protocol", "`trusted_proxies` is required", hint);
             }
             (false, _) if !self.trusted_proxies.is_empty() => {
-                check.problem("trusted_proxies", "without `proxy_protocol: true` no proxy can say anything");
+                check.problem("trusted_proxies", "has no effect without `proxy_protocol: true`");
             }
             _ => {}
         }
         if self.max_connections == 0 {
-            check.problem("max_connections", "without a connection nothing would ever come");
+            check.problem("max_connections", "expected at least 1");
         }
         if self.max_frame.is_some_and(|most| most.0 == 0) {
-            check.problem("max_frame", "a frame needs a byte");
+            check.problem("max_frame", "expected at least 1 byte");
         }
         crate::sources::check_codec(&self.codec, framing.unwrap_or(Framing::Length), check);
         if check.problems.has_errors() {
@@ -161,7 +158,7 @@ impl Config {
             _ if wants_path => {
                 check.problem_with_hint(
                     "path",
-                    "this mode needs a path, and no address",
+                    "this mode needs `path` instead of `address`",
                     "such as `/run/weir/events.sock`",
                 );
                 None
@@ -169,7 +166,7 @@ impl Config {
             _ => {
                 check.problem_with_hint(
                     "address",
-                    "this mode needs an address, and no path",
+                    "this mode needs `address` instead of `path`",
                     "such as `127.0.0.1:9000`",
                 );
                 None

@@ -48,7 +48,7 @@ pub async fn serve<S: AsyncRead + Unpin>(socket: &Socket, mut stream: S, peer: O
     match connection.read_all(&mut stream, idle).await {
         Ok(End::Closed | End::Given) => {}
         Err(Broken::Stream(error)) => {
-            debug!(source = %cx.name, peer = %words, %error, "a connection broke");
+            debug!(source = %cx.name, peer = %words, %error, "a connection was lost");
             // What came whole is taken; half a frame of a peer that has vanished is handed in as at a close.
             let _ = connection.hand_in(None, true).await;
         }

@@ -157,7 +157,7 @@ impl Receiver {
         let Some(dropped) = dropped_by_kernel(socket) else { return };
         let more = dropped.saturating_sub(self.dropped);
         if more > 0 {
-            warn!(source = %self.cx.name, datagrams = more, "the kernel dropped datagrams that came too fast");
+            warn!(source = %self.cx.name, datagrams = more, "the kernel dropped datagrams because its buffer was full");
             self.cx.intake.refused(more);
         }
         self.dropped = dropped;

@@ -160,7 +160,7 @@ pub struct Rule {
 pub fn read(config: Config, check: &mut Check) -> Option<Vec<Rule>> {
     let before = check.problems.len();
     if config.rules.is_empty() || config.rules.len() > MAX_RULES {
-        check.problem("rules", format!("there are 1 to {MAX_RULES} rules"));
+        check.problem("rules", format!("expected 1 to {MAX_RULES} rules"));
     }
     let mut rules: Vec<Rule> = Vec::new();
     for (nth, rule) in config.rules.into_iter().enumerate() {
@@ -169,23 +169,23 @@ pub fn read(config: Config, check: &mut Check) -> Option<Vec<Rule>> {
             check.problem(path("name"), "a rule has a name of 1 to 64 bytes");
         }
         if rules.iter().any(|other| other.name == rule.name) {
-            check.problem(path("name"), format!("two rules are called `{}`", rule.name));
+            check.problem(path("name"), format!("duplicate rule name `{}`", rule.name));
         }
         if !(1..=MAX_COUNT).contains(&rule.count) {
             check.problem(path("count"), format!("expected 1 to {MAX_COUNT}"));
         }
         if std::time::Duration::from(rule.window).is_zero() {
-            check.problem(path("window"), "nothing happens within no time");
+            check.problem(path("window"), "expected more than 0");
         }
         if rule.factor.is_nan() || rule.factor < 1.0 {
             check.problem(path("factor"), "expected 1 or more");
         }
         let needs = match rule.kind {
-            Kind::Forbidden if rule.patterns.is_empty() => Some(("patterns", "name what is forbidden")),
+            Kind::Forbidden if rule.patterns.is_empty() => Some(("patterns", "`patterns` is required")),
             Kind::FirstSeen if rule.field.is_none() && rule.by.0.is_empty() => {
-                Some(("field", "name whose values are new"))
+                Some(("field", "`field` or `by` is required"))
             }
-            Kind::OwnPast | Kind::UnusualHour if rule.by.0.is_empty() => Some(("by", "name whose past it is")),
+            Kind::OwnPast | Kind::UnusualHour if rule.by.0.is_empty() => Some(("by", "`by` is required")),
             _ => None,
         };
         if let Some((key, message)) = needs {
@@ -221,7 +221,7 @@ fn one(rule: RuleConfig, path: &impl Fn(&str) -> String, check: &mut Check) -> O
     };
     let zone = crate::units::zone(&rule.timezone);
     if zone.is_none() {
-        check.problem(path("timezone"), format!("there is no time zone `{}`", rule.timezone));
+        check.problem(path("timezone"), format!("unknown time zone `{}`", rule.timezone));
     }
     let field = |text: String| text.split('.').map(str::to_owned).collect::<Vec<String>>();
     Some(Rule {

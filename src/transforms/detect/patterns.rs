@@ -37,7 +37,7 @@ pub fn read(texts: &[String]) -> Result<Patterns, (usize, String)> {
         let regex = RegexBuilder::new(built_in.unwrap_or(text)).multi_line(true).size_limit(MAX_REGEX_BYTES).build();
         let regex = regex.map_err(|error| {
             let text = error.to_string();
-            (nth, format!("the expression cannot be read: {}", text.lines().last().unwrap_or_default().trim()))
+            (nth, format!("invalid pattern: {}", text.lines().last().unwrap_or_default().trim()))
         })?;
         Ok((text.clone(), regex))
     };

@@ -61,7 +61,7 @@ impl Table {
             fields.extend(path(field, &format!("lookup.columns.{column}"), check));
         }
         if config.columns.is_empty() {
-            check.problem("lookup.columns", "no column is taken over");
+            check.problem("lookup.columns", "expected at least one column");
         }
         let shared = Arc::new(RwLock::new(Arc::new(Rows::new())));
         let mut refresh = None;
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(
             problems::<Enrich>(&config),
             [
-                "lookup.columns.team: `b.` is no path of names joined by dots".to_string(),
+                "lookup.columns.team: `b.` is not a field: expected names separated by dots".to_string(),
                 format!("lookup.key: `{path}` has no column `user_id`"),
                 format!("lookup.columns.tem: `{path}` has no column `tem`"),
                 format!(

@@ -158,7 +158,7 @@ impl Member {
 fn path(field: &str, at: &str, check: &mut Check) -> Option<Vec<String>> {
     let path: Vec<String> = field.split('.').map(str::to_owned).collect();
     if path.iter().any(String::is_empty) {
-        check.problem(at, format!("`{field}` is no path of names joined by dots"));
+        check.problem(at, format!("`{field}` is not a field: expected names separated by dots"));
         return None;
     }
     Some(path)
@@ -240,8 +240,8 @@ mod tests {
         assert_eq!(
             problems::<Enrich>("set: {a: '{{ x', b..c: 1}\nlookup: {csv: /no/such.csv, key: a, columns: {b: c}}"),
             [
-                "set.a: `{{` is not closed by `}}`",
-                "set.b..c: `b..c` is no path of names joined by dots",
+                "set.a: unclosed `{{`",
+                "set.b..c: `b..c` is not a field: expected names separated by dots",
                 "lookup.csv: cannot read `/no/such.csv`: No such file or directory (os error 2)",
             ]
         );

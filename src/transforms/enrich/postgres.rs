@@ -53,13 +53,13 @@ pub fn refresh(
     if config.table.is_empty() || config.table.split('.').count() > 2 || config.table.split('.').any(str::is_empty) {
         check.problem(
             "lookup.postgres.table",
-            format!("`{}` is no table: write `table` or `schema.table`", config.table),
+            format!("`{}` is not a table name: expected `table` or `schema.table`", config.table),
         );
         return None;
     }
     let every: std::time::Duration = config.refresh.into();
     if every < std::time::Duration::from_secs(1) {
-        check.problem("lookup.postgres.refresh", "a table is read once a second at most");
+        check.problem("lookup.postgres.refresh", "the minimum is 1s");
         return None;
     }
     let columns: Vec<String> = [lookup.key_column()]
@@ -84,8 +84,8 @@ pub fn refresh(
 async fn snapshot(target: &Target, sql: &str) -> Result<Rows, String> {
     let connection = target.connect().await.map_err(|fault| fault.reason)?;
     let failed = |error: tokio_postgres::Error| match error.as_db_error() {
-        Some(said) => format!("`{}` refuses the lookup: {}", target.place, said.message()),
-        None => format!("`{}` does not answer: {error}", target.place),
+        Some(said) => format!("lookup in `{}` failed: {}", target.place, said.message()),
+        None => format!("no answer from `{}`: {error}", target.place),
     };
     let parameters: [&str; 0] = [];
     let stream = connection.client.query_raw(sql, parameters).await.map_err(failed)?;

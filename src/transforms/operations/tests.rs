@@ -166,5 +166,5 @@ fn a_time_that_runs_backwards_lasts_no_time() {
 
 #[test]
 fn a_key_of_no_field_is_refused() {
-    assert_eq!(stage_problems::<Operations>("key: []"), ["key: the key is made of 1 to 8 fields"]);
+    assert_eq!(stage_problems::<Operations>("key: []"), ["key: the key has 1 to 8 fields"]);
 }

@@ -67,10 +67,10 @@ impl Stage for Reduce {
         let before = check.problems.len();
         let window: std::time::Duration = config.window.into();
         if window.is_zero() {
-            check.problem("window", "a group that is open for no time has one event");
+            check.problem("window", "expected more than 0");
         }
         if config.max_events < 2 {
-            check.problem("max_events", "a group of fewer than 2 events reduces nothing");
+            check.problem("max_events", "expected at least 2");
         }
         if let Some(name) =
             config.merge.keys().find(|name| name.is_empty() || ["id", "metadata"].contains(&name.as_str()))
@@ -220,10 +220,10 @@ mod tests {
         assert_eq!(
             stage_problems::<Reduce>("{ key: [], window: 0s, max_events: 1, merge: { id: last } }"),
             [
-                "window: a group that is open for no time has one event",
-                "max_events: a group of fewer than 2 events reduces nothing",
+                "window: expected more than 0",
+                "max_events: expected at least 2",
                 "merge: `id` cannot be merged: name another top-level field",
-                "key: the key is made of 1 to 8 fields",
+                "key: the key has 1 to 8 fields",
             ]
         );
     }

@@ -161,9 +161,9 @@ fn validate_says_what_goes_where_and_changes_nothing() {
     let (code, said) = validate();
     assert_eq!(code, Some(0), "{said}");
     for sentence in [
-        "sinks.out (postgres): each event effectively once; works",
+        "sinks.out (postgres): effectively once; works",
         "a column `event_id` with a unique index is added",
-        "left to the database: `id`",
+        "filled by the database: `id`",
         "no column for `received_at`, `event_type`",
     ] {
         assert!(said.contains(sentence), "{sentence} is not in:\n{said}");

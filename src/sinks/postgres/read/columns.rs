@@ -121,7 +121,7 @@ impl Columns {
         }
         let of_time = |wanted: &str| members.iter().find(|(name, value)| name == wanted && value.kind == Kind::Time);
         let Some((_, time)) = of_time("timestamp").or_else(|| of_time("received_at")) else {
-            return Err(format!("the table `{name}` has no column `timestamp` with a time: it cannot be read by time"));
+            return Err(format!("the table `{name}` has no time column `timestamp`"));
         };
         let time = time.clone();
         if key.is_none() {

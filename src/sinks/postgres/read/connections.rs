@@ -73,10 +73,10 @@ impl Connections {
         match error.code() {
             Some(&SqlState::QUERY_CANCELED) => ReadError::Deadline,
             Some(&SqlState::INVALID_REGULAR_EXPRESSION) => {
-                ReadError::Invalid(format!("the database cannot read the pattern: {}", innermost(error)))
+                ReadError::Invalid(format!("invalid pattern: {}", innermost(error)))
             }
             Some(&SqlState::INSUFFICIENT_PRIVILEGE) => ReadError::Unavailable(format!(
-                "`{place}`: {}: grant select to the role that reads, or name another with `api.read.url`",
+                "`{place}`: {}: grant SELECT to the reading role, or set `api.read.url`",
                 innermost(error)
             )),
             _ => ReadError::Unavailable(format!("`{place}`: {}", innermost(error))),
