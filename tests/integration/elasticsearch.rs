@@ -488,7 +488,7 @@ fn a_slow_and_a_silent_server_are_waited_for_with_a_bound() {
 }
 
 #[test]
-fn a_server_that_is_killed_and_comes_back_has_every_event_once() {
+pub fn a_server_that_is_killed_and_comes_back_has_every_event_once() {
     let servers = Services::start("elasticsearch-killed", &["elasticsearch"]);
     let server = Search::at(&servers.get("WEIR_TEST_ELASTICSEARCH"));
     let index = unique("killed");

@@ -193,7 +193,7 @@ fn a_missing_topic_by_template_parks_its_events_over_a_kill_while_the_others_go_
 }
 
 #[test]
-fn a_broker_that_is_killed_and_comes_back_has_every_event_in_order() {
+pub fn a_broker_that_is_killed_and_comes_back_has_every_event_in_order() {
     let services = Services::start("kafka-killed", &["kafka"]);
     let brokers = services.get("WEIR_TEST_KAFKA");
     let topic = kafka::topic(&brokers, "killed", 3);

@@ -63,6 +63,8 @@ pub fn troubles(own: &[(&'static str, bool)]) -> Vec<Trouble<Kind>> {
         proxy::Fault::BlackHole,
         proxy::Fault::Slow(Duration::from_millis(150)),
         proxy::Fault::LoseAnswers,
+        proxy::Fault::Dies(proxy::Moment::InRequest),
+        proxy::Fault::Dies(proxy::Moment::BeforeAnswer),
     ] {
         add(Kind::Wire(fault), true);
     }

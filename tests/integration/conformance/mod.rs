@@ -14,6 +14,7 @@ mod answers;
 mod http;
 mod kafka;
 mod local;
+mod mail;
 mod postgres;
 mod search;
 mod splunk;
@@ -22,7 +23,14 @@ type Tests = &'static [fn()];
 
 /// The sinks that are held to the suite, by their lines in the catalogue, and the tests that do it.
 const ENTRIES: &[(&str, Tests)] = &[
-    ("alert", &[alert::messages_are_taken_whatever_a_hook_answers]),
+    (
+        "alert",
+        &[
+            alert::messages_are_taken_whatever_a_hook_answers,
+            alert::messages_are_taken_whatever_a_chat_answers,
+            mail::mails_are_taken_whatever_a_server_answers,
+        ],
+    ),
     ("blackhole", &[local::nothing_is_kept_and_nothing_fails]),
     ("console", &[local::lines_on_the_console_are_whole_whatever_its_reader_does]),
     ("elasticsearch", &[search::documents_are_there_once_whatever_a_node_answers]),
@@ -55,6 +63,48 @@ const ENTRIES: &[(&str, Tests)] = &[
     ("sse", &[local::a_stream_holds_nothing]),
     ("store", &[local::events_in_the_store_are_there_once_over_kills]),
 ];
+
+/// Sinks that write to a process of another: the tests in which that is killed while it has a part of a write, or all of
+/// it and has not said so. Real servers are killed where there are some; the others die behind a proxy.
+const KILLED: &[(&str, Tests)] = &[
+    (
+        "alert",
+        &[
+            alert::messages_are_taken_whatever_a_hook_answers,
+            alert::messages_are_taken_whatever_a_chat_answers,
+            mail::mails_are_taken_whatever_a_server_answers,
+        ],
+    ),
+    (
+        "elasticsearch",
+        &[
+            search::documents_are_there_once_whatever_a_node_answers,
+            crate::elasticsearch::a_server_that_is_killed_and_comes_back_has_every_event_once,
+        ],
+    ),
+    ("http", &[http::requests_of_many_events_are_taken_whatever_a_server_answers]),
+    ("kafka", &[crate::kafka::a_broker_that_is_killed_and_comes_back_has_every_event_in_order]),
+    (
+        "postgres",
+        &[
+            postgres::rows_with_a_key_are_there_once_whatever_the_server_answers,
+            crate::postgres::faults::restarts_killed_backends_and_power_cuts_lose_and_double_nothing,
+        ],
+    ),
+    ("splunk_hec", &[splunk::events_are_indexed_whatever_a_collector_answers]),
+];
+/// Sinks whose target is a file, this process, or nothing.
+const WITHOUT_A_PROCESS: [&str; 5] = ["blackhole", "console", "file", "sse", "store"];
+
+#[test]
+fn every_target_that_can_be_killed_is_killed() {
+    let killed = KILLED.iter().map(|(name, _)| *name).chain(WITHOUT_A_PROCESS);
+    let mut killed: Vec<&str> = killed.collect();
+    killed.sort_unstable();
+    let catalogue: Vec<&str> = weir::sinks::CATALOGUE.iter().map(|entry| entry.type_name).collect();
+    assert_eq!(killed, catalogue, "a sink with a target of its own needs a test that kills it");
+    assert!(KILLED.iter().all(|(_, tests)| !tests.is_empty()));
+}
 
 #[test]
 fn every_sink_of_the_catalogue_is_held_to_the_suite() {

@@ -48,7 +48,7 @@ fn goes_on(filled: &Filled) {
 }
 
 #[test]
-fn restarts_killed_backends_and_power_cuts_lose_and_double_nothing() {
+pub fn restarts_killed_backends_and_power_cuts_lose_and_double_nothing() {
     let services = Services::start("postgres-faults", &["postgres"]);
     let database = Database::on(&services.get("WEIR_TEST_POSTGRES"));
     database.sql(TABLE);

@@ -1,6 +1,6 @@
 //! The postgres sink against the real server: what stands in the tables, counted from outside.
 
-mod faults;
+pub mod faults;
 mod made;
 mod reach;
 mod refusals;

@@ -10,6 +10,7 @@ pub mod proxy;
 pub mod python;
 pub mod search;
 pub mod services;
+pub mod smtp;
 pub mod splunk;
 
 use std::collections::BTreeMap;

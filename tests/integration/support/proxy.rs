@@ -20,6 +20,17 @@ pub enum Fault {
     Refuse,
     /// Passes requests on and loses the answers: the connection ends when the first byte of one comes.
     LoseAnswers,
+    /// The server is killed at this moment: everything ends, and nothing listens until the fault is another.
+    Dies(Moment),
+}
+
+/// When a server is killed, as its clients see it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Moment {
+    /// It has a part of a request.
+    InRequest,
+    /// It has done what was asked, and has not said so.
+    BeforeAnswer,
 }
 
 /// A proxy in front of one address; ends with the test.
@@ -72,7 +83,7 @@ impl Proxy {
         self.set(Fault::LoseAnswers);
     }
 
-    /// Answers that were lost so far.
+    /// Answers that were lost so far, and servers that died.
     pub fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::SeqCst)
     }
@@ -120,6 +131,16 @@ impl Shared {
                     self.lost.fetch_add(1, Ordering::SeqCst);
                     break;
                 }
+                Fault::Dies(Moment::InRequest) if !is_answer => {
+                    self.die();
+                    // Whether the server gets this much, or nothing, is all the same.
+                    let _ = to.write_all(&piece[..read / 2]);
+                    break;
+                }
+                Fault::Dies(Moment::BeforeAnswer) if is_answer => {
+                    self.die();
+                    break;
+                }
                 Fault::Slow(wait) if is_answer => thread::sleep(wait),
                 _ => {}
             }
@@ -129,6 +150,11 @@ impl Shared {
         }
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
+    }
+
+    fn die(&self) {
+        self.lost.fetch_add(1, Ordering::SeqCst);
+        *self.fault.lock().expect("no panic") = Fault::Refuse;
     }
 
     fn spare(&self) -> bool {
