@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::frames::{FrameBudget, FramePermit};
 use super::view::View;
-use crate::journal::{Gap, Journal, ReadError, Reader, Record, StreamId};
+use crate::journal::{Cause, Gap, Journal, ReadError, Reader, Record, StreamId};
 
 /// Bytes of lines read at a time.
 const READ_BYTES: usize = 256 * 1024;
@@ -31,6 +31,9 @@ pub const MAX_CLIENTS_OF_A_USER: usize = 50;
 const MAX_CATCHING_UP: usize = 2;
 /// Bytes of frames of one step while memory is scarce.
 const SMALL_STEP: usize = 16 * 1024;
+/// How often a read that failed is tried before the place is passed over, and how long to wait before that.
+const TRIES: u32 = 3;
+const TRY_AGAIN: Duration = Duration::from_millis(300);
 /// How long a client waits that wants to read by itself while all memory for frames is in use.
 const MEMORY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -75,6 +78,8 @@ pub struct Client {
     catching_up: CatchUp,
     /// Everything before this was given.
     position: u64,
+    /// Steps in a row that failed from there.
+    failures: u32,
     /// What was given last; whoever asks for more has sent it.
     held: Option<Held>,
 }
@@ -94,14 +99,36 @@ enum CatchUp {
 }
 
 struct Step {
+    /// For the next step, if that goes on where this one has read to.
     reader: Option<Reader>,
     gaps: Vec<Gap>,
-    /// Nothing is left to be read.
-    is_end: bool,
+    found: Found,
     position: u64,
-    frames: Bytes,
-    events: u64,
+    /// Of at least one event.
+    frames: Option<Bytes>,
     permit: FramePermit,
+}
+
+/// What a step has come to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// There may be more.
+    More,
+    /// Nothing is left to be read.
+    End,
+    /// The journal could not be read.
+    Failure,
+    /// Nothing was wrong with this record; what is, comes behind it.
+    Nothing,
+}
+
+/// What a step does with what it reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Renders up to so many bytes of frames.
+    Render(usize),
+    /// Passes over what could not be read, or the first record that cannot be rendered: it becomes a gap.
+    Pass,
 }
 
 /// What a client gets next.
@@ -178,6 +205,7 @@ impl Fanout {
             receiver,
             catching_up: CatchUp::Next(None),
             position,
+            failures: 0,
             held: None,
         })
     }
@@ -207,11 +235,14 @@ impl Fanout {
 
     /// Shares what comes until something else is to be shown: then, from where. `None` at the end.
     async fn read_on(self: &Arc<Fanout>, position: u64, streams: &mut watch::Receiver<Vec<StreamId>>) -> Option<u64> {
-        let mut reader = match self.reader(position) {
-            Ok(reader) => reader,
-            Err(error) => {
-                tracing::error!(%error, "live streams cannot read the journal");
-                return None;
+        let mut failures = 0;
+        let mut reader = loop {
+            match self.reader(position) {
+                Ok(reader) => break reader,
+                Err(error) => failures = self.could_not_read(&error, failures).await?,
+            }
+            if failures >= TRIES {
+                break self.journal.reader_behind_unreadable(position, &self.streams.borrow());
             }
         };
         loop {
@@ -223,6 +254,7 @@ impl Fanout {
             };
             match records {
                 Ok(records) => {
+                    failures = 0;
                     let missed = reader.take_gaps().iter().map(|gap| gap.events).sum();
                     let (this, end_seq) = (self.clone(), reader.position());
                     // Rendering for many views takes its time, and nobody else shall wait for it.
@@ -233,10 +265,23 @@ impl Fanout {
                 }
                 Err(ReadError::Closed) => return None,
                 Err(ReadError::Io(error)) => {
-                    tracing::error!(%error, "live streams cannot read the journal");
-                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    failures = self.could_not_read(&error, failures).await?;
+                    if failures >= TRIES && reader.pass_unreadable() {
+                        failures = 0;
+                    }
                 }
             }
+        }
+    }
+
+    /// Waits before the next try; gives the number of failures by now. `None` when the agent stops.
+    async fn could_not_read(&self, error: &std::io::Error, failures: u32) -> Option<u32> {
+        if failures == 0 {
+            tracing::error!(%error, "live streams cannot read the journal; what stays unreadable becomes a gap");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TRY_AGAIN) => Some(failures.saturating_add(1)),
+            () = self.shutdown.cancelled() => None,
         }
     }
 
@@ -263,32 +308,74 @@ impl Fanout {
     }
 
     /// Reads and renders once for a client that reads by itself.
-    fn step(&self, reader: Option<Reader>, from: u64, view: &View, mut permit: FramePermit, most: usize) -> Step {
+    fn step(&self, reader: Option<Reader>, from: u64, view: &View, permit: FramePermit, mode: Mode) -> Step {
         let read = reader.map_or_else(|| self.reader(from), Ok).and_then(|mut reader| {
             let records = reader.try_next(READ_BYTES).map_err(std::io::Error::other)?;
             Ok((reader, records))
         });
-        let Ok((mut reader, records)) = read else {
-            return Step {
-                reader: None,
-                gaps: Vec::new(),
-                is_end: true,
-                position: from,
-                frames: Bytes::new(),
-                events: 0,
-                permit,
-            };
-        };
-        let gaps = reader.take_gaps();
-        let (frames, events, rest) =
-            if gaps.is_empty() { view.render_some(&records, from, most) } else { (Bytes::new(), 0, None) };
-        permit.shrink(frames.len());
-        let is_end = records.is_empty() && gaps.is_empty();
-        match rest {
-            // The reader is past it: the next step reads it again.
-            Some(position) => Step { reader: None, gaps, is_end, position, frames, events, permit },
-            None => Step { position: reader.position(), reader: Some(reader), gaps, is_end, frames, events, permit },
+        let step = Step { reader: None, gaps: Vec::new(), found: Found::More, position: from, frames: None, permit };
+        match (read, mode) {
+            (Ok((reader, records)), Mode::Render(most)) => step.rendered(reader, &records, view, most),
+            (Ok((reader, records)), Mode::Pass) => step.passed(reader, &records, view),
+            (Err(_), Mode::Render(_)) => Step { found: Found::Failure, ..step },
+            (Err(_), Mode::Pass) => {
+                let reader = self.journal.reader_behind_unreadable(from, &self.streams.borrow());
+                Step { reader: Some(reader), ..step }.with_gaps()
+            }
         }
+    }
+}
+
+impl Step {
+    /// Renders up to so many bytes of frames.
+    fn rendered(mut self, reader: Reader, records: &[Arc<Record>], view: &View, most: usize) -> Step {
+        let from = self.position;
+        self = Step { reader: Some(reader), ..self }.with_gaps();
+        if !self.gaps.is_empty() {
+            return self;
+        }
+        let (frames, events, rest) = view.render_some(records, from, most);
+        self.permit.shrink(frames.len());
+        self.frames = (events > 0).then_some(frames);
+        if records.is_empty() {
+            self.found = Found::End;
+        }
+        if let Some(position) = rest {
+            // The reader is past it: the next step reads it again.
+            (self.reader, self.position) = (None, position);
+        }
+        self
+    }
+
+    /// Takes one record, after a panic somewhere in what comes next: if it cannot be rendered, it becomes a gap.
+    fn passed(mut self, mut reader: Reader, records: &[Arc<Record>], view: &View) -> Step {
+        let Some(record) = records.first() else { return self.rendered(reader, records, view, 0) };
+        self.gaps = reader.take_gaps();
+        if !self.gaps.is_empty() {
+            return self;
+        }
+        let from = self.position.max(record.first_seq);
+        self.position = record.end_seq();
+        let render = || view.render(std::slice::from_ref(record), from);
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(render)) {
+            Ok((frames, events)) => {
+                self.permit.shrink(frames.len());
+                self.frames = (events > 0).then_some(frames);
+                self.found = Found::Nothing;
+            }
+            Err(_) => {
+                let (seqs, events) = (from..record.end_seq(), record.end_seq() - from);
+                self.gaps.push(Gap { seqs, events, since: None, until: None, cause: Cause::Damaged });
+            }
+        }
+        self
+    }
+
+    fn with_gaps(mut self) -> Step {
+        if let Some(reader) = &mut self.reader {
+            (self.gaps, self.position) = (reader.take_gaps(), reader.position());
+        }
+        self
     }
 }
 
@@ -341,35 +428,41 @@ impl Client {
                         continue;
                     };
                     let (fanout, view, from) = (self.fanout.clone(), self.view.clone(), self.position);
+                    let mode = if self.failures < TRIES { Mode::Render(most) } else { Mode::Pass };
                     self.catching_up = CatchUp::Step(tokio::task::spawn_blocking(move || {
-                        let step = fanout.step(reader, from, &view, permit, most);
+                        let step = fanout.step(reader, from, &view, permit, mode);
                         drop(turn);
                         step
                     }));
                     continue;
                 }
             };
-            self.catching_up = CatchUp::Done;
-            let Ok(step) = step else {
-                tracing::error!("a bug in weir: rendering for a live client panicked; it continues with new events");
-                return None;
+            self.catching_up = CatchUp::Next(None);
+            let Some(step) = step.ok().filter(|step| step.found != Found::Failure) else {
+                // A step that cannot be done is tried a few times; then it is passed over, and the client hears of a gap.
+                self.failures = self.failures.saturating_add(1);
+                tokio::time::sleep(TRY_AGAIN).await;
+                continue;
             };
+            if step.found != Found::Nothing {
+                self.failures = 0;
+            }
             if let (Some(first), Some(last)) = (step.gaps.first(), step.gaps.last()) {
                 let events = step.gaps.iter().map(|gap| gap.events).sum();
                 let live = Live::Gap { events, from_seq: first.seqs.start, to_seq: last.seqs.end };
                 // The records stand behind the gap: they are read again, now without it.
                 self.position = last.seqs.end.max(self.position);
-                self.catching_up = CatchUp::Next(None);
                 return Some(live);
             }
             self.position = step.position.max(self.position);
-            if step.is_end {
+            if step.found == Found::End {
+                self.catching_up = CatchUp::Done;
                 return None;
             }
             self.catching_up = CatchUp::Next(step.reader);
-            if step.events > 0 {
+            if let Some(frames) = step.frames {
                 self.held = Some(Held::Own(step.permit));
-                return Some(Live::Frames(step.frames));
+                return Some(Live::Frames(frames));
             }
         }
     }
@@ -378,9 +471,9 @@ impl Client {
         if chunk.end_seq <= self.position {
             return None;
         }
-        let frames = chunk.frames.clone().filter(|_| chunk.first_seq >= self.position && chunk.missed == 0);
+        let frames = chunk.frames.clone().filter(|_| chunk.first_seq == self.position && chunk.missed == 0);
         let Some(frames) = frames else {
-            // Partly seen, lost, or not kept: the journal may still have it all.
+            // Partly seen, lost, not kept, or not what comes next: the journal may still have it all.
             self.catching_up = CatchUp::Next(None);
             return None;
         };

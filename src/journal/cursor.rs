@@ -1,6 +1,6 @@
 //! Cursors and readers as their users hold them: a cursor is kept on disk and holds what it needs, a reader nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -152,6 +152,11 @@ impl Cursor {
         self.with(|cursor| cursor.settled)
     }
 
+    /// The position on the disk, from which a crash would begin again.
+    pub fn saved_position(&self) -> u64 {
+        self.with(|cursor| cursor.saved)
+    }
+
     /// Its consumer appends to the journal what it makes of the events: sources leave room for that.
     pub fn appends(&self) {
         self.with(|cursor| cursor.appends = true);
@@ -260,7 +265,10 @@ impl Reader {
     pub fn try_next(&mut self, max_bytes: usize) -> Result<Vec<Arc<Record>>, ReadError> {
         let from = self.spot.seq;
         let oldest = self.shared.state().oldest_seq();
-        let placed = disk::read(&self.shared, &mut self.spot, &self.wanted, max_bytes).map_err(ReadError::Io)?;
+        // What an error leaves half read is read again.
+        let mut spot = self.spot;
+        let placed = disk::read(&self.shared, &mut spot, &self.wanted, max_bytes).map_err(ReadError::Io)?;
+        self.spot = spot;
         let mut records = Vec::with_capacity(placed.len());
         let mut last = from;
         for Placed { record, .. } in placed {
@@ -277,6 +285,28 @@ impl Reader {
             records.push(record);
         }
         Ok(records)
+    }
+
+    /// Goes on behind a segment that cannot be read; what it held becomes a gap. `false` if there is nothing behind it.
+    pub fn pass_unreadable(&mut self) -> bool {
+        let from = self.spot.seq;
+        let (before, to, heads) = disk::behind_unreadable(&self.shared, from);
+        if to <= from {
+            return false;
+        }
+        let mut events = 0;
+        for stream in before.ids().chain(heads.ids()).collect::<BTreeSet<_>>() {
+            let Some(head) = heads.get(stream).filter(|_| self.wanted.has(stream)) else { continue };
+            let known = before.get(stream).map_or(0, |head| head.events);
+            let expected = self.expected.insert(stream, head.events).map_or(known, |expected| expected.max(known));
+            events += head.events.saturating_sub(expected);
+        }
+        self.spot = Spot { seq: to, hint: None };
+        let events = events.min(to - from);
+        if events > 0 {
+            self.gaps.push(Gap { seqs: from..to, events, since: None, until: None, cause: Cause::Damaged });
+        }
+        true
     }
 
     /// The next `seq` it will look at.

@@ -10,7 +10,7 @@ use super::Record;
 use super::format::{DATA_START, RECORD_HEADER, RecordHeader};
 use super::packed::unpack;
 use super::segment::{Found, Segment, next_header, quarantine, read_all, walk};
-use super::state::Shared;
+use super::state::{Shared, State};
 use super::streams::{Heads, Wanted};
 
 /// Where somebody reads: the next `seq`, and the offset in a segment where its record stands, if known.
@@ -175,6 +175,37 @@ pub fn heads_at(shared: &Shared, seq: u64) -> io::Result<Heads> {
     Ok(heads.by_the_names_of(&shared.state().heads))
 }
 
+/// The same for a `seq` that is in memory: what is synced, less what lies behind.
+fn heads_in_memory(state: &State, seq: u64) -> Heads {
+    let mut heads = state.synced.clone();
+    for (record, stream_bytes) in state.tier.from(seq) {
+        if record.end_seq() <= state.synced_seq
+            && let Some(head) = heads.get_mut(record.stream)
+            && record.first_seq >= head.since
+        {
+            head.events = head.events.min(record.stream_first + seq.saturating_sub(record.first_seq));
+            head.bytes = head.bytes.min(stream_bytes);
+        }
+    }
+    heads
+}
+
+/// The next place behind a segment that cannot be read, and how far each stream had come before `seq` (at least) and
+/// before that place. Nothing is read for it.
+pub fn behind_unreadable(shared: &Shared, seq: u64) -> (Heads, u64, Heads) {
+    let state = shared.state();
+    let holding = state.segments.partition_point(|segment| segment.end_seq <= seq);
+    let named = |heads: &Heads| heads.clone().by_the_names_of(&state.heads);
+    let from = state.segments.get(holding).map_or_else(|| heads_in_memory(&state, seq), |one| named(&one.starts));
+    match state.segments.get(holding + 1).filter(|next| next.first_seq < state.tier.start()) {
+        Some(next) => (from, next.first_seq, named(&next.starts)),
+        None => {
+            let to = state.tier.start().clamp(seq, state.synced_seq.max(seq));
+            (from, to, heads_in_memory(&state, to))
+        }
+    }
+}
+
 fn old_heads_at(shared: &Shared, seq: u64) -> io::Result<Heads> {
     let (mut heads, segment) = {
         let state = shared.state();
@@ -182,22 +213,9 @@ fn old_heads_at(shared: &Shared, seq: u64) -> io::Result<Heads> {
             return Ok(state.synced.clone());
         }
         let holding = state.segments.partition_point(|segment| segment.end_seq <= seq);
-        match state.segments.get(holding) {
+        match state.segments.get(holding).filter(|_| seq < state.tier.start()) {
             Some(segment) => (segment.starts.clone(), segment.clone()),
-            None => {
-                // In memory only: what is synced, less what lies behind.
-                let mut heads = state.synced.clone();
-                for (record, stream_bytes) in state.tier.from(seq) {
-                    if record.end_seq() <= state.synced_seq
-                        && let Some(head) = heads.get_mut(record.stream)
-                        && record.first_seq >= head.since
-                    {
-                        head.events = head.events.min(record.stream_first + seq.saturating_sub(record.first_seq));
-                        head.bytes = head.bytes.min(stream_bytes);
-                    }
-                }
-                return Ok(heads);
-            }
+            None => return Ok(heads_in_memory(&state, seq)),
         }
     };
     for found in walk(&read_all(&segment.place)?, segment.salt, segment.end) {

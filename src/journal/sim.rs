@@ -38,6 +38,7 @@ struct Disk {
     capacity: Option<u64>,
     fail_syncs: u32,
     fail_writes: u32,
+    fail_reads: bool,
     /// Reads wait for this.
     gate: Option<Arc<Gate>>,
     random: Random,
@@ -143,6 +144,11 @@ impl Sim {
 
     pub fn fail_next_writes(&self, count: u32) {
         self.disk().fail_writes = count;
+    }
+
+    /// Reads fail from now on, or no longer.
+    pub fn fail_reads(&self, fail: bool) {
+        self.disk().fail_reads = fail;
     }
 
     /// Reads wait from now on until the gate is opened.
@@ -265,6 +271,9 @@ impl File for SimFile {
         let gate = self.disk()?.gate.clone();
         gate.map_or(Ok(()), |gate| gate.pass())?;
         let disk = self.disk()?;
+        if disk.fail_reads {
+            return Err(broken("a sector cannot be read"));
+        }
         let image = &disk.inodes[self.inode].memory;
         let len = buffer.len().min(image.len.saturating_sub(offset) as usize);
         let mut at = 0;

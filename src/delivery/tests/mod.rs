@@ -14,6 +14,7 @@ mod bounds;
 mod chance;
 mod doubt;
 mod fixture;
+mod live;
 mod parked;
 
 use fixture::{Answer, Script, Setup, few, until};
@@ -353,10 +354,11 @@ async fn totals_and_the_sinks_memory_survive_a_restart_even_if_the_memory_is_ahe
     let setup = Setup::new(script);
     setup.feed.push(&[2, 2]);
     setup.feed.close();
+    setup.feed.saves_after(u64::MAX);
     setup.run(Policy { batch: few(2), ..Policy::default() }).await;
     assert_eq!(setup.script.memory_at_open(), [None]);
     setup.feed.push(&[2]);
-    setup.feed.forget_the_last_settle_but_for_the_memory();
+    setup.feed.crash(true);
     let again = setup.again();
     again.run(Policy { batch: few(2), ..Policy::default() }).await;
     assert_eq!(again.script.memory_at_open()[1], Some((fixture::FIRST_SEQ + 4, 4)));
