@@ -154,7 +154,7 @@ fn cursors(journal: &Journal, command: &Cursors) -> ExitCode {
             }
             (name, moved.map(|at| at.is_some()))
         }
-        Cursors::Drop { name } => (name, journal.drop_cursor(name)),
+        Cursors::Drop { name } => (name, Ok(journal.drop_cursor(name))),
     };
     match done {
         Ok(true) => super::print(&list(journal)),

@@ -12,11 +12,13 @@ use tokio::sync::oneshot;
 use super::cursor::{Cursor, CursorError, CursorInfo, ReadError, Reader};
 use super::disk::{Spot, heads_at};
 use super::fs::{Fs, Guard};
+use super::housekeeping::CursorFiles;
 use super::keys::KeyMatch;
 use super::memory::{MemoryPermit, ReserveError};
-use super::recovery::{self, OWN_CURSORS, OpenError, Opened};
+use super::positions::OWN_CURSORS;
+use super::recovery::{self, OpenError, Opened};
 use super::report::RecoveryReport;
-use super::state::{Delivery, Shared, Stats};
+use super::state::{Delivery, Removal, Removed, Shared, Stats};
 use super::streams::Wanted;
 use super::watermark::{Cause, CursorState, Gap, Stored};
 use super::writer::{Lane, Ticket, housekeeping_loop, sync_loop, write_loop};
@@ -197,7 +199,7 @@ impl Journal {
     pub fn wire_cursor(&self, name: &str, streams: &[StreamId], start: Start) -> std::io::Result<bool> {
         let is_new = !self.shared.state().cursors.contains_key(name);
         if is_new {
-            self.make_cursor(name, start)?;
+            self.make_cursor(name, start);
         }
         let settled = self.shared.state().cursors.get(name).map_or(0, |cursor| cursor.settled);
         let heads = heads_at(&self.shared, settled)?;
@@ -260,30 +262,33 @@ impl Journal {
         housekeeping::save_cursors(&self.shared)
     }
 
-    fn make_cursor(&self, name: &str, start: Start) -> std::io::Result<()> {
+    /// The position of a cursor on the disk, from which a crash would begin again.
+    pub fn saved_position(&self, name: &str) -> Option<u64> {
+        self.shared.state().cursors.get(name).map(|cursor| cursor.saved)
+    }
+
+    fn make_cursor(&self, name: &str, start: Start) {
+        let files = self.shared.files.lock().expect("no panic while it is held");
+        let has_memory = files.get(name).is_some_and(CursorFiles::has_state);
         let mut state = self.shared.state();
         // The journal remembers its cursors, so that one whose file was lost reads again instead of skipping.
         let remembered = state.positions.of(OWN_CURSORS).iter().any(|(known, _)| known == name.as_bytes());
-        let was_there = !state.removed.remove(name) && remembered;
+        let removed = state.removed.remove(name);
+        let was_there = removed.is_none() && remembered;
         let seq = match start {
             Start::End if !was_there => state.synced_seq,
             _ => state.oldest_seq(),
         };
-        let stored = Stored { name: name.to_owned(), settled: seq, ..Stored::default() };
+        // It takes over files that are still there, with what its predecessor remembered.
+        let generation = removed.map_or(0, |removed| removed.generation);
+        let stored = Stored { name: name.to_owned(), settled: seq, generation, ..Stored::default() };
         let mut cursor = CursorState::new(stored);
-        cursor.dirty = true;
+        (cursor.dirty, cursor.extra_dirty) = (true, has_memory);
         state.cursors.insert(name.into(), cursor);
         drop(state);
-        self.note_cursor(name, b"1");
-        Ok(())
-    }
-
-    fn note_cursor(&self, name: &str, value: &'static [u8]) {
-        let key = Bytes::copy_from_slice(name.as_bytes());
-        let position = Position { source: OWN_CURSORS.into(), key, value: Bytes::from_static(value) };
-        let commit = Commit { positions: vec![position], received_at: Timestamp::now(), ..Commit::default() };
-        // Losing this note in a crash costs nothing as long as the cursor's file is there.
-        drop(self.ticket().commit(commit));
+        if files.contains_key(name) {
+            drop(housekeeping::note_cursor(&self.shared, name, true));
+        }
     }
 
     /// Entries of the state that a stage keeps in the journal, by key, as its last commits left them.
@@ -327,21 +332,20 @@ impl Journal {
         Ok(Some(seq))
     }
 
-    /// Removes a cursor that nobody has open, and what it kept. False if there is none such.
-    pub fn drop_cursor(&self, name: &str) -> std::io::Result<bool> {
+    /// Removes a cursor that nobody has open, and what it kept. False if there is none such. Its files go once the
+    /// journal says so on the disk.
+    pub fn drop_cursor(&self, name: &str) -> bool {
         let mut state = self.shared.state();
-        if state.cursors.get(name).is_none_or(|cursor| cursor.open) {
-            return Ok(false);
-        }
+        let Some(cursor) = state.cursors.get(name).filter(|cursor| !cursor.open) else { return false };
+        let generation = cursor.generation;
         state.cursors.remove(name);
-        state.removed.insert(name.into());
         state.after_settling(!self.shared.on_disk());
         drop(state);
-        self.note_cursor(name, b"");
+        let stage = Removal::Noted(housekeeping::note_cursor(&self.shared, name, false));
+        self.shared.state().removed.insert(name.into(), Removed { generation, stage });
         self.forget_state(name);
-        housekeeping::remove_cursor(&self.shared, name)?;
         self.shared.changed.notify_waiters();
-        Ok(true)
+        true
     }
 
     /// Follows streams from `seq` on without holding anything.
@@ -367,6 +371,18 @@ impl Journal {
             reader.gaps.push(Gap { seqs, events: gone, since: None, until: None, cause });
         }
         Ok(reader)
+    }
+
+    /// The same where it cannot be read how far the streams had come by `seq`: it begins behind what is unreadable, with
+    /// a gap.
+    pub fn reader_behind_unreadable(&self, seq: u64, streams: &[StreamId]) -> Reader {
+        let wanted = Wanted::new(streams.iter().copied(), &self.shared.state().heads);
+        let spot = Spot { seq, hint: None };
+        let mut reader =
+            Reader { shared: self.shared.clone(), spot, wanted, expected: Default::default(), gaps: Vec::new() };
+        // `false` says that nothing is there yet: there is no gap then.
+        reader.pass_unreadable();
+        reader
     }
 
     /// Gives every record that is still there, oldest first.
@@ -409,6 +425,7 @@ impl Running {
         if let Err(error) = housekeeping::save_cursors(&self.shared) {
             tracing::warn!(%error, "some cursors were not saved; their sinks repeat a little");
         }
+        housekeeping::remove_dropped(&self.shared);
         drop(self.guard.lock().expect("no panic while it is held").take());
     }
 }

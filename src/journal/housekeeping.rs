@@ -4,16 +4,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::FutureExt;
+
 use super::fs::Fs;
+use super::positions::OWN_CURSORS;
 use super::segment::Segment;
 use super::slots::Slots;
-use super::state::{Shared, State};
+use super::state::{Removal, Shared, State};
 use super::streams::{Heads, Wanted};
 use super::watermark::{CursorState, Stored};
-use super::{Cause, WhenFull};
+use super::writer::{Receipt, Ticket};
+use super::{Cause, Commit, Position, WhenFull};
 use crate::units::Timestamp;
 
-/// MemoryPermit for a position, totals and the streams of a cursor.
+/// Bytes for a position, totals and the streams of a cursor.
 const POSITION_SLOT: usize = 4096;
 /// The most bytes a consumer can keep with its cursor.
 pub const STATE_SLOT: usize = 256 * 1024;
@@ -37,6 +42,11 @@ fn path(dir: &Path, name: &str, kind: &str) -> PathBuf {
 }
 
 impl CursorFiles {
+    /// Whether something that the consumer remembers may be there.
+    pub fn has_state(&self) -> bool {
+        self.state.is_some()
+    }
+
     pub fn open(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<CursorFiles> {
         let (position, _) = Slots::open(fs, &path(dir, name, "cursor"), POSITION_SLOT)?;
         fs.sync_dir(&dir.join("cursors"))?;
@@ -72,7 +82,7 @@ pub fn load_cursors(fs: &dyn Fs, dir: &Path) -> io::Result<Loaded> {
 }
 
 /// Writes every cursor that moved since it was last written; the error is that of the first that could not be.
-pub fn save_cursors(shared: &Shared) -> io::Result<()> {
+pub fn save_cursors(shared: &Arc<Shared>) -> io::Result<()> {
     if !shared.on_disk() {
         return Ok(());
     }
@@ -81,7 +91,12 @@ pub fn save_cursors(shared: &Shared) -> io::Result<()> {
     let names: Vec<Arc<str>> = shared.state().cursors.keys().cloned().collect();
     for name in names {
         let Some((stored, with_state)) = shared.state().cursor_to_store(&name) else { continue };
+        let is_new = !files.contains_key(&name);
         let saved = save(shared, &mut files, &name, &stored, with_state);
+        if is_new && saved.is_ok() {
+            // Losing this note in a crash costs nothing as long as the cursor's file is there.
+            drop(note_cursor(shared, &name, true));
+        }
         let mut state = shared.state();
         let Some(cursor) = state.cursors.get_mut(&name) else { continue };
         match saved {
@@ -115,17 +130,58 @@ fn save(shared: &Shared, files: &mut Files, name: &Arc<str>, stored: &Stored, wi
     files.position.save(&Stored { extra: None, ..stored.clone() }.encode())
 }
 
-/// Removes the files of a cursor that is no more.
-pub fn remove_cursor(shared: &Shared, name: &str) -> io::Result<()> {
+/// Writes into the journal that there is a cursor of this name, or that it is gone.
+pub fn note_cursor(shared: &Arc<Shared>, name: &str, is_there: bool) -> Receipt {
+    let value: &[u8] = if is_there { b"1" } else { b"" };
+    let key = Bytes::copy_from_slice(name.as_bytes());
+    let position = Position { source: OWN_CURSORS.into(), key, value: Bytes::from_static(value) };
+    let commit = Commit { positions: vec![position], received_at: Timestamp::now(), ..Commit::default() };
+    Ticket::take(shared, None).commit(commit)
+}
+
+/// Removes the files of cursors that are no more, as soon as the journal says so on the disk.
+pub fn remove_dropped(shared: &Arc<Shared>) {
+    // Whoever makes a cursor of the same name waits for this lock.
     let mut files = shared.files.lock().expect("no panic while it is held");
-    if let Some(gone) = files.remove(name) {
-        shared.fs.remove(&path(&shared.options.dir, name, "cursor"))?;
-        if gone.state.is_some() {
-            shared.fs.remove(&path(&shared.options.dir, name, "state"))?;
+    let names: Vec<Arc<str>> = shared.state().removed.keys().cloned().collect();
+    for name in names {
+        let mut state = shared.state();
+        let Some(removed) = state.removed.get_mut(&name) else { continue };
+        let answer = match &mut removed.stage {
+            Removal::Done => continue,
+            Removal::Synced => Ok(()),
+            Removal::Noted(receipt) => match receipt.now_or_never() {
+                None => continue,
+                Some(answer) => answer.map(drop),
+            },
+        };
+        drop(state);
+        let stage = match answer {
+            Ok(()) => match remove_files(shared, &mut files, &name) {
+                Ok(()) => Removal::Done,
+                Err(error) => {
+                    tracing::warn!(%error, cursor = %name, "the files of a removed cursor could not be removed");
+                    Removal::Synced
+                }
+            },
+            // Said again: what a crash would find otherwise is the cursor as it was.
+            Err(_) => Removal::Noted(note_cursor(shared, &name, false)),
+        };
+        if let Some(removed) = shared.state().removed.get_mut(&name) {
+            removed.stage = stage;
         }
-        shared.fs.sync_dir(&shared.options.dir.join("cursors"))?;
     }
-    Ok(())
+}
+
+fn remove_files(shared: &Shared, files: &mut Files, name: &Arc<str>) -> io::Result<()> {
+    let Some(known) = files.get_mut(name) else { return Ok(()) };
+    if known.state.is_some() {
+        shared.fs.remove(&path(&shared.options.dir, name, "state"))?;
+        known.state = None;
+    }
+    shared.fs.remove(&path(&shared.options.dir, name, "cursor"))?;
+    files.remove(name);
+    shared.fs.sync_dir(&shared.options.dir.join("cursors"))
 }
 
 /// Moves the cursors that are over a bound with `drop_oldest` to where they are under it.

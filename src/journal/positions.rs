@@ -7,6 +7,9 @@ use bytes::Bytes;
 
 use super::Position;
 
+/// Under this source the journal remembers which cursors it has.
+pub const OWN_CURSORS: &str = "\0cursors";
+
 /// The most origins a journal remembers, over all sources.
 pub const MAX_POSITIONS: usize = 1_000_000;
 

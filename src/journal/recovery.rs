@@ -1,6 +1,6 @@
 //! Opening: what the disk still holds is read, validated by the invariants of `format`, and made whole again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use super::keys::Keys;
 use super::marks::{MARK, Numbers};
 use super::memory::MemoryBudget;
 use super::packing::Packing;
-use super::positions::Positions;
+use super::positions::{OWN_CURSORS, Positions};
 use super::report::{Loss, REPORTED, RecoveryReport};
 use super::segment::{Place, Segment, file_number, quarantine, read_all, read_header};
 use super::state::{Shared, State};
@@ -77,9 +77,6 @@ pub struct Opened {
     pub guard: Option<Guard>,
     pub report: RecoveryReport,
 }
-
-/// Under this source the journal remembers which cursors it has.
-pub const OWN_CURSORS: &str = "\0cursors";
 
 /// The process that has the journal in this folder open, where one has.
 pub fn holder(dir: &Path) -> Option<u32> {
@@ -190,7 +187,7 @@ fn assemble(
         positions: chain.positions,
         pending_keys: HashSet::new(),
         cursors: states,
-        removed: BTreeSet::new(),
+        removed: BTreeMap::new(),
         deliveries: Vec::new(),
         sync_times: Histogram::default(),
     };

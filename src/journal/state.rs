@@ -1,6 +1,6 @@
 //! What the journal knows in memory, behind one short lock: streams, segments, the tier, cursors, positions.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -18,7 +18,7 @@ use super::segment::Segment;
 use super::streams::Heads;
 use super::tier::Tier;
 use super::watermark::CursorState;
-use super::writer::Queue;
+use super::writer::{Queue, Receipt};
 use super::{Mode, Options, StreamId};
 use crate::telemetry::Histogram;
 
@@ -87,10 +87,27 @@ pub struct State {
     /// Keys of commits whose sync is still due.
     pub pending_keys: HashSet<[u8; 16]>,
     pub cursors: BTreeMap<Arc<str>, CursorState>,
-    /// Cursors that were removed in this life: nobody looks for their files.
-    pub removed: BTreeSet<Arc<str>>,
+    /// Cursors that were removed in this life.
+    pub removed: BTreeMap<Arc<str>, Removed>,
     pub deliveries: Vec<Delivery>,
     pub sync_times: Histogram,
+}
+
+/// A removed cursor. Its files stay until the journal says on the disk that it is gone: whatever a crash finds, it is either
+/// there as it was, or not at all.
+pub struct Removed {
+    /// What its files may say, so that a new cursor of the name is newer.
+    pub generation: u64,
+    pub stage: Removal,
+}
+
+pub enum Removal {
+    /// The note in the journal is on its way.
+    Noted(Receipt),
+    /// It is on the disk: the files may go.
+    Synced,
+    /// Nothing is left.
+    Done,
 }
 
 /// Who waits until cursors passed an event.

@@ -1,4 +1,4 @@
-//! A journal without threads, on a disk of its own making: whoever holds it makes each step. For tests of floors above.
+//! A journal without threads, on a disk of its own making: whoever holds it makes each step. For tests of layers above.
 
 use super::appender::Appender;
 use super::recovery::{self, Opened};
@@ -6,7 +6,7 @@ use super::sim::Sim;
 use super::{Journal, Options, housekeeping};
 
 pub(crate) use super::sim::Random;
-pub(crate) use super::tests::lines;
+pub(crate) use super::tests::{commit, lines};
 
 pub(crate) struct Stepped {
     pub journal: Journal,
@@ -42,6 +42,7 @@ impl Stepped {
     pub fn keep_bounds(&mut self) -> bool {
         housekeeping::keep_bounds(&self.journal.shared());
         drop(housekeeping::save_cursors(&self.journal.shared()));
+        housekeeping::remove_dropped(&self.journal.shared());
         self.appender.prepare()
     }
 
@@ -51,6 +52,10 @@ impl Stepped {
 
     pub fn fail_next_write(&self) {
         self.disk.fail_next_writes(1);
+    }
+
+    pub fn fail_reads(&self, fail: bool) {
+        self.disk.fail_reads(fail);
     }
 
     pub fn fill_disk(&self) {

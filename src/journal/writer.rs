@@ -341,13 +341,14 @@ pub fn sync_loop(shared: &Shared) {
     }
 }
 
-pub fn housekeeping_loop(shared: &Shared) {
+pub fn housekeeping_loop(shared: &Arc<Shared>) {
     let mut queue = shared.queue.lock().expect("no panic while it is held");
     while !shared.closing.load(Ordering::Acquire) {
         drop(queue);
         housekeeping::keep_bounds(shared);
         // Tried again with the next round.
         let _ = housekeeping::save_cursors(shared);
+        housekeeping::remove_dropped(shared);
         queue = shared.queue.lock().expect("no panic while it is held");
         if shared.closing.load(Ordering::Acquire) {
             return;

@@ -176,9 +176,7 @@ impl Agent {
 
     fn unmake(&self, made: &[Arc<str>]) {
         for name in made {
-            if let Err(error) = self.context.journal.drop_cursor(name) {
-                tracing::warn!(sink = %name, %error, "a cursor that is not needed after all could not be removed");
-            }
+            self.context.journal.drop_cursor(name);
         }
     }
 

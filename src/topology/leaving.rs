@@ -168,15 +168,9 @@ impl Agent {
         } else if owed > 0 {
             return self.hold_orphan_stage(name, owed);
         }
-        match journal.drop_cursor(&cursor) {
-            Ok(_) => {
-                self.accounting.close(name, ComponentKind::Transform);
-                tracing::info!(transform = %name, "the transform was removed");
-            }
-            Err(error) => {
-                tracing::error!(transform = %name, %error, "the cursor of a removed transform could not be removed");
-            }
-        }
+        journal.drop_cursor(&cursor);
+        self.accounting.close(name, ComponentKind::Transform);
+        tracing::info!(transform = %name, "the transform was removed");
     }
 
     /// A cursor that no stage of the plan moves: with nothing owed it goes, otherwise it is held where everybody sees it.
@@ -189,9 +183,8 @@ impl Agent {
         if owed > 0 {
             return self.hold_orphan_stage(&name.into(), owed);
         }
-        match journal.drop_cursor(&input_name(name)) {
-            Ok(_) => tracing::info!(transform = name, "the state of a removed transform was deleted"),
-            Err(error) => tracing::warn!(transform = name, %error, "an old cursor could not be removed"),
+        if journal.drop_cursor(&input_name(name)) {
+            tracing::info!(transform = name, "the state of a removed transform was deleted");
         }
     }
 

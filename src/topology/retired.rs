@@ -101,16 +101,10 @@ impl Agent {
             self.adopt_orphan(&mut running, name, waiting);
             return;
         }
-        match journal.drop_cursor(name) {
-            Ok(_) => {
-                self.accounting.close(name, ComponentKind::Sink);
-                self.readers.set(name, Readable::Never, None);
-                tracing::info!(sink = %name, "the sink was removed");
-            }
-            Err(error) => {
-                tracing::error!(sink = %name, %error, "the cursor of a removed sink could not be removed");
-            }
-        }
+        journal.drop_cursor(name);
+        self.accounting.close(name, ComponentKind::Sink);
+        self.readers.set(name, Readable::Never, None);
+        tracing::info!(sink = %name, "the sink was removed");
         running.snapshots.sinks.remove(&**name);
         self.save_snapshots(&running);
     }
@@ -133,9 +127,8 @@ impl Agent {
             let parked = parked.get(&*name).copied().unwrap_or(0);
             let waiting = cursor.waiting_events + parked;
             if waiting == 0 {
-                match journal.drop_cursor(&name) {
-                    Ok(_) => tracing::info!(sink = %name, "the cursor of a removed sink was deleted"),
-                    Err(error) => tracing::warn!(sink = %name, %error, "an old cursor could not be removed"),
+                if journal.drop_cursor(&name) {
+                    tracing::info!(sink = %name, "the cursor of a removed sink was deleted");
                 }
                 running.snapshots.sinks.remove(&*name);
                 continue;
