@@ -9,6 +9,7 @@ use super::routes::Call;
 use super::{Api, note};
 use crate::journal::dead_letters::{DeadLetter, Number};
 use crate::net::http::Problem;
+use crate::topology::Dropped;
 
 /// Dead letters that one request drops at most.
 const MAX_DROPPED: usize = 500;
@@ -71,8 +72,12 @@ pub async fn drop(api: &Api, call: Call) -> Result<Answer, Problem> {
     if numbers.len() > MAX_DROPPED {
         return Err(Problem::bad_request(format!("at most {MAX_DROPPED} dead letters can be dropped at a time")));
     }
-    let dropped = api.agent.drop_dead_letters(numbers).await.map_err(broken)?;
+    let Dropped { dropped, on_their_way } = api.agent.drop_dead_letters(numbers).await.map_err(broken)?;
     match dropped {
+        0 if on_their_way > 0 => {
+            let reason = "its batch is still being delivered; try again after that";
+            return Err(Problem::new(StatusCode::CONFLICT, format!("the dead letter stays: {reason}")));
+        }
         0 => return Err(gone()),
         1 => note(api, admin, "dead_letter_drop", &format!("dropped dead letter {ids}"), json!({ "letter": ids })),
         _ => note(

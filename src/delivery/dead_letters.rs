@@ -5,9 +5,9 @@ use tokio::time::Instant;
 use super::in_flight::Unsent;
 use super::parking::{At, Due};
 use super::unpark::{self, Unparked};
-use super::{Done, Feed, Loop, Replay, Reply, add, deliver};
+use super::{Done, Feed, Loop, Replay, Reply, TICK, add, deliver};
 use crate::journal::dead_letters::Number;
-use crate::telemetry::Counts;
+use crate::telemetry::{Counts, ParkedEnds};
 
 /// What has ended although no portion has: dead letters that were sent again.
 #[derive(Default)]
@@ -15,23 +15,28 @@ pub struct Again {
     pub delivered: u64,
     pub bytes: u64,
     pub duplicates: u64,
-    pub dead_lettered: u64,
-    pub dropped: u64,
     /// Taken by the target and not kept.
     pub discarded: u64,
-    /// How many of them were parked.
-    pub parked: u64,
+    /// How all parked events have ended so far, if some ended now.
+    pub parked: Option<ParkedEnds>,
+}
+
+impl Again {
+    pub fn is_any(&self) -> bool {
+        self.delivered > 0 || self.discarded > 0 || self.parked.is_some()
+    }
 }
 
 impl<F: Feed> Loop<F> {
     /// Takes up what is parked, and brings the accounting in line with it. `false` when the sink stops before.
     pub(super) async fn take_up(&mut self, position: u64, settled: u64) -> bool {
         let Some(resumed) = self.connection.resume(position, settled).await else { return false };
-        let parked = resumed.lots.iter().map(|lot| lot.dead_letters).sum();
+        let parked: u64 = resumed.lots.iter().map(|lot| lot.dead_letters).sum();
         self.connection.metrics.update(|counts| {
-            self.parked_saved = counts.parked;
-            // What has left the queue since the totals were saved was delivered: seldom does it leave otherwise.
-            counts.delivered += counts.parked.saturating_sub(parked + resumed.put_back);
+            self.ends_saved = counts.parked_ends;
+            counts.end_parked(resumed.ends);
+            // Dead letters that the disk has lost.
+            add(&mut counts.dropped, "damage", counts.parked.saturating_sub(parked + resumed.come_again));
             counts.parked = parked;
             counts.waiting = self.feed.waiting_events() + parked;
         });
@@ -71,51 +76,39 @@ impl<F: Feed> Loop<F> {
 
     pub(super) fn unpark(&mut self, due: Due, only: Option<(Number, Reply)>) {
         (self.unparking, self.had_their_turn) = (true, true);
-        let (connection, position) = (self.connection.clone(), self.feed.position());
+        let (connection, position) = (self.connection.clone(), self.feed.saved_position());
         let (number, reply) = only.unzip();
         self.tasks.spawn(async move { Done::Unparked(unpark::unpark(connection, due, position, number).await, reply) });
     }
 
     pub(super) fn unparked(&mut self, unparked: Unparked, reply: Option<Reply>) {
         self.unparking = false;
-        self.rate.spend(unparked.ended() as usize, Instant::now());
+        self.rate.spend(unparked.ended as usize, Instant::now());
         let (destination, now) = (&unparked.due.destination, Instant::now());
         let (chance, retry) = (self.connection.chance(), &self.connection.policy.retry);
         let mut inner = self.connection.lock();
         if let Some(left) = unparked.left {
-            inner.parking.count(&unparked.due, left + unparked.ended());
+            inner.parking.count(&unparked.due, left + unparked.ended);
         }
         match &unparked.stays {
             _ if unparked.was_empty => inner.parking.found_empty(&unparked.due),
-            None => inner.parking.ended(destination, unparked.ended(), now),
+            _ if unparked.not_yet => inner.parking.not_yet(destination, now + TICK),
+            None => inner.parking.ended(destination, unparked.ended, now),
             Some(answer) => {
-                inner.parking.ended(destination, unparked.ended(), now);
+                inner.parking.ended(destination, unparked.ended, now);
                 let at = At { now, evidence: inner.evidence.now() };
                 inner.parking.refused(destination, answer, retry, chance, at);
             }
         }
-        let nothing_is_left = inner.parking.is_empty() && self.out.is_empty();
         drop(inner);
-        if unparked.was_empty && nothing_is_left {
-            // Dropped by somebody before the cursor had passed them.
-            self.connection
-                .metrics
-                .update(|counts| add(&mut counts.dropped, "dlq", std::mem::take(&mut counts.parked)));
-        }
-        self.settle(Again {
-            delivered: unparked.delivered,
-            bytes: unparked.bytes,
-            duplicates: unparked.duplicates,
-            dead_lettered: unparked.dead_lettered,
-            dropped: unparked.dropped,
-            discarded: 0,
-            parked: unparked.ended(),
-        });
+        let (bytes, duplicates) = (unparked.bytes, unparked.duplicates);
+        self.settle(Again { bytes, duplicates, parked: unparked.ends, ..Again::default() });
         self.connection.show_parked();
         if let Some(reply) = reply {
             #[expect(clippy::let_underscore_must_use, reason = "who asked may have gone")]
             let _ = reply.send(match unparked.stays {
-                None if unparked.dead_lettered + unparked.dropped > 0 => Err("refused by the target".into()),
+                None if unparked.not_yet => Err("its batch is still being delivered; try again after that".into()),
+                None if unparked.poison > 0 => Err("refused by the target".into()),
                 None => Ok(()),
                 Some(answer) => Err(answer),
             });
@@ -126,11 +119,11 @@ impl<F: Feed> Loop<F> {
 impl Again {
     pub fn enter(&self, counts: &mut Counts) {
         counts.delivered += self.delivered;
-        counts.dead_lettered += self.dead_lettered;
         counts.bytes_delivered += self.bytes;
         counts.duplicates += self.duplicates;
-        counts.parked = counts.parked.saturating_sub(self.parked);
-        add(&mut counts.dropped, "poison", self.dropped);
         add(&mut counts.dropped, "target", self.discarded);
+        if let Some(ends) = self.parked {
+            counts.end_parked(ends);
+        }
     }
 }

@@ -24,6 +24,9 @@ pub trait Feed: Send + 'static {
     /// The first `seq` that has not ended; the first record may begin before it.
     fn position(&self) -> u64;
 
+    /// The position on the disk, which follows the other within a second: a crash begins there again.
+    fn saved_position(&self) -> u64;
+
     /// What was given to `settle` last, in this process or the one before.
     fn totals(&self) -> Vec<u8>;
 
@@ -81,6 +84,10 @@ impl Feed for (Journal, Cursor) {
 
     fn position(&self) -> u64 {
         self.1.position()
+    }
+
+    fn saved_position(&self) -> u64 {
+        self.1.saved_position()
     }
 
     fn totals(&self) -> Vec<u8> {

@@ -3,8 +3,9 @@
 //! Invariants:
 //! - An event has ended when it was written, sorted out by `where`, kept as a dead letter, or dropped by policy;
 //!   it ends once. The cursor passes it only when it and all before it have ended or are parked.
-//! - A parked event waits in the queue for its destination, and counts as waiting. It leaves the queue only after it has
-//!   ended. What is parked at or behind the cursor when the loop begins is forgotten, for it comes again.
+//! - A parked event waits in the queue for its destination, and counts as waiting. It ends in the queue, which counts in
+//!   the same step how it ended, and only after the cursor on the disk has passed it. What is parked at or behind the
+//!   cursor when the loop begins is forgotten, for it comes again.
 //! - A write that failed, panicked, ran out of time or was dropped has ended nothing.
 //! - The event accounting changes in the same step as the cursor, and is kept with it.
 
@@ -62,7 +63,7 @@ use watermark::Watermark;
 use crate::component::{AnySinkConfig, SinkContext, StateTag, Written};
 use crate::journal::Record;
 use crate::journal::dead_letters::{DeadLetter, DeadLetters};
-use crate::telemetry::{ComponentMetrics, ComponentState, Counts};
+use crate::telemetry::{ComponentMetrics, ComponentState, Counts, ParkedEnds};
 use crate::units::Timestamp;
 
 /// How often the accounting of a sink that waits is looked over.
@@ -150,8 +151,8 @@ struct Loop<F> {
     unparking: bool,
     /// They were the last to have their turn.
     had_their_turn: bool,
-    /// How many were parked when the totals were saved.
-    parked_saved: u64,
+    /// How parked events had ended when the totals were saved.
+    ends_saved: ParkedEnds,
 }
 
 impl<F: Feed> Delivery<F> {
@@ -190,7 +191,7 @@ impl<F: Feed> Delivery<F> {
             read_again: None,
             unparking: false,
             had_their_turn: false,
-            parked_saved: 0,
+            ends_saved: ParkedEnds::default(),
         };
         let all = async {
             let settled = totals::decode(&saved.totals, &mut Counts::default()).unwrap_or(saved.position);
@@ -363,18 +364,18 @@ impl<F: Feed> Loop<F> {
         let oldest = self.oldest();
         let memory = match ended.last() {
             Some(last) => last.memory.clone(),
-            None if again.delivered > 0 => self.connection.lock().memory.as_ref().map(|(_, memory)| memory.clone()),
+            None if again.is_any() => self.connection.lock().memory.as_ref().map(|(_, memory)| memory.clone()),
             None => None,
         };
-        let (feed, skipped, parked_saved) = (&mut self.feed, &mut self.skipped, &mut self.parked_saved);
+        let (feed, skipped, ends_saved) = (&mut self.feed, &mut self.skipped, &mut self.ends_saved);
         let seq_end = ended.last().map_or(feed.position(), |last| last.seq_end);
         self.connection.metrics.update(|counts| {
             again.enter(counts);
             ended.iter().for_each(|pending| pending.enter(counts));
             seen.iter().for_each(|gap| add(&mut counts.dropped, gap.cause, gap.events));
             // Somebody else may have dropped parked ones.
-            let parked = counts.parked != std::mem::replace(parked_saved, counts.parked);
-            if !ended.is_empty() || again.delivered > 0 || parked {
+            let parked_ended = counts.parked_ends != std::mem::replace(ends_saved, counts.parked_ends);
+            if !ended.is_empty() || again.is_any() || parked_ended {
                 let totals = totals_at(counts, skipped, seq_end);
                 let memory = memory.map(|memory| Saved::write(seq_end, &totals, self.tag, &memory));
                 feed.settle(seq_end, &totals, memory);

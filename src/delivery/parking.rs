@@ -129,10 +129,6 @@ impl Parking {
         is_new
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.lots.is_empty()
-    }
-
     pub fn next_due(&self) -> Option<Instant> {
         self.lots.values().map(|lot| lot.due).min()
     }
@@ -175,6 +171,13 @@ impl Parking {
             lot.failures = lot.failures.saturating_add(1);
             lot.due = at.now + retry.wait(lot.failures, chance);
             answer.clone_into(&mut lot.answer);
+        }
+    }
+
+    /// Nothing of a lot may be tried yet, because the cursor on the disk has not passed it.
+    pub fn not_yet(&mut self, destination: &str, due: Instant) {
+        if let Some(lot) = self.lots.get_mut(destination) {
+            lot.due = due;
         }
     }
 

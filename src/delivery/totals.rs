@@ -1,4 +1,4 @@
-//! A sink's event accounting as it are kept beside its cursor: fixed columns, so that it fits and can be read again.
+//! A sink's event accounting as it is kept beside its cursor: fixed columns, so that it fits and can be read again.
 
 use crate::telemetry::Counts;
 
@@ -24,6 +24,10 @@ const COLUMNS: &[Column] = &[
     Column::Parked,
     Column::Dropped("dlq"),
     Column::Dropped("target"),
+    Column::ParkedDelivered,
+    Column::ParkedDeadLettered,
+    Column::ParkedPoison,
+    Column::ParkedDropped,
 ];
 
 const VERSION: u8 = 1;
@@ -38,6 +42,10 @@ enum Column {
     Dropped(&'static str),
     Error(&'static str),
     Parked,
+    ParkedDelivered,
+    ParkedDeadLettered,
+    ParkedPoison,
+    ParkedDropped,
 }
 
 impl Column {
@@ -52,6 +60,10 @@ impl Column {
             Column::Dropped(cause) => counts.dropped.entry(cause).or_default(),
             Column::Error(class) => counts.errors.entry(class).or_default(),
             Column::Parked => &mut counts.parked,
+            Column::ParkedDelivered => &mut counts.parked_ends.delivered,
+            Column::ParkedDeadLettered => &mut counts.parked_ends.dead_lettered,
+            Column::ParkedPoison => &mut counts.parked_ends.poison,
+            Column::ParkedDropped => &mut counts.parked_ends.dropped,
         }
     }
 
@@ -66,6 +78,10 @@ impl Column {
             Column::Dropped(cause) => counts.dropped.get(cause).copied().unwrap_or(0),
             Column::Error(class) => counts.errors.get(class).copied().unwrap_or(0),
             Column::Parked => counts.parked,
+            Column::ParkedDelivered => counts.parked_ends.delivered,
+            Column::ParkedDeadLettered => counts.parked_ends.dead_lettered,
+            Column::ParkedPoison => counts.parked_ends.poison,
+            Column::ParkedDropped => counts.parked_ends.dropped,
         }
     }
 }

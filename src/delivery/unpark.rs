@@ -13,21 +13,25 @@ use super::parking::Due;
 use super::window::Outcomes;
 use crate::component::{RecordSlice, WriteBatch};
 use crate::event::{Lines, Run};
-use crate::journal::dead_letters::{DeadLetter, Number, Wanted};
+use crate::journal::dead_letters::{DeadLetter, End, Ended, Number, Wanted};
 use crate::journal::{Record, StreamId};
+use crate::telemetry::ParkedEnds;
 
 /// What became of parked events.
 #[derive(Debug)]
 #[must_use]
 pub struct Unparked {
     pub due: Due,
-    pub delivered: u64,
+    /// Events that have ended, and those of them that were poison.
+    pub ended: u64,
+    pub poison: u64,
+    /// How all parked events of the sink have ended so far, if some ended now.
+    pub ends: Option<ParkedEnds>,
     pub bytes: u64,
     pub duplicates: u64,
-    pub dead_lettered: u64,
-    /// Poison that was not to be kept.
-    pub dropped: u64,
     pub was_empty: bool,
+    /// There are some, and the cursor on the disk has not passed them.
+    pub not_yet: bool,
     /// How many there are still for the destination, where that was asked.
     pub left: Option<u64>,
     /// Why some of them stay, if they do.
@@ -36,40 +40,39 @@ pub struct Unparked {
 
 impl Unparked {
     fn new(due: Due) -> Unparked {
-        let (delivered, bytes, duplicates, dead_lettered, dropped) = (0, 0, 0, 0, 0);
         Unparked {
             due,
-            delivered,
-            bytes,
-            duplicates,
-            dead_lettered,
-            dropped,
+            ended: 0,
+            poison: 0,
+            ends: None,
+            bytes: 0,
+            duplicates: 0,
             was_empty: false,
+            not_yet: false,
             left: None,
             stays: None,
         }
     }
 
-    /// Events that are parked no longer.
-    pub fn ended(&self) -> u64 {
-        self.delivered + self.dead_lettered + self.dropped
+    fn add(&mut self, ended: Ended) {
+        self.ended += ended.events;
+        self.ends = Some(ended.ends);
     }
 }
 
-/// Tries the oldest events of a lot before `position`, or one of them.
+/// Tries the oldest events of a lot before `position`, or one of them. `position` is that of the cursor on the disk: what
+/// comes again after a crash must not have ended here.
 pub async fn unpark(connection: Arc<SinkConnection>, due: Due, position: u64, only: Option<Number>) -> Unparked {
     let mut unparked = Unparked::new(due);
     let dead_letters = match only {
-        Some(number) => {
+        Some(number) => connection.dead_letters.get(number).await.map(|dead_letter| {
             let has_passed = |dead_letter: &DeadLetter| dead_letter.content.seq.is_none_or(|seq| seq < position);
-            connection
-                .dead_letters
-                .get(number)
-                .await
-                .map(|dead_letter| dead_letter.into_iter().filter(has_passed).collect())
-        }
+            unparked.not_yet = dead_letter.as_ref().is_some_and(|dead_letter| !has_passed(dead_letter));
+            dead_letter.into_iter().filter(has_passed).collect()
+        }),
         None => connection.dead_letters.take(wanted(&connection, &unparked.due, position)).await.map(|taken| {
             unparked.left = Some(taken.of);
+            unparked.not_yet = taken.dead_letters.is_empty() && taken.of > 0;
             taken.dead_letters
         }),
     };
@@ -81,7 +84,7 @@ pub async fn unpark(connection: Arc<SinkConnection>, due: Due, position: u64, on
         }
     };
     let Some(first) = dead_letters.first() else {
-        unparked.was_empty = true;
+        unparked.was_empty = !unparked.not_yet;
         return unparked;
     };
     let received_at = first.content.received_at;
@@ -93,7 +96,7 @@ pub async fn unpark(connection: Arc<SinkConnection>, due: Due, position: u64, on
     open.extend(seqs(&in_flight.rest()));
     (unparked.bytes, unparked.duplicates) = (in_flight.bytes, in_flight.duplicates);
     end(&connection, in_flight, dead_letters, open, &mut unparked).await;
-    unparked.left = unparked.left.map(|left| left.saturating_sub(unparked.ended()));
+    unparked.left = unparked.left.map(|left| left.saturating_sub(unparked.ended));
     unparked
 }
 
@@ -190,8 +193,9 @@ async fn end(
     };
     if !taken.is_empty() {
         // Whoever has dropped a dead letter meanwhile has counted it.
-        match connection.dead_letters.remove(taken).await {
-            Ok(removed) => unparked.delivered = removed,
+        let ends = taken.into_iter().map(|number| (number, End::Delivered)).collect();
+        match connection.dead_letters.end(&connection.cx.name, ends).await {
+            Ok(ended) => unparked.add(ended),
             Err(error) => unparked.stays = Some(format!("delivered, but could not be removed from the queue: {error}")),
         }
     }
@@ -201,13 +205,20 @@ async fn end(
     if is_flooded {
         unparked.stays = Some(format!("more than half of the last 1000 events are refused: {}", dead[0].answer));
     } else if connection.policy.dead_letter {
-        match connection.dead_letters.condemn(dead, poison).await {
-            Ok(condemned) => unparked.dead_lettered = condemned,
+        match connection.dead_letters.condemn(&connection.cx.name, dead, poison).await {
+            Ok(ended) => {
+                unparked.poison = ended.events;
+                unparked.add(ended);
+            }
             Err(refused) => unparked.stays = Some(refused.to_string()),
         }
     } else {
-        match connection.dead_letters.remove(poison).await {
-            Ok(removed) => unparked.dropped = removed,
+        let ends = poison.into_iter().map(|number| (number, End::Poison)).collect();
+        match connection.dead_letters.end(&connection.cx.name, ends).await {
+            Ok(ended) => {
+                unparked.poison = ended.events;
+                unparked.add(ended);
+            }
             Err(error) => unparked.stays = Some(error.to_string()),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::histogram::Histogram;
 use super::measured::Measured;
+use super::parked::ParkedEnds;
 use crate::units::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +47,8 @@ pub struct Counts {
     pub waiting: u64,
     /// Those of them that are parked, behind the cursor.
     pub parked: u64,
+    /// How parked events have ended, as far as it is entered in the other columns.
+    pub parked_ends: ParkedEnds,
     /// Events counted as dropped that the cursor has not passed, because older ones are still on their way.
     pub skipped: u64,
     pub duplicates: u64,

@@ -9,8 +9,10 @@ mod measured;
 pub mod names;
 mod page;
 pub mod panics;
+mod parked;
 
 pub use accounting::{Accounting, ComponentKind, ComponentMetrics, ComponentState, Counts, Health};
 pub use folding::Folding;
 pub use histogram::Histogram;
 pub use measured::{Measured, MetricSpec};
+pub use parked::ParkedEnds;

@@ -1,10 +1,12 @@
 //! What becomes of dead letters in the dead-letter queue: sent again, or let go.
 
+use std::collections::BTreeSet;
+
 use super::agent::{Agent, Running};
 use super::retired::Retired;
 use super::sinks::RunningSink;
 use crate::config::API_SOURCE;
-use crate::journal::dead_letters;
+use crate::journal::dead_letters::{self, DeadLetter};
 use crate::telemetry::ComponentKind;
 
 impl Running {
@@ -18,21 +20,50 @@ impl Running {
     }
 }
 
+/// What became of dead letters that somebody wants dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Dropped {
+    pub dropped: u64,
+    /// Parked ones that stay, because their batch is still on its way: after a crash they would come again.
+    pub on_their_way: u64,
+}
+
 impl Agent {
-    /// Lets go of dead letters, all in one step of the queue; tells how many were there.
-    pub async fn drop_dead_letters(&self, numbers: Vec<dead_letters::Number>) -> std::io::Result<u64> {
+    /// Lets go of dead letters, all in one step of the queue.
+    pub async fn drop_dead_letters(&self, mut numbers: Vec<dead_letters::Number>) -> std::io::Result<Dropped> {
         let queue = &self.context.dead_letters;
         let mut parked = Vec::new();
         for number in &numbers {
             let dead_letter = queue.get(*number).await?.filter(|dead_letter| dead_letter.content.parked.is_some());
-            parked.extend(dead_letter.map(|dead_letter| dead_letter.content.component));
+            parked.extend(dead_letter);
         }
-        let running = self.running.lock().await;
+        if !parked.is_empty() {
+            let on_their_way = self.not_passed_on_disk(parked).await?;
+            numbers.retain(|number| !on_their_way.contains(number));
+            let running = self.running.lock().await;
+            let removed = queue.remove(numbers).await?;
+            for (sink, ends) in removed.parked {
+                if let Some(sink) = running.sink(&sink) {
+                    sink.dropped(ends);
+                }
+            }
+            return Ok(Dropped { dropped: removed.dead_letters, on_their_way: on_their_way.len() as u64 });
+        }
         let removed = queue.remove(numbers).await?;
-        if removed > 0 {
-            parked.iter().filter_map(|sink| running.sink(sink)).for_each(RunningSink::dropped);
-        }
-        Ok(removed)
+        Ok(Dropped { dropped: removed.dead_letters, on_their_way: 0 })
+    }
+
+    /// Parked dead letters that the cursors on the disk have not passed, after these were brought up to date.
+    async fn not_passed_on_disk(&self, parked: Vec<DeadLetter>) -> std::io::Result<BTreeSet<dead_letters::Number>> {
+        let journal = self.context.journal.clone();
+        let saved = tokio::task::spawn_blocking(move || journal.save_cursors()).await;
+        saved.map_err(std::io::Error::other)??;
+        let is_ahead = |dead_letter: &DeadLetter| {
+            let position = self.context.journal.saved_position(&dead_letter.content.component);
+            position.zip(dead_letter.content.seq).is_some_and(|(position, seq)| seq >= position)
+        };
+        Ok(parked.into_iter().filter(is_ahead).map(|dead_letter| dead_letter.number).collect())
     }
 
     /// Replays a dead letter; it leaves the queue only once it was taken.
@@ -46,7 +77,12 @@ impl Agent {
                 let sink = running.sink(&component);
                 let sink = sink.ok_or_else(|| format!("there is no sink `{component}`"))?.handle();
                 drop(running);
+                let is_parked = dead_letter.content.parked.is_some();
                 sink.replay(dead_letter).await?;
+                if is_parked {
+                    // Its sink has ended it in the queue.
+                    return Ok(());
+                }
             }
             ComponentKind::Source => {
                 let intake = match running.sources.get(component.as_str()) {

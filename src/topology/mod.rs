@@ -24,6 +24,7 @@ mod watch;
 mod wiring;
 
 pub use agent::{Agent, Reloaded, StartError, Stopped, make_private_folder};
+pub use dead_letters::Dropped;
 pub use intake::SourceIntake;
 pub use snapshots::snapshots_file;
 pub use trial::{Outcome, RECEIVED_AT, Trial};

@@ -19,7 +19,7 @@ use crate::event::Raw;
 use crate::journal::Journal;
 use crate::journal::dead_letters::DeadLetter;
 use crate::query::Query;
-use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState, panics};
+use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState, ParkedEnds, panics};
 
 pub struct RunningSink {
     pub name: Arc<str>,
@@ -160,16 +160,9 @@ impl RunningSink {
         behind + self.metrics.snapshot().parked
     }
 
-    /// A parked dead letter was dropped by somebody.
-    pub fn dropped(&self) {
-        self.metrics.update(|counts| {
-            if counts.parked == 0 {
-                // The cursor has not passed it yet; the loop counts it once it finds nothing.
-                return;
-            }
-            (counts.parked, counts.waiting) = (counts.parked - 1, counts.waiting.saturating_sub(1));
-            *counts.dropped.entry("dlq").or_default() += 1;
-        });
+    /// Parked dead letters were dropped by somebody; this is how all of them have ended so far.
+    pub fn dropped(&self, ends: ParkedEnds) {
+        self.metrics.update(|counts| counts.end_parked(ends));
         self.dropped.notify_one();
     }
 

@@ -55,6 +55,11 @@ struct Plan {
     /// Virtual seconds until the process dies, each time.
     lives: Vec<u64>,
     orderly: bool,
+    /// How often the disk is asked for the cursor until it follows, and whether a crash keeps a newer memory.
+    saves_after: u64,
+    keeps_memory: bool,
+    remembers: bool,
+    keeps_dead_letters: bool,
     /// Events go to so many places in turn; some of them refuse so many writes.
     places: u64,
     refusals: Vec<(u64, usize)>,
@@ -68,18 +73,22 @@ fn plan() -> impl Strategy<Value = Plan> {
         1usize..12,
         1usize..4,
         prop::collection::vec(1u64..200, 0..4),
-        any::<bool>(),
+        (any::<bool>(), 0u64..4, any::<bool>(), any::<bool>(), any::<bool>()),
         0u64..4,
         prop::collection::vec((0u64..4, 1usize..12), 0..3),
     )
-        .prop_map(|(fates, records, mishaps, batch, concurrency, lives, orderly, places, refusals)| Plan {
+        .prop_map(|(fates, records, mishaps, batch, concurrency, lives, disk, places, refusals)| Plan {
             fates,
             records,
             mishaps,
             batch,
             concurrency,
             lives,
-            orderly,
+            orderly: disk.0,
+            saves_after: disk.1,
+            keeps_memory: disk.2,
+            remembers: disk.3,
+            keeps_dead_letters: disk.4,
             places,
             refusals,
         })
@@ -100,6 +109,9 @@ fn push(setup: &Setup, plan: &Plan) {
 fn script(plan: &Plan) -> Script {
     let script = Script::default();
     script.has_places(plan.places);
+    if plan.remembers {
+        script.remembers();
+    }
     plan.refusals.iter().for_each(|(place, writes)| script.refuses(*place, *writes));
     script.poison((0u64..).zip(&plan.fates).filter(|(_, fate)| **fate == Fate::Poison).map(|(event, _)| event));
     for mishap in &plan.mishaps {
@@ -125,6 +137,7 @@ async fn live(setup: &Setup, plan: &Plan, seconds: Option<u64>) {
     let policy = Policy {
         batch: few(plan.batch),
         concurrency: Concurrency::Fixed(NonZeroUsize::new(plan.concurrency).unwrap()),
+        dead_letter: plan.keeps_dead_letters,
         ..Policy::default()
     };
     let mut delivery = setup.delivery(policy);
@@ -149,6 +162,10 @@ async fn live(setup: &Setup, plan: &Plan, seconds: Option<u64>) {
     }
     running.await.unwrap();
     check_the_accounting(setup, plan);
+    match plan.orderly {
+        true => setup.feed.save(),
+        false => setup.feed.crash(plan.keeps_memory),
+    }
 }
 
 fn check_the_accounting(setup: &Setup, plan: &Plan) {
@@ -160,6 +177,7 @@ fn check_the_accounting(setup: &Setup, plan: &Plan) {
 
 async fn run(plan: Plan) {
     let mut setup = Setup { parks: true, ..Setup::new(script(&plan)) };
+    setup.feed.saves_after(plan.saves_after);
     push(&setup, &plan);
     for seconds in &plan.lives {
         live(&setup, &plan, Some(*seconds)).await;
@@ -177,11 +195,15 @@ async fn run(plan: Plan) {
         let (is_written, dead_letters) = (written.contains(&event), dead_letters.get(&event).copied().unwrap_or(0));
         match fate {
             Fate::Filtered => assert!(!is_written && dead_letters == 0, "{event} was filtered"),
+            _ if !plan.keeps_dead_letters => {
+                assert_eq!(dead_letters, 0);
+                assert!(!is_written || *fate == Fate::Good);
+            }
             Fate::Poison => assert!(!is_written && dead_letters == 1, "{event} is poison: {dead_letters} dead letters"),
             // A partial answer may have called it poison in one life and not in the next.
             Fate::Good => assert!(dead_letters <= 1 && (is_written || dead_letters == 1), "{event} is lost"),
         }
-        if plan.lives.is_empty() && *fate == Fate::Good {
+        if plan.lives.is_empty() && plan.keeps_dead_letters && *fate == Fate::Good {
             assert_eq!(usize::from(is_written) + dead_letters, 1, "{event} ended in two places");
         }
     }
@@ -199,7 +221,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn each_event_ends_in_exactly_one_place_and_the_books_balance(plan in plan()) {
+    fn each_event_ends_in_exactly_one_place_and_the_accounting_balances(plan in plan()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(run(plan));
     }

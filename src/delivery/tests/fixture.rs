@@ -70,8 +70,13 @@ struct Stream {
     lost: Vec<Skipped>,
     closed: bool,
     eager: bool,
+    /// What was given to `settle` last.
+    now: Settled,
+    /// What of it is on the disk.
     saved: Settled,
-    before: Settled,
+    /// The disk follows when it was asked for so many times; at once if it is 0.
+    saves_after: u64,
+    asked: u64,
 }
 
 #[derive(Clone, Default)]
@@ -85,7 +90,7 @@ impl FakeFeed {
     fn new() -> FakeFeed {
         let feed = FakeFeed::default();
         let mut state = feed.state.lock().unwrap();
-        (state.next_seq, state.saved.position) = (FIRST_SEQ, FIRST_SEQ);
+        (state.next_seq, state.now.position, state.saved.position) = (FIRST_SEQ, FIRST_SEQ, FIRST_SEQ);
         drop(state);
         feed
     }
@@ -141,11 +146,26 @@ impl FakeFeed {
         self.state.lock().unwrap().eager = true;
     }
 
-    /// A crash after the memory was saved, and before the cursor was.
-    pub fn forget_the_last_settle_but_for_the_memory(&self) {
+    /// The disk follows only when somebody has asked for its position so many times; at once with 0.
+    pub fn saves_after(&self, asked: u64) {
         let mut state = self.state.lock().unwrap();
-        let memory = state.saved.memory.clone();
-        state.saved = Settled { memory, ..state.before.clone() };
+        (state.saves_after, state.asked) = (asked, 0);
+        if asked == 0 {
+            state.saved = state.now.clone();
+        }
+    }
+
+    /// A crash, perhaps after the memory was saved and before the cursor was.
+    pub fn crash(&self, is_memory_saved: bool) {
+        let mut state = self.state.lock().unwrap();
+        let memory = if is_memory_saved { state.now.memory.clone() } else { state.saved.memory.clone() };
+        state.now = Settled { memory, ..state.saved.clone() };
+    }
+
+    /// The end of a process in order.
+    pub fn save(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.saved = state.now.clone();
     }
 }
 
@@ -176,38 +196,48 @@ impl Feed for FakeFeed {
 
     fn settle(&mut self, seq_end: u64, totals: &[u8], memory: Option<Bytes>) {
         let mut state = self.state.lock().unwrap();
-        assert!(seq_end >= state.saved.position, "a cursor does not move back");
-        state.before = state.saved.clone();
-        let memory = memory.or(state.saved.memory.clone());
-        state.saved = Settled { position: seq_end, totals: totals.to_vec(), memory };
+        assert!(seq_end >= state.now.position, "a cursor does not move back");
+        let memory = memory.or(state.now.memory.clone());
+        state.now = Settled { position: seq_end, totals: totals.to_vec(), memory };
+        if state.saves_after == 0 {
+            state.saved = state.now.clone();
+        }
     }
 
     fn rewind(&mut self) {
         let state = self.state.lock().unwrap();
-        self.read = state
-            .records
-            .partition_point(|record| record.first_seq + record.lines.len() as u64 <= state.saved.position);
+        self.read =
+            state.records.partition_point(|record| record.first_seq + record.lines.len() as u64 <= state.now.position);
     }
 
     fn position(&self) -> u64 {
-        self.state.lock().unwrap().saved.position
+        self.state.lock().unwrap().now.position
+    }
+
+    fn saved_position(&self) -> u64 {
+        let mut state = self.state.lock().unwrap();
+        state.asked += 1;
+        if state.saves_after > 0 && state.asked % state.saves_after == 0 {
+            state.saved = state.now.clone();
+        }
+        state.saved.position
     }
 
     fn totals(&self) -> Vec<u8> {
-        self.state.lock().unwrap().saved.totals.clone()
+        self.state.lock().unwrap().now.totals.clone()
     }
 
     fn memory(&self) -> Option<Bytes> {
-        self.state.lock().unwrap().saved.memory.clone()
+        self.state.lock().unwrap().now.memory.clone()
     }
 
     fn waiting_events(&self) -> u64 {
         let state = self.state.lock().unwrap();
         let behind = |record: &Arc<Record>| {
             let end = record.first_seq + record.lines.len() as u64;
-            end.saturating_sub(state.saved.position.max(record.first_seq))
+            end.saturating_sub(state.now.position.max(record.first_seq))
         };
-        let lost = state.lost.iter().filter(|gap| gap.seq_end > state.saved.position);
+        let lost = state.lost.iter().filter(|gap| gap.seq_end > state.now.position);
         state.records.iter().map(behind).sum::<u64>() + lost.map(|gap| gap.events).sum::<u64>()
     }
 

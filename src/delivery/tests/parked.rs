@@ -105,31 +105,34 @@ async fn a_refusal_of_a_whole_write_is_parked_if_another_place_took_something_be
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_at_any_point_loses_nothing_and_the_books_balance_after_it() {
-    // Parked, and the cursor has passed them.
+async fn a_crash_at_any_point_loses_nothing_and_the_accounting_balances_after_it() {
+    // Parked, and the cursor has passed them, but not on the disk: they come again, and are parked once.
     let setup = parking(odd_refused(FOR_EVER));
+    setup.feed.saves_after(u64::MAX);
     setup.feed.push(&[6]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());
     setup.settled(6).await;
     running.abort();
-    let again = setup.again();
-    let running = tokio::spawn(again.delivery(Policy::default()).run());
-    until(|| again.metrics.health().state == ComponentState::Degraded).await;
-    assert_eq!(accounting(&again, 6), (3, 3, 3));
-    running.abort();
-    // Parked, and the cursor was not saved: they come again, and are parked once.
-    setup.feed.forget_the_last_settle_but_for_the_memory();
+    setup.feed.crash(false);
     assert_eq!(setup.feed.position(), FIRST_SEQ);
     let again = setup.again();
     let running = tokio::spawn(again.delivery(Policy::default()).run());
     again.settled(6).await;
     assert_eq!(accounting(&again, 6), (3, 3, 3));
     assert_eq!(again.dead_letters().await.len(), 3);
+    // Parked, and the disk says so.
+    running.abort();
+    again.feed.save();
+    again.feed.crash(false);
+    let again = setup.again();
+    let running = tokio::spawn(again.delivery(Policy::default()).run());
+    until(|| again.metrics.health().state == ComponentState::Degraded).await;
+    assert_eq!(accounting(&again, 6), (3, 3, 3));
     // The place answers, and the process dies before the totals are saved.
     again.script.refuses(1, 0);
     until(|| again.counts().waiting == 0).await;
     running.abort();
-    again.feed.forget_the_last_settle_but_for_the_memory();
+    again.feed.crash(false);
     let last = again.again();
     let running = tokio::spawn(last.delivery(Policy::default()).run());
     until(|| last.metrics.health().state == ComponentState::Running).await;
@@ -138,6 +141,57 @@ async fn a_crash_at_any_point_loses_nothing_and_the_books_balance_after_it() {
     odd.retain(|event| event % 2 == 1);
     assert_eq!(odd, [1, 3, 5], "what was parked was delivered once");
     last.finish(running).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_parked_events_ended_is_known_after_a_crash_before_the_totals_were_saved() {
+    for keeps in [true, false] {
+        let script = odd_refused(FOR_EVER);
+        script.poison([3]);
+        let setup = parking(script);
+        let policy = || Policy { dead_letter: keeps, ..Policy::default() };
+        setup.feed.push(&[8]);
+        let running = tokio::spawn(setup.delivery(policy()).run());
+        setup.settled(8).await;
+        until(|| setup.counts().parked == 4).await;
+        // One is let go, one is poison, two are delivered; of all that nothing is saved.
+        setup.feed.save();
+        setup.feed.saves_after(u64::MAX);
+        let number = setup.dead_letters.list(None, 1).await.unwrap()[0].number;
+        let removed = setup.dead_letters.remove(vec![number]).await.unwrap();
+        setup.metrics.update(|counts| counts.end_parked(removed.parked["out"]));
+        setup.script.refuses(1, 0);
+        all_ended(&setup).await;
+        let before = setup.counts();
+        running.abort();
+        setup.feed.crash(false);
+        let again = setup.again();
+        let running = tokio::spawn(again.delivery(policy()).run());
+        until(|| again.counts().addressed() == 8 && again.counts().waiting == 0).await;
+        let counts = again.counts();
+        assert_eq!((counts.delivered, counts.dead_lettered), (before.delivered, before.dead_lettered));
+        assert_eq!((&counts.dropped, counts.waiting), (&before.dropped, 0));
+        assert_eq!((counts.delivered, counts.dropped["dlq"], counts.dead_lettered), (6, 1, u64::from(keeps)));
+        again.finish(running).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_event_ends_only_after_the_cursor_on_the_disk_has_passed_it() {
+    let setup = parking(odd_refused(1));
+    setup.feed.saves_after(u64::MAX);
+    setup.feed.push(&[4]);
+    let (ask, running) = setup.start_with_replays(Policy::default());
+    setup.settled(4).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(accounting(&setup, 4), (2, 2, 2), "after a crash they come again: they may not end twice");
+    let dead_letter = setup.dead_letters.list(None, 1).await.unwrap().remove(0);
+    assert_eq!(ask(dead_letter).await, Err("its batch is still being delivered; try again after that".to_owned()));
+    setup.feed.saves_after(3);
+    all_ended(&setup).await;
+    assert_eq!(accounting(&setup, 4), (4, 0, 0));
+    assert!(sorted(&setup).into_iter().eq(0..4));
+    setup.finish(running).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,11 +255,9 @@ async fn dead_letters_that_somebody_drops_wait_no_longer() {
     setup.settled(4).await;
     for left in [1, 0] {
         let number = setup.dead_letters.list(None, 1).await.unwrap()[0].number;
-        assert_eq!(setup.dead_letters.remove(vec![number]).await.unwrap(), 1);
-        setup.metrics.update(|counts| {
-            (counts.parked, counts.waiting) = (left, left);
-            counts.dropped.insert("dlq", 2 - left);
-        });
+        let removed = setup.dead_letters.remove(vec![number]).await.unwrap();
+        assert_eq!(removed.dead_letters, 1);
+        setup.metrics.update(|counts| counts.end_parked(removed.parked["out"]));
         setup.dropped.notify_one();
         until(|| left == 0 || said(&setup).starts_with("1 event is parked")).await;
     }

@@ -15,9 +15,11 @@ use std::time::Instant;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::telemetry::ParkedEnds;
 use crate::units::Timestamp;
 
 mod dead_letter;
+mod ends;
 mod parked;
 mod said;
 mod segment;
@@ -94,8 +96,49 @@ pub struct Lot {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resumed {
     pub lots: Vec<Lot>,
-    /// Dead letters that were counted as parked, and come again because the cursor was put back.
-    pub put_back: u64,
+    /// How its parked events have ended, all in all.
+    pub ends: ParkedEnds,
+    /// Dead letters that were counted as parked, and come again because somebody has moved the cursor back.
+    pub come_again: u64,
+}
+
+/// How a parked dead letter ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Delivered,
+    DeadLettered,
+    /// Refused for good, by a sink that keeps no dead letters.
+    Poison,
+    Dropped,
+}
+
+impl End {
+    fn column(self, ends: &mut ParkedEnds) -> &mut u64 {
+        match self {
+            End::Delivered => &mut ends.delivered,
+            End::DeadLettered => &mut ends.dead_lettered,
+            End::Poison => &mut ends.poison,
+            End::Dropped => &mut ends.dropped,
+        }
+    }
+}
+
+/// Parked dead letters of a sink that have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How many of those that were named.
+    pub events: u64,
+    /// How all have ended so far.
+    pub ends: ParkedEnds,
+}
+
+/// Dead letters that were removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// How many there were, parked ones included.
+    pub dead_letters: u64,
+    /// Sinks that had some of them parked, and how their parked events have ended so far.
+    pub parked: BTreeMap<String, ParkedEnds>,
 }
 
 type Reply<T> = oneshot::Sender<T>;
@@ -106,10 +149,11 @@ enum Request {
     Append(Vec<NewDeadLetter>, Reply<Result<(), Refused>>),
     List(Option<Number>, usize, Reply<io::Result<Vec<DeadLetter>>>),
     Get(Number, Reply<io::Result<Option<DeadLetter>>>),
-    Remove(Vec<Number>, Reply<io::Result<u64>>),
+    Remove(Vec<Number>, Reply<io::Result<Removed>>),
+    End(String, Vec<(Number, End)>, Reply<io::Result<Ended>>),
     Resume(String, u64, u64, Reply<io::Result<Resumed>>),
     Take(Wanted, Reply<io::Result<Taken>>),
-    Condemn(Vec<NewDeadLetter>, Vec<Number>, Reply<Result<u64, Refused>>),
+    Condemn(String, Vec<NewDeadLetter>, Vec<Number>, Reply<Result<Ended, Refused>>),
     Clear(String, Reply<io::Result<u64>>),
     Waiting(Reply<BTreeMap<String, u64>>),
     Summary(Reply<Summary>),
@@ -164,9 +208,16 @@ impl DeadLetters {
         self.ask(|reply| Request::Get(number, reply)).await?
     }
 
-    /// Ends dead letters, because they were replayed or are to be dropped; tells how many there were.
-    pub async fn remove(&self, numbers: Vec<Number>) -> io::Result<u64> {
+    /// Lets go of dead letters, because they were replayed or are to be dropped. A parked one may only be dropped after
+    /// its sink's cursor has passed it on the disk.
+    pub async fn remove(&self, numbers: Vec<Number>) -> io::Result<Removed> {
         self.ask(|reply| Request::Remove(numbers, reply)).await?
+    }
+
+    /// Ends parked dead letters of a sink, in one step of which a crash keeps all or nothing. The sink's cursor has to
+    /// have passed them on the disk: what comes again from the journal must not have ended before.
+    pub async fn end(&self, component: &str, ends: Vec<(Number, End)>) -> io::Result<Ended> {
+        self.ask(|reply| Request::End(component.to_owned(), ends, reply)).await?
     }
 
     /// What is parked for a sink whose cursor is at `position`. What is parked from there on is forgotten, for it comes
@@ -180,9 +231,15 @@ impl DeadLetters {
         self.ask(|reply| Request::Take(wanted, reply)).await?
     }
 
-    /// Keeps dead letters in the place of parked ones; tells how many of these there were.
-    pub async fn condemn(&self, dead_letters: Vec<NewDeadLetter>, parked: Vec<Number>) -> Result<u64, Refused> {
-        self.ask(|reply| Request::Condemn(dead_letters, parked, reply)).await.map_err(Refused::from)?
+    /// Keeps dead letters in the place of parked ones, which end by that.
+    pub async fn condemn(
+        &self,
+        component: &str,
+        dead_letters: Vec<NewDeadLetter>,
+        parked: Vec<Number>,
+    ) -> Result<Ended, Refused> {
+        let request = |reply| Request::Condemn(component.to_owned(), dead_letters, parked, reply);
+        self.ask(request).await.map_err(Refused::from)?
     }
 
     /// Lets go what is parked for a sink; tells how much it was.
@@ -230,8 +287,9 @@ fn serve(mut store: DeadLetterStore, mut inbox: mpsc::Receiver<Request>) {
                 drop(reply.send(store.resume(&component, position, settled)));
             }
             Request::Take(wanted, reply) => drop(reply.send(store.take(&wanted))),
-            Request::Condemn(dead_letters, parked, reply) => {
-                let condemned = store.condemn(dead_letters.clone(), &parked, Timestamp::now());
+            Request::End(component, ends, reply) => drop(reply.send(store.end(&component, &ends))),
+            Request::Condemn(component, dead_letters, parked, reply) => {
+                let condemned = store.condemn(&component, dead_letters.clone(), &parked, Timestamp::now());
                 if condemned.is_ok() {
                     said.note(dead_letters.iter(), Instant::now());
                 }

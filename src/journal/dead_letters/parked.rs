@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::dead_letter::{DeadLetter, NewDeadLetter, Number};
+use super::ends::MAX_ENDS;
 use super::store::DeadLetterStore;
-use super::{Lot, Refused, Resumed, Taken, Wanted};
+use super::{End, Ended, Lot, Refused, Removed, Resumed, Taken, Wanted};
+use crate::telemetry::ParkedEnds;
 use crate::units::Timestamp;
 
 /// Numbers of parked dead letters by component and destination.
@@ -22,6 +24,15 @@ impl Index {
             numbers.remove(&number);
             !numbers.is_empty()
         });
+    }
+
+    /// The sink that a parked dead letter waits for.
+    fn component_of(&self, number: Number) -> Option<&str> {
+        self.0.iter().find(|(_, numbers)| numbers.contains(&number)).map(|((component, _), _)| component.as_str())
+    }
+
+    fn has(&self, component: &str) -> bool {
+        self.of(component).next().is_some()
     }
 
     fn lot(&self, component: &str, destination: &str) -> Option<&BTreeSet<Number>> {
@@ -52,7 +63,8 @@ impl DeadLetterStore {
     /// What waits for a sink that begins at `position`. Dead letters from there on are removed: they come again from the
     /// journal. So are second dead letters of one event, which a failed sync may leave behind.
     pub fn resume(&mut self, component: &str, position: u64, settled: u64) -> io::Result<Resumed> {
-        let mut resumed = Resumed::default();
+        self.mark_ended()?;
+        let mut resumed = Resumed { ends: self.ends.of(component), ..Resumed::default() };
         let (mut seen, mut again) = (BTreeSet::new(), Vec::new());
         for (destination, numbers) in self.parked.of(component) {
             let mut lot = Lot { destination: destination.clone(), ..Lot::default() };
@@ -61,7 +73,7 @@ impl DeadLetterStore {
                 let seq = dead_letter.content.seq.unwrap_or(0);
                 let is_new = seen.insert(seq);
                 if seq >= position || !is_new {
-                    resumed.put_back += u64::from(is_new && seq < settled);
+                    resumed.come_again += u64::from(is_new && seq < settled);
                     again.push(*number);
                     continue;
                 }
@@ -74,7 +86,7 @@ impl DeadLetterStore {
                 resumed.lots.push(lot);
             }
         }
-        self.remove(&again)?;
+        self.mark_done(&again)?;
         Ok(resumed)
     }
 
@@ -96,21 +108,78 @@ impl DeadLetterStore {
         Ok(Taken { dead_letters, of: lot.len() as u64 })
     }
 
+    /// Ends parked dead letters of a sink. Those that are not there any more, or not parked for it, do not count.
+    pub fn end(&mut self, component: &str, ends: &[(Number, End)]) -> io::Result<Ended> {
+        let mut ended = Ended { events: 0, ends: self.ends.of(component) };
+        for ends in ends.chunks(MAX_ENDS) {
+            self.mark_ended()?;
+            let ends: BTreeMap<Number, End> = ends.iter().copied().collect();
+            let is_parked = |number: &Number| self.parked.of(component).any(|(_, lot)| lot.contains(number));
+            let ends: Vec<(Number, End)> = ends.into_iter().filter(|(number, _)| is_parked(number)).collect();
+            if ends.is_empty() {
+                continue;
+            }
+            let mut more = ParkedEnds::default();
+            for (_, end) in &ends {
+                *end.column(&mut more) += 1;
+            }
+            let numbers: Vec<Number> = ends.iter().map(|(number, _)| *number).collect();
+            self.ends.commit(component, more, numbers.clone(), |name| self.parked.has(name))?;
+            // They have ended, whatever becomes of the marks.
+            numbers.iter().for_each(|number| self.parked.remove(*number));
+            ended = Ended { events: ended.events + numbers.len() as u64, ends: self.ends.of(component) };
+            if let Err(error) = self.mark_ended() {
+                tracing::warn!(%error, "dead letters that have ended could not be marked; this is tried again");
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Marks those that have ended and are not marked yet.
+    pub(super) fn mark_ended(&mut self) -> io::Result<()> {
+        let unmarked = self.ends.unmarked().to_vec();
+        if !unmarked.is_empty() {
+            self.mark_done(&unmarked)?;
+            self.ends.all_marked();
+        }
+        Ok(())
+    }
+
     /// Parked dead letters that turned out to be dead. Since they take each other's place, the bound does not matter.
     pub fn condemn(
         &mut self,
+        component: &str,
         dead_letters: Vec<NewDeadLetter>,
         parked: &[Number],
         now: Timestamp,
-    ) -> Result<u64, Refused> {
+    ) -> Result<Ended, Refused> {
         self.append_beyond_the_bound(dead_letters, now)?;
-        self.remove(parked).map_err(Refused::from)
+        let ends: Vec<(Number, End)> = parked.iter().map(|number| (*number, End::DeadLettered)).collect();
+        self.end(component, &ends).map_err(Refused::from)
     }
 
-    /// Lets go what is parked for a sink; tells how much it was.
+    /// Lets go of dead letters, replayed or dropped by somebody. Parked ones count as dropped by their sinks.
+    pub fn remove(&mut self, numbers: &[Number]) -> io::Result<Removed> {
+        let (mut dead, mut parked): (Vec<Number>, BTreeMap<String, Vec<(Number, End)>>) = Default::default();
+        for number in numbers {
+            match self.parked.component_of(*number) {
+                Some(component) => parked.entry(component.to_owned()).or_default().push((*number, End::Dropped)),
+                None => dead.push(*number),
+            }
+        }
+        let mut removed = Removed { dead_letters: self.mark_done(&dead)?, parked: BTreeMap::new() };
+        for (component, ends) in parked {
+            let ended = self.end(&component, &ends)?;
+            removed.dead_letters += ended.events;
+            removed.parked.insert(component, ended.ends);
+        }
+        Ok(removed)
+    }
+
+    /// Lets go what is parked for a sink that is no more; tells how much it was.
     pub fn clear(&mut self, component: &str) -> io::Result<u64> {
         let numbers: Vec<Number> = self.parked.of(component).flat_map(|(_, lot)| lot.iter().copied()).collect();
-        self.remove(&numbers)
+        self.mark_done(&numbers)
     }
 
     /// How many dead letters are parked, by component.

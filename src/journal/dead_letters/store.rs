@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::dead_letter::{DeadLetter, NewDeadLetter, Number};
+use super::ends::Ends;
 use super::parked::Index;
 use super::segment::{AppendError, HEADER, MAX_OFFSET, Segment, encode};
 use super::{Refused, Summary};
@@ -32,6 +33,7 @@ pub struct DeadLetterStore {
     recent: HashMap<(String, Id), Number>,
     order: VecDeque<(String, Id)>,
     pub(super) parked: Index,
+    pub(super) ends: Ends,
 }
 
 impl DeadLetterStore {
@@ -45,6 +47,7 @@ impl DeadLetterStore {
             recent: HashMap::new(),
             order: VecDeque::new(),
             parked: Index::default(),
+            ends: Ends::default(),
         }
     }
 
@@ -65,14 +68,20 @@ impl DeadLetterStore {
                 _ => {}
             }
         }
-        let mut store = DeadLetterStore { folder: Some(folder.to_owned()), ..DeadLetterStore::in_memory(max_bytes) };
+        let ends = Ends::open(folder)?;
+        let mut store =
+            DeadLetterStore { folder: Some(folder.to_owned()), ends, ..DeadLetterStore::in_memory(max_bytes) };
         let newest = names.last_key_value().map(|(first, _)| *first);
         for (first, path) in names {
             let segment = Segment::open(&path, first, Some(first) == newest)?;
             store.next = store.next.max(segment.last().map_or(first, |last| last + 1));
             store.segments.insert(first, segment);
         }
+        // A number that has ended must not be given again, even if its file is gone and the clock was put back.
+        let ended = store.ends.unmarked().iter().map(|number| number.0 + 1).max();
+        store.next = store.next.max(ended.unwrap_or(0));
         store.writable = newest.is_some();
+        store.mark_ended()?;
         store.remember_newest();
         store.find_parked();
         Ok(store)
@@ -202,8 +211,8 @@ impl DeadLetterStore {
         numbers.take(limit).filter_map(|number| self.get(number)).collect()
     }
 
-    /// Ends dead letters, replayed or dropped; tells how many there were.
-    pub fn remove(&mut self, numbers: &[Number]) -> io::Result<u64> {
+    /// Marks dead letters as done; tells how many were not.
+    pub(super) fn mark_done(&mut self, numbers: &[Number]) -> io::Result<u64> {
         let mut touched = Vec::new();
         let mut removed = 0;
         for number in numbers {
@@ -211,9 +220,11 @@ impl DeadLetterStore {
             if segment.mark_done(*number)? {
                 self.parked.remove(*number);
                 removed += 1;
-                touched.push(*first);
             }
+            // One that is marked already may not be synced.
+            touched.push(*first);
         }
+        touched.sort_unstable();
         touched.dedup();
         for first in &touched {
             self.segments[first].sync()?;

@@ -29,7 +29,8 @@ impl Drop for Folder {
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|kind| kind == "dlq")).collect();
     files.sort();
     files
 }
@@ -85,8 +86,8 @@ fn at_its_bound_the_queue_refuses_and_loses_nothing() {
     assert_eq!(store.append(vec![dead_letter("out", 99)], NOW), Err(Refused::Full));
     assert_eq!(ordinals(&store), (0..kept).collect::<Vec<_>>());
     let numbers: Vec<Number> = store.list(None, 9).unwrap().iter().map(|dead_letter| dead_letter.number).collect();
-    assert_eq!(store.remove(&numbers).unwrap(), kept);
-    assert_eq!(store.remove(&numbers).unwrap(), 0, "they are gone already");
+    assert_eq!(store.remove(&numbers).unwrap().dead_letters, kept);
+    assert_eq!(store.remove(&numbers).unwrap().dead_letters, 0, "they are gone already");
     store.append(vec![dead_letter("out", 99)], NOW).unwrap();
 }
 
@@ -101,7 +102,7 @@ fn what_is_done_is_given_back_to_the_disk() {
     let before = files(&folder.0).len();
     assert!(before >= 3, "{before} segments");
     let numbers: Vec<Number> = store.list(None, 99).unwrap().iter().map(|dead_letter| dead_letter.number).collect();
-    store.remove(&numbers[..11]).unwrap();
+    assert_eq!(store.remove(&numbers[..11]).unwrap().dead_letters, 11);
     assert_eq!(ordinals(&store), [11]);
     assert_eq!(files(&folder.0).len(), 1);
     assert!(store.bytes() < 2 << 20, "{} bytes", store.bytes());
@@ -155,8 +156,53 @@ fn what_comes_again_from_the_journal_is_parked_no_longer() {
         answer: "value out of range".into(),
     };
     assert_eq!(resumed.lots, [lot("a", 2), lot("b", 1)]);
-    assert_eq!(resumed.put_back, 2, "two of the three were counted when the totals were saved");
+    assert_eq!(resumed.come_again, 2, "two of the three were counted when the totals were saved");
     assert_eq!(ordinals(&store), [0, 1, 2], "and what a failed sync left behind twice is there once");
+}
+
+#[test]
+fn how_parked_dead_letters_ended_is_kept_in_the_step_that_ends_them() {
+    let folder = Folder::new();
+    let mut store = open(&folder);
+    store.append((0..6).map(|n| parked("out", "a", n)).collect(), NOW).unwrap();
+    store.append(vec![parked("other", "a", 9), dead_letter("out", 8)], NOW).unwrap();
+    let numbers: Vec<Number> = store.list(None, 99).unwrap().iter().map(|dead_letter| dead_letter.number).collect();
+    let file = &files(&folder.0)[0];
+    let unmarked = std::fs::read(file).unwrap();
+    let ended = store.end("out", &[(numbers[0], End::Delivered), (numbers[1], End::Poison)]).unwrap();
+    assert_eq!((ended.events, ended.ends.columns()), (2, [1, 0, 1, 0]));
+    let again = store.end("out", &[(numbers[0], End::Delivered), (numbers[6], End::Dropped)]).unwrap();
+    assert_eq!((again.events, again.ends), (0, ended.ends), "one has ended already, one is of another sink");
+    // A crash before their headers were marked.
+    std::fs::write(file, &unmarked).unwrap();
+    let mut store = open(&folder);
+    assert_eq!(ordinals(&store), [2, 3, 4, 5, 9, 8]);
+    let resumed = store.resume("out", u64::MAX, u64::MAX).unwrap();
+    assert_eq!((resumed.lots[0].dead_letters, resumed.ends), (4, ended.ends));
+    // Somebody drops a parked one, a dead one, and one of another sink.
+    let removed = store.remove(&[numbers[2], numbers[7], numbers[6]]).unwrap();
+    assert_eq!(removed.dead_letters, 3);
+    assert_eq!((removed.parked["out"].columns(), removed.parked["other"].columns()), ([1, 0, 1, 1], [0, 0, 0, 1]));
+    let condemned = store.condemn("out", vec![dead_letter("out", 3)], &[numbers[3]], NOW).unwrap();
+    assert_eq!((condemned.events, condemned.ends.columns()), (1, [1, 1, 1, 1]));
+    let mut store = open(&folder);
+    assert_eq!(store.resume("out", u64::MAX, u64::MAX).unwrap().ends.columns(), [1, 1, 1, 1]);
+    assert_eq!(ordinals(&store), [4, 5, 3]);
+}
+
+#[test]
+fn a_step_that_cannot_be_written_ends_nothing() {
+    let folder = Folder::new();
+    let mut store = open(&folder);
+    store.append(vec![parked("out", "a", 1)], NOW).unwrap();
+    let number = store.list(None, 1).unwrap()[0].number;
+    // A name that does not fit stands for a disk that does not write.
+    let name = "x".repeat(200_000);
+    store.append(vec![parked(&name, "a", 2)], NOW).unwrap();
+    let other = store.list(Some(number), 1).unwrap()[0].number;
+    assert!(store.end(&name, &[(other, End::Delivered)]).is_err());
+    assert_eq!((ordinals(&store), store.waiting()[&name]), (vec![1, 2], 1));
+    assert_eq!(store.end("out", &[(number, End::Delivered)]).unwrap().events, 1);
 }
 
 #[test]
@@ -167,7 +213,7 @@ fn a_parked_event_becomes_a_dead_letter_in_a_full_queue() {
         kept += 1;
     }
     let first = store.list(None, 1).unwrap()[0].number;
-    assert_eq!(store.condemn(vec![dead_letter("out", 0)], &[first], NOW), Ok(1));
+    assert_eq!(store.condemn("out", vec![dead_letter("out", 0)], &[first], NOW).map(|ended| ended.events), Ok(1));
     assert_eq!((store.summary().dead_letters, store.summary().parked), (kept, kept - 1));
     assert_eq!(store.append(vec![dead_letter("out", 99)], NOW), Err(Refused::Full));
 }
@@ -213,7 +259,7 @@ proptest! {
                     let at = pick as usize % model.len();
                     let number = store.list(None, at + 1).unwrap()[at].number;
                     prop_assert_eq!(store.get(number).unwrap().unwrap().content.ordinal, model[at]);
-                    prop_assert_eq!(store.remove(&[number]).unwrap(), 1);
+                    prop_assert_eq!(store.remove(&[number]).unwrap().dead_letters, 1);
                     model.remove(at);
                 }
                 _ => store = open(&folder),
@@ -237,5 +283,6 @@ async fn writers_at_the_same_time_share_the_thread_and_each_hears_its_own_answer
     assert_eq!(queue.summary().await.unwrap().dead_letters, 50);
     let all = queue.list(None, 100).await.unwrap();
     assert_eq!(queue.get(all[7].number).await.unwrap().unwrap(), all[7]);
-    assert_eq!(queue.remove(all.iter().map(|dead_letter| dead_letter.number).collect()).await.unwrap(), 50);
+    let removed = queue.remove(all.iter().map(|dead_letter| dead_letter.number).collect()).await.unwrap();
+    assert_eq!(removed.dead_letters, 50);
 }
