@@ -362,15 +362,15 @@ impl World {
     /// Looks after the sink that was removed.
     fn retire(&mut self) -> bool {
         let mut moved = false;
-        for sink in 0..SINKS.len() {
+        for (sink, name) in SINKS.into_iter().enumerate() {
             let Some(lets_go) = self.sinks[sink].retiring else { continue };
-            let waiting = self.disk.journal.cursor_info(&SINKS[sink].into()).map_or(0, |info| info.waiting_events);
+            let waiting = self.disk.journal.cursor_info(&name.into()).map_or(0, |info| info.waiting_events);
             let may_come = self.flows().any(|flow| !Arc::ptr_eq(flow, &self.flow));
             if !lets_go && (waiting > 0 || may_come) {
                 continue;
             }
             self.close(sink, lets_go);
-            assert!(self.disk.journal.drop_cursor(SINKS[sink]), "nobody has it");
+            assert!(self.disk.journal.drop_cursor(name), "nobody has it");
             self.sinks[sink].retiring = None;
             moved = true;
         }

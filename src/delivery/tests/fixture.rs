@@ -217,7 +217,7 @@ impl Feed for FakeFeed {
     fn saved_position(&self) -> u64 {
         let mut state = self.state.lock().unwrap();
         state.asked += 1;
-        if state.saves_after > 0 && state.asked % state.saves_after == 0 {
+        if state.saves_after > 0 && state.asked.is_multiple_of(state.saves_after) {
             state.saved = state.now.clone();
         }
         state.saved.position

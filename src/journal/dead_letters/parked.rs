@@ -160,7 +160,8 @@ impl DeadLetterStore {
 
     /// Lets go of dead letters, replayed or dropped by somebody. Parked ones count as dropped by their sinks.
     pub fn remove(&mut self, numbers: &[Number]) -> io::Result<Removed> {
-        let (mut dead, mut parked): (Vec<Number>, BTreeMap<String, Vec<(Number, End)>>) = Default::default();
+        let mut dead: Vec<Number> = Vec::new();
+        let mut parked: BTreeMap<String, Vec<(Number, End)>> = BTreeMap::new();
         for number in numbers {
             match self.parked.component_of(*number) {
                 Some(component) => parked.entry(component.to_owned()).or_default().push((*number, End::Dropped)),
