@@ -13,6 +13,7 @@ use crate::telemetry::ComponentKind;
 mod bounds;
 mod chance;
 mod doubt;
+mod fake_feed;
 mod fixture;
 mod live;
 mod parked;
