@@ -72,7 +72,8 @@ fn curl_counts_what_psql_counts() {
     );
     let agent = Agent::start(&folder, &yaml);
     let event = |n: u64| {
-        let (user, status) = (["ali", "sara", "سارا"][n as usize % 3], ["success", "error"][usize::from(n.is_multiple_of(5))]);
+        let (user, status) =
+            (["ali", "sara", "سارا"][n as usize % 3], ["success", "error"][usize::from(n.is_multiple_of(5))]);
         json!({ "user_id": user, "status": status, "code": format!("print({n}) # 100%_{}", n % 7), "duration_ms": n,
                 "session_id": format!("s{}", n % 4), "timestamp": format!("2026-01-{:02}T00:00:00Z", n % 27 + 1) })
     };
