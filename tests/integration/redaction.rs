@@ -6,6 +6,7 @@ use weir::codec::redaction::Engine;
 
 use crate::support::corpus::audit::AUDIT;
 use crate::support::corpus::contexts::CONTEXTS;
+use crate::support::corpus::field::FIELD;
 use crate::support::corpus::{
     ESCAPES, Escape, HUMAN, KEY_NAMES, OTHER_HUMAN, OTHER_KEY_NAMES, OTHER_PASSWORD_NAMES, PASSWORD_NAMES, Random,
     clean, password_value, planted, random_value, read_back, redact, vendors, written,
@@ -40,7 +41,8 @@ fn plant(places: &[&str], names: &[&str], mut value: impl FnMut(&mut Random) -> 
             }
             tally.gone += 1;
             let (before, after) = (&text[..range.start], &text[range.end..]);
-            let exact = clean.starts_with(before) && clean.ends_with(after);
+            // A value that stands twice is gone twice.
+            let exact = before.contains(&value) || clean.starts_with(before) && clean.ends_with(after);
             tally.exact += usize::from(exact);
             if !exact {
                 tally.missed.push(format!("inexact: {text}   =>   {clean}"));
@@ -99,8 +101,19 @@ fn secrets_that_a_name_announces_are_found_where_they_stand() {
 /// The bounds of the second corpus, whose texts and values the rules were not written against.
 #[test]
 fn secrets_are_found_in_texts_that_no_rule_was_written_for() {
+    hold(AUDIT, 88, 97);
+}
+
+/// Places that say by themselves what stands there: arguments, lines, commands, sentences, tables.
+#[test]
+fn secrets_are_found_where_the_place_alone_tells() {
+    hold(FIELD, 84, 92);
+}
+
+/// At least so many of a hundred secrets are gone, of each kind of text and of all.
+fn hold(corpus: &[(&str, &[&str])], of_each: usize, of_all: usize) {
     let mut sum = Tally::default();
-    for (kind, places) in AUDIT {
+    for (kind, places) in corpus {
         let keys = plant(places, OTHER_KEY_NAMES, random_value, Escape::None);
         let passwords = plant(places, OTHER_PASSWORD_NAMES, password_value, Escape::None);
         let human = plant(places, OTHER_PASSWORD_NAMES, |random| (*random.pick(OTHER_HUMAN)).to_owned(), Escape::None);
@@ -109,19 +122,20 @@ fn secrets_are_found_in_texts_that_no_rule_was_written_for() {
             show(kind, what, tally);
             add(&mut of_kind, tally);
         }
-        assert!(of_kind.gone * 100 >= of_kind.all * 88, "{kind}: of {} only {} are gone", of_kind.all, of_kind.gone);
+        let enough = of_kind.gone * 100 >= of_kind.all * of_each;
+        assert!(enough, "{kind}: of {} only {} are gone", of_kind.all, of_kind.gone);
         assert!(of_kind.exact * 100 >= of_kind.gone * 99, "{kind}: more than the values is gone");
         add(&mut sum, &of_kind);
     }
     show("all", "all", &sum);
-    assert!(sum.gone * 100 >= sum.all * 95, "of {} secrets only {} are gone", sum.all, sum.gone);
+    assert!(sum.gone * 100 >= sum.all * of_all, "of {} secrets only {} are gone", sum.all, sum.gone);
 }
 
 #[test]
 fn the_notation_of_a_text_changes_nothing() {
     let mut random = Random::new(3);
     let mut different = Vec::new();
-    let places = CONTEXTS.iter().chain(AUDIT).flat_map(|(_, places)| places.iter());
+    let places = CONTEXTS.iter().chain(AUDIT).chain(FIELD).flat_map(|(_, places)| places.iter());
     for (nth, place) in places.enumerate() {
         let (name, value) = match nth % 2 {
             0 => (PASSWORD_NAMES[nth % PASSWORD_NAMES.len()], password_value(&mut random)),

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use super::assign::is_value_member;
+use super::assign::{is_name_member, is_value_member};
 use super::filter::Hit;
-use super::json::{Above, FreeNames, Only, narrowed, pair_name};
+use super::json::{Above, FreeNames, Only, named_class, narrowed};
 use super::names::{Class, classify};
 use super::reader::{Reader, Work};
+use super::report::push_counts;
 use super::rules::SECRET_FIELD;
 use super::{Action, Engine, Report};
 use crate::event::names::REDACTIONS;
@@ -15,6 +16,8 @@ use crate::event::{Batch, Kind, NameId};
 
 /// Events that stand this close together in the input are scanned in one go.
 const GAP: usize = 64;
+/// Fields among which the name of a pair is looked for.
+pub const MAX_PAIR: usize = 16;
 
 /// A place worth a look.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,24 +28,35 @@ struct Spot {
     at: usize,
 }
 
+impl Spot {
+    /// Whether a place behind the spot belongs to the same string, which is looked at anyway.
+    fn shares_string(&self, at: usize, input: &[u8]) -> bool {
+        self.at <= at && memchr::memchr2(b'"', b'\n', &input[self.at..at]).is_none()
+    }
+}
+
 impl Engine {
     /// Redacts every event; those that change get their `redactions`, and `report` the sum.
     pub fn redact_batch(&self, batch: &mut Batch, report: &mut Report) {
+        let mut pass = Pass { work: Work::on(0), names: Vec::new(), counts: vec![0; self.names.len()] };
         if self.look_everywhere {
             batch.split_all();
             for event in 0..batch.len() {
-                self.redact_event(batch, event, None, report);
+                self.redact_event(batch, event, None, &mut pass);
             }
-            return;
+        } else {
+            let mut spots = Vec::new();
+            self.scan_input(batch, &mut spots);
+            self.scan_made(batch, &mut spots);
+            self.scan_given_names(batch, &mut spots);
+            spots.sort_unstable();
+            batch.split_some(spots.iter().map(|spot| spot.event));
+            for spots in spots.chunk_by(|a, b| a.event == b.event) {
+                self.redact_event(batch, spots[0].event, Some(spots), &mut pass);
+            }
         }
-        let mut spots = Vec::new();
-        self.scan_input(batch, &mut spots);
-        self.scan_made(batch, &mut spots);
-        self.scan_given_names(batch, &mut spots);
-        spots.sort_unstable();
-        batch.split_some(spots.iter().map(|spot| spot.event));
-        for spots in spots.chunk_by(|a, b| a.event == b.event) {
-            self.redact_event(batch, spots[0].event, Some(spots), report);
+        for (rule, count) in pass.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            report.add(&self.names[rule], *count);
         }
     }
 
@@ -71,7 +85,7 @@ impl Engine {
                     holder += 1;
                 }
                 let span = batch.span(holder);
-                if !span.contains(&at) {
+                if !span.contains(&at) || spots.last().is_some_and(|last| last.shares_string(at, batch.input())) {
                     continue;
                 }
                 let inside = Hit { at: (at - span.start) as u32, sign: hit.sign };
@@ -134,58 +148,78 @@ impl Engine {
     }
 
     /// Redacts the fields of an event that have a spot, or all of them.
-    fn redact_event(&self, batch: &mut Batch, event: usize, spots: Option<&[Spot]>, report: &mut Report) {
+    fn redact_event(&self, batch: &mut Batch, event: usize, spots: Option<&[Spot]>, pass: &mut Pass) {
         let only: Only<'_> = self.fields.as_ref().map(|paths| paths.iter().map(Vec::as_slice).collect());
-        let pair = self.pair_of(batch, event);
-        let mut edit = Edit { event, work: Work::on(0), removed: Vec::new(), names: None, pair };
+        let pair = pass.pair_of(batch, event);
+        pass.work.begin();
+        let mut edit = Edit { event, removed: Vec::new(), names: None, pair };
         for nth in 0..batch.field_count(event) {
-            let paired = pair.is_some() && is_value_member(batch.name(batch.nth(event, nth).0));
-            if paired || spots.is_none_or(|spots| has_spot(batch, event, nth, spots)) {
-                let place = batch.place(event, nth);
-                edit.work.allow(place.value.len() + place.key.map_or(0, |key| batch.key_end(key) - key));
-                self.redact_field(batch, nth, &only, &mut edit);
+            let place = batch.place(event, nth);
+            let key = place.key.map(|key| key..batch.key_end(key));
+            let in_name = spots.is_none_or(|spots| key.clone().is_none_or(|key| has_spot(spots, false, key)));
+            let in_value = spots.is_none_or(|spots| has_spot(spots, place.made, place.value.clone()));
+            let paired = pair.is_some() && pass.fact(batch, batch.nth(event, nth).0).holds_value;
+            if in_name && key.is_some() || in_value || paired {
+                pass.work.allow(place.value.len() + key.map_or(0, |key| key.len()));
+                self.redact_field(batch, nth, &only, in_name, pass, &mut edit);
             }
         }
         for name in edit.removed {
             batch.remove(event, name);
         }
-        if edit.work.found.is_empty() {
+        self.count(batch, event, pass);
+    }
+
+    /// Writes what was found into the event's `redactions`, and adds it to the sum.
+    fn count(&self, batch: &mut Batch, event: usize, pass: &mut Pass) {
+        let found = &mut pass.work.found;
+        if found.is_empty() {
             return;
         }
-        let mut own = Report::default();
-        edit.work.found.iter().for_each(|rule| own.add(&self.names[usize::from(*rule)], 1));
-        report.merge(&own);
+        found.iter().for_each(|rule| pass.counts[usize::from(*rule)] += 1);
+        found.sort_unstable_by_key(|rule| &self.names[usize::from(*rule)]);
+        let counted = found.chunk_by(|a, b| a == b).map(|same| (self.names[usize::from(same[0])].as_str(), same.len()));
         if let Some(before) = batch.get(event, REDACTIONS) {
-            own.trust_numbers(before);
+            let mut report = Report::default();
+            counted.for_each(|(rule, count)| report.add(rule, count as u64));
+            report.trust_numbers(before);
+            batch.set_json(event, REDACTIONS, &report.to_json());
+            return;
         }
-        batch.set_json(event, REDACTIONS, &own.to_json());
+        let json = &mut pass.work.json;
+        json.clear();
+        push_counts(counted.map(|(rule, count)| (rule, count as u64)), json);
+        batch.set_json(event, REDACTIONS, json);
     }
 
-    /// What an event's `value` is if the event is a pair: `{"name": "DB_PASSWORD", "value": "x"}`.
-    fn pair_of(&self, batch: &Batch, event: usize) -> Option<Class> {
-        let mut fields = batch.fields(event).take(16);
-        fields.find_map(|(id, value)| pair_name(batch.name(id), value))
-    }
-
-    fn redact_field(&self, batch: &mut Batch, nth: usize, only: &Only<'_>, edit: &mut Edit) {
+    /// Redacts one field; its name only where something was seen in it.
+    fn redact_field(
+        &self,
+        batch: &mut Batch,
+        nth: usize,
+        only: &Only<'_>,
+        in_name: bool,
+        pass: &mut Pass,
+        edit: &mut Edit,
+    ) {
         let (id, value) = batch.nth(edit.event, nth);
+        let fact = pass.fact(batch, id);
         let name = batch.name(id);
         let Some(below) = narrowed(only, name) else { return };
-        let work = &mut edit.work;
+        let work = &mut pass.work;
         let whole = below.is_none();
-        let renamed = whole.then(|| self.clean(name.as_bytes(), work)).flatten();
-        let pair = edit.pair.filter(|_| is_value_member(name));
-        let secret = self.is_secret_member(name, value, whole, pair);
+        let renamed = (whole && in_name).then(|| self.clean(name.as_bytes(), work)).flatten();
+        let class = edit.pair.filter(|_| fact.holds_value).or(fact.class);
+        let secret = whole && class.is_some_and(|class| self.is_secret_member(name, class, value));
         let cleaned = match secret {
             true => {
                 work.found.push(SECRET_FIELD);
                 Some(self.hidden(value))
             }
             false => {
-                let class = classify(name.as_bytes()).filter(|_| self.enabled[usize::from(SECRET_FIELD)]);
+                let class = fact.class.filter(|_| self.enabled[usize::from(SECRET_FIELD)]);
                 let class = class.filter(|_| value.kind() != Kind::String);
-                let name = name.to_owned();
-                self.clean_value(Raw::valid(value.as_bytes()), &Above { only: below, name: &name, class }, work)
+                self.clean_value(Raw::valid(value.as_bytes()), &Above { only: below, name, class }, work)
             }
         };
         if let Some(renamed) = renamed {
@@ -202,10 +236,52 @@ impl Engine {
     }
 }
 
+/// What the events of a batch share while they are redacted.
+struct Pass {
+    work: Work,
+    /// What is known of each name, by its number.
+    names: Vec<Option<Fact>>,
+    /// How often each rule was right.
+    counts: Vec<u64>,
+}
+
+/// What a name of a field says.
+#[derive(Clone, Copy)]
+struct Fact {
+    class: Option<Class>,
+    /// Whether the field holds the name of a pair, or its value.
+    holds_name: bool,
+    holds_value: bool,
+}
+
+impl Pass {
+    fn fact(&mut self, batch: &Batch, id: NameId) -> Fact {
+        let number = id.0 as usize;
+        if self.names.len() <= number {
+            self.names.resize((number + 1).next_power_of_two(), None);
+        }
+        *self.names[number].get_or_insert_with(|| {
+            let name = batch.name(id);
+            Fact {
+                class: classify(name.as_bytes()),
+                holds_name: is_name_member(name),
+                holds_value: is_value_member(name),
+            }
+        })
+    }
+
+    /// What an event's `value` is if the event is a pair: `{"name": "DB_PASSWORD", "value": "x"}`.
+    fn pair_of(&mut self, batch: &Batch, event: usize) -> Option<Class> {
+        (0..batch.field_count(event).min(MAX_PAIR)).find_map(|nth| {
+            let (id, value) = batch.nth(event, nth);
+            self.fact(batch, id).holds_name.then(|| named_class(value)).flatten()
+        })
+    }
+}
+
 /// An event while its fields are redacted.
 struct Edit {
     event: usize,
-    work: Work,
     removed: Vec<NameId>,
     /// The names of the event, once one of them had to change.
     names: Option<FreeNames>,
@@ -223,14 +299,10 @@ impl Edit {
     }
 }
 
-/// Whether a field has one of these spots, in its name or in its value.
-fn has_spot(batch: &Batch, event: usize, nth: usize, spots: &[Spot]) -> bool {
-    let place = batch.place(event, nth);
-    let within = |made: bool, range: Range<usize>| {
-        let first = spots.partition_point(|spot| (spot.made, spot.at) < (made, range.start));
-        spots.get(first).is_some_and(|spot| spot.made == made && spot.at < range.end)
-    };
-    within(place.made, place.value) || place.key.is_some_and(|key| within(false, key..batch.key_end(key)))
+/// Whether one of the spots stands in a range.
+fn has_spot(spots: &[Spot], made: bool, range: Range<usize>) -> bool {
+    let first = spots.partition_point(|spot| (spot.made, spot.at) < (made, range.start));
+    spots.get(first).is_some_and(|spot| spot.made == made && spot.at < range.end)
 }
 
 /// Whether the next event can be scanned together with those before.

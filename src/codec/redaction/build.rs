@@ -1,5 +1,6 @@
 //! Builds an engine: which windows the filter looks for, and what each calls for.
 
+use super::assign::CALL_WINDOWS;
 use super::buckets::best_window;
 use super::filter::{Filter, MAX_WINDOWS, Window};
 use super::names::{FOREIGN, PARTS};
@@ -113,10 +114,17 @@ impl Builder {
     fn names(&mut self) {
         PARTS.iter().for_each(|part| self.word(part, Duty::Name));
         self.word("bearer", Duty::Bearer);
+        ["creds", "ogin:", "ogin ", " p: "].iter().for_each(|word| self.word(word, Duty::Login));
+        self.add(window_of(":{d4}"), Duty::Port);
+        self.add(window_of("[:][*][:]"), Duty::Port);
+        CALL_WINDOWS.iter().for_each(|window| self.word(window, Duty::Call));
         self.add(window_of("[ ]-[upawPUA][^-]"), Duty::Flag);
-        ["pass:", "--use", "htpas", "sqlpl", "/user", "add_u", "chpas", "-stdi"]
-            .iter()
-            .for_each(|word| self.word(word, Duty::Flag));
+        [
+            "pass:", "--use", "y-use", "htpas", "sqlpl", "net u", "lt lo", "o-sec", " -S ", " /p:", "/user", "add_u",
+            "chpas", "-stdi",
+        ]
+        .iter()
+        .for_each(|word| self.word(word, Duty::Flag));
         for (number, word) in FOREIGN.iter().enumerate() {
             let sets: Vec<Set> = word.bytes().map(|byte| Set::of([byte])).collect();
             let (offset, window) = best_window(&sets).expect("a word is long enough");

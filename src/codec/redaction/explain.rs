@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::json::{is_named_pair, pair_class};
+use super::names::classify;
 use super::reader::Work;
 use super::rules::{self, SECRET_FIELD};
 use super::views::{Disguises, View};
@@ -40,7 +41,8 @@ impl Engine {
                 for (name, value) in value.members() {
                     let decoded = escape::unescape(name);
                     let pair = paired.filter(|_| is_named_pair(&decoded));
-                    if self.is_secret_member(&decoded, value, true, pair) {
+                    let class = pair.or_else(|| classify(decoded.as_bytes()));
+                    if class.is_some_and(|class| self.is_secret_member(&decoded, class, value)) {
                         let start = offset(value.as_bytes());
                         let why =
                             if pair.is_some() { "the value of a pair" } else { "the name of the member and its value" };

@@ -23,6 +23,7 @@ const COMMANDS: &[(&str, &[u8], Form)] = &[
     ("rar", b"p", Form::Glued),
     ("sshpass", b"p", Form::Either),
     ("login", b"p", Form::Word),
+    ("psexec", b"p", Form::Word),
     ("redis-cli", b"a", Form::Word),
     ("ldap", b"w", Form::Word),
     ("zip", b"P", Form::Word),
@@ -42,6 +43,10 @@ const COMMANDS: &[(&str, &[u8], Form)] = &[
     ("couchbase", b"p", Form::Word),
     ("influx", b"p", Form::Word),
     ("clickhouse", b"p", Form::Word),
+    ("unzip", b"P", Form::Word),
+    ("rdesktop", b"p", Form::Word),
+    ("hydra", b"p", Form::Word),
+    ("useradd", b"p", Form::Word),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,7 +67,7 @@ enum Form {
 pub struct Commands {
     at: usize,
     /// One bit for each command.
-    seen: u32,
+    seen: u64,
 }
 
 impl Commands {
@@ -80,7 +85,7 @@ impl Commands {
                 let named =
                     |command: &str| command.as_bytes()[0] == byte && text[self.at..].starts_with(command.as_bytes());
                 for (number, (command, _, _)) in COMMANDS.iter().enumerate() {
-                    self.seen |= u32::from(named(command)) << number;
+                    self.seen |= u64::from(named(command)) << number;
                 }
             }
             self.at += 1;
@@ -128,7 +133,11 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         Some(quote) => **b != quote && **b != b'\n',
         None => !b.is_ascii_whitespace() && !const { &ByteSet::of(b"\"'`\\;|)") }.has(b),
     });
-    let end = start + len.count();
+    let mut end = start + len.count();
+    // The backslash of a quote that is escaped belongs to the quote.
+    while quote.is_some() && end > start && text[end - 1] == b'\\' && text[..start].ends_with(b"\\\"") {
+        end -= 1;
+    }
     let start = match form {
         Form::UserPassword => start + memchr::memchr(b':', &text[start..end]).map_or(end - start, |colon| colon + 1),
         Form::UserPercent => start + memchr::memchr(b'%', &text[start..end]).map_or(end - start, |sign| sign + 1),
@@ -175,14 +184,32 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
         let len = inside.iter().position(|b| const { &ByteSet::of(b"\"'`\\") }.has(b)).unwrap_or(inside.len());
         Some(at + place + quotes..at + place + quotes + len)
     };
-    if starts(b"htpasswd ") && memchr::memmem::find(line, b"-b").is_some() {
-        return word(3).or_else(|| word(2));
+    let batch = memchr::memmem::find(line, b"-nb").map(|_| 2).or(memchr::memmem::find(line, b"-b").map(|_| 3));
+    if let Some(nth) = batch.filter(|_| starts(b"htpasswd ")) {
+        return word(nth).or_else(|| word(2));
     }
     if starts(b"sqlplus ") {
         let login = word(1)?;
         let slash = memchr::memchr(b'/', &text[login.clone()])?;
         let end = memchr::memrchr(b'@', &text[login.clone()]).filter(|end| *end > slash).unwrap_or(login.len());
         return (slash > 0).then_some(login.start + slash + 1..login.start + end);
+    }
+    if starts(b"net user ") {
+        return word(3);
+    }
+    if starts(b"net use ") {
+        return word(4).filter(|range| text[range.start] != b'/');
+    }
+    if starts(b"lt login ") && text[..at].ends_with(b"vau") {
+        return word(2).filter(|range| is_random(&text[range.clone()]));
+    }
+    if starts(b"o-securestring ") {
+        return word(1);
+    }
+    if starts(b" /p:") {
+        let before = &text[at.saturating_sub(MAX_BACK)..at];
+        let end = line[1..].iter().position(u8::is_ascii_whitespace).map_or(line.len(), |len| len + 1);
+        return memchr::memmem::find(before, b"/u:").map(|_| at + 4..at + end);
     }
     if starts(b"/user:") {
         let before = &text[at.saturating_sub(80)..at];
@@ -191,7 +218,7 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
     if starts(b"add_user ") {
         return word(2);
     }
-    if starts(b"--user ") || starts(b"--user=") {
+    if starts(b"--user ") || starts(b"--user=") || starts(b"y-user ") {
         let before = &text[at.saturating_sub(MAX_BACK)..at];
         memchr::memmem::find(before, b"curl").or_else(|| memchr::memmem::find(before, b"http"))?;
         let login = if line.get(6) == Some(&b'=') {
@@ -202,7 +229,8 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
         let colon = memchr::memchr(b':', &text[login.clone()])?;
         return Some(login.start + colon + 1..login.end);
     }
-    if starts(b"chpasswd") || starts(b"-stdin") {
+    let sudo = starts(b" -s ") && text[..at].ends_with(b"sudo");
+    if starts(b"chpasswd") || starts(b"-stdin") || sudo {
         // `echo 'user:x' | chpasswd`, `echo x | docker login --password-stdin`
         let before = &text[at.saturating_sub(MAX_BACK)..at];
         let start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
@@ -211,7 +239,10 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
         let said = before[echo..pipe].trim_ascii();
         let said = said.strip_prefix(b"-n ").unwrap_or(said);
         let place = said.as_ptr() as usize - text.as_ptr() as usize;
-        let quotes = usize::from(said.len() > 2 && b"\"'".contains(&said[0]) && said.last() == said.first());
+        let slashes = said.iter().take(7).take_while(|b| **b == b'\\').count();
+        let quoted =
+            said.len() > 2 * slashes + 2 && b"\"'".contains(&said[slashes]) && said.last() == said.get(slashes);
+        let quotes = if quoted { slashes + 1 } else { 0 };
         let said = place + quotes..place + said.len() - quotes;
         let colon = if starts(b"chpasswd") { memchr::memchr(b':', &text[said.clone()])? + 1 } else { 0 };
         return Some(said.start + colon..said.end);

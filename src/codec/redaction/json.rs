@@ -4,6 +4,7 @@ use super::byte_set::ByteSet;
 use std::collections::{HashMap, HashSet};
 
 use super::assign::{Role, is_name_member, is_value_member, judge};
+use super::batch::MAX_PAIR;
 use super::names::{Class, classify};
 use super::reader::{Unfinished, Work};
 use super::rules::{CARD, SECRET_FIELD};
@@ -57,7 +58,7 @@ impl Engine {
             && cards::is_card_member(name, whole.as_bytes())
         {
             work.found.push(CARD);
-            return Some(string(&self.instead(CARD, whole.as_bytes())));
+            return Some(self.mask(CARD, whole));
         }
         if self.own.is_empty() {
             return None;
@@ -96,7 +97,9 @@ impl Engine {
             let whole = only.is_none();
             let renamed = whole.then(|| self.clean(decoded.as_bytes(), work)).flatten();
             let pair = paired.filter(|_| whole && is_value_member(&decoded));
-            let cleaned = match self.is_secret_member(&decoded, value, whole, pair) {
+            let own = classify(decoded.as_bytes());
+            let secret = whole && pair.or(own).is_some_and(|class| self.is_secret_member(&decoded, class, value));
+            let cleaned = match secret {
                 true => {
                     work.found.push(SECRET_FIELD);
                     match self.action(SECRET_FIELD) {
@@ -105,9 +108,7 @@ impl Engine {
                     }
                 }
                 false => {
-                    let class = classify(decoded.as_bytes())
-                        .or(above.class)
-                        .filter(|_| self.enabled[usize::from(SECRET_FIELD)]);
+                    let class = own.or(above.class).filter(|_| self.enabled[usize::from(SECRET_FIELD)]);
                     let below = Above { only, name: &decoded, class: class.filter(|_| value.kind() != Kind::String) };
                     self.clean_value(value, &below, work).map(Some)
                 }
@@ -147,13 +148,11 @@ impl Engine {
         Some(out)
     }
 
-    /// Whether the name, or the name that a pair gives to the value, says that the value is a secret, and it is one
-    /// that can be.
-    pub(super) fn is_secret_member(&self, name: &str, value: Raw<'_>, whole: bool, pair: Option<Class>) -> bool {
-        if !whole || !self.enabled[usize::from(SECRET_FIELD)] {
+    /// Whether the value can be what its name, or the name that a pair gives to it, announces.
+    pub(super) fn is_secret_member(&self, name: &str, class: Class, value: Raw<'_>) -> bool {
+        if !self.enabled[usize::from(SECRET_FIELD)] {
             return false;
         }
-        let Some(class) = pair.or_else(|| classify(name.as_bytes())) else { return false };
         let mut brackets = memchr::memchr_iter(b'[', name.as_bytes());
         if brackets.any(|at| self.is_in_mask(name.as_bytes(), at + 1)) {
             return false;
@@ -177,7 +176,15 @@ impl Engine {
 
     /// What stands in the place of a secret member's value.
     pub(super) fn hidden(&self, value: Raw<'_>) -> Vec<u8> {
-        string(&self.instead(SECRET_FIELD, value.display().as_bytes()))
+        self.mask(SECRET_FIELD, &value.display())
+    }
+
+    /// A mask as JSON: there is nothing in it that JSON would escape.
+    fn mask(&self, rule: u16, secret: &str) -> Vec<u8> {
+        let mut out = vec![b'"'];
+        self.push_instead(rule, secret.as_bytes(), &mut out);
+        out.push(b'"');
+        out
     }
 
     /// Searches the strings of a text that is itself JSON, as they read once decoded.
@@ -238,12 +245,13 @@ pub fn is_named_pair(name: &str) -> bool {
 
 /// What the name announces that a pair holds: `{"name": "DB_PASSWORD", "value": "x"}`.
 pub fn pair_class(object: Raw<'_>) -> Option<Class> {
-    object.members().take(16).find_map(|(name, value)| pair_name(&escape::unescape(name), value))
+    let named = |(name, value)| is_name_member(&escape::unescape(name)).then(|| named_class(value)).flatten();
+    object.members().take(MAX_PAIR).find_map(named)
 }
 
 /// What the value of a pair is, by the member that holds its name.
-pub fn pair_name(member: &str, value: Raw<'_>) -> Option<Class> {
-    if value.kind() != Kind::String || !is_name_member(member) {
+pub fn named_class(value: Raw<'_>) -> Option<Class> {
+    if value.kind() != Kind::String {
         return None;
     }
     let text = value.as_str()?;

@@ -25,6 +25,7 @@ mod names;
 mod optional;
 mod own;
 mod pem;
+mod places;
 mod plausible;
 mod reader;
 mod replace;
@@ -165,6 +166,12 @@ enum Duty {
     EscapedForeign(u16, u8),
     /// Options of commands: ` -p`, ` -u`.
     Flag,
+    /// A user and a password in a sentence.
+    Login,
+    /// A port between colons, as in `.pgpass`.
+    Port,
+    /// A call that is given a secret.
+    Call,
     Bearer,
     PrivateKey,
     Putty,

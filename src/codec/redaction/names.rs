@@ -71,6 +71,13 @@ const PASSWORDS: &[&str] = &[
     "mnemonic",
 ];
 
+/// What precedes `pass` in one word where it is a password.
+#[rustfmt::skip]
+const PASSED: &[&str] = &[
+    "store", "key", "trust", "root", "admin", "smtp", "mail", "ftp", "ldap", "auth", "login", "ssl", "http", "proxy",
+    "wifi", "ssh", "sudo", "vnc", "bind", "repl",
+];
+
 /// What precedes `token` where it surely is a secret.
 #[rustfmt::skip]
 const SECRET_TOKENS: &[&str] = &[
@@ -216,6 +223,11 @@ fn decide(last: &[u8], before: &[u8]) -> Option<Class> {
         (b"identified", _) => Some(Class::Password),
         (b"passe", b"de") => Some(Class::Password),
         (b"pass" | b"pw" | b"mdp" | b"pin" | b"otp" | b"psk" | b"userpass" | b"dbpass" | b"mypass" | b"clave", _) => {
+            Some(Class::Short)
+        }
+        (word, _)
+            if word.strip_suffix(b"pass").is_some_and(|kind| PASSED.iter().any(|known| kind == known.as_bytes())) =>
+        {
             Some(Class::Short)
         }
         (b"authorization" | b"authorisation", _) => Some(Class::Authorization),

@@ -12,7 +12,7 @@ use super::reader::Reader;
 use super::shape::Class;
 use super::tokens::{prefixed, wordless};
 use super::views::may_speak;
-use super::{Duty, Engine, cards, verify};
+use super::{Duty, Engine, cards, places, verify};
 
 /// How far before an `@` the scheme of a URL is searched.
 const MAX_WORD: usize = 256;
@@ -22,7 +22,7 @@ impl Engine {
     pub(super) fn is_plausible(&self, reader: &Reader<'_>, hit: Hit) -> bool {
         let (raw, at) = (reader.text, hit.at as usize);
         match hit.sign {
-            Sign::At => is_address(reader, at) || is_in_url(raw, at),
+            Sign::At => is_address(reader, at) || is_in_url(raw, at) || places::login(reader, at).is_some(),
             Sign::Digits => {
                 let mut any = false;
                 cards::plausible(raw, past_escape(raw, at), |_| any = true);
@@ -33,6 +33,9 @@ impl Engine {
             Sign::Window(window) => self.duties[usize::from(window)].iter().any(|duty| match *duty {
                 Duty::Token(token) => self.tokens[usize::from(token)].is_plausible(raw, at),
                 Duty::Name => assign::is_plausible(raw, at),
+                Duty::Login => raw[at..raw.len().min(at + 60)].iter().any(|b| b":/".contains(b)),
+                Duty::Port => places::pgpass(reader, at).is_some(),
+                Duty::Call => assign::is_plausible_call(raw, at),
                 Duty::Foreign(..) | Duty::Flag | Duty::PrivateKey | Duty::Putty | Duty::Own => true,
                 Duty::EscapedForeign(word, offset) => {
                     is_escaped_word(raw, at.wrapping_sub(usize::from(offset)), usize::from(word))
@@ -40,7 +43,7 @@ impl Engine {
                 Duty::Digits => {
                     raw[at] != b'u' || raw.get(at + 5..at + 9).is_some_and(|next| next.starts_with(b"\\u06"))
                 }
-                Duty::Bearer => matches!(raw.get(at + 6), Some(b' ' | b'\\' | b'%')),
+                Duty::Bearer => matches!(raw.get(at + 6), Some(b' ' | b'\\' | b'%' | b',')),
                 Duty::Disguise => is_disguise(raw, at),
             }),
         }
@@ -51,7 +54,7 @@ impl Engine {
         let end = reader.run_end(Class::named(b'r'), at);
         let start = past_escape(raw, at).min(end);
         may_speak(&raw[at..end])
-            || may_speak(&raw[start..end])
+            || start > at && may_speak(&raw[start..end])
             || self.runs.is_plausible(raw, at..end, &self.tokens)
             || prefixed(raw, start..end).is_some()
             || wordless(raw, &(start..end)).is_some()
@@ -86,7 +89,7 @@ fn is_in_url(raw: &[u8], at: usize) -> bool {
         raw[..at].iter().rev().take(MAX_WORD).take_while(|b| !b.is_ascii_whitespace() && !b"\"<>".contains(b)).count();
     let word = &raw[at - word..at];
     memchr::memmem::find(word, b"//").is_some()
-        || memchr::memmem::find(word, b"/\\/").is_some()
+        || memchr::memmem::find(word, b"\\/").is_some()
         || memchr::memmem::find(word, b"\\u002").is_some()
 }
 

@@ -2,8 +2,10 @@
 
 use super::byte_set::ByteSet;
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 
 use super::connection::ends_word;
+use super::filter::Hit;
 use super::flags::Commands;
 use super::shape::{CLASSES, Class};
 use super::surroundings::{Kind, Lexer, Surroundings};
@@ -170,9 +172,18 @@ impl<'a> Reader<'a> {
 }
 
 /// What may still be spent on one event, and which rules were right in it.
+#[derive(Default)]
 pub struct Work {
     pub found: Vec<u16>,
     left: usize,
+    /// Kept from one text to the next, so that a finding costs no allocation of its own.
+    pub json: Vec<u8>,
+    hits: Vec<Vec<Hit>>,
+    /// Where the names stand whose values were found in the text at hand, and the masks of the round before.
+    pub settled: Vec<usize>,
+    pub masks: Vec<Range<usize>>,
+    /// Whether the text at hand may say more once the secrets in it are masked.
+    pub look_again: bool,
 }
 
 /// Bytes that may be looked at or decoded for each byte of an event, and what even a short one may cost. The rules
@@ -186,7 +197,23 @@ pub struct Unfinished;
 impl Work {
     /// For an event or text of this length.
     pub fn on(len: usize) -> Work {
-        Work { found: Vec::new(), left: EFFORT * len + LEAST }
+        Work { left: EFFORT * len + LEAST, ..Work::default() }
+    }
+
+    /// For the next event, whose length is not known yet.
+    pub fn begin(&mut self) {
+        self.found.clear();
+        self.left = LEAST;
+    }
+
+    /// An empty list for the hits in a text; it is given back behind the search.
+    pub fn take_hits(&mut self) -> Vec<Hit> {
+        self.hits.pop().unwrap_or_default()
+    }
+
+    pub fn give_back(&mut self, mut hits: Vec<Hit>) {
+        hits.clear();
+        self.hits.push(hits);
     }
 
     /// The event has so many more bytes to look at.

@@ -1,41 +1,59 @@
 //! What takes the place of a secret, and how to know it again.
 
 use super::byte_set::ByteSet;
+use super::reader::Work;
 use super::search::Span;
 use super::{Action, Engine, report, rules};
 
 impl Engine {
-    pub(super) fn replace(&self, text: &[u8], spans: &[Span]) -> Vec<u8> {
-        let (mut out, mut from) = (Vec::with_capacity(text.len()), 0);
+    /// Puts masks into the places of the spans, and leaves word of them for the next round.
+    pub(super) fn replace(&self, text: &[u8], spans: &[Span], work: &mut Work) -> Vec<u8> {
+        let (mut out, mut from) = (Vec::with_capacity(text.len() + MASKS), 0);
+        let (settled, mut next) = (std::mem::take(&mut work.settled), 0);
         for span in spans {
+            // What stands between two secrets moves with them.
+            while let Some(place) = settled.get(next).filter(|place| **place < span.end) {
+                if *place < span.start {
+                    work.settled.push(place - from + out.len());
+                }
+                next += 1;
+            }
             out.extend_from_slice(&text[from..span.start]);
-            out.extend_from_slice(&self.instead(span.rule, &text[span.start..span.end]));
+            let start = out.len();
+            self.push_instead(span.rule, &text[span.start..span.end], &mut out);
+            work.masks.push(start..out.len());
             from = span.end;
         }
+        work.settled.extend(settled[next..].iter().map(|place| place - from + out.len()));
         out.extend_from_slice(&text[from..]);
         out
     }
 
-    /// What stands in the place of a secret.
-    pub(super) fn instead(&self, rule: u16, secret: &[u8]) -> Vec<u8> {
-        let name = &self.names[usize::from(rule)];
-        match self.action(rule) {
-            Action::Remove => Vec::new(),
+    /// Appends what stands in the place of a secret.
+    pub(super) fn push_instead(&self, rule: u16, secret: &[u8], out: &mut Vec<u8>) {
+        let action = self.action(rule);
+        if *action == Action::Remove {
+            return;
+        }
+        out.push(b'[');
+        out.extend_from_slice(self.names[usize::from(rule)].as_bytes());
+        match action {
             Action::Hash(key) => {
-                let hash = blake3::keyed_hash(key, secret).to_hex();
-                format!("[{name}:{}]", &hash[..HASH]).into_bytes()
+                out.push(b':');
+                out.extend_from_slice(&blake3::keyed_hash(key, secret).to_hex().as_bytes()[..HASH]);
             }
             Action::KeepLast(last) => {
                 let secret = String::from_utf8_lossy(secret);
                 let (len, last) = (secret.chars().count(), (*last).min(MAX_KEPT));
-                if len < MIN_KEPT_OF || rule == rules::UNFINISHED || last == 0 {
-                    return format!("[{name}]").into_bytes();
+                if len >= MIN_KEPT_OF && rule != rules::UNFINISHED && last > 0 {
+                    let tail = secret.chars().skip(len - last);
+                    out.extend_from_slice(b" *");
+                    out.extend(tail.map(|c| if c.is_ascii_alphanumeric() { c as u8 } else { b'.' }));
                 }
-                let tail = secret.chars().skip(len - last).map(|c| if c.is_ascii_alphanumeric() { c } else { '.' });
-                format!("[{name} *{}]", tail.collect::<String>()).into_bytes()
             }
-            Action::Mask => format!("[{name}]").into_bytes(),
+            Action::Mask | Action::Remove => {}
         }
+        out.push(b']');
     }
 
     /// Whether the whole text is what this engine puts in the place of secrets.
@@ -73,6 +91,8 @@ impl Engine {
     }
 }
 
+/// What a text may grow by where its secrets are masked, before it has to move.
+const MASKS: usize = 64;
 /// Hexadecimal digits that are shown of a keyed hash.
 const HASH: usize = 8;
 /// The most characters that are left of a secret, and the shortest secret of which any are left.

@@ -1,6 +1,7 @@
 //! What was redacted: how often each rule was right.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use crate::event::raw::Raw;
 use crate::event::{Kind, escape};
@@ -63,15 +64,23 @@ impl Report {
 
     /// `[{"rule":"email","count":2}]`
     pub fn to_json(&self) -> Vec<u8> {
-        let mut out = vec![b'['];
-        for (nth, (rule, count)) in self.iter().enumerate() {
-            out.extend_from_slice(if nth == 0 { b"{\"rule\":" } else { b",{\"rule\":" });
-            escape::push_string(&mut out, rule);
-            out.extend_from_slice(format!(",\"count\":{count}}}").as_bytes());
-        }
-        out.push(b']');
+        let mut out = Vec::new();
+        push_counts(self.iter(), &mut out);
         out
     }
+}
+
+/// Appends `[{"rule":"email","count":2}]`.
+pub fn push_counts<'a>(counts: impl Iterator<Item = (&'a str, u64)>, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (nth, (rule, count)) in counts.enumerate() {
+        out.extend_from_slice(if nth == 0 { b"{\"rule\":" } else { b",{\"rule\":" });
+        escape::push_string(out, rule);
+        out.extend_from_slice(b",\"count\":");
+        write!(out, "{count}").expect("memory takes all that is written");
+        out.push(b'}');
+    }
+    out.push(b']');
 }
 
 /// Whether a name can be a rule's: a word that can not carry much else.

@@ -1,12 +1,15 @@
 //! Finds the secrets in one decoded text.
 
+use std::ops::Range;
+
 use super::assign::{self, Found};
+use super::byte_set::ByteSet;
 use super::disguises::notice;
 use super::filter::{Hit, Sign};
 use super::reader::{Reader, Unfinished, Work};
 use super::shape::Class;
 use super::views::{Disguises, View, decode_run};
-use super::{Duty, Engine, cards, connection, email, flags, pem, rules, tokens, verify};
+use super::{Duty, Engine, cards, connection, email, flags, pem, places, rules, tokens, verify};
 
 /// A secret, or where one stands, and what decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +24,8 @@ pub struct Span {
 const MAX_DEPTH: usize = 3;
 /// The most that a pattern of the user's own may find in one text.
 const MAX_OWN_SPANS: usize = 10_000;
+/// Spans found last among which one is searched that covers a hit.
+const NEAR: usize = 4;
 /// How often a changed text is looked at again.
 const MAX_ROUNDS: usize = 4;
 
@@ -28,17 +33,26 @@ impl Engine {
     /// The text without its secrets, or nothing if it has none.
     pub(super) fn clean(&self, text: &[u8], work: &mut Work) -> Option<Vec<u8>> {
         let mut cleaned: Option<Vec<u8>> = None;
+        work.settled.clear();
+        work.masks.clear();
+        work.look_again = false;
         for _ in 0..MAX_ROUNDS {
             let current = cleaned.as_deref().unwrap_or(text);
             let Ok(spans) = self.find(current, work) else {
                 work.found.push(rules::UNFINISHED);
-                return Some(self.instead(rules::UNFINISHED, text));
+                let mut out = Vec::new();
+                self.push_instead(rules::UNFINISHED, text, &mut out);
+                return Some(out);
             };
             if spans.is_empty() {
                 break;
             }
             work.found.extend(spans.iter().map(|span| span.rule));
-            cleaned = Some(self.replace(current, &spans));
+            let done = !work.look_again && spans.iter().all(|span| stands_apart(current, span));
+            cleaned = Some(self.replace(current, &spans, work));
+            if done {
+                break;
+            }
         }
         cleaned
     }
@@ -58,28 +72,47 @@ impl Engine {
         spans: &mut Vec<Span>,
     ) -> Result<(), Unfinished> {
         work.spend(text.len())?;
-        let mut hits = Vec::new();
+        let mut hits = work.take_hits();
         self.filter.scan(text, &mut hits);
         // A run is searched before the words within it, which may cover only a part of it.
         hits.sort_unstable_by_key(|hit| (hit.at, matches!(hit.sign, Sign::Window(_))));
         let (first, mut covered, mut spent) = (spans.len(), 0, 0);
         let mut disguises = Disguises::default();
         let reader = Reader::new(text);
-        for hit in hits {
+        let mut round = Round::of(work, depth);
+        for hit in hits.iter().copied() {
+            if round.skips(&reader, hit) {
+                continue;
+            }
             // What is replaced anyway needs no second reason.
-            if (hit.at as usize) < covered && !matches!(hit.sign, Sign::Window(_)) {
+            let at = hit.at as usize;
+            let covers = |span: &Span| span.start <= at && at < span.end;
+            if at < covered && !matches!(hit.sign, Sign::Window(_)) && spans.iter().rev().take(NEAR).any(covers) {
                 continue;
             }
             let known = spans.len();
             match hit.sign {
+                // Numbers are cards or not by the numbers beside them.
+                Sign::Digits => {
+                    work.look_again = true;
+                    self.look(&reader, hit, covered, spans, &mut disguises);
+                }
                 Sign::Run => self.search_run(&reader, hit.at as usize, depth, work, spans)?,
                 _ => self.look(&reader, hit, covered, spans, &mut disguises),
+            }
+            if depth == 0
+                && self.is_name(hit)
+                && let [value] = &spans[known..]
+                && is_settled(text, value)
+            {
+                work.settled.push(hit.at as usize);
             }
             let known = spans[known..].iter().filter(|span| span.rule != rules::PREFIXED);
             covered = known.map(|span| span.end).max().unwrap_or(0).max(covered);
             work.spend(reader.spent() - spent)?;
             spent = reader.spent();
         }
+        work.give_back(hits);
         if depth < MAX_DEPTH {
             self.search_json(text, depth, work, spans)?;
         }
@@ -88,7 +121,7 @@ impl Engine {
         }
         for (number, own) in self.own.iter().enumerate() {
             let rule = self.first_own + number as u16;
-            let (known, found) = (spans.len(), |range: std::ops::Range<usize>| {
+            let (known, found) = (spans.len(), |range: Range<usize>| {
                 spans.push(Span { start: range.start, end: range.end, rule, why: "a pattern of your own" });
             });
             own.find(text, found).map_err(|_| Unfinished)?;
@@ -100,9 +133,15 @@ impl Engine {
         let found = spans.split_off(first);
         spans.extend(found.into_iter().filter(|span| !self.is_mask(&text[span.start..span.end])));
         if depth < MAX_DEPTH && disguises != Disguises::default() {
+            work.look_again = true;
             self.search_view(text, disguises, depth, work, spans)?;
         }
         Ok(())
+    }
+
+    /// Whether the hit is a part of a name and nothing else.
+    fn is_name(&self, hit: Hit) -> bool {
+        matches!(hit.sign, Sign::Window(window) if self.duties[usize::from(window)] == [Duty::Name])
     }
 
     /// Searches the run of base64 or hexadecimal digits at `at`, and what it says.
@@ -174,7 +213,7 @@ impl Engine {
     /// Lets the rules that a hit calls for look at it.
     fn look(&self, reader: &Reader<'_>, hit: Hit, covered: usize, spans: &mut Vec<Span>, disguises: &mut Disguises) {
         let (text, at) = (reader.text, hit.at as usize);
-        let mut found = |range: std::ops::Range<usize>, rule: u16, why: &'static str| {
+        let mut found = |range: Range<usize>, rule: u16, why: &'static str| {
             if self.enabled[usize::from(rule)] {
                 spans.push(Span { start: range.start, end: range.end, rule, why });
             }
@@ -183,6 +222,8 @@ impl Engine {
             Sign::At => {
                 if let Some(range) = connection::connection(reader, at) {
                     found(range, rules::CONNECTION, "the password of a URL");
+                } else if let Some(range) = places::login(reader, at) {
+                    found(range, rules::CONNECTION, "the password of a login");
                 } else if let Some(range) = email::email(reader, at) {
                     found(range, rules::EMAIL, "an address with a domain");
                 }
@@ -215,11 +256,12 @@ impl Engine {
         disguises: &mut Disguises,
     ) {
         let text = reader.text;
-        let mut found = |range: std::ops::Range<usize>, rule: u16, why: &'static str| {
+        let mut found = |range: Range<usize>, rule: u16, why: &'static str| {
             if self.enabled[usize::from(rule)] {
                 spans.push(Span { start: range.start, end: range.end, rule, why });
             }
         };
+        // An empty list costs no allocation, and few hits lead to a value.
         let mut values: Vec<Found> = Vec::new();
         match duty {
             Duty::Disguise => notice(text, at, disguises),
@@ -239,6 +281,13 @@ impl Engine {
             Duty::Foreign(word, offset) => {
                 assign::foreign_values(reader, at.wrapping_sub(usize::from(offset)), usize::from(word), &mut values);
             }
+            Duty::Login => assign::login_values(reader, at, &mut values),
+            Duty::Port => {
+                if let Some(range) = places::pgpass(reader, at) {
+                    found(range, rules::CREDENTIAL, "the last field of a line of passwords");
+                }
+            }
+            Duty::Call => assign::call_values(reader, at, &mut values),
             Duty::Flag => flags::values(reader, at, &mut values),
             Duty::Bearer => {
                 if let Some(range) = assign::bearer(reader, at) {
@@ -265,17 +314,79 @@ impl Engine {
     }
 }
 
+/// Whether a secret stands by itself, so that a mask in its place lets nothing around it read differently.
+fn stands_apart(text: &[u8], span: &Span) -> bool {
+    let opens = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`=:>(,/") }.has(b);
+    let closes = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<") }.has(b);
+    let behind = match &text[span.end..] {
+        [b'@', ..] => span.rule == rules::CONNECTION,
+        [b',' | b';' | b')', next, ..] => closes(next) || b",;)".contains(next),
+        [next, ..] => closes(next),
+        [] => true,
+    };
+    behind && span.start.checked_sub(1).is_none_or(|at| opens(&text[at]))
+}
+
+/// Whether a name needs no second look once its value is masked: it has one, which ends where the text says so.
+fn is_settled(text: &[u8], value: &Span) -> bool {
+    let closes = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`,;)<") }.has(b);
+    value.rule == rules::CREDENTIAL && text.get(value.end).is_none_or(closes)
+}
+
+/// What a search knows of the round before, which has put masks into the text.
+struct Round {
+    /// Where names stand whose values are masked, and the masks, both in order.
+    settled: Vec<usize>,
+    masks: Vec<Range<usize>>,
+    next: (usize, usize),
+}
+
+impl Round {
+    /// Only the text itself was replaced, not what is decoded from it.
+    fn of(work: &mut Work, depth: usize) -> Round {
+        let (settled, masks) = match depth {
+            0 => (std::mem::take(&mut work.settled), std::mem::take(&mut work.masks)),
+            _ => Default::default(),
+        };
+        Round { settled, masks, next: (0, 0) }
+    }
+
+    /// Whether the hit was seen to the end in the round before, or belongs to a mask. Hits come in order.
+    fn skips(&mut self, reader: &Reader<'_>, hit: Hit) -> bool {
+        let at = hit.at as usize;
+        while self.masks.get(self.next.0).is_some_and(|mask| mask.end <= at) {
+            self.next.0 += 1;
+        }
+        while self.settled.get(self.next.1).is_some_and(|place| *place < at) {
+            self.next.1 += 1;
+        }
+        if !matches!(hit.sign, Sign::Window(_)) {
+            return false;
+        }
+        if self.settled.get(self.next.1) == Some(&at) {
+            assign::skip(reader, at);
+            return true;
+        }
+        self.masks.get(self.next.0).is_some_and(|mask| mask.start <= at)
+    }
+}
+
 /// Joins spans that overlap under the rule of the longest, and widens them to whole characters.
 fn joined(text: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
     let within = |at: usize| text.get(at).is_some_and(|b| b & 0xC0 == 0x80);
-    let valid = spans.is_empty() || std::str::from_utf8(text).is_ok();
-    for span in &mut spans {
-        while valid && within(span.start) {
-            span.start -= 1;
+    let parts = spans.iter().any(|span| within(span.start) || within(span.end));
+    if parts && std::str::from_utf8(text).is_ok() {
+        for span in &mut spans {
+            while within(span.start) {
+                span.start -= 1;
+            }
+            while within(span.end) {
+                span.end += 1;
+            }
         }
-        while valid && within(span.end) {
-            span.end += 1;
-        }
+    }
+    if spans.len() < 2 {
+        return spans;
     }
     spans.sort_unstable_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
     let mut joined: Vec<(Span, usize)> = Vec::with_capacity(spans.len());

@@ -326,34 +326,43 @@ const KINDS: [u8; 256] = {
 
 /// Whether the value is random: no words, and enough of it.
 pub fn is_random(value: &[u8]) -> bool {
-    randomness(value) >= 8
+    randomness(value) >= RANDOM
 }
+
+/// The letters and digits outside of words that make a value random.
+pub const RANDOM: usize = 8;
 
 /// How many letters and digits of the value belong to no word; nothing if most of it are words.
 pub fn randomness(value: &[u8]) -> usize {
     if value.len() > 4096 {
         return 64;
     }
-    if value.len() < 8 || !value.iter().all(u8::is_ascii_graphic) || is_ordered(value) {
+    if value.len() < 8 {
         return 0;
     }
-    let (mut all, mut in_words, mut digits, mut upper, mut lower) = (0usize, 0usize, 0usize, 0usize, 0usize);
-    let mut at = 0;
+    let (mut seen, mut digits, mut upper, mut lower) = (0, 0usize, 0usize, 0usize);
+    for byte in value {
+        let shape = SHAPES[usize::from(*byte)];
+        seen |= shape;
+        digits += usize::from(shape & NUMBER);
+        upper += usize::from(shape & UPPER != 0);
+        lower += usize::from(shape & LOWER != 0);
+    }
+    // A version, date, number, address or measure: digits, and what stands between them.
+    let ordered = seen & STRANGE == 0 && seen & JOINT != 0 && digits < 20;
+    if seen & UNSEEN != 0 || ordered {
+        return 0;
+    }
+    let (all, mut in_words, mut at) = (digits + upper + lower, 0usize, 0);
     while at < value.len() {
-        let byte = value[at];
-        if byte.is_ascii_alphabetic() {
+        if value[at].is_ascii_alphabetic() {
             let end = word_end(value, at);
             let word = &value[at..end];
-            all += word.len();
-            upper += word.iter().filter(|b| b.is_ascii_uppercase()).count();
-            lower += word.iter().filter(|b| b.is_ascii_lowercase()).count();
             if word.len() > 2 && is_wordlike(word) {
                 in_words += word.len();
             }
             at = end;
         } else {
-            all += usize::from(byte.is_ascii_digit());
-            digits += usize::from(byte.is_ascii_digit());
             at += 1;
         }
     }
@@ -369,13 +378,35 @@ pub fn randomness(value: &[u8]) -> usize {
     if enough { loose } else { 0 }
 }
 
-/// A version, date, number, address or measure.
-fn is_ordered(value: &[u8]) -> bool {
-    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
-    let others =
-        value.iter().filter(|b| !b.is_ascii_digit() && !const { &ByteSet::of(b"._-:/+,TZ^~v<>= ") }.has(b)).count();
-    others == 0 && digits < 20 && value.iter().any(|b| const { &ByteSet::of(b"._-:/,") }.has(b))
-}
+const NUMBER: u8 = 1;
+const UPPER: u8 = 2;
+const LOWER: u8 = 4;
+/// What joins the parts of dates, versions and addresses.
+const JOINT: u8 = 8;
+/// What these have not.
+const STRANGE: u8 = 16;
+/// No sign that is seen.
+const UNSEEN: u8 = 32;
+
+/// What each byte is to random text.
+const SHAPES: [u8; 256] = {
+    let (mut table, mut byte) = ([0; 256], 0);
+    while byte < 256 {
+        let kind = match byte as u8 {
+            b'0'..=b'9' => NUMBER,
+            b'A'..=b'Z' => UPPER,
+            b'a'..=b'z' => LOWER,
+            b'.' | b'_' | b'-' | b':' | b'/' | b',' => JOINT,
+            0..=b' ' | 0x7F.. => UNSEEN,
+            _ => 0,
+        };
+        let known =
+            matches!(byte as u8, b'0'..=b'9' | b'+' | b'T' | b'Z' | b'^' | b'~' | b'v' | b'<' | b'>' | b'=' | b' ');
+        table[byte] = kind | if known || kind == JOINT { 0 } else { STRANGE };
+        byte += 1;
+    }
+    table
+};
 
 /// Where the word ends that begins at `at`: at the next hump or sign.
 fn word_end(value: &[u8], at: usize) -> usize {

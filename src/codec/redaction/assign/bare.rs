@@ -55,7 +55,7 @@ impl Finder<'_, '_> {
             return None;
         }
         // `<password type="plain">x</password>`
-        if operator.sign == Sign::Space && self.text[..self.start()].ends_with(b"<") {
+        if operator.sign == Sign::Space && self.begins_tag() {
             let end = self.reader.line_end(at);
             let close = memchr::memchr(b'>', &self.text[at..end])?;
             return self.in_tag(at + close + 1);
@@ -262,6 +262,10 @@ impl Finder<'_, '_> {
         if sets(command) || sets(last) || logs_in || configures {
             return Some((Place::Setting, "a command that sets the name"));
         }
+        // `PASS x` of FTP and POP.
+        if name == b"PASS" && before.is_empty() && self.is_whole_line(at) {
+            return Some((Place::Setting, "a command that sets the name"));
+        }
         // `pass x` is a sentence more often than not.
         if self.name.class == Class::Short && last != b"login" && !of_user {
             return None;
@@ -302,6 +306,15 @@ impl Finder<'_, '_> {
     fn is_comment(&self, before: &[u8]) -> bool {
         let before = before.trim_ascii_start();
         before.starts_with(b"#") || before.starts_with(b"//") || before.starts_with(b"--")
+    }
+
+    /// `<password `, `<ns:Password `
+    fn begins_tag(&self) -> bool {
+        let before = &self.text[..self.start()];
+        let space = before.strip_suffix(b":").map_or(0, |rest| {
+            1 + rest.iter().rev().take(24).take_while(|b| b.is_ascii_alphanumeric() || b"_-".contains(b)).count()
+        });
+        before[..before.len() - space].ends_with(b"<")
     }
 
     /// `self.password=`: an attribute of a program.

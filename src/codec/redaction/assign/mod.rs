@@ -2,9 +2,12 @@
 //! value, and whether that is a secret or an expression.
 
 mod bare;
+mod calls;
+mod files;
 mod literal;
 mod operator;
 mod pair;
+mod prose;
 mod scheme;
 mod secret;
 mod table;
@@ -15,7 +18,9 @@ use crate::codec::redaction::byte_set::ByteSet;
 use std::ops::Range;
 use std::sync::LazyLock;
 
+pub use calls::{CALL_WINDOWS, call_values, is_plausible_call};
 pub use pair::{is_name_member, is_value_member};
+pub use prose::login_values;
 pub use scheme::bearer;
 pub use secret::{Role, is_code, judge};
 
@@ -24,6 +29,7 @@ use super::names::{Class, FOREIGN, classify, is_name};
 use super::reader::Reader;
 use super::rules::{AUTHORIZATION, CREDENTIAL};
 use super::shape;
+use super::values::is_random;
 use literal::{Literal, literal};
 use operator::{Operator, Sign, operator};
 
@@ -69,6 +75,14 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     }
 }
 
+/// Passes by the name around `at`, whose values are known.
+pub fn skip(reader: &Reader<'_>, at: usize) {
+    let at = word_at(reader.text, at);
+    if reader.text.get(at).is_some_and(|byte| is_name(*byte)) {
+        reader.last_word.set(reader.run_end(shape::Class::named(b'b'), at));
+    }
+}
+
 /// Finds the values of a name in another script, the one with this number in the list, that begins at `at`.
 pub fn foreign_values(reader: &Reader<'_>, at: usize, number: usize, found: &mut Vec<Found>) {
     /// For each word the longest words that hold it, and how far behind their beginning it stands.
@@ -97,7 +111,10 @@ fn of_name(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
     if reader.last_name.replace(range.end) == range.end {
         return;
     }
-    let Some(class) = classify(&reader.text[range.clone()]) else { return };
+    let Some(class) = class_of(reader.text, &range) else {
+        of_file(reader, range, found);
+        return;
+    };
     let name = with_quotes(reader, range, class);
     if let Some((start, _, _)) = name.quotes
         && memchr::memmem::find(&reader.text[start..name.range.start], b"::").is_some()
@@ -111,6 +128,34 @@ fn of_name(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
         Class::Authorization => found.extend(finder.authorization()),
         _ => finder.all(found),
     }
+}
+
+/// What a name announces, with the words before it that belong to it: `fs.s3a.secret.key`, `API key`.
+fn class_of(text: &[u8], range: &Range<usize>) -> Option<Class> {
+    let name = &text[range.clone()];
+    if name == b"key" && text[..range.start].ends_with(b"login(") {
+        return Some(Class::Key);
+    }
+    if !name.eq_ignore_ascii_case(b"key") || range.start == 0 || !matches!(text[range.start - 1], b'.' | b' ') {
+        return classify(name);
+    }
+    let before = &text[..range.start - 1];
+    let word = before.iter().rev().take(24).take_while(|b| b.is_ascii_alphabetic()).count();
+    let start = before.len() - word;
+    let start = start + usize::from(word > 0 && is_after_escape(text, start + 1));
+    classify(&text[start..range.end]).filter(|class| *class == Class::Key)
+}
+
+/// `secret_file` announces nothing, but what is written into it is a secret.
+fn of_file(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
+    let Some(class) = class_of_file(&reader.text[range.clone()]) else { return };
+    let name = Name { end: range.end, range, class, quotes: None };
+    found.extend(Finder { reader, text: reader.text, name }.redirected());
+}
+
+fn class_of_file(name: &[u8]) -> Option<Class> {
+    let (name, file) = name.split_at(name.len().saturating_sub(5));
+    (file.eq_ignore_ascii_case(b"_file") || file.eq_ignore_ascii_case(b"-file")).then(|| classify(name)).flatten()
 }
 
 /// Where the word begins to be read whose part the filter has seen: its window may begin beside the word.
@@ -155,7 +200,7 @@ fn with_quotes(reader: &Reader<'_>, range: Range<usize>, class: Class) -> Name {
     let level = text[range.end..].iter().take(7).take_while(|b| **b == b'\\').count();
     let none = Name { end: range.end, range: range.clone(), class, quotes: None };
     let Some(quote) = text.get(range.end + level).copied().filter(|b| b"\"'`".contains(b)) else { return none };
-    let key = |b: &u8| is_name(*b) || const { &ByteSet::of(b".:/ $[]*@") }.has(b) || *b >= 0x80;
+    let key = |b: &u8| is_name(*b) || const { &ByteSet::of(b".:/ $[]*@#") }.has(b) || *b >= 0x80;
     let back = text[..range.start].iter().rev().take(MAX_NAME).take_while(|b| key(b)).count();
     let start = range.start - back;
     let slashes = text[..start.saturating_sub(1)].iter().rev().take(7).take_while(|b| **b == b'\\').count();
@@ -191,6 +236,10 @@ impl Finder<'_, '_> {
     }
 
     fn all(&self, found: &mut Vec<Found>) {
+        if let Some(value) = self.redirected().or_else(|| self.annotated()) {
+            found.push(value);
+            return;
+        }
         if let Some(operator) = operator(self.reader, &self.name) {
             let known = found.len();
             self.behind(&operator, found);
@@ -203,7 +252,12 @@ impl Finder<'_, '_> {
         self.columns(found);
         self.csv(found);
         if found.len() == known {
-            found.extend(self.next_line().or_else(|| self.reversed()).or_else(|| self.next_argument()));
+            self.table(found);
+        }
+        if found.len() == known {
+            let beside = self.next_line().or_else(|| self.reversed()).or_else(|| self.next_argument());
+            let beside = beside.or_else(|| self.led_to()).or_else(|| self.below_title());
+            found.extend(beside.or_else(|| self.element_beside()).or_else(|| self.pair_of_login()));
         }
     }
 
@@ -373,8 +427,17 @@ pub fn is_plausible(raw: &[u8], at: usize) -> bool {
     if raw.get(name.end).is_some_and(|byte| is_name(*byte)) {
         return true;
     }
-    let named = words || colored || classify(&raw[name.clone()]).is_some();
-    named && (is_value_itself(raw, name.start) || leads_to_value(raw, name))
+    let redirected = files::redirection(raw, name.start).is_some();
+    if redirected && class_of_file(&raw[name.clone()]).is_some() {
+        return true;
+    }
+    let named = words || colored || class_of(raw, &name).is_some();
+    named
+        && (redirected
+            || is_value_itself(raw, name.start)
+            || leads_to_value(raw, name.clone())
+            || prose::is_led_to(raw, name.start)
+            || files::annotation(raw, name.start).is_some())
 }
 
 /// Whether a name stands where values do: `"x" -> password`, `"name": "password"`.

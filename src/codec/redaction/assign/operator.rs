@@ -1,5 +1,6 @@
 //! What joins a name to its value: `=`, `:`, `=>`, a comma, a call, a tag, or nothing but space.
 
+use super::prose::past_phrase;
 use super::{Name, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::names::is_name;
@@ -72,6 +73,10 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         match text.get(at) {
             Some(b']') if name.quotes.is_none() && !text[..name.range.start].ends_with(b"[") => break,
             Some(b']' | b'?' | b'!' | b'*') if text.get(at + 1) != Some(&b'=') || text[at] == b']' => at += 1,
+            Some(b')') if name.quotes.is_some() && FILLS.iter().any(|call| text[at..].starts_with(call.as_bytes())) => {
+                let len = text[at..].iter().position(|b| *b == b'(').expect("a call has a bracket");
+                return Some(Operator { sets: true, ..Operator::new(Sign::Compare, at + len + 1) });
+            }
             Some(b'.' | b')') if name.quotes.is_none() => {
                 let Some(call) = EQUALS.iter().find(|call| text[at..].starts_with(call.as_bytes())) else { break };
                 let end = at + call.len();
@@ -104,6 +109,9 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     if let Some(len) = starts(COMPARE) {
         return Some(make(Sign::Compare, len));
     }
+    if let Some(end) = past_phrase(text, name, at) {
+        return Some(Operator { mentions: true, ..make(Sign::Space, end - to) });
+    }
     if let Some(end) = past_verb(text, name, at, to) {
         return Some(Operator { mentions: true, ..make(Sign::Space, end - to) });
     }
@@ -111,6 +119,10 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         && let Some(option) = VALUE_OPTIONS.iter().find(|option| rest.starts_with(option.as_bytes()))
     {
         return Some(make(Sign::Assign, option.len()));
+    }
+    // `AUTH PLAIN x` of mail servers.
+    if &text[name.range.clone()] == b"AUTH" && (rest.starts_with(b"PLAIN ") || rest.starts_with(b"LOGIN ")) {
+        return Some(make(Sign::Space, 6));
     }
     // `password 7 x` of routers: how it is encrypted.
     if to > at && matches!(rest, [b'0' | b'5'..=b'9', b' ', next, ..] if next.is_ascii_graphic()) {
@@ -145,6 +157,9 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         b',' if name.quotes.is_some() || text[name.range.clone()].starts_with(b"-") => Some(make(Sign::Comma, 1)),
         b',' if to == at && rest.get(1).is_some_and(u8::is_ascii_alphanumeric) => Some(make(Sign::Comma, 1)),
         b',' if matches!(text.get(blanks(text, to + 1)), Some(b'"' | b'\'')) => Some(make(Sign::Comma, 1)),
+        // `Sec-WebSocket-Protocol: access_token, x`
+        b',' if text[..name.range.start].ends_with(b"rotocol: ") => Some(make(Sign::Comma, 1)),
+        b'-' if to > at && rest.starts_with(b"-> ") => Some(make(Sign::Cell, 2)),
         b'-' if to > at && rest.get(1) == Some(&b' ') => Some(make(Sign::Cell, 1)),
         b'(' if to == at && name.quotes.is_none() => Some(Operator { sets: sets(text, name), ..make(Sign::Call, 1) }),
         b'>' if name.quotes.is_none() => Some(make(Sign::Tag, 1)),
@@ -248,6 +263,10 @@ const EQUALS: &[&str] = &[
     ".startsWith(",
     ".startswith(",
 ];
+
+/// Calls that fill in what was found by its name.
+const FILLS: &[&str] =
+    &[").send_keys(", ").sendKeys(", ").type(", ").fill(", ").set(", ").setValue(", ").typeText(", ").clear().type("];
 
 /// How calls begin that are about a secret and are not given it, or not first.
 #[rustfmt::skip]

@@ -69,6 +69,17 @@ impl Finder<'_, '_> {
             at + self.text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace() || **b == b'(').count()
         };
         let mut next = space(at + 1);
+        let user = self.text[next..].iter().take(40).take_while(|b| is_name(**b) || **b == b'.').count();
+        if user > 0 && self.is_login() && self.text.get(next + user) == Some(&b',') {
+            let second = literal(self.reader, space(next + user + 1));
+            let second = second.filter(|one| self.text.get(space(one.after)) == Some(&b')'));
+            if let Some(one) =
+                second.filter(|one| judge(Class::Password, &self.text[one.start..one.end], Role::Assigned))
+            {
+                found.push(self.found(one.start..one.end, "the right one of a pair"));
+            }
+            return;
+        }
         let mut all = Vec::new();
         while let Some(one) = literal(self.reader, next) {
             let after = space(one.after);
@@ -212,11 +223,7 @@ impl Finder<'_, '_> {
             let place = memchr::memmem::find(&reach[..stop], name.as_bytes())?;
             let end = at + place + name.len();
             let sign = end
-                + self.text[end..]
-                    .iter()
-                    .take(16)
-                    .take_while(|b| const { &ByteSet::of(b" \t=:>\"'") }.has(b) && **b != b'"')
-                    .count();
+                + self.text[end..].iter().take(16).take_while(|b| const { &ByteSet::of(b" \t=:>'") }.has(b)).count();
             let one = literal(self.reader, sign)?;
             let value = &self.text[one.start..one.end];
             self.judged(value, Role::Assigned).then(|| self.found(one.start..one.end, "the default of the name"))
@@ -381,8 +388,13 @@ impl Finder<'_, '_> {
     /// `add_argument("--password", default="x")`
     fn keyword_argument(&self, at: usize) -> Option<Found> {
         let line = self.reader.line_end(at).min(at + MAX_EXPRESSION);
-        let place = memchr::memmem::find(&self.text[at..line], b"default")?;
-        self.member_value(at + place + 7)
+        let text = &self.text[at..line];
+        let (place, len) = match memchr::memmem::find(text, b"default") {
+            Some(place) => (place, 7),
+            None if text.starts_with(b"with: ") => (0, 4),
+            None => return None,
+        };
+        self.member_value(at + place + len)
     }
 
     /// Whether the literals that follow are a list of names, in which the next is no value.
@@ -481,8 +493,9 @@ impl Finder<'_, '_> {
 
     /// Whether the name is the first argument of a call that compares or copies: `strcmp(password, "x")`.
     pub(super) fn is_compared(&self) -> bool {
-        let before = &self.text[self.start().saturating_sub(40)..self.start()];
-        let Some(before) = before.trim_ascii_end().strip_suffix(b"(") else { return false };
+        let before = &self.text[self.start().saturating_sub(60)..self.start()];
+        let owner = before.iter().rev().take_while(|b| is_name(**b) || **b == b'.').count();
+        let Some(before) = before[..before.len() - owner].trim_ascii_end().strip_suffix(b"(") else { return false };
         let word = before.iter().rev().take_while(|b| is_name(**b)).count();
         let word = before[before.len() - word..].to_ascii_lowercase();
         ["cmp", "cpy", "equal", "equals", "compare_digest", "asserteq", "assert_eq", "streq"]

@@ -218,6 +218,9 @@ pub fn bearer(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     if start == behind && text[behind..].starts_with(b"%20") {
         start = behind + 3;
     }
+    if text[behind..].starts_with(b", ") {
+        start = behind + 2;
+    }
     if start == behind || (at > 0 && text[at - 1].is_ascii_alphanumeric()) {
         return None;
     }

@@ -3,8 +3,8 @@
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::names::{Class, classify};
 use crate::codec::redaction::values::{
-    is_attribute, is_expression, is_keyword, is_mixed, is_name_of_secret, is_path, is_prose, is_random, is_stand_in,
-    is_wordlike, randomness,
+    RANDOM, is_attribute, is_expression, is_keyword, is_mixed, is_name_of_secret, is_path, is_prose, is_random,
+    is_stand_in, is_wordlike, randomness,
 };
 
 /// How a value stands to the name.
@@ -57,17 +57,18 @@ pub fn judge(class: Class, value: &[u8], role: Role) -> bool {
     if signs || is_stand_in(value) || is_keyword(value) || is_rule(value) || is_code(value) {
         return false;
     }
-    if is_name_of_secret(value) && !(is_random(value) && value.iter().any(u8::is_ascii_digit)) {
+    // Measured once: nearly every question below asks for it.
+    let loose = randomness(value);
+    if !(loose >= RANDOM && value.iter().any(u8::is_ascii_digit)) && is_name_of_secret(value) {
         return false;
     }
     match class {
-        Class::Password | Class::Short | Class::Pwd => password(class, value, role),
-        Class::Secret => secret(value, role),
-        Class::Key => key(value, role),
-        Class::Token | Class::Authorization | Class::Cookie => token(value, role),
+        Class::Password | Class::Short | Class::Pwd => password(class, value, loose, role),
+        Class::Secret => secret(value, loose, role),
+        Class::Key => key(value, loose, role),
+        Class::Token | Class::Authorization | Class::Cookie => token(value, loose, role),
         Class::Weak => {
             let all = value.iter().filter(|b| b.is_ascii_alphanumeric()).count();
-            let loose = randomness(value);
             role != Role::Beside
                 && !value.contains(&b' ')
                 && loose >= VERY_RANDOM
@@ -77,7 +78,8 @@ pub fn judge(class: Class, value: &[u8], role: Role) -> bool {
     }
 }
 
-fn password(class: Class, value: &[u8], role: Role) -> bool {
+fn password(class: Class, value: &[u8], loose: usize, role: Role) -> bool {
+    let is_random = loose >= RANDOM;
     if is_path(value) && (class == Class::Pwd || value.iter().filter(|b| **b == b'/').count() > 1) {
         return false;
     }
@@ -98,54 +100,54 @@ fn password(class: Class, value: &[u8], role: Role) -> bool {
                     || value.iter().all(u8::is_ascii_digit) && value.len() < 4);
             !named && !short
         }
-        Role::Beside if class == Class::Short => is_random(value),
+        Role::Beside if class == Class::Short => is_random,
         Role::Beside => {
-            is_mixed(value) && value.len() >= 5 && !value.contains(&b' ') && !is_expression(value) || is_random(value)
+            is_mixed(value) && value.len() >= 5 && !value.contains(&b' ') && !is_expression(value) || is_random
         }
         Role::Setting => {
             !is_expression(value) && (class != Class::Short || is_mixed(value) || value.len() > 3) && !is_label(value)
         }
-        Role::Mention if class == Class::Short && !is_random(value) => false,
-        Role::Mention => (is_mixed(value) || is_random(value)) && value.len() > 4 && !is_expression(value),
+        Role::Mention if class == Class::Short && !is_random => false,
+        Role::Mention => (is_mixed(value) || is_random) && value.len() > 4 && !is_expression(value),
         Role::Word => {
-            (is_mixed(value) && !is_code_word(value) || is_random(value))
-                && !is_expression(value)
-                && !is_constant(value)
+            (is_mixed(value) && !is_code_word(value) || is_random) && !is_expression(value) && !is_constant(value)
         }
     }
 }
 
-fn secret(value: &[u8], role: Role) -> bool {
+fn secret(value: &[u8], loose: usize, role: Role) -> bool {
+    let is_random = loose >= RANDOM;
     let plain = value.iter().all(u8::is_ascii_alphanumeric);
     let place = is_place(value) || is_attribute(value);
     match role {
         Role::Assigned | Role::Setting => {
-            !is_prose(value) && !place && (is_random(value) || is_mixed(value) || plain && value.len() > 4)
+            !is_prose(value) && !place && (is_random || is_mixed(value) || plain && value.len() > 4)
         }
         Role::Member => !is_prose(value) && !place,
-        Role::Beside => is_random(value) || is_mixed(value) && value.len() > 7 && !value.contains(&b' '),
-        Role::Word | Role::Mention => is_random(value) && !is_expression(value),
+        Role::Beside => is_random || is_mixed(value) && value.len() > 7 && !value.contains(&b' '),
+        Role::Word | Role::Mention => is_random && !is_expression(value),
     }
 }
 
-fn key(value: &[u8], role: Role) -> bool {
+fn key(value: &[u8], loose: usize, role: Role) -> bool {
+    let is_random = loose >= RANDOM;
     let one_word = !value.contains(&b' ');
     match role {
         Role::Member => {
             !is_prose(value)
                 && !is_attribute(value)
                 && !is_place(value)
-                && (is_random(value) || is_mixed(value) || value.len() < 6 || one_word && !is_words(value))
+                && (is_random || is_mixed(value) || value.len() < 6 || one_word && !is_words(value))
         }
         Role::Assigned | Role::Setting => {
             one_word
                 && !is_attribute(value)
                 && !is_place(value)
-                && (is_random(value) || is_mixed(value) && value.len() >= 6 && !is_words(value))
+                && (is_random || is_mixed(value) && value.len() >= 6 && !is_words(value))
         }
         Role::Beside | Role::Word | Role::Mention => {
             one_word
-                && is_random(value)
+                && is_random
                 && !is_expression(value)
                 && !is_place(value)
                 && (role == Role::Beside || !is_constant(value))
@@ -153,14 +155,13 @@ fn key(value: &[u8], role: Role) -> bool {
     }
 }
 
-fn token(value: &[u8], role: Role) -> bool {
+fn token(value: &[u8], loose: usize, role: Role) -> bool {
+    let is_random = loose >= RANDOM;
     let one_word = !value.contains(&b' ');
     let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
     let enough = match role {
-        Role::Assigned | Role::Member | Role::Setting => {
-            is_random(value) || is_mixed(value) && digits > 2 && value.len() > 9
-        }
-        Role::Beside | Role::Word | Role::Mention => randomness(value) >= 12 && !is_expression(value),
+        Role::Assigned | Role::Member | Role::Setting => is_random || is_mixed(value) && digits > 2 && value.len() > 9,
+        Role::Beside | Role::Word | Role::Mention => loose >= 12 && !is_expression(value),
     };
     one_word && enough && !is_attribute(value) && !is_place(value)
 }
@@ -275,5 +276,5 @@ fn is_label(value: &[u8]) -> bool {
 fn is_code_word(value: &[u8]) -> bool {
     let digits = value.iter().rev().take_while(|b| b.is_ascii_digit()).count();
     let word = &value[..value.len() - digits];
-    !word.is_empty() && word.iter().all(|b| b.is_ascii_alphabetic() || b"_.".contains(b))
+    digits < 3 && !word.is_empty() && word.iter().all(|b| b.is_ascii_alphabetic() || b"_.".contains(b))
 }

@@ -109,6 +109,63 @@ impl Finder<'_, '_> {
         self.reader.charge(at.min(text.len()) - end.min(at));
     }
 
+    /// The values below the name, where it stands in the head of a table of Markdown or of columns that a tab or a
+    /// semicolon ends.
+    pub(super) fn table(&self, found: &mut Vec<Found>) {
+        let text = self.text;
+        let start = self.reader.surroundings(self.name.range.start).line_start;
+        let end = self.reader.line_end(self.name.range.end);
+        if end - start > MAX_COLUMNS || start < self.reader.csv_end.get() || end >= text.len() {
+            return;
+        }
+        let header = &text[start..end];
+        self.reader.charge(header.len());
+        let Some(sign) = [b'|', b'\t', b';'].into_iter().find(|sign| memchr::memchr(*sign, header).is_some()) else {
+            return;
+        };
+        // A table of Markdown has a rule below its head; other columns begin with the text or behind an empty line.
+        let next = &text[end + 1..text.len().min(end + 1 + MAX_COLUMNS)];
+        let next = &next[..memchr::memchr(b'\n', next).unwrap_or(next.len())];
+        self.reader.charge(next.len() / 8);
+        let is_head = match sign {
+            b'|' => memchr::memmem::find(next, b"--").is_some() && next.iter().all(|b| b"|-:+ \r".contains(b)),
+            _ => start == 0 || text[..start].ends_with(b"\n\n"),
+        };
+        if !is_head {
+            return;
+        }
+        let of_header = |b: &u8| is_name(*b) || *b == sign || b" *_./|\t\r".contains(b);
+        let cells = header.split(|b| *b == sign);
+        let own = &text[self.name.range.clone()];
+        if !header.iter().all(of_header) || !cells.clone().any(|cell| trimmed(cell) == own) {
+            return;
+        }
+        let classes: Vec<Option<Class>> = cells.map(|cell| column_class(trimmed(cell))).collect();
+        let mut at = end + 1;
+        for _ in 0..MAX_ROWS {
+            let stop = memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |len| at + len);
+            let row = &text[at..stop];
+            let rule = sign == b'|' && row.iter().all(|b| b"|-: \r".contains(b));
+            if row.is_empty() || row.split(|b| *b == sign).count() != classes.len() {
+                break;
+            }
+            for (cell, class) in row.split(|b| *b == sign).zip(&classes) {
+                let value = trimmed(cell);
+                if let Some(class) = class.filter(|class| !rule && judge(*class, value, Role::Setting)) {
+                    let place = value.as_ptr() as usize - text.as_ptr() as usize;
+                    let found_one = self.found(place..place + value.len(), "the value of a column");
+                    found.extend((class != Class::Weak).then_some(found_one));
+                }
+            }
+            at = (stop + 1).min(text.len());
+            if stop == text.len() {
+                break;
+            }
+        }
+        self.reader.csv_end.set(at);
+        self.reader.charge(at - end.min(at));
+    }
+
     /// Finds the secrets in a row, and says where the next begins; nothing if the row has not as many fields.
     fn csv_row(&self, start: usize, classes: &[Option<Class>], found: &mut Vec<Found>) -> Option<usize> {
         let line = self.text.get(start..)?;
@@ -157,6 +214,14 @@ impl Finder<'_, '_> {
         }
         self.text.len().min(at + MAX_COLUMNS)
     }
+}
+
+/// A cell without blanks and without the signs that set it off.
+fn trimmed(cell: &[u8]) -> &[u8] {
+    let of_markup = |b: &u8| b" *`\t\r".contains(b);
+    let start = cell.iter().take_while(|b| of_markup(b)).count();
+    let end = cell.len() - cell[start..].iter().rev().take_while(|b| of_markup(b)).count();
+    &cell[start..end]
 }
 
 /// What the name of a column announces.

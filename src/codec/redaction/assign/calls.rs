@@ -1,0 +1,188 @@
+//! Passwords and keys among the arguments of calls that log in, connect, encrypt or sign: their place says what they are.
+
+use std::ops::Range;
+
+use super::literal::{Literal, literal};
+use super::secret::{Role, judge};
+use super::{CREDENTIAL, Class, Found, blanks};
+use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::escapes::is_after_escape;
+use crate::codec::redaction::names::is_name;
+use crate::codec::redaction::reader::Reader;
+
+/// Which argument is the secret.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Argument {
+    First,
+    Second,
+    Third,
+    Last,
+}
+
+use Argument::{First, Last, Second, Third};
+
+/// A call: how its name ends, in small letters, which argument is the secret, and what it must look like.
+struct Call {
+    name: &'static str,
+    argument: Argument,
+    class: Class,
+    role: Role,
+}
+
+const fn password(name: &'static str, argument: Argument) -> Call {
+    Call { name, argument, class: Class::Password, role: Role::Assigned }
+}
+
+/// A call with other uses too.
+const fn perhaps(name: &'static str, argument: Argument) -> Call {
+    Call { name, argument, class: Class::Password, role: Role::Beside }
+}
+
+const fn key(name: &'static str, argument: Argument) -> Call {
+    Call { name, argument, class: Class::Secret, role: Role::Assigned }
+}
+
+/// Names that begin with a dot or a sign are whole words.
+#[rustfmt::skip]
+const CALLS: &[Call] = &[
+    password("getconnection", Third), password("mysqli", Third), password("^pdo", Third),
+    password("mysql_connect", Third), password("mysqli_connect", Third), password("mysql.connect", Third),
+    password("mysqldb.connect", Third), password("psycopg2.connect", Third), password("dbi->connect", Third),
+    perhaps(".connect", Third), password("ldap_bind", Third), password("bind_s", Second), perhaps("^ftp", Third),
+    password(".login", Second), perhaps("^login", Second), perhaps("authenticate", Second),
+    password("basicauth", Second), password("basic_auth", Second), password("digestauth", Second),
+    perhaps(".auth", Second), password("credentials.basic", Second), password("authtokens.basic", Second),
+    password("plaincredentials", Second), password("passwordcredentials", Second), perhaps("credentials", Second),
+    password("networkcredential", Second), password("pscredential", Second), perhaps("credential", Second),
+    password("passwordauthentication", Second), password("plainauth", Third), password("authprovider", Second),
+    perhaps("create_user", Third), perhaps("create_superuser", Third), perhaps("createuser", Third),
+    perhaps("add_password", Last), password("sym_encrypt", Last), password("sym_decrypt", Last),
+    password("aes_encrypt", Last), password("aes_decrypt", Last), password("^crypt", First),
+    password("sp_addlogin", Second), password("sp_password", Second), key("jwt.encode", Second),
+    key("jwt.decode", Second), key("jwt.sign", Second), key("jwt.verify", Second), key("^fernet", First),
+    key("createhmac", Second), key("hmac.new", First),
+];
+
+/// Where the filter looks for these names, in the notation of shapes.
+#[rustfmt::skip]
+pub const CALL_WINDOWS: &[&str] = &[
+    "nect(", "getco", "pdo(", "sqli(", "bind(", "ogin(", "icate(", "auth(", "asic(", "ials(", "tial(",
+    "rdaut", "thpro", "user(", "dd_pa", "rypt(", "sp_ad", "sp_pa", "jwt.[edsv]", "ernet", "hmac(", "mac.n", "ftp(",
+];
+
+/// How long the name of a call is at most, and how far its arguments are read.
+const MAX_NAME: usize = 48;
+const MAX_ARGUMENTS: usize = 400;
+/// Arguments that are read.
+const MOST: usize = 6;
+
+/// The call whose name holds `at`, and where its arguments begin.
+fn call_at(text: &[u8], at: usize) -> Option<(&'static Call, usize)> {
+    let of_name = |b: &u8| is_name(*b) || const { &ByteSet::of(b".:>") }.has(b);
+    let after = text.get(at..)?.iter().take(MAX_NAME).take_while(|b| of_name(b)).count();
+    let before = text[..at].iter().rev().take(MAX_NAME).take_while(|b| of_name(b)).count();
+    let (start, end) = (at - before, at + after);
+    let name = text[start..end].to_ascii_lowercase();
+    let open = match text.get(end)? {
+        b'(' => end + 1,
+        b' ' if name.starts_with(b"sp_") => end + 1,
+        _ => return None,
+    };
+    let whole = |word: &[u8]| {
+        let rest = &name[..name.len() - word.len()];
+        rest.last().is_none_or(|b| !is_name(*b)) || is_after_escape(text, end - word.len())
+    };
+    let is = |call: &&Call| match call.name.strip_prefix('^') {
+        Some(word) => name.ends_with(word.as_bytes()) && whole(word.as_bytes()),
+        None => name.ends_with(call.name.as_bytes()) || call.name == ".connect" && name.ends_with(b">connect"),
+    };
+    CALLS.iter().find(is).map(|call| (call, open))
+}
+
+/// Whether raw JSON may hold such a call: some argument of it is a text.
+pub fn is_plausible_call(raw: &[u8], at: usize) -> bool {
+    let Some((_, open)) = call_at(raw, at) else { return false };
+    memchr::memchr2(b'"', b'\'', &raw[open..raw.len().min(open + MAX_ARGUMENTS)]).is_some()
+}
+
+/// Finds the secret among the arguments of the call whose name holds `at`.
+pub fn call_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
+    let text = reader.text;
+    reader.charge(2 * MAX_NAME);
+    let Some((call, open)) = call_at(text, at) else { return };
+    let arguments = arguments(reader, open);
+    let number =
+        |nth: usize| arguments.get(nth).is_some_and(|one| text[one.range.clone()].iter().all(u8::is_ascii_digit));
+    // `login("x")` is given a token.
+    let alone = call.name.ends_with("login") && arguments.len() == 1;
+    let nth = match call.argument {
+        _ if alone => 0,
+        First => 0,
+        Second => 1,
+        // A port may stand between the host and the user.
+        Third if number(1) => 3,
+        Third => 2,
+        Last => arguments.len().wrapping_sub(1),
+    };
+    if call.name == "^crypt" && !arguments.get(1).is_some_and(|salt| text[salt.range.clone()].starts_with(b"gen_salt"))
+    {
+        return;
+    }
+    let Some(literal) = arguments.get(nth).and_then(|one| one.literal.as_ref()) else { return };
+    let value = &text[literal.start..literal.end];
+    reader.charge(value.len().min(MAX_ARGUMENTS));
+    if !(literal.formatted && value.contains(&b'{'))
+        && judge(if alone { Class::Token } else { call.class }, value, call.role)
+    {
+        let why = "the argument of a call that is a secret by its place";
+        found.push(Found { range: literal.start..literal.end, rule: CREDENTIAL, why });
+    }
+}
+
+/// An argument: where it stands, and the literal that it is or wraps.
+struct Given {
+    range: Range<usize>,
+    literal: Option<Literal>,
+}
+
+/// The arguments up to the first that has a name.
+fn arguments(reader: &Reader<'_>, mut at: usize) -> Vec<Given> {
+    let (text, reach) = (reader.text, reader.text.len().min(at + MAX_ARGUMENTS));
+    let space = |at: usize| at + text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
+    let mut all = Vec::new();
+    while all.len() < MOST && at < reach {
+        let start = space(at);
+        let wrapped = [&b"Some("[..], b"(ConvertTo-SecureString ", b"str("];
+        let skip = wrapped.iter().find(|word| text[start..].starts_with(word)).map_or(0, |word| word.len());
+        let literal = literal(reader, blanks(text, start + skip));
+        let inside = literal.as_ref().map_or(start, |literal| literal.after.max(start));
+        let end = end_of_argument(text, inside, reach);
+        reader.charge(end.saturating_sub(start) / 4 + 4);
+        let word = text[start..end].iter().take_while(|b| is_name(**b)).count();
+        let named = literal.is_none() && word > 0 && matches!(text.get(blanks(text, start + word)), Some(b'=' | b':'));
+        if named || end <= start {
+            break;
+        }
+        all.push(Given { range: start..end, literal });
+        if text.get(end) != Some(&b',') {
+            break;
+        }
+        at = end + 1;
+    }
+    all
+}
+
+/// Where an argument ends: at the next comma or bracket of its call.
+fn end_of_argument(text: &[u8], from: usize, reach: usize) -> usize {
+    let mut depth = 0usize;
+    for at in from..reach {
+        match text[at] {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' if depth == 0 => return at,
+            b')' | b']' | b'}' => depth -= 1,
+            b',' | b';' if depth == 0 => return at,
+            _ => {}
+        }
+    }
+    reach
+}

@@ -1,0 +1,189 @@
+//! What sentences, chats and documents say of a password: phrases before and behind its name, logins, titles, elements.
+
+use std::ops::Range;
+
+use super::secret::{Role, judge};
+use super::{CREDENTIAL, Class, Finder, Found, Name, blanks};
+use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::names::is_name;
+use crate::codec::redaction::reader::Reader;
+use crate::codec::redaction::surroundings::Kind;
+
+/// Words that go on behind a name: `password for bob is`, `password has been reset to`.
+const CONTINUING: &[&[u8]] = &[b"for", b"of", b"on", b"at", b"in", b"has", b"was", b"to", b"from"];
+/// The most words, and how far they reach.
+const MAX_WORDS: usize = 7;
+const MAX_PHRASE: usize = 64;
+/// What leads from a value to the name behind it.
+const LEADING: &[&[u8]] = &[
+    b" as the ",
+    b" as your ",
+    b" as my ",
+    b" as ",
+    b" when asked for the ",
+    b" when asked for ",
+    b" when prompted for the ",
+    b" if asked for the ",
+    b" (",
+];
+
+/// What stands between the word for a login and its user, and between the user and the password.
+const INTRODUCING: &[&[u8]] = &[b":", b" is", b" are", b" =", b" with"];
+const JOINING: &[&[u8]] = &[b" / ", b"/", b":"];
+
+/// Where a phrase ends behind a name, so that the value follows: ` for bob is`, ` (staging):`, ` has been reset to`.
+pub(super) fn past_phrase(text: &[u8], name: &Name, at: usize) -> Option<usize> {
+    let reach = text.len().min(at + MAX_PHRASE);
+    let mut at = blanks(text, at);
+    if name.quotes.is_some() || at == name.end {
+        return None;
+    }
+    if let Some(open @ (b'(' | b'[')) = text.get(at) {
+        let close = if *open == b'(' { b')' } else { b']' };
+        let len = text[at..reach].iter().take(32).position(|b| *b == close || *b == b'\n')?;
+        let end = blanks(text, at + len + 1);
+        return (text[at + len] == close && text.get(end) == Some(&b':') && text.get(end + 1) == Some(&b' '))
+            .then_some(end + 1);
+    }
+    for nth in 0..MAX_WORDS {
+        let of_word = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"_-'.@/#") }.has(b);
+        let len = text[at..reach].iter().take_while(|b| of_word(b)).count();
+        let word = &text[at..at + len];
+        if len == 0 || nth == 0 && !CONTINUING.contains(&word) {
+            return None;
+        }
+        let end = at + len;
+        let colon = text.get(end) == Some(&b':');
+        let verb = matches!(word, b"is" | b"to") || nth == 0 && word == b"from";
+        match text.get(end + usize::from(colon)) {
+            Some(b' ') if verb || colon => return Some(end + usize::from(colon)),
+            Some(b' ') => at = blanks(text, end),
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Whether what stands in front of a name may be a value that leads to it.
+pub(super) fn is_led_to(text: &[u8], at: usize) -> bool {
+    LEADING.iter().any(|words| text[..at].ends_with(words))
+}
+
+/// What ends a word of a sentence, besides the blank behind it.
+fn word_before(text: &[u8], end: usize) -> Range<usize> {
+    let stops = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<>\\") }.has(b);
+    let end = end - usize::from(end > 0 && const { &ByteSet::of(b"\"'`") }.has(&text[end - 1]));
+    let len = text[..end].iter().rev().take(MAX_PHRASE + 1).take_while(|b| !stops(b)).count();
+    end - len..end
+}
+
+impl Finder<'_, '_> {
+    /// `x as the password`, `bob / x (password)`
+    pub(super) fn led_to(&self) -> Option<Found> {
+        let start = self.name.range.start;
+        let words = LEADING.iter().find(|words| self.text[..start].ends_with(words))?;
+        let range = word_before(self.text, start - words.len());
+        if *words == b" (" && self.text.get(self.name.end) != Some(&b')') || range.len() > MAX_PHRASE {
+            return None;
+        }
+        self.judged(&self.text[range.clone()], Role::Mention).then(|| self.found(range, "what a sentence says"))
+    }
+
+    /// The line below a title: `Password:` or `### Password`.
+    pub(super) fn below_title(&self) -> Option<Found> {
+        let text = self.text;
+        let here = self.reader.surroundings(self.start()).line_start;
+        let is_markup = |b: &u8| const { &ByteSet::of(b" \t#*_->\"'`") }.has(b);
+        let colon = self.name.end + text[self.name.end..].iter().take(4).take_while(|b| b":*".contains(b)).count();
+        let mut at = blanks(text, colon);
+        let titled = colon > self.name.end || text[here..self.start()].contains(&b'#');
+        if !titled || self.start() - here > MAX_PHRASE || !text[here..self.start()].iter().all(is_markup) {
+            return None;
+        }
+        let gap = text[at..].iter().take(6).take_while(|b| b.is_ascii_whitespace()).count();
+        if memchr::memchr(b'\n', &text[at..at + gap]).is_none() || self.reader.kind(here) == Kind::Code {
+            return None;
+        }
+        at += gap + text[at + gap..].iter().take(3).take_while(|b| **b == b'`').count();
+        let end = self.reader.line_end(at);
+        let value = text[at..end.min(at + MAX_PHRASE)].trim_ascii_end();
+        let value = value.strip_suffix(b"`").unwrap_or(value);
+        let alone = !value.contains(&b' ') && end - at <= MAX_PHRASE;
+        (alone && self.judged(value, Role::Mention)).then(|| self.found(at..at + value.len(), "the line below a title"))
+    }
+
+    /// `<td>Password</td><td>x</td>`, `Password: <code>x</code>`
+    pub(super) fn element_beside(&self) -> Option<Found> {
+        let text = self.text;
+        let space = |at: usize| at + text[at..].iter().take(32).take_while(|b| b.is_ascii_whitespace()).count();
+        let past_tag = |at: usize| {
+            let len = text.get(at..)?.iter().take(48).position(|b| *b == b'>')?;
+            (text[at] == b'<').then_some(at + len + 1)
+        };
+        let colon = self.name.end + usize::from(text.get(self.name.end) == Some(&b':'));
+        let mut at = space(colon);
+        while text[at..].starts_with(b"</") {
+            at = space(past_tag(at)?);
+            at = space(at + usize::from(text.get(at) == Some(&b':')));
+        }
+        let mut opened = false;
+        while text.get(at) == Some(&b'<') && !text[at..].starts_with(b"</") {
+            (at, opened) = (space(past_tag(at)?), true);
+        }
+        let len = text[at..].iter().take(128).position(|b| b"<\n".contains(b))?;
+        let value = text[at..at + len].trim_ascii_end();
+        let taken = opened && text[at + len..].starts_with(b"</") && self.judged(value, Role::Setting);
+        taken.then(|| self.found(at..at + value.len(), "the element beside the name"))
+    }
+
+    /// The last value of a login: `creds: bob / x`, `credentials are bob:x`.
+    pub(super) fn pair_of_login(&self) -> Option<Found> {
+        (self.name.class == Class::Token).then(|| login(self.reader, self.name.range.clone())).flatten()
+    }
+}
+
+/// `login: bob / x`, `creds are bob:x`, `u: bob p: x`, whose first word holds `at`.
+pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
+    let text = reader.text;
+    reader.charge(16);
+    if text[at..].starts_with(b" p: ") {
+        let before = &text[at.saturating_sub(40)..at];
+        if memchr::memmem::rfind(before, b"u: ").is_some() {
+            found.extend(word_of_login(reader, at + 4));
+        }
+        return;
+    }
+    let after = text[at..].iter().take(16).take_while(|b| b.is_ascii_alphabetic()).count();
+    let before = text[..at].iter().rev().take(16).take_while(|b| is_name(**b)).count();
+    let word = &text[at - before..at + after];
+    if [&b"login"[..], b"logins", b"creds"].iter().any(|known| word.eq_ignore_ascii_case(known)) {
+        found.extend(login(reader, at - before..at + after));
+    }
+}
+
+fn login(reader: &Reader<'_>, name: Range<usize>) -> Option<Found> {
+    let text = reader.text;
+    reader.charge(MAX_PHRASE);
+    let mut at = name.end;
+    let sign = INTRODUCING.iter().find(|sign| text[at..].starts_with(sign))?;
+    at = blanks(text, at + sign.len());
+    let ticks = |at: usize| usize::from(text.get(at) == Some(&b'`'));
+    at += ticks(at);
+    let of_user = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"_-.@+") }.has(b);
+    let user = text[at..].iter().take(40).take_while(|b| of_user(b)).count();
+    at += user + ticks(at + user);
+    let sign = JOINING.iter().find(|sign| text[at..].starts_with(sign)).filter(|_| user > 0)?;
+    at += sign.len();
+    word_of_login(reader, at + ticks(at))
+}
+
+fn word_of_login(reader: &Reader<'_>, at: usize) -> Option<Found> {
+    let text = reader.text;
+    let stops = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<>\\,;()") }.has(b);
+    let len = text[at..].iter().take(MAX_PHRASE).position(stops).unwrap_or((text.len() - at).min(MAX_PHRASE));
+    let value = &text[at..at + len];
+    let value = value.strip_suffix(b".").unwrap_or(value);
+    let taken = !value.contains(&b'/') || super::is_random(value);
+    let taken = taken && judge(Class::Password, value, Role::Mention);
+    taken.then(|| Found { range: at..at + value.len(), rule: CREDENTIAL, why: "the password of a login" })
+}

@@ -1,0 +1,75 @@
+//! Passwords that stand at a place of a line or an address that has no name: lines of `.pgpass`, logins of Oracle and Go.
+
+use std::ops::Range;
+
+use super::assign::{Role, judge};
+use super::byte_set::ByteSet;
+use super::names::Class;
+use super::reader::Reader;
+
+/// How far such a line or address goes in front of what the filter has seen, and behind it.
+const MAX_BEFORE: usize = 120;
+const MAX_BEHIND: usize = 300;
+/// Commands that take a login of Oracle.
+const ORACLE: &[&[u8]] = &[b"sqlldr ", b"expdp ", b"impdp ", b"rman ", b"sqlplus ", b"exp ", b"imp ", b"userid="];
+
+/// What ends a line or the text that holds it.
+fn ends(byte: &u8) -> bool {
+    byte.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<>\\|,;()") }.has(byte)
+}
+
+/// The password of `host:port:database:user:password`, whose port begins behind the colon at `at`.
+pub fn pgpass(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    let text = reader.text;
+    let port = text.get(at + 1..)?.iter().take(6).take_while(|b| b.is_ascii_digit() || **b == b'*').count();
+    let field = |from: usize| {
+        let len = text.get(from..)?.iter().take(64).position(|b| *b == b':' || ends(b))?;
+        let named = text[from..from + len].iter().all(|b| b.is_ascii_alphanumeric() || b"_-.*%+@".contains(b));
+        let told = text[from..from + len].iter().any(|b| b.is_ascii_alphabetic() || *b == b'*');
+        (len > 0 && named && told && text[from + len] == b':').then_some(from + len + 1)
+    };
+    if !(port == 1 && text[at + 1] == b'*' || (4..=5).contains(&port)) || text.get(at + 1 + port) != Some(&b':') {
+        return None;
+    }
+    let start = field(field(at + port + 2)?)?;
+    let host = text[..at].iter().rev().take(MAX_BEFORE).take_while(|b| !ends(b) && **b != b':').count();
+    let host = &text[at - host..at];
+    let is_host = host.iter().all(|b| b.is_ascii_alphanumeric() || b"_-.*".contains(b));
+    let alone = host.len() == at || ends(&text[at - host.len() - 1]);
+    reader.charge(MAX_BEFORE);
+    let len = text[start..].iter().take(MAX_BEHIND).position(ends).unwrap_or(text.len() - start);
+    let value = &text[start..start + len];
+    let taken = !host.is_empty() && is_host && alone && !value.contains(&b':');
+    (taken && !value.starts_with(b"/") && judge(Class::Password, value, Role::Setting)).then_some(start..start + len)
+}
+
+/// The password in front of the `@` of `thin:user/password@host`, `sqlldr user/password@db`, `user:password@tcp(host)`.
+pub fn login(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    let text = reader.text;
+    reader.charge(16);
+    let stops = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<>\\") }.has(b);
+    let rest = &text[at + 1..];
+    let go = rest.starts_with(b"tcp(") || rest.starts_with(b"unix(");
+    let word = text[..at].iter().rev().take(MAX_BEFORE).take_while(|b| !stops(b)).count();
+    let start = at - word;
+    reader.charge(word);
+    let sign = if go { b':' } else { b'/' };
+    let split = start + memchr::memchr(sign, &text[start..at])?;
+    let user = &text[start..split];
+    let name = user.iter().rev().take_while(|b| b.is_ascii_alphanumeric() || b"_$#.-".contains(b)).count();
+    let head = &user[..user.len() - name];
+    let known = go && head.is_empty() || is_oracle(text, head, split - name);
+    let value = split + 1..at;
+    (known && name > 0 && judge(Class::Password, &text[value.clone()], Role::Setting)).then_some(value)
+}
+
+/// Whether what stands in front of a user says that a login of Oracle follows.
+fn is_oracle(text: &[u8], head: &[u8], at: usize) -> bool {
+    if head.ends_with(b"thin:") || head.ends_with(b"oci:") || head.ends_with(b"oci8:") {
+        return true;
+    }
+    let before = &text[at.saturating_sub(40)..at];
+    let line = memchr::memrchr(b'\n', before).map_or(before, |end| &before[end + 1..]);
+    (head.is_empty() || head.ends_with(b"="))
+        && ORACLE.iter().any(|command| memchr::memmem::find(line, command).is_some())
+}
