@@ -115,8 +115,8 @@ impl Builder {
         PARTS.iter().for_each(|part| self.word(part, Duty::Name));
         self.word("bearer", Duty::Bearer);
         ["creds", "ogin:", "ogin ", " p: "].iter().for_each(|word| self.word(word, Duty::Login));
-        self.add(window_of(":{d4}"), Duty::Port);
-        self.add(window_of("[:][*][:]"), Duty::Port);
+        // The ports of PostgreSQL and its poolers: a window of any four digits would fit every number.
+        [":543[0-9]", ":6432", ":6543", ":[*]:"].iter().for_each(|port| self.add(window_of(port), Duty::Port));
         CALL_WINDOWS.iter().for_each(|window| self.word(window, Duty::Call));
         self.add(window_of("[ ]-[upawPUA][^-]"), Duty::Flag);
         [

@@ -166,7 +166,7 @@ static WORDS: LazyLock<HashMap<&'static [u8], u8, BuildHasherDefault<Fnv>>> = La
 });
 
 /// A hash for words of a fixed list, which nobody outside chooses.
-struct Fnv(u64);
+pub struct Fnv(u64);
 
 impl Default for Fnv {
     fn default() -> Fnv {

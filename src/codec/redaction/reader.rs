@@ -1,7 +1,7 @@
 //! A text under search, and what looking at it has cost so far.
 
 use super::byte_set::ByteSet;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ops::Range;
 
 use super::connection::ends_word;
@@ -37,6 +37,8 @@ pub struct Reader<'a> {
     pub csv_end: Cell<usize>,
     /// The commands of the line, as far as it was read.
     commands: Cell<Commands>,
+    /// Whether annotations give values to fields anywhere.
+    annotated: OnceCell<bool>,
 }
 
 /// How far back a word is read when it is asked for again.
@@ -65,6 +67,7 @@ impl<'a> Reader<'a> {
             rows: Cell::new((usize::MAX, 0)),
             csv_end: Cell::new(0),
             commands: Cell::default(),
+            annotated: OnceCell::new(),
         }
     }
 
@@ -147,6 +150,14 @@ impl<'a> Reader<'a> {
         self.charge(commands.read_to(self.text, at) + 1);
         self.commands.set(commands);
         commands
+    }
+
+    /// Whether the text has annotations that give values to fields.
+    pub fn has_annotations(&self) -> bool {
+        *self.annotated.get_or_init(|| {
+            self.charge(self.text.len());
+            memchr::memmem::find(self.text, b"@Value(").is_some()
+        })
     }
 
     /// Where the run of a class ends that holds `at`. A run is measured once, however often it is asked for.

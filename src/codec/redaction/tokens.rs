@@ -2,10 +2,11 @@
 
 use super::byte_set::ByteSet;
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::ops::Range;
 
 use super::escapes::is_after_escape;
-use super::names::classify;
+use super::names::{Fnv, classify};
 use super::reader::Reader;
 use super::rules::{self, TOKENS};
 use super::shape::{Class, Lead, Shape};
@@ -78,7 +79,7 @@ impl Token {
 /// Tokens that stand in one run of at least so many characters of base64, by their first three bytes.
 #[derive(Default)]
 pub struct Runs {
-    by_head: HashMap<[u8; 3], Vec<u16>>,
+    by_head: HashMap<[u8; 3], Vec<u16>, BuildHasherDefault<Fnv>>,
     /// One bit for each pair of first bytes.
     pairs: Vec<u64>,
 }

@@ -69,6 +69,9 @@ impl Finder<'_, '_> {
     /// `@Value("x") private String password;`
     pub(super) fn annotated(&self) -> Option<Found> {
         let text = self.text;
+        if self.name.quotes.is_some() || !self.reader.has_annotations() {
+            return None;
+        }
         let open = annotation(text, self.name.range.start)?;
         self.reader.charge(MAX_ANNOTATION / 4);
         let one = literal(self.reader, blanks(text, open)).filter(|one| one.after < self.name.range.start)?;

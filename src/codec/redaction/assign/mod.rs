@@ -154,7 +154,7 @@ fn of_file(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
 }
 
 fn class_of_file(name: &[u8]) -> Option<Class> {
-    let (name, file) = name.split_at(name.len().saturating_sub(5));
+    let (name, file) = name.split_at(name.len().checked_sub(5)?);
     (file.eq_ignore_ascii_case(b"_file") || file.eq_ignore_ascii_case(b"-file")).then(|| classify(name)).flatten()
 }
 
@@ -427,17 +427,14 @@ pub fn is_plausible(raw: &[u8], at: usize) -> bool {
     if raw.get(name.end).is_some_and(|byte| is_name(*byte)) {
         return true;
     }
-    let redirected = files::redirection(raw, name.start).is_some();
-    if redirected && class_of_file(&raw[name.clone()]).is_some() {
-        return true;
-    }
-    let named = words || colored || class_of(raw, &name).is_some();
-    named
-        && (redirected
-            || is_value_itself(raw, name.start)
+    if words || colored || class_of(raw, &name).is_some() {
+        return is_value_itself(raw, name.start)
             || leads_to_value(raw, name.clone())
             || prose::is_led_to(raw, name.start)
-            || files::annotation(raw, name.start).is_some())
+            || files::redirection(raw, name.start).is_some()
+            || raw.get(name.end) == Some(&b';') && files::annotation(raw, name.start).is_some();
+    }
+    class_of_file(&raw[name.clone()]).is_some() && files::redirection(raw, name.start).is_some()
 }
 
 /// Whether a name stands where values do: `"x" -> password`, `"name": "password"`.

@@ -66,7 +66,7 @@ pub(super) fn past_phrase(text: &[u8], name: &Name, at: usize) -> Option<usize> 
 
 /// Whether what stands in front of a name may be a value that leads to it.
 pub(super) fn is_led_to(text: &[u8], at: usize) -> bool {
-    LEADING.iter().any(|words| text[..at].ends_with(words))
+    at > 0 && matches!(text[at - 1], b' ' | b'(') && LEADING.iter().any(|words| text[..at].ends_with(words))
 }
 
 /// What ends a word of a sentence, besides the blank behind it.

@@ -50,6 +50,12 @@ pub const VENDORS: &[&str] = &[
     "eyJhbGciOiJIUzI1NiJ9.eyJ{w60}.{b43}", "eyJhbGciOiJub25lIn0.eyJ{w60}.",
     "eyJhbGciOiJSU0EtT0FFUCJ9{w8}.{b86}.{b16}.{b60}.{b22}", "amzn.mws.{h8}-{h4}-{h4}-{h4}-{h12}",
     "bce-v3/ALTAK-{w21}/{h40}", "AQVN{b36}", "t1.{w40}.{b86}", "YC{b38}", "SCW{u17}", "secret-live-{b36}",
+    "apify_api_{w36}", "$aact_prod_{w160}", "key_{h64}", "AstraCS:{w24}:{h64}", "SWMTKN-1-{l50}-{l25}",
+    "SWMKEY-1-{B43}", "dvc_server_{h8}_{h4}_{h36}", "dvc_client_{w40}", "dvc_mobile_{w40}", "configcat-sdk-1/{b22}/{b22}", "gcntfy-{w20}-{h8}-{h4}-{h4}-{h4}-{h12}",
+    "ion_{w42}", "mka_{w40}", "xoxd-{b120}", "xoxc-{d12}-{d12}-{d12}-{h64}", "jca_{w36}", "essu_{w80}", "essa_{w80}", "AIK_CI_{w64}", "AIK_SECRET_{w64}",
+    "EXO{h24}", "xnd_production_{w60}", "sk-helicone-{w7}-{w7}-{w7}-{w7}", "e2b_{h40}", "m0-{w40}", "esecret_{w26}",
+    "signkey-prod-{h64}", "nyk_v0_{w64}", "ATTA{h64}", "vtwn_{w27}", "retool_{w30}", "BSA{b28}",
+    "STS.{w24}", "pk_{h34}", "sk_sbox_{l26}", "xoxe.xoxb-1-{u163}", "sk-api-{b80}", "hvr.{b90}", "rk_test_{w24}", "dapi{h32}-2", "ghp_{w36}", "glpat-{b27}.01.{l9}", "cal_live_{h32}", "sk_prod_{w24}", 
     "nfc_{w40}", "polar_oat_{w40}", "ory_at_{b43}",
 ];
 
