@@ -3,7 +3,7 @@
 use super::byte_set::ByteSet;
 use std::ops::Range;
 
-use super::assign::{Found, Role, judge};
+use super::assign::{Found, Role, may_be_secret};
 use super::names::Class;
 use super::reader::Reader;
 use super::rules::CREDENTIAL;
@@ -103,7 +103,7 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         return;
     }
     if let Some(range) = positional(text, at) {
-        if judge(Class::Password, &text[range.clone()], Role::Setting) {
+        if may_be_secret(Class::Password, &text[range.clone()], Role::Setting) {
             found.push(Found { range, rule: CREDENTIAL, why: "the argument of a command" });
         }
         return;
@@ -146,7 +146,7 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let value = &text[start..end];
     let path = matches!(value.first(), Some(b'/' | b'-' | b'$')) && !is_random(value)
         || *form == Form::Glued && value.iter().all(|b| b.is_ascii_digit() || *b == b':') && value.contains(&b':');
-    if !path && value.len() > 2 && judge(Class::Password, value, Role::Setting) {
+    if !path && value.len() > 2 && may_be_secret(Class::Password, value, Role::Setting) {
         found.push(Found { range: start..end, rule: CREDENTIAL, why: "the option of a command" });
     }
 }
@@ -164,7 +164,7 @@ fn openssl(text: &[u8], at: usize) -> Option<Found> {
         .take(256)
         .take_while(|b| !b.is_ascii_whitespace() && !const { &ByteSet::of(b"\"'`\\") }.has(b))
         .count();
-    let taken = judge(Class::Password, &text[start..start + len], Role::Setting);
+    let taken = may_be_secret(Class::Password, &text[start..start + len], Role::Setting);
     taken.then(|| Found { range: start..start + len, rule: CREDENTIAL, why: "the option of a command" })
 }
 

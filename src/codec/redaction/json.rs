@@ -3,7 +3,7 @@
 use super::byte_set::ByteSet;
 use std::collections::{HashMap, HashSet};
 
-use super::assign::{Role, is_name_member, is_value_member, judge};
+use super::assign::{Role, is_name_member, is_value_member, may_be_secret};
 use super::batch::MAX_PAIR;
 use super::names::{Class, classify};
 use super::reader::{Unfinished, Work};
@@ -18,7 +18,7 @@ use crate::event::{Kind, Scanner, escape};
 /// Paths below the value at hand that are looked at; none means all of it.
 pub type Only<'a> = Option<Vec<&'a [String]>>;
 
-/// What surrounds a value: the paths to look at, the name of its member, and what a name above it announces.
+/// The context of a value: the paths to look at, the name of its member, and what a name above it announces.
 pub struct Above<'a> {
     pub only: Only<'a>,
     pub name: &'a str,
@@ -34,7 +34,7 @@ impl Engine {
             _ if above.only.is_some() => None,
             Kind::String => {
                 let text = raw.as_str()?;
-                if above.class.is_some_and(|class| judge(class, text.as_bytes(), Role::Beside))
+                if above.class.is_some_and(|class| may_be_secret(class, text.as_bytes(), Role::Beside))
                     && !self.is_mask(text.as_bytes())
                 {
                     work.found.push(SECRET_FIELD);
@@ -277,15 +277,15 @@ fn is_secret_text(class: Class, text: &[u8]) -> bool {
             let scheme = words.len() == 2 && words[0].iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
             !last.is_empty()
                 && !is_stand_in(last)
-                && (scheme || words.len() > 2 && text.contains(&b'=') || judge(Class::Key, text, Role::Member))
+                && (scheme || words.len() > 2 && text.contains(&b'=') || may_be_secret(Class::Key, text, Role::Member))
         }
         Class::Cookie => {
             let pair = memchr::memchr(b'=', text).is_some_and(|at| {
                 at > 0 && text[..at].iter().all(|b| b.is_ascii_graphic() && !const { &ByteSet::of(b"(){}<>") }.has(b))
             });
-            pair && !is_stand_in(text) && !text.contains(&b'(') || judge(Class::Token, text, Role::Member)
+            pair && !is_stand_in(text) && !text.contains(&b'(') || may_be_secret(Class::Token, text, Role::Member)
         }
-        class => judge(class, text, Role::Member),
+        class => may_be_secret(class, text, Role::Member),
     }
 }
 

@@ -14,6 +14,7 @@ mod build;
 mod byte_set;
 mod cards;
 mod connection;
+mod context;
 mod disguises;
 mod email;
 mod escapes;
@@ -33,7 +34,6 @@ mod report;
 mod rules;
 mod search;
 mod shape;
-mod surroundings;
 #[cfg(test)]
 mod tests;
 mod tokens;

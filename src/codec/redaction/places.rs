@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::assign::{Role, judge};
+use super::assign::{Role, may_be_secret};
 use super::byte_set::ByteSet;
 use super::names::Class;
 use super::reader::Reader;
@@ -40,7 +40,8 @@ pub fn pgpass(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     let len = text[start..].iter().take(MAX_BEHIND).position(ends).unwrap_or(text.len() - start);
     let value = &text[start..start + len];
     let taken = !host.is_empty() && is_host && alone && !value.contains(&b':');
-    (taken && !value.starts_with(b"/") && judge(Class::Password, value, Role::Setting)).then_some(start..start + len)
+    (taken && !value.starts_with(b"/") && may_be_secret(Class::Password, value, Role::Setting))
+        .then_some(start..start + len)
 }
 
 /// The password in front of the `@` of `thin:user/password@host`, `sqlldr user/password@db`, `user:password@tcp(host)`.
@@ -60,7 +61,7 @@ pub fn login(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     let head = &user[..user.len() - name];
     let known = go && head.is_empty() || is_oracle(text, head, split - name);
     let value = split + 1..at;
-    (known && name > 0 && judge(Class::Password, &text[value.clone()], Role::Setting)).then_some(value)
+    (known && name > 0 && may_be_secret(Class::Password, &text[value.clone()], Role::Setting)).then_some(value)
 }
 
 /// Whether what stands in front of a user says that a login of Oracle follows.
@@ -72,4 +73,41 @@ fn is_oracle(text: &[u8], head: &[u8], at: usize) -> bool {
     let line = memchr::memrchr(b'\n', before).map_or(before, |end| &before[end + 1..]);
     (head.is_empty() || head.ends_with(b"="))
         && ORACLE.iter().any(|command| memchr::memmem::find(line, command).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last_field(text: &str) -> Option<&str> {
+        let at = text.find(":5432:").or_else(|| text.find(":*:")).expect("has a port");
+        pgpass(&Reader::new(text.as_bytes()), at).map(|range| &text[range])
+    }
+
+    fn password(text: &str) -> Option<&str> {
+        login(&Reader::new(text.as_bytes()), text.find('@').expect("has an @")).map(|range| &text[range])
+    }
+
+    #[test]
+    fn the_last_field_of_a_line_of_passwords_is_taken() {
+        for text in ["h.example:5432:shop:bob:hunter2", "*:*:*:bob:hunter2", "echo 'h:5432:x:bob:hunter2' > ~/.pgpass"]
+        {
+            assert_eq!(last_field(text), Some("hunter2"), "{text}");
+        }
+        for text in ["h:5432:12:30:hunter2", "tcp://h:5432:5432:a:b", "h:5432:x:bob:", "h:5432: x:bob:hunter2"] {
+            assert_eq!(last_field(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn logins_without_a_scheme_are_known_by_their_neighbours() {
+        for text in
+            ["jdbc:oracle:thin:bob/hunter2@h:1521/x", "sqlldr userid=bob/hunter2@x", "bob:hunter2@tcp(h:3306)/x"]
+        {
+            assert_eq!(password(text), Some("hunter2"), "{text}");
+        }
+        for text in ["npm i foo/bar@1.2.3", "see a/b@c.example", "uses: actions/checkout@v4", "me:x@example.com"] {
+            assert_eq!(password(text), None, "{text}");
+        }
+    }
 }

@@ -5,10 +5,10 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::ops::Range;
 
 use super::connection::ends_word;
+use super::context::{Kind, Lexer, LineContext};
 use super::filter::Hit;
 use super::flags::Commands;
 use super::shape::{CLASSES, Class};
-use super::surroundings::{Kind, Lexer, Surroundings};
 
 /// Every rule reads the text through this, so that no byte is read more than a few times, whatever the text is.
 pub struct Reader<'a> {
@@ -25,7 +25,7 @@ pub struct Reader<'a> {
     pub last_name: Cell<usize>,
     /// Where the last word ended that was looked at for a name.
     pub last_word: Cell<usize>,
-    /// The last long word without quotes that was judged.
+    /// The last long word without quotes that was examined.
     pub long_word: Cell<(usize, usize)>,
     /// Where the last list of cookies ended that was read.
     pub cookies_end: Cell<usize>,
@@ -94,11 +94,11 @@ impl<'a> Reader<'a> {
         to
     }
 
-    /// What surrounds a place. Asked from left to right, it reads once.
-    pub fn surroundings(&self, at: usize) -> Surroundings {
-        let (surroundings, read) = self.lexer.borrow_mut().at(self.text, at);
+    /// The context of a place. Asked from left to right, it reads once.
+    pub fn context(&self, at: usize) -> LineContext {
+        let (context, read) = self.lexer.borrow_mut().at(self.text, at);
         self.charge(read + 1);
-        surroundings
+        context
     }
 
     /// The kind of text around the line that begins here.

@@ -137,7 +137,7 @@ fn is_reference(value: &[u8]) -> bool {
 
 /// Whether the value says that something else will be put in its place: `YOUR_API_KEY`, `changeme`.
 pub fn is_placeholder(value: &[u8]) -> bool {
-    // Made once: a searcher for each word and value would cost more than all other judging.
+    // Made once: a searcher for each word and value would cost more than all else.
     static WORDS: LazyLock<AhoCorasick> = LazyLock::new(|| {
         let mut builder = AhoCorasick::builder();
         builder.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA));

@@ -2,11 +2,11 @@
 //! like values; in code a word without quotes is an expression.
 
 use super::operator::{Operator, Sign};
-use super::secret::{MAX_JUDGED, Role, beginning};
+use super::secret::{MAX_EXAMINED, Role, beginning};
 use super::{Finder, Found, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::context::{Kind, LineContext};
 use crate::codec::redaction::names::{Class, is_name};
-use crate::codec::redaction::surroundings::{Kind, Surroundings};
 use crate::codec::redaction::values::is_template;
 
 /// How much of its line is read in front of a name.
@@ -72,13 +72,13 @@ impl Finder<'_, '_> {
         {
             return block;
         }
-        let here = self.reader.surroundings(self.name.range.start);
+        let here = self.reader.context(self.name.range.start);
         let (place, why) = self.place(at, operator, &here)?;
         let end = self.end_of(at, place);
         if end <= at {
             return None;
         }
-        if self.is_judged_already(at, end) {
+        if self.is_known_already(at, end) {
             return None;
         }
         let mut range = at..end;
@@ -86,7 +86,7 @@ impl Finder<'_, '_> {
         self.reader.charge(value.len());
         // A number is a literal wherever it stands.
         if value.len() > 3 && value.iter().all(u8::is_ascii_digit) && operator.sign != Sign::Space {
-            let taken = self.name.class.is_password() && self.judged(value, Role::Assigned);
+            let taken = self.name.class.is_password() && self.may_be(value, Role::Assigned);
             return taken.then(|| self.found(range, "a number given to the name"));
         }
         let role = match place {
@@ -95,7 +95,7 @@ impl Finder<'_, '_> {
             Place::CommaCell | Place::BarCell | Place::Word => Role::Word,
         };
         // A redaction ends where the value does: what a quote or call follows is no value.
-        // Text that is percent-encoded as a whole is judged once it is decoded.
+        // Text that is percent-encoded as a whole is examined once it is decoded.
         let encoded = value[0] == b'+' && value[1..].iter().all(|b| b.is_ascii_alphabetic() || *b == b',')
             || [&b"%0A"[..], b"%3C", b"%28", b"%7B", b"%60"]
                 .iter()
@@ -117,16 +117,16 @@ impl Finder<'_, '_> {
         while range.len() > 1 && ends.contains(&self.text[range.end - 1]) && place != Place::Url {
             range.end -= 1;
         }
-        self.judged(&self.text[range.clone()], role).then(|| self.found(range, why))
+        self.may_be(&self.text[range.clone()], role).then(|| self.found(range, why))
     }
 
     /// Whether the word is long, and shows nothing that its beginning shortly before has not shown.
-    fn is_judged_already(&self, at: usize, end: usize) -> bool {
-        let (start, judged_end) = self.reader.long_word.get();
-        if end - at <= MAX_JUDGED {
+    fn is_known_already(&self, at: usize, end: usize) -> bool {
+        let (start, known_end) = self.reader.long_word.get();
+        if end - at <= MAX_EXAMINED {
             return false;
         }
-        if judged_end == end && at >= start && at - start < MAX_JUDGED / 2 {
+        if known_end == end && at >= start && at - start < MAX_EXAMINED / 2 {
             return true;
         }
         self.reader.long_word.set((at, end));
@@ -138,7 +138,7 @@ impl Finder<'_, '_> {
         matches!(self.text.get(end), Some(b'(' | b'['))
     }
 
-    fn place(&self, at: usize, operator: &Operator, here: &Surroundings) -> Option<(Place, &'static str)> {
+    fn place(&self, at: usize, operator: &Operator, here: &LineContext) -> Option<(Place, &'static str)> {
         let start = self.start();
         let text = self.text;
         // No more than this of a long line, so that the effort stays in proportion.
@@ -233,7 +233,7 @@ impl Finder<'_, '_> {
     }
 
     /// `--password x`, `IDENTIFIED BY x`, `ENV X y`, `machine x login y password z`, `requirepass x`.
-    fn spaced(&self, at: usize, before: &[u8], here: &Surroundings) -> Option<(Place, &'static str)> {
+    fn spaced(&self, at: usize, before: &[u8], here: &LineContext) -> Option<(Place, &'static str)> {
         let name = &self.text[self.name.range.clone()];
         if self.name.quotes.is_some() {
             return None;
@@ -366,7 +366,7 @@ impl Finder<'_, '_> {
         let value = self.text[inside..end].trim_ascii_end();
         let after = end + self.text[end..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
         let closed = self.text[after..].starts_with(b"</") || self.text[end..].starts_with(b"]]>") || inside > at;
-        let taken = closed && self.judged(value, Role::Setting);
+        let taken = closed && self.may_be(value, Role::Setting);
         taken.then(|| self.found(inside..inside + value.len(), "the text of an element"))
     }
 
@@ -406,7 +406,7 @@ impl Finder<'_, '_> {
             return None;
         }
         let indent = |from: usize| self.text[from..].iter().take(64).take_while(|b| **b == b' ').count();
-        let here = self.reader.surroundings(self.name.range.start).line_start;
+        let here = self.reader.context(self.name.range.start).line_start;
         let start = at + self.text[at..].iter().take(2).take_while(|b| matches!(b, b'\r' | b'\n')).count();
         if start == at || start >= self.text.len() || indent(start) <= indent(here) {
             return None;
@@ -424,7 +424,7 @@ impl Finder<'_, '_> {
         let alone =
             matches!(self.text.get(blanks(self.text, end)), None | Some(b'\n' | b'\r' | b'#' | b'"' | b'\'' | b'\\'));
         let item = value.ends_with(b":") || value.starts_with(b"- ") || value == b"-";
-        (alone && !item && self.judged(value, Role::Setting)).then(|| self.found(at..end, why))
+        (alone && !item && self.may_be(value, Role::Setting)).then(|| self.found(at..end, why))
     }
 }
 

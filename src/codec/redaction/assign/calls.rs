@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::literal::{Literal, literal};
-use super::secret::{Role, judge};
+use super::secret::{Role, may_be_secret};
 use super::{CREDENTIAL, Class, Found, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::escapes::is_after_escape;
@@ -132,7 +132,7 @@ pub fn call_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let value = &text[literal.start..literal.end];
     reader.charge(value.len().min(MAX_ARGUMENTS));
     if !(literal.formatted && value.contains(&b'{'))
-        && judge(if alone { Class::Token } else { call.class }, value, call.role)
+        && may_be_secret(if alone { Class::Token } else { call.class }, value, call.role)
     {
         let why = "the argument of a call that is a secret by its place";
         found.push(Found { range: literal.start..literal.end, rule: CREDENTIAL, why });
@@ -175,8 +175,8 @@ fn arguments(reader: &Reader<'_>, mut at: usize) -> Vec<Given> {
 /// Where an argument ends: at the next comma or bracket of its call.
 fn end_of_argument(text: &[u8], from: usize, reach: usize) -> usize {
     let mut depth = 0usize;
-    for at in from..reach {
-        match text[at] {
+    for (at, byte) in text[..reach].iter().enumerate().skip(from) {
+        match byte {
             b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' if depth == 0 => return at,
             b')' | b']' | b'}' => depth -= 1,

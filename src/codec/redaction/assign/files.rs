@@ -50,7 +50,7 @@ impl Finder<'_, '_> {
         };
         let value = &text[range.clone()];
         let plain = !value.contains(&b' ') && !value.contains(&b'=') && !value.contains(&b'|');
-        (plain && self.judged(value, Role::Setting)).then(|| self.found(range, "what is written into the file"))
+        (plain && self.may_be(value, Role::Setting)).then(|| self.found(range, "what is written into the file"))
     }
 
     /// The only line of a text that is written into the file.
@@ -62,7 +62,7 @@ impl Finder<'_, '_> {
         let stop = self.reader.line_end(start);
         let value = text[start..stop].trim_ascii_end();
         let plain = value.len() < MAX_PATH && !value.iter().any(|b| b" =:{".contains(b));
-        (plain && self.judged(value, Role::Setting))
+        (plain && self.may_be(value, Role::Setting))
             .then(|| self.found(start..start + value.len(), "what is written into the file"))
     }
 
@@ -78,7 +78,7 @@ impl Finder<'_, '_> {
         let between = text[one.after..self.name.range.start].strip_prefix(b")")?;
         let declares =
             between.iter().all(|b| b.is_ascii_alphanumeric() || const { &ByteSet::of(b" \t\r\n_<>@.[]") }.has(b));
-        let taken = declares && self.judged(&text[one.start..one.end], Role::Assigned);
+        let taken = declares && self.may_be(&text[one.start..one.end], Role::Assigned);
         taken.then(|| self.found(one.start..one.end, "what an annotation gives to the field"))
     }
 }

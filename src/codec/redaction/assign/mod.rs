@@ -22,7 +22,7 @@ pub use calls::{CALL_WINDOWS, call_values, is_plausible_call};
 pub use pair::{is_name_member, is_value_member};
 pub use prose::login_values;
 pub use scheme::bearer;
-pub use secret::{Role, is_code, judge};
+pub use secret::{Role, is_code, may_be_secret};
 
 use super::escapes::is_after_escape;
 use super::names::{Class, FOREIGN, classify, is_name};
@@ -225,9 +225,9 @@ impl Finder<'_, '_> {
     }
 
     /// Whether the value is a secret, as the name announces one.
-    fn judged(&self, value: &[u8], role: Role) -> bool {
-        self.reader.charge(value.len().min(secret::MAX_JUDGED));
-        judge(self.name.class, value, role)
+    fn may_be(&self, value: &[u8], role: Role) -> bool {
+        self.reader.charge(value.len().min(secret::MAX_EXAMINED));
+        may_be_secret(self.name.class, value, role)
     }
 
     fn found(&self, range: Range<usize>, why: &'static str) -> Found {
@@ -367,7 +367,7 @@ impl Finder<'_, '_> {
         if operator.sign != Sign::Assign || self.name.quotes.is_some() {
             return 0;
         }
-        let here = self.reader.surroundings(self.name.range.start);
+        let here = self.reader.context(self.name.range.start);
         let from = here.line_start.max(self.name.range.start.saturating_sub(NEARBY));
         let before = self.text[from..self.name.range.start].trim_ascii();
         let targets = before.iter().all(|b| is_name(*b) || const { &ByteSet::of(b"., $") }.has(b));
@@ -383,7 +383,7 @@ impl Finder<'_, '_> {
         if self.name.quotes.is_some() {
             return true;
         }
-        let here = self.reader.surroundings(self.name.range.start);
+        let here = self.reader.context(self.name.range.start);
         let closes = here.string.is_some_and(|(quote, _)| quote == literal.quote && literal.level == 0);
         // Behind a quote that closes a string no word can begin.
         !closes || self.text.get(literal.start).is_some_and(u8::is_ascii_alphanumeric)
@@ -397,7 +397,7 @@ impl Finder<'_, '_> {
             _ => Role::Assigned,
         };
         let formatted = literal.formatted && value.contains(&b'{');
-        (!formatted && self.judged(value, role)).then(|| self.found(literal.start..literal.end, why))
+        (!formatted && self.may_be(value, role)).then(|| self.found(literal.start..literal.end, why))
     }
 }
 

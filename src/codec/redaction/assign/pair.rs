@@ -2,7 +2,7 @@
 
 use super::literal::literal;
 use super::operator::{Operator, Sign};
-use super::secret::{Role, judge};
+use super::secret::{Role, may_be_secret};
 use super::{Finder, Found, NEARBY, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::names::{Class, is_name};
@@ -74,7 +74,7 @@ impl Finder<'_, '_> {
             let second = literal(self.reader, space(next + user + 1));
             let second = second.filter(|one| self.text.get(space(one.after)) == Some(&b')'));
             if let Some(one) =
-                second.filter(|one| judge(Class::Password, &self.text[one.start..one.end], Role::Assigned))
+                second.filter(|one| may_be_secret(Class::Password, &self.text[one.start..one.end], Role::Assigned))
             {
                 found.push(self.found(one.start..one.end, "the right one of a pair"));
             }
@@ -92,7 +92,7 @@ impl Finder<'_, '_> {
         if all.len() == 2 && self.is_login() {
             all.remove(0);
             let value = &self.text[all[0].start..all[0].end];
-            if judge(Class::Password, value, Role::Assigned) {
+            if may_be_secret(Class::Password, value, Role::Assigned) {
                 found.push(self.found(all[0].start..all[0].end, "the right one of a pair"));
             }
             return;
@@ -140,7 +140,7 @@ impl Finder<'_, '_> {
                     let second = literal(self.reader, space(after + 1));
                     if let Some(second) = second.filter(|two| lookup || text.get(space(two.after)) == Some(&b')')) {
                         let class = if lookup { self.name.class } else { Class::Password };
-                        if judge(class, &text[second.start..second.end], Role::Assigned) {
+                        if may_be_secret(class, &text[second.start..second.end], Role::Assigned) {
                             found.push(self.found(second.start..second.end, "the second of two arguments"));
                         }
                         return;
@@ -226,7 +226,7 @@ impl Finder<'_, '_> {
                 + self.text[end..].iter().take(16).take_while(|b| const { &ByteSet::of(b" \t=:>'") }.has(b)).count();
             let one = literal(self.reader, sign)?;
             let value = &self.text[one.start..one.end];
-            self.judged(value, Role::Assigned).then(|| self.found(one.start..one.end, "the default of the name"))
+            self.may_be(value, Role::Assigned).then(|| self.found(one.start..one.end, "the default of the name"))
         })
     }
 
@@ -327,7 +327,7 @@ impl Finder<'_, '_> {
                 return taken.then(|| self.found(credentials, "credentials behind a scheme"));
             }
             return self
-                .judged(&text[one.start..one.end], Role::Assigned)
+                .may_be(&text[one.start..one.end], Role::Assigned)
                 .then(|| self.found(one.start..one.end, "the value of a pair"));
         }
         let end = value
@@ -337,7 +337,7 @@ impl Finder<'_, '_> {
                 .take_while(|b| !b.is_ascii_whitespace() && !const { &ByteSet::of(b",}<\\\"'") }.has(b))
                 .count();
         let taken =
-            end > value && text[value] != b'{' && text[value] != b'[' && self.judged(&text[value..end], Role::Setting);
+            end > value && text[value] != b'{' && text[value] != b'[' && self.may_be(&text[value..end], Role::Setting);
         taken.then(|| self.found(value..end, "the value of a pair"))
     }
 
@@ -361,7 +361,7 @@ impl Finder<'_, '_> {
         let start = start?;
         let len = memchr::memchr(b'<', &text[start..text.len().min(start + 512)])?;
         let value = text[start..start + len].trim_ascii_end();
-        let taken = self.judged(value, Role::Setting);
+        let taken = self.may_be(value, Role::Setting);
         taken.then(|| self.found(start..start + value.len(), "the element beside the name"))
     }
 
@@ -409,7 +409,7 @@ impl Finder<'_, '_> {
 
     /// Whether the name is the first argument of a call that sets it to the next, or one of a pair.
     pub(super) fn is_argument_pair(&self, next: &super::Literal) -> bool {
-        let here = self.reader.surroundings(self.start());
+        let here = self.reader.context(self.start());
         let Some((b'(' | b'[', open)) = here.bracket else { return false };
         let head = self.text[..open].iter().rev().take(40).take_while(|b| is_name(**b) || **b == b'.').count();
         let head = String::from_utf8_lossy(&self.text[open - head..open]).to_ascii_lowercase();
@@ -459,7 +459,7 @@ impl Finder<'_, '_> {
             Some(one) => one.start..one.end,
             None => value..value + text[value..].iter().take(512).take_while(|b| !b.is_ascii_whitespace()).count(),
         };
-        let taken = !text[range.clone()].starts_with(b"-") && self.judged(&text[range.clone()], Role::Setting);
+        let taken = !text[range.clone()].starts_with(b"-") && self.may_be(&text[range.clone()], Role::Setting);
         taken.then(|| self.found(range, "the next line"))
     }
 
@@ -471,7 +471,7 @@ impl Finder<'_, '_> {
         let end = before[..before.len() - 1].iter().rposition(|b| *b != b'\\').map_or(0, |at| at + 1);
         let from = end.saturating_sub(MAX_EXPRESSION);
         let start = from + memchr::memrchr(quote, &before[from..end])? + 1;
-        self.judged(&before[start..end], Role::Assigned).then(|| self.found(start..end, "a literal given to the name"))
+        self.may_be(&before[start..end], Role::Assigned).then(|| self.found(start..end, "a literal given to the name"))
     }
 
     /// Of several literals that a call is given the last: `set_password("service", "user", "x")`.
@@ -519,7 +519,7 @@ impl Finder<'_, '_> {
             return None;
         }
         let next = literal(self.reader, blanks(self.text, comma + 1))?;
-        let taken = self.judged(&self.text[next.start..next.end], Role::Beside);
+        let taken = self.may_be(&self.text[next.start..next.end], Role::Beside);
         taken.then(|| self.found(next.start..next.end, "the argument behind the name"))
     }
 

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::secret::{Role, judge};
+use super::secret::{Role, may_be_secret};
 use super::{CREDENTIAL, Class, Finder, Found, Name, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::context::Kind;
 use crate::codec::redaction::names::is_name;
 use crate::codec::redaction::reader::Reader;
-use crate::codec::redaction::surroundings::Kind;
 
 /// Words that go on behind a name: `password for bob is`, `password has been reset to`.
 const CONTINUING: &[&[u8]] = &[b"for", b"of", b"on", b"at", b"in", b"has", b"was", b"to", b"from"];
@@ -86,13 +86,13 @@ impl Finder<'_, '_> {
         if *words == b" (" && self.text.get(self.name.end) != Some(&b')') || range.len() > MAX_PHRASE {
             return None;
         }
-        self.judged(&self.text[range.clone()], Role::Mention).then(|| self.found(range, "what a sentence says"))
+        self.may_be(&self.text[range.clone()], Role::Mention).then(|| self.found(range, "what a sentence says"))
     }
 
     /// The line below a title: `Password:` or `### Password`.
     pub(super) fn below_title(&self) -> Option<Found> {
         let text = self.text;
-        let here = self.reader.surroundings(self.start()).line_start;
+        let here = self.reader.context(self.start()).line_start;
         let is_markup = |b: &u8| const { &ByteSet::of(b" \t#*_->\"'`") }.has(b);
         let colon = self.name.end + text[self.name.end..].iter().take(4).take_while(|b| b":*".contains(b)).count();
         let mut at = blanks(text, colon);
@@ -109,7 +109,7 @@ impl Finder<'_, '_> {
         let value = text[at..end.min(at + MAX_PHRASE)].trim_ascii_end();
         let value = value.strip_suffix(b"`").unwrap_or(value);
         let alone = !value.contains(&b' ') && end - at <= MAX_PHRASE;
-        (alone && self.judged(value, Role::Mention)).then(|| self.found(at..at + value.len(), "the line below a title"))
+        (alone && self.may_be(value, Role::Mention)).then(|| self.found(at..at + value.len(), "the line below a title"))
     }
 
     /// `<td>Password</td><td>x</td>`, `Password: <code>x</code>`
@@ -132,7 +132,7 @@ impl Finder<'_, '_> {
         }
         let len = text[at..].iter().take(128).position(|b| b"<\n".contains(b))?;
         let value = text[at..at + len].trim_ascii_end();
-        let taken = opened && text[at + len..].starts_with(b"</") && self.judged(value, Role::Setting);
+        let taken = opened && text[at + len..].starts_with(b"</") && self.may_be(value, Role::Setting);
         taken.then(|| self.found(at..at + value.len(), "the element beside the name"))
     }
 
@@ -184,6 +184,6 @@ fn word_of_login(reader: &Reader<'_>, at: usize) -> Option<Found> {
     let value = &text[at..at + len];
     let value = value.strip_suffix(b".").unwrap_or(value);
     let taken = !value.contains(&b'/') || super::is_random(value);
-    let taken = taken && judge(Class::Password, value, Role::Mention);
+    let taken = taken && may_be_secret(Class::Password, value, Role::Mention);
     taken.then(|| Found { range: at..at + value.len(), rule: CREDENTIAL, why: "the password of a login" })
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::literal::literal;
 use super::operator::{Sign, operator};
-use super::secret::{Role, is_code, judge};
+use super::secret::{Role, is_code, may_be_secret};
 use super::{Class, Finder, Found, blanks};
 use crate::codec::redaction::names::is_name;
 use crate::codec::redaction::reader::Reader;
@@ -80,11 +80,11 @@ impl Finder<'_, '_> {
                 let field = value.ends_with(b"=") && matches!(self.text.get(end), Some(b'"' | b'\\'));
                 !is_template(value) && !is_placeholder(value) && !value.contains(&b'(') && !value.is_empty() && !field
             }
-            (false, true) => judge(Class::Key, value, Role::Assigned),
+            (false, true) => may_be_secret(Class::Key, value, Role::Assigned),
             (false, false) => {
                 let header =
                     operator.sign == Sign::Colon && credentials.start == range.start && self.name.quotes.is_none();
-                judge(Class::Key, value, if header { Role::Setting } else { Role::Word })
+                may_be_secret(Class::Key, value, if header { Role::Setting } else { Role::Word })
             }
         };
         if taken { vec![self.found(credentials.start..end, "credentials behind a scheme")] } else { Vec::new() }

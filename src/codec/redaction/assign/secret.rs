@@ -29,11 +29,11 @@ const VERY_RANDOM: usize = 16;
 
 /// What a value is shows in so many of its first bytes. Names may stand in each other's values, so that without a bound
 /// the effort would grow with the square of a text's length.
-pub const MAX_JUDGED: usize = 128;
+pub const MAX_EXAMINED: usize = 128;
 
-/// The part of a value that is judged.
+/// The part of a value that is examined.
 pub fn beginning(value: &[u8]) -> &[u8] {
-    let mut end = value.len().min(MAX_JUDGED);
+    let mut end = value.len().min(MAX_EXAMINED);
     while end > 0 && value.get(end).is_some_and(|byte| byte & 0xC0 == 0x80) {
         end -= 1;
     }
@@ -41,7 +41,7 @@ pub fn beginning(value: &[u8]) -> &[u8] {
 }
 
 /// Whether the value is the secret that a name of this class announces.
-pub fn judge(class: Class, value: &[u8], role: Role) -> bool {
+pub fn may_be_secret(class: Class, value: &[u8], role: Role) -> bool {
     if is_long_text(value.trim_ascii()) {
         return false;
     }
@@ -168,8 +168,8 @@ fn token(value: &[u8], loose: usize, role: Role) -> bool {
 
 /// Whether the value has several lines, or is longer than any passphrase and is or ends in code.
 fn is_long_text(value: &[u8]) -> bool {
-    let head = &value[..value.len().min(MAX_JUDGED)];
-    let tail = &value[value.len().saturating_sub(MAX_JUDGED)..];
+    let head = &value[..value.len().min(MAX_EXAMINED)];
+    let tail = &value[value.len().saturating_sub(MAX_EXAMINED)..];
     let phrase = || head.iter().all(|b| b.is_ascii_alphabetic() || *b == b' ');
     memchr::memchr2(b'\n', b'\r', head).is_some()
         || value.len() > MAX_PHRASE && (head.contains(&b' ') && !phrase() || is_code(tail))
@@ -187,7 +187,7 @@ pub fn is_code(value: &[u8]) -> bool {
         let of_name = |b: &&u8| b.is_ascii_alphabetic() || matches!(b, b'_' | b'.');
         let len = value[..at].iter().rev().take(MAX_CALLED).take_while(of_name).count();
         let name = &value[at - len..at];
-        let closed = close.is_some_and(|close| close > at) || value.len() > MAX_JUDGED / 2;
+        let closed = close.is_some_and(|close| close > at) || value.len() > MAX_EXAMINED / 2;
         closed && len > 3 && (name.contains(&b'.') || name.starts_with(b"__") || is_wordlike(name))
     });
     called || value.contains(&b' ') && value.iter().any(|b| const { &ByteSet::of(b";|=<>{}") }.has(b))

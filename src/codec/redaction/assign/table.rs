@@ -1,7 +1,7 @@
 //! Columns: the value at the place of its name in `INSERT INTO t (a, password) VALUES ('x', 'y')`.
 
 use super::literal::{Literal, literal};
-use super::secret::{Role, judge};
+use super::secret::{Role, may_be_secret};
 use super::{Finder, Found};
 use crate::codec::redaction::names::{Class, classify, is_name};
 
@@ -52,7 +52,7 @@ impl Finder<'_, '_> {
                 match literal(self.reader, at) {
                     Some(Literal { start, end, after, .. }) => {
                         let class = classes.get(nth).copied().flatten();
-                        if class.is_some_and(|class| judge(class, &self.text[start..end], Role::Assigned)) {
+                        if class.is_some_and(|class| may_be_secret(class, &self.text[start..end], Role::Assigned)) {
                             found.push(self.found(start..end, "the value of a column"));
                         }
                         at = after;
@@ -86,7 +86,7 @@ impl Finder<'_, '_> {
         {
             return;
         }
-        let start = self.reader.surroundings(range.start).line_start;
+        let start = self.reader.context(range.start).line_start;
         let end = self.reader.line_end(range.end);
         // A row is no header.
         if end - start > MAX_COLUMNS || start < self.reader.csv_end.get() {
@@ -113,7 +113,7 @@ impl Finder<'_, '_> {
     /// semicolon ends.
     pub(super) fn table(&self, found: &mut Vec<Found>) {
         let text = self.text;
-        let start = self.reader.surroundings(self.name.range.start).line_start;
+        let start = self.reader.context(self.name.range.start).line_start;
         let end = self.reader.line_end(self.name.range.end);
         if end - start > MAX_COLUMNS || start < self.reader.csv_end.get() || end >= text.len() {
             return;
@@ -151,7 +151,7 @@ impl Finder<'_, '_> {
             }
             for (cell, class) in row.split(|b| *b == sign).zip(&classes) {
                 let value = trimmed(cell);
-                if let Some(class) = class.filter(|class| !rule && judge(*class, value, Role::Setting)) {
+                if let Some(class) = class.filter(|class| !rule && may_be_secret(*class, value, Role::Setting)) {
                     let place = value.as_ptr() as usize - text.as_ptr() as usize;
                     let found_one = self.found(place..place + value.len(), "the value of a column");
                     found.extend((class != Class::Weak).then_some(found_one));
@@ -179,7 +179,7 @@ impl Finder<'_, '_> {
             let len = memchr::memchr(stop, rest).unwrap_or(rest.len());
             let after = inside + len + usize::from(quoted);
             let value = &self.text[inside..inside + len];
-            if classes[nth].is_some_and(|class| judge(class, value, Role::Setting)) {
+            if classes[nth].is_some_and(|class| may_be_secret(class, value, Role::Setting)) {
                 values.push(self.found(inside..inside + len, "the value of a column"));
             }
             let last = nth + 1 == classes.len();

@@ -119,3 +119,67 @@ fn a_bearer_token_is_found_without_its_header() {
     assert_eq!(bearer("Bearer {token}", 0), None);
     assert_eq!(bearer("bearer of bad news which is long", 0), None);
 }
+
+/// What the call whose name holds `word` is given that is a secret.
+fn given<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    let reader = Reader::new(text.as_bytes());
+    let mut found = Vec::new();
+    call_values(&reader, text.find(word).expect("named"), &mut found);
+    found.first().map(|found| &text[found.range.clone()])
+}
+
+#[test]
+fn calls_that_log_in_are_given_a_password_at_its_place() {
+    for (text, word, expected) in [
+        ("DriverManager.getConnection(url, \"bob\", \"hunter2\")", "getConn", "hunter2"),
+        ("ssh.connect('h', 22, 'bob', 'hunter2')", "connect", "hunter2"),
+        ("smtp.login(\"bob\", \"hunter2\")", "login", "hunter2"),
+        ("requests.get(u, auth=HTTPBasicAuth(\"bob\", \"hunter2\"))", "BasicAuth", "hunter2"),
+        ("new mysqli(\"h\", \"bob\", \"hunter2\", \"x\")", "mysqli", "hunter2"),
+        ("select pgp_sym_decrypt(f(data, 1), 'hunter2')", "pgp_", "hunter2"),
+        ("jwt.encode(payload, 's3cretkey9', algorithm='HS256')", "jwt", "s3cretkey9"),
+    ] {
+        assert_eq!(given(text, word), Some(expected), "{text}");
+    }
+    for (text, word) in [
+        ("button.connect(\"clicked\", handler, \"label\")", "connect"),
+        ("socket.connect(host, port, timeout)", "connect"),
+        ("page.login(request, \"accounts/login.html\")", "login"),
+        ("auth.login(user, password)", "login"),
+        ("login(\"bob\", \"{password}\")", "login"),
+        ("cipher.encrypt(\"data\", \"more\")", "encrypt"),
+    ] {
+        assert_eq!(given(text, word), None, "{text}");
+    }
+}
+
+#[test]
+fn sentences_and_documents_say_a_password_in_many_ways() {
+    for (text, expected) in [
+        ("the password for bob is hunter2", "hunter2"),
+        ("Password (staging): hunter2", "hunter2"),
+        ("the password has been reset to Tr0ub4dor", "Tr0ub4dor"),
+        ("enter Tr0ub4dor as the password", "Tr0ub4dor"),
+        ("bob / Tr0ub4dor (password)", "Tr0ub4dor"),
+        ("Password:\nTr0ub4dor\n", "Tr0ub4dor"),
+        ("| User | Password |\n|---|---|\n| bob | hunter2 |\n", "hunter2"),
+        ("<td>Password</td><td>hunter2</td>", "hunter2"),
+        ("echo hunter2 > /run/secrets/db_password", "hunter2"),
+        ("cat > secret_file <<EOF\nhunter2\nEOF", "hunter2"),
+        ("@Value(\"hunter2\")\nprivate String password;", "hunter2"),
+    ] {
+        assert_eq!(taken(text), Some(expected), "{text}");
+    }
+    for text in [
+        "the password for the service is required",
+        "password for user in users: x1",
+        "set the password to something else",
+        "use it as the password",
+        "| Option | Password |\n| a | b |\n",
+        "echo done > token.log && rm secret",
+        "@Value(\"${db.password}\") private String password;",
+        "<td>Password</td><td></td>",
+    ] {
+        assert_eq!(taken(text), None, "{text}");
+    }
+}

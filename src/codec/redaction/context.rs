@@ -1,4 +1,4 @@
-//! What surrounds a place in a text: its line, the string and the bracket it stands in, and the kind of text.
+//! The context of a place in a text: its line, the string and the bracket it stands in, and the kind of text.
 
 use super::byte_set::ByteSet;
 
@@ -13,9 +13,9 @@ pub struct Lexer {
     neighbours: Option<(usize, Kind)>,
 }
 
-/// What surrounds a place.
+/// The context of a place.
 #[derive(Clone, Copy, Debug)]
-pub struct Surroundings {
+pub struct LineContext {
     pub line_start: usize,
     /// The quote of the string that is open here, and where it opened.
     pub string: Option<(u8, usize)>,
@@ -40,8 +40,8 @@ const MAX_BACK: usize = 512;
 const NEIGHBOURS: usize = 400;
 
 impl Lexer {
-    /// What surrounds `at`, and how many bytes were read for it.
-    pub fn at(&mut self, text: &[u8], at: usize) -> (Surroundings, usize) {
+    /// The context of `at`, and how many bytes were read for it.
+    pub fn at(&mut self, text: &[u8], at: usize) -> (LineContext, usize) {
         if at < self.at {
             let back = at.saturating_sub(MAX_BACK);
             self.at = memchr::memrchr(b'\n', &text[back..at]).map_or(back, |line| back + line + 1);
@@ -52,9 +52,9 @@ impl Lexer {
         while self.at < at {
             self.step(text);
         }
-        let surroundings =
-            Surroundings { line_start: self.line_start, string: self.string, bracket: self.brackets.last().copied() };
-        (surroundings, self.at - from)
+        let context =
+            LineContext { line_start: self.line_start, string: self.string, bracket: self.brackets.last().copied() };
+        (context, self.at - from)
     }
 
     fn step(&mut self, text: &[u8]) {
@@ -112,7 +112,7 @@ fn is_letter(byte: u8) -> bool {
         || byte.is_ascii_digit()
 }
 
-/// Judges up to four lines before and behind the line; the line itself says nothing.
+/// Looks at up to four lines before and behind the line; the line itself says nothing.
 fn kind_of(text: &[u8], line_start: usize) -> Kind {
     let (from, line) = (line_start.saturating_sub(NEIGHBOURS), &text[line_start..]);
     let before = &text[from..line_start];
