@@ -42,6 +42,8 @@ enum Place {
     CommaCell,
     /// Between bars, as in a table of Markdown.
     BarCell,
+    /// The same, where the name and the value are all that the row has.
+    Row,
     /// Anywhere else.
     Word,
 }
@@ -90,7 +92,7 @@ impl Finder<'_, '_> {
             return taken.then(|| self.found(range, "a number given to the name"));
         }
         let role = match place {
-            Place::Url | Place::Field | Place::Tag | Place::Setting => Role::Setting,
+            Place::Url | Place::Field | Place::Tag | Place::Setting | Place::Row => Role::Setting,
             Place::Mention => Role::Mention,
             Place::CommaCell | Place::BarCell | Place::Word => Role::Word,
         };
@@ -149,7 +151,11 @@ impl Finder<'_, '_> {
             Sign::Space if operator.mentions => return Some((Place::Mention, "what a sentence says")),
             Sign::Space => return self.spaced(at, before, here),
             Sign::Cell if text[operator.end - 1] == b'|' => {
-                return Some((Place::BarCell, "the cell beside the name"));
+                let after = blanks(text, self.end_of(at, Place::BarCell));
+                let last = text.get(after) == Some(&b'|') && matches!(text.get(after + 1), None | Some(b'\n' | b'\r'));
+                let first = before.contains(&b'|') && before.iter().all(|b| b"| *_`".contains(b));
+                let row = first && last && self.name.class.is_password();
+                return Some((if row { Place::Row } else { Place::BarCell }, "the cell beside the name"));
             }
             Sign::Cell => return Some((Place::Word, "the cell beside the name")),
             Sign::Comma => return Some((Place::CommaCell, "the cell beside the name")),
@@ -347,7 +353,7 @@ impl Finder<'_, '_> {
             Place::Field => (FIELD_END, field_len),
             Place::Tag => (TAG_END, tag_len),
             Place::CommaCell => (COMMA_END, |rest| cell_len(rest, b',')),
-            Place::BarCell => (BAR_END, |rest| cell_len(rest, b'|')),
+            Place::BarCell | Place::Row => (BAR_END, |rest| cell_len(rest, b'|')),
             Place::Setting | Place::Mention | Place::Word => (WORD_END, word_len),
         };
         self.reader.end(kind, at, || at + end(&self.text[at..]))

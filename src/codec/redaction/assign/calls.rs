@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::literal::{Literal, literal};
 use super::secret::{Role, may_be_secret};
-use super::{CREDENTIAL, Class, Found, blanks};
+use super::{CREDENTIAL, Class, Found, blanks, is_random};
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::escapes::is_after_escape;
 use crate::codec::redaction::names::is_name;
@@ -131,6 +131,10 @@ pub fn call_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let Some(literal) = arguments.get(nth).and_then(|one| one.literal.as_ref()) else { return };
     let value = &text[literal.start..literal.end];
     reader.charge(value.len().min(MAX_ARGUMENTS));
+    // `login(request, "accounts/login.html")`
+    if value.contains(&b'/') && !is_random(value) {
+        return;
+    }
     if !(literal.formatted && value.contains(&b'{'))
         && may_be_secret(if alone { Class::Token } else { call.class }, value, call.role)
     {
