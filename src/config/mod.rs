@@ -164,6 +164,7 @@ impl Loading<'_> {
         self.problems.forget(|problem| broken.contains(&problem.span));
         self.problems.extend(unset);
         foreign::explain(&root, &mut self.problems);
+        explain_moved(&mut self.problems);
         self.problems.sort();
         match plan {
             Some(plan) if !self.problems.has_errors() => {
@@ -278,6 +279,8 @@ fn check_read(name: &str, sinks: &[PlannedSink], root: &Node, problems: &mut Pro
     let message = match found {
         Some(sink) if sink.sink.readable() != Readable::Never => return,
         Some(sink) => format!("`{name}` is a sink of type `{}`, which cannot be queried", sink.type_name),
+        // What else is wrong with it is said where it stands.
+        None if root.get("sinks").is_some_and(|sinks| sinks.value.get(name).is_some()) => return,
         None => {
             let near = diagnostic::nearest(name, sinks.iter().map(|sink| &*sink.name));
             format!("no sink `{name}`{}", near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())
@@ -287,6 +290,15 @@ fn check_read(name: &str, sinks: &[PlannedSink], root: &Node, problems: &mut Pro
     found.push(Problem::error("api.read.sink", Span::NOWHERE, message));
     diagnostic::place(&mut found, 0, root, "", root.span);
     problems.extend(found);
+}
+
+/// Says where a section of earlier versions has gone.
+fn explain_moved(problems: &mut Problems) {
+    for problem in problems.iter_mut().filter(|problem| problem.path.is_empty()) {
+        if problem.message == "unknown key `store`" {
+            problem.hint = Some("the store is a sink: `sinks: { NAME: { type: store, inputs: [...] } }`".to_owned());
+        }
+    }
 }
 
 fn warn_of_nothing(root: &Node, problems: &mut Problems) {
