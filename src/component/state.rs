@@ -71,6 +71,7 @@ pub struct State {
     by_change: BTreeMap<(bool, u64), Bytes>,
     changes: u64,
     bytes: usize,
+    not_spare: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -131,7 +132,7 @@ impl State {
 
     /// Entries that are not spare.
     pub fn not_spare(&self) -> usize {
-        self.by_change.range((true, 0)..).count()
+        self.not_spare
     }
 
     /// Entries that are due by `now`, the earliest first.
@@ -181,6 +182,7 @@ impl State {
         if due != NEVER {
             self.by_due.insert((due, key.clone()));
         }
+        self.not_spare += usize::from(!is_spare);
         let change = (!is_spare, self.changes);
         self.by_change.insert(change, key.clone());
         self.entries.insert(key, Entry { value, due, change });
@@ -189,6 +191,7 @@ impl State {
     fn remove(&mut self, key: &Bytes) {
         let Some(old) = self.entries.remove(key) else { return };
         self.bytes -= cost(key, &old.value);
+        self.not_spare -= usize::from(old.change.0);
         self.by_change.remove(&old.change);
         self.by_due.remove(&(old.due, key.clone()));
     }

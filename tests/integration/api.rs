@@ -465,3 +465,45 @@ fn clients_that_do_not_read_hold_little_memory_and_nobody_up() {
     assert!(grown < 100.0, "it grew by {grown} MiB");
     drop(lazy);
 }
+
+#[test]
+fn a_thousand_clients_of_whom_a_hundred_never_read_get_everything_within_the_memory() {
+    let (_, hard) = raise_descriptors();
+    assert!(hard > 2500, "the test needs more files than {hard}");
+    let folder = Folder::new();
+    let port = free_port();
+    let agent = Agent::start(&folder, &live(port));
+    let tokens: Vec<String> = (0..20).map(|n| agent.token_of(&format!("admin{n}"), "admin")).collect();
+    let path = |n: usize, q: &str| format!("/api/stream?token={}&q={q}", tokens[n % tokens.len()]);
+    let stalled: Vec<TcpStream> = (0..100).map(|n| ask_for_stream(&agent, &path(n, "has:n"), &[])).collect();
+    let reading: Vec<Stream> = (100..1000).map(|n| Stream::open(&agent, &path(n, "to:all"), &[])).collect();
+    eventually("all are clients", || agent.metrics().get("weir_stream_clients") == Some(&1000.0));
+    assert!(Stream::open(&agent, &path(0, "has:n"), &[]).text().starts_with("HTTP/1.1 429 "));
+    let filler = "x".repeat(2000);
+    for round in 0..20 {
+        let body: String = (0..250)
+            .map(|n| match n {
+                0..10 => format!("{{\"n\":{},\"to\":\"all\"}}\n", round * 10 + n),
+                _ => format!("{{\"n\":{n},\"to\":\"nobody\",\"x\":\"{filler}\"}}\n"),
+            })
+            .collect();
+        assert_eq!(post(port, &body), 250);
+    }
+    agent.delivered("out", 5000);
+    let all: Vec<u64> = (0..200).collect();
+    eventually("whoever reads has all", || reading.iter().all(|stream| numbers(&stream.frames()).len() == 200));
+    assert!(reading.iter().all(|stream| numbers(&stream.frames()) == all));
+    let resident = agent.metrics()["process_resident_memory_bytes"] / 1024.0 / 1024.0;
+    assert!(resident < 256.0, "{resident} MiB");
+    agent.assert_books();
+    drop(stalled);
+}
+
+/// As many open files as the machine allows this process, before and after.
+fn raise_descriptors() -> (u64, u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).expect("it may be raised");
+    (limit.current.unwrap_or(u64::MAX), hard)
+}
