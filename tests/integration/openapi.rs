@@ -40,7 +40,8 @@ fn no_generated_request_of_any_role_gets_an_answer_that_the_description_does_not
             let token = agent.token_of("ali", role);
             command.args(["-H", &format!("Authorization: Bearer {token}")]);
         }
-        command.args(["--phases", phases, "--max-examples", "6", "--workers", "2", "--request-timeout", "20"]);
+        // Python 3.11 cannot parse in two threads at once, which its generators do.
+        command.args(["--phases", phases, "--max-examples", "5", "--workers", "1", "--request-timeout", "20"]);
         command.args([
             "--seed",
             "7",
