@@ -8,6 +8,7 @@ use crate::delivery::view::{Format, LiveEvent, View};
 use crate::event::Raw;
 use crate::journal::stepped::{Stepped, commit, lines};
 use crate::journal::{Codec, Options, Start, StreamId};
+use crate::query::Query;
 use crate::visibility::Visibility;
 
 const PLAIN: Format = Format { name: "plain", push: push_number };
@@ -42,8 +43,8 @@ impl Setup {
     /// A journal that has very little in memory.
     fn new() -> Setup {
         let options = Options {
-            max_bytes: 1 << 20,
-            keep_bytes: 512 << 10,
+            max_bytes: 16 << 20,
+            keep_bytes: 8 << 20,
             codec: Codec::None,
             tier_bytes: 1 << 10,
             intake_bytes: 1 << 20,
@@ -60,17 +61,23 @@ impl Setup {
 
     /// Appends and syncs so many events, one at a time.
     fn write(&mut self, events: u64) {
-        for n in self.written..self.written + events {
-            drop(self.disk.journal.ticket().commit(commit(self.stream, lines(n, 1))));
-            while self.disk.append(1 << 20) {}
-            while self.disk.sync() {}
-        }
+        (0..events).for_each(|_| self.write_together(1));
+    }
+
+    fn write_together(&mut self, events: u64) {
+        drop(self.disk.journal.ticket().commit(commit(self.stream, lines(self.written, events))));
+        while self.disk.append(1 << 20) {}
+        while self.disk.sync() {}
         self.written += events;
     }
 
     fn subscribe(&self, format: Format, from: Option<u64>) -> Client {
+        self.subscribe_to(None, format, from)
+    }
+
+    fn subscribe_to(&self, query: Option<Arc<Query>>, format: Format, from: Option<u64>) -> Client {
         let visibility = Visibility::All { own: String::new(), preview: 5 };
-        let view = View { query: None, visibility, format };
+        let view = View { query, visibility, format };
         self.fanout.subscribe(view, from, "ali").expect("there is a slot")
     }
 }
@@ -163,4 +170,30 @@ async fn a_panic_while_frames_are_made_is_a_gap_for_that_view_alone() {
     assert!(missed == 1 && !seen.contains(&7), "{seen:?}, {missed} missed");
     setup.write(1);
     assert_eq!(follow(&mut broken, 21, 22).await, (vec![21], 0));
+}
+
+#[tokio::test]
+async fn clients_that_find_nothing_in_a_long_backlog_let_others_work_in_between() {
+    let mut setup = Setup::new();
+    for _ in 0..12 {
+        setup.write_together(5000);
+    }
+    let query = Arc::new(Query::parse("n:60000").expect("a query"));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut client = setup.subscribe_to(Some(query.clone()), PLAIN, Some(0));
+        clients.spawn(async move { client.next().await });
+    }
+    setup.write(1);
+    // Whatever else this thread has to do has its turn after each step of a client.
+    let mut turns = 0;
+    while !clients.is_empty() {
+        tokio::task::yield_now().await;
+        turns += 1;
+        while let Some(got) = clients.try_join_next() {
+            let Some(Live::Frames(frames)) = got.expect("no panic") else { panic!("a frame") };
+            assert_eq!(&frames[..], b"60000\n");
+        }
+    }
+    assert!(turns >= 12, "{turns} turns while eight clients took three steps each");
 }
