@@ -87,7 +87,7 @@ fn a_sources_letter_enters_again_once_the_cause_is_gone() {
     assert_eq!(agent.letters(), letters);
     agent.delivered("said", 1);
     let said = crate::support::lines_of(&folder.0, "said.ndjson").concat();
-    assert!(said.contains(&format!("tried to replay dead letter {}, which stays", letters[0])), "{said}");
+    assert!(said.contains(&format!("failed to replay dead letter {}", letters[0])), "{said}");
     assert!(agent.stop().success());
     let agent = Agent::start(&folder, &yaml("1 MiB"));
     let replayed = agent.weir(&["dlq", "replay", "--all"]);

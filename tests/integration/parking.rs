@@ -136,7 +136,7 @@ fn parked_letters_are_tried_at_once_or_dropped_and_hold_the_removal_of_their_sin
     agent.configure(&folder, &(bare.clone() + "sinks:\n  other: { type: blackhole, inputs: [web] }\n"));
     let token = format!("Bearer {}", agent.token());
     let reload = || request(agent.api, "POST", "/api/reload", &[("Authorization", &token)], b"").expect("a verdict");
-    assert!(reload().text().contains("4 events wait for this sink"), "{}", reload().text());
+    assert!(reload().text().contains("4 undelivered events"), "{}", reload().text());
     paths.has_all();
     let replayed = agent.weir(&["dlq", "replay", "--all"]);
     assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
