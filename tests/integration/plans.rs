@@ -167,7 +167,7 @@ fn a_sink_that_is_gone_at_a_restart_is_forgotten_once_it_owes_nothing() {
     assert!(agent.stop().success());
     let agent = Agent::start(&folder, &format!("{}sinks:\n{rest}", web(port)));
     assert_eq!(component(&agent, "s"), Value::Null);
-    assert!(agent.log().contains("forgotten"), "{}", agent.log());
+    assert!(agent.log().contains("the cursor of a removed sink was deleted"), "{}", agent.log());
     let data = agent.data_dir.display().to_string();
     assert!(agent.stop().success());
     let out = Command::new(env!("CARGO_BIN_EXE_weir")).args(["journal", "cursors", "--data-dir", &data]).output();
@@ -469,9 +469,9 @@ fn a_source_that_fails_after_it_has_started_is_held_and_does_not_end_the_agent()
     eventually("it is held", || state() == Some((503, "held".to_owned())));
     eventually("what came before has arrived", || numbers(&folder, "s") == [123]);
     let log = fs::read_to_string(folder.path("log")).expect("a log");
-    assert!(log.contains("cannot be read on"), "{log}");
+    assert!(log.contains("cannot read standard input any further"), "{log}");
     eventually("it is tried again", || {
-        fs::read_to_string(folder.path("log")).expect("a log").matches("begun again").count() > 1
+        fs::read_to_string(folder.path("log")).expect("a log").matches("the source failed and is restarted").count() > 1
     });
     assert!(child.try_wait().expect("it can be waited for").is_none());
     Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
@@ -611,10 +611,10 @@ fn validate_finds_what_run_would_refuse() {
     let api = format!("api: {{ address: '127.0.0.1:{port}' }}\n{}", source(""));
     for (yaml, code, said) in [
         (source(""), 0, "configuration OK"),
-        (twice, 78, "is taken: the source `web` listens there"),
-        (api, 78, "is taken: the API listens there"),
+        (twice, 78, "is already used by the source `web`"),
+        (api, 78, "is already used by the API"),
         (with("a.crt", "missing.key"), 1, "missing.key"),
-        (with("a.crt", "b.key"), 1, "do not fit"),
+        (with("a.crt", "b.key"), 1, "do not match"),
         (with("a.crt", "encrypted.key"), 1, "is encrypted"),
         (with("a.crt", "a.key"), 0, "configuration OK"),
     ] {
