@@ -28,16 +28,16 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// How to reach the agent.
 #[derive(Args, Clone, Default)]
 pub struct Connection {
-    /// Address of the agent's API, such as http://127.0.0.1:8686; else from the data folder
+    /// URL of the agent's API, such as http://127.0.0.1:8686. Default: from the data folder
     #[arg(long, global = true, value_name = "URL", env = "WEIR_URL")]
     url: Option<String>,
-    /// Token to show; else one is made with the secret in the data folder
+    /// Token to authenticate with. Default: signed with the secret in the data folder
     #[arg(long, global = true, value_name = "TOKEN", env = "WEIR_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// The agent's data folder; else that of the configuration that is found, else weir-data
+    /// Data folder of the agent. Default: from the configuration, or weir-data
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Configuration whose address and data folder count; several times for several files
+    /// Configuration to take address and data folder from; may be repeated
     #[arg(short, long = "config", global = true, value_name = "PATH")]
     config: Vec<PathBuf>,
     /// Certificate of an authority that is trusted.

@@ -23,13 +23,13 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// One line for each dead letter, dead or parked for its destination
+    /// List dead letters, and events parked for a destination
     List,
-    /// One dead letter, whole
+    /// Show one dead letter
     Show { id: String },
-    /// Send dead letters again: a sink's to that sink, a source's through that source
+    /// Replay dead letters: a sink's to that sink, a source's through that source
     Replay(Which),
-    /// Drop dead letters for good
+    /// Delete dead letters
     Drop(Which),
 }
 

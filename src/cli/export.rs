@@ -23,13 +23,13 @@ pub const MANIFEST: &str = "manifest.json";
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Which events, such as `user_id:ali`; everything without it
+    /// Query, such as `user_id:ali`. Default: all events
     #[arg(value_name = "QUERY")]
     query: Option<String>,
-    /// Not older than this, such as 7d
+    /// Only events newer than this, such as 7d
     #[arg(long, value_name = "TIME")]
     since: Option<Duration>,
-    /// The file to write, which must not exist
+    /// File to write; it must not exist
     #[arg(short, long, value_name = "FILE.zip")]
     output: PathBuf,
     #[command(flatten)]

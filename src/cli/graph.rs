@@ -11,7 +11,7 @@ use crate::config::{Input, Plan};
 pub struct Arguments {
     #[command(flatten)]
     configuration: Configuration,
-    /// In which language
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Mermaid)]
     format: Format,
 }

@@ -12,10 +12,10 @@ use super::client::Connection;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Unhealthy also while a component is held
+    /// Also fail while a component is held
     #[arg(long)]
     sinks: bool,
-    /// Certificate of the authority that has signed the agent's
+    /// CA certificate that signed the agent's certificate
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     #[command(flatten)]
@@ -29,13 +29,13 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Ok(answer) if answer.status.is_success() => {
             let health: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
             match takes_events(&health) {
-                true => super::print(&told(&health)),
-                false => super::complain(told(&health).replacen("healthy\n", "unhealthy\n", 1).trim_end()),
+                true => super::print(&describe(&health)),
+                false => super::complain(describe(&health).replacen("healthy\n", "unhealthy\n", 1).trim_end()),
             }
         }
         Ok(answer) => match serde_json::from_slice::<Value>(&answer.body) {
             Ok(health) if health["components"].is_array() => {
-                super::complain(told(&health).replacen("healthy\n", "unhealthy\n", 1).trim_end())
+                super::complain(describe(&health).replacen("healthy\n", "unhealthy\n", 1).trim_end())
             }
             _ => super::complain(format!("unhealthy: {}", answer.problem())),
         },
@@ -49,7 +49,7 @@ fn takes_events(health: &Value) -> bool {
 }
 
 /// One line, and one more for each sink that does not deliver all: the process is well all the same.
-fn told(health: &Value) -> String {
+fn describe(health: &Value) -> String {
     let mut out = "healthy\n".to_owned();
     let journal = &health["journal"];
     if !takes_events(health) {
@@ -87,7 +87,10 @@ mod tests {
         let mut held = sink("db", "held");
         held["last_error"] = json!({ "time": "T", "message": "no such\ntable" });
         let health = json!({ "components": [sink("a", "running"), held, sink("c", "retrying")] });
-        assert_eq!(told(&health), "healthy\nsinks.db is held since T: no such table\nsinks.c is retrying since T\n");
-        assert_eq!(told(&Value::Null), "healthy\n");
+        assert_eq!(
+            describe(&health),
+            "healthy\nsinks.db is held since T: no such table\nsinks.c is retrying since T\n"
+        );
+        assert_eq!(describe(&Value::Null), "healthy\n");
     }
 }

@@ -33,13 +33,13 @@ const SOURCE: &str = "api";
 
 #[derive(Args)]
 pub struct Arguments {
-    /// The table, as `table` or `schema.table`
+    /// Table, as `table` or `schema.table`
     #[arg(long, value_name = "TABLE")]
     table: String,
-    /// A file with the address of the database, instead of $WEIR_IMPORT_URL
+    /// File with the database URL, instead of $WEIR_IMPORT_URL
     #[arg(long, value_name = "FILE")]
     url_file: Option<PathBuf>,
-    /// The store, where the configuration has several
+    /// Name of the store, if the configuration has several
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
     #[command(flatten)]

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// For what; without it, the quick start's own
+    /// System to configure. Default: the quick start
     #[arg(value_enum)]
     system: Option<System>,
 }

@@ -21,13 +21,13 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Numbers of the journal: events, bytes, cursors
+    /// Show events, bytes and cursors
     Inspect,
-    /// Reads every record; exit code 1 if something is damaged
+    /// Read every record; exit code 1 if something is damaged
     Verify,
-    /// Prints every event as a JSON line
+    /// Print every event as a JSON line
     Export,
-    /// Cursors of sinks
+    /// List, move or drop cursors of sinks
     Cursors {
         #[command(subcommand)]
         command: Option<Cursors>,
@@ -36,11 +36,11 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Cursors {
-    /// One line for each cursor
+    /// List cursors
     List,
-    /// Puts a cursor at a seq
+    /// Move a cursor to a seq
     Move { name: String, seq: u64 },
-    /// Removes a cursor; what waited for it is let go
+    /// Remove a cursor; its waiting events are dropped
     Drop { name: String },
 }
 

@@ -51,25 +51,25 @@ struct Cli {
 enum Command {
     /// Run the pipeline (the default command)
     Run(run::Arguments),
-    /// Print a configuration to begin with, explained
+    /// Print a commented example configuration
     Init(init::Arguments),
-    /// Check configuration; with connections, check sinks too
+    /// Check the configuration, and that sinks can be reached
     Validate(validate::Arguments),
     /// Run the `tests:` of a configuration
     Test(test::Arguments),
     /// Print the JSON Schema of the configuration
     Schema,
-    /// Ask the running agent how it is: exit code 0 healthy, 1 not
+    /// Check the running agent: exit code 0 if healthy, 1 if not
     Health(health::Arguments),
     /// Find stored events of the running agent
     Query(query::Arguments),
-    /// Watch the events of the running agent as they happen
+    /// Show the events of the running agent live
     Tap(tap::Arguments),
-    /// Show every component with its rates, lag and errors
+    /// Show rates, lag and errors of every component, live
     Top(top::Arguments),
-    /// Write events and a manifest with their hash into a file
+    /// Export events, with a manifest of their hashes
     Export(export::Arguments),
-    /// Bring the rows of an activity table into the store; the agent is stopped meanwhile
+    /// Import an activity table into the store, while the agent is stopped
     Import(import::Arguments),
     /// Check an export against its manifest
     Verify(verify::Arguments),
@@ -81,7 +81,7 @@ enum Command {
     Redact(redact::Arguments),
     /// Mint a JWT
     Token(token::Arguments),
-    /// Look into the journal
+    /// Inspect the journal of a stopped agent
     Journal(journal::Arguments),
     /// Print completions for a shell
     Completions(completions::Arguments),
@@ -90,8 +90,8 @@ enum Command {
 /// Where the configuration is; several files and folders are one configuration.
 #[derive(Args, Clone, Default)]
 pub struct Configuration {
-    /// Configuration file or folder; several times for several. Without it $WEIR_CONFIG, ./weir.yaml,
-    /// /etc/weir/weir.yaml, then the built-in quick start
+    /// Configuration file or folder; may be repeated. Default: $WEIR_CONFIG, ./weir.yaml, /etc/weir/weir.yaml, or the
+    /// built-in quick start
     #[arg(short, long = "config", value_name = "PATH")]
     config: Vec<PathBuf>,
     /// Folder for journal, dead letters and secrets

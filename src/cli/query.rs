@@ -16,19 +16,19 @@ use crate::units::{Duration, Timestamp};
 const PAGE: usize = 1000;
 #[derive(Args)]
 pub struct Arguments {
-    /// What to look for, such as `status:error user_id:ali`; everything without it
+    /// Query, such as `status:error user_id:ali`. Default: all events
     #[arg(value_name = "QUERY")]
     query: Option<String>,
-    /// Not older than this, such as 1h or 7d
+    /// Only events newer than this, such as 1h or 7d
     #[arg(long, value_name = "TIME")]
     since: Option<Duration>,
-    /// Most events
+    /// Maximum number of events
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
-    /// How events are written
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Go on with events as they come; not with csv
+    /// Continue with new events as they arrive (not with csv)
     #[arg(long)]
     follow: bool,
     #[command(flatten)]

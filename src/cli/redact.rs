@@ -19,7 +19,7 @@ const MAX_LINE: u64 = 16 * 1024 * 1024;
 pub struct Arguments {
     #[command(flatten)]
     configuration: Configuration,
-    /// Say line, column, rule and what decided, instead of the redacted text.
+    /// Print line, column, rule and reason of each match, instead of the redacted text.
     #[arg(long)]
     explain: bool,
 }

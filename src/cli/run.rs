@@ -40,11 +40,11 @@ pub struct Arguments {
     /// Reload when a configuration file changes
     #[arg(long)]
     watch: bool,
-    /// Add a source of made-up code executions
+    /// Add a demo source of generated code executions
     #[arg(long)]
     demo: bool,
-    /// Keep everything in memory, on free ports, and print where as one JSON line; stores are empty at the start and gone at
-    /// the end
+    /// Keep everything in memory, listen on free ports, and print the addresses as one JSON line; stores start empty
+    /// and are removed at exit
     #[arg(long)]
     ephemeral: bool,
 }

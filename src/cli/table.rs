@@ -14,9 +14,9 @@ const COLUMNS: [(&str, usize); 5] =
 /// How events are written that come one after another.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub enum Format {
-    /// One line for each, for people
+    /// One line per event
     Table,
-    /// One JSON object a line, whole
+    /// One JSON object per line
     Ndjson,
 }
 

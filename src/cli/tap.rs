@@ -13,16 +13,16 @@ use super::table::{self, Format};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// A source, a transform, one of its outputs, or a sink; without it what the API reads
+    /// A source, a transform, one of its outputs, or a sink. Default: the events that the API reads
     #[arg(value_name = "COMPONENT")]
     component: Option<String>,
-    /// Only events that this query matches, such as `status:error`
+    /// Only events that match this query, such as `status:error`
     #[arg(long = "where", value_name = "QUERY")]
     filter: Option<String>,
-    /// How events are written; without it a table for a terminal, else NDJSON
+    /// Output format. Default: a table on a terminal, else NDJSON
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// End after so many events
+    /// Exit after this many events
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     #[command(flatten)]

@@ -21,10 +21,10 @@ pub struct Arguments {
     /// Name of the user
     #[arg(long, value_name = "NAME")]
     user: String,
-    /// What the user may do
+    /// Role of the user
     #[arg(long, value_enum, default_value = "user")]
     role: Word,
-    /// How long the token is good, such as 8h
+    /// Lifetime of the token, such as 8h
     #[arg(long, default_value = "8h", value_parser = duration)]
     ttl: Duration,
     /// Print a link that opens the page with the token

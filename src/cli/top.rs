@@ -20,10 +20,10 @@ const REPAINT: &str = "\x1b[H\x1b[2J";
 
 #[derive(Args)]
 pub struct Arguments {
-    /// How often it is painted anew
+    /// Refresh interval
     #[arg(long, value_name = "TIME", default_value = "2s")]
     interval: Duration,
-    /// Print it once and end, as it is done where nobody looks at a terminal
+    /// Print once and exit (the default if the output is not a terminal)
     #[arg(long)]
     once: bool,
     #[command(flatten)]

@@ -13,7 +13,7 @@ use crate::net::tls;
 pub struct Arguments {
     #[command(flatten)]
     configuration: Configuration,
-    /// Leave sinks alone
+    /// Do not connect to sinks
     #[arg(long)]
     no_connect: bool,
 }
@@ -37,7 +37,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     for sink in &plan.sinks {
         let tried = (!arguments.no_connect).then(|| runtime.block_on(try_out(sink, &plan.data_dir)));
         all_work &= !matches!(tried, Some(Err(_)));
-        out.push_str(&verdict(sink, tried));
+        out.push_str(&describe(sink, tried));
     }
     out.push_str(&format!(
         "configuration OK: {}, {}, {}\n",
@@ -66,7 +66,7 @@ fn files_that_do_not_fit(plan: &Plan) -> Vec<String> {
 }
 
 /// What is said about one sink: its promise, whether it works, and what opening it found out.
-fn verdict(sink: &PlannedSink, tried: Option<Result<Findings, String>>) -> String {
+fn describe(sink: &PlannedSink, tried: Option<Result<Findings, String>>) -> String {
     let (works, found) = match tried {
         None => (String::new(), Findings::default()),
         Some(Ok(found)) => ("; works".to_owned(), found),

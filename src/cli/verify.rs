@@ -17,7 +17,7 @@ const MAX_MANIFEST: u64 = 1 << 20;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// An export of `weir export`
+    /// File written by `weir export`
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }

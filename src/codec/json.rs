@@ -32,7 +32,7 @@ impl Decoder for Json {
         let decoded = decode(&chunk, frames, &ordinals, None, provenance.clone(), limits, split);
         let is_broken = |refusal: &Refusal| std::str::from_utf8(&refusal.text).is_err();
         if decoded.refused.iter().any(is_broken) {
-            mend(&chunk, frames, &ordinals, provenance, limits, split)
+            repair(&chunk, frames, &ordinals, provenance, limits, split)
         } else {
             decoded
         }
@@ -43,7 +43,7 @@ fn decode(
     chunk: &Bytes,
     frames: &Frames,
     ordinals: &Ordinals,
-    mended: Option<Mended>,
+    repaired: Option<Repaired>,
     provenance: Arc<Provenance>,
     limits: &Limits,
     split: bool,
@@ -52,7 +52,7 @@ fn decode(
     let mut reader = Reader {
         chunk,
         ordinals,
-        mended,
+        repaired,
         limits: *limits,
         split,
         scanner: Scanner::new(),
@@ -76,14 +76,14 @@ struct Moved {
     was: usize,
 }
 
-/// What a chunk was before it was mended.
-struct Mended {
+/// What a chunk was before it was repaired.
+struct Repaired {
     original: Bytes,
     moved: Vec<Moved>,
 }
 
 /// Decodes text that is not UTF-8 everywhere: each broken part becomes U+FFFD, and the event says so.
-fn mend(
+fn repair(
     chunk: &Bytes,
     frames: &Frames,
     ordinals: &Ordinals,
@@ -99,7 +99,7 @@ fn mend(
     for range in ranges {
         let start = text.len();
         let end = range.end;
-        push_mended(&chunk[range.clone()], range.start, &mut text, &mut moved);
+        push_repaired(&chunk[range.clone()], range.start, &mut text, &mut moved);
         moved.push(Moved { now: text.len(), was: end });
         // Lines stay lines, of which empty ones are no events.
         if *frames != Frames::Lines || !text[start..].trim_ascii().is_empty() {
@@ -110,9 +110,9 @@ fn mend(
     if *frames == Frames::Document {
         text.pop();
     }
-    let (text, mended) = (Bytes::from(text.into_bytes()), Mended { original: chunk.clone(), moved });
+    let (text, repaired) = (Bytes::from(text.into_bytes()), Repaired { original: chunk.clone(), moved });
     let frames = if *frames == Frames::Document { Frames::Document } else { Frames::At(at) };
-    let mut decoded = decode(&text, &frames, ordinals, Some(mended), provenance, limits, split);
+    let mut decoded = decode(&text, &frames, ordinals, Some(repaired), provenance, limits, split);
     let batch = &mut decoded.batch;
     let broken: Vec<usize> = (0..batch.len())
         .filter(|event| memchr::memmem::find(&batch.input()[batch.span(*event)], REPLACEMENT).is_some())
@@ -126,7 +126,7 @@ fn mend(
 }
 
 /// Appends text with U+FFFD for what is none, and notes where each part came from.
-fn push_mended(bytes: &[u8], mut was: usize, out: &mut String, moved: &mut Vec<Moved>) {
+fn push_repaired(bytes: &[u8], mut was: usize, out: &mut String, moved: &mut Vec<Moved>) {
     for chunk in bytes.utf8_chunks() {
         moved.push(Moved { now: out.len(), was });
         out.push_str(chunk.valid());
@@ -145,7 +145,7 @@ const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 struct Reader<'a> {
     chunk: &'a Bytes,
     ordinals: &'a Ordinals,
-    mended: Option<Mended>,
+    repaired: Option<Repaired>,
     limits: Limits,
     split: bool,
     scanner: Scanner,
@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
 
     fn refuse(&mut self, range: Range<usize>, reason: String) {
         let (index, origin) = (self.out.items, self.origin(range.start)..self.origin(range.end));
-        let original = self.mended.as_ref().map_or(self.chunk, |mended| &mended.original);
+        let original = self.repaired.as_ref().map_or(self.chunk, |repaired| &repaired.original);
         let (offset, text) = (origin.start as u64, original.slice(origin));
         self.out.refused.push(Refusal { index, offset, text, reason });
         self.out.items += 1;
@@ -257,10 +257,10 @@ impl<'a> Reader<'a> {
 
     /// Where in its origin a place in the chunk lies.
     fn origin(&self, at: usize) -> usize {
-        let Some(mended) = &self.mended else { return at };
-        let behind = mended.moved.partition_point(|moved| moved.now <= at);
-        let Some(moved) = behind.checked_sub(1).and_then(|nth| mended.moved.get(nth)) else { return at };
-        (moved.was + (at - moved.now)).min(mended.original.len())
+        let Some(repaired) = &self.repaired else { return at };
+        let behind = repaired.moved.partition_point(|moved| moved.now <= at);
+        let Some(moved) = behind.checked_sub(1).and_then(|nth| repaired.moved.get(nth)) else { return at };
+        (moved.was + (at - moved.now)).min(repaired.original.len())
     }
 
     fn is_full(&self) -> bool {

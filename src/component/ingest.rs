@@ -185,8 +185,8 @@ impl IngestEndpoint {
             BodyError::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, "the body arrived too slowly"),
             BodyError::Cut => Problem::bad_request("the body is incomplete"),
             BodyError::Malformed(reason) => Problem::bad_request(reason),
-            BodyError::MemoryPermit(ReserveError::Full(what)) => full(what),
-            BodyError::MemoryPermit(ReserveError::Closed) => Problem::stopping(),
+            BodyError::NoMemory(ReserveError::Full(what)) => full(what),
+            BodyError::NoMemory(ReserveError::Closed) => Problem::stopping(),
         }
     }
 }

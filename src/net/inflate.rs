@@ -41,7 +41,7 @@ pub enum Error<E> {
     /// The text ends before its end.
     Truncated,
     /// There is no room to grow.
-    MemoryPermit(E),
+    NoMemory(E),
 }
 
 /// What memory the output may take.
@@ -93,7 +93,7 @@ impl Inflate {
                     }
                     self.state = state;
                     self.own_bytes = own_bytes;
-                    (bound.grow)(self.own_bytes + out.capacity()).map_err(Error::MemoryPermit)?;
+                    (bound.grow)(self.own_bytes + out.capacity()).map_err(Error::NoMemory)?;
                 }
                 State::Deflate(first) => {
                     let first = *first;
@@ -225,7 +225,7 @@ where
     }
     let wanted = out.capacity() + (out.capacity() / 2).max(STEP_BYTES);
     let capacity = wanted.min(bound.max_bytes + 1);
-    (bound.grow)(own_bytes + capacity).map_err(Error::MemoryPermit)?;
+    (bound.grow)(own_bytes + capacity).map_err(Error::NoMemory)?;
     out.reserve_exact(capacity - out.len());
     Ok(())
 }
@@ -325,7 +325,7 @@ mod tests {
             let mut out = Vec::new();
             let mut bound = Bound { max_bytes: 1 << 20, grow: &mut grow };
             let result = Inflate::new(encoding).push(&packed, &mut out, &mut bound);
-            assert_eq!(result, Err(Error::MemoryPermit("full")), "{name}");
+            assert_eq!(result, Err(Error::NoMemory("full")), "{name}");
             assert!(out.capacity() <= 900 * 1024, "{name}");
         }
     }

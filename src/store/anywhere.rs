@@ -70,7 +70,7 @@ impl Anywhere {
         self.columns.iter().any(|column| matches!(column.values, Values::Text(_) | Values::Each))
     }
 
-    pub fn judge(&self, chunk: usize, shapes: &[i64], scratch: &mut Vec<i64>, out: &mut Vec<u8>) {
+    pub fn evaluate(&self, chunk: usize, shapes: &[i64], scratch: &mut Vec<i64>, out: &mut Vec<u8>) {
         out.clear();
         out.extend(shapes.iter().map(|shape| if *shape == i64::from(WHOLE) { MAYBE } else { NO }));
         for column in &self.columns {

@@ -111,7 +111,7 @@ impl<'a> RowFilter<'a> {
             Place::Tail(tail) => {
                 let mut verdicts = std::mem::take(&mut self.verdicts);
                 if let Some(plan) = &self.tail {
-                    plan.judge(&tail.chunks[chunk], &mut verdicts);
+                    plan.evaluate(&tail.chunks[chunk], &mut verdicts);
                 }
                 let mut lines = None;
                 for (row, verdict) in verdicts.iter().enumerate().filter(|(row, _)| in_time(times[*row])) {
@@ -133,7 +133,7 @@ impl<'a> RowFilter<'a> {
             }
             Place::Part(part) => {
                 let mut verdicts = std::mem::take(&mut self.verdicts);
-                self.judge(part, chunk, times.len(), &mut verdicts)?;
+                self.evaluate(part, chunk, times.len(), &mut verdicts)?;
                 let mut cursor = std::mem::take(&mut self.cursor);
                 for (row, verdict) in verdicts.iter().enumerate() {
                     let is_match = match *verdict {
@@ -152,14 +152,14 @@ impl<'a> RowFilter<'a> {
         Ok(())
     }
 
-    fn judge(&mut self, part: &Part, chunk: usize, len: usize, verdicts: &mut Vec<u8>) -> io::Result<()> {
+    fn evaluate(&mut self, part: &Part, chunk: usize, len: usize, verdicts: &mut Vec<u8>) -> io::Result<()> {
         let shapes = self.shapes.clone().expect("a part has shapes");
         let mut shape_of = std::mem::take(&mut self.shape_of);
         shapes.chunk(chunk, &mut shape_of);
-        self.plan.judge(part, chunk, &shape_of, &mut self.scratch, verdicts)?;
+        self.plan.evaluate(part, chunk, &shape_of, &mut self.scratch, verdicts)?;
         let mut more = Vec::new();
         for equal in &self.equals {
-            equal.judge(part, chunk, &shape_of, &mut self.scratch, &mut more)?;
+            equal.evaluate(part, chunk, &shape_of, &mut self.scratch, &mut more)?;
             combine(verdicts, &more, u8::min);
         }
         self.shape_of = shape_of;
@@ -329,7 +329,7 @@ impl Plan {
         })
     }
 
-    fn judge(
+    fn evaluate(
         &self,
         part: &Part,
         chunk: usize,
@@ -341,7 +341,7 @@ impl Plan {
         match self {
             Plan::Yes => out.resize(shapes.len(), YES),
             Plan::Maybe => out.resize(shapes.len(), MAYBE),
-            Plan::Anywhere(anywhere) => anywhere.judge(chunk, shapes, scratch, out),
+            Plan::Anywhere(anywhere) => anywhere.evaluate(chunk, shapes, scratch, out),
             Plan::And(parts) => {
                 out.resize(shapes.len(), YES);
                 fold(parts, part, chunk, shapes, scratch, out, u8::min)?;
@@ -351,14 +351,14 @@ impl Plan {
                 fold(parts, part, chunk, shapes, scratch, out, u8::max)?;
             }
             Plan::Not(inner) => {
-                inner.judge(part, chunk, shapes, scratch, out)?;
+                inner.evaluate(part, chunk, shapes, scratch, out)?;
                 out.iter_mut().for_each(|verdict| *verdict = YES - *verdict);
             }
             Plan::Field(columns) => {
                 let whole = |shape: &i64| if *shape == i64::from(WHOLE) { MAYBE } else { NO };
                 out.extend(shapes.iter().map(whole));
                 for column in columns.iter().rev() {
-                    column.judge(part, chunk, shapes, scratch, out)?;
+                    column.evaluate(part, chunk, shapes, scratch, out)?;
                 }
             }
         }
@@ -377,7 +377,7 @@ fn fold(
 ) -> io::Result<()> {
     let mut verdicts = Vec::with_capacity(out.len());
     for one in parts {
-        one.judge(part, chunk, shapes, scratch, &mut verdicts)?;
+        one.evaluate(part, chunk, shapes, scratch, &mut verdicts)?;
         combine(out, &verdicts, join);
     }
     Ok(())
@@ -403,7 +403,7 @@ impl ColumnTest {
     }
 
     /// Overwrites the verdict of each row that has the member.
-    fn judge(
+    fn evaluate(
         &self,
         part: &Part,
         chunk: usize,

@@ -46,7 +46,7 @@ impl TailPlan {
     }
 
     /// What the columns of a chunk tell of its rows; `out` is overwritten.
-    pub fn judge(&self, chunk: &TailChunk, out: &mut Vec<u8>) {
+    pub fn evaluate(&self, chunk: &TailChunk, out: &mut Vec<u8>) {
         out.clear();
         let len = chunk.rows.len();
         match self {
@@ -61,19 +61,19 @@ impl TailPlan {
                 join(parts, chunk, out, u8::max);
             }
             TailPlan::Not(inner) => {
-                inner.judge(chunk, out);
+                inner.evaluate(chunk, out);
                 out.iter_mut().for_each(|verdict| *verdict = YES - *verdict);
             }
             TailPlan::Field(columns, test) => {
                 out.resize(len, if chunk.columns.is_empty() { MAYBE } else { NO });
                 for column in columns.iter().rev().filter_map(|nth| chunk.columns.of(*nth)) {
-                    judge_column(column, |value| test.accepts(value), out);
+                    evaluate_column(column, |value| test.accepts(value), out);
                 }
             }
             TailPlan::Equal(nth, wanted) => {
                 out.resize(len, if chunk.columns.is_empty() { MAYBE } else { NO });
                 if let Some(column) = chunk.columns.of(*nth) {
-                    judge_column(column, |value| value.display() == *wanted, out);
+                    evaluate_column(column, |value| value.display() == *wanted, out);
                 }
             }
         }
@@ -91,7 +91,7 @@ fn field(test: FieldTest, visibility: &Visibility) -> TailPlan {
 }
 
 /// Overwrites the verdict of each row that has the member.
-fn judge_column(column: &Column, accepts: impl Fn(Raw<'_>) -> bool, out: &mut [u8]) {
+fn evaluate_column(column: &Column, accepts: impl Fn(Raw<'_>) -> bool, out: &mut [u8]) {
     let verdicts: Vec<u8> = column.values().map(|value| if accepts(value) { YES } else { NO }).collect();
     for (row, verdict) in out.iter_mut().enumerate() {
         match column.code(row) {
@@ -105,7 +105,7 @@ fn judge_column(column: &Column, accepts: impl Fn(Raw<'_>) -> bool, out: &mut [u
 fn join(parts: &[TailPlan], chunk: &TailChunk, out: &mut [u8], join: fn(u8, u8) -> u8) {
     let mut verdicts = Vec::with_capacity(out.len());
     for part in parts {
-        part.judge(chunk, &mut verdicts);
+        part.evaluate(chunk, &mut verdicts);
         combine(out, &verdicts, join);
     }
 }

@@ -38,7 +38,7 @@ pub fn render(accounting: &Accounting, around: &ProcessContext) -> String {
         add_component(&mut page, &metrics);
     }
     add_dead_letters(&mut page, accounting, &around.dead_letters);
-    add_surroundings(&mut page, around);
+    add_context(&mut page, around);
     add_process(&mut page, around.started);
     page.text()
 }
@@ -156,7 +156,7 @@ fn add_dead_letters(page: &mut Page, accounting: &Accounting, dead_letters: &BTr
     }
 }
 
-fn add_surroundings(page: &mut Page, around: &ProcessContext) {
+fn add_context(page: &mut Page, around: &ProcessContext) {
     for (component, end) in &around.certificates {
         page.add(CERTIFICATE_EXPIRY, &[Label::new("component", component.clone())], unix_seconds(*end));
     }

@@ -18,10 +18,9 @@ const KEPT_CHARS: usize = 4;
 /// What the hash key of a configuration is turned into a key for.
 const KEY_PURPOSE: &str = "weir 2025 redaction hash";
 
-/// Replaces secrets in every text of an event, names of members included.
-///
-/// It reads the decoded text, so that escapes hide nothing. The event's `redactions` member lists what it found, as
-/// rule and count. A value on which a rule cannot finish is replaced whole and counted as `unfinished`.
+/// Replaces secrets in every text of an event, including member names. It examines decoded text, so escapes cannot hide
+/// a secret. The event's member `redactions` lists the rules that matched and how often. A value on which a rule
+/// exceeds its work limit is replaced whole and counted as `unfinished`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

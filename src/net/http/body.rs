@@ -52,7 +52,7 @@ pub enum BodyError<E> {
     Cut,
     Malformed(&'static str),
     /// `grow` has refused.
-    MemoryPermit(E),
+    NoMemory(E),
 }
 
 /// How the body is packed.
@@ -105,7 +105,7 @@ where
     F: FnMut(usize) -> Result<(), E>,
 {
     let capacity = length.unwrap_or(STEP_BYTES.min(bound.max_bytes));
-    (bound.grow)(capacity).map_err(BodyError::MemoryPermit)?;
+    (bound.grow)(capacity).map_err(BodyError::NoMemory)?;
     let Some(first) = parts.next().await? else { return Ok(Bytes::new()) };
     if Some(first.len()) == length {
         return Ok(first);
@@ -119,7 +119,7 @@ where
         }
         if needed > out.capacity() {
             let capacity = needed.max(out.capacity() + (out.capacity() / 2).max(STEP_BYTES)).min(bound.max_bytes);
-            (bound.grow)(capacity).map_err(BodyError::MemoryPermit)?;
+            (bound.grow)(capacity).map_err(BodyError::NoMemory)?;
             out.reserve_exact(capacity - out.len());
         }
         out.extend_from_slice(&part);
@@ -140,7 +140,7 @@ where
     F: FnMut(usize) -> Result<(), E>,
 {
     let guess = length.map_or(STEP_BYTES, |length| length.saturating_mul(EXPANSION_GUESS)).min(bound.max_bytes);
-    (bound.grow)(guess).map_err(BodyError::MemoryPermit)?;
+    (bound.grow)(guess).map_err(BodyError::NoMemory)?;
     let mut out = Vec::with_capacity(guess);
     let mut inflate = Inflate::new(encoding);
     while let Some(part) = parts.next().await? {
@@ -160,7 +160,7 @@ fn of_inflate<E>(error: inflate::Error<E>) -> BodyError<E> {
         inflate::Error::TooLarge => BodyError::TooLarge,
         inflate::Error::Malformed => BodyError::Malformed("the body does not match its Content-Encoding"),
         inflate::Error::Truncated => BodyError::Malformed("the compressed body is incomplete"),
-        inflate::Error::MemoryPermit(refused) => BodyError::MemoryPermit(refused),
+        inflate::Error::NoMemory(refused) => BodyError::NoMemory(refused),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a scan means: known files met again, files that went away, and strangers, which may be new files, rotated
+//! What a scan means: known files met again, files that went away, and unknown files, which may be new files, rotated
 //! generations that nobody saw, or copies of what was read already.
 
 use std::collections::HashMap;
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::body::Body;
+use super::classify::{Classification, open_found};
 use super::content::{Content, Packing, has_packed_name};
 use super::discover::Found;
 use super::followed::{Followed, Origin, Past, fits};
 use super::identity::Identity;
-use super::judge::{Judgement, open_found};
 use super::position::BEGUN;
 use super::tail::{REMEMBER_MISSING, Tail};
 use crate::component::ranges::RangeTracker;
@@ -75,16 +75,20 @@ impl Tail {
                 self.refused.insert(path);
             }
         }
-        let mut strangers = Vec::new();
+        let mut unknown_files = Vec::new();
         for found in listing.found {
-            if self.files.contains_key(&found.stat.identity) { self.meet(&found, now) } else { strangers.push(found) }
+            if self.files.contains_key(&found.stat.identity) {
+                self.meet(&found, now)
+            } else {
+                unknown_files.push(found)
+            }
         }
-        if !strangers.is_empty() {
+        if !unknown_files.is_empty() {
             let families = self.families();
             // Known ones first, and by birth, so that an original comes before its copies.
             let order = |found: &Found| (!self.memory.contains_key(&found.stat.identity), found.stat.identity);
-            strangers.sort_by(|a, b| (order(a), &a.path).cmp(&(order(b), &b.path)));
-            for found in strangers {
+            unknown_files.sort_by(|a, b| (order(a), &a.path).cmp(&(order(b), &b.path)));
+            for found in unknown_files {
                 if self.files.contains_key(&found.stat.identity) {
                     continue;
                 }
@@ -96,13 +100,13 @@ impl Tail {
                 }
             }
         }
-        for cut in self.losses.take_due(now) {
-            let (path, bytes) = (cut.path.display(), cut.bytes);
+        for lost in self.losses.take_due(now) {
+            let (path, bytes) = (lost.path.display(), lost.bytes);
             warn!(%path, bytes, "the file was truncated before all lines were read, and no copy was found");
             self.cx.intake.lost_bytes(bytes);
         }
         let scan = self.scan;
-        self.strangers.0.retain(|_, stranger| stranger.seen == scan);
+        self.unknown_files.0.retain(|_, unknown| unknown.seen == scan);
         if self.said.is_empty() {
             self.miss(now);
         }
@@ -188,9 +192,9 @@ impl Tail {
             }
             return Ok(());
         }
-        let stranger = self.strangers.0.get(&identity).copied();
-        let known = stranger.map(|stranger| stranger.kind);
-        let quiet = stranger.filter(|s| s.size == found.stat.size).map_or(now, |stranger| stranger.since);
+        let unknown = self.unknown_files.0.get(&identity).copied();
+        let known = unknown.map(|unknown| unknown.kind);
+        let quiet = unknown.filter(|s| s.size == found.stat.size).map_or(now, |unknown| unknown.since);
         let scan = self.scan;
         let note = |kind| UnknownFile { kind, seen: scan, size: found.stat.size, since: quiet };
         // What was written since we follow its family, and is unknown, is a generation that nobody saw.
@@ -200,49 +204,48 @@ impl Tail {
         let came_and_went = is_young(found.stat.modified) && (identity.birth == 0 || is_young(identity.birth));
         let was_written = since.is_some_and(|since| found.stat.modified + CLOCK_TICK >= *since);
         let may_be_new = found.is_included || was_written || came_and_went;
-        let is_old_news =
-            known == Some(UnknownFileKind::Ignored) && stranger.is_some_and(|s| s.size == found.stat.size);
+        let is_old_news = known == Some(UnknownFileKind::Ignored) && unknown.is_some_and(|s| s.size == found.stat.size);
         if is_old_news || !(may_be_new || is_packed && since.is_some()) {
-            self.strangers.0.insert(identity, note(UnknownFileKind::Ignored));
+            self.unknown_files.0.insert(identity, note(UnknownFileKind::Ignored));
             return Ok(());
         }
         let is_fresh = now.saturating_duration_since(quiet) < COPY_TIME;
-        let (body, content) = self.open_judged(found)?;
+        let (body, content) = self.open_classified(found)?;
         let packing = match content {
             Content::Lines(packing) => packing,
             Content::Undecided if is_fresh => {
-                self.strangers.0.insert(identity, note(UnknownFileKind::Waits));
+                self.unknown_files.0.insert(identity, note(UnknownFileKind::Waits));
                 return Ok(());
             }
             Content::Undecided | Content::Unreadable(_) => {
                 if may_be_new {
                     self.say_unreadable_content(&found.path, content);
                 }
-                self.strangers.0.insert(identity, note(UnknownFileKind::Ignored));
+                self.unknown_files.0.insert(identity, note(UnknownFileKind::Ignored));
                 return Ok(());
             }
         };
-        let kind = match self.judge(found, body, packing, is_fresh)? {
-            Judgement::New if may_be_new => {
+        let kind = match self.classify(found, body, packing, is_fresh)? {
+            Classification::New if may_be_new => {
                 found.family.iter().for_each(|family| self.losses.found_unknown(family));
                 return self.begin(found, now);
             }
-            Judgement::New => UnknownFileKind::Ignored,
-            Judgement::Wait => UnknownFileKind::Waits,
-            Judgement::Copy(past) => {
+            Classification::New => UnknownFileKind::Ignored,
+            Classification::Wait => UnknownFileKind::Waits,
+            Classification::Copy(past) => {
                 self.losses.found(past.origin);
                 // One copy goes on where the original ended; what else begins like it is something else.
                 self.files.values_mut().for_each(|file| file.past.retain(|known| known.origin != past.origin));
                 self.follow_copy(found, &past, now);
                 return Ok(());
             }
-            Judgement::Damaged(origin) => {
+            Classification::Damaged(origin) => {
                 self.losses.found(origin);
                 self.follow_damaged(found, origin, now);
                 return Ok(());
             }
         };
-        self.strangers.0.insert(identity, note(kind));
+        self.unknown_files.0.insert(identity, note(kind));
         Ok(())
     }
 
@@ -253,7 +256,7 @@ impl Tail {
             return Ok(());
         }
         let mut file = Followed::new(found, &self.cx.agent, None, self.scan, now);
-        let at = match self.open_judged(found)? {
+        let at = match self.open_classified(found)? {
             (mut body, Content::Lines(Packing::None)) => last_line(&mut body, found.stat.size)?,
             _ => u64::MAX,
         };

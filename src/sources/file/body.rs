@@ -108,7 +108,7 @@ pub struct Packed {
     file: Arc<OwnedFd>,
     packing: Packing,
     stream: Option<Unpacker>,
-    /// What was read last, up to `at`, because the last line of a piece is read again with the next one.
+    /// What was read last, up to `at`, because the last line of a chunk is read again with the next one.
     back: Vec<u8>,
     at: u64,
     pub state: PackedState,

@@ -1,4 +1,4 @@
-//! Read buffers that come back when the last piece cut from them is dropped.
+//! Read buffers that come back when the last chunk cut from them is dropped.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

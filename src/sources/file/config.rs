@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use super::buffers::Buffers;
 use super::container::{Containers, Message, Runtime};
-use super::cut::Cutter;
 use super::discover::Patterns;
 use super::folders::Folders;
+use super::reader::ChunkReader;
 use super::shape::{Grouping, Shape};
 use super::tail::Settings;
 use crate::codec::Codec;
@@ -29,23 +29,19 @@ const OPEN_SHARE: usize = 2;
 /// The shortest line limit that makes sense.
 const LEAST_LINE: u64 = 64;
 
-/// Tails files, through rotation by rename, by copy and truncate, and by compression.
-///
-/// A file is known by device, inode, birth time and content, not by its name. How far it was read stands in the
-/// journal, together with the events, so that after a restart no line is lost or doubled.
-///
-/// A file that is made and rotated away between two looks, or while the agent is stopped, is found under its new name
-/// beside the old one. Where it was removed, or moved elsewhere, before anybody looked, its lines are gone: leave a rotated
-/// generation there for longer than `poll`, and do not rotate by copying a file that is written fast. Files are looked for,
-/// and opened, also while memory or the journal is full. Bytes that were seen and went away before they were read are in
-/// `weir_bytes_lost_total`, files that were cut back in `weir_file_truncations_total`.
-///
-/// What a file holds is judged by its first bytes, not by its name alone: gzip and zstd are unpacked; xz, bzip2, zip, lz4 and
-/// other formats, binary files, and a `.gz` that is none are left alone, said once and counted in
-/// `weir_files_skipped_total{reason}`. Names such as `.tmp`, `.swp`, `.part` and `~`, of files that are not finished or
-/// belong to an editor, are passed over unless `include` itself ends so. Of a damaged packed file the lines before the damage
-/// are read, once; path and offset are logged, and it counts in `weir_errors_total{class="damaged"}`. If its lines were
-/// read before it was packed, none of it is read again.
+/// Tails files through rotation by rename, by copy and truncate, and by compression. A file is identified by device,
+/// inode, birth time and content, not by its name. Its read position is committed to the journal together with its
+/// events, so that a restart neither loses nor repeats a line. A file that is created and rotated between two polls, or
+/// while the agent is stopped, is found under its new name in the same folder. If it is removed or moved elsewhere
+/// before that, its lines are lost: keep a rotated file for longer than `poll`, and do not rotate a busy file by
+/// copying. Files are discovered and opened even while memory or the journal is full. Bytes that were removed before
+/// they could be read are counted in `weir_bytes_lost_total`, truncations in `weir_file_truncations_total`. The format
+/// is detected from the first bytes, not only from the name: gzip and zstd are decompressed; other compression formats,
+/// binary files, and a `.gz` file that is not gzip are skipped, logged once and counted in
+/// `weir_files_skipped_total{reason}`. Temporary files (`.tmp`, `.swp`, `.part`, `~`) are skipped unless `include` ends
+/// the same way. Of a damaged compressed file the lines before the damage are read once; path and offset are logged,
+/// and it is counted in `weir_errors_total{class="damaged"}`. If its lines were read before it was compressed, they are
+/// not read again.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -221,7 +217,7 @@ impl Config {
         }
         Some(Settings {
             patterns: patterns?,
-            cutter: Cutter {
+            reader: ChunkReader {
                 shape: Shape { encoding, grouping, line_bytes: self.max_line.0.min(u32::MAX as u64 / 2) as usize },
                 buffers: Buffers::default(),
             },

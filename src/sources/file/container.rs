@@ -1,4 +1,4 @@
-//! Lines as container runtimes keep them: what the program wrote, in pieces of up to 16 KiB, each with its time and stream.
+//! Lines as container runtimes keep them: what the program wrote, in chunks of up to 16 KiB, each with its time and stream.
 
 use std::borrow::Cow;
 
@@ -14,9 +14,9 @@ const TIMES: [&str; 4] = ["time", "timestamp", "ts", "@timestamp"];
 /// Which runtime wrote the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runtime {
-    /// Docker's `json-file`: an object with `log`, `stream` and `time`; a piece is what has no line feed at its end.
+    /// Docker's `json-file`: an object with `log`, `stream` and `time`; a chunk is what has no line feed at its end.
     Docker,
-    /// containerd and CRI-O: time, stream, and `P` for a piece or `F` for the end of a line.
+    /// containerd and CRI-O: time, stream, and `P` for a chunk or `F` for the end of a line.
     Cri,
     /// Either, told apart line by line.
     Any,
@@ -50,7 +50,7 @@ struct Entry<'a> {
     is_partial: bool,
 }
 
-/// A line of the program, of which further pieces may follow.
+/// A line of the program, of which further chunks may follow.
 struct Open {
     time: String,
     stream: String,
@@ -66,7 +66,7 @@ struct Made {
 }
 
 impl Containers {
-    /// Joins the lines of a region. A piece whose rest has not come is left, and so is what lies behind its start, unless
+    /// Joins the lines of a region. A chunk whose rest has not come is left, and so is what lies behind its start, unless
     /// nothing more will come (`complete`) or the line is longer than `line_bytes`.
     pub fn apply(self, region: &[u8], base: u64, line_bytes: usize, complete: bool) -> Shaped {
         let (mut made, mut open): (Vec<Made>, Vec<Open>) = (Vec::new(), Vec::new());

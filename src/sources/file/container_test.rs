@@ -1,4 +1,4 @@
-//! Tests of container logs: links, pieces of 16 KiB, rotation and restarts, each line exactly once.
+//! Tests of container logs: links, chunks of 16 KiB, rotation and restarts, each line exactly once.
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -13,18 +13,18 @@ use crate::component::fake::Folder;
 
 fn container(settings: &mut Settings) {
     let containers = Containers { runtime: Runtime::Any, message: Message::Text };
-    settings.cutter.shape.grouping = Some(Grouping::Containers(containers));
+    settings.reader.shape.grouping = Some(Grouping::Containers(containers));
 }
 
-/// A line of the program as the runtime keeps it: pieces of 16 bytes, stderr's lines woven in between.
+/// A line of the program as the runtime keeps it: chunks of 16 bytes, stderr's lines woven in between.
 fn cri(n: u32, error: Option<u32>) -> String {
     let text = format!("line {n:06} {}", "x".repeat(n as usize % 60));
     let time = format!("2026-01-01T00:00:00.{n:06}Z");
-    let pieces: Vec<&[u8]> = text.as_bytes().chunks(16).collect();
+    let chunks: Vec<&[u8]> = text.as_bytes().chunks(16).collect();
     let mut out = String::new();
-    for (nth, piece) in pieces.iter().enumerate() {
-        let tag = if nth + 1 == pieces.len() { 'F' } else { 'P' };
-        out.push_str(&format!("{time} stdout {tag} {}\n", String::from_utf8_lossy(piece)));
+    for (nth, chunk) in chunks.iter().enumerate() {
+        let tag = if nth + 1 == chunks.len() { 'F' } else { 'P' };
+        out.push_str(&format!("{time} stdout {tag} {}\n", String::from_utf8_lossy(chunk)));
         if let Some(error) = error.filter(|_| nth == 0) {
             out.push_str(&format!("{time} stderr F error {error:06}\n"));
         }
@@ -69,7 +69,7 @@ fn lines_of_containers_come_once_and_whole_through_links_rotation_and_restarts()
     let mut n = 0;
     for round in 0..12 {
         for _ in 0..20 {
-            // The runtime writes piece by piece, and somebody may look in between.
+            // The runtime writes chunk by chunk, and somebody may look in between.
             let text = cri(n, (n % 3 == 0).then_some(n));
             let (first, rest) = text.split_at(text.find('\n').unwrap() + 1);
             rig.folder.append(live, first);

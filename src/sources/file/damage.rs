@@ -7,16 +7,16 @@ use std::time::Instant;
 use tracing::warn;
 
 use super::body::Body;
+use super::classify::open_found;
 use super::content::{Content, LOOK_BYTES, Packing, Unreadable, by_magic, content};
 use super::discover::Found;
 use super::followed::Followed;
-use super::judge::open_found;
 use super::shape::{LineEnd, marked_order};
 use super::tail::Tail;
 
 impl Tail {
     /// Opens a file that was found and says what it holds.
-    pub(super) fn open_judged(&self, found: &Found) -> io::Result<(Body, Content)> {
+    pub(super) fn open_classified(&self, found: &Found) -> io::Result<(Body, Content)> {
         let mut body = open_found(&self.settings.patterns.folders, found)?;
         let mut head = Vec::new();
         body.read_at(0, LOOK_BYTES, &mut head)?;
@@ -26,7 +26,7 @@ impl Tail {
     }
 
     /// Looks at the first bytes of an open file, and prepares to read it as what it is.
-    pub(super) fn judge_content(&mut self, file: &mut Followed) -> io::Result<()> {
+    pub(super) fn classify_content(&mut self, file: &mut Followed) -> io::Result<()> {
         // If this fails, the file is opened and looked at again.
         let Some(body) = file.body.take() else { return Ok(()) };
         let mut head = Vec::new();
@@ -50,7 +50,7 @@ impl Tail {
     }
 
     fn is_wide(&self) -> bool {
-        LineEnd::of(self.settings.cutter.shape.encoding) != LineEnd::Byte
+        LineEnd::of(self.settings.reader.shape.encoding) != LineEnd::Byte
     }
 
     /// Says once of a name, and counts, that it is not read.

@@ -9,10 +9,10 @@ use encoding_rs::Encoding;
 
 use super::body::Body;
 use super::content::Packing;
-use super::cut::Scanned;
 use super::discover::Found;
 use super::identity::{HEAD_BYTES, Identity, PLACE_BYTES, Print, Stat};
 use super::position::Remembered;
+use super::reader::Scanned;
 use crate::component::ranges::RangeTracker;
 use crate::event::{Seed, Stamp};
 use crate::units::Timestamp;

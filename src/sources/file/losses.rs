@@ -1,4 +1,4 @@
-//! Bytes that were cut away before they were read: they may come with a copy, else they are lost and counted.
+//! Bytes that were truncated before they were read: they may come with a copy, else they are lost and counted.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use super::followed::Origin;
 /// How long a copy may take to turn up.
 const COPY_MAY_TAKE: Duration = Duration::from_secs(60);
 
-/// Cuts that are remembered at once; beyond it the oldest counts as lost.
-const MOST_CUTS: usize = 1024;
+/// Truncations that are remembered at once; beyond it the oldest counts as lost.
+const MAX_TRUNCATIONS: usize = 1024;
 
 #[derive(Default)]
-pub struct Losses(Vec<Cut>);
+pub struct Losses(Vec<Truncation>);
 
-/// What nobody has read of a file that was cut back.
+/// What nobody has read of a file that was truncated.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct Truncation {
     pub path: PathBuf,
     pub family: PathBuf,
     pub origin: Origin,
@@ -27,29 +27,29 @@ pub struct Cut {
 }
 
 impl Losses {
-    pub fn add(&mut self, cut: Cut) {
-        if cut.bytes > 0 {
-            self.0.push(cut);
+    pub fn add(&mut self, truncation: Truncation) {
+        if truncation.bytes > 0 {
+            self.0.push(truncation);
         }
     }
 
     /// A copy of these contents was found, and is read to its end.
     pub fn found(&mut self, origin: Origin) {
-        self.0.retain(|cut| cut.origin != origin);
+        self.0.retain(|truncation| truncation.origin != origin);
     }
 
     /// A generation that nobody knows was found: it may be what was never read.
     pub fn found_unknown(&mut self, family: &Path) {
-        if let Some(at) = self.0.iter().position(|cut| cut.is_unknown && cut.family == family) {
+        if let Some(at) = self.0.iter().position(|truncation| truncation.is_unknown && truncation.family == family) {
             self.0.remove(at);
         }
     }
 
     /// What will not come any more.
-    pub fn take_due(&mut self, now: Instant) -> Vec<Cut> {
-        let too_many = self.0.len().saturating_sub(MOST_CUTS);
-        let is_due = |cut: &Cut| now.saturating_duration_since(cut.at) >= COPY_MAY_TAKE;
-        let due = self.0.iter().take_while(|cut| is_due(cut)).count();
+    pub fn take_due(&mut self, now: Instant) -> Vec<Truncation> {
+        let too_many = self.0.len().saturating_sub(MAX_TRUNCATIONS);
+        let is_due = |truncation: &Truncation| now.saturating_duration_since(truncation.at) >= COPY_MAY_TAKE;
+        let due = self.0.iter().take_while(|truncation| is_due(truncation)).count();
         self.0.drain(..due.max(too_many)).collect()
     }
 }

@@ -2,39 +2,39 @@
 //!
 //! What to know before changing it:
 //! - `tail` is a machine that never waits; the thread below steps it, and so do the tests.
-//! - `component::ranges` decides what must be read again; `cut` makes pieces that depend on nothing but their offset.
+//! - `component::ranges` decides what must be read again; `reader` makes chunks that depend on nothing but their offset.
 //!   Together they keep the promise that no line is lost or doubled, through failures and restarts.
 //! - `adopt` decides what a name that appeared means; `identity` says when a file is still the same.
 
 mod adopt;
 mod body;
 mod buffers;
+mod classify;
 mod config;
 mod container;
 #[cfg(test)]
 mod container_test;
 mod content;
-mod cut;
-#[cfg(test)]
-mod cut_test;
 mod damage;
 #[cfg(test)]
 mod damage_test;
 mod discover;
 mod folders;
 mod followed;
-mod hand_in;
 mod identity;
-mod judge;
 mod losses;
 mod owners;
 mod position;
+mod reader;
+#[cfg(test)]
+mod reader_test;
 #[cfg(test)]
 mod rotation_test;
 mod shape;
 mod spool;
 #[cfg(test)]
 mod spool_test;
+mod submit;
 mod tail;
 #[cfg(test)]
 mod tail_test;
@@ -121,7 +121,7 @@ async fn follow(mut tail: Tail, cx: SourceContext) {
     while !cx.shutdown.is_cancelled() {
         match tail.step(Instant::now()) {
             Next::Step => {}
-            Next::MemoryPermit(bytes) => match reserve(&mut tail, &cx, bytes).await {
+            Next::NeedsMemory(bytes) => match reserve(&mut tail, &cx, bytes).await {
                 Some(Ok(permit)) => tail.grant(permit),
                 Some(Err(ReserveError::Full(_))) => {}
                 Some(Err(ReserveError::Closed)) | None => return,

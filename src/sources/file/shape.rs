@@ -122,8 +122,8 @@ pub struct Shaped {
 
 impl Shape {
     /// Whether line feeds alone say where events end.
-    pub fn is_plain(&self, piece_bytes: usize) -> bool {
-        self.encoding.is_none() && self.grouping.is_none() && self.line_bytes >= piece_bytes
+    pub fn is_plain(&self, chunk_bytes: usize) -> bool {
+        self.encoding.is_none() && self.grouping.is_none() && self.line_bytes >= chunk_bytes
     }
 
     /// Shapes a region of whole lines that starts at `base`. Unless `complete`, the last group may go on behind it.

@@ -12,15 +12,15 @@ use tracing::{debug, info, warn};
 use super::adopt::UnknownFiles;
 use super::body::{Body, PackedState};
 use super::content::Packing;
-use super::cut::{Chunk, Cutter, View};
 use super::discover::Patterns;
 use super::followed::Followed;
-use super::hand_in::Landing;
 use super::identity::{HEAD_BYTES, Identity, Stat};
-use super::losses::{Cut, Losses};
+use super::losses::{Losses, Truncation};
 use super::owners::Owners;
 use super::position::{BEGUN, PAST, Remembered, SOURCE, remembered};
+use super::reader::{ChunkReader, ReadResult, View};
 use super::shape::looks_wide;
+use super::submit::Landing;
 use crate::codec::Decoder;
 use crate::component::SourceContext;
 use crate::component::ranges::Claim;
@@ -55,7 +55,7 @@ const REMOVE_AFTER: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Settings {
     pub patterns: Patterns,
-    pub cutter: Cutter,
+    pub reader: ChunkReader,
     pub decoder: Arc<dyn Decoder>,
     pub from_end: bool,
     pub removes: bool,
@@ -77,7 +77,7 @@ pub enum Next {
     /// Go on.
     Step,
     /// Wait for so much memory and `grant` it.
-    MemoryPermit(usize),
+    NeedsMemory(usize),
     /// Wait for a verdict or this time.
     Wait(Instant),
 }
@@ -89,7 +89,7 @@ pub struct Tail {
     pub(super) files: HashMap<Identity, Box<Followed>>,
     /// Files that the journal knows and no scan has seen yet.
     pub(super) memory: HashMap<Identity, Remembered>,
-    pub(super) strangers: UnknownFiles,
+    pub(super) unknown_files: UnknownFiles,
     pub(super) owners: Owners,
     /// Whether the journal knew nothing and no scan was made yet.
     pub(super) is_first: bool,
@@ -120,7 +120,7 @@ enum Visit {
     Again,
     /// A verdict must come first.
     Blocked,
-    MemoryPermit(usize),
+    NeedsMemory(usize),
     Closed,
 }
 
@@ -138,7 +138,7 @@ impl Tail {
             cx,
             files: HashMap::new(),
             memory,
-            strangers: UnknownFiles::default(),
+            unknown_files: UnknownFiles::default(),
             troubled: HashSet::new(),
             owners: Owners::default(),
             scan: 0,
@@ -180,21 +180,21 @@ impl Tail {
                 file.is_queued = true;
                 self.queue.push_back(identity);
             }
-            if matches!(visit, Visit::MemoryPermit(_)) {
+            if matches!(visit, Visit::NeedsMemory(_)) {
                 file.is_queued = true;
                 self.queue.push_front(identity);
             }
             self.keep(file);
             visits += 1;
             match visit {
-                Visit::MemoryPermit(wanted) => return Next::MemoryPermit(wanted),
+                Visit::NeedsMemory(wanted) => return Next::NeedsMemory(wanted),
                 Visit::Closed => break,
                 _ if bytes >= STEP_BYTES || visits >= STEP_VISITS => return Next::Step,
                 _ => {}
             }
         }
         if self.submissions.is_empty() {
-            self.settings.cutter.buffers.clear();
+            self.settings.reader.buffers.clear();
             self.state_marks();
         }
         Next::Wait(self.next_scan.min(self.next_poll))
@@ -307,7 +307,7 @@ impl Tail {
             self.cx.intake.trouble(None);
         }
         for _ in 0..TURN {
-            match self.read_piece(file, now, bytes) {
+            match self.read_chunk(file, now, bytes) {
                 Ok(None) => {}
                 Ok(Some(Visit::Rest)) => {
                     self.finish(file, now);
@@ -346,7 +346,7 @@ impl Tail {
         file.note(&stat, now);
         let has_changed = file.looked_at != Some(file.state());
         if is_opened || (has_changed && file.ranges.cursor() == 0) {
-            self.judge_content(file)?;
+            self.classify_content(file)?;
         }
         if !has_changed {
             return Ok(());
@@ -374,8 +374,8 @@ impl Tail {
             let (path, family) = (file.path.clone(), file.family.clone());
             info!(path = %path.display(), unread_bytes = bytes, truncations = file.generation, "the file was cut back and begins anew");
             self.cx.intake.truncated();
-            self.losses.add(Cut { path, family, origin, is_unknown, bytes, at: now });
-            self.judge_content(file)?;
+            self.losses.add(Truncation { path, family, origin, is_unknown, bytes, at: now });
+            self.classify_content(file)?;
         }
         file.looked_at = Some(file.state());
         self.say_wide(file)?;
@@ -392,7 +392,7 @@ impl Tail {
 
     /// Says of a file that is read for the first time, if so, that it must be UTF-16.
     fn say_wide(&mut self, file: &mut Followed) -> std::io::Result<()> {
-        if self.settings.cutter.shape.encoding.is_some() || file.ranges.cursor() > 0 {
+        if self.settings.reader.shape.encoding.is_some() || file.ranges.cursor() > 0 {
             return Ok(());
         }
         let Some(body) = &mut file.body else { return Ok(()) };
@@ -424,8 +424,8 @@ impl Tail {
         true
     }
 
-    /// Hands in the next piece, or says why not.
-    fn read_piece(&mut self, file: &mut Followed, now: Instant, bytes: &mut u64) -> std::io::Result<Option<Visit>> {
+    /// Hands in the next chunk, or says why not.
+    fn read_chunk(&mut self, file: &mut Followed, now: Instant, bytes: &mut u64) -> std::io::Result<Option<Visit>> {
         if !file.ranges.is_open() {
             return Ok(Some(Visit::Blocked));
         }
@@ -453,7 +453,7 @@ impl Tail {
                 let wanted = left.clamp(1, CHUNK_BYTES as u64) as usize;
                 match self.cx.intake.try_reserve(wanted) {
                     Ok(permit) => permit,
-                    Err(ReserveError::Full(_)) => return Ok(Some(Visit::MemoryPermit(wanted))),
+                    Err(ReserveError::Full(_)) => return Ok(Some(Visit::NeedsMemory(wanted))),
                     Err(ReserveError::Closed) => return Ok(Some(Visit::Closed)),
                 }
             }
@@ -461,27 +461,27 @@ impl Tail {
         let view = View { at: file.ranges.cursor(), limit: file.ranges.limit(), is_last };
         let body = file.body.as_mut().expect("a visit opens the file");
         let next = match file.encoding {
-            Some(encoding) => self.settings.cutter.read_as(encoding).next(body, view, &mut file.scanned)?,
-            None => self.settings.cutter.next(body, view, &mut file.scanned)?,
+            Some(encoding) => self.settings.reader.read_as(encoding).next(body, view, &mut file.scanned)?,
+            None => self.settings.reader.next(body, view, &mut file.scanned)?,
         };
         match next {
-            Chunk::Piece(piece) => {
-                *bytes += piece.end - view.at;
-                self.owners.take(file.owner, piece.end - view.at);
+            ReadResult::Chunk(chunk) => {
+                *bytes += chunk.end - view.at;
+                self.owners.take(file.owner, chunk.end - view.at);
                 file.unfinished = None;
-                self.hand_in(file, piece, permit)?;
+                self.hand_in(file, chunk, permit)?;
                 Ok(None)
             }
-            Chunk::Hole { end } => {
+            ReadResult::Hole { end } => {
                 file.ranges.skip(end);
                 Ok(None)
             }
-            Chunk::Later => Ok(Some(Visit::Again)),
-            Chunk::Unfinished { from } => {
+            ReadResult::Later => Ok(Some(Visit::Again)),
+            ReadResult::Unfinished { from } => {
                 file.unfinished = Some((from, file.state()));
                 Ok(None)
             }
-            Chunk::End => {
+            ReadResult::End => {
                 file.is_spent = is_packed_end(file);
                 self.is_damaged_here(file, now);
                 Ok(Some(Visit::Rest))
@@ -509,7 +509,7 @@ impl Tail {
         }
         // Half a JSON value is of no use to anyone: it waits for the rest for as long as the file stays.
         let (Some((from, _)), Some(body)) = (file.unfinished, &mut file.body) else { return Ok(false) };
-        let want = self.settings.cutter.shape.line_bytes.min(file.size.saturating_sub(from) as usize);
+        let want = self.settings.reader.shape.line_bytes.min(file.size.saturating_sub(from) as usize);
         let mut line = Vec::new();
         body.read_at(from, want, &mut line)?;
         Ok(from + (line.len() as u64) < file.size || serde_json::from_slice::<serde::de::IgnoredAny>(&line).is_ok())

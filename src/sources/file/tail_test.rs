@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::buffers::Buffers;
-use super::cut::Cutter;
 use super::discover::Patterns;
 use super::folders::Folders;
+use super::reader::ChunkReader;
 use super::shape::Shape;
 use super::tail::{Next, Settings, Tail};
 use crate::component::JobStatus;
@@ -41,7 +41,7 @@ impl Rig {
         for _ in 0..10_000 {
             match self.tail.step(self.now) {
                 Next::Step => {}
-                Next::MemoryPermit(_) => self.tail.grant(MemoryPermit::free()),
+                Next::NeedsMemory(_) => self.tail.grant(MemoryPermit::free()),
                 Next::Wait(_) => return,
             }
         }
@@ -84,7 +84,7 @@ impl Rig {
 fn settings(include: &[String], change: fn(&mut Settings)) -> Settings {
     let mut settings = Settings {
         patterns: Patterns::new(include, &[], None, Folders::ByPath).unwrap(),
-        cutter: Cutter {
+        reader: ChunkReader {
             shape: Shape { encoding: None, grouping: None, line_bytes: 1 << 20 },
             buffers: Buffers::default(),
         },
@@ -416,7 +416,7 @@ fn without_room_it_waits_and_goes_on_where_it_was() {
     while next == Next::Step {
         next = rig.tail.step(rig.now);
     }
-    assert_eq!(next, Next::MemoryPermit(120));
+    assert_eq!(next, Next::NeedsMemory(120));
     rig.intake.set_full(false);
     rig.pass();
     assert_eq!(rig.texts(), expected(0..10));

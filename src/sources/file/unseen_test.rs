@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::followed::Origin;
 use super::identity::Identity;
-use super::losses::{Cut, Losses};
+use super::losses::{Losses, Truncation};
 use super::shape::looks_wide;
 use super::tail_test::{Rig, expected, gzip, lines};
 
@@ -130,7 +130,7 @@ fn a_file_that_looks_like_utf_16_is_said_once_unless_it_is_read_as_such() {
     (0..3).for_each(|_| rig.later(1));
     assert_eq!(rig.tail.refused, [path].into());
     let mut rig = Rig::with(crate::component::fake::Folder::new(), &["*.log"], |settings| {
-        settings.cutter.shape.encoding = Some(encoding_rs::UTF_16LE);
+        settings.reader.shape.encoding = Some(encoding_rs::UTF_16LE);
     });
     rig.folder.write("wide.log", &wide);
     rig.later(1);
@@ -156,7 +156,7 @@ fn only_utf_16_looks_like_it() {
 fn more_cuts_than_are_remembered_count_at_once() {
     let now = std::time::Instant::now();
     let origin: Origin = (Identity { birth: 1, device: 2, inode: 3 }, 0);
-    let cut = |bytes| Cut { path: "/a".into(), family: "/a".into(), origin, is_unknown: false, bytes, at: now };
+    let cut = |bytes| Truncation { path: "/a".into(), family: "/a".into(), origin, is_unknown: false, bytes, at: now };
     let mut losses = Losses::default();
     (0..1030).for_each(|n| losses.add(cut(n)));
     assert_eq!(losses.take_due(now), (1..6).map(cut).collect::<Vec<_>>());
@@ -221,7 +221,7 @@ async fn a_source_says_that_it_reads_once_the_journal_knows_since_when() {
 fn a_mark_says_the_byte_order_of_utf_16_whatever_was_configured() {
     for mark in [[0xFF, 0xFE], [0xFE, 0xFF]] {
         let mut rig = Rig::with(crate::component::fake::Folder::new(), &["*.log"], |settings| {
-            settings.cutter.shape.encoding = Some(encoding_rs::UTF_16LE);
+            settings.reader.shape.encoding = Some(encoding_rs::UTF_16LE);
         });
         let order = if mark[0] == 0xFF { u16::to_le_bytes } else { u16::to_be_bytes };
         let text = |text: &str| text.encode_utf16().flat_map(order).collect::<Vec<u8>>();

@@ -14,20 +14,17 @@ use self::plan::Plans;
 use crate::component::{Check, Failure, Outputs, Transform};
 use crate::event::{Batch, Sender, Stamp};
 
-/// Gives events canonical names, an id, times in UTC and plain status words.
-///
-/// Aliases take their canonical name and keep their place. A canonical member beats its alias, and among aliases the
-/// first of their list wins; the loser goes to `metadata` under its own name. A null counts as absent. An alias whose
-/// value cannot be what the name says (an object as `user`, a word as `duration`) is an unknown member.
-/// What goes to `metadata` never replaces what is there. A `metadata` that is no object becomes the member
-/// `metadata` of one. A value that would be nested too deeply there becomes its JSON
-/// text.
-///
-/// Added, at the end and where they are missing: `id`, `timestamp`, `received_at`, `source`, `peer_ip`, and `status`
-/// where `success`, an error or a `status_code` of 400 and more says it. An `id` that is no UUID or ULID is replaced
-/// by one derived from it and kept as `metadata.source_id`; a time that cannot be read gives way to `received_at`
-/// and is kept as `metadata.timestamp_original`. A service's or another agent's `received_at`, `source` and
-/// `peer_ip` stand; those that a user's own token brings do not, and go to `metadata`.
+/// Gives events canonical field names, an id, UTC timestamps and standard status values. Aliases are renamed in place.
+/// A canonical name takes precedence over its aliases, and among aliases the first of the list; the others move to
+/// `metadata` under their own names. A null counts as absent. An alias whose value has the wrong type (an object as
+/// `user`, a word as `duration`) is treated as an unknown member. Moving a member to `metadata` never replaces an
+/// existing one. A `metadata` that is not an object becomes the member `metadata` of one. A value that would be nested
+/// too deeply there becomes its JSON text. If they are missing, these are added at the end: `id`, `timestamp`,
+/// `received_at`, `source`, `peer_ip`, and `status` if it follows from `success`, an error or a `status_code` of 400 or
+/// more. An `id` that is not a UUID or ULID is replaced by one derived from it and kept as `metadata.source_id`; a
+/// timestamp that cannot be parsed is replaced by `received_at` and kept as `metadata.timestamp_original`.
+/// `received_at`, `source` and `peer_ip` from a service or another agent are kept; from a user's own token they move to
+/// `metadata`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

@@ -18,12 +18,11 @@ use crate::query::Query;
 use crate::units::{Duration, OneOrMany, Timestamp};
 use entry::{Ended, Entry, MAX_NESTED, Times, has_ended};
 
-/// Joins the start and the completion of an operation into one event: the completion, with what only the start said, a
-/// `duration_ms`, and `metadata.started_at`. Where a Jupyter server reports executions too, its report joins them.
-///
-/// Events without the key, and those that are neither start nor completion, pass on at once. While a start waits it counts
-/// as filtered (`joined`); what is given instead of it later counts as made. With a journal in memory, open operations are
-/// given as they are when Weir stops, and lost when it is killed.
+/// Joins the start and the completion of an operation into one event: the completion, with the fields that only the
+/// start has, a `duration_ms` and `metadata.started_at`. A Jupyter server's report of the same execution is joined too.
+/// Events without the key, and those that are neither start nor completion, pass on at once. A waiting start counts as
+/// filtered (`joined`), and the event emitted for it later as made. With a journal in memory, open operations are
+/// emitted as they are when Weir stops, and are lost when it is killed.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {

@@ -1,7 +1,7 @@
-//! Cuts the next piece of whole lines out of a file, without looking at each line.
+//! Cuts the next chunk of whole lines out of a file, without looking at each line.
 //!
-//! Nothing is carried from one piece to the next: the half line at the end of a buffer is read again with the
-//! following one, which costs less than keeping it. So a piece depends on its offset alone, and reading again
+//! Nothing is carried from one chunk to the next: the half line at the end of a buffer is read again with the
+//! following one, which costs less than keeping it. So a chunk depends on its offset alone, and reading again
 //! after a failure or a restart gives the same lines with the same ids.
 
 use std::io;
@@ -25,7 +25,7 @@ const SCAN_BYTES: u64 = 8 * 1024 * 1024;
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
 #[derive(Clone)]
-pub struct Cutter {
+pub struct ChunkReader {
     pub shape: Shape,
     pub buffers: Buffers,
 }
@@ -48,8 +48,8 @@ pub struct View {
 }
 
 #[derive(Debug)]
-pub enum Chunk {
-    Piece(Piece),
+pub enum ReadResult {
+    Chunk(Chunk),
     /// From here on there is no whole line.
     Unfinished {
         from: u64,
@@ -64,11 +64,11 @@ pub enum Chunk {
 }
 
 #[derive(Debug)]
-pub struct Piece {
+pub struct Chunk {
     pub bytes: Bytes,
     pub frames: Frames,
     pub ordinals: Ordinals,
-    /// Where the next piece begins.
+    /// Where the next chunk begins.
     pub end: u64,
     pub notes: Notes,
 }
@@ -84,14 +84,14 @@ pub struct Notes {
     pub unfinished: bool,
 }
 
-impl Cutter {
+impl ChunkReader {
     /// The same for a file whose mark says its byte order.
-    pub fn read_as(&self, encoding: &'static Encoding) -> Cutter {
-        Cutter { shape: Shape { encoding: Some(encoding), ..self.shape.clone() }, buffers: self.buffers.clone() }
+    pub fn read_as(&self, encoding: &'static Encoding) -> ChunkReader {
+        ChunkReader { shape: Shape { encoding: Some(encoding), ..self.shape.clone() }, buffers: self.buffers.clone() }
     }
 
-    /// The next piece from `view.at`, which is the start of a line.
-    pub fn next(&self, body: &mut Body, view: View, scanned: &mut Option<Scanned>) -> io::Result<Chunk> {
+    /// The next chunk from `view.at`, which is the start of a line.
+    pub fn next(&self, body: &mut Body, view: View, scanned: &mut Option<Scanned>) -> io::Result<ReadResult> {
         if let Some(known) = *scanned
             && known.from == view.at
         {
@@ -109,7 +109,7 @@ impl Cutter {
         begin: u64,
         want: usize,
         scanned: &mut Option<Scanned>,
-    ) -> io::Result<Chunk> {
+    ) -> io::Result<ReadResult> {
         let allowed = view.limit.map_or(want, |limit| limit.saturating_sub(begin).min(want as u64) as usize);
         let mut buffer = self.buffers.take(allowed);
         let got = body.read_at(begin, allowed, &mut buffer)?;
@@ -117,8 +117,8 @@ impl Cutter {
         let is_last = view.is_last || (is_end && got == allowed && view.limit.is_some());
         if got == 0 {
             return Ok(match begin {
-                begin if begin > view.at && is_last => Chunk::Hole { end: begin },
-                _ => Chunk::End,
+                begin if begin > view.at && is_last => ReadResult::Hole { end: begin },
+                _ => ReadResult::End,
             });
         }
         let ends = LineEnd::of(self.shape.encoding);
@@ -130,7 +130,7 @@ impl Cutter {
         }
         let skip = mark.max(hole);
         let data = &buffer[skip..];
-        // A line that is larger than a piece is a piece alone.
+        // A line that is larger than a chunk is a chunk alone.
         let is_alone = want > CHUNK_BYTES && self.shape.grouping.is_none();
         let whole = if is_alone { ends.first(data) } else { whole_lines(data, ends) };
         let mut notes = Notes { hole: (begin - view.at) + hole as u64, ..Notes::default() };
@@ -150,7 +150,7 @@ impl Cutter {
                 notes.unfinished = true;
                 data.len()
             }
-            None => return Ok(Chunk::Unfinished { from: begin + skip as u64 }),
+            None => return Ok(ReadResult::Unfinished { from: begin + skip as u64 }),
         };
         let base = begin + skip as u64;
         if self.shape.is_plain(CHUNK_BYTES) {
@@ -160,7 +160,7 @@ impl Cutter {
                 buffer.push(b'\n');
             }
             let bytes = self.buffers.share(buffer).slice(skip..);
-            return Ok(Chunk::Piece(Piece {
+            return Ok(ReadResult::Chunk(Chunk {
                 bytes,
                 frames: Frames::Lines,
                 ordinals: Ordinals::Offset(base),
@@ -171,7 +171,7 @@ impl Cutter {
         let is_all = is_end && region == data.len();
         let shaped = self.shape.apply(&data[..region], base, is_last && is_all);
         if shaped.used == 0 && is_end {
-            return Ok(Chunk::Unfinished { from: base });
+            return Ok(ReadResult::Unfinished { from: base });
         }
         if shaped.used == 0 && want <= self.shape.line_bytes {
             return self.within(body, view, begin, (want * 2).max(self.shape.line_bytes + skip + 2), scanned);
@@ -179,7 +179,7 @@ impl Cutter {
         let shaped = if shaped.used == 0 { self.shape.apply(&data[..region], base, true) } else { shaped };
         let end = base + shaped.used as u64;
         self.buffers.give_back(buffer);
-        Ok(Chunk::Piece(Piece {
+        Ok(ReadResult::Chunk(Chunk {
             bytes: Bytes::from(shaped.text),
             frames: Frames::At(shaped.frames),
             ordinals: Ordinals::Given(shaped.offsets),
@@ -195,7 +195,7 @@ impl Cutter {
         view: View,
         mut known: Scanned,
         scanned: &mut Option<Scanned>,
-    ) -> io::Result<Chunk> {
+    ) -> io::Result<ReadResult> {
         let ends = LineEnd::of(self.shape.encoding);
         let mut buffer = self.buffers.take(CHUNK_BYTES);
         body.read_at(known.from, HOLE_BYTES, &mut buffer)?;
@@ -210,9 +210,9 @@ impl Cutter {
                 *scanned = (!is_last).then_some(known);
                 self.buffers.give_back(buffer);
                 return match (is_last, is_hole) {
-                    (true, true) => Ok(Chunk::Hole { end: known.to }),
+                    (true, true) => Ok(ReadResult::Hole { end: known.to }),
                     (true, false) => self.cut_short(body, known.from, known.to),
-                    (false, _) => Ok(Chunk::Unfinished { from: known.from }),
+                    (false, _) => Ok(ReadResult::Unfinished { from: known.from }),
                 };
             }
             let found = match is_hole {
@@ -235,11 +235,11 @@ impl Cutter {
         }
         *scanned = Some(known);
         self.buffers.give_back(buffer);
-        Ok(Chunk::Later)
+        Ok(ReadResult::Later)
     }
 
     /// The head of a line that is too long, marked as cut, for all of it.
-    fn cut_short(&self, body: &mut Body, from: u64, end: u64) -> io::Result<Chunk> {
+    fn cut_short(&self, body: &mut Body, from: u64, end: u64) -> io::Result<ReadResult> {
         let limit = self.shape.line_bytes;
         let mut head = Vec::new();
         body.read_at(from, limit.min((end - from) as usize), &mut head)?;
@@ -251,7 +251,7 @@ impl Cutter {
         text.extend_from_slice(cut_mark(limit).as_bytes());
         let frame = 0..text.len();
         text.push(b'\n');
-        Ok(Chunk::Piece(Piece {
+        Ok(ReadResult::Chunk(Chunk {
             bytes: Bytes::from(text),
             frames: Frames::At(std::iter::once(frame).collect()),
             ordinals: Ordinals::Given(vec![from]),

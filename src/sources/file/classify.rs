@@ -1,4 +1,4 @@
-//! Whether a stranger is new, or a copy of what was read already: decided by content.
+//! Whether an unknown file is new, or a copy of what was read already: decided by content.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::identity::{HEAD_BYTES, Identity, Print};
 use super::tail::Tail;
 use crate::component::ranges::RangeTracker;
 
-pub enum Judgement {
+pub enum Classification {
     New,
     /// It cannot be told yet.
     Wait,
@@ -22,7 +22,7 @@ pub enum Judgement {
     Damaged(Origin),
 }
 
-/// What is known of a stranger.
+/// What is known of an unknown file.
 struct UnknownFile<'a> {
     found: &'a Found,
     folders: &'a Folders,
@@ -47,10 +47,16 @@ struct Suspect {
 }
 
 impl Tail {
-    /// Compares a stranger's content with everything it may be a copy of.
-    pub(super) fn judge(&self, found: &Found, body: Body, packing: Packing, is_fresh: bool) -> io::Result<Judgement> {
+    /// Compares an unknown file's content with everything it may be a copy of.
+    pub(super) fn classify(
+        &self,
+        found: &Found,
+        body: Body,
+        packing: Packing,
+        is_fresh: bool,
+    ) -> io::Result<Classification> {
         let folders = &self.settings.patterns.folders;
-        let mut stranger = UnknownFile {
+        let mut unknown = UnknownFile {
             found,
             folders,
             packing,
@@ -61,63 +67,63 @@ impl Tail {
             suspects: Vec::new(),
             original_is_there: false,
         };
-        stranger.body.read_at(0, HEAD_BYTES, &mut stranger.head)?;
-        if stranger.head.is_empty() && (packing == Packing::None || is_fresh) {
-            return Ok(Judgement::Wait);
+        unknown.body.read_at(0, HEAD_BYTES, &mut unknown.head)?;
+        if unknown.head.is_empty() && (packing == Packing::None || is_fresh) {
+            return Ok(Classification::Wait);
         }
         for file in self.files.values() {
-            if !stranger.is_relative(&file.family, &file.path, file.packing) {
+            if !unknown.is_relative(&file.family, &file.path, file.packing) {
                 continue;
             }
             for past in &file.past {
-                if stranger.may_become_past(past)? {
-                    return Ok(Judgement::Wait);
+                if unknown.may_become_past(past)? {
+                    return Ok(Classification::Wait);
                 }
             }
-            if stranger.may_become(file)? {
-                return Ok(Judgement::Wait);
+            if unknown.may_become(file)? {
+                return Ok(Classification::Wait);
             }
         }
         for (identity, file) in &self.memory {
-            if !stranger.is_relative(&file.family, &file.family, Packing::None) {
+            if !unknown.is_relative(&file.family, &file.family, Packing::None) {
                 continue;
             }
             for past in file.past.iter().chain([&file.as_past()]) {
-                stranger.compare(past)?;
+                unknown.compare(past)?;
             }
             if file.ranges.cursor() > 0 {
-                stranger.suspect(*identity, file.origin, &file.family, file.head.fits(&stranger.head));
+                unknown.suspect(*identity, file.origin, &file.family, file.head.fits(&unknown.head));
             }
         }
-        match stranger.best.take() {
-            Some(past) => Ok(Judgement::Copy(Box::new(past))),
-            None => self.judge_damaged(stranger),
+        match unknown.best.take() {
+            Some(past) => Ok(Classification::Copy(Box::new(past))),
+            None => self.classify_damaged(unknown),
         }
     }
 
     /// Decides of a packed file that is not known by its content. One that is damaged may begin like nothing that was
     /// read, and yet be a copy of it: then its lines would come twice.
-    fn judge_damaged(&self, mut stranger: UnknownFile) -> io::Result<Judgement> {
-        if !stranger.is_packed() {
-            return Ok(Judgement::New);
+    fn classify_damaged(&self, mut unknown: UnknownFile) -> io::Result<Classification> {
+        if !unknown.is_packed() {
+            return Ok(Classification::New);
         }
-        if stranger.original_is_there {
-            return Ok(Judgement::Wait);
+        if unknown.original_is_there {
+            return Ok(Classification::Wait);
         }
-        stranger.suspects.retain(|suspect| !self.has_copy(suspect));
-        if stranger.suspects.is_empty() {
-            return Ok(Judgement::New);
+        unknown.suspects.retain(|suspect| !self.has_copy(suspect));
+        if unknown.suspects.is_empty() {
+            return Ok(Classification::New);
         }
-        stranger.body.unpack_all()?;
-        if stranger.body.damage().is_none() {
-            return Ok(Judgement::New);
+        unknown.body.unpack_all()?;
+        if unknown.body.damage().is_none() {
+            return Ok(Classification::New);
         }
-        if stranger.is_fresh {
-            return Ok(Judgement::Wait);
+        if unknown.is_fresh {
+            return Ok(Classification::Wait);
         }
-        let alike = stranger.suspects.iter().find(|suspect| suspect.begins_alike);
-        let original = alike.or(stranger.suspects.first()).expect("there are some");
-        Ok(Judgement::Damaged(original.origin))
+        let alike = unknown.suspects.iter().find(|suspect| suspect.begins_alike);
+        let original = alike.or(unknown.suspects.first()).expect("there are some");
+        Ok(Classification::Damaged(original.origin))
     }
 
     /// Whether another file is known to go on where this one ended.

@@ -1,4 +1,4 @@
-//! What goes into the journal: pieces with the positions that stand with them, and what comes of each.
+//! What goes into the journal: chunks with the positions that stand with them, and what comes of each.
 
 use std::future::Future;
 use std::ops::Range;
@@ -11,10 +11,10 @@ use futures_util::FutureExt;
 use tracing::{info, warn};
 
 use super::content::Packing;
-use super::cut::Piece;
 use super::followed::{Followed, Retry};
 use super::identity::Identity;
 use super::position::{self, BEGUN, PAST, Position, SOURCE};
+use super::reader::Chunk;
 use super::tail::Tail;
 use crate::component::ranges::Claim;
 use crate::component::{self, Job, JobStatus, OnBad, Outcome, Wait};
@@ -38,16 +38,16 @@ pub struct Submission {
 pub type Landing = Pin<Box<dyn Future<Output = (Submission, Outcome)> + Send>>;
 
 impl Tail {
-    /// Hands in a piece, with the position that says so.
+    /// Hands in a chunk, with the position that says so.
     pub(super) fn hand_in(
         &mut self,
         file: &mut Followed,
-        piece: Piece,
+        chunk: Chunk,
         permit: journal::MemoryPermit,
     ) -> std::io::Result<()> {
-        self.say_notes(file, &piece);
+        self.say_notes(file, &chunk);
         let start = file.ranges.cursor();
-        let (slot, statement) = file.ranges.take(piece.end);
+        let (slot, statement) = file.ranges.take(chunk.end);
         // To look back in a packed file would mean to expand it again; its print stays where it is.
         if file.packing == Packing::None {
             file.print_place()?;
@@ -56,7 +56,7 @@ impl Tail {
         let mark = self.mark(file, slot, statement);
         let others: Vec<journal::Position> = self.marks.drain(..self.marks.len().min(MOST_MARKS)).collect();
         let marks = others.iter().cloned().chain([mark]).collect();
-        self.cx.intake.received_bytes(piece.end - start);
+        self.cx.intake.received_bytes(chunk.end - start);
         let provenance = Provenance {
             source: self.cx.name.clone(),
             seed: file.seed,
@@ -65,11 +65,11 @@ impl Tail {
             stamp: file.stamp.clone(),
         };
         let submission =
-            Submission { identity: file.identity, generation: file.generation, slot, span: start..piece.end, others };
-        let piece = component::source::Chunk { bytes: piece.bytes, frames: piece.frames, ordinals: piece.ordinals };
+            Submission { identity: file.identity, generation: file.generation, slot, span: start..chunk.end, others };
+        let chunk = component::source::Chunk { bytes: chunk.bytes, frames: chunk.frames, ordinals: chunk.ordinals };
         self.submit(
             submission,
-            vec![piece],
+            vec![chunk],
             Arc::new(provenance),
             marks,
             Some(permit),
@@ -211,15 +211,15 @@ impl Tail {
         self.enqueue(submission.identity);
     }
 
-    fn say_notes(&self, file: &Followed, piece: &Piece) {
+    fn say_notes(&self, file: &Followed, chunk: &Chunk) {
         let (path, offset) = (file.path.display(), file.ranges.cursor());
-        if let Some(bytes) = piece.notes.cut {
+        if let Some(bytes) = chunk.notes.cut {
             warn!(%path, offset, bytes, "a line is too long and was truncated");
         }
-        if piece.notes.hole > 0 {
-            warn!(%path, offset, bytes = piece.notes.hole, "NUL bytes were skipped");
+        if chunk.notes.hole > 0 {
+            warn!(%path, offset, bytes = chunk.notes.hole, "NUL bytes were skipped");
         }
-        if piece.notes.unfinished {
+        if chunk.notes.unfinished {
             info!(%path, offset, "the last line has no line break and was read as it is");
         }
     }
