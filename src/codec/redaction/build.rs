@@ -56,7 +56,7 @@ impl Engine {
             names.push(rule.name.clone());
             enabled.push(true);
         }
-        let apart: Vec<Vec<Window>> = escapes().into_iter().chain([builder.escaped]).collect();
+        let apart: Vec<Vec<Window>> = escapes().into_iter().chain([builder.escaped, ports()]).collect();
         Ok(Engine {
             filter: Filter::new(&builder.windows, &apart),
             duties: builder.duties,
@@ -115,8 +115,7 @@ impl Builder {
         PARTS.iter().for_each(|part| self.word(part, Duty::Name));
         self.word("bearer", Duty::Bearer);
         ["creds", "ogin:", "ogin ", " p: "].iter().for_each(|word| self.word(word, Duty::Login));
-        // The ports of PostgreSQL and its poolers: a window of any four digits would fit every number.
-        [":543[0-9]", ":6432", ":6543", ":[*]:"].iter().for_each(|port| self.add(window_of(port), Duty::Port));
+        ports().into_iter().for_each(|port| self.add(port, Duty::Port));
         CALL_WINDOWS.iter().for_each(|window| self.word(window, Duty::Call));
         self.add(window_of("[ ]-[upawPUA][^-]"), Duty::Flag);
         [
@@ -196,6 +195,12 @@ fn disguises() -> Vec<Window> {
 
 /// Letters of other scripts that are frequent, the rarest first. The last one is the joiner of Persian.
 const COMMON: &str = "ژذپةگعزكکسبدهلموریيانзпльраиео\u{200c}";
+
+/// The ports of PostgreSQL and its poolers in a line of passwords: a window of any four digits would fit every number,
+/// and beside other windows these make a bucket busy with escapes.
+fn ports() -> Vec<Window> {
+    [":543[0-9]", ":6432", ":6543", ":[*]:"].iter().map(|port| window_of(port)).collect()
+}
 
 /// The window of a notation of up to five bytes.
 fn window_of(notation: &str) -> Window {
