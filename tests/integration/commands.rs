@@ -100,7 +100,7 @@ fn tap_shows_what_comes_out_of_a_component_and_goes_into_a_sink() {
     let unknown = run(&agent, &["tap", "tidy"]);
     assert_eq!(unknown.status.code(), Some(1));
     let said = text(&unknown.stderr);
-    assert!(said.contains("nothing reads what comes out of `tidy`") && said.contains("kinds.failed"), "{said}");
+    assert!(said.contains("nothing reads from `tidy`") && said.contains("kinds.failed"), "{said}");
     eventually("both are stored", || {
         let found = run(&agent, &["query", "metadata.n:1 OR metadata.n:2", "--format", "ndjson"]);
         text(&found.stdout).lines().count() == 2
@@ -178,7 +178,7 @@ fn an_export_is_what_was_stored_and_a_changed_one_is_found_out() {
     let hash = |out: &Output| text(&out.stdout).lines().last().map(str::to_owned);
     assert_eq!(hash(&whole), hash(&made), "both say the same of the manifest");
     let again = run(&agent, &["export", "-o", &file("a.zip")]);
-    assert!(text(&again.stderr).contains("is there already"), "{}", text(&again.stderr));
+    assert!(text(&again.stderr).contains("exists already"), "{}", text(&again.stderr));
     // One changed byte anywhere is found out, or changes nothing that is in it.
     let bytes = fs::read(folder.path("a.zip")).expect("the export");
     for at in (0..bytes.len()).step_by(7) {

@@ -322,7 +322,7 @@ fn both_sides_show_certificates_and_a_stranger_is_not_trusted() {
     let stranger = tls.replace("server.pem", "client.pem");
     let agent = Agent::start(&folder, &yaml(ingest, &format!("{uri}\n{stranger}")));
     post(ingest, &numbered(0..5).0);
-    eventually("it is not trusted", || health(&agent).0 == "held" && health(&agent).1.contains("cannot trust"));
+    eventually("it is not trusted", || health(&agent).0 == "held" && health(&agent).1.contains("TLS error with"));
     assert!(taken.requests().is_empty());
     agent.configure(&folder, &yaml(ingest, &format!("{uri}\n{tls}")));
     agent.signal("-HUP");

@@ -256,14 +256,14 @@ fn passwords_of_every_kind_and_certificates_are_checked_and_never_shown() {
 
     let sending = Sending::start(&sink("mechanism: plain, username: weir, password: geheim", &ca));
     sending.post(0, 10);
-    sending.until_it_says("held", "refuses who we say we are");
+    sending.until_it_says("held", "rejected the credentials");
     assert_eq!(sending.agent.metric("weir_events_waiting", "kafka"), 10);
     let shown = format!("{}{}", sending.agent.log(), sending.health());
     assert!(!shown.contains("geheim"), "{shown}");
 
     let sending = Sending::start(&sink(&ways[0], "/etc/ssl/certs/ca-certificates.crt"));
     sending.post(0, 10);
-    sending.until_it_says("held", "no trust between us");
+    sending.until_it_says("held", "TLS error with");
     sending.agent.assert_books();
 }
 

@@ -344,7 +344,7 @@ fn a_full_journal_pauses_reading_and_the_member_stays() {
     let values: Vec<String> = (0..4000).map(|n| json!({"n": n, "code": code}).to_string()).collect();
     let messages: Vec<Given> = values.iter().map(|value| Given { value: Some(value), ..Given::default() }).collect();
     kafka::send(&brokers(), &topic, &messages);
-    eventually("reading pauses", || agent.log().contains("reading pauses"));
+    eventually("reading pauses", || agent.log().contains("reading is paused"));
     // Longer than a member may go without polling.
     std::thread::sleep(Duration::from_secs(10));
     assert_eq!(agent.log().matches("partition assigned").count(), 2, "it was never thrown out: {}", agent.log());

@@ -43,7 +43,7 @@ fn names_and_addresses_of_users_come_from_a_table_that_is_read_again() {
     });
     // Whatever becomes of the table, the last snapshot counts.
     database.sql("DROP TABLE users");
-    eventually("it is said", || agent.log().contains("the last reading stays"));
+    eventually("it is said", || agent.log().contains("using the previous data"));
     post(port, r#"{"user_id":7,"n":1}"#);
     eventually("it is there", || last(&folder)["n"] == 1);
     assert_eq!(last(&folder)["user_email"], "ali@example.org");

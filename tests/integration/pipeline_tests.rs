@@ -107,7 +107,7 @@ tests:
         "`code`: not expected, found \"x\"",
         "`language`: expected \"python\", not there",
         "at `kinds.slow`: 1 events expected, 0 found",
-        "what a `postgres` sink sends depends on its target",
+        "the output of a `postgres` sink depends on its target",
         "expected \"ali: bang\\n\"",
         "found    \"ali: boom\\n\"",
         "FAILED  nor does this",

@@ -119,7 +119,7 @@ fn the_login_link_is_printed_by_the_first_start_and_later_by_the_token_command()
     set_mode(&agent.data_dir.join("api.secret"), 0o640);
     let exposed = weir(&["--user", "sara"]);
     assert_eq!(exposed.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&exposed.stderr).contains("others may read the key"));
+    assert!(String::from_utf8_lossy(&exposed.stderr).contains("is readable by others"));
 }
 
 #[test]

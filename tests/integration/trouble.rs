@@ -87,7 +87,7 @@ fn a_full_journal_is_said_once_and_shown_until_it_is_over() {
     );
     agent.signal("-HUP");
     eventually("it is over", || lines(&agent, "the journal accepts events again") == 1);
-    assert!(agent.log().lines().any(|line| line.contains("takes events again") && line.contains("refused")));
+    assert!(agent.log().lines().any(|line| line.contains("accepts events again") && line.contains("refused")));
     assert_eq!(ready(&agent).0, 200);
     assert!(health(&agent).0, "{}", health(&agent).1);
 }
@@ -200,7 +200,7 @@ fn what_a_source_refuses_is_said_once_with_who_sent_it_and_why() {
     assert_eq!(lines(&agent, "a request was answered"), 20, "{log}");
     // What somebody who reads the log wants to know of a life.
     assert_eq!(post(ingest, "{\"n\":1}"), 1);
-    eventually("the first delivery is said", || lines(&agent, "has taken its first events") == 1);
+    eventually("the first delivery is said", || lines(&agent, "first events delivered") == 1);
     agent.signal("-HUP");
     eventually("the reload is said", || lines(&agent, "reloading the configuration") == 1);
     assert_eq!(lines(&agent, "\"starting\""), 1, "{}", agent.log());

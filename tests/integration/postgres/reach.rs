@@ -61,14 +61,14 @@ fn tls_is_used_and_the_certificate_checked_as_the_url_says() {
         if works {
             assert_eq!(is_encrypted(&filled, &database), "t");
         } else {
-            eventually("the other name is refused", || filled.agent.log().contains("cannot trust `127.0.0.1"));
+            eventually("the other name is refused", || filled.agent.log().contains("TLS error with `127.0.0.1"));
             assert_eq!(filled.state(), "held");
         }
     }
     // An authority that nobody knows.
     let place = Folder::new();
     let filled = Filled::start(&place, &format!("{url}?sslmode=require"), "t", "");
-    eventually("the authority is refused", || filled.agent.log().contains("name its authority with `tls.ca`"));
+    eventually("the authority is refused", || filled.agent.log().contains("set `tls.ca` to its certificate authority"));
     assert!(!filled.agent.log().contains("swordfish"));
 }
 
