@@ -216,7 +216,7 @@ impl Agent {
             tracing::warn!(
                 sink,
                 parked,
-                "events are parked for a sink that is not configured any more; bring it back, or let them go with \
+                "events are parked for a sink that is no longer configured; bring it back, or let them go with \
                  `weir dlq drop`"
             );
         }

@@ -111,7 +111,7 @@ impl Agent {
             } else {
                 "given first, as its `on_remove: drain` said"
             };
-            tracing::warn!(transform = %name, "the transform was removed; its held events are {what}");
+            tracing::warn!(transform = %name, "the transform is no longer configured; its held events are {what}");
         }
         let flow = wiring::flow_behind(step, &leftover.steps, &leftover.streams, &self.accounting);
         let flow = Arc::new(flow);
@@ -191,7 +191,7 @@ impl Agent {
     fn hold_orphan_stage(&self, name: &Arc<str>, owed: u64) {
         let cursor = input_name(name);
         let message = format!(
-            "{owed} events wait for this transform or are held by it, and it is not configured any more: bring it back, \
+            "{owed} events wait for this transform or are held by it, and it is no longer configured: bring it back, \
              with `on_remove: drain` or `on_remove: drop` if it shall go, or stop the agent and let them go with `weir \
              journal cursors drop {cursor}`"
         );

@@ -140,7 +140,7 @@ impl Agent {
     /// Shows a cursor that waits for somebody to decide.
     fn adopt_orphan(&self, running: &mut Running, name: &Arc<str>, waiting: u64) {
         let message = format!(
-            "{waiting} events wait for this sink, which is not configured any more: bring it back, with `on_remove: \
+            "{waiting} events wait for this sink, which is no longer configured: bring it back, with `on_remove: \
              drain` or `on_remove: drop` if it shall go, or stop the agent and let them go with `weir journal cursors \
              drop {name}`"
         );
@@ -162,7 +162,7 @@ impl Agent {
         let discards = sink.frame.on_remove == Some(OnRemove::Drop);
         tracing::warn!(
             sink = %name, waiting,
-            "the sink is not configured any more; its waiting events are {}",
+            "the sink is no longer configured; its waiting events are {}",
             if discards { "dropped, as its `on_remove: drop` said" } else { "delivered first, as its `on_remove: drain` said" }
         );
         if let Err(error) = self.context.journal.wire_cursor(&name, &[], sink.frame.start.into()) {

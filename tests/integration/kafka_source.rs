@@ -275,7 +275,7 @@ fn a_message_that_is_gone_stops_its_partition_unless_the_operator_says_how_to_go
     kafka::delete_records(&brokers(), &topic, &[(0, 20)]);
 
     let agent = Agent::start(&folder, &reading(&brokers(), &topic, &group, ""));
-    eventually("it says so", || health(&agent).contains("offset 10 is gone, 20 to 30 are there"));
+    eventually("it says so", || health(&agent).contains("offset 10 is gone, 20 to 30 exist"));
     assert_eq!(numbers(&folder).len(), 10);
     assert!(agent.stop().success());
     assert_eq!(kafka::committed(&brokers(), &group, &topic, 1), [10], "nothing is decided for the operator");

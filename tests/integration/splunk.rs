@@ -121,7 +121,7 @@ fn a_token_that_is_wrong_or_disabled_holds_the_sink_and_is_never_shown() {
     );
     assert_eq!(agent.health("hec").status, 503);
     let (works, said) = validate(&folder);
-    assert!(!works && said.contains("does not work: 403"), "{said}");
+    assert!(!works && said.contains("failed: 403"), "{said}");
     splunk.state().disabled = true;
     agent.configure(&folder, &yaml(ingest, server.port, &token()));
     agent.signal("-HUP");

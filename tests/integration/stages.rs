@@ -151,7 +151,7 @@ fn a_stage_that_holds_events_is_not_removed_without_a_word() {
     eventually("it is taken", || agent.metric("weir_state_entries", "ops") == 1);
     let refused = reload(&agent, &folder, &plan_with(port, &out, "", ""));
     assert_eq!(refused["applied"], false);
-    assert!(refused["errors"][0].as_str().unwrap().contains("transforms.ops: 1 events"), "{refused}");
+    assert!(refused["errors"][0].as_str().unwrap().contains("transforms.ops: 1 waiting or held events"), "{refused}");
     let drains = reload(&agent, &folder, &plan_with(port, &out, "timeout: 1h, on_remove: drain", ""));
     assert_eq!(drains["applied"], true, "{drains}");
     let gone = reload(&agent, &folder, &plan_with(port, &out, "", ""));
@@ -225,7 +225,7 @@ fn a_stage_that_is_gone_at_a_start_gives_what_it_holds_through_what_followed_it(
     agent.assert_books();
     assert!(agent.stop().success());
     let agent = Agent::start(&folder, &without);
-    assert_eq!(agent.log().matches("not configured any more").count(), 2, "{}", agent.log());
+    assert_eq!(agent.log().matches("no longer configured").count(), 2, "{}", agent.log());
     assert!(agent.stop().success());
     assert_eq!(events(&out, "events.ndjson").len(), 1);
 }

@@ -115,7 +115,7 @@ fn the_login_link_is_printed_by_the_first_start_and_later_by_the_token_command()
     assert!(printed.starts_with(&format!("http://127.0.0.1:{}/?token=", agent.api)), "{printed}");
     let nobody = weir(&["--user", ""]);
     assert_eq!(nobody.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&nobody.stderr).contains("cannot be the name of a user"));
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("is not a valid user name"));
     set_mode(&agent.data_dir.join("api.secret"), 0o640);
     let exposed = weir(&["--user", "sara"]);
     assert_eq!(exposed.status.code(), Some(1));

@@ -136,7 +136,7 @@ fn dead_letters_are_said_by_reason_counted_by_component_and_shown_by_health() {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
     eventually("all are counted", || agent.metric("weir_dead_letters", "bad") == 50);
-    let said = lines(&agent, "is a dead letter");
+    let said = lines(&agent, "became a dead letter");
     assert!((1..=3).contains(&said), "{said} lines: {}", agent.log());
     let answer = request(agent.api, "GET", "/health", &[], b"").expect("an answer").json();
     assert_eq!(answer["dead_letters"], 50, "{answer}");

@@ -60,7 +60,7 @@ pub struct Config {
     /// Joins several lines into one event.
     #[serde(default)]
     pub multiline: Option<Multiline>,
-    /// Maximum length of a line. A longer line is cut there and marked, so that JSON fails to parse and goes to the
+    /// Maximum length of a line. A longer line is cut there and ends with a note, so that JSON fails to parse and goes to the
     /// dead letters; the next line is read normally.
     #[serde(default = "default_max_line")]
     pub max_line: ByteSize,

@@ -44,7 +44,7 @@ pub struct Config {
     /// Maximum number of concurrent connections; further ones are closed.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
-    /// Maximum size of a frame. A longer frame is cut there and marked, so that JSON fails to parse and goes to the
+    /// Maximum size of a frame. A longer frame is cut there and ends with a note, so that JSON fails to parse and goes to the
     /// dead letters. Default: `limits.event`.
     #[serde(default)]
     pub max_frame: Option<ByteSize>,
