@@ -81,19 +81,14 @@ class Sender:
     def _run(self):
         pending = self._queue
         while True:
-            try:
-                lines = [pending.get(timeout=PAUSE_SECONDS if self._may_be_spooled else None)]
-            except queue.Empty:
+            # Under the queue's lock, so that every line is at any time in the queue or among those that are being sent.
+            with pending.not_empty:
+                if not pending.queue:
+                    pending.not_empty.wait(PAUSE_SECONDS if self._may_be_spooled else None)
+                lines = self._sending = _first_of(pending.queue)
+            if not lines:
                 self._resend()
                 continue
-            size = len(lines[0])
-            while len(lines) < BATCH_LINES and size < BATCH_BYTES:
-                try:
-                    lines.append(pending.get_nowait())
-                    size += len(lines[-1])
-                except queue.Empty:
-                    break
-            self._sending = lines
             try:
                 self._deliver(lines)
             except Exception:
@@ -194,12 +189,19 @@ class Sender:
         self._ending = True
         if not self.flush(EXIT_SECONDS):
             # Nobody knows whether the batch under way arrives: it is spooled as well, under the same ids.
-            self._spool(self._sending)
-            while True:
-                try:
-                    self._store.write(self._queue.get_nowait())
-                except queue.Empty:
-                    return
+            with self._queue.mutex:
+                lines = [*self._sending, *self._queue.queue]
+                self._queue.queue.clear()
+            self._spool(lines)
+
+
+def _first_of(waiting):
+    """What one request holds of the lines that wait, taken from them."""
+    lines, size = [], 0
+    while waiting and len(lines) < BATCH_LINES and size < BATCH_BYTES:
+        lines.append(waiting.popleft())
+        size += len(lines[-1])
+    return lines
 
 
 class _UnixConnection(http.client.HTTPConnection):
