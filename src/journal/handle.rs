@@ -14,6 +14,7 @@ use super::disk::{Spot, heads_at};
 use super::fs::{Fs, Guard};
 use super::housekeeping::CursorFiles;
 use super::keys::KeyMatch;
+use super::marks::{ENTRY, MARK, Mark};
 use super::memory::{MemoryPermit, ReserveError};
 use super::positions::OWN_CURSORS;
 use super::recovery::{self, OpenError, Opened};
@@ -296,16 +297,23 @@ impl Journal {
         self.positions(&state_source(stage))
     }
 
-    /// Lets go of the state of a stage that is no more.
-    fn forget_state(&self, name: &str) {
-        let source: Arc<str> = state_source(name).into();
-        let gone = |(key, _)| Position { source: source.clone(), key, value: Bytes::new() };
-        let positions: Vec<Position> = self.state_of(name).into_iter().map(gone).collect();
-        if !positions.is_empty() {
-            let commit = Commit { positions, received_at: Timestamp::now(), ..Commit::default() };
-            // What a crash keeps of it is let go with the cursor at the next start.
-            drop(self.ticket().commit(commit));
+    /// Lets go of the entries of the state that a stage keeps in the journal. How far it had come stays: after a crash its
+    /// cursor may be there as it was, and must not have events taken again.
+    pub fn forget_state(&self, stage: &str) {
+        let source: Arc<str> = state_source(stage).into();
+        let (entries, others): (Vec<_>, Vec<_>) =
+            self.state_of(stage).into_iter().partition(|(key, _)| key.first() == Some(&ENTRY));
+        if entries.is_empty() {
+            return;
         }
+        let mark = others.into_iter().find(|(key, _)| &key[..] == MARK).and_then(|(_, value)| Mark::decode(&value));
+        let last = mark.unwrap_or_default();
+        let mark = Mark { taken: last.taken, number: last.number + 1, begins: true, ..Mark::default() };
+        let gone = |(key, _)| Position { source: source.clone(), key, value: Bytes::new() };
+        let mut positions: Vec<Position> = entries.into_iter().map(gone).collect();
+        positions.push(Position { source, key: Bytes::from_static(MARK), value: mark.encode() });
+        // What a crash keeps of it is let go at the next start.
+        drop(self.ticket().commit(Commit { positions, received_at: Timestamp::now(), ..Commit::default() }));
     }
 
     /// All cursors, open or not.

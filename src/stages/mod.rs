@@ -200,22 +200,6 @@ pub fn held(journal: &Journal, name: &str, stage: Option<&dyn AnyStage>) -> u64 
     }
 }
 
-/// Lets go of what the stages under this name held. How far they had come is kept.
-pub fn forget_entries(journal: &Journal, name: &str) {
-    let source: Arc<str> = state_source(&input_name(name)).into();
-    let entries = journal.state_of(&input_name(name)).into_iter().filter(|(key, _)| key.first() == Some(&ENTRY));
-    let gone = |(key, _)| Position { source: source.clone(), key, value: Bytes::new() };
-    let mut positions: Vec<Position> = entries.map(gone).collect();
-    if !positions.is_empty() {
-        let last = restore(journal, name, None).mark;
-        let mark = Mark { taken: last.taken, number: last.number + 1, begins: true, ..Mark::default() };
-        positions.push(Position { source, key: Bytes::from_static(MARK), value: mark.encode() });
-        let commit = Commit { positions, received_at: Timestamp::now(), ..Commit::default() };
-        // What a crash keeps of it is let go at the next start.
-        drop(journal.ticket().commit(commit));
-    }
-}
-
 /// Why the loop ends.
 enum End {
     Stopped,

@@ -134,8 +134,9 @@ impl Agent {
         let mut made = Vec::new();
         let mut failed = None;
         for (cursor, input) in &inputs {
-            // What it has taken stands with its state, so that the oldest event is never one too many.
-            match journal.wire_cursor(cursor, &streams.of(std::slice::from_ref(input)), journal::Start::Oldest) {
+            // One whose file was lost begins at the oldest event, and its state says which of them it has taken. A removed
+            // one of the name has left neither, and its events are not for this one.
+            match journal.wire_cursor(cursor, &streams.of(std::slice::from_ref(input)), journal::Start::End) {
                 Ok(true) => made.push(cursor.clone()),
                 Ok(false) => {}
                 Err(error) => failed = Some(format!("transforms.{}: {error}", input.component)),

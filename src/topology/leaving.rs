@@ -9,7 +9,7 @@ use super::wiring::{self, Step, Streams};
 use crate::config::settings::OnRemove;
 use crate::config::{EarlierStage, Input};
 use crate::journal::{Journal, Start, StreamId};
-use crate::stages::{catch_up, has_state, held, input_name};
+use crate::stages::{catch_up, has_state, held, input_name, restore};
 use crate::telemetry::{ComponentKind, ComponentState};
 
 /// What a state without a stage is called where components are listed.
@@ -91,8 +91,14 @@ impl Agent {
         let (name, journal, step) = (&leftover.name, &self.context.journal, leftover.step()?);
         let has_successor = running.steps.iter().any(|step| step.name == *name && step.frame.is_some());
         let is_fed = running.leaving_stages.values().any(|other| other.feeds(name));
+        // Of several types that a name had, the one that holds something goes on; one at a time.
         let owes = has_state(journal, name, step.type_name)
-            || (!has_successor && (is_fed || stages::waiting(journal, name) > 0));
+            || (!has_successor
+                && restore(journal, name, None).state.is_empty()
+                && (is_fed || stages::waiting(journal, name) > 0));
+        if running.leaving_stages.contains_key(name) {
+            return None;
+        }
         let drops = step.frame.as_ref().is_some_and(|frame| frame.on_remove == Some(OnRemove::Drop));
         let inputs = leftover.inputs();
         let is_read = |stream: &StreamId| journal.readers_of(*stream).iter().any(|reader| moved.contains(reader));

@@ -164,7 +164,7 @@ impl RunningStage {
         self.ended().await;
         if drops {
             let events = stages::held(journal, &name, Some(&*stage));
-            stages::forget_entries(journal, &name);
+            journal.forget_state(&stages::input_name(&name));
             tracing::warn!(transform = %name, events, "the transform's type changed; its held events were dropped");
         }
     }

@@ -1,5 +1,5 @@
-//! A transform that remembers changes its type, goes and comes back while kill -9 ends each life: nothing of
-//! what it held is lost.
+//! A transform that remembers changes its type, goes and comes back while kill -9 ends each life: what it held is given
+//! once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,7 +39,7 @@ fn plan(folder: &Folder, port: u16, kind: usize) -> String {
 }
 
 #[test]
-fn a_stage_that_changes_goes_and_comes_under_kill_9_loses_no_event() {
+fn a_stage_that_changes_goes_and_comes_under_kill_9_gives_each_event_once() {
     let folder = Folder::new();
     let port = free_port();
     let mut sent = 0;
@@ -70,8 +70,6 @@ fn a_stage_that_changes_goes_and_comes_under_kill_9_loses_no_event() {
     });
     assert!(!agent.log().contains("panic"), "{}", agent.log());
     assert!(agent.stop().success());
-    // A known fault: when a kill meets a change of the type, the new stage may take events again that the earlier one has
-    // given (about one run in eight). None is given a third time.
-    let often: Vec<_> = given().into_iter().filter(|(_, events)| events.len() > 2).collect();
-    assert!(often.is_empty(), "{} came more than twice, as {:?}", often.len(), often[0]);
+    let twice: Vec<_> = given().into_iter().filter(|(_, events)| events.len() > 1).collect();
+    assert!(twice.is_empty(), "{} came twice, as {:?}", twice.len(), twice[0]);
 }
