@@ -190,7 +190,9 @@ pub struct Work {
     /// Kept from one text to the next, so that a finding costs no allocation of its own.
     pub json: Vec<u8>,
     hits: Vec<Vec<Hit>>,
-    /// Where the names stand whose values were found in the text at hand, and the masks of the round before.
+    /// Where the names stand whose values were found in the text at hand, and where each value ends.
+    pub named: Vec<(usize, usize)>,
+    /// Where the names stand whose values the round before has masked, and its masks.
     pub settled: Vec<usize>,
     pub masks: Vec<Range<usize>>,
     /// Whether the text at hand may say more once the secrets in it are masked.

@@ -9,11 +9,12 @@ impl Engine {
     /// Puts masks into the places of the spans, and leaves word of them for the next round.
     pub(super) fn replace(&self, text: &[u8], spans: &[Span], work: &mut Work) -> Vec<u8> {
         let (mut out, mut from) = (Vec::with_capacity(text.len() + MASKS), 0);
-        let (settled, mut next) = (std::mem::take(&mut work.settled), 0);
+        let (named, mut next) = (std::mem::take(&mut work.named), 0);
         for span in spans {
-            // What stands between two secrets moves with them.
-            while let Some(place) = settled.get(next).filter(|place| **place < span.end) {
-                if *place < span.start {
+            // What stands between two secrets moves with them. A name is settled if what is masked is its value, and not
+            // something longer that has the value in it.
+            while let Some((place, end)) = named.get(next).filter(|(place, _)| *place < span.end) {
+                if *place < span.start && *end == span.end {
                     work.settled.push(place - from + out.len());
                 }
                 next += 1;
@@ -24,7 +25,6 @@ impl Engine {
             work.masks.push(start..out.len());
             from = span.end;
         }
-        work.settled.extend(settled[next..].iter().map(|place| place - from + out.len()));
         out.extend_from_slice(&text[from..]);
         out
     }

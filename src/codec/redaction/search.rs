@@ -33,6 +33,7 @@ impl Engine {
     /// The text without its secrets, or nothing if it has none.
     pub(super) fn clean(&self, text: &[u8], work: &mut Work) -> Option<Vec<u8>> {
         let mut cleaned: Option<Vec<u8>> = None;
+        work.named.clear();
         work.settled.clear();
         work.masks.clear();
         work.look_again = false;
@@ -105,7 +106,7 @@ impl Engine {
                 && let [value] = &spans[known..]
                 && is_settled(text, value)
             {
-                work.settled.push(hit.at as usize);
+                work.named.push((hit.at as usize, value.end));
             }
             let known = spans[known..].iter().filter(|span| span.rule != rules::PREFIXED);
             covered = known.map(|span| span.end).max().unwrap_or(0).max(covered);
