@@ -45,7 +45,7 @@ fn exceeds(length: &[u8]) -> bool {
 /// these statuses without a body. `is_too_long` tells a length that 64 bits cannot hold from other things that are
 /// wrong with a head.
 pub fn explained(written: &[u8], is_too_long: bool) -> Option<Vec<u8>> {
-    let (beginning, status, detail) = OWN.iter().find(|(beginning, ..)| written.starts_with(beginning))?;
+    let (_, status, detail) = OWN.iter().find(|(beginning, ..)| written.starts_with(beginning))?;
     let head = str::from_utf8(written).ok()?.strip_suffix("\r\n\r\n")?;
     if head.contains("\r\n\r\n") {
         return None;
@@ -54,9 +54,8 @@ pub fn explained(written: &[u8], is_too_long: bool) -> Option<Vec<u8>> {
     let (before, behind) = head.split_once(EMPTY)?;
     let (status, detail, before) = match *status {
         StatusCode::BAD_REQUEST if is_too_long => {
-            let other_lines = before.get(beginning.len()..)?.split_once("\r\n").map_or("", |(_, lines)| lines);
-            let lines = if other_lines.is_empty() { String::new() } else { format!("\r\n{other_lines}") };
-            (StatusCode::PAYLOAD_TOO_LARGE, TOO_LONG, format!("HTTP/1.1 413 Payload Too Large{lines}"))
+            let headers = before.find("\r\n").map_or("", |at| &before[at..]);
+            (StatusCode::PAYLOAD_TOO_LARGE, TOO_LONG, format!("HTTP/1.1 413 Payload Too Large{headers}"))
         }
         status => (status, *detail, before.to_owned()),
     };
