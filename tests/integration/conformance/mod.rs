@@ -177,15 +177,12 @@ pub fn hold<T: Target>(target: &T) {
     life.settles(target, "before anything");
     for (nth, trouble) in target.troubles().iter().enumerate() {
         let (dead, asked) = (life.metric("weir_events_dead_lettered_total"), target.requests());
-        let begun = std::time::Instant::now();
         target.begin(&trouble.kind);
         life.post(target, Some(&trouble.kind));
         std::thread::sleep(WHILE);
         life.look(target, &trouble.name);
         let asked = target.requests() - asked;
-        // On a busy machine the trouble lasts longer, and more is asked in it.
-        let times = begun.elapsed().as_millis().div_ceil(WHILE.as_millis()) as u64;
-        assert!(asked <= MOST_REQUESTS * times, "{}: {asked} requests in {:?}", trouble.name, begun.elapsed());
+        assert!(asked <= MOST_REQUESTS, "{}: {asked} requests in {WHILE:?}", trouble.name);
         if nth % 6 == 5 {
             life.kill(target);
         }
