@@ -58,14 +58,7 @@ const RETRY_AFTER: &[&str] = &["0", "1", "-1", "0.5", "soon", "", "Sun, 06 Nov 1
 pub fn troubles(own: &[(&'static str, bool)]) -> Vec<Trouble<Kind>> {
     let mut troubles = Vec::new();
     let mut add = |kind: Kind, is_state: bool| troubles.push(Trouble { name: format!("{kind:?}"), kind, is_state });
-    for fault in [
-        proxy::Fault::Refuse,
-        proxy::Fault::BlackHole,
-        proxy::Fault::Slow(Duration::from_millis(150)),
-        proxy::Fault::LoseAnswers,
-        proxy::Fault::Dies(proxy::Moment::InRequest),
-        proxy::Fault::Dies(proxy::Moment::BeforeAnswer),
-    ] {
+    for fault in proxy::Fault::all(Duration::from_millis(150)) {
         add(Kind::Wire(fault), true);
     }
     for (nth, status) in STATUSES.iter().enumerate() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::alert::{event, numbers_in};
 use super::answers::Which;
 use super::{Target, Trouble, hold};
-use crate::support::proxy::{Fault, Moment, Proxy};
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::smtp::{Command, MailServer};
 
 struct Mails {
@@ -39,14 +39,7 @@ impl Target for Mails {
     fn troubles(&self) -> Vec<Trouble<Kind>> {
         let mut troubles = Vec::new();
         let mut add = |kind: Kind, is_state: bool| troubles.push(Trouble { name: format!("{kind:?}"), kind, is_state });
-        for fault in [
-            Fault::Refuse,
-            Fault::BlackHole,
-            Fault::Slow(Duration::from_millis(60)),
-            Fault::LoseAnswers,
-            Fault::Dies(Moment::InRequest),
-            Fault::Dies(Moment::BeforeAnswer),
-        ] {
+        for fault in Fault::all(Duration::from_millis(60)) {
             add(Kind::Wire(fault), true);
         }
         add(Kind::Answer(Command::Greeting, "421 too busy"), true);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{ROUND, Target, Trouble, hold};
 use crate::support::database::{Database, psql};
-use crate::support::proxy::{Fault, Moment, Proxy};
+use crate::support::proxy::{Fault, Proxy};
 
 struct Table {
     database: Database,
@@ -62,14 +62,7 @@ impl Target for Table {
     fn troubles(&self) -> Vec<Trouble<Kind>> {
         let mut troubles = Vec::new();
         let mut add = |name: String, kind, is_state| troubles.push(Trouble { name, kind, is_state });
-        for fault in [
-            Fault::Refuse,
-            Fault::BlackHole,
-            Fault::Slow(Duration::from_millis(60)),
-            Fault::LoseAnswers,
-            Fault::Dies(Moment::InRequest),
-            Fault::Dies(Moment::BeforeAnswer),
-        ] {
+        for fault in Fault::all(Duration::from_millis(60)) {
             add(format!("{fault:?}"), Kind::Wire(fault), true);
         }
         for (name, breaks, mends) in [

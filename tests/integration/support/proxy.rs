@@ -24,6 +24,20 @@ pub enum Fault {
     Dies(Moment),
 }
 
+impl Fault {
+    /// Everything that can go wrong on the wire; a slow one waits so long.
+    pub fn all(slow: Duration) -> [Fault; 6] {
+        [
+            Fault::Refuse,
+            Fault::BlackHole,
+            Fault::Slow(slow),
+            Fault::LoseAnswers,
+            Fault::Dies(Moment::InRequest),
+            Fault::Dies(Moment::BeforeAnswer),
+        ]
+    }
+}
+
 /// When a server is killed, as its clients see it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Moment {
