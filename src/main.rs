@@ -1,4 +1,4 @@
-//! The door: everything behind it is the library.
+//! The binary: hands its arguments to the library.
 
 fn main() -> std::process::ExitCode {
     weir::cli::main()

@@ -1,4 +1,4 @@
-//! A value that is never shown: not in logs, not in errors, not in `/api/pipeline`.
+//! A secret value: never shown in logs, errors or `/api/pipeline`.
 
 use std::borrow::Cow;
 use std::fmt;

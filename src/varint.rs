@@ -1,4 +1,4 @@
-//! Numbers in as many bytes as they need, and bytes behind their length: what journal and store write.
+//! Variable-length numbers and length-prefixed bytes, as journal and store write them.
 
 /// Appends a number in seven bits a byte, the lowest first; the last byte has no high bit.
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {

@@ -1,4 +1,4 @@
-//! Who may see what: a reader's own events, previews of all, or everything.
+//! Visibility: a reader's own events, previews of all, or everything.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Who may use the API: tokens and passwords from the configuration, or the secret made at the first start.
+//! Who may use the API: tokens and passwords from the configuration, or the secret created at the first start.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,4 +1,4 @@
-//! The notebook family: what a user ran.
+//! The notebook routes: what one user ran, with summary, statistics and search.
 
 use super::Api;
 use super::answer::Answer;

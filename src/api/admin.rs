@@ -1,4 +1,4 @@
-//! The administrators' family: all users, the system in numbers, and the activity list of the chat product.
+//! The administrators' routes: all users, system statistics, and the activity list of the chat product.
 
 use std::time::Duration;
 

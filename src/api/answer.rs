@@ -1,4 +1,4 @@
-//! Answers that are there as a whole: with an ETag, and compressed where the client takes that.
+//! Complete responses: with an `ETag`, and compressed if the client accepts it.
 
 use hyper::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, VARY,

@@ -1,4 +1,4 @@
-//! Pages of other origins: which may ask, and what a browser is told before it lets them.
+//! Cross-origin requests: which origins are allowed, and the answers to preflight requests.
 
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,

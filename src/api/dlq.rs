@@ -1,4 +1,4 @@
-//! `/api/dlq`: dead letters, seen, sent again or dropped.
+//! `/api/dlq`: lists, replays and drops dead letters.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Exports: every event that a filter means, page after page, in constant memory, with the count as a trailer.
+//! Exports: every event that matches a filter, page by page in constant memory, with the count as a trailer.
 
 use std::convert::Infallible;
 

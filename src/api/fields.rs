@@ -1,4 +1,4 @@
-//! What a page needs to complete a search: names of fields, their frequent values, and sessions.
+//! What the page needs to complete a search: field names, their frequent values, and sessions.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `/health`: the process works. `/ready`: it can take events.
+//! `/health` (the process works) and `/ready` (it accepts events).
 
 use hyper::StatusCode;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Keys in the data folder: read only where nobody else can, and written whole or not at all.
+//! Key files in the data folder: refused if others can read them, written completely or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};

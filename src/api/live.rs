@@ -1,4 +1,4 @@
-//! Events as they come: server-sent events that resume, for readers and for the administrators' page, and a WebSocket.
+//! Live events: resumable server-sent events for readers and administrators, and a WebSocket.
 
 use std::convert::Infallible;
 use std::sync::Arc;

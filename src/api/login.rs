@@ -1,4 +1,4 @@
-//! The session of the page: a token or a password is traded for a cookie that scripts cannot read.
+//! Login for the page: exchanges a token or a password for a cookie that scripts cannot read.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The `/api/logs` family: lists, one event, its neighbours, and the endpoint for events of other services.
+//! The `/api/logs` routes: lists, single events, their neighbours, and ingest from other services.
 
 use std::time::Duration;
 

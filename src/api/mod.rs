@@ -1,4 +1,4 @@
-//! The API of a running agent: events in and out, statistics, live streams, health, metrics, and what operators do.
+//! The HTTP API of a running agent: ingest, queries, statistics, live streams, health, metrics and operation.
 
 mod access;
 mod activity;

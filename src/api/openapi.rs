@@ -1,4 +1,4 @@
-//! `/openapi.json`: the API described from the table of its routes.
+//! `/openapi.json`: the API description, generated from the route table.
 
 use serde_json::{Map, Value, json};
 

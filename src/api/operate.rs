@@ -1,4 +1,4 @@
-//! What operators ask: components, metrics, the configuration, a reload.
+//! Routes for operators: components, metrics, the configuration, reload.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! Query parameters with types: what a route understands, and a 400 that names what it does not.
+//! Typed query parameters: what a route accepts, and a 400 that names the parameter it does not.
 
 use std::collections::BTreeMap;
 

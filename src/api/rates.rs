@@ -1,4 +1,4 @@
-//! How much goes through each component in a second, from samples of the accounting a few seconds apart.
+//! Events and bytes per second of each component, from samples of the accounting a few seconds apart.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

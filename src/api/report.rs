@@ -1,4 +1,4 @@
-//! The report of one session: what was done, what failed, how long it took; as JSON and as a page to print.
+//! The session report: what was done, what failed and how long it took; as JSON or a printable page.
 
 use std::collections::{BTreeMap, HashSet};
 

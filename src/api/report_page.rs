@@ -1,4 +1,4 @@
-//! The report of a session as a page of its own: no script, nothing from elsewhere, fit to be printed.
+//! The session report as a self-contained, printable HTML page: no script, no external resource.
 
 use std::fmt::Write as _;
 

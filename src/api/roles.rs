@@ -1,4 +1,4 @@
-//! What somebody is beyond what their token says: named in the configuration, or in a table that is asked.
+//! Roles beyond what a token states: named in the configuration, or looked up in a table.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! Every route of the API, as a constant table: method, path, who may, what it understands, who answers.
+//! Every route of the API as a constant table: method, path, roles, parameters, handler.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! Sessions of the page: cookies signed with a key of the data folder, so that they outlive a restart.
+//! Cookie sessions of the page, signed with a key in the data folder so that they survive a restart.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! JSON as the API writes it: members in order, values of events copied as they stand.
+//! Writes JSON answers: members in order, event values copied unchanged.
 
 use std::borrow::Cow;
 

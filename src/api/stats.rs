@@ -1,4 +1,4 @@
-//! Events in numbers: totals, groups, and counts over time.
+//! Statistics: totals, groups, and counts over time.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Talking to a running agent: where it is, the token to show, and one request.
+//! HTTP client of the commands: finds the running agent, presents a token, sends one request.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `weir completions`: what a shell needs to complete commands and flags.
+//! `weir completions`: shell completions for commands and flags.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Limits of the process: as many files and connections as it is allowed to ask for, and no core dumps unless asked.
+//! Process limits: raises the number of open files, and disables core dumps unless asked for.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

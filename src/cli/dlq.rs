@@ -1,4 +1,4 @@
-//! `weir dlq`: looks at dead letters of the running agent, sends them again or drops them.
+//! `weir dlq`: lists, replays and drops dead letters of a running agent.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,4 @@
-//! The data folder of an agent that keeps everything in memory: on a memory file system where the machine has one, and
-//! gone with the process.
+//! `--ephemeral`: a data folder on a memory file system where the machine has one, removed when the process ends.
 
 use std::fs;
 use std::io;

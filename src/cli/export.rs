@@ -1,4 +1,4 @@
-//! `weir export`: events for somebody else to look at, in one file with a manifest that says what they come to.
+//! `weir export`: writes events to one file, with a manifest of their counts and hashes.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};

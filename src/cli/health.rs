@@ -1,4 +1,4 @@
-//! `weir health`: asks the running agent, for container health checks that have no curl.
+//! `weir health`: asks the running agent; for container health checks without curl.
 
 use std::process::ExitCode;
 

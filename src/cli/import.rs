@@ -1,5 +1,5 @@
-//! `weir import`: brings the rows of an activity table into the embedded store, through the transforms and past everything
-//! else. It may be repeated: what is there already is passed over.
+//! `weir import`: copies the rows of an activity table into the embedded store, through the transforms. Repeating it is
+//! safe: rows that are already stored are skipped.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

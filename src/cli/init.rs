@@ -1,4 +1,4 @@
-//! `weir init`: prints a configuration to begin with.
+//! `weir init`: prints an explained starting configuration.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `weir journal`: looks into the journal of an agent that does not run, and at its cursors.
+//! `weir journal`: inspects the journal and the cursors of an agent that is not running.
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Reading a live stream of the agent: its frames, and coming back where it broke off.
+//! Reads a live stream of the agent: parses its frames and reconnects where it stopped.
 
 use std::time::Duration;
 

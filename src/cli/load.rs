@@ -1,4 +1,4 @@
-//! Reading the configuration for a command: problems on stderr, and the exit code for them.
+//! Loads the configuration for a command: prints problems to stderr and chooses the exit code.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

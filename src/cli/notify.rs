@@ -1,4 +1,4 @@
-//! Tells systemd, where it has started the agent as `Type=notify`, that the agent is ready, and that it stops.
+//! Notifies systemd (`Type=notify`) that the agent is ready or stopping.
 
 use std::ffi::OsStr;
 use std::io;

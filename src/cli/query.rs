@@ -1,4 +1,4 @@
-//! `weir query`: finds stored events of the running agent.
+//! `weir query`: searches the stored events of a running agent.
 
 use std::process::ExitCode;
 use std::time::Duration as StdDuration;

@@ -1,4 +1,4 @@
-//! `weir redact`: shows what redaction would do to what is on stdin.
+//! `weir redact`: shows what redaction would change in the text on stdin.
 
 use std::io::{BufRead, Write};
 use std::process::ExitCode;

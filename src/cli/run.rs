@@ -1,4 +1,4 @@
-//! `weir run`: starts the agent and its API, obeys signals, and says where things are.
+//! `weir run`: starts the agent and its API, handles signals, and prints its addresses.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

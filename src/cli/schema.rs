@@ -1,4 +1,4 @@
-//! `weir schema`: the JSON Schema of the configuration, for editors.
+//! `weir schema`: prints the JSON Schema of the configuration, for editors.
 
 use std::process::ExitCode;
 

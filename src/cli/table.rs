@@ -1,4 +1,4 @@
-//! Events as people read them on a terminal: one line each, with nothing in it that would steer the terminal.
+//! Events as rows on a terminal, with control characters removed.
 
 use std::io::IsTerminal as _;
 

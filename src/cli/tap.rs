@@ -1,4 +1,4 @@
-//! `weir tap`: watches the events of a running agent as they happen.
+//! `weir tap`: shows the events of a running agent as they happen.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `weir token`: mints a JWT with the secret of the configuration or of the data folder.
+//! `weir token`: creates a JWT with the secret of the configuration or the data folder.
 
 use std::path::Path;
 use std::process::ExitCode;

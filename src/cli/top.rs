@@ -1,4 +1,4 @@
-//! `weir top`: a table of every component with its rates, lag and errors, painted anew as they change.
+//! `weir top`: a live table of every component's rates, lag and errors.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;

@@ -1,4 +1,4 @@
-//! `weir validate`: checks the configuration, and with connections whether every sink can be reached and used.
+//! `weir validate`: checks the configuration and, unless `--no-connect`, whether every sink can be reached and written.
 
 use std::process::ExitCode;
 

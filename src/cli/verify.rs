@@ -1,4 +1,4 @@
-//! `weir verify`: whether an export is what its manifest says.
+//! `weir verify`: checks that an export matches its manifest.
 
 use std::fs::File;
 use std::io::{BufReader, Read};

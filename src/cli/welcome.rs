@@ -1,4 +1,4 @@
-//! What the quick start says to the person who started it.
+//! What the quick start prints at its first run.
 
 use std::path::Path;
 use std::sync::Arc;

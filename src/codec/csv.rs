@@ -1,4 +1,4 @@
-//! Comma-separated values (RFC 4180): a record becomes an event with one string per column.
+//! Comma-separated values (RFC 4180): each record becomes an event with one string per column.
 
 use std::borrow::Cow;
 use std::sync::Arc;

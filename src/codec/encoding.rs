@@ -1,4 +1,4 @@
-//! From an event to a line of text: JSON as it is or with the names of another scheme, CSV, or a template.
+//! Encodes an event as a line of text: JSON (its own or another scheme's names), CSV, or a template.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Where the frames of a chunk stand and what ordinals its items get.
+//! Where the frames of a chunk are, and the ordinals of their items.
 
 use std::ops::Range;
 

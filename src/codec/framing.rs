@@ -1,4 +1,4 @@
-//! Framing: where one frame ends and the next begins in a stream of bytes.
+//! Framing: splits a stream of bytes into frames.
 
 use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! Puts JSON events together from formats that are not JSON.
+//! Builds JSON events from formats that are not JSON.
 
 use std::ops::Range;
 use std::sync::Arc;

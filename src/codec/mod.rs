@@ -1,4 +1,4 @@
-//! Formats: from the bytes of a chunk to a batch, and what was refused on the way.
+//! Codecs: from the bytes of a chunk to a batch and its rejected items.
 
 pub mod framing;
 

@@ -1,4 +1,4 @@
-//! Names of topics and indices that events have a say in: the fixed text before them is never left.
+//! Topic and index names from templates: event text can never change the fixed prefix.
 
 use super::template::{Malformed, Template};
 use crate::event::Raw;

@@ -1,4 +1,4 @@
-//! How a codec is written in a configuration: by its name, or with its settings, such as `csv: {columns: […]}`.
+//! How a codec is written in a configuration: a name, or a name with settings such as `csv: {columns: […]}`.
 
 use std::borrow::Cow;
 use std::fmt;

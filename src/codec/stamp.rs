@@ -1,4 +1,4 @@
-//! Who sent the events, as authentication has found, written into each of them whatever it says itself.
+//! Writes the authenticated sender into each event, overriding what the event claims.
 
 use std::borrow::Cow;
 

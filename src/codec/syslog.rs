@@ -1,4 +1,4 @@
-//! Syslog messages: RFC 5424, and the older RFC 3164 as far as anyone follows it.
+//! Syslog messages: RFC 5424, and RFC 3164 as devices actually send it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Templates: text with the event's fields and its time in it, such as `activity-{{ metadata.tenant }}-%Y.%m.%d`.
+//! Templates: text with event fields and time, such as `activity-{{ metadata.tenant }}-%Y.%m.%d`.
 
 use std::borrow::Cow;
 use std::fmt;

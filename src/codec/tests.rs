@@ -1,4 +1,4 @@
-//! What holds for every format, and what tests of each share.
+//! Tests that every codec must pass, and their shared helpers.
 
 use std::sync::Arc;
 

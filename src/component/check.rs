@@ -1,4 +1,4 @@
-//! What a component may use, and say, while its configuration is checked: no port and no file is touched yet.
+//! What a component may use and report while its configuration is checked: it opens no port and no file.
 
 use std::ops::Range;
 use std::path::PathBuf;

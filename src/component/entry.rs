@@ -1,4 +1,4 @@
-//! A component's line in the catalogue: everything the house needs to offer it.
+//! A component's entry in the catalogue: its name, its configuration type and how it is built.
 
 use std::sync::Arc;
 

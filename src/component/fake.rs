@@ -1,4 +1,4 @@
-//! For tests of components: an intake that remembers what was handed in, a sink's context, and folders that go away.
+//! Test doubles for components: an intake that records jobs, a sink context, temporary folders.
 
 use std::collections::HashMap;
 use std::future::Future;

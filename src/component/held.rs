@@ -1,4 +1,4 @@
-//! An event that a stage holds back: as it came, with what its id derives from.
+//! An event that a stage withholds: its bytes, and the origin its id derives from.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The key of an event: the values of some of its fields, by which stages tell what belongs together.
+//! The key of an event: the values of configured fields, by which stages group events.
 
 use super::check::Check;
 use crate::event::{Batch, Id, names};

@@ -1,4 +1,4 @@
-//! The contracts: what a source, a transform and a sink are, and what each may use.
+//! The contracts: what a source, a transform, a stage, a sink and a reader are, and what each may use.
 
 pub mod check;
 pub mod entry;

@@ -1,4 +1,4 @@
-//! Readers: places whose events can be asked for. Nothing is read without a [`Visibility`].
+//! Readers: places whose events can be queried. Nothing is read without a [`Visibility`].
 
 use std::future::Future;
 use std::pin::Pin;

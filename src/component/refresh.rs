@@ -1,4 +1,4 @@
-//! What a transform has to do once in a while beside its events, such as reading a table again.
+//! Periodic work of a transform beside its events, such as reading a table again.
 
 use std::future::Future;
 use std::pin::Pin;

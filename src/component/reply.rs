@@ -1,4 +1,4 @@
-//! What an HTTP answer means for a sink: one table for all that speak HTTP.
+//! What an HTTP status means for a sink: one table for all sinks that speak HTTP.
 
 use super::failure::Failure;
 use crate::net::client::{Answer, Error};

@@ -1,4 +1,4 @@
-//! Sinks: they encode a cut and write it; cutting, retrying, bisecting and settling is the house's.
+//! Sinks encode and write a batch. Batching, retries, bisection and settling belong to `delivery`.
 
 use std::any::Any;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! Sources: they cut bytes into chunks, hand them in, and acknowledge what the answer allows.
+//! Sources split their input into chunks, submit them, and acknowledge what the outcome allows.
 
 use std::any::Any;
 use std::future::Future;

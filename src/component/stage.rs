@@ -1,5 +1,5 @@
-//! Transforms that remember: each is a cursor over one stream of the journal that appends to others, and its change of
-//! state, its position and its output travel in one commit.
+//! Stages, the transforms that remember: each is a cursor over one journal stream that appends to others; its state
+//! change, position and output are one commit.
 
 use std::sync::Arc;
 

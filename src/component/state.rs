@@ -1,4 +1,4 @@
-//! The state of a stage: keyed entries, changed in transactions that are committed with what the stage gives.
+//! The state of a stage: keyed entries, changed in transactions that are committed with the stage's output.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,4 +1,4 @@
-//! What the tests of all transforms need: events in, events out.
+//! Test helpers for transforms: events in, events out.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Transforms without memory: a plain function from a batch to batches.
+//! Stateless transforms: a plain function from one batch to batches.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What must hold between settings that are each well formed.
+//! Checks between settings that are valid on their own.
 
 use super::settings::{Api, Limits, Settings, SinkFrame};
 use crate::diagnostic::{Node, Problem, Problems, Span, Unreliable};

@@ -1,4 +1,4 @@
-//! What a reload would change.
+//! What a reload would change: components added, removed, changed.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! From the sections `sources`, `transforms` and `sinks` to components that are built, and to their wiring.
+//! Builds components and their wiring from the sections `sources`, `transforms` and `sinks`.
 
 use std::path::{Path, PathBuf};
 

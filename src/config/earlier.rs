@@ -1,4 +1,4 @@
-//! Components of an earlier configuration that are in the present one no more, and that may still owe events.
+//! Components that an earlier configuration had, the present one has not, and that may still owe events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Which files make a configuration, and one tree out of all of them.
+//! Which files make up a configuration, merged into one tree.
 
 use std::path::{Path, PathBuf};
 

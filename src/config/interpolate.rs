@@ -1,4 +1,4 @@
-//! `${VAR}` and `${file:…}` in values: replaced after the YAML was parsed, so that no value can become structure.
+//! `${VAR}` and `${file:…}` in values: replaced after YAML parsing, so that no value can become structure.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! From text to plan: every file read, every value typed, every component built, and all problems said at once.
+//! From configuration text to a plan: reads every file, types every value, builds every component, and reports all
+//! problems at once.
 
 mod bounds;
 mod changes;

@@ -1,4 +1,4 @@
-//! A configuration that holds: pure data and components that are built but touch nothing yet.
+//! A valid configuration: plain data and components that are built but have opened nothing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The reference page: every key, its type, its default and what it does, from the JSON Schema.
+//! The reference page: every key with its type, default and description, from the JSON Schema.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! The JSON Schema of a configuration, from the same structs that read it.
+//! The JSON Schema of a configuration, from the structs that read it.
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};

@@ -1,4 +1,4 @@
-//! A configuration as it may be shown: what is private, or may be, is hidden.
+//! A configuration that is safe to show: secrets, and what may contain one, are hidden.
 
 use serde_json::{Map, Value};
 

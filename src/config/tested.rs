@@ -1,4 +1,4 @@
-//! Whether the tests of a configuration speak of components that it has.
+//! Checks that the `tests:` section names existing components.
 
 use super::plan::API_SOURCE;
 use super::settings::Test;

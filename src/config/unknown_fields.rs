@@ -1,4 +1,4 @@
-//! Warns of queries on a name that no event has behind `normalize`: they would match nothing, without a word.
+//! Warns about queries on a field that no normalized event has: they would never match.
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;

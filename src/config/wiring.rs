@@ -1,4 +1,4 @@
-//! Who reads from whom: names resolved to outputs, patterns spread out, cycles and loose ends found.
+//! Resolves `inputs` to outputs: expands patterns, finds cycles and unconnected components.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

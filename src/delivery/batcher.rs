@@ -1,4 +1,4 @@
-//! Gathers records into write batches by events, bytes and age; nothing is copied.
+//! Gathers records into write batches by events, bytes and age, without copying.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! The breaker in front of a sink: open, or closed until a time at which one write may find out.
+//! The circuit breaker of a sink: closed, or open until a time at which one trial write is allowed.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! The connection to one sink: opening it, one attempt at a time, and what each answer does to the breaker and to health.
+//! The connection of one sink: opens it with one attempt at a time, and updates breaker and health from each answer.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;

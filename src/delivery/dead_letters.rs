@@ -1,4 +1,4 @@
-//! Dead letters on their way back to the sink: dead ones that somebody replays, and parked ones in their turn.
+//! Dead letters on their way back to the sink: replayed by an operator, or parked and due.
 
 use tokio::time::Instant;
 

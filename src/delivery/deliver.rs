@@ -1,4 +1,4 @@
-//! Delivers one batch until each of its events has ended or is parked: written, or kept as a dead letter.
+//! Delivers one batch until each of its events is written, parked or a dead letter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a target has taken since when: the evidence that a refusal is one event's own fault. No clock, no socket.
+//! What a target has accepted recently: the evidence that a refusal is caused by one event. No clock, no socket.
 
 use std::collections::BTreeMap;
 

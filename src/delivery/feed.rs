@@ -1,4 +1,4 @@
-//! What the loop needs of the journal: records to come, and a place to say how far it is.
+//! What the delivery loop needs of the journal: the next records, and where to report progress.
 
 use std::future::Future;
 use std::sync::Arc;

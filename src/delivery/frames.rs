@@ -1,4 +1,4 @@
-//! The memory of rendered frames: one budget for all views and clients, however many there are.
+//! Memory for rendered frames: one budget for all views and clients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

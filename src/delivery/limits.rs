@@ -1,4 +1,4 @@
-//! How fast a sink is fed: a rate of events, and how many writes at a time.
+//! Limits of a sink: events per second, and concurrent writes.
 
 use std::time::Duration;
 

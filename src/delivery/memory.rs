@@ -1,4 +1,4 @@
-//! The memory of batches that sinks write: one share for all sinks, of which each batch takes what it costs.
+//! Memory for write batches: one share for all sinks, from which each batch takes what it pins.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Delivery: the loop that every sink shares. It cuts, encodes, writes, retries, bisects and settles.
+//! The delivery loop that all sinks share: it batches, encodes, writes, retries, bisects and settles.
 //!
 //! Invariants:
 //! - An event has ended when it was written, sorted out by `where`, kept as a dead letter, or dropped by policy;

@@ -1,4 +1,4 @@
-//! Parking: when what one destination refuses is set aside, and when it is tried again. No clock, no socket.
+//! Parking: when events of one refusing destination are set aside, and when they are retried. No clock, no socket.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How a sink is fed: the keys that every sink has.
+//! The delivery policy of a sink: batching, retry, concurrency, buffer.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time;

@@ -1,5 +1,4 @@
-//! What a sink left behind, put together again: position, totals and memory, of which a crash may have saved the
-//! memory alone.
+//! Restores what a sink saved: position, totals and memory. A crash may have saved the memory alone.
 
 use bytes::{BufMut, Bytes, BytesMut};
 

@@ -1,4 +1,4 @@
-//! Write batches made of parts of others.
+//! Write batches composed of parts of others.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A sink's event accounting as it is kept beside its cursor: fixed columns, so that it fits and can be read again.
+//! A sink's event totals as they are saved beside its cursor, in fixed columns.
 
 use crate::telemetry::Counts;
 

@@ -1,4 +1,4 @@
-//! Tries parked events again: those that are taken leave the queue, those that turn out to be poison become dead letters.
+//! Retries parked events: those accepted leave the queue, poison becomes a dead letter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

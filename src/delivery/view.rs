@@ -1,4 +1,4 @@
-//! What one kind of client sees: which events, how much of each, and as which frames.
+//! What one kind of live client sees: which events, how much of each, in which frames.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};

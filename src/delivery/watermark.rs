@@ -1,4 +1,4 @@
-//! Puts what ends out of order back in order: a cursor passes an event only when all before it ended.
+//! Restores order among out-of-order completions: a cursor passes an event only when all before it have ended.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! What became of the last thousand events of a sink: when most of them are refused, the fault is not in the events.
+//! Outcomes of a sink's last thousand events: if most are refused, the events are not at fault.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! Mappings, lists, places and variants as serde walks them.
+//! Mappings, lists, positions and variants as serde deserializes them.
 
 use serde::de::value::{SeqDeserializer, StrDeserializer};
 use serde::de::{DeserializeSeed, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};

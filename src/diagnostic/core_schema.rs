@@ -1,4 +1,4 @@
-//! What an unquoted YAML 1.2 scalar means: the core schema, where `yes` and `no` are text.
+//! Unquoted YAML 1.2 scalars by the core schema, in which `yes` and `no` are text.
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Plain {

@@ -1,4 +1,4 @@
-//! serde over the tree: every fault carries the place and the path of the value that caused it.
+//! A serde deserializer over the tree: every error carries the position and path of its value.
 
 use serde::de::{Deserializer, Visitor};
 

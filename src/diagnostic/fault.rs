@@ -1,4 +1,4 @@
-//! Why a value could not be read, with its place and what the next attempt has to do without.
+//! Why a value could not be read, its position, and what the next attempt must skip.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Problems of what an operator wrote: a tree that knows where each value stands, and words that point there.
+//! Problems in configuration text: a tree with positions, and messages that point to them.
 //!
 //! Text becomes a tree of [`Node`]s (`yaml`), a tree becomes a component's own `Config` (`read`, by way of serde),
 //! and whatever does not fit becomes a [`Problem`] with its place: all of them in one run, not only the first.

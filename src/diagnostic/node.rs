@@ -1,4 +1,4 @@
-//! The tree of a YAML text in which every key and value still knows where it stands.
+//! The tree of a YAML text in which every key and value keeps its position.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Something of the right type in place of a value that was wrong, so that the values after it are read too.
+//! A placeholder of the right type for a wrong value, so that the values after it are read too.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, VariantAccess, Visitor};

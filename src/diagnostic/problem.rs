@@ -1,4 +1,4 @@
-//! One thing that is wrong with a configuration: what, where, and what to try.
+//! One problem of a configuration: what, where, and what to try.
 
 use std::ops::Range;
 

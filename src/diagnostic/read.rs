@@ -1,4 +1,4 @@
-//! From a node to a typed value, with every problem in it and not only the first.
+//! Reads a typed value from a node and collects every problem in it.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! Problems as an operator reads them: in a terminal with the line and a caret, and as JSON for the API.
+//! Renders problems: on a terminal with the line and a caret, and as JSON for the API.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Where text came from: named files, byte ranges in them, and the line and column an editor shows.
+//! Source texts: named files, byte ranges, and the line and column an editor shows.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! A value that remembers where it was written, so that an error can point into it.
+//! A value with the position where it was written, so that errors can point to it.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What a misspelt word was probably meant to be.
+//! The most likely correction of a misspelt word.
 
 /// At most this many names are listed in a hint.
 const LISTED: usize = 24;

@@ -1,4 +1,4 @@
-//! What could not be read, and so must not be judged any further.
+//! Values that could not be read, and are not checked any further.
 
 use super::problem::Problem;
 

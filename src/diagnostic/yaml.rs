@@ -1,4 +1,4 @@
-//! From YAML text to a tree of nodes, within bounds and with every problem at its place.
+//! Parses YAML text into a tree of nodes, within bounds, with every problem at its position.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

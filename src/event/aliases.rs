@@ -1,4 +1,4 @@
-//! The other names producers use for canonical members: read inwards by `normalize`, outwards by sinks.
+//! Other names that producers use for canonical members: read by `normalize`, written by sinks.
 
 use super::names::*;
 

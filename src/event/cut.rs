@@ -1,4 +1,4 @@
-//! The inside of a JSON string cut short: never within a character, never within an escape.
+//! Truncates the inside of a JSON string: never within a character, never within an escape.
 
 use super::escape::hex4;
 

@@ -1,4 +1,4 @@
-//! JSON string escapes, both ways.
+//! JSON string escapes: encoding and decoding.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Ids of events: the producer's own UUID or ULID, or a UUIDv8 derived from where the event came from.
+//! Event ids: the producer's UUID or ULID, or a UUIDv8 derived from the event's origin.
 
 use std::fmt;
 

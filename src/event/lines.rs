@@ -1,4 +1,4 @@
-//! Rendered events: JSON lines, where each ends, and what their ids derive from.
+//! Rendered events: JSON lines, their ends, and what their ids derive from.
 
 use bytes::Bytes;
 

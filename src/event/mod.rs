@@ -1,4 +1,4 @@
-//! Plain data: what an event is, how many of them travel together, and the JSON they are made of.
+//! Plain data: events, batches, and the JSON they consist of.
 
 pub mod aliases;
 pub mod batch;

@@ -1,4 +1,4 @@
-//! Names of fields: the canonical ones have fixed numbers, all others are numbered per batch.
+//! Field names: canonical ones have fixed numbers, all others are numbered per batch.
 
 use std::hash::{BuildHasher, RandomState};
 

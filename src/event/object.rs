@@ -1,4 +1,4 @@
-//! An object rewritten as text: what is there is copied, members are added or replaced.
+//! Rewrites an object as text: existing members are copied, others added or replaced.
 
 use std::collections::HashSet;
 use std::ops::Range;

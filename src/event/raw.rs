@@ -1,4 +1,4 @@
-//! A look into one JSON value that the scanner has accepted; nothing here allocates unless a string has escapes.
+//! Reads one JSON value that the scanner has accepted; allocates only for strings with escapes.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! The scanner's safe twin: one byte after the other, no instructions beyond the baseline.
+//! The scanner's safe twin: byte by byte, with baseline instructions only.
 
 use super::escape::hex4;
 use super::scan::{MAX_DEPTH, MAX_KEYS, Member, Reason, Unfit};

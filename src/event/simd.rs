@@ -1,4 +1,4 @@
-//! Stage one of the scanner with AVX2: from text to the positions that the grammar cares about.
+//! Stage one of the scanner with AVX2: the positions of structural characters.
 //!
 //! Sixty-four bytes at a time become bitmaps: what is escaped, what stands inside strings, what separates. Every
 //! opening quote, bracket, brace, colon, comma and first byte of anything else outside of strings is a position.

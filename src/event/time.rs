@@ -1,4 +1,4 @@
-//! Times as producers write them: RFC 3339 with any offset, and epoch numbers of any unit.
+//! Timestamps as producers write them: RFC 3339 with any offset, and epoch numbers in any unit.
 
 use super::decimal::Decimal;
 use crate::units::Timestamp;

@@ -1,4 +1,4 @@
-//! Stage two of the scanner: from position to position, the grammar.
+//! Stage two of the scanner: checks the grammar from position to position.
 //!
 //! A walk judges only what it must to accept; where it stops, the safe twin says why.
 

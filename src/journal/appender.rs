@@ -1,5 +1,5 @@
-//! Appending as a machine that is driven step by step: write a group, sync what was written, open the next segment.
-//! The threads in `writer` drive it in production, the model test in any order it likes.
+//! Appending as a state machine driven step by step: write a group, sync it, open the next segment. The threads in
+//! `writer` drive it in production; the model test drives it in any order.
 
 use std::collections::VecDeque;
 use std::io;

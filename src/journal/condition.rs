@@ -1,4 +1,4 @@
-//! Whether the journal takes events at all, and why not: for whoever looks after it.
+//! Whether the journal accepts events, and if not, why.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! What a journal can be told: where, how large, what to do when full.
+//! Settings of the journal: where, how large, what to do when it is full.
 
 use std::path::PathBuf;
 use std::time::Duration;

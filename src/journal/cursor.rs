@@ -1,4 +1,4 @@
-//! Cursors and readers as their users hold them: a cursor is kept on disk and holds what it needs, a reader nothing.
+//! Cursors and readers: a cursor is saved on disk and retains what it has not passed; a reader retains nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

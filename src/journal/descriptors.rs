@@ -1,4 +1,4 @@
-//! Files that are open as long as they are used: a journal of many segments holds few descriptors.
+//! File descriptors opened on demand, so that a journal of many segments needs few.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,4 @@
-//! Reading: from the memory tier where the events are there, else from the segments.
+//! Reads records: from the memory tier if they are there, else from the segments.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Faults one by one: flipped bytes, cut files, missing cursors, a full disk, failed syncs, bounds that drop.
+//! Tests of single faults: flipped bytes, truncated files, missing cursors, a full disk, failed syncs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The format of a segment on disk: what each byte means, and what always holds.
+//! The format of a segment on disk, and its invariants.
 //!
 //! A segment is a file of fixed length, zero-filled once and then used again and again:
 //!

@@ -1,4 +1,4 @@
-//! The few things the journal asks of a file system, and the real one; a simulated twin stands in `sim`.
+//! The file-system calls of the journal, and their real implementation; the simulated one is in `sim`.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! From commits to a group: small parts of one stream are joined into records, and each is packed once.
+//! Groups commits: small parts of one stream are joined into records, and each is compressed once.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! The handle: everything the rest of the agent asks of the journal.
+//! The journal's handle: its interface for the rest of the agent.
 
 use std::future::Future;
 use std::pin::pin;

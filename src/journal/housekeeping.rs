@@ -1,4 +1,4 @@
-//! Housekeeping: cursors reach the disk within a second of moving, and bounds that drop are kept.
+//! Housekeeping: saves cursors within a second of moving, and enforces bounds that drop.
 
 use std::io;
 use std::path::{Path, PathBuf};

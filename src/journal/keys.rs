@@ -1,4 +1,4 @@
-//! Idempotency keys: a table on disk, bounded by its size, found with one or two reads of a sector.
+//! Idempotency keys: a hash table on disk of fixed size, looked up with one or two sector reads.
 //!
 //! Entries are written after the commit that carries the key was synced, and are not synced themselves before the
 //! segment with that commit is full; recovery enters the keys of all records it finds once more.

@@ -1,4 +1,4 @@
-//! What each commit of a stage's state says of itself, by which opening a journal finds that one of them is missing.
+//! Numbers of a stage's state commits, by which recovery detects a missing one.
 //!
 //! A damaged record can hold changes of a state. Without them an earlier value of an entry would come back, or an entry
 //! that was removed. So each commit carries a mark beside the entries that it changes: its number, which entries it and

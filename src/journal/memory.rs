@@ -1,4 +1,4 @@
-//! The intake budget: bytes of memory that a source takes before it reads a body, and gives back.
+//! The intake budget: memory that a source reserves before it reads a body, and releases later.
 
 use std::sync::Arc;
 

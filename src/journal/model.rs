@@ -1,4 +1,4 @@
-//! The model: random lives of a journal on a disk that forgets, with crashes as steps like any other.
+//! The model test: random lives of a journal on a simulated disk, with crashes as steps.
 //!
 //! Two sources read numbered lines in order and resume from the positions the journal holds, as file sources do. One
 //! consumer reads both streams. After every crash: nothing acknowledged is missing, nothing appears twice or out of

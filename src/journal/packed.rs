@@ -1,4 +1,4 @@
-//! Lines as a record keeps them: packed, with the lengths and origins of their events in front.
+//! The body of a record: compressed lines, preceded by the lengths and origins of their events.
 
 use std::cell::RefCell;
 

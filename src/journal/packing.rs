@@ -1,4 +1,4 @@
-//! Whether what is appended now is worth packing: with `codec: auto`, what stays in the journal or would slow the disk.
+//! Whether compression is worthwhile now: with `codec: auto`, only what stays in the journal or would slow the disk.
 //!
 //! Packing costs more than anything else on the way to a disk, and pays where bytes stay: in a backlog, in the history of
 //! a slow stream. While every cursor reads from memory and the disk keeps up, a packed record is read by nobody. So

@@ -1,5 +1,5 @@
-//! The model of changing plans: sinks are added, removed, added again and wired to other names between any two steps,
-//! with crashes and failing disks, by reloads and by restarts with another plan.
+//! The model test of plan changes: sinks are added, removed, re-added and re-wired between any two steps, with crashes
+//! and failing disks, by reload and by restart.
 //!
 //! Each line is written to every name that the plan of its time reads. Whatever was acknowledged reaches each sink that
 //! read its name then, once in a life, in the order of the name, unless the operator let it go; and nothing else does.

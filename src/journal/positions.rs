@@ -1,4 +1,5 @@
-//! What sources stated last about their origins, and in which segment, so that reuse can carry it forward.
+//! The latest position of each source origin and the segment that records it, so that segment reuse can carry it
+//! forward.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Opening: what the disk still holds is read, validated by the invariants of `format`, and made whole again.
+//! Opens a journal: reads the disk, validates it by the invariants of `format`, and repairs its end.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;

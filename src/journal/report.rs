@@ -1,4 +1,4 @@
-//! What opening a journal found and did, and which losses somebody was told of.
+//! What recovery found and did, and which losses were already reported.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! A segment: one file of the journal, and the walk over its records.
+//! A segment: one file of the journal, and the iteration over its records.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A file system that forgets: the simulated twin of [`Real`](super::fs::Real).
+//! A simulated file system that loses unsynced data: the twin of [`Real`](super::fs::Real).
 //!
 //! It keeps what is in memory and what is on the platter apart, sector by sector. A power cut lets any subset of
 //! the unsynced sectors survive and loses any subset of the unsynced names. A failed sync forgets what it was about,

@@ -1,4 +1,4 @@
-//! A small file that changes often and is never half written: two preallocated slots, written in turn.
+//! A small, frequently changing file that is never torn: two preallocated slots, written in turn.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Space on disk: which file becomes the next segment, what is carried forward first, how much still fits.
+//! Disk space: which file becomes the next segment, what is carried forward first, how much still fits.
 
 use std::io;
 use std::sync::atomic::Ordering;

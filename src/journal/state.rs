@@ -1,4 +1,4 @@
-//! What the journal knows in memory, behind one short lock: streams, segments, the tier, cursors, positions.
+//! The journal's state in memory behind one short lock: streams, segments, memory tier, cursors, positions.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

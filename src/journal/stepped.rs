@@ -1,4 +1,4 @@
-//! A journal without threads, on a disk of its own making: whoever holds it makes each step. For tests of layers above.
+//! A journal without threads on a simulated disk, driven step by step; for tests of higher layers.
 
 use super::appender::Appender;
 use super::recovery::{self, Opened};

@@ -1,4 +1,4 @@
-//! Streams: how far each has come, and which one a name means.
+//! Streams: names, numbers and the last seq of each.
 //!
 //! A cursor reads streams by number. A name that a plan writes under gets a new number (the next *generation* of the
 //! name) whenever some cursor must not see what is written from now on, or must not see what was written before: then

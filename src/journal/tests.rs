@@ -1,4 +1,4 @@
-//! The journal with its threads on a real disk: appending, reading, reopening, filling up.
+//! Tests of the journal with its threads on a real disk: appending, reading, reopening, filling up.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The memory tier: the newest records, so that a reader that keeps up never touches the disk.
+//! The memory tier: the newest records, so that a reader that keeps up never reads the disk.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

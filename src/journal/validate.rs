@@ -1,4 +1,4 @@
-//! Which bytes of a segment are to be believed, by the invariants of `format`; and the end of the last one made whole.
+//! Which bytes of a segment are valid by the invariants of `format`; repairs the end of the last one.
 
 use std::io;
 use std::ops::Range;

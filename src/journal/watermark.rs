@@ -1,4 +1,4 @@
-//! The watermark of one consumer: what it has passed, what it has in hand, what it will not see.
+//! The watermark of one consumer: what it has passed, what is in progress, what it skips.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Who waits to append, in which order, and the threads that drive the appender for them.
+//! The append queue and the threads that drive the appender for it.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! When certificates end: the one date that is read of them.
+//! Expiry dates of certificates.
 
 use std::path::Path;
 

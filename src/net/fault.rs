@@ -1,4 +1,4 @@
-//! What broke a connection, out of the chain of errors that libraries make of it.
+//! Classifies connection errors from the error chains of libraries.
 
 use std::error::Error;
 use std::io;

@@ -1,4 +1,4 @@
-//! Expands gzip, zstd and deflate as it arrives, within a bound on what comes out.
+//! Decompresses gzip, zstd and deflate as it arrives, within a bound on the output.
 
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};

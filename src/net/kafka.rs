@@ -1,4 +1,4 @@
-//! Kafka by librdkafka: settings from configuration, its log, what is wrong with the brokers, and tokens.
+//! Kafka by librdkafka: settings, log, broker errors, and tokens.
 
 use std::collections::BTreeMap;
 use std::path::Path;

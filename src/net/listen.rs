@@ -1,4 +1,4 @@
-//! Listeners: bind an address, accept for as long as the agent runs, however the descriptors run out.
+//! Listeners: bind an address and accept connections while the agent runs, even without free descriptors.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! Listeners and their protocols: addresses, TLS, HTTP, who may come in.
+//! Listeners and protocols: addresses, TLS, HTTP, authentication.
 
 pub mod address;
 pub mod auth;

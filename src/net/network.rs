@@ -1,4 +1,4 @@
-//! Networks: which addresses are trusted, and whose request it was where a trusted proxy passed it on.
+//! Networks: trusted address ranges, and the client address behind a trusted proxy.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -1,5 +1,4 @@
-//! Which site a browser asks for, and by which name: what keeps other sites from using an agent on their visitor's
-//! machine.
+//! Checks `Host` and `Origin`, so that other web sites cannot use an agent on their visitor's machine.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Connections to Postgres: where the servers are, TLS, timeouts, and what broke a connection.
+//! Connections to Postgres: servers, TLS, timeouts, and the cause of a broken connection.
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: who connects, as a trusted proxy says before the first byte of the connection.
+//! The PROXY protocol, versions 1 and 2: the client address that a trusted proxy sends first.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The sockets that are bound: a successor listens on the very socket of its predecessor, before that one stops.
+//! Bound sockets: a successor takes over its predecessor's socket before that one stops.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! TLS by rustls: what a listener shows, what a client trusts; at least TLS 1.2.
+//! TLS by rustls: server certificates and client trust; TLS 1.2 or newer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

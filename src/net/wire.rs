@@ -1,4 +1,4 @@
-//! One type for the streams that listeners hand out: TCP, Unix, and TLS over either.
+//! One stream type for listeners: TCP, Unix, and TLS over either.
 
 use std::io;
 use std::pin::Pin;

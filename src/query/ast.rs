@@ -1,4 +1,4 @@
-//! A query as a tree, and how it is written.
+//! The syntax tree of a query, and its canonical text.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What is wrong with a query, and where.
+//! A query error and its position.
 
 use std::fmt;
 use std::ops::Range;

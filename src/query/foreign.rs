@@ -1,4 +1,4 @@
-//! What people write who know another query language: it would match nothing, so it is refused with our spelling.
+//! Syntax of other query languages: refused with Weir's spelling, since it would never match.
 
 use super::ast::{Bound, Path};
 use crate::event::names::{self, NameId, known};

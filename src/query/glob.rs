@@ -1,4 +1,4 @@
-//! Texts with anything between them, looked for in any case.
+//! Wildcard patterns, matched without regard to case.
 
 use std::borrow::Cow;
 

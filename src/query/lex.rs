@@ -1,4 +1,4 @@
-//! Reads the smallest pieces of a query: words with escapes, strings in quotes, signs.
+//! Splits a query into tokens: words with escapes, quoted strings, operators.
 
 use std::ops::Range;
 

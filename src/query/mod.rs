@@ -1,4 +1,4 @@
-//! The one filter language: `status:error duration_ms:>1000 -type:kernel.start (host:a OR host:b) "free text"`.
+//! The filter language: `status:error duration_ms:>1000 -type:kernel.start (host:a OR host:b) "free text"`.
 //!
 //! | written | means |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! From text to tree, with an error that points at the column.
+//! Parses a query; errors point to the column.
 
 use std::ops::Range;
 

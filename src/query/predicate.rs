@@ -1,4 +1,4 @@
-//! A query at work: which events of a batch it is true of.
+//! Evaluates a query: which events of a batch match.
 
 use regex::{Regex, RegexBuilder};
 

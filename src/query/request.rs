@@ -1,4 +1,4 @@
-//! What may be asked of a place that can be read: a page, one event, or an aggregate.
+//! Requests to a reader: a page, one event, or an aggregate.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Tests of the query language: what it finds, how it is printed, what it says of mistakes.
+//! Tests of the query language: matches, printing, error messages.
 
 use std::sync::Arc;
 

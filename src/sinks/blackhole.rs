@@ -1,4 +1,4 @@
-//! Takes everything and keeps nothing, for tests and measurements.
+//! Discards everything; for tests and measurements.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! Lines on standard output: JSON, CSV or text.
+//! Writes lines to standard output: JSON, CSV or text.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};

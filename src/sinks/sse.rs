@@ -1,4 +1,4 @@
-//! Shows its inputs live at `/api/stream`; live clients never hold anything, so every event passes at once.
+//! Serves its inputs live at `/api/stream`. Live clients retain nothing, so every event passes at once.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

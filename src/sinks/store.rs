@@ -1,4 +1,4 @@
-//! Keeps events in the embedded store, where the API finds them.
+//! Writes events to the embedded store, which the API queries.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

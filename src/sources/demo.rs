@@ -1,4 +1,4 @@
-//! `demo`: code executions as a team's notebooks would send them, for a first look and for tests.
+//! `demo`: code executions as a team's notebooks would send them, for a first try and for tests.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `stdin`: events from standard input, to its end.
+//! `stdin`: reads events from standard input until it ends.
 
 use std::sync::{Arc, OnceLock};
 

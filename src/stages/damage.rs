@@ -1,4 +1,5 @@
-//! A byte of the journal goes bad at rest: a state is restored without what is in doubt, and the loss is counted.
+//! Property test: with any journal byte flipped at rest, a state is restored without doubtful entries, and the loss is
+//! counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the states of all stages together may take of memory.
+//! The memory share of all stages' states.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! The loop of transforms that remember: it reads a cursor, steps, and commits output, state and position as one.
+//! The loop of stages: reads a cursor, steps, and commits output, state and position as one.
 //!
 //! Invariants:
 //! - The position up to which events were taken stands in the same commit as what was made of them. After a crash the

@@ -1,4 +1,4 @@
-//! One step of a stage: from records, or from entries that are due, to what is committed. Nothing here waits.
+//! One step of a stage: from records, or entries that are due, to a commit. Nothing here waits.
 
 use std::sync::Arc;
 

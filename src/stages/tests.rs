@@ -1,4 +1,4 @@
-//! The loop of stages under crashes: whatever was acknowledged is taken once, in order, with the state it found.
+//! Tests of the stage loop under crashes: whatever was acknowledged is taken once, in order, with its state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! Counts, sums and percentiles over the events that match, by up to two keys.
+//! Counts, sums and percentiles over matching events, grouped by up to two keys.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! A test of a whole event, told from the columns of a part: distinct values once, texts only where nothing else tells.
+//! Free-text search over whole events by columns: distinct values once, texts only if nothing else decides.
 
 use std::io;
 use std::sync::Arc;

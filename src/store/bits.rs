@@ -1,4 +1,4 @@
-//! Integers in as few bits as the widest of a chunk needs, readable chunk by chunk.
+//! Bit-packed integers, readable chunk by chunk.
 
 use crate::varint::{put_varint, take_varint};
 

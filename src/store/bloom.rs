@@ -1,4 +1,4 @@
-//! A blocked bloom filter over ids: whether a part may have one, with one cache line looked at.
+//! A blocked Bloom filter over ids: one cache line decides whether a part may contain one.
 
 const BITS_PER_ID: usize = 12;
 const BLOCK: usize = 64;

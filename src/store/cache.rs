@@ -1,4 +1,4 @@
-//! What was read of parts, kept while there is room; the oldest use goes first.
+//! A bounded cache of what was read from parts; the least recently used entry is evicted.
 
 use std::any::Any;
 use std::collections::HashMap;

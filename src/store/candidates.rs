@@ -1,4 +1,4 @@
-//! Which chunks can have what a query asks for, told from hashes alone. A chunk that has it is always among them.
+//! Which chunks may match a query, from hashes alone: false positives, no false negatives.
 
 use std::io;
 

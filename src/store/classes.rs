@@ -1,4 +1,4 @@
-//! Events that stay for different times come into parts of their own, so that each can go when its time is over.
+//! Retention classes: events with different retention go into separate parts, which can be dropped whole.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! Which day, hour or interval of local time an event belongs to.
+//! Local day, hour or interval of an event.
 
 use crate::query::request::{GroupKey, Zone};
 use crate::units::Timestamp;

@@ -1,4 +1,4 @@
-//! Values of the members that are most asked for, of the events of one chunk of a tail: each distinct value once.
+//! Dictionary-coded columns of a tail chunk for the members queried most.
 
 use crate::event::{Raw, escape};
 

@@ -1,5 +1,4 @@
-//! The store's crash model: a life is cut off after each of its steps, with any of what was not synced lost or torn, and
-//! once more while it recovers; and every step fails once. What was acknowledged is there, once, byte for byte.
+//! The store's crash model: a life is cut off after each step, with any unsynced data lost or torn, and reopened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Damage to what the store has on disk: torn and flipped bytes, files of earlier builds, and bytes of nobody.
+//! Tests of damage on disk: torn and flipped bytes, files of earlier versions, foreign bytes.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the store asks of the file system, in one place, so that a test can end a life between any two steps.
+//! The store's file-system calls in one place, so that a test can stop between any two.
 
 use std::fs;
 use std::io::{self, Write};

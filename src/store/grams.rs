@@ -1,4 +1,4 @@
-//! What a chunk of events contains, as a set of hashes: substrings of three and four characters, and values of fields.
+//! The set of hashes of a chunk: substrings of three and four characters, and field values.
 //!
 //! A set never misses what is there; it may name what is not. Texts are decoded and folded: each code point to its
 //! lower case, so that a search in any case and any script finds its chunks. Substrings of random identifiers (UUIDs,

@@ -1,4 +1,4 @@
-//! A quick hash for tables within the store, seeded anew for each table, so that nobody can choose keys that collide.
+//! A fast hash for internal tables, seeded per table so that nobody can choose colliding keys.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 

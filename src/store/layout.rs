@@ -1,4 +1,4 @@
-//! The file of a part: sections one after another, a table of them at the end. Format and invariants.
+//! The file of a part: sections one after another, and their table at the end. Format and invariants.
 //!
 //! - A part is written under a temporary name, synced, renamed and never changed. Its name is the number of its tail. Where
 //!   types of events stay for different times a tail becomes several parts, the first of which is renamed last: with it

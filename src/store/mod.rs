@@ -1,4 +1,4 @@
-//! The embedded store: events kept on disk so that they are found again, without a database beside it.
+//! The embedded store: keeps events on disk and finds them again, without a database.
 //!
 //! Invariants:
 //! - An event is stored when its frame in the tail is synced (`tail`). A tail that is full becomes a part (`layout`),

@@ -1,4 +1,4 @@
-//! What is in the folder of a store when it opens, and who waits until it is in memory.
+//! Opens the folder of a store, and lets queries wait until it is loaded.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! Looking at places one after another, and by two threads when that takes long.
+//! Runs a scan on one thread, and on two if it takes long.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

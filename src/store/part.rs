@@ -1,4 +1,4 @@
-//! A part, open for reading: its columns by chunk, its lines by row.
+//! An open part: columns by chunk, lines by row.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! A percentile: exact while there are few values, within half a percent when there are many.
+//! Percentiles: exact for few values, within half a percent for many.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Which chunks of a part have a hash: sorted hashes in groups, each with the list of its chunks.
+//! Which chunks of a part contain a hash: sorted hashes in groups, each with its list of chunks.
 //!
 //! The substrings of one word are in the same chunks, so a list of chunks is written once, however many hashes have it:
 //! `lists`, those that most hashes have first. A hash of one chunk needs no list. Groups hold up to [`GROUP`] hashes;

@@ -1,4 +1,4 @@
-//! What is let go: whole parts, the oldest first, by age and by size; written to an archive before, if that is wanted.
+//! Retention: drops whole parts, oldest first, by age and size; archives them first if configured.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Which rows of a chunk match: told from columns as far as they tell, from the lines where they do not.
+//! Which rows of a chunk match: by columns as far as possible, by lines otherwise.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A part is made: the events of a tail, column by column, with everything that finds them again.
+//! Seals a part: writes the events of a tail column by column, with all indexes.
 
 use std::collections::HashMap;
 use std::io;

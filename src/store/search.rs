@@ -1,4 +1,4 @@
-//! A look at everything stored at one moment: which rows match, in which order, and how many they are.
+//! A snapshot search: which rows match, in which order, and how many.
 
 use std::collections::BinaryHeap;
 use std::io;

@@ -1,4 +1,4 @@
-//! A line taken apart into its shape and its values, and how the values of each member are best encoded.
+//! Splits a line into its shape and values, and chooses the encoding of each member's values.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Counts and sums that a part keeps: by chunk and status, by user, by type. What asks for no more reads no rows.
+//! Counts and sums kept by a part, by chunk and status, user and type: queries for nothing else read no rows.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Groups that follow from the sums which parts keep, without a look at their rows.
+//! Groups computed from the sums of parts, without reading rows.
 
 use std::io;
 use std::sync::Arc;

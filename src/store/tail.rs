@@ -1,4 +1,4 @@
-//! The newest events, before they become a part: in memory by chunks, and on disk in a file of frames.
+//! The tail: the newest events before they become a part, in memory by chunks and on disk in a framed file.
 //!
 //! A frame is `magic, length, CRC-32C, number of segments` (four bytes each) and its segments. A segment is `packed length,
 //! expanded length` (four bytes each) and LZ4 data. The first segment has for each event its `seq`, time of receipt, seed

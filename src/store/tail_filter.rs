@@ -1,4 +1,4 @@
-//! Which rows of a tail's chunk match, told from its coded columns as far as they tell.
+//! Which rows of a tail chunk match, from its coded columns as far as possible.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The store as a whole, held against a plain list of events.
+//! Tests of the whole store against a plain list of events.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

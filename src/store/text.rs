@@ -1,4 +1,4 @@
-//! Blocks of text: the values of the text columns of up to 64 rows, column by column, compressed together.
+//! Text blocks: the text columns of up to 64 rows, compressed together column by column.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! JSON values as numbers: which texts a number stands for exactly, and the way back.
+//! JSON values as numbers: which texts a number represents exactly, and back.
 
 use crate::event::Id;
 use crate::units::Timestamp;

@@ -1,4 +1,4 @@
-//! The accounting: what each component received, gave and lost, such that every event ends in exactly one column.
+//! Event accounting: what each component received, sent and lost; every event ends in exactly one column.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! What Prometheus reads: the components as a page, one look per component.
+//! The Prometheus page of all components.
 
 use std::collections::{BTreeMap, BTreeSet};
 

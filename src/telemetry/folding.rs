@@ -1,4 +1,4 @@
-//! Repeats in the log: the first of each component and reason at once, all others folded into a count.
+//! Folds repeated log messages: the first of each component and reason at once, the others as a count.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! How often something took how long, in buckets that never forget.
+//! Cumulative histograms of durations.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The agent's own log: text on a terminal, JSON lines otherwise, on stderr, with repeats folded into one line.
+//! The agent's own log on stderr: text on a terminal, JSON lines otherwise, repeats folded.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! Counters and histograms that an operator makes of events, with a bound on their series.
+//! Counters and histograms that operators define over events, with a bound on their series.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

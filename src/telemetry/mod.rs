@@ -1,4 +1,4 @@
-//! The agent about itself: the accounting of every component, what Prometheus reads, and the log.
+//! Telemetry of the agent itself: event accounting, Prometheus metrics, log.
 
 pub mod accounting;
 pub mod exposition;

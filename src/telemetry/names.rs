@@ -1,4 +1,4 @@
-//! Every metric the agent has, declared once with its kind and its help text.
+//! Every metric of the agent, declared once with kind and help text.
 
 /// What Prometheus is told of a metric.
 #[derive(Clone, Copy, Debug)]

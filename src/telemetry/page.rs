@@ -1,4 +1,4 @@
-//! A page in Prometheus' text format: the lines of a metric stand together, whoever adds them.
+//! A page in Prometheus' text format: the lines of one metric are contiguous, whoever adds them.
 
 use std::fmt::Display;
 

@@ -1,4 +1,4 @@
-//! Panics: contained where an event can be blamed, and logged as one line that shows no event data.
+//! Panics: contained where one event can be blamed, and logged as one line without event data.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};

@@ -1,4 +1,4 @@
-//! How the parked events of a sink have ended: totals that the dead-letter queue and the sink's accounting both keep.
+//! Totals of how parked events ended, shared by the dead-letter queue and the sink's accounting.
 
 use super::Counts;
 

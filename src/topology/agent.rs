@@ -1,4 +1,4 @@
-//! A running pipeline: started from a plan, changed by the next one, stopped without losing what it took.
+//! A running pipeline: started from a plan, changed by the next one, stopped without losing accepted events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
-//! From one plan to the next. Everything that may fail is prepared while the running plan runs on; the change itself
-//! cannot fail, waits for nobody, and leaves no gap.
+//! A plan change: whatever may fail is prepared while the running plan continues; the commit cannot fail.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};

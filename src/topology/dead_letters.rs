@@ -1,4 +1,4 @@
-//! What becomes of dead letters in the dead-letter queue: sent again, or let go.
+//! Replays and drops dead letters on request.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What follows one source: its transforms in order, and the streams they end in.
+//! The flow of one source: its transforms in order, and the streams they end in.
 //!
 //! A batch runs through to completion, without a channel or a task switch. If a transform fails or panics over a
 //! batch, the job is run again event by event, and only the events it fails on become dead letters.

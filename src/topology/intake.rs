@@ -1,4 +1,4 @@
-//! The wiring as a source sees it: jobs are decoded, run through the flow and committed on the data threads.
+//! The intake given to a source: jobs are decoded, run through the flow and committed on the data threads.
 
 use std::future::Future;
 use std::pin::Pin;

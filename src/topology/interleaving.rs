@@ -1,5 +1,5 @@
-//! Tickets, threads, syncs, cuts, outcomes and changes of the plan in the order a seed chooses: nothing hangs, no line is
-//! lost or doubled, and each sink gets what its plan says.
+//! Property test: tickets, threads, syncs, batches, outcomes and plan changes in random order; nothing hangs, no line
+//! is lost or doubled.
 //!
 //! Journal, file ranges and watermark are the real ones. The pool, the delivery loops and the change of a plan are steps of
 //! this test.

@@ -1,4 +1,4 @@
-//! Stages that are in no plan any more: what waits for them and what they hold goes the way `on_remove` says.
+//! Stages that are in no plan any more: their waiting events and state are drained or dropped as `on_remove` says.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One budget for the process, shared out once at start.
+//! The memory budget of the process, divided into shares at start.
 
 /// What the process needs before it has taken a single event, where the kernel does not tell.
 const BASE_BYTES: u64 = 12 * 1024 * 1024;

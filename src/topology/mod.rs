@@ -1,4 +1,4 @@
-//! A plan, running: sources over data threads into the journal, and a delivery loop for every sink.
+//! A running plan: sources, data threads, the journal, and a delivery loop per sink.
 
 mod agent;
 mod change;

@@ -1,4 +1,4 @@
-//! What the agent itself has to say: events of its own, which enter through the built-in source.
+//! The agent's own events, which enter through the built-in source.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The data threads: a few plain threads that run jobs to completion, in the order they were handed in.
+//! The data threads: a few plain threads that run jobs to completion, in the order of submission.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! Places that the API reads: which sink's target it is, and when what was taken can be read there.
+//! Readers of the API: which sink's target is queried, and when accepted events are visible there.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,4 +1,4 @@
-//! Tables that transforms read again and again: the first time before the plan runs, then at their interval.
+//! Tables that transforms refresh: loaded before the plan runs, then at their interval.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Sinks that are in no plan any more: what waits for them goes the way `on_remove` says, then their cursors go.
+//! Sinks that are in no plan any more: their waiting events are drained or dropped as `on_remove` says, then their
+//! cursors are removed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

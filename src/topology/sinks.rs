@@ -1,4 +1,4 @@
-//! A sink while it runs: its cursor, its delivery loop, and the door for replays.
+//! A running sink: its cursor, its delivery loop, and its channel for replays.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What each sink and stage was configured as when it last ran, so that one that is gone can finish what it owes.
+//! The last running configuration of each sink and stage, so that a removed one can finish what it owes.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;

@@ -1,4 +1,4 @@
-//! A source while it runs: begun after its predecessor, and again after it has failed.
+//! A running source: started after its predecessor, and restarted after a failure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

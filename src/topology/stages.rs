@@ -1,4 +1,4 @@
-//! A transform that remembers, while it runs: its cursor, its loop, and what follows it.
+//! A running stage: its cursor, its loop, and the flow behind it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

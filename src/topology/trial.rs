@@ -1,4 +1,4 @@
-//! The transforms of a plan run over given events: in memory, without its sources, and up to what its sinks would send.
+//! Runs the transforms of a plan over given events in memory, without its sources, up to what its sinks would send.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Looks after the journal: what keeps it from taking events is logged once when it begins and once when it ends.
+//! Watches the journal: logs once when it stops accepting events and once when it accepts them again.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

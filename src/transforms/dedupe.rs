@@ -1,4 +1,4 @@
-//! `dedupe`: of events with the same key within a window, the first goes on.
+//! `dedupe`: passes on the first of all events with the same key within a window.
 
 use bytes::Bytes;
 use schemars::JsonSchema;

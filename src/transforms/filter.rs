@@ -1,4 +1,4 @@
-//! `filter`: what a query matches goes on, the rest ends here.
+//! `filter`: passes on what matches a query and drops the rest.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! `redact`: secrets and personal data leave every event before anything is kept of it.
+//! `redact`: removes secrets and personal data from every event before any of it is stored.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! `route`: events go to the outputs whose queries they match.
+//! `route`: sends events to the outputs whose queries they match.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! `truncate`: long texts are cut, and what they were stays provable by length and SHA-256.
+//! `truncate`: shortens long texts, and records their length and SHA-256.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! Lengths of time: `5s`, `500ms`, `1h30m`, `30d`.
+//! Durations: `5s`, `500ms`, `1h30m`, `30d`.
 
 use std::fmt;
 use std::ops::Deref;

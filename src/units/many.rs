@@ -1,4 +1,4 @@
-//! Lists that people write without brackets when there is only one.
+//! Lists that may be written without brackets when they have one element.
 
 use std::borrow::Cow;
 use std::fmt;

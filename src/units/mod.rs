@@ -1,4 +1,4 @@
-//! Units that configuration and events speak in: sizes, durations, rates and points in time.
+//! Units of configuration and events: sizes, durations, rates and timestamps.
 
 mod duration;
 mod many;

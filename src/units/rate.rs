@@ -1,4 +1,4 @@
-//! How often: `100/s`, `6000/m`.
+//! Rates: `100/s`, `6000/m`.
 
 use std::fmt;
 use std::str::FromStr;

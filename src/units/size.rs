@@ -1,4 +1,4 @@
-//! Numbers of bytes: `10 MiB`, `1 GB`, `4096`.
+//! Sizes in bytes: `10 MiB`, `1 GB`, `4096`.
 
 use std::fmt;
 use std::str::FromStr;

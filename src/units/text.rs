@@ -1,4 +1,4 @@
-//! What the units share: a number before a unit, and serde by way of text.
+//! Shared parsing of a number with a unit, and serde by way of text.
 
 use std::fmt;
 

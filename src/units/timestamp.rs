@@ -1,4 +1,4 @@
-//! Points in time, as events carry them and people write them.
+//! Timestamps, as events carry them and people write them.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,4 @@
-//! Time zones by their names, with the spellings of UTC that servers and people use.
+//! Time zones by name, with common spellings of UTC.
 
 use jiff::tz::TimeZone;
 

@@ -1,4 +1,4 @@
-//! The files of the page under one version, which is a hash over all of them, each compressed once.
+//! The page's files under one version (a hash over all of them), each compressed once.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

@@ -1,4 +1,4 @@
-//! The files of `ui/`, as they are built into the program.
+//! The files of `ui/`, embedded in the binary.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! The page at the root of the API: its one document, and the modules and styles that it loads.
+//! The page at the root of the API: one HTML document with its modules and styles.
 
 mod bundle;
 mod comments;

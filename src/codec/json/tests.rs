@@ -1,4 +1,4 @@
-//! What is an item of a document, what is refused of it, and that hostile ones cost no more than their size.
+//! Tests of JSON decoding: items of a document, refusals, and hostile input in linear time.
 
 use super::super::tests::{decode, document, lines, texts};
 use super::*;

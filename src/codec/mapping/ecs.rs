@@ -1,4 +1,4 @@
-//! The Elastic Common Schema: canonical members under the names that Kibana and OpenSearch Dashboards look for.
+//! The Elastic Common Schema: canonical members under the names that Kibana and OpenSearch Dashboards expect.
 //!
 //! What the schema has no place for, and what does not fit its place (an `ip_address` that is none), comes under
 //! `weir`, so that nothing is lost and nothing is refused. Aliases count as the members they stand for.

@@ -1,4 +1,4 @@
-//! Events with the names of other schemes, and what such mappings share.
+//! Maps events to the names of other schemes.
 
 use crate::event::time::{Moment, is_canonical};
 use crate::event::{Kind, Raw};

@@ -1,4 +1,4 @@
-//! The filter's fast half: the bitmaps of 64 bytes at once, where the processor has AVX2.
+//! The filter with AVX2: bitmaps of 64 bytes at a time.
 #![allow(unsafe_code, reason = "vector instructions; the plain filter is its safe twin")]
 
 use std::arch::x86_64::*;

@@ -1,4 +1,4 @@
-//! The filter's fastest half: the bitmaps of 64 bytes in one go, where the processor has AVX-512.
+//! The filter with AVX-512: bitmaps of 64 bytes in one step.
 #![allow(unsafe_code, reason = "vector instructions; the plain filter is its safe twin")]
 
 use std::arch::x86_64::*;

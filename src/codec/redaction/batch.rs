@@ -1,4 +1,4 @@
-//! The hot path: all events of a batch at once.
+//! The hot path: redacts all events of a batch in one pass.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Which bytes of a word the filter looks for, and which words share a bucket.
+//! Which bytes of a word the filter compares, and which words share a bucket.
 
 use std::cmp::Reverse;
 

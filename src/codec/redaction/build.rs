@@ -1,4 +1,4 @@
-//! Builds an engine: which windows the filter looks for, and what each calls for.
+//! Builds an engine: the windows the filter searches for, and the rules each one triggers.
 
 use super::assign::CALL_WINDOWS;
 use super::buckets::best_window;

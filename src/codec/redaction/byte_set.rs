@@ -1,4 +1,4 @@
-//! Sets of bytes that are known when the program is built, as tables.
+//! Sets of bytes, as tables built at compile time.
 
 /// One entry for each byte: looking one up costs the same however many the set has.
 pub struct ByteSet([bool; 256]);

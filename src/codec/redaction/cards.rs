@@ -1,4 +1,4 @@
-//! Numbers of payment cards, told from ids, times, arrays and tables of numbers.
+//! Payment card numbers, distinguished from ids, timestamps, arrays and numeric tables.
 
 use super::byte_set::ByteSet;
 use std::ops::Range;

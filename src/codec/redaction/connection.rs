@@ -1,4 +1,4 @@
-//! Passwords in the authority of a URL: `scheme://user:password@host`.
+//! Passwords in URLs: `scheme://user:password@host`.
 
 use std::ops::Range;
 

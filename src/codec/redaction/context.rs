@@ -1,4 +1,4 @@
-//! The context of a place in a text: its line, the string and the bracket it stands in, and the kind of text.
+//! The context of a position: its line, the string and bracket around it, and the kind of text.
 
 use super::byte_set::ByteSet;
 

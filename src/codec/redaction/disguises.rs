@@ -1,4 +1,4 @@
-//! Disguises: what hides letters from a search and not from a reader. Which there are, and where raw JSON has one.
+//! Disguises: spellings that hide letters from a search but not from a reader, and where raw JSON contains one.
 
 use super::byte_set::ByteSet;
 use super::escapes::is_after_escape;

@@ -1,4 +1,4 @@
-//! E-mail addresses, told from decorators, units of systemd, packages with versions and products of matrices.
+//! E-mail addresses, distinguished from decorators, systemd units, package versions and matrix products.
 
 use super::byte_set::ByteSet;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Escapes that stand in a text as they are, because it is JSON that nobody has decoded yet.
+//! JSON escapes that appear literally in a text, because it is JSON inside JSON.
 
 use super::byte_set::ByteSet;
 

@@ -1,4 +1,4 @@
-//! Says of one line what would be redacted: where, by which rule, and what decided.
+//! Explains what would be redacted in a line: position, rule and reason.
 
 use super::Engine;
 use super::json::{is_named_pair, pair_class};

@@ -1,4 +1,4 @@
-//! The filter in front of all rules: one pass over the bytes that tells where a rule should look.
+//! The filter in front of all rules: one pass that finds the positions where a rule must look.
 //!
 //! Words are found by five bytes of each (its window), sorted into sixteen buckets: a byte's two halves look up
 //! the buckets it may belong to, and only where all five bytes agree is the exact table asked. Cards, IBANs and

@@ -1,4 +1,4 @@
-//! Passwords among the arguments of commands: `mysql -pX`, `curl -u user:X`, `sshpass -p X`, `docker login -p X`.
+//! Passwords in command arguments: `mysql -pX`, `curl -u user:X`, `sshpass -p X`, `docker login -p X`.
 
 use super::byte_set::ByteSet;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Walks through JSON values: strings as decoded, numbers, member names, nested text.
+//! Walks JSON values: decoded strings, numbers, member names, nested JSON text.
 
 use super::byte_set::ByteSet;
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! Finds secrets in events and text, replaces them, and tells which rule found how many.
+//! Finds secrets in events and text, replaces them, and counts them by rule.
 //!
 //! One pass over the raw bytes of a batch finds the few places where something may be (`filter`); only the fields
 //! with such a place are decoded and searched (`text`), and only a field with a secret is written again (`json`).

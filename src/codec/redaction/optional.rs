@@ -1,4 +1,4 @@
-//! What the optional groups find: phone numbers, national ids with their check digits, IP addresses.
+//! The optional groups: phone numbers, national ids with check digits, IP addresses.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Patterns of the user's own: checked when the engine is built, searched within bounds.
+//! Patterns from the configuration: compiled when the engine is built, matched within bounds.
 
 use super::byte_set::ByteSet;
 use std::fmt;

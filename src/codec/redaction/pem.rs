@@ -1,4 +1,4 @@
-//! Private keys: PEM with a body that is one, PGP, and the files of PuTTY.
+//! Private keys: PEM with a plausible body, PGP, and PuTTY files.
 
 use super::byte_set::ByteSet;
 use std::ops::Range;

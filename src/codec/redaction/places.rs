@@ -1,4 +1,4 @@
-//! Passwords that stand at a place of a line or an address that has no name: lines of `.pgpass`, logins of Oracle and Go.
+//! Passwords identified by position alone: `.pgpass` lines, Oracle logins, Go DSNs.
 
 use std::ops::Range;
 

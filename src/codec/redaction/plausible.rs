@@ -1,4 +1,5 @@
-//! Whether raw JSON is worth decoding where the filter has seen something. It may say yes in vain, never no.
+//! Whether raw JSON is worth decoding where the filter has matched. False positives are allowed, false negatives are
+//! not.
 
 use std::sync::LazyLock;
 

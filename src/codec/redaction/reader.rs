@@ -1,4 +1,4 @@
-//! A text under search, and what looking at it has cost so far.
+//! The text being searched, and the work already spent on it.
 
 use super::byte_set::ByteSet;
 use std::cell::{Cell, OnceCell, RefCell};

@@ -1,4 +1,4 @@
-//! What takes the place of a secret, and how to know it again.
+//! Replacement texts for secrets, and how they are recognised later.
 
 use super::byte_set::ByteSet;
 use super::reader::Work;

@@ -1,4 +1,4 @@
-//! What was redacted: how often each rule was right.
+//! Redaction counts by rule.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! The notation in which rules describe tokens, such as `ghp_{w36}`, and its matcher.
+//! The notation that describes token formats, such as `ghp_{w36}`, and its matcher.
 //!
 //! A shape is literal text, `[a-c]` for one of several bytes, and `{…}` for a run of a class: `{w36}` exactly
 //! 36, `{w20-40}` so many, `{w20+}` at least that many. Matching goes forward only: a run takes all it can get, and

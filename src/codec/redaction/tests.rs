@@ -1,4 +1,4 @@
-//! Tests of the whole engine: every rule, every disguise, whole batches, and what must stay as it is.
+//! Tests of the whole engine: every rule, every disguise, whole batches, and text that must not change.
 
 mod hostile;
 

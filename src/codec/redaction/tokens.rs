@@ -1,4 +1,4 @@
-//! Finds tokens of a known form: by a window of the filter, or within a long run of letters and digits.
+//! Finds tokens of a known format: at a filter window, or inside a long run of letters and digits.
 
 use super::byte_set::ByteSet;
 use std::collections::HashMap;

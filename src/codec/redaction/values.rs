@@ -1,4 +1,4 @@
-//! What a value looks like: random, a word, a sentence, or something that only stands where a value will be.
+//! Classifies a value: random, a word, a sentence, or a placeholder.
 
 use super::byte_set::ByteSet;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! Checksums that tell a real number from any other: Luhn for cards, modulo 97 for IBANs.
+//! Checksums: Luhn for cards, modulo 97 for IBANs.
 
 use std::ops::Range;
 

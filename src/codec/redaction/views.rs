@@ -1,4 +1,4 @@
-//! Text as a reader would see it: decoded, with every byte's way back to where it came from.
+//! Decoded text with a map from each byte back to its place in the source.
 
 use crate::event::escape::hex4;
 

@@ -1,4 +1,4 @@
-//! Times before messages of RFC 3164, in all the ways in which devices write them.
+//! Timestamps of RFC 3164 messages, in all their variants.
 
 use jiff::civil;
 use jiff::tz::TimeZone;

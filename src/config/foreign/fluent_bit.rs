@@ -1,4 +1,4 @@
-//! Fluent Bit: its files, classic and in YAML, and what its plugins and keys are called here.
+//! Fluent Bit: classic and YAML files, and the Weir names of its plugins and keys.
 
 use super::{Row, TypeRow, find, find_type, is_private, lines};
 use crate::diagnostic::{Kind, Node, Problem, Problems, Span};

@@ -1,4 +1,4 @@
-//! Pasted configurations of Vector and Fluent Bit: each foreign key is answered with the spelling it has here.
+//! Pasted configurations of Vector and Fluent Bit: each foreign key is answered with its Weir spelling.
 
 mod fluent_bit;
 mod vector;

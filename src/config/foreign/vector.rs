@@ -1,4 +1,4 @@
-//! Vector: what its types and keys are called here, and its files in TOML.
+//! Vector: the Weir names of its types and keys, and its TOML files.
 
 use super::{Row, TypeRow, find, find_type, foreign_key, foreign_type, is_private, lines};
 use crate::diagnostic::{Problem, Problems, Span};

@@ -1,4 +1,4 @@
-//! `api:` — who may reach Weir over HTTP, and where.
+//! `api:` — the HTTP address, access, and limits of the API.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

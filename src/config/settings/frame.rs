@@ -1,4 +1,4 @@
-//! The keys that every sink has: how it is fed, retried and bounded.
+//! The keys common to all sinks: inputs, batching, retry, buffer.
 
 use std::borrow::Cow;
 use std::fmt;

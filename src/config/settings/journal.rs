@@ -1,4 +1,4 @@
-//! `journal:` — where events wait until every sink has had them.
+//! `journal:` — the log on disk in which events wait for the sinks.
 
 use std::path::PathBuf;
 

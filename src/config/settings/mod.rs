@@ -1,4 +1,4 @@
-//! The top level of a configuration, apart from its components: the structs are the manual.
+//! The top-level keys of a configuration; the structs' doc comments are the manual.
 
 mod api;
 mod frame;

@@ -1,4 +1,4 @@
-//! `tests:` — what a configuration promises about itself, run by `weir test`.
+//! `tests:` — pipeline tests in the configuration, run by `weir test`.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! One write batch in flight: which of its events are still to be written, and what an answer means for them. No clock,
+//! A write batch in flight: which of its events are still to be written, and what an answer means for them. No clock,
 //! no socket.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What an answer means that names single events: each failed in its way, and the others are done.
+//! Partial failures: an answer that names the events that failed; all others are written.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a sink may hold, write ahead and keep for too long, whatever is configured.
+//! Tests of bounds: what a sink may hold, write ahead and retain, under any configuration.
 
 use std::num::NonZeroUsize;
 

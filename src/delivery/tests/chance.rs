@@ -1,4 +1,4 @@
-//! Whatever happens to writes, in whatever order, and whenever the process dies: each event ends in one place.
+//! Property test: writes fail and the process dies in any order; each event ends in exactly one place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;

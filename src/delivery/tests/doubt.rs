@@ -1,5 +1,5 @@
-//! Whose fault is a refusal: one event's, or the target's? What every event meets holds the sink and loses nothing; what
-//! one event meets stops no other.
+//! Tests of refusals: one event's fault or the target's? A common refusal holds the sink and loses nothing; a single
+//! one stops no other event.
 
 use std::num::NonZeroU32;
 

@@ -1,4 +1,4 @@
-//! A feed in memory, whose cursor reaches the disk when a test says so.
+//! An in-memory feed whose cursor is saved when a test says so.
 
 use std::sync::Mutex;
 

@@ -1,4 +1,4 @@
-//! A sink that answers as a script says, with its feed and its accounting.
+//! A scripted sink with its feed and its accounting.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroUsize;

@@ -1,4 +1,4 @@
-//! Live clients and a journal that cannot be read in places: what they miss they hear of, and nothing else is missing.
+//! Tests of live clients over a journal with unreadable parts: each gap is reported, and nothing else is missing.
 
 use tokio_util::sync::CancellationToken;
 

@@ -1,4 +1,4 @@
-//! The loop against scripted faults on a paused clock, and against chance.
+//! Tests of the delivery loop against scripted faults on a paused clock, and against chance.
 
 use std::time::Duration;
 

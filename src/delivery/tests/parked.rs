@@ -1,4 +1,4 @@
-//! One of several places refuses what is its own: the others do not wait for it, and nothing is lost on the way.
+//! Tests of parking: one destination refuses its events; the others do not wait, and nothing is lost.
 
 use super::fixture::{FIRST_SEQ, Script, Setup, few, until};
 use super::*;

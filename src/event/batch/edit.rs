@@ -1,4 +1,4 @@
-//! What transforms do to the events of a batch (after `split_all`).
+//! Edits that transforms make to the events of a batch (after `split_all`).
 
 use super::{Batch, Event, Field, MADE};
 use crate::event::escape;

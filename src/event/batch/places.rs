@@ -1,4 +1,4 @@
-//! Where things stand, for whoever scans many events at once.
+//! Positions of events and fields, for scanning many events at once.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! A batch against a plain list of fields: what was not touched comes out byte for byte, in its order.
+//! Tests of a batch against a plain list of fields: untouched fields keep their bytes and order.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! The scanner against its safe twin and against serde_json.
+//! Tests of the scanner against its safe twin and against serde_json.
 
 use proptest::prelude::*;
 use serde_json::value::RawValue;

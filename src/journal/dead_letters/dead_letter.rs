@@ -1,4 +1,4 @@
-//! One dead letter: an event or a raw text that could not go on, and everything known about why.
+//! One dead letter: an event or raw text that could not go on, and the reason.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! How parked dead letters have ended, by sink, in a small file whose write is the moment at which they end.
+//! How parked dead letters ended, by sink, in a small file; its write is the moment at which they end.
 //!
 //! The file holds the totals of each sink and the numbers of those that ended last. Their own headers are marked
 //! afterwards; what a crash keeps from being marked is marked when the queue is opened.

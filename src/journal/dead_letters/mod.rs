@@ -1,4 +1,4 @@
-//! The dead-letter queue: what could not go on, kept with its reason until somebody replays or drops it.
+//! The dead-letter queue: what could not go on, kept with its reason until it is replayed or dropped.
 //!
 //! Beside dead letters it keeps parked ones: events of a sink for a destination, such as a topic, that does not take them
 //! at the moment. Their sink sends them again by itself.

@@ -1,4 +1,4 @@
-//! Parked dead letters on the store: which sink and which destination they wait for.
+//! Parked dead letters in the store: the sink and destination each is waiting for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

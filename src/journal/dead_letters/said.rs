@@ -1,4 +1,4 @@
-//! What the log hears of dead letters.
+//! Log messages about dead letters.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! One file of dead letters, appended to until it is full; a dead letter that is done is marked in its own header.
+//! One file of dead letters, appended to until full; a finished dead letter is marked in its own header.
 //!
 //! A file begins with [`MAGIC`]. A record is a header of 28 bytes and a payload:
 //!

@@ -1,4 +1,4 @@
-//! All segments of dead letters: the bound, the next number, and what may be given back.
+//! All segments of dead letters: the size limit, the next number, and which files can be removed.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;

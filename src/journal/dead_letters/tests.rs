@@ -1,4 +1,4 @@
-//! The queue against restarts, torn tails, flipped bytes, its bound, and a model.
+//! Tests of the queue against restarts, torn tails, flipped bytes, its size limit, and a model.
 
 use std::path::{Path, PathBuf};
 

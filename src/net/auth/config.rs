@@ -1,4 +1,4 @@
-//! What an operator writes about who may come in.
+//! Configuration of authentication.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! A key set that an identity provider serves: fetched when it is needed, and again when it grows old or a key is new.
+//! A JWKS from an identity provider: fetched when needed, and again when it expires or a key is unknown.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};

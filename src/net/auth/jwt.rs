@@ -1,4 +1,4 @@
-//! JSON Web Tokens: one algorithm per key, claims validated strictly, everything doubtful refused (RFC 8725).
+//! JSON Web Tokens: one algorithm per key, claims validated strictly, anything doubtful refused (RFC 8725).
 
 use std::sync::Arc;
 

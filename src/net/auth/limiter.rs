@@ -1,4 +1,4 @@
-//! Slows down who guesses: failed attempts per address, remembered in bounded space.
+//! Rate limit for failed logins: attempts per address, in bounded memory.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

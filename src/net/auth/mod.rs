@@ -1,4 +1,4 @@
-//! Who may come in: decided from the head of a request, before anything of its body is read.
+//! Authentication: decided from the head of a request, before its body is read.
 
 pub mod config;
 mod jwks;

@@ -1,4 +1,4 @@
-//! Tokens that are good no more: a file with one id (`jti`) a line, read again whenever it changes.
+//! Revoked tokens: a file with one id (`jti`) per line, read again when it changes.
 
 use std::collections::HashSet;
 use std::io;

@@ -1,4 +1,4 @@
-//! The gate held against wrong, stolen, stale and made-up credentials.
+//! Tests of authentication against wrong, stolen, expired and forged credentials.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};

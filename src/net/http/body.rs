@@ -1,4 +1,4 @@
-//! Reads a request's body into one buffer: expanded, bounded, and not slower than it must be.
+//! Reads a request body into one buffer: decompressed, bounded, with a minimum rate.
 
 use std::future::Future;
 use std::time::Duration;

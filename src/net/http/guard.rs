@@ -1,4 +1,4 @@
-//! A stream with deadlines that follow what its connection is doing: waiting, reading a head, answering, closing.
+//! A stream with deadlines by the state of its connection: idle, reading a head, answering, closing.
 
 use std::future::Future;
 use std::io;

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server with a deadline on everything: heads, bodies, idle connections, slow readers and the end.
+//! An HTTP/1.1 server with a deadline on everything: heads, bodies, idle connections, slow readers, shutdown.
 
 pub mod body;
 mod guard;

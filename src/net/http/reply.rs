@@ -1,4 +1,4 @@
-//! Answers: bodies that are there or stream, and problem documents (RFC 9457).
+//! Responses: complete or streamed bodies, and problem documents (RFC 9457).
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

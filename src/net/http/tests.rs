@@ -1,4 +1,4 @@
-//! The server held against clients that are slow, silent, rude or random.
+//! Tests of the server against clients that are slow, silent, malformed or random.
 
 use http_body_util::BodyExt;
 use proptest::prelude::*;

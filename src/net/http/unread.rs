@@ -1,4 +1,4 @@
-//! What hyper answers by itself to a head that it cannot read, with the problem document that every other answer has.
+//! Gives hyper's own answers to unreadable heads the problem document that every other error has.
 
 use hyper::StatusCode;
 use hyper::header::CONTENT_LENGTH;

@@ -1,4 +1,4 @@
-//! Tokens for `oauthbearer`: one that was given, or fetched with a client's credentials as OpenID Connect has it.
+//! Tokens for `oauthbearer`: static, or fetched by OpenID Connect client credentials.
 
 use std::sync::Arc;
 use std::time::Duration;

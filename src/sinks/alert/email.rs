@@ -1,4 +1,4 @@
-//! Alerts by mail: one message to all who are named, over SMTP with TLS unless that is said to be off.
+//! Alerts by e-mail: one message to all recipients over SMTP, with TLS unless it is switched off.
 
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, MessageBuilder};

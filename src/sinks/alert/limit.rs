@@ -1,4 +1,4 @@
-//! How many messages may go out: so many in any stretch of time, and how many events had to stay behind.
+//! Rate limit for messages, and the number of events held back by it.
 
 use std::collections::VecDeque;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! From events to messages: grouped, cut to what people read, and made harmless for where they go.
+//! Builds messages from events: grouped, shortened, and escaped for their target.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

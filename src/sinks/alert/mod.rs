@@ -1,4 +1,5 @@
-//! Alerts to people: a webhook, a Slack-style hook, or e-mail. Events are grouped into messages, and messages are limited.
+//! Alerts to people by webhook, Slack-style hook or e-mail: events are grouped into messages, and messages are
+//! rate-limited.
 //!
 //! What an event says is data, never a part of an address or a header: code comes as a preview, text for a chat is
 //! escaped and mentions nobody, headers of a mail are encoded.

@@ -1,4 +1,4 @@
-//! What messages say, and what no event can make of them.
+//! Tests of message texts, and of what event text cannot change in them.
 
 use serde_json::{Value, json};
 

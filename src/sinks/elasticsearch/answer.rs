@@ -1,4 +1,4 @@
-//! What an answer to a bulk request means, event by event.
+//! The outcome of a bulk request, event by event.
 
 use hyper::header;
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! Type of authentication.
+//! Authentication: none, password, API key or token.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

@@ -1,4 +1,4 @@
-//! The nodes of a cluster: where they are, and which of them to ask.
+//! The nodes of a cluster and the choice among them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! The body of a bulk request: an action line and a document for each event, put together by copying.
+//! Encodes the body of a bulk request: an action line and a document per event.
 
 use bytes::Bytes;
 

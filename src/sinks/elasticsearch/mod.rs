@@ -1,4 +1,4 @@
-//! Documents in Elasticsearch or OpenSearch: made by bulk requests under the events' ids, so that a repeat changes
+//! Writes documents to Elasticsearch or OpenSearch by bulk requests under the events' ids, so that a repeat changes
 //! nothing.
 
 use bytes::Bytes;

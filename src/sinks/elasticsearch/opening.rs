@@ -1,4 +1,4 @@
-//! What is found out before the first write: whether we are known, may write, and what is missing.
+//! Checks before the first write: credentials, permissions, missing indices.
 
 use std::time::Duration;
 

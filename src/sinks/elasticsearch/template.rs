@@ -1,4 +1,4 @@
-//! The index template that is installed on request: what the members of an event are to a search node.
+//! The index template that is installed on request: field types of an event.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Bodies byte for byte, and the verdict over every kind of answer.
+//! Tests of request bodies byte for byte, and of every kind of answer.
 
 use std::io::Read as _;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Files that were put aside: their names, their compression, and how many are kept.
+//! Rotated files: names, compression, and how many are kept.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

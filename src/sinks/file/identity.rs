@@ -1,4 +1,4 @@
-//! Which file a file is: an inode alone is given to the next file as soon as one is removed.
+//! File identity: an inode alone is not enough, because it is reused when a file is removed.
 
 use std::os::fd::AsFd;
 

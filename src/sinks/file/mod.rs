@@ -1,4 +1,4 @@
-//! Lines in files: by template, rotated and compressed, each event once even after a crash.
+//! Writes lines to files: paths by template, rotated and compressed, each event once even after a crash.
 //!
 //! A write is appended and synced before it counts. What was committed of each file goes into the sink's memory,
 //! which is saved before the cursor; at a start every file is cut back to that, and the events behind it come again.

@@ -1,4 +1,4 @@
-//! What the sink writes down before it touches a file that its memory does not know: files begun, files put aside.
+//! Write-ahead notes about files that the sink's saved state does not know yet: created and rotated files.
 //!
 //! The memory is saved within a second; whatever happens in between stands here. A line is one JSON object, synced
 //! before what it announces. The first line says which run of notes this is; the memory names the run and how

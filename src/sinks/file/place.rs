@@ -1,4 +1,4 @@
-//! Paths below a root that no event can leave: plain names only, and no link is followed.
+//! Paths below a root that no event can leave: plain names only, symbolic links are not followed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -1,4 +1,4 @@
-//! Opening: every file is cut back to what is committed, and what was begun in between is undone or completed.
+//! Recovery: truncates every file to its committed length, and undoes or completes what was begun.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};

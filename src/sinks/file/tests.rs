@@ -1,4 +1,4 @@
-//! The sink against crashes at any moment, and against paths that want to leave.
+//! Tests of the sink against crashes at any moment, and against paths that try to leave the root.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Appends to many files at once, and knows of each how much is committed.
+//! Appends to many files, and tracks the committed length of each.
 
 use std::collections::BTreeMap;
 use std::fs::File;

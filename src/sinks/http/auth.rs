@@ -1,4 +1,4 @@
-//! How requests show who sends them: a token, a password, OAuth 2 client credentials, or a signature of the body.
+//! Authentication of requests: token, password, OAuth 2 client credentials, or a signature of the body.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Events to any server that takes them by HTTP: a webhook, a collector, another Weir.
+//! Sends events to any HTTP server: a webhook, a collector, another Weir.
 //!
 //! A batch becomes one request for each address and set of headers that its events name. What a server has taken counts
 //! as soon as it says so; a request whose answer is lost is sent again, the same bytes with the same idempotency key.

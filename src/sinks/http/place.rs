@@ -1,4 +1,4 @@
-//! Where a request goes: an address whose path and query events may fill, and never leave.
+//! The URL of a request: event fields may fill its path and query, but never leave them.
 
 use std::fmt::Write as _;
 

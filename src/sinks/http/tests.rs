@@ -1,4 +1,4 @@
-//! What is sent for a cut, byte for byte.
+//! Tests of requests, byte for byte.
 
 use std::sync::Arc;
 

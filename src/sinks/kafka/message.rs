@@ -1,4 +1,4 @@
-//! From a batch to messages: topic, key, id and value of each.
+//! Builds messages from a batch: topic, key, id and value.
 
 use std::collections::HashMap;
 use std::ops::Range;

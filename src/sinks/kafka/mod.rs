@@ -1,4 +1,4 @@
-//! Kafka: each event a message, with its id in the header `weir-id`, and in the order of its session.
+//! Produces to Kafka: one message per event, its id in the header `weir-id`, ordered within a session.
 //!
 //! What to know before changing it:
 //! - The idempotent producer keeps messages from being doubled or reordered while it lives; it repeats by itself as

@@ -1,4 +1,4 @@
-//! What a delivery report means for an event.
+//! The outcome of an event from its delivery report.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 

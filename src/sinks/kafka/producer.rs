@@ -1,4 +1,4 @@
-//! A producer with its thread: messages go in, delivery reports come out, and whoever waits learns of both.
+//! A producer and its thread: sends messages and passes on delivery reports.
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! What messages are made of, and the producer against a cluster that librdkafka plays.
+//! Tests of messages, and of the producer against librdkafka's mock cluster.
 
 use bytes::Bytes;
 use rdkafka::mocking::MockCluster;

@@ -1,4 +1,4 @@
-//! A good table, where there is none: canonical columns, the indexes that people look things up by, months if asked.
+//! Creates a missing table: canonical columns, indexes for the usual queries, monthly partitions if asked for.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};

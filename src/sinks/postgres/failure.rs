@@ -1,4 +1,4 @@
-//! What Postgres' answers mean: one table from SQLSTATE to what happens next, and what the operator may try.
+//! Classifies Postgres errors by SQLSTATE: what happens next, and a hint for the operator.
 
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};

@@ -1,4 +1,4 @@
-//! Which column carries an event's id, and what its index lets the sink promise.
+//! Which column holds an event's id, and what its index lets the sink promise.
 
 use super::Config;
 use super::table::{Table, quote};

@@ -1,4 +1,4 @@
-//! Rows in Postgres: an existing table is filled as it is, and what is sent again is stored once.
+//! Writes rows to Postgres: existing tables are used as they are, and repeated events are stored once.
 //!
 //! Opening reads the catalogue and plans which column gets what; encoding brings each value into the bytes of its
 //! column's type; a write is one transaction.

@@ -1,4 +1,4 @@
-//! Which column gets what from an event: by name, by the names it has elsewhere, or as the configuration says.
+//! Which column receives which value: by name, by alias, or by configuration.
 
 use jiff::tz::TimeZone;
 

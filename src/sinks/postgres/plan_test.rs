@@ -1,4 +1,4 @@
-//! The plan against tables as the catalogue has them; no server is near.
+//! Tests of the column plan against table definitions, without a server.
 
 use super::Config;
 use super::plan::*;

@@ -1,4 +1,4 @@
-//! Rows that are too old: moved to an archive or dropped, a few at a time, beside the writing and never in its way.
+//! Retention: archives or deletes old rows in small steps, without delaying writes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! From events to rows: each value once from the line into the column's bytes, as arrays or as rows to copy.
+//! Encodes events as rows: each value once from the line into the column's bytes, for arrays or COPY.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! The table as the catalogue has it: columns, keys, and what the role may do.
+//! The table as the database describes it: columns, keys, and the role's privileges.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! One JSON value in the bytes of a column's type, straight from its spelling; or the verdict that it does not fit.
+//! Encodes one JSON value as a column's type, straight from its text, or reports that it does not fit.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Writes rows in one transaction each: from arrays, copied into a temporary table, or copied straight in.
+//! Writes rows in one transaction: from arrays, by COPY into a temporary table, or by COPY into the table.
 //!
 //! A transaction sets what it needs by itself and leaves no named statement behind that it counts on, so that a pooler
 //! may give every transaction another connection.

@@ -1,4 +1,4 @@
-//! Acknowledgements of indexers: writes wait for theirs, and whoever asks asks for all of them.
+//! Indexer acknowledgements: writes wait for theirs, and one request asks for all of them.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};

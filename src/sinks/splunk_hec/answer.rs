@@ -1,4 +1,4 @@
-//! What the collector's answers mean, by the codes that Splunk documents.
+//! The collector's answers, by the codes that Splunk documents.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What stands around an event: its time, where it belongs, and its indexed fields.
+//! The envelope of an event: time, index, source, and indexed fields.
 
 use std::io::Write as _;
 

@@ -1,4 +1,4 @@
-//! Events to Splunk's HTTP Event Collector, acknowledged by its indexers if asked.
+//! Sends events to Splunk's HTTP Event Collector, with indexer acknowledgement if asked for.
 //!
 //! Splunk has no keys: what is sent again after a lost answer is there twice, with the same `weir_id`, an indexed field
 //! to `dedup` by. An event that Splunk refuses by its number is sent once more alone, and only if it is refused again it

@@ -1,4 +1,4 @@
-//! How far one write has come: which of its events were taken, which failed, and which are left.
+//! The progress of one write: which events were accepted, which failed, which are left.
 
 use std::collections::BTreeSet;
 

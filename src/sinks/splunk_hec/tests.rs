@@ -1,4 +1,4 @@
-//! What is sent for an event, byte for byte.
+//! Tests of requests, byte for byte.
 
 use std::sync::Arc;
 

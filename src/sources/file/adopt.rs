@@ -1,5 +1,5 @@
-//! What a scan means: known files met again, files that went away, and unknown files, which may be new files, rotated
-//! generations that nobody saw, or copies of what was read already.
+//! Interprets a scan: known files found again, files that disappeared, and unknown files, which may be new, missed
+//! rotations, or copies of what was already read.
 
 use std::collections::HashMap;
 use std::io;

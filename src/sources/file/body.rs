@@ -1,4 +1,4 @@
-//! The bytes of a file by offset: as they are, or expanded from gzip or zstd.
+//! Reads the bytes of a file by offset: plain, or decompressed from gzip or zstd.
 
 use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;

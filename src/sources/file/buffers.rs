@@ -1,4 +1,4 @@
-//! Read buffers that come back when the last chunk cut from them is dropped.
+//! Read buffers, reused when the last chunk that shares one is dropped.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

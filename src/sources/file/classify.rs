@@ -1,4 +1,4 @@
-//! Whether an unknown file is new, or a copy of what was read already: decided by content.
+//! Whether an unknown file is new or a copy of one already read: decided by content.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What the operator says about files, and what it comes to.
+//! Configuration of the file source.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Lines as container runtimes keep them: what the program wrote, in chunks of up to 16 KiB, each with its time and stream.
+//! Container runtime logs: program output in chunks of up to 16 KiB, each with time and stream.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Tests of container logs: links, chunks of 16 KiB, rotation and restarts, each line exactly once.
+//! Tests of container logs: links, 16 KiB chunks, rotation and restarts; each line exactly once.
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What a file holds, judged by its first bytes and its name: lines, packed lines, or neither.
+//! The kind of a file by its first bytes and its name: lines, compressed lines, or neither.
 
 use std::path::Path;
 

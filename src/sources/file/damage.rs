@@ -1,4 +1,4 @@
-//! What is done, and said, about files of which nothing or not everything can be read.
+//! Handles and reports files that cannot be read, or not completely.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Tests of packed, damaged and unreadable generations: no line comes twice, and none is missing without a word.
+//! Tests of compressed, damaged and unreadable files: no line twice, and every missing one reported.
 
 use std::io::Read;
 

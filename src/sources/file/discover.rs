@@ -1,4 +1,4 @@
-//! Finds files: which names a pattern means, what stands behind them, and what belongs to the same family.
+//! Finds files: names that match a pattern, link targets, and rotated files of the same family.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! How files are reached: by their path, or from a folder that is held open, so that nobody can put a link in between.
+//! Opens files by path, or relative to an open folder so that a symbolic link cannot be inserted.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

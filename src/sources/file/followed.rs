@@ -1,4 +1,4 @@
-//! One file that is followed: what is known of it, and whether it is still the same.
+//! One followed file: its state, and whether it is still the same file.
 
 use std::io;
 use std::path::PathBuf;

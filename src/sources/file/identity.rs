@@ -1,4 +1,4 @@
-//! Which file is which: device, inode, birth time, and prints of its content that grow with it.
+//! File identity: device, inode, birth time, and fingerprints of its growing content.
 //!
 //! A file system hands the inode of a deleted file to the next one at once, so the inode alone proves nothing; two
 //! files may begin with the same lines, so the content alone proves nothing either.

@@ -1,4 +1,4 @@
-//! Bytes that were truncated before they were read: they may come with a copy, else they are lost and counted.
+//! Bytes truncated before they were read: found in a copy, or counted as lost.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

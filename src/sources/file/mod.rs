@@ -1,4 +1,4 @@
-//! `file`: tails files, follows them through every kind of rotation, and hands their lines in.
+//! `file`: tails files, follows them through every kind of rotation, and submits their lines.
 //!
 //! What to know before changing it:
 //! - `tail` is a machine that never waits; the thread below steps it, and so do the tests.

@@ -1,4 +1,4 @@
-//! The users who own files: their names, and how much of the agent each may have.
+//! Owners of files: their names, and each one's share of the agent.
 
 use std::collections::HashMap;
 use std::process::{Command, Stdio};

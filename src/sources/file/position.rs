@@ -1,4 +1,4 @@
-//! Positions as bytes: what the journal remembers of a file, and what all of it together says at start.
+//! File positions as bytes in the journal, and the state restored from them at start.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

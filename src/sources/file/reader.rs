@@ -1,4 +1,4 @@
-//! Cuts the next chunk of whole lines out of a file, without looking at each line.
+//! Reads the next chunk of whole lines from a file, without looking at each line.
 //!
 //! Nothing is carried from one chunk to the next: the half line at the end of a buffer is read again with the
 //! following one, which costs less than keeping it. So a chunk depends on its offset alone, and reading again

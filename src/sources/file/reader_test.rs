@@ -1,4 +1,4 @@
-//! Tests of cutting: lines of every kind, in buffers of every kind.
+//! Tests of reading: lines of every kind, in buffers of every size.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! A writer, rotations of several kinds, failures and restarts in any order: every line comes exactly once.
+//! Property test: writes, rotations, failures and restarts in any order; every line arrives exactly once.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Frames that need a closer look than line feeds: other encodings, events of several lines, short limits.
+//! Frames that need more than line feeds: other encodings, multi-line events, short limits.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Spool files: each has one writer, who holds a shared lock while it lives, and goes when all of it is durable.
+//! Spool files: each has one writer, which holds a shared lock while it runs; removed once all of it is durable.
 
 use std::ffi::OsStr;
 use std::io;

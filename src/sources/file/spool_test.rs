@@ -1,4 +1,4 @@
-//! Tests of spool folders: what is removed, what is left alone, and who has to wait.
+//! Tests of spool folders: what is removed, what is left alone, and who waits.
 
 use super::folders::Folders;
 use super::tail_test::{Rig, expected, lines};

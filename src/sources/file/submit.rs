@@ -1,4 +1,4 @@
-//! What goes into the journal: chunks with the positions that stand with them, and what comes of each.
+//! Submits chunks with their positions to the journal, and handles the outcomes.
 
 use std::future::Future;
 use std::ops::Range;

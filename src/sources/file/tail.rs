@@ -1,4 +1,4 @@
-//! The machine that follows files: one step at a time, without waiting, so that tests can drive it.
+//! The state machine that follows files: one step at a time without waiting, so that tests can drive it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;

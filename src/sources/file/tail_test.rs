@@ -1,4 +1,4 @@
-//! Tests of following: what rotations, truncations, failures and restarts leave of the lines that were written.
+//! Tests of following through rotation, truncation, failures and restarts.
 
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;

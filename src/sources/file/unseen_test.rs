@@ -1,4 +1,4 @@
-//! Tests of what nobody could follow in time: files that came and went, bytes that were cut away, odd encodings.
+//! Tests of missed changes: short-lived files, truncated bytes, unusual encodings.
 
 use std::time::Duration;
 

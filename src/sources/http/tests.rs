@@ -1,4 +1,4 @@
-//! HTTP ingest over real sockets, with a wiring that only decodes and remembers.
+//! Tests of HTTP ingest over real sockets, with an intake that only decodes and records.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The consumer's context: partitions come and go while it is polled, and commits are heard of.
+//! The consumer context: partition assignments and commit results while polling.
 
 use std::collections::BTreeMap;
 use std::future::Future;

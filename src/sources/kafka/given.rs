@@ -1,4 +1,4 @@
-//! Ids that came in headers: they are written into the events that say otherwise.
+//! Ids from message headers: written into events that do not already have them.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One partition: what was read of it, what is on its way into the journal, and what may be committed.
+//! One partition: what was read, what is on its way into the journal, what may be committed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! How far a partition was read: what stands in the journal about it, and what counts if the group says otherwise.
+//! Position of a partition: the one in the journal, and which counts if the group's differs.
 
 use std::collections::HashMap;
 

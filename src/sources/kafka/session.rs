@@ -1,4 +1,4 @@
-//! The loop: messages are read, handed in and committed for as long as the source runs.
+//! The consumer loop: reads messages, submits them and commits offsets.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! What the operator says about a socket.
+//! Configuration of the socket source.
 
 use std::path::PathBuf;
 use std::sync::Arc;

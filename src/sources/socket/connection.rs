@@ -1,4 +1,4 @@
-//! One connection: reads much at a time when much comes, and holds next to nothing while nothing does.
+//! One connection: reads large chunks under load, and holds almost no memory when idle.
 
 use std::future::poll_fn;
 use std::io;

@@ -1,4 +1,4 @@
-//! Datagrams: each is an event, or lines; as many as have come make one chunk.
+//! Datagrams: each is one event or several lines; those that have arrived form one chunk.
 
 use std::io;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Mutated inputs of every codec, through decoders, transforms, redaction and encoders: nothing panics over them.
+//! Mutated inputs of every codec through decoders, transforms, redaction and encoders: nothing panics.
 //!
 //! Panics are contained where they happen, so these tests call what is inside the containment.
 

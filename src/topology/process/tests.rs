@@ -1,4 +1,4 @@
-//! Decoders and transforms that panic over one text cost that text, in whatever shape it came.
+//! Tests of panics in decoders and transforms: each costs only the text that caused it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Nothing from somebody, or something, for a time; and the event with which it is over.
+//! Absence: nothing from a host, user or other key for a time; and its end.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

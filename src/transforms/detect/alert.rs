@@ -1,4 +1,4 @@
-//! An alert as an event.
+//! Builds an alert event.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The rules as they are configured, and checked.
+//! Configuration of the rules, and its checks.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! An event at an hour of the day at which there were hardly any before.
+//! Unusual hours: an event at an hour of the day that had hardly any before.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `detect`: rules that anybody can explain look at events and give alerts.
+//! `detect`: explainable rules over events that raise alerts.
 
 mod absence;
 mod alert;

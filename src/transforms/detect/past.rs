@@ -1,4 +1,4 @@
-//! More failures within a window than the same user, or whatever it is, had before.
+//! More failures within a window than the same key had in its own past.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Map;

@@ -1,4 +1,4 @@
-//! Texts that code must not have: the built-in groups, and one's own expressions.
+//! Forbidden patterns in code: built-in groups, and expressions from the configuration.
 
 use regex::{Regex, RegexBuilder};
 

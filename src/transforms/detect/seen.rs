@@ -1,4 +1,4 @@
-//! A value that was never there before, once the rule has learned what there is.
+//! First-seen values, once the rule has learned what is usual.
 
 use super::alert::{Alert, whom};
 use super::config::Rule;

@@ -1,4 +1,4 @@
-//! Each kind of rule, with events that bring it about and events that do not.
+//! Tests of each rule, with events that trigger it and events that do not.
 
 use serde_json::{Value, json};
 

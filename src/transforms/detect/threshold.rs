@@ -1,4 +1,4 @@
-//! So many events within a window. It alerts once, and says when it is over.
+//! Thresholds: a number of events within a window. Alerts once, and says when it is over.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

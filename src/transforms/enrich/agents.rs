@@ -1,4 +1,4 @@
-//! What a `User-Agent` says: which program, which version, on what.
+//! Parses `User-Agent`: program, version, platform.
 
 use serde_json::{Map, json};
 

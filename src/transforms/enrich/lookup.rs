@@ -1,4 +1,4 @@
-//! A table in memory, looked up by one field: a CSV file, or a snapshot of a table in Postgres.
+//! An in-memory lookup table with one key: a CSV file, or a snapshot of a Postgres table.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;

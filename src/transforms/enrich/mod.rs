@@ -1,4 +1,4 @@
-//! `enrich`: members that the producer does not know, from configuration, environment, host and tables.
+//! `enrich`: adds members from configuration, environment, host and tables.
 
 mod agents;
 mod lookup;

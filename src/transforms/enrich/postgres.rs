@@ -1,4 +1,4 @@
-//! A snapshot of a table in Postgres, read again at an interval.
+//! A snapshot of a Postgres table, refreshed at an interval.
 
 use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};

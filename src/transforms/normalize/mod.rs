@@ -1,4 +1,4 @@
-//! `normalize`: one set of names, ids, times and status words, however producers spell them.
+//! `normalize`: canonical names, ids, times and status values, however producers spell them.
 
 mod normalizer;
 mod plan;

@@ -1,4 +1,4 @@
-//! Where one event after the other is normalised, by the plan for its shape.
+//! Normalizes events one by one, by the plan of their shape.
 
 use super::Unknown;
 use super::plan::{Plan, Slot};

@@ -1,4 +1,4 @@
-//! What is to be done with an event, as far as the names of its members tell: made once per shape.
+//! The normalization plan of a shape: what its member names require, computed once.
 
 use super::Unknown;
 use crate::event::aliases::{aliases, canonical, is_canonical};

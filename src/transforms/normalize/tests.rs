@@ -1,4 +1,4 @@
-//! What normalising means, alias by alias and word by word.
+//! Tests of normalization, alias by alias and value by value.
 
 use proptest::prelude::*;
 

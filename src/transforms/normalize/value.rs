@@ -1,4 +1,4 @@
-//! What one value means: pure decisions, each from a member's text to text.
+//! Normalizes single values: pure functions from text to text.
 
 use crate::event::aliases::{STATUS_WORDS, STATUSES};
 use crate::event::decimal::Decimal;

@@ -1,4 +1,4 @@
-//! What `operations` keeps of one key: the starts that have no end, what the server saw, and how it ended last.
+//! The state of one operation: open starts, what the server saw, and how it last ended.
 
 use std::time::Duration;
 

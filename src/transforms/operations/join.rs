@@ -1,4 +1,4 @@
-//! From a start, its end and what the server saw to one event.
+//! Joins a start, its completion and the server's report into one event.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! `operations`: a start and its completion become one event; what never completes is lost, and what the server saw but
-//! nobody reported is a gap.
+//! `operations`: joins a start and its completion into one event; what never completes is lost, and what only the
+//! server saw is a `capture_gap`.
 
 mod entry;
 mod join;

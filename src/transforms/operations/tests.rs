@@ -1,4 +1,4 @@
-//! What `operations` gives for the orders in which starts, completions and reports of a server can come.
+//! Tests of `operations` for every order of starts, completions and server reports.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! A group of `reduce` while it is open: its first event, and what has come together for each merged field.
+//! An open group of `reduce`: its first event, and the merged fields so far.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `reduce`: many events of one key become one.
+//! `reduce`: merges many events with the same key into one.
 
 mod merge;
 

@@ -1,5 +1,5 @@
-//! Values without quotes: taken where settings, addresses, headers and command lines stand, and where they look
-//! like values; in code a word without quotes is an expression.
+//! Unquoted values: accepted in settings, URLs, headers and command lines when they look like values; in code an
+//! unquoted word is an expression.
 
 use super::operator::{Operator, Sign};
 use super::secret::{MAX_EXAMINED, Role, beginning};

@@ -1,4 +1,4 @@
-//! Passwords and keys among the arguments of calls that log in, connect, encrypt or sign: their place says what they are.
+//! Passwords and keys passed by position to calls that log in, connect, encrypt or sign.
 
 use std::ops::Range;
 

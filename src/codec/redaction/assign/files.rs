@@ -1,4 +1,4 @@
-//! Values that a line writes into a file with a telling name, and that an annotation gives to a field.
+//! Values written into a file with a telling name (`echo x > token.txt`), and values of annotations.
 
 use super::literal::literal;
 use super::secret::Role;

@@ -1,4 +1,4 @@
-//! String literals as programs write them: prefixes, backslashes before the quotes, three quotes.
+//! String literals of programming languages: prefixes, escaped quotes, triple quotes.
 
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::reader::Reader;

@@ -1,5 +1,5 @@
-//! Values given to names that announce a secret, in whatever notation: the name, what joins it to its value, the
-//! value, and whether that is a secret or an expression.
+//! Values assigned to names that announce a secret, in any notation: finds name, operator and value, and decides
+//! whether the value is a secret or an expression.
 
 mod bare;
 mod calls;

@@ -1,4 +1,4 @@
-//! What joins a name to its value: `=`, `:`, `=>`, a comma, a call, a tag, or nothing but space.
+//! The operator between a name and its value: `=`, `:`, `=>`, a comma, a call, a tag, or only space.
 
 use super::prose::past_phrase;
 use super::{Name, blanks};

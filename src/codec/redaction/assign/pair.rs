@@ -1,4 +1,4 @@
-//! Values that stand further from their name: wrapped in calls, behind `or`, in name/value pairs, in SQL.
+//! Values further away from their name: inside calls, behind `or`, in name/value pairs, in SQL.
 
 use super::literal::literal;
 use super::operator::{Operator, Sign};

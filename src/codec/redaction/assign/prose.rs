@@ -1,4 +1,4 @@
-//! What sentences, chats and documents say of a password: phrases before and behind its name, logins, titles, elements.
+//! Passwords in sentences, chats and documents: phrases around the name, logins, headings, elements.
 
 use std::ops::Range;
 

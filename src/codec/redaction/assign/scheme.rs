@@ -1,4 +1,4 @@
-//! Headers: `Authorization` with its schemes, `Cookie` with its values, and schemes without their header.
+//! HTTP headers: `Authorization` with its schemes, `Cookie` with its values, and bare schemes.
 
 use crate::codec::redaction::byte_set::ByteSet;
 use std::ops::Range;

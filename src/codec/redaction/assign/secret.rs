@@ -1,4 +1,4 @@
-//! Whether a value can be the secret that a name announces.
+//! Whether a value can be the secret that its name announces.
 
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::names::{Class, classify};

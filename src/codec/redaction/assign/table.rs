@@ -1,4 +1,4 @@
-//! Columns: the value at the place of its name in `INSERT INTO t (a, password) VALUES ('x', 'y')`.
+//! Columns of SQL: the value in the position of its name in `INSERT INTO t (a, password) VALUES ('x', 'y')`.
 
 use super::literal::{Literal, literal};
 use super::secret::{Role, may_be_secret};

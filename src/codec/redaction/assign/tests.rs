@@ -1,4 +1,4 @@
-//! Values and expressions, as programs and people write them.
+//! Tests of values and expressions in the notations of programs and people.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Tokens that their form gives away: what each vendor documents about its secrets, one line each.
+//! Tokens recognised by form: one line for each vendor's documented format.
 
 use super::{Rule, mixed, rule};
 

@@ -1,4 +1,4 @@
-//! What an attacker may write: text that costs time, and code that is to look like a secret.
+//! Hostile input: text that would cost time, and code disguised as a secret.
 
 #[path = "../../../../tests/integration/support/corpus/hostile.rs"]
 mod parts;

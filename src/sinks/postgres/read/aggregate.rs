@@ -1,4 +1,4 @@
-//! Groups of rows, counted and measured by the database.
+//! Groups and aggregates, computed by the database.
 
 use tokio_postgres::Row as Found;
 

@@ -1,4 +1,4 @@
-//! What events look like in a table: which column, or what of it, is which member.
+//! How table columns map to event members.
 
 use super::super::Config;
 use super::super::key::ADDED;

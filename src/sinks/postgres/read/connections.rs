@@ -1,4 +1,4 @@
-//! Few connections for questions: read-only, each with a deadline that the server keeps too.
+//! A small pool of read-only connections; each query has a deadline that the server enforces too.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A filter as a condition in SQL. Whatever is compared is bound, never written into the statement.
+//! Translates a filter into a SQL condition. Values are bound, never written into the statement.
 
 use std::net::IpAddr;
 

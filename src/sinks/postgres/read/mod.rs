@@ -1,4 +1,4 @@
-//! Reading the table that the sink fills, with the rows that others have written, as events.
+//! Reads the table that the sink fills, including rows written by others, as events.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

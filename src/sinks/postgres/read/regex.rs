@@ -1,4 +1,4 @@
-//! A pattern of the filter language as an expression of PostgreSQL, whose syntax has other meanings for the same signs.
+//! Translates a pattern of the filter language into a PostgreSQL regular expression.
 
 use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition};
 

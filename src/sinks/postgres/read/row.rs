@@ -1,4 +1,4 @@
-//! A row of the table as an event: one JSON object with the names of events.
+//! Builds an event from a table row: one JSON object with event field names.
 
 use std::collections::HashMap;
 
