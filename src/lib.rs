@@ -17,6 +17,7 @@ pub mod sources;
 pub mod stages;
 pub mod store;
 pub mod telemetry;
+pub mod toolkit;
 pub mod topology;
 pub mod transforms;
 pub mod units;

@@ -41,7 +41,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use access::{Access, CurrentAccess, FirstSecret, SECRET_FILE, mint, own_secret};
 
-use crate::component::ingest::IngestEndpoint;
 use crate::component::{Intake as _, OnBad, Wait};
 use crate::config::API_SOURCE;
 use crate::delivery::fanout::Fanout;
@@ -49,6 +48,7 @@ use crate::net::http::body::BodyLimits;
 use crate::net::http::{Body, Handler, Peer, Problem};
 use crate::net::{Principal, network, origin};
 use crate::query::request::Zone;
+use crate::toolkit::ingest::IngestEndpoint;
 use crate::topology::{Agent, Reloaded};
 use crate::units::Timestamp;
 use params::Params;

@@ -3,31 +3,17 @@
 pub mod check;
 pub mod entry;
 pub mod failure;
-#[cfg(test)]
-pub mod fake;
-pub mod held;
-pub mod ingest;
-pub mod key;
-pub mod lane;
-pub mod ranges;
 pub mod reader;
 pub mod refresh;
-pub mod reply;
 pub mod sink;
 pub mod source;
 pub mod stage;
 pub mod state;
-#[cfg(test)]
-pub(crate) mod testing;
 pub mod transform;
 
 pub use check::Check;
 pub use entry::{SinkEntry, SourceEntry, TransformEntry};
 pub use failure::{Failure, Fatal};
-pub use held::Held;
-pub use ingest::IngestEndpoint;
-pub use key::{EventKey, id_of};
-pub use lane::Lane;
 pub use reader::{ReadOptions, Reader, UsersTable};
 pub use sink::{
     AnySink, AnySinkConfig, BatchEvent, Findings, Promise, Readable, RecordSlice, Sink, SinkContext, WriteBatch,

@@ -10,10 +10,11 @@ use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::codec::{Codec, Frames, Ordinals};
-use crate::component::lane::Origin;
 use crate::component::source::{CHUNK_BYTES, Chunk};
-use crate::component::{Check, Fatal, Lane, Source, SourceContext};
+use crate::component::{Check, Fatal, Source, SourceContext};
 use crate::net::Sockets;
+use crate::toolkit::Lane;
+use crate::toolkit::lane::Origin;
 use crate::units::{Rate, Timestamp};
 
 /// How often events are made; each time as many as the rate wants.
@@ -251,7 +252,7 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::component::fake::{self, FakeIntake};
+    use crate::toolkit::fake::{self, FakeIntake};
 
     #[tokio::test(start_paused = true)]
     async fn as_many_events_come_as_were_asked_for_at_their_rate() {

@@ -10,11 +10,12 @@ use serde::Deserialize;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::codec::Codec;
-use crate::component::{Check, Fatal, IngestEndpoint, OnBad, Source, SourceContext, Wait};
+use crate::component::{Check, Fatal, OnBad, Source, SourceContext, Wait};
 use crate::event::Capture;
 use crate::net::http::{self, Body, BodyLimits, Handler, Limits, Peer, Problem, ServerTls, Shutdown};
 use crate::net::network::{self, Network};
 use crate::net::{Address, Endpoint, Gate, Listener, Sockets, auth, listen, origin, tls};
+use crate::toolkit::IngestEndpoint;
 use crate::units::{ByteSize, Duration};
 
 /// The largest `max_body` that makes sense: a batch counts its bytes in 32 bits.

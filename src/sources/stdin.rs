@@ -9,10 +9,11 @@ use tokio::sync::mpsc;
 
 use crate::codec::framing::{Framed, Framer, Framing, OutOfFrame};
 use crate::codec::{Codec, Decoder, Ordinals};
-use crate::component::lane::{Closed, Origin};
 use crate::component::source::{CHUNK_BYTES, Chunk};
-use crate::component::{Check, Fatal, Lane, Source, SourceContext};
+use crate::component::{Check, Fatal, Source, SourceContext};
 use crate::net::Sockets;
+use crate::toolkit::Lane;
+use crate::toolkit::lane::{Closed, Origin};
 
 /// Buffers that were read and are not handed in yet; reading waits for their place.
 const MOST_READ: usize = 2;
@@ -130,7 +131,7 @@ impl Stdin {
 mod tests {
     use super::*;
     use crate::component::JobStatus;
-    use crate::component::fake::{FakeIntake, NoDecoder};
+    use crate::toolkit::fake::{FakeIntake, NoDecoder};
 
     fn stdin() -> Stdin {
         Stdin { decoder: Arc::new(NoDecoder), framing: Framing::Newline, broken: OnceLock::new() }

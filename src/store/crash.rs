@@ -1,4 +1,5 @@
-//! The store's crash model: a life is cut off after each step, with any unsynced data lost or torn, and reopened.
+//! The store's crash model: a life is cut off after each of its steps, with any unsynced data lost or torn, and again
+//! while it recovers; and every step fails once. What was acknowledged is there, once, byte for byte.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! A plan change: whatever may fail is prepared while the running plan continues; the commit cannot fail.
+//! A plan change: whatever may fail is prepared while the running plan continues; the commit cannot fail, waits for
+//! nothing, and leaves no gap.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};

@@ -1,5 +1,5 @@
 //! Property test: tickets, threads, syncs, batches, outcomes and plan changes in random order; nothing hangs, no line
-//! is lost or doubled.
+//! is lost or doubled, and each sink gets what its plan says.
 //!
 //! Journal, file ranges and watermark are the real ones. The pool, the delivery loops and the change of a plan are steps of
 //! this test.
@@ -11,10 +11,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 
-use crate::component::ranges::{Claim, RangeTracker, Span};
 use crate::delivery::watermark::Watermark;
 use crate::journal::stepped::{Random, Stepped, lines};
 use crate::journal::{Codec, Commit, Cursor, Journal, Options, Position, Receipt, Record, Start, StreamId, Ticket};
+use crate::toolkit::ranges::{Claim, RangeTracker, Span};
 use crate::units::Timestamp;
 
 const WORLDS: u64 = 40;

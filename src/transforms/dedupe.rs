@@ -4,8 +4,9 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::component::{Check, EventKey, Failure, Outputs, Stage, Transaction, Why};
+use crate::component::{Check, Failure, Outputs, Stage, Transaction, Why};
 use crate::event::Batch;
+use crate::toolkit::EventKey;
 use crate::units::{Duration, OneOrMany};
 
 /// Bytes of a key's hash that are kept.

@@ -14,7 +14,7 @@ pub mod truncate;
 
 use crate::component::TransformEntry;
 #[cfg(test)]
-pub(crate) use crate::component::testing;
+pub(crate) use crate::toolkit::testing;
 
 /// Every type of transform, by its word in the configuration.
 pub const CATALOGUE: &[TransformEntry] = &[

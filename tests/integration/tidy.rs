@@ -9,6 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["query", "telemetry", "visibility"],
     &["codec", "net", "journal", "store"],
     &["component"],
+    &["toolkit"],
     &["delivery", "stages"],
     &["sources", "transforms", "sinks"],
     &["config"],

@@ -11,10 +11,10 @@ use tokio::task::JoinHandle;
 
 use super::fake_feed::FakeFeed;
 use super::*;
-use crate::component::fake::sink_context;
 use crate::component::{AnySink, BatchEvent, WriteBatch, Written};
 use crate::event::{Id, Raw};
 use crate::journal::dead_letters::NewDeadLetter;
+use crate::toolkit::fake::sink_context;
 
 pub use super::fake_feed::FIRST_SEQ;
 

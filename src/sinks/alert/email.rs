@@ -10,10 +10,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::message::Message;
-use crate::component::{Check, Failure, SinkContext, reply};
+use crate::component::{Check, Failure, SinkContext};
 use crate::net::address::Address;
 use crate::net::tls::Trust;
 use crate::secret::{Secret, SecretMask};
+use crate::toolkit::reply;
 
 /// The most who get a message.
 const MAX_RECIPIENTS: usize = 50;

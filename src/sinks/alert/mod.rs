@@ -14,9 +14,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::component::{Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written, reply};
+use crate::component::{Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written};
 use crate::net::client::Client;
 use crate::secret::{Secret, SecretMask};
+use crate::toolkit::reply;
 use crate::units::Rate;
 
 mod email;

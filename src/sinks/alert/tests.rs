@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::component::fake::sink_context;
 use crate::component::{BatchEvent, RecordSlice};
 use crate::diagnostic;
 use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
+use crate::toolkit::fake::sink_context;
 use crate::units::Timestamp;
 
 fn batch(events: &[Value]) -> WriteBatch {

@@ -3,8 +3,9 @@
 use hyper::header;
 use serde::Deserialize;
 
-use crate::component::{Failure, Written, reply};
+use crate::component::{Failure, Written};
 use crate::net::client::{Answer, MAX_ANSWER};
+use crate::toolkit::reply;
 
 /// Asks for what is needed to tell, so that the answer to a thousand events is 30 kB and not 300.
 pub const FILTER: &str = "filter_path=errors,items.*.status,items.*.error";

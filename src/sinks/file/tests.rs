@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::*;
 use crate::component::RecordSlice;
-use crate::component::fake::sink_context;
 use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
+use crate::toolkit::fake::sink_context;
 use crate::units::Timestamp;
 
 /// A folder that is removed again.

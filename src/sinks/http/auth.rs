@@ -13,9 +13,10 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::component::{Check, Failure, reply};
+use crate::component::{Check, Failure};
 use crate::net::client::Client;
 use crate::secret::{Secret, SecretMask};
+use crate::toolkit::reply;
 use crate::units::Timestamp;
 
 /// Authentication of requests.

@@ -15,12 +15,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::codec::encoding::{Encoder, Encoding, Format};
 use crate::codec::template::Template;
-use crate::component::{BatchEvent, Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written, reply};
+use crate::component::{BatchEvent, Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written};
 use crate::diagnostic::Spanned;
 use crate::event::Id;
 use crate::net::client::{Answer, Client};
 use crate::net::compress::Compression;
 use crate::secret::{Secret, SecretMask};
+use crate::toolkit::reply;
 
 mod auth;
 mod place;

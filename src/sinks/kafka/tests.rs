@@ -9,9 +9,9 @@ use serde_json::json;
 use super::message::Message;
 use super::*;
 use crate::component::RecordSlice;
-use crate::component::fake::sink_context;
 use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
+use crate::toolkit::fake::sink_context;
 use crate::units::Timestamp;
 
 fn config(more: serde_json::Value) -> Config {

@@ -4,8 +4,8 @@ use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::component::Failure;
-use crate::component::reply::shown;
 use crate::net::postgres::{Connection, Fault, Kind, innermost};
+use crate::toolkit::reply::shown;
 
 /// What should happen with rows that were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use crate::component::{Failure, reply};
+use crate::component::Failure;
 use crate::net::client::Answer;
+use crate::toolkit::reply;
 
 /// What an answer says. Members of an unexpected kind count as absent; those that are not known are no matter.
 #[derive(Debug, Default)]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::component::RecordSlice;
-use crate::component::fake::sink_context;
 use crate::event::{Lines, Run, Seed};
 use crate::journal::{Record, StreamId};
+use crate::toolkit::fake::sink_context;
 use crate::units::Timestamp;
 
 fn batch(line: &str) -> WriteBatch {

@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn body(bytes: &[u8], packing: Packing) -> Body {
-        let folder = crate::component::fake::Folder::new();
+        let folder = crate::toolkit::fake::Folder::new();
         let file = std::fs::File::open(folder.write("packed", bytes)).unwrap();
         Body::new(OwnedFd::from(file), packing)
     }

@@ -9,7 +9,7 @@ use super::folders::Folders;
 use super::shape::Grouping;
 use super::tail::Settings;
 use super::tail_test::Rig;
-use crate::component::fake::Folder;
+use crate::toolkit::fake::Folder;
 
 fn container(settings: &mut Settings) {
     let containers = Containers { runtime: Runtime::Any, message: Message::Text };

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::tail_test::{Rig, expected, gzip, lines};
-use crate::component::fake::Folder;
+use crate::toolkit::fake::Folder;
 
 fn zst(text: &[u8]) -> Vec<u8> {
     let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();

@@ -307,7 +307,7 @@ mod tests {
     use rustix::fs::Mode;
 
     use super::*;
-    use crate::component::fake::Folder;
+    use crate::toolkit::fake::Folder;
 
     fn patterns(include: &[PathBuf], exclude: &[PathBuf], follow: bool) -> Patterns {
         let text = |paths: &[PathBuf]| paths.iter().map(|p| p.to_str().unwrap().to_string()).collect::<Vec<_>>();

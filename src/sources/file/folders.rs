@@ -126,7 +126,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::component::fake::Folder;
+    use crate::toolkit::fake::Folder;
 
     #[test]
     fn a_held_folder_stays_the_same_when_a_link_takes_its_name() {

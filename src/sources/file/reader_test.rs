@@ -11,8 +11,8 @@ use super::reader::{ChunkReader, Notes, ReadResult, View};
 use super::shape::{Grouping, Shape};
 use crate::codec::framing::cut_mark;
 use crate::codec::{Frames, Ordinals};
-use crate::component::fake::Folder;
 use crate::component::source::CHUNK_BYTES;
+use crate::toolkit::fake::Folder;
 
 fn reader(line_bytes: usize) -> ChunkReader {
     ChunkReader { shape: Shape { encoding: None, grouping: None, line_bytes }, buffers: Buffers::default() }

@@ -115,7 +115,7 @@ impl Writer {
 }
 
 fn run(acts: &[Act], include: &str) -> Result<(), TestCaseError> {
-    let mut rig = Rig::with(crate::component::fake::Folder::new(), &[include], |settings| settings.is_json = true);
+    let mut rig = Rig::with(crate::toolkit::fake::Folder::new(), &[include], |settings| settings.is_json = true);
     let mut writer = Writer { next: 0, is_half: false, generations: Vec::new() };
     writer.write(&rig, 3);
     rig.pass();

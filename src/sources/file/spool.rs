@@ -44,7 +44,7 @@ fn remove_locked(file: impl AsFd, folder: impl AsFd, name: &OsStr, identity: Ide
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::component::fake::Folder;
+    use crate::toolkit::fake::Folder;
 
     #[test]
     fn a_locked_grown_or_replaced_file_stays() {

@@ -2,8 +2,8 @@
 
 use super::folders::Folders;
 use super::tail_test::{Rig, expected, lines};
-use crate::component::fake::Folder;
 use crate::event::Stamp;
+use crate::toolkit::fake::Folder;
 
 #[test]
 fn a_spool_file_goes_when_its_writer_is_gone_and_all_is_durable() {

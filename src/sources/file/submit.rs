@@ -16,10 +16,10 @@ use super::identity::Identity;
 use super::position::{self, BEGUN, PAST, Position, SOURCE};
 use super::reader::Chunk;
 use super::tail::Tail;
-use crate::component::ranges::Claim;
 use crate::component::{self, Job, JobStatus, OnBad, Outcome, Wait};
 use crate::event::{Provenance, Seed};
 use crate::journal;
+use crate::toolkit::ranges::Claim;
 use crate::units::Timestamp;
 
 /// Positions that are forgotten with one job.

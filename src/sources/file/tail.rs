@@ -23,10 +23,10 @@ use super::shape::looks_wide;
 use super::submit::Landing;
 use crate::codec::Decoder;
 use crate::component::SourceContext;
-use crate::component::ranges::Claim;
 use crate::component::source::CHUNK_BYTES;
 use crate::event::{Capture, Stamp};
 use crate::journal::{self, ReserveError};
+use crate::toolkit::ranges::Claim;
 use crate::units::Timestamp;
 
 /// Pieces of all files without a verdict.

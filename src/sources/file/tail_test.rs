@@ -11,8 +11,8 @@ use super::reader::ChunkReader;
 use super::shape::Shape;
 use super::tail::{Next, Settings, Tail};
 use crate::component::JobStatus;
-use crate::component::fake::{FakeIntake, Folder, NoDecoder};
 use crate::journal::MemoryPermit;
+use crate::toolkit::fake::{FakeIntake, Folder, NoDecoder};
 
 pub struct Rig {
     pub folder: Arc<Folder>,
@@ -400,7 +400,7 @@ fn pieces_in_flight_are_bounded_and_their_order_is_that_of_the_file() {
     rig.folder.write("a.log", lines(0..600_000));
     rig.intake.hold();
     rig.pass();
-    assert_eq!(rig.intake.held(), crate::component::ranges::MOST_IN_FLIGHT);
+    assert_eq!(rig.intake.held(), crate::toolkit::ranges::MOST_IN_FLIGHT);
     rig.intake.release();
     (0..3).for_each(|_| rig.pass());
     assert_eq!(rig.texts(), expected(0..600_000));

@@ -98,7 +98,7 @@ fn bytes_that_were_seen_and_cut_away_are_counted_unless_a_copy_has_them() {
 
 #[test]
 fn a_file_that_goes_before_it_was_ever_opened_is_counted() {
-    let mut rig = Rig::with(crate::component::fake::Folder::new(), &["*.log"], |s| s.most_open = 1);
+    let mut rig = Rig::with(crate::toolkit::fake::Folder::new(), &["*.log"], |s| s.most_open = 1);
     rig.intake.set_full(true);
     rig.folder.write("a.log", lines(0..5));
     rig.folder.write("b.log", lines(5..10));
@@ -113,7 +113,7 @@ fn a_file_that_goes_before_it_was_ever_opened_is_counted() {
 
 #[test]
 fn many_files_and_few_descriptors_need_one_scan_only() {
-    let mut rig = Rig::with(crate::component::fake::Folder::new(), &["*.log"], |s| s.most_open = 10);
+    let mut rig = Rig::with(crate::toolkit::fake::Folder::new(), &["*.log"], |s| s.most_open = 10);
     for n in 0..600 {
         rig.folder.write(&format!("{n}.log"), lines(n..n + 1));
     }
@@ -129,7 +129,7 @@ fn a_file_that_looks_like_utf_16_is_said_once_unless_it_is_read_as_such() {
     rig.folder.write("plain.log", "hello\n");
     (0..3).for_each(|_| rig.later(1));
     assert_eq!(rig.tail.refused, [path].into());
-    let mut rig = Rig::with(crate::component::fake::Folder::new(), &["*.log"], |settings| {
+    let mut rig = Rig::with(crate::toolkit::fake::Folder::new(), &["*.log"], |settings| {
         settings.reader.shape.encoding = Some(encoding_rs::UTF_16LE);
     });
     rig.folder.write("wide.log", &wide);
@@ -220,7 +220,7 @@ async fn a_source_says_that_it_reads_once_the_journal_knows_since_when() {
 #[test]
 fn a_mark_says_the_byte_order_of_utf_16_whatever_was_configured() {
     for mark in [[0xFF, 0xFE], [0xFE, 0xFF]] {
-        let mut rig = Rig::with(crate::component::fake::Folder::new(), &["*.log"], |settings| {
+        let mut rig = Rig::with(crate::toolkit::fake::Folder::new(), &["*.log"], |settings| {
             settings.reader.shape.encoding = Some(encoding_rs::UTF_16LE);
         });
         let order = if mark[0] == 0xFF { u16::to_le_bytes } else { u16::to_be_bytes };

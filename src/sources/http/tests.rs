@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::codec::{self, Decoded};
-use crate::component::fake;
 use crate::component::{Intake, Job, JobStatus, Outcome, Receipt};
 use crate::diagnostic;
 use crate::event::Stamp;
 use crate::journal::{Full, MemoryPermit, ReserveError};
+use crate::toolkit::fake;
 
 /// Decodes what is handed in and says that it is done.
 struct Wiring {

@@ -11,9 +11,9 @@ use super::given::GivenIds;
 use super::place::{Place, Stated, display_name};
 use crate::codec::{Frames, Ordinals};
 use crate::component::Chunk;
-use crate::component::ranges::RangeTracker;
 use crate::component::source::CHUNK_BYTES;
 use crate::event::Seed;
+use crate::toolkit::ranges::RangeTracker;
 
 /// Messages of one piece.
 const MOST_FRAMES: usize = 16 * 1024;

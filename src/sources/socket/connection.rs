@@ -15,10 +15,11 @@ use tracing::{debug, warn};
 use super::Socket;
 use crate::codec::Ordinals;
 use crate::codec::framing::{Framed, Framer, OutOfFrame};
-use crate::component::lane::{Closed, Origin};
+use crate::component::SourceContext;
 use crate::component::source::{CHUNK_BYTES, Chunk};
-use crate::component::{Lane, SourceContext};
 use crate::journal::MemoryPermit;
+use crate::toolkit::Lane;
+use crate::toolkit::lane::{Closed, Origin};
 
 /// Bytes of the first read after a pause; they need no buffer while they are awaited.
 const FIRST_BYTES: usize = 2048;

@@ -12,9 +12,10 @@ use tracing::warn;
 use super::Socket;
 use crate::codec::framing::Framing;
 use crate::codec::{Frames, Ordinals};
-use crate::component::lane::Origin;
 use crate::component::source::{CHUNK_BYTES, Chunk};
-use crate::component::{Fatal, Lane, SourceContext};
+use crate::component::{Fatal, SourceContext};
+use crate::toolkit::Lane;
+use crate::toolkit::lane::Origin;
 
 /// The largest datagram taken. UDP has none larger; a Unix socket may.
 const DATAGRAM_BYTES: usize = 64 * 1024;
@@ -97,7 +98,7 @@ impl Receiver {
     }
 
     /// Takes what has come, up to a chunk for each run of datagrams from one peer.
-    async fn take_ready(&mut self, socket: &impl Datagrams) -> Result<(), crate::component::lane::Closed> {
+    async fn take_ready(&mut self, socket: &impl Datagrams) -> Result<(), crate::toolkit::lane::Closed> {
         let mut permit = self.lane.reserve(CHUNK_BYTES).await?;
         loop {
             self.buffer.reserve(DATAGRAM_BYTES);

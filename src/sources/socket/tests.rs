@@ -9,8 +9,8 @@ use super::config::Place;
 use super::{Socket, connection, datagrams};
 use crate::codec::framing::Framing;
 use crate::component::JobStatus;
-use crate::component::fake::{FakeIntake, Folder, NoDecoder};
 use crate::net::listen::bind_datagram;
+use crate::toolkit::fake::{FakeIntake, Folder, NoDecoder};
 
 fn socket(framing: Option<Framing>) -> Socket {
     Socket {
@@ -154,7 +154,7 @@ async fn datagrams_of_lines_come_over_a_unix_socket_that_replaces_a_dead_one() {
     let (intake, lines) =
         (FakeIntake::new(), Socket { place: Place::UnixDatagram(path.clone()), ..socket(Some(Framing::Newline)) });
     let cx = intake.context();
-    let running = tokio::spawn(crate::component::fake::run(lines, cx.clone()));
+    let running = tokio::spawn(crate::toolkit::fake::run(lines, cx.clone()));
     let client = std::os::unix::net::UnixDatagram::unbound().unwrap();
     while client.send_to(b"one\ntwo", &path).is_err() {
         tokio::task::yield_now().await;

@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::Look;
 use super::config::{Rule, Severity};
-use crate::component::held::made;
 use crate::event::names::known;
 use crate::event::{Batch, Id, Raw, Seed};
+use crate::toolkit::held::made;
 use crate::units::{Duration, Timestamp};
 
 /// The most event ids in an alert.

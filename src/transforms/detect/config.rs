@@ -5,8 +5,9 @@ use serde::Deserialize;
 
 use super::patterns::{self, Patterns};
 use crate::codec::template::Template;
-use crate::component::{Check, EventKey};
+use crate::component::Check;
 use crate::query::Query;
+use crate::toolkit::EventKey;
 use crate::units::{Duration, OneOrMany};
 
 /// The most rules of one component.

@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::component::{Check, Failure, Others, Outputs, Stage, Transaction, Why, id_of};
+use crate::component::{Check, Failure, Others, Outputs, Stage, Transaction, Why};
 use crate::event::{Batch, Id};
+use crate::toolkit::id_of;
 use crate::units::Timestamp;
 use crate::varint::{put_bytes, put_varint, take_bytes, take_varint};
 use alert::Alert;

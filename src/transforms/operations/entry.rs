@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::component::Held;
-use crate::component::held::{put_time, take_array, take_time};
 use crate::event::Id;
+use crate::toolkit::Held;
+use crate::toolkit::held::{put_time, take_array, take_time};
 use crate::units::Timestamp;
 use crate::varint::{put_varint, take_varint};
 

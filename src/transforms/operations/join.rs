@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::component::Held;
-use crate::component::held::made;
 use crate::event::object::Rewrite;
 use crate::event::raw::Kind;
 use crate::event::{Batch, Raw, Seed, escape, names};
+use crate::toolkit::Held;
+use crate::toolkit::held::made;
 use crate::units::Timestamp;
 
 /// Members that an end never takes from its start.

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::component::{Check, EventKey, Failure, Held, Outputs, Stage, Transaction, Why};
+use crate::component::{Check, Failure, Outputs, Stage, Transaction, Why};
 use crate::event::{Batch, names};
 use crate::query::Query;
+use crate::toolkit::{EventKey, Held};
 use crate::units::{Duration, OneOrMany, Timestamp};
 use entry::{Ended, Entry, MAX_NESTED, Times, has_ended};
 

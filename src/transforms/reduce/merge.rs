@@ -8,10 +8,10 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::component::Held;
-use crate::component::held::{made, put_time, take_time};
 use crate::event::object::Rewrite;
 use crate::event::{Batch, Kind, Raw, Seed, escape, names};
+use crate::toolkit::Held;
+use crate::toolkit::held::{made, put_time, take_time};
 use crate::units::Timestamp;
 use crate::varint::{put_bytes, put_varint, take_bytes, take_varint};
 

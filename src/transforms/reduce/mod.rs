@@ -9,9 +9,10 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::component::{Check, EventKey, Failure, Held, Outputs, Stage, Transaction, Why};
+use crate::component::{Check, Failure, Outputs, Stage, Transaction, Why};
 use crate::event::Batch;
 use crate::query::Query;
+use crate::toolkit::{EventKey, Held};
 use crate::units::{Duration, OneOrMany};
 pub use merge::Merge;
 use merge::{Group, Limits};

@@ -1,6 +1,6 @@
 //! What an HTTP status means for a sink: one table for all sinks that speak HTTP.
 
-use super::failure::Failure;
+use crate::component::Failure;
 use crate::net::client::{Answer, Error};
 
 /// Characters of a server's answer that are shown.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Changes, Check, Outputs, Stage, State, StateTag, Transaction, Transform, Why};
+use crate::component::{Changes, Check, Outputs, Stage, State, StateTag, Transaction, Transform, Why};
 use crate::diagnostic;
 use crate::event::{Batch, Provenance, Scanner, Seed, Stamp};
 use crate::units::Timestamp;

@@ -12,8 +12,8 @@ use hyper::header::HeaderMap;
 use hyper::{Request, Response, StatusCode};
 use tokio_util::sync::CancellationToken;
 
-use super::source::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, Wait};
 use crate::codec::{Decoder, Frames, Ordinals, Refusal};
+use crate::component::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, Wait};
 use crate::event::escape::push_string;
 use crate::event::{Capture, Provenance, Seed, Stamp};
 use crate::journal::{Full, IdempotencyKey, MemoryPermit, ReserveError};

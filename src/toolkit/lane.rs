@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::source::{Chunk, Job, JobStatus, OnBad, Receipt, SourceContext, Wait};
 use crate::codec::Decoder;
+use crate::component::{Chunk, Job, JobStatus, OnBad, Receipt, SourceContext, Wait};
 use crate::event::{Provenance, Seed, Stamp};
 use crate::journal::MemoryPermit;
 use crate::units::Timestamp;

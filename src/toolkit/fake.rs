@@ -12,8 +12,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fatal, Intake, Job, JobStatus, Outcome, Receipt, SinkContext, Source, SourceContext};
 use crate::codec::{Decoded, Decoder, Frames, Limits, Ordinals};
+use crate::component::{Fatal, Intake, Job, JobStatus, Outcome, Receipt, SinkContext, Source, SourceContext};
 use crate::event::{Batch, Id, Provenance};
 use crate::journal::{Full, MemoryPermit, ReserveError};
 use crate::net::Sockets;

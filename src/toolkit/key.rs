@@ -1,6 +1,6 @@
 //! The key of an event: the values of configured fields, by which stages group events.
 
-use super::check::Check;
+use crate::component::Check;
 use crate::event::{Batch, Id, names};
 use crate::units::OneOrMany;
 use crate::varint::put_bytes;
