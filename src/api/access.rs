@@ -65,7 +65,7 @@ impl CurrentAccess {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Requests from now on are judged by this; tickets that were given out stay good.
+    /// Applies to all further requests; issued tickets stay valid.
     pub fn exchange(&self, next: Access) {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let tickets = std::mem::take(&mut *current.tickets.lock().unwrap_or_else(PoisonError::into_inner));

@@ -36,7 +36,7 @@ pub fn preflight<B>(request: &Request<B>, origin: Option<&HeaderValue>) -> Optio
     Some(response)
 }
 
-/// Lets the page read the answer. Where origins are configured at all, caches are told that the answer depends on them.
+/// Lets the page read the answer. Where origins are configured at all, caches learn that the answer depends on them.
 pub fn admit(headers: &mut HeaderMap, origin: Option<HeaderValue>, any_configured: bool) {
     if any_configured {
         headers.append(VARY, HeaderValue::from_static("origin"));

@@ -11,7 +11,7 @@ const OTHERS: u32 = 0o077;
 const MAX_BYTES: u64 = 4096;
 
 /// The key in a file; `None` if there is none yet, or an empty one that a full disk has left behind. The error names
-/// the command that mends it.
+/// the command that fixes it.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
     let cannot = |error: io::Error| format!("cannot read the key `{}`: {error}", path.display());
     let file = match File::open(path) {

@@ -59,7 +59,7 @@ use routes::{Call, Found, Route, Who};
 const MAX_BODY: usize = 16 * 1024 * 1024;
 /// How long a request that waits for delivery waits.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Wrong credentials of one address are told once in this time, with their number.
+/// Wrong credentials of one address are logged once in this time, with their number.
 const LOGIN_FAILED_EVERY: Duration = Duration::from_secs(60);
 /// Addresses whose wrong credentials are counted.
 const MAX_ADDRESSES: usize = 10_000;
@@ -84,7 +84,7 @@ pub struct Api {
     page: page::Page,
 }
 
-/// Wrong credentials of one address since they were last told.
+/// Wrong credentials of one address since they were last logged.
 struct FailedLogins {
     since: Instant,
     count: u64,

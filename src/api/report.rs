@@ -17,7 +17,7 @@ use crate::query::request::{Filter, Keyset, PageRequest, Row, Sort, SortKey, has
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
-/// Events of a report; of a longer session the newest are told.
+/// Events of a report; of a longer session the newest are shown.
 const MOST_EVENTS: usize = 10_000;
 const SLOWEST: usize = 5;
 
@@ -169,7 +169,7 @@ fn made_of(session_id: Option<String>, rows: &[Row]) -> Report {
         .filter(|event| !is_open(event))
         .filter_map(|event| Some(event.text("operation_id")?.into_owned()))
         .collect();
-    // A start whose end is there is told by its end.
+    // A start is represented by its end if there is one.
     let told = events
         .iter()
         .filter(|event| !(is_open(event) && event.text("operation_id").is_some_and(|id| ended.contains(&*id))));

@@ -16,7 +16,7 @@ use crate::net::Address;
 use crate::net::client::Client;
 use crate::net::tls::Trust;
 
-/// The data folder of an agent that was told of none.
+/// The default data folder.
 const DATA_DIR: &str = "weir-data";
 /// Where a running agent leaves the address of its API, below its data folder.
 pub const ADDRESS_FILE: &str = "api.address";

@@ -10,7 +10,7 @@ use super::client::{Answer, Connection};
 
 /// Dead letters that one request drops.
 const DROPPED_AT_A_TIME: usize = 500;
-/// Failures that are told one by one.
+/// Failures that are printed one by one.
 const SHOWN_FAILURES: usize = 20;
 
 #[derive(Args)]

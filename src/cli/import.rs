@@ -26,7 +26,7 @@ use crate::visibility::Visibility;
 const ROWS: usize = 1000;
 /// How long one read of the table may take.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Rows that were refused and are told one by one.
+/// Refused rows that are printed one by one.
 const SHOWN_REFUSALS: usize = 10;
 /// The source at which events come in, for the transforms.
 const SOURCE: &str = "api";

@@ -107,7 +107,7 @@ struct Running {
     _folder: Option<ephemeral::Folder>,
 }
 
-/// Told who wants it, if it is a user.
+/// Names the process that holds the address, if it can be found.
 type Reload = Arc<dyn Fn(Option<String>) -> std::pin::Pin<Box<dyn Future<Output = Reloaded> + Send>> + Send + Sync>;
 
 async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> Result<Running, StartError> {
@@ -201,7 +201,7 @@ impl ApiFiles {
     }
 }
 
-/// Why the address of the API cannot be had; somebody who starts an agent twice is told about the first.
+/// Why the API's address cannot be bound; a second start of an agent names the first.
 fn taken(error: &str, data_dir: &std::path::Path) -> StartError {
     match journal::holder(&data_dir.join("journal")) {
         Some(pid) => StartError::new(format!("{error}; process {pid} already runs on `{}`", data_dir.display())),

@@ -281,7 +281,7 @@ impl Framer {
 }
 
 /// The length that stands before a message of syslog, which begins with `<`: bytes of the header, and of the message.
-/// `Some(None)` where there is none, `None` where that cannot be told yet.
+/// `Some(None)` if there is none, `None` if that cannot be known yet.
 fn message_length(bytes: &[u8]) -> Option<Option<(usize, usize)>> {
     let digits = bytes.iter().take(MOST_DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
     if digits == 0 || digits > MOST_DIGITS || bytes[0] == b'0' {

@@ -381,7 +381,7 @@ impl<'a> Reader<'a> {
         if ends_value(self.chunk.get(at)) { Ok(at) } else { fail(at, Reason::Trailing) }
     }
 
-    /// Whoever sends more than the limit in one piece is asked to send less: nothing of it is taken.
+    /// A larger request is refused as a whole, with the request to send less.
     fn refuse_all(&mut self) {
         self.out.batch.truncate(0);
         self.broken_lines.clear();

@@ -80,7 +80,7 @@ impl SinkEntry {
     }
 }
 
-/// Reads a component's configuration and builds it. Where it cannot be read as it stands, what can is judged all the
+/// Reads a component's configuration and builds it. Where it cannot be read as it stands, what can be read is checked all the
 /// same, so that everything wrong with it is said at once.
 fn build<C: DeserializeOwned, T>(
     node: &Node,

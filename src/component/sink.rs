@@ -62,7 +62,7 @@ pub trait Sink: Send + Sync + Sized + 'static {
     /// Connects or opens; called again, with backoff, after a failure. `validate` uses it too.
     fn open(config: &Self::Config, cx: &SinkContext) -> impl Future<Output = Result<Self, Failure>> + Send;
 
-    /// The bytes or rows for a cut: pure, so that tests can assert them.
+    /// The bytes or rows for a write batch: pure, so that tests can assert them.
     fn encode(&self, cut: &WriteBatch) -> Result<Self::Payload, Failure>;
 
     /// What these events would be sent as, uncompressed and without anything being opened, where it does not depend on
@@ -176,7 +176,7 @@ pub struct RecordSlice {
     pub events: Range<usize>,
 }
 
-/// One event of a cut.
+/// One event of a write batch.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchEvent<'a> {
     pub record: &'a Record,
@@ -226,7 +226,7 @@ impl WriteBatch {
 
     /// The n-th event.
     pub fn event(&self, n: usize) -> BatchEvent<'_> {
-        self.events().nth(n).expect("the index is within the cut")
+        self.events().nth(n).expect("the index is within the batch")
     }
 
     /// Splits behind the first `n` events.

@@ -26,7 +26,7 @@ pub trait Source: Send + Sync + Sized + 'static {
     /// The word for `type:`.
     const TYPE: &'static str;
     /// Whether it reads its origins again from the positions it has stated: its successor begins once everything that
-    /// was handed in has ended.
+    /// was submitted has ended.
     const RESUMES: bool = false;
     type Config: DeserializeOwned + JsonSchema;
     /// What running takes hold of: sockets that listen, certificates and keys that are loaded.
@@ -53,7 +53,7 @@ pub trait Source: Send + Sync + Sized + 'static {
     /// Binds and loads everything that may fail at the start, while a predecessor still runs.
     fn prepare(&self, sockets: &Sockets) -> impl Future<Output = Result<Self::Prepared, Fatal>> + Send;
 
-    /// Runs until `cx.shutdown` is cancelled; what was handed in by then is the wiring's. A source that returns
+    /// Runs until `cx.shutdown` is cancelled; jobs submitted by then belong to the intake. A source that returns
     /// `Ok` before that has come to its end: nothing more will follow, and an agent without other sources may stop.
     /// Calls `cx.ready()` once it listens or reads. After an error it is prepared and run again.
     fn run(
@@ -98,7 +98,7 @@ pub trait Intake: Send + Sync {
     /// The same at once, for those who answer "later" instead of waiting.
     fn try_reserve(&self, bytes: usize) -> Result<MemoryPermit, ReserveError>;
 
-    /// Hands in a job. Jobs of one caller keep their order. The receipt resolves when the job's `wait` is met.
+    /// Submits a job. Jobs of one caller keep their order. The receipt resolves when the job's `wait` is met.
     fn submit(&self, job: Job) -> Receipt;
 
     /// The last position of each origin that this source has stated, as (key, value).

@@ -13,7 +13,7 @@ const MIN_EVENT: ByteSize = ByteSize(1024);
 /// The longest that an event may wait for company.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// Paths are relative to the top level; `root` tells what was written out. What is said at a path in doubt is for the
+/// Paths are relative to the top level; `root` shows what was written explicitly. What is said at a path in doubt is for the
 /// caller to forget; nothing else is measured by what is there.
 pub fn of_settings(settings: &Settings, doubts: &Unreliable, root: &Node, problems: &mut Problems) {
     limits(&settings.limits, doubts, problems);

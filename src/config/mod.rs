@@ -228,7 +228,7 @@ impl Loading<'_> {
         let knots = components.knots();
         let wires = wiring::connect(&knots, self.overrides.demo.then_some(DEMO), &mut self.problems);
         let order = wiring::order(&knots, &wires, &mut self.problems);
-        // Tests that could not be read as they stand are not judged by what is left of them.
+        // Tests that could not be read completely are not checked by their remaining parts.
         let is_read = !self.problems.iter().any(|problem| problem.path.starts_with("tests"));
         if let Some(settings) = settings.as_ref().filter(|_| is_read) {
             let mut found = Problems::default();

@@ -44,7 +44,7 @@ pub struct SinkConnection {
 
 #[derive(Default)]
 pub(super) struct Inner {
-    /// Absent before it is opened, and after a failure that a fresh start may mend.
+    /// Absent before it is opened, and after a failure that reopening may fix.
     sink: Option<Arc<dyn AnySink>>,
     /// What the sink must remember, with the `seq` behind the last event it covers.
     pub memory: Option<(u64, Bytes)>,

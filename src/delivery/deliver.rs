@@ -300,7 +300,7 @@ async fn finish(
     })
 }
 
-/// An event as a letter: a dead one, or one that is parked.
+/// An event as a dead letter: final, or parked.
 pub fn dead_letter_of(component: &str, poisoned: &Poisoned, parked: Option<String>) -> NewDeadLetter {
     let event = poisoned.batch.event(0);
     let (seed, ordinal) = event.record.lines.origin(event.index);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Destinations that are told apart; of more, the one that took something longest ago is forgotten.
+/// Distinct destinations; beyond them, the least recently successful one is forgotten.
 const MAX_DESTINATIONS: usize = 256;
 
 /// Counts writes from which something was taken; its count is the time by which refusals are dated.

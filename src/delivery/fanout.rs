@@ -20,7 +20,7 @@ use crate::journal::{Cause, Gap, Journal, ReadError, Reader, Record, StreamId};
 
 /// Bytes of lines read at a time.
 const READ_BYTES: usize = 256 * 1024;
-/// Chunks that a client may fall behind before it is told of a gap.
+/// Chunks that a client may fall behind before it gets a gap.
 const MAX_BEHIND: usize = 64;
 /// Clients at a time; more are turned away.
 pub const MAX_CLIENTS: usize = 1000;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::policy::{Concurrency, MAX_CONCURRENCY};
 use crate::units::Rate;
 
-/// Spreads events evenly: a cut is paid for by the time that must pass before the next.
+/// Spreads events evenly: a write batch is paid for by the time that must pass before the next.
 #[derive(Debug)]
 pub struct RateLimiter {
     rate: Option<Rate>,
@@ -19,7 +19,7 @@ impl RateLimiter {
         RateLimiter { rate, next: None }
     }
 
-    /// When the next cut may leave; `None` is now.
+    /// When the next write batch may leave; `None` is now.
     pub fn not_before(&self, now: Instant) -> Option<Instant> {
         self.next.filter(|next| *next > now)
     }
@@ -55,7 +55,7 @@ impl ConcurrencyLimit {
         ConcurrencyLimit { adaptive, limit, usual: None }
     }
 
-    /// For sinks that must be written one cut after another.
+    /// For sinks that must be written one batch after another.
     pub fn narrow(&mut self) {
         (self.adaptive, self.limit) = (false, 1.0);
     }

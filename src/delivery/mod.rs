@@ -72,7 +72,7 @@ const TICK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(1);
 /// Batches behind those that are held, to find out whether the target or an event is at fault.
 const MAX_WITNESSES: usize = 32;
-/// Replays that wait for a sink; more are told to come later.
+/// Replays that may wait for a sink; more are refused.
 pub const MAX_REPLAYS: usize = 64;
 
 /// A dead letter that should be written after all.
@@ -256,11 +256,11 @@ impl<F: Feed> Loop<F> {
         let tick = (!self.batcher.is_empty() || !self.out.is_empty()).then(|| now + TICK);
         // What waits for another batch to end is looked at when that ends, and on each tick.
         let may_start = self.has_room() && self.is_near() && !self.lacks_memory && !self.stopping;
-        let cut = self.batcher.due().filter(|_| may_start);
+        let due = self.batcher.due().filter(|_| may_start);
         let parked = self.connection.lock().parking.next_due().filter(|_| self.may_unpark());
         let paid = |due: Instant| self.rate.not_before(now).map_or(due, |paid| paid.max(due));
-        let (cut, parked) = (cut.map(paid), parked.map(paid));
-        [tick, cut, parked, self.read_again.filter(|again| *again > now)].into_iter().flatten().min()
+        let (due, parked) = (due.map(paid), parked.map(paid));
+        [tick, due, parked, self.read_again.filter(|again| *again > now)].into_iter().flatten().min()
     }
 
     /// A batch that is held with nothing left to compare it with does not keep another from showing what is at fault.

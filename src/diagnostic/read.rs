@@ -23,11 +23,11 @@ pub fn read<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option
 }
 
 /// The same, but a value with problems is given back too, with something in place of what was wrong: to look for more
-/// in it that is in no doubt.
+/// in it that is certain.
 pub fn read_anyway<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<(T, Unreliable)> {
     let mend = Recovery::default();
     let mut outcome = None;
-    // A reader that meets a bad value gives up, so the value is taken out of its sight and it may try again.
+    // A reader that meets a bad value gives up, so the value is hidden from it and it tries again.
     for _ in 0..MAX_ATTEMPTS {
         let fault = match T::deserialize(NodeReader::new(node, &mend)) {
             Ok(value) => {
@@ -142,7 +142,7 @@ impl Recovery {
         again
     }
 
-    /// An item that is left out moves those behind it, so that its whole list is in doubt.
+    /// An item that is left out moves those behind it, so that its whole list is unreliable.
     pub fn doubt(&self, path: String) {
         let list = path.strip_suffix(']').and_then(|path| path.rfind('['));
         self.doubts.borrow_mut().push(list.map_or(path.as_str(), |at| &path[..at]).to_string());

@@ -7,13 +7,13 @@ use super::problem::Problem;
 pub struct Unreliable(pub(super) Vec<String>);
 
 impl Unreliable {
-    /// Whether what stands at a path, around it or inside it is in doubt.
+    /// Whether the value at a path, around it or inside it is unreliable.
     pub fn touch(&self, path: &str) -> bool {
         self.0.iter().any(|doubt| is_within(doubt, path) || is_within(path, doubt))
     }
 
-    /// Whether a problem of a component may only follow from what is in doubt. Keys are judged by one another, so with
-    /// one in doubt only what lies inside the value of another is sure.
+    /// Whether a problem of a component may only follow from what is unreliable. Keys are checked against one another, so with
+    /// one unreliable only what lies inside the value of another is sure.
     pub fn cloud(&self, problem: &Problem) -> bool {
         let key = outermost(&problem.path);
         let is_inside = key.len() < problem.path.len() || problem.within.is_some();

@@ -2,7 +2,7 @@
 //!
 //! Sixty-four bytes at a time become bitmaps: what is escaped, what stands inside strings, what separates. Every
 //! opening quote, bracket, brace, colon, comma and first byte of anything else outside of strings is a position.
-//! What can be wrong inside a string (control characters, escapes, surrogates) is judged here as well, as one flag:
+//! What can be wrong inside a string (control characters, escapes, surrogates) is checked here as well, as one flag:
 //! where it is raised, the safe twin looks again and says what is wrong.
 #![allow(unsafe_code, reason = "vector instructions make the scanner four times as fast; `scalar` is its safe twin")]
 
@@ -208,8 +208,8 @@ impl<const LAST: bool> Block<LAST> {
         (separator | starts) & !(in_string ^ quote)
     }
 
-    /// Judges what is escaped at these bits, and the `\uXXXX` among it: four digits each, surrogates in pairs.
-    /// What a backslash outside of strings escapes is judged alike: that text is refused anyway.
+    /// Checks what is escaped at these bits, and the `\uXXXX` among it: four digits each, surrogates in pairs.
+    /// What a backslash outside of strings escapes is checked the same way: that text is refused anyway.
     #[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,popcnt,lzcnt")]
     #[inline(never)]
     fn rare_escapes(&self, escaped: u64, text: &[u8], at: usize, mut carry: Carry) -> Carry {

@@ -1,6 +1,6 @@
 //! Stage two of the scanner: checks the grammar from position to position.
 //!
-//! A walk judges only what it must to accept; where it stops, the safe twin says why.
+//! A walk checks only what it must to accept; where it stops, the safe twin gives the reason.
 
 use super::scalar;
 use super::scan::{MAX_DEPTH, MAX_KEYS, Member};
@@ -189,7 +189,7 @@ fn literal<const N: usize>(text: &[u8], at: usize, word: &[u8; N]) -> Option<usi
     (text[at..].first_chunk() == Some(word)).then_some(at + N)
 }
 
-/// Where a number ends. Its usual forms are judged sixteen bytes at once, so that lengths, which nobody can predict,
+/// Where a number ends. Its usual forms are checked sixteen bytes at once, so that lengths, which nobody can predict,
 /// are no loops.
 fn number(text: &[u8], at: usize) -> Option<usize> {
     const EACH: u128 = 0x0101_0101_0101_0101_0101_0101_0101_0101;

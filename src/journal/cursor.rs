@@ -234,7 +234,7 @@ impl State {
     }
 }
 
-/// Follows streams without holding anything: what is gone is told as a gap.
+/// Follows streams without retaining anything: what is gone is reported as a gap.
 pub struct Reader {
     pub(super) shared: Arc<Shared>,
     pub(super) spot: Spot,

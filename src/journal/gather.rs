@@ -15,7 +15,7 @@ use super::{Codec, Commit, IdempotencyKey, Position, StreamId};
 use crate::event::{Lines, Run};
 use crate::units::Timestamp;
 
-/// Pieces of this size and more are packed on the thread that commits them, alone.
+/// Parts of this size or more are compressed alone, on the thread that commits them.
 pub const PACKED_ALONE: usize = 64 * 1024;
 
 pub type Reply = oneshot::Sender<Result<Range<u64>, AppendError>>;
@@ -66,7 +66,7 @@ impl Pending {
     }
 }
 
-/// Pieces of at most a record's size, unless one event is larger. None for lines without events.
+/// Splits into parts of at most a record's size, unless one event is larger. None for lines without events.
 fn cut(lines: Lines) -> Vec<Lines> {
     if lines.is_empty() {
         return Vec::new();

@@ -411,7 +411,7 @@ impl Journal {
         }
     }
 
-    /// Appends what was handed in, syncs, saves the cursors and lets go of the lock. Tickets without a commit are
+    /// Appends what was submitted, syncs, saves the cursors and lets go of the lock. Tickets without a commit are
     /// refused from now on. Blocks until it is done.
     pub fn close(&self) {
         self.running.stop();

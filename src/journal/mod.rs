@@ -125,7 +125,7 @@ pub struct Commit {
     pub positions: Vec<Position>,
     pub received_at: Timestamp,
     pub key: Option<IdempotencyKey>,
-    /// How many events a repeat of `key` is told were accepted.
+    /// The accepted count that a repeat of `key` is answered with.
     pub accepted: u32,
     pub permit: Option<MemoryPermit>,
 }

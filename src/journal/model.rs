@@ -44,7 +44,7 @@ fn stream_of(lane: usize, n: u64) -> usize {
 }
 
 struct Source {
-    /// The next line to hand in.
+    /// The next line to submit.
     next: u64,
     /// Lines before this were acknowledged.
     acknowledged: u64,
@@ -213,7 +213,7 @@ impl World {
         life.tickets.push_back((lane, end, ticket, commit));
     }
 
-    /// Hands in a commit for one of the open tickets, or drops the ticket.
+    /// Submits a commit for one of the open tickets, or drops the ticket.
     fn use_ticket(&mut self) {
         let drops = self.random.chance(3);
         let which = self.random.next() as usize;

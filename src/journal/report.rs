@@ -7,11 +7,11 @@ use bytes::Bytes;
 use super::{Commit, Journal, Position};
 use crate::units::Timestamp;
 
-/// Under this source the journal remembers which losses were told.
+/// The source name under which the journal records which losses were reported.
 pub const REPORTED: &str = "\0told";
 
 impl Journal {
-    /// These losses were told and need not be at the next start; what is no more on disk is forgotten.
+    /// Records these losses as reported, so that the next start does not repeat them; losses no longer on disk are forgotten.
     pub fn note_reported(&self, report: &RecoveryReport) {
         let now: Vec<(Bytes, Bytes)> = report.lost.iter().chain(&report.notes_lost).map(Loss::as_position).collect();
         let before = self.positions(REPORTED);
@@ -22,7 +22,7 @@ impl Journal {
         let positions: Vec<Position> =
             gone.map(|(key, _)| state(key, &Bytes::new())).chain(new.map(|(key, value)| state(key, value))).collect();
         if !positions.is_empty() {
-            // Where it fails, it is told once more.
+            // If this fails, the loss is reported once more.
             drop(self.ticket().commit(Commit { positions, received_at: Timestamp::now(), ..Commit::default() }));
         }
     }
@@ -34,12 +34,12 @@ pub struct Loss {
     /// Empty where no number behind the damage tells how many they were.
     pub seqs: Range<u64>,
     pub bytes: u64,
-    /// Somebody was told at an earlier start.
+    /// Already reported at an earlier start.
     pub was_reported: bool,
 }
 
 impl Loss {
-    /// How the journal remembers that it was told: key and value of a position.
+    /// The position (key and value) that records the report.
     pub fn as_position(&self) -> (Bytes, Bytes) {
         let bytes = |number: u64| Bytes::copy_from_slice(&number.to_le_bytes());
         (bytes(self.seqs.start), bytes(self.seqs.end))

@@ -151,7 +151,7 @@ impl Sim {
         self.disk().fail_reads = fail;
     }
 
-    /// Reads wait from now on until the gate is opened.
+    /// Reads block from now on until they are released.
     pub fn hold_reads(&self) -> Arc<Gate> {
         self.disk().gate.insert(Arc::default()).clone()
     }

@@ -75,7 +75,7 @@ pub struct CursorState {
     expected: BTreeMap<StreamId, u64>,
     in_flight: VecDeque<InFlight>,
     pub gaps: Vec<Gap>,
-    /// Gaps before this were told.
+    /// Gaps before this were reported.
     told_to: u64,
     pub bound: Option<BufferBound>,
     pub open: bool,

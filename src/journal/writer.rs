@@ -164,7 +164,7 @@ impl Ticket {
         Ticket { shared: shared.clone(), number, lane, used: false }
     }
 
-    /// Hands in what belongs in this place. Large entries are compressed here, on the caller's thread.
+    /// Submits what belongs in this place. Large entries are compressed here, on the caller's thread.
     pub fn commit(mut self, commit: Commit) -> Receipt {
         let (reply, receipt) = oneshot::channel();
         let codec = self.shared.on_disk().then(|| self.shared.packing.codec());

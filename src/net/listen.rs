@@ -20,9 +20,9 @@ use super::proxy_protocol;
 use super::sockets::Bound;
 use super::wire::Stream;
 
-/// Connections one listener holds unless it is told otherwise.
+/// Default number of connections of one listener.
 pub const MAX_CONNECTIONS: usize = 10_000;
-/// Who may connect to a Unix socket unless it is told otherwise: this user alone.
+/// Default permissions of a Unix socket: this user alone.
 pub const SOCKET_MODE: u32 = 0o600;
 /// Connections the kernel keeps until they are accepted.
 const BACKLOG: u32 = 4096;
@@ -246,7 +246,7 @@ impl Accepted {
     }
 }
 
-/// Accepts connections up to a cap, until it is told to stop.
+/// Accepts connections up to a limit, until it is stopped.
 pub struct Acceptor {
     listener: Listener,
     slots: Arc<Semaphore>,

@@ -320,7 +320,7 @@ impl Node {
     }
 }
 
-/// Whether some string within a value, at any depth, is one of these, told from the inside of its quotes.
+/// Whether some string within a value, at any depth, is one of these, decided from the text inside its quotes.
 fn any_string(value: Raw<'_>, holds: &mut dyn FnMut(&[u8]) -> bool) -> bool {
     match value.kind() {
         Kind::String => value.inside().is_some_and(&mut *holds),

@@ -96,7 +96,7 @@ impl Source for Demo {
                 lane.submit(Chunk { bytes: Bytes::from(text), frames: Frames::Lines, ordinals }, permit);
             }
         }
-        // A stop ends the wait; what was handed in is the wiring's.
+        // A stop ends the wait; submitted jobs belong to the intake.
         let _ = lane.drain().await;
         Ok(())
     }

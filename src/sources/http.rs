@@ -108,7 +108,7 @@ fn default_max_connections() -> usize {
     listen::MAX_CONNECTIONS
 }
 
-/// Listens and hands in a job for every request.
+/// Listens and submits a job for every request.
 pub struct Http {
     config: Config,
     wait: Wait,
@@ -230,7 +230,7 @@ fn front(config: &Config, wait: Wait, gate: Gate, cx: &SourceContext) -> Front {
     Front { path: config.path.clone(), gate, endpoint, trusted_proxies: config.trusted_proxies.clone(), hosts }
 }
 
-/// What stands before the endpoint: path, method and gate.
+/// What precedes the endpoint: path, method and authentication.
 struct Front {
     trusted_proxies: Vec<Network>,
     /// The names that requests may ask for, where the name is what tells a program from the page of a foreign domain.

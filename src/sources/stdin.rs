@@ -15,7 +15,7 @@ use crate::net::Sockets;
 use crate::toolkit::Lane;
 use crate::toolkit::lane::{Closed, Origin};
 
-/// Buffers that were read and are not handed in yet; reading waits for their place.
+/// Buffers that were read and are not submitted yet; reading waits for their place.
 const MOST_READ: usize = 2;
 
 /// Reads events from standard input. At end of input an agent without other sources drains and exits.
@@ -119,7 +119,7 @@ impl Stdin {
                 }
             }
             if is_over {
-                // A stop ends the wait; what was handed in is the wiring's.
+                // A stop ends the wait; submitted jobs belong to the intake.
                 let _ = lane.drain().await;
                 return Ok(());
             }

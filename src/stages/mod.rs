@@ -87,7 +87,7 @@ impl Outlet {
     }
 }
 
-/// How a stage is told to end.
+/// How a stage is stopped.
 #[derive(Clone, Default)]
 pub struct StageStop {
     /// It takes nothing more.
@@ -207,7 +207,7 @@ enum End {
 }
 
 impl StageLoop {
-    /// Runs until it is told to stop, or the journal closes.
+    /// Runs until it is stopped or the journal closes.
     pub async fn run(mut self) {
         self.cursor.appends();
         let type_name = self.stage.type_name();

@@ -137,7 +137,7 @@ impl Life {
         Life { stepped, input, stage: Box::pin(task.run()), sink, metrics }
     }
 
-    /// Takes and commits all that was handed in.
+    /// Takes and commits all that was submitted.
     pub(super) async fn settle(&mut self) {
         for _ in 0..3 {
             while self.stepped.append(1 << 20) {}
@@ -244,7 +244,7 @@ async fn live(seed: u64) {
     check(&got, &acknowledged, seed);
 }
 
-/// Hands in events with these numbers.
+/// Submits events with these numbers.
 pub(super) fn send(life: &mut Life, numbers: &[u64], random: &mut Random) -> Receipt {
     let entries = vec![(life.input, input(numbers, random))];
     let commit = Commit { entries, received_at: Timestamp(random.below(5_000_000) as i64), ..Commit::default() };

@@ -128,7 +128,7 @@ impl DiskFile {
         self.file.sync_data()
     }
 
-    /// Writes from the beginning on, one piece after another.
+    /// Writes from the beginning on, one buffer after another.
     pub fn sequential(self) -> Sequential {
         Sequential { file: self, at: 0 }
     }

@@ -320,7 +320,7 @@ impl Store {
         Snapshot { parts: published.parts.clone(), tails, damaged: self.0.damaged.clone() }
     }
 
-    /// The `seq` of the newest event that was handed in; readers see it.
+    /// The `seq` of the newest event that was submitted; readers see it.
     pub fn stored_seq(&self) -> u64 {
         self.0.loading.wait();
         read(&self.0.published).stored_seq

@@ -118,7 +118,7 @@ pub struct TailChunk {
     pub min_time: i64,
     pub max_time: i64,
     ends: Vec<u32>,
-    /// The lines as they were handed in; empty when the chunk is full.
+    /// The lines as they were submitted; empty when the chunk is full.
     plain: Arc<Vec<u8>>,
     /// The same, compressed.
     segments: Vec<Segment>,

@@ -90,7 +90,7 @@ fn field(test: FieldTest, visibility: &Visibility) -> TailPlan {
     columns.map_or(TailPlan::Maybe, |columns| TailPlan::Field(columns, Arc::new(test)))
 }
 
-/// Overwrites the verdict of each row that has the member.
+/// Overwrites the result of each row that has the member.
 fn evaluate_column(column: &Column, accepts: impl Fn(Raw<'_>) -> bool, out: &mut [u8]) {
     let verdicts: Vec<u8> = column.values().map(|value| if accepts(value) { YES } else { NO }).collect();
     for (row, verdict) in out.iter_mut().enumerate() {

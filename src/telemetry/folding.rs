@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// How often the same is logged again, with the number of those since.
 const FOLDED_FOR: Duration = Duration::from_secs(60);
-/// Reasons that are told apart; further ones count as one of their component.
+/// Distinct reasons per component; further ones are folded into one.
 const MAX_REASONS: usize = 256;
 
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! Every metric of the agent, declared once with kind and help text.
 
-/// What Prometheus is told of a metric.
+/// The description of a metric for Prometheus.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
     pub name: &'static str,

@@ -44,7 +44,7 @@ pub struct Entry {
     pub provenance: Arc<Provenance>,
 }
 
-/// Commits what it is told to, in the order of handing in.
+/// Commits what the test says, in the order of submission.
 #[derive(Default)]
 pub struct FakeIntake {
     inner: Mutex<Inner>,

@@ -1,4 +1,4 @@
-//! The door of HTTP ingest: from a request to a job, and from its outcome to the answer.
+//! HTTP ingest: from a request to a job, and from its outcome to the response.
 //!
 //! A body is one chunk, whatever its size: how far a broken value reaches is known only to who decodes it, and the
 //! index of an item, from which ids derive where there is an Idempotency-Key, counts over the whole body.
@@ -27,7 +27,7 @@ use crate::units::Timestamp;
 const MAX_LISTED_BYTES: usize = 1700;
 /// Refused items that are listed whatever their reasons are.
 const FIRST_LISTED: usize = 5;
-/// Kinds of reasons that are told apart.
+/// Distinct kinds of reasons.
 const MAX_KINDS: usize = 20;
 /// Characters of a reason.
 const MAX_REASON: usize = 160;

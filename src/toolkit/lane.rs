@@ -1,4 +1,4 @@
-//! A lane whose origin cannot be read again: it keeps what it handed in until the verdict, and hands it in again.
+//! A lane whose origin cannot be read again: it keeps what it submitted until the outcome, and submits it again if needed.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use crate::event::{Provenance, Seed, Stamp};
 use crate::journal::MemoryPermit;
 use crate::units::Timestamp;
 
-/// Jobs of one lane without a verdict; more wait at the door.
+/// Jobs of one lane without an outcome; further ones wait.
 pub const MOST_IN_FLIGHT: usize = 16;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -42,7 +42,7 @@ impl Origin {
     }
 }
 
-/// Hands in chunks in order, a bounded number at a time.
+/// Submits chunks in order, a bounded number at a time.
 pub struct Lane {
     cx: SourceContext,
     decoder: Arc<dyn Decoder>,
@@ -52,7 +52,7 @@ pub struct Lane {
 
 type Submission = Pin<Box<dyn Future<Output = Result<(), Closed>> + Send>>;
 
-/// What is kept until its verdict has come; it shares the bytes that were handed in.
+/// What is kept until its outcome is known; it shares the submitted bytes.
 struct Kept {
     cx: SourceContext,
     decoder: Arc<dyn Decoder>,
@@ -88,7 +88,7 @@ impl Lane {
         self.origin.peer = peer;
     }
 
-    /// Hands in a chunk.
+    /// Submits a chunk.
     pub fn submit(&mut self, chunk: Chunk, permit: MemoryPermit) {
         let provenance = Arc::new(Provenance {
             source: self.cx.name.clone(),
@@ -116,7 +116,7 @@ impl Lane {
         }
     }
 
-    /// Waits until everything that was handed in is taken.
+    /// Waits until everything that was submitted is taken.
     pub async fn drain(&mut self) -> Result<(), Closed> {
         while let Some(settled) = self.submissions.next().await {
             settled?;

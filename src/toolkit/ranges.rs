@@ -1,14 +1,14 @@
-//! What of one file or partition was handed in, is settled, and must be read again: decided with plain numbers.
+//! Which ranges of a file or partition are submitted, settled, or must be read again: plain numbers only.
 //!
 //! Several chunks of it are in flight at once, and one may fail while a later one is committed. So no position
-//! says "all before me is done". Each states what was known when it was handed in (everything up to `done`, and
+//! says "all before me is done". Each states what was known when it was submitted (everything up to `done`, and
 //! the ranges above it that are settled) and the range of its own events, under a key of its own slot. Whatever
 //! the journal remembers of all slots together is committed, and everything else is read again.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Chunks of one origin without a verdict.
+/// Chunks of one origin without an outcome.
 pub const MOST_IN_FLIGHT: usize = 16;
 
 pub type Span = Range<u64>;
@@ -19,7 +19,7 @@ pub struct RangeTracker {
     base: u64,
     /// Everything before is settled.
     done: u64,
-    /// Everything before was handed in, skipped or settled; reading goes on here.
+    /// Everything before was submitted, skipped or settled; reading goes on here.
     cursor: u64,
     /// What lies between the two, without holes.
     submitted: VecDeque<Submitted>,
@@ -124,7 +124,7 @@ impl RangeTracker {
         self.submitted.iter().filter(|part| part.state == State::Pending).count()
     }
 
-    /// Whether one more chunk may be handed in.
+    /// Whether one more chunk may be submitted.
     pub fn is_open(&self) -> bool {
         // Settled ones behind a pending one count too: every position names them.
         !self.failed && self.submitted.len() < MOST_IN_FLIGHT
@@ -156,7 +156,7 @@ impl RangeTracker {
         self.advance();
     }
 
-    /// Enters a verdict. Returns whether reading was set back to the first range that failed: that happens only
+    /// Enters an outcome. Returns whether reading was set back to the first range that failed: that happens only
     /// when nothing is pending any more, so that order within the file is kept among what is read again.
     pub fn settle(&mut self, slot: u8, is_taken: bool) -> bool {
         let part = self.submitted.iter_mut().find(|f| f.state == State::Pending && f.slot == slot);
@@ -248,8 +248,8 @@ mod tests {
     }
 
     proptest! {
-        /// The journal commits in the order of handing in; a verdict comes some time after. A crash forgets the
-        /// ranges and keeps what was committed, whether its verdict was heard or not.
+        /// The journal commits in the order of submission; an outcome comes some time after. A crash forgets the
+        /// ranges and keeps what was committed, whether its outcome was received or not.
         #[test]
         fn every_byte_is_committed_exactly_once_whatever_fails_or_crashes(acts in prop::collection::vec(act(), 1..200)) {
             const SIZE: u64 = 400;

@@ -35,7 +35,7 @@ use crate::telemetry::exposition::Process;
 use crate::telemetry::{Accounting, ComponentKind, ComponentMetrics};
 use crate::units::Timestamp;
 
-/// Values in one document at the door.
+/// Most values in one document of a request.
 const MAX_VALUES: usize = 1_000_000;
 
 /// In the mode of a folder: somebody who is not its owner may change what is in it.

@@ -58,7 +58,7 @@ impl Running {
 }
 
 impl Agent {
-    /// Binds, loads and looks up everything that the plan takes. If anything speaks against it, all reasons are told
+    /// Binds, loads and looks up everything that the plan takes. If anything prevents it, all reasons are reported
     /// and nothing has changed.
     pub(super) async fn prepare(&self, plan: Plan) -> Result<Prepared, Vec<String>> {
         let before = {

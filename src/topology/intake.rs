@@ -74,7 +74,7 @@ impl SourceIntake {
         }
     }
 
-    /// Jobs handed in from now on run through this flow.
+    /// Jobs submitted from now on run through this flow.
     pub fn exchange(&self, flow: Arc<Flow>) {
         *self.inner.flow.write().unwrap_or_else(PoisonError::into_inner) = flow;
     }
@@ -110,7 +110,7 @@ impl SourceIntake {
         self.inner.flow().nodes.iter().any(|node| &*node.name == transform)
     }
 
-    /// Resolves when everything that was handed in has ended. Nothing more is handed in by then.
+    /// Resolves when everything that was submitted has ended. Nothing more is submitted by then.
     pub async fn idle(&self) {
         self.inner.jobs.close();
         self.inner.jobs.wait().await;
@@ -123,7 +123,7 @@ impl SourceIntake {
 }
 
 impl SourceIntake {
-    /// Hands in a job; its events begin at the transform of that name, or with all that follows the source.
+    /// Submits a job; its events begin at the transform of that name, or with all that follows the source.
     fn enter(&self, job: Job, at: Option<&str>) -> Receipt {
         let (answer, receipt) = oneshot::channel();
         let inner = self.inner.clone();
@@ -289,7 +289,7 @@ fn run(
         return say(answer, outcome(verdict, 0, work.refused));
     }
     let Work { result, refused, counts, accepted } = work;
-    // A key belongs to what was taken: a body of which nothing was usable may be mended and sent again.
+    // A key belongs to what was taken: a body of which nothing was usable may be corrected and sent again.
     let key = job.key.filter(|_| accepted + counts.dead_lettered > 0);
     let deltas = Deltas { flow, of_source: counts, of_nodes: result.deltas };
     let done = outcome(JobStatus::Done, accepted, refused);
@@ -347,7 +347,7 @@ fn known(inner: &Inner, flow: &Flow, job: &Job) -> Option<Outcome> {
         Ok(None) => None,
         Ok(Some(known)) => {
             let (verdict, accepted) = repeated(inner, known);
-            // The same body is refused in the same places: whoever lost the first answer is told again.
+            // The same body is refused in the same places: a client that lost the first answer gets it again.
             let again = verdict == JobStatus::Repeat;
             let refused = if again { refusals(flow, job, &inner.context.limits) } else { Vec::new() };
             Some(outcome(verdict, accepted, refused))
@@ -434,7 +434,7 @@ impl Deltas {
     }
 }
 
-/// Waits for what the job asked for and enters the accounting. The number is what a repeat is told.
+/// Waits for what the job asked for and enters the accounting. The number is what a repeat is answered with.
 async fn settle(
     inner: &Inner,
     receipt: journal::Receipt,

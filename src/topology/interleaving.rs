@@ -29,7 +29,7 @@ const NAMES: [&str; 2] = ["a", "b"];
 /// The name that each sink reads.
 type Plan = [Option<usize>; 2];
 
-/// What a source hands in goes to every name that somebody reads.
+/// What a source submits goes to every name that somebody reads.
 struct Flow {
     plan: Plan,
     streams: BTreeMap<usize, StreamId>,

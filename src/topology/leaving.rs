@@ -134,7 +134,7 @@ impl Agent {
             let is_fed = running.leaving_stages.values().any(|other| other.feeds(&stage.name));
             match stage.on_remove {
                 Some(OnRemove::Drop) => stage.close(),
-                // What was handed in before the change may still come for it.
+                // What was submitted before the change may still come for it.
                 _ if !may_come && !is_fed && stage.waiting(journal) == 0 => stage.release(),
                 _ => {}
             }

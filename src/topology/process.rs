@@ -1,7 +1,7 @@
 //! Processes a job: from bytes to what is committed.
 //!
 //! A panic anywhere on the way costs the smallest part that can be blamed for it: the event, the frame, the line of a
-//! document, and only where none of these can be told apart the whole chunk. That part is refused with its reason.
+//! document, and only if none of these can be separated the whole chunk. That part is refused with its reason.
 
 use bytes::Bytes;
 

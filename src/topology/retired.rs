@@ -58,7 +58,7 @@ impl Agent {
     }
 
     fn has_nothing_left(&self, running: &Running, sink: &RunningSink) -> bool {
-        // What was handed in before the change may still come for it.
+        // What was submitted before the change may still come for it.
         let may_come = running.flows.iter().filter(|flow| flow.strong_count() > 0).count()
             > running.sources.len() + 1 + running.stages.len();
         sink.on_remove == Some(OnRemove::Drop)

@@ -56,7 +56,7 @@ pub struct SourceResources {
 
 impl RunningSource {
     /// Runs a source. One that resumes from its positions begins once its predecessor and everything that it has
-    /// handed in have ended; any other one at once.
+    /// submitted have ended; any other one at once.
     pub fn start(
         source: PreparedSource,
         intake: SourceIntake,
@@ -122,7 +122,7 @@ impl RunningSource {
         self.shutdown.cancel();
     }
 
-    /// Asks it to take nothing more and waits until it and what it has handed in have ended, but not beyond the
+    /// Asks it to take nothing more and waits until it and what it has submitted have ended, but not beyond the
     /// deadline.
     pub async fn stop(mut self, deadline: Instant) {
         self.close();

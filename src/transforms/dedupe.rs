@@ -54,7 +54,7 @@ impl Stage for Dedupe {
     }
 
     fn step(&self, mut batch: Batch, state: &mut Transaction<'_>, out: &mut Outputs) -> Result<(), Failure> {
-        // By the time of receipt, so that a backlog is judged as it would have been without one.
+        // By the time of receipt, so that a backlog gives the same result as none.
         let received_at = batch.provenance.received_at;
         let mut is_first = vec![true; batch.len()];
         for (event, is_first) in is_first.iter_mut().enumerate() {

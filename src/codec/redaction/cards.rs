@@ -76,7 +76,7 @@ pub fn cards(reader: &Reader<'_>, at: usize, mut found: impl FnMut(Range<usize>)
         from = end + 1;
     }
     reader.charge(from - at + 1);
-    // A number in one piece among others is a number of a table.
+    // An unspaced number among others belongs to a table.
     let crowd = groups.len() > 7;
     let mut nth = 0;
     while nth < groups.len() {
@@ -167,7 +167,7 @@ fn is_called_card(text: &[u8], at: usize) -> bool {
         .any(|known| word.ends_with(known.as_bytes()))
 }
 
-/// Whether the words before a number in one piece let it be a card's.
+/// Whether the words before an unspaced number allow it to be a card's.
 fn is_announced(reader: &Reader<'_>, range: &Range<usize>, in_text: bool) -> bool {
     let text = reader.text;
     reader.charge(BEFORE);

@@ -51,7 +51,7 @@ pub const FOREIGN: &[&str] = &[
     "Contraseña", "CONTRASEÑA", "hasło", "Hasło", "şifre", "parolă", "κωδικός", "סיסמה",
 ];
 
-/// What precedes `token` where it means a piece of text or a place in a list.
+/// What precedes `token` where it means a part of a text or a position in a list.
 #[rustfmt::skip]
 const TEXT_TOKENS: &[&str] = &[
     "pad", "eos", "bos", "unk", "mask", "sep", "cls", "special", "start", "end", "stop", "max", "min", "num",

@@ -111,7 +111,7 @@ fn is_phone(text: &[u8], range: &Range<usize>) -> bool {
     let grouped = number.iter().any(|b| !b.is_ascii_digit());
     let words =
         ["tel", "phone", "mobile", "call", "fax", "whatsapp", "sms", "تلفن", "موبایل", "همراه", "تماس", "handy"];
-    // In one piece only what begins as mobile numbers do, or is said to be one.
+    // Unspaced, only what begins like a mobile number, or is named as one.
     let mobile = number.starts_with(b"09") && count == 11 || number.starts_with(b"+");
     (8..=15).contains(&count) && (grouped || mobile || is_announced(text, range.start, &words))
 }

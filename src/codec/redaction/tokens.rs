@@ -153,7 +153,7 @@ impl Runs {
     }
 }
 
-/// Tokens without a word at their beginning, told by what stands around a long run.
+/// Tokens without a prefix, recognised by what surrounds a long run.
 pub fn wordless(text: &[u8], run: &Range<usize>) -> Option<(Range<usize>, u16)> {
     let inside = &text[run.clone()];
     let before = |sign: u8, len: std::ops::RangeInclusive<usize>, is: fn(&u8) -> bool| {

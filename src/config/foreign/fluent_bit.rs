@@ -116,7 +116,7 @@ const KEYS: &[Row] = &[
 /// Sections of the classic form.
 const SECTIONS: [&str; 7] = ["service", "input", "filter", "output", "parser", "multiline_parser", "custom"];
 
-/// What the whole is told.
+/// The message for the whole file.
 const WHOLE: &str = "`inputs`, `filters` and `outputs` become `sources`, `transforms` and `sinks`, maps by name; `weir init` \
                      prints a file to begin with, and the problems below say what each key becomes";
 

@@ -143,7 +143,7 @@ impl Default for Anonymous {
 }
 
 impl Auth {
-    /// The gate that knows these credentials.
+    /// The authenticator for these credentials.
     pub fn gate(&self) -> Result<Gate, String> {
         let gate = Gate::of(&auth::Tokens::default(), &self.basic, self.jwt.as_ref())?;
         match &self.revoked {

@@ -115,7 +115,7 @@ pub enum Next {
     Hold { answer: String, alone: bool },
 }
 
-/// What an answer is judged by, beside itself.
+/// What an answer is classified by, beside itself.
 pub struct Circumstances<'a> {
     /// Writes that are allowed, if they are limited.
     pub most_attempts: Option<u32>,

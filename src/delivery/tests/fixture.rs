@@ -57,7 +57,7 @@ pub enum Answer {
     Hang,
     Panic,
     Slow(Duration),
-    /// These events of the cut fail, as poison or for now; the others are written.
+    /// These events of the write batch fail, as poison or for now; the others are written.
     Partial(Vec<(u8, bool)>),
 }
 
@@ -293,14 +293,18 @@ impl AnySinkConfig for Script {
 }
 
 impl AnySink for Script {
-    fn encode(&self, cut: &WriteBatch) -> Result<Box<dyn std::any::Any + Send + Sync>, Failure> {
+    fn encode(&self, write_batch: &WriteBatch) -> Result<Box<dyn std::any::Any + Send + Sync>, Failure> {
         let number = |line: &[u8]| Raw::valid(line).get("n").unwrap().as_i64().unwrap() as u64;
-        Ok(Box::new(cut.events().map(|event| number(event.line())).collect::<Vec<u64>>()))
+        Ok(Box::new(write_batch.events().map(|event| number(event.line())).collect::<Vec<u64>>()))
     }
 
-    fn write<'a>(&'a self, cut: &'a WriteBatch, payload: &'a (dyn std::any::Any + Send + Sync)) -> Boxed<'a, Written> {
+    fn write<'a>(
+        &'a self,
+        write_batch: &'a WriteBatch,
+        payload: &'a (dyn std::any::Any + Send + Sync),
+    ) -> Boxed<'a, Written> {
         let events: &Vec<u64> = payload.downcast_ref().unwrap();
-        Box::pin(self.answer(events, cut.events().last().map(|event| event.id())))
+        Box::pin(self.answer(events, write_batch.events().last().map(|event| event.id())))
     }
 
     fn destination(&self, event: BatchEvent<'_>) -> Option<String> {

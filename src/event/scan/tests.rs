@@ -167,7 +167,7 @@ fn check_members(text: &[u8], members: &[Member]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// serde_json's verdict, with our three deviations: depth, number of members, lone surrogates. None where a number
+/// serde_json's result, with our three deviations: depth, number of members, lone surrogates. None where a number
 /// beyond a double hides the rest from it.
 fn oracle(text: &[u8]) -> Option<bool> {
     if serde_json::from_slice::<&RawValue>(text).is_err() {

@@ -117,7 +117,7 @@ impl DeadLetterStore {
     }
 
     /// Keeps dead letters for good, all of them or none. A dead letter that is here already is not kept twice; parked ones
-    /// are told apart by their sink, which knows what it has parked.
+    /// are distinguished by their sink, which knows what it has parked.
     pub fn append(&mut self, dead_letters: Vec<NewDeadLetter>, now: Timestamp) -> Result<(), Refused> {
         self.append_within(dead_letters, now, self.max_bytes)
     }

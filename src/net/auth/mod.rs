@@ -161,7 +161,7 @@ struct Login {
 }
 
 impl Login {
-    /// Whether the password is right, as far as that can be told without a slow hash.
+    /// Whether the password is right, as far as that is known without a slow hash.
     fn admits_at_once(&self, password: &str, presented: &[u8; 32]) -> bool {
         if !self.password.is_slow() {
             return self.password.fits(password);
@@ -179,12 +179,12 @@ enum Refused {
 }
 
 impl Gate {
-    /// A gate that lets everybody in.
+    /// Access for everybody.
     pub fn open() -> Gate {
         Gate { open: true, ..Gate::with(Vec::new(), BTreeMap::new(), None) }
     }
 
-    /// A gate that lets in whoever shows one of these.
+    /// Access with one of these credentials.
     fn with(tokens: Vec<(Principal, [u8; 32])>, users: BTreeMap<String, Login>, jwt: Option<jwt::Verifier>) -> Gate {
         let hashing = Semaphore::new(MAX_HASHING);
         Gate {
@@ -200,12 +200,12 @@ impl Gate {
         }
     }
 
-    /// The same gate, shut for these tokens.
+    /// The same, but refusing these tokens.
     pub fn without(self, revoked: Revoked) -> Gate {
         Gate { revoked: Some(revoked), ..self }
     }
 
-    /// Builds the gate and reads the file of a key set. The error is for the operator.
+    /// Builds the authenticator and reads the JWKS file. The error is for the operator.
     pub fn new(config: &Config) -> Result<Gate, String> {
         match config.kind {
             Kind::None => Ok(Gate::open()),
@@ -215,7 +215,7 @@ impl Gate {
         }
     }
 
-    /// A gate with several kinds of credentials side by side.
+    /// Access with any of several kinds of credentials.
     pub fn of(
         tokens: &config::Tokens,
         users: &BTreeMap<String, config::User>,

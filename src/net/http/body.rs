@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Problem;
 use crate::net::inflate::{self, Bound, Encoding, Inflate};
 
-/// The first buffer of a body whose length nobody has told, and the least by which it grows.
+/// The first buffer of a body of unknown length, and the least by which it grows.
 const STEP_BYTES: usize = 64 * 1024;
 /// Packed text is first given room for so many times its length.
 const EXPANSION_GUESS: usize = 4;

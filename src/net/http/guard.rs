@@ -198,7 +198,7 @@ impl Guard {
         Some(Poll::Ready(Ok(length)))
     }
 
-    /// Judges the outcome of a write by the deadline that it may take.
+    /// Checks the outcome of a write against its deadline.
     fn settle_write<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.write_by = None;

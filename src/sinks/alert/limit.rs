@@ -19,7 +19,7 @@ impl Limit {
         Limit { rate, sent: VecDeque::new(), suppressed: 0 }
     }
 
-    /// Whether a message may go now; how many events it has to tell of that none has told of.
+    /// Whether a message may be sent now, and how many held-back events it must report.
     pub fn next(&mut self, now: Instant) -> Option<u64> {
         while self.sent.front().is_some_and(|sent| now.saturating_duration_since(*sent) >= self.rate.per()) {
             self.sent.pop_front();
@@ -27,7 +27,7 @@ impl Limit {
         ((self.sent.len() as u64) < self.rate.count.min(MAX_COUNTED)).then_some(self.suppressed)
     }
 
-    /// A message has gone, and told of so many.
+    /// A message was sent that reported this many.
     pub fn sent(&mut self, now: Instant, told: u64) {
         self.sent.push_back(now);
         self.suppressed = self.suppressed.saturating_sub(told);

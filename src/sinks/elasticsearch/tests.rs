@@ -104,11 +104,11 @@ fn an_event_that_wants_out_of_its_index_is_poison_and_the_others_are_not() {
 #[test]
 fn a_compressed_body_is_the_same_body() {
     let encoder = config(json!({"encoding": "ecs"})).encoder().expect("it can be used");
-    let cut = batch(&[r#"{"user_id":"ali"}"#, r#"{"user_id":"eve"}"#]);
-    let sent = encoder.encode(&cut).expect("a body");
+    let write_batch = batch(&[r#"{"user_id":"ali"}"#, r#"{"user_id":"eve"}"#]);
+    let sent = encoder.encode(&write_batch).expect("a body");
     let mut text = Vec::new();
     flate2::read::GzDecoder::new(&sent[..]).read_to_end(&mut text).expect("gzip");
-    assert_eq!(text, encoder.body(&cut).expect("a body"));
+    assert_eq!(text, encoder.body(&write_batch).expect("a body"));
     assert!(String::from_utf8(text).expect("text").contains(r#""user":{"id":"ali"}"#));
 }
 
@@ -207,8 +207,8 @@ fn where_indices_vary_each_event_is_refused_by_its_own() {
     let at = |index: &str| {
         let names = NameTemplate::parse(index, &INDEX).expect("a name");
         let encoder = Encoder { names, shape: Shape::Line, compression: Compression::None };
-        let cut = batch(&[r#"{"timestamp":"2025-03-01T10:00:00Z","tenant":"a"}"#]);
-        encoder.index_of(cut.event(0))
+        let write_batch = batch(&[r#"{"timestamp":"2025-03-01T10:00:00Z","tenant":"a"}"#]);
+        encoder.index_of(write_batch.event(0))
     };
     assert_eq!(at("x-{{ tenant }}-%Y"), Some("x-a-2025".to_owned()));
     assert_eq!(at("x-%Y.%m"), Some("x-2025.03".to_owned()));

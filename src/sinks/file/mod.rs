@@ -1,7 +1,7 @@
 //! Writes lines to files: paths by template, rotated and compressed, each event once even after a crash.
 //!
 //! A write is appended and synced before it counts. What was committed of each file goes into the sink's memory,
-//! which is saved before the cursor; at a start every file is cut back to that, and the events behind it come again.
+//! which is saved before the cursor; at a start every file is truncated to that, and the events behind it come again.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -200,7 +200,7 @@ impl File {
     }
 }
 
-/// The lines of a cut by file, in order.
+/// The lines of a write batch by file, in order.
 #[derive(Default)]
 struct Groups {
     groups: Vec<Group>,

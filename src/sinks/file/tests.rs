@@ -74,7 +74,7 @@ impl Drop for Folder {
     }
 }
 
-/// A cut of these lines, numbered from `first`.
+/// A write batch of these lines, numbered from `first`.
 fn batch(first: u64, lines: &[String]) -> WriteBatch {
     let (mut bytes, mut ends) = (String::new(), Vec::new());
     for line in lines {
@@ -141,7 +141,7 @@ async fn before_the_first_memory_is_saved_a_crash_costs_nothing_and_older_conten
     assert_eq!(folder.read("a.ndjson"), "older\n");
     put(&sink, 100..103).await;
     drop(sink);
-    // A journal made anew goes on elsewhere and sends nothing again: nothing is cut.
+    // A journal made anew goes on elsewhere and sends nothing again: nothing is truncated.
     let sink = File::open(&config, &folder.context(5000, None)).await.unwrap();
     put(&sink, 5000..5001).await;
     assert_eq!(folder.read("a.ndjson"), format!("older\n{}{}", text(100..103), text(5000..5001)));

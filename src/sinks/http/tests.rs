@@ -55,18 +55,18 @@ fn header<'o>(outgoing: &'o Outgoing, name: &str) -> &'o str {
 
 #[test]
 fn a_body_holds_the_lines_as_they_are_or_one_array_or_a_table() {
-    let cut = batch(&[r#"{"n": 1.50,"user_id":"ali"}"#, r#"{"n":2}"#]);
-    let bodies = |yaml: &str| sink(yaml).encode(&cut).expect("it can be encoded");
+    let write_batch = batch(&[r#"{"n": 1.50,"user_id":"ali"}"#, r#"{"n":2}"#]);
+    let bodies = |yaml: &str| sink(yaml).encode(&write_batch).expect("it can be encoded");
     let plain = bodies("uri: http://a/in");
     assert_eq!(text(&plain[0]), "{\"n\": 1.50,\"user_id\":\"ali\"}\n{\"n\":2}\n");
-    assert_eq!(plain[0].body.as_ptr(), cut.slices[0].chunk().as_ptr(), "nothing was copied");
+    assert_eq!(plain[0].body.as_ptr(), write_batch.slices[0].chunk().as_ptr(), "nothing was copied");
     assert_eq!(header(&plain[0], "content-type"), "application/x-ndjson");
     let array = bodies("{uri: http://a/in, encoding: {format: json}}");
     assert_eq!(text(&array[0]), "[{\"n\": 1.50,\"user_id\":\"ali\"},\n{\"n\":2}]");
     assert_eq!(header(&array[0], "content-type"), "application/json");
     let table = bodies("{uri: http://a/in, encoding: {format: csv, columns: [n]}, headers: {Content-Type: text/x}}");
     assert_eq!((text(&table[0]), header(&table[0], "content-type")), ("n\n1.50\n2\n", "text/x"));
-    let unfit = sink("{uri: http://a/in, encoding: {format: text, template: '{{ user_id }}'}}").encode(&cut);
+    let unfit = sink("{uri: http://a/in, encoding: {format: text, template: '{{ user_id }}'}}").encode(&write_batch);
     let Err(Failure::Some(unfit)) = unfit else { panic!("the second has no user") };
     assert_eq!(unfit.len(), 1);
     assert_eq!(unfit[0].0, 1);
@@ -74,14 +74,14 @@ fn a_body_holds_the_lines_as_they_are_or_one_array_or_a_table() {
 
 #[test]
 fn each_address_and_set_of_headers_gets_a_request_of_its_own() {
-    let cut = batch(&[
+    let write_batch = batch(&[
         r#"{"n":0,"t":"a"}"#,
         r#"{"n":1,"t":"b","timestamp":"2025-03-01T10:00:00Z"}"#,
         r#"{"n":2,"t":"a"}"#,
         r#"{"n":3,"t":"a","role":"x"}"#,
     ]);
     let sink = sink("{uri: 'http://a/{{ t }}?d=%Y', headers: {x-role: 'r-{{ role | none }}'}}");
-    let requests = sink.encode(&cut).expect("it can be encoded");
+    let requests = sink.encode(&write_batch).expect("it can be encoded");
     let seen: Vec<_> = requests
         .iter()
         .map(|r| (r.uri.to_string(), header(r, "x-role"), r.events.clone().unwrap_or_default()))
@@ -99,8 +99,9 @@ fn each_address_and_set_of_headers_gets_a_request_of_its_own() {
 
 #[test]
 fn what_would_leave_its_place_is_poison_and_the_rest_is_not() {
-    let cut = batch(&[r#"{"t":"a"}"#, r#"{"t":".."}"#, r#"{"t":"b","h":"x\r\nevil: 1"}"#]);
-    let Err(Failure::Some(failures)) = sink("{uri: 'http://a/{{ t }}', headers: {x: '{{ h | - }}'}}").encode(&cut)
+    let write_batch = batch(&[r#"{"t":"a"}"#, r#"{"t":".."}"#, r#"{"t":"b","h":"x\r\nevil: 1"}"#]);
+    let Err(Failure::Some(failures)) =
+        sink("{uri: 'http://a/{{ t }}', headers: {x: '{{ h | - }}'}}").encode(&write_batch)
     else {
         panic!("two of them do not fit")
     };

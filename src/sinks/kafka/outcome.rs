@@ -9,7 +9,7 @@ pub type Report = Result<(), Code>;
 
 /// The class of a message's error.
 ///
-/// Everything that time may mend is tried again by librdkafka itself as long as a write lasts; what comes back as an
+/// Everything transient is retried by librdkafka itself as long as a write lasts; what comes back as an
 /// error is there to stay, or was given up by us.
 pub fn classify(code: Code, topic: &str) -> Failure {
     match code {

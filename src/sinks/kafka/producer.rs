@@ -59,7 +59,7 @@ struct Context {
 struct Write {
     reports: Vec<Option<Report>>,
     open: usize,
-    /// Told when all reports are there, and now and then before.
+    /// Notified when all reports have arrived, and from time to time before.
     moved: Arc<Notify>,
 }
 

@@ -48,14 +48,14 @@ fn encode(more: serde_json::Value, lines: &[&str]) -> Result<Vec<Seen>, Failure>
     let config = config(more);
     let topic = NameTemplate::parse(&config.topic, &TOPIC).expect("a topic");
     let encoder = config.encoding.encoder().expect("an encoder");
-    let cut = batch(lines);
-    let messages = Messages::encode(&cut, &topic, config.key().expect("a key").as_ref(), &encoder)?;
+    let write_batch = batch(lines);
+    let messages = Messages::encode(&write_batch, &topic, config.key().expect("a key").as_ref(), &encoder)?;
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
     let seen = |message: Message<'_>| {
         assert_eq!(message.received_at, 5_000);
         (message.topic.to_owned(), message.key.map(text), text(message.id), text(message.value))
     };
-    Ok(messages.of(&cut).map(seen).collect())
+    Ok(messages.of(&write_batch).map(seen).collect())
 }
 
 #[test]
@@ -138,9 +138,9 @@ async fn cluster_with(
 }
 
 async fn write(sink: &Kafka, lines: &[&str]) -> Result<Written, Failure> {
-    let cut = batch(lines);
-    let messages = sink.encode(&cut).expect("messages");
-    sink.write(&cut, &messages).await
+    let write_batch = batch(lines);
+    let messages = sink.encode(&write_batch).expect("messages");
+    sink.write(&write_batch, &messages).await
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -16,7 +16,7 @@ use crate::event::{Id, Kind, Raw, escape};
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// The length that stands for NULL.
 const NULL: [u8; 4] = (-1i32).to_be_bytes();
-/// Most names of left-out members that are told apart.
+/// Most distinct names of omitted members.
 const MOST_LEFT_OUT: usize = 64;
 
 /// The rows of a batch.

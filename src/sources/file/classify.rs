@@ -14,7 +14,7 @@ use crate::toolkit::ranges::RangeTracker;
 
 pub enum Classification {
     New,
-    /// It cannot be told yet.
+    /// Not decidable yet.
     Wait,
     /// It goes on where the other one ended.
     Copy(Box<Past>),

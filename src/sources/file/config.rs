@@ -22,7 +22,7 @@ use crate::component::Check;
 use crate::event::Capture;
 use crate::units::{ByteSize, Duration, OneOrMany, one_or_many};
 
-/// Files kept open unless it is told otherwise, and the share of the process's descriptors that may be.
+/// Default number of files kept open, and the most as a share of the process's descriptors.
 const MOST_OPEN: usize = 512;
 const OPEN_SHARE: usize = 2;
 
@@ -155,7 +155,7 @@ pub enum Preset {
     Docker,
     /// containerd, CRI-O and other runtimes of Kubernetes.
     Cri,
-    /// Either, told apart line by line.
+    /// Either, decided line by line.
     Container,
 }
 

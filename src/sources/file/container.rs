@@ -18,7 +18,7 @@ pub enum Runtime {
     Docker,
     /// containerd and CRI-O: time, stream, and `P` for a chunk or `F` for the end of a line.
     Cri,
-    /// Either, told apart line by line.
+    /// Either, decided line by line.
     Any,
 }
 

@@ -172,7 +172,7 @@ impl Followed {
 
     /// Everything that can be said about its present contents.
     pub fn as_past(&self) -> Past {
-        // What is in flight will be settled; if it fails, nobody can read it again.
+        // What is in flight will be settled; if it fails, it cannot be read again.
         let ranges = if self.ranges.in_flight() > 0 { self.ranges.landed() } else { self.ranges.clone() };
         Past { head: self.head, place: self.place, place_at: self.place_at, ranges, origin: self.origin }
     }
@@ -240,7 +240,7 @@ impl Followed {
         Ok(())
     }
 
-    /// Bytes that were seen and not handed in.
+    /// Bytes that were seen and not submitted.
     pub fn unread(&self) -> u64 {
         let is_counted = self.packing == Packing::None && !self.is_unreadable;
         if is_counted { self.size.saturating_sub(self.ranges.cursor()) } else { 0 }
@@ -251,7 +251,7 @@ impl Followed {
         scan.saturating_sub(self.seen) >= scans
     }
 
-    /// Whether everything that is there was handed in.
+    /// Whether everything that is there was submitted.
     pub fn is_at_end(&self) -> bool {
         match self.packing {
             _ if self.is_unreadable => true,

@@ -110,7 +110,7 @@ async fn reserve(tail: &mut Tail, cx: &SourceContext, bytes: usize) -> Option<Re
 /// Steps the machine until the agent stops.
 async fn follow(mut tail: Tail, cx: SourceContext) {
     // What comes and goes from now on counts as new, also for an agent that begins after a sudden end of this one: so the
-    // journal must know since when we look before anybody is told that we do.
+    // journal must record since when we look before we report ready.
     tail.state_marks();
     tokio::select! {
         () = cx.shutdown.cancelled() => return,

@@ -25,7 +25,7 @@ use crate::units::Timestamp;
 /// Positions that are forgotten with one job.
 const MOST_MARKS: usize = 256;
 
-/// A job that has no verdict yet.
+/// A job without an outcome yet.
 pub struct Submission {
     identity: Identity,
     generation: u32,
@@ -38,7 +38,7 @@ pub struct Submission {
 pub type Landing = Pin<Box<dyn Future<Output = (Submission, Outcome)> + Send>>;
 
 impl Tail {
-    /// Hands in a chunk, with the position that says so.
+    /// Submits a chunk, with the position that says so.
     pub(super) fn hand_in(
         &mut self,
         file: &mut Followed,
@@ -171,7 +171,7 @@ impl Tail {
         self.marks.extend((0..slots).chain([PAST, BEGUN]).map(forget));
     }
 
-    /// Enters a verdict.
+    /// Enters an outcome.
     pub(super) fn land(&mut self, submission: Submission, outcome: Outcome, now: Instant) {
         let is_taken = match &outcome.verdict {
             JobStatus::Failed(reason) => {

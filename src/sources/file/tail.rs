@@ -29,13 +29,13 @@ use crate::journal::{self, ReserveError};
 use crate::toolkit::ranges::Claim;
 use crate::units::Timestamp;
 
-/// Pieces of all files without a verdict.
+/// Chunks of all files without an outcome.
 const MOST_SUBMISSIONS: usize = 256;
 
 /// Idle files of which the quietest is closed for another.
 const CANDIDATES: usize = 16;
 
-/// Pieces of one file before the next one has its turn.
+/// Chunks of one file before the next file has its turn.
 const TURN: usize = 8;
 
 /// Bytes and visits of one step, so that verdicts are heard and stopping is noticed.
@@ -78,7 +78,7 @@ pub enum Next {
     Step,
     /// Wait for so much memory and `grant` it.
     NeedsMemory(usize),
-    /// Wait for a verdict or this time.
+    /// Wait for an outcome or this time.
     Wait(Instant),
 }
 
@@ -118,7 +118,7 @@ enum Visit {
     Rest,
     /// There is more: another turn.
     Again,
-    /// A verdict must come first.
+    /// An outcome must come first.
     Blocked,
     NeedsMemory(usize),
     Closed,
@@ -166,7 +166,7 @@ impl Tail {
     pub fn step(&mut self, now: Instant) -> Next {
         self.look_around(now);
         if self.submissions.len() >= MOST_SUBMISSIONS {
-            // Nothing is read before the next verdict.
+            // Nothing is read before the next outcome.
             return Next::Wait(self.watch(now));
         }
         let (mut bytes, mut visits) = (0, 0);
@@ -255,7 +255,7 @@ impl Tail {
         self.permit = Some(permit);
     }
 
-    /// Waits for a verdict; for ever if none is due.
+    /// Waits for an outcome; for ever if none is due.
     pub async fn landed(&mut self, now: Instant) {
         match self.submissions.next().await {
             Some((submission, outcome)) => self.land(submission, outcome, now),
@@ -424,7 +424,7 @@ impl Tail {
         true
     }
 
-    /// Hands in the next chunk, or says why not.
+    /// Submits the next chunk, or says why not.
     fn read_chunk(&mut self, file: &mut Followed, now: Instant, bytes: &mut u64) -> std::io::Result<Option<Visit>> {
         if !file.ranges.is_open() {
             return Ok(Some(Visit::Blocked));

@@ -20,7 +20,7 @@ use crate::event::Stamp;
 use crate::journal::{Full, MemoryPermit, ReserveError};
 use crate::toolkit::fake;
 
-/// Decodes what is handed in and says that it is done.
+/// Decodes what is submitted and says that it is done.
 struct Wiring {
     jobs: Mutex<Vec<Job>>,
     /// Bytes that one permit may have.
@@ -98,7 +98,7 @@ fn decode(job: &Job) -> Vec<Decoded> {
     job.chunks.iter().map(decode).collect()
 }
 
-/// A source that listens, and what it has handed in.
+/// A source that listens, and what it has submitted.
 struct Running {
     address: String,
     wiring: Arc<Wiring>,

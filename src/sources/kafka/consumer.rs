@@ -84,7 +84,7 @@ impl State {
         }
     }
 
-    /// Waits for the next verdict and enters it; for ever if none is to come.
+    /// Waits for the next outcome and enters it; for ever if none is due.
     pub async fn next_landing(&mut self) {
         match self.submissions.next().await {
             Some(landed) => self.enter(landed),
@@ -140,7 +140,7 @@ impl Context {
         self.cluster.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Hands in the next chunk of a partition, with the position that says so.
+    /// Submits the next chunk of a partition, with the position that says so.
     pub fn hand_in(&self, state: &mut State, topic: &str, partition: i32, permit: MemoryPermit) {
         let Some(lane) = state.lane(topic, partition) else { return };
         let empty = std::mem::take(&mut lane.empty);

@@ -10,7 +10,7 @@ use crate::event::names::{ID, METADATA};
 use crate::event::object::Rewrite;
 use crate::event::{Batch, Id, Provenance, Raw};
 
-/// The ids of one piece's messages.
+/// The ids of one chunk's messages.
 #[derive(Clone, Debug, Default)]
 pub struct GivenIds {
     /// Offset of the message, its id, and how it is spelled.

@@ -15,7 +15,7 @@ use crate::component::source::CHUNK_BYTES;
 use crate::event::Seed;
 use crate::toolkit::ranges::RangeTracker;
 
-/// Messages of one piece.
+/// Messages of one chunk.
 const MOST_FRAMES: usize = 16 * 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ pub struct Lane {
     ranges: Option<RangeTracker>,
     gathered: Gathered,
     waiting: VecDeque<Sealed>,
-    /// What has no verdict yet, or a bad one, by its first offset.
+    /// Chunks without an outcome, or with a failed one, by first offset.
     kept: BTreeMap<u64, Sealed>,
     pause: Duration,
     again_at: Option<Instant>,
@@ -57,7 +57,7 @@ struct Gathered {
     end: u64,
 }
 
-/// Messages that are handed in together; it may be none, where only the place moves.
+/// Messages that are submitted together; it may be none, where only the place moves.
 #[derive(Clone)]
 pub struct Sealed {
     pub chunk: Chunk,
@@ -65,7 +65,7 @@ pub struct Sealed {
     end: u64,
 }
 
-/// What is handed in.
+/// What is submitted.
 pub struct Handed {
     pub sealed: Sealed,
     pub slot: u8,
@@ -84,7 +84,7 @@ pub struct Message<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Taken,
-    /// What was gathered has to be handed in first.
+    /// What was gathered has to be submitted first.
     Later,
 }
 
@@ -129,7 +129,7 @@ impl Lane {
         self.done().filter(|done| self.committed != Some(*done))
     }
 
-    /// Takes a message. Nothing may be waiting to be handed in. Of a value longer than an event may be, as much is
+    /// Takes a message. Nothing may be waiting to be submitted. Of a value longer than an event may be, as much is
     /// taken as shows that.
     pub fn accept(&mut self, message: Message<'_>, event_bytes: usize) -> Answer {
         debug_assert!(self.waiting.is_empty());
@@ -191,14 +191,14 @@ impl Lane {
         self.kept.is_empty()
     }
 
-    /// Bytes of the chunk to hand in next, if one may be now.
+    /// Bytes of the chunk to submit next, if one may be now.
     pub fn wants(&self, now: Instant) -> Option<usize> {
         let ranges = self.ranges.as_ref()?;
         let is_due = self.again_at.is_none_or(|at| now >= at);
         (ranges.is_open() && is_due).then(|| self.waiting.front().map(|sealed| sealed.chunk.bytes.len())).flatten()
     }
 
-    /// The chunk to hand in; nothing where only the place moves.
+    /// The chunk to submit; nothing where only the place moves.
     pub fn hand(&mut self) -> Option<Handed> {
         let (ranges, sealed) = (self.ranges.as_mut()?, self.waiting.pop_front()?);
         if sealed.chunk.bytes.is_empty() {
@@ -211,7 +211,7 @@ impl Lane {
         Some(Handed { sealed, slot, start, stated: Stated { era: self.era, committed: self.committed, statement } })
     }
 
-    /// Enters a verdict. What failed is handed in again once it is known what became of the rest.
+    /// Enters an outcome. What failed is submitted again once the others have an outcome.
     pub fn settle(&mut self, start: u64, slot: u8, is_taken: bool, now: Instant) {
         let Some(ranges) = self.ranges.as_mut() else { return };
         if is_taken {
@@ -241,7 +241,7 @@ impl Lane {
         goes_back
     }
 
-    /// Forgets what was read and is not handed in: somebody else reads it.
+    /// Forgets what was read and is not submitted: somebody else reads it.
     pub fn let_go(&mut self) {
         (self.gathered, self.empty) = (Gathered::default(), 0);
         self.waiting.clear();
@@ -277,7 +277,7 @@ mod tests {
         Message { offset, value: Some(value), id: None }
     }
 
-    /// Hands in everything that waits.
+    /// Submits everything that waits.
     fn hand_all(lane: &mut Lane, now: Instant) -> Vec<Handed> {
         let mut handed = Vec::new();
         while lane.wants(now).is_some() {
@@ -286,7 +286,7 @@ mod tests {
         handed
     }
 
-    /// Reads these messages and hands them in.
+    /// Reads these messages and submits them.
     fn take(lane: &mut Lane, offsets: Range<u64>, now: Instant) -> Vec<Handed> {
         let mut handed = Vec::new();
         for offset in offsets {

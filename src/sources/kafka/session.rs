@@ -21,7 +21,7 @@ use crate::component::SourceContext;
 use crate::journal::ReserveError;
 use crate::net::kafka::{Common, ID_HEADER};
 
-/// How long messages wait for others to be handed in with.
+/// How long messages wait to be submitted together.
 const LINGER: Duration = Duration::from_millis(5);
 /// Bytes that wait for others, over all partitions.
 const MOST_GATHERED: usize = 4 << 20;
@@ -214,7 +214,7 @@ impl Reading {
         self.context.state().all().map(|lane| lane.gathered_bytes()).sum()
     }
 
-    /// Enters outcomes and hands in what waits, as far as there is memory.
+    /// Enters outcomes and submits what waits, as far as there is memory.
     fn drive(&self) -> Result<Need, String> {
         let mut state = self.context.state();
         state.land();

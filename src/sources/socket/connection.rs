@@ -50,7 +50,7 @@ pub async fn serve<S: AsyncRead + Unpin>(socket: &Socket, mut stream: S, peer: O
         Ok(End::Closed | End::Given) => {}
         Err(Broken::Stream(error)) => {
             debug!(source = %cx.name, peer = %words, %error, "a connection was lost");
-            // What came whole is taken; half a frame of a peer that has vanished is handed in as at a close.
+            // What came whole is taken; half a frame of a peer that has vanished is submitted as at a close.
             let _ = connection.hand_in(None, true).await;
         }
         Err(Broken::Frame(reason)) => {
@@ -59,7 +59,7 @@ pub async fn serve<S: AsyncRead + Unpin>(socket: &Socket, mut stream: S, peer: O
         }
         Err(Broken::Stop) => return,
     }
-    // Closed means that the agent stops; what was handed in is the wiring's.
+    // Closed means that the agent stops; submitted jobs belong to the intake.
     drop(stream);
     let _ = connection.lane.drain().await;
     debug!(source = %cx.name, peer = %words, frames = connection.ordinal, "a connection was closed");
@@ -154,7 +154,7 @@ impl Connection {
         Ok((got, false))
     }
 
-    /// Hands in the whole frames of the buffer, the first one under the permit that was taken for them.
+    /// Submits the whole frames of the buffer, the first one under the permit that was taken for them.
     async fn hand_in(&mut self, mut permit: Option<MemoryPermit>, is_closed: bool) -> Result<(), Broken> {
         while let Some(Framed { bytes, frames }) = self.framer.next(&mut self.buffer, is_closed)? {
             let permit = match permit.take() {
@@ -167,7 +167,7 @@ impl Connection {
             self.lane.submit(Chunk { bytes, frames, ordinals }, permit);
         }
         if self.buffer.is_empty() {
-            // What was handed in keeps its bytes; an idle connection keeps none.
+            // What was submitted keeps its bytes; an idle connection keeps none.
             self.buffer = BytesMut::new();
         }
         Ok(())

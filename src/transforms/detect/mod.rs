@@ -35,7 +35,7 @@ struct Look<'b> {
     batch: &'b Batch,
     event: usize,
     id: Id,
-    /// When it was received: a backlog is judged as it would have been without one.
+    /// The time of receipt, so that a backlog gives the same result as none.
     at: Timestamp,
     /// Names and values of the rule's `by`.
     by: Vec<(String, String)>,

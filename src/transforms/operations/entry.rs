@@ -12,7 +12,7 @@ use crate::varint::{put_varint, take_varint};
 
 /// The most starts of one key without an end; of more, the oldest is given up as lost.
 pub const MAX_NESTED: usize = 16;
-/// The first byte of a value, so that a later format can be told apart.
+/// The first byte of a value, so that a later format can be distinguished.
 const FORMAT: u8 = 1;
 
 /// How the key ended last.

@@ -17,7 +17,7 @@ use crate::varint::{put_bytes, put_varint, take_bytes, take_varint};
 
 /// What a group takes at most; one that is larger is given.
 const MAX_BYTES: usize = 64 * 1024;
-/// The first byte of a value, so that a later format can be told apart.
+/// The first byte of a value, so that a later format can be distinguished.
 const FORMAT: u8 = 1;
 
 /// How values of one field are put together.

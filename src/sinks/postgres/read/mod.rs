@@ -398,7 +398,7 @@ fn behind(
         None => format!("{} {sign} {tie}", columns.tie()),
     };
     let rest = format!("({earlier} OR ({same} AND {tie}))");
-    // An index on the time is told where to begin.
+    // Gives an index on the time a place to begin.
     let or_same = statement.compare_time(&columns.time, if is_descending { "<=" } else { ">=" }, time);
     let Some((key, is_number)) = key else { return Some(format!("{or_same} AND {rest}")) };
     let value = match &after.key {
