@@ -26,7 +26,9 @@ export function columns(bars, { label, every = 1 }) {
   const body = bars.map((bar, nth) => {
     const stack = bar.parts.filter(([, count]) => count > 0).map(([kind, count]) => h("i", { class: `b-${kind}`, css: { height: `${(count / most) * 100}%` } }));
     const inside = [h("span", { class: "column-bars" }, ...stack), h("span", { class: "column-label" }, nth % every === 0 ? bar.label : "")];
-    return bar.href ? h("a", { class: "column", href: bar.href, title: bar.title, "aria-label": bar.title }, ...inside) : h("div", { class: "column", title: bar.title }, ...inside);
+    // Every second long label goes where there is no room for all.
+    const name = bar.label.length > 3 && (nth / every) % 2 === 1 ? "column minor" : "column";
+    return bar.href ? h("a", { class: name, href: bar.href, title: bar.title, "aria-label": bar.title }, ...inside) : h("div", { class: name, title: bar.title }, ...inside);
   });
   const scale = h("div", { class: "columns-scale", "aria-hidden": "true" }, h("span", {}, compact(most)), h("span", {}, compact(most / 2)), h("span", {}, number(0)));
   return h("div", { class: "columns-chart", role: "group", "aria-label": label }, h("div", { class: "columns" }, ...body), scale);
