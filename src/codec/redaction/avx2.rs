@@ -60,14 +60,14 @@ const SIGNS: u8 = 32;
 const UNDERSCORE: u8 = 64;
 const AT: u8 = 128;
 
-pub const CLASS_HIGH: [u8; 16] = {
+const CLASS_HIGH: [u8; 16] = {
     let mut table = [0; 16];
     (table[2], table[3], table[4]) = (SIGNS, DIGIT, LETTERS_1 | AT);
     (table[5], table[6], table[7]) = (LETTERS_2 | UNDERSCORE, SMALL_1, SMALL_2);
     table
 };
 
-pub const CLASS_LOW: [u8; 16] = {
+const CLASS_LOW: [u8; 16] = {
     let mut table = [0; 16];
     let mut half = 0;
     while half < 16 {
@@ -81,11 +81,21 @@ pub const CLASS_LOW: [u8; 16] = {
     table
 };
 
+/// The classes of each byte of ASCII.
+pub const CLASSES: [u8; 128] = {
+    let (mut table, mut byte) = ([0; 128], 0);
+    while byte < 128 {
+        table[byte] = CLASS_LOW[byte & 15] & CLASS_HIGH[byte >> 4];
+        byte += 1;
+    }
+    table
+};
+
 impl Tables {
     #[target_feature(enable = "avx2")]
     fn of(filter: &Filter) -> Tables {
         let each = |halves: &[[u8; 16]; WINDOW]| std::array::from_fn(|place| both(&halves[place]));
-        let [one, two] = &filter.halves;
+        let [one, two] = filter.halves();
         Tables {
             low: [each(&one.low), each(&two.low)],
             high: [each(&one.high), each(&two.high)],

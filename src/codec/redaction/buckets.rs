@@ -2,12 +2,11 @@
 
 use std::cmp::Reverse;
 
-use super::filter::{Halves, WINDOW, Window};
+use super::filter::{Bytes, GROUPS, Halves, WINDOW, Window};
 use super::shape::Set;
 
 /// Bytes of a window that must be more than any.
 const SHORTEST: usize = 3;
-const BUCKETS: usize = 16;
 /// How far behind the beginning of a word its window may begin.
 const FURTHEST: usize = 24;
 
@@ -63,59 +62,135 @@ const fn frequency(byte: u8) -> f64 {
     }
 }
 
-/// Puts each window into the bucket that it makes the least busier; those of `apart` have the first buckets.
-pub fn sort(windows: &[Window], apart: &[Vec<Window>]) -> [Halves; 2] {
-    let mut order: Vec<&Window> =
-        windows.iter().filter(|window| !apart.iter().flatten().any(|w| w == *window)).collect();
-    order.sort_by_cached_key(|window| Reverse(rank(window.each_ref().map(share))));
-    let mut buckets = vec![(Bucket::default(), 0.0); BUCKETS];
-    for (bucket, windows) in buckets.iter_mut().zip(apart) {
-        bucket.0 = windows.iter().fold(Bucket::default(), |bucket, window| or(&bucket, &of(window)));
+/// The share of each byte in text that JSON has escaped: `\u06a9\u200c…`.
+const ESCAPED: [f64; 256] = {
+    let mut table = [0.0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'0' => 0.2,
+            b'6' => 0.17,
+            b'\\' | b'u' => 0.15,
+            b'2' | b'3' | b'4' => 0.05,
+            b'1' | b'5' | b'7'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => 0.025,
+            _ => 0.0005,
+        };
+        byte += 1;
     }
-    for window in order {
-        let window = of(window);
-        let mut best = (0, f64::MAX, 0.0);
-        for (number, (bucket, before)) in buckets.iter().enumerate().skip(apart.len()) {
-            let after = busy(&or(bucket, &window));
-            if after - before < best.1 {
-                best = (number, after - before, after);
+    table
+};
+
+/// The share of each byte in text of other scripts.
+const FOREIGN: [f64; 256] = {
+    let mut table = [0.003; 256];
+    let mut byte = 0x80;
+    while byte < 256 {
+        table[byte] = match byte {
+            0xD8..=0xDB => 0.125,
+            0x80..=0xBF => 0.01,
+            _ => 0.003,
+        };
+        byte += 1;
+    }
+    table
+};
+
+/// The kinds of text that windows are sorted for, and how much each counts.
+const TEXTS: [(&[f64; 256], f64); 3] = [(&FREQUENCIES, 1.0), (&ESCAPED, 1.0), (&FOREIGN, 0.3)];
+
+/// Windows that are looked for together: each byte of a window may be one of these.
+#[derive(Clone, Default)]
+struct Bucket {
+    sets: Window,
+    /// How much of each kind of text each set lets through.
+    shares: [[f64; TEXTS.len()]; WINDOW],
+    /// How often the bucket asks the exact table in vain, roughly.
+    busy: f64,
+}
+
+impl Bucket {
+    /// The bucket with one window more. `widen` says what the tables let through for a set.
+    fn with(&self, window: &Window, widen: fn(usize, Set) -> Set) -> Bucket {
+        let mut bucket = self.clone();
+        for (place, set) in window.iter().enumerate() {
+            let wider = widen(place, self.sets[place].or(*set));
+            for byte in wider.without(self.sets[place]).iter() {
+                for (share, (text, _)) in bucket.shares[place].iter_mut().zip(TEXTS) {
+                    *share += text[usize::from(byte)];
+                }
             }
+            bucket.sets[place] = wider;
         }
-        let bucket = &mut buckets[best.0];
-        *bucket = (or(&bucket.0, &window), best.2);
+        let seen = |kind: usize| bucket.shares.iter().map(|shares| shares[kind]).product::<f64>();
+        bucket.busy = TEXTS.iter().enumerate().map(|(kind, (_, weight))| weight * seen(kind)).sum();
+        bucket
     }
+}
+
+/// Puts each window into the bucket that it makes the least busier. The last `foreign` buckets are for windows that
+/// begin with no ASCII.
+fn sort(windows: &[Window], count: usize, foreign: usize, widen: fn(usize, Set) -> Set) -> Vec<Bucket> {
+    let mut buckets = vec![Bucket::default(); count];
+    let alone = |window: &&Window| Bucket::default().with(window, widen).busy.to_bits();
+    let mut order: Vec<&Window> = windows.iter().collect();
+    order.sort_by_cached_key(|window| Reverse(alone(window)));
+    for window in order {
+        let allowed = match foreign {
+            0 => 0..count,
+            _ if begins_with_ascii(window) => 0..count - foreign,
+            _ => count - foreign..count,
+        };
+        let grown = allowed.map(|number| (number, buckets[number].with(window, widen)));
+        let more = |(number, grown): &(usize, Bucket)| grown.busy - buckets[*number].busy;
+        let best = grown.min_by(|a, b| more(a).total_cmp(&more(b)));
+        let (number, grown) = best.expect("there are buckets");
+        buckets[number] = grown;
+    }
+    buckets
+}
+
+fn begins_with_ascii(window: &Window) -> bool {
+    window[0].iter().any(|byte| byte < 0x80)
+}
+
+/// Tables for processors that look up halves of bytes.
+pub fn by_halves(windows: &[Window]) -> [Halves; 2] {
+    let widen = |_: usize, set: Set| {
+        let (low, high) =
+            set.iter().fold((0u16, 0u16), |(low, high), byte| (low | 1 << (byte & 15), high | 1 << (byte >> 4)));
+        Set::of((0..=255).filter(|byte: &u8| low >> (byte & 15) & 1 == 1 && high >> (byte >> 4) & 1 == 1))
+    };
     let mut halves: [Halves; 2] = Default::default();
-    for (number, (bucket, _)) in buckets.iter().enumerate() {
+    for (number, bucket) in sort(windows, 16, 0, widen).iter().enumerate() {
         let (tables, bit) = (&mut halves[number / 8], 1u8 << (number % 8));
-        for (place, [low, high]) in bucket.iter().enumerate() {
-            for half in (0..16).filter(|half| low >> half & 1 == 1) {
-                tables.low[place][half] |= bit;
-            }
-            for half in (0..16).filter(|half| high >> half & 1 == 1) {
-                tables.high[place][half] |= bit;
+        for (place, set) in bucket.sets.iter().enumerate() {
+            for byte in set.iter() {
+                tables.low[place][usize::from(byte & 15)] |= bit;
+                tables.high[place][usize::from(byte >> 4)] |= bit;
             }
         }
     }
     halves
 }
 
-/// The low and high halves of the bytes that a bucket lets through, one bit for each half.
-type Bucket = [[u16; 2]; WINDOW];
+/// How many buckets the windows have that begin with no ASCII.
+const FOREIGN_BUCKETS: usize = 2;
 
-fn or(one: &Bucket, two: &Bucket) -> Bucket {
-    std::array::from_fn(|place| std::array::from_fn(|half| one[place][half] | two[place][half]))
-}
-
-/// A bucket with one window in it.
-fn of(window: &Window) -> Bucket {
-    window.map(|set| set.iter().fold([0, 0], |[low, high], byte| [low | 1 << (byte & 15), high | 1 << (byte >> 4)]))
-}
-
-/// How often a bucket asks the exact table in vain, roughly.
-fn busy(bucket: &Bucket) -> f64 {
-    let halves = |bits: u16| (0..16).filter(move |half| bits >> half & 1 == 1);
-    let share = |[low, high]: &[u16; 2]| -> f64 {
-        halves(*high).map(|high| halves(*low).map(|low| FREQUENCIES[high << 4 | low]).sum::<f64>()).sum()
-    };
-    bucket.iter().map(share).product()
+/// Tables for processors that look up whole bytes, without their highest bit; of the first byte of a window that is known.
+pub fn by_bytes(windows: &[Window]) -> Box<Bytes> {
+    let widen = |place: usize, set: Set| if place == 0 { set } else { set.with_other_halves() };
+    let mut bytes = Box::new(Bytes::default());
+    for (number, bucket) in sort(windows, 8 * GROUPS, FOREIGN_BUCKETS, widen).iter().enumerate() {
+        let (group, bit) = (number / 8, 1u8 << (number % 8));
+        for (place, set) in bucket.sets.iter().enumerate() {
+            for byte in set.iter() {
+                bytes.tables[group][place][usize::from(byte & 127)] |= bit;
+            }
+        }
+        for byte in bucket.sets[0].iter() {
+            let begins = if byte < 0x80 { &mut bytes.ascii } else { &mut bytes.foreign };
+            begins[group] |= bit;
+        }
+    }
+    bytes
 }

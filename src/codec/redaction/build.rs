@@ -42,7 +42,7 @@ impl Engine {
             digits().into_iter().for_each(|window| builder.add(window, Duty::Digits));
         }
         debug_assert!(builder.windows.len() < MAX_WINDOWS - 16, "{} windows", builder.windows.len());
-        disguises().into_iter().chain(escapes().concat()).for_each(|window| builder.add(window, Duty::Disguise));
+        disguises().into_iter().chain(escapes()).for_each(|window| builder.add(window, Duty::Disguise));
         let first_own = names.len() as u16;
         let (mut own, mut look_everywhere) = (Vec::new(), !optional.is_empty());
         for rule in &settings.own {
@@ -56,9 +56,8 @@ impl Engine {
             names.push(rule.name.clone());
             enabled.push(true);
         }
-        let apart: Vec<Vec<Window>> = escapes().into_iter().chain([builder.escaped, ports()]).collect();
         Ok(Engine {
-            filter: Filter::new(&builder.windows, &apart),
+            filter: Filter::new(builder.windows),
             duties: builder.duties,
             tokens,
             runs,
@@ -79,8 +78,6 @@ impl Engine {
 struct Builder {
     windows: Vec<Window>,
     duties: Vec<Vec<Duty>>,
-    /// Windows of escaped letters, which texts in their script are full of.
-    escaped: Vec<Window>,
 }
 
 /// How long the escape of a letter is, as `u06af` with its backslash.
@@ -147,7 +144,6 @@ impl Builder {
             *set = Set::any_case(digit);
         }
         self.add(window, Duty::EscapedForeign(number, before as u8 + 1));
-        self.escaped.push(window);
     }
 
     /// Whether there was room for all words, and any.
@@ -163,15 +159,9 @@ impl Builder {
     }
 }
 
-/// Escapes of ASCII, of what has no width, and of letters in other shapes; by the kind of their first digits, so
-/// that text full of other escapes (`\u06..`) passes by.
-fn escapes() -> [Vec<Window>; 2] {
-    let window = |notation: &&str| {
-        let sets = Shape::parse(notation).fixed();
-        std::array::from_fn(|place| sets.get(place).copied().unwrap_or(Set::of(0..=255)))
-    };
-    let of = |notations: &[&str]| notations.iter().map(window).collect();
-    [of(&["u00[1234567aA]", "u20[026]"]), of(&["u[fF][eE][fF]", "u[fF][fF][012345]", "u[dD]835"])]
+/// Escapes of ASCII, of what has no width, and of letters in other shapes.
+fn escapes() -> [Window; 5] {
+    ["u00[1234567aA]", "u20[026]", "u[fF][eE][fF]", "u[fF][fF][012345]", "u[dD]835"].map(window_of)
 }
 
 /// What text in disguise can not do without.
@@ -196,8 +186,7 @@ fn disguises() -> Vec<Window> {
 /// Letters of other scripts that are frequent, the rarest first. The last one is the joiner of Persian.
 const COMMON: &str = "ژذپةگعزكکسبدهلموریيانзпльраиео\u{200c}";
 
-/// The ports of PostgreSQL and its poolers in a line of passwords: a window of any four digits would fit every number,
-/// and beside other windows these make a bucket busy with escapes.
+/// The ports of PostgreSQL and its poolers in a line of passwords: a window of any four digits would fit every number.
 fn ports() -> Vec<Window> {
     [":543[0-9]", ":6432", ":6543", ":[*]:"].iter().map(|port| window_of(port)).collect()
 }

@@ -1,8 +1,10 @@
 //! The filter in front of all rules: one pass that finds the positions where a rule must look.
 //!
-//! Words are found by five bytes of each (its window), sorted into sixteen buckets: a byte's two halves look up
-//! the buckets it may belong to, and only where all five bytes agree is the exact table asked. Cards, IBANs and
-//! encoded text have no words, so runs of digits and of letters are found in bitmaps of 64 bytes each.
+//! Words are found by five bytes of each (its window), sorted into buckets: a byte, or its two halves, look up the
+//! buckets it may belong to, and only where all five bytes agree is the exact table asked. Cards, IBANs and encoded
+//! text have no words, so runs of digits and of letters are found in bitmaps of 64 bytes each.
+
+use std::sync::OnceLock;
 
 use super::buckets;
 use super::shape::Set;
@@ -46,13 +48,33 @@ pub struct Halves {
     pub high: [[u8; 16]; WINDOW],
 }
 
+/// Buckets are looked up eight at a time.
+pub const GROUPS: usize = 3;
+
+/// One lookup table for each byte of a window, which knows all bits of a byte but the highest, and the buckets whose
+/// windows begin with that bit clear or set.
+#[repr(align(64))]
+pub struct Bytes {
+    pub tables: [[[u8; 128]; WINDOW]; GROUPS],
+    pub ascii: [u8; GROUPS],
+    pub foreign: [u8; GROUPS],
+}
+
+impl Default for Bytes {
+    fn default() -> Bytes {
+        Bytes { tables: [[[0; 128]; WINDOW]; GROUPS], ascii: [0; GROUPS], foreign: [0; GROUPS] }
+    }
+}
+
 pub struct Filter {
+    windows: Vec<Window>,
     /// For each byte of a window the windows it fits, half of them each.
     exact: Box<[[[u128; 2]; 256]; WINDOW]>,
     /// One bit for each pair of bytes that some window begins with: most candidates of the buckets end here.
     pairs: Box<[u64; PAIRS]>,
-    /// Two times eight buckets.
-    pub(super) halves: [Halves; 2],
+    /// Tables for the instructions that the processor has; the others are made only by tests.
+    halves: OnceLock<[Halves; 2]>,
+    bytes: OnceLock<Box<Bytes>>,
 }
 
 /// Words of 64 bits that hold one for each pair of bytes.
@@ -74,8 +96,7 @@ pub const BLOCK: usize = 64;
 pub const AHEAD: usize = WINDOW - 1;
 
 impl Filter {
-    /// Windows of `apart` begin with what some texts are full of, so each of its parts has a bucket of its own.
-    pub fn new(windows: &[Window], apart: &[Vec<Window>]) -> Filter {
+    pub fn new(windows: Vec<Window>) -> Filter {
         assert!(windows.len() <= MAX_WINDOWS, "a filter has at most {MAX_WINDOWS} windows");
         let mut exact: Box<[[[u128; 2]; 256]; WINDOW]> =
             vec![[[0; 2]; 256]; WINDOW].into_boxed_slice().try_into().expect("made with this length");
@@ -91,7 +112,19 @@ impl Filter {
             let begins = first[0] & second[0] != 0 || first[1] & second[1] != 0;
             pairs[usize::from(pair) / 64] |= u64::from(begins) << (pair % 64);
         }
-        Filter { exact, pairs, halves: buckets::sort(windows, apart) }
+        let filter = Filter { windows, exact, pairs, halves: OnceLock::new(), bytes: OnceLock::new() };
+        // Not when the first event comes.
+        filter.scan(&[], &mut Vec::new());
+        filter
+    }
+
+    /// Two times eight buckets.
+    pub(super) fn halves(&self) -> &[Halves; 2] {
+        self.halves.get_or_init(|| buckets::by_halves(&self.windows))
+    }
+
+    pub(super) fn bytes(&self) -> &Bytes {
+        self.bytes.get_or_init(|| buckets::by_bytes(&self.windows))
     }
 
     /// Appends the hits in `text`, nearly in order.
@@ -299,8 +332,9 @@ impl Growing {
     }
 }
 
+/// Appends a hit for each bit, so far in front of where the bit stands.
 #[inline(always)]
-fn push_all(mut mask: u64, base: usize, back: u32, sign: Sign, hits: &mut Vec<Hit>) {
+pub fn push_all(mut mask: u64, base: usize, back: u32, sign: Sign, hits: &mut Vec<Hit>) {
     while mask != 0 {
         hits.push(Hit { at: base as u32 + mask.trailing_zeros() - back, sign });
         mask &= mask - 1;
@@ -316,7 +350,7 @@ mod tests {
         let word = |text: &[u8; 5]| text.map(Set::any_case);
         let any = Set::of(0..=255);
         let short = [Set::of([b'p']), Set::of([b'A']), any, any, any];
-        Filter::new(&[word(b"passw"), word(b"akia1"), short], &[])
+        Filter::new(vec![word(b"passw"), word(b"akia1"), short])
     }
 
     fn hits(filter: &Filter, text: &[u8]) -> Vec<Hit> {

@@ -32,8 +32,25 @@ impl Set {
         self.0[usize::from(byte >> 7)] >> (byte & 127) & 1 == 1
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = u8> + '_ {
-        (0..=255).filter(|byte| self.has(*byte))
+    pub fn iter(&self) -> impl Iterator<Item = u8> + use<> {
+        let of_half = |mut half: u128, first: u8| {
+            std::iter::from_fn(move || {
+                let byte = (half != 0).then(|| first + half.trailing_zeros() as u8);
+                half &= half.wrapping_sub(1);
+                byte
+            })
+        };
+        of_half(self.0[0], 0).chain(of_half(self.0[1], 128))
+    }
+
+    pub fn without(self, other: Set) -> Set {
+        Set([self.0[0] & !other.0[0], self.0[1] & !other.0[1]])
+    }
+
+    /// With each byte also the one that differs from it in the highest bit.
+    pub fn with_other_halves(self) -> Set {
+        let both = self.0[0] | self.0[1];
+        Set([both, both])
     }
 }
 
