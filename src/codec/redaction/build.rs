@@ -3,7 +3,7 @@
 use super::assign::CALL_WINDOWS;
 use super::buckets::best_window;
 use super::filter::{Filter, MAX_WINDOWS, Window};
-use super::names::{FOREIGN, PARTS};
+use super::names::{FOREIGN, KEYS, PARTS};
 use super::own::{BadPattern, Own};
 use super::rules::{FINDERS, TOKENS};
 use super::shape::{Set, Shape};
@@ -25,7 +25,7 @@ impl Engine {
                 if has(Group::Secrets) && !runs.add(token, &shape) {
                     builder.add(window, Duty::Token(token));
                 }
-                tokens.push(Token::new(names.len() as u16, number as u16, shape, offset, notation.contains('/')));
+                tokens.push(Token::new(names.len() as u16, number as u16, shape, offset));
             }
             names.push(rule.name.to_owned());
             enabled.push(has(Group::Secrets));
@@ -34,8 +34,8 @@ impl Engine {
             builder.names();
         }
         if has(Group::Secrets) {
-            builder.word("BEGIN ", Duty::PrivateKey);
-            builder.word("Private-Lines", Duty::Putty);
+            builder.add(window_of("BEGIN"), Duty::PrivateKey);
+            builder.add(window_of("te-Li"), Duty::Putty);
         }
         let optional = optional::rules(&settings.groups);
         if has(Group::Financial) || !optional.is_empty() {
@@ -110,6 +110,7 @@ impl Builder {
     /// Names that announce a secret, and what else credentials stand behind.
     fn names(&mut self) {
         PARTS.iter().for_each(|part| self.word(part, Duty::Name));
+        KEYS.iter().for_each(|key| self.add(window_of(key), Duty::Name));
         self.word("bearer", Duty::Bearer);
         ["creds", "ogin:", "ogin ", " p: "].iter().for_each(|word| self.word(word, Duty::Login));
         ports().into_iter().for_each(|port| self.add(port, Duty::Port));

@@ -37,11 +37,14 @@ impl Class {
 /// Parts of names that the filter looks for, in the notation of shapes.
 #[rustfmt::skip]
 pub const PARTS: &[&str] = &[
-    "passw", "passp", "passc", "pass[^a-z]", "pwd", "secret", "token", "[_ .a-z-]key", "authori", "cookie",
-    "credent", "pw[^a-z]", "otp[^a-z]", "pin[^a-z]", "sessi", "kennw", "motde", "mot[_ ]d", "mdp[^a-z]", "contras",
-    "clave", "senha", "haslo", "wachtw", "parol", "mnemo", "auth[^a-z]", "signat", "respon", "fied ", "psk[^a-z]",
-    "[_.-]pat[^a-z]",
+    "passw", "passp", "passc", "pass[^a-z]", "pwd", "secret", "token", "thori", "cookie", "credent", "pw[^a-z]",
+    "otp[^a-z]", "pin[^a-z]", "essid", "sioni", "kennw", "motde", "mot[_ ]d", "mdp[^a-z]", "rasen", "clave", "senha",
+    "haslo", "wachtw", "parol", "mnemo", "auth[^a-z]", "gnatu", "ied [bw]", "psk[^a-z]", "[_.-]pat[^a-z]",
 ];
+
+/// The same for words that end with `key`, whose letters are looked for as they stand: what goes on in small letters
+/// is another word.
+pub const KEYS: &[&str] = &["[_ .a-zA-Z-][kK]ey[^a-rt-z]", "[_ .a-zA-Z-]KEY[^A-RT-Z]"];
 
 /// Words for a password in other scripts, with where the filter looks: the best letters of each.
 #[rustfmt::skip]

@@ -123,6 +123,14 @@ fn is_key(body: &[u8], short_lines: usize) -> bool {
     der && short_lines < 3 || body.len() >= 40 && randomness(sample) >= 20 && short_lines < 4
 }
 
+/// Whether raw JSON may hold the first line of a private key whose `BEGIN` stands at `at`.
+pub fn is_plausible(raw: &[u8], at: usize) -> bool {
+    memchr::memmem::find(&raw[at..raw.len().min(at + 80)], b"PRIVATE").is_some()
+}
+
+/// How far behind the beginning of `Private-Lines` the filter sees it.
+pub const PUTTY_WINDOW: usize = 5;
+
 /// The private lines of a key of PuTTY, seen from `Private-Lines`.
 pub fn putty(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     let text = reader.text;

@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::shape::Class;
 use super::tokens::{prefixed, wordless};
 use super::views::may_speak;
-use super::{Duty, Engine, cards, places, verify};
+use super::{Duty, Engine, cards, pem, places, verify};
 
 /// How far before an `@` the scheme of a URL is searched.
 const MAX_WORD: usize = 256;
@@ -37,7 +37,8 @@ impl Engine {
                 Duty::Login => raw[at..raw.len().min(at + 60)].iter().any(|b| b":/".contains(b)),
                 Duty::Port => places::pgpass(reader, at).is_some(),
                 Duty::Call => assign::is_plausible_call(raw, at),
-                Duty::Foreign(..) | Duty::Flag | Duty::PrivateKey | Duty::Putty | Duty::Own => true,
+                Duty::PrivateKey => pem::is_plausible(raw, at),
+                Duty::Foreign(..) | Duty::Flag | Duty::Putty | Duty::Own => true,
                 Duty::EscapedForeign(word, offset) => {
                     is_escaped_word(raw, at.wrapping_sub(usize::from(offset)), usize::from(word))
                 }
@@ -53,6 +54,9 @@ impl Engine {
     fn is_plausible_run(&self, reader: &Reader<'_>, at: usize) -> bool {
         let raw = reader.text;
         let end = reader.run_end(Class::named(b'r'), at);
+        if self.runs.spares(raw, &(at..end)) {
+            return false;
+        }
         let start = past_escape(raw, at).min(end);
         may_speak(&raw[at..end])
             || start > at && may_speak(&raw[start..end])

@@ -301,7 +301,7 @@ impl Engine {
                 }
             }
             Duty::Putty => {
-                if let Some(range) = pem::putty(reader, at) {
+                if let Some(range) = pem::putty(reader, at.saturating_sub(pem::PUTTY_WINDOW)) {
                     found(range, rules::PRIVATE_KEY, "the private lines of a key");
                 }
             }

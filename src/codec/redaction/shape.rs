@@ -263,20 +263,23 @@ impl Shape {
         self.steps.iter().map_while(one).collect()
     }
 
-    /// Whether a match may have its first literal byte at `at`, as far as the first run tells whose length is not fixed.
-    pub fn may_match(&self, text: &[u8], mut at: usize) -> bool {
+    /// Whether raw JSON may have the first literal byte of a match at `at`, as far as the first run tells whose length
+    /// is not fixed. A slash may be escaped.
+    pub fn may_match(&self, raw: &[u8], mut at: usize) -> bool {
         for step in &self.steps[usize::from(self.lead().is_some())..] {
             match step {
                 Step::One(set) => {
-                    if !text.get(at).is_some_and(|byte| set.has(*byte)) {
+                    at += usize::from(raw[at.min(raw.len())..].starts_with(b"\\/") && set.has(b'/'));
+                    if !raw.get(at).is_some_and(|byte| set.has(*byte)) {
                         return false;
                     }
                     at += 1;
                 }
                 Step::Run { class, min, max } => {
                     let (set, wanted) = (class.set(), (*min).min(ENOUGH));
-                    if text[at..].iter().take(wanted).take_while(|byte| set.has(**byte)).count() < wanted {
-                        return false;
+                    let len = raw[at..].iter().take(wanted).take_while(|byte| set.has(**byte)).count();
+                    if len < wanted {
+                        return raw.get(at + len) == Some(&b'\\') && set.has(b'/');
                     }
                     if min != max || *min > ENOUGH {
                         return true;

@@ -9,7 +9,7 @@ use super::escapes::is_after_escape;
 use super::names::{Fnv, classify};
 use super::reader::Reader;
 use super::rules::{self, TOKENS};
-use super::shape::{Class, Lead, Shape};
+use super::shape::{Class, Lead, Set, Shape};
 use super::values::randomness;
 
 /// A form of a token.
@@ -21,19 +21,17 @@ pub struct Token {
     lead: Option<Lead>,
     /// How far behind the token's beginning (or its lead) the window stands.
     offset: usize,
-    /// JSON may escape a slash, so raw text says nothing.
-    has_slash: bool,
     /// The beginning is so telling that letters may touch it, and what goes on belongs to it.
     is_sure: bool,
 }
 
 impl Token {
-    pub fn new(rule: u16, number: u16, shape: Shape, offset: usize, has_slash: bool) -> Token {
+    pub fn new(rule: u16, number: u16, shape: Shape, offset: usize) -> Token {
         let literal = shape.literal();
         let is_sure = literal.len() >= 4
             && literal.iter().any(|b| const { &ByteSet::of(b"_-.:/") }.has(b))
             && !literal.starts_with(b"key-");
-        Token { rule, number, lead: shape.lead(), shape, offset, has_slash, is_sure }
+        Token { rule, number, lead: shape.lead(), shape, offset, is_sure }
     }
 
     /// The token whose window begins at `at`.
@@ -65,7 +63,7 @@ impl Token {
     /// Whether raw JSON may hold the token whose window begins at `at`.
     pub fn is_plausible(&self, raw: &[u8], at: usize) -> bool {
         let Some(literal) = at.checked_sub(self.offset) else { return false };
-        self.has_slash || self.start(raw, literal).is_some() && self.shape.may_match(raw, literal)
+        self.start(raw, literal).is_some() && self.shape.may_match(raw, literal)
     }
 
     /// Where a token begins whose first literal byte stands at `literal`, if there is enough of its lead.
@@ -80,12 +78,16 @@ impl Token {
 #[derive(Default)]
 pub struct Runs {
     by_head: HashMap<[u8; 3], Vec<u16>, BuildHasherDefault<Fnv>>,
+    /// Whether a form may stand in a UUID.
+    in_uuids: bool,
     /// One bit for each pair of first bytes.
     pairs: Vec<u64>,
 }
 
 /// The shortest run that the filter reports.
 pub const RUN: usize = super::filter::RUN as usize;
+/// How long a UUID is.
+const UUID: usize = 36;
 /// The most beginnings that one form may have to be found by them.
 const MAX_HEADS: usize = 64;
 
@@ -101,6 +103,8 @@ impl Runs {
             return false;
         }
         self.pairs.resize(65_536 / 64, 0);
+        let hexadecimal = |set: &Set| set.iter().any(|byte| byte == b'-' || byte.is_ascii_hexdigit());
+        self.in_uuids |= shape.run_len() <= UUID && fixed.iter().all(hexadecimal);
         for first in fixed[0].iter() {
             for second in fixed[1].iter() {
                 let pair = u16::from_le_bytes([first, second]);
@@ -113,14 +117,25 @@ impl Runs {
         true
     }
 
-    /// The tokens that may begin at `at`.
-    fn at(&self, text: &[u8], at: usize) -> &[u16] {
-        let Some(head) = text[at..].first_chunk::<3>() else { return &[] };
-        let pair = u16::from_le_bytes([head[0], head[1]]);
-        if self.pairs.get(usize::from(pair) / 64).is_none_or(|bits| bits >> (pair % 64) & 1 == 0) {
-            return &[];
+    /// The first place from `from` on where a token may begin that stands within the run, and those that may.
+    fn next(&self, text: &[u8], from: usize, end: usize) -> Option<(usize, &[u16])> {
+        let pairs: &[u64; 65_536 / 64] = self.pairs.as_slice().try_into().ok()?;
+        for (at, head) in text.get(from..end)?.windows(3).enumerate() {
+            let pair = u16::from_le_bytes([head[0], head[1]]);
+            if pairs[usize::from(pair) / 64] >> (pair % 64) & 1 == 1
+                && let Some(tokens) = self.by_head.get(&[head[0], head[1], head[2]])
+            {
+                return Some((from + at, tokens));
+            }
         }
-        self.by_head.get(head).map_or(&[], Vec::as_slice)
+        None
+    }
+
+    /// Whether the run is a UUID, the commonest of all, and so no token.
+    fn is_uuid(&self, text: &[u8], run: &Range<usize>) -> bool {
+        let joined = || [8, 13, 18, 23].iter().all(|at| text[run.start + at] == b'-');
+        let hex = |b: &u8| *b == b'-' || b.is_ascii_hexdigit();
+        run.len() == UUID && !self.in_uuids && joined() && text[run.clone()].iter().all(hex)
     }
 
     /// Finds the tokens in a run.
@@ -132,24 +147,34 @@ impl Runs {
         mut found: impl FnMut(Range<usize>, u16),
     ) {
         reader.charge(run.len());
-        let mut at = run.start;
-        while at + 3 <= run.end {
-            let mut next = at + 1;
-            for token in self.at(reader.text, at) {
+        let mut from = run.start;
+        while let Some((at, known)) = self.next(reader.text, from, run.end) {
+            from = at + 1;
+            for token in known {
                 let token = &tokens[usize::from(*token)];
                 if let Some(range) = token.at(reader, at) {
-                    next = next.max(range.end);
+                    from = from.max(range.end);
                     found(range, token.rule);
                 }
             }
-            at = next;
         }
     }
 
     /// Whether raw JSON may hold one of the tokens in this run.
     pub fn is_plausible(&self, raw: &[u8], run: Range<usize>, tokens: &[Token]) -> bool {
-        (run.start..run.end)
-            .any(|at| self.at(raw, at).iter().any(|token| tokens[usize::from(*token)].shape.may_match(raw, at)))
+        let mut from = run.start;
+        while let Some((at, known)) = self.next(raw, from, run.end) {
+            if known.iter().any(|token| tokens[usize::from(*token)].shape.may_match(raw, at)) {
+                return true;
+            }
+            from = at + 1;
+        }
+        false
+    }
+
+    /// Whether a run that is a UUID says nothing, whatever stands before it.
+    pub fn spares(&self, text: &[u8], run: &Range<usize>) -> bool {
+        self.is_uuid(text, run) && (run.start == 0 || text[run.start - 1] != b'|')
     }
 }
 

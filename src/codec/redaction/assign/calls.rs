@@ -66,7 +66,7 @@ const CALLS: &[Call] = &[
 /// Where the filter looks for these names, in the notation of shapes.
 #[rustfmt::skip]
 pub const CALL_WINDOWS: &[&str] = &[
-    "nect(", "getco", "pdo(", "sqli(", "bind(", "ogin(", "icate(", "auth(", "asic(", "ials(", "tial(",
+    "nect(", "getco", "pdo(", "sqli(", "bind(", "ogin(", "cate(", "auth(", "asic(", "ials(", "tial(",
     "rdaut", "thpro", "user(", "dd_pa", "rypt(", "sp_ad", "sp_pa", "jwt.[edsv]", "ernet", "hmac(", "mac.n", "ftp(",
 ];
 
