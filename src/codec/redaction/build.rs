@@ -3,7 +3,7 @@
 use super::assign::CALL_WINDOWS;
 use super::buckets::best_window;
 use super::filter::{Filter, MAX_WINDOWS, Window};
-use super::names::{FOREIGN, KEYS, PARTS};
+use super::names::{FOREIGN, PARTS};
 use super::own::{BadPattern, Own};
 use super::rules::{FINDERS, TOKENS};
 use super::shape::{Set, Shape};
@@ -110,7 +110,7 @@ impl Builder {
     /// Names that announce a secret, and what else credentials stand behind.
     fn names(&mut self) {
         PARTS.iter().for_each(|part| self.word(part, Duty::Name));
-        KEYS.iter().for_each(|key| self.add(window_of(key), Duty::Name));
+        keys().into_iter().for_each(|key| self.add(key, Duty::Name));
         self.word("bearer", Duty::Bearer);
         ["creds", "ogin:", "ogin ", " p: "].iter().for_each(|word| self.word(word, Duty::Login));
         ports().into_iter().for_each(|port| self.add(port, Duty::Port));
@@ -196,6 +196,18 @@ fn ports() -> Vec<Window> {
 fn window_of(notation: &str) -> Window {
     let sets = Shape::parse(notation).fixed();
     std::array::from_fn(|place| sets.get(place).copied().unwrap_or(Set::of(0..=255)))
+}
+
+/// Words that end with `key`, `Key` or `KEY`: what goes on in letters of the same case is another word, but for `keys`.
+fn keys() -> [Window; 2] {
+    let before = Set::of((0..=255).filter(|b: &u8| b.is_ascii_alphabetic() || b"_ .-".contains(b)));
+    let behind =
+        |is_letter: fn(&u8) -> bool| Set::of((0..=255).filter(|b| !is_letter(b) || b.eq_ignore_ascii_case(&b's')));
+    let one = |byte: u8| Set::of([byte]);
+    [
+        [before, Set::any_case(b'k'), one(b'e'), one(b'y'), behind(u8::is_ascii_lowercase)],
+        [before, one(b'K'), one(b'E'), one(b'Y'), behind(u8::is_ascii_uppercase)],
+    ]
 }
 
 /// Three digits of Arabic and Persian in a row, as they are and escaped.

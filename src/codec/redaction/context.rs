@@ -39,6 +39,9 @@ const MAX_BACK: usize = 512;
 /// How much of the text around a line tells its kind.
 const NEIGHBOURS: usize = 400;
 
+/// Bytes that open, close, escape or end something.
+const SIGNS: &ByteSet = &ByteSet::of(b"\n\\\"'`()[]{}");
+
 impl Lexer {
     /// The context of `at`, and how many bytes were read for it.
     pub fn at(&mut self, text: &[u8], at: usize) -> (LineContext, usize) {
@@ -50,7 +53,11 @@ impl Lexer {
         }
         let from = self.at;
         while self.at < at {
-            self.step(text);
+            // Most bytes change nothing.
+            self.at += text[self.at..at].iter().position(|b| SIGNS.has(b)).unwrap_or(at - self.at);
+            if self.at < at {
+                self.step(text);
+            }
         }
         let context =
             LineContext { line_start: self.line_start, string: self.string, bracket: self.brackets.last().copied() };

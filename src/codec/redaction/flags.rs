@@ -62,6 +62,16 @@ enum Form {
     Either,
 }
 
+/// The first letters of the commands.
+const HEADS: &ByteSet = &{
+    let (mut heads, mut number) = ([0; COMMANDS.len()], 0);
+    while number < COMMANDS.len() {
+        heads[number] = COMMANDS[number].0.as_bytes()[0];
+        number += 1;
+    }
+    ByteSet::of(&heads)
+};
+
 /// Which of the [`COMMANDS`] stand on a line in front of a place.
 #[derive(Clone, Copy, Default)]
 pub struct Commands {
@@ -81,7 +91,7 @@ impl Commands {
             let byte = text[self.at];
             if byte == b'\n' || byte == b'|' {
                 self.seen = 0;
-            } else if self.at == 0 || !text[self.at - 1].is_ascii_alphanumeric() {
+            } else if HEADS.has(&byte) && (self.at == 0 || !text[self.at - 1].is_ascii_alphanumeric()) {
                 let named =
                     |command: &str| command.as_bytes()[0] == byte && text[self.at..].starts_with(command.as_bytes());
                 for (number, (command, _, _)) in COMMANDS.iter().enumerate() {

@@ -326,6 +326,9 @@ impl FreeNames {
 
 fn string(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 2);
-    escape::push_string(&mut out, &String::from_utf8_lossy(text));
+    match simdutf8::basic::from_utf8(text) {
+        Ok(text) => escape::push_string(&mut out, text),
+        Err(_) => escape::push_string(&mut out, &String::from_utf8_lossy(text)),
+    }
     out
 }

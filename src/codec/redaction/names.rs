@@ -42,10 +42,6 @@ pub const PARTS: &[&str] = &[
     "haslo", "wachtw", "parol", "mnemo", "auth[^a-z]", "gnatu", "ied [bw]", "psk[^a-z]", "[_.-]pat[^a-z]",
 ];
 
-/// The same for words that end with `key`, whose letters are looked for as they stand: what goes on in small letters
-/// is another word.
-pub const KEYS: &[&str] = &["[_ .a-zA-Z-][kK]ey[^a-rt-z]", "[_ .a-zA-Z-]KEY[^A-RT-Z]"];
-
 /// Words for a password in other scripts, with where the filter looks: the best letters of each.
 #[rustfmt::skip]
 pub const FOREIGN: &[&str] = &[

@@ -58,9 +58,9 @@ impl Engine {
             return false;
         }
         let start = past_escape(raw, at).min(end);
-        may_speak(&raw[at..end])
+        self.runs.is_plausible(raw, at..end, &self.tokens)
+            || may_speak(&raw[at..end])
             || start > at && may_speak(&raw[start..end])
-            || self.runs.is_plausible(raw, at..end, &self.tokens)
             || prefixed(raw, start..end).is_some()
             || wordless(raw, &(start..end)).is_some()
     }

@@ -120,11 +120,11 @@ impl<'a> Reader<'a> {
             (to, scheme) = (at.saturating_sub(MAX_WORD), None);
         }
         self.charge(at - to + 1);
-        for place in to..at {
-            if self.text[place..].starts_with(b"://") {
-                scheme = Some(place);
-            } else if ends_word(self.text[place]) {
+        for (place, byte) in self.text[..at].iter().enumerate().skip(to) {
+            if ends_word(*byte) {
                 scheme = None;
+            } else if *byte == b':' && self.text[place..].starts_with(b"://") {
+                scheme = Some(place);
             }
         }
         self.scheme.set((at, scheme));
@@ -168,8 +168,8 @@ impl<'a> Reader<'a> {
             self.charge(1);
             return end;
         }
-        let (set, mut to) = (class.set(), at);
-        while to < self.text.len() && set.has(self.text[to]) {
+        let mut to = at;
+        while to < self.text.len() && class.has(self.text[to]) {
             if to == start && start < end {
                 to = end;
                 break;

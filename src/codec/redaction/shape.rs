@@ -78,6 +78,25 @@ pub struct Class(u8);
 static SETS: std::sync::LazyLock<Vec<Set>> =
     std::sync::LazyLock::new(|| CLASSES.iter().map(|(_, of)| ranges(of)).collect());
 
+/// The classes of each byte, one bit each.
+const OF_BYTES: [u16; 256] = {
+    let (mut table, mut class) = ([0; 256], 0);
+    while class < CLASSES.len() {
+        let (of, mut at) = (CLASSES[class].1, 0);
+        while at < of.len() {
+            let is_range = at + 2 < of.len() && of[at + 1] == b'-';
+            let (mut byte, last) = (of[at], if is_range { of[at + 2] } else { of[at] });
+            while byte <= last {
+                table[byte as usize] |= 1 << class;
+                byte += 1;
+            }
+            at += if is_range { 3 } else { 1 };
+        }
+        class += 1;
+    }
+    table
+};
+
 fn ranges(of: &[u8]) -> Set {
     let (mut set, mut at) = (Set::default(), 0);
     while at < of.len() {
@@ -113,6 +132,12 @@ impl Class {
     pub fn set(self) -> Set {
         SETS[self.number()]
     }
+
+    /// Whether a byte belongs to the class.
+    #[inline]
+    pub fn has(self, byte: u8) -> bool {
+        OF_BYTES[usize::from(byte)] >> self.0 & 1 == 1
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -127,7 +152,7 @@ const OPEN: usize = usize::MAX;
 /// The run that a shape begins with.
 #[derive(Clone, Copy, Debug)]
 pub struct Lead {
-    pub set: Set,
+    pub class: Class,
     pub min: usize,
     pub max: usize,
 }
@@ -175,7 +200,7 @@ impl Shape {
     /// The run that stands before the first literal byte, if the shape begins with one.
     pub fn lead(&self) -> Option<Lead> {
         match self.steps[0] {
-            Step::Run { class, min, max } => Some(Lead { set: class.set(), min, max }),
+            Step::Run { class, min, max } => Some(Lead { class, min, max }),
             Step::One(_) => None,
         }
     }
@@ -225,7 +250,7 @@ impl Shape {
     pub fn goes_on(&self, text: &[u8], end: usize) -> bool {
         match (self.steps.last(), text.get(end)) {
             (_, None) => false,
-            (Some(Step::Run { class, .. }), Some(next)) => class.set().has(*next),
+            (Some(Step::Run { class, .. }), Some(next)) => class.has(*next),
             (_, Some(next)) => next.is_ascii_alphanumeric(),
         }
     }
@@ -276,10 +301,10 @@ impl Shape {
                     at += 1;
                 }
                 Step::Run { class, min, max } => {
-                    let (set, wanted) = (class.set(), (*min).min(ENOUGH));
-                    let len = raw[at..].iter().take(wanted).take_while(|byte| set.has(**byte)).count();
+                    let wanted = (*min).min(ENOUGH);
+                    let len = raw[at..].iter().take(wanted).take_while(|byte| class.has(**byte)).count();
                     if len < wanted {
-                        return raw.get(at + len) == Some(&b'\\') && set.has(b'/');
+                        return raw.get(at + len) == Some(&b'\\') && class.has(b'/');
                     }
                     if min != max || *min > ENOUGH {
                         return true;

@@ -69,7 +69,7 @@ impl Token {
     /// Where a token begins whose first literal byte stands at `literal`, if there is enough of its lead.
     fn start(&self, text: &[u8], literal: usize) -> Option<usize> {
         let Some(lead) = self.lead else { return Some(literal) };
-        let len = text[..literal].iter().rev().take(lead.max).take_while(|b| lead.set.has(**b)).count();
+        let len = text[..literal].iter().rev().take(lead.max).take_while(|b| lead.class.has(**b)).count();
         (len >= lead.min).then_some(literal - len)
     }
 }
@@ -256,20 +256,20 @@ pub fn prefixed(text: &[u8], run: Range<usize>) -> Option<Range<usize>> {
         return None;
     }
     let head = run_text[..start - 1].rsplit(|b| !b.is_ascii_alphanumeric() && !b"_-".contains(b)).next()?;
-    let head = std::str::from_utf8(head).ok()?;
-    let mut words = head.rsplit(['_', '-']).map(str::to_owned);
+    let mut words = head.rsplit(|b| matches!(b, b'_' | b'-'));
     let mut word = words.next()?;
+    let is_one_of = |word: &[u8], list: &[&str]| list.iter().any(|known| known.as_bytes() == word);
     for _ in 0..2 {
-        if MIDDLES.contains(&word.as_str()) && !PREFIXES.contains(&word.as_str()) {
+        if is_one_of(word, MIDDLES) && !is_one_of(word, PREFIXES) {
             word = words.next()?;
         }
     }
     // `cache-key-` and a hash, `my-api-` and a commit: the whole prefix must announce a secret.
     let hex = secret.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
-    if matches!(word.as_str(), "key" | "token" | "access" | "id") && classify(head.as_bytes()).is_none()
-        || hex && matches!(word.as_str(), "api" | "auth" | "webhook" | "bot" | "service")
+    if matches!(word, b"key" | b"token" | b"access" | b"id") && classify(head).is_none()
+        || hex && matches!(word, b"api" | b"auth" | b"webhook" | b"bot" | b"service")
     {
         return None;
     }
-    PREFIXES.contains(&word.as_str()).then(|| run.start + start - 1 - head.len()..run.end)
+    is_one_of(word, PREFIXES).then(|| run.start + start - 1 - head.len()..run.end)
 }

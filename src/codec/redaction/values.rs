@@ -227,18 +227,15 @@ pub fn is_prose(value: &[u8]) -> bool {
 pub fn is_path(value: &[u8]) -> bool {
     let path =
         |rest: &[u8]| rest.iter().all(|b| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"/._-~ *") }.has(b));
-    match value {
-        _ if is_random(value)
-            && value.iter().filter(|b| b.is_ascii_uppercase() || b.is_ascii_digit()).count() * 3 > value.len() =>
-        {
-            false
-        }
+    let is_path = match value {
         [b'/' | b'~' | b'.', rest @ ..] => {
             value.len() > 1 && path(rest) && (rest.contains(&b'/') || rest.iter().all(|b| !b.is_ascii_digit()))
         }
         [_, b':', b'\\', ..] => true,
         _ => false,
-    }
+    };
+    let shouts = || value.iter().filter(|b| b.is_ascii_uppercase() || b.is_ascii_digit()).count() * 3 > value.len();
+    is_path && !(shouts() && is_random(value))
 }
 
 /// Whether the value is an expression of a program: a call, an attribute, an index, an operator.
