@@ -57,6 +57,11 @@ impl Phase {
         self.0.phase.load(Ordering::Relaxed)
     }
 
+    /// No request has begun on the connection yet.
+    pub(super) fn awaits_first_request(&self) -> bool {
+        self.get() == HEAD
+    }
+
     /// The same request's next phase.
     fn enter(&self, doing: u32) {
         self.0.phase.store(self.get() & !DOING | doing, Ordering::Relaxed);

@@ -6,9 +6,11 @@ pub mod reply;
 mod unread;
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
@@ -103,6 +105,10 @@ impl ServerTls {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
+
+/// A server that stops waits this long for the first request of a connection that it has accepted: its client has seen
+/// the connection open, and may be about to write.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// When a server ends, and how.
 #[derive(Clone)]
@@ -214,14 +220,33 @@ async fn connection<H: Handler>(
     let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = shutdown.closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        () = shutdown.closing.cancelled() => match first_request(connection.as_mut(), &phase).await {
+            Some(ended) => ended,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        },
     };
     if let Err(error) = ended {
         debug!(peer = peer.ip.map(tracing::field::display), %error, "a connection ended early");
     }
+}
+
+/// Drives a new connection until its first request has begun, for a bounded time; gives the result if it ends. Without
+/// this, hyper closes a connection that has sent nothing yet.
+async fn first_request<C: Future>(mut connection: Pin<&mut C>, phase: &Phase) -> Option<C::Output> {
+    let mut patience = std::pin::pin!(tokio::time::sleep(FIRST_REQUEST));
+    poll_fn(|cx| {
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        if !phase.awaits_first_request() || patience.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// What stands between us and the client may take another of several hosts for the one that is meant.

@@ -2,8 +2,6 @@
 
 use http_body_util::BodyExt;
 use proptest::prelude::*;
-use std::future::poll_fn;
-use std::task::Poll;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
@@ -204,6 +202,29 @@ async fn a_stop_closes_idle_connections_and_refuses_what_comes_on_busy_ones() {
     assert!(late.read(&mut answer).await.expect("an answer") > 0);
     drop(late);
     ended.await.expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_had_connected_before_a_stop_is_answered_and_who_says_nothing_is_let_go() {
+    for first_at in [Duration::from_millis(1), FIRST_REQUEST / 2] {
+        let shutdown = CancellationToken::new();
+        let (mut client, server) = connect(Limits::default(), &shutdown);
+        tokio::task::yield_now().await;
+        shutdown.cancel();
+        tokio::time::sleep(first_at).await;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("the connection is open");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 503 "), "after {first_at:?}: {answer}");
+        server.await.expect("the server does not panic");
+    }
+    let shutdown = CancellationToken::new();
+    let (_client, server) = connect(Limits::default(), &shutdown);
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    shutdown.cancel();
+    server.await.expect("the server does not panic");
+    assert!(began.elapsed() <= FIRST_REQUEST + Duration::from_millis(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
