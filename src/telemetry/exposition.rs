@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use metrics::Label;
-
 use super::accounting::{Accounting, ComponentKind, ComponentMetrics, ComponentState, Counts};
 use super::histogram::Histogram;
 use super::names::*;
 use super::page::Page;
+use super::text_format::Label;
 use crate::units::Timestamp;
 
 /// What the page shows beside the components.

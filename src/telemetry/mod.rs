@@ -10,6 +10,7 @@ pub mod names;
 mod page;
 pub mod panics;
 mod parked;
+mod text_format;
 
 pub use accounting::{Accounting, ComponentKind, ComponentMetrics, ComponentState, Counts, Health};
 pub use folding::Folding;

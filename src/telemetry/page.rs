@@ -2,13 +2,10 @@
 
 use std::fmt::Display;
 
-use metrics::{Key, Label};
-use metrics_exporter_prometheus::LabelSet;
-use metrics_exporter_prometheus::formatting::{write_help_line, write_metric_line, write_type_line};
-
 use super::histogram::Histogram;
 use super::measured::Family;
 use super::names::Metric;
+use super::text_format::{Label, write_head, write_histogram, write_sample};
 
 #[derive(Default)]
 pub struct Page {
@@ -20,8 +17,7 @@ pub struct Page {
 
 impl Page {
     pub fn add(&mut self, metric: Metric, labels: &[Label], value: impl Display) {
-        let labels = label_set(metric, labels);
-        write_metric_line::<&str, _>(self.family(metric), metric.name, None, &labels, None, value, None);
+        write_sample(self.family(metric), metric.name, "", labels, value);
     }
 
     pub fn add_with(&mut self, metric: Metric, labels: &[Label], more: Label, value: impl Display) {
@@ -29,14 +25,8 @@ impl Page {
     }
 
     pub fn add_histogram(&mut self, metric: Metric, labels: &[Label], histogram: &Histogram) {
-        let labels = label_set(metric, labels);
-        let text = self.family(metric);
-        let buckets = histogram.buckets().map(|(bound, count)| (bound.to_string(), count));
-        for (bound, count) in buckets.chain([("+Inf".to_owned(), histogram.count())]) {
-            write_metric_line(text, metric.name, Some("bucket"), &labels, Some(("le", bound)), count, None);
-        }
-        write_metric_line::<&str, _>(text, metric.name, Some("sum"), &labels, None, histogram.sum(), None);
-        write_metric_line::<&str, _>(text, metric.name, Some("count"), &labels, None, histogram.count(), None);
+        let (buckets, text) = (histogram.buckets(), self.family(metric));
+        write_histogram(text, metric.name, labels, buckets, histogram.sum(), histogram.count());
     }
 
     /// A metric that an operator made; the component tells two of the same name apart.
@@ -47,8 +37,7 @@ impl Page {
             Some(place) => &mut self.own[place].1,
             None => {
                 let mut text = String::new();
-                write_help_line(&mut text, &spec.name, None, None, &spec.help);
-                write_type_line(&mut text, &spec.name, None, None, kind);
+                write_head(&mut text, &spec.name, &spec.help, kind);
                 self.own.push((spec.name.clone(), text));
                 &mut self.own.last_mut().expect("just pushed").1
             }
@@ -56,22 +45,15 @@ impl Page {
         for (values, series) in &family.series {
             let named = spec.labels.iter().zip(values).map(|(name, value)| Label::new(name.clone(), value.clone()));
             let labels: Vec<Label> = [Label::new("component", component.to_owned())].into_iter().chain(named).collect();
-            let labels =
-                LabelSet::from_key_and_global(&Key::from_parts(spec.name.clone(), labels), &Default::default());
             let Some(bounds) = &spec.buckets else {
-                write_metric_line::<&str, _>(text, &spec.name, None, &labels, None, series.sum, None);
+                write_sample(text, &spec.name, "", &labels, series.sum);
                 continue;
             };
-            let mut no_more = 0;
-            for (bound, count) in bounds.iter().zip(&series.buckets) {
-                no_more += count;
-                let bound = Some(("le", bound.to_string()));
-                write_metric_line(text, &spec.name, Some("bucket"), &labels, bound, no_more, None);
-            }
-            let all = Some(("le", "+Inf".to_owned()));
-            write_metric_line(text, &spec.name, Some("bucket"), &labels, all, series.count, None);
-            write_metric_line::<&str, _>(text, &spec.name, Some("sum"), &labels, None, series.sum, None);
-            write_metric_line::<&str, _>(text, &spec.name, Some("count"), &labels, None, series.count, None);
+            let up_to = series.buckets.iter().scan(0, |sum, count| {
+                *sum += count;
+                Some(*sum)
+            });
+            write_histogram(text, &spec.name, &labels, bounds.iter().copied().zip(up_to), series.sum, series.count);
         }
     }
 
@@ -80,8 +62,7 @@ impl Page {
             Some(place) => place,
             None => {
                 let mut text = String::new();
-                write_help_line(&mut text, metric.name, None, None, metric.help);
-                write_type_line(&mut text, metric.name, None, None, metric.kind);
+                write_head(&mut text, metric.name, metric.help, metric.kind);
                 self.families.push((metric, text));
                 self.families.len() - 1
             }
@@ -93,11 +74,6 @@ impl Page {
         let own = self.own.into_iter().map(|(_, text)| text);
         self.families.into_iter().map(|(_, text)| text).chain(own).collect()
     }
-}
-
-fn label_set(metric: Metric, labels: &[Label]) -> LabelSet {
-    let key = Key::from_parts(metric.name, labels.to_vec());
-    LabelSet::from_key_and_global(&key, &Default::default())
 }
 
 #[cfg(test)]
