@@ -11,7 +11,7 @@ use crate::event::raw::name_is;
 pub enum Visibility {
     /// A user's own events, whole.
     Own(String),
-    /// All events; code of others as a preview of so many characters.
+    /// All events; code of others as a preview of this many characters.
     All { own: String, preview: usize },
     /// All events as previews, without error traces and hashes of hidden text; a filter sees no more than that.
     Previews { preview: usize },
@@ -43,7 +43,7 @@ impl Visibility {
         }
     }
 
-    /// The event as it stands in lists and streams; `None` if it may not be seen.
+    /// The event as shown in lists and streams; `None` if it may not be seen.
     pub fn show<'l>(&self, line: &'l [u8]) -> Option<Cow<'l, [u8]>> {
         match self {
             Visibility::All { own, preview } if !is_of(line, own) => Some(shorten(line, *preview, false).into()),
@@ -66,7 +66,7 @@ pub fn is_of(line: &[u8], user: &str) -> bool {
     Raw::valid(line).get("user_id").and_then(|id| id.as_str()).is_some_and(|id| id == user)
 }
 
-/// The event with its code cut to so many characters, and without what a preview hides if `hide` says so. The line is
+/// The event with its code cut to this many characters, and without what a preview hides if `hide` says so. The line is
 /// not checked again: what transforms added may have brought it beyond the limits for events that come in.
 fn shorten(line: &[u8], preview: usize, hide: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(line.len());

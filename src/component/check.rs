@@ -16,7 +16,7 @@ pub struct Check {
     pub data_dir: PathBuf,
     /// Whether the journal keeps events on disk.
     pub durable: bool,
-    /// What is wrong, and what is said once at start and by `validate` though nothing is wrong yet.
+    /// Problems, and notes that are printed at start and by `validate` though nothing is wrong yet.
     pub problems: Problems,
 }
 

@@ -80,8 +80,8 @@ impl SinkEntry {
     }
 }
 
-/// Reads a component's configuration and builds it. Where it cannot be read as it stands, what can be read is checked all the
-/// same, so that everything wrong with it is said at once.
+/// Reads a component's configuration and builds it. If some of it cannot be read, the rest is checked all the same, so
+/// that all its problems are reported at once.
 fn build<C: DeserializeOwned, T>(
     node: &Node,
     check: &mut Check,

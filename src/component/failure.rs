@@ -8,9 +8,10 @@ use std::time::Duration;
 pub enum Failure {
     /// Try again: with backoff, or after the time the other side asked for.
     Transient { answer: String, after: Option<Duration> },
-    /// Nothing will succeed until somebody acts, whatever the events are: hold the cursor, say it once, keep the data.
+    /// Nothing will succeed until an operator acts, whatever the events are: hold the cursor, log it once, keep the
+    /// data.
     Configuration { answer: String },
-    /// Either somebody has to act, or one event brings this upon all that are written with it. The loop finds out by
+    /// Either an operator has to act, or one event causes this for all that are written with it. The loop finds out by
     /// writing less at a time: what every event meets holds the sink, what one event meets twice while others are taken
     /// makes that event a dead letter.
     Ambiguous { answer: String },
@@ -66,7 +67,7 @@ impl Failure {
     }
 }
 
-/// A source cannot go on; the message is for the operator.
+/// A source cannot continue; the message is for the operator.
 #[derive(Debug)]
 pub struct Fatal(pub String);
 

@@ -76,7 +76,7 @@ pub trait Sink: Send + Sync + Sized + 'static {
     -> impl Future<Output = Result<Written, Failure>> + Send;
 
     /// Where an event goes, if the sink has several places for events, such as topics: what one of them refuses
-    /// until somebody acts (`Failure::Configuration` within `Failure::Some`) is parked while others take theirs.
+    /// until an operator acts (`Failure::Configuration` within `Failure::Some`) is parked while others take theirs.
     fn destination(&self, _event: BatchEvent<'_>) -> Option<String> {
         None
     }

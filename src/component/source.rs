@@ -92,7 +92,7 @@ impl SourceContext {
 pub trait Intake: Send + Sync {
     fn ready(&self);
 
-    /// Waits until so many bytes may be taken into memory and the journal.
+    /// Waits until this many bytes may be taken into memory and the journal.
     fn reserve(&self, bytes: usize) -> Pin<Box<dyn Future<Output = Result<MemoryPermit, ReserveError>> + Send + '_>>;
 
     /// The same at once, for those who answer "later" instead of waiting.
@@ -196,7 +196,7 @@ pub enum JobStatus {
     Rejected,
     /// Nothing was taken: the journal or the disk is full.
     Full,
-    /// Nothing was taken: the journal can never hold so much at once.
+    /// Nothing was taken: the journal can never hold that much at once.
     TooLarge,
     /// Nothing is promised: the journal could not sync, or the agent stops.
     Failed(String),

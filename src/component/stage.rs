@@ -16,7 +16,7 @@ use crate::event::Batch;
 /// What becomes of the events that a stage does not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Others {
-    /// They go on at once, by the default output.
+    /// They leave at once, by the default output.
     Pass,
     /// They end here.
     Filter,
@@ -57,12 +57,12 @@ pub trait Stage: Send + Sync + Sized + 'static {
     /// An entry of the state is due, or has to go. What is emitted counts as made.
     fn due(&self, key: &[u8], value: &Bytes, why: Why, state: &mut Transaction<'_>, out: &mut Outputs);
 
-    /// How many events an entry holds that the stage has taken and not given yet.
+    /// How many events an entry holds that the stage has taken and not emitted yet.
     fn held(&self, _value: &Bytes) -> u64 {
         0
     }
 
-    /// Events of an entry that reports show before the stage gives them.
+    /// Events of an entry that reports show before the stage emits them.
     fn open(&self, _value: &Bytes) -> Vec<Bytes> {
         Vec::new()
     }

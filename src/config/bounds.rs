@@ -13,8 +13,8 @@ const MIN_EVENT: ByteSize = ByteSize(1024);
 /// The longest that an event may wait for company.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// Paths are relative to the top level; `root` shows what was written explicitly. What is said at a path in doubt is for the
-/// caller to forget; nothing else is measured by what is there.
+/// Paths are relative to the top level; `root` shows what was written explicitly. The caller drops problems at an
+/// unreliable path; no other value is checked against one.
 pub fn of_settings(settings: &Settings, doubts: &Unreliable, root: &Node, problems: &mut Problems) {
     limits(&settings.limits, doubts, problems);
     let (journal, event) = (&settings.journal, settings.limits.event);

@@ -17,18 +17,19 @@ pub struct CircuitBreaker {
 
 #[derive(Debug, Default)]
 struct Inner {
-    closed: Option<Closed>,
+    /// `None` is closed: writes pass.
+    open: Option<Open>,
     /// Permits that are out.
     active: usize,
-    /// Who waits, longest first: while it is closed they take turns.
+    /// Who waits, longest first: while it is open they take turns.
     waiting: VecDeque<u64>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Closed {
+struct Open {
     until: Instant,
-    /// Failures since it was last open.
+    /// Failures since it was last closed.
     failures: u32,
     probing: bool,
 }
@@ -52,7 +53,7 @@ impl CircuitBreaker {
     }
 
     /// Waits for permission to write; `None` when the sink stops while there is none.
-    /// While it is closed, one at a time may try, and alone.
+    /// While it is open, one at a time may try, and alone.
     pub async fn enter(&self) -> Option<Permit<'_>> {
         let waiting = Waiting::join(self);
         loop {
@@ -74,11 +75,11 @@ impl CircuitBreaker {
     }
 
     /// Whether writes pass freely.
-    pub fn is_open(&self) -> bool {
-        self.lock().closed.is_none()
+    pub fn is_closed(&self) -> bool {
+        self.lock().open.is_none()
     }
 
-    /// Waits unless the sink stops first; tells whether the time has passed.
+    /// Waits unless the sink stops first; returns whether the time has passed.
     pub async fn pause(&self, until: Instant) -> bool {
         tokio::select! {
             () = self.stop.cancelled() => false,
@@ -94,12 +95,12 @@ impl CircuitBreaker {
 impl Inner {
     fn entry(&mut self, number: u64, now: Instant) -> Entry {
         let is_first = self.waiting.front() == Some(&number);
-        let probe = match &mut self.closed {
+        let probe = match &mut self.open {
             None => false,
-            Some(closed) if closed.probing || self.active > 0 || !is_first => return Entry::AfterChange,
-            Some(closed) if now < closed.until => return Entry::At(closed.until),
-            Some(closed) => {
-                closed.probing = true;
+            Some(open) if open.probing || self.active > 0 || !is_first => return Entry::AfterChange,
+            Some(open) if now < open.until => return Entry::At(open.until),
+            Some(open) => {
+                open.probing = true;
                 true
             }
         };
@@ -132,25 +133,25 @@ impl Drop for Waiting<'_> {
 }
 
 impl Permit<'_> {
-    /// The target works. Opens the breaker if this was the attempt to find out; tells whether it did.
+    /// The target works. Closes the breaker if this was the trial; returns whether it was.
     pub fn good(self) -> bool {
-        let opens = self.probe;
-        if opens {
-            self.breaker.lock().closed = None;
+        let closes = self.probe;
+        if closes {
+            self.breaker.lock().open = None;
         }
-        opens
+        closes
     }
 
-    /// The target does not work: closes the breaker for as long as `wait` says for so many failures in a row.
+    /// The target does not work: opens the breaker for as long as `wait` says for this many failures in a row.
     pub fn bad(self, wait: impl FnOnce(u32) -> std::time::Duration) {
         let mut inner = self.breaker.lock();
-        let failures = match &inner.closed {
-            // Another write has closed it before this one came back: one failure, not two.
-            Some(closed) if !self.probe => closed.failures,
-            Some(closed) => closed.failures + 1,
+        let failures = match &inner.open {
+            // Another write has opened it before this one came back: one failure, not two.
+            Some(open) if !self.probe => open.failures,
+            Some(open) => open.failures + 1,
             None => 1,
         };
-        inner.closed = Some(Closed { until: Instant::now() + wait(failures), failures, probing: false });
+        inner.open = Some(Open { until: Instant::now() + wait(failures), failures, probing: false });
     }
 }
 
@@ -159,9 +160,9 @@ impl Drop for Permit<'_> {
         let mut inner = self.breaker.lock();
         inner.active -= 1;
         if self.probe
-            && let Some(closed) = &mut inner.closed
+            && let Some(open) = &mut inner.open
         {
-            closed.probing = false;
+            open.probing = false;
         }
         drop(inner);
         self.breaker.changed.notify_waiters();
@@ -177,11 +178,11 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_closed_breaker_lets_one_probe_through_when_its_time_has_come() {
+    async fn an_open_breaker_lets_one_probe_through_when_its_time_has_come() {
         let breaker = CircuitBreaker::new(CancellationToken::new());
         let (first, second) = (breaker.enter().await.unwrap(), breaker.enter().await.unwrap());
         first.bad(|failures| Duration::from_secs(failures.into()));
-        assert!(breaker.enter().now_or_never().is_none(), "closed");
+        assert!(breaker.enter().now_or_never().is_none(), "open");
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(breaker.enter().now_or_never().is_none(), "another write is still out");
         second.bad(|failures| {
@@ -193,7 +194,7 @@ mod tests {
         assert_eq!(before.elapsed(), Duration::from_secs(1));
         assert!(breaker.enter().now_or_never().is_none(), "one probe at a time");
         assert!(probe.good());
-        assert!(!breaker.enter().await.unwrap().good(), "it was open already");
+        assert!(!breaker.enter().await.unwrap().good(), "it was closed already");
     }
 
     #[tokio::test(start_paused = true)]
@@ -205,7 +206,7 @@ mod tests {
             assert_eq!(failures, 2);
             Duration::from_secs(9)
         });
-        assert!(!breaker.is_open());
+        assert!(!breaker.is_closed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -145,7 +145,7 @@ impl SinkConnection {
     /// The target answered as it should.
     pub fn works(&self, permit: Permit<'_>) {
         let opened = permit.good();
-        if opened || self.breaker.is_open() {
+        if opened || self.breaker.is_closed() {
             self.show_state();
         }
     }
@@ -170,7 +170,7 @@ impl SinkConnection {
 
     /// Shows what is parked by now, if the sink delivers at all.
     pub fn show_parked(&self) {
-        if !self.breaker.is_open() || self.stuck() > 0 {
+        if !self.breaker.is_closed() || self.stuck() > 0 {
             return;
         }
         let parked = self.lock().parking.sentence();
@@ -180,7 +180,7 @@ impl SinkConnection {
         self.show_state();
     }
 
-    /// Notes what was parked, and says so of each new destination.
+    /// Notes what was parked, and logs each new destination.
     pub fn set_aside<'a>(&self, parked: impl Iterator<Item = (&'a String, &'a (u64, String))>) {
         let mut inner = self.lock();
         let at = At { now: Instant::now(), evidence: inner.evidence.now() };
@@ -250,7 +250,7 @@ impl SinkConnection {
         permit.bad(|failures| self.policy.retry.wait_or_asked(after, failures, chance));
     }
 
-    /// Nothing will move until somebody acts; the sink is tried now and then, to notice when they did.
+    /// Nothing will succeed until an operator acts; the sink is tried now and then to notice when they have.
     pub fn held(&self, permit: Permit<'_>, answer: &str) {
         self.fail(answer, ComponentState::Held);
         permit.bad(|_| self.policy.retry.max.0);
@@ -307,7 +307,7 @@ impl SinkConnection {
                 return false;
             }
         }
-        if stuck.take().is_some() && self.breaker.is_open() {
+        if stuck.take().is_some() && self.breaker.is_closed() {
             self.show_state();
         }
         true

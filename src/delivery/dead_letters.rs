@@ -45,7 +45,7 @@ impl<F: Feed> Loop<F> {
     }
 
     pub(super) fn may_unpark(&self) -> bool {
-        self.may_replay() && !self.stopping && self.connection.breaker.is_open()
+        self.may_replay() && !self.stopping && self.connection.breaker.is_closed()
     }
 
     /// Writes that have ended, and only wait for room in the queue, do not keep dead letters from making it.

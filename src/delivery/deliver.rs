@@ -16,7 +16,7 @@ use crate::journal::dead_letters::NewDeadLetter;
 use crate::telemetry::{ComponentKind, ComponentState};
 use crate::units::Timestamp;
 
-/// A partial failure that lasts so many attempts shows in health.
+/// A partial failure that lasts this many attempts shows in health.
 const SHOWN_AFTER: u32 = 3;
 
 /// Events that become too old one after the other are given up together.
@@ -324,7 +324,7 @@ pub fn dead_letter_of(component: &str, poisoned: &Poisoned, parked: Option<Strin
 
 /// Writes a batch once, without patience: for the replay of a dead letter.
 pub async fn once(connection: &SinkConnection, unsent: Unsent) -> Result<Written, String> {
-    if !connection.breaker.is_open() {
+    if !connection.breaker.is_closed() {
         return Err(format!("`{}` is not delivering at the moment", connection.cx.name));
     }
     let permit = connection.breaker.enter().await.ok_or("the sink stops")?;

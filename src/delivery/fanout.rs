@@ -46,7 +46,7 @@ pub struct Chunk {
     pub events: u64,
     /// Events that the journal had lost before this chunk.
     pub missed: u64,
-    /// Ready to send. None where all memory for frames is in use: whoever wants them reads the journal.
+    /// Ready to send. None if all memory for frames is in use: the client then reads the journal itself.
     pub frames: Option<Bytes>,
     _permit: Option<FramePermit>,
 }
@@ -65,7 +65,7 @@ pub struct Fanout {
 
 struct Group {
     sender: broadcast::Sender<Arc<Chunk>>,
-    /// Bytes of its frames that somebody holds.
+    /// Bytes of its frames in use.
     bytes: Arc<AtomicUsize>,
 }
 
@@ -80,7 +80,7 @@ pub struct Client {
     position: u64,
     /// Steps in a row that failed from there.
     failures: u32,
-    /// What was given last; whoever asks for more has sent it.
+    /// What was returned last; a client that asks for more has sent it.
     held: Option<Held>,
 }
 
@@ -125,7 +125,7 @@ enum Found {
 /// What a step does with what it reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// Renders up to so many bytes of frames.
+    /// Renders up to this many bytes of frames.
     Render(usize),
     /// Passes over what could not be read, or the first record that cannot be rendered: it becomes a gap.
     Pass,
@@ -257,7 +257,7 @@ impl Fanout {
                     failures = 0;
                     let missed = reader.take_gaps().iter().map(|gap| gap.events).sum();
                     let (this, end_seq) = (self.clone(), reader.position());
-                    // Rendering for many views takes its time, and nobody else shall wait for it.
+                    // Rendering for many views takes long, and nothing else should wait for it.
                     let sharing = tokio::task::spawn_blocking(move || this.share(first_seq, end_seq, missed, &records));
                     if sharing.await.is_err() {
                         tracing::error!("a bug in weir: rendering for live clients panicked; they read the journal");
@@ -302,7 +302,7 @@ impl Fanout {
                 permit.shrink(frames.len());
                 (chunk.frames, chunk.events, chunk._permit) = (Some(frames), events, Some(permit));
             }
-            // Nobody may be left to hear it.
+            // No receiver may be left.
             drop(sender.send(Arc::new(chunk)));
         }
     }
@@ -327,7 +327,7 @@ impl Fanout {
 }
 
 impl Step {
-    /// Renders up to so many bytes of frames.
+    /// Renders up to this many bytes of frames.
     fn rendered(mut self, reader: Reader, records: &[Arc<Record>], view: &View, most: usize) -> Step {
         let from = self.position;
         self = Step { reader: Some(reader), ..self }.with_gaps();
@@ -415,7 +415,7 @@ impl Client {
                 CatchUp::Step(step) => step.await,
                 CatchUp::Next(_) => {
                     let turn = self.fanout.catching_up.clone().acquire_owned().await.ok()?;
-                    // Who is stuck holds what it was given last: with little memory left, everybody gets less at a time.
+                    // A stuck client holds its last frames: with little memory left, every client gets less at a time.
                     let budget = &self.fanout.budget;
                     let permit = budget.try_take(READ_BYTES, 3, None).map(|permit| (permit, READ_BYTES));
                     let small = || budget.try_take(SMALL_STEP, 4, None).map(|permit| (permit, SMALL_STEP));

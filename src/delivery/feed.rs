@@ -9,8 +9,8 @@ use crate::journal::{Cause, Cursor, Gap, Journal, ReadError, Record};
 
 /// One consumer's way through one stream. The journal's cursor is one; tests have another.
 pub trait Feed: Send + 'static {
-    /// Waits for records behind those given so far: about `max_bytes` of lines, at least one record.
-    /// Returns with none when somebody begins to wait for delivery.
+    /// Waits for the next records: about `max_bytes` of lines, at least one record.
+    /// Returns none when an acknowledgement begins to wait for delivery.
     /// May be dropped and called again without losing a record.
     fn next(&mut self, max_bytes: usize) -> impl Future<Output = Result<Vec<Arc<Record>>, FeedError>> + Send;
 
@@ -18,7 +18,7 @@ pub trait Feed: Send + 'static {
     /// No `memory` leaves the last one.
     fn settle(&mut self, seq_end: u64, totals: &[u8], memory: Option<Bytes>);
 
-    /// Begins again at the position, forgetting what was given since.
+    /// Starts again at the position, forgetting what was returned since.
     fn rewind(&mut self);
 
     /// The first `seq` that has not ended; the first record may begin before it.
@@ -35,10 +35,10 @@ pub trait Feed: Send + 'static {
     /// Events of the stream at or behind the position.
     fn waiting_events(&self) -> u64;
 
-    /// Whether somebody waits for delivery, so that an idle sink should not wait for company.
+    /// Whether an acknowledgement waits for delivery, so that an idle sink writes at once.
     fn is_eager(&self) -> bool;
 
-    /// What was passed over since the last call without being given.
+    /// What was skipped since the last call without being returned.
     fn take_gaps(&mut self) -> Vec<Skipped>;
 }
 

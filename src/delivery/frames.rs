@@ -10,7 +10,7 @@ pub struct FrameBudget {
     used: Arc<AtomicUsize>,
 }
 
-/// Bytes of frames that somebody holds; given back when dropped.
+/// Bytes of frames in use; returned when dropped.
 #[derive(Debug)]
 pub struct FramePermit {
     bytes: usize,
@@ -23,12 +23,12 @@ impl FrameBudget {
         FrameBudget { limit, used: Arc::default() }
     }
 
-    /// The part of one view where there are so many; at least `least`, or nobody would ever be shown anything.
+    /// The share of one view among this many; at least `least`, or no client would ever get anything.
     pub fn share(&self, views: usize, least: usize) -> usize {
         (self.limit / views.max(1)).max(least.min(self.limit))
     }
 
-    /// Takes some of the budget, of which so many quarters may be in use afterwards.
+    /// Takes some of the budget, of which this many quarters may be in use afterwards.
     pub fn try_take(&self, bytes: usize, quarters: usize, group: Option<&Arc<AtomicUsize>>) -> Option<FramePermit> {
         let limit = self.limit / 4 * quarters;
         let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {

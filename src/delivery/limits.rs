@@ -43,7 +43,7 @@ pub struct ConcurrencyLimit {
 
 /// The weight of the newest answer in what is usual.
 const NEWEST: f64 = 0.3;
-/// An answer that takes so many times the usual is slow.
+/// An answer that takes this many times the usual is slow.
 const SLOW: f64 = 2.0;
 
 impl ConcurrencyLimit {

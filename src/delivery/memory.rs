@@ -16,7 +16,7 @@ pub struct DeliveryMemory {
     total: usize,
 }
 
-/// What a batch has taken; given back when dropped.
+/// What a batch has taken; returned when dropped.
 #[derive(Debug)]
 pub struct DeliveryPermit {
     _permit: Option<OwnedSemaphorePermit>,

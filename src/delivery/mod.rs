@@ -96,7 +96,7 @@ pub struct Delivery<F> {
     pub memory: DeliveryMemory,
     /// Whether the queue outlives the process, so that events may be parked in it.
     pub parks: bool,
-    /// Told when somebody has dropped parked dead letters.
+    /// Notified when an operator has dropped parked dead letters.
     pub dropped: Arc<Notify>,
     /// No new writes begin; those on their way end in peace.
     pub stop: CancellationToken,

@@ -110,7 +110,7 @@ impl Parking {
         })
     }
 
-    /// Adds events that the cursor has passed; tells whether the destination is a new one.
+    /// Adds events that the cursor has passed; returns whether the destination is new.
     pub fn add(&mut self, destination: &str, dead_letters: u64, answer: &str, retry: &Retry, at: At) -> bool {
         let now = at.now;
         let is_new = !self.lots.contains_key(destination);
@@ -157,7 +157,7 @@ impl Parking {
         }
     }
 
-    /// Somebody may have dropped some: so many there were, unless something was added since.
+    /// An operator may have dropped some: this many are left, unless something was added since.
     pub fn count(&mut self, due: &Due, dead_letters: u64) {
         if let Some(lot) = self.lots.get_mut(&due.destination).filter(|lot| lot.additions == due.additions) {
             lot.dead_letters = dead_letters;

@@ -30,7 +30,7 @@ pub struct Retry {
     pub initial: Duration,
     /// Maximum delay.
     pub max: Duration,
-    /// Writes until an event becomes a dead letter; without it they go on for ever.
+    /// Attempts before an event becomes a dead letter; without it they continue for ever.
     pub attempts: Option<NonZeroU32>,
 }
 
@@ -50,7 +50,7 @@ const MAX_ASKED: time::Duration = time::Duration::from_secs(3600);
 const MIN_WAIT: time::Duration = time::Duration::from_millis(10);
 
 impl Retry {
-    /// The wait after so many failures in a row (one or more). `chance` is between 0 and 1.
+    /// The wait after this many failures in a row (one or more). `chance` is between 0 and 1.
     pub fn wait(&self, failures: u32, chance: f64) -> time::Duration {
         let grown = self.initial.as_secs_f64() * GROWTH.powi(failures.saturating_sub(1).min(64) as i32);
         let most = grown.min(self.max.as_secs_f64());

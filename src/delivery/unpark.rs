@@ -115,7 +115,7 @@ fn wanted(connection: &SinkConnection, due: &Due, before: u64) -> Wanted {
 async fn try_all(connection: &SinkConnection, in_flight: &mut InFlight, stays: &mut Option<String>) -> BTreeSet<u64> {
     let mut refused = BTreeSet::new();
     while !in_flight.is_done() {
-        if !connection.breaker.is_open() {
+        if !connection.breaker.is_closed() {
             stays.get_or_insert_with(|| format!("`{}` is not delivering at the moment", connection.cx.name));
             break;
         }

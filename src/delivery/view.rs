@@ -71,7 +71,7 @@ impl View {
         (frames, events)
     }
 
-    /// The same up to so many bytes, but for one event at least; and where to go on, if that is before the end.
+    /// The same up to `bytes`, but at least one event; and where to continue, if that is before the end.
     pub fn render_some(&self, records: &[Arc<Record>], from: u64, most: usize) -> (Bytes, u64, Option<u64>) {
         let (mut out, mut events) = (Vec::new(), 0);
         for record in records {

@@ -58,7 +58,7 @@ impl Window {
         }
     }
 
-    /// Whether more than half of the last thousand events were refused, with a batch of which so much is known so far:
+    /// Whether more than half of the last thousand events were refused, counting a batch of which this is known so far:
     /// events that are still to be tried count as good.
     pub fn is_flooded_with(&self, current: Outcomes) -> bool {
         let mut left = LAST;

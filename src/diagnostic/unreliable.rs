@@ -12,8 +12,8 @@ impl Unreliable {
         self.0.iter().any(|doubt| is_within(doubt, path) || is_within(path, doubt))
     }
 
-    /// Whether a problem of a component may only follow from what is unreliable. Keys are checked against one another, so with
-    /// one unreliable only what lies inside the value of another is sure.
+    /// Whether a problem of a component may only follow from what is unreliable. Keys are checked against one another,
+    /// so with one unreliable only what lies inside the value of another is sure.
     pub fn cloud(&self, problem: &Problem) -> bool {
         let key = outermost(&problem.path);
         let is_inside = key.len() < problem.path.len() || problem.within.is_some();

@@ -92,7 +92,7 @@ impl Outlet {
 pub struct StageStop {
     /// It takes nothing more.
     pub stop: CancellationToken,
-    /// Before it ends it takes what waits and gives what it holds.
+    /// Before it ends it takes what waits and emits what it holds.
     pub release: CancellationToken,
 }
 
@@ -108,7 +108,7 @@ pub struct StageLoop {
     pub metrics: Arc<ComponentMetrics>,
     pub dead_letters: DeadLetters,
     pub stop: StageStop,
-    /// Entries over the bound were given up, and it was said.
+    /// Entries over the bound were evicted, and this was logged.
     pub evicting: bool,
 }
 
@@ -117,7 +117,7 @@ pub struct Restored {
     pub state: State,
     /// Entries that a stage of another type left under this name.
     pub others: usize,
-    /// What the last commit said of itself.
+    /// The mark of the last commit.
     pub mark: Mark,
 }
 
@@ -252,8 +252,8 @@ impl StageLoop {
         self.metrics.enter(ComponentState::Held);
     }
 
-    /// Says what damage has taken of the state. The commit that follows says how many entries there are now, so that
-    /// it is said once.
+    /// Logs what damage has taken of the state. The next commit records how many entries there are now, so that
+    /// it is logged once.
     fn report_damage(&self, restored: &Restored) {
         let (lost, not_spare) = restored.lost();
         tracing::error!(
@@ -344,7 +344,7 @@ impl StageLoop {
         self.commit(position, step, None, now).await
     }
 
-    /// Takes what waits by now and gives all that it holds.
+    /// Takes what waits by now and emits all that it holds.
     async fn release(&mut self, position: &mut Progress) {
         let newest = self.journal.stats().synced_seq;
         while self.cursor.position() < newest {
@@ -522,12 +522,12 @@ fn entry_key(key: &[u8]) -> Vec<u8> {
 /// How far a stage has come.
 struct Progress {
     state: State,
-    /// What the last commit said of itself.
+    /// The mark of the last commit.
     mark: Mark,
 }
 
 impl Progress {
-    /// What a commit with these changes says of itself.
+    /// The mark of a commit with these changes.
     fn next_mark(&self, changes: &Changes, seq_end: Option<u64>) -> Mark {
         let (entries, not_spare) = self.state.counts_with(changes);
         let keys: Vec<Vec<u8>> = changes.keys().map(|key| entry_key(key)).collect();

@@ -54,7 +54,7 @@ pub struct FakeIntake {
 struct Inner {
     entries: Vec<Entry>,
     positions: HashMap<Bytes, Bytes>,
-    /// Verdicts still to give; none left means `Done`.
+    /// Outcomes still to come; none left means `Done`.
     script: std::collections::VecDeque<JobStatus>,
     /// Held back instead of answered.
     held: Option<Vec<(Job, oneshot::Sender<Outcome>)>>,
@@ -109,7 +109,7 @@ impl FakeIntake {
         self.inner().held.as_ref().map_or(0, Vec::len)
     }
 
-    /// Answers what is held and holds no more.
+    /// Answers what is held, and holds nothing from now on.
     pub fn release(&self) {
         let held = self.inner().held.take().unwrap_or_default();
         for (job, answer) in held {

@@ -55,7 +55,7 @@ pub struct IngestEndpoint {
 }
 
 impl IngestEndpoint {
-    /// Takes what the request brings, and answers once it is as safe as `wait` says.
+    /// Accepts the body of a request, and answers once it is as durable as `wait` asks.
     pub async fn receive(&self, request: Request<Incoming>, sender: Option<&Principal>, peer: Peer) -> Response<Body> {
         let begun = Instant::now();
         let response = match self.take(request, sender, peer).await {

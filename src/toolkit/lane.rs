@@ -1,4 +1,4 @@
-//! A lane whose origin cannot be read again: it keeps what it submitted until the outcome, and submits it again if needed.
+//! A lane whose origin cannot be read again: it keeps what it submitted until the outcome, to submit it again if needed.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -66,12 +66,12 @@ impl Lane {
         Lane { cx, decoder, origin, submissions: FuturesUnordered::new() }
     }
 
-    /// Waits until one more chunk of so many bytes may be taken.
+    /// Waits until one more chunk of this size may be taken.
     pub async fn reserve(&mut self, bytes: usize) -> Result<MemoryPermit, Closed> {
         while self.submissions.len() >= MOST_IN_FLIGHT {
             self.submissions.next().await.unwrap_or(Ok(()))?;
         }
-        // While this lane waits for memory, its own failed chunks must be able to go on.
+        // While this lane waits for memory, its own failed chunks must be able to proceed.
         let permit = self.cx.intake.reserve(bytes);
         tokio::pin!(permit);
         loop {

@@ -42,7 +42,7 @@ enum State {
     Failed,
 }
 
-/// What a position says.
+/// The content of a position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claim {
     pub done: u64,
@@ -60,7 +60,7 @@ impl Claim {
 }
 
 impl RangeTracker {
-    /// Goes on where the statements of all slots say.
+    /// Continues where the positions of all slots say.
     pub fn resume<'a>(statements: impl IntoIterator<Item = &'a Claim>) -> RangeTracker {
         let (mut base, mut done, mut spans) = (0, 0, Vec::new());
         for statement in statements {
@@ -97,7 +97,7 @@ impl RangeTracker {
         (self.base > 0).then_some(0..self.base)
     }
 
-    /// Begins behind what is there already.
+    /// Starts after what is there already.
     pub fn starting_at(offset: u64) -> RangeTracker {
         RangeTracker { base: offset, done: offset, cursor: offset, ..RangeTracker::default() }
     }
@@ -278,7 +278,7 @@ mod tests {
                         ranges.settle(slot, is_taken);
                     }
                     Act::Crash => {
-                        // Some of what is pending was committed, in order, and nobody heard.
+                        // Some pending chunks were committed, in order, without an outcome being received.
                         for (slot, span, statement) in pending.drain(..).take(2) {
                             span.for_each(|byte| committed[byte as usize] += 1);
                             journal.insert(slot, statement);

@@ -37,7 +37,7 @@ pub fn said(answer: &Answer) -> String {
     }
 }
 
-/// The beginning of what a server said, in one line that cannot forge another.
+/// The beginning of a server's answer, in one line that cannot forge another.
 pub fn shown(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");

@@ -128,7 +128,7 @@ impl<S: Stage> Driven<S> {
         Given::of(out)
     }
 
-    /// Lets so many seconds pass, and hands back what is due.
+    /// Lets this many seconds pass, and returns what is due.
     pub fn wait(&mut self, seconds: f64) -> Given {
         self.now = Timestamp(self.now.0 + (seconds * 1e6) as i64);
         let mut out = Outputs::default();
@@ -147,7 +147,7 @@ impl<S: Stage> Driven<S> {
         panic!("an entry is due again and again")
     }
 
-    /// Has it give all that it holds.
+    /// Makes it emit all that it holds.
     pub fn release(&mut self, why: Why) -> Given {
         let mut out = Outputs::default();
         let mut transaction = Transaction::new(&self.state, self.now);

@@ -38,7 +38,7 @@ use crate::units::Timestamp;
 /// Most values in one document of a request.
 const MAX_VALUES: usize = 1_000_000;
 
-/// In the mode of a folder: somebody who is not its owner may change what is in it.
+/// In the mode of a folder: users other than its owner may change its content.
 const OTHERS_WRITE: u32 = 0o022;
 
 /// Why an agent did not start.
@@ -209,7 +209,7 @@ impl Agent {
         SourceIntake::new(name.clone(), metrics, flow, self.context.clone())
     }
 
-    /// Events that are parked for a sink without a cursor hold nothing up, but wait for somebody to decide.
+    /// Events parked for a sink without a cursor block nothing, but wait for the operator to decide.
     fn report_parked(&self, running: &Running, parked: &BTreeMap<String, u64>) {
         let is_known = |name: &str| running.sinks.contains_key(name) || running.orphans.contains(name);
         for (sink, parked) in parked.iter().filter(|(name, _)| !is_known(name)) {

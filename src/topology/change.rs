@@ -245,7 +245,7 @@ impl Agent {
         });
     }
 
-    /// Whoever has the cursor of this name, and whether what it has not passed is to be let go.
+    /// The owner of the cursor of this name, and whether what it has not passed is to be dropped.
     fn take_over(&self, running: &mut Running, name: &Arc<str>) -> (Option<Predecessor>, bool) {
         if let Some(sink) = running.sinks.remove(name) {
             return (Some(Predecessor::Running(Box::new(sink))), false);
@@ -310,7 +310,7 @@ impl Agent {
         flow
     }
 
-    /// By when whoever stops now has to have stopped.
+    /// The deadline for components that stop now.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + Duration::from(self.settings.limits.shutdown_timeout)
     }

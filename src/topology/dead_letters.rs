@@ -20,7 +20,7 @@ impl Running {
     }
 }
 
-/// What became of dead letters that somebody wants dropped.
+/// What became of dead letters that were to be dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Dropped {

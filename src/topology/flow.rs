@@ -58,7 +58,7 @@ pub struct Port {
 /// What a job has come to.
 pub struct Yield {
     pub entries: Vec<(StreamId, Lines)>,
-    /// Node and event of what a transform could not pass on.
+    /// Node and event of what a transform failed on.
     pub dead: Vec<(usize, DeadEvent)>,
     /// What each node adds to its accounting once the job is committed.
     pub deltas: Vec<Counts>,

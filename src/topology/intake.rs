@@ -48,7 +48,7 @@ struct Inner {
     /// Jobs that have not ended.
     jobs: TaskTracker,
     address: Mutex<Option<String>>,
-    /// Refusals that the log has heard of.
+    /// Refusals that were logged.
     refusals: Mutex<Folding>,
 }
 
@@ -93,7 +93,7 @@ impl SourceIntake {
         self.inner.context.limits.event_bytes
     }
 
-    /// The source cannot go on.
+    /// The source cannot continue.
     pub fn failed(&self, message: &str) {
         tracing::error!(source = %self.inner.name, error = message, "the source failed and is restarted");
         self.inner.metrics.error(message);
@@ -328,7 +328,7 @@ fn run(
     });
 }
 
-/// Says what a source refuses, and from whom. What goes to the dead letters is said there.
+/// Logs what a source refuses, and from whom. Dead letters are logged elsewhere.
 fn log_refused(inner: &Inner, job: &Job, refused: &[Refusal]) {
     let Some(first) = refused.first().filter(|_| job.on_bad != OnBad::DeadLetter) else { return };
     let mut refusals = inner.refusals.lock().unwrap_or_else(PoisonError::into_inner);

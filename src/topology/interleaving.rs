@@ -29,7 +29,7 @@ const NAMES: [&str; 2] = ["a", "b"];
 /// The name that each sink reads.
 type Plan = [Option<usize>; 2];
 
-/// What a source submits goes to every name that somebody reads.
+/// What a source submits goes to every name that is read.
 struct Flow {
     plan: Plan,
     streams: BTreeMap<usize, StreamId>,
@@ -387,7 +387,7 @@ impl World {
         }
     }
 
-    /// Who stands where, for whoever reads of a hang.
+    /// The state of each actor, for the report of a hang.
     fn why(&self) -> String {
         format!(
             "queue {}, threads {}, waiting {}, cuts {:?}, retiring {:?}, open {}, {}",

@@ -15,7 +15,7 @@ use crate::telemetry::{ComponentKind, ComponentState};
 /// What a state without a stage is called where components are listed.
 const ORPHAN_TYPE: &str = "removed";
 
-/// A stage that is in the plan no more, or with another type, as it was configured last; and where it gives events.
+/// A stage that left the plan or changed its type, as it was last configured, and the outputs it emits to.
 pub(super) struct LeftoverStage {
     name: Arc<str>,
     steps: Vec<Step>,
@@ -40,7 +40,7 @@ impl LeftoverStage {
         LeftoverStage { name, steps, streams }
     }
 
-    /// Everything that it may be given or give.
+    /// All its possible inputs and outputs.
     pub(super) fn streams(&self) -> impl Iterator<Item = StreamId> + '_ {
         self.streams.all()
     }
@@ -55,7 +55,7 @@ impl LeftoverStage {
 }
 
 impl Agent {
-    /// Has stages that are in no plan any more go on as they were configured last. `moved` are the sinks that run.
+    /// Runs stages that are in no plan any more as they were last configured. `moved` are the sinks that run.
     pub(super) fn begin_leftover_stages(
         self: &Arc<Agent>,
         running: &mut Running,
@@ -65,7 +65,7 @@ impl Agent {
         let stages = running.steps.iter().filter(|step| step.frame.is_some()).map(|step| &step.name);
         let names: Vec<&Arc<str>> = stages.chain(leftover.iter().map(|stage| &stage.name)).collect();
         moved.extend(names.into_iter().map(|name| Arc::from(input_name(name))));
-        // One that owes nothing yet may be given something by another that has begun.
+        // One that owes nothing yet may receive events from another that runs.
         let mut rest: Vec<LeftoverStage> = leftover;
         loop {
             let before = rest.len();
@@ -91,7 +91,7 @@ impl Agent {
         let (name, journal, step) = (&leftover.name, &self.context.journal, leftover.step()?);
         let has_successor = running.steps.iter().any(|step| step.name == *name && step.frame.is_some());
         let is_fed = running.leaving_stages.values().any(|other| other.feeds(name));
-        // Of several types that a name had, the one that holds something goes on; one at a time.
+        // Of several types that a name had, the one that holds something runs; one at a time.
         let owes = has_state(journal, name, step.type_name)
             || (!has_successor
                 && restore(journal, name, None).state.is_empty()
@@ -125,7 +125,7 @@ impl Agent {
         RunningStage::start(self, step, flow, None)
     }
 
-    /// Lets removed stages go on to their end.
+    /// Runs removed stages to their end.
     pub(super) fn look_after_leaving_stages(&self, running: &mut Running) {
         let expected = running.sources.len() + 1 + running.stages.len() + running.leaving_stages.len();
         let may_come = running.flows.iter().filter(|flow| flow.strong_count() > 0).count() > expected;

@@ -1,6 +1,6 @@
 //! The memory budget of the process, divided into shares at start.
 
-/// What the process needs before it has taken a single event, where the kernel does not tell.
+/// What the process needs before its first event, where the kernel does not report it.
 const BASE_BYTES: u64 = 12 * 1024 * 1024;
 /// The least that anything is given, however small the budget.
 const LEAST_BYTES: u64 = 1024 * 1024;

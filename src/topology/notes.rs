@@ -59,7 +59,7 @@ impl Agent {
         self.context.journal.note_reported(report);
     }
 
-    /// Enters an event that nobody waits for. `by` is the user who caused it, if one did.
+    /// Enters an event without waiting. `by` is the user who caused it, if any.
     pub fn note(&self, event_type: &str, by: Option<&str>, is_admin: bool, description: &str, metadata: Value) {
         self.note_from(event_type, by, is_admin, description, metadata, None);
     }
@@ -85,7 +85,7 @@ impl Agent {
         self.enter_own(&event);
     }
 
-    /// Enters an event as it stands.
+    /// Enters an event unchanged.
     pub fn note_event(&self, event: serde_json::Map<String, Value>) {
         self.enter_own(&Value::Object(event));
     }

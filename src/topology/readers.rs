@@ -8,7 +8,7 @@ use super::agent::Agent;
 use crate::component::{Readable, Reader};
 use crate::stages::input_name;
 
-/// How often somebody who waits for an event looks whether it is there.
+/// How often a waiting request checks whether its event is visible.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// The readers of the running sinks.

@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A removed sink.
 pub(super) enum Retired {
-    /// It delivers what waits for it, or is about to be let go.
+    /// It delivers what waits for it, or is about to be dropped.
     Finishing(Box<RunningSink>),
     /// It ends; then its cursor goes, unless the name is in a plan again. Whether what it has not delivered is let go.
     Leaving(JoinHandle<()>, bool),
@@ -138,7 +138,7 @@ impl Agent {
         }
     }
 
-    /// Shows a cursor that waits for somebody to decide.
+    /// Shows a cursor that waits for the operator to decide.
     fn adopt_orphan(&self, running: &mut Running, name: &Arc<str>, waiting: u64) {
         let message = format!(
             "{waiting} events wait for this sink, which is no longer configured: bring it back, with `on_remove: \
@@ -152,7 +152,7 @@ impl Agent {
         running.orphans.insert(name.clone());
     }
 
-    /// A sink that the plan does not have goes on with what it owes, as it was configured last.
+    /// A sink that left the plan delivers what it owes, as it was last configured.
     pub(super) fn go_on_draining(self: &Arc<Agent>, running: &mut Running, sink: PlannedSink) {
         let name = sink.name.clone();
         let Some(cursor) = self.context.journal.cursor_info(&name) else {

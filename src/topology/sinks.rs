@@ -160,7 +160,7 @@ impl RunningSink {
         behind + self.metrics.snapshot().parked
     }
 
-    /// Parked dead letters were dropped by somebody; this is how all of them have ended so far.
+    /// An operator dropped parked dead letters; this is how all of them have ended so far.
     pub fn dropped(&self, ends: ParkedEnds) {
         self.metrics.update(|counts| counts.end_parked(ends));
         self.dropped.notify_one();
@@ -179,7 +179,7 @@ impl RunningSink {
         self.task.is_finished()
     }
 
-    /// Lets writes on their way end, until the deadline or until somebody is in a hurry.
+    /// Lets writes in flight end, until the deadline or a second signal.
     pub async fn end(mut self, deadline: Instant, hurry: &CancellationToken) {
         self.close();
         tokio::select! {

@@ -16,7 +16,7 @@ pub fn snapshots_file(data_dir: &Path) -> PathBuf {
 }
 
 impl Agent {
-    /// Keeps the text of every sink and stage that runs, is on its way out, or waits for somebody to decide.
+    /// Keeps the text of every sink and stage that runs, is leaving, or waits for the operator to decide.
     pub(super) fn save_snapshots(&self, running: &Running) {
         if !self.is_durable() {
             return;

@@ -99,7 +99,7 @@ impl RunningStage {
         Some(RunningStage { name, on_remove: frame.on_remove, feeds, stage, outlet, stop, task })
     }
 
-    /// What it gives from now on goes through this flow.
+    /// What it emits from now on goes through this flow.
     pub fn exchange(&mut self, flow: Arc<Flow>, context: &Arc<IntakeContext>) {
         self.feeds = names(&flow);
         self.outlet.exchange(Arc::new(Behind { name: self.name.clone(), flow, context: context.clone() }));
@@ -120,7 +120,7 @@ impl RunningStage {
         self.stop.stop.cancel();
     }
 
-    /// Asks it to take what waits, to give what it holds, and to end.
+    /// Asks it to take what waits, to emit what it holds, and to end.
     pub fn release(&self) {
         self.stop.release.cancel();
         self.stop.stop.cancel();
@@ -139,12 +139,12 @@ impl RunningStage {
         &self.feeds
     }
 
-    /// Whether what it gives comes to this transform.
+    /// Whether its output reaches this transform.
     pub fn feeds(&self, transform: &str) -> bool {
         self.feeds.iter().any(|fed| **fed == *transform)
     }
 
-    /// Asks it to end for this successor, which cannot go on with the state of another type.
+    /// Asks it to end for this successor, which cannot use the state of another type.
     fn make_way(&self, successor: &dyn AnyStage) {
         match self.type_name() == successor.type_name() || self.on_remove == Some(OnRemove::Drop) {
             true => self.close(),
@@ -301,7 +301,7 @@ impl Agent {
     pub(super) async fn stop_stages(&self, deadline: Instant) {
         let mut running = self.running.lock().await;
         let (stages, leaving) = (std::mem::take(&mut running.stages), std::mem::take(&mut running.leaving_stages));
-        // In the order of the steps, so that what one gives comes to the next.
+        // In the order of the steps, so that each one's output reaches the next.
         let order: Vec<Arc<str>> = running.steps.iter().map(|step| step.name.clone()).collect();
         drop(running);
         let mut all: Vec<RunningStage> = stages.into_values().chain(leaving.into_values()).collect();

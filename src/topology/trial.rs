@@ -36,7 +36,7 @@ pub struct Trial {
 /// What came of some events.
 pub struct Outcome {
     lines: BTreeMap<Input, Vec<Bytes>>,
-    /// Component and reason of what could not be passed on.
+    /// Component and reason of each failed event.
     pub dead: Vec<(Arc<str>, String)>,
 }
 
@@ -207,7 +207,7 @@ fn push(text: &mut Vec<u8>, event: &[u8]) -> Range<usize> {
     start..start + event.len()
 }
 
-/// The lines as a sink is given them.
+/// The lines as a sink receives them.
 fn batch_of(lines: &[&Bytes]) -> WriteBatch {
     let (mut bytes, mut ends) = (Vec::new(), Vec::new());
     for line in lines {

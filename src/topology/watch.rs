@@ -12,7 +12,7 @@ use crate::units::Timestamp;
 
 /// How often the journal is looked at.
 const EVERY: Duration = Duration::from_millis(250);
-/// Looks until a trouble that goes on is logged again: a minute.
+/// Checks until a lasting problem is logged again: a minute.
 const REMINDED_AFTER: u32 = 240;
 /// Looks that find the same before it is more than a moment's.
 const LASTING: u32 = 2;

@@ -27,7 +27,7 @@ pub struct Step {
 pub struct Streams(BTreeMap<Input, StreamId>);
 
 impl Streams {
-    /// A stream for each of these outputs, whoever reads them.
+    /// A stream for each of these outputs.
     pub fn of_outputs(outputs: impl Iterator<Item = (Input, StreamId)>) -> Streams {
         Streams(outputs.collect())
     }

@@ -41,7 +41,7 @@ pub struct InFlight {
     pub poison: Vec<Poisoned>,
     /// What is set aside for its destination.
     pub parked: Vec<(String, Refused)>,
-    /// What its destinations refused until somebody acts: to be parked or put back.
+    /// What its destinations refuse until an operator acts: to be parked or put back.
     refused: Vec<Refused>,
 }
 
@@ -68,7 +68,7 @@ pub struct Doubt {
     pub is_exhausted: bool,
 }
 
-/// One event that is not taken until somebody acts.
+/// One event that is refused until an operator acts.
 #[derive(Clone, Debug)]
 pub struct Refused {
     /// A batch of this one event.
@@ -109,9 +109,9 @@ pub enum Next {
     GoOn,
     /// Whether the target works is not known yet: less at a time will show it.
     Split,
-    /// Try again after a while: the time asked for, or the backoff for so many attempts.
+    /// Retry later: after the time asked for, or the backoff for this number of attempts.
     Wait { answer: String, after: Option<Duration>, attempts: u32, whole: bool },
-    /// Somebody has to act. `alone`: no other event is at hand that could show whether it is this one's own fault.
+    /// An operator has to act. `alone`: no other event is available to show whether this one is at fault.
     Hold { answer: String, alone: bool },
 }
 
@@ -215,7 +215,7 @@ impl InFlight {
     }
 
     /// How its events have ended so far; those that are still to be written count as good. What was given up because the
-    /// operator allows only so many attempts says nothing about the events.
+    /// operator limits the attempts says nothing about the events.
     pub fn outcomes(&self) -> Outcomes {
         let given_up = self.poison.iter().filter(|poisoned| poisoned.reason == GAVE_UP).count();
         let events = (self.pending.batch.len() - self.parked.len() - given_up) as u64 - self.expired;
@@ -412,7 +412,7 @@ impl InFlight {
         true
     }
 
-    /// Every event that was tried meets it: somebody has to act. From now on one event is tried at a time.
+    /// Every event that was tried fails: an operator has to act. From now on one event is tried at a time.
     fn hold(&mut self, answer: String, untried: usize) -> Next {
         let all = self.gather(None);
         self.todo.extend(all);

@@ -105,7 +105,7 @@ const WORDS: &[&str] = &[
     "]",
 ];
 
-/// A small generator; the same seed gives the same inputs.
+/// A small generator: the same inputs for the same seed.
 struct Random(u64);
 
 impl Random {
