@@ -30,7 +30,7 @@ use crate::units::Timestamp;
 /// The secret that signs tokens where the configuration names none.
 pub struct FirstSecret {
     pub secret: Secret<String>,
-    /// Made at this start: nobody has a token yet.
+    /// Created at this start: no token has been issued yet.
     pub is_new: bool,
 }
 
@@ -38,7 +38,7 @@ pub struct FirstSecret {
 pub const SECRET_FILE: &str = "api.secret";
 /// How long a ticket for a stream is good.
 const TICKET_AGE: Duration = Duration::from_secs(30);
-/// Tickets that were given out and not used yet.
+/// Tickets that were issued and not used yet.
 const MAX_TICKETS: usize = 10_000;
 
 /// Decides by the head of a request.
@@ -158,7 +158,7 @@ impl Access {
         Ok(self.roles.complete(admitted.expect("the gate of the API is never open")).await)
     }
 
-    /// Whether somebody may use a route.
+    /// Whether the caller may use a route.
     pub fn check(&self, who: &Principal, needed: Who) -> Result<(), Problem> {
         match needed {
             Who::Open | Who::Sender => Ok(()),
@@ -195,7 +195,7 @@ impl Access {
         self.known(request, peer).await.map(Some)
     }
 
-    /// Whether the request shows an administrator's credentials; nothing is said if not.
+    /// Whether the request has an administrator's credentials; nothing is logged if not.
     pub async fn shows_admin(&self, request: &Request<Incoming>, peer: Peer) -> bool {
         has_credentials(request)
             && self.known(request, peer).await.is_ok_and(|who| self.check(&who, Who::Admin).is_ok())

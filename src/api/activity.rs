@@ -119,7 +119,7 @@ pub fn since_midnight(mut filter: Filter, zone: &Zone) -> Filter {
     filter
 }
 
-/// The date of a day that lies so many days before today.
+/// The date this many days before today.
 fn date(zone: &Zone, before: u64) -> String {
     let now = Timestamp::now();
     let local = now.0 + zone.offset_at(now) * 1_000_000;

@@ -159,7 +159,7 @@ async fn next((mut export, ready): Step) -> Option<(Result<Frame<Bytes>, Infalli
                 None => match export.page().await {
                     Ok(rows) => rows,
                     Err(error) => {
-                        // Without its end and its trailer nobody takes the export for whole.
+                        // Without its end and its trailer an export is recognisably incomplete.
                         tracing::warn!(%error, "an export was aborted");
                         return None;
                     }

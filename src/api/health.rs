@@ -41,7 +41,7 @@ fn journal(api: &Api, with_errors: bool) -> Value {
     shown
 }
 
-/// What health says about one component.
+/// The health of one component.
 pub fn component(metrics: &crate::telemetry::ComponentMetrics, with_errors: bool) -> Value {
     let health = metrics.health();
     let mut told = json!({

@@ -41,7 +41,7 @@ use crate::units::Timestamp;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a browser waits before it connects again, in milliseconds.
 const RETRY: &[u8] = b"retry: 3000\n\n";
-/// What a WebSocket client may send: it has nothing to say.
+/// The most bytes a WebSocket client may send; its messages are ignored.
 const MAX_MESSAGE: usize = 4096;
 /// A WebSocket client that takes nothing for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -278,7 +278,7 @@ async fn serve(request: Request<hyper::body::Incoming>, mut client: Client, ends
             return;
         }
     }
-    // Who is gone already hears no farewell.
+    // A client that is gone gets no close frame.
     let _ = timeout(WRITE_TIMEOUT, sender.close()).await;
 }
 

@@ -59,7 +59,7 @@ pub async fn logout(api: &Api, call: Call) -> Result<Answer, Problem> {
     Ok(Answer::Response(response))
 }
 
-/// A cookie is given up only under the path under which it was given.
+/// A cookie is deleted only under the path under which it was set.
 fn cookie_path(api: &Api) -> &str {
     match api.agent.settings.api.base_path.as_str() {
         "" => "/",

@@ -132,7 +132,7 @@ impl Api {
         self.access.get()
     }
 
-    /// A keyed hash of a cursor, so that nobody else can make one.
+    /// A keyed hash of a cursor, so that it cannot be forged.
     fn cursor_mac(&self, text: &[u8]) -> [u8; 16] {
         self.access().sessions.mac("cursor", text)
     }
@@ -173,7 +173,7 @@ impl Api {
         Ok(())
     }
 
-    /// Lets in who may use a route; also tells when what they showed ends.
+    /// Authorizes a request for a route, and returns when its credentials expire.
     async fn admit(
         &self,
         route: &Route,
@@ -195,7 +195,7 @@ impl Api {
         }
     }
 
-    /// Enters that somebody showed wrong credentials: once for each address and minute, with a count.
+    /// Records wrong credentials: once for each address and minute, with a count.
     fn login_failed(&self, path: &str, ip: Option<IpAddr>) {
         let mut failed = self.failed_logins.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -267,7 +267,7 @@ impl Handler for Api {
     }
 }
 
-/// Whether somebody may see error texts in health: an administrator, or whoever is on this machine.
+/// Whether the caller may see error texts in health: an administrator, or a local caller.
 fn is_near(call: &Call) -> bool {
     call.peer.is_local()
 }

@@ -114,7 +114,7 @@ impl Params {
             .ok_or_else(|| bad(name, "expected a time such as `2026-01-31T08:00:00Z`, a date, or seconds since 1970"))
     }
 
-    /// What was given, for the record of who read what.
+    /// The parameters as given, for the audit record.
     pub fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.values.iter().map(|(name, value)| (*name, value.as_str()))
     }

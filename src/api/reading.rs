@@ -33,7 +33,7 @@ pub fn deadline() -> Instant {
     Instant::now() + DEADLINE
 }
 
-/// What somebody may see.
+/// The visibility of the reader.
 pub fn visibility(api: &Api, who: &Principal) -> Visibility {
     let preview = api.agent.settings.api.preview as usize;
     match who.role {
@@ -51,7 +51,7 @@ pub fn reader(api: &Api) -> Result<Arc<dyn Reader>, Problem> {
     })
 }
 
-/// A failed read, as a client hears it.
+/// A failed read, as the response to the client.
 pub fn problem(error: ReadError) -> Problem {
     match error {
         ReadError::Deadline => {
@@ -194,7 +194,7 @@ pub fn read_cursor(api: &Api, params: &Params, order: &str) -> Result<Option<Key
     keyset().map(Some).ok_or_else(|| bad("cursor", "expected the `next` of an earlier page, with the same order"))
 }
 
-/// Enters the event that somebody has read or exported other people's events.
+/// Records that a reader has read or exported other people's events.
 pub fn record_read(api: &Api, call: &Call, event_type: &str, results: u64) {
     let who = call.reader();
     if !matches!(who.role, Role::Admin | Role::Viewer) {

@@ -21,7 +21,7 @@ use crate::visibility::Visibility;
 const MOST_EVENTS: usize = 10_000;
 const SLOWEST: usize = 5;
 
-/// Everything that a report tells.
+/// The content of a report.
 #[derive(Serialize)]
 pub struct Report {
     session_id: Option<String>,
@@ -58,7 +58,7 @@ pub struct Summary {
 #[derive(Default, Serialize)]
 pub struct Performance {
     pub by_action: BTreeMap<String, ActionPerformance>,
-    /// Sizes of files that the details tell, added up.
+    /// The sum of the file sizes in the details.
     pub bytes: u64,
     pub slowest: Vec<Slow>,
 }

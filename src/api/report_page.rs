@@ -100,7 +100,7 @@ fn write(page: &mut String, text: std::fmt::Arguments<'_>) {
     page.write_fmt(text).expect("memory takes every text");
 }
 
-/// A text that stays a text, wherever it stands in a page.
+/// A text escaped for any place of a page.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

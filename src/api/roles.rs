@@ -13,7 +13,7 @@ use crate::net::{Principal, Role};
 
 /// How long an answer of the table holds.
 const MAX_AGE: Duration = Duration::from_secs(60);
-/// How long the table may take; whoever waits has only what their token says then.
+/// How long the lookup may take; after that the role is the token's.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Users whose roles are remembered.
 const MAX_KNOWN: usize = 10_000;

@@ -27,7 +27,7 @@ pub enum Who {
     Admin,
     /// Whoever may send events.
     Sender,
-    /// A reader or administrator of a stream, whose token may stand in the query.
+    /// A reader or administrator of a stream, whose token may be in the query string.
     StreamReader,
     StreamAdmin,
 }
@@ -57,7 +57,7 @@ impl Route {
 pub struct Call {
     pub request: Request<Incoming>,
     pub peer: Peer,
-    /// Absent where nobody has to say who they are.
+    /// Absent on routes without authentication.
     pub who: Option<Principal>,
     /// When what they showed ends, in seconds since 1970.
     pub expires: Option<i64>,
@@ -69,7 +69,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Who asks; only for routes that need somebody.
+    /// The caller; only on routes with authentication.
     pub fn reader(&self) -> &Principal {
         self.who.as_ref().expect("the route lets nobody in without a name")
     }
@@ -476,7 +476,7 @@ pub enum Found {
     Nothing,
 }
 
-/// The route of a request. `HEAD` is a `GET` whose body nobody sends.
+/// The route of a request. `HEAD` is a `GET` without its body.
 pub fn find(method: &Method, path: &str) -> Found {
     let method = if method == Method::HEAD { "GET" } else { method.as_str() };
     let mut others = Vec::new();

@@ -21,7 +21,7 @@ const MAX_ENDED: usize = 10_000;
 
 pub struct Sessions {
     key: [u8; KEY_BYTES],
-    /// Ids of sessions that somebody has ended, and when they would have ended.
+    /// Ids of sessions that were logged out, and when they would have expired.
     ended: Mutex<HashMap<String, i64>>,
 }
 

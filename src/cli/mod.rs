@@ -138,7 +138,7 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Writes to stdout; tells whether somebody still reads it.
+/// Writes to stdout; returns whether it is still read.
 fn write(text: &str) -> Result<bool, String> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();

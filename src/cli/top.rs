@@ -93,7 +93,7 @@ fn counted(pipeline: &Value) -> Counted {
 fn rates(earlier: &Counted, now: &Counted, seconds: f64) -> Counted {
     let rate = |key: &(String, String), (into, out): &(f64, f64)| {
         let (into_before, out_before) = earlier.get(key).copied().unwrap_or((*into, *out));
-        // An agent that was started anew counts from zero.
+        // A restarted agent counts from zero.
         (((into - into_before) / seconds).max(0.0), ((out - out_before) / seconds).max(0.0))
     };
     now.iter().map(|(key, counts)| (key.clone(), rate(key, counts))).collect()

@@ -64,7 +64,7 @@ fn verify(path: &Path) -> Result<String, String> {
     Ok(out)
 }
 
-/// Bytes, lines and hash of what can be read.
+/// Bytes, lines and hash of what was read.
 fn measure(mut file: impl Read) -> std::io::Result<(u64, u64, String)> {
     let (mut hash, mut bytes, mut lines) = (Context::new(&SHA256), 0, 0);
     let mut buffer = vec![0; 64 * 1024];

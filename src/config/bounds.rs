@@ -4,11 +4,11 @@ use super::settings::{Api, Limits, Settings, SinkFrame};
 use crate::diagnostic::{Node, Problem, Problems, Span, Unreliable};
 use crate::units::{ByteSize, Duration};
 
-/// A process with less has no room for its own buffers.
+/// A process with less cannot hold its own buffers.
 const MIN_MEMORY: ByteSize = ByteSize::mib(16);
-/// A journal with less has no room for two segments and its cursors.
+/// A journal with less cannot hold two segments and its cursors.
 const MIN_JOURNAL: ByteSize = ByteSize::mib(1);
-/// Smaller events than this are refused by nobody's wish.
+/// No operator would want to refuse events smaller than this.
 const MIN_EVENT: ByteSize = ByteSize(1024);
 /// The longest that an event may wait for company.
 const MAX_AGE: Duration = Duration::from_secs(3600);

@@ -55,7 +55,7 @@ const SECTIONS: [&str; 3] = ["sources", "transforms", "sinks"];
 /// The rest of the top level.
 const SETTINGS: [&str; 6] = ["data_dir", "journal", "api", "log", "limits", "tests"];
 
-/// What arguments of a command say louder than a file.
+/// Values from command-line arguments, which override the file.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     pub data_dir: Option<PathBuf>,
@@ -183,7 +183,7 @@ impl Loading<'_> {
         }
         let Some(entry) = root.get("data_dir") else { return Settings::default().data_dir };
         let mut node = entry.value.clone();
-        // Its problems are found again, and said, with all others.
+        // Its problems are found again and reported with all others.
         interpolate::interpolate(&mut node, "", &self.environment, &mut Problems::default(), &mut Vec::new());
         node.text().filter(|text| !text.is_empty()).map_or_else(|| Settings::default().data_dir, PathBuf::from)
     }
@@ -280,7 +280,7 @@ fn check_read(name: &str, sinks: &[PlannedSink], root: &Node, problems: &mut Pro
     let message = match found {
         Some(sink) if sink.sink.readable() != Readable::Never => return,
         Some(sink) => format!("`{name}` is a sink of type `{}`, which cannot be queried", sink.type_name),
-        // What else is wrong with it is said where it stands.
+        // Its other problems are reported at their positions.
         None if root.get("sinks").is_some_and(|sinks| sinks.value.get(name).is_some()) => return,
         None => {
             let near = diagnostic::nearest(name, sinks.iter().map(|sink| &*sink.name));

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::{Kind, Node};
 
-/// What stands in place of a hidden value.
+/// The replacement for a hidden value.
 const HIDDEN: &str = "***";
 
 /// Words in the names of keys whose values are hidden, with everything below them.
@@ -47,7 +47,7 @@ fn is_private_name(name: &str) -> bool {
         })
 }
 
-/// A reference to a variable or a file, which tells nothing.
+/// A reference to a variable or a file, which reveals nothing.
 fn is_variable(text: &str) -> bool {
     let inside = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     inside.is_some_and(|inside| !inside.contains([':', '$']) || inside.starts_with("file:"))

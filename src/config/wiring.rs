@@ -18,7 +18,7 @@ pub enum Kind {
 pub struct Knot {
     pub name: Arc<str>,
     pub kind: Kind,
-    /// Where its name stands.
+    /// The position of its name.
     pub span: Span,
     /// `None` if it could not be read: then any name is taken for one of its outputs.
     pub outputs: Option<Vec<String>>,
@@ -186,7 +186,7 @@ pub fn order(knots: &[Knot], wires: &Wires, problems: &mut Problems) -> Vec<usiz
     let feeders = |knot: usize| wires[knot].iter().filter_map(|input| index.get(&*input.component).copied());
     let (mut seen, mut ordered) = (vec![Seen::No; knots.len()], Vec::new());
     for start in 0..knots.len() {
-        // By hand, since a configuration may chain more transforms than the stack has room for.
+        // By hand, since a configuration may chain more transforms than the stack could hold.
         let mut way = vec![(start, 0)];
         while let Some((knot, next)) = way.pop() {
             if next == 0 && seen[knot] != Seen::No {
@@ -225,7 +225,7 @@ fn report_cycle(reader: &Knot, feeder: &str, names: &[&str], problems: &mut Prob
     problems.push(Problem::error(path(reader), span, message));
 }
 
-/// Warns of outputs that nobody reads: what arrives there is lost on purpose, or by oversight.
+/// Warns of outputs without a reader: events there are lost, on purpose or by oversight.
 pub fn warn_of_loose_ends(knots: &[Knot], wires: &Wires, problems: &mut Problems) {
     let read: BTreeSet<&Input> = wires.iter().flatten().collect();
     for knot in knots.iter().filter(|knot| knot.kind != Kind::Sink) {

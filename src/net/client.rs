@@ -143,7 +143,7 @@ impl Client {
     }
 }
 
-/// Reads a body up to the bound; tells whether that is all of it.
+/// Reads a body up to the bound; returns whether that is all of it.
 async fn read(mut body: Incoming) -> Result<(Bytes, bool), hyper::Error> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -3,13 +3,13 @@
 use std::error::Error;
 use std::io;
 
-/// The last reason of a chain says most, and hides nothing that the ones before it say.
+/// The last reason of a chain is the most specific, and contains the ones before it.
 pub fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;
     }
-    // The system's numbers in brackets help nobody here.
+    // The system's numbers in brackets are no help here.
     let text = last.to_string().to_lowercase();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

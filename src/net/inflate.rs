@@ -9,7 +9,7 @@ const MIN_WINDOW_LOG: u32 = 10;
 /// What a zstd decoder needs beside its window: two blocks and its tables.
 const ZSTD_STATE_BYTES: usize = 448 * 1024;
 const ZLIB_STATE_BYTES: usize = 48 * 1024;
-/// The first room for the output, and the least by which it grows.
+/// The first size of the output buffer, and the least by which it grows.
 const STEP_BYTES: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub enum Error<E> {
     Malformed,
     /// The text ends before its end.
     Truncated,
-    /// There is no room to grow.
+    /// The bound is reached.
     NoMemory(E),
 }
 

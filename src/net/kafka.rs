@@ -69,7 +69,7 @@ pub struct Access<'a> {
     pub options: &'a Options,
 }
 
-/// An option that may not be given, and why.
+/// An option that may not be set, and why.
 pub type Reserved = (&'static str, &'static str);
 
 impl Access<'_> {
@@ -246,7 +246,7 @@ impl Fault {
 pub struct Common {
     place: String,
     fault: watch::Sender<Option<Fault>>,
-    /// The last thing that was said about one broker; it tells more than "all brokers are down".
+    /// The last error of one broker: more specific than "all brokers are down".
     said: Mutex<String>,
     tokens: Option<Arc<Tokens>>,
 }
@@ -274,7 +274,7 @@ impl Common {
         self.fault.send_if_modified(|fault| !matches!(fault, None | Some(Fault::Fatal(_))) && fault.take().is_some());
     }
 
-    /// What to say when nothing was heard at all.
+    /// The message when there was no answer at all.
     pub fn silence(&self, waited: Duration) -> String {
         match &*self.said() {
             said if said.is_empty() => format!("no answer from {} within {waited:?}", self.place),

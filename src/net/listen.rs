@@ -91,7 +91,7 @@ impl Listener {
         }
     }
 
-    /// Where it listens, with the port that a request for port 0 was given.
+    /// The address it listens on, with the actual port if port 0 was asked for.
     pub fn address(&self) -> io::Result<Address> {
         match &*self.bound {
             Bound::Unix(_, file) | Bound::UnixDatagram(_, file) => Ok(Address::Unix(file.path.clone())),
@@ -156,7 +156,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
 
 type Connect = fn(&Path) -> io::Result<()>;
 
-/// Binds beside the path and renames, so that the file never stands there with too wide a mode.
+/// Binds beside the path and renames, so that the file never exists there with too wide a mode.
 fn bind_file<S>(
     path: &Path,
     mode: u32,
@@ -179,7 +179,7 @@ fn bind_file<S>(
     Ok((socket, SocketFile { path: path.to_owned(), inode }))
 }
 
-/// An error unless the path is free or holds a socket that nobody listens on.
+/// An error unless the path is free or holds a stale socket.
 fn refuse_foreign(path: &Path, connect: Connect) -> io::Result<()> {
     let kind = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -222,7 +222,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// A connection; the slot is given back when the permit is dropped.
+/// A connection; its slot is free again when the permit is dropped.
 pub struct Accepted {
     pub stream: Stream,
     /// Where it comes from; absent on Unix sockets.

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-/// Where proxies say for whom they ask.
+/// The headers in which proxies name the client.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED: &str = "forwarded";
 /// Proxies in a row that are looked at.
@@ -39,13 +39,13 @@ impl Network {
     }
 }
 
-/// Whether a request came by a proxy that is not trusted: then nobody knows who asks, and it is not local.
+/// Whether a request came through an untrusted proxy: the client is then unknown, and not local.
 pub fn is_by_unknown_proxy(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> bool {
     let is_forwarded = headers.contains_key(FORWARDED_FOR) || headers.contains_key(FORWARDED);
     is_forwarded && !trusted.iter().any(|network| network.contains(peer))
 }
 
-/// Who asks: the peer itself, or, if it is a trusted proxy, the last address that no trusted proxy stands behind.
+/// The client: the peer itself or, if that is a trusted proxy, the last address not added by one.
 /// What cannot be read is not believed: then it is the proxy that asks.
 pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |ip: IpAddr| trusted.iter().any(|network| network.contains(ip));

@@ -26,7 +26,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// What a URL must look like.
 const FORM: &str = "write `postgres://user:password@host:5432/database`, optionally with several hosts and `?sslmode=`";
 
-/// A database, found and trusted as its URL says.
+/// A database, with servers and trust from its URL.
 #[derive(Clone)]
 pub struct Target {
     config: tokio_postgres::Config,
@@ -138,7 +138,7 @@ pub struct Fault {
     pub kind: Kind,
     /// For the operator.
     pub reason: String,
-    /// What the server said.
+    /// The server's message.
     pub error: Option<Error>,
 }
 

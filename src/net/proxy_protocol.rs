@@ -12,7 +12,7 @@ const FIRST_WORD: &[u8] = b"PROXY ";
 const LONGEST_LINE: usize = 107;
 /// Bytes behind the fixed part of version 2: addresses, and what else a proxy may say.
 const MOST_BYTES: usize = 4096;
-/// How long a proxy may take to say it.
+/// How long a proxy may take to send its header.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads the header and nothing more. `None` where the proxy speaks for itself, as for its health checks.

@@ -13,10 +13,10 @@ use tracing::warn;
 use super::address::Address;
 use super::listen::{Listener, SOCKET_MODE, SocketFile, bind_datagram, reason};
 
-/// What the kernel is asked to keep of datagrams; it may give less.
+/// The receive buffer asked of the kernel; it may grant less.
 const DATAGRAM_BYTES: usize = 4 * 1024 * 1024;
 
-/// A socket that lives as long as somebody listens on it.
+/// A socket that lives as long as a listener uses it.
 #[derive(Debug)]
 pub enum Bound {
     Tcp(std::net::TcpListener),

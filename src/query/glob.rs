@@ -52,7 +52,7 @@ impl Glob {
         in_order(rest, middle)
     }
 
-    /// Whether this stands somewhere in the text.
+    /// Whether this occurs in the text.
     pub fn is_in(&self, text: &str) -> bool {
         in_order(self.folded(text).as_bytes(), &self.parts)
     }
@@ -69,7 +69,7 @@ impl Glob {
     }
 }
 
-/// Whether the parts stand in the text one after another.
+/// Whether the parts occur in the text in this order.
 fn in_order(mut rest: &[u8], parts: &[String]) -> bool {
     for part in parts {
         match find(rest, part.as_bytes()) {

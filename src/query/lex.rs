@@ -45,7 +45,7 @@ impl<'a> Lexer<'a> {
         there
     }
 
-    /// Whether this keyword stands here as a word of its own.
+    /// Whether this keyword is here as a whole word.
     pub fn is_keyword(&self, word: &str) -> bool {
         self.rest()
             .strip_prefix(word)

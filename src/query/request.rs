@@ -80,7 +80,7 @@ pub enum SortKey {
     Missing,
 }
 
-/// Texts are sorted by so many characters: a cursor carries them, and has to fit into an address.
+/// Texts are sorted by this many characters: a cursor contains them, and has to fit into a URL.
 pub const SORTED_CHARS: usize = 256;
 
 impl SortKey {
@@ -137,7 +137,7 @@ pub struct Row {
     pub id: String,
     /// The event as a JSON object, as much of it as may be seen.
     pub line: Vec<u8>,
-    /// Where it stands in the order that was asked for.
+    /// Its position in the requested order.
     pub keyset: Keyset,
 }
 
@@ -266,7 +266,7 @@ pub enum ReadError {
     Unavailable(String),
     /// The place has nothing that could answer; the text says what is missing.
     Unsupported(String),
-    /// The question cannot be answered as it stands.
+    /// The request cannot be answered as written.
     Invalid(String),
 }
 

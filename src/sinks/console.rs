@@ -32,9 +32,9 @@ pub enum Target {
     Stderr,
 }
 
-/// A pipe that is ready takes so much at once; more could block.
+/// A ready pipe accepts this much at once; more could block.
 const PIPE_BYTES: usize = 4096;
-/// How soon a write that nobody waits for any more is noticed while the reader stands still.
+/// How soon an abandoned write is noticed while the reader is stuck.
 const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 pub struct Console {
@@ -42,7 +42,7 @@ pub struct Console {
     target: Target,
 }
 
-/// Tells the thread that writes when nobody waits any more.
+/// Tells the writing thread that its write was abandoned.
 struct Abandon(Arc<AtomicBool>);
 
 impl Drop for Abandon {
@@ -112,7 +112,7 @@ impl Sink for Console {
 /// targets do: whoever writes next ends the line first.
 static TORN: [Mutex<Vec<u8>>; 2] = [const { Mutex::new(Vec::new()) }; 2];
 
-/// Writes whole lines; of one that is given up in the middle, the rest is kept in `torn`.
+/// Writes whole lines; the rest of an interrupted one is kept in `torn`.
 fn write_lines(
     fd: BorrowedFd<'_>,
     chunks: &[Bytes],
@@ -134,7 +134,7 @@ fn write_lines(
     Ok(())
 }
 
-/// Writes without ever blocking for long, so that a reader who stands still costs no thread.
+/// Writes without blocking for long, so that a stuck reader costs no thread.
 fn write_all(fd: BorrowedFd<'_>, bytes: &[u8], done: &mut usize, abandoned: &AtomicBool) -> Result<(), Errno> {
     while *done < bytes.len() {
         if abandoned.load(Ordering::Relaxed) {

@@ -134,7 +134,7 @@ impl Counts {
     }
 }
 
-/// What a component is doing, as health tells it.
+/// The state of a component, as health reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ComponentState {
     Starting,
@@ -143,7 +143,7 @@ pub enum ComponentState {
     Degraded,
     /// A write failed and is tried again.
     Retrying,
-    /// Nothing moves until somebody acts; the data is kept.
+    /// Nothing moves until an operator acts; the data is kept.
     Held,
     Stopped,
 }
@@ -201,7 +201,7 @@ impl ComponentMetrics {
         }
     }
 
-    /// Changes the counts in one step, so that nobody sees half of it.
+    /// Changes the counts in one step, so that no reader sees half of it.
     pub fn update(&self, change: impl FnOnce(&mut Counts)) {
         change(&mut lock(&self.counts));
     }
@@ -211,7 +211,7 @@ impl ComponentMetrics {
         lock(&self.counts).clone()
     }
 
-    /// Enters a state; tells whether it is another than before.
+    /// Sets the state; returns whether it changed.
     pub fn enter(&self, state: ComponentState) -> bool {
         let mut health = lock(&self.health);
         if health.state == state {

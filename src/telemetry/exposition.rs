@@ -125,7 +125,7 @@ fn add_component(page: &mut Page, metrics: &ComponentMetrics) {
 /// Reasons for which a source refuses a request.
 const REFUSALS: [&str; 3] = ["full", "too_large", "unavailable"];
 
-/// Causes for which a sink's events are given up.
+/// Causes for which a sink's events are dropped.
 const DROPS: [&str; 3] = ["buffer", "damage", "journal"];
 
 /// Reasons for which a file is not read.

@@ -70,7 +70,7 @@ impl<S: Subscriber> Layer<S> for Writer {
             Format::Json => line.json(level),
         };
         text.push('\n');
-        // Nobody is left to tell if stderr is gone.
+        // If stderr is gone, there is nowhere to report it.
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 }

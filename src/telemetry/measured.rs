@@ -57,7 +57,7 @@ impl Measured {
         }
     }
 
-    /// One that was configured otherwise before begins anew.
+    /// One that was configured differently before starts again at zero.
     fn family(&mut self, spec: &Arc<MetricSpec>) -> &mut Family {
         let empty = || Family { spec: spec.clone(), series: BTreeMap::new() };
         let family = self.0.entry(spec.name.clone()).or_insert_with(empty);

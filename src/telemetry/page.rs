@@ -29,7 +29,7 @@ impl Page {
         write_histogram(text, metric.name, labels, buckets, histogram.sum(), histogram.count());
     }
 
-    /// A metric that an operator made; the component tells two of the same name apart.
+    /// A metric that an operator defined; the component distinguishes two of the same name.
     pub fn add_family(&mut self, family: &Family, component: &str) {
         let spec = &family.spec;
         let kind = if spec.buckets.is_some() { "histogram" } else { "counter" };

@@ -9,7 +9,7 @@ pub struct ParkedEnds {
     pub dead_lettered: u64,
     /// Refused for good by a sink that keeps no dead letters.
     pub poison: u64,
-    /// Let go by somebody.
+    /// Dropped by an operator.
     pub dropped: u64,
 }
 

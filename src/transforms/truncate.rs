@@ -10,7 +10,7 @@ use crate::event::names::TRUNCATED;
 use crate::event::object::Rewrite;
 use crate::event::{Batch, NameId, Raw, escape};
 
-/// The length at which code is cut if nothing else is said.
+/// The default length of code.
 const DEFAULT_CHARS: usize = 10_000;
 
 /// Truncates long texts at a character boundary. The event's member `truncated` has, for each truncated field, the
@@ -40,7 +40,7 @@ pub struct Truncate {
     most: Most,
     /// The bound without the marker.
     before_marker: Most,
-    /// The marker as it stands inside a JSON string.
+    /// The marker, escaped for a JSON string.
     marker: Vec<u8>,
 }
 

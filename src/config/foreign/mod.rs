@@ -80,7 +80,7 @@ fn find_type(rows: &[TypeRow], section: &str, type_name: &str) -> Option<&'stati
     rows.iter().find(|row| row.0 == section && row.1 == type_name).map(|row| row.2)
 }
 
-/// Whether the value of a key may be shown to nobody.
+/// Whether the value of a key must not be shown.
 fn is_private(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     ["passw", "token", "secret", "api_key", "apikey", "credential"].iter().any(|word| key.contains(word))

@@ -15,7 +15,7 @@ use crate::net::tls::Trust;
 
 /// The age at which a set is fetched again, so that a key that was withdrawn goes.
 const MAX_AGE: Duration = Duration::from_secs(600);
-/// The least time between two attempts, whoever sends tokens with keys that nobody knows.
+/// The least time between two attempts, however many tokens with unknown keys arrive.
 const MIN_WAIT: Duration = Duration::from_secs(10);
 /// How long the provider may take.
 const TIMEOUT: Duration = Duration::from_secs(5);

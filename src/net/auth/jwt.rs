@@ -17,7 +17,7 @@ pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 pub const MIN_SECRET_BYTES: usize = 32;
 /// How far the clocks of issuer and agent may differ.
 const LEEWAY_SECONDS: i64 = 5;
-/// The last second of the year 9999: whoever says more has not understood the unit.
+/// The last second of the year 9999: a larger number is in another unit.
 const LAST_SECOND: i64 = 253_402_300_799;
 /// Keys that are tried for a token that does not name its own.
 const MAX_TRIES: usize = 8;
@@ -204,7 +204,7 @@ fn parse_algorithms(names: &[String]) -> Result<Vec<Algorithm>, Fault> {
     names.iter().map(parse).collect()
 }
 
-/// The key and the algorithm that it is used with unless the configuration says otherwise.
+/// The key and its default algorithm.
 fn read_public_key(pem: &str) -> Result<(DecodingKey, Algorithm), String> {
     if !pem.contains("-----BEGIN ") {
         return Err(
@@ -241,7 +241,7 @@ pub fn keys_of(set: &JwkSet, allowed: &[Algorithm]) -> Result<Vec<Key>, Fault> {
     Ok(keys)
 }
 
-/// The algorithm that a key of a set is for: what it says, else what its kind is used for.
+/// The algorithm of a key of a set: the one it names, else the usual one of its type.
 fn usual_algorithm(jwk: &Jwk) -> Option<Algorithm> {
     let by_kind = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => Algorithm::RS256,
@@ -301,7 +301,7 @@ fn seconds(claim: &Value) -> Option<i64> {
     (0..=LAST_SECOND).contains(&seconds).then_some(seconds)
 }
 
-/// What the claims allow: nothing beyond a user unless it is said in exactly the right words.
+/// The role by the claims: a user unless a claim has exactly the right value.
 fn role(claims: &Map<String, Value>) -> Role {
     if claims.get("is_admin") == Some(&Value::Bool(true)) {
         return Role::Admin;

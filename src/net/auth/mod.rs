@@ -35,14 +35,14 @@ use crate::event::Stamp;
 use crate::secret::Secret;
 use crate::units::Timestamp;
 
-/// The longest name of a user: it stands in every one of their events.
+/// The longest name of a user: it is written into each of their events.
 const MAX_NAME_BYTES: usize = 256;
 /// Passwords checked against slow hashes at the same time.
 const MAX_HASHING: usize = 2;
 /// A token that can also be sent without the word Bearer.
 const API_KEY: &str = "x-api-key";
 
-/// What somebody may do.
+/// A role.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Sends and reads what is their own.
@@ -115,7 +115,7 @@ impl JsonSchema for Role {
 /// Somebody who has proved who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// Of a user, or of the service that a token was given to.
+    /// The name of a user, or of the service that a token was issued to.
     pub name: String,
     pub role: Role,
 }
@@ -171,7 +171,7 @@ impl Login {
     }
 }
 
-/// Why somebody was not let in.
+/// Why access was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
     Missing,
@@ -236,7 +236,7 @@ impl Gate {
         Ok(Gate::with(tokens.collect::<Result<_, _>>()?, users.collect::<Result<_, _>>()?, verifier.transpose()?))
     }
 
-    /// Decides by the head of a request; `None` is somebody nobody asked for their name.
+    /// Decides by the head of a request; `None` where no authentication is configured.
     pub async fn admit(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Option<Principal>, Problem> {
         if self.open {
             return Ok(None);
@@ -277,7 +277,7 @@ impl Gate {
         }
         let presented = digest(token);
         let mut found = None;
-        // All of them, so that the time does not tell which one came close.
+        // All of them, so that the time does not reveal which one came close.
         for (principal, expected) in &self.tokens {
             if verify_slices_are_equal(expected, &presented).is_ok() {
                 found = Some(principal);
@@ -308,7 +308,7 @@ impl Gate {
         if let Some(login) = login.filter(admits) {
             return Ok(login.principal.clone());
         }
-        // Whoever is wrong waits for a slow hash if there is one at all, so that the time does not tell which names exist.
+        // A wrong name takes as long as a slow hash if there is any: the time must not reveal which names exist.
         let Some(slow) = login.filter(|login| login.password.is_slow()).or(self.slow_login()) else {
             return Err(wrong);
         };

@@ -20,7 +20,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// What a presented password is held against.
 pub enum Password {
-    /// BLAKE3 of the password: texts of one length, so that comparing them tells nothing.
+    /// BLAKE3 of the password: equal lengths, so that the comparison reveals nothing.
     Plain([u8; 32]),
     Pbkdf2 {
         algorithm: pbkdf2::Algorithm,

@@ -29,7 +29,7 @@ impl Revoked {
         Ok(Revoked { path: path.to_owned(), known: Mutex::new(known) })
     }
 
-    /// Whether a token with this id is good no more. While the file cannot be read, what it said last holds.
+    /// Whether a token with this id is revoked. While the file cannot be read, its last content applies.
     pub fn contains(&self, id: &str) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match version(&self.path) {

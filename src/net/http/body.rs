@@ -15,7 +15,7 @@ use crate::net::inflate::{self, Bound, Encoding, Inflate};
 
 /// The first buffer of a body of unknown length, and the least by which it grows.
 const STEP_BYTES: usize = 64 * 1024;
-/// Packed text is first given room for so many times its length.
+/// A compressed body first gets this many times its length.
 const EXPANSION_GUESS: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +74,7 @@ pub fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
     }
 }
 
-/// Whether a body that tells its length tells too much.
+/// Whether the announced length of a body is too large.
 pub fn is_too_long(body: &Incoming, max_bytes: usize) -> bool {
     body.size_hint().lower() > max_bytes as u64
 }
@@ -186,7 +186,7 @@ impl Parts<'_> {
                 None => return Ok(None),
                 Some(Err(_)) => return Err(BodyError::Cut),
                 Some(Ok(frame)) => {
-                    // Trailers say nothing that we want to know.
+                    // Trailers are not used.
                     if let Ok(data) = frame.into_data() {
                         *self.received += data.len() as u64;
                         return Ok(Some(data));

@@ -67,7 +67,7 @@ impl Phase {
         self.0.phase.store(self.get() & !DOING | doing, Ordering::Relaxed);
     }
 
-    /// The connection will close with some of the request unread, of which so many bytes were announced.
+    /// The connection will close with part of the request unread, of which this many bytes were announced.
     pub fn linger(&self, announced: Option<u64>) {
         let bytes = announced.unwrap_or(0).clamp(LINGER_BYTES, LINGER_MOST);
         self.0.linger.store(bytes, Ordering::Relaxed);

@@ -40,9 +40,9 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// How long a connection may rest between requests.
     pub idle_timeout: Duration,
-    /// How long a client may take nothing of what is written to it.
+    /// How long a client may accept nothing of what is written to it.
     pub write_timeout: Duration,
-    /// What requests under way are given at shutdown.
+    /// Time that running requests get at shutdown.
     pub grace: Duration,
     pub max_headers: usize,
     /// Bytes of a request's head, and of the read buffer.
@@ -68,7 +68,7 @@ impl Default for Limits {
 pub struct Peer {
     /// Absent on Unix sockets.
     pub ip: Option<IpAddr>,
-    /// Whether somebody whom nobody trusts has passed the request on: then it is not local, whatever its address is.
+    /// Whether an untrusted proxy has forwarded the request: then it is not local, whatever its address is.
     pub is_forwarded: bool,
 }
 
@@ -249,7 +249,7 @@ async fn first_request<C: Future>(mut connection: Pin<&mut C>, phase: &Phase) ->
     .await
 }
 
-/// What stands between us and the client may take another of several hosts for the one that is meant.
+/// A proxy in between may choose another of several hosts.
 fn names_one_host(request: &Request<Incoming>) -> bool {
     let hosts = request.headers().get_all(HOST).iter().count();
     hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11)

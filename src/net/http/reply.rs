@@ -87,7 +87,7 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// Further members, as they stand in the document: `,"name":value`.
+    /// Further members as JSON text: `,"name":value`.
     members: Vec<u8>,
 }
 

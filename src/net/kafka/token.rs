@@ -18,7 +18,7 @@ use crate::units::Timestamp;
 
 /// How long fetching a token may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a token is taken to hold that does not say so.
+/// The lifetime assumed for a token without one.
 const USUAL_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Where tokens are fetched, by the client credentials grant.
@@ -108,7 +108,7 @@ async fn fetch(oidc: &Oidc, client: &Client) -> Result<(String, Duration), Strin
     Ok((granted.access_token, granted.expires_in.map_or(USUAL_LIFETIME, Duration::from_secs)))
 }
 
-/// The token with what it says of itself, if it is a JWT; nobody but the brokers checks it.
+/// The token with its claims, if it is a JWT; only the brokers check it.
 fn token_of(token: String, lifetime: Duration, now: i64) -> OAuthToken {
     #[derive(Default, Deserialize)]
     #[serde(default)]

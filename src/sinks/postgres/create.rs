@@ -31,7 +31,7 @@ const INDEXES: [(&str, &str); 5] = [
     ("metadata", "USING gin (\"metadata\")"),
 ];
 
-/// Longest name of Postgres, with room for what is put behind.
+/// The longest name in Postgres, less what is appended to it.
 const NAME_LEN: usize = 48;
 
 /// Creates the table and its indexes in one transaction; who comes second finds it there.

@@ -16,7 +16,7 @@ pub enum Class {
     Stale,
     /// Somebody has to act.
     Act,
-    /// Somebody has to act, or a trigger or type says so of one row only.
+    /// An operator has to act, or a trigger or type refuses one row only.
     Ambiguous,
     /// Some row can never be stored.
     Poison,
@@ -34,7 +34,7 @@ pub fn class(state: &str) -> Class {
         "42P05" | "26000" => Class::Again,
         // The database was dropped.
         "57P04" => Class::Act,
-        // Raised by somebody's trigger or function.
+        // Raised by a trigger or function.
         "P0001" => Class::Poison,
         // Something is locked or in use.
         "55P03" | "55006" => Class::Again,
@@ -132,7 +132,7 @@ fn quotes_values(state: &str) -> bool {
     matches!(state, "42601" | "42602" | "42622") || state.starts_with("22")
 }
 
-/// A message without what stands in quotes.
+/// A message without its quoted parts.
 fn without_quoted(message: &str) -> String {
     match (message.find('"'), message.rfind('"')) {
         (Some(start), Some(end)) if start < end => format!("{}…{}", &message[..=start], &message[end..]),

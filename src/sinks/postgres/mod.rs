@@ -42,7 +42,7 @@ use writer::Writer;
 
 /// For so long the table is taken for what it was when it was looked at.
 const FRESH: Duration = Duration::from_secs(5);
-/// From so many rows on, copying is faster than inserting.
+/// From this many rows on, COPY is faster than INSERT.
 const COPY_ROWS: usize = 200;
 
 /// Writes each event as one row, once per id. Columns are filled by name, by the aliases of `normalize`, or as

@@ -236,7 +236,7 @@ impl Plan {
         Ok(Some(Fill::Event(vec![Take { source, path: path.collect(), convert: Convert::Same }])))
     }
 
-    /// A column that no canonical name stands behind: the event's own member, else the one in its metadata.
+    /// A column without a canonical name: the event's own member, else the one in its metadata.
     fn unknown(&mut self, name: &str) -> Vec<Take> {
         let below = Take { source: self.source("metadata"), path: vec![name.to_owned()], convert: Convert::Same };
         vec![self.take(name, Convert::Same), below]

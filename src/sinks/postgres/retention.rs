@@ -112,7 +112,7 @@ impl Keeper {
     }
 }
 
-/// Takes away all that is too old; tells how many rows that were.
+/// Removes all rows that are too old, and returns their number.
 async fn look(ward: &Ward) -> Result<u64, String> {
     let Ward { target, table, retention, archive, makes_months } = ward;
     let connection = target.connect().await.map_err(|fault| fault.reason)?;
@@ -176,7 +176,7 @@ async fn leaves(client: &Client, table: &Table) -> Result<Vec<Name>, Error> {
     Ok(rows.iter().map(|row| Name { schema: Some(row.get(0)), table: row.get(1) }).collect())
 }
 
-/// Moves or deletes a few rows in one transaction; those that somebody works on wait for the next time.
+/// Moves or deletes a few rows in one transaction; locked ones wait for the next time.
 async fn move_some(
     client: &Client,
     table: &Table,

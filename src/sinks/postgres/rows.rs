@@ -14,7 +14,7 @@ use crate::event::{Id, Kind, Raw, escape};
 
 /// The signature, flags and extension of binary COPY.
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// The length that stands for NULL.
+/// The length that encodes NULL.
 const NULL: [u8; 4] = (-1i32).to_be_bytes();
 /// Most distinct names of omitted members.
 const MOST_LEFT_OUT: usize = 64;

@@ -14,7 +14,7 @@ use crate::units::Timestamp;
 /// Microseconds from 1970 to 2000, where Postgres counts from.
 const EPOCH: i64 = 946_684_800_000_000;
 const DAY: i64 = 86_400_000_000;
-/// What stands for a NUL, which Postgres stores in no text: the picture of it.
+/// The replacement for NUL, which Postgres cannot store in text.
 const NUL_SHOWN: &str = "\u{2400}";
 
 /// How values of a column travel.

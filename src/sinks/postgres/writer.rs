@@ -102,7 +102,7 @@ impl Writer {
         Ok(written)
     }
 
-    /// Stores rows over one connection and tells what became of them.
+    /// Stores rows over one connection and returns their outcome.
     async fn store(
         &self,
         connection: &Connection,

@@ -27,7 +27,7 @@ use crate::journal::{self, MemoryPermit};
 use crate::net::kafka::{Common, log};
 use crate::units::Timestamp;
 
-/// How long partitions that are taken from us wait for the journal, so that nobody reads twice what is on its way.
+/// How long revoked partitions wait for the journal, so that nothing in flight is read twice.
 pub const DRAIN: Duration = Duration::from_secs(5);
 /// How long one question to the brokers may take, and how long it is repeated.
 const ASK: Duration = Duration::from_secs(5);
@@ -102,7 +102,7 @@ impl State {
             JobStatus::Full | JobStatus::TooLarge => false,
             _ => true,
         };
-        // What we read when the partition was ours before is nobody's business now.
+        // What was read in an earlier assignment of the partition no longer counts.
         if let Some(lane) = self.lane(&topic, partition).filter(|lane| lane.tenure == tenure) {
             lane.settle(start, slot, is_taken, Instant::now());
         }

@@ -33,7 +33,7 @@ pub struct Lane {
     pub committed: Option<u64>,
     /// Why it is left alone.
     pub stopped: Option<String>,
-    /// Messages without a value that nobody has counted.
+    /// Messages without a value that are not counted yet.
     pub empty: u64,
     era: u32,
     /// Absent until the first message says where that is.
@@ -241,7 +241,7 @@ impl Lane {
         goes_back
     }
 
-    /// Forgets what was read and is not submitted: somebody else reads it.
+    /// Forgets what was read and not submitted: another member reads it.
     pub fn let_go(&mut self) {
         (self.gathered, self.empty) = (Gathered::default(), 0);
         self.waiting.clear();

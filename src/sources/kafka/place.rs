@@ -11,7 +11,7 @@ const VERSION: u8 = 1;
 /// What one slot of a partition stated last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stated {
-    /// How often somebody has set the group back.
+    /// How often the group was set back.
     pub era: u32,
     /// What the group had committed by then, if anything.
     pub committed: Option<u64>,
@@ -119,7 +119,7 @@ impl Place {
 /// Where to go on in a partition, from what the group has committed and what the journal remembers; nowhere if neither
 /// knows anything.
 ///
-/// A group that has committed less than we saw it commit was set back by somebody who wants the messages again.
+/// A group whose commit is lower than one we saw was set back on purpose, to read messages again.
 pub fn place(committed: Option<u64>, remembered: Option<&Remembered>) -> Option<Place> {
     match (committed, remembered) {
         (None, None) => None,

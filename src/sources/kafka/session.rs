@@ -34,7 +34,7 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const CHECK_EVERY: Duration = Duration::from_secs(3);
 /// How long one question to the brokers may take.
 const ASK: Duration = Duration::from_secs(1);
-/// How long brokers may say nothing before that is a fault.
+/// How long brokers may be silent before it is an error.
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long reading waits for memory before it tells the brokers that it waits.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -91,11 +91,11 @@ fn session(config: &Config, decoder: &Arc<dyn Decoder>, cx: &SourceContext, runt
 struct Reading {
     consumer: Reader,
     context: Arc<Context>,
-    /// What health says.
+    /// The state for health.
     said: Option<String>,
     /// What is wrong with the topics.
     problem: Option<String>,
-    /// Whether an error was heard of whose cause is not known.
+    /// Whether there was an error of unknown cause.
     suspects: Cell<bool>,
 }
 
@@ -225,14 +225,14 @@ impl Reading {
             match self.context.cx.intake.try_reserve(bytes) {
                 Ok(permit) => self.context.hand_in(&mut state, &topic, partition, permit),
                 Err(ReserveError::Full(_)) => return Ok(Need::MemoryPermit(bytes)),
-                // The agent stops, and soon says so here too.
+                // The agent is stopping; this loop ends soon.
                 Err(ReserveError::Closed) => return Ok(Need::JobStatus),
             }
         }
         Ok(if state.all().any(|lane| lane.is_waiting()) { Need::JobStatus } else { Need::Nothing })
     }
 
-    /// Waits a moment for what is needed; tells whether it may be there.
+    /// Waits a moment for memory; returns whether to try again.
     fn wait(&self, need: &Need) -> bool {
         let (mut state, cx) = (self.context.state(), &self.context.cx);
         let state: &mut State = &mut state;
@@ -348,7 +348,7 @@ impl Reading {
         self.consumer.assign(&list)
     }
 
-    /// Asks whether what was wrong still is, and tells health.
+    /// Checks whether the problem persists, and updates health.
     fn check(&mut self) {
         let stopped = self.context.state().all().find_map(|lane| lane.stopped.clone());
         let fault = self.context.common.fault();

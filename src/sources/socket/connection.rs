@@ -31,13 +31,13 @@ const LEAST_SPARE: usize = 16 * 1024;
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 enum End {
-    /// The peer has said everything.
+    /// The peer has closed its side.
     Closed,
     /// The agent stops, or the peer was silent for too long.
     Given,
 }
 
-/// Takes everything in that a peer says.
+/// Reads everything a peer sends.
 pub async fn serve<S: AsyncRead + Unpin>(socket: &Socket, mut stream: S, peer: Option<IpAddr>, cx: SourceContext) {
     let words = peer.map_or_else(|| "a Unix socket".to_string(), |peer| peer.to_string());
     let lane = Lane::new(cx.clone(), socket.decoder.clone(), Origin::passing(peer, words.clone()));

@@ -153,7 +153,7 @@ impl Receiver {
         self.lane.submit(Chunk { bytes, frames, ordinals }, permit);
     }
 
-    /// Counts what the kernel had no place for, which nobody else would see.
+    /// Counts datagrams the kernel dropped, which would otherwise go unnoticed.
     fn count_dropped(&mut self, socket: &impl Datagrams) {
         let Some(dropped) = dropped_by_kernel(socket) else { return };
         let more = dropped.saturating_sub(self.dropped);

@@ -20,7 +20,7 @@ pub struct Alert {
     pub cause: Id,
     pub at: Timestamp,
     pub by: Vec<(String, String)>,
-    /// Whether it says that something is over.
+    /// Whether it resolves an earlier alert.
     pub is_resolved: bool,
     pub count: u64,
     pub first: Timestamp,
@@ -28,7 +28,7 @@ pub struct Alert {
     pub ids: Vec<Id>,
     /// Further numbers and values, by their names.
     pub notes: Map<String, Value>,
-    /// What it says where the rule has no message of its own.
+    /// The message if the rule has none of its own.
     pub text: String,
 }
 
@@ -71,7 +71,7 @@ impl Alert {
             (false, Severity::Critical) => "error",
         };
         event.insert("status".into(), status.into());
-        // Who or what it is about stands where people look for it.
+        // The user or entity it is about goes into the canonical fields.
         for (name, value) in self.by.iter().filter(|(name, _)| known(name.as_bytes()).is_some()) {
             event.entry(name.clone()).or_insert_with(|| value.clone().into());
         }

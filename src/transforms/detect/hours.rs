@@ -10,7 +10,7 @@ use crate::component::Transaction;
 use crate::event::names;
 use crate::units::Timestamp;
 
-/// Fewer events than this say nothing about habits.
+/// Fewer events than this do not show a habit.
 const LEAST_EVENTS: u64 = 50;
 /// An hour with less than this share of all events, its neighbours included, is unusual.
 const UNUSUAL_SHARE: f64 = 0.01;

@@ -12,7 +12,7 @@ use crate::units::{Duration, Timestamp};
 
 /// A past in which nothing failed counts as if one in a hundred had.
 const LEAST_RATE: f64 = 0.01;
-/// Of the past only so many windows count, so that it follows habits.
+/// Only this many past windows count, so that changing habits are followed.
 const MEMORY_WINDOWS: f64 = 100.0;
 
 #[derive(Serialize, Deserialize)]

@@ -26,11 +26,11 @@ const GROUPS: [(&str, &str); 3] = [
     ),
 ];
 
-/// The expressions of a rule, each with the name by which an alert tells of it.
+/// The expressions of a rule, each with its name in alerts.
 #[derive(Debug, Default)]
 pub struct Patterns(Vec<(String, Regex)>);
 
-/// Reads them, or tells which is wrong.
+/// Compiles them, or returns which one is invalid.
 pub fn read(texts: &[String]) -> Result<Patterns, (usize, String)> {
     let one = |(nth, text): (usize, &String)| {
         let built_in = GROUPS.iter().find(|(name, _)| name == text).map(|(_, pattern)| *pattern);

@@ -33,7 +33,7 @@ pub fn look(rule: &Rule, look: &Look<'_>, state: &mut Transaction<'_>) -> Vec<Al
     let learns = look.at < Timestamp(since).plus(rule.learn);
     let mut alerts = Vec::new();
     for value in values {
-        // A hash: how long values are is nobody's bound.
+        // A hash, because values may have any length.
         let hash = blake3::hash(value.as_bytes()).to_hex();
         let place = Place::new(rule, &[&["seen", &hash[..32]], &whose[..]].concat());
         if place.read::<i64>(state).is_some() {

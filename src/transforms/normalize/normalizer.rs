@@ -179,7 +179,7 @@ impl Normalizer {
         batch.set_nth(event, nth, &self.scratch);
     }
 
-    /// A member that tells how the event was received: a user's own does not count.
+    /// A member about how the event was received: a user's own claim does not count.
     fn settle_reception(&mut self, batch: &mut Batch, event: usize, plan: &Plan, nth: usize, name: NameId) {
         let value = batch.nth(event, nth).1;
         let ours = match name {

@@ -10,7 +10,7 @@ use crate::event::{NameId, Raw};
 /// What to write in the place of a value.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Now {
-    /// It stands as it is.
+    /// Unchanged.
     Same,
     /// This JSON text, appended to what was given.
     Written,

@@ -105,7 +105,7 @@ impl Entry {
     }
 }
 
-/// Whether a report of the server says that the execution is over.
+/// Whether the server's report shows the execution as ended.
 pub fn has_ended(seen: &Held) -> bool {
     seen.json().get("status").and_then(|status| status.as_str()).is_some_and(|status| status != "in_progress")
 }

@@ -202,7 +202,7 @@ impl Operations {
             return Some("repeat");
         }
         if let Some(ended) = entry.ended.as_mut().filter(|ended| !ended.had_start) {
-            // It was overtaken by its own completion, which has been given.
+            // It arrived after its own completion, which was already emitted.
             ended.had_start = true;
             return Some("joined");
         }
@@ -213,7 +213,7 @@ impl Operations {
         Some("joined")
     }
 
-    /// Completes an end in its place, or tells the word under which it is filtered.
+    /// Completes an end in its place, or returns the reason under which it is filtered.
     fn end(
         &self,
         entry: &mut Entry,

@@ -15,7 +15,7 @@ use crate::toolkit::held::{made, put_time, take_time};
 use crate::units::Timestamp;
 use crate::varint::{put_bytes, put_varint, take_bytes, take_varint};
 
-/// What a group takes at most; one that is larger is given.
+/// The most bytes of a group; a larger one is emitted.
 const MAX_BYTES: usize = 64 * 1024;
 /// The first byte of a value, so that a later format can be distinguished.
 const FORMAT: u8 = 1;

@@ -108,7 +108,7 @@ impl Stage for Reduce {
             };
             let held = Held::take(&batch, event, state.now);
             let known = groups.entry(key).or_insert_with_key(|key| state.get(key).and_then(Group::decode));
-            // One that was due while nobody looked has ended before this event.
+            // A group that was due in the meantime has ended before this event.
             if let Some(over) = known.take_if(|group| group.due(&self.limits) <= held.received_at) {
                 out.emit(over.finish(&self.merge, &self.source));
             }

@@ -58,7 +58,7 @@ pub struct Columns {
     pub members: Vec<(String, Value)>,
     /// The column that holds an object for all the rest.
     pub metadata: Option<Value>,
-    /// Columns that no canonical name stands behind: they are shown below `metadata`.
+    /// Columns without a canonical name: shown below `metadata`.
     pub extras: Vec<(String, Value)>,
 }
 
@@ -154,7 +154,7 @@ impl Columns {
     }
 }
 
-/// The canonical name that a column stands for.
+/// The canonical name of a column.
 fn canonical(table: &Table, column: &str) -> Option<String> {
     let id = names::known(column.as_bytes())?;
     let known = aliases::canonical(id).unwrap_or(id);

@@ -39,7 +39,7 @@ impl<'a> Statement<'a> {
         format!("${}", self.parameters.len())
     }
 
-    /// What stands behind FROM.
+    /// The FROM clause.
     pub fn from(&self) -> String {
         match &self.users {
             Some(users) if self.needs_users => format!("{} {}", self.columns.from, users.join),
@@ -47,7 +47,7 @@ impl<'a> Statement<'a> {
         }
     }
 
-    /// What stands behind WHERE.
+    /// The WHERE clause.
     pub fn condition(&mut self, filter: &Filter) -> String {
         // A row without a time has no place in any order.
         let mut parts = vec![format!("{} IS NOT NULL", stored_time(&self.columns.time))];
