@@ -7,6 +7,7 @@ use weir::codec::redaction::Engine;
 use crate::support::corpus::audit::AUDIT;
 use crate::support::corpus::contexts::CONTEXTS;
 use crate::support::corpus::field::FIELD;
+use crate::support::corpus::tools::{ALIKE, TOOLS};
 use crate::support::corpus::{
     ESCAPES, Escape, HUMAN, KEY_NAMES, OTHER_HUMAN, OTHER_KEY_NAMES, OTHER_PASSWORD_NAMES, PASSWORD_NAMES, Random,
     clean, password_value, planted, random_value, read_back, redact, vendors, written,
@@ -110,6 +111,29 @@ fn secrets_are_found_where_the_place_alone_tells() {
     hold(FIELD, 84, 92);
 }
 
+/// Tools, drivers and frameworks have places of their own for secrets.
+#[test]
+fn secrets_are_found_where_tools_and_frameworks_take_them() {
+    hold(TOOLS, 80, 88);
+}
+
+/// What looks like such a place and holds no secret is left as it is, in every notation.
+#[test]
+fn lines_that_only_look_like_places_of_secrets_stay() {
+    let mut changed = Vec::new();
+    for line in ALIKE {
+        let (text, _) = planted(line, "", "");
+        for escape in ESCAPES {
+            let written = written(&text, *escape);
+            let clean = redact(engine(), &written, *escape != Escape::None);
+            if clean != written {
+                changed.push(format!("{written}   =>   {clean}"));
+            }
+        }
+    }
+    assert!(changed.is_empty(), "{} of {} lines lose something:\n{}", changed.len(), ALIKE.len(), changed.join("\n"));
+}
+
 /// At least so many of a hundred secrets are gone, of each kind of text and of all.
 fn hold(corpus: &[(&str, &[&str])], of_each: usize, of_all: usize) {
     let mut sum = Tally::default();
@@ -135,7 +159,7 @@ fn hold(corpus: &[(&str, &[&str])], of_each: usize, of_all: usize) {
 fn the_notation_of_a_text_changes_nothing() {
     let mut random = Random::new(3);
     let mut different = Vec::new();
-    let places = CONTEXTS.iter().chain(AUDIT).chain(FIELD).flat_map(|(_, places)| places.iter());
+    let places = CONTEXTS.iter().chain(AUDIT).chain(FIELD).chain(TOOLS).flat_map(|(_, places)| places.iter());
     for (nth, place) in places.enumerate() {
         let (name, value) = match nth % 2 {
             0 => (PASSWORD_NAMES[nth % PASSWORD_NAMES.len()], password_value(&mut random)),

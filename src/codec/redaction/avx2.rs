@@ -7,7 +7,9 @@ use super::filter::{AHEAD, BLOCK, Filter, Hit, Masks, NO_CANDIDATES, TOGETHER, W
 
 /// Whether this processor can.
 pub fn is_there() -> bool {
-    std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("bmi1")
+    std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("bmi1")
+        && std::arch::is_x86_feature_detected!("popcnt")
 }
 
 /// As [`Filter::scan_plain`]. Only to be called where [`is_there`].
@@ -17,7 +19,7 @@ pub fn scan(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
     unsafe { run(filter, text, hits) }
 }
 
-#[target_feature(enable = "avx2,bmi1")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
 fn run(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
     let tables = Tables::of(filter);
     let (mut walk, mut base, mut candidates) = (Walk::default(), 0, NO_CANDIDATES);

@@ -16,6 +16,7 @@ pub fn is_there() -> bool {
         && std::arch::is_x86_feature_detected!("avx512vbmi")
         && std::arch::is_x86_feature_detected!("avx512vbmi2")
         && std::arch::is_x86_feature_detected!("bmi1")
+        && std::arch::is_x86_feature_detected!("popcnt")
 }
 
 /// As [`Filter::scan_plain`]. Only to be called where [`is_there`].
@@ -25,7 +26,7 @@ pub fn scan(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
     unsafe { run(filter, text, hits) }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
 fn run(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
     let bytes = filter.bytes();
     let (mut walk, mut base, mut candidates) = (Walk::new(), 0, NO_CANDIDATES);

@@ -2,6 +2,7 @@
 
 use super::assign::CALL_WINDOWS;
 use super::buckets::best_window;
+use super::commands::COMMANDS;
 use super::filter::{Filter, MAX_WINDOWS, Window};
 use super::names::{FOREIGN, PARTS};
 use super::own::{BadPattern, Own};
@@ -112,10 +113,12 @@ impl Builder {
         PARTS.iter().for_each(|part| self.word(part, Duty::Name));
         keys().into_iter().for_each(|key| self.add(key, Duty::Name));
         self.word("bearer", Duty::Bearer);
-        ["creds", "ogin:", "ogin ", " p: "].iter().for_each(|word| self.word(word, Duty::Login));
+        ["creds", "ogin:", "ogin ", " p: ", "log in", "ign in "].iter().for_each(|word| self.word(word, Duty::Login));
         ports().into_iter().for_each(|port| self.add(port, Duty::Port));
         CALL_WINDOWS.iter().for_each(|window| self.word(window, Duty::Call));
-        self.add(window_of("[ ]-[upawPUA][^-]"), Duty::Flag);
+        self.add(window_of("[ \"']-[upawPUAktX][^-]"), Duty::Flag);
+        COMMANDS.iter().enumerate().for_each(|(number, one)| self.word(one.word, Duty::Command(number as u8)));
+        self.word("ount.key.", Duty::AccountKey);
         [
             "pass:", "--use", "y-use", "htpas", "sqlpl", "net u", "lt lo", "o-sec", " -S ", " /p:", "/user", "add_u",
             "chpas", "-stdi",
@@ -185,11 +188,12 @@ fn disguises() -> Vec<Window> {
 }
 
 /// Letters of other scripts that are frequent, the rarest first. The last one is the joiner of Persian.
-const COMMON: &str = "ژذپةگعزكکسبدهلموریيانзпльраиео\u{200c}";
+const COMMON: &str = "ژذپةگعزكکسبدهتلموریيانзпльраиео\u{200c}";
 
-/// The ports of PostgreSQL and its poolers in a line of passwords: a window of any four digits would fit every number.
+/// The ports of PostgreSQL, its poolers and its clouds in a line of passwords: a window of any four digits would fit
+/// every number.
 fn ports() -> Vec<Window> {
-    [":543[0-9]", ":6432", ":6543", ":[*]:"].iter().map(|port| window_of(port)).collect()
+    [":543[0-9]", ":6432", ":6543", ":2506", ":2625", ":[*]:"].iter().map(|port| window_of(port)).collect()
 }
 
 /// The window of a notation of up to five bytes.

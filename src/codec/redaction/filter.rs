@@ -19,7 +19,7 @@ pub struct Hit {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sign {
     /// The window of a word begins here.
-    Window(u8),
+    Window(u16),
     /// An `@`.
     At,
     /// A run of at least [`DIGITS`] digits, single blanks and hyphens, begins here.
@@ -35,11 +35,15 @@ pub const DIGITS: u32 = 13;
 /// Shortest run that is looked at as encoded text.
 pub const RUN: u32 = 24;
 /// The most windows a filter has.
-pub const MAX_WINDOWS: usize = 256;
+pub const MAX_WINDOWS: usize = 128 * PARTS;
+const PARTS: usize = 3;
 /// Bytes of a window.
 pub const WINDOW: usize = 5;
 
 pub type Window = [Set; WINDOW];
+
+/// Some of the windows, one bit each.
+type Fit = [u128; PARTS];
 
 /// One lookup table for each half of each byte of a window: bit n stands for bucket n.
 #[derive(Clone, Default)]
@@ -49,7 +53,7 @@ pub struct Halves {
 }
 
 /// Buckets are looked up eight at a time.
-pub const GROUPS: usize = 3;
+pub const GROUPS: usize = 4;
 
 /// One lookup table for each byte of a window, which knows all bits of a byte but the highest, and the buckets whose
 /// windows begin with that bit clear or set.
@@ -68,8 +72,8 @@ impl Default for Bytes {
 
 pub struct Filter {
     windows: Vec<Window>,
-    /// For each byte of a window the windows it fits, half of them each.
-    exact: Box<[[[u128; 2]; 256]; WINDOW]>,
+    /// For each byte of a window the windows it fits, one bit each.
+    exact: Box<[[Fit; 256]; WINDOW]>,
     /// One bit for each pair of bytes that some window begins with: most candidates of the buckets end here.
     pairs: Box<[u64; PAIRS]>,
     /// Tables for the instructions that the processor has; the others are made only by tests.
@@ -98,8 +102,8 @@ pub const AHEAD: usize = WINDOW - 1;
 impl Filter {
     pub fn new(windows: Vec<Window>) -> Filter {
         assert!(windows.len() <= MAX_WINDOWS, "a filter has at most {MAX_WINDOWS} windows");
-        let mut exact: Box<[[[u128; 2]; 256]; WINDOW]> =
-            vec![[[0; 2]; 256]; WINDOW].into_boxed_slice().try_into().expect("made with this length");
+        let mut exact: Box<[[Fit; 256]; WINDOW]> =
+            vec![[[0; PARTS]; 256]; WINDOW].into_boxed_slice().try_into().expect("made with this length");
         for (number, window) in windows.iter().enumerate() {
             for (table, set) in exact.iter_mut().zip(window) {
                 set.iter().for_each(|byte| table[usize::from(byte)][number / 128] |= 1 << (number % 128));
@@ -109,7 +113,7 @@ impl Filter {
         for pair in 0..=u16::MAX {
             let [first, second] = pair.to_le_bytes();
             let (first, second) = (exact[0][usize::from(first)], exact[1][usize::from(second)]);
-            let begins = first[0] & second[0] != 0 || first[1] & second[1] != 0;
+            let begins = (0..PARTS).any(|part| first[part] & second[part] != 0);
             pairs[usize::from(pair) / 64] |= u64::from(begins) << (pair % 64);
         }
         let filter = Filter { windows, exact, pairs, halves: OnceLock::new(), bytes: OnceLock::new() };
@@ -155,7 +159,7 @@ impl Filter {
         let mut masks = Masks::default();
         for (at, byte) in block[..BLOCK].iter().enumerate() {
             let bit = 1 << at;
-            if self.windows_at(block, at) != [0; 2] {
+            if self.windows_at(block, at) != [0; PARTS] {
                 masks.windows |= bit;
             }
             match byte {
@@ -213,9 +217,9 @@ impl Filter {
             left += usize::from(self.may_begin(text, at));
         }
         for at in candidates[..left].iter().map(|at| *at as usize) {
-            for (half, mut exact) in self.windows_at(text, at).into_iter().enumerate() {
+            for (part, mut exact) in self.windows_at(text, at).into_iter().enumerate() {
                 while exact != 0 {
-                    let number = 128 * half as u8 + exact.trailing_zeros() as u8;
+                    let number = 128 * part as u16 + exact.trailing_zeros() as u16;
                     hits.push(Hit { at: at as u32, sign: Sign::Window(number) });
                     exact &= exact - 1;
                 }
@@ -232,12 +236,10 @@ impl Filter {
 
     /// The windows that begin at `at`, one bit each.
     #[inline]
-    fn windows_at(&self, text: &[u8], at: usize) -> [u128; 2] {
+    fn windows_at(&self, text: &[u8], at: usize) -> Fit {
         let exact = |bytes: &[u8; WINDOW]| {
-            (0..WINDOW).fold([u128::MAX; 2], |all, place| {
-                let fit = self.exact[place][usize::from(bytes[place])];
-                [all[0] & fit[0], all[1] & fit[1]]
-            })
+            let fit = |place: usize| &self.exact[place][usize::from(bytes[place])];
+            std::array::from_fn(|part| (0..WINDOW).fold(u128::MAX, |all, place| all & fit(place)[part]))
         };
         match text[at..].first_chunk() {
             Some(bytes) => exact(bytes),

@@ -1,6 +1,7 @@
 //! Passwords in command arguments: `mysql -pX`, `curl -u user:X`, `sshpass -p X`, `docker login -p X`.
 
 use super::byte_set::ByteSet;
+use super::escapes::is_after_escape;
 use std::ops::Range;
 
 use super::assign::{Found, Role, may_be_secret};
@@ -10,11 +11,11 @@ use super::rules::CREDENTIAL;
 use super::values::is_random;
 
 /// How far back the command is searched on its line.
-const MAX_BACK: usize = 200;
+pub const MAX_BACK: usize = 200;
 
 /// Commands, the option, and what stands behind it.
 const COMMANDS: &[(&str, &[u8], Form)] = &[
-    ("curl", b"u", Form::UserPassword),
+    ("curl", b"uU", Form::UserPassword),
     ("http", b"a", Form::UserPassword),
     ("wget", b"u", Form::UserPassword),
     ("mysql", b"p", Form::Glued),
@@ -29,8 +30,8 @@ const COMMANDS: &[(&str, &[u8], Form)] = &[
     ("zip", b"P", Form::Word),
     ("mongo", b"p", Form::Word),
     ("twine", b"p", Form::Word),
-    ("snmp", b"A", Form::Word),
-    ("smb", b"U", Form::UserPercent),
+    ("snmp", b"AX", Form::Word),
+    ("smb", b"Uu", Form::UserPercent),
     ("rpcclient", b"U", Form::UserPercent),
     ("sqlcmd", b"P", Form::Either),
     ("bcp", b"P", Form::Either),
@@ -47,6 +48,13 @@ const COMMANDS: &[(&str, &[u8], Form)] = &[
     ("rdesktop", b"p", Form::Word),
     ("hydra", b"p", Form::Word),
     ("useradd", b"p", Form::Word),
+    ("cqlsh", b"p", Form::Word),
+    ("crackmapexec", b"p", Form::Word),
+    ("netexec", b"p", Form::Word),
+    ("nxc", b"p", Form::Word),
+    ("evil-winrm", b"p", Form::Word),
+    ("doctl", b"t", Form::Word),
+    ("openssl", b"k", Form::Word),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,16 +90,16 @@ pub struct Commands {
 
 impl Commands {
     /// Reads on to a place, and says how many bytes that took.
-    pub fn read_to(&mut self, text: &[u8], to: usize) -> usize {
-        if to < self.at || to - self.at > MAX_BACK {
-            *self = Commands { at: to.saturating_sub(MAX_BACK), seen: 0 };
+    pub fn read_to(&mut self, text: &[u8], to: usize, most: usize) -> usize {
+        if to < self.at || to - self.at > most {
+            *self = Commands { at: to.saturating_sub(most), seen: 0 };
         }
         let from = self.at;
         while self.at < to {
             let byte = text[self.at];
             if byte == b'\n' || byte == b'|' {
                 self.seen = 0;
-            } else if HEADS.has(&byte) && (self.at == 0 || !text[self.at - 1].is_ascii_alphanumeric()) {
+            } else if HEADS.has(&byte) && begins_word(text, self.at) {
                 let named =
                     |command: &str| command.as_bytes()[0] == byte && text[self.at..].starts_with(command.as_bytes());
                 for (number, (command, _, _)) in COMMANDS.iter().enumerate() {
@@ -104,6 +112,17 @@ impl Commands {
     }
 }
 
+fn begins_word(text: &[u8], at: usize) -> bool {
+    at == 0 || !text[at - 1].is_ascii_alphanumeric() || is_after_escape(text, at)
+}
+
+/// Whether raw JSON may hold a command to which the option at `at` belongs.
+pub fn is_plausible(reader: &Reader<'_>, at: usize) -> bool {
+    let option = |byte: &u8| COMMANDS.iter().any(|(_, options, _)| options.contains(byte));
+    let short = reader.text.get(at + 1) == Some(&b'-') && reader.text.get(at + 2).is_some_and(option);
+    !short || reader.raw_commands_before(at).seen != 0
+}
+
 /// Finds the password behind the option that begins at `at`.
 pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let text = reader.text;
@@ -113,7 +132,8 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         return;
     }
     if let Some(range) = positional(text, at) {
-        if may_be_secret(Class::Password, &text[range.clone()], Role::Setting) {
+        let variable = text[range.start..].starts_with(b"$") && !is_random(&text[range.clone()]);
+        if !variable && may_be_secret(Class::Password, &text[range.clone()], Role::Setting) {
             found.push(Found { range, rule: CREDENTIAL, why: "the argument of a command" });
         }
         return;

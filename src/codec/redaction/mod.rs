@@ -13,6 +13,7 @@ mod buckets;
 mod build;
 mod byte_set;
 mod cards;
+mod commands;
 mod connection;
 mod context;
 mod disguises;
@@ -166,6 +167,10 @@ enum Duty {
     EscapedForeign(u16, u8),
     /// Options of commands: ` -p`, ` -u`.
     Flag,
+    /// The place of a secret in a command, by its number in the list.
+    Command(u8),
+    /// The key of an account in Azure's storage.
+    AccountKey,
     /// A user and a password in a sentence.
     Login,
     /// A port between colons, as in `.pgpass`.

@@ -39,14 +39,14 @@ impl Class {
 pub const PARTS: &[&str] = &[
     "passw", "passp", "passc", "pass[^a-z]", "pwd", "secret", "token", "thori", "cookie", "credent", "pw[^a-z]",
     "otp[^a-z]", "pin[^a-z]", "essid", "sioni", "kennw", "motde", "mot[_ ]d", "mdp[^a-z]", "rasen", "clave", "senha",
-    "haslo", "wachtw", "parol", "mnemo", "auth[^a-z]", "gnatu", "ied [bw]", "psk[^a-z]", "[_.-]pat[^a-z]",
+    "haslo", "wachtw", "parol", "mnemo", "peppe", "auth[^a-z]", "gnatu", "ied [bw]", "psk[^a-z]", "[_.-]pat[^a-z]",
 ];
 
 /// Words for a password in other scripts, with where the filter looks: the best letters of each.
 #[rustfmt::skip]
 pub const FOREIGN: &[&str] = &[
     "رمز عبور", "رمزعبور", "رمز ورود", "گذرواژه", "گذر واژه", "پسورد", "کلمه عبور", "کلمه‌ی عبور", "كلمة المرور",
-    "كلمة السر", "رمز", "密码", "密碼", "口令", "パスワード", "비밀번호", "пароль", "Пароль", "ПАРОЛЬ", "пароли", "contraseña",
+    "كلمة السر", "رمز", "توکن", "密码", "密碼", "口令", "パスワード", "비밀번호", "пароль", "Пароль", "ПАРОЛЬ", "пароли", "contraseña",
     "Contraseña", "CONTRASEÑA", "hasło", "Hasło", "şifre", "parolă", "κωδικός", "סיסמה",
 ];
 
@@ -237,6 +237,7 @@ fn decide(last: &[u8], before: &[u8]) -> Option<Class> {
             _,
         ) => Some(Class::Token),
         (b"salt", b"password" | b"secret" | b"hash") => Some(Class::Weak),
+        (b"pepper", _) => Some(Class::Key),
         _ => None,
     }
 }

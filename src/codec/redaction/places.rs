@@ -46,6 +46,9 @@ pub fn pgpass(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
 
 /// The password in front of the `@` of `thin:user/password@host`, `sqlldr user/password@db`, `user:password@tcp(host)`.
 pub fn login(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    if let Some(value) = domain_login(reader, at) {
+        return Some(value);
+    }
     let text = reader.text;
     reader.charge(16);
     let stops = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<>\\") }.has(b);
@@ -64,6 +67,46 @@ pub fn login(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     (known && name > 0 && may_be_secret(Class::Password, &text[value.clone()], Role::Setting)).then_some(value)
 }
 
+/// The password of `domain/user:password@10.0.0.1`, as the tools of impacket take it.
+pub fn domain_login(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    let text = reader.text;
+    let of_login = |b: &u8| !b.is_ascii_whitespace() && !const { &ByteSet::of(b"\"'`<>\\") }.has(b);
+    let start = at - text[..at].iter().rev().take(MAX_BEFORE).take_while(|b| of_login(b)).count();
+    reader.charge(at - start);
+    let slash = start + memchr::memchr(b'/', &text[start..at])?;
+    let colon = slash + memchr::memchr(b':', &text[slash..at])?;
+    let named = |part: &[u8]| !part.is_empty() && part.iter().all(|b| b.is_ascii_alphanumeric() || b"_.-$".contains(b));
+    let digits = text[at + 1..].iter().take(16).take_while(|b| b.is_ascii_digit() || **b == b'.').count();
+    let is_address = memchr::memchr_iter(b'.', &text[at + 1..at + 1 + digits]).count() == 3;
+    let before = &text[start.saturating_sub(MAX_BEFORE)..start];
+    let line = memchr::memrchr(b'\n', before).map_or(before, |end| &before[end + 1..]);
+    let known = is_address || [&b"impacket"[..], b".py "].iter().any(|tool| memchr::memmem::find(line, tool).is_some());
+    let value = colon + 1..at;
+    (known && named(&text[start..slash]) && named(&text[slash + 1..colon]))
+        .then_some(value)
+        .filter(|value| may_be_secret(Class::Password, &text[value.clone()], Role::Setting))
+}
+
+/// The value of `fs.azure.account.key.NAME.blob.core.windows.net`, seen from `ount.key.`.
+pub fn account_key(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    let text = reader.text;
+    reader.charge(MAX_BEFORE);
+    let name = at + 9;
+    let host =
+        text.get(name..)?.iter().take(100).take_while(|b| b.is_ascii_alphanumeric() || b"-.".contains(b)).count();
+    memchr::memmem::find(&text[name..name + host], b".core.")?;
+    let behind = &text[name + host..text.len().min(name + host + 48)];
+    let joins = |b: &u8| const { &ByteSet::of(b" \t\"'\\,:=>") }.has(b);
+    let tags = [&b"</name><value>"[..], b"</name>\n<value>"];
+    let element = tags.iter().find(|tags| behind.starts_with(tags));
+    let gap = element.map_or_else(|| behind.iter().take_while(|b| joins(b)).count(), |tags| tags.len());
+    let start = name + host + gap;
+    let ends = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<>\\,;)") }.has(b);
+    let len = text[start..].iter().take(MAX_BEHIND).position(ends).unwrap_or((text.len() - start).min(MAX_BEHIND));
+    let value = start..start + len;
+    (gap > 0 && may_be_secret(Class::Secret, &text[value.clone()], Role::Assigned)).then_some(value)
+}
+
 /// Whether what stands in front of a user says that a login of Oracle follows.
 fn is_oracle(text: &[u8], head: &[u8], at: usize) -> bool {
     if head.ends_with(b"thin:") || head.ends_with(b"oci:") || head.ends_with(b"oci8:") {
@@ -71,8 +114,10 @@ fn is_oracle(text: &[u8], head: &[u8], at: usize) -> bool {
     }
     let before = &text[at.saturating_sub(40)..at];
     let line = memchr::memrchr(b'\n', before).map_or(before, |end| &before[end + 1..]);
+    let given = |command: &&[u8]| memchr::memmem::find(line, command).is_some();
+    let connects = line.trim_ascii_end().ends_with(b"connect(\"") || line.trim_ascii_end().ends_with(b"connect('");
     (head.is_empty() || head.ends_with(b"="))
-        && ORACLE.iter().any(|command| memchr::memmem::find(line, command).is_some())
+        && (ORACLE.iter().any(given) || connects && memchr::memmem::find(line, b"racle").is_some())
 }
 
 #[cfg(test)]

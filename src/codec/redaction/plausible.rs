@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::shape::Class;
 use super::tokens::{prefixed, wordless};
 use super::views::may_speak;
-use super::{Duty, Engine, cards, pem, places, verify};
+use super::{Duty, Engine, cards, commands, flags, pem, places, verify};
 
 /// How far before an `@` the scheme of a URL is searched.
 const MAX_WORD: usize = 256;
@@ -38,7 +38,9 @@ impl Engine {
                 Duty::Port => places::pgpass(reader, at).is_some(),
                 Duty::Call => assign::is_plausible_call(raw, at),
                 Duty::PrivateKey => pem::is_plausible(raw, at),
-                Duty::Foreign(..) | Duty::Flag | Duty::Putty | Duty::Own => true,
+                Duty::Flag => flags::is_plausible(reader, at),
+                Duty::Command(number) => commands::is_plausible(raw, at, usize::from(number)),
+                Duty::Foreign(..) | Duty::AccountKey | Duty::Putty | Duty::Own => true,
                 Duty::EscapedForeign(word, offset) => {
                     is_escaped_word(raw, at.wrapping_sub(usize::from(offset)), usize::from(word))
                 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::connection::ends_word;
 use super::context::{Kind, Lexer, LineContext};
 use super::filter::Hit;
-use super::flags::Commands;
+use super::flags::{Commands, MAX_BACK};
 use super::shape::{CLASSES, Class};
 
 /// Every rule reads the text through this, so that no byte is read more than a few times, whatever the text is.
@@ -37,6 +37,8 @@ pub struct Reader<'a> {
     pub csv_end: Cell<usize>,
     /// The commands of the line, as far as it was read.
     commands: Cell<Commands>,
+    /// Where a command was seen last, and how many stood close together there.
+    close_commands: Cell<(usize, usize)>,
     /// Whether annotations give values to fields anywhere.
     annotated: OnceCell<bool>,
 }
@@ -45,6 +47,9 @@ pub struct Reader<'a> {
 const MAX_WORD: usize = 256;
 /// How far back a list of names is read when it is asked for again.
 const MAX_LIST: usize = 512;
+/// Commands closer than this stand close together, and so many of them are read.
+const CLOSE: usize = 24;
+const MOST_CLOSE: usize = 8;
 /// How many kinds of ends a reader remembers.
 pub const ENDS: usize = 48;
 /// The kind of end that a line has; other files take the numbers behind it.
@@ -67,6 +72,7 @@ impl<'a> Reader<'a> {
             rows: Cell::new((usize::MAX, 0)),
             csv_end: Cell::new(0),
             commands: Cell::default(),
+            close_commands: Cell::default(),
             annotated: OnceCell::new(),
         }
     }
@@ -147,9 +153,25 @@ impl<'a> Reader<'a> {
     /// The commands that stand in front of `at` on its line. Asked from left to right, it reads once.
     pub fn commands_before(&self, at: usize) -> Commands {
         let mut commands = self.commands.get();
-        self.charge(commands.read_to(self.text, at) + 1);
+        self.charge(commands.read_to(self.text, at, MAX_BACK) + 1);
         self.commands.set(commands);
         commands
+    }
+
+    /// The same in raw JSON, where escapes make a line longer.
+    pub fn raw_commands_before(&self, at: usize) -> Commands {
+        let mut commands = self.commands.get();
+        commands.read_to(self.text, at, 2 * MAX_BACK);
+        self.commands.set(commands);
+        commands
+    }
+
+    /// Whether a line is worth reading for the command seen at `at`: not where commands follow one another on and on.
+    pub fn is_worth_a_line(&self, at: usize) -> bool {
+        let (last, count) = self.close_commands.get();
+        let count = if at.abs_diff(last) < CLOSE { count + 1 } else { 0 };
+        self.close_commands.set((at, count));
+        count < MOST_CLOSE
     }
 
     /// Whether the text has annotations that give values to fields.

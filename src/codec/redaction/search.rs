@@ -9,7 +9,7 @@ use super::filter::{Hit, Sign};
 use super::reader::{Reader, Unfinished, Work};
 use super::shape::Class;
 use super::views::{Disguises, View, decode_run};
-use super::{Duty, Engine, cards, connection, email, flags, pem, places, rules, tokens, verify};
+use super::{Duty, Engine, cards, commands, connection, email, flags, pem, places, rules, tokens, verify};
 
 /// A secret, or where one stands, and what decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -290,6 +290,12 @@ impl Engine {
             }
             Duty::Call => assign::call_values(reader, at, &mut values),
             Duty::Flag => flags::values(reader, at, &mut values),
+            Duty::Command(number) => commands::values(reader, at, usize::from(number), &mut values),
+            Duty::AccountKey => {
+                if let Some(range) = places::account_key(reader, at) {
+                    found(range, rules::CREDENTIAL, "the key of an account");
+                }
+            }
             Duty::Bearer => {
                 if let Some(range) = assign::bearer(reader, at) {
                     found(range, rules::AUTHORIZATION, "credentials behind `Bearer`");

@@ -279,6 +279,13 @@ impl Shape {
         len
     }
 
+    /// Whether there is a run longer than this that a byte would end.
+    pub fn has_run_without(&self, byte: u8, longer_than: usize) -> bool {
+        let is_one =
+            |step: &Step| matches!(step, Step::Run { class, min, .. } if *min > longer_than && !class.has(byte));
+        self.steps.iter().any(is_one)
+    }
+
     /// The literal bytes that the shape begins with.
     pub fn literal(&self) -> Vec<u8> {
         let one = |step: &Step| match step {

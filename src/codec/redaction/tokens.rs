@@ -88,6 +88,8 @@ pub struct Runs {
 pub const RUN: usize = super::filter::RUN as usize;
 /// How long a UUID is.
 const UUID: usize = 36;
+/// The longest part of one between two hyphens.
+const UUID_PART: usize = 12;
 /// The most beginnings that one form may have to be found by them.
 const MAX_HEADS: usize = 64;
 
@@ -104,7 +106,8 @@ impl Runs {
         }
         self.pairs.resize(65_536 / 64, 0);
         let hexadecimal = |set: &Set| set.iter().any(|byte| byte == b'-' || byte.is_ascii_hexdigit());
-        self.in_uuids |= shape.run_len() <= UUID && fixed.iter().all(hexadecimal);
+        let fits = shape.run_len() <= UUID && !shape.has_run_without(b'-', UUID_PART);
+        self.in_uuids |= fits && fixed.iter().all(hexadecimal);
         for first in fixed[0].iter() {
             for second in fixed[1].iter() {
                 let pair = u16::from_le_bytes([first, second]);

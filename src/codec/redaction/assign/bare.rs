@@ -7,7 +7,7 @@ use super::{Finder, Found, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::context::{Kind, LineContext};
 use crate::codec::redaction::names::{Class, is_name};
-use crate::codec::redaction::values::is_template;
+use crate::codec::redaction::values::{is_random, is_template};
 
 /// How much of its line is read in front of a name.
 const MAX_BEFORE: usize = 160;
@@ -61,6 +61,9 @@ impl Finder<'_, '_> {
             let end = self.reader.line_end(at);
             let close = memchr::memchr(b'>', &self.text[at..end])?;
             return self.in_tag(at + close + 1);
+        }
+        if first == b'{' && operator.sign == Sign::Assign && self.text[..self.start()].ends_with(b";") {
+            return self.braced(at);
         }
         if first == b'\n' || first == b'\r' || is_opening_template(&self.text[at..]) {
             return if operator.sign == Sign::Tag { self.in_tag(at) } else { self.below(at, operator, "") };
@@ -120,6 +123,13 @@ impl Finder<'_, '_> {
             range.end -= 1;
         }
         self.may_be(&self.text[range.clone()], role).then(|| self.found(range, why))
+    }
+
+    /// `;password={x};` of ODBC and JDBC, where the same signs fill in a variable: only what is random is a value.
+    fn braced(&self, at: usize) -> Option<Found> {
+        let len = memchr::memchr(b'}', &self.text[at..self.text.len().min(at + MAX_BEFORE)])?;
+        let value = at + 1..at + len;
+        is_random(&self.text[value.clone()]).then(|| self.found(value, "a field of a connection string"))
     }
 
     /// Whether the word is long, and shows nothing that its beginning shortly before has not shown.

@@ -16,10 +16,11 @@ enum Argument {
     First,
     Second,
     Third,
+    Fourth,
     Last,
 }
 
-use Argument::{First, Last, Second, Third};
+use Argument::{First, Fourth, Last, Second, Third};
 
 /// A call: how its name ends, in small letters, which argument is the secret, and what it must look like.
 struct Call {
@@ -27,19 +28,26 @@ struct Call {
     argument: Argument,
     class: Class,
     role: Role,
+    /// Whether it must be an array of characters, as Java wants passwords.
+    chars: bool,
 }
 
 const fn password(name: &'static str, argument: Argument) -> Call {
-    Call { name, argument, class: Class::Password, role: Role::Assigned }
+    Call { name, argument, class: Class::Password, role: Role::Assigned, chars: false }
 }
 
 /// A call with other uses too.
 const fn perhaps(name: &'static str, argument: Argument) -> Call {
-    Call { name, argument, class: Class::Password, role: Role::Beside }
+    Call { name, argument, class: Class::Password, role: Role::Beside, chars: false }
 }
 
 const fn key(name: &'static str, argument: Argument) -> Call {
-    Call { name, argument, class: Class::Secret, role: Role::Assigned }
+    Call { name, argument, class: Class::Secret, role: Role::Assigned, chars: false }
+}
+
+/// A call whose secret is `"x".toCharArray()`.
+const fn chars(name: &'static str, argument: Argument) -> Call {
+    Call { name, argument, class: Class::Password, role: Role::Assigned, chars: true }
 }
 
 /// Names that begin with a dot or a sign are whole words.
@@ -47,7 +55,8 @@ const fn key(name: &'static str, argument: Argument) -> Call {
 const CALLS: &[Call] = &[
     password("getconnection", Third), password("mysqli", Third), password("^pdo", Third),
     password("mysql_connect", Third), password("mysqli_connect", Third), password("mysql.connect", Third),
-    password("mysqldb.connect", Third), password("psycopg2.connect", Third), password("dbi->connect", Third),
+    password("mysqldb.connect", Third), password("psycopg2.connect", Third), password("dbi->connect", Third), password("dbinterface.connect", Fourth),
+    password("url.create", Third), password("smbconnection", Second), password("key_set_with_value", Third),
     perhaps(".connect", Third), password("ldap_bind", Third), password("bind_s", Second), perhaps("^ftp", Third),
     password(".login", Second), perhaps("^login", Second), perhaps("authenticate", Second),
     password("basicauth", Second), password("basic_auth", Second), password("digestauth", Second),
@@ -60,7 +69,10 @@ const CALLS: &[Call] = &[
     password("aes_encrypt", Last), password("aes_decrypt", Last), password("^crypt", First),
     password("sp_addlogin", Second), password("sp_password", Second), key("jwt.encode", Second),
     key("jwt.decode", Second), key("jwt.sign", Second), key("jwt.verify", Second), key("^fernet", First),
-    key("createhmac", Second), key("hmac.new", First),
+    chars(".load", Second), chars(".init", Second), chars(".store", Second), chars("getkey", Second),
+    chars("pbekeyspec", First), chars("passwordprotection", First), chars("setkeyentry", Third),
+    key("createhmac", Second), key("hmac.new", First), key("secretkeyspec", First), key("aes.new", First),
+    key("cookieparser", First),
 ];
 
 /// Where the filter looks for these names, in the notation of shapes.
@@ -68,6 +80,7 @@ const CALLS: &[Call] = &[
 pub const CALL_WINDOWS: &[&str] = &[
     "nect(", "getco", "pdo(", "sqli(", "bind(", "ogin(", "cate(", "auth(", "asic(", "ials(", "tial(",
     "rdaut", "thpro", "user(", "dd_pa", "rypt(", "sp_ad", "sp_pa", "jwt.[edsv]", "ernet", "hmac(", "mac.n", "ftp(",
+    "l.cre", "bconn", "th_va", "eyspe", "aes.n", "eparse", "ochar",
 ];
 
 /// How long the name of a call is at most, and how far its arguments are read.
@@ -76,8 +89,9 @@ const MAX_ARGUMENTS: usize = 400;
 /// Arguments that are read.
 const MOST: usize = 6;
 
-/// The call whose name holds `at`, and where its arguments begin.
+/// The call whose name holds `at`, or that is given the array of characters there, and where its arguments begin.
 fn call_at(text: &[u8], at: usize) -> Option<(&'static Call, usize)> {
+    let at = if text.get(at..)?.starts_with(b"oCharArray") { call_around(text, at)? } else { at };
     let of_name = |b: &u8| is_name(*b) || const { &ByteSet::of(b".:>") }.has(b);
     let after = text.get(at..)?.iter().take(MAX_NAME).take_while(|b| of_name(b)).count();
     let before = text[..at].iter().rev().take(MAX_NAME).take_while(|b| of_name(b)).count();
@@ -97,6 +111,20 @@ fn call_at(text: &[u8], at: usize) -> Option<(&'static Call, usize)> {
         None => name.ends_with(call.name.as_bytes()) || call.name == ".connect" && name.ends_with(b">connect"),
     };
     CALLS.iter().find(is).map(|call| (call, open))
+}
+
+/// The last letter of the name of the call among whose arguments `at` stands.
+fn call_around(text: &[u8], at: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    for (back, byte) in text[..at].iter().rev().take(MAX_ARGUMENTS / 2).enumerate() {
+        match byte {
+            b')' => depth += 1,
+            b'(' if depth == 0 => return (at - back).checked_sub(2),
+            b'(' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Whether raw JSON may hold such a call: some argument of it is a text.
@@ -122,6 +150,7 @@ pub fn call_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         // A port may stand between the host and the user.
         Third if number(1) => 3,
         Third => 2,
+        Fourth => 3,
         Last => arguments.len().wrapping_sub(1),
     };
     if call.name == "^crypt" && !arguments.get(1).is_some_and(|salt| text[salt.range.clone()].starts_with(b"gen_salt"))
@@ -129,6 +158,9 @@ pub fn call_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         return;
     }
     let Some(literal) = arguments.get(nth).and_then(|one| one.literal.as_ref()) else { return };
+    if call.chars && !text[literal.after..].starts_with(b".toCharArray()") {
+        return;
+    }
     let value = &text[literal.start..literal.end];
     reader.charge(value.len().min(MAX_ARGUMENTS));
     // `login(request, "accounts/login.html")`

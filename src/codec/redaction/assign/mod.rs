@@ -115,6 +115,10 @@ fn of_name(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
         of_file(reader, range, found);
         return;
     };
+    // The user of a URL: its password is found by the `@` behind it.
+    if reader.text[..range.start].ends_with(b"://") && reader.text.get(range.end) == Some(&b':') {
+        return;
+    }
     let name = with_quotes(reader, range, class);
     if let Some((start, _, _)) = name.quotes
         && memchr::memmem::find(&reader.text[start..name.range.start], b"::").is_some()
@@ -236,7 +240,7 @@ impl Finder<'_, '_> {
     }
 
     fn all(&self, found: &mut Vec<Found>) {
-        if let Some(value) = self.redirected().or_else(|| self.annotated()) {
+        if let Some(value) = self.redirected().or_else(|| self.annotated()).or_else(|| self.pair_of_login()) {
             found.push(value);
             return;
         }
@@ -257,7 +261,7 @@ impl Finder<'_, '_> {
         if found.len() == known {
             let beside = self.next_line().or_else(|| self.reversed()).or_else(|| self.next_argument());
             let beside = beside.or_else(|| self.led_to()).or_else(|| self.below_title());
-            found.extend(beside.or_else(|| self.element_beside()).or_else(|| self.pair_of_login()));
+            found.extend(beside.or_else(|| self.element_beside()));
         }
     }
 
@@ -383,8 +387,17 @@ impl Finder<'_, '_> {
         if self.name.quotes.is_some() {
             return true;
         }
+        // `\"Password:\"\n`: in JSON within JSON the quote closes what the name stands in, and the line ends.
+        if literal.level > 0 && self.text[literal.start..].starts_with(b"\\n") {
+            return false;
+        }
         let here = self.reader.context(self.name.range.start);
         let closes = here.string.is_some_and(|(quote, _)| quote == literal.quote && literal.level == 0);
+        // `"f('Password:')"`: within a string of another quote, too.
+        let within = here.string.is_some_and(|(quote, _)| quote != literal.quote);
+        if within && self.text.get(literal.start).is_some_and(|b| b")]},;".contains(b)) {
+            return false;
+        }
         // Behind a quote that closes a string no word can begin.
         !closes || self.text.get(literal.start).is_some_and(u8::is_ascii_alphanumeric)
     }
@@ -443,9 +456,27 @@ fn is_value_itself(raw: &[u8], at: usize) -> bool {
     matches!(before, Some(b':' | b'=' | b'>'))
 }
 
+/// Whether the name is all that its line says, as `pass` in Python, and the next line begins another statement.
+fn is_statement(raw: &[u8], name: &Range<usize>) -> bool {
+    let gap = raw[..name.start].iter().rev().take(MAX_NAME).take_while(|b| **b == b' ').count();
+    let before = &raw[..name.start - gap];
+    let begins = [&b"\\n"[..], b"\""].iter().any(|end| before.ends_with(end));
+    if !begins || !raw[name.end..].starts_with(b"\\n") {
+        return false;
+    }
+    let mut at = name.end;
+    while raw[at..].starts_with(b"\\n") || raw[at..].starts_with(b" ") {
+        at += if raw[at] == b' ' { 1 } else { 2 };
+    }
+    raw.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || b"_@".contains(b))
+}
+
 /// Whether raw JSON may go on with something that joins a name to its value.
 fn leads_to_value(raw: &[u8], name: Range<usize>) -> bool {
     let mut at = name.end;
+    if is_statement(raw, &name) {
+        return false;
+    }
     let (mut gap, flag) = (false, raw[name].starts_with(b"-"));
     while let Some(byte) = raw.get(at) {
         match byte {

@@ -328,9 +328,10 @@ fn past_foreign_word(text: &[u8], at: usize) -> usize {
     let colon = memchr::memmem::find(&text[at..at + letters], "：".as_bytes());
     let to = at + colon.unwrap_or(letters);
     let gap = blanks(text, to);
-    let more = text.get(gap..).unwrap_or_default().iter().take(16).take_while(|b| **b >= 0x80).count();
-    match text.get(gap + more) {
-        Some(b':' | b'=') if more > 0 => gap + more,
+    let more = text.get(gap..).unwrap_or_default().iter().take(24).take_while(|b| **b >= 0x80).count();
+    let sign = blanks(text, gap + more);
+    match text.get(sign) {
+        Some(b':' | b'=') if more > 0 => sign,
         _ => to,
     }
 }

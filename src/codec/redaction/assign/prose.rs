@@ -27,13 +27,24 @@ const LEADING: &[&[u8]] = &[
     b" (",
 ];
 
+/// What answers a question for a password: `it asks for a password, enter x`.
+const ASKED: &[&[u8]] = &[b", enter ", b", type ", b", use "];
+
 /// What stands between the word for a login and its user, and between the user and the password.
-const INTRODUCING: &[&[u8]] = &[b":", b" is", b" are", b" =", b" with"];
+const INTRODUCING: &[&[u8]] = &[b":", b" is", b" are", b" =", b" with", b" as", b" using"];
+/// Users that every system has: no word needs to introduce them.
+const KNOWN_USERS: &[&[u8]] = &[b"admin", b"administrator", b"root", b"guest", b"demo"];
+/// How values begin that name a way to log in.
+const WAYS: &[&[u8]] =
+    &[b"oauth", b"saml", b"ldap", b"oidc", b"openid", b"fido", b"totp", b"2fa", b"mfa", b"sso", b"web3"];
 const JOINING: &[&[u8]] = &[b" / ", b"/", b":"];
 
 /// Where a phrase ends behind a name, so that the value follows: ` for bob is`, ` (staging):`, ` has been reset to`.
 pub(super) fn past_phrase(text: &[u8], name: &Name, at: usize) -> Option<usize> {
     let reach = text.len().min(at + MAX_PHRASE);
+    if let Some(verb) = ASKED.iter().find(|verb| text[at..].starts_with(verb)) {
+        return Some(at + verb.len());
+    }
     let mut at = blanks(text, at);
     if name.quotes.is_some() || at == name.end {
         return None;
@@ -156,6 +167,12 @@ pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let after = text[at..].iter().take(16).take_while(|b| b.is_ascii_alphabetic()).count();
     let before = text[..at].iter().rev().take(16).take_while(|b| is_name(**b)).count();
     let word = &text[at - before..at + after];
+    // `log in`, `sign in`
+    if text[at + after..].len() > 3 && text[at + after..at + after + 3].eq_ignore_ascii_case(b" in") {
+        let verb = word.eq_ignore_ascii_case(b"log") || word.eq_ignore_ascii_case(b"sign");
+        found.extend(verb.then(|| login(reader, at - before..at + after + 3)).flatten());
+        return;
+    }
     if [&b"login"[..], b"logins", b"creds"].iter().any(|known| word.eq_ignore_ascii_case(known)) {
         found.extend(login(reader, at - before..at + after));
     }
@@ -165,8 +182,12 @@ fn login(reader: &Reader<'_>, name: Range<usize>) -> Option<Found> {
     let text = reader.text;
     reader.charge(MAX_PHRASE);
     let mut at = name.end;
-    let sign = INTRODUCING.iter().find(|sign| text[at..].starts_with(sign))?;
-    at = blanks(text, at + sign.len());
+    let sign = INTRODUCING.iter().find(|sign| text[at..].starts_with(sign));
+    let known = |at: usize| KNOWN_USERS.iter().any(|user| text[at..].starts_with(user));
+    if sign.is_none() && !(text.get(at) == Some(&b' ') && known(at + 1)) {
+        return None;
+    }
+    at = blanks(text, at + sign.map_or(1, |sign| sign.len()));
     let ticks = |at: usize| usize::from(text.get(at) == Some(&b'`'));
     at += ticks(at);
     let of_user = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"_-.@+") }.has(b);
@@ -184,6 +205,8 @@ fn word_of_login(reader: &Reader<'_>, at: usize) -> Option<Found> {
     let value = &text[at..at + len];
     let value = value.strip_suffix(b".").unwrap_or(value);
     let taken = !value.contains(&b'/') || super::is_random(value);
+    let begins = |way: &&[u8]| value.len() >= way.len() && value[..way.len()].eq_ignore_ascii_case(way);
+    let taken = taken && !WAYS.iter().any(begins);
     let taken = taken && may_be_secret(Class::Password, value, Role::Mention);
     taken.then(|| Found { range: at..at + value.len(), rule: CREDENTIAL, why: "the password of a login" })
 }

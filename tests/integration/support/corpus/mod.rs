@@ -7,6 +7,7 @@ pub mod field;
 #[allow(dead_code, reason = "the benchmark and the tests of the engine use it")]
 pub mod hostile;
 pub mod random;
+pub mod tools;
 pub mod vendors;
 
 pub use random::Random;
