@@ -378,6 +378,11 @@ impl Round {
     }
 }
 
+/// Whether a value begins where another ends.
+fn touches(last: &Span, span: &Span) -> bool {
+    span.start == last.end && [last.rule, span.rule] == [rules::CREDENTIAL; 2]
+}
+
 /// Joins spans that overlap under the rule of the longest, and widens them to whole characters.
 fn joined(text: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
     let within = |at: usize| text.get(at).is_some_and(|b| b & 0xC0 == 0x80);
@@ -401,7 +406,8 @@ fn joined(text: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
         // Any rule that knows more gives its name.
         let len = if span.rule == rules::PREFIXED { 0 } else { span.end - span.start };
         match joined.last_mut() {
-            Some((last, longest)) if span.start < last.end => {
+            // Two values that touch are one: where the first ends, no reader of masks could tell.
+            Some((last, longest)) if span.start < last.end || touches(last, &span) => {
                 if len > *longest {
                     (last.rule, last.why, *longest) = (span.rule, span.why, len);
                 }

@@ -104,11 +104,14 @@ impl Finder<'_, '_> {
     pub(super) fn below_title(&self) -> Option<Found> {
         let text = self.text;
         let here = self.reader.context(self.start()).line_start;
+        if self.start() - here > MAX_PHRASE {
+            return None;
+        }
         let is_markup = |b: &u8| const { &ByteSet::of(b" \t#*_->\"'`") }.has(b);
         let colon = self.name.end + text[self.name.end..].iter().take(4).take_while(|b| b":*".contains(b)).count();
         let mut at = blanks(text, colon);
         let titled = colon > self.name.end || text[here..self.start()].contains(&b'#');
-        if !titled || self.start() - here > MAX_PHRASE || !text[here..self.start()].iter().all(is_markup) {
+        if !titled || !text[here..self.start()].iter().all(is_markup) {
             return None;
         }
         let gap = text[at..].iter().take(6).take_while(|b| b.is_ascii_whitespace()).count();

@@ -54,7 +54,7 @@ pub fn may_be_secret(class: Class, value: &[u8], role: Role) -> bool {
         return false;
     }
     let signs = value.len() < 4 && !value.iter().any(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
-    if signs || is_stand_in(value) || is_keyword(value) || is_rule(value) || is_code(value) {
+    if signs || is_invisible(value) || is_stand_in(value) || is_keyword(value) || is_rule(value) || is_code(value) {
         return false;
     }
     // Measured once: nearly every question below asks for it.
@@ -76,6 +76,14 @@ pub fn may_be_secret(class: Class, value: &[u8], role: Role) -> bool {
                 && !is_place(value)
         }
     }
+}
+
+/// Whether the value is nothing but characters without a width.
+fn is_invisible(value: &[u8]) -> bool {
+    let mut chunks = value.chunks_exact(3);
+    value.first() == Some(&0xE2)
+        && chunks.all(|char| matches!(char, [0xE2, 0x80, 0x8B..=0x8F | 0xAA..=0xAE] | [0xE2, 0x81, 0xA0..=0xA4]))
+        && value.len().is_multiple_of(3)
 }
 
 fn password(class: Class, value: &[u8], loose: usize, role: Role) -> bool {

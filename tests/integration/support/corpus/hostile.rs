@@ -14,7 +14,8 @@ pub const PARTS: &[&str] = &[
     "/", "//", "4111 ", "4111-", "4111", "1", "a", "A", "x.", "eyJ", "eyJhbGci.", "ghp_", "sk-", "AKIA", "xoxb-",
     "hooks.slack.com/services/T", "sig=", "Zm9vIGJhciBiYXo", "Zm9vIGJhciBiYXogcXV4IHF1dXggY29yZ2U=", "DE89",
     "DE89 3704 ", "+", "*", "!", "!!str ", "&a ", "is ", ".get(", "[email]", "%5B", "۱۲۳", "token value: ",
-    "(password) values (", "pass:", "chpasswd", "A1A1A1A1A1A1A1A1A1A1A1A1", "aaaaaaaaaaaaaaaaaaaaaaaa.",
+    "(password) values (", "pass:", "chpasswd", "curl ", "AUTH ", "send \"", "expect ", "(echo ", " | ", "log in ", "<<< ",
+    "--value ", "account.key.", ".toCharArray()", "A1A1A1A1A1A1A1A1A1A1A1A1", "aaaaaaaaaaaaaaaaaaaaaaaa.",
 ];
 
 /// Texts that were slow once.
