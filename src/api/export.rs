@@ -17,7 +17,7 @@ use super::routes::Call;
 use super::shape::{Event, log_row};
 use crate::component::Reader;
 use crate::net::http::{Body, Problem};
-use crate::query::request::{Keyset, PageRequest, Row, Sort};
+use crate::query::request::{Keyset, PageRequest, ReadError, Row, Sort};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
@@ -172,10 +172,16 @@ async fn next((mut export, ready): Step) -> Option<(Result<Frame<Bytes>, Infalli
 }
 
 impl Export {
-    async fn page(&mut self) -> Result<Vec<Row>, crate::query::request::ReadError> {
+    async fn page(&mut self) -> Result<Vec<Row>, ReadError> {
         self.request.deadline = deadline();
         self.request.limit = PAGE.min(self.left.min(usize::MAX as u64) as usize);
-        let page = self.place.page(self.request.clone(), self.sees.clone()).await?;
+        let page = loop {
+            match self.place.page(self.request.clone(), self.sees.clone()).await {
+                // Fewer of these large events at a time.
+                Err(ReadError::TooLarge(_)) if self.request.limit > 1 => self.request.limit /= 2,
+                page => break page?,
+            }
+        };
         self.count += page.rows.len() as u64;
         self.left -= page.rows.len() as u64;
         self.request.after = page.rows.last().map(|last: &Row| -> Keyset { last.keyset.clone() });

@@ -62,7 +62,7 @@ pub fn problem(error: ReadError) -> Problem {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(Duration::from_secs(5))
         }
         ReadError::Unsupported(text) => Problem::new(StatusCode::NOT_FOUND, text),
-        ReadError::Invalid(text) => Problem::bad_request(text),
+        ReadError::Invalid(text) | ReadError::TooLarge(text) => Problem::bad_request(text),
     }
 }
 

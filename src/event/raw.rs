@@ -163,7 +163,7 @@ fn skip(text: &[u8], separator: u8) -> &[u8] {
 }
 
 /// The length of the valid value that `text` begins with. Only for text that was validated.
-pub(super) fn value_end(text: &[u8]) -> usize {
+pub fn value_end(text: &[u8]) -> usize {
     match text.first() {
         Some(b'"') => string_end(text),
         Some(b'{' | b'[') => nested_end(text),

@@ -59,8 +59,12 @@ impl Glob {
 
     /// The same for the inside of a JSON string, which is decoded only where it may be so.
     pub fn is_in_json(&self, inside: &[u8]) -> bool {
-        let is_absent = find(inside, self.probe.as_bytes()).is_none() && memchr::memmem::find(inside, b"\\u").is_none();
-        !is_absent && self.is_in(&unescape(inside))
+        self.may_be_within(inside) && self.is_in(&unescape(inside))
+    }
+
+    /// Whether a JSON string within these bytes may contain this: false where it certainly does not.
+    pub fn may_be_within(&self, json: &[u8]) -> bool {
+        find(json, self.probe.as_bytes()).is_some() || memchr::memmem::find(json, b"\\u").is_some()
     }
 
     /// Whether a text in which all bytes are of this kind could contain the parts.
@@ -133,6 +137,8 @@ mod tests {
             }
             let glob = Glob::new(&Pattern::text(&needle));
             prop_assert_eq!(glob.is_in_json(inside.as_bytes()), glob.is_in(&text), "{} in {}", needle, inside);
+            let among_others = format!("\"a\"\"{inside}\"{{\"b\":\"\"}}");
+            prop_assert!(glob.may_be_within(among_others.as_bytes()) || !glob.is_in(&text));
         }
 
         #[test]

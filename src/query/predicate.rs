@@ -206,6 +206,14 @@ impl FieldTest {
         }
     }
 
+    /// Whether the test can be true of a value that stands within these bytes, beside others.
+    pub fn may_accept_within(&self, json: &[u8]) -> bool {
+        match &self.matcher {
+            Matcher::Contains(glob) => glob.may_be_within(json),
+            _ => true,
+        }
+    }
+
     /// Whether the text has to be contained, rather than to be the value.
     pub fn is_contained(&self) -> bool {
         matches!(self.matcher, Matcher::Contains(_))
@@ -231,6 +239,14 @@ impl AnywhereTest {
             return self.0.is_whole(value);
         }
         any_string(value, &mut |inside| self.0.finds(inside))
+    }
+
+    /// Whether the test can be true of a value that stands within these bytes, beside others.
+    pub fn may_accept_within(&self, json: &[u8]) -> bool {
+        match &self.0 {
+            Matcher::Contains(glob) | Matcher::Is { glob, .. } => glob.may_be_within(json),
+            _ => true,
+        }
     }
 
     /// Whether it can be true of a string in which all bytes are of this kind.

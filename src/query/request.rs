@@ -268,13 +268,18 @@ pub enum ReadError {
     Unsupported(String),
     /// The request cannot be answered as written.
     Invalid(String),
+    /// The answer would take more memory than queries may hold.
+    TooLarge(String),
 }
 
 impl std::fmt::Display for ReadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ReadError::Deadline => f.write_str("the query took too long"),
-            ReadError::Unavailable(text) | ReadError::Unsupported(text) | ReadError::Invalid(text) => f.write_str(text),
+            ReadError::Unavailable(text)
+            | ReadError::Unsupported(text)
+            | ReadError::Invalid(text)
+            | ReadError::TooLarge(text) => f.write_str(text),
         }
     }
 }

@@ -22,6 +22,8 @@ use crate::store::{NewEvent, Options, Retention as Policy, Store, Stores};
 use crate::units::{ByteSize, Duration, Timestamp};
 use crate::visibility::Visibility;
 
+/// How long a question without a deadline of its own waits for its turn.
+const TURN: StdDuration = StdDuration::from_secs(10);
 /// How often retention is looked after.
 const TIDY_EVERY: StdDuration = StdDuration::from_secs(10);
 
@@ -196,13 +198,9 @@ impl StoreReader {
         question: impl FnOnce(Snapshot) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let store = self.store().await?;
-        let permit = self.queries.clone().acquire_owned();
-        let permit = match deadline {
-            None => permit.await,
-            Some(deadline) => {
-                tokio::time::timeout_at(deadline.into(), permit).await.map_err(|_| ReadError::Deadline)?
-            }
-        };
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + TURN);
+        let permit = tokio::time::timeout_at(deadline.into(), self.queries.clone().acquire_owned());
+        let permit = permit.await.map_err(|_| ReadError::Deadline)?;
         let permit = permit.map_err(|_| ReadError::Unavailable("the agent is stopping".into()))?;
         let answer = tokio::task::spawn_blocking(move || {
             let answer = question(store.snapshot());
@@ -250,5 +248,26 @@ impl Reader for StoreReader {
 
     fn bytes(&self) -> Option<u64> {
         self.stores.get(&self.options.dir).map(|store| store.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_question_waits_for_its_turn_until_its_deadline() {
+        let dir = std::env::temp_dir().join(format!("weir-store-reader-{}", std::process::id()));
+        let (stores, options) = (Stores::default(), Options::new(&dir));
+        let (_store, _) = stores.open(&options).expect("a store");
+        let reader = StoreReader { stores, options, queries: Arc::new(Semaphore::new(1)) };
+        let everything = || Visibility::All { own: String::new(), preview: 100 };
+        let count = |deadline| reader.count(Filter::default(), everything(), CountLimit::Exact, deadline);
+        let turn = reader.queries.clone().acquire_owned().await.expect("a permit");
+        assert_eq!(count(Instant::now()).await, Err(ReadError::Deadline));
+        drop(turn);
+        let later = Instant::now() + StdDuration::from_secs(600);
+        assert_eq!(count(later).await, Ok(Total { count: 0, is_at_least: false }));
+        drop(std::fs::remove_dir_all(&dir));
     }
 }

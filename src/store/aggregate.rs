@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::bits::{CHUNK, Packed};
+use super::budget::{Budget, Held};
 use super::clock::{Clock, DAY};
 use super::coded::{IN_LINE, NONE, number_of};
 use super::layout::{Encoding, Section};
@@ -14,6 +15,7 @@ use super::part::{Dictionary, Part};
 use super::percentile::Percentile;
 use super::rows::RowFilter;
 use super::search::{Place, Snapshot, Stop, is_in_time, needs_of};
+use super::short_keys::ShortKeys;
 use super::split::WHOLE;
 use super::summary::Tally;
 use super::sums::ChunkSums;
@@ -30,7 +32,7 @@ impl Snapshot {
         let order: Vec<usize> =
             (0..places.len()).filter(|nth| is_in_time(places[*nth].times(), &request.filter)).collect();
         let of_failure = |place: &Place, failed: Failed| match failed {
-            Failed::Stop(Stop::Deadline) => Err(ReadError::Deadline),
+            Failed::Stop(Stop::Failed(error)) => Err(error),
             Failed::Stop(Stop::Io(error)) => self.excuse::<()>(place, Err(error)).map(drop),
             Failed::TooMany => {
                 let message = format!("more than {} groups: narrow the filter or the time", request.max_groups);
@@ -38,6 +40,7 @@ impl Snapshot {
             }
         };
         let found = parallel::each(&order, |groups: &mut Groups, nth| {
+            groups.budget.get_or_insert_with(|| self.budget.clone());
             add_place(&places[nth], request, visibility, &needs, groups)
                 .or_else(|failed| of_failure(&places[nth], failed))
         })?;
@@ -64,6 +67,10 @@ impl From<io::Error> for Failed {
     }
 }
 
+/// Bytes of a group beside the texts of its keys.
+const GROUP_BYTES: usize =
+    std::mem::size_of::<(Group, Option<Percentile>)>() + 3 * std::mem::size_of::<[KeyValue; 2]>() + 64;
+
 /// One part of a group's key.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum KeyValue {
@@ -76,6 +83,8 @@ pub enum KeyValue {
 pub struct Groups {
     numbers: HashMap<[KeyValue; 2], usize>,
     groups: Vec<(Group, Option<Percentile>)>,
+    budget: Option<Arc<Budget>>,
+    held: Held,
 }
 
 impl Groups {
@@ -86,10 +95,20 @@ impl Groups {
         if self.groups.len() >= request.max_groups {
             return Err(Failed::TooMany);
         }
-        let keys = request.group_by.iter().zip(&key).map(|(by, value)| label(by, value)).collect();
+        let keys: Vec<Option<String>> = request.group_by.iter().zip(&key).map(|(by, value)| label(by, value)).collect();
+        let texts: usize = keys.iter().flatten().map(String::len).sum();
+        self.hold(GROUP_BYTES + 3 * texts)?;
         self.groups.push((Group { keys, ..Group::default() }, request.with_percentiles.then(Percentile::default)));
         self.numbers.insert(key, self.groups.len() - 1);
         Ok(self.groups.len() - 1)
+    }
+
+    /// Notes that so many bytes more are held.
+    fn hold(&mut self, bytes: usize) -> Result<(), Failed> {
+        match &self.budget {
+            Some(budget) => self.held.add(budget, bytes).map_err(|error| Failed::Stop(Stop::Failed(error))),
+            None => Ok(()),
+        }
     }
 
     fn finish(self) -> Vec<Group> {
@@ -154,7 +173,7 @@ fn add_place(
     let mut known = ShortKeys::default();
     for chunk in candidates.iter() {
         if Instant::now() >= request.deadline {
-            return Err(Failed::Stop(Stop::Deadline));
+            return Err(Failed::Stop(Stop::Failed(ReadError::Deadline)));
         }
         if let Some(sums) = &mut sums
             && sums.add_chunk(chunk, request, groups)?
@@ -195,51 +214,17 @@ fn add_place(
             let (group, percentile) = &mut groups.groups[number];
             add(group, outcome, duration, Timestamp(times[row]));
             if let (Some(percentile), Some(duration)) = (percentile, duration) {
+                let before = percentile.weight();
                 percentile.add(duration);
+                let after = percentile.weight();
+                groups.held.sub(before.saturating_sub(after));
+                if after > before {
+                    groups.hold(after - before)?;
+                }
             }
         }
     }
     Ok(())
-}
-
-/// Groups by short keys: an open table, never more than half full.
-#[derive(Default)]
-struct ShortKeys {
-    slots: Vec<Option<([i64; 2], u32)>>,
-    len: usize,
-}
-
-impl ShortKeys {
-    fn slot(&self, key: [i64; 2]) -> usize {
-        let hash =
-            (key[0] as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (key[1] as u64).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
-        let mut slot = (hash ^ hash >> 32) as usize & (self.slots.len() - 1);
-        while self.slots[slot].is_some_and(|(known, _)| known != key) {
-            slot = (slot + 1) & (self.slots.len() - 1);
-        }
-        slot
-    }
-
-    fn get(&self, key: [i64; 2]) -> Option<usize> {
-        if self.slots.is_empty() {
-            return None;
-        }
-        self.slots[self.slot(key)].map(|(_, number)| number as usize)
-    }
-
-    fn insert(&mut self, key: [i64; 2], number: usize) {
-        if self.slots.len() < 2 * (self.len + 1) {
-            let old = std::mem::take(&mut self.slots);
-            self.slots = vec![None; (old.len() * 2).max(64)];
-            for (key, number) in old.into_iter().flatten() {
-                let slot = self.slot(key);
-                self.slots[slot] = Some((key, number));
-            }
-        }
-        let slot = self.slot(key);
-        self.len += usize::from(self.slots[slot].is_none());
-        self.slots[slot] = Some((key, number as u32));
-    }
 }
 
 impl Groups {
@@ -252,17 +237,24 @@ impl Groups {
             let (group, known) = &mut self.groups[number];
             group.add(&other);
             if let (Some(known), Some(percentile)) = (known, percentile) {
+                let before = known.weight();
                 known.absorb(percentile);
+                let after = known.weight();
+                self.hold(after.saturating_sub(before))?;
             }
         }
         Ok(())
     }
 
-    /// Adds sums that were kept.
-    pub fn merge(&mut self, key: [KeyValue; 2], tally: &Tally, request: &AggregateRequest) -> Result<(), Failed> {
+    /// Adds sums that were kept. Tells the number of their group.
+    pub fn merge(&mut self, key: [KeyValue; 2], tally: &Tally, request: &AggregateRequest) -> Result<usize, Failed> {
         let number = self.number(key, request)?;
+        self.merge_into(number, tally);
+        Ok(number)
+    }
+
+    pub fn merge_into(&mut self, number: usize, tally: &Tally) {
         self.groups[number].0.add(&tally.group());
-        Ok(())
     }
 }
 

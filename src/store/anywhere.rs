@@ -8,6 +8,7 @@ use super::layout::{Encoding, Section};
 use super::part::{Part, TextCursor};
 use super::rows::{MAYBE, NO, YES};
 use super::split::WHOLE;
+use super::text::Texts;
 use crate::event::Raw;
 use crate::query::AnywhereTest;
 
@@ -41,13 +42,18 @@ impl Anywhere {
         for (nth, described) in part.meta.columns.iter().enumerate().skip(1) {
             let column = nth as u32;
             let may_accept = match described.encoding {
-                Encoding::Text | Encoding::Dictionary => true,
+                Encoding::Text => true,
+                Encoding::Dictionary => {
+                    let bytes = part.bytes_of_dictionary(column)?;
+                    test.may_accept(|byte| bytes.has(byte))
+                }
                 Encoding::Number { .. } => false,
                 Encoding::Time { .. } | Encoding::SameTime { .. } => test.may_accept(is_of_time),
                 Encoding::Uuid | Encoding::DerivedId => test.may_accept(is_of_uuid),
             };
             let values = match described.encoding {
                 Encoding::Text => Values::Text(part.text_number(column)),
+                Encoding::Dictionary if !may_accept => Values::Rows(Vec::new()),
                 Encoding::Dictionary => codes(part, column, &described.name, &test)?,
                 _ if may_accept => Values::Each,
                 _ => Values::Rows(part.exceptions(column)?.rows_where(|value| test.accepts(&described.name, value))),
@@ -99,6 +105,15 @@ impl Anywhere {
                 }
             }
         }
+    }
+
+    /// Whether a row of this block may be accepted; where `is_told`, one that neither codes nor exceptions accept.
+    pub fn may_accept_within(&self, texts: &Texts, is_told: bool) -> bool {
+        self.columns.iter().any(|column| match &column.values {
+            Values::Text(text) => self.test.may_accept_within(texts.column(*text)),
+            Values::Each => true,
+            Values::Codes(..) | Values::Rows(_) => !is_told,
+        })
     }
 
     /// The answer for a row that is not kept whole.

@@ -54,6 +54,16 @@ impl Cache {
         weight: impl FnOnce(&T) -> usize,
         read: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<Arc<T>> {
+        if let Some(value) = self.kept(key) {
+            return Ok(value);
+        }
+        let value = Arc::new(read()?);
+        self.keep(key, &value, weight(&value));
+        Ok(value)
+    }
+
+    /// What is kept under a key.
+    pub fn kept<T: Send + Sync + 'static>(&self, key: Key) -> Option<Arc<T>> {
         let kept = {
             let mut inner = self.lock();
             inner.clock += 1;
@@ -63,15 +73,15 @@ impl Cache {
                 entry.value.clone()
             })
         };
-        if let Some(value) = kept.and_then(|value| value.downcast::<T>().ok()) {
-            return Ok(value);
-        }
-        let value = Arc::new(read()?);
-        let weight = weight(&value) + OVERHEAD;
+        kept.and_then(|value| value.downcast::<T>().ok())
+    }
+
+    /// Keeps a value, unless it is too large.
+    pub fn keep<T: Send + Sync + 'static>(&self, key: Key, value: &Arc<T>, weight: usize) {
+        let weight = weight + OVERHEAD;
         if weight <= self.limit / 4 {
             self.lock().insert(key, value.clone(), weight, self.limit);
         }
-        Ok(value)
     }
 
     /// Lends a context for expanding: making one costs more than expanding a block.

@@ -177,6 +177,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::grams::GramSet;
+    use super::super::members::Walked;
     use super::*;
     use crate::event::Raw;
     use crate::query::Query;
@@ -184,7 +185,9 @@ mod tests {
     fn may_match(query: &str, line: &str) -> (bool, bool) {
         let query = Query::parse(query).expect("a query");
         let mut set = GramSet::default();
-        set.add_event(&Raw::valid(line.as_bytes()).members().collect::<Vec<_>>());
+        let mut walked = Walked::default();
+        let members = walked.add(line.as_bytes());
+        set.add_event(&walked.shape(members).members, walked.values(members));
         let everything = Visibility::All { own: String::new(), preview: 100 };
         (needs(query.expr(), &[], &everything).is_in(&set.take()), query.matches_line(Raw::valid(line.as_bytes())))
     }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::coded::{IN_LINE, NONE, number_of};
-use super::tail::{Frozen, NewEvent, TailChunk, TailMemory};
+use super::members::Walked;
+use super::split::Shapes;
+use super::tail::{NewEvent, TailChunk};
+use super::tail_memory::{Frozen, TailMemory};
 use crate::event::{Raw, Seed};
 use crate::units::Timestamp;
 
@@ -19,11 +22,13 @@ const MAX_TYPES: usize = 256;
 pub struct Class {
     pub chunks: Vec<Arc<TailChunk>>,
     pub seeds: Vec<Seed>,
+    pub shapes: Arc<Shapes>,
 }
 
 /// The events of a tail by how long they stay.
 pub fn split(frozen: &Frozen, ages: &BTreeMap<String, Duration>) -> io::Result<Vec<Class>> {
-    let whole = || Class { chunks: frozen.view.chunks.clone(), seeds: frozen.seeds.clone() };
+    let whole =
+        || Class { chunks: frozen.view.chunks.clone(), seeds: frozen.seeds.clone(), shapes: frozen.shapes.clone() };
     if ages.is_empty() {
         return Ok(vec![whole()]);
     }
@@ -40,7 +45,7 @@ pub fn split(frozen: &Frozen, ages: &BTreeMap<String, Duration>) -> io::Result<V
         let lines = chunk.lines()?;
         let types = types_of(chunk, |row| lines.line(row).to_vec());
         for (nth, memory) in memories.iter_mut().enumerate() {
-            let mut members = Vec::new();
+            let mut walked = Walked::default();
             let rows = chunk.rows.iter().enumerate().filter(|(row, _)| class_of(&types[*row]) == nth);
             let events = rows.map(|(row, head)| NewEvent {
                 seq: head.seq,
@@ -50,8 +55,8 @@ pub fn split(frozen: &Frozen, ages: &BTreeMap<String, Duration>) -> io::Result<V
                 line: lines.line(row),
             });
             let events: Vec<NewEvent<'_>> = events.collect();
-            let prepared: Vec<_> = events.iter().map(|event| event.prepare(&mut members)).collect();
-            memory.enter(&prepared, &members, &[])?;
+            let prepared: Vec<_> = events.iter().map(|event| event.prepare(&mut walked)).collect();
+            memory.enter(&prepared, &walked, &[])?;
         }
     }
     memories.retain(|memory| memory.events > 0);
@@ -59,15 +64,14 @@ pub fn split(frozen: &Frozen, ages: &BTreeMap<String, Duration>) -> io::Result<V
         return Ok(vec![whole()]);
     }
     let classes = memories.into_iter().map(|mut memory| {
-        let Frozen { view, seeds, .. } = memory.freeze(frozen.number, frozen.path.clone())?;
-        Ok(Class { chunks: view.chunks, seeds })
+        let Frozen { view, seeds, shapes, .. } = memory.freeze(frozen.number, frozen.path.clone())?;
+        Ok(Class { chunks: view.chunks, seeds, shapes })
     });
     classes.collect()
 }
 
 /// The type of each event of a chunk.
 fn types_of(chunk: &TailChunk, line: impl Fn(usize) -> Vec<u8>) -> Vec<String> {
-    let text = |value: Raw<'_>| value.display().into_owned();
     let column = number_of("event_type").and_then(|nth| chunk.columns.of(nth));
     let values: Vec<String> = column.iter().flat_map(|column| column.values()).map(text).collect();
     let of_row = |row: usize| match column.map_or(IN_LINE, |column| column.code(row)) {
@@ -78,18 +82,40 @@ fn types_of(chunk: &TailChunk, line: impl Fn(usize) -> Vec<u8>) -> Vec<String> {
     (0..chunk.rows.len()).map(of_row).collect()
 }
 
+fn text(value: Raw<'_>) -> String {
+    value.display().into_owned()
+}
+
 /// When events of each type were received last; none where there are too many types.
 pub fn last_received(chunks: &[Arc<TailChunk>]) -> io::Result<Option<BTreeMap<String, i64>>> {
     let mut last: BTreeMap<String, i64> = BTreeMap::new();
     for chunk in chunks {
-        let lines = chunk.lines()?;
-        for (event_type, head) in types_of(chunk, |row| lines.line(row).to_vec()).into_iter().zip(&chunk.rows) {
-            let known = last.entry(event_type).or_insert(head.received);
-            *known = (*known).max(head.received);
+        for (event_type, received) in last_of_chunk(chunk)? {
+            let known = last.entry(event_type).or_insert(received);
+            *known = (*known).max(received);
             if last.len() > MAX_TYPES {
                 return Ok(None);
             }
         }
     }
     Ok(Some(last))
+}
+
+/// The types of a chunk's events, each at least once, with when one was received last.
+fn last_of_chunk(chunk: &TailChunk) -> io::Result<Vec<(String, i64)>> {
+    let column = number_of("event_type").and_then(|nth| chunk.columns.of(nth));
+    let is_told = |row: &usize| column.is_some_and(|column| column.code(*row) != IN_LINE);
+    let (Some(column), true) = (column, (0..chunk.rows.len()).all(|row| is_told(&row))) else {
+        let lines = chunk.lines()?;
+        let types = types_of(chunk, |row| lines.line(row).to_vec());
+        return Ok(types.into_iter().zip(chunk.rows.iter().map(|head| head.received)).collect());
+    };
+    // The first is for rows without a type.
+    let mut last = vec![None; column.values().count() + 1];
+    for (row, head) in chunk.rows.iter().enumerate() {
+        let known = &mut last[usize::from(column.code(row))];
+        *known = (*known).max(Some(head.received));
+    }
+    let names = std::iter::once(String::new()).chain(column.values().map(text));
+    Ok(names.zip(last).filter_map(|(name, received)| Some((name, received?))).collect())
 }

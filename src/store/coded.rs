@@ -1,6 +1,8 @@
 //! Dictionary-coded columns of a tail chunk for the members queried most.
 
-use crate::event::{Raw, escape};
+use super::hashing::words;
+use super::members::Member;
+use crate::event::Raw;
 
 /// These members are kept, where an event has them at its top.
 pub const NAMES: [&str; 12] = [
@@ -96,14 +98,10 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Notes the members of the next event. Of two with one name the last counts.
-    pub fn add_event(&mut self, members: &[(&[u8], Raw<'_>)]) {
-        for (name, value) in members {
-            let number = match memchr::memchr(b'\\', name) {
-                None => NAMES.iter().position(|known| known.as_bytes() == *name),
-                Some(_) => number_of(&escape::unescape(name)),
-            };
-            if let Some(number) = number {
+    /// Notes the values of the next event. Of two members with one name the last counts.
+    pub fn add_event(&mut self, members: &[Member], values: &[Raw<'_>]) {
+        for (member, value) in members.iter().zip(values) {
+            if let Some(number) = member.coded {
                 self.add(number, value.as_bytes());
             }
         }
@@ -156,18 +154,17 @@ impl Builder {
 
 fn slot_of(value: &[u8]) -> usize {
     let mut hash = value.len() as u64;
-    let (words, rest) = value.as_chunks::<8>();
-    for word in words {
-        hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+    let (blocks, rest) = value.as_chunks::<16>();
+    for (low, high) in blocks.iter().map(|block| words(block)).chain([words(rest)]) {
+        hash = (hash ^ low).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        hash = (hash ^ high).wrapping_mul(0xC2B2_AE3D_27D4_EB4F).rotate_left(31);
     }
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    hash = (hash ^ u64::from_le_bytes(last)).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
     (hash >> 40) as usize % SLOTS
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::members::Walked;
     use super::*;
 
     #[test]
@@ -183,7 +180,9 @@ mod tests {
                 })
                 .collect();
             lines.iter().for_each(|line| {
-                builder.add_event(&Raw::valid(line.as_bytes()).members().collect::<Vec<_>>());
+                let mut walked = Walked::default();
+                let members = walked.add(line.as_bytes());
+                builder.add_event(&walked.shape(members).members, walked.values(members));
             });
             let columns = builder.take();
             let column = columns.of(number_of("status").unwrap()).unwrap();

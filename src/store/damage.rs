@@ -260,7 +260,7 @@ fn any_bytes_in_a_section_are_read_or_refused() {
             };
             let _ = snapshot.aggregate(&groups, &all());
         }
-        let _ = snapshot.by_id(events[7].event().prepare(&mut Vec::new()).id, &all());
+        let _ = snapshot.by_id(events[7].event().prepare(&mut Walked::default()).id, &all());
         let _ = snapshot.by_seq(9, &all());
         drop((snapshot, store));
         let _ = std::fs::remove_dir_all(folder.0.join("quarantine"));

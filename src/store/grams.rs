@@ -5,6 +5,7 @@
 //! hashes) are apart: they are as many as all others together, so a part keeps them for larger units than a chunk.
 
 use super::hashing::Seeded;
+use super::members::Member;
 use crate::event::{Kind, Raw};
 
 /// Hashes are smaller than `1 << HASH_BITS`: a bitmap of them fits the cache.
@@ -14,14 +15,17 @@ pub const HASH_BITS: u32 = 22;
 const MAX_TERM_BYTES: usize = 128;
 /// Strings up to this length are remembered within a chunk, so that a repeated one costs one look.
 const MAX_REMEMBERED: usize = 64;
-/// How many strings are remembered; the newest takes the place of an older one.
+/// How many strings, and how many lines, are remembered; a newer one takes the place of an older one.
 const REMEMBERED: usize = 4096;
+const REMEMBERED_LINES: usize = 2048;
 /// The end of a text up to this length is not looked at line by line.
 const LONG_TEXT: usize = 48;
 /// Shorter strings are no random identifiers.
 const MIN_RANDOM: usize = 16;
 /// Shorter lines are not remembered.
 const MIN_LINE: usize = 12;
+/// So many characters of a line can share a substring with the line before or behind it.
+const REACH: usize = 3;
 
 /// Salts that keep the kinds of hashes apart.
 const GRAM3: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -65,18 +69,18 @@ impl HashList {
     }
 
     pub fn contains(&self, hash: u32) -> bool {
-        let upper = (hash >> 16) as usize;
+        self.stretch((hash >> 16) as usize).binary_search(&(hash as u16)).is_ok()
+    }
+
+    /// The lower halves of the hashes that have this upper half.
+    pub fn stretch(&self, upper: usize) -> &[u16] {
         let start = if upper == 0 { 0 } else { self.ends.get(upper - 1).map_or(0, |end| *end as usize) };
-        let Some(end) = self.ends.get(upper) else { return false };
-        self.low[start..*end as usize].binary_search(&(hash as u16)).is_ok()
+        &self.low[start..self.ends.get(upper).map_or(start, |end| *end as usize)]
     }
 
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        let starts = std::iter::once(&0).chain(&self.ends);
-        let stretches = starts.zip(&self.ends).enumerate();
-        stretches.flat_map(|(upper, (start, end))| {
-            self.low[*start as usize..*end as usize].iter().map(move |low| (upper as u32) << 16 | u32::from(*low))
-        })
+        let stretches = (0..self.ends.len()).map(|upper| (upper, self.stretch(upper)));
+        stretches.flat_map(|(upper, low)| low.iter().map(move |low| (upper as u32) << 16 | u32::from(*low)))
     }
 
     pub fn weight(&self) -> usize {
@@ -84,28 +88,36 @@ impl HashList {
     }
 }
 
+const WORDS: usize = 1 << (HASH_BITS - 6);
+
 /// A set of hashes: one bit for each.
-pub struct HashBits(Vec<u64>);
+pub struct HashBits(Box<[u64; WORDS]>);
 
 impl Default for HashBits {
     fn default() -> HashBits {
-        HashBits(vec![0; 1 << (HASH_BITS - 6)])
+        HashBits(vec![0; WORDS].into_boxed_slice().try_into().expect("as many words as there are"))
     }
 }
 
 impl HashBits {
     pub fn insert(&mut self, hash: u32) {
-        self.0[hash as usize / 64] |= 1u64 << (hash % 64);
+        self.0[hash as usize / 64 % WORDS] |= 1u64 << (hash % 64);
     }
 
     /// The hashes; the set is empty afterwards. There are about as many as `expected`.
     pub fn take(&mut self, expected: usize) -> HashList {
         let (mut low, mut ends) = (Vec::with_capacity(expected), Vec::with_capacity(1 << (HASH_BITS - 16)));
         for words in self.0.as_chunks_mut::<{ (1 << 16) / 64 }>().0 {
-            for (nth, word) in words.iter_mut().enumerate().filter(|(_, word)| **word != 0) {
-                while *word != 0 {
-                    low.push((nth as u32 * 64 + word.trailing_zeros()) as u16);
-                    *word &= *word - 1;
+            for (nth, some) in words.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+                let mut set = some.iter().enumerate().fold(0, |set, (at, word)| set | u64::from(*word != 0) << at);
+                while set != 0 {
+                    let at = set.trailing_zeros() as usize;
+                    set &= set - 1;
+                    let mut word = std::mem::take(&mut some[at]);
+                    while word != 0 {
+                        low.push(((nth * 64 + at) as u32 * 64 + word.trailing_zeros()) as u16);
+                        word &= word - 1;
+                    }
                 }
             }
             ends.push(low.len() as u32);
@@ -113,22 +125,18 @@ impl HashBits {
         HashList { low, ends }
     }
 
-    /// Notes the substrings of three and four characters that begin in `from..to`.
-    fn add_windows(&mut self, text: &[u32], from: usize, to: usize) {
-        let to = to.min(text.len().saturating_sub(2));
-        if from >= to {
+    /// Notes the substrings of three and four characters.
+    fn add_windows(&mut self, text: &[u32]) {
+        if text.len() < 3 {
             return;
         }
-        let mut packed = u64::from(text[from]) << 21 | u64::from(text[from + 1]) << 42;
-        let fours = to.min(text.len().saturating_sub(3)).max(from);
-        for window in text[from..fours + 3].windows(4) {
+        let mut packed = u64::from(text[0]) << 21 | u64::from(text[1]) << 42;
+        for window in text.windows(4) {
             packed = packed >> 21 | u64::from(window[2]) << 42;
             self.insert(gram3_of(packed));
             self.insert(gram4_of(packed, window[3]));
         }
-        if fours < to {
-            self.insert(gram3(&text[fours..]));
-        }
+        self.insert(gram3(&text[text.len() - 3..]));
     }
 }
 
@@ -141,8 +149,20 @@ pub struct GramSet {
     before: (usize, usize),
     folded: Vec<u32>,
     remembered: Vec<(u64, u64)>,
-    /// Begins the hashes of what is remembered, so that nobody can choose texts that hide others.
-    salts: [u64; 2],
+    lines: Vec<Line>,
+    /// Begin the hashes of what is remembered, so that nobody can choose texts that hide others. Each chunk has its own
+    /// number, so that nothing of the one before is taken for known.
+    hashers: [Seeded; 2],
+    chunk: u64,
+}
+
+/// A line of a text that the chunk has.
+#[derive(Clone, Copy, Default)]
+struct Line {
+    key: (u64, u64),
+    /// Its first and its last characters, folded.
+    head: [u32; REACH],
+    tail: [u32; REACH],
 }
 
 impl Default for GramSet {
@@ -154,7 +174,9 @@ impl Default for GramSet {
             before: (0, 0),
             folded: Vec::new(),
             remembered: vec![(0, 0); REMEMBERED],
-            salts: [Seeded::default().hash_bytes(b""), Seeded::default().hash_bytes(b"")],
+            lines: vec![Line::default(); REMEMBERED_LINES],
+            hashers: [Seeded::default(), Seeded::default()],
+            chunk: 1,
         }
     }
 }
@@ -164,44 +186,41 @@ impl GramSet {
         self.exact.insert(hash);
     }
 
-    /// Notes everything that a search may ask of an event's members.
-    pub fn add_event(&mut self, members: &[(&[u8], Raw<'_>)]) {
-        for (name, value) in members {
-            let name = decoded_name(name);
+    /// Notes everything that a search may ask of an event: its members, and their values in the same order.
+    pub fn add_event(&mut self, members: &[Member], values: &[Raw<'_>]) {
+        for (member, value) in members.iter().zip(values) {
             if !value.is_null() {
-                self.insert(present(&name));
+                self.insert(member.present);
+                self.add_member(member, *value);
             }
-            self.add_member(&name, *value);
         }
     }
 
-    fn add_member(&mut self, name: &[u8], value: Raw<'_>) {
+    fn add_member(&mut self, member: &Member, value: Raw<'_>) {
         match value.kind() {
             Kind::String => {
                 let inside = value.inside().expect("a string has an inside");
-                if inside.len() <= MAX_REMEMBERED && self.is_remembered(name, inside) {
+                if inside.len() <= MAX_REMEMBERED && self.is_remembered(member.name.as_bytes(), inside) {
                     return;
                 }
-                self.fold(inside);
                 if inside.len() <= MAX_TERM_BYTES {
-                    let hash = term_of_folded(name, &self.folded);
+                    self.fold(inside);
+                    let hash = term_behind(member.term, &self.folded);
                     self.insert(hash);
                 }
-                if is_random(inside) {
-                    self.add_loose();
-                } else if !is_unsearched(name) {
-                    self.add_folded();
+                if !member.is_unsearched {
+                    self.add_text(inside);
                 }
             }
-            Kind::Bool => self.insert(term(name, value.text())),
+            Kind::Bool => self.insert(term(member.name.as_bytes(), value.text())),
             Kind::Number => {
-                if let Some(number) = value.as_f64().filter(|_| is_counted(name)) {
-                    self.insert(number_term(name, number));
+                if let Some(number) = value.as_f64().filter(|_| member.is_counted) {
+                    self.insert(number_term(member.name.as_bytes(), number));
                 }
             }
             Kind::Array => {
                 for element in value.elements() {
-                    self.add_member(name, element);
+                    self.add_member(member, element);
                 }
             }
             Kind::Object => {
@@ -218,14 +237,8 @@ impl GramSet {
         match value.kind() {
             Kind::String => {
                 let inside = value.inside().expect("a string has an inside");
-                if inside.len() <= MAX_REMEMBERED && self.is_remembered(b"", inside) {
-                    return;
-                }
-                self.fold(inside);
-                if is_random(inside) {
-                    self.add_loose();
-                } else {
-                    self.add_folded();
+                if inside.len() > MAX_REMEMBERED || !self.is_remembered(b"", inside) {
+                    self.add_text(inside);
                 }
             }
             Kind::Array => value.elements().for_each(|element| self.add_nested(element)),
@@ -234,19 +247,20 @@ impl GramSet {
         }
     }
 
+    /// Whether the chunk has this string under the same name already.
     fn is_remembered(&mut self, name: &[u8], inside: &[u8]) -> bool {
-        let first = hash_bytes(hash_bytes(self.salts[0], name), inside);
-        let second = hash_bytes(hash_bytes(self.salts[1], inside), name);
-        self.is_known(first, second)
+        let (first, second) = self.key_of(inside);
+        let salt = self.hashers[0].hash_bytes(name);
+        let key = (first ^ salt, second ^ salt.rotate_left(32));
+        let slot = &mut self.remembered[key.0 as usize % REMEMBERED];
+        std::mem::replace(slot, key) == key
     }
 
-    fn is_known(&mut self, first: u64, second: u64) -> bool {
-        let slot = &mut self.remembered[first as usize % REMEMBERED];
-        if *slot == (first, second) {
-            return true;
-        }
-        *slot = (first, second);
-        false
+    /// Tells apart whatever the chunk has.
+    fn key_of(&self, bytes: &[u8]) -> (u64, u64) {
+        let [first, second] = &self.hashers;
+        let (first, second) = Seeded::hash_twice(first, second, bytes);
+        (first ^ self.chunk.wrapping_mul(GRAM4), second ^ self.chunk.wrapping_mul(TERM))
     }
 
     fn fold(&mut self, inside: &[u8]) {
@@ -254,44 +268,50 @@ impl GramSet {
         fold_json(inside, &mut self.folded);
     }
 
-    /// Notes the substrings of the folded text. Lines that the chunk already has cost one look each.
-    fn add_folded(&mut self) {
-        let folded = std::mem::take(&mut self.folded);
-        let mut start = 0;
-        while folded.len() - start > LONG_TEXT {
-            let line = &folded[start..];
-            let len = line.iter().position(|c| *c == u32::from(b'\n')).map_or(line.len(), |at| at + 1);
-            if len >= MIN_LINE && self.is_known_line(&line[..len]) {
-                // Only what reaches into the next line is new.
-                self.exact.add_windows(line, len.saturating_sub(3), len);
-            } else {
-                self.exact.add_windows(line, 0, len);
+    /// Notes the substrings of the inside of a string. Lines that the chunk already has cost one look each.
+    fn add_text(&mut self, inside: &[u8]) {
+        let mut folded = std::mem::take(&mut self.folded);
+        folded.clear();
+        if is_random(inside) {
+            fold_json(inside, &mut folded);
+            self.loose.add_windows(&folded);
+            self.has_loose = true;
+        } else {
+            let mut rest = inside;
+            while !rest.is_empty() {
+                let len = if rest.len() > LONG_TEXT { line_end(rest) } else { rest.len() };
+                let (line, more) = rest.split_at(len);
+                self.add_line(line, &mut folded);
+                rest = more;
             }
-            start += len;
         }
-        self.exact.add_windows(&folded[start..], 0, folded.len() - start);
         self.folded = folded;
     }
 
-    /// Notes the substrings of a random identifier.
-    fn add_loose(&mut self) {
-        self.has_loose = true;
-        self.loose.add_windows(&self.folded, 0, self.folded.len());
-    }
-
-    fn is_known_line(&mut self, line: &[u32]) -> bool {
-        let (pairs, rest) = line.as_chunks::<2>();
-        let (mut first, mut second) = (self.salts[0] ^ line.len() as u64, self.salts[1]);
-        for [a, b] in pairs {
-            let word = u64::from(*a) | u64::from(*b) << 32;
-            first = (first ^ word).wrapping_mul(GRAM3).rotate_left(29);
-            second = (second ^ word).wrapping_mul(GRAM4).rotate_left(33);
+    /// Notes a line behind the last characters of the one before it, which share substrings with it.
+    fn add_line(&mut self, line: &[u8], before: &mut Vec<u32>) {
+        let key = self.key_of(line);
+        let slot = key.0 as usize % REMEMBERED_LINES;
+        let known = self.lines[slot];
+        if known.key == key {
+            if !before.is_empty() {
+                before.extend_from_slice(&known.head);
+                self.exact.add_windows(before);
+                before.clear();
+            }
+            before.extend_from_slice(&known.tail);
+            return;
         }
-        for c in rest {
-            first = (first ^ u64::from(*c)).wrapping_mul(GRAM3);
-            second = (second ^ u64::from(*c)).wrapping_mul(GRAM4);
+        let start = before.len();
+        fold_json(line, before);
+        self.exact.add_windows(before);
+        if line.len() >= MIN_LINE
+            && before.len() - start >= 2 * REACH
+            && let (Some(head), Some(tail)) = (before[start..].first_chunk(), before.last_chunk())
+        {
+            self.lines[slot] = Line { key, head: *head, tail: *tail };
         }
-        self.is_known(first ^ first >> 32, second)
+        before.drain(..before.len().saturating_sub(REACH));
     }
 
     /// The hashes; the set is empty afterwards.
@@ -299,9 +319,21 @@ impl GramSet {
         let exact = self.exact.take(self.before.0);
         let loose = if self.has_loose { self.loose.take(self.before.1) } else { HashList::default() };
         (self.before, self.has_loose) = ((exact.len(), loose.len()), false);
-        self.remembered.fill((0, 0));
+        self.chunk += 1;
         Hashes { exact, loose }
     }
+}
+
+/// Where a line of a JSON string ends: behind its `\n`, or at the end of the text.
+fn line_end(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr(b'\\', rest)) {
+        at += found + 2;
+        if text.get(at - 1) == Some(&b'n') {
+            return at;
+        }
+    }
+    text.len()
 }
 
 /// Whether a string is a random identifier: a UUID, a hash, a trace id.
@@ -337,7 +369,7 @@ pub fn grams_of(text: &str) -> Vec<u32> {
 pub fn term(name: &[u8], text: &str) -> u32 {
     let mut folded = Vec::with_capacity(text.len());
     text.chars().for_each(|c| push_folded(c, &mut folded));
-    term_of_folded(name, &folded)
+    term_behind(term_of_name(name), &folded)
 }
 
 /// The same for a number; 0.0 and -0.0 are one.
@@ -358,8 +390,13 @@ pub fn has_term(text: &str) -> bool {
         <= MAX_TERM_BYTES
 }
 
-fn term_of_folded(name: &[u8], folded: &[u32]) -> u32 {
-    let mut hash = hash_bytes(TERM, name);
+/// How the hashes of a member's values begin.
+pub fn term_of_name(name: &[u8]) -> u64 {
+    hash_bytes(TERM, name)
+}
+
+fn term_behind(name: u64, folded: &[u32]) -> u32 {
+    let mut hash = name;
     for c in folded {
         hash = (hash ^ u64::from(*c)).wrapping_mul(GRAM3).rotate_left(29);
     }
@@ -402,28 +439,20 @@ fn hash_bytes(seed: u64, bytes: &[u8]) -> u64 {
     hash ^ hash >> 32
 }
 
-fn decoded_name(name: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    match memchr::memchr(b'\\', name) {
-        None => name.into(),
-        Some(_) => crate::event::escape::unescape(name).into_owned().into_bytes().into(),
-    }
-}
-
 /// The folded code points of what stands between the quotes of a JSON string.
 fn fold_json(inside: &[u8], out: &mut Vec<u32>) {
     let mut at = 0;
     while let Some(byte) = inside.get(at) {
         match byte {
             b'\\' => at += fold_escape(&inside[at..], out),
-            0..0x80 => {
-                let run = inside[at..].iter().position(|b| *b >= 0x80 || *b == b'\\').unwrap_or(inside.len() - at);
-                out.extend(inside[at..at + run].iter().map(|b| u32::from(b.to_ascii_lowercase())));
-                at += run;
-            }
             _ => {
-                let run = inside[at..].iter().position(|b| *b < 0x80).unwrap_or(inside.len() - at);
-                let text = std::str::from_utf8(&inside[at..at + run]).unwrap_or("");
-                text.chars().for_each(|c| push_folded(c, out));
+                let run = memchr::memchr(b'\\', &inside[at..]).unwrap_or(inside.len() - at);
+                let text = &inside[at..at + run];
+                if text.is_ascii() {
+                    out.extend(text.iter().map(|byte| u32::from(byte.to_ascii_lowercase())));
+                } else {
+                    std::str::from_utf8(text).unwrap_or("").chars().for_each(|c| push_folded(c, out));
+                }
                 at += run;
             }
         }
@@ -467,12 +496,19 @@ fn push_folded(c: char, out: &mut Vec<u32>) {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::members::Walked;
     use super::*;
 
     fn set_of(lines: &[&str]) -> Hashes {
         let mut set = GramSet::default();
-        lines.iter().for_each(|line| set.add_event(&Raw::valid(line.as_bytes()).members().collect::<Vec<_>>()));
+        lines.iter().for_each(|line| add(&mut set, line));
         set.take()
+    }
+
+    fn add(set: &mut GramSet, line: &str) {
+        let mut walked = Walked::default();
+        let members = walked.add(line.as_bytes());
+        set.add_event(&walked.shape(members).members, walked.values(members));
     }
 
     fn has(set: &Hashes, grams: &[u32]) -> bool {
@@ -518,9 +554,9 @@ mod tests {
     #[test]
     fn a_set_that_was_taken_begins_empty() {
         let mut set = GramSet::default();
-        set.add_event(&Raw::valid(br#"{"code":"first text"}"#).members().collect::<Vec<_>>());
+        add(&mut set, r#"{"code":"first text"}"#);
         set.take();
-        set.add_event(&Raw::valid(br#"{"code":"other"}"#).members().collect::<Vec<_>>());
+        add(&mut set, r#"{"code":"other"}"#);
         let second = set.take();
         assert!(!has(&second, &grams_of("first")) && has(&second, &grams_of("other")));
     }

@@ -16,6 +16,7 @@ mod aggregate;
 mod anywhere;
 mod bits;
 mod bloom;
+mod budget;
 mod cache;
 mod candidates;
 mod chunks;
@@ -30,7 +31,9 @@ mod disk;
 mod grams;
 mod hashing;
 mod layout;
+mod members;
 mod open;
+mod order;
 mod parallel;
 mod part;
 mod percentile;
@@ -39,11 +42,13 @@ mod retention;
 mod rows;
 mod seal;
 pub mod search;
+mod short_keys;
 mod split;
 mod summary;
 mod sums;
 mod tail;
 mod tail_filter;
+mod tail_memory;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -57,15 +62,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::thread::JoinHandle;
 
 use bits::CHUNK;
+use budget::Budget;
 use cache::Cache;
 use disk::Disk;
 use hashing::Seeded;
+use members::Walked;
 use open::{Begun, Loading};
 use part::Part;
 pub use retention::Retention;
 use search::Snapshot;
 pub use tail::NewEvent;
-use tail::{Frozen, Prepared, TailContent, TailFile, TailMemory};
+use tail::{Prepared, TailContent, TailFile};
+use tail_memory::{Frozen, TailMemory};
 
 use crate::event::Id;
 
@@ -85,7 +93,7 @@ pub struct Options {
     pub dir: PathBuf,
     pub retention: Retention,
     /// Bytes of memory that the store may take: a third for the newest events, as much for those that become a part
-    /// meanwhile, a sixth for what was read, the rest for making a part and for questions.
+    /// meanwhile, a sixth for what was read, a sixth for questions. Making a part takes about as much as the last beside it.
     pub memory: usize,
     /// Events of a part.
     pub part_events: usize,
@@ -110,6 +118,8 @@ struct Inner {
     tail_memory: usize,
     retention: Mutex<Retention>,
     cache: Arc<Cache>,
+    /// What questions may hold.
+    budget: Arc<Budget>,
     /// Held while events are appended.
     writer: Mutex<Writer>,
     memory: Mutex<TailMemory>,
@@ -173,6 +183,7 @@ impl Store {
             tail_memory: options.memory / 3,
             retention: Mutex::new(options.retention.clone()),
             cache,
+            budget: Budget::new(options.memory / 6),
             loading: Arc::default(),
             writer: Mutex::new(Writer { file, max_seq, sealing: None }),
             memory: Mutex::default(),
@@ -207,8 +218,8 @@ impl Store {
     pub fn append(&self, events: &[NewEvent<'_>]) -> io::Result<Appended> {
         let inner = &self.0;
         inner.loading.wait();
-        let mut members = Vec::with_capacity(events.len() * 16);
-        let prepared: Vec<Prepared<'_>> = events.iter().map(|event| event.prepare(&mut members)).collect();
+        let mut walked = Walked::with_capacity(events.len());
+        let prepared: Vec<Prepared<'_>> = events.iter().map(|event| event.prepare(&mut walked)).collect();
         let mut writer = lock(&inner.writer);
         let mut appended = Appended::default();
         let mut new: Vec<Prepared<'_>> = Vec::with_capacity(events.len());
@@ -234,7 +245,7 @@ impl Store {
             let (first, others) = new.split_at(room.min(new.len()));
             let mut segments = segments.chunks(1);
             for some in Some(first).filter(|first| !first.is_empty()).into_iter().chain(others.chunks(CHUNK)) {
-                lock(&inner.memory).enter(some, &members, segments.next().unwrap_or_default())?;
+                lock(&inner.memory).enter(some, &walked, segments.next().unwrap_or_default())?;
             }
             appended.stored = new.len();
         }
@@ -281,7 +292,12 @@ impl Store {
     fn parts_only(&self) -> Snapshot {
         let published = read(&self.0.published);
         let tails = published.frozen.iter().map(|frozen| frozen.view.clone()).collect();
-        Snapshot { parts: published.parts.clone(), tails, damaged: self.0.damaged.clone() }
+        Snapshot {
+            parts: published.parts.clone(),
+            tails,
+            damaged: self.0.damaged.clone(),
+            budget: self.0.budget.clone(),
+        }
     }
 
     /// Makes the tail a part, in a thread of its own, and begins another tail.
@@ -317,7 +333,12 @@ impl Store {
         let published = read(&self.0.published);
         let mut tails: Vec<_> = published.frozen.iter().map(|frozen| frozen.view.clone()).collect();
         tails.push(lock(&self.0.memory).view());
-        Snapshot { parts: published.parts.clone(), tails, damaged: self.0.damaged.clone() }
+        Snapshot {
+            parts: published.parts.clone(),
+            tails,
+            damaged: self.0.damaged.clone(),
+            budget: self.0.budget.clone(),
+        }
     }
 
     /// The `seq` of the newest event that was submitted; readers see it.
@@ -378,7 +399,7 @@ impl Inner {
     fn load(&self, tails: Vec<(TailFile, TailContent)>, newest: &TailContent) {
         let mut max_seq = 0;
         let load = |content: &TailContent, path: &Path| {
-            let (memory, unread) = content.load();
+            let (memory, unread) = TailMemory::of(content);
             for at in unread {
                 tracing::error!(path = %path.display(), at, "a write in a tail of the store cannot be read and is left out");
             }
@@ -417,7 +438,7 @@ impl Inner {
         let paths: Vec<PathBuf> =
             (0..classes.len()).map(|nth| self.dir.join(layout::part_name(frozen.number, nth as u64))).collect();
         for (class, path) in classes.iter().zip(&paths) {
-            seal::write_part(&self.disk, &path.with_extension("new"), &class.chunks, &class.seeds)?;
+            seal::write_part(&self.disk, &path.with_extension("new"), class)?;
         }
         // The first is renamed last, when the others are there for certain.
         for path in paths[1..].iter().rev() {

@@ -15,7 +15,7 @@ use super::layout::{
 use super::postings::{PostingsIndex, Stretch};
 use super::seal::{expanded, fingerprint};
 use super::split::WHOLE;
-use super::summary::Summary;
+use super::summary::{ChunkTallies, Summary, Tally};
 use super::text::{Block, TextReader, Texts, read_index};
 use super::value::{write_time, write_uuid};
 use crate::event::{Id, Raw, Seed};
@@ -68,9 +68,36 @@ impl Dictionary {
     }
 }
 
+/// Bytes that occur in some texts.
+#[derive(Default)]
+pub struct ByteSet([u64; 4]);
+
+impl ByteSet {
+    /// Adds those of a JSON value. With escapes, and beyond ASCII, it may have any.
+    fn add(&mut self, json: &[u8]) {
+        if !json.is_ascii() || memchr::memchr(b'\\', json).is_some() {
+            self.0 = [u64::MAX; 4];
+        }
+        for byte in json.iter().map(u8::to_ascii_lowercase) {
+            self.0[usize::from(byte / 64)] |= 1 << (byte % 64);
+        }
+    }
+
+    pub fn has(&self, byte: u8) -> bool {
+        self.0[usize::from(byte / 64)] & 1 << (byte % 64) != 0
+    }
+}
+
 /// The block that was read last: rows that are looked at one after another are mostly in one.
 #[derive(Default)]
 pub struct TextCursor(Option<(Block, Arc<Texts>)>);
+
+impl TextCursor {
+    /// Whether the block that was read last has this row.
+    pub fn is_at(&self, row: usize) -> bool {
+        self.0.as_ref().is_some_and(|(block, _)| (block.first_row..block.first_row + block.rows).contains(&row))
+    }
+}
 
 /// Values that the encoding of their column could not give back.
 #[derive(Default)]
@@ -206,29 +233,58 @@ impl Part {
 
     /// The texts of the block that a row is in, and the block.
     pub fn texts(&self, row: usize) -> io::Result<(Block, Arc<Texts>)> {
+        let (nth, block) = self.block_of(row)?;
+        let texts = self.cache.get(self.key_of_block(nth), Texts::weight, || self.open_block(nth, &block))?;
+        Ok((block, texts))
+    }
+
+    /// The same, but what is read is kept only where it is wanted: a search that looks into every block must not drive
+    /// out everything else. False where it was not wanted; `cursor` is at the block otherwise.
+    pub fn texts_if(
+        &self,
+        row: usize,
+        cursor: &mut TextCursor,
+        is_wanted: impl Fn(&Texts) -> bool,
+    ) -> io::Result<(Block, bool)> {
+        let (nth, block) = self.block_of(row)?;
+        let key = self.key_of_block(nth);
+        let kept: Option<Arc<Texts>> = self.cache.kept(key);
+        let is_kept = kept.is_some();
+        let texts = kept.map_or_else(|| self.open_block(nth, &block).map(Arc::new), Ok)?;
+        if !is_wanted(&texts) {
+            return Ok((block, false));
+        }
+        if !is_kept {
+            self.cache.keep(key, &texts, texts.weight());
+        }
+        cursor.0 = Some((block, texts));
+        Ok((block, true))
+    }
+
+    fn block_of(&self, row: usize) -> io::Result<(usize, Block)> {
         let index = self.text_index()?;
         let nth = index.partition_point(|block| block.first_row <= row).saturating_sub(1);
-        let block = index[nth];
-        let key = Key { part: self.number, section: Section::Text as u16, column: 0, block: nth as u32 };
-        let texts = self.cache.get(key, Texts::weight, || {
-            let packed = self.file.slice(Section::Text, 0, block.at, block.packed_len())?;
-            let shapes = self.packed(Section::Shapes, 0)?;
-            let shape_of: Vec<usize> =
-                (block.first_row..block.first_row + block.rows).map(|row| shapes.get(row) as usize).collect();
-            let has = |text: usize, row: usize| self.text_shapes[text].get(shape_of[row]).copied().unwrap_or(false);
-            let reader = self.text_reader()?;
-            let opened =
-                self.cache.decompress(|context| reader.open(&block, &packed, self.text_shapes.len(), has, context));
-            opened.ok_or_else(|| self.damaged(&format!("text block {nth} cannot be read")))
-        })?;
-        Ok((block, texts))
+        Ok((nth, index[nth]))
+    }
+
+    fn key_of_block(&self, nth: usize) -> Key {
+        Key { part: self.number, section: Section::Text as u16, column: 0, block: nth as u32 }
+    }
+
+    fn open_block(&self, nth: usize, block: &Block) -> io::Result<Texts> {
+        let packed = self.file.slice(Section::Text, 0, block.at, block.packed_len())?;
+        let shapes = self.packed(Section::Shapes, 0)?;
+        let shape_of: Vec<usize> =
+            (block.first_row..block.first_row + block.rows).map(|row| shapes.get(row) as usize).collect();
+        let has = |text: usize, row: usize| self.text_shapes[text].get(shape_of[row]).copied().unwrap_or(false);
+        let reader = self.text_reader()?;
+        let opened = self.cache.decompress(|context| reader.open(block, &packed, self.text_shapes.len(), has, context));
+        opened.ok_or_else(|| self.damaged(&format!("text block {nth} cannot be read")))
     }
 
     /// The value of a text column, by its number among them, in a row that has it.
     pub fn text_at<'c>(&self, cursor: &'c mut TextCursor, row: usize, text: usize) -> io::Result<&'c [u8]> {
-        let is_near =
-            cursor.0.as_ref().is_some_and(|(block, _)| (block.first_row..block.first_row + block.rows).contains(&row));
-        if !is_near {
+        if !cursor.is_at(row) {
             cursor.0 = Some(self.texts(row)?);
         }
         let (block, texts) = cursor.0.as_ref().expect("it was just read");
@@ -245,18 +301,40 @@ impl Part {
         self.meta.shapes.iter().map(|shape| shape.columns.contains(&column)).collect()
     }
 
-    /// Counts and sums kept with the part; none in an older one.
-    pub fn summary(&self) -> io::Result<Option<Arc<Summary>>> {
-        if !self.file.has(Section::Summary, 0) {
-            return Ok(None);
-        }
+    /// Whether counts and sums are kept with the part.
+    pub fn has_sums(&self) -> bool {
+        self.file.has(Section::Summary, 0)
+    }
+
+    /// The sums of each chunk. They are kept apart from those of the whole part: few questions need both.
+    pub fn chunk_sums(&self) -> io::Result<Arc<ChunkTallies>> {
         let key = Key { part: self.number, section: Section::Summary as u16, column: 0, block: 0 };
-        let summary = self.cache.get(key, Summary::weight, || {
-            let bytes = expanded(&self.file.section(Section::Summary, 0)?);
-            let summary = bytes.and_then(|bytes| Summary::read(&bytes, self.chunks()));
-            summary.ok_or_else(|| self.damaged("its counts and sums cannot be read"))
-        });
-        summary.map(Some)
+        self.cache.get(key, ChunkTallies::weight, || Ok(self.read_summary()?.of_chunks))
+    }
+
+    /// The sums of each value of the nth member of [`OF_PART`](super::summary::OF_PART).
+    pub fn part_sums(&self, nth: usize) -> io::Result<Arc<Option<Vec<Tally>>>> {
+        let key = Key { part: self.number, section: Section::Summary as u16, column: 0, block: 1 + nth as u32 };
+        let weight =
+            |tallies: &Option<Vec<Tally>>| tallies.iter().map(|tallies| std::mem::size_of_val(&tallies[..])).sum();
+        self.cache.get(key, weight, || Ok(self.read_summary()?.of_part[nth].take()))
+    }
+
+    fn read_summary(&self) -> io::Result<Summary> {
+        let bytes = expanded(&self.file.section(Section::Summary, 0)?);
+        let summary = bytes.and_then(|bytes| Summary::read(&bytes, self.chunks()));
+        summary.ok_or_else(|| self.damaged("its counts and sums cannot be read"))
+    }
+
+    /// Which bytes the strings of a dictionary have, in lower case.
+    pub fn bytes_of_dictionary(&self, column: u32) -> io::Result<Arc<ByteSet>> {
+        let key = Key { part: self.number, section: Section::Dictionary as u16, column, block: 1 };
+        let read = || {
+            let (mut set, dictionary) = (ByteSet::default(), self.dictionary(column)?);
+            (1..=dictionary.len() as i64).filter_map(|code| dictionary.get(code)).for_each(|value| set.add(value));
+            Ok(set)
+        };
+        self.cache.get(key, |_| std::mem::size_of::<ByteSet>(), read)
     }
 
     /// The chunks that have a hash.

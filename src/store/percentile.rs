@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 const MAX_EXACT: usize = 65_536;
 /// Two values in one bucket differ by less than this factor.
 const GROWTH: f64 = 1.005;
+/// Bytes of a count in the tree, about.
+const BUCKET_BYTES: usize = 24;
 
 #[derive(Default)]
 pub struct Percentile {
@@ -26,6 +28,11 @@ impl Percentile {
             *self.buckets.entry(bucket(f64::from(value))).or_default() += 1;
         }
         *self.buckets.entry(bucket(value)).or_default() += 1;
+    }
+
+    /// Bytes in memory.
+    pub fn weight(&self) -> usize {
+        self.exact.capacity() * std::mem::size_of::<f32>() + self.buckets.len() * BUCKET_BYTES
     }
 
     /// Adds the values of another one.

@@ -8,10 +8,13 @@
 use std::collections::HashMap;
 
 use super::chunks::ChunkSet;
+use super::grams::{HASH_BITS, HashList};
 use super::hashing::Seeded;
 use crate::varint::{put_varint, take_varint};
 
-const GROUP: usize = 64;
+/// The index holds one entry for each group and stays in memory, for every part; a group is read for each look-up. Older
+/// parts have smaller groups.
+const GROUP: usize = 256;
 
 /// Above this many chunks a list is written as a bitmap.
 const MAX_LIST: usize = 31;
@@ -24,14 +27,6 @@ const ENTRY: usize = 12;
 
 /// A list of more chunks than this part of all, in percent, becomes one of all, where that is allowed.
 const DENSE_PERCENT: usize = 60;
-
-/// Builds postings from the hashes of each chunk.
-#[derive(Default)]
-pub struct PostingsWriter {
-    pairs: Vec<u32>,
-    chunks: usize,
-    rounds_up: bool,
-}
 
 /// What is written of postings.
 pub struct Postings {
@@ -65,123 +60,154 @@ pub enum Stretch {
     Lists { at: u32, len: usize },
 }
 
-impl PostingsWriter {
-    /// Postings that may name all chunks instead of most.
-    pub fn rounding_up() -> PostingsWriter {
-        PostingsWriter { rounds_up: true, ..PostingsWriter::default() }
+/// Fewer pairs of hash and chunk are sorted rather than counted.
+const MIN_COUNTED: usize = 1 << 14;
+
+/// The hashes of all chunks, ascending, each with its chunks.
+struct Runs {
+    hashes: Vec<u32>,
+    /// Where the chunks of each hash end.
+    ends: Vec<u32>,
+    chunks: Vec<u16>,
+}
+
+impl Runs {
+    /// One upper half of the hashes after another, so that counters and chunks stay in the cache.
+    fn of(lists: &[&HashList]) -> Runs {
+        let mut runs = Runs { hashes: Vec::new(), ends: Vec::new(), chunks: Vec::new() };
+        runs.chunks.reserve(lists.iter().map(|list| list.len()).sum());
+        let mut counts = Vec::new();
+        for upper in 0..1usize << (HASH_BITS - 16) {
+            match lists.iter().map(|list| list.stretch(upper).len()).sum() {
+                0 => {}
+                1..MIN_COUNTED => runs.sort(upper, lists),
+                _ => runs.count(upper, lists, &mut counts),
+            }
+        }
+        runs
     }
 
-    /// Adds the ascending hashes of the next chunk.
-    pub fn add_chunk(&mut self, hashes: impl Iterator<Item = u32>) {
-        assert!(self.chunks < super::chunks::MAX_CHUNKS, "a part has a bounded number of chunks");
-        // A hash has 22 bits and a chunk number 10: both fit one word.
-        let chunk = self.chunks as u32;
-        self.pairs.extend(hashes.map(|hash| hash << 10 | chunk));
-        self.chunks += 1;
+    fn sort(&mut self, upper: usize, lists: &[&HashList]) {
+        let pairs = lists
+            .iter()
+            .enumerate()
+            .flat_map(|(chunk, list)| list.stretch(upper).iter().map(move |low| u32::from(*low) << 16 | chunk as u32));
+        let mut pairs: Vec<u32> = pairs.collect();
+        pairs.sort_unstable();
+        for run in pairs.chunk_by(|a, b| a >> 16 == b >> 16) {
+            self.hashes.push((upper as u32) << 16 | run[0] >> 16);
+            self.chunks.extend(run.iter().map(|pair| *pair as u16));
+            self.ends.push(self.chunks.len() as u32);
+        }
     }
 
-    pub fn finish(mut self) -> Postings {
-        radix_sort(&mut self.pairs);
-        let (lists, places) = self.lists();
+    /// Sorts by counting. `counts` are all zero, before and afterwards.
+    fn count(&mut self, upper: usize, lists: &[&HashList], counts: &mut Vec<u32>) {
+        counts.resize(1 << 16, 0);
+        for list in lists {
+            list.stretch(upper).iter().for_each(|low| counts[usize::from(*low)] += 1);
+        }
+        let mut at = self.chunks.len() as u32;
+        for (low, count) in counts.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
+            at += std::mem::replace(count, at);
+            self.hashes.push((upper << 16 | low) as u32);
+            self.ends.push(at);
+        }
+        self.chunks.resize(at as usize, 0);
+        for (chunk, list) in lists.iter().enumerate() {
+            for low in list.stretch(upper) {
+                let place = &mut counts[usize::from(*low)];
+                self.chunks[*place as usize] = chunk as u16;
+                *place += 1;
+            }
+        }
+        counts.fill(0);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (u32, &[u16])> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        let ranges = starts.zip(&self.ends).map(|(start, end)| *start as usize..*end as usize);
+        self.hashes.iter().copied().zip(ranges.map(|range| &self.chunks[range]))
+    }
+}
+
+impl Postings {
+    /// The postings of chunks with these hashes. Where that is allowed, they name all chunks instead of most.
+    pub fn of(lists: &[&HashList], rounds_up: bool) -> Postings {
+        assert!(lists.len() <= super::chunks::MAX_CHUNKS, "a part has a bounded number of chunks");
+        let (runs, chunks) = (Runs::of(lists), lists.len());
+        let (lists, places) = lists_of(&runs, chunks, rounds_up);
         let (mut groups, mut body, mut in_group, mut last) = (Vec::new(), Vec::new(), 0, 0);
         let mut places = places.into_iter();
-        for run in self.pairs.chunk_by(|a, b| a >> 10 == b >> 10) {
-            let hash = run[0] >> 10;
+        for (hash, run) in runs.iter() {
             if in_group == 0 {
                 groups.push(Group { first: hash, at: body.len() as u32, crc: 0 });
                 last = hash;
             }
             put_varint(&mut body, u64::from(hash - last));
             let place = match run {
-                [only] => u64::from(only & 0x3FF),
-                _ => self.chunks as u64 + u64::from(places.next().expect("each longer run has a list")),
+                [only] => u64::from(*only),
+                _ => chunks as u64 + u64::from(places.next().expect("each longer run has a list")),
             };
             put_varint(&mut body, place);
             last = hash;
             in_group = (in_group + 1) % GROUP;
         }
-        Postings { index: self.index(&mut groups, &body, &lists), groups: body, lists }
-    }
-
-    /// All lists, and for each hash of more than one chunk where its list begins.
-    fn lists(&self) -> (Vec<u8>, Vec<u32>) {
-        let hasher = Seeded::default();
-        let mut numbers: HashMap<&[u8], u32, Seeded> = HashMap::with_hasher(hasher);
-        let (mut uses, mut of_runs): (Vec<(u32, &[u8])>, Vec<u32>) = (Vec::new(), Vec::new());
-        // The chunks of a run as bytes, two for each, so that equal lists are equal bytes.
-        let chunk_bytes: Vec<u8> = self.pairs.iter().flat_map(|pair| ((pair & 0x3FF) as u16).to_le_bytes()).collect();
-        let all: Vec<u8> = (0..self.chunks as u16).flat_map(u16::to_le_bytes).collect();
-        let mut at = 0;
-        for run in self.pairs.chunk_by(|a, b| a >> 10 == b >> 10) {
-            let is_dense = self.rounds_up && run.len() * 100 >= self.chunks * DENSE_PERCENT;
-            let bytes = if is_dense { &all[..] } else { &chunk_bytes[at * 2..(at + run.len()) * 2] };
-            at += run.len();
-            if run.len() > 1 {
-                let number = *numbers.entry(bytes).or_insert_with(|| {
-                    uses.push((0, bytes));
-                    uses.len() as u32 - 1
-                });
-                uses[number as usize].0 += 1;
-                of_runs.push(number);
-            }
-        }
-        let mut order: Vec<u32> = (0..uses.len() as u32).collect();
-        order.sort_by_key(|number| std::cmp::Reverse(uses[*number as usize].0));
-        let (mut lists, mut places, mut list) = (Vec::new(), vec![0; uses.len()], Vec::new());
-        for number in order {
-            list.clear();
-            push_list(&mut list, uses[number as usize].1, self.chunks);
-            let in_page = lists.len() % PAGE;
-            if in_page + list.len() > PAGE {
-                lists.resize(lists.len() + PAGE - in_page, 0);
-            }
-            places[number as usize] = lists.len() as u32;
-            lists.extend_from_slice(&list);
-        }
-        of_runs.iter_mut().for_each(|number| *number = places[*number as usize]);
-        (lists, of_runs)
-    }
-
-    fn index(&self, groups: &mut [Group], body: &[u8], lists: &[u8]) -> Vec<u8> {
-        let mut index = Vec::with_capacity(HEAD + groups.len() * ENTRY + lists.len() / PAGE * 4 + 4);
-        for word in [self.chunks, body.len(), lists.len(), groups.len()] {
-            index.extend_from_slice(&(word as u32).to_le_bytes());
-        }
-        for nth in 0..groups.len() {
-            let end = groups.get(nth + 1).map_or(body.len(), |next| next.at as usize);
-            groups[nth].crc = crc32c::crc32c(&body[groups[nth].at as usize..end]);
-            for word in [groups[nth].first, groups[nth].at, groups[nth].crc] {
-                index.extend_from_slice(&word.to_le_bytes());
-            }
-        }
-        lists.chunks(PAGE).for_each(|page| index.extend_from_slice(&crc32c::crc32c(page).to_le_bytes()));
-        index
+        Postings { index: index_of(chunks, &mut groups, &body, &lists), groups: body, lists }
     }
 }
 
-/// Sorts by hash, then chunk: pairs come in the order of their chunks, and the sort is stable.
-fn radix_sort(pairs: &mut Vec<u32>) {
-    let mut other = vec![0; pairs.len()];
-    for shift in [10, 21] {
-        let mut counts = [0usize; 1 << 11];
-        pairs.iter().for_each(|pair| counts[(pair >> shift) as usize & 0x7FF] += 1);
-        let mut at = 0;
-        for count in &mut counts {
-            at += std::mem::replace(count, at);
-        }
-        for pair in pairs.iter() {
-            let place = &mut counts[(pair >> shift) as usize & 0x7FF];
-            other[*place] = *pair;
-            *place += 1;
-        }
-        std::mem::swap(pairs, &mut other);
+/// All lists, and for each hash of more than one chunk where its list begins.
+fn lists_of(runs: &Runs, chunks: usize, rounds_up: bool) -> (Vec<u8>, Vec<u32>) {
+    let mut numbers: HashMap<&[u16], u32, Seeded> = HashMap::default();
+    let (mut uses, mut of_runs): (Vec<(u32, &[u16])>, Vec<u32>) = (Vec::new(), Vec::new());
+    let all: Vec<u16> = (0..chunks as u16).collect();
+    for (_, run) in runs.iter().filter(|(_, run)| run.len() > 1) {
+        let is_dense = rounds_up && run.len() * 100 >= chunks * DENSE_PERCENT;
+        let run = if is_dense { &all[..] } else { run };
+        let number = *numbers.entry(run).or_insert_with(|| {
+            uses.push((0, run));
+            uses.len() as u32 - 1
+        });
+        uses[number as usize].0 += 1;
+        of_runs.push(number);
     }
+    let mut order: Vec<u32> = (0..uses.len() as u32).collect();
+    order.sort_by_key(|number| std::cmp::Reverse(uses[*number as usize].0));
+    let (mut lists, mut places, mut list) = (Vec::new(), vec![0; uses.len()], Vec::new());
+    for number in order {
+        list.clear();
+        push_list(&mut list, uses[number as usize].1, chunks);
+        let in_page = lists.len() % PAGE;
+        if in_page + list.len() > PAGE {
+            lists.resize(lists.len() + PAGE - in_page, 0);
+        }
+        places[number as usize] = lists.len() as u32;
+        lists.extend_from_slice(&list);
+    }
+    of_runs.iter_mut().for_each(|number| *number = places[*number as usize]);
+    (lists, of_runs)
 }
 
-/// Writes a list of chunks, given with two bytes for each.
-fn push_list(out: &mut Vec<u8>, list: &[u8], chunks: usize) {
-    let list = list.as_chunks::<2>().0;
-    let numbers = list.iter().map(|bytes| usize::from(u16::from_le_bytes(*bytes)));
+fn index_of(chunks: usize, groups: &mut [Group], body: &[u8], lists: &[u8]) -> Vec<u8> {
+    let mut index = Vec::with_capacity(HEAD + groups.len() * ENTRY + lists.len() / PAGE * 4 + 4);
+    for word in [chunks, body.len(), lists.len(), groups.len()] {
+        index.extend_from_slice(&(word as u32).to_le_bytes());
+    }
+    for nth in 0..groups.len() {
+        let end = groups.get(nth + 1).map_or(body.len(), |next| next.at as usize);
+        groups[nth].crc = crc32c::crc32c(&body[groups[nth].at as usize..end]);
+        for word in [groups[nth].first, groups[nth].at, groups[nth].crc] {
+            index.extend_from_slice(&word.to_le_bytes());
+        }
+    }
+    lists.chunks(PAGE).for_each(|page| index.extend_from_slice(&crc32c::crc32c(page).to_le_bytes()));
+    index
+}
+
+/// Writes a list of chunks.
+fn push_list(out: &mut Vec<u8>, list: &[u16], chunks: usize) {
+    let numbers = list.iter().map(|chunk| usize::from(*chunk));
     if list.len() > MAX_LIST.min(chunks.div_ceil(8)) {
         put_varint(out, BITMAP);
         let start = out.len();
@@ -301,6 +327,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::grams::HashBits;
     use super::*;
 
     proptest! {
@@ -308,13 +335,18 @@ mod tests {
         fn every_hash_is_found_in_its_chunks_and_no_others(
             chunks in proptest::collection::vec(proptest::collection::btree_set(0u32..1 << 22, 0..100), 1..70),
             common in proptest::collection::btree_set(0u32..1 << 22, 0..20),
+            crowd in prop_oneof![15 => Just(0u32), 1 => Just(1000)],
         ) {
-            let mut writer = PostingsWriter::default();
+            // Many hashes with one upper half are counted instead of sorted.
+            let common: BTreeSet<u32> = common.into_iter().chain((0..crowd).map(|n| n * 7)).collect();
             let chunks: Vec<BTreeSet<u32>> = chunks.into_iter().map(|chunk| chunk.union(&common).copied().collect()).collect();
-            for chunk in &chunks {
-                writer.add_chunk(chunk.iter().copied());
-            }
-            let postings = writer.finish();
+            let mut bits = HashBits::default();
+            let mut list = |chunk: &BTreeSet<u32>| {
+                chunk.iter().for_each(|hash| bits.insert(*hash));
+                bits.take(chunk.len())
+            };
+            let lists: Vec<HashList> = chunks.iter().map(&mut list).collect();
+            let postings = Postings::of(&lists.iter().collect::<Vec<_>>(), false);
             let index = PostingsIndex::read(&postings.index).expect("an index");
             let asked: BTreeSet<u32> = chunks.iter().flatten().copied().chain([0, 7, (1 << 22) - 1]).collect();
             for hash in asked {

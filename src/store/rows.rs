@@ -1,6 +1,7 @@
 //! Which rows of a chunk match: by columns as far as possible, by lines otherwise.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::anywhere::Anywhere;
@@ -10,6 +11,7 @@ use super::part::{Part, TextCursor};
 use super::search::{Place, sort_key};
 use super::split::WHOLE;
 use super::tail_filter::TailPlan;
+use super::text::Texts;
 use crate::event::Raw;
 use crate::query::request::{Filter, SortKey};
 use crate::query::{AnywhereTest, Expr, FieldTest};
@@ -135,12 +137,17 @@ impl<'a> RowFilter<'a> {
                 let mut verdicts = std::mem::take(&mut self.verdicts);
                 self.evaluate(part, chunk, times.len(), &mut verdicts)?;
                 let mut cursor = std::mem::take(&mut self.cursor);
+                let mut in_vain = 0..0;
                 for (row, verdict) in verdicts.iter().enumerate() {
                     let is_match = match *verdict {
                         _ if !in_time(times[row]) => false,
                         NO => false,
                         YES => true,
-                        _ => self.decide(part, chunk * CHUNK + row, self.shape_of[row] as usize, &mut cursor)?,
+                        _ => {
+                            let (shape, row) = (self.shape_of[row] as usize, chunk * CHUNK + row);
+                            !self.is_in_vain(part, row, shape, &mut cursor, &mut in_vain)?
+                                && self.decide(part, row, shape, &mut cursor)?
+                        }
                     };
                     if is_match {
                         rows.push(row);
@@ -165,6 +172,27 @@ impl<'a> RowFilter<'a> {
         self.shape_of = shape_of;
         verdicts.truncate(len);
         Ok(())
+    }
+
+    /// Whether the texts of a row's block, looked at together, show that none of its rows matches. `in_vain` are the rows
+    /// of the last such block.
+    fn is_in_vain(
+        &self,
+        part: &Part,
+        row: usize,
+        shape: usize,
+        cursor: &mut TextCursor,
+        in_vain: &mut Range<usize>,
+    ) -> io::Result<bool> {
+        if shape == WHOLE as usize || !self.plan.is_told_by_texts() || cursor.is_at(row) {
+            return Ok(false);
+        }
+        if !in_vain.contains(&row) {
+            let is_told = self.equals.is_empty();
+            let (block, may_match) = part.texts_if(row, cursor, |texts| self.plan.may_hold_within(texts, is_told))?;
+            *in_vain = if may_match { 0..0 } else { block.first_row..block.first_row + block.rows };
+        }
+        Ok(in_vain.contains(&row))
     }
 
     /// Whether a row of which columns do not tell matches: its texts are looked into, or its whole line.
@@ -287,6 +315,33 @@ impl Plan {
             Plan::Field(columns) => {
                 columns.iter().any(|column| matches!(column.values, Values::Text(..) | Values::Line))
             }
+        }
+    }
+
+    /// Whether texts that are looked at together may show that no row matches.
+    fn is_told_by_texts(&self) -> bool {
+        match self {
+            Plan::Yes | Plan::Maybe | Plan::Not(_) => false,
+            Plan::Anywhere(anywhere) => anywhere.is_open(),
+            Plan::And(parts) => parts.iter().any(Plan::is_told_by_texts),
+            Plan::Or(parts) => parts.iter().all(Plan::is_told_by_texts),
+            Plan::Field(columns) => columns.iter().any(|column| matches!(column.values, Values::Text(..))),
+        }
+    }
+
+    /// Whether some row of a block may match: false where its texts show that none does. Where `is_told`, only rows count
+    /// of which this test's columns do not tell.
+    fn may_hold_within(&self, texts: &Texts, is_told: bool) -> bool {
+        match self {
+            Plan::Yes | Plan::Maybe | Plan::Not(_) => true,
+            Plan::Anywhere(anywhere) => anywhere.may_accept_within(texts, is_told),
+            // A row that one test accepts may wait for another.
+            Plan::And(parts) => parts.iter().all(|part| part.may_hold_within(texts, false)),
+            Plan::Or(parts) => parts.iter().any(|part| part.may_hold_within(texts, is_told)),
+            Plan::Field(columns) => columns.iter().any(|column| match &column.values {
+                Values::Text(test, text) => test.may_accept_within(texts.column(*text)),
+                _ => true,
+            }),
         }
     }
 

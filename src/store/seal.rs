@@ -9,13 +9,13 @@ use super::IMPORTED;
 use super::aggregate::{Outcome, outcome};
 use super::bits::{CHUNK, pack};
 use super::bloom::Bloom;
-use super::classes::last_received;
+use super::classes::{Class, last_received};
 use super::disk::Disk;
-use super::grams::HashBits;
+use super::grams::{HashBits, HashList};
 use super::hashing::Seeded;
 use super::layout::{Column, Encoding, LOOSE, Meta, PartWriter, Section, UNIT_CHUNKS, VERSION};
-use super::postings::PostingsWriter;
-use super::split::{Shapes, Split, WHOLE};
+use super::postings::Postings;
+use super::split::{Shapes, WHOLE};
 use super::summary::{OF_CHUNKS, OF_PART, Summary, SummaryWriter};
 use super::tail::{RowHead, TailChunk};
 use super::text::{DICTIONARY_BYTES, TextWriter};
@@ -28,30 +28,12 @@ const SAMPLE_BYTES: usize = 2048;
 /// Bits of an id by which rows are found.
 pub const FINGERPRINT_BITS: u32 = 24;
 
-/// Writes the events of these chunks as a part at `path`, synced. Every chunk but the last has [`CHUNK`] rows.
-pub fn write_part(disk: &Disk, path: &Path, chunks: &[Arc<TailChunk>], seeds: &[Seed]) -> io::Result<()> {
+/// Writes these events as a part at `path`, synced. Every chunk but the last has [`CHUNK`] rows.
+pub fn write_part(disk: &Disk, path: &Path, class: &Class) -> io::Result<()> {
+    let Class { chunks, seeds, shapes } = class;
     let heads: Vec<&RowHead> = chunks.iter().flat_map(|chunk| &chunk.rows).collect();
-    let mut shapes = Shapes::new();
-    let mut row_shapes = Vec::with_capacity(heads.len());
-    let (mut sample, mut line_bytes) = (Vec::with_capacity(DICTIONARY_BYTES), 0);
-    for_each_line(chunks, |head, line, split| {
-        line_bytes += line.len() as u64;
-        let shape = shapes.of(split);
-        row_shapes.push(i64::from(shape));
-        if shape == WHOLE {
-            shapes.add(0, line, head.time, head.derived_id());
-            take_sample(&mut sample, line);
-            return Ok(());
-        }
-        for (nth, value) in split.values.iter().enumerate() {
-            let column = shapes.shapes[shape as usize].columns[nth];
-            shapes.add(column, value, head.time, head.derived_id());
-            if value.len() > 32 {
-                take_sample(&mut sample, value);
-            }
-        }
-        Ok(())
-    })?;
+    let row_shapes: Vec<i64> = chunks.iter().flat_map(|chunk| &chunk.shapes).map(|shape| i64::from(*shape)).collect();
+    let sample = sample_of(chunks, shapes)?;
     let columns: Vec<Column> = shapes
         .columns
         .iter()
@@ -64,7 +46,7 @@ pub fn write_part(disk: &Disk, path: &Path, chunks: &[Arc<TailChunk>], seeds: &[
     let mut part = PartWriter::create(disk, path)?;
     write_heads(&mut part, &heads, seeds, chunks)?;
     part.section(Section::Shapes, 0, &pack(&row_shapes))?;
-    write_columns(&mut part, chunks, &shapes, &row_shapes, &columns, &sample)?;
+    write_columns(&mut part, chunks, shapes, &row_shapes, &columns, &sample)?;
     write_postings(&mut part, chunks)?;
     let times = || heads.iter().map(|head| head.time);
     let seqs = || heads.iter().map(|head| head.seq);
@@ -77,9 +59,9 @@ pub fn write_part(disk: &Disk, path: &Path, chunks: &[Arc<TailChunk>], seeds: &[
         min_time: times().min().unwrap_or(0),
         max_time: times().max().unwrap_or(0),
         max_received: heads.iter().map(|head| head.received).max().unwrap_or(0),
-        line_bytes,
+        line_bytes: chunks.iter().map(|chunk| chunk.line_bytes()).sum(),
         columns,
-        shapes: shapes.shapes,
+        shapes: shapes.shapes.clone(),
         has_own_ids: heads.iter().any(|head| head.is_own_id),
         types: last_received(chunks)?,
     };
@@ -87,20 +69,22 @@ pub fn write_part(disk: &Disk, path: &Path, chunks: &[Arc<TailChunk>], seeds: &[
     part.finish()
 }
 
-fn for_each_line(
-    chunks: &[Arc<TailChunk>],
-    mut each: impl FnMut(&RowHead, &[u8], &Split<'_>) -> io::Result<()>,
-) -> io::Result<()> {
+/// What texts are compressed against: the first long values.
+fn sample_of(chunks: &[Arc<TailChunk>], shapes: &Shapes) -> io::Result<Vec<u8>> {
+    let mut sample = Vec::with_capacity(DICTIONARY_BYTES);
     for chunk in chunks {
-        let lines = chunk.lines()?;
-        let mut split = Split::default();
-        for (nth, head) in chunk.rows.iter().enumerate() {
-            let line = lines.line(nth);
-            split.read(line);
-            each(head, line, &split)?;
+        if sample.len() == DICTIONARY_BYTES {
+            break;
         }
+        chunk.each_line(&shapes.shapes, |_, line, shape, values| {
+            match shape {
+                WHOLE => take_sample(&mut sample, line),
+                _ => values.iter().filter(|value| value.len() > 32).for_each(|value| take_sample(&mut sample, value)),
+            }
+            Ok(())
+        })?;
     }
-    Ok(())
+    Ok(sample)
 }
 
 fn take_sample(sample: &mut Vec<u8>, value: &[u8]) {
@@ -109,24 +93,24 @@ fn take_sample(sample: &mut Vec<u8>, value: &[u8]) {
 }
 
 fn write_postings(part: &mut PartWriter, chunks: &[Arc<TailChunk>]) -> io::Result<()> {
-    let mut exact = PostingsWriter::default();
-    chunks.iter().for_each(|chunk| exact.add_chunk(chunk.hashes.exact.iter()));
-    let mut written = vec![(0, exact)];
-    if chunks.iter().any(|chunk| chunk.hashes.loose.len() > 0) {
-        let (mut loose, mut bits) = (PostingsWriter::rounding_up(), HashBits::default());
-        for unit in chunks.chunks(UNIT_CHUNKS) {
-            unit.iter().flat_map(|chunk| chunk.hashes.loose.iter()).for_each(|hash| bits.insert(hash));
-            loose.add_chunk(bits.take(unit.iter().map(|chunk| chunk.hashes.loose.len()).sum()).iter());
-        }
-        written.push((LOOSE, loose));
+    let exact: Vec<&HashList> = chunks.iter().map(|chunk| &chunk.hashes.exact).collect();
+    write_postings_of(part, 0, Postings::of(&exact, false))?;
+    if chunks.iter().all(|chunk| chunk.hashes.loose.len() == 0) {
+        return Ok(());
     }
-    for (column, postings) in written {
-        let postings = postings.finish();
-        part.section(Section::PostingsIndex, column, &postings.index)?;
-        part.section(Section::PostingsGroups, column, &postings.groups)?;
-        part.section(Section::PostingsLists, column, &postings.lists)?;
-    }
-    Ok(())
+    let mut bits = HashBits::default();
+    let units = chunks.chunks(UNIT_CHUNKS).map(|unit| {
+        unit.iter().flat_map(|chunk| chunk.hashes.loose.iter()).for_each(|hash| bits.insert(hash));
+        bits.take(unit.iter().map(|chunk| chunk.hashes.loose.len()).sum())
+    });
+    let units: Vec<HashList> = units.collect();
+    write_postings_of(part, LOOSE, Postings::of(&units.iter().collect::<Vec<_>>(), true))
+}
+
+fn write_postings_of(part: &mut PartWriter, column: usize, postings: Postings) -> io::Result<()> {
+    part.section(Section::PostingsIndex, column, &postings.index)?;
+    part.section(Section::PostingsGroups, column, &postings.groups)?;
+    part.section(Section::PostingsLists, column, &postings.lists)
 }
 
 /// What stands beside the lines: numbers, times, origins, ids.
@@ -212,21 +196,22 @@ fn write_columns(
     let mut writer = TextWriter::new(sample, texts)?;
     let mut row = 0;
     let mut sums = Sums::new(columns, row_shapes);
-    for_each_line(chunks, |head, line, split| {
-        let shape = row_shapes[row] as usize;
-        sums.begin();
-        if shape == WHOLE as usize {
-            writer.value(open[0].text, line);
-        } else {
-            for (column, value) in shapes.shapes[shape].columns.iter().zip(&split.values) {
-                let code = open[*column as usize].push(value, row, head, &mut writer);
-                sums.value(*column as usize, value, code);
+    for chunk in chunks {
+        chunk.each_line(&shapes.shapes, |head, line, shape, values| {
+            sums.begin();
+            if shape == WHOLE {
+                writer.value(open[0].text, line);
+            } else {
+                for (column, value) in shapes.shapes[shape as usize].columns.iter().zip(values) {
+                    let code = open[*column as usize].push(value, row, head, &mut writer);
+                    sums.value(*column as usize, value, code);
+                }
             }
-        }
-        row += 1;
-        sums.end(head.time, row);
-        writer.end_row()
-    })?;
+            row += 1;
+            sums.end(head.time, row);
+            writer.end_row()
+        })?;
+    }
     if let Some(summary) = sums.finish(row) {
         part.section(Section::Summary, 0, &compressed(&summary.encode())?)?;
     }

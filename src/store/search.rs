@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use super::IMPORTED;
 use super::bits::CHUNK;
+use super::budget::{Budget, Held};
 use super::candidates::{Needs, needs};
 use super::chunks::ChunkSet;
+use super::order::{Best, Candidate, Order, weight_of};
 use super::parallel;
 use super::part::Part;
 use super::rows::RowFilter;
@@ -26,12 +28,14 @@ const MAX_COUNTED_CHUNKS: usize = 2_000;
 const NAMES_STEP: usize = 8;
 
 /// Everything that is stored, as it was at one moment.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Snapshot {
     pub parts: Vec<Arc<Part>>,
     pub tails: Vec<TailView>,
     /// Parts that turned out to be damaged while they were read.
     pub damaged: Arc<std::sync::Mutex<Vec<u64>>>,
+    /// What questions may hold in memory.
+    pub budget: Arc<Budget>,
 }
 
 /// A part or a tail.
@@ -166,58 +170,6 @@ pub fn unavailable(error: &io::Error) -> ReadError {
     ReadError::Unavailable(format!("the store cannot be read: {error}"))
 }
 
-/// A row that may be on the page: where it is in the order, and where it lies.
-struct Candidate {
-    order: Order,
-    place: usize,
-    row: usize,
-}
-
-/// Less is earlier on the page.
-#[derive(Clone, PartialEq)]
-struct Order {
-    key: SortKey,
-    time: i64,
-    seq: u64,
-    is_descending: bool,
-}
-
-impl Eq for Order {}
-
-impl PartialOrd for Order {
-    fn partial_cmp(&self, other: &Order) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Order {
-    fn cmp(&self, other: &Order) -> std::cmp::Ordering {
-        let ties = (self.time, self.seq).cmp(&(other.time, other.seq));
-        let ties = if self.is_descending { ties.reverse() } else { ties };
-        self.key.compare(&other.key, self.is_descending).then(ties)
-    }
-}
-
-impl PartialEq for Candidate {
-    fn eq(&self, other: &Candidate) -> bool {
-        self.order == other.order
-    }
-}
-
-impl Eq for Candidate {}
-
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Candidate) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Candidate {
-    fn cmp(&self, other: &Candidate) -> std::cmp::Ordering {
-        self.order.cmp(&other.order)
-    }
-}
-
 impl Snapshot {
     pub fn places(&self) -> Vec<Place> {
         let parts = self.parts.iter().cloned().map(Place::Part);
@@ -267,18 +219,22 @@ impl Snapshot {
         };
         order.retain(|nth| is_in_time(places[*nth].times(), &request.filter));
         order.sort_by_key(|nth| bound(&places[*nth]));
-        let found = parallel::each(&order, |best: &mut BinaryHeap<Candidate>, nth| {
+        let found = parallel::each(&order, |best: &mut Best, nth| {
             let place = &places[nth];
-            let worst = best.peek().filter(|_| best.len() > wanted);
+            let worst = best.rows.peek().filter(|_| best.rows.len() > wanted);
             if worst.is_some_and(|worst| is_behind(request, place, worst)) {
                 return Ok(());
             }
             match self.page_of_place(request, visibility, &needs, place, nth, wanted, best) {
                 Ok(()) => Ok(()),
-                Err(Stop::Deadline) => Err(ReadError::Deadline),
+                Err(Stop::Failed(error)) => Err(error),
                 Err(Stop::Io(error)) => self.excuse::<()>(place, Err(error)).map(drop),
             }
         })?;
+        // Held until the page is whole.
+        let (found, mut held): (Vec<BinaryHeap<Candidate>>, Vec<Held>) =
+            found.into_iter().map(|best| (best.rows, best.held)).unzip();
+        let mut in_rows = Held::default();
         let best: BinaryHeap<Candidate> = found.into_iter().flatten().collect();
         let sorted = best.into_sorted_vec();
         let has_more = sorted.len() > wanted;
@@ -287,9 +243,11 @@ impl Snapshot {
             let place = &places[candidate.place];
             let read = read_row(place, candidate.row, visibility, candidate.order);
             if let Some(Some(row)) = self.excuse(place, read)? {
+                in_rows.add(&self.budget, row.line.len() + std::mem::size_of::<Row>())?;
                 rows.push(row);
             }
         }
+        held.clear();
         Ok(Page { rows, has_more })
     }
 
@@ -302,7 +260,7 @@ impl Snapshot {
         place: &Place,
         number: usize,
         wanted: usize,
-        best: &mut BinaryHeap<Candidate>,
+        Best { rows: best, held }: &mut Best,
     ) -> Result<(), Stop> {
         let candidates = place.candidates(needs)?;
         if candidates.is_empty() {
@@ -316,7 +274,7 @@ impl Snapshot {
         let (mut times, mut seqs, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for chunk in chunks {
             if Instant::now() >= request.deadline {
-                return Err(Stop::Deadline);
+                return Err(Stop::Failed(ReadError::Deadline));
             }
             place.chunk_times(chunk, &mut times)?;
             place.chunk_seqs(chunk, &mut seqs)?;
@@ -345,9 +303,12 @@ impl Snapshot {
                 if best.len() > wanted && best.peek().is_some_and(|worst| order >= worst.order) {
                     continue;
                 }
+                held.add(&self.budget, weight_of(&order)).map_err(Stop::Failed)?;
                 best.push(Candidate { order, place: number, row });
-                if best.len() > wanted + 1 {
-                    best.pop();
+                if best.len() > wanted + 1
+                    && let Some(worst) = best.pop()
+                {
+                    held.sub(weight_of(&worst.order));
                 }
             }
         }
@@ -378,8 +339,10 @@ impl Snapshot {
                 match count_place(&place, filter, visibility, &needs, limit, deadline, &mut looked, &mut count) {
                     Ok(true) => return Ok(Total { count, is_at_least: true }),
                     Ok(false) => {}
-                    Err(Stop::Deadline) if limit != CountLimit::Exact => return Ok(Total { count, is_at_least: true }),
-                    Err(Stop::Deadline) => return Err(ReadError::Deadline),
+                    Err(Stop::Failed(ReadError::Deadline)) if limit != CountLimit::Exact => {
+                        return Ok(Total { count, is_at_least: true });
+                    }
+                    Err(Stop::Failed(error)) => return Err(error),
                     Err(Stop::Io(error)) => drop(self.excuse::<()>(&place, Err(error))?),
                 }
             }
@@ -447,7 +410,9 @@ impl Snapshot {
 
 /// Why a look into one place ended early.
 pub enum Stop {
-    Deadline,
+    /// For the whole question.
+    Failed(ReadError),
+    /// Of this place.
     Io(io::Error),
 }
 
@@ -490,7 +455,7 @@ fn count_place(
     let (mut times, mut rows) = (Vec::new(), Vec::new());
     for chunk in candidates.iter() {
         if Instant::now() >= deadline {
-            return Err(Stop::Deadline);
+            return Err(Stop::Failed(ReadError::Deadline));
         }
         place.chunk_times(chunk, &mut times)?;
         if rows_of.reads_lines() {

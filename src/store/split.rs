@@ -1,11 +1,12 @@
-//! Splits a line into its shape and values, and chooses the encoding of each member's values.
+//! Collects the shapes of a part's lines, and chooses the encoding of each member's values.
 
 use std::collections::{HashMap, HashSet};
 
 use super::hashing::Seeded;
 use super::layout::{Column, Encoding, Shape};
+use super::members::LineShape;
 use super::value::{MAX_SCALE, NumberStyle, plain_number, quoted_time, quoted_uuid};
-use crate::event::{Id, Raw, escape};
+use crate::event::Id;
 
 /// The most shapes and columns of a part; a line beyond them is kept whole.
 const MAX_SHAPES: usize = 1000;
@@ -15,33 +16,8 @@ const MAX_MEMBERS: usize = 256;
 /// The most values of a dictionary, and their bytes.
 const MAX_DISTINCT: usize = 32_768;
 const MAX_DICTIONARY_BYTES: usize = 512 * 1024;
-
-/// The parts of one line. The text before the n-th value is `pieces[n]`; the last piece ends the line.
-#[derive(Default)]
-pub struct Split<'a> {
-    pub pieces: Vec<&'a [u8]>,
-    pub names: Vec<&'a [u8]>,
-    pub values: Vec<&'a [u8]>,
-}
-
-impl<'a> Split<'a> {
-    /// Takes a line apart, in the memory of the one before.
-    pub fn read(&mut self, line: &'a [u8]) {
-        let split = self;
-        split.pieces.clear();
-        split.names.clear();
-        split.values.clear();
-        let mut end = 0;
-        for (name, value) in Raw::valid(line).members() {
-            let at = value.as_bytes().as_ptr() as usize - line.as_ptr() as usize;
-            split.pieces.push(&line[end..at]);
-            split.names.push(name);
-            split.values.push(value.as_bytes());
-            end = at + value.as_bytes().len();
-        }
-        split.pieces.push(&line[end..]);
-    }
-}
+/// The most different values of which all columns together hold the hashes.
+const MAX_ALL_DISTINCT: usize = 256 * 1024;
 
 /// Shapes and columns of a part, numbered as they are met.
 pub struct Shapes {
@@ -49,71 +25,84 @@ pub struct Shapes {
     pub columns: Vec<Stats>,
     by_pieces: HashMap<Vec<u8>, u32, Seeded>,
     by_name: HashMap<String, u32>,
-    last: u32,
     hasher: Seeded,
+    /// Hashes of different values that all columns hold.
+    distinct: usize,
+    /// Bytes of the texts of all shapes.
+    bytes: usize,
 }
 
 /// The shape of a line that is kept whole.
 pub const WHOLE: u32 = 0;
 
-impl Shapes {
-    pub fn new() -> Shapes {
+impl Default for Shapes {
+    fn default() -> Shapes {
         let whole = Shape { pieces: vec![String::new(), String::new()], columns: vec![0] };
         Shapes {
             shapes: vec![whole],
             columns: vec![Stats { name: String::new(), ..Stats::default() }],
             by_pieces: HashMap::default(),
             by_name: HashMap::new(),
-            last: WHOLE,
             hasher: Seeded::default(),
+            distinct: 0,
+            bytes: 0,
         }
     }
+}
 
-    /// The shape of a line.
-    pub fn of(&mut self, split: &Split<'_>) -> u32 {
-        let fits = |shape: &Shape| {
-            shape.pieces.len() == split.pieces.len()
-                && shape.pieces.iter().zip(&split.pieces).all(|(known, piece)| known.as_bytes() == *piece)
-        };
-        if self.last != WHOLE && fits(&self.shapes[self.last as usize]) {
-            return self.last;
-        }
+impl Shapes {
+    /// The number of a shape; that of lines kept whole where there are too many.
+    pub fn of(&mut self, shape: &LineShape<'_>) -> u32 {
         let mut key = Vec::new();
-        for piece in &split.pieces {
+        for piece in &shape.pieces {
             key.extend_from_slice(&(piece.len() as u32).to_le_bytes());
             key.extend_from_slice(piece);
         }
         if let Some(known) = self.by_pieces.get(&key) {
-            self.last = *known;
             return *known;
         }
-        let Some(shape) = self.enter(split) else { return WHOLE };
-        self.by_pieces.insert(key, shape);
-        self.last = shape;
-        shape
+        let Some(number) = self.enter(shape) else { return WHOLE };
+        self.bytes += 2 * key.len() + shape.pieces.len() * 2 * std::mem::size_of::<String>();
+        self.by_pieces.insert(key, number);
+        number
     }
 
     /// Adds a value to what is known of its column.
     pub fn add(&mut self, column: u32, value: &[u8], time: i64, derived: Option<Id>) {
-        self.columns[column as usize].add(value, self.hasher, time, derived);
+        let stats = &mut self.columns[column as usize];
+        let before = stats.distinct.len();
+        stats.add(value, self.hasher, time, derived);
+        self.distinct = self.distinct + stats.distinct.len() - before;
+        if self.distinct > MAX_ALL_DISTINCT {
+            self.distinct -= stats.distinct.len();
+            stats.give_up();
+        }
     }
 
-    fn enter(&mut self, split: &Split<'_>) -> Option<u32> {
-        if self.shapes.len() >= MAX_SHAPES || split.names.len() > MAX_MEMBERS {
+    /// Bytes in memory.
+    pub fn weight(&self) -> usize {
+        self.bytes + self.distinct * 2 * std::mem::size_of::<u64>()
+    }
+
+    fn enter(&mut self, shape: &LineShape<'_>) -> Option<u32> {
+        if self.shapes.len() >= MAX_SHAPES || shape.members.len() > MAX_MEMBERS {
             return None;
         }
-        let names: Vec<String> = split.names.iter().map(|name| escape::unescape(name).into_owned()).collect();
-        let different: HashSet<&String> = names.iter().collect();
+        let names = || shape.members.iter().map(|member| &member.name);
+        let different: HashSet<&String> = names().collect();
         let new = different.iter().filter(|name| !self.by_name.contains_key(**name)).count();
         // The empty name is the one of lines kept whole.
-        if different.len() < names.len() || different.contains(&String::new()) || self.columns.len() + new > MAX_COLUMNS
+        if different.len() < shape.members.len()
+            || different.contains(&String::new())
+            || self.columns.len() + new > MAX_COLUMNS
         {
             return None;
         }
         let pieces: Option<Vec<String>> =
-            split.pieces.iter().map(|piece| std::str::from_utf8(piece).ok().map(str::to_owned)).collect();
-        let columns = names.into_iter().map(|name| self.column(name)).collect();
-        self.shapes.push(Shape { pieces: pieces?, columns });
+            shape.pieces.iter().map(|piece| std::str::from_utf8(piece).ok().map(str::to_owned)).collect();
+        let pieces = pieces?;
+        let columns = names().map(|name| self.column(name.clone())).collect();
+        self.shapes.push(Shape { pieces, columns });
         Some(self.shapes.len() as u32 - 1)
     }
 
@@ -184,9 +173,14 @@ impl Stats {
             self.distinct_bytes += value.len();
             let is_too_much = self.distinct.len() > MAX_DISTINCT || self.distinct_bytes > MAX_DICTIONARY_BYTES;
             if is_too_much {
-                (self.is_diverse, self.distinct) = (true, HashSet::default());
+                self.give_up();
             }
         }
+    }
+
+    /// Holds the different values no longer: they are too many.
+    fn give_up(&mut self) {
+        (self.is_diverse, self.distinct) = (true, HashSet::default());
     }
 
     fn add_number(&mut self, value: &[u8]) {
@@ -313,19 +307,5 @@ mod tests {
             chosen("code", &many(|n| format!("\"a text of some length, number {n}, which nobody repeats\""))),
             Encoding::Text
         );
-    }
-
-    #[test]
-    fn pieces_and_values_together_are_the_line() {
-        for line in [r#"{"a":1,"b":"x, y"}"#, r#"{ "a" : [1, 2] , "b":{}}"#, "{}", r#"{ }"#, r#"{"\u0061":1}"#] {
-            let mut split = Split::default();
-            split.read(line.as_bytes());
-            let mut again = Vec::new();
-            for (nth, piece) in split.pieces.iter().enumerate() {
-                again.extend_from_slice(piece);
-                again.extend_from_slice(split.values.get(nth).copied().unwrap_or_default());
-            }
-            assert_eq!(String::from_utf8(again).unwrap(), line);
-        }
     }
 }

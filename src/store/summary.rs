@@ -78,12 +78,17 @@ impl Tally {
 pub struct Summary {
     /// For each member of [`OF_PART`] the sums of each of its values; none where the member has too many.
     pub of_part: [Option<Vec<Tally>>; OF_PART.len()],
-    /// The sums of each chunk, one after another, and where each chunk's end.
+    pub of_chunks: ChunkTallies,
+}
+
+/// The sums of each chunk, one after another, and where each chunk's end.
+#[derive(Debug, Default, PartialEq)]
+pub struct ChunkTallies {
     tallies: Vec<Tally>,
     ends: Vec<u32>,
 }
 
-impl Summary {
+impl ChunkTallies {
     /// The sums of a chunk by status; none where the status has too many values.
     pub fn chunk(&self, chunk: usize) -> Option<&[Tally]> {
         let start = if chunk == 0 { 0 } else { self.ends.get(chunk - 1).copied()? as usize };
@@ -91,19 +96,20 @@ impl Summary {
     }
 
     pub fn weight(&self) -> usize {
-        let of_part: usize = self.of_part.iter().flatten().map(Vec::len).sum();
-        (of_part + self.tallies.len()) * std::mem::size_of::<Tally>() + self.ends.len() * 4
+        self.tallies.len() * std::mem::size_of::<Tally>() + self.ends.len() * 4
     }
+}
 
+impl Summary {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for tallies in &self.of_part {
             out.push(u8::from(tallies.is_some()));
             put_tallies(&mut out, tallies.as_deref().unwrap_or_default());
         }
-        put_varint(&mut out, self.ends.len() as u64);
-        for chunk in 0..self.ends.len() {
-            put_tallies(&mut out, self.chunk(chunk).unwrap_or_default());
+        put_varint(&mut out, self.of_chunks.ends.len() as u64);
+        for chunk in 0..self.of_chunks.ends.len() {
+            put_tallies(&mut out, self.of_chunks.chunk(chunk).unwrap_or_default());
         }
         out
     }
@@ -127,7 +133,7 @@ impl Summary {
             take_tallies(&mut bytes, &mut tallies)?;
             ends.push(tallies.len() as u32);
         }
-        bytes.is_empty().then_some(Summary { of_part, tallies, ends })
+        bytes.is_empty().then_some(Summary { of_part, of_chunks: ChunkTallies { tallies, ends } })
     }
 }
 
@@ -229,7 +235,7 @@ impl SummaryWriter {
             is_kept[nth - 1].then_some(tallies)
         });
         let (tallies, ends) = if is_kept[OF_PART.len()] { (self.tallies, self.ends) } else { Default::default() };
-        Summary { of_part, tallies, ends }
+        Summary { of_part, of_chunks: ChunkTallies { tallies, ends } }
     }
 }
 

@@ -7,7 +7,8 @@ use super::aggregate::{Failed, Groups, KeyValue, key_value};
 use super::clock::Clock;
 use super::part::{Dictionary, Part};
 use super::search::{Place, covers};
-use super::summary::{OF_CHUNKS, OF_PART, Summary, Tally};
+use super::short_keys::ShortKeys;
+use super::summary::{ChunkTallies, OF_CHUNKS, OF_PART, Tally};
 use crate::event::Raw;
 use crate::query::request::{AggregateRequest, GroupKey};
 use crate::visibility::Visibility;
@@ -16,9 +17,11 @@ const HOUR: i64 = 3600 * 1_000_000;
 
 /// The sums of one part, for a request that they can serve.
 pub struct ChunkSums {
-    summary: Arc<Summary>,
     statuses: Option<Arc<Dictionary>>,
     clock: Option<Clock>,
+    of_chunks: Option<Arc<ChunkTallies>>,
+    /// The groups that were just met, by bucket and status.
+    known: ShortKeys,
 }
 
 /// A key that is a member at the top of events.
@@ -41,9 +44,13 @@ impl ChunkSums {
         if !is_of_all || request.with_percentiles || request.group_by.len() > 2 {
             return Ok(None);
         }
-        let Some(summary) = part.summary()? else { return Ok(None) };
+        if !part.has_sums() {
+            return Ok(None);
+        }
+        let is_of_part = matches!(&request.group_by[..], [by] if number_of(by).is_some());
         Ok(Some(ChunkSums {
-            summary,
+            of_chunks: if is_of_part { None } else { Some(part.chunk_sums()?) },
+            known: ShortKeys::default(),
             statuses: dictionary(part, OF_CHUNKS)?,
             clock: request.group_by.iter().find(|by| is_time(by)).map(Clock::new),
         }))
@@ -52,13 +59,9 @@ impl ChunkSums {
     /// Adds the whole part, if its sums are those that are asked for.
     pub fn add_part(&self, place: &Place, request: &AggregateRequest, groups: &mut Groups) -> Result<bool, Failed> {
         let (Place::Part(part), [by]) = (place, &request.group_by[..]) else { return Ok(false) };
-        let Some(nth) = name_of(by).and_then(|name| OF_PART.iter().position(|known| *known == name)) else {
-            return Ok(false);
-        };
-        let Some(tallies) = self.summary.of_part[nth].as_ref().filter(|_| covers(&request.filter, place.times()))
-        else {
-            return Ok(false);
-        };
+        let Some(nth) = number_of(by).filter(|_| covers(&request.filter, place.times())) else { return Ok(false) };
+        let sums = part.part_sums(nth)?;
+        let Some(tallies) = sums.as_ref() else { return Ok(false) };
         let values = dictionary(part, OF_PART[nth])?;
         for tally in tallies {
             groups.merge([value_of(values.as_deref(), tally), KeyValue::Missing], tally, request)?;
@@ -68,7 +71,8 @@ impl ChunkSums {
 
     /// Adds a chunk, if all of it belongs to the groups that its sums tell of.
     pub fn add_chunk(&mut self, chunk: usize, request: &AggregateRequest, groups: &mut Groups) -> Result<bool, Failed> {
-        let Some(tallies) = self.summary.chunk(chunk) else { return Ok(false) };
+        let of_chunks = self.of_chunks.clone();
+        let Some(tallies) = of_chunks.as_ref().and_then(|sums| sums.chunk(chunk)) else { return Ok(false) };
         let first = tallies.iter().map(|tally| tally.first).min().unwrap_or(i64::MAX);
         let last = tallies.iter().map(|tally| tally.last).max().unwrap_or(i64::MIN);
         let is_served = |by: &GroupKey| is_time(by) || name_of(by) == Some(OF_CHUNKS);
@@ -87,6 +91,11 @@ impl ChunkSums {
             bucket = Some(key);
         }
         for tally in tallies {
+            let short = [bucket.unwrap_or(i64::MIN), i64::from(tally.code)];
+            if let Some(number) = self.known.get(short) {
+                groups.merge_into(number, tally);
+                continue;
+            }
             let mut keys = [KeyValue::Missing, KeyValue::Missing];
             for (key, by) in keys.iter_mut().zip(&request.group_by) {
                 *key = match bucket.filter(|_| is_time(by)) {
@@ -94,10 +103,16 @@ impl ChunkSums {
                     None => value_of(self.statuses.as_deref(), tally),
                 };
             }
-            groups.merge(keys, tally, request)?;
+            let number = groups.merge(keys, tally, request)?;
+            self.known.insert(short, number);
         }
         Ok(true)
     }
+}
+
+/// The place of a key among the members that have sums over a whole part.
+fn number_of(by: &GroupKey) -> Option<usize> {
+    name_of(by).and_then(|name| OF_PART.iter().position(|known| *known == name))
 }
 
 fn dictionary(part: &Part, name: &str) -> io::Result<Option<Arc<Dictionary>>> {

@@ -6,7 +6,6 @@
 //! the disk is kept in memory as it is. A frame is synced before its events count as stored. What follows the last whole
 //! frame was never acknowledged and is cut off at the start; damage between two costs what lies there. Frames of format 1 have one segment with everything.
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -14,15 +13,15 @@ use std::sync::Arc;
 
 use lz4::block::CompressionMode;
 
-use super::IMPORTED;
 use super::bits::CHUNK;
-use super::coded::{Builder, Columns};
+use super::coded::Columns;
 use super::disk::{Disk, DiskFile};
-use super::grams::{GramSet, Hashes};
-use super::hashing::Seeded;
-use crate::event::raw::name_is;
+use super::grams::Hashes;
+use super::layout::Shape;
+use super::members::{Members, Walked};
+use super::split::WHOLE;
 use crate::event::time::Moment;
-use crate::event::{Id, Raw, Seed};
+use crate::event::{Id, Seed};
 use crate::units::Timestamp;
 use crate::varint::{put_varint, take_varint};
 
@@ -78,31 +77,25 @@ pub struct Prepared<'a> {
     pub id: Id,
     /// Whether its producer gave the id: a derived one may stand in the line as well.
     pub is_own_id: bool,
-    time: i64,
-    members: (u32, u32),
+    pub time: i64,
+    pub members: Members,
 }
 
-/// Names and values of the members of some events.
-pub type Members<'a> = Vec<(&'a [u8], Raw<'a>)>;
-
 impl<'a> NewEvent<'a> {
-    /// Looks through the line; `members` receives what it has.
-    pub fn prepare(&self, members: &mut Members<'a>) -> Prepared<'a> {
-        let from = members.len();
-        members.extend(Raw::valid(self.line).members());
-        let last = |wanted: &str| {
-            let of_name = members[from..].iter().rev().find(|(name, _)| name_is(name, wanted));
-            of_name.and_then(|(_, value)| value.as_str())
-        };
+    /// Looks through the line; `walked` receives its members.
+    pub fn prepare(&self, walked: &mut Walked<'a>) -> Prepared<'a> {
+        let members = walked.add(self.line);
+        let (shape, values) = (walked.shape(members), walked.values(members));
+        let text = |place: Option<usize>| place.and_then(|place| values[place].as_str());
         let derived = self.seed.id(self.ordinal);
-        let own = last("id").and_then(|text| Id::parse(&text)).filter(|id| *id != derived);
-        let moment = last("timestamp").and_then(|text| Moment::parse(&text));
+        let own = text(shape.id).and_then(|text| Id::parse(&text)).filter(|id| *id != derived);
+        let moment = text(shape.timestamp).and_then(|text| Moment::parse(&text));
         Prepared {
             event: *self,
             id: own.unwrap_or(derived),
             is_own_id: own.is_some(),
             time: moment.map_or(self.received_at.0, |moment| moment.timestamp().0),
-            members: (from as u32, members.len() as u32),
+            members,
         }
     }
 }
@@ -118,10 +111,13 @@ pub struct TailChunk {
     pub min_time: i64,
     pub max_time: i64,
     ends: Vec<u32>,
+    /// The shape of each line, and the lengths of its values, unless it is kept whole.
+    pub shapes: Vec<u16>,
+    pub lengths: Vec<u8>,
     /// The lines as they were submitted; empty when the chunk is full.
     plain: Arc<Vec<u8>>,
     /// The same, compressed.
-    segments: Vec<Segment>,
+    pub segments: Vec<Segment>,
 }
 
 /// Lines that were compressed together.
@@ -170,7 +166,39 @@ impl TailChunk {
         Ok(ChunkLines { text, ends: self.ends.clone() })
     }
 
-    fn push(&mut self, head: RowHead, line: &[u8]) {
+    /// Bytes of all lines.
+    pub fn line_bytes(&self) -> u64 {
+        self.ends.last().map_or(0, |end| u64::from(*end))
+    }
+
+    /// Shows each line with its values: of a line kept whole, none.
+    pub fn each_line(
+        &self,
+        shapes: &[Shape],
+        mut each: impl FnMut(&RowHead, &[u8], u32, &[&[u8]]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let lines = self.lines()?;
+        let (mut lengths, mut values) = (&self.lengths[..], Vec::new());
+        for (nth, head) in self.rows.iter().enumerate() {
+            let (line, shape) = (lines.line(nth), u32::from(self.shapes[nth]));
+            values.clear();
+            let mut rest = line;
+            let pieces = if shape == WHOLE { &[] } else { &shapes[shape as usize].pieces[1..] };
+            rest =
+                rest.get(if shape == WHOLE { 0 } else { shapes[shape as usize].pieces[0].len() }..).unwrap_or_default();
+            for piece in pieces {
+                let broken = || io::Error::other("the values of a line in memory cannot be found");
+                let len = take_varint(&mut lengths).ok_or_else(broken)? as usize;
+                let (value, more) = rest.split_at_checked(len).ok_or_else(broken)?;
+                values.push(value);
+                rest = more.get(piece.len()..).ok_or_else(broken)?;
+            }
+            each(head, line, shape, &values)?;
+        }
+        Ok(())
+    }
+
+    pub fn push(&mut self, head: RowHead, line: &[u8]) {
         let is_first = self.rows.is_empty();
         self.min_time = if is_first { head.time } else { self.min_time.min(head.time) };
         self.max_time = if is_first { head.time } else { self.max_time.max(head.time) };
@@ -180,7 +208,7 @@ impl TailChunk {
         self.ends.push(plain.len() as u32);
     }
 
-    fn close(&mut self, hashes: Hashes, columns: Columns) -> io::Result<()> {
+    pub fn close(&mut self, hashes: Hashes, columns: Columns) -> io::Result<()> {
         let known: usize = self.segments.iter().map(|segment| segment.len).sum();
         if self.segments.len() > MAX_SEGMENTS || known != self.plain.len() {
             self.segments = vec![Segment::of(&self.plain)?];
@@ -189,13 +217,14 @@ impl TailChunk {
         Ok(())
     }
 
-    fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         let packed: usize = self.segments.iter().map(|segment| segment.bytes.len()).sum();
         packed
             + self.plain.len()
             + self.columns.weight()
             + self.hashes.weight()
-            + self.rows.len() * (std::mem::size_of::<RowHead>() + 4)
+            + self.lengths.len()
+            + self.rows.len() * (std::mem::size_of::<RowHead>() + 6)
     }
 }
 
@@ -304,18 +333,10 @@ impl TailContent {
         self.bytes.len()
     }
 
-    /// The events in memory; also the places of frames that are whole and yet cannot be read.
-    pub fn load(&self) -> (TailMemory, Vec<usize>) {
-        let (mut memory, mut unread) = (TailMemory::default(), Vec::new());
-        for range in &self.frames {
-            let entered = Frame::read(&self.bytes[range.clone()])
-                .and_then(Frame::expanded)
-                .and_then(|frame| memory.enter_frame(&frame));
-            if entered.is_none() {
-                unread.push(range.start);
-            }
-        }
-        (memory, unread)
+    /// The frames by their places; none where a frame is whole and yet cannot be read.
+    pub fn frames(&self) -> impl Iterator<Item = (usize, Option<Frame>)> {
+        let read = |range: &Range<usize>| Frame::read(&self.bytes[range.clone()]).and_then(Frame::expanded);
+        self.frames.iter().map(move |range| (range.start, read(range)))
     }
 }
 
@@ -332,12 +353,12 @@ fn whole_frame(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// A frame that was read.
-struct Frame {
+pub struct Frame {
     /// The first segment, expanded.
-    heads: Vec<u8>,
-    segments: Vec<Segment>,
+    pub heads: Vec<u8>,
+    pub segments: Vec<Segment>,
     /// The lines, when they are expanded.
-    text: Vec<u8>,
+    pub text: Vec<u8>,
 }
 
 impl Frame {
@@ -421,146 +442,4 @@ fn frame_with(heads: &Segment, lines: &[Segment]) -> Vec<u8> {
         frame[4 + nth * 4..8 + nth * 4].copy_from_slice(&word.to_le_bytes());
     }
     frame
-}
-
-/// The events of a tail in memory.
-#[derive(Default)]
-pub struct TailMemory {
-    closed: Vec<Arc<TailChunk>>,
-    open: TailChunk,
-    grams: GramSet,
-    columns: Builder,
-    seeds: Vec<Seed>,
-    seed_numbers: HashMap<Seed, u32, Seeded>,
-    by_id: HashMap<Id, u32, Seeded>,
-    pub events: usize,
-    pub line_bytes: usize,
-    pub max_seq: u64,
-    weight: usize,
-}
-
-impl TailMemory {
-    /// Adds the events of a frame, or none where it is broken.
-    fn enter_frame(&mut self, frame: &Frame) -> Option<()> {
-        let mut rest = &frame.heads[..];
-        let count = take_varint(&mut rest)? as usize;
-        let (mut heads, mut seq, mut received) = (Vec::with_capacity(count.min(rest.len())), 0u64, 0i64);
-        for _ in 0..count {
-            seq = seq.wrapping_add(take_varint(&mut rest)?);
-            received = received.wrapping_add(take_varint(&mut rest)? as i64);
-            let (seed, more) = rest.split_first_chunk::<16>()?;
-            rest = more;
-            heads.push((seq, received, Seed(*seed), take_varint(&mut rest)?));
-        }
-        let lengths: Option<Vec<usize>> = (0..count).map(|_| take_varint(&mut rest).map(|len| len as usize)).collect();
-        let lengths = lengths?;
-        let mut text = if frame.segments.is_empty() { rest } else { &frame.text[..] };
-        if lengths.iter().try_fold(0usize, |sum, len| sum.checked_add(*len)) != Some(text.len()) {
-            return None;
-        }
-        let (mut events, mut members) = (Vec::with_capacity(count), Vec::new());
-        for ((seq, received, seed, ordinal), len) in heads.into_iter().zip(lengths) {
-            let (line, more) = text.split_at(len);
-            text = more;
-            let event = NewEvent { seq, received_at: Timestamp(received), seed, ordinal, line };
-            events.push(event.prepare(&mut members));
-        }
-        self.enter(&events, &members, &frame.segments).ok()
-    }
-
-    /// How many events fit the open chunk.
-    pub fn room(&self) -> usize {
-        CHUNK - self.open.rows.len()
-    }
-
-    /// Adds events that are on disk, with their lines as [`TailFile::append`] has compressed them.
-    pub fn enter(
-        &mut self,
-        events: &[Prepared<'_>],
-        members: &[(&[u8], Raw<'_>)],
-        segments: &[Segment],
-    ) -> io::Result<()> {
-        let (mut rest, mut segments) = (events, segments.iter());
-        while !rest.is_empty() {
-            let (some, more) = rest.split_at(self.room().min(rest.len()));
-            rest = more;
-            self.open.segments.extend(segments.next().cloned());
-            for event in some {
-                self.enter_one(event, members);
-            }
-            if self.room() == 0 {
-                self.close_chunk()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn enter_one(&mut self, prepared: &Prepared<'_>, members: &[(&[u8], Raw<'_>)]) {
-        let Prepared { event, id, is_own_id, time, members: (from, to) } = *prepared;
-        let members = &members[from as usize..to as usize];
-        // Events of one origin come one after another.
-        let seed = match self.open.rows.last() {
-            Some(last) if self.seeds[last.seed as usize] == event.seed => last.seed,
-            _ => *self.seed_numbers.entry(event.seed).or_insert_with(|| {
-                self.seeds.push(event.seed);
-                self.seeds.len() as u32 - 1
-            }),
-        };
-        let received = event.received_at.0;
-        let head = RowHead { seq: event.seq, received, time, seed, ordinal: event.ordinal, id, is_own_id };
-        self.by_id.entry(id).or_insert(self.events as u32);
-        if event.seq < IMPORTED {
-            self.max_seq = self.max_seq.max(event.seq);
-        }
-        self.events += 1;
-        self.line_bytes += event.line.len();
-        self.grams.add_event(members);
-        self.columns.add_event(members);
-        self.open.push(head, event.line);
-    }
-
-    fn close_chunk(&mut self) -> io::Result<()> {
-        let mut chunk = std::mem::take(&mut self.open);
-        chunk.close(self.grams.take(), self.columns.take())?;
-        self.weight += chunk.weight();
-        self.closed.push(Arc::new(chunk));
-        Ok(())
-    }
-
-    /// Every event so far, indexed: what a part is made of. The memory is empty afterwards.
-    pub fn freeze(&mut self, number: u64, path: PathBuf) -> io::Result<Frozen> {
-        if !self.open.rows.is_empty() {
-            self.close_chunk()?;
-        }
-        let memory = std::mem::take(self);
-        Ok(Frozen { number, path, view: TailView { chunks: memory.closed }, seeds: memory.seeds })
-    }
-
-    pub fn view(&self) -> TailView {
-        let mut chunks = self.closed.clone();
-        if !self.open.rows.is_empty() {
-            chunks.push(Arc::new(self.open.clone()));
-        }
-        TailView { chunks }
-    }
-
-    /// The line stored under this id.
-    pub fn find(&self, id: Id) -> io::Result<Option<Vec<u8>>> {
-        let Some(row) = self.by_id.get(&id).map(|row| *row as usize) else { return Ok(None) };
-        let chunk = self.closed.get(row / CHUNK).map_or(&self.open, |chunk| chunk);
-        Ok(Some(chunk.lines()?.line(row % CHUNK).to_vec()))
-    }
-
-    /// Bytes in memory.
-    pub fn weight(&self) -> usize {
-        self.weight + self.open.weight() + self.events * 40
-    }
-}
-
-/// A tail that takes no more and becomes a part.
-pub struct Frozen {
-    pub number: u64,
-    pub path: PathBuf,
-    pub view: TailView,
-    pub seeds: Vec<Seed>,
 }

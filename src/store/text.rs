@@ -192,6 +192,13 @@ impl Texts {
         &self.raw[from as usize..to as usize]
     }
 
+    /// All values of a text column, one behind the other.
+    pub fn column(&self, column: usize) -> &[u8] {
+        let spans = &self.spans[column * self.rows..(column + 1) * self.rows];
+        let (from, to) = (spans.first().map_or(0, |span| span.0), spans.last().map_or(0, |span| span.1));
+        &self.raw[from as usize..to as usize]
+    }
+
     pub fn weight(&self) -> usize {
         self.raw.len() + self.spans.len() * 8
     }

@@ -1,0 +1,184 @@
+//! The events of a tail in memory, indexed as they come.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::IMPORTED;
+use super::bits::CHUNK;
+use super::coded::Builder;
+use super::grams::GramSet;
+use super::hashing::Seeded;
+use super::members::Walked;
+use super::split::{Shapes, WHOLE};
+use super::tail::{Frame, NewEvent, Prepared, RowHead, Segment, TailChunk, TailContent, TailView};
+use crate::event::{Id, Seed};
+use crate::units::Timestamp;
+use crate::varint::{put_varint, take_varint};
+
+/// The events of a tail in memory.
+#[derive(Default)]
+pub struct TailMemory {
+    closed: Vec<Arc<TailChunk>>,
+    open: TailChunk,
+    grams: GramSet,
+    columns: Builder,
+    shapes: Shapes,
+    seeds: Vec<Seed>,
+    seed_numbers: HashMap<Seed, u32, Seeded>,
+    by_id: HashMap<Id, u32, Seeded>,
+    pub events: usize,
+    pub line_bytes: usize,
+    pub max_seq: u64,
+    weight: usize,
+}
+
+impl TailMemory {
+    /// The events of a tail's file; also the places of frames that are whole and yet cannot be read.
+    pub fn of(content: &TailContent) -> (TailMemory, Vec<usize>) {
+        let (mut memory, mut unread) = (TailMemory::default(), Vec::new());
+        for (at, frame) in content.frames() {
+            if frame.and_then(|frame| memory.enter_frame(&frame)).is_none() {
+                unread.push(at);
+            }
+        }
+        (memory, unread)
+    }
+
+    /// Adds the events of a frame, or none where it is broken.
+    fn enter_frame(&mut self, frame: &Frame) -> Option<()> {
+        let mut rest = &frame.heads[..];
+        let count = take_varint(&mut rest)? as usize;
+        let (mut heads, mut seq, mut received) = (Vec::with_capacity(count.min(rest.len())), 0u64, 0i64);
+        for _ in 0..count {
+            seq = seq.wrapping_add(take_varint(&mut rest)?);
+            received = received.wrapping_add(take_varint(&mut rest)? as i64);
+            let (seed, more) = rest.split_first_chunk::<16>()?;
+            rest = more;
+            heads.push((seq, received, Seed(*seed), take_varint(&mut rest)?));
+        }
+        let lengths: Option<Vec<usize>> = (0..count).map(|_| take_varint(&mut rest).map(|len| len as usize)).collect();
+        let lengths = lengths?;
+        let mut text = if frame.segments.is_empty() { rest } else { &frame.text[..] };
+        if lengths.iter().try_fold(0usize, |sum, len| sum.checked_add(*len)) != Some(text.len()) {
+            return None;
+        }
+        let (mut events, mut walked) = (Vec::with_capacity(count), Walked::default());
+        for ((seq, received, seed, ordinal), len) in heads.into_iter().zip(lengths) {
+            let (line, more) = text.split_at(len);
+            text = more;
+            let event = NewEvent { seq, received_at: Timestamp(received), seed, ordinal, line };
+            events.push(event.prepare(&mut walked));
+        }
+        self.enter(&events, &walked, &frame.segments).ok()
+    }
+
+    /// How many events fit the open chunk.
+    pub fn room(&self) -> usize {
+        CHUNK - self.open.rows.len()
+    }
+
+    /// Adds events that are on disk, with their lines as [`TailFile::append`] has compressed them.
+    pub fn enter(&mut self, events: &[Prepared<'_>], walked: &Walked<'_>, segments: &[Segment]) -> io::Result<()> {
+        let (mut rest, mut segments) = (events, segments.iter());
+        // The numbers of the write's shapes in this tail.
+        let mut numbers = vec![None; walked.shapes.len()];
+        while !rest.is_empty() {
+            let (some, more) = rest.split_at(self.room().min(rest.len()));
+            rest = more;
+            self.open.segments.extend(segments.next().cloned());
+            for event in some {
+                let shape = event.members.shape as usize;
+                let number = *numbers[shape].get_or_insert_with(|| self.shapes.of(&walked.shapes[shape]));
+                self.enter_one(event, walked, number);
+            }
+            if self.room() == 0 {
+                self.close_chunk()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn enter_one(&mut self, prepared: &Prepared<'_>, walked: &Walked<'_>, shape: u32) {
+        let Prepared { event, id, is_own_id, time, members } = *prepared;
+        // Events of one origin come one after another.
+        let seed = match self.open.rows.last() {
+            Some(last) if self.seeds[last.seed as usize] == event.seed => last.seed,
+            _ => *self.seed_numbers.entry(event.seed).or_insert_with(|| {
+                self.seeds.push(event.seed);
+                self.seeds.len() as u32 - 1
+            }),
+        };
+        let received = event.received_at.0;
+        let head = RowHead { seq: event.seq, received, time, seed, ordinal: event.ordinal, id, is_own_id };
+        self.by_id.entry(id).or_insert(self.events as u32);
+        if event.seq < IMPORTED {
+            self.max_seq = self.max_seq.max(event.seq);
+        }
+        self.events += 1;
+        self.line_bytes += event.line.len();
+        let (names, values) = (&walked.shape(members).members[..], walked.values(members));
+        self.grams.add_event(names, values);
+        self.columns.add_event(names, values);
+        let derived = head.derived_id();
+        self.open.shapes.push(shape as u16);
+        if shape == WHOLE {
+            self.shapes.add(0, event.line, time, derived);
+        } else {
+            for (nth, value) in values.iter().enumerate() {
+                let column = self.shapes.shapes[shape as usize].columns[nth];
+                put_varint(&mut self.open.lengths, value.as_bytes().len() as u64);
+                self.shapes.add(column, value.as_bytes(), time, derived);
+            }
+        }
+        self.open.push(head, event.line);
+    }
+
+    fn close_chunk(&mut self) -> io::Result<()> {
+        let mut chunk = std::mem::take(&mut self.open);
+        chunk.close(self.grams.take(), self.columns.take())?;
+        self.weight += chunk.weight();
+        self.closed.push(Arc::new(chunk));
+        Ok(())
+    }
+
+    /// Every event so far, indexed: what a part is made of. The memory is empty afterwards.
+    pub fn freeze(&mut self, number: u64, path: PathBuf) -> io::Result<Frozen> {
+        if !self.open.rows.is_empty() {
+            self.close_chunk()?;
+        }
+        let memory = std::mem::take(self);
+        let TailMemory { closed, seeds, shapes, .. } = memory;
+        Ok(Frozen { number, path, view: TailView { chunks: closed }, seeds, shapes: Arc::new(shapes) })
+    }
+
+    pub fn view(&self) -> TailView {
+        let mut chunks = self.closed.clone();
+        if !self.open.rows.is_empty() {
+            chunks.push(Arc::new(self.open.clone()));
+        }
+        TailView { chunks }
+    }
+
+    /// The line stored under this id.
+    pub fn find(&self, id: Id) -> io::Result<Option<Vec<u8>>> {
+        let Some(row) = self.by_id.get(&id).map(|row| *row as usize) else { return Ok(None) };
+        let chunk = self.closed.get(row / CHUNK).map_or(&self.open, |chunk| chunk);
+        Ok(Some(chunk.lines()?.line(row % CHUNK).to_vec()))
+    }
+
+    /// Bytes in memory.
+    pub fn weight(&self) -> usize {
+        self.weight + self.open.weight() + self.shapes.weight() + self.events * 40
+    }
+}
+
+/// A tail that takes no more and becomes a part.
+pub struct Frozen {
+    pub number: u64,
+    pub path: PathBuf,
+    pub view: TailView,
+    pub seeds: Vec<Seed>,
+    pub shapes: Arc<Shapes>,
+}
