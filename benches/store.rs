@@ -133,7 +133,7 @@ fn deadline() -> Instant {
 }
 
 fn ask(store: &Store) {
-    println!("{:>44} {:>8} {:>8} {:>8} {:>6}", "", "p50 ms", "p95 ms", "first", "rows");
+    println!("{:>44} {:>8} {:>8} {:>8} {:>8} {:>6}", "", "p50 ms", "p95 ms", "first", "CPU ms", "rows");
     for query in [
         "",
         "zqxjkvbp",
@@ -219,13 +219,14 @@ fn aggregate(store: &Store, label: &str, query: &str, group_by: Vec<GroupKey>, w
 
 fn measure(label: &str, mut question: impl FnMut() -> usize) {
     let mut times = Vec::with_capacity(ROUNDS);
-    let mut rows = 0;
+    let (mut rows, cpu) = (0, cpu_seconds());
     for _ in 0..ROUNDS {
         let start = Instant::now();
         rows = question();
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
-    let first = times[0];
+    let (first, cpu) = (times[0], (cpu_seconds() - cpu) * 1e3 / ROUNDS as f64);
     times.sort_by(f64::total_cmp);
-    println!("{label:>44} {:>8.2} {:>8.2} {first:>8.2} {rows:>6}", times[ROUNDS / 2], times[ROUNDS * 19 / 20]);
+    let (median, p95) = (times[ROUNDS / 2], times[ROUNDS * 19 / 20]);
+    println!("{label:>44} {median:>8.2} {p95:>8.2} {first:>8.2} {cpu:>8.2} {rows:>6}");
 }

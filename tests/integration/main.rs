@@ -46,6 +46,7 @@ mod stage_changes;
 mod stages;
 mod startup;
 mod store;
+mod store_limits;
 mod support;
 mod systems;
 mod tidy;
