@@ -5,6 +5,8 @@
 
 #[path = "support/fluent_bit.rs"]
 mod fluent_bit;
+#[path = "support/live.rs"]
+mod live;
 #[path = "support/workload.rs"]
 mod workload;
 
@@ -35,6 +37,10 @@ const SAFE: &str = "transforms:\n  redact: { type: redact, inputs: [in] }\n  tru
                     [redact], fields: [code], max_chars: 10000 }\n  enrich: { type: enrich, inputs: [truncate], set: \
                     { agent: bench, host: nb-1 } }\n";
 
+const NORMALIZE: &str = "transforms:\n  normalize: { type: normalize, inputs: [in] }\n";
+/// The store makes its last part after its last event.
+const SEALING: Duration = Duration::from_secs(2);
+
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str()));
@@ -47,6 +53,7 @@ fn main() {
             ("tcp-to-nothing", "tcp", "", "blackhole"),
             ("http-to-nothing", "http", "", "blackhole"),
             ("file-safe-file", "file", SAFE, "file"),
+            ("file-normalize-store", "file", NORMALIZE, "store"),
         ] {
             let title = format!("{name} {mode}");
             if runs(&title) {
@@ -69,6 +76,12 @@ fn main() {
     }
     if runs("one-event-posts") {
         one_event_posts(&input);
+    }
+    for mode in ["memory", "disk"] {
+        let title = format!("live-latency {mode}");
+        if runs(&title) {
+            live_latency(&title, mode);
+        }
     }
     if runs("idle") {
         idle();
@@ -139,14 +152,20 @@ fn measure(input: &Input, mode: &str, source: &str, transforms: &str, sink: &str
         "tcp" => format!("{{ type: socket, mode: tcp, address: '127.0.0.1:{port}' }}"),
         _ => format!("{{ type: http, address: '127.0.0.1:{port}' }}"),
     };
-    let last = if transforms.is_empty() { "in" } else { "enrich" };
+    let last = match transforms {
+        "" => "in",
+        SAFE => "enrich",
+        _ => "normalize",
+    };
+    let memory = if sink == "store" { 256 } else { 64 };
     let sink_yaml = match sink {
         "file" => format!("{{ type: file, inputs: [{last}], path: '{}/out.ndjson' }}", folder.display()),
+        "store" => format!("{{ type: store, inputs: [{last}] }}"),
         _ => format!("{{ type: blackhole, inputs: [{last}] }}"),
     };
     let threads = if threads > 0 { format!(", threads: {threads}") } else { String::new() };
     let yaml = format!(
-        "journal: {{ mode: {mode} }}\nlimits: {{ memory: 64 MiB{threads} }}\nsources:\n  in: {source_yaml}\n{transforms}\
+        "journal: {{ mode: {mode} }}\nlimits: {{ memory: {memory} MiB{threads} }}\nsources:\n  in: {source_yaml}\n{transforms}\
          sinks:\n  out: {sink_yaml}\n"
     );
     let mut agent = Agent::start(&folder, &yaml);
@@ -160,13 +179,15 @@ fn measure(input: &Input, mode: &str, source: &str, transforms: &str, sink: &str
         std::thread::sleep(Duration::from_millis(25));
         assert!(started.elapsed() < Duration::from_secs(120), "not delivered: {}", agent.page());
     }
-    let figure = Figure {
-        megabytes: input.text.len() as f64 / 1e6,
-        cpu: agent.cpu(),
-        wall: started.elapsed().as_secs_f64(),
-        peak_mib: agent.peak_mib(),
-        note: String::new(),
-    };
+    let wall = started.elapsed().as_secs_f64();
+    let mut note = String::new();
+    if sink == "store" {
+        std::thread::sleep(SEALING);
+        let bytes = size_of(&folder.join("data/store")) / input.events;
+        note = format!("{:.0} events per CPU-s, {bytes} bytes each", input.events as f64 / agent.cpu());
+    }
+    let figure =
+        Figure { megabytes: input.text.len() as f64 / 1e6, cpu: agent.cpu(), wall, peak_mib: agent.peak_mib(), note };
     agent.stop();
     let _ = fs::remove_dir_all(&folder);
     figure
@@ -287,6 +308,18 @@ fn one_event_posts(input: &Input) {
         at(0.5),
         at(0.99)
     );
+    agent.stop();
+    let _ = fs::remove_dir_all(&folder);
+}
+
+fn live_latency(title: &str, mode: &str) {
+    let folder = std::env::temp_dir().join(format!("weir-bench-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    let port = free_port();
+    let mut agent = Agent::start(&folder, &live::yaml(mode, port));
+    let shares = live::run(title, &folder, agent.api, port);
+    println!("{shares}; agent CPU {:.2} s, peak {:.1} MiB", agent.cpu(), agent.peak_mib());
     agent.stop();
     let _ = fs::remove_dir_all(&folder);
 }

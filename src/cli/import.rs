@@ -180,7 +180,10 @@ impl Importer<'_> {
             let everything = Visibility::All { own: String::new(), preview: usize::MAX };
             let page = reader.page(request, everything).await.map_err(|error| match error {
                 ReadError::Deadline => format!("reading `{}` took too long", self.table),
-                ReadError::Unavailable(text) | ReadError::Unsupported(text) | ReadError::Invalid(text) => text,
+                ReadError::Unavailable(text)
+                | ReadError::Unsupported(text)
+                | ReadError::Invalid(text)
+                | ReadError::TooLarge(text) => text,
             })?;
             self.counts.read += page.rows.len() as u64;
             self.take(&page.rows)?;
