@@ -164,6 +164,20 @@ fn add_place(
     {
         return Ok(());
     }
+    let mut left = Vec::new();
+    for chunk in candidates.iter() {
+        let is_served = match &mut sums {
+            Some(sums) => sums.add_chunk(chunk, request, groups)?,
+            None => false,
+        };
+        if !is_served {
+            left.push(chunk);
+        }
+    }
+    // Where sums tell of all chunks, no column is opened.
+    if left.is_empty() {
+        return Ok(());
+    }
     let mut filter = RowFilter::new(place, &request.filter, visibility)?;
     let mut measures = Measures::new(place)?;
     let mut keys: Vec<KeyReader> =
@@ -171,14 +185,9 @@ fn add_place(
     let (mut times, mut rows) = (Vec::new(), Vec::new());
     // Most events of a chunk are of groups that were just met.
     let mut known = ShortKeys::default();
-    for chunk in candidates.iter() {
+    for chunk in left {
         if Instant::now() >= request.deadline {
             return Err(Failed::Stop(Stop::Failed(ReadError::Deadline)));
-        }
-        if let Some(sums) = &mut sums
-            && sums.add_chunk(chunk, request, groups)?
-        {
-            continue;
         }
         place.chunk_times(chunk, &mut times)?;
         filter.rows(chunk, &times, &mut rows)?;

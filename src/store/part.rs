@@ -183,12 +183,17 @@ impl Part {
     }
 
     pub fn dictionary(&self, column: u32) -> io::Result<Arc<Dictionary>> {
-        let key = Key { part: self.number, section: Section::Dictionary as u16, column, block: 0 };
-        self.cache.get(key, Dictionary::weight, || {
-            let bytes = expanded(&self.file.section(Section::Dictionary, column as usize)?);
-            let dictionary = bytes.and_then(Dictionary::read);
-            dictionary.ok_or_else(|| self.damaged("a dictionary cannot be read"))
-        })
+        self.cache.get(self.key_of_dictionary(column), Dictionary::weight, || self.read_dictionary(column))
+    }
+
+    fn key_of_dictionary(&self, column: u32) -> Key {
+        Key { part: self.number, section: Section::Dictionary as u16, column, block: 0 }
+    }
+
+    fn read_dictionary(&self, column: u32) -> io::Result<Dictionary> {
+        let bytes = expanded(&self.file.section(Section::Dictionary, column as usize)?);
+        let dictionary = bytes.and_then(Dictionary::read);
+        dictionary.ok_or_else(|| self.damaged("a dictionary cannot be read"))
     }
 
     pub fn exceptions(&self, column: u32) -> io::Result<Arc<Exceptions>> {
@@ -330,7 +335,10 @@ impl Part {
     pub fn bytes_of_dictionary(&self, column: u32) -> io::Result<Arc<ByteSet>> {
         let key = Key { part: self.number, section: Section::Dictionary as u16, column, block: 1 };
         let read = || {
-            let (mut set, dictionary) = (ByteSet::default(), self.dictionary(column)?);
+            let mut set = ByteSet::default();
+            // The dictionary itself is not kept for this: a look at those of all parts would drive everything else out.
+            let known: Option<Arc<Dictionary>> = self.cache.kept(self.key_of_dictionary(column));
+            let dictionary = known.map_or_else(|| self.read_dictionary(column).map(Arc::new), Ok)?;
             (1..=dictionary.len() as i64).filter_map(|code| dictionary.get(code)).for_each(|value| set.add(value));
             Ok(set)
         };

@@ -1,0 +1,99 @@
+//! How long an event is on its way from its POST to each of a hundred live clients.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 100;
+const RATE: f64 = 1_000.0;
+const SECONDS: f64 = 10.0;
+/// Events that come before everything is warm are not counted.
+const WARM: u64 = 1_000;
+
+/// The sources and sinks of the run.
+pub fn yaml(mode: &str, port: u16) -> String {
+    format!(
+        "journal: {{ mode: {mode} }}\nsources:\n  in: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+         sinks:\n  live: {{ type: sse, inputs: [in] }}\n"
+    )
+}
+
+/// Sends events at their rate, one a POST, and times what each client receives.
+pub fn run(title: &str, folder: &Path, api: u16, port: u16) -> String {
+    let tokens: Vec<String> = (0..10).map(|n| token(folder, &format!("admin{n}"))).collect();
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(|n| connect(api, &tokens[n % tokens.len()])).collect();
+    let (times, started) = (Mutex::new(Vec::new()), Instant::now());
+    let last = (RATE * SECONDS) as u64;
+    std::thread::scope(|scope| {
+        for client in clients {
+            let times = &times;
+            scope.spawn(move || {
+                let mine = receive(client, started, last);
+                times.lock().expect("no client panics").extend(mine);
+            });
+        }
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the agent listens");
+        stream.set_nodelay(true).expect("the stream can be set");
+        for n in 1..=last {
+            let due = Duration::from_secs_f64(n as f64 / RATE);
+            std::thread::sleep(due.saturating_sub(started.elapsed()));
+            let body = format!("{{\"n\":{n},\"at\":{},\"code\":\"print({n})\"}}", started.elapsed().as_nanos());
+            assert_eq!(super::post(&mut stream, body.as_bytes()), 200);
+        }
+    });
+    let mut times = times.into_inner().expect("no client panics");
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    let shares = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("most", 1.0)];
+    let shares: Vec<String> = shares.iter().map(|(name, share)| format!("{name} {:.2} ms", at(*share))).collect();
+    format!("{title}: {} frames, {}", times.len(), shares.join(", "))
+}
+
+fn token(folder: &Path, user: &str) -> String {
+    let out = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["token", "--user", user, "--role", "admin", "--data-dir"])
+        .arg(folder.join("data"))
+        .output()
+        .expect("weir token runs");
+    String::from_utf8(out.stdout).expect("a token is text").trim().to_owned()
+}
+
+fn connect(api: u16, token: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", api)).expect("the agent listens");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("the stream can be set");
+    write!(stream, "GET /api/stream?token={token} HTTP/1.1\r\nHost: weir\r\n\r\n").expect("the agent reads");
+    let mut head = [0; 4096];
+    let len = stream.read(&mut head).expect("the agent answers");
+    assert!(head[..len].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&head[..len]));
+    stream
+}
+
+/// Milliseconds that each frame was on its way, until the last event has come.
+fn receive(mut stream: TcpStream, started: Instant, last: u64) -> Vec<f64> {
+    let (mut times, mut text, mut buffer) = (Vec::new(), Vec::new(), vec![0; 64 * 1024]);
+    loop {
+        let len = stream.read(&mut buffer).expect("frames come");
+        assert!(len > 0, "the agent closed a stream");
+        let now = started.elapsed().as_nanos() as f64;
+        text.extend_from_slice(&buffer[..len]);
+        let whole = memchr::memchr_iter(b'\n', &text).last().map_or(0, |end| end + 1);
+        for line in text[..whole].split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"data:")) {
+            let line = String::from_utf8_lossy(line);
+            let number = |name: &str| {
+                let digits = line.split(&format!("\"{name}\":")).nth(1)?;
+                digits.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
+            };
+            let (Some(n), Some(at)) = (number("n"), number("at")) else { continue };
+            if n > WARM {
+                times.push((now - at as f64) / 1e6);
+            }
+            if n == last {
+                return times;
+            }
+        }
+        text.drain(..whole);
+    }
+}
