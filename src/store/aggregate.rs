@@ -12,7 +12,7 @@ use super::coded::{IN_LINE, NONE, number_of};
 use super::layout::{Encoding, Section};
 use super::parallel;
 use super::part::{Dictionary, Part};
-use super::percentile::Percentile;
+use super::percentile::{MAX_EXACT, MAX_EXACT_OF_GROUP, Percentile};
 use super::rows::RowFilter;
 use super::search::{Place, Snapshot, Stop, is_in_time, needs_of};
 use super::short_keys::ShortKeys;
@@ -98,7 +98,9 @@ impl Groups {
         let keys: Vec<Option<String>> = request.group_by.iter().zip(&key).map(|(by, value)| label(by, value)).collect();
         let texts: usize = keys.iter().flatten().map(String::len).sum();
         self.hold(GROUP_BYTES + 3 * texts)?;
-        self.groups.push((Group { keys, ..Group::default() }, request.with_percentiles.then(Percentile::default)));
+        let exact = if request.group_by.is_empty() { MAX_EXACT } else { MAX_EXACT_OF_GROUP };
+        let percentile = request.with_percentiles.then(|| Percentile::new(exact));
+        self.groups.push((Group { keys, ..Group::default() }, percentile));
         self.numbers.insert(key, self.groups.len() - 1);
         Ok(self.groups.len() - 1)
     }
