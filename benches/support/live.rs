@@ -79,7 +79,7 @@ fn receive(mut stream: TcpStream, started: Instant, last: u64) -> Vec<f64> {
         assert!(len > 0, "the agent closed a stream");
         let now = started.elapsed().as_nanos() as f64;
         text.extend_from_slice(&buffer[..len]);
-        let whole = memchr::memchr_iter(b'\n', &text).last().map_or(0, |end| end + 1);
+        let whole = memchr::memrchr(b'\n', &text).map_or(0, |end| end + 1);
         for line in text[..whole].split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"data:")) {
             let line = String::from_utf8_lossy(line);
             let number = |name: &str| {
