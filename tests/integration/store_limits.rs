@@ -107,7 +107,7 @@ fn an_export_takes_constant_memory_and_its_trailer_counts_its_rows() {
     });
     assert_eq!((lines, count), (rows as u64, Some(rows as u64)));
     let grown = most.saturating_sub(before) >> 20;
-    assert!(chunks >= rows / 1000 && grown < 48, "{} MiB of events took {grown} MiB", rows * filler.len() >> 20);
+    assert!(chunks >= rows / 1000 && grown < 48, "{} MiB of events took {grown} MiB", (rows * filler.len()) >> 20);
 }
 
 #[test]
@@ -152,13 +152,13 @@ fn heavy_queries_hold_up_neither_ingest_nor_health() {
 
 /// How many parts a store's folder has.
 fn parts(folder: &Path) -> usize {
-    let entries = fs::read_dir(folder).map(|entries| entries.flatten().collect()).unwrap_or(Vec::new());
+    let entries = fs::read_dir(folder).map(|entries| entries.flatten().collect::<Vec<_>>()).unwrap_or_default();
     entries.iter().filter(|entry| entry.path().extension().is_some_and(|extension| extension == "part")).count()
 }
 
 /// The events of an archive.
 fn archived(folder: &Path) -> Vec<Value> {
-    let entries = fs::read_dir(folder).map(|entries| entries.flatten().collect()).unwrap_or(Vec::new());
+    let entries = fs::read_dir(folder).map(|entries| entries.flatten().collect::<Vec<_>>()).unwrap_or_default();
     let whole = entries.iter().filter(|entry| entry.file_name().to_string_lossy().ends_with(".ndjson.zst"));
     let texts = whole.map(|entry| zstd::decode_all(fs::File::open(entry.path()).expect("a file")).expect("zstd"));
     texts.flat_map(|text| String::from_utf8(text).expect("text").lines().map(value).collect::<Vec<_>>()).collect()
@@ -185,7 +185,7 @@ fn a_running_agent_lets_go_what_is_over_and_keeps_what_is_held() {
     let filler = "text ".repeat(60);
     let event = |n: usize| {
         let user = if n == 0 { "kept" } else { "gone" };
-        json!({ "user_id": user, "event_type": if n % 2 == 0 { "noise" } else { "signal" }, "n": n, "code": format!("{n} {filler}") })
+        json!({ "user_id": user, "event_type": if n.is_multiple_of(2) { "noise" } else { "signal" }, "n": n, "code": format!("{n} {filler}") })
     };
     fill(&agent, port, 6000, event);
     let stores = folder.path("data").join("store");
