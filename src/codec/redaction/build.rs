@@ -174,7 +174,7 @@ fn disguises() -> Vec<Window> {
     let hex = Set::of(*b"0123456789abcdefABCDEF");
     let utf8 = |first: u8, second: u8, third: Set| [Set::of([first]), Set::of([second]), third, any, any];
     vec![
-        [Set::of([b'%']), Set::of(b'3'..=b'7'), hex, any, any],
+        [Set::of([b'%']), Set::of(b'2'..=b'7'), hex, any, any],
         [Set::of([b'&']), Set::of([b'#']), Set::of(*b"xX0123456789"), any, any],
         [Set::of([0x1B]), Set::of([b'[']), Set::of(0x20..0x7F), any, any],
         utf8(0xE2, 0x80, Set::of((0x8B..=0x8F).chain(0xAA..=0xAE))),
