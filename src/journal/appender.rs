@@ -7,9 +7,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::direct::{BLOCK, padding};
 use super::format::{DATA_START, ENDS_GROUP, Notes, RECORD_HEADER, RecordHeader};
 use super::fs::{File, is_no_space};
-use super::gather::{Draft, Group, Pending, Waiting};
+use super::gather::{Group, Pending, Waiting};
 use super::positions::MAX_POSITIONS;
 use super::segment::Place;
 use super::state::{Shared, State};
@@ -124,7 +125,7 @@ impl Appender {
             };
             match refusal {
                 None => fresh.push(commit),
-                Some(error) => drop(commit.reply.send(Err(error))),
+                Some(error) => commit.reply.send(Err(error)),
             }
         }
         fresh
@@ -162,9 +163,7 @@ impl Appender {
 
     /// Sees to it that the active segment can take a group.
     pub(super) fn make_space(&mut self, group: &Group) -> Result<(), AppendError> {
-        let body = |draft: &Draft| draft.packed.as_ref().map_or(0, |p| p.meta.len() + p.packed.len());
-        let lines: usize = group.drafts.iter().map(|draft| body(draft) + RECORD_HEADER + 8).sum();
-        let need = lines + 2 * RECORD_HEADER + group.notes.encode().len();
+        let need = group.bytes() + 2 * RECORD_HEADER + group.notes.encode().len();
         if need as u64 > self.shared.options.max_bytes / 2 || need > (u32::MAX / 8) as usize {
             return Err(AppendError::TooLarge);
         }
@@ -195,6 +194,10 @@ impl Appender {
         let mut touched = Vec::new();
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
+        // As the blocks of the file lie, so that most of a large group goes to the disk without another copy.
+        buffer.reserve(group.bytes() + notes.len() + BLOCK);
+        let padding = padding(buffer.as_ptr(), u64::from(active.end));
+        buffer.resize(padding, 0);
         let mut newest = Timestamp::default();
         let mut state = shared.state();
         if group.waiting.iter().any(Waiting::is_behind) {
@@ -245,8 +248,8 @@ impl Appender {
         let end_seq = state.next_seq;
         drop(state);
 
-        let written = active.place.file.write_at(&buffer, u64::from(active.end));
-        let end = active.end + buffer.len() as u32;
+        let written = active.place.file.write_at(&buffer[padding..], u64::from(active.end));
+        let end = active.end + (buffer.len() - padding) as u32;
         self.buffer = buffer;
         if let Err(error) = written {
             shared.note_fault("write to the journal", &error);
@@ -353,8 +356,7 @@ fn refuse_behind(commits: Vec<Pending>) -> Vec<Pending> {
     let mut good = Vec::with_capacity(commits.len());
     for commit in commits {
         if commit.lane.as_ref().is_some_and(Mark::is_behind) {
-            // Who no longer listens needs no answer.
-            drop(commit.reply.send(Err(AppendError::Behind)));
+            commit.reply.send(Err(AppendError::Behind));
         } else {
             good.push(commit);
         }

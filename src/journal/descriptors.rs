@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::direct;
 use super::fs::{File, private};
 
 /// Descriptors that are held open beside those with something to sync; the one that was opened first is closed for
@@ -102,7 +103,7 @@ impl File for PooledFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.is_dirty.store(true, Ordering::Release);
-        self.descriptor()?.write_all_at(bytes, offset)
+        direct::write_all_at(&*self.descriptor()?, bytes, offset)
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -7,18 +7,65 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::format::{Notes, RECORD_BYTES};
+use super::format::{Notes, RECORD_BYTES, RECORD_HEADER};
 use super::memory::MemoryPermit;
 use super::packed::{Packed, pack};
 use super::writer::{AppendError, Mark};
 use super::{Codec, Commit, IdempotencyKey, Position, StreamId};
 use crate::event::{Lines, Run};
+use crate::telemetry::panics;
 use crate::units::Timestamp;
 
 /// Parts of this size or more are compressed alone, on the thread that commits them.
 pub const PACKED_ALONE: usize = 64 * 1024;
 
-pub type Reply = oneshot::Sender<Result<Range<u64>, AppendError>>;
+/// What a commit has come to: the numbers of its events, or why there are none.
+pub type Answer = Result<Range<u64>, AppendError>;
+
+/// Who hears what a commit has come to. Dropped without an answer it says that the journal is closed.
+pub struct Reply(Option<Listener>);
+
+enum Listener {
+    Receipt(oneshot::Sender<Answer>),
+    Call(Box<dyn FnOnce(Answer) + Send>),
+}
+
+impl Reply {
+    /// To one who waits.
+    pub fn receipt() -> (Reply, oneshot::Receiver<Answer>) {
+        let (sender, receiver) = oneshot::channel();
+        (Reply(Some(Listener::Receipt(sender))), receiver)
+    }
+
+    /// Calls `then` on the thread that knows the answer.
+    pub fn call(then: impl FnOnce(Answer) + Send + 'static) -> Reply {
+        Reply(Some(Listener::Call(Box::new(then))))
+    }
+
+    pub fn send(mut self, answer: Answer) {
+        self.answer(answer);
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        match self.0.take() {
+            // Who no longer listens needs no answer.
+            Some(Listener::Receipt(sender)) => drop(sender.send(answer)),
+            // The threads of the journal outlive a bug of those who listen.
+            Some(Listener::Call(then)) => {
+                if let Err(panic) = panics::contain(|| then(answer)) {
+                    tracing::error!(panic, "the listener of a commit panicked");
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.answer(Err(AppendError::Closed));
+    }
+}
 
 /// A commit that waits for its turn.
 pub struct Pending {
@@ -149,8 +196,7 @@ impl Waiting {
             lane.fail();
         }
         drop(self.permit);
-        // Who no longer listens needs no answer.
-        let _ = self.reply.send(answer);
+        self.reply.send(answer);
     }
 }
 
@@ -222,6 +268,12 @@ impl Group {
 
     fn close(&mut self, open: Open) {
         self.drafts[open.draft].lines = join(open.parts, open.bytes);
+    }
+
+    /// The most bytes that its records take, notes not counted.
+    pub fn bytes(&self) -> usize {
+        let body = |draft: &Draft| draft.packed.as_ref().map_or(0, |packed| packed.meta.len() + packed.packed.len());
+        self.drafts.iter().map(|draft| body(draft) + RECORD_HEADER + 8).sum()
     }
 
     /// A record without lines, where there is none to carry the notes.

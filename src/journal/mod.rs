@@ -11,6 +11,7 @@ mod condition;
 mod config;
 mod cursor;
 mod descriptors;
+pub(crate) mod direct;
 mod disk;
 #[cfg(test)]
 mod faults;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::direct::{BLOCK, padding};
 use super::format::{DATA_START, RECORD_HEADER, RECORD_MAGIC, RecordHeader, SEGMENT_HEADER, Sector, SegmentHeader};
 use super::fs::{File, Fs};
 use super::streams::Heads;
@@ -36,7 +37,8 @@ pub struct Place {
     pub bytes: u32,
 }
 
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+/// Zeros written at a time, and the memory for them: aligned, so that they need no page cache.
+const ZEROS: usize = 512 * 1024;
 
 impl Place {
     /// Makes a file full of zeros that survives a power cut. One that could not be finished is removed.
@@ -56,10 +58,12 @@ impl Place {
 
 /// Writes zeros from `from` up to `to`.
 pub fn fill(file: &dyn File, from: u32, to: u32) -> io::Result<()> {
+    let zeros = vec![0; ZEROS.min(to.saturating_sub(from) as usize) + BLOCK];
     let mut at = from;
     while at < to {
-        let len = ZEROS.len().min((to - at) as usize);
-        file.write_at(&ZEROS[..len], u64::from(at))?;
+        let start = padding(zeros.as_ptr(), u64::from(at));
+        let len = (zeros.len() - BLOCK).min((to - at) as usize);
+        file.write_at(&zeros[start..start + len], u64::from(at))?;
         at += len as u32;
     }
     Ok(())

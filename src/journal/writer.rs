@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::appender::Appender;
-use super::gather::Pending;
+use super::gather::{Answer, Pending, Reply};
 use super::keys::KeyMatch;
 use super::memory::Full;
 use super::state::Shared;
@@ -165,13 +164,23 @@ impl Ticket {
     }
 
     /// Submits what belongs in this place. Large entries are compressed here, on the caller's thread.
-    pub fn commit(mut self, commit: Commit) -> Receipt {
-        let (reply, receipt) = oneshot::channel();
+    pub fn commit(self, commit: Commit) -> Receipt {
+        let (reply, receipt) = Reply::receipt();
+        self.submit(commit, reply);
+        Receipt(receipt)
+    }
+
+    /// The same, for those who have little to do then and need no task for it: `then` is called on a thread of the
+    /// journal and must not wait.
+    pub fn commit_then(self, commit: Commit, then: impl FnOnce(Answer) + Send + 'static) {
+        self.submit(commit, Reply::call(then));
+    }
+
+    fn submit(mut self, commit: Commit, reply: Reply) {
         let codec = self.shared.on_disk().then(|| self.shared.packing.codec());
         let pending = Pending::new(commit, codec, reply, self.lane.take());
         self.used = true;
         self.shared.put(self.number, Place::Due(pending));
-        Receipt(receipt)
     }
 }
 
@@ -234,10 +243,10 @@ impl Mark {
 
 /// Resolves after the sync (in memory mode after the append), with the numbers of the first event and behind the
 /// last; events of others may lie between.
-pub struct Receipt(oneshot::Receiver<Result<Range<u64>, AppendError>>);
+pub struct Receipt(oneshot::Receiver<Answer>);
 
 impl Future for Receipt {
-    type Output = Result<Range<u64>, AppendError>;
+    type Output = Answer;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(cx).map(|answer| answer.unwrap_or(Err(AppendError::Closed)))

@@ -1,0 +1,98 @@
+//! Large writes past the page cache, where the file system is known to take them: the cache costs more than the write.
+//!
+//! Only whole blocks can be written directly, and only from memory that lies as they do. What comes before the first and
+//! behind the last one goes through the cache. A sync covers both.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+/// What offsets, lengths and memory of direct writes are multiples of; no disk asks for more.
+pub const BLOCK: usize = 4096;
+/// Fewer bytes in whole blocks than this are not worth a write of their own.
+pub const LEAST_DIRECT: usize = 256 * 1024;
+/// ext4 and XFS.
+const FILE_SYSTEMS: [u64; 2] = [0xEF53, 0x5846_5342];
+
+/// Whether direct writes may be tried on this file.
+pub fn is_allowed(file: impl AsFd) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|stat| FILE_SYSTEMS.contains(&(stat.f_type as u64)))
+}
+
+/// Whether an error says that this file takes no direct writes.
+pub fn is_refusal(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::OPNOTSUPP))
+}
+
+/// How many bytes to put in front of what is written at `offset`, so that its blocks lie in memory as they do in the file.
+pub fn padding(memory: *const u8, offset: u64) -> usize {
+    (offset as usize % BLOCK + BLOCK - memory.addr() % BLOCK) % BLOCK
+}
+
+/// Writes all of `bytes` to an open file.
+pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let head = (offset.next_multiple_of(BLOCK as u64) - offset) as usize;
+    let whole = bytes.len().saturating_sub(head) / BLOCK * BLOCK;
+    let fits = whole >= LEAST_DIRECT && bytes[head..].as_ptr().addr().is_multiple_of(BLOCK) && is_allowed(file);
+    let written = if fits { write_blocks(file, &bytes[head..head + whole], offset + head as u64)? } else { 0 };
+    if written == 0 {
+        return file.write_all_at(bytes, offset);
+    }
+    file.write_all_at(&bytes[..head], offset)?;
+    let rest = head + written;
+    file.write_all_at(&bytes[rest..], offset + rest as u64)
+}
+
+/// Writes whole blocks directly; how many bytes that went for. A descriptor of its own: readers of the other one read any
+/// number of bytes.
+fn write_blocks(file: &File, blocks: &[u8], offset: u64) -> io::Result<usize> {
+    let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+    // The same file, whatever has its name by now.
+    let same = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let Ok(file) = rustix::fs::open(same, flags, Mode::empty()).map(File::from) else { return Ok(0) };
+    loop {
+        match file.write_at(blocks, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_refusal(&error) => return Ok(0),
+            written => return written,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn a_file_holds_what_was_written_however_it_got_there(
+            writes in prop::collection::vec((0u64..100_000, 0usize..900_000, any::<bool>()), 1..6),
+        ) {
+            let path = std::env::temp_dir().join(format!("weir-direct-{}", std::process::id()));
+            let file = File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
+            let (mut expected, mut fill) = (Vec::new(), 0u8);
+            for (offset, len, lies_well) in writes {
+                let mut memory = Vec::with_capacity(len + 2 * BLOCK);
+                let padding = padding(memory.as_ptr(), offset) + usize::from(!lies_well);
+                memory.resize(padding, 0);
+                memory.extend((0..len).map(|n| { fill = fill.wrapping_add((n / 251) as u8).wrapping_add(1); fill }));
+                write_all_at(&file, &memory[padding..], offset).unwrap();
+                let end = offset as usize + len;
+                expected.resize(expected.len().max(if len > 0 { end } else { 0 }), 0);
+                if len > 0 {
+                    expected[offset as usize..end].copy_from_slice(&memory[padding..]);
+                }
+                prop_assert!(std::fs::read(&path).unwrap() == expected);
+            }
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+}
