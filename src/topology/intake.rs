@@ -1,6 +1,7 @@
 //! The intake given to a source: jobs are decoded, run through the flow and committed on the data threads.
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -19,8 +20,11 @@ use crate::codec::{Codec, Frames, Limits, Ordinals, Refusal};
 use crate::component::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, Receipt, Wait};
 use crate::event::Provenance;
 use crate::journal::dead_letters::{self, DeadLetter, DeadLetters, NewDeadLetter};
-use crate::journal::{self, AppendError, Commit, Journal, KeyMatch, MemoryPermit, ReserveError, StreamId, Ticket};
+use crate::journal::{AppendError, Commit, Journal, KeyMatch, MemoryPermit, ReserveError, StreamId, Ticket};
 use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState, Counts, Folding, panics};
+
+/// Jobs up to this size are done on the caller's thread.
+const SMALL_BYTES: usize = 4 * 1024;
 
 /// What all sources share.
 pub struct IntakeContext {
@@ -132,6 +136,11 @@ impl SourceIntake {
             Some(transform) => Arc::new(inner.flow().from(transform)),
         };
         let running = inner.jobs.token();
+        if at.is_none() && is_small(&job) {
+            let ticket = inner.context.journal.ticket();
+            run_here(inner, flow, job, ticket, answer, running);
+            return Receipt(receipt);
+        }
         self.inner.context.pool.push(|| {
             let ticket = inner.context.journal.ticket();
             Box::new(move || run(&inner, flow, job, ticket, answer, running))
@@ -284,10 +293,58 @@ fn run(
             return say(answer, outcome(JobStatus::Rejected, 0, refused));
         }
     };
-    log_refused(inner, &job, &work.refused);
     if let Err(verdict) = keep_dead_letters(inner, &flow, &job, &work) {
+        log_refused(inner, &job, &work.refused);
         return say(answer, outcome(verdict, 0, work.refused));
     }
+    commit(inner, flow, job, work, ticket, answer, running);
+}
+
+/// Whether a job is done sooner than another thread would be awake to do it. A key is looked up on the disk.
+fn is_small(job: &Job) -> bool {
+    job.key.is_none() && job.chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>() <= SMALL_BYTES
+}
+
+/// Does a small job on the caller's thread, which must not wait: dead letters are written on a data thread.
+fn run_here(
+    inner: Arc<Inner>,
+    flow: Arc<Flow>,
+    job: Job,
+    ticket: Ticket,
+    answer: oneshot::Sender<Outcome>,
+    running: TaskTrackerToken,
+) {
+    let context = inner.context.clone();
+    let here = panics::contain(|| match process(&flow, &job, &context.limits) {
+        Err(refused) => {
+            log_refused(&inner, &job, &refused);
+            say(answer, outcome(JobStatus::Rejected, 0, refused));
+        }
+        Ok(work) if has_dead_letters(&job, &work) => context.pool.push(|| {
+            Box::new(move || match keep_dead_letters(&inner, &flow, &job, &work) {
+                Ok(()) => commit(&inner, flow, job, work, ticket, answer, running),
+                Err(verdict) => say(answer, outcome(verdict, 0, work.refused)),
+            })
+        }),
+        Ok(work) => commit(&inner, flow, job, work, ticket, answer, running),
+    });
+    // What the job holds (ticket, receipt) is released by the unwinding itself.
+    if let Err(panic) = here {
+        tracing::error!(panic, "a job panicked; it is answered as failed");
+    }
+}
+
+/// Commits what a job has come to, and answers once that is as safe as the job asked for.
+fn commit(
+    inner: &Arc<Inner>,
+    flow: Arc<Flow>,
+    job: Job,
+    work: Work,
+    ticket: Ticket,
+    answer: oneshot::Sender<Outcome>,
+    running: TaskTrackerToken,
+) {
+    log_refused(inner, &job, &work.refused);
     let Work { result, refused, counts, accepted } = work;
     // A key belongs to what was taken: a body of which nothing was usable may be corrected and sent again.
     let key = job.key.filter(|_| accepted + counts.dead_lettered > 0);
@@ -298,34 +355,52 @@ fn run(
         return say(answer, done);
     }
     let streams: Vec<StreamId> = result.entries.iter().map(|(stream, _)| *stream).collect();
-    let receipt = ticket.commit(Commit {
+    let commit = Commit {
         entries: result.entries,
         positions: job.marks,
         received_at: job.provenance.received_at,
         key,
         accepted: accepted.min(u64::from(u32::MAX)) as u32,
         permit: job.permit,
-    });
+    };
     let mut reply = Some((answer, done));
     if job.wait == Wait::None
         && let Some((answer, done)) = reply.take()
     {
         say(answer, done);
     }
-    let (inner, wait) = (inner.clone(), job.wait);
-    inner.context.runtime.clone().spawn(async move {
-        let settled = settle(&inner, receipt, wait, &streams, deltas).await;
-        drop(running);
-        let Some((answer, done)) = reply else { return };
-        say(
-            answer,
-            match settled {
-                (JobStatus::Done, _) => done,
-                (JobStatus::Repeat, accepted) => outcome(JobStatus::Repeat, accepted, done.refused),
-                (verdict, _) => outcome(verdict, 0, done.refused),
-            },
-        );
-    });
+    let inner = inner.clone();
+    match job.wait {
+        // A task for each of many small jobs would cost as much as the job.
+        Wait::Journal | Wait::None => ticket.commit_then(commit, move |appended| {
+            let settled = entered(&inner, appended, &deltas).map_or_else(|failed| failed, |_| (JobStatus::Done, 0));
+            conclude(settled, running, reply);
+        }),
+        Wait::Delivered(patience) => {
+            let receipt = ticket.commit(commit);
+            inner.context.runtime.clone().spawn(async move {
+                let settled = match entered(&inner, receipt.await, &deltas) {
+                    Ok(seqs) => (delivered(&inner, seqs.end, &streams, &deltas.flow.beyond, patience).await, 0),
+                    Err(failed) => failed,
+                };
+                conclude(settled, running, reply);
+            });
+        }
+    }
+}
+
+/// Ends a job, and answers those who still wait for it.
+fn conclude(settled: (JobStatus, u64), running: TaskTrackerToken, reply: Option<(oneshot::Sender<Outcome>, Outcome)>) {
+    drop(running);
+    let Some((answer, done)) = reply else { return };
+    say(
+        answer,
+        match settled {
+            (JobStatus::Done, _) => done,
+            (JobStatus::Repeat, accepted) => outcome(JobStatus::Repeat, accepted, done.refused),
+            (verdict, _) => outcome(verdict, 0, done.refused),
+        },
+    );
 }
 
 /// Logs what a source refuses, and from whom. Dead letters are logged elsewhere.
@@ -369,6 +444,11 @@ fn repeated(inner: &Inner, known: KeyMatch) -> (JobStatus, u64) {
 /// The sender may have left; what was accepted stays accepted.
 fn say(answer: oneshot::Sender<Outcome>, outcome: Outcome) {
     drop(answer.send(outcome));
+}
+
+/// Whether some of a job goes to the dead-letter queue.
+fn has_dead_letters(job: &Job, work: &Work) -> bool {
+    (job.on_bad == OnBad::DeadLetter && !work.refused.is_empty()) || !work.result.dead.is_empty()
 }
 
 /// Puts dead events into the queue, synced, before the rest of the job is committed: they may come twice if the
@@ -434,23 +514,15 @@ impl Deltas {
     }
 }
 
-/// Waits for what the job asked for and enters the accounting. The number is what a repeat is answered with.
-async fn settle(
+/// Enters what was appended into the accounting; else says how the job ends. The number is what a repeat is answered with.
+fn entered(
     inner: &Inner,
-    receipt: journal::Receipt,
-    wait: Wait,
-    streams: &[StreamId],
-    deltas: Deltas,
-) -> (JobStatus, u64) {
-    let seqs = match receipt.await {
-        Ok(seqs) => seqs,
-        Err(error) => return failed(inner, error),
-    };
+    appended: Result<Range<u64>, AppendError>,
+    deltas: &Deltas,
+) -> Result<Range<u64>, (JobStatus, u64)> {
+    let seqs = appended.map_err(|error| failed(inner, error))?;
     deltas.enter(inner);
-    match wait {
-        Wait::Delivered(patience) => (delivered(inner, seqs.end, streams, &deltas.flow.beyond, patience).await, 0),
-        Wait::Journal | Wait::None => (JobStatus::Done, 0),
-    }
+    Ok(seqs)
 }
 
 fn failed(inner: &Inner, error: AppendError) -> (JobStatus, u64) {
