@@ -294,10 +294,24 @@ impl Tail {
         self.enqueue(identity);
     }
 
+    /// Whether the file's file system gives files new inodes. Files that are found one after another mostly lie together.
+    fn is_shifting(&mut self, found: &Found) -> io::Result<bool> {
+        let (folder, device) = (found.path.parent(), found.stat.identity.device);
+        if let Some((known, on, is_shifting)) = &self.last_folder
+            && Some(known.as_path()) == folder
+            && *on == device
+        {
+            return Ok(*is_shifting);
+        }
+        let magic = rustix::fs::statfs(&found.path)?.f_type as u64;
+        let is_shifting = SHIFTING.contains(&magic);
+        self.last_folder = folder.map(|folder| (folder.to_owned(), device, is_shifting));
+        Ok(is_shifting)
+    }
+
     /// Whether the file is one that was read, under a new inode: some file systems do that to open files.
     fn moved(&mut self, found: &Found, now: Instant) -> io::Result<bool> {
-        let magic = rustix::fs::statfs(&found.path)?.f_type as u64;
-        if !SHIFTING.contains(&magic) {
+        if !self.is_shifting(found)? {
             return Ok(false);
         }
         let (scan, path) = (self.scan, &found.path);

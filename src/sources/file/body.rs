@@ -13,8 +13,14 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 const SKIP_BYTES: usize = 64 * 1024;
 
 pub enum Body {
-    Plain(Arc<OwnedFd>),
+    Plain(Plain),
     Packed(Box<Packed>),
+}
+
+pub struct Plain {
+    file: Arc<OwnedFd>,
+    /// Its size when it was looked at last, so that its end need not be found by reading nothing there.
+    size: u64,
 }
 
 /// Where and why nothing more can be read from a packed file.
@@ -33,7 +39,7 @@ impl Body {
     pub fn new(file: impl Into<Arc<OwnedFd>>, packing: Packing) -> Body {
         let file = file.into();
         match packing {
-            Packing::None => Body::Plain(file),
+            Packing::None => Body::Plain(Plain { file, size: u64::MAX }),
             packing => Body::Packed(Box::new(Packed {
                 file,
                 packing,
@@ -47,8 +53,15 @@ impl Body {
 
     pub fn file(&self) -> &Arc<OwnedFd> {
         match self {
-            Body::Plain(file) => file,
+            Body::Plain(plain) => &plain.file,
             Body::Packed(packed) => &packed.file,
+        }
+    }
+
+    /// Says how large the file is now.
+    pub fn note_size(&mut self, size: u64) {
+        if let Body::Plain(plain) = self {
+            plain.size = size;
         }
     }
 
@@ -71,26 +84,30 @@ impl Body {
     /// Appends up to `want` bytes from `offset` on; fewer only at the end.
     pub fn read_at(&mut self, offset: u64, want: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match self {
-            Body::Plain(file) => read_plain(file, offset, want, buffer),
+            Body::Plain(plain) => plain.read_at(offset, want, buffer),
             Body::Packed(packed) => packed.read_at(offset, want, buffer),
         }
     }
 }
 
-fn read_plain(file: &OwnedFd, offset: u64, want: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    let start = buffer.len();
-    buffer.reserve_exact(want);
-    while buffer.len() - start < want {
-        let at = offset + (buffer.len() - start) as u64;
-        match rustix::io::pread(file, rustix::buffer::spare_capacity(buffer), at) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+impl Plain {
+    fn read_at(&self, offset: u64, want: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let start = buffer.len();
+        buffer.reserve_exact(want);
+        while buffer.len() - start < want {
+            let at = offset + (buffer.len() - start) as u64;
+            match rustix::io::pread(&*self.file, rustix::buffer::spare_capacity(buffer), at) {
+                Ok(0) => break,
+                // A short read alone is no end: a remote file may give less than is there.
+                Ok(got) if at + got as u64 >= self.size => break,
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
+        buffer.truncate(start + want);
+        Ok(buffer.len() - start)
     }
-    buffer.truncate(start + want);
-    Ok(buffer.len() - start)
 }
 
 /// How a packed file ends, as far as it was expanded.

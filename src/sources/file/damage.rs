@@ -25,10 +25,10 @@ impl Tail {
         Ok((Body::new(body.file().clone(), packing), content))
     }
 
-    /// Looks at the first bytes of an open file, and prepares to read it as what it is.
-    pub(super) fn classify_content(&mut self, file: &mut Followed) -> io::Result<()> {
+    /// Looks at the first bytes of an open file, and prepares to read it as what it is. Returns these bytes.
+    pub(super) fn classify_content(&mut self, file: &mut Followed) -> io::Result<Vec<u8>> {
         // If this fails, the file is opened and looked at again.
-        let Some(body) = file.body.take() else { return Ok(()) };
+        let Some(body) = file.body.take() else { return Ok(Vec::new()) };
         let mut head = Vec::new();
         Body::new(body.file().clone(), Packing::None).read_at(0, LOOK_BYTES, &mut head)?;
         file.encoding = marked_order(&head).filter(|_| self.is_wide());
@@ -45,8 +45,10 @@ impl Tail {
                 (true, Packing::None)
             }
         };
-        file.body = Some(Body::new(body.file().clone(), file.packing));
-        Ok(())
+        let mut body = Body::new(body.file().clone(), file.packing);
+        body.note_size(file.size);
+        file.body = Some(body);
+        Ok(head)
     }
 
     fn is_wide(&self) -> bool {

@@ -193,8 +193,9 @@ impl Followed {
         has_changed
     }
 
-    /// Whether the file still begins with what was read of it, up to where it was read.
-    pub fn is_same(&mut self) -> io::Result<bool> {
+    /// Whether the file still begins with what was read of it, up to where it was read. `first` are its first bytes,
+    /// where they are known already.
+    pub fn is_same(&mut self, first: Option<&[u8]>) -> io::Result<bool> {
         let (head, place, place_at, size) = (self.head, self.place, self.place_at, self.size);
         let Some(body) = &mut self.body else { return Ok(true) };
         let is_plain = matches!(body, Body::Plain(_));
@@ -203,7 +204,7 @@ impl Followed {
         }
         let fits = fits(body, &head, &place, place_at)?;
         if fits && usize::from(head.len) < HEAD_BYTES {
-            self.head = print_head(body)?;
+            self.head = first.filter(|_| is_plain).map_or_else(|| print_head(body), |first| Ok(Print::of(first)))?;
         }
         Ok(fits)
     }
@@ -229,14 +230,22 @@ impl Followed {
         unread
     }
 
-    /// Takes prints of the place that reading has come to.
-    pub fn print_place(&mut self) -> io::Result<()> {
+    /// Takes prints of the place that reading has come to; `before` are the file's own bytes before it, as many as are in
+    /// memory.
+    pub fn print_place(&mut self, before: &[u8]) -> io::Result<()> {
         let at = self.ranges.cursor();
         let Some(body) = &mut self.body else { return Ok(()) };
         if usize::from(self.head.len) < HEAD_BYTES {
-            self.head = print_head(body)?;
+            self.head = match before.get(..HEAD_BYTES).filter(|_| before.len() as u64 == at) {
+                Some(head) => Print::of(head),
+                None => print_head(body)?,
+            };
         }
-        (self.place, self.place_at) = (print_place(body, at)?, at);
+        self.place = match before.last_chunk::<{ PLACE_BYTES as usize }>() {
+            Some(place) => Print::of(place),
+            None => print_place(body, at)?,
+        };
+        self.place_at = at;
         Ok(())
     }
 

@@ -73,6 +73,16 @@ pub struct Chunk {
     pub notes: Notes,
 }
 
+impl Chunk {
+    /// The file's bytes before `end`, as far as the chunk holds them unchanged.
+    pub fn as_in_file(&self) -> &[u8] {
+        match (&self.frames, &self.ordinals) {
+            (Frames::Lines, Ordinals::Offset(base)) if base + self.bytes.len() as u64 == self.end => &self.bytes,
+            _ => &[],
+        }
+    }
+}
+
 /// What was done to the bytes, for the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notes {

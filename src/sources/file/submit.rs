@@ -50,7 +50,9 @@ impl Tail {
         let (slot, statement) = file.ranges.take(chunk.end);
         // To look back in a packed file would mean to expand it again; its print stays where it is.
         if file.packing == Packing::None {
-            file.print_place()?;
+            // Behind the chunk there may be a range that was settled before.
+            let before = if file.ranges.cursor() == chunk.end { chunk.as_in_file() } else { &[] };
+            file.print_place(before)?;
         }
         file.slots = file.slots.max(slot + 1);
         let mark = self.mark(file, slot, statement);

@@ -99,6 +99,8 @@ pub struct Tail {
     pub(super) losses: Losses,
     pub(super) marks: Vec<journal::Position>,
     pub(super) said: Vec<String>,
+    /// A folder and a device, and whether files there get new inodes.
+    pub(super) last_folder: Option<(PathBuf, u64, bool)>,
     troubled: HashSet<Identity>,
     queue: VecDeque<Identity>,
     open: HashSet<Identity>,
@@ -107,6 +109,8 @@ pub struct Tail {
     next_scan: Instant,
     scan_took: Duration,
     next_poll: Instant,
+    /// When files that wait in the queue are looked at next.
+    next_watch: Instant,
     pub(super) started: Instant,
     /// When these patterns were looked at first, maybe by an agent before this one, in nanoseconds since 1970.
     pub(super) looks_since: i64,
@@ -146,6 +150,7 @@ impl Tail {
             losses: Losses::default(),
             marks: Vec::new(),
             said: Vec::new(),
+            last_folder: None,
             queue: VecDeque::new(),
             open: HashSet::new(),
             submissions: FuturesUnordered::new(),
@@ -153,6 +158,7 @@ impl Tail {
             next_scan: now,
             scan_took: Duration::ZERO,
             next_poll: now,
+            next_watch: now,
             started: now,
             looks_since: looks_since.unwrap_or_else(|| 1000 * Timestamp::now().0),
         };
@@ -221,9 +227,14 @@ impl Tail {
 
     /// What goes on while nothing can be read, because memory or the journal has no space: files are looked for, opened
     /// as far as they may be, and looked at, so that those that are rotated away or cut back meanwhile are still read, or
-    /// counted. Returns when to call again.
+    /// counted. Returns when to call again. Whoever waits for memory often does not look at all files each time.
     pub fn watch(&mut self, now: Instant) -> Instant {
+        let is_due = now >= self.next_watch || now >= self.next_scan || now >= self.next_poll;
         self.look_around(now);
+        if !is_due {
+            return self.next_scan.min(self.next_poll);
+        }
+        self.next_watch = now + self.settings.poll;
         let waiting: Vec<Identity> = self.queue.iter().copied().collect();
         let mut is_full = false;
         for identity in waiting {
@@ -344,9 +355,13 @@ impl Tail {
             }
         };
         file.note(&stat, now);
+        if let Some(body) = &mut file.body {
+            body.note_size(stat.size);
+        }
         let has_changed = file.looked_at != Some(file.state());
+        let mut first = None;
         if is_opened || (has_changed && file.ranges.cursor() == 0) {
-            self.classify_content(file)?;
+            first = Some(self.classify_content(file)?);
         }
         if !has_changed {
             return Ok(());
@@ -359,7 +374,7 @@ impl Tail {
         if let Some(Body::Packed(packed)) = &mut file.body {
             packed.try_again();
         }
-        if !file.is_same()? {
+        if !file.is_same(first.as_deref())? {
             if file.ranges.cursor() > 0 {
                 self.marks.push(self.mark(file, PAST, file.as_past().ranges.landed().statement()));
             }
@@ -375,10 +390,12 @@ impl Tail {
             info!(path = %path.display(), unread_bytes = bytes, truncations = file.generation, "the file was cut back and begins anew");
             self.cx.intake.truncated();
             self.losses.add(Truncation { path, family, origin, is_unknown, bytes, at: now });
-            self.classify_content(file)?;
+            first = Some(self.classify_content(file)?);
         }
         file.looked_at = Some(file.state());
-        self.say_wide(file)?;
+        if file.ranges.cursor() == 0 {
+            self.say_wide(file, first)?;
+        }
         if file.stamp.is_none() {
             let capture = self.settings.capture;
             file.stamp = match (self.settings.stamps_owner, capture) {
@@ -391,13 +408,19 @@ impl Tail {
     }
 
     /// Says of a file that is read for the first time, if so, that it must be UTF-16.
-    fn say_wide(&mut self, file: &mut Followed) -> std::io::Result<()> {
-        if self.settings.reader.shape.encoding.is_some() || file.ranges.cursor() > 0 {
+    fn say_wide(&mut self, file: &mut Followed, first: Option<Vec<u8>>) -> std::io::Result<()> {
+        if self.settings.reader.shape.encoding.is_some() {
             return Ok(());
         }
         let Some(body) = &mut file.body else { return Ok(()) };
-        let mut head = Vec::new();
-        body.read_at(0, HEAD_BYTES, &mut head)?;
+        let head = match first.filter(|_| matches!(body, Body::Plain(_))) {
+            Some(head) => head,
+            None => {
+                let mut head = Vec::new();
+                body.read_at(0, HEAD_BYTES, &mut head)?;
+                head
+            }
+        };
         if let Some(encoding) = looks_wide(&head)
             && self.refused.insert(file.path.clone())
         {
