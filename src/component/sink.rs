@@ -1,6 +1,7 @@
 //! Sinks encode and write a batch. Batching, retries, bisection and settling belong to `delivery`.
 
 use std::any::Any;
+use std::cell::OnceCell;
 use std::future::Future;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use crate::net::client::Client;
 use crate::net::tls::Trust;
 use crate::secret::Secret;
 use crate::store::Stores;
+use crate::units::Timestamp;
 
 /// What a sink promises about an event that is sent again after a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +91,11 @@ pub trait Sink: Send + Sync + Sized + 'static {
     /// The promise of this configuration, where it differs.
     fn promise(_config: &Self::Config) -> Promise {
         Self::PROMISE
+    }
+
+    /// Bytes of one write while more than a batch waits, if larger writes cost this sink less; 0 where a batch is the most.
+    fn catch_up_bytes(_config: &Self::Config) -> usize {
+        0
     }
 
     /// What opening found out about the target; `validate` prints it.
@@ -281,7 +288,7 @@ impl<'a> BatchEvent<'a> {
     }
 
     pub fn values(&self) -> Values<'a> {
-        Values { event: self.json(), received_at: format!("\"{}\"", self.record.received_at) }
+        Values { event: self.json(), received_at: self.record.received_at, text: OnceCell::new() }
     }
 
     /// The id: the event's own member if it is a UUID or ULID, else the one that follows from its origin.
@@ -299,13 +306,18 @@ impl<'a> BatchEvent<'a> {
 /// What templates find of an event: its members, and the time of receipt where it has no `timestamp`.
 pub struct Values<'a> {
     event: Raw<'a>,
-    received_at: String,
+    received_at: Timestamp,
+    /// The time of receipt as JSON, once somebody has asked for it.
+    text: OnceCell<String>,
 }
 
 impl<'a> Values<'a> {
     pub fn get(&self, path: &[String]) -> Option<Raw<'_>> {
         match self.event.path(path).filter(|value| !value.is_null()) {
-            None if path.len() == 1 && path[0] == "timestamp" => Some(Raw::valid(self.received_at.as_bytes())),
+            None if path.len() == 1 && path[0] == "timestamp" => {
+                let text = self.text.get_or_init(|| format!("\"{}\"", self.received_at));
+                Some(Raw::valid(text.as_bytes()))
+            }
             value => value,
         }
     }
@@ -320,6 +332,10 @@ pub trait AnySinkConfig: Send + Sync {
 
     fn is_live(&self) -> bool {
         false
+    }
+
+    fn catch_up_bytes(&self) -> usize {
+        0
     }
 
     fn readable(&self) -> Readable {
@@ -366,6 +382,10 @@ impl<S: Sink> AnySinkConfig for Configured<S> {
 
     fn is_live(&self) -> bool {
         S::IS_LIVE
+    }
+
+    fn catch_up_bytes(&self) -> usize {
+        S::catch_up_bytes(&self.0)
     }
 
     fn readable(&self) -> Readable {

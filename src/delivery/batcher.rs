@@ -1,6 +1,7 @@
 //! Gathers records into write batches by events, bytes and age, without copying.
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 use super::policy::Batching;
 use crate::component::{RecordSlice, WriteBatch};
 use crate::journal::Record;
-use crate::units::Timestamp;
+use crate::units::{ByteSize, Timestamp};
 
 /// Which events of a record a sink wants.
 pub type Filter = Box<dyn Fn(&Record) -> Vec<bool> + Send + Sync>;
@@ -32,7 +33,11 @@ pub struct Batcher {
     limits: Batching,
     max_age: Option<Duration>,
     filter: Option<Filter>,
+    /// Bytes of one write while more than a batch waits; 0 where a batch is the most.
+    catch_up: usize,
     queue: VecDeque<Gathered>,
+    /// Whether the journal holds all records in the queue in memory anyway.
+    is_shared: bool,
     /// Wanted events and their bytes in the queue.
     events: usize,
     bytes: usize,
@@ -50,7 +55,14 @@ struct Gathered {
 
 impl Batcher {
     pub fn new(limits: Batching, max_age: Option<Duration>, filter: Option<Filter>, position: u64) -> Batcher {
-        Batcher { limits, max_age, filter, queue: VecDeque::new(), events: 0, bytes: 0, position }
+        let queue = VecDeque::new();
+        Batcher { limits, max_age, filter, catch_up: 0, queue, is_shared: true, events: 0, bytes: 0, position }
+    }
+
+    /// Lets one write have up to so many bytes, whatever the limits say, while more than a batch waits in memory that is
+    /// the journal's: a sink whose cost is mostly per write catches up with fewer of them.
+    pub fn catching_up(self, bytes: usize) -> Batcher {
+        Batcher { catch_up: bytes, ..self }
     }
 
     /// Takes a record; events before the position are skipped.
@@ -59,6 +71,8 @@ impl Batcher {
         if skipped as usize == record.lines.len() {
             return;
         }
+        // What was read from the disk is nobody else's.
+        self.is_shared = Arc::strong_count(&record) > 1 && (self.is_shared || self.queue.is_empty());
         let range = skipped as usize..record.lines.len();
         match &self.filter {
             None => self.gather(record, range, true, now),
@@ -92,17 +106,34 @@ impl Batcher {
         self.queue.front().map(|oldest| oldest.record.received_at)
     }
 
-    /// Whether a batch is full, so that nothing more needs to be read for it.
-    pub fn is_full(&self) -> bool {
+    /// Whether a batch is full.
+    fn is_full(&self) -> bool {
         self.events >= self.limits.events.get() || self.bytes >= self.limits.bytes.to_usize()
     }
 
-    /// Bytes that may be read to fill the next batch.
-    pub fn wanted_bytes(&self) -> usize {
-        self.limits.bytes.to_usize().saturating_sub(self.bytes).max(1)
+    /// Whether more may be read for the next write.
+    pub fn wants_more(&self) -> bool {
+        !self.is_full() || (self.is_shared && self.bytes < self.catch_up)
     }
 
-    /// About how many bytes the next batch will have.
+    /// Bytes that may be read at once for the next write.
+    pub fn wanted_bytes(&self) -> usize {
+        let batch = self.limits.bytes.to_usize();
+        let left = if self.is_full() { self.catch_up } else { batch }.saturating_sub(self.bytes);
+        left.clamp(1, batch.max(1))
+    }
+
+    /// What the next write may have.
+    fn limits_now(&self) -> Batching {
+        match self.is_shared && self.is_full() && self.catch_up > self.limits.bytes.to_usize() {
+            true => {
+                Batching { events: NonZeroUsize::MAX, bytes: ByteSize(self.catch_up as u64), ..self.limits.clone() }
+            }
+            false => self.limits.clone(),
+        }
+    }
+
+    /// About how many bytes the next batch will have; what catching up adds is memory of the journal.
     pub fn next_bytes(&self) -> usize {
         let share = self.events.min(self.limits.events.get()) as f64 / self.events.max(1) as f64;
         ((self.bytes as f64 * share) as usize).min(self.limits.bytes.to_usize())
@@ -120,6 +151,7 @@ impl Batcher {
         if !(due || now_or_never || self.is_full() || self.events == 0) {
             return None;
         }
+        let limits = self.limits_now();
         let first = &self.queue.front()?.record;
         let mut pending = Pending {
             batch: WriteBatch::default(),
@@ -133,7 +165,7 @@ impl Batcher {
         while let Some(front) = self.queue.front_mut() {
             let is_expired = front.wanted && oldest.is_some_and(|oldest| front.record.received_at < oldest);
             let takes = front.wanted && !is_expired;
-            let fitting = if takes { self.limits.reserve(front, events, bytes) } else { front.events.len() };
+            let fitting = if takes { limits.reserve(front, events, bytes) } else { front.events.len() };
             if fitting == 0 {
                 break;
             }
@@ -174,4 +206,61 @@ impl Batching {
 
 fn size(record: &Record, events: &Range<usize>) -> usize {
     record.lines.start(events.end) - record.lines.start(events.start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Lines;
+    use crate::journal::StreamId;
+
+    /// Records of ten events of ten bytes.
+    fn records(count: u64) -> Vec<Arc<Record>> {
+        let of = |nth: u64| Record {
+            stream: StreamId(1),
+            first_seq: nth * 10,
+            stream_first: nth * 10,
+            received_at: Timestamp(0),
+            lines: Lines { bytes: vec![b'\n'; 100].into(), ends: (1..=10).map(|n| n * 10).collect(), runs: Vec::new() },
+        };
+        (0..count).map(|nth| Arc::new(of(nth))).collect()
+    }
+
+    /// The sizes of the writes that a sink gets of records which it finds waiting.
+    fn writes(records: Vec<Arc<Record>>, catch_up: usize) -> Vec<usize> {
+        let limits = Batching { events: NonZeroUsize::new(15).unwrap(), bytes: ByteSize(1000), ..Batching::default() };
+        let mut batcher = Batcher::new(limits, None, None, 0).catching_up(catch_up);
+        let (mut sizes, mut records, now) = (Vec::new(), records.into_iter().peekable(), Instant::now());
+        loop {
+            while batcher.wants_more()
+                && let Some(record) = records.next()
+            {
+                batcher.push(record, now);
+            }
+            match batcher.next(now, true) {
+                Some(pending) => sizes.push(pending.batch.len()),
+                None => return sizes,
+            }
+        }
+    }
+
+    #[test]
+    fn a_sink_catches_up_with_larger_writes_of_what_is_in_memory_anyway() {
+        let waiting = records(9);
+        assert_eq!(writes(waiting.clone(), 0), [15, 15, 15, 15, 15, 15]);
+        assert_eq!(writes(waiting.clone(), 5000), [90]);
+        let more = records(20);
+        assert_eq!(writes(more.clone(), 1500), [150, 50]);
+        assert_eq!(writes(waiting[..1].to_vec(), 5000), [10]);
+        drop((waiting, more));
+    }
+
+    #[test]
+    fn what_was_read_from_the_disk_is_written_in_batches() {
+        assert_eq!(writes(records(9), 5000), [15, 15, 15, 15, 15, 15]);
+        let waiting = records(9);
+        let mut mixed: Vec<Arc<Record>> = waiting.iter().take(3).cloned().collect();
+        mixed.extend(records(9).into_iter().skip(3));
+        assert!(writes(mixed, 5000).iter().all(|events| *events <= 30));
+    }
 }

@@ -170,7 +170,7 @@ impl<F: Feed> Delivery<F> {
         cx.memory = saved.memory.take().map(|memory| (saved.position, memory));
         let filter = filter.map(Arc::new);
         let mut this = Loop {
-            batcher: batcher(&policy, &filter, saved.position),
+            batcher: batcher(&policy, &filter, &*config, saved.position),
             rate: RateLimiter::new(policy.rate),
             concurrency: ConcurrencyLimit::new(policy.concurrency),
             connection: Arc::new(SinkConnection::new(config, cx, policy, metrics, dead_letters, parks, stop.clone())),
@@ -208,9 +208,12 @@ impl<F: Feed> Delivery<F> {
     }
 }
 
-fn batcher(policy: &Policy, filter: &Option<Arc<Filter>>, position: u64) -> Batcher {
+fn batcher(policy: &Policy, filter: &Option<Arc<Filter>>, config: &dyn AnySinkConfig, position: u64) -> Batcher {
     let filter = filter.clone().map(|filter| Box::new(move |record: &Record| filter(record)) as Filter);
-    Batcher::new(policy.batch.clone(), policy.max_age, filter, position)
+    let batcher = Batcher::new(policy.batch.clone(), policy.max_age, filter, position);
+    // A limit that somebody has set is kept, and a rate is not for bursts.
+    let is_free = policy.batch == policy::Batching::default() && policy.rate.is_none();
+    batcher.catching_up(if is_free { config.catch_up_bytes() } else { 0 })
 }
 
 impl<F: Feed> Loop<F> {
@@ -228,7 +231,7 @@ impl<F: Feed> Loop<F> {
             let now = Instant::now();
             let may_read = !self.stopping
                 && !self.closed
-                && !self.batcher.is_full()
+                && self.batcher.wants_more()
                 && self.read_again.is_none_or(|again| again <= now);
             let wanted = self.batcher.wanted_bytes();
             let wake = self.wake(now);
@@ -411,7 +414,8 @@ impl<F: Feed> Loop<F> {
         (self.watermark, self.out, self.unparking) = (Watermark::default(), BTreeMap::new(), false);
         self.unsettled.clear();
         self.feed.rewind();
-        self.batcher = batcher(&self.connection.policy, &self.filter, self.feed.position());
+        let connection = &self.connection;
+        self.batcher = batcher(&connection.policy, &self.filter, &*connection.config, self.feed.position());
         self.connection.forget_sink();
         self.opened = false;
         self.read_again = Some(Instant::now() + AGAIN);

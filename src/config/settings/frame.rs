@@ -19,7 +19,7 @@ use crate::units::{ByteSize, Duration, Rate};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SinkFrame {
-    /// Size of a write.
+    /// Size of a write. Where it is not set, a `file` sink writes up to 4 MiB at once while more waits in memory.
     pub batch: Batch,
     /// How failed writes are retried.
     pub retry: Retry,

@@ -18,6 +18,7 @@ use crate::component::sink;
 use crate::component::{BatchEvent, Check, Failure, Promise, Sink, SinkContext, WriteBatch, Written};
 use crate::units::{ByteSize, Duration};
 
+mod append;
 mod finished;
 mod identity;
 mod notes;
@@ -29,6 +30,11 @@ mod writer;
 mod tests;
 
 use writer::{Group, Writer};
+
+/// What one write may have while more waits: each write is synced, which costs as much as writing a megabyte.
+const CATCH_UP_BYTES: usize = 4 * 1024 * 1024;
+/// Files are rotated between writes; smaller ones would become too long with larger writes.
+const LEAST_ROTATED: ByteSize = ByteSize::mib(64);
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -156,6 +162,13 @@ impl Sink for File {
             }
         }
         if failures.is_empty() { Ok(groups.finish()) } else { Err(Failure::Some(failures)) }
+    }
+
+    /// Lines that need no encoding stay where they are in memory, however many they are.
+    fn catch_up_bytes(config: &Config) -> usize {
+        let is_verbatim = config.encoding.encoder().is_ok_and(|encoder| encoder.is_verbatim());
+        let is_long = config.rotate.size.is_none_or(|size| size >= LEAST_ROTATED);
+        if is_verbatim && is_long { CATCH_UP_BYTES } else { 0 }
     }
 
     fn preview(config: &Config, _: &SinkContext, batch: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {

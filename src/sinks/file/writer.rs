@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, IoSlice, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tracing::warn;
 
+use super::append::{self, DirectBuffer};
 use super::finished::{self, Archiver};
 use super::identity::Identity;
 use super::notes::{Files, Known, Memory, Note, Notes};
 use super::{Compression, Rotate, place};
 use crate::component::Failure;
+use crate::journal::direct;
 use crate::units::Timestamp;
 
 /// Files that are kept open; the one unused for longest is closed first.
 const MAX_OPEN: usize = 64;
 /// Files whose committed length is remembered; the one unused for longest is forgotten first.
 const MAX_KNOWN: usize = 1024;
-/// Chunks in one system call.
-const MAX_SLICES: usize = 64;
 
 /// The lines of a batch that go to one file.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,12 +50,15 @@ pub struct Writer {
     /// Ascending with every use.
     pub clock: u64,
     pub used: BTreeMap<String, u64>,
+    pub direct: DirectBuffer,
 }
 
 /// A file that is open.
 pub struct Open {
     file: File,
     folder: OwnedFd,
+    /// Whether large writes may go past the page cache.
+    is_direct: bool,
 }
 
 impl Writer {
@@ -160,7 +163,7 @@ impl Writer {
         {
             self.open.remove(&path);
         }
-        self.open.insert(group.path.clone(), Open { file, folder });
+        self.open.insert(group.path.clone(), Open { is_direct: direct::is_allowed(&file), file, folder });
         Ok(())
     }
 
@@ -192,30 +195,23 @@ impl Writer {
         }
     }
 
-    /// Appends, and tells how long the file is then.
+    /// Appends the lines of a group and returns the new length of the file.
     fn append(&mut self, group: &Group) -> io::Result<u64> {
-        let (open, known) = (&self.open[&group.path], self.files.get_mut(&group.path).expect("an open file is known"));
+        let (open, known) = (
+            self.open.get_mut(&group.path).expect("it was opened"),
+            self.files.get_mut(&group.path).expect("an open file is known"),
+        );
         let size = open.file.metadata()?.len();
         if size != known.len {
             warn!(path = group.path, expected = known.len, size, "another program changed the length of a file");
             known.len = size;
         }
         let header = self.header.as_deref().filter(|_| size == 0);
-        let chunks = header.into_iter().chain(group.chunks.iter().map(|chunk| &chunk[..]));
-        let mut len = size;
-        let mut slices: Vec<IoSlice<'_>> =
-            chunks.inspect(|chunk| len += chunk.len() as u64).map(IoSlice::new).collect();
-        let mut rest = &mut slices[..];
-        while !rest.is_empty() {
-            let count = rest.len().min(MAX_SLICES);
-            match (&open.file).write_vectored(&rest[..count]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut rest, written),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(len)
+        let chunks: Vec<&[u8]> = header.into_iter().chain(group.chunks.iter().map(|chunk| &chunk[..])).collect();
+        let mut direct = open.is_direct.then_some(&mut self.direct);
+        append::append(&open.file, size, &chunks, &mut direct)?;
+        open.is_direct = direct.is_some();
+        Ok(chunks.iter().fold(size, |len, chunk| len + chunk.len() as u64))
     }
 
     fn is_due(&self, group: &Group) -> bool {
