@@ -41,7 +41,7 @@ pub fn run(title: &str, folder: &Path, api: u16, port: u16) -> String {
             let due = Duration::from_secs_f64(n as f64 / RATE);
             std::thread::sleep(due.saturating_sub(started.elapsed()));
             let body = format!("{{\"n\":{n},\"at\":{},\"code\":\"print({n})\"}}", started.elapsed().as_nanos());
-            assert_eq!(super::post(&mut stream, body.as_bytes()), 200);
+            assert_eq!(super::senders::post(&mut stream, body.as_bytes()), 200);
         }
     });
     let mut times = times.into_inner().expect("no client panics");
