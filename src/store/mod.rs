@@ -83,6 +83,8 @@ const PART_EVENTS: usize = 65_536;
 pub const IMPORTED: u64 = 1 << 52;
 /// Memory of a store of which nothing else is said.
 const MEMORY: usize = 96 << 20;
+/// What questions may hold, however little memory the store has: a page of common events.
+const LEAST_FOR_QUESTIONS: usize = 1 << 20;
 /// Tails with fewer bytes come into memory while the store opens.
 const LOADED_AT_ONCE: usize = 1 << 20;
 /// A tail with so many bytes of lines becomes a part, however few its events are.
@@ -183,7 +185,7 @@ impl Store {
             tail_memory: options.memory / 3,
             retention: Mutex::new(options.retention.clone()),
             cache,
-            budget: Budget::new(options.memory / 6),
+            budget: Budget::new((options.memory / 6).max(LEAST_FOR_QUESTIONS)),
             loading: Arc::default(),
             writer: Mutex::new(Writer { file, max_seq, sealing: None }),
             memory: Mutex::default(),

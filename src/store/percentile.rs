@@ -4,10 +4,10 @@
 pub const MAX_EXACT: usize = 65_536;
 /// The same where there are many, one for each group: buckets take less room than more values.
 pub const MAX_EXACT_OF_GROUP: usize = 1024;
-/// Two values in one bucket differ by less than this factor.
-const GROWTH: f64 = 1.005;
+/// Two values in one bucket differ by less than this factor; a bucket stands for its middle, half a percent from both ends.
+const GROWTH: f64 = 1.01;
 /// Buckets of values up to 1e12 and down to 1e-12: what is beyond counts as the greatest or the least of them.
-const MAX_BUCKET: i32 = 5540;
+const MAX_BUCKET: i32 = 2777;
 /// Buckets are made so many at a time.
 const STEP: usize = 64;
 
