@@ -234,7 +234,7 @@ impl Snapshot {
         // Held until the page is whole.
         let (found, mut held): (Vec<BinaryHeap<Candidate>>, Vec<Held>) =
             found.into_iter().map(|best| (best.rows, best.held)).unzip();
-        let mut in_rows = Held::default();
+        let mut in_rows = held.pop().unwrap_or_default();
         let best: BinaryHeap<Candidate> = found.into_iter().flatten().collect();
         let sorted = best.into_sorted_vec();
         let has_more = sorted.len() > wanted;
@@ -247,7 +247,7 @@ impl Snapshot {
                 rows.push(row);
             }
         }
-        held.clear();
+        drop(held);
         Ok(Page { rows, has_more })
     }
 

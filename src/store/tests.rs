@@ -543,7 +543,7 @@ fn a_question_that_needs_more_than_its_share_of_memory_is_told_so() {
     let snapshot = store.snapshot();
     let told = snapshot.aggregate(&by("user_id"), &all()).expect_err("too many groups").to_string();
     assert!(told.contains("MiB of memory that queries may hold"), "{told}");
-    assert!(matches!(snapshot.page(&page(3000), &all()), Err(ReadError::TooLarge(_))));
+    assert!(matches!(snapshot.page(&page(4000), &all()), Err(ReadError::TooLarge(_))));
     assert_eq!(snapshot.aggregate(&by("event_type"), &all()).expect("one group").len(), 1);
     assert_eq!(snapshot.page(&page(100), &all()).expect("a page").rows.len(), 100);
     assert_eq!(store.0.budget.used(), 0, "everything was given back");
