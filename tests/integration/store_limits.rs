@@ -202,13 +202,13 @@ fn a_running_agent_lets_go_what_is_over_and_keeps_what_is_held() {
     eventually("what is too much is gone", || {
         let entries = fs::read_dir(stores.join("sized")).expect("a folder");
         let bytes: u64 = entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum();
-        of("sized") < made && bytes < 512 << 10
+        of("sized") < of("events") && bytes < 512 << 10
     });
     eventually("the part with a held event alone is left", || of("held") == 1);
     let total = |event_type: &str| get(&agent, &format!("/api/logs?limit=1&event_type={event_type}"))["total"].as_u64();
     eventually("the type whose time is over is gone", || total("noise") < Some(3000));
     assert_eq!(total("signal"), Some(3000), "what nothing is said of stays");
-    assert_eq!(of("events"), made, "without retention everything stays");
+    assert!(of("events") >= made, "without retention everything stays");
     agent.assert_books();
 }
 
