@@ -11,6 +11,7 @@ pub mod event;
 pub mod journal;
 pub mod net;
 pub mod query;
+pub mod ranges;
 pub mod secret;
 pub mod sinks;
 pub mod sources;

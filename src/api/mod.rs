@@ -153,7 +153,7 @@ impl Api {
         let (who, expires) = self.admit(route, &request, peer).await?;
         let params = Params::read(route.query(request.uri()), route.parameters, &self.zone)?;
         let headers: HeaderMap = request.headers().clone();
-        let call = Call { request, peer, who, expires, path: parts, params, route, started };
+        let call = Call { request, peer, who, expires, path: parts, params, started };
         (route.handler)(self, call).await.map(|answer| answer.respond(&headers))
     }
 

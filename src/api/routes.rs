@@ -64,7 +64,6 @@ pub struct Call {
     /// The parts of the path that differ, decoded.
     pub path: Vec<String>,
     pub params: Params,
-    pub route: &'static Route,
     pub started: Instant,
 }
 

@@ -50,7 +50,7 @@ impl NameTemplate {
         self.template.time_bytes()
     }
 
-    /// The name for one event; the error says what is wrong with it.
+    #[cfg(test)]
     pub fn render(&self, event: Raw<'_>) -> Result<String, String> {
         self.render_with(|path| event.path(path))
     }

@@ -34,7 +34,7 @@ pub use schema::schema;
 use settings::Settings;
 
 use crate::component::Readable;
-use crate::diagnostic::{self, Entry, Kind, Node, Problem, Problems, Report, Sources, Span};
+use crate::diagnostic::{self, Entry, Kind, Node, Problem, Problems, Sources, Span};
 use crate::net::Endpoint;
 use crate::net::address::Address;
 
@@ -85,11 +85,6 @@ impl Rejected {
     /// For a terminal.
     pub fn render(&self, coloured: bool) -> String {
         diagnostic::render(&self.problems, &self.texts, coloured)
-    }
-
-    /// For the API.
-    pub fn report(&self) -> Vec<Report> {
-        diagnostic::report(&self.problems, &self.texts)
     }
 }
 

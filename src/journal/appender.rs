@@ -15,7 +15,7 @@ use super::positions::MAX_POSITIONS;
 use super::segment::Place;
 use super::state::{Shared, State};
 use super::streams::Head;
-use super::writer::{AppendError, Mark};
+use super::writer::AppendError;
 use super::{Record, StreamId};
 use crate::event::Lines;
 use crate::units::Timestamp;
@@ -81,7 +81,7 @@ impl Appender {
 
     /// Appends what the commits gathered. On disk the answers come with the sync, which is left in the queue.
     pub fn append(&mut self, commits: Vec<Pending>) {
-        let commits = self.refuse_known_keys(refuse_behind(commits));
+        let commits = self.refuse_known_keys(commits);
         if commits.is_empty() {
             return;
         }
@@ -200,11 +200,6 @@ impl Appender {
         buffer.resize(padding, 0);
         let mut newest = Timestamp::default();
         let mut state = shared.state();
-        if group.waiting.iter().any(Waiting::is_behind) {
-            // A sync has failed since these were gathered. The next segment is open, so no more can fail before them.
-            drop(state);
-            return self.refuse(group, &AppendError::Behind);
-        }
         let synced = state.segments.back().map_or(DATA_START, |last| last.end);
         let last = group.drafts.len() - 1;
         for (order, draft) in std::mem::take(&mut group.drafts).into_iter().enumerate() {
@@ -349,19 +344,6 @@ impl Appender {
 
 pub(super) fn append_error(doing: &str, error: &io::Error) -> AppendError {
     if is_no_space(error) { AppendError::Full } else { AppendError::Sync(format!("cannot {doing}: {error}")) }
-}
-
-/// Answers the commits of lanes in which something earlier failed.
-fn refuse_behind(commits: Vec<Pending>) -> Vec<Pending> {
-    let mut good = Vec::with_capacity(commits.len());
-    for commit in commits {
-        if commit.lane.as_ref().is_some_and(Mark::is_behind) {
-            commit.reply.send(Err(AppendError::Behind));
-        } else {
-            good.push(commit);
-        }
-    }
-    good
 }
 
 impl Shared {

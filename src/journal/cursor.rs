@@ -72,10 +72,6 @@ pub struct CursorInfo {
 }
 
 impl Cursor {
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     fn with<T>(&self, f: impl FnOnce(&mut CursorState) -> T) -> T {
         f(self.shared.state().cursors.get_mut(&self.name).expect("an open cursor is not removed"))
     }
@@ -172,14 +168,6 @@ impl Cursor {
 
     pub fn waiting_events(&self) -> u64 {
         self.info().waiting_events
-    }
-
-    pub fn waiting_bytes(&self) -> u64 {
-        self.info().waiting_bytes
-    }
-
-    pub fn lag_seconds(&self) -> f64 {
-        self.info().lag_seconds
     }
 
     pub fn info(&self) -> CursorInfo {

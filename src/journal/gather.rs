@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::format::{Notes, RECORD_BYTES, RECORD_HEADER};
 use super::memory::MemoryPermit;
 use super::packed::{Packed, pack};
-use super::writer::{AppendError, Mark};
+use super::writer::AppendError;
 use super::{Codec, Commit, IdempotencyKey, Position, StreamId};
 use crate::event::{Lines, Run};
 use crate::telemetry::panics;
@@ -75,7 +75,6 @@ pub struct Pending {
     pub key: Option<IdempotencyKey>,
     accepted: u32,
     permit: Option<Arc<MemoryPermit>>,
-    pub lane: Option<Mark>,
     pub reply: Reply,
     /// Bytes of its lines.
     pub bytes: usize,
@@ -89,7 +88,7 @@ struct Part {
 
 impl Pending {
     /// Cuts a commit into parts no larger than a record and packs the large ones. No codec: nothing is packed.
-    pub fn new(commit: Commit, codec: Option<Codec>, reply: Reply, lane: Option<Mark>) -> Pending {
+    pub fn new(commit: Commit, codec: Option<Codec>, reply: Reply) -> Pending {
         let mut parts = Vec::with_capacity(commit.entries.len());
         let mut bytes = 0;
         for (stream, lines) in commit.entries {
@@ -106,7 +105,6 @@ impl Pending {
             key: commit.key,
             accepted: commit.accepted,
             permit: commit.permit.map(Arc::new),
-            lane,
             reply,
             bytes,
         }
@@ -172,7 +170,6 @@ pub struct Group {
 /// A commit in a group.
 pub struct Waiting {
     reply: Reply,
-    lane: Option<Mark>,
     /// Where its events lie: draft, first event there, how many.
     spans: Vec<(usize, usize, usize)>,
     permit: Option<Arc<MemoryPermit>>,
@@ -186,15 +183,8 @@ impl Waiting {
         start.unwrap_or(otherwise)..end.unwrap_or(otherwise)
     }
 
-    pub fn is_behind(&self) -> bool {
-        self.lane.as_ref().is_some_and(Mark::is_behind)
-    }
-
     /// Gives the permit back, unless the record holds it too, and then the answer.
     pub fn answer(self, answer: Result<Range<u64>, AppendError>) {
-        if let (Err(_), Some(lane)) = (&answer, &self.lane) {
-            lane.fail();
-        }
         drop(self.permit);
         self.reply.send(answer);
     }
@@ -243,7 +233,7 @@ impl Group {
                 group.notes.keys.push((key, commit.accepted));
                 group.notes.keys_at = group.notes.keys_at.max(commit.received_at);
             }
-            group.waiting.push(Waiting { reply: commit.reply, lane: commit.lane, spans, permit: commit.permit });
+            group.waiting.push(Waiting { reply: commit.reply, spans, permit: commit.permit });
         }
         for (_, open) in open {
             group.close(open);

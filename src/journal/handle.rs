@@ -22,7 +22,7 @@ use super::report::RecoveryReport;
 use super::state::{Delivery, Removal, Removed, Shared, Stats};
 use super::streams::Wanted;
 use super::watermark::{Cause, CursorState, Gap, Stored};
-use super::writer::{Lane, Ticket, housekeeping_loop, sync_loop, write_loop};
+use super::writer::{Ticket, housekeeping_loop, sync_loop, write_loop};
 use super::{
     BufferBound, Commit, IdempotencyKey, Options, Position, Record, Start, StreamId, housekeeping, state_source,
 };
@@ -80,12 +80,7 @@ impl Journal {
     }
 
     pub fn ticket(&self) -> Ticket {
-        Ticket::take(&self.shared, None)
-    }
-
-    /// For a source that resumes from positions: its tickets fail behind one that failed.
-    pub fn lane(&self) -> Lane {
-        Lane::new(self.shared.clone())
+        Ticket::take(&self.shared)
     }
 
     /// Resolves when every cursor over these streams has settled past what they hold before `seq`.
@@ -225,6 +220,7 @@ impl Journal {
     }
 
     /// Wires a cursor to these streams and opens it.
+    #[cfg(test)]
     pub fn cursor(
         &self,
         name: &str,

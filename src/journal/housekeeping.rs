@@ -136,7 +136,7 @@ pub fn note_cursor(shared: &Arc<Shared>, name: &str, is_there: bool) -> Receipt 
     let key = Bytes::copy_from_slice(name.as_bytes());
     let position = Position { source: OWN_CURSORS.into(), key, value: Bytes::from_static(value) };
     let commit = Commit { positions: vec![position], received_at: Timestamp::now(), ..Commit::default() };
-    Ticket::take(shared, None).commit(commit)
+    Ticket::take(shared).commit(commit)
 }
 
 /// Removes the files of cursors that are no more, as soon as the journal says so on the disk.

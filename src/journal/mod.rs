@@ -68,7 +68,7 @@ pub use report::{Loss, RecoveryReport};
 pub use state::Stats;
 pub use streams::TooManyStreams;
 pub use watermark::{Cause, Gap};
-pub use writer::{AppendError, Lane, Receipt, Ticket};
+pub use writer::{AppendError, Receipt, Ticket};
 
 /// The output of one component that at least one cursor reads.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]

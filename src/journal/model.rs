@@ -1,11 +1,11 @@
 //! The model test: random lives of a journal on a simulated disk, with crashes as steps.
 //!
-//! Two sources read numbered lines in order and resume from the positions the journal holds, as file sources do. One
-//! consumer reads both streams. After every crash: nothing acknowledged is missing, nothing appears twice or out of
-//! order or that was not written, no position is ahead of its data, and what a source resumes from is exactly where
-//! the journal ends.
+//! Two sources read numbered lines and resume from the positions the journal holds, by the same range tracker as file
+//! and Kafka sources. One consumer reads both streams. After every crash: nothing acknowledged is missing, no line is
+//! there twice or was not written, lines that were submitted once are in order, and a source resumes from exactly the
+//! lines that the journal holds.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -16,6 +16,8 @@ use super::report::RecoveryReport;
 use super::sim::{Random, Sim};
 use super::*;
 use crate::event::{Run, Seed};
+use crate::ranges::{Claim, RangeTracker, Span};
+use crate::varint::{put_varint, take_varint};
 
 const LANES: usize = 2;
 
@@ -43,15 +45,19 @@ fn stream_of(lane: usize, n: u64) -> usize {
     Random(n ^ (lane as u64) << 40).below(2) as usize
 }
 
+#[derive(Default)]
 struct Source {
-    /// The next line to submit.
-    next: u64,
-    /// Lines before this were acknowledged.
-    acknowledged: u64,
-    /// Its first line that was not settled by the consumer, by stream.
-    settled: [u64; 2],
-    lane: Option<Lane>,
-    open: VecDeque<(Receipt, u64)>,
+    /// What was submitted of its lines, and what must be read again.
+    ranges: RangeTracker,
+    acknowledged: BTreeSet<u64>,
+    /// Lines that were submitted, and those that were submitted again.
+    submitted: BTreeSet<u64>,
+    again: BTreeSet<u64>,
+    /// Every line that the consumer has seen, with its number in the journal.
+    seen: BTreeMap<u64, u64>,
+    /// The last line in each stream that was seen and submitted only once.
+    newest: [Option<u64>; 2],
+    open: Vec<(Receipt, u8, Span)>,
 }
 
 struct Life {
@@ -59,11 +65,9 @@ struct Life {
     appender: Appender,
     cursor: Cursor,
     streams: [StreamId; 2],
-    /// What the consumer has in hand: the end of each record and its lines.
-    hand: VecDeque<(u64, Vec<(usize, u64)>)>,
-    /// The next line of each lane expected in each stream.
-    read: [[u64; 2]; LANES],
-    tickets: VecDeque<(usize, u64, Ticket, Commit)>,
+    /// The ends of the records that the consumer has in hand.
+    hand: VecDeque<u64>,
+    tickets: VecDeque<(usize, u8, Span, Ticket, Commit)>,
 }
 
 struct World {
@@ -81,11 +85,10 @@ fn seed_of(lane: usize) -> Seed {
 
 impl World {
     fn new(seed: u64) -> World {
-        let source = || Source { next: 0, acknowledged: 0, settled: [0; 2], lane: None, open: VecDeque::new() };
         let mut world = World {
             random: Random(seed),
             disk: Sim::new(seed ^ 0xABCD),
-            sources: [source(), source()],
+            sources: Default::default(),
             life: None,
             crashes: 0,
         };
@@ -98,16 +101,11 @@ impl World {
         let journal = Journal::without_threads(shared, guard);
         let streams = [journal.stream("a").unwrap(), journal.stream("b").unwrap()];
         let cursor = journal.cursor("sink", &streams, Start::Oldest, None).unwrap();
-        for (number, source) in self.sources.iter_mut().enumerate() {
-            source.lane = Some(journal.lane());
+        for (lane, source) in self.sources.iter_mut().enumerate() {
             source.open.clear();
-            let stated = position(&journal, number);
-            assert!(stated >= source.acknowledged, "lane {number}: position {stated} behind {}", source.acknowledged);
-            (source.next, source.acknowledged) = (stated, stated);
+            source.ranges = RangeTracker::resume(&claims(&journal, lane));
         }
-        let read = [0, 1].map(|lane: usize| self.sources[lane].settled);
-        self.life =
-            Some(Life { journal, appender, cursor, streams, hand: VecDeque::new(), read, tickets: VecDeque::new() });
+        self.life = Some(Life { journal, appender, cursor, streams, hand: VecDeque::new(), tickets: VecDeque::new() });
         report
     }
 
@@ -121,13 +119,12 @@ impl World {
         self.listen();
         self.rewind_reading();
         while self.read_some() {}
-        for lane in 0..LANES {
-            let (stated, read) = (position(&self.life().journal, lane), self.life().read[lane]);
-            for (stream, read) in read.into_iter().enumerate() {
-                let end = (0..stated).rev().find(|n| stream_of(lane, *n) == stream).map_or(0, |n| n + 1);
-                assert_eq!(read.max(end), read, "lane {lane} stream {stream}: lines are missing");
-                assert!(read <= stated, "lane {lane} stream {stream}: a line behind the position");
-            }
+        for (lane, source) in self.sources.iter().enumerate() {
+            let held = covered(&source.ranges);
+            let missing: Vec<&u64> = source.acknowledged.difference(&held).collect();
+            assert!(missing.is_empty(), "lane {lane}: acknowledged and not covered by a position: {missing:?}");
+            let seen: BTreeSet<u64> = source.seen.keys().copied().collect();
+            assert_eq!(seen, held, "lane {lane}: lines that are there, and those that its positions cover");
         }
         assert_eq!(self.life().cursor.take_gaps(), vec![], "gaps without damage");
     }
@@ -136,21 +133,15 @@ impl World {
     fn rewind_reading(&mut self) {
         self.life().cursor.rewind_to_settled();
         self.life().hand.clear();
-        for lane in 0..LANES {
-            let settled = self.sources[lane].settled;
-            self.life().read[lane] = settled;
-        }
     }
 
-    /// Takes what the cursor has next and checks that it is what comes next.
+    /// Takes what the cursor has next and checks that it may be there.
     fn read_some(&mut self) -> bool {
-        let settled = [0, 1].map(|lane: usize| self.sources[lane].settled);
         let bytes = 1 + self.random.below(4000) as usize;
-        let life = self.life();
+        let life = self.life.as_mut().expect("between two crashes there is a life");
         let records = life.cursor.try_next(bytes).unwrap();
         for record in &records {
             let stream = life.streams.iter().position(|id| *id == record.stream).expect("one of ours");
-            let mut lines = Vec::new();
             for nth in 0..record.lines.len() {
                 let line = std::str::from_utf8(record.lines.line(nth)).unwrap();
                 let value: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -158,15 +149,17 @@ impl World {
                 assert_eq!(line, text(lane, n));
                 assert_eq!(stream, stream_of(lane, n), "a line in another stream");
                 assert_eq!(record.lines.derived_id(nth), seed_of(lane).id(n), "a line under another id");
-                // A watermark that was not saved in time makes settled lines come again: from the place it had.
-                if n >= settled[lane][stream] {
-                    let next = (life.read[lane][stream]..=n).find(|n| stream_of(lane, *n) == stream);
-                    assert_eq!(next, Some(n), "lane {lane} stream {stream}");
-                    life.read[lane][stream] = n + 1;
+                let seq = record.first_seq + nth as u64;
+                let source = &mut self.sources[lane];
+                // A watermark that was not saved in time makes lines come again: from the place they had.
+                if let Some(before) = source.seen.insert(n, seq) {
+                    assert_eq!(before, seq, "lane {lane}: line {n} is there twice");
+                } else if !source.again.contains(&n) {
+                    assert!(source.newest[stream] < Some(n), "lane {lane}: line {n} is out of order");
+                    source.newest[stream] = Some(n);
                 }
-                lines.push((lane, n));
             }
-            life.hand.push_back((record.end_seq(), lines));
+            life.hand.push_back(record.end_seq());
         }
         !records.is_empty()
     }
@@ -174,12 +167,8 @@ impl World {
     fn settle(&mut self) {
         let count = self.random.below(3) as usize + 1;
         for _ in 0..count {
-            let Some((end, lines)) = self.life().hand.pop_front() else { break };
+            let Some(end) = self.life().hand.pop_front() else { break };
             self.life().cursor.settle(end, b"", None);
-            for (lane, n) in lines {
-                let settled = &mut self.sources[lane].settled[stream_of(lane, n)];
-                *settled = (*settled).max(n + 1);
-            }
         }
     }
 
@@ -188,29 +177,29 @@ impl World {
         let lane = self.random.below(LANES as u64) as usize;
         let count = 1 + self.random.below(12);
         let source = &mut self.sources[lane];
-        let handle = source.lane.as_mut().expect("set at start");
-        if handle.has_failed() {
-            if !source.open.is_empty() || self.life.as_ref().unwrap().tickets.iter().any(|(of, ..)| *of == lane) {
-                return;
-            }
-            handle.resume();
-            source.next = source.acknowledged;
+        if !source.ranges.is_open() {
+            return;
         }
-        let ticket = handle.ticket();
-        let first = source.next;
-        source.next += count;
-        let end = source.next;
+        let first = source.ranges.cursor();
+        let end = (first + count).min(source.ranges.limit().unwrap_or(u64::MAX));
+        let (slot, claim) = source.ranges.take(end);
+        for n in first..end {
+            if !source.submitted.insert(n) {
+                source.again.insert(n);
+            }
+        }
         let life = self.life.as_mut().unwrap();
+        let ticket = life.journal.ticket();
         let mut entries = Vec::new();
         for stream in 0..2 {
             let mine: Vec<u64> = (first..end).filter(|n| stream_of(lane, *n) == stream).collect();
             entries.push((life.streams[stream], lines_of(lane, &mine)));
         }
-        let place =
-            Position { source: "files".into(), key: Bytes::from(vec![lane as u8]), value: end.to_string().into() };
+        let key = Bytes::from(vec![lane as u8, slot]);
+        let place = Position { source: "files".into(), key, value: encode(&claim) };
         let commit =
             Commit { entries, positions: vec![place], received_at: Timestamp(end as i64), ..Commit::default() };
-        life.tickets.push_back((lane, end, ticket, commit));
+        life.tickets.push_back((lane, slot, first..end, ticket, commit));
     }
 
     /// Submits a commit for one of the open tickets, or drops the ticket.
@@ -221,9 +210,11 @@ impl World {
         if life.tickets.is_empty() {
             return;
         }
-        let (lane, end, ticket, commit) = life.tickets.remove(which % life.tickets.len()).expect("within");
-        if !drops {
-            self.sources[lane].open.push_back((ticket.commit(commit), end));
+        let (lane, slot, span, ticket, commit) = life.tickets.remove(which % life.tickets.len()).expect("within");
+        if drops {
+            self.sources[lane].ranges.settle(slot, false);
+        } else {
+            self.sources[lane].open.push((ticket.commit(commit), slot, span));
         }
     }
 
@@ -242,15 +233,15 @@ impl World {
     /// The sources hear what became of their commits.
     fn listen(&mut self) {
         for source in &mut self.sources {
-            let mut waiting = VecDeque::new();
-            for (mut receipt, end) in source.open.drain(..) {
+            for (mut receipt, slot, span) in std::mem::take(&mut source.open) {
                 match (&mut receipt).now_or_never() {
-                    None => waiting.push_back((receipt, end)),
-                    Some(Ok(_)) => source.acknowledged = source.acknowledged.max(end),
-                    Some(Err(_)) => {}
+                    None => source.open.push((receipt, slot, span)),
+                    Some(outcome) => {
+                        source.ranges.settle(slot, outcome.is_ok());
+                        source.acknowledged.extend(outcome.is_ok().then_some(span).into_iter().flatten());
+                    }
                 }
             }
-            source.open = waiting;
         }
     }
 
@@ -307,10 +298,32 @@ impl World {
     }
 }
 
-fn position(journal: &Journal, lane: usize) -> u64 {
+/// What the journal holds of a lane by its positions, one for each slot.
+fn claims(journal: &Journal, lane: usize) -> Vec<Claim> {
     let all = journal.positions("files");
-    let mine = all.iter().find(|(key, _)| key[..] == [lane as u8]);
-    mine.map_or(0, |(_, value)| std::str::from_utf8(value).unwrap().parse().unwrap())
+    all.iter().filter(|(key, _)| key[0] == lane as u8).map(|(_, value)| decode(value)).collect()
+}
+
+/// The lines that a source which has just started does not read again.
+fn covered(ranges: &RangeTracker) -> BTreeSet<u64> {
+    ranges.statement().spans.into_iter().chain([0..ranges.done()]).flatten().collect()
+}
+
+fn encode(claim: &Claim) -> Bytes {
+    let mut bytes = Vec::new();
+    put_varint(&mut bytes, claim.done);
+    for span in &claim.spans {
+        put_varint(&mut bytes, span.start);
+        put_varint(&mut bytes, span.end);
+    }
+    bytes.into()
+}
+
+fn decode(mut bytes: &[u8]) -> Claim {
+    let mut next = || take_varint(&mut bytes);
+    let done = next().expect("a number");
+    let spans = std::iter::from_fn(|| Some(next()?..next()?)).collect();
+    Claim { done, spans }
 }
 
 fn lines_of(lane: usize, numbers: &[u64]) -> Lines {

@@ -67,6 +67,7 @@ pub struct RecoveryReport {
     pub cursors_lost: Vec<String>,
 }
 
+#[cfg(test)]
 impl RecoveryReport {
     pub fn lost_events(&self) -> u64 {
         self.lost.iter().map(|loss| loss.seqs.end - loss.seqs.start).sum()

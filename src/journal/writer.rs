@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -47,8 +47,6 @@ pub enum AppendError {
     KnownKey(KeyMatch),
     /// A commit with the same key waits for its sync.
     KeyInFlight,
-    /// Something earlier of the same lane was not appended.
-    Behind,
 }
 
 impl fmt::Display for AppendError {
@@ -59,7 +57,6 @@ impl fmt::Display for AppendError {
             AppendError::Sync(reason) => write!(f, "the journal could not be written: {reason}"),
             AppendError::Closed => f.write_str("the journal is closed"),
             AppendError::KnownKey(_) => f.write_str("the idempotency key is known"),
-            AppendError::Behind => f.write_str("something earlier of the same lane was not appended"),
             AppendError::KeyInFlight => f.write_str("the idempotency key is in use by a request in flight"),
         }
     }
@@ -153,14 +150,13 @@ impl Shared {
 pub struct Ticket {
     shared: Arc<Shared>,
     number: u64,
-    lane: Option<Mark>,
     used: bool,
 }
 
 impl Ticket {
-    pub(super) fn take(shared: &Arc<Shared>, lane: Option<Mark>) -> Ticket {
+    pub(super) fn take(shared: &Arc<Shared>) -> Ticket {
         let number = shared.queue.lock().expect("no panic while it is held").take_place();
-        Ticket { shared: shared.clone(), number, lane, used: false }
+        Ticket { shared: shared.clone(), number, used: false }
     }
 
     /// Submits what belongs in this place. Large entries are compressed here, on the caller's thread.
@@ -178,7 +174,7 @@ impl Ticket {
 
     fn submit(mut self, commit: Commit, reply: Reply) {
         let codec = self.shared.on_disk().then(|| self.shared.packing.codec());
-        let pending = Pending::new(commit, codec, reply, self.lane.take());
+        let pending = Pending::new(commit, codec, reply);
         self.used = true;
         self.shared.put(self.number, Place::Due(pending));
     }
@@ -187,57 +183,8 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.used {
-            if let Some(mark) = &self.lane {
-                mark.fail();
-            }
             self.shared.put(self.number, Place::Released);
         }
-    }
-}
-
-/// Whatever is read in order and resumes from a position: one file, one partition. When one of its commits fails, or
-/// one of its tickets is dropped, those behind it fail too, until the source has gone back and says so: otherwise a
-/// later position would hide the hole.
-pub struct Lane {
-    shared: Arc<Shared>,
-    failures: Arc<AtomicU64>,
-    /// How many failures the source knows of.
-    known: u64,
-}
-
-impl Lane {
-    pub(super) fn new(shared: Arc<Shared>) -> Lane {
-        Lane { shared, failures: Arc::default(), known: 0 }
-    }
-
-    pub fn ticket(&self) -> Ticket {
-        Ticket::take(&self.shared, Some(Mark { failures: self.failures.clone(), known: self.known }))
-    }
-
-    /// Whether something failed since the source last resumed.
-    pub fn has_failed(&self) -> bool {
-        self.failures.load(Ordering::Acquire) != self.known
-    }
-
-    /// All receipts of this lane are answered, and the source goes on from what the last good one covered.
-    pub fn resume(&mut self) {
-        self.known = self.failures.load(Ordering::Acquire);
-    }
-}
-
-/// What a commit knows of its lane.
-pub struct Mark {
-    failures: Arc<AtomicU64>,
-    known: u64,
-}
-
-impl Mark {
-    pub fn is_behind(&self) -> bool {
-        self.failures.load(Ordering::Acquire) != self.known
-    }
-
-    pub fn fail(&self) {
-        self.failures.fetch_max(self.known + 1, Ordering::AcqRel);
     }
 }
 

@@ -26,6 +26,7 @@ impl StateMemory {
     }
 
     /// Bytes of all states.
+    #[cfg(test)]
     pub fn used(&self) -> usize {
         self.0.used.load(Ordering::Relaxed)
     }

@@ -91,6 +91,7 @@ impl Counts {
             + self.waiting
     }
 
+    #[cfg(test)]
     pub fn filtered_total(&self) -> u64 {
         self.filtered.values().sum()
     }

@@ -1,4 +1,4 @@
-//! What several components share and no contract needs: HTTP ingest, lanes, range tracking, event keys, HTTP statuses.
+//! What several components share and no contract needs: HTTP ingest, lanes, event keys, HTTP statuses.
 
 #[cfg(test)]
 pub mod fake;
@@ -6,7 +6,6 @@ pub mod held;
 pub mod ingest;
 pub mod key;
 pub mod lane;
-pub mod ranges;
 pub mod reply;
 #[cfg(test)]
 pub(crate) mod testing;

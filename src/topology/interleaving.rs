@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use crate::delivery::watermark::Watermark;
 use crate::journal::stepped::{Random, Stepped, lines};
 use crate::journal::{Codec, Commit, Cursor, Journal, Options, Position, Receipt, Record, Start, StreamId, Ticket};
-use crate::toolkit::ranges::{Claim, RangeTracker, Span};
+use crate::ranges::{Claim, RangeTracker, Span};
 use crate::units::Timestamp;
 
 const WORLDS: u64 = 40;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the ground up. A file may use modules of lower layers and its own module, nothing else.
 const LAYERS: &[&[&str]] = &[
-    &["event", "units", "secret", "diagnostic", "varint"],
+    &["event", "units", "secret", "diagnostic", "varint", "ranges"],
     &["query", "telemetry", "visibility"],
     &["codec", "net", "journal", "store"],
     &["component"],

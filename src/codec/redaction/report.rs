@@ -27,20 +27,14 @@ impl Report {
         }
     }
 
-    pub fn merge(&mut self, other: &Report) {
-        other.iter().for_each(|(rule, count)| self.add(rule, count));
-    }
-
+    #[cfg(test)]
     pub fn count(&self, rule: &str) -> u64 {
         self.counts.get(rule).copied().unwrap_or(0)
     }
 
+    #[cfg(test)]
     pub fn total(&self) -> u64 {
         self.counts.values().sum()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.counts.is_empty()
     }
 
     /// Rules and counts in the order of the names.

@@ -207,7 +207,7 @@ fn events_without_a_secret_stay_as_they_are() {
     ];
     let (clean, report) = redacted(engine(), &lines);
     assert_eq!(clean, lines);
-    assert!(report.is_empty());
+    assert!(report.total() == 0);
 }
 
 #[test]

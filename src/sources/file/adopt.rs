@@ -16,7 +16,7 @@ use super::followed::{Followed, Origin, Past, fits};
 use super::identity::Identity;
 use super::position::BEGUN;
 use super::tail::{REMEMBER_MISSING, Tail};
-use crate::toolkit::ranges::RangeTracker;
+use crate::ranges::RangeTracker;
 
 /// Refused names that are remembered, so that each is said once.
 const MOST_REFUSED: usize = 10_000;

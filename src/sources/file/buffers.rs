@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::toolkit::ranges::MOST_IN_FLIGHT;
+use crate::ranges::MOST_IN_FLIGHT;
 
 /// Buffers kept for the next read.
 const MOST_KEPT: usize = MOST_IN_FLIGHT;

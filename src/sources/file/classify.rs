@@ -10,7 +10,7 @@ use super::folders::Folders;
 use super::followed::{Followed, Origin, Past, fits};
 use super::identity::{HEAD_BYTES, Identity, Print};
 use super::tail::Tail;
-use crate::toolkit::ranges::RangeTracker;
+use crate::ranges::RangeTracker;
 
 pub enum Classification {
     New,

@@ -14,7 +14,7 @@ use super::identity::{HEAD_BYTES, Identity, PLACE_BYTES, Print, Stat};
 use super::position::Remembered;
 use super::reader::Scanned;
 use crate::event::{Seed, Stamp};
-use crate::toolkit::ranges::RangeTracker;
+use crate::ranges::RangeTracker;
 use crate::units::Timestamp;
 
 /// Former contents of one file that are remembered, for the copies that rotation by copying makes of them.

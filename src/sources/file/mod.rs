@@ -2,7 +2,7 @@
 //!
 //! What to know before changing it:
 //! - `tail` is a machine that never waits; the thread below steps it, and so do the tests.
-//! - `toolkit::ranges` decides what must be read again; `reader` makes chunks that depend on nothing but their offset.
+//! - `ranges` decides what must be read again; `reader` makes chunks that depend on nothing but their offset.
 //!   Together they keep the promise that no line is lost or doubled, through failures and restarts.
 //! - `adopt` decides what a name that appeared means; `identity` says when a file is still the same.
 

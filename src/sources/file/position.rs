@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::followed::Past;
 use super::identity::{Identity, Print};
-use crate::toolkit::ranges::{Claim, RangeTracker};
+use crate::ranges::{Claim, RangeTracker};
 
 /// Bytes of a path that are remembered; a longer one is forgotten, and with it only the file's family.
 const MOST_PATH_BYTES: usize = 4096;

@@ -19,7 +19,7 @@ use super::tail::Tail;
 use crate::component::{self, Job, JobStatus, OnBad, Outcome, Wait};
 use crate::event::{Provenance, Seed};
 use crate::journal;
-use crate::toolkit::ranges::Claim;
+use crate::ranges::Claim;
 use crate::units::Timestamp;
 
 /// Positions that are forgotten with one job.

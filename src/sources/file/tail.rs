@@ -26,7 +26,7 @@ use crate::component::SourceContext;
 use crate::component::source::CHUNK_BYTES;
 use crate::event::{Capture, Stamp};
 use crate::journal::{self, ReserveError};
-use crate::toolkit::ranges::Claim;
+use crate::ranges::Claim;
 use crate::units::Timestamp;
 
 /// Chunks of all files without an outcome.

@@ -400,7 +400,7 @@ fn pieces_in_flight_are_bounded_and_their_order_is_that_of_the_file() {
     rig.folder.write("a.log", lines(0..600_000));
     rig.intake.hold();
     rig.pass();
-    assert_eq!(rig.intake.held(), crate::toolkit::ranges::MOST_IN_FLIGHT);
+    assert_eq!(rig.intake.held(), crate::ranges::MOST_IN_FLIGHT);
     rig.intake.release();
     (0..3).for_each(|_| rig.pass());
     assert_eq!(rig.texts(), expected(0..600_000));

@@ -13,7 +13,7 @@ use crate::codec::{Frames, Ordinals};
 use crate::component::Chunk;
 use crate::component::source::CHUNK_BYTES;
 use crate::event::Seed;
-use crate::toolkit::ranges::RangeTracker;
+use crate::ranges::RangeTracker;
 
 /// Messages of one chunk.
 const MOST_FRAMES: usize = 16 * 1024;

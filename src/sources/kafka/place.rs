@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use crate::toolkit::ranges::{Claim, RangeTracker};
+use crate::ranges::{Claim, RangeTracker};
 
 const VERSION: u8 = 1;
 

@@ -86,13 +86,6 @@ impl RangeTracker {
         RangeTracker { base, done: self.cursor, cursor: self.cursor, kept, ..RangeTracker::default() }
     }
 
-    /// Somebody else has read on to here.
-    pub fn pass_over(&mut self, end: u64) {
-        if end > self.furthest() {
-            *self = RangeTracker::starting_at(end);
-        }
-    }
-
     fn before(&self) -> Option<Span> {
         (self.base > 0).then_some(0..self.base)
     }
