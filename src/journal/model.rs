@@ -306,7 +306,7 @@ fn claims(journal: &Journal, lane: usize) -> Vec<Claim> {
 
 /// The lines that a source which has just started does not read again.
 fn covered(ranges: &RangeTracker) -> BTreeSet<u64> {
-    ranges.statement().spans.into_iter().chain([0..ranges.done()]).flatten().collect()
+    ranges.statement().spans.into_iter().flatten().chain(0..ranges.done()).collect()
 }
 
 fn encode(claim: &Claim) -> Bytes {
