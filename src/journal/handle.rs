@@ -352,6 +352,11 @@ impl Journal {
         true
     }
 
+    /// Whether a cursor was removed and its files are still there: a kill may bring it back, as it was saved last.
+    pub fn is_leaving(&self, name: &str) -> bool {
+        self.shared.state().removed.get(name).is_some_and(|removed| !matches!(removed.stage, Removal::Done))
+    }
+
     /// Follows streams from `seq` on without holding anything.
     pub fn reader(&self, seq: u64, streams: &[StreamId]) -> std::io::Result<Reader> {
         let (oldest, newest, wanted) = {

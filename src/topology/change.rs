@@ -18,7 +18,7 @@ use super::wiring::{self, Step, Streams, stream_names};
 use crate::component::Intake as _;
 use crate::config::settings::OnRemove;
 use crate::config::{API_SOURCE, Changes, Input, Outline, Plan, PlannedSink, Snapshots};
-use crate::journal::{self, StreamId};
+use crate::journal::{self, Journal, StreamId};
 use crate::stages::{has_state, input_name};
 use crate::telemetry::ComponentKind;
 
@@ -54,6 +54,15 @@ impl Running {
         let live: Vec<Arc<Flow>> = self.flows.iter().filter_map(Weak::upgrade).collect();
         let in_use = live.iter().flat_map(|flow| flow.streams()).copied().chain(self.streams.all()).collect();
         Before { outline: self.outline.clone(), steps: self.steps.clone(), in_use }
+    }
+}
+
+/// Whether the text of a stage is needed: it runs, or it holds, waits for or may again have something to finish.
+fn keeps_stage(journal: &Journal, steps: &[Step], (name, type_name): &(String, String)) -> bool {
+    match steps.iter().find(|step| *step.name == **name) {
+        Some(step) if step.type_name == type_name => true,
+        Some(step) if step.frame.is_some() => has_state(journal, name, type_name),
+        _ => has_state(journal, name, type_name) || waiting(journal, name) > 0 || journal.is_leaving(&input_name(name)),
     }
 }
 
@@ -100,6 +109,7 @@ impl Agent {
         let fresh = steps.iter().filter(|step| changed.touches(&step.name));
         futures_util::future::join_all(fresh.map(super::refresh::first)).await;
         let in_use = before.in_use.into_iter().chain(leftover_stages.iter().flat_map(LeftoverStage::streams)).collect();
+        self.announce_snapshots(&snapshots).await;
         let (streams, made) = self.wire(&steps, &sinks, &in_use).await.map_err(|error| vec![error])?;
         let sources = ready;
         Ok(Prepared {
@@ -235,14 +245,25 @@ impl Agent {
     fn note_snapshots(&self, running: &mut Running, snapshots: Snapshots, steps: &[Step]) {
         let (retired, orphans, journal) = (&running.retired, &running.orphans, &self.context.journal);
         let kept = &mut running.snapshots;
-        kept.sinks.retain(|name, _| retired.contains_key(name.as_str()) || orphans.contains(name.as_str()));
+        let is_owed = |name: &str| retired.contains_key(name) || orphans.contains(name) || journal.is_leaving(name);
+        kept.sinks.retain(|name, _| is_owed(name));
         kept.sinks.extend(snapshots.sinks);
         kept.stages.extend(snapshots.stages);
-        kept.stages.retain(|(name, type_name), _| match steps.iter().find(|step| *step.name == **name) {
-            Some(step) if step.type_name == type_name => true,
-            Some(step) if step.frame.is_some() => has_state(journal, name, type_name),
-            _ => has_state(journal, name, type_name) || waiting(journal, name) > 0,
-        });
+        kept.stages.retain(|key, _| keeps_stage(journal, steps, key));
+    }
+
+    /// Forgets the texts of sinks and stages that are gone with their files. Not sooner: a cursor that a kill brings back
+    /// is finished by its text.
+    pub(super) fn forget_texts(&self, running: &mut Running) {
+        let journal = &self.context.journal;
+        let Running { snapshots, sinks, retired, orphans, steps, leaving_stages, .. } = running;
+        let count = snapshots.sinks.len() + snapshots.stages.len();
+        let is_known = |name: &str| sinks.contains_key(name) || retired.contains_key(name) || orphans.contains(name);
+        snapshots.sinks.retain(|name, _| is_known(name) || journal.is_leaving(name));
+        snapshots.stages.retain(|key, _| leaving_stages.contains_key(&*key.0) || keeps_stage(journal, steps, key));
+        if snapshots.sinks.len() + snapshots.stages.len() < count {
+            self.save_snapshots(running);
+        }
     }
 
     /// The owner of the cursor of this name, and whether what it has not passed is to be dropped.

@@ -160,9 +160,7 @@ impl Agent {
         // What followed it and is in no plan any more has nothing left to do.
         let done = stage.followers().iter().filter(|name| !is_needed(name));
         done.for_each(|name| self.accounting.close(name, ComponentKind::Transform));
-        running.snapshots.stages.remove(&(stage.name.to_string(), stage.type_name().to_owned()));
         self.forget_cursor_of(stage);
-        self.save_snapshots(running);
     }
 
     fn forget_cursor_of(&self, stage: &RunningStage) {

@@ -39,6 +39,7 @@ impl Agent {
             }
             let mut running = self.running.lock().await;
             self.look_after_leaving_stages(&mut running);
+            self.forget_texts(&mut running);
             let done: Vec<Arc<str>> = running
                 .retired
                 .iter()
@@ -106,8 +107,6 @@ impl Agent {
         self.accounting.close(name, ComponentKind::Sink);
         self.readers.set(name, Readable::Never, None);
         tracing::info!(sink = %name, "the sink was removed");
-        running.snapshots.sinks.remove(&**name);
-        self.save_snapshots(&running);
     }
 
     /// Looks at the cursors that no sink of the plan moves: empty ones go, and what waits is delivered, dropped, or
@@ -131,7 +130,6 @@ impl Agent {
                 if journal.drop_cursor(&name) {
                     tracing::info!(sink = %name, "the cursor of a removed sink was deleted");
                 }
-                running.snapshots.sinks.remove(&*name);
                 continue;
             }
             self.adopt_orphan(running, &name, waiting);

@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::agent::{Agent, Running};
+use crate::config::Snapshots;
 
 /// The file in the data folder. Variables and files are named in it, not filled in.
 const FILE: &str = "sinks.yaml";
@@ -21,11 +22,32 @@ impl Agent {
         if !self.is_durable() {
             return;
         }
-        let mut text = HEAD.to_owned();
-        text.push_str(&running.snapshots.render());
-        if let Err(error) = write(&snapshots_file(&self.data_dir), &text) {
-            tracing::warn!(%error, "cannot save the configuration of sinks and stages: a removed one would have to be configured again");
+        save(&snapshots_file(&self.data_dir), &running.snapshots);
+    }
+
+    /// Adds the texts of a plan to come. They are on the disk before the first of its cursors is: events may wait for a
+    /// cursor from then on, and after a kill only its text says what becomes of them.
+    pub(super) async fn announce_snapshots(&self, coming: &Snapshots) {
+        if !self.is_durable() {
+            return;
         }
+        let mut all = coming.clone();
+        let running = self.running.lock().await;
+        // What runs now is what is owed until the plan has changed.
+        all.sinks.extend(running.snapshots.sinks.clone());
+        all.stages.extend(running.snapshots.stages.clone());
+        drop(running);
+        let file = snapshots_file(&self.data_dir);
+        if tokio::task::spawn_blocking(move || save(&file, &all)).await.is_err() {
+            tracing::error!("saving the configuration of sinks and stages panicked");
+        }
+    }
+}
+
+fn save(file: &Path, snapshots: &Snapshots) {
+    let text = format!("{HEAD}{}", snapshots.render());
+    if let Err(error) = write(file, &text) {
+        tracing::warn!(%error, "cannot save the configuration of sinks and stages: a removed one would have to be configured again");
     }
 }
 
