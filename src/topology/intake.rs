@@ -293,6 +293,19 @@ fn run(
             return say(answer, outcome(JobStatus::Rejected, 0, refused));
         }
     };
+    keep_and_commit(inner, flow, job, work, ticket, answer, running);
+}
+
+/// Puts what is dead into the queue, and commits the rest of a job.
+fn keep_and_commit(
+    inner: &Arc<Inner>,
+    flow: Arc<Flow>,
+    job: Job,
+    work: Work,
+    ticket: Ticket,
+    answer: oneshot::Sender<Outcome>,
+    running: TaskTrackerToken,
+) {
     if let Err(verdict) = keep_dead_letters(inner, &flow, &job, &work) {
         log_refused(inner, &job, &work.refused);
         return say(answer, outcome(verdict, 0, work.refused));
@@ -320,12 +333,9 @@ fn run_here(
             log_refused(&inner, &job, &refused);
             say(answer, outcome(JobStatus::Rejected, 0, refused));
         }
-        Ok(work) if has_dead_letters(&job, &work) => context.pool.push(|| {
-            Box::new(move || match keep_dead_letters(&inner, &flow, &job, &work) {
-                Ok(()) => commit(&inner, flow, job, work, ticket, answer, running),
-                Err(verdict) => say(answer, outcome(verdict, 0, work.refused)),
-            })
-        }),
+        Ok(work) if has_dead_letters(&job, &work) => {
+            context.pool.push(|| Box::new(move || keep_and_commit(&inner, flow, job, work, ticket, answer, running)))
+        }
         Ok(work) => commit(&inner, flow, job, work, ticket, answer, running),
     });
     // What the job holds (ticket, receipt) is released by the unwinding itself.
