@@ -69,6 +69,22 @@ async fn what_one_place_refuses_is_parked_and_delivered_once_it_takes_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_destination_that_goes_on_refusing_is_asked_less_and_less_often() {
+    let setup = parking(odd_refused(FOR_EVER));
+    setup.feed.push(&[6]);
+    let running = tokio::spawn(setup.delivery(Policy::default()).run());
+    setup.settled(6).await;
+    let before = setup.script.sizes().len();
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    let asked = setup.script.sizes().len() - before;
+    // Waits of 1, 2, 4, 8, 16 and then 30 seconds, each up to a fifth shorter.
+    assert!((3..=31).contains(&asked), "asked {asked} times in ten minutes");
+    setup.script.refuses(1, 0);
+    all_ended(&setup).await;
+    setup.finish(running).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fault_of_all_places_holds_the_sink_and_parks_nothing() {
     let script = odd_refused(3);
     script.refuses(0, 3);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Agent, Folder, eventually, free_port, post};
 
@@ -165,7 +165,8 @@ pub trait Target {
     }
 }
 
-/// Requests that a trouble may cost in its time, whatever it is: finding the guilty among a round, and some retries.
+/// Requests that a trouble may cost in each `WHILE` that it lasts, whatever it is: finding the guilty among a round, and
+/// some retries.
 const MOST_REQUESTS: u64 = 150;
 /// How long a trouble lasts.
 const WHILE: Duration = Duration::from_millis(500);
@@ -177,12 +178,15 @@ pub fn hold<T: Target>(target: &T) {
     life.settles(target, "before anything");
     for (nth, trouble) in target.troubles().iter().enumerate() {
         let (dead, asked) = (life.metric("weir_events_dead_lettered_total"), target.requests());
+        let began = Instant::now();
         target.begin(&trouble.kind);
         life.post(target, Some(&trouble.kind));
         std::thread::sleep(WHILE);
         life.look(target, &trouble.name);
         let asked = target.requests() - asked;
-        assert!(asked <= MOST_REQUESTS, "{}: {asked} requests in {WHILE:?}", trouble.name);
+        let lasted = began.elapsed();
+        let most = MOST_REQUESTS * lasted.as_millis() as u64 / WHILE.as_millis() as u64;
+        assert!(asked <= most, "{}: {asked} requests in {lasted:?}", trouble.name);
         if nth % 6 == 5 {
             life.kill(target);
         }
