@@ -146,6 +146,10 @@ impl<'a> LineShape<'a> {
         for piece in before {
             let Some(more) = rest.strip_prefix(*piece) else { return false };
             let (value, more) = more.split_at(value_end(more));
+            // White space in front of the value: a line of another shape.
+            if value.is_empty() {
+                return false;
+            }
             values.push(Raw::valid(value));
             rest = more;
         }
@@ -165,6 +169,7 @@ mod tests {
             lines in proptest::collection::vec(prop_oneof![
                 "\\{\"a\":[1-9][0-9]{0,2},\"b\":\"[a-z,:]{0,5}\"\\}",
                 "\\{ \"a\" : \\[[0-9], [0-9]\\] , \"\\\\u0062\":\\{\\}\\}",
+                "\\{\"a\": {0,2}[1-9] {0,2}, {0,2}\"b\":[ \t]{0,2}\"[a-z]{0,3}\" {0,1}\\}",
                 Just("{}".to_owned()), Just("{ }".to_owned()), Just(r#"{"a":1,"a":"x\"\\","id":null}"#.to_owned()),
                 "\\{\"a\":[1-9][0-9]?,\"c\":(true|null|\"\\}\")\\}",
                 "\\{\"[a-z]\":1,\"b\":\\[\"\\]\"\\]\\}",
