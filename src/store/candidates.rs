@@ -3,7 +3,7 @@
 use std::io;
 
 use super::chunks::ChunkSet;
-use super::grams::{Hashes, grams_of, has_term, is_counted, is_unsearched, number_term, present, term};
+use super::grams::{Hashes, grams_of, has_term, is_counted, is_unsearched, may_be_random, number_term, present, term};
 use crate::query::{Check, Expr, FieldTest, Pattern, Test};
 use crate::visibility::Visibility;
 
@@ -14,7 +14,10 @@ const MAX_GRAMS: usize = 12;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Needs {
     Anything,
+    /// A value of a field, or a substring of any text but a random identifier.
     Hash(u32),
+    /// A substring of a random identifier.
+    Loose(u32),
     All(Vec<Needs>),
     Any(Vec<Needs>),
 }
@@ -126,21 +129,31 @@ fn of_value(pattern: &Pattern, field: &FieldTest, names: &[&str]) -> Needs {
     any(names.iter().map(|name| Needs::Hash(term(name.as_bytes(), text))).collect())
 }
 
+/// All substrings are in one string, which is a random identifier or none: those of a text that no such identifier can
+/// contain are not looked for among the many of identifiers, where four digits are in nearly every chunk.
 fn of_text(pattern: &Pattern) -> Needs {
-    let grams = pattern.0.iter().flat_map(|part| {
-        let grams = grams_of(part);
-        let step = grams.len().div_ceil(MAX_GRAMS).max(1);
-        grams.into_iter().step_by(step)
-    });
-    all(grams.map(Needs::Hash).collect())
+    let grams: Vec<u32> = pattern.0.iter().flat_map(|part| some_of(grams_of(part))).collect();
+    let of_kind = |kind: fn(u32) -> Needs| all(grams.iter().copied().map(kind).collect());
+    if pattern.0.iter().all(|part| may_be_random(part)) {
+        any(vec![of_kind(Needs::Hash), of_kind(Needs::Loose)])
+    } else {
+        of_kind(Needs::Hash)
+    }
+}
+
+fn some_of(grams: Vec<u32>) -> impl Iterator<Item = u32> {
+    let step = grams.len().div_ceil(MAX_GRAMS).max(1);
+    grams.into_iter().step_by(step)
 }
 
 impl Needs {
-    /// The chunks that have what is needed; `find` gives those of one hash.
-    pub fn chunks(&self, len: usize, find: &mut dyn FnMut(u32) -> io::Result<ChunkSet>) -> io::Result<ChunkSet> {
+    /// The chunks that have what is needed; `find` gives those of one hash, of a random identifier where the second
+    /// argument says so.
+    pub fn chunks(&self, len: usize, find: &mut dyn FnMut(u32, bool) -> io::Result<ChunkSet>) -> io::Result<ChunkSet> {
         match self {
             Needs::Anything => Ok(ChunkSet::all(len)),
-            Needs::Hash(hash) => find(*hash),
+            Needs::Hash(hash) => find(*hash, false),
+            Needs::Loose(hash) => find(*hash, true),
             Needs::All(parts) => {
                 let mut set = ChunkSet::all(len);
                 for part in parts {
@@ -165,7 +178,8 @@ impl Needs {
     pub fn is_in(&self, hashes: &Hashes) -> bool {
         match self {
             Needs::Anything => true,
-            Needs::Hash(hash) => hashes.contains(*hash),
+            Needs::Hash(hash) => hashes.exact.contains(*hash),
+            Needs::Loose(hash) => hashes.loose.contains(*hash),
             Needs::All(parts) => parts.iter().all(|part| part.is_in(hashes)),
             Needs::Any(parts) => parts.iter().any(|part| part.is_in(hashes)),
         }
@@ -225,7 +239,37 @@ mod tests {
         }
     }
 
+    #[test]
+    fn digits_of_identifiers_make_no_chunk_a_candidate_for_a_number_behind_a_word() {
+        let line = r#"{"session_id":"de824242-01e7-40a0-af18-2049b329b6a4","code":"qty_4243 order-424 user42"}"#;
+        for (query, is_candidate) in [
+            ("qty_4242", false),
+            ("\"order-4242\"", false),
+            ("user4242", false),
+            ("qty_4243", true),
+            ("4242", true),
+            ("session_id:de82*", true),
+            ("\"4242-01e7\"", true),
+            ("4242-0424", false),
+            ("*4242*01E7*", true),
+        ] {
+            assert_eq!(may_match(query, line).0, is_candidate, "{query}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_match_of_an_identifier_is_left_out(
+            id in "[0-9a-fA-F-]{14,40}", other in "[0-9a-g-]{0,20}", from in 0usize..14, len in 1usize..12,
+        ) {
+            let line = serde_json::json!({ "session_id": id, "metadata": { "a": other } }).to_string();
+            let needle: String = id.chars().skip(from).take(len).collect();
+            for query in [format!("\"{needle}\""), format!("session_id:\"{needle}*\""), format!("*{needle}*4*")] {
+                let (candidate, matches) = may_match(&query, &line);
+                prop_assert!(candidate || !matches, "{} in {}", query, line);
+            }
+        }
+
         #[test]
         fn no_match_is_ever_left_out(
             value in "[a-zA-Z0-9 .:İςΣk]{0,12}", needle in "[a-zA-Z0-9 .:iσΣK]{1,5}",

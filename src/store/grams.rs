@@ -46,7 +46,8 @@ impl Hashes {
         self.exact.len() == 0 && self.loose.len() == 0
     }
 
-    pub fn contains(&self, hash: u32) -> bool {
+    #[cfg(test)]
+    fn contains(&self, hash: u32) -> bool {
         self.exact.contains(hash) || self.loose.contains(hash)
     }
 
@@ -338,7 +339,16 @@ fn line_end(text: &[u8]) -> usize {
 
 /// Whether a string is a random identifier: a UUID, a hash, a trace id.
 fn is_random(inside: &[u8]) -> bool {
-    inside.len() >= MIN_RANDOM && inside.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
+    inside.len() >= MIN_RANDOM && inside.iter().all(is_of_random)
+}
+
+fn is_of_random(byte: &u8) -> bool {
+    byte.is_ascii_hexdigit() || *byte == b'-'
+}
+
+/// Whether a random identifier can contain this text. No other character folds to one of theirs.
+pub fn may_be_random(text: &str) -> bool {
+    text.as_bytes().iter().all(is_of_random)
 }
 
 /// Names whose strings are found by their whole value only: each event has another, and nobody knows a part of it.

@@ -345,12 +345,15 @@ impl Part {
         self.cache.get(key, |_| std::mem::size_of::<ByteSet>(), read)
     }
 
-    /// The chunks that have a hash.
-    pub fn chunks_of(&self, hash: u32) -> io::Result<ChunkSet> {
+    /// The chunks that have a hash, of a random identifier or of anything else.
+    pub fn chunks_of(&self, hash: u32, is_loose: bool) -> io::Result<ChunkSet> {
         if self.meta.version < VERSION_OF_POSTINGS {
             return Ok(ChunkSet::all(self.chunks()));
         }
-        let mut set = self.postings_of(hash, 0)?;
+        if !is_loose {
+            return self.postings_of(hash, 0);
+        }
+        let mut set = ChunkSet::none(self.chunks());
         if self.file.has(Section::PostingsIndex, LOOSE) {
             for unit in self.postings_of(hash, LOOSE)?.iter() {
                 (unit * UNIT_CHUNKS..self.chunks().min((unit + 1) * UNIT_CHUNKS)).for_each(|chunk| set.insert(chunk));

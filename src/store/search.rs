@@ -84,7 +84,7 @@ impl Place {
     /// The chunks that can have what is needed.
     pub fn candidates(&self, needs: &Needs) -> io::Result<ChunkSet> {
         match self {
-            Place::Part(part) => needs.chunks(part.chunks(), &mut |hash| part.chunks_of(hash)),
+            Place::Part(part) => needs.chunks(part.chunks(), &mut |hash, is_loose| part.chunks_of(hash, is_loose)),
             Place::Tail(tail) => {
                 let mut set = ChunkSet::none(tail.chunks.len());
                 for (nth, chunk) in tail.chunks.iter().enumerate() {
