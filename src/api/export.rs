@@ -1,7 +1,5 @@
 //! Exports: every event that matches a filter, page by page in constant memory, with the count as a trailer.
 
-use std::convert::Infallible;
-
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
@@ -116,8 +114,7 @@ pub async fn export(api: &Api, call: Call) -> Result<Answer, Problem> {
     let first = export.page().await.map_err(problem)?;
     record_read(api, &call, "activity_export", export.count);
     let body = stream::unfold((export, Some(first)), next);
-    let body = StreamBody::new(body).map_err(|never: Infallible| match never {}).boxed_unsync();
-    let mut response = Response::new(Body::stream(body));
+    let mut response = Response::new(Body::stream(StreamBody::new(body).boxed_unsync()));
     let headers = response.headers_mut();
     let (content_type, ending) = match format {
         Format::Csv => ("text/csv; charset=utf-8", "csv"),
@@ -143,8 +140,9 @@ fn columns(params: &Params) -> Result<Vec<String>, Problem> {
 }
 
 type Step = (Export, Option<Vec<Row>>);
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn next((mut export, ready): Step) -> Option<(Result<Frame<Bytes>, Infallible>, Step)> {
+async fn next((mut export, ready): Step) -> Option<(Result<Frame<Bytes>, BoxError>, Step)> {
     match export.state {
         State::End => None,
         State::Trailer => {
@@ -159,9 +157,10 @@ async fn next((mut export, ready): Step) -> Option<(Result<Frame<Bytes>, Infalli
                 None => match export.page().await {
                     Ok(rows) => rows,
                     Err(error) => {
-                        // Without its end and its trailer an export is recognisably incomplete.
+                        // The connection breaks, so that no client takes what has come for everything.
                         tracing::warn!(%error, "an export was aborted");
-                        return None;
+                        export.state = State::End;
+                        return Some((Err(error.into()), (export, None)));
                     }
                 },
             };
@@ -256,7 +255,12 @@ fn guarded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
     use super::*;
+    use crate::component::reader::{Key, Reading};
+    use crate::query::request::{AggregateRequest, CountLimit, Filter, Group, Page, SortKey, Total};
 
     #[test]
     fn texts_that_a_spreadsheet_would_run_are_guarded() {
@@ -264,5 +268,73 @@ mod tests {
             assert_eq!(guarded(text), format!("'{text}"));
         }
         assert_eq!(guarded("plain = text"), "plain = text");
+    }
+
+    /// One page, and then a place that cannot be read.
+    struct OnePage(AtomicBool);
+
+    impl Reader for OnePage {
+        fn page(&self, _: PageRequest, _: Visibility) -> Reading<'_, Page> {
+            let is_first = !self.0.swap(true, Ordering::Relaxed);
+            let row = Row {
+                seq: 1,
+                time: Timestamp(0),
+                received_at: Timestamp(0),
+                id: String::new(),
+                line: b"{}".to_vec(),
+                keyset: Keyset { key: SortKey::None, time: 0, seq: 1, row: None },
+            };
+            let page = if is_first { Ok(Page { rows: vec![row], has_more: true }) } else { Err(ReadError::Deadline) };
+            Box::pin(async { page })
+        }
+
+        fn get(&self, _: Key, _: Visibility) -> Reading<'_, Option<Row>> {
+            unreachable!("an export reads pages")
+        }
+
+        fn count(&self, _: Filter, _: Visibility, _: CountLimit, _: Instant) -> Reading<'_, Total> {
+            unreachable!("an export reads pages")
+        }
+
+        fn aggregate(&self, _: AggregateRequest, _: Visibility) -> Reading<'_, Vec<Group>> {
+            unreachable!("an export reads pages")
+        }
+
+        fn names(&self) -> Reading<'_, Vec<String>> {
+            unreachable!("an export reads pages")
+        }
+
+        fn bytes(&self) -> Option<u64> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn an_export_that_cannot_go_on_breaks_off_and_has_no_count() {
+        let mut export = Export {
+            place: std::sync::Arc::new(OnePage(AtomicBool::new(false))),
+            request: PageRequest {
+                filter: Filter::default(),
+                sort: Sort::Time,
+                is_descending: true,
+                after: None,
+                offset: 0,
+                limit: PAGE,
+                deadline: deadline(),
+            },
+            sees: Visibility::All { own: String::new(), preview: 100 },
+            format: Format::Csv,
+            columns: vec!["id".to_owned()],
+            is_guarded: true,
+            left: u64::MAX,
+            count: 0,
+            state: State::Begin,
+        };
+        let first = export.page().await.expect("the first page");
+        let (frame, step) = next((export, Some(first))).await.expect("the first rows");
+        assert!(frame.expect("rows").is_data());
+        let (frame, step) = next(step).await.expect("the end");
+        assert_eq!(frame.expect_err("it breaks off").to_string(), ReadError::Deadline.to_string());
+        assert!(next(step).await.is_none());
     }
 }
