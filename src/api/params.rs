@@ -47,7 +47,9 @@ impl Params {
     /// Reads a query string. `zone` is the one of times that name none.
     pub fn read(query: Option<&str>, known: &[&[Parameter]], zone: &Zone) -> Result<Params, Problem> {
         let mut params = Params { values: BTreeMap::new(), zone: zone.clone() };
-        for (name, value) in parse(query.unwrap_or("").as_bytes()) {
+        let query = query.unwrap_or("");
+        let encoded = query.split('&').filter(|pair| !pair.is_empty());
+        for ((name, value), encoded) in parse(query.as_bytes()).zip(encoded) {
             let Some(parameter) = known.iter().flat_map(|some| some.iter()).find(|known| known.name == name) else {
                 let names: Vec<&str> = known.iter().flat_map(|some| some.iter()).map(|known| known.name).collect();
                 let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
@@ -56,8 +58,13 @@ impl Params {
             if value.len() > MAX_VALUE {
                 return Err(bad(&name, "the value is too long"));
             }
+            if !is_utf8(encoded) {
+                return Err(bad(&name, "the value is not UTF-8"));
+            }
             params.check(parameter, &value)?;
-            params.values.insert(parameter.name, value.into_owned());
+            if params.values.insert(parameter.name, value.into_owned()).is_some() {
+                return Err(bad(&name, "given more than once"));
+            }
         }
         if let Some(name) = params.text("tz") {
             params.zone =
@@ -120,6 +127,18 @@ impl Params {
     }
 }
 
+/// Whether a part of a query string decodes to UTF-8.
+fn is_utf8(encoded: &str) -> bool {
+    let mut parts = encoded.split('%');
+    let mut decoded = parts.next().unwrap_or("").as_bytes().to_vec();
+    for part in parts {
+        let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.extend(byte);
+        decoded.extend_from_slice(if byte.is_some() { &part.as_bytes()[2..] } else { part.as_bytes() });
+    }
+    std::str::from_utf8(&decoded).is_ok()
+}
+
 /// A problem with one parameter.
 pub fn bad(name: &str, message: &str) -> Problem {
     Problem::bad_request(format!("{name}: {message}"))
@@ -141,14 +160,16 @@ fn span(text: &str, zone: &Zone) -> Option<(Timestamp, Timestamp)> {
     if text.parse::<f64>().is_ok() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return epoch(&text).map(instant);
     }
-    let local = |at: civil::DateTime| {
-        let zoned = at.to_zoned_datetime(zone.0.clone()).ok()?;
-        Some(Timestamp(zoned.timestamp().as_microsecond()))
+    // The last days that can be written stand for "always" and "never", and are outside of the times that a zone has.
+    let local = |at: civil::DateTime| match at.to_zoned_datetime(zone.0.clone()) {
+        Ok(zoned) => Some(Timestamp(zoned.timestamp().as_microsecond())),
+        Err(_) if at.year() == civil::Date::MAX.year() => Some(Timestamp(jiff::Timestamp::MAX.as_microsecond())),
+        Err(_) => None,
     };
     if text.len() == 10
         && let Ok(date) = text.parse::<civil::Date>()
     {
-        let next = date.tomorrow().ok()?;
+        let next = date.tomorrow().unwrap_or(date);
         return Some((local(date.at(0, 0, 0, 0))?, local(next.at(0, 0, 0, 0))?));
     }
     let spaced = text.replacen('+', "T", 1);
@@ -191,6 +212,9 @@ mod tests {
         assert_eq!(read("limit=101").unwrap_err(), "limit: expected a number from 1 to 100");
         assert_eq!(read("order=up").unwrap_err(), "order: expected one of asc, desc");
         assert_eq!(read("limits=1").unwrap_err(), "limits: unknown parameter; expected limit, start_date, order, tz");
+        assert_eq!(read("limit=1&order=asc&limit=1").unwrap_err(), "limit: given more than once");
+        assert_eq!(read("&start_date=%ff").unwrap_err(), "start_date: the value is not UTF-8");
+        assert!(read("start_date=%d8%B3+100%+%zz&&order=desc").is_ok());
         assert!(read("tz=Mars/Base").unwrap_err().starts_with("tz: "));
         assert!(read("start_date=soon").unwrap().from("start_date").is_err());
     }
@@ -206,6 +230,9 @@ mod tests {
         assert_eq!(span("start_date=2026-01-31"), day);
         assert_eq!(span("start_date=2026-01-31&tz=Asia/Tehran").0, "2026-01-30T20:30:00.000Z");
         assert_eq!(span("start_date=1767225600").0, "2026-01-01T00:00:00.000Z");
+        for never in ["9999-12-31", "9999-12-30", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59", "9999-12-31T23:59"] {
+            assert!(span(&format!("start_date={never}")).1.starts_with("9999-12-3"), "{never}");
+        }
         assert_eq!(span("start_date=1767225600123").0, "2026-01-01T00:00:00.123Z");
         assert_eq!(span("start_date=2026-01-31T08:00&tz=Europe/Berlin").1, "2026-01-31T07:01:00.000Z");
         assert_eq!(span("start_date=2026-01-31T08:00:00%2B01:00").0, "2026-01-31T07:00:00.000Z");

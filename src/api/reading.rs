@@ -97,7 +97,15 @@ pub async fn check_fields(api: &Api, params: &Params) -> Result<(), Problem> {
     for name in ["event_type", "entity_type", "entity_id", "user_id", "status", "session_id"] {
         asked.extend(params.text(name).map(|_| (name, vec![name.to_owned()])));
     }
-    asked.extend(params.text("search").map(|_| ("search", vec!["description".to_owned()])));
+    // Parameters whose member has another name.
+    for (name, member) in [
+        ("search", "description"),
+        ("action_filter", "event_type"),
+        ("is_admin", "is_admin"),
+        ("success_filter", "status"),
+    ] {
+        asked.extend(params.text(name).map(|_| (name, vec![member.to_owned()])));
+    }
     // The administrators' list has a name of its own for the type.
     let sorted = params.text("sort_by").map(|name| if name == "action_type" { "event_type" } else { name });
     asked.extend(sorted.map(|name| ("sort_by", vec![name.to_owned()])));

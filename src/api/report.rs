@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Api;
 use super::answer::Answer;
-use super::reading::{deadline, newest, page, record_read, visibility};
+use super::reading::{check_subject, deadline, newest, page, record_read, visibility};
 use super::routes::Call;
 use super::shape::Event;
 use crate::event::Raw;
@@ -80,6 +80,7 @@ pub struct Slow {
 }
 
 pub async fn report(api: &Api, call: Call) -> Result<Answer, Problem> {
+    check_subject(api, &["session_id"]).await?;
     let sees = visibility(api, call.reader());
     let open = open_rows(api, &sees).await;
     let session = match call.params.text("session_id") {

@@ -46,7 +46,7 @@ pub fn render(report: &Report) -> String {
         page.push_str("<h2>Failed</h2>");
         table(&mut page, report.failed());
     }
-    page.push_str("<h2>Activities</h2>");
+    page.push_str("<h2>Recent activities</h2>");
     table(&mut page, report.activities());
     page.push_str("<h2>Breakdown</h2><table><tr><th>Action</th><th>Count</th><th>Success</th><th>Average ms</th><th>95 % ms</th></tr>");
     let performance = serde_json::to_value(report.performance()).expect("a report is plain data");

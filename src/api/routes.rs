@@ -428,7 +428,7 @@ pub const ROUTES: &[Route] = &[
     ),
     get(
         "/get_logs",
-        Who::Reader,
+        Who::Exporter,
         &[&[
             parameter("format", Kind::Choice(&["html", "json", "summary"]), "Format (html)"),
             parameter("session_id", Kind::Text, "Which session (the newest)"),

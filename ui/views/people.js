@@ -98,21 +98,33 @@ export class PeopleView {
   /** @param {string} session */
   async #session(session) {
     const q = term("session_id", session);
-    const [report, { logs, total }] = await Promise.all([this.#get("get_logs", { format: "json", session_id: session }), this.#get("api/logs", { session_id: session, limit: MAX_EVENTS })]);
+    // Viewers have no reports.
+    const hasReport = this.cx.me.role !== "viewer";
+    const [report, { logs, total }] = await Promise.all([hasReport ? this.#get("get_logs", { format: "json", session_id: session }) : null, this.#get("api/logs", { session_id: session, limit: MAX_EVENTS })]);
     const user = logs.find((/** @type {any} */ row) => row.user_id)?.user_id;
-    const { summary, performance } = report;
     const back = user && user !== this.cx.me.user ? h("a", { class: "back", href: format({ view: "people", user: String(user) }) }, h("bdi", {}, oneLine(user, 60))) : h("a", { class: "back", href: format({ view: "people" }) }, t("nav.people"));
-    const actions = Object.entries(performance.by_action).sort((/** @type {any} */ a, /** @type {any} */ b) => b[1].count - a[1].count).slice(0, 20);
-    const failed = report.failed_activities.slice(-20).reverse();
+    const print = hasReport ? [" · ", h("a", { href: `get_logs?format=html&session_id=${encodeURIComponent(session)}`, target: "_blank", rel: "noopener" }, t("report.print"))] : [];
     return [
-      this.#head(t("people.session", { id: session.length > 20 ? `${session.slice(0, 18)}…` : session }), back, () => curl("get_logs", { format: "json", session_id: session }), false),
-      facts([[t("report.activities"), number(summary.total_activities)], [t("report.succeeded"), number(summary.success_count)], [t("report.failed"), number(summary.failed_count)], [t("card.success"), percent(summary.success_rate)], [t("report.minutes"), number(summary.session_duration, 1)], [t("report.open"), number(report.open_operations.length)]]),
-      panel(t("people.timeline"), logs.length ? timeline(logs, "event_type", this.cx) : emptyState(t("events.none")), h("p", { class: "muted small" }, total > logs.length ? t("people.newest", { n: logs.length, total }) : "", " ", h("a", { href: format({ q, range: "all" }) }, t("people.as_list")), " · ", h("a", { href: `get_logs?format=html&session_id=${encodeURIComponent(session)}`, target: "_blank", rel: "noopener" }, t("report.print")))),
-      h("div", { class: "panels two" },
-        panel(t("report.by_action"), table([t("col.type"), t("col.events"), t("card.success"), t("col.average"), t("col.p95")], actions.map(([name, one]) => [h("bdi", {}, oneLine(name, 60)), h("span", { class: "num" }, number(/** @type {any} */ (one).count)), h("span", { class: "num" }, percent(/** @type {any} */ (one).success_rate)), h("span", { class: "num" }, duration(/** @type {any} */ (one).avg_ms) || "–"), h("span", { class: "num" }, duration(/** @type {any} */ (one).p95_ms) || "–")]))),
-        panel(t("report.failures"), table([t("event.error"), t("col.type"), t("col.time")], failed.map((/** @type {any} */ one) => [h("span", { class: "error-text", dir: "auto" }, oneLine(String(one.error ?? "–").trimEnd().split("\n").pop(), 100)), h("bdi", {}, oneLine(one.action, 40)), timeTag(one.timestamp)])))),
+      this.#head(t("people.session", { id: session.length > 20 ? `${session.slice(0, 18)}…` : session }), back, () => (hasReport ? curl("get_logs", { format: "json", session_id: session }) : curl("api/logs", { session_id: session })), false),
+      ...(report ? [summaryOf(report)] : []),
+      panel(t("people.timeline"), logs.length ? timeline(logs, "event_type", this.cx) : emptyState(t("events.none")), h("p", { class: "muted small" }, total > logs.length ? t("people.newest", { n: logs.length, total }) : "", " ", h("a", { href: format({ q, range: "all" }) }, t("people.as_list")), ...print)),
+      ...(report ? [detailsOf(report)] : []),
     ];
   }
+}
+
+/** @param {any} report */
+function summaryOf({ summary, open_operations }) {
+  return facts([[t("report.activities"), number(summary.total_activities)], [t("report.succeeded"), number(summary.success_count)], [t("report.failed"), number(summary.failed_count)], [t("card.success"), percent(summary.success_rate)], [t("report.minutes"), number(summary.session_duration, 1)], [t("report.open"), number(open_operations.length)]]);
+}
+
+/** @param {any} report */
+function detailsOf({ performance, failed_activities }) {
+  const actions = Object.entries(performance.by_action).sort((/** @type {any} */ a, /** @type {any} */ b) => b[1].count - a[1].count).slice(0, 20);
+  const failed = failed_activities.slice(-20).reverse();
+  return h("div", { class: "panels two" },
+    panel(t("report.by_action"), table([t("col.type"), t("col.events"), t("card.success"), t("col.average"), t("col.p95")], actions.map(([name, one]) => [h("bdi", {}, oneLine(name, 60)), h("span", { class: "num" }, number(/** @type {any} */ (one).count)), h("span", { class: "num" }, percent(/** @type {any} */ (one).success_rate)), h("span", { class: "num" }, duration(/** @type {any} */ (one).avg_ms) || "–"), h("span", { class: "num" }, duration(/** @type {any} */ (one).p95_ms) || "–")]))),
+    panel(t("report.failures"), table([t("event.error"), t("col.type"), t("col.time")], failed.map((/** @type {any} */ one) => [h("span", { class: "error-text", dir: "auto" }, oneLine(String(one.error ?? "–").trimEnd().split("\n").pop(), 100)), h("bdi", {}, oneLine(one.action, 40)), timeTag(one.timestamp)]))));
 }
 
 /** @param {[string, string][]} pairs */
