@@ -127,8 +127,7 @@ impl Sink for StoreSink {
 
     fn reader(config: &Config, cx: &SinkContext, _: &ReadOptions) -> Option<Arc<dyn Reader>> {
         let options = config.options(cx).ok()?;
-        let queries = std::thread::available_parallelism().map_or(1, usize::from);
-        Some(Arc::new(StoreReader { stores: cx.stores.clone(), options, queries: Arc::new(Semaphore::new(queries)) }))
+        Some(Arc::new(StoreReader::new(cx.stores.clone(), options)))
     }
 }
 
@@ -184,6 +183,11 @@ struct StoreReader {
 }
 
 impl StoreReader {
+    fn new(stores: Stores, options: Options) -> StoreReader {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        StoreReader { stores, options, queries: Arc::new(Semaphore::new(cores)) }
+    }
+
     async fn store(&self) -> Result<Store, ReadError> {
         match self.stores.get(&self.options.dir) {
             Some(store) => Ok(store),
@@ -268,6 +272,45 @@ mod tests {
         drop(turn);
         let later = Instant::now() + StdDuration::from_secs(600);
         assert_eq!(count(later).await, Ok(Total { count: 0, is_at_least: false }));
+        drop(std::fs::remove_dir_all(&dir));
+    }
+
+    #[tokio::test]
+    async fn as_many_questions_run_at_a_time_as_there_are_cores() {
+        let dir = std::env::temp_dir().join(format!("weir-store-questions-{}", std::process::id()));
+        let (stores, options) = (Stores::default(), Options::new(&dir));
+        let (_store, _) = stores.open(&options).expect("a store");
+        let reader = Arc::new(StoreReader::new(stores, options));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let released = Arc::new(std::sync::Mutex::new(released));
+        let questions: Vec<_> = (0..cores + 2)
+            .map(|_| {
+                let (reader, began, released) = (reader.clone(), began.clone(), released.clone());
+                tokio::spawn(async move {
+                    let question = move |_| {
+                        began.send(()).expect("the test listens");
+                        released.lock().expect("no question panics").recv().expect("the test releases it");
+                        Ok(())
+                    };
+                    reader.ask(Some(Instant::now() + StdDuration::from_secs(600)), question).await
+                })
+            })
+            .collect();
+        for _ in 0..cores {
+            begun.recv().await.expect("one for each core begins");
+        }
+        assert_eq!(reader.queries.available_permits(), 0);
+        assert!(begun.try_recv().is_err(), "the others wait");
+        for _ in 0..2 {
+            release.send(()).expect("a question waits");
+            begun.recv().await.expect("one that ends lets another begin");
+        }
+        (0..cores).for_each(|_| release.send(()).expect("a question waits"));
+        for question in questions {
+            assert_eq!(question.await.expect("no question panics"), Ok(()));
+        }
         drop(std::fs::remove_dir_all(&dir));
     }
 }
