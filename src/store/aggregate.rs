@@ -2,27 +2,24 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::bits::{CHUNK, Packed};
-use super::budget::{Budget, Held};
-use super::clock::{Clock, DAY};
+use super::chunks::ChunkSet;
+use super::clock::Clock;
 use super::coded::{IN_LINE, NONE, number_of};
+use super::groups::{Failed, Groups, KeyValue, Partial, key_value};
 use super::layout::{Encoding, Section};
 use super::parallel;
 use super::part::{Dictionary, Part};
-use super::percentile::{MAX_EXACT, MAX_EXACT_OF_GROUP, Percentile};
 use super::rows::RowFilter;
 use super::search::{Place, Snapshot, Stop, is_in_time, needs_of};
-use super::short_keys::ShortKeys;
 use super::split::WHOLE;
-use super::summary::Tally;
 use super::sums::ChunkSums;
 use super::tail::TailChunk;
 use crate::event::Raw;
 use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError};
-use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
 impl Snapshot {
@@ -39,97 +36,13 @@ impl Snapshot {
                 Err(ReadError::Invalid(message))
             }
         };
-        let found = parallel::each(&order, |groups: &mut Groups, nth| {
-            groups.budget.get_or_insert_with(|| self.budget.clone());
-            add_place(&places[nth], request, visibility, &needs, groups)
+        let groups = Mutex::new(Groups::new(&self.share));
+        parallel::each(&order, |partial: &mut Partial, nth| {
+            add_place(&places[nth], request, visibility, &needs, partial, &groups)
                 .or_else(|failed| of_failure(&places[nth], failed))
         })?;
-        let mut found = found.into_iter();
-        let mut groups = found.next().unwrap_or_default();
-        for others in found {
-            groups.absorb(others, request).or_else(|failed| match places.first() {
-                Some(place) => of_failure(place, failed),
-                None => Ok(()),
-            })?;
-        }
+        let groups = groups.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(groups.finish())
-    }
-}
-
-pub enum Failed {
-    Stop(Stop),
-    TooMany,
-}
-
-impl From<io::Error> for Failed {
-    fn from(error: io::Error) -> Failed {
-        Failed::Stop(Stop::Io(error))
-    }
-}
-
-/// Bytes of a group beside the texts of its keys.
-const GROUP_BYTES: usize =
-    std::mem::size_of::<(Group, Option<Percentile>)>() + 3 * std::mem::size_of::<[KeyValue; 2]>() + 64;
-
-/// One part of a group's key.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum KeyValue {
-    Missing,
-    Number(i64),
-    Text(Arc<str>),
-}
-
-#[derive(Default)]
-pub struct Groups {
-    numbers: HashMap<[KeyValue; 2], usize>,
-    groups: Vec<(Group, Option<Percentile>)>,
-    budget: Option<Arc<Budget>>,
-    held: Held,
-}
-
-impl Groups {
-    fn number(&mut self, key: [KeyValue; 2], request: &AggregateRequest) -> Result<usize, Failed> {
-        if let Some(known) = self.numbers.get(&key) {
-            return Ok(*known);
-        }
-        if self.groups.len() >= request.max_groups {
-            return Err(Failed::TooMany);
-        }
-        let keys: Vec<Option<String>> = request.group_by.iter().zip(&key).map(|(by, value)| label(by, value)).collect();
-        let texts: usize = keys.iter().flatten().map(String::len).sum();
-        self.hold(GROUP_BYTES + 3 * texts)?;
-        let exact = if request.group_by.is_empty() { MAX_EXACT } else { MAX_EXACT_OF_GROUP };
-        let percentile = request.with_percentiles.then(|| Percentile::new(exact));
-        self.groups.push((Group { keys, ..Group::default() }, percentile));
-        self.numbers.insert(key, self.groups.len() - 1);
-        Ok(self.groups.len() - 1)
-    }
-
-    /// Notes that so many bytes more are held.
-    fn hold(&mut self, bytes: usize) -> Result<(), Failed> {
-        match &self.budget {
-            Some(budget) => self.held.add(budget, bytes).map_err(|error| Failed::Stop(Stop::Failed(error))),
-            None => Ok(()),
-        }
-    }
-
-    fn finish(self) -> Vec<Group> {
-        let finish = |(mut group, percentile): (Group, Option<Percentile>)| {
-            group.p95_ms = percentile.and_then(|mut percentile| percentile.of(0.95));
-            group
-        };
-        self.groups.into_iter().map(finish).collect()
-    }
-}
-
-/// How a key is written.
-fn label(by: &GroupKey, value: &KeyValue) -> Option<String> {
-    match (by, value) {
-        (_, KeyValue::Missing) => None,
-        (_, KeyValue::Text(text)) => Some(text.to_string()),
-        (GroupKey::Day(_), KeyValue::Number(day)) => Some(Timestamp(day * DAY).to_string()[..10].to_owned()),
-        (GroupKey::Interval { .. }, KeyValue::Number(start)) => Some(Timestamp(*start).to_string()),
-        (_, KeyValue::Number(number)) => Some(number.to_string()),
     }
 }
 
@@ -154,28 +67,14 @@ fn add_place(
     request: &AggregateRequest,
     visibility: &Visibility,
     needs: &super::candidates::Needs,
-    groups: &mut Groups,
+    partial: &mut Partial,
+    groups: &Mutex<Groups>,
 ) -> Result<(), Failed> {
     let candidates = place.candidates(needs)?;
     if candidates.is_empty() {
         return Ok(());
     }
-    let mut sums = ChunkSums::of(place, request, visibility)?;
-    if let Some(sums) = &mut sums
-        && sums.add_part(place, request, groups)?
-    {
-        return Ok(());
-    }
-    let mut left = Vec::new();
-    for chunk in candidates.iter() {
-        let is_served = match &mut sums {
-            Some(sums) => sums.add_chunk(chunk, request, groups)?,
-            None => false,
-        };
-        if !is_served {
-            left.push(chunk);
-        }
-    }
+    let left = add_sums(place, request, visibility, &candidates, groups)?;
     // Where sums tell of all chunks, no column is opened.
     if left.is_empty() {
         return Ok(());
@@ -185,8 +84,7 @@ fn add_place(
     let mut keys: Vec<KeyReader> =
         request.group_by.iter().map(|by| KeyReader::new(place, by, visibility)).collect::<io::Result<_>>()?;
     let (mut times, mut rows) = (Vec::new(), Vec::new());
-    // Most events of a chunk are of groups that were just met.
-    let mut known = ShortKeys::default();
+    partial.begin(groups, request.with_percentiles.then(|| place.events()))?;
     for chunk in left {
         if Instant::now() >= request.deadline {
             return Err(Failed::Stop(Stop::Failed(ReadError::Deadline)));
@@ -206,80 +104,43 @@ fn add_place(
                 keys.get_mut(1).map(|key| key.short(row, times[row])),
             ];
             let is_short = short.iter().all(|part| !matches!(part, Some(None)));
-            let short = short.map(|part| part.flatten().unwrap_or(i64::MIN));
-            let number = match known.get(short).filter(|_| is_short) {
+            let short = is_short.then(|| short.map(|part| part.flatten().unwrap_or(i64::MIN)));
+            let number = match short.and_then(|short| partial.known(short)) {
                 Some(number) => number,
                 None => {
                     let mut full = [KeyValue::Missing, KeyValue::Missing];
                     for (nth, key) in keys.iter_mut().enumerate() {
                         full[nth] = key.full(place, chunk, row, times[row])?;
                     }
-                    let number = groups.number(full, request)?;
-                    if is_short {
-                        known.insert(short, number);
-                    }
-                    number
+                    partial.number(short, full, request.max_groups)?
                 }
             };
             let (outcome, duration) = measures.of(place, chunk, row)?;
-            let (group, percentile) = &mut groups.groups[number];
-            add(group, outcome, duration, Timestamp(times[row]));
-            if let (Some(percentile), Some(duration)) = (percentile, duration) {
-                let before = percentile.weight();
-                percentile.add(duration);
-                let after = percentile.weight();
-                groups.held.sub(before.saturating_sub(after));
-                if after > before {
-                    groups.hold(after - before)?;
-                }
+            partial.add(number, outcome, duration, times[row]);
+        }
+    }
+    partial.end(request, groups)
+}
+
+/// Adds what sums tell of a place. Tells which chunks are left.
+fn add_sums(
+    place: &Place,
+    request: &AggregateRequest,
+    visibility: &Visibility,
+    candidates: &ChunkSet,
+    groups: &Mutex<Groups>,
+) -> Result<Vec<usize>, Failed> {
+    let Some(mut sums) = ChunkSums::of(place, request, visibility)? else { return Ok(candidates.iter().collect()) };
+    let mut left = Vec::new();
+    if !sums.add_part(place, request, groups)? {
+        let mut groups = super::lock(groups);
+        for chunk in candidates.iter() {
+            if !sums.add_chunk(chunk, request, &mut groups)? {
+                left.push(chunk);
             }
         }
     }
-    Ok(())
-}
-
-impl Groups {
-    /// Adds the groups that another thread has found.
-    fn absorb(&mut self, others: Groups, request: &AggregateRequest) -> Result<(), Failed> {
-        let mut keys: Vec<([KeyValue; 2], usize)> = others.numbers.into_iter().collect();
-        keys.sort_unstable_by_key(|(_, number)| *number);
-        for ((key, _), (other, percentile)) in keys.into_iter().zip(others.groups) {
-            let number = self.number(key, request)?;
-            let (group, known) = &mut self.groups[number];
-            group.add(&other);
-            if let (Some(known), Some(percentile)) = (known, percentile) {
-                let before = known.weight();
-                known.absorb(percentile);
-                let after = known.weight();
-                self.hold(after.saturating_sub(before))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds sums that were kept. Tells the number of their group.
-    pub fn merge(&mut self, key: [KeyValue; 2], tally: &Tally, request: &AggregateRequest) -> Result<usize, Failed> {
-        let number = self.number(key, request)?;
-        self.merge_into(number, tally);
-        Ok(number)
-    }
-
-    pub fn merge_into(&mut self, number: usize, tally: &Tally) {
-        self.groups[number].0.add(&tally.group());
-    }
-}
-
-fn add(group: &mut Group, outcome: Outcome, duration: Option<f64>, time: Timestamp) {
-    group.count += 1;
-    group.successes += u64::from(outcome == Outcome::Success);
-    group.errors += u64::from(outcome == Outcome::Error);
-    if let Some(duration) = duration {
-        group.durations += 1;
-        group.sum_ms += duration;
-        group.max_ms = Some(group.max_ms.map_or(duration, |max| max.max(duration)));
-    }
-    group.first = Some(group.first.map_or(time, |first| first.min(time)));
-    group.last = Some(group.last.map_or(time, |last| last.max(time)));
+    Ok(left)
 }
 
 /// Reads one column by chunk.
@@ -563,12 +424,5 @@ fn kept_of(place: &Place, by: &GroupKey, visibility: &Visibility) -> Option<usiz
             path.first().filter(|name| !visibility.hides(name)).and_then(|name| number_of(name))
         }
         _ => None,
-    }
-}
-
-pub fn key_value(value: Option<Raw<'_>>) -> KeyValue {
-    match value.filter(|value| !value.is_null()) {
-        Some(value) => KeyValue::Text(value.display().as_ref().into()),
-        None => KeyValue::Missing,
     }
 }

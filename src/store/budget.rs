@@ -19,6 +19,11 @@ impl Budget {
         Arc::new(Budget { limit: limit.max(STEP), used: AtomicUsize::new(0) })
     }
 
+    /// What one question will hold.
+    pub fn share(self: &Arc<Budget>) -> Arc<Share> {
+        Arc::new(Share { budget: self.clone(), taken: AtomicUsize::new(0) })
+    }
+
     /// Bytes that are held now.
     #[cfg(test)]
     pub fn used(&self) -> usize {
@@ -26,10 +31,35 @@ impl Budget {
     }
 }
 
-/// What one question, or one thread of it, holds; given back when it is dropped.
+/// What one question holds, with all its threads.
+pub struct Share {
+    budget: Arc<Budget>,
+    taken: AtomicUsize,
+}
+
+impl Share {
+    fn take(&self, bytes: usize) -> Result<(), ReadError> {
+        let limit = self.budget.limit;
+        let own = self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if used <= limit {
+            return Ok(());
+        }
+        self.give_back(bytes);
+        // Waiting helps one that others keep from its memory, not one that needs most of it.
+        Err(if own > limit / 2 || own >= used { too_much(limit) } else { busy() })
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What one thread of a question holds; given back when it is dropped.
 #[derive(Default)]
 pub struct Held {
-    budget: Option<Arc<Budget>>,
+    share: Option<Arc<Share>>,
     /// Taken from the budget.
     taken: usize,
     /// In use.
@@ -38,24 +68,25 @@ pub struct Held {
 
 impl Held {
     /// Holds so many bytes more.
-    pub fn add(&mut self, budget: &Arc<Budget>, bytes: usize) -> Result<(), ReadError> {
+    pub fn add(&mut self, share: &Arc<Share>, bytes: usize) -> Result<(), ReadError> {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes <= self.taken {
             return Ok(());
         }
-        let more = (self.bytes - self.taken).next_multiple_of(STEP).min(budget.limit.saturating_sub(self.taken));
+        let limit = share.budget.limit;
+        let more = (self.bytes - self.taken).next_multiple_of(STEP).min(limit.saturating_sub(self.taken));
         if self.taken + more < self.bytes {
-            return Err(too_much(budget.limit));
+            return Err(too_much(limit));
         }
-        let used = budget.used.fetch_add(more, Ordering::Relaxed) + more;
-        if used > budget.limit {
-            budget.used.fetch_sub(more, Ordering::Relaxed);
-            // One question may have two threads: what it holds itself cannot be told from what others hold.
-            return Err(if self.taken * 2 >= budget.limit / 2 { too_much(budget.limit) } else { busy() });
-        }
+        share.take(more)?;
         self.taken += more;
-        self.budget.get_or_insert_with(|| budget.clone());
+        self.share.get_or_insert_with(|| share.clone());
         Ok(())
+    }
+
+    /// Holds nothing; what was taken stays with the question.
+    pub fn clear(&mut self) {
+        self.bytes = 0;
     }
 
     /// Holds so many bytes less; they stay with the question.
@@ -66,8 +97,8 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(budget) = &self.budget {
-            budget.used.fetch_sub(self.taken, Ordering::Relaxed);
+        if let Some(share) = &self.share {
+            share.give_back(self.taken);
         }
     }
 }
@@ -91,21 +122,24 @@ mod tests {
     #[test]
     fn what_is_held_comes_back_and_no_more_than_the_limit_is_held() {
         let budget = Budget::new(10 * STEP);
+        let (one, other) = (budget.share(), budget.share());
         let (mut first, mut second) = (Held::default(), Held::default());
-        first.add(&budget, 1).unwrap();
+        first.add(&one, 1).unwrap();
         assert_eq!(budget.used(), STEP);
-        first.add(&budget, STEP - 1).unwrap();
+        first.add(&one, STEP - 1).unwrap();
         assert_eq!(budget.used(), STEP);
-        assert!(matches!(first.add(&budget, 11 * STEP), Err(ReadError::TooLarge(_))));
+        assert!(matches!(first.add(&one, 11 * STEP), Err(ReadError::TooLarge(_))));
         drop(first);
         assert_eq!(budget.used(), 0);
-        second.add(&budget, 9 * STEP).unwrap();
+        second.add(&one, 7 * STEP).unwrap();
         let mut third = Held::default();
-        assert!(matches!(third.add(&budget, 2 * STEP), Err(ReadError::Unavailable(_))));
-        second.sub(9 * STEP);
-        second.add(&budget, 9 * STEP).unwrap();
-        assert_eq!(budget.used(), 9 * STEP);
-        drop((second, third));
+        assert!(matches!(third.add(&other, 4 * STEP), Err(ReadError::Unavailable(_))), "another question holds it");
+        let mut fourth = Held::default();
+        assert!(matches!(fourth.add(&one, 4 * STEP), Err(ReadError::TooLarge(_))), "it holds most of it itself");
+        second.sub(7 * STEP);
+        second.add(&one, 7 * STEP).unwrap();
+        assert_eq!(budget.used(), 7 * STEP);
+        drop((second, third, fourth));
         assert_eq!(budget.used(), 0);
     }
 }

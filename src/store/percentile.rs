@@ -1,22 +1,28 @@
-//! Percentiles: exact for few values, within half a percent for many.
+//! Percentiles: exact for few values, within one percent for many.
 
 /// Values that are kept one by one where there is one percentile.
 pub const MAX_EXACT: usize = 65_536;
 /// The same where there are many, one for each group: buckets take less room than more values.
-pub const MAX_EXACT_OF_GROUP: usize = 1024;
-/// Two values in one bucket differ by less than this factor; a bucket stands for its middle, half a percent from both ends.
-const GROWTH: f64 = 1.01;
+pub const MAX_EXACT_OF_GROUP: usize = 128;
+/// Buckets by which a value doubles. Two values in one bucket differ by less than two percent, and a bucket stands for its
+/// middle: durations from 1 to 1,000 take 400 bytes.
+const OF_DOUBLE: f64 = 40.0;
 /// Buckets of values up to 1e12 and down to 1e-12: what is beyond counts as the greatest or the least of them.
-const MAX_BUCKET: i32 = 2777;
+const MAX_BUCKET: i32 = 40 * OF_DOUBLE as i32;
 /// Buckets are made so many at a time.
 const STEP: usize = 64;
+/// A bucket holds fewer than this in its byte.
+const CARRY: u64 = 256;
 
 pub struct Percentile {
     max_exact: usize,
     exact: Vec<f32>,
-    /// Once there are too many: counts by the logarithm of the value, from the bucket `first` on.
-    buckets: Vec<u32>,
+    /// Once there are too many: counts by the logarithm of the value, from the bucket `first` on. Of a count only the
+    /// lowest byte is here.
+    buckets: Vec<u8>,
     first: i32,
+    /// How often a bucket's byte was full, by bucket.
+    carries: Vec<(i32, u32)>,
     /// Values that have no logarithm.
     zeros: u64,
     count: u64,
@@ -25,42 +31,47 @@ pub struct Percentile {
 impl Percentile {
     /// A percentile that is exact for so many values.
     pub fn new(max_exact: usize) -> Percentile {
-        Percentile { max_exact, exact: Vec::new(), buckets: Vec::new(), first: 0, zeros: 0, count: 0 }
+        Percentile {
+            max_exact,
+            exact: Vec::new(),
+            buckets: Vec::new(),
+            first: 0,
+            carries: Vec::new(),
+            zeros: 0,
+            count: 0,
+        }
     }
 
-    pub fn add(&mut self, value: f64) {
-        self.count += 1;
-        if self.is_exact() && self.exact.len() < self.max_exact {
-            self.exact.push(value as f32);
+    pub fn add(&mut self, values: &[f32]) {
+        self.count += values.len() as u64;
+        if self.is_exact() && self.exact.len() + values.len() <= self.max_exact {
+            let needed = self.exact.len() + values.len();
+            if needed > self.exact.capacity() {
+                let wanted = needed.next_power_of_two().min(self.max_exact);
+                self.exact.reserve_exact(wanted - self.exact.len());
+            }
+            self.exact.extend_from_slice(values);
             return;
         }
-        self.give_up_exact();
-        self.count_value(value, 1);
+        std::mem::take(&mut self.exact).into_iter().chain(values.iter().copied()).for_each(|value| {
+            match bucket(f64::from(value)) {
+                None => self.zeros += 1,
+                Some(bucket) => self.count_bucket(bucket),
+            }
+        });
     }
 
     fn is_exact(&self) -> bool {
         self.buckets.is_empty() && self.zeros == 0
     }
 
-    fn give_up_exact(&mut self) {
-        for value in std::mem::take(&mut self.exact) {
-            self.count_value(f64::from(value), 1);
-        }
-    }
-
-    fn count_value(&mut self, value: f64, times: u32) {
-        match bucket(value) {
-            None => self.zeros += u64::from(times),
-            Some(bucket) => self.count_bucket(bucket, times),
-        }
-    }
-
-    fn count_bucket(&mut self, bucket: i32, times: u32) {
+    fn count_bucket(&mut self, bucket: i32) {
         if self.buckets.is_empty() {
             self.first = bucket;
         }
         if bucket < self.first {
             let more = ((self.first - bucket) as usize).next_multiple_of(STEP);
+            self.buckets.reserve_exact(more);
             self.buckets.splice(..0, std::iter::repeat_n(0, more));
             self.first -= more as i32;
         }
@@ -70,25 +81,21 @@ impl Percentile {
             self.buckets.reserve_exact(len - self.buckets.len());
             self.buckets.resize(len, 0);
         }
-        self.buckets[place] = self.buckets[place].saturating_add(times);
+        let (sum, is_full) = self.buckets[place].overflowing_add(1);
+        self.buckets[place] = sum;
+        if is_full {
+            match self.carries.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
+                Ok(found) => self.carries[found].1 = self.carries[found].1.saturating_add(1),
+                Err(place) => self.carries.insert(place, (bucket, 1)),
+            }
+        }
     }
 
     /// Bytes in memory.
     pub fn weight(&self) -> usize {
-        self.exact.capacity() * std::mem::size_of::<f32>() + self.buckets.capacity() * std::mem::size_of::<u32>()
-    }
-
-    /// Adds the values of another one.
-    pub fn absorb(&mut self, other: Percentile) {
-        if other.is_exact() {
-            return other.exact.into_iter().for_each(|value| self.add(f64::from(value)));
-        }
-        self.give_up_exact();
-        self.count += other.count;
-        self.zeros += other.zeros;
-        for (nth, count) in other.buckets.into_iter().enumerate().filter(|(_, count)| *count > 0) {
-            self.count_bucket(other.first + nth as i32, count);
-        }
+        self.exact.capacity() * std::mem::size_of::<f32>()
+            + self.buckets.capacity()
+            + self.carries.capacity() * std::mem::size_of::<(i32, u32)>()
     }
 
     /// The smallest value that so much of all values do not exceed.
@@ -105,61 +112,94 @@ impl Percentile {
         if seen >= rank {
             return Some(0.0);
         }
+        let mut carries = self.carries.iter().peekable();
         for (nth, count) in self.buckets.iter().enumerate() {
-            seen += u64::from(*count);
+            let bucket = self.first + nth as i32;
+            let carried = carries.next_if(|(carried, _)| *carried == bucket).map_or(0, |(_, times)| u64::from(*times));
+            seen += u64::from(*count) + carried * CARRY;
             if seen >= rank {
-                return Some(round(GROWTH.powi(self.first + nth as i32)));
+                return Some(round(middle(bucket)));
             }
         }
         None
     }
 }
 
-/// Values are told with three digits behind the point, as durations come.
+/// Values are rounded to three digits behind the point, as durations come.
 fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-/// The bucket of a value; none of one that is not above zero.
+/// Bits of a number behind its exponent.
+const FRACTION_BITS: u32 = 52;
+const ONE: u64 = 1023 << FRACTION_BITS;
+
+/// The bucket of a value; none of one that is not above zero. A parabola stands for the logarithm between two powers of
+/// two: it costs a tenth and rises nearly as evenly.
 fn bucket(value: f64) -> Option<i32> {
-    (value > 0.0).then(|| ((value.ln() / GROWTH.ln()).round() as i32).clamp(-MAX_BUCKET, MAX_BUCKET))
+    if value <= 0.0 || value.is_nan() {
+        return None;
+    }
+    let bits = value.to_bits();
+    let exponent = (bits >> FRACTION_BITS) as i32 - 1023;
+    let above = f64::from_bits(bits & ((1 << FRACTION_BITS) - 1) | ONE) - 1.0;
+    let doublings = f64::from(exponent) + above * (4.0 - above) / 3.0;
+    Some(((doublings * OF_DOUBLE).floor() as i32).clamp(-MAX_BUCKET, MAX_BUCKET))
+}
+
+/// The value in the middle of a bucket.
+fn middle(bucket: i32) -> f64 {
+    let doublings = (f64::from(bucket) + 0.5) / OF_DOUBLE;
+    let (whole, rest) = (doublings.floor(), doublings - doublings.floor());
+    (3.0 - (4.0 - 3.0 * rest).sqrt()) * whole.exp2()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn p95(values: impl Iterator<Item = f64>) -> Option<f64> {
+    fn p95(values: impl Iterator<Item = f32>) -> Option<f64> {
         let mut percentile = Percentile::new(MAX_EXACT);
-        values.for_each(|value| percentile.add(value));
+        values.for_each(|value| percentile.add(&[value]));
         percentile.of(0.95)
     }
 
     #[test]
     fn few_values_are_exact_and_many_nearly() {
         assert_eq!(p95(std::iter::empty()), None);
-        assert_eq!(p95((1..=100).map(f64::from)), Some(95.0));
-        for split in [30, 70_000] {
-            let (mut first, mut second) = (Percentile::new(MAX_EXACT), Percentile::new(MAX_EXACT_OF_GROUP));
-            (1..=split).for_each(|value| first.add(f64::from(value)));
-            (split + 1..=200_000).for_each(|value| second.add(f64::from(value)));
-            first.absorb(second);
-            let joined = first.of(0.95).unwrap();
-            assert!((joined / 190_000.0 - 1.0).abs() < 0.005, "{joined}");
+        assert_eq!(p95((1u8..=100).map(f32::from)), Some(95.0));
+        for at_once in [1, 30, 7_000] {
+            let mut percentile = Percentile::new(MAX_EXACT_OF_GROUP);
+            let values: Vec<f32> = (1..=200_000u32).map(|value| value as f32).collect();
+            values.chunks(at_once).for_each(|values| percentile.add(values));
+            let found = percentile.of(0.95).unwrap();
+            assert!((found / 190_000.0 - 1.0).abs() < 0.01, "{found}");
         }
-        let many = p95((1..=1_000_000).map(f64::from)).unwrap();
-        assert!((many / 950_000.0 - 1.0).abs() < 0.005, "{many}");
+        let many = p95((1..=1_000_000u32).map(|value| value as f32)).unwrap();
+        assert!((many / 950_000.0 - 1.0).abs() < 0.01, "{many}");
+    }
+
+    #[test]
+    fn a_bucket_stands_for_each_of_its_values_within_one_percent() {
+        let mut value = 1e-9;
+        while value < 1e9 {
+            let found = middle(bucket(value).unwrap());
+            assert!((found / value - 1.0).abs() < 0.01, "{value}: {found}");
+            value *= 1.000_37;
+        }
     }
 
     #[test]
     fn values_of_any_size_and_sign_take_bounded_room() {
         let mut percentile = Percentile::new(2);
-        for value in [-5.0, 0.0, 1e-300, 1e300, f64::INFINITY, 0.001, 7.0, 5.0, 6.0] {
-            percentile.add(value);
+        for value in [-5.0, 0.0, 1e-38, 1e38, f32::INFINITY, 0.001, 7.0, 5.0, 6.0] {
+            percentile.add(&[value]);
         }
         assert_eq!(percentile.of(0.2), Some(0.0));
         let middle = percentile.of(0.6).unwrap();
-        assert!((middle / 6.0 - 1.0).abs() < 0.005, "{middle}");
-        assert!(percentile.weight() <= (2 * MAX_BUCKET as usize + 4 * STEP) * 2 * 4);
+        assert!((middle / 6.0 - 1.0).abs() < 0.01, "{middle}");
+        assert!(percentile.weight() <= 2 * MAX_BUCKET as usize + 4 * STEP);
+        percentile.add(&[3.0; 10_000]);
+        assert!(percentile.weight() <= 2 * MAX_BUCKET as usize + 5 * STEP, "a frequent value takes no more room");
     }
 }

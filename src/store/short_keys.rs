@@ -18,6 +18,12 @@ impl ShortKeys {
         slot
     }
 
+    /// Forgets all; the table keeps its room.
+    pub fn clear(&mut self) {
+        self.slots.fill(None);
+        self.len = 0;
+    }
+
     pub fn get(&self, key: [i64; 2]) -> Option<usize> {
         if self.slots.is_empty() {
             return None;

@@ -29,7 +29,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn new(code: u32) -> Tally {
+    pub fn new(code: u32) -> Tally {
         Tally {
             code,
             count: 0,
@@ -43,7 +43,7 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, outcome: Outcome, duration: Option<f64>, time: i64) {
+    pub fn add(&mut self, outcome: Outcome, duration: Option<f64>, time: i64) {
         self.count += 1;
         self.successes += u64::from(outcome == Outcome::Success);
         self.errors += u64::from(outcome == Outcome::Error);

@@ -1,10 +1,10 @@
 //! Groups computed from the sums of parts, without reading rows.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use super::aggregate::{Failed, Groups, KeyValue, key_value};
 use super::clock::Clock;
+use super::groups::{Failed, Groups, KeyValue, key_value};
 use super::part::{Dictionary, Part};
 use super::search::{Place, covers};
 use super::short_keys::ShortKeys;
@@ -57,12 +57,13 @@ impl ChunkSums {
     }
 
     /// Adds the whole part, if its sums are those that are asked for.
-    pub fn add_part(&self, place: &Place, request: &AggregateRequest, groups: &mut Groups) -> Result<bool, Failed> {
+    pub fn add_part(&self, place: &Place, request: &AggregateRequest, groups: &Mutex<Groups>) -> Result<bool, Failed> {
         let (Place::Part(part), [by]) = (place, &request.group_by[..]) else { return Ok(false) };
         let Some(nth) = number_of(by).filter(|_| covers(&request.filter, place.times())) else { return Ok(false) };
         let sums = part.part_sums(nth)?;
         let Some(tallies) = sums.as_ref() else { return Ok(false) };
         let values = dictionary(part, OF_PART[nth])?;
+        let mut groups = super::lock(groups);
         for tally in tallies {
             groups.merge([value_of(values.as_deref(), tally), KeyValue::Missing], tally, request)?;
         }
