@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench store [FILE]`; without a file it makes events of its own. `WEIR_BENCH_EVENTS` says how many are
 //! stored (1,000,000): the file is stored again, with other times, until there are so many. `WEIR_BENCH_KEEP` names a
-//! folder that is filled once and asked again.
+//! folder that is filled once and asked again. `WEIR_BENCH_COLD` asks some questions with nothing in the page cache, which
+//! takes root.
 
 #[allow(dead_code, reason = "this bench uses its part")]
 mod workload;
@@ -22,6 +23,7 @@ use weir::visibility::Visibility;
 use workload::{cpu_seconds, pieces, split};
 
 const ROUNDS: usize = 20;
+const COLD_ROUNDS: usize = 5;
 const DAY: i64 = 86_400 * 1_000_000;
 
 fn main() {
@@ -43,6 +45,10 @@ fn main() {
         store.weight() >> 20
     );
     ask(&store);
+    drop(store);
+    if std::env::var_os("WEIR_BENCH_COLD").is_some() {
+        ask_cold(&dir);
+    }
     if kept.is_none() {
         drop(std::fs::remove_dir_all(&dir));
     }
@@ -138,6 +144,8 @@ fn ask(store: &Store) {
         "",
         "zqxjkvbp",
         "qty_4242",
+        "\"order-4242\"",
+        "user42",
         "\"epochs\\\")\"",
         "import",
         "accuracy",
@@ -174,12 +182,32 @@ fn ask(store: &Store) {
     aggregate(store, "day and status of one user", "user_id:user_142", vec![day, field("status")], false);
     aggregate(store, "one user, with p95", "user_id:user_142", vec![], true);
     aggregate(store, "every user", "", vec![field("user_id")], false);
+    aggregate(store, "every user, with p95", "", vec![field("user_id")], true);
     let last = store.snapshot().page(&request(filter("")), &everything()).expect("a page").rows.pop().expect("a row");
     measure("one event by seq", || {
         usize::from(store.snapshot().by_seq(last.seq, &everything()).expect("read").is_some())
     });
     let id = weir::event::Id::parse(&last.id).expect("an id");
     measure("one event by id", || usize::from(store.snapshot().by_id(id, &everything()).expect("read").is_some()));
+}
+
+/// The first question after a start with an empty page cache; opening the store is not counted.
+fn ask_cold(dir: &std::path::Path) {
+    println!("{:>44} {:>8} {:>8}", "cold", "p50 ms", "most");
+    for query in ["zqxjkvbp", "qty_4242", "user_id:user_142", "status:error", ""] {
+        let mut times: Vec<f64> = (0..COLD_ROUNDS)
+            .map(|_| {
+                std::fs::write("/proc/sys/vm/drop_caches", "1").expect("only root may empty the page cache");
+                let (store, _) = Store::open(&Options::new(dir)).expect("the store opens");
+                let snapshot = store.snapshot();
+                let start = Instant::now();
+                snapshot.page(&request(filter(query)), &everything()).expect("a page");
+                start.elapsed().as_secs_f64() * 1e3
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        println!("{query:>44} {:>8.1} {:>8.1}", times[COLD_ROUNDS / 2], times[COLD_ROUNDS - 1]);
+    }
 }
 
 fn request(filter: Filter) -> PageRequest {

@@ -29,8 +29,11 @@ mod crash;
 mod damage;
 mod disk;
 mod grams;
+mod groups;
 mod hashing;
 mod layout;
+#[cfg(test)]
+mod limits;
 mod members;
 mod open;
 mod order;
@@ -65,6 +68,7 @@ use bits::CHUNK;
 use budget::Budget;
 use cache::Cache;
 use disk::Disk;
+use grams::GramSet;
 use hashing::Seeded;
 use members::Walked;
 use open::{Begun, Loading};
@@ -165,7 +169,8 @@ pub struct Report {
 }
 
 impl Store {
-    /// Opens or makes a store. The events of tails may come into memory afterwards; who asks for them waits for that.
+    /// Opens or makes a store. The events of tails may come into memory afterwards; who asks for them waits for that, and
+    /// not for their index.
     pub fn open(options: &Options) -> io::Result<(Store, Report)> {
         Store::open_on(Disk::default(), options)
     }
@@ -201,6 +206,7 @@ impl Store {
         let bytes = tails.iter().map(|(_, content)| content.len()).sum::<usize>() + newest.len();
         if bytes < LOADED_AT_ONCE && tails.is_empty() {
             self.0.load(tails, &newest);
+            self.0.index();
             return Ok(());
         }
         let (inner, loading) = (Arc::downgrade(&self.0), self.0.loading.clone());
@@ -209,6 +215,7 @@ impl Store {
             if let Some(inner) = inner.upgrade() {
                 inner.load(tails, &newest);
                 drop(begun);
+                inner.index();
                 inner.seal_all();
             }
         });
@@ -298,7 +305,7 @@ impl Store {
             parts: published.parts.clone(),
             tails,
             damaged: self.0.damaged.clone(),
-            budget: self.0.budget.clone(),
+            share: self.0.budget.share(),
         }
     }
 
@@ -339,7 +346,7 @@ impl Store {
             parts: published.parts.clone(),
             tails,
             damaged: self.0.damaged.clone(),
-            budget: self.0.budget.clone(),
+            share: self.0.budget.share(),
         }
     }
 
@@ -423,6 +430,21 @@ impl Inner {
         *lock(&self.memory) = memory;
     }
 
+    /// Adds the hashes of chunks that were loaded. Until a chunk has them, every search looks into it.
+    fn index(&self) {
+        let (mut grams, mut nth) = (GramSet::default(), 0);
+        loop {
+            let Some(chunk) = lock(&self.memory).full_chunk(nth) else { break };
+            if chunk.hashes.is_empty() {
+                match tail_memory::indexed(&chunk, &mut grams) {
+                    Ok(indexed) => lock(&self.memory).put_indexed(nth, &chunk, indexed),
+                    Err(error) => tracing::error!(%error, "newest events of the store cannot be indexed"),
+                }
+            }
+            nth += 1;
+        }
+    }
+
     /// Makes parts of all tails that are full, those included of which it failed before.
     fn seal_all(&self) {
         let frozen = read(&self.published).frozen.clone();
@@ -436,7 +458,7 @@ impl Inner {
     /// Makes a part of a frozen tail, or one for each time that events stay, and lets them take the tail's place.
     fn seal(&self, frozen: &Arc<Frozen>) -> io::Result<()> {
         let ages = lock(&self.retention).types.clone();
-        let classes = classes::split(frozen, &ages)?;
+        let classes = classes::split(&frozen.indexed()?, &ages)?;
         let paths: Vec<PathBuf> =
             (0..classes.len()).map(|nth| self.dir.join(layout::part_name(frozen.number, nth as u64))).collect();
         for (class, path) in classes.iter().zip(&paths) {

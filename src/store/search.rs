@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::IMPORTED;
 use super::bits::CHUNK;
-use super::budget::{Budget, Held};
+use super::budget::{Held, Share};
 use super::candidates::{Needs, needs};
 use super::chunks::ChunkSet;
 use super::order::{Best, Candidate, Order, weight_of};
@@ -34,8 +34,8 @@ pub struct Snapshot {
     pub tails: Vec<TailView>,
     /// Parts that turned out to be damaged while they were read.
     pub damaged: Arc<std::sync::Mutex<Vec<u64>>>,
-    /// What questions may hold in memory.
-    pub budget: Arc<Budget>,
+    /// What the question holds in memory.
+    pub share: Arc<Share>,
 }
 
 /// A part or a tail.
@@ -88,7 +88,7 @@ impl Place {
             Place::Tail(tail) => {
                 let mut set = ChunkSet::none(tail.chunks.len());
                 for (nth, chunk) in tail.chunks.iter().enumerate() {
-                    // An open chunk has no hashes yet.
+                    // An open chunk, and one that was just loaded, has no hashes yet.
                     if chunk.hashes.is_empty() || needs.is_in(&chunk.hashes) {
                         set.insert(nth);
                     }
@@ -243,7 +243,7 @@ impl Snapshot {
             let place = &places[candidate.place];
             let read = read_row(place, candidate.row, visibility, candidate.order);
             if let Some(Some(row)) = self.excuse(place, read)? {
-                in_rows.add(&self.budget, row.line.len() + std::mem::size_of::<Row>())?;
+                in_rows.add(&self.share, row.line.len() + std::mem::size_of::<Row>())?;
                 rows.push(row);
             }
         }
@@ -303,7 +303,7 @@ impl Snapshot {
                 if best.len() > wanted && best.peek().is_some_and(|worst| order >= worst.order) {
                     continue;
                 }
-                held.add(&self.budget, weight_of(&order)).map_err(Stop::Failed)?;
+                held.add(&self.share, weight_of(&order)).map_err(Stop::Failed)?;
                 best.push(Candidate { order, place: number, row });
                 if best.len() > wanted + 1
                     && let Some(worst) = best.pop()

@@ -104,7 +104,7 @@ impl<'a> NewEvent<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct TailChunk {
     pub rows: Vec<RowHead>,
-    /// What a search may ask for; empty while the chunk is open.
+    /// What a search may ask for; empty while the chunk is open, or loaded and not indexed yet.
     pub hashes: Hashes,
     /// What is most asked for; empty while the chunk is open.
     pub columns: Columns,
@@ -155,6 +155,11 @@ impl ChunkLines {
 }
 
 impl TailChunk {
+    /// The lines of a chunk that is open.
+    pub fn open_lines(&self) -> ChunkLines {
+        ChunkLines { text: self.plain.clone(), ends: self.ends.clone() }
+    }
+
     pub fn lines(&self) -> io::Result<ChunkLines> {
         let text = if self.columns.is_empty() {
             self.plain.clone()

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use super::IMPORTED;
 use super::bits::CHUNK;
 use super::coded::Builder;
-use super::grams::GramSet;
+use super::grams::{GramSet, Hashes};
 use super::hashing::Seeded;
 use super::members::Walked;
 use super::split::{Shapes, WHOLE};
-use super::tail::{Frame, NewEvent, Prepared, RowHead, Segment, TailChunk, TailContent, TailView};
+use super::tail::{ChunkLines, Frame, NewEvent, Prepared, RowHead, Segment, TailChunk, TailContent, TailView};
 use crate::event::{Id, Seed};
 use crate::units::Timestamp;
 use crate::varint::{put_varint, take_varint};
@@ -32,18 +32,37 @@ pub struct TailMemory {
     pub line_bytes: usize,
     pub max_seq: u64,
     weight: usize,
+    /// Whether chunks are closed without their hashes, which take most of the time.
+    is_loading: bool,
 }
 
 impl TailMemory {
-    /// The events of a tail's file; also the places of frames that are whole and yet cannot be read.
+    /// The events of a tail's file; also the places of frames that are whole and yet cannot be read. Full chunks have no
+    /// hashes yet: [`indexed`] adds them.
     pub fn of(content: &TailContent) -> (TailMemory, Vec<usize>) {
-        let (mut memory, mut unread) = (TailMemory::default(), Vec::new());
+        let (mut memory, mut unread) = (TailMemory { is_loading: true, ..TailMemory::default() }, Vec::new());
         for (at, frame) in content.frames() {
             if frame.and_then(|frame| memory.enter_frame(&frame)).is_none() {
                 unread.push(at);
             }
         }
+        memory.is_loading = false;
+        let open = memory.open.open_lines();
+        add_lines(&open, memory.open.rows.len(), &mut memory.grams);
         (memory, unread)
+    }
+
+    /// A full chunk, if there are so many.
+    pub fn full_chunk(&self, nth: usize) -> Option<Arc<TailChunk>> {
+        self.closed.get(nth).cloned()
+    }
+
+    /// Puts a chunk with its hashes in the place of the same without, unless that is gone.
+    pub fn put_indexed(&mut self, nth: usize, before: &Arc<TailChunk>, indexed: TailChunk) {
+        if let Some(place) = self.closed.get_mut(nth).filter(|place| Arc::ptr_eq(place, before)) {
+            self.weight += indexed.hashes.weight();
+            *place = Arc::new(indexed);
+        }
     }
 
     /// Adds the events of a frame, or none where it is broken.
@@ -119,7 +138,9 @@ impl TailMemory {
         self.events += 1;
         self.line_bytes += event.line.len();
         let (names, values) = (&walked.shape(members).members[..], walked.values(members));
-        self.grams.add_event(names, values);
+        if !self.is_loading {
+            self.grams.add_event(names, values);
+        }
         self.columns.add_event(names, values);
         let derived = head.derived_id();
         self.open.shapes.push(shape as u16);
@@ -137,7 +158,8 @@ impl TailMemory {
 
     fn close_chunk(&mut self) -> io::Result<()> {
         let mut chunk = std::mem::take(&mut self.open);
-        chunk.close(self.grams.take(), self.columns.take())?;
+        let hashes = if self.is_loading { Hashes::default() } else { self.grams.take() };
+        chunk.close(hashes, self.columns.take())?;
         self.weight += chunk.weight();
         self.closed.push(Arc::new(chunk));
         Ok(())
@@ -181,4 +203,34 @@ pub struct Frozen {
     pub view: TailView,
     pub seeds: Vec<Seed>,
     pub shapes: Arc<Shapes>,
+}
+
+impl Frozen {
+    /// The same with the hashes of every chunk.
+    pub fn indexed(&self) -> io::Result<Frozen> {
+        let mut grams = GramSet::default();
+        let index = |chunk: &Arc<TailChunk>| match chunk.hashes.is_empty() {
+            true => indexed(chunk, &mut grams).map(Arc::new),
+            false => Ok(chunk.clone()),
+        };
+        let chunks = self.view.chunks.iter().map(index).collect::<io::Result<_>>()?;
+        let (seeds, shapes) = (self.seeds.clone(), self.shapes.clone());
+        Ok(Frozen { number: self.number, path: self.path.clone(), view: TailView { chunks }, seeds, shapes })
+    }
+}
+
+/// A chunk that was loaded without its hashes, with them. The set is empty before and afterwards.
+pub fn indexed(chunk: &TailChunk, grams: &mut GramSet) -> io::Result<TailChunk> {
+    add_lines(&chunk.lines()?, chunk.rows.len(), grams);
+    let mut chunk = chunk.clone();
+    chunk.hashes = grams.take();
+    Ok(chunk)
+}
+
+fn add_lines(lines: &ChunkLines, count: usize, grams: &mut GramSet) {
+    let mut walked = Walked::default();
+    for nth in 0..count {
+        let members = walked.add(lines.line(nth));
+        grams.add_event(&walked.shape(members).members, walked.values(members));
+    }
 }

@@ -12,9 +12,7 @@ use super::*;
 use crate::event::time::Moment;
 use crate::event::{Raw, Seed};
 use crate::query::Query;
-use crate::query::request::{
-    AggregateRequest, CountLimit, Filter, Group, GroupKey, PageRequest, ReadError, Sort, SortKey, Zone,
-};
+use crate::query::request::{AggregateRequest, CountLimit, Filter, Group, GroupKey, PageRequest, Sort, SortKey, Zone};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
@@ -43,7 +41,7 @@ pub struct Stored {
 }
 
 const SEED: Seed = Seed([7; 16]);
-const START: i64 = 1_767_225_600_000_000;
+pub const START: i64 = 1_767_225_600_000_000;
 
 pub fn later() -> Instant {
     Instant::now() + Duration::from_secs(600)
@@ -468,83 +466,4 @@ fn types_of_events_stay_for_times_of_their_own() {
         let (again, _) = Store::open(&Options::new(&folder.0)).expect("it opens again");
         assert_eq!(left(&again), expected, "after {days} days, opened again");
     }
-}
-
-#[test]
-fn memory_stays_within_its_bound_while_many_ask() {
-    let folder = Folder::new();
-    let memory = 6 << 20;
-    let options = Options { memory, ..Options::new(&folder.0) };
-    let (store, _) = Store::open(&options).expect("it opens");
-    let line = |n: u64| {
-        format!("{{\"user_id\":\"u{}\",\"session_id\":\"{:032x}\",\"code\":\"x = {n} + {}\"}}", n % 50, n % 97, n * n)
-    };
-    let most = std::thread::scope(|scope| {
-        let asking: Vec<_> = (0..6)
-            .map(|nth| {
-                let store = store.clone();
-                scope.spawn(move || {
-                    for round in 0..15 {
-                        let mut filter = filter(["", "user_id:u7", "x", "status:error"][(nth + round) % 4]);
-                        filter.from = Some(Timestamp(START));
-                        let request = AggregateRequest {
-                            filter: filter.clone(),
-                            group_by: vec![GroupKey::Field(vec!["user_id".into()])],
-                            with_percentiles: true,
-                            max_groups: 1000,
-                            deadline: later(),
-                        };
-                        // Six at a time may be too many for what they share; then one is told so.
-                        match store.snapshot().aggregate(&request, &all()) {
-                            Ok(_) | Err(ReadError::TooLarge(_) | ReadError::Unavailable(_)) => {}
-                            Err(error) => panic!("{error}"),
-                        }
-                        store.snapshot().count(&filter, &all(), CountLimit::Exact, later()).expect("a count");
-                    }
-                })
-            })
-            .collect();
-        let mut most = 0;
-        for batch in 0..120u64 {
-            let events: Vec<Stored> = (0..500).map(|n| plain(batch * 500 + n + 1, &line(batch * 500 + n))).collect();
-            store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
-            most = most.max(store.weight() + store.0.budget.used());
-        }
-        asking.into_iter().for_each(|one| one.join().expect("no question panics"));
-        most.max(store.weight())
-    });
-    assert!(store.snapshot().parts.len() > 1, "it has made parts");
-    assert!(most <= memory, "{most} of {memory} bytes");
-}
-
-#[test]
-fn a_question_that_needs_more_than_its_share_of_memory_is_told_so() {
-    let folder = Folder::new();
-    let (store, _) = Store::open(&Options { memory: 3 << 20, ..Options::new(&folder.0) }).expect("it opens");
-    let line = |n: u64| format!("{{\"user_id\":\"u{n}\",\"duration_ms\":{n},\"code\":\"{}\"}}", "x".repeat(400));
-    let events: Vec<Stored> = (1..=4000).map(|n| plain(n, &line(n))).collect();
-    store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
-    let by = |name: &str| AggregateRequest {
-        filter: filter(""),
-        group_by: vec![GroupKey::Field(vec![name.into()])],
-        with_percentiles: true,
-        max_groups: 100_000,
-        deadline: later(),
-    };
-    let page = |limit: usize| PageRequest {
-        filter: filter(""),
-        sort: Sort::Time,
-        is_descending: true,
-        after: None,
-        offset: 0,
-        limit,
-        deadline: later(),
-    };
-    let snapshot = store.snapshot();
-    let told = snapshot.aggregate(&by("user_id"), &all()).expect_err("too many groups").to_string();
-    assert!(told.contains("MiB of memory that queries may hold"), "{told}");
-    assert!(matches!(snapshot.page(&page(4000), &all()), Err(ReadError::TooLarge(_))));
-    assert_eq!(snapshot.aggregate(&by("event_type"), &all()).expect("one group").len(), 1);
-    assert_eq!(snapshot.page(&page(100), &all()).expect("a page").rows.len(), 100);
-    assert_eq!(store.0.budget.used(), 0, "everything was given back");
 }

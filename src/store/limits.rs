@@ -1,0 +1,184 @@
+//! The store within its memory, and right after its start.
+
+use super::search::Snapshot;
+use super::tests::{Folder, START, Stored, all, filter, later, plain};
+use super::*;
+use crate::query::request::{AggregateRequest, CountLimit, GroupKey, PageRequest, ReadError, Sort};
+use crate::units::Timestamp;
+
+#[test]
+fn memory_stays_within_its_bound_while_many_ask() {
+    let folder = Folder::new();
+    let memory = 6 << 20;
+    let options = Options { memory, ..Options::new(&folder.0) };
+    let (store, _) = Store::open(&options).expect("it opens");
+    let line = |n: u64| {
+        format!("{{\"user_id\":\"u{}\",\"session_id\":\"{:032x}\",\"code\":\"x = {n} + {}\"}}", n % 50, n % 97, n * n)
+    };
+    let most = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..6)
+            .map(|nth| {
+                let store = store.clone();
+                scope.spawn(move || {
+                    for round in 0..15 {
+                        let mut filter = filter(["", "user_id:u7", "x", "status:error"][(nth + round) % 4]);
+                        filter.from = Some(Timestamp(START));
+                        let request = AggregateRequest {
+                            filter: filter.clone(),
+                            group_by: vec![GroupKey::Field(vec!["user_id".into()])],
+                            with_percentiles: true,
+                            max_groups: 1000,
+                            deadline: later(),
+                        };
+                        // Six at a time may be too many for what they share; then one is told so.
+                        match store.snapshot().aggregate(&request, &all()) {
+                            Ok(_) | Err(ReadError::TooLarge(_) | ReadError::Unavailable(_)) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                        store.snapshot().count(&filter, &all(), CountLimit::Exact, later()).expect("a count");
+                    }
+                })
+            })
+            .collect();
+        let mut most = 0;
+        for batch in 0..120u64 {
+            let events: Vec<Stored> = (0..500).map(|n| plain(batch * 500 + n + 1, &line(batch * 500 + n))).collect();
+            store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
+            most = most.max(store.weight() + store.0.budget.used());
+        }
+        asking.into_iter().for_each(|one| one.join().expect("no question panics"));
+        most.max(store.weight())
+    });
+    assert!(store.snapshot().parts.len() > 1, "it has made parts");
+    assert!(most <= memory, "{most} of {memory} bytes");
+}
+
+/// As an export does. The share is a megabyte, the events are thirty.
+#[test]
+fn a_hundred_thousand_events_are_read_page_by_page_within_a_small_share_of_memory() {
+    const EVENTS: u64 = 100_000;
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options { memory: 6 << 20, ..Options::new(&folder.0) }).expect("it opens");
+    let filler = "a text that takes its room ".repeat(8);
+    for from in (1..=EVENTS).step_by(5000) {
+        let events: Vec<Stored> =
+            (from..from + 5000).map(|n| plain(n, &format!("{{\"n\":{n},\"code\":\"{filler}\"}}"))).collect();
+        assert_eq!(
+            store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it stores").stored,
+            5000
+        );
+    }
+    let snapshot = store.snapshot();
+    let (mut seen, mut after, mut has_more) = (0, None, true);
+    while has_more {
+        let request = PageRequest {
+            filter: filter(""),
+            sort: Sort::Time,
+            is_descending: true,
+            after: after.take(),
+            offset: 0,
+            limit: 1000,
+            deadline: later(),
+        };
+        let page = snapshot.page(&request, &all()).expect("a page fits the share");
+        for row in &page.rows {
+            assert_eq!(row.seq, EVENTS - seen);
+            seen += 1;
+        }
+        after = page.rows.last().map(|row| row.keyset.clone());
+        has_more = page.has_more;
+        assert_eq!(store.0.budget.used(), 0, "a page that was read holds nothing");
+    }
+    assert_eq!(seen, EVENTS);
+}
+
+#[test]
+fn percentiles_of_ten_thousand_users_are_answered_with_the_default_memory() {
+    const USERS: u64 = 10_000;
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    for from in (0..4 * USERS).step_by(5000) {
+        let line = |n: u64| format!("{{\"user_id\":\"user_{}\",\"duration_ms\":{}}}", n % USERS, n / USERS);
+        let events: Vec<Stored> = (from..from + 5000).map(|n| plain(n + 1, &line(n))).collect();
+        store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
+        if from == 2 * USERS {
+            store.seal_now().expect("a part is made");
+        }
+    }
+    let request = AggregateRequest {
+        filter: filter(""),
+        group_by: vec![GroupKey::Field(vec!["user_id".into()])],
+        with_percentiles: true,
+        max_groups: 100_000,
+        deadline: later(),
+    };
+    let groups = store.snapshot().aggregate(&request, &all()).expect("all users fit");
+    assert_eq!(groups.len() as u64, USERS);
+    assert!(groups.iter().all(|group| (group.count, group.p95_ms, group.max_ms) == (4, Some(3.0), Some(3.0))));
+    assert_eq!(store.0.budget.used(), 0);
+}
+
+#[test]
+fn a_question_that_needs_more_than_its_share_of_memory_is_told_so() {
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options { memory: 3 << 20, ..Options::new(&folder.0) }).expect("it opens");
+    let line = |n: u64| format!("{{\"user_id\":\"u{n}\",\"duration_ms\":{n},\"code\":\"{}\"}}", "x".repeat(400));
+    let events: Vec<Stored> = (1..=4000).map(|n| plain(n, &line(n))).collect();
+    store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
+    let by = |name: &str| AggregateRequest {
+        filter: filter(""),
+        group_by: vec![GroupKey::Field(vec![name.into()])],
+        with_percentiles: true,
+        max_groups: 100_000,
+        deadline: later(),
+    };
+    let page = |limit: usize| PageRequest {
+        filter: filter(""),
+        sort: Sort::Time,
+        is_descending: true,
+        after: None,
+        offset: 0,
+        limit,
+        deadline: later(),
+    };
+    let snapshot = store.snapshot();
+    let told = snapshot.aggregate(&by("user_id"), &all()).expect_err("too many groups").to_string();
+    assert!(told.contains("MiB of memory that queries may hold"), "{told}");
+    assert!(matches!(snapshot.page(&page(4000), &all()), Err(ReadError::TooLarge(_))));
+    assert_eq!(snapshot.aggregate(&by("event_type"), &all()).expect("one group").len(), 1);
+    assert_eq!(snapshot.page(&page(100), &all()).expect("a page").rows.len(), 100);
+    assert_eq!(store.0.budget.used(), 0, "everything was given back");
+}
+
+#[test]
+fn newest_events_are_found_right_after_a_start_and_in_the_part_that_is_made_of_them() {
+    const EVENTS: u64 = 3_000;
+    let folder = Folder::new();
+    let options = Options::new(&folder.0);
+    let line = |n: u64| format!("{{\"user_id\":\"u{}\",\"code\":\"needle_{n}_ {}\"}}", n % 7, "x".repeat(900));
+    let found = |snapshot: &Snapshot, query: &str| {
+        snapshot.count(&filter(query), &all(), CountLimit::Exact, later()).expect("a count").count
+    };
+    for round in 0..2 {
+        let (store, _) = Store::open(&options).expect("it opens");
+        // The index of what was loaded may be there or not.
+        let snapshot = store.snapshot();
+        for n in (1..=EVENTS * round).step_by(499) {
+            assert_eq!(found(&snapshot, &format!("needle_{n}_")), 1);
+        }
+        assert_eq!(found(&snapshot, "absent"), 0);
+        if round == 0 {
+            let events: Vec<Stored> = (1..=EVENTS).map(|n| plain(n, &line(n))).collect();
+            store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
+            continue;
+        }
+        let later_event = plain(EVENTS + 1, &line(EVENTS + 1));
+        store.append(&[later_event.event()]).expect("it is stored");
+        store.seal_now().expect("a part is made");
+        let snapshot = store.snapshot();
+        assert_eq!((snapshot.parts.len(), snapshot.tails.iter().map(|tail| tail.chunks.len()).sum::<usize>()), (1, 0));
+        for n in [1, 2, 255, 256, 257, 1999, EVENTS, EVENTS + 1] {
+            assert_eq!(found(&snapshot, &format!("needle_{n}_")), 1, "{n}");
+        }
+    }
+}
