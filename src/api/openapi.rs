@@ -75,11 +75,15 @@ fn operation(route: &Route) -> Value {
 
 /// What is sent to a route, where it takes something.
 fn body(route: &Route) -> Option<Value> {
-    let text = || json!({ "type": "string", "minLength": 1 });
+    let object = |names: &[&str]| {
+        let texts = names.iter().map(|name| ((*name).to_owned(), json!({ "type": "string", "minLength": 1 })));
+        let properties: Map<String, Value> = texts.collect();
+        json!({ "type": "object", "required": names, "properties": properties, "additionalProperties": false })
+    };
     match (route.method, route.path) {
         ("POST", "/api/login") => Some(json!({ "oneOf": [
-            { "type": "object", "required": ["token"], "properties": { "token": text() } },
-            { "type": "object", "required": ["user", "password"], "properties": { "user": text(), "password": text() } },
+            object(&["token"]),
+            object(&["user", "password"]),
         ] })),
         ("POST", "/api/logs") => Some(json!({ "oneOf": [
             { "type": "object" },
@@ -108,6 +112,8 @@ fn answers_of(route: &Route) -> Vec<(&'static str, &'static str)> {
     }
     if route.path.contains('{') {
         answers.push(("404", "Not found"));
+    } else if route.method == "GET" && route.who != Who::Open {
+        answers.push(("404", "The table that is read has no column for this"));
     }
     if route.path.ends_with("/replay") {
         answers.push(("409", "The replay failed"));
