@@ -8,7 +8,7 @@ use super::answer::Answer;
 use super::params::Params;
 use super::reading::{
     check_fields, check_subject, deadline, executions, groups, newest, page, problem, query, reader, record_read,
-    visibility, whole,
+    total_of_last, visibility, whole,
 };
 use super::routes::Call;
 use super::shape::{Event, Object, array};
@@ -171,8 +171,12 @@ pub async fn activity(api: &Api, call: Call) -> Result<Answer, Problem> {
         deadline: deadline(),
     };
     let place = reader(api)?;
-    let rows = place.page(request, sees.clone()).await.map_err(problem)?.rows;
-    let total = place.count(filter, sees.clone(), CountLimit::UpTo(100_000), deadline()).await.map_err(problem)?;
+    let found = place.page(request, sees.clone()).await.map_err(problem)?;
+    let total = match total_of_last(&found, offset) {
+        Some(total) => total,
+        None => place.count(filter, sees.clone(), CountLimit::UpTo(100_000), deadline()).await.map_err(problem)?,
+    };
+    let rows = found.rows;
     let stats = statistics(api, sees).await?;
     let mut object = Object::new();
     object

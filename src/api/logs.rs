@@ -8,7 +8,7 @@ use super::Api;
 use super::answer::Answer;
 use super::params::Params;
 use super::reading::{
-    check_fields, cursor, deadline, filter, page, problem, read_cursor, reader, record_read, visibility,
+    check_fields, cursor, deadline, filter, page, problem, read_cursor, reader, record_read, total_of_last, visibility,
 };
 use super::routes::Call;
 use super::shape::{Event, Object, array, log_row};
@@ -40,7 +40,10 @@ pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
     let place = reader(api)?;
     let found = place.page(request, sees.clone()).await.map_err(problem)?;
     let count = if params.has("count") { CountLimit::Exact } else { CountLimit::UpTo(EXACT_TOTAL) };
-    let total = place.count(filter, sees, count, deadline()).await.map_err(problem)?;
+    let total = match total_of_last(&found, offset).filter(|_| params.text("cursor").is_none()) {
+        Some(total) => total,
+        None => place.count(filter, sees, count, deadline()).await.map_err(problem)?,
+    };
     let seen = offset + found.rows.len() as u64 + u64::from(found.has_more);
     let total = Total { count: total.count.max(if total.is_at_least { seen } else { 0 }), ..total };
     let next = found.rows.last().filter(|_| found.has_more).map(|last| cursor(api, &last.keyset, &order));

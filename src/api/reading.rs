@@ -17,7 +17,8 @@ use crate::component::Reader;
 use crate::net::http::Problem;
 use crate::net::{Principal, Role};
 use crate::query::request::{
-    AggregateRequest, Filter, Group, GroupKey, Keyset, Page, PageRequest, ReadError, Sort, SortKey, contains, has, is,
+    AggregateRequest, Filter, Group, GroupKey, Keyset, Page, PageRequest, ReadError, Sort, SortKey, Total, contains,
+    has, is,
 };
 use crate::query::{Expr, Query};
 use crate::visibility::Visibility;
@@ -156,6 +157,13 @@ pub async fn groups(
 ) -> Result<Vec<Group>, Problem> {
     let request = AggregateRequest { filter, group_by, with_percentiles, max_groups: MAX_GROUPS, deadline: deadline() };
     reader(api)?.aggregate(request, visibility).await.map_err(problem)
+}
+
+/// The total of a list, where its last page tells and nothing needs to be counted.
+pub fn total_of_last(page: &Page, offset: u64) -> Option<Total> {
+    let rows = page.rows.len() as u64;
+    let is_last = !page.has_more && (rows > 0 || offset == 0);
+    is_last.then_some(Total { count: offset + rows, is_at_least: false })
 }
 
 /// The one group of an aggregate without keys.
