@@ -181,6 +181,11 @@ impl FieldTest {
         value.path(&self.rest).is_some_and(|value| self.matcher.accepts(value))
     }
 
+    /// Whether it is only asked for that the event has the member, and not null.
+    pub fn is_of_presence(&self) -> bool {
+        self.rest.is_empty() && matches!(self.matcher, Matcher::Exists)
+    }
+
     /// The same for a number, where the test can tell without its spelling.
     pub fn accepts_number(&self, value: f64) -> Option<bool> {
         match &self.matcher {

@@ -58,23 +58,36 @@ impl Column {
     }
 }
 
-/// All members of one chunk, in the order of [`NAMES`].
+/// Of this member it is only kept which rows have it.
+pub const PRESENT: &str = "code";
+
+/// All members of one chunk.
 #[derive(Clone, Debug, Default)]
-pub struct Columns(Vec<Column>);
+pub struct Columns {
+    /// In the order of [`NAMES`].
+    columns: Vec<Column>,
+    /// Whether each row has [`PRESENT`], and not null. Rows at the end may be missing: they have not.
+    present: Vec<bool>,
+}
 
 impl Columns {
     /// The column of a name that is kept; none while the chunk is open.
     pub fn of(&self, nth: usize) -> Option<&Column> {
-        self.0.get(nth)
+        self.columns.get(nth)
     }
 
     /// Whether there is nothing to be told, since the chunk is open.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.columns.is_empty()
     }
 
     pub fn weight(&self) -> usize {
-        self.0.iter().map(Column::weight).sum()
+        self.columns.iter().map(Column::weight).sum::<usize>() + self.present.len()
+    }
+
+    /// Whether a row has [`PRESENT`].
+    pub fn has_present(&self, row: usize) -> bool {
+        self.present.get(row).copied().unwrap_or(false)
     }
 }
 
@@ -88,12 +101,18 @@ pub struct Builder {
     columns: Vec<Column>,
     /// For each column where a value may be found: its code.
     slots: Vec<[u16; SLOTS]>,
+    present: Vec<bool>,
     rows: usize,
 }
 
 impl Default for Builder {
     fn default() -> Builder {
-        Builder { columns: vec![Column::default(); NAMES.len()], slots: vec![[NONE; SLOTS]; NAMES.len()], rows: 0 }
+        Builder {
+            columns: vec![Column::default(); NAMES.len()],
+            slots: vec![[NONE; SLOTS]; NAMES.len()],
+            present: Vec::new(),
+            rows: 0,
+        }
     }
 }
 
@@ -103,6 +122,9 @@ impl Builder {
         for (member, value) in members.iter().zip(values) {
             if let Some(number) = member.coded {
                 self.add(number, value.as_bytes());
+            } else if member.name == PRESENT {
+                self.present.resize(self.rows + 1, false);
+                self.present[self.rows] = !value.is_null();
             }
         }
         self.rows += 1;
@@ -148,7 +170,7 @@ impl Builder {
             column.ends.shrink_to_fit();
             column.bytes.shrink_to_fit();
         }
-        Columns(columns)
+        Columns { columns, present: std::mem::take(&mut self.present) }
     }
 }
 
@@ -176,7 +198,7 @@ mod tests {
                     0 => format!(r#"{{"status":"s{}","user_id":{n}}}"#, n % 3 + round),
                     1 => r#"{"status":"first","\u0073tatus":"last"}"#.to_owned(),
                     2 => format!(r#"{{"status":"{}"}}"#, "long".repeat(100)),
-                    _ => "{}".to_owned(),
+                    _ => format!(r#"{{"code":"x","code":{}}}"#, ["null", "\"y\""][n / 4 % 2]),
                 })
                 .collect();
             lines.iter().for_each(|line| {
@@ -188,6 +210,8 @@ mod tests {
             let column = columns.of(number_of("status").unwrap()).unwrap();
             let values: Vec<&[u8]> = column.values().map(|value| value.as_bytes()).collect();
             for (row, line) in lines.iter().enumerate() {
+                let code = Raw::valid(line.as_bytes()).get(PRESENT);
+                assert_eq!(columns.has_present(row), code.is_some_and(|code| !code.is_null()));
                 let value = Raw::valid(line.as_bytes()).get("status");
                 match column.code(row) {
                     NONE => assert!(value.is_none()),

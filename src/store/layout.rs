@@ -107,6 +107,9 @@ pub struct Column {
     pub encoding: Encoding,
     /// Whether every row has the member.
     pub is_full: bool,
+    /// Whether no row has `null` for it; older parts do not say.
+    #[serde(default)]
+    pub is_never_null: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -57,6 +57,8 @@ struct ColumnTest {
 }
 
 enum Values {
+    /// Every row that has the member is accepted.
+    All,
     /// The answer for each code of a dictionary.
     Codes(Arc<Packed>, Vec<bool>),
     Numbers(Arc<Packed>, Encoding, Arc<FieldTest>),
@@ -96,6 +98,15 @@ impl<'a> RowFilter<'a> {
             shape_of: Vec::new(),
             cursor: TextCursor::default(),
         })
+    }
+
+    /// Whether the filter is known to accept every row of the place, whatever its time.
+    pub fn is_true_of_all(&self) -> bool {
+        let (Place::Part(part), Some(shapes)) = (self.place, &self.shapes) else { return false };
+        let is_whole = |chunk: usize| shapes.least(chunk) == i64::from(WHOLE);
+        self.equals.is_empty()
+            && self.plan.of_all(part.meta.shapes.len()) == Some(true)
+            && !(0..part.chunks()).any(is_whole)
     }
 
     /// Whether lines are looked at, which costs more than columns do.
@@ -268,6 +279,7 @@ fn field(part: &Part, test: FieldTest) -> io::Result<Plan> {
         let Some((column, described)) = part.column(name) else { continue };
         let encoding = described.encoding;
         let values = match encoding {
+            _ if described.is_never_null && test.is_of_presence() => Values::All,
             Encoding::Dictionary => {
                 let dictionary = part.dictionary(column)?;
                 let accepts = |code: i64| dictionary.get(code).is_some_and(|value| test.accepts(Raw::valid(value)));
@@ -304,6 +316,40 @@ fn equal(part: &Part, name: &str, wanted: &str) -> io::Result<Plan> {
 }
 
 impl Plan {
+    /// The answer for every row that is not kept whole, where columns have one.
+    fn of_all(&self, shapes: usize) -> Option<bool> {
+        match self {
+            Plan::Yes => Some(true),
+            Plan::Maybe | Plan::Anywhere(_) => None,
+            Plan::Not(inner) => inner.of_all(shapes).map(|holds| !holds),
+            Plan::And(parts) => {
+                let all: Vec<Option<bool>> = parts.iter().map(|part| part.of_all(shapes)).collect();
+                if all.contains(&Some(false)) {
+                    Some(false)
+                } else {
+                    all.into_iter().all(|one| one.is_some()).then_some(true)
+                }
+            }
+            Plan::Or(parts) => {
+                let all: Vec<Option<bool>> = parts.iter().map(|part| part.of_all(shapes)).collect();
+                if all.contains(&Some(true)) {
+                    Some(true)
+                } else {
+                    all.into_iter().all(|one| one.is_some()).then_some(false)
+                }
+            }
+            Plan::Field(columns) => {
+                let of_shape = |shape: usize| match columns.iter().find(|column| column.in_shape[shape]) {
+                    None => Some(false),
+                    Some(column) => column.of_all(),
+                };
+                let mut answers = (WHOLE as usize + 1..shapes).map(of_shape);
+                let first = answers.next()??;
+                answers.all(|answer| answer == Some(first)).then_some(first)
+            }
+        }
+    }
+
     /// Whether it may leave rows that only their lines can tell of.
     fn is_open(&self) -> bool {
         match self {
@@ -444,9 +490,22 @@ pub fn combine(out: &mut [u8], verdicts: &[u8], join: fn(u8, u8) -> u8) {
 }
 
 impl ColumnTest {
+    /// The answer for every row that has the member, where it is the same.
+    fn of_all(&self) -> Option<bool> {
+        match &self.values {
+            Values::All => Some(true),
+            Values::Codes(_, accepted) => {
+                let first = *accepted.first()?;
+                accepted.iter().all(|one| *one == first).then_some(first)
+            }
+            _ => None,
+        }
+    }
+
     /// The answer for one row that has the member; none where only its line tells.
     fn decide(&self, part: &Part, row: usize, cursor: &mut TextCursor) -> io::Result<Option<bool>> {
         Ok(match &self.values {
+            Values::All => Some(true),
             Values::Codes(packed, accepted) => {
                 let code = packed.get(row);
                 Some(code > 0 && accepted.get(code as usize - 1).copied().unwrap_or(false))
@@ -469,6 +528,13 @@ impl ColumnTest {
         let has = |shape: i64| self.in_shape.get(shape as usize).copied().unwrap_or(false);
         let verdict = |holds: bool| if holds { YES } else { NO };
         match &self.values {
+            Values::All => {
+                for (out, shape) in out.iter_mut().zip(shapes) {
+                    if has(*shape) {
+                        *out = YES;
+                    }
+                }
+            }
             Values::Codes(packed, accepted) => {
                 packed.chunk(chunk, scratch);
                 for ((code, out), shape) in scratch.iter().zip(out).zip(shapes) {

@@ -39,7 +39,7 @@ pub fn write_part(disk: &Disk, path: &Path, class: &Class) -> io::Result<()> {
         .iter()
         .enumerate()
         .map(|(nth, stats)| match nth {
-            0 => Column { name: String::new(), encoding: Encoding::Text, is_full: false },
+            0 => Column { name: String::new(), encoding: Encoding::Text, is_full: false, is_never_null: false },
             _ => stats.choose(heads.len()),
         })
         .collect();

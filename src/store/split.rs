@@ -147,6 +147,7 @@ pub struct Stats {
     same_times: usize,
     uuids: usize,
     derived_ids: usize,
+    nulls: usize,
 }
 
 impl Stats {
@@ -154,6 +155,7 @@ impl Stats {
     pub fn add(&mut self, value: &[u8], hasher: Seeded, time: i64, derived: Option<Id>) {
         self.count += 1;
         self.bytes += value.len();
+        self.nulls += usize::from(value == b"null");
         if !self.is_diverse {
             self.add_distinct(value, hasher);
         }
@@ -222,7 +224,7 @@ impl Stats {
     }
 
     fn column(&self, encoding: Encoding, rows: usize) -> Column {
-        Column { name: self.name.clone(), encoding, is_full: self.count == rows }
+        Column { name: self.name.clone(), encoding, is_full: self.count == rows, is_never_null: self.nulls == 0 }
     }
 
     /// The encoding that takes the least room, as far as that can be told beforehand.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::clock::Clock;
 use super::groups::{Failed, Groups, KeyValue, key_value};
 use super::part::{Dictionary, Part};
+use super::rows::RowFilter;
 use super::search::{Place, covers};
 use super::short_keys::ShortKeys;
 use super::summary::{ChunkTallies, OF_CHUNKS, OF_PART, Tally};
@@ -40,11 +41,12 @@ impl ChunkSums {
     pub fn of(place: &Place, request: &AggregateRequest, visibility: &Visibility) -> io::Result<Option<ChunkSums>> {
         let Place::Part(part) = place else { return Ok(None) };
         let filter = &request.filter;
-        let is_of_all = filter.query.is_none() && filter.equals.is_empty() && visibility.only_user().is_none();
-        if !is_of_all || request.with_percentiles || request.group_by.len() > 2 {
+        let is_of_all = filter.equals.is_empty() && visibility.only_user().is_none();
+        if !is_of_all || request.with_percentiles || request.group_by.len() > 2 || !part.has_sums() {
             return Ok(None);
         }
-        if !part.has_sums() {
+        // Where events are all of one kind, sums serve also those who ask for that kind.
+        if filter.query.is_some() && !RowFilter::new(place, filter, visibility)?.is_true_of_all() {
             return Ok(None);
         }
         let is_of_part = matches!(&request.group_by[..], [by] if number_of(by).is_some());

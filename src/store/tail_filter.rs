@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::coded::{Column, IN_LINE, NONE, number_of};
+use super::coded::{Column, IN_LINE, NONE, PRESENT, number_of};
 use super::rows::{MAYBE, NO, YES, combine};
 use super::tail::TailChunk;
 use crate::event::Raw;
@@ -19,6 +19,8 @@ pub enum TailPlan {
     Not(Box<TailPlan>),
     /// A test of the first of these columns that a row has.
     Field(Vec<usize>, Arc<FieldTest>),
+    /// Whether a row has the member of which only that is kept.
+    Present,
     /// A column that has exactly this value.
     Equal(usize, String),
 }
@@ -70,6 +72,10 @@ impl TailPlan {
                     evaluate_column(column, |value| test.accepts(value), out);
                 }
             }
+            TailPlan::Present if chunk.columns.is_empty() => out.resize(len, MAYBE),
+            TailPlan::Present => {
+                out.extend((0..len).map(|row| if chunk.columns.has_present(row) { YES } else { NO }));
+            }
             TailPlan::Equal(nth, wanted) => {
                 out.resize(len, if chunk.columns.is_empty() { MAYBE } else { NO });
                 if let Some(column) = chunk.columns.of(*nth) {
@@ -84,6 +90,9 @@ fn field(test: FieldTest, visibility: &Visibility) -> TailPlan {
     let names = [Some(test.name.as_str()), test.canonical];
     if names.into_iter().flatten().any(|name| visibility.hides(name)) {
         return TailPlan::Maybe;
+    }
+    if test.is_of_presence() && test.name == PRESENT && test.canonical.is_none_or(|name| name == PRESENT) {
+        return TailPlan::Present;
     }
     // A name that is not kept may be that of a member which counts first.
     let columns: Option<Vec<usize>> = names.into_iter().flatten().map(number_of).collect();

@@ -467,3 +467,49 @@ fn types_of_events_stay_for_times_of_their_own() {
         assert_eq!(left(&again), expected, "after {days} days, opened again");
     }
 }
+
+#[test]
+fn a_part_of_executions_alone_serves_their_statistics_by_its_sums() {
+    let executions = filter("has:code -status:in_progress");
+    let line = |n: u64| {
+        let status = ["success", "error"][n as usize % 2];
+        format!(
+            "{{\"user_id\":\"u{}\",\"status\":\"{status}\",\"duration_ms\":{n},\"code\":\"a cell {n} of its own\"}}",
+            n % 7
+        )
+    };
+    let others = [
+        None,
+        Some(r#"{"user_id":"u1","status":"success","duration_ms":1}"#),
+        Some(r#"{"user_id":"u1","status":"success","duration_ms":1,"code":null}"#),
+        Some(r#"{"user_id":"u1","status":"in_progress","duration_ms":1,"code":"begun"}"#),
+        Some(r#"{"user_id":"u1","status":"success","duration_ms":1,"code":"a","code":null}"#),
+    ];
+    for other in others {
+        let folder = Folder::new();
+        let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        let mut events: Vec<Stored> = (1..=600).map(|n| plain(n, &line(n))).collect();
+        events.extend(other.map(|other| plain(601, other)));
+        fill(&store, &events, 100, usize::MAX);
+        let count = |store: &Store| {
+            let request = AggregateRequest {
+                filter: executions.clone(),
+                group_by: vec![GroupKey::Field(vec!["user_id".into()])],
+                with_percentiles: false,
+                max_groups: 1000,
+                deadline: later(),
+            };
+            let mut groups = store.snapshot().aggregate(&request, &all()).expect("groups");
+            groups.sort_by(|a, b| a.keys.cmp(&b.keys));
+            groups
+        };
+        let in_tail = count(&store);
+        assert_eq!(in_tail.iter().map(|group| group.count).sum::<u64>(), 600, "{other:?}");
+        store.seal_now().expect("a part is made");
+        assert_eq!(count(&store), in_tail, "{other:?}");
+        let place = store.snapshot().places().swap_remove(0);
+        let sees = all();
+        let known = rows::RowFilter::new(&place, &executions, &sees).expect("a filter").is_true_of_all();
+        assert_eq!(known, other.is_none(), "{other:?}");
+    }
+}
