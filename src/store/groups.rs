@@ -8,7 +8,7 @@ use super::aggregate::Outcome;
 use super::budget::{Held, Share};
 use super::clock::DAY;
 use super::hashing::Seeded;
-use super::percentile::{MAX_EXACT, MAX_EXACT_OF_GROUP, Percentile};
+use super::percentile::{MAX_EXACT, MAX_EXACT_OF_GROUP, MAX_EXACT_OF_MANY, Percentile};
 use super::search::Stop;
 use super::short_keys::ShortKeys;
 use super::summary::Tally;
@@ -57,6 +57,9 @@ const GROUP_BYTES: usize =
 const PARTIAL_BYTES: usize = std::mem::size_of::<Tally>() + std::mem::size_of::<Keys>() + 3 * 32;
 const FULL_BYTES: usize = 2 * std::mem::size_of::<Keys>();
 
+/// From so many groups on, percentiles are exact for fewer values.
+const MANY: usize = 1000;
+
 /// All groups; two threads share them.
 pub struct Groups {
     numbers: HashMap<Keys, usize, Seeded>,
@@ -80,11 +83,26 @@ impl Groups {
         let keys: Vec<Option<String>> = request.group_by.iter().zip(&key).map(|(by, value)| label(by, value)).collect();
         let texts: usize = keys.iter().flatten().map(String::len).sum();
         self.held.add(&self.share, GROUP_BYTES + 2 * texts)?;
-        let exact = if request.group_by.is_empty() { MAX_EXACT } else { MAX_EXACT_OF_GROUP };
+        if self.groups.len() == MANY {
+            self.limit_percentiles();
+        }
+        let exact = match self.groups.len() {
+            _ if request.group_by.is_empty() => MAX_EXACT,
+            0..MANY => MAX_EXACT_OF_GROUP,
+            _ => MAX_EXACT_OF_MANY,
+        };
         let percentile = request.with_percentiles.then(|| Percentile::new(exact));
         self.groups.push((Group { keys, ..Group::default() }, percentile));
         self.numbers.insert(key, self.groups.len() - 1);
         Ok(self.groups.len() - 1)
+    }
+
+    fn limit_percentiles(&mut self) {
+        for percentile in self.groups.iter_mut().filter_map(|(_, percentile)| percentile.as_mut()) {
+            let before = percentile.weight();
+            percentile.limit(MAX_EXACT_OF_MANY);
+            self.held.sub(before.saturating_sub(percentile.weight()));
+        }
     }
 
     /// Adds sums that were kept. Returns the number of their group.
@@ -111,7 +129,9 @@ impl Groups {
 
     pub fn finish(self) -> Vec<Group> {
         let finish = |(mut group, percentile): (Group, Option<Percentile>)| {
-            group.p95_ms = percentile.and_then(|mut percentile| percentile.of(0.95));
+            let percentile = percentile.and_then(|mut percentile| percentile.of(0.95));
+            // The middle of a bucket may lie above all of its values.
+            group.p95_ms = percentile.map(|value| group.max_ms.map_or(value, |max| value.min(max)));
             group
         };
         self.groups.into_iter().map(finish).collect()

@@ -2,8 +2,9 @@
 
 /// Values that are kept one by one where there is one percentile.
 pub const MAX_EXACT: usize = 65_536;
-/// The same where there are many, one for each group: buckets take less room than more values.
-pub const MAX_EXACT_OF_GROUP: usize = 128;
+/// The same where there is one for each of some groups, and of many: buckets take less room than more values.
+pub const MAX_EXACT_OF_GROUP: usize = 1024;
+pub const MAX_EXACT_OF_MANY: usize = 128;
 /// Buckets by which a value doubles. Two values in one bucket differ by less than two percent, and a bucket stands for its
 /// middle: durations from 1 to 1,000 take 400 bytes.
 const OF_DOUBLE: f64 = 40.0;
@@ -53,12 +54,27 @@ impl Percentile {
             self.exact.extend_from_slice(values);
             return;
         }
-        std::mem::take(&mut self.exact).into_iter().chain(values.iter().copied()).for_each(|value| {
-            match bucket(f64::from(value)) {
-                None => self.zeros += 1,
-                Some(bucket) => self.count_bucket(bucket),
-            }
-        });
+        self.give_up_exact();
+        values.iter().for_each(|value| self.count_value(*value));
+    }
+
+    /// Lets it be exact for fewer values from now on.
+    pub fn limit(&mut self, max_exact: usize) {
+        self.max_exact = self.max_exact.min(max_exact);
+        if self.exact.len() > self.max_exact {
+            self.give_up_exact();
+        }
+    }
+
+    fn give_up_exact(&mut self) {
+        std::mem::take(&mut self.exact).into_iter().for_each(|value| self.count_value(value));
+    }
+
+    fn count_value(&mut self, value: f32) {
+        match bucket(f64::from(value)) {
+            None => self.zeros += 1,
+            Some(bucket) => self.count_bucket(bucket),
+        }
     }
 
     fn is_exact(&self) -> bool {
@@ -170,6 +186,7 @@ mod tests {
         assert_eq!(p95((1u8..=100).map(f32::from)), Some(95.0));
         for at_once in [1, 30, 7_000] {
             let mut percentile = Percentile::new(MAX_EXACT_OF_GROUP);
+            percentile.limit(if at_once == 30 { MAX_EXACT_OF_MANY } else { MAX_EXACT_OF_GROUP });
             let values: Vec<f32> = (1..=200_000u32).map(|value| value as f32).collect();
             values.chunks(at_once).for_each(|values| percentile.add(values));
             let found = percentile.of(0.95).unwrap();
