@@ -1,6 +1,7 @@
 //! Tests of the whole engine: every rule, every disguise, whole batches, and text that must not change.
 
 mod hostile;
+pub mod reads;
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,7 +1,7 @@
 //! Hostile input: text that would cost time, and code disguised as a secret.
 
 #[path = "../../../../tests/integration/support/corpus/hostile.rs"]
-mod parts;
+pub mod parts;
 #[allow(dead_code, reason = "the corpus uses more of it")]
 #[path = "../../../../tests/integration/support/corpus/random.rs"]
 mod random;
