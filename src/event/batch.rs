@@ -114,6 +114,8 @@ struct Field {
 }
 
 const MADE: u32 = u32::MAX;
+/// A slot of the table that no field takes yet.
+const FREE: Field = Field { name: NameId(0), key: MADE, value: 0, len: 0, made: true };
 
 /// Many events. Cloning shares the input and copies the tables.
 #[derive(Clone, Debug)]

@@ -14,7 +14,17 @@ pub fn unescape(inside: &[u8]) -> Cow<'_, str> {
     };
     let mut out = Vec::with_capacity(inside.len());
     out.extend_from_slice(&inside[..first]);
-    let mut at = first;
+    unescape_into(&inside[first..], &mut out);
+    match String::from_utf8(out) {
+        Ok(text) => Cow::Owned(text),
+        Err(error) => Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    }
+}
+
+/// Appends what the inside of a JSON string says.
+pub fn unescape_into(inside: &[u8], out: &mut Vec<u8>) {
+    out.reserve(inside.len());
+    let mut at = 0;
     while at < inside.len() {
         if inside[at] != b'\\' {
             let run = memchr::memchr(b'\\', &inside[at..]).map_or(inside.len(), |n| at + n);
@@ -45,10 +55,6 @@ pub fn unescape(inside: &[u8]) -> Cow<'_, str> {
             }
             other => out.push(other),
         }
-    }
-    match String::from_utf8(out) {
-        Ok(text) => Cow::Owned(text),
-        Err(error) => Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned()),
     }
 }
 

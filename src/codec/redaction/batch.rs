@@ -49,7 +49,9 @@ impl Engine {
             self.scan_input(batch, &mut spots);
             self.scan_made(batch, &mut spots);
             self.scan_given_names(batch, &mut spots);
-            spots.sort_unstable();
+            if !spots.is_sorted() {
+                spots.sort_unstable();
+            }
             batch.split_some(spots.iter().map(|spot| spot.event));
             for spots in spots.chunk_by(|a, b| a.event == b.event) {
                 self.redact_event(batch, spots[0].event, Some(spots), &mut pass);
@@ -230,7 +232,10 @@ impl Engine {
             Some(_) if secret && *self.action(SECRET_FIELD) == Action::Remove => {
                 edit.removed.push(batch.nth(edit.event, nth).0);
             }
-            Some(cleaned) => batch.set_nth(edit.event, nth, &cleaned),
+            Some(cleaned) => {
+                batch.set_nth(edit.event, nth, &cleaned);
+                pass.work.give_back_buffer(cleaned);
+            }
             None => {}
         }
     }

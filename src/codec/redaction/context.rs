@@ -3,12 +3,13 @@
 use super::byte_set::ByteSet;
 
 /// Follows strings, brackets and lines from the beginning of a text to a place, reading each byte once.
-#[derive(Default)]
 pub struct Lexer {
     at: usize,
     line_start: usize,
     string: Option<(u8, usize)>,
-    brackets: Vec<(u8, usize)>,
+    /// Where the open brackets stand, and how many there are.
+    brackets: [u32; MAX_DEPTH],
+    depth: usize,
     /// The line whose neighbours were read last, and what they are.
     neighbours: Option<(usize, Kind)>,
 }
@@ -42,14 +43,26 @@ const NEIGHBOURS: usize = 400;
 /// Bytes that open, close, escape or end something.
 const SIGNS: &ByteSet = &ByteSet::of(b"\n\\\"'`()[]{}");
 
+impl Default for Lexer {
+    fn default() -> Lexer {
+        Lexer { at: 0, line_start: 0, string: None, brackets: [0; MAX_DEPTH], depth: 0, neighbours: None }
+    }
+}
+
 impl Lexer {
+    /// The innermost open bracket.
+    fn bracket(&self, text: &[u8]) -> Option<(u8, usize)> {
+        let place = *self.brackets[..self.depth].last()? as usize;
+        Some((text[place], place))
+    }
+
     /// The context of `at`, and how many bytes were read for it.
     pub fn at(&mut self, text: &[u8], at: usize) -> (LineContext, usize) {
         if at < self.at {
             let back = at.saturating_sub(MAX_BACK);
             self.at = memchr::memrchr(b'\n', &text[back..at]).map_or(back, |line| back + line + 1);
             (self.line_start, self.string) = (self.at, None);
-            self.brackets.retain(|(_, place)| *place < back);
+            self.depth = self.brackets[..self.depth].partition_point(|place| (*place as usize) < back);
         }
         let from = self.at;
         while self.at < at {
@@ -59,8 +72,7 @@ impl Lexer {
                 self.step(text);
             }
         }
-        let context =
-            LineContext { line_start: self.line_start, string: self.string, bracket: self.brackets.last().copied() };
+        let context = LineContext { line_start: self.line_start, string: self.string, bracket: self.bracket(text) };
         (context, self.at - from)
     }
 
@@ -71,7 +83,7 @@ impl Lexer {
                 (self.line_start, self.string) = (self.at + 1, None);
                 // Whatever was left open, a line that begins without indentation begins something new.
                 if text.get(self.at + 1).is_some_and(u8::is_ascii_alphanumeric) {
-                    self.brackets.clear();
+                    self.depth = 0;
                 }
             }
             b'\\' => self.at += 1,
@@ -82,8 +94,12 @@ impl Lexer {
                 None if byte == b'\'' && self.at > 0 && is_letter(text[self.at - 1]) => {}
                 None => self.string = Some((byte, self.at)),
             },
-            b'(' | b'[' | b'{' if self.string.is_none() && self.brackets.len() < MAX_DEPTH => {
-                self.brackets.push((byte, self.at));
+            b'(' | b'[' | b'{' if self.string.is_none() && self.depth < MAX_DEPTH => {
+                // What stands beyond 4 GiB is no bracket.
+                if let Ok(place) = u32::try_from(self.at) {
+                    self.brackets[self.depth] = place;
+                    self.depth += 1;
+                }
             }
             b')' | b']' | b'}' if self.string.is_none() => {
                 let opening = match byte {
@@ -91,8 +107,8 @@ impl Lexer {
                     b']' => b'[',
                     _ => b'{',
                 };
-                if self.brackets.last().is_some_and(|(open, _)| *open == opening) {
-                    self.brackets.pop();
+                if self.bracket(text).is_some_and(|(open, _)| open == opening) {
+                    self.depth -= 1;
                 }
             }
             _ => {}
@@ -172,7 +188,7 @@ fn is_code(line: &[u8]) -> bool {
     let call = line.windows(2).any(|pair| pair[1] == b'(' && (pair[0].is_ascii_alphanumeric() || pair[0] == b'_'));
     call || KEYWORDS.iter().any(|word| line.starts_with(word.as_bytes()))
         || matches!(last, b';' | b'{' | b'(' | b',' | b')')
-        || memchr::memmem::find(line, b"->").is_some()
+        || memchr::memchr_iter(b'-', line).any(|at| line.get(at + 1) == Some(&b'>'))
 }
 
 /// `name: value`, `name = value`, `- item`

@@ -64,8 +64,9 @@ impl Engine {
     }
 
     fn explain_text(&self, text: &[u8], found: &mut Vec<Finding>, place: impl Fn(usize) -> usize) {
-        match self.find(text, &mut Work::on(text.len())) {
-            Ok(spans) => {
+        let mut spans = Vec::new();
+        match self.find(text, &mut Work::on(text.len()), &mut spans) {
+            Ok(()) => {
                 for span in spans {
                     found.push(self.finding(place(span.start), place(span.end), span.rule, span.why));
                 }

@@ -33,19 +33,32 @@ impl Engine {
             Kind::Array => self.clean_array(raw, above, work),
             _ if above.only.is_some() => None,
             Kind::String => {
-                let text = raw.as_str()?;
-                if above.class.is_some_and(|class| may_be_secret(class, text.as_bytes(), Role::Beside))
-                    && !self.is_mask(text.as_bytes())
-                {
-                    work.found.push(SECRET_FIELD);
-                    return Some(self.hidden(raw));
+                let inside = raw.inside()?;
+                if memchr::memchr(b'\\', inside).is_none() {
+                    return self.clean_string(raw, inside, above.class, work);
                 }
-                let cleaned = self.clean(text.as_bytes(), work)?;
-                Some(string(&cleaned))
+                let mut text = work.take_buffer();
+                escape::unescape_into(inside, &mut text);
+                let cleaned = self.clean_string(raw, &text, above.class, work);
+                work.give_back_buffer(text);
+                cleaned
             }
             Kind::Number => self.clean_number(raw, above.name, work),
             Kind::Bool | Kind::Null => None,
         }
+    }
+
+    /// The string without its secrets; `text` is what it says.
+    fn clean_string(&self, raw: Raw<'_>, text: &[u8], class: Option<Class>, work: &mut Work) -> Option<Vec<u8>> {
+        if class.is_some_and(|class| may_be_secret(class, text, Role::Beside)) && !self.is_mask(text) {
+            work.found.push(SECRET_FIELD);
+            return Some(self.hidden(raw));
+        }
+        let cleaned = self.clean(text, work)?;
+        let mut out = work.take_buffer();
+        push_string(&cleaned, &mut out);
+        work.give_back_buffer(cleaned);
+        Some(out)
     }
 
     fn clean_number(&self, raw: Raw<'_>, name: &str, work: &mut Work) -> Option<Vec<u8>> {
@@ -325,10 +338,18 @@ impl FreeNames {
 }
 
 fn string(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    match simdutf8::basic::from_utf8(text) {
-        Ok(text) => escape::push_string(&mut out, text),
-        Err(_) => escape::push_string(&mut out, &String::from_utf8_lossy(text)),
-    }
+    let mut out = Vec::new();
+    push_string(text, &mut out);
     out
 }
+
+fn push_string(text: &[u8], out: &mut Vec<u8>) {
+    out.reserve(text.len() + ESCAPES);
+    match simdutf8::basic::from_utf8(text) {
+        Ok(text) => escape::push_string(out, text),
+        Err(_) => escape::push_string(out, &String::from_utf8_lossy(text)),
+    }
+}
+
+/// What a text may grow by where it is escaped, before it has to move.
+const ESCAPES: usize = 32;

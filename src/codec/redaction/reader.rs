@@ -4,10 +4,12 @@ use super::byte_set::ByteSet;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ops::Range;
 
+use super::assign::Found;
 use super::connection::ends_word;
 use super::context::{Kind, Lexer, LineContext};
 use super::filter::Hit;
 use super::flags::{Commands, MAX_BACK};
+use super::search::Span;
 use super::shape::{CLASSES, Class};
 
 /// Every rule reads the text through this, so that no byte is read more than a few times, whatever the text is.
@@ -15,9 +17,9 @@ pub struct Reader<'a> {
     pub text: &'a [u8],
     spent: Cell<usize>,
     /// The last run of each class that was measured: where it begins and where it ends.
-    runs: [Cell<(usize, usize)>; CLASSES.len()],
+    runs: [Cell<(u32, u32)>; CLASSES.len()],
     /// The last end of each kind that was searched: where from, and where it is.
-    ends: [Cell<(usize, usize)>; ENDS],
+    ends: [Cell<(u32, u32)>; ENDS],
     /// How far schemes were searched, and the last one of the word there.
     scheme: Cell<(usize, Option<usize>)>,
     lexer: RefCell<Lexer>,
@@ -91,12 +93,12 @@ impl<'a> Reader<'a> {
     /// it. The kind tells different searches apart.
     pub fn end(&self, kind: usize, at: usize, find: impl FnOnce() -> usize) -> usize {
         let (from, to) = self.ends[kind].get();
-        if from <= at && at < to {
-            return to;
+        if (from as usize..to as usize).contains(&at) {
+            return to as usize;
         }
         let to = find();
         self.charge(to - at + 1);
-        self.ends[kind].set((at, to));
+        self.ends[kind].set((place(at), place(to)));
         to
     }
 
@@ -178,7 +180,7 @@ impl<'a> Reader<'a> {
     pub fn has_annotations(&self) -> bool {
         *self.annotated.get_or_init(|| {
             self.charge(self.text.len());
-            memchr::memmem::find(self.text, b"@Value(").is_some()
+            memchr::memchr_iter(b'@', self.text).any(|at| self.text[at..].starts_with(b"@Value("))
         })
     }
 
@@ -186,6 +188,7 @@ impl<'a> Reader<'a> {
     pub fn run_end(&self, class: Class, at: usize) -> usize {
         let known = &self.runs[class.number()];
         let (start, end) = known.get();
+        let (start, end) = (start as usize, end as usize);
         if start <= at && at < end {
             self.charge(1);
             return end;
@@ -199,9 +202,14 @@ impl<'a> Reader<'a> {
             to += 1;
         }
         self.charge(to.min(start.max(at)) - at + 1);
-        known.set((at, to));
+        known.set((place(at), place(to)));
         to
     }
+}
+
+/// A place as it is remembered; texts beyond 4 GiB, which no source lets in, are read without being remembered.
+fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// What may still be spent on one event, and which rules were right in it.
@@ -212,6 +220,9 @@ pub struct Work {
     /// Kept from one text to the next, so that a finding costs no allocation of its own.
     pub json: Vec<u8>,
     hits: Vec<Vec<Hit>>,
+    buffers: Vec<Vec<u8>>,
+    pub spans: Vec<Span>,
+    pub values: Vec<Found>,
     /// Where the names stand whose values were found in the text at hand, and where each value ends.
     pub named: Vec<(usize, usize)>,
     /// Where the names stand whose values the round before has masked, and its masks.
@@ -225,6 +236,10 @@ pub struct Work {
 /// are linear, so that only patterns of the user's own and mistakes of ours come near.
 const EFFORT: usize = 256;
 const LEAST: usize = 1 << 20;
+
+/// The most buffers that are kept, and the largest.
+const MAX_BUFFERS: usize = 8;
+const MAX_BUFFER: usize = 64 << 10;
 
 /// The effort for an event is spent.
 pub struct Unfinished;
@@ -249,6 +264,19 @@ impl Work {
     pub fn give_back(&mut self, mut hits: Vec<Hit>) {
         hits.clear();
         self.hits.push(hits);
+    }
+
+    /// An empty buffer for a decoded or redacted text.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_default()
+    }
+
+    /// Keeps a buffer for the next text, unless it is large or enough are kept.
+    pub fn give_back_buffer(&mut self, mut buffer: Vec<u8>) {
+        if self.buffers.len() < MAX_BUFFERS && (1..=MAX_BUFFER).contains(&buffer.capacity()) {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
     }
 
     /// The event has so many more bytes to look at.

@@ -240,13 +240,14 @@ const MIDDLES: &[&str] = &[
     "live", "test", "prod", "production", "sandbox", "dev", "v1", "v2", "v3", "staging", "us", "eu", "sec", "key",
     "token", "main", "stg", "admin", "service", "user", "read", "write", "id",
 ];
+const ALPHANUMERIC: &ByteSet = &ByteSet::of(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
 /// Letters and digits that the secret must have.
 const MIN_SECRET: usize = 20;
 
 /// A secret behind a prefix that says so, of whatever vendor: `acme_sk_live_…`, `foo-api-…`.
 pub fn prefixed(text: &[u8], run: Range<usize>) -> Option<Range<usize>> {
     let run_text = &text[run.clone()];
-    let body = run_text.iter().rev().take_while(|b| b.is_ascii_alphanumeric()).count();
+    let body = run_text.iter().rev().take_while(|b| ALPHANUMERIC.has(b)).count();
     let start = run_text.len() - body;
     let goes_on = text.get(run.end).is_some_and(|b| b"=.:".contains(b))
         && text.get(run.end + 1).is_some_and(u8::is_ascii_alphanumeric);
@@ -254,10 +255,6 @@ pub fn prefixed(text: &[u8], run: Range<usize>) -> Option<Range<usize>> {
         return None;
     }
     let secret = &run_text[start..];
-    let mixed = secret.iter().any(u8::is_ascii_digit) && secret.iter().any(u8::is_ascii_alphabetic);
-    if !mixed || randomness(secret) < 16 {
-        return None;
-    }
     let head = run_text[..start - 1].rsplit(|b| !b.is_ascii_alphanumeric() && !b"_-".contains(b)).next()?;
     let mut words = head.rsplit(|b| matches!(b, b'_' | b'-'));
     let mut word = words.next()?;
@@ -274,5 +271,7 @@ pub fn prefixed(text: &[u8], run: Range<usize>) -> Option<Range<usize>> {
     {
         return None;
     }
-    is_one_of(word, PREFIXES).then(|| run.start + start - 1 - head.len()..run.end)
+    let mixed = || secret.iter().any(u8::is_ascii_digit) && secret.iter().any(u8::is_ascii_alphabetic);
+    let is_secret = is_one_of(word, PREFIXES) && mixed() && randomness(secret) >= 16;
+    is_secret.then(|| run.start + start - 1 - head.len()..run.end)
 }

@@ -22,7 +22,7 @@ const NO_SECRETS: &[&str] = &[
     "buffer", "date", "datetime", "json", "yaml", "file", "environment", "env", "vault", "prompt", "stdin",
     "keyring", "generated", "encrypted", "plaintext", "plain", "options", "flag", "flags", "argument", "arguments",
     "parameter", "parameters", "instead", "dir", "utf-8", "utf8", "utf-16", "ascii", "latin1", "latin-1",
-    "iso-8859-1", "cp1252", "localhost",
+    "iso-8859-1", "cp1252", "localhost", "inherit",
 ];
 
 /// The length of the longest of them.
@@ -337,14 +337,13 @@ pub fn randomness(value: &[u8]) -> usize {
     if value.len() < 8 {
         return 0;
     }
-    let (mut seen, mut digits, mut upper, mut lower) = (0, 0usize, 0usize, 0usize);
+    // One sum counts the digits, the capitals and the small letters, sixteen bits each.
+    let (mut seen, mut counts) = (0, 0u64);
     for byte in value {
-        let shape = SHAPES[usize::from(*byte)];
-        seen |= shape;
-        digits += usize::from(shape & NUMBER);
-        upper += usize::from(shape & UPPER != 0);
-        lower += usize::from(shape & LOWER != 0);
+        let (shape, count) = SHAPES[usize::from(*byte)];
+        (seen, counts) = (seen | shape, counts + count);
     }
+    let [digits, upper, lower] = [0, 16, 32].map(|place| (counts >> place) as usize & 0xFFFF);
     // A version, date, number, address or measure: digits, and what stands between them.
     let ordered = seen & STRANGE == 0 && seen & JOINT != 0 && digits < 20;
     if seen & UNSEEN != 0 || ordered {
@@ -352,7 +351,7 @@ pub fn randomness(value: &[u8]) -> usize {
     }
     let (all, mut in_words, mut at) = (digits + upper + lower, 0usize, 0);
     while at < value.len() {
-        if value[at].is_ascii_alphabetic() {
+        if SHAPES[usize::from(value[at])].0 & (UPPER | LOWER) != 0 {
             let end = word_end(value, at);
             let word = &value[at..end];
             if word.len() > 2 && is_wordlike(word) {
@@ -385,9 +384,9 @@ const STRANGE: u8 = 16;
 /// No sign that is seen.
 const UNSEEN: u8 = 32;
 
-/// What each byte is to random text.
-const SHAPES: [u8; 256] = {
-    let (mut table, mut byte) = ([0; 256], 0);
+/// What each byte is to random text, and what it adds to the counts.
+const SHAPES: [(u8, u64); 256] = {
+    let (mut table, mut byte) = ([(0, 0); 256], 0);
     while byte < 256 {
         let kind = match byte as u8 {
             b'0'..=b'9' => NUMBER,
@@ -399,7 +398,13 @@ const SHAPES: [u8; 256] = {
         };
         let known =
             matches!(byte as u8, b'0'..=b'9' | b'+' | b'T' | b'Z' | b'^' | b'~' | b'v' | b'<' | b'>' | b'=' | b' ');
-        table[byte] = kind | if known || kind == JOINT { 0 } else { STRANGE };
+        let count = match kind {
+            NUMBER => 1,
+            UPPER => 1 << 16,
+            LOWER => 1 << 32,
+            _ => 0,
+        };
+        table[byte] = (kind | if known || kind == JOINT { 0 } else { STRANGE }, count);
         byte += 1;
     }
     table

@@ -166,7 +166,7 @@ pub fn decode_run(text: &[u8], at: usize) -> Option<DecodedRun> {
         return None;
     }
     let padding = text[at + len..].iter().take(2).take_while(|b| **b == b'=').count();
-    let is_hex = is_hex(run) && is_text(&from_hex(&run[..2 * HEAD]));
+    let is_hex = is_hex(run) && is_hex_of_text(&run[..2 * HEAD]);
     let bytes = if is_hex { from_hex(run) } else { from_base64(run) };
     Some(DecodedRun { bytes, len: len + padding, is_hex })
 }
@@ -176,7 +176,12 @@ fn speaks(run: &[u8]) -> bool {
     if run.len() < 2 * HEAD || begins_uuid(run) {
         return false;
     }
-    is_text(&from_base64(&run[..HEAD / 3 * 4])) || (is_hex(&run[..2 * HEAD]) && is_text(&from_hex(&run[..2 * HEAD])))
+    let of_text = |four: &[u8]| {
+        let bits = four.iter().fold(0u32, |bits, b| bits << 6 | u32::from(SIX_BITS[usize::from(*b)]));
+        is_text(&bits.to_be_bytes()[1..])
+    };
+    let head = &run[..2 * HEAD];
+    head[..HEAD / 3 * 4].chunks_exact(4).all(of_text) || is_hex(head) && is_hex_of_text(head)
 }
 
 /// Whether hyphens stand where a UUID has them: the commonest of all runs.
@@ -197,6 +202,10 @@ fn is_hex(run: &[u8]) -> bool {
 
 fn is_text(bytes: &[u8]) -> bool {
     bytes.iter().all(|b| matches!(b, 0x20..0x7F | b'\n' | b'\r' | b'\t'))
+}
+
+fn is_hex_of_text(run: &[u8]) -> bool {
+    run.chunks_exact(2).all(|pair| hex_pair(pair[0], pair[1]).is_some_and(|byte| is_text(&[byte])))
 }
 
 fn from_hex(run: &[u8]) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Splitting: from the members the scanner found to the table of fields.
 
-use super::{Batch, Event, Field};
+use super::{Batch, Event, FREE, Field};
 use crate::event::escape;
 use crate::event::names::{NameId, Names};
 use crate::event::scan::{Member, Scanner};
@@ -82,7 +82,11 @@ impl Batch {
             scanner
                 .split(&self.input[start as usize..(start + len) as usize], &mut scratch)
                 .expect("the event was validated when it entered the batch");
+            self.make_space(event, scratch.len() + 1);
             self.enter_members(event, &scratch);
+            // Whoever splits some events mostly adds a field to them, which then needs no move.
+            self.fields.push(FREE);
+            self.events[event].capacity += 1;
         }
     }
 
