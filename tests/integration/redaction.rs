@@ -6,11 +6,12 @@ use weir::codec::redaction::Engine;
 
 use crate::support::corpus::audit::AUDIT;
 use crate::support::corpus::contexts::CONTEXTS;
+use crate::support::corpus::dialects::{CLEAN, DIALECTS};
 use crate::support::corpus::field::FIELD;
 use crate::support::corpus::tools::{ALIKE, TOOLS};
 use crate::support::corpus::{
-    ESCAPES, Escape, HUMAN, KEY_NAMES, OTHER_HUMAN, OTHER_KEY_NAMES, OTHER_PASSWORD_NAMES, PASSWORD_NAMES, Random,
-    clean, password_value, planted, random_value, read_back, redact, vendors, written,
+    ALNUM, ESCAPES, Escape, HUMAN, KEY_NAMES, OTHER_HUMAN, OTHER_KEY_NAMES, OTHER_PASSWORD_NAMES, PASSWORD_NAMES,
+    Random, clean, password_value, planted, random_value, read_back, redact, vendors, written,
 };
 
 /// What became of the planted secrets of one kind.
@@ -117,11 +118,17 @@ fn secrets_are_found_where_tools_and_frameworks_take_them() {
     hold(TOOLS, 80, 92);
 }
 
+/// Dialects, other languages, the clouds' commands and prose of the world.
+#[test]
+fn secrets_are_found_in_dialects_and_other_languages() {
+    hold(DIALECTS, 70, 85);
+}
+
 /// What looks like such a place and holds no secret is left as it is, in every notation.
 #[test]
 fn lines_that_only_look_like_places_of_secrets_stay() {
     let mut changed = Vec::new();
-    for line in ALIKE {
+    for line in ALIKE.iter().chain(CLEAN) {
         let (text, _) = planted(line, "", "");
         for escape in ESCAPES {
             let written = written(&text, *escape);
@@ -131,7 +138,13 @@ fn lines_that_only_look_like_places_of_secrets_stay() {
             }
         }
     }
-    assert!(changed.is_empty(), "{} of {} lines lose something:\n{}", changed.len(), ALIKE.len(), changed.join("\n"));
+    assert!(
+        changed.is_empty(),
+        "{} of {} lines lose something:\n{}",
+        changed.len(),
+        ALIKE.len() + CLEAN.len(),
+        changed.join("\n")
+    );
 }
 
 /// At least so many of a hundred secrets are gone, of each kind of text and of all.
@@ -159,7 +172,8 @@ fn hold(corpus: &[(&str, &[&str])], of_each: usize, of_all: usize) {
 fn the_notation_of_a_text_changes_nothing() {
     let mut random = Random::new(3);
     let mut different = Vec::new();
-    let places = CONTEXTS.iter().chain(AUDIT).chain(FIELD).chain(TOOLS).flat_map(|(_, places)| places.iter());
+    let places =
+        CONTEXTS.iter().chain(AUDIT).chain(FIELD).chain(TOOLS).chain(DIALECTS).flat_map(|(_, places)| places.iter());
     for (nth, place) in places.enumerate() {
         let (name, value) = match nth % 2 {
             0 => (PASSWORD_NAMES[nth % PASSWORD_NAMES.len()], password_value(&mut random)),
@@ -218,6 +232,37 @@ fn tokens_are_found_in_what_a_url_encodes() {
         let found = vendors::VENDORS.len() - missed.len();
         assert!(found * 100 >= vendors::VENDORS.len() * 97, "behind {before} only {found} are gone: {missed:#?}");
     }
+}
+
+/// A text of one line that stands percent-encoded in the query of a URL.
+fn within_url(text: &str) -> String {
+    let encoded = |b: u8| match b {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
+        _ => format!("%{b:02X}"),
+    };
+    format!("GET https://x.example/?q={}&z=1", text.bytes().map(encoded).collect::<String>())
+}
+
+/// What is found in a plain text is found where a URL encodes it.
+#[test]
+fn the_encoding_of_a_url_hides_nothing() {
+    let (mut random, mut found, mut missed) = (Random::new(23), 0, Vec::new());
+    let places = CONTEXTS.iter().chain(AUDIT).chain(DIALECTS).flat_map(|(_, places)| places.iter());
+    for (nth, place) in places.filter(|place| !place.contains('␤')).enumerate() {
+        let (name, value) = (KEY_NAMES[nth % KEY_NAMES.len()], random.text(ALNUM, 24));
+        let (text, _) = planted(place, name, &value);
+        if redact(engine(), &text, false).contains(&value) {
+            continue;
+        }
+        found += 1;
+        let line = within_url(&text);
+        let event = serde_json::json!({ "m": line }).to_string();
+        if redact(engine(), &line, false).contains(&value) || redact(engine(), &event, true).contains(&value) {
+            missed.push(line);
+        }
+    }
+    println!("{found} values found in plain texts, {} of them not where a URL encodes the text", missed.len());
+    assert!(missed.len() * 100 <= found * 4, "of {found} values these are left: {missed:#?}");
 }
 
 /// What installed code, documents and settings hold that is no secret stays. Addresses of their authors are addresses,

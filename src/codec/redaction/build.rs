@@ -113,7 +113,9 @@ impl Builder {
         PARTS.iter().for_each(|part| self.word(part, Duty::Name));
         keys().into_iter().for_each(|key| self.add(key, Duty::Name));
         self.word("bearer", Duty::Bearer);
-        ["creds", "ogin:", "ogin ", " p: ", "log in", "ign in "].iter().for_each(|word| self.word(word, Duty::Login));
+        ["creds", "ogin:", "ogin ", " p: ", "log in", "ign in ", "vpn: ", "wifi:", "ssh: ", "dmin:"]
+            .iter()
+            .for_each(|word| self.word(word, Duty::Login));
         ports().into_iter().for_each(|port| self.add(port, Duty::Port));
         CALL_WINDOWS.iter().for_each(|window| self.word(window, Duty::Call));
         self.add(window_of("[ \"']-[upawPUAktX][^-]"), Duty::Flag);
@@ -204,7 +206,7 @@ fn window_of(notation: &str) -> Window {
 
 /// Words that end with `key`, `Key` or `KEY`: what goes on in letters of the same case is another word, but for `keys`.
 fn keys() -> [Window; 2] {
-    let before = Set::of((0..=255).filter(|b: &u8| b.is_ascii_alphabetic() || b"_ .-".contains(b)));
+    let before = Set::of((0..=255).filter(|b: &u8| b.is_ascii_alphabetic() || b"_ .-\n".contains(b)));
     let behind =
         |is_letter: fn(&u8) -> bool| Set::of((0..=255).filter(|b| !is_letter(b) || b.eq_ignore_ascii_case(&b's')));
     let one = |byte: u8| Set::of([byte]);

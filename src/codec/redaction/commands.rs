@@ -45,7 +45,12 @@ pub const COMMANDS: &[Command] = &[
     command("SETUSER ", ">", |line| line.marked(b'>')),
     command("AUTH ", "redis-cli", |line| line.authenticates(line.follows(b"redis-cli"))),
     perhaps("AUTH ", "AUTH", |line| line.authenticates(line.begins())),
-    command("go login ", "cargo login ", |line| line.word(2).filter(|word| is_random(&line.text[word.clone()]))),
+    perhaps("go login ", "cargo login ", |line| line.word(2)),
+    perhaps("gem push ", " --key ", |line| line.option(b"--key")),
+    command("proxyauth=", "=", |line| line.word(0).and_then(|login| line.behind(login, b':'))),
+    command("set-agent-token ", "consul ", |line| line.word(2)),
+    perhaps("unseal key ", ": ", |line| line.begins().then(|| line.last_of(3)).flatten()),
+    command("ntil(", "assword", |line| line.answered()),
     command("unseal ", "operator", |line| line.word(1).filter(|word| is_random(&line.text[word.clone()]))),
     command("wpa_passphrase ", "wpa_passphrase ", |line| line.word(2)),
     command("-basic.", "poetry config", |line| line.word(1)),
@@ -133,7 +138,9 @@ impl Line<'_> {
 
     /// `AUTH x`, `AUTH user x`
     fn authenticates(&self, stands: bool) -> Option<Range<usize>> {
-        (stands && self.rest.starts_with(b"AUTH ")).then(|| self.last_of(2)).flatten()
+        let word = (stands && self.rest.starts_with(b"AUTH ")).then(|| self.last_of(2)).flatten()?;
+        // Behind a mask stands no password: the mask is where it stood.
+        (!self.text[self.at..word.start].contains(&b'[')).then_some(word)
     }
 
     /// The words from here on, with their quotes: where each begins and ends.
@@ -203,6 +210,32 @@ impl Line<'_> {
         };
         words.find(group)?;
         words.next().map(|word| self.unquoted(word))
+    }
+
+    /// The word behind an option.
+    fn option(&self, option: &[u8]) -> Option<Range<usize>> {
+        let mut words = self.words();
+        words.find(|word| &self.text[word.clone()] == option)?;
+        words.next().map(|word| self.unquoted(word))
+    }
+
+    /// What a program writes once it has read a question: `read_until(b"Password: ")` and `write(b"x\n")`.
+    fn answered(&self) -> Option<Range<usize>> {
+        let close = memchr::memchr(b')', self.rest)?;
+        let prompt = &self.rest[..close];
+        [&b"assword"[..], b"assphrase"].iter().find(|word| memchr::memmem::find(prompt, word).is_some())?;
+        let behind = self.at + close;
+        let reach = &self.text[behind..self.text.len().min(behind + MAX_BEHIND / 2)];
+        let calls = [&b"write("[..], b"send(", b"sendall(", b"sendline("];
+        let behind_call = |call: &&[u8]| memchr::memmem::find(reach, call).map(|at| at + call.len());
+        let open = calls.iter().filter_map(behind_call).min()?;
+        let open = open + usize::from(reach.get(open) == Some(&b'b'));
+        let slashes = reach[open..].iter().take(7).take_while(|b| **b == b'\\').count();
+        let quote = *reach.get(open + slashes).filter(|b| b"\"'".contains(b))?;
+        let start = open + slashes + 1;
+        let len = memchr::memchr(quote, &reach[start..])?;
+        let value = without_line_end(&reach[start..start + len]);
+        Some(behind + start..behind + start + value.len())
     }
 
     /// The value of the first cookie that `curl` is given.
@@ -286,14 +319,18 @@ impl Line<'_> {
         let quote = self.rest[open];
         let inside = &self.rest[open + 1..];
         let len = inside.iter().position(|b| *b == quote)?;
-        let mut value = &inside[..len];
-        // The keys that end a line, escaped once or more.
-        while let Some(shorter) = [&b"\\r"[..], b"\\n", b"\\"].iter().find_map(|end| value.strip_suffix(*end)) {
-            value = shorter;
-        }
+        let value = without_line_end(&inside[..len]);
         let start = self.at + open + 1;
         Some(start..start + value.len())
     }
+}
+
+/// A text without the keys that end a line, escaped once or more.
+fn without_line_end(mut value: &[u8]) -> &[u8] {
+    while let Some(shorter) = [&b"\\r"[..], b"\\n", b"\\"].iter().find_map(|end| value.strip_suffix(*end)) {
+        value = shorter;
+    }
+    value
 }
 
 #[cfg(test)]

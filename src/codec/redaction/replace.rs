@@ -8,7 +8,8 @@ use super::{Action, Engine, report, rules};
 impl Engine {
     /// Puts masks into the places of the spans, and leaves word of them for the next round.
     pub(super) fn replace(&self, text: &[u8], spans: &[Span], work: &mut Work) -> Vec<u8> {
-        let (mut out, mut from) = (Vec::with_capacity(text.len() + MASKS), 0);
+        let (mut out, mut from) = (work.take_buffer(), 0);
+        out.reserve(text.len() + MASKS);
         let (named, mut next) = (std::mem::take(&mut work.named), 0);
         for span in spans {
             // What stands between two secrets moves with them. A name is settled if what is masked is its value, and not
@@ -61,6 +62,22 @@ impl Engine {
         self.mask_len(text) == Some(text.len())
     }
 
+    /// Whether a value is masked already, but for a few letters and signs around its masks.
+    pub(super) fn is_masked(&self, value: &[u8]) -> bool {
+        let Some(mut at) = memchr::memchr(b'[', value) else { return false };
+        let (mut masks, mut left) = (0, of_words(&value[..at]));
+        while at < value.len() && left < MAX_AROUND_MASK {
+            match self.mask_len(&value[at..]) {
+                Some(len) => (masks, at) = (masks + 1, at + len),
+                None => at += 1,
+            }
+            let next = memchr::memchr(b'[', &value[at..]).map_or(value.len(), |len| at + len);
+            left += of_words(&value[at..next]);
+            at = next;
+        }
+        masks > 0 && left < MAX_AROUND_MASK
+    }
+
     /// Whether a value that begins here is a mask and nothing more.
     pub(super) fn begins_with_mask(&self, text: &[u8]) -> bool {
         let Some(len) = self.mask_len(text) else { return false };
@@ -89,6 +106,13 @@ impl Engine {
         };
         (rest.get(more) == Some(&b']')).then_some(word + more + 2)
     }
+}
+
+/// Letters and digits beside masks that may be a secret of their own.
+const MAX_AROUND_MASK: usize = 4;
+
+fn of_words(text: &[u8]) -> usize {
+    text.iter().take(MAX_AROUND_MASK).filter(|b| b.is_ascii_alphanumeric() || **b >= 0x80).count()
 }
 
 /// What a text may grow by where its secrets are masked, before it has to move.

@@ -29,6 +29,13 @@ const NEAR: usize = 4;
 /// How often a changed text is looked at again.
 const MAX_ROUNDS: usize = 4;
 
+/// What the rules have noted of a text besides its secrets.
+struct Noted {
+    disguises: Disguises,
+    /// The values of one hit, in a list that is kept.
+    values: Vec<Found>,
+}
+
 impl Engine {
     /// The text without its secrets, or nothing if it has none.
     pub(super) fn clean(&self, text: &[u8], work: &mut Work) -> Option<Vec<u8>> {
@@ -37,32 +44,37 @@ impl Engine {
         work.settled.clear();
         work.masks.clear();
         work.look_again = false;
+        let mut spans = std::mem::take(&mut work.spans);
         for _ in 0..MAX_ROUNDS {
             let current = cleaned.as_deref().unwrap_or(text);
-            let Ok(spans) = self.find(current, work) else {
+            spans.clear();
+            if self.find(current, work, &mut spans).is_err() {
                 work.found.push(rules::UNFINISHED);
                 let mut out = Vec::new();
                 self.push_instead(rules::UNFINISHED, text, &mut out);
-                return Some(out);
-            };
+                cleaned = Some(out);
+                break;
+            }
             if spans.is_empty() {
                 break;
             }
             work.found.extend(spans.iter().map(|span| span.rule));
             let done = !work.look_again && spans.iter().all(|span| stands_apart(current, span));
-            cleaned = Some(self.replace(current, &spans, work));
+            let next = self.replace(current, &spans, work);
+            work.give_back_buffer(cleaned.replace(next).unwrap_or_default());
             if done {
                 break;
             }
         }
+        work.spans = spans;
         cleaned
     }
 
     /// Secrets in order, none touching another.
-    pub(super) fn find(&self, text: &[u8], work: &mut Work) -> Result<Vec<Span>, Unfinished> {
-        let mut spans = Vec::new();
-        self.search(text, 0, work, &mut spans)?;
-        Ok(joined(text, spans))
+    pub(super) fn find(&self, text: &[u8], work: &mut Work, spans: &mut Vec<Span>) -> Result<(), Unfinished> {
+        self.search(text, 0, work, spans)?;
+        join(text, spans);
+        Ok(())
     }
 
     pub(super) fn search(
@@ -78,10 +90,12 @@ impl Engine {
         // A run is searched before the words within it, which may cover only a part of it.
         hits.sort_unstable_by_key(|hit| (hit.at, matches!(hit.sign, Sign::Window(_))));
         let (first, mut covered, mut spent) = (spans.len(), 0, 0);
-        let mut disguises = Disguises::default();
+        let mut noted = Noted { disguises: Disguises::default(), values: std::mem::take(&mut work.values) };
         let reader = Reader::new(text);
         let mut round = Round::of(work, depth);
         for hit in hits.iter().copied() {
+            #[cfg(test)]
+            super::tests::reads::next_hit();
             if round.skips(&reader, hit) {
                 continue;
             }
@@ -96,10 +110,10 @@ impl Engine {
                 // Numbers are cards or not by the numbers beside them.
                 Sign::Digits => {
                     work.look_again = true;
-                    self.look(&reader, hit, covered, spans, &mut disguises);
+                    self.look(&reader, hit, covered, spans, &mut noted);
                 }
                 Sign::Run => self.search_run(&reader, hit.at as usize, depth, work, spans)?,
-                _ => self.look(&reader, hit, covered, spans, &mut disguises),
+                _ => self.look(&reader, hit, covered, spans, &mut noted),
             }
             if depth == 0
                 && self.is_name(hit)
@@ -113,6 +127,8 @@ impl Engine {
             work.spend(reader.spent() - spent)?;
             spent = reader.spent();
         }
+        let Noted { disguises, values } = noted;
+        work.values = values;
         work.give_back(hits);
         if depth < MAX_DEPTH {
             self.search_json(text, depth, work, spans)?;
@@ -181,7 +197,8 @@ impl Engine {
         let mut inner = Vec::new();
         self.search(&decoded.bytes, depth + 1, work, &mut inner)?;
         // Only the digits of the secret: what else the run says stays to be read.
-        for span in joined(&decoded.bytes, inner) {
+        join(&decoded.bytes, &mut inner);
+        for span in inner {
             let (start, end) = decoded.origin(span.start, span.end);
             spans.push(Span { start: at + start, end: at + end, rule: span.rule, why: "what the encoded text says" });
         }
@@ -212,7 +229,7 @@ impl Engine {
     }
 
     /// Lets the rules that a hit calls for look at it.
-    fn look(&self, reader: &Reader<'_>, hit: Hit, covered: usize, spans: &mut Vec<Span>, disguises: &mut Disguises) {
+    fn look(&self, reader: &Reader<'_>, hit: Hit, covered: usize, spans: &mut Vec<Span>, noted: &mut Noted) {
         let (text, at) = (reader.text, hit.at as usize);
         let mut found = |range: Range<usize>, rule: u16, why: &'static str| {
             if self.enabled[usize::from(rule)] {
@@ -241,7 +258,7 @@ impl Engine {
             Sign::Run => {}
             Sign::Window(window) => {
                 for duty in &self.duties[usize::from(window)] {
-                    self.fulfil(*duty, reader, at, covered, spans, disguises);
+                    self.fulfil(*duty, reader, at, covered, spans, noted);
                 }
             }
         }
@@ -254,16 +271,15 @@ impl Engine {
         at: usize,
         covered: usize,
         spans: &mut Vec<Span>,
-        disguises: &mut Disguises,
+        noted: &mut Noted,
     ) {
         let text = reader.text;
+        let Noted { disguises, values } = noted;
         let mut found = |range: Range<usize>, rule: u16, why: &'static str| {
             if self.enabled[usize::from(rule)] {
                 spans.push(Span { start: range.start, end: range.end, rule, why });
             }
         };
-        // An empty list costs no allocation, and few hits lead to a value.
-        let mut values: Vec<Found> = Vec::new();
         match duty {
             Duty::Disguise => notice(text, at, disguises),
             Duty::Digits if text[at] == b'u' => disguises.json |= at > 0 && text[at - 1] == b'\\',
@@ -278,19 +294,19 @@ impl Engine {
                     found(range, token.rule, "the form of the token");
                 }
             }
-            Duty::Name => assign::values(reader, at, &mut values),
+            Duty::Name => assign::values(reader, at, values),
             Duty::Foreign(word, offset) => {
-                assign::foreign_values(reader, at.wrapping_sub(usize::from(offset)), usize::from(word), &mut values);
+                assign::foreign_values(reader, at.wrapping_sub(usize::from(offset)), usize::from(word), values);
             }
-            Duty::Login => assign::login_values(reader, at, &mut values),
+            Duty::Login => assign::login_values(reader, at, values),
             Duty::Port => {
                 if let Some(range) = places::pgpass(reader, at) {
                     found(range, rules::CREDENTIAL, "the last field of a line of passwords");
                 }
             }
-            Duty::Call => assign::call_values(reader, at, &mut values),
-            Duty::Flag => flags::values(reader, at, &mut values),
-            Duty::Command(number) => commands::values(reader, at, usize::from(number), &mut values),
+            Duty::Call => assign::call_values(reader, at, values),
+            Duty::Flag => flags::values(reader, at, values),
+            Duty::Command(number) => commands::values(reader, at, usize::from(number), values),
             Duty::AccountKey => {
                 if let Some(range) = places::account_key(reader, at) {
                     found(range, rules::CREDENTIAL, "the key of an account");
@@ -312,9 +328,9 @@ impl Engine {
                 }
             }
         }
-        for value in values {
+        for value in values.drain(..) {
             let in_mask = self.begins_with_mask(&text[value.range.start..]) || self.is_in_mask(text, at);
-            if !in_mask {
+            if !in_mask && !self.is_masked(&text[value.range.clone()]) {
                 found(value.range, value.rule, value.why);
             }
         }
@@ -384,11 +400,11 @@ fn touches(last: &Span, span: &Span) -> bool {
 }
 
 /// Joins spans that overlap under the rule of the longest, and widens them to whole characters.
-fn joined(text: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
+fn join(text: &[u8], spans: &mut Vec<Span>) {
     let within = |at: usize| text.get(at).is_some_and(|b| b & 0xC0 == 0x80);
     let parts = spans.iter().any(|span| within(span.start) || within(span.end));
     if parts && std::str::from_utf8(text).is_ok() {
-        for span in &mut spans {
+        for span in spans.iter_mut() {
             while within(span.start) {
                 span.start -= 1;
             }
@@ -398,23 +414,27 @@ fn joined(text: &[u8], mut spans: Vec<Span>) -> Vec<Span> {
         }
     }
     if spans.len() < 2 {
-        return spans;
+        return;
     }
     spans.sort_unstable_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
-    let mut joined: Vec<(Span, usize)> = Vec::with_capacity(spans.len());
-    for span in spans {
+    let (mut kept, mut longest) = (0, 0);
+    for nth in 0..spans.len() {
+        let span = spans[nth];
         // Any rule that knows more gives its name.
         let len = if span.rule == rules::PREFIXED { 0 } else { span.end - span.start };
-        match joined.last_mut() {
+        match spans[..kept].last_mut() {
             // Two values that touch are one: where the first ends, no reader of masks could tell.
-            Some((last, longest)) if span.start < last.end || touches(last, &span) => {
-                if len > *longest {
-                    (last.rule, last.why, *longest) = (span.rule, span.why, len);
+            Some(last) if span.start < last.end || touches(last, &span) => {
+                if len > longest {
+                    (last.rule, last.why, longest) = (span.rule, span.why, len);
                 }
                 last.end = last.end.max(span.end);
             }
-            _ => joined.push((span, len)),
+            _ => {
+                spans[kept] = span;
+                (kept, longest) = (kept + 1, len);
+            }
         }
     }
-    joined.into_iter().map(|(span, _)| span).collect()
+    spans.truncate(kept);
 }

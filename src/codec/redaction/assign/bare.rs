@@ -102,9 +102,9 @@ impl Finder<'_, '_> {
         // A redaction ends where the value does: what a quote or call follows is no value.
         // Text that is percent-encoded as a whole is examined once it is decoded.
         let encoded = value[0] == b'+' && value[1..].iter().all(|b| b.is_ascii_alphabetic() || *b == b',')
-            || [&b"%0A"[..], b"%3C", b"%28", b"%7B", b"%60"]
-                .iter()
-                .any(|code| memchr::memmem::find(value, code).is_some());
+            || memchr::memchr_iter(b'%', value).any(|at| {
+                [&b"%0A"[..], b"%3C", b"%28", b"%7B", b"%60"].iter().any(|code| value[at..].starts_with(code))
+            });
         let cut = value.ends_with(b"=") && value[..value.len() - 1].iter().all(|b| is_name(*b));
         let empty = !value.iter().any(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
         if self.is_call(end) || is_template(value) || cut || empty || encoded {

@@ -59,7 +59,7 @@ const CALLS: &[Call] = &[
     password("url.create", Third), password("smbconnection", Second), password("key_set_with_value", Third),
     perhaps(".connect", Third), password("ldap_bind", Third), password("bind_s", Second), perhaps("^ftp", Third),
     password(".login", Second), perhaps("^login", Second), perhaps("authenticate", Second),
-    password("basicauth", Second), password("basic_auth", Second), password("digestauth", Second),
+    password("auth_basic", Second), password("basicauth", Second), password("basic_auth", Second), password("digestauth", Second),
     perhaps(".auth", Second), password("credentials.basic", Second), password("authtokens.basic", Second),
     password("plaincredentials", Second), password("passwordcredentials", Second), perhaps("credentials", Second),
     password("networkcredential", Second), password("pscredential", Second), perhaps("credential", Second),
@@ -96,19 +96,28 @@ fn call_at(text: &[u8], at: usize) -> Option<(&'static Call, usize)> {
     let after = text.get(at..)?.iter().take(MAX_NAME).take_while(|b| of_name(b)).count();
     let before = text[..at].iter().rev().take(MAX_NAME).take_while(|b| of_name(b)).count();
     let (start, end) = (at - before, at + after);
-    let name = text[start..end].to_ascii_lowercase();
+    let name = &text[start..end];
+    let last = name.last()?.to_ascii_lowercase();
     let open = match text.get(end)? {
         b'(' => end + 1,
-        b' ' if name.starts_with(b"sp_") => end + 1,
+        b' ' if name.len() > 3 && name[..3].eq_ignore_ascii_case(b"sp_") => end + 1,
         _ => return None,
     };
-    let whole = |word: &[u8]| {
+    let ends_with = |word: &str| {
+        let tail = name.len().checked_sub(word.len()).map(|head| &name[head..]);
+        tail.is_some_and(|tail| tail.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let whole = |word: &str| {
         let rest = &name[..name.len() - word.len()];
         rest.last().is_none_or(|b| !is_name(*b)) || is_after_escape(text, end - word.len())
     };
-    let is = |call: &&Call| match call.name.strip_prefix('^') {
-        Some(word) => name.ends_with(word.as_bytes()) && whole(word.as_bytes()),
-        None => name.ends_with(call.name.as_bytes()) || call.name == ".connect" && name.ends_with(b">connect"),
+    // Most calls are passed over by their last letter.
+    let is = |call: &&Call| {
+        call.name.as_bytes().last() == Some(&last)
+            && match call.name.strip_prefix('^') {
+                Some(word) => ends_with(word) && whole(word),
+                None => ends_with(call.name) || call.name == ".connect" && ends_with(">connect"),
+            }
     };
     CALLS.iter().find(is).map(|call| (call, open))
 }
@@ -138,6 +147,14 @@ pub fn call_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let text = reader.text;
     reader.charge(2 * MAX_NAME);
     let Some((call, open)) = call_at(text, at) else { return };
+    if let Some(literal) = named_key(reader, call, open).or_else(|| plain_of_sasl(reader, call, open)) {
+        let value = &text[literal.start..literal.end];
+        if !(literal.formatted && value.contains(&b'{')) && may_be_secret(call.class, value, call.role) {
+            let why = "the argument of a call that is a secret by its name";
+            found.push(Found { range: literal.start..literal.end, rule: CREDENTIAL, why });
+        }
+        return;
+    }
     let arguments = arguments(reader, open);
     let number =
         |nth: usize| arguments.get(nth).is_some_and(|one| text[one.range.clone()].iter().all(u8::is_ascii_digit));
@@ -173,6 +190,31 @@ pub fn call_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         let why = "the argument of a call that is a secret by its place";
         found.push(Found { range: literal.start..literal.end, rule: CREDENTIAL, why });
     }
+}
+
+/// `login(key="x")`
+fn named_key(reader: &Reader<'_>, call: &Call, open: usize) -> Option<Literal> {
+    let rest = reader.text[open..].trim_ascii_start();
+    let equals = reader.text.len() - rest.strip_prefix(b"key=")?.len();
+    call.name.ends_with("login").then(|| literal(reader, equals)).flatten()
+}
+
+/// `authenticate('PLAIN', lambda x: b'\0bob\0x')`: what stands behind the last zero.
+fn plain_of_sasl(reader: &Reader<'_>, call: &Call, open: usize) -> Option<Literal> {
+    if call.name != "authenticate" {
+        return None;
+    }
+    let text = reader.text;
+    let reach = &text[open..text.len().min(open + MAX_ARGUMENTS)];
+    reader.charge(MAX_ARGUMENTS / 16);
+    let lambda = memchr::memmem::find(reach, b"lambda")?;
+    let colon = lambda + memchr::memchr(b':', &reach[lambda..])?;
+    let mut literal = literal(reader, blanks(text, open + colon + 1))?;
+    let inside = &text[literal.start..literal.end];
+    let behind = |zero: &[u8]| memchr::memmem::rfind(inside, zero).map(|at| at + zero.len());
+    let behind = behind(b"\\0").max(behind(b"\\x00"))?;
+    literal.start += behind;
+    Some(literal)
 }
 
 /// An argument: where it stands, and the literal that it is or wraps.

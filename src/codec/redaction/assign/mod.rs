@@ -10,6 +10,7 @@ mod pair;
 mod prose;
 mod scheme;
 mod secret;
+mod spread;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -119,6 +120,10 @@ fn of_name(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
     if reader.text[..range.start].ends_with(b"://") && reader.text.get(range.end) == Some(&b':') {
         return;
     }
+    // The scheme of a URL.
+    if reader.text[range.end..].starts_with(b"://") {
+        return;
+    }
     let name = with_quotes(reader, range, class);
     if let Some((start, _, _)) = name.quotes
         && memchr::memmem::find(&reader.text[start..name.range.start], b"::").is_some()
@@ -139,6 +144,13 @@ fn class_of(text: &[u8], range: &Range<usize>) -> Option<Class> {
     let name = &text[range.clone()];
     if name == b"key" && text[..range.start].ends_with(b"login(") {
         return Some(Class::Key);
+    }
+    // `the key for the api is x`
+    if name == b"key" && text[range.end..].starts_with(b" for ") && text[..range.start].ends_with(b" ") {
+        return Some(Class::Key);
+    }
+    if name == b"keys" && text[range.end..].starts_with(b": [") {
+        return Some(Class::Weak);
     }
     if !name.eq_ignore_ascii_case(b"key") || range.start == 0 || !matches!(text[range.start - 1], b'.' | b' ') {
         return classify(name);
@@ -247,6 +259,9 @@ impl Finder<'_, '_> {
         if let Some(operator) = operator(self.reader, &self.name) {
             let known = found.len();
             self.behind(&operator, found);
+            if found.len() == known {
+                self.items_below(&operator, found);
+            }
             if found.len() > known {
                 return;
             }
@@ -261,7 +276,7 @@ impl Finder<'_, '_> {
         if found.len() == known {
             let beside = self.next_line().or_else(|| self.reversed()).or_else(|| self.next_argument());
             let beside = beside.or_else(|| self.led_to()).or_else(|| self.below_title());
-            found.extend(beside.or_else(|| self.element_beside()));
+            found.extend(beside.or_else(|| self.among_targets()).or_else(|| self.element_beside()));
         }
     }
 
@@ -290,6 +305,9 @@ impl Finder<'_, '_> {
         }
         match literal(self.reader, at) {
             Some(literal) => self.literals(&literal, operator, found),
+            None if operator.sign == Sign::Assign && self.text[at..].starts_with(b"<<") => {
+                found.extend(self.here_document(at));
+            }
             None => {
                 let known = found.len();
                 self.expression(at, operator, found);

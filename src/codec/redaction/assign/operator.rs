@@ -180,14 +180,20 @@ fn past_verb(text: &[u8], name: &Name, at: usize, to: usize) -> Option<usize> {
     let rest = &text[to..];
     let verb = VERBS_OF_BEING.iter().find(|verb| {
         let behind = rest.get(verb.len());
-        rest.starts_with(verb.as_bytes()) && matches!(behind, Some(b' ' | b':' | b'='))
+        // Chinese and Japanese have no blank behind a verb.
+        let joined = JOINED_VERBS.contains(verb) && behind.is_some_and(u8::is_ascii_graphic);
+        rest.starts_with(verb.as_bytes()) && (joined || matches!(behind, Some(b' ' | b':' | b'=')))
     });
     let Some(verb) = verb else {
-        // `رمز عبور من x است`
+        // `رمز عبور من x است`, `گذرواژه کاربر bob برابر است با x`
         let foreign = to > at && !text[name.range.clone()].is_ascii();
         let mut to = to;
         for _ in 0..if foreign { MAX_FOREIGN_WORDS } else { 0 } {
-            let word = text[to..].iter().take(24).take_while(|b| **b >= 0x80).count();
+            let letters = |at: usize| text[at..].iter().take(24).take_while(|b| **b >= 0x80).count();
+            let word = match letters(to) {
+                0 => past_user(text, to),
+                letters => letters,
+            };
             to = if text.get(to + word) == Some(&b' ') { blanks(text, to + word) } else { to };
         }
         let rest = &text[to..];
@@ -201,6 +207,15 @@ fn past_verb(text: &[u8], name: &Name, at: usize, to: usize) -> Option<usize> {
     let end = to + verb.len();
     let sign = blanks(text, end);
     Some(if matches!(text.get(sign), Some(b':' | b'=')) { sign + 1 } else { end })
+}
+
+/// How long a word is that says whose password it is: other words of the sentence follow, and no verb.
+fn past_user(text: &[u8], at: usize) -> usize {
+    let word = text[at..].iter().take(24).take_while(|b| is_name(**b)).count();
+    let next = &text[at + word..text.len().min(at + word + 40)];
+    let follows = next.first() == Some(&b' ') && next.get(1).is_some_and(|b| *b >= 0x80);
+    let ends = next.starts_with(" است".as_bytes()) || next.starts_with(" می".as_bytes());
+    if follows && !ends { word } else { 0 }
 }
 
 /// How long the markup is that closes around a label: `**`, `__`, `</b>`.
@@ -242,10 +257,12 @@ fn identified(text: &[u8], at: usize) -> Option<Operator> {
 }
 
 /// The most words between a name in another script and its value.
-const MAX_FOREIGN_WORDS: usize = 2;
+const MAX_FOREIGN_WORDS: usize = 6;
 /// Verbs that say what something is.
 const VERBS_OF_BEING: &[&str] =
     &["is", "was", "are", "ist", "lautet", "est", "es", "é", "jest", "это", "—", "是", "为", "は", "está"];
+/// Those of them that stand right in front of what they say.
+const JOINED_VERBS: &[&str] = &["是", "为", "は"];
 /// Options that hold the value of what a command names before them.
 const VALUE_OPTIONS: &[&str] =
     &["-b ", "--body ", "--value ", "-v ", "--secret-string ", "-value ", "--data-file=<(echo "];
@@ -298,6 +315,12 @@ fn past_type(text: &[u8], at: usize) -> Option<usize> {
     // `&'static str`
     let lifetime = of_type.starts_with(b"&'");
     let two_words = |three: &[u8]| three[1] == b' ' && is_name(three[0]) && is_name(three[2]) && three[0] != b'r';
+    // `Annotated[str, Field()]`
+    if text.get(equals) == Some(&b'(') && of_type.starts_with(b"Annotated[") {
+        let reach = &text[equals..text.len().min(equals + 2 * MAX_TYPE)];
+        let reach = &reach[..memchr::memchr(b'\n', reach).unwrap_or(reach.len())];
+        return memchr::memmem::find(reach, b"] = ").map(|at| equals + at + 4);
+    }
     let begins = of_type.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'&');
     let typed = text.get(equals) == Some(&b'=') && !matches!(text.get(equals + 1), Some(b'=' | b'>'));
     let spaced = of_type.last() == Some(&b' ');
@@ -322,6 +345,9 @@ fn past_declaration(text: &[u8], at: usize) -> Option<usize> {
 }
 
 fn past_foreign_word(text: &[u8], at: usize) -> usize {
+    if JOINED_VERBS.iter().any(|verb| text[at..].starts_with(verb.as_bytes())) {
+        return at;
+    }
     let word = |b: &&u8| **b >= 0x80 && !text[at..].starts_with("：".as_bytes());
     let letters = text[at..].iter().take(24).take_while(word).count();
     // The full-width colon is no letter.

@@ -6,7 +6,7 @@ use super::secret::{Role, may_be_secret};
 use super::{Finder, Found, NEARBY, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::names::{Class, is_name};
-use crate::codec::redaction::values::is_stand_in;
+use crate::codec::redaction::values::{is_keyword, is_stand_in};
 
 /// The most arguments of a call that are read.
 const MAX_ARGUMENTS: usize = 8;
@@ -84,10 +84,15 @@ impl Finder<'_, '_> {
         while let Some(one) = literal(self.reader, next) {
             let after = space(one.after);
             all.push(one);
-            if self.text.get(after) != Some(&b',') || all.len() > 64 {
+            if all.len() > 64 {
                 break;
             }
-            next = space(after + 1);
+            // Literals without a comma between them are one text.
+            next = if self.text.get(after) == Some(&b',') { space(after + 1) } else { after };
+        }
+        // `['required', 'min:8']` is a list of rules.
+        if all.len() > 1 && all.iter().any(|one| is_keyword(&self.text[one.start..one.end])) {
+            return;
         }
         if all.len() == 2 && self.is_login() {
             all.remove(0);
@@ -221,9 +226,11 @@ impl Finder<'_, '_> {
         let stop = reach.iter().position(|b| *b == b'}').unwrap_or(reach.len());
         names.iter().find_map(|name| {
             let place = memchr::memmem::find(&reach[..stop], name.as_bytes())?;
+            // `'default' => 'x'`
             let end = at + place + name.len();
-            let sign = end
-                + self.text[end..].iter().take(16).take_while(|b| const { &ByteSet::of(b" \t=:>'") }.has(b)).count();
+            let end = end + usize::from(self.text.get(end) == Some(&b'\''));
+            let sign =
+                end + self.text[end..].iter().take(16).take_while(|b| const { &ByteSet::of(b" \t=:>") }.has(b)).count();
             let one = literal(self.reader, sign)?;
             let value = &self.text[one.start..one.end];
             self.may_be(value, Role::Assigned).then(|| self.found(one.start..one.end, "the default of the name"))

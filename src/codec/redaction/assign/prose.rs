@@ -37,6 +37,10 @@ const KNOWN_USERS: &[&[u8]] = &[b"admin", b"administrator", b"root", b"guest", b
 /// How values begin that name a way to log in.
 const WAYS: &[&[u8]] =
     &[b"oauth", b"saml", b"ldap", b"oidc", b"openid", b"fido", b"totp", b"2fa", b"mfa", b"sso", b"web3"];
+/// What one logs in to, in front of a user and a password.
+const SERVICES: &[&[u8]] = &[b"vpn", b"wifi", b"ssh"];
+/// What stands in front of a user and a password that somebody is told to try.
+const TRYING: &[&[u8]] = &[b"try ", b"use ", b"with ", b"as "];
 const JOINING: &[&[u8]] = &[b" / ", b"/", b":"];
 
 /// Where a phrase ends behind a name, so that the value follows: ` for bob is`, ` (staging):`, ` has been reset to`.
@@ -95,6 +99,11 @@ impl Finder<'_, '_> {
         let words = LEADING.iter().find(|words| self.text[..start].ends_with(words))?;
         let range = word_before(self.text, start - words.len());
         if *words == b" (" && self.text.get(self.name.end) != Some(&b')') || range.len() > MAX_PHRASE {
+            return None;
+        }
+        // `INSERT INTO users (password) VALUES`
+        let next = &self.text[self.name.end..self.text.len().min(self.name.end + 9)];
+        if *words == b" (" && next.len() > 7 && next[1..8].eq_ignore_ascii_case(b" values") {
             return None;
         }
         self.may_be(&self.text[range.clone()], Role::Mention).then(|| self.found(range, "what a sentence says"))
@@ -174,6 +183,21 @@ pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     if text[at + after..].len() > 3 && text[at + after..at + after + 3].eq_ignore_ascii_case(b" in") {
         let verb = word.eq_ignore_ascii_case(b"log") || word.eq_ignore_ascii_case(b"sign");
         found.extend(verb.then(|| login(reader, at - before..at + after + 3)).flatten());
+        return;
+    }
+    // `try admin:x`
+    if word.eq_ignore_ascii_case(b"admin") {
+        let start = at - before;
+        let tries = TRYING.iter().any(|verb| text[..start].ends_with(verb));
+        let value = at + after + 1;
+        let version = matches!(text.get(value..value + 2), Some([b'v' | b'0'..=b'9', b'0'..=b'9' | b'.']));
+        if tries && !version && text.get(at + after) == Some(&b':') {
+            found.extend(word_of_login(reader, value));
+        }
+        return;
+    }
+    if SERVICES.iter().any(|known| word.eq_ignore_ascii_case(known)) && text[at + after..].starts_with(b": ") {
+        found.extend(login(reader, at - before..at + after));
         return;
     }
     if [&b"login"[..], b"logins", b"creds"].iter().any(|known| word.eq_ignore_ascii_case(known)) {

@@ -168,10 +168,21 @@ fn token(value: &[u8], loose: usize, role: Role) -> bool {
     let one_word = !value.contains(&b' ');
     let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
     let enough = match role {
-        Role::Assigned | Role::Member | Role::Setting => is_random || is_mixed(value) && digits > 2 && value.len() > 9,
+        Role::Assigned | Role::Member | Role::Setting => {
+            is_random || is_mixed(value) && (digits > 2 && value.len() > 9 || is_chosen(value, digits))
+        }
         Role::Beside | Role::Word | Role::Mention => loose >= 12 && !is_expression(value),
     };
     one_word && enough && !is_attribute(value) && !is_place(value)
+}
+
+/// Whether a person may have chosen the value, and no program named something so: `manutd99`.
+fn is_chosen(value: &[u8], digits: usize) -> bool {
+    let signs = value.iter().filter(|b| b"!#$%&*".contains(b)).count();
+    let letters = value.iter().filter(|b| b.is_ascii_alphabetic()).count();
+    let plain = value.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&*".contains(b));
+    let named = value[0] == b'$' || value[0] == b'&' || value[0] == b'*' || is_constant(value);
+    plain && !named && letters > 3 && value.len() > 7 && (digits > 1 || digits > 0 && signs > 0)
 }
 
 /// Whether the value has several lines, or is longer than any passphrase and is or ends in code.

@@ -1,0 +1,98 @@
+//! Values on other lines than their name or among several: lists below it, here-documents, assignments to many targets.
+
+use super::literal::literal;
+use super::operator::{Operator, Sign};
+use super::secret::Role;
+use super::{Finder, Found, blanks};
+use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::names::is_name;
+
+/// The most items of a list below a name, and the longest line that is read for one.
+const MAX_ITEMS: usize = 16;
+const MAX_ITEM: usize = 160;
+/// The most targets of an assignment.
+const MAX_TARGETS: usize = 6;
+
+impl Finder<'_, '_> {
+    /// `secrets:` and below it `- x`: only what is random, for such lists hold names more often.
+    pub(super) fn items_below(&self, operator: &Operator, found: &mut Vec<Found>) {
+        let text = self.text;
+        if operator.sign != Sign::Colon || !text[self.name.range.clone()].ends_with(b"s") {
+            return;
+        }
+        let mut at = blanks(text, operator.end);
+        for _ in 0..MAX_ITEMS {
+            let gap = text[at..].iter().take(32).take_while(|b| b.is_ascii_whitespace()).count();
+            let broken = memchr::memchr(b'\n', &text[at..at + gap]).is_some();
+            if !broken || !text[at + gap..].starts_with(b"- ") {
+                return;
+            }
+            let start = blanks(text, at + gap + 1);
+            let line = &text[start..text.len().min(start + MAX_ITEM)];
+            self.reader.charge(gap + MAX_ITEM / 4);
+            let (inside, end) = match literal(self.reader, start) {
+                Some(one) => (one.start..one.end, one.after),
+                None => {
+                    let ends = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`#\\") }.has(b);
+                    let len = line.iter().position(ends).unwrap_or(line.len());
+                    (start..start + len, start + len)
+                }
+            };
+            if self.may_be(&text[inside.clone()], Role::Mention) {
+                found.push(self.found(inside, "an item of the list below the name"));
+            }
+            at = end;
+        }
+    }
+
+    /// `password = <<EOT` and the line below it.
+    pub(super) fn here_document(&self, at: usize) -> Option<Found> {
+        let rest = self.text[at..].strip_prefix(b"<<")?;
+        let rest = rest.strip_prefix(b"-").or_else(|| rest.strip_prefix(b"~")).unwrap_or(rest);
+        let word = &rest[..rest.iter().take(16).take_while(|b| b.is_ascii_uppercase()).count()];
+        let below = &rest[word.len()..];
+        let line = below.strip_prefix(b"\n").filter(|_| word.len() > 1)?;
+        let line = &line[..line.len().min(MAX_ITEM)];
+        let end = memchr::memchr(b'\n', line)?;
+        let (value, after) = (line[..end].trim_ascii(), line[end + 1..].trim_ascii_start());
+        let start = value.as_ptr() as usize - self.text.as_ptr() as usize;
+        let taken = after.starts_with(word) && !value.contains(&b' ') && self.may_be(value, Role::Setting);
+        taken.then(|| self.found(start..start + value.len(), "the only line of a here-document"))
+    }
+
+    /// `password, user = "x", "bob"`: the literal at the place of the name among the targets.
+    pub(super) fn among_targets(&self) -> Option<Found> {
+        let text = self.text;
+        if self.name.quotes.is_some() || text.get(self.name.end) != Some(&b',') {
+            return None;
+        }
+        let here = self.reader.context(self.name.range.start);
+        // The assignment begins with the line, or with the text that the line quotes.
+        let from = here.string.map_or(here.line_start, |(_, open)| open + 1);
+        let before = &text[from.max(self.name.range.start.saturating_sub(MAX_ITEM))..self.name.range.start];
+        let of_targets = |b: &u8| is_name(*b) || const { &ByteSet::of(b"., $") }.has(b);
+        if here.bracket.is_some_and(|(_, open)| open >= from) || !before.iter().all(of_targets) {
+            return None;
+        }
+        let nth = memchr::memchr_iter(b',', before).count();
+        let mut at = self.name.end;
+        for _ in 0..MAX_TARGETS {
+            let target = blanks(text, at + 1);
+            at = target + text[target..].iter().take(32).take_while(|b| is_name(**b) || **b == b'.').count();
+            if text.get(at) != Some(&b',') {
+                break;
+            }
+        }
+        let sign = blanks(text, at);
+        if nth > MAX_TARGETS || text.get(sign) != Some(&b'=') || text.get(sign + 1) == Some(&b'=') {
+            return None;
+        }
+        let mut one = literal(self.reader, blanks(text, sign + 1))?;
+        for _ in 0..nth {
+            let comma = blanks(text, one.after);
+            one = literal(self.reader, blanks(text, comma + 1)).filter(|_| text.get(comma) == Some(&b','))?;
+        }
+        let taken = self.may_be(&text[one.start..one.end], Role::Assigned);
+        taken.then(|| self.found(one.start..one.end, "the literal at the place of the name among the targets"))
+    }
+}
