@@ -18,23 +18,30 @@ MAX_ITEMS = 1000
 MAX_REPR_CHARS = 1000
 
 
+# The second of the last timestamp, and its text: a thread that finds another second makes its own.
+_last_second = (0, "1970-01-01T00:00:00")
+
+
 def new_id(now_ns=None):
     """A UUIDv7: the same event that arrives twice is known as one."""
     milliseconds = (time.time_ns() if now_ns is None else now_ns) // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    value = (milliseconds & ((1 << 48) - 1)) << 80 | random
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    at = f"{milliseconds & ((1 << 48) - 1):012x}"
+    # 3 digits, one whose upper two bits are fixed, and 15 digits more.
+    random = os.urandom(10).hex()
+    variant = "89ab"[int(random[3], 16) & 3]
+    return f"{at[:8]}-{at[8:]}-7{random[:3]}-{variant}{random[4:7]}-{random[7:19]}"
 
 
 def timestamp(now_ns=None):
     """RFC 3339 in UTC, to the microsecond."""
+    global _last_second
     now_ns = time.time_ns() if now_ns is None else now_ns
     # Through whole numbers: a float has no room for microseconds.
     seconds, nanos = divmod(now_ns, 1_000_000_000)
-    text = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    second, text = _last_second
+    if second != seconds:
+        text = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+        _last_second = (seconds, text)
     return f"{text}.{nanos // 1000:06d}Z"
 
 
@@ -54,9 +61,8 @@ def cut(text, most):
 
 def _line(event):
     try:
-        text = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_text)
         # A lone surrogate is no text; it becomes a question mark.
-        return text.encode("utf-8", "replace") + b"\n"
+        return (_ENCODER.encode(event) + "\n").encode("utf-8", "replace")
     except Exception:
         return None
 
@@ -115,6 +121,10 @@ def _as_text(value):
         return str(value)[:MAX_REPR_CHARS]
     except Exception:
         return f"<{type(value).__name__}>"
+
+
+# Made once: `json.dumps` makes one for every call that asks for anything special.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_text)
 
 
 def _clean(value, depth):
