@@ -28,7 +28,7 @@ pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
         .flatten();
     let dead_letters: Vec<Value> = dead_letters.iter().map(brief).collect();
     let answer = json!({
-        "letters": dead_letters, "total": summary.dead_letters, "parked": summary.parked, "bytes": summary.bytes,
+        "dead_letters": dead_letters, "total": summary.dead_letters, "parked": summary.parked, "bytes": summary.bytes,
         "limit_bytes": summary.max_bytes,
         "next": next,
     });
@@ -55,7 +55,7 @@ pub async fn replay(api: &Api, call: Call) -> Result<Answer, Problem> {
         return Err(gone());
     }
     let done = api.agent.replay(number).await;
-    let metadata = json!({ "letter": id, "replayed": done.is_ok() });
+    let metadata = json!({ "dead_letter": id, "replayed": done.is_ok() });
     let said = match &done {
         Ok(_) => format!("replayed dead letter {id}"),
         Err(_) => format!("failed to replay dead letter {id}"),
@@ -79,13 +79,13 @@ pub async fn drop(api: &Api, call: Call) -> Result<Answer, Problem> {
             return Err(Problem::new(StatusCode::CONFLICT, format!("the dead letter stays: {reason}")));
         }
         0 => return Err(gone()),
-        1 => note(api, admin, "dead_letter_drop", &format!("dropped dead letter {ids}"), json!({ "letter": ids })),
+        1 => note(api, admin, "dead_letter_drop", &format!("dropped dead letter {ids}"), json!({ "dead_letter": ids })),
         _ => note(
             api,
             admin,
             "dead_letter_drop",
             &format!("dropped {dropped} dead letters"),
-            json!({ "letters": dropped }),
+            json!({ "dead_letters": dropped }),
         ),
     }
     Ok(Answer::value(&json!({ "id": ids, "dropped": true, "count": dropped })))

@@ -77,7 +77,7 @@ fn dead_letters(connection: &Connection) -> Result<Vec<Value>, String> {
     let (mut all, mut path) = (Vec::new(), "/api/dlq?limit=1000".to_owned());
     loop {
         let mut page = document(&fetch(connection, Method::GET, &path)?)?;
-        all.extend(page.get_mut("letters").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default());
+        all.extend(page.get_mut("dead_letters").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default());
         match page.get("next").and_then(Value::as_str) {
             Some(next) => path = format!("/api/dlq?limit=1000&after={next}"),
             None => return Ok(all),

@@ -58,8 +58,8 @@ fn describe(health: &Value) -> String {
         out.push_str(&format!("the journal is {} since {}{reason}\n", word("state"), word("since")));
     }
     if let Some(dead_letters) = health["dead_letters"].as_u64().filter(|dead_letters| *dead_letters > 0) {
-        let (noun, verb) = if dead_letters == 1 { ("letter", "waits") } else { ("letters", "wait") };
-        out.push_str(&format!("{dead_letters} dead {noun} {verb}: `weir dlq list`\n"));
+        let noun = if dead_letters == 1 { "dead letter" } else { "dead letters" };
+        out.push_str(&format!("{dead_letters} {noun}: `weir dlq list`\n"));
     }
     let components = health["components"].as_array().map(Vec::as_slice).unwrap_or_default();
     for sink in components {

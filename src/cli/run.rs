@@ -224,32 +224,32 @@ fn reloader(
         Box::pin(async move {
             tracing::info!(by = by.as_deref(), "reloading the configuration");
             let loaded = tokio::task::spawn_blocking(move || configuration.reload(&overrides)).await;
-            let verdict = match loaded {
+            let outcome = match loaded {
                 Ok(Ok(plan)) => match files.read() {
                     Ok((access, tls)) => {
                         let (live, shown) = (plan.live_inputs(), plan.shown.clone());
-                        let verdict = agent.reload(plan).await;
-                        if verdict.applied {
+                        let outcome = agent.reload(plan).await;
+                        if outcome.applied {
                             *agent.shown.write().unwrap_or_else(std::sync::PoisonError::into_inner) = shown;
                             files.exchange(access, tls);
                             fanout.follow(agent.streams_of(&live).await);
                         }
-                        verdict
+                        outcome
                     }
                     Err(errors) => agent.refused_reload(errors),
                 },
                 Ok(Err(errors)) => agent.refused_reload(errors),
                 Err(error) => agent.refused_reload(vec![format!("reading the configuration panicked: {error}")]),
             };
-            match verdict.applied {
-                true => tracing::info!(changed = %verdict.changed, "the configuration was reloaded"),
-                false => tracing::error!(errors = verdict.errors.join("; "), "the reload was refused; nothing changed"),
+            match outcome.applied {
+                true => tracing::info!(changed = %outcome.changed, "the configuration was reloaded"),
+                false => tracing::error!(errors = outcome.errors.join("; "), "the reload was refused; nothing changed"),
             }
             let what =
-                if verdict.applied { "reloaded the configuration" } else { "refused to reload the configuration" };
-            let metadata = serde_json::json!({ "applied": verdict.applied, "changed": verdict.changed });
+                if outcome.applied { "reloaded the configuration" } else { "refused to reload the configuration" };
+            let metadata = serde_json::json!({ "applied": outcome.applied, "changed": outcome.changed });
             agent.note("config_reload", by.as_deref(), by.is_some(), what, metadata);
-            verdict
+            outcome
         })
     })
 }

@@ -60,8 +60,8 @@ fn files_that_do_not_fit(plan: &Plan) -> Vec<String> {
     });
     let api = &plan.settings.api;
     let certificate = api.tls.as_ref().map(|config| ("api.tls".to_owned(), tls::server(config).map(drop)));
-    let gate = api.auth.as_ref().map(|auth| ("api.auth".to_owned(), auth.gate().map(drop)));
-    let all = sources.chain(trusts).chain(certificate).chain(gate);
+    let authenticator = api.auth.as_ref().map(|auth| ("api.auth".to_owned(), auth.authenticator().map(drop)));
+    let all = sources.chain(trusts).chain(certificate).chain(authenticator);
     all.filter_map(|(what, result)| wrong(&what, result)).collect()
 }
 

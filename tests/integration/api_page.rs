@@ -142,7 +142,7 @@ impl Asked<'_> {
         };
         let (mut path, body) = (path.to_owned(), body.replace("TOKEN", self.token));
         if path.contains("DEAD") {
-            let id = ask("GET", "/api/dlq", "").json()["letters"][0]["id"].clone();
+            let id = ask("GET", "/api/dlq", "").json()["dead_letters"][0]["id"].clone();
             path = path.replace("DEAD", id.as_str().expect("there is a dead letter"));
         }
         let answer = ask(self.method, &path, &body);

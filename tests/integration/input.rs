@@ -52,7 +52,7 @@ fn a_broken_line_of_a_file_is_a_dead_letter_with_its_place_and_no_secret() {
     let bearer = format!("Bearer {token}");
     let list = request(agent.api, "GET", "/api/dlq", &[("Authorization", &bearer)], b"").expect("an answer").json();
     assert_eq!(list["total"], 1, "{list}");
-    let letter = &list["letters"][0];
+    let letter = &list["dead_letters"][0];
     assert_eq!(letter["component"], "app");
     let origin = letter["origin"].as_str().expect("an origin");
     assert!(origin.contains("app.log") && origin.contains('8'), "{origin}");

@@ -28,7 +28,7 @@ fn assert_pills_cost_themselves(agent: &Agent, folder: &Folder, pills: u64, good
     let bearer = format!("Bearer {}", agent.token());
     let list = request(agent.api, "GET", "/api/dlq", &[("Authorization", &bearer)], b"").expect("an answer").json();
     assert_eq!(list["total"], pills, "{list}");
-    for letter in list["letters"].as_array().expect("a list") {
+    for letter in list["dead_letters"].as_array().expect("a list") {
         assert!(letter["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{letter}");
     }
     agent.assert_books();

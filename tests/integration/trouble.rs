@@ -141,7 +141,7 @@ fn dead_letters_are_said_by_reason_counted_by_component_and_shown_by_health() {
     let answer = request(agent.api, "GET", "/health", &[], b"").expect("an answer").json();
     assert_eq!(answer["dead_letters"], 50, "{answer}");
     let (ok, said) = health(&agent);
-    assert!(ok && said.contains("50 dead letters wait"), "{said}");
+    assert!(ok && said.contains("50 dead letters: `weir dlq list`"), "{said}");
     assert!(agent.stop().success());
     let agent = Agent::start(&folder, &yaml);
     assert_eq!(agent.metric("weir_dead_letters", "bad"), 50, "found again by a restart");

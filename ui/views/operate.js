@@ -50,7 +50,7 @@ export class OperateView {
     const paths = { pipeline: "api/pipeline", dead_letters: "api/dlq", alerts: "api/logs", config: "api/config" };
     replace(this.tools, tab === "config" && h("button", { type: "button", class: "button", onclick: () => this.#reload() }, icon("reload"), t("operate.reload")), curlButton(() => curl(paths[tab], tab === "alerts" ? { q: "event_type:alert" } : {})));
     replace(this.body, skeleton(10));
-    const draw = { pipeline: () => this.#pipeline(), dead_letters: () => this.#letters(), alerts: () => this.#alerts(), config: () => this.#config() }[tab];
+    const draw = { pipeline: () => this.#pipeline(), dead_letters: () => this.#deadLetters(), alerts: () => this.#alerts(), config: () => this.#config() }[tab];
     this.#draw(draw);
     if (tab === "pipeline") this.#timer = setInterval(() => !document.hidden && this.#draw(draw), EVERY);
   }
@@ -72,31 +72,31 @@ export class OperateView {
   }
 
   async #pipeline() {
-    const [pipeline, { config }, letters] = await Promise.all([this.#get("api/pipeline"), this.#get("api/config"), this.#get("api/dlq", { limit: 1 })]);
+    const [pipeline, { config }, deadLetters] = await Promise.all([this.#get("api/pipeline"), this.#get("api/config"), this.#get("api/dlq", { limit: 1 })]);
     const { journal, store, memory, disk } = pipeline;
     const meters = h("div", { class: "meters" },
       meter(t("operate.journal"), journal.bytes, journal.limit_bytes, bytes),
       memory && meter(t("operate.memory"), memory.bytes, memory.limit_bytes, bytes),
-      meter(t("operate.dead_letters"), letters.bytes, letters.limit_bytes, bytes),
+      meter(t("operate.dead_letters"), deadLetters.bytes, deadLetters.limit_bytes, bytes),
       store?.bytes !== null && store?.bytes !== undefined && meter(t("operate.store"), store.bytes, store.limit_bytes ?? null, bytes),
       disk && meter(t("operate.disk"), disk.used_bytes, disk.total_bytes, bytes));
     const full = journal.full && h("p", { class: "banner error", role: "alert" }, icon("alert"), t("operate.full"));
     return [full, panel(t("operate.pipeline"), graph(pipeline.components, config)), meters, panel(t("operate.components"), componentTable(pipeline.components))];
   }
 
-  async #letters() {
-    const { letters, total, parked, next } = await this.#get("api/dlq", { limit: MAX_ROWS });
-    this.#chosen = new Set([...this.#chosen].filter((id) => letters.some((/** @type {any} */ one) => one.id === id)));
+  async #deadLetters() {
+    const { dead_letters: deadLetters, total, parked, next } = await this.#get("api/dlq", { limit: MAX_ROWS });
+    this.#chosen = new Set([...this.#chosen].filter((id) => deadLetters.some((/** @type {any} */ one) => one.id === id)));
     if (total === 0) return [emptyState(t("dlq.none"), h("p", { class: "muted" }, t("dlq.none_why")))];
-    const again = () => this.#draw(() => this.#letters());
-    const box = (/** @type {any} */ letter) => h("input", { type: "checkbox", "aria-label": t("dlq.choose", { id: letter.id }), checked: this.#chosen.has(letter.id), onchange: (/** @type {any} */ event) => {
-      if (event.target.checked) this.#chosen.add(letter.id);
-      else this.#chosen.delete(letter.id);
+    const again = () => this.#draw(() => this.#deadLetters());
+    const box = (/** @type {any} */ deadLetter) => h("input", { type: "checkbox", "aria-label": t("dlq.choose", { id: deadLetter.id }), checked: this.#chosen.has(deadLetter.id), onchange: (/** @type {any} */ event) => {
+      if (event.target.checked) this.#chosen.add(deadLetter.id);
+      else this.#chosen.delete(deadLetter.id);
       again();
     } });
-    const rows = letters.map((/** @type {any} */ letter) => [
-      h("span", { class: "letter" }, box(letter), h("button", { type: "button", class: "text-button", onclick: () => this.#letter(letter.id, again) }, h("span", { class: "reason", dir: "auto" }, oneLine(letter.reason, 120))), letter.answer && h("span", { class: "reason muted", dir: "auto" }, oneLine(letter.answer, 200))),
-      h("bdi", {}, oneLine(letter.component, 40)), h("span", { class: "num" }, number(letter.attempts)), letter.parked ? h("bdi", {}, t("dlq.parked", { place: oneLine(letter.destination, 40) })) : "", timeTag(letter.time),
+    const rows = deadLetters.map((/** @type {any} */ deadLetter) => [
+      h("span", { class: "dead-letter" }, box(deadLetter), h("button", { type: "button", class: "text-button", onclick: () => this.#deadLetter(deadLetter.id, again) }, h("span", { class: "reason", dir: "auto" }, oneLine(deadLetter.reason, 120))), deadLetter.answer && h("span", { class: "reason muted", dir: "auto" }, oneLine(deadLetter.answer, 200))),
+      h("bdi", {}, oneLine(deadLetter.component, 40)), h("span", { class: "num" }, number(deadLetter.attempts)), deadLetter.parked ? h("bdi", {}, t("dlq.parked", { place: oneLine(deadLetter.destination, 40) })) : "", timeTag(deadLetter.time),
     ]);
     const ids = [...this.#chosen];
     const acts = h("div", { class: "button-row" }, h("span", { class: "muted" }, t("dlq.count", { n: total }), parked ? ` · ${t("dlq.parked_count", { n: parked })}` : ""), h("span", { class: "grow" }),
@@ -106,13 +106,13 @@ export class OperateView {
   }
 
   /** @param {string} id @param {() => void} again */
-  async #letter(id, again) {
+  async #deadLetter(id, again) {
     try {
-      const letter = await this.#get(`api/dlq/${encodeURIComponent(id)}`);
+      const deadLetter = await this.#get(`api/dlq/${encodeURIComponent(id)}`);
       dialog(t("dlq.title", { id }), (close) => [
-        h("dl", { class: "facts" }, ...[[t("dlq.reason"), letter.reason], [t("dlq.answer"), letter.answer], [t("col.component"), letter.component], [t("dlq.attempts"), number(letter.attempts)], [t("dlq.event_id"), letter.event_id]]
+        h("dl", { class: "facts" }, ...[[t("dlq.reason"), deadLetter.reason], [t("dlq.answer"), deadLetter.answer], [t("col.component"), deadLetter.component], [t("dlq.attempts"), number(deadLetter.attempts)], [t("dlq.event_id"), deadLetter.event_id]]
           .filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", { dir: "auto" }, oneLine(value, 2000))))),
-        codeBlock(letter.event ? pretty(parse(letter.text)) : letter.text, { plain: true }),
+        codeBlock(deadLetter.event ? pretty(parse(deadLetter.text)) : deadLetter.text, { plain: true }),
         h("footer", {}, h("button", { type: "button", class: "button danger", onclick: () => { close(); confirm(t("dlq.drop_sure", { n: 1 }), t("dlq.drop"), () => this.#drop([id], again)); } }, icon("trash"), t("dlq.drop")),
           h("button", { type: "button", class: "button primary", onclick: () => { close(); this.#replay([id], again); } }, icon("reload"), t("dlq.replay"))),
       ], { class: "wide" });
