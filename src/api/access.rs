@@ -20,7 +20,7 @@ use super::routes::Who;
 use super::sessions::Sessions;
 use crate::config::settings::Api as Settings;
 use crate::net::auth::jwt::Terms;
-use crate::net::auth::{Gate, config as auth, jwt};
+use crate::net::auth::{Authenticator, config as auth, jwt};
 use crate::net::http::{Peer, Problem};
 use crate::net::network::Network;
 use crate::net::{Principal, Role};
@@ -43,7 +43,7 @@ const MAX_TICKETS: usize = 10_000;
 
 /// Decides by the head of a request.
 pub struct Access {
-    gate: Gate,
+    authenticator: Authenticator,
     roles: Roles,
     anonymous_prefix: Option<String>,
     /// From where events may be posted without a token.
@@ -88,17 +88,17 @@ impl Access {
     /// With the credentials of the configuration; without any, with the secret in the data folder, made if need be.
     /// The secret comes back so that a login link can be printed.
     pub fn new(settings: &Settings, data_dir: &Path, keep: bool) -> Result<(Access, Option<FirstSecret>), String> {
-        let (gate, secret) = match &settings.auth {
-            Some(configured) => (configured.gate()?, None),
+        let (authenticator, secret) = match &settings.auth {
+            Some(configured) => (configured.authenticator()?, None),
             None => {
                 let secret = first_secret(data_dir, keep)?;
                 let own = auth::Jwt { secret: Some(secret.secret.clone()), ..auth::Jwt::default() };
-                (Gate::of(&auth::Tokens::default(), &Default::default(), Some(&own))?, Some(secret))
+                (Authenticator::of(&auth::Tokens::default(), &Default::default(), Some(&own))?, Some(secret))
             }
         };
         let auth = settings.auth.clone().unwrap_or_default();
         let access = Access {
-            gate,
+            authenticator,
             roles: Roles::new(auth.roles.unwrap_or_default())?,
             anonymous_prefix: auth.anonymous_prefix,
             anonymous_writers: auth.anonymous.filter(|anonymous| anonymous.write).map_or(Vec::new(), |one| one.from),
@@ -137,15 +137,15 @@ impl Access {
                 false => Err(forbidden("the session cookie is accepted only from the page itself")),
             };
         }
-        let admitted = self.gate.admit(request.headers(), peer.ip).await?;
-        let who = self.roles.complete(admitted.expect("the gate of the API is never open")).await;
+        let who = self.authenticator.authenticate(request.headers(), peer.ip).await?;
+        let who = self.roles.complete(who.expect("the authenticator of the API is never open")).await;
         Ok((who, bearer(request).and_then(|token| expiry(&token))))
     }
 
     /// Who a token is of, and when it ends.
     pub async fn by_token(&self, token: &str, peer: Peer) -> Result<(Principal, Option<i64>), Problem> {
-        let admitted = self.gate.admit_token(token, peer.ip).await?;
-        let who = self.roles.complete(admitted.expect("the gate of the API is never open")).await;
+        let who = self.authenticator.authenticate_token(token, peer.ip).await?;
+        let who = self.roles.complete(who.expect("the authenticator of the API is never open")).await;
         Ok((who, expiry(token)))
     }
 
@@ -154,8 +154,8 @@ impl Access {
         let mut headers = hyper::HeaderMap::new();
         let value = HeaderValue::from_str(&format!("Basic {pair}")).expect("plain text");
         headers.insert(hyper::header::AUTHORIZATION, value);
-        let admitted = self.gate.admit(&headers, peer.ip).await?;
-        Ok(self.roles.complete(admitted.expect("the gate of the API is never open")).await)
+        let who = self.authenticator.authenticate(&headers, peer.ip).await?;
+        Ok(self.roles.complete(who.expect("the authenticator of the API is never open")).await)
     }
 
     /// Whether the caller may use a route.

@@ -91,10 +91,10 @@ fn build<C: DeserializeOwned, T>(
     let read = diagnostic::read_anyway(node, &mut found);
     let is_whole = found.is_empty();
     check.problems.extend(found);
-    let (config, doubts) = read?;
+    let (config, unreliable) = read?;
     let mut beyond = Check::new(check.name.clone(), check.data_dir.clone(), check.durable);
     let built = build(config, &mut beyond);
-    beyond.problems.forget(|problem| doubts.cloud(problem));
+    beyond.problems.forget(|problem| unreliable.may_cause(problem));
     check.problems.extend(beyond.problems);
     built.filter(|_| is_whole)
 }

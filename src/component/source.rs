@@ -206,7 +206,7 @@ pub enum JobStatus {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    pub verdict: JobStatus,
+    pub status: JobStatus,
     /// Events taken, those that a filter drops included.
     pub accepted: u64,
     pub refused: Vec<Refusal>,
@@ -221,7 +221,7 @@ impl Future for Receipt {
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Outcome> {
         Pin::new(&mut self.0).poll(cx).map(|answer| {
             answer.unwrap_or_else(|_| Outcome {
-                verdict: JobStatus::Failed("the job was dropped without a verdict".into()),
+                status: JobStatus::Failed("the job was dropped without an outcome".into()),
                 accepted: 0,
                 refused: Vec::new(),
             })

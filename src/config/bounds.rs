@@ -15,11 +15,11 @@ const MAX_AGE: Duration = Duration::from_secs(3600);
 
 /// Paths are relative to the top level; `root` shows what was written explicitly. The caller drops problems at an
 /// unreliable path; no other value is checked against one.
-pub fn of_settings(settings: &Settings, doubts: &Unreliable, root: &Node, problems: &mut Problems) {
-    limits(&settings.limits, doubts, problems);
+pub fn of_settings(settings: &Settings, unreliable: &Unreliable, root: &Node, problems: &mut Problems) {
+    limits(&settings.limits, unreliable, problems);
     let (journal, event) = (&settings.journal, settings.limits.event);
     let least = MIN_JOURNAL.max(ByteSize(event.0.saturating_mul(2)));
-    if journal.max_bytes < least && !doubts.touch("limits.event") {
+    if journal.max_bytes < least && !unreliable.touch("limits.event") {
         complain(
             problems,
             "journal.max_bytes",
@@ -27,19 +27,19 @@ pub fn of_settings(settings: &Settings, doubts: &Unreliable, root: &Node, proble
         );
     }
     let is_written = |path: &str| root.find(path, Span::NOWHERE).1 != root.find("journal.keep", Span::NOWHERE).1;
-    let is_less = journal.keep.bytes > journal.max_bytes && !doubts.touch("journal.max_bytes");
+    let is_less = journal.keep.bytes > journal.max_bytes && !unreliable.touch("journal.max_bytes");
     if is_less && is_written("journal.keep.bytes") {
         complain(problems, "journal.keep.bytes", "`keep` is larger than `journal.max_bytes`");
     }
-    api(&settings.api, doubts, problems);
+    api(&settings.api, unreliable, problems);
 }
 
 fn complain(problems: &mut Problems, path: &str, message: impl Into<String>) {
     problems.push(Problem::error(path, Span::NOWHERE, message));
 }
 
-fn limits(limits: &Limits, doubts: &Unreliable, problems: &mut Problems) {
-    let is_measure = limits.memory >= MIN_MEMORY && !doubts.touch("limits.memory");
+fn limits(limits: &Limits, unreliable: &Unreliable, problems: &mut Problems) {
+    let is_measure = limits.memory >= MIN_MEMORY && !unreliable.touch("limits.memory");
     if limits.memory < MIN_MEMORY {
         complain(problems, "limits.memory", format!("the minimum is {MIN_MEMORY}"));
     }
@@ -51,9 +51,9 @@ fn limits(limits: &Limits, doubts: &Unreliable, problems: &mut Problems) {
     }
 }
 
-fn api(api: &Api, doubts: &Unreliable, problems: &mut Problems) {
-    let admits_somebody =
-        doubts.touch("api.auth") || api.auth.as_ref().is_some_and(|auth| auth.jwt.is_some() || !auth.basic.is_empty());
+fn api(api: &Api, unreliable: &Unreliable, problems: &mut Problems) {
+    let admits_somebody = unreliable.touch("api.auth")
+        || api.auth.as_ref().is_some_and(|auth| auth.jwt.is_some() || !auth.basic.is_empty());
     if api.enabled && !api.address.is_local() && !admits_somebody {
         problems.push(
             Problem::error(
@@ -79,7 +79,7 @@ fn api(api: &Api, doubts: &Unreliable, problems: &mut Problems) {
         }
     }
     let Some(auth) = &api.auth else { return };
-    if auth.revoked.is_some() && auth.jwt.is_none() && !doubts.touch("api.auth.jwt") {
+    if auth.revoked.is_some() && auth.jwt.is_none() && !unreliable.touch("api.auth.jwt") {
         complain(problems, "api.auth.revoked", "only tokens of `api.auth.jwt` can be revoked");
     }
     if let Some(jwt) = &auth.jwt {
@@ -91,7 +91,7 @@ fn api(api: &Api, doubts: &Unreliable, problems: &mut Problems) {
 }
 
 /// Paths are relative to the sink.
-pub fn of_frame(frame: &SinkFrame, doubts: &Unreliable, problems: &mut Problems) {
+pub fn of_frame(frame: &SinkFrame, unreliable: &Unreliable, problems: &mut Problems) {
     let mut least = |holds: bool, path: &str, message: &str| {
         if !holds {
             complain(problems, path, message);
@@ -101,7 +101,7 @@ pub fn of_frame(frame: &SinkFrame, doubts: &Unreliable, problems: &mut Problems)
     least(frame.batch.bytes.0 > 0, "batch.bytes", "expected at least 1 byte");
     least(frame.batch.age <= MAX_AGE, "batch.age", "the maximum is 1h");
     least(!frame.retry.initial.is_zero(), "retry.initial", "expected more than 0");
-    let is_measure = !doubts.touch("retry.initial");
+    let is_measure = !unreliable.touch("retry.initial");
     least(!is_measure || frame.retry.max >= frame.retry.initial, "retry.max", "`max` is shorter than `initial`");
     least(frame.retry.attempts != Some(0), "retry.attempts", "expected at least 1 attempt");
     least(!frame.timeout.is_zero(), "timeout", "expected more than 0");

@@ -350,11 +350,11 @@ fn frame(entry: &Entry, problems: &mut Problems) -> Option<Frame> {
     entry.value.entries()?;
     let node = Node { aside: &["type", "inputs"], ..frame_keys(&entry.value, SINK_KEYS) };
     let mut found = Problems::default();
-    let (frame, doubts) = diagnostic::read_anyway::<SinkFrame>(&node, &mut found).unzip();
-    if let (Some(frame), Some(doubts)) = (&frame, &doubts) {
+    let (frame, unreliable) = diagnostic::read_anyway::<SinkFrame>(&node, &mut found).unzip();
+    if let (Some(frame), Some(unreliable)) = (&frame, &unreliable) {
         let mut beyond = Problems::default();
-        super::bounds::of_frame(frame, doubts, &mut beyond);
-        beyond.forget(|problem| doubts.touch(&problem.path));
+        super::bounds::of_frame(frame, unreliable, &mut beyond);
+        beyond.forget(|problem| unreliable.touch(&problem.path));
         found.extend(beyond);
     }
     let filter = frame.as_ref().and_then(|frame| frame.filter.as_deref()).and_then(|text| {

@@ -201,11 +201,11 @@ impl Loading<'_> {
     fn settings(&mut self, root: &Node) -> Option<Settings> {
         let node = Node { aside: &SECTIONS, ..root.clone() };
         let mut found = Problems::default();
-        let (settings, doubts) = diagnostic::read_anyway::<Settings>(&node, &mut found).unzip();
-        if let (Some(settings), Some(doubts)) = (&settings, &doubts) {
+        let (settings, unreliable) = diagnostic::read_anyway::<Settings>(&node, &mut found).unzip();
+        if let (Some(settings), Some(unreliable)) = (&settings, &unreliable) {
             let mut beyond = Problems::default();
-            bounds::of_settings(settings, doubts, &node, &mut beyond);
-            beyond.forget(|problem| doubts.touch(&problem.path));
+            bounds::of_settings(settings, unreliable, &node, &mut beyond);
+            beyond.forget(|problem| unreliable.touch(&problem.path));
             found.extend(beyond);
         }
         diagnostic::place(&mut found, 0, &node, "", node.span);

@@ -323,7 +323,7 @@ impl SinkConnection {
 }
 
 /// Where events were taken: where the first and the last of them go, which shows it for those between; where an event was
-/// refused in doubt, all of them.
+/// refused ambiguously, all of them.
 fn taken_at(sink: &Arc<dyn AnySink>, batch: &WriteBatch, failures: &[(usize, Failure)]) -> BTreeSet<Option<String>> {
     let failed: BTreeSet<usize> = failures.iter().map(|(index, _)| *index).collect();
     let mut taken = batch.events().enumerate().filter(|(index, _)| !failed.contains(index)).map(|(_, event)| event);

@@ -91,7 +91,7 @@ pub async fn unpark(connection: Arc<SinkConnection>, due: Due, position: u64, on
     let batch =
         WriteBatch { slices: dead_letters.iter().flat_map(|dead_letter| batch_of(dead_letter).slices).collect() };
     let pending = Pending { batch, filtered: 0, expired: 0, seq_end: 0, received_at };
-    let mut in_flight = InFlight::doubted_since(pending, Some(unparked.due.refused_at));
+    let mut in_flight = InFlight::ambiguous_since(pending, Some(unparked.due.refused_at));
     let mut open = try_all(&connection, &mut in_flight, &mut unparked.stays).await;
     open.extend(seqs(&in_flight.rest()));
     (unparked.bytes, unparked.duplicates) = (in_flight.bytes, in_flight.duplicates);

@@ -23,7 +23,7 @@ impl<'de> MapAccess<'de> for Keys<'_> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Read<Option<K::Value>> {
         let reader = self.reader;
-        let omitted = |entry: &&Entry| reader.mend.omitted.borrow().contains(&address(&entry.value));
+        let omitted = |entry: &&Entry| reader.recovery.omitted.borrow().contains(&address(&entry.value));
         let entry = self.rest.find(|entry| !reader.aside.contains(&entry.name()) && !omitted(entry));
         let Some(entry) = entry else {
             let Some((field, what)) = self.supplied.pop() else { return Ok(None) };
@@ -41,7 +41,7 @@ impl<'de> MapAccess<'de> for Keys<'_> {
         let Some(entry) = self.current.filter(|_| self.supplied_key.is_none()) else {
             return self.invent(self.supplied_key.unwrap_or_default(), seed);
         };
-        if self.reader.mend.invented.borrow().contains_key(&address(&entry.value)) {
+        if self.reader.recovery.invented.borrow().contains_key(&address(&entry.value)) {
             return self.invent(address(&entry.value), seed);
         }
         let link = Link { outer: self.reader.link, step: Step::Key(entry.name()) };
@@ -59,9 +59,9 @@ impl<'de> MapAccess<'de> for Keys<'_> {
 
 impl Keys<'_> {
     fn invent<'de, V: DeserializeSeed<'de>>(&self, what: usize, seed: V) -> Read<V::Value> {
-        let attempt = self.reader.mend.invented.borrow().get(&what).copied().unwrap_or_default();
-        let phantom = Placeholder::attempt(attempt).ok_or_else(|| Fault::new("nothing fits").invented(what))?;
-        seed.deserialize(phantom).map_err(|fault| fault.invented(what))
+        let attempt = self.reader.recovery.invented.borrow().get(&what).copied().unwrap_or_default();
+        let placeholder = Placeholder::attempt(attempt).ok_or_else(|| Fault::new("nothing fits").invented(what))?;
+        seed.deserialize(placeholder).map_err(|fault| fault.invented(what))
     }
 }
 
@@ -79,7 +79,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         while let Some(node) = self.items.get(self.next) {
             let link = Link { outer: self.reader.link, step: Step::Index(self.next) };
             self.next += 1;
-            if self.reader.mend.omitted.borrow().contains(&address(node)) {
+            if self.reader.recovery.omitted.borrow().contains(&address(node)) {
                 continue;
             }
             let reader = NodeReader { node, aside: &[], link: Some(&link), ..self.reader };

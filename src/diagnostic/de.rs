@@ -31,14 +31,14 @@ pub(super) struct NodeReader<'a> {
     pub node: &'a Node,
     pub aside: &'a [&'static str],
     pub link: Option<&'a Link<'a>>,
-    pub mend: &'a Recovery,
+    pub recovery: &'a Recovery,
 }
 
 pub(super) type Read<T> = Result<T, Fault>;
 
 impl<'a> NodeReader<'a> {
-    pub fn new(node: &'a Node, mend: &'a Recovery) -> NodeReader<'a> {
-        NodeReader { node, aside: node.aside, link: None, mend }
+    pub fn new(node: &'a Node, recovery: &'a Recovery) -> NodeReader<'a> {
+        NodeReader { node, aside: node.aside, link: None, recovery }
     }
 
     pub fn path(&self) -> String {
@@ -68,7 +68,7 @@ impl<'a> NodeReader<'a> {
         let written = self.node.scalar().map(|scalar| scalar.written.as_deref().unwrap_or(&scalar.text));
         let is_reference = written.is_some_and(|text| text.starts_with("${") && text.find('}') == Some(text.len() - 1));
         if !is_reference {
-            self.mend.private.borrow_mut().push(self.node.span);
+            self.recovery.private.borrow_mut().push(self.node.span);
         }
     }
 
@@ -142,7 +142,7 @@ impl<'a> NodeReader<'a> {
 
     /// A mapping, read by a visitor that knows its keys by heart or takes any.
     pub fn mapping<'de, V: Visitor<'de>>(&self, visitor: V) -> Read<V::Value> {
-        let supplied = self.mend.supplied.borrow().get(&address(self.node)).cloned().unwrap_or_default();
+        let supplied = self.recovery.supplied.borrow().get(&address(self.node)).cloned().unwrap_or_default();
         let number = |field: &'static str| (field, address(self.node) ^ field.as_ptr().addr());
         let supplied = supplied.into_iter().map(number).collect();
         let entries = self.entries()?;
@@ -163,7 +163,7 @@ impl<'a> NodeReader<'a> {
         for entry in self.entries()? {
             let name = entry.name();
             let is_known = fields.contains(&name) || self.aside.contains(&name);
-            if is_known || !self.mend.omitted.borrow_mut().insert(address(&entry.value)) {
+            if is_known || !self.recovery.omitted.borrow_mut().insert(address(&entry.value)) {
                 continue;
             }
             let names: Vec<&str> = fields.iter().chain(self.aside).copied().collect();
@@ -171,14 +171,14 @@ impl<'a> NodeReader<'a> {
             let meant =
                 nearest(name, names.iter().copied()).and_then(|meant| fields.iter().find(|field| **field == meant));
             if let Some(meant) = meant {
-                self.mend.meant.borrow_mut().insert((address(self.node), meant));
-                self.mend.doubt(join(&self.path(), meant));
+                self.recovery.meant.borrow_mut().insert((address(self.node), meant));
+                self.recovery.distrust(join(&self.path(), meant));
             }
             if is_private_name(name) || meant.is_some_and(|meant| is_private_name(meant)) {
                 NodeReader { node: &entry.value, ..*self }.hide();
             }
             let fault = Fault { span: entry.key.span, path: Some(self.path()), ..fault };
-            self.mend.noted.borrow_mut().push(fault.into_problem());
+            self.recovery.noted.borrow_mut().push(fault.into_problem());
         }
         Ok(())
     }

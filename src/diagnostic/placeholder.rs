@@ -111,7 +111,7 @@ impl<'de> Deserializer<'de> for Placeholder {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_map(Fields { fields: [].iter(), phantom: self })
+        visitor.visit_map(Fields { fields: [].iter(), placeholder: self })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -120,7 +120,7 @@ impl<'de> Deserializer<'de> for Placeholder {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        visitor.visit_map(Fields { fields: fields.iter(), phantom: self.deeper()? })
+        visitor.visit_map(Fields { fields: fields.iter(), placeholder: self.deeper()? })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -130,7 +130,7 @@ impl<'de> Deserializer<'de> for Placeholder {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         let first = variants.first().ok_or_else(|| Fault::custom("nothing to choose from"))?;
-        visitor.visit_enum(Choice { name: first, phantom: self.deeper()? })
+        visitor.visit_enum(Choice { name: first, placeholder: self.deeper()? })
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -140,7 +140,7 @@ impl<'de> Deserializer<'de> for Placeholder {
 
 struct Fields {
     fields: std::slice::Iter<'static, &'static str>,
-    phantom: Placeholder,
+    placeholder: Placeholder,
 }
 
 impl<'de> MapAccess<'de> for Fields {
@@ -151,13 +151,13 @@ impl<'de> MapAccess<'de> for Fields {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
-        seed.deserialize(self.phantom)
+        seed.deserialize(self.placeholder)
     }
 }
 
 struct Choice {
     name: &'static str,
-    phantom: Placeholder,
+    placeholder: Placeholder,
 }
 
 impl<'de> EnumAccess<'de> for Choice {
@@ -165,7 +165,7 @@ impl<'de> EnumAccess<'de> for Choice {
     type Variant = Placeholder;
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Placeholder), Fault> {
-        Ok((seed.deserialize(StrDeserializer::<Fault>::new(self.name))?, self.phantom))
+        Ok((seed.deserialize(StrDeserializer::<Fault>::new(self.name))?, self.placeholder))
     }
 }
 

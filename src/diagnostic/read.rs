@@ -25,29 +25,29 @@ pub fn read<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option
 /// The same, but a value with problems is given back too, with something in place of what was wrong: to look for more
 /// in it that is certain.
 pub fn read_anyway<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<(T, Unreliable)> {
-    let mend = Recovery::default();
+    let recovery = Recovery::default();
     let mut outcome = None;
     // A reader that meets a bad value gives up, so the value is hidden from it and it tries again.
     for _ in 0..MAX_ATTEMPTS {
-        let fault = match T::deserialize(NodeReader::new(node, &mend)) {
+        let fault = match T::deserialize(NodeReader::new(node, &recovery)) {
             Ok(value) => {
                 outcome = Some(value);
                 break;
             }
             Err(fault) => fault,
         };
-        if !mend.mend(fault, problems) {
+        if !recovery.recover(fault, problems) {
             break;
         }
     }
-    for problem in mend.noted.into_inner() {
+    for problem in recovery.noted.into_inner() {
         problems.push(problem);
     }
-    for span in mend.private.into_inner() {
+    for span in recovery.private.into_inner() {
         problems.hide(span);
     }
-    let doubts = Unreliable(mend.doubts.into_inner());
-    outcome.map(|value| (value, doubts))
+    let unreliable = Unreliable(recovery.unreliable.into_inner());
+    outcome.map(|value| (value, unreliable))
 }
 
 /// Gives the problems found since there were `before` their full path, and a place to those that only name a path:
@@ -100,7 +100,7 @@ pub(super) struct Recovery {
     /// Keys that a misspelt key was probably meant to be, by the address of their mapping.
     pub meant: RefCell<HashSet<(usize, &'static str)>>,
     /// Paths at which something else stands than was written, or would have been.
-    pub doubts: RefCell<Vec<String>>,
+    pub unreliable: RefCell<Vec<String>>,
     /// Problems that did not stop the reader.
     pub noted: RefCell<Vec<Problem>>,
     /// Text that is a secret.
@@ -109,7 +109,7 @@ pub(super) struct Recovery {
 
 impl Recovery {
     /// Reports a fault and prepares the next attempt; false when there is no point in one.
-    fn mend(&self, fault: Fault, problems: &mut Problems) -> bool {
+    fn recover(&self, fault: Fault, problems: &mut Problems) -> bool {
         match fault.culprit {
             Culprit::Invented(what) => {
                 let mut invented = self.invented.borrow_mut();
@@ -124,7 +124,7 @@ impl Recovery {
             }
             Culprit::Missing { mapping, field, omitted: None } => {
                 self.supplied.borrow_mut().entry(mapping).or_default().push(field);
-                self.doubt(join(fault.path.as_deref().unwrap_or_default(), field));
+                self.distrust(join(fault.path.as_deref().unwrap_or_default(), field));
                 if self.meant.borrow().contains(&(mapping, field)) {
                     return true;
                 }
@@ -133,7 +133,7 @@ impl Recovery {
                 if self.invented.borrow().contains_key(&node) || !self.omitted.borrow_mut().insert(node) {
                     return false;
                 }
-                self.doubt(fault.path.clone().unwrap_or_default());
+                self.distrust(fault.path.clone().unwrap_or_default());
             }
             Culprit::Unknown => {}
         }
@@ -143,9 +143,9 @@ impl Recovery {
     }
 
     /// An item that is left out moves those behind it, so that its whole list is unreliable.
-    pub fn doubt(&self, path: String) {
+    pub fn distrust(&self, path: String) {
         let list = path.strip_suffix(']').and_then(|path| path.rfind('['));
-        self.doubts.borrow_mut().push(list.map_or(path.as_str(), |at| &path[..at]).to_string());
+        self.unreliable.borrow_mut().push(list.map_or(path.as_str(), |at| &path[..at]).to_string());
     }
 }
 

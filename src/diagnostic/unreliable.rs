@@ -9,15 +9,15 @@ pub struct Unreliable(pub(super) Vec<String>);
 impl Unreliable {
     /// Whether the value at a path, around it or inside it is unreliable.
     pub fn touch(&self, path: &str) -> bool {
-        self.0.iter().any(|doubt| is_within(doubt, path) || is_within(path, doubt))
+        self.0.iter().any(|value| is_within(value, path) || is_within(path, value))
     }
 
     /// Whether a problem of a component may only follow from what is unreliable. Keys are checked against one another,
     /// so with one unreliable only what lies inside the value of another is sure.
-    pub fn cloud(&self, problem: &Problem) -> bool {
+    pub fn may_cause(&self, problem: &Problem) -> bool {
         let key = outermost(&problem.path);
         let is_inside = key.len() < problem.path.len() || problem.within.is_some();
-        !self.0.is_empty() && (!is_inside || self.0.iter().any(|doubt| doubt.is_empty() || outermost(doubt) == key))
+        !self.0.is_empty() && (!is_inside || self.0.iter().any(|value| value.is_empty() || outermost(value) == key))
     }
 }
 
@@ -35,27 +35,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_doubt_touches_what_is_around_and_inside() {
-        let doubts = Unreliable(vec!["limits.memory".into(), "rules[2].pattern".into()]);
+    fn what_is_unreliable_touches_what_is_around_and_inside() {
+        let unreliable = Unreliable(vec!["limits.memory".into(), "rules[2].pattern".into()]);
         for path in ["", "limits", "limits.memory", "rules", "rules[2]", "rules[2].pattern"] {
-            assert!(doubts.touch(path), "{path}");
+            assert!(unreliable.touch(path), "{path}");
         }
         for path in ["limits.event", "limits.memory_too", "rules[1]", "rules[2].name"] {
-            assert!(!doubts.touch(path), "{path}");
+            assert!(!unreliable.touch(path), "{path}");
         }
         assert!(!Unreliable::default().touch(""));
     }
 
     #[test]
-    fn a_doubt_leaves_only_what_is_said_about_the_inside_of_other_keys() {
-        let doubts = Unreliable(vec!["auth.type".into()]);
+    fn an_unreliable_value_leaves_only_problems_inside_other_keys() {
+        let unreliable = Unreliable(vec!["auth.type".into()]);
         let problem = |path: &str| Problem::error(path, Span::NOWHERE, "wrong");
         for path in ["", "address", "auth", "auth.users"] {
-            assert!(doubts.cloud(&problem(path)), "{path}");
-            assert!(!Unreliable::default().cloud(&problem(path)), "{path}");
+            assert!(unreliable.may_cause(&problem(path)), "{path}");
+            assert!(!Unreliable::default().may_cause(&problem(path)), "{path}");
         }
-        assert!(!doubts.cloud(&problem("rules[1].pattern")));
-        assert!(!doubts.cloud(&problem("where").within(0..1)));
-        assert!(Unreliable(vec![String::new()]).cloud(&problem("rules[1].pattern")));
+        assert!(!unreliable.may_cause(&problem("rules[1].pattern")));
+        assert!(!unreliable.may_cause(&problem("where").within(0..1)));
+        assert!(Unreliable(vec![String::new()]).may_cause(&problem("rules[1].pattern")));
     }
 }

@@ -110,9 +110,9 @@ pub struct Numbers(HashMap<Arc<str>, u64>);
 
 /// Which of the entries stated so far may not be what they were last.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Doubt(Changed);
+pub struct Uncertain(Changed);
 
-impl Doubt {
+impl Uncertain {
     pub fn is_about(&self, key: &[u8]) -> bool {
         key.first() == Some(&ENTRY) && self.0.may_have(key)
     }
@@ -120,7 +120,7 @@ impl Doubt {
 
 impl Numbers {
     /// Takes what a record states next, before its entries count.
-    pub fn follow(&mut self, position: &Position) -> Option<Doubt> {
+    pub fn follow(&mut self, position: &Position) -> Option<Uncertain> {
         if &position.key[..] != MARK || !position.source.starts_with(STATE_SOURCE) {
             return None;
         }
@@ -133,20 +133,20 @@ impl Numbers {
         };
         let last = self.0.insert(position.source.clone(), mark.number);
         if mark.begins || mark.is_cut {
-            return Some(Doubt(Changed(None)));
+            return Some(Uncertain(Changed(None)));
         }
         let last = last?;
         match mark.number.checked_sub(last) {
             // The same one stated again, or the next.
             Some(0 | 1) => None,
-            Some(2) => Some(Doubt(mark.changed_before)),
-            _ => Some(Doubt(Changed(None))),
+            Some(2) => Some(Uncertain(mark.changed_before)),
+            _ => Some(Uncertain(Changed(None))),
         }
     }
 
-    /// What is in doubt where the cursor of a stage knows of a later commit than the journal, and the mark that takes
+    /// What is uncertain where the cursor of a stage knows of a later commit than the journal, and the mark that takes
     /// the place of the missing ones.
-    pub fn compare(&mut self, source: &Arc<str>, totals: &[u8], mark: Option<&Bytes>) -> Option<(Doubt, Mark)> {
+    pub fn compare(&mut self, source: &Arc<str>, totals: &[u8], mark: Option<&Bytes>) -> Option<(Uncertain, Mark)> {
         let from = &mut &totals[..];
         let (known, entries, not_spare) = (take_varint(from)?, take_varint(from)?, take_varint(from)?);
         if known <= self.0.get(source).copied().unwrap_or(0) {
@@ -154,7 +154,7 @@ impl Numbers {
         }
         let taken = mark.and_then(|mark| Mark::decode(mark)).map_or(0, |mark| mark.taken);
         let mark = Mark { taken, number: known, entries, not_spare, is_cut: true, ..Mark::default() };
-        Some((Doubt(Changed(None)), mark))
+        Some((Uncertain(Changed(None)), mark))
     }
 }
 
@@ -191,12 +191,18 @@ mod tests {
             let changed_before = Changed::of([&b"ea"[..]].into_iter());
             numbers.follow(&position(&Mark { number, changed_before, ..Mark::default() }))
         };
-        let doubts = |doubt: Option<Doubt>| doubt.map(|doubt| [&b"ea"[..], b"eb", b"p"].map(|key| doubt.is_about(key)));
-        assert_eq!([5, 5, 6].map(|number| doubts(follow(number))), [None, None, None]);
-        assert_eq!(doubts(follow(8)), Some([true, false, false]));
-        assert_eq!(doubts(follow(11)), Some([true, true, false]), "of two missing ones nobody says what they changed");
-        assert_eq!(doubts(follow(0)), None);
-        assert_eq!(doubts(follow(1)), None, "a state that begins anew");
+        let uncertain = |found: Option<Uncertain>| {
+            found.map(|uncertain| [&b"ea"[..], b"eb", b"p"].map(|key| uncertain.is_about(key)))
+        };
+        assert_eq!([5, 5, 6].map(|number| uncertain(follow(number))), [None, None, None]);
+        assert_eq!(uncertain(follow(8)), Some([true, false, false]));
+        assert_eq!(
+            uncertain(follow(11)),
+            Some([true, true, false]),
+            "of two missing ones nobody says what they changed"
+        );
+        assert_eq!(uncertain(follow(0)), None);
+        assert_eq!(uncertain(follow(1)), None, "a state that begins anew");
     }
 
     #[test]
@@ -207,12 +213,12 @@ mod tests {
         let known = |number| Mark { number, entries: number, ..Mark::default() }.as_totals();
         let mut compare = |number| numbers.compare(&newest.source, &known(number), Some(&newest.value));
         assert_eq!((compare(4), compare(5)), (None, None));
-        let (doubt, mark) = compare(6).expect("one is missing");
-        assert!(doubt.is_about(b"ea"));
+        let (uncertain, mark) = compare(6).expect("one is missing");
+        assert!(uncertain.is_about(b"ea"));
         assert_eq!((mark.number, mark.entries, mark.is_cut), (6, 6, true));
         let next = Mark { number: 7, begins: true, ..Mark::default() };
         assert!(
-            numbers.follow(&position(&next)).is_some_and(|doubt| doubt.is_about(b"ea")),
+            numbers.follow(&position(&next)).is_some_and(|uncertain| uncertain.is_about(b"ea")),
             "so it is at later starts"
         );
     }

@@ -383,8 +383,8 @@ impl Chain {
     fn state(&mut self, bytes: &[u8], at: u32, record: &RecordHeader, index: u64) -> Option<Notes> {
         let notes = notes_of(bytes, at, record)?;
         for position in &notes.positions {
-            if let Some(doubt) = self.numbers.follow(position) {
-                self.positions.forget(&position.source, |key| doubt.is_about(key));
+            if let Some(uncertain) = self.numbers.follow(position) {
+                self.positions.forget(&position.source, |key| uncertain.is_about(key));
             }
         }
         for position in &notes.positions {
@@ -400,9 +400,9 @@ impl Chain {
         }
         let source: Arc<str> = state_source(cursor).into();
         let last = self.positions.of(&source).into_iter().find(|(key, _)| &key[..] == MARK).map(|(_, value)| value);
-        if let Some((doubt, mark)) = self.numbers.compare(&source, totals, last.as_ref()) {
+        if let Some((uncertain, mark)) = self.numbers.compare(&source, totals, last.as_ref()) {
             let segment = self.segments.last().map_or(0, |last| last.index);
-            self.positions.forget(&source, |key| doubt.is_about(key));
+            self.positions.forget(&source, |key| uncertain.is_about(key));
             self.positions.state(&Position { source, key: MARK.into(), value: mark.encode() }, segment);
         }
     }

@@ -24,6 +24,6 @@ pub const TLS_FAILURE: &str = "tls";
 pub const PROXY_FAILURE: &str = "proxy";
 
 pub use address::Address;
-pub use auth::{Gate, Principal, Role};
+pub use auth::{Authenticator, Principal, Role};
 pub use listen::{Acceptor, Listener};
 pub use sockets::{Endpoint, Sockets};

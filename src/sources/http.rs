@@ -14,7 +14,7 @@ use crate::component::{Check, Fatal, OnBad, Source, SourceContext, Wait};
 use crate::event::Capture;
 use crate::net::http::{self, Body, BodyLimits, Handler, Limits, Peer, Problem, ServerTls, Shutdown};
 use crate::net::network::{self, Network};
-use crate::net::{Address, Endpoint, Gate, Listener, Sockets, auth, listen, origin, tls};
+use crate::net::{Address, Authenticator, Endpoint, Listener, Sockets, auth, listen, origin, tls};
 use crate::toolkit::IngestEndpoint;
 use crate::units::{ByteSize, Duration};
 
@@ -179,8 +179,8 @@ impl Source for Http {
     }
 
     async fn run(self: Arc<Http>, (listener, loaded): (Listener, Loaded), cx: SourceContext) -> Result<(), Fatal> {
-        let Loaded { gate, tls } = loaded;
-        let front = front(&self.config, self.wait, gate, &cx);
+        let Loaded { authenticator, tls } = loaded;
+        let front = front(&self.config, self.wait, authenticator, &cx);
         let limits = Limits { max_connections: self.config.max_connections, ..Limits::default() };
         let address = listener.address().map_err(|error| Fatal(error.to_string()))?;
         tracing::info!(source = %cx.name, %address, "listening");
@@ -196,19 +196,19 @@ impl Source for Http {
 
 /// What the configuration names by path, read.
 pub struct Loaded {
-    gate: Gate,
+    authenticator: Authenticator,
     tls: Option<Arc<ServerConfig>>,
 }
 
 impl Http {
     fn load(&self) -> Result<Loaded, String> {
-        let gate = self.config.auth.as_ref().map_or_else(|| Ok(Gate::open()), Gate::new)?;
+        let authenticator = self.config.auth.as_ref().map_or_else(|| Ok(Authenticator::open()), Authenticator::new)?;
         let tls = self.config.tls.as_ref().map(tls::server).transpose()?;
-        Ok(Loaded { gate, tls })
+        Ok(Loaded { authenticator, tls })
     }
 }
 
-fn front(config: &Config, wait: Wait, gate: Gate, cx: &SourceContext) -> Front {
+fn front(config: &Config, wait: Wait, authenticator: Authenticator, cx: &SourceContext) -> Front {
     let on_bad = match config.on_bad {
         Bad::Refuse => OnBad::Refuse,
         Bad::DeadLetter => OnBad::DeadLetter,
@@ -227,7 +227,7 @@ fn front(config: &Config, wait: Wait, gate: Gate, cx: &SourceContext) -> Front {
     let is_open = config.auth.as_ref().is_none_or(auth::Config::is_open);
     let is_tcp = matches!(config.address, Address::Tcp { .. });
     let hosts = (is_open && is_tcp && config.address.is_local()).then(|| config.hosts.clone());
-    Front { path: config.path.clone(), gate, endpoint, trusted_proxies: config.trusted_proxies.clone(), hosts }
+    Front { path: config.path.clone(), authenticator, endpoint, trusted_proxies: config.trusted_proxies.clone(), hosts }
 }
 
 /// What precedes the endpoint: path, method and authentication.
@@ -236,7 +236,7 @@ struct Front {
     /// The names that requests may ask for, where the name is what tells a program from the page of a foreign domain.
     hosts: Option<Vec<String>>,
     path: String,
-    gate: Gate,
+    authenticator: Authenticator,
     endpoint: IngestEndpoint,
 }
 
@@ -257,7 +257,7 @@ impl Handler for Front {
         if request.method() != Method::POST {
             return http::method_not_allowed("POST").into_response();
         }
-        match self.gate.admit(request.headers(), peer.ip).await {
+        match self.authenticator.authenticate(request.headers(), peer.ip).await {
             Ok(sender) => self.endpoint.receive(request, sender.as_ref(), peer).await,
             Err(problem) => {
                 self.endpoint.intake.auth_failure();

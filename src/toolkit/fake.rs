@@ -159,9 +159,9 @@ impl FakeIntake {
 
     fn answer(&self, job: Job, answer: oneshot::Sender<Outcome>) {
         let mut inner = self.inner();
-        let verdict = inner.script.pop_front().unwrap_or(JobStatus::Done);
+        let status = inner.script.pop_front().unwrap_or(JobStatus::Done);
         let mut accepted = 0;
-        if verdict == JobStatus::Done {
+        if status == JobStatus::Done {
             for chunk in &job.chunks {
                 for (text, ordinal) in frames(&chunk.bytes, &chunk.frames, &chunk.ordinals) {
                     let id = job.provenance.seed.id(ordinal);
@@ -179,7 +179,7 @@ impl FakeIntake {
             }
         }
         drop(inner);
-        drop(answer.send(Outcome { verdict, accepted, refused: Vec::new() }));
+        drop(answer.send(Outcome { status, accepted, refused: Vec::new() }));
     }
 }
 

@@ -245,10 +245,10 @@ impl Key {
 
 /// The answer to an outcome.
 fn answer(outcome: Outcome, wait: Wait, on_bad: OnBad) -> Response<Body> {
-    let Outcome { verdict, accepted, refused } = outcome;
-    match verdict {
+    let Outcome { status, accepted, refused } = outcome;
+    match status {
         JobStatus::Done | JobStatus::Repeat if accepted > 0 || (on_bad == OnBad::DeadLetter && !refused.is_empty()) => {
-            let status = if wait == Wait::None { StatusCode::ACCEPTED } else { StatusCode::OK };
+            let code = if wait == Wait::None { StatusCode::ACCEPTED } else { StatusCode::OK };
             let mut text = format!(r#"{{"accepted":{accepted},"refused":"#).into_bytes();
             if on_bad == OnBad::DeadLetter {
                 text.extend_from_slice(format!(r#"[],"refused_count":0,"dead_lettered":{}"#, refused.len()).as_bytes());
@@ -256,7 +256,7 @@ fn answer(outcome: Outcome, wait: Wait, on_bad: OnBad) -> Response<Body> {
                 push_refused(&mut text, &refused);
             }
             text.push(b'}');
-            reply::json(status, text)
+            reply::json(code, text)
         }
         JobStatus::Done | JobStatus::Repeat => unusable("no item of the body is valid", &refused),
         JobStatus::Rejected => unusable("nothing was accepted, because some items are invalid", &refused),
@@ -335,17 +335,17 @@ mod tests {
         Refusal { index, offset: 0, text: Bytes::new(), reason: "no \"value\"".into() }
     }
 
-    fn said(verdict: JobStatus, accepted: u64, refused: u64, wait: Wait, on_bad: OnBad) -> (u16, String) {
+    fn said(status: JobStatus, accepted: u64, refused: u64, wait: Wait, on_bad: OnBad) -> (u16, String) {
         let refused = (0..refused).map(|n| refusal(n + 3)).collect();
-        let response = answer(Outcome { verdict, accepted, refused }, wait, on_bad);
-        let status = response.status();
-        let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
+        let response = answer(Outcome { status, accepted, refused }, wait, on_bad);
+        let code = response.status();
+        let kind = if code.is_success() { "application/json" } else { "application/problem+json" };
         assert_eq!(response.headers()[CONTENT_TYPE], kind);
-        assert_eq!(response.headers().contains_key(RETRY_AFTER), matches!(status.as_u16(), 429 | 503));
+        assert_eq!(response.headers().contains_key(RETRY_AFTER), matches!(code.as_u16(), 429 | 503));
         let body = futures_util::FutureExt::now_or_never(response.into_body().collect()).expect("it is there");
         let text = String::from_utf8(body.expect("it is whole").to_bytes().to_vec()).expect("JSON is text");
         serde_json::from_str::<serde_json::Value>(&text).expect("the answer is JSON");
-        (status.as_u16(), text)
+        (code.as_u16(), text)
     }
 
     #[test]
@@ -365,33 +365,33 @@ mod tests {
         );
         let listed = r#"{"accepted":1,"refused":[{"index":3,"reason":"no \"value\""}],"refused_count":1}"#;
         assert_eq!(said(JobStatus::Done, 1, 1, journal, refuse), (200, listed.into()));
-        let buried = r#"{"accepted":0,"refused":[],"refused_count":0,"dead_lettered":2}"#;
-        assert_eq!(said(JobStatus::Done, 0, 2, journal, OnBad::DeadLetter), (200, buried.into()));
+        let kept = r#"{"accepted":0,"refused":[],"refused_count":0,"dead_lettered":2}"#;
+        assert_eq!(said(JobStatus::Done, 0, 2, journal, OnBad::DeadLetter), (200, kept.into()));
     }
 
     #[test]
     fn nothing_usable_is_a_bad_request() {
-        for (verdict, on_bad) in [
+        for (status, on_bad) in [
             (JobStatus::Done, OnBad::Refuse),
             (JobStatus::Repeat, OnBad::Refuse),
             (JobStatus::Rejected, OnBad::RejectAll),
         ] {
-            let (status, text) = said(verdict, 0, 2, Wait::Journal, on_bad);
-            assert_eq!(status, 400);
+            let (code, text) = said(status, 0, 2, Wait::Journal, on_bad);
+            assert_eq!(code, 400);
             assert!(text.contains(r#""refused":[{"index":3,"#) && text.contains("item 3: no "), "{text}");
         }
         assert_eq!(said(JobStatus::Done, 0, 0, Wait::Journal, OnBad::DeadLetter).0, 400);
     }
 
     #[test]
-    fn every_other_verdict_has_its_status() {
-        for (verdict, status) in [
+    fn every_other_outcome_has_its_http_status() {
+        for (status, code) in [
             (JobStatus::KeyConflict, 422),
             (JobStatus::Full, 429),
             (JobStatus::Failed("the disk is gone".into()), 503),
             (JobStatus::TimedOut, 503),
         ] {
-            assert_eq!(said(verdict, 0, 0, Wait::Journal, OnBad::Refuse).0, status);
+            assert_eq!(said(status, 0, 0, Wait::Journal, OnBad::Refuse).0, code);
         }
     }
 
@@ -399,7 +399,7 @@ mod tests {
     fn an_answer_is_short_however_much_was_refused() {
         let mut refused: Vec<Refusal> = (0..2000).map(refusal).collect();
         refused[1500].reason = format!("something else: {}", "x".repeat(5000));
-        let response = answer(Outcome { verdict: JobStatus::Done, accepted: 1, refused }, Wait::Journal, OnBad::Refuse);
+        let response = answer(Outcome { status: JobStatus::Done, accepted: 1, refused }, Wait::Journal, OnBad::Refuse);
         let body = futures_util::FutureExt::now_or_never(response.into_body().collect()).expect("it is there");
         let text = String::from_utf8(body.expect("it is whole").to_bytes().to_vec()).expect("JSON is text");
         assert!(text.len() <= 2048 && text.ends_with(r#"],"refused_count":2000}"#), "{text}");

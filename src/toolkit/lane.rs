@@ -144,7 +144,7 @@ impl Kept {
     async fn until_taken(self, mut receipt: Receipt) -> Result<(), Closed> {
         let mut pause = FIRST_PAUSE;
         loop {
-            match (&mut receipt).await.verdict {
+            match (&mut receipt).await.status {
                 JobStatus::Failed(reason) => {
                     tracing::warn!(source = %self.cx.name, %reason, "submitting a chunk again")
                 }

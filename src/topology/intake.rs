@@ -179,10 +179,10 @@ impl SourceIntake {
             at,
         );
         let outcome = outcome.await;
-        match (outcome.verdict, outcome.refused.first()) {
+        match (outcome.status, outcome.refused.first()) {
             (JobStatus::Done, None) => Ok(()),
             (_, Some(refusal)) => Err(format!("refused again: {}", refusal.reason)),
-            (verdict, None) => Err(format!("not accepted: {verdict:?}")),
+            (status, None) => Err(format!("not accepted: {status:?}")),
         }
     }
 }
@@ -306,9 +306,9 @@ fn keep_and_commit(
     answer: oneshot::Sender<Outcome>,
     running: TaskTrackerToken,
 ) {
-    if let Err(verdict) = keep_dead_letters(inner, &flow, &job, &work) {
+    if let Err(status) = keep_dead_letters(inner, &flow, &job, &work) {
         log_refused(inner, &job, &work.refused);
-        return say(answer, outcome(verdict, 0, work.refused));
+        return say(answer, outcome(status, 0, work.refused));
     }
     commit(inner, flow, job, work, ticket, answer, running);
 }
@@ -408,7 +408,7 @@ fn conclude(settled: (JobStatus, u64), running: TaskTrackerToken, reply: Option<
         match settled {
             (JobStatus::Done, _) => done,
             (JobStatus::Repeat, accepted) => outcome(JobStatus::Repeat, accepted, done.refused),
-            (verdict, _) => outcome(verdict, 0, done.refused),
+            (status, _) => outcome(status, 0, done.refused),
         },
     );
 }
@@ -422,8 +422,8 @@ fn log_refused(inner: &Inner, job: &Job, refused: &[Refusal]) {
     tracing::warn!(source = %inner.name, peer, reason = first.reason, items, earlier, "items were refused");
 }
 
-fn outcome(verdict: JobStatus, accepted: u64, refused: Vec<Refusal>) -> Outcome {
-    Outcome { verdict, accepted, refused }
+fn outcome(status: JobStatus, accepted: u64, refused: Vec<Refusal>) -> Outcome {
+    Outcome { status, accepted, refused }
 }
 
 /// The outcome of a request whose key was used before.
@@ -431,11 +431,11 @@ fn known(inner: &Inner, flow: &Flow, job: &Job) -> Option<Outcome> {
     match inner.context.journal.known_key(job.key.as_ref()?) {
         Ok(None) => None,
         Ok(Some(known)) => {
-            let (verdict, accepted) = repeated(inner, known);
+            let (status, accepted) = repeated(inner, known);
             // The same body is refused in the same places: a client that lost the first answer gets it again.
-            let again = verdict == JobStatus::Repeat;
+            let again = status == JobStatus::Repeat;
             let refused = if again { refusals(flow, job, &inner.context.limits) } else { Vec::new() };
-            Some(outcome(verdict, accepted, refused))
+            Some(outcome(status, accepted, refused))
         }
         Err(error) => Some(outcome(JobStatus::Failed(format!("cannot look up the key: {error}")), 0, Vec::new())),
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::component::{ReadOptions, UsersTable};
 use crate::net::address::Address;
-use crate::net::auth::{Gate, Revoked, config as auth};
+use crate::net::auth::{Authenticator, Revoked, config as auth};
 use crate::net::network::Network;
 use crate::net::tls;
 use crate::secret::Secret;
@@ -144,11 +144,11 @@ impl Default for Anonymous {
 
 impl Auth {
     /// The authenticator for these credentials.
-    pub fn gate(&self) -> Result<Gate, String> {
-        let gate = Gate::of(&auth::Tokens::default(), &self.basic, self.jwt.as_ref())?;
+    pub fn authenticator(&self) -> Result<Authenticator, String> {
+        let authenticator = Authenticator::of(&auth::Tokens::default(), &self.basic, self.jwt.as_ref())?;
         match &self.revoked {
-            Some(path) => Ok(gate.without(Revoked::open(path)?)),
-            None => Ok(gate),
+            Some(path) => Ok(authenticator.without(Revoked::open(path)?)),
+            None => Ok(authenticator),
         }
     }
 }

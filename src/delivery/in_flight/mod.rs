@@ -56,12 +56,12 @@ pub struct Unsent {
     panics: u32,
     /// When the current write began, by the evidence's count.
     began: u64,
-    doubt: Option<Doubt>,
+    ambiguity: Option<Ambiguity>,
 }
 
 /// Why it is not known whether these events are at fault, or the target.
 #[derive(Clone, Copy, Debug)]
-pub struct Doubt {
+pub struct Ambiguity {
     /// When a write of them first failed so, by the evidence's count.
     pub since: u64,
     /// Whether the attempts that are allowed are used up.
@@ -75,7 +75,7 @@ pub struct Refused {
     pub batch: WriteBatch,
     pub answer: String,
     pub attempts: u32,
-    doubt: Option<Doubt>,
+    ambiguity: Option<Ambiguity>,
 }
 
 /// One event that can never be stored.
@@ -151,7 +151,7 @@ impl fmt::Display for AttemptError {
 
 impl Unsent {
     pub fn new(batch: WriteBatch) -> Unsent {
-        Unsent { batch, attempts: 0, transient: 0, panics: 0, began: 0, doubt: None }
+        Unsent { batch, attempts: 0, transient: 0, panics: 0, began: 0, ambiguity: None }
     }
 
     fn with(&self, batch: WriteBatch) -> Unsent {
@@ -161,13 +161,13 @@ impl Unsent {
 
 impl InFlight {
     pub fn new(pending: Pending) -> InFlight {
-        InFlight::doubted_since(pending, None)
+        InFlight::ambiguous_since(pending, None)
     }
 
     /// Events that were refused before, at this count of the evidence.
-    pub fn doubted_since(pending: Pending, since: Option<u64>) -> InFlight {
-        let doubt = since.map(|since| Doubt { since, is_exhausted: false });
-        let whole = Unsent { doubt, ..Unsent::new(pending.batch.clone()) };
+    pub fn ambiguous_since(pending: Pending, since: Option<u64>) -> InFlight {
+        let ambiguity = since.map(|since| Ambiguity { since, is_exhausted: false });
+        let whole = Unsent { ambiguity, ..Unsent::new(pending.batch.clone()) };
         let todo = if whole.batch.is_empty() { Vec::new() } else { vec![whole] };
         let (suspects, poison, parked, refused) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         InFlight {
@@ -250,10 +250,10 @@ impl InFlight {
     /// Puts back what was refused, to be written behind everything else.
     pub fn put_back_refused(&mut self, refused: Vec<Refused>) {
         let attempts = refused.iter().map(|event| event.attempts).max().unwrap_or(0);
-        let doubt = refused.iter().find_map(|event| event.doubt);
+        let ambiguity = refused.iter().find_map(|event| event.ambiguity);
         let batch = WriteBatch::merge(refused.into_iter().map(|event| event.batch));
         if !batch.is_empty() {
-            self.todo.insert(0, Unsent { attempts, doubt, ..Unsent::new(batch) });
+            self.todo.insert(0, Unsent { attempts, ambiguity, ..Unsent::new(batch) });
         }
     }
 
@@ -308,7 +308,7 @@ impl InFlight {
             AttemptError::Write(Failure::Poison { answer } | Failure::Suspect { answer }) => {
                 self.poisoned(unsent, "refused by the target", answer)
             }
-            AttemptError::Write(Failure::Ambiguous { answer }) => self.doubted(unsent, answer, false, cx),
+            AttemptError::Write(Failure::Ambiguous { answer }) => self.ambiguous(unsent, answer, false, cx),
             AttemptError::Encode(Failure::Transient { answer, after })
             | AttemptError::Write(Failure::Transient { answer, after }) => self.again(unsent, answer, after, true, cx),
             AttemptError::Encode(Failure::Configuration { answer })
@@ -332,12 +332,12 @@ impl InFlight {
         unsent.transient += 1;
         let attempts = unsent.transient;
         if cx.most_attempts.is_some_and(|most| attempts >= most) {
-            if unsent.batch.len() == 1 && unsent.doubt.is_none() {
+            if unsent.batch.len() == 1 && unsent.ambiguity.is_none() {
                 self.poison.push(Poisoned::of(unsent, GAVE_UP, answer));
                 return Next::Split;
             }
             // One event may be what the target fails on: the others are not given up with it.
-            return self.doubted(unsent, answer, true, cx);
+            return self.ambiguous(unsent, answer, true, cx);
         }
         self.put(unsent);
         Next::Wait { answer, after, attempts, whole }
@@ -364,10 +364,16 @@ impl InFlight {
     }
 
     /// One event is at fault, or the target. What an event meets twice, while another was taken in between, is its own.
-    fn doubted(&mut self, mut unsent: Unsent, answer: String, is_exhausted: bool, cx: &mut Circumstances<'_>) -> Next {
-        let met_before = unsent.doubt.is_some();
-        let since = unsent.doubt.map_or(unsent.began, |doubt| doubt.since);
-        unsent.doubt = Some(Doubt { since, is_exhausted });
+    fn ambiguous(
+        &mut self,
+        mut unsent: Unsent,
+        answer: String,
+        is_exhausted: bool,
+        cx: &mut Circumstances<'_>,
+    ) -> Next {
+        let met_before = unsent.ambiguity.is_some();
+        let since = unsent.ambiguity.map_or(unsent.began, |ambiguity| ambiguity.since);
+        unsent.ambiguity = Some(Ambiguity { since, is_exhausted });
         if unsent.batch.len() > 1 {
             self.halve(unsent);
             return Next::Split;
@@ -422,7 +428,7 @@ impl InFlight {
 
     /// Nothing is taken at all, and the attempts that are allowed are used up.
     fn give_up(&mut self, answer: String) -> Next {
-        let is_over = |unsent: &mut Unsent| unsent.doubt.is_some_and(|doubt| doubt.is_exhausted);
+        let is_over = |unsent: &mut Unsent| unsent.ambiguity.is_some_and(|ambiguity| ambiguity.is_exhausted);
         let over: Vec<Unsent> =
             self.suspects.extract_if(.., is_over).chain(self.todo.extract_if(.., is_over)).collect();
         for unsent in over {
@@ -437,14 +443,14 @@ impl InFlight {
         let all: Vec<Unsent> = self.suspects.drain(..).chain(self.todo.drain(..)).chain(more).collect();
         let first = all.first()?;
         let most = |count: fn(&Unsent) -> u32| all.iter().map(count).max().unwrap_or(0);
-        let since = all.iter().filter_map(|unsent| unsent.doubt).map(|doubt| doubt.since).min();
+        let since = all.iter().filter_map(|unsent| unsent.ambiguity).map(|ambiguity| ambiguity.since).min();
         Some(Unsent {
             batch: WriteBatch::merge(all.iter().map(|unsent| unsent.batch.clone())),
             attempts: most(|unsent| unsent.attempts),
             transient: most(|unsent| unsent.transient),
             panics: 0,
             began: first.began,
-            doubt: since.map(|since| Doubt { since, is_exhausted: false }),
+            ambiguity: since.map(|since| Ambiguity { since, is_exhausted: false }),
         })
     }
 
@@ -457,7 +463,7 @@ impl InFlight {
 
 impl Refused {
     fn of(unsent: Unsent, answer: String) -> Refused {
-        Refused { batch: unsent.batch, answer, attempts: unsent.attempts, doubt: unsent.doubt }
+        Refused { batch: unsent.batch, answer, attempts: unsent.attempts, ambiguity: unsent.ambiguity }
     }
 }
 

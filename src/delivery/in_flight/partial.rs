@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Circumstances, Doubt, InFlight, Next, Poisoned, Refused, Unsent};
+use super::{Ambiguity, Circumstances, InFlight, Next, Poisoned, Refused, Unsent};
 use crate::component::Failure;
 
 impl InFlight {
@@ -48,7 +48,7 @@ impl InFlight {
         let reason = if was_written { "refused by the target" } else { "cannot be encoded" };
         let mut sorted = Sorted::default();
         let mut used = Vec::new();
-        let since = unsent.doubt.map_or(unsent.began, |doubt| doubt.since);
+        let since = unsent.ambiguity.map_or(unsent.began, |ambiguity| ambiguity.since);
         for (index, failure) in failures {
             let single = || unsent.with(unsent.batch.select(&[index]));
             match failure {
@@ -64,15 +64,15 @@ impl InFlight {
                 Failure::Ambiguous { answer } => {
                     let destination = (cx.destination)(unsent.batch.event(index));
                     if !cx.evidence.has_taken_since(&destination, since) && destination.is_some() {
-                        let doubt = Some(Doubt { since, is_exhausted: false });
-                        self.refused.push(Refused::of(Unsent { doubt, ..single() }, answer));
-                    } else if cx.evidence.has_taken_since(&destination, since) && unsent.doubt.is_some() {
+                        let ambiguity = Some(Ambiguity { since, is_exhausted: false });
+                        self.refused.push(Refused::of(Unsent { ambiguity, ..single() }, answer));
+                    } else if cx.evidence.has_taken_since(&destination, since) && unsent.ambiguity.is_some() {
                         let reason = "refused by the target, which accepts others";
                         self.poison.push(Poisoned::of(single(), reason, answer));
                         used.push(destination);
                     } else {
-                        sorted.doubtful.push(index);
-                        sorted.doubt = answer;
+                        sorted.ambiguous.push(index);
+                        sorted.answer = answer;
                     }
                 }
                 Failure::Suspect { answer } => {
@@ -91,23 +91,25 @@ impl InFlight {
         if !sorted.suspected.is_empty() {
             self.condemn(part(&sorted.suspected), "refused by the target", sorted.suspicion);
         }
-        let since = unsent.doubt.map_or(unsent.began, |doubt| doubt.since);
-        let doubtful = Unsent { doubt: Some(Doubt { since, is_exhausted: false }), ..part(&sorted.doubtful) };
+        let since = unsent.ambiguity.map_or(unsent.began, |ambiguity| ambiguity.since);
+        let ambiguous = Unsent { ambiguity: Some(Ambiguity { since, is_exhausted: false }), ..part(&sorted.ambiguous) };
         if let Some((answer, after)) = sorted.wait {
-            self.put(doubtful);
+            self.put(ambiguous);
             return self.again(Unsent { panics: 0, ..part(&sorted.waiting) }, answer, after, false, cx);
         }
-        match sorted.doubtful.len() {
+        match sorted.ambiguous.len() {
             0 => Next::GoOn,
             // Each was refused by name, so that nothing is to be learned from less at a time.
             2.. if !others_taken => {
                 let untried = self.todo.iter().map(|unsent| unsent.batch.len()).sum::<usize>();
-                self.put(doubtful);
-                self.hold(sorted.doubt, untried)
+                self.put(ambiguous);
+                self.hold(sorted.answer, untried)
             }
-            1 if !others_taken => self.doubted(Unsent { doubt: unsent.doubt, ..doubtful }, sorted.doubt, false, cx),
+            1 if !others_taken => {
+                self.ambiguous(Unsent { ambiguity: unsent.ambiguity, ..ambiguous }, sorted.answer, false, cx)
+            }
             _ => {
-                self.put(doubtful);
+                self.put(ambiguous);
                 Next::GoOn
             }
         }
@@ -121,8 +123,8 @@ struct Sorted {
     wait: Option<(String, Option<Duration>)>,
     suspected: Vec<usize>,
     suspicion: String,
-    doubtful: Vec<usize>,
-    doubt: String,
+    ambiguous: Vec<usize>,
+    answer: String,
 }
 
 impl Sorted {

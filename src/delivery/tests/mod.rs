@@ -10,9 +10,9 @@ use crate::component::Failure;
 use crate::event::Seed;
 use crate::telemetry::ComponentKind;
 
+mod ambiguous;
 mod bounds;
 mod chance;
-mod doubt;
 mod fake_feed;
 mod fixture;
 mod live;

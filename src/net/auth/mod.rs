@@ -137,9 +137,9 @@ impl Principal {
     }
 }
 
-/// Lets requests in, or not.
-pub struct Gate {
-    /// Whether everybody may come in.
+/// Checks who sends a request.
+pub struct Authenticator {
+    /// Whether nobody is asked for credentials.
     open: bool,
     tokens: Vec<(Principal, [u8; 32])>,
     users: BTreeMap<String, Login>,
@@ -178,16 +178,20 @@ enum Refused {
     Wrong(&'static str),
 }
 
-impl Gate {
-    /// Access for everybody.
-    pub fn open() -> Gate {
-        Gate { open: true, ..Gate::with(Vec::new(), BTreeMap::new(), None) }
+impl Authenticator {
+    /// Asks nobody for credentials.
+    pub fn open() -> Authenticator {
+        Authenticator { open: true, ..Authenticator::with(Vec::new(), BTreeMap::new(), None) }
     }
 
-    /// Access with one of these credentials.
-    fn with(tokens: Vec<(Principal, [u8; 32])>, users: BTreeMap<String, Login>, jwt: Option<jwt::Verifier>) -> Gate {
+    /// Accepts these credentials.
+    fn with(
+        tokens: Vec<(Principal, [u8; 32])>,
+        users: BTreeMap<String, Login>,
+        jwt: Option<jwt::Verifier>,
+    ) -> Authenticator {
         let hashing = Semaphore::new(MAX_HASHING);
-        Gate {
+        Authenticator {
             open: false,
             tokens,
             users,
@@ -201,17 +205,17 @@ impl Gate {
     }
 
     /// The same, but refusing these tokens.
-    pub fn without(self, revoked: Revoked) -> Gate {
-        Gate { revoked: Some(revoked), ..self }
+    pub fn without(self, revoked: Revoked) -> Authenticator {
+        Authenticator { revoked: Some(revoked), ..self }
     }
 
     /// Builds the authenticator and reads the JWKS file. The error is for the operator.
-    pub fn new(config: &Config) -> Result<Gate, String> {
+    pub fn new(config: &Config) -> Result<Authenticator, String> {
         match config.kind {
-            Kind::None => Ok(Gate::open()),
-            Kind::Bearer => Gate::of(&config.tokens, &BTreeMap::new(), None),
-            Kind::Basic => Gate::of(&config::Tokens::default(), &config.users, None),
-            Kind::Jwt => Gate::of(&config::Tokens::default(), &BTreeMap::new(), config.jwt.as_ref()),
+            Kind::None => Ok(Authenticator::open()),
+            Kind::Bearer => Authenticator::of(&config.tokens, &BTreeMap::new(), None),
+            Kind::Basic => Authenticator::of(&config::Tokens::default(), &config.users, None),
+            Kind::Jwt => Authenticator::of(&config::Tokens::default(), &BTreeMap::new(), config.jwt.as_ref()),
         }
     }
 
@@ -220,7 +224,7 @@ impl Gate {
         tokens: &config::Tokens,
         users: &BTreeMap<String, config::User>,
         jwt: Option<&config::Jwt>,
-    ) -> Result<Gate, String> {
+    ) -> Result<Authenticator, String> {
         let tokens = tokens.0.iter().map(|(name, token)| {
             let principal = Principal::new(name, Role::Ingest).ok_or("a token's name is unusable")?;
             Ok::<_, String>((principal, digest(token.expose())))
@@ -233,11 +237,15 @@ impl Gate {
             };
             jwt::Verifier::new(jwt, set.as_ref()).map_err(|(_, message)| message)
         });
-        Ok(Gate::with(tokens.collect::<Result<_, _>>()?, users.collect::<Result<_, _>>()?, verifier.transpose()?))
+        Ok(Authenticator::with(
+            tokens.collect::<Result<_, _>>()?,
+            users.collect::<Result<_, _>>()?,
+            verifier.transpose()?,
+        ))
     }
 
     /// Decides by the head of a request; `None` where no authentication is configured.
-    pub async fn admit(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Option<Principal>, Problem> {
+    pub async fn authenticate(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Option<Principal>, Problem> {
         if self.open {
             return Ok(None);
         }
@@ -246,7 +254,7 @@ impl Gate {
     }
 
     /// Decides by a token that came another way than in a header.
-    pub async fn admit_token(&self, token: &str, peer: Option<IpAddr>) -> Result<Option<Principal>, Problem> {
+    pub async fn authenticate_token(&self, token: &str, peer: Option<IpAddr>) -> Result<Option<Principal>, Problem> {
         if self.open {
             return Ok(None);
         }

@@ -11,12 +11,12 @@ fn config(yaml: &str) -> Config {
     diagnostic::from_yaml(yaml).expect("the test's configuration is right")
 }
 
-fn gate(yaml: &str) -> Gate {
-    Gate::new(&config(yaml)).expect("the test's configuration is right")
+fn authenticator(yaml: &str) -> Authenticator {
+    Authenticator::new(&config(yaml)).expect("the test's configuration is right")
 }
 
-fn jwt_gate(extra: &str) -> Gate {
-    gate(&format!("{{ type: jwt, jwt: {{ secret: {SECRET}{extra} }} }}"))
+fn jwt_authenticator(extra: &str) -> Authenticator {
+    authenticator(&format!("{{ type: jwt, jwt: {{ secret: {SECRET}{extra} }} }}"))
 }
 
 fn problems(yaml: &str) -> Vec<String> {
@@ -35,9 +35,9 @@ fn header(value: &str) -> HeaderMap {
     headers
 }
 
-async fn knock(gate: &Gate, authorization: &str) -> Result<Principal, u16> {
-    match gate.admit(&header(authorization), None).await {
-        Ok(principal) => Ok(principal.expect("the gate is not open")),
+async fn authenticate(authenticator: &Authenticator, authorization: &str) -> Result<Principal, u16> {
+    match authenticator.authenticate(&header(authorization), None).await {
+        Ok(principal) => Ok(principal.expect("the authenticator is not open")),
         Err(problem) => Err(problem.status().as_u16()),
     }
 }
@@ -62,97 +62,103 @@ fn who(name: &str, role: Role) -> Result<Principal, u16> {
 
 #[tokio::test]
 async fn a_bearer_token_names_its_service_and_nothing_else_comes_in() {
-    let gate = gate("{ type: bearer, tokens: { notebooks: tok-1, shop: tok-2 } }");
-    assert_eq!(knock(&gate, "Bearer tok-2").await, who("shop", Role::Ingest));
-    assert_eq!(knock(&gate, "bearer  tok-1").await, who("notebooks", Role::Ingest));
+    let authenticator = authenticator("{ type: bearer, tokens: { notebooks: tok-1, shop: tok-2 } }");
+    assert_eq!(authenticate(&authenticator, "Bearer tok-2").await, who("shop", Role::Ingest));
+    assert_eq!(authenticate(&authenticator, "bearer  tok-1").await, who("notebooks", Role::Ingest));
     for wrong in ["Bearer tok-3", "Bearer ", "Bearer", "tok-1", "Basic tok-1", "Basic dG9rLTE6", "Token tok-1", ""] {
-        assert_eq!(knock(&gate, wrong).await, Err(401), "{wrong}");
+        assert_eq!(authenticate(&authenticator, wrong).await, Err(401), "{wrong}");
     }
     let mut twice = header("Bearer tok-1");
     twice.append(AUTHORIZATION, "Bearer tok-1".parse().expect("a header"));
-    assert!(gate.admit(&twice, None).await.is_err());
-    assert!(gate.admit(&HeaderMap::new(), None).await.is_err());
+    assert!(authenticator.authenticate(&twice, None).await.is_err());
+    assert!(authenticator.authenticate(&HeaderMap::new(), None).await.is_err());
     let mut key = HeaderMap::new();
     key.insert(API_KEY, "tok-1".parse().expect("a header"));
-    assert!(gate.admit(&key, None).await.is_ok());
+    assert!(authenticator.authenticate(&key, None).await.is_ok());
 }
 
 #[tokio::test]
 async fn an_open_gate_asks_nobody() {
-    assert_eq!(Gate::open().admit(&header("Bearer nonsense"), None).await.expect("open"), None);
+    assert_eq!(Authenticator::open().authenticate(&header("Bearer nonsense"), None).await.expect("open"), None);
 }
 
 #[tokio::test]
 async fn tokens_may_be_a_list_without_names() {
-    let gate = gate("{ type: bearer, tokens: [tok-1, tok-2] }");
-    assert_eq!(knock(&gate, "Bearer tok-2").await, who("token-2", Role::Ingest));
+    let authenticator = authenticator("{ type: bearer, tokens: [tok-1, tok-2] }");
+    assert_eq!(authenticate(&authenticator, "Bearer tok-2").await, who("token-2", Role::Ingest));
 }
 
 #[tokio::test]
 async fn users_sign_in_with_passwords_and_a_slow_hash_is_computed_once() {
     let hash = "pbkdf2_sha256$1000$saltsaltsaltsalt$BBs+1+PaslLtBPULUr8/lQicvVuHiEPMz0i8MjLCbzM=";
-    let gate = gate(&format!(
+    let authenticator = authenticator(&format!(
         "{{ type: basic, users: {{ ada: {{ password: 'a:b', role: admin }}, bob: {{ password_hash: {hash} }} }} }}"
     ));
     let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
-    assert_eq!(knock(&gate, &basic("ada:a:b")).await, who("ada", Role::Admin));
-    assert_eq!(knock(&gate, &basic("bob:correct horse")).await, who("bob", Role::User));
-    assert!(gate.users["bob"].fitted.lock().expect("no panic").is_some());
-    assert_eq!(knock(&gate, &basic("bob:correct horse")).await, who("bob", Role::User));
+    assert_eq!(authenticate(&authenticator, &basic("ada:a:b")).await, who("ada", Role::Admin));
+    assert_eq!(authenticate(&authenticator, &basic("bob:correct horse")).await, who("bob", Role::User));
+    assert!(authenticator.users["bob"].fitted.lock().expect("no panic").is_some());
+    assert_eq!(authenticate(&authenticator, &basic("bob:correct horse")).await, who("bob", Role::User));
     for wrong in ["ada:", "ada:a:c", "ada", "bob:wrong horse", "eve:x", ":", ""] {
-        assert_eq!(knock(&gate, &basic(wrong)).await, Err(401), "{wrong}");
+        assert_eq!(authenticate(&authenticator, &basic(wrong)).await, Err(401), "{wrong}");
     }
-    assert_eq!(knock(&gate, "Basic not-base-64").await, Err(401));
+    assert_eq!(authenticate(&authenticator, "Basic not-base-64").await, Err(401));
 }
 
 #[tokio::test]
 async fn whoever_is_wrong_costs_one_slow_hash_whether_the_name_exists_or_not() {
     let hash = "pbkdf2_sha256$1000$saltsaltsaltsalt$BBs+1+PaslLtBPULUr8/lQicvVuHiEPMz0i8MjLCbzM=";
     for bob in ["bob", "aaa"] {
-        let gate = gate(&format!(
+        let authenticator = authenticator(&format!(
             "{{ type: basic, users: {{ ada: {{ password: 'a:b', role: admin }}, {bob}: {{ password_hash: {hash} }} }} }}"
         ));
         for (nth, wrong) in ["ada:x", &format!("{bob}:x"), "eve:x", ":", "eve:correct horse"].into_iter().enumerate() {
-            assert_eq!(knock(&gate, &format!("Basic {}", STANDARD.encode(wrong))).await, Err(401), "{wrong}");
-            assert_eq!(gate.hashes.load(std::sync::atomic::Ordering::Relaxed), nth + 1, "{wrong}");
+            assert_eq!(
+                authenticate(&authenticator, &format!("Basic {}", STANDARD.encode(wrong))).await,
+                Err(401),
+                "{wrong}"
+            );
+            assert_eq!(authenticator.hashes.load(std::sync::atomic::Ordering::Relaxed), nth + 1, "{wrong}");
         }
     }
-    let plain = gate("{ type: basic, users: { ada: { password: 'a:b', role: admin } } }");
-    assert_eq!(knock(&plain, &format!("Basic {}", STANDARD.encode("eve:x"))).await, Err(401));
+    let plain = authenticator("{ type: basic, users: { ada: { password: 'a:b', role: admin } } }");
+    assert_eq!(authenticate(&plain, &format!("Basic {}", STANDARD.encode("eve:x"))).await, Err(401));
     assert_eq!(plain.hashes.load(std::sync::atomic::Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
 async fn guessing_is_slowed_down_and_who_knows_the_token_still_comes_in() {
-    let gate = gate("{ type: bearer, tokens: { shop: right } }");
+    let authenticator = authenticator("{ type: bearer, tokens: { shop: right } }");
     let peer = Some("192.0.2.1".parse().expect("an address"));
     let mut statuses = Vec::new();
     for _ in 0..200 {
-        statuses.push(gate.admit(&header("Bearer wrong"), peer).await.expect_err("wrong").status().as_u16());
+        statuses.push(
+            authenticator.authenticate(&header("Bearer wrong"), peer).await.expect_err("wrong").status().as_u16(),
+        );
     }
     assert_eq!((statuses[0], statuses[199]), (401, 429));
-    assert!(gate.admit(&header("Bearer right"), peer).await.is_ok());
+    assert!(authenticator.authenticate(&header("Bearer right"), peer).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_minted_token_comes_in() {
-    let gate = jwt_gate("");
+    let authenticator = jwt_authenticator("");
     let terms = jwt::Terms::default();
     let token = jwt::mint(SECRET, "ada", Role::Viewer, &terms, now(), now() + 60).expect("the secret is good");
-    assert_eq!(knock(&gate, &format!("Bearer {token}")).await, who("ada", Role::Viewer));
+    assert_eq!(authenticate(&authenticator, &format!("Bearer {token}")).await, who("ada", Role::Viewer));
     assert!(jwt::mint("short", "ada", Role::User, &terms, 0, 1).is_err());
     let strict =
         format!("{{ type: jwt, jwt: {{ secret: {SECRET}, audience: [w, x], issuer: me, user_claim: mail }} }}");
     let terms = jwt::Terms::of(&config(&strict).jwt.expect("given"));
     let token = jwt::mint(SECRET, "ada", Role::User, &terms, now(), now() + 60).expect("the secret is good");
-    assert_eq!(knock(&self::gate(&strict), &format!("Bearer {token}")).await, who("ada", Role::User));
+    assert_eq!(authenticate(&self::authenticator(&strict), &format!("Bearer {token}")).await, who("ada", Role::User));
     let fractions = json!({ "sub": "ada", "nbf": now() as f64 - 0.5, "exp": now() as f64 + 60.5 });
-    assert_eq!(knock(&gate, &format!("Bearer {}", signed(&fractions))).await, who("ada", Role::User));
+    assert_eq!(authenticate(&authenticator, &format!("Bearer {}", signed(&fractions))).await, who("ada", Role::User));
 }
 
 #[tokio::test]
 async fn claims_are_validated_strictly() {
-    let gate = jwt_gate("");
+    let authenticator = jwt_authenticator("");
     for (name, value) in [
         ("exp", Value::Null),
         ("exp", json!((now() + 60).to_string())),
@@ -178,7 +184,7 @@ async fn claims_are_validated_strictly() {
         ("sub", json!("a".repeat(MAX_NAME_BYTES + 1))),
     ] {
         let token = signed(&with(name, value.clone()));
-        assert_eq!(knock(&gate, &format!("Bearer {token}")).await, Err(401), "{name} {value}");
+        assert_eq!(authenticate(&authenticator, &format!("Bearer {token}")).await, Err(401), "{name} {value}");
     }
     // What no JSON library writes: a signature over it does not make it a number.
     for exp in ["1e999", "-1e999", "NaN", "Infinity", "99999999999999999999999999", "\"NaN\"", "1e-400", ""] {
@@ -187,11 +193,11 @@ async fn claims_are_validated_strictly() {
         let message = parts.join(".");
         let key = EncodingKey::from_secret(SECRET.as_bytes());
         let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("it signs");
-        assert_eq!(knock(&gate, &format!("Bearer {message}.{signature}")).await, Err(401), "{exp}");
+        assert_eq!(authenticate(&authenticator, &format!("Bearer {message}.{signature}")).await, Err(401), "{exp}");
     }
     let mut without = claims();
     without.as_object_mut().expect("an object").remove("exp");
-    assert_eq!(knock(&gate, &format!("Bearer {}", signed(&without))).await, Err(401));
+    assert_eq!(authenticate(&authenticator, &format!("Bearer {}", signed(&without))).await, Err(401));
 }
 
 #[tokio::test]
@@ -206,7 +212,7 @@ async fn clocks_may_differ_by_five_seconds() {
 
 #[tokio::test]
 async fn the_user_is_the_first_claim_that_names_one_and_the_role_must_be_spelt_exactly() {
-    let gate = jwt_gate("");
+    let authenticator = jwt_authenticator("");
     for (extra, name, role) in [
         (json!({ "user_id": "u", "username": "n" }), "u", Role::User),
         (json!({ "username": "n" }), "n", Role::User),
@@ -224,19 +230,23 @@ async fn the_user_is_the_first_claim_that_names_one_and_the_role_must_be_spelt_e
     ] {
         let mut claims = claims();
         claims.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
-        assert_eq!(knock(&gate, &format!("Bearer {}", signed(&claims))).await, who(name, role), "{extra}");
+        assert_eq!(
+            authenticate(&authenticator, &format!("Bearer {}", signed(&claims))).await,
+            who(name, role),
+            "{extra}"
+        );
     }
-    let gate = jwt_gate(", user_claim: email");
+    let authenticator = jwt_authenticator(", user_claim: email");
     assert_eq!(
-        knock(&gate, &format!("Bearer {}", signed(&with("email", json!("a@b.c"))))).await,
+        authenticate(&authenticator, &format!("Bearer {}", signed(&with("email", json!("a@b.c"))))).await,
         who("a@b.c", Role::User)
     );
-    assert_eq!(knock(&gate, &format!("Bearer {}", signed(&claims()))).await, Err(401));
+    assert_eq!(authenticate(&authenticator, &format!("Bearer {}", signed(&claims()))).await, Err(401));
 }
 
 #[tokio::test]
 async fn audience_and_issuer_are_checked_where_they_are_configured() {
-    let gate = jwt_gate(", audience: [weir, logs], issuer: hub");
+    let authenticator = jwt_authenticator(", audience: [weir, logs], issuer: hub");
     for (aud, iss, fine) in [
         (json!("weir"), json!("hub"), true),
         (json!(["other", "logs"]), json!("hub"), true),
@@ -248,7 +258,11 @@ async fn audience_and_issuer_are_checked_where_they_are_configured() {
     ] {
         let mut claims = claims();
         (claims["aud"], claims["iss"]) = (aud, iss);
-        assert_eq!(knock(&gate, &format!("Bearer {}", signed(&claims))).await.is_ok(), fine, "{claims}");
+        assert_eq!(
+            authenticate(&authenticator, &format!("Bearer {}", signed(&claims))).await.is_ok(),
+            fine,
+            "{claims}"
+        );
     }
 }
 
@@ -263,9 +277,9 @@ fn forged(header: &str, claims: &Value, key: &[u8]) -> String {
 
 #[tokio::test]
 async fn unsigned_tokens_and_unknown_algorithms_are_refused() {
-    let gate = jwt_gate("");
+    let authenticator = jwt_authenticator("");
     let good = forged(r#"{"alg":"HS256"}"#, &claims(), SECRET.as_bytes());
-    assert!(knock(&gate, &format!("Bearer {good}")).await.is_ok());
+    assert!(authenticate(&authenticator, &format!("Bearer {good}")).await.is_ok());
     for header in [
         r#"{"alg":"none"}"#,
         r#"{"alg":"None"}"#,
@@ -277,22 +291,22 @@ async fn unsigned_tokens_and_unknown_algorithms_are_refused() {
         "",
     ] {
         let token = forged(header, &claims(), SECRET.as_bytes());
-        assert_eq!(knock(&gate, &format!("Bearer {token}")).await, Err(401), "{header}");
+        assert_eq!(authenticate(&authenticator, &format!("Bearer {token}")).await, Err(401), "{header}");
         let unsigned = token.rsplit_once('.').expect("three parts").0;
-        assert_eq!(knock(&gate, &format!("Bearer {unsigned}.")).await, Err(401), "{header}");
-        assert_eq!(knock(&gate, &format!("Bearer {unsigned}")).await, Err(401), "{header}");
+        assert_eq!(authenticate(&authenticator, &format!("Bearer {unsigned}.")).await, Err(401), "{header}");
+        assert_eq!(authenticate(&authenticator, &format!("Bearer {unsigned}")).await, Err(401), "{header}");
     }
     let tampered = good.replace('.', "x.");
-    assert_eq!(knock(&gate, &format!("Bearer {tampered}")).await, Err(401));
+    assert_eq!(authenticate(&authenticator, &format!("Bearer {tampered}")).await, Err(401));
     let other = forged(r#"{"alg":"HS256"}"#, &claims(), b"another-secret-another-secret-12");
-    assert_eq!(knock(&gate, &format!("Bearer {other}")).await, Err(401));
+    assert_eq!(authenticate(&authenticator, &format!("Bearer {other}")).await, Err(401));
 }
 
 #[tokio::test]
 async fn huge_and_deep_tokens_are_refused() {
-    let gate = jwt_gate("");
+    let authenticator = jwt_authenticator("");
     let huge = signed(&with("x", json!("x".repeat(1 << 20))));
-    assert_eq!(knock(&gate, &format!("Bearer {huge}")).await, Err(401));
+    assert_eq!(authenticate(&authenticator, &format!("Bearer {huge}")).await, Err(401));
     let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
     let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let claims = format!(r#"{{"sub":"ada","exp":{},"x":{deep}}}"#, now() + 60);
@@ -300,7 +314,7 @@ async fn huge_and_deep_tokens_are_refused() {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
     let token = format!("{message}.{}", base64.encode(aws_lc_rs::hmac::sign(&key, message.as_bytes()).as_ref()));
     assert!(token.len() < jwt::MAX_TOKEN_BYTES);
-    assert_eq!(knock(&gate, &format!("Bearer {token}")).await, Err(401));
+    assert_eq!(authenticate(&authenticator, &format!("Bearer {token}")).await, Err(401));
 }
 
 fn indented(pem: &str) -> String {
@@ -312,17 +326,17 @@ async fn a_public_key_is_never_taken_for_a_shared_secret() {
     for algorithm in [&rcgen::PKCS_RSA_SHA256, &rcgen::PKCS_ECDSA_P256_SHA256] {
         let pair = rcgen::KeyPair::generate_for(algorithm).expect("a key");
         let (private, public) = (pair.serialize_pem(), pair.public_key_pem());
-        let gate = gate(&format!("type: jwt\njwt:\n    public_key: |\n{}", indented(&public)));
+        let authenticator = authenticator(&format!("type: jwt\njwt:\n    public_key: |\n{}", indented(&public)));
         let rsa = std::ptr::eq(algorithm, &rcgen::PKCS_RSA_SHA256);
         let (name, key) = match rsa {
             true => (Algorithm::RS256, EncodingKey::from_rsa_pem(private.as_bytes()).expect("a key")),
             false => (Algorithm::ES256, EncodingKey::from_ec_pem(private.as_bytes()).expect("a key")),
         };
         let good = encode(&Header::new(name), &claims(), &key).expect("it signs");
-        assert_eq!(knock(&gate, &format!("Bearer {good}")).await, who("ada", Role::User), "{name:?}");
+        assert_eq!(authenticate(&authenticator, &format!("Bearer {good}")).await, who("ada", Role::User), "{name:?}");
         for confused in [public.as_bytes(), public.trim().as_bytes(), pair.public_key_raw()] {
             let token = forged(r#"{"alg":"HS256"}"#, &claims(), confused);
-            assert_eq!(knock(&gate, &format!("Bearer {token}")).await, Err(401), "{name:?}");
+            assert_eq!(authenticate(&authenticator, &format!("Bearer {token}")).await, Err(401), "{name:?}");
         }
     }
 }
@@ -342,17 +356,17 @@ async fn a_key_of_a_set_is_found_by_its_id_and_a_removed_one_is_not() {
         let key = EncodingKey::from_ec_pem(pairs[n].serialize_pem().as_bytes()).expect("a key");
         format!("Bearer {}", encode(&header, &claims(), &key).expect("it signs"))
     };
-    let both = gate(&format!(
+    let both = authenticator(&format!(
         "{{ type: jwt, jwt: {{ jwks: {{ keys: [{}, {}] }} }} }}",
         jwk(&pairs[0], "a"),
         jwk(&pairs[1], "b")
     ));
     for (n, kid, fine) in [(0, Some("a"), true), (1, Some("b"), true), (0, Some("b"), false), (1, None, true)] {
-        assert_eq!(knock(&both, &token(n, kid)).await.is_ok(), fine, "{n} {kid:?}");
+        assert_eq!(authenticate(&both, &token(n, kid)).await.is_ok(), fine, "{n} {kid:?}");
     }
-    let rotated = gate(&format!("{{ type: jwt, jwt: {{ jwks: {{ keys: [{}] }} }} }}", jwk(&pairs[1], "b")));
-    assert_eq!(knock(&rotated, &token(0, Some("a"))).await, Err(401));
-    assert!(knock(&rotated, &token(1, Some("b"))).await.is_ok());
+    let rotated = authenticator(&format!("{{ type: jwt, jwt: {{ jwks: {{ keys: [{}] }} }} }}", jwk(&pairs[1], "b")));
+    assert_eq!(authenticate(&rotated, &token(0, Some("a"))).await, Err(401));
+    assert!(authenticate(&rotated, &token(1, Some("b"))).await.is_ok());
 }
 
 #[test]

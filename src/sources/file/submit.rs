@@ -175,7 +175,7 @@ impl Tail {
 
     /// Enters an outcome.
     pub(super) fn land(&mut self, submission: Submission, outcome: Outcome, now: Instant) {
-        let is_taken = match &outcome.verdict {
+        let is_taken = match &outcome.status {
             JobStatus::Failed(reason) => {
                 warn!(source = %self.cx.name, %reason, "reading a part of a file again");
                 false

@@ -63,14 +63,14 @@ impl Intake for Wiring {
             refused.extend(decoded.refused);
         }
         let rejected = job.on_bad == OnBad::RejectAll && !refused.is_empty();
-        let verdict = if rejected { JobStatus::Rejected } else { JobStatus::Done };
+        let status = if rejected { JobStatus::Rejected } else { JobStatus::Done };
         if !rejected {
             self.jobs.lock().expect("no panic").push(job);
         }
         let accepted = if rejected { 0 } else { accepted };
         match self.silent {
             true => self.unanswered.lock().expect("no panic").push(answer),
-            false => drop(answer.send(Outcome { verdict, accepted, refused })),
+            false => drop(answer.send(Outcome { status, accepted, refused })),
         }
         Receipt(receipt)
     }
@@ -127,12 +127,13 @@ fn build(yaml: &str, durable: bool) -> Result<Http, Vec<String>> {
 async fn start(yaml: &str, wiring: Wiring) -> Running {
     let Http { config, wait } = build(yaml, true).expect("the test's configuration is right");
     let (wiring, stop) = (Arc::new(wiring), CancellationToken::new());
-    let gate = config.auth.as_ref().map_or_else(|| Ok(Gate::open()), Gate::new).expect("right");
+    let authenticator =
+        config.auth.as_ref().map_or_else(|| Ok(Authenticator::open()), Authenticator::new).expect("right");
     let tls = config.tls.as_ref().map(tls::server).transpose().expect("right");
     let any_port = "127.0.0.1:0".parse().expect("an address");
     let listener = Listener::bind(&any_port, listen::SOCKET_MODE).await.expect("a free port");
     let address = listener.address().expect("bound").to_string();
-    let front = Arc::new(front(&config, wait, gate, &context(&wiring, &stop)));
+    let front = Arc::new(front(&config, wait, authenticator, &context(&wiring, &stop)));
     let server = tokio::spawn(http::serve(
         listener,
         ServerTls::new(tls),
@@ -415,7 +416,7 @@ async fn a_stop_ends_bodies_under_way_with_503_and_waits_for_what_was_handed_in(
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: "), "{answer}");
     assert!(!web.server.is_finished());
     let open = web.wiring.unanswered.lock().expect("no panic").pop().expect("one is handed in");
-    drop(open.send(Outcome { verdict: JobStatus::Done, accepted: 1, refused: Vec::new() }));
+    drop(open.send(Outcome { status: JobStatus::Done, accepted: 1, refused: Vec::new() }));
     assert_eq!(status(&send(&mut waiting, b"").await), 200);
     web.server.await.expect("no panic");
     assert!(TcpStream::connect(&web.address).await.is_err());

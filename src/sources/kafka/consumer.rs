@@ -94,7 +94,7 @@ impl State {
 
     fn enter(&mut self, landed: Landed) {
         let Landed { topic, partition, tenure, slot, start, outcome } = landed;
-        let is_taken = match outcome.verdict {
+        let is_taken = match outcome.status {
             JobStatus::Failed(reason) => {
                 warn!(%topic, partition, %reason, "submitting messages again");
                 false
