@@ -13,6 +13,7 @@ mod ephemeral;
 mod export;
 mod graph;
 mod health;
+mod heaps;
 mod import;
 mod init;
 mod journal;

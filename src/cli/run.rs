@@ -50,6 +50,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> ExitCode {
+    super::heaps::limit();
     super::descriptors::raise();
     // Before the files are read, so that a change from then on is seen.
     let watch = Watch::new(&arguments);
