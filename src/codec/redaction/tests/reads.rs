@@ -15,7 +15,7 @@ use super::*;
 
 const PAGE: usize = 4096;
 /// Hits after which the pages are taken away again: each time costs a system call, and a fault for each page read.
-const HITS_A_LOOK: usize = 4;
+const HITS_A_LOOK: usize = 8;
 /// Pages of the shorter and of the longer text.
 const SHORT: usize = 2;
 const LONG: usize = 4 * SHORT;
