@@ -3,7 +3,8 @@
 //! Packing costs more than anything else on the way to a disk, and pays where bytes stay: in a backlog, in the history of
 //! a slow stream. While every cursor reads from memory and the disk keeps up, a packed record is read by nobody. So
 //! windows of some milliseconds are measured, and each decides for the next. Whether the disk would keep up with
-//! everything as it is shows only while it gets that: after it did not, it is tried again, each time later.
+//! everything as it is shows only while it gets that: after it did not, it is tried again, each time later. A disk that is
+//! busy is not slow for that: it may take more than packing could save it.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,10 +14,17 @@ use super::{Codec, Options};
 
 /// How long is measured before it is decided anew.
 const WINDOW: Duration = Duration::from_millis(50);
+/// While lines are packed, so many of them within a window are enough to decide: they came fast.
+const ENOUGH: u64 = 2 << 20;
 /// Streams of fewer bytes a second are packed always: it costs them nothing, and their history lasts longer.
 const SLOW_STREAM: u128 = 4 << 20;
 /// Syncs may take this part of the time, in percent, before the disk counts as slow.
 const DISK_IS_BUSY: u128 = 85;
+/// A disk that takes so many bytes of lines a second keeps up, however busy it is.
+const FAST_DISK: u128 = 128 << 20;
+/// A cursor may leave this part of the journal's room behind before what it leaves is packed: reading it from the disk costs
+/// less as it is, and the room is what packing is for.
+const LAG_SHARE: u64 = 16;
 /// How long a slow disk is left alone, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(64);
@@ -89,19 +97,21 @@ impl Packing {
         let mut window = self.window.lock().expect("no panic while it is held");
         window.lines += lines as u64;
         let elapsed = now.saturating_duration_since(window.since);
-        if elapsed < WINDOW {
+        let is_on = self.is_on.load(Ordering::Relaxed);
+        if elapsed < WINDOW && (!is_on || window.lines < ENOUGH) {
             return;
         }
         let syncing = self.syncing.load(Ordering::Relaxed);
-        let nanos = elapsed.as_nanos();
+        let nanos = elapsed.as_nanos().max(1);
+        let rate = u128::from(window.lines) * 1_000_000_000 / nanos;
         let is_busy = u128::from(syncing - window.syncing) * 100 / nanos > DISK_IS_BUSY;
-        if is_busy && !self.is_on.load(Ordering::Relaxed) {
+        if is_busy && rate < FAST_DISK && !is_on {
             window.retry_at = now + window.pause;
             window.pause = (window.pause * 2).min(LONGEST_PAUSE);
         }
-        let is_slow_stream = u128::from(window.lines) * 1_000_000_000 / nanos < SLOW_STREAM;
         let standing = standing();
-        let stays = is_slow_stream || standing.lag > self.near || standing.capacity < standing.limit / 2;
+        let is_behind = standing.lag > self.near.max(standing.limit / LAG_SHARE);
+        let stays = rate < SLOW_STREAM || is_behind || standing.capacity < standing.limit / 2;
         self.is_on.store(stays || now < window.retry_at, Ordering::Relaxed);
         *window = Window { since: now, syncing, lines: 0, ..*window };
     }
@@ -133,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_stays_is_packed() {
-        assert_eq!(after(20 * MIB, Standing { lag: 64 << 20, ..FREE }), Codec::Lz4, "a cursor lags");
+        assert_eq!(after(20 * MIB, Standing { lag: 65 << 20, ..FREE }), Codec::Lz4, "a cursor lags");
         assert_eq!(after(20 * MIB, Standing { capacity: 400 << 20, ..FREE }), Codec::Lz4, "half is full");
         assert_eq!(after(MIB / 8, FREE), Codec::Lz4, "a stream whose history lasts");
     }
@@ -146,7 +156,7 @@ mod tests {
             // The disk is busy all the time with whole lines, and half of it with packed ones.
             let share = if packing.codec() == Codec::None { 100 } else { 50 };
             packing.synced(Duration::from_millis(share));
-            packing.wrote(20 * MIB, start + Duration::from_millis(100 * nth), || FREE);
+            packing.wrote(5 * MIB, start + Duration::from_millis(100 * nth), || FREE);
             if packing.codec() == Codec::None {
                 tried.push(nth / 10);
             }
@@ -155,16 +165,53 @@ mod tests {
     }
 
     #[test]
+    fn a_fast_disk_that_is_busy_all_the_time_keeps_up() {
+        let (packing, start) = auto();
+        for nth in 1..100 {
+            packing.synced(Duration::from_millis(100));
+            packing.wrote(20 * MIB, start + Duration::from_millis(100 * nth), || FREE);
+            assert_eq!(packing.codec(), Codec::None);
+        }
+    }
+
+    #[test]
+    fn a_cursor_that_is_a_little_behind_reads_what_was_not_packed() {
+        assert_eq!(after(20 * MIB, Standing { lag: 64 << 20, ..FREE }), Codec::None);
+        let small = Standing { limit: 64 << 20, capacity: 50 << 20, lag: 5 << 20 };
+        assert_eq!(after(20 * MIB, small), Codec::None, "it is in memory");
+    }
+
+    #[test]
     fn a_window_decides_when_it_ends_and_the_next_begins_empty() {
         let (packing, start) = auto();
         let at = |millis| start + Duration::from_millis(millis);
         assert_eq!(packing.codec(), Codec::Lz4, "nothing was measured yet");
-        packing.wrote(20 * MIB, at(40), || FREE);
+        packing.wrote(MIB, at(40), || FREE);
         assert_eq!(packing.codec(), Codec::Lz4, "the window is open");
-        packing.wrote(20 * MIB, at(60), || FREE);
+        packing.wrote(MIB / 2, at(60), || FREE);
         assert_eq!(packing.codec(), Codec::None);
         packing.wrote(10, at(200), || FREE);
         assert_eq!(packing.codec(), Codec::Lz4, "the stream became slow");
+    }
+
+    #[test]
+    fn a_burst_is_packed_no_longer_than_it_takes_to_see_that_it_is_one() {
+        let (packing, start) = auto();
+        let at = |millis| start + Duration::from_millis(millis);
+        packing.wrote(MIB, at(5000), || FREE);
+        assert_eq!(packing.codec(), Codec::Lz4, "a mebibyte in five seconds");
+        packing.wrote(MIB, at(5001), || FREE);
+        assert_eq!(packing.codec(), Codec::Lz4);
+        packing.wrote(MIB, at(5002), || FREE);
+        assert_eq!(packing.codec(), Codec::None);
+        packing.synced(Duration::from_millis(1));
+        packing.wrote(4 * MIB, at(5003), || FREE);
+        packing.wrote(4 * MIB, at(5051), || FREE);
+        assert_eq!(packing.codec(), Codec::None, "one sync that was under way says nothing about the disk");
+        packing.wrote(4 * MIB, at(5060), || Standing { lag: 65 << 20, ..FREE });
+        assert_eq!(packing.codec(), Codec::Lz4, "a cursor lags");
+        packing.wrote(4 * MIB, at(5061), || Standing { lag: 65 << 20, ..FREE });
+        assert_eq!(packing.codec(), Codec::Lz4, "still");
     }
 
     #[test]
