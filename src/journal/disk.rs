@@ -101,7 +101,19 @@ fn read_segment(
         Some((index, at)) if index == segment.index => at,
         _ => DATA_START,
     };
+    let is_shared = shared.state().cursors.len() > 1;
     while at < segment.end && (*bytes < max_bytes || placed.is_empty()) {
+        if is_shared && let Some((known, next)) = shared.unpacked.get((segment.index, at)) {
+            let record = &known.record;
+            let end_seq = record.end_seq();
+            if end_seq > spot.seq && wanted.has_at(record.stream, record.first_seq) {
+                *bytes += record.lines.bytes.len();
+                placed.push(known);
+            }
+            at = next;
+            *spot = Spot { seq: spot.seq.max(end_seq), hint: Some((segment.index, at)) };
+            continue;
+        }
         let mut head = [0; RECORD_HEADER];
         segment.place.file.read_at(&mut head, u64::from(at))?;
         let Some(header) = RecordHeader::decode(&head, segment.salt) else {
@@ -124,7 +136,11 @@ fn read_segment(
                         received_at: header.received_at,
                         lines,
                     };
-                    placed.push(Placed { record: Arc::new(record), stream_bytes: header.stream_bytes });
+                    let read = Placed { record: Arc::new(record), stream_bytes: header.stream_bytes };
+                    if is_shared {
+                        shared.unpacked.put((segment.index, at), at + header.total_len() as u32, &read);
+                    }
+                    placed.push(read);
                 }
                 None if !still_there(shared, segment) => return Ok(()),
                 None => report_damage(shared, segment, at, at + header.total_len() as u32),

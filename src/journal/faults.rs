@@ -143,6 +143,30 @@ fn a_last_segment_cut_anywhere_keeps_every_commit_in_front_of_the_cut() {
 }
 
 #[test]
+fn cursors_that_lag_side_by_side_read_each_record_from_the_disk_once() {
+    let disk = Sim::new(1);
+    let (journal, mut appender, _) = open(&disk, Options { tier_bytes: 4 << 10, ..small() });
+    let stream = journal.stream("a").unwrap();
+    let mut first = journal.cursor("first", &[stream], Start::Oldest, None).unwrap();
+    let mut second = journal.cursor("second", &[stream], Start::Oldest, None).unwrap();
+    for n in 0..20 {
+        append(&journal, &mut appender, commit(stream, lines(n * 40, 40))).unwrap();
+    }
+    let one = first.try_next(1).unwrap();
+    disk.fail_reads(true);
+    assert_eq!(second.try_next(1).unwrap(), one);
+    assert!(second.try_next(1).is_err(), "nobody has read the next one");
+    disk.fail_reads(false);
+    let next = second.try_next(1).unwrap();
+    assert_eq!((texts(&one), texts(&next)), (whole(40), whole(80)[40..].to_vec()));
+    disk.fail_reads(true);
+    assert_eq!(first.try_next(1).unwrap(), next);
+    first.rewind_to_settled();
+    (0..2).for_each(|_| journal.shared().unpacked.forget_unused());
+    assert!(first.try_next(1).is_err(), "it is not kept for ever");
+}
+
+#[test]
 fn a_lost_cursor_reads_everything_again_and_is_reported() {
     let disk = filled(3, true);
     disk.boot();

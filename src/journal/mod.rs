@@ -44,6 +44,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod unpacked;
 mod validate;
 mod watermark;
 mod writer;

@@ -24,6 +24,7 @@ use super::segment::{Place, Segment, file_number, quarantine, read_all, read_hea
 use super::state::{Shared, State};
 use super::streams::Heads;
 use super::tier::Tier;
+use super::unpacked::Unpacked;
 use super::validate::{Item, mend_tail, validate};
 use super::watermark::CursorState;
 use super::{Mode, Options, Position, STAGE_INPUT, state_source};
@@ -35,6 +36,8 @@ const SEGMENT_BYTES: u64 = 4 << 20;
 /// A journal is at least this many segments, so that reuse comes in time.
 const SEGMENTS: u64 = 16;
 const MIN_SEGMENT_BYTES: u64 = 16 << 10;
+/// Part of the memory for the newest records that records read from the disk have.
+const UNPACKED_SHARE: usize = 4;
 
 /// Why a journal could not be opened.
 #[derive(Debug)]
@@ -176,6 +179,7 @@ fn assemble(
         states.insert(name.clone(), CursorState::new(stored));
         files.insert(name, cursor_files);
     }
+    let unpacked_bytes = if options.mode == Mode::Disk { options.tier_bytes / UNPACKED_SHARE } else { 0 };
     let state = State {
         next_seq: chain.next_seq,
         synced_seq: chain.next_seq,
@@ -183,7 +187,7 @@ fn assemble(
         synced: chain.heads,
         segments: chain.segments.into(),
         broken: None,
-        tier: Tier::new(chain.next_seq, options.tier_bytes),
+        tier: Tier::new(chain.next_seq, options.tier_bytes - unpacked_bytes),
         positions: chain.positions,
         pending_keys: HashSet::new(),
         cursors: states,
@@ -194,6 +198,7 @@ fn assemble(
     Shared {
         intake: MemoryBudget::new(options.intake_bytes),
         packing: Packing::new(&options, Instant::now()),
+        unpacked: Unpacked::new(unpacked_bytes),
         options,
         fs,
         state: Mutex::new(state),

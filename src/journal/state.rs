@@ -17,6 +17,7 @@ use super::positions::Positions;
 use super::segment::Segment;
 use super::streams::Heads;
 use super::tier::Tier;
+use super::unpacked::Unpacked;
 use super::watermark::CursorState;
 use super::writer::{Queue, Receipt};
 use super::{Mode, Options, StreamId};
@@ -29,6 +30,8 @@ pub struct Shared {
     pub state: Mutex<State>,
     pub intake: MemoryBudget,
     pub packing: Packing,
+    /// What cursors that lag have read from the disk.
+    pub unpacked: Unpacked,
     pub keys: Keys,
     pub queue: Mutex<Queue>,
     /// A commit is due, or a sync has ended.

@@ -305,6 +305,7 @@ pub fn housekeeping_loop(shared: &Arc<Shared>) {
         // Tried again with the next round.
         let _ = housekeeping::save_cursors(shared);
         housekeeping::remove_dropped(shared);
+        shared.unpacked.forget_unused();
         queue = shared.queue.lock().expect("no panic while it is held");
         if shared.closing.load(Ordering::Acquire) {
             return;
