@@ -103,6 +103,10 @@ impl File for SlowedFile {
         self.0.write_at(bytes, offset)
     }
 
+    fn allocate(&self, bytes: u32) -> io::Result<()> {
+        self.0.allocate(bytes)
+    }
+
     fn size(&self) -> io::Result<u64> {
         self.0.size()
     }

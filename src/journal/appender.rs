@@ -12,7 +12,7 @@ use super::format::{DATA_START, ENDS_GROUP, Notes, RECORD_HEADER, RecordHeader};
 use super::fs::{File, is_no_space};
 use super::gather::{Group, Pending, Waiting};
 use super::positions::MAX_POSITIONS;
-use super::segment::Place;
+use super::segment::{Place, Space};
 use super::state::{Shared, State};
 use super::streams::Head;
 use super::writer::AppendError;
@@ -52,6 +52,10 @@ pub struct Appender {
     pub(super) next_file: u64,
     /// Positions of passed segments, to be stated again with the next group.
     pub(super) carried: Vec<super::Position>,
+    /// How the next new file gets its space.
+    pub(super) new_space: Space,
+    /// When the last segment was opened.
+    pub(super) rolled_at: Instant,
     buffer: Vec<u8>,
 }
 
@@ -76,7 +80,17 @@ impl Appender {
             end: last.end,
             claimed: DATA_START,
         });
-        Appender { shared, active, spare, segment_bytes, next_file, carried: Vec::new(), buffer: Vec::new() }
+        Appender {
+            shared,
+            active,
+            spare,
+            segment_bytes,
+            next_file,
+            carried: Vec::new(),
+            new_space: Space::Written,
+            rolled_at: Instant::now(),
+            buffer: Vec::new(),
+        }
     }
 
     /// Appends what the commits gathered. On disk the answers come with the sync, which is left in the queue.

@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
 use super::direct;
 use super::fs::{File, private};
+use super::segment::fill;
 
 /// Descriptors that are held open beside those with something to sync; the one that was opened first is closed for
 /// another.
@@ -106,6 +110,15 @@ impl File for PooledFile {
         direct::write_all_at(&*self.descriptor()?, bytes, offset)
     }
 
+    fn allocate(&self, bytes: u32) -> io::Result<()> {
+        self.is_dirty.store(true, Ordering::Release);
+        match rustix::fs::fallocate(&*self.descriptor()?, FallocateFlags::empty(), 0, u64::from(bytes)) {
+            // The file system has no such call.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => fill(self, 0, bytes),
+            allocated => Ok(allocated?),
+        }
+    }
+
     fn size(&self) -> io::Result<u64> {
         Ok(self.descriptor()?.metadata()?.len())
     }
@@ -152,5 +165,17 @@ mod tests {
         drop(fs.create(&folder.join("last")).unwrap());
         assert!(fs.descriptors().count() <= MAX_OPEN);
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn space_is_allocated_and_reads_as_zeros() {
+        let path = std::env::temp_dir().join(format!("weir-allocated-{}", std::process::id()));
+        let file = Real::default().create(&path).unwrap();
+        file.allocate(100_000).unwrap();
+        file.write_at(b"x", 5).unwrap();
+        let mut expected = vec![0; 100_000];
+        expected[5] = b'x';
+        assert!(file.size().unwrap() == 100_000 && std::fs::read(&path).unwrap() == expected);
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -14,6 +14,8 @@ pub trait File: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes a new file that long. It reads as zeros and has its space on the disk.
+    fn allocate(&self, bytes: u32) -> io::Result<()>;
     fn size(&self) -> io::Result<u64>;
     /// Makes everything written so far survive a power cut, the length included.
     fn sync(&self) -> io::Result<()>;

@@ -37,14 +37,27 @@ pub struct Place {
     pub bytes: u32,
 }
 
+/// How a new file gets its space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// Zeros are written: a later sync of a few bytes finds nothing to note but the bytes, and takes half the time.
+    Written,
+    /// The file system is asked for it: that costs a tenth, and a sync of many bytes takes no longer.
+    Allocated,
+}
+
 /// Zeros written at a time, and the memory for them: aligned, so that they need no page cache.
 const ZEROS: usize = 512 * 1024;
 
 impl Place {
-    /// Makes a file full of zeros that survives a power cut. One that could not be finished is removed.
-    pub fn create(fs: &dyn Fs, path: PathBuf, bytes: u32) -> io::Result<Place> {
+    /// Makes a file that reads as zeros and survives a power cut. One that could not be finished is removed.
+    pub fn create(fs: &dyn Fs, path: PathBuf, bytes: u32, space: Space) -> io::Result<Place> {
         let file = fs.create(&path)?;
-        let filled = fill(&*file, 0, bytes).and_then(|()| file.sync());
+        let filled = match space {
+            Space::Written => fill(&*file, 0, bytes),
+            Space::Allocated => file.allocate(bytes),
+        };
+        let filled = filled.and_then(|()| file.sync());
         match filled.and_then(|()| fs.sync_dir(path.parent().expect("a file is in a folder"))) {
             Ok(()) => Ok(Place { file, path, bytes }),
             Err(error) => {

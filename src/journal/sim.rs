@@ -322,6 +322,11 @@ impl File for SimFile {
         failure.map_or(Ok(()), Err)
     }
 
+    fn allocate(&self, bytes: u32) -> io::Result<()> {
+        // What was never written and what is zero are the same to whoever reads.
+        self.write_at(&vec![0; bytes as usize], 0)
+    }
+
     fn size(&self) -> io::Result<u64> {
         Ok(self.disk()?.inodes[self.inode].memory.len)
     }

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::appender::{Active, Appender, append_error};
 use super::format::{DATA_START, ENDS_REMEMBERED, RECORD_HEADER, SegmentHeader};
 use super::gather::Group;
-use super::segment::{Place, Segment, file_name};
+use super::segment::{Place, Segment, Space, file_name};
 use super::state::{Shared, State};
 use super::writer::AppendError;
 use super::{Cause, WhenFull, housekeeping};
@@ -16,6 +17,8 @@ use crate::units::Timestamp;
 const RESERVE_SHARE: u32 = 4;
 /// Segments that nobody needs any more are removed beyond this number.
 const SPARE_SEGMENTS: usize = 8;
+/// Where a segment is full this soon, so much is written with each sync that new ones need no zeros.
+const SOON: Duration = Duration::from_millis(250);
 /// Segments that may lie beyond the bound while writes or syncs fail in a full journal.
 const MAX_BEYOND: u64 = 4;
 
@@ -41,6 +44,9 @@ impl Appender {
             streams: state.heads.table(),
         };
         let (first_seq, newest) = (state.next_seq, header.created_at);
+        let now = Instant::now();
+        let took = now.saturating_duration_since(std::mem::replace(&mut self.rolled_at, now));
+        self.new_space = if took < SOON { Space::Allocated } else { Space::Written };
         self.active = Some(Active { index, salt: header.salt, place: place.clone(), end: DATA_START, claimed: 0 });
         let starts = state.heads.clone();
         state.segments.push_back(Segment {
@@ -197,7 +203,7 @@ impl Appender {
         }
         let path = options.dir.join(file_name(self.next_file));
         self.next_file += 1;
-        self.spare = Some(Place::create(&*self.shared.fs, path, bytes)?);
+        self.spare = Some(Place::create(&*self.shared.fs, path, bytes, self.new_space)?);
         Ok(true)
     }
 
