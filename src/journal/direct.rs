@@ -1,7 +1,7 @@
 //! Large writes past the page cache, where the file system is known to take them: the cache costs more than the write.
 //!
-//! Only whole blocks can be written directly, and only from memory that lies as they do. What comes before the first and
-//! behind the last one goes through the cache. A sync covers both.
+//! Only whole blocks can be written directly, and only from memory that is aligned as they are. What comes before the first
+//! and behind the last one goes through the cache. A sync covers both.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +24,7 @@ pub fn is_allowed(file: impl AsFd) -> bool {
 }
 
 /// Whether an error says that this file takes no direct writes.
-pub fn is_refusal(error: &io::Error) -> bool {
+fn is_refusal(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::OPNOTSUPP))
 }
 
@@ -38,19 +38,21 @@ pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     let head = (offset.next_multiple_of(BLOCK as u64) - offset) as usize;
     let whole = bytes.len().saturating_sub(head) / BLOCK * BLOCK;
     let fits = whole >= LEAST_DIRECT && bytes[head..].as_ptr().addr().is_multiple_of(BLOCK) && is_allowed(file);
-    let written = if fits { write_blocks(file, &bytes[head..head + whole], offset + head as u64)? } else { 0 };
-    if written == 0 {
+    if !fits {
         return file.write_all_at(bytes, offset);
     }
+    // In order, for files that are only appended to.
     file.write_all_at(&bytes[..head], offset)?;
-    let rest = head + written;
+    let rest = head + write_blocks(file, &bytes[head..head + whole], offset + head as u64)?;
     file.write_all_at(&bytes[rest..], offset + rest as u64)
 }
 
-/// Writes whole blocks directly; how many bytes that went for. A descriptor of its own: readers of the other one read any
-/// number of bytes.
+/// Writes whole blocks directly, and returns how many bytes were written. It takes a descriptor of its own: readers of the
+/// other one read any number of bytes. Of a file that is only appended to, this one appends too: where somebody else has
+/// appended meanwhile, the kernel refuses to write at an end that is no multiple of a block.
 fn write_blocks(file: &File, blocks: &[u8], offset: u64) -> io::Result<usize> {
-    let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+    let appends = rustix::fs::fcntl_getfl(file)? & OFlags::APPEND;
+    let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC | appends;
     // The same file, whatever has its name by now.
     let same = format!("/proc/self/fd/{}", file.as_raw_fd());
     let Ok(file) = rustix::fs::open(same, flags, Mode::empty()).map(File::from) else { return Ok(0) };

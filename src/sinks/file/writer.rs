@@ -198,7 +198,7 @@ impl Writer {
     /// Appends the lines of a group and returns the new length of the file.
     fn append(&mut self, group: &Group) -> io::Result<u64> {
         let (open, known) = (
-            self.open.get_mut(&group.path).expect("it was opened"),
+            self.open.get(&group.path).expect("it was opened"),
             self.files.get_mut(&group.path).expect("an open file is known"),
         );
         let size = open.file.metadata()?.len();
@@ -208,9 +208,7 @@ impl Writer {
         }
         let header = self.header.as_deref().filter(|_| size == 0);
         let chunks: Vec<&[u8]> = header.into_iter().chain(group.chunks.iter().map(|chunk| &chunk[..])).collect();
-        let mut direct = open.is_direct.then_some(&mut self.direct);
-        append::append(&open.file, size, &chunks, &mut direct)?;
-        open.is_direct = direct.is_some();
+        append::append(&open.file, size, &chunks, open.is_direct.then_some(&mut self.direct))?;
         Ok(chunks.iter().fold(size, |len, chunk| len + chunk.len() as u64))
     }
 
