@@ -16,8 +16,9 @@ use crate::event::{Lines, Run};
 use crate::telemetry::panics;
 use crate::units::Timestamp;
 
-/// Parts of this size or more are compressed alone, on the thread that commits them.
-pub const PACKED_ALONE: usize = 64 * 1024;
+/// Parts of this size or more are a record alone, compressed on the thread that commits them: joining them would be a copy
+/// for nothing.
+pub const ALONE: usize = 64 * 1024;
 
 /// What a commit has come to: the numbers of its events, or why there are none.
 pub type Answer = Result<Range<u64>, AppendError>;
@@ -86,6 +87,12 @@ struct Part {
     packed: Option<Packed>,
 }
 
+impl Part {
+    fn is_alone(&self) -> bool {
+        self.lines.bytes.len() >= ALONE
+    }
+}
+
 impl Pending {
     /// Cuts a commit into parts no larger than a record and packs the large ones. No codec: nothing is packed.
     pub fn new(commit: Commit, codec: Option<Codec>, reply: Reply) -> Pending {
@@ -94,7 +101,7 @@ impl Pending {
         for (stream, lines) in commit.entries {
             bytes += lines.bytes.len();
             for lines in cut(lines) {
-                let packed = codec.filter(|_| lines.bytes.len() >= PACKED_ALONE).map(|codec| pack(&lines, codec));
+                let packed = codec.filter(|_| lines.bytes.len() >= ALONE).map(|codec| pack(&lines, codec));
                 parts.push(Part { stream, lines, packed });
             }
         }
@@ -205,17 +212,17 @@ impl Group {
         for commit in commits {
             let mut spans = Vec::new();
             for part in commit.parts {
-                let fits = |open: &Open| open.bytes + part.lines.bytes.len() <= RECORD_BYTES && part.packed.is_none();
+                let fits = |open: &Open| !part.is_alone() && open.bytes + part.lines.bytes.len() <= RECORD_BYTES;
                 if let Some(full) = open.get(&part.stream).is_some_and(|o| !fits(o)).then(|| open.remove(&part.stream))
                 {
                     group.close(full.expect("it was there"));
                 }
                 let count = part.lines.len();
-                if let Some(packed) = part.packed {
+                if part.is_alone() {
                     spans.push((group.drafts.len(), 0, count));
                     group.start(part.stream, commit.received_at, &commit.permit);
                     let draft = group.drafts.last_mut().expect("just started");
-                    (draft.lines, draft.packed) = (part.lines, Some(packed));
+                    (draft.lines, draft.packed) = (part.lines, part.packed);
                     continue;
                 }
                 let place = open.entry(part.stream).or_insert_with(|| {
