@@ -65,6 +65,14 @@ impl Body {
         }
     }
 
+    /// Bytes from `offset` to the end, as far as that is known; else more than any file has.
+    pub fn left(&self, offset: u64) -> u64 {
+        match self {
+            Body::Plain(plain) => plain.size.saturating_sub(offset),
+            Body::Packed(_) => u64::MAX,
+        }
+    }
+
     /// Unpacks what is left, to learn whether all of it can be.
     pub fn unpack_all(&mut self) -> io::Result<()> {
         self.read_at(u64::MAX, 0, &mut Vec::new()).map(drop)

@@ -121,8 +121,10 @@ impl ChunkReader {
         scanned: &mut Option<Scanned>,
     ) -> io::Result<ReadResult> {
         let allowed = view.limit.map_or(want, |limit| limit.saturating_sub(begin).min(want as u64) as usize);
-        let mut buffer = self.buffers.take(allowed);
-        let got = body.read_at(begin, allowed, &mut buffer)?;
+        // No buffer is larger than what there is to read, since a chunk holds it until the last of its events has gone.
+        let there = allowed.min(usize::try_from(body.left(begin)).unwrap_or(usize::MAX));
+        let mut buffer = self.buffers.take(there);
+        let got = body.read_at(begin, there, &mut buffer)?;
         let is_end = got < want;
         let is_last = view.is_last || (is_end && got == allowed && view.limit.is_some());
         if got == 0 {

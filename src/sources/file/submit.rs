@@ -35,6 +35,12 @@ pub struct Submission {
     others: Vec<journal::Position>,
 }
 
+impl Submission {
+    fn bytes(&self) -> u64 {
+        self.span.end - self.span.start
+    }
+}
+
 pub type Landing = Pin<Box<dyn Future<Output = (Submission, Outcome)> + Send>>;
 
 impl Tail {
@@ -81,7 +87,7 @@ impl Tail {
     }
 
     fn submit(
-        &self,
+        &mut self,
         submission: Submission,
         chunks: Vec<component::source::Chunk>,
         provenance: Arc<Provenance>,
@@ -89,6 +95,7 @@ impl Tail {
         permit: Option<journal::MemoryPermit>,
         origin: Option<Arc<str>>,
     ) {
+        self.submitted_bytes += submission.bytes();
         let receipt = self.cx.intake.submit(self.job(chunks, provenance, marks, permit, origin));
         self.submissions.push(Box::pin(receipt.map(|outcome| (submission, outcome))));
     }
@@ -175,6 +182,8 @@ impl Tail {
 
     /// Enters an outcome.
     pub(super) fn land(&mut self, submission: Submission, outcome: Outcome, now: Instant) {
+        let bytes = submission.bytes();
+        self.submitted_bytes -= bytes;
         let is_taken = match &outcome.status {
             JobStatus::Failed(reason) => {
                 warn!(source = %self.cx.name, %reason, "reading a part of a file again");
@@ -194,7 +203,6 @@ impl Tail {
         let Some(file) = self.files.get_mut(&submission.identity) else { return };
         if submission.generation != file.generation {
             if !is_taken {
-                let bytes = submission.span.end - submission.span.start;
                 warn!(path = %file.path.display(), bytes, "the file was truncated before lines could be read again");
                 self.cx.intake.lost_bytes(bytes);
             }

@@ -29,8 +29,9 @@ use crate::journal::{self, ReserveError};
 use crate::ranges::Claim;
 use crate::units::Timestamp;
 
-/// Chunks of all files without an outcome.
+/// Chunks of all files without an outcome, and their bytes: twice what one file may have, which is enough for any disk.
 const MOST_SUBMISSIONS: usize = 256;
+pub const MOST_SUBMITTED_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Idle files of which the quietest is closed for another.
 const CANDIDATES: usize = 16;
@@ -105,6 +106,8 @@ pub struct Tail {
     queue: VecDeque<Identity>,
     open: HashSet<Identity>,
     pub(super) submissions: FuturesUnordered<Landing>,
+    /// Bytes of files in `submissions`.
+    pub(super) submitted_bytes: u64,
     permit: Option<journal::MemoryPermit>,
     next_scan: Instant,
     scan_took: Duration,
@@ -154,6 +157,7 @@ impl Tail {
             queue: VecDeque::new(),
             open: HashSet::new(),
             submissions: FuturesUnordered::new(),
+            submitted_bytes: 0,
             permit: None,
             next_scan: now,
             scan_took: Duration::ZERO,
@@ -171,12 +175,12 @@ impl Tail {
     /// Does a bounded amount of work.
     pub fn step(&mut self, now: Instant) -> Next {
         self.look_around(now);
-        if self.submissions.len() >= MOST_SUBMISSIONS {
+        if self.is_busy() {
             // Nothing is read before the next outcome.
             return Next::Wait(self.watch(now));
         }
         let (mut bytes, mut visits) = (0, 0);
-        while self.submissions.len() < MOST_SUBMISSIONS
+        while !self.is_busy()
             && let Some(identity) = self.queue.pop_front()
         {
             let Some(mut file) = self.files.remove(&identity) else { continue };
@@ -206,7 +210,12 @@ impl Tail {
         Next::Wait(self.next_scan.min(self.next_poll))
     }
 
-    /// Takes in verdicts, and looks for files when it is time to.
+    /// Whether an outcome must come before more is submitted.
+    fn is_busy(&self) -> bool {
+        self.submissions.len() >= MOST_SUBMISSIONS || self.submitted_bytes >= MOST_SUBMITTED_BYTES
+    }
+
+    /// Takes in outcomes, and looks for files when it is time to.
     fn look_around(&mut self, now: Instant) {
         while let Some(Some((submission, outcome))) = self.submissions.next().now_or_never() {
             self.land(submission, outcome, now);
@@ -455,7 +464,7 @@ impl Tail {
         if file.is_at_end() {
             return Ok(Some(Visit::Rest));
         }
-        if self.submissions.len() >= MOST_SUBMISSIONS {
+        if self.is_busy() {
             return Ok(Some(Visit::Again));
         }
         if self.settings.owner_rate.is_some_and(|rate| !self.owners.may_take(file.owner, rate, now)) {

@@ -9,8 +9,9 @@ use super::discover::Patterns;
 use super::folders::Folders;
 use super::reader::ChunkReader;
 use super::shape::Shape;
-use super::tail::{Next, Settings, Tail};
+use super::tail::{MOST_SUBMITTED_BYTES, Next, Settings, Tail};
 use crate::component::JobStatus;
+use crate::component::source::CHUNK_BYTES;
 use crate::journal::MemoryPermit;
 use crate::toolkit::fake::{FakeIntake, Folder, NoDecoder};
 
@@ -404,6 +405,21 @@ fn pieces_in_flight_are_bounded_and_their_order_is_that_of_the_file() {
     rig.intake.release();
     (0..3).for_each(|_| rig.pass());
     assert_eq!(rig.texts(), expected(0..600_000));
+}
+
+#[test]
+fn many_files_together_have_a_bound_on_their_bytes_in_flight() {
+    let mut rig = Rig::new(&["*.log"]);
+    for name in ["a.log", "b.log", "c.log", "d.log"] {
+        rig.folder.write(name, lines(0..400_000));
+    }
+    rig.intake.hold();
+    rig.pass();
+    let most = (MOST_SUBMITTED_BYTES as usize).div_ceil(CHUNK_BYTES) + 1;
+    assert!((most / 2..=most).contains(&rig.intake.held()), "{} chunks", rig.intake.held());
+    rig.intake.release();
+    (0..8).for_each(|_| rig.pass());
+    assert_eq!(rig.texts().len(), 4 * 400_000);
 }
 
 #[test]
