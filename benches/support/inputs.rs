@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::workload;
 
-/// Bytes of the input of large events.
+/// Bytes of the input of large events, if that of small ones has no more.
 const LARGE_BYTES: usize = 300_000_000;
 
 pub struct Input {
@@ -101,9 +101,10 @@ fn large(text: &[u8], code_bytes: usize) -> Vec<u8> {
     };
     assert!(lines().any(|line| code(line).is_some()), "the input has no event with `code` and `execution_time_ms`");
     let mut codes = lines().cycle().filter_map(|line: &[u8]| Some(&line[code(line)?]));
-    let mut out = Vec::with_capacity(LARGE_BYTES + code_bytes);
+    let wanted = text.len().max(LARGE_BYTES);
+    let mut out = Vec::with_capacity(wanted + code_bytes);
     for line in lines().cycle() {
-        if out.len() >= LARGE_BYTES {
+        if out.len() >= wanted {
             break;
         }
         let Some(range) = code(line) else { continue };
