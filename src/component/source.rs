@@ -98,6 +98,12 @@ pub trait Intake: Send + Sync {
     /// The same at once, for those who answer "later" instead of waiting.
     fn try_reserve(&self, bytes: usize) -> Result<MemoryPermit, ReserveError>;
 
+    /// Whether sinks would soon have to read from the disk what is in memory now. Who can wait without losing anything may
+    /// wait a moment then.
+    fn outpaces(&self) -> bool {
+        false
+    }
+
     /// Submits a job. Jobs of one caller keep their order. The receipt resolves when the job's `wait` is met.
     fn submit(&self, job: Job) -> Receipt;
 

@@ -167,6 +167,34 @@ fn cursors_that_lag_side_by_side_read_each_record_from_the_disk_once() {
 }
 
 #[test]
+fn a_cursor_that_reads_from_memory_is_outpaced_before_it_has_to_read_from_the_disk() {
+    let disk = Sim::new(1);
+    let (journal, mut appender, _) = open(&disk, Options { tier_bytes: 16 << 10, ..small() });
+    let stream = journal.stream("a").unwrap();
+    let mut cursor = journal.cursor("sink", &[stream], Start::Oldest, None).unwrap();
+    let mut more = |count| {
+        for n in 0..count {
+            append(&journal, &mut appender, commit(stream, lines(n * 40, 40))).unwrap();
+        }
+    };
+    more(3);
+    assert!(!journal.outpaces(), "there is room for more");
+    more(7);
+    assert!(journal.outpaces());
+    read_all(&mut cursor);
+    assert!(!journal.outpaces(), "it has read all");
+    more(5);
+    assert!(!journal.outpaces(), "it is in the newer half");
+    more(4);
+    assert!(journal.outpaces());
+    more(50);
+    assert!(!journal.outpaces(), "it reads from the disk anyway");
+    more(10);
+    drop(cursor);
+    assert!(!journal.outpaces(), "nobody reads");
+}
+
+#[test]
 fn a_lost_cursor_reads_everything_again_and_is_reported() {
     let disk = filled(3, true);
     disk.boot();

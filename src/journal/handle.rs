@@ -158,6 +158,12 @@ impl Journal {
         !self.shared.on_disk() && self.shared.state().tier.bytes() > self.shared.options.intake_bytes * times
     }
 
+    /// Whether events come faster than a consumer reads them that has so far read from memory. Without a disk they wait for it
+    /// anyway.
+    pub fn outpaces(&self) -> bool {
+        self.shared.on_disk() && self.shared.state().outpaces()
+    }
+
     pub fn stats(&self) -> Stats {
         let state = self.shared.state();
         let on_disk = self.shared.on_disk();

@@ -151,6 +151,13 @@ impl State {
         self.cursors.values().map(|cursor| cursor.waiting(&self.synced).bytes).max().unwrap_or(0)
     }
 
+    /// Whether a consumer that reads from memory would soon have to read from the disk if more came now.
+    pub fn outpaces(&self) -> bool {
+        let Some(half) = self.tier.half() else { return false };
+        let from_memory = self.tier.start()..half;
+        self.cursors.values().any(|cursor| cursor.open && from_memory.contains(&cursor.read.seq))
+    }
+
     /// The first event that can still be read.
     pub fn oldest_seq(&self) -> u64 {
         let in_memory = self.tier.start();

@@ -81,6 +81,13 @@ impl Tier {
         self.start = self.start.min(seq);
     }
 
+    /// The first event of the newer half of the records, once there are about as many as fit. Who reads before it is about
+    /// to miss what is here.
+    pub fn half(&self) -> Option<u64> {
+        let is_full = self.bytes > self.limit / 4 * 3;
+        self.records.get(self.records.len() / 2).filter(|_| is_full).map(|held| held.record.first_seq)
+    }
+
     /// The records from the one that holds `seq` on, each with the bytes of its stream before it.
     pub fn from(&self, seq: u64) -> impl Iterator<Item = (&Arc<Record>, u64)> {
         let first = self.records.partition_point(|held| held.record.end_seq() <= seq);

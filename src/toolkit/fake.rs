@@ -66,6 +66,7 @@ struct Inner {
     skipped_files: u64,
     damaged_files: u64,
     is_full: bool,
+    outpaces: bool,
     is_ready: bool,
 }
 
@@ -119,6 +120,11 @@ impl FakeIntake {
 
     pub fn set_full(&self, is_full: bool) {
         self.inner().is_full = is_full;
+    }
+
+    /// Says that sinks are slower than the source.
+    pub fn set_outpaces(&self, outpaces: bool) {
+        self.inner().outpaces = outpaces;
     }
 
     pub fn entries(&self) -> Vec<Entry> {
@@ -222,6 +228,10 @@ impl Intake for FakeIntake {
 
     fn try_reserve(&self, _bytes: usize) -> Result<MemoryPermit, ReserveError> {
         if self.inner().is_full { Err(ReserveError::Full(Full::Memory)) } else { Ok(MemoryPermit::free()) }
+    }
+
+    fn outpaces(&self) -> bool {
+        self.inner().outpaces
     }
 
     fn submit(&self, job: Job) -> Receipt {

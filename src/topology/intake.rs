@@ -210,6 +210,10 @@ impl Intake for SourceIntake {
         self.inner.context.journal.try_reserve(bytes, self.inner.flow().reserved())
     }
 
+    fn outpaces(&self) -> bool {
+        self.inner.context.journal.outpaces()
+    }
+
     fn submit(&self, job: Job) -> Receipt {
         self.enter(job, None)
     }

@@ -24,6 +24,7 @@ mod followed;
 mod identity;
 mod losses;
 mod owners;
+mod pace;
 mod position;
 mod reader;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::followed::Followed;
 use super::identity::{HEAD_BYTES, Identity, Stat};
 use super::losses::{Losses, Truncation};
 use super::owners::Owners;
+use super::pace::{PAUSE, Pace};
 use super::position::{BEGUN, PAST, Remembered, SOURCE, remembered};
 use super::reader::{ChunkReader, ReadResult, View};
 use super::shape::looks_wide;
@@ -109,6 +110,7 @@ pub struct Tail {
     /// Bytes of files in `submissions`.
     pub(super) submitted_bytes: u64,
     permit: Option<journal::MemoryPermit>,
+    pace: Pace,
     next_scan: Instant,
     scan_took: Duration,
     next_poll: Instant,
@@ -159,6 +161,7 @@ impl Tail {
             submissions: FuturesUnordered::new(),
             submitted_bytes: 0,
             permit: None,
+            pace: Pace::new(now),
             next_scan: now,
             scan_took: Duration::ZERO,
             next_poll: now,
@@ -178,6 +181,9 @@ impl Tail {
         if self.is_busy() {
             // Nothing is read before the next outcome.
             return Next::Wait(self.watch(now));
+        }
+        if self.pace.waits(now, self.cx.intake.outpaces()) {
+            return Next::Wait(self.watch(now).min(now + PAUSE));
         }
         let (mut bytes, mut visits) = (0, 0);
         while !self.is_busy()
@@ -199,6 +205,7 @@ impl Tail {
             match visit {
                 Visit::NeedsMemory(wanted) => return Next::NeedsMemory(wanted),
                 Visit::Closed => break,
+                _ if self.pace.is_waiting() => return Next::Wait(now + PAUSE),
                 _ if bytes >= STEP_BYTES || visits >= STEP_VISITS => return Next::Step,
                 _ => {}
             }
@@ -464,7 +471,7 @@ impl Tail {
         if file.is_at_end() {
             return Ok(Some(Visit::Rest));
         }
-        if self.is_busy() {
+        if self.is_busy() || self.pace.waits(now, self.cx.intake.outpaces()) {
             return Ok(Some(Visit::Again));
         }
         if self.settings.owner_rate.is_some_and(|rate| !self.owners.may_take(file.owner, rate, now)) {

@@ -423,6 +423,22 @@ fn many_files_together_have_a_bound_on_their_bytes_in_flight() {
 }
 
 #[test]
+fn sinks_that_are_slower_are_waited_for_but_not_for_ever() {
+    let mut rig = Rig::new(&["a.log"]);
+    rig.folder.write("a.log", lines(0..10));
+    rig.intake.set_outpaces(true);
+    rig.tail.look_again();
+    for _ in 0..100 {
+        assert!(matches!(rig.tail.step(rig.now), Next::Wait(_)));
+        rig.now += Duration::from_millis(1);
+    }
+    assert!(rig.texts().is_empty());
+    rig.now += Duration::from_secs(1);
+    rig.pass();
+    assert_eq!(rig.texts(), expected(0..10));
+}
+
+#[test]
 fn without_room_it_waits_and_goes_on_where_it_was() {
     let mut rig = Rig::new(&["a.log"]);
     rig.folder.write("a.log", lines(0..10));
