@@ -1,7 +1,9 @@
 """Cells of real kernels: every one has one start and one finish, whatever it does."""
 
 import os
+import signal
 import threading
+import time
 import unittest
 
 from support import Folder, Kernel, SmallDisk, by_code, cells, eventually, events
@@ -173,13 +175,24 @@ def finished(spool, *codes):
     return found if all(found) else None
 
 
+def interrupt_once_begun(kernel, spool, code):
+    """Interrupts the cell a moment after it has begun, however long the kernel takes until then."""
+
+    def interrupt():
+        eventually("the cell has begun", lambda: by_code(spool, code))
+        time.sleep(0.5)
+        kernel.manager.interrupt_kernel()
+
+    threading.Thread(target=interrupt).start()
+
+
 class Interrupted(unittest.TestCase):
     def test_an_interrupted_cell_is_aborted(self):
         with Folder() as spool:
             kernel = Kernel(spool)
             try:
                 code = "import time\nprint('begun', flush=True)\ntime.sleep(60)"
-                threading.Timer(1.0, kernel.manager.interrupt_kernel).start()
+                interrupt_once_begun(kernel, spool, code)
                 kernel.run(code)
                 finish = by_code(spool, code)[0]["cell.finish"]
                 self.assertEqual((finish["status"], finish["error_type"]), ("aborted", "KeyboardInterrupt"))
@@ -196,7 +209,7 @@ class Interrupted(unittest.TestCase):
             with Folder() as spool:
                 kernel = Kernel(spool)
                 try:
-                    threading.Timer(1.0, kernel.manager.interrupt_kernel).start()
+                    interrupt_once_begun(kernel, spool, code)
                     reply, printed = kernel.run(code)
                     self.assertNotIn("weir", printed.lower())
                     found = by_code(spool, code)
@@ -281,6 +294,8 @@ class Interrupted(unittest.TestCase):
                 kernel.run("first = 1")
                 kernel.client.execute("import time; time.sleep(60)")
                 eventually("it has started", lambda: by_code(spool, "import time; time.sleep(60)"))
+                # A restart interrupts first, and a kernel that has the time ends its cell then.
+                os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
                 kernel.manager.restart_kernel(now=True)
                 kernel.client.wait_for_ready(timeout=60)
                 kernel.run("second = 2")

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -27,8 +28,8 @@ class Kernel:
         self.client.start_channels()
         self.client.wait_for_ready(timeout=PATIENCE)
 
-    def run(self, code, status="success", timeout=PATIENCE):
-        reply = self.client.execute_interactive(code, timeout=timeout, output_hook=lambda message: None)
+    def run(self, code, status="success", timeout=PATIENCE, at_output=lambda message: None):
+        reply = self.client.execute_interactive(code, timeout=timeout, output_hook=at_output)
         self.expect(code, reply["parent_header"]["msg_id"], status, reply["content"].get("execution_count"))
 
     def send(self, code, status):
@@ -76,9 +77,12 @@ def everything():
     )
     kernel.run("x = '" + "م" * 2_500_000 + "'")
     kernel.run("raise ValueError('بد')", "error")
-    threading.Timer(0.5, kernel.manager.interrupt_kernel).start()
-    kernel.run("import time\ntime.sleep(30)", "aborted")
+    begun = threading.Event()
+    threading.Thread(target=lambda: begun.wait() and kernel.manager.interrupt_kernel()).start()
+    kernel.run("import time\nprint('begun', flush=True)\ntime.sleep(30)", "aborted", at_output=lambda message: begun.set())
     kernel.send("import time; time.sleep(30)", "lost")
+    # A restart interrupts first, and a kernel that has the time ends its cell then.
+    os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
     kernel.manager.restart_kernel(now=True)
     kernel.client.wait_for_ready(timeout=PATIENCE)
     kernel.run("'after the restart'")
