@@ -103,8 +103,10 @@ const PAGE: &[Parameter] = &[
     parameter("limit", Kind::Number(1, 1000), "Maximum number of rows (100)"),
     parameter("offset", Kind::Number(0, 100_000), "Number of rows to skip"),
     parameter("cursor", Kind::Text, "`next` of an earlier page"),
-    parameter("count", Kind::Choice(&["exact"]), "`exact` counts everything, within the deadline"),
+    parameter("count", Kind::Choice(&["exact"]), COUNT),
 ];
+const COUNT: &str = "`exact` counts everything, within the deadline. Otherwise a total is exact to 100,000, but the \
+    store counts a text in no more than some 25,000 events";
 /// Members by which `/api/logs` can be sorted.
 pub const SORTED_BY: &[&str] =
     &["timestamp", "duration_ms", "event_type", "status", "status_code", "user_id", "endpoint"];

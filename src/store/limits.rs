@@ -3,7 +3,7 @@
 use super::search::Snapshot;
 use super::tests::{Folder, START, Stored, all, filter, later, plain};
 use super::*;
-use crate::query::request::{AggregateRequest, CountLimit, GroupKey, PageRequest, ReadError, Sort};
+use crate::query::request::{AggregateRequest, CountLimit, GroupKey, PageRequest, ReadError, Sort, Total};
 use crate::units::Timestamp;
 
 #[test]
@@ -181,4 +181,26 @@ fn newest_events_are_found_right_after_a_start_and_in_the_part_that_is_made_of_t
             assert_eq!(found(&snapshot, &format!("needle_{n}_")), 1, "{n}");
         }
     }
+}
+
+#[test]
+fn a_frequent_text_is_counted_as_far_as_the_bound_reaches_and_whole_where_that_is_asked_for() {
+    const EVENTS: u64 = 40_000;
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options { part_events: 8192, ..Options::new(&folder.0) }).expect("it opens");
+    let line = |n: u64| format!("{{\"user_id\":\"u{}\",\"code\":\"frame_{} = {n}\"}}", n % 40, n * n);
+    for from in (0..EVENTS).step_by(4000) {
+        let events: Vec<Stored> = (from..from + 4000).map(|n| plain(n + 1, &line(n))).collect();
+        store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
+    }
+    store.settle();
+    let snapshot = store.snapshot();
+    let count = |query: &str, limit| snapshot.count(&filter(query), &all(), limit, later()).expect("a count");
+    let page = CountLimit::UpTo(100_000);
+    let counted = count("frame", page);
+    assert!(counted.is_at_least && (20_000..30_000).contains(&counted.count), "{counted:?}");
+    assert_eq!(count("frame", CountLimit::Exact), Total { count: EVENTS, is_at_least: false });
+    // What columns tell opens no text, and what is rare is counted whole.
+    assert_eq!(count("user_id:u7", page), Total { count: EVENTS / 40, is_at_least: false });
+    assert_eq!(count("frame_1524980601", page), Total { count: 1, is_at_least: false });
 }

@@ -11,7 +11,7 @@ use super::part::{Part, TextCursor};
 use super::search::{Place, sort_key};
 use super::split::WHOLE;
 use super::tail_filter::TailPlan;
-use super::text::Texts;
+use super::text::{BLOCK_ROWS, Texts};
 use crate::event::Raw;
 use crate::query::request::{Filter, SortKey};
 use crate::query::{AnywhereTest, Expr, FieldTest};
@@ -36,6 +36,7 @@ pub struct RowFilter<'a> {
     scratch: Vec<i64>,
     shape_of: Vec<i64>,
     cursor: TextCursor,
+    opened_blocks: usize,
 }
 
 enum Plan {
@@ -97,6 +98,7 @@ impl<'a> RowFilter<'a> {
             scratch: Vec::new(),
             shape_of: Vec::new(),
             cursor: TextCursor::default(),
+            opened_blocks: 0,
         })
     }
 
@@ -114,9 +116,19 @@ impl<'a> RowFilter<'a> {
         matches!(self.place, Place::Tail(_)) || self.plan.is_open() || self.equals.iter().any(Plan::is_open)
     }
 
+    /// Blocks of texts in which rows were looked at; those of a tail are as large.
+    pub fn opened_blocks(&self) -> usize {
+        self.opened_blocks
+    }
+
+    fn open_block(&mut self, block: usize, last: &mut Option<usize>) {
+        self.opened_blocks += usize::from(last.replace(block) != Some(block));
+    }
+
     /// The rows of a chunk that match, counted from its beginning; `rows` is overwritten.
     pub fn rows(&mut self, chunk: usize, times: &[i64], rows: &mut Vec<usize>) -> io::Result<()> {
         rows.clear();
+        let mut last_block = None;
         let in_time = |time: i64| {
             self.filter.from.is_none_or(|from| time >= from.0) && self.filter.to.is_none_or(|to| time < to.0)
         };
@@ -132,6 +144,7 @@ impl<'a> RowFilter<'a> {
                         NO => false,
                         YES => true,
                         _ => {
+                            self.open_block(row / BLOCK_ROWS, &mut last_block);
                             if lines.is_none() {
                                 lines = self.place.tail_lines(chunk)?;
                             }
@@ -155,6 +168,7 @@ impl<'a> RowFilter<'a> {
                         NO => false,
                         YES => true,
                         _ => {
+                            self.open_block(row / BLOCK_ROWS, &mut last_block);
                             let (shape, row) = (self.shape_of[row] as usize, chunk * CHUNK + row);
                             !self.is_in_vain(part, row, shape, &mut cursor, &mut in_vain)?
                                 && self.decide(part, row, shape, &mut cursor)?

@@ -21,8 +21,8 @@ use crate::query::request::{CountLimit, Filter, Keyset, Page, PageRequest, ReadE
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
-/// Chunks that counting looks into, beyond what the pages need, before it says "at least".
-const MAX_COUNTED_CHUNKS: usize = 2_000;
+/// Blocks of texts that counting opens, about 20 microseconds each, before it answers "at least".
+const MAX_COUNTED_BLOCKS: usize = 400;
 
 /// Of the newest events one in so many is asked for the names of its members.
 const NAMES_STEP: usize = 8;
@@ -324,8 +324,9 @@ impl Snapshot {
         deadline: Instant,
     ) -> Result<Total, ReadError> {
         let needs = needs_of(filter, visibility);
-        let (mut count, mut looked) = (0u64, 0);
-        for place in self.places() {
+        let (mut count, mut opened) = (0u64, 0);
+        // The newest first: the page that was asked for has just opened their texts.
+        for place in self.places().into_iter().rev() {
             if !is_in_time(place.times(), filter) {
                 continue;
             }
@@ -336,7 +337,7 @@ impl Snapshot {
             {
                 count += place.events() as u64;
             } else {
-                match count_place(&place, filter, visibility, &needs, limit, deadline, &mut looked, &mut count) {
+                match count_place(&place, filter, visibility, &needs, limit, deadline, &mut opened, &mut count) {
                     Ok(true) => return Ok(Total { count, is_at_least: true }),
                     Ok(false) => {}
                     Err(Stop::Failed(ReadError::Deadline)) if limit != CountLimit::Exact => {
@@ -444,7 +445,7 @@ fn count_place(
     needs: &Needs,
     limit: CountLimit,
     deadline: Instant,
-    looked: &mut usize,
+    opened: &mut usize,
     count: &mut u64,
 ) -> Result<bool, Stop> {
     let candidates = place.candidates(needs)?;
@@ -453,18 +454,19 @@ fn count_place(
     }
     let mut rows_of = RowFilter::new(place, filter, visibility)?;
     let (mut times, mut rows) = (Vec::new(), Vec::new());
-    for chunk in candidates.iter() {
+    let mut chunks: Vec<usize> = candidates.iter().collect();
+    chunks.reverse();
+    for chunk in chunks {
         if Instant::now() >= deadline {
             return Err(Stop::Failed(ReadError::Deadline));
         }
-        place.chunk_times(chunk, &mut times)?;
-        if rows_of.reads_lines() {
-            *looked += 1;
-            if *looked > MAX_COUNTED_CHUNKS && limit != CountLimit::Exact {
-                return Ok(true);
-            }
+        if *opened >= MAX_COUNTED_BLOCKS && rows_of.reads_lines() && limit != CountLimit::Exact {
+            return Ok(true);
         }
+        place.chunk_times(chunk, &mut times)?;
+        let before = rows_of.opened_blocks();
         rows_of.rows(chunk, &times, &mut rows)?;
+        *opened += rows_of.opened_blocks() - before;
         *count += rows.len() as u64;
     }
     Ok(false)
