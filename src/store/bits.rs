@@ -5,6 +5,9 @@ use crate::varint::{put_varint, take_varint};
 /// Rows of one chunk: the unit in which columns are decoded and postings point.
 pub const CHUNK: usize = 256;
 
+/// So many rows of a chunk are read one by one, more all together.
+const FEW_ROWS: usize = 32;
+
 /// Bytes behind the last value, so that a value can be read with one wide load.
 const PADDING: usize = 16;
 
@@ -15,9 +18,16 @@ const DIVISOR: u64 = 1000;
 const SLOPED: u8 = 65;
 /// Differences above this are kept as they are.
 const MAX_SLOPED: u64 = 1 << 40;
+/// In place of a width: the chunk is runs, within which each value is the one before and a step. Their bytes, the step
+/// and how far the least value lies below the first follow. Times of receipt, and ordinals, which jump where another
+/// read begins.
+const RUNS: u8 = 127;
+/// A chunk with more runs is not looked at further.
+const MAX_RUNS: usize = 48;
 
 /// Packs values. Layout: the count, then for each chunk its base (zigzag varint), its width in bits with flags (one byte)
-/// and its slope, if it has one (zigzag varint), then the bits of all chunks, each beginning on a byte.
+/// and its slope, if it has one (zigzag varint), then the bits of all chunks, each beginning on a byte. A chunk of runs has
+/// the length and the jump behind each run but the last instead of bits (varint, zigzag varint).
 pub fn pack(values: &[i64]) -> Vec<u8> {
     let mut out = Vec::with_capacity(values.len() + 64);
     put_varint(&mut out, values.len() as u64);
@@ -53,12 +63,47 @@ fn pack_chunk(chunk: &[i64], differences: &mut Vec<u64>, heads: &mut Vec<u8>, bo
         (slope, widest, flags) = (Some(steps), most, flags | SLOPED);
     }
     let width = bits(widest);
+    if let Some((runs, step)) = runs_of(chunk, (chunk.len() * width as usize).div_ceil(8)) {
+        let least = chunk.iter().copied().min().unwrap_or(chunk[0]);
+        put_varint(heads, zigzag(chunk[0]));
+        heads.push(RUNS);
+        put_varint(heads, runs.len() as u64);
+        put_varint(heads, zigzag(step));
+        put_varint(heads, chunk[0].wrapping_sub(least) as u64);
+        body.extend_from_slice(&runs);
+        return;
+    }
     put_varint(heads, zigzag(base));
     heads.push(flags + width as u8);
     if let Some(slope) = slope {
         put_varint(heads, zigzag(slope));
     }
     push_bits(body, differences, width);
+}
+
+/// The runs of a chunk and their step, where they take less than so many bytes.
+fn runs_of(chunk: &[i64], most_bytes: usize) -> Option<(Vec<u8>, i64)> {
+    let steps = || chunk.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
+    // The step that more than half of all have, if there is one: others would make too many runs.
+    let (mut step, mut lead) = (0, 0usize);
+    for one in steps() {
+        match lead {
+            0 => (step, lead) = (one, 1),
+            _ if one == step => lead += 1,
+            _ => lead -= 1,
+        }
+    }
+    // What takes a byte or two has nothing to save.
+    if most_bytes <= 4 || steps().filter(|one| *one != step).count() >= MAX_RUNS {
+        return None;
+    }
+    let (mut runs, mut start) = (Vec::new(), 0);
+    for (nth, one) in steps().enumerate().filter(|(_, one)| *one != step) {
+        put_varint(&mut runs, (nth + 1 - start) as u64);
+        put_varint(&mut runs, zigzag(one.wrapping_sub(step)));
+        start = nth + 1;
+    }
+    (runs.len() + 4 < most_bytes).then_some((runs, step))
 }
 
 fn bits(widest: u64) -> u32 {
@@ -109,6 +154,8 @@ struct ChunkHead {
     multiplier: i64,
     slope: i64,
     at: usize,
+    /// Bytes of its runs, if it is made of runs; their step is the slope.
+    runs: Option<usize>,
 }
 
 impl ChunkHead {
@@ -129,6 +176,14 @@ impl Packed {
             let base = unzigzag(take_varint(&mut rest)?);
             let (flags, tail) = rest.split_first()?;
             rest = tail;
+            if *flags == RUNS {
+                let len = usize::try_from(take_varint(&mut rest)?).ok().filter(|len| *len <= bytes.len())?;
+                let slope = unzigzag(take_varint(&mut rest)?);
+                let least = base.wrapping_sub(take_varint(&mut rest)? as i64);
+                chunks.push(ChunkHead { base, least, width: 0, multiplier: 1, slope, at, runs: Some(len) });
+                at += len;
+                continue;
+            }
             let (code, multiplier) = (flags & !DIVIDED, if flags & DIVIDED == 0 { 1 } else { DIVISOR as i64 });
             let (width, slope) = match code.checked_sub(SLOPED) {
                 None => (code, 0),
@@ -137,7 +192,7 @@ impl Packed {
             let count = CHUNK.min(len - nth * CHUNK);
             let fall = slope.min(0).wrapping_mul(count as i64 - 1).wrapping_mul(multiplier);
             let least = base.wrapping_add(fall);
-            chunks.push(ChunkHead { base, least, width: u32::from(width), multiplier, slope, at });
+            chunks.push(ChunkHead { base, least, width: u32::from(width), multiplier, slope, at, runs: None });
             at += (count * usize::from(width)).div_ceil(8);
         }
         let start = bytes.len() - rest.len();
@@ -159,7 +214,28 @@ impl Packed {
 
     pub fn get(&self, row: usize) -> i64 {
         let head = self.chunks[row / CHUNK];
-        head.value(row % CHUNK, self.read(head, row % CHUNK))
+        if head.runs.is_none() {
+            return head.value(row % CHUNK, self.read(head, row % CHUNK));
+        }
+        let (mut first, mut value) = (0, head.base);
+        for (start, begin) in self.runs(head).take_while(|(start, _)| *start <= row % CHUNK) {
+            (first, value) = (start, begin);
+        }
+        value.wrapping_add(head.slope.wrapping_mul((row % CHUNK - first) as i64))
+    }
+
+    /// Where each run of a chunk begins, and its first value.
+    fn runs(&self, head: ChunkHead) -> impl Iterator<Item = (usize, i64)> + '_ {
+        let mut rest = &self.bytes[head.at..head.at + head.runs.unwrap_or(0)];
+        let mut next = Some((0usize, head.base));
+        std::iter::from_fn(move || {
+            let (start, value) = next?;
+            next = take_varint(&mut rest).zip(take_varint(&mut rest)).map(|(len, jump)| {
+                let along = value.wrapping_add(head.slope.wrapping_mul(len as i64));
+                (start.saturating_add(len as usize), along.wrapping_add(unzigzag(jump)))
+            });
+            Some((start, value))
+        })
     }
 
     fn read(&self, head: ChunkHead, nth: usize) -> u64 {
@@ -175,7 +251,16 @@ impl Packed {
         out.clear();
         let head = self.chunks[chunk];
         let count = CHUNK.min(self.len - chunk * CHUNK);
-        if head.width == 0 && head.slope == 0 {
+        if head.runs.is_some() {
+            let mut runs = self.runs(head).peekable();
+            while let Some((_, mut value)) = runs.next() {
+                let end = runs.peek().map_or(count, |(start, _)| count.min(*start));
+                while out.len() < end {
+                    out.push(value);
+                    value = value.wrapping_add(head.slope);
+                }
+            }
+        } else if head.width == 0 && head.slope == 0 {
             out.resize(count, head.base);
         } else if head.width <= 56 {
             let mask = (1u64 << head.width) - 1;
@@ -187,6 +272,17 @@ impl Packed {
             }));
         } else {
             out.extend((0..count).map(|nth| head.value(nth, self.read(head, nth))));
+        }
+    }
+
+    /// The values of some rows of a chunk; what `out` has for others is no value of theirs.
+    pub fn rows(&self, chunk: usize, rows: &[usize], out: &mut Vec<i64>) {
+        if rows.len() > FEW_ROWS || self.chunks[chunk].runs.is_some() {
+            return self.chunk(chunk, out);
+        }
+        out.resize(CHUNK.min(self.len - chunk * CHUNK), 0);
+        for row in rows {
+            out[*row] = self.get(chunk * CHUNK + row);
         }
     }
 
@@ -224,6 +320,36 @@ mod tests {
                 .collect();
             let packed = Packed::open(pack(&values)).expect("it was just packed");
             prop_assert_eq!(packed.len(), values.len());
+            let mut out = Vec::new();
+            for chunk in 0..values.len().div_ceil(CHUNK) {
+                packed.chunk(chunk, &mut out);
+                prop_assert_eq!(&out[..], &values[chunk * CHUNK..(chunk * CHUNK + out.len())]);
+                prop_assert!(out.iter().all(|value| packed.least(chunk) <= *value));
+                for step in [1, 50] {
+                    let rows: Vec<usize> = (0..out.len()).step_by(step).collect();
+                    let mut some = Vec::new();
+                    packed.rows(chunk, &rows, &mut some);
+                    prop_assert!(rows.iter().all(|row| some[*row] == out[*row]) && some.len() == out.len());
+                }
+            }
+            for (row, value) in values.iter().enumerate() {
+                prop_assert_eq!(packed.get(row), *value);
+            }
+        }
+
+        #[test]
+        fn runs_read_the_same_and_take_less_room(
+            runs in proptest::collection::vec((1usize..200, prop_oneof![any::<i64>(), 0i64..100_000]), 1..12),
+            step in prop_oneof![Just(0i64), Just(1), -9i64..9, any::<i64>()],
+        ) {
+            let values: Vec<i64> = runs
+                .iter()
+                .flat_map(|(len, first)| (0..*len as i64).map(move |nth| first.wrapping_add(step.wrapping_mul(nth))))
+                .collect();
+            let bytes = pack(&values);
+            // The jump behind a run takes at most ten bytes, and so does each number of a chunk's head.
+            prop_assert!(bytes.len() <= runs.len() * 24 + values.len().div_ceil(CHUNK) * 40 + PADDING + 4);
+            let packed = Packed::open(bytes).expect("it was just packed");
             let mut out = Vec::new();
             for chunk in 0..values.len().div_ceil(CHUNK) {
                 packed.chunk(chunk, &mut out);

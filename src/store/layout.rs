@@ -26,8 +26,8 @@ use super::value::NumberStyle;
 
 pub const MAGIC: [u8; 8] = *b"WEIRprt1";
 /// The format that this program writes. Parts of format 1 have postings that are not read any more: in them every chunk
-/// is looked into.
-pub const VERSION: u32 = 2;
+/// is looked into. Packed columns have runs from format 3 on.
+pub const VERSION: u32 = 3;
 /// The first format whose postings are read, and whose text dictionary is compressed.
 pub const VERSION_OF_POSTINGS: u32 = 2;
 /// The column under which postings of random identifiers stand.
