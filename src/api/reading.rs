@@ -155,8 +155,12 @@ pub async fn groups(
     with_percentiles: bool,
     visibility: Visibility,
 ) -> Result<Vec<Group>, Problem> {
-    let request = AggregateRequest { filter, group_by, with_percentiles, max_groups: MAX_GROUPS, deadline: deadline() };
+    let request = groups_request(filter, group_by, with_percentiles);
     reader(api)?.aggregate(request, visibility).await.map_err(problem)
+}
+
+pub fn groups_request(filter: Filter, group_by: Vec<GroupKey>, with_percentiles: bool) -> AggregateRequest {
+    AggregateRequest { filter, group_by, with_percentiles, max_groups: MAX_GROUPS, deadline: deadline() }
 }
 
 /// The total of a list, where its last page tells and nothing needs to be counted.

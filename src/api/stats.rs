@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::Api;
 use super::answer::Answer;
 use super::params::bad;
-use super::reading::{check_fields, filter, groups, problem, reader, record_read, visibility, whole};
+use super::reading::{check_fields, filter, groups, groups_request, problem, reader, record_read, visibility, whole};
 use super::routes::Call;
 use super::shape::{Object, array};
 use crate::net::http::Problem;
-use crate::query::request::{CountLimit, Filter, Group, GroupKey, Zone};
+use crate::query::request::{Filter, Group, GroupKey, ReadError, Zone};
 use crate::units::{Duration, Timestamp};
 use crate::visibility::Visibility;
 
@@ -36,33 +36,16 @@ pub async fn stats(api: &Api, call: Call) -> Result<Answer, Problem> {
 }
 
 async fn totals(api: &Api, filter: Filter, sees: Visibility) -> Result<Vec<u8>, Problem> {
-    let place = reader(api)?;
-    let total = place.count(filter.clone(), sees.clone(), CountLimit::Exact, super::reading::deadline());
-    let total = total.await.map_err(problem)?;
     let day_ago = Timestamp(Timestamp::now().0 - DAY);
     let recent = Filter { from: Some(filter.from.map_or(day_ago, |from| from.max(day_ago))), ..filter.clone() };
     let recent = whole(api, recent, sees.clone()).await?;
     let all = groups(api, filter.clone(), Vec::new(), true, sees.clone()).await?.pop().unwrap_or_default();
-    let by = async |name: &str| -> Result<Vec<u8>, Problem> {
-        if place.lacks(vec![name.to_owned()]).await.map_err(problem)?.is_some() {
-            return Ok(b"{}".to_vec());
-        }
-        let key = vec![GroupKey::Field(vec![name.to_owned()])];
-        let found = groups(api, filter.clone(), key, false, sees.clone()).await?;
-        let mut counts: Vec<(&str, u64)> =
-            found.iter().filter_map(|group| Some((group.keys[0].as_deref()?, group.count))).collect();
-        counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-        let mut object = Object::new();
-        for (name, count) in counts {
-            object.number(name, count);
-        }
-        Ok(object.finish())
-    };
+    let [by_event_type, by_entity_type] = by_types(api, filter, sees).await?;
     Ok(Object::new()
-        .number("total_logs", total.count)
+        .number("total_logs", all.count)
         .number("recent_24h", recent.count)
-        .raw("by_event_type", Some(&by("event_type").await?))
-        .raw("by_entity_type", Some(&by("entity_type").await?))
+        .raw("by_event_type", Some(&counts(&by_event_type)))
+        .raw("by_entity_type", Some(&counts(&by_entity_type)))
         .number("errors", all.errors)
         .float("success_rate", Some(all.success_rate()))
         .float("avg_ms", all.avg_ms())
@@ -71,6 +54,51 @@ async fn totals(api: &Api, filter: Filter, sees: Visibility) -> Result<Vec<u8>, 
         .time("first_event", all.first)
         .time("last_event", all.last)
         .finish())
+}
+
+/// How many events have each `event_type`, and each `entity_type`: by one look at the events, unless there are too many
+/// pairs of both.
+async fn by_types(api: &Api, filter: Filter, sees: Visibility) -> Result<[BTreeMap<String, u64>; 2], Problem> {
+    const NAMES: [&str; 2] = ["event_type", "entity_type"];
+    let place = reader(api)?;
+    let mut keys = Vec::new();
+    for (nth, name) in NAMES.into_iter().enumerate() {
+        if place.lacks(vec![name.to_owned()]).await.map_err(problem)?.is_none() {
+            keys.push((nth, GroupKey::Field(vec![name.to_owned()])));
+        }
+    }
+    let mut counts = [BTreeMap::new(), BTreeMap::new()];
+    let mut add = |keys: &[(usize, GroupKey)], found: Vec<Group>| {
+        for group in found {
+            for ((nth, _), value) in keys.iter().zip(group.keys) {
+                if let Some(value) = value {
+                    *counts[*nth].entry(value).or_default() += group.count;
+                }
+            }
+        }
+    };
+    let by = |keys: &[(usize, GroupKey)]| keys.iter().map(|(_, key)| key.clone()).collect();
+    match place.aggregate(groups_request(filter.clone(), by(&keys), false), sees.clone()).await {
+        Ok(found) => add(&keys, found),
+        Err(ReadError::Invalid(_) | ReadError::TooLarge(_)) => {
+            for key in keys.chunks(1) {
+                add(key, groups(api, filter.clone(), by(key), false, sees.clone()).await?);
+            }
+        }
+        Err(error) => return Err(problem(error)),
+    }
+    Ok(counts)
+}
+
+/// The most frequent first.
+fn counts(by: &BTreeMap<String, u64>) -> Vec<u8> {
+    let mut counts: Vec<(&String, &u64)> = by.iter().collect();
+    counts.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let mut object = Object::new();
+    for (name, count) in counts {
+        object.number(name, *count);
+    }
+    object.finish()
 }
 
 async fn grouped(api: &Api, call: &Call, keys: &str, filter: Filter, sees: Visibility) -> Result<Vec<u8>, Problem> {

@@ -9,7 +9,8 @@ use super::bits::{CHUNK, Packed};
 use super::chunks::ChunkSet;
 use super::clock::Clock;
 use super::coded::{IN_LINE, NONE, number_of};
-use super::groups::{Failed, Groups, KeyValue, Partial, key_value};
+use super::groups::{Failed, Groups, KeyValue, Partial, PartialGroups, key_value};
+use super::kept::{Question, part_within};
 use super::layout::{Encoding, Section};
 use super::parallel;
 use super::part::{Dictionary, Part};
@@ -37,8 +38,9 @@ impl Snapshot {
             }
         };
         let groups = Mutex::new(Groups::new(&self.share));
+        let question = Question::of_groups(request, visibility);
         parallel::each(&order, |partial: &mut Partial, nth| {
-            add_place(&places[nth], request, visibility, &needs, partial, &groups)
+            add_place(&places[nth], request, visibility, &needs, question.as_ref(), partial, &groups)
                 .or_else(|failed| of_failure(&places[nth], failed))
         })?;
         let groups = groups.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -67,36 +69,69 @@ fn add_place(
     request: &AggregateRequest,
     visibility: &Visibility,
     needs: &super::candidates::Needs,
+    question: Option<&Question>,
     partial: &mut Partial,
     groups: &Mutex<Groups>,
 ) -> Result<(), Failed> {
+    let known = part_within(place, &request.filter).zip(question);
+    if let Some(groups_of_part) = known.and_then(|(part, question)| question.groups(part)) {
+        return groups_of_part.merge(request, groups);
+    }
     let candidates = place.candidates(needs)?;
-    if candidates.is_empty() {
-        return Ok(());
+    // Without candidates no column is opened.
+    let found = if candidates.is_empty() {
+        PartialGroups::none()
+    } else if let Some(sums) = ChunkSums::of(place, request, visibility)? {
+        // What sums tell is merged at once and not kept.
+        let left = add_sums(sums, place, request, &candidates, groups)?;
+        return match left.is_empty() {
+            true => Ok(()),
+            false => add_rows(place, request, visibility, left, partial, groups)?.merge(request, groups),
+        };
+    } else {
+        add_rows(place, request, visibility, candidates.iter().collect(), partial, groups)?
+    };
+    found.merge(request, groups)?;
+    if let Some((part, question)) = known {
+        question.keep_groups(part, Arc::new(found));
     }
-    let left = add_sums(place, request, visibility, &candidates, groups)?;
-    // Where sums tell of all chunks, no column is opened.
-    if left.is_empty() {
-        return Ok(());
-    }
+    Ok(())
+}
+
+/// The groups of the rows of some chunks.
+fn add_rows(
+    place: &Place,
+    request: &AggregateRequest,
+    visibility: &Visibility,
+    chunks: Vec<usize>,
+    partial: &mut Partial,
+    groups: &Mutex<Groups>,
+) -> Result<PartialGroups, Failed> {
     let mut filter = RowFilter::new(place, &request.filter, visibility)?;
     let mut measures = Measures::new(place)?;
     let mut keys: Vec<KeyReader> =
         request.group_by.iter().map(|by| KeyReader::new(place, by, visibility)).collect::<io::Result<_>>()?;
     let (mut times, mut rows) = (Vec::new(), Vec::new());
+    let is_within = part_within(place, &request.filter).is_some();
     partial.begin(groups, request.with_percentiles.then(|| place.events()))?;
-    for chunk in left {
+    for chunk in chunks {
         if Instant::now() >= request.deadline {
             return Err(Failed::Stop(Stop::Failed(ReadError::Deadline)));
         }
-        place.chunk_times(chunk, &mut times)?;
+        match is_within {
+            true => place.times_within(chunk, &[], &mut times)?,
+            false => place.chunk_times(chunk, &mut times)?,
+        }
         filter.rows(chunk, &times, &mut rows)?;
         if rows.is_empty() {
             continue;
         }
-        measures.load(place, chunk)?;
+        if is_within {
+            place.times_within(chunk, &rows, &mut times)?;
+        }
+        measures.load(place, chunk, &rows)?;
         for key in &mut keys {
-            key.load(place, chunk)?;
+            key.load(place, chunk, &rows)?;
         }
         for row in rows.iter().copied() {
             let short = [
@@ -119,18 +154,17 @@ fn add_place(
             partial.add(number, outcome, duration, times[row]);
         }
     }
-    partial.end(request, groups)
+    Ok(partial.end())
 }
 
 /// Adds what sums tell of a place. Tells which chunks are left.
 fn add_sums(
+    mut sums: ChunkSums,
     place: &Place,
     request: &AggregateRequest,
-    visibility: &Visibility,
     candidates: &ChunkSet,
     groups: &Mutex<Groups>,
 ) -> Result<Vec<usize>, Failed> {
-    let Some(mut sums) = ChunkSums::of(place, request, visibility)? else { return Ok(candidates.iter().collect()) };
     let mut left = Vec::new();
     if !sums.add_part(place, request, groups)? {
         let mut groups = super::lock(groups);
@@ -172,9 +206,9 @@ impl ColumnReader {
         Ok(Some(ColumnReader { in_shape, column, kind, values: Vec::new() }))
     }
 
-    fn load(&mut self, chunk: usize) {
+    fn load(&mut self, chunk: usize, rows: &[usize]) {
         match &self.kind {
-            Reading::Codes(packed, _) | Reading::Numbers(packed, _) => packed.chunk(chunk, &mut self.values),
+            Reading::Codes(packed, _) | Reading::Numbers(packed, _) => packed.rows(chunk, rows, &mut self.values),
             Reading::Each => {}
         }
     }
@@ -216,16 +250,16 @@ impl Measures {
         Ok(measures)
     }
 
-    fn load(&mut self, place: &Place, chunk: usize) -> io::Result<()> {
+    fn load(&mut self, place: &Place, chunk: usize, rows: &[usize]) -> io::Result<()> {
         if let Place::Tail(tail) = place {
             self.of_tail = measured_tail(&tail.chunks[chunk]);
             let is_known = !self.of_tail.is_empty() && self.of_tail.iter().all(Option::is_some);
             self.lines = if is_known { None } else { place.tail_lines(chunk)? };
         }
         if let Some(shapes) = &self.shapes {
-            shapes.chunk(chunk, &mut self.shape_of);
+            shapes.rows(chunk, rows, &mut self.shape_of);
         }
-        self.status.iter_mut().chain(&mut self.duration).for_each(|column| column.load(chunk));
+        self.status.iter_mut().chain(&mut self.duration).for_each(|column| column.load(chunk, rows));
         Ok(())
     }
 
@@ -335,17 +369,17 @@ impl<'a> KeyReader<'a> {
         })
     }
 
-    fn load(&mut self, place: &Place, chunk: usize) -> io::Result<()> {
+    fn load(&mut self, place: &Place, chunk: usize, rows: &[usize]) -> io::Result<()> {
         if let (GroupKey::Field(path), Place::Tail(tail)) = (self.by, place) {
             self.load_kept(&tail.chunks[chunk], path);
             let is_known = !self.codes.is_empty() && !self.codes.contains(&IN_LINE);
             self.lines = if is_known { None } else { place.tail_lines(chunk)? };
         }
         if let Some(shapes) = &self.shapes {
-            shapes.chunk(chunk, &mut self.shape_of);
+            shapes.rows(chunk, rows, &mut self.shape_of);
         }
         if let Some(column) = &mut self.column {
-            column.load(chunk);
+            column.load(chunk, rows);
         }
         Ok(())
     }

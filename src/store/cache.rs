@@ -19,9 +19,11 @@ pub struct Key {
 /// Contexts for expanding that are kept for the next who needs one.
 const MAX_CONTEXTS: usize = 4;
 
-/// Bounded by bytes.
+/// Bounded by bytes. What parts have answered has a share of its own: a question that reads many columns would drive
+/// out the answers that it has just left.
 pub struct Cache {
     inner: Mutex<Inner>,
+    answers: Mutex<Inner>,
     contexts: Mutex<Vec<DCtx<'static>>>,
     limit: usize,
 }
@@ -39,12 +41,27 @@ struct Entry {
     used: u64,
 }
 
+/// Keys from this section on are those of answers.
+pub const ANSWERS: u16 = 0x100;
+/// One byte in so many is for answers.
+const SHARE_OF_ANSWERS: usize = 4;
+
 /// What an entry costs beside its bytes.
 const OVERHEAD: usize = 128;
 
 impl Cache {
     pub fn new(limit: usize) -> Cache {
-        Cache { inner: Mutex::default(), contexts: Mutex::default(), limit }
+        Cache { inner: Mutex::default(), answers: Mutex::default(), contexts: Mutex::default(), limit }
+    }
+
+    /// The table that a key is in, and the most bytes of it.
+    fn of(&self, key: Key) -> (MutexGuard<'_, Inner>, usize) {
+        let of_answers = self.limit / SHARE_OF_ANSWERS;
+        if key.section >= ANSWERS {
+            (lock(&self.answers), of_answers)
+        } else {
+            (lock(&self.inner), self.limit - of_answers)
+        }
     }
 
     /// What is kept under a key, or what `read` gives, which is kept from now on.
@@ -65,7 +82,7 @@ impl Cache {
     /// What is kept under a key.
     pub fn kept<T: Send + Sync + 'static>(&self, key: Key) -> Option<Arc<T>> {
         let kept = {
-            let mut inner = self.lock();
+            let (mut inner, _) = self.of(key);
             inner.clock += 1;
             let clock = inner.clock;
             inner.entries.get_mut(&key).map(|entry| {
@@ -79,8 +96,9 @@ impl Cache {
     /// Keeps a value, unless it is too large.
     pub fn keep<T: Send + Sync + 'static>(&self, key: Key, value: &Arc<T>, weight: usize) {
         let weight = weight + OVERHEAD;
-        if weight <= self.limit / 4 {
-            self.lock().insert(key, value.clone(), weight, self.limit);
+        let (mut inner, limit) = self.of(key);
+        if weight <= limit / 4 {
+            inner.insert(key, value.clone(), weight, limit);
         }
     }
 
@@ -98,25 +116,27 @@ impl Cache {
 
     /// Forgets what belongs to a part that is gone.
     pub fn forget(&self, part: u64) {
-        let mut inner = self.lock();
-        let inner = &mut *inner;
-        inner.entries.retain(|key, entry| {
-            let stays = key.part != part;
-            if !stays {
-                inner.weight -= entry.weight;
-            }
-            stays
-        });
+        for inner in [&self.inner, &self.answers] {
+            let mut inner = lock(inner);
+            let inner = &mut *inner;
+            inner.entries.retain(|key, entry| {
+                let stays = key.part != part;
+                if !stays {
+                    inner.weight -= entry.weight;
+                }
+                stays
+            });
+        }
     }
 
     pub fn weight(&self) -> usize {
-        self.lock().weight
+        lock(&self.inner).weight + lock(&self.answers).weight
     }
+}
 
-    /// A panic elsewhere leaves the table usable.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A panic elsewhere leaves the table usable.
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Inner {
@@ -144,5 +164,28 @@ impl Inner {
                 self.weight -= entry.weight;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_drive_out_columns_and_no_answers_and_neither_takes_more_than_its_share() {
+        let cache = Cache::new(64 * 1024);
+        let key = |section: u16, part: u64| Key { part, section, column: 0, block: 0 };
+        let answer = Arc::new(7u64);
+        cache.keep(key(ANSWERS, 0), &answer, 8);
+        for part in 0..1000 {
+            cache.keep(key(1, part), &Arc::new(part), 4096);
+            assert!(cache.weight() <= 64 * 1024);
+        }
+        assert_eq!(cache.kept::<u64>(key(ANSWERS, 0)), Some(answer));
+        assert_eq!((cache.kept::<u64>(key(1, 0)), cache.kept::<u64>(key(1, 999))), (None, Some(Arc::new(999))));
+        (1..1000).for_each(|part| cache.keep(key(ANSWERS, part), &Arc::new(part), 512));
+        assert!(cache.weight() <= 64 * 1024 && cache.kept::<u64>(key(ANSWERS, 0)).is_none());
+        cache.forget(999);
+        assert_eq!((cache.kept::<u64>(key(ANSWERS, 999)), cache.kept::<u64>(key(1, 999))), (None, None));
     }
 }

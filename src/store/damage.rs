@@ -93,7 +93,9 @@ fn as_format_1(path: &std::path::Path) {
             | layout::Section::PostingsLists
             | layout::Section::Summary => {}
             layout::Section::TextDictionary => {
-                writer.section(section, column, &seal::expanded(&bytes).unwrap()).unwrap();
+                writer
+                    .section(section, column, &seal::expanded(&bytes, &mut zstd::zstd_safe::DCtx::create()).unwrap())
+                    .unwrap();
             }
             layout::Section::Meta => {
                 let mut meta: serde_json::Value = serde_json::from_slice(&bytes).unwrap();

@@ -149,7 +149,41 @@ fn label(by: &GroupKey, value: &KeyValue) -> Option<String> {
     }
 }
 
-/// The groups of one place. They are numbered by codes of the place and join the others by their keys when it is read,
+/// The groups of one place, as they join all others.
+pub struct PartialGroups {
+    keys: Vec<Keys>,
+    tallies: Vec<Tally>,
+    /// By group, and where those of each group end.
+    durations: Vec<f32>,
+    ends: Vec<usize>,
+}
+
+impl PartialGroups {
+    pub fn none() -> PartialGroups {
+        PartialGroups { keys: Vec::new(), tallies: Vec::new(), durations: Vec::new(), ends: Vec::new() }
+    }
+
+    /// Adds them to all others.
+    pub fn merge(&self, request: &AggregateRequest, groups: &Mutex<Groups>) -> Result<(), Failed> {
+        let mut groups = super::lock(groups);
+        let mut start = 0;
+        for ((key, tally), end) in self.keys.iter().zip(&self.tallies).zip(&self.ends) {
+            let number = groups.merge(key.clone(), tally, request)?;
+            groups.add_durations(number, &self.durations[start..*end])?;
+            start = *end;
+        }
+        Ok(())
+    }
+
+    /// Bytes in memory.
+    pub fn weight(&self) -> usize {
+        let text = |value: &KeyValue| if let KeyValue::Text(text) = value { text.len() + 16 } else { 0 };
+        let texts: usize = self.keys.iter().flatten().map(text).sum();
+        texts + self.keys.len() * (std::mem::size_of::<(Keys, Tally)>() + 8) + self.durations.len() * 4
+    }
+}
+
+/// The groups of one place while it is read. They are numbered by codes of the place and join the others by their keys when it is read,
 /// so that a text is looked up once for each place, and the durations of a group are added one after another.
 #[derive(Default)]
 pub struct Partial {
@@ -218,17 +252,15 @@ impl Partial {
         }
     }
 
-    /// Adds the groups of this place to all others.
-    pub fn end(&mut self, request: &AggregateRequest, groups: &Mutex<Groups>) -> Result<(), Failed> {
-        let (sorted, ends) = self.sorted_durations();
-        let mut groups = super::lock(groups);
-        let mut start = 0;
-        for ((key, tally), end) in self.keys.drain(..).zip(&self.tallies).zip(ends) {
-            let number = groups.merge(key, tally, request)?;
-            groups.add_durations(number, &sorted[start..end])?;
-            start = end;
+    /// The groups of this place.
+    pub fn end(&mut self) -> PartialGroups {
+        let (durations, ends) = self.sorted_durations();
+        PartialGroups {
+            keys: std::mem::take(&mut self.keys),
+            tallies: std::mem::take(&mut self.tallies),
+            durations,
+            ends,
         }
-        Ok(())
     }
 
     /// The durations by group, and where those of each group end.
@@ -285,7 +317,7 @@ mod tests {
                         partial.add(number, Outcome::Success, Some(1000f64.powf(share)), 0);
                     }
                 }
-                partial.end(&request, &groups).ok().expect("all groups fit");
+                partial.end().merge(&request, &groups).ok().expect("all groups fit");
             }
         }
         let groups = groups.into_inner().expect("nothing panicked").finish();

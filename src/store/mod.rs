@@ -31,6 +31,7 @@ mod disk;
 mod grams;
 mod groups;
 mod hashing;
+mod kept;
 mod layout;
 #[cfg(test)]
 mod limits;

@@ -156,6 +156,10 @@ impl Part {
         self.file.bytes
     }
 
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
     pub fn events(&self) -> usize {
         self.meta.events as usize
     }
@@ -168,6 +172,11 @@ impl Part {
     pub fn column(&self, name: &str) -> Option<(u32, &Column)> {
         let nth = self.meta.columns.iter().position(|column| column.name == name && !name.is_empty())?;
         Some((nth as u32, &self.meta.columns[nth]))
+    }
+
+    fn expanded(&self, section: Section, column: usize) -> io::Result<Option<Vec<u8>>> {
+        let bytes = self.file.section(section, column)?;
+        Ok(self.cache.decompress(|context| expanded(&bytes, context)))
     }
 
     fn damaged(&self, what: &str) -> io::Error {
@@ -191,7 +200,7 @@ impl Part {
     }
 
     fn read_dictionary(&self, column: u32) -> io::Result<Dictionary> {
-        let bytes = expanded(&self.file.section(Section::Dictionary, column as usize)?);
+        let bytes = self.expanded(Section::Dictionary, column as usize)?;
         let dictionary = bytes.and_then(Dictionary::read);
         dictionary.ok_or_else(|| self.damaged("a dictionary cannot be read"))
     }
@@ -206,7 +215,7 @@ impl Part {
             let packed =
                 Packed::open(self.file.section(Section::ExceptionRows, column as usize)?).ok_or_else(broken)?;
             let rows = (0..packed.len()).map(|nth| packed.get(nth) as u32).collect();
-            let values = expanded(&self.file.section(Section::ExceptionValues, column as usize)?);
+            let values = self.expanded(Section::ExceptionValues, column as usize)?;
             let values = values.and_then(Dictionary::read).ok_or_else(broken)?;
             Ok(Exceptions { rows, values: Some(values) })
         })
@@ -232,7 +241,10 @@ impl Part {
         if self.meta.version < VERSION_OF_POSTINGS {
             return Ok(TextReader::new(&bytes));
         }
-        let bytes = expanded(&bytes).ok_or_else(|| self.damaged("what its texts are compressed against is broken"))?;
+        let bytes = self
+            .cache
+            .decompress(|context| expanded(&bytes, context))
+            .ok_or_else(|| self.damaged("what its texts are compressed against is broken"))?;
         Ok(TextReader::new(&bytes))
     }
 
@@ -326,7 +338,7 @@ impl Part {
     }
 
     fn read_summary(&self) -> io::Result<Summary> {
-        let bytes = expanded(&self.file.section(Section::Summary, 0)?);
+        let bytes = self.expanded(Section::Summary, 0)?;
         let summary = bytes.and_then(|bytes| Summary::read(&bytes, self.chunks()));
         summary.ok_or_else(|| self.damaged("its counts and sums cannot be read"))
     }

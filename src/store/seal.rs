@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use zstd::zstd_safe::DCtx;
+
 use super::IMPORTED;
 use super::aggregate::{Outcome, outcome};
 use super::bits::{CHUNK, pack};
@@ -382,10 +384,12 @@ fn compressed(bytes: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// The way back.
-pub fn expanded(bytes: &[u8]) -> Option<Vec<u8>> {
+pub fn expanded(bytes: &[u8], context: &mut DCtx<'static>) -> Option<Vec<u8>> {
     let (len, packed) = bytes.split_first_chunk::<8>()?;
     let len = usize::try_from(u64::from_le_bytes(*len)).ok().filter(|len| *len <= MAX_EXPANDED)?;
-    zstd::bulk::decompress(packed, len).ok().filter(|raw| raw.len() == len)
+    let mut raw = Vec::with_capacity(len);
+    context.decompress(&mut raw, packed).ok()?;
+    (raw.len() == len).then_some(raw)
 }
 
 /// No dictionary or list of exceptions is larger.

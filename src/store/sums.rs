@@ -20,6 +20,8 @@ const HOUR: i64 = 3600 * 1_000_000;
 pub struct ChunkSums {
     statuses: Option<Arc<Dictionary>>,
     clock: Option<Clock>,
+    /// Whether each key is a member that no event of the part has.
+    is_absent: [bool; 2],
     of_chunks: Option<Arc<ChunkTallies>>,
     /// The groups that were just met, by bucket and status.
     known: ShortKeys,
@@ -49,8 +51,14 @@ impl ChunkSums {
         if filter.query.is_some() && !RowFilter::new(place, filter, visibility)?.is_true_of_all() {
             return Ok(None);
         }
-        let is_of_part = matches!(&request.group_by[..], [by] if number_of(by).is_some());
+        let mut is_absent = [false; 2];
+        for (is_absent, by) in is_absent.iter_mut().zip(&request.group_by) {
+            *is_absent = name_of(by).is_some_and(|name| part.column(name).is_none());
+        }
+        let present = || request.group_by.iter().zip(is_absent).filter(|(_, is_absent)| !is_absent).map(|(by, _)| by);
+        let is_of_part = present().count() == 1 && present().all(|by| number_of(by).is_some());
         Ok(Some(ChunkSums {
+            is_absent,
             of_chunks: if is_of_part { None } else { Some(part.chunk_sums()?) },
             known: ShortKeys::default(),
             statuses: dictionary(part, OF_CHUNKS)?,
@@ -58,16 +66,27 @@ impl ChunkSums {
         }))
     }
 
+    /// The keys that events of the part can have, and their places.
+    fn present<'r>(&self, request: &'r AggregateRequest) -> impl Iterator<Item = (usize, &'r GroupKey)> + use<'r> {
+        let is_absent = self.is_absent;
+        request.group_by.iter().enumerate().filter(move |(nth, _)| !is_absent[*nth])
+    }
+
     /// Adds the whole part, if its sums are those that are asked for.
     pub fn add_part(&self, place: &Place, request: &AggregateRequest, groups: &Mutex<Groups>) -> Result<bool, Failed> {
-        let (Place::Part(part), [by]) = (place, &request.group_by[..]) else { return Ok(false) };
+        let mut present = self.present(request);
+        let (Place::Part(part), Some((at, by)), None) = (place, present.next(), present.next()) else {
+            return Ok(false);
+        };
         let Some(nth) = number_of(by).filter(|_| covers(&request.filter, place.times())) else { return Ok(false) };
         let sums = part.part_sums(nth)?;
         let Some(tallies) = sums.as_ref() else { return Ok(false) };
         let values = dictionary(part, OF_PART[nth])?;
         let mut groups = super::lock(groups);
         for tally in tallies {
-            groups.merge([value_of(values.as_deref(), tally), KeyValue::Missing], tally, request)?;
+            let mut keys = [KeyValue::Missing, KeyValue::Missing];
+            keys[at] = value_of(values.as_deref(), tally);
+            groups.merge(keys, tally, request)?;
         }
         Ok(true)
     }
@@ -79,7 +98,10 @@ impl ChunkSums {
         let first = tallies.iter().map(|tally| tally.first).min().unwrap_or(i64::MAX);
         let last = tallies.iter().map(|tally| tally.last).max().unwrap_or(i64::MIN);
         let is_served = |by: &GroupKey| is_time(by) || name_of(by) == Some(OF_CHUNKS);
-        if first > last || !request.group_by.iter().all(is_served) || !covers(&request.filter, (first, last)) {
+        if first > last
+            || !self.present(request).all(|(_, by)| is_served(by))
+            || !covers(&request.filter, (first, last))
+        {
             return Ok(false);
         }
         let mut bucket = None;
@@ -100,8 +122,8 @@ impl ChunkSums {
                 continue;
             }
             let mut keys = [KeyValue::Missing, KeyValue::Missing];
-            for (key, by) in keys.iter_mut().zip(&request.group_by) {
-                *key = match bucket.filter(|_| is_time(by)) {
+            for (nth, by) in self.present(request) {
+                keys[nth] = match bucket.filter(|_| is_time(by)) {
                     Some(bucket) => KeyValue::Number(bucket),
                     None => value_of(self.statuses.as_deref(), tally),
                 };
