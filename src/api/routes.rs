@@ -106,7 +106,7 @@ const PAGE: &[Parameter] = &[
     parameter("count", Kind::Choice(&["exact"]), COUNT),
 ];
 const COUNT: &str = "`exact` counts everything, within the deadline. Otherwise a total is exact to 100,000, but the \
-    store counts a text in no more than some 12,000 events";
+    store counts a text in no more than some 10,000 events";
 /// Members by which `/api/logs` can be sorted.
 pub const SORTED_BY: &[&str] =
     &["timestamp", "duration_ms", "event_type", "status", "status_code", "user_id", "endpoint"];

@@ -199,7 +199,7 @@ fn a_frequent_text_is_counted_as_far_as_the_bound_reaches_and_whole_where_that_i
     let count = |query: &str, limit| snapshot.count(&filter(query), &all(), limit, later()).expect("a count");
     let page = CountLimit::UpTo(100_000);
     let counted = count("frame", page);
-    assert!(counted.is_at_least && (10_000..20_000).contains(&counted.count), "{counted:?}");
+    assert!(counted.is_at_least && (10_000..15_000).contains(&counted.count), "{counted:?}");
     // Asked again, it goes on where it ended.
     let again = count("frame", page);
     assert!(again.count > counted.count && (again.count == EVENTS || again.is_at_least), "{again:?}");

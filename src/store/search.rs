@@ -23,7 +23,7 @@ use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
 /// Blocks of texts that counting opens, about 50 microseconds each, before it answers "at least".
-const MAX_COUNTED_BLOCKS: usize = 200;
+const MAX_COUNTED_BLOCKS: usize = 160;
 
 /// Of the newest events one in so many is asked for the names of its members.
 const NAMES_STEP: usize = 8;
