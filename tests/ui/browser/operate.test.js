@@ -79,14 +79,14 @@ test("dead letters are shown, replayed and dropped", async () => {
   }
   await eventually("dead letters", async () => (await agent.get("/api/dlq")).total === 3);
   const page = await open(browser, agent, { path: "/?view=operate&tab=dead_letters" });
-  await page.waitForSelector(".letter");
-  await page.locator(".letter .text-button").first().click();
+  await page.waitForSelector(".dead-letter");
+  await page.locator(".dead-letter .text-button").first().click();
   await page.waitForSelector("dialog .code-line");
   assert.match(await page.innerText("dialog"), /another/);
   await page.click("dialog button:has-text('Replay')");
   await page.waitForSelector(".notice");
-  await page.locator(".letter input").nth(0).check();
-  await page.locator(".letter input").nth(1).check();
+  await page.locator(".dead-letter input").nth(0).check();
+  await page.locator(".dead-letter input").nth(1).check();
   await page.click("button:has-text('Drop (2)')");
   await page.click("dialog button:has-text('Drop')");
   await page.waitForSelector(".notice:has-text('2 dead letters dropped')");
