@@ -138,12 +138,12 @@ impl SourceIntake {
         let running = inner.jobs.token();
         if at.is_none() && is_small(&job) {
             let ticket = inner.context.journal.ticket();
-            run_here(inner, flow, job, ticket, answer, running);
+            run_here(inner, Submitted { flow, job, ticket, answer, running });
             return Receipt(receipt);
         }
         self.inner.context.pool.push(|| {
             let ticket = inner.context.journal.ticket();
-            Box::new(move || run(&inner, flow, job, ticket, answer, running))
+            Box::new(move || run(&inner, Submitted { flow, job, ticket, answer, running }))
         });
         Receipt(receipt)
     }
@@ -279,42 +279,38 @@ impl Intake for SourceIntake {
     }
 }
 
-fn run(
-    inner: &Arc<Inner>,
+/// A job on its way through the flow into the journal, and what is released when it has ended.
+struct Submitted {
     flow: Arc<Flow>,
     job: Job,
     ticket: Ticket,
     answer: oneshot::Sender<Outcome>,
     running: TaskTrackerToken,
-) {
-    if let Some(outcome) = known(inner, &flow, &job) {
-        return say(answer, outcome);
+}
+
+fn run(inner: &Arc<Inner>, submitted: Submitted) {
+    let Submitted { flow, job, .. } = &submitted;
+    if let Some(outcome) = known(inner, flow, job) {
+        return say(submitted.answer, outcome);
     }
-    let work = match process(&flow, &job, &inner.context.limits) {
-        Ok(work) => work,
-        Err(refused) => {
-            log_refused(inner, &job, &refused);
-            return say(answer, outcome(JobStatus::Rejected, 0, refused));
-        }
-    };
-    keep_and_commit(inner, flow, job, work, ticket, answer, running);
+    match process(flow, job, &inner.context.limits) {
+        Ok(work) => keep_and_commit(inner, submitted, work),
+        Err(refused) => reject(inner, submitted, JobStatus::Rejected, refused),
+    }
+}
+
+/// Takes nothing of a job.
+fn reject(inner: &Inner, submitted: Submitted, status: JobStatus, refused: Vec<Refusal>) {
+    log_refused(inner, &submitted.job, &refused);
+    say(submitted.answer, outcome(status, 0, refused));
 }
 
 /// Puts what is dead into the queue, and commits the rest of a job.
-fn keep_and_commit(
-    inner: &Arc<Inner>,
-    flow: Arc<Flow>,
-    job: Job,
-    work: Work,
-    ticket: Ticket,
-    answer: oneshot::Sender<Outcome>,
-    running: TaskTrackerToken,
-) {
-    if let Err(status) = keep_dead_letters(inner, &flow, &job, &work) {
-        log_refused(inner, &job, &work.refused);
-        return say(answer, outcome(status, 0, work.refused));
+fn keep_and_commit(inner: &Arc<Inner>, submitted: Submitted, work: Work) {
+    match keep_dead_letters(inner, &submitted.flow, &submitted.job, &work) {
+        Ok(()) => commit(inner, submitted, work),
+        Err(status) => reject(inner, submitted, status, work.refused),
     }
-    commit(inner, flow, job, work, ticket, answer, running);
 }
 
 /// Whether a job is done sooner than another thread would be awake to do it. A key is looked up on the disk.
@@ -323,24 +319,14 @@ fn is_small(job: &Job) -> bool {
 }
 
 /// Does a small job on the caller's thread, which must not wait: dead letters are written on a data thread.
-fn run_here(
-    inner: Arc<Inner>,
-    flow: Arc<Flow>,
-    job: Job,
-    ticket: Ticket,
-    answer: oneshot::Sender<Outcome>,
-    running: TaskTrackerToken,
-) {
+fn run_here(inner: Arc<Inner>, submitted: Submitted) {
     let context = inner.context.clone();
-    let here = panics::contain(|| match process(&flow, &job, &context.limits) {
-        Err(refused) => {
-            log_refused(&inner, &job, &refused);
-            say(answer, outcome(JobStatus::Rejected, 0, refused));
+    let here = panics::contain(|| match process(&submitted.flow, &submitted.job, &context.limits) {
+        Err(refused) => reject(&inner, submitted, JobStatus::Rejected, refused),
+        Ok(work) if has_dead_letters(&submitted.job, &work) => {
+            context.pool.push(|| Box::new(move || keep_and_commit(&inner, submitted, work)))
         }
-        Ok(work) if has_dead_letters(&job, &work) => {
-            context.pool.push(|| Box::new(move || keep_and_commit(&inner, flow, job, work, ticket, answer, running)))
-        }
-        Ok(work) => commit(&inner, flow, job, work, ticket, answer, running),
+        Ok(work) => commit(&inner, submitted, work),
     });
     // What the job holds (ticket, receipt) is released by the unwinding itself.
     if let Err(panic) = here {
@@ -349,15 +335,8 @@ fn run_here(
 }
 
 /// Commits what a job has come to, and answers once that is as safe as the job asked for.
-fn commit(
-    inner: &Arc<Inner>,
-    flow: Arc<Flow>,
-    job: Job,
-    work: Work,
-    ticket: Ticket,
-    answer: oneshot::Sender<Outcome>,
-    running: TaskTrackerToken,
-) {
+fn commit(inner: &Arc<Inner>, submitted: Submitted, work: Work) {
+    let Submitted { flow, job, ticket, answer, running } = submitted;
     log_refused(inner, &job, &work.refused);
     let Work { result, refused, counts, accepted } = work;
     // A key belongs to what was taken: a body of which nothing was usable may be corrected and sent again.
