@@ -138,15 +138,13 @@ impl Access {
             };
         }
         let who = self.authenticator.authenticate(request.headers(), peer.ip).await?;
-        let who = self.roles.complete(who.expect("the authenticator of the API is never open")).await;
-        Ok((who, bearer(request).and_then(|token| expiry(&token))))
+        Ok((self.with_role(who).await, bearer(request).and_then(|token| expiry(&token))))
     }
 
     /// Who a token is of, and when it ends.
     pub async fn by_token(&self, token: &str, peer: Peer) -> Result<(Principal, Option<i64>), Problem> {
         let who = self.authenticator.authenticate_token(token, peer.ip).await?;
-        let who = self.roles.complete(who.expect("the authenticator of the API is never open")).await;
-        Ok((who, expiry(token)))
+        Ok((self.with_role(who).await, expiry(token)))
     }
 
     pub async fn by_password(&self, user: &str, password: &str, peer: Peer) -> Result<Principal, Problem> {
@@ -155,7 +153,12 @@ impl Access {
         let value = HeaderValue::from_str(&format!("Basic {pair}")).expect("plain text");
         headers.insert(hyper::header::AUTHORIZATION, value);
         let who = self.authenticator.authenticate(&headers, peer.ip).await?;
-        Ok(self.roles.complete(who.expect("the authenticator of the API is never open")).await)
+        Ok(self.with_role(who).await)
+    }
+
+    /// Who was authenticated, with the role that is configured for them.
+    async fn with_role(&self, who: Option<Principal>) -> Principal {
+        self.roles.complete(who.expect("the authenticator of the API is never open")).await
     }
 
     /// Whether the caller may use a route.

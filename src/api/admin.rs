@@ -7,8 +7,8 @@ use super::activity::{error_rate, since_midnight};
 use super::answer::Answer;
 use super::params::Params;
 use super::reading::{
-    check_fields, check_subject, deadline, executions, groups, newest, page, problem, query, reader, record_read,
-    total_of_last, visibility, whole,
+    EXACT_TOTAL, check_fields, check_subject, deadline, executions, groups, newest, page, problem, query, reader,
+    record_read, total_of_last, visibility, whole,
 };
 use super::routes::Call;
 use super::shape::{Event, Object, array};
@@ -161,20 +161,13 @@ pub async fn activity(api: &Api, call: Call) -> Result<Answer, Problem> {
         other => Sort::Field(other.to_owned()),
     };
     let is_descending = call.params.text("sort_order").is_none_or(|order| order == "desc");
-    let request = PageRequest {
-        filter: filter.clone(),
-        sort,
-        is_descending,
-        after: None,
-        offset: offset as usize,
-        limit: limit as usize,
-        deadline: deadline(),
-    };
+    let newest = newest(filter.clone(), limit as usize, offset as usize);
+    let request = PageRequest { sort, is_descending, ..newest };
     let place = reader(api)?;
     let found = place.page(request, sees.clone()).await.map_err(problem)?;
     let total = match total_of_last(&found, offset) {
         Some(total) => total,
-        None => place.count(filter, sees.clone(), CountLimit::UpTo(100_000), deadline()).await.map_err(problem)?,
+        None => place.count(filter, sees.clone(), CountLimit::UpTo(EXACT_TOTAL), deadline()).await.map_err(problem)?,
     };
     let rows = found.rows;
     let stats = statistics(api, sees).await?;

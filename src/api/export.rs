@@ -10,12 +10,12 @@ use hyper::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap,
 use super::Api;
 use super::answer::Answer;
 use super::params::{Params, bad};
-use super::reading::{check_fields, deadline, filter, problem, reader, record_read, visibility};
+use super::reading::{check_fields, deadline, filter, newest, problem, reader, record_read, visibility};
 use super::routes::Call;
 use super::shape::{Event, log_row};
 use crate::component::Reader;
 use crate::net::http::{Body, Problem};
-use crate::query::request::{Keyset, PageRequest, ReadError, Row, Sort};
+use crate::query::request::{Keyset, PageRequest, ReadError, Row};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
@@ -90,15 +90,7 @@ pub async fn export(api: &Api, call: Call) -> Result<Answer, Problem> {
         Visibility::All { own, .. } => Visibility::All { own, preview: usize::MAX },
         other => other,
     };
-    let request = PageRequest {
-        filter: filter(params)?,
-        sort: Sort::Time,
-        is_descending: true,
-        after: None,
-        offset: 0,
-        limit: PAGE,
-        deadline: deadline(),
-    };
+    let request = newest(filter(params)?, PAGE, 0);
     let mut export = Export {
         place: reader(api)?,
         request,
@@ -313,15 +305,7 @@ mod tests {
     async fn an_export_that_cannot_go_on_breaks_off_and_has_no_count() {
         let mut export = Export {
             place: std::sync::Arc::new(OnePage(AtomicBool::new(false))),
-            request: PageRequest {
-                filter: Filter::default(),
-                sort: Sort::Time,
-                is_descending: true,
-                after: None,
-                offset: 0,
-                limit: PAGE,
-                deadline: deadline(),
-            },
+            request: newest(Filter::default(), PAGE, 0),
             sees: Visibility::All { own: String::new(), preview: 100 },
             format: Format::Csv,
             columns: vec!["id".to_owned()],

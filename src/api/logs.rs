@@ -8,7 +8,8 @@ use super::Api;
 use super::answer::Answer;
 use super::params::Params;
 use super::reading::{
-    check_fields, cursor, deadline, filter, page, problem, read_cursor, reader, record_read, total_of_last, visibility,
+    EXACT_TOTAL, check_fields, cursor, deadline, filter, newest, page, problem, read_cursor, reader, record_read,
+    total_of_last, visibility,
 };
 use super::routes::Call;
 use super::shape::{Event, Object, array, log_row};
@@ -16,8 +17,6 @@ use crate::component::reader::Key;
 use crate::net::http::Problem;
 use crate::query::request::{CountLimit, Filter, Keyset, PageRequest, Row, Sort, SortKey, Total};
 
-/// Totals are exact up to this.
-const EXACT_TOTAL: u64 = 100_000;
 /// How long `?wait=stored` waits.
 const STORED_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -28,15 +27,8 @@ pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
     let (sort, is_descending) = sorted(params);
     let order = order_label(&sort, is_descending);
     let (filter, after, sees) = (filter(params)?, read_cursor(api, params, &order)?, visibility(api, call.reader()));
-    let request = PageRequest {
-        filter: filter.clone(),
-        sort,
-        is_descending,
-        after,
-        offset: offset as usize,
-        limit: limit as usize,
-        deadline: deadline(),
-    };
+    let newest = newest(filter.clone(), limit as usize, offset as usize);
+    let request = PageRequest { sort, is_descending, after, ..newest };
     let place = reader(api)?;
     let found = place.page(request, sees.clone()).await.map_err(problem)?;
     let count = if params.has("count") { CountLimit::Exact } else { CountLimit::UpTo(EXACT_TOTAL) };
@@ -115,13 +107,9 @@ pub async fn context(api: &Api, call: Call) -> Result<Answer, Problem> {
         filter.equals.push(session);
         let keyset = Keyset { key: SortKey::None, ..row.keyset.clone() };
         let request = |is_descending: bool| PageRequest {
-            filter: filter.clone(),
-            sort: Sort::Time,
             is_descending,
             after: Some(keyset.clone()),
-            offset: 0,
-            limit,
-            deadline: deadline(),
+            ..newest(filter.clone(), limit, 0)
         };
         let sees = visibility(api, call.reader());
         before = page(api, request(true), sees.clone()).await?.rows;

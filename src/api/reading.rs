@@ -139,6 +139,9 @@ pub fn executions() -> Filter {
     filter
 }
 
+/// Totals are exact up to this.
+pub const EXACT_TOTAL: u64 = 100_000;
+
 /// A page, newest first.
 pub fn newest(filter: Filter, limit: usize, offset: usize) -> PageRequest {
     PageRequest { filter, sort: Sort::Time, is_descending: true, after: None, offset, limit, deadline: deadline() }

@@ -8,12 +8,12 @@ use serde_json::value::RawValue;
 
 use super::Api;
 use super::answer::Answer;
-use super::reading::{check_subject, deadline, newest, page, record_read, visibility};
+use super::reading::{check_subject, newest, page, record_read, visibility};
 use super::routes::Call;
 use super::shape::Event;
 use crate::event::Raw;
 use crate::net::http::Problem;
-use crate::query::request::{Filter, Keyset, PageRequest, Row, Sort, SortKey, has, rate};
+use crate::query::request::{Filter, Keyset, Row, SortKey, has, rate};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
@@ -97,16 +97,7 @@ pub async fn report(api: &Api, call: Call) -> Result<Answer, Problem> {
     let mut rows = Vec::new();
     if let Some(session) = &session {
         let filter = Filter { equals: vec![("session_id".to_owned(), session.clone())], ..Filter::default() };
-        let request = PageRequest {
-            filter,
-            sort: Sort::Time,
-            is_descending: true,
-            after: None,
-            offset: 0,
-            limit: MOST_EVENTS,
-            deadline: deadline(),
-        };
-        rows = page(api, request, sees).await?.rows;
+        rows = page(api, newest(filter, MOST_EVENTS, 0), sees).await?.rows;
         rows.extend(open.into_iter().filter(|row| Event::new(row).text("session_id").as_deref() == Some(session)));
         rows.sort_by_key(|row| (row.time, row.seq));
     }
