@@ -329,6 +329,15 @@ fn equal(part: &Part, name: &str, wanted: &str) -> io::Result<Plan> {
     Ok(Plan::Field(vec![ColumnTest { column, in_shape: part.in_shape(column), values }]))
 }
 
+/// What parts answer together for every row, where one that answers `decisive` decides.
+fn of_parts(parts: &[Plan], shapes: usize, decisive: bool) -> Option<bool> {
+    let all: Vec<Option<bool>> = parts.iter().map(|part| part.of_all(shapes)).collect();
+    if all.contains(&Some(decisive)) {
+        return Some(decisive);
+    }
+    all.iter().all(Option::is_some).then_some(!decisive)
+}
+
 impl Plan {
     /// The answer for every row that is not kept whole, where columns have one.
     fn of_all(&self, shapes: usize) -> Option<bool> {
@@ -336,22 +345,8 @@ impl Plan {
             Plan::Yes => Some(true),
             Plan::Maybe | Plan::Anywhere(_) => None,
             Plan::Not(inner) => inner.of_all(shapes).map(|holds| !holds),
-            Plan::And(parts) => {
-                let all: Vec<Option<bool>> = parts.iter().map(|part| part.of_all(shapes)).collect();
-                if all.contains(&Some(false)) {
-                    Some(false)
-                } else {
-                    all.into_iter().all(|one| one.is_some()).then_some(true)
-                }
-            }
-            Plan::Or(parts) => {
-                let all: Vec<Option<bool>> = parts.iter().map(|part| part.of_all(shapes)).collect();
-                if all.contains(&Some(true)) {
-                    Some(true)
-                } else {
-                    all.into_iter().all(|one| one.is_some()).then_some(false)
-                }
-            }
+            Plan::And(parts) => of_parts(parts, shapes, false),
+            Plan::Or(parts) => of_parts(parts, shapes, true),
             Plan::Field(columns) => {
                 let of_shape = |shape: usize| match columns.iter().find(|column| column.in_shape[shape]) {
                     None => Some(false),
