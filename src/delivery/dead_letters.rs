@@ -95,10 +95,7 @@ impl<F: Feed> Loop<F> {
             _ if unparked.not_yet => inner.parking.not_yet(destination, now + TICK),
             None => inner.parking.ended(destination, unparked.ended, now),
             Some(answer) => {
-                // Only what was taken shows that the destination works; without it the waits go on growing.
-                if unparked.ended > 0 {
-                    inner.parking.ended(destination, unparked.ended, now);
-                }
+                inner.parking.ended(destination, unparked.ended, now);
                 let at = At { now, evidence: inner.evidence.now() };
                 inner.parking.refused(destination, answer, retry, chance, at);
             }

@@ -149,9 +149,9 @@ impl Parking {
         self.lots.values_mut().for_each(|lot| lot.due = lot.due.min(now));
     }
 
-    /// So many dead letters have left a lot; the next are due at once.
+    /// So many dead letters have left a lot; the next are due at once. None shows nothing, and the waits go on growing.
     pub fn ended(&mut self, destination: &str, dead_letters: u64, now: Instant) {
-        if let Some(lot) = self.lots.get_mut(destination) {
+        if let Some(lot) = self.lots.get_mut(destination).filter(|_| dead_letters > 0) {
             lot.dead_letters = lot.dead_letters.saturating_sub(dead_letters);
             (lot.failures, lot.due) = (0, now);
         }
