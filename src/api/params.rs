@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use form_urlencoded::parse;
 use jiff::civil;
+use percent_encoding::percent_decode_str;
 
 use crate::net::http::Problem;
 use crate::query::request::Zone;
@@ -58,7 +59,7 @@ impl Params {
             if value.len() > MAX_VALUE {
                 return Err(bad(&name, "the value is too long"));
             }
-            if !is_utf8(encoded) {
+            if percent_decode_str(encoded).decode_utf8().is_err() {
                 return Err(bad(&name, "the value is not UTF-8"));
             }
             params.check(parameter, &value)?;
@@ -125,18 +126,6 @@ impl Params {
     pub fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.values.iter().map(|(name, value)| (*name, value.as_str()))
     }
-}
-
-/// Whether a part of a query string decodes to UTF-8.
-fn is_utf8(encoded: &str) -> bool {
-    let mut parts = encoded.split('%');
-    let mut decoded = parts.next().unwrap_or("").as_bytes().to_vec();
-    for part in parts {
-        let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.extend(byte);
-        decoded.extend_from_slice(if byte.is_some() { &part.as_bytes()[2..] } else { part.as_bytes() });
-    }
-    std::str::from_utf8(&decoded).is_ok()
 }
 
 /// A problem with one parameter.

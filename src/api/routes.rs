@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Uri};
+use percent_encoding::percent_decode_str;
 
 use super::answer::Answer;
 use super::params::{Kind, Parameter, Params};
@@ -511,18 +512,12 @@ fn matches(pattern: &str, path: &str) -> Option<Vec<String>> {
                 if given.is_empty() {
                     return None;
                 }
-                parts.push(percent_decoded(given)?);
+                parts.push(percent_decode_str(given).decode_utf8_lossy().into_owned());
             }
             (Some(wanted), Some(given)) if wanted == given => {}
             _ => return None,
         }
     }
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    // A plus sign in a path is itself.
-    let query = text.replace('+', "%2B");
-    form_urlencoded::parse(query.as_bytes()).next().map(|(text, _)| text.into_owned())
 }
 
 #[cfg(test)]
@@ -542,6 +537,7 @@ mod tests {
         assert_eq!(found("GET", "/api/logs/export"), "GET /api/logs/export []");
         assert_eq!(found("HEAD", "/api/logs/42"), "GET /api/logs/{id} [\"42\"]");
         assert_eq!(found("GET", "/api/logs/a%20b+c/context"), "GET /api/logs/{id}/context [\"a b+c\"]");
+        assert_eq!(found("GET", "/api/logs/a=b&c%3D%26"), "GET /api/logs/{id} [\"a=b&c=&\"]");
         assert_eq!(found("PUT", "/api/logs"), "GET, POST");
         assert_eq!(found("POST", "/api/dlq/1"), "GET, DELETE");
         assert_eq!(found("POST", "/api/logs/export"), "GET");
