@@ -239,12 +239,14 @@ impl Batch {
 
     // --- reading (after split_all) ---
 
+    #[inline]
     fn table(&self, event: usize) -> &[Field] {
         let Event { first, count, split, .. } = self.events[event];
         assert!(split, "fields are looked at only after split_all");
         &self.fields[first as usize..(first + count) as usize]
     }
 
+    #[inline]
     fn value_of(&self, field: &Field) -> Raw<'_> {
         let range = field.value as usize..(field.value + field.len) as usize;
         Raw(if field.made { &self.made[range] } else { &self.input[range] })
@@ -277,11 +279,13 @@ impl Batch {
     }
 
     /// How many fields an event has.
+    #[inline]
     pub fn field_count(&self, event: usize) -> usize {
         self.events[event].count as usize
     }
 
     /// Name and value of the n-th field of an event.
+    #[inline]
     pub fn nth(&self, event: usize, nth: usize) -> (NameId, Raw<'_>) {
         let field = &self.table(event)[nth];
         (field.name, self.value_of(field))

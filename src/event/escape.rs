@@ -78,9 +78,20 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// Appends ASCII as a JSON string, quotes included.
+pub fn push_ascii(out: &mut Vec<u8>, text: &[u8]) {
+    debug_assert!(text.is_ascii(), "other text is checked first");
+    out.push(b'"');
+    push_bytes(out, text);
+    out.push(b'"');
+}
+
 /// Appends the inside of a JSON string.
 pub fn push_inside(out: &mut Vec<u8>, text: &str) {
-    let mut rest = text.as_bytes();
+    push_bytes(out, text.as_bytes());
+}
+
+fn push_bytes(out: &mut Vec<u8>, mut rest: &[u8]) {
     loop {
         let clean = clean_len(rest);
         out.extend_from_slice(&rest[..clean]);

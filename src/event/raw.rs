@@ -35,10 +35,12 @@ impl<'a> Raw<'a> {
     }
 
     /// The JSON text itself, as bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &'a [u8] {
         self.0
     }
 
+    #[inline]
     pub fn kind(&self) -> Kind {
         match self.0.first() {
             Some(b'"') => Kind::String,
@@ -65,6 +67,7 @@ impl<'a> Raw<'a> {
     }
 
     /// The inside of the string's quotes, escapes as they stand.
+    #[inline]
     pub fn inside(&self) -> Option<&'a [u8]> {
         (self.kind() == Kind::String).then(|| &self.0[1..self.0.len() - 1])
     }

@@ -3,7 +3,9 @@
 
 use std::arch::x86_64::*;
 
-use super::filter::{AHEAD, BLOCK, Filter, Hit, Masks, NO_CANDIDATES, TOGETHER, WINDOW, Walk, block_at};
+use super::filter::{
+    AHEAD, AT_ONCE, BLOCK, Filter, Hit, Masks, NO_CANDIDATES, SHORT, TOGETHER, WINDOW, Walk, block_at, put_in_order,
+};
 
 /// Whether this processor can.
 pub fn is_there() -> bool {
@@ -22,6 +24,18 @@ pub fn scan(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
 #[target_feature(enable = "avx2,bmi1,popcnt")]
 fn run(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
     let tables = Tables::of(filter);
+    if text.len() <= SHORT {
+        let (mut walk, mut candidates) = (Walk::default(), [0; SHORT + AT_ONCE]);
+        for base in (0..text.len()).step_by(BLOCK) {
+            let masks = [masks(&tables, &block_at(text, base))];
+            let before = hits.len();
+            filter.find_windows(text, base, &masks, &mut candidates, hits);
+            let words = hits.len();
+            walk.step(base, masks[0], hits);
+            put_in_order(hits, before, words);
+        }
+        return;
+    }
     let (mut walk, mut base, mut candidates) = (Walk::default(), 0, NO_CANDIDATES);
     let mut gathered = [Masks::default(); TOGETHER];
     while base < text.len() {
@@ -36,11 +50,14 @@ fn run(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
             gathered[0] = masks(&tables, &block_at(text, base));
             count = 1;
         }
+        let before = hits.len();
         filter.find_windows(text, base, &gathered[..count], &mut candidates, hits);
+        let words = hits.len();
         for masks in &gathered[..count] {
             walk.step(base, *masks, hits);
             base += BLOCK;
         }
+        put_in_order(hits, before, words);
     }
 }
 
@@ -96,7 +113,6 @@ pub const CLASSES: [u8; 128] = {
 impl Tables {
     #[target_feature(enable = "avx2")]
     fn of(filter: &Filter) -> Tables {
-        let each = |halves: &[[u8; 16]; WINDOW]| std::array::from_fn(|place| both(&halves[place]));
         let [one, two] = filter.halves();
         Tables {
             low: [each(&one.low), each(&two.low)],
@@ -108,6 +124,14 @@ impl Tables {
 }
 
 #[target_feature(enable = "avx2")]
+#[inline]
+fn each(tables: &[[u8; 16]; WINDOW]) -> [__m256i; WINDOW] {
+    let [one, two, three, four, five] = tables;
+    [both(one), both(two), both(three), both(four), both(five)]
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
 fn both(table: &[u8; 16]) -> __m256i {
     // SAFETY: sixteen bytes are read from a reference to sixteen; the load needs no alignment.
     _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })

@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 
 use super::avx2::{CLASSES, DIGIT, LETTERS_1, LETTERS_2};
 use super::filter::{
-    AHEAD, BLOCK, Bytes, DIGITS, Filter, GROUPS, Hit, Masks, NO_CANDIDATES, RUN, Sign, TOGETHER, WINDOW, block_at,
-    push_all,
+    self, AHEAD, AT_ONCE, BLOCK, Bytes, DIGITS, Filter, GROUPS, Hit, Masks, NO_CANDIDATES, RUN, SHORT, Sign, TOGETHER,
+    WINDOW, block_at, push_all, put_in_order,
 };
 
 /// Whether this processor can.
@@ -29,6 +29,18 @@ pub fn scan(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
 fn run(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
     let bytes = filter.bytes();
+    if text.len() <= SHORT {
+        let (mut walk, mut candidates) = (filter::Walk::default(), [0; SHORT + AT_ONCE]);
+        for base in (0..text.len()).step_by(BLOCK) {
+            let masks = [masks(bytes, &block_at(text, base))];
+            let before = hits.len();
+            filter.find_windows(text, base, &masks, &mut candidates, hits);
+            let words = hits.len();
+            walk.step(base, masks[0], hits);
+            put_in_order(hits, before, words);
+        }
+        return;
+    }
     let (mut walk, mut base, mut candidates) = (Walk::new(), 0, NO_CANDIDATES);
     while base < text.len() {
         let (mut gathered, mut count) = ([Masks::default(); TOGETHER], 0);
@@ -41,8 +53,11 @@ fn run(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
             };
             count += 1;
         }
+        let before = hits.len();
         filter.find_windows(text, base, &gathered[..count], &mut candidates, hits);
+        let words = hits.len();
         walk.step(base, &gathered, hits);
+        put_in_order(hits, before, words);
         base += TOGETHER * BLOCK;
     }
 }

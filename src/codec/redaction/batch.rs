@@ -1,6 +1,6 @@
 //! The hot path: redacts all events of a batch in one pass.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::assign::{is_name_member, is_value_member};
 use super::filter::Hit;
@@ -28,10 +28,30 @@ struct Spot {
     at: usize,
 }
 
-impl Spot {
-    /// Whether a place behind the spot belongs to the same string, which is looked at anyway.
-    fn shares_string(&self, at: usize, input: &[u8]) -> bool {
-        self.at <= at && memchr::memchr2(b'"', b'\n', &input[self.at..at]).is_none()
+/// How many of the events in which something was seen lately had something plausible.
+#[derive(Default)]
+struct Density {
+    seen: u32,
+    plausible: u32,
+}
+
+impl Density {
+    /// Events that are remembered; later ones count more.
+    const MEMORY: u32 = 64;
+    /// Where nearly every event has a secret, so many of them are asked: one in eight.
+    const EACH: usize = 8;
+
+    fn note(&mut self, plausible: bool) {
+        (self.seen, self.plausible) = (self.seen + 1, self.plausible + u32::from(plausible));
+        if self.seen == Density::MEMORY {
+            (self.seen, self.plausible) = (self.seen / 2, self.plausible / 2);
+        }
+    }
+
+    /// Whether it pays to ask if what was seen in an event is plausible, before its fields are decoded and searched.
+    fn asks_for(&self, event: usize) -> bool {
+        let is_high = self.seen >= Density::MEMORY / 4 && self.plausible * 8 >= self.seen * 7;
+        !is_high || event.is_multiple_of(Density::EACH)
     }
 }
 
@@ -47,6 +67,7 @@ impl Engine {
         } else {
             let mut spots = Vec::new();
             self.scan_input(batch, &mut spots);
+            put_in_order(&mut spots);
             self.scan_made(batch, &mut spots);
             self.scan_given_names(batch, &mut spots);
             if !spots.is_sorted() {
@@ -64,7 +85,7 @@ impl Engine {
 
     /// Finds the spots in the bytes that came in.
     fn scan_input(&self, batch: &Batch, spots: &mut Vec<Spot>) {
-        let (mut event, mut hits) = (0, Vec::new());
+        let (mut event, mut hits, mut density) = (0, Vec::new(), Density::default());
         while event < batch.len() {
             let first = event;
             let mut range = batch.span(event);
@@ -76,7 +97,10 @@ impl Engine {
             hits.clear();
             self.filter.scan(&batch.input()[range.clone()], &mut hits);
             let mut holder = first;
-            let mut reader: Option<(usize, Reader<'_>)> = None;
+            let mut reader = Reader::new(&[]);
+            let mut string = 0..0;
+            // The event that was looked at last, whether its hits are asked for, and whether one was plausible.
+            let (mut last, mut asks, mut any) = (usize::MAX, false, false);
             for hit in &hits {
                 let at = range.start + hit.at as usize;
                 // Hits are nearly in order, so the event is the last one or one of the next.
@@ -87,16 +111,25 @@ impl Engine {
                     holder += 1;
                 }
                 let span = batch.span(holder);
-                if !span.contains(&at) || spots.last().is_some_and(|last| last.shares_string(at, batch.input())) {
+                // What belongs to the string of the last spot is looked at anyway.
+                if !span.contains(&at) || string.contains(&at) {
                     continue;
                 }
                 let inside = Hit { at: (at - span.start) as u32, sign: hit.sign };
-                if reader.as_ref().is_none_or(|(event, _)| *event != holder) {
-                    reader = Some((holder, Reader::new(&batch.input()[span])));
+                if last != holder {
+                    if asks {
+                        density.note(any);
+                    }
+                    (last, any, asks) = (holder, false, density.asks_for(holder));
+                    if asks {
+                        reader = Reader::with(&batch.input()[span], reader.into_known());
+                    }
                 }
-                let (_, reader) = reader.as_ref().expect("just made");
-                if self.is_plausible(reader, inside) {
+                if !asks || self.is_plausible(&reader, inside) {
                     spots.push(Spot { event: holder, made: false, at });
+                    let rest = &batch.input()[at..range.end];
+                    string = at..at + memchr::memchr2(b'"', b'\n', rest).map_or(rest.len(), |end| end + 1);
+                    any = true;
                 }
             }
         }
@@ -155,9 +188,20 @@ impl Engine {
         let pair = pass.pair_of(batch, event);
         pass.work.begin();
         let mut edit = Edit { event, removed: Vec::new(), names: None, pair };
+        // Most fields of most events stand in front of all that was seen or behind it.
+        let seen = spots.and_then(|spots| spots.first().zip(spots.last()));
+        let reach = seen.filter(|(first, last)| !first.made && !last.made).map(|(first, last)| first.at..=last.at);
         for nth in 0..batch.field_count(event) {
             let place = batch.place(event, nth);
-            let key = place.key.map(|key| key..batch.key_end(key));
+            let outside = |reach: &RangeInclusive<usize>| {
+                place.value.end <= *reach.start() || place.key.is_some_and(|key| key > *reach.end())
+            };
+            if !place.made && pair.is_none() && reach.as_ref().is_some_and(outside) && place.key.is_some() {
+                continue;
+            }
+            // Between a name and its value nothing is seen.
+            let behind = |key| if place.made { batch.key_end(key) } else { place.value.start };
+            let key = place.key.map(|key| key..behind(key));
             let in_name = spots.is_none_or(|spots| key.clone().is_none_or(|key| has_spot(spots, false, key)));
             let in_value = spots.is_none_or(|spots| has_spot(spots, place.made, place.value.clone()));
             let paired = pair.is_some() && pass.fact(batch, batch.nth(event, nth).0).holds_value;
@@ -277,9 +321,10 @@ impl Pass {
 
     /// What an event's `value` is if the event is a pair: `{"name": "DB_PASSWORD", "value": "x"}`.
     fn pair_of(&mut self, batch: &Batch, event: usize) -> Option<Class> {
-        (0..batch.field_count(event).min(MAX_PAIR)).find_map(|nth| {
-            let (id, value) = batch.nth(event, nth);
-            self.fact(batch, id).holds_name.then(|| named_class(value)).flatten()
+        let names = batch.field_names(event).take(MAX_PAIR).enumerate();
+        names.filter_map(|(nth, id)| self.fact(batch, id).holds_name.then_some(nth)).find_map(|nth| {
+            let (_, value) = batch.nth(event, nth);
+            named_class(value)
         })
     }
 }
@@ -301,6 +346,17 @@ impl Edit {
         let taken = || batch.field_names(event).map(|id| batch.name(id).to_owned()).collect();
         let free = self.names.get_or_insert_with(|| FreeNames::new(taken())).take(wanted);
         batch.name_id(&free)
+    }
+}
+
+/// Puts spots in order that are nearly so: what the filter sees at its end stands a little further in front.
+fn put_in_order(spots: &mut [Spot]) {
+    for nth in 1..spots.len() {
+        let mut at = nth;
+        while at > 0 && spots[at] < spots[at - 1] {
+            spots.swap(at, at - 1);
+            at -= 1;
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use std::ops::Range;
 use super::assign::{Found, Role, may_be_secret};
 use super::byte_set::ByteSet;
 use super::names::Class;
+use super::random::is_random;
 use super::reader::Reader;
 use super::rules::CREDENTIAL;
-use super::values::is_random;
 
 /// How far a line is read in front of what the filter has seen, and behind it.
 const MAX_BEFORE: usize = 200;

@@ -50,6 +50,11 @@ impl Default for Lexer {
 }
 
 impl Lexer {
+    /// Begins anew, with another text.
+    pub fn forget(&mut self) {
+        (self.at, self.line_start, self.string, self.depth, self.neighbours) = (0, 0, None, 0, None);
+    }
+
     /// The innermost open bracket.
     fn bracket(&self, text: &[u8]) -> Option<(u8, usize)> {
         let place = *self.brackets[..self.depth].last()? as usize;
@@ -184,10 +189,10 @@ const KEYWORDS: &[&str] = &[
 ];
 
 fn is_code(line: &[u8]) -> bool {
-    let last = line[line.len() - 1];
-    let call = line.windows(2).any(|pair| pair[1] == b'(' && (pair[0].is_ascii_alphanumeric() || pair[0] == b'_'));
-    call || KEYWORDS.iter().any(|word| line.starts_with(word.as_bytes()))
-        || matches!(last, b';' | b'{' | b'(' | b',' | b')')
+    let called = |at: usize| at > 0 && (line[at - 1].is_ascii_alphanumeric() || line[at - 1] == b'_');
+    matches!(line[line.len() - 1], b';' | b'{' | b'(' | b',' | b')')
+        || memchr::memchr_iter(b'(', line).any(called)
+        || KEYWORDS.iter().any(|word| word.as_bytes()[0] == line[0] && line.starts_with(word.as_bytes()))
         || memchr::memchr_iter(b'-', line).any(|at| line.get(at + 1) == Some(&b'>'))
 }
 

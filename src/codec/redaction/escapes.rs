@@ -3,6 +3,7 @@
 use super::byte_set::ByteSet;
 
 /// Whether an escape ends right before `at`: `\n`, `\u00a0`.
+#[inline]
 pub fn is_after_escape(text: &[u8], at: usize) -> bool {
     let letter =
         at >= 2 && text[at - 2] == b'\\' && text.get(at - 1).is_some_and(|b| const { &ByteSet::of(b"nrtbf") }.has(b));

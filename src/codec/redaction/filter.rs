@@ -131,7 +131,7 @@ impl Filter {
         self.bytes.get_or_init(|| buckets::by_bytes(&self.windows))
     }
 
-    /// Appends the hits in `text`, nearly in order.
+    /// Appends the hits in `text`, in order but for runs, which are seen at their end.
     pub fn scan(&self, text: &[u8], hits: &mut Vec<Hit>) {
         #[cfg(target_arch = "x86_64")]
         if super::avx512::is_there() {
@@ -149,8 +149,11 @@ impl Filter {
         let (mut walk, mut base, mut candidates) = (Walk::default(), 0, NO_CANDIDATES);
         while base < text.len() {
             let masks = [self.masks(&block_at(text, base))];
+            let before = hits.len();
             self.find_windows(text, base, &masks, &mut candidates, hits);
+            let words = hits.len();
             walk.step(base, masks[0], hits);
+            put_in_order(hits, before, words);
             base += BLOCK;
         }
     }
@@ -194,7 +197,7 @@ impl Filter {
         text: &[u8],
         base: usize,
         blocks: &[Masks],
-        candidates: &mut Candidates,
+        candidates: &mut [u32],
         hits: &mut Vec<Hit>,
     ) {
         let mut count = 0;
@@ -252,6 +255,19 @@ impl Filter {
     }
 }
 
+/// The order of hits: a run is searched before the words within it, which may cover only a part of it.
+pub fn order(hit: &Hit) -> (u32, bool) {
+    (hit.at, matches!(hit.sign, Sign::Window(_)))
+}
+
+/// Puts the hits from `words` on among the words in front of them, which are in order from `first` on.
+#[inline]
+pub fn put_in_order(hits: &mut [Hit], first: usize, words: usize) {
+    if words < hits.len() {
+        hits[first..].sort_unstable_by_key(order);
+    }
+}
+
 /// The block that begins at `base`, filled up with zeros at the end of the text.
 pub fn block_at(text: &[u8], base: usize) -> [u8; BLOCK + AHEAD] {
     let mut block = [0; BLOCK + AHEAD];
@@ -262,11 +278,12 @@ pub fn block_at(text: &[u8], base: usize) -> [u8; BLOCK + AHEAD] {
 
 /// Blocks whose masks are made in one go, before any is looked at: both loops stay small.
 pub const TOGETHER: usize = 8;
+/// The strings of most events are short: for them it does not pay to prepare for so many blocks.
+pub const SHORT: usize = 3 * BLOCK;
 /// Candidates that are written down without asking whether there are as many.
-const AT_ONCE: usize = 4;
+pub const AT_ONCE: usize = 4;
 /// Space for the candidates of all these blocks.
-pub type Candidates = [u32; TOGETHER * BLOCK + AT_ONCE];
-pub const NO_CANDIDATES: Candidates = [0; TOGETHER * BLOCK + AT_ONCE];
+pub const NO_CANDIDATES: [u32; TOGETHER * BLOCK + AT_ONCE] = [0; TOGETHER * BLOCK + AT_ONCE];
 
 /// What runs from one block into the next.
 #[derive(Default)]

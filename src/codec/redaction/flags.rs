@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use super::assign::{Found, Role, may_be_secret};
 use super::names::Class;
+use super::random::is_random;
 use super::reader::Reader;
 use super::rules::CREDENTIAL;
-use super::values::is_random;
 
 /// How far back the command is searched on its line.
 pub const MAX_BACK: usize = 200;

@@ -345,6 +345,9 @@ fn string(text: &[u8]) -> Vec<u8> {
 
 fn push_string(text: &[u8], out: &mut Vec<u8>) {
     out.reserve(text.len() + ESCAPES);
+    if text.is_ascii() {
+        return escape::push_ascii(out, text);
+    }
     match simdutf8::basic::from_utf8(text) {
         Ok(text) => escape::push_string(out, text),
         Err(_) => escape::push_string(out, &String::from_utf8_lossy(text)),

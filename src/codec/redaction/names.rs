@@ -1,5 +1,6 @@
 //! Names that announce a secret: `password`, `apiKey`, `X-Auth-Token`, `DB_PASSWD`, `رمز عبور`.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
@@ -70,6 +71,16 @@ const PASSWORDS: &[&str] = &[
     "mnemonic",
 ];
 
+/// The last four letters of each of them.
+const TAILS: [u32; PASSWORDS.len()] = {
+    let (mut tails, mut nth) = ([0; PASSWORDS.len()], 0);
+    while nth < PASSWORDS.len() {
+        tails[nth] = u32::from_le_bytes(*PASSWORDS[nth].as_bytes().last_chunk().expect("no word is shorter"));
+        nth += 1;
+    }
+    tails
+};
+
 /// What precedes `pass` in one word where it is a password.
 #[rustfmt::skip]
 const PASSED: &[&str] = &[
@@ -132,14 +143,82 @@ pub fn classify(name: &[u8]) -> Option<Class> {
         let known = |word: &&str| name.windows(word.len()).any(|part| part == word.as_bytes());
         return FOREIGN.iter().any(known).then_some(Class::Password);
     }
-    let mut folded = [0; 2 * MAX_NAME];
-    let folded = fold(name, &mut folded);
-    let mut words = folded.rsplit(|b| *b == b' ').filter(|word| !word.is_empty()).map(without_number);
-    let mut last = words.next()?;
-    while last.is_empty() || lists_of(last) & IS_NEUTRAL != 0 {
-        last = words.next()?;
+    let mut words = Words { name, end: name.len() };
+    let (mut last, mut before) = ([0; MAX_NAME], [0; MAX_NAME]);
+    loop {
+        let last = words.before(&mut last)?;
+        if !last.is_empty() && lists_of(last) & IS_NEUTRAL == 0 {
+            return decide(last, words.before(&mut before).unwrap_or_default());
+        }
     }
-    decide(last, words.next().unwrap_or_default())
+}
+
+/// What names announce that were asked for lately: texts repeat them.
+pub struct Classes([Cell<([u64; 3], Option<Class>)>; CLASSES]);
+
+/// Names that are remembered.
+const CLASSES: usize = 64;
+
+impl Default for Classes {
+    fn default() -> Classes {
+        Classes([const { Cell::new(([0; 3], None)) }; CLASSES])
+    }
+}
+
+impl Classes {
+    /// As [`classify`].
+    pub fn of(&self, name: &[u8]) -> Option<Class> {
+        let mut bytes = [0; 24];
+        if name.is_empty() || name.len() > bytes.len() || name.contains(&0) {
+            return classify(name);
+        }
+        bytes[..name.len()].copy_from_slice(name);
+        let word = |nth: usize| u64::from_le_bytes(bytes.as_chunks::<8>().0[nth]);
+        let key = [word(0), word(1), word(2)];
+        let hash = (key[0] ^ key[1].rotate_left(21) ^ key[2].rotate_left(42)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let known = &self.0[(hash >> 32) as usize % CLASSES];
+        let (last, class) = known.get();
+        if last == key {
+            return class;
+        }
+        let class = classify(name);
+        known.set((key, class));
+        class
+    }
+}
+
+/// The words of a name from its end on, whichever way the name marks them: `api_key`, `apiKey`, `APIKey`.
+struct Words<'a> {
+    name: &'a [u8],
+    end: usize,
+}
+
+impl Words<'_> {
+    /// The next word in small letters, without a number at its end.
+    fn before<'b>(&mut self, out: &'b mut [u8; MAX_NAME]) -> Option<&'b [u8]> {
+        let name = self.name;
+        while self.end > 0 && !name[self.end - 1].is_ascii_alphanumeric() {
+            self.end -= 1;
+        }
+        let end = self.end;
+        let mut start = end.checked_sub(1)?;
+        while start > 0 && name[start - 1].is_ascii_alphanumeric() && !is_hump(name, start) {
+            start -= 1;
+        }
+        self.end = start;
+        let word = without_number(&name[start..end]);
+        out[..word.len()].copy_from_slice(word);
+        out[..word.len()].make_ascii_lowercase();
+        Some(&out[..word.len()])
+    }
+}
+
+/// Whether a capital begins a word within letters.
+#[inline]
+fn is_hump(name: &[u8], at: usize) -> bool {
+    let next_is_lower = || name.get(at + 1).is_some_and(u8::is_ascii_lowercase);
+    let before = name[at - 1];
+    name[at].is_ascii_uppercase() && (before.is_ascii_lowercase() || before.is_ascii_uppercase() && next_is_lower())
 }
 
 /// What a word may be within a name, one bit each.
@@ -194,7 +273,7 @@ fn ends_with(word: &[u8], endings: &[&str]) -> bool {
 }
 
 fn decide(last: &[u8], before: &[u8]) -> Option<Class> {
-    if ends_with(last, PASSWORDS) {
+    if last.last_chunk().is_some_and(|four| TAILS.contains(&u32::from_le_bytes(*four))) && ends_with(last, PASSWORDS) {
         let none = matches!(before, b"no" | b"without" | b"is" | b"has") || last.starts_with(b"nopass");
         return (!none).then_some(Class::Password);
     }
@@ -255,30 +334,14 @@ fn key(kind: &[u8], before: &[u8]) -> Option<Class> {
     Some(if surely { Class::Key } else { Class::Weak })
 }
 
-/// Lower case with spaces between words, whichever way the name marks them.
-fn fold<'a>(name: &[u8], out: &'a mut [u8; 2 * MAX_NAME]) -> &'a [u8] {
-    let mut len = 0;
-    for (at, byte) in name.iter().enumerate() {
-        let before = at.checked_sub(1).map_or(b' ', |before| name[before]);
-        let next_is_lower = name.get(at + 1).is_some_and(u8::is_ascii_lowercase);
-        let hump = byte.is_ascii_uppercase()
-            && (before.is_ascii_lowercase() || (before.is_ascii_uppercase() && next_is_lower));
-        if hump {
-            out[len] = b' ';
-            len += 1;
-        }
-        out[len] = if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b' ' };
-        len += 1;
-    }
-    &out[..len]
-}
-
+#[inline]
 fn without_number(word: &[u8]) -> &[u8] {
     let digits = word.iter().rev().take_while(|b| b.is_ascii_digit()).count();
     &word[..word.len() - digits]
 }
 
 /// Whether a byte can belong to a name.
+#[inline]
 pub fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
@@ -318,6 +381,20 @@ mod tests {
         for name in crate::event::names::KNOWN {
             assert_eq!(classify(name.as_bytes()), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_remembered_announces_what_it_announced() {
+        let classes = Classes::default();
+        for _ in 0..2 {
+            for nth in 0..300 {
+                for name in [format!("api_key{nth}"), format!("name_{nth}"), "a_name_of_more_than_24_bytes_key".into()]
+                {
+                    assert_eq!(classes.of(name.as_bytes()), classify(name.as_bytes()), "{name}");
+                }
+            }
+        }
+        assert_eq!(classes.of(b""), None);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use super::byte_set::ByteSet;
 use std::ops::Range;
 
+use super::random::randomness;
 use super::reader::Reader;
-use super::values::randomness;
 
 /// The longest private key.
 const MAX_KEY: usize = 64 * 1024;

@@ -33,7 +33,7 @@ impl Engine {
             Sign::Run => self.is_plausible_run(reader, at),
             Sign::Window(window) => self.duties[usize::from(window)].iter().any(|duty| match *duty {
                 Duty::Token(token) => self.tokens[usize::from(token)].is_plausible(raw, at),
-                Duty::Name => assign::is_plausible(raw, at),
+                Duty::Name => assign::is_plausible(reader, at),
                 Duty::Login => raw[at..raw.len().min(at + 60)].iter().any(|b| b":/".contains(b)),
                 Duty::Port => places::pgpass(reader, at).is_some(),
                 Duty::Call => assign::is_plausible_call(raw, at),

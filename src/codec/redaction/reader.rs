@@ -1,7 +1,7 @@
 //! The text being searched, and the work already spent on it.
 
 use super::byte_set::ByteSet;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
 use super::assign::Found;
@@ -9,17 +9,25 @@ use super::connection::ends_word;
 use super::context::{Kind, Lexer, LineContext};
 use super::filter::Hit;
 use super::flags::{Commands, MAX_BACK};
+use super::names::{self, Classes};
 use super::search::Span;
-use super::shape::{CLASSES, Class};
+use super::shape::{self, CLASSES};
 
 /// Every rule reads the text through this, so that no byte is read more than a few times, whatever the text is.
 pub struct Reader<'a> {
     pub text: &'a [u8],
+    known: Box<Known>,
+}
+
+/// What a reader knows of its text.
+pub struct Known {
     spent: Cell<usize>,
     /// The last run of each class that was measured: where it begins and where it ends.
     runs: [Cell<(u32, u32)>; CLASSES.len()],
     /// The last end of each kind that was searched: where from, and where it is.
     ends: [Cell<(u32, u32)>; ENDS],
+    /// Which kinds of ends were searched at all, one bit each: the others need not be forgotten.
+    searched: Cell<u64>,
     /// How far schemes were searched, and the last one of the word there.
     scheme: Cell<(usize, Option<usize>)>,
     lexer: RefCell<Lexer>,
@@ -42,7 +50,61 @@ pub struct Reader<'a> {
     /// Where a command was seen last, and how many stood close together there.
     close_commands: Cell<(usize, usize)>,
     /// Whether annotations give values to fields anywhere.
-    annotated: OnceCell<bool>,
+    annotated: Cell<Option<bool>>,
+    /// Whether there is a bracket anywhere, as masks begin with.
+    brackets: Cell<Option<bool>>,
+    classes: Classes,
+}
+
+impl Default for Known {
+    fn default() -> Known {
+        Known {
+            spent: Cell::new(0),
+            runs: Default::default(),
+            ends: [const { Cell::new((0, 0)) }; ENDS],
+            searched: Cell::new(0),
+            scheme: Default::default(),
+            lexer: Default::default(),
+            last_name: Cell::new(usize::MAX),
+            last_word: Cell::new(usize::MAX),
+            long_word: Cell::default(),
+            cookies_end: Cell::new(0),
+            list: Cell::default(),
+            rows: Cell::new((usize::MAX, 0)),
+            csv_end: Cell::new(0),
+            commands: Cell::default(),
+            close_commands: Cell::default(),
+            annotated: Cell::new(None),
+            brackets: Cell::new(None),
+            classes: Classes::default(),
+        }
+    }
+}
+
+impl Known {
+    /// Forgets everything that was true of one text only.
+    fn forget(&mut self) {
+        let mut searched = self.searched.take();
+        while searched != 0 {
+            self.ends[searched.trailing_zeros() as usize].set((0, 0));
+            searched &= searched - 1;
+        }
+        self.lexer.get_mut().forget();
+        self.runs = Default::default();
+        self.spent.set(0);
+        self.scheme.take();
+        self.last_name.set(usize::MAX);
+        self.last_word.set(usize::MAX);
+        self.long_word.take();
+        self.cookies_end.set(0);
+        self.list.take();
+        self.rows.set((usize::MAX, 0));
+        self.csv_end.set(0);
+        self.commands.take();
+        self.close_commands.take();
+        self.annotated.set(None);
+        self.brackets.set(None);
+    }
 }
 
 /// How far back a word is read when it is asked for again.
@@ -57,29 +119,31 @@ pub const ENDS: usize = 48;
 /// The kind of end that a line has; other files take the numbers behind it.
 const LINE_END: usize = 0;
 
+impl std::ops::Deref for Reader<'_> {
+    type Target = Known;
+
+    fn deref(&self) -> &Known {
+        &self.known
+    }
+}
+
 impl<'a> Reader<'a> {
     pub fn new(text: &'a [u8]) -> Reader<'a> {
-        Reader {
-            text,
-            spent: Cell::new(0),
-            runs: Default::default(),
-            ends: [const { Cell::new((0, 0)) }; ENDS],
-            scheme: Default::default(),
-            lexer: Default::default(),
-            last_name: Cell::new(usize::MAX),
-            last_word: Cell::new(usize::MAX),
-            long_word: Cell::default(),
-            cookies_end: Cell::new(0),
-            list: Cell::default(),
-            rows: Cell::new((usize::MAX, 0)),
-            csv_end: Cell::new(0),
-            commands: Cell::default(),
-            close_commands: Cell::default(),
-            annotated: OnceCell::new(),
-        }
+        Reader { text, known: Box::default() }
+    }
+
+    /// A reader in the memory of another: what that one knew is forgotten.
+    pub fn with(text: &'a [u8], mut known: Box<Known>) -> Reader<'a> {
+        known.forget();
+        Reader { text, known }
+    }
+
+    pub fn into_known(self) -> Box<Known> {
+        self.known
     }
 
     /// Notes that so many bytes were looked at.
+    #[inline]
     pub fn charge(&self, bytes: usize) {
         self.spent.set(self.spent.get() + bytes);
     }
@@ -91,6 +155,7 @@ impl<'a> Reader<'a> {
 
     /// Where something ends that goes on at `at`, such as a line: `find` searches for it, once for all places before
     /// it. The kind tells different searches apart.
+    #[inline]
     pub fn end(&self, kind: usize, at: usize, find: impl FnOnce() -> usize) -> usize {
         let (from, to) = self.ends[kind].get();
         if (from as usize..to as usize).contains(&at) {
@@ -99,6 +164,7 @@ impl<'a> Reader<'a> {
         let to = find();
         self.charge(to - at + 1);
         self.ends[kind].set((place(at), place(to)));
+        self.searched.set(self.searched.get() | 1 << kind);
         to
     }
 
@@ -117,6 +183,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Where the line ends that holds `at`.
+    #[inline]
     pub fn line_end(&self, at: usize) -> usize {
         self.end(LINE_END, at, || memchr::memchr(b'\n', &self.text[at..]).map_or(self.text.len(), |end| at + end))
     }
@@ -176,16 +243,35 @@ impl<'a> Reader<'a> {
         count < MOST_CLOSE
     }
 
+    /// What a name announces.
+    pub fn classify(&self, name: &[u8]) -> Option<names::Class> {
+        self.classes.of(name)
+    }
+
+    /// Whether the text has a bracket, without which there is no mask in it.
+    pub fn has_brackets(&self) -> bool {
+        if let Some(known) = self.brackets.get() {
+            return known;
+        }
+        self.charge(self.text.len());
+        let bracket = memchr::memchr(b'[', self.text).is_some();
+        self.brackets.set(Some(bracket));
+        bracket
+    }
+
     /// Whether the text has annotations that give values to fields.
     pub fn has_annotations(&self) -> bool {
-        *self.annotated.get_or_init(|| {
-            self.charge(self.text.len());
-            memchr::memchr_iter(b'@', self.text).any(|at| self.text[at..].starts_with(b"@Value("))
-        })
+        if let Some(known) = self.annotated.get() {
+            return known;
+        }
+        self.charge(self.text.len());
+        let annotated = memchr::memchr_iter(b'@', self.text).any(|at| self.text[at..].starts_with(b"@Value("));
+        self.annotated.set(Some(annotated));
+        annotated
     }
 
     /// Where the run of a class ends that holds `at`. A run is measured once, however often it is asked for.
-    pub fn run_end(&self, class: Class, at: usize) -> usize {
+    pub fn run_end(&self, class: shape::Class, at: usize) -> usize {
         let known = &self.runs[class.number()];
         let (start, end) = known.get();
         let (start, end) = (start as usize, end as usize);
@@ -193,13 +279,12 @@ impl<'a> Reader<'a> {
             self.charge(1);
             return end;
         }
-        let mut to = at;
-        while to < self.text.len() && class.has(self.text[to]) {
-            if to == start && start < end {
-                to = end;
-                break;
-            }
-            to += 1;
+        // What is known behind the place need not be read again.
+        let stop = if at < start && start < end { start } else { self.text.len() };
+        let rest = self.text.get(at..stop).unwrap_or_default();
+        let mut to = at + rest.iter().position(|byte| !class.has(*byte)).unwrap_or(rest.len());
+        if to == start && start < end {
+            to = end;
         }
         self.charge(to.min(start.max(at)) - at + 1);
         known.set((place(at), place(to)));
@@ -208,6 +293,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A place as it is remembered; texts beyond 4 GiB, which no source lets in, are read without being remembered.
+#[inline]
 fn place(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
@@ -221,6 +307,7 @@ pub struct Work {
     pub json: Vec<u8>,
     hits: Vec<Vec<Hit>>,
     buffers: Vec<Vec<u8>>,
+    readers: Vec<Box<Known>>,
     pub spans: Vec<Span>,
     pub values: Vec<Found>,
     /// Where the names stand whose values were found in the text at hand, and where each value ends.
@@ -266,12 +353,23 @@ impl Work {
         self.hits.push(hits);
     }
 
+    /// A reader of a text; what it has learnt is given back behind the search.
+    pub fn reader<'a>(&mut self, text: &'a [u8]) -> Reader<'a> {
+        Reader::with(text, self.readers.pop().unwrap_or_default())
+    }
+
+    pub fn give_back_reader(&mut self, reader: Reader<'_>) {
+        self.readers.push(reader.into_known());
+    }
+
     /// An empty buffer for a decoded or redacted text.
+    #[inline]
     pub fn take_buffer(&mut self) -> Vec<u8> {
         self.buffers.pop().unwrap_or_default()
     }
 
     /// Keeps a buffer for the next text, unless it is large or enough are kept.
+    #[inline]
     pub fn give_back_buffer(&mut self, mut buffer: Vec<u8>) {
         if self.buffers.len() < MAX_BUFFERS && (1..=MAX_BUFFER).contains(&buffer.capacity()) {
             buffer.clear();
@@ -299,6 +397,7 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::redaction::shape::Class;
 
     #[test]
     fn a_run_is_measured_once_however_often_it_is_asked_for() {

@@ -10,7 +10,7 @@ impl Engine {
     pub(super) fn replace(&self, text: &[u8], spans: &[Span], work: &mut Work) -> Vec<u8> {
         let (mut out, mut from) = (work.take_buffer(), 0);
         out.reserve(text.len() + MASKS);
-        let (named, mut next) = (std::mem::take(&mut work.named), 0);
+        let (mut named, mut next) = (std::mem::take(&mut work.named), 0);
         for span in spans {
             // What stands between two secrets moves with them. A name is settled if what is masked is its value, and not
             // something longer that has the value in it.
@@ -27,6 +27,8 @@ impl Engine {
             from = span.end;
         }
         out.extend_from_slice(&text[from..]);
+        named.clear();
+        work.named = named;
         out
     }
 

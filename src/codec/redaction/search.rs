@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::assign::{self, Found};
 use super::byte_set::ByteSet;
 use super::disguises::notice;
-use super::filter::{Hit, Sign};
+use super::filter::{Hit, Sign, order};
 use super::reader::{Reader, Unfinished, Work};
 use super::shape::Class;
 use super::views::{Disguises, View, decode_run};
@@ -87,11 +87,12 @@ impl Engine {
         work.spend(text.len())?;
         let mut hits = work.take_hits();
         self.filter.scan(text, &mut hits);
-        // A run is searched before the words within it, which may cover only a part of it.
-        hits.sort_unstable_by_key(|hit| (hit.at, matches!(hit.sign, Sign::Window(_))));
+        if !hits.is_sorted_by_key(order) {
+            hits.sort_unstable_by_key(order);
+        }
         let (first, mut covered, mut spent) = (spans.len(), 0, 0);
         let mut noted = Noted { disguises: Disguises::default(), values: std::mem::take(&mut work.values) };
-        let reader = Reader::new(text);
+        let reader = work.reader(text);
         let mut round = Round::of(work, depth);
         for hit in hits.iter().copied() {
             #[cfg(test)]
@@ -130,6 +131,9 @@ impl Engine {
         let Noted { disguises, values } = noted;
         work.values = values;
         work.give_back(hits);
+        if depth == 0 {
+            round.give_back(work);
+        }
         if depth < MAX_DEPTH {
             self.search_json(text, depth, work, spans)?;
         }
@@ -146,9 +150,17 @@ impl Engine {
                 return Err(Unfinished);
             }
         }
+        work.give_back_reader(reader);
         // A mask is no secret, whatever it says.
-        let found = spans.split_off(first);
-        spans.extend(found.into_iter().filter(|span| !self.is_mask(&text[span.start..span.end])));
+        let mut kept = first;
+        for nth in first..spans.len() {
+            let span = spans[nth];
+            if !self.is_mask(&text[span.start..span.end]) {
+                spans[kept] = span;
+                kept += 1;
+            }
+        }
+        spans.truncate(kept);
         if depth < MAX_DEPTH && disguises != Disguises::default() {
             work.look_again = true;
             self.search_view(text, disguises, depth, work, spans)?;
@@ -329,7 +341,8 @@ impl Engine {
             }
         }
         for value in values.drain(..) {
-            let in_mask = self.begins_with_mask(&text[value.range.start..]) || self.is_in_mask(text, at);
+            let in_mask =
+                self.begins_with_mask(&text[value.range.start..]) || reader.has_brackets() && self.is_in_mask(text, at);
             if !in_mask && !self.is_masked(&text[value.range.clone()]) {
                 found(value.range, value.rule, value.why);
             }
@@ -372,6 +385,13 @@ impl Round {
             _ => Default::default(),
         };
         Round { settled, masks, next: (0, 0) }
+    }
+
+    /// Gives the lists back, for the next round.
+    fn give_back(self, work: &mut Work) {
+        (work.settled, work.masks) = (self.settled, self.masks);
+        work.settled.clear();
+        work.masks.clear();
     }
 
     /// Whether the hit was seen to the end in the round before, or belongs to a mask. Hits come in order.

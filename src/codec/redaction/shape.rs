@@ -120,11 +120,13 @@ fn one_of(of: &[u8]) -> Set {
 
 impl Class {
     /// The class behind a letter of the notation.
+    #[inline]
     pub fn named(letter: u8) -> Class {
         let number = CLASSES.iter().position(|(name, _)| *name == letter);
         Class(number.unwrap_or_else(|| panic!("the notation has no class `{}`", letter as char)) as u8)
     }
 
+    #[inline]
     pub fn number(self) -> usize {
         usize::from(self.0)
     }

@@ -7,10 +7,10 @@ use std::ops::Range;
 
 use super::escapes::is_after_escape;
 use super::names::{Fnv, classify};
+use super::random::randomness;
 use super::reader::Reader;
 use super::rules::{self, TOKENS};
 use super::shape::{Class, Lead, Set, Shape};
-use super::values::randomness;
 
 /// A form of a token.
 pub struct Token {

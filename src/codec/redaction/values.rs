@@ -1,11 +1,13 @@
 //! Classifies a value: random, a word, a sentence, or a placeholder.
 
-use super::byte_set::ByteSet;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
+use super::byte_set::ByteSet;
+use super::kinds::{self, Kinds};
 use super::names::classify;
+use super::random::{is_random, is_wordlike, word_end};
 
 /// What programs write where a secret is absent or only described: types, keywords and empty values.
 #[rustfmt::skip]
@@ -53,11 +55,20 @@ const SENTENCE: &[&str] = &[
 /// Whether a value only stands where a secret will be, is or was: `{password}`, `${PASSWORD}`, `%s`, `<secret>`,
 /// `***`, `YOUR_API_KEY`, `changeme`, a reference into a vault.
 pub fn is_stand_in(value: &[u8]) -> bool {
-    is_template(value) || is_reference(value) || is_stand_in_word(value)
+    stands_in(value, &Kinds::of(value))
+}
+
+/// The same for a value whose kinds of bytes are known.
+pub fn stands_in(value: &[u8], kinds: &Kinds) -> bool {
+    is_template_of(value, kinds) || is_reference(value) || is_stand_in_word(value, kinds)
 }
 
 /// Whether the value is filled in by a program: `{x}`, `${X}`, `$(cmd)`, `%s`, `<x>`, `:x`, `?`, `$1`.
 pub fn is_template(value: &[u8]) -> bool {
+    is_template_of(value, &Kinds::of(value))
+}
+
+fn is_template_of(value: &[u8], kinds: &Kinds) -> bool {
     let Some((first, last)) = value.first().zip(value.last()) else { return true };
     let inside = &value[1..value.len().max(2) - 1];
     let word = |b: &u8| b.is_ascii_alphanumeric() || b"_.-".contains(b);
@@ -88,7 +99,7 @@ pub fn is_template(value: &[u8]) -> bool {
     }
     // `${X}suffix`, `prefix{{ x }}`: what is not filled in is no secret.
     value.len() > 2 && const { &ByteSet::of(b"*.x-_X#?") }.has(first) && value.iter().all(|b| b == first)
-        || is_filled_in(value)
+        || kinds.has(kinds::OPENING) && is_filled_in(value)
 }
 
 /// Whether the value is nothing but what is filled in: `%s:%s`.
@@ -130,32 +141,83 @@ const REFERENCES: &[&str] = &[
     "http://", "https://",
 ];
 
+/// The first bytes of these prefixes, and the third: most values have others.
+const REFERENCE_BYTES: [&ByteSet; 2] = [&bytes_at(0), &bytes_at(2)];
+
+const fn bytes_at(place: usize) -> ByteSet {
+    let (mut bytes, mut nth) = ([0; REFERENCES.len()], 0);
+    while nth < REFERENCES.len() {
+        bytes[nth] = REFERENCES[nth].as_bytes()[place];
+        nth += 1;
+    }
+    ByteSet::of(&bytes)
+}
+
 /// Whether the value says where the secret is kept.
 fn is_reference(value: &[u8]) -> bool {
-    REFERENCES.iter().any(|prefix| value.first() == prefix.as_bytes().first() && value.starts_with(prefix.as_bytes()))
+    let [first, _, third, ..] = value else { return false };
+    REFERENCE_BYTES[0].has(first)
+        && REFERENCE_BYTES[1].has(third)
+        && REFERENCES.iter().any(|prefix| prefix.as_bytes()[0] == *first && value.starts_with(prefix.as_bytes()))
 }
 
 /// Whether the value says that something else will be put in its place: `YOUR_API_KEY`, `changeme`.
 pub fn is_placeholder(value: &[u8]) -> bool {
+    let begins = |word: &[u8]| value.len() >= word.len() && value[..word.len()].eq_ignore_ascii_case(word);
+    let ends = |word: &[u8]| value.len() >= word.len() && value[value.len() - word.len()..].eq_ignore_ascii_case(word);
+    value.len() <= MAX_PLACEHOLDER
+        && (value.len() > 7 && (begins(b"your") || ends(b"goes_here")) || holds_stand_in(value))
+}
+
+/// Whether one of the [`STAND_INS`] is a part of the value.
+fn holds_stand_in(value: &[u8]) -> bool {
     // Made once: a searcher for each word and value would cost more than all else.
     static WORDS: LazyLock<AhoCorasick> = LazyLock::new(|| {
         let mut builder = AhoCorasick::builder();
         builder.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA));
         builder.build(STAND_INS).expect("the words are few")
     });
-    let begins = |word: &[u8]| value.len() >= word.len() && value[..word.len()].eq_ignore_ascii_case(word);
-    let ends = |word: &[u8]| value.len() >= word.len() && value[value.len() - word.len()..].eq_ignore_ascii_case(word);
-    value.len() <= MAX_PLACEHOLDER
-        && (value.len() > 7 && (begins(b"your") || ends(b"goes_here")) || WORDS.is_match(value))
+    // Most values have not even three letters of a word. Every second place is enough for a word of four.
+    let (pairs, last) = value.as_chunks::<2>();
+    let (mut before, mut any) = (0, 0);
+    for pair in pairs.iter().chain(last.first().map(|byte| [*byte; 2]).as_ref()) {
+        let number = before | usize::from(pair[0] & 0x1F) << 10;
+        any |= THREES[number / 64] >> (number % 64) & 1;
+        before = usize::from(pair[0] & 0x1F) | usize::from(pair[1] & 0x1F) << 5;
+    }
+    let dots = || memchr::memchr2(b'.', "…".as_bytes()[0], value).is_some();
+    (any != 0 || dots()) && WORDS.is_match(value)
+}
+
+/// One bit for the first three bytes of each of the [`STAND_INS`], and for the three behind the first.
+static THREES: [u64; 512] = {
+    let (mut bits, mut nth) = ([0; 512], 0);
+    while nth < STAND_INS.len() {
+        let (word, mut from) = (STAND_INS[nth].as_bytes(), 0);
+        while from < 2 && from + 3 <= word.len() {
+            let number = number_of(word[from], word[from + 1], word[from + 2]);
+            bits[number / 64] |= 1 << (number % 64);
+            from += 1;
+        }
+        nth += 1;
+    }
+    bits
+};
+
+/// A number below 32,768 for three bytes, the same for both cases of a letter.
+const fn number_of(first: u8, second: u8, third: u8) -> usize {
+    (first & 0x1F) as usize | ((second & 0x1F) as usize) << 5 | ((third & 0x1F) as usize) << 10
 }
 
 /// The longest value that is searched for words of a placeholder.
 const MAX_PLACEHOLDER: usize = 64;
 
-fn is_stand_in_word(value: &[u8]) -> bool {
+fn is_stand_in_word(value: &[u8], kinds: &Kinds) -> bool {
     is_placeholder(value)
-        || names_a_secret(value)
-        || value.len() <= 7 && EXAMPLES.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
+        || kinds.digits == 0 && kinds.has(kinds::HYPHEN | kinds::BLANK) && names_a_secret(value)
+        || value.len() <= 7
+            && kinds.digits == 0
+            && EXAMPLES.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// What people write where any value would do.
@@ -181,10 +243,19 @@ fn names_a_secret(value: &[u8]) -> bool {
 
 /// Whether the value is a keyword, a type or a word for nothing.
 pub fn is_keyword(value: &[u8]) -> bool {
-    let first = value.first().map(u8::to_ascii_lowercase);
-    let is =
-        |word: &&'static str| first == word.as_bytes().first().copied() && value.eq_ignore_ascii_case(word.as_bytes());
-    value.len() <= MAX_KEYWORD && NO_SECRETS.iter().any(is)
+    /// The words by their first letter and their length.
+    static WORDS: LazyLock<[Vec<&'static [u8]>; 256]> = LazyLock::new(|| {
+        let mut words = [const { Vec::new() }; 256];
+        NO_SECRETS.iter().for_each(|word| words[place_of(word.as_bytes())].push(word.as_bytes()));
+        words
+    });
+    (1..=MAX_KEYWORD).contains(&value.len())
+        && WORDS[place_of(value)].iter().any(|word| value.eq_ignore_ascii_case(word))
+}
+
+/// A number for the first letter of a word, in either case, and its length.
+fn place_of(word: &[u8]) -> usize {
+    usize::from(word[0] & 0x1F) | word.len().min(7) << 5
 }
 
 /// Whether the value is itself the name of a secret: `user_password`, `next_token`, `Ed25519PrivateKey`.
@@ -202,8 +273,13 @@ const MOST_WORDS: usize = 8;
 
 /// Whether the value is a sentence or a label, written for people.
 pub fn is_prose(value: &[u8]) -> bool {
+    is_prose_of(value, &Kinds::of(value))
+}
+
+/// The same for a value whose kinds of bytes are known.
+pub fn is_prose_of(value: &[u8], kinds: &Kinds) -> bool {
     let one_word = || value.ends_with(b":") || value.ends_with(b"...");
-    if value.iter().all(|b| b.is_ascii() && !b.is_ascii_whitespace()) {
+    if !kinds.has(kinds::BLANK) || value.iter().all(|b| b.is_ascii() && !b.is_ascii_whitespace()) {
         return one_word();
     }
     let Ok(text) = std::str::from_utf8(value) else { return false };
@@ -291,232 +367,20 @@ fn is_word_of_code(part: &[u8]) -> bool {
 
 /// Whether the value has what passwords have and words have not: digits among letters, or signs.
 pub fn is_mixed(value: &[u8]) -> bool {
-    let (mut kinds, mut count) = (0, 0);
-    value.len() >= 4
-        && value.iter().any(|byte| {
-            let kind = KINDS[usize::from(*byte)];
-            (kinds, count) = (kinds | kind, count + usize::from(kind & (LETTER | DIGIT) != 0));
-            kinds & (LETTER | DIGIT) == LETTER | DIGIT || kinds & SIGN != 0 && count > 2
-        })
+    mixes(value, &Kinds::of(value))
 }
 
-const LETTER: u8 = 1;
-const DIGIT: u8 = 2;
-const SIGN: u8 = 4;
-
-/// What each byte is to a password.
-const KINDS: [u8; 256] = {
-    let (mut table, mut byte) = ([0; 256], 0);
-    while byte < 256 {
-        table[byte] = match byte as u8 {
-            b'a'..=b'z' | b'A'..=b'Z' => LETTER,
-            b'0'..=b'9' => DIGIT,
-            // Letters of other scripts.
-            0x80.. => LETTER,
-            b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'*' | b'?' | b'+' | b'=' | b'~' | b'|' => SIGN,
-            _ => 0,
-        };
-        byte += 1;
-    }
-    table
-};
-
-/// Whether the value is random: no words, and enough of it.
-pub fn is_random(value: &[u8]) -> bool {
-    randomness(value) >= RANDOM
-}
-
-/// The letters and digits outside of words that make a value random.
-pub const RANDOM: usize = 8;
-
-/// How many letters and digits of the value belong to no word; nothing if most of it are words.
-pub fn randomness(value: &[u8]) -> usize {
-    if value.len() > 4096 {
-        return 64;
-    }
-    if value.len() < 8 {
-        return 0;
-    }
-    // One sum counts the digits, the capitals and the small letters, sixteen bits each.
-    let (mut seen, mut counts) = (0, 0u64);
-    for byte in value {
-        let (shape, count) = SHAPES[usize::from(*byte)];
-        (seen, counts) = (seen | shape, counts + count);
-    }
-    let [digits, upper, lower] = [0, 16, 32].map(|place| (counts >> place) as usize & 0xFFFF);
-    // A version, date, number, address or measure: digits, and what stands between them.
-    let ordered = seen & STRANGE == 0 && seen & JOINT != 0 && digits < 20;
-    if seen & UNSEEN != 0 || ordered {
-        return 0;
-    }
-    let (all, mut in_words, mut at) = (digits + upper + lower, 0usize, 0);
-    while at < value.len() {
-        if SHAPES[usize::from(value[at])].0 & (UPPER | LOWER) != 0 {
-            let end = word_end(value, at);
-            let word = &value[at..end];
-            if word.len() > 2 && is_wordlike(word) {
-                in_words += word.len();
-            }
-            at = end;
-        } else {
-            at += 1;
-        }
-    }
-    let kinds = usize::from(digits > 0) + usize::from(upper > 0) + usize::from(lower > 0);
-    let loose = all - in_words;
-    // Letters of one case alone, or digits alone, are random only where there are many.
-    let enough = match kinds {
-        0 => false,
-        1 if digits > 0 => false,
-        1 => loose >= 12,
-        _ => loose * 10 >= all * 4,
-    };
-    if enough { loose } else { 0 }
-}
-
-const NUMBER: u8 = 1;
-const UPPER: u8 = 2;
-const LOWER: u8 = 4;
-/// What joins the parts of dates, versions and addresses.
-const JOINT: u8 = 8;
-/// What these have not.
-const STRANGE: u8 = 16;
-/// No sign that is seen.
-const UNSEEN: u8 = 32;
-
-/// What each byte is to random text, and what it adds to the counts.
-const SHAPES: [(u8, u64); 256] = {
-    let (mut table, mut byte) = ([(0, 0); 256], 0);
-    while byte < 256 {
-        let kind = match byte as u8 {
-            b'0'..=b'9' => NUMBER,
-            b'A'..=b'Z' => UPPER,
-            b'a'..=b'z' => LOWER,
-            b'.' | b'_' | b'-' | b':' | b'/' | b',' => JOINT,
-            0..=b' ' | 0x7F.. => UNSEEN,
-            _ => 0,
-        };
-        let known =
-            matches!(byte as u8, b'0'..=b'9' | b'+' | b'T' | b'Z' | b'^' | b'~' | b'v' | b'<' | b'>' | b'=' | b' ');
-        let count = match kind {
-            NUMBER => 1,
-            UPPER => 1 << 16,
-            LOWER => 1 << 32,
-            _ => 0,
-        };
-        table[byte] = (kind | if known || kind == JOINT { 0 } else { STRANGE }, count);
-        byte += 1;
-    }
-    table
-};
-
-/// Where the word ends that begins at `at`: at the next hump or sign.
-fn word_end(value: &[u8], at: usize) -> usize {
-    let mut end = at + 1;
-    while end < value.len() && value[end].is_ascii_alphabetic() {
-        let hump = value[end].is_ascii_uppercase() && value[end - 1].is_ascii_lowercase();
-        let last_capital = end > at + 1
-            && value[end].is_ascii_lowercase()
-            && value[end - 1].is_ascii_uppercase()
-            && value[end - 2].is_ascii_uppercase();
-        if hump {
-            break;
-        }
-        if last_capital {
-            return end - 1;
-        }
-        end += 1;
-    }
-    end
-}
-
-/// What may follow each letter in words, `a` first: the pairs that English and its neighbours use often.
-#[rustfmt::skip]
-const FOLLOWERS: [&str; 26] = [
-    "bcdgiklmnprstuvwyz", "aeilorsuybjt", "aehiklortucysq", "aeiorsudyglmv", "abcdefgilmnopqrstuvwxyk",
-    "aefilortuy", "aeghilnorsuym", "aeiortuyn", "abcdefgklmnopqrstvz", "aeou", "aeilnsyo", "acdefiklmopstuvyb",
-    "abeimnopsuyl", "acdefgijklnostuvyaq", "abcdefgiklmnoprstuvwxy", "aehiloprstuy", "u", "abcdefgiklmnoprstuvyw",
-    "acefhiklmnopqstuwyt", "aceghilmnorstuwyz", "abcdefgilmnprstxz", "aeio", "aehinorsl", "acepitx", "eosmtlpc",
-    "aeioz",
-];
-
-/// The same, one bit for each letter.
-const FOLLOWS: [u32; 26] = {
-    let (mut table, mut letter) = ([0; 26], 0);
-    while letter < 26 {
-        let (followers, mut at) = (FOLLOWERS[letter].as_bytes(), 0);
-        while at < followers.len() {
-            table[letter] |= 1 << (followers[at] - b'a');
-            at += 1;
-        }
-        letter += 1;
-    }
-    table
-};
-
-/// `a`, `e`, `i`, `o`, `u` and `y`, one bit for each letter.
-const VOWELS: u32 = 1 | 1 << 4 | 1 << 8 | 1 << 14 | 1 << 20 | 1 << 24;
-
-/// Whether letters follow one another as they do in words.
-pub fn is_wordlike(word: &[u8]) -> bool {
-    let (mut before, mut vowels, mut known) = (None, 0, 0);
-    for byte in word {
-        let letter = u32::from((byte | 0x20).wrapping_sub(b'a'));
-        if letter > 25 {
-            return false;
-        }
-        vowels += (VOWELS >> letter & 1) as usize;
-        known += before.map_or(0, |before: u32| (FOLLOWS[before as usize] >> letter & 1) as usize);
-        before = Some(letter);
-    }
-    let all = word.len().saturating_sub(1);
-    match word.len() {
-        0 => false,
-        1..=4 => known == all && vowels > 0,
-        _ => known * 100 >= all * 80 && vowels * 6 >= word.len(),
-    }
+/// The same for a value whose kinds of bytes are known.
+pub fn mixes(value: &[u8], kinds: &Kinds) -> bool {
+    // Letters of other scripts are letters.
+    let foreign = if kinds.has(kinds::FOREIGN) { value.iter().filter(|b| !b.is_ascii()).count() } else { 0 };
+    let letters = kinds.upper + kinds.lower + foreign;
+    value.len() >= 4 && (letters > 0 && kinds.digits > 0 || kinds.has(kinds::SIGN) && letters + kinds.digits > 2)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn random_text_is_told_from_words_versions_and_paths() {
-        for text in [
-            "9f86d081884c7d659a2feaa0c55ad015",
-            "kQ7wErTyUi0pAs",
-            "wJalrXUtnFEMIK7MDENGbPxRfiCY",
-            "550e8400-e29b-41d4-a716-446655440000",
-            "xkqjzvwmbgtdhplr",
-            "Zx81mmQ9",
-            "a1b2c3d4e5f6",
-            "dGhpcyBpcyBhIHRlc3Q5",
-            "lM&5S&$Vl33m",
-        ] {
-            assert!(is_random(text.as_bytes()), "{text}");
-        }
-        for text in [
-            "next_token",
-            "user_password",
-            "production",
-            "2024-01-01T00:00:00Z",
-            "10.0.0.1:8080",
-            "^9.0.2",
-            "my-database-secret-name",
-            "com.example.app.SecretKeyFactory",
-            "AuthenticationTokenProvider",
-            "X509CertificateStore",
-            "/usr/lib/python3",
-            "AWS::IAM::AccessKey",
-            "12345678",
-            "Ed25519PrivateKey",
-            "application/json",
-            "configuration",
-        ] {
-            assert!(!is_random(text.as_bytes()), "{text}");
-        }
-    }
 
     #[test]
     fn stand_ins_are_known() {

@@ -28,6 +28,7 @@ impl Batch {
     }
 
     /// Where an event stands in the input.
+    #[inline]
     pub fn span(&self, event: usize) -> Range<usize> {
         let Event { start, len, .. } = self.events[event];
         start as usize..(start + len) as usize
@@ -39,6 +40,7 @@ impl Batch {
     }
 
     /// Where the n-th field of a split event stands.
+    #[inline]
     pub fn place(&self, event: usize, nth: usize) -> Place {
         let field = &self.table(event)[nth];
         Place {

@@ -7,7 +7,8 @@ use super::{Finder, Found, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::context::{Kind, LineContext};
 use crate::codec::redaction::names::{Class, is_name};
-use crate::codec::redaction::values::{is_random, is_template};
+use crate::codec::redaction::random::is_random;
+use crate::codec::redaction::values::is_template;
 
 /// How much of its line is read in front of a name.
 const MAX_BEFORE: usize = 160;

@@ -27,10 +27,10 @@ pub use secret::{Role, is_code, may_be_secret};
 
 use super::escapes::is_after_escape;
 use super::names::{Class, FOREIGN, classify, is_name};
+use super::random::is_random;
 use super::reader::Reader;
 use super::rules::{AUTHORIZATION, CREDENTIAL};
 use super::shape;
-use super::values::is_random;
 use literal::{Literal, literal};
 use operator::{Operator, Sign, operator};
 
@@ -112,7 +112,7 @@ fn of_name(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
     if reader.last_name.replace(range.end) == range.end {
         return;
     }
-    let Some(class) = class_of(reader.text, &range) else {
+    let Some(class) = class_of(reader, &range) else {
         of_file(reader, range, found);
         return;
     };
@@ -140,7 +140,8 @@ fn of_name(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
 }
 
 /// What a name announces, with the words before it that belong to it: `fs.s3a.secret.key`, `API key`.
-fn class_of(text: &[u8], range: &Range<usize>) -> Option<Class> {
+fn class_of(reader: &Reader<'_>, range: &Range<usize>) -> Option<Class> {
+    let text = reader.text;
     let name = &text[range.clone()];
     if name == b"key" && text[..range.start].ends_with(b"login(") {
         return Some(Class::Key);
@@ -153,7 +154,7 @@ fn class_of(text: &[u8], range: &Range<usize>) -> Option<Class> {
         return Some(Class::Weak);
     }
     if !name.eq_ignore_ascii_case(b"key") || range.start == 0 || !matches!(text[range.start - 1], b'.' | b' ') {
-        return classify(name);
+        return reader.classify(name);
     }
     let before = &text[..range.start - 1];
     let word = before.iter().rev().take(24).take_while(|b| b.is_ascii_alphabetic()).count();
@@ -175,6 +176,7 @@ fn class_of_file(name: &[u8]) -> Option<Class> {
 }
 
 /// Where the word begins to be read whose part the filter has seen: its window may begin beside the word.
+#[inline]
 fn word_at(text: &[u8], at: usize) -> usize {
     at + text[at..].iter().take(2).take_while(|b| !is_name(**b)).count()
 }
@@ -433,12 +435,14 @@ impl Finder<'_, '_> {
 }
 
 /// Where spaces and tabs end.
+#[inline]
 fn blanks(text: &[u8], at: usize) -> usize {
     at + text.get(at..).unwrap_or_default().iter().take(32).take_while(|b| matches!(b, b' ' | b'\t')).count()
 }
 
 /// Whether raw JSON may give a value to the name around `at`; escapes are not decoded yet.
-pub fn is_plausible(raw: &[u8], at: usize) -> bool {
+pub fn is_plausible(reader: &Reader<'_>, at: usize) -> bool {
+    let raw = reader.text;
     let Some(mut name) = name_around(raw, at) else { return false };
     let before = &raw[name.start.saturating_sub(12)..name.start];
     let colored = memchr::memmem::find(before, b"u001b[").is_some();
@@ -458,7 +462,7 @@ pub fn is_plausible(raw: &[u8], at: usize) -> bool {
     if raw.get(name.end).is_some_and(|byte| is_name(*byte)) {
         return true;
     }
-    if words || colored || class_of(raw, &name).is_some() {
+    if words || colored || class_of(reader, &name).is_some() {
         return is_value_itself(raw, name.start)
             || leads_to_value(raw, name.clone())
             || prose::is_led_to(raw, name.start)

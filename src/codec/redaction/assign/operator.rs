@@ -105,8 +105,14 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     let make =
         |sign, len: usize| Operator { sign, end: to + len, spaced: to > at, typed: None, sets: false, mentions: false };
     let rest = &text[to..];
-    let starts = |signs: &[&str]| signs.iter().find(|sign| rest.starts_with(sign.as_bytes())).map(|sign| sign.len());
-    if let Some(len) = starts(COMPARE) {
+    let first = rest.first().copied().unwrap_or(b'\n');
+    let starts = |signs: &[&str]| {
+        let is = |sign: &&&str| sign.as_bytes()[0] == first && rest.starts_with(sign.as_bytes());
+        signs.iter().find(is).map(|sign| sign.len())
+    };
+    if matches!(first, b'=' | b'!' | b'<')
+        && let Some(len) = starts(COMPARE)
+    {
         return Some(make(Sign::Compare, len));
     }
     if let Some(end) = past_phrase(text, name, at) {
@@ -116,6 +122,7 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         return Some(Operator { mentions: true, ..make(Sign::Space, end - to) });
     }
     if to > at
+        && first == b'-'
         && let Some(option) = VALUE_OPTIONS.iter().find(|option| rest.starts_with(option.as_bytes()))
     {
         return Some(make(Sign::Assign, option.len()));
@@ -128,7 +135,7 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     if to > at && matches!(rest, [b'0' | b'5'..=b'9', b' ', next, ..] if next.is_ascii_graphic()) {
         return Some(make(Sign::Space, 2));
     }
-    if rest.starts_with("→".as_bytes()) || rest.starts_with("⇒".as_bytes()) {
+    if first == 0xE2 && (rest.starts_with("→".as_bytes()) || rest.starts_with("⇒".as_bytes())) {
         return Some(make(Sign::Cell, 3));
     }
     let like = to > at
@@ -146,7 +153,13 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     if urn && rest.get(1).is_some_and(u8::is_ascii_alphanumeric) {
         return None;
     }
-    if let Some(len) = starts(ASSIGN) {
+    // Most signs are one byte.
+    let several = match first {
+        b'=' => rest.get(1) == Some(&b'>'),
+        b':' => matches!(rest.get(1), Some(b'=' | b'-')),
+        _ => const { &ByteSet::of(b"|&?<.+\xEF") }.has(&first),
+    };
+    if several && let Some(len) = starts(ASSIGN) {
         return Some(make(Sign::Assign, len));
     }
     match rest.first()? {
@@ -179,6 +192,9 @@ fn past_verb(text: &[u8], name: &Name, at: usize, to: usize) -> Option<usize> {
     }
     let rest = &text[to..];
     let verb = VERBS_OF_BEING.iter().find(|verb| {
+        if rest.first() != verb.as_bytes().first() {
+            return false;
+        }
         let behind = rest.get(verb.len());
         // Chinese and Japanese have no blank behind a verb.
         let joined = JOINED_VERBS.contains(verb) && behind.is_some_and(u8::is_ascii_graphic);

@@ -123,7 +123,7 @@ impl Finder<'_, '_> {
         let mut end = at + text[at..reach].iter().take_while(path).count();
         // `new X(`, `await x(`
         for word in [&b"new "[..], b"await ", b"ConvertTo-SecureString "] {
-            if text[at..].starts_with(word) {
+            if text[at] == word[0] && text[at..].starts_with(word) {
                 let from = at + word.len();
                 if let Some(one) = literal(self.reader, blanks(text, from)) {
                     found.extend(self.quoted(&one, operator, "a literal in a call"));
@@ -132,10 +132,10 @@ impl Finder<'_, '_> {
                 end = from + text[from..].iter().take(64).take_while(path).count();
             }
         }
-        let word = text[at..end].rsplit(|b| !b.is_ascii_alphanumeric() && *b != b'_').find(|word| !word.is_empty());
-        let word = word.map(|word| String::from_utf8_lossy(word).to_ascii_lowercase()).unwrap_or_default();
         let mut rest = end;
         if matches!(text.get(end), Some(b'(' | b'[')) {
+            let word = text[at..end].rsplit(|b| !b.is_ascii_alphanumeric() && *b != b'_').find(|word| !word.is_empty());
+            let word = word.map(|word| String::from_utf8_lossy(word).to_ascii_lowercase()).unwrap_or_default();
             let space = |at: usize| at + text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
             if let Some(one) = literal(self.reader, space(end + 1)) {
                 let after = space(one.after);
@@ -203,8 +203,7 @@ impl Finder<'_, '_> {
         }
         let line = self.reader.line_end(rest).min(rest + MAX_EXPRESSION);
         let tail = &text[rest..line];
-        let quoted =
-            memchr::memchr3(b'"', b'\'', b'`', tail).is_some() || tail.iter().any(|b| matches!(b, 0xC2 | 0xE2));
+        let quoted = memchr::memchr3(b'"', b'\'', b'`', tail).is_some() || memchr::memchr2(0xC2, 0xE2, tail).is_some();
         if !quoted {
             return;
         }

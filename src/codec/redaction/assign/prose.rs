@@ -46,7 +46,9 @@ const JOINING: &[&[u8]] = &[b" / ", b"/", b":"];
 /// Where a phrase ends behind a name, so that the value follows: ` for bob is`, ` (staging):`, ` has been reset to`.
 pub(super) fn past_phrase(text: &[u8], name: &Name, at: usize) -> Option<usize> {
     let reach = text.len().min(at + MAX_PHRASE);
-    if let Some(verb) = ASKED.iter().find(|verb| text[at..].starts_with(verb)) {
+    if text.get(at) == Some(&b',')
+        && let Some(verb) = ASKED.iter().find(|verb| text[at..].starts_with(verb))
+    {
         return Some(at + verb.len());
     }
     let mut at = blanks(text, at);

@@ -8,8 +8,9 @@ use super::operator::{Sign, operator};
 use super::secret::{Role, is_code, may_be_secret};
 use super::{Class, Finder, Found, blanks};
 use crate::codec::redaction::names::is_name;
+use crate::codec::redaction::random::is_random;
 use crate::codec::redaction::reader::Reader;
-use crate::codec::redaction::values::{is_mixed, is_placeholder, is_random, is_stand_in, is_template};
+use crate::codec::redaction::values::{is_mixed, is_placeholder, is_stand_in, is_template};
 
 /// Schemes of authorization that are known; others need credentials that look random.
 #[rustfmt::skip]

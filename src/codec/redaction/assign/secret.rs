@@ -1,10 +1,11 @@
 //! Whether a value can be the secret that its name announces.
 
 use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::kinds::{self, Kinds};
 use crate::codec::redaction::names::{Class, classify};
+use crate::codec::redaction::random::{RANDOM, is_random, is_wordlike, randomness_of};
 use crate::codec::redaction::values::{
-    RANDOM, is_attribute, is_expression, is_keyword, is_mixed, is_name_of_secret, is_path, is_prose, is_random,
-    is_stand_in, is_wordlike, randomness,
+    is_attribute, is_expression, is_keyword, is_name_of_secret, is_path, is_prose_of, mixes, stands_in,
 };
 
 /// How a value stands to the name.
@@ -42,24 +43,27 @@ pub fn beginning(value: &[u8]) -> &[u8] {
 
 /// Whether the value is the secret that a name of this class announces.
 pub fn may_be_secret(class: Class, value: &[u8], role: Role) -> bool {
-    if is_long_text(value.trim_ascii()) {
+    if value.len() > MAX_PHRASE && is_long_text(value.trim_ascii()) {
         return false;
     }
-    let value = beginning(value).trim_ascii();
-    if let Some(equals) = memchr::memchr(b'=', value)
-        && equals > 2
-        && classify(&value[..equals]).is_some()
+    let text = beginning(value).trim_ascii();
+    let value = &Value { text, kinds: Kinds::of(text) };
+    if value.has(kinds::LINE) || value.has(kinds::EQUALS) && is_named(text) {
+        return false;
+    }
+    let signs = text.len() < 4 && value.kinds.alphanumeric() == 0 && !value.has(kinds::FOREIGN);
+    if signs
+        || is_invisible(text)
+        || stands_in(text, &value.kinds)
+        || is_keyword(text)
+        || value.has(kinds::OF_RULE) && is_rule(text)
+        || value.has(kinds::OPENING | kinds::BLANK) && is_code(text)
     {
-        // The name within is nearer.
-        return false;
-    }
-    let signs = value.len() < 4 && !value.iter().any(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
-    if signs || is_invisible(value) || is_stand_in(value) || is_keyword(value) || is_rule(value) || is_code(value) {
         return false;
     }
     // Measured once: nearly every question below asks for it.
-    let loose = randomness(value);
-    if !(loose >= RANDOM && value.iter().any(u8::is_ascii_digit)) && is_name_of_secret(value) {
+    let loose = randomness_of(text, &value.kinds);
+    if !(loose >= RANDOM && value.kinds.digits > 0) && is_name_of_secret(text) {
         return false;
     }
     match class {
@@ -68,14 +72,46 @@ pub fn may_be_secret(class: Class, value: &[u8], role: Role) -> bool {
         Class::Key => key(value, loose, role),
         Class::Token | Class::Authorization | Class::Cookie => token(value, loose, role),
         Class::Weak => {
-            let all = value.iter().filter(|b| b.is_ascii_alphanumeric()).count();
             role != Role::Beside
-                && !value.contains(&b' ')
+                && !text.contains(&b' ')
                 && loose >= VERY_RANDOM
-                && loose * 10 >= all * 7
+                && loose * 10 >= value.kinds.alphanumeric() * 7
                 && !is_place(value)
         }
     }
+}
+
+/// A value that is examined, and the kinds of its bytes.
+struct Value<'a> {
+    text: &'a [u8],
+    kinds: Kinds,
+}
+
+impl Value<'_> {
+    fn has(&self, kinds: u16) -> bool {
+        self.kinds.has(kinds)
+    }
+
+    fn is_mixed(&self) -> bool {
+        mixes(self.text, &self.kinds)
+    }
+
+    fn is_prose(&self) -> bool {
+        is_prose_of(self.text, &self.kinds)
+    }
+
+    fn is_attribute(&self) -> bool {
+        self.has(kinds::MEMBER) && is_attribute(self.text)
+    }
+
+    fn is_one_word(&self) -> bool {
+        !self.has(kinds::BLANK) || !self.text.contains(&b' ')
+    }
+}
+
+/// `password=x`: the name within is nearer.
+fn is_named(value: &[u8]) -> bool {
+    memchr::memchr(b'=', value).is_some_and(|equals| equals > 2 && classify(&value[..equals]).is_some())
 }
 
 /// Whether the value is nothing but characters without a width.
@@ -86,94 +122,90 @@ fn is_invisible(value: &[u8]) -> bool {
         && value.len().is_multiple_of(3)
 }
 
-fn password(class: Class, value: &[u8], loose: usize, role: Role) -> bool {
-    let is_random = loose >= RANDOM;
-    if is_path(value) && (class == Class::Pwd || value.iter().filter(|b| **b == b'/').count() > 1) {
+fn password(class: Class, value: &Value<'_>, loose: usize, role: Role) -> bool {
+    let (text, is_random) = (value.text, loose >= RANDOM);
+    if is_path(text) && (class == Class::Pwd || text.iter().filter(|b| **b == b'/').count() > 1) {
         return false;
     }
-    if is_prose(value) || is_host(value) || class != Class::Password && is_place(value) {
+    if value.is_prose() || value.has(kinds::OF_RULE) && is_host(text) || class != Class::Password && is_place(value) {
         return false;
     }
     // A version, or a number of an object: `1.2.840.113549`.
-    if value.iter().all(|b| b.is_ascii_digit() || *b == b'.') && memchr::memchr_iter(b'.', value).nth(1).is_some() {
+    if value.has(kinds::MEMBER)
+        && text.iter().all(|b| b.is_ascii_digit() || *b == b'.')
+        && memchr::memchr_iter(b'.', text).nth(1).is_some()
+    {
         return false;
     }
-    let letters = value.iter().all(u8::is_ascii_alphabetic);
     match role {
         Role::Assigned | Role::Member => {
-            let named = is_attribute(value) && !is_mixed(value);
+            let named = value.is_attribute() && !value.is_mixed();
+            let letters = value.kinds.upper + value.kinds.lower == text.len();
             let short = class == Class::Short
-                && (value.len() < 3
-                    || letters && value.len() < 5
-                    || value.iter().all(u8::is_ascii_digit) && value.len() < 4);
+                && (text.len() < 3 || letters && text.len() < 5 || value.kinds.digits == text.len() && text.len() < 4);
             !named && !short
         }
         Role::Beside if class == Class::Short => is_random,
-        Role::Beside => {
-            is_mixed(value) && value.len() >= 5 && !value.contains(&b' ') && !is_expression(value) || is_random
-        }
+        Role::Beside => value.is_mixed() && text.len() >= 5 && value.is_one_word() && !is_expression(text) || is_random,
         Role::Setting => {
-            !is_expression(value) && (class != Class::Short || is_mixed(value) || value.len() > 3) && !is_label(value)
+            !is_expression(text) && (class != Class::Short || value.is_mixed() || text.len() > 3) && !is_label(text)
         }
         Role::Mention if class == Class::Short && !is_random => false,
-        Role::Mention => (is_mixed(value) || is_random) && value.len() > 4 && !is_expression(value),
+        Role::Mention => (value.is_mixed() || is_random) && text.len() > 4 && !is_expression(text),
         Role::Word => {
-            (is_mixed(value) && !is_code_word(value) || is_random) && !is_expression(value) && !is_constant(value)
+            (value.is_mixed() && !is_code_word(text) || is_random) && !is_expression(text) && !is_constant(text)
         }
     }
 }
 
-fn secret(value: &[u8], loose: usize, role: Role) -> bool {
-    let is_random = loose >= RANDOM;
-    let plain = value.iter().all(u8::is_ascii_alphanumeric);
-    let place = is_place(value) || is_attribute(value);
+fn secret(value: &Value<'_>, loose: usize, role: Role) -> bool {
+    let (text, is_random) = (value.text, loose >= RANDOM);
+    let place = || is_place(value) || value.is_attribute();
     match role {
         Role::Assigned | Role::Setting => {
-            !is_prose(value) && !place && (is_random || is_mixed(value) || plain && value.len() > 4)
+            let plain = value.kinds.alphanumeric() == text.len();
+            (is_random || value.is_mixed() || plain && text.len() > 4) && !value.is_prose() && !place()
         }
-        Role::Member => !is_prose(value) && !place,
-        Role::Beside => is_random || is_mixed(value) && value.len() > 7 && !value.contains(&b' '),
-        Role::Word | Role::Mention => is_random && !is_expression(value),
+        Role::Member => !value.is_prose() && !place(),
+        Role::Beside => is_random || value.is_mixed() && text.len() > 7 && value.is_one_word(),
+        Role::Word | Role::Mention => is_random && !is_expression(text),
     }
 }
 
-fn key(value: &[u8], loose: usize, role: Role) -> bool {
-    let is_random = loose >= RANDOM;
-    let one_word = !value.contains(&b' ');
+fn key(value: &Value<'_>, loose: usize, role: Role) -> bool {
+    let (text, is_random) = (value.text, loose >= RANDOM);
     match role {
         Role::Member => {
-            !is_prose(value)
-                && !is_attribute(value)
+            !value.is_prose()
+                && !value.is_attribute()
                 && !is_place(value)
-                && (is_random || is_mixed(value) || value.len() < 6 || one_word && !is_words(value))
+                && (is_random || value.is_mixed() || text.len() < 6 || value.is_one_word() && !is_words(text))
         }
         Role::Assigned | Role::Setting => {
-            one_word
-                && !is_attribute(value)
+            value.is_one_word()
+                && !value.is_attribute()
                 && !is_place(value)
-                && (is_random || is_mixed(value) && value.len() >= 6 && !is_words(value))
+                && (is_random || value.is_mixed() && text.len() >= 6 && !is_words(text))
         }
         Role::Beside | Role::Word | Role::Mention => {
-            one_word
-                && is_random
-                && !is_expression(value)
+            is_random
+                && value.is_one_word()
+                && !is_expression(text)
                 && !is_place(value)
-                && (role == Role::Beside || !is_constant(value))
+                && (role == Role::Beside || !is_constant(text))
         }
     }
 }
 
-fn token(value: &[u8], loose: usize, role: Role) -> bool {
-    let is_random = loose >= RANDOM;
-    let one_word = !value.contains(&b' ');
-    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
+fn token(value: &Value<'_>, loose: usize, role: Role) -> bool {
+    let (text, digits) = (value.text, value.kinds.digits);
     let enough = match role {
         Role::Assigned | Role::Member | Role::Setting => {
-            is_random || is_mixed(value) && (digits > 2 && value.len() > 9 || is_chosen(value, digits))
+            loose >= RANDOM || value.is_mixed() && (digits > 2 && text.len() > 9 || is_chosen(text, digits))
         }
-        Role::Beside | Role::Word | Role::Mention => loose >= 12 && !is_expression(value),
+        Role::Beside | Role::Word | Role::Mention => loose >= 12 && !is_expression(text),
     };
-    one_word && enough && !is_attribute(value) && !is_place(value)
+    enough && value.is_one_word() && !value.is_attribute() && !is_place(value)
 }
 
 /// Whether a person may have chosen the value, and no program named something so: `manutd99`.
@@ -226,10 +258,13 @@ fn is_rule(value: &[u8]) -> bool {
 }
 
 /// Where something is kept: `prod/db/password`, `#field`, `user@host`.
-fn is_place(value: &[u8]) -> bool {
-    let slashes = value.iter().filter(|b| **b == b'/').count();
-    let words = value.split(|b| !b.is_ascii_alphanumeric()).all(|word| word.len() < 24 && !is_random(word));
-    slashes > 0 && words && !value.contains(&b'+') && !value.ends_with(b"=") && !dense(value)
+fn is_place(value: &Value<'_>) -> bool {
+    let text = value.text;
+    value.has(kinds::SLASH)
+        && text.split(|b| !b.is_ascii_alphanumeric()).all(|word| word.len() < 24 && !is_random(word))
+        && !text.contains(&b'+')
+        && !text.ends_with(b"=")
+        && !is_dense(value)
 }
 
 /// A host with its port: `proxy.example.com:3128`, `localhost:22`.
@@ -245,11 +280,9 @@ fn is_host(value: &[u8]) -> bool {
 }
 
 /// Whether most pieces between slashes hold capitals, small letters and digits at once, as base64 does.
-fn dense(value: &[u8]) -> bool {
-    let upper = value.iter().filter(|b| b.is_ascii_uppercase()).count();
-    let lower = value.iter().filter(|b| b.is_ascii_lowercase()).count();
-    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
-    upper * 6 > value.len() && lower * 6 > value.len() && digits > 0
+fn is_dense(value: &Value<'_>) -> bool {
+    let Kinds { upper, lower, digits, .. } = value.kinds;
+    upper * 6 > value.text.len() && lower * 6 > value.text.len() && digits > 0
 }
 
 /// Words joined by signs, without anything random: `my-app-2`, `db_credentials`.
