@@ -122,7 +122,7 @@ impl Engine {
                     }
                     (last, any, asks) = (holder, false, density.asks_for(holder));
                     if asks {
-                        reader = Reader::with(&batch.input()[span], reader.into_known());
+                        reader = reader.turn_to(&batch.input()[span]);
                     }
                 }
                 if !asks || self.is_plausible(&reader, inside) {

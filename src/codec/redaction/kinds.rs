@@ -99,13 +99,13 @@ impl Maps {
         const HIGH: u64 = 0x80 * EACH;
         let word = u64::from_le_bytes(eight);
         let within = |word: u64, first: u8, last: u8| {
-            word + u64::from(0x80 - first) * EACH & !(word + u64::from(0x7F - last) * EACH)
+            (word + u64::from(0x80 - first) * EACH) & !(word + u64::from(0x7F - last) * EACH)
         };
         // The highest bit of each byte says whether the byte is one.
         let ours = HIGH >> (64 - 8 * len);
         let (ascii, low) = (ours & !word, word & !HIGH);
         let digits = within(low, b'0', b'9') & ascii;
-        let letters = within(low | 0x20 * EACH, b'a', b'z') & ascii;
+        let letters = within(low | (0x20 * EACH), b'a', b'z') & ascii;
         let (lowers, uppers) = (letters & word << 2, letters & !(word << 2));
         // One bit of each byte, side by side.
         let bits = |bytes: u64| (bytes >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56 << at;

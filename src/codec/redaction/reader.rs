@@ -132,14 +132,10 @@ impl<'a> Reader<'a> {
         Reader { text, known: Box::default() }
     }
 
-    /// A reader in the memory of another: what that one knew is forgotten.
-    pub fn with(text: &'a [u8], mut known: Box<Known>) -> Reader<'a> {
-        known.forget();
-        Reader { text, known }
-    }
-
-    pub fn into_known(self) -> Box<Known> {
-        self.known
+    /// The reader for another text: what it knew is forgotten.
+    pub fn turn_to<'b>(mut self, text: &'b [u8]) -> Reader<'b> {
+        self.known.forget();
+        Reader { text, known: self.known }
     }
 
     /// Notes that so many bytes were looked at.
@@ -307,7 +303,7 @@ pub struct Work {
     pub json: Vec<u8>,
     hits: Vec<Vec<Hit>>,
     buffers: Vec<Vec<u8>>,
-    readers: Vec<Box<Known>>,
+    readers: Vec<Reader<'static>>,
     pub spans: Vec<Span>,
     pub values: Vec<Found>,
     /// Where the names stand whose values were found in the text at hand, and where each value ends.
@@ -355,11 +351,11 @@ impl Work {
 
     /// A reader of a text; what it has learnt is given back behind the search.
     pub fn reader<'a>(&mut self, text: &'a [u8]) -> Reader<'a> {
-        Reader::with(text, self.readers.pop().unwrap_or_default())
+        self.readers.pop().map_or_else(|| Reader::new(text), |reader| reader.turn_to(text))
     }
 
     pub fn give_back_reader(&mut self, reader: Reader<'_>) {
-        self.readers.push(reader.into_known());
+        self.readers.push(Reader { text: &[], known: reader.known });
     }
 
     /// An empty buffer for a decoded or redacted text.
