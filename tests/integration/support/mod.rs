@@ -6,6 +6,7 @@ pub mod corpus;
 pub mod damage;
 pub mod database;
 pub mod kafka;
+pub mod places;
 pub mod proxy;
 pub mod python;
 pub mod search;
