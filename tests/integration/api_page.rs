@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -89,13 +90,16 @@ fn the_page_about_the_api_is_fresh() {
     let (user, admin) = (agent.token_of("ali", "user"), agent.token());
     let mut page = String::from(
         "# API\n\nMade by `BLESS=1 cargo test --test integration api_page` from a running agent; don't edit it.\n\n\
-         Every request shows a token: `Authorization: Bearer TOKEN` (`weir token` makes one). An error is a problem document\n\
-         with a `detail` that names the parameter.\n",
+         Requests are commands for a shell, against an agent on this machine:\n\n\
+         ```\nWEIR=http://127.0.0.1:8686\nTOKEN=$(weir token --user root --role admin)\n```\n\n\
+         Routes about own executions are shown as `ali` sees them (`--user ali --role user`). An error is a problem document\n\
+         with a `detail` that names the parameter. A list whose search reaches its deadline has what was found so far,\n\
+         `is_partial: true`, and a `next` that goes on.\n",
     );
     for route in ROUTES {
         describe(&mut page, route);
         let shown = REQUESTS.iter().find(|(method, shown, ..)| *shown == route.path && *method == route.method);
-        let Some((method, _, path, body)) = shown else {
+        let Some((_, _, path, body)) = shown else {
             assert!(
                 matches!(route.path, "/" | "/logs") || route.path.starts_with("/ui/"),
                 "{} has no example",
@@ -105,15 +109,14 @@ fn the_page_about_the_api_is_fresh() {
         };
         let is_own = route.path.starts_with("/api/activity")
             || matches!(route.path, "/api/recent-activity" | "/api/search-code");
-        let asked = Asked { agent: &agent, method, token: if is_own { &user } else { &admin } };
+        let asked = Asked { agent: &agent, token: if is_own { &user } else { &admin } };
         let answer = match route.path {
             "/ws/logs" => asked.frame(path),
             path if path.ends_with("stream") => asked.events(shown.expect("it was just found").2),
-            _ => asked.answer(path, body),
+            _ => asked.answer(route, path, body),
         };
-        let body = if body.is_empty() { String::new() } else { format!("\n\n{body}") };
-        let path = path.replace("DEAD", DEAD);
-        let _ = write!(page, "\n```\n{method} {path}{body}\n\n{}\n```\n", answer.trim_end());
+        let command = command(route, path, body).replace("DEAD", DEAD);
+        let _ = write!(page, "\n```\n{command}\n\n{}\n```\n", answer.trim_end());
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api.md");
     if std::env::var_os("BLESS").is_some() {
@@ -128,37 +131,51 @@ fn the_page_about_the_api_is_fresh() {
 const DEAD: &str = "01m8hp1b1x";
 const SEQ: u64 = 1_767_322_985_000_001;
 
+/// The command that asks, for a shell with `WEIR` and `TOKEN`.
+fn command(route: &Route, path: &str, body: &str) -> String {
+    let token = if route.who == Who::Open { "" } else { " -H \"Authorization: Bearer $TOKEN\"" };
+    if route.path == "/ws/logs" {
+        return format!("websocat{token} \"ws://127.0.0.1:8686{path}\"");
+    }
+    let method = if route.method == "GET" { String::new() } else { format!(" -X {}", route.method) };
+    let is_stream = if route.path.ends_with("stream") { " -N" } else { "" };
+    let body = match body {
+        "" => String::new(),
+        body if body.contains("TOKEN") => format!(" -d \"{}\"", body.replace('"', "\\\"").replace("TOKEN", "$TOKEN")),
+        body => format!(" -d '{body}'"),
+    };
+    format!("curl{method}{is_stream}{token} \"$WEIR{path}\"{body}")
+}
+
 struct Asked<'a> {
     agent: &'a Agent,
-    method: &'a str,
     token: &'a str,
 }
 
 impl Asked<'_> {
-    fn answer(&self, path: &str, body: &str) -> String {
-        let token = format!("Bearer {}", self.token);
-        let ask = |method: &str, path: &str, body: &str| {
-            request(self.agent.api, method, path, &[("Authorization", &token)], body.as_bytes()).expect("it answers")
-        };
-        let (mut path, body) = (path.to_owned(), body.replace("TOKEN", self.token));
+    /// The answer to the command as it is shown.
+    fn answer(&self, route: &Route, path: &str, body: &str) -> String {
+        let mut command = command(route, path, body);
         if path.contains("DEAD") {
-            let id = ask("GET", "/api/dlq", "").json()["dead_letters"][0]["id"].clone();
-            path = path.replace("DEAD", id.as_str().expect("there is a dead letter"));
+            let token = format!("Bearer {}", self.token);
+            let all =
+                request(self.agent.api, "GET", "/api/dlq", &[("Authorization", &token)], b"").expect("it answers");
+            let id = all.json()["dead_letters"][0]["id"].as_str().expect("there is a dead letter").to_owned();
+            command = command.replace("DEAD", &id);
         }
-        let answer = ask(self.method, &path, &body);
-        let text = answer.text();
+        let (text, status) = self.run(&command);
         if path == "/metrics" {
             let is_shown = |line: &&str| line.contains("weir_events_received_total");
             return text.lines().filter(is_shown).collect::<Vec<_>>().join("\n");
         }
         if !text.starts_with(['{', '[']) {
-            assert_eq!(answer.status, 200, "{path}: {text}");
+            assert_eq!(status, 200, "{path}: {text}");
             return text;
         }
-        assert!(answer.status == 200 || answer.status == 409, "{path}: {text}");
-        let mut answer = answer.json();
+        assert!(status == 200 || status == 409, "{path}: {text}");
+        let mut answer: Value = serde_json::from_str(&text).expect("JSON");
         steady(&mut answer);
-        match path.as_str() {
+        match path {
             "/openapi.json" => ["paths", "components"].into_iter().for_each(|name| answer[name] = json!("…")),
             // One component of many, whose numbers differ.
             "/api/pipeline" => {
@@ -169,6 +186,19 @@ impl Asked<'_> {
             _ => {}
         }
         format!("{answer:#}")
+    }
+
+    /// What a shell makes of a command: the answer and its status.
+    fn run(&self, command: &str) -> (String, u16) {
+        let out = Command::new("sh")
+            .args(["-c", &format!("{command} -s -w '\\n%{{http_code}}'")])
+            .env("WEIR", format!("http://127.0.0.1:{}", self.agent.api))
+            .env("TOKEN", self.token)
+            .output()
+            .expect("a shell runs");
+        let text = String::from_utf8(out.stdout).expect("text");
+        let (text, status) = text.rsplit_once('\n').expect("a status behind the answer");
+        (text.to_owned(), status.parse().unwrap_or_else(|_| panic!("{command}: {text}")))
     }
 
     fn connect(&self, path: &str, headers: &str) -> TcpStream {
