@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench store [FILE]`; without a file it makes events of its own. `WEIR_BENCH_EVENTS` says how many are
 //! stored (1,000,000): the file is stored again, with other times, until there are so many. `WEIR_BENCH_KEEP` names a
-//! folder that is filled once and asked again. `WEIR_BENCH_COLD` asks some questions with nothing in the page cache, which
+//! folder that is filled once and asked again. `WEIR_BENCH_ASK` names a part of the questions that are asked, of all. `WEIR_BENCH_COLD` asks some questions with nothing in the page cache, which
 //! takes root.
 
 #[allow(dead_code, reason = "this bench uses its part")]
@@ -181,6 +181,19 @@ fn ask(store: &Store) {
     );
     aggregate(store, "day and status of one user", "user_id:user_142", vec![day, field("status")], false);
     aggregate(store, "one user, with p95", "user_id:user_142", vec![], true);
+    // Each of whom nothing was asked before.
+    let mut users = (200..).map(|number| format!("user_id:user_{number}"));
+    measure("another user each time, with p95", || {
+        store
+            .snapshot()
+            .aggregate(&groups(&users.next().unwrap_or_default(), vec![], true), &everything())
+            .map_or(0, |groups| groups.len())
+    });
+    measure("count of another user each time", || {
+        let filter = filter(&users.next().unwrap_or_default());
+        store.snapshot().count(&filter, &everything(), CountLimit::Exact, deadline()).expect("a count").count as usize
+    });
+    aggregate(store, "everything, with p95", "", vec![], true);
     aggregate(store, "every user", "", vec![field("user_id")], false);
     aggregate(store, "every user, with p95", "", vec![field("user_id")], true);
     let last = store.snapshot().page(&request(filter("")), &everything()).expect("a page").rows.pop().expect("a row");
@@ -219,6 +232,7 @@ fn request(filter: Filter) -> PageRequest {
         offset: 0,
         limit: 100,
         deadline: deadline(),
+        may_be_partial: false,
     }
 }
 
@@ -232,20 +246,21 @@ fn count(store: &Store, label: &str, filter: Filter, limit: CountLimit) {
     });
 }
 
+fn groups(query: &str, group_by: Vec<GroupKey>, with_percentiles: bool) -> AggregateRequest {
+    AggregateRequest { filter: filter(query), group_by, with_percentiles, max_groups: 100_000, deadline: deadline() }
+}
+
 fn aggregate(store: &Store, label: &str, query: &str, group_by: Vec<GroupKey>, with_percentiles: bool) {
     measure(label, || {
-        let request = AggregateRequest {
-            filter: filter(query),
-            group_by: group_by.clone(),
-            with_percentiles,
-            max_groups: 100_000,
-            deadline: deadline(),
-        };
+        let request = groups(query, group_by.clone(), with_percentiles);
         store.snapshot().aggregate(&request, &everything()).expect("groups").len()
     });
 }
 
 fn measure(label: &str, mut question: impl FnMut() -> usize) {
+    if std::env::var("WEIR_BENCH_ASK").is_ok_and(|wanted| !label.contains(&wanted)) {
+        return;
+    }
     let mut times = Vec::with_capacity(ROUNDS);
     let (mut rows, cpu) = (0, cpu_seconds());
     for _ in 0..ROUNDS {

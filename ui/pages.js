@@ -90,7 +90,13 @@ export class Pages {
     const cursor = number > 0 ? this.#next.get(number - 1) : undefined;
     const where = cursor ? { cursor } : { offset: Math.min(number * PAGE + this.newer(), MAX_ROWS) || undefined };
     try {
-      const answer = await get("api/logs", { ...this.params, limit: PAGE, ...where }, { signal: this.#abort.signal });
+      const ask = (/** @type {object} */ where) => get("api/logs", { ...this.params, ...where }, { signal: this.#abort.signal });
+      let answer = await ask({ limit: PAGE, ...where });
+      // A search that reached its deadline goes on where it stopped.
+      while (answer.is_partial && answer.next && answer.logs.length < PAGE) {
+        const more = await ask({ limit: PAGE - answer.logs.length, cursor: answer.next });
+        answer = { ...more, logs: [...answer.logs, ...more.logs] };
+      }
       this.#pages.set(number, answer.logs);
       if (answer.next) this.#next.set(number, answer.next);
       if (number === 0) this.total = answer.total;

@@ -15,7 +15,7 @@ use super::routes::Call;
 use super::shape::{Event, log_row};
 use crate::component::Reader;
 use crate::net::http::{Body, Problem};
-use crate::query::request::{Keyset, PageRequest, ReadError, Row};
+use crate::query::request::{PageRequest, ReadError, Row};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
@@ -90,7 +90,8 @@ pub async fn export(api: &Api, call: Call) -> Result<Answer, Problem> {
         Visibility::All { own, .. } => Visibility::All { own, preview: usize::MAX },
         other => other,
     };
-    let request = newest(filter(params)?, PAGE, 0);
+    // A page that reaches its deadline is followed by the next, however much is looked through in vain.
+    let request = PageRequest { may_be_partial: true, ..newest(filter(params)?, PAGE, 0) };
     let mut export = Export {
         place: reader(api)?,
         request,
@@ -175,10 +176,7 @@ impl Export {
         };
         self.count += page.rows.len() as u64;
         self.left -= page.rows.len() as u64;
-        self.request.after = page.rows.last().map(|last: &Row| -> Keyset { last.keyset.clone() });
-        if !page.has_more || self.left == 0 {
-            self.request.after = None;
-        }
+        self.request.after = page.next().filter(|_| self.left > 0).cloned();
         Ok(page.rows)
     }
 
@@ -252,7 +250,7 @@ mod tests {
 
     use super::*;
     use crate::component::reader::{Key, Reading};
-    use crate::query::request::{AggregateRequest, CountLimit, Filter, Group, Page, SortKey, Total};
+    use crate::query::request::{AggregateRequest, CountLimit, Filter, Group, Keyset, Page, SortKey, Total};
 
     #[test]
     fn texts_that_a_spreadsheet_would_run_are_guarded() {
@@ -276,7 +274,11 @@ mod tests {
                 line: b"{}".to_vec(),
                 keyset: Keyset { key: SortKey::None, time: 0, seq: 1, row: None },
             };
-            let page = if is_first { Ok(Page { rows: vec![row], has_more: true }) } else { Err(ReadError::Deadline) };
+            let page = if is_first {
+                Ok(Page { rows: vec![row], has_more: true, resume: None })
+            } else {
+                Err(ReadError::Deadline)
+            };
             Box::pin(async { page })
         }
 

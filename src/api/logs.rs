@@ -28,17 +28,18 @@ pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
     let order = order_label(&sort, is_descending);
     let (filter, after, sees) = (filter(params)?, read_cursor(api, params, &order)?, visibility(api, call.reader()));
     let newest = newest(filter.clone(), limit as usize, offset as usize);
-    let request = PageRequest { sort, is_descending, after, ..newest };
+    let request = PageRequest { sort, is_descending, after, may_be_partial: true, ..newest };
     let place = reader(api)?;
     let found = place.page(request, sees.clone()).await.map_err(problem)?;
     let count = if params.has("count") { CountLimit::Exact } else { CountLimit::UpTo(EXACT_TOTAL) };
     let total = match total_of_last(&found, offset).filter(|_| params.text("cursor").is_none()) {
         Some(total) => total,
+        None if found.resume.is_some() => Total { count: 0, is_at_least: true },
         None => place.count(filter, sees, count, deadline()).await.map_err(problem)?,
     };
-    let seen = offset + found.rows.len() as u64 + u64::from(found.has_more);
+    let seen = offset + found.rows.len() as u64 + u64::from(found.has_more && found.resume.is_none());
     let total = Total { count: total.count.max(if total.is_at_least { seen } else { 0 }), ..total };
-    let next = found.rows.last().filter(|_| found.has_more).map(|last| cursor(api, &last.keyset, &order));
+    let next = found.next().map(|keyset| cursor(api, keyset, &order));
     let mut object = Object::new();
     object
         .raw("logs", Some(&array(found.rows.iter().map(log_row))))
@@ -48,6 +49,9 @@ pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
         .text("next", next.as_deref());
     if total.is_at_least {
         object.bool("total_is_at_least", true);
+    }
+    if found.resume.is_some() {
+        object.bool("is_partial", true);
     }
     let body = object.finish();
     record_read(api, &call, "activity_read", found.rows.len() as u64);

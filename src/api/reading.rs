@@ -144,7 +144,16 @@ pub const EXACT_TOTAL: u64 = 100_000;
 
 /// A page, newest first.
 pub fn newest(filter: Filter, limit: usize, offset: usize) -> PageRequest {
-    PageRequest { filter, sort: Sort::Time, is_descending: true, after: None, offset, limit, deadline: deadline() }
+    PageRequest {
+        filter,
+        sort: Sort::Time,
+        is_descending: true,
+        after: None,
+        offset,
+        limit,
+        deadline: deadline(),
+        may_be_partial: false,
+    }
 }
 
 pub async fn page(api: &Api, request: PageRequest, visibility: Visibility) -> Result<Page, Problem> {

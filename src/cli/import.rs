@@ -176,6 +176,7 @@ impl Importer<'_> {
                 offset: 0,
                 limit: ROWS,
                 deadline: Instant::now() + PATIENCE,
+                may_be_partial: false,
             };
             let everything = Visibility::All { own: String::new(), preview: usize::MAX };
             let page = reader.page(request, everything).await.map_err(|error| match error {

@@ -124,6 +124,8 @@ pub struct PageRequest {
     pub offset: usize,
     pub limit: usize,
     pub deadline: Instant,
+    /// Whether a page of what was found up to the deadline is of use; otherwise the deadline is an error.
+    pub may_be_partial: bool,
 }
 
 /// An event of a page.
@@ -146,6 +148,16 @@ pub struct Page {
     pub rows: Vec<Row>,
     /// Whether there are more behind the last one.
     pub has_more: bool,
+    /// Where to go on, if the deadline came before the page was full: the rows before that are all there.
+    pub resume: Option<Keyset>,
+}
+
+impl Page {
+    /// Where the next page begins.
+    pub fn next(&self) -> Option<&Keyset> {
+        let last = self.rows.last().filter(|_| self.has_more).map(|last| &last.keyset);
+        self.resume.as_ref().or(last)
+    }
 }
 
 /// How many events a filter means.
@@ -296,5 +308,6 @@ pub fn newest_of(name: &str, value: &str) -> PageRequest {
         offset: 0,
         limit: 1,
         deadline: Instant::now() + std::time::Duration::from_secs(10),
+        may_be_partial: false,
     }
 }

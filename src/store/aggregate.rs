@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::bits::{CHUNK, Packed};
+use super::by_value::ByValue;
 use super::chunks::ChunkSet;
 use super::clock::Clock;
 use super::coded::{IN_LINE, NONE, number_of};
@@ -81,9 +82,11 @@ fn add_place(
     // Without candidates no column is opened.
     let found = if candidates.is_empty() {
         PartialGroups::none()
+    } else if let Some(by_value) = by_value(place, request, visibility)? {
+        by_value.groups(request, needs, partial, groups)?
     } else if let Some(sums) = ChunkSums::of(place, request, visibility)? {
         // What sums tell is merged at once and not kept.
-        let left = add_sums(sums, place, request, &candidates, groups)?;
+        let left = add_sums(sums, request, &candidates, groups)?;
         return match left.is_empty() {
             true => Ok(()),
             false => add_rows(place, request, visibility, left, partial, groups)?.merge(request, groups),
@@ -157,21 +160,30 @@ fn add_rows(
     Ok(partial.end())
 }
 
+/// The sums of the whole part, if they know the groups.
+fn by_value<'p>(
+    place: &'p Place,
+    request: &AggregateRequest,
+    visibility: &Visibility,
+) -> io::Result<Option<ByValue<'p>>> {
+    match part_within(place, &request.filter) {
+        Some(part) => ByValue::of(place, part, request, visibility),
+        None => Ok(None),
+    }
+}
+
 /// Adds what sums tell of a place. Tells which chunks are left.
 fn add_sums(
     mut sums: ChunkSums,
-    place: &Place,
     request: &AggregateRequest,
     candidates: &ChunkSet,
     groups: &Mutex<Groups>,
 ) -> Result<Vec<usize>, Failed> {
     let mut left = Vec::new();
-    if !sums.add_part(place, request, groups)? {
-        let mut groups = super::lock(groups);
-        for chunk in candidates.iter() {
-            if !sums.add_chunk(chunk, request, &mut groups)? {
-                left.push(chunk);
-            }
+    let mut groups = super::lock(groups);
+    for chunk in candidates.iter() {
+        if !sums.add_chunk(chunk, request, &mut groups)? {
+            left.push(chunk);
         }
     }
     Ok(left)

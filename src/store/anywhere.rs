@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::bits::{CHUNK, Packed};
 use super::layout::{Encoding, Section};
 use super::part::{Part, TextCursor};
-use super::rows::{MAYBE, NO, YES};
+use super::plan::{MAYBE, NO, YES};
 use super::split::WHOLE;
 use super::text::Texts;
 use crate::event::Raw;

@@ -3,7 +3,9 @@
 use std::io;
 
 use super::chunks::ChunkSet;
-use super::grams::{Hashes, grams_of, has_term, is_counted, is_unsearched, may_be_random, number_term, present, term};
+use super::grams::{
+    Hashes, grams_of, has_term, is_counted, is_unsearched, may_be_random, number_term, numbers_of, present, term,
+};
 use crate::query::{Check, Expr, FieldTest, Pattern, Test};
 use crate::visibility::Visibility;
 
@@ -18,8 +20,18 @@ pub enum Needs {
     Hash(u32),
     /// A substring of a random identifier.
     Loose(u32),
+    /// A number behind a character, in any text but a random identifier.
+    Number(u16),
     All(Vec<Needs>),
     Any(Vec<Needs>),
+}
+
+/// Where a place keeps what its chunks have.
+pub trait Index {
+    fn hash(&mut self, hash: u32) -> io::Result<ChunkSet>;
+    fn loose(&mut self, hash: u32) -> io::Result<ChunkSet>;
+    /// Those of some chunks that may have a number.
+    fn number(&mut self, number: u16, within: &ChunkSet) -> io::Result<ChunkSet>;
 }
 
 /// What every chunk with a matching event has. The text of a query tells nothing to a reader who sees own events only:
@@ -133,11 +145,13 @@ fn of_value(pattern: &Pattern, field: &FieldTest, names: &[&str]) -> Needs {
 /// contain are not looked for among the many of identifiers, where four digits are in nearly every chunk.
 fn of_text(pattern: &Pattern) -> Needs {
     let grams: Vec<u32> = pattern.0.iter().flat_map(|part| some_of(grams_of(part))).collect();
-    let of_kind = |kind: fn(u32) -> Needs| all(grams.iter().copied().map(kind).collect());
+    // Numbers come last: they are looked for only in chunks that have all the rest.
+    let numbers = pattern.0.iter().flat_map(|part| numbers_of(part)).map(Needs::Number);
+    let of_text = all(grams.iter().copied().map(Needs::Hash).chain(numbers).collect());
     if pattern.0.iter().all(|part| may_be_random(part)) {
-        any(vec![of_kind(Needs::Hash), of_kind(Needs::Loose)])
+        any(vec![of_text, all(grams.iter().copied().map(Needs::Loose).collect())])
     } else {
-        of_kind(Needs::Hash)
+        of_text
     }
 }
 
@@ -147,29 +161,33 @@ fn some_of(grams: Vec<u32>) -> impl Iterator<Item = u32> {
 }
 
 impl Needs {
-    /// The chunks that have what is needed; `find` gives those of one hash, of a random identifier where the second
-    /// argument says so.
-    pub fn chunks(&self, len: usize, find: &mut dyn FnMut(u32, bool) -> io::Result<ChunkSet>) -> io::Result<ChunkSet> {
+    /// The chunks of so many that have what is needed.
+    pub fn chunks(&self, len: usize, index: &mut dyn Index) -> io::Result<ChunkSet> {
+        self.within(ChunkSet::all(len), index)
+    }
+
+    fn within(&self, mut set: ChunkSet, index: &mut dyn Index) -> io::Result<ChunkSet> {
+        if set.is_empty() {
+            return Ok(set);
+        }
         match self {
-            Needs::Anything => Ok(ChunkSet::all(len)),
-            Needs::Hash(hash) => find(*hash, false),
-            Needs::Loose(hash) => find(*hash, true),
-            Needs::All(parts) => {
-                let mut set = ChunkSet::all(len);
-                for part in parts {
-                    if set.is_empty() {
-                        break;
-                    }
-                    set.intersect(&part.chunks(len, find)?);
-                }
+            Needs::Anything => Ok(set),
+            Needs::Hash(hash) => {
+                set.intersect(&index.hash(*hash)?);
                 Ok(set)
             }
-            Needs::Any(parts) => {
-                let mut set = ChunkSet::none(len);
-                for part in parts {
-                    set.unite(&part.chunks(len, find)?);
-                }
+            Needs::Loose(hash) => {
+                set.intersect(&index.loose(*hash)?);
                 Ok(set)
+            }
+            Needs::Number(number) => index.number(*number, &set),
+            Needs::All(parts) => parts.iter().try_fold(set, |set, part| part.within(set, index)),
+            Needs::Any(parts) => {
+                let mut found = ChunkSet::none(set.len());
+                for part in parts {
+                    found.unite(&part.within(set.clone(), index)?);
+                }
+                Ok(found)
             }
         }
     }
@@ -180,6 +198,7 @@ impl Needs {
             Needs::Anything => true,
             Needs::Hash(hash) => hashes.exact.contains(*hash),
             Needs::Loose(hash) => hashes.loose.contains(*hash),
+            Needs::Number(number) => hashes.numbers.contains(*number),
             Needs::All(parts) => parts.iter().all(|part| part.is_in(hashes)),
             Needs::Any(parts) => parts.iter().any(|part| part.is_in(hashes)),
         }

@@ -24,8 +24,17 @@ impl ChunkSet {
         set
     }
 
+    /// The number of chunks that there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     pub fn insert(&mut self, chunk: usize) {
         self.words[chunk / 64] |= 1 << (chunk % 64);
+    }
+
+    pub fn remove(&mut self, chunk: usize) {
+        self.words[chunk / 64] &= !(1 << (chunk % 64));
     }
 
     pub fn contains(&self, chunk: usize) -> bool {

@@ -59,6 +59,7 @@ fn a_damaged_part_costs_itself_and_is_set_aside() {
             offset: 0,
             limit: 1000,
             deadline: later(),
+            may_be_partial: false,
         };
         let everything = Visibility::All { own: String::new(), preview: 1000 };
         let rows = store.snapshot().page(&request, &everything).expect("the others are read").rows;
@@ -91,7 +92,10 @@ fn as_format_1(path: &std::path::Path) {
             layout::Section::PostingsIndex
             | layout::Section::PostingsGroups
             | layout::Section::PostingsLists
-            | layout::Section::Summary => {}
+            | layout::Section::Summary
+            | layout::Section::ValueSums
+            | layout::Section::NumberIndex
+            | layout::Section::NumberLists => {}
             layout::Section::TextDictionary => {
                 writer
                     .section(section, column, &seal::expanded(&bytes, &mut zstd::zstd_safe::DCtx::create()).unwrap())
@@ -250,6 +254,7 @@ fn any_bytes_in_a_section_are_read_or_refused() {
                 offset: 0,
                 limit: 50,
                 deadline: later(),
+                may_be_partial: false,
             };
             let _ = snapshot.page(&request, &all());
             let _ = snapshot.count(&filter(query), &all(), CountLimit::Exact, later());

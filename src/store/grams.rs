@@ -4,12 +4,11 @@
 //! lower case, so that a search in any case and any script finds its chunks. Substrings of random identifiers (UUIDs,
 //! hashes) are apart: they are as many as all others together, so a part keeps them for larger units than a chunk.
 
+use super::hash_list::{HASH_BITS, HashBits, HashList};
 use super::hashing::Seeded;
 use super::members::Member;
+use super::numbers::{NumberBits, NumberList, number_at};
 use crate::event::{Kind, Raw};
-
-/// Hashes are smaller than `1 << HASH_BITS`: a bitmap of them fits the cache.
-pub const HASH_BITS: u32 = 22;
 
 /// Values longer than this have no hash as the value of a field; their substrings have.
 const MAX_TERM_BYTES: usize = 128;
@@ -39,6 +38,8 @@ pub struct Hashes {
     pub exact: HashList,
     /// Substrings of random identifiers.
     pub loose: HashList,
+    /// Numbers behind a character, of all other texts.
+    pub numbers: NumberList,
 }
 
 impl Hashes {
@@ -52,80 +53,11 @@ impl Hashes {
     }
 
     pub fn weight(&self) -> usize {
-        self.exact.weight() + self.loose.weight()
-    }
-}
-
-/// Ascending hashes, two bytes for each: those with the same upper bits stand together.
-#[derive(Clone, Debug, Default)]
-pub struct HashList {
-    low: Vec<u16>,
-    /// For each value of the upper bits, where its hashes end.
-    ends: Vec<u32>,
-}
-
-impl HashList {
-    pub fn len(&self) -> usize {
-        self.low.len()
-    }
-
-    pub fn contains(&self, hash: u32) -> bool {
-        self.stretch((hash >> 16) as usize).binary_search(&(hash as u16)).is_ok()
-    }
-
-    /// The lower halves of the hashes that have this upper half.
-    pub fn stretch(&self, upper: usize) -> &[u16] {
-        let start = if upper == 0 { 0 } else { self.ends.get(upper - 1).map_or(0, |end| *end as usize) };
-        &self.low[start..self.ends.get(upper).map_or(start, |end| *end as usize)]
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        let stretches = (0..self.ends.len()).map(|upper| (upper, self.stretch(upper)));
-        stretches.flat_map(|(upper, low)| low.iter().map(move |low| (upper as u32) << 16 | u32::from(*low)))
-    }
-
-    pub fn weight(&self) -> usize {
-        self.low.len() * 2 + self.ends.len() * 4
-    }
-}
-
-const WORDS: usize = 1 << (HASH_BITS - 6);
-
-/// A set of hashes: one bit for each.
-pub struct HashBits(Box<[u64; WORDS]>);
-
-impl Default for HashBits {
-    fn default() -> HashBits {
-        HashBits(vec![0; WORDS].into_boxed_slice().try_into().expect("as many words as there are"))
+        self.exact.weight() + self.loose.weight() + self.numbers.weight()
     }
 }
 
 impl HashBits {
-    pub fn insert(&mut self, hash: u32) {
-        self.0[hash as usize / 64 % WORDS] |= 1u64 << (hash % 64);
-    }
-
-    /// The hashes; the set is empty afterwards. There are about as many as `expected`.
-    pub fn take(&mut self, expected: usize) -> HashList {
-        let (mut low, mut ends) = (Vec::with_capacity(expected), Vec::with_capacity(1 << (HASH_BITS - 16)));
-        for words in self.0.as_chunks_mut::<{ (1 << 16) / 64 }>().0 {
-            for (nth, some) in words.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-                let mut set = some.iter().enumerate().fold(0, |set, (at, word)| set | u64::from(*word != 0) << at);
-                while set != 0 {
-                    let at = set.trailing_zeros() as usize;
-                    set &= set - 1;
-                    let mut word = std::mem::take(&mut some[at]);
-                    while word != 0 {
-                        low.push(((nth * 64 + at) as u32 * 64 + word.trailing_zeros()) as u16);
-                        word &= word - 1;
-                    }
-                }
-            }
-            ends.push(low.len() as u32);
-        }
-        HashList { low, ends }
-    }
-
     /// Notes the substrings of three and four characters.
     fn add_windows(&mut self, text: &[u32]) {
         if text.len() < 3 {
@@ -145,6 +77,7 @@ impl HashBits {
 pub struct GramSet {
     exact: HashBits,
     loose: HashBits,
+    numbers: NumberBits,
     has_loose: bool,
     /// How many the chunk before had.
     before: (usize, usize),
@@ -171,6 +104,7 @@ impl Default for GramSet {
         GramSet {
             exact: HashBits::default(),
             loose: HashBits::default(),
+            numbers: NumberBits::default(),
             has_loose: false,
             before: (0, 0),
             folded: Vec::new(),
@@ -306,6 +240,7 @@ impl GramSet {
         let start = before.len();
         fold_json(line, before);
         self.exact.add_windows(before);
+        self.numbers.add(before);
         if line.len() >= MIN_LINE
             && before.len() - start >= 2 * REACH
             && let (Some(head), Some(tail)) = (before[start..].first_chunk(), before.last_chunk())
@@ -321,7 +256,7 @@ impl GramSet {
         let loose = if self.has_loose { self.loose.take(self.before.1) } else { HashList::default() };
         (self.before, self.has_loose) = ((exact.len(), loose.len()), false);
         self.chunk += 1;
-        Hashes { exact, loose }
+        Hashes { exact, loose, numbers: self.numbers.take() }
     }
 }
 
@@ -373,6 +308,16 @@ pub fn grams_of(text: &str) -> Vec<u32> {
     grams.sort_unstable();
     grams.dedup();
     grams
+}
+
+/// The numbers behind a character that each chunk must have which contains this text.
+pub fn numbers_of(text: &str) -> Vec<u16> {
+    let mut folded = Vec::with_capacity(text.len());
+    text.chars().for_each(|c| push_folded(c, &mut folded));
+    let mut numbers: Vec<u16> = (0..folded.len()).filter_map(|at| number_at(&folded[at..])).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
 }
 
 /// What each chunk has where a member has this text as its value.

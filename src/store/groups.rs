@@ -163,6 +163,11 @@ impl PartialGroups {
         PartialGroups { keys: Vec::new(), tallies: Vec::new(), durations: Vec::new(), ends: Vec::new() }
     }
 
+    /// Groups with their durations one group behind the other, and where those of each group end.
+    pub fn of(keys: Vec<Keys>, tallies: Vec<Tally>, durations: Vec<f32>, ends: Vec<usize>) -> PartialGroups {
+        PartialGroups { keys, tallies, durations, ends }
+    }
+
     /// Adds them to all others.
     pub fn merge(&self, request: &AggregateRequest, groups: &Mutex<Groups>) -> Result<(), Failed> {
         let mut groups = super::lock(groups);
@@ -214,6 +219,14 @@ impl Partial {
         self.held.clear();
         self.held.add(&share, bytes)?;
         self.share = Some(share);
+        Ok(())
+    }
+
+    /// Holds memory for groups of a place that are made at once, with so many durations.
+    pub fn hold(&mut self, groups: &Mutex<Groups>, count: usize, durations: usize) -> Result<(), Failed> {
+        let share = super::lock(groups).share.clone();
+        self.held.clear();
+        self.held.add(&share, count * PARTIAL_BYTES + durations * std::mem::size_of::<f32>())?;
         Ok(())
     }
 

@@ -5,8 +5,8 @@
 //!   all are there.
 //! - It begins with [`MAGIC`]. It ends with the table of sections (kind, column, offset, length, CRC-32C of the section)
 //!   and a trailer of 24 bytes: length of the table, its CRC-32C, the number of sections, [`MAGIC`] again.
-//! - Sections with a checksum of their own for each block ([`Section::Text`], [`Section::PostingsGroups`], [`Section::PostingsLists`]) are read in
-//!   parts; all others are read whole and checked against the table.
+//! - Sections with a checksum of their own for each block ([`Section::Text`], [`Section::PostingsGroups`], [`Section::PostingsLists`],
+//!   [`Section::NumberLists`]) are read in parts; all others are read whole and checked against the table.
 //! - A row is an event. Rows are in the order of their `seq`. A *shape* is the text around the values of an event's
 //!   members, so that shape and values together are the line, byte for byte. Shape 0 is a line kept whole.
 //! - A column holds the values of one member name. How they are encoded is chosen for each part ([`Encoding`]); a value
@@ -26,10 +26,13 @@ use super::value::NumberStyle;
 
 pub const MAGIC: [u8; 8] = *b"WEIRprt1";
 /// The format that this program writes. Parts of format 1 have postings that are not read any more: in them every chunk
-/// is looked into. Packed columns have runs from format 3 on.
-pub const VERSION: u32 = 3;
+/// is looked into. Packed columns have runs from format 3 on. Sums by user and by type are sections of their own from
+/// format 4 on.
+pub const VERSION: u32 = 4;
 /// The first format whose postings are read, and whose text dictionary is compressed.
 pub const VERSION_OF_POSTINGS: u32 = 2;
+/// The first format with [`Section::ValueSums`].
+pub const VERSION_OF_VALUE_SUMS: u32 = 4;
 /// The column under which postings of random identifiers stand.
 pub const LOOSE: usize = 1;
 /// Chunks of one unit of theirs.
@@ -72,8 +75,13 @@ pub enum Section {
     PostingsIndex = 23,
     PostingsGroups = 24,
     PostingsLists = 25,
-    /// Counts and sums by chunk and status, by user and by type.
+    /// Counts and sums by chunk and status; before format 4 those by user and by type, too.
     Summary = 26,
+    /// Counts and sums by the values of one member: column 0 those by user, column 1 those by type.
+    ValueSums = 27,
+    /// Numbers behind characters, for each chunk; from format 4 on.
+    NumberIndex = 28,
+    NumberLists = 29,
 }
 
 /// What can be known of a part without reading its columns.
@@ -266,6 +274,11 @@ impl PartFile {
         self.entry(kind, column).is_some()
     }
 
+    /// Bytes of a section; 0 where there is none.
+    pub fn bytes_of(&self, kind: Section, column: usize) -> usize {
+        self.entry(kind, column).map_or(0, |entry| entry.len as usize)
+    }
+
     /// All sections, in the order in which they stand.
     #[cfg(test)]
     pub fn sections(&self) -> impl Iterator<Item = (Section, usize)> {
@@ -294,6 +307,9 @@ impl PartFile {
             Section::PostingsGroups,
             Section::PostingsLists,
             Section::Summary,
+            Section::ValueSums,
+            Section::NumberIndex,
+            Section::NumberLists,
         ];
         self.entries.iter().map(move |entry| {
             let section = known.iter().find(|section| **section as u16 == entry.kind).expect("a kind that is known");

@@ -79,6 +79,7 @@ fn a_hundred_thousand_events_are_read_page_by_page_within_a_small_share_of_memor
             offset: 0,
             limit: 1000,
             deadline: later(),
+            may_be_partial: false,
         };
         let page = snapshot.page(&request, &all()).expect("a page fits the share");
         for row in &page.rows {
@@ -140,6 +141,7 @@ fn a_question_that_needs_more_than_its_share_of_memory_is_told_so() {
         offset: 0,
         limit,
         deadline: later(),
+        may_be_partial: false,
     };
     let snapshot = store.snapshot();
     let told = snapshot.aggregate(&by("user_id"), &all()).expect_err("too many groups").to_string();

@@ -17,12 +17,14 @@ mod anywhere;
 mod bits;
 mod bloom;
 mod budget;
+mod by_value;
 mod cache;
 mod candidates;
 mod chunks;
 mod classes;
 mod clock;
 mod coded;
+mod count;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
@@ -30,17 +32,23 @@ mod damage;
 mod disk;
 mod grams;
 mod groups;
+mod hash_list;
 mod hashing;
 mod kept;
 mod layout;
 #[cfg(test)]
 mod limits;
 mod members;
+mod numbers;
 mod open;
 mod order;
+#[cfg(test)]
+mod paging;
 mod parallel;
 mod part;
+mod part_index;
 mod percentile;
+mod plan;
 mod postings;
 mod retention;
 mod rows;
@@ -57,6 +65,7 @@ mod tail_memory;
 mod tests;
 mod text;
 mod value;
+mod value_sums;
 
 use std::collections::HashMap;
 use std::fs;

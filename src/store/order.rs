@@ -17,6 +17,8 @@ pub struct Candidate {
 pub struct Best {
     pub rows: BinaryHeap<Candidate>,
     pub held: Held,
+    /// Places that were not looked through before the deadline.
+    pub left: Vec<usize>,
 }
 
 /// Bytes of a row that may be on the page.

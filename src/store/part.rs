@@ -8,16 +8,16 @@ use std::sync::{Arc, OnceLock};
 use super::bits::{CHUNK, Packed};
 use super::bloom::Bloom;
 use super::cache::{Cache, Key};
-use super::chunks::ChunkSet;
 use super::layout::{
-    Column, Encoding, LOOSE, Meta, PARTS_OF_TAIL, PartFile, Section, UNIT_CHUNKS, VERSION, VERSION_OF_POSTINGS, damaged,
+    Column, Encoding, Meta, PARTS_OF_TAIL, PartFile, Section, VERSION, VERSION_OF_POSTINGS, VERSION_OF_VALUE_SUMS,
+    damaged,
 };
-use super::postings::{PostingsIndex, Stretch};
 use super::seal::{expanded, fingerprint};
 use super::split::WHOLE;
-use super::summary::{ChunkTallies, Summary, Tally};
+use super::summary::{ChunkTallies, Summary};
 use super::text::{Block, TextReader, Texts, read_index};
-use super::value::{write_time, write_uuid};
+use super::value::{is_json, write_time, write_uuid};
+use super::value_sums::ValueSums;
 use crate::event::{Id, Raw, Seed};
 use crate::varint::take_bytes;
 
@@ -27,7 +27,7 @@ pub struct Part {
     /// Names it among all parts, in the order of their tails.
     pub number: u64,
     pub meta: Meta,
-    file: PartFile,
+    pub(super) file: PartFile,
     /// Of the text columns, by column: their number in the blocks.
     text_columns: HashMap<u32, usize>,
     /// Of the text columns, by that number: for each shape whether it has the member.
@@ -46,7 +46,7 @@ impl Dictionary {
     fn read(bytes: Vec<u8>) -> Option<Dictionary> {
         let (mut rest, mut spans) = (&bytes[..], Vec::new());
         while !rest.is_empty() {
-            let value = take_bytes(&mut rest)?;
+            let value = take_bytes(&mut rest).filter(|value| is_json(value))?;
             let start = (value.as_ptr() as usize - bytes.as_ptr() as usize) as u32;
             spans.push((start, start + value.len() as u32));
         }
@@ -179,7 +179,7 @@ impl Part {
         Ok(self.cache.decompress(|context| expanded(&bytes, context)))
     }
 
-    fn damaged(&self, what: &str) -> io::Error {
+    pub(super) fn damaged(&self, what: &str) -> io::Error {
         damaged(&self.file.path, what)
     }
 
@@ -187,7 +187,9 @@ impl Part {
     pub fn packed(&self, section: Section, column: u32) -> io::Result<Arc<Packed>> {
         self.cache.get(Key { part: self.number, section: section as u16, column, block: 0 }, Packed::weight, || {
             let bytes = self.file.section(section, column as usize)?;
-            Packed::open(bytes).ok_or_else(|| self.damaged("a packed column cannot be read"))
+            // Whoever reads it asks for the rows of the part.
+            let packed = Packed::open(bytes).filter(|packed| packed.len() == self.events());
+            packed.ok_or_else(|| self.damaged("a packed column cannot be read"))
         })
     }
 
@@ -318,26 +320,48 @@ impl Part {
         self.meta.shapes.iter().map(|shape| shape.columns.contains(&column)).collect()
     }
 
+    /// Bytes of a section on disk.
+    pub fn bytes_of(&self, section: Section, column: u32) -> usize {
+        self.file.bytes_of(section, column as usize)
+    }
+
     /// Whether counts and sums are kept with the part.
     pub fn has_sums(&self) -> bool {
         self.file.has(Section::Summary, 0)
     }
 
-    /// The sums of each chunk. They are kept apart from those of the whole part: few questions need both.
+    /// The sums of each chunk.
     pub fn chunk_sums(&self) -> io::Result<Arc<ChunkTallies>> {
         let key = Key { part: self.number, section: Section::Summary as u16, column: 0, block: 0 };
-        self.cache.get(key, ChunkTallies::weight, || Ok(self.read_summary()?.of_chunks))
+        self.cache.get(key, ChunkTallies::weight, || {
+            if self.meta.version < VERSION_OF_VALUE_SUMS {
+                return Ok(self.read_old_summary()?.of_chunks);
+            }
+            let bytes = self.expanded(Section::Summary, 0)?;
+            let sums = bytes.and_then(|bytes| ChunkTallies::read(&bytes, self.chunks()));
+            sums.ok_or_else(|| self.damaged("its counts and sums cannot be read"))
+        })
     }
 
-    /// The sums of each value of the nth member of [`OF_PART`](super::summary::OF_PART).
-    pub fn part_sums(&self, nth: usize) -> io::Result<Arc<Option<Vec<Tally>>>> {
-        let key = Key { part: self.number, section: Section::Summary as u16, column: 0, block: 1 + nth as u32 };
-        let weight =
-            |tallies: &Option<Vec<Tally>>| tallies.iter().map(|tallies| std::mem::size_of_val(&tallies[..])).sum();
-        self.cache.get(key, weight, || Ok(self.read_summary()?.of_part[nth].take()))
+    /// The sums of each value of the nth member of [`OF_PART`](super::summary::OF_PART); none where it has too many.
+    pub fn value_sums(&self, nth: usize) -> io::Result<Arc<Option<ValueSums>>> {
+        let section = Section::ValueSums;
+        let key = Key { part: self.number, section: section as u16, column: nth as u32, block: 0 };
+        let weight = |sums: &Option<ValueSums>| sums.as_ref().map_or(0, ValueSums::weight);
+        self.cache.get(key, weight, || {
+            let bytes = if self.meta.version < VERSION_OF_VALUE_SUMS {
+                self.read_old_summary()?.of_part[nth].as_deref().map(ValueSums::encode)
+            } else if self.file.has(section, nth) {
+                Some(self.file.section(section, nth)?)
+            } else {
+                None
+            };
+            let Some(bytes) = bytes else { return Ok(None) };
+            ValueSums::read(&bytes).map(Some).ok_or_else(|| self.damaged("sums of a member cannot be read"))
+        })
     }
 
-    fn read_summary(&self) -> io::Result<Summary> {
+    fn read_old_summary(&self) -> io::Result<Summary> {
         let bytes = self.expanded(Section::Summary, 0)?;
         let summary = bytes.and_then(|bytes| Summary::read(&bytes, self.chunks()));
         summary.ok_or_else(|| self.damaged("its counts and sums cannot be read"))
@@ -355,37 +379,6 @@ impl Part {
             Ok(set)
         };
         self.cache.get(key, |_| std::mem::size_of::<ByteSet>(), read)
-    }
-
-    /// The chunks that have a hash, of a random identifier or of anything else.
-    pub fn chunks_of(&self, hash: u32, is_loose: bool) -> io::Result<ChunkSet> {
-        if self.meta.version < VERSION_OF_POSTINGS {
-            return Ok(ChunkSet::all(self.chunks()));
-        }
-        if !is_loose {
-            return self.postings_of(hash, 0);
-        }
-        let mut set = ChunkSet::none(self.chunks());
-        if self.file.has(Section::PostingsIndex, LOOSE) {
-            for unit in self.postings_of(hash, LOOSE)?.iter() {
-                (unit * UNIT_CHUNKS..self.chunks().min((unit + 1) * UNIT_CHUNKS)).for_each(|chunk| set.insert(chunk));
-            }
-        }
-        Ok(set)
-    }
-
-    fn postings_of(&self, hash: u32, column: usize) -> io::Result<ChunkSet> {
-        let section = Section::PostingsIndex;
-        let key = Key { part: self.number, section: section as u16, column: column as u32, block: 0 };
-        let index = self.cache.get(key, PostingsIndex::weight, || {
-            let bytes = self.file.section(section, column)?;
-            PostingsIndex::read(&bytes).ok_or_else(|| self.damaged("the index of its postings cannot be read"))
-        })?;
-        let read = |stretch: Stretch| match stretch {
-            Stretch::Groups { at, len } => self.file.slice(Section::PostingsGroups, column, u64::from(at), len),
-            Stretch::Lists { at, len } => self.file.slice(Section::PostingsLists, column, u64::from(at), len),
-        };
-        index.chunks_of(hash, read)?.ok_or_else(|| self.damaged("its postings cannot be read"))
     }
 
     /// Whether a producer's own id may be in the part.

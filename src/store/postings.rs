@@ -1,14 +1,14 @@
 //! Which chunks of a part contain a hash: sorted hashes in groups, each with its list of chunks.
 //!
 //! The substrings of one word are in the same chunks, so a list of chunks is written once, however many hashes have it:
-//! `lists`, those that most hashes have first. A hash of one chunk needs no list. Groups hold up to [`GROUP`] hashes;
-//! lists lie in pages. The index (first hash, offset and checksum of each group, checksum of each page) is small and
+//! `lists`, those that most hashes have first. A hash of one chunk needs no list, and a list of one hash stands beside it
+//! (from format 4 on). Groups hold up to [`GROUP`] hashes; lists lie in pages. The index (first hash, offset and checksum of each group, checksum of each page) is small and
 //! stays in memory; groups and pages are read when they are asked for.
 
 use std::collections::HashMap;
 
 use super::chunks::ChunkSet;
-use super::grams::{HASH_BITS, HashList};
+use super::hash_list::{HASH_BITS, HashList};
 use super::hashing::Seeded;
 use crate::varint::{put_varint, take_varint};
 
@@ -27,6 +27,23 @@ const ENTRY: usize = 12;
 
 /// A list of more chunks than this part of all, in percent, becomes one of all, where that is allowed.
 const DENSE_PERCENT: usize = 60;
+
+/// In the head, beside the number of chunks: beside each step from hash to hash stands of which [`kind`](kind) its chunks
+/// are; lists of one hash stand in its group. Before format 4 a place is a chunk, or behind all chunks that of a list.
+const HAS_KINDS: u32 = 1 << 31;
+
+/// How the chunks of a hash are written: two bits below its step.
+mod kind {
+    /// One chunk, in a byte where there are no more than 256.
+    pub const CHUNK: u64 = 0;
+    /// A list that follows.
+    pub const INNER: u64 = 1;
+    /// Where a list of several hashes begins.
+    pub const LIST: u64 = 2;
+}
+const KIND_BITS: u32 = 2;
+/// The most chunks of which one is written as a byte.
+const MAX_BYTE_CHUNKS: usize = 256;
 
 /// What is written of postings.
 pub struct Postings {
@@ -51,6 +68,7 @@ pub struct PostingsIndex {
     pages: Vec<u32>,
     lists_len: u32,
     chunks: usize,
+    has_kinds: bool,
 }
 
 /// Where some bytes of postings lie.
@@ -144,12 +162,27 @@ impl Postings {
                 groups.push(Group { first: hash, at: body.len() as u32, crc: 0 });
                 last = hash;
             }
-            put_varint(&mut body, u64::from(hash - last));
-            let place = match run {
-                [only] => u64::from(*only),
-                _ => chunks as u64 + u64::from(places.next().expect("each longer run has a list")),
-            };
-            put_varint(&mut body, place);
+            let step = |body: &mut Vec<u8>, kind: u64| put_varint(body, u64::from(hash - last) << KIND_BITS | kind);
+            match run {
+                [only] => {
+                    step(&mut body, kind::CHUNK);
+                    if chunks <= MAX_BYTE_CHUNKS {
+                        body.push(*only as u8)
+                    } else {
+                        put_varint(&mut body, u64::from(*only))
+                    }
+                }
+                _ => match places.next().expect("each longer run has a list") {
+                    Some(at) => {
+                        step(&mut body, kind::LIST);
+                        put_varint(&mut body, u64::from(at));
+                    }
+                    None => {
+                        step(&mut body, kind::INNER);
+                        push_list(&mut body, run, chunks);
+                    }
+                },
+            }
             last = hash;
             in_group = (in_group + 1) % GROUP;
         }
@@ -157,8 +190,9 @@ impl Postings {
     }
 }
 
-/// All lists, and for each hash of more than one chunk where its list begins.
-fn lists_of(runs: &Runs, chunks: usize, rounds_up: bool) -> (Vec<u8>, Vec<u32>) {
+/// The lists of several hashes, and for each hash of more than one chunk where its list begins; nothing where no other
+/// hash has the list.
+fn lists_of(runs: &Runs, chunks: usize, rounds_up: bool) -> (Vec<u8>, Vec<Option<u32>>) {
     let mut numbers: HashMap<&[u16], u32, Seeded> = HashMap::default();
     let (mut uses, mut of_runs): (Vec<(u32, &[u16])>, Vec<u32>) = (Vec::new(), Vec::new());
     let all: Vec<u16> = (0..chunks as u16).collect();
@@ -173,26 +207,32 @@ fn lists_of(runs: &Runs, chunks: usize, rounds_up: bool) -> (Vec<u8>, Vec<u32>) 
         of_runs.push(number);
     }
     let mut order: Vec<u32> = (0..uses.len() as u32).collect();
-    order.sort_by_key(|number| std::cmp::Reverse(uses[*number as usize].0));
-    let (mut lists, mut places, mut list) = (Vec::new(), vec![0; uses.len()], Vec::new());
+    order.sort_by_key(|number| {
+        let (uses, run) = uses[*number as usize];
+        std::cmp::Reverse((uses, run.len() == chunks))
+    });
+    let (mut lists, mut places, mut list) = (Vec::new(), vec![None; uses.len()], Vec::new());
     for number in order {
+        // A list that was rounded up is not what its hash has, so it stands among the lists in any case.
+        if uses[number as usize].0 == 1 && uses[number as usize].1.len() < chunks {
+            break;
+        }
         list.clear();
         push_list(&mut list, uses[number as usize].1, chunks);
         let in_page = lists.len() % PAGE;
         if in_page + list.len() > PAGE {
             lists.resize(lists.len() + PAGE - in_page, 0);
         }
-        places[number as usize] = lists.len() as u32;
+        places[number as usize] = Some(lists.len() as u32);
         lists.extend_from_slice(&list);
     }
-    of_runs.iter_mut().for_each(|number| *number = places[*number as usize]);
-    (lists, of_runs)
+    (lists, of_runs.into_iter().map(|number| places[number as usize]).collect())
 }
 
 fn index_of(chunks: usize, groups: &mut [Group], body: &[u8], lists: &[u8]) -> Vec<u8> {
     let mut index = Vec::with_capacity(HEAD + groups.len() * ENTRY + lists.len() / PAGE * 4 + 4);
-    for word in [chunks, body.len(), lists.len(), groups.len()] {
-        index.extend_from_slice(&(word as u32).to_le_bytes());
+    for word in [chunks as u32 | HAS_KINDS, body.len() as u32, lists.len() as u32, groups.len() as u32] {
+        index.extend_from_slice(&word.to_le_bytes());
     }
     for nth in 0..groups.len() {
         let end = groups.get(nth + 1).map_or(body.len(), |next| next.at as usize);
@@ -228,7 +268,8 @@ impl PostingsIndex {
     pub fn read(bytes: &[u8]) -> Option<PostingsIndex> {
         let (head, rest) = bytes.split_at_checked(HEAD)?;
         let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        let (chunks, groups_len, lists_len) = (word(head, 0) as usize, word(head, 4), word(head, 8));
+        let (chunks, groups_len, lists_len) = ((word(head, 0) & !HAS_KINDS) as usize, word(head, 4), word(head, 8));
+        let has_kinds = word(head, 0) & HAS_KINDS != 0;
         let (groups, pages) = rest.split_at_checked((word(head, 12) as usize).checked_mul(ENTRY)?)?;
         let groups = groups.as_chunks::<ENTRY>().0.iter();
         let groups = groups.map(|entry| Group { first: word(entry, 0), at: word(entry, 4), crc: word(entry, 8) });
@@ -237,7 +278,7 @@ impl PostingsIndex {
             return None;
         }
         let pages = pages.iter().map(|page| u32::from_le_bytes(*page)).collect();
-        Some(PostingsIndex { groups: groups.collect(), groups_len, pages, lists_len, chunks })
+        Some(PostingsIndex { groups: groups.collect(), groups_len, pages, lists_len, chunks, has_kinds })
     }
 
     pub fn weight(&self) -> usize {
@@ -258,18 +299,16 @@ impl PostingsIndex {
         if crc32c::crc32c(&bytes) != group.crc {
             return Ok(None);
         }
-        let place = match find(group.first, &bytes, hash) {
-            None => return Ok(None),
-            Some(None) => return Ok(Some(ChunkSet::none(self.chunks))),
-            Some(Some(place)) => place,
-        };
-        match place.checked_sub(self.chunks as u64) {
-            None => {
+        match self.find(group.first, &bytes, hash) {
+            None => Ok(None),
+            Some(Found::Nowhere) => Ok(Some(ChunkSet::none(self.chunks))),
+            Some(Found::Chunk(chunk)) => {
                 let mut set = ChunkSet::none(self.chunks);
-                set.insert(place as usize);
+                set.insert(chunk);
                 Ok(Some(set))
             }
-            Some(at) => self.list(at, read),
+            Some(Found::Inner(list)) => Ok(self.read_list(list)),
+            Some(Found::At(at)) => self.list(at, read),
         }
     }
 
@@ -308,17 +347,66 @@ impl PostingsIndex {
     }
 }
 
-/// Where a group says that the chunks of a hash are; nothing inside where it does not have the hash.
-fn find(first: u32, mut bytes: &[u8], wanted: u32) -> Option<Option<u64>> {
-    let mut hash = first;
-    while !bytes.is_empty() {
-        hash = hash.checked_add(u32::try_from(take_varint(&mut bytes)?).ok()?)?;
-        let place = take_varint(&mut bytes)?;
-        if hash >= wanted {
-            return Some((hash == wanted).then_some(place));
+/// Where the chunks of a hash are.
+enum Found<'a> {
+    Nowhere,
+    Chunk(usize),
+    /// A list that stands in the group.
+    Inner(&'a [u8]),
+    /// A list that begins at this offset of the lists.
+    At(u64),
+}
+
+impl PostingsIndex {
+    /// Where a group says that the chunks of a hash are; `None` if it is damaged.
+    fn find<'a>(&self, first: u32, mut bytes: &'a [u8], wanted: u32) -> Option<Found<'a>> {
+        let mut hash = first;
+        while !bytes.is_empty() {
+            let step = take_varint(&mut bytes)?;
+            let (step, kind) = if self.has_kinds { (step >> KIND_BITS, step & 3) } else { (step, kind::CHUNK) };
+            hash = hash.checked_add(u32::try_from(step).ok()?)?;
+            if hash > wanted {
+                break;
+            }
+            let is_wanted = hash == wanted;
+            let found = match kind {
+                kind::INNER if is_wanted => Found::Inner(bytes),
+                kind::INNER => {
+                    self.skip_list(&mut bytes)?;
+                    continue;
+                }
+                kind::LIST => Found::At(take_varint(&mut bytes)?),
+                _ => self.take_chunk(&mut bytes)?,
+            };
+            if is_wanted {
+                return Some(found);
+            }
+        }
+        Some(Found::Nowhere)
+    }
+
+    fn take_chunk<'a>(&self, bytes: &mut &'a [u8]) -> Option<Found<'a>> {
+        if self.has_kinds && self.chunks <= MAX_BYTE_CHUNKS {
+            let (chunk, rest) = bytes.split_first()?;
+            *bytes = rest;
+            return (usize::from(*chunk) < self.chunks).then_some(Found::Chunk(usize::from(*chunk)));
+        }
+        let place = take_varint(bytes)?;
+        match place.checked_sub(self.chunks as u64) {
+            None => Some(Found::Chunk(place as usize)),
+            Some(at) if !self.has_kinds => Some(Found::At(at)),
+            Some(_) => None,
         }
     }
-    Some(None)
+
+    fn skip_list(&self, bytes: &mut &[u8]) -> Option<()> {
+        let count = take_varint(bytes)?;
+        if count == BITMAP {
+            *bytes = bytes.get(self.chunks.div_ceil(8)..)?;
+            return Some(());
+        }
+        (0..count).try_for_each(|_| take_varint(bytes).map(drop))
+    }
 }
 
 #[cfg(test)]
@@ -327,13 +415,46 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::grams::HashBits;
+    use super::super::hash_list::HashBits;
     use super::*;
+
+    /// The same as parts before format 4 have it.
+    fn before_format_4(lists: &[&HashList]) -> Postings {
+        let (runs, chunks) = (Runs::of(lists), lists.len());
+        let (mut groups, mut body, mut all, mut list) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut last = 0;
+        for (nth, (hash, run)) in runs.iter().enumerate() {
+            if nth % GROUP == 0 {
+                groups.push(Group { first: hash, at: body.len() as u32, crc: 0 });
+                last = hash;
+            }
+            put_varint(&mut body, u64::from(hash - last));
+            last = hash;
+            if let [only] = run {
+                put_varint(&mut body, u64::from(*only));
+                continue;
+            }
+            list.clear();
+            push_list(&mut list, run, chunks);
+            if all.len() % PAGE + list.len() > PAGE {
+                all.resize(all.len().next_multiple_of(PAGE), 0);
+            }
+            put_varint(&mut body, (chunks + all.len()) as u64);
+            all.extend_from_slice(&list);
+        }
+        let mut index = index_of(chunks, &mut groups, &body, &all);
+        index[3] &= !(HAS_KINDS >> 24) as u8;
+        Postings { index, groups: body, lists: all }
+    }
 
     proptest! {
         #[test]
         fn every_hash_is_found_in_its_chunks_and_no_others(
-            chunks in proptest::collection::vec(proptest::collection::btree_set(0u32..1 << 22, 0..100), 1..70),
+            chunks in prop_oneof![
+                proptest::collection::vec(proptest::collection::btree_set(0u32..1 << 22, 0..100), 1..70),
+                // Many chunks have the same.
+                proptest::collection::vec(proptest::collection::btree_set(0u32..300, 0..20), 250..300),
+            ],
             common in proptest::collection::btree_set(0u32..1 << 22, 0..20),
             crowd in prop_oneof![15 => Just(0u32), 1 => Just(1000)],
         ) {
@@ -346,10 +467,10 @@ mod tests {
                 bits.take(chunk.len())
             };
             let lists: Vec<HashList> = chunks.iter().map(&mut list).collect();
-            let postings = Postings::of(&lists.iter().collect::<Vec<_>>(), false);
-            let index = PostingsIndex::read(&postings.index).expect("an index");
+            let lists: Vec<&HashList> = lists.iter().collect();
             let asked: BTreeSet<u32> = chunks.iter().flatten().copied().chain([0, 7, (1 << 22) - 1]).collect();
-            for hash in asked {
+            for (postings, hash) in [Postings::of(&lists, false), before_format_4(&lists)].iter().flat_map(|postings| asked.iter().map(move |hash| (postings, *hash))) {
+                let index = PostingsIndex::read(&postings.index).expect("an index");
                 let read = |stretch: Stretch| Ok::<_, ()>(match stretch {
                     Stretch::Groups { at, len } => postings.groups[at as usize..at as usize + len].to_vec(),
                     Stretch::Lists { at, len } => postings.lists[at as usize..at as usize + len].to_vec(),

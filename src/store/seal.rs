@@ -13,15 +13,17 @@ use super::bits::{CHUNK, pack};
 use super::bloom::Bloom;
 use super::classes::{Class, last_received};
 use super::disk::Disk;
-use super::grams::{HashBits, HashList};
+use super::hash_list::{HashBits, HashList};
 use super::hashing::Seeded;
 use super::layout::{Column, Encoding, LOOSE, Meta, PartWriter, Section, UNIT_CHUNKS, VERSION};
+use super::numbers::{self, NumberList};
 use super::postings::Postings;
 use super::split::{Shapes, WHOLE};
 use super::summary::{OF_CHUNKS, OF_PART, Summary, SummaryWriter};
 use super::tail::{RowHead, TailChunk};
 use super::text::{DICTIONARY_BYTES, TextWriter};
 use super::value::{plain_number, quoted_time, quoted_uuid};
+use super::value_sums::ValueSums;
 use crate::event::{Id, Raw, Seed};
 use crate::varint::put_bytes;
 
@@ -97,6 +99,10 @@ fn take_sample(sample: &mut Vec<u8>, value: &[u8]) {
 fn write_postings(part: &mut PartWriter, chunks: &[Arc<TailChunk>]) -> io::Result<()> {
     let exact: Vec<&HashList> = chunks.iter().map(|chunk| &chunk.hashes.exact).collect();
     write_postings_of(part, 0, Postings::of(&exact, false))?;
+    let numbers: Vec<&NumberList> = chunks.iter().map(|chunk| &chunk.hashes.numbers).collect();
+    let (index, lists) = numbers::encode(&numbers);
+    part.section(Section::NumberIndex, 0, &index)?;
+    part.section(Section::NumberLists, 0, &lists)?;
     if chunks.iter().all(|chunk| chunk.hashes.loose.len() == 0) {
         return Ok(());
     }
@@ -215,7 +221,12 @@ fn write_columns(
         })?;
     }
     if let Some(summary) = sums.finish(row) {
-        part.section(Section::Summary, 0, &compressed(&summary.encode())?)?;
+        part.section(Section::Summary, 0, &compressed(&summary.of_chunks.encode())?)?;
+        for (nth, tallies) in summary.of_part.iter().enumerate() {
+            if let Some(tallies) = tallies {
+                part.section(Section::ValueSums, nth, &ValueSums::encode(tallies))?;
+            }
+        }
     }
     for (nth, column) in open.iter_mut().enumerate() {
         column.write(part, nth, row)?;

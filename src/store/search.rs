@@ -10,7 +10,6 @@ use super::bits::CHUNK;
 use super::budget::{Held, Share};
 use super::candidates::{Needs, needs};
 use super::chunks::ChunkSet;
-use super::kept::{Counted, Question, part_within};
 use super::order::{Best, Candidate, Order, weight_of};
 use super::parallel;
 use super::part::Part;
@@ -18,12 +17,9 @@ use super::rows::RowFilter;
 use super::tail::{ChunkLines, TailView};
 use crate::event::{Id, Raw};
 use crate::query::Expr;
-use crate::query::request::{CountLimit, Filter, Keyset, Page, PageRequest, ReadError, Row, Sort, SortKey, Total};
+use crate::query::request::{Filter, Keyset, Page, PageRequest, ReadError, Row, Sort, SortKey};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
-
-/// Blocks of texts that counting opens, about 50 microseconds each, before it answers "at least".
-const MAX_COUNTED_BLOCKS: usize = 160;
 
 /// Of the newest events one in so many is asked for the names of its members.
 const NAMES_STEP: usize = 8;
@@ -85,7 +81,7 @@ impl Place {
     /// The chunks that can have what is needed.
     pub fn candidates(&self, needs: &Needs) -> io::Result<ChunkSet> {
         match self {
-            Place::Part(part) => needs.chunks(part.chunks(), &mut |hash, is_loose| part.chunks_of(hash, is_loose)),
+            Place::Part(part) => needs.chunks(part.chunks(), &mut &**part),
             Place::Tail(tail) => {
                 let mut set = ChunkSet::none(tail.chunks.len());
                 for (nth, chunk) in tail.chunks.iter().enumerate() {
@@ -243,25 +239,44 @@ impl Snapshot {
         };
         order.retain(|nth| is_in_time(places[*nth].times(), &request.filter));
         order.sort_by_key(|nth| bound(&places[*nth]));
+        let may_stop = request.may_be_partial && request.offset == 0 && request.sort == Sort::Time;
         let found = parallel::each(&order, |best: &mut Best, nth| {
             let place = &places[nth];
+            if Instant::now() >= request.deadline && may_stop {
+                best.left.push(nth);
+                return Ok(());
+            }
             let worst = best.rows.peek().filter(|_| best.rows.len() > wanted);
             if worst.is_some_and(|worst| is_behind(request, place, worst)) {
                 return Ok(());
             }
             match self.page_of_place(request, visibility, &needs, place, nth, wanted, best) {
                 Ok(()) => Ok(()),
+                Err(Stop::Failed(ReadError::Deadline)) if may_stop => {
+                    best.left.push(nth);
+                    Ok(())
+                }
                 Err(Stop::Failed(error)) => Err(error),
                 Err(Stop::Io(error)) => self.excuse::<()>(place, Err(error)).map(drop),
             }
         })?;
+        let left: Vec<&Place> = found.iter().flat_map(|best| &best.left).map(|nth| &places[*nth]).collect();
+        if left.len() == order.len() && !left.is_empty() {
+            return Err(ReadError::Deadline);
+        }
+        let mut resume = resume_at(request, &left)?;
         // Held until the page is whole.
         let (found, mut held): (Vec<BinaryHeap<Candidate>>, Vec<Held>) =
             found.into_iter().map(|best| (best.rows, best.held)).unzip();
         let mut in_rows = held.pop().unwrap_or_default();
         let best: BinaryHeap<Candidate> = found.into_iter().flatten().collect();
-        let sorted = best.into_sorted_vec();
-        let has_more = sorted.len() > wanted;
+        let mut sorted = best.into_sorted_vec();
+        if let Some(resume) = &resume {
+            let end = order_of(resume, request);
+            sorted.truncate(sorted.partition_point(|candidate| candidate.order <= end));
+        }
+        let has_more = sorted.len() > wanted || resume.is_some();
+        resume = resume.filter(|_| sorted.len() < wanted);
         let mut rows = Vec::with_capacity(request.limit.min(sorted.len()));
         for candidate in sorted.into_iter().take(wanted).skip(request.offset) {
             let place = &places[candidate.place];
@@ -272,7 +287,7 @@ impl Snapshot {
             }
         }
         drop(held);
-        Ok(Page { rows, has_more })
+        Ok(Page { rows, has_more, resume })
     }
 
     #[allow(clippy::too_many_arguments, reason = "one step of a loop, in a function of its own to be read")]
@@ -284,7 +299,7 @@ impl Snapshot {
         place: &Place,
         number: usize,
         wanted: usize,
-        Best { rows: best, held }: &mut Best,
+        Best { rows: best, held, .. }: &mut Best,
     ) -> Result<(), Stop> {
         let candidates = place.candidates(needs)?;
         if candidates.is_empty() {
@@ -337,46 +352,6 @@ impl Snapshot {
             }
         }
         Ok(())
-    }
-
-    /// How many events a filter means.
-    pub fn count(
-        &self,
-        filter: &Filter,
-        visibility: &Visibility,
-        limit: CountLimit,
-        deadline: Instant,
-    ) -> Result<Total, ReadError> {
-        let (needs, question) = (needs_of(filter, visibility), Question::of_count(filter, visibility));
-        let mut counting =
-            Counting { filter, visibility, needs, question, limit, deadline, count: 0, opened_blocks: 0 };
-        let is_of_all = filter.query.is_none() && filter.equals.is_empty() && visibility.only_user().is_none();
-        // The newest first: the page that was asked for has just opened their texts.
-        for place in self.places().into_iter().rev() {
-            if !is_in_time(place.times(), filter) {
-                continue;
-            }
-            if is_of_all && covers(filter, place.times()) {
-                counting.count += place.events() as u64;
-            } else {
-                match counting.add(&place) {
-                    Ok(true) => return Ok(Total { count: counting.count, is_at_least: true }),
-                    Ok(false) => {}
-                    Err(Stop::Failed(ReadError::Deadline)) if limit != CountLimit::Exact => {
-                        return Ok(Total { count: counting.count, is_at_least: true });
-                    }
-                    Err(Stop::Failed(error)) => return Err(error),
-                    Err(Stop::Io(error)) => drop(self.excuse::<()>(&place, Err(error))?),
-                }
-            }
-            let count = counting.count;
-            if let CountLimit::UpTo(most) = limit
-                && count >= most
-            {
-                return Ok(Total { count, is_at_least: count > most || self.parts.len() + self.tails.len() > 1 });
-            }
-        }
-        Ok(Total { count: counting.count, is_at_least: false })
     }
 
     /// One event by its id, as far as it may be seen.
@@ -460,62 +435,6 @@ pub fn covers(filter: &Filter, (min, max): (i64, i64)) -> bool {
     filter.from.is_none_or(|from| min >= from.0) && filter.to.is_none_or(|to| max < to.0)
 }
 
-/// A count on its way through the places.
-struct Counting<'a> {
-    filter: &'a Filter,
-    visibility: &'a Visibility,
-    needs: Needs,
-    question: Question,
-    limit: CountLimit,
-    deadline: Instant,
-    count: u64,
-    opened_blocks: usize,
-}
-
-impl Counting<'_> {
-    /// Adds a place. Where the bound of work was reached the answer is `true`, and the count goes on there next time.
-    fn add(&mut self, place: &Place) -> Result<bool, Stop> {
-        let part = part_within(place, self.filter);
-        let known = part.and_then(|part| self.question.count(part));
-        let mut counted = known.unwrap_or(Counted { count: 0, left: usize::MAX });
-        let before = counted;
-        let ended = if counted.left == 0 { Ok(false) } else { self.count_rows(place, &mut counted) };
-        self.count += counted.count;
-        if let Some(part) = part.filter(|_| counted != before) {
-            self.question.keep_count(part, counted);
-        }
-        ended
-    }
-
-    fn count_rows(&mut self, place: &Place, counted: &mut Counted) -> Result<bool, Stop> {
-        let candidates = place.candidates(&self.needs)?;
-        let mut chunks: Vec<usize> = candidates.iter().take_while(|chunk| *chunk < counted.left).collect();
-        if !chunks.is_empty() {
-            let mut filter = RowFilter::new(place, self.filter, self.visibility)?;
-            let (mut times, mut rows) = (Vec::new(), Vec::new());
-            while let Some(chunk) = chunks.pop() {
-                if Instant::now() >= self.deadline {
-                    return Err(Stop::Failed(ReadError::Deadline));
-                }
-                let is_enough = self.opened_blocks >= MAX_COUNTED_BLOCKS && filter.reads_lines();
-                if is_enough && self.limit != CountLimit::Exact {
-                    return Ok(true);
-                }
-                match part_within(place, self.filter) {
-                    Some(_) => place.times_within(chunk, &[], &mut times)?,
-                    None => place.chunk_times(chunk, &mut times)?,
-                }
-                let before = filter.opened_blocks();
-                filter.rows(chunk, &times, &mut rows)?;
-                self.opened_blocks += filter.opened_blocks() - before;
-                (counted.count, counted.left) = (counted.count + rows.len() as u64, chunk);
-            }
-        }
-        counted.left = 0;
-        Ok(false)
-    }
-}
-
 /// Whether nothing of a place can come before the worst row of a full page.
 fn is_behind(request: &PageRequest, place: &Place, worst: &Candidate) -> bool {
     match (&request.sort, request.is_descending) {
@@ -525,6 +444,22 @@ fn is_behind(request: &PageRequest, place: &Place, worst: &Candidate) -> bool {
         (Sort::Time, true) => place.times().1 < worst.order.time,
         (Sort::Time, false) => place.times().0 > worst.order.time,
     }
+}
+
+/// Where to go on after a deadline: before the first row that places which were not looked through can have. The deadline
+/// is an error where that is no farther than the page began.
+fn resume_at(request: &PageRequest, left: &[&Place]) -> Result<Option<Keyset>, ReadError> {
+    let first = match request.is_descending {
+        true => left.iter().map(|place| place.times().1).max(),
+        false => left.iter().map(|place| place.times().0).min(),
+    };
+    let Some(first) = first else { return Ok(None) };
+    // Behind every row of the time before, in the order of the page.
+    let (time, seq) =
+        if request.is_descending { (first.saturating_add(1), 0) } else { (first.saturating_sub(1), u64::MAX) };
+    let resume = Keyset { key: SortKey::None, time, seq, row: None };
+    let is_farther = request.after.as_ref().is_none_or(|after| order_of(&resume, request) > order_of(after, request));
+    if is_farther { Ok(Some(resume)) } else { Err(ReadError::Deadline) }
 }
 
 fn can_be_better(request: &PageRequest, times: &[i64], seqs: &[i64], worst: &Candidate) -> bool {

@@ -56,6 +56,18 @@ impl Tally {
         self.last = self.last.max(time);
     }
 
+    /// Adds other events with another value.
+    pub fn join(&mut self, other: &Tally) {
+        self.count += other.count;
+        self.successes += other.successes;
+        self.errors += other.errors;
+        self.durations += other.durations;
+        self.sum_ms += other.sum_ms;
+        self.max_ms = self.max_ms.max(other.max_ms);
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+    }
+
     /// The same as a group without keys.
     pub fn group(&self) -> Group {
         Group {
@@ -100,30 +112,18 @@ impl ChunkTallies {
     }
 }
 
-impl Summary {
+impl ChunkTallies {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        for tallies in &self.of_part {
-            out.push(u8::from(tallies.is_some()));
-            put_tallies(&mut out, tallies.as_deref().unwrap_or_default());
-        }
-        put_varint(&mut out, self.of_chunks.ends.len() as u64);
-        for chunk in 0..self.of_chunks.ends.len() {
-            put_tallies(&mut out, self.of_chunks.chunk(chunk).unwrap_or_default());
+        put_varint(&mut out, self.ends.len() as u64);
+        for chunk in 0..self.ends.len() {
+            put_tallies(&mut out, self.chunk(chunk).unwrap_or_default());
         }
         out
     }
 
-    /// Reads what [`Summary::encode`] wrote; `None` if it is something else.
-    pub fn read(mut bytes: &[u8], chunks: usize) -> Option<Summary> {
-        let mut of_part = [const { None }; OF_PART.len()];
-        for tallies in &mut of_part {
-            let (is_there, rest) = bytes.split_first()?;
-            bytes = rest;
-            let mut read = Vec::new();
-            take_tallies(&mut bytes, &mut read)?;
-            *tallies = (*is_there == 1).then_some(read);
-        }
+    /// Reads what [`ChunkTallies::encode`] wrote; `None` if it is something else.
+    pub fn read(mut bytes: &[u8], chunks: usize) -> Option<ChunkTallies> {
         let (mut tallies, mut ends) = (Vec::new(), Vec::new());
         let len = take_varint(&mut bytes)?;
         if len != 0 && len != chunks as u64 {
@@ -133,7 +133,34 @@ impl Summary {
             take_tallies(&mut bytes, &mut tallies)?;
             ends.push(tallies.len() as u32);
         }
-        bytes.is_empty().then_some(Summary { of_part, of_chunks: ChunkTallies { tallies, ends } })
+        bytes.is_empty().then_some(ChunkTallies { tallies, ends })
+    }
+}
+
+impl Summary {
+    /// Reads the summary of a part before format 4: everything in one section.
+    pub fn read(mut bytes: &[u8], chunks: usize) -> Option<Summary> {
+        let mut of_part = [const { None }; OF_PART.len()];
+        for tallies in &mut of_part {
+            let (is_there, rest) = bytes.split_first()?;
+            bytes = rest;
+            let mut read = Vec::new();
+            take_tallies(&mut bytes, &mut read)?;
+            *tallies = (*is_there == 1).then_some(read);
+        }
+        Some(Summary { of_part, of_chunks: ChunkTallies::read(bytes, chunks)? })
+    }
+
+    /// The summary as parts before format 4 have it.
+    #[cfg(test)]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for tallies in &self.of_part {
+            out.push(u8::from(tallies.is_some()));
+            put_tallies(&mut out, tallies.as_deref().unwrap_or_default());
+        }
+        out.extend_from_slice(&self.of_chunks.encode());
+        out
     }
 }
 
@@ -261,6 +288,8 @@ mod tests {
             let summary = writer.finish();
             let read = Summary::read(&summary.encode(), events.len().div_ceil(256));
             prop_assert_eq!(read.as_ref(), Some(&summary));
+            let of_chunks = ChunkTallies::read(&summary.of_chunks.encode(), events.len().div_ceil(256));
+            prop_assert_eq!(of_chunks.as_ref(), Some(&summary.of_chunks));
             if let Some(users) = &summary.of_part[0] {
                 prop_assert_eq!(users.iter().map(|tally| tally.count).sum::<u64>(), events.len() as u64);
             }
@@ -268,7 +297,7 @@ mod tests {
 
         #[test]
         fn bytes_that_are_no_summary_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Summary::read(&bytes, 3);
+            let _ = (Summary::read(&bytes, 3), ChunkTallies::read(&bytes, 3));
         }
     }
 }

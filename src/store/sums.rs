@@ -1,15 +1,16 @@
-//! Groups computed from the sums of parts, without reading rows.
+//! Groups by time and status computed from the sums of chunks, without reading rows.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use super::by_value::name_of;
 use super::clock::Clock;
 use super::groups::{Failed, Groups, KeyValue, key_value};
 use super::part::{Dictionary, Part};
 use super::rows::RowFilter;
 use super::search::{Place, covers};
 use super::short_keys::ShortKeys;
-use super::summary::{ChunkTallies, OF_CHUNKS, OF_PART, Tally};
+use super::summary::{ChunkTallies, OF_CHUNKS, Tally};
 use crate::event::Raw;
 use crate::query::request::{AggregateRequest, GroupKey};
 use crate::visibility::Visibility;
@@ -22,17 +23,9 @@ pub struct ChunkSums {
     clock: Option<Clock>,
     /// Whether each key is a member that no event of the part has.
     is_absent: [bool; 2],
-    of_chunks: Option<Arc<ChunkTallies>>,
+    of_chunks: Arc<ChunkTallies>,
     /// The groups that were just met, by bucket and status.
     known: ShortKeys,
-}
-
-/// A key that is a member at the top of events.
-fn name_of(by: &GroupKey) -> Option<&str> {
-    match by {
-        GroupKey::Field(path) => path.first().filter(|_| path.len() == 1).map(String::as_str),
-        _ => None,
-    }
 }
 
 fn is_time(by: &GroupKey) -> bool {
@@ -55,11 +48,9 @@ impl ChunkSums {
         for (is_absent, by) in is_absent.iter_mut().zip(&request.group_by) {
             *is_absent = name_of(by).is_some_and(|name| part.column(name).is_none());
         }
-        let present = || request.group_by.iter().zip(is_absent).filter(|(_, is_absent)| !is_absent).map(|(by, _)| by);
-        let is_of_part = present().count() == 1 && present().all(|by| number_of(by).is_some());
         Ok(Some(ChunkSums {
             is_absent,
-            of_chunks: if is_of_part { None } else { Some(part.chunk_sums()?) },
+            of_chunks: part.chunk_sums()?,
             known: ShortKeys::default(),
             statuses: dictionary(part, OF_CHUNKS)?,
             clock: request.group_by.iter().find(|by| is_time(by)).map(Clock::new),
@@ -72,29 +63,10 @@ impl ChunkSums {
         request.group_by.iter().enumerate().filter(move |(nth, _)| !is_absent[*nth])
     }
 
-    /// Adds the whole part, if its sums are those that are asked for.
-    pub fn add_part(&self, place: &Place, request: &AggregateRequest, groups: &Mutex<Groups>) -> Result<bool, Failed> {
-        let mut present = self.present(request);
-        let (Place::Part(part), Some((at, by)), None) = (place, present.next(), present.next()) else {
-            return Ok(false);
-        };
-        let Some(nth) = number_of(by).filter(|_| covers(&request.filter, place.times())) else { return Ok(false) };
-        let sums = part.part_sums(nth)?;
-        let Some(tallies) = sums.as_ref() else { return Ok(false) };
-        let values = dictionary(part, OF_PART[nth])?;
-        let mut groups = super::lock(groups);
-        for tally in tallies {
-            let mut keys = [KeyValue::Missing, KeyValue::Missing];
-            keys[at] = value_of(values.as_deref(), tally);
-            groups.merge(keys, tally, request)?;
-        }
-        Ok(true)
-    }
-
     /// Adds a chunk, if all of it belongs to the groups that its sums tell of.
     pub fn add_chunk(&mut self, chunk: usize, request: &AggregateRequest, groups: &mut Groups) -> Result<bool, Failed> {
         let of_chunks = self.of_chunks.clone();
-        let Some(tallies) = of_chunks.as_ref().and_then(|sums| sums.chunk(chunk)) else { return Ok(false) };
+        let Some(tallies) = of_chunks.chunk(chunk) else { return Ok(false) };
         let first = tallies.iter().map(|tally| tally.first).min().unwrap_or(i64::MAX);
         let last = tallies.iter().map(|tally| tally.last).max().unwrap_or(i64::MIN);
         let is_served = |by: &GroupKey| is_time(by) || name_of(by) == Some(OF_CHUNKS);
@@ -133,11 +105,6 @@ impl ChunkSums {
         }
         Ok(true)
     }
-}
-
-/// The place of a key among the members that have sums over a whole part.
-fn number_of(by: &GroupKey) -> Option<usize> {
-    name_of(by).and_then(|name| OF_PART.iter().position(|known| *known == name))
 }
 
 fn dictionary(part: &Part, name: &str) -> io::Result<Option<Arc<Dictionary>>> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::coded::{Column, IN_LINE, NONE, PRESENT, number_of};
-use super::rows::{MAYBE, NO, YES, combine};
+use super::plan::{MAYBE, NO, YES, combine};
 use super::tail::TailChunk;
 use crate::event::Raw;
 use crate::query::request::Filter;

@@ -113,7 +113,7 @@ fn line_strategy() -> impl Strategy<Value = String> {
     })
 }
 
-fn events_strategy(most: usize) -> impl Strategy<Value = Vec<Stored>> {
+pub fn events_strategy(most: usize) -> impl Strategy<Value = Vec<Stored>> {
     proptest::collection::vec((line_strategy(), 1u64..4, 0i64..3), 1..most).prop_map(|all| {
         let (mut seq, mut received) = (START as u64, START);
         let event = |(nth, (line, step, wait)): (usize, (String, u64, i64))| {
@@ -250,6 +250,7 @@ fn check_pages(snapshot: &search::Snapshot, events: &[Stored], filter: &Filter, 
             offset: 0,
             limit: 13,
             deadline: later(),
+            may_be_partial: false,
         };
         let page = snapshot.page(&request, visibility).unwrap();
         for row in &page.rows {
@@ -358,6 +359,7 @@ proptest! {
             let request = PageRequest {
                 filter: Filter::default(), sort: Sort::Field("duration_ms".into()), is_descending, after: after.clone(),
                 offset: 0, limit: 50, deadline: later(),
+            may_be_partial: false,
             };
             let page = store.snapshot().page(&request, &all()).unwrap();
             seen.extend(page.rows.iter().map(|row| row.keyset.clone()));
@@ -431,6 +433,7 @@ fn imported_events_have_numbers_of_their_own_and_are_on_no_stream() {
                 offset: 0,
                 limit: 10,
                 deadline: later(),
+                may_be_partial: false,
             };
             let mut seqs: Vec<u64> =
                 store.snapshot().page(&request, &all()).unwrap().rows.iter().map(|row| row.seq).collect();

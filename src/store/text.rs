@@ -6,6 +6,7 @@ use zstd::bulk::Compressor;
 use zstd::dict::DecoderDictionary;
 use zstd::zstd_safe::DCtx;
 
+use super::value::is_json;
 use crate::varint::{put_varint, take_varint};
 
 /// Rows of a block.
@@ -171,7 +172,8 @@ impl TextReader {
         let mut lengths = Vec::with_capacity(columns * block.rows);
         for column in 0..columns {
             for row in 0..block.rows {
-                let length = if has(column, row) { take_varint(&mut rest)? as usize } else { 0 };
+                let length = if has(column, row) { take_varint(&mut rest)? } else { 0 };
+                let length = usize::try_from(length).ok().filter(|length| *length <= raw.len())?;
                 lengths.push(length);
             }
         }
@@ -181,7 +183,11 @@ impl TextReader {
             spans.push((at as u32, (at + length) as u32));
             at += length;
         }
-        (at == raw.len()).then_some(Texts { raw, spans, rows: block.rows })
+        let is_text = |(nth, (from, to)): (usize, &(u32, u32))| {
+            !has(nth / block.rows, nth % block.rows) || raw.get(*from as usize..*to as usize).is_some_and(is_json)
+        };
+        let is_whole = at == raw.len() && spans.iter().enumerate().all(is_text);
+        is_whole.then_some(Texts { raw, spans, rows: block.rows })
     }
 }
 

@@ -230,6 +230,7 @@ pub fn events_in_the_store_are_there_once_over_kills() {
         offset: 0,
         limit: 1000,
         deadline: std::time::Instant::now() + crate::support::PATIENCE,
+        may_be_partial: false,
     };
     let page = store.snapshot().page(&request, &Visibility::All { own: "root".into(), preview: 100 }).expect("a page");
     let number = |row: &Row| {

@@ -209,7 +209,7 @@ impl TableReader {
         let rows = found.iter().take(request.limit);
         let rows =
             rows.filter_map(|found| row::event(&columns, found, sort(found), &names, show, &visibility)).collect();
-        Ok(Page { rows, has_more: found.len() > request.limit })
+        Ok(Page { rows, has_more: found.len() > request.limit, resume: None })
     }
 
     async fn read_one(&self, key: Key, visibility: Visibility) -> Result<Option<Row>, ReadError> {

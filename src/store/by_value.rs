@@ -1,0 +1,379 @@
+//! Groups and counts of a part from the sums of one member's values: of its rows, only durations are read, for percentiles.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use super::bits::Packed;
+use super::candidates::Needs;
+use super::groups::{Failed, Groups, KeyValue, Keys, Partial, PartialGroups, key_value};
+use super::layout::{Encoding, Section};
+use super::part::{Dictionary, Part};
+use super::plan::Accepted;
+use super::rows::RowFilter;
+use super::search::Place;
+use super::summary::{OF_CHUNKS, OF_PART, Tally};
+use super::value_sums::ValueSums;
+use crate::event::Raw;
+use crate::query::request::{AggregateRequest, Filter, GroupKey};
+use crate::visibility::Visibility;
+
+/// A dictionary with more bytes has more than one value, or a long one: it is not opened to find out.
+const MAX_CONSTANT_BYTES: usize = 512;
+/// Rows of a code that is in no group.
+const NO_GROUP: u32 = u32::MAX;
+
+/// A part all of which lies within the time of a question, where its sums know every group.
+pub struct ByValue<'p> {
+    place: &'p Place,
+    part: &'p Part,
+    /// The member whose values have sums: its place among [`OF_PART`].
+    member: usize,
+    sums: Arc<Option<ValueSums>>,
+    accepted: Accepted,
+    /// Values of the keys; none for the key that is the member.
+    keys: [Option<KeyValue>; 2],
+    durations: Option<Durations>,
+}
+
+/// Where durations are read from.
+struct Durations {
+    kind: Kind,
+    /// Of each shape whether it has one, and the shapes of rows; none where every row has one.
+    shapes: Option<(Vec<bool>, Arc<Packed>)>,
+}
+
+enum Kind {
+    Numbers(Arc<Packed>, super::value::NumberStyle),
+    /// The duration that each code stands for.
+    Codes(Arc<Packed>, Vec<Option<f32>>),
+}
+
+/// How many rows of a part a filter accepts, whatever their time, if sums know.
+pub fn count(place: &Place, filter: &Filter, visibility: &Visibility) -> io::Result<Option<u64>> {
+    let Place::Part(part) = place else { return Ok(None) };
+    let rows = RowFilter::new(place, filter, visibility)?;
+    let column = |name: &str| part.column(name).map(|(column, _)| column);
+    if let Some(accepted) = rows.accepted(column(OF_CHUNKS)) {
+        let sums = part.chunk_sums()?;
+        let chunks: Option<Vec<&[Tally]>> = (0..part.chunks()).map(|chunk| sums.chunk(chunk)).collect();
+        let count = |tallies: &[Tally]| -> u64 {
+            tallies.iter().filter(|tally| accepted.accepts(tally.code)).map(|tally| tally.count).sum()
+        };
+        return Ok(chunks.map(|chunks| chunks.into_iter().map(count).sum()));
+    }
+    for (member, name) in OF_PART.iter().enumerate() {
+        if let Some(accepted) = rows.accepted(column(name)) {
+            let sums = part.value_sums(member)?;
+            let Some(sums) = sums.as_ref() else { return Ok(None) };
+            return Ok(Some(tallies(part, sums, &accepted)?.iter().map(|tally| tally.count).sum()));
+        }
+    }
+    Ok(None)
+}
+
+/// The sums of the values that are accepted.
+fn tallies(part: &Part, sums: &ValueSums, accepted: &Accepted) -> io::Result<Vec<Tally>> {
+    let tallies: Vec<Tally> = match accepted {
+        Accepted::All => sums.iter().collect(),
+        Accepted::Codes(codes) => {
+            let accepted = codes.iter().enumerate().filter(|(_, is_accepted)| **is_accepted);
+            accepted.filter_map(|(nth, _)| sums.of_code(nth as u32 + 1)).collect()
+        }
+    };
+    let is_possible = |tally: &Tally| {
+        let most = tally.successes.max(tally.errors).max(tally.durations);
+        most <= tally.count && tally.count <= part.events() as u64
+    };
+    match tallies.iter().all(is_possible)
+        && tallies.iter().map(|tally| tally.count).sum::<u64>() <= part.events() as u64
+    {
+        true => Ok(tallies),
+        false => Err(part.damaged("its sums do not fit its rows")),
+    }
+}
+
+impl<'p> ByValue<'p> {
+    /// `None` where rows have to be read for more than their durations.
+    pub fn of(
+        place: &'p Place,
+        part: &'p Part,
+        request: &AggregateRequest,
+        visibility: &Visibility,
+    ) -> io::Result<Option<ByValue<'p>>> {
+        if !part.has_sums() || request.group_by.len() > 2 {
+            return Ok(None);
+        }
+        let (mut keys, mut member) = ([Some(KeyValue::Missing), Some(KeyValue::Missing)], None);
+        for (key, by) in keys.iter_mut().zip(&request.group_by) {
+            let Some(name) = name_of(by) else { return Ok(None) };
+            *key = constant(part, name)?;
+            if key.is_none() {
+                let known = OF_PART.iter().position(|known| *known == name);
+                if known.is_none() || member.is_some_and(|member| Some(member) != known) {
+                    return Ok(None);
+                }
+                member = known;
+            }
+        }
+        let filter = RowFilter::new(place, &request.filter, visibility)?;
+        for nth in member.map_or(0..OF_PART.len(), |member| member..member + 1).rev() {
+            let column = part.column(OF_PART[nth]).map(|(column, _)| column);
+            let Some(accepted) = filter.accepted(column) else { continue };
+            let sums = part.value_sums(nth)?;
+            if sums.is_none() {
+                continue;
+            }
+            let durations = match request.with_percentiles {
+                true => match Durations::of(part)? {
+                    Some(durations) => durations,
+                    None => return Ok(None),
+                },
+                false => None,
+            };
+            return Ok(Some(ByValue { place, part, member: nth, sums, accepted, keys, durations }));
+        }
+        Ok(None)
+    }
+
+    /// The groups of the part; its rows are looked for in the chunks that have what is needed.
+    pub fn groups(
+        &self,
+        request: &AggregateRequest,
+        needs: &Needs,
+        partial: &mut Partial,
+        groups: &Mutex<Groups>,
+    ) -> Result<PartialGroups, Failed> {
+        let sums = self.sums.as_ref().as_ref().expect("there are sums");
+        let tallies = tallies(self.part, sums, &self.accepted)?;
+        let has_key = self.keys.contains(&None);
+        let (mut found, mut group_of): (Vec<(Keys, Tally)>, Vec<u32>) = (Vec::new(), Vec::new());
+        let values = if has_key { self.dictionary()? } else { None };
+        if has_key && tallies.len() > request.max_groups {
+            return Err(Failed::TooMany);
+        }
+        let durations: u64 = tallies.iter().map(|tally| tally.durations).sum();
+        let durations = if self.durations.is_some() { durations as usize } else { 0 };
+        partial.hold(groups, if has_key { tallies.len() } else { 1 }, durations)?;
+        for tally in &tallies {
+            let group = if has_key { found.len() } else { 0 };
+            match found.get_mut(group) {
+                Some((_, known)) => known.join(tally),
+                None => {
+                    let value = values.as_deref().and_then(|values| values.get(i64::from(tally.code)));
+                    let key = self.keys.each_ref().map(|key| match key {
+                        Some(known) => known.clone(),
+                        None => key_value(value.map(Raw::valid)),
+                    });
+                    found.push((key, *tally));
+                }
+            }
+            let code = tally.code as usize;
+            group_of.resize(group_of.len().max(code + 1), NO_GROUP);
+            group_of[code] = group as u32;
+        }
+        let ends = found.iter().scan(0, |end, (_, tally)| {
+            *end += tally.durations as usize;
+            Some(*end)
+        });
+        let ends: Vec<usize> = ends.collect();
+        let (keys, tallies): (Vec<Keys>, Vec<Tally>) = found.into_iter().unzip();
+        let (durations, ends) = match &self.durations {
+            Some(durations) if durations_of(&tallies) > 0 => {
+                (self.read_durations(durations, needs, has_key, &group_of, &ends)?, ends)
+            }
+            _ => (Vec::new(), vec![0; keys.len()]),
+        };
+        Ok(PartialGroups::of(keys, tallies, durations, ends))
+    }
+
+    fn dictionary(&self) -> io::Result<Option<Arc<Dictionary>>> {
+        self.part.column(OF_PART[self.member]).map(|(column, _)| self.part.dictionary(column)).transpose()
+    }
+
+    /// The durations of all groups, one group behind the other.
+    fn read_durations(
+        &self,
+        durations: &Durations,
+        needs: &Needs,
+        has_key: bool,
+        group_of: &[u32],
+        ends: &[usize],
+    ) -> io::Result<Vec<f32>> {
+        let mut out = vec![0.0; ends.last().copied().unwrap_or(0)];
+        let mut places: Vec<usize> = std::iter::once(0).chain(ends.iter().copied()).take(ends.len()).collect();
+        let column = self.part.column(OF_PART[self.member]).filter(|_| has_key || self.accepted != Accepted::All);
+        let codes = column.map(|(column, _)| self.part.packed(Section::Codes, column)).transpose()?;
+        let (mut in_chunk, mut rows, mut read) = (Vec::new(), Vec::new(), DurationReader::default());
+        for chunk in self.place.candidates(needs)?.iter() {
+            rows.clear();
+            match &codes {
+                None => rows.extend((0..self.place.chunk_len(chunk)).map(|row| (row, 0))),
+                Some(codes) => {
+                    codes.chunk(chunk, &mut in_chunk);
+                    let group = |code: &i64| group_of.get(*code as usize).copied().unwrap_or(NO_GROUP);
+                    let grouped = in_chunk.iter().map(group).enumerate().filter(|(_, group)| *group != NO_GROUP);
+                    rows.extend(grouped);
+                }
+            }
+            read.each(durations, chunk, &rows, |group, duration| {
+                // A row too many is found below: another group has one too few, or the end is reached.
+                if let Some(place) = places.get_mut(group as usize) {
+                    if let Some(out) = out.get_mut(*place) {
+                        *out = duration;
+                    }
+                    *place += 1;
+                }
+            });
+        }
+        match places == ends {
+            true => Ok(out),
+            false => Err(self.part.damaged("its sums do not fit its rows")),
+        }
+    }
+}
+
+fn durations_of(tallies: &[Tally]) -> u64 {
+    tallies.iter().map(|tally| tally.durations).sum()
+}
+
+/// A key that is a member at the top of events.
+pub fn name_of(by: &GroupKey) -> Option<&str> {
+    match by {
+        GroupKey::Field(path) => path.first().filter(|_| path.len() == 1).map(String::as_str),
+        _ => None,
+    }
+}
+
+/// The value that a member has in every row of the part, if it is known to be one.
+fn constant(part: &Part, name: &str) -> io::Result<Option<KeyValue>> {
+    let Some((column, described)) = part.column(name) else { return Ok(Some(KeyValue::Missing)) };
+    let is_small = part.bytes_of(Section::Dictionary, column) <= MAX_CONSTANT_BYTES;
+    if described.encoding != Encoding::Dictionary || !described.is_full || !is_small {
+        return Ok(None);
+    }
+    let values = part.dictionary(column)?;
+    Ok((values.len() == 1).then(|| key_value(values.get(1).map(Raw::valid))))
+}
+
+impl Durations {
+    /// Nothing inside where no event has one; `None` where rows are to be asked one by one.
+    fn of(part: &Part) -> io::Result<Option<Option<Durations>>> {
+        let Some((column, described)) = part.column("duration_ms") else { return Ok(Some(None)) };
+        let kind = match described.encoding {
+            Encoding::Dictionary => {
+                let values = part.dictionary(column)?;
+                let of = |code: i64| values.get(code).and_then(|value| Raw::valid(value).as_f64()).map(|ms| ms as f32);
+                Kind::Codes(part.packed(Section::Codes, column)?, (1..=values.len() as i64).map(of).collect())
+            }
+            Encoding::Number { .. } if part.exceptions(column)?.is_empty() => {
+                let style = described.encoding.number_style().expect("it is a number");
+                Kind::Numbers(part.packed(Section::Numbers, column)?, style)
+            }
+            _ => return Ok(None),
+        };
+        let shapes = match described.is_full {
+            true => None,
+            false => Some((part.in_shape(column), part.packed(Section::Shapes, 0)?)),
+        };
+        Ok(Some(Some(Durations { kind, shapes })))
+    }
+}
+
+/// Reads durations of rows chunk by chunk.
+#[derive(Default)]
+struct DurationReader {
+    numbers: Vec<usize>,
+    values: Vec<i64>,
+    shapes: Vec<i64>,
+}
+
+impl DurationReader {
+    /// Gives each row's duration, where it has one, with what stands beside the row.
+    fn each(&mut self, of: &Durations, chunk: usize, rows: &[(usize, u32)], mut give: impl FnMut(u32, f32)) {
+        self.numbers.clear();
+        self.numbers.extend(rows.iter().map(|(row, _)| *row));
+        let (Kind::Numbers(packed, _) | Kind::Codes(packed, _)) = &of.kind;
+        packed.rows(chunk, &self.numbers, &mut self.values);
+        if let Some((_, packed)) = &of.shapes {
+            packed.rows(chunk, &self.numbers, &mut self.shapes);
+        }
+        let has_one = |row: usize| match &of.shapes {
+            None => true,
+            Some((in_shape, _)) => in_shape.get(self.shapes[row] as usize).copied().unwrap_or(false),
+        };
+        for (row, group) in rows.iter().copied().filter(|(row, _)| has_one(*row)) {
+            let value = self.values[row];
+            let duration = match &of.kind {
+                Kind::Numbers(_, style) => Some(style.to_f64(value) as f32),
+                Kind::Codes(_, known) => known.get((value - 1) as usize).copied().flatten(),
+            };
+            if let Some(duration) = duration {
+                give(group, duration);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::super::tests::{Folder, START, Stored, all, events_strategy, fill, filter, later};
+    use super::super::{Options, Store};
+    use super::*;
+    use crate::query::request::{CountLimit, Group};
+    use crate::units::Timestamp;
+
+    fn field(name: &str) -> GroupKey {
+        GroupKey::Field(vec![name.to_owned()])
+    }
+
+    fn groups(store: &Store, request: &AggregateRequest, visibility: &Visibility) -> Vec<Group> {
+        let mut groups = store.snapshot().aggregate(request, visibility).expect("groups");
+        groups.sort_by(|a, b| a.keys.cmp(&b.keys));
+        groups.iter_mut().for_each(|group| group.sum_ms = (group.sum_ms * 1e6).round() / 1e6);
+        groups
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+
+        #[test]
+        fn sums_say_the_same_as_rows(events in events_strategy(500), batch in 1usize..200, of_one_type: bool) {
+            // No line is kept whole, so that parts have sums.
+            let mut events: Vec<Stored> = events.into_iter().filter(|event| !event.line.contains("warning")).collect();
+            for (nth, event) in events.iter_mut().enumerate() {
+                let name = if of_one_type { "only" } else { ["first", "second"][nth % 2] };
+                event.line.insert_str(1, &format!("\"event_type\":\"{name}\","));
+            }
+            let folders = [Folder::new(), Folder::new()];
+            let [rows, sums] = folders.each_ref().map(|folder| Store::open(&Options::new(&folder.0)).expect("it opens").0);
+            fill(&rows, &events, batch, usize::MAX);
+            fill(&sums, &events, batch, 2);
+            sums.seal_now().expect("a part is made");
+            prop_assert!(events.is_empty() || sums.snapshot().parts.iter().all(|part| part.has_sums()));
+            let mut asked = 0;
+            for visibility in [all(), Visibility::Own("سارا".into())] {
+                for query in ["", "user_id:ali", "user_id:ALI status:error", "-status:nothing", "event_type:only", "user_id:nobody", "status:error", "user_id:(ali OR reza)", "has:user_id"] {
+                    for equals in [None, Some(("user_id", "Reza")), Some(("event_type", "first")), Some(("absent", "x"))] {
+                        let mut filter = filter(query);
+                        filter.equals.extend(equals.map(|(name, value)| (name.to_owned(), value.to_owned())));
+                        let count = |store: &Store| store.snapshot().count(&filter, &visibility, CountLimit::Exact, later()).expect("a count");
+                        prop_assert_eq!(count(&sums), count(&rows), "{} {:?}", query, equals);
+                        for group_by in [vec![], vec![field("user_id")], vec![field("event_type")], vec![field("event_type"), field("user_id")], vec![field("absent"), field("event_type")]] {
+                            let mut request = AggregateRequest {
+                                filter: filter.clone(), group_by, with_percentiles: asked % 2 == 0, max_groups: 1000, deadline: later(),
+                            };
+                            asked += 1;
+                            prop_assert_eq!(groups(&sums, &request, &visibility), groups(&rows, &request, &visibility), "{:?}", request);
+                            request.filter.to = Some(Timestamp(START).plus(Duration::from_secs(2 * 86_400)));
+                            prop_assert_eq!(groups(&sums, &request, &visibility), groups(&rows, &request, &visibility), "{:?}", request);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the chunks of a part have, looked up in its postings and numbers.
+
+use std::io;
+
+use super::cache::Key;
+use super::candidates::Index;
+use super::chunks::ChunkSet;
+use super::layout::{LOOSE, Section, UNIT_CHUNKS, VERSION_OF_POSTINGS};
+use super::numbers::NumberIndex;
+use super::part::Part;
+use super::postings::{PostingsIndex, Stretch};
+
+impl Index for &Part {
+    fn hash(&mut self, hash: u32) -> io::Result<ChunkSet> {
+        if self.meta.version < VERSION_OF_POSTINGS {
+            return Ok(ChunkSet::all(self.chunks()));
+        }
+        self.postings_of(hash, 0)
+    }
+
+    fn loose(&mut self, hash: u32) -> io::Result<ChunkSet> {
+        if self.meta.version < VERSION_OF_POSTINGS {
+            return Ok(ChunkSet::all(self.chunks()));
+        }
+        let mut set = ChunkSet::none(self.chunks());
+        if self.file.has(Section::PostingsIndex, LOOSE) {
+            for unit in self.postings_of(hash, LOOSE)?.iter() {
+                (unit * UNIT_CHUNKS..self.chunks().min((unit + 1) * UNIT_CHUNKS)).for_each(|chunk| set.insert(chunk));
+            }
+        }
+        Ok(set)
+    }
+
+    fn number(&mut self, number: u16, within: &ChunkSet) -> io::Result<ChunkSet> {
+        let section = Section::NumberIndex;
+        if !self.file.has(section, 0) {
+            return Ok(within.clone());
+        }
+        let key = Key { part: self.number, section: section as u16, column: 0, block: 0 };
+        let index = self.cache().get(key, NumberIndex::weight, || {
+            let bytes = self.file.section(section, 0)?;
+            NumberIndex::read(&bytes).ok_or_else(|| self.damaged("the index of its numbers cannot be read"))
+        })?;
+        let read = |at: u64, len: usize| self.file.slice(Section::NumberLists, 0, at, len);
+        index.chunks_within(number, within, read)?.ok_or_else(|| self.damaged("its numbers cannot be read"))
+    }
+}
+
+impl Part {
+    fn postings_of(&self, hash: u32, column: usize) -> io::Result<ChunkSet> {
+        let section = Section::PostingsIndex;
+        let key = Key { part: self.number, section: section as u16, column: column as u32, block: 0 };
+        let index = self.cache().get(key, PostingsIndex::weight, || {
+            let bytes = self.file.section(section, column)?;
+            PostingsIndex::read(&bytes).ok_or_else(|| self.damaged("the index of its postings cannot be read"))
+        })?;
+        let read = |stretch: Stretch| match stretch {
+            Stretch::Groups { at, len } => self.file.slice(Section::PostingsGroups, column, u64::from(at), len),
+            Stretch::Lists { at, len } => self.file.slice(Section::PostingsLists, column, u64::from(at), len),
+        };
+        index.chunks_of(hash, read)?.ok_or_else(|| self.damaged("its postings cannot be read"))
+    }
+}
