@@ -28,6 +28,11 @@ impl DeliveryMemory {
         DeliveryMemory { left: Arc::new(Semaphore::new(total)), total }
     }
 
+    /// How much of a share of so many bytes is for records, which the journal may have in memory as well.
+    pub fn of_records(bytes: usize) -> usize {
+        bytes / COPIES
+    }
+
     /// Takes what a batch of so many bytes costs; `None` if that is not left. The only batch of a sink gets what there
     /// is, so that no sink waits for another for ever.
     pub fn take(&self, bytes: usize, is_only: bool) -> Option<DeliveryPermit> {

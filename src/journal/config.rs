@@ -19,6 +19,8 @@ pub struct Options {
     pub intake_bytes: usize,
     /// How much of the newest lines stays in memory for readers.
     pub tier_bytes: usize,
+    /// How much of what left that memory may still be in use by consumers, out of a budget of theirs.
+    pub consumer_bytes: usize,
 }
 
 impl Options {
@@ -34,6 +36,7 @@ impl Options {
             is_auto: false,
             intake_bytes: 16 << 20,
             tier_bytes: 8 << 20,
+            consumer_bytes: 4 << 20,
         }
     }
 }

@@ -187,7 +187,7 @@ fn assemble(
         synced: chain.heads,
         segments: chain.segments.into(),
         broken: None,
-        tier: Tier::new(chain.next_seq, options.tier_bytes - unpacked_bytes),
+        tier: Tier::new(chain.next_seq, options.tier_bytes - unpacked_bytes, options.consumer_bytes),
         positions: chain.positions,
         pending_keys: HashSet::new(),
         cursors: states,

@@ -1,7 +1,7 @@
 //! The memory tier: the newest records, so that a reader that keeps up never reads the disk.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::Record;
 use super::memory::MemoryPermit;
@@ -15,6 +15,44 @@ pub struct Tier {
     start: u64,
     bytes: usize,
     limit: usize,
+    pinned: Pinned,
+}
+
+/// Records that left the tier while somebody still used them: their memory is free only when the last user is done.
+#[derive(Default)]
+struct Pinned {
+    records: Vec<(Weak<Record>, usize)>,
+    bytes: usize,
+    /// As much of them is paid for by those who use them; the rest counts against the limit of the tier.
+    paid: usize,
+    /// How many calls are let pass before those that are free are looked for again: as many as there were to look at, so
+    /// that looking costs a fixed amount for each record.
+    rest: usize,
+}
+
+impl Pinned {
+    fn add(&mut self, record: &Arc<Record>, bytes: usize) {
+        self.records.push((Arc::downgrade(record), bytes));
+        self.bytes += bytes;
+    }
+
+    fn unpaid(&self) -> usize {
+        self.bytes.saturating_sub(self.paid)
+    }
+
+    /// Forgets those that nobody uses any more.
+    fn forget_free(&mut self) {
+        if let Some(rest) = self.rest.checked_sub(1) {
+            self.rest = rest;
+            return;
+        }
+        self.rest = self.records.len();
+        self.records.retain(|(record, _)| record.strong_count() > 0);
+        self.bytes = self.records.iter().map(|(_, bytes)| bytes).sum();
+        if self.records.is_empty() {
+            self.records = Vec::new();
+        }
+    }
 }
 
 struct Held {
@@ -27,16 +65,18 @@ struct Held {
 }
 
 impl Tier {
-    pub fn new(start: u64, limit: usize) -> Tier {
-        Tier { records: VecDeque::new(), start, bytes: 0, limit }
+    /// `paid` is how much of what left it its users may hold by a budget of their own.
+    pub fn new(start: u64, limit: usize, paid: usize) -> Tier {
+        Tier { records: VecDeque::new(), start, bytes: 0, limit, pinned: Pinned { paid, ..Pinned::default() } }
     }
 
     pub fn start(&self) -> u64 {
         self.start
     }
 
+    /// What the records take, those included that left and that nobody else pays for.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.pinned.unpaid()
     }
 
     pub fn push(&mut self, record: Arc<Record>, stream_bytes: u64, permits: Vec<Arc<MemoryPermit>>) {
@@ -49,7 +89,10 @@ impl Tier {
 
     /// Lets the oldest records go while there are more bytes than the limit, but none at or behind `keep_from`.
     pub fn trim(&mut self, keep_from: u64) {
-        while self.bytes > self.limit
+        if self.bytes() > self.limit {
+            self.pinned.forget_free();
+        }
+        while self.bytes() > self.limit
             && let Some(oldest) = self.records.front()
             && oldest.record.end_seq() <= keep_from
         {
@@ -69,6 +112,9 @@ impl Tier {
         let oldest = self.records.pop_front()?;
         self.bytes -= oldest.bytes;
         self.start = oldest.record.end_seq();
+        if Arc::strong_count(&oldest.record) > 1 {
+            self.pinned.add(&oldest.record, oldest.bytes);
+        }
         Some(self.start)
     }
 
@@ -84,7 +130,7 @@ impl Tier {
     /// The first event of the newer half of the records, once there are about as many as fit. Who reads before it is about
     /// to miss what is here.
     pub fn half(&self) -> Option<u64> {
-        let is_full = self.bytes > self.limit / 4 * 3;
+        let is_full = self.bytes() > self.limit / 4 * 3;
         self.records.get(self.records.len() / 2).filter(|_| is_full).map(|held| held.record.first_seq)
     }
 
@@ -97,5 +143,45 @@ impl Tier {
     /// The same from the newest on.
     pub fn backwards(&self) -> impl Iterator<Item = (&Arc<Record>, u64)> {
         self.records.iter().rev().map(|held| (&held.record, held.stream_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Lines;
+    use crate::journal::StreamId;
+    use crate::units::Timestamp;
+
+    const EACH: usize = 1000 + 4 + OVERHEAD;
+
+    fn record(seq: u64) -> Arc<Record> {
+        let lines = Lines { bytes: vec![b'\n'; 1000].into(), ends: vec![1000], runs: Vec::new() };
+        Arc::new(Record { stream: StreamId(1), first_seq: seq, stream_first: seq, received_at: Timestamp(0), lines })
+    }
+
+    fn append(tier: &mut Tier, seq: u64) {
+        tier.push(record(seq), 0, Vec::new());
+        tier.trim(u64::MAX);
+    }
+
+    /// However much its users hold, all of it together stays within the limit: what they hold is taken off what is kept.
+    #[test]
+    fn what_is_still_used_counts_until_its_last_user_is_done() {
+        for (limit, paid) in [(10, 0), (100, 0), (500, 0), (10, 2), (500, 100)] {
+            let mut tier = Tier::new(0, limit * EACH, paid * EACH);
+            (0..limit as u64).for_each(|seq| append(&mut tier, seq));
+            let used: Vec<Arc<Record>> = tier.from(0).take(limit / 2).map(|(record, _)| record.clone()).collect();
+            for seq in 0..3 * limit as u64 {
+                append(&mut tier, limit as u64 + seq);
+                let others = used.iter().filter(|record| record.end_seq() <= tier.start()).count();
+                assert!(tier.records.len() + others <= limit + paid, "{} kept, {others} used", tier.records.len());
+            }
+            assert_eq!((tier.records.len(), tier.bytes()), (limit + paid - limit / 2, limit * EACH));
+            drop(used);
+            // It is noticed after as many records as were held.
+            (0..2 * limit as u64).for_each(|seq| append(&mut tier, 4 * limit as u64 + seq));
+            assert_eq!((tier.records.len(), tier.bytes()), (limit, limit * EACH));
+        }
     }
 }

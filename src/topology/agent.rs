@@ -513,6 +513,7 @@ fn open_journal(
     let options = journal::Options {
         intake_bytes: shares.intake,
         tier_bytes: shares.tier,
+        consumer_bytes: DeliveryMemory::of_records(shares.delivery),
         ..settings.journal.options(data_dir.join("journal"))
     };
     let (journal, report) = Journal::open(options, Arc::new(Real::default())).map_err(|error| StartError {
