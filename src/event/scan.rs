@@ -94,7 +94,7 @@ impl Scanner {
         Scanner {
             scalar: Default::default(),
             #[cfg(target_arch = "x86_64")]
-            fast: super::simd::available().then(Fast::default),
+            fast: super::simd::available().then(Fast::new),
         }
     }
 
@@ -161,7 +161,6 @@ const MAX_INDEXED: usize = 1 << 20;
 
 /// The two stages that only ever accept: any doubt is left to the safe twin.
 #[cfg(target_arch = "x86_64")]
-#[derive(Default)]
 struct Fast {
     index: super::simd::Index,
     /// Length of the value that [`Fast::prefix`] found last: the next one is probably as long.
@@ -170,6 +169,10 @@ struct Fast {
 
 #[cfg(target_arch = "x86_64")]
 impl Fast {
+    fn new() -> Fast {
+        Fast { index: super::simd::Index::new(), last: 0 }
+    }
+
     fn whole(&mut self, text: &[u8], members: Option<&mut Vec<Member>>) -> bool {
         if text.len() > MAX_INDEXED {
             return false;

@@ -1,15 +1,25 @@
-//! Stage one of the scanner with AVX2: the positions of structural characters.
+//! Stage one of the scanner with vector instructions: the positions of structural characters.
 //!
 //! Sixty-four bytes at a time become bitmaps: what is escaped, what stands inside strings, what separates. Every
 //! opening quote, bracket, brace, colon, comma and first byte of anything else outside of strings is a position.
 //! What can be wrong inside a string (control characters, escapes, surrogates) is checked here as well, as one flag:
 //! where it is raised, the safe twin looks again and says what is wrong.
+//!
+//! The bitmaps come from AVX2, or from AVX-512 where the machine has that ([`wide`]); what is made of them is the same.
 #![allow(unsafe_code, reason = "vector instructions make the scanner four times as fast; `scalar` is its safe twin")]
 
 use std::arch::x86_64::*;
 
+#[path = "wide.rs"]
+mod wide;
+
 const BLOCK: usize = 64;
 const EVEN: u64 = 0x5555_5555_5555_5555;
+
+/// For each low half of a byte the one space character that has it; 100 stands for none, since its own half is 4.
+const SPACES: [i8; 16] = [0x20, 100, 100, 100, 17, 100, 113, 2, 100, 9, 10, 112, 100, 13, 100, 100];
+/// For each low half of a byte the separator that has it, once the bit is set by which brackets differ from braces.
+const SEPARATORS: [i8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b':' as i8, b'{' as i8, b',' as i8, b'}' as i8, 0, 0];
 
 /// Whether this machine has the instructions.
 pub fn available() -> bool {
@@ -22,8 +32,8 @@ pub fn available() -> bool {
 }
 
 /// The positions found so far in one text, and what the next block must know of the last one.
-#[derive(Default)]
 pub struct Index {
+    is_wide: bool,
     positions: Vec<u32>,
     count: usize,
     /// How much of the text has been looked at: whole blocks, or all of it.
@@ -51,7 +61,40 @@ struct Carry {
     beyond_ascii: u64,
 }
 
+/// The loop over the blocks of a text, once for each set of instructions: what is inlined must be compiled with the same.
+macro_rules! blocks {
+    ($name:ident, $features:literal, $bitmaps:path, $flatten:path) => {
+        #[target_feature(enable = $features)]
+        fn $name(&mut self, text: &[u8], to: usize) {
+            let (mut carry, mut count, mut at) = (self.carry, self.count, self.done);
+            let positions = &mut self.positions[..];
+            while let Some(block) = text[at..to].first_chunk::<BLOCK>() {
+                let bits = Place::<false> { block, skip: 0, text, at }.positions($bitmaps(block), &mut carry);
+                count += $flatten(bits, at as u32, &mut positions[count..]);
+                at += BLOCK;
+            }
+            let rest = to - at;
+            if rest > 0 {
+                // The last bytes once more as the end of a whole block, or where there is none, a copy padded in front.
+                let mut padded = [b' '; BLOCK];
+                let block = text[..to].last_chunk::<BLOCK>().unwrap_or_else(|| {
+                    padded[BLOCK - rest..].copy_from_slice(&text[at..to]);
+                    &padded
+                });
+                let skip = (BLOCK - rest) as u32;
+                let bits = Place::<true> { block, skip, text, at }.positions($bitmaps(block), &mut carry);
+                count += $flatten(bits, at as u32, &mut positions[count..]);
+            }
+            (self.carry, self.count, self.done) = (carry, count, to);
+        }
+    };
+}
 impl Index {
+    /// With the best instructions that this machine has; [`available`] must have said yes.
+    pub fn new() -> Index {
+        Index { is_wide: wide::available(), positions: Vec::new(), count: 0, done: 0, carry: Carry::default() }
+    }
+
     pub fn clear(&mut self) {
         (self.count, self.done, self.carry) = (0, 0, Carry::default());
     }
@@ -66,8 +109,8 @@ impl Index {
         if self.positions.len() < needed {
             self.positions.resize(needed.next_power_of_two(), 0);
         }
-        // SAFETY: the caller has asked `available`, which names the same features as `blocks`.
-        unsafe { self.blocks(text, to) };
+        // SAFETY: the caller has asked `available`, and `new` has asked `wide::available`, which name the same features.
+        unsafe { if self.is_wide { self.wide_blocks(text, to) } else { self.blocks(text, to) } };
         self.positions[self.count] = u32::MAX;
         self.positions[self.count + 1] = u32::MAX;
     }
@@ -86,32 +129,13 @@ impl Index {
         self.carry.beyond_ascii == 0
     }
 
-    #[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,popcnt,lzcnt")]
-    fn blocks(&mut self, text: &[u8], to: usize) {
-        let (mut carry, mut count, mut at) = (self.carry, self.count, self.done);
-        let positions = &mut self.positions[..];
-        while let Some(block) = text[at..to].first_chunk::<BLOCK>() {
-            let bits = Block::<false>::load(block, 0).positions(text, at, &mut carry);
-            count += flatten(bits, at as u32, &mut positions[count..]);
-            at += BLOCK;
-        }
-        let rest = to - at;
-        if rest > 0 {
-            // The last bytes once more as the end of a whole block, or where there is none, a copy padded in front.
-            let mut padded = [b' '; BLOCK];
-            let block = text[..to].last_chunk::<BLOCK>().unwrap_or_else(|| {
-                padded[BLOCK - rest..].copy_from_slice(&text[at..to]);
-                &padded
-            });
-            let mut bits = Block::<true>::load(block, (BLOCK - rest) as u32).positions(text, at, &mut carry);
-            while bits != 0 {
-                positions[count] = at as u32 + bits.trailing_zeros();
-                bits &= bits - 1;
-                count += 1;
-            }
-        }
-        (self.carry, self.count, self.done) = (carry, count, to);
-    }
+    blocks!(blocks, "avx2,pclmulqdq,bmi1,bmi2,popcnt,lzcnt", Bitmaps::of, flatten);
+    blocks!(
+        wide_blocks,
+        "avx512f,avx512bw,avx512vbmi2,avx2,pclmulqdq,bmi1,bmi2,popcnt,lzcnt",
+        wide::bitmaps,
+        wide::flatten
+    );
 }
 
 /// Writes the numbers of the set bits, counted from `base`, and tells how many there are. What lies behind them in
@@ -140,95 +164,143 @@ fn flatten(mut bits: u64, base: u32, out: &mut [u32]) -> usize {
     count
 }
 
-/// Sixty-four bytes in two registers, whole. `LAST` marks the last block of a text, whose first bytes may belong to
-/// the block before: so many bits are then shifted out of every bitmap.
-struct Block<const LAST: bool> {
-    low: __m256i,
-    high: __m256i,
-    skip: u32,
+/// What the bytes of a block are, one bit for each.
+#[derive(Clone, Copy)]
+struct Bitmaps {
+    beyond_ascii: u64,
+    backslash: u64,
+    quote: u64,
+    /// The letter `n`.
+    n: u64,
+    control: u64,
+    space: u64,
+    separator: u64,
 }
 
-impl<const LAST: bool> Block<LAST> {
+impl Bitmaps {
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn load(bytes: &[u8; BLOCK], skip: u32) -> Block<LAST> {
+    fn of(block: &[u8; BLOCK]) -> Bitmaps {
+        let pair = Pair::load(block);
+        Bitmaps {
+            beyond_ascii: pair.bits(|bytes| bytes),
+            backslash: pair.equal(b'\\'),
+            quote: pair.equal(b'"'),
+            n: pair.equal(b'n'),
+            control: pair.bits(|bytes| at_most(bytes, 0x1F)),
+            space: pair.bits(|bytes| is_space(bytes)),
+            separator: pair.bits(|bytes| is_separator(bytes)),
+        }
+    }
+
+    fn without_first(self, skip: u32) -> Bitmaps {
+        Bitmaps {
+            beyond_ascii: self.beyond_ascii >> skip,
+            backslash: self.backslash >> skip,
+            quote: self.quote >> skip,
+            n: self.n >> skip,
+            control: self.control >> skip,
+            space: self.space >> skip,
+            separator: self.separator >> skip,
+        }
+    }
+}
+
+/// Sixty-four bytes in two registers.
+struct Pair {
+    low: __m256i,
+    high: __m256i,
+}
+
+impl Pair {
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn load(bytes: &[u8; BLOCK]) -> Pair {
         let start = bytes.as_ptr();
         // SAFETY: both unaligned loads of 32 bytes lie within the 64 bytes borrowed.
         let (low, high) = unsafe { (_mm256_loadu_si256(start.cast()), _mm256_loadu_si256(start.add(32).cast())) };
-        Block { low, high, skip }
+        Pair { low, high }
     }
 
-    fn skip(&self) -> u32 {
-        if LAST { self.skip } else { 0 }
-    }
-
-    /// One bit per byte that is all ones.
+    /// One bit per byte whose highest bit `f` sets.
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn mask(&self, low: __m256i, high: __m256i) -> u64 {
-        let bits = u64::from(_mm256_movemask_epi8(low) as u32) | u64::from(_mm256_movemask_epi8(high) as u32) << 32;
-        bits >> self.skip()
+    fn bits(&self, f: impl Fn(__m256i) -> __m256i) -> u64 {
+        let (low, high) = (_mm256_movemask_epi8(f(self.low)), _mm256_movemask_epi8(f(self.high)));
+        u64::from(low as u32) | u64::from(high as u32) << 32
     }
 
     #[target_feature(enable = "avx2")]
     #[inline]
     fn equal(&self, byte: u8) -> u64 {
-        let wanted = _mm256_set1_epi8(byte as i8);
-        self.mask(_mm256_cmpeq_epi8(self.low, wanted), _mm256_cmpeq_epi8(self.high, wanted))
+        self.bits(|bytes| _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte as i8)))
+    }
+}
+
+/// A block and where it stands. `LAST` marks the last block of a text, whose first bytes may belong to the block before:
+/// so many bits are then shifted out of every bitmap.
+struct Place<'t, const LAST: bool> {
+    block: &'t [u8; BLOCK],
+    skip: u32,
+    text: &'t [u8],
+    at: usize,
+}
+
+impl<const LAST: bool> Place<'_, LAST> {
+    fn skip(&self) -> u32 {
+        if LAST { self.skip } else { 0 }
     }
 
     #[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,popcnt,lzcnt")]
     #[inline]
-    fn positions(&self, text: &[u8], at: usize, carry: &mut Carry) -> u64 {
+    fn positions(&self, bitmaps: Bitmaps, carry: &mut Carry) -> u64 {
+        let is = if LAST { bitmaps.without_first(self.skip) } else { bitmaps };
         let live = u64::MAX >> self.skip();
-        carry.beyond_ascii |= self.mask(self.low, self.high);
+        carry.beyond_ascii |= is.beyond_ascii;
 
-        let escaped = escaped(self.equal(b'\\'), self.skip(), carry);
-        let any_quote = self.equal(b'"');
-        let quote = any_quote & !escaped;
+        let escaped = escaped(is.backslash, self.skip(), carry);
+        let quote = is.quote & !escaped;
         // Ones from an opening quote up to the byte before the closing one.
         let in_string = prefix_xor(quote) ^ carry.in_string;
         carry.in_string = ((in_string << self.skip()) as i64 >> 63) as u64;
 
-        let control = self.mask(below_space(self.low), below_space(self.high));
-        carry.fault |= in_string & live & control;
+        carry.fault |= in_string & live & is.control;
         // Of the escapes these two are common; the others are looked at only where there are any.
-        let rare = escaped & !(any_quote | self.equal(b'n'));
+        let rare = escaped & !(is.quote | is.n);
         if rare | carry.hex != 0 {
             // By value: a carry whose address is known could not stay in registers.
-            *carry = self.rare_escapes(rare, text, at, *carry);
+            *carry = self.rare_escapes(rare, *carry);
         }
 
-        let space = self.mask(is_space(self.low), is_space(self.high));
-        let separator = self.mask(is_separator(self.low), is_separator(self.high));
-        let scalar = !(space | separator) & live;
+        let scalar = !(is.space | is.separator) & live;
         let other = scalar & !quote;
         let starts = scalar & !(other << 1 | carry.scalar);
         carry.scalar = other << self.skip() >> 63;
-        (separator | starts) & !(in_string ^ quote)
+        (is.separator | starts) & !(in_string ^ quote)
     }
 
     /// Checks what is escaped at these bits, and the `\uXXXX` among it: four digits each, surrogates in pairs.
     /// What a backslash outside of strings escapes is checked the same way: that text is refused anyway.
     #[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,popcnt,lzcnt")]
     #[inline(never)]
-    fn rare_escapes(&self, escaped: u64, text: &[u8], at: usize, mut carry: Carry) -> Carry {
-        carry.fault |= escaped & !self.mask(may_be_escaped(self.low), may_be_escaped(self.high));
-        let u = escaped & self.equal(b'u');
+    fn rare_escapes(&self, escaped: u64, mut carry: Carry) -> Carry {
+        let (pair, text, at) = (Pair::load(self.block), self.text, self.at);
+        let skip = self.skip();
+        carry.fault |= escaped & !(pair.bits(|bytes| may_be_escaped(bytes)) >> skip);
+        let u = escaped & pair.equal(b'u') >> skip;
         if u | carry.hex == 0 {
             return carry;
         }
-        let live = u64::MAX >> self.skip();
-        let len = BLOCK as u32 - self.skip();
+        let live = u64::MAX >> skip;
+        let len = BLOCK as u32 - skip;
         let u_wide = u128::from(u);
         let due = u_wide << 1 | u_wide << 2 | u_wide << 3 | u_wide << 4 | u128::from(carry.hex);
-        let hex = self.mask(is_hex(self.low), is_hex(self.high));
+        let hex = pair.bits(|bytes| is_hex(bytes)) >> skip;
         carry.fault |= due as u64 & live & !hex;
         carry.hex = (due >> len) as u64;
 
-        let d = (u << 1 | carry.after_u) & (self.equal(b'd') | self.equal(b'D'));
-        let mut surrogates =
-            (d << 1 | carry.after_d) & hex & !self.mask(is_low_digit(self.low), is_low_digit(self.high));
+        let d = (u << 1 | carry.after_u) & (pair.equal(b'd') | pair.equal(b'D')) >> skip;
+        let mut surrogates = (d << 1 | carry.after_d) & hex & !(pair.bits(|bytes| is_low_digit(bytes)) >> skip);
         carry.after_u = u >> (len - 1) & 1;
         carry.after_d = d >> (len - 1) & 1;
         surrogates &= live;
@@ -280,12 +352,6 @@ fn prefix_xor(bits: u64) -> u64 {
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn below_space(bytes: __m256i) -> __m256i {
-    at_most(bytes, 0x1F)
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
 fn at_most(bytes: __m256i, limit: u8) -> __m256i {
     _mm256_cmpeq_epi8(_mm256_min_epu8(bytes, _mm256_set1_epi8(limit as i8)), bytes)
 }
@@ -320,8 +386,6 @@ fn may_be_escaped(bytes: __m256i) -> __m256i {
 #[target_feature(enable = "avx2")]
 #[inline]
 fn is_space(bytes: __m256i) -> __m256i {
-    // Each entry is the one space character with this low half; 100 stands for none, since its own half is 4.
-    const SPACES: [i8; 16] = [0x20, 100, 100, 100, 17, 100, 113, 2, 100, 9, 10, 112, 100, 13, 100, 100];
     _mm256_cmpeq_epi8(bytes, _mm256_shuffle_epi8(table(SPACES), bytes))
 }
 
@@ -329,7 +393,6 @@ fn is_space(bytes: __m256i) -> __m256i {
 #[target_feature(enable = "avx2")]
 #[inline]
 fn is_separator(bytes: __m256i) -> __m256i {
-    const SEPARATORS: [i8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b':' as i8, b'{' as i8, b',' as i8, b'}' as i8, 0, 0];
     let folded = _mm256_or_si256(bytes, _mm256_set1_epi8(0x20));
     _mm256_cmpeq_epi8(folded, _mm256_shuffle_epi8(table(SEPARATORS), bytes))
 }
