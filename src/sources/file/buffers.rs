@@ -9,6 +9,9 @@ use crate::ranges::MOST_IN_FLIGHT;
 /// Buffers kept for the next read.
 const MOST_KEPT: usize = MOST_IN_FLIGHT;
 
+/// Larger buffers have a multiple of these bytes, so that they fit again for files of about the same length.
+const STEP: usize = 16 * 1024;
+
 /// Fresh memory costs a page fault for every 4 KiB, which is more than reading them costs.
 #[derive(Clone, Default)]
 pub struct Buffers {
@@ -35,6 +38,7 @@ impl Drop for Lent {
 impl Buffers {
     /// An empty buffer for so many bytes: a used one if it fits well, so that a short line pins little memory.
     pub fn take(&self, bytes: usize) -> Vec<u8> {
+        let bytes = if bytes > STEP { bytes.next_multiple_of(STEP) } else { bytes };
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |buffer: &Vec<u8>| buffer.capacity() >= bytes && buffer.capacity() / 2 <= bytes;
         let found = free.iter().rposition(fits).map(|at| free.swap_remove(at));
@@ -78,5 +82,19 @@ mod tests {
         drop(part);
         let again = buffers.take(100);
         assert_eq!(again.as_ptr(), at);
+    }
+
+    #[test]
+    fn files_of_about_the_same_length_share_a_buffer() {
+        let buffers = Buffers::default();
+        let mut seen = std::collections::HashSet::new();
+        for length in (100_000..110_000).rev().step_by(7) {
+            let buffer = buffers.take(length);
+            assert!(buffer.capacity() >= length);
+            seen.insert(buffer.as_ptr());
+            buffers.give_back(buffer);
+        }
+        assert!(seen.len() <= 2, "{} buffers", seen.len());
+        assert!(buffers.take(100).capacity() < STEP, "a short line pins little");
     }
 }
