@@ -15,6 +15,8 @@ pub struct Tier {
     start: u64,
     bytes: usize,
     limit: usize,
+    /// No record before it holds permits.
+    released: u64,
     pinned: Pinned,
 }
 
@@ -67,7 +69,14 @@ struct Held {
 impl Tier {
     /// `paid` is how much of what left it its users may hold by a budget of their own.
     pub fn new(start: u64, limit: usize, paid: usize) -> Tier {
-        Tier { records: VecDeque::new(), start, bytes: 0, limit, pinned: Pinned { paid, ..Pinned::default() } }
+        Tier {
+            records: VecDeque::new(),
+            start,
+            bytes: 0,
+            limit,
+            released: start,
+            pinned: Pinned { paid, ..Pinned::default() },
+        }
     }
 
     pub fn start(&self) -> u64 {
@@ -102,9 +111,12 @@ impl Tier {
 
     /// Gives back the permits of everything before `passed`, whether or not the records stay for live readers.
     pub fn release_permits(&mut self, passed: u64) {
-        for held in self.records.iter_mut().take_while(|held| held.record.end_seq() <= passed) {
+        // Not from the start each time: there may be many records that nobody waits for any more.
+        let first = self.records.partition_point(|held| held.record.end_seq() <= self.released);
+        for held in self.records.range_mut(first..).take_while(|held| held.record.end_seq() <= passed) {
             held.permits.clear();
         }
+        self.released = self.released.max(passed);
     }
 
     /// Lets the oldest record go whoever needs it; tells where the rest begins.
@@ -183,5 +195,20 @@ mod tests {
             (0..2 * limit as u64).for_each(|seq| append(&mut tier, 4 * limit as u64 + seq));
             assert_eq!((tier.records.len(), tier.bytes()), (limit, limit * EACH));
         }
+    }
+    #[test]
+    fn permits_are_given_back_up_to_what_has_passed_while_the_records_stay() {
+        let budget = crate::journal::memory::MemoryBudget::new(1 << 20);
+        let mut tier = Tier::new(7, usize::MAX, 0);
+        for seq in 7..107 {
+            tier.push(record(seq), 0, vec![Arc::new(budget.try_take(10).unwrap())]);
+        }
+        for (passed, left) in [(0, 100), (8, 99), (8, 99), (50, 57), (20, 57), (107, 0)] {
+            tier.release_permits(passed);
+            assert_eq!(budget.taken(), left * 10, "before {passed}");
+        }
+        tier.push(record(107), 0, vec![Arc::new(budget.try_take(10).unwrap())]);
+        tier.release_permits(108);
+        assert_eq!((budget.taken(), tier.records.len()), (0, 101));
     }
 }
