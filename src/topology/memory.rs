@@ -6,6 +6,8 @@ const BASE_BYTES: u64 = 12 * 1024 * 1024;
 const LEAST_BYTES: u64 = 1024 * 1024;
 /// The states of all stages together have at most this share of `limits.memory`.
 const STATE_SHARE: u64 = 16;
+/// The newest records need no more: who lags further behind reads from the disk at the same pace.
+const MAX_TIER_BYTES: usize = 24 * 1024 * 1024;
 
 /// Bytes for each use of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +35,7 @@ impl MemoryShares {
         let state = (limit / STATE_SHARE).max(LEAST_BYTES) as usize;
         let (intake, tier, delivery, stores) = if has_store { (2, 1, 1, 4) } else { (3, 2, 2, 1) };
         let (intake, tier, delivery, stores) = (part(intake), part(tier), part(delivery), part(stores));
-        MemoryShares { intake, tier, delivery, live: part(1), stores, state }
+        MemoryShares { intake, tier: tier.min(MAX_TIER_BYTES), delivery, live: part(1), stores, state }
     }
 }
 
