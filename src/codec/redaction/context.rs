@@ -188,11 +188,21 @@ const KEYWORDS: &[&str] = &[
     "extends ", "match ",
 ];
 
+/// The first letters of the keywords.
+const BEGINNINGS: &ByteSet = &{
+    let (mut first, mut nth) = ([0; KEYWORDS.len()], 0);
+    while nth < KEYWORDS.len() {
+        first[nth] = KEYWORDS[nth].as_bytes()[0];
+        nth += 1;
+    }
+    ByteSet::of(&first)
+};
+
 fn is_code(line: &[u8]) -> bool {
     let called = |at: usize| at > 0 && (line[at - 1].is_ascii_alphanumeric() || line[at - 1] == b'_');
     matches!(line[line.len() - 1], b';' | b'{' | b'(' | b',' | b')')
         || memchr::memchr_iter(b'(', line).any(called)
-        || KEYWORDS.iter().any(|word| word.as_bytes()[0] == line[0] && line.starts_with(word.as_bytes()))
+        || BEGINNINGS.has(&line[0]) && KEYWORDS.iter().any(|word| line.starts_with(word.as_bytes()))
         || memchr::memchr_iter(b'-', line).any(|at| line.get(at + 1) == Some(&b'>'))
 }
 

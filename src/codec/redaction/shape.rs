@@ -8,13 +8,13 @@ use super::reader::Reader;
 
 /// A set of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Set([u128; 2]);
+pub struct Set([u64; 4]);
 
 impl Set {
     pub fn of(bytes: impl IntoIterator<Item = u8>) -> Set {
         let mut set = Set::default();
         for byte in bytes {
-            set.0[usize::from(byte >> 7)] |= 1 << (byte & 127);
+            set.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
         }
         set
     }
@@ -25,32 +25,26 @@ impl Set {
     }
 
     pub fn or(self, other: Set) -> Set {
-        Set([self.0[0] | other.0[0], self.0[1] | other.0[1]])
+        Set(std::array::from_fn(|part| self.0[part] | other.0[part]))
     }
 
+    #[inline]
     pub fn has(&self, byte: u8) -> bool {
-        self.0[usize::from(byte >> 7)] >> (byte & 127) & 1 == 1
+        self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
     }
 
     pub fn iter(&self) -> impl Iterator<Item = u8> + use<> {
-        let of_half = |mut half: u128, first: u8| {
-            std::iter::from_fn(move || {
-                let byte = (half != 0).then(|| first + half.trailing_zeros() as u8);
-                half &= half.wrapping_sub(1);
-                byte
-            })
-        };
-        of_half(self.0[0], 0).chain(of_half(self.0[1], 128))
+        let set = *self;
+        (0..=255).filter(move |byte| set.has(*byte))
     }
 
     pub fn without(self, other: Set) -> Set {
-        Set([self.0[0] & !other.0[0], self.0[1] & !other.0[1]])
+        Set(std::array::from_fn(|part| self.0[part] & !other.0[part]))
     }
 
     /// With each byte also the one that differs from it in the highest bit.
     pub fn with_other_halves(self) -> Set {
-        let both = self.0[0] | self.0[1];
-        Set([both, both])
+        Set(std::array::from_fn(|part| self.0[part % 2] | self.0[part % 2 + 2]))
     }
 }
 

@@ -178,12 +178,11 @@ fn holds_stand_in(value: &[u8]) -> bool {
         builder.build(STAND_INS).expect("the words are few")
     });
     // Most values have not even three letters of a word. Every second place is enough for a word of four.
-    let (pairs, last) = value.as_chunks::<2>();
-    let (mut before, mut any) = (0, 0);
-    for pair in pairs.iter().chain(last.first().map(|byte| [*byte; 2]).as_ref()) {
-        let number = before | usize::from(pair[0] & 0x1F) << 10;
+    let (mut at, mut any) = (2, 0);
+    while at < value.len() {
+        let number = number_of(value[at - 2], value[at - 1], value[at]);
         any |= THREES[number / 64] >> (number % 64) & 1;
-        before = usize::from(pair[0] & 0x1F) | usize::from(pair[1] & 0x1F) << 5;
+        at += 2;
     }
     let dots = || memchr::memchr2(b'.', "…".as_bytes()[0], value).is_some();
     (any != 0 || dots()) && WORDS.is_match(value)
