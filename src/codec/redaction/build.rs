@@ -112,8 +112,9 @@ impl Builder {
     fn names(&mut self) {
         PARTS.iter().for_each(|part| self.word(part, Duty::Name));
         keys().into_iter().for_each(|key| self.add(key, Duty::Name));
+        self.word("[?&]key=", Duty::Name);
         self.word("bearer", Duty::Bearer);
-        ["creds", "ogin:", "ogin ", " p: ", "log in", "ign in ", "vpn: ", "wifi:", "ssh: ", "dmin:"]
+        ["creds", "ogin:", "ogin ", " p: ", "log in", "get in", "ign in ", "vpn: ", "wifi:", "ssh: ", "dmin:"]
             .iter()
             .for_each(|word| self.word(word, Duty::Login));
         ports().into_iter().for_each(|port| self.add(port, Duty::Port));

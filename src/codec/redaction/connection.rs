@@ -33,7 +33,14 @@ pub fn connection(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     if text[authority..colon].iter().any(|b| matches!(b, b'/' | b'?' | b'#')) {
         return None;
     }
-    let password = colon + 1..end;
+    let mut password = colon + 1..end;
+    // `f"postgres://bob:{'x'}@db"`
+    if let [b'{', open @ (b'"' | b'\''), .., close, b'}'] = &text[password.clone()]
+        && open == close
+        && password.len() > 4
+    {
+        password = password.start + 2..password.end - 2;
+    }
     let value = &text[password.clone()];
     // `host:5432/db?x=a@b`: a port and a path are no password.
     let port = value.iter().take_while(|b| b.is_ascii_digit()).count();

@@ -97,7 +97,8 @@ impl Commands {
         let from = self.at;
         while self.at < to {
             let byte = text[self.at];
-            if byte == b'\n' || byte == b'|' {
+            let goes_on = byte == b'\n' && self.at > 0 && text[self.at - 1] == b'\\';
+            if byte == b'\n' && !goes_on || byte == b'|' {
                 self.seen = 0;
             } else if HEADS.has(&byte) && begins_word(text, self.at) {
                 let named =
@@ -169,7 +170,21 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         end -= 1;
     }
     let start = match form {
-        Form::UserPassword => start + memchr::memchr(b':', &text[start..end]).map_or(end - start, |colon| colon + 1),
+        Form::UserPassword => {
+            let colon = memchr::memchr(b':', &text[start..end]).map_or(end - start, |colon| colon + 1);
+            let password = quoted_part(text, start + colon..end);
+            // `-u "key:"`: the user is a key, and there is no password.
+            match password.is_empty() && colon > 1 && is_random(&text[start..end - 1]) {
+                true => {
+                    end -= 1;
+                    start
+                }
+                false => {
+                    end = password.end;
+                    password.start
+                }
+            }
+        }
         Form::UserPercent => start + memchr::memchr(b'%', &text[start..end]).map_or(end - start, |sign| sign + 1),
         _ => start,
     };
@@ -178,6 +193,18 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         || *form == Form::Glued && value.iter().all(|b| b.is_ascii_digit() || *b == b':') && value.contains(&b':');
     if !path && value.len() > 2 && may_be_secret(Class::Password, value, Role::Setting) {
         found.push(Found { range: start..end, rule: CREDENTIAL, why: "the option of a command" });
+    }
+}
+
+/// What stands in quotes of its own, as in `bob:'x'`.
+fn quoted_part(text: &[u8], password: Range<usize>) -> Range<usize> {
+    match text.get(password.end) {
+        Some(quote @ (b'"' | b'\'')) if password.is_empty() && text[password.start - 1] == b':' => {
+            let start = password.end + 1;
+            let reach = &text[start..text.len().min(start + MAX_BACK)];
+            start..start + memchr::memchr2(*quote, b'\n', reach).unwrap_or(0)
+        }
+        _ => password,
     }
 }
 
@@ -257,7 +284,7 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
             word(0)?
         };
         let colon = memchr::memchr(b':', &text[login.clone()])?;
-        return Some(login.start + colon + 1..login.end);
+        return Some(quoted_part(text, login.start + colon + 1..login.end));
     }
     let sudo = starts(b" -s ") && text[..at].ends_with(b"sudo");
     if starts(b"chpasswd") || starts(b"-stdin") || sudo {

@@ -32,6 +32,7 @@ mod places;
 mod plausible;
 mod random;
 mod reader;
+mod repeats;
 mod replace;
 mod report;
 mod rules;

@@ -34,7 +34,9 @@ impl Engine {
             Sign::Window(window) => self.duties[usize::from(window)].iter().any(|duty| match *duty {
                 Duty::Token(token) => self.tokens[usize::from(token)].is_plausible(raw, at),
                 Duty::Name => assign::is_plausible(reader, at),
-                Duty::Login => raw[at..raw.len().min(at + 60)].iter().any(|b| b":/".contains(b)),
+                Duty::Login => {
+                    raw[at..raw.len().min(at + 60)].iter().any(|b| b":/".contains(b)) || raw[..at].ends_with(b" to ")
+                }
                 Duty::Port => places::pgpass(reader, at).is_some(),
                 Duty::Call => assign::is_plausible_call(raw, at),
                 Duty::PrivateKey => pem::is_plausible(raw, at),

@@ -45,6 +45,8 @@ pub struct Known {
     pub rows: Cell<(usize, usize)>,
     /// Where the last rows of comma-separated values ended.
     pub csv_end: Cell<usize>,
+    /// Where the last manifest ended that was read.
+    pub manifest_end: Cell<usize>,
     /// The commands of the line, as far as it was read.
     commands: Cell<Commands>,
     /// Where a command was seen last, and how many stood close together there.
@@ -72,6 +74,7 @@ impl Default for Known {
             list: Cell::default(),
             rows: Cell::new((usize::MAX, 0)),
             csv_end: Cell::new(0),
+            manifest_end: Cell::new(0),
             commands: Cell::default(),
             close_commands: Cell::default(),
             annotated: Cell::new(None),
@@ -100,6 +103,7 @@ impl Known {
         self.list.take();
         self.rows.set((usize::MAX, 0));
         self.csv_end.set(0);
+        self.manifest_end.set(0);
         self.commands.take();
         self.close_commands.take();
         self.annotated.set(None);

@@ -74,6 +74,9 @@ impl Engine {
     pub(super) fn find(&self, text: &[u8], work: &mut Work, spans: &mut Vec<Span>) -> Result<(), Unfinished> {
         self.search(text, 0, work, spans)?;
         join(text, spans);
+        if self.find_again(text, work, spans)? {
+            join(text, spans);
+        }
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use super::random::randomness;
 use super::reader::Reader;
 use super::rules::{self, TOKENS};
 use super::shape::{Class, Lead, Set, Shape};
+use super::values::is_crossed_out;
 
 /// A form of a token.
 pub struct Token {
@@ -29,7 +30,8 @@ impl Token {
     pub fn new(rule: u16, number: u16, shape: Shape, offset: usize) -> Token {
         let literal = shape.literal();
         let is_sure = literal.len() >= 4
-            && literal.iter().any(|b| const { &ByteSet::of(b"_-.:/") }.has(b))
+            // `vipul-…` is no token of `pul-`.
+            && literal.iter().any(|b| const { &ByteSet::of(b"_.:/") }.has(b) || *b == b'-' && literal.len() > 5)
             && !literal.starts_with(b"key-");
         Token { rule, number, lead: shape.lead(), shape, offset, is_sure }
     }
@@ -57,7 +59,8 @@ impl Token {
             end = end.max(reader.run_end(Class::named(b'b'), end));
         }
         let padding = text[end..].iter().take(2).take_while(|b| **b == b'=').count();
-        (TOKENS[usize::from(self.number)].check)(&text[start..end]).then_some(start..end + padding)
+        let token = &text[start..end];
+        ((TOKENS[usize::from(self.number)].check)(token) && !is_crossed_out(token)).then_some(start..end + padding)
     }
 
     /// Whether raw JSON may hold the token whose window begins at `at`.

@@ -24,11 +24,12 @@ const NO_SECRETS: &[&str] = &[
     "buffer", "date", "datetime", "json", "yaml", "file", "environment", "env", "vault", "prompt", "stdin",
     "keyring", "generated", "encrypted", "plaintext", "plain", "options", "flag", "flags", "argument", "arguments",
     "parameter", "parameters", "instead", "dir", "utf-8", "utf8", "utf-16", "ascii", "latin1", "latin-1",
-    "iso-8859-1", "cp1252", "localhost", "inherit",
+    "iso-8859-1", "cp1252", "localhost", "inherit", "scram-sha-256", "scram-sha-1", "md5", "sha1", "sha256", "sha512",
+    "bcrypt", "scrypt", "argon2", "argon2id", "pbkdf2",
 ];
 
 /// The length of the longest of them.
-const MAX_KEYWORD: usize = 11;
+const MAX_KEYWORD: usize = 13;
 
 /// Words that show that a value is only an example of one, or stands where one will be.
 #[rustfmt::skip]
@@ -73,6 +74,7 @@ fn is_template_of(value: &[u8], kinds: &Kinds) -> bool {
     let inside = &value[1..value.len().max(2) - 1];
     let word = |b: &u8| b.is_ascii_alphanumeric() || b"_.-".contains(b);
     match (first, last) {
+        (b'<', b'>') if inside.starts_with(b"http") => return true,
         (b'{' | b'<', b'}' | b'>') => return inside.iter().all(|b| !b"\"'=".contains(b)),
         (b'[', b']') => return inside.iter().all(|b| word(b) || b" :*".contains(b)),
         (b'$', b'}' | b')') if matches!(value.get(1), Some(b'{' | b'(')) => return true,
@@ -165,9 +167,25 @@ fn is_reference(value: &[u8]) -> bool {
 pub fn is_placeholder(value: &[u8]) -> bool {
     let begins = |word: &[u8]| value.len() >= word.len() && value[..word.len()].eq_ignore_ascii_case(word);
     let ends = |word: &[u8]| value.len() >= word.len() && value[value.len() - word.len()..].eq_ignore_ascii_case(word);
-    value.len() <= MAX_PLACEHOLDER
-        && (value.len() > 7 && (begins(b"your") || ends(b"goes_here")) || holds_stand_in(value))
+    is_crossed_out(value)
+        || value.len() <= MAX_PLACEHOLDER
+            && (value.len() > 7 && (begins(b"your") || ends(b"goes_here")) || holds_stand_in(value))
 }
+
+/// Whether most of the letters and digits are `x`: `ghp_xxxxxxxxxxxx`, `XXXX-XXXX`.
+pub fn is_crossed_out(value: &[u8]) -> bool {
+    // The middle tells at once what random text is not.
+    let is_cross = |byte: &u8| byte | 0x20 == b'x';
+    let value = &value[..value.len().min(MAX_CROSSED_OUT)];
+    let middle = value.len() / 2;
+    value.len() >= 12
+        && (is_cross(&value[middle]) || is_cross(&value[middle - 1]))
+        && value.iter().filter(|byte| is_cross(byte)).count() * 10
+            >= value.iter().filter(|byte| byte.is_ascii_alphanumeric()).count() * 6
+}
+
+/// How much of a value shows whether it is crossed out: what begins at each place of a long run must not read all of it.
+const MAX_CROSSED_OUT: usize = 128;
 
 /// Whether one of the [`STAND_INS`] is a part of the value.
 fn holds_stand_in(value: &[u8]) -> bool {

@@ -2,8 +2,10 @@
 //! unquoted word is an expression.
 
 use super::operator::{Operator, Sign};
-use super::secret::{MAX_EXAMINED, Role, beginning};
+use super::secret::{LONG_NUMBER, MAX_EXAMINED, Role, beginning};
 use super::{Finder, Found, blanks};
+use std::ops::Range;
+
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::context::{Kind, LineContext};
 use crate::codec::redaction::names::{Class, is_name};
@@ -66,6 +68,14 @@ impl Finder<'_, '_> {
         if first == b'{' && operator.sign == Sign::Assign && self.text[..self.start()].ends_with(b";") {
             return self.braced(at);
         }
+        // `f"password={'x'}"`
+        let open = at + usize::from(matches!(first, b'$' | b'#'));
+        if self.text.get(open) == Some(&b'{')
+            && let Some(inside) = super::literal(self.reader, open + 1)
+            && self.text.get(inside.after) == Some(&b'}')
+        {
+            return self.quoted(&inside, &Operator { sets: true, ..operator.clone() }, "a literal that is filled in");
+        }
         if first == b'\n' || first == b'\r' || is_opening_template(&self.text[at..]) {
             return if operator.sign == Sign::Tag { self.in_tag(at) } else { self.below(at, operator, "") };
         }
@@ -90,9 +100,11 @@ impl Finder<'_, '_> {
         let mut range = at..end;
         let value = beginning(&self.text[range.clone()]);
         self.reader.charge(value.len());
-        // A number is a literal wherever it stands.
-        if value.len() > 3 && value.iter().all(u8::is_ascii_digit) && operator.sign != Sign::Space {
-            let taken = self.name.class.is_password() && self.may_be(value, Role::Assigned);
+        // A number is a literal wherever it stands; `my pin is 4821` says one.
+        let said = operator.mentions && (self.name.class == Class::Short || value.len() > 5);
+        if value.len() > 3 && value.iter().all(u8::is_ascii_digit) && (operator.sign != Sign::Space || said) {
+            let password = self.name.class.is_password() || value.len() >= LONG_NUMBER;
+            let taken = password && self.may_be(value, Role::Assigned);
             return taken.then(|| self.found(range, "a number given to the name"));
         }
         let role = match place {
@@ -123,7 +135,21 @@ impl Finder<'_, '_> {
         while range.len() > 1 && ends.contains(&self.text[range.end - 1]) && place != Place::Url {
             range.end -= 1;
         }
+        let role = if operator.mentions && self.is_said_in_other_letters(&range) { Role::Setting } else { role };
         self.may_be(&self.text[range.clone()], role).then(|| self.found(range, why))
+    }
+
+    /// Whether a sentence in another script says a word in Latin letters: `رمز عبور من sunshine است`, `пароль: это sunshine`.
+    fn is_said_in_other_letters(&self, range: &Range<usize>) -> bool {
+        let value = &self.text[range.clone()];
+        let script = self.text[self.name.range.clone()].iter().any(|b| *b >= 0xCE);
+        let before = self.text[self.name.end..range.start].trim_ascii_end();
+        let says = |verb: &&str| before.ends_with(verb.as_bytes());
+        script
+            && value.len() > 5
+            && value.iter().all(u8::is_ascii_alphabetic)
+            && (self.text[range.end..].trim_ascii_start().starts_with("است".as_bytes())
+                || ["است", "是", "为", "は", "это", "—"].iter().any(says))
     }
 
     /// `;password={x};` of ODBC and JDBC, where the same signs fill in a variable: only what is random is a value.
@@ -276,8 +302,11 @@ impl Finder<'_, '_> {
             configures |= word == b"configure";
         }
         let sets = |word: &[u8]| SETTERS.contains(&word);
+        // `this will set PWD automatically` is a sentence.
+        let sentence = last == b"set" && !sets(command) && !backwards.next().is_some_and(|word| sets(word));
         if sets(command) || sets(last) || logs_in || configures {
-            return Some((Place::Setting, "a command that sets the name"));
+            let place = if sentence && !logs_in && !configures { Place::Mention } else { Place::Setting };
+            return Some((place, "a command that sets the name"));
         }
         // `PASS x` of FTP and POP.
         if name == b"PASS" && before.is_empty() && self.is_whole_line(at) {

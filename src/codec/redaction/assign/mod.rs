@@ -5,6 +5,7 @@ mod bare;
 mod calls;
 mod files;
 mod literal;
+mod manifest;
 mod operator;
 mod pair;
 mod prose;
@@ -116,6 +117,9 @@ fn of_name(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
         of_file(reader, range, found);
         return;
     };
+    if class == Class::Secret && manifest::values(reader, &range, found) {
+        return;
+    }
     // The user of a URL: its password is found by the `@` behind it.
     if reader.text[..range.start].ends_with(b"://") && reader.text.get(range.end) == Some(&b':') {
         return;
@@ -149,6 +153,10 @@ fn class_of(reader: &Reader<'_>, range: &Range<usize>) -> Option<Class> {
     // `the key for the api is x`
     if name == b"key" && text[range.end..].starts_with(b" for ") && text[..range.start].ends_with(b" ") {
         return Some(Class::Key);
+    }
+    // `?key=x`
+    if name == b"key" && text.get(range.end) == Some(&b'=') && matches!(text[..range.start].last(), Some(b'?' | b'&')) {
+        return Some(Class::Weak);
     }
     if name == b"keys" && text[range.end..].starts_with(b": [") {
         return Some(Class::Weak);
@@ -330,7 +338,10 @@ impl Finder<'_, '_> {
         if !matches!(self.text.get(at), Some(b'\n' | b'\r')) || operator.sign == Sign::Space {
             return at;
         }
-        if matches!(operator.sign, Sign::Call) || self.is_json_key() {
+        // `const apiKey =` and the literal on the next line.
+        let below = at + self.text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
+        let is_literal = below > at + 1 && matches!(self.text.get(below), Some(b'"' | b'\'' | b'`'));
+        if matches!(operator.sign, Sign::Call) || operator.sign == Sign::Assign && is_literal || self.is_json_key() {
             return at + self.text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
         }
         at

@@ -47,8 +47,9 @@ impl Operator {
 }
 
 /// Signs that give a value, longest first.
-const ASSIGN: &[&str] =
-    &["||=", "&&=", "??=", "<<-", "<<<", "=>", ":=", ":-", "?=", ".=", "+=", "<-", "＝", "??", "||", "?:"];
+const ASSIGN: &[&str] = &[
+    ":::=", "::=", "||=", "&&=", "??=", "<<-", "<<<", "=>", ":=", ":-", "?=", ".=", "+=", "<-", "＝", "??", "||", "?:",
+];
 const COMPARE: &[&str] = &["===", "!==", "==", "!=", "=~", "<>"];
 /// The longest type that is looked past.
 const MAX_TYPE: usize = 48;
@@ -156,7 +157,7 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     // Most signs are one byte.
     let several = match first {
         b'=' => rest.get(1) == Some(&b'>'),
-        b':' => matches!(rest.get(1), Some(b'=' | b'-')),
+        b':' => matches!(rest.get(1), Some(b'=' | b'-')) || rest.starts_with(b"::=") || rest.starts_with(b":::="),
         _ => const { &ByteSet::of(b"|&?<.+\xEF") }.has(&first),
     };
     if several && let Some(len) = starts(ASSIGN) {

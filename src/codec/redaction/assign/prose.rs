@@ -11,6 +11,21 @@ use crate::codec::redaction::reader::Reader;
 
 /// Words that go on behind a name: `password for bob is`, `password has been reset to`.
 const CONTINUING: &[&[u8]] = &[b"for", b"of", b"on", b"at", b"in", b"has", b"was", b"to", b"from"];
+/// What was done with a name, in front of a colon and the value.
+const GIVEN: &[&[u8]] = &[
+    b"provided",
+    b"given",
+    b"supplied",
+    b"entered",
+    b"received",
+    b"used",
+    b"specified",
+    b"attempted",
+    b"tried",
+    b"sent",
+    b"submitted",
+    b"typed",
+];
 /// The most words, and how far they reach.
 const MAX_WORDS: usize = 7;
 const MAX_PHRASE: usize = 64;
@@ -66,11 +81,15 @@ pub(super) fn past_phrase(text: &[u8], name: &Name, at: usize) -> Option<usize> 
         let of_word = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"_-'.@/#") }.has(b);
         let len = text[at..reach].iter().take_while(|b| of_word(b)).count();
         let word = &text[at..at + len];
+        let end = at + len;
+        let colon = text.get(end) == Some(&b':');
+        // `invalid password provided: "x"`
+        if nth == 0 && colon && GIVEN.contains(&word) && text.get(end + 1) == Some(&b' ') {
+            return Some(end + 1);
+        }
         if len == 0 || nth == 0 && !CONTINUING.contains(&word) {
             return None;
         }
-        let end = at + len;
-        let colon = text.get(end) == Some(&b':');
         let verb = matches!(word, b"is" | b"to") || nth == 0 && word == b"from";
         match text.get(end + usize::from(colon)) {
             Some(b' ') if verb || colon => return Some(end + usize::from(colon)),
@@ -181,6 +200,11 @@ pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let after = text[at..].iter().take(16).take_while(|b| b.is_ascii_alphabetic()).count();
     let before = text[..at].iter().rev().take(16).take_while(|b| is_name(**b)).count();
     let word = &text[at - before..at + after];
+    // `use bob / x to get in`
+    if let Some(rest) = text[..at - before].strip_suffix(b" to ") {
+        found.extend(login_before(reader, rest.len()));
+        return;
+    }
     // `log in`, `sign in`
     if text[at + after..].len() > 3 && text[at + after..at + after + 3].eq_ignore_ascii_case(b" in") {
         let verb = word.eq_ignore_ascii_case(b"log") || word.eq_ignore_ascii_case(b"sign");
@@ -205,6 +229,18 @@ pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     if [&b"login"[..], b"logins", b"creds"].iter().any(|known| word.eq_ignore_ascii_case(known)) {
         found.extend(login(reader, at - before..at + after));
     }
+}
+
+/// `use bob / x`, which ends at `end`.
+fn login_before(reader: &Reader<'_>, end: usize) -> Option<Found> {
+    let text = reader.text;
+    reader.charge(MAX_PHRASE);
+    let value = word_before(text, end);
+    let user = word_before(text, text[..value.start].strip_suffix(b" / ")?.len());
+    let tries = TRYING.iter().any(|verb| text[..user.start].ends_with(verb));
+    let taken = tries && !user.is_empty() && may_be_secret(Class::Password, &text[value.clone()], Role::Mention);
+    let why = "the password of a login in a sentence";
+    taken.then_some(Found { range: value, rule: CREDENTIAL, why })
 }
 
 fn login(reader: &Reader<'_>, name: Range<usize>) -> Option<Found> {

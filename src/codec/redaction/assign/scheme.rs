@@ -78,7 +78,12 @@ impl Finder<'_, '_> {
         let taken = match (known, quoted.is_some()) {
             (true, true) => !is_code(value) && !is_template(value) && !is_placeholder(value) && !value.contains(&b' '),
             (true, false) => {
-                let field = value.ends_with(b"=") && matches!(self.text.get(end), Some(b'"' | b'\\'));
+                // `token="x"`: not the padding of base64.
+                let name = value.strip_suffix(b"=").unwrap_or_default();
+                let field = !name.is_empty()
+                    && name.iter().all(|b| b.is_ascii_alphabetic() || b"_-".contains(b))
+                    && !is_random(name)
+                    && matches!(self.text.get(end), Some(b'"' | b'\\'));
                 !is_template(value) && !is_placeholder(value) && !value.contains(&b'(') && !value.is_empty() && !field
             }
             (false, true) => may_be_secret(Class::Key, value, Role::Assigned),
@@ -206,6 +211,9 @@ fn is_plain_word(value: &[u8]) -> bool {
     value.iter().all(|b| b.is_ascii_alphabetic() || *b == b'.' || *b == b'_') && !is_random(value)
 }
 
+/// How long credentials are that are only letters.
+const MIN_LETTERS: usize = 20;
+
 /// The credentials behind a scheme that stands without its header: `Bearer abc…`.
 pub fn bearer(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     let text = reader.text;
@@ -228,5 +236,5 @@ pub fn bearer(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     let is_token = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"-._~+/=") }.has(b);
     let end = reader.end(7, start, || start + text[start..].iter().take_while(|b| is_token(b)).count());
     let value = &text[start..end];
-    (value.len() >= 12 && is_mixed(value) && is_random(value)).then_some(start..end)
+    (value.len() >= 12 && is_random(value) && (is_mixed(value) || value.len() >= MIN_LETTERS)).then_some(start..end)
 }

@@ -28,6 +28,9 @@ pub enum Role {
 /// Letters and digits of a value that must be random where the name says little.
 const VERY_RANDOM: usize = 16;
 
+/// Digits that no program takes for a number: more than 64 bits hold.
+pub const LONG_NUMBER: usize = 20;
+
 /// What a value is shows in so many of its first bytes. Names may stand in each other's values, so that without a bound
 /// the effort would grow with the square of a text's length.
 pub const MAX_EXAMINED: usize = 128;
@@ -104,6 +107,10 @@ impl Value<'_> {
         self.has(kinds::MEMBER) && is_attribute(self.text)
     }
 
+    fn is_long_number(&self) -> bool {
+        self.kinds.digits == self.text.len() && self.text.len() >= LONG_NUMBER
+    }
+
     fn is_one_word(&self) -> bool {
         !self.has(kinds::BLANK) || !self.text.contains(&b' ')
     }
@@ -125,6 +132,10 @@ fn is_invisible(value: &[u8]) -> bool {
 fn password(class: Class, value: &Value<'_>, loose: usize, role: Role) -> bool {
     let (text, is_random) = (value.text, loose >= RANDOM);
     if is_path(text) && (class == Class::Pwd || text.iter().filter(|b| **b == b'/').count() > 1) {
+        return false;
+    }
+    // `PuttyPassword=0` switches something off.
+    if matches!(text, b"0" | b"1") && role != Role::Member {
         return false;
     }
     if value.is_prose() || value.has(kinds::OF_RULE) && is_host(text) || class != Class::Password && is_place(value) {
@@ -185,7 +196,7 @@ fn key(value: &Value<'_>, loose: usize, role: Role) -> bool {
             value.is_one_word()
                 && !value.is_attribute()
                 && !is_place(value)
-                && (is_random || value.is_mixed() && text.len() >= 6 && !is_words(text))
+                && (is_random || value.is_long_number() || value.is_mixed() && text.len() >= 6 && !is_words(text))
         }
         Role::Beside | Role::Word | Role::Mention => {
             is_random
@@ -205,7 +216,19 @@ fn token(value: &Value<'_>, loose: usize, role: Role) -> bool {
         }
         Role::Beside | Role::Word | Role::Mention => loose >= 12 && !is_expression(text),
     };
-    enough && value.is_one_word() && !value.is_attribute() && !is_place(value)
+    (enough && !is_artifact(text) || value.is_long_number())
+        && value.is_one_word()
+        && !value.is_attribute()
+        && !is_place(value)
+}
+
+/// A package with its version: `jjwt-jackson-0.11.2`.
+fn is_artifact(value: &[u8]) -> bool {
+    let version = value.iter().rev().take_while(|b| b.is_ascii_digit() || **b == b'.').count();
+    let (name, version) = value.split_at(value.len() - version);
+    name.ends_with(b"-")
+        && name.iter().all(|b| b.is_ascii_lowercase() || *b == b'-')
+        && memchr::memchr_iter(b'.', version).count() > 1
 }
 
 /// Whether a person may have chosen the value, and no program named something so: `manutd99`.
