@@ -206,7 +206,9 @@ impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(text) = self.literal() {
             let keyword = matches!(text, "AND" | "OR" | "NOT" | "TO");
-            let plain = !text.is_empty() && text.bytes().all(is_plain) && !text.starts_with('-') && !keyword;
+            // Two points in a row would be a range.
+            let is_other = keyword || text.starts_with('-') || text.contains("..");
+            let plain = !text.is_empty() && text.bytes().all(is_plain) && !is_other;
             return if plain { f.write_str(text) } else { quoted(f, text) };
         }
         for (nth, part) in self.0.iter().enumerate() {
