@@ -237,6 +237,12 @@ fn request(filter: Filter) -> PageRequest {
 }
 
 fn page(store: &Store, label: &str, filter: Filter) {
+    if std::env::var("WEIR_BENCH_ASK").is_ok_and(|wanted| label.contains(&wanted)) {
+        let needs = weir::store::search::needs_of(&filter, &everything());
+        let places = store.snapshot().places();
+        let chunks: usize = places.iter().map(|place| place.candidates(&needs).expect("chunks").iter().count()).sum();
+        println!("{label:>44} may be in {chunks} chunks");
+    }
     measure(label, || store.snapshot().page(&request(filter.clone()), &everything()).expect("a page").rows.len());
 }
 

@@ -52,6 +52,13 @@ impl Glob {
         in_order(rest, middle)
     }
 
+    /// Whether a JSON value is a string without escapes that is surely another; where not, it may be this.
+    pub fn is_other(&self, json: &[u8]) -> bool {
+        let [only] = &self.parts[..] else { return false };
+        let Some(inside) = json.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else { return false };
+        self.ascii && !inside.eq_ignore_ascii_case(only.as_bytes()) && memchr::memchr(b'\\', inside).is_none()
+    }
+
     /// Whether this occurs in the text.
     pub fn is_in(&self, text: &str) -> bool {
         in_order(self.folded(text).as_bytes(), &self.parts)
@@ -137,6 +144,7 @@ mod tests {
             }
             let glob = Glob::new(&Pattern::text(&needle));
             prop_assert_eq!(glob.is_in_json(inside.as_bytes()), glob.is_in(&text), "{} in {}", needle, inside);
+            prop_assert!(!glob.is_other(json.as_bytes()) || !glob.is(&text));
             let among_others = format!("\"a\"\"{inside}\"{{\"b\":\"\"}}");
             prop_assert!(glob.may_be_within(among_others.as_bytes()) || !glob.is_in(&text));
         }

@@ -181,6 +181,17 @@ impl FieldTest {
         value.path(&self.rest).is_some_and(|value| self.matcher.accepts(value))
     }
 
+    /// The same for a JSON value of which most are not what is asked for: those are told by their bytes alone.
+    pub fn accepts_json(&self, json: &[u8]) -> bool {
+        if let Matcher::Is { glob, number: None, times: None } = &self.matcher
+            && self.rest.is_empty()
+            && glob.is_other(json)
+        {
+            return false;
+        }
+        self.accepts(Raw::valid(json))
+    }
+
     /// Whether it is only asked for that the event has the member, and not null.
     pub fn is_of_presence(&self) -> bool {
         self.rest.is_empty() && matches!(self.matcher, Matcher::Exists)

@@ -74,7 +74,7 @@ pub fn count(place: &Place, filter: &Filter, visibility: &Visibility) -> io::Res
 /// The sums of the values that are accepted.
 fn tallies(part: &Part, sums: &ValueSums, accepted: &Accepted) -> io::Result<Vec<Tally>> {
     let tallies: Vec<Tally> = match accepted {
-        Accepted::All => sums.iter().collect(),
+        Accepted::All => sums.all(),
         Accepted::Codes(codes) => {
             let accepted = codes.iter().enumerate().filter(|(_, is_accepted)| **is_accepted);
             accepted.filter_map(|(nth, _)| sums.of_code(nth as u32 + 1)).collect()
@@ -210,9 +210,12 @@ impl<'p> ByValue<'p> {
                 None => rows.extend((0..self.place.chunk_len(chunk)).map(|row| (row, 0))),
                 Some(codes) => {
                     codes.chunk(chunk, &mut in_chunk);
-                    let group = |code: &i64| group_of.get(*code as usize).copied().unwrap_or(NO_GROUP);
-                    let grouped = in_chunk.iter().map(group).enumerate().filter(|(_, group)| *group != NO_GROUP);
-                    rows.extend(grouped);
+                    for (row, code) in in_chunk.iter().enumerate() {
+                        let group = group_of.get(*code as usize).copied().unwrap_or(NO_GROUP);
+                        if group != NO_GROUP {
+                            rows.push((row, group));
+                        }
+                    }
                 }
             }
             read.each(durations, chunk, &rows, |group, duration| {

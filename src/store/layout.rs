@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::IMPORTED;
+use super::byte_set::ByteSet;
 use super::disk::{Disk, Sequential};
 use super::value::NumberStyle;
 
@@ -79,9 +80,9 @@ pub enum Section {
     Summary = 26,
     /// Counts and sums by the values of one member: column 0 those by user, column 1 those by type.
     ValueSums = 27,
-    /// Numbers behind characters, for each chunk; from format 4 on.
-    NumberIndex = 28,
-    NumberLists = 29,
+    /// Numbers behind characters, for each chunk; from format 4 on. 28 and 29 were the same in fewer bits.
+    NumberIndex = 30,
+    NumberLists = 31,
 }
 
 /// What can be known of a part without reading its columns.
@@ -118,6 +119,9 @@ pub struct Column {
     /// Whether no row has `null` for it; older parts do not say.
     #[serde(default)]
     pub is_never_null: bool,
+    /// Which bytes the values of a dictionary have; parts before format 4 do not say.
+    #[serde(default)]
+    pub bytes: Option<ByteSet>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

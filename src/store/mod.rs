@@ -18,6 +18,7 @@ mod bits;
 mod bloom;
 mod budget;
 mod by_value;
+mod byte_set;
 mod cache;
 mod candidates;
 mod chunks;

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::bits::{CHUNK, Packed};
 use super::bloom::Bloom;
+use super::byte_set::ByteSet;
 use super::cache::{Cache, Key};
 use super::layout::{
     Column, Encoding, Meta, PARTS_OF_TAIL, PartFile, Section, VERSION, VERSION_OF_POSTINGS, VERSION_OF_VALUE_SUMS,
@@ -65,26 +66,6 @@ impl Dictionary {
 
     pub fn weight(&self) -> usize {
         self.bytes.len() + self.spans.len() * 8
-    }
-}
-
-/// Bytes that occur in some texts.
-#[derive(Default)]
-pub struct ByteSet([u64; 4]);
-
-impl ByteSet {
-    /// Adds those of a JSON value. With escapes, and beyond ASCII, it may have any.
-    fn add(&mut self, json: &[u8]) {
-        if !json.is_ascii() || memchr::memchr(b'\\', json).is_some() {
-            self.0 = [u64::MAX; 4];
-        }
-        for byte in json.iter().map(u8::to_ascii_lowercase) {
-            self.0[usize::from(byte / 64)] |= 1 << (byte % 64);
-        }
-    }
-
-    pub fn has(&self, byte: u8) -> bool {
-        self.0[usize::from(byte / 64)] & 1 << (byte % 64) != 0
     }
 }
 
@@ -368,7 +349,10 @@ impl Part {
     }
 
     /// Which bytes the strings of a dictionary have, in lower case.
-    pub fn bytes_of_dictionary(&self, column: u32) -> io::Result<Arc<ByteSet>> {
+    pub fn bytes_of_dictionary(&self, column: u32) -> io::Result<ByteSet> {
+        if let Some(bytes) = self.meta.columns[column as usize].bytes {
+            return Ok(bytes);
+        }
         let key = Key { part: self.number, section: Section::Dictionary as u16, column, block: 1 };
         let read = || {
             let mut set = ByteSet::default();
@@ -378,7 +362,7 @@ impl Part {
             (1..=dictionary.len() as i64).filter_map(|code| dictionary.get(code)).for_each(|value| set.add(value));
             Ok(set)
         };
-        self.cache.get(key, |_| std::mem::size_of::<ByteSet>(), read)
+        self.cache.get(key, |_| std::mem::size_of::<ByteSet>(), read).map(|set| *set)
     }
 
     /// Whether a producer's own id may be in the part.

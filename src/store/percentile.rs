@@ -160,7 +160,10 @@ fn bucket(value: f64) -> Option<i32> {
     let exponent = (bits >> FRACTION_BITS) as i32 - 1023;
     let above = f64::from_bits(bits & ((1 << FRACTION_BITS) - 1) | ONE) - 1.0;
     let doublings = f64::from(exponent) + above * (4.0 - above) / 3.0;
-    Some(((doublings * OF_DOUBLE).floor() as i32).clamp(-MAX_BUCKET, MAX_BUCKET))
+    let place = doublings * OF_DOUBLE;
+    // Rounded down without a call, which most processors would need for it.
+    let rounded = place as i32;
+    Some((rounded - i32::from(place < f64::from(rounded))).clamp(-MAX_BUCKET, MAX_BUCKET))
 }
 
 /// The value in the middle of a bucket.

@@ -128,7 +128,7 @@ fn field(part: &Part, test: FieldTest) -> io::Result<Plan> {
             _ if described.is_never_null && test.is_of_presence() => Values::All,
             Encoding::Dictionary => {
                 let dictionary = part.dictionary(column)?;
-                let accepts = |code: i64| dictionary.get(code).is_some_and(|value| test.accepts(Raw::valid(value)));
+                let accepts = |code: i64| dictionary.get(code).is_some_and(|value| test.accepts_json(value));
                 let codes = (1..=dictionary.len() as i64).map(accepts).collect();
                 Values::Codes(CodeColumn::default(), codes)
             }
@@ -152,13 +152,22 @@ pub fn equal(part: &Part, name: &str, wanted: &str) -> io::Result<Plan> {
     let values = match described.encoding {
         Encoding::Dictionary => {
             let dictionary = part.dictionary(column)?;
-            let accepts = |code: i64| dictionary.get(code).is_some_and(|value| Raw::valid(value).display() == wanted);
+            let accepts = |code: i64| dictionary.get(code).is_some_and(|value| is_displayed_as(value, wanted));
             let codes = (1..=dictionary.len() as i64).map(accepts).collect();
             Values::Codes(CodeColumn::default(), codes)
         }
         _ => Values::Line,
     };
     Ok(Plan::Field(vec![ColumnTest { column, in_shape: part.in_shape(column), values }]))
+}
+
+/// Whether a JSON value is shown as this text. Most are strings without escapes, which are the bytes between their quotes.
+fn is_displayed_as(json: &[u8], wanted: &str) -> bool {
+    let inside = json.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    match inside.filter(|inside| memchr::memchr(b'\\', inside).is_none()) {
+        Some(inside) => inside == wanted.as_bytes(),
+        None => Raw::valid(json).display() == wanted,
+    }
 }
 
 /// What parts answer together for every row, where one that answers `decisive` decides.

@@ -11,6 +11,7 @@ use super::IMPORTED;
 use super::aggregate::{Outcome, outcome};
 use super::bits::{CHUNK, pack};
 use super::bloom::Bloom;
+use super::byte_set::ByteSet;
 use super::classes::{Class, last_received};
 use super::disk::Disk;
 use super::hash_list::{HashBits, HashList};
@@ -38,19 +39,26 @@ pub fn write_part(disk: &Disk, path: &Path, class: &Class) -> io::Result<()> {
     let heads: Vec<&RowHead> = chunks.iter().flat_map(|chunk| &chunk.rows).collect();
     let row_shapes: Vec<i64> = chunks.iter().flat_map(|chunk| &chunk.shapes).map(|shape| i64::from(*shape)).collect();
     let sample = sample_of(chunks, shapes)?;
-    let columns: Vec<Column> = shapes
+    let mut columns: Vec<Column> = shapes
         .columns
         .iter()
         .enumerate()
         .map(|(nth, stats)| match nth {
-            0 => Column { name: String::new(), encoding: Encoding::Text, is_full: false, is_never_null: false },
+            0 => Column {
+                name: String::new(),
+                encoding: Encoding::Text,
+                is_full: false,
+                is_never_null: false,
+                bytes: None,
+            },
             _ => stats.choose(heads.len()),
         })
         .collect();
     let mut part = PartWriter::create(disk, path)?;
     write_heads(&mut part, &heads, seeds, chunks)?;
     part.section(Section::Shapes, 0, &pack(&row_shapes))?;
-    write_columns(&mut part, chunks, shapes, &row_shapes, &columns, &sample)?;
+    let bytes = write_columns(&mut part, chunks, shapes, &row_shapes, &columns, &sample)?;
+    columns.iter_mut().zip(bytes).for_each(|(column, bytes)| column.bytes = bytes);
     write_postings(&mut part, chunks)?;
     let times = || heads.iter().map(|head| head.time);
     let seqs = || heads.iter().map(|head| head.seq);
@@ -167,6 +175,8 @@ struct Open {
     uuids: Vec<u8>,
     dictionary: HashMap<Vec<u8>, i64, Seeded>,
     dictionary_values: Vec<u8>,
+    /// Which bytes the values of the dictionary have.
+    bytes: ByteSet,
     exception_rows: Vec<i64>,
     exception_values: Vec<u8>,
     /// Its number among the text columns.
@@ -181,7 +191,7 @@ fn write_columns(
     row_shapes: &[i64],
     columns: &[Column],
     sample: &[u8],
-) -> io::Result<()> {
+) -> io::Result<Vec<Option<ByteSet>>> {
     let mut texts = 0;
     let mut open: Vec<Open> = columns
         .iter()
@@ -194,6 +204,7 @@ fn write_columns(
                 uuids: Vec::new(),
                 dictionary: HashMap::default(),
                 dictionary_values: Vec::new(),
+                bytes: ByteSet::default(),
                 exception_rows: Vec::new(),
                 exception_values: Vec::new(),
                 text,
@@ -234,7 +245,8 @@ fn write_columns(
     let (index, body) = writer.finish()?;
     part.section(Section::TextDictionary, 0, &compressed(sample)?)?;
     part.section(Section::TextIndex, 0, &index)?;
-    part.section(Section::Text, 0, &body)
+    part.section(Section::Text, 0, &body)?;
+    Ok(open.iter().map(|column| (column.encoding == Encoding::Dictionary).then_some(column.bytes)).collect())
 }
 
 /// What is summed up while the columns are written; nothing where some line is kept whole.
@@ -343,6 +355,7 @@ impl Open {
         let code = self.dictionary.len() as i64 + 1;
         self.dictionary.insert(value.to_vec(), code);
         put_bytes(&mut self.dictionary_values, value);
+        self.bytes.add(value);
         code
     }
 

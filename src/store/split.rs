@@ -224,7 +224,13 @@ impl Stats {
     }
 
     fn column(&self, encoding: Encoding, rows: usize) -> Column {
-        Column { name: self.name.clone(), encoding, is_full: self.count == rows, is_never_null: self.nulls == 0 }
+        Column {
+            name: self.name.clone(),
+            encoding,
+            is_full: self.count == rows,
+            is_never_null: self.nulls == 0,
+            bytes: None,
+        }
     }
 
     /// The encoding that takes the least room, as far as that can be told beforehand.

@@ -1,6 +1,6 @@
 //! Counts and sums of each value of one member in a part, packed so that those of one value are read alone.
 
-use super::bits::{Packed, pack};
+use super::bits::{CHUNK, Packed, pack};
 use super::summary::Tally;
 use crate::varint::{put_bytes, take_bytes};
 
@@ -62,12 +62,24 @@ impl ValueSums {
         self.columns[0].len()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = Tally> + '_ {
-        (0..self.len()).map(|nth| self.get(nth))
+    /// All of them; columns are read chunk by chunk, which is faster than one by one.
+    pub fn all(&self) -> Vec<Tally> {
+        let mut all = Vec::with_capacity(self.len());
+        let mut read: [Vec<i64>; COLUMNS] = Default::default();
+        for chunk in 0..self.len().div_ceil(CHUNK) {
+            for (column, read) in self.columns.iter().zip(&mut read) {
+                column.chunk(chunk, read);
+            }
+            all.extend((0..read[0].len()).map(|nth| self.tally(|column| read[column][nth])));
+        }
+        all
     }
 
     fn get(&self, nth: usize) -> Tally {
-        let column = |column: usize| self.columns[column].get(nth);
+        self.tally(|column| self.columns[column].get(nth))
+    }
+
+    fn tally(&self, column: impl Fn(usize) -> i64) -> Tally {
         let number = |at: usize| match self.is_scaled[at - SUM] {
             true => column(at) as f64 / THOUSANDTHS,
             false => f64::from_bits(column(at) as u64),
@@ -125,9 +137,9 @@ mod tests {
     proptest! {
         #[test]
         fn sums_read_as_they_were_written_all_together_and_one_by_one(
-            events in proptest::collection::vec((0u32..40, proptest::option::of(prop_oneof![
+            events in proptest::collection::vec((0u32..600, proptest::option::of(prop_oneof![
                 (-5000i64..1_000_000).prop_map(|thousandths| thousandths as f64 / 1000.0), any::<f64>().prop_filter("a number", |n| n.is_finite()),
-            ]), any::<i64>()), 0..300),
+            ]), any::<i64>()), 0..700),
             only_thousandths: bool,
         ) {
             let mut tallies: Vec<Tally> = Vec::new();
@@ -146,10 +158,10 @@ mod tests {
                 near && Tally { sum_ms: 0.0, ..*found } == Tally { sum_ms: 0.0, ..*wanted }
             };
             prop_assert_eq!(sums.len(), tallies.len());
-            for (found, wanted) in sums.iter().zip(&tallies) {
-                prop_assert!(is_same(&found, wanted) || wanted.sum_ms.is_infinite(), "{:?} {:?}", found, wanted);
+            for (found, wanted) in sums.all().iter().zip(&tallies) {
+                prop_assert!(is_same(found, wanted) || wanted.sum_ms.is_infinite(), "{:?} {:?}", found, wanted);
             }
-            for code in 0..41 {
+            for code in 0..601 {
                 let wanted = tallies.iter().find(|tally| tally.code == code).map(|tally| tally.count);
                 prop_assert_eq!(sums.of_code(code).map(|tally| tally.count), wanted);
             }
@@ -158,7 +170,7 @@ mod tests {
         #[test]
         fn bytes_that_are_no_sums_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Some(sums) = ValueSums::read(&bytes) {
-                prop_assert!(sums.iter().count() == sums.len() && sums.of_code(7).is_none_or(|tally| tally.code == 7));
+                prop_assert!(sums.all().len() == sums.len() && sums.of_code(7).is_none_or(|tally| tally.code == 7));
             }
         }
     }
