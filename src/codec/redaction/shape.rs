@@ -34,8 +34,13 @@ impl Set {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = u8> + use<> {
-        let set = *self;
-        (0..=255).filter(move |byte| set.has(*byte))
+        self.0.into_iter().enumerate().flat_map(|(part, mut word)| {
+            std::iter::from_fn(move || {
+                let byte = (word != 0).then(|| (64 * part) as u8 + word.trailing_zeros() as u8);
+                word &= word.wrapping_sub(1);
+                byte
+            })
+        })
     }
 
     pub fn without(self, other: Set) -> Set {

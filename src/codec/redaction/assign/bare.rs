@@ -101,7 +101,8 @@ impl Finder<'_, '_> {
         let value = beginning(&self.text[range.clone()]);
         self.reader.charge(value.len());
         // A number is a literal wherever it stands; `my pin is 4821` says one.
-        let said = operator.mentions && (self.name.class == Class::Short || value.len() > 5);
+        let pin = self.name.class == Class::Short || self.text[..self.name.range.end].ends_with(b"code");
+        let said = operator.mentions && (pin || value.len() > 5);
         if value.len() > 3 && value.iter().all(u8::is_ascii_digit) && (operator.sign != Sign::Space || said) {
             let password = self.name.class.is_password() || value.len() >= LONG_NUMBER;
             let taken = password && self.may_be(value, Role::Assigned);

@@ -50,6 +50,14 @@ fn values_are_taken_in_the_forms_programs_write() {
         ("<password>hunter2</password>", "hunter2"),
         ("[\"--password\", \"hunter2\"]", "hunter2"),
         ("INSERT INTO u (name, password) VALUES ('bob', 'hunter2')", "hunter2"),
+        ("-H \"Authorization: Basic dXNlcjpodW50ZXIyIQ==\"", "dXNlcjpodW50ZXIyIQ=="),
+        ("const apiKey =\n    \"kQ7wErTyUi0pAs9D\";", "kQ7wErTyUi0pAs9D"),
+        ("API_TOKEN ::= kQ7wErTyUi0pAs9D", "kQ7wErTyUi0pAs9D"),
+        ("GET /maps?key=kQ7wErTyUi0pAs9DfGh2&q=x", "kQ7wErTyUi0pAs9DfGh2"),
+        ("print(f\"password={'hunter2'}\")", "hunter2"),
+        ("discordToken = \"45440581329434174484560\"", "45440581329434174484560"),
+        ("kind: Secret\ndata:\n  extra: aHVudGVyMg==\n", "aHVudGVyMg=="),
+        ("kind: \"Secret\"\nstringData:\n  file: |\n    hunter2x\n", "hunter2x"),
     ] {
         assert_eq!(taken(text), Some(expected), "{text}");
     }
@@ -107,6 +115,15 @@ fn code_and_prose_about_secrets_stay() {
         "{\"cookies\": true}",
         "def f() -> \"PrivateKey\":\n    \"\"\"Loads 1 key, or 2.\"\"\"",
         "[\"username\", \"password\", \"email\"]",
+        "password_encryption = scram-sha-256",
+        "the shell won't set PWD automatically",
+        "password <https://docs.example/?q=1>",
+        "PuttyPassword=0",
+        "api_key = \"acme_xxxxxxxxxxxxxxxxxxxxxxxx\"",
+        "io.jsonwebtoken:jjwt-jackson-0.11.2",
+        "kind: SecretList\ndata:\n  extra: aHVudGVyMg==\n",
+        "kind: ConfigMap\ndata:\n  extra: aHVudGVyMg==\n",
+        "cache[?key=kQ7wErTy]",
     ] {
         assert_eq!(taken(text), None, "{text}");
     }
@@ -167,6 +184,8 @@ fn sentences_and_documents_say_a_password_in_many_ways() {
         ("echo hunter2 > /run/secrets/db_password", "hunter2"),
         ("cat > secret_file <<EOF\nhunter2\nEOF", "hunter2"),
         ("@Value(\"hunter2\")\nprivate String password;", "hunter2"),
+        ("invalid password provided: \"hunter2\"", "hunter2"),
+        ("رمز عبور سرور sunshine است", "sunshine"),
     ] {
         assert_eq!(taken(text), Some(expected), "{text}");
     }
