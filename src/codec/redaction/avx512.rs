@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 
 use super::avx2::{CLASSES, DIGIT, LETTERS_1, LETTERS_2};
 use super::filter::{
-    self, AHEAD, AT_ONCE, BLOCK, Bytes, DIGITS, Filter, GROUPS, Hit, Masks, NO_CANDIDATES, RUN, SHORT, Sign, TOGETHER,
-    WINDOW, block_at, push_all, put_in_order,
+    self, AHEAD, BLOCK, Bytes, DIGITS, Filter, GROUPS, Hit, Masks, NO_CANDIDATES, RUN, SHORT, Sign, TOGETHER, WINDOW,
+    block_at, push_all, put_in_order,
 };
 
 /// Whether this processor can.
@@ -30,13 +30,13 @@ pub fn scan(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
 fn run(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
     let bytes = filter.bytes();
     if text.len() <= SHORT {
-        let (mut walk, mut candidates) = (filter::Walk::default(), [0; SHORT + AT_ONCE]);
+        let mut walk = filter::Walk::default();
         for base in (0..text.len()).step_by(BLOCK) {
-            let masks = [masks(bytes, &block_at(text, base))];
+            let masks = masks(bytes, &block_at(text, base));
             let before = hits.len();
-            filter.find_windows(text, base, &masks, &mut candidates, hits);
+            filter.find_few_windows(text, base, masks.windows, hits);
             let words = hits.len();
-            walk.step(base, masks[0], hits);
+            walk.step(base, masks, hits);
             put_in_order(hits, before, words);
         }
         return;

@@ -7,6 +7,7 @@ use super::filter::Hit;
 use super::json::{Above, FreeNames, Only, named_class, narrowed};
 use super::names::{Class, classify};
 use super::reader::{Reader, Work};
+use super::repeats::is_text_field;
 use super::report::push_counts;
 use super::rules::SECRET_FIELD;
 use super::{Action, Engine, Report};
@@ -187,6 +188,7 @@ impl Engine {
         let only: Only<'_> = self.fields.as_ref().map(|paths| paths.iter().map(Vec::as_slice).collect());
         let pair = pass.pair_of(batch, event);
         pass.work.begin();
+        pass.work.remembers = self.remembers() && pass.has_texts(batch, event);
         let mut edit = Edit { event, removed: Vec::new(), names: None, pair };
         // Most fields of most events stand in front of all that was seen or behind it.
         let seen = spots.and_then(|spots| spots.first().zip(spots.last()));
@@ -213,7 +215,22 @@ impl Engine {
         for name in edit.removed {
             batch.remove(event, name);
         }
+        if !pass.work.repeated.is_empty() {
+            self.redact_repeated(batch, event, pass);
+        }
         self.count(batch, event, pass);
+    }
+
+    /// Redacts in the texts of an event the secrets that another of its fields gave away.
+    fn redact_repeated(&self, batch: &mut Batch, event: usize, pass: &mut Pass) {
+        for nth in 0..batch.field_count(event) {
+            let (id, value) = batch.nth(event, nth);
+            if pass.fact(batch, id).holds_text
+                && let Some(cleaned) = self.without_repeated(value.as_bytes(), &mut pass.work)
+            {
+                batch.set_nth(event, nth, &cleaned);
+            }
+        }
     }
 
     /// Writes what was found into the event's `redactions`, and adds it to the sum.
@@ -260,6 +277,7 @@ impl Engine {
         let cleaned = match secret {
             true => {
                 work.found.push(SECRET_FIELD);
+                self.remember_member(value, work);
                 Some(self.hidden(value))
             }
             false => {
@@ -301,9 +319,22 @@ struct Fact {
     /// Whether the field holds the name of a pair, or its value.
     holds_name: bool,
     holds_value: bool,
+    /// Whether the field holds what people and programs write.
+    holds_text: bool,
 }
 
 impl Pass {
+    /// Whether an event has a text that may repeat what another of its texts says, or a member with a telling name.
+    fn has_texts(&mut self, batch: &Batch, event: usize) -> bool {
+        let (mut texts, mut others) = (0, 0);
+        for id in batch.field_names(event) {
+            let fact = self.fact(batch, id);
+            texts += usize::from(fact.holds_text);
+            others += usize::from(fact.holds_text || fact.class.is_some());
+        }
+        texts > 0 && others > 1
+    }
+
     fn fact(&mut self, batch: &Batch, id: NameId) -> Fact {
         let number = id.0 as usize;
         if self.names.len() <= number {
@@ -315,6 +346,7 @@ impl Pass {
                 class: classify(name.as_bytes()),
                 holds_name: is_name_member(name),
                 holds_value: is_value_member(name),
+                holds_text: is_text_field(name),
             }
         })
     }

@@ -26,6 +26,9 @@ impl Engine {
         let is_event = line.first() == Some(&b'{') && Scanner::new().validate(line).is_ok();
         if is_event {
             self.explain_value(line, Raw::valid(line), &mut found);
+            if self.remembers() {
+                self.explain_repeated(line, &mut found);
+            }
         } else {
             self.explain_text(line, &mut found, |place| place);
         }

@@ -220,12 +220,28 @@ impl Filter {
             left += usize::from(self.may_begin(text, at));
         }
         for at in candidates[..left].iter().map(|at| *at as usize) {
-            for (part, mut exact) in self.windows_at(text, at).into_iter().enumerate() {
-                while exact != 0 {
-                    let number = 128 * part as u16 + exact.trailing_zeros() as u16;
-                    hits.push(Hit { at: at as u32, sign: Sign::Window(number) });
-                    exact &= exact - 1;
-                }
+            self.push_windows(text, at, hits);
+        }
+    }
+
+    /// The same for one block with few candidates, which are looked at one by one.
+    #[inline(always)]
+    pub fn find_few_windows(&self, text: &[u8], base: usize, mut windows: u64, hits: &mut Vec<Hit>) {
+        while windows != 0 {
+            let at = base + windows.trailing_zeros() as usize;
+            if self.may_begin(text, at) {
+                self.push_windows(text, at, hits);
+            }
+            windows &= windows - 1;
+        }
+    }
+
+    fn push_windows(&self, text: &[u8], at: usize, hits: &mut Vec<Hit>) {
+        for (part, mut exact) in self.windows_at(text, at).into_iter().enumerate() {
+            while exact != 0 {
+                let number = 128 * part as u16 + exact.trailing_zeros() as u16;
+                hits.push(Hit { at: at as u32, sign: Sign::Window(number) });
+                exact &= exact - 1;
             }
         }
     }

@@ -10,6 +10,7 @@ use super::context::{Kind, Lexer, LineContext};
 use super::filter::Hit;
 use super::flags::{Commands, MAX_BACK};
 use super::names::{self, Classes};
+use super::repeats::Repeated;
 use super::search::Span;
 use super::shape::{self, CLASSES};
 
@@ -315,6 +316,9 @@ pub struct Work {
     /// Where the names stand whose values the round before has masked, and its masks.
     pub settled: Vec<usize>,
     pub masks: Vec<Range<usize>>,
+    /// Whether the event at hand has several texts, and the secrets of one that others may repeat.
+    pub remembers: bool,
+    pub repeated: Vec<Repeated>,
     /// Whether the text at hand may say more once the secrets in it are masked.
     pub look_again: bool,
 }
@@ -340,6 +344,8 @@ impl Work {
     /// For the next event, whose length is not known yet.
     pub fn begin(&mut self) {
         self.found.clear();
+        self.repeated.clear();
+        self.remembers = false;
         self.left = LEAST;
     }
 

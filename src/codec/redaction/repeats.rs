@@ -1,22 +1,51 @@
-//! Finds a secret again wherever else it stands in its text: printed, in a traceback, behind another name.
+//! Finds a secret again wherever else it stands: printed, in a traceback, in the output beside the code.
 
-use super::Engine;
+use super::explain::Finding;
 use super::random::is_random;
 use super::reader::{Unfinished, Work};
-use super::rules::{AUTHORIZATION, CONNECTION, CREDENTIAL};
+use super::rules::{AUTHORIZATION, CONNECTION, CREDENTIAL, SECRET_FIELD};
 use super::search::Span;
+use super::{Action, Engine};
+use crate::event::Kind;
+use crate::event::raw::Raw;
 
-/// The shortest secret that is searched for, the longest, and how many of one text.
+/// The shortest secret that is searched for, the longest, and how many of one text or event.
 const MIN_LEN: usize = 12;
 const MAX_LEN: usize = 4096;
 const MAX_VALUES: usize = 8;
 /// The most places that are added.
 const MAX_PLACES: usize = 1000;
 
+/// Fields that hold what people and programs write. Others are not searched for what another field gave away: whoever
+/// calls the id of a session a password must not hide it.
+#[rustfmt::skip]
+const TEXTS: &[&str] = &[
+    "code", "description", "error_message", "error_trace", "message", "msg", "details", "error", "output", "outputs",
+    "result", "stdout", "stderr", "traceback", "text", "log",
+];
+
+/// Whether a field of this name holds text.
+pub fn is_text_field(name: &str) -> bool {
+    TEXTS.contains(&name)
+}
+
+/// A secret of an event that its other fields may repeat, and the rule that found it.
+pub type Repeated = (u16, Vec<u8>);
+
 /// Whether one of the spans, which are in order and apart, holds a place.
 fn is_covered(spans: &[Span], at: usize) -> bool {
     let next = spans.partition_point(|span| span.start <= at);
     next > 0 && at < spans[next - 1].end
+}
+
+/// Whether only its surroundings gave the secret away.
+fn is_by_surroundings(rule: u16) -> bool {
+    matches!(rule, CREDENTIAL | AUTHORIZATION | CONNECTION | SECRET_FIELD)
+}
+
+/// Whether a text in JSON has the value as it is.
+fn is_plain(value: &[u8]) -> bool {
+    value.iter().all(|b| b.is_ascii_graphic() && !b"\"\\".contains(b))
 }
 
 impl Engine {
@@ -25,16 +54,18 @@ impl Engine {
         let (known, mut values) = (spans.len(), 0);
         for nth in 0..known {
             let Span { start, end, rule, .. } = spans[nth];
-            let by_surroundings = matches!(rule, CREDENTIAL | AUTHORIZATION | CONNECTION);
-            if !by_surroundings || !(MIN_LEN..=MAX_LEN).contains(&(end - start)) || text.len() < 2 * (end - start) {
+            let len = end - start;
+            if !is_by_surroundings(rule) || !(MIN_LEN..=MAX_LEN).contains(&len) {
                 continue;
             }
-            if values == MAX_VALUES {
-                break;
+            let value = &text[start..end];
+            self.remember(rule, value, work);
+            let fits = start >= len || text.len() - end >= len;
+            if !fits || values == MAX_VALUES {
+                continue;
             }
             values += 1;
             work.spend(text.len())?;
-            let value = &text[start..end];
             // Texts are short and a value stands there once: a searcher for it would cost more than to look.
             for at in memchr::memchr_iter(value[0], text) {
                 if !text[at..].starts_with(value) || is_covered(&spans[..known], at) {
@@ -43,10 +74,81 @@ impl Engine {
                 if spans.len() - known == MAX_PLACES || !is_random(value) {
                     break;
                 }
-                let why = "a secret that was found elsewhere in the text";
-                spans.push(Span { start: at, end: at + value.len(), rule, why });
+                spans.push(Span { start: at, end: at + value.len(), rule, why: "a secret that the text repeats" });
             }
         }
         Ok(spans.len() > known)
+    }
+
+    /// Remembers a secret that other fields of the event may repeat.
+    pub(super) fn remember(&self, rule: u16, value: &[u8], work: &mut Work) {
+        let wanted = work.remembers && work.repeated.len() < MAX_VALUES && (MIN_LEN..=MAX_LEN).contains(&value.len());
+        if wanted && is_plain(value) && is_random(value) {
+            work.repeated.push((rule, value.to_vec()));
+        }
+    }
+
+    /// A value in JSON without the secrets that are remembered, or nothing if it has none of them.
+    pub(super) fn without_repeated(&self, raw: &[u8], work: &mut Work) -> Option<Vec<u8>> {
+        let mut cleaned: Option<Vec<u8>> = None;
+        let repeated = std::mem::take(&mut work.repeated);
+        for (rule, value) in &repeated {
+            let text = cleaned.as_deref().unwrap_or(raw);
+            if work.spend(text.len()).is_err() {
+                break;
+            }
+            let (mut out, mut from) = (Vec::new(), 0);
+            for at in memchr::memmem::find_iter(text, value).take(MAX_PLACES) {
+                out.extend_from_slice(&text[from..at]);
+                self.push_instead(*rule, value, &mut out);
+                work.found.push(*rule);
+                from = at + value.len();
+            }
+            if from > 0 {
+                out.extend_from_slice(&text[from..]);
+                cleaned = Some(out);
+            }
+        }
+        work.repeated = repeated;
+        cleaned
+    }
+
+    /// Adds to the findings in an event where its other fields repeat a secret.
+    pub(super) fn explain_repeated(&self, line: &[u8], found: &mut Vec<Finding>) {
+        let rule_of = |finding: &Finding| self.names.iter().position(|name| *name == finding.rule).unwrap_or_default();
+        let mut values: Vec<(String, &[u8])> = Vec::new();
+        for finding in found.iter() {
+            let value = &line[finding.start..finding.end];
+            let value = value.strip_prefix(b"\"").and_then(|inside| inside.strip_suffix(b"\"")).unwrap_or(value);
+            let fits = (MIN_LEN..=MAX_LEN).contains(&value.len()) && is_by_surroundings(rule_of(finding) as u16);
+            if fits && values.len() < MAX_VALUES && is_plain(value) && is_random(value) {
+                values.push((finding.rule.clone(), value));
+            }
+        }
+        for (_, text) in
+            Raw::valid(line).members().filter(|(name, _)| TEXTS.iter().any(|text| text.as_bytes() == *name))
+        {
+            let start = text.as_bytes().as_ptr() as usize - line.as_ptr() as usize;
+            for (rule, value) in &values {
+                for at in memchr::memmem::find_iter(text.as_bytes(), value).map(|at| start + at).take(MAX_PLACES) {
+                    if !found.iter().any(|finding| finding.start <= at && at < finding.end) {
+                        let why = "a secret that another field gave away";
+                        found.push(Finding { start: at, end: at + value.len(), rule: rule.clone(), why });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Remembers the text of a member that is hidden for its name.
+    pub(super) fn remember_member(&self, value: Raw<'_>, work: &mut Work) {
+        if work.remembers && value.kind() == Kind::String {
+            self.remember(SECRET_FIELD, value.inside().unwrap_or_default(), work);
+        }
+    }
+
+    /// Whether secrets are remembered at all: where they go without a trace, or only some fields are looked at, none is.
+    pub(super) fn remembers(&self) -> bool {
+        self.fields.is_none() && *self.action(SECRET_FIELD) != Action::Remove
     }
 }

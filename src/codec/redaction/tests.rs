@@ -232,6 +232,14 @@ fn what_stands_around_an_event_changes_nothing_in_it() {
 fn a_secret_that_its_text_repeats_is_gone_everywhere() {
     let repeated = "token = 'kQ7wErTyUi0pAs9D'\nprint(token)\nkQ7wErTyUi0pAs9D\n# before: kQ7wErTyUi0pAs9D";
     assert_eq!(text(engine(), repeated).matches("[credential]").count(), 3);
+    let event = r#"{"code":"api_key = 'kQ7wErTyUi0pAs9D'\nprint(api_key)","output":"kQ7wErTyUi0pAs9D\n","session_id":"kQ7wErTyUi0pAs9D"}"#;
+    let clean = one(engine(), event);
+    assert!(clean.contains(r#""output":"[credential]\n""#), "{clean}");
+    // Nobody hides who did it by calling that a password.
+    assert!(clean.contains(r#""session_id":"kQ7wErTyUi0pAs9D""#), "{clean}");
+    assert_eq!(engine().explain(event.as_bytes()).len(), 2);
+    let member = r#"{"password":"kQ7wErTyUi0pAs9D","message":"sent kQ7wErTyUi0pAs9D"}"#;
+    assert!(!one(engine(), member).contains("kQ7wErTyUi0pAs9D"));
     // A word is not looked for.
     assert_eq!(text(engine(), "password = 'sunshineboys'\nplay('sunshineboys')").matches("sunshineboys").count(), 1);
 }
@@ -246,7 +254,11 @@ fn logins_of_commands_are_found_over_lines_and_in_quotes() {
     ] {
         assert!(!text(engine(), line).contains("hunter2x"), "{line}");
     }
-    assert!(["my pin is 4821", "the passcode is 4821"].iter().all(|said| !text(engine(), said).contains("4821")));
+    for (said, secret) in
+        [("my pin is 4821", "4821"), ("the passcode is 4821", "4821"), ("رمز عبور سرور sunshine است", "sunshine")]
+    {
+        assert!(!text(engine(), said).contains(secret), "{said}");
+    }
     assert!(!text(engine(), "curl -u \"kQ7wErTyUi0pAs9D:\" https://x.example").contains("kQ7wErTyUi0pAs9D"));
     for line in ["use float16 / bfloat16 for it", "this is a / b2345 to get in order", "go from v1 / v2beta to log in"]
     {

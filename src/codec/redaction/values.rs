@@ -277,6 +277,11 @@ fn place_of(word: &[u8]) -> usize {
 
 /// Whether the value is itself the name of a secret: `user_password`, `next_token`, `Ed25519PrivateKey`.
 pub fn is_name_of_secret(value: &[u8]) -> bool {
+    // `Password1!` is a password: no name ends in a digit and signs.
+    let signs = value.iter().rev().take_while(|b| b"!$#@%^&*?".contains(b)).count();
+    if signs > 0 && value[..value.len() - signs].last().is_some_and(u8::is_ascii_digit) {
+        return false;
+    }
     let word =
         |b: &u8| b.is_ascii_alphabetic() || const { &ByteSet::of(b"_-.$@:?![]>&* ") }.has(b) || b.is_ascii_digit();
     let ends_in_digit = value.last().is_some_and(u8::is_ascii_digit);
