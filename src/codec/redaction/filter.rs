@@ -236,6 +236,7 @@ impl Filter {
         }
     }
 
+    #[inline(always)]
     fn push_windows(&self, text: &[u8], at: usize, hits: &mut Vec<Hit>) {
         for (part, mut exact) in self.windows_at(text, at).into_iter().enumerate() {
             while exact != 0 {

@@ -14,7 +14,7 @@ pub const TOKENS: &[Rule] = &[
     rule("google_oauth", &["GOCSPX-{b28}", "ya29.{c20+}", "1//0{b38+}"]),
     rule("firebase_key", &["AAAA{b7}:{b140}"]),
     rule("azure_sas", &["sig={p43+}"]),
-    mixed("azure_client_secret", &["{c3}[0-9]Q~{c31-34}"]),
+    mixed("azure_client_secret", &["{c3}8Q~{c31-34}", "{c3}7Q~{c31-34}", "{c3}9Q~{c31-34}"]),
     rule("azure_key", &["{w20-40}JQQJ99{w40-48}", "{w76}AZDO{w4}", "{w42}AzSe[A-D]{w5}", "{w32}AzCa[A-L]{w5}=", "{w44}AzFu{w8}=="]),
     rule("digitalocean_token", &["do[port]_v1_{h64}"]),
     rule("databricks_token", &["dapi{h32}", "dapi{h32}-{d1}", "dose{h32}"]),
