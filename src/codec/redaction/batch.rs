@@ -226,7 +226,7 @@ impl Engine {
         for nth in 0..batch.field_count(event) {
             let (id, value) = batch.nth(event, nth);
             if pass.fact(batch, id).holds_text
-                && let Some(cleaned) = self.without_repeated(value.as_bytes(), &mut pass.work)
+                && let Some(cleaned) = self.without_repeated(batch.name(id), value, &mut pass.work)
             {
                 batch.set_nth(event, nth, &cleaned);
             }

@@ -24,9 +24,17 @@ const TEXTS: &[&str] = &[
     "result", "stdout", "stderr", "traceback", "text", "log",
 ];
 
-/// Whether a field of this name holds text.
+/// The field whose members may hold text.
+const METADATA: &str = "metadata";
+
+/// Whether a field of this name holds text, itself or in its members.
 pub fn is_text_field(name: &str) -> bool {
-    TEXTS.contains(&name)
+    TEXTS.contains(&name) || name == METADATA
+}
+
+/// The texts of an object that is an event, or the metadata of one.
+fn texts<'a>(object: Raw<'a>) -> impl Iterator<Item = Raw<'a>> {
+    object.members().filter(|(name, _)| TEXTS.iter().any(|text| text.as_bytes() == *name)).map(|(_, value)| value)
 }
 
 /// A secret of an event that its other fields may repeat, and the rule that found it.
@@ -88,8 +96,25 @@ impl Engine {
         }
     }
 
-    /// A value in JSON without the secrets that are remembered, or nothing if it has none of them.
-    pub(super) fn without_repeated(&self, raw: &[u8], work: &mut Work) -> Option<Vec<u8>> {
+    /// A field's value without the secrets that are remembered, or nothing if it has none of them.
+    pub(super) fn without_repeated(&self, name: &str, value: Raw<'_>, work: &mut Work) -> Option<Vec<u8>> {
+        let raw = value.as_bytes();
+        if name != METADATA {
+            return self.without_repeated_in(raw, work);
+        }
+        let (mut out, mut from) = (Vec::new(), 0);
+        for text in texts(value) {
+            let start = text.as_bytes().as_ptr() as usize - raw.as_ptr() as usize;
+            if let Some(cleaned) = self.without_repeated_in(text.as_bytes(), work) {
+                out.extend_from_slice(&raw[from..start]);
+                out.extend_from_slice(&cleaned);
+                from = start + text.as_bytes().len();
+            }
+        }
+        (from > 0).then(|| [out.as_slice(), &raw[from..]].concat())
+    }
+
+    fn without_repeated_in(&self, raw: &[u8], work: &mut Work) -> Option<Vec<u8>> {
         let mut cleaned: Option<Vec<u8>> = None;
         let repeated = std::mem::take(&mut work.repeated);
         for (rule, value) in &repeated {
@@ -125,9 +150,9 @@ impl Engine {
                 values.push((finding.rule.clone(), value));
             }
         }
-        for (_, text) in
-            Raw::valid(line).members().filter(|(name, _)| TEXTS.iter().any(|text| text.as_bytes() == *name))
-        {
+        let event = Raw::valid(line);
+        let metadata = event.get(METADATA).into_iter().flat_map(texts);
+        for text in texts(event).chain(metadata) {
             let start = text.as_bytes().as_ptr() as usize - line.as_ptr() as usize;
             for (rule, value) in &values {
                 for at in memchr::memmem::find_iter(text.as_bytes(), value).map(|at| start + at).take(MAX_PLACES) {

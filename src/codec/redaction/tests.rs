@@ -238,6 +238,8 @@ fn a_secret_that_its_text_repeats_is_gone_everywhere() {
     // Nobody hides who did it by calling that a password.
     assert!(clean.contains(r#""session_id":"kQ7wErTyUi0pAs9D""#), "{clean}");
     assert_eq!(engine().explain(event.as_bytes()).len(), 2);
+    let nested = r#"{"code":"api_key = 'kQ7wErTyUi0pAs9D'","metadata":{"stdout":"kQ7wErTyUi0pAs9D","cell_id":"kQ7wErTyUi0pAs9D"}}"#;
+    assert!(one(engine(), nested).contains(r#"{"stdout":"[credential]","cell_id":"kQ7wErTyUi0pAs9D"}"#));
     let member = r#"{"password":"kQ7wErTyUi0pAs9D","message":"sent kQ7wErTyUi0pAs9D"}"#;
     assert!(!one(engine(), member).contains("kQ7wErTyUi0pAs9D"));
     // A word is not looked for.

@@ -304,7 +304,7 @@ impl Finder<'_, '_> {
         }
         let sets = |word: &[u8]| SETTERS.contains(&word);
         // `this will set PWD automatically` is a sentence.
-        let sentence = last == b"set" && !sets(command) && !backwards.next().is_some_and(|word| sets(word));
+        let sentence = last == b"set" && !sets(command) && !backwards.next().is_some_and(sets);
         if sets(command) || sets(last) || logs_in || configures {
             let place = if sentence && !logs_in && !configures { Place::Mention } else { Place::Setting };
             return Some((place, "a command that sets the name"));
