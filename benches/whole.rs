@@ -36,7 +36,9 @@ struct Figure {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Peer {
     None,
+    /// The same source, to nothing.
     Plain,
+    /// Files through Lua into a file.
     Safe,
 }
 
@@ -44,6 +46,8 @@ struct Case {
     name: &'static str,
     input: Kind,
     source: &'static str,
+    /// Of a source that is sent to by HTTP.
+    connections: usize,
     transforms: &'static str,
     sinks: usize,
     sink: &'static str,
@@ -58,6 +62,7 @@ const PLAIN: Case = Case {
     name: "file-to-nothing",
     input: Kind::One,
     source: "file",
+    connections: 0,
     transforms: "",
     sinks: 1,
     sink: "blackhole",
@@ -69,15 +74,24 @@ const SAFE: &str = "transforms:\n  redact: { type: redact, inputs: [in] }\n  tru
                     [redact], fields: [code], max_chars: 10000 }\n  enrich: { type: enrich, inputs: [truncate], set: \
                     { agent: bench, host: nb-1 } }\n";
 
+/// The same with what the script of Fluent Bit looks for, beside the built-in rules.
+const PATTERNS: &str = "transforms:\n  redact: { type: redact, inputs: [in], rules: [builtin, { name: own_key, pattern: \
+                        'AKIA[A-Z]{16}' }, { name: own_mail, pattern: '[\\w.-]+@[\\w.-]+\\.[a-z]+' }, { name: own_word, \
+                        pattern: '[Pp]assword\\s*=\\s*\\S+' }] }\n  truncate: { type: truncate, inputs: [redact], fields: \
+                        [code], max_chars: 10000 }\n  enrich: { type: enrich, inputs: [truncate], set: { agent: bench, host: \
+                        nb-1 } }\n";
+
 const NORMALIZE: &str = "transforms:\n  normalize: { type: normalize, inputs: [in] }\n";
 /// The store makes its last part after its last event.
 const SEALING: Duration = Duration::from_secs(2);
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 14] = [
     PLAIN,
-    Case { name: "tcp-to-nothing", source: "tcp", peer: Peer::None, ..PLAIN },
-    Case { name: "http-to-nothing", source: "http", peer: Peer::None, ..PLAIN },
+    Case { name: "tcp-to-nothing", source: "tcp", ..PLAIN },
+    Case { name: "http=1-to-nothing", source: "http", connections: 1, ..PLAIN },
+    Case { name: "http=4-to-nothing", source: "http", connections: 4, ..PLAIN },
     Case { name: "file-safe-file", transforms: SAFE, sink: "file", peer: Peer::Safe, ..PLAIN },
+    Case { name: "file-patterns-file", transforms: PATTERNS, sink: "file", peer: Peer::Safe, ..PLAIN },
     Case { name: "file-normalize-store", transforms: NORMALIZE, sink: "store", peer: Peer::None, ..PLAIN },
     Case { name: "files=1000", input: Kind::Files(1_000), ..PLAIN },
     Case { name: "files=10000", input: Kind::Files(10_000), ..PLAIN },
@@ -85,7 +99,7 @@ const CASES: [Case; 12] = [
     Case { name: "large=60KB", input: Kind::Large(60_000), ..PLAIN },
     Case { name: "sinks=1", sink: "file", modes: &["memory"], peer: Peer::None, ..PLAIN },
     Case { name: "sinks=4", sinks: 4, sink: "file", modes: &["memory"], peer: Peer::None, ..PLAIN },
-    Case { name: "sinks=16", sinks: 16, sink: "file", modes: &["memory"], peer: Peer::None, ..PLAIN },
+    Case { name: "sinks=16", sinks: 16, sink: "file", peer: Peer::None, ..PLAIN },
 ];
 
 fn main() {
@@ -108,7 +122,7 @@ fn main() {
             }
             let input = inputs.get(case.input);
             let beside = peer.as_ref().filter(|_| case.peer != Peer::None).map(|path| {
-                let figure = median(|| fluent_bit::measure(path, input, case.peer == Peer::Safe, pinned));
+                let figure = median(|| fluent_bit::measure(path, input, case, pinned));
                 show(&format!("{} fluent-bit{pin}", case.name), &figure, tree, None);
                 figure.megabytes / figure.cpu
             });
@@ -186,7 +200,7 @@ fn measure(input: &Input, case: &Case, mode: &str, threads: usize, pinned: bool)
     };
     let last = match case.transforms {
         "" => "in",
-        SAFE => "enrich",
+        SAFE | PATTERNS => "enrich",
         _ => "normalize",
     };
     let memory = if case.sink == "store" { 256 } else { 64 };
@@ -207,11 +221,7 @@ fn measure(input: &Input, case: &Case, mode: &str, threads: usize, pinned: bool)
     );
     let agent = Agent::start(&folder, pinned, &yaml);
     let started = Instant::now();
-    match case.source {
-        "tcp" => senders::send_tcp(input, port),
-        "http" => senders::post_all(input, port, 16, 1000),
-        _ => {}
-    }
+    send(input, case, port);
     while agent.delivered(case.sinks) < input.events {
         std::thread::sleep(Duration::from_millis(25));
         assert!(started.elapsed() < Duration::from_secs(180), "not delivered: {}", agent.page());
@@ -225,6 +235,15 @@ fn measure(input: &Input, case: &Case, mode: &str, threads: usize, pinned: bool)
     }
     let (megabytes, peak_mib) = (input.text.len() as f64 / 1e6, agent.status_mib("VmHWM:"));
     Figure { megabytes, cpu: agent.cpu(), wall, peak_mib, note }
+}
+
+/// Sends the input to a source that does not read it by itself.
+fn send(input: &Input, case: &Case, port: u16) {
+    match case.source {
+        "tcp" => senders::send_tcp(input, port),
+        "http" => senders::post_all(input, port, case.connections, 1000),
+        _ => {}
+    }
 }
 
 /// 10,000 requests a second of one event each over 64 connections for ten seconds, acknowledged after the sync; Fluent Bit

@@ -1,5 +1,5 @@
-//! Fluent Bit at the same work, where `WEIR_BENCH_FLUENT_BIT` names its program: files to JSON to nothing, file to Lua
-//! (three patterns, a length, two members) to file, and requests of one event to nothing.
+//! Fluent Bit at the same work, where `WEIR_BENCH_FLUENT_BIT` names its program: files, TCP and HTTP to JSON to nothing, file
+//! to Lua (three patterns, a length, two members) to file, and requests of one event to nothing.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::agent::{Folder, ask, cpu_of, free_port, program, status_mib};
 use super::inputs::Input;
-use super::{Figure, senders};
+use super::{Case, Figure, Peer, senders};
 
 /// Less than what the agent does: three patterns instead of its built-in rules, and bytes instead of characters.
 const SAFE: &str = r#"
@@ -27,17 +27,27 @@ function safe(tag, time, record)
 end
 "#;
 
-/// Reads all files, through Lua and into a file if it is to be safe, else to nothing.
-pub fn measure(path: &Path, input: &Input, is_safe: bool, pinned: bool) -> Figure {
-    let folder = Folder::new("peer");
+/// Takes all of the input, through Lua and into a file if it is to be safe, else to nothing.
+pub fn measure(path: &Path, input: &Input, case: &Case, pinned: bool) -> Figure {
+    let (folder, port) = (Folder::new("peer"), free_port());
     fs::write(folder.at("parsers.conf"), "[PARSER]\n    Name json\n    Format json\n").expect("a file can be written");
     fs::write(folder.at("safe.lua"), SAFE).expect("a file can be written");
-    let source = format!(
-        "    Name tail\n    Mem_Buf_Limit 64M\n    Path {}\n    Parser json\n    Read_from_Head On\n    \
-         Buffer_Chunk_Size 1M\n    Buffer_Max_Size 4M\n    File_Cache_Advise Off\n",
-        input.include
-    );
-    let (filter, output) = match is_safe {
+    let source = match case.source {
+        "file" => format!(
+            "    Name tail\n    Mem_Buf_Limit 64M\n    Path {}\n    Parser json\n    Read_from_Head On\n    \
+             Buffer_Chunk_Size 1M\n    Buffer_Max_Size 4M\n    File_Cache_Advise Off\n",
+            input.include
+        ),
+        // Without a bound on its memory: a full one closes the connection.
+        "tcp" => format!(
+            "    Name tcp\n    Listen 127.0.0.1\n    Port {port}\n    Format json\n    \
+             Chunk_Size 1024\n    Buffer_Size 4096\n"
+        ),
+        _ => format!(
+            "    Name http\n    Listen 127.0.0.1\n    Port {port}\n    Buffer_Max_Size 8M\n    Buffer_Chunk_Size 1M\n"
+        ),
+    };
+    let (filter, output) = match case.peer == Peer::Safe {
         true => (
             format!("[FILTER]\n    Name lua\n    Match *\n    script {}\n    call safe\n", folder.at("safe.lua")),
             format!("    Name file\n    Path {}\n    File out.ndjson\n    Format plain\n", folder.0.display()),
@@ -46,6 +56,7 @@ pub fn measure(path: &Path, input: &Input, is_safe: bool, pinned: bool) -> Figur
     };
     let running = Running::start(path, &folder, pinned, &source, &filter, &output);
     let started = Instant::now();
+    super::send(input, case, port);
     running.wait_for(input.events);
     running.figure(input.text.len(), started)
 }
