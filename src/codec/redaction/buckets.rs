@@ -27,6 +27,12 @@ pub fn best_window(sets: &[Set]) -> Option<(usize, Window)> {
         .map(|(at, len)| (at, std::array::from_fn(|place| if place < len { sets[at + place] } else { any })))
 }
 
+/// How often the best window of `sets` is seen by chance, roughly, for each byte of a text.
+pub fn chance(sets: &[Set]) -> Option<f64> {
+    best_window(sets)
+        .map(|(_, window)| window.iter().map(share).product::<f64>() / share(&Set::of(0..=255)).powi(WINDOW as i32))
+}
+
 /// How often one of the bytes of a set is seen, roughly.
 fn share(set: &Set) -> f64 {
     set.iter().map(|byte| FREQUENCIES[usize::from(byte)]).sum()

@@ -357,6 +357,68 @@ fn own_patterns_see_decoded_text_with_and_without_a_word_to_look_for() {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// The filter looks for a part of the pattern only: nothing that the pattern matches may pass by it, however the text is
+    /// written.
+    #[test]
+    fn own_patterns_find_what_they_match_in_every_spelling(
+        number in 0..OWN.len(),
+        parts in proptest::collection::vec("[a-cA-C]{1,3}|[0-9]{1,4}|[@._ #é\"\\\\/\n-]|EMP-|key_", 1..12),
+        escaped in proptest::collection::vec(any::<bool>(), 40),
+        is_nested in any::<bool>(),
+    ) {
+        let pattern = OWN[number];
+        let engine = &ENGINES.with(|engines| engines[number].clone());
+        let text = parts.concat();
+        let spelled: String = text
+            .chars()
+            .zip(escaped.iter().cycle())
+            .map(|(c, escaped)| match *escaped {
+                true => format!("\\u{:04x}", u32::from(c)),
+                false => json_escaped(c),
+            })
+            .collect();
+        let line = format!("{{\"a\":\"{spelled}\"}}");
+        let line = if is_nested { format!("{{\"n\":{}}}", serde_json::to_string(&line).expect("a text")) } else { line };
+        let (_, report) = redacted(engine, &[&line]);
+        let matches = regex::RegexBuilder::new(pattern).unicode(false).build().expect("a pattern");
+        prop_assert!(report.count("own") > 0 || !matches.is_match(&text), "{} in {}", pattern, line);
+    }
+}
+
+thread_local! {
+    /// For each of these patterns.
+    static ENGINES: Vec<std::rc::Rc<Engine>> = OWN
+        .iter()
+        .map(|pattern| {
+            let own = vec![own("own", pattern)];
+            let engine = Engine::new(&Settings { groups: Vec::new(), own, ..Settings::default() });
+            std::rc::Rc::new(engine.expect("the pattern is right"))
+        })
+        .collect();
+}
+
+/// A character as it stands in a JSON text that escapes only what it must.
+fn json_escaped(c: char) -> String {
+    let quoted = serde_json::to_string(&c).expect("a text");
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+/// Patterns that begin, end and repeat in all ways.
+const OWN: [&str; 9] = [
+    "EMP-[0-9]+",
+    "[\\w.-]+@[\\w.-]+\\.[a-z]+",
+    "[0-9]{3}-?[0-9]{2}",
+    "(?i)[abc]{2}[0-9]{2,3}#",
+    "a@b|key_[0-9]",
+    "[A-C]+\\s*#[0-9]",
+    "([a-c]_){1,2}[0-9]",
+    "@[a-c]*-[0-9]{2}",
+    "[ -~]#[ -~]",
+];
+
 #[test]
 fn a_bad_pattern_is_refused_with_its_place() {
     let refused = |name: &str, pattern: &str| {
