@@ -12,6 +12,9 @@ const MAX_CREDENTIALS: usize = 256;
 /// The password in `scheme://user:password@host`, seen from any `@` of it.
 pub fn connection(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     let text = reader.text;
+    if at > 0 && text[at - 1] == b'}' {
+        return filled_in(reader, at);
+    }
     let scheme = reader.scheme_before(at).filter(|scheme| at - scheme <= MAX_CREDENTIALS)?;
     if scheme == 0 || !text[scheme - 1].is_ascii_alphanumeric() {
         return None;
@@ -33,14 +36,7 @@ pub fn connection(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     if text[authority..colon].iter().any(|b| matches!(b, b'/' | b'?' | b'#')) {
         return None;
     }
-    let mut password = colon + 1..end;
-    // `f"postgres://bob:{'x'}@db"`
-    if let [b'{', open @ (b'"' | b'\''), .., close, b'}'] = &text[password.clone()]
-        && open == close
-        && password.len() > 4
-    {
-        password = password.start + 2..password.end - 2;
-    }
+    let password = colon + 1..end;
     let value = &text[password.clone()];
     // `host:5432/db?x=a@b`: a port and a path are no password.
     let port = value.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -48,6 +44,26 @@ pub fn connection(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     (!path && !is_code(value) && !is_stand_in(value) && !is_prose(value) && !is_word_for_password(value))
         .then_some(password)
 }
+
+/// The password that a program fills into a URL of its own: `f"postgres://bob:{'x'}@db"`.
+#[cold]
+fn filled_in(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    let text = reader.text;
+    let inside = text[..at].strip_suffix(b"}")?;
+    let quote = *inside.last().filter(|b| b"\"'".contains(b))?;
+    let end = inside.len() - 1;
+    let from = end.saturating_sub(MAX_FILLED_IN);
+    reader.charge(MAX_FILLED_IN / 4);
+    let start = from + memchr::memrchr(quote, &text[from..end])? + 1;
+    let user_end = text[..start - 1].strip_suffix(b"\\").unwrap_or(&text[..start - 1]).strip_suffix(b":{")?.len();
+    let end = end - usize::from(text[start..end].ends_with(b"\\"));
+    let scheme = reader.scheme_before(user_end).filter(|scheme| user_end - scheme <= MAX_CREDENTIALS)?;
+    let value = &text[start..end];
+    (scheme > 0 && !is_stand_in(value) && !is_prose(value) && !is_word_for_password(value)).then_some(start..end)
+}
+
+/// The longest password that is filled in.
+const MAX_FILLED_IN: usize = 80;
 
 /// What documentation writes where the password will stand.
 fn is_word_for_password(value: &[u8]) -> bool {

@@ -23,7 +23,12 @@ impl Engine {
     pub(super) fn is_plausible(&self, reader: &Reader<'_>, hit: Hit) -> bool {
         let (raw, at) = (reader.text, hit.at as usize);
         match hit.sign {
-            Sign::At => is_address(reader, at) || is_in_url(raw, at) || places::login(reader, at).is_some(),
+            Sign::At => {
+                raw[..at].ends_with(b"}")
+                    || is_address(reader, at)
+                    || is_in_url(raw, at)
+                    || places::login(reader, at).is_some()
+            }
             Sign::Digits => {
                 let mut any = false;
                 cards::plausible(raw, past_escape(raw, at), |_| any = true);

@@ -256,9 +256,14 @@ fn logins_of_commands_are_found_over_lines_and_in_quotes() {
     ] {
         assert!(!text(engine(), line).contains("hunter2x"), "{line}");
     }
-    for (said, secret) in
-        [("my pin is 4821", "4821"), ("the passcode is 4821", "4821"), ("رمز عبور سرور sunshine است", "sunshine")]
-    {
+    for (said, secret) in [
+        ("f\"postgres://bob:{'hunter2x'}@db\"", "hunter2x"),
+        ("f'postgres://bob:{\"hunter2x\"}@db'", "hunter2x"),
+        ("пароль от почты: sunshine", "sunshine"),
+        ("my pin is 4821", "4821"),
+        ("the passcode is 4821", "4821"),
+        ("رمز عبور سرور sunshine است", "sunshine"),
+    ] {
         assert!(!text(engine(), said).contains(secret), "{said}");
     }
     assert!(!text(engine(), "curl -u \"kQ7wErTyUi0pAs9D:\" https://x.example").contains("kQ7wErTyUi0pAs9D"));

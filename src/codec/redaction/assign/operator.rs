@@ -361,6 +361,9 @@ fn past_declaration(text: &[u8], at: usize) -> Option<usize> {
     (len > 1 && text[at].is_ascii_alphabetic() && text[..equals].ends_with(b" ")).then_some(equals + sign)
 }
 
+/// The most words between a name in another script and the colon: `пароль от почты:`.
+const MAX_WORDS_OF_NAME: usize = 3;
+
 fn past_foreign_word(text: &[u8], at: usize) -> usize {
     if JOINED_VERBS.iter().any(|verb| text[at..].starts_with(verb.as_bytes())) {
         return at;
@@ -370,11 +373,16 @@ fn past_foreign_word(text: &[u8], at: usize) -> usize {
     // The full-width colon is no letter.
     let colon = memchr::memmem::find(&text[at..at + letters], "：".as_bytes());
     let to = at + colon.unwrap_or(letters);
-    let gap = blanks(text, to);
-    let more = text.get(gap..).unwrap_or_default().iter().take(24).take_while(|b| **b >= 0x80).count();
-    let sign = blanks(text, gap + more);
-    match text.get(sign) {
-        Some(b':' | b'=') if more > 0 => sign,
-        _ => to,
+    let mut end = to;
+    for _ in 0..MAX_WORDS_OF_NAME {
+        let gap = blanks(text, end);
+        let more = text.get(gap..).unwrap_or_default().iter().take(24).take_while(|b| **b >= 0x80).count();
+        let sign = blanks(text, gap + more);
+        match text.get(sign) {
+            _ if more == 0 => break,
+            Some(b':' | b'=') => return sign,
+            _ => end = gap + more,
+        }
     }
+    to
 }
