@@ -1,4 +1,4 @@
-// Two weeks of a team's work, the same in every run but for the day.
+// Two weeks of a team's work up to now, the same in every run but for the time.
 
 /** Numbers that look random. @param {number} seed */
 function dice(seed) {
@@ -19,6 +19,9 @@ const ERRORS = [["ZeroDivisionError", "division by zero"], ["KeyError", "'region
 const ENDPOINTS = ["/api/orders", "/api/orders/{id}", "/api/reports/daily", "/api/upload", "/api/chat"];
 const DAY = 86_400_000;
 
+/** When the team stopped: an afternoon in the middle of a week, whatever the clock says while the tests run. */
+const END = Date.UTC(2026, 10, 26, 18);
+
 export function history(count = 8000, now = Date.now()) {
   const roll = dice(7);
   const pick = (list) => list[Math.floor(roll() * list.length)];
@@ -26,12 +29,13 @@ export function history(count = 8000, now = Date.now()) {
   while (events.length < count) {
     const day = Math.floor(roll() * 14);
     const hour = 12.5 + (roll() + roll() + roll() - 1.5) * 8;
-    const at = Math.floor(now / DAY) * DAY - day * DAY + hour * 3_600_000 + roll() * 1000;
+    const at = Math.floor(END / DAY) * DAY - day * DAY + hour * 3_600_000 + roll() * 1000;
     const weekday = new Date(at).getUTCDay();
-    if (at > now || ((weekday === 5 || weekday === 6) && roll() < 0.7)) continue;
+    if (at > END || ((weekday === 5 || weekday === 6) && roll() < 0.7)) continue;
     events.push(roll() < 0.22 ? request(at, roll, pick) : run(at, roll, pick));
   }
-  return events.sort((a, b) => (a.timestamp < b.timestamp ? -1 : 1));
+  events.sort((a, b) => (a.timestamp < b.timestamp ? -1 : 1));
+  return events.map((event) => ({ ...event, timestamp: new Date(Date.parse(event.timestamp) + now - END).toISOString() }));
 }
 
 const userOf = (roll) => USERS[Math.floor(roll() * roll() * USERS.length)];
