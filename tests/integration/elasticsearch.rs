@@ -455,10 +455,12 @@ fn an_answer_that_is_lost_makes_no_second_document() {
         pipeline.send(0..10);
         pipeline.delivers(10);
         for round in 0..5 {
-            let first = 10 + round * 100;
+            let (first, lost) = (10 + round * 100, proxy.lost());
             proxy.set(Fault::LoseAnswers);
             pipeline.send(first..first + 100);
             eventually("they are written", || server.count(&index) == first + 100);
+            // Documents can be counted before their answer has left the server.
+            eventually("the answer is lost", || proxy.lost() > lost);
             assert_eq!(pipeline.metric("weir_events_delivered_total"), first);
             proxy.set(Fault::None);
             pipeline.delivers(first + 100);
