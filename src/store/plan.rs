@@ -267,28 +267,8 @@ impl Plan {
             Plan::Maybe => None,
             Plan::Anywhere(anywhere) => Some(anywhere.decide(part, row, shape, cursor)?),
             Plan::Not(inner) => inner.decide(part, row, shape, cursor)?.map(|holds| !holds),
-            Plan::And(parts) => {
-                let mut all = Some(true);
-                for one in parts {
-                    match one.decide(part, row, shape, cursor)? {
-                        Some(true) => {}
-                        Some(false) => return Ok(Some(false)),
-                        None => all = None,
-                    }
-                }
-                all
-            }
-            Plan::Or(parts) => {
-                let mut any = Some(false);
-                for one in parts {
-                    match one.decide(part, row, shape, cursor)? {
-                        Some(false) => {}
-                        Some(true) => return Ok(Some(true)),
-                        None => any = None,
-                    }
-                }
-                any
-            }
+            Plan::And(parts) => decide_together(parts, false, part, row, shape, cursor)?,
+            Plan::Or(parts) => decide_together(parts, true, part, row, shape, cursor)?,
             Plan::Field(columns) => {
                 let has = |column: &&ColumnTest| column.in_shape.get(shape).copied().unwrap_or(false);
                 match columns.iter().find(has) {
@@ -334,6 +314,26 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// The answer of several tests together: one that answers `decisive` settles it.
+fn decide_together(
+    parts: &[Plan],
+    decisive: bool,
+    part: &Part,
+    row: usize,
+    shape: usize,
+    cursor: &mut TextCursor,
+) -> io::Result<Option<bool>> {
+    let mut answer = Some(!decisive);
+    for one in parts {
+        match one.decide(part, row, shape, cursor)? {
+            Some(holds) if holds == decisive => return Ok(Some(decisive)),
+            Some(_) => {}
+            None => answer = None,
+        }
+    }
+    Ok(answer)
 }
 
 fn fold(

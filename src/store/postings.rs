@@ -2,8 +2,8 @@
 //!
 //! The substrings of one word are in the same chunks, so a list of chunks is written once, however many hashes have it:
 //! `lists`, those that most hashes have first. A hash of one chunk needs no list, and a list of one hash stands beside it
-//! (from format 4 on). Groups hold up to [`GROUP`] hashes; lists lie in pages. The index (first hash, offset and checksum of each group, checksum of each page) is small and
-//! stays in memory; groups and pages are read when they are asked for.
+//! (from format 4 on). Groups hold up to [`GROUP`] hashes; lists lie in pages. The index (first hash, offset and checksum of
+//! each group, checksum of each page) is small and stays in memory; groups and pages are read when they are asked for.
 
 use std::collections::HashMap;
 
