@@ -88,27 +88,52 @@ impl Default for Known {
 impl Known {
     /// Forgets everything that was true of one text only.
     fn forget(&mut self) {
-        let mut searched = self.searched.take();
+        // Each by its name: the compiler refuses one that is left out.
+        let Known {
+            spent,
+            runs,
+            ends,
+            searched,
+            scheme,
+            lexer,
+            last_name,
+            last_word,
+            long_word,
+            cookies_end,
+            list,
+            rows,
+            csv_end,
+            manifest_end,
+            commands,
+            close_commands,
+            annotated,
+            brackets,
+            // A name announces the same in every text.
+            classes: _,
+        } = self;
+        let mut searched = searched.take();
         while searched != 0 {
-            self.ends[searched.trailing_zeros() as usize].set((0, 0));
+            ends[searched.trailing_zeros() as usize].set((0, 0));
             searched &= searched - 1;
         }
-        self.lexer.get_mut().forget();
-        self.runs = Default::default();
-        self.spent.set(0);
-        self.scheme.take();
-        self.last_name.set(usize::MAX);
-        self.last_word.set(usize::MAX);
-        self.long_word.take();
-        self.cookies_end.set(0);
-        self.list.take();
-        self.rows.set((usize::MAX, 0));
-        self.csv_end.set(0);
-        self.manifest_end.set(0);
-        self.commands.take();
-        self.close_commands.take();
-        self.annotated.set(None);
-        self.brackets.set(None);
+        lexer.get_mut().forget();
+        *runs = Default::default();
+        last_name.set(usize::MAX);
+        last_word.set(usize::MAX);
+        rows.set((usize::MAX, 0));
+        for at in [spent, cookies_end, csv_end, manifest_end] {
+            at.take();
+        }
+        for once in [annotated, brackets] {
+            once.take();
+        }
+        for pair in [long_word, close_commands] {
+            pair.take();
+        }
+        for searched in [scheme, list] {
+            searched.take();
+        }
+        commands.take();
     }
 }
 
@@ -251,24 +276,25 @@ impl<'a> Reader<'a> {
 
     /// Whether the text has a bracket, without which there is no mask in it.
     pub fn has_brackets(&self) -> bool {
-        if let Some(known) = self.brackets.get() {
-            return known;
-        }
-        self.charge(self.text.len());
-        let bracket = memchr::memchr(b'[', self.text).is_some();
-        self.brackets.set(Some(bracket));
-        bracket
+        self.ask_once(&self.brackets, |text| memchr::memchr(b'[', text).is_some())
     }
 
     /// Whether the text has annotations that give values to fields.
     pub fn has_annotations(&self) -> bool {
-        if let Some(known) = self.annotated.get() {
+        self.ask_once(&self.annotated, |text| {
+            memchr::memchr_iter(b'@', text).any(|at| text[at..].starts_with(b"@Value("))
+        })
+    }
+
+    /// An answer about the whole text, which is read for it the first time.
+    fn ask_once(&self, known: &Cell<Option<bool>>, ask: impl FnOnce(&[u8]) -> bool) -> bool {
+        if let Some(known) = known.get() {
             return known;
         }
         self.charge(self.text.len());
-        let annotated = memchr::memchr_iter(b'@', self.text).any(|at| self.text[at..].starts_with(b"@Value("));
-        self.annotated.set(Some(annotated));
-        annotated
+        let answer = ask(self.text);
+        known.set(Some(answer));
+        answer
     }
 
     /// Where the run of a class ends that holds `at`. A run is measured once, however often it is asked for.

@@ -1,5 +1,7 @@
 //! Finds a secret again wherever else it stands: printed, in a traceback, in the output beside the code.
 
+use std::cell::OnceCell;
+
 use super::explain::Finding;
 use super::random::is_random;
 use super::reader::{Unfinished, Work};
@@ -56,6 +58,11 @@ fn is_plain(value: &[u8]) -> bool {
     value.iter().all(|b| b.is_ascii_graphic() && !b"\"\\".contains(b))
 }
 
+/// Whether other fields are searched for a secret: as long as that, written in one way only, and no word.
+fn may_be_repeated(value: &[u8]) -> bool {
+    (MIN_LEN..=MAX_LEN).contains(&value.len()) && is_plain(value) && is_random(value)
+}
+
 impl Engine {
     /// Adds the other places of those secrets that only their surroundings gave away. `spans` are in order.
     pub(super) fn find_again(&self, text: &[u8], work: &mut Work, spans: &mut Vec<Span>) -> Result<bool, Unfinished> {
@@ -74,12 +81,13 @@ impl Engine {
             }
             values += 1;
             work.spend(text.len())?;
+            let secret = OnceCell::new();
             // Texts are short and a value stands there once: a searcher for it would cost more than to look.
             for at in memchr::memchr_iter(value[0], text) {
                 if !text[at..].starts_with(value) || is_covered(&spans[..known], at) {
                     continue;
                 }
-                if spans.len() - known == MAX_PLACES || !is_random(value) {
+                if spans.len() - known == MAX_PLACES || !secret.get_or_init(|| is_random(value)) {
                     break;
                 }
                 spans.push(Span { start: at, end: at + value.len(), rule, why: "a secret that the text repeats" });
@@ -90,8 +98,7 @@ impl Engine {
 
     /// Remembers a secret that other fields of the event may repeat.
     pub(super) fn remember(&self, rule: u16, value: &[u8], work: &mut Work) {
-        let wanted = work.remembers && work.repeated.len() < MAX_VALUES && (MIN_LEN..=MAX_LEN).contains(&value.len());
-        if wanted && is_plain(value) && is_random(value) {
+        if work.remembers && work.repeated.len() < MAX_VALUES && may_be_repeated(value) {
             work.repeated.push((rule, value.to_vec()));
         }
     }
@@ -145,8 +152,8 @@ impl Engine {
         for finding in found.iter() {
             let value = &line[finding.start..finding.end];
             let value = value.strip_prefix(b"\"").and_then(|inside| inside.strip_suffix(b"\"")).unwrap_or(value);
-            let fits = (MIN_LEN..=MAX_LEN).contains(&value.len()) && is_by_surroundings(rule_of(finding) as u16);
-            if fits && values.len() < MAX_VALUES && is_plain(value) && is_random(value) {
+            let is_wanted = values.len() < MAX_VALUES && is_by_surroundings(rule_of(finding) as u16);
+            if is_wanted && may_be_repeated(value) {
                 values.push((finding.rule.clone(), value));
             }
         }

@@ -33,8 +33,7 @@ proptest! {
         escaped in proptest::collection::vec(any::<bool>(), 40),
         is_nested in any::<bool>(),
     ) {
-        let pattern = OWN[number];
-        let engine = &ENGINES.with(|engines| engines[number].clone());
+        let (pattern, engine) = (OWN[number], &ENGINES[number]);
         let text = parts.concat();
         let spelled: String = text
             .chars()
@@ -52,17 +51,14 @@ proptest! {
     }
 }
 
-thread_local! {
-    /// For each of these patterns.
-    static ENGINES: Vec<std::rc::Rc<Engine>> = OWN
-        .iter()
-        .map(|pattern| {
-            let own = vec![own("own", pattern)];
-            let engine = Engine::new(&Settings { groups: Vec::new(), own, ..Settings::default() });
-            std::rc::Rc::new(engine.expect("the pattern is right"))
-        })
-        .collect();
-}
+/// For each of these patterns.
+static ENGINES: LazyLock<Vec<Engine>> = LazyLock::new(|| {
+    let engine = |pattern: &&str| {
+        let own = vec![own("own", pattern)];
+        Engine::new(&Settings { groups: Vec::new(), own, ..Settings::default() }).expect("the pattern is right")
+    };
+    OWN.iter().map(engine).collect()
+});
 
 /// A character as it stands in a JSON text that escapes only what it must.
 fn json_escaped(c: char) -> String {
