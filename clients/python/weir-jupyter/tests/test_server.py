@@ -17,7 +17,7 @@ from support import Folder, by_code, cells, eventually, events
 class Server:
     """A Jupyter server with the extension, as an installation enables it."""
 
-    def __init__(self, home, spool=None, seen=None):
+    def __init__(self, home, spool=None, seen=None, configuration=""):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.token = secrets.token_hex(16)
@@ -28,6 +28,9 @@ class Server:
         os.makedirs(ipython)
         with open(os.path.join(ipython, "ipython_config.py"), "w", encoding="utf-8") as file:
             file.write('c = get_config()\nc.InteractiveShellApp.extensions = ["weir_jupyter"]\n')
+        settings = os.path.join(home, "server_config.py")
+        with open(settings, "w", encoding="utf-8") as file:
+            file.write(configuration)
         env = {
             **os.environ,
             "IPYTHONDIR": os.path.join(home, "ipython"),
@@ -38,7 +41,8 @@ class Server:
         }
         self.log = open(os.path.join(home, "log"), "w+", encoding="utf-8")
         options = [f"--port={self.port}", f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={home}"]
-        command = [sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", *options]
+        options += ["--allow-root", "--no-browser", f"--config={settings}"]
+        command = [sys.executable, "-m", "jupyter_server", *options]
         self.process = subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log)
         eventually("the server answers", self._answers)
 
@@ -74,6 +78,23 @@ class Server:
         self.process.terminate()
         self.process.wait(60)
         self.log.close()
+
+
+# Subscriptions of the extension, and of nobody else, that arrive late: as on a machine that has much to do.
+LATE = """
+import asyncio
+from jupyter_client.multikernelmanager import MultiKernelManager
+
+connect = MultiKernelManager.connect_iopub
+
+def connect_late(self, kernel_id, *args, **kwargs):
+    stream = connect(self, kernel_id, *args, **kwargs)
+    stream.socket.unsubscribe(b"")
+    asyncio.get_running_loop().call_later(3, stream.socket.subscribe, b"")
+    return stream
+
+MultiKernelManager.connect_iopub = connect_late
+"""
 
 
 def is_ready(client):
@@ -135,6 +156,18 @@ class Seen(unittest.TestCase):
         self.seen("secret = 1")
         self.assertEqual(by_code(self.server.spool, "secret = 1"), [])
         client.stop_channels()
+
+    def test_the_first_cell_is_seen_although_the_subscription_arrives_late(self):
+        with Folder() as home:
+            server = Server(home, configuration=LATE)
+            kernel, client = server.kernel("python3")
+            client.execute_interactive("first = 1", timeout=60, output_hook=lambda message: None)
+            eventually("the first cell is seen", lambda: by_code(server.seen, "first = 1"))
+            server.ask("POST", f"/api/kernels/{kernel}/restart")
+            client.execute_interactive("again = 1", timeout=60, output_hook=lambda message: None)
+            eventually("the first cell after a restart is seen", lambda: by_code(server.seen, "again = 1"))
+            client.stop_channels()
+            server.stop()
 
     def test_what_runs_when_the_server_stops_is_seen(self):
         with Folder() as home:

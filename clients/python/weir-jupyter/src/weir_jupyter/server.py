@@ -6,6 +6,7 @@ import os
 import re
 import time
 
+from jupyter_client.session import Session
 from weir_client import _spool, emit
 from weir_client._encode import timestamp
 
@@ -13,6 +14,10 @@ from . import _context
 
 # How often kernels that nobody has told us about are looked for.
 LOOK_SECONDS = 1.0
+
+# How long a kernel that starts is held back until the server hears it, and how often it is asked to say something.
+HEAR_SECONDS = 10.0
+ASK_SECONDS = 0.2
 
 # Executions of one kernel that have not ended; the oldest are recorded as they are when there are more.
 MAX_OPEN = 1000
@@ -63,21 +68,34 @@ class Watcher:
         self._kernels.clear()
 
     def _watch_starts(self):
-        """Follows a kernel before its first execution, instead of at the next look."""
+        """Has every kernel heard before its first execution, instead of found at the next look."""
         manager = self._manager
-        start = getattr(manager, "start_kernel", None)
-        if start is None:
-            return
+        start, restart = getattr(manager, "start_kernel", None), getattr(manager, "restart_kernel", None)
 
-        async def start_and_follow(*args, **kwargs):
+        async def start_and_hear(*args, **kwargs):
             kernel_id = await start(*args, **kwargs)
-            try:
-                self._look()
-            except Exception as error:
-                self._log.warning("weir_jupyter: %s", error)
+            await self._hear(kernel_id)
             return kernel_id
 
-        manager.start_kernel = start_and_follow
+        async def restart_and_hear(kernel_id, *args, **kwargs):
+            answer = await restart(kernel_id, *args, **kwargs)
+            await self._hear(kernel_id)
+            return answer
+
+        if start is not None:
+            manager.start_kernel = start_and_hear
+        if restart is not None:
+            manager.restart_kernel = restart_and_hear
+
+    async def _hear(self, kernel_id):
+        """Whoever asked for the kernel gets it when its executions are heard: a subscription takes its time to arrive."""
+        try:
+            self._look()
+            kernel = self._kernels.get(kernel_id)
+            if kernel is not None and not await kernel.is_heard():
+                self._log.warning("weir_jupyter: kernel %s is not heard yet; its first cells may not be seen", kernel_id)
+        except Exception as error:
+            self._log.warning("weir_jupyter: %s", error)
 
     def _look(self):
         present = set(self._manager.list_kernel_ids())
@@ -99,13 +117,15 @@ class Kernel:
         self._open = {}
         self._session_of_kernel = None
         self._stream = None
+        self._heard = asyncio.Event()
         self._connect()
 
     def _connect(self):
         kernel = self._manager.get_kernel(self._id)
         self._kernel = kernel
-        self._session = kernel.session
-        # The session's key signs what the kernel sends, and a restart keeps it.
+        # A session of our own, with the key of the kernel's, which a restart keeps: one that others use as well takes a
+        # message that they have read for a repeat.
+        self._session = Session(config=kernel.session.config, key=kernel.session.key)
         self._stream = self._manager.connect_iopub(self._id)
         self._stream.on_recv(self._receive)
         self._always = _context.without_none(
@@ -117,12 +137,32 @@ class Kernel:
             }
         )
 
+    async def is_heard(self):
+        """Asks the kernel who it is until something of it arrives here; false if nothing does."""
+        self._heard.clear()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + HEAR_SECONDS
+        shell = self._manager.connect_shell(self._id)
+        try:
+            while not self._heard.is_set() and not self._has_died() and loop.time() < deadline:
+                self._session.send(shell, "kernel_info_request")
+                try:
+                    await asyncio.wait_for(self._heard.wait(), ASK_SECONDS)
+                except asyncio.TimeoutError:
+                    pass
+        finally:
+            shell.close(linger=0)
+        return self._heard.is_set()
+
     def check(self):
         """A kernel that has died ends nothing by itself."""
+        if self._has_died():
+            self._give_up()
+
+    def _has_died(self):
         process = getattr(self._kernel, "provisioner", None)
         process = getattr(process, "process", None)
-        if process is not None and process.poll() is not None:
-            self._give_up()
+        return process is not None and process.poll() is not None
 
     def close(self):
         self._give_up()
@@ -134,6 +174,7 @@ class Kernel:
                 pass
 
     def _receive(self, parts):
+        self._heard.set()
         try:
             _, parts = self._session.feed_identities(parts)
             message = self._session.deserialize(parts)
