@@ -137,10 +137,10 @@ fn read_segment(
                         lines,
                     };
                     let read = Placed { record: Arc::new(record), stream_bytes: header.stream_bytes };
-                    if is_shared {
-                        shared.unpacked.put((segment.index, at), at + header.total_len() as u32, &read);
-                    }
-                    placed.push(read);
+                    placed.push(match is_shared {
+                        true => shared.unpacked.put((segment.index, at), at + header.total_len() as u32, read),
+                        false => read,
+                    });
                 }
                 None if !still_there(shared, segment) => return Ok(()),
                 None => report_damage(shared, segment, at, at + header.total_len() as u32),

@@ -163,6 +163,10 @@ fn cursors_that_lag_side_by_side_read_each_record_from_the_disk_once() {
     assert_eq!(first.try_next(1).unwrap(), next);
     first.rewind_to_settled();
     (0..2).for_each(|_| journal.shared().unpacked.forget_unused());
+    assert_eq!(first.try_next(1).unwrap(), one, "somebody has it still");
+    first.rewind_to_settled();
+    drop((one, next));
+    (0..2).for_each(|_| journal.shared().unpacked.forget_unused());
     assert!(first.try_next(1).is_err(), "it is not kept for ever");
 }
 
