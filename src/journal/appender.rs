@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::direct::{BLOCK, padding};
 use super::format::{DATA_START, ENDS_GROUP, Notes, RECORD_HEADER, RecordHeader};
 use super::fs::{File, is_no_space};
-use super::gather::{Group, Pending, Waiting};
+use super::gather::{Group, Pending, Reply, Waiting};
 use super::positions::MAX_POSITIONS;
 use super::segment::{Place, Space};
 use super::state::{Shared, State};
@@ -93,17 +93,14 @@ impl Appender {
         }
     }
 
-    /// Appends what the commits gathered. On disk the answers come with the sync, which is left in the queue.
+    /// Appends what the commits gathered. The answers come with the sync, which is left in the queue.
     pub fn append(&mut self, commits: Vec<Pending>) {
-        let commits = self.refuse_known_keys(commits);
+        let (commits, refused) = self.shared.refuse_known_keys(commits);
+        refused.into_iter().for_each(|(reply, error)| reply.send(Err(error)));
         if commits.is_empty() {
             return;
         }
-        let on_disk = self.shared.on_disk();
-        let mut group = Group::gather(commits, on_disk.then(|| self.shared.packing.codec()));
-        if !on_disk {
-            return self.append_in_memory(group);
-        }
+        let mut group = Group::gather(commits, Some(self.shared.packing.codec()));
         if group.drafts.is_empty() && group.notes == Notes::default() {
             return self.answer_nothing(group);
         }
@@ -120,53 +117,6 @@ impl Appender {
         let seq = self.shared.state().next_seq;
         for waiting in group.waiting {
             waiting.answer(Ok(seq..seq));
-        }
-    }
-
-    fn refuse_known_keys(&self, commits: Vec<Pending>) -> Vec<Pending> {
-        let now = Timestamp::now();
-        let mut fresh = Vec::with_capacity(commits.len());
-        for commit in commits {
-            let Some(key) = &commit.key else {
-                fresh.push(commit);
-                continue;
-            };
-            let refusal = match self.shared.keys.find(key, now) {
-                Ok(Some(known)) => Some(AppendError::KnownKey(known)),
-                Ok(None) if !self.shared.state().pending_keys.insert(key.key) => Some(AppendError::KeyInFlight),
-                Ok(None) => None,
-                Err(error) => Some(AppendError::Sync(format!("cannot read the idempotency keys: {error}"))),
-            };
-            match refusal {
-                None => fresh.push(commit),
-                Some(error) => commit.reply.send(Err(error)),
-            }
-        }
-        fresh
-    }
-
-    fn append_in_memory(&mut self, group: Group) {
-        let mut state = self.shared.state();
-        let mut firsts = Vec::with_capacity(group.drafts.len());
-        for draft in group.drafts {
-            firsts.push(state.next_seq);
-            let stream_bytes = state.heads.get(draft.stream).map_or(0, |head| head.bytes);
-            let record = state.number(draft.stream, draft.received_at, draft.lines);
-            state.tier.push(record, stream_bytes, draft.permits);
-        }
-        state.synced_seq = state.next_seq;
-        state.synced = state.heads.clone();
-        for position in &group.notes.positions {
-            state.positions.state(position, 0);
-        }
-        let seq = state.next_seq;
-        drop(state);
-        enter_keys(&self.shared, &group.notes);
-        self.shared.state().after_settling(true);
-        self.shared.changed.notify_waiters();
-        for waiting in group.waiting {
-            let seqs = waiting.seqs(&firsts, seq);
-            waiting.answer(Ok(seqs));
         }
     }
 
@@ -424,8 +374,33 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Parts commits from those whose key is known or on its way, which are refused.
+    pub(super) fn refuse_known_keys(&self, commits: Vec<Pending>) -> (Vec<Pending>, Vec<(Reply, AppendError)>) {
+        let now = Timestamp::now();
+        let (mut fresh, mut refused) = (Vec::with_capacity(commits.len()), Vec::new());
+        for commit in commits {
+            let Some(key) = &commit.key else {
+                fresh.push(commit);
+                continue;
+            };
+            let refusal = match self.keys.find(key, now) {
+                Ok(Some(known)) => Some(AppendError::KnownKey(known)),
+                Ok(None) if !self.state().pending_keys.insert(key.key) => Some(AppendError::KeyInFlight),
+                Ok(None) => None,
+                Err(error) => Some(AppendError::Sync(format!("cannot read the idempotency keys: {error}"))),
+            };
+            match refusal {
+                None => fresh.push(commit),
+                Some(error) => refused.push((commit.reply, error)),
+            }
+        }
+        (fresh, refused)
+    }
+}
+
 /// Writes keys to their table; where that fails they are still in the journal, and enter the table at the next start.
-fn enter_keys(shared: &Shared, notes: &Notes) {
+pub(super) fn enter_keys(shared: &Shared, notes: &Notes) {
     let now = Timestamp::now();
     for (key, accepted) in &notes.keys {
         if let Err(error) = shared.keys.enter(key, *accepted, notes.keys_at, now) {
@@ -453,7 +428,7 @@ impl SyncJob {
 
 impl State {
     /// Gives lines their numbers.
-    fn number(&mut self, stream: StreamId, received_at: Timestamp, lines: Lines) -> Arc<Record> {
+    pub(super) fn number(&mut self, stream: StreamId, received_at: Timestamp, lines: Lines) -> Arc<Record> {
         let count = lines.len() as u64;
         let first_seq = self.next_seq;
         self.next_seq += count;

@@ -57,10 +57,10 @@ impl Journal {
             running.threads.lock().expect("no panic while it is held").push(thread);
             Ok(())
         };
-        spawn("journal-write", Box::new(move || write_loop(appender)))?;
         let journal = Journal { shared: shared.clone(), running: running.clone() };
         if shared.on_disk() {
             let (syncing, housekeeping) = (shared.clone(), shared);
+            spawn("journal-write", Box::new(move || write_loop(appender)))?;
             spawn("journal-sync", Box::new(move || sync_loop(&syncing)))?;
             spawn("journal-keeper", Box::new(move || housekeeping_loop(&housekeeping)))?;
         }
@@ -429,6 +429,9 @@ impl Running {
     fn stop(&self) {
         self.shared.closing.store(true, Ordering::Release);
         self.shared.wake_all();
+        if !self.shared.on_disk() {
+            self.shared.close_at_once();
+        }
         let threads = std::mem::take(&mut *self.threads.lock().expect("no panic while it is held"));
         // The last handle may go with what one of them has just answered.
         let others = threads.into_iter().filter(|other| other.thread().id() != std::thread::current().id());

@@ -2,11 +2,12 @@
 //!
 //! Who appends takes a permit of the memory budget for its bytes, then a [`Ticket`] for its place, and commits. A
 //! writer thread gathers what is due in ticket order into records and writes them with one call; a second thread syncs
-//! while the writer goes on. A [`Receipt`] resolves after the sync, and no [`Cursor`] or [`Reader`] sees an event
-//! before it.
+//! while the writer goes on; in memory mode who commits appends at once. A [`Receipt`] resolves after the sync, and no
+//! [`Cursor`] or [`Reader`] sees an event before it.
 //! What lies on disk, and what always holds about it, is written at the top of `format`.
 
 mod appender;
+mod at_once;
 mod condition;
 mod config;
 mod cursor;

@@ -204,6 +204,7 @@ fn assemble(
         state: Mutex::new(state),
         keys,
         queue: Mutex::default(),
+        turn: Mutex::default(),
         due: Condvar::new(),
         housekeeping: Condvar::new(),
         syncs: Mutex::default(),

@@ -34,6 +34,8 @@ pub struct Shared {
     pub unpacked: Unpacked,
     pub keys: Keys,
     pub queue: Mutex<Queue>,
+    /// In memory mode, whoever has it appends what is due.
+    pub turn: Mutex<()>,
     /// A commit is due, or a sync has ended.
     pub due: Condvar,
     /// Housekeeping sleeps here.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use super::{Commit, StreamId, housekeeping};
 /// While a sync runs, commits gather up to this many bytes before the next write.
 const GATHER_BYTES: usize = 256 * 1024;
 /// The most bytes of commits in one group, unless one commit is larger.
-const GROUP_BYTES: usize = 1024 * 1024;
+pub const GROUP_BYTES: usize = 1024 * 1024;
 /// A journal with less room than this is full, unless it is small itself.
 const LEAST_SPACE: u64 = 64 * 1024;
 /// Room that is kept for what a stage has to append, as a multiple of the bytes that wait for it: its output, and the
@@ -75,7 +75,7 @@ pub struct Queue {
     gathering: Option<usize>,
 }
 
-enum Place {
+pub enum Place {
     Open,
     Due(Pending),
     Released,
@@ -92,7 +92,7 @@ impl Queue {
     }
 
     /// Whether something can be taken, and if it is worth a write while a sync runs.
-    fn due_bytes(&self) -> Option<usize> {
+    pub fn due_bytes(&self) -> Option<usize> {
         let mut bytes = None;
         for place in &self.places {
             match place {
@@ -125,9 +125,22 @@ impl Queue {
     }
 }
 
+impl Queue {
+    /// Takes nothing more. Who submitted what is returned hears it when that is dropped, so not while the queue is held.
+    #[must_use]
+    pub fn close(&mut self) -> Vec<Place> {
+        self.closed = true;
+        self.places.iter_mut().map(|place| std::mem::replace(place, Place::Released)).collect()
+    }
+}
+
 impl Shared {
+    pub fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no panic while it is held")
+    }
+
     fn put(&self, number: u64, place: Place) {
-        let mut queue = self.queue.lock().expect("no panic while it is held");
+        let mut queue = self.queue();
         let bytes = if let Place::Due(commit) = &place { commit.bytes } else { 0 };
         let wakes = queue.gathering.as_mut().is_none_or(|gathered| {
             *gathered += bytes;
@@ -140,7 +153,9 @@ impl Shared {
             queue.put(number, place);
         }
         drop(queue);
-        if wakes {
+        if !self.on_disk() {
+            self.append_at_once();
+        } else if wakes {
             self.due.notify_one();
         }
     }
@@ -155,7 +170,7 @@ pub struct Ticket {
 
 impl Ticket {
     pub(super) fn take(shared: &Arc<Shared>) -> Ticket {
-        let number = shared.queue.lock().expect("no panic while it is held").take_place();
+        let number = shared.queue().take_place();
         Ticket { shared: shared.clone(), number, used: false }
     }
 
@@ -167,7 +182,7 @@ impl Ticket {
     }
 
     /// The same, for those who have little to do then and need no task for it: `then` is called on a thread of the
-    /// journal and must not wait.
+    /// journal, in memory mode on any that submits something, and must not wait.
     pub fn commit_then(self, commit: Commit, then: impl FnOnce(Answer) + Send + 'static) {
         self.submit(commit, Reply::call(then));
     }
@@ -202,7 +217,7 @@ impl Future for Receipt {
 
 impl Shared {
     pub fn wake_all(&self) {
-        drop(self.queue.lock().expect("no panic while it is held"));
+        drop(self.queue());
         self.due.notify_all();
         self.housekeeping.notify_all();
         drop(self.syncs.lock().expect("no panic while it is held"));
@@ -238,7 +253,7 @@ pub fn write_loop(mut appender: Appender) {
     let group_bytes = GROUP_BYTES.min(appender.segment_bytes as usize / 2);
     let mut next_write = Instant::now();
     loop {
-        let mut queue = shared.queue.lock().expect("no panic while it is held");
+        let mut queue = shared.queue();
         let mut idle = false;
         loop {
             let closing = shared.closing.load(Ordering::Acquire);
@@ -249,9 +264,9 @@ pub fn write_loop(mut appender: Appender) {
                 break;
             }
             if closing {
-                queue.closed = true;
-                queue.places.iter_mut().for_each(|place| *place = Place::Released);
+                let refused = queue.close();
                 drop(queue);
+                drop(refused);
                 return appender.seal();
             }
             if idle {
@@ -269,7 +284,7 @@ pub fn write_loop(mut appender: Appender) {
         if due.is_empty() {
             appender.claim_synced();
         } else {
-            if shared.on_disk() && due.len() > 1 {
+            if due.len() > 1 {
                 next_write = Instant::now() + GATHER_TIME;
             }
             appender.append(due);
@@ -292,13 +307,13 @@ pub fn sync_loop(shared: &Shared) {
             }
         }
         shared.sync_once();
-        drop(shared.queue.lock().expect("no panic while it is held"));
+        drop(shared.queue());
         shared.due.notify_one();
     }
 }
 
 pub fn housekeeping_loop(shared: &Arc<Shared>) {
-    let mut queue = shared.queue.lock().expect("no panic while it is held");
+    let mut queue = shared.queue();
     while !shared.closing.load(Ordering::Acquire) {
         drop(queue);
         housekeeping::keep_bounds(shared);
@@ -306,7 +321,7 @@ pub fn housekeeping_loop(shared: &Arc<Shared>) {
         let _ = housekeeping::save_cursors(shared);
         housekeeping::remove_dropped(shared);
         shared.unpacked.forget_unused();
-        queue = shared.queue.lock().expect("no panic while it is held");
+        queue = shared.queue();
         if shared.closing.load(Ordering::Acquire) {
             return;
         }
