@@ -7,12 +7,14 @@ use std::time::Instant;
 
 use super::bits::{CHUNK, Packed};
 use super::by_value::ByValue;
+use super::candidates::Needs;
 use super::chunks::ChunkSet;
 use super::clock::Clock;
 use super::coded::{IN_LINE, NONE, number_of};
 use super::groups::{Failed, Groups, KeyValue, Partial, PartialGroups, key_value};
 use super::kept::{Question, part_within};
 use super::layout::{Encoding, Section};
+use super::lock;
 use super::parallel;
 use super::part::{Dictionary, Part};
 use super::rows::RowFilter;
@@ -23,6 +25,9 @@ use super::tail::TailChunk;
 use crate::event::Raw;
 use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError};
 use crate::visibility::Visibility;
+
+/// What parts may leave out of the durations of groups is noted at most so often, some 20 bytes each.
+const MAX_HIDDEN: usize = 256 * 1024;
 
 impl Snapshot {
     /// The groups of the events that match, in no order.
@@ -40,11 +45,16 @@ impl Snapshot {
         };
         let groups = Mutex::new(Groups::new(&self.share));
         let question = Question::of_groups(request, visibility);
+        let most_tops = if request.group_by.is_empty() { usize::MAX } else { MAX_HIDDEN / places.len().max(1) };
+        let asking = Asking { request, visibility, needs, question, most_tops, groups };
         parallel::each(&order, |partial: &mut Partial, nth| {
-            add_place(&places[nth], request, visibility, &needs, question.as_ref(), partial, &groups)
-                .or_else(|failed| of_failure(&places[nth], failed))
+            asking.add_place(&places[nth], nth, partial).or_else(|failed| of_failure(&places[nth], failed))
         })?;
-        let groups = groups.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let unsettled = lock(&asking.groups).unsettled();
+        parallel::each(&unsettled, |partial: &mut Partial, nth| {
+            asking.reveal_place(&places[nth], nth, partial).or_else(|failed| of_failure(&places[nth], failed))
+        })?;
+        let groups = asking.groups.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(groups.finish())
     }
 }
@@ -65,40 +75,68 @@ pub fn outcome(status: Option<Raw<'_>>) -> Outcome {
     }
 }
 
-fn add_place(
-    place: &Place,
-    request: &AggregateRequest,
-    visibility: &Visibility,
-    needs: &super::candidates::Needs,
-    question: Option<&Question>,
-    partial: &mut Partial,
-    groups: &Mutex<Groups>,
-) -> Result<(), Failed> {
-    let known = part_within(place, &request.filter).zip(question);
-    if let Some(groups_of_part) = known.and_then(|(part, question)| question.groups(part)) {
-        return groups_of_part.merge(request, groups);
-    }
-    let candidates = place.candidates(needs)?;
-    // Without candidates no column is opened.
-    let found = if candidates.is_empty() {
-        PartialGroups::none()
-    } else if let Some(by_value) = by_value(place, request, visibility)? {
-        by_value.groups(request, needs, partial, groups)?
-    } else if let Some(sums) = ChunkSums::of(place, request, visibility)? {
-        // What sums tell is merged at once and not kept.
-        let left = add_sums(sums, request, &candidates, groups)?;
-        return match left.is_empty() {
-            true => Ok(()),
-            false => add_rows(place, request, visibility, left, partial, groups)?.merge(request, groups),
+/// A request on its way through the places.
+struct Asking<'a> {
+    request: &'a AggregateRequest,
+    visibility: &'a Visibility,
+    needs: Needs,
+    question: Option<Question>,
+    /// Of members with more values all durations are read.
+    most_tops: usize,
+    groups: Mutex<Groups>,
+}
+
+impl Asking<'_> {
+    /// Adds the groups of a place, of whose durations perhaps only the greatest.
+    fn add_place(&self, place: &Place, nth: usize, partial: &mut Partial) -> Result<(), Failed> {
+        let Asking { request, visibility, needs, groups, .. } = self;
+        let known = part_within(place, &request.filter).zip(self.question.as_ref());
+        if let Some(groups_of_part) = known.and_then(|(part, question)| question.groups(part)) {
+            return groups_of_part.merge(nth, request, groups);
+        }
+        let candidates = place.candidates(needs)?;
+        // Without candidates no column is opened.
+        let found = if candidates.is_empty() {
+            PartialGroups::none()
+        } else if let Some(by_value) = by_value(place, request, visibility, self.most_tops)? {
+            by_value.groups(request, needs, partial, groups)?
+        } else if let Some(sums) = ChunkSums::of(place, request, visibility)? {
+            // What sums tell is merged at once and not kept.
+            let left = add_sums(sums, request, &candidates, groups)?;
+            return match left.is_empty() {
+                true => Ok(()),
+                false => add_rows(place, request, visibility, left, partial, groups)?.merge(nth, request, groups),
+            };
+        } else {
+            add_rows(place, request, visibility, candidates.iter().collect(), partial, groups)?
         };
-    } else {
-        add_rows(place, request, visibility, candidates.iter().collect(), partial, groups)?
-    };
-    found.merge(request, groups)?;
-    if let Some((part, question)) = known {
-        question.keep_groups(part, Arc::new(found));
+        found.merge(nth, request, groups)?;
+        self.keep(known, found);
+        Ok(())
     }
-    Ok(())
+
+    /// Adds the durations of a place that were left out and that a percentile may be among.
+    fn reveal_place(&self, place: &Place, nth: usize, partial: &mut Partial) -> Result<(), Failed> {
+        let Asking { request, visibility, needs, groups, .. } = self;
+        let Some(of_tops) = by_value(place, request, visibility, self.most_tops)? else { return Ok(()) };
+        let told = of_tops.groups(request, needs, partial, groups)?;
+        let found = match by_value(place, request, visibility, 0)? {
+            Some(by_value) => by_value.groups(request, needs, partial, groups)?,
+            None => {
+                let chunks = place.candidates(needs)?.iter().collect();
+                add_rows(place, request, visibility, chunks, partial, groups)?
+            }
+        };
+        lock(groups).reveal(nth, &told, &found)?;
+        self.keep(part_within(place, &request.filter).zip(self.question.as_ref()), found);
+        Ok(())
+    }
+
+    fn keep(&self, known: Option<(&Part, &Question)>, found: PartialGroups) {
+        if let Some((part, question)) = known {
+            question.keep_groups(part, Arc::new(found));
+        }
+    }
 }
 
 /// The groups of the rows of some chunks.
@@ -165,9 +203,10 @@ fn by_value<'p>(
     place: &'p Place,
     request: &AggregateRequest,
     visibility: &Visibility,
+    most_tops: usize,
 ) -> io::Result<Option<ByValue<'p>>> {
     match part_within(place, &request.filter) {
-        Some(part) => ByValue::of(place, part, request, visibility),
+        Some(part) => ByValue::of(place, part, request, visibility, most_tops),
         None => Ok(None),
     }
 }
@@ -180,7 +219,7 @@ fn add_sums(
     groups: &Mutex<Groups>,
 ) -> Result<Vec<usize>, Failed> {
     let mut left = Vec::new();
-    let mut groups = super::lock(groups);
+    let mut groups = lock(groups);
     for chunk in candidates.iter() {
         if !sums.add_chunk(chunk, request, &mut groups)? {
             left.push(chunk);
@@ -264,8 +303,8 @@ impl Measures {
 
     fn load(&mut self, place: &Place, chunk: usize, rows: &[usize]) -> io::Result<()> {
         if let Place::Tail(tail) = place {
-            self.of_tail = measured_tail(&tail.chunks[chunk]);
-            let is_known = !self.of_tail.is_empty() && self.of_tail.iter().all(Option::is_some);
+            measure_tail(&tail.chunks[chunk], rows, &mut self.of_tail);
+            let is_known = rows.iter().all(|row| self.of_tail.get(*row).is_some_and(Option::is_some));
             self.lines = if is_known { None } else { place.tail_lines(chunk)? };
         }
         if let Some(shapes) = &self.shapes {
@@ -314,25 +353,25 @@ impl Measures {
     }
 }
 
-/// Outcomes and durations of the rows of a chunk, where its columns tell.
-fn measured_tail(chunk: &TailChunk) -> Vec<Option<(Outcome, Option<f64>)>> {
+/// Outcomes and durations of some rows of a chunk, where its columns tell.
+fn measure_tail(chunk: &TailChunk, rows: &[usize], out: &mut Vec<Option<(Outcome, Option<f64>)>>) {
+    out.clear();
     let column = |name: &str| number_of(name).and_then(|nth| chunk.columns.of(nth));
-    let (Some(status), Some(duration)) = (column("status"), column("duration_ms")) else { return Vec::new() };
+    let (Some(status), Some(duration)) = (column("status"), column("duration_ms")) else { return };
+    out.resize(chunk.rows.len(), None);
     let outcomes: Vec<Outcome> = status.values().map(|value| outcome(Some(value))).collect();
-    let durations: Vec<Option<f64>> = duration.values().map(|value| value.as_f64()).collect();
-    let of_row = |row: usize| {
-        let outcome = match status.code(row) {
+    for row in rows {
+        let outcome = match status.code(*row) {
             NONE => Outcome::Other,
-            IN_LINE => return None,
+            IN_LINE => continue,
             code => outcomes[usize::from(code) - 1],
         };
-        match duration.code(row) {
+        out[*row] = match duration.code(*row) {
             NONE => Some((outcome, None)),
             IN_LINE => None,
-            code => Some((outcome, durations[usize::from(code) - 1])),
-        }
-    };
-    (0..chunk.rows.len()).map(of_row).collect()
+            code => Some((outcome, duration.value_of(code).as_f64())),
+        };
+    }
 }
 
 fn measured(line: Raw<'_>) -> (Outcome, Option<f64>) {

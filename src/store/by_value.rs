@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use super::bits::Packed;
 use super::candidates::Needs;
-use super::groups::{Failed, Groups, KeyValue, Keys, Partial, PartialGroups, key_value};
+use super::duration_key::key_of;
+use super::groups::{Failed, Groups, Hidden, KeyValue, Keys, Partial, PartialGroups, key_value};
 use super::layout::{Encoding, Section};
 use super::part::{Dictionary, Part};
 use super::plan::Accepted;
@@ -13,6 +14,7 @@ use super::rows::RowFilter;
 use super::search::Place;
 use super::summary::{OF_CHUNKS, OF_PART, Tally};
 use super::value_sums::ValueSums;
+use super::value_tops::ValueTops;
 use crate::event::Raw;
 use crate::query::request::{AggregateRequest, Filter, GroupKey};
 use crate::visibility::Visibility;
@@ -32,7 +34,15 @@ pub struct ByValue<'p> {
     accepted: Accepted,
     /// Values of the keys; none for the key that is the member.
     keys: [Option<KeyValue>; 2],
-    durations: Option<Durations>,
+    durations: Measure,
+}
+
+/// What is told of durations.
+enum Measure {
+    Nothing,
+    /// The greatest of each value.
+    Tops(Arc<ValueTops>),
+    All(Durations),
 }
 
 /// Where durations are read from.
@@ -45,7 +55,7 @@ struct Durations {
 enum Kind {
     Numbers(Arc<Packed>, super::value::NumberStyle),
     /// The duration that each code stands for.
-    Codes(Arc<Packed>, Vec<Option<f32>>),
+    Codes(Arc<Packed>, Vec<Option<i32>>),
 }
 
 /// How many rows of a part a filter accepts, whatever their time, if sums know.
@@ -65,27 +75,28 @@ pub fn count(place: &Place, filter: &Filter, visibility: &Visibility) -> io::Res
         if let Some(accepted) = rows.accepted(column(name)) {
             let sums = part.value_sums(member)?;
             let Some(sums) = sums.as_ref() else { return Ok(None) };
-            return Ok(Some(tallies(part, sums, &accepted)?.iter().map(|tally| tally.count).sum()));
+            return Ok(Some(tallies(part, sums, &accepted)?.iter().map(|(_, tally)| tally.count).sum()));
         }
     }
     Ok(None)
 }
 
-/// The sums of the values that are accepted.
-fn tallies(part: &Part, sums: &ValueSums, accepted: &Accepted) -> io::Result<Vec<Tally>> {
-    let tallies: Vec<Tally> = match accepted {
-        Accepted::All => sums.all(),
+/// The sums of the values that are accepted, each with its place among all.
+fn tallies(part: &Part, sums: &ValueSums, accepted: &Accepted) -> io::Result<Vec<(usize, Tally)>> {
+    let tallies: Vec<(usize, Tally)> = match accepted {
+        Accepted::All => sums.all().into_iter().enumerate().collect(),
         Accepted::Codes(codes) => {
             let accepted = codes.iter().enumerate().filter(|(_, is_accepted)| **is_accepted);
-            accepted.filter_map(|(nth, _)| sums.of_code(nth as u32 + 1)).collect()
+            let places = accepted.filter_map(|(nth, _)| sums.place_of(nth as u32 + 1));
+            places.map(|place| (place, sums.get(place))).collect()
         }
     };
-    let is_possible = |tally: &Tally| {
+    let is_possible = |(_, tally): &(usize, Tally)| {
         let most = tally.successes.max(tally.errors).max(tally.durations);
         most <= tally.count && tally.count <= part.events() as u64
     };
     match tallies.iter().all(is_possible)
-        && tallies.iter().map(|tally| tally.count).sum::<u64>() <= part.events() as u64
+        && tallies.iter().map(|(_, tally)| tally.count).sum::<u64>() <= part.events() as u64
     {
         true => Ok(tallies),
         false => Err(part.damaged("its sums do not fit its rows")),
@@ -93,12 +104,14 @@ fn tallies(part: &Part, sums: &ValueSums, accepted: &Accepted) -> io::Result<Vec
 }
 
 impl<'p> ByValue<'p> {
-    /// `None` where rows have to be read for more than their durations.
+    /// `None` where rows have to be read for more than their durations. Of members with so many values
+    /// the greatest durations are enough, where the part keeps them.
     pub fn of(
         place: &'p Place,
         part: &'p Part,
         request: &AggregateRequest,
         visibility: &Visibility,
+        most_tops: usize,
     ) -> io::Result<Option<ByValue<'p>>> {
         if !part.has_sums() || request.group_by.len() > 2 {
             return Ok(None);
@@ -123,12 +136,15 @@ impl<'p> ByValue<'p> {
             if sums.is_none() {
                 continue;
             }
-            let durations = match request.with_percentiles {
-                true => match Durations::of(part)? {
-                    Some(durations) => durations,
+            let is_enough = sums.as_ref().as_ref().is_some_and(|sums| sums.len() <= most_tops);
+            let kept = if request.with_percentiles && is_enough { part.value_tops(nth)? } else { None };
+            let durations = match kept {
+                _ if !request.with_percentiles => Measure::Nothing,
+                Some(tops) => Measure::Tops(tops),
+                None => match Durations::of(part)? {
+                    Some(durations) => durations.map_or(Measure::Nothing, Measure::All),
                     None => return Ok(None),
                 },
-                false => None,
             };
             return Ok(Some(ByValue { place, part, member: nth, sums, accepted, keys, durations }));
         }
@@ -151,10 +167,10 @@ impl<'p> ByValue<'p> {
         if has_key && tallies.len() > request.max_groups {
             return Err(Failed::TooMany);
         }
-        let durations: u64 = tallies.iter().map(|tally| tally.durations).sum();
-        let durations = if self.durations.is_some() { durations as usize } else { 0 };
+        let durations: u64 = tallies.iter().map(|(_, tally)| tally.durations).sum();
+        let durations = if matches!(self.durations, Measure::Nothing) { 0 } else { durations as usize };
         partial.hold(groups, if has_key { tallies.len() } else { 1 }, durations)?;
-        for tally in &tallies {
+        for (_, tally) in &tallies {
             let group = if has_key { found.len() } else { 0 };
             match found.get_mut(group) {
                 Some((_, known)) => known.join(tally),
@@ -176,14 +192,52 @@ impl<'p> ByValue<'p> {
             Some(*end)
         });
         let ends: Vec<usize> = ends.collect();
-        let (keys, tallies): (Vec<Keys>, Vec<Tally>) = found.into_iter().unzip();
-        let (durations, ends) = match &self.durations {
-            Some(durations) if durations_of(&tallies) > 0 => {
-                (self.read_durations(durations, needs, has_key, &group_of, &ends)?, ends)
+        let (keys, sums): (Vec<Keys>, Vec<Tally>) = found.into_iter().unzip();
+        match &self.durations {
+            Measure::Tops(tops) => self.with_tops(tops, keys, sums, &tallies),
+            Measure::All(durations) if durations_of(&sums) > 0 => {
+                let durations = self.read_durations(durations, needs, has_key, &group_of, &ends)?;
+                Ok(PartialGroups::of(keys, sums, durations, ends))
             }
-            _ => (Vec::new(), vec![0; keys.len()]),
-        };
-        Ok(PartialGroups::of(keys, tallies, durations, ends))
+            _ => {
+                let ends = vec![0; keys.len()];
+                Ok(PartialGroups::of(keys, sums, Vec::new(), ends))
+            }
+        }
+    }
+
+    /// Groups with the greatest durations of their values; values and groups have the same order.
+    fn with_tops(
+        &self,
+        tops: &ValueTops,
+        keys: Vec<Keys>,
+        sums: Vec<Tally>,
+        tallies: &[(usize, Tally)],
+    ) -> Result<PartialGroups, Failed> {
+        let damaged = || self.part.damaged("its greatest durations do not fit its sums");
+        let of_group = if keys.len() == 1 { tallies.len().max(1) } else { 1 };
+        let (mut durations, mut ends, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
+        for values in tallies.chunks(of_group) {
+            let mut of_all: Option<Hidden> = None;
+            for (place, tally) in values {
+                if *place >= tops.len() {
+                    return Err(damaged().into());
+                }
+                let start = durations.len();
+                tops.each(*place, |key| durations.push(key));
+                let Some(count) = tally.durations.checked_sub((durations.len() - start) as u64) else {
+                    return Err(damaged().into());
+                };
+                if count > 0 {
+                    let most = durations[start..].last().copied().unwrap_or(i32::MAX);
+                    let before = of_all.unwrap_or(Hidden { count: 0, most });
+                    of_all = Some(Hidden { count: before.count + count as u32, most: before.most.max(most) });
+                }
+            }
+            ends.push(durations.len());
+            hidden.push(of_all);
+        }
+        Ok(PartialGroups::of(keys, sums, durations, ends).hiding(hidden))
     }
 
     fn dictionary(&self) -> io::Result<Option<Arc<Dictionary>>> {
@@ -198,8 +252,8 @@ impl<'p> ByValue<'p> {
         has_key: bool,
         group_of: &[u32],
         ends: &[usize],
-    ) -> io::Result<Vec<f32>> {
-        let mut out = vec![0.0; ends.last().copied().unwrap_or(0)];
+    ) -> io::Result<Vec<i32>> {
+        let mut out = vec![0; ends.last().copied().unwrap_or(0)];
         let mut places: Vec<usize> = std::iter::once(0).chain(ends.iter().copied()).take(ends.len()).collect();
         let column = self.part.column(OF_PART[self.member]).filter(|_| has_key || self.accepted != Accepted::All);
         let codes = column.map(|(column, _)| self.part.packed(Section::Codes, column)).transpose()?;
@@ -265,7 +319,7 @@ impl Durations {
         let kind = match described.encoding {
             Encoding::Dictionary => {
                 let values = part.dictionary(column)?;
-                let of = |code: i64| values.get(code).and_then(|value| Raw::valid(value).as_f64()).map(|ms| ms as f32);
+                let of = |code: i64| values.get(code).and_then(|value| Raw::valid(value).as_f64()).map(key_of);
                 Kind::Codes(part.packed(Section::Codes, column)?, (1..=values.len() as i64).map(of).collect())
             }
             Encoding::Number { .. } if part.exceptions(column)?.is_empty() => {
@@ -292,7 +346,7 @@ struct DurationReader {
 
 impl DurationReader {
     /// Gives each row's duration, where it has one, with what stands beside the row.
-    fn each(&mut self, of: &Durations, chunk: usize, rows: &[(usize, u32)], mut give: impl FnMut(u32, f32)) {
+    fn each(&mut self, of: &Durations, chunk: usize, rows: &[(usize, u32)], mut give: impl FnMut(u32, i32)) {
         self.numbers.clear();
         self.numbers.extend(rows.iter().map(|(row, _)| *row));
         let (Kind::Numbers(packed, _) | Kind::Codes(packed, _)) = &of.kind;
@@ -307,7 +361,7 @@ impl DurationReader {
         for (row, group) in rows.iter().copied().filter(|(row, _)| has_one(*row)) {
             let value = self.values[row];
             let duration = match &of.kind {
-                Kind::Numbers(_, style) => Some(style.to_f64(value) as f32),
+                Kind::Numbers(_, style) => Some(key_of(style.to_f64(value))),
                 Kind::Codes(_, known) => known.get((value - 1) as usize).copied().flatten(),
             };
             if let Some(duration) = duration {

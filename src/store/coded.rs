@@ -48,6 +48,11 @@ impl Column {
         (0..self.ends.len()).map(|nth| Raw::valid(self.value(nth)))
     }
 
+    /// The value with this code, which is neither [`NONE`] nor [`IN_LINE`].
+    pub fn value_of(&self, code: u16) -> Raw<'_> {
+        Raw::valid(self.value(usize::from(code) - 1))
+    }
+
     fn value(&self, nth: usize) -> &[u8] {
         let start = if nth == 0 { 0 } else { self.ends[nth - 1] as usize };
         &self.bytes[start..self.ends[nth] as usize]

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use super::aggregate::Outcome;
 use super::budget::{Held, Share};
 use super::clock::DAY;
+use super::duration_key::key_of;
 use super::hashing::Seeded;
-use super::percentile::{MAX_EXACT, MAX_EXACT_OF_GROUP, MAX_EXACT_OF_MANY, Percentile};
+use super::percentile::{Found, MAX_EXACT, MAX_EXACT_OF_GROUP, MAX_EXACT_OF_MANY, Percentile};
 use super::search::Stop;
 use super::short_keys::ShortKeys;
 use super::summary::Tally;
@@ -60,17 +61,37 @@ const FULL_BYTES: usize = 2 * std::mem::size_of::<Keys>();
 /// From so many groups on, percentiles are exact for fewer values.
 const MANY: usize = 1000;
 
+/// The percentile that is asked for.
+const P95: f64 = 0.95;
+
+/// Durations of a group that a place has not told: how many there are, and what none of them exceeds.
+#[derive(Clone, Copy)]
+pub struct Hidden {
+    pub count: u32,
+    pub most: i32,
+}
+
+#[derive(Clone, Copy)]
+struct HiddenAt {
+    group: u32,
+    place: u32,
+    most: i32,
+}
+
 /// All groups; two threads share them.
 pub struct Groups {
     numbers: HashMap<Keys, usize, Seeded>,
     groups: Vec<(Group, Option<Percentile>)>,
+    /// What places have not told of their durations.
+    hidden: Vec<HiddenAt>,
     share: Arc<Share>,
     held: Held,
 }
 
 impl Groups {
     pub fn new(share: &Arc<Share>) -> Groups {
-        Groups { numbers: HashMap::default(), groups: Vec::new(), share: share.clone(), held: Held::default() }
+        let share = share.clone();
+        Groups { numbers: HashMap::default(), groups: Vec::new(), hidden: Vec::new(), share, held: Held::default() }
     }
 
     fn number(&mut self, key: Keys, request: &AggregateRequest) -> Result<usize, Failed> {
@@ -116,20 +137,73 @@ impl Groups {
         self.groups[number].0.add(&tally.group());
     }
 
-    fn add_durations(&mut self, number: usize, durations: &[f32]) -> Result<(), Failed> {
+    fn add_durations(&mut self, number: usize, add: impl FnOnce(&mut Percentile)) -> Result<(), Failed> {
         if let (_, Some(percentile)) = &mut self.groups[number] {
             let before = percentile.weight();
-            percentile.add(durations);
-            let after = percentile.weight();
-            self.held.sub(before.saturating_sub(after));
-            self.held.add(&self.share, after.saturating_sub(before))?;
+            add(percentile);
+            if self.held.add(&self.share, percentile.weight().saturating_sub(before)).is_err() {
+                // Less exact rather than refused.
+                self.held.sub(percentile.weight().saturating_sub(before));
+                percentile.limit(MAX_EXACT_OF_GROUP);
+                self.held.add(&self.share, percentile.weight().saturating_sub(before))?;
+            }
+            self.held.sub(before.saturating_sub(percentile.weight()));
+        }
+        Ok(())
+    }
+
+    fn hide(&mut self, number: usize, place: usize, hidden: Hidden) -> Result<(), Failed> {
+        self.held.add(&self.share, std::mem::size_of::<HiddenAt>())?;
+        self.hidden.push(HiddenAt { group: number as u32, place: place as u32, most: hidden.most });
+        self.add_durations(number, |percentile| percentile.hide(u64::from(hidden.count)))
+    }
+
+    /// The places that have to tell the rest of their durations, since percentiles may be among them.
+    pub fn unsettled(&mut self) -> Vec<usize> {
+        let mut found: HashMap<u32, Option<Found>, Seeded> = HashMap::default();
+        let groups = &mut self.groups;
+        self.hidden.retain(|HiddenAt { group, most, .. }| {
+            let percentile = groups[*group as usize].1.as_mut();
+            let found = found.entry(*group).or_insert_with(|| percentile.and_then(|percentile| percentile.find(P95)));
+            !found.is_some_and(|found| found.stays(*most))
+        });
+        let mut places: Vec<usize> = self.hidden.iter().map(|hidden| hidden.place as usize).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// Adds what an unsettled place had not told: of all durations of its groups those that are not among `told`.
+    pub fn reveal(&mut self, place: usize, told: &PartialGroups, all: &PartialGroups) -> Result<(), Failed> {
+        let here = self.hidden.iter().filter(|hidden| hidden.place as usize == place);
+        let mut left: HashMap<usize, Vec<i32>, Seeded> =
+            here.map(|hidden| (hidden.group as usize, Vec::new())).collect();
+        let numbers = &self.numbers;
+        all.each(|key, durations| {
+            if let Some(left) = numbers.get(key).and_then(|number| left.get_mut(number)) {
+                left.extend_from_slice(durations);
+            }
+        });
+        left.values_mut().for_each(|left| left.sort_unstable());
+        let mut told_of: HashMap<usize, Vec<i32>, Seeded> = HashMap::default();
+        told.each(|key, durations| {
+            if let Some(number) = numbers.get(key).filter(|number| left.contains_key(number)) {
+                told_of.entry(*number).or_default().extend_from_slice(durations);
+            }
+        });
+        for (number, all) in left {
+            let mut told = told_of.remove(&number).unwrap_or_default();
+            told.sort_unstable();
+            let mut told = told.into_iter().peekable();
+            let left: Vec<i32> = all.into_iter().filter(|key| told.next_if_eq(key).is_none()).collect();
+            self.add_durations(number, |percentile| percentile.reveal(&left))?;
         }
         Ok(())
     }
 
     pub fn finish(self) -> Vec<Group> {
         let finish = |(mut group, percentile): (Group, Option<Percentile>)| {
-            let percentile = percentile.and_then(|mut percentile| percentile.of(0.95));
+            let percentile = percentile.and_then(|mut percentile| percentile.of(P95));
             // The middle of a bucket may lie above all of its values.
             group.p95_ms = percentile.map(|value| group.max_ms.map_or(value, |max| value.min(max)));
             group
@@ -154,37 +228,56 @@ pub struct PartialGroups {
     keys: Vec<Keys>,
     tallies: Vec<Tally>,
     /// By group, and where those of each group end.
-    durations: Vec<f32>,
+    durations: Vec<i32>,
     ends: Vec<usize>,
+    /// What is not told of each group's durations; nothing inside where all is told.
+    hidden: Vec<Option<Hidden>>,
 }
 
 impl PartialGroups {
     pub fn none() -> PartialGroups {
-        PartialGroups { keys: Vec::new(), tallies: Vec::new(), durations: Vec::new(), ends: Vec::new() }
+        PartialGroups::of(Vec::new(), Vec::new(), Vec::new(), Vec::new())
     }
 
     /// Groups with their durations one group behind the other, and where those of each group end.
-    pub fn of(keys: Vec<Keys>, tallies: Vec<Tally>, durations: Vec<f32>, ends: Vec<usize>) -> PartialGroups {
-        PartialGroups { keys, tallies, durations, ends }
+    pub fn of(keys: Vec<Keys>, tallies: Vec<Tally>, durations: Vec<i32>, ends: Vec<usize>) -> PartialGroups {
+        PartialGroups { keys, tallies, durations, ends, hidden: Vec::new() }
     }
 
-    /// Adds them to all others.
-    pub fn merge(&self, request: &AggregateRequest, groups: &Mutex<Groups>) -> Result<(), Failed> {
+    /// The same, of which these durations are not told.
+    pub fn hiding(self, hidden: Vec<Option<Hidden>>) -> PartialGroups {
+        PartialGroups { hidden, ..self }
+    }
+
+    /// Adds those of a place to all others.
+    pub fn merge(&self, place: usize, request: &AggregateRequest, groups: &Mutex<Groups>) -> Result<(), Failed> {
         let mut groups = super::lock(groups);
         let mut start = 0;
-        for ((key, tally), end) in self.keys.iter().zip(&self.tallies).zip(&self.ends) {
+        for (nth, ((key, tally), end)) in self.keys.iter().zip(&self.tallies).zip(&self.ends).enumerate() {
             let number = groups.merge(key.clone(), tally, request)?;
-            groups.add_durations(number, &self.durations[start..*end])?;
-            start = *end;
+            let durations = &self.durations[std::mem::replace(&mut start, *end)..*end];
+            groups.add_durations(number, |percentile| percentile.add(durations))?;
+            if let Some(hidden) = self.hidden.get(nth).copied().flatten() {
+                groups.hide(number, place, hidden)?;
+            }
         }
         Ok(())
+    }
+
+    /// The durations of each group that are told.
+    fn each(&self, mut give: impl FnMut(&Keys, &[i32])) {
+        let mut start = 0;
+        for (key, end) in self.keys.iter().zip(&self.ends) {
+            give(key, &self.durations[std::mem::replace(&mut start, *end)..*end]);
+        }
     }
 
     /// Bytes in memory.
     pub fn weight(&self) -> usize {
         let text = |value: &KeyValue| if let KeyValue::Text(text) = value { text.len() + 16 } else { 0 };
         let texts: usize = self.keys.iter().flatten().map(text).sum();
-        texts + self.keys.len() * (std::mem::size_of::<(Keys, Tally)>() + 8) + self.durations.len() * 4
+        let hidden = self.hidden.len() * std::mem::size_of::<Option<Hidden>>();
+        texts + self.keys.len() * (std::mem::size_of::<(Keys, Tally)>() + 8) + self.durations.len() * 4 + hidden
     }
 }
 
@@ -198,7 +291,7 @@ pub struct Partial {
     keys: Vec<Keys>,
     tallies: Vec<Tally>,
     /// The group and the duration of each row, where percentiles are wanted.
-    durations: Vec<(u32, f32)>,
+    durations: Vec<(u32, i32)>,
     with_percentiles: bool,
     share: Option<Arc<Share>>,
     held: Held,
@@ -215,7 +308,7 @@ impl Partial {
         self.durations.clear();
         self.with_percentiles = durations.is_some();
         // Durations are held twice while they are put in order.
-        let bytes = durations.unwrap_or(0) * (std::mem::size_of::<(u32, f32)>() + std::mem::size_of::<f32>());
+        let bytes = durations.unwrap_or(0) * (std::mem::size_of::<(u32, i32)>() + std::mem::size_of::<i32>());
         self.held.clear();
         self.held.add(&share, bytes)?;
         self.share = Some(share);
@@ -226,7 +319,7 @@ impl Partial {
     pub fn hold(&mut self, groups: &Mutex<Groups>, count: usize, durations: usize) -> Result<(), Failed> {
         let share = super::lock(groups).share.clone();
         self.held.clear();
-        self.held.add(&share, count * PARTIAL_BYTES + durations * std::mem::size_of::<f32>())?;
+        self.held.add(&share, count * PARTIAL_BYTES + durations * std::mem::size_of::<i32>())?;
         Ok(())
     }
 
@@ -261,30 +354,25 @@ impl Partial {
     pub fn add(&mut self, number: usize, outcome: Outcome, duration: Option<f64>, time: i64) {
         self.tallies[number].add(outcome, duration, time);
         if let Some(duration) = duration.filter(|_| self.with_percentiles) {
-            self.durations.push((number as u32, duration as f32));
+            self.durations.push((number as u32, key_of(duration)));
         }
     }
 
     /// The groups of this place.
     pub fn end(&mut self) -> PartialGroups {
         let (durations, ends) = self.sorted_durations();
-        PartialGroups {
-            keys: std::mem::take(&mut self.keys),
-            tallies: std::mem::take(&mut self.tallies),
-            durations,
-            ends,
-        }
+        PartialGroups::of(std::mem::take(&mut self.keys), std::mem::take(&mut self.tallies), durations, ends)
     }
 
     /// The durations by group, and where those of each group end.
-    fn sorted_durations(&self) -> (Vec<f32>, Vec<usize>) {
+    fn sorted_durations(&self) -> (Vec<i32>, Vec<usize>) {
         let mut places = Vec::with_capacity(self.tallies.len());
         let mut end = 0;
         for tally in &self.tallies {
             places.push(end);
             end += if self.with_percentiles { tally.durations as usize } else { 0 };
         }
-        let mut sorted = vec![0.0; end];
+        let mut sorted = vec![0; end];
         for (number, duration) in &self.durations {
             let place = &mut places[*number as usize];
             sorted[*place] = *duration;
@@ -330,7 +418,7 @@ mod tests {
                         partial.add(number, Outcome::Success, Some(1000f64.powf(share)), 0);
                     }
                 }
-                partial.end().merge(&request, &groups).ok().expect("all groups fit");
+                partial.end().merge(0, &request, &groups).ok().expect("all groups fit");
             }
         }
         let groups = groups.into_inner().expect("nothing panicked").finish();

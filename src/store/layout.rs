@@ -83,6 +83,9 @@ pub enum Section {
     /// Numbers behind characters, for each chunk; from format 4 on. 28 and 29 were the same in fewer bits.
     NumberIndex = 30,
     NumberLists = 31,
+    /// The greatest durations of the values that [`Section::ValueSums`] has sums of, by the same columns; older parts of
+    /// format 4 have none, and programs that do not know them pass them by.
+    ValueTops = 32,
 }
 
 /// What can be known of a part without reading its columns.
@@ -314,6 +317,7 @@ impl PartFile {
             Section::ValueSums,
             Section::NumberIndex,
             Section::NumberLists,
+            Section::ValueTops,
         ];
         self.entries.iter().map(move |entry| {
             let section = known.iter().find(|section| **section as u16 == entry.kind).expect("a kind that is known");

@@ -31,6 +31,7 @@ mod crash;
 #[cfg(test)]
 mod damage;
 mod disk;
+mod duration_key;
 mod grams;
 mod groups;
 mod hash_list;
@@ -67,6 +68,7 @@ mod tests;
 mod text;
 mod value;
 mod value_sums;
+mod value_tops;
 
 use std::collections::HashMap;
 use std::fs;

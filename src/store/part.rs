@@ -19,6 +19,7 @@ use super::summary::{ChunkTallies, Summary};
 use super::text::{Block, TextReader, Texts, read_index};
 use super::value::{is_json, write_time, write_uuid};
 use super::value_sums::ValueSums;
+use super::value_tops::ValueTops;
 use crate::event::{Id, Raw, Seed};
 use crate::varint::take_bytes;
 
@@ -340,6 +341,20 @@ impl Part {
             let Some(bytes) = bytes else { return Ok(None) };
             ValueSums::read(&bytes).map(Some).ok_or_else(|| self.damaged("sums of a member cannot be read"))
         })
+    }
+
+    /// The greatest durations of each value of the nth member of [`OF_PART`](super::summary::OF_PART), if they are kept.
+    pub fn value_tops(&self, nth: usize) -> io::Result<Option<Arc<ValueTops>>> {
+        let section = Section::ValueTops;
+        if !self.file.has(section, nth) {
+            return Ok(None);
+        }
+        let key = Key { part: self.number, section: section as u16, column: nth as u32, block: 0 };
+        let read = || {
+            let tops = ValueTops::read(&self.file.section(section, nth)?);
+            tops.ok_or_else(|| self.damaged("greatest durations of a member cannot be read"))
+        };
+        self.cache.get(key, ValueTops::weight, read).map(Some)
     }
 
     fn read_old_summary(&self) -> io::Result<Summary> {

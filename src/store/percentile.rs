@@ -1,7 +1,10 @@
 //! Percentiles: exact for few values, within one percent for many.
 
-/// Values that are kept one by one where there is one percentile.
-pub const MAX_EXACT: usize = 65_536;
+use super::duration_key::{key_of, ms_of};
+
+/// Values that are kept one by one where there is one percentile: 4 MiB. Parts give only the greatest twentieth of theirs
+/// ([`super::value_tops`]), so that this is enough for twenty million events.
+pub const MAX_EXACT: usize = 1 << 20;
 /// The same where there is one for each of some groups, and of many: buckets take less room than more values.
 pub const MAX_EXACT_OF_GROUP: usize = 1024;
 pub const MAX_EXACT_OF_MANY: usize = 128;
@@ -15,9 +18,10 @@ const STEP: usize = 64;
 /// A bucket holds fewer than this in its byte.
 const CARRY: u64 = 256;
 
+/// Made of the keys of durations. Of those that it was not told, it knows their number and that they are among the least.
 pub struct Percentile {
     max_exact: usize,
-    exact: Vec<f32>,
+    exact: Vec<i32>,
     /// Once there are too many: counts by the logarithm of the value, from the bucket `first` on. Of a count only the
     /// lowest byte is here.
     buckets: Vec<u8>,
@@ -27,6 +31,26 @@ pub struct Percentile {
     /// Values that have no logarithm.
     zeros: u64,
     count: u64,
+    hidden: u64,
+}
+
+/// What is known of a percentile's value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    Key(i32),
+    Bucket(i32),
+    Zero,
+}
+
+impl Found {
+    /// Whether it stays the same whatever hidden values are, none of which is greater than this.
+    pub fn stays(self, greatest: i32) -> bool {
+        match self {
+            Found::Key(key) => greatest <= key,
+            Found::Bucket(found) => bucket(ms_of(greatest)).is_none_or(|greatest| greatest <= found),
+            Found::Zero => bucket(ms_of(greatest)).is_none(),
+        }
+    }
 }
 
 impl Percentile {
@@ -40,10 +64,11 @@ impl Percentile {
             carries: Vec::new(),
             zeros: 0,
             count: 0,
+            hidden: 0,
         }
     }
 
-    pub fn add(&mut self, values: &[f32]) {
+    pub fn add(&mut self, values: &[i32]) {
         self.count += values.len() as u64;
         if self.is_exact() && self.exact.len() + values.len() <= self.max_exact {
             let needed = self.exact.len() + values.len();
@@ -58,6 +83,17 @@ impl Percentile {
         values.iter().for_each(|value| self.count_value(*value));
     }
 
+    /// There are so many more values, none of which is told.
+    pub fn hide(&mut self, values: u64) {
+        self.hidden += values;
+    }
+
+    /// Adds values that were hidden.
+    pub fn reveal(&mut self, values: &[i32]) {
+        self.hidden = self.hidden.saturating_sub(values.len() as u64);
+        self.add(values);
+    }
+
     /// Lets it be exact for fewer values from now on.
     pub fn limit(&mut self, max_exact: usize) {
         self.max_exact = self.max_exact.min(max_exact);
@@ -70,8 +106,8 @@ impl Percentile {
         std::mem::take(&mut self.exact).into_iter().for_each(|value| self.count_value(value));
     }
 
-    fn count_value(&mut self, value: f32) {
-        match bucket(f64::from(value)) {
+    fn count_value(&mut self, value: i32) {
+        match bucket(ms_of(value)) {
             None => self.zeros += 1,
             Some(bucket) => self.count_bucket(bucket),
         }
@@ -114,36 +150,40 @@ impl Percentile {
             + self.carries.capacity() * std::mem::size_of::<(i32, u32)>()
     }
 
-    /// The smallest value that so much of all values do not exceed.
-    pub fn of(&mut self, share: f64) -> Option<f64> {
-        if self.count == 0 {
+    /// The smallest value that so much of all values do not exceed, unless hidden ones may be it.
+    pub fn find(&mut self, share: f64) -> Option<Found> {
+        let all = self.count + self.hidden;
+        let rank = ((share * all as f64).ceil() as u64).clamp(1, all.max(1));
+        // Counted from the greatest, since hidden values are among the least.
+        let from_top = all.checked_sub(rank)? as usize;
+        if from_top as u64 >= self.count {
             return None;
         }
-        let rank = ((share * self.count as f64).ceil() as u64).clamp(1, self.count);
         if self.is_exact() {
-            let (_, value, _) = self.exact.select_nth_unstable_by(rank as usize - 1, f32::total_cmp);
-            return Some(round(f64::from(*value)));
+            let nth = self.exact.len() - 1 - from_top;
+            return Some(Found::Key(*self.exact.select_nth_unstable(nth).1));
         }
-        let mut seen = self.zeros;
-        if seen >= rank {
-            return Some(0.0);
-        }
-        let mut carries = self.carries.iter().peekable();
-        for (nth, count) in self.buckets.iter().enumerate() {
+        let (mut seen, mut carries) = (0, self.carries.iter().rev().peekable());
+        for (nth, count) in self.buckets.iter().enumerate().rev() {
             let bucket = self.first + nth as i32;
             let carried = carries.next_if(|(carried, _)| *carried == bucket).map_or(0, |(_, times)| u64::from(*times));
             seen += u64::from(*count) + carried * CARRY;
-            if seen >= rank {
-                return Some(round(middle(bucket)));
+            if seen > from_top as u64 {
+                return Some(Found::Bucket(bucket));
             }
         }
-        None
+        Some(Found::Zero)
     }
-}
 
-/// Values are rounded to three digits behind the point, as durations come.
-fn round(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
+    /// The smallest value that so much of all values do not exceed.
+    pub fn of(&mut self, share: f64) -> Option<f64> {
+        self.find(share).map(|found| match found {
+            Found::Key(key) => ms_of(key),
+            // As durations come, with three digits behind the point.
+            Found::Bucket(bucket) => ms_of(key_of(middle(bucket))),
+            Found::Zero => 0.0,
+        })
+    }
 }
 
 /// Bits of a number behind its exponent.
@@ -177,26 +217,36 @@ fn middle(bucket: i32) -> f64 {
 mod tests {
     use super::*;
 
-    fn p95(values: impl Iterator<Item = f32>) -> Option<f64> {
-        let mut percentile = Percentile::new(MAX_EXACT);
-        values.for_each(|value| percentile.add(&[value]));
+    fn p95(values: impl Iterator<Item = u32>) -> Option<f64> {
+        let mut percentile = Percentile::new(65_536);
+        values.for_each(|value| percentile.add(&[key_of(f64::from(value))]));
         percentile.of(0.95)
     }
 
     #[test]
     fn few_values_are_exact_and_many_nearly() {
         assert_eq!(p95(std::iter::empty()), None);
-        assert_eq!(p95((1u8..=100).map(f32::from)), Some(95.0));
+        assert_eq!(p95(1..=100), Some(95.0));
         for at_once in [1, 30, 7_000] {
             let mut percentile = Percentile::new(MAX_EXACT_OF_GROUP);
             percentile.limit(if at_once == 30 { MAX_EXACT_OF_MANY } else { MAX_EXACT_OF_GROUP });
-            let values: Vec<f32> = (1..=200_000u32).map(|value| value as f32).collect();
+            let values: Vec<i32> = (1..=200_000u32).map(|value| key_of(f64::from(value))).collect();
             values.chunks(at_once).for_each(|values| percentile.add(values));
             let found = percentile.of(0.95).unwrap();
             assert!((found / 190_000.0 - 1.0).abs() < 0.01, "{found}");
         }
-        let many = p95((1..=1_000_000u32).map(|value| value as f32)).unwrap();
+        let many = p95(1..=1_000_000).unwrap();
         assert!((many / 950_000.0 - 1.0).abs() < 0.01, "{many}");
+    }
+
+    #[test]
+    fn one_percentile_is_exact_for_a_million_values() {
+        let mut percentile = Percentile::new(MAX_EXACT);
+        let keys: Vec<i32> = (1..=1_000_000u64).map(|nth| key_of((nth * 7919 % 1_000_003) as f64 / 8.0)).collect();
+        keys.chunks(65_536).for_each(|keys| percentile.add(keys));
+        let mut sorted = keys;
+        sorted.sort_unstable();
+        assert_eq!(percentile.of(0.95), Some(ms_of(sorted[949_999])));
     }
 
     #[test]
@@ -212,14 +262,32 @@ mod tests {
     #[test]
     fn values_of_any_size_and_sign_take_bounded_room() {
         let mut percentile = Percentile::new(2);
-        for value in [-5.0, 0.0, 1e-38, 1e38, f32::INFINITY, 0.001, 7.0, 5.0, 6.0] {
-            percentile.add(&[value]);
+        for value in [-5.0, 0.0, 1e-38, 1e38, f64::INFINITY, 0.001, 7.0, 5.0, 6.0] {
+            percentile.add(&[key_of(value)]);
         }
         assert_eq!(percentile.of(0.2), Some(0.0));
         let middle = percentile.of(0.6).unwrap();
         assert!((middle / 6.0 - 1.0).abs() < 0.01, "{middle}");
         assert!(percentile.weight() <= 2 * MAX_BUCKET as usize + 4 * STEP);
-        percentile.add(&[3.0; 10_000]);
+        percentile.add(&[key_of(3.0); 10_000]);
         assert!(percentile.weight() <= 2 * MAX_BUCKET as usize + 5 * STEP, "a frequent value takes no more room");
+    }
+
+    #[test]
+    fn hidden_values_change_nothing_once_it_is_settled() {
+        for max_exact in [MAX_EXACT, 4] {
+            let mut percentile = Percentile::new(max_exact);
+            let keys: Vec<i32> = (1..=1000).map(|value| key_of(f64::from(value))).collect();
+            percentile.add(&keys[990..]);
+            percentile.hide(990);
+            assert!(percentile.find(0.95).is_none(), "fifty values are needed");
+            percentile.reveal(&keys[920..990]);
+            let found = percentile.find(0.95).unwrap();
+            assert!(found.stays(keys[919]) && !found.stays(keys[980]));
+            let before = percentile.of(0.95).unwrap();
+            percentile.reveal(&keys[..920]);
+            assert_eq!(percentile.of(0.95), Some(before));
+            assert!((before / 950.0 - 1.0).abs() < 0.01, "{before}");
+        }
     }
 }

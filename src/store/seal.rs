@@ -237,6 +237,9 @@ fn write_columns(
             if let Some(tallies) = tallies {
                 part.section(Section::ValueSums, nth, &ValueSums::encode(tallies))?;
             }
+            if let Some(tops) = &summary.tops[nth] {
+                part.section(Section::ValueTops, nth, tops)?;
+            }
         }
     }
     for (nth, column) in open.iter_mut().enumerate() {

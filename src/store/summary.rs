@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use super::aggregate::Outcome;
+use super::duration_key::key_of;
 use super::hashing::Seeded;
+use super::value_tops;
 use crate::query::request::Group;
 use crate::units::Timestamp;
 use crate::varint::{put_varint, take_varint};
@@ -90,6 +92,9 @@ impl Tally {
 pub struct Summary {
     /// For each member of [`OF_PART`] the sums of each of its values; none where the member has too many.
     pub of_part: [Option<Vec<Tally>>; OF_PART.len()],
+    /// For each member of [`OF_PART`] the greatest durations of its values, as they are written; none in older parts, and
+    /// where little is saved.
+    pub tops: [Option<Vec<u8>>; OF_PART.len()],
     pub of_chunks: ChunkTallies,
 }
 
@@ -148,7 +153,8 @@ impl Summary {
             take_tallies(&mut bytes, &mut read)?;
             *tallies = (*is_there == 1).then_some(read);
         }
-        Some(Summary { of_part, of_chunks: ChunkTallies::read(bytes, chunks)? })
+        let tops = [const { None }; OF_PART.len()];
+        Some(Summary { of_part, tops, of_chunks: ChunkTallies::read(bytes, chunks)? })
     }
 
     /// The summary as parts before format 4 have it.
@@ -205,6 +211,8 @@ fn take_tallies(bytes: &mut &[u8], out: &mut Vec<Tally>) -> Option<()> {
 /// Collects the sums while a part is written.
 pub struct SummaryWriter {
     of_part: [HashMap<i64, Tally, Seeded>; OF_PART.len()],
+    /// The codes of each event with a duration, and its key.
+    durations: Vec<([u32; OF_PART.len()], i32)>,
     chunk: Vec<Tally>,
     tallies: Vec<Tally>,
     ends: Vec<u32>,
@@ -222,6 +230,7 @@ impl SummaryWriter {
     pub fn new(is_coded: [bool; OF_PART.len() + 1]) -> SummaryWriter {
         SummaryWriter {
             of_part: Default::default(),
+            durations: Vec::new(),
             chunk: Vec::new(),
             tallies: Vec::new(),
             ends: Vec::new(),
@@ -235,6 +244,9 @@ impl SummaryWriter {
         for (nth, (tallies, is_kept)) in kept.filter(|(_, (_, is_kept))| **is_kept) {
             tallies.entry(codes[nth]).or_insert_with(|| Tally::new(codes[nth] as u32)).add(outcome, duration, time);
             *is_kept = tallies.len() <= MAX_VALUES;
+        }
+        if let Some(duration) = duration {
+            self.durations.push((std::array::from_fn(|nth| codes[nth] as u32), key_of(duration)));
         }
         if self.is_kept[OF_PART.len()] {
             let status = codes[OF_PART.len()] as u32;
@@ -261,9 +273,29 @@ impl SummaryWriter {
             tallies.sort_unstable_by_key(|tally| tally.code);
             is_kept[nth - 1].then_some(tallies)
         });
+        let of_member = |(nth, tallies): (usize, &Option<Vec<Tally>>)| tops(nth, tallies.as_ref()?, &self.durations);
+        let mut tops_of = of_part.iter().enumerate().map(of_member);
+        let tops = std::array::from_fn(|_| tops_of.next().flatten());
         let (tallies, ends) = if is_kept[OF_PART.len()] { (self.tallies, self.ends) } else { Default::default() };
-        Summary { of_part, of_chunks: ChunkTallies { tallies, ends } }
+        Summary { of_part, tops, of_chunks: ChunkTallies { tallies, ends } }
     }
+}
+
+/// The greatest durations of the nth member's values.
+fn tops(nth: usize, tallies: &[Tally], durations: &[([u32; OF_PART.len()], i32)]) -> Option<Vec<u8>> {
+    let mut places = vec![0; tallies.last()?.code as usize + 1];
+    let mut end = 0;
+    for tally in tallies {
+        places[tally.code as usize] = end;
+        end += tally.durations as usize;
+    }
+    let mut keys = vec![0; end];
+    for (codes, key) in durations {
+        let place = &mut places[codes[nth] as usize];
+        keys[*place] = *key;
+        *place += 1;
+    }
+    value_tops::encode(tallies, &mut keys)
 }
 
 #[cfg(test)]
@@ -285,7 +317,7 @@ mod tests {
                 }
                 writer.end_chunk();
             }
-            let summary = writer.finish();
+            let summary = Summary { tops: Default::default(), ..writer.finish() };
             let read = Summary::read(&summary.encode(), events.len().div_ceil(256));
             prop_assert_eq!(read.as_ref(), Some(&summary));
             let of_chunks = ChunkTallies::read(&summary.of_chunks.encode(), events.len().div_ceil(256));
