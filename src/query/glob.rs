@@ -74,6 +74,12 @@ impl Glob {
         find(json, self.probe.as_bytes()).is_some() || memchr::memmem::find(json, b"\\u").is_some()
     }
 
+    /// Whether a whole ASCII text of so many bytes can be this.
+    pub fn may_have_len(&self, len: usize) -> bool {
+        let least: usize = self.parts.iter().map(String::len).sum();
+        if self.parts.len() == 1 { least == len } else { least <= len }
+    }
+
     /// Whether a text in which all bytes are of this kind could contain the parts.
     pub fn may_be_in(&self, is_of_kind: impl Fn(u8) -> bool) -> bool {
         self.parts.iter().all(|part| part.bytes().all(&is_of_kind))

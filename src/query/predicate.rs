@@ -257,6 +257,16 @@ impl AnywhereTest {
         any_string(value, &mut |inside| self.0.finds(inside))
     }
 
+    /// Whether the test can be true of a member with this name and a text of so many bytes.
+    pub fn may_accept_text(&self, name: &str, len: usize) -> bool {
+        let is_unique = UNIQUE.iter().any(|one| KNOWN[one.0 as usize] == name);
+        match &self.0 {
+            _ if !is_unique => true,
+            Matcher::Contains(glob) | Matcher::Is { glob, .. } => glob.may_have_len(len),
+            _ => false,
+        }
+    }
+
     /// Whether the test can be true of a value that stands within these bytes, beside others.
     pub fn may_accept_within(&self, json: &[u8]) -> bool {
         match &self.0 {

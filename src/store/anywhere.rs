@@ -49,7 +49,10 @@ impl Anywhere {
                 }
                 Encoding::Number { .. } => false,
                 Encoding::Time { .. } | Encoding::SameTime { .. } => test.may_accept(is_of_time),
-                Encoding::Uuid | Encoding::DerivedId => test.may_accept(is_of_uuid),
+                // Nobody knows a part of an event's own id.
+                Encoding::Uuid | Encoding::DerivedId => {
+                    test.may_accept(is_of_uuid) && test.may_accept_text(&described.name, UUID_BYTES)
+                }
             };
             let values = match described.encoding {
                 Encoding::Text => Values::Text(part.text_number(column)),
@@ -150,6 +153,73 @@ fn is_of_time(byte: u8) -> bool {
     byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.' | b't' | b'z')
 }
 
+const UUID_BYTES: usize = 36;
+
 fn is_of_uuid(byte: u8) -> bool {
     byte.is_ascii_hexdigit() || byte == b'-'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::Encoding;
+    use super::super::tests::{Folder, Stored, all, filter, later, plain};
+    use super::super::{Options, Store};
+    use crate::event::Raw;
+    use crate::query::request::CountLimit;
+
+    #[test]
+    fn random_identifiers_are_found_by_their_parts_and_an_own_id_as_a_whole() {
+        let folder = Folder::new();
+        let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        let uuid = |n: u64| {
+            let random = u128::from(n).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+            let (high, low) = ((random >> 64) as u64, random as u64);
+            format!(
+                "{:08x}-{:04x}-4{:03x}-9{:03x}-{:012x}",
+                high >> 32,
+                high >> 16 & 0xffff,
+                high & 0xfff,
+                low >> 48 & 0xfff,
+                low & 0xffff_ffff_ffff
+            )
+        };
+        // So many that no dictionary has them all.
+        let events: Vec<Stored> = (1..=16_000)
+            .map(|n| {
+                let line = format!(r#"{{"id":"{}","request_id":"{}","code":"x = {n}"}}"#, uuid(n), uuid(n + 100_000));
+                plain(n, &if n == 77 { line.replace(&uuid(77), "not-an-id") } else { line })
+            })
+            .collect();
+        store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("they are stored");
+        store.seal_now().expect("a part is made");
+        let part = store.snapshot().parts[0].clone();
+        let encoding = |name: &str| part.column(name).map(|(_, column)| column.encoding);
+        assert_eq!((encoding("id"), encoding("request_id")), (Some(Encoding::Uuid), Some(Encoding::Uuid)));
+        let (id, request) = (uuid(4711), uuid(104_711));
+        for query in [
+            id.clone(),
+            format!("\"{}\"", &id[..8]),
+            format!("id:{}*", &id[..6]),
+            format!("{}*", &id[..6]),
+            "not-an-id".to_owned(),
+            "not-an*".to_owned(),
+            request.to_uppercase(),
+            format!("\"{}\"", &request[..8]),
+            format!("\"{}\"", &request[9..20]),
+            format!("request_id:{request}"),
+            format!("request_id:{}*", &request[..7]),
+            "4711".to_owned(),
+            "*77*9a*".to_owned(),
+        ] {
+            let filter = filter(&query);
+            let parsed = filter.query.clone().expect("a query");
+            let wanted = events.iter().filter(|event| parsed.matches_line(Raw::valid(event.line.as_bytes()))).count();
+            let found = store.snapshot().count(&filter, &all(), CountLimit::Exact, later()).expect("a count");
+            assert_eq!(found.count, wanted as u64, "{query}");
+        }
+        for event in [&events[4710], &events[76]] {
+            let row = store.snapshot().by_seq(event.seq, &all()).expect("read").expect("it is there");
+            assert_eq!(String::from_utf8(row.line).expect("text"), event.line);
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::hashing::Seeded;
 use super::layout::{Column, Encoding, Shape};
 use super::members::LineShape;
+use super::text::BLOCK_ROWS;
 use super::value::{MAX_SCALE, NumberStyle, plain_number, quoted_time, quoted_uuid};
 use crate::event::Id;
 
@@ -122,6 +123,14 @@ impl Shapes {
 const CHECKED_FIRST: usize = 64;
 const CHECKED_STEP: usize = 8;
 
+/// Of so many values the first [`BLOCK_ROWS`] show how often an identifier is there again within a block of texts.
+const NEAR_STEP: usize = 512;
+/// Bytes of a random UUID in a block of texts, and of one that the block already has.
+const UUID_IN_TEXT: usize = 19;
+const UUID_AGAIN: usize = 4;
+
+const MAX_LAST: usize = 128;
+
 /// What the values of one column have in common.
 #[derive(Default)]
 pub struct Stats {
@@ -129,6 +138,8 @@ pub struct Stats {
     pub count: usize,
     bytes: usize,
     distinct: HashSet<u64, Seeded>,
+    /// The value before, unless it is long: many members seldom change.
+    last: Vec<u8>,
     distinct_bytes: usize,
     is_diverse: bool,
     /// How many were looked at as numbers, times and UUIDs.
@@ -146,8 +157,33 @@ pub struct Stats {
     digits: u32,
     same_times: usize,
     uuids: usize,
+    /// How many of them have the version of random ones: others share most of their digits with their neighbours.
+    random_uuids: usize,
     derived_ids: usize,
     nulls: usize,
+    near: Near,
+}
+
+/// How often a random UUID is there again among its neighbours.
+#[derive(Default)]
+struct Near {
+    hashes: Vec<u64>,
+    seen: usize,
+    again: usize,
+}
+
+impl Near {
+    fn add(&mut self, nth: usize, hash: impl FnOnce() -> u64) {
+        if nth >= BLOCK_ROWS {
+            return self.hashes.clear();
+        }
+        let hash = hash();
+        self.seen += 1;
+        match self.hashes.contains(&hash) {
+            true => self.again += 1,
+            false => self.hashes.push(hash),
+        }
+    }
 }
 
 impl Stats {
@@ -158,6 +194,9 @@ impl Stats {
         self.nulls += usize::from(value == b"null");
         if !self.is_diverse {
             self.add_distinct(value, hasher);
+        }
+        if is_random_uuid(value) {
+            self.near.add((self.count - 1) % NEAR_STEP, || hasher.hash_bytes(value));
         }
         if self.count > CHECKED_FIRST && !self.count.is_multiple_of(CHECKED_STEP) {
             return;
@@ -171,6 +210,13 @@ impl Stats {
     }
 
     fn add_distinct(&mut self, value: &[u8], hasher: Seeded) {
+        if self.last == value {
+            return;
+        }
+        self.last.clear();
+        if value.len() <= MAX_LAST {
+            self.last.extend_from_slice(value);
+        }
         if self.distinct.insert(hasher.hash_bytes(value)) {
             self.distinct_bytes += value.len();
             let is_too_much = self.distinct.len() > MAX_DISTINCT || self.distinct_bytes > MAX_DICTIONARY_BYTES;
@@ -211,6 +257,7 @@ impl Stats {
             self.same_times += usize::from(digits == self.digits && micros == time);
         } else if let Some(bits) = quoted_uuid(value) {
             self.uuids += 1;
+            self.random_uuids += usize::from(is_random_uuid(value));
             self.derived_ids += usize::from(derived == Some(Id(bits)));
         }
     }
@@ -247,7 +294,15 @@ impl Stats {
             return self.column(Encoding::Time { digits }, rows);
         }
         // Short values compress worse than long ones.
-        let packed = if self.bytes < self.count * 32 { self.bytes * 6 / 10 } else { self.bytes * 3 / 10 };
+        let packed = match self.bytes {
+            // Random digits do not compress; only what is there again does.
+            _ if most(self.random_uuids) => {
+                let saved = self.count * (UUID_IN_TEXT - UUID_AGAIN) * self.near.again / self.near.seen.max(1);
+                self.count * (UUID_IN_TEXT - 1) - saved
+            }
+            bytes if bytes < self.count * 32 => bytes * 6 / 10,
+            bytes => bytes * 3 / 10,
+        };
         let mut best = (packed + self.count, Encoding::Text);
         let mut offer = |cost: usize, encoding: Encoding| {
             if cost < best.0 {
@@ -273,6 +328,11 @@ impl Stats {
         }
         self.column(best.1, rows)
     }
+}
+
+/// Whether a value may be a UUID of version 4, by its length and the digit of the version.
+fn is_random_uuid(value: &[u8]) -> bool {
+    value.len() == 38 && value[15] == b'4'
 }
 
 #[cfg(test)]
@@ -311,6 +371,22 @@ mod tests {
             chosen("at", &many(|n| format!("\"2025-01-01T00:{:02}:00.500Z\"", n % 60))),
             Encoding::Time { digits: 3 }
         );
+        let uuid = |n: u32, version: u32| {
+            let random = u128::from(n).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+            format!(
+                "\"{:08x}-{:04x}-{version}{:03x}-8{:03x}-{:012x}\"",
+                random >> 96,
+                random >> 80 & 0xffff,
+                random >> 64 & 0xfff,
+                random >> 52 & 0xfff,
+                random & 0xffff_ffff_ffff
+            )
+        };
+        let uuids = |version: u32| (0..40_000).map(|n| uuid(n, version)).collect::<Vec<_>>();
+        assert_eq!(chosen("request_id", &uuids(4)), Encoding::Uuid);
+        assert_eq!(chosen("request_id", &uuids(7)), Encoding::Text);
+        let again: Vec<String> = (0..60_000).map(|n| uuid(n / 64 * 20 + n % 20, 4)).collect();
+        assert_eq!(chosen("session_id", &again), Encoding::Text, "most are in their block already");
         assert_eq!(
             chosen("code", &many(|n| format!("\"a text of some length, number {n}, which nobody repeats\""))),
             Encoding::Text
