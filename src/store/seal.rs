@@ -174,6 +174,9 @@ struct Open {
     numbers: Vec<i64>,
     uuids: Vec<u8>,
     dictionary: HashMap<Vec<u8>, i64, Seeded>,
+    /// The value before: many members seldom change.
+    last: Vec<u8>,
+    last_code: i64,
     dictionary_values: Vec<u8>,
     /// Which bytes the values of the dictionary have.
     bytes: ByteSet,
@@ -203,6 +206,8 @@ fn write_columns(
                 numbers: Vec::new(),
                 uuids: Vec::new(),
                 dictionary: HashMap::default(),
+                last: Vec::new(),
+                last_code: 0,
                 dictionary_values: Vec::new(),
                 bytes: ByteSet::default(),
                 exception_rows: Vec::new(),
@@ -352,6 +357,16 @@ impl Open {
 
     /// Codes begin at 1; 0 is no value.
     fn code(&mut self, value: &[u8]) -> i64 {
+        if self.last_code > 0 && self.last == value {
+            return self.last_code;
+        }
+        self.last.clear();
+        self.last.extend_from_slice(value);
+        self.last_code = self.code_of_another(value);
+        self.last_code
+    }
+
+    fn code_of_another(&mut self, value: &[u8]) -> i64 {
         if let Some(code) = self.dictionary.get(value) {
             return *code;
         }

@@ -88,8 +88,18 @@ fn day_number(year: i64, month: i64, day: i64) -> Option<i64> {
     let year_of_era = shifted_year.rem_euclid(400);
     let day_of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
     let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
-    let is_date = (1..=12).contains(&month) && civil(days) == (year, month as u32, day as u32);
-    is_date.then_some(days)
+    (1..=days_of_month(year, month)).contains(&day).then_some(days)
+}
+
+/// None of a month that does not exist.
+fn days_of_month(year: i64, month: i64) -> i64 {
+    match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        _ => 0,
+    }
 }
 
 impl From<SystemTime> for Timestamp {
