@@ -46,6 +46,8 @@ pub const COMMANDS: &[Command] = &[
     command("AUTH ", "redis-cli", |line| line.authenticates(line.follows(b"redis-cli"))),
     perhaps("AUTH ", "AUTH", |line| line.authenticates(line.begins())),
     perhaps("go login ", "cargo login ", |line| line.word(2)),
+    perhaps("wandb login ", "wandb login ", |line| line.word(2)),
+    perhaps("kaggle config set ", " key ", |line| line.option(b"-v")),
     perhaps("gem push ", " --key ", |line| line.option(b"--key")),
     command("proxyauth=", "=", |line| line.word(0).and_then(|login| line.behind(login, b':'))),
     command("set-agent-token ", "consul ", |line| line.word(2)),

@@ -40,7 +40,9 @@ impl Engine {
                 Duty::Token(token) => self.tokens[usize::from(token)].is_plausible(raw, at),
                 Duty::Name => assign::is_plausible(reader, at),
                 Duty::Login => {
-                    raw[at..raw.len().min(at + 60)].iter().any(|b| b":/".contains(b)) || raw[..at].ends_with(b" to ")
+                    raw[at..raw.len().min(at + 60)].iter().any(|b| b":/".contains(b))
+                        || raw[..at].ends_with(b" to ")
+                        || raw[at..].len() > 5 && raw[at..at + 5].eq_ignore_ascii_case(b"creds")
                 }
                 Duty::Port => places::pgpass(reader, at).is_some(),
                 Duty::Call => assign::is_plausible_call(raw, at),

@@ -16,7 +16,7 @@ use super::*;
 use crate::event::{Batch, Provenance, Scanner, Seed};
 use crate::units::Timestamp;
 
-fn engine() -> &'static Engine {
+pub(super) fn engine() -> &'static Engine {
     static ENGINE: LazyLock<Engine> =
         LazyLock::new(|| Engine::new(&Settings::default()).expect("the built-in rules are right"));
     &ENGINE
@@ -54,7 +54,7 @@ fn redacted(engine: &Engine, lines: &[&str]) -> (Vec<String>, Report) {
     (lines, report)
 }
 
-fn one(engine: &Engine, line: &str) -> String {
+pub(super) fn one(engine: &Engine, line: &str) -> String {
     redacted(engine, &[line]).0.remove(0)
 }
 

@@ -57,6 +57,7 @@ const CALLS: &[Call] = &[
     password("mysql_connect", Third), password("mysqli_connect", Third), password("mysql.connect", Third),
     password("mysqldb.connect", Third), password("psycopg2.connect", Third), password("dbi->connect", Third), password("dbinterface.connect", Fourth),
     password("url.create", Third), password("smbconnection", Second), password("key_set_with_value", Third),
+    password("cx_oracle.connect", Second), password("oracledb.connect", Second), password("ldap3.connection", Third),
     perhaps(".connect", Third), password("ldap_bind", Third), password("bind_s", Second), perhaps("^ftp", Third),
     password(".login", Second), perhaps("^login", Second), perhaps("authenticate", Second),
     password("auth_basic", Second), password("basicauth", Second), password("basic_auth", Second), password("digestauth", Second),
@@ -72,7 +73,7 @@ const CALLS: &[Call] = &[
     chars(".load", Second), chars(".init", Second), chars(".store", Second), chars("getkey", Second),
     chars("pbekeyspec", First), chars("passwordprotection", First), chars("setkeyentry", Third),
     key("createhmac", Second), key("hmac.new", First), key("secretkeyspec", First), key("aes.new", First),
-    key("cookieparser", First),
+    key("cookieparser", First), key("oauthhandler", Second), key("oauth1handler", Second),
 ];
 
 /// Where the filter looks for these names, in the notation of shapes.
@@ -80,7 +81,7 @@ const CALLS: &[Call] = &[
 pub const CALL_WINDOWS: &[&str] = &[
     "nect(", "getco", "pdo(", "sqli(", "bind(", "ogin(", "cate(", "auth(", "asic(", "ials(", "tial(",
     "rdaut", "thpro", "user(", "dd_pa", "rypt(", "sp_ad", "sp_pa", "jwt.[edsv]", "ernet", "hmac(", "mac.n", "ftp(",
-    "l.cre", "bconn", "th_va", "eyspe", "aes.n", "eparse", "ochar",
+    "l.cre", "bconn", "th_va", "eyspe", "aes.n", "eparse", "ochar", "nd_s(", "3.con", "uthha", "th1ha",
 ];
 
 /// How long the name of a call is at most, and how far its arguments are read.
@@ -192,11 +193,20 @@ pub fn call_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     }
 }
 
-/// `login(key="x")`
+/// `login(key="x")`, `jwt.decode(token, key="x")`
 fn named_key(reader: &Reader<'_>, call: &Call, open: usize) -> Option<Literal> {
-    let rest = reader.text[open..].trim_ascii_start();
-    let equals = reader.text.len() - rest.strip_prefix(b"key=")?.len();
-    call.name.ends_with("login").then(|| literal(reader, equals)).flatten()
+    let text = reader.text;
+    let mut at = open;
+    if call.name.starts_with("jwt.") {
+        let reach = text.len().min(open + MAX_ARGUMENTS);
+        let end = end_of_argument(text, open, reach);
+        reader.charge((end - open) / 4);
+        at = end + usize::from(text.get(end) == Some(&b','));
+    } else if !call.name.ends_with("login") {
+        return None;
+    }
+    let rest = text[at..].trim_ascii_start();
+    literal(reader, text.len() - rest.strip_prefix(b"key=")?.len())
 }
 
 /// `authenticate('PLAIN', lambda x: b'\0bob\0x')`: what stands behind the last zero.
@@ -263,4 +273,34 @@ fn end_of_argument(text: &[u8], from: usize, reach: usize) -> usize {
         }
     }
     reach
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::redaction::tests::{engine, one};
+
+    #[test]
+    fn the_secret_of_every_call_is_found() {
+        const SECRET: &str = "gT7rQ2mX9kLw4vB8";
+        for call in CALLS {
+            let name = call.name.strip_prefix('^').unwrap_or(call.name);
+            let name = if name.starts_with('.') { format!("x{name}") } else { name.to_owned() };
+            let secret = if call.chars { format!("\"{SECRET}\".toCharArray()") } else { format!("\"{SECRET}\"") };
+            let before = match call.argument {
+                First => 0,
+                Second => 1,
+                Third => 2,
+                Fourth => 3,
+                Last => 4,
+            };
+            let mut arguments = vec!["\"bob\""; before];
+            arguments.push(&secret);
+            if call.name == "^crypt" {
+                arguments.push("gen_salt('bf')");
+            }
+            let event = serde_json::json!({ "code": format!("{name}({})", arguments.join(", ")) }).to_string();
+            assert!(!one(engine(), &event).contains(SECRET), "{event}");
+        }
+    }
 }

@@ -51,6 +51,8 @@ const ASSIGN: &[&str] = &[
     ":::=", "::=", "||=", "&&=", "??=", "<<-", "<<<", "=>", ":=", ":-", "?=", ".=", "+=", "<-", "＝", "??", "||", "?:",
 ];
 const COMPARE: &[&str] = &["===", "!==", "==", "!=", "=~", "<>"];
+/// The longest user of a statement, its quotes and host included.
+const MAX_USER: usize = 100;
 /// The longest type that is looked past.
 const MAX_TYPE: usize = 48;
 
@@ -75,6 +77,12 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
             Some(b']') if name.quotes.is_none() && !text[..name.range.start].ends_with(b"[") => break,
             Some(b']' | b'?' | b'!' | b'*') if text.get(at + 1) != Some(&b'=') || text[at] == b']' => at += 1,
             Some(b')') if name.quotes.is_some() && FILLS.iter().any(|call| text[at..].starts_with(call.as_bytes())) => {
+                let len = text[at..].iter().position(|b| *b == b'(').expect("a call has a bracket");
+                return Some(Operator { sets: true, ..Operator::new(Sign::Compare, at + len + 1) });
+            }
+            Some(b'.')
+                if name.quotes.is_none() && FILLS.iter().any(|call| text[at..].starts_with(&call.as_bytes()[1..])) =>
+            {
                 let len = text[at..].iter().position(|b| *b == b'(').expect("a call has a bracket");
                 return Some(Operator { sets: true, ..Operator::new(Sign::Compare, at + len + 1) });
             }
@@ -115,6 +123,9 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         && let Some(len) = starts(COMPARE)
     {
         return Some(make(Sign::Compare, len));
+    }
+    if let Some(end) = past_set_user(text, name, to) {
+        return Some(Operator::new(Sign::Assign, end));
     }
     if let Some(end) = past_phrase(text, name, at) {
         return Some(Operator { mentions: true, ..make(Sign::Space, end - to) });
@@ -247,6 +258,18 @@ fn closing_markup(rest: &[u8]) -> usize {
         }
         _ => 0,
     }
+}
+
+/// `SET PASSWORD FOR 'bob'@'h' = 'x'`: behind the sign.
+fn past_set_user(text: &[u8], name: &Name, at: usize) -> Option<usize> {
+    let is = |part: Option<&[u8]>, word: &[u8]| part.is_some_and(|part| part.eq_ignore_ascii_case(word));
+    let start = name.range.start;
+    if !is(text.get(at..at + 4), b"for ") || !is(text.get(start.wrapping_sub(4)..start), b"set ") {
+        return None;
+    }
+    let user = &text[at + 4..text.len().min(at + 4 + MAX_USER)];
+    let end = user.iter().position(|b| const { &ByteSet::of(b"=\n;") }.has(b))?;
+    (user[end] == b'=').then_some(at + 4 + end + 1)
 }
 
 /// `IDENTIFIED BY 'x'`, `IDENTIFIED WITH plugin BY 'x'`, in a statement about a user.

@@ -227,7 +227,12 @@ pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         return;
     }
     if [&b"login"[..], b"logins", b"creds"].iter().any(|known| word.eq_ignore_ascii_case(known)) {
-        found.extend(login(reader, at - before..at + after));
+        match login(reader, at - before..at + after) {
+            Some(password) => found.push(password),
+            // `creds = ("bob", "x")`
+            None if word.eq_ignore_ascii_case(b"creds") => super::values(reader, at, found),
+            None => {}
+        }
     }
 }
 

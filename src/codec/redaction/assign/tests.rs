@@ -44,6 +44,8 @@ fn values_are_taken_in_the_forms_programs_write() {
         ("DB_PASSWORD=lM&5S&$Vl33m", "lM&5S&$Vl33m"),
         ("os.getenv(\"DB_PASSWORD\", \"hunter2\")", "hunter2"),
         ("CREATE USER bob IDENTIFIED BY 'hunter2'", "hunter2"),
+        ("SET PASSWORD FOR 'bob'@'%' = 'hunter2';", "hunter2"),
+        ("input_password.send_keys(\"hunter2\")", "hunter2"),
         ("ALTER ROLE bob PASSWORD 'hunter2'", "hunter2"),
         ("password <- \"hunter2\"", "hunter2"),
         ("password = SecretStr(\"hunter2\")", "hunter2"),
