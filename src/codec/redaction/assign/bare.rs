@@ -28,6 +28,43 @@ const TAG_END: usize = 4;
 const COMMA_END: usize = 40;
 const BAR_END: usize = 41;
 
+/// How the names of types end that hold secrets.
+const TYPES: &[&[u8]] = &[
+    b"Str",
+    b"String",
+    b"Bytes",
+    b"Type",
+    b"Types",
+    b"Key",
+    b"KeyTypes",
+    b"Token",
+    b"Field",
+    b"Option",
+    b"Config",
+    b"Provider",
+    b"Credentials",
+    b"Options",
+];
+
+/// `PhantomPinned`: words of letters, each with a capital, and nothing else.
+fn is_camel(value: &[u8]) -> bool {
+    let capitals = value.iter().filter(|b| b.is_ascii_uppercase()).count();
+    let first = value.first().is_some_and(u8::is_ascii_uppercase);
+    first && (2..=value.len() / 3).contains(&capitals) && value.iter().all(u8::is_ascii_alphabetic)
+}
+
+/// `SecretStr`, `_TriStateType`, `PKCS7PrivateKeyTypes`
+fn is_type(value: &[u8]) -> bool {
+    let value = value.strip_prefix(b"_").unwrap_or(value);
+    let begins = value.len() > 6 && value[0].is_ascii_uppercase();
+    begins
+        && value.iter().any(u8::is_ascii_lowercase)
+        && TYPES.iter().any(|end| {
+            let head = value.strip_suffix(*end);
+            head.and_then(<[u8]>::last).is_some_and(|before| before.is_ascii_lowercase() || before.is_ascii_digit())
+        })
+}
+
 /// Where a value without quotes stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
@@ -136,8 +173,32 @@ impl Finder<'_, '_> {
         while range.len() > 1 && ends.contains(&self.text[range.end - 1]) && place != Place::Url {
             range.end -= 1;
         }
+        if self.is_expression(&range, operator) {
+            return None;
+        }
         let role = if operator.mentions && self.is_said_in_other_letters(&range) { Role::Setting } else { role };
         self.may_be(&self.text[range.clone()], role).then(|| self.found(range, why))
+    }
+
+    /// Whether what looks like a word of a setting is none: the type of a member, a variable, a path, a role of a document.
+    fn is_expression(&self, range: &Range<usize>, operator: &Operator) -> bool {
+        let value = &self.text[range.clone()];
+        let rest = &self.text[range.end..];
+        if operator.mentions {
+            // `the password is read from $HOME/.netrc`
+            let path = value.strip_prefix(b"$").is_some_and(|name| name.iter().take(2).all(u8::is_ascii_uppercase));
+            return path || value.starts_with(b"~/");
+        }
+        if operator.sign != Sign::Colon || self.name.quotes.is_some() {
+            return false;
+        }
+        // ``pass :meth:`peek` a value``
+        if value.iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b':' | b'-')) && rest.starts_with(b":`") {
+            return true;
+        }
+        let ends_line = rest.strip_prefix(b",").is_some_and(|rest| matches!(rest.first(), None | Some(b'\n' | b'\r')));
+        let is_name_of_type = value.iter().all(|b| is_name(*b)) && is_type(value);
+        is_name_of_type || ends_line && (value.starts_with(b"__") || is_camel(value))
     }
 
     /// Whether a sentence in another script says a word in Latin letters: `رمز عبور من sunshine است`, `пароль: это sunshine`.

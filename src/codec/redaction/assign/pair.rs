@@ -108,7 +108,7 @@ impl Finder<'_, '_> {
     }
 
     /// Whether the name announces a user and a password: `auth`, `credentials`.
-    fn is_login(&self) -> bool {
+    pub(super) fn is_login(&self) -> bool {
         let name = self.text[self.name.range.clone()].to_ascii_lowercase();
         let login = [&b"auth"[..], b"credentials", b"credential", b"creds"];
         self.name.class == Class::Token && login.iter().any(|word| name.ends_with(word))

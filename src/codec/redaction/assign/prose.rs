@@ -182,7 +182,7 @@ impl Finder<'_, '_> {
 
     /// The last value of a login: `creds: bob / x`, `credentials are bob:x`.
     pub(super) fn pair_of_login(&self) -> Option<Found> {
-        (self.name.class == Class::Token).then(|| login(self.reader, self.name.range.clone())).flatten()
+        self.is_login().then(|| login(self.reader, self.name.range.clone())).flatten()
     }
 }
 
@@ -265,6 +265,10 @@ fn login(reader: &Reader<'_>, name: Range<usize>) -> Option<Found> {
     at += user + ticks(at + user);
     let sign = JOINING.iter().find(|sign| text[at..].starts_with(sign)).filter(|_| user > 0)?;
     at += sign.len();
+    // `credentials: Credentials::new`
+    if text[at - 1..].starts_with(b"::") {
+        return None;
+    }
     word_of_login(reader, at + ticks(at))
 }
 
