@@ -102,7 +102,7 @@ impl Asking<'_> {
             by_value.groups(request, needs, partial, groups)?
         } else if let Some(sums) = ChunkSums::of(place, request, visibility)? {
             // What sums tell is merged at once and not kept.
-            let left = add_sums(sums, request, &candidates, groups)?;
+            let left = add_sums(sums, nth, request, &candidates, groups)?;
             return match left.is_empty() {
                 true => Ok(()),
                 false => add_rows(place, request, visibility, left, partial, groups)?.merge(nth, request, groups),
@@ -118,16 +118,26 @@ impl Asking<'_> {
     /// Adds the durations of a place that were left out and that a percentile may be among.
     fn reveal_place(&self, place: &Place, nth: usize, partial: &mut Partial) -> Result<(), Failed> {
         let Asking { request, visibility, needs, groups, .. } = self;
-        let Some(of_tops) = by_value(place, request, visibility, self.most_tops)? else { return Ok(()) };
+        let candidates = place.candidates(needs)?;
+        let Some(of_tops) = by_value(place, request, visibility, self.most_tops)? else {
+            let Some(mut sums) = ChunkSums::of(place, request, visibility)? else { return Ok(()) };
+            let mut chunks = Vec::new();
+            for chunk in candidates.iter() {
+                if sums.find_chunk(chunk, request, &mut lock(groups))? {
+                    chunks.push(chunk);
+                }
+            }
+            let found = add_rows(place, request, visibility, chunks, partial, groups)?;
+            let told = sums.told()?.into_iter().map(|told| (told.group, told.keys)).collect();
+            return lock(groups).reveal(nth, told, &found);
+        };
         let told = of_tops.groups(request, needs, partial, groups)?;
         let found = match by_value(place, request, visibility, 0)? {
             Some(by_value) => by_value.groups(request, needs, partial, groups)?,
-            None => {
-                let chunks = place.candidates(needs)?.iter().collect();
-                add_rows(place, request, visibility, chunks, partial, groups)?
-            }
+            None => add_rows(place, request, visibility, candidates.iter().collect(), partial, groups)?,
         };
-        lock(groups).reveal(nth, &told, &found)?;
+        let told = lock(groups).numbered(&told);
+        lock(groups).reveal(nth, told, &found)?;
         self.keep(part_within(place, &request.filter).zip(self.question.as_ref()), found);
         Ok(())
     }
@@ -214,6 +224,7 @@ fn by_value<'p>(
 /// Adds what sums tell of a place. Tells which chunks are left.
 fn add_sums(
     mut sums: ChunkSums,
+    place: usize,
     request: &AggregateRequest,
     candidates: &ChunkSet,
     groups: &Mutex<Groups>,
@@ -225,6 +236,7 @@ fn add_sums(
             left.push(chunk);
         }
     }
+    sums.told()?.iter().try_for_each(|told| groups.tell(place, told))?;
     Ok(left)
 }
 

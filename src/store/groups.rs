@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::aggregate::Outcome;
 use super::budget::{Held, Share};
+use super::chunk_tops::Told;
 use super::clock::DAY;
 use super::duration_key::key_of;
 use super::hashing::Seeded;
@@ -94,7 +95,8 @@ impl Groups {
         Groups { numbers: HashMap::default(), groups: Vec::new(), hidden: Vec::new(), share, held: Held::default() }
     }
 
-    fn number(&mut self, key: Keys, request: &AggregateRequest) -> Result<usize, Failed> {
+    /// The number of a group, which may be a new one.
+    pub fn number(&mut self, key: Keys, request: &AggregateRequest) -> Result<usize, Failed> {
         if let Some(known) = self.numbers.get(&key) {
             return Ok(*known);
         }
@@ -173,8 +175,23 @@ impl Groups {
         places
     }
 
+    /// Adds what is told of the durations of a group.
+    pub fn tell(&mut self, place: usize, told: &Told) -> Result<(), Failed> {
+        self.add_durations(told.group, |percentile| percentile.add(&told.keys))?;
+        told.hidden.map_or(Ok(()), |hidden| self.hide(told.group, place, hidden))
+    }
+
+    /// The durations of groups of a place, by their numbers.
+    pub fn numbered(&self, groups: &PartialGroups) -> Vec<(usize, Vec<i32>)> {
+        let mut numbered = Vec::with_capacity(groups.keys.len());
+        groups.each(|key, durations| {
+            numbered.extend(self.numbers.get(key).map(|number| (*number, durations.to_vec())));
+        });
+        numbered
+    }
+
     /// Adds what an unsettled place had not told: of all durations of its groups those that are not among `told`.
-    pub fn reveal(&mut self, place: usize, told: &PartialGroups, all: &PartialGroups) -> Result<(), Failed> {
+    pub fn reveal(&mut self, place: usize, told: Vec<(usize, Vec<i32>)>, all: &PartialGroups) -> Result<(), Failed> {
         let here = self.hidden.iter().filter(|hidden| hidden.place as usize == place);
         let mut left: HashMap<usize, Vec<i32>, Seeded> =
             here.map(|hidden| (hidden.group as usize, Vec::new())).collect();
@@ -186,11 +203,9 @@ impl Groups {
         });
         left.values_mut().for_each(|left| left.sort_unstable());
         let mut told_of: HashMap<usize, Vec<i32>, Seeded> = HashMap::default();
-        told.each(|key, durations| {
-            if let Some(number) = numbers.get(key).filter(|number| left.contains_key(number)) {
-                told_of.entry(*number).or_default().extend_from_slice(durations);
-            }
-        });
+        for (number, durations) in told {
+            told_of.entry(number).or_default().extend(durations);
+        }
         for (number, all) in left {
             let mut told = told_of.remove(&number).unwrap_or_default();
             told.sort_unstable();

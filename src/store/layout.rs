@@ -86,6 +86,8 @@ pub enum Section {
     /// The greatest durations of the values that [`Section::ValueSums`] has sums of, by the same columns; older parts of
     /// format 4 have none, and programs that do not know them pass them by.
     ValueTops = 32,
+    /// The greatest durations of each status, each with its chunk; the same holds.
+    ChunkTops = 33,
 }
 
 /// What can be known of a part without reading its columns.
@@ -318,6 +320,7 @@ impl PartFile {
             Section::NumberIndex,
             Section::NumberLists,
             Section::ValueTops,
+            Section::ChunkTops,
         ];
         self.entries.iter().map(move |entry| {
             let section = known.iter().find(|section| **section as u16 == entry.kind).expect("a kind that is known");

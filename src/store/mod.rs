@@ -21,6 +21,7 @@ mod by_value;
 mod byte_set;
 mod cache;
 mod candidates;
+mod chunk_tops;
 mod chunks;
 mod classes;
 mod clock;

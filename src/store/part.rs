@@ -9,6 +9,7 @@ use super::bits::{CHUNK, Packed};
 use super::bloom::Bloom;
 use super::byte_set::ByteSet;
 use super::cache::{Cache, Key};
+use super::chunk_tops::ChunkTops;
 use super::layout::{
     Column, Encoding, Meta, PARTS_OF_TAIL, PartFile, Section, VERSION, VERSION_OF_POSTINGS, VERSION_OF_VALUE_SUMS,
     damaged,
@@ -355,6 +356,20 @@ impl Part {
             tops.ok_or_else(|| self.damaged("greatest durations of a member cannot be read"))
         };
         self.cache.get(key, ValueTops::weight, read).map(Some)
+    }
+
+    /// The greatest durations of each status, if they are kept.
+    pub fn chunk_tops(&self) -> io::Result<Option<Arc<ChunkTops>>> {
+        let section = Section::ChunkTops;
+        if !self.file.has(section, 0) {
+            return Ok(None);
+        }
+        let key = Key { part: self.number, section: section as u16, column: 0, block: 0 };
+        let read = || {
+            let tops = ChunkTops::read(&self.file.section(section, 0)?);
+            tops.ok_or_else(|| self.damaged("greatest durations by chunk cannot be read"))
+        };
+        self.cache.get(key, ChunkTops::weight, read).map(Some)
     }
 
     fn read_old_summary(&self) -> io::Result<Summary> {

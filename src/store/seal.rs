@@ -238,6 +238,9 @@ fn write_columns(
     }
     if let Some(summary) = sums.finish(row) {
         part.section(Section::Summary, 0, &compressed(&summary.of_chunks.encode())?)?;
+        if let Some(tops) = &summary.tops_of_chunks {
+            part.section(Section::ChunkTops, 0, tops)?;
+        }
         for (nth, tallies) in summary.of_part.iter().enumerate() {
             if let Some(tallies) = tallies {
                 part.section(Section::ValueSums, nth, &ValueSums::encode(tallies))?;

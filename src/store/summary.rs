@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::aggregate::Outcome;
+use super::chunk_tops::{self, InChunk};
 use super::duration_key::key_of;
 use super::hashing::Seeded;
 use super::value_tops;
@@ -96,6 +97,8 @@ pub struct Summary {
     /// where little is saved.
     pub tops: [Option<Vec<u8>>; OF_PART.len()],
     pub of_chunks: ChunkTallies,
+    /// The greatest durations of each status, as they are written; the same holds.
+    pub tops_of_chunks: Option<Vec<u8>>,
 }
 
 /// The sums of each chunk, one after another, and where each chunk's end.
@@ -154,7 +157,8 @@ impl Summary {
             *tallies = (*is_there == 1).then_some(read);
         }
         let tops = [const { None }; OF_PART.len()];
-        Some(Summary { of_part, tops, of_chunks: ChunkTallies::read(bytes, chunks)? })
+        let of_chunks = ChunkTallies::read(bytes, chunks)?;
+        Some(Summary { of_part, tops, of_chunks, tops_of_chunks: None })
     }
 
     /// The summary as parts before format 4 have it.
@@ -213,6 +217,7 @@ pub struct SummaryWriter {
     of_part: [HashMap<i64, Tally, Seeded>; OF_PART.len()],
     /// The codes of each event with a duration, and its key.
     durations: Vec<([u32; OF_PART.len()], i32)>,
+    in_chunks: Vec<InChunk>,
     chunk: Vec<Tally>,
     tallies: Vec<Tally>,
     ends: Vec<u32>,
@@ -231,6 +236,7 @@ impl SummaryWriter {
         SummaryWriter {
             of_part: Default::default(),
             durations: Vec::new(),
+            in_chunks: Vec::new(),
             chunk: Vec::new(),
             tallies: Vec::new(),
             ends: Vec::new(),
@@ -246,7 +252,9 @@ impl SummaryWriter {
             *is_kept = tallies.len() <= MAX_VALUES;
         }
         if let Some(duration) = duration {
-            self.durations.push((std::array::from_fn(|nth| codes[nth] as u32), key_of(duration)));
+            let key = key_of(duration);
+            self.durations.push((std::array::from_fn(|nth| codes[nth] as u32), key));
+            self.in_chunks.push(InChunk { code: codes[OF_PART.len()] as u32, key, chunk: self.ends.len() as u16 });
         }
         if self.is_kept[OF_PART.len()] {
             let status = codes[OF_PART.len()] as u32;
@@ -264,7 +272,7 @@ impl SummaryWriter {
         self.ends.push(self.tallies.len() as u32);
     }
 
-    pub fn finish(self) -> Summary {
+    pub fn finish(mut self) -> Summary {
         let is_kept = self.is_kept;
         let mut nth = 0;
         let of_part = self.of_part.map(|tallies| {
@@ -276,8 +284,10 @@ impl SummaryWriter {
         let of_member = |(nth, tallies): (usize, &Option<Vec<Tally>>)| tops(nth, tallies.as_ref()?, &self.durations);
         let mut tops_of = of_part.iter().enumerate().map(of_member);
         let tops = std::array::from_fn(|_| tops_of.next().flatten());
-        let (tallies, ends) = if is_kept[OF_PART.len()] { (self.tallies, self.ends) } else { Default::default() };
-        Summary { of_part, tops, of_chunks: ChunkTallies { tallies, ends } }
+        let has_chunks = is_kept[OF_PART.len()];
+        let tops_of_chunks = if has_chunks { chunk_tops::encode(&mut self.in_chunks) } else { None };
+        let (tallies, ends) = if has_chunks { (self.tallies, self.ends) } else { Default::default() };
+        Summary { of_part, tops, of_chunks: ChunkTallies { tallies, ends }, tops_of_chunks }
     }
 }
 
@@ -317,7 +327,7 @@ mod tests {
                 }
                 writer.end_chunk();
             }
-            let summary = Summary { tops: Default::default(), ..writer.finish() };
+            let summary = Summary { tops: Default::default(), tops_of_chunks: None, ..writer.finish() };
             let read = Summary::read(&summary.encode(), events.len().div_ceil(256));
             prop_assert_eq!(read.as_ref(), Some(&summary));
             let of_chunks = ChunkTallies::read(&summary.of_chunks.encode(), events.len().div_ceil(256));

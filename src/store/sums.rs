@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::by_value::name_of;
+use super::chunk_tops::{ChunkTops, Served, Told};
 use super::clock::Clock;
 use super::groups::{Failed, Groups, KeyValue, key_value};
 use super::part::{Dictionary, Part};
@@ -18,7 +19,8 @@ use crate::visibility::Visibility;
 const HOUR: i64 = 3600 * 1_000_000;
 
 /// The sums of one part, for a request that they can serve.
-pub struct ChunkSums {
+pub struct ChunkSums<'p> {
+    part: &'p Part,
     statuses: Option<Arc<Dictionary>>,
     clock: Option<Clock>,
     /// Whether each key is a member that no event of the part has.
@@ -26,18 +28,29 @@ pub struct ChunkSums {
     of_chunks: Arc<ChunkTallies>,
     /// The groups that were just met, by bucket and status.
     known: ShortKeys,
+    /// For percentiles: the greatest durations, and the sums that were added.
+    tops: Option<Arc<ChunkTops>>,
+    served: Vec<Served>,
 }
 
 fn is_time(by: &GroupKey) -> bool {
     name_of(by).is_none() && !matches!(by, GroupKey::Field(_))
 }
 
-impl ChunkSums {
-    pub fn of(place: &Place, request: &AggregateRequest, visibility: &Visibility) -> io::Result<Option<ChunkSums>> {
+impl<'p> ChunkSums<'p> {
+    pub fn of(
+        place: &'p Place,
+        request: &AggregateRequest,
+        visibility: &Visibility,
+    ) -> io::Result<Option<ChunkSums<'p>>> {
         let Place::Part(part) = place else { return Ok(None) };
         let filter = &request.filter;
         let is_of_all = filter.equals.is_empty() && visibility.only_user().is_none();
-        if !is_of_all || request.with_percentiles || request.group_by.len() > 2 || !part.has_sums() {
+        if !is_of_all || request.group_by.len() > 2 || !part.has_sums() {
+            return Ok(None);
+        }
+        let tops = if request.with_percentiles { part.chunk_tops()? } else { None };
+        if request.with_percentiles && tops.is_none() {
             return Ok(None);
         }
         // Where events are all of one kind, sums serve also those who ask for that kind.
@@ -49,6 +62,9 @@ impl ChunkSums {
             *is_absent = name_of(by).is_some_and(|name| part.column(name).is_none());
         }
         Ok(Some(ChunkSums {
+            part,
+            tops,
+            served: Vec::new(),
             is_absent,
             of_chunks: part.chunk_sums()?,
             known: ShortKeys::default(),
@@ -65,6 +81,33 @@ impl ChunkSums {
 
     /// Adds a chunk, if all of it belongs to the groups that its sums tell of.
     pub fn add_chunk(&mut self, chunk: usize, request: &AggregateRequest, groups: &mut Groups) -> Result<bool, Failed> {
+        self.serve_chunk(chunk, request, groups, Groups::merge_into)
+    }
+
+    /// Notes the groups of a chunk that was added before. Tells whether it was.
+    pub fn find_chunk(
+        &mut self,
+        chunk: usize,
+        request: &AggregateRequest,
+        groups: &mut Groups,
+    ) -> Result<bool, Failed> {
+        self.serve_chunk(chunk, request, groups, |_, _, _| {})
+    }
+
+    /// What is told of the durations of the chunks that were added.
+    pub fn told(&self) -> io::Result<Vec<Told>> {
+        let Some(tops) = &self.tops else { return Ok(Vec::new()) };
+        let told = tops.told(self.part.chunks(), &self.served);
+        told.ok_or_else(|| self.part.damaged("its greatest durations do not fit its sums"))
+    }
+
+    fn serve_chunk(
+        &mut self,
+        chunk: usize,
+        request: &AggregateRequest,
+        groups: &mut Groups,
+        merge: impl Fn(&mut Groups, usize, &Tally),
+    ) -> Result<bool, Failed> {
         let of_chunks = self.of_chunks.clone();
         let Some(tallies) = of_chunks.chunk(chunk) else { return Ok(false) };
         let first = tallies.iter().map(|tally| tally.first).min().unwrap_or(i64::MAX);
@@ -89,19 +132,26 @@ impl ChunkSums {
         }
         for tally in tallies {
             let short = [bucket.unwrap_or(i64::MIN), i64::from(tally.code)];
-            if let Some(number) = self.known.get(short) {
-                groups.merge_into(number, tally);
-                continue;
+            let number = match self.known.get(short) {
+                Some(number) => number,
+                None => {
+                    let mut keys = [KeyValue::Missing, KeyValue::Missing];
+                    for (nth, by) in self.present(request) {
+                        keys[nth] = match bucket.filter(|_| is_time(by)) {
+                            Some(bucket) => KeyValue::Number(bucket),
+                            None => value_of(self.statuses.as_deref(), tally),
+                        };
+                    }
+                    let number = groups.number(keys, request)?;
+                    self.known.insert(short, number);
+                    number
+                }
+            };
+            merge(groups, number, tally);
+            if self.tops.is_some() && tally.durations > 0 {
+                let Tally { code, durations, .. } = *tally;
+                self.served.push(Served { chunk, code, group: number, durations });
             }
-            let mut keys = [KeyValue::Missing, KeyValue::Missing];
-            for (nth, by) in self.present(request) {
-                keys[nth] = match bucket.filter(|_| is_time(by)) {
-                    Some(bucket) => KeyValue::Number(bucket),
-                    None => value_of(self.statuses.as_deref(), tally),
-                };
-            }
-            let number = groups.merge(keys, tally, request)?;
-            self.known.insert(short, number);
         }
         Ok(true)
     }
@@ -114,4 +164,85 @@ fn dictionary(part: &Part, name: &str) -> io::Result<Option<Arc<Dictionary>>> {
 fn value_of(values: Option<&Dictionary>, tally: &Tally) -> KeyValue {
     let value = values.and_then(|values| values.get(i64::from(tally.code)));
     key_value(value.map(Raw::valid))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::tests::{Folder, START, Stored, all, later, plain};
+    use super::super::{Options, Store};
+    use super::*;
+    use crate::query::request::{Filter, Zone};
+    use crate::units::Timestamp;
+
+    const DAY: i64 = 24 * HOUR;
+
+    /// Days begin within parts and within chunks, and some hours are slow.
+    #[test]
+    fn percentiles_by_time_and_status_are_those_of_a_plain_list() {
+        const EVENTS: i64 = 12_000;
+        let folder = Folder::new();
+        let (store, _) = Store::open(&Options { part_events: 1500, ..Options::new(&folder.0) }).expect("it opens");
+        let time = |n: i64| START + n * 31_000_000;
+        let status = |n: i64| if n % 7 == 0 { "error" } else { "success" };
+        let duration = |n: i64| match n / 750 % 8 {
+            5 => 5_000.0 + (n * 7919 % 10_007) as f64,
+            2 => (n * 7919 % 10_007) as f64 / 1000.0,
+            _ => (n * 7919 % 10_007) as f64 / 4.0 + 1.0,
+        };
+        let event = |n: i64| {
+            let (time, status) = (Timestamp(time(n)), status(n));
+            plain(
+                n as u64 + 1,
+                &format!(r#"{{"timestamp":"{time}","status":"{status}","duration_ms":{}}}"#, duration(n)),
+            )
+        };
+        for from in (0..EVENTS).step_by(500) {
+            let events: Vec<Stored> = (from..from + 500).map(event).collect();
+            store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
+        }
+        store.settle();
+        let parts = store.snapshot().parts.clone();
+        assert!(parts.len() >= 7 && parts.iter().all(|part| part.chunk_tops().is_ok_and(|tops| tops.is_some())));
+        let (day, status_key) = (GroupKey::Day(Zone::default()), GroupKey::Field(vec!["status".to_owned()]));
+        let interval = GroupKey::Interval { micros: 6 * HOUR, zone: Zone::default() };
+        for (group_by, bucket) in [
+            (vec![day.clone(), status_key.clone()], DAY),
+            (vec![day], DAY),
+            (vec![status_key.clone()], i64::MAX),
+            (vec![interval, status_key], 6 * HOUR),
+        ] {
+            let by_status = group_by.iter().any(|by| name_of(by).is_some());
+            let mut wanted: BTreeMap<(i64, &str), Vec<f64>> = BTreeMap::new();
+            for n in 0..EVENTS {
+                let status = if by_status { status(n) } else { "" };
+                wanted.entry((time(n).div_euclid(bucket), status)).or_default().push(duration(n));
+            }
+            let mut p95s: Vec<(u64, f64)> = Vec::new();
+            for durations in wanted.values_mut() {
+                durations.sort_unstable_by(f64::total_cmp);
+                let nth = (durations.len() as f64 * 0.95).ceil() as usize - 1;
+                p95s.push((durations.len() as u64, durations[nth]));
+            }
+            let request = AggregateRequest {
+                filter: Filter::default(),
+                group_by,
+                with_percentiles: true,
+                max_groups: 1000,
+                deadline: later(),
+            };
+            let mut found: Vec<(u64, f64)> = Vec::new();
+            let mut groups = store.snapshot().aggregate(&request, &all()).expect("groups");
+            groups.sort_by(|a, b| a.keys.cmp(&b.keys));
+            found.extend(groups.iter().map(|group| (group.count, group.p95_ms.expect("there are durations"))));
+            assert_eq!(found.len(), p95s.len());
+            for ((count, found), (of, wanted)) in found.iter().zip(&p95s) {
+                assert_eq!(count, of);
+                // Some groups have more values than are kept one by one.
+                let most = if *of > 1024 { wanted * 0.01 } else { 0.0 };
+                assert!((found - wanted).abs() <= most + 0.001, "{:?}: {found} {wanted}", request.group_by);
+            }
+        }
+    }
 }

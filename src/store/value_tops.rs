@@ -13,7 +13,7 @@ const LEAST_SAVED: u64 = 3;
 const OF_ALL: u64 = 20;
 
 /// How many of so many durations are kept: a twentieth, and what chance adds to it in one part of many.
-fn kept_of(durations: u64) -> u64 {
+pub fn kept_of(durations: u64) -> u64 {
     let expected = durations.div_ceil(OF_ALL);
     durations.min(expected + (10 * expected).isqrt() + 1)
 }
