@@ -9,6 +9,7 @@ use super::part::{Part, TextCursor};
 use super::plan::{MAYBE, NO, YES};
 use super::split::WHOLE;
 use super::text::Texts;
+use super::value::UUID_BYTES;
 use crate::event::Raw;
 use crate::query::AnywhereTest;
 
@@ -153,8 +154,6 @@ fn is_of_time(byte: u8) -> bool {
     byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.' | b't' | b'z')
 }
 
-const UUID_BYTES: usize = 36;
-
 fn is_of_uuid(byte: u8) -> bool {
     byte.is_ascii_hexdigit() || byte == b'-'
 }
@@ -166,6 +165,8 @@ mod tests {
     use super::super::{Options, Store};
     use crate::event::Raw;
     use crate::query::request::CountLimit;
+
+    const TIME: &str = "2026-01-02T03:04:05.678Z";
 
     #[test]
     fn random_identifiers_are_found_by_their_parts_and_an_own_id_as_a_whole() {
@@ -186,8 +187,9 @@ mod tests {
         // So many that no dictionary has them all.
         let events: Vec<Stored> = (1..=16_000)
             .map(|n| {
-                let line = format!(r#"{{"id":"{}","request_id":"{}","code":"x = {n}"}}"#, uuid(n), uuid(n + 100_000));
-                plain(n, &if n == 77 { line.replace(&uuid(77), "not-an-id") } else { line })
+                let (id, request) = (uuid(n), uuid(n + 100_000));
+                let line = format!(r#"{{"id":"{id}","timestamp":"{TIME}","request_id":"{request}","code":"x = {n}"}}"#);
+                plain(n, &if n == 77 { line.replace(&id, "not-an-id").replace(TIME, "yesterday") } else { line })
             })
             .collect();
         store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("they are stored");
@@ -203,6 +205,9 @@ mod tests {
             format!("{}*", &id[..6]),
             "not-an-id".to_owned(),
             "not-an*".to_owned(),
+            TIME.to_owned(),
+            "yesterday".to_owned(),
+            "2026".to_owned(),
             request.to_uppercase(),
             format!("\"{}\"", &request[..8]),
             format!("\"{}\"", &request[9..20]),

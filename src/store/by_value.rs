@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use super::aggregate::{Outcome, outcome};
 use super::bits::Packed;
 use super::candidates::Needs;
 use super::duration_key::key_of;
@@ -77,8 +78,34 @@ pub fn count(place: &Place, filter: &Filter, visibility: &Visibility) -> io::Res
             let Some(sums) = sums.as_ref() else { return Ok(None) };
             return Ok(Some(tallies(part, sums, &accepted)?.iter().map(|(_, tally)| tally.count).sum()));
         }
+        if let Some([accepted, statuses]) = rows.accepted_by_two([column(name), column(OF_CHUNKS)])
+            && let Some(count) = count_of(part, &statuses)?
+        {
+            let sums = part.value_sums(member)?;
+            let Some(sums) = sums.as_ref() else { return Ok(None) };
+            return Ok(Some(tallies(part, sums, &accepted)?.iter().map(|(_, tally)| count(tally)).sum()));
+        }
     }
     Ok(None)
+}
+
+/// Which of the counts of a sum.
+type CountOf = fn(&Tally) -> u64;
+
+/// What sums count of events with these statuses, if these are all that mean success, or all that mean an error.
+fn count_of(part: &Part, accepted: &Accepted) -> io::Result<Option<CountOf>> {
+    let Accepted::Codes(codes) = accepted else { return Ok(Some(|tally| tally.count)) };
+    let Some((column, _)) = part.column(OF_CHUNKS) else { return Ok(Some(|_| 0)) };
+    let statuses = part.dictionary(column)?;
+    let outcome_of = |nth: usize| outcome(statuses.get(nth as i64 + 1).map(Raw::valid));
+    let is_all = |of: Outcome| codes.iter().enumerate().all(|(nth, accepted)| *accepted == (outcome_of(nth) == of));
+    Ok(match codes.contains(&true) {
+        false => Some(|_| 0),
+        true if codes.len() != statuses.len() => None,
+        true if is_all(Outcome::Error) => Some(|tally| tally.errors),
+        true if is_all(Outcome::Success) => Some(|tally| tally.successes),
+        true => None,
+    })
 }
 
 /// The sums of the values that are accepted, each with its place among all.
@@ -413,7 +440,7 @@ mod tests {
             prop_assert!(events.is_empty() || sums.snapshot().parts.iter().all(|part| part.has_sums()));
             let mut asked = 0;
             for visibility in [all(), Visibility::Own("سارا".into())] {
-                for query in ["", "user_id:ali", "user_id:ALI status:error", "-status:nothing", "event_type:only", "user_id:nobody", "status:error", "user_id:(ali OR reza)", "has:user_id"] {
+                for query in ["", "user_id:ali", "user_id:ALI status:error", "-status:nothing", "event_type:only", "user_id:nobody", "status:error", "user_id:(ali OR reza)", "has:user_id", "user_id:ali status:(error OR lost)", "status:success user_id:(ali OR reza)", "event_type:first status:success", "user_id:ali status:(error OR success)", "-user_id:ali status:error"] {
                     for equals in [None, Some(("user_id", "Reza")), Some(("event_type", "first")), Some(("absent", "x"))] {
                         let mut filter = filter(query);
                         filter.equals.extend(equals.map(|(name, value)| (name.to_owned(), value.to_owned())));

@@ -1,6 +1,7 @@
 //! Which chunks may match a query, from hashes alone: false positives, no false negatives.
 
 use std::io;
+use std::sync::Arc;
 
 use super::chunks::ChunkSet;
 use super::grams::{
@@ -22,8 +23,18 @@ pub enum Needs {
     Loose(u32),
     /// A number behind a character, in any text but a random identifier.
     Number(u16),
+    /// The whole text of a member of which nearly each event has another.
+    Unique(Unique),
     All(Vec<Needs>),
     Any(Vec<Needs>),
+}
+
+/// A text, a member that may be it, and the hash of both.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unique {
+    pub name: &'static str,
+    pub text: Arc<str>,
+    pub hash: u32,
 }
 
 /// Where a place keeps what its chunks have.
@@ -32,6 +43,8 @@ pub trait Index {
     fn loose(&mut self, hash: u32) -> io::Result<ChunkSet>;
     /// Those of some chunks that may have a number.
     fn number(&mut self, number: u16, within: &ChunkSet) -> io::Result<ChunkSet>;
+    /// Those where a member may be a text.
+    fn unique(&mut self, unique: &Unique) -> io::Result<ChunkSet>;
 }
 
 /// What every chunk with a matching event has. The text of a query tells nothing to a reader who sees own events only:
@@ -103,7 +116,8 @@ fn whole_of_unique(text: &str) -> Needs {
     if !has_term(text) {
         return Needs::Anything;
     }
-    Needs::Any(["id", "timestamp", "received_at"].map(|name| Needs::Hash(term(name.as_bytes(), text))).to_vec())
+    let of_member = |name: &'static str| Unique { name, text: text.into(), hash: term(name.as_bytes(), text) };
+    Needs::Any(["id", "timestamp", "received_at"].map(|name| Needs::Unique(of_member(name))).to_vec())
 }
 
 fn of_value(pattern: &Pattern, field: &FieldTest, names: &[&str]) -> Needs {
@@ -181,6 +195,10 @@ impl Needs {
                 Ok(set)
             }
             Needs::Number(number) => index.number(*number, &set),
+            Needs::Unique(unique) => {
+                set.intersect(&index.unique(unique)?);
+                Ok(set)
+            }
             Needs::All(parts) => parts.iter().try_fold(set, |set, part| part.within(set, index)),
             Needs::Any(parts) => {
                 let mut found = ChunkSet::none(set.len());
@@ -199,6 +217,7 @@ impl Needs {
             Needs::Hash(hash) => hashes.exact.contains(*hash),
             Needs::Loose(hash) => hashes.loose.contains(*hash),
             Needs::Number(number) => hashes.numbers.contains(*number),
+            Needs::Unique(unique) => hashes.exact.contains(unique.hash),
             Needs::All(parts) => parts.iter().all(|part| part.is_in(hashes)),
             Needs::Any(parts) => parts.iter().any(|part| part.is_in(hashes)),
         }

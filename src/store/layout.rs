@@ -18,6 +18,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, pread};
 use serde::{Deserialize, Serialize};
 
 use super::IMPORTED;
@@ -331,8 +333,7 @@ impl PartFile {
     /// A whole section, as it was written.
     pub fn section(&self, kind: Section, column: usize) -> io::Result<Vec<u8>> {
         let entry = self.entry(kind, column).ok_or_else(|| damaged(&self.path, "a section is missing"))?;
-        let mut bytes = vec![0; entry.len as usize];
-        self.file.read_exact_at(&mut bytes, entry.at)?;
+        let bytes = self.read(entry.at, entry.len as usize)?;
         if crc32c::crc32c(&bytes) != entry.crc {
             return Err(damaged(&self.path, &format!("section {kind:?} does not fit its checksum")));
         }
@@ -345,8 +346,21 @@ impl PartFile {
         if at.saturating_add(len as u64) > u64::from(entry.len) {
             return Err(damaged(&self.path, &format!("a block lies outside of section {kind:?}")));
         }
-        let mut bytes = vec![0; len];
-        self.file.read_exact_at(&mut bytes, entry.at + at)?;
+        self.read(entry.at + at, len)
+    }
+
+    /// Reads into memory that nobody has zeroed before.
+    fn read(&self, at: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let from = at + bytes.len() as u64;
+            match pread(&self.file, spare_capacity(&mut bytes), from) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        bytes.truncate(len);
         Ok(bytes)
     }
 }

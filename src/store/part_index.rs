@@ -3,12 +3,13 @@
 use std::io;
 
 use super::cache::Key;
-use super::candidates::Index;
+use super::candidates::{Index, Unique};
 use super::chunks::ChunkSet;
-use super::layout::{LOOSE, Section, UNIT_CHUNKS, VERSION_OF_POSTINGS};
+use super::layout::{Encoding, LOOSE, Section, UNIT_CHUNKS, VERSION_OF_POSTINGS};
 use super::numbers::NumberIndex;
 use super::part::Part;
 use super::postings::{PostingsIndex, Stretch};
+use super::value::UUID_BYTES;
 
 impl Index for &Part {
     fn hash(&mut self, hash: u32) -> io::Result<ChunkSet> {
@@ -44,6 +45,26 @@ impl Index for &Part {
         let read = |at: u64, len: usize| self.file.slice(Section::NumberLists, 0, at, len);
         index.chunks_within(number, within, read)?.ok_or_else(|| self.damaged("its numbers cannot be read"))
     }
+
+    /// One hash in a hundred is that of something which every chunk has, and nothing but the texts of all of them would
+    /// show that no id is this word: the column shows it at once.
+    fn unique(&mut self, Unique { name, text, hash }: &Unique) -> io::Result<ChunkSet> {
+        // Where some line is kept whole the columns do not have all of it.
+        let is_possible = !self.has_sums()
+            || self.column(name).is_some_and(|(column, described)| {
+                self.file.has(Section::ExceptionRows, column as usize)
+                    || match described.encoding {
+                        Encoding::Uuid | Encoding::DerivedId => text.len() == UUID_BYTES,
+                        Encoding::Time { .. } | Encoding::SameTime { .. } => text.starts_with(is_of_year),
+                        _ => true,
+                    }
+            });
+        if is_possible { self.hash(*hash) } else { Ok(ChunkSet::none(self.chunks())) }
+    }
+}
+
+fn is_of_year(c: char) -> bool {
+    c.is_ascii_digit() || matches!(c, '-' | '+')
 }
 
 impl Part {

@@ -78,6 +78,25 @@ impl<'a> RowFilter<'a> {
             .try_fold(Accepted::All, |all, plan| plan.map(|plan| all.and(plan)))
     }
 
+    /// The same where the codes of two columns tell all of it together: those of each.
+    pub fn accepted_by_two(&self, columns: [Option<u32>; 2]) -> Option<[Accepted; 2]> {
+        let Place::Part(part) = self.place else { return None };
+        let shapes = part.has_sums().then_some(part.meta.shapes.len())?;
+        let mut accepted = [Accepted::All, Accepted::All];
+        let mut left: Vec<&Plan> = self.equals.iter().chain([&self.plan]).collect();
+        while let Some(plan) = left.pop() {
+            let of_column = |nth: usize| plan.by_codes(columns[nth], shapes).map(|found| (nth, found));
+            match (of_column(0).or_else(|| of_column(1)), plan) {
+                (Some((nth, found)), _) => {
+                    accepted[nth] = std::mem::replace(&mut accepted[nth], Accepted::All).and(found);
+                }
+                (None, Plan::And(parts)) => left.extend(parts),
+                (None, _) => return None,
+            }
+        }
+        Some(accepted)
+    }
+
     /// Whether lines are looked at, which costs more than columns do.
     pub fn reads_lines(&self) -> bool {
         matches!(self.place, Place::Tail(_)) || self.plan.is_open() || self.equals.iter().any(Plan::is_open)

@@ -6,7 +6,7 @@ use super::hashing::Seeded;
 use super::layout::{Column, Encoding, Shape};
 use super::members::LineShape;
 use super::text::BLOCK_ROWS;
-use super::value::{MAX_SCALE, NumberStyle, plain_number, quoted_time, quoted_uuid};
+use super::value::{MAX_SCALE, NumberStyle, UUID_BYTES, plain_number, quoted_time, quoted_uuid};
 use crate::event::Id;
 
 /// The most shapes and columns of a part; a line beyond them is kept whole.
@@ -332,7 +332,7 @@ impl Stats {
 
 /// Whether a value may be a UUID of version 4, by its length and the digit of the version.
 fn is_random_uuid(value: &[u8]) -> bool {
-    value.len() == 38 && value[15] == b'4'
+    value.len() == UUID_BYTES + 2 && value[15] == b'4'
 }
 
 #[cfg(test)]

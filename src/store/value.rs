@@ -21,6 +21,9 @@ pub fn is_json(value: &[u8]) -> bool {
     is_closed && (!cfg!(debug_assertions) || serde_json::from_slice::<serde::de::IgnoredAny>(value).is_ok())
 }
 
+/// Bytes of a UUID as text.
+pub const UUID_BYTES: usize = 36;
+
 /// How a column of numbers writes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NumberStyle {
