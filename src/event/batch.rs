@@ -284,6 +284,12 @@ impl Batch {
         self.events[event].count as usize
     }
 
+    /// The name of the n-th field of an event.
+    #[inline]
+    pub fn name_of(&self, event: usize, nth: usize) -> NameId {
+        self.table(event)[nth].name
+    }
+
     /// Name and value of the n-th field of an event.
     #[inline]
     pub fn nth(&self, event: usize, nth: usize) -> (NameId, Raw<'_>) {

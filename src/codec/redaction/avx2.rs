@@ -4,8 +4,9 @@
 use std::arch::x86_64::*;
 
 use super::filter::{
-    AHEAD, AT_ONCE, BLOCK, Filter, Hit, Masks, NO_CANDIDATES, SHORT, TOGETHER, WINDOW, Walk, block_at, put_in_order,
+    AHEAD, AT_ONCE, BLOCK, Filter, Hit, Masks, NO_CANDIDATES, SHORT, TOGETHER, WINDOW, Walk, block_at, put_among_words,
 };
+use super::marks;
 
 /// Whether this processor can.
 pub fn is_there() -> bool {
@@ -13,6 +14,64 @@ pub fn is_there() -> bool {
         && std::arch::is_x86_feature_detected!("bmi1")
         && std::arch::is_x86_feature_detected!("popcnt")
 }
+
+/// The marks of at most 64 bytes. Only to be called where [`is_there`].
+pub fn marks(part: &[u8], into: &marks::Block) {
+    assert!(is_there() && part.len() <= BLOCK, "the caller has asked for AVX2");
+    // SAFETY: the processor has the instructions, as just asserted; there is no other condition.
+    unsafe { read_marks(part, into) }
+}
+
+#[target_feature(enable = "avx2,bmi1,popcnt")]
+fn read_marks(part: &[u8], into: &marks::Block) {
+    let mut block = [0; BLOCK];
+    block[..part.len()].copy_from_slice(part);
+    let ours = if part.is_empty() { 0 } else { u64::MAX >> (BLOCK - part.len()) };
+    let mut found = [0u64; marks::MARKS];
+    for half in 0..2 {
+        let bytes = load_32(block[32 * half..32 * half + 32].try_into().expect("cut to this length"));
+        let foreign = _mm256_movemask_epi8(bytes) as u32;
+        for (group, table) in MARKS.iter().enumerate() {
+            let mut kinds = _mm256_setzero_si256();
+            for (row, table) in table.iter().enumerate() {
+                // Bytes with another upper half are none of this row.
+                let upper = _mm256_and_si256(bytes, _mm256_set1_epi8(0xF0u8 as i8));
+                let is_row = _mm256_cmpeq_epi8(upper, _mm256_set1_epi8((row << 4) as i8));
+                let of_row = _mm256_shuffle_epi8(load_32(table), bytes);
+                kinds = _mm256_or_si256(kinds, _mm256_and_si256(is_row, of_row));
+            }
+            for kind in (0..8).rev() {
+                let other = if marks::OF_BYTES[0x80] >> (8 * group + kind) & 1 == 1 { foreign } else { 0 };
+                let bits = _mm256_movemask_epi8(kinds) as u32 | other;
+                found[8 * group + kind] |= u64::from(bits) << (32 * half);
+                kinds = _mm256_add_epi8(kinds, kinds);
+            }
+        }
+    }
+    into.iter().zip(found).for_each(|(cell, bits)| cell.set(bits & ours));
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load_32(bytes: &[u8; 32]) -> __m256i {
+    // SAFETY: thirty-two bytes are read from a reference to thirty-two; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+/// The kinds of each byte of ASCII, eight in a table of eight rows, each row twice.
+static MARKS: [[[u8; 32]; 8]; marks::MARKS / 8] = {
+    let (mut tables, mut group) = ([[[0; 32]; 8]; marks::MARKS / 8], 0);
+    while group < tables.len() {
+        let mut byte = 0;
+        while byte < 128 {
+            let kinds = (marks::OF_BYTES[byte] >> (8 * group)) as u8;
+            (tables[group][byte / 16][byte % 16], tables[group][byte / 16][16 + byte % 16]) = (kinds, kinds);
+            byte += 1;
+        }
+        group += 1;
+    }
+    tables
+};
 
 /// As [`Filter::scan_plain`]. Only to be called where [`is_there`].
 pub fn scan(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
@@ -32,7 +91,7 @@ fn run(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
             filter.find_windows(text, base, &masks, &mut candidates, hits);
             let words = hits.len();
             walk.step(base, masks[0], hits);
-            put_in_order(hits, before, words);
+            put_among_words(hits, before, words);
         }
         return;
     }
@@ -57,7 +116,7 @@ fn run(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
             walk.step(base, *masks, hits);
             base += BLOCK;
         }
-        put_in_order(hits, before, words);
+        put_among_words(hits, before, words);
     }
 }
 

@@ -6,8 +6,9 @@ use std::arch::x86_64::*;
 use super::avx2::{CLASSES, DIGIT, LETTERS_1, LETTERS_2};
 use super::filter::{
     self, AHEAD, BLOCK, Bytes, DIGITS, Filter, GROUPS, Hit, Masks, NO_CANDIDATES, RUN, SHORT, Sign, TOGETHER, WINDOW,
-    block_at, push_all, put_in_order,
+    block_at, push_all, put_among_words,
 };
+use super::marks;
 
 /// Whether this processor can.
 pub fn is_there() -> bool {
@@ -37,7 +38,7 @@ fn run(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
             filter.find_few_windows(text, base, masks.windows, hits);
             let words = hits.len();
             walk.step(base, masks, hits);
-            put_in_order(hits, before, words);
+            put_among_words(hits, before, words);
         }
         return;
     }
@@ -57,7 +58,7 @@ fn run(filter: &Filter, text: &[u8], hits: &mut Vec<Hit>) {
         filter.find_windows(text, base, &gathered[..count], &mut candidates, hits);
         let words = hits.len();
         walk.step(base, &gathered, hits);
-        put_in_order(hits, before, words);
+        put_among_words(hits, before, words);
         base += TOGETHER * BLOCK;
     }
 }
@@ -78,6 +79,48 @@ macro_rules! carried {
     };
 }
 
+/// The marks of at most 64 bytes. Only to be called where [`is_there`].
+pub fn marks(part: &[u8], into: &marks::Block) {
+    assert!(is_there() && part.len() <= BLOCK, "the caller has asked for AVX-512");
+    // SAFETY: the processor has the instructions, as just asserted; there is no other condition.
+    unsafe { read_marks(part, into) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
+fn read_marks(part: &[u8], into: &marks::Block) {
+    let bytes = match part.try_into() {
+        Ok(block) => load(block),
+        Err(_) => {
+            let mut block = [0; BLOCK];
+            block[..part.len()].copy_from_slice(part);
+            load(&block)
+        }
+    };
+    let ours = if part.is_empty() { 0 } else { u64::MAX >> (BLOCK - part.len()) };
+    let foreign = _mm512_movepi8_mask(bytes);
+    for (group, table) in MARKS.iter().enumerate() {
+        let other = _mm512_set1_epi8((marks::OF_BYTES[0x80] >> (8 * group)) as i8);
+        let kinds = _mm512_mask_mov_epi8(look_up(table, bytes), foreign, other);
+        for kind in 0..8 {
+            into[8 * group + kind].set(ours & _mm512_test_epi8_mask(kinds, _mm512_set1_epi8((1u8 << kind) as i8)));
+        }
+    }
+}
+
+/// The kinds of each byte of ASCII, eight in a table.
+static MARKS: [[u8; 128]; marks::MARKS / 8] = {
+    let (mut tables, mut group) = ([[0; 128]; marks::MARKS / 8], 0);
+    while group < tables.len() {
+        let mut byte = 0;
+        while byte < 128 {
+            tables[group][byte] = (marks::OF_BYTES[byte] >> (8 * group)) as u8;
+            byte += 1;
+        }
+        group += 1;
+    }
+    tables
+};
+
 /// Where the bytes belong of which each bitmap knows as many as the one before and so many more.
 macro_rules! grow {
     ($one:expr, $known:expr; $($by:literal),*) => {{
@@ -93,13 +136,13 @@ macro_rules! grow {
 }
 
 impl Walk {
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
     fn new() -> Walk {
         let zero = _mm512_setzero_si512();
         Walk { digits: [zero; 4], letters: [zero; 5], digit: zero, upper: zero, full: [zero; 2] }
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,bmi1")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
     #[inline]
     fn step(&mut self, base: usize, blocks: &[Masks; TOGETHER], hits: &mut Vec<Hit>) {
         let (digit, blank) = (all(blocks, |masks| masks.digit), all(blocks, |masks| masks.blank));
@@ -123,14 +166,23 @@ impl Walk {
 }
 
 /// One bitmap of each block.
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
 #[inline]
 fn all(blocks: &[Masks; TOGETHER], one: impl Fn(&Masks) -> u64) -> __m512i {
-    let lanes: [i64; TOGETHER] = std::array::from_fn(|nth| one(&blocks[nth]) as i64);
-    _mm512_set_epi64(lanes[7], lanes[6], lanes[5], lanes[4], lanes[3], lanes[2], lanes[1], lanes[0])
+    let [a, b, c, d, e, f, g, h] = blocks;
+    _mm512_set_epi64(
+        one(h) as i64,
+        one(g) as i64,
+        one(f) as i64,
+        one(e) as i64,
+        one(d) as i64,
+        one(c) as i64,
+        one(b) as i64,
+        one(a) as i64,
+    )
 }
 
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
 #[inline]
 fn push(bitmaps: __m512i, base: usize, back: u32, sign: Sign, hits: &mut Vec<Hit>) {
     let mut some = _mm512_test_epi64_mask(bitmaps, bitmaps);
@@ -147,7 +199,7 @@ fn push(bitmaps: __m512i, base: usize, back: u32, sign: Sign, hits: &mut Vec<Hit
     }
 }
 
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
 #[inline]
 fn load(bytes: &[u8; 64]) -> __m512i {
     // SAFETY: sixty-four bytes are read from a reference to sixty-four; the load needs no alignment.
@@ -155,19 +207,22 @@ fn load(bytes: &[u8; 64]) -> __m512i {
 }
 
 /// What a table of 128 says of each byte without its highest bit.
-#[target_feature(enable = "avx512f,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
 #[inline]
 fn look_up(table: &[u8; 128], bytes: __m512i) -> __m512i {
     let (low, high) = table.split_at(64);
-    let half = |half: &[u8]| load(half.try_into().expect("half of the table"));
-    _mm512_permutex2var_epi8(half(low), bytes, half(high))
+    let (low, high) = (low.try_into().expect("half of the table"), high.try_into().expect("half of the table"));
+    _mm512_permutex2var_epi8(load(low), bytes, load(high))
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,bmi1")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
 #[inline]
 fn masks(tables: &Bytes, block: &[u8; BLOCK + AHEAD]) -> Masks {
-    let bytes: [__m512i; WINDOW] =
-        std::array::from_fn(|place| load(block[place..place + BLOCK].try_into().expect("cut to this length")));
+    // By a loop: what closures load is not always made part of this function.
+    let mut bytes = [_mm512_setzero_si512(); WINDOW];
+    for (place, bytes) in bytes.iter_mut().enumerate() {
+        *bytes = load(block[place..place + BLOCK].try_into().expect("cut to this length"));
+    }
     let first = bytes[0];
     let foreign = _mm512_movepi8_mask(first);
     let mut windows = _mm512_setzero_si512();

@@ -1,6 +1,7 @@
 //! The hot path: redacts all events of a batch in one pass.
 
 use std::ops::{Range, RangeInclusive};
+use std::sync::{Mutex, PoisonError};
 
 use super::assign::{is_name_member, is_value_member};
 use super::filter::Hit;
@@ -10,6 +11,7 @@ use super::reader::{Reader, Work};
 use super::repeats::is_text_field;
 use super::report::push_counts;
 use super::rules::SECRET_FIELD;
+use super::texts::Texts;
 use super::{Action, Engine, Report};
 use crate::event::names::REDACTIONS;
 use crate::event::raw::Raw;
@@ -17,92 +19,118 @@ use crate::event::{Batch, Kind, NameId};
 
 /// Events that stand this close together in the input are scanned in one go.
 const GAP: usize = 64;
+/// So many bytes of events are redacted in one round; more would not stay in the processor's second memory. The first
+/// round only tells how many events have secrets.
+const PORTION: usize = 64 << 10;
+const FIRST_PORTION: usize = 4 << 10;
 /// Fields among which the name of a pair is looked for.
 pub const MAX_PAIR: usize = 16;
 
 /// A place worth a look.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Spot {
+pub struct Spot {
     event: usize,
     /// In what transforms made, not in the input.
-    made: bool,
-    at: usize,
-}
-
-/// How many of the events in which something was seen lately had something plausible.
-#[derive(Default)]
-struct Density {
-    seen: u32,
-    plausible: u32,
-}
-
-impl Density {
-    /// Events that are remembered; later ones count more.
-    const MEMORY: u32 = 64;
-    /// Where nearly every event has a secret, so many of them are asked: one in eight.
-    const EACH: usize = 8;
-
-    fn note(&mut self, plausible: bool) {
-        (self.seen, self.plausible) = (self.seen + 1, self.plausible + u32::from(plausible));
-        if self.seen == Density::MEMORY {
-            (self.seen, self.plausible) = (self.seen / 2, self.plausible / 2);
-        }
-    }
-
-    /// Whether it pays to ask if what was seen in an event is plausible, before its fields are decoded and searched.
-    fn asks_for(&self, event: usize) -> bool {
-        let is_high = self.seen >= Density::MEMORY / 4 && self.plausible * 8 >= self.seen * 7;
-        !is_high || event.is_multiple_of(Density::EACH)
-    }
+    pub made: bool,
+    pub at: usize,
 }
 
 impl Engine {
     /// Redacts every event; those that change get their `redactions`, and `report` the sum.
     pub fn redact_batch(&self, batch: &mut Batch, report: &mut Report) {
-        let mut pass = Pass { work: Work::on(0), names: Vec::new(), counts: vec![0; self.names.len()] };
+        let mut pass = self.passes.take();
+        pass.names.clear();
+        pass.counts.clear();
+        pass.counts.resize(self.names.len(), 0);
         if self.look_everywhere {
             batch.split_all();
             for event in 0..batch.len() {
                 self.redact_event(batch, event, None, &mut pass);
             }
         } else {
-            let mut spots = Vec::new();
-            self.scan_input(batch, &mut spots);
-            put_in_order(&mut spots);
-            self.scan_made(batch, &mut spots);
-            self.scan_given_names(batch, &mut spots);
-            if !spots.is_sorted() {
-                spots.sort_unstable();
-            }
-            batch.split_some(spots.iter().map(|spot| spot.event));
-            for spots in spots.chunk_by(|a, b| a.event == b.event) {
-                self.redact_event(batch, spots[0].event, Some(spots), &mut pass);
-            }
+            self.redact_where_something_is(batch, &mut pass);
         }
         for (rule, count) in pass.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
             report.add(&self.names[rule], *count);
         }
+        self.passes.give_back(pass);
+    }
+
+    /// Redacts the events in which the filter sees something, portion by portion.
+    fn redact_where_something_is(&self, batch: &mut Batch, pass: &mut Pass) {
+        let (mut of_transforms, mut spots) = (Vec::new(), std::mem::take(&mut pass.spots));
+        self.scan_made(batch, &mut of_transforms);
+        self.scan_given_names(batch, &mut of_transforms);
+        of_transforms.sort_unstable();
+        let (mut from, mut len) = (0, FIRST_PORTION);
+        while from < batch.len() {
+            let to = end_of_portion(batch, from, len);
+            let first = of_transforms.partition_point(|spot: &Spot| spot.event < from);
+            let known = of_transforms[first..].iter().take_while(|spot| spot.event < to);
+            spots.clear();
+            spots.extend(known);
+            if pass.is_dense && spots.is_empty() {
+                self.take_whole_events(batch, from..to, pass);
+            } else {
+                self.scan_input(batch, from..to, pass, &mut spots);
+                put_in_order(&mut spots);
+                if !spots.is_empty() {
+                    batch.split_some(spots.iter().map(|spot| spot.event));
+                }
+                for spots in spots.chunk_by(|a, b| a.event == b.event) {
+                    if !self.take_texts(batch, spots[0].event, spots, pass) {
+                        self.redact_event(batch, spots[0].event, Some(spots), pass);
+                    }
+                }
+            }
+            if !pass.texts.is_empty() {
+                let portions = 1 + (batch.len() - to) / (to - from);
+                self.redact_texts(batch, portions, pass);
+            }
+            // Where nearly every event has a secret, it does not pay to ask first which have one.
+            pass.is_dense = pass.changed * 8 >= (to - from) * 7;
+            (pass.changed, from, len) = (0, to, PORTION);
+        }
+        pass.spots = spots;
+    }
+
+    /// Takes the texts of all these events, without a look at their bytes as they came in.
+    fn take_whole_events(&self, batch: &mut Batch, events: Range<usize>, pass: &mut Pass) {
+        let (mut hits, mut spots) = (Vec::new(), Vec::new());
+        batch.split_some(events.clone());
+        for event in events {
+            if self.take_all_texts(batch, event, pass) {
+                continue;
+            }
+            let span = batch.span(event);
+            hits.clear();
+            self.filter.scan(&batch.input()[span.clone()], &mut hits);
+            spots.clear();
+            spots.extend(hits.iter().map(|hit| Spot { event, made: false, at: span.start + hit.at as usize }));
+            spots.sort_unstable();
+            if !spots.is_empty() {
+                self.redact_event(batch, event, Some(&spots), pass);
+            }
+        }
     }
 
     /// Finds the spots in the bytes that came in.
-    fn scan_input(&self, batch: &Batch, spots: &mut Vec<Spot>) {
-        let (mut event, mut hits, mut density) = (0, Vec::new(), Density::default());
-        while event < batch.len() {
+    fn scan_input(&self, batch: &Batch, events: Range<usize>, pass: &mut Pass, spots: &mut Vec<Spot>) {
+        let (mut event, hits) = (events.start, &mut pass.hits);
+        let mut reader = pass.reader.take().unwrap_or_else(|| Reader::new(&[]));
+        while event < events.end {
             let first = event;
             let mut range = batch.span(event);
             event += 1;
-            while event < batch.len() && follows(&range, &batch.span(event)) {
+            while event < events.end && follows(&range, &batch.span(event)) {
                 range.end = batch.span(event).end;
                 event += 1;
             }
             hits.clear();
-            self.filter.scan(&batch.input()[range.clone()], &mut hits);
-            let mut holder = first;
-            let mut reader = Reader::new(&[]);
+            self.filter.scan(&batch.input()[range.clone()], hits);
+            let (mut holder, mut last) = (first, usize::MAX);
             let mut string = 0..0;
-            // The event that was looked at last, whether its hits are asked for, and whether one was plausible.
-            let (mut last, mut asks, mut any) = (usize::MAX, false, false);
-            for hit in &hits {
+            for hit in hits.iter() {
                 let at = range.start + hit.at as usize;
                 // Hits are nearly in order, so the event is the last one or one of the next.
                 while holder > first && batch.span(holder).start > at {
@@ -116,24 +144,19 @@ impl Engine {
                 if !span.contains(&at) || string.contains(&at) {
                     continue;
                 }
-                let inside = Hit { at: (at - span.start) as u32, sign: hit.sign };
+                let inside = hit.moved_back(span.start - range.start);
                 if last != holder {
-                    if asks {
-                        density.note(any);
-                    }
-                    (last, any, asks) = (holder, false, density.asks_for(holder));
-                    if asks {
-                        reader = reader.turn_to(&batch.input()[span]);
-                    }
+                    last = holder;
+                    reader = reader.turn_to(&batch.input()[span]);
                 }
-                if !asks || self.is_plausible(&reader, inside) {
+                if self.is_plausible(&reader, inside) {
                     spots.push(Spot { event: holder, made: false, at });
                     let rest = &batch.input()[at..range.end];
                     string = at..at + memchr::memchr2(b'"', b'\n', rest).map_or(rest.len(), |end| end + 1);
-                    any = true;
                 }
             }
         }
+        pass.reader = Some(reader.turn_to(&[]));
     }
 
     /// Finds the spots in values that transforms have set.
@@ -183,6 +206,16 @@ impl Engine {
         }
     }
 
+    /// Whether the filter sees nothing in a member of this name, whatever its value is.
+    fn sees_nothing_in(&self, name: &str) -> bool {
+        let mut hits = Vec::new();
+        // What a window sees may begin in the name and end in the value.
+        for value in ["", "a", "1", " ", "-", "\\"] {
+            self.filter.scan(format!("\"{name}\":\"{value}").as_bytes(), &mut hits);
+        }
+        hits.is_empty()
+    }
+
     /// Redacts the fields of an event that have a spot, or all of them.
     fn redact_event(&self, batch: &mut Batch, event: usize, spots: Option<&[Spot]>, pass: &mut Pass) {
         let only: Only<'_> = self.fields.as_ref().map(|paths| paths.iter().map(Vec::as_slice).collect());
@@ -222,7 +255,7 @@ impl Engine {
     }
 
     /// Redacts in the texts of an event the secrets that another of its fields gave away.
-    fn redact_repeated(&self, batch: &mut Batch, event: usize, pass: &mut Pass) {
+    pub(super) fn redact_repeated(&self, batch: &mut Batch, event: usize, pass: &mut Pass) {
         for nth in 0..batch.field_count(event) {
             let (id, value) = batch.nth(event, nth);
             if pass.fact(batch, id).holds_text
@@ -234,13 +267,16 @@ impl Engine {
     }
 
     /// Writes what was found into the event's `redactions`, and adds it to the sum.
-    fn count(&self, batch: &mut Batch, event: usize, pass: &mut Pass) {
+    pub(super) fn count(&self, batch: &mut Batch, event: usize, pass: &mut Pass) {
         let found = &mut pass.work.found;
         if found.is_empty() {
             return;
         }
+        pass.changed += 1;
         found.iter().for_each(|rule| pass.counts[usize::from(*rule)] += 1);
-        found.sort_unstable_by_key(|rule| &self.names[usize::from(*rule)]);
+        if found.len() > 1 {
+            found.sort_unstable_by_key(|rule| self.order[usize::from(*rule)]);
+        }
         let counted = found.chunk_by(|a, b| a == b).map(|same| (self.names[usize::from(same[0])].as_str(), same.len()));
         if let Some(before) = batch.get(event, REDACTIONS) {
             let mut report = Report::default();
@@ -249,10 +285,8 @@ impl Engine {
             batch.set_json(event, REDACTIONS, &report.to_json());
             return;
         }
-        let json = &mut pass.work.json;
-        json.clear();
-        push_counts(counted.map(|(rule, count)| (rule, count as u64)), json);
-        batch.set_json(event, REDACTIONS, json);
+        let counted = counted.map(|(rule, count)| (rule, count as u64));
+        batch.set_with(event, REDACTIONS, |out| push_counts(counted, out));
     }
 
     /// Redacts one field; its name only where something was seen in it.
@@ -304,23 +338,60 @@ impl Engine {
 }
 
 /// What the events of a batch share while they are redacted.
-struct Pass {
-    work: Work,
+#[derive(Default)]
+pub struct Pass {
+    pub work: Work,
+    pub texts: Texts,
     /// What is known of each name, by its number.
     names: Vec<Option<Fact>>,
     /// How often each rule was right.
     counts: Vec<u64>,
+    hits: Vec<Hit>,
+    spots: Vec<Spot>,
+    /// What reads the bytes that came in; kept, so that it is not made for each portion.
+    reader: Option<Reader<'static>>,
+    /// Whether nearly every event that was looked at last had a secret.
+    is_dense: bool,
+    /// How many events of the portion at hand had a secret.
+    changed: usize,
+}
+
+/// What batches were redacted with, kept for the next ones: its lists would be large for the allocator.
+#[derive(Default)]
+pub struct Passes(Mutex<Vec<Pass>>);
+
+/// The longest lists that are kept.
+const MAX_HITS: usize = 16 << 10;
+/// The most that are kept: as many as threads may redact at the same time on most machines.
+const MAX_PASSES: usize = 16;
+
+impl Passes {
+    fn take(&self) -> Pass {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, mut pass: Pass) {
+        pass.hits.shrink_to(MAX_HITS);
+        pass.spots.shrink_to(MAX_HITS);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < MAX_PASSES {
+            kept.push(pass);
+        }
+    }
 }
 
 /// What a name of a field says.
 #[derive(Clone, Copy)]
-struct Fact {
-    class: Option<Class>,
+pub struct Fact {
+    pub class: Option<Class>,
     /// Whether the field holds the name of a pair, or its value.
-    holds_name: bool,
+    pub holds_name: bool,
     holds_value: bool,
     /// Whether the field holds what people and programs write.
-    holds_text: bool,
+    pub holds_text: bool,
+    /// How long the name is, and whether the filter sees nothing in it.
+    pub len: u32,
+    pub is_quiet: Option<bool>,
 }
 
 impl Pass {
@@ -335,7 +406,7 @@ impl Pass {
         texts > 0 && others > 1
     }
 
-    fn fact(&mut self, batch: &Batch, id: NameId) -> Fact {
+    pub fn fact(&mut self, batch: &Batch, id: NameId) -> Fact {
         let number = id.0 as usize;
         if self.names.len() <= number {
             self.names.resize((number + 1).next_power_of_two(), None);
@@ -347,12 +418,20 @@ impl Pass {
                 holds_name: is_name_member(name),
                 holds_value: is_value_member(name),
                 holds_text: is_text_field(name),
+                len: name.len() as u32,
+                is_quiet: None,
             }
         })
     }
 
+    /// Whether the filter sees nothing in a member of this name.
+    pub fn is_quiet(&mut self, engine: &Engine, batch: &Batch, id: NameId) -> bool {
+        let known = self.names[id.0 as usize].as_mut().expect("the fact is known");
+        *known.is_quiet.get_or_insert_with(|| engine.sees_nothing_in(batch.name(id)))
+    }
+
     /// What an event's `value` is if the event is a pair: `{"name": "DB_PASSWORD", "value": "x"}`.
-    fn pair_of(&mut self, batch: &Batch, event: usize) -> Option<Class> {
+    pub fn pair_of(&mut self, batch: &Batch, event: usize) -> Option<Class> {
         let names = batch.field_names(event).take(MAX_PAIR).enumerate();
         names.filter_map(|(nth, id)| self.fact(batch, id).holds_name.then_some(nth)).find_map(|nth| {
             let (_, value) = batch.nth(event, nth);
@@ -379,6 +458,16 @@ impl Edit {
         let free = self.names.get_or_insert_with(|| FreeNames::new(taken())).take(wanted);
         batch.name_id(&free)
     }
+}
+
+/// The event behind those from this one on that make up so many bytes.
+fn end_of_portion(batch: &Batch, from: usize, len: usize) -> usize {
+    let (mut event, mut bytes) = (from, 0);
+    while event < batch.len() && bytes < len {
+        bytes += batch.span(event).len();
+        event += 1;
+    }
+    event
 }
 
 /// Puts spots in order that are nearly so: what the filter sees at its end stands a little further in front.

@@ -1,6 +1,7 @@
 //! Builds an engine: the windows the filter searches for, and the rules each one triggers.
 
 use super::assign::CALL_WINDOWS;
+use super::batch::Passes;
 use super::buckets::best_window;
 use super::commands::COMMANDS;
 use super::filter::{Filter, MAX_WINDOWS, Window};
@@ -9,7 +10,7 @@ use super::own::{BadPattern, Own};
 use super::rules::{FINDERS, TOKENS};
 use super::shape::{Set, Shape};
 use super::tokens::{Runs, Token};
-use super::{Duty, Engine, Group, MAX_OWN, Settings, optional};
+use super::{Calls, Duty, Engine, Group, MAX_OWN, Settings, optional};
 
 impl Engine {
     pub fn new(settings: &Settings) -> Result<Engine, BadPattern> {
@@ -57,19 +58,35 @@ impl Engine {
             names.push(rule.name.clone());
             enabled.push(true);
         }
+        let place = |name: &String| names.iter().filter(|other| *other < name).count() as u16;
+        let masks = names.iter().map(|name| format!("[{name}]").into_bytes()).collect();
+        let order = names.iter().map(place).collect();
+        let (mut duties, mut calls) = (Vec::new(), Vec::new());
+        for of_window in builder.duties {
+            calls.push(Calls {
+                duties: duties.len() as u16..(duties.len() + of_window.len()) as u16,
+                names: of_window.iter().any(|duty| !matches!(duty, Duty::Token(_) | Duty::Own | Duty::Disguise)),
+                only_name: of_window == [Duty::Name],
+            });
+            duties.extend(of_window);
+        }
         Ok(Engine {
             filter: Filter::new(builder.windows),
-            duties: builder.duties,
+            duties,
+            calls,
             tokens,
             runs,
             own,
             optional,
             names,
+            masks,
+            order,
             enabled,
             first_own,
             look_everywhere,
             fields: settings.fields.clone(),
             action: settings.action.clone(),
+            passes: Passes::default(),
         })
     }
 }

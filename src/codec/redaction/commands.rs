@@ -2,6 +2,7 @@
 //!
 //! Each has a line in [`COMMANDS`]: what the filter looks for, what else must stand nearby, and where the secret is.
 
+use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
 use super::assign::{Found, Role, may_be_secret};
@@ -40,7 +41,7 @@ pub const COMMANDS: &[Command] = &[
     perhaps("curl ", "=", |line| line.cookie()),
     command("/rp ", "schtasks", |line| line.word(1)),
     command("lftp ", ",", |line| line.short_option("lftp ", b"u").and_then(|login| line.behind(login, b','))),
-    command("(echo ", "-file=<(", |line| line.before.ends_with(b"-file=<").then(|| line.word(1)).flatten()),
+    command("(echo ", "-file=<(", |line| line.before.closes_with(b"-file=<").then(|| line.word(1)).flatten()),
     command("pdp ", "/", |line| line.word(1).and_then(|login| line.behind(line.before_last(login, b'@'), b'/'))),
     command("SETUSER ", ">", |line| line.marked(b'>')),
     command("AUTH ", "redis-cli", |line| line.authenticates(line.follows(b"redis-cli"))),
@@ -63,7 +64,7 @@ pub const COMMANDS: &[Command] = &[
     command("-mask::", "add-mask::", |line| line.up_to_end(7)),
     command("o-securestring", "|", |line| line.quoted_before_pipe()),
     command("kinit ", "<<<", |line| line.here_string()),
-    command(" -S ", "<<<", |line| line.before.ends_with(b"sudo").then(|| line.here_string()).flatten()),
+    command(" -S ", "<<<", |line| line.before.closes_with(b"sudo").then(|| line.here_string()).flatten()),
     command("th-token", "gh auth", |line| line.piped()),
     command("ile=-", "|", |line| line.piped()),
     command("dev/stdin", "kubectl", |line| line.piped()),
@@ -140,7 +141,7 @@ impl Line<'_> {
 
     /// `AUTH x`, `AUTH user x`
     fn authenticates(&self, stands: bool) -> Option<Range<usize>> {
-        let word = (stands && self.rest.starts_with(b"AUTH ")).then(|| self.last_of(2)).flatten()?;
+        let word = (stands && self.rest.begins_with(b"AUTH ")).then(|| self.last_of(2)).flatten()?;
         // Behind a mask stands no password: the mask is where it stood.
         (!self.text[self.at..word.start].contains(&b'[')).then_some(word)
     }
@@ -177,7 +178,7 @@ impl Line<'_> {
 
     /// The n-th word from here on that is no option.
     fn word(&self, nth: usize) -> Option<Range<usize>> {
-        let mut words = self.words().filter(|word| !self.text[word.clone()].starts_with(b"-"));
+        let mut words = self.words().filter(|word| !self.text[word.clone()].begins_with(b"-"));
         words.nth(nth).map(|word| self.unquoted(word))
     }
 
@@ -291,7 +292,7 @@ impl Line<'_> {
             .find_map(|word| memchr::memmem::rfind(&self.before[..pipe], word).map(|at| at + word.len()))?;
         let start = self.at - self.before.len();
         let echo = Line { at: start + said, rest: &self.before[said..pipe], ..*self };
-        let mut words = echo.words().filter(|word| !self.text[word.clone()].starts_with(b"-"));
+        let mut words = echo.words().filter(|word| !self.text[word.clone()].begins_with(b"-"));
         let format = |word: &Range<usize>| self.text[word.clone()].contains(&b'%');
         let word = words.find(|word| !format(word))?;
         words.next().is_none().then(|| self.unquoted(word))
@@ -314,8 +315,8 @@ impl Line<'_> {
         [&b"assword"[..], b"assphrase", b"asscode"].iter().find(|word| memchr::memmem::find(prompt, word).is_some())?;
         let open = self.rest.iter().take(16).position(|b| b"\"'".contains(b))?;
         let between = self.rest[..open].strip_suffix(b"\\").unwrap_or(&self.rest[..open]);
-        let is_call = between.ends_with(b"(") || between.ends_with(b"(b");
-        if !(is_call || between.ends_with(b" ")) {
+        let is_call = between.closes_with(b"(") || between.closes_with(b"(b");
+        if !(is_call || between.closes_with(b" ")) {
             return None;
         }
         let quote = self.rest[open];

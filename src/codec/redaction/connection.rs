@@ -1,5 +1,6 @@
 //! Passwords in URLs: `scheme://user:password@host`.
 
+use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
 use super::assign::is_code;
@@ -56,7 +57,7 @@ fn filled_in(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     reader.charge(MAX_FILLED_IN / 4);
     let start = from + memchr::memrchr(quote, &text[from..end])? + 1;
     let user_end = text[..start - 1].strip_suffix(b"\\").unwrap_or(&text[..start - 1]).strip_suffix(b":{")?.len();
-    let end = end - usize::from(text[start..end].ends_with(b"\\"));
+    let end = end - usize::from(text[start..end].closes_with(b"\\"));
     let scheme = reader.scheme_before(user_end).filter(|scheme| user_end - scheme <= MAX_CREDENTIALS)?;
     let value = &text[start..end];
     (scheme > 0 && !is_stand_in(value) && !is_prose(value) && !is_word_for_password(value)).then_some(start..end)

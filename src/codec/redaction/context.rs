@@ -1,6 +1,8 @@
 //! The context of a position: its line, the string and bracket around it, and the kind of text.
 
 use super::byte_set::ByteSet;
+use super::marks::{Marks, SIGN};
+use crate::codec::redaction::literals::Literals as _;
 
 /// Follows strings, brackets and lines from the beginning of a text to a place, reading each byte once.
 pub struct Lexer {
@@ -40,9 +42,6 @@ const MAX_BACK: usize = 512;
 /// How much of the text around a line tells its kind.
 const NEIGHBOURS: usize = 400;
 
-/// Bytes that open, close, escape or end something.
-const SIGNS: &ByteSet = &ByteSet::of(b"\n\\\"'`()[]{}");
-
 impl Default for Lexer {
     fn default() -> Lexer {
         Lexer { at: 0, line_start: 0, string: None, brackets: [0; MAX_DEPTH], depth: 0, neighbours: None }
@@ -62,7 +61,7 @@ impl Lexer {
     }
 
     /// The context of `at`, and how many bytes were read for it.
-    pub fn at(&mut self, text: &[u8], at: usize) -> (LineContext, usize) {
+    pub fn at(&mut self, text: &[u8], marks: &Marks, at: usize) -> (LineContext, usize) {
         if at < self.at {
             let back = at.saturating_sub(MAX_BACK);
             self.at = memchr::memrchr(b'\n', &text[back..at]).map_or(back, |line| back + line + 1);
@@ -72,7 +71,7 @@ impl Lexer {
         let from = self.at;
         while self.at < at {
             // Most bytes change nothing.
-            self.at += text[self.at..at].iter().position(|b| SIGNS.has(b)).unwrap_or(at - self.at);
+            self.at = marks.next_within(text, SIGN, self.at, at - self.at);
             if self.at < at {
                 self.step(text);
             }
@@ -150,7 +149,7 @@ fn kind_of(text: &[u8], line_start: usize) -> Kind {
     let lines = before[cut..].split(|b| *b == b'\n').rev().take(5).chain(behind.split(|b| *b == b'\n').take(4));
     let (mut code, mut settings) = (0, 0);
     for line in lines.map(<[u8]>::trim_ascii) {
-        if line.is_empty() || line.starts_with(b"#") || line.starts_with(b"//") {
+        if line.is_empty() || line.begins_with(b"#") || line.begins_with(b"//") {
             continue;
         }
         if is_section(line) {
@@ -174,7 +173,7 @@ fn is_section(line: &[u8]) -> bool {
         |rest: &[u8]| rest.iter().all(|b| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"._- \":/") }.has(b));
     match line {
         [b'[', inner @ .., b']'] => inner.len() > 1 && inside(inner) && inner[0].is_ascii_alphabetic(),
-        _ => line == b"---" || line.starts_with(b"apiVersion:"),
+        _ => line == b"---" || line.begins_with(b"apiVersion:"),
     }
 }
 
@@ -212,7 +211,7 @@ fn is_setting(line: &[u8]) -> bool {
     let name =
         line.iter().take_while(|b| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"_.-/\"'") }.has(b)).count();
     let rest = line[name..].trim_ascii_start();
-    name > 0 && matches!(rest.first(), Some(b':' | b'=')) && !rest.starts_with(b"==")
+    name > 0 && matches!(rest.first(), Some(b':' | b'=')) && !rest.begins_with(b"==")
 }
 
 #[cfg(test)]
@@ -222,10 +221,10 @@ mod tests {
     #[test]
     fn strings_and_brackets_are_followed() {
         let text = b"f(a, 'x (', b\n  = {\"k";
-        let (here, _) = Lexer::default().at(text, text.len());
+        let (here, _) = Lexer::default().at(text, &Marks::default(), text.len());
         assert_eq!(here.string, Some((b'"', 19)));
         assert_eq!(here.bracket, Some((b'{', 18)));
-        let (here, _) = Lexer::default().at(b"it's (x", 7);
+        let (here, _) = Lexer::default().at(b"it's (x", &Marks::default(), 7);
         assert_eq!((here.string, here.bracket), (None, Some((b'(', 5))));
     }
 

@@ -3,6 +3,7 @@
 use super::byte_set::ByteSet;
 use super::escapes::is_after_escape;
 use super::views::{Disguises, hex_pair};
+use crate::codec::redaction::literals::Literals as _;
 use crate::event::escape::hex4;
 
 /// Takes note of a disguise in decoded text, seen at `at`.
@@ -54,12 +55,12 @@ fn is_escaped_disguise(raw: &[u8], at: usize) -> bool {
 fn follows_color(raw: &[u8], at: usize) -> bool {
     let Some(end) = at.checked_sub(1).filter(|end| raw[*end] == b'm') else { return false };
     let parameters = raw[..end].iter().rev().take(16).take_while(|b| b.is_ascii_digit() || **b == b';').count();
-    raw[..end - parameters].ends_with(b"1b[") || raw[..end - parameters].ends_with(b"1B[")
+    raw[..end - parameters].closes_with(b"1b[") || raw[..end - parameters].closes_with(b"1B[")
 }
 
 /// Where terminal colours end that follow one another from `at` on, escaped as in JSON.
 fn past_colors(raw: &[u8], mut at: usize) -> usize {
-    while raw[at..].starts_with(b"\\u001b[") || raw[at..].starts_with(b"\\u001B[") {
+    while raw[at..].begins_with(b"\\u001b[") || raw[at..].begins_with(b"\\u001B[") {
         let rest = &raw[at + 7..];
         let parameters = rest.iter().take(32).take_while(|b| (0x20..0x40).contains(*b)).count();
         at = raw.len().min(at + 7 + parameters + 1);
@@ -71,7 +72,7 @@ fn past_colors(raw: &[u8], mut at: usize) -> usize {
 fn in_word(raw: &[u8], start: usize, end: usize) -> bool {
     let touches = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"-_.@") }.has(b);
     let before = start.checked_sub(1).is_some_and(|at| touches(&raw[at]));
-    let escape = start >= 6 && raw[start - 6..].starts_with(b"\\u") || start >= 2 && raw[start - 2] == b'\\';
+    let escape = start >= 6 && raw[start - 6..].begins_with(b"\\u") || start >= 2 && raw[start - 2] == b'\\';
     let after = raw.get(end).is_some_and(|b| touches(b) || matches!(b, b'\\' | 0xC2 | 0xE2 | 0xEF));
     before && !escape && after
 }

@@ -1,6 +1,7 @@
 //! E-mail addresses, distinguished from decorators, systemd units, package versions and matrix products.
 
 use super::byte_set::ByteSet;
+use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
 use super::escapes::is_after_escape;
@@ -133,7 +134,7 @@ fn is_plausible(text: &[u8], address: Range<usize>, top: &[u8]) -> bool {
     // A domain that nobody knows needs a sign that this is an address.
     let before = text[..address.start].last();
     let after = text.get(address.end);
-    let bracketed = before == Some(&b'<') && after == Some(&b'>') || text[..address.start].ends_with(b"mailto:");
+    let bracketed = before == Some(&b'<') && after == Some(&b'>') || text[..address.start].closes_with(b"mailto:");
     top.iter().all(u8::is_ascii_alphabetic) && bracketed
 }
 

@@ -1,6 +1,7 @@
 //! JSON escapes that appear literally in a text, because it is JSON inside JSON.
 
 use super::byte_set::ByteSet;
+use crate::codec::redaction::literals::Literals as _;
 
 /// Whether an escape ends right before `at`: `\n`, `\u00a0`.
 #[inline]
@@ -12,7 +13,7 @@ pub fn is_after_escape(text: &[u8], at: usize) -> bool {
 
 /// Whether `\u` and four digits begin at `at`.
 fn is_unicode(text: &[u8], at: usize) -> bool {
-    text.get(at..at + 6).is_some_and(|six| six.starts_with(b"\\u") && six[2..].iter().all(u8::is_ascii_hexdigit))
+    text.get(at..at + 6).is_some_and(|six| six.begins_with(b"\\u") && six[2..].iter().all(u8::is_ascii_hexdigit))
 }
 
 /// Where the escape ends that holds `at`, or `at`: the letters and digits of `\n` and `\u00a0` are no text.

@@ -13,8 +13,59 @@ use super::shape::Set;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hit {
     pub at: u32,
-    pub sign: Sign,
+    /// The sign, in the order in which signs at the same place are looked at.
+    sign: u32,
 }
+
+impl Hit {
+    #[inline]
+    pub fn new(at: u32, sign: Sign) -> Hit {
+        // A run is searched before the words within it, which may cover only a part of it.
+        let sign = match sign {
+            Sign::At => 0,
+            Sign::Digits => 1,
+            Sign::Run => 2,
+            Sign::Country => 3,
+            Sign::Window(window) => FIRST_WINDOW + u32::from(window),
+        };
+        Hit { at, sign }
+    }
+
+    #[inline]
+    pub fn sign(self) -> Sign {
+        match self.sign {
+            0 => Sign::At,
+            1 => Sign::Digits,
+            2 => Sign::Run,
+            3 => Sign::Country,
+            window => Sign::Window((window - FIRST_WINDOW) as u16),
+        }
+    }
+
+    /// The same hit in a part of the text that begins there.
+    pub fn moved_back(self, by: usize) -> Hit {
+        Hit { at: self.at - by as u32, sign: self.sign }
+    }
+
+    #[inline]
+    pub fn is_at(self) -> bool {
+        self.sign == 0
+    }
+
+    /// The window of a word, if the hit is one.
+    #[inline]
+    pub fn window(self) -> Option<u16> {
+        self.sign.checked_sub(FIRST_WINDOW).map(|window| window as u16)
+    }
+
+    #[inline]
+    fn order(self) -> u64 {
+        u64::from(self.at) << 32 | u64::from(self.sign)
+    }
+}
+
+/// The number that stands for the first window.
+const FIRST_WINDOW: u32 = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sign {
@@ -153,7 +204,7 @@ impl Filter {
             self.find_windows(text, base, &masks, &mut candidates, hits);
             let words = hits.len();
             walk.step(base, masks[0], hits);
-            put_in_order(hits, before, words);
+            put_among_words(hits, before, words);
             base += BLOCK;
         }
     }
@@ -241,7 +292,7 @@ impl Filter {
         for (part, mut exact) in self.windows_at(text, at).into_iter().enumerate() {
             while exact != 0 {
                 let number = 128 * part as u16 + exact.trailing_zeros() as u16;
-                hits.push(Hit { at: at as u32, sign: Sign::Window(number) });
+                hits.push(Hit::new(at as u32, Sign::Window(number)));
                 exact &= exact - 1;
             }
         }
@@ -255,11 +306,14 @@ impl Filter {
     }
 
     /// The windows that begin at `at`, one bit each.
-    #[inline]
+    #[inline(always)]
     fn windows_at(&self, text: &[u8], at: usize) -> Fit {
-        let exact = |bytes: &[u8; WINDOW]| {
-            let fit = |place: usize| &self.exact[place][usize::from(bytes[place])];
-            std::array::from_fn(|part| (0..WINDOW).fold(u128::MAX, |all, place| all & fit(place)[part]))
+        // Written out: a loop by iterators is called where this is part of a function with vector instructions.
+        let exact = |[one, two, three, four, five]: &[u8; WINDOW]| {
+            let fit = |place: usize, byte: &u8| &self.exact[place][usize::from(*byte)];
+            let (one, two, three, four, five) = (fit(0, one), fit(1, two), fit(2, three), fit(3, four), fit(4, five));
+            let part = |part: usize| one[part] & two[part] & three[part] & four[part] & five[part];
+            [part(0), part(1), part(2)]
         };
         match text[at..].first_chunk() {
             Some(bytes) => exact(bytes),
@@ -272,16 +326,55 @@ impl Filter {
     }
 }
 
-/// The order of hits: a run is searched before the words within it, which may cover only a part of it.
-pub fn order(hit: &Hit) -> (u32, bool) {
-    (hit.at, matches!(hit.sign, Sign::Window(_)))
+/// Puts all hits in order, which are nearly so: what a run is, is seen only behind its beginning.
+pub fn put_in_order(hits: &mut [Hit]) {
+    put_among(hits, 1);
 }
 
 /// Puts the hits from `words` on among the words in front of them, which are in order from `first` on.
 #[inline]
-pub fn put_in_order(hits: &mut [Hit], first: usize, words: usize) {
+pub fn put_among_words(hits: &mut [Hit], first: usize, words: usize) {
     if words < hits.len() {
-        hits[first..].sort_unstable_by_key(order);
+        merge(&mut hits[first..], words - first);
+    }
+}
+
+/// Moves the hits from the n-th on, which are few and in some order of their own, among the others.
+fn merge(hits: &mut [Hit], words: usize) {
+    const FEW: usize = 32;
+    let (mut signs, count) = ([Hit { at: 0, sign: 0 }; FEW], hits.len() - words);
+    if count > FEW {
+        return hits.sort_unstable_by_key(|hit| hit.order());
+    }
+    signs[..count].copy_from_slice(&hits[words..]);
+    put_among(&mut signs[..count], 1);
+    let (mut word, mut sign) = (words, count);
+    // From the end on, where there is space.
+    while sign > 0 {
+        let key = signs[sign - 1].order();
+        while word > 0 && hits[word - 1].order() > key {
+            hits[word + sign - 1] = hits[word - 1];
+            word -= 1;
+        }
+        hits[word + sign - 1] = signs[sign - 1];
+        sign -= 1;
+    }
+}
+
+/// Moves each hit from the n-th on to its place among those in front of it: none has far to go.
+fn put_among(hits: &mut [Hit], nth: usize) {
+    for nth in nth.max(1)..hits.len() {
+        let hit = hits[nth];
+        let key = hit.order();
+        if hits[nth - 1].order() <= key {
+            continue;
+        }
+        let mut at = nth;
+        while at > 0 && hits[at - 1].order() > key {
+            hits[at] = hits[at - 1];
+            at -= 1;
+        }
+        hits[at] = hit;
     }
 }
 
@@ -372,7 +465,7 @@ impl Growing {
 #[inline(always)]
 pub fn push_all(mut mask: u64, base: usize, back: u32, sign: Sign, hits: &mut Vec<Hit>) {
     while mask != 0 {
-        hits.push(Hit { at: base as u32 + mask.trailing_zeros() - back, sign });
+        hits.push(Hit::new(base as u32 + mask.trailing_zeros() - back, sign));
         mask &= mask - 1;
     }
 }
@@ -396,7 +489,7 @@ mod tests {
     }
 
     fn sorted(mut hits: Vec<Hit>) -> Vec<Hit> {
-        hits.sort_by_key(|hit| (hit.at, format!("{:?}", hit.sign)));
+        hits.sort_by_key(|hit| hit.order());
         hits
     }
 
@@ -406,13 +499,13 @@ mod tests {
             let text = [&vec![b'.'; before], b"PASSWx@ 4111 1111 1111 1111 DE89 ".as_slice()].concat();
             let mut found = hits(&filter(), &text);
             found.sort_by_key(|hit| hit.at);
-            let sign = |at: usize, sign| Hit { at: (before + at) as u32, sign };
+            let sign = |at: usize, sign| Hit::new((before + at) as u32, sign);
             let expected =
                 [sign(0, Sign::Window(0)), sign(6, Sign::At), sign(8, Sign::Digits), sign(28, Sign::Country)];
             assert_eq!(found, expected, "{before}");
         }
         let run = [b".".as_slice(), &[b'q'; 24], b"."].concat();
-        assert_eq!(hits(&filter(), &run), [Hit { at: 1, sign: Sign::Run }]);
+        assert_eq!(hits(&filter(), &run), [Hit::new(1, Sign::Run)]);
         assert_eq!(hits(&filter(), &run[2..]), []);
     }
 

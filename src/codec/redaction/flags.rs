@@ -2,6 +2,7 @@
 
 use super::byte_set::ByteSet;
 use super::escapes::is_after_escape;
+use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
 use super::assign::{Found, Role, may_be_secret};
@@ -70,14 +71,14 @@ enum Form {
     Either,
 }
 
-/// The first letters of the commands.
-const HEADS: &ByteSet = &{
-    let (mut heads, mut number) = ([0; COMMANDS.len()], 0);
+/// The commands by their first letters, one bit each.
+static BY_HEAD: [u64; 256] = {
+    let (mut heads, mut number) = ([0; 256], 0);
     while number < COMMANDS.len() {
-        heads[number] = COMMANDS[number].0.as_bytes()[0];
+        heads[COMMANDS[number].0.as_bytes()[0] as usize] |= 1 << number;
         number += 1;
     }
-    ByteSet::of(&heads)
+    heads
 };
 
 /// Which of the [`COMMANDS`] stand on a line in front of a place.
@@ -100,11 +101,12 @@ impl Commands {
             let goes_on = byte == b'\n' && self.at > 0 && text[self.at - 1] == b'\\';
             if byte == b'\n' && !goes_on || byte == b'|' {
                 self.seen = 0;
-            } else if HEADS.has(&byte) && begins_word(text, self.at) {
-                let named =
-                    |command: &str| command.as_bytes()[0] == byte && text[self.at..].starts_with(command.as_bytes());
-                for (number, (command, _, _)) in COMMANDS.iter().enumerate() {
-                    self.seen |= u64::from(named(command)) << number;
+            } else if BY_HEAD[usize::from(byte)] != 0 && begins_word(text, self.at) {
+                let mut numbers = BY_HEAD[usize::from(byte)];
+                while numbers != 0 {
+                    let number = numbers.trailing_zeros() as usize;
+                    self.seen |= u64::from(text[self.at..].starts_with(COMMANDS[number].0.as_bytes())) << number;
+                    numbers &= numbers - 1;
                 }
             }
             self.at += 1;
@@ -128,12 +130,12 @@ pub fn is_plausible(reader: &Reader<'_>, at: usize) -> bool {
 pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let text = reader.text;
     reader.charge(16);
-    if text[at..].starts_with(b"pass:") {
+    if text[at..].begins_with(b"pass:") {
         found.extend(openssl(text, at));
         return;
     }
     if let Some(range) = positional(text, at) {
-        let variable = text[range.start..].starts_with(b"$") && !is_random(&text[range.clone()]);
+        let variable = text[range.start..].begins_with(b"$") && !is_random(&text[range.clone()]);
         if !variable && may_be_secret(Class::Password, &text[range.clone()], Role::Setting) {
             found.push(Found { range, rule: CREDENTIAL, why: "the argument of a command" });
         }
@@ -166,7 +168,7 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     });
     let mut end = start + len.count();
     // The backslash of a quote that is escaped belongs to the quote.
-    while quote.is_some() && end > start && text[end - 1] == b'\\' && text[..start].ends_with(b"\\\"") {
+    while quote.is_some() && end > start && text[end - 1] == b'\\' && text[..start].closes_with(b"\\\"") {
         end -= 1;
     }
     let start = match form {
@@ -233,7 +235,7 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
     // The n-th word behind the command, without options.
     let word = |nth: usize| {
         let mut words =
-            line.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty() && !word.starts_with(b"-"));
+            line.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty() && !word.begins_with(b"-"));
         let word = words.nth(nth)?;
         let place = word.as_ptr() as usize - line.as_ptr() as usize;
         let quotes = usize::from(b"\"'".contains(&word[0]) && word.len() > 2 && word.last() == word.first());
@@ -257,7 +259,7 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
     if starts(b"net use ") {
         return word(4).filter(|range| text[range.start] != b'/');
     }
-    if starts(b"lt login ") && text[..at].ends_with(b"vau") {
+    if starts(b"lt login ") && text[..at].closes_with(b"vau") {
         return word(2).filter(|range| is_random(&text[range.clone()]));
     }
     if starts(b"o-securestring ") {
@@ -286,7 +288,7 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
         let colon = memchr::memchr(b':', &text[login.clone()])?;
         return Some(quoted_part(text, login.start + colon + 1..login.end));
     }
-    let sudo = starts(b" -s ") && text[..at].ends_with(b"sudo");
+    let sudo = starts(b" -s ") && text[..at].closes_with(b"sudo");
     if starts(b"chpasswd") || starts(b"-stdin") || sudo {
         // `echo 'user:x' | chpasswd`, `echo x | docker login --password-stdin`
         let before = &text[at.saturating_sub(MAX_BACK)..at];

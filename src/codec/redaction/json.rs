@@ -55,10 +55,15 @@ impl Engine {
             return Some(self.hidden(raw));
         }
         let cleaned = self.clean(text, work)?;
+        Some(self.as_string(cleaned, work))
+    }
+
+    /// A text as JSON.
+    pub(super) fn as_string(&self, text: Vec<u8>, work: &mut Work) -> Vec<u8> {
         let mut out = work.take_buffer();
-        push_string(&cleaned, &mut out);
-        work.give_back_buffer(cleaned);
-        Some(out)
+        push_string(&text, &mut out);
+        work.give_back_buffer(text);
+        out
     }
 
     fn clean_number(&self, raw: Raw<'_>, name: &str, work: &mut Work) -> Option<Vec<u8>> {
@@ -208,6 +213,9 @@ impl Engine {
         work: &mut Work,
         spans: &mut Vec<Span>,
     ) -> Result<(), Unfinished> {
+        if !text.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| b"{[\"".contains(first)) {
+            return Ok(());
+        }
         let (first, last) = (text.trim_ascii().first(), text.trim_ascii().last());
         let container =
             matches!((first, last), (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')) | (Some(b'"'), Some(b'"')));

@@ -46,12 +46,18 @@ impl Kinds {
             let mut maps = Maps::default();
             let (eights, rest) = part.as_chunks::<8>();
             for (at, eight) in eights.iter().enumerate() {
-                all.seen |= maps.add(*eight, 8, 8 * at as u32);
+                maps.add(*eight, 8, 8 * at as u32);
+                all.seen |= kinds_of(eight);
             }
             if !rest.is_empty() {
                 let mut eight = [0; 8];
                 eight[..rest.len()].copy_from_slice(rest);
-                all.seen |= maps.add(eight, rest.len() as u32, 8 * eights.len() as u32);
+                maps.add(eight, rest.len() as u32, 8 * eights.len() as u32);
+                all.seen |= match part.last_chunk() {
+                    // Some are seen twice.
+                    Some(eight) => kinds_of(eight),
+                    None => rest.iter().fold(0, |kinds, byte| kinds | OF_BYTES[usize::from(*byte)]),
+                };
             }
             all.digits += maps.digits.count_ones() as usize;
             all.upper += maps.uppers.count_ones() as usize;
@@ -59,14 +65,6 @@ impl Kinds {
             if nth == 0 {
                 (all.uppers, all.lowers) = (maps.uppers, maps.lowers);
             }
-        }
-        for (count, kind) in [(all.digits, NUMBER), (all.upper, UPPER), (all.lower, LOWER)] {
-            all.seen |= if count > 0 { kind } else { 0 };
-        }
-        // Nearly every letter is strange, so that the first one tells.
-        let is_strange = |byte: &u8| OF_BYTES[usize::from(*byte)] & STRANGE != 0;
-        if all.upper + all.lower > 0 && !all.has(STRANGE) && value.iter().any(is_strange) {
-            all.seen |= STRANGE;
         }
         all
     }
@@ -93,9 +91,9 @@ struct Maps {
 }
 
 impl Maps {
-    /// Adds the first bytes of eight, which stand at `at`; gives the kinds of those that are no letters or digits.
+    /// Adds the first bytes of eight, which stand at `at`.
     #[inline]
-    fn add(&mut self, eight: [u8; 8], len: u32, at: u32) -> u16 {
+    fn add(&mut self, eight: [u8; 8], len: u32, at: u32) {
         const HIGH: u64 = 0x80 * EACH;
         let word = u64::from_le_bytes(eight);
         let within = |word: u64, first: u8, last: u8| {
@@ -112,13 +110,14 @@ impl Maps {
         self.digits |= bits(digits);
         self.uppers |= bits(uppers);
         self.lowers |= bits(lowers);
-        let (mut others, mut kinds) = (ours & !(digits | letters), 0);
-        while others != 0 {
-            kinds |= OF_BYTES[usize::from(eight[others.trailing_zeros() as usize / 8])];
-            others &= others - 1;
-        }
-        kinds
     }
+}
+
+/// The kinds of eight bytes, without a question behind each.
+#[inline]
+fn kinds_of(eight: &[u8; 8]) -> u16 {
+    let kind = |nth: usize| OF_BYTES[usize::from(eight[nth])];
+    kind(0) | kind(1) | kind(2) | kind(3) | kind(4) | kind(5) | kind(6) | kind(7)
 }
 
 /// One in each byte of a word.

@@ -1,7 +1,8 @@
 //! Finds secrets in events and text, replaces them, and counts them by rule.
 //!
 //! One pass over the raw bytes of a batch finds the few places where something may be (`filter`); only the fields
-//! with such a place are decoded and searched (`text`), and only a field with a secret is written again (`json`).
+//! with such a place are decoded and searched (`search`), and only a field with a secret is written again. Plain texts
+//! of many events go through these stages together (`texts`), what is nested one by one (`json`).
 
 mod assign;
 #[cfg(target_arch = "x86_64")]
@@ -24,6 +25,8 @@ mod filter;
 mod flags;
 mod json;
 mod kinds;
+mod literals;
+mod marks;
 mod names;
 mod optional;
 mod own;
@@ -40,6 +43,7 @@ mod search;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tokens;
 mod values;
 mod verify;
@@ -50,6 +54,9 @@ pub use own::BadPattern;
 pub use report::{MAX_RULE_NAME, Report, is_rule_name};
 pub use rules::{RuleText, rule_texts};
 
+use std::ops::Range;
+
+use batch::Passes;
 use filter::Filter;
 use optional::Optional;
 use own::Own;
@@ -142,7 +149,8 @@ pub const MAX_OWN: usize = 100;
 pub struct Engine {
     filter: Filter,
     /// What each window of the filter calls for.
-    duties: Vec<Vec<Duty>>,
+    duties: Vec<Duty>,
+    calls: Vec<Calls>,
     tokens: Vec<Token>,
     /// The tokens that stand in long runs of letters and digits.
     runs: Runs,
@@ -150,12 +158,26 @@ pub struct Engine {
     optional: Vec<Optional>,
     /// Names of all rules, by number: the finders, the tokens, then the user's own.
     names: Vec<String>,
+    /// What stands in the place of what each has found.
+    masks: Vec<Vec<u8>>,
+    /// The place of each among all names in order.
+    order: Vec<u16>,
     enabled: Vec<bool>,
     first_own: u16,
     /// Some pattern may match anywhere, so that the filter can not spare a look.
     look_everywhere: bool,
     fields: Option<Vec<Vec<String>>>,
     action: Action,
+    passes: Passes,
+}
+
+/// Which of the duties a window calls for.
+struct Calls {
+    duties: Range<u16>,
+    /// A look at names, or at what is looked at in their way.
+    names: bool,
+    /// A look at a name and nothing else.
+    only_name: bool,
 }
 
 /// What a window of the filter calls for.
@@ -201,6 +223,11 @@ impl Engine {
         let cleaned = self.clean(text, &mut work);
         work.found.iter().for_each(|rule| report.add(&self.names[usize::from(*rule)], 1));
         (cleaned.unwrap_or_else(|| text.to_vec()), report)
+    }
+
+    fn duties(&self, window: u16) -> &[Duty] {
+        let Calls { duties, .. } = &self.calls[usize::from(window)];
+        &self.duties[usize::from(duties.start)..usize::from(duties.end)]
     }
 
     fn action(&self, rule: u16) -> &Action {

@@ -1,5 +1,6 @@
 //! Names that announce a secret: `password`, `apiKey`, `X-Auth-Token`, `DB_PASSWD`, `رمز عبور`.
 
+use crate::codec::redaction::literals::Literals as _;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -157,7 +158,7 @@ pub fn classify(name: &[u8]) -> Option<Class> {
 pub struct Classes([Cell<([u64; 3], Option<Class>)>; CLASSES]);
 
 /// Names that are remembered.
-const CLASSES: usize = 64;
+const CLASSES: usize = 256;
 
 impl Default for Classes {
     fn default() -> Classes {
@@ -254,7 +255,17 @@ impl Default for Fnv {
 
 impl Hasher for Fnv {
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3));
+        let (eights, rest) = bytes.as_chunks::<8>();
+        eights.iter().for_each(|eight| self.write_u64(u64::from_le_bytes(*eight)));
+        self.write_u64(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
+    }
+
+    fn write_usize(&mut self, len: usize) {
+        self.write_u64(len as u64);
     }
 
     fn finish(&self) -> u64 {
@@ -274,16 +285,16 @@ fn ends_with(word: &[u8], endings: &[&str]) -> bool {
 
 fn decide(last: &[u8], before: &[u8]) -> Option<Class> {
     if last.last_chunk().is_some_and(|four| TAILS.contains(&u32::from_le_bytes(*four))) && ends_with(last, PASSWORDS) {
-        let none = matches!(before, b"no" | b"without" | b"is" | b"has") || last.starts_with(b"nopass");
+        let none = matches!(before, b"no" | b"without" | b"is" | b"has") || last.begins_with(b"nopass");
         return (!none).then_some(Class::Password);
     }
     if ends_with(last, &["secret", "secrets"]) {
         return Some(Class::Secret);
     }
-    if last.ends_with(b"pwd") {
+    if last.closes_with(b"pwd") {
         return Some(Class::Pwd);
     }
-    if last.ends_with(b"token") {
+    if last.closes_with(b"token") {
         let kind = last.strip_suffix(b"token").filter(|kind| !kind.is_empty()).unwrap_or(before);
         return match lists_of(kind) {
             lists if lists & IS_TEXT_TOKEN != 0 => None,

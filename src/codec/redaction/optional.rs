@@ -1,5 +1,6 @@
 //! The optional groups: phone numbers, national ids with check digits, IP addresses.
 
+use crate::codec::redaction::literals::Literals as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -91,7 +92,7 @@ fn stands_alone(text: &[u8], range: &Range<usize>) -> bool {
         [next, ..] => next.is_ascii_alphanumeric() || *next == b'_',
         [] => false,
     };
-    let named = before == Some(b':') || before == Some(b'/') && text[..range.start].ends_with(b"//");
+    let named = before == Some(b':') || before == Some(b'/') && text[..range.start].closes_with(b"//");
     (named || before.is_none_or(|b| !joins(b))) && !goes_on
 }
 
@@ -112,7 +113,7 @@ fn is_phone(text: &[u8], range: &Range<usize>) -> bool {
     let words =
         ["tel", "phone", "mobile", "call", "fax", "whatsapp", "sms", "تلفن", "موبایل", "همراه", "تماس", "handy"];
     // Unspaced, only what begins like a mobile number, or is named as one.
-    let mobile = number.starts_with(b"09") && count == 11 || number.starts_with(b"+");
+    let mobile = number.begins_with(b"09") && count == 11 || number.begins_with(b"+");
     (8..=15).contains(&count) && (grouped || mobile || is_announced(text, range.start, &words))
 }
 

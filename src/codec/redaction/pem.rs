@@ -1,6 +1,7 @@
 //! Private keys: PEM with a plausible body, PGP, and PuTTY files.
 
 use super::byte_set::ByteSet;
+use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
 use super::random::randomness;
@@ -17,7 +18,7 @@ pub fn private_key(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     reader.charge(80);
     let head = &text[at..text.len().min(at + 80)];
     let begin = memchr::memmem::find(head, b"BEGIN ")?;
-    let space = usize::from(text[..at + begin].ends_with(b"- "));
+    let space = usize::from(text[..at + begin].closes_with(b"- "));
     let dashes = space + text[..at + begin - space].iter().rev().take(5).take_while(|b| **b == b'-').count();
     let label = &head[begin + 6..];
     let label_len = memchr::memmem::find(label, b"---")?;
@@ -85,7 +86,7 @@ fn body_end(text: &[u8], at: usize) -> Option<usize> {
         }
         // A line of base64 is followed by a line break, a quote or the end, not by another word.
         let ends = rest.first().is_none_or(|b| const { &ByteSet::of(b"\r\n\\\"'`,;)]}<&% \t") }.has(b));
-        let spaced = rest.first() == Some(&b' ') && line < 16 && !rest.trim_ascii_start().starts_with(b"-");
+        let spaced = rest.first() == Some(&b' ') && line < 16 && !rest.trim_ascii_start().begins_with(b"-");
         if !ends || spaced {
             break;
         }
@@ -106,8 +107,8 @@ fn decoration(text: &[u8]) -> usize {
             b if b.is_ascii_whitespace() || const { &ByteSet::of(b"\\\"'`#>*|,;.()") }.has(&b) => at += 1,
             b'/' if text.get(at + 1) == Some(&b'/') => at += 2,
             b'+' if text.get(at + 1).is_some_and(u8::is_ascii_whitespace) => at += 1,
-            b'%' if text[at..].starts_with(b"%0A") || text[at..].starts_with(b"%0D") => at += 3,
-            b'&' if text[at..].starts_with(b"&#10;") || text[at..].starts_with(b"&#xA;") => at += 5,
+            b'%' if text[at..].begins_with(b"%0A") || text[at..].begins_with(b"%0D") => at += 3,
+            b'&' if text[at..].begins_with(b"&#10;") || text[at..].begins_with(b"&#xA;") => at += 5,
             _ => break,
         }
     }
@@ -136,7 +137,7 @@ pub fn putty(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     let text = reader.text;
     reader.charge(32);
     let rest = text.get(at..)?;
-    if !rest.starts_with(b"Private-Lines: ") {
+    if !rest.begins_with(b"Private-Lines: ") {
         return None;
     }
     let digits = rest[15..].iter().take(4).take_while(|b| b.is_ascii_digit()).count();

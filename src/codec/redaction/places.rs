@@ -1,5 +1,6 @@
 //! Passwords identified by position alone: `.pgpass` lines, Oracle logins, Go DSNs.
 
+use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
 use super::assign::{Role, may_be_secret};
@@ -40,7 +41,7 @@ pub fn pgpass(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     let len = text[start..].iter().take(MAX_BEHIND).position(ends).unwrap_or(text.len() - start);
     let value = &text[start..start + len];
     let taken = !host.is_empty() && is_host && alone && !value.contains(&b':');
-    (taken && !value.starts_with(b"/") && may_be_secret(Class::Password, value, Role::Setting))
+    (taken && !value.begins_with(b"/") && may_be_secret(Class::Password, value, Role::Setting))
         .then_some(start..start + len)
 }
 
@@ -53,7 +54,7 @@ pub fn login(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     reader.charge(16);
     let stops = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<>\\") }.has(b);
     let rest = &text[at + 1..];
-    let go = rest.starts_with(b"tcp(") || rest.starts_with(b"unix(");
+    let go = rest.begins_with(b"tcp(") || rest.begins_with(b"unix(");
     let word = text[..at].iter().rev().take(MAX_BEFORE).take_while(|b| !stops(b)).count();
     let start = at - word;
     reader.charge(word);
@@ -109,14 +110,14 @@ pub fn account_key(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
 
 /// Whether what stands in front of a user says that a login of Oracle follows.
 fn is_oracle(text: &[u8], head: &[u8], at: usize) -> bool {
-    if head.ends_with(b"thin:") || head.ends_with(b"oci:") || head.ends_with(b"oci8:") {
+    if head.closes_with(b"thin:") || head.closes_with(b"oci:") || head.closes_with(b"oci8:") {
         return true;
     }
     let before = &text[at.saturating_sub(40)..at];
     let line = memchr::memrchr(b'\n', before).map_or(before, |end| &before[end + 1..]);
     let given = |command: &&[u8]| memchr::memmem::find(line, command).is_some();
-    let connects = line.trim_ascii_end().ends_with(b"connect(\"") || line.trim_ascii_end().ends_with(b"connect('");
-    (head.is_empty() || head.ends_with(b"="))
+    let connects = line.trim_ascii_end().closes_with(b"connect(\"") || line.trim_ascii_end().closes_with(b"connect('");
+    (head.is_empty() || head.closes_with(b"="))
         && (ORACLE.iter().any(given) || connects && memchr::memmem::find(line, b"racle").is_some())
 }
 

@@ -1,6 +1,7 @@
 //! Whether raw JSON is worth decoding where the filter has matched. False positives are allowed, false negatives are
 //! not.
 
+use crate::codec::redaction::literals::Literals as _;
 use std::sync::LazyLock;
 
 use super::assign;
@@ -22,12 +23,13 @@ impl Engine {
     /// Whether something may stand at a hit. The reader is the event's.
     pub(super) fn is_plausible(&self, reader: &Reader<'_>, hit: Hit) -> bool {
         let (raw, at) = (reader.text, hit.at as usize);
-        match hit.sign {
+        match hit.sign() {
             Sign::At => {
-                raw[..at].ends_with(b"}")
+                raw[..at].closes_with(b"}")
                     || is_address(reader, at)
                     || is_in_url(raw, at)
                     || places::login(reader, at).is_some()
+                    || hides_login(raw, at)
             }
             Sign::Digits => {
                 let mut any = false;
@@ -36,15 +38,15 @@ impl Engine {
             }
             Sign::Country => verify::iban_at(raw, at).is_some(),
             Sign::Run => self.is_plausible_run(reader, at),
-            Sign::Window(window) => self.duties[usize::from(window)].iter().any(|duty| match *duty {
+            Sign::Window(window) => self.duties(window).iter().any(|duty| match *duty {
                 Duty::Token(token) => self.tokens[usize::from(token)].is_plausible(raw, at),
                 Duty::Name => assign::is_plausible(reader, at),
                 Duty::Login => {
                     raw[at..raw.len().min(at + 60)].iter().any(|b| b":/".contains(b))
-                        || raw[..at].ends_with(b" to ")
+                        || raw[..at].closes_with(b" to ")
                         || raw[at..].len() > 5 && raw[at..at + 5].eq_ignore_ascii_case(b"creds")
                 }
-                Duty::Port => places::pgpass(reader, at).is_some(),
+                Duty::Port => places::pgpass(reader, at).is_some() || hides_line(raw, at),
                 Duty::Call => assign::is_plausible_call(raw, at),
                 Duty::PrivateKey => pem::is_plausible(raw, at),
                 Duty::Flag => flags::is_plausible(reader, at),
@@ -54,7 +56,7 @@ impl Engine {
                     is_escaped_word(raw, at.wrapping_sub(usize::from(offset)), usize::from(word))
                 }
                 Duty::Digits => {
-                    raw[at] != b'u' || raw.get(at + 5..at + 9).is_some_and(|next| next.starts_with(b"\\u06"))
+                    raw[at] != b'u' || raw.get(at + 5..at + 9).is_some_and(|next| next.begins_with(b"\\u06"))
                 }
                 Duty::Bearer => matches!(raw.get(at + 6), Some(b' ' | b'\\' | b'%' | b',')),
                 Duty::Disguise => is_disguise(raw, at),
@@ -74,8 +76,19 @@ impl Engine {
             || start > at && may_speak(&raw[start..end])
             || prefixed(raw, start..end).is_some()
             || wordless(raw, &(start..end)).is_some()
+            || is_behind_escape(raw, at)
     }
 }
+
+/// Whether a sign that joins the parts of a token stands in front of the run, and an escape shortly before it: how long
+/// the first part is shows only once that is decoded.
+fn is_behind_escape(raw: &[u8], at: usize) -> bool {
+    let joined = at > 0 && matches!(raw[at - 1], b'.' | b':' | b'|');
+    joined && memchr::memchr(b'\\', &raw[at.saturating_sub(MAX_PART)..at]).is_some()
+}
+
+/// The longest first part of a token that has no beginning of its own, with an escape in front of it.
+const MAX_PART: usize = 48;
 
 fn is_address(reader: &Reader<'_>, at: usize) -> bool {
     let raw = reader.text;
@@ -84,7 +97,7 @@ fn is_address(reader: &Reader<'_>, at: usize) -> bool {
     // What an escape hides may belong to the address.
     let escaped = raw.get(at + 1) == Some(&b'\\') && raw.get(at + 2) == Some(&b'u');
     escaped
-        || at >= 6 && raw[at - 6..].starts_with(b"\\u")
+        || at >= 6 && raw[at - 6..].begins_with(b"\\u")
         || email(reader, at).is_some_and(|found| !decorator(found.start))
         || hides_domain(raw, at)
 }
@@ -96,7 +109,20 @@ fn hides_domain(raw: &[u8], at: usize) -> bool {
         .take(MAX_WORD)
         .take_while(|b| b.is_ascii_alphanumeric() || b".-".contains(b) || **b >= 0x80)
         .count();
-    len > 0 && raw[at + 1 + len..].starts_with(b"\\u")
+    len > 0 && raw[at + 1 + len..].begins_with(b"\\u")
+}
+
+/// Whether the word in front of an `@` may be a login some of whose letters are escaped.
+fn hides_login(raw: &[u8], at: usize) -> bool {
+    let word = raw[..at].iter().rev().take(MAX_WORD).take_while(|b| !b.is_ascii_whitespace() && **b != b'"').count();
+    let word = &raw[at - word..at];
+    memchr::memchr2(b'/', b':', word).is_some() && memchr::memmem::find(word, b"\\u").is_some()
+}
+
+/// Whether a line of passwords may go on at `at` of which some letters are escaped.
+fn hides_line(raw: &[u8], at: usize) -> bool {
+    let line = raw[at..].iter().take(MAX_WORD).take_while(|b| !b.is_ascii_whitespace() && **b != b'"').count();
+    memchr::memmem::find(&raw[at..at + line], b"\\u").is_some()
 }
 
 /// Whether a `//` stands in front of the `@`, in the same word.

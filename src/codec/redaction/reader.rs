@@ -1,6 +1,7 @@
 //! The text being searched, and the work already spent on it.
 
 use super::byte_set::ByteSet;
+use crate::codec::redaction::literals::Literals as _;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
@@ -9,6 +10,7 @@ use super::connection::ends_word;
 use super::context::{Kind, Lexer, LineContext};
 use super::filter::Hit;
 use super::flags::{Commands, MAX_BACK};
+use super::marks::{self, Mark, Marks};
 use super::names::{self, Classes};
 use super::repeats::Repeated;
 use super::search::Span;
@@ -18,6 +20,8 @@ use super::shape::{self, CLASSES};
 pub struct Reader<'a> {
     pub text: &'a [u8],
     known: Box<Known>,
+    /// Whether so much is asked of the text that it pays to read where bytes of each kind stand.
+    is_marked: bool,
 }
 
 /// What a reader knows of its text.
@@ -57,6 +61,7 @@ pub struct Known {
     /// Whether there is a bracket anywhere, as masks begin with.
     brackets: Cell<Option<bool>>,
     classes: Classes,
+    marks: Marks,
 }
 
 impl Default for Known {
@@ -81,6 +86,7 @@ impl Default for Known {
             annotated: Cell::new(None),
             brackets: Cell::new(None),
             classes: Classes::default(),
+            marks: Marks::default(),
         }
     }
 }
@@ -110,7 +116,9 @@ impl Known {
             brackets,
             // A name announces the same in every text.
             classes: _,
+            marks,
         } = self;
+        marks.forget();
         let mut searched = searched.take();
         while searched != 0 {
             ends[searched.trailing_zeros() as usize].set((0, 0));
@@ -159,13 +167,42 @@ impl std::ops::Deref for Reader<'_> {
 
 impl<'a> Reader<'a> {
     pub fn new(text: &'a [u8]) -> Reader<'a> {
-        Reader { text, known: Box::default() }
+        Reader { text, known: Box::default(), is_marked: false }
     }
 
     /// The reader for another text: what it knew is forgotten.
     pub fn turn_to<'b>(mut self, text: &'b [u8]) -> Reader<'b> {
         self.known.forget();
-        Reader { text, known: self.known }
+        Reader { text, known: self.known, is_marked: self.is_marked }
+    }
+
+    /// Where the run of a kind ends that goes on at `at`, at most so many bytes on.
+    #[inline]
+    pub fn end_of(&self, mark: Mark, at: usize, most: usize) -> usize {
+        if !self.is_marked {
+            let rest = self.text.get(at..).unwrap_or_default();
+            return at + rest.iter().take(most).take_while(|byte| mark.has(**byte)).count();
+        }
+        self.marks.end_within(self.text, mark, at, most)
+    }
+
+    /// Where the run of a kind begins that ends at `at`, at most so many bytes in front.
+    #[inline]
+    pub fn start_of(&self, mark: Mark, at: usize, most: usize) -> usize {
+        if !self.is_marked {
+            return at - self.text[..at].iter().rev().take(most).take_while(|byte| mark.has(**byte)).count();
+        }
+        self.marks.start_within(self.text, mark, at, most)
+    }
+
+    /// The first byte of a kind at `at` or behind it, or the end of the text.
+    #[inline]
+    pub fn next(&self, mark: Mark, at: usize) -> usize {
+        if !self.is_marked {
+            let rest = self.text.get(at..).unwrap_or_default();
+            return at + rest.iter().position(|byte| mark.has(*byte)).unwrap_or(rest.len());
+        }
+        self.marks.next(self.text, mark, at)
     }
 
     /// Notes that so many bytes were looked at.
@@ -196,7 +233,7 @@ impl<'a> Reader<'a> {
 
     /// The context of a place. Asked from left to right, it reads once.
     pub fn context(&self, at: usize) -> LineContext {
-        let (context, read) = self.lexer.borrow_mut().at(self.text, at);
+        let (context, read) = self.lexer.borrow_mut().at(self.text, &self.marks, at);
         self.charge(read + 1);
         context
     }
@@ -211,7 +248,7 @@ impl<'a> Reader<'a> {
     /// Where the line ends that holds `at`.
     #[inline]
     pub fn line_end(&self, at: usize) -> usize {
-        self.end(LINE_END, at, || memchr::memchr(b'\n', &self.text[at..]).map_or(self.text.len(), |end| at + end))
+        self.end(LINE_END, at, || self.next(marks::LINE, at))
     }
 
     /// Where the last `://` stands in front of `at` within the same word. Asked from left to right, it reads once.
@@ -224,7 +261,7 @@ impl<'a> Reader<'a> {
         for (place, byte) in self.text[..at].iter().enumerate().skip(to) {
             if ends_word(*byte) {
                 scheme = None;
-            } else if *byte == b':' && self.text[place..].starts_with(b"://") {
+            } else if *byte == b':' && self.text[place..].begins_with(b"://") {
                 scheme = Some(place);
             }
         }
@@ -279,10 +316,15 @@ impl<'a> Reader<'a> {
         self.ask_once(&self.brackets, |text| memchr::memchr(b'[', text).is_some())
     }
 
+    /// Notes that there is no `@` in the text.
+    pub fn has_no_at(&self) {
+        self.annotated.set(Some(false));
+    }
+
     /// Whether the text has annotations that give values to fields.
     pub fn has_annotations(&self) -> bool {
         self.ask_once(&self.annotated, |text| {
-            memchr::memchr_iter(b'@', text).any(|at| text[at..].starts_with(b"@Value("))
+            memchr::memchr_iter(b'@', text).any(|at| text[at..].begins_with(b"@Value("))
         })
     }
 
@@ -308,8 +350,7 @@ impl<'a> Reader<'a> {
         }
         // What is known behind the place need not be read again.
         let stop = if at < start && start < end { start } else { self.text.len() };
-        let rest = self.text.get(at..stop).unwrap_or_default();
-        let mut to = at + rest.iter().position(|byte| !class.has(*byte)).unwrap_or(rest.len());
+        let mut to = self.end_of(Mark::numbered(class.number()), at, stop.saturating_sub(at));
         if to == start && start < end {
             to = end;
         }
@@ -331,7 +372,6 @@ pub struct Work {
     pub found: Vec<u16>,
     left: usize,
     /// Kept from one text to the next, so that a finding costs no allocation of its own.
-    pub json: Vec<u8>,
     hits: Vec<Vec<Hit>>,
     buffers: Vec<Vec<u8>>,
     readers: Vec<Reader<'static>>,
@@ -375,6 +415,31 @@ impl Work {
         self.left = LEAST;
     }
 
+    /// What may be spent on so many bytes.
+    pub fn effort_for(bytes: usize) -> usize {
+        LEAST + EFFORT * bytes
+    }
+
+    /// Goes on with an event of which some texts were looked at.
+    pub fn resume(&mut self, left: usize, remembers: bool, repeated: &mut Vec<Repeated>) {
+        (self.left, self.remembers) = (left, remembers);
+        std::mem::swap(&mut self.repeated, repeated);
+    }
+
+    /// Leaves an event to go on with later; tells what may still be spent on it.
+    pub fn pause(&mut self, repeated: &mut Vec<Repeated>) -> usize {
+        std::mem::swap(&mut self.repeated, repeated);
+        self.left
+    }
+
+    /// For the next text of the event.
+    pub fn begin_text(&mut self) {
+        self.named.clear();
+        self.settled.clear();
+        self.masks.clear();
+        self.look_again = false;
+    }
+
     /// An empty list for the hits in a text; it is given back behind the search.
     pub fn take_hits(&mut self) -> Vec<Hit> {
         self.hits.pop().unwrap_or_default()
@@ -382,16 +447,19 @@ impl Work {
 
     pub fn give_back(&mut self, mut hits: Vec<Hit>) {
         hits.clear();
-        self.hits.push(hits);
+        if hits.capacity() <= MAX_BUFFER {
+            self.hits.push(hits);
+        }
     }
 
     /// A reader of a text; what it has learnt is given back behind the search.
     pub fn reader<'a>(&mut self, text: &'a [u8]) -> Reader<'a> {
-        self.readers.pop().map_or_else(|| Reader::new(text), |reader| reader.turn_to(text))
+        let reader = self.readers.pop().unwrap_or_else(|| Reader { is_marked: true, ..Reader::new(&[]) });
+        reader.turn_to(text)
     }
 
     pub fn give_back_reader(&mut self, reader: Reader<'_>) {
-        self.readers.push(Reader { text: &[], known: reader.known });
+        self.readers.push(Reader { text: &[], known: reader.known, is_marked: true });
     }
 
     /// An empty buffer for a decoded or redacted text.

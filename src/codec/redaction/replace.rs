@@ -38,6 +38,9 @@ impl Engine {
         if *action == Action::Remove {
             return;
         }
+        if *action == Action::Mask {
+            return out.extend_from_slice(&self.masks[usize::from(rule)]);
+        }
         out.push(b'[');
         out.extend_from_slice(self.names[usize::from(rule)].as_bytes());
         match action {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::assign::{self, Found};
 use super::byte_set::ByteSet;
 use super::disguises::notice;
-use super::filter::{Hit, Sign, order};
+use super::filter::{Hit, Sign, put_in_order};
 use super::reader::{Reader, Unfinished, Work};
 use super::shape::Class;
 use super::views::{Disguises, View, decode_run};
@@ -29,6 +29,15 @@ const NEAR: usize = 4;
 /// How often a changed text is looked at again.
 const MAX_ROUNDS: usize = 4;
 
+/// What a text is, once it was looked at.
+pub enum Looked {
+    Clean,
+    /// All its secrets are found.
+    Secrets,
+    /// More was found once some secrets were masked: this is the text without them.
+    Cleaned(Vec<u8>),
+}
+
 /// What the rules have noted of a text besides its secrets.
 struct Noted {
     disguises: Disguises,
@@ -39,40 +48,69 @@ struct Noted {
 impl Engine {
     /// The text without its secrets, or nothing if it has none.
     pub(super) fn clean(&self, text: &[u8], work: &mut Work) -> Option<Vec<u8>> {
+        let (hits, mut spans) = (self.hits(text, work), std::mem::take(&mut work.spans));
+        spans.clear();
+        let cleaned = match self.look_at(text, &hits, work, &mut spans) {
+            Looked::Clean => None,
+            Looked::Secrets => Some(self.replace(text, &spans, work)),
+            Looked::Cleaned(cleaned) => Some(cleaned),
+        };
+        work.give_back(hits);
+        work.spans = spans;
+        cleaned
+    }
+
+    /// Looks at a text, whose hits are known, until all its secrets are found.
+    pub(super) fn look_at(&self, text: &[u8], hits: &[Hit], work: &mut Work, spans: &mut Vec<Span>) -> Looked {
+        work.begin_text();
+        let mut found = work.spend(text.len()).and_then(|()| self.find_among(text, hits, work, spans));
         let mut cleaned: Option<Vec<u8>> = None;
-        work.named.clear();
-        work.settled.clear();
-        work.masks.clear();
-        work.look_again = false;
-        let mut spans = std::mem::take(&mut work.spans);
-        for _ in 0..MAX_ROUNDS {
+        for round in 1.. {
             let current = cleaned.as_deref().unwrap_or(text);
-            spans.clear();
-            if self.find(current, work, &mut spans).is_err() {
+            if found.is_err() {
                 work.found.push(rules::UNFINISHED);
                 let mut out = Vec::new();
                 self.push_instead(rules::UNFINISHED, text, &mut out);
-                cleaned = Some(out);
-                break;
+                return Looked::Cleaned(out);
             }
             if spans.is_empty() {
                 break;
             }
             work.found.extend(spans.iter().map(|span| span.rule));
             let done = !work.look_again && spans.iter().all(|span| stands_apart(current, span));
-            let next = self.replace(current, &spans, work);
+            if done && round == 1 {
+                return Looked::Secrets;
+            }
+            let next = self.replace(current, spans, work);
             work.give_back_buffer(cleaned.replace(next).unwrap_or_default());
-            if done {
+            if done || round == MAX_ROUNDS {
                 break;
             }
+            spans.clear();
+            found = self.find(cleaned.as_deref().unwrap_or(text), work, spans);
         }
-        work.spans = spans;
-        cleaned
+        cleaned.map_or(Looked::Clean, Looked::Cleaned)
     }
 
     /// Secrets in order, none touching another.
     pub(super) fn find(&self, text: &[u8], work: &mut Work, spans: &mut Vec<Span>) -> Result<(), Unfinished> {
-        self.search(text, 0, work, spans)?;
+        work.spend(text.len())?;
+        let hits = self.hits(text, work);
+        let found = self.find_among(text, &hits, work, spans);
+        work.give_back(hits);
+        found
+    }
+
+    /// Where the filter has seen something in the text, in order.
+    fn hits(&self, text: &[u8], work: &mut Work) -> Vec<Hit> {
+        let mut hits = work.take_hits();
+        self.filter.scan(text, &mut hits);
+        put_in_order(&mut hits);
+        hits
+    }
+
+    fn find_among(&self, text: &[u8], hits: &[Hit], work: &mut Work, spans: &mut Vec<Span>) -> Result<(), Unfinished> {
+        self.search_among(text, hits, 0, work, spans)?;
         join(text, spans);
         if self.find_again(text, work, spans)? {
             join(text, spans);
@@ -88,29 +126,41 @@ impl Engine {
         spans: &mut Vec<Span>,
     ) -> Result<(), Unfinished> {
         work.spend(text.len())?;
-        let mut hits = work.take_hits();
-        self.filter.scan(text, &mut hits);
-        if !hits.is_sorted_by_key(order) {
-            hits.sort_unstable_by_key(order);
-        }
+        let hits = self.hits(text, work);
+        let found = self.search_among(text, &hits, depth, work, spans);
+        work.give_back(hits);
+        found
+    }
+
+    fn search_among(
+        &self,
+        text: &[u8],
+        hits: &[Hit],
+        depth: usize,
+        work: &mut Work,
+        spans: &mut Vec<Span>,
+    ) -> Result<(), Unfinished> {
         let (first, mut covered, mut spent) = (spans.len(), 0, 0);
         let mut noted = Noted { disguises: Disguises::default(), values: std::mem::take(&mut work.values) };
         let reader = work.reader(text);
+        if !hits.iter().any(|hit| hit.is_at()) {
+            reader.has_no_at();
+        }
         let mut round = Round::of(work, depth);
         for hit in hits.iter().copied() {
             #[cfg(test)]
             super::tests::reads::next_hit();
-            if round.skips(&reader, hit) {
+            if round.as_mut().is_some_and(|round| round.skips(&reader, hit)) {
                 continue;
             }
             // What is replaced anyway needs no second reason.
             let at = hit.at as usize;
             let covers = |span: &Span| span.start <= at && at < span.end;
-            if at < covered && !matches!(hit.sign, Sign::Window(_)) && spans.iter().rev().take(NEAR).any(covers) {
+            if at < covered && hit.window().is_none() && spans.iter().rev().take(NEAR).any(covers) {
                 continue;
             }
             let known = spans.len();
-            match hit.sign {
+            match hit.sign() {
                 // Numbers are cards or not by the numbers beside them.
                 Sign::Digits => {
                     work.look_again = true;
@@ -133,8 +183,7 @@ impl Engine {
         }
         let Noted { disguises, values } = noted;
         work.values = values;
-        work.give_back(hits);
-        if depth == 0 {
+        if let Some(round) = round {
             round.give_back(work);
         }
         if depth < MAX_DEPTH {
@@ -173,7 +222,12 @@ impl Engine {
 
     /// Whether the hit is a part of a name and nothing else.
     fn is_name(&self, hit: Hit) -> bool {
-        matches!(hit.sign, Sign::Window(window) if self.duties[usize::from(window)] == [Duty::Name])
+        hit.window().is_some_and(|window| self.calls[usize::from(window)].only_name)
+    }
+
+    /// Whether a window calls for a look at a name, or what else is looked at in its way.
+    pub(super) fn names_at(&self, window: u16) -> bool {
+        self.calls[usize::from(window)].names
     }
 
     /// Searches the run of base64 or hexadecimal digits at `at`, and what it says.
@@ -251,7 +305,7 @@ impl Engine {
                 spans.push(Span { start: range.start, end: range.end, rule, why });
             }
         };
-        match hit.sign {
+        match hit.sign() {
             Sign::At => {
                 if let Some(range) = connection::connection(reader, at) {
                     found(range, rules::CONNECTION, "the password of a URL");
@@ -272,7 +326,7 @@ impl Engine {
             }
             Sign::Run => {}
             Sign::Window(window) => {
-                for duty in &self.duties[usize::from(window)] {
+                for duty in self.duties(window) {
                     self.fulfil(*duty, reader, at, covered, spans, noted);
                 }
             }
@@ -381,13 +435,13 @@ struct Round {
 }
 
 impl Round {
-    /// Only the text itself was replaced, not what is decoded from it.
-    fn of(work: &mut Work, depth: usize) -> Round {
-        let (settled, masks) = match depth {
-            0 => (std::mem::take(&mut work.settled), std::mem::take(&mut work.masks)),
-            _ => Default::default(),
-        };
-        Round { settled, masks, next: (0, 0) }
+    /// Only the text itself was replaced, not what is decoded from it. The first look at a text knows of no masks.
+    fn of(work: &mut Work, depth: usize) -> Option<Round> {
+        if depth > 0 || work.masks.is_empty() {
+            return None;
+        }
+        let (settled, masks) = (std::mem::take(&mut work.settled), std::mem::take(&mut work.masks));
+        Some(Round { settled, masks, next: (0, 0) })
     }
 
     /// Gives the lists back, for the next round.
@@ -406,7 +460,7 @@ impl Round {
         while self.settled.get(self.next.1).is_some_and(|place| *place < at) {
             self.next.1 += 1;
         }
-        if !matches!(hit.sign, Sign::Window(_)) {
+        if hit.window().is_none() {
             return false;
         }
         if self.settled.get(self.next.1) == Some(&at) {

@@ -5,6 +5,7 @@
 //! the reader measures each run once, so no text makes a shape slow.
 
 use super::reader::Reader;
+use crate::codec::redaction::literals::Literals as _;
 
 /// A set of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -78,7 +79,7 @@ static SETS: std::sync::LazyLock<Vec<Set>> =
     std::sync::LazyLock::new(|| CLASSES.iter().map(|(_, of)| ranges(of)).collect());
 
 /// The classes of each byte, one bit each.
-const OF_BYTES: [u16; 256] = {
+pub const OF_BYTES: [u16; 256] = {
     let (mut table, mut class) = ([0; 256], 0);
     while class < CLASSES.len() {
         let (of, mut at) = (CLASSES[class].1, 0);
@@ -119,10 +120,15 @@ fn one_of(of: &[u8]) -> Set {
 
 impl Class {
     /// The class behind a letter of the notation.
-    #[inline]
-    pub fn named(letter: u8) -> Class {
-        let number = CLASSES.iter().position(|(name, _)| *name == letter);
-        Class(number.unwrap_or_else(|| panic!("the notation has no class `{}`", letter as char)) as u8)
+    pub const fn named(letter: u8) -> Class {
+        let mut number = 0;
+        while number < CLASSES.len() {
+            if CLASSES[number].0 == letter {
+                return Class(number as u8);
+            }
+            number += 1;
+        }
+        panic!("the notation has no such class")
     }
 
     #[inline]
@@ -161,6 +167,8 @@ pub struct Lead {
 #[derive(Clone, Debug)]
 pub struct Shape {
     pub steps: Vec<Step>,
+    /// How many of them stand in front of the first literal byte.
+    ahead: usize,
 }
 
 impl Shape {
@@ -195,7 +203,8 @@ impl Shape {
                 }
             }
         }
-        Shape { steps }
+        let ahead = usize::from(matches!(steps[0], Step::Run { .. }));
+        Shape { steps, ahead }
     }
 
     /// The run that stands before the first literal byte, if the shape begins with one.
@@ -209,7 +218,7 @@ impl Shape {
     /// The sets of the bytes at fixed places behind the lead.
     pub fn fixed(&self) -> Vec<Set> {
         let mut sets = Vec::new();
-        for step in &self.steps[usize::from(self.lead().is_some())..] {
+        for step in &self.steps[self.ahead..] {
             match step {
                 Step::One(set) => sets.push(*set),
                 Step::Run { class, min, max } => {
@@ -227,7 +236,7 @@ impl Shape {
     pub fn match_at(&self, reader: &Reader<'_>, mut at: usize) -> Option<usize> {
         let text = reader.text;
         reader.charge(self.steps.len());
-        for step in &self.steps[usize::from(self.lead().is_some())..] {
+        for step in &self.steps[self.ahead..] {
             match step {
                 Step::One(set) => {
                     if !set.has(*text.get(at)?) {
@@ -299,10 +308,10 @@ impl Shape {
     /// Whether raw JSON may have the first literal byte of a match at `at`, as far as the first run tells whose length
     /// is not fixed. A slash may be escaped.
     pub fn may_match(&self, raw: &[u8], mut at: usize) -> bool {
-        for step in &self.steps[usize::from(self.lead().is_some())..] {
+        for step in &self.steps[self.ahead..] {
             match step {
                 Step::One(set) => {
-                    at += usize::from(raw[at.min(raw.len())..].starts_with(b"\\/") && set.has(b'/'));
+                    at += usize::from(raw[at.min(raw.len())..].begins_with(b"\\/") && set.has(b'/'));
                     if !raw.get(at).is_some_and(|byte| set.has(*byte)) {
                         return false;
                     }

@@ -1,5 +1,6 @@
 //! Classifies a value: random, a word, a sentence, or a placeholder.
 
+use crate::codec::redaction::literals::Literals as _;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
@@ -74,7 +75,7 @@ fn is_template_of(value: &[u8], kinds: &Kinds) -> bool {
     let inside = &value[1..value.len().max(2) - 1];
     let word = |b: &u8| b.is_ascii_alphanumeric() || b"_.-".contains(b);
     match (first, last) {
-        (b'<', b'>') if inside.starts_with(b"http") => return true,
+        (b'<', b'>') if inside.begins_with(b"http") => return true,
         (b'{' | b'<', b'}' | b'>') => return inside.iter().all(|b| !b"\"'=".contains(b)),
         (b'[', b']') => return inside.iter().all(|b| word(b) || b" :*".contains(b)),
         (b'$', b'}' | b')') if matches!(value.get(1), Some(b'{' | b'(')) => return true,
@@ -165,11 +166,16 @@ fn is_reference(value: &[u8]) -> bool {
 
 /// Whether the value says that something else will be put in its place: `YOUR_API_KEY`, `changeme`.
 pub fn is_placeholder(value: &[u8]) -> bool {
+    says_placeholder(value, true)
+}
+
+/// The same, if one knows whether a full stop or a letter of another script is in it.
+fn says_placeholder(value: &[u8], may_have_dots: bool) -> bool {
     let begins = |word: &[u8]| value.len() >= word.len() && value[..word.len()].eq_ignore_ascii_case(word);
     let ends = |word: &[u8]| value.len() >= word.len() && value[value.len() - word.len()..].eq_ignore_ascii_case(word);
     is_crossed_out(value)
         || value.len() <= MAX_PLACEHOLDER
-            && (value.len() > 7 && (begins(b"your") || ends(b"goes_here")) || holds_stand_in(value))
+            && (value.len() > 7 && (begins(b"your") || ends(b"goes_here")) || holds_stand_in(value, may_have_dots))
 }
 
 /// Whether most of the letters and digits are `x`: `ghp_xxxxxxxxxxxx`, `XXXX-XXXX`.
@@ -188,7 +194,7 @@ pub fn is_crossed_out(value: &[u8]) -> bool {
 const MAX_CROSSED_OUT: usize = 128;
 
 /// Whether one of the [`STAND_INS`] is a part of the value.
-fn holds_stand_in(value: &[u8]) -> bool {
+fn holds_stand_in(value: &[u8], may_have_dots: bool) -> bool {
     // Made once: a searcher for each word and value would cost more than all else.
     static WORDS: LazyLock<AhoCorasick> = LazyLock::new(|| {
         let mut builder = AhoCorasick::builder();
@@ -202,7 +208,7 @@ fn holds_stand_in(value: &[u8]) -> bool {
         any |= THREES[number / 64] >> (number % 64) & 1;
         at += 2;
     }
-    let dots = || memchr::memchr2(b'.', "…".as_bytes()[0], value).is_some();
+    let dots = || may_have_dots && memchr::memchr2(b'.', "…".as_bytes()[0], value).is_some();
     (any != 0 || dots()) && WORDS.is_match(value)
 }
 
@@ -230,7 +236,7 @@ const fn number_of(first: u8, second: u8, third: u8) -> usize {
 const MAX_PLACEHOLDER: usize = 64;
 
 fn is_stand_in_word(value: &[u8], kinds: &Kinds) -> bool {
-    is_placeholder(value)
+    says_placeholder(value, kinds.has(kinds::MEMBER | kinds::FOREIGN))
         || kinds.digits == 0 && kinds.has(kinds::HYPHEN | kinds::BLANK) && names_a_secret(value)
         || value.len() <= 7
             && kinds.digits == 0
@@ -286,8 +292,8 @@ pub fn is_name_of_secret(value: &[u8]) -> bool {
         |b: &u8| b.is_ascii_alphabetic() || const { &ByteSet::of(b"_-.$@:?![]>&* ") }.has(b) || b.is_ascii_digit();
     let ends_in_digit = value.last().is_some_and(u8::is_ascii_digit);
     value.len() <= 64 && !ends_in_digit && value.iter().all(word) && classify(value).is_some()
-        || value.ends_with(b"tokens")
-        || value.ends_with(b"_id")
+        || value.closes_with(b"tokens")
+        || value.closes_with(b"_id")
 }
 
 /// The most words of a passphrase.
@@ -300,7 +306,7 @@ pub fn is_prose(value: &[u8]) -> bool {
 
 /// The same for a value whose kinds of bytes are known.
 pub fn is_prose_of(value: &[u8], kinds: &Kinds) -> bool {
-    let one_word = || value.ends_with(b":") || value.ends_with(b"...");
+    let one_word = || value.closes_with(b":") || value.closes_with(b"...");
     if !kinds.has(kinds::BLANK) || value.iter().all(|b| b.is_ascii() && !b.is_ascii_whitespace()) {
         return one_word();
     }
@@ -342,8 +348,8 @@ pub fn is_expression(value: &[u8]) -> bool {
         value.iter().take_while(|b| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"_.$:?!&*->") }.has(b)).count();
     let call = head > 0 && matches!(value.get(head), Some(b'(' | b'[' | b'{')) && !value[0].is_ascii_digit();
     call || is_attribute(value)
-        || value.starts_with(b"(")
-        || value.starts_with(b"!")
+        || value.begins_with(b"(")
+        || value.begins_with(b"!")
             && value.len() > 1
             && value[1..].iter().all(|b| b.is_ascii_alphabetic() || *b == b'_')
 }

@@ -49,6 +49,32 @@ impl Batch {
         self.events[event].edited = true;
     }
 
+    /// Replaces the value of the n-th field by JSON text that is written from the bytes that came in.
+    pub fn rewrite_nth(&mut self, event: usize, nth: usize, write: impl FnOnce(&[u8], &mut Vec<u8>)) {
+        let value = self.made_end();
+        write(&self.input, &mut self.made);
+        let len = self.made_end() - value;
+        let at = self.events[event].first as usize + nth;
+        let field = &mut self.fields[at];
+        (field.value, field.len, field.made) = (value, len, true);
+        self.events[event].edited = true;
+    }
+
+    /// Sets a field to JSON text that is written in its place.
+    pub fn set_with(&mut self, event: usize, name: NameId, write: impl FnOnce(&mut Vec<u8>)) {
+        let at = self.made_end();
+        write(&mut self.made);
+        self.put(event, name, Made { at, len: self.made_end() - at });
+    }
+
+    /// Makes space for so many more bytes that transforms make, and for as many again that will follow, so that what is
+    /// made need not move.
+    pub fn reserve_made(&mut self, bytes: usize, times: usize) {
+        if self.made.capacity() - self.made.len() < bytes {
+            self.made.reserve((bytes * times).min(self.input.len() * 2).max(bytes));
+        }
+    }
+
     fn made_end(&self) -> u32 {
         u32::try_from(self.made.len()).expect("transforms make far less than 4 GiB of a chunk")
     }

@@ -4,12 +4,15 @@
 use super::operator::{Operator, Sign};
 use super::secret::{LONG_NUMBER, MAX_EXAMINED, Role, beginning};
 use super::{Finder, Found, blanks};
+use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::context::{Kind, LineContext};
+use crate::codec::redaction::marks;
 use crate::codec::redaction::names::{Class, is_name};
 use crate::codec::redaction::random::is_random;
+use crate::codec::redaction::reader::Reader;
 use crate::codec::redaction::values::is_template;
 
 /// How much of its line is read in front of a name.
@@ -102,7 +105,7 @@ impl Finder<'_, '_> {
             let close = memchr::memchr(b'>', &self.text[at..end])?;
             return self.in_tag(at + close + 1);
         }
-        if first == b'{' && operator.sign == Sign::Assign && self.text[..self.start()].ends_with(b";") {
+        if first == b'{' && operator.sign == Sign::Assign && self.text[..self.start()].closes_with(b";") {
             return self.braced(at);
         }
         // `f"password={'x'}"`
@@ -138,7 +141,7 @@ impl Finder<'_, '_> {
         let value = beginning(&self.text[range.clone()]);
         self.reader.charge(value.len());
         // A number is a literal wherever it stands; `my pin is 4821` says one.
-        let pin = self.name.class == Class::Short || self.text[..self.name.range.end].ends_with(b"code");
+        let pin = self.name.class == Class::Short || self.text[..self.name.range.end].closes_with(b"code");
         let said = operator.mentions && (pin || value.len() > 5);
         if value.len() > 3 && value.iter().all(u8::is_ascii_digit) && (operator.sign != Sign::Space || said) {
             let password = self.name.class.is_password() || value.len() >= LONG_NUMBER;
@@ -156,16 +159,16 @@ impl Finder<'_, '_> {
             || memchr::memchr_iter(b'%', value).any(|at| {
                 [&b"%0A"[..], b"%3C", b"%28", b"%7B", b"%60"].iter().any(|code| value[at..].starts_with(code))
             });
-        let cut = value.ends_with(b"=") && value[..value.len() - 1].iter().all(|b| is_name(*b));
+        let cut = value.closes_with(b"=") && value[..value.len() - 1].iter().all(|b| is_name(*b));
         let empty = !value.iter().any(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
         if self.is_call(end) || is_template(value) || cut || empty || encoded {
             return None;
         }
-        if value.starts_with(b"pass:") {
+        if value.begins_with(b"pass:") {
             range.start += 5;
         }
         // `%q(x)` of Ruby.
-        if value.starts_with(b"%q(") || value.starts_with(b"%Q(") {
+        if value.begins_with(b"%q(") || value.begins_with(b"%Q(") {
             range.start += 3;
         }
         // A masked or quoted value inside of a longer one.
@@ -262,7 +265,7 @@ impl Finder<'_, '_> {
         }
         if operator.sign == Sign::Assign && !spaced {
             if matches!(last, Some(b'?' | b'&' | b'#'))
-                || last == Some(b'[') && before.ends_with(b"%5B")
+                || last == Some(b'[') && before.closes_with(b"%5B")
                 || self.joined_by_ampersand(at)
             {
                 return Some((Place::Url, "a parameter of a URL or form"));
@@ -272,7 +275,7 @@ impl Finder<'_, '_> {
             }
         }
         let name = &text[self.name.range.clone()];
-        if name.starts_with(b"-") || before.ends_with(b"--") {
+        if name.begins_with(b"-") || before.closes_with(b"--") {
             return Some((Place::Setting, "an option of a command"));
         }
         let inside = here.string.is_some();
@@ -343,7 +346,7 @@ impl Finder<'_, '_> {
         if self.name.quotes.is_some() {
             return None;
         }
-        let dashed = name.starts_with(b"-") || before.ends_with(b"-");
+        let dashed = name.begins_with(b"-") || before.closes_with(b"-");
         if dashed {
             let next = self.text.get(at)?;
             let metavar = self.text[at..self.end_of(at, Place::Setting)]
@@ -413,7 +416,7 @@ impl Finder<'_, '_> {
 
     fn is_comment(&self, before: &[u8]) -> bool {
         let before = before.trim_ascii_start();
-        before.starts_with(b"#") || before.starts_with(b"//") || before.starts_with(b"--")
+        before.begins_with(b"#") || before.begins_with(b"//") || before.begins_with(b"--")
     }
 
     /// `<password `, `<ns:Password `
@@ -422,7 +425,7 @@ impl Finder<'_, '_> {
         let space = before.strip_suffix(b":").map_or(0, |rest| {
             1 + rest.iter().rev().take(24).take_while(|b| b.is_ascii_alphanumeric() || b"_-".contains(b)).count()
         });
-        before[..before.len() - space].ends_with(b"<")
+        before[..before.len() - space].closes_with(b"<")
     }
 
     /// `self.password=`: an attribute of a program.
@@ -440,7 +443,7 @@ impl Finder<'_, '_> {
     /// `a=b;Password=x;c=d`
     fn is_field(&self, before: &[u8], at: usize) -> bool {
         let near = &before[before.len().saturating_sub(80)..];
-        let joined = near.trim_ascii_end().ends_with(b";") && near.contains(&b'=');
+        let joined = near.trim_ascii_end().closes_with(b";") && near.contains(&b'=');
         let end = self.end_of(at, Place::Field);
         let next = &self.text[end..];
         let name = next.iter().skip(1).take(40).take_while(|b| is_name(**b) || **b == b' ').count();
@@ -450,15 +453,17 @@ impl Finder<'_, '_> {
 
     /// Where the value that begins at `at` ends.
     fn end_of(&self, at: usize, place: Place) -> usize {
-        let (kind, end): (usize, fn(&[u8]) -> usize) = match place {
-            Place::Url => (URL_END, url_len),
-            Place::Field => (FIELD_END, field_len),
-            Place::Tag => (TAG_END, tag_len),
-            Place::CommaCell => (COMMA_END, |rest| cell_len(rest, b',')),
-            Place::BarCell | Place::Row => (BAR_END, |rest| cell_len(rest, b'|')),
-            Place::Setting | Place::Mention | Place::Word => (WORD_END, word_len),
-        };
-        self.reader.end(kind, at, || at + end(&self.text[at..]))
+        let reader = self.reader;
+        match place {
+            Place::Url => reader.end(URL_END, at, || reader.next(marks::URL_STOP, at)),
+            Place::Field => reader.end(FIELD_END, at, || reader.next(marks::FIELD_STOP, at)),
+            Place::Tag => reader.end(TAG_END, at, || at + tag_len(&self.text[at..])),
+            Place::CommaCell => reader.end(COMMA_END, at, || cell_end(reader, at, b',')),
+            Place::BarCell | Place::Row => reader.end(BAR_END, at, || cell_end(reader, at, b'|')),
+            Place::Setting | Place::Mention | Place::Word => {
+                reader.end(WORD_END, at, || word_end(reader, self.text, at))
+            }
+        }
     }
 
     /// `<password>x</password>`
@@ -469,11 +474,11 @@ impl Finder<'_, '_> {
             return None;
         }
         let at = at + self.text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
-        let inside = if self.text[at..].starts_with(b"<![CDATA[") { at + 9 } else { at };
+        let inside = if self.text[at..].begins_with(b"<![CDATA[") { at + 9 } else { at };
         let end = self.end_of(inside, Place::Tag);
         let value = self.text[inside..end].trim_ascii_end();
         let after = end + self.text[end..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
-        let closed = self.text[after..].starts_with(b"</") || self.text[end..].starts_with(b"]]>") || inside > at;
+        let closed = self.text[after..].begins_with(b"</") || self.text[end..].begins_with(b"]]>") || inside > at;
         let taken = closed && self.may_be(value, Role::Setting);
         taken.then(|| self.found(inside..inside + value.len(), "the text of an element"))
     }
@@ -531,7 +536,7 @@ impl Finder<'_, '_> {
         let value = &self.text[at..end];
         let alone =
             matches!(self.text.get(blanks(self.text, end)), None | Some(b'\n' | b'\r' | b'#' | b'"' | b'\'' | b'\\'));
-        let item = value.ends_with(b":") || value.starts_with(b"- ") || value == b"-";
+        let item = value.closes_with(b":") || value.begins_with(b"- ") || value == b"-";
         (alone && !item && self.may_be(value, Role::Setting)).then(|| self.found(at..end, why))
     }
 }
@@ -548,39 +553,32 @@ fn is_opening_template(text: &[u8]) -> bool {
     }
 }
 
-fn url_len(rest: &[u8]) -> usize {
-    rest.iter()
-        .position(|b| b.is_ascii_whitespace() || const { &ByteSet::of(b"&#\"'<>`\\") }.has(b))
-        .unwrap_or(rest.len())
-}
-
-fn field_len(rest: &[u8]) -> usize {
-    rest.iter().position(|b| b.is_ascii_control() || const { &ByteSet::of(b";\"'`<>\\") }.has(b)).unwrap_or(rest.len())
-}
-
 fn tag_len(rest: &[u8]) -> usize {
-    let end = |at: usize| rest[at] == b'<' || rest[at..].starts_with(b"]]>") || rest[at] == b'\n';
+    let end = |at: usize| rest[at] == b'<' || rest[at..].begins_with(b"]]>") || rest[at] == b'\n';
     (0..rest.len()).find(|at| end(*at)).unwrap_or(rest.len())
 }
 
-/// How long a word is in a cell that ends with a sign or the line.
-fn cell_len(rest: &[u8], sign: u8) -> usize {
-    let len = rest.iter().position(|b| *b == sign || *b == b'\n').unwrap_or(rest.len());
-    word_len(&rest[..len])
+/// Where a word ends in a cell that ends with a sign or the line.
+fn cell_end(reader: &Reader<'_>, at: usize, sign: u8) -> usize {
+    let cell = memchr::memchr2(sign, b'\n', &reader.text[at..]).map_or(reader.text.len(), |len| at + len);
+    word_end(reader, &reader.text[..cell], at)
 }
 
-/// How long a word is: up to white space, or to a sign that ends it because nothing of a value follows.
-fn word_len(rest: &[u8]) -> usize {
+/// Where a word ends that begins at `from`: at white space, or at a sign that ends it because nothing of a value follows.
+fn word_end(reader: &Reader<'_>, rest: &[u8], from: usize) -> usize {
     let ends = |at: usize| match rest.get(at) {
         None => true,
         Some(b) => b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`\\<>;&,.:)]}") }.has(b),
     };
-    for (at, byte) in rest.iter().enumerate() {
+    let mut at = from;
+    loop {
+        at = reader.next(marks::STOP, at);
+        let Some(byte) = rest.get(at) else { return rest.len() };
         match byte {
             b if b.is_ascii_whitespace() => return at,
             b'"' | b'\'' | b'`' | b'\\' => return at,
-            b'<' | b'>' if ends(at + 1) || rest[at..].starts_with(b"</") => return at,
-            b'&' if rest[at..].starts_with(b"&&") => return at,
+            b'<' | b'>' if ends(at + 1) || rest[at..].begins_with(b"</") => return at,
+            b'&' if rest[at..].begins_with(b"&&") => return at,
             b')' | b']' | b'}' | b';' if ends(at + 1) => return at,
             // A link of Markdown.
             b']' if rest.get(at + 1) == Some(&b'(') => return at,
@@ -589,8 +587,8 @@ fn word_len(rest: &[u8]) -> usize {
             b',' if ends(at + 1) || begins_pair(&rest[at + 1..]) => return at,
             _ => {}
         }
+        at += 1;
     }
-    rest.len()
 }
 
 /// Whether a command with arguments, a call or a shell begins here, as behind `;` and `|`.

@@ -1,5 +1,6 @@
 //! Passwords and keys passed by position to calls that log in, connect, encrypt or sign.
 
+use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
 use super::literal::{Literal, literal};
@@ -92,7 +93,7 @@ const MOST: usize = 6;
 
 /// The call whose name holds `at`, or that is given the array of characters there, and where its arguments begin.
 fn call_at(text: &[u8], at: usize) -> Option<(&'static Call, usize)> {
-    let at = if text.get(at..)?.starts_with(b"oCharArray") { call_around(text, at)? } else { at };
+    let at = if text.get(at..)?.begins_with(b"oCharArray") { call_around(text, at)? } else { at };
     let of_name = |b: &u8| is_name(*b) || const { &ByteSet::of(b".:>") }.has(b);
     let after = text.get(at..)?.iter().take(MAX_NAME).take_while(|b| of_name(b)).count();
     let before = text[..at].iter().rev().take(MAX_NAME).take_while(|b| of_name(b)).count();
@@ -171,12 +172,12 @@ pub fn call_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         Fourth => 3,
         Last => arguments.len().wrapping_sub(1),
     };
-    if call.name == "^crypt" && !arguments.get(1).is_some_and(|salt| text[salt.range.clone()].starts_with(b"gen_salt"))
+    if call.name == "^crypt" && !arguments.get(1).is_some_and(|salt| text[salt.range.clone()].begins_with(b"gen_salt"))
     {
         return;
     }
     let Some(literal) = arguments.get(nth).and_then(|one| one.literal.as_ref()) else { return };
-    if call.chars && !text[literal.after..].starts_with(b".toCharArray()") {
+    if call.chars && !text[literal.after..].begins_with(b".toCharArray()") {
         return;
     }
     let value = &text[literal.start..literal.end];

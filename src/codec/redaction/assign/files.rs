@@ -4,6 +4,8 @@ use super::literal::literal;
 use super::secret::Role;
 use super::{Finder, Found, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::marks;
+use crate::codec::redaction::reader::Reader;
 
 /// The longest path, and how far its line is read in front of it.
 const MAX_PATH: usize = 80;
@@ -12,12 +14,14 @@ const MAX_LINE: usize = 300;
 const MAX_ANNOTATION: usize = 200;
 
 /// Where `>` stands that leads into the path which goes on at `at`.
-pub(super) fn redirection(text: &[u8], at: usize) -> Option<usize> {
-    let of_path = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"_-./~$\"'") }.has(b);
-    let path = text[..at].iter().rev().take(MAX_PATH).take_while(|b| of_path(b)).count();
-    let gap = text[..at - path].iter().rev().take(4).take_while(|b| **b == b' ').count();
-    let sign = (at - path - gap).checked_sub(1)?;
-    (text[sign] == b'>' && (gap > 0 || path > 0)).then_some(sign)
+pub(super) fn redirection(reader: &Reader<'_>, at: usize) -> Option<usize> {
+    let (text, path) = (reader.text, reader.start_of(marks::PATH, at, MAX_PATH));
+    let mut sign = path.checked_sub(1)?;
+    let mut gap = 0;
+    while gap < 4 && text[sign] == b' ' {
+        (sign, gap) = (sign.checked_sub(1)?, gap + 1);
+    }
+    (text[sign] == b'>' && (gap > 0 || path < at)).then_some(sign)
 }
 
 /// Where the annotation of a field begins, shortly in front of its name.
@@ -30,7 +34,7 @@ impl Finder<'_, '_> {
     /// `echo x > password.txt`, `cat > password.txt <<EOF`
     pub(super) fn redirected(&self) -> Option<Found> {
         let text = self.text;
-        let sign = redirection(text, self.name.range.start)?;
+        let sign = redirection(self.reader, self.name.range.start)?;
         self.reader.charge(MAX_PATH + MAX_LINE / 4);
         let from = sign.saturating_sub(MAX_LINE);
         let line = memchr::memrchr(b'\n', &text[from..sign]).map_or(from, |end| from + end + 1);

@@ -1,6 +1,7 @@
 //! String literals of programming languages: prefixes, escaped quotes, triple quotes.
 
 use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::marks;
 use crate::codec::redaction::reader::Reader;
 
 /// A string literal.
@@ -27,12 +28,14 @@ const MAX_LEVEL: usize = 7;
 pub fn literal(reader: &Reader<'_>, at: usize) -> Option<Literal> {
     let text = reader.text;
     let rest = text.get(at..)?;
-    let level = rest.iter().take(MAX_LEVEL).take_while(|b| **b == b'\\').count();
-    let prefix = if level == 0 {
-        rest.iter().take(2).take_while(|b| const { &ByteSet::of(b"fFrRbBuULN@$") }.has(b)).count()
-    } else {
-        0
-    };
+    let first = *rest.first()?;
+    // Most literals begin with a quote, and most of what is none with something else.
+    let (mut level, mut prefix) = (0, 0);
+    if first == b'\\' {
+        level = rest.iter().take(MAX_LEVEL).take_while(|b| **b == b'\\').count();
+    } else if const { &ByteSet::of(b"fFrRbBuULN@$") }.has(&first) {
+        prefix = 1 + rest.get(1).map_or(0, |b| usize::from(const { &ByteSet::of(b"fFrRbBuULN@$") }.has(b)));
+    }
     let open = at + level + prefix;
     let quote = *text.get(open)?;
     if let Some(curly) = curly(text, open) {
@@ -47,7 +50,7 @@ pub fn literal(reader: &Reader<'_>, at: usize) -> Option<Literal> {
             memchr::memmem::find(&text[start..], &[quote; 3]).map_or(text.len(), |len| start + len)
         })
     } else {
-        reader.end(kind, start, || start + closing(&text[start..], quote, level))
+        reader.end(kind, start, || closing(reader, start, quote, level))
     };
     let after = (end + if triple { 3 } else { level + 1 }).min(text.len());
     let formatted = quote == b'`' || text[at..open].iter().any(|b| b"fF$".contains(b));
@@ -83,21 +86,25 @@ fn curly(text: &[u8], at: usize) -> Option<Literal> {
     })
 }
 
-/// How long the inside of a string is; one that is not closed ends with its line.
-fn closing(rest: &[u8], quote: u8, level: usize) -> usize {
-    let mut backslashes = 0;
-    for (at, byte) in rest.iter().enumerate() {
-        match *byte {
-            b'\n' => return at,
-            b'\\' => backslashes += 1,
-            byte => {
+/// Where the inside of a string ends; one that is not closed ends with its line.
+fn closing(reader: &Reader<'_>, start: usize, quote: u8, level: usize) -> usize {
+    let (text, mut at, mut backslashes) = (reader.text, start, 0);
+    loop {
+        let next = reader.next(marks::QUOTE, at);
+        if next > at {
+            backslashes = 0;
+        }
+        match text.get(next) {
+            None | Some(b'\n') => return next,
+            Some(b'\\') => backslashes += 1,
+            Some(byte) => {
                 let closes = if level == 0 { backslashes % 2 == 0 } else { backslashes <= level };
-                if byte == quote && closes {
-                    return at - backslashes.min(level);
+                if *byte == quote && closes {
+                    return next - backslashes.min(level);
                 }
                 backslashes = 0;
             }
         }
+        at = next + 1;
     }
-    rest.len()
 }

@@ -1,5 +1,6 @@
 //! Secrets of Kubernetes: in a manifest of kind `Secret` every value below `data` and `stringData` is one.
 
+use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
 use super::secret::{Role, may_be_secret};
@@ -36,7 +37,7 @@ pub(super) fn values(reader: &Reader<'_>, name: &Range<usize>, found: &mut Vec<F
         at += line.len();
         let said = line.trim_ascii();
         let indent = line.len() - line.trim_ascii_start().len();
-        if said.is_empty() || said.starts_with(b"#") {
+        if said.is_empty() || said.begins_with(b"#") {
             continue;
         }
         let value_at = |value: &[u8]| line_start + (value.as_ptr() as usize - line.as_ptr() as usize);
@@ -81,7 +82,7 @@ fn is_kind(text: &[u8], name: &Range<usize>) -> bool {
     let before = &text[..name.start];
     let before = before.strip_suffix(b"\"").or_else(|| before.strip_suffix(b"'")).unwrap_or(before);
     text[name.clone()].eq_ignore_ascii_case(b"secret")
-        && before.ends_with(b"kind: ")
+        && before.closes_with(b"kind: ")
         && !matches!(text.get(name.end), Some(b'L' | b'/' | b'.' | b':'))
 }
 

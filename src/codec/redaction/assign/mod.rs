@@ -17,6 +17,7 @@ mod table;
 mod tests;
 
 use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -27,6 +28,7 @@ pub use scheme::bearer;
 pub use secret::{Role, is_code, may_be_secret};
 
 use super::escapes::is_after_escape;
+use super::marks;
 use super::names::{Class, FOREIGN, classify, is_name};
 use super::random::is_random;
 use super::reader::Reader;
@@ -57,6 +59,8 @@ struct Name {
     quotes: Option<(usize, u8, usize)>,
     /// Where the name or its closing quote ends.
     end: usize,
+    /// Whether it is written in another script.
+    is_foreign: bool,
 }
 
 /// Finds the values of the name around `at`.
@@ -72,7 +76,7 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         return;
     }
     reader.charge(NEARBY);
-    if let Some(range) = name_ending(reader.text, at.max(end.saturating_sub(MAX_NAME)), end) {
+    if let Some(range) = name_ending(reader, at.max(end.saturating_sub(MAX_NAME)), end) {
         of_name(reader, range, found);
     }
 }
@@ -121,11 +125,11 @@ fn of_name(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
         return;
     }
     // The user of a URL: its password is found by the `@` behind it.
-    if reader.text[..range.start].ends_with(b"://") && reader.text.get(range.end) == Some(&b':') {
+    if reader.text[..range.start].closes_with(b"://") && reader.text.get(range.end) == Some(&b':') {
         return;
     }
     // The scheme of a URL.
-    if reader.text[range.end..].starts_with(b"://") {
+    if reader.text[range.end..].begins_with(b"://") {
         return;
     }
     let name = with_quotes(reader, range, class);
@@ -147,18 +151,18 @@ fn of_name(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
 fn class_of(reader: &Reader<'_>, range: &Range<usize>) -> Option<Class> {
     let text = reader.text;
     let name = &text[range.clone()];
-    if name == b"key" && text[..range.start].ends_with(b"login(") {
+    if name == b"key" && text[..range.start].closes_with(b"login(") {
         return Some(Class::Key);
     }
     // `the key for the api is x`
-    if name == b"key" && text[range.end..].starts_with(b" for ") && text[..range.start].ends_with(b" ") {
+    if name == b"key" && text[range.end..].begins_with(b" for ") && text[..range.start].closes_with(b" ") {
         return Some(Class::Key);
     }
     // `?key=x`
     if name == b"key" && text.get(range.end) == Some(&b'=') && matches!(text[..range.start].last(), Some(b'?' | b'&')) {
         return Some(Class::Weak);
     }
-    if name == b"keys" && text[range.end..].starts_with(b": [") {
+    if name == b"keys" && text[range.end..].begins_with(b": [") {
         return Some(Class::Weak);
     }
     if !name.eq_ignore_ascii_case(b"key") || range.start == 0 || !matches!(text[range.start - 1], b'.' | b' ') {
@@ -174,7 +178,7 @@ fn class_of(reader: &Reader<'_>, range: &Range<usize>) -> Option<Class> {
 /// `secret_file` announces nothing, but what is written into it is a secret.
 fn of_file(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
     let Some(class) = class_of_file(&reader.text[range.clone()]) else { return };
-    let name = Name { end: range.end, range, class, quotes: None };
+    let name = Name { end: range.end, range, class, quotes: None, is_foreign: false };
     found.extend(Finder { reader, text: reader.text, name }.redirected());
 }
 
@@ -190,16 +194,15 @@ fn word_at(text: &[u8], at: usize) -> usize {
 }
 
 /// The name around a place within it, as far as it is looked at.
-fn name_around(text: &[u8], at: usize) -> Option<Range<usize>> {
-    let at = word_at(text, at);
-    let after = text.get(at..)?.iter().take(MAX_NAME).take_while(|b| is_name(**b)).count();
-    name_ending(text, at, at + after)
+fn name_around(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    let at = word_at(reader.text, at);
+    name_ending(reader, at, reader.end_of(marks::NAME, at, MAX_NAME))
 }
 
 /// The name that holds `at` and ends at `end`.
-fn name_ending(text: &[u8], at: usize, mut end: usize) -> Option<Range<usize>> {
-    let before = text[..at].iter().rev().take(MAX_NAME).take_while(|b| is_name(**b)).count();
-    let mut start = at - before;
+fn name_ending(reader: &Reader<'_>, at: usize, mut end: usize) -> Option<Range<usize>> {
+    let text = reader.text;
+    let mut start = reader.start_of(marks::NAME, at, MAX_NAME);
     if is_after_escape(text, start + 1) && start < at {
         start += 1;
     }
@@ -214,7 +217,7 @@ fn name_ending(text: &[u8], at: usize, mut end: usize) -> Option<Range<usize>> {
         end -= 1;
     }
     // Percent-encoded quotes and brackets around a name.
-    if text[start..end].starts_with(b"22") && start > 0 && text[start - 1] == b'%' {
+    if text[start..end].begins_with(b"22") && start > 0 && text[start - 1] == b'%' {
         start += 2;
     }
     (start < end).then_some(start..end)
@@ -223,18 +226,20 @@ fn name_ending(text: &[u8], at: usize, mut end: usize) -> Option<Range<usize>> {
 /// Looks for the quotes of a name, and for the key that it ends: `"spark.hadoop.fs.secret.key"`.
 fn with_quotes(reader: &Reader<'_>, range: Range<usize>, class: Class) -> Name {
     let text = reader.text;
+    let is_foreign = !text[range.clone()].is_ascii();
+    let none = Name { end: range.end, range: range.clone(), class, quotes: None, is_foreign };
+    if !matches!(text.get(range.end), Some(b'"' | b'\'' | b'`' | b'\\')) {
+        return none;
+    }
     let level = text[range.end..].iter().take(7).take_while(|b| **b == b'\\').count();
-    let none = Name { end: range.end, range: range.clone(), class, quotes: None };
     let Some(quote) = text.get(range.end + level).copied().filter(|b| b"\"'`".contains(b)) else { return none };
-    let key = |b: &u8| is_name(*b) || const { &ByteSet::of(b".:/ $[]*@#") }.has(b) || *b >= 0x80;
-    let back = text[..range.start].iter().rev().take(MAX_NAME).take_while(|b| key(b)).count();
-    let start = range.start - back;
+    let start = reader.start_of(marks::KEY, range.start, MAX_NAME);
     let slashes = text[..start.saturating_sub(1)].iter().rev().take(7).take_while(|b| **b == b'\\').count();
     if start == 0 || text[start - 1] != quote || slashes != level {
         return none;
     }
 
-    Name { end: range.end + level + 1, range, class, quotes: Some((start - 1 - level, quote, level)) }
+    Name { end: range.end + level + 1, range, class, quotes: Some((start - 1 - level, quote, level)), is_foreign }
 }
 
 /// Looks for the values of one name.
@@ -310,12 +315,12 @@ impl Finder<'_, '_> {
             self.expression(operator.end - 1, operator, found);
             return;
         }
-        if operator.sign == Sign::Compare && self.text[..operator.end].ends_with(b"=~") {
+        if operator.sign == Sign::Compare && self.text[..operator.end].closes_with(b"=~") {
             return;
         }
         match literal(self.reader, at) {
             Some(literal) => self.literals(&literal, operator, found),
-            None if operator.sign == Sign::Assign && self.text[at..].starts_with(b"<<") => {
+            None if operator.sign == Sign::Assign && self.text[at..].begins_with(b"<<") => {
                 found.extend(self.here_document(at));
             }
             None => {
@@ -331,7 +336,7 @@ impl Finder<'_, '_> {
     /// Where the value begins; on the next line only where JSON or a bracket goes on.
     fn past_blanks(&self, operator: &Operator) -> usize {
         let mut at = blanks(self.text, operator.end);
-        if operator.sign == Sign::Assign && self.text[at..].starts_with(b"\\\n") {
+        if operator.sign == Sign::Assign && self.text[at..].begins_with(b"\\\n") {
             // The line goes on.
             at += 2 + self.text[at + 2..].iter().take(32).take_while(|b| matches!(b, b' ' | b'\t')).count();
         }
@@ -355,7 +360,7 @@ impl Finder<'_, '_> {
 
     /// Whether the name is an option of a command: `--password`.
     fn is_option(&self) -> bool {
-        self.text[self.name.range.clone()].starts_with(b"-") || self.text[..self.name.range.start].ends_with(b"--")
+        self.text[self.name.range.clone()].begins_with(b"-") || self.text[..self.name.range.start].closes_with(b"--")
     }
 
     /// Whether the name is a key as in JSON: in quotes, behind a brace, comma or line break.
@@ -406,7 +411,7 @@ impl Finder<'_, '_> {
         let from = here.line_start.max(self.name.range.start.saturating_sub(NEARBY));
         let before = self.text[from..self.name.range.start].trim_ascii();
         let targets = before.iter().all(|b| is_name(*b) || const { &ByteSet::of(b"., $") }.has(b));
-        if targets && before.ends_with(b",") && here.bracket.is_none() {
+        if targets && before.closes_with(b",") && here.bracket.is_none() {
             memchr::memchr_iter(b',', before).count()
         } else {
             0
@@ -419,7 +424,7 @@ impl Finder<'_, '_> {
             return true;
         }
         // `\"Password:\"\n`: in JSON within JSON the quote closes what the name stands in, and the line ends.
-        if literal.level > 0 && self.text[literal.start..].starts_with(b"\\n") {
+        if literal.level > 0 && self.text[literal.start..].begins_with(b"\\n") {
             return false;
         }
         let here = self.reader.context(self.name.range.start);
@@ -448,16 +453,20 @@ impl Finder<'_, '_> {
 /// Where spaces and tabs end.
 #[inline]
 fn blanks(text: &[u8], at: usize) -> usize {
-    at + text.get(at..).unwrap_or_default().iter().take(32).take_while(|b| matches!(b, b' ' | b'\t')).count()
+    match text.get(at) {
+        Some(b' ' | b'\t') => at + 1 + text[at + 1..].iter().take(31).take_while(|b| matches!(b, b' ' | b'\t')).count(),
+        _ => at,
+    }
 }
 
 /// Whether raw JSON may give a value to the name around `at`; escapes are not decoded yet.
 pub fn is_plausible(reader: &Reader<'_>, at: usize) -> bool {
     let raw = reader.text;
-    let Some(mut name) = name_around(raw, at) else { return false };
+    let Some(mut name) = name_around(reader, at) else { return false };
     let before = &raw[name.start.saturating_sub(12)..name.start];
     let colored = memchr::memmem::find(before, b"u001b[").is_some();
-    if name.start > 0 && raw[name.start - 1] == b'\\' {
+    // One of two backslashes is what the other says, and no escape.
+    if raw[..name.start].iter().rev().take(MAX_NAME).take_while(|b| **b == b'\\').count() % 2 == 1 {
         let digits =
             raw.get(name.start + 1..name.start + 5).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
         name.start += if raw[name.start] == b'u' && digits { 5 } else { 1 };
@@ -477,10 +486,10 @@ pub fn is_plausible(reader: &Reader<'_>, at: usize) -> bool {
         return is_value_itself(raw, name.start)
             || leads_to_value(raw, name.clone())
             || prose::is_led_to(raw, name.start)
-            || files::redirection(raw, name.start).is_some()
+            || files::redirection(reader, name.start).is_some()
             || raw.get(name.end) == Some(&b';') && files::annotation(raw, name.start).is_some();
     }
-    class_of_file(&raw[name.clone()]).is_some() && files::redirection(raw, name.start).is_some()
+    class_of_file(&raw[name.clone()]).is_some() && files::redirection(reader, name.start).is_some()
 }
 
 /// Whether a name stands where values do: `"x" -> password`, `"name": "password"`.
@@ -494,11 +503,11 @@ fn is_statement(raw: &[u8], name: &Range<usize>) -> bool {
     let gap = raw[..name.start].iter().rev().take(MAX_NAME).take_while(|b| **b == b' ').count();
     let before = &raw[..name.start - gap];
     let begins = [&b"\\n"[..], b"\""].iter().any(|end| before.ends_with(end));
-    if !begins || !raw[name.end..].starts_with(b"\\n") {
+    if !begins || !raw[name.end..].begins_with(b"\\n") {
         return false;
     }
     let mut at = name.end;
-    while raw[at..].starts_with(b"\\n") || raw[at..].starts_with(b" ") {
+    while raw[at..].begins_with(b"\\n") || raw[at..].begins_with(b" ") {
         at += if raw[at] == b' ' { 1 } else { 2 };
     }
     raw.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || b"_@".contains(b))
@@ -510,7 +519,7 @@ fn leads_to_value(raw: &[u8], name: Range<usize>) -> bool {
     if is_statement(raw, &name) {
         return false;
     }
-    let (mut gap, flag) = (false, raw[name].starts_with(b"-"));
+    let (mut gap, flag) = (false, raw[name].begins_with(b"-"));
     while let Some(byte) = raw.get(at) {
         match byte {
             b'=' | b':' | b',' | b'(' | b'>' | b'|' | b'<' | b'?' | b'.' | b'&' | b'%' | 0x80.. => return true,

@@ -3,6 +3,8 @@
 use super::prose::past_phrase;
 use super::{Name, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::literals::Literals as _;
+use crate::codec::redaction::marks;
 use crate::codec::redaction::names::is_name;
 use crate::codec::redaction::reader::Reader;
 
@@ -61,20 +63,13 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     let text = reader.text;
     reader.charge(MAX_TYPE);
     let mut at = name.end;
-    if text.get(at..at + 4).is_some_and(|next| next.eq_ignore_ascii_case(b"%5D=")) {
-        return Some(Operator {
-            sign: Sign::Assign,
-            end: at + 4,
-            spaced: false,
-            typed: None,
-            sets: false,
-            mentions: false,
-        });
+    if text[at..].begins_with(b"%5") && text[at..].len() > 3 && text[at + 2] | 0x20 == b'd' && text[at + 3] == b'=' {
+        return Some(Operator::new(Sign::Assign, at + 4));
     }
     // An index, an optional member, an array of C, bold text in Markdown.
     loop {
         match text.get(at) {
-            Some(b']') if name.quotes.is_none() && !text[..name.range.start].ends_with(b"[") => break,
+            Some(b']') if name.quotes.is_none() && !text[..name.range.start].closes_with(b"[") => break,
             Some(b']' | b'?' | b'!' | b'*') if text.get(at + 1) != Some(&b'=') || text[at] == b']' => at += 1,
             Some(b')') if name.quotes.is_some() && FILLS.iter().any(|call| text[at..].starts_with(call.as_bytes())) => {
                 let len = text[at..].iter().position(|b| *b == b'(').expect("a call has a bracket");
@@ -104,7 +99,7 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         }
     }
     // One more word between a name in another script and the colon, or `(…)`.
-    if !text[name.range.clone()].is_ascii() {
+    if name.is_foreign {
         at = past_foreign_word(text, at);
     }
     let to = blanks(text, at);
@@ -119,7 +114,7 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         let is = |sign: &&&str| sign.as_bytes()[0] == first && rest.starts_with(sign.as_bytes());
         signs.iter().find(is).map(|sign| sign.len())
     };
-    if matches!(first, b'=' | b'!' | b'<')
+    if matches!((first, rest.get(1)), (b'=', Some(b'=' | b'~')) | (b'!', Some(b'=')) | (b'<', Some(b'>')))
         && let Some(len) = starts(COMPARE)
     {
         return Some(make(Sign::Compare, len));
@@ -127,7 +122,7 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     if let Some(end) = past_set_user(text, name, to) {
         return Some(Operator::new(Sign::Assign, end));
     }
-    if let Some(end) = past_phrase(text, name, at) {
+    if let Some(end) = past_phrase(reader, name, at) {
         return Some(Operator { mentions: true, ..make(Sign::Space, end - to) });
     }
     if let Some(end) = past_verb(text, name, at, to) {
@@ -140,7 +135,7 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         return Some(make(Sign::Assign, option.len()));
     }
     // `AUTH PLAIN x` of mail servers.
-    if &text[name.range.clone()] == b"AUTH" && (rest.starts_with(b"PLAIN ") || rest.starts_with(b"LOGIN ")) {
+    if &text[name.range.clone()] == b"AUTH" && (rest.begins_with(b"PLAIN ") || rest.begins_with(b"LOGIN ")) {
         return Some(make(Sign::Space, 6));
     }
     // `password 7 x` of routers: how it is encrypted.
@@ -151,6 +146,7 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         return Some(make(Sign::Cell, 3));
     }
     let like = to > at
+        && matches!(first | 0x20, b'l' | b'i')
         && rest.len() > 6
         && (rest[..5].eq_ignore_ascii_case(b"like ") || rest[..6].eq_ignore_ascii_case(b"ilike "));
     if like {
@@ -168,7 +164,7 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     // Most signs are one byte.
     let several = match first {
         b'=' => rest.get(1) == Some(&b'>'),
-        b':' => matches!(rest.get(1), Some(b'=' | b'-')) || rest.starts_with(b"::=") || rest.starts_with(b":::="),
+        b':' => matches!(rest.get(1), Some(b'=' | b'-')) || rest.begins_with(b"::=") || rest.begins_with(b":::="),
         _ => const { &ByteSet::of(b"|&?<.+\xEF") }.has(&first),
     };
     if several && let Some(len) = starts(ASSIGN) {
@@ -177,20 +173,22 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     match rest.first()? {
         b'=' => Some(make(Sign::Assign, 1)),
         b':' if rest.get(1) == Some(&b':') => None,
-        b':' => Some(Operator { typed: past_type(text, to + 1), ..make(Sign::Colon, 1 + closing_markup(&rest[1..])) }),
+        b':' => {
+            Some(Operator { typed: past_type(reader, to + 1), ..make(Sign::Colon, 1 + closing_markup(&rest[1..])) })
+        }
         0xEF if rest.starts_with("：".as_bytes()) => Some(make(Sign::Colon, 3)),
-        b',' if name.quotes.is_some() || text[name.range.clone()].starts_with(b"-") => Some(make(Sign::Comma, 1)),
+        b',' if name.quotes.is_some() || text[name.range.clone()].begins_with(b"-") => Some(make(Sign::Comma, 1)),
         b',' if to == at && rest.get(1).is_some_and(u8::is_ascii_alphanumeric) => Some(make(Sign::Comma, 1)),
         b',' if matches!(text.get(blanks(text, to + 1)), Some(b'"' | b'\'')) => Some(make(Sign::Comma, 1)),
         // `Sec-WebSocket-Protocol: access_token, x`
-        b',' if text[..name.range.start].ends_with(b"rotocol: ") => Some(make(Sign::Comma, 1)),
-        b'-' if to > at && rest.starts_with(b"-> ") => Some(make(Sign::Cell, 2)),
+        b',' if text[..name.range.start].closes_with(b"rotocol: ") => Some(make(Sign::Comma, 1)),
+        b'-' if to > at && rest.begins_with(b"-> ") => Some(make(Sign::Cell, 2)),
         b'-' if to > at && rest.get(1) == Some(&b' ') => Some(make(Sign::Cell, 1)),
         b'(' if to == at && name.quotes.is_none() => Some(Operator { sets: sets(text, name), ..make(Sign::Call, 1) }),
         b'>' if name.quotes.is_none() => Some(make(Sign::Tag, 1)),
         b'|' => Some(make(Sign::Cell, 1)),
         _ if to > at && !(at > name.end && name.quotes.is_none() && text[at - 1] == b']') => {
-            let typed = past_declaration(text, to);
+            let typed = past_declaration(reader, to);
             Some(Operator { typed, ..make(Sign::Space, 0) })
         }
         _ => None,
@@ -199,10 +197,10 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
 
 /// Where a verb ends that says what the name is, behind words of its own script: `is`, `ist`, `است`.
 fn past_verb(text: &[u8], name: &Name, at: usize, to: usize) -> Option<usize> {
-    if name.quotes.is_some() {
+    let rest = &text[to..];
+    if name.quotes.is_some() || !name.is_foreign && !rest.first().is_some_and(|first| VERB_HEADS.has(first)) {
         return None;
     }
-    let rest = &text[to..];
     let verb = VERBS_OF_BEING.iter().find(|verb| {
         if rest.first() != verb.as_bytes().first() {
             return false;
@@ -214,7 +212,7 @@ fn past_verb(text: &[u8], name: &Name, at: usize, to: usize) -> Option<usize> {
     });
     let Some(verb) = verb else {
         // `رمز عبور من x است`, `گذرواژه کاربر bob برابر است با x`
-        let foreign = to > at && !text[name.range.clone()].is_ascii();
+        let foreign = to > at && name.is_foreign;
         let mut to = to;
         for _ in 0..if foreign { MAX_FOREIGN_WORDS } else { 0 } {
             let letters = |at: usize| text[at..].iter().take(24).take_while(|b| **b >= 0x80).count();
@@ -248,7 +246,7 @@ fn past_user(text: &[u8], at: usize) -> usize {
 
 /// How long the markup is that closes around a label: `**`, `__`, `</b>`.
 fn closing_markup(rest: &[u8]) -> usize {
-    if rest.starts_with(b"**") || rest.starts_with(b"__") {
+    if rest.begins_with(b"**") || rest.begins_with(b"__") {
         return 2;
     }
     match rest {
@@ -277,7 +275,7 @@ fn identified(text: &[u8], at: usize) -> Option<Operator> {
     let rest = &text[at..text.len().min(at + 64)];
     let lower = rest.to_ascii_lowercase();
     let mut by = memchr::memmem::find(&lower, b" by ")? + 4;
-    if lower[by..].starts_with(b"password ") {
+    if lower[by..].begins_with(b"password ") {
         by += 9;
     }
     let statement = &text[at.saturating_sub(160)..at].to_ascii_lowercase();
@@ -301,6 +299,15 @@ const MAX_FOREIGN_WORDS: usize = 6;
 /// Verbs that say what something is.
 const VERBS_OF_BEING: &[&str] =
     &["is", "was", "are", "ist", "lautet", "est", "es", "é", "jest", "это", "—", "是", "为", "は", "está"];
+/// The first bytes of these verbs.
+const VERB_HEADS: &ByteSet = &{
+    let (mut heads, mut nth) = ([0; VERBS_OF_BEING.len()], 0);
+    while nth < VERBS_OF_BEING.len() {
+        heads[nth] = VERBS_OF_BEING[nth].as_bytes()[0];
+        nth += 1;
+    }
+    ByteSet::of(&heads)
+};
 /// Those of them that stand right in front of what they say.
 const JOINED_VERBS: &[&str] = &["是", "为", "は"];
 /// Options that hold the value of what a command names before them.
@@ -346,17 +353,19 @@ fn sets(text: &[u8], name: &Name) -> bool {
 }
 
 /// Where the value stands behind a type, as in `password: str = "x"`.
-fn past_type(text: &[u8], at: usize) -> Option<usize> {
+fn past_type(reader: &Reader<'_>, at: usize) -> Option<usize> {
+    let text = reader.text;
     let start = blanks(text, at);
-    let byte = |b: &&u8| is_name(**b) || const { &ByteSet::of(b"[]|., <>&?'*:") }.has(b);
-    let len = text[start..].iter().take(MAX_TYPE).take_while(byte).count();
-    let equals = start + len;
+    let equals = reader.end_of(marks::TYPE, start, MAX_TYPE);
+    if !matches!(text.get(equals), Some(b'=' | b'(')) {
+        return None;
+    }
     let of_type = &text[start..equals];
     // `&'static str`
-    let lifetime = of_type.starts_with(b"&'");
+    let lifetime = of_type.begins_with(b"&'");
     let two_words = |three: &[u8]| three[1] == b' ' && is_name(three[0]) && is_name(three[2]) && three[0] != b'r';
     // `Annotated[str, Field()]`
-    if text.get(equals) == Some(&b'(') && of_type.starts_with(b"Annotated[") {
+    if text.get(equals) == Some(&b'(') && of_type.begins_with(b"Annotated[") {
         let reach = &text[equals..text.len().min(equals + 2 * MAX_TYPE)];
         let reach = &reach[..memchr::memchr(b'\n', reach).unwrap_or(reach.len())];
         return memchr::memmem::find(reach, b"] = ").map(|at| equals + at + 4);
@@ -369,19 +378,19 @@ fn past_type(text: &[u8], at: usize) -> Option<usize> {
 
 /// Where the value stands behind a type without a colon: `password string = "x"`, `As String =`, `varchar(20) =`,
 /// `{ get; set; } =`.
-fn past_declaration(text: &[u8], at: usize) -> Option<usize> {
-    if text[at..].starts_with(b"{ get; set; } =") {
+fn past_declaration(reader: &Reader<'_>, at: usize) -> Option<usize> {
+    let text = reader.text;
+    if text[at..].begins_with(b"{ get; set; } =") {
         return Some(at + 15);
     }
-    let byte = |b: &&u8| is_name(**b) || const { &ByteSet::of(b"*. ()[]<>") }.has(b);
-    let len = text[at..].iter().take(MAX_TYPE / 2).take_while(byte).count();
-    let equals = at + len;
+    let equals = reader.end_of(marks::DECLARATION, at, MAX_TYPE / 2);
+    let len = equals - at;
     let sign = match text.get(equals..equals + 2)? {
         b":=" => 2,
         [b'=', next] if *next != b'=' => 1,
         _ => return None,
     };
-    (len > 1 && text[at].is_ascii_alphabetic() && text[..equals].ends_with(b" ")).then_some(equals + sign)
+    (len > 1 && text[at].is_ascii_alphabetic() && text[..equals].closes_with(b" ")).then_some(equals + sign)
 }
 
 /// The most words between a name in another script and the colon: `пароль от почты:`.

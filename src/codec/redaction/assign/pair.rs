@@ -5,6 +5,8 @@ use super::operator::{Operator, Sign};
 use super::secret::{Role, may_be_secret};
 use super::{Finder, Found, NEARBY, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::literals::Literals as _;
+use crate::codec::redaction::marks;
 use crate::codec::redaction::names::{Class, is_name};
 use crate::codec::redaction::values::{is_keyword, is_stand_in};
 
@@ -120,7 +122,7 @@ impl Finder<'_, '_> {
         let reach = text.len().min(at + MAX_EXPRESSION);
         self.reader.charge(MAX_EXPRESSION / 4);
         let path = |b: &&u8| is_name(**b) || const { &ByteSet::of(b".:>$&@!?*<") }.has(b);
-        let mut end = at + text[at..reach].iter().take_while(path).count();
+        let mut end = self.reader.end_of(marks::CALL, at, reach - at);
         // `new X(`, `await x(`
         for word in [&b"new "[..], b"await ", b"ConvertTo-SecureString "] {
             if text[at] == word[0] && text[at..].starts_with(word) {
@@ -265,7 +267,7 @@ impl Finder<'_, '_> {
         let end = before.trim_ascii_end();
         let (signs, element) = match end.last()? {
             b':' | b'=' => (1, false),
-            b'>' if end.ends_with(b"=>") => (2, false),
+            b'>' if end.closes_with(b"=>") => (2, false),
             b'>' => (1, true),
             _ => return None,
         };
@@ -282,9 +284,9 @@ impl Finder<'_, '_> {
     fn value_member(&self, from: usize, to: usize, element: bool) -> Option<Found> {
         let text = self.text;
         if (element
-            || text[from..to].trim_ascii_start().starts_with(b"</")
+            || text[from..to].trim_ascii_start().begins_with(b"</")
             || text.get(from) == Some(&b'>')
-            || text[from..to].starts_with(b"\">"))
+            || text[from..to].begins_with(b"\">"))
             && let Some(found) = self.next_element(from, to)
         {
             return Some(found);
@@ -359,7 +361,7 @@ impl Finder<'_, '_> {
                 start = Some(next);
                 break;
             }
-            if text[next..].starts_with(b"<key") || text[next..].starts_with(b"<name") {
+            if text[next..].begins_with(b"<key") || text[next..].begins_with(b"<name") {
                 return None;
             }
             at = next;
@@ -397,7 +399,7 @@ impl Finder<'_, '_> {
         let text = &self.text[at..line];
         let (place, len) = match memchr::memmem::find(text, b"default") {
             Some(place) => (place, 7),
-            None if text.starts_with(b"with: ") => (0, 4),
+            None if text.begins_with(b"with: ") => (0, 4),
             None => return None,
         };
         self.member_value(at + place + len)
@@ -407,7 +409,7 @@ impl Finder<'_, '_> {
     pub(super) fn is_list_of_names(&self, next: &super::Literal) -> bool {
         let value = &self.text[next.start..next.end];
         if self.is_option() {
-            return value.starts_with(b"-");
+            return value.begins_with(b"-");
         }
         let word = value.iter().all(|b| b.is_ascii_alphabetic() || const { &ByteSet::of(b"_- .") }.has(b));
         word && !self.is_argument_pair(next)
@@ -453,7 +455,7 @@ impl Finder<'_, '_> {
         let end = self.name.end + text[self.name.end..].iter().take(2).take_while(|b| b"\"'".contains(b)).count();
         let next = end + text[end..].iter().take(2).take_while(|b| matches!(b, b'\r' | b'\n')).count();
         let before = &text[self.start().saturating_sub(4)..self.start()];
-        if next == end || !(self.is_option() && before.ends_with(b"- ") || before.ends_with(b"? ")) {
+        if next == end || !(self.is_option() && before.closes_with(b"- ") || before.closes_with(b"? ")) {
             return None;
         }
         let dash = blanks(text, next);
@@ -465,7 +467,7 @@ impl Finder<'_, '_> {
             Some(one) => one.start..one.end,
             None => value..value + text[value..].iter().take(512).take_while(|b| !b.is_ascii_whitespace()).count(),
         };
-        let taken = !text[range.clone()].starts_with(b"-") && self.may_be(&text[range.clone()], Role::Setting);
+        let taken = !text[range.clone()].begins_with(b"-") && self.may_be(&text[range.clone()], Role::Setting);
         taken.then(|| self.found(range, "the next line"))
     }
 

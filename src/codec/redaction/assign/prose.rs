@@ -1,11 +1,13 @@
 //! Passwords in sentences, chats and documents: phrases around the name, logins, headings, elements.
 
+use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
 use super::secret::{Role, may_be_secret};
 use super::{CREDENTIAL, Class, Finder, Found, Name, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::context::Kind;
+use crate::codec::redaction::marks;
 use crate::codec::redaction::names::is_name;
 use crate::codec::redaction::reader::Reader;
 
@@ -59,7 +61,8 @@ const TRYING: &[&[u8]] = &[b"try ", b"use ", b"with ", b"as "];
 const JOINING: &[&[u8]] = &[b" / ", b"/", b":"];
 
 /// Where a phrase ends behind a name, so that the value follows: ` for bob is`, ` (staging):`, ` has been reset to`.
-pub(super) fn past_phrase(text: &[u8], name: &Name, at: usize) -> Option<usize> {
+pub(super) fn past_phrase(reader: &Reader<'_>, name: &Name, at: usize) -> Option<usize> {
+    let text = reader.text;
     let reach = text.len().min(at + MAX_PHRASE);
     if text.get(at) == Some(&b',')
         && let Some(verb) = ASKED.iter().find(|verb| text[at..].starts_with(verb))
@@ -78,8 +81,7 @@ pub(super) fn past_phrase(text: &[u8], name: &Name, at: usize) -> Option<usize> 
             .then_some(end + 1);
     }
     for nth in 0..MAX_WORDS {
-        let of_word = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"_-'.@/#") }.has(b);
-        let len = text[at..reach].iter().take_while(|b| of_word(b)).count();
+        let len = reader.end_of(marks::WORD, at, reach.saturating_sub(at)) - at;
         let word = &text[at..at + len];
         let end = at + len;
         let colon = text.get(end) == Some(&b':');
@@ -166,17 +168,17 @@ impl Finder<'_, '_> {
         };
         let colon = self.name.end + usize::from(text.get(self.name.end) == Some(&b':'));
         let mut at = space(colon);
-        while text[at..].starts_with(b"</") {
+        while text[at..].begins_with(b"</") {
             at = space(past_tag(at)?);
             at = space(at + usize::from(text.get(at) == Some(&b':')));
         }
         let mut opened = false;
-        while text.get(at) == Some(&b'<') && !text[at..].starts_with(b"</") {
+        while text.get(at) == Some(&b'<') && !text[at..].begins_with(b"</") {
             (at, opened) = (space(past_tag(at)?), true);
         }
         let len = text[at..].iter().take(128).position(|b| b"<\n".contains(b))?;
         let value = text[at..at + len].trim_ascii_end();
-        let taken = opened && text[at + len..].starts_with(b"</") && self.may_be(value, Role::Setting);
+        let taken = opened && text[at + len..].begins_with(b"</") && self.may_be(value, Role::Setting);
         taken.then(|| self.found(at..at + value.len(), "the element beside the name"))
     }
 
@@ -190,7 +192,7 @@ impl Finder<'_, '_> {
 pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let text = reader.text;
     reader.charge(16);
-    if text[at..].starts_with(b" p: ") {
+    if text[at..].begins_with(b" p: ") {
         let before = &text[at.saturating_sub(40)..at];
         if memchr::memmem::rfind(before, b"u: ").is_some() {
             found.extend(word_of_login(reader, at + 4));
@@ -222,7 +224,7 @@ pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         }
         return;
     }
-    if SERVICES.iter().any(|known| word.eq_ignore_ascii_case(known)) && text[at + after..].starts_with(b": ") {
+    if SERVICES.iter().any(|known| word.eq_ignore_ascii_case(known)) && text[at + after..].begins_with(b": ") {
         found.extend(login(reader, at - before..at + after));
         return;
     }

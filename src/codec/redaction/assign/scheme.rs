@@ -1,6 +1,7 @@
 //! HTTP headers: `Authorization` with its schemes, `Cookie` with its values, and bare schemes.
 
 use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
 use super::literal::literal;
@@ -102,8 +103,8 @@ impl Finder<'_, '_> {
         let word = rest.iter().take(24).take_while(|b| is_name(**b)).count();
         let scheme = String::from_utf8_lossy(&rest[..word]).to_ascii_lowercase();
         let known = SCHEMES.contains(&scheme.as_str());
-        let space = matches!(rest.get(word), Some(b' ' | b'+')) || rest[word..].starts_with(b"%20");
-        let next = range.start + word + if rest[word..].starts_with(b"%20") { 3 } else { 1 };
+        let space = matches!(rest.get(word), Some(b' ' | b'+')) || rest[word..].begins_with(b"%20");
+        let next = range.start + word + if rest[word..].begins_with(b"%20") { 3 } else { 1 };
         let more =
             rest.get(word + 1).is_some_and(|b| b.is_ascii_graphic() && !const { &ByteSet::of(b"=|&<>\"'") }.has(b));
         if word > 1 && space && (known || more) {
@@ -224,10 +225,10 @@ pub fn bearer(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     }
     let behind = at + "bearer".len();
     let mut start = blanks(text, behind);
-    if start == behind && text[behind..].starts_with(b"%20") {
+    if start == behind && text[behind..].begins_with(b"%20") {
         start = behind + 3;
     }
-    if text[behind..].starts_with(b", ") {
+    if text[behind..].begins_with(b", ") {
         start = behind + 2;
     }
     if start == behind || (at > 0 && text[at - 1].is_ascii_alphanumeric()) {

@@ -2,6 +2,7 @@
 
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::kinds::{self, Kinds};
+use crate::codec::redaction::literals::Literals as _;
 use crate::codec::redaction::names::{Class, classify};
 use crate::codec::redaction::random::{RANDOM, is_random, is_wordlike, randomness_of};
 use crate::codec::redaction::values::{
@@ -107,6 +108,11 @@ impl Value<'_> {
         self.has(kinds::MEMBER) && is_attribute(self.text)
     }
 
+    fn is_expression(&self) -> bool {
+        // Few values have a sign without which no expression is.
+        self.has(kinds::OPENING | kinds::OF_RULE | kinds::MEMBER | kinds::SIGN) && is_expression(self.text)
+    }
+
     fn is_long_number(&self) -> bool {
         self.kinds.digits == self.text.len() && self.text.len() >= LONG_NUMBER
     }
@@ -157,14 +163,16 @@ fn password(class: Class, value: &Value<'_>, loose: usize, role: Role) -> bool {
             !named && !short
         }
         Role::Beside if class == Class::Short => is_random,
-        Role::Beside => value.is_mixed() && text.len() >= 5 && value.is_one_word() && !is_expression(text) || is_random,
+        Role::Beside => {
+            value.is_mixed() && text.len() >= 5 && value.is_one_word() && !value.is_expression() || is_random
+        }
         Role::Setting => {
-            !is_expression(text) && (class != Class::Short || value.is_mixed() || text.len() > 3) && !is_label(text)
+            !value.is_expression() && (class != Class::Short || value.is_mixed() || text.len() > 3) && !is_label(text)
         }
         Role::Mention if class == Class::Short && !is_random => false,
-        Role::Mention => (value.is_mixed() || is_random) && text.len() > 4 && !is_expression(text),
+        Role::Mention => (value.is_mixed() || is_random) && text.len() > 4 && !value.is_expression(),
         Role::Word => {
-            (value.is_mixed() && !is_code_word(text) || is_random) && !is_expression(text) && !is_constant(text)
+            (value.is_mixed() && !is_code_word(text) || is_random) && !value.is_expression() && !is_constant(text)
         }
     }
 }
@@ -179,7 +187,7 @@ fn secret(value: &Value<'_>, loose: usize, role: Role) -> bool {
         }
         Role::Member => !value.is_prose() && !place(),
         Role::Beside => is_random || value.is_mixed() && text.len() > 7 && value.is_one_word(),
-        Role::Word | Role::Mention => is_random && !is_expression(text),
+        Role::Word | Role::Mention => is_random && !value.is_expression(),
     }
 }
 
@@ -201,7 +209,7 @@ fn key(value: &Value<'_>, loose: usize, role: Role) -> bool {
         Role::Beside | Role::Word | Role::Mention => {
             is_random
                 && value.is_one_word()
-                && !is_expression(text)
+                && !value.is_expression()
                 && !is_place(value)
                 && (role == Role::Beside || !is_constant(text))
         }
@@ -214,7 +222,7 @@ fn token(value: &Value<'_>, loose: usize, role: Role) -> bool {
         Role::Assigned | Role::Member | Role::Setting => {
             loose >= RANDOM || value.is_mixed() && (digits > 2 && text.len() > 9 || is_chosen(text, digits))
         }
-        Role::Beside | Role::Word | Role::Mention => loose >= 12 && !is_expression(text),
+        Role::Beside | Role::Word | Role::Mention => loose >= 12 && !value.is_expression(),
     };
     (enough && !is_artifact(text) || value.is_long_number())
         && value.is_one_word()
@@ -226,7 +234,7 @@ fn token(value: &Value<'_>, loose: usize, role: Role) -> bool {
 fn is_artifact(value: &[u8]) -> bool {
     let version = value.iter().rev().take_while(|b| b.is_ascii_digit() || **b == b'.').count();
     let (name, version) = value.split_at(value.len() - version);
-    name.ends_with(b"-")
+    name.closes_with(b"-")
         && name.iter().all(|b| b.is_ascii_lowercase() || *b == b'-')
         && memchr::memchr_iter(b'.', version).count() > 1
 }
@@ -262,7 +270,7 @@ pub fn is_code(value: &[u8]) -> bool {
         let len = value[..at].iter().rev().take(MAX_CALLED).take_while(of_name).count();
         let name = &value[at - len..at];
         let closed = close.is_some_and(|close| close > at) || value.len() > MAX_EXAMINED / 2;
-        closed && len > 3 && (name.contains(&b'.') || name.starts_with(b"__") || is_wordlike(name))
+        closed && len > 3 && (name.contains(&b'.') || name.begins_with(b"__") || is_wordlike(name))
     });
     called || value.contains(&b' ') && value.iter().any(|b| const { &ByteSet::of(b";|=<>{}") }.has(b))
 }
@@ -272,9 +280,9 @@ fn is_rule(value: &[u8]) -> bool {
     let head = value.iter().take_while(|b| b.is_ascii_alphabetic()).count();
     let more = matches!(value.get(head), Some(b'|' | b'(' | b':' | b'[' | b'<' | b',' | b'?'));
     let mut brackets = memchr::memchr_iter(b'[', value).map(|at| &value[at..]);
-    let pattern = value.starts_with(b"^") && value.ends_with(b"$")
+    let pattern = value.begins_with(b"^") && value.closes_with(b"$")
         || brackets.any(|rest| [&b"[a-z"[..], b"[A-Z", b"[0-9"].iter().any(|class| rest.starts_with(class)))
-        || value.starts_with(b"(?");
+        || value.begins_with(b"(?");
     let alternatives = memchr::memchr(b'|', value).is_some()
         && value.split(|b| *b == b'|').all(|word| word.len() > 1 && word.iter().all(u8::is_ascii_alphabetic));
     head > 0 && more && is_keyword(&value[..head]) || pattern || alternatives
@@ -286,7 +294,7 @@ fn is_place(value: &Value<'_>) -> bool {
     value.has(kinds::SLASH)
         && text.split(|b| !b.is_ascii_alphanumeric()).all(|word| word.len() < 24 && !is_random(word))
         && !text.contains(&b'+')
-        && !text.ends_with(b"=")
+        && !text.closes_with(b"=")
         && !is_dense(value)
 }
 

@@ -5,6 +5,7 @@ use super::operator::{Operator, Sign};
 use super::secret::Role;
 use super::{Finder, Found, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::literals::Literals as _;
 use crate::codec::redaction::names::is_name;
 
 /// The most items of a list below a name, and the longest line that is read for one.
@@ -17,14 +18,14 @@ impl Finder<'_, '_> {
     /// `secrets:` and below it `- x`: only what is random, for such lists hold names more often.
     pub(super) fn items_below(&self, operator: &Operator, found: &mut Vec<Found>) {
         let text = self.text;
-        if operator.sign != Sign::Colon || !text[self.name.range.clone()].ends_with(b"s") {
+        if operator.sign != Sign::Colon || !text[self.name.range.clone()].closes_with(b"s") {
             return;
         }
         let mut at = blanks(text, operator.end);
         for _ in 0..MAX_ITEMS {
             let gap = text[at..].iter().take(32).take_while(|b| b.is_ascii_whitespace()).count();
             let broken = memchr::memchr(b'\n', &text[at..at + gap]).is_some();
-            if !broken || !text[at + gap..].starts_with(b"- ") {
+            if !broken || !text[at + gap..].begins_with(b"- ") {
                 return;
             }
             let start = blanks(text, at + gap + 1);

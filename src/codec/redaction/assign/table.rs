@@ -3,6 +3,7 @@
 use super::literal::{Literal, literal};
 use super::secret::{Role, may_be_secret};
 use super::{Finder, Found};
+use crate::codec::redaction::literals::Literals as _;
 use crate::codec::redaction::names::{Class, classify, is_name};
 
 /// How far the list of names and the word `VALUES` are read, and how many rows.
@@ -129,7 +130,7 @@ impl Finder<'_, '_> {
         self.reader.charge(next.len() / 8);
         let is_head = match sign {
             b'|' => memchr::memmem::find(next, b"--").is_some() && next.iter().all(|b| b"|-:+ \r".contains(b)),
-            _ => start == 0 || text[..start].ends_with(b"\n\n"),
+            _ => start == 0 || text[..start].closes_with(b"\n\n"),
         };
         if !is_head {
             return;

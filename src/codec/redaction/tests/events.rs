@@ -2,7 +2,15 @@
 
 use super::*;
 
-/// Where nearly every event has a secret, what was seen is not asked for before fields are decoded.
+/// An event as a batch leaves it whose events before it nearly all had a secret, and as one whose events had none.
+fn dense_and_sparse(engine: &Engine, line: &str) -> (String, String) {
+    one(engine, r#"{"m":"password = 'hunter2xy9'"}"#);
+    let dense = one(engine, line);
+    one(engine, r#"{"m":"nothing"}"#);
+    (dense, one(engine, line))
+}
+
+/// Where nearly every event has a secret, all texts are decoded, whether something was seen in them or not.
 #[test]
 fn what_stands_around_an_event_changes_nothing_in_it() {
     let mut lines = Vec::new();
@@ -10,12 +18,62 @@ fn what_stands_around_an_event_changes_nothing_in_it() {
         lines.push(serde_json::json!({ "code": format!("x = 1\napi_key = \"{token}\"\n"), "n": nth }).to_string());
         if nth % 9 == 0 {
             lines.push(serde_json::json!({ "code": "token = next(tokens)\npassword = pw", "n": 1 }).to_string());
+            lines.push(
+                serde_json::json!({ "a": { "b": format!("token = '{token}'") }, "n": [1], "o": nth }).to_string(),
+            );
+            lines.push(
+                serde_json::json!({ "name": "DB_PASSWORD", "value": "hunter2x", "card": 4111111111111111i64 })
+                    .to_string(),
+            );
+            lines.push(
+                serde_json::json!({ "user_password": "hunter2x", "a\u{a0}b": "x", "api_key": token }).to_string(),
+            );
+            lines.push(format!("{{ \"m\" : \"\\\\password: str = '{token}'\\/\" , \"token\" : 1.5 }}"));
         }
     }
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let (together, _) = redacted(engine(), &lines);
+    let engine = with(|_| {});
     for (line, together) in lines.iter().zip(together) {
-        assert_eq!(together, one(engine(), line));
+        let (dense, sparse) = dense_and_sparse(&engine, line);
+        assert_eq!(sparse, together);
+        assert_eq!(sparse, dense);
+    }
+}
+
+#[test]
+fn a_value_under_another_name_is_looked_at_among_secrets_too() {
+    let engine = with(|_| {});
+    one(&engine, r#"{"m":"password = 'hunter2xy9'"}"#);
+    let mut batch = batch(&[r#"{"a":1,"harmless":"token = 'kQ7wErTyUi0pAs9D'"}"#]);
+    batch.split_all();
+    let other = batch.name_id("other");
+    batch.rename_nth(0, 1, other);
+    engine.redact_batch(&mut batch, &mut Report::default());
+    let mut out = Vec::new();
+    batch.render_event(0, &mut out);
+    assert!(String::from_utf8_lossy(&out).starts_with(r#"{"a":1,"other":"token = '[credential]'""#));
+}
+
+/// An escape in front of a token or within a login is none of its letters.
+#[test]
+fn what_is_escaped_in_front_of_a_token_hides_nothing() {
+    let hex = "0123456789abcdef".repeat(4);
+    let engine = with(|_| {});
+    for said in [
+        format!("patA1b2C3d4E5f6G7.{hex}"),
+        format!("1/1234567890123456:{}", &hex[..32]),
+        "123456789012345|aB3dE6gH9jK2mN5pQ8sT1vW4yZ7".to_owned(),
+        "jdbc:oracle:thin:bob/Zürich2020@h:1521/x".to_owned(),
+        "echo 'h:5432:x:bob:рассвет7' > ~/.pgpass".to_owned(),
+    ] {
+        let escaped: String = format!("é\u{a0}{said}")
+            .chars()
+            .map(|c| if c.is_ascii() { c.to_string() } else { format!("\\u{:04x}", c as u32) })
+            .collect();
+        let (dense, sparse) = dense_and_sparse(&engine, &format!("{{\"m\":\"{escaped}\"}}"));
+        assert_eq!(dense, sparse);
+        assert!(sparse.contains("redactions"), "{sparse}");
     }
 }
 
