@@ -3,6 +3,7 @@
 
 mod bare;
 mod calls;
+mod ends;
 mod files;
 mod literal;
 mod manifest;
