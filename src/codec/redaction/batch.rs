@@ -373,6 +373,10 @@ impl Passes {
     fn give_back(&self, mut pass: Pass) {
         pass.hits.shrink_to(MAX_HITS);
         pass.spots.shrink_to(MAX_HITS);
+        // What one text full of secrets took is not kept for good.
+        if pass.work.longest_list().max(pass.texts.longest_list()) > MAX_HITS {
+            return;
+        }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < MAX_PASSES {
             kept.push(pass);

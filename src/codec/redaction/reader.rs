@@ -432,6 +432,12 @@ impl Work {
         self.left
     }
 
+    /// How many entries the longest of the lists has room for that are kept.
+    pub fn longest_list(&self) -> usize {
+        let found = self.found.capacity().max(self.spans.capacity()).max(self.values.capacity());
+        found.max(self.named.capacity()).max(self.settled.capacity()).max(self.masks.capacity())
+    }
+
     /// For the next text of the event.
     pub fn begin_text(&mut self) {
         self.named.clear();

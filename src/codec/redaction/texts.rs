@@ -78,6 +78,12 @@ impl Texts {
         self.events.is_empty()
     }
 
+    /// How many entries the longest of the lists has room for.
+    pub fn longest_list(&self) -> usize {
+        let found = self.spans.capacity().max(self.rules.capacity()).max(self.hits.capacity());
+        found.max(self.texts.capacity()).max(self.events.capacity()).max(self.escapes.capacity())
+    }
+
     /// Forgets texts from this one on.
     fn truncate(&mut self, texts: usize) {
         if let Some(first) = self.texts.get(texts) {
