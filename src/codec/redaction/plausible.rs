@@ -18,6 +18,8 @@ use super::{Duty, Engine, cards, commands, flags, pem, places, verify};
 
 /// How far before an `@` the scheme of a URL is searched.
 const MAX_WORD: usize = 256;
+/// Backslashes in front of an escape: so many has JSON within JSON within JSON.
+const MAX_SLASHES: usize = 8;
 
 impl Engine {
     /// Whether something may stand at a hit. The reader is the event's.
@@ -52,9 +54,7 @@ impl Engine {
                 Duty::Flag => flags::is_plausible(reader, at),
                 Duty::Command(number) => commands::is_plausible(raw, at, usize::from(number)),
                 Duty::Foreign(..) | Duty::AccountKey | Duty::Putty | Duty::Own => true,
-                Duty::EscapedForeign(word, offset) => {
-                    is_escaped_word(raw, at.wrapping_sub(usize::from(offset)), usize::from(word))
-                }
+                Duty::EscapedForeign(word, offset) => is_escaped_word(raw, at, usize::from(offset), usize::from(word)),
                 Duty::Digits => {
                     raw[at] != b'u' || raw.get(at + 5..at + 9).is_some_and(|next| next.begins_with(b"\\u06"))
                 }
@@ -135,12 +135,21 @@ fn is_in_url(raw: &[u8], at: usize) -> bool {
         || memchr::memmem::find(word, b"\\u002").is_some()
 }
 
-/// Whether the word begins at `at`, its letters escaped.
-fn is_escaped_word(raw: &[u8], at: usize, word: usize) -> bool {
+/// Whether a word in another script stands in JSON around one of its letters, whose escape has its `u` at `at` and so many
+/// bytes of the word before that. JSON within JSON has more backslashes.
+fn is_escaped_word(raw: &[u8], at: usize, offset: usize, word: usize) -> bool {
     // Made once: texts in these scripts are full of windows of such words.
     static ESCAPED: LazyLock<Vec<String>> = LazyLock::new(|| FOREIGN.iter().map(|word| escaped(word)).collect());
-    let word = ESCAPED[word].as_bytes();
-    raw.get(at..).and_then(|rest| rest.get(..word.len())).is_some_and(|part| part.eq_ignore_ascii_case(word))
+    let stands = |start: usize, word: &[u8]| {
+        raw.get(start..).and_then(|rest| rest.get(..word.len())).is_some_and(|part| part.eq_ignore_ascii_case(word))
+    };
+    let slashes = raw[..at].iter().rev().take(MAX_SLASHES).take_while(|b| **b == b'\\').count();
+    let word = &ESCAPED[word];
+    if slashes <= 1 {
+        return stands(at.wrapping_sub(offset), word.as_bytes());
+    }
+    let more = |text: &str| text.replace('\\', &"\\".repeat(slashes));
+    stands(at.wrapping_sub(slashes + more(&word[..offset - 1]).len()), more(word).as_bytes())
 }
 
 fn escaped(word: &str) -> String {

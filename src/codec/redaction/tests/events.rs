@@ -1,5 +1,6 @@
 //! Tests of what stands together: events of a batch, texts of an event, lines of a command.
 
+use super::super::names::FOREIGN;
 use super::*;
 
 /// An event as a batch leaves it whose events before it nearly all had a secret, and as one whose events had none.
@@ -8,6 +9,30 @@ fn dense_and_sparse(engine: &Engine, line: &str) -> (String, String) {
     let dense = one(engine, line);
     one(engine, r#"{"m":"nothing"}"#);
     (dense, one(engine, line))
+}
+
+/// JSON as Python writes it, with no letter beyond ASCII.
+fn ascii_json(value: &serde_json::Value) -> String {
+    let escaped = |c: char| c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+    value.to_string().chars().map(|c| if c.is_ascii() { c.to_string() } else { escaped(c) }).collect()
+}
+
+#[test]
+fn a_name_in_another_script_is_seen_however_deep_its_letters_are_escaped() {
+    let engine = with(|_| {});
+    for word in FOREIGN {
+        let mut text = format!("{word} = \"gT7rQ2mX9kLw4vB8\"");
+        for depth in 0..3 {
+            for line in
+                [ascii_json(&serde_json::json!({ "code": text })), serde_json::json!({ "code": text }).to_string()]
+            {
+                let (dense, sparse) = dense_and_sparse(&engine, &line);
+                assert!(!sparse.contains("gT7r"), "{depth}: {line}");
+                assert_eq!(dense, sparse);
+            }
+            text = ascii_json(&serde_json::json!({ "inner": text }));
+        }
+    }
 }
 
 /// Where nearly every event has a secret, all texts are decoded, whether something was seen in them or not.
