@@ -3,13 +3,23 @@
 use super::byte_set::ByteSet;
 use crate::codec::redaction::literals::Literals as _;
 
-/// Whether an escape ends right before `at`: `\n`, `\u00a0`.
+/// Whether an escape ends right before `at`: `\n`, `\u00a0`, or that of a colour.
 #[inline]
 pub fn is_after_escape(text: &[u8], at: usize) -> bool {
     let letter =
         at >= 2 && text[at - 2] == b'\\' && text.get(at - 1).is_some_and(|b| const { &ByteSet::of(b"nrtbf") }.has(b));
-    letter || at >= 6 && is_unicode(text, at - 6)
+    letter || at >= 6 && is_unicode(text, at - 6) || at > 3 && text[at - 1] == b'm' && ends_colour(&text[..at - 1])
 }
+
+/// Whether the text ends with `\u001b[0`, in any notation of the escape.
+fn ends_colour(text: &[u8]) -> bool {
+    let codes = text.iter().rev().take(MAX_COLOUR).take_while(|b| b.is_ascii_digit() || **b == b';').count();
+    let Some(before) = text[..text.len() - codes].strip_suffix(b"[") else { return false };
+    [&b"\x1b"[..], b"1b", b"1B", b"033", b"\\e"].iter().any(|escape| before.ends_with(escape))
+}
+
+/// Digits and semicolons of a colour.
+const MAX_COLOUR: usize = 12;
 
 /// Whether `\u` and four digits begin at `at`.
 fn is_unicode(text: &[u8], at: usize) -> bool {

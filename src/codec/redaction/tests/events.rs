@@ -18,6 +18,19 @@ fn ascii_json(value: &serde_json::Value) -> String {
 }
 
 #[test]
+fn a_command_is_seen_behind_a_colour() {
+    let engine = with(|_| {});
+    for colour in [r"\u001b[0m", r"\u001B[1;32m", r"\\x1b[0m", r"\\033[38;5;208m"] {
+        for command in ["doctl -t §", "mysql -p§", "sshpass -p § ssh h", "curl -u bob:§ h", "kinit <<< §"] {
+            let line = format!(r#"{{"output":"{colour}{}"}}"#, command.replace('§', "gT7rQ2mX9kLw4vB8"));
+            let (dense, sparse) = dense_and_sparse(&engine, &line);
+            assert!(!sparse.contains("gT7r"), "{line}");
+            assert_eq!(dense, sparse);
+        }
+    }
+}
+
+#[test]
 fn a_name_in_another_script_is_seen_however_deep_its_letters_are_escaped() {
     let engine = with(|_| {});
     for word in FOREIGN {
