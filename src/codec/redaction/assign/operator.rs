@@ -66,20 +66,19 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     if text[at..].begins_with(b"%5") && text[at..].len() > 3 && text[at + 2] | 0x20 == b'd' && text[at + 3] == b'=' {
         return Some(Operator::new(Sign::Assign, at + 4));
     }
+    let filled = |end: usize| Operator { sets: true, ..Operator::new(Sign::Compare, end) };
     // An index, an optional member, an array of C, bold text in Markdown.
     loop {
         match text.get(at) {
             Some(b']') if name.quotes.is_none() && !text[..name.range.start].closes_with(b"[") => break,
             Some(b']' | b'?' | b'!' | b'*') if text.get(at + 1) != Some(&b'=') || text[at] == b']' => at += 1,
-            Some(b')') if name.quotes.is_some() && FILLS.iter().any(|call| text[at..].starts_with(call.as_bytes())) => {
-                let len = text[at..].iter().position(|b| *b == b'(').expect("a call has a bracket");
-                return Some(Operator { sets: true, ..Operator::new(Sign::Compare, at + len + 1) });
+            // `find("password").fill("x")`
+            Some(b')') if name.quotes.is_some() && past_fill(text, at + 1).is_some() => {
+                return past_fill(text, at + 1).map(filled);
             }
-            Some(b'.')
-                if name.quotes.is_none() && FILLS.iter().any(|call| text[at..].starts_with(&call.as_bytes()[1..])) =>
-            {
-                let len = text[at..].iter().position(|b| *b == b'(').expect("a call has a bracket");
-                return Some(Operator { sets: true, ..Operator::new(Sign::Compare, at + len + 1) });
+            // `password.fill("x")`
+            Some(b'.') if name.quotes.is_none() && past_fill(text, at).is_some() => {
+                return past_fill(text, at).map(filled);
             }
             Some(b'.' | b')') if name.quotes.is_none() => {
                 let Some(call) = EQUALS.iter().find(|call| text[at..].starts_with(call.as_bytes())) else { break };
@@ -330,7 +329,12 @@ const EQUALS: &[&str] = &[
 
 /// Calls that fill in what was found by its name.
 const FILLS: &[&str] =
-    &[").send_keys(", ").sendKeys(", ").type(", ").fill(", ").set(", ").setValue(", ").typeText(", ").clear().type("];
+    &[".send_keys(", ".sendKeys(", ".type(", ".fill(", ".set(", ".setValue(", ".typeText(", ".clear().type("];
+
+/// Where the argument of such a call begins, if one stands at `at`.
+fn past_fill(text: &[u8], at: usize) -> Option<usize> {
+    FILLS.iter().find(|call| text[at..].starts_with(call.as_bytes())).map(|call| at + call.len())
+}
 
 /// How calls begin that are about a secret and are not given it, or not first.
 #[rustfmt::skip]

@@ -46,6 +46,7 @@ fn values_are_taken_in_the_forms_programs_write() {
         ("CREATE USER bob IDENTIFIED BY 'hunter2'", "hunter2"),
         ("SET PASSWORD FOR 'bob'@'%' = 'hunter2';", "hunter2"),
         ("input_password.send_keys(\"hunter2\")", "hunter2"),
+        ("cy.get('#password').clear().type('hunter2')", "hunter2"),
         ("ALTER ROLE bob PASSWORD 'hunter2'", "hunter2"),
         ("password <- \"hunter2\"", "hunter2"),
         ("password = SecretStr(\"hunter2\")", "hunter2"),
