@@ -29,7 +29,7 @@ fn open(disk: &Sim, options: Options) -> (Journal, Appender, RecoveryReport) {
 /// Appends and syncs one commit.
 fn append(journal: &Journal, appender: &mut Appender, commit: Commit) -> Result<std::ops::Range<u64>, AppendError> {
     let receipt = journal.ticket().commit(commit);
-    let due = journal.shared().queue.lock().unwrap().take_due(usize::MAX);
+    let due = journal.shared().queue().take_due(usize::MAX);
     appender.append(due);
     appender.finish_syncs();
     appender.prepare();
@@ -250,7 +250,7 @@ fn a_commit_that_was_written_but_never_synced_is_not_acknowledged_and_leaves_no_
     let stream = journal.stream("a").unwrap();
     let mut cursor = journal.cursor("sink", &[stream], Start::Oldest, None).unwrap();
     let receipt = journal.ticket().commit(commit(stream, lines(0, 5)));
-    let due = journal.shared().queue.lock().unwrap().take_due(usize::MAX);
+    let due = journal.shared().queue().take_due(usize::MAX);
     appender.append(due);
     assert!(receipt.now_or_never().is_none());
     assert!(cursor.try_next(1000).unwrap().is_empty(), "no cursor sees an event before its sync");
@@ -272,12 +272,12 @@ fn a_failed_sync_fails_what_waited_for_it_and_nothing_else() {
     let (journal, mut appender, _) = open(&disk, small());
     let stream = journal.stream("a").unwrap();
     let first = journal.ticket().commit(commit(stream, lines(0, 1)));
-    let due = journal.shared().queue.lock().unwrap().take_due(usize::MAX);
+    let due = journal.shared().queue().take_due(usize::MAX);
     appender.append(due);
     disk.fail_next_syncs(1);
     appender.finish_syncs();
     let second = journal.ticket().commit(commit(stream, lines(1, 1)));
-    let due = journal.shared().queue.lock().unwrap().take_due(usize::MAX);
+    let due = journal.shared().queue().take_due(usize::MAX);
     appender.append(due);
     appender.finish_syncs();
     assert!(matches!(first.now_or_never(), Some(Err(AppendError::Sync(_)))));

@@ -224,7 +224,7 @@ impl World {
         let packs = self.random.chance(50);
         let life = self.life();
         life.journal.shared().packing.set(packs);
-        let due = life.journal.shared().queue.lock().unwrap().take_due(bytes);
+        let due = life.journal.shared().queue().take_due(bytes);
         if !due.is_empty() {
             life.appender.append(due);
         }

@@ -293,7 +293,7 @@ impl World {
     fn append(&mut self) {
         let bytes = 1 << self.random.below(12);
         let life = self.life();
-        let due = life.journal.shared().queue.lock().unwrap().take_due(bytes);
+        let due = life.journal.shared().queue().take_due(bytes);
         if !due.is_empty() {
             life.appender.append(due);
         }

@@ -219,9 +219,6 @@ impl Appender {
     /// surplus files removed, the measure of what still fits.
     /// True if more fits than before.
     pub fn prepare(&mut self) -> bool {
-        if !self.shared.on_disk() {
-            return false;
-        }
         self.carry_for_later();
         if self.spare.is_none() {
             // Full is no error here: whoever appends will hear it.
