@@ -1,12 +1,14 @@
 //! The Kafka source against a real broker: consumer groups, rebalances, kills, and messages that are no events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
 
 use crate::support::database::Database;
 use crate::support::kafka::{self, Given};
 use crate::support::services::{Services, service};
-use crate::support::{Agent, Folder, eventually, free_port, lines_of, post, request};
+use crate::support::{Agent, Folder, PATIENCE, eventually, free_port, lines_of, post, request};
 use serde_json::json;
 
 fn brokers() -> String {
@@ -37,7 +39,11 @@ fn numbers(folder: &Folder) -> BTreeMap<u64, u64> {
 }
 
 fn until_written(agent: &Agent, count: u64) {
-    eventually("all is written", || agent.metric("weir_events_delivered_total", "file") >= count);
+    let deadline = Instant::now() + PATIENCE;
+    while agent.metric("weir_events_delivered_total", "file") < count {
+        assert!(Instant::now() < deadline, "not all is written: {}\n{}", health(agent), agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     agent.assert_books();
 }
 
@@ -326,25 +332,29 @@ fn a_broker_that_goes_and_a_topic_that_is_not_there_yet_are_waited_for() {
     assert!(agent.stop().success());
 }
 
-#[test]
-fn a_full_journal_pauses_reading_and_the_member_stays() {
-    let topic = kafka::topic(&brokers(), "full", 2);
-    let group = format!("{topic}-group");
-    let folder = Folder::new();
-    // The sink cannot write: a file is in the way of its folder.
+/// An agent whose journal is full of what is in this topic: its sink has to wait until a file is removed.
+fn full(folder: &Folder, topic: &str, options: &str) -> (Agent, std::path::PathBuf) {
     let blocked = folder.write("out", "in the way");
     let yaml = format!(
         "journal: {{ max_bytes: 16 MiB, codec: none, keep: {{ bytes: 0 MiB }} }}\n{}",
-        reading(&brokers(), &topic, &group, "")
+        reading(&brokers(), topic, &format!("{topic}-group"), "")
     )
-    .replace("session.timeout.ms: 6000", "session.timeout.ms: 6000, max.poll.interval.ms: 8000")
+    .replace("session.timeout.ms: 6000", &format!("session.timeout.ms: 6000, {options}"))
     .replace("batch: { age: 20ms }", "batch: { age: 20ms }, retry: { initial: 100ms, max: 200ms }");
-    let agent = Agent::start(&folder, &yaml);
+    let agent = Agent::start(folder, &yaml);
     let code = "x".repeat(10_000);
     let values: Vec<String> = (0..4000).map(|n| json!({"n": n, "code": code}).to_string()).collect();
     let messages: Vec<Given> = values.iter().map(|value| Given { value: Some(value), ..Given::default() }).collect();
-    kafka::send(&brokers(), &topic, &messages);
+    kafka::send(&brokers(), topic, &messages);
     eventually("reading pauses", || agent.log().contains("reading is paused"));
+    (agent, blocked)
+}
+
+#[test]
+fn a_full_journal_pauses_reading_and_the_member_stays() {
+    let topic = kafka::topic(&brokers(), "full", 2);
+    let folder = Folder::new();
+    let (agent, blocked) = full(&folder, &topic, "max.poll.interval.ms: 8000");
     // Longer than a member may go without polling.
     std::thread::sleep(Duration::from_secs(10));
     assert_eq!(agent.log().matches("partition assigned").count(), 2, "it was never thrown out: {}", agent.log());
@@ -352,4 +362,30 @@ fn a_full_journal_pauses_reading_and_the_member_stays() {
     until_written(&agent, 4000);
     assert!(numbers(&folder).into_iter().eq((0..4000).map(|n| (n, 1))));
     assert!(agent.stop().success());
+}
+
+#[test]
+fn partitions_that_come_back_while_reading_is_paused_are_read_without_a_gap() {
+    for strategy in ["range", "cooperative-sticky"] {
+        let topic = kafka::topic(&brokers(), "paused", 2);
+        let folder = Folder::new();
+        let strategy = format!("partition.assignment.strategy: {strategy}");
+        let (agent, blocked) = full(&folder, &topic, &strategy);
+        // Another member has one of the partitions for a while, and reads nothing of it.
+        let log = || agent.log().matches("partition assigned").count();
+        let before = log();
+        let member = kafka::member(&brokers(), &topic, &format!("{topic}-group"), &strategy);
+        eventually("the other has a partition", || {
+            member.poll(Duration::from_millis(100));
+            member.assignment().expect("an assignment").count() == 1
+        });
+        drop(member);
+        eventually("a partition came back", || log() > before);
+        std::thread::sleep(Duration::from_secs(4));
+        std::fs::remove_file(blocked).expect("it can be removed");
+        until_written(&agent, 4000);
+        // What the journal had not answered for in time is read again.
+        assert!(numbers(&folder).into_keys().eq(0..4000), "{strategy}: {}", agent.log());
+        assert!(agent.stop().success());
+    }
 }

@@ -17,7 +17,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
 
-use super::lane::{Handed, Lane};
+use super::lane::{Handed, Lane, Tenure};
 use super::place::{self, Place};
 use super::{Config, Start};
 use crate::codec::Decoder;
@@ -50,7 +50,7 @@ pub struct Context {
 pub struct State {
     pub lanes: BTreeMap<String, BTreeMap<i32, Lane>>,
     submissions: FuturesUnordered<Landing>,
-    tenures: u64,
+    assignments: u64,
 }
 
 type Landing = Pin<Box<dyn Future<Output = Landed> + Send>>;
@@ -58,7 +58,7 @@ type Landing = Pin<Box<dyn Future<Output = Landed> + Send>>;
 struct Landed {
     topic: Arc<str>,
     partition: i32,
-    tenure: u64,
+    tenure: Tenure,
     slot: u8,
     start: u64,
     outcome: Outcome,
@@ -102,8 +102,8 @@ impl State {
             JobStatus::Full | JobStatus::TooLarge => false,
             _ => true,
         };
-        // What was read in an earlier assignment of the partition no longer counts.
-        if let Some(lane) = self.lane(&topic, partition).filter(|lane| lane.tenure == tenure) {
+        // What was read in an earlier tenure no longer counts.
+        if let Some(lane) = self.lane(&topic, partition).filter(|lane| lane.tenure() == tenure) {
             lane.settle(start, slot, is_taken, Instant::now());
         }
     }
@@ -148,7 +148,7 @@ impl Context {
             self.cx.intake.refused(empty);
         }
         let Some(Handed { sealed, slot, start, stated }) = lane.hand() else { return };
-        let (cx, tenure, topic) = (&self.cx, lane.tenure, lane.topic.clone());
+        let (cx, tenure, topic) = (&self.cx, lane.tenure(), lane.topic.clone());
         cx.intake.received_bytes(sealed.chunk.bytes.len() as u64);
         let provenance = Provenance {
             source: cx.name.clone(),
@@ -257,8 +257,8 @@ impl Context {
             let place = place::place(group_has, known)
                 .or_else(|| committed.is_some().then(|| self.beginning(consumer, &topic, partition)).flatten());
             let mut state = self.state();
-            state.tenures += 1;
-            let mut lane = Lane::new(&cluster, &topic, partition, state.tenures, place);
+            state.assignments += 1;
+            let mut lane = Lane::new(&cluster, &topic, partition, state.assignments, place);
             lane.committed = group_has;
             let next = lane.next();
             let offset = next.map_or(Offset::Stored, |next| Offset::Offset(next as i64));
@@ -327,7 +327,9 @@ impl ConsumerContext for Context {
         let is_cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let done = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.take(consumer, list);
-            if is_cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) }
+            let assigned = if is_cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) };
+            // A partition that left while it was paused is paused still when it comes back.
+            assigned.and_then(|()| consumer.resume(list))
         } else {
             info!(source = %self.cx.name, partitions = list.count(), "partitions revoked");
             self.give_back(consumer, list);

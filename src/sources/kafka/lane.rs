@@ -20,6 +20,13 @@ const MOST_FRAMES: usize = 16 * 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// One unbroken reading of a partition: nothing that was read in another one joins it, or there would be a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tenure {
+    assignment: u64,
+    era: u32,
+}
+
 /// A partition that is ours.
 pub struct Lane {
     pub topic: Arc<str>,
@@ -27,8 +34,8 @@ pub struct Lane {
     /// The partition in words, for dead letters.
     pub words: Arc<str>,
     pub seed: Seed,
-    /// Tells the time that the partition is ours now from the times before.
-    pub tenure: u64,
+    /// Counts the times that a partition became ours.
+    assignment: u64,
     /// What the group has committed, as far as we know.
     pub committed: Option<u64>,
     /// Why it is left alone.
@@ -89,7 +96,7 @@ pub enum Answer {
 }
 
 impl Lane {
-    pub fn new(cluster: &str, topic: &str, partition: i32, tenure: u64, place: Option<Place>) -> Lane {
+    pub fn new(cluster: &str, topic: &str, partition: i32, assignment: u64, place: Option<Place>) -> Lane {
         let number = partition.to_le_bytes();
         let era = place.as_ref().map_or(0, |place| place.era);
         let ranges = place.map(|place| place.ranges);
@@ -98,7 +105,7 @@ impl Lane {
             partition,
             words: display_name(topic, partition).into(),
             seed: Seed::derive(&[b"kafka", cluster.as_bytes(), topic.as_bytes(), &number]),
-            tenure,
+            assignment,
             committed: None,
             stopped: None,
             empty: 0,
@@ -110,6 +117,10 @@ impl Lane {
             pause: FIRST_PAUSE,
             again_at: None,
         }
+    }
+
+    pub fn tenure(&self) -> Tenure {
+        Tenure { assignment: self.assignment, era: self.era }
     }
 
     /// The offset to read from.
@@ -253,6 +264,7 @@ impl Lane {
 pub struct Held {
     pub topic: String,
     pub partition: i32,
+    pub tenure: Tenure,
     pub offset: u64,
     pub value: Option<Bytes>,
     pub id: Option<Bytes>,

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
 
 use super::consumer::{Context, Reader, State};
-use super::lane::{Answer, Held, Message};
+use super::lane::{Answer, Held, Message, Tenure};
 use super::{Config, OutOfRange, SETTINGS};
 use crate::codec::Decoder;
 use crate::component::SourceContext;
@@ -29,6 +29,8 @@ const MOST_GATHERED: usize = 4 << 20;
 const BURST: usize = 1000;
 /// How long the consumer is polled for, at most.
 const POLL: Duration = Duration::from_millis(100);
+/// How long what happens in the group is looked at while reading is paused.
+const NOTICE: Duration = Duration::from_millis(10);
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How often the brokers are asked while something is wrong.
 const CHECK_EVERY: Duration = Duration::from_secs(3);
@@ -161,16 +163,17 @@ impl Reading {
                     if !is_paused {
                         info!(source = %self.context.cx.name, "reading is paused: the journal is full");
                     }
-                    is_paused = self.pause(true);
-                    held.extend(self.poll(Duration::ZERO)?.iter().map(hold));
+                    is_paused = true;
+                    self.pause();
+                    held.extend(self.poll(NOTICE)?.and_then(|message| self.hold(&message)));
                     continue;
                 }
             }
             if is_paused {
-                is_paused = self.pause(false);
+                is_paused = !self.resume();
             }
             while let Some(message) = held.front() {
-                match self.accept(&message.topic, message.partition, message.message()) {
+                match self.accept(&message.topic, message.partition, Some(message.tenure), message.message()) {
                     Answer::Later => break,
                     Answer::Taken => drop(held.pop_front()),
                 }
@@ -198,16 +201,31 @@ impl Reading {
     fn take(&self, message: &BorrowedMessage<'_>, held: &mut VecDeque<Held>) {
         let Ok(offset) = u64::try_from(message.offset()) else { return };
         let told = Message { offset, value: message.payload(), id: id_of(message) };
-        if self.accept(message.topic(), message.partition(), told) == Answer::Later {
-            held.push_back(hold(message));
+        if self.accept(message.topic(), message.partition(), None, told) == Answer::Later {
+            held.extend(self.hold(message));
         }
     }
 
-    fn accept(&self, topic: &str, partition: i32, message: Message<'_>) -> Answer {
+    /// Takes a message that comes now, or one that was held in a tenure.
+    fn accept(&self, topic: &str, partition: i32, since: Option<Tenure>, message: Message<'_>) -> Answer {
         let mut state = self.context.state();
-        // Whoever has the partition now reads it.
-        let Some(lane) = state.lane(topic, partition) else { return Answer::Taken };
+        // Whoever has the partition now reads it, from where it was committed: this may be us again.
+        let lane = state.lane(topic, partition).filter(|lane| since.is_none_or(|since| since == lane.tenure()));
+        let Some(lane) = lane else { return Answer::Taken };
         if lane.is_waiting() { Answer::Later } else { lane.accept(message, self.context.cx.event_bytes) }
+    }
+
+    /// Keeps a message until its partition takes it; nothing where the partition is no longer ours.
+    fn hold(&self, message: &BorrowedMessage<'_>) -> Option<Held> {
+        let tenure = self.context.state().lane(message.topic(), message.partition())?.tenure();
+        Some(Held {
+            topic: message.topic().to_owned(),
+            partition: message.partition(),
+            tenure,
+            offset: u64::try_from(message.offset()).ok()?,
+            value: message.payload().map(Bytes::copy_from_slice),
+            id: id_of(message).map(Bytes::copy_from_slice),
+        })
     }
 
     fn gathered(&self) -> usize {
@@ -254,16 +272,21 @@ impl Reading {
         })
     }
 
-    /// Pauses all partitions, or lets them go on; returns whether they are paused.
-    fn pause(&self, pause: bool) -> bool {
-        let done = self.consumer.assignment().and_then(|assignment| match pause {
-            true => self.consumer.pause(&assignment),
-            false => self.consumer.resume(&assignment),
-        });
+    /// Pauses all partitions; where that fails their messages are held until it succeeds.
+    fn pause(&self) {
+        let done = self.consumer.assignment().and_then(|assignment| self.consumer.pause(&assignment));
         if let Err(error) = done {
-            debug!(source = %self.context.cx.name, %error, "partitions could not be paused or resumed");
+            debug!(source = %self.context.cx.name, %error, "partitions could not be paused");
         }
-        pause
+    }
+
+    /// Lets all partitions go on; says whether they do.
+    fn resume(&self) -> bool {
+        let done = self.consumer.assignment().and_then(|assignment| self.consumer.resume(&assignment));
+        if let Err(error) = &done {
+            warn!(source = %self.context.cx.name, %error, "partitions could not be resumed; trying again");
+        }
+        done.is_ok()
     }
 
     fn poll(&self, patience: Duration) -> Result<Option<BorrowedMessage<'_>>, String> {
@@ -409,14 +432,4 @@ impl Reading {
 
 fn id_of<'m>(message: &'m BorrowedMessage<'_>) -> Option<&'m [u8]> {
     message.headers()?.iter().find(|header| header.key == ID_HEADER)?.value
-}
-
-fn hold(message: &BorrowedMessage<'_>) -> Held {
-    Held {
-        topic: message.topic().to_owned(),
-        partition: message.partition(),
-        offset: message.offset().max(0) as u64,
-        value: message.payload().map(Bytes::copy_from_slice),
-        id: id_of(message).map(Bytes::copy_from_slice),
-    }
 }

@@ -100,6 +100,19 @@ pub fn read_all(brokers: &str, topic: &str) -> Vec<Found> {
     found
 }
 
+/// One more member of a group, which commits nothing; `options` as they are written in YAML.
+pub fn member(brokers: &str, topic: &str, group: &str, options: &str) -> BaseConsumer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("group.id", group).set("enable.auto.commit", "false");
+    for option in options.split(", ") {
+        let (key, value) = option.split_once(": ").expect("a name and a value");
+        config.set(key, value);
+    }
+    let consumer: BaseConsumer = config.create().expect("a consumer");
+    consumer.subscribe(&[topic]).expect("a subscription");
+    consumer
+}
+
 /// Messages that there are, without reading them.
 pub fn count(brokers: &str, topic: &str) -> u64 {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a consumer");
