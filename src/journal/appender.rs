@@ -7,10 +7,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::direct::{BLOCK, padding};
 use super::format::{DATA_START, ENDS_GROUP, Notes, RECORD_HEADER, RecordHeader};
 use super::fs::{File, is_no_space};
 use super::gather::{Group, Pending, Reply, Waiting};
+use super::pages::Pages;
 use super::positions::MAX_POSITIONS;
 use super::segment::{Place, Space};
 use super::state::{Shared, State};
@@ -56,7 +56,7 @@ pub struct Appender {
     pub(super) new_space: Space,
     /// When the last segment was opened.
     pub(super) rolled_at: Instant,
-    buffer: Vec<u8>,
+    pages: Pages,
 }
 
 /// The segment that groups are written to.
@@ -89,7 +89,7 @@ impl Appender {
             carried: Vec::new(),
             new_space: Space::Written,
             rolled_at: Instant::now(),
-            buffer: Vec::new(),
+            pages: Pages::default(),
         }
     }
 
@@ -156,12 +156,10 @@ impl Appender {
         let mut records = Vec::with_capacity(group.drafts.len());
         let mut firsts = Vec::with_capacity(group.drafts.len());
         let mut touched = Vec::new();
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        // As the blocks of the file lie, so that most of a large group goes to the disk without another copy.
-        buffer.reserve(group.bytes() + notes.len() + BLOCK);
-        let padding = padding(buffer.as_ptr(), u64::from(active.end));
-        buffer.resize(padding, 0);
+        // Most of a large group goes from here to the disk without another copy.
+        let pages = &mut self.pages;
+        pages.make_room(group.bytes() + notes.len());
+        pages.begin(u64::from(active.end));
         let mut newest = Timestamp::default();
         let mut state = shared.state();
         let synced = state.segments.back().map_or(DATA_START, |last| last.end);
@@ -193,12 +191,12 @@ impl Appender {
                 notes_crc: crc32c::crc32c(notes),
                 synced,
             };
-            let start = buffer.len();
-            buffer.extend_from_slice(&header.encode(active.salt));
-            buffer.extend_from_slice(notes);
-            buffer.extend_from_slice(&packed.meta);
-            buffer.extend_from_slice(&packed.packed);
-            buffer.resize(start + header.total_len(), 0);
+            let start = pages.len();
+            pages.push(&header.encode(active.salt));
+            pages.push(notes);
+            pages.push(&packed.meta);
+            pages.push(&packed.packed);
+            pages.fill_up(start + header.total_len());
             firsts.push(first_seq);
             newest = newest.max(draft.received_at);
             touched.push(draft.stream);
@@ -207,9 +205,8 @@ impl Appender {
         let end_seq = state.next_seq;
         drop(state);
 
-        let written = active.place.file.write_at(&buffer[padding..], u64::from(active.end));
-        let end = active.end + (buffer.len() - padding) as u32;
-        self.buffer = buffer;
+        let written = active.place.file.write_at(pages.bytes(), u64::from(active.end));
+        let end = active.end + pages.len() as u32;
         if let Err(error) = written {
             shared.note_fault("write to the journal", &error);
             return self.give_up_segment(group, append_error("write", &error));

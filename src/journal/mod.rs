@@ -28,6 +28,7 @@ mod memory;
 mod model;
 mod packed;
 mod packing;
+pub(crate) mod pages;
 #[cfg(test)]
 mod plan_model;
 mod positions;

@@ -1,31 +1,25 @@
 //! Appends chunks to a file: through the page cache, or past it where so much comes at once that the cache costs most.
 //!
 //! A large write spends three quarters of its time in the page cache: pages are allocated, filled and written back, and
-//! nobody may ever read them. So large writes are gathered in a buffer that is used again, and go past it.
+//! nobody may ever read them. So large writes are gathered in memory that all sinks share, and go past it.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
-use std::ops::Range;
 
 use crate::journal::direct::{self, BLOCK, LEAST_DIRECT};
+use crate::journal::pages::Lent;
 
-/// Bytes gathered for one direct write.
-const DIRECT_BYTES: usize = 512 * 1024;
 /// Chunks in one system call.
 const MAX_SLICES: usize = 64;
 /// Bytes in one system call: of more at once some kernels make pages so large that filling them costs several times as much.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// Memory for direct writes, made when it is first needed.
-#[derive(Default)]
-pub struct DirectBuffer(Vec<u8>);
-
-/// Appends all chunks to a file that has `size` bytes; past the page cache where there is a buffer for it.
-pub fn append(file: &File, size: u64, chunks: &[&[u8]], buffer: Option<&mut DirectBuffer>) -> io::Result<()> {
+/// Appends all chunks to a file that has `size` bytes; past the page cache where that may be and is worth it.
+pub fn append(file: &File, size: u64, chunks: &[&[u8]], may_be_direct: bool) -> io::Result<()> {
     let total: usize = chunks.iter().map(|chunk| chunk.len()).sum();
-    match buffer.filter(|_| total >= LEAST_DIRECT + BLOCK) {
-        Some(buffer) => past_cache(file, size, chunks, buffer),
-        None => through_cache(file, chunks),
+    match may_be_direct && total >= LEAST_DIRECT + BLOCK {
+        true => past_cache(file, size, chunks),
+        false => through_cache(file, chunks),
     }
 }
 
@@ -49,33 +43,31 @@ fn through_cache(mut file: &File, chunks: &[&[u8]]) -> io::Result<()> {
     Ok(())
 }
 
-fn past_cache(file: &File, size: u64, chunks: &[&[u8]], DirectBuffer(buffer): &mut DirectBuffer) -> io::Result<()> {
-    buffer.clear();
-    buffer.reserve_exact(DIRECT_BYTES + BLOCK);
-    let (mut at, mut place) = (size, begin(buffer, size));
+fn past_cache(file: &File, size: u64, chunks: &[&[u8]]) -> io::Result<()> {
+    let mut pages = Lent::take();
+    let mut at = size;
+    let mut room = begin(&mut pages, at);
     for chunk in chunks {
         let mut rest = *chunk;
         while !rest.is_empty() {
-            let (taken, left) = rest.split_at(rest.len().min(place.end - buffer.len()));
-            buffer.extend_from_slice(taken);
+            let (taken, left) = rest.split_at(rest.len().min(room - pages.len()));
+            pages.push(taken);
             rest = left;
-            if buffer.len() == place.end {
-                direct::write_all_at(file, &buffer[place.start..], at)?;
-                at += place.len() as u64;
-                place = begin(buffer, at);
+            if pages.len() == room {
+                direct::write_all_at(file, pages.bytes(), at)?;
+                at += room as u64;
+                room = begin(&mut pages, at);
             }
         }
     }
-    direct::write_all_at(file, &buffer[place.start..], at)
+    direct::write_all_at(file, pages.bytes(), at)
 }
 
-/// Empties the buffer for what is written at an offset, and returns where in it those bytes are: as many as end with a block
+/// Empties the memory for what is written at an offset, and returns how many bytes that may be: as many as end with a block
 /// of the file.
-fn begin(buffer: &mut Vec<u8>, offset: u64) -> Range<usize> {
-    let padding = direct::padding(buffer.as_ptr(), offset);
-    buffer.clear();
-    buffer.resize(padding, 0);
-    padding..padding + DIRECT_BYTES - offset as usize % BLOCK
+fn begin(pages: &mut Lent, offset: u64) -> usize {
+    pages.begin(offset);
+    pages.room - offset as usize % BLOCK
 }
 
 #[cfg(test)]
@@ -98,14 +90,14 @@ mod tests {
             let folder = Folder::new();
             let path = folder.write("a", "");
             let file = OpenOptions::new().append(true).open(&path).unwrap();
-            let (mut expected, mut memory, mut seed) = (Vec::new(), DirectBuffer::default(), 0u8);
+            let (mut expected, mut seed) = (Vec::new(), 0u8);
             for lens in writes {
                 let chunks: Vec<Vec<u8>> = lens
                     .iter()
                     .map(|len| (0..*len).map(|n| { seed = seed.wrapping_add((n / 251) as u8).wrapping_add(1); seed }).collect())
                     .collect();
                 let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
-                append(&file, expected.len() as u64, &chunks, is_direct.then_some(&mut memory)).unwrap();
+                append(&file, expected.len() as u64, &chunks, is_direct).unwrap();
                 chunks.iter().for_each(|chunk| expected.extend_from_slice(chunk));
                 prop_assert!(std::fs::read(&path).unwrap() == expected);
             }
@@ -121,7 +113,7 @@ mod tests {
             let file = OpenOptions::new().append(true).open(&path).unwrap();
             let theirs = vec![9; others];
             std::fs::write(&path, &theirs).unwrap();
-            append(&file, 0, &[&text], Some(&mut DirectBuffer::default())).unwrap();
+            append(&file, 0, &[&text], true).unwrap();
             assert!(std::fs::read(&path).unwrap() == [&theirs[..], &text].concat(), "{others} bytes of theirs");
         }
     }

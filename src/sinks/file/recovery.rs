@@ -12,7 +12,6 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use tracing::{info, warn};
 
-use super::append::DirectBuffer;
 use super::identity::Identity;
 use super::notes::{Files, LONG, Memory, Note, Notes, Placed};
 use super::writer::{Writer, classify};
@@ -54,7 +53,6 @@ pub fn open(
         open: BTreeMap::new(),
         clock: 0,
         used: BTreeMap::new(),
-        direct: DirectBuffer::default(),
     };
     Ok(Some((writer, skip)))
 }

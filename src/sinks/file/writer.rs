@@ -11,7 +11,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::append::{self, DirectBuffer};
+use super::append;
 use super::finished::{self, Archiver};
 use super::identity::Identity;
 use super::notes::{Files, Known, Memory, Note, Notes};
@@ -50,7 +50,6 @@ pub struct Writer {
     /// Ascending with every use.
     pub clock: u64,
     pub used: BTreeMap<String, u64>,
-    pub direct: DirectBuffer,
 }
 
 /// A file that is open.
@@ -208,7 +207,7 @@ impl Writer {
         }
         let header = self.header.as_deref().filter(|_| size == 0);
         let chunks: Vec<&[u8]> = header.into_iter().chain(group.chunks.iter().map(|chunk| &chunk[..])).collect();
-        append::append(&open.file, size, &chunks, open.is_direct.then_some(&mut self.direct))?;
+        append::append(&open.file, size, &chunks, open.is_direct)?;
         Ok(chunks.iter().fold(size, |len, chunk| len + chunk.len() as u64))
     }
 
