@@ -178,7 +178,12 @@ fn is_announced(reader: &Reader<'_>, range: &Range<usize>, in_text: bool) -> boo
     }
     let before = text[range.start.saturating_sub(BEFORE)..range.start].to_ascii_lowercase();
     let line = &before[memchr::memrchr(b'\n', &before).map_or(0, |at| at + 1)..];
-    let has = |words: &[&str]| words.iter().any(|word| memchr::memmem::find(line, word.as_bytes()).is_some());
+    // A searcher made for each word would cost more than the line.
+    let holds = |word: &&str| {
+        let word = word.as_bytes();
+        memchr::memchr_iter(word[0], line).any(|at| line[at..].starts_with(word))
+    };
+    let has = |words: &[&str]| words.iter().any(holds);
     let other_number = is_among_numbers(reader, range);
     if has(CARD_WORDS) {
         return !other_number;

@@ -7,6 +7,8 @@ use crate::codec::redaction::literals::Literals as _;
 /// Follows strings, brackets and lines from the beginning of a text to a place, reading each byte once.
 pub struct Lexer {
     at: usize,
+    /// Whether the last byte that was read is escaped by the one before it.
+    is_escaped: bool,
     line_start: usize,
     string: Option<(u8, usize)>,
     /// Where the open brackets stand, and how many there are.
@@ -14,7 +16,21 @@ pub struct Lexer {
     depth: usize,
     /// The line whose neighbours were read last, and what they are.
     neighbours: Option<(usize, Kind)>,
+    /// What lines say that were read lately, by where they begin: neighbours have most of theirs in common.
+    lines: [(usize, Says); KEPT_LINES],
 }
+
+/// What one line says of the kind of text it belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Says {
+    Section,
+    Code,
+    Setting,
+    Nothing,
+}
+
+/// How many lines are remembered.
+const KEPT_LINES: usize = 16;
 
 /// The context of a place.
 #[derive(Clone, Copy, Debug)]
@@ -44,14 +60,26 @@ const NEIGHBOURS: usize = 400;
 
 impl Default for Lexer {
     fn default() -> Lexer {
-        Lexer { at: 0, line_start: 0, string: None, brackets: [0; MAX_DEPTH], depth: 0, neighbours: None }
+        Lexer {
+            at: 0,
+            is_escaped: false,
+            line_start: 0,
+            string: None,
+            brackets: [0; MAX_DEPTH],
+            depth: 0,
+            neighbours: None,
+            lines: NO_LINES,
+        }
     }
 }
 
 impl Lexer {
     /// Begins anew, with another text.
     pub fn forget(&mut self) {
-        (self.at, self.line_start, self.string, self.depth, self.neighbours) = (0, 0, None, 0, None);
+        (self.at, self.line_start, self.string, self.depth) = (0, 0, None, 0);
+        if self.neighbours.take().is_some() {
+            self.lines = NO_LINES;
+        }
     }
 
     /// The innermost open bracket.
@@ -62,13 +90,15 @@ impl Lexer {
 
     /// The context of `at`, and how many bytes were read for it.
     pub fn at(&mut self, text: &[u8], marks: &Marks, at: usize) -> (LineContext, usize) {
-        if at < self.at {
+        // Of a place behind a backslash one byte too many was read, which changes nothing.
+        let is_read = at + 1 == self.at && self.is_escaped;
+        if at < self.at && !is_read {
             let back = at.saturating_sub(MAX_BACK);
             self.at = memchr::memrchr(b'\n', &text[back..at]).map_or(back, |line| back + line + 1);
             (self.line_start, self.string) = (self.at, None);
             self.depth = self.brackets[..self.depth].partition_point(|place| (*place as usize) < back);
         }
-        let from = self.at;
+        let from = self.at.min(at);
         while self.at < at {
             // Most bytes change nothing.
             self.at = marks.next_within(text, SIGN, self.at, at - self.at);
@@ -82,6 +112,7 @@ impl Lexer {
 
     fn step(&mut self, text: &[u8]) {
         let byte = text[self.at];
+        self.is_escaped = byte == b'\\';
         match byte {
             b'\n' => {
                 (self.line_start, self.string) = (self.at + 1, None);
@@ -127,7 +158,7 @@ impl Lexer {
         {
             return (kind, 1);
         }
-        let kind = kind_of(text, line_start);
+        let kind = kind_of(text, line_start, &mut self.lines);
         self.neighbours = Some((line_start, kind));
         (kind, 2 * NEIGHBOURS)
     }
@@ -139,31 +170,53 @@ fn is_letter(byte: u8) -> bool {
         || byte.is_ascii_digit()
 }
 
+/// A place where no line begins.
+const NO_LINES: [(usize, Says); KEPT_LINES] = [(usize::MAX, Says::Nothing); KEPT_LINES];
+
 /// Looks at up to four lines before and behind the line; the line itself says nothing.
-fn kind_of(text: &[u8], line_start: usize) -> Kind {
+fn kind_of(text: &[u8], line_start: usize, known: &mut [(usize, Says); KEPT_LINES]) -> Kind {
     let (from, line) = (line_start.saturating_sub(NEIGHBOURS), &text[line_start..]);
     let before = &text[from..line_start];
     let cut = if from > 0 { memchr::memchr(b'\n', before).map_or(before.len(), |at| at + 1) } else { 0 };
     let behind = memchr::memchr(b'\n', &line[..line.len().min(NEIGHBOURS)]).map_or(&line[..0], |end| &line[end + 1..]);
+    let is_cut = behind.len() > NEIGHBOURS;
     let behind = &behind[..behind.len().min(NEIGHBOURS)];
-    let lines = before[cut..].split(|b| *b == b'\n').rev().take(5).chain(behind.split(|b| *b == b'\n').take(4));
     let (mut code, mut settings) = (0, 0);
-    for line in lines.map(<[u8]>::trim_ascii) {
-        if line.is_empty() || line.begins_with(b"#") || line.begins_with(b"//") {
-            continue;
+    let mut count = |line: &[u8], whole: bool| {
+        let start = line.as_ptr() as usize - text.as_ptr() as usize;
+        let slot = &mut known[start % KEPT_LINES];
+        let says = match *slot {
+            (place, says) if place == start && whole => says,
+            _ => says_of(line.trim_ascii()),
+        };
+        if whole {
+            *slot = (start, says);
         }
-        if is_section(line) {
-            settings += 2;
-        } else if is_code(line) {
-            code += 1;
-        } else if is_setting(line) {
-            settings += 1;
+        match says {
+            Says::Section => settings += 2,
+            Says::Code => code += 1,
+            Says::Setting => settings += 1,
+            Says::Nothing => {}
         }
-    }
+    };
+    before[cut..].split(|b| *b == b'\n').rev().take(5).for_each(|line| count(line, true));
+    let end = behind.as_ptr_range().end;
+    // What is read of the last line may not be all of it.
+    behind.split(|b| *b == b'\n').take(4).for_each(|line| count(line, !is_cut || line.as_ptr_range().end != end));
     match (code, settings) {
         (0, 0) => Kind::Unknown,
         (code, settings) if code >= settings => Kind::Code,
         _ => Kind::Settings,
+    }
+}
+
+fn says_of(line: &[u8]) -> Says {
+    match line {
+        [] | [b'#', ..] | [b'/', b'/', ..] => Says::Nothing,
+        _ if is_section(line) => Says::Section,
+        _ if is_code(line) => Says::Code,
+        _ if is_setting(line) => Says::Setting,
+        _ => Says::Nothing,
     }
 }
 
@@ -232,7 +285,8 @@ mod tests {
     fn neighbours_tell_code_from_settings() {
         let kind = |text: &str| {
             let line = text.find("password").expect("named");
-            kind_of(text.as_bytes(), text[..line].rfind('\n').map_or(0, |at| at + 1))
+            let start = text[..line].rfind('\n').map_or(0, |at| at + 1);
+            kind_of(text.as_bytes(), start, &mut NO_LINES.clone())
         };
         assert_eq!(kind("class A:\n    name: str\n    password: str\n"), Kind::Code);
         assert_eq!(kind("[db]\nuser = bob\npassword = x\n"), Kind::Settings);

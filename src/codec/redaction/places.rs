@@ -38,9 +38,14 @@ pub fn pgpass(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     let is_host = host.iter().all(|b| b.is_ascii_alphanumeric() || b"_-.*".contains(b));
     let alone = host.len() == at || ends(&text[at - host.len() - 1]);
     reader.charge(MAX_BEFORE);
-    let len = text[start..].iter().take(MAX_BEHIND).position(ends).unwrap_or(text.len() - start);
+    if host.is_empty() || !is_host || !alone {
+        return None;
+    }
+    // A colon more is no line of passwords.
+    let stops = |b: &u8| ends(b) || *b == b':';
+    let len = text[start..].iter().take(MAX_BEHIND).position(stops).unwrap_or(text.len() - start);
     let value = &text[start..start + len];
-    let taken = !host.is_empty() && is_host && alone && !value.contains(&b':');
+    let taken = text.get(start + len) != Some(&b':');
     (taken && !value.begins_with(b"/") && may_be_secret(Class::Password, value, Role::Setting))
         .then_some(start..start + len)
 }
@@ -52,12 +57,9 @@ pub fn login(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     }
     let text = reader.text;
     reader.charge(16);
-    let stops = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<>\\") }.has(b);
     let rest = &text[at + 1..];
     let go = rest.begins_with(b"tcp(") || rest.begins_with(b"unix(");
-    let word = text[..at].iter().rev().take(MAX_BEFORE).take_while(|b| !stops(b)).count();
-    let start = at - word;
-    reader.charge(word);
+    let start = reader.login_before(at, MAX_BEFORE);
     let sign = if go { b':' } else { b'/' };
     let split = start + memchr::memchr(sign, &text[start..at])?;
     let user = &text[start..split];
@@ -71,9 +73,7 @@ pub fn login(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
 /// The password of `domain/user:password@10.0.0.1`, as the tools of impacket take it.
 pub fn domain_login(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     let text = reader.text;
-    let of_login = |b: &u8| !b.is_ascii_whitespace() && !const { &ByteSet::of(b"\"'`<>\\") }.has(b);
-    let start = at - text[..at].iter().rev().take(MAX_BEFORE).take_while(|b| of_login(b)).count();
-    reader.charge(at - start);
+    let start = reader.login_before(at, MAX_BEFORE);
     let slash = start + memchr::memchr(b'/', &text[start..at])?;
     let colon = slash + memchr::memchr(b':', &text[slash..at])?;
     let named = |part: &[u8]| !part.is_empty() && part.iter().all(|b| b.is_ascii_alphanumeric() || b"_.-$".contains(b));

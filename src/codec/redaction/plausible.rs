@@ -27,11 +27,12 @@ impl Engine {
         let (raw, at) = (reader.text, hit.at as usize);
         match hit.sign() {
             Sign::At => {
+                // What is no address has a slash or an escape in front of it.
+                let near = &raw[at.saturating_sub(MAX_WORD)..at];
                 raw[..at].closes_with(b"}")
                     || is_address(reader, at)
-                    || is_in_url(raw, at)
                     || places::login(reader, at).is_some()
-                    || hides_login(raw, at)
+                    || memchr::memchr2(b'/', b'\\', near).is_some() && (is_in_url(raw, at) || hides_login(raw, at))
             }
             Sign::Digits => {
                 let mut any = false;

@@ -35,6 +35,8 @@ pub struct Known {
     searched: Cell<u64>,
     /// How far schemes were searched, and the last one of the word there.
     scheme: Cell<(usize, Option<usize>)>,
+    /// Where the last word began that was read for a login, and how far it was read.
+    login: Cell<(usize, usize)>,
     lexer: RefCell<Lexer>,
     /// Where the last name ended that was looked at.
     pub last_name: Cell<usize>,
@@ -44,6 +46,8 @@ pub struct Known {
     pub long_word: Cell<(usize, usize)>,
     /// Where the last list of cookies ended that was read.
     pub cookies_end: Cell<usize>,
+    /// Where the last list in brackets ended that was read.
+    pub bracketed_to: Cell<usize>,
     /// How far lists of names were searched, and the last byte there that belongs to none.
     list: Cell<(usize, Option<usize>)>,
     /// Where the last list of columns began, and where its rows ended.
@@ -72,11 +76,13 @@ impl Default for Known {
             ends: [const { Cell::new((0, 0)) }; ENDS],
             searched: Cell::new(0),
             scheme: Default::default(),
+            login: Cell::default(),
             lexer: Default::default(),
             last_name: Cell::new(usize::MAX),
             last_word: Cell::new(usize::MAX),
             long_word: Cell::default(),
             cookies_end: Cell::new(0),
+            bracketed_to: Cell::new(0),
             list: Cell::default(),
             rows: Cell::new((usize::MAX, 0)),
             csv_end: Cell::new(0),
@@ -101,11 +107,13 @@ impl Known {
             ends,
             searched,
             scheme,
+            login,
             lexer,
             last_name,
             last_word,
             long_word,
             cookies_end,
+            bracketed_to,
             list,
             rows,
             csv_end,
@@ -129,13 +137,13 @@ impl Known {
         last_name.set(usize::MAX);
         last_word.set(usize::MAX);
         rows.set((usize::MAX, 0));
-        for at in [spent, cookies_end, csv_end, manifest_end] {
+        for at in [spent, cookies_end, bracketed_to, csv_end, manifest_end] {
             at.take();
         }
         for once in [annotated, brackets] {
             once.take();
         }
-        for pair in [long_word, close_commands] {
+        for pair in [login, long_word, close_commands] {
             pair.take();
         }
         for searched in [scheme, list] {
@@ -267,6 +275,20 @@ impl<'a> Reader<'a> {
         }
         self.scheme.set((at, scheme));
         scheme
+    }
+
+    /// Where the word begins that ends at `at`, at most so many bytes in front: up to white space or what a quote or
+    /// bracket of a text would be. Asked from left to right, it reads once.
+    pub fn login_before(&self, at: usize, most: usize) -> usize {
+        let (start, to) = self.login.get();
+        let least = at.saturating_sub(most);
+        let from = if (least..=at).contains(&to) { to } else { least };
+        let stops = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<>\\") }.has(b);
+        self.charge(at - from + 1);
+        let known = if from == to { start.max(least) } else { least };
+        let start = self.text[from..at].iter().rposition(stops).map_or(known, |place| from + place + 1);
+        self.login.set((start, at));
+        start
     }
 
     /// The last byte in front of `at` that does not belong to a list of names. Asked from left to right, it reads once.

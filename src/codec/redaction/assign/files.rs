@@ -32,6 +32,7 @@ pub(super) fn annotation(text: &[u8], at: usize) -> Option<usize> {
 
 impl Finder<'_, '_> {
     /// `echo x > password.txt`, `cat > password.txt <<EOF`
+    #[inline(never)]
     pub(super) fn redirected(&self) -> Option<Found> {
         let text = self.text;
         let sign = redirection(self.reader, self.name.range.start)?;
@@ -64,13 +65,14 @@ impl Finder<'_, '_> {
         memchr::memmem::find(&text[self.name.end..end.min(self.name.end + MAX_PATH)], b"<<")?;
         let start = (end + 1).min(text.len());
         let stop = self.reader.line_end(start);
-        let value = text[start..stop].trim_ascii_end();
+        let value = text[start..stop.min(start + 2 * MAX_PATH)].trim_ascii_end();
         let plain = value.len() < MAX_PATH && !value.iter().any(|b| b" =:{".contains(b));
         (plain && self.may_be(value, Role::Setting))
             .then(|| self.found(start..start + value.len(), "what is written into the file"))
     }
 
     /// `@Value("x") private String password;`
+    #[inline(never)]
     pub(super) fn annotated(&self) -> Option<Found> {
         let text = self.text;
         if self.name.quotes.is_some() || !self.reader.has_annotations() {

@@ -16,6 +16,7 @@ const MAX_TARGETS: usize = 6;
 
 impl Finder<'_, '_> {
     /// `secrets:` and below it `- x`: only what is random, for such lists hold names more often.
+    #[inline(never)]
     pub(super) fn items_below(&self, operator: &Operator, found: &mut Vec<Found>) {
         let text = self.text;
         if operator.sign != Sign::Colon || !text[self.name.range.clone()].closes_with(b"s") {
@@ -62,9 +63,22 @@ impl Finder<'_, '_> {
     }
 
     /// `password, user = "x", "bob"`: the literal at the place of the name among the targets.
+    #[inline(never)]
     pub(super) fn among_targets(&self) -> Option<Found> {
         let text = self.text;
         if self.name.quotes.is_some() || text.get(self.name.end) != Some(&b',') {
+            return None;
+        }
+        let mut at = self.name.end;
+        for _ in 0..MAX_TARGETS {
+            let target = blanks(text, at + 1);
+            at = target + text[target..].iter().take(32).take_while(|b| is_name(**b) || **b == b'.').count();
+            if text.get(at) != Some(&b',') {
+                break;
+            }
+        }
+        let sign = blanks(text, at);
+        if text.get(sign) != Some(&b'=') || text.get(sign + 1) == Some(&b'=') {
             return None;
         }
         let here = self.reader.context(self.name.range.start);
@@ -76,16 +90,7 @@ impl Finder<'_, '_> {
             return None;
         }
         let nth = memchr::memchr_iter(b',', before).count();
-        let mut at = self.name.end;
-        for _ in 0..MAX_TARGETS {
-            let target = blanks(text, at + 1);
-            at = target + text[target..].iter().take(32).take_while(|b| is_name(**b) || **b == b'.').count();
-            if text.get(at) != Some(&b',') {
-                break;
-            }
-        }
-        let sign = blanks(text, at);
-        if nth > MAX_TARGETS || text.get(sign) != Some(&b'=') || text.get(sign + 1) == Some(&b'=') {
+        if nth > MAX_TARGETS {
             return None;
         }
         let mut one = literal(self.reader, blanks(text, sign + 1))?;
