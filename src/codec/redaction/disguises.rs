@@ -6,6 +6,9 @@ use super::views::{Disguises, hex_pair};
 use crate::codec::redaction::literals::Literals as _;
 use crate::event::escape::hex4;
 
+/// The most backslashes in front of an escape: those of JSON four times within JSON.
+const MAX_SLASHES: usize = 16;
+
 /// Takes note of a disguise in decoded text, seen at `at`.
 pub fn notice(text: &[u8], at: usize, disguises: &mut Disguises) {
     match text[at] {
@@ -36,16 +39,19 @@ pub fn is_disguise(raw: &[u8], at: usize) -> bool {
 }
 
 fn is_escaped_disguise(raw: &[u8], at: usize) -> bool {
+    // JSON within JSON has more backslashes.
+    let slashes = raw[..at].iter().rev().take(MAX_SLASHES).take_while(|b| **b == b'\\').count();
+    let start = at - slashes;
     match hex4(raw, at + 1) {
         0x1B => {
             let word = |at: usize| raw.get(at).is_some_and(u8::is_ascii_alphanumeric);
-            at >= 2
-                && word(at - 2)
-                && !follows_color(raw, at - 1)
-                && word(past_colors(raw, at - 1))
-                && !is_after_escape(raw, at - 1)
+            start >= 1
+                && word(start - 1)
+                && !follows_color(raw, start)
+                && word(past_colors(raw, start, slashes))
+                && !is_after_escape(raw, start)
         }
-        0xAD | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x2064 | 0xFEFF => in_word(raw, at - 1, at + 5),
+        0xAD | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x2064 | 0xFEFF => in_word(raw, start, at + 5),
         0x20..=0x7F | 0xFF01..=0xFF5E | 0xD835 => true,
         _ => false,
     }
@@ -58,12 +64,14 @@ fn follows_color(raw: &[u8], at: usize) -> bool {
     raw[..end - parameters].closes_with(b"1b[") || raw[..end - parameters].closes_with(b"1B[")
 }
 
-/// Where terminal colours end that follow one another from `at` on, escaped as in JSON.
-fn past_colors(raw: &[u8], mut at: usize) -> usize {
-    while raw[at..].begins_with(b"\\u001b[") || raw[at..].begins_with(b"\\u001B[") {
-        let rest = &raw[at + 7..];
+/// Where terminal colours end that follow one another from `at` on, escaped as in JSON with so many backslashes.
+fn past_colors(raw: &[u8], mut at: usize, slashes: usize) -> usize {
+    let escape = |at: usize| raw.get(at..at + slashes).is_some_and(|part| part.iter().all(|b| *b == b'\\'));
+    let is_color = |code: &[u8]| code.begins_with(b"u001b[") || code.begins_with(b"u001B[");
+    while escape(at) && is_color(&raw[at + slashes..]) {
+        let rest = &raw[at + slashes + 6..];
         let parameters = rest.iter().take(32).take_while(|b| (0x20..0x40).contains(*b)).count();
-        at = raw.len().min(at + 7 + parameters + 1);
+        at = raw.len().min(at + slashes + 6 + parameters + 1);
     }
     at
 }

@@ -318,6 +318,26 @@ fn secrets_are_found_through_disguises() {
     }
 }
 
+/// Escapes of what has no width are seen behind as many backslashes as JSON within JSON writes.
+#[test]
+fn json_within_json_hides_no_colour_within_a_token() {
+    let engine = Engine::builtin();
+    let token = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+    for hidden in ["\u{1b}[0m", "\u{1b}[38;5;12m\u{1b}[1m", "\u{200b}", "\u{ad}"] {
+        let mut event = format!("{}{hidden}{}", &token[..12], &token[12..]);
+        for depth in 0..3 {
+            event = serde_json::json!({ "code": event })
+                .to_string()
+                .replace('\u{200b}', "\\u200b")
+                .replace('\u{ad}', "\\u00ad");
+            // Behind an event without a secret the raw bytes are asked first.
+            one(&engine, r#"{"code":"x"}"#);
+            let clean = one(&engine, &event);
+            assert!(clean.contains("[github_token]") && !clean.contains("292c"), "{depth}: {event} became {clean}");
+        }
+    }
+}
+
 #[test]
 fn colours_do_not_hide_an_assignment() {
     let line = r#"{"t":"\u001b[0;32mpassword\u001b[0m \u001b[0;34m=\u001b[0m \u001b[0;34m'hunter2'\u001b[0m"}"#;
