@@ -60,7 +60,9 @@ pub const COMMANDS: &[Command] = &[
     command("-token.", "poetry config", |line| line.word(0)),
     command("-cred", "creds", |line| line.word(0).and_then(|login| line.behind(login, b':'))),
     command("-auth ", "-auth ", |line| line.word(0).and_then(|login| line.behind(login, b':'))),
-    command("-value", "secret", |line| line.secret_value()),
+    command("-value", "ecret", |line| line.secret_value()),
+    command("-value", "SecureString", |line| line.secret_value()),
+    command("nge_password ", "rabbitmq", |line| line.word(2)),
     command("-mask::", "add-mask::", |line| line.up_to_end(7)),
     command("o-securestring", "|", |line| line.quoted_before_pipe()),
     command("kinit ", "<<<", |line| line.here_string()),
@@ -109,7 +111,10 @@ pub fn values(reader: &Reader<'_>, at: usize, number: usize, found: &mut Vec<Fou
     let Some(range) = (command.find)(&line) else { return };
     let value = &text[range.clone()];
     let is_option = matches!(value.first(), None | Some(b'-' | b'$' | b'/' | b'@')) && !is_random(value);
-    if !is_option && value.len() > 2 && may_be_secret(Class::Password, value, command.role) {
+    // What a quote ends is no expression, whatever signs it has.
+    let is_quoted = text.get(range.end).is_some_and(|b| b"\"'".contains(b));
+    let role = if is_quoted && command.role == Role::Setting { Role::Assigned } else { command.role };
+    if !is_option && value.len() > 2 && may_be_secret(Class::Password, value, role) {
         found.push(Found { range, rule: CREDENTIAL, why: "the place of a secret in a command" });
     }
 }
@@ -141,7 +146,11 @@ impl Line<'_> {
 
     /// `AUTH x`, `AUTH user x`
     fn authenticates(&self, stands: bool) -> Option<Range<usize>> {
-        let word = (stands && self.rest.begins_with(b"AUTH ")).then(|| self.last_of(2)).flatten()?;
+        // Where a quote opens in front of it, what the quote closes is all that is said: `"AUTH PLAIN " + response`.
+        let quote = self.before.last().filter(|b| b"\"'".contains(b));
+        let len = quote.and_then(|quote| memchr::memchr(*quote, self.rest)).unwrap_or(self.rest.len());
+        let said = Line { rest: &self.rest[..len], ..*self };
+        let word = (stands && self.rest.begins_with(b"AUTH ")).then(|| said.last_of(2)).flatten()?;
         // Behind a mask stands no password: the mask is where it stood.
         (!self.text[self.at..word.start].contains(&b'[')).then_some(word)
     }
@@ -170,9 +179,12 @@ impl Line<'_> {
     fn unquoted(&self, word: Range<usize>) -> Range<usize> {
         let bytes = &self.text[word.clone()];
         let open = bytes.iter().take_while(|b| QUOTES.has(b)).count();
-        let len = bytes[open..].iter().position(|b| QUOTES.has(b) || *b == b';').unwrap_or(bytes.len() - open);
+        let quoted = open > 0 && bytes[open..].iter().any(|b| QUOTES.has(b));
+        let ends = |b: &u8| QUOTES.has(b) || !quoted && *b == b';';
+        let len = bytes[open..].iter().position(ends).unwrap_or(bytes.len() - open);
         let inside = &bytes[open..open + len];
-        let len = if inside.contains(&b'(') { len } else { inside.iter().position(|b| *b == b')').unwrap_or(len) };
+        let len =
+            if quoted || inside.contains(&b'(') { len } else { inside.iter().position(|b| *b == b')').unwrap_or(len) };
         word.start + open..word.start + open + len
     }
 
@@ -262,7 +274,11 @@ impl Line<'_> {
     /// `secret set … --value x`
     fn secret_value(&self) -> Option<Range<usize>> {
         let sets = [&b"secret set"[..], b"secrets set", b"create-secret", b"put-secret"];
-        sets.iter().find(|words| self.follows(words))?;
+        let parameter =
+            || self.follows(b"put-parameter") && memchr::memmem::find(self.before, b"SecureString").is_some();
+        if !sets.iter().any(|words| self.follows(words)) && !parameter() {
+            return None;
+        }
         if let Some(equals) = self.rest.strip_prefix(b"-value=") {
             let len = equals.iter().position(u8::is_ascii_whitespace).unwrap_or(equals.len());
             return Some(self.unquoted(self.at + 7..self.at + 7 + len));
@@ -354,6 +370,9 @@ mod tests {
     fn each_command_gives_its_secret() {
         for text in [
             "curl -sSLu bob:hunter2 https://x.example",
+            "curl -su \"bob:hunter2\" https://x.example",
+            "aws ssm put-parameter --name n --type SecureString --value 'hunter2'",
+            "rabbitmqctl change_password bob hunter2",
             "curl -b 'session=hunter2; a=b' https://x.example",
             "curl --cookie \"sid=hunter2\" https://x.example",
             "schtasks /create /ru bob /rp hunter2 /tn x",
@@ -386,6 +405,8 @@ mod tests {
             "curl -su \"$USER:$PASS\" https://x.example",
             "curl -sb cookies.txt https://x.example",
             "AUTH TLS",
+            "client.docmd(\"AUTH PLAIN \" + response)",
+            "aws ssm put-parameter --name n --type String --value 'hunter2'",
             "cargo login --registry mine",
             "echo $TOKEN | gh auth login --with-token",
             "expect \"(yes/no)?\"\nsend \"yes\\r\"",

@@ -193,7 +193,9 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let value = &text[start..end];
     let path = matches!(value.first(), Some(b'/' | b'-' | b'$')) && !is_random(value)
         || *form == Form::Glued && value.iter().all(|b| b.is_ascii_digit() || *b == b':') && value.contains(&b':');
-    if !path && value.len() > 2 && may_be_secret(Class::Password, value, Role::Setting) {
+    // What a quote ends is no expression, whatever signs it has.
+    let role = if quote.is_some() { Role::Assigned } else { Role::Setting };
+    if !path && value.len() > 2 && may_be_secret(Class::Password, value, role) {
         found.push(Found { range: start..end, rule: CREDENTIAL, why: "the option of a command" });
     }
 }
@@ -277,13 +279,14 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
     if starts(b"add_user ") {
         return word(2);
     }
-    if starts(b"--user ") || starts(b"--user=") || starts(b"y-user ") {
+    if starts(b"--user ") || starts(b"--user=") || starts(b"y-user ") || starts(b"y-user=") {
         let before = &text[at.saturating_sub(MAX_BACK)..at];
         memchr::memmem::find(before, b"curl").or_else(|| memchr::memmem::find(before, b"http"))?;
         let login = if line.get(6) == Some(&b'=') {
             at + 7..at + line.iter().position(|b| b.is_ascii_whitespace()).unwrap_or(line.len())
         } else {
-            word(0)?
+            // Of `--proxy-user` the end was seen, which is a word itself.
+            word(usize::from(starts(b"y-user ")))?
         };
         let colon = memchr::memchr(b':', &text[login.clone()])?;
         return Some(quoted_part(text, login.start + colon + 1..login.end));

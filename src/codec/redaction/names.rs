@@ -94,7 +94,10 @@ const PASSED: &[&str] = &[
 const SECRET_TOKENS: &[&str] = &[
     "access", "api", "auth", "refresh", "bearer", "id", "bot", "csrf", "xsrf", "private", "personal", "deploy",
     "session", "oauth", "jwt", "service", "account", "security", "secret", "user", "app", "admin", "registration",
-    "authtoken", "github", "gitlab", "slack", "npm", "vault", "hf", "runner",
+    "authtoken", "github", "gitlab", "slack", "npm", "vault", "hf", "runner", "registry", "circle", "sonar", "travis",
+    "codecov", "digitalocean", "heroku", "netlify", "vercel", "cloudflare", "terraform", "pypi", "docker", "telegram",
+    "discord", "openai", "huggingface", "mapbox", "figma", "notion", "airtable", "sentry", "pagerduty", "grafana",
+    "influx", "influxdb", "consul", "nomad", "linode", "buildkite", "artifactory", "jfrog",
 ];
 
 /// What makes a `key` surely secret.
@@ -108,6 +111,11 @@ const SECRET_KEYS: &[&str] = &[
     "openai", "anthropic", "gemini", "sendgrid", "twilio", "mailgun", "datadog", "newrelic", "aws", "azure", "gcp",
     "google", "github", "gitlab", "slack", "algolia", "maps", "mapbox", "huggingface", "hf", "cohere", "mistral",
     "groq", "deepseek", "pinecone", "airtable", "rapidapi", "backup", "recovery", "bot", "user", "live", "passkey",
+    "kaggle", "wandb", "openrouter", "replicate", "tavily", "perplexity", "elevenlabs", "serpapi", "serper",
+    "langsmith", "langchain", "deepl", "assemblyai", "deepgram", "roboflow", "supabase", "cloudflare", "heroku",
+    "netlify", "vercel", "sentry", "pagerduty", "grafana", "okta", "plaid", "paypal", "razorpay", "shopify",
+    "hubspot", "zendesk", "telegram", "discord", "binance", "coinbase", "finnhub", "nvidia", "mailchimp",
+    "postmark", "openweather",
 ];
 
 /// Kinds of keys that hide nothing.
@@ -132,6 +140,14 @@ const NEUTRAL: &[&str] = &[
     "development", "staging", "stage", "stg", "qa", "uat", "live", "sandbox", "default", "base", "primary",
     "secondary", "backup", "local", "v", "env", "var", "literal", "digest", "data", "const", "in", "clear",
     "current",
+];
+
+/// Words behind `password` or `secret` that say something of it, which may be as random.
+#[rustfmt::skip]
+const ABOUT: &[&[u8]] = &[
+    b"id", b"ids", b"uuid", b"guid", b"name", b"names", b"arn", b"ref", b"version", b"versions", b"length", b"count",
+    b"type", b"url", b"uri", b"path", b"file", b"field", b"checksum", b"etag", b"fingerprint", b"sha", b"md", b"rule",
+    b"policy", b"label", b"hint", b"reset", b"manager", b"class", b"digest",
 ];
 
 /// The most bytes of a name that are looked at, from its end.
@@ -328,6 +344,10 @@ fn decide(last: &[u8], before: &[u8]) -> Option<Class> {
         ) => Some(Class::Token),
         (b"salt", b"password" | b"secret" | b"hash") => Some(Class::Weak),
         (b"pepper", _) => Some(Class::Key),
+        // `password_payments`: whose it is stands behind it. Other words say something of it.
+        (word, b"password" | b"passwd" | b"passphrase" | b"secret" | b"apikey") if !ABOUT.contains(&word) => {
+            Some(Class::Weak)
+        }
         _ => None,
     }
 }

@@ -26,7 +26,10 @@ const NO_SECRETS: &[&str] = &[
     "keyring", "generated", "encrypted", "plaintext", "plain", "options", "flag", "flags", "argument", "arguments",
     "parameter", "parameters", "instead", "dir", "utf-8", "utf8", "utf-16", "ascii", "latin1", "latin-1",
     "iso-8859-1", "cp1252", "localhost", "inherit", "scram-sha-256", "scram-sha-1", "md5", "sha1", "sha256", "sha512",
-    "bcrypt", "scrypt", "argon2", "argon2id", "pbkdf2",
+    "via", "was", "were", "are", "has", "have", "does", "should", "must", "can", "cannot", "will", "would", "may",
+    "requires", "needs", "takes", "expects", "prompts", "reads", "sets", "specifies", "provides", "allows", "but",
+    "then", "that", "which", "you", "your", "it", "its", "by", "at", "provided", "specified", "given", "using",
+    "supplied", "on_create", "always", "users", "bcrypt", "scrypt", "argon2", "argon2id", "pbkdf2",
 ];
 
 /// The length of the longest of them.
@@ -116,23 +119,39 @@ fn is_only_filled_in(value: &[u8]) -> bool {
 
 /// Whether a part of the value is filled in by a program: `${x}`, `{{ x }}`, `$(x)`, `<% x %>`, `#{x}`.
 fn is_filled_in(value: &[u8]) -> bool {
-    let (mut brace, mut braces, mut paren, mut percent) = (false, false, false, false);
-    // From the end on, so that what closes is known when something opens.
-    value.windows(2).rev().any(|pair| {
-        match pair {
-            b"%>" => percent = true,
-            b"}}" => (brace, braces) = (true, true),
-            [_, b'}'] => brace = true,
-            [_, b')'] => paren = true,
-            b"${" | b"#{" => return brace,
-            b"{{" => return braces,
-            b"$(" => return paren,
-            b"<%" => return percent,
-            _ => {}
+    let closed = |at: usize, close: &[u8]| {
+        let reach = &value[at..value.len().min(at + MAX_FILLED)];
+        memchr::memmem::find(reach, close)
+            .is_some_and(|end| close == b")" || close == b"%>" || is_filling(&reach[..end]))
+    };
+    memchr::memchr3_iter(b'{', b'(', b'%', value).filter(|at| *at + 1 < value.len()).any(|at| {
+        let before = at.checked_sub(1).map(|before| value[before]);
+        match (value[at], before) {
+            (b'{', Some(b'$' | b'#')) => closed(at + 1, b"}"),
+            (b'{', _) if value[at + 1] == b'{' => closed(at + 2, b"}}"),
+            (b'(', Some(b'$')) => closed(at + 1, b")"),
+            (b'%', Some(b'<')) => closed(at + 1, b"%>"),
+            _ => false,
         }
-        false
     })
 }
+
+/// How far what is filled in is read.
+const MAX_FILLED: usize = 128;
+
+/// Whether an expression stands between braces, and not the signs of a password: `user.name | default("x")`.
+fn is_filling(inside: &[u8]) -> bool {
+    let first = inside.trim_ascii_start().first();
+    first.is_none_or(|b| b.is_ascii_alphanumeric() || *b >= 0x80 || b"_\"'.$@#!/-<>&*^:{".contains(b))
+        && !inside.iter().any(|b| b"}^~;".contains(b))
+        && BRACKETS.iter().all(|[open, close]| {
+            let count = |sign: u8| memchr::memchr_iter(sign, inside).count();
+            count(*open) == count(*close)
+        })
+}
+
+/// What expressions open and close.
+const BRACKETS: [[u8; 2]; 2] = [*b"()", *b"[]"];
 
 /// Prefix of the values that say where the secret is kept.
 #[rustfmt::skip]
@@ -175,7 +194,20 @@ fn says_placeholder(value: &[u8], may_have_dots: bool) -> bool {
     let ends = |word: &[u8]| value.len() >= word.len() && value[value.len() - word.len()..].eq_ignore_ascii_case(word);
     is_crossed_out(value)
         || value.len() <= MAX_PLACEHOLDER
-            && (value.len() > 7 && (begins(b"your") || ends(b"goes_here")) || holds_stand_in(value, may_have_dots))
+            && (value.len() > 7 && (begins(b"your") || ends(b"goes_here"))
+                || !ends_as_chosen(value) && holds_stand_in(value, may_have_dots))
+}
+
+/// Whether the value ends as people let a password end that has to have everything: `MySecretPass123!`.
+fn ends_as_chosen(value: &[u8]) -> bool {
+    let head = &value[..value.len() - value.iter().rev().take_while(|b| b"!@#$%&*?".contains(b)).count()];
+    let digits = head.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+    let letters = &head[..head.len() - digits];
+    head.len() < value.len()
+        && digits > 1
+        && letters.iter().all(u8::is_ascii_alphabetic)
+        && letters.iter().any(u8::is_ascii_uppercase)
+        && letters.iter().any(u8::is_ascii_lowercase)
 }
 
 /// Whether most of the letters and digits are `x`: `ghp_xxxxxxxxxxxx`, `XXXX-XXXX`.
@@ -306,7 +338,8 @@ pub fn is_prose(value: &[u8]) -> bool {
 
 /// The same for a value whose kinds of bytes are known.
 pub fn is_prose_of(value: &[u8], kinds: &Kinds) -> bool {
-    let one_word = || value.closes_with(b":") || value.closes_with(b"...");
+    // `Password:` is a label, `x7Rq!mK2:` is a password.
+    let one_word = || value.closes_with(b":") && (kinds.digits == 0 || kinds.upper == 0) || value.closes_with(b"...");
     if !kinds.has(kinds::BLANK) || value.iter().all(|b| b.is_ascii() && !b.is_ascii_whitespace()) {
         return one_word();
     }

@@ -2,7 +2,7 @@
 //! unquoted word is an expression.
 
 use super::ends::{cell_end, tag_len, word_end};
-use super::operator::{Operator, Sign};
+use super::operator::{ENDING_VERBS, Operator, Sign};
 use super::secret::{LONG_NUMBER, MAX_EXAMINED, Role, beginning};
 use super::{Finder, Found, blanks};
 use crate::codec::redaction::literals::Literals as _;
@@ -17,6 +17,8 @@ use crate::codec::redaction::values::is_template;
 
 /// How much of its line is read in front of a name.
 const MAX_BEFORE: usize = 160;
+/// The most signs of a sentence behind a value: many names may stand in front of one long run of them.
+const MAX_SIGNS: usize = 16;
 /// Words in front of a name that set it to the next word.
 #[rustfmt::skip]
 const SETTERS: &[&[u8]] = &[
@@ -30,6 +32,8 @@ const WORD_END: usize = 3;
 const TAG_END: usize = 4;
 const COMMA_END: usize = 40;
 const BAR_END: usize = 41;
+const LINE_WORDS_END: usize = 42;
+const OPEN_TAG_END: usize = 43;
 
 /// How the names of types end that hold secrets.
 const TYPES: &[&[u8]] = &[
@@ -92,6 +96,7 @@ enum Place {
 }
 
 impl Finder<'_, '_> {
+    #[inline(never)]
     pub(super) fn bare(&self, at: usize, operator: &Operator) -> Option<Found> {
         let first = *self.text.get(at)?;
         if matches!(operator.sign, Sign::Call | Sign::Compare)
@@ -101,9 +106,12 @@ impl Finder<'_, '_> {
         }
         // `<password type="plain">x</password>`
         if operator.sign == Sign::Space && self.begins_tag() {
+            // Tags may begin again and again on a line that closes none.
             let end = self.reader.line_end(at);
-            let close = memchr::memchr(b'>', &self.text[at..end])?;
-            return self.in_tag(at + close + 1);
+            let close = self
+                .reader
+                .end(OPEN_TAG_END, at, || memchr::memchr(b'>', &self.text[at..end]).map_or(end, |close| at + close));
+            return if close < end { self.in_tag(close + 1) } else { None };
         }
         if first == b'{' && operator.sign == Sign::Assign && self.text[..self.start()].closes_with(b";") {
             return self.braced(at);
@@ -173,8 +181,16 @@ impl Finder<'_, '_> {
         }
         // A masked or quoted value inside of a longer one.
         let ends: &[u8] = if matches!(role, Role::Word | Role::Mention) { b",.;:*`)_" } else { b",.;:" };
-        while range.len() > 1 && ends.contains(&self.text[range.end - 1]) && place != Place::Url {
-            range.end -= 1;
+        if place != Place::Url {
+            let behind_first = (range.start + 1).min(range.end);
+            let signs = self.text[behind_first..range.end].iter().rev().take(MAX_SIGNS);
+            range.end -= signs.take_while(|b| ends.contains(b)).count();
+        }
+        // `パスワードはsunshineです`: no blank ends the word.
+        if operator.mentions && self.name.is_foreign && self.text[range.start].is_ascii() {
+            let value = beginning(&self.text[range.clone()]);
+            let verb = |at: &usize| ENDING_VERBS.iter().any(|verb| value[*at..].starts_with(verb.as_bytes()));
+            range.end = value.iter().position(|b| !b.is_ascii()).filter(verb).map_or(range.end, |at| range.start + at);
         }
         if self.is_expression(&range, operator) {
             return None;
@@ -185,8 +201,12 @@ impl Finder<'_, '_> {
 
     /// Whether what looks like a word of a setting is none: the type of a member, a variable, a path, a role of a document.
     fn is_expression(&self, range: &Range<usize>, operator: &Operator) -> bool {
-        let value = &self.text[range.clone()];
         let rest = &self.text[range.end..];
+        // No name of a type is longer.
+        let value = &self.text[range.clone()];
+        if value.len() > MAX_EXAMINED {
+            return false;
+        }
         if operator.mentions {
             // `the password is read from $HOME/.netrc`
             let path = value.strip_prefix(b"$").is_some_and(|name| name.iter().take(2).all(u8::is_ascii_uppercase));
@@ -210,10 +230,17 @@ impl Finder<'_, '_> {
         let script = self.text[self.name.range.clone()].iter().any(|b| *b >= 0xCE);
         let before = self.text[self.name.end..range.start].trim_ascii_end();
         let says = |verb: &&str| before.ends_with(verb.as_bytes());
+        let behind = &self.text[range.end..];
+        let behind = &behind[blanks(behind, 0)..];
+        // `Das Passwort lautet sunshine.`
+        if before.ends_with(b"lautet") && value.iter().all(u8::is_ascii_alphabetic) {
+            let ends = behind.strip_prefix(b".").unwrap_or(behind);
+            return matches!(ends.first(), None | Some(b'\n' | b'\r' | b'"' | b'\''));
+        }
         script
-            && value.len() > 5
+            && (5..=MAX_EXAMINED).contains(&value.len())
             && value.iter().all(u8::is_ascii_alphabetic)
-            && (self.text[range.end..].trim_ascii_start().starts_with("است".as_bytes())
+            && (ENDING_VERBS.iter().any(|verb| behind.starts_with(verb.as_bytes()))
                 || ["است", "是", "为", "は", "это", "—"].iter().any(says))
     }
 
@@ -409,9 +436,16 @@ impl Finder<'_, '_> {
 
     /// The last byte of the line that holds the value.
     fn last_byte(&self, at: usize) -> Option<u8> {
-        let end = self.reader.line_end(at);
-        let line = self.text[at..end].trim_ascii_end();
-        line.last().copied()
+        let end = self.last_word_end(at);
+        self.text[at..end].last().copied()
+    }
+
+    /// Where the line ends that holds `at`, without blanks at its end. Many names may stand in front of many blanks.
+    fn last_word_end(&self, at: usize) -> usize {
+        self.reader.end(LINE_WORDS_END, at, || {
+            let line = &self.text[at..self.reader.line_end(at)];
+            at + line.trim_ascii_end().len()
+        })
     }
 
     fn is_comment(&self, before: &[u8]) -> bool {
@@ -479,14 +513,16 @@ impl Finder<'_, '_> {
         let value = self.text[inside..end].trim_ascii_end();
         let after = end + self.text[end..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
         let closed = self.text[after..].begins_with(b"</") || self.text[end..].begins_with(b"]]>") || inside > at;
-        let taken = closed && self.may_be(value, Role::Setting);
+        // Elements hold no expressions, but for what a template fills in.
+        let role = if value.iter().any(u8::is_ascii_digit) { Role::Assigned } else { Role::Setting };
+        let taken = closed && self.may_be(value, role);
         taken.then(|| self.found(inside..inside + value.len(), "the text of an element"))
     }
 
     /// What YAML says behind the mark of a block, a tag, an anchor or a comment; nothing if there is no mark.
     fn marked(&self, at: usize, operator: &Operator) -> Option<Option<Found>> {
         let line_end = self.reader.line_end(at);
-        let line = self.text[at..line_end].trim_ascii_end();
+        let line = &self.text[at..self.last_word_end(at)];
         match line[0] {
             b'|' | b'>' if line.len() < 4 && line[1..].iter().all(|b| b.is_ascii_digit() || b"+-".contains(b)) => {
                 Some(self.below(line_end, operator, "a block of YAML"))

@@ -46,6 +46,11 @@ const fn key(name: &'static str, argument: Argument) -> Call {
     Call { name, argument, class: Class::Secret, role: Role::Assigned, chars: false }
 }
 
+/// A client of a service, which is given the token with which it logs in.
+const fn token(name: &'static str, argument: Argument) -> Call {
+    Call { name, argument, class: Class::Key, role: Role::Assigned, chars: false }
+}
+
 /// A call whose secret is `"x".toCharArray()`.
 const fn chars(name: &'static str, argument: Argument) -> Call {
     Call { name, argument, class: Class::Password, role: Role::Assigned, chars: true }
@@ -74,6 +79,12 @@ const CALLS: &[Call] = &[
     chars(".load", Second), chars(".init", Second), chars(".store", Second), chars("getkey", Second),
     chars("pbekeyspec", First), chars("passwordprotection", First), chars("setkeyentry", Third),
     key("createhmac", Second), key("hmac.new", First), key("secretkeyspec", First), key("aes.new", First),
+    token("^bot", First), token("telebot", First), token("telegrambot", First), token("^github", First),
+    token("^gitlab", Second), token("bot.run", First), token("client.run", First), token("^openai", First),
+    token("^groq", First), token("^anthropic", First), token("webclient", First), token("slackclient", First),
+    token("tavilyclient", First), token("newsapiclient", First), token("sendgridapiclient", First),
+    token("notionclient", First), token("inferenceclient", First), token("cohere.client", First),
+    token("replicate.client", First), token("tweepy.client", First),
     key("cookieparser", First), key("oauthhandler", Second), key("oauth1handler", Second),
 ];
 
@@ -83,6 +94,7 @@ pub const CALL_WINDOWS: &[&str] = &[
     "nect(", "getco", "pdo(", "sqli(", "bind(", "ogin(", "cate(", "auth(", "asic(", "ials(", "tial(",
     "rdaut", "thpro", "user(", "dd_pa", "rypt(", "sp_ad", "sp_pa", "jwt.[edsv]", "ernet", "hmac(", "mac.n", "ftp(",
     "l.cre", "bconn", "th_va", "eyspe", "aes.n", "eparse", "ochar", "nd_s(", "3.con", "uthha", "th1ha",
+    "bot(", "thub(", "tlab(", "t.run", "enai(", "groq(", "opic(", "ient(",
 ];
 
 /// How long the name of a call is at most, and how far its arguments are read.

@@ -76,9 +76,13 @@ fn curly(text: &[u8], at: usize) -> Option<Literal> {
     let start = at + if text[at] == 0xC2 { 2 } else { 3 };
     let reach = &text[start..text.len().min(start + 128)];
     let len = memchr::memmem::find(reach, close)?;
-    (!reach[..len].contains(&b'\n')).then_some(Literal {
-        start,
-        end: start + len,
+    // French has blanks within its quotes, which may be of a kind that breaks no line.
+    let blanks = [&b" "[..], b"\xC2\xA0", b"\xE2\x80\xAF"];
+    let head = blanks.iter().find(|blank| reach[..len].starts_with(blank)).map_or(0, |blank| blank.len());
+    let tail = blanks.iter().find(|blank| reach[..len].ends_with(blank)).map_or(0, |blank| blank.len());
+    (!reach[..len].contains(&b'\n') && head + tail < len).then_some(Literal {
+        start: start + head,
+        end: start + len - tail,
         after: start + len + close.len(),
         quote: 0,
         level: 0,

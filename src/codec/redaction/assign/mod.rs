@@ -163,8 +163,13 @@ fn class_of(reader: &Reader<'_>, range: &Range<usize>) -> Option<Class> {
     if name == b"key" && text.get(range.end) == Some(&b'=') && matches!(text[..range.start].last(), Some(b'?' | b'&')) {
         return Some(Class::Weak);
     }
-    if name == b"keys" && text[range.end..].begins_with(b": [") {
+    // A list of keys, whose line may end as JSON writes it.
+    let list = |signs: &&[u8]| text[range.end..].starts_with(signs);
+    if name == b"keys" && [&b": ["[..], b":\n", b":\\n", b":\r\n"].iter().any(list) {
         return Some(Class::Weak);
+    }
+    if name == b"getpass" && [&b" = lambda"[..], b"=lambda"].iter().any(list) {
+        return Some(Class::Password);
     }
     if !name.eq_ignore_ascii_case(b"key") || range.start == 0 || !matches!(text[range.start - 1], b'.' | b' ') {
         return reader.classify(name);
@@ -278,6 +283,9 @@ impl Finder<'_, '_> {
             if found.len() == known {
                 self.items_below(&operator, found);
             }
+            if found.len() == known && operator.sign == Sign::Assign {
+                found.extend(self.bound_parameter(blanks(self.text, operator.end)));
+            }
             if found.len() > known {
                 return;
             }
@@ -292,7 +300,8 @@ impl Finder<'_, '_> {
         if found.len() == known {
             let beside = self.next_line().or_else(|| self.reversed()).or_else(|| self.next_argument());
             let beside = beside.or_else(|| self.led_to()).or_else(|| self.below_title());
-            found.extend(beside.or_else(|| self.among_targets()).or_else(|| self.element_beside()));
+            let beside = beside.or_else(|| self.among_targets()).or_else(|| self.element_beside());
+            found.extend(beside.or_else(|| self.answered()));
         }
     }
 
@@ -357,6 +366,14 @@ impl Finder<'_, '_> {
     fn is_keyword_of_sql(&self, literal: &Literal, operator: &Operator) -> bool {
         let capitals = self.text[self.name.range.clone()].iter().all(|b| b.is_ascii_uppercase() || *b == b'_');
         operator.sign == Sign::Space && literal.quote == b'\'' && capitals && self.name.class != Class::Token
+    }
+
+    /// Whether a command sets the name to what follows: `setx API_KEY "x"`.
+    fn is_set(&self) -> bool {
+        let before = &self.text[..self.name.range.start];
+        [&b"setx "[..], b"setenv ", b"set -x ", b"set -gx ", b"set -Ux ", b"ENV "]
+            .iter()
+            .any(|set| before.ends_with(set))
     }
 
     /// Whether the name is an option of a command: `--password`.
@@ -443,11 +460,14 @@ impl Finder<'_, '_> {
         let value = &self.text[literal.start..literal.end];
         let role = match operator.sign {
             _ if operator.sets || self.is_option() || self.is_keyword_of_sql(literal, operator) => Role::Assigned,
+            Sign::Space if self.is_set() => Role::Assigned,
             Sign::Comma | Sign::Space | Sign::Cell | Sign::Call => Role::Beside,
             _ => Role::Assigned,
         };
         let formatted = literal.formatted && value.contains(&b'{');
-        (!formatted && self.may_be(value, role)).then(|| self.found(literal.start..literal.end, why))
+        // An object of JSON names its own secrets.
+        let object = value.begins_with(b"{\"") || value.begins_with(b"{\\");
+        (!formatted && !object && self.may_be(value, role)).then(|| self.found(literal.start..literal.end, why))
     }
 }
 

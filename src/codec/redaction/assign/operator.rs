@@ -224,7 +224,8 @@ fn past_verb(text: &[u8], name: &Name, at: usize, to: usize) -> Option<usize> {
         let rest = &text[to..];
         let value =
             rest.first().is_some_and(|b| b.is_ascii_graphic() && !const { &ByteSet::of(b":=,;.([{<\"'`|") }.has(b));
-        return (foreign && value).then_some(to);
+        let quoted = || rest.starts_with("«".as_bytes()) || rest.starts_with("“".as_bytes());
+        return (foreign && (value || quoted())).then_some(to);
     };
     if to == at && verb.is_ascii() {
         return None;
@@ -239,7 +240,8 @@ fn past_user(text: &[u8], at: usize) -> usize {
     let word = text[at..].iter().take(24).take_while(|b| is_name(**b)).count();
     let next = &text[at + word..text.len().min(at + word + 40)];
     let follows = next.first() == Some(&b' ') && next.get(1).is_some_and(|b| *b >= 0x80);
-    let ends = next.starts_with(" است".as_bytes()) || next.starts_with(" می".as_bytes());
+    let says = |verb: &&str| next.get(1..).is_some_and(|next| next.starts_with(verb.as_bytes()));
+    let ends = ENDING_VERBS.iter().any(says) || next.starts_with(" می".as_bytes());
     if follows && !ends { word } else { 0 }
 }
 
@@ -295,6 +297,9 @@ fn identified(text: &[u8], at: usize) -> Option<Operator> {
 
 /// The most words between a name in another script and its value.
 const MAX_FOREIGN_WORDS: usize = 6;
+/// Verbs that stand behind what they say.
+pub(super) const ENDING_VERBS: &[&str] =
+    &["است", "می‌باشد", "میباشد", "می باشد", "です", "だ", "입니다", "이에요", "예요"];
 /// Verbs that say what something is.
 const VERBS_OF_BEING: &[&str] =
     &["is", "was", "are", "ist", "lautet", "est", "es", "é", "jest", "это", "—", "是", "为", "は", "está"];

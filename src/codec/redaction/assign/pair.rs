@@ -37,6 +37,9 @@ const NAMES: &[&str] = &[
     "k", "option", "attribute", "secretname", "n", "username_",
 ];
 
+/// Signs that stand between a value and the name behind it.
+const REVERSED: &[&[u8]] = &[b"->", b"!==", b"===", b"==", b"!="];
+
 /// Whether a member of this name holds the value of a pair.
 pub fn is_value_member(name: &str) -> bool {
     VALUES.iter().any(|value| name.eq_ignore_ascii_case(value))
@@ -49,6 +52,7 @@ pub fn is_name_member(name: &str) -> bool {
 
 impl Finder<'_, '_> {
     /// A value wrapped in a call, a list or parentheses, or behind `or`.
+    #[inline(never)]
     pub(super) fn expression(&self, at: usize, operator: &Operator, found: &mut Vec<Found>) {
         if matches!(operator.sign, Sign::Cell | Sign::Tag) {
             return;
@@ -82,8 +86,17 @@ impl Finder<'_, '_> {
             }
             return;
         }
+        // A list within one that was read is a part of it.
+        if at < self.reader.bracketed_to.get() {
+            return;
+        }
         let mut all = Vec::new();
         while let Some(one) = literal(self.reader, next) {
+            // A string that its line leaves open is no element, and what follows belongs to no list.
+            let is_open = matches!(self.text.get(one.end), None | Some(b'\n'));
+            if is_open && !all.is_empty() {
+                break;
+            }
             let after = space(one.after);
             all.push(one);
             if all.len() > 64 {
@@ -92,6 +105,7 @@ impl Finder<'_, '_> {
             // Literals without a comma between them are one text.
             next = if self.text.get(after) == Some(&b',') { space(after + 1) } else { after };
         }
+        self.reader.bracketed_to.set(next);
         // `['required', 'min:8']` is a list of rules.
         if all.len() > 1 && all.iter().any(|one| is_keyword(&self.text[one.start..one.end])) {
             return;
@@ -121,6 +135,16 @@ impl Finder<'_, '_> {
         let text = self.text;
         let reach = text.len().min(at + MAX_EXPRESSION);
         self.reader.charge(MAX_EXPRESSION / 4);
+        // `lambda: "x"`
+        if text[at..].begins_with(b"lambda") && matches!(text.get(at + 6), Some(b':' | b' ')) {
+            let line = &text[at..self.reader.line_end(at).min(reach)];
+            let colon = memchr::memchr(b':', line).map(|len| blanks(text, at + len + 1));
+            let said = colon.and_then(|at| literal(self.reader, at));
+            // Functions say what is no secret more often.
+            let operator = Operator { sign: Sign::Space, ..operator.clone() };
+            found.extend(said.and_then(|said| self.quoted(&said, &operator, "a literal that a function gives")));
+            return;
+        }
         let path = |b: &&u8| is_name(**b) || const { &ByteSet::of(b".:>$&@!?*<") }.has(b);
         let mut end = self.reader.end_of(marks::CALL, at, reach - at);
         // `new X(`, `await x(`
@@ -239,6 +263,7 @@ impl Finder<'_, '_> {
     }
 
     /// `{"name": "DB_PASSWORD", "value": "x"}` in any notation, in either order.
+    #[inline(never)]
     pub(super) fn named_pair(&self, found: &mut Vec<Found>) {
         let text = self.text;
         let start = self.start();
@@ -450,6 +475,7 @@ impl Finder<'_, '_> {
     }
 
     /// An option and its value as elements of YAML, or a key of YAML with its value on the next line.
+    #[inline(never)]
     pub(super) fn next_line(&self) -> Option<Found> {
         let text = self.text;
         let end = self.name.end + text[self.name.end..].iter().take(2).take_while(|b| b"\"'".contains(b)).count();
@@ -471,10 +497,11 @@ impl Finder<'_, '_> {
         taken.then(|| self.found(range, "the next line"))
     }
 
-    /// `"x" -> password`
+    /// `"x" -> password`, `"x" == password`
+    #[inline(never)]
     pub(super) fn reversed(&self) -> Option<Found> {
         let before = self.text[..self.start()].trim_ascii_end();
-        let before = before.strip_suffix(b"->")?.trim_ascii_end();
+        let before = REVERSED.iter().find_map(|sign| before.strip_suffix(*sign))?.trim_ascii_end();
         let quote = *before.last().filter(|b| b"\"'".contains(b))?;
         let end = before[..before.len() - 1].iter().rposition(|b| *b != b'\\').map_or(0, |at| at + 1);
         let from = end.saturating_sub(MAX_EXPRESSION);
@@ -512,6 +539,7 @@ impl Finder<'_, '_> {
     }
 
     /// The argument behind a string that ends with the name: `print("password:", "x")`.
+    #[inline(never)]
     pub(super) fn next_argument(&self) -> Option<Found> {
         if self.name.quotes.is_some() {
             return None;

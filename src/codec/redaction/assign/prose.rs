@@ -31,6 +31,8 @@ const GIVEN: &[&[u8]] = &[
 /// The most words, and how far they reach.
 const MAX_WORDS: usize = 7;
 const MAX_PHRASE: usize = 64;
+/// The longest name in quotes of what a password is for.
+const MAX_QUOTED: usize = 160;
 /// What leads from a value to the name behind it.
 const LEADING: &[&[u8]] = &[
     b" as the ",
@@ -43,6 +45,9 @@ const LEADING: &[&[u8]] = &[
     b" if asked for the ",
     b" (",
 ];
+
+/// How answers begin that say what something is.
+const SAYING: &[&[u8]] = &[b"it's ", b"it is ", b"its ", b"is ", b"It's ", b"It is "];
 
 /// What answers a question for a password: `it asks for a password, enter x`.
 const ASKED: &[&[u8]] = &[b", enter ", b", type ", b", use "];
@@ -81,6 +86,15 @@ pub(super) fn past_phrase(reader: &Reader<'_>, name: &Name, at: usize) -> Option
             .then_some(end + 1);
     }
     for nth in 0..MAX_WORDS {
+        // `Password for 'https://bob@x.example': x`
+        if nth == 1
+            && let Some(quote @ (b'"' | b'\'')) = text.get(at)
+        {
+            let inside = &text[at + 1..text.len().min(at + 1 + MAX_QUOTED)];
+            let len = memchr::memchr2(*quote, b'\n', inside)?;
+            let end = at + 1 + len + 1;
+            return text[end - 1..].starts_with(&[*quote, b':', b' ']).then_some(end + 1);
+        }
         let len = reader.end_of(marks::WORD, at, reach.saturating_sub(at)) - at;
         let word = &text[at..at + len];
         let end = at + len;
@@ -117,6 +131,7 @@ fn word_before(text: &[u8], end: usize) -> Range<usize> {
 
 impl Finder<'_, '_> {
     /// `x as the password`, `bob / x (password)`
+    #[inline(never)]
     pub(super) fn led_to(&self) -> Option<Found> {
         let start = self.name.range.start;
         let words = LEADING.iter().find(|words| self.text[..start].ends_with(words))?;
@@ -133,6 +148,7 @@ impl Finder<'_, '_> {
     }
 
     /// The line below a title: `Password:` or `### Password`.
+    #[inline(never)]
     pub(super) fn below_title(&self) -> Option<Found> {
         let text = self.text;
         let here = self.reader.context(self.start()).line_start;
@@ -158,7 +174,33 @@ impl Finder<'_, '_> {
         (alone && self.may_be(value, Role::Mention)).then(|| self.found(at..at + value.len(), "the line below a title"))
     }
 
+    /// `what is the password?`, and on the next line `bob: it's x`.
+    #[inline(never)]
+    pub(super) fn answered(&self) -> Option<Found> {
+        let text = self.text;
+        let end = self.reader.line_end(self.name.end);
+        let asked = text[self.name.end..end].strip_suffix(b"\r").unwrap_or(&text[self.name.end..end]);
+        if asked.len() > MAX_PHRASE / 2 || !asked.closes_with(b"?") || self.name.quotes.is_some() {
+            return None;
+        }
+        let start = (end + 1).min(text.len());
+        let line = &text[start..text.len().min(start + MAX_PHRASE)];
+        let line = &line[..memchr::memchr(b'\n', line).unwrap_or(line.len())];
+        let speaker =
+            memchr::memchr2(b':', b'>', &line[..line.len().min(24)]).filter(|at| line.get(at + 1) == Some(&b' '));
+        let said = speaker.map_or(0, |at| at + 2);
+        let says = SAYING.iter().find(|words| line[said..].starts_with(words)).map_or(0, |words| words.len());
+        let at = start + said + says;
+        let value = &text[at..start + line.len()];
+        let value = &value[..value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len())];
+        let value = value.strip_suffix(b".").or_else(|| value.strip_suffix(b",")).unwrap_or(value);
+        let alone = says > 0 || at + value.len() == start + line.trim_ascii_end().len();
+        (alone && self.may_be(value, Role::Mention))
+            .then(|| self.found(at..at + value.len(), "the answer to a question"))
+    }
+
     /// `<td>Password</td><td>x</td>`, `Password: <code>x</code>`
+    #[inline(never)]
     pub(super) fn element_beside(&self) -> Option<Found> {
         let text = self.text;
         let space = |at: usize| at + text[at..].iter().take(32).take_while(|b| b.is_ascii_whitespace()).count();
@@ -176,13 +218,17 @@ impl Finder<'_, '_> {
         while text.get(at) == Some(&b'<') && !text[at..].begins_with(b"</") {
             (at, opened) = (space(past_tag(at)?), true);
         }
-        let len = text[at..].iter().take(128).position(|b| b"<\n".contains(b))?;
+        if !opened {
+            return None;
+        }
+        let len = memchr::memchr2(b'<', b'\n', &text[at..text.len().min(at + 128)])?;
         let value = text[at..at + len].trim_ascii_end();
-        let taken = opened && text[at + len..].begins_with(b"</") && self.may_be(value, Role::Setting);
+        let taken = text[at + len..].begins_with(b"</") && self.may_be(value, Role::Setting);
         taken.then(|| self.found(at..at + value.len(), "the element beside the name"))
     }
 
     /// The last value of a login: `creds: bob / x`, `credentials are bob:x`.
+    #[inline(never)]
     pub(super) fn pair_of_login(&self) -> Option<Found> {
         self.is_login().then(|| login(self.reader, self.name.range.clone())).flatten()
     }

@@ -137,7 +137,8 @@ fn is_invisible(value: &[u8]) -> bool {
 
 fn password(class: Class, value: &Value<'_>, loose: usize, role: Role) -> bool {
     let (text, is_random) = (value.text, loose >= RANDOM);
-    if is_path(text) && (class == Class::Pwd || text.iter().filter(|b| **b == b'/').count() > 1) {
+    let relative = [&b"./"[..], b"../", b"~/"].iter().any(|begin| text.starts_with(begin));
+    if is_path(text) && (class == Class::Pwd || relative || text.iter().filter(|b| **b == b'/').count() > 1) {
         return false;
     }
     // `PuttyPassword=0` switches something off.
@@ -204,7 +205,9 @@ fn key(value: &Value<'_>, loose: usize, role: Role) -> bool {
             value.is_one_word()
                 && !value.is_attribute()
                 && !is_place(value)
-                && (is_random || value.is_long_number() || value.is_mixed() && text.len() >= 6 && !is_words(text))
+                && (is_random
+                    || value.is_long_number()
+                    || value.is_mixed() && text.len() >= 6 && (!is_words(text) || is_word_and_number(text)))
         }
         Role::Beside | Role::Word | Role::Mention => {
             is_random
@@ -220,7 +223,8 @@ fn token(value: &Value<'_>, loose: usize, role: Role) -> bool {
     let (text, digits) = (value.text, value.kinds.digits);
     let enough = match role {
         Role::Assigned | Role::Member | Role::Setting => {
-            loose >= RANDOM || value.is_mixed() && (digits > 2 && text.len() > 9 || is_chosen(text, digits))
+            loose >= RANDOM
+                || value.is_mixed() && (digits > 2 && text.len() > 9 && !is_constant(text) || is_chosen(text, digits))
         }
         Role::Beside | Role::Word | Role::Mention => loose >= 12 && !value.is_expression(),
     };
@@ -237,6 +241,18 @@ fn is_artifact(value: &[u8]) -> bool {
     name.closes_with(b"-")
         && name.iter().all(|b| b.is_ascii_lowercase() || *b == b'-')
         && memchr::memchr_iter(b'.', version).count() > 1
+}
+
+/// One word, a sign and a number, as people make a password of a word: `qwerty-007`.
+fn is_word_and_number(value: &[u8]) -> bool {
+    let word = value.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+    let (word, rest) = value.split_at(word);
+    let number = match rest {
+        [b'_' | b'-' | b'.', number @ ..] => number,
+        number => number,
+    };
+    let shouts = word.iter().all(u8::is_ascii_uppercase);
+    word.len() > 3 && !shouts && number.len() > 2 && number.iter().all(u8::is_ascii_digit)
 }
 
 /// Whether a person may have chosen the value, and no program named something so: `manutd99`.

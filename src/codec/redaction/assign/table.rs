@@ -9,9 +9,25 @@ use crate::codec::redaction::names::{Class, classify, is_name};
 /// How far the list of names and the word `VALUES` are read, and how many rows.
 const MAX_COLUMNS: usize = 400;
 const MAX_ROWS: usize = 10_000;
+/// How far behind a statement the values of its placeholders may begin, among how many lists, and how many there are.
+const MAX_BOUND: usize = 200;
+const MAX_BOUND_LISTS: usize = 4;
+const MAX_BOUND_ROWS: usize = 64;
+const MAX_ITEMS: usize = 32;
+
+/// How many values a statement leaves to be filled in: `?`, `%s`, `$1`.
+fn placeholders(statement: &[u8]) -> usize {
+    let fills = |at: &usize| match statement[*at] {
+        b'?' => true,
+        b'%' => statement.get(at + 1) == Some(&b's'),
+        _ => statement.get(at + 1).is_some_and(u8::is_ascii_digit),
+    };
+    memchr::memchr3_iter(b'?', b'%', b'$', statement).filter(fills).count()
+}
 
 impl Finder<'_, '_> {
     /// The values of the column that has the name, and of the others of its list that announce a secret.
+    #[inline(never)]
     pub(super) fn columns(&self, found: &mut Vec<Found>) {
         let text = self.text;
         let (start, end) = (self.start(), self.name.end);
@@ -35,8 +51,88 @@ impl Finder<'_, '_> {
         let Some(values) = memchr::memmem::find(&head, b"values") else { return };
         let classes: Vec<Option<Class>> = text[open + 1..close].split(|b| *b == b',').map(column_class).collect();
         self.reader.charge(close - open + head.len());
-        let end = self.rows(close + 1 + values + 6, &classes, found);
+        let (first, known) = (close + 1 + values + 6, found.len());
+        let end = self.rows(first, &classes, found);
         self.reader.rows.set((open, end));
+        if found.len() == known && placeholders(&text[first.min(end)..end]) == classes.len() {
+            self.bound_rows(end, &classes, found);
+        }
+    }
+
+    /// The rows that fill in the placeholders of a statement which ends at `at`: `VALUES (?, ?)", ("bob", "x"))`.
+    fn bound_rows(&self, at: usize, classes: &[Option<Class>], found: &mut Vec<Found>) {
+        let Some((mut row, mut next)) = self.bound(at, classes.len()) else { return };
+        for _ in 0..MAX_BOUND_ROWS {
+            for (one, class) in row.iter().zip(classes) {
+                let Some(one) = one else { continue };
+                let value = &self.text[one.start..one.end];
+                if class.is_some_and(|class| may_be_secret(class, value, Role::Assigned)) {
+                    found.push(self.found(one.start..one.end, "the value of a column"));
+                }
+            }
+            let comma = self.past_space(next);
+            if self.text.get(comma) != Some(&b',') {
+                return;
+            }
+            let open = self.past_space(comma + 1);
+            let Some((another, end)) = self.items(open).filter(|(items, _)| items.len() == classes.len()) else {
+                return;
+            };
+            (row, next) = (another, end);
+        }
+    }
+
+    /// `SET password = ?`: the value that the call fills in at the place of the name.
+    pub(super) fn bound_parameter(&self, at: usize) -> Option<Found> {
+        let text = self.text;
+        if placeholders(&text[at..text.len().min(at + 2)]) == 0 {
+            return None;
+        }
+        self.reader.charge(MAX_COLUMNS / 8);
+        let from = at.saturating_sub(MAX_COLUMNS);
+        let open = from + memchr::memrchr3(b'"', b'\'', b'`', &text[from..self.start()])?;
+        let reach = &text[at..text.len().min(at + MAX_COLUMNS)];
+        let close = at + memchr::memchr(text[open], reach)?;
+        let nth = placeholders(&text[open..at]);
+        let (items, _) = self.bound(close, nth + placeholders(&text[at..close]))?;
+        let one = items.get(nth)?.as_ref()?;
+        let taken = self.may_be(&text[one.start..one.end], Role::Assigned);
+        taken.then(|| self.found(one.start..one.end, "what a placeholder is filled with"))
+    }
+
+    /// The first of the next few lists in brackets that has so many elements, and where it ends.
+    fn bound(&self, at: usize, count: usize) -> Option<(Vec<Option<Literal>>, usize)> {
+        let reach = &self.text[at..self.text.len().min(at + MAX_BOUND)];
+        let opens = memchr::memchr2_iter(b'(', b'[', reach).take(MAX_BOUND_LISTS);
+        self.reader.charge(MAX_BOUND / 8);
+        opens.map(|open| at + open).find_map(|open| self.items(open).filter(|(items, _)| items.len() == count))
+    }
+
+    /// The elements of the list in brackets that opens at `at`, and where it ends.
+    fn items(&self, at: usize) -> Option<(Vec<Option<Literal>>, usize)> {
+        let close = match self.text.get(at)? {
+            b'(' => b')',
+            b'[' => b']',
+            _ => return None,
+        };
+        let (mut items, mut at) = (Vec::new(), at + 1);
+        while items.len() < MAX_ITEMS {
+            at = self.past_space(at);
+            let one = literal(self.reader, at);
+            at = match &one {
+                Some(one) => one.after,
+                None => at + self.text[at..].iter().take(64).take_while(|b| !b",()[]\"'\n".contains(b)).count(),
+            };
+            self.reader.charge(8);
+            items.push(one);
+            at = self.past_space(at);
+            match self.text.get(at)? {
+                b',' => at += 1,
+                byte if *byte == close => return Some((items, at + 1)),
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// Finds the secrets in rows, and says where these end.
@@ -78,6 +174,7 @@ impl Finder<'_, '_> {
     }
 
     /// The values below the name, where it stands in the header of comma-separated values.
+    #[inline(never)]
     pub(super) fn csv(&self, found: &mut Vec<Found>) {
         let (text, range) = (self.text, self.name.range.clone());
         let ends_field = matches!(text.get(range.end), Some(b',' | b'\r' | b'\n'));
@@ -112,6 +209,7 @@ impl Finder<'_, '_> {
 
     /// The values below the name, where it stands in the head of a table of Markdown or of columns that a tab or a
     /// semicolon ends.
+    #[inline(never)]
     pub(super) fn table(&self, found: &mut Vec<Found>) {
         let text = self.text;
         let start = self.reader.context(self.name.range.start).line_start;

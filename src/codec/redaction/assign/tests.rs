@@ -7,7 +7,7 @@ fn taken(text: &str) -> Option<&str> {
     let lower = text.to_ascii_lowercase();
     let reader = Reader::new(text.as_bytes());
     let mut found = Vec::new();
-    let words = ["passw", "pwd", "secret", "token", "key", "authoriz", "cookie", "fied "];
+    let words = ["passw", "getpass", "mot de", "pwd", "secret", "token", "key", "authoriz", "cookie", "fied "];
     let mut places: Vec<usize> = words.iter().flat_map(|word| lower.match_indices(word)).map(|(at, _)| at).collect();
     places.sort_unstable();
     for at in places {
@@ -60,6 +60,29 @@ fn values_are_taken_in_the_forms_programs_write() {
         ("GET /maps?key=kQ7wErTyUi0pAs9DfGh2&q=x", "kQ7wErTyUi0pAs9DfGh2"),
         ("print(f\"password={'hunter2'}\")", "hunter2"),
         ("discordToken = \"45440581329434174484560\"", "45440581329434174484560"),
+        ("if \"hunter2\" == password:", "hunter2"),
+        ("setx API_KEY \"hunter2xyz9\"", "hunter2xyz9"),
+        ("SECRET_KEY = \"qwerty-007\"", "qwerty-007"),
+        ("KAGGLE_KEY=Naghmeh99!", "Naghmeh99!"),
+        ("password = 'MySecretPass123!'", "MySecretPass123!"),
+        ("password = 'm{{h}o)p${e]no(dy[fi9>-_$#x}}'", "m{{h}o)p${e]no(dy[fi9>-_$#x}}"),
+        ("password = 'Rq7!mKx2:'", "Rq7!mKx2:"),
+        ("<password>OV0PY{]LHXgDp2</password>", "OV0PY{]LHXgDp2"),
+        ("password = lambda: 'hunter2'", "hunter2"),
+        ("getpass.getpass = lambda *a: 'hunter2'", "hunter2"),
+        ("password_payments = \"kQ7wErTyUi0pAs9DfGh2\"", "kQ7wErTyUi0pAs9DfGh2"),
+        ("Password for 'https://bob@x.example': hunter2", "hunter2"),
+        ("Password for \"bob\": hunter2", "hunter2"),
+        ("bob: what is the password?\neve: it's hunter2, why", "hunter2"),
+        ("Q: password for the vpn?\nA: hunter2", "hunter2"),
+        ("Das Passwort lautet sunshine.", "sunshine"),
+        ("Le mot de passe est « hunter2 ».", "hunter2"),
+        ("--secret-string '{\"user\":\"bob\",\"password\":\"hunter2\"}'", "hunter2"),
+        ("keys:\n  - kQ7wErTyUi0pAs9DfGh2", "kQ7wErTyUi0pAs9DfGh2"),
+        ("execute(\"INSERT INTO u (name, password) VALUES (?, ?)\", (\"bob\", \"hunter2\"))", "hunter2"),
+        ("INSERT INTO u (name, password) VALUES (?, ?)\n[generated in 0.01s] ('bob', 'hunter2')", "hunter2"),
+        ("db.run('INSERT INTO u (name, password) VALUES ($1, $2)', ['bob', 'hunter2'])", "hunter2"),
+        ("execute(\"UPDATE u SET seen = %s, password = %s WHERE id = %s\", (1, \"hunter2\", 4))", "hunter2"),
         ("kind: Secret\ndata:\n  extra: aHVudGVyMg==\n", "aHVudGVyMg=="),
         ("kind: \"Secret\"\nstringData:\n  file: |\n    hunter2x\n", "hunter2x"),
     ] {
@@ -71,6 +94,23 @@ fn values_are_taken_in_the_forms_programs_write() {
 fn code_and_prose_about_secrets_stay() {
     for text in [
         "password = getpass.getpass()",
+        "getpass = lambda prompt: 'never'",
+        "password = lambda: next(values)",
+        "password = '{{ user.password | default(\"x1\") }}'",
+        "password = '${{ secrets.DB_PASSWORD }}'",
+        "password: 'Password2:'",
+        "if hashed_password.startswith('argon2:'):",
+        "WARNING! Using --password via the CLI is insecure. Use --password-stdin.",
+        "update_password: on_create",
+        "--from-file=password=./pw.txt",
+        "password_version = 'kQ7wErTyUi0pAs9DfGh2'",
+        "api_key = 'my-app-2'",
+        "what is the password?\nwe have none",
+        "Password for 'https://bob@x.example': \nnext",
+        "Das Passwort lautet anders als gestern.",
+        "execute(\"INSERT INTO u (name, password) VALUES (?, ?)\", (name, password))",
+        "execute(\"INSERT INTO u (name, city) VALUES (?, ?)\", (\"bob\", \"hunter2\"))",
+        "execute(\"SELECT 1 WHERE password = ?\", rows[0], (\"a\", \"hunter2\"))",
         "token = os.environ['TOKEN']",
         "password = None",
         "def f(password: str):",

@@ -124,9 +124,13 @@ impl Drop for Watched {
     }
 }
 
-/// Pages touched by the search of a text, or by what is looked at before an event is decoded.
-fn pages(piece: &str, len: usize, as_event: bool) -> usize {
-    let text = piece.repeat(len / piece.len());
+/// Pages touched by the search of a text, or by what is looked at before an event is decoded. Half of the text is what
+/// stands behind all the rest, if something does.
+fn pages((piece, tail): (&str, &str), len: usize, as_event: bool) -> usize {
+    let text = match tail.len() {
+        0 => piece.repeat(len / piece.len()),
+        one => piece.repeat(len / 2 / piece.len()) + &tail.repeat(len / 2 / one),
+    };
     if !as_event {
         return Watched::new(text.as_bytes()).touched(|text| {
             // One search: what it makes of the text lies in other memory.
@@ -165,9 +169,11 @@ fn every_read_is_seen_and_the_pages_read_grow_with_the_length_of_a_text() {
     });
     assert!(seen > LONG * (LONG - 2) / 2, "of a text read anew at each page only {seen} pages were counted");
     let mut grown = Vec::new();
-    for piece in pieces() {
+    let pieces = pieces();
+    let tailed = super::hostile::parts::TAILS.iter().copied();
+    for piece in pieces.iter().map(|piece| (piece.as_str(), "")).chain(tailed) {
         for as_event in [false, true] {
-            let (short, long) = (pages(&piece, SHORT * PAGE, as_event), pages(&piece, LONG * PAGE, as_event));
+            let (short, long) = (pages(piece, SHORT * PAGE, as_event), pages(piece, LONG * PAGE, as_event));
             // Four times the text takes four times the pages, and a little more: a window at the end of a short text is cut.
             // A line that is read anew at each hit takes twelve times.
             if long > 7 * short + 4 * LONG {

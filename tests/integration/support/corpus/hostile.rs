@@ -15,7 +15,9 @@ pub const PARTS: &[&str] = &[
     "hooks.slack.com/services/T", "sig=", "Zm9vIGJhciBiYXo", "Zm9vIGJhciBiYXogcXV4IHF1dXggY29yZ2U=", "DE89",
     "DE89 3704 ", "+", "*", "!", "!!str ", "&a ", "is ", ".get(", "[email]", "%5B", "۱۲۳", "token value: ",
     "(password) values (", "pass:", "chpasswd", "curl ", "AUTH ", "send \"", "expect ", "(echo ", " | ", "log in ", "<<< ",
-    "--value ", "account.key.", ".toCharArray()", "A1A1A1A1A1A1A1A1A1A1A1A1", "aaaaaaaaaaaaaaaaaaaaaaaa.",
+    "--value ", "put-parameter ", "SecureString ", "change_password ", "lambda: ", "keys:", "VALUES (?, ?)", "password?", "it's ",
+    "setx ", "Github(", "Bot(", "Client(", "«", "است", "lautet ", "\\u001b[0m", "\\\\u001b[0m", "creds: a / ", "SET PASSWORD FOR 'a' = ",
+    "account.key.", ".toCharArray()", "A1A1A1A1A1A1A1A1A1A1A1A1", "aaaaaaaaaaaaaaaaaaaaaaaa.",
 ];
 
 /// Texts that were slow once.
@@ -25,6 +27,16 @@ pub const KNOWN: &[&str] = &[
     "mysql -p%41", "mysql -p", "password=x", "password=x\n", "keykey", "(password) values ('x','(password) values (1'),",
     "(password,token) values (1),", "user, password = ", "x -> password ", "\"secret\",", "{\"password\":[",
     "{\"a\":\"\\n", "password,x\n", "print('password:',", "password == strcmp(password, '", "Authorization: Bearer ", "Authorization: a=b, ", "http://a:b@c/ ", "token = f(", "password: |\n",
+    "parolă:MD_here,", "סיסמה:Charset:else,", "\n'`token(", "\n\"credentials(", " ('passcode'", "s\\pass:", "*:", "@:", "<password ",
+    "4111 1111 1111 1111(  ", "my-password:%41,", "password=?,", "password?\n",
+];
+
+/// Names, and a run behind all of them that each of them must not read anew.
+#[rustfmt::skip]
+pub const TAILS: &[(&str, &str)] = &[
+    ("password=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "."), ("pin: ", " "), ("pin: | ", " "),
+    ("password=x ", " "), ("<password ", " "), ("secret_file << ", " "), ("token(", "'"), ("رمز: ", "a"), ("a@", "/"),
+    ("password='", "\\"), ("Authorization: x ", " "), ("cookie: a=b; ", " "), ("curl -u a:b ", "x"), ("password,", "\n"),
 ];
 
 /// Every part alone, the texts that were slow once, and of all pairs and triples as many as asked for.
