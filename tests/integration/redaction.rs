@@ -8,6 +8,7 @@ use crate::support::corpus::audit::AUDIT;
 use crate::support::corpus::contexts::CONTEXTS;
 use crate::support::corpus::dialects::{CLEAN, DIALECTS};
 use crate::support::corpus::field::FIELD;
+use crate::support::corpus::operations::{OPERATIONS, ORDINARY};
 use crate::support::corpus::tools::{ALIKE, TOOLS};
 use crate::support::corpus::{
     ALNUM, ESCAPES, Escape, HUMAN, KEY_NAMES, OTHER_HUMAN, OTHER_KEY_NAMES, OTHER_PASSWORD_NAMES, PASSWORD_NAMES,
@@ -124,11 +125,17 @@ fn secrets_are_found_in_dialects_and_other_languages() {
     hold(DIALECTS, 70, 85);
 }
 
+/// What operations leave in logs and cells.
+#[test]
+fn secrets_are_found_in_what_operations_leave() {
+    hold(OPERATIONS, 85, 93);
+}
+
 /// What looks like such a place and holds no secret is left as it is, in every notation.
 #[test]
 fn lines_that_only_look_like_places_of_secrets_stay() {
     let mut changed = Vec::new();
-    for line in ALIKE.iter().chain(CLEAN) {
+    for line in ALIKE.iter().chain(CLEAN).chain(ORDINARY) {
         let (text, _) = planted(line, "", "");
         for escape in ESCAPES {
             let written = written(&text, *escape);
@@ -142,7 +149,7 @@ fn lines_that_only_look_like_places_of_secrets_stay() {
         changed.is_empty(),
         "{} of {} lines lose something:\n{}",
         changed.len(),
-        ALIKE.len() + CLEAN.len(),
+        ALIKE.len() + CLEAN.len() + ORDINARY.len(),
         changed.join("\n")
     );
 }
@@ -172,8 +179,14 @@ fn hold(corpus: &[(&str, &[&str])], of_each: usize, of_all: usize) {
 fn the_notation_of_a_text_changes_nothing() {
     let mut random = Random::new(3);
     let mut different = Vec::new();
-    let places =
-        CONTEXTS.iter().chain(AUDIT).chain(FIELD).chain(TOOLS).chain(DIALECTS).flat_map(|(_, places)| places.iter());
+    let places = CONTEXTS
+        .iter()
+        .chain(AUDIT)
+        .chain(FIELD)
+        .chain(TOOLS)
+        .chain(DIALECTS)
+        .chain(OPERATIONS)
+        .flat_map(|(_, places)| places.iter());
     for (nth, place) in places.enumerate() {
         let (name, value) = match nth % 2 {
             0 => (PASSWORD_NAMES[nth % PASSWORD_NAMES.len()], password_value(&mut random)),
