@@ -11,6 +11,10 @@ pub struct Lexer {
     is_escaped: bool,
     line_start: usize,
     string: Option<(u8, usize)>,
+    /// The place asked for before this one, its line and its string: what is asked next may stand shortly before.
+    last: (usize, usize, Option<(u8, usize)>),
+    /// Whether brackets were closed since.
+    is_closed: bool,
     /// Where the open brackets stand, and how many there are.
     brackets: [u32; MAX_DEPTH],
     depth: usize,
@@ -65,6 +69,8 @@ impl Default for Lexer {
             is_escaped: false,
             line_start: 0,
             string: None,
+            last: (0, 0, None),
+            is_closed: false,
             brackets: [0; MAX_DEPTH],
             depth: 0,
             neighbours: None,
@@ -77,6 +83,7 @@ impl Lexer {
     /// Begins anew, with another text.
     pub fn forget(&mut self) {
         (self.at, self.line_start, self.string, self.depth) = (0, 0, None, 0);
+        self.last = (0, 0, None);
         if self.neighbours.take().is_some() {
             self.lines = NO_LINES;
         }
@@ -93,10 +100,9 @@ impl Lexer {
         // Of a place behind a backslash one byte too many was read, which changes nothing.
         let is_read = at + 1 == self.at && self.is_escaped;
         if at < self.at && !is_read {
-            let back = at.saturating_sub(MAX_BACK);
-            self.at = memchr::memrchr(b'\n', &text[back..at]).map_or(back, |line| back + line + 1);
-            (self.line_start, self.string) = (self.at, None);
-            self.depth = self.brackets[..self.depth].partition_point(|place| (*place as usize) < back);
+            self.go_back(text, at);
+        } else if at > self.at {
+            (self.last, self.is_closed) = ((self.at, self.line_start, self.string), false);
         }
         let from = self.at.min(at);
         while self.at < at {
@@ -110,6 +116,20 @@ impl Lexer {
         (context, self.at - from)
     }
 
+    /// Goes back to a place from which `at` can be read: the one asked for before, if no bracket was closed since, or a
+    /// line that begins not far in front of it.
+    fn go_back(&mut self, text: &[u8], at: usize) {
+        let mut back = self.last.0;
+        if back <= at && at - back < MAX_BACK && !self.is_closed {
+            (self.at, self.line_start, self.string) = self.last;
+        } else {
+            back = at.saturating_sub(MAX_BACK);
+            self.at = memchr::memrchr(b'\n', &text[back..at]).map_or(back, |line| back + line + 1);
+            (self.line_start, self.string) = (self.at, None);
+        }
+        self.depth = self.brackets[..self.depth].partition_point(|place| (*place as usize) < back);
+    }
+
     fn step(&mut self, text: &[u8]) {
         let byte = text[self.at];
         self.is_escaped = byte == b'\\';
@@ -118,7 +138,7 @@ impl Lexer {
                 (self.line_start, self.string) = (self.at + 1, None);
                 // Whatever was left open, a line that begins without indentation begins something new.
                 if text.get(self.at + 1).is_some_and(u8::is_ascii_alphanumeric) {
-                    self.depth = 0;
+                    (self.depth, self.is_closed) = (0, true);
                 }
             }
             b'\\' => self.at += 1,
@@ -143,7 +163,7 @@ impl Lexer {
                     _ => b'{',
                 };
                 if self.bracket(text).is_some_and(|(open, _)| open == opening) {
-                    self.depth -= 1;
+                    (self.depth, self.is_closed) = (self.depth - 1, true);
                 }
             }
             _ => {}

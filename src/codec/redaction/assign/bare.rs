@@ -96,7 +96,6 @@ enum Place {
 }
 
 impl Finder<'_, '_> {
-    #[inline(never)]
     pub(super) fn bare(&self, at: usize, operator: &Operator) -> Option<Found> {
         let first = *self.text.get(at)?;
         if matches!(operator.sign, Sign::Call | Sign::Compare)

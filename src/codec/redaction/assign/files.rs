@@ -32,7 +32,6 @@ pub(super) fn annotation(text: &[u8], at: usize) -> Option<usize> {
 
 impl Finder<'_, '_> {
     /// `echo x > password.txt`, `cat > password.txt <<EOF`
-    #[inline(never)]
     pub(super) fn redirected(&self) -> Option<Found> {
         let text = self.text;
         let sign = redirection(self.reader, self.name.range.start)?;
@@ -72,7 +71,6 @@ impl Finder<'_, '_> {
     }
 
     /// `@Value("x") private String password;`
-    #[inline(never)]
     pub(super) fn annotated(&self) -> Option<Found> {
         let text = self.text;
         if self.name.quotes.is_some() || !self.reader.has_annotations() {

@@ -52,7 +52,6 @@ pub fn is_name_member(name: &str) -> bool {
 
 impl Finder<'_, '_> {
     /// A value wrapped in a call, a list or parentheses, or behind `or`.
-    #[inline(never)]
     pub(super) fn expression(&self, at: usize, operator: &Operator, found: &mut Vec<Found>) {
         if matches!(operator.sign, Sign::Cell | Sign::Tag) {
             return;

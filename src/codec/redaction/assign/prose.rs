@@ -228,7 +228,6 @@ impl Finder<'_, '_> {
     }
 
     /// The last value of a login: `creds: bob / x`, `credentials are bob:x`.
-    #[inline(never)]
     pub(super) fn pair_of_login(&self) -> Option<Found> {
         self.is_login().then(|| login(self.reader, self.name.range.clone())).flatten()
     }

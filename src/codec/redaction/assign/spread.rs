@@ -16,7 +16,6 @@ const MAX_TARGETS: usize = 6;
 
 impl Finder<'_, '_> {
     /// `secrets:` and below it `- x`: only what is random, for such lists hold names more often.
-    #[inline(never)]
     pub(super) fn items_below(&self, operator: &Operator, found: &mut Vec<Found>) {
         let text = self.text;
         if operator.sign != Sign::Colon || !text[self.name.range.clone()].closes_with(b"s") {
