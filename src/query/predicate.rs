@@ -203,8 +203,7 @@ impl FieldTest {
             Matcher::Exists => Some(true),
             Matcher::Is { number: Some(number), .. } => Some(value == *number),
             Matcher::Range(range) => {
-                let bound = range.from.as_ref().or(range.to.as_ref()).map(|(bound, _)| bound);
-                bound.is_none_or(|bound| bound.number().is_some()).then(|| range.holds_number(value))
+                range.end().is_none_or(|end| end.number.is_some()).then(|| range.holds_number(value))
             }
             _ => None,
         }
@@ -212,11 +211,23 @@ impl FieldTest {
 
     /// The same for a time that stands as a text.
     pub fn accepts_time(&self, value: Timestamp) -> Option<bool> {
+        match (&self.matcher, self.times()) {
+            (Matcher::Exists, _) => Some(true),
+            (_, Some((first, last))) => Some(first <= value && value <= last),
+            _ => None,
+        }
+    }
+
+    /// The first and the last time of those that it accepts, all between them included; none where it asks for something
+    /// else than a time.
+    pub fn times(&self) -> Option<(Timestamp, Timestamp)> {
         match &self.matcher {
-            Matcher::Exists => Some(true),
-            Matcher::Range(range) => {
-                let bound = range.from.as_ref().or(range.to.as_ref()).map(|(bound, _)| bound)?;
-                (bound.number().is_none() && bound.times().is_some()).then(|| range.holds_time(value))
+            _ if !self.rest.is_empty() => None,
+            // Every time that is spelt as the pattern is among them.
+            Matcher::Is { times, number: None, .. } => *times,
+            Matcher::Range(range) if range.end()?.number.is_none() && range.end()?.times.is_some() => {
+                // Where the other end is no time, nothing is within.
+                Some(range.times().unwrap_or((Timestamp(i64::MAX), Timestamp(i64::MIN))))
             }
             _ => None,
         }
@@ -294,13 +305,13 @@ fn matcher(check: &Check, long: bool) -> Matcher {
             times: pattern.literal().and_then(times),
         },
         Check::Compare(op, bound) => Matcher::Range(match op {
-            Op::Less => Range { from: None, to: Some((bound.clone(), false)) },
-            Op::LessOrEqual => Range { from: None, to: Some((bound.clone(), true)) },
-            Op::Greater => Range { from: Some((bound.clone(), false)), to: None },
-            Op::GreaterOrEqual => Range { from: Some((bound.clone(), true)), to: None },
+            Op::Less => Range { from: None, to: Some(End::of(bound, false)) },
+            Op::LessOrEqual => Range { from: None, to: Some(End::of(bound, true)) },
+            Op::Greater => Range { from: Some(End::of(bound, false)), to: None },
+            Op::GreaterOrEqual => Range { from: Some(End::of(bound, true)), to: None },
         }),
         Check::Between(from, to) => {
-            let included = |bound: &Option<Bound>| bound.clone().map(|bound| (bound, true));
+            let included = |bound: &Option<Bound>| bound.as_ref().map(|bound| End::of(bound, true));
             Matcher::Range(Range { from: included(from), to: included(to) })
         }
         Check::Exists => Matcher::Exists,
@@ -429,16 +440,36 @@ fn time(text: &str) -> Option<Timestamp> {
 
 // --- ranges ---
 
-/// Ends of a range, and whether each belongs to it.
+/// The two ends; none is open.
 #[derive(Debug)]
 struct Range {
-    from: Option<(Bound, bool)>,
-    to: Option<(Bound, bool)>,
+    from: Option<End>,
+    to: Option<End>,
+}
+
+/// One end, read once: as text in lower case, as a number, and as the first and last microsecond of a time or day.
+#[derive(Debug)]
+struct End {
+    text: String,
+    number: Option<f64>,
+    times: Option<(Timestamp, Timestamp)>,
+    is_included: bool,
+}
+
+impl End {
+    fn of(bound: &Bound, is_included: bool) -> End {
+        End { text: bound.0.to_lowercase(), number: bound.number(), times: bound.times(), is_included }
+    }
 }
 
 impl Range {
+    /// The end that says what is compared.
+    fn end(&self) -> Option<&End> {
+        self.from.as_ref().or(self.to.as_ref())
+    }
+
     fn holds(&self, value: Raw<'_>) -> bool {
-        let Some(bound) = self.from.as_ref().or(self.to.as_ref()).map(|(bound, _)| bound) else {
+        let Some(end) = self.end() else {
             return !value.is_null();
         };
         let text = match value.kind() {
@@ -446,42 +477,41 @@ impl Range {
             _ => return false,
         };
         // The bound says what is compared; a string may hold a number or a time as well.
-        if bound.number().is_some() {
+        if end.number.is_some() {
             return number(&text).is_some_and(|value| self.holds_number(value));
         }
-        if bound.times().is_some() {
+        if end.times.is_some() {
             return time(&text).is_some_and(|value| self.holds_time(value));
         }
         let text = text.to_lowercase();
-        let above = |(bound, included): &(Bound, bool)| {
-            let bound = bound.0.to_lowercase();
-            text > bound || (*included && text == bound)
-        };
-        let below = |(bound, included): &(Bound, bool)| {
-            let bound = bound.0.to_lowercase();
-            text < bound || (*included && text == bound)
-        };
+        let above = |end: &End| text > end.text || (end.is_included && text == end.text);
+        let below = |end: &End| text < end.text || (end.is_included && text == end.text);
         self.from.as_ref().is_none_or(above) && self.to.as_ref().is_none_or(below)
     }
 
     fn holds_number(&self, value: f64) -> bool {
-        let above = |(bound, included): &(Bound, bool)| {
-            bound.number().is_some_and(|bound| value > bound || (*included && value == bound))
-        };
-        let below = |(bound, included): &(Bound, bool)| {
-            bound.number().is_some_and(|bound| value < bound || (*included && value == bound))
-        };
+        let above = |end: &End| end.number.is_some_and(|bound| value > bound || (end.is_included && value == bound));
+        let below = |end: &End| end.number.is_some_and(|bound| value < bound || (end.is_included && value == bound));
         self.from.as_ref().is_none_or(above) && self.to.as_ref().is_none_or(below)
     }
 
-    /// After a day is after its end, from a day on is from its beginning.
     fn holds_time(&self, value: Timestamp) -> bool {
-        let above = |(bound, included): &(Bound, bool)| {
-            bound.times().is_some_and(|(first, last)| if *included { value >= first } else { value > last })
+        self.times().is_some_and(|(first, last)| first <= value && value <= last)
+    }
+
+    /// The first and the last time within; none where an end is no time. After a day is after its end, from a day on is
+    /// from its beginning.
+    fn times(&self) -> Option<(Timestamp, Timestamp)> {
+        let from = match &self.from {
+            None => Timestamp(i64::MIN),
+            Some(End { times, is_included: true, .. }) => (*times)?.0,
+            Some(End { times, .. }) => Timestamp((*times)?.1.0.saturating_add(1)),
         };
-        let below = |(bound, included): &(Bound, bool)| {
-            bound.times().is_some_and(|(first, last)| if *included { value <= last } else { value < first })
+        let to = match &self.to {
+            None => Timestamp(i64::MAX),
+            Some(End { times, is_included: true, .. }) => (*times)?.1,
+            Some(End { times, .. }) => Timestamp((*times)?.0.0.saturating_sub(1)),
         };
-        self.from.as_ref().is_none_or(above) && self.to.as_ref().is_none_or(below)
+        Some((from, to))
     }
 }
