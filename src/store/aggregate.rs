@@ -34,7 +34,7 @@ impl Snapshot {
     pub fn aggregate(&self, request: &AggregateRequest, visibility: &Visibility) -> Result<Vec<Group>, ReadError> {
         let (needs, places) = (needs_of(&request.filter, visibility), self.places());
         let order: Vec<usize> =
-            (0..places.len()).filter(|nth| is_in_time(places[*nth].times(), &request.filter)).collect();
+            (0..places.len()).filter(|nth| is_in_time(&places[*nth], &request.filter, visibility)).collect();
         let of_failure = |place: &Place, failed: Failed| match failed {
             Failed::Stop(Stop::Failed(error)) => Err(error),
             Failed::Stop(Stop::Io(error)) => self.excuse::<()>(place, Err(error)).map(drop),

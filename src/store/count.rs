@@ -28,7 +28,7 @@ impl Snapshot {
         let is_of_all = filter.query.is_none() && filter.equals.is_empty() && visibility.only_user().is_none();
         // The newest first: the page that was asked for has just opened their texts.
         for place in self.places().into_iter().rev() {
-            if !is_in_time(place.times(), filter) {
+            if !is_in_time(&place, filter, visibility) {
                 continue;
             }
             if is_of_all && covers(filter, place.times()) {

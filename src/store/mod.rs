@@ -67,6 +67,7 @@ mod tail_memory;
 #[cfg(test)]
 mod tests;
 mod text;
+mod time_bounds;
 mod value;
 mod value_sums;
 mod value_tops;

@@ -15,6 +15,7 @@ use super::parallel;
 use super::part::Part;
 use super::rows::RowFilter;
 use super::tail::{ChunkLines, TailView};
+use super::time_bounds;
 use crate::event::{Id, Raw};
 use crate::query::Expr;
 use crate::query::request::{Filter, Keyset, Page, PageRequest, ReadError, Row, Sort, SortKey};
@@ -237,7 +238,7 @@ impl Snapshot {
             (_, true) => place.times().1.wrapping_neg(),
             (_, false) => place.times().0,
         };
-        order.retain(|nth| is_in_time(places[*nth].times(), &request.filter));
+        order.retain(|nth| is_in_time(&places[*nth], &request.filter, visibility));
         order.sort_by_key(|nth| bound(&places[*nth]));
         let may_stop = request.may_be_partial && request.offset == 0 && request.sort == Sort::Time;
         let found = parallel::each(&order, |best: &mut Best, nth| {
@@ -426,9 +427,19 @@ pub fn needs_of(filter: &Filter, visibility: &Visibility) -> Needs {
     needs(filter.query.as_ref().map_or(&all, |query| query.expr()), &filter.equals, visibility)
 }
 
-/// Whether events of these times can be within the filter's.
-pub fn is_in_time((min, max): (i64, i64), filter: &Filter) -> bool {
-    min <= max && filter.from.is_none_or(|from| max >= from.0) && filter.to.is_none_or(|to| min < to.0)
+/// Whether events of a place can be within the times that a filter asks for.
+pub fn is_in_time(place: &Place, filter: &Filter, visibility: &Visibility) -> bool {
+    let (min, max) = place.times();
+    let is_within = filter.from.is_none_or(|from| max >= from.0) && filter.to.is_none_or(|to| min < to.0);
+    min <= max
+        && is_within
+        && match (place, &filter.query) {
+            (Place::Part(part), Some(query)) => {
+                let (first, last) = time_bounds::of(part, query.expr(), visibility);
+                first <= max && min <= last
+            }
+            _ => true,
+        }
 }
 
 pub fn covers(filter: &Filter, (min, max): (i64, i64)) -> bool {

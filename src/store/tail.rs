@@ -50,6 +50,8 @@ pub struct RowHead {
     pub id: Id,
     /// Whether its producer gave the id.
     pub is_own_id: bool,
+    /// Whether the value of `timestamp` is that time and nothing else.
+    pub is_own_time: bool,
 }
 
 /// An event as the store takes it.
@@ -78,6 +80,8 @@ pub struct Prepared<'a> {
     /// Whether its producer gave the id: a derived one may stand in the line as well.
     pub is_own_id: bool,
     pub time: i64,
+    /// Whether the value of `timestamp` is that time and nothing else.
+    pub is_own_time: bool,
     pub members: Members,
 }
 
@@ -89,12 +93,16 @@ impl<'a> NewEvent<'a> {
         let text = |place: Option<usize>| place.and_then(|place| values[place].as_str());
         let derived = self.seed.id(self.ordinal);
         let own = text(shape.id).and_then(|text| Id::parse(&text)).filter(|id| *id != derived);
-        let moment = text(shape.timestamp).and_then(|text| Moment::parse(&text));
+        let timestamp = text(shape.timestamp);
+        let moment = timestamp.as_deref().and_then(Moment::parse);
+        // White space around a time is no part of it, and yet of the value.
+        let is_own_time = moment.is_some() && timestamp.is_some_and(|text| text.trim() == text);
         Prepared {
             event: *self,
             id: own.unwrap_or(derived),
             is_own_id: own.is_some(),
             time: moment.map_or(self.received_at.0, |moment| moment.timestamp().0),
+            is_own_time,
             members,
         }
     }

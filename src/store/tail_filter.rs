@@ -8,7 +8,11 @@ use super::tail::TailChunk;
 use crate::event::Raw;
 use crate::query::request::Filter;
 use crate::query::{Expr, FieldTest};
+use crate::units::Timestamp;
 use crate::visibility::Visibility;
+
+/// The member by which events are ordered.
+const TIME: &str = "timestamp";
 
 /// A filter, ready for the chunks of a tail.
 pub enum TailPlan {
@@ -21,6 +25,8 @@ pub enum TailPlan {
     Field(Vec<usize>, Arc<FieldTest>),
     /// Whether a row has the member of which only that is kept.
     Present,
+    /// A test of the time by which rows are ordered, where that is a member of theirs.
+    Time(FieldTest),
     /// A column that has exactly this value.
     Equal(usize, String),
 }
@@ -72,6 +78,13 @@ impl TailPlan {
                     evaluate_column(column, |value| test.accepts(value), out);
                 }
             }
+            TailPlan::Time(test) => out.extend(chunk.rows.iter().map(|row| {
+                match test.accepts_time(Timestamp(row.time)).filter(|_| row.is_own_time) {
+                    Some(true) => YES,
+                    Some(false) => NO,
+                    None => MAYBE,
+                }
+            })),
             TailPlan::Present if chunk.columns.is_empty() => out.resize(len, MAYBE),
             TailPlan::Present => {
                 out.extend((0..len).map(|row| if chunk.columns.has_present(row) { YES } else { NO }));
@@ -93,6 +106,9 @@ fn field(test: FieldTest, visibility: &Visibility) -> TailPlan {
     }
     if test.is_of_presence() && test.name == PRESENT && test.canonical.is_none_or(|name| name == PRESENT) {
         return TailPlan::Present;
+    }
+    if test.name == TIME && test.canonical.is_none_or(|name| name == TIME) && test.times().is_some() {
+        return TailPlan::Time(test);
     }
     // A name that is not kept may be that of a member which counts first.
     let columns: Option<Vec<usize>> = names.into_iter().flatten().map(number_of).collect();

@@ -120,7 +120,7 @@ impl TailMemory {
     }
 
     fn enter_one(&mut self, prepared: &Prepared<'_>, walked: &Walked<'_>, shape: u32) {
-        let Prepared { event, id, is_own_id, time, members } = *prepared;
+        let Prepared { event, id, is_own_id, time, is_own_time, members } = *prepared;
         // Events of one origin come one after another.
         let seed = match self.open.rows.last() {
             Some(last) if self.seeds[last.seed as usize] == event.seed => last.seed,
@@ -130,7 +130,8 @@ impl TailMemory {
             }),
         };
         let received = event.received_at.0;
-        let head = RowHead { seq: event.seq, received, time, seed, ordinal: event.ordinal, id, is_own_id };
+        let ordinal = event.ordinal;
+        let head = RowHead { seq: event.seq, received, time, seed, ordinal, id, is_own_id, is_own_time };
         self.by_id.entry(id).or_insert(self.events as u32);
         if event.seq < IMPORTED {
             self.max_seq = self.max_seq.max(event.seq);

@@ -72,11 +72,16 @@ fn line_strategy() -> impl Strategy<Value = String> {
         Just("print('سلام دنیا')".to_owned()),
         "[a-cA-C \\n\"]{0,200}",
         Just("x = \"😀\" # İstanbul".to_owned()),
+        (0u32..30).prop_map(|n| format!("run_{} = {}{n}\nqty_{n:03} # 12345{n}", 150 + n, 160 + n)),
     ];
     let status = prop_oneof![Just("success"), Just("error"), Just("in_progress"), Just("lost")];
     let time = prop_oneof![
         3 => (0i64..200).prop_map(|s| Some(format!("2026-01-{:02}T{:02}:00:{:02}.{:03}Z", 1 + s % 5, s % 24, s % 60, s))),
         1 => Just(Some("2026-01-02T03:04:05Z".to_owned())),
+        1 => prop_oneof![
+            Just("2026-01-03"), Just(" 2026-01-03T01:02:03Z "), Just("2026-01-03T01:02:03+01:00"),
+            Just("2026-01-04 05:06:07,5"), Just("yesterday"), Just("2031-01-01T00:00:00Z"),
+        ].prop_map(|time| Some(time.to_owned())),
         1 => Just(None),
     ];
     let more = prop_oneof![
@@ -101,6 +106,10 @@ fn line_strategy() -> impl Strategy<Value = String> {
             3 => {
                 event.insert("error_message".into(), serde_json::Value::Null);
                 event.insert("session_id".into(), format!("s-{}", duration % 50).into());
+                event.insert(
+                    "trace".into(),
+                    format!("{:032x}", u128::from(duration % 50) * 0x1234_5678_9123_4567).into(),
+                );
                 event.insert("tags".into(), serde_json::json!(["A", "b"]));
             }
             _ => {
@@ -151,6 +160,11 @@ const QUERIES: &[&str] = &[
     "tags:a",
     "timestamp:>2026-01-03",
     "timestamp:2026-01-02",
+    "timestamp:>=2026-01-03T05:00:45Z",
+    "timestamp:[2026-01-02T02:00 TO 2026-01-04] -status:error",
+    "timestamp:<2026-01-02T03:04:05Z OR timestamp:>=2026-01-05",
+    "timestamp:>2030-01-01",
+    "received_at:<2030-01-01",
     "entity_type:ord*",
     "~\"a+b\"",
     "code:~\"print.*\\)\"",
@@ -164,6 +178,14 @@ const QUERIES: &[&str] = &[
     "has:nothing",
     "ab ca",
     "user_id:(ali OR reza)",
+    "12345",
+    "\"123451\" OR \"1600\"",
+    "-1234",
+    "code:12345 -code:\"_0\"",
+    "run_160",
+    "qty_01*3451",
+    "5678",
+    "trace:0000*234 OR qty_002",
     "error_message:null",
     "NOT (status:success OR user_id:ali)",
 ];
