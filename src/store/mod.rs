@@ -447,11 +447,11 @@ impl Inner {
 
     /// Adds the hashes of chunks that were loaded. Until a chunk has them, every search looks into it.
     fn index(&self) {
-        let (mut grams, mut nth) = (GramSet::default(), 0);
+        let (mut grams, mut nth) = (None::<GramSet>, 0);
         loop {
             let Some(chunk) = lock(&self.memory).full_chunk(nth) else { break };
             if chunk.hashes.is_empty() {
-                match tail_memory::indexed(&chunk, &mut grams) {
+                match tail_memory::indexed(&chunk, grams.get_or_insert_default()) {
                     Ok(indexed) => lock(&self.memory).put_indexed(nth, &chunk, indexed),
                     Err(error) => tracing::error!(%error, "newest events of the store cannot be indexed"),
                 }

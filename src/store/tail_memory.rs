@@ -22,7 +22,8 @@ use crate::varint::{put_varint, take_varint};
 pub struct TailMemory {
     closed: Vec<Arc<TailChunk>>,
     open: TailChunk,
-    grams: GramSet,
+    /// Of the open chunk. Its tables take a megabyte, so they are made when events arrive.
+    grams: Option<GramSet>,
     columns: Builder,
     shapes: Shapes,
     seeds: Vec<Seed>,
@@ -34,6 +35,8 @@ pub struct TailMemory {
     weight: usize,
     /// Whether chunks are closed without their hashes, which take most of the time.
     is_loading: bool,
+    /// Whether `grams` has nothing of the open chunk yet, since its events were loaded.
+    is_open_unindexed: bool,
 }
 
 impl TailMemory {
@@ -46,9 +49,7 @@ impl TailMemory {
                 unread.push(at);
             }
         }
-        memory.is_loading = false;
-        let open = memory.open.open_lines();
-        add_lines(&open, memory.open.rows.len(), &mut memory.grams);
+        (memory.is_loading, memory.is_open_unindexed) = (false, true);
         (memory, unread)
     }
 
@@ -100,6 +101,7 @@ impl TailMemory {
 
     /// Adds events that are on disk, with their lines as [`TailFile::append`] has compressed them.
     pub fn enter(&mut self, events: &[Prepared<'_>], walked: &Walked<'_>, segments: &[Segment]) -> io::Result<()> {
+        self.index_open();
         let (mut rest, mut segments) = (events, segments.iter());
         // The numbers of the write's shapes in this tail.
         let mut numbers = vec![None; walked.shapes.len()];
@@ -140,7 +142,7 @@ impl TailMemory {
         self.line_bytes += event.line.len();
         let (names, values) = (&walked.shape(members).members[..], walked.values(members));
         if !self.is_loading {
-            self.grams.add_event(names, values);
+            self.grams.get_or_insert_default().add_event(names, values);
         }
         self.columns.add_event(names, values);
         let derived = head.derived_id();
@@ -157,9 +159,17 @@ impl TailMemory {
         self.open.push(head, event.line);
     }
 
+    /// Adds the hashes of events of the open chunk that were loaded.
+    fn index_open(&mut self) {
+        if std::mem::take(&mut self.is_open_unindexed) {
+            let open = self.open.open_lines();
+            add_lines(&open, self.open.rows.len(), self.grams.get_or_insert_default());
+        }
+    }
+
     fn close_chunk(&mut self) -> io::Result<()> {
         let mut chunk = std::mem::take(&mut self.open);
-        let hashes = if self.is_loading { Hashes::default() } else { self.grams.take() };
+        let hashes = if self.is_loading { Hashes::default() } else { self.grams.get_or_insert_default().take() };
         chunk.close(hashes, self.columns.take())?;
         self.weight += chunk.weight();
         self.closed.push(Arc::new(chunk));
@@ -169,6 +179,7 @@ impl TailMemory {
     /// Every event so far, indexed: what a part is made of. The memory is empty afterwards.
     pub fn freeze(&mut self, number: u64, path: PathBuf) -> io::Result<Frozen> {
         if !self.open.rows.is_empty() {
+            self.index_open();
             self.close_chunk()?;
         }
         let memory = std::mem::take(self);
