@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench store [FILE]`; without a file it makes events of its own. `WEIR_BENCH_EVENTS` says how many are
 //! stored (1,000,000): the file is stored again, with other times, until there are so many. `WEIR_BENCH_KEEP` names a
-//! folder that is filled once and asked again. `WEIR_BENCH_ASK` names a part of the questions that are asked, of all. `WEIR_BENCH_COLD` asks some questions with nothing in the page cache, which
-//! takes root.
+//! folder that is filled once and asked again. `WEIR_BENCH_ASK` names a part of the questions that are asked, of all.
+//! `WEIR_BENCH_COLD` asks some questions with nothing in the page cache, which takes root.
 
 #[allow(dead_code, reason = "this bench uses its part")]
 mod workload;
@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir::component::{Check, Outputs, Transform};
+use weir::component::{Outputs, Transform};
 use weir::event::{Batch, Lines};
-use weir::query::Query;
 use weir::query::request::{AggregateRequest, CountLimit, Filter, GroupKey, PageRequest, Sort, Zone};
+use weir::query::{Check, Expr, Pattern, Query, Test};
 use weir::store::{NewEvent, Options, Store};
 use weir::transforms::normalize::Normalize;
 use weir::units::Timestamp;
@@ -45,6 +45,7 @@ fn main() {
         store.weight() >> 20
     );
     ask(&store);
+    ask_drawn(&store);
     drop(store);
     if std::env::var_os("WEIR_BENCH_COLD").is_some() {
         ask_cold(&dir);
@@ -115,7 +116,7 @@ fn shift(line: &[u8], round: u64) -> Vec<u8> {
 }
 
 fn build() -> Normalize {
-    let mut check = Check::new("bench", "/nowhere", true);
+    let mut check = weir::component::Check::new("bench", "/nowhere", true);
     Normalize::build(Default::default(), &mut check).expect("it is built")
 }
 
@@ -166,6 +167,11 @@ fn ask(store: &Store) {
     let mut recent = filter("user_id:user_142");
     recent.from = Some(Timestamp(newest - 2 * DAY));
     page(store, "user_id:user_142 in two days", recent);
+    let day_of = |time: i64| Timestamp(time).to_string()[..10].to_owned();
+    let since = format!("timestamp:>={}", day_of(newest - DAY));
+    page(store, "timestamp of the last day", filter(&since));
+    page(store, "timestamp before the first day", filter("timestamp:<2001-01-01"));
+    count(store, "count of timestamp of the last day", filter(&since), CountLimit::UpTo(100_000));
     count(store, "count of everything", filter(""), CountLimit::Exact);
     count(store, "count of one user", filter("user_id:user_142"), CountLimit::UpTo(100_000));
     count(store, "count of a word up to 100,000", filter("import"), CountLimit::UpTo(100_000));
@@ -202,6 +208,112 @@ fn ask(store: &Store) {
     });
     let id = weir::event::Id::parse(&last.id).expect("an id");
     measure("one event by id", || usize::from(store.snapshot().by_id(id, &everything()).expect("read").is_some()));
+}
+
+/// Texts drawn by lot, each asked once: what nobody has asked before.
+fn ask_drawn(store: &Store) {
+    println!("{:>44} {:>8} {:>8} {:>8} {:>8} {:>6}", "a hundred drawn", "p50 ms", "p95 ms", "most", "CPU ms", "found");
+    let lot = &mut Lot(0x9E37_79B9_7F4A_7C15);
+    let seqs: Vec<(u64, u64)> = store.snapshot().places().iter().map(|place| place.seqs()).collect();
+    let code = |lot: &mut Lot| {
+        let (first, last) = seqs[lot.below(seqs.len() as u64) as usize];
+        let row = store.snapshot().by_seq(lot.between(first, last), &everything()).expect("it is read");
+        let line = String::from_utf8(row.map_or_else(Vec::new, |row| row.line)).expect("lines are text");
+        let code: String = line.split("\"code\":\"").nth(1).unwrap_or("import numpy").chars().take(400).collect();
+        code.split("\",\"").next().unwrap_or_default().replace("\\n", "\n").replace("\\\"", "\"")
+    };
+    let piece = |lot: &mut Lot, least: u64, most: u64| loop {
+        let text: Vec<char> = code(lot).chars().collect();
+        let len = lot.between(least, most) as usize;
+        if text.len() > len {
+            let from = lot.below((text.len() - len) as u64) as usize;
+            break text[from..from + len].iter().collect::<String>();
+        }
+    };
+    /// The digits behind a word are other ones.
+    fn renumbered(lot: &mut Lot, text: &str, digits: u64) -> Option<String> {
+        let is_word =
+            |at: usize| text[..at].bytes().rev().take(4).filter(|b| b.is_ascii_lowercase() || *b == b'_').count() == 4;
+        let at = text.bytes().zip(0..).find(|(b, at)| b.is_ascii_digit() && is_word(*at))?.1;
+        Some(format!("{}{}", &text[at - 4..at], lot.text("0123456789", digits)))
+    }
+    let all = "abcdefghijklmnopqrstuvwxyz0123456789_.";
+    let numbered = |lot: &mut Lot, digits: u64| loop {
+        let text = code(lot);
+        if let Some(found) = text.is_ascii().then(|| renumbered(lot, &text, digits)).flatten() {
+            break found;
+        }
+    };
+    drawn(store, lot, "three characters", &|lot| lot.text(all, 3));
+    drawn(store, lot, "three letters", &|lot| lot.text(&all[..26], 3));
+    drawn(store, lot, "six to twelve characters", &|lot| (lot.between(6, 12), lot.text(all, 12)).cut());
+    drawn(store, lot, "three or four digits", &|lot| (lot.between(3, 4), lot.text("0123456789", 4)).cut());
+    drawn(store, lot, "five to eight digits", &|lot| (lot.between(5, 8), lot.text("0123456789", 8)).cut());
+    drawn(store, lot, "five to eight hexadecimal digits", &|lot| {
+        (lot.between(5, 8), lot.text("0123456789abcdef", 8)).cut()
+    });
+    drawn(store, lot, "a word and three digits", &|lot| numbered(lot, 3));
+    drawn(store, lot, "a word and four digits", &|lot| numbered(lot, 4));
+    drawn(store, lot, "pieces of the texts", &|lot| piece(lot, 3, 24));
+    drawn(store, lot, "such pieces with another character", &|lot| {
+        let mut text: Vec<char> = piece(lot, 4, 24).chars().collect();
+        let at = lot.below(text.len() as u64) as usize;
+        text[at] = lot.text(all, 1).chars().next().unwrap_or('x');
+        text.into_iter().collect()
+    });
+}
+
+fn drawn(store: &Store, lot: &mut Lot, label: &str, draw: &dyn Fn(&mut Lot) -> String) {
+    if std::env::var("WEIR_BENCH_ASK").is_ok_and(|wanted| !label.contains(&wanted)) {
+        return;
+    }
+    let texts: Vec<String> = (0..100).map(|_| draw(lot)).collect();
+    let (mut times, mut found, cpu) = (Vec::with_capacity(100), 0, cpu_seconds());
+    for text in &texts {
+        let test = Test { field: None, check: Check::Is(Pattern::text(text)) };
+        let filter = Filter { query: Some(Arc::new(Query::of(Expr::Test(test)))), ..Filter::default() };
+        let start = Instant::now();
+        let page = store.snapshot().page(&request(filter), &everything()).expect("a page");
+        times.push((start.elapsed().as_secs_f64() * 1e3, text));
+        found += usize::from(!page.rows.is_empty());
+    }
+    let cpu = (cpu_seconds() - cpu) * 1e3 / 100.0;
+    times.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (median, p95, most) = (times[50].0, times[95].0, times[99].0);
+    println!("{label:>44} {median:>8.2} {p95:>8.2} {most:>8.2} {cpu:>8.2} {found:>6}  {:?}", times[99].1);
+}
+
+/// Numbers that are the same in each run.
+struct Lot(u64);
+
+impl Lot {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end.max(1)
+    }
+
+    fn between(&mut self, least: u64, most: u64) -> u64 {
+        least + self.below(most - least + 1)
+    }
+
+    fn text(&mut self, of: &str, len: u64) -> String {
+        let of: Vec<char> = of.chars().collect();
+        (0..len).map(|_| of[self.below(of.len() as u64) as usize]).collect()
+    }
+}
+
+/// A text and how much of it is meant.
+trait Cut {
+    fn cut(self) -> String;
+}
+
+impl Cut for (u64, String) {
+    fn cut(mut self) -> String {
+        self.1.truncate(self.0 as usize);
+        self.1
+    }
 }
 
 /// The first question after a start with an empty page cache; opening the store is not counted.

@@ -4,18 +4,22 @@ use std::io;
 use std::sync::Arc;
 
 use super::bits::{CHUNK, Packed};
+use super::chunks::ChunkSet;
+use super::grams::is_unsearched;
 use super::layout::{Encoding, Section};
 use super::part::{Part, TextCursor};
-use super::plan::{MAYBE, NO, YES};
+use super::plan::{MAYBE, NO, YES, is_among};
 use super::split::WHOLE;
 use super::text::Texts;
-use super::value::UUID_BYTES;
+use super::value::{UUID_BYTES, time_bytes, write_uuid};
 use crate::event::Raw;
 use crate::query::AnywhereTest;
 
 pub struct Anywhere {
     test: AnywhereTest,
     columns: Vec<Column>,
+    /// The chunks that may have it in texts of plain columns, where others are known not to.
+    text_chunks: Option<ChunkSet>,
 }
 
 struct Column {
@@ -24,6 +28,8 @@ struct Column {
     /// For each shape, whether it has the member.
     in_shape: Vec<bool>,
     values: Values,
+    /// Whether it has no identifiers, and what is searched in it is looked for by substrings.
+    is_plain: bool,
 }
 
 enum Values {
@@ -33,11 +39,13 @@ enum Values {
     Rows(Vec<u32>),
     /// The number among the text columns.
     Text(usize),
+    /// UUIDs, none of which is an exception.
+    Uuids(Arc<Vec<u8>>),
     Each,
 }
 
 impl Anywhere {
-    pub fn new(part: &Part, test: AnywhereTest) -> io::Result<Anywhere> {
+    pub fn new(part: &Part, test: AnywhereTest, text_chunks: Option<ChunkSet>) -> io::Result<Anywhere> {
         let mut columns = Vec::new();
         // The first column is that of lines kept whole.
         for (nth, described) in part.meta.columns.iter().enumerate().skip(1) {
@@ -49,7 +57,9 @@ impl Anywhere {
                     test.may_accept(|byte| bytes.has(byte))
                 }
                 Encoding::Number { .. } => false,
-                Encoding::Time { .. } | Encoding::SameTime { .. } => test.may_accept(is_of_time),
+                Encoding::Time { digits } | Encoding::SameTime { digits } => {
+                    test.may_accept(is_of_time) && test.may_accept_text(&described.name, time_bytes(digits))
+                }
                 // Nobody knows a part of an event's own id.
                 Encoding::Uuid | Encoding::DerivedId => {
                     test.may_accept(is_of_uuid) && test.may_accept_text(&described.name, UUID_BYTES)
@@ -59,25 +69,47 @@ impl Anywhere {
                 Encoding::Text => Values::Text(part.text_number(column)),
                 Encoding::Dictionary if !may_accept => Values::Rows(Vec::new()),
                 Encoding::Dictionary => codes(part, column, &described.name, &test)?,
+                Encoding::Uuid if may_accept && part.exceptions(column)?.is_empty() => {
+                    Values::Uuids(part.uuids(column)?)
+                }
                 _ if may_accept => Values::Each,
                 _ => Values::Rows(part.exceptions(column)?.rows_where(|value| test.accepts(&described.name, value))),
             };
             let is_in_vain = match &values {
-                Values::Codes(_, accepted) => !accepted.contains(&true),
                 Values::Rows(rows) => rows.is_empty(),
-                Values::Text(_) | Values::Each => false,
+                Values::Codes(..) | Values::Text(_) | Values::Uuids(_) | Values::Each => false,
             };
             if !is_in_vain {
-                let in_shape = part.in_shape(column);
-                columns.push(Column { column, name: described.name.clone(), in_shape, values });
+                let (name, in_shape) = (described.name.clone(), part.in_shape(column));
+                let is_time = matches!(described.encoding, Encoding::Time { .. } | Encoding::SameTime { .. });
+                let is_plain = (described.has_no_identifier || is_time) && !is_unsearched(name.as_bytes());
+                columns.push(Column { column, name, in_shape, values, is_plain });
             }
         }
-        Ok(Anywhere { test, columns })
+        Ok(Anywhere { test, columns, text_chunks })
     }
 
     /// Whether some rows can only be told by their texts.
     pub fn is_open(&self) -> bool {
-        self.columns.iter().any(|column| matches!(column.values, Values::Text(_) | Values::Each))
+        self.columns.iter().any(|column| matches!(column.values, Values::Text(_) | Values::Uuids(_) | Values::Each))
+    }
+
+    /// Whether a column of texts or times may have it in this chunk.
+    fn searches(&self, column: &Column, chunk: usize) -> bool {
+        !column.is_plain || is_among(self.text_chunks.as_ref(), chunk)
+    }
+
+    /// Whether texts of a chunk that are looked at together may show that no row is accepted.
+    pub fn is_told_by_texts(&self, chunk: usize) -> bool {
+        self.columns.iter().any(|column| matches!(column.values, Values::Text(_)) && self.searches(column, chunk))
+    }
+
+    /// Whether one of the UUIDs of a chunk may be accepted: all together are looked through at once.
+    fn may_accept_uuids(&self, all: &[u8], chunk: usize) -> bool {
+        let of_chunk = all.as_chunks::<16>().0.iter().skip(chunk * CHUNK).take(CHUNK);
+        let mut texts = Vec::with_capacity(CHUNK * (UUID_BYTES + 2));
+        of_chunk.for_each(|bits| write_uuid(u128::from_le_bytes(*bits), &mut texts));
+        self.test.may_accept_within(&texts)
     }
 
     pub fn evaluate(&self, chunk: usize, shapes: &[i64], scratch: &mut Vec<i64>, out: &mut Vec<u8>) {
@@ -100,7 +132,9 @@ impl Anywhere {
                     let within = rows[from..].iter().take_while(|row| **row < first + CHUNK as u32);
                     within.for_each(|row| out[(row - first) as usize] = YES);
                 }
-                Values::Text(_) | Values::Each => {
+                Values::Text(_) | Values::Each if !self.searches(column, chunk) => {}
+                Values::Uuids(all) if !self.may_accept_uuids(all, chunk) => {}
+                Values::Text(_) | Values::Uuids(_) | Values::Each => {
                     for (out, shape) in out.iter_mut().zip(shapes).filter(|(out, _)| **out == NO) {
                         if has(*shape) {
                             *out = MAYBE;
@@ -115,7 +149,7 @@ impl Anywhere {
     pub fn may_accept_within(&self, texts: &Texts, is_told: bool) -> bool {
         self.columns.iter().any(|column| match &column.values {
             Values::Text(text) => self.test.may_accept_within(texts.column(*text)),
-            Values::Each => true,
+            Values::Uuids(_) | Values::Each => true,
             Values::Codes(..) | Values::Rows(_) => !is_told,
         })
     }
@@ -129,8 +163,9 @@ impl Anywhere {
                     code > 0 && accepted.get(code as usize - 1).copied().unwrap_or(false)
                 }
                 Values::Rows(rows) => rows.binary_search(&(row as u32)).is_ok(),
+                Values::Text(_) | Values::Each if !self.searches(column, row / CHUNK) => false,
                 Values::Text(text) => self.test.accepts(&column.name, Raw::valid(part.text_at(cursor, row, *text)?)),
-                Values::Each => part
+                Values::Uuids(_) | Values::Each => part
                     .value(row, column.column)?
                     .is_some_and(|value| self.test.accepts(&column.name, Raw::valid(&value))),
             };
@@ -144,9 +179,15 @@ impl Anywhere {
 
 fn codes(part: &Part, column: u32, name: &str, test: &AnywhereTest) -> io::Result<Values> {
     let dictionary = part.dictionary(column)?;
+    if !test.may_accept_within(dictionary.all()) {
+        return Ok(Values::Rows(Vec::new()));
+    }
     let accepts = |code: i64| dictionary.get(code).is_some_and(|value| test.accepts(name, Raw::valid(value)));
-    let accepted = (1..=dictionary.len() as i64).map(accepts).collect();
-    Ok(Values::Codes(part.packed(Section::Codes, column)?, accepted))
+    let accepted: Vec<bool> = (1..=dictionary.len() as i64).map(accepts).collect();
+    match accepted.contains(&true) {
+        true => Ok(Values::Codes(part.packed(Section::Codes, column)?, accepted)),
+        false => Ok(Values::Rows(Vec::new())),
+    }
 }
 
 /// Bytes of a canonical time, in lower case as patterns are.
@@ -225,6 +266,38 @@ mod tests {
         for event in [&events[4710], &events[76]] {
             let row = store.snapshot().by_seq(event.seq, &all()).expect("read").expect("it is there");
             assert_eq!(String::from_utf8(row.line).expect("text"), event.line);
+        }
+    }
+    #[test]
+    fn digits_that_identifiers_alone_may_have_open_no_texts() {
+        let folder = Folder::new();
+        let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        let session = |n: u64| format!("{:016x}", (n % 300).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1 << 63);
+        let events: Vec<Stored> = (1..=16_000)
+            .map(|n| {
+                let line = format!(
+                    r#"{{"timestamp":"{TIME}","session_id":"{}","status":"ok","code":"x = {n} # {}"}}"#,
+                    session(n),
+                    "a text that is long enough to be kept as one, since no dictionary has room".repeat(2)
+                );
+                plain(n, &line)
+            })
+            .collect();
+        store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("they are stored");
+        store.seal_now().expect("a part is made");
+        let part = store.snapshot().parts[0].clone();
+        let described = |name: &str| part.column(name).map(|(_, column)| (column.encoding, column.has_no_identifier));
+        assert_eq!(described("session_id"), Some((Encoding::Dictionary, false)));
+        assert_eq!(described("code"), Some((Encoding::Text, true)));
+        // In every chunk, and in none of its other texts.
+        let needle = session(77)[3..10].to_owned();
+        for query in [needle.clone(), format!("\"{needle}\" status:ok"), format!("\"{needle}\" OR \"absent text\"")] {
+            let filter = filter(&query);
+            let parsed = filter.query.clone().expect("a query");
+            let wanted = events.iter().filter(|event| parsed.matches_line(Raw::valid(event.line.as_bytes()))).count();
+            let found = store.snapshot().count(&filter, &all(), CountLimit::UpTo(100_000), later()).expect("a count");
+            assert!(wanted > 50, "{query}");
+            assert_eq!((found.count, found.is_at_least), (wanted as u64, false), "{query}");
         }
     }
 }

@@ -7,11 +7,13 @@ use super::chunks::ChunkSet;
 use super::grams::{
     Hashes, grams_of, has_term, is_counted, is_unsearched, may_be_random, number_term, numbers_of, present, term,
 };
+use super::numbers::Number;
 use crate::query::{Check, Expr, FieldTest, Pattern, Test};
 use crate::visibility::Visibility;
 
-/// The most hashes of one text that are asked for: more tell little more.
-const MAX_GRAMS: usize = 12;
+/// The most hashes of one text that are asked for. One that is left out may be the only one that few chunks have, and
+/// looking stops where no chunk is left.
+const MAX_GRAMS: usize = 48;
 
 /// What a chunk must have, as a formula over hashes.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,8 +23,8 @@ pub enum Needs {
     Hash(u32),
     /// A substring of a random identifier.
     Loose(u32),
-    /// A number behind a character, in any text but a random identifier.
-    Number(u16),
+    /// A number in any text but a random identifier.
+    Number(Number),
     /// The whole text of a member of which nearly each event has another.
     Unique(Unique),
     All(Vec<Needs>),
@@ -42,7 +44,7 @@ pub trait Index {
     fn hash(&mut self, hash: u32) -> io::Result<ChunkSet>;
     fn loose(&mut self, hash: u32) -> io::Result<ChunkSet>;
     /// Those of some chunks that may have a number.
-    fn number(&mut self, number: u16, within: &ChunkSet) -> io::Result<ChunkSet>;
+    fn number(&mut self, number: Number, within: &ChunkSet) -> io::Result<ChunkSet>;
     /// Those where a member may be a text.
     fn unique(&mut self, unique: &Unique) -> io::Result<ChunkSet>;
 }
@@ -92,6 +94,21 @@ fn of_expr(expr: &Expr) -> Needs {
     }
 }
 
+/// Whether a test may be true of a random identifier.
+pub fn may_be_of_identifier(test: &Test) -> bool {
+    matches!(&test.check, Check::Is(pattern) if pattern.0.iter().all(|part| may_be_random(part)))
+}
+
+/// What every chunk has in which this is true of a text that is no random identifier and has none within, of a member that
+/// is searched by its substrings.
+pub fn of_plain_texts(test: &Test) -> Needs {
+    match (&test.check, FieldTest::new(test)) {
+        (Check::Is(pattern), None) => of_plain_text(pattern),
+        (Check::Is(pattern), Some(field)) if field.is_contained() && field.rest.is_empty() => of_plain_text(pattern),
+        _ => Needs::Anything,
+    }
+}
+
 fn of_test(test: &Test) -> Needs {
     let Some(field) = FieldTest::new(test) else {
         return match &test.check {
@@ -128,6 +145,9 @@ fn of_value(pattern: &Pattern, field: &FieldTest, names: &[&str]) -> Needs {
             of_text(pattern)
         };
     };
+    if field.is_contained() {
+        return of_text(pattern);
+    }
     // A number is compared by its value and a day by its hours: only plain texts have one spelling.
     let number = text.parse::<f64>().ok().filter(|_| is_number(text));
     let is_time = text.len() >= 10 && text.starts_with(|c: char| c.is_ascii_digit());
@@ -144,7 +164,7 @@ fn of_value(pattern: &Pattern, field: &FieldTest, names: &[&str]) -> Needs {
     if is_time {
         return Needs::Anything;
     }
-    if field.is_contained() || !field.rest.is_empty() {
+    if !field.rest.is_empty() {
         // Strings alone have substrings; `true` and `null` below an object have none.
         let is_word = matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "null" | "");
         return if is_word { Needs::Anything } else { of_text(pattern) };
@@ -158,20 +178,27 @@ fn of_value(pattern: &Pattern, field: &FieldTest, names: &[&str]) -> Needs {
 /// All substrings are in one string, which is a random identifier or none: those of a text that no such identifier can
 /// contain are not looked for among the many of identifiers, where four digits are in nearly every chunk.
 fn of_text(pattern: &Pattern) -> Needs {
-    let grams: Vec<u32> = pattern.0.iter().flat_map(|part| some_of(grams_of(part))).collect();
-    // Numbers come last: they are looked for only in chunks that have all the rest.
-    let numbers = pattern.0.iter().flat_map(|part| numbers_of(part)).map(Needs::Number);
-    let of_text = all(grams.iter().copied().map(Needs::Hash).chain(numbers).collect());
+    let plain = of_plain_text(pattern);
     if pattern.0.iter().all(|part| may_be_random(part)) {
-        any(vec![of_text, all(grams.iter().copied().map(Needs::Loose).collect())])
+        any(vec![plain, all(some_grams_of(pattern).map(Needs::Loose).collect())])
     } else {
-        of_text
+        plain
     }
 }
 
+fn of_plain_text(pattern: &Pattern) -> Needs {
+    // Numbers come last: they are looked for only in chunks that have all the rest.
+    let numbers = pattern.0.iter().flat_map(|part| numbers_of(part)).map(Needs::Number);
+    all(some_grams_of(pattern).map(Needs::Hash).chain(numbers).collect())
+}
+
+fn some_grams_of(pattern: &Pattern) -> impl Iterator<Item = u32> {
+    pattern.0.iter().flat_map(|part| some_of(grams_of(part)))
+}
+
 fn some_of(grams: Vec<u32>) -> impl Iterator<Item = u32> {
-    let step = grams.len().div_ceil(MAX_GRAMS).max(1);
-    grams.into_iter().step_by(step)
+    let (len, asked) = (grams.len(), grams.len().min(MAX_GRAMS));
+    (0..asked).map(move |nth| grams[nth * len / asked])
 }
 
 impl Needs {
@@ -216,7 +243,7 @@ impl Needs {
             Needs::Anything => true,
             Needs::Hash(hash) => hashes.exact.contains(*hash),
             Needs::Loose(hash) => hashes.loose.contains(*hash),
-            Needs::Number(number) => hashes.numbers.contains(*number),
+            Needs::Number(number) => hashes.has_number(*number),
             Needs::Unique(unique) => hashes.exact.contains(unique.hash),
             Needs::All(parts) => parts.iter().all(|part| part.is_in(hashes)),
             Needs::Any(parts) => parts.iter().any(|part| part.is_in(hashes)),
@@ -246,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_matches_is_among_the_candidates_and_most_else_is_not() {
-        let line = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","timestamp":"2026-01-02T03:04:05Z","username":"Ali","status":"error","status_code":500,"code":"import os\nprint('سلام')","metadata":{"new_status":"SHIPPED","n":5,"ok":true},"tags":["X"]}"#;
+        let line = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","timestamp":"2026-01-02T03:04:05Z","username":"Ali","status":"error","status_code":500,"code":"import os\nprint('سلام', 500, True)","metadata":{"new_status":"SHIPPED","n":5,"ok":true},"tags":["X"]}"#;
         for query in [
             "status:error",
             "user_id:ali",
@@ -268,6 +295,8 @@ mod tests {
             "~\"impo.t\"",
             "id:0190163d*",
             "cod*",
+            "code:500",
+            "code:true",
         ] {
             let (candidate, matches) = may_match(query, line);
             assert!(candidate || !matches, "{query}");

@@ -94,8 +94,12 @@ fn as_format_1(path: &std::path::Path) {
             | layout::Section::PostingsLists
             | layout::Section::Summary
             | layout::Section::ValueSums
-            | layout::Section::NumberIndex
-            | layout::Section::NumberLists => {}
+            | layout::Section::ValueTops
+            | layout::Section::ChunkTops
+            | layout::Section::WordNumberIndex
+            | layout::Section::WordNumberLists
+            | layout::Section::RunIndex
+            | layout::Section::RunLists => {}
             layout::Section::TextDictionary => {
                 writer
                     .section(section, column, &seal::expanded(&bytes, &mut zstd::zstd_safe::DCtx::create()).unwrap())
@@ -117,14 +121,51 @@ fn as_format_1(path: &std::path::Path) {
     std::fs::rename(path.with_extension("old"), path).unwrap();
 }
 
+/// The same part as earlier builds of format 4 wrote it: without greatest durations, with numbers behind characters alone,
+/// and without what is known of identifiers.
+fn as_earlier_format_4(path: &std::path::Path, events: &[Stored]) {
+    let mut bits = numbers::NumberBits::default();
+    events.iter().for_each(|event| bits.add(&event.line.chars().map(u32::from).collect::<Vec<_>>()));
+    let [behind, _] = bits.take();
+    let (index, lists) = numbers::encode(&[&behind], numbers::BITS);
+    let file = layout::PartFile::open(path).unwrap();
+    let mut writer = layout::PartWriter::create(&Disk::default(), &path.with_extension("old")).unwrap();
+    for (section, column) in file.sections() {
+        let bytes = file.section(section, column).unwrap();
+        match section {
+            layout::Section::ValueTops
+            | layout::Section::ChunkTops
+            | layout::Section::RunIndex
+            | layout::Section::RunLists => {}
+            layout::Section::WordNumberIndex => writer.section(layout::Section::NumberIndex, column, &index).unwrap(),
+            layout::Section::WordNumberLists => writer.section(layout::Section::NumberLists, column, &lists).unwrap(),
+            // There is one chunk, in units of either size.
+            _ if column == layout::LOOSE.0 && format!("{section:?}").starts_with("Postings") => {
+                writer.section(section, layout::EARLIER_LOOSE.0, &bytes).unwrap();
+            }
+            layout::Section::Meta => {
+                let mut meta: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                for column in meta["columns"].as_array_mut().unwrap() {
+                    column.as_object_mut().unwrap().remove("has_no_identifier");
+                }
+                writer.section(section, column, meta.to_string().as_bytes()).unwrap();
+            }
+            _ => writer.section(section, column, &bytes).unwrap(),
+        }
+    }
+    writer.finish().unwrap();
+    std::fs::rename(path.with_extension("old"), path).unwrap();
+}
+
 #[test]
 fn parts_of_earlier_builds_answer_as_before() {
     let folder = Folder::new();
     let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
     let line = |n: u64| {
         format!(
-            "{{\"user_id\":\"ali\",\"status\":\"{}\",\"duration_ms\":{n},\"code\":\"import pandas as pd # {n}\"}}",
-            if n.is_multiple_of(3) { "error" } else { "success" }
+            "{{\"user_id\":\"ali\",\"status\":\"{}\",\"duration_ms\":{n},\"trace\":\"{:032x}\",\"code\":\"import pandas as pd # run_1{n:02} 12345{n}\"}}",
+            if n.is_multiple_of(3) { "error" } else { "success" },
+            u128::from(n) * 0x1234_5678_9123_4567,
         )
     };
     let events: Vec<Stored> = (1..=90).map(|n| plain(n, &line(n))).collect();
@@ -136,6 +177,10 @@ fn parts_of_earlier_builds_answer_as_before() {
     check(&store, &events);
     let more: Vec<Stored> = (91..=120).map(|n| plain(n, &line(n))).collect();
     fill(&store, &more, 30, 1);
+    drop(store);
+    as_earlier_format_4(&folder.0.join(layout::part_name(2, 0)), &more);
+    let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    assert_eq!((report.events, report.damaged.len()), (120, 0));
     check(&store, &[events, more].concat());
 }
 
@@ -206,8 +251,8 @@ fn any_bytes_in_a_section_are_read_or_refused() {
     let events: Vec<Stored> = (1..=300)
         .map(|n| {
             let line = format!(
-                "{{\"id\":\"0190163d-8694-739b-aea5-{n:012x}\",\"status\":\"ok\",\"session_id\":\"{:032x}\",\"duration_ms\":{}.5,\"code\":\"print({n}) text\"}}",
-                n % 7, n
+                "{{\"id\":\"0190163d-8694-739b-aea5-{n:012x}\",\"status\":\"ok\",\"user_id\":\"u{}\",\"session_id\":\"{:032x}\",\"duration_ms\":{}.5,\"code\":\"print({n}) text_{n:05}\"}}",
+                n % 3, n % 7, n
             );
             plain(n, &line)
         })
@@ -245,7 +290,7 @@ fn any_bytes_in_a_section_are_read_or_refused() {
         writer.finish().unwrap();
         let Ok((store, _)) = Store::open(&Options::new(&folder.0)) else { continue };
         let snapshot = store.snapshot();
-        for query in ["", "print", "status:ok", "duration_ms:>100", "session_id:0*", "-code:zzz"] {
+        for query in ["", "print", "status:ok", "duration_ms:>100", "session_id:0*", "-code:zzz", "text_001", "00123"] {
             let request = PageRequest {
                 filter: filter(query),
                 sort: Sort::Time,
@@ -258,14 +303,18 @@ fn any_bytes_in_a_section_are_read_or_refused() {
             };
             let _ = snapshot.page(&request, &all());
             let _ = snapshot.count(&filter(query), &all(), CountLimit::Exact, later());
-            let groups = AggregateRequest {
-                filter: filter(query),
-                group_by: vec![GroupKey::Field(vec!["status".into()]), GroupKey::Day(Zone::default())],
-                with_percentiles: false,
-                max_groups: 100,
-                deadline: later(),
-            };
-            let _ = snapshot.aggregate(&groups, &all());
+            let field = |name: &str| GroupKey::Field(vec![name.to_owned()]);
+            let day = GroupKey::Day(Zone::default());
+            for group_by in [vec![field("status"), day], vec![field("user_id")], vec![]] {
+                let groups = AggregateRequest {
+                    filter: filter(query),
+                    group_by,
+                    with_percentiles: query != "print",
+                    max_groups: 100,
+                    deadline: later(),
+                };
+                let _ = snapshot.aggregate(&groups, &all());
+            }
         }
         let _ = snapshot.by_id(events[7].event().prepare(&mut Walked::default()).id, &all());
         let _ = snapshot.by_seq(9, &all());

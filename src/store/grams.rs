@@ -7,7 +7,7 @@
 use super::hash_list::{HASH_BITS, HashBits, HashList};
 use super::hashing::Seeded;
 use super::members::Member;
-use super::numbers::{NumberBits, NumberList, number_at};
+use super::numbers::{Number, NumberBits, NumberList, numbers_in};
 use crate::event::{Kind, Raw};
 
 /// Values longer than this have no hash as the value of a field; their substrings have.
@@ -38,13 +38,22 @@ pub struct Hashes {
     pub exact: HashList,
     /// Substrings of random identifiers.
     pub loose: HashList,
-    /// Numbers behind a character, of all other texts.
+    /// Numbers behind characters and words, of all other texts.
     pub numbers: NumberList,
+    /// Parts of long numbers of these.
+    pub runs: NumberList,
 }
 
 impl Hashes {
     pub fn is_empty(&self) -> bool {
         self.exact.len() == 0 && self.loose.len() == 0
+    }
+
+    pub fn has_number(&self, number: Number) -> bool {
+        match number {
+            Number::Behind(number) | Number::Word(number) => self.numbers.contains(number),
+            Number::Run(number) => self.runs.contains(number),
+        }
     }
 
     #[cfg(test)]
@@ -53,7 +62,7 @@ impl Hashes {
     }
 
     pub fn weight(&self) -> usize {
-        self.exact.weight() + self.loose.weight() + self.numbers.weight()
+        self.exact.weight() + self.loose.weight() + self.numbers.weight() + self.runs.weight()
     }
 }
 
@@ -256,7 +265,8 @@ impl GramSet {
         let loose = if self.has_loose { self.loose.take(self.before.1) } else { HashList::default() };
         (self.before, self.has_loose) = ((exact.len(), loose.len()), false);
         self.chunk += 1;
-        Hashes { exact, loose, numbers: self.numbers.take() }
+        let [numbers, runs] = self.numbers.take();
+        Hashes { exact, loose, numbers, runs }
     }
 }
 
@@ -270,6 +280,16 @@ fn line_end(text: &[u8]) -> usize {
         }
     }
     text.len()
+}
+
+/// Whether a value is a random identifier, or has one somewhere within.
+pub fn has_identifier(value: Raw<'_>) -> bool {
+    match value.kind() {
+        Kind::String => value.inside().is_some_and(is_random),
+        Kind::Array => value.elements().any(has_identifier),
+        Kind::Object => value.members().any(|(_, member)| has_identifier(member)),
+        Kind::Null | Kind::Bool | Kind::Number => false,
+    }
 }
 
 /// Whether a string is a random identifier: a UUID, a hash, a trace id.
@@ -310,11 +330,11 @@ pub fn grams_of(text: &str) -> Vec<u32> {
     grams
 }
 
-/// The numbers behind a character that each chunk must have which contains this text.
-pub fn numbers_of(text: &str) -> Vec<u16> {
+/// The numbers that each chunk must have which contains this text.
+pub fn numbers_of(text: &str) -> Vec<Number> {
     let mut folded = Vec::with_capacity(text.len());
     text.chars().for_each(|c| push_folded(c, &mut folded));
-    let mut numbers: Vec<u16> = (0..folded.len()).filter_map(|at| number_at(&folded[at..])).collect();
+    let mut numbers = numbers_in(&folded);
     numbers.sort_unstable();
     numbers.dedup();
     numbers

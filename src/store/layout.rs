@@ -6,7 +6,7 @@
 //! - It begins with [`MAGIC`]. It ends with the table of sections (kind, column, offset, length, CRC-32C of the section)
 //!   and a trailer of 24 bytes: length of the table, its CRC-32C, the number of sections, [`MAGIC`] again.
 //! - Sections with a checksum of their own for each block ([`Section::Text`], [`Section::PostingsGroups`], [`Section::PostingsLists`],
-//!   [`Section::NumberLists`]) are read in parts; all others are read whole and checked against the table.
+//!   [`Section::NumberLists`], [`Section::WordNumberLists`], [`Section::RunLists`]) are read in parts; all others are read whole and checked against the table.
 //! - A row is an event. Rows are in the order of their `seq`. A *shape* is the text around the values of an event's
 //!   members, so that shape and values together are the line, byte for byte. Shape 0 is a line kept whole.
 //! - A column holds the values of one member name. How they are encoded is chosen for each part ([`Encoding`]); a value
@@ -36,10 +36,10 @@ pub const VERSION: u32 = 4;
 pub const VERSION_OF_POSTINGS: u32 = 2;
 /// The first format with [`Section::ValueSums`].
 pub const VERSION_OF_VALUE_SUMS: u32 = 4;
-/// The column under which postings of random identifiers stand.
-pub const LOOSE: usize = 1;
-/// Chunks of one unit of theirs.
-pub const UNIT_CHUNKS: usize = 4;
+/// The column under which postings of random identifiers stand, and the chunks of one unit of theirs.
+pub const LOOSE: (usize, usize) = (2, 8);
+/// The same in older parts.
+pub const EARLIER_LOOSE: (usize, usize) = (1, 4);
 const ENTRY: usize = 24;
 const TRAILER: usize = 24;
 
@@ -73,8 +73,7 @@ pub enum Section {
     Seeds = 21,
     /// Ids that producers gave, as a bloom filter.
     Bloom = 22,
-    /// 19 and 20 were the postings of format 1. Column [`LOOSE`] has those of random identifiers, for units of
-    /// [`UNIT_CHUNKS`] chunks.
+    /// 19 and 20 were the postings of format 1. Column [`LOOSE`] has those of random identifiers, for units of some chunks.
     PostingsIndex = 23,
     PostingsGroups = 24,
     PostingsLists = 25,
@@ -82,7 +81,8 @@ pub enum Section {
     Summary = 26,
     /// Counts and sums by the values of one member: column 0 those by user, column 1 those by type.
     ValueSums = 27,
-    /// Numbers behind characters, for each chunk; from format 4 on. 28 and 29 were the same in fewer bits.
+    /// Numbers behind characters, for each chunk; from format 4 on. 28 and 29 were the same in fewer bits. Older parts of
+    /// format 4 have these alone.
     NumberIndex = 30,
     NumberLists = 31,
     /// The greatest durations of the values that [`Section::ValueSums`] has sums of, by the same columns; older parts of
@@ -90,6 +90,11 @@ pub enum Section {
     ValueTops = 32,
     /// The greatest durations of each status, each with its chunk; the same holds.
     ChunkTops = 33,
+    /// Numbers behind characters and words, for each chunk, and parts of long numbers; the same holds.
+    WordNumberIndex = 34,
+    WordNumberLists = 35,
+    RunIndex = 36,
+    RunLists = 37,
 }
 
 /// What can be known of a part without reading its columns.
@@ -129,6 +134,9 @@ pub struct Column {
     /// Which bytes the values of a dictionary have; parts before format 4 do not say.
     #[serde(default)]
     pub bytes: Option<ByteSet>,
+    /// Whether no value of a text column has a random identifier; older parts do not say.
+    #[serde(default)]
+    pub has_no_identifier: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -323,6 +331,10 @@ impl PartFile {
             Section::NumberLists,
             Section::ValueTops,
             Section::ChunkTops,
+            Section::WordNumberIndex,
+            Section::WordNumberLists,
+            Section::RunIndex,
+            Section::RunLists,
         ];
         self.entries.iter().map(move |entry| {
             let section = known.iter().find(|section| **section as u16 == entry.kind).expect("a kind that is known");

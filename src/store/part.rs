@@ -60,6 +60,11 @@ impl Dictionary {
         self.spans.len()
     }
 
+    /// The JSON of all values, with bytes between them.
+    pub fn all(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The JSON of the value with this code.
     pub fn get(&self, code: i64) -> Option<&[u8]> {
         let (from, to) = *self.spans.get(usize::try_from(code).ok()?.checked_sub(1)?)?;
@@ -204,6 +209,12 @@ impl Part {
             let values = values.and_then(Dictionary::read).ok_or_else(broken)?;
             Ok(Exceptions { rows, values: Some(values) })
         })
+    }
+
+    /// The bits of a column of UUIDs, 16 bytes for each row.
+    pub fn uuids(&self, column: u32) -> io::Result<Arc<Vec<u8>>> {
+        let key = Key { part: self.number, section: Section::Uuids as u16, column, block: 0 };
+        self.cache.get(key, Vec::len, || self.file.section(Section::Uuids, column as usize))
     }
 
     fn text_index(&self) -> io::Result<Arc<Vec<Block>>> {
@@ -520,8 +531,7 @@ impl Part {
             Encoding::Time { digits } => write_time(self.packed(Section::Numbers, column)?.get(row), digits, out),
             Encoding::SameTime { digits } => write_time(self.packed(Section::Time, 0)?.get(row), digits, out),
             Encoding::Uuid => {
-                let key = Key { part: self.number, section: Section::Uuids as u16, column, block: 0 };
-                let all = self.cache.get(key, Vec::len, || self.file.section(Section::Uuids, column as usize))?;
+                let all = self.uuids(column)?;
                 let bits = all.as_chunks::<16>().0.get(row).ok_or_else(|| self.damaged("a UUID is missing"))?;
                 write_uuid(u128::from_le_bytes(*bits), out);
             }

@@ -5,8 +5,8 @@ use std::io;
 use super::cache::Key;
 use super::candidates::{Index, Unique};
 use super::chunks::ChunkSet;
-use super::layout::{Encoding, LOOSE, Section, UNIT_CHUNKS, VERSION_OF_POSTINGS};
-use super::numbers::NumberIndex;
+use super::layout::{EARLIER_LOOSE, Encoding, LOOSE, Section, VERSION_OF_POSTINGS};
+use super::numbers::{BITS, BITS_OF_WORDS, Number, NumberIndex};
 use super::part::Part;
 use super::postings::{PostingsIndex, Stretch};
 use super::value::UUID_BYTES;
@@ -24,17 +24,28 @@ impl Index for &Part {
             return Ok(ChunkSet::all(self.chunks()));
         }
         let mut set = ChunkSet::none(self.chunks());
-        if self.file.has(Section::PostingsIndex, LOOSE) {
-            for unit in self.postings_of(hash, LOOSE)?.iter() {
-                (unit * UNIT_CHUNKS..self.chunks().min((unit + 1) * UNIT_CHUNKS)).for_each(|chunk| set.insert(chunk));
+        for (column, size) in [LOOSE, EARLIER_LOOSE] {
+            if self.file.has(Section::PostingsIndex, column) {
+                for unit in self.postings_of(hash, column)?.iter() {
+                    (unit * size..self.chunks().min((unit + 1) * size)).for_each(|chunk| set.insert(chunk));
+                }
             }
         }
         Ok(set)
     }
 
-    fn number(&mut self, number: u16, within: &ChunkSet) -> io::Result<ChunkSet> {
-        let section = Section::NumberIndex;
-        if !self.file.has(section, 0) {
+    fn number(&mut self, number: Number, within: &ChunkSet) -> io::Result<ChunkSet> {
+        let has = |section: Section| self.file.has(section, 0);
+        let (section, lists, bits, number) = match number {
+            Number::Behind(hash) if has(Section::NumberIndex) => {
+                (Section::NumberIndex, Section::NumberLists, BITS, hash)
+            }
+            Number::Behind(hash) | Number::Word(hash) => {
+                (Section::WordNumberIndex, Section::WordNumberLists, BITS_OF_WORDS, hash)
+            }
+            Number::Run(hash) => (Section::RunIndex, Section::RunLists, BITS, hash),
+        };
+        if !has(section) {
             return Ok(within.clone());
         }
         let key = Key { part: self.number, section: section as u16, column: 0, block: 0 };
@@ -42,8 +53,8 @@ impl Index for &Part {
             let bytes = self.file.section(section, 0)?;
             NumberIndex::read(&bytes).ok_or_else(|| self.damaged("the index of its numbers cannot be read"))
         })?;
-        let read = |at: u64, len: usize| self.file.slice(Section::NumberLists, 0, at, len);
-        index.chunks_within(number, within, read)?.ok_or_else(|| self.damaged("its numbers cannot be read"))
+        let read = |at: u64, len: usize| self.file.slice(lists, 0, at, len);
+        index.chunks_within(number, bits, within, read)?.ok_or_else(|| self.damaged("its numbers cannot be read"))
     }
 
     /// One hash in a hundred is that of something which every chunk has, and nothing but the texts of all of them would

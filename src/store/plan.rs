@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use super::anywhere::Anywhere;
 use super::bits::{CHUNK, Packed};
+use super::candidates::{Needs, may_be_of_identifier, of_plain_texts};
+use super::chunks::ChunkSet;
 use super::layout::{Encoding, Section};
 use super::part::{Part, TextCursor};
 use super::split::WHOLE;
 use super::text::Texts;
+use super::time_bounds;
 use crate::event::Raw;
-use crate::query::{AnywhereTest, Expr, FieldTest};
+use crate::query::{AnywhereTest, Expr, FieldTest, Test};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
@@ -46,8 +49,9 @@ pub enum Values {
     Numbers(Arc<Packed>, Encoding, Arc<FieldTest>),
     /// Each value as text.
     Each(Arc<FieldTest>),
-    /// Text in compressed blocks, looked into only for rows of which nothing else tells; the column's number among them.
-    Text(Arc<FieldTest>, usize),
+    /// Text in compressed blocks, looked into only for rows of which nothing else tells; the column's number among them,
+    /// and the chunks that may have what is searched, where others are known not to.
+    Text(Arc<FieldTest>, usize, Option<ChunkSet>),
     /// Only the line tells.
     Line,
 }
@@ -94,31 +98,49 @@ impl Accepted {
     }
 }
 
-pub fn plan_of(part: &Part, expr: &Expr, visibility: &Visibility) -> io::Result<Plan> {
-    let all =
-        |parts: &[Expr]| parts.iter().map(|part_of| plan_of(part, part_of, visibility)).collect::<io::Result<_>>();
+/// `is_required` says that only rows count of which this is true.
+pub fn plan_of(part: &Part, expr: &Expr, visibility: &Visibility, is_required: bool) -> io::Result<Plan> {
+    let all = |parts: &[Expr], is_required: bool| -> io::Result<Vec<Plan>> {
+        parts.iter().map(|one| plan_of(part, one, visibility, is_required)).collect()
+    };
     Ok(match expr {
         Expr::All => Plan::Yes,
-        Expr::And(parts) => Plan::And(all(parts)?),
-        Expr::Or(parts) => Plan::Or(all(parts)?),
-        Expr::Not(inner) => Plan::Not(Box::new(plan_of(part, inner, visibility)?)),
-        Expr::Test(test) => match FieldTest::new(test) {
-            Some(test)
-                if !visibility.hides(&test.name) && !test.canonical.is_some_and(|name| visibility.hides(name)) =>
-            {
-                field(part, test)?
+        Expr::And(parts) => Plan::And(all(parts, is_required)?),
+        Expr::Or(parts) => Plan::Or(all(parts, false)?),
+        Expr::Not(inner) => Plan::Not(Box::new(plan_of(part, inner, visibility, false)?)),
+        Expr::Test(test) => {
+            let chunks = || text_chunks(part, test, visibility, is_required);
+            match FieldTest::new(test) {
+                Some(test)
+                    if !visibility.hides(&test.name) && !test.canonical.is_some_and(|name| visibility.hides(name)) =>
+                {
+                    field(part, test, chunks)?
+                }
+                None if matches!(visibility, Visibility::Previews { .. }) => Plan::Maybe,
+                None => match AnywhereTest::new(test) {
+                    Some(test) => Plan::Anywhere(Box::new(Anywhere::new(part, test, chunks()?)?)),
+                    None => Plan::Maybe,
+                },
+                Some(_) => Plan::Maybe,
             }
-            None if matches!(visibility, Visibility::Previews { .. }) => Plan::Maybe,
-            None => match AnywhereTest::new(test) {
-                Some(test) => Plan::Anywhere(Box::new(Anywhere::new(part, test)?)),
-                None => Plan::Maybe,
-            },
-            Some(_) => Plan::Maybe,
-        },
+        }
     })
 }
 
-fn field(part: &Part, test: FieldTest) -> io::Result<Plan> {
+/// The chunks that may have what is searched in texts without identifiers; nothing where those of the whole query tell as
+/// much. Digits are in the identifiers of nearly every chunk, and there columns tell of them.
+fn text_chunks(part: &Part, test: &Test, visibility: &Visibility, is_required: bool) -> io::Result<Option<ChunkSet>> {
+    // What others have written must not be felt in the time that an answer takes.
+    if visibility.only_user().is_some() || is_required && !may_be_of_identifier(test) {
+        return Ok(None);
+    }
+    match of_plain_texts(test) {
+        Needs::Anything => Ok(None),
+        needs => needs.chunks(part.chunks(), &mut &*part).map(Some),
+    }
+}
+
+fn field(part: &Part, test: FieldTest, text_chunks: impl Fn() -> io::Result<Option<ChunkSet>>) -> io::Result<Plan> {
     let test = Arc::new(test);
     let mut columns = Vec::new();
     for name in [Some(test.name.as_str()), test.canonical].into_iter().flatten() {
@@ -135,15 +157,27 @@ fn field(part: &Part, test: FieldTest) -> io::Result<Plan> {
             Encoding::Number { .. } if part.exceptions(column)?.is_empty() && test.rest.is_empty() => {
                 Values::Numbers(part.packed(Section::Numbers, column)?, encoding, test.clone())
             }
+            _ if time_bounds::is_same_time(part, column, encoding) && is_within(part, &test) => Values::All,
             Encoding::SameTime { .. } if part.exceptions(column)?.is_empty() && test.rest.is_empty() => {
                 Values::Numbers(part.packed(Section::Time, 0)?, encoding, test.clone())
             }
-            Encoding::Text => Values::Text(test.clone(), part.text_number(column)),
+            Encoding::Time { .. } if part.exceptions(column)?.is_empty() && test.rest.is_empty() => {
+                Values::Numbers(part.packed(Section::Numbers, column)?, encoding, test.clone())
+            }
+            Encoding::Text => {
+                let chunks = if described.has_no_identifier { text_chunks()? } else { None };
+                Values::Text(test.clone(), part.text_number(column), chunks)
+            }
             _ => Values::Each(test.clone()),
         };
         columns.push(ColumnTest { column, in_shape: part.in_shape(column), values });
     }
     Ok(Plan::Field(columns))
+}
+
+/// Whether a test accepts the times of all events of a part.
+fn is_within(part: &Part, test: &FieldTest) -> bool {
+    test.times().is_some_and(|(first, last)| first.0 <= part.meta.min_time && part.meta.max_time <= last.0)
 }
 
 /// A member that has exactly this value.
@@ -233,14 +267,17 @@ impl Plan {
         }
     }
 
-    /// Whether texts that are looked at together may show that no row matches.
-    pub fn is_told_by_texts(&self) -> bool {
+    /// Whether texts of a chunk that are looked at together may show that no row matches.
+    pub fn is_told_by_texts(&self, chunk: usize) -> bool {
         match self {
             Plan::Yes | Plan::Maybe | Plan::Not(_) => false,
-            Plan::Anywhere(anywhere) => anywhere.is_open(),
-            Plan::And(parts) => parts.iter().any(Plan::is_told_by_texts),
-            Plan::Or(parts) => parts.iter().all(Plan::is_told_by_texts),
-            Plan::Field(columns) => columns.iter().any(|column| matches!(column.values, Values::Text(..))),
+            Plan::Anywhere(anywhere) => anywhere.is_told_by_texts(chunk),
+            Plan::And(parts) => parts.iter().any(|part| part.is_told_by_texts(chunk)),
+            Plan::Or(parts) => parts.iter().all(|part| part.is_told_by_texts(chunk)),
+            Plan::Field(columns) => columns.iter().any(|column| match &column.values {
+                Values::Text(_, _, chunks) => is_among(chunks.as_ref(), chunk),
+                _ => false,
+            }),
         }
     }
 
@@ -254,7 +291,7 @@ impl Plan {
             Plan::And(parts) => parts.iter().all(|part| part.may_hold_within(texts, false)),
             Plan::Or(parts) => parts.iter().any(|part| part.may_hold_within(texts, is_told)),
             Plan::Field(columns) => columns.iter().any(|column| match &column.values {
-                Values::Text(test, text) => test.may_accept_within(texts.column(*text)),
+                Values::Text(test, text, _) => test.may_accept_within(texts.column(*text)),
                 _ => true,
             }),
         }
@@ -380,7 +417,8 @@ impl ColumnTest {
                 Some(code > 0 && accepted.get(code as usize - 1).copied().unwrap_or(false))
             }
             Values::Numbers(_, _, test) | Values::Each(test) => Some(accepts(part, row, self.column, test)?),
-            Values::Text(test, text) => Some(test.accepts(Raw::valid(part.text_at(cursor, row, *text)?))),
+            Values::Text(_, _, chunks) if !is_among(chunks.as_ref(), row / CHUNK) => Some(false),
+            Values::Text(test, text, _) => Some(test.accepts(Raw::valid(part.text_at(cursor, row, *text)?))),
             Values::Line => None,
         })
     }
@@ -435,6 +473,13 @@ impl ColumnTest {
                     }
                 }
             }
+            Values::Text(_, _, chunks) if !is_among(chunks.as_ref(), chunk) => {
+                for (out, shape) in out.iter_mut().zip(shapes) {
+                    if has(*shape) {
+                        *out = NO;
+                    }
+                }
+            }
             Values::Text(..) | Values::Line => {
                 for (out, shape) in out.iter_mut().zip(shapes) {
                     if has(*shape) {
@@ -445,6 +490,11 @@ impl ColumnTest {
         }
         Ok(())
     }
+}
+
+/// Whether a chunk may have what is searched; any may where nothing is known.
+pub fn is_among(chunks: Option<&ChunkSet>, chunk: usize) -> bool {
+    chunks.is_none_or(|chunks| chunks.contains(chunk))
 }
 
 fn accepts(part: &Part, row: usize, column: u32, test: &FieldTest) -> io::Result<bool> {

@@ -38,7 +38,7 @@ impl<'a> RowFilter<'a> {
         if let Place::Part(part) = place {
             plan = match &filter.query {
                 None => Plan::Yes,
-                Some(query) => plan_of(part, query.expr(), visibility)?,
+                Some(query) => plan_of(part, query.expr(), visibility, true)?,
             };
             let user = visibility.only_user().map(|user| ("user_id".to_owned(), user.to_owned()));
             for (name, value) in filter.equals.iter().cloned().chain(user) {
@@ -197,7 +197,7 @@ impl<'a> RowFilter<'a> {
         cursor: &mut TextCursor,
         in_vain: &mut Range<usize>,
     ) -> io::Result<bool> {
-        if shape == WHOLE as usize || !self.plan.is_told_by_texts() || cursor.is_at(row) {
+        if shape == WHOLE as usize || !self.plan.is_told_by_texts(row / CHUNK) || cursor.is_at(row) {
             return Ok(false);
         }
         if !in_vain.contains(&row) {

@@ -14,10 +14,11 @@ use super::bloom::Bloom;
 use super::byte_set::ByteSet;
 use super::classes::{Class, last_received};
 use super::disk::Disk;
+use super::grams::has_identifier;
 use super::hash_list::{HashBits, HashList};
 use super::hashing::Seeded;
-use super::layout::{Column, Encoding, LOOSE, Meta, PartWriter, Section, UNIT_CHUNKS, VERSION};
-use super::numbers::{self, NumberList};
+use super::layout::{Column, Encoding, LOOSE, Meta, PartWriter, Section, VERSION};
+use super::numbers::{self, BITS, BITS_OF_WORDS, NumberList};
 use super::postings::Postings;
 use super::split::{Shapes, WHOLE};
 use super::summary::{OF_CHUNKS, OF_PART, Summary, SummaryWriter};
@@ -50,6 +51,7 @@ pub fn write_part(disk: &Disk, path: &Path, class: &Class) -> io::Result<()> {
                 is_full: false,
                 is_never_null: false,
                 bytes: None,
+                has_no_identifier: false,
             },
             _ => stats.choose(heads.len()),
         })
@@ -57,8 +59,11 @@ pub fn write_part(disk: &Disk, path: &Path, class: &Class) -> io::Result<()> {
     let mut part = PartWriter::create(disk, path)?;
     write_heads(&mut part, &heads, seeds, chunks)?;
     part.section(Section::Shapes, 0, &pack(&row_shapes))?;
-    let bytes = write_columns(&mut part, chunks, shapes, &row_shapes, &columns, &sample)?;
-    columns.iter_mut().zip(bytes).for_each(|(column, bytes)| column.bytes = bytes);
+    let written = write_columns(&mut part, chunks, shapes, &row_shapes, &columns, &sample)?;
+    for (column, open) in columns.iter_mut().zip(written) {
+        column.bytes = (column.encoding == Encoding::Dictionary).then_some(open.bytes);
+        column.has_no_identifier = column.encoding == Encoding::Text && !column.name.is_empty() && !open.has_identifier;
+    }
     write_postings(&mut part, chunks)?;
     let times = || heads.iter().map(|head| head.time);
     let seqs = || heads.iter().map(|head| head.seq);
@@ -108,19 +113,30 @@ fn write_postings(part: &mut PartWriter, chunks: &[Arc<TailChunk>]) -> io::Resul
     let exact: Vec<&HashList> = chunks.iter().map(|chunk| &chunk.hashes.exact).collect();
     write_postings_of(part, 0, Postings::of(&exact, false))?;
     let numbers: Vec<&NumberList> = chunks.iter().map(|chunk| &chunk.hashes.numbers).collect();
-    let (index, lists) = numbers::encode(&numbers);
-    part.section(Section::NumberIndex, 0, &index)?;
-    part.section(Section::NumberLists, 0, &lists)?;
+    write_numbers(part, [Section::WordNumberIndex, Section::WordNumberLists], BITS_OF_WORDS, &numbers)?;
+    let runs: Vec<&NumberList> = chunks.iter().map(|chunk| &chunk.hashes.runs).collect();
+    write_numbers(part, [Section::RunIndex, Section::RunLists], BITS, &runs)?;
     if chunks.iter().all(|chunk| chunk.hashes.loose.len() == 0) {
         return Ok(());
     }
-    let mut bits = HashBits::default();
-    let units = chunks.chunks(UNIT_CHUNKS).map(|unit| {
+    let (mut bits, (column, size)) = (HashBits::default(), LOOSE);
+    let units = chunks.chunks(size).map(|unit| {
         unit.iter().flat_map(|chunk| chunk.hashes.loose.iter()).for_each(|hash| bits.insert(hash));
         bits.take(unit.iter().map(|chunk| chunk.hashes.loose.len()).sum())
     });
     let units: Vec<HashList> = units.collect();
-    write_postings_of(part, LOOSE, Postings::of(&units.iter().collect::<Vec<_>>(), true))
+    write_postings_of(part, column, Postings::of(&units.iter().collect::<Vec<_>>(), true))
+}
+
+fn write_numbers(
+    part: &mut PartWriter,
+    [index, lists]: [Section; 2],
+    bits: u32,
+    numbers: &[&NumberList],
+) -> io::Result<()> {
+    let (of_lists, all) = numbers::encode(numbers, bits);
+    part.section(index, 0, &of_lists)?;
+    part.section(lists, 0, &all)
 }
 
 fn write_postings_of(part: &mut PartWriter, column: usize, postings: Postings) -> io::Result<()> {
@@ -180,6 +196,8 @@ struct Open {
     dictionary_values: Vec<u8>,
     /// Which bytes the values of the dictionary have.
     bytes: ByteSet,
+    /// Whether some text has a random identifier.
+    has_identifier: bool,
     exception_rows: Vec<i64>,
     exception_values: Vec<u8>,
     /// Its number among the text columns.
@@ -194,7 +212,7 @@ fn write_columns(
     row_shapes: &[i64],
     columns: &[Column],
     sample: &[u8],
-) -> io::Result<Vec<Option<ByteSet>>> {
+) -> io::Result<Vec<Open>> {
     let mut texts = 0;
     let mut open: Vec<Open> = columns
         .iter()
@@ -210,6 +228,7 @@ fn write_columns(
                 last_code: 0,
                 dictionary_values: Vec::new(),
                 bytes: ByteSet::default(),
+                has_identifier: false,
                 exception_rows: Vec::new(),
                 exception_values: Vec::new(),
                 text,
@@ -257,7 +276,7 @@ fn write_columns(
     part.section(Section::TextDictionary, 0, &compressed(sample)?)?;
     part.section(Section::TextIndex, 0, &index)?;
     part.section(Section::Text, 0, &body)?;
-    Ok(open.iter().map(|column| (column.encoding == Encoding::Dictionary).then_some(column.bytes)).collect())
+    Ok(open)
 }
 
 /// What is summed up while the columns are written; nothing where some line is kept whole.
@@ -321,7 +340,10 @@ impl Open {
     /// Adds a value. Tells its code, if the column is a dictionary.
     fn push(&mut self, value: &[u8], row: usize, head: &RowHead, texts: &mut TextWriter) -> i64 {
         match self.encoding {
-            Encoding::Text => texts.value(self.text, value),
+            Encoding::Text => {
+                self.has_identifier = self.has_identifier || has_identifier(Raw::valid(value));
+                texts.value(self.text, value);
+            }
             Encoding::Dictionary => {
                 self.numbers.resize(row, 0);
                 let code = self.code(value);

@@ -277,6 +277,7 @@ impl Stats {
             is_full: self.count == rows,
             is_never_null: self.nulls == 0,
             bytes: None,
+            has_no_identifier: false,
         }
     }
 

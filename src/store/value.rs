@@ -1,6 +1,5 @@
 //! JSON values as numbers: which texts a number represents exactly, and back.
 
-use crate::event::Id;
 use crate::units::Timestamp;
 
 /// The most digits behind the point that a number column keeps.
@@ -175,6 +174,11 @@ pub fn quoted_time(text: &[u8]) -> Option<(i64, u32)> {
     Some((micros, digits as u32))
 }
 
+/// Bytes of a time with so many digits behind the second.
+pub fn time_bytes(digits: u32) -> usize {
+    WHOLE_TIME + if digits > 0 { 1 + digits as usize } else { 0 }
+}
+
 /// Writes a time as [`quoted_time`] reads it.
 pub fn write_time(micros: i64, digits: u32, out: &mut Vec<u8>) {
     let whole = Timestamp(micros.div_euclid(1_000_000) * 1_000_000).to_string();
@@ -218,8 +222,12 @@ const HEX: [u8; 256] = {
 
 pub fn write_uuid(bits: u128, out: &mut Vec<u8>) {
     out.push(b'"');
-    let text = format!("{}", Id(bits));
-    out.extend_from_slice(text.as_bytes());
+    for nth in 0..32 {
+        if matches!(nth, 8 | 12 | 16 | 20) {
+            out.push(b'-');
+        }
+        out.push(b"0123456789abcdef"[(bits >> (124 - 4 * nth)) as usize & 15]);
+    }
     out.push(b'"');
 }
 
