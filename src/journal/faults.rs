@@ -23,7 +23,7 @@ fn small() -> Options {
 
 fn open(disk: &Sim, options: Options) -> (Journal, Appender, RecoveryReport) {
     let Opened { shared, appender, guard, report } = recovery::open(options, disk.boot()).unwrap();
-    (Journal::without_threads(shared, guard), appender, report)
+    (Journal::without_threads(shared, Some(guard)), appender, report)
 }
 
 /// Appends and syncs one commit.

@@ -24,7 +24,7 @@ use super::streams::Wanted;
 use super::watermark::{Cause, CursorState, Gap, Stored};
 use super::writer::{Ticket, housekeeping_loop, sync_loop, write_loop};
 use super::{
-    BufferBound, Commit, IdempotencyKey, Options, Position, Record, Start, StreamId, housekeeping, state_source,
+    BufferBound, Commit, IdempotencyKey, Mode, Options, Position, Record, Start, StreamId, housekeeping, state_source,
 };
 use crate::telemetry::Histogram;
 use crate::units::Timestamp;
@@ -48,27 +48,27 @@ struct Running {
 impl Journal {
     /// Opens or makes a journal, recovering what the disk holds, and starts its threads.
     pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<(Journal, RecoveryReport), OpenError> {
+        if options.mode == Mode::Memory {
+            let journal = Journal::without_threads(recovery::in_memory(options, fs), None);
+            return Ok((journal, RecoveryReport::default()));
+        }
         let dir = options.dir.clone();
         let Opened { shared, appender, guard, report } = recovery::open(options, fs)?;
-        let running = Arc::new(Running { shared: shared.clone(), threads: Mutex::default(), guard: Mutex::new(guard) });
+        let journal = Journal::without_threads(shared.clone(), Some(guard));
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
             let thread = thread.map_err(|source| OpenError::Io { path: dir.clone(), source })?;
-            running.threads.lock().expect("no panic while it is held").push(thread);
+            journal.running.threads.lock().expect("no panic while it is held").push(thread);
             Ok(())
         };
-        let journal = Journal { shared: shared.clone(), running: running.clone() };
-        if shared.on_disk() {
-            let (syncing, housekeeping) = (shared.clone(), shared);
-            spawn("journal-write", Box::new(move || write_loop(appender)))?;
-            spawn("journal-sync", Box::new(move || sync_loop(&syncing)))?;
-            spawn("journal-keeper", Box::new(move || housekeeping_loop(&housekeeping)))?;
-        }
+        let (syncing, housekeeping) = (shared.clone(), shared);
+        spawn("journal-write", Box::new(move || write_loop(appender)))?;
+        spawn("journal-sync", Box::new(move || sync_loop(&syncing)))?;
+        spawn("journal-keeper", Box::new(move || housekeeping_loop(&housekeeping)))?;
         Ok((journal, report))
     }
 
-    /// For tests that do themselves what the threads would do.
-    #[cfg(test)]
+    /// In memory nothing is left for threads to do; tests do themselves what the threads would.
     pub(super) fn without_threads(shared: Arc<Shared>, guard: Option<Guard>) -> Journal {
         let running = Running { shared: shared.clone(), threads: Mutex::default(), guard: Mutex::new(guard) };
         Journal { shared, running: Arc::new(running) }

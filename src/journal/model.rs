@@ -98,7 +98,7 @@ impl World {
 
     fn start(&mut self) -> RecoveryReport {
         let Opened { shared, appender, guard, report } = recovery::open(options(), self.disk.boot()).unwrap();
-        let journal = Journal::without_threads(shared, guard);
+        let journal = Journal::without_threads(shared, Some(guard));
         let streams = [journal.stream("a").unwrap(), journal.stream("b").unwrap()];
         let cursor = journal.cursor("sink", &streams, Start::Oldest, None).unwrap();
         for (lane, source) in self.sources.iter_mut().enumerate() {

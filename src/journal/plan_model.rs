@@ -152,7 +152,7 @@ impl World {
 
     fn start(&mut self) {
         let Opened { shared, appender, guard, report } = recovery::open(options(), self.disk.boot()).unwrap();
-        let journal = Journal::without_threads(shared, guard);
+        let journal = Journal::without_threads(shared, Some(guard));
         for sink in &mut self.sinks {
             sink.in_this_life.clear();
         }

@@ -73,11 +73,11 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// A journal without its threads.
+/// A journal on the disk, without its threads.
 pub struct Opened {
     pub shared: Arc<Shared>,
     pub appender: Appender,
-    pub guard: Option<Guard>,
+    pub guard: Guard,
     pub report: RecoveryReport,
 }
 
@@ -86,14 +86,15 @@ pub fn holder(dir: &Path) -> Option<u32> {
     super::fs::holder(&dir.join("lock"))
 }
 
+/// Makes a journal without a disk.
+pub fn in_memory(options: Options, fs: Arc<dyn Fs>) -> Arc<Shared> {
+    let next_seq = Timestamp::now().0.max(1) as u64;
+    let found = Chain { next_seq, ..Chain::default() };
+    Arc::new(assemble(options, fs, found, Keys::in_memory(), Vec::new()))
+}
+
+/// Opens or makes a journal on the disk.
 pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<Opened, OpenError> {
-    if options.mode == Mode::Memory {
-        let next_seq = Timestamp::now().0.max(1) as u64;
-        let found = Chain { next_seq, ..Chain::default() };
-        let shared = Arc::new(assemble(options, fs, found, Keys::in_memory(), Vec::new()));
-        let appender = Appender::new(shared.clone(), SEGMENT_BYTES as u32, 0, None);
-        return Ok(Opened { shared, appender, guard: None, report: RecoveryReport::default() });
-    }
     let dir = options.dir.clone();
     let at = |source| OpenError::Io { path: dir.clone(), source };
     fs.create_dir(&dir).map_err(at)?;
@@ -152,7 +153,7 @@ pub fn open(options: Options, fs: Arc<dyn Fs>) -> Result<Opened, OpenError> {
     let shared = Arc::new(assemble(options, fs, chain, keys, states));
     let mut appender = Appender::new(shared.clone(), segment_bytes, next_file, spare);
     appender.prepare();
-    Ok(Opened { shared, appender, guard: Some(guard), report })
+    Ok(Opened { shared, appender, guard, report })
 }
 
 fn assemble(

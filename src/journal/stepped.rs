@@ -20,7 +20,7 @@ impl Stepped {
         let disk = Sim::new(seed);
         let Opened { shared, appender, guard, .. } =
             recovery::open(options.clone(), disk.boot()).expect("an empty disk has room for a journal");
-        Stepped { journal: Journal::without_threads(shared, guard), appender, disk, options }
+        Stepped { journal: Journal::without_threads(shared, Some(guard)), appender, disk, options }
     }
 
     /// Appends commits that are due, up to so many bytes; whether there were any.
@@ -73,7 +73,7 @@ impl Stepped {
         disk.cut_power();
         let Opened { shared, guard, .. } =
             recovery::open(self.options.clone(), disk.boot()).expect("a journal opens after a power cut");
-        Journal::without_threads(shared, guard)
+        Journal::without_threads(shared, Some(guard))
     }
 
     /// The same, to go on with.
@@ -84,7 +84,7 @@ impl Stepped {
         let Opened { shared, appender, guard, .. } =
             recovery::open(self.options.clone(), disk.boot()).expect("a journal opens after a power cut");
         let options = self.options.clone();
-        Stepped { journal: Journal::without_threads(shared, guard), appender, disk, options }
+        Stepped { journal: Journal::without_threads(shared, Some(guard)), appender, disk, options }
     }
 
     /// The same with one bit changed in a file that is used, and where; none where the byte that was hit is not used.
@@ -103,7 +103,7 @@ impl Stepped {
         let Opened { shared, appender, guard, .. } =
             recovery::open(self.options.clone(), disk.boot()).expect("a damaged journal opens");
         let options = self.options.clone();
-        Some((Stepped { journal: Journal::without_threads(shared, guard), appender, disk, options }, place))
+        Some((Stepped { journal: Journal::without_threads(shared, Some(guard)), appender, disk, options }, place))
     }
 
     /// Who stands where, for whoever reads of a hang.
