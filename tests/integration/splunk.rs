@@ -194,6 +194,36 @@ fn events_count_once_indexers_acknowledge_them() {
 }
 
 #[test]
+fn a_splunk_that_starts_again_acknowledges_nothing_of_before() {
+    for (first, then) in [(1, 1), (3, 2), (2, 5)] {
+        let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());
+        splunk.state().acknowledges = true;
+        splunk.state().indexers_work = false;
+        let more = format!("{}\nindexer_ack: true\nack_interval: 100ms\nconcurrency: 8", token());
+        let agent = Agent::start(&folder, &yaml(ingest, server.port, &more).replace("timeout: 3s", "timeout: 20s"));
+        let send = |requests: usize, from: usize| {
+            for request in 0..requests {
+                let sent = splunk.state().channels.len();
+                post(ingest, &numbered(from + request * 10..from + request * 10 + 10));
+                eventually("Splunk has them", || splunk.state().channels.len() > sent);
+            }
+        };
+        send(first, 0);
+        let polls = splunk.state().polls;
+        eventually("Splunk is asked", || splunk.state().polls > polls);
+        {
+            let mut state = splunk.state();
+            state.start_again();
+            state.indexers_work = true;
+        }
+        send(then, first * 10);
+        let all = (first + then) * 10;
+        agent.delivered("hec", all as u64);
+        assert_eq!(indexed(&splunk), (0..all as u64).collect::<Vec<u64>>(), "{first} requests, then {then}");
+    }
+}
+
+#[test]
 fn a_token_without_acknowledgements_is_found_before_anything_is_sent() {
     let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());
     let agent = Agent::start(&folder, &yaml(ingest, server.port, &format!("{}\nindexer_ack: true", token())));

@@ -1,7 +1,7 @@
 //! Indexer acknowledgements: writes wait for theirs, and one request asks for all of them.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ const LEAST_ASKED: u32 = 4;
 pub struct Acks {
     uri: Uri,
     interval: Duration,
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
     /// Whoever holds it asks.
     turn: tokio::sync::Mutex<()>,
 }
@@ -27,33 +27,61 @@ pub struct Acks {
 /// As many numbers as there are requests of writes on their way.
 #[derive(Default)]
 struct Inner {
+    /// How often Splunk has begun to count anew.
+    count: u64,
+    /// The highest number of this count.
+    highest: Option<u64>,
+    /// Numbers of this count.
     waiting: BTreeSet<u64>,
-    /// Splunk forgets what it has said, so it is kept until the write hears of it.
-    acked: BTreeSet<u64>,
+    /// Counts and numbers. Splunk forgets what it has said, so it is kept until the write hears of it.
+    acked: BTreeSet<(u64, u64)>,
     asked: Option<Instant>,
 }
 
-/// Forgets the numbers of a write that ends or is given up.
-struct Waiting<'a> {
-    acks: &'a Acks,
-    ids: &'a [u64],
+/// What was known when a request was sent.
+#[derive(Clone, Copy)]
+pub struct Before {
+    count: u64,
+    highest: Option<u64>,
 }
 
-impl Drop for Waiting<'_> {
+/// The number of a request whose acknowledgement is waited for; it is forgotten when this is dropped.
+pub struct Number {
+    count: u64,
+    id: u64,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Number {
+    fn is_acked(&self) -> bool {
+        lock(&self.inner).acked.contains(&(self.count, self.id))
+    }
+
+    /// Whether Splunk has forgotten it.
+    fn is_lost(&self) -> bool {
+        lock(&self.inner).count != self.count && !self.is_acked()
+    }
+}
+
+impl Drop for Number {
     fn drop(&mut self) {
-        let mut inner = self.acks.lock();
-        for id in self.ids {
-            inner.waiting.remove(id);
-            inner.acked.remove(id);
+        let mut inner = lock(&self.inner);
+        inner.acked.remove(&(self.count, self.id));
+        if inner.count == self.count {
+            inner.waiting.remove(&self.id);
         }
     }
+}
+
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Acks {
     /// However rarely Splunk is to be asked, it is asked a few times before a write ends.
     pub fn new(uri: Uri, interval: Duration, patience: Duration) -> Acks {
         let interval = interval.min(patience / LEAST_ASKED);
-        Acks { uri, interval, inner: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        Acks { uri, interval, inner: Arc::default(), turn: tokio::sync::Mutex::default() }
     }
 
     /// Whether Splunk acknowledges at all.
@@ -65,21 +93,60 @@ impl Acks {
         }
     }
 
-    /// Waits until an indexer has everything behind these numbers for good, or for as long as it may; gives those that
-    /// were not acknowledged, with the reason if there is another than the time.
-    pub async fn wait(&self, splunk: &SplunkHec, ids: &[u64], deadline: Instant) -> (BTreeSet<u64>, Option<Failure>) {
-        self.lock().waiting.extend(ids);
-        let _waiting = Waiting { acks: self, ids };
+    /// What to remember while a request is on its way.
+    pub fn before(&self) -> Before {
+        let inner = lock(&self.inner);
+        Before { count: inner.count, highest: inner.highest }
+    }
+
+    /// Enters the number that a request was given. Splunk counts up, so one that is not above what was known when the request
+    /// was sent, or that another request waits for, comes from a Splunk that has started again. It has forgotten what it
+    /// owed, and the same numbers are now those of other events.
+    pub fn enter(&self, before: Before, id: u64) -> Number {
+        let mut inner = lock(&self.inner);
+        let number = |count| Number { count, id, inner: self.inner.clone() };
+        if before.count != inner.count {
+            // It has started again since, and whether before or after this request cannot be known.
+            return number(before.count);
+        }
+        if before.highest >= Some(id) || inner.waiting.contains(&id) {
+            inner.count += 1;
+            inner.highest = None;
+            inner.waiting.clear();
+        }
+        inner.highest = inner.highest.max(Some(id));
+        inner.waiting.insert(id);
+        number(inner.count)
+    }
+
+    /// Waits until an indexer has everything behind these numbers for good, or for as long as it may; gives for each whether
+    /// it was acknowledged, and why not, if there is another reason than the time.
+    pub async fn wait(
+        &self,
+        splunk: &SplunkHec,
+        numbers: &[&Number],
+        deadline: Instant,
+    ) -> (Vec<bool>, Option<Failure>) {
+        let has_all = || numbers.iter().all(|number| number.is_acked() || number.is_lost());
         let asking = async {
-            while !self.has_all(ids) {
+            while !has_all() {
                 sleep(self.interval).await;
                 let _turn = self.turn.lock().await;
-                if self.has_all(ids) || self.lock().asked.is_some_and(|asked| asked.elapsed() < self.interval / 2) {
+                if has_all() || lock(&self.inner).asked.is_some_and(|asked| asked.elapsed() < self.interval / 2) {
                     continue;
                 }
-                let all: Vec<u64> = self.lock().waiting.iter().copied().collect();
+                let (count, all) = {
+                    let inner = lock(&self.inner);
+                    (inner.count, inner.waiting.iter().copied().collect::<Vec<u64>>())
+                };
                 match self.ask(splunk, &all).await {
-                    Ok(acked) => self.lock().acked.extend(acked),
+                    Ok(acked) => {
+                        let mut inner = lock(&self.inner);
+                        // Of a count that has ended meanwhile nothing is known.
+                        if inner.count == count {
+                            inner.acked.extend(acked.into_iter().map(|id| (count, id)));
+                        }
+                    }
                     // Who does not answer now may before the deadline.
                     Err(Failure::Transient { .. }) => {}
                     // The events are with Splunk: a question that it does not understand says nothing about them.
@@ -88,18 +155,15 @@ impl Acks {
                         return Some(Failure::Configuration { answer });
                     }
                 }
-                self.lock().asked = Some(Instant::now());
+                lock(&self.inner).asked = Some(Instant::now());
             }
-            None
+            let is_lost = numbers.iter().any(|number| number.is_lost());
+            is_lost.then(|| {
+                Failure::transient("Splunk has started again before it acknowledged the events; they are sent again")
+            })
         };
         let failure = timeout_at(deadline, asking).await.unwrap_or(None);
-        let inner = self.lock();
-        (ids.iter().copied().filter(|id| !inner.acked.contains(id)).collect(), failure)
-    }
-
-    fn has_all(&self, ids: &[u64]) -> bool {
-        let inner = self.lock();
-        ids.iter().all(|id| inner.acked.contains(id))
+        (numbers.iter().map(|number| number.is_acked()).collect(), failure)
     }
 
     async fn ask(&self, splunk: &SplunkHec, ids: &[u64]) -> Result<Vec<u64>, Failure> {
@@ -113,8 +177,52 @@ impl Acks {
         let acked = acks.iter().filter(|(_, acked)| **acked == true).filter_map(|(id, _)| id.parse().ok());
         Ok(acked.filter(|id| ids.contains(id)).collect())
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acks() -> Acks {
+        Acks::new(Uri::from_static("/"), Duration::from_secs(1), Duration::from_secs(9))
+    }
+
+    fn are_lost(numbers: &[Number]) -> Vec<bool> {
+        numbers.iter().map(Number::is_lost).collect()
+    }
+
+    #[test]
+    fn answers_may_come_in_any_order_while_splunk_counts_on() {
+        let acks = acks();
+        let before: Vec<Before> = (0..4).map(|_| acks.before()).collect();
+        let numbers: Vec<Number> = [2, 0, 3, 1].map(|id| acks.enter(before[0], id)).into();
+        assert_eq!(are_lost(&numbers), [false; 4]);
+        let next = acks.enter(acks.before(), 4);
+        assert_eq!((are_lost(&numbers), next.is_lost()), (vec![false; 4], false));
+        drop(numbers);
+        assert_eq!(lock(&acks.inner).waiting.len(), 1);
+    }
+
+    #[test]
+    fn a_number_that_is_not_above_the_known_ones_is_of_a_new_count() {
+        for (known, new) in [(5, 0), (5, 5), (0, 0)] {
+            let acks = acks();
+            let old = acks.enter(acks.before(), known);
+            let (sent_before, number) = (acks.before(), acks.enter(acks.before(), new));
+            assert_eq!((old.is_lost(), number.is_lost()), (true, false), "{new} after {known}");
+            assert!(acks.enter(sent_before, 9).is_lost(), "its count is not known");
+        }
+    }
+
+    #[test]
+    fn of_two_requests_with_one_number_the_first_is_of_before() {
+        let acks = acks();
+        let before = acks.before();
+        let (old, new) = (acks.enter(before, 0), acks.enter(before, 0));
+        assert_eq!((old.is_lost(), new.is_lost()), (true, false));
+        lock(&acks.inner).acked.insert((new.count, 0));
+        assert_eq!((old.is_acked(), new.is_acked()), (false, true));
+        drop((old, new));
+        assert!(lock(&acks.inner).waiting.is_empty() && lock(&acks.inner).acked.is_empty());
     }
 }

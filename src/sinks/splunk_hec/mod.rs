@@ -31,7 +31,7 @@ mod progress;
 #[cfg(test)]
 mod tests;
 
-use acks::Acks;
+use acks::{Acks, Number};
 use answer::HecAnswer;
 use envelope::Envelope;
 use progress::Progress;
@@ -171,9 +171,9 @@ impl Sink for SplunkHec {
         if let Some(acks) = &self.acks
             && !progress.waiting.is_empty()
         {
-            let ids: Vec<u64> = progress.waiting.iter().map(|(id, _)| *id).collect();
-            let (missing, failure) = acks.wait(self, &ids, deadline).await;
-            progress.not_acknowledged(&missing, failure);
+            let numbers: Vec<&Number> = progress.waiting.iter().map(|(number, _)| number).collect();
+            let (acked, failure) = acks.wait(self, &numbers, deadline).await;
+            progress.not_acknowledged(&acked, failure);
         }
         progress.sum_up(ended).map_err(|failure| self.hide(failure))
     }
@@ -350,15 +350,16 @@ impl SplunkHec {
 
     async fn send(&self, body: Bytes, deadline: Instant, progress: &mut Progress) -> Result<Sent, Failure> {
         let len = body.len() as u64;
+        let before = self.acks.as_ref().map(Acks::before);
         let asked = timeout_at(deadline, self.ask(Method::POST, &self.target, body, self.compression.word()));
         let answer = asked.await.map_err(|_| Failure::transient(format!("no answer within {:?}", self.patience)))??;
         let read = HecAnswer::read(&answer);
         match read.classify(&answer) {
             Ok(()) => {
                 progress.bytes += len;
-                let ack = match (&self.acks, read.ack_id) {
+                let ack = match (self.acks.as_ref().zip(before), read.ack_id) {
                     (None, _) => None,
-                    (Some(_), Some(id)) => Some(id),
+                    (Some((acks, before)), Some(id)) => Some(acks.enter(before, id)),
                     (Some(_), None) => {
                         return Err(Failure::configuration("the answer has no `ackId`: the token does not allow it"));
                     }
@@ -430,7 +431,7 @@ fn patience(cx: &SinkContext) -> Duration {
 #[must_use]
 enum Sent {
     /// With the number of the acknowledgement to wait for, if there will be one.
-    Taken(Option<u64>),
+    Taken(Option<Number>),
     Refused {
         failure: Failure,
         number: Option<usize>,

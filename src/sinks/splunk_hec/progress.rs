@@ -1,7 +1,6 @@
 //! The progress of one write: which events were accepted, which failed, which are left.
 
-use std::collections::BTreeSet;
-
+use super::acks::Number;
 use crate::component::{Failure, Written};
 
 pub struct Progress {
@@ -10,7 +9,7 @@ pub struct Progress {
     pub left: Vec<usize>,
     failed: Vec<(usize, Failure)>,
     /// Numbers of acknowledgements to wait for, and the events behind each.
-    pub waiting: Vec<(u64, Vec<usize>)>,
+    pub waiting: Vec<(Number, Vec<usize>)>,
     pub bytes: u64,
 }
 
@@ -19,9 +18,9 @@ impl Progress {
         Progress { count, left: (0..count).collect(), failed: Vec::new(), waiting: Vec::new(), bytes: 0 }
     }
 
-    pub fn taken(&mut self, events: &[usize], ack: Option<u64>) {
+    pub fn taken(&mut self, events: &[usize], ack: Option<Number>) {
         self.left.retain(|nth| !events.contains(nth));
-        self.waiting.extend(ack.map(|id| (id, events.to_vec())));
+        self.waiting.extend(ack.map(|number| (number, events.to_vec())));
     }
 
     pub fn failed(&mut self, event: usize, failure: Failure) {
@@ -29,14 +28,12 @@ impl Progress {
         self.failed.push((event, failure));
     }
 
-    /// What was not acknowledged is sent again.
-    pub fn not_acknowledged(&mut self, missing: &BTreeSet<u64>, failure: Option<Failure>) {
+    /// What was not acknowledged is sent again; `acked` says so for each of those that wait.
+    pub fn not_acknowledged(&mut self, acked: &[bool], failure: Option<Failure>) {
         let late = || Failure::transient("the indexers have not acknowledged the events in time; they are sent again");
         let failure = failure.unwrap_or_else(late);
-        for (id, events) in &self.waiting {
-            if missing.contains(id) {
-                self.failed.extend(events.iter().map(|nth| (*nth, failure.clone())));
-            }
+        for ((_, events), _) in self.waiting.iter().zip(acked).filter(|(_, acked)| !**acked) {
+            self.failed.extend(events.iter().map(|nth| (*nth, failure.clone())));
         }
     }
 
@@ -68,6 +65,11 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use hyper::Uri;
+
+    use super::super::acks::Acks;
     use super::*;
 
     #[test]
@@ -80,9 +82,10 @@ mod tests {
         let expected = vec![(1, Failure::poison("bad")), (2, late()), (3, late())];
         assert_eq!(progress.sum_up(Err(late())), Err(Failure::Some(expected)));
         let mut progress = Progress::new(2);
-        progress.taken(&[0], Some(7));
-        progress.taken(&[1], Some(8));
-        progress.not_acknowledged(&[8].into(), None);
+        let acks = Acks::new(Uri::from_static("/"), Duration::from_secs(1), Duration::from_secs(9));
+        progress.taken(&[0], Some(acks.enter(acks.before(), 7)));
+        progress.taken(&[1], Some(acks.enter(acks.before(), 8)));
+        progress.not_acknowledged(&[true, false], None);
         let Err(Failure::Some(failed)) = progress.sum_up(Ok(())) else { panic!("one is not acknowledged") };
         assert!(matches!(&failed[..], [(1, Failure::Transient { .. })]), "{failed:?}");
     }

@@ -30,6 +30,8 @@ pub struct State {
     /// Whether the token acknowledges; then these numbers wait for an indexer.
     pub acknowledges: bool,
     pub acks: BTreeMap<u64, bool>,
+    /// Requests before the last start: it counts anew then.
+    pub before: usize,
     /// Whether indexers acknowledge what comes.
     pub indexers_work: bool,
     /// Whether what stood before an invalid event is indexed all the same.
@@ -51,6 +53,15 @@ pub struct State {
     pub instead_of_acks: Option<(u16, &'static str)>,
     /// How long each answer takes.
     pub delay: std::time::Duration,
+}
+
+impl State {
+    /// Starts again, as after a power cut: what no indexer has acknowledged is gone.
+    pub fn start_again(&mut self) {
+        self.acks.clear();
+        self.indexed.clear();
+        self.before = self.channels.len();
+    }
 }
 
 #[derive(Clone)]
@@ -157,7 +168,7 @@ fn taken(state: &mut State, events: Vec<Value>, channel: String) -> Reply {
     if !state.acknowledges {
         return said(200, 0, "Success");
     }
-    let id = state.channels.len() as u64;
+    let id = (state.channels.len() - state.before) as u64;
     let works = state.indexers_work;
     state.acks.insert(id, works);
     reply(200, json!({ "text": "Success", "code": 0, "ackId": id }).to_string())
