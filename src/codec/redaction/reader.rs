@@ -46,8 +46,9 @@ pub struct Known {
     pub long_word: Cell<(usize, usize)>,
     /// Where the last list of cookies ended that was read.
     pub cookies_end: Cell<usize>,
-    /// Where the last list in brackets ended that was read.
+    /// Where the last list in brackets ended that was read, and the last list of lines.
     pub bracketed_to: Cell<usize>,
+    pub items_to: Cell<usize>,
     /// How far lists of names were searched, and the last byte there that belongs to none.
     list: Cell<(usize, Option<usize>)>,
     /// Where the last list of columns began, and where its rows ended.
@@ -83,6 +84,7 @@ impl Default for Known {
             long_word: Cell::default(),
             cookies_end: Cell::new(0),
             bracketed_to: Cell::new(0),
+            items_to: Cell::new(0),
             list: Cell::default(),
             rows: Cell::new((usize::MAX, 0)),
             csv_end: Cell::new(0),
@@ -114,6 +116,7 @@ impl Known {
             long_word,
             cookies_end,
             bracketed_to,
+            items_to,
             list,
             rows,
             csv_end,
@@ -137,7 +140,7 @@ impl Known {
         last_name.set(usize::MAX);
         last_word.set(usize::MAX);
         rows.set((usize::MAX, 0));
-        for at in [spent, cookies_end, bracketed_to, csv_end, manifest_end] {
+        for at in [spent, cookies_end, bracketed_to, items_to, csv_end, manifest_end] {
             at.take();
         }
         for once in [annotated, brackets] {

@@ -24,6 +24,9 @@ const QUOTE_ENDS: usize = 8;
 /// The most backslashes in front of a quote.
 const MAX_LEVEL: usize = 7;
 
+/// How far a string is read for what is filled into it.
+const MAX_FILLED: usize = 256;
+
 /// The literal that begins at `at`.
 pub fn literal(reader: &Reader<'_>, at: usize) -> Option<Literal> {
     let text = reader.text;
@@ -53,8 +56,11 @@ pub fn literal(reader: &Reader<'_>, at: usize) -> Option<Literal> {
         reader.end(kind, start, || closing(reader, start, quote, level))
     };
     let after = (end + if triple { 3 } else { level + 1 }).min(text.len());
-    let formatted = quote == b'`' || text[at..open].iter().any(|b| b"fF$".contains(b));
-    let inner = inner_quotes(&text[start..end.max(start)]);
+    let inside = &text[start..end.max(start)];
+    // Strings of Go have the same quotes, and nothing is filled into them.
+    let filled = || memchr::memmem::find(&inside[..inside.len().min(MAX_FILLED)], b"${").is_some();
+    let formatted = quote == b'`' && filled() || text[at..open].iter().any(|b| b"fF$".contains(b));
+    let inner = inner_quotes(inside);
     let (start, end) = (start + inner, end - inner);
     Some(Literal { start, end, after, quote, level, formatted })
 }

@@ -22,6 +22,10 @@ impl Finder<'_, '_> {
             return;
         }
         let mut at = blanks(text, operator.end);
+        // A list within one that was read is a part of it.
+        if at < self.reader.items_to.get() {
+            return;
+        }
         for _ in 0..MAX_ITEMS {
             let gap = text[at..].iter().take(32).take_while(|b| b.is_ascii_whitespace()).count();
             let broken = memchr::memchr(b'\n', &text[at..at + gap]).is_some();
@@ -43,6 +47,7 @@ impl Finder<'_, '_> {
                 found.push(self.found(inside, "an item of the list below the name"));
             }
             at = end;
+            self.reader.items_to.set(at);
         }
     }
 

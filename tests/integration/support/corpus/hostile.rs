@@ -27,7 +27,7 @@ pub const KNOWN: &[&str] = &[
     "mysql -p%41", "mysql -p", "password=x", "password=x\n", "keykey", "(password) values ('x','(password) values (1'),",
     "(password,token) values (1),", "user, password = ", "x -> password ", "\"secret\",", "{\"password\":[",
     "{\"a\":\"\\n", "password,x\n", "print('password:',", "password == strcmp(password, '", "Authorization: Bearer ", "Authorization: a=b, ", "http://a:b@c/ ", "token = f(", "password: |\n",
-    "parolă:MD_here,", "סיסמה:Charset:else,", "\n'`token(", "\n\"credentials(", " ('passcode'", "s\\pass:", "*:", "@:", "<password ",
+    "parolă:MD_here,", "סיסמה:Charset:else,", "\n'`token(", "\n\"credentials(", " ('passcode'", "s\\pass:", "*:", "@:", "<password ", "\n- keys:",
     "4111 1111 1111 1111(  ", "my-password:%41,", "password=?,", "password?\n",
 ];
 
