@@ -121,9 +121,9 @@ fn as_format_1(path: &std::path::Path) {
     std::fs::rename(path.with_extension("old"), path).unwrap();
 }
 
-/// The same part as earlier builds of format 4 wrote it: without greatest durations, with numbers behind characters alone,
+/// The same part as the first builds of format 4 wrote it: without greatest durations, with numbers behind characters alone,
 /// and without what is known of identifiers.
-fn as_earlier_format_4(path: &std::path::Path, events: &[Stored]) {
+fn as_format_4(path: &std::path::Path, events: &[Stored]) {
     let mut bits = numbers::NumberBits::default();
     events.iter().for_each(|event| bits.add(&event.line.chars().map(u32::from).collect::<Vec<_>>()));
     let [behind, _] = bits.take();
@@ -145,6 +145,7 @@ fn as_earlier_format_4(path: &std::path::Path, events: &[Stored]) {
             }
             layout::Section::Meta => {
                 let mut meta: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                meta["version"] = 4.into();
                 for column in meta["columns"].as_array_mut().unwrap() {
                     column.as_object_mut().unwrap().remove("has_no_identifier");
                 }
@@ -178,7 +179,7 @@ fn parts_of_earlier_builds_answer_as_before() {
     let more: Vec<Stored> = (91..=120).map(|n| plain(n, &line(n))).collect();
     fill(&store, &more, 30, 1);
     drop(store);
-    as_earlier_format_4(&folder.0.join(layout::part_name(2, 0)), &more);
+    as_format_4(&folder.0.join(layout::part_name(2, 0)), &more);
     let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
     assert_eq!((report.events, report.damaged.len()), (120, 0));
     check(&store, &[events, more].concat());

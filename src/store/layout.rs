@@ -30,8 +30,8 @@ use super::value::NumberStyle;
 pub const MAGIC: [u8; 8] = *b"WEIRprt1";
 /// The format that this program writes. Parts of format 1 have postings that are not read any more: in them every chunk
 /// is looked into. Packed columns have runs from format 3 on. Sums by user and by type are sections of their own from
-/// format 4 on.
-pub const VERSION: u32 = 4;
+/// format 4 on. Format 5 has substrings of random identifiers for larger units, where a program of format 4 would find none.
+pub const VERSION: u32 = 5;
 /// The first format whose postings are read, and whose text dictionary is compressed.
 pub const VERSION_OF_POSTINGS: u32 = 2;
 /// The first format with [`Section::ValueSums`].
@@ -81,8 +81,7 @@ pub enum Section {
     Summary = 26,
     /// Counts and sums by the values of one member: column 0 those by user, column 1 those by type.
     ValueSums = 27,
-    /// Numbers behind characters, for each chunk; from format 4 on. 28 and 29 were the same in fewer bits. Older parts of
-    /// format 4 have these alone.
+    /// Numbers behind characters, for each chunk; of format 4. 28 and 29 were the same in fewer bits.
     NumberIndex = 30,
     NumberLists = 31,
     /// The greatest durations of the values that [`Section::ValueSums`] has sums of, by the same columns; older parts of
@@ -90,7 +89,7 @@ pub enum Section {
     ValueTops = 32,
     /// The greatest durations of each status, each with its chunk; the same holds.
     ChunkTops = 33,
-    /// Numbers behind characters and words, for each chunk, and parts of long numbers; the same holds.
+    /// Numbers behind characters and words, for each chunk, and parts of long numbers; from format 5 on.
     WordNumberIndex = 34,
     WordNumberLists = 35,
     RunIndex = 36,
@@ -134,7 +133,7 @@ pub struct Column {
     /// Which bytes the values of a dictionary have; parts before format 4 do not say.
     #[serde(default)]
     pub bytes: Option<ByteSet>,
-    /// Whether no value of a text column has a random identifier; older parts do not say.
+    /// Whether no value of a text column has a random identifier; parts before format 5 do not say.
     #[serde(default)]
     pub has_no_identifier: bool,
 }
