@@ -19,6 +19,7 @@ const MOST_LENT: usize = 4;
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Bytes on their way into a file, which lie in memory as the blocks of the file do.
+#[derive(Default)]
 pub struct Pages {
     memory: Memory,
     start: usize,
@@ -61,24 +62,26 @@ impl Memory {
         }
     }
 
-    fn room(&self) -> usize {
-        match self {
-            Memory::Heap(bytes) => bytes.len() - BLOCK,
-            Memory::Mapped(map, _) => map.len() - HUGE_PAGE - BLOCK,
-        }
+    /// Whether it has so much room wherever in its first block the bytes begin.
+    fn has(&self, room: usize) -> bool {
+        let bytes = match self {
+            Memory::Heap(bytes) => bytes.len(),
+            Memory::Mapped(map, _) => map.len() - HUGE_PAGE,
+        };
+        room + BLOCK <= bytes
     }
 }
 
-impl Default for Pages {
-    fn default() -> Pages {
-        Pages { memory: Memory::heap(0), start: 0, end: 0 }
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory::Heap(Vec::new())
     }
 }
 
 impl Pages {
     /// Sees to room for so many bytes; what is in it is lost.
     pub fn make_room(&mut self, room: usize) {
-        if room > self.memory.room() {
+        if !self.memory.has(room) {
             let mapped = if room >= LEAST_DIRECT { Memory::mapped(room) } else { None };
             self.memory = mapped.unwrap_or_else(|| Memory::heap(room.next_power_of_two()));
         }
