@@ -1,7 +1,5 @@
 //! Tests of damage on disk: torn and flipped bytes, files of earlier versions, foreign bytes.
 
-use std::sync::Arc;
-
 use proptest::prelude::*;
 
 use super::tests::{Folder, Stored, all, check, fill, filter, later, plain};
@@ -80,15 +78,27 @@ fn a_damaged_part_costs_itself_and_is_set_aside() {
     }
 }
 
-/// The same part as earlier builds wrote it: without postings, sums and types, and with a plain text dictionary.
-fn as_format_1(path: &std::path::Path) {
-    let cache = Arc::new(cache::Cache::new(1 << 20));
-    let part = Part::open(path, (1, 0), cache).unwrap();
+/// Writes a part anew with what `earlier` makes of each of its sections.
+fn rewrite(
+    path: &std::path::Path,
+    mut earlier: impl FnMut(layout::Section, usize, Vec<u8>) -> Option<(layout::Section, usize, Vec<u8>)>,
+) {
     let file = layout::PartFile::open(path).unwrap();
     let mut writer = layout::PartWriter::create(&Disk::default(), &path.with_extension("old")).unwrap();
     for (section, column) in file.sections() {
         let bytes = file.section(section, column).unwrap();
-        match section {
+        if let Some((section, column, bytes)) = earlier(section, column, bytes) {
+            writer.section(section, column, &bytes).unwrap();
+        }
+    }
+    writer.finish().unwrap();
+    std::fs::rename(path.with_extension("old"), path).unwrap();
+}
+
+/// The same part as earlier builds wrote it: without postings, sums and types, and with a plain text dictionary.
+fn as_format_1(path: &std::path::Path) {
+    rewrite(path, |section, column, bytes| {
+        let bytes = match section {
             layout::Section::PostingsIndex
             | layout::Section::PostingsGroups
             | layout::Section::PostingsLists
@@ -99,11 +109,9 @@ fn as_format_1(path: &std::path::Path) {
             | layout::Section::WordNumberIndex
             | layout::Section::WordNumberLists
             | layout::Section::RunIndex
-            | layout::Section::RunLists => {}
+            | layout::Section::RunLists => return None,
             layout::Section::TextDictionary => {
-                writer
-                    .section(section, column, &seal::expanded(&bytes, &mut zstd::zstd_safe::DCtx::create()).unwrap())
-                    .unwrap();
+                seal::expanded(&bytes, &mut zstd::zstd_safe::DCtx::create()).unwrap().to_vec()
             }
             layout::Section::Meta => {
                 let mut meta: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
@@ -111,14 +119,12 @@ fn as_format_1(path: &std::path::Path) {
                 for name in ["types", "last_journalled"] {
                     meta.as_object_mut().unwrap().remove(name);
                 }
-                writer.section(section, column, meta.to_string().as_bytes()).unwrap();
+                meta.to_string().into()
             }
-            _ => writer.section(section, column, &bytes).unwrap(),
-        }
-    }
-    drop(part);
-    writer.finish().unwrap();
-    std::fs::rename(path.with_extension("old"), path).unwrap();
+            _ => bytes,
+        };
+        Some((section, column, bytes))
+    });
 }
 
 /// The same part as the first builds of format 4 wrote it: without greatest durations, with numbers behind characters alone,
@@ -128,34 +134,27 @@ fn as_format_4(path: &std::path::Path, events: &[Stored]) {
     events.iter().for_each(|event| bits.add(&event.line.chars().map(u32::from).collect::<Vec<_>>()));
     let [behind, _] = bits.take();
     let (index, lists) = numbers::encode(&[&behind], numbers::BITS);
-    let file = layout::PartFile::open(path).unwrap();
-    let mut writer = layout::PartWriter::create(&Disk::default(), &path.with_extension("old")).unwrap();
-    for (section, column) in file.sections() {
-        let bytes = file.section(section, column).unwrap();
-        match section {
-            layout::Section::ValueTops
-            | layout::Section::ChunkTops
-            | layout::Section::RunIndex
-            | layout::Section::RunLists => {}
-            layout::Section::WordNumberIndex => writer.section(layout::Section::NumberIndex, column, &index).unwrap(),
-            layout::Section::WordNumberLists => writer.section(layout::Section::NumberLists, column, &lists).unwrap(),
-            // There is one chunk, in units of either size.
-            _ if column == layout::LOOSE.0 && format!("{section:?}").starts_with("Postings") => {
-                writer.section(section, layout::EARLIER_LOOSE.0, &bytes).unwrap();
-            }
-            layout::Section::Meta => {
-                let mut meta: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-                meta["version"] = 4.into();
-                for column in meta["columns"].as_array_mut().unwrap() {
-                    column.as_object_mut().unwrap().remove("has_no_identifier");
-                }
-                writer.section(section, column, meta.to_string().as_bytes()).unwrap();
-            }
-            _ => writer.section(section, column, &bytes).unwrap(),
+    rewrite(path, |section, column, bytes| match section {
+        layout::Section::ValueTops
+        | layout::Section::ChunkTops
+        | layout::Section::RunIndex
+        | layout::Section::RunLists => None,
+        layout::Section::WordNumberIndex => Some((layout::Section::NumberIndex, column, index.clone())),
+        layout::Section::WordNumberLists => Some((layout::Section::NumberLists, column, lists.clone())),
+        // There is one chunk, in units of either size.
+        _ if column == layout::LOOSE.0 && format!("{section:?}").starts_with("Postings") => {
+            Some((section, layout::EARLIER_LOOSE.0, bytes))
         }
-    }
-    writer.finish().unwrap();
-    std::fs::rename(path.with_extension("old"), path).unwrap();
+        layout::Section::Meta => {
+            let mut meta: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            meta["version"] = 4.into();
+            for column in meta["columns"].as_array_mut().unwrap() {
+                column.as_object_mut().unwrap().remove("has_no_identifier");
+            }
+            Some((section, column, meta.to_string().into()))
+        }
+        _ => Some((section, column, bytes)),
+    });
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub fn numbers_in(text: &[u32]) -> Vec<Number> {
 /// texts are looked at line by line.
 fn number_behind(text: &[u32]) -> Option<u16> {
     let (before, digits) = text.split_first()?;
-    let digits = digits.get(..DIGITS).filter(|digits| digits.iter().all(|c| is_digit(*c)))?;
+    let digits = leading_digits(digits, DIGITS)?;
     (!is_digit(*before) && *before != u32::from('\n')).then(|| {
         let number = digits.iter().fold(0u64, |number, c| number << 8 | u64::from(*c));
         small(number << 21 | u64::from(*before))
@@ -68,7 +68,7 @@ fn number_behind(text: &[u32]) -> Option<u16> {
 /// The same for more characters and fewer digits.
 fn number_of_word(text: &[u32]) -> Option<u16> {
     let (word, rest) = text.split_first_chunk::<WORD>()?;
-    let digits = rest.get(..WORD_DIGITS).filter(|digits| digits.iter().all(|c| is_digit(*c)))?;
+    let digits = leading_digits(rest, WORD_DIGITS)?;
     (!is_digit(word[WORD - 1]) && !word.contains(&u32::from('\n'))).then(|| {
         let number = digits.iter().fold(0u64, |number, c| number * 10 + u64::from(c - u32::from('0')));
         let word = word.iter().fold(number, |hash, c| (hash ^ u64::from(*c)).wrapping_mul(SALT).rotate_left(29));
@@ -78,8 +78,13 @@ fn number_of_word(text: &[u32]) -> Option<u16> {
 
 /// The hash of the digits that it begins with.
 fn run_at(text: &[u32]) -> Option<u16> {
-    let digits = text.get(..RUN).filter(|digits| digits.iter().all(|c| is_digit(*c)))?;
+    let digits = leading_digits(text, RUN)?;
     Some(small(digits.iter().fold(1, |number, c| number << 8 | u64::from(*c))))
+}
+
+/// The first `len` characters, if all are digits.
+fn leading_digits(text: &[u32], len: usize) -> Option<&[u32]> {
+    text.get(..len).filter(|digits| digits.iter().all(|c| is_digit(*c)))
 }
 
 fn small(value: u64) -> u16 {
@@ -120,17 +125,12 @@ impl NumberBits {
     /// Notes what ends with the last of so many digits.
     fn add_number(&mut self, text: &[u32], digits: usize) {
         let last = |len: usize| text.len().checked_sub(len).map(|from| &text[from..]);
-        match digits {
-            WORD_DIGITS => {
-                let number = last(WORD + WORD_DIGITS).and_then(number_of_word);
-                number.into_iter().for_each(|number| self.behind.insert(number));
-            }
-            DIGITS => {
-                let number = last(1 + DIGITS).and_then(number_behind);
-                number.into_iter().for_each(|number| self.behind.insert(number));
-            }
-            _ => last(RUN).and_then(run_at).into_iter().for_each(|number| self.runs.insert(number)),
-        }
+        let (bits, number) = match digits {
+            WORD_DIGITS => (&mut self.behind, last(WORD + WORD_DIGITS).and_then(number_of_word)),
+            DIGITS => (&mut self.behind, last(1 + DIGITS).and_then(number_behind)),
+            _ => (&mut self.runs, last(RUN).and_then(run_at)),
+        };
+        number.into_iter().for_each(|number| bits.insert(number));
     }
 
     /// The numbers behind characters and words, and those of long ones; the set is empty afterwards.
