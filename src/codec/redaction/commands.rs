@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::assign::{Found, Role, may_be_secret};
 use super::byte_set::ByteSet;
+use super::escapes::leading_slashes;
 use super::names::Class;
 use super::random::is_random;
 use super::reader::Reader;
@@ -245,7 +246,7 @@ impl Line<'_> {
         let behind_call = |call: &&[u8]| memchr::memmem::find(reach, call).map(|at| at + call.len());
         let open = calls.iter().filter_map(behind_call).min()?;
         let open = open + usize::from(reach.get(open) == Some(&b'b'));
-        let slashes = reach[open..].iter().take(7).take_while(|b| **b == b'\\').count();
+        let slashes = leading_slashes(&reach[open..], 7);
         let quote = *reach.get(open + slashes).filter(|b| b"\"'".contains(b))?;
         let start = open + slashes + 1;
         let len = memchr::memchr(quote, &reach[start..])?;

@@ -1,7 +1,7 @@
 //! Disguises: spellings that hide letters from a search but not from a reader, and where raw JSON contains one.
 
 use super::byte_set::ByteSet;
-use super::escapes::is_after_escape;
+use super::escapes::{is_after_escape, trailing_slashes};
 use super::views::{Disguises, hex_pair};
 use crate::codec::redaction::literals::Literals as _;
 use crate::event::escape::hex4;
@@ -40,28 +40,18 @@ pub fn is_disguise(raw: &[u8], at: usize) -> bool {
 
 fn is_escaped_disguise(raw: &[u8], at: usize) -> bool {
     // JSON within JSON has more backslashes.
-    let slashes = raw[..at].iter().rev().take(MAX_SLASHES).take_while(|b| **b == b'\\').count();
+    let slashes = trailing_slashes(&raw[..at], MAX_SLASHES);
     let start = at - slashes;
     match hex4(raw, at + 1) {
         0x1B => {
             let word = |at: usize| raw.get(at).is_some_and(u8::is_ascii_alphanumeric);
-            start >= 1
-                && word(start - 1)
-                && !follows_color(raw, start)
-                && word(past_colors(raw, start, slashes))
-                && !is_after_escape(raw, start)
+            // Of many colours in a row the first one reads all of them.
+            start >= 1 && word(start - 1) && !is_after_escape(raw, start) && word(past_colors(raw, start, slashes))
         }
         0xAD | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x2064 | 0xFEFF => in_word(raw, start, at + 5),
         0x20..=0x7F | 0xFF01..=0xFF5E | 0xD835 => true,
         _ => false,
     }
-}
-
-/// Whether a terminal colour ends right before `at`, escaped as in JSON.
-fn follows_color(raw: &[u8], at: usize) -> bool {
-    let Some(end) = at.checked_sub(1).filter(|end| raw[*end] == b'm') else { return false };
-    let parameters = raw[..end].iter().rev().take(16).take_while(|b| b.is_ascii_digit() || **b == b';').count();
-    raw[..end - parameters].closes_with(b"1b[") || raw[..end - parameters].closes_with(b"1B[")
 }
 
 /// Where terminal colours end that follow one another from `at` on, escaped as in JSON with so many backslashes.

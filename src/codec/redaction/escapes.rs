@@ -18,8 +18,18 @@ fn ends_colour(text: &[u8]) -> bool {
     [&b"\x1b"[..], b"1b", b"1B", b"033", b"\\e"].iter().any(|escape| before.ends_with(escape))
 }
 
-/// Digits and semicolons of a colour.
-const MAX_COLOUR: usize = 12;
+/// Digits and semicolons of a colour: `38;2;255;255;255`.
+const MAX_COLOUR: usize = 16;
+
+/// How many backslashes a text begins with, of the first few bytes.
+pub fn leading_slashes(text: &[u8], most: usize) -> usize {
+    text.iter().take(most).take_while(|b| **b == b'\\').count()
+}
+
+/// How many backslashes a text ends with, of the last few bytes.
+pub fn trailing_slashes(text: &[u8], most: usize) -> usize {
+    text.iter().rev().take(most).take_while(|b| **b == b'\\').count()
+}
 
 /// Whether `\u` and four digits begin at `at`.
 fn is_unicode(text: &[u8], at: usize) -> bool {

@@ -1,7 +1,7 @@
 //! Passwords in command arguments: `mysql -pX`, `curl -u user:X`, `sshpass -p X`, `docker login -p X`.
 
 use super::byte_set::ByteSet;
-use super::escapes::is_after_escape;
+use super::escapes::{is_after_escape, leading_slashes};
 use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
@@ -301,7 +301,7 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
         let said = before[echo..pipe].trim_ascii();
         let said = said.strip_prefix(b"-n ").unwrap_or(said);
         let place = said.as_ptr() as usize - text.as_ptr() as usize;
-        let slashes = said.iter().take(7).take_while(|b| **b == b'\\').count();
+        let slashes = leading_slashes(said, 7);
         let quoted =
             said.len() > 2 * slashes + 2 && b"\"'".contains(&said[slashes]) && said.last() == said.get(slashes);
         let quotes = if quoted { slashes + 1 } else { 0 };

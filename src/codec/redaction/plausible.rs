@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use super::assign;
 use super::disguises::is_disguise;
 use super::email::email;
-use super::escapes::past_escape;
+use super::escapes::{past_escape, trailing_slashes};
 use super::filter::{Hit, Sign};
 use super::names::FOREIGN;
 use super::reader::Reader;
@@ -144,7 +144,7 @@ fn is_escaped_word(raw: &[u8], at: usize, offset: usize, word: usize) -> bool {
     let stands = |start: usize, word: &[u8]| {
         raw.get(start..).and_then(|rest| rest.get(..word.len())).is_some_and(|part| part.eq_ignore_ascii_case(word))
     };
-    let slashes = raw[..at].iter().rev().take(MAX_SLASHES).take_while(|b| **b == b'\\').count();
+    let slashes = trailing_slashes(&raw[..at], MAX_SLASHES);
     let word = &ESCAPED[word];
     if slashes <= 1 {
         return stands(at.wrapping_sub(offset), word.as_bytes());

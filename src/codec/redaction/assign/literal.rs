@@ -1,6 +1,7 @@
 //! String literals of programming languages: prefixes, escaped quotes, triple quotes.
 
 use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::escapes::leading_slashes;
 use crate::codec::redaction::marks;
 use crate::codec::redaction::reader::Reader;
 
@@ -35,7 +36,7 @@ pub fn literal(reader: &Reader<'_>, at: usize) -> Option<Literal> {
     // Most literals begin with a quote, and most of what is none with something else.
     let (mut level, mut prefix) = (0, 0);
     if first == b'\\' {
-        level = rest.iter().take(MAX_LEVEL).take_while(|b| **b == b'\\').count();
+        level = leading_slashes(rest, MAX_LEVEL);
     } else if const { &ByteSet::of(b"fFrRbBuULN@$") }.has(&first) {
         prefix = 1 + rest.get(1).map_or(0, |b| usize::from(const { &ByteSet::of(b"fFrRbBuULN@$") }.has(b)));
     }
@@ -67,7 +68,7 @@ pub fn literal(reader: &Reader<'_>, at: usize) -> Option<Literal> {
 
 /// How long the quotes are within a literal that belong to the text around the value: `"\"x\""`.
 fn inner_quotes(inside: &[u8]) -> usize {
-    let len = inside.iter().take(MAX_LEVEL).take_while(|b| **b == b'\\').count() + 1;
+    let len = leading_slashes(inside, MAX_LEVEL) + 1;
     let quoted = len > 1 && inside.len() > 2 * len && b"\"'".contains(&inside[len - 1]);
     if quoted && inside.ends_with(&inside[..len]) { len } else { 0 }
 }

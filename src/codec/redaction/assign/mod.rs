@@ -28,7 +28,7 @@ pub use prose::login_values;
 pub use scheme::bearer;
 pub use secret::{Role, is_code, may_be_secret};
 
-use super::escapes::is_after_escape;
+use super::escapes::{is_after_escape, leading_slashes, trailing_slashes};
 use super::marks;
 use super::names::{Class, FOREIGN, classify, is_name};
 use super::random::is_random;
@@ -237,10 +237,10 @@ fn with_quotes(reader: &Reader<'_>, range: Range<usize>, class: Class) -> Name {
     if !matches!(text.get(range.end), Some(b'"' | b'\'' | b'`' | b'\\')) {
         return none;
     }
-    let level = text[range.end..].iter().take(7).take_while(|b| **b == b'\\').count();
+    let level = leading_slashes(&text[range.end..], 7);
     let Some(quote) = text.get(range.end + level).copied().filter(|b| b"\"'`".contains(b)) else { return none };
     let start = reader.start_of(marks::KEY, range.start, MAX_NAME);
-    let slashes = text[..start.saturating_sub(1)].iter().rev().take(7).take_while(|b| **b == b'\\').count();
+    let slashes = trailing_slashes(&text[..start.saturating_sub(1)], 7);
     if start == 0 || text[start - 1] != quote || slashes != level {
         return none;
     }
@@ -487,7 +487,7 @@ pub fn is_plausible(reader: &Reader<'_>, at: usize) -> bool {
     let before = &raw[name.start.saturating_sub(12)..name.start];
     let colored = memchr::memmem::find(before, b"u001b[").is_some();
     // One of two backslashes is what the other says, and no escape.
-    if raw[..name.start].iter().rev().take(MAX_NAME).take_while(|b| **b == b'\\').count() % 2 == 1 {
+    if trailing_slashes(&raw[..name.start], MAX_NAME) % 2 == 1 {
         let digits =
             raw.get(name.start + 1..name.start + 5).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
         name.start += if raw[name.start] == b'u' && digits { 5 } else { 1 };
