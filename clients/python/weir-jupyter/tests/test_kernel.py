@@ -186,6 +186,24 @@ def interrupt_once_begun(kernel, spool, code):
     threading.Thread(target=interrupt).start()
 
 
+# A cell that lets the recorder be interrupted in one of its functions, once, in the recording of the next cell.
+INTERRUPT_AT = """
+import os, signal, weir_jupyter.kernel as recorder
+def interrupt_at(place):
+    real = getattr(recorder, place)
+    left = [2 if place == "_max_rss_bytes" else 1]
+    def interrupted(*arguments):
+        if place == "emit" and arguments[0]["event_type"] != "cell.start":
+            return real(*arguments)
+        if left[0] == 1:
+            setattr(recorder, place, real)
+            os.kill(os.getpid(), signal.SIGINT)
+        left[0] -= 1
+        return real(*arguments)
+    setattr(recorder, place, interrupted)
+"""
+
+
 class Interrupted(unittest.TestCase):
     def test_an_interrupted_cell_is_aborted(self):
         with Folder() as spool:
@@ -227,6 +245,26 @@ class Interrupted(unittest.TestCase):
                     self.assertEqual(by_code(spool, "'after'")[0]["cell.finish"]["status"], "success")
                 finally:
                     kernel.stop()
+
+    def test_an_interrupt_while_a_cell_is_being_recorded_hides_nothing_and_reaches_the_cell(self):
+        # Where the recorder is when the interrupt comes: before it knows the cell, as it writes the start, and the end.
+        places = (("_message_id", "aborted"), ("_Cell", "aborted"), ("emit", "aborted"), ("_max_rss_bytes", "success"))
+        with Folder() as spool:
+            kernel = Kernel(spool)
+            try:
+                kernel.run(INTERRUPT_AT)
+                for place, status in places:
+                    kernel.run(f"interrupt_at({place!r})")
+                    code = f"import time; time.sleep({10 if status == 'aborted' else 0})  # {place}"
+                    reply, printed = kernel.run(code)
+                    self.assertNotIn("weir", printed.lower())
+                    self.assertEqual(reply["content"]["status"], "ok" if status == "success" else "error", place)
+                    self.assertTrue(is_whole(spool, code), place)
+                    finish = by_code(spool, code)[0]["cell.finish"]
+                    self.assertEqual(finish["status"], status, place)
+                    self.assertEqual(finish["operation_id"], reply["parent_header"]["msg_id"])
+            finally:
+                kernel.stop()
 
     def test_a_spool_that_is_read_only_for_a_while_costs_no_cell(self):
         disk = SmallDisk()

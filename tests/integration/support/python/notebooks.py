@@ -79,7 +79,9 @@ def everything():
     kernel.run("raise ValueError('بد')", "error")
     begun = threading.Event()
     threading.Thread(target=lambda: begun.wait() and kernel.manager.interrupt_kernel()).start()
-    kernel.run("import time\nprint('begun', flush=True)\ntime.sleep(30)", "aborted", at_output=lambda message: begun.set())
+    # Not at the first message: that the kernel is busy is said before its interrupts mean this cell.
+    at_output = lambda message: message["msg_type"] == "stream" and begun.set()
+    kernel.run("import time\nprint('begun', flush=True)\ntime.sleep(30)", "aborted", at_output=at_output)
     kernel.send("import time; time.sleep(30)", "lost")
     # A restart interrupts first, and a kernel that has the time ends its cell then.
     os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)

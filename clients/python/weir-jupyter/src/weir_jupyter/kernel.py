@@ -1,8 +1,11 @@
 """The IPython extension: an event before and an event after every cell, and nothing that the cell could notice."""
 
+import _thread
 import os
 import re
+import signal
 import sys
+import threading
 import time
 import uuid
 import weakref
@@ -19,6 +22,9 @@ except ImportError:  # not on Windows
 
 # The cells that overlap in one kernel (subshells, and cells that run cells).
 MAX_OPEN_CELLS = 1000
+
+# After this time IPython has come from its callbacks to the code of the cell.
+INTERRUPT_AGAIN_SECONDS = 0.02
 
 _recorders = weakref.WeakKeyDictionary()
 
@@ -88,6 +94,14 @@ class Recorder:
     def before(self, info):
         """Called by IPython before a cell. A cell that ends the process has left its code by then."""
         try:
+            if _undisturbed(lambda: self._before(info)):
+                self._interrupt_again(info)
+        except BaseException:
+            # Whatever it is, IPython would print it into the cell.
+            pass
+
+    def _before(self, info):
+        try:
             if os.getpid() != self._pid:
                 return
             self._announce()
@@ -109,12 +123,30 @@ class Recorder:
                 event["metadata"] = {"parent_operation_id": cell.parent}
             emit(_context.without_none(event))
             cell.start_clocks()
-        except BaseException:
-            # Whatever it is, IPython would print it into the cell.
+        except Exception:
             pass
+
+    def _interrupt_again(self, info):
+        """Whoever interrupted meant the cell, which begins now. IPython keeps from it what is raised in a callback."""
+        cell = getattr(info, "_weir_cell", None)
+
+        def interrupt():
+            if cell is not None and cell.operation_id in self._open:
+                _interrupt_main_thread()
+
+        timer = threading.Timer(INTERRUPT_AGAIN_SECONDS, interrupt)
+        timer.daemon = True
+        timer.start()
 
     def after(self, result):
         """Called by IPython after a cell, however it ended."""
+        try:
+            # The cell is over, and so is what an interrupt could have meant.
+            _undisturbed(lambda: self._after(result))
+        except BaseException:
+            pass
+
+    def _after(self, result):
         try:
             if os.getpid() != self._pid:
                 # A child that the cell forked came to the cell's end too.
@@ -144,7 +176,7 @@ class Recorder:
             emit(_context.without_none(event))
             if self._is_stopping and not self._open:
                 self._unregister("post_run_cell", self.after)
-        except BaseException:
+        except Exception:
             pass
 
     def _cell_of(self, result):
@@ -152,9 +184,11 @@ class Recorder:
         info = getattr(result, "info", None)
         cell = getattr(info, "_weir_cell", None)
         if cell is None:
-            cell = self._open.get(_message_id(self._shell, self._kernel))
-        if cell is None and len(self._open) == 1:
-            cell = next(iter(self._open.values()))
+            message = _message_id(self._shell, self._kernel)
+            cell = self._open.get(message)
+            if cell is None and message is None and len(self._open) == 1:
+                # A terminal has no messages, and one cell at a time.
+                cell = next(iter(self._open.values()))
         if cell is None:
             return None
         if cell.code is None:
@@ -214,6 +248,37 @@ class _Cell:
     def start_clocks(self):
         self.started = time.perf_counter()
         self.cpu_started = time.process_time()
+
+
+def _undisturbed(record):
+    """Calls `record`, once, and to its end. An interrupt would end it in the middle, and what runs next were recorded by
+    half or not at all. Returns whether one came."""
+    interrupts, is_done = [], False
+    # In other threads nothing is raised, and a handler that Python did not set cannot be put back.
+    is_raised_here = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not None
+    if not is_raised_here:
+        record()
+        return False
+    while not is_done:
+        try:
+            former = signal.signal(signal.SIGINT, lambda *_: interrupts.append(None))
+            try:
+                record()
+            finally:
+                is_done = True
+                signal.signal(signal.SIGINT, former)
+        except KeyboardInterrupt:
+            # It came before the handler was exchanged or after it was put back.
+            interrupts.append(None)
+    return bool(interrupts)
+
+
+def _interrupt_main_thread():
+    if hasattr(signal, "pthread_kill"):
+        # As a signal, which also ends a call that waits.
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 def _error_of(result):
