@@ -61,6 +61,9 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free").port()
 }
 
+/// What a failing test shows of the agent's log, in bytes.
+const SHOWN_LOG: usize = 4096;
+
 /// A running agent; killed when dropped.
 pub struct Agent {
     pub child: Child,
@@ -269,6 +272,12 @@ impl Drop for Agent {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            // What a test that fails once in many runs leaves behind.
+            let log = self.log();
+            let from = log.len().saturating_sub(SHOWN_LOG);
+            eprintln!("the agent said last:\n{}", String::from_utf8_lossy(&log.as_bytes()[from..]));
+        }
     }
 }
 

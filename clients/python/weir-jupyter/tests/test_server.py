@@ -97,6 +97,18 @@ MultiKernelManager.connect_iopub = connect_late
 """
 
 
+# A cell after which the kernel's thread that sends is busy with something else when a cell begins.
+SLOW_TO_SEND = """
+import time
+kernel = get_ipython().kernel
+publish = kernel._publish_execute_input
+def publish_late(*arguments):
+    kernel.iopub_thread.schedule(lambda: time.sleep(0.5))
+    publish(*arguments)
+kernel._publish_execute_input = publish_late
+"""
+
+
 def is_ready(client):
     """A kernel that has only been started does not beat yet, and is taken for dead."""
     try:
@@ -147,6 +159,14 @@ class Seen(unittest.TestCase):
         _, client = self.server.kernel("python3")
         client.execute("import os; os._exit(1)")
         self.assertEqual(self.seen("import os; os._exit(1)")["status"], "lost")
+        client.stop_channels()
+
+    def test_a_cell_that_ends_the_kernel_before_its_messages_are_sent_is_seen_all_the_same(self):
+        _, client = self.server.kernel("python3")
+        code = "import os; os._exit(2)"
+        client.execute_interactive(SLOW_TO_SEND, timeout=60, output_hook=lambda message: None)
+        client.execute(code)
+        self.assertEqual(self.seen(code)["status"], "lost")
         client.stop_channels()
 
     def test_a_cell_after_the_extension_was_unloaded_is_seen_by_the_server_alone(self):

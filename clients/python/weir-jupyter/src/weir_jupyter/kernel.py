@@ -23,6 +23,9 @@ except ImportError:  # not on Windows
 # The cells that overlap in one kernel (subshells, and cells that run cells).
 MAX_OPEN_CELLS = 1000
 
+# How long a cell waits until the kernel's messages of its begin are sent. It takes a tenth of a millisecond.
+SAID_SECONDS = 1.0
+
 # After this time IPython has come from its callbacks to the code of the cell.
 INTERRUPT_AGAIN_SECONDS = 0.02
 
@@ -121,10 +124,22 @@ class Recorder:
             }
             if cell.parent is not None:
                 event["metadata"] = {"parent_operation_id": cell.parent}
+            self._wait_until_said()
             emit(_context.without_none(event))
             cell.start_clocks()
         except Exception:
             pass
+
+    def _wait_until_said(self):
+        """The kernel says by another thread that the cell begins. A cell that ends the process could be faster, and then
+        the server would not have seen it."""
+        thread = getattr(self._kernel, "iopub_thread", None)
+        is_said = threading.Event()
+        try:
+            thread.schedule(is_said.set)
+        except Exception:
+            return  # a terminal, or a kernel that sends in another way
+        is_said.wait(SAID_SECONDS)
 
     def _interrupt_again(self, info):
         """Whoever interrupted meant the cell, which begins now. IPython keeps from it what is raised in a callback."""
