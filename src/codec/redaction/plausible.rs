@@ -120,10 +120,12 @@ fn hides_login(raw: &[u8], at: usize) -> bool {
     memchr::memchr2(b'/', b':', word).is_some() && memchr::memmem::find(word, b"\\u").is_some()
 }
 
-/// Whether a line of passwords may go on at `at` of which some letters are escaped.
+/// Whether a line of passwords may stand around `at` of which some letters are escaped, or a colour in front of it.
 fn hides_line(raw: &[u8], at: usize) -> bool {
-    let line = raw[at..].iter().take(MAX_WORD).take_while(|b| !b.is_ascii_whitespace() && **b != b'"').count();
-    memchr::memmem::find(&raw[at..at + line], b"\\u").is_some()
+    let goes_on = |b: &&u8| !b.is_ascii_whitespace() && **b != b'"';
+    let line = raw[at..].iter().take(MAX_WORD).take_while(goes_on).count();
+    let before = raw[..at].iter().rev().take(MAX_WORD).take_while(goes_on).count();
+    memchr::memmem::find(&raw[at - before..at + line], b"\\u").is_some()
 }
 
 /// Whether a `//` stands in front of the `@`, in the same word.

@@ -31,6 +31,17 @@ fn a_command_is_seen_behind_a_colour() {
 }
 
 #[test]
+fn a_line_of_passwords_is_seen_behind_a_colour() {
+    let engine = with(|_| {});
+    for colour in [r"\u001b[0m", r"\u001B[1;32m"] {
+        let line = format!(r#"{{"output":"{colour}db.example:5432:shop:bob:gT7rQ2mX9kLw4vB8\n"}}"#);
+        let (dense, sparse) = dense_and_sparse(&engine, &line);
+        assert!(!sparse.contains("gT7r"), "{line}");
+        assert_eq!(dense, sparse);
+    }
+}
+
+#[test]
 fn a_name_in_another_script_is_seen_however_deep_its_letters_are_escaped() {
     let engine = with(|_| {});
     for word in FOREIGN {
