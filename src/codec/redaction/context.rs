@@ -2,7 +2,7 @@
 
 use super::byte_set::ByteSet;
 use super::marks::{Marks, SIGN};
-use crate::codec::redaction::literals::Literals as _;
+use crate::codec::redaction::literals::{Beginnings, Literals as _};
 
 /// Follows strings, brackets and lines from the beginning of a text to a place, reading each byte once.
 pub struct Lexer {
@@ -180,7 +180,7 @@ impl Lexer {
         }
         let kind = kind_of(text, line_start, &mut self.lines);
         self.neighbours = Some((line_start, kind));
-        (kind, 2 * NEIGHBOURS)
+        (kind, NEIGHBOURS)
     }
 }
 
@@ -251,30 +251,20 @@ fn is_section(line: &[u8]) -> bool {
 }
 
 #[rustfmt::skip]
-const KEYWORDS: &[&str] = &[
+static KEYWORDS: Beginnings = Beginnings::of(&[
     "import ", "from ", "def ", "class ", "return", "if ", "elif ", "else", "for ", "while ", "try", "except",
     "with ", "raise ", "assert ", "const ", "let ", "var ", "function ", "public ", "private ", "protected ",
     "static ", "func ", "package ", "fn ", "use ", "pub ", "struct ", "enum ", "impl ", "#include", "@", "async ",
     "await ", "export default", "interface ", "type ", "namespace ", "using ", "print", "self.", "this.", "end",
     "do", "local ", "my ", "=>", "}", "{", "\"\"\"", "'''", "val ", "case ", "switch", "throw ", "new ",
     "extends ", "match ",
-];
-
-/// The first letters of the keywords.
-const BEGINNINGS: &ByteSet = &{
-    let (mut first, mut nth) = ([0; KEYWORDS.len()], 0);
-    while nth < KEYWORDS.len() {
-        first[nth] = KEYWORDS[nth].as_bytes()[0];
-        nth += 1;
-    }
-    ByteSet::of(&first)
-};
+]);
 
 fn is_code(line: &[u8]) -> bool {
     let called = |at: usize| at > 0 && (line[at - 1].is_ascii_alphanumeric() || line[at - 1] == b'_');
     matches!(line[line.len() - 1], b';' | b'{' | b'(' | b',' | b')')
         || memchr::memchr_iter(b'(', line).any(called)
-        || BEGINNINGS.has(&line[0]) && KEYWORDS.iter().any(|word| line.starts_with(word.as_bytes()))
+        || KEYWORDS.begin(line)
         || memchr::memchr_iter(b'-', line).any(|at| line.get(at + 1) == Some(&b'>'))
 }
 

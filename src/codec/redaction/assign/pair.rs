@@ -30,6 +30,8 @@ const VALUES: &[&str] = &[
     "value", "val", "default", "content", "data", "string", "parametervalue", "new", "text", "defaultvalue",
     "default_value", "secret", "v",
 ];
+/// What they begin with.
+const VALUE_BYTES: &ByteSet = &ByteSet::of(b"vdcspntVDCSPNT");
 /// Members that hold the name of a pair.
 #[rustfmt::skip]
 const NAMES: &[&str] = &[
@@ -124,9 +126,12 @@ impl Finder<'_, '_> {
 
     /// Whether the name announces a user and a password: `auth`, `credentials`.
     pub(super) fn is_login(&self) -> bool {
-        let name = self.text[self.name.range.clone()].to_ascii_lowercase();
+        let name = &self.text[self.name.range.clone()];
+        let ends = |word: &&[u8]| {
+            name.len().checked_sub(word.len()).is_some_and(|from| name[from..].eq_ignore_ascii_case(word))
+        };
         let login = [&b"auth"[..], b"credentials", b"credential", b"creds"];
-        self.name.class == Class::Token && login.iter().any(|word| name.ends_with(word))
+        self.name.class == Class::Token && login.iter().any(ends)
     }
 
     /// `SecretStr("x")`, `os.getenv("X", "x")`, `x or "y"`, `Field(default="x")`.
@@ -221,7 +226,7 @@ impl Finder<'_, '_> {
                 });
                 let Some(close) = close else { return };
                 rest = after + close + 1;
-            } else if let Some(default) = memchr::memmem::find(&text[end..text.len().min(end + 80)], b"default") {
+            } else if let Some(default) = text[end..text.len().min(end + 80)].place_of(b"default") {
                 found.extend(self.member_below(end + default, &["default"]));
                 return;
             }
@@ -280,6 +285,7 @@ impl Finder<'_, '_> {
             return;
         }
         let from = key.saturating_sub(MAX_EXPRESSION);
+        self.reader.charge(MAX_EXPRESSION);
         if let Some(value) = self.value_before(from, key) {
             found.push(value);
         }
@@ -406,9 +412,21 @@ impl Finder<'_, '_> {
             .or_else(|| memchr::memmem::rfind(before, b"- "))
             .map_or(0, |at| at + 1);
         let members = &before[open..];
-        VALUES.iter().find_map(|value| {
-            let place = memchr::memmem::rfind(&members.to_ascii_lowercase(), value.as_bytes())?;
-            let at = from + open + place;
+        // Where each of the words stands last, found in one go.
+        let mut places = [None; VALUES.len()];
+        for (at, byte) in members.iter().enumerate().rev() {
+            if !VALUE_BYTES.has(byte) {
+                continue;
+            }
+            for (value, place) in VALUES.iter().zip(&mut places) {
+                if place.is_none() && value.as_bytes()[0] == byte | 0x20 {
+                    let word = members.get(at..at + value.len());
+                    *place = word.filter(|word| word.eq_ignore_ascii_case(value.as_bytes())).map(|_| at);
+                }
+            }
+        }
+        VALUES.iter().zip(places).find_map(|(value, place)| {
+            let at = from + open + place?;
             let alone = at == 0 || !is_name(self.text[at - 1]);
             if !alone {
                 return None;
@@ -421,7 +439,7 @@ impl Finder<'_, '_> {
     fn keyword_argument(&self, at: usize) -> Option<Found> {
         let line = self.reader.line_end(at).min(at + MAX_EXPRESSION);
         let text = &self.text[at..line];
-        let (place, len) = match memchr::memmem::find(text, b"default") {
+        let (place, len) = match text.place_of(b"default") {
             Some(place) => (place, 7),
             None if text.begins_with(b"with: ") => (0, 4),
             None => return None,

@@ -118,7 +118,14 @@ pub(super) fn past_phrase(reader: &Reader<'_>, name: &Name, at: usize) -> Option
 
 /// Whether what stands in front of a name may be a value that leads to it.
 pub(super) fn is_led_to(text: &[u8], at: usize) -> bool {
-    at > 0 && matches!(text[at - 1], b' ' | b'(') && LEADING.iter().any(|words| text[..at].ends_with(words))
+    leading(text, at).is_some()
+}
+
+/// The words in front of a name that lead to it.
+fn leading(text: &[u8], at: usize) -> Option<&'static [u8]> {
+    // Most words end otherwise.
+    let may_lead = matches!(text[..at], [.., b'('] | [.., b's' | b'e' | b'r' | b'y', b' ']);
+    may_lead.then(|| LEADING.iter().copied().find(|words| text[..at].ends_with(words))).flatten()
 }
 
 /// What ends a word of a sentence, besides the blank behind it.
@@ -134,14 +141,14 @@ impl Finder<'_, '_> {
     #[inline(never)]
     pub(super) fn led_to(&self) -> Option<Found> {
         let start = self.name.range.start;
-        let words = LEADING.iter().find(|words| self.text[..start].ends_with(words))?;
+        let words = leading(self.text, start)?;
         let range = word_before(self.text, start - words.len());
-        if *words == b" (" && self.text.get(self.name.end) != Some(&b')') || range.len() > MAX_PHRASE {
+        if words == b" (" && self.text.get(self.name.end) != Some(&b')') || range.len() > MAX_PHRASE {
             return None;
         }
         // `INSERT INTO users (password) VALUES`
         let next = &self.text[self.name.end..self.text.len().min(self.name.end + 9)];
-        if *words == b" (" && next.len() > 7 && next[1..8].eq_ignore_ascii_case(b" values") {
+        if words == b" (" && next.len() > 7 && next[1..8].eq_ignore_ascii_case(b" values") {
             return None;
         }
         self.may_be(&self.text[range.clone()], Role::Mention).then(|| self.found(range, "what a sentence says"))

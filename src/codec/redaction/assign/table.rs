@@ -48,7 +48,7 @@ impl Finder<'_, '_> {
             return;
         }
         let head = text[close + 1..text.len().min(close + 121)].to_ascii_lowercase();
-        let Some(values) = memchr::memmem::find(&head, b"values") else { return };
+        let Some(values) = head.place_of(b"values") else { return };
         let classes: Vec<Option<Class>> = text[open + 1..close].split(|b| *b == b',').map(column_class).collect();
         self.reader.charge(close - open + head.len());
         let (first, known) = (close + 1 + values + 6, found.len());
