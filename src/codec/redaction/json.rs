@@ -232,16 +232,12 @@ impl Engine {
             let end = string_end(text, start);
             let inside = &text[start..end];
             at = end + 1;
-            if memchr::memchr(b'\\', inside).is_none() {
+            let is_near = work.known.as_ref().is_none_or(|known| known.is_near(&(start..end)));
+            if !is_near || memchr::memchr(b'\\', inside).is_none() {
                 continue;
             }
             let view = View::of(inside, Disguises { json: true, ..Disguises::default() });
-            let mut inner = Vec::new();
-            self.search(&view.bytes, depth + 1, work, &mut inner)?;
-            for span in inner {
-                let (from, to) = view.origin(span.start, span.end);
-                spans.push(Span { start: start + from, end: start + to, ..span });
-            }
+            self.search_part(&view, start, depth, work, spans)?;
         }
         Ok(())
     }

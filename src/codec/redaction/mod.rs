@@ -28,6 +28,7 @@ mod kinds;
 mod literals;
 mod marks;
 mod names;
+mod near;
 mod optional;
 mod own;
 mod pem;

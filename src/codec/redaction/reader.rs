@@ -12,6 +12,7 @@ use super::filter::Hit;
 use super::flags::{Commands, MAX_BACK};
 use super::marks::{self, Mark, Marks};
 use super::names::{self, Classes};
+use super::near::Masked;
 use super::repeats::Repeated;
 use super::search::Span;
 use super::shape::{self, CLASSES};
@@ -404,9 +405,9 @@ pub struct Work {
     pub values: Vec<Found>,
     /// Where the names stand whose values were found in the text at hand, and where each value ends.
     pub named: Vec<(usize, usize)>,
-    /// Where the names stand whose values the round before has masked, and its masks.
-    pub settled: Vec<usize>,
-    pub masks: Vec<Range<usize>>,
+    /// The masks that are put into the text at hand, and those of the round before, once there was one.
+    pub masked: Masked,
+    pub known: Option<Masked>,
     /// Whether the event at hand has several texts, and the secrets of one that others may repeat.
     pub remembers: bool,
     pub repeated: Vec<Repeated>,
@@ -460,14 +461,14 @@ impl Work {
     /// How many entries the longest of the lists has room for that are kept.
     pub fn longest_list(&self) -> usize {
         let found = self.found.capacity().max(self.spans.capacity()).max(self.values.capacity());
-        found.max(self.named.capacity()).max(self.settled.capacity()).max(self.masks.capacity())
+        found.max(self.named.capacity()).max(self.masked.longest_list())
     }
 
     /// For the next text of the event.
     pub fn begin_text(&mut self) {
         self.named.clear();
-        self.settled.clear();
-        self.masks.clear();
+        self.masked.clear();
+        self.known = None;
         self.look_again = false;
     }
 

@@ -16,14 +16,14 @@ impl Engine {
             // something longer that has the value in it.
             while let Some((place, end)) = named.get(next).filter(|(place, _)| *place < span.end) {
                 if *place < span.start && *end == span.end {
-                    work.settled.push(place - from + out.len());
+                    work.masked.settled.push(place - from + out.len());
                 }
                 next += 1;
             }
             out.extend_from_slice(&text[from..span.start]);
             let start = out.len();
             self.push_instead(span.rule, &text[span.start..span.end], &mut out);
-            work.masks.push(start..out.len());
+            work.masked.masks.push(start..out.len());
             from = span.end;
         }
         out.extend_from_slice(&text[from..]);

@@ -6,6 +6,7 @@ use super::assign::{self, Found};
 use super::byte_set::ByteSet;
 use super::disguises::notice;
 use super::filter::{Hit, Sign, put_in_order};
+use super::near::Next;
 use super::reader::{Reader, Unfinished, Work};
 use super::shape::Class;
 use super::views::{Disguises, View, decode_run};
@@ -26,6 +27,9 @@ const MAX_DEPTH: usize = 3;
 const MAX_OWN_SPANS: usize = 10_000;
 /// Spans found last among which one is searched that covers a hit.
 const NEAR: usize = 4;
+/// What a look at a place costs beside what is read there, and what it costs to decode a byte, in bytes that are read.
+const LOOK: usize = 16;
+const VIEW: usize = 4;
 /// How often a changed text is looked at again.
 const MAX_ROUNDS: usize = 4;
 
@@ -83,11 +87,13 @@ impl Engine {
             }
             let next = self.replace(current, spans, work);
             work.give_back_buffer(cleaned.replace(next).unwrap_or_default());
-            if done || round == MAX_ROUNDS {
+            let current = cleaned.as_deref().unwrap_or(text);
+            work.masked.look_around(current.len());
+            if done || round == MAX_ROUNDS || round > 1 && !work.masked.is_little_of(current.len()) {
                 break;
             }
             spans.clear();
-            found = self.find(cleaned.as_deref().unwrap_or(text), work, spans);
+            found = self.find_further(current, work, spans);
         }
         cleaned.map_or(Looked::Clean, Looked::Cleaned)
     }
@@ -98,6 +104,17 @@ impl Engine {
         let hits = self.hits(text, work);
         let found = self.find_among(text, &hits, work, spans);
         work.give_back(hits);
+        found
+    }
+
+    /// The same near the masks of the round before: what stands further away was read as it still is.
+    fn find_further(&self, text: &[u8], work: &mut Work, spans: &mut Vec<Span>) -> Result<(), Unfinished> {
+        work.known = Some(std::mem::take(&mut work.masked));
+        let found = self.find(text, work, spans);
+        if let Some(mut known) = work.known.take() {
+            known.clear();
+            work.masked = known;
+        }
         found
     }
 
@@ -146,11 +163,11 @@ impl Engine {
         if !hits.iter().any(|hit| hit.is_at()) {
             reader.has_no_at();
         }
-        let mut round = Round::of(work, depth);
+        let (known, mut next) = (work.known.take(), Next::default());
         for hit in hits.iter().copied() {
             #[cfg(test)]
             super::tests::reads::next_hit();
-            if round.as_mut().is_some_and(|round| round.skips(&reader, hit)) {
+            if known.as_ref().is_some_and(|known| known.skips(&mut next, &reader, hit)) {
                 continue;
             }
             // What is replaced anyway needs no second reason.
@@ -183,9 +200,7 @@ impl Engine {
         }
         let Noted { disguises, values } = noted;
         work.values = values;
-        if let Some(round) = round {
-            round.give_back(work);
-        }
+        work.known = known;
         if depth < MAX_DEPTH {
             self.search_json(text, depth, work, spans)?;
         }
@@ -283,16 +298,53 @@ impl Engine {
         work: &mut Work,
         spans: &mut Vec<Span>,
     ) -> Result<(), Unfinished> {
-        work.spend(2 * text.len())?;
-        let view = View::of(text, disguises);
+        work.spend(VIEW * text.len())?;
+        let mut view = View::of(text, disguises);
         if view.bytes.len() == text.len() {
             return Ok(());
         }
+        // `%252541`: what is encoded again and again in one way is searched once, however often.
+        for _ in depth + 1..MAX_DEPTH {
+            let again = disguises.again(self.disguises_in(&view.bytes, work));
+            if again == Disguises::default() {
+                break;
+            }
+            work.spend(VIEW * view.bytes.len())?;
+            view = view.decoded(again);
+        }
+        self.search_part(&view, 0, depth, work, spans)
+    }
+
+    /// How a text hides what it says.
+    fn disguises_in(&self, text: &[u8], work: &mut Work) -> Disguises {
+        let (hits, mut disguises) = (self.hits(text, work), Disguises::default());
+        for hit in &hits {
+            let duties = hit.window().map_or(&[][..], |window| self.duties(window));
+            if duties.contains(&Duty::Disguise) {
+                notice(text, hit.at as usize, &mut disguises);
+            }
+        }
+        work.give_back(hits);
+        disguises
+    }
+
+    /// Searches what the part of a text says that begins at `start`.
+    pub(super) fn search_part(
+        &self,
+        view: &View,
+        start: usize,
+        depth: usize,
+        work: &mut Work,
+        spans: &mut Vec<Span>,
+    ) -> Result<(), Unfinished> {
+        let known = work.known.take();
+        work.known = known.as_ref().map(|known| known.within(start, view));
         let mut inner = Vec::new();
         self.search(&view.bytes, depth + 1, work, &mut inner)?;
+        work.known = known;
         for span in inner {
-            let (start, end) = view.origin(span.start, span.end);
-            spans.push(Span { start, end, ..span });
+            let (from, to) = view.origin(span.start, span.end);
+            spans.push(Span { start: start + from, end: start + to, ..span });
         }
         Ok(())
     }
@@ -326,6 +378,7 @@ impl Engine {
             }
             Sign::Run => {}
             Sign::Window(window) => {
+                reader.charge(LOOK);
                 for duty in self.duties(window) {
                     self.fulfil(*duty, reader, at, covered, spans, noted);
                 }
@@ -424,51 +477,6 @@ fn stands_apart(text: &[u8], span: &Span) -> bool {
 fn is_settled(text: &[u8], value: &Span) -> bool {
     let closes = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`,;)<") }.has(b);
     value.rule == rules::CREDENTIAL && text.get(value.end).is_none_or(closes)
-}
-
-/// What a search knows of the round before, which has put masks into the text.
-struct Round {
-    /// Where names stand whose values are masked, and the masks, both in order.
-    settled: Vec<usize>,
-    masks: Vec<Range<usize>>,
-    next: (usize, usize),
-}
-
-impl Round {
-    /// Only the text itself was replaced, not what is decoded from it. The first look at a text knows of no masks.
-    fn of(work: &mut Work, depth: usize) -> Option<Round> {
-        if depth > 0 || work.masks.is_empty() {
-            return None;
-        }
-        let (settled, masks) = (std::mem::take(&mut work.settled), std::mem::take(&mut work.masks));
-        Some(Round { settled, masks, next: (0, 0) })
-    }
-
-    /// Gives the lists back, for the next round.
-    fn give_back(self, work: &mut Work) {
-        (work.settled, work.masks) = (self.settled, self.masks);
-        work.settled.clear();
-        work.masks.clear();
-    }
-
-    /// Whether the hit was seen to the end in the round before, or belongs to a mask. Hits come in order.
-    fn skips(&mut self, reader: &Reader<'_>, hit: Hit) -> bool {
-        let at = hit.at as usize;
-        while self.masks.get(self.next.0).is_some_and(|mask| mask.end <= at) {
-            self.next.0 += 1;
-        }
-        while self.settled.get(self.next.1).is_some_and(|place| *place < at) {
-            self.next.1 += 1;
-        }
-        if hit.window().is_none() {
-            return false;
-        }
-        if self.settled.get(self.next.1) == Some(&at) {
-            assign::skip(reader, at);
-            return true;
-        }
-        self.masks.get(self.next.0).is_some_and(|mask| mask.start <= at)
-    }
 }
 
 /// Whether a value begins where another ends.

@@ -15,6 +15,17 @@ pub struct Disguises {
     pub shape: bool,
 }
 
+impl Disguises {
+    /// Those that hide again, in the same way, what was decoded once.
+    pub fn again(self, next: Disguises) -> Disguises {
+        let same = Disguises { percent: self.percent, entity: self.entity, ..Disguises::default() };
+        let others = Disguises { percent: false, entity: false, ..next };
+        let is_same =
+            others == Disguises::default() && (same.percent || !next.percent) && (same.entity || !next.entity);
+        if is_same { next } else { Disguises::default() }
+    }
+}
+
 pub struct View {
     pub bytes: Vec<u8>,
     /// Where each byte came from; one more entry says where the text ends.
@@ -25,6 +36,17 @@ impl View {
     /// The part of the original text behind a part of the view.
     pub fn origin(&self, start: usize, end: usize) -> (usize, usize) {
         (self.from[start] as usize, self.from[end] as usize)
+    }
+
+    /// What the view says once it is decoded in turn.
+    pub fn decoded(&self, disguises: Disguises) -> View {
+        let View { bytes, from } = View::of(&self.bytes, disguises);
+        View { bytes, from: from.into_iter().map(|at| self.from[at as usize]).collect() }
+    }
+
+    /// Where a place of the original text stands in the view.
+    pub fn place(&self, at: usize) -> usize {
+        self.from.partition_point(|from| (*from as usize) < at).min(self.bytes.len())
     }
 
     /// What `text` says to someone who sees through these disguises, all at once: each may stand within another.

@@ -114,6 +114,41 @@ fn a_text_may_end_within_any_word_that_a_rule_looks_for() {
     }
 }
 
+/// The steps a byte of a text that repeats a piece.
+fn effort(piece: &str, len: usize) -> f64 {
+    let text = piece.repeat(len / piece.len() + 1);
+    let mut work = Work::on(text.len());
+    let cleaned = engine().clean(text.as_bytes(), &mut work);
+    let grown = cleaned.map_or(0, |cleaned| cleaned.len());
+    assert!(grown <= 20 * text.len(), "{piece:?}: {grown}");
+    assert!(!work.found.contains(&rules::UNFINISHED), "{piece:?}");
+    work.spent(text.len()) as f64 / text.len() as f64
+}
+
+/// Each mask gives away the value behind the next name: a whole look at the text for each of them is what it must not cost.
+#[test]
+fn masks_are_not_followed_through_a_long_text() {
+    for (piece, once) in [("my-password:%41,", "my-password:%41;"), ("parolă:MD_here,", "parolă:MD_here;")] {
+        let (looks, look) = (effort(piece, 64 << 10), effort(once, 64 << 10));
+        assert!(looks < 2.0 * look, "{piece:?}: {looks:.1} steps a byte, and {look:.1} for one look");
+    }
+    // Where little changes, what a mask gives away is found.
+    let text = "my-password:%41,my-password:%42,my-password:%43,";
+    assert_eq!(self::text(engine(), text), "my-password:[credential],".repeat(3));
+}
+
+/// What is percent-encoded several times is one text to look at, and not one for each time.
+#[test]
+fn a_text_that_is_encoded_again_and_again_is_decoded_at_once() {
+    for [again, once] in [["auth: %252541", "auth: %415a4b"], ["auth: &#38;#65;", "auth: &#65;5a4b;"]] {
+        let (again, once) = (effort(again, 64 << 10), effort(once, 64 << 10));
+        assert!(again < 1.4 * once, "{again:.1} steps a byte, and {once:.1} for what is encoded once");
+    }
+    for text in ["AKIAQWERTY%2555IOPASDF12", "AKIAQWERTY%252555IOPASDF12", "AKIAQWERTY&#38;#85;IOPASDF12"] {
+        assert_eq!(self::text(engine(), text), "[aws_access_key]", "{text}");
+    }
+}
+
 /// What an attacker may repeat, and halves of the words that rules look for, with separators between.
 fn repeated() -> Vec<String> {
     let mut pieces = parts::pieces(PAIRS, TRIPLES);
@@ -133,16 +168,6 @@ const TRIPLES: usize = 700;
 
 #[test]
 fn the_effort_grows_with_the_length_of_a_text_whatever_it_repeats() {
-    let engine = engine();
-    let effort = |piece: &str, len: usize| {
-        let text = piece.repeat(len / piece.len() + 1);
-        let mut work = Work::on(text.len());
-        let cleaned = engine.clean(text.as_bytes(), &mut work);
-        let grown = cleaned.map_or(0, |cleaned| cleaned.len());
-        assert!(grown <= 20 * text.len(), "{piece:?}: {grown}");
-        assert!(!work.found.contains(&rules::UNFINISHED), "{piece:?}");
-        work.spent(text.len()) as f64 / text.len() as f64
-    };
     let mut worst = Vec::new();
     for piece in repeated() {
         let (once, twice) = (effort(&piece, 3_000), effort(&piece, 6_000));

@@ -29,6 +29,7 @@ pub const KNOWN: &[&str] = &[
     "{\"a\":\"\\n", "password,x\n", "print('password:',", "password == strcmp(password, '", "Authorization: Bearer ", "Authorization: a=b, ", "http://a:b@c/ ", "token = f(", "password: |\n",
     "parolă:MD_here,", "סיסמה:Charset:else,", "\n'`token(", "\n\"credentials(", " ('passcode'", "s\\pass:", "*:", "@:", "<password ", "\n- keys:",
     "4111 1111 1111 1111(  ", "my-password:%41,", "password=?,", "password?\n",
+    "my-password:%252541,", "\n  auth:", "my_password = x\n", "name:pin: ", "\\u001b[0m\npass:", "%2541\\pin=",
 ];
 
 /// Names, and a run behind all of them that each of them must not read anew.

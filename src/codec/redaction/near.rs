@@ -1,0 +1,97 @@
+//! What a further look at a text knows of the one before it, which has put masks into the text.
+
+use std::ops::Range;
+
+use super::assign;
+use super::filter::Hit;
+use super::reader::Reader;
+use super::views::View;
+
+/// How far from a mask a text may read differently for it.
+const REACH: usize = 512;
+/// The most of a text that is looked at more than twice, as a part of it, and how short a text may always be.
+const MOST: usize = 4;
+const SHORT: usize = 2048;
+
+/// Masks in a text, and what around them is seen to the end; all in order.
+#[derive(Default)]
+pub struct Masked {
+    pub masks: Vec<Range<usize>>,
+    /// Where names stand whose values are masked.
+    pub settled: Vec<usize>,
+    /// The places around masks, apart from one another: all that has to be looked at.
+    near: Vec<Range<usize>>,
+}
+
+/// Which of the masks and names come next, for one who asks from left to right.
+#[derive(Default)]
+pub struct Next {
+    mask: usize,
+    settled: usize,
+}
+
+impl Masked {
+    pub fn clear(&mut self) {
+        self.masks.clear();
+        self.settled.clear();
+        self.near.clear();
+    }
+
+    /// How many entries the longest of the lists has room for.
+    pub fn longest_list(&self) -> usize {
+        self.masks.capacity().max(self.settled.capacity()).max(self.near.capacity())
+    }
+
+    /// Sets off what is near the masks of a text of this length.
+    pub fn look_around(&mut self, len: usize) {
+        for mask in &self.masks {
+            let place = mask.start.saturating_sub(REACH)..len.min(mask.end + REACH);
+            match self.near.last_mut() {
+                Some(last) if place.start <= last.end => last.end = place.end,
+                _ => self.near.push(place),
+            }
+        }
+    }
+
+    /// Whether it is little enough of a text that masks may be followed through it from one to the next: who wants to,
+    /// makes every mask give away another value.
+    pub fn is_little_of(&self, len: usize) -> bool {
+        len <= SHORT || self.near.iter().map(Range::len).sum::<usize>() <= len / MOST
+    }
+
+    /// Whether a part of the text is near a mask, or some of it.
+    pub fn is_near(&self, part: &Range<usize>) -> bool {
+        let next = self.near.partition_point(|place| place.end <= part.start);
+        self.near.get(next).is_some_and(|place| place.start < part.end)
+    }
+
+    /// Whether the hit was seen to the end in the round before, belongs to a mask or is far from all of them.
+    pub fn skips(&self, next: &mut Next, reader: &Reader<'_>, hit: Hit) -> bool {
+        let at = hit.at as usize;
+        while self.masks.get(next.mask).is_some_and(|mask| mask.end <= at) {
+            next.mask += 1;
+        }
+        while self.settled.get(next.settled).is_some_and(|place| *place < at) {
+            next.settled += 1;
+        }
+        if hit.window().is_none() {
+            return !self.is_near(&(at..at + 1));
+        }
+        if self.settled.get(next.settled) == Some(&at) {
+            assign::skip(reader, at);
+            return true;
+        }
+        self.masks.get(next.mask).is_some_and(|mask| mask.start <= at) || !self.is_near(&(at..at + 1))
+    }
+
+    /// The same for what the part of the text says that begins at `start`.
+    pub fn within(&self, start: usize, view: &View) -> Masked {
+        let place = |at: usize| at.checked_sub(start).map_or(0, |at| view.place(at));
+        let places = |ranges: &[Range<usize>]| {
+            let within = ranges.iter().map(|range| place(range.start)..place(range.end));
+            within.filter(|range| !range.is_empty()).collect()
+        };
+        let names = self.settled.iter().filter(|name| **name >= start).map(|name| place(*name));
+        Masked { masks: places(&self.masks), settled: names.collect(), near: places(&self.near) }
+    }
+}
