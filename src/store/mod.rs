@@ -26,6 +26,7 @@ mod chunks;
 mod classes;
 mod clock;
 mod coded;
+mod content;
 mod count;
 #[cfg(test)]
 mod crash;
@@ -255,7 +256,7 @@ impl Store {
                 None => self.known_line(&event, writer.max_seq)?,
             };
             match known {
-                Some(line) if line == event.event.line => appended.repeated += 1,
+                Some(line) if content::is_same(&line, event.event.line) => appended.repeated += 1,
                 Some(_) => appended.conflicts.push(nth),
                 None => {
                     in_batch.insert(event.id, new.len());

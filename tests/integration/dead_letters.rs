@@ -181,3 +181,37 @@ fn many_letters_are_dropped_with_few_requests_all_or_those_of_a_component() {
     assert_eq!(agent.metric("weir_events_entered_total", "api"), 5);
     assert!(agent.stop().success());
 }
+
+#[test]
+fn events_that_share_an_id_are_letters_each_and_repeats_are_none() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let yaml = format!(
+        "sources:\n  web: {{ type: http, address: '127.0.0.1:{ingest}' }}\n\
+         transforms:\n  named: {{ type: normalize, inputs: [web] }}\n\
+         sinks:\n  kept: {{ type: store, inputs: [named], batch: {{ age: 20ms }} }}\n"
+    );
+    let agent = Agent::start(&folder, &yaml);
+    let id = "0190163d-8694-739b-aea5-966c26f8ad91";
+    let one = |code: &str| format!("{{\"id\":\"{id}\",\"user\":\"ali\",\"code\":\"{code}\",\"success\":true}}");
+    let ended = |name: &str| agent.metric(name, "kept");
+    // Sent again by a client that has not heard the answer: in other spellings and another order, too.
+    post(ingest, &one("first"));
+    eventually("it is stored", || ended("weir_events_delivered_total") == 1);
+    post(ingest, &one("first"));
+    post(ingest, &one("first").replace(id, &id.to_uppercase()));
+    post(
+        ingest,
+        &format!("{{\"success\":true,\"code\":\"first\",\"user_id\":\"ali\",\"id\":\"{}\"}}", id.replace('-', "")),
+    );
+    eventually("repeats are ignored", || ended("weir_duplicates_ignored_total") == 3);
+    assert_eq!(agent.letters(), Vec::<String>::new());
+    // Other contents under one id: each is kept, in one batch or in several.
+    post(ingest, &one("second"));
+    post(ingest, &format!("{}\n{}", one("third"), one("fourth")));
+    eventually("they are put aside", || ended("weir_events_dead_lettered_total") == 3);
+    let letters: Vec<Value> = agent.letters().iter().map(|letter| shown(&agent, letter)).collect();
+    let mut codes: Vec<&str> = letters.iter().filter_map(|letter| letter["event"]["code"].as_str()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["fourth", "second", "third"], "{letters:?}");
+    agent.assert_books();
+}

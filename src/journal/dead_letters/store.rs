@@ -20,6 +20,36 @@ const MAX_APPEND: usize = MAX_OFFSET / 2;
 /// The newest dead letters, remembered so that an event that comes again after a crash is one dead letter.
 const REMEMBERED: usize = 4096;
 
+/// By what a dead letter is known when it comes again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Known {
+    component: String,
+    event_id: Id,
+    which: Which,
+}
+
+/// Events of one id need not be one event: their producer may have given it twice.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Which {
+    Seq(u64),
+    /// Not in the journal yet: whoever reads it again has the same text.
+    Body([u8; 32]),
+}
+
+impl Known {
+    /// `None` of what has no id, and of what is parked: its sink knows what it has parked.
+    fn of(dead_letter: &NewDeadLetter) -> Option<Known> {
+        if dead_letter.parked.is_some() {
+            return None;
+        }
+        let which = match dead_letter.seq {
+            Some(seq) => Which::Seq(seq),
+            None => Which::Body(*blake3::hash(&dead_letter.body).as_bytes()),
+        };
+        Some(Known { component: dead_letter.component.clone(), event_id: dead_letter.event_id?, which })
+    }
+}
+
 #[derive(Debug)]
 pub struct DeadLetterStore {
     /// `None` in memory.
@@ -30,8 +60,8 @@ pub struct DeadLetterStore {
     next: u64,
     /// Whether the newest segment may be appended to.
     writable: bool,
-    recent: HashMap<(String, Id), Number>,
-    order: VecDeque<(String, Id)>,
+    recent: HashMap<Known, Number>,
+    order: VecDeque<Known>,
     pub(super) parked: Index,
     pub(super) ends: Ends,
 }
@@ -92,28 +122,26 @@ impl DeadLetterStore {
             self.segments.values().rev().flat_map(|segment| segment.live().rev()).take(REMEMBERED).collect();
         for number in newest.into_iter().rev() {
             if let Some(Ok(dead_letter)) = self.get(number)
-                && let Some(id) = dead_letter.content.event_id
-                && dead_letter.content.parked.is_none()
+                && let Some(known) = Known::of(&dead_letter.content)
             {
-                self.remember(dead_letter.content.component, id, number);
+                self.remember(known, number);
             }
         }
     }
 
-    fn remember(&mut self, component: String, id: Id, number: Number) {
+    fn remember(&mut self, known: Known, number: Number) {
         if self.order.len() == REMEMBERED
             && let Some(oldest) = self.order.pop_front()
         {
             self.recent.remove(&oldest);
         }
-        self.order.push_back((component.clone(), id));
-        self.recent.insert((component, id), number);
+        self.order.push_back(known.clone());
+        self.recent.insert(known, number);
     }
 
-    fn is_known(&self, dead_letter: &NewDeadLetter) -> bool {
-        let Some(id) = dead_letter.event_id else { return false };
-        let known = self.recent.get(&(dead_letter.component.clone(), id));
-        known.is_some_and(|number| self.segment_of(*number).is_some_and(|segment| segment.get(*number).is_some()))
+    fn is_here(&self, known: &Known) -> bool {
+        let number = self.recent.get(known);
+        number.is_some_and(|number| self.segment_of(*number).is_some_and(|segment| segment.get(*number).is_some()))
     }
 
     /// Keeps dead letters for good, all of them or none. A dead letter that is here already is not kept twice; parked ones
@@ -131,20 +159,22 @@ impl DeadLetterStore {
     }
 
     fn append_within(&mut self, dead_letters: Vec<NewDeadLetter>, now: Timestamp, bound: u64) -> Result<(), Refused> {
-        let mut here = HashSet::new();
-        let mut is_first = |dead_letter: &NewDeadLetter| {
-            let is_first = dead_letter.event_id.is_none_or(|id| here.insert((dead_letter.component.clone(), id)));
-            dead_letter.parked.is_some() || is_first && !self.is_known(dead_letter)
-        };
-        let fresh: Vec<NewDeadLetter> = dead_letters.into_iter().filter(|dead_letter| is_first(dead_letter)).collect();
+        let mut seen = HashSet::new();
+        let mut is_first = |known: &Known| !self.is_here(known) && seen.insert(known.clone());
+        let fresh: Vec<(Option<Known>, NewDeadLetter)> = dead_letters
+            .into_iter()
+            .map(|dead_letter| (Known::of(&dead_letter), dead_letter))
+            .filter(|(known, _)| known.as_ref().is_none_or(&mut is_first))
+            .collect();
         if fresh.is_empty() {
             return Ok(());
         }
-        let (mut records, mut starts, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut records, mut starts, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         let mut number = self.next.max((now.0 / 1000) as u64);
-        for dead_letter in fresh {
+        for (known, dead_letter) in fresh {
             starts.push((number, records.len()));
-            ids.push((dead_letter.component.clone(), dead_letter.event_id, dead_letter.parked.clone(), Number(number)));
+            let parked = dead_letter.parked.clone().map(|destination| (dead_letter.component.clone(), destination));
+            kept.push((known, parked, Number(number)));
             encode(&DeadLetter { number: Number(number), time: now, content: dead_letter }, &mut records);
             number += 1;
         }
@@ -162,11 +192,12 @@ impl DeadLetterStore {
             }
         }
         self.next = number;
-        for (component, id, parked, number) in ids {
-            match (parked, id) {
-                (Some(destination), _) => self.parked.add(&component, &destination, number),
-                (None, Some(id)) => self.remember(component, id, number),
-                (None, None) => {}
+        for (known, parked, number) in kept {
+            if let Some((component, destination)) = parked {
+                self.parked.add(&component, &destination, number);
+            }
+            if let Some(known) = known {
+                self.remember(known, number);
             }
         }
         Ok(())

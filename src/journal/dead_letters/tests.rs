@@ -76,6 +76,28 @@ fn an_event_that_comes_again_after_a_crash_is_one_dead_letter() {
 }
 
 #[test]
+fn two_events_to_which_their_producer_gave_one_id_are_two_dead_letters() {
+    let folder = Folder::new();
+    let mut store = open(&folder);
+    let of_one_id = |seq, text: &'static str| NewDeadLetter {
+        seq,
+        body: bytes::Bytes::from_static(text.as_bytes()),
+        ordinal: seq.unwrap_or(0),
+        ..NewDeadLetter { event_id: dead_letter("out", 1).event_id, ..dead_letter("out", 1) }
+    };
+    let in_the_journal = [of_one_id(Some(1), "a"), of_one_id(Some(2), "b"), of_one_id(Some(3), "c")];
+    let not_yet = [of_one_id(None, "a"), of_one_id(None, "b")];
+    store.append(in_the_journal[..2].to_vec(), NOW).unwrap();
+    store.append(in_the_journal[2..].to_vec(), NOW).unwrap();
+    store.append(not_yet.to_vec(), NOW).unwrap();
+    assert_eq!(store.list(None, 9).unwrap().len(), 5);
+    // Each of them, when it comes again after a crash, is the one that is here.
+    let mut store = open(&folder);
+    store.append([&in_the_journal[..], &not_yet].concat(), NOW).unwrap();
+    assert_eq!(store.list(None, 9).unwrap().len(), 5);
+}
+
+#[test]
 fn at_its_bound_the_queue_refuses_and_loses_nothing() {
     let mut store = DeadLetterStore::in_memory(2000);
     let mut kept = 0;
