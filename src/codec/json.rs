@@ -3,8 +3,8 @@
 //! Events stay where they came in: the batch is over the chunk itself. Only where an object spans lines the chunk is
 //! copied once, its line breaks turned into spaces at the same offsets.
 //!
-//! Values may follow each other without white space. In a document a broken value is refused up to the end of the line it starts on; a broken array as a whole, up to
-//! its matching bracket, or the rest of the document where there is none.
+//! Values may follow each other without white space, in a document and in a frame. A broken value is refused up to the
+//! end of the line it starts on; a broken array as a whole, up to its matching bracket, or the rest where there is none.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -57,12 +57,17 @@ fn decode(
         split,
         scanner: Scanner::new(),
         members: Vec::new(),
+        end: chunk.len(),
         out: Decoded { batch, refused: Vec::new(), items: 0 },
         broken_lines: Vec::new(),
     };
     match frames {
-        Frames::Document => reader.document(),
-        _ => reader.frames(frames),
+        Frames::Document => reader.values(frames::without_mark(chunk, 0..chunk.len(), ordinals).start),
+        _ => {
+            // How many there are is bounded by the length of a frame.
+            reader.limits.values = usize::MAX;
+            reader.frames(frames);
+        }
     }
     if *frames == Frames::Document && reader.is_full() {
         reader.refuse_all();
@@ -150,6 +155,8 @@ struct Reader<'a> {
     split: bool,
     scanner: Scanner,
     members: Vec<Member>,
+    /// Of what is read now, a document or a frame.
+    end: usize,
     out: Decoded,
     /// Events with line breaks between their tokens.
     broken_lines: Vec<Range<usize>>,
@@ -173,41 +180,25 @@ impl<'a> Reader<'a> {
             return self.refuse(range, too_large(self.limits.event_bytes));
         }
         match self.scan(text, Scanner::split, Scanner::validate) {
-            Err(unfit) => {
-                if !self.several(range.clone()) {
-                    self.refuse(range, unfit.to_string());
-                }
-            }
-            Ok(()) if text[0] != b'{' => self.refuse(range, NO_OBJECT.to_owned()),
+            Err(unfit) if !self.begins_with_a_value(text) => self.refuse(range, unfit.to_string()),
+            Ok(()) if !matches!(text[0], b'{' | b'[') => self.refuse(range, NO_OBJECT.to_owned()),
             // A line has no line break in it.
-            Ok(()) if *frames == Frames::Lines => self.enter(range),
-            Ok(()) => self.accept(range),
+            Ok(()) if *frames == Frames::Lines && text[0] == b'{' => self.enter(range),
+            Ok(()) if text[0] == b'{' => self.accept(range),
+            _ => {
+                self.end = range.end;
+                self.values(range.start);
+            }
         }
     }
 
-    /// Takes a frame that is several objects one after another, as some senders write them; all of them or none.
-    fn several(&mut self, range: Range<usize>) -> bool {
-        let chunk = self.chunk;
-        if range.is_empty() {
-            return false;
+    /// Whether a frame that is not one value is several, as some senders write them, or an array.
+    fn begins_with_a_value(&mut self, text: &[u8]) -> bool {
+        match text.first() {
+            Some(b'[') => true,
+            Some(b'{') => self.scanner.prefix(text).is_ok_and(|len| ends_value(text.get(len))),
+            _ => false,
         }
-        let (mut at, mut objects) = (range.start, Vec::new());
-        while at < range.end {
-            let Ok(len) = self.scanner.prefix(&chunk[at..range.end]) else { return false };
-            if chunk[at] != b'{' || !ends_value(chunk[..range.end].get(at + len)) {
-                return false;
-            }
-            objects.push(at..at + len);
-            at = skip_space(&chunk[..range.end], at + len);
-        }
-        for object in objects {
-            let text = &chunk[object.clone()];
-            match self.scan(text, Scanner::split, Scanner::validate) {
-                Ok(()) => self.accept(object),
-                Err(unfit) => self.refuse(object, unfit.to_string()),
-            }
-        }
-        true
     }
 
     /// Scans with the members kept if fields are wanted.
@@ -263,23 +254,27 @@ impl<'a> Reader<'a> {
         (moved.was + (at - moved.now)).min(repaired.original.len())
     }
 
+    fn skip_space(&self, at: usize) -> usize {
+        self.chunk[at..self.end].iter().position(|byte| !is_space(*byte)).map_or(self.end, |n| at + n)
+    }
+
     fn is_full(&self) -> bool {
         self.out.items > self.limits.values as u64
     }
 
-    fn document(&mut self) {
-        let mut at = frames::without_mark(self.chunk, 0..self.chunk.len(), self.ordinals).start;
+    /// Takes values one after another, from `at` to the end.
+    fn values(&mut self, mut at: usize) {
         let mut line_end = 0;
         loop {
-            at = skip_space(self.chunk, at);
-            if at == self.chunk.len() || self.is_full() {
+            at = self.skip_space(at);
+            if at == self.end || self.is_full() {
                 return;
             }
             // The end of a line is looked for once, and a whole line is tried once, at its start: a line may hold
             // millions of values.
             let fresh_line = at >= line_end;
             if fresh_line {
-                line_end = memchr::memchr(b'\n', &self.chunk[at..]).map_or(self.chunk.len(), |n| at + n);
+                line_end = memchr::memchr(b'\n', &self.chunk[at..self.end]).map_or(self.end, |n| at + n);
             }
             let line = trim(self.chunk, at..line_end);
             let first = self.chunk[at];
@@ -309,7 +304,7 @@ impl<'a> Reader<'a> {
     /// Takes or refuses the value at `at`, of whose line `line` is the rest; tells where to go on.
     fn value(&mut self, at: usize, line: Range<usize>) -> usize {
         let chunk = self.chunk;
-        let text = &chunk[at..];
+        let text = &chunk[at..self.end];
         match self.prefix(text) {
             Ok(len) if ends_value(text.get(len)) => {
                 self.object(at..at + len);
@@ -348,7 +343,7 @@ impl<'a> Reader<'a> {
                 self.out.refused.truncate(before.1);
                 self.out.items = before.2;
                 self.broken_lines.truncate(before.3);
-                let end = at + brackets_end(&self.chunk[at..]);
+                let end = at + brackets_end(&self.chunk[at..self.end]);
                 self.refuse(at..end, unfit.to_string());
                 end
             }
@@ -356,20 +351,20 @@ impl<'a> Reader<'a> {
     }
 
     fn elements(&mut self, open: usize) -> Result<usize, Unfit> {
-        let chunk: &'a Bytes = self.chunk;
+        let text: &'a [u8] = &self.chunk[..self.end];
         let fail = |at: usize, reason| Err(Unfit { offset: at - open, reason });
-        let mut at = skip_space(self.chunk, open + 1);
-        if self.chunk.get(at) != Some(&b']') {
+        let mut at = self.skip_space(open + 1);
+        if text.get(at) != Some(&b']') {
             loop {
-                let start = skip_space(self.chunk, at);
-                let len = self.prefix(&chunk[start..]);
+                let start = self.skip_space(at);
+                let len = self.prefix(&text[start..]);
                 let len = len.map_err(|unfit| Unfit { offset: unfit.offset + start - open, ..unfit })?;
                 self.object(start..start + len);
                 if self.is_full() {
-                    return Ok(self.chunk.len());
+                    return Ok(self.end);
                 }
-                at = skip_space(self.chunk, start + len);
-                match self.chunk.get(at) {
+                at = self.skip_space(start + len);
+                match text.get(at) {
                     Some(b',') => at += 1,
                     Some(b']') => break,
                     Some(_) => return fail(at, Reason::ExpectedCommaOrEnd),
@@ -378,7 +373,7 @@ impl<'a> Reader<'a> {
             }
         }
         at += 1;
-        if ends_value(self.chunk.get(at)) { Ok(at) } else { fail(at, Reason::Trailing) }
+        if ends_value(text.get(at)) { Ok(at) } else { fail(at, Reason::Trailing) }
     }
 
     /// A larger request is refused as a whole, with the request to send less.
@@ -437,10 +432,6 @@ fn is_space(byte: u8) -> bool {
 /// Whether a value ends in front of this: white space, the end, or the next object or array.
 fn ends_value(byte: Option<&u8>) -> bool {
     byte.is_none_or(|byte| is_space(*byte) || matches!(byte, b'{' | b'['))
-}
-
-fn skip_space(text: &[u8], at: usize) -> usize {
-    text[at..].iter().position(|byte| !is_space(*byte)).map_or(text.len(), |n| at + n)
 }
 
 /// The range without white space at its ends.

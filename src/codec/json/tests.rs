@@ -22,19 +22,29 @@ fn ndjson_is_not_copied() {
 }
 
 #[test]
-fn a_line_holds_objects_and_nothing_else() {
+fn a_line_holds_objects_or_arrays_of_them_and_nothing_else() {
     let text = b"{\"a\":1}\r\n\n[{\"b\":2}]\n5\n{\"c\":3} {\"d\":4}{}\n{\"g\":6}x\n{\"e\":\n  {\"f\":5}  \n{\"x\":\"\xff\"}\nnull";
     let (events, refused) = lines(&Json, text);
     let mended = "{\"x\":\"\u{fffd}\",\"encoding_error\":true}";
-    assert_eq!(events, [r#"{"a":1}"#, r#"{"c":3}"#, r#"{"d":4}"#, "{}", r#"{"f":5}"#, mended]);
+    assert_eq!(events, [r#"{"a":1}"#, r#"{"b":2}"#, r#"{"c":3}"#, r#"{"d":4}"#, "{}", r#"{"f":5}"#, mended]);
     let expected = [
-        (1, NO_OBJECT),
         (2, NO_OBJECT),
         (6, "more text after the value at byte 7"),
         (7, "an object or array is not closed at byte 5"),
         (10, NO_OBJECT),
     ];
     assert_eq!(refused, expected.map(|(index, reason)| (index, reason.to_owned())));
+}
+
+#[test]
+fn lines_are_read_as_a_document_of_them_is() {
+    let text = b"[{\"c\":1},{\"d\":2}]\n{\"x\":1} {bad} {\"y\":2}\n{\"z\":1}\n[]\n[{\"a\":1},7]{\"b\":1}\n[{\"a\":2},{\"b\"}] {\"c\":3}\n\
+        {\"a\":3}[{\"b\":4}]\n[{\"a\":5}";
+    let (events, refused) = lines(&Json, text);
+    assert_eq!((&events, &refused), (&document(&Json, text).0, &document(&Json, text).1));
+    let expected = ["c", "d", "x", "z", "a", "b", "c", "a", "b"];
+    assert_eq!(events.iter().map(|event| &event[2..3]).collect::<Vec<_>>(), expected);
+    assert_eq!(refused.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [3, 6, 8, 12]);
 }
 
 #[test]
