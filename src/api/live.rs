@@ -70,9 +70,11 @@ pub async fn stream(api: &Api, call: Call) -> Result<Answer, Problem> {
 }
 
 pub async fn admin_stream(api: &Api, call: Call) -> Result<Answer, Problem> {
-    let client = subscribe(api, &call, ADMIN)?;
+    // A client that comes back from here has missed nothing: neither what is sent again now, nor what arrives meanwhile.
     let newest = api.agent.context.journal.stats().synced_seq.saturating_sub(1);
-    let first = format!("id: {newest}\ndata: {{\"type\":\"connected\"}}\n\n");
+    let behind = last_event_id(&call)?.unwrap_or(newest);
+    let client = subscribe(api, &call, ADMIN)?;
+    let first = format!("id: {behind}\ndata: {{\"type\":\"connected\"}}\n\n");
     Ok(events(client, None, Bytes::from(first), &call, |events, from, last| {
         format!("id: {last}\ndata: {{\"type\":\"gap\",\"missed\":{events},\"from\":{from},\"to\":{last}}}\n\n")
     }))

@@ -46,7 +46,7 @@ use crate::config::API_SOURCE;
 use crate::delivery::fanout::Fanout;
 use crate::net::http::body::BodyLimits;
 use crate::net::http::{Body, Handler, Peer, Problem};
-use crate::net::{Principal, network, origin};
+use crate::net::{Principal, Role, network, origin};
 use crate::query::request::Zone;
 use crate::toolkit::ingest::IngestEndpoint;
 use crate::topology::{Agent, Reloaded};
@@ -61,6 +61,8 @@ const MAX_BODY: usize = 16 * 1024 * 1024;
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Wrong credentials of one address are logged once in this time, with their number.
 const LOGIN_FAILED_EVERY: Duration = Duration::from_secs(60);
+/// How often the log says why queries cannot be answered.
+const UNREADABLE_EVERY: Duration = Duration::from_secs(60);
 /// Addresses whose wrong credentials are counted.
 const MAX_ADDRESSES: usize = 10_000;
 
@@ -81,6 +83,8 @@ pub struct Api {
     /// Of times that name none.
     zone: Zone,
     failed_logins: Mutex<HashMap<Option<IpAddr>, FailedLogins>>,
+    /// When the log said last why a query could not be answered.
+    said_unreadable: Mutex<Option<Instant>>,
     page: page::Page,
 }
 
@@ -124,6 +128,7 @@ impl Api {
             taps: Arc::new(tokio::sync::Semaphore::new(live::MAX_TAPS)),
             zone,
             failed_logins: Mutex::default(),
+            said_unreadable: Mutex::default(),
             page: page::Page::default(),
         }
     }
@@ -153,8 +158,21 @@ impl Api {
         let (who, expires) = self.admit(route, &request, peer).await?;
         let params = Params::read(route.query(request.uri()), route.parameters, &self.zone)?;
         let headers: HeaderMap = request.headers().clone();
+        let is_admin = who.as_ref().is_some_and(|who| who.role == Role::Admin);
         let call = Call { request, peer, who, expires, path: parts, params, started };
-        (route.handler)(self, call).await.map(|answer| answer.respond(&headers))
+        let answer = (route.handler)(self, call).await.map_err(|problem| self.outside(problem, is_admin));
+        answer.map(|answer| answer.respond(&headers))
+    }
+
+    /// What is told to the client: administrators are told what the log says.
+    fn outside(&self, mut problem: Problem, is_admin: bool) -> Problem {
+        let Some(reason) = problem.take_inside() else { return problem };
+        let mut said = self.said_unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|at| at.elapsed() >= UNREADABLE_EVERY) {
+            *said = Some(Instant::now());
+            tracing::warn!(reason, "a query could not be answered");
+        }
+        if is_admin { problem.detailed(reason) } else { problem }
     }
 
     /// Refuses what a browser sends for another site, or to a domain that was made to point here.

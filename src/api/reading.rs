@@ -60,7 +60,8 @@ pub fn problem(error: ReadError) -> Problem {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(Duration::from_secs(1))
         }
         ReadError::Unavailable(text) => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(Duration::from_secs(5))
+            let detail = "what is read from cannot be read at the moment; the agent's log says why";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).inside(text).retry_after(Duration::from_secs(5))
         }
         ReadError::Unsupported(text) => Problem::new(StatusCode::NOT_FOUND, text),
         ReadError::Invalid(text) | ReadError::TooLarge(text) => Problem::bad_request(text),

@@ -39,25 +39,31 @@ impl Network {
     }
 }
 
-/// Whether a request came through an untrusted proxy: the client is then unknown, and not local.
+/// Whether a request came through a proxy that nobody trusts, or one that does not say for whom it asks: the client is
+/// then unknown, and not local.
 pub fn is_by_unknown_proxy(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> bool {
     let is_forwarded = headers.contains_key(FORWARDED_FOR) || headers.contains_key(FORWARDED);
-    is_forwarded && !trusted.iter().any(|network| network.contains(peer))
+    is_forwarded && forwarded(peer, headers, trusted).is_none()
 }
 
 /// The client: the peer itself or, if that is a trusted proxy, the last address not added by one.
 /// What cannot be read is not believed: then it is the proxy that asks.
 pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    forwarded(peer, headers, trusted).unwrap_or(peer)
+}
+
+/// For whom a trusted proxy asks, if it says so in a way that can be read.
+fn forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> Option<IpAddr> {
     let is_trusted = |ip: IpAddr| trusted.iter().any(|network| network.contains(ip));
     if !is_trusted(peer) {
-        return peer;
+        return None;
     }
-    let lines: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
-    let mut asks = peer;
-    for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')).take(MAX_HOPS) {
-        let Ok(ip) = hop.trim().parse::<IpAddr>() else { break };
-        asks = ip.to_canonical();
-        if !is_trusted(asks) {
+    let mut asks = None;
+    let lines: Vec<Option<&str>> = headers.get_all(FORWARDED_FOR).iter().map(|line| line.to_str().ok()).collect();
+    for hop in lines.iter().rev().flat_map(|line| line.unwrap_or("?").rsplit(',')).take(MAX_HOPS) {
+        let ip = hop.trim().parse::<IpAddr>().ok()?.to_canonical();
+        asks = Some(ip);
+        if !is_trusted(ip) {
             break;
         }
     }
@@ -142,5 +148,30 @@ mod tests {
         assert_eq!(asks("127.0.0.1", &["9.9.9.9", "1.2.3.4"]), "1.2.3.4");
         assert_eq!(asks("127.0.0.1", &["1.2.3.4, nonsense"]), "127.0.0.1");
         assert_eq!(asks("127.0.0.1", &[]), "127.0.0.1");
+    }
+
+    #[test]
+    fn whoever_a_proxy_does_not_name_is_unknown() {
+        let trusted = [network("127.0.0.1"), network("10.0.0.0/8")];
+        let is_unknown = |peer: &str, said: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in said {
+                headers.append(*name, value.parse().expect("a header"));
+            }
+            is_by_unknown_proxy(ip(peer), &headers, &trusted)
+        };
+        assert!(!is_unknown("127.0.0.1", &[]));
+        assert!(!is_unknown("127.0.0.1", &[("x-forwarded-for", "8.8.8.8")]));
+        assert!(!is_unknown("127.0.0.1", &[("x-forwarded-for", "8.8.8.8, 10.0.0.7"), ("forwarded", "for=8.8.8.8")]));
+        for said in [
+            ("x-forwarded-for", "garbage"),
+            ("x-forwarded-for", "unknown, 10.0.0.7"),
+            ("x-forwarded-for", ""),
+            ("x-forwarded-for", "8.8.8.8:1234"),
+            ("forwarded", "for=8.8.8.8"),
+        ] {
+            assert!(is_unknown("127.0.0.1", &[said]), "{said:?}");
+        }
+        assert!(is_unknown("203.0.113.9", &[("x-forwarded-for", "8.8.8.8")]));
     }
 }

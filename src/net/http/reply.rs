@@ -86,6 +86,8 @@ pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
 pub struct Problem {
     status: StatusCode,
     detail: String,
+    /// The detail for administrators: it may name servers, tables and roles.
+    inside: Option<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
     /// Further members as JSON text: `,"name":value`.
     members: Vec<u8>,
@@ -93,7 +95,7 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { status, detail: detail.into(), headers: Vec::new(), members: Vec::new() }
+        Problem { status, detail: detail.into(), inside: None, headers: Vec::new(), members: Vec::new() }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Problem {
@@ -115,6 +117,20 @@ impl Problem {
 
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// Adds a detail that only administrators get, instead of the other.
+    pub fn inside(self, detail: String) -> Problem {
+        Problem { inside: Some(detail), ..self }
+    }
+
+    /// What is said to administrators only, if that is another thing.
+    pub fn take_inside(&mut self) -> Option<String> {
+        self.inside.take()
+    }
+
+    pub fn detailed(self, detail: String) -> Problem {
+        Problem { detail, ..self }
     }
 
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Problem {

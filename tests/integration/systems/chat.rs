@@ -198,6 +198,16 @@ fn two_administrators_see_the_same_and_go_on_where_they_were_when_the_agent_come
     assert_eq!(events(&support), events(&chief));
     let heard = support.heard();
     assert!(heard.contains(r#""type":"connected""#), "{heard}");
+    let ids = |heard: &str| -> Vec<u64> {
+        heard.lines().filter_map(|line| line.strip_prefix("id:")?.trim().parse().ok()).collect()
+    };
+    // Whoever comes back from anywhere in it, as a browser does whose connection breaks, has missed nothing.
+    let from = ids(&heard)[0] - 1;
+    let replayed = Stream::open(system.agent.api, &format!("{}&last_event_id={from}", path(SUPPORT)));
+    eventually("what was is sent again", || !events(&replayed).is_empty());
+    let ids = ids(&replayed.heard());
+    assert_eq!(ids[0], from, "{}", replayed.heard());
+    assert!(ids.is_sorted(), "{ids:?}");
     let last = heard.lines().filter_map(|line| line.strip_prefix("id:")).next_back().expect("an id").trim().to_owned();
 
     system = system.restart();

@@ -28,6 +28,17 @@ pub struct Statement<'a> {
     pub parameters: Vec<String>,
 }
 
+/// A time as Postgres reads it. Before the year 1 it counts otherwise, and no event is from there or from beyond 9999.
+fn as_read_by_postgres(time: Timestamp) -> String {
+    const YEAR_1: i64 = -62_135_596_800_000_000;
+    const YEAR_10000: i64 = 253_402_300_800_000_000;
+    match time.0 {
+        ..YEAR_1 => "-infinity".into(),
+        YEAR_10000.. => "infinity".into(),
+        _ => time.to_string(),
+    }
+}
+
 impl<'a> Statement<'a> {
     pub fn new(columns: &'a Columns, visibility: &'a Visibility, users: Option<Users<'a>>) -> Statement<'a> {
         Statement { columns, visibility, users, needs_users: false, parameters: Vec::new() }
@@ -71,7 +82,7 @@ impl<'a> Statement<'a> {
 
     /// A time of the table against one.
     pub fn compare_time(&mut self, value: &Value, sign: &str, time: Timestamp) -> String {
-        let bound = self.bind(time.to_string());
+        let bound = self.bind(as_read_by_postgres(time));
         match &value.stored {
             Stored::Local(column) => {
                 format!("{column} {sign} ({bound}::text::timestamptz AT TIME ZONE {})", self.columns.zone)
