@@ -24,10 +24,16 @@ pub async fn health(api: &Api, call: Call) -> Result<Answer, Problem> {
     // Where the queue cannot be read its size is unknown; everything else is shown.
     let dead_letters = api.agent.context.dead_letters.summary().await.ok();
     let dead_letters = dead_letters.map(|summary| summary.dead_letters - summary.parked);
-    let is_well = !held && !is(ComponentState::Degraded) && journal["state"] == "ok";
+    let full_buffers = api.agent.context.journal.full_buffers();
+    let is_well = !held && full_buffers.is_empty() && !is(ComponentState::Degraded) && journal["state"] == "ok";
     let word = if is_well { "healthy" } else { "degraded" };
     let components: Vec<Value> = components.iter().map(|metrics| component(metrics, with_errors)).collect();
-    let body = json!({ "status": word, "journal": journal, "dead_letters": dead_letters, "components": components });
+    let mut body =
+        json!({ "status": word, "journal": journal, "dead_letters": dead_letters, "components": components });
+    if !full_buffers.is_empty() {
+        // The sources that feed these sinks wait.
+        body["full_buffers"] = full_buffers.iter().map(|name| name.to_string()).collect();
+    }
     Ok(Answer::value(&body).with_status(status))
 }
 

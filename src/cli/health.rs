@@ -57,6 +57,11 @@ fn describe(health: &Value) -> String {
         let reason = journal["reason"].as_str().map(|_| format!(": {}", word("reason"))).unwrap_or_default();
         out.push_str(&format!("the journal is {} since {}{reason}\n", word("state"), word("since")));
     }
+    let full_buffers = health["full_buffers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for name in full_buffers.iter().filter_map(Value::as_str) {
+        let name = name.replace(char::is_control, " ");
+        out.push_str(&format!("the `buffer` of sinks.{name} is full: the sources that feed it wait\n"));
+    }
     if let Some(dead_letters) = health["dead_letters"].as_u64().filter(|dead_letters| *dead_letters > 0) {
         let noun = if dead_letters == 1 { "dead letter" } else { "dead letters" };
         out.push_str(&format!("{dead_letters} {noun}: `weir dlq list`\n"));

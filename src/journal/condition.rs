@@ -1,7 +1,7 @@
 //! Whether the journal accepts events, and if not, why.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Journal;
@@ -105,6 +105,13 @@ impl Journal {
     /// What is refused or kept waiting for its size, while the journal takes smaller events.
     pub fn shortage(&self) -> Option<Shortage> {
         self.shared.shortage.now(|bytes| self.shared.holds_back(bytes, &[]).is_some())
+    }
+
+    /// Sinks whose own `buffer` holds back what is to be delivered to them.
+    pub fn full_buffers(&self) -> Vec<Arc<str>> {
+        // Of the size that found no space last, while somebody waits with it or was refused a moment ago.
+        let last = self.shared.shortage.now(|_| true).filter(|shortage| shortage.full == Full::Buffer);
+        self.shared.state().full_buffers(last.map_or(1, |shortage| shortage.bytes as u64))
     }
 
     /// Takes nothing more while there is a reason that the journal cannot know of itself.

@@ -213,12 +213,21 @@ impl State {
     /// Whether a cursor that blocks keeps the sources of these streams waiting.
     pub fn blocks(&self, streams: &[StreamId], bytes: u64) -> bool {
         let now = Timestamp::now();
-        self.cursors.values().any(|cursor| {
-            cursor.bound.is_some_and(|bound| bound.when_full == WhenFull::Block)
-                && streams.iter().any(|stream| cursor.wanted.has(*stream))
-                && cursor.waiting(&self.synced).events > 0
-                && self.is_over_bound(cursor, bytes, now)
-        })
+        let is_read = |cursor: &CursorState| streams.iter().any(|stream| cursor.wanted.has(*stream));
+        self.cursors.values().any(|cursor| is_read(cursor) && self.is_full(cursor, bytes, now))
+    }
+
+    /// The cursors that keep sources waiting with so many bytes.
+    pub fn full_buffers(&self, bytes: u64) -> Vec<Arc<str>> {
+        let now = Timestamp::now();
+        let full = self.cursors.iter().filter(|(_, cursor)| self.is_full(cursor, bytes, now));
+        full.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn is_full(&self, cursor: &CursorState, bytes: u64, now: Timestamp) -> bool {
+        cursor.bound.is_some_and(|bound| bound.when_full == WhenFull::Block)
+            && cursor.waiting(&self.synced).events > 0
+            && self.is_over_bound(cursor, bytes, now)
     }
 }
 

@@ -23,7 +23,7 @@ use super::wiring::{Step, Streams};
 use crate::codec::Limits;
 use crate::codec::redaction::Engine;
 use crate::config::settings::{self, Settings};
-use crate::config::{API_SOURCE, Changes, Input, Outline, Plan, PlannedSink, PlannedTransform, Snapshots};
+use crate::config::{API_AUTH, API_SOURCE, Changes, Input, Outline, Plan, PlannedSink, PlannedTransform, Snapshots};
 use crate::delivery::DeliveryMemory;
 use crate::journal::dead_letters::{self, DeadLetters};
 use crate::journal::fs::Real;
@@ -375,7 +375,8 @@ impl Agent {
             errors.push("the agent is stopping".into());
         }
         for section in &changed.settings {
-            if !matches!(*section, "tests") {
+            // Whom the API believes is exchanged as certificates are.
+            if !matches!(*section, "tests" | API_AUTH) {
                 errors.push(format!("`{section}` cannot change while the agent runs; restart it"));
             }
         }
@@ -516,6 +517,9 @@ fn open_journal(
         consumer_bytes: DeliveryMemory::of_records(shares.delivery),
         ..settings.journal.options(data_dir.join("journal"))
     };
+    if options.mode == journal::Mode::Memory {
+        owes_nothing(&options)?;
+    }
     let (journal, report) = Journal::open(options, Arc::new(Real::default())).map_err(|error| StartError {
         newer_format: matches!(error, journal::OpenError::NewerFormat { .. }),
         message: format!("cannot open the journal: {error}"),
@@ -527,6 +531,32 @@ fn open_journal(
         tracing::warn!(sink = name, "the cursor was lost; the sink starts at the oldest event");
     }
     Ok((journal, report))
+}
+
+/// A journal in memory does not see what one on the disk still owes, so that this would wait unseen.
+fn owes_nothing(options: &journal::Options) -> Result<(), StartError> {
+    if !options.dir.is_dir() {
+        return Ok(());
+    }
+    let on_disk = journal::Options { mode: journal::Mode::Disk, ..options.clone() };
+    let (earlier, _) = Journal::open(on_disk, Arc::new(Real::default()))
+        .map_err(|error| StartError::new(format!("cannot look into the earlier journal: {error}")))?;
+    let owed: Vec<String> = earlier
+        .cursors()
+        .into_iter()
+        .filter(|cursor| cursor.waiting_events > 0)
+        .map(|cursor| format!("{} for `{}`", cursor.waiting_events, cursor.name))
+        .collect();
+    earlier.close();
+    match owed.is_empty() {
+        true => Ok(()),
+        false => Err(StartError::new(format!(
+            "the journal in `{}` still holds undelivered events ({}), which `journal.mode: memory` would leave there: \
+             deliver them with `mode: disk` first, or move the folder away",
+            options.dir.display(),
+            owed.join(", ")
+        ))),
+    }
 }
 
 fn open_dead_letters(data_dir: &std::path::Path, durable: bool) -> Result<DeadLetters, StartError> {

@@ -36,7 +36,7 @@ fn identity(path: &Path) -> Option<Identity> {
     Some(Identity(folder.dev(), folder.ino()))
 }
 
-/// A journal that takes events, but none of some size, or none for a sink whose buffer is full.
+/// A journal that takes events, but none of some size.
 #[derive(Default)]
 struct ShortOfSpace {
     known: Option<Shortage>,
@@ -49,15 +49,7 @@ impl ShortOfSpace {
         match (found, self.known) {
             (Some(shortage), None) => {
                 let bytes = shortage.bytes;
-                match shortage.full {
-                    Full::Buffer => tracing::info!(bytes, "sources wait: the `buffer` of a sink is full"),
-                    Full::Journal | Full::Memory => {
-                        tracing::warn!(
-                            bytes,
-                            "the journal is nearly full: it accepts small events, but not large batches"
-                        );
-                    }
-                }
+                tracing::warn!(bytes, "the journal is nearly full: it accepts small events, but not large batches");
                 self.known = found;
             }
             (None, Some(_)) if self.looks_without >= OVER_AFTER => {
@@ -65,6 +57,35 @@ impl ShortOfSpace {
                 self.known = None;
             }
             _ => {}
+        }
+    }
+}
+
+/// Sinks whose own buffer is full, so that the sources that feed them wait.
+#[derive(Default)]
+struct FullBuffers {
+    /// What the log said last.
+    said: Vec<Arc<str>>,
+    seen: Vec<Arc<str>>,
+    looks: u32,
+}
+
+impl FullBuffers {
+    /// What lasts is said once, and that it is over.
+    fn look(&mut self, found: Vec<Arc<str>>) {
+        self.looks = if found == self.seen { self.looks + 1 } else { 0 };
+        self.seen = found;
+        let after = if self.seen.is_empty() { OVER_AFTER } else { LASTING };
+        if self.seen == self.said || self.looks + 1 < after {
+            return;
+        }
+        self.said.clone_from(&self.seen);
+        match &self.said[..] {
+            [] => tracing::info!("no sink's `buffer` is full any more"),
+            sinks => {
+                let sinks = sinks.join(", ");
+                tracing::warn!(sinks, "the sources that feed these sinks wait: their `buffer` is full");
+            }
         }
     }
 }
@@ -85,7 +106,7 @@ impl Agent {
         let folder = self.data_dir.join("journal");
         let own = self.is_durable().then(|| identity(&folder)).flatten();
         let (mut seen, mut looks, mut refused_before) = (None::<Trouble>, 0, 0);
-        let mut short = ShortOfSpace::default();
+        let (mut short, mut full_buffers) = (ShortOfSpace::default(), FullBuffers::default());
         while self.stopped.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
             if own.is_some() {
                 let path = folder.clone();
@@ -99,7 +120,9 @@ impl Agent {
                 self.context.journal.shut_out(reason);
             }
             let trouble = self.context.journal.trouble();
-            short.look(self.context.journal.shortage().filter(|_| trouble.is_none()));
+            let of_the_journal = |shortage: &Shortage| trouble.is_none() && shortage.full != Full::Buffer;
+            short.look(self.context.journal.shortage().filter(of_the_journal));
+            full_buffers.look(self.context.journal.full_buffers());
             looks = if trouble == seen { looks + 1 } else { 0 };
             seen = trouble;
             let known = self.standstill();

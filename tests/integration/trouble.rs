@@ -232,3 +232,27 @@ fn a_form_is_refused_with_what_to_send_and_json_under_its_type_is_taken() {
     }
     assert_eq!(send(form, "{\"a\":1}").status, 200, "what `curl -d` sends");
 }
+
+#[test]
+fn the_sink_whose_full_buffer_makes_sources_wait_is_named() {
+    for bound in ["max_bytes: 64 KiB", "max_age: 1s"] {
+        let (folder, ingest) = (Folder::new(), free_port());
+        let sink = format!("sinks:\n  out: {{ buffer: {{ {bound} }}, type: http,");
+        let yaml = blocked(ingest, "").replace("sinks:\n  out: { type: http,", &sink).replace("4 MiB", "64 MiB");
+        let agent = Agent::start(&folder, &yaml);
+        assert!(health(&agent).1.contains("healthy"), "{}", health(&agent).1);
+        if bound.starts_with("max_age") {
+            post(ingest, "{\"n\":1}");
+            let refused = || request(ingest, "POST", "/", &[], b"{\"n\":2}").expect("an answer").status == 429;
+            eventually("it is too old", refused);
+        } else {
+            fill(ingest);
+        }
+        eventually("the log names it", || lines(&agent, "their `buffer` is full") == 1);
+        assert!(agent.log().contains("\"sinks\":\"out\""), "{}", agent.log());
+        let (_, said) = health(&agent);
+        assert!(said.contains("the `buffer` of sinks.out is full"), "{said}");
+        let answer = request(agent.api, "GET", "/health", &[], b"").expect("an answer").json();
+        assert_eq!((&answer["status"], &answer["full_buffers"]), (&"degraded".into(), &vec!["out"].into()), "{answer}");
+    }
+}

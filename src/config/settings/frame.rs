@@ -235,10 +235,10 @@ impl JsonSchema for Concurrency {
 pub struct Buffer {
     /// Maximum bytes that wait for this sink.
     pub max_bytes: Option<ByteSize>,
-    /// Maximum age of a waiting event; older ones are dropped and counted.
+    /// Maximum age of a waiting event.
     pub max_age: Option<Duration>,
-    /// What happens at the limit: `block` makes the sources that feed this sink wait, `drop_oldest` drops its oldest
-    /// events and counts them.
+    /// What happens at either limit: `block` makes the sources that feed this sink wait until it has delivered, so that an
+    /// HTTP source answers 429; `drop_oldest` drops the oldest events, or those that are too old, and counts them.
     pub when_full: WhenFull,
 }
 
