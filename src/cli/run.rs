@@ -29,7 +29,7 @@ use crate::topology::{Agent, Reloaded, StartError, make_private_folder, snapshot
 /// How long the login link of the first start is good.
 const LOGIN_TTL: Duration = Duration::from_secs(8 * 3600);
 /// A second signal that comes sooner than this after the first is the same one.
-const SECOND_SIGNAL: Duration = Duration::from_secs(1);
+const SECOND_SIGNAL: Duration = Duration::from_millis(50);
 /// How often `--watch` looks at the files.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -178,9 +178,11 @@ impl ApiFiles {
         Ok((ApiFiles { settings, data_dir, access: CurrentAccess::new(access), tls }, secret))
     }
 
-    /// Reads the files again.
-    fn read(&self) -> Result<ReadAgain, Vec<String>> {
-        let access = self.settings.auth.is_some().then(|| Access::new(&self.settings, &self.data_dir, true));
+    /// Reads the files again, with the credentials of the next configuration.
+    fn read(&self, next: &settings::Api) -> Result<ReadAgain, Vec<String>> {
+        // Without any, the secret of the first start stays as it is.
+        let is_named = self.settings.auth.is_some() || next.auth.is_some();
+        let access = is_named.then(|| Access::new(next, &self.data_dir, true));
         let access = access.transpose().map_err(|error| format!("api.auth: {error}"));
         let tls = self.settings.tls.as_ref().map(tls::server).transpose().map_err(|error| format!("api.tls: {error}"));
         match (access, tls) {
@@ -226,7 +228,7 @@ fn reloader(
             tracing::info!(by = by.as_deref(), "reloading the configuration");
             let loaded = tokio::task::spawn_blocking(move || configuration.reload(&overrides)).await;
             let outcome = match loaded {
-                Ok(Ok(plan)) => match files.read() {
+                Ok(Ok(plan)) => match files.read(&plan.settings.api) {
                     Ok((access, tls)) => {
                         let (live, shown) = (plan.live_inputs(), plan.shown.clone());
                         let outcome = agent.reload(plan).await;

@@ -115,6 +115,8 @@ fn with_files(fingerprint: Fingerprint, files: &[PathBuf]) -> Fingerprint {
 #[derive(Default)]
 pub struct Components {
     pub sources: Vec<Built<Box<dyn AnySource>>>,
+    /// Where each of the sources listens.
+    endpoints: Vec<Vec<Endpoint>>,
     pub transforms: Vec<Built<FramedTransform>>,
     pub sinks: Vec<Built<(Frame, Box<dyn AnySinkConfig>)>>,
 }
@@ -127,6 +129,11 @@ pub fn read(root: &Node, context: &BuildContext<'_>, problems: &mut Problems) ->
     for entry in section(root, "sources", &mut names, problems) {
         let built = build(entry, SOURCES, catalogue.sources, context, problems);
         components.sources.extend(built.map(|built| {
+            let endpoints = match &built.component {
+                Some(source) => source.endpoints(),
+                None => written_endpoint(entry).into_iter().collect(),
+            };
+            components.endpoints.push(endpoints);
             let files = built.component.as_ref().map(|source| source.files()).unwrap_or_default();
             built.with_files(&files)
         }));
@@ -301,6 +308,17 @@ fn choose<'c, T>(
     found
 }
 
+/// Where a source listens of which something else is wrong, as far as that can be said.
+fn written_endpoint(entry: &Entry) -> Option<Endpoint> {
+    let text = |key: &str| entry.value.get(key)?.value.text();
+    let address = text("address")?.parse().ok()?;
+    match (text("type")?, text("mode")) {
+        ("http", _) | ("socket", Some("tcp" | "unix")) => Some(Endpoint::stream(&address)),
+        ("socket", Some("udp")) => Some(Endpoint::udp(&address)),
+        _ => None,
+    }
+}
+
 /// The component's own keys; those of the frame are known, but passed over.
 fn own_keys(node: &Node, aside: &'static [&'static str]) -> Node {
     Node { aside, ..node.clone() }
@@ -384,15 +402,15 @@ impl Components {
     pub fn check_endpoints(&self, api: Option<(Endpoint, Span)>, problems: &mut Problems) {
         let mut known: Vec<(Endpoint, String, Span)> = Vec::new();
         known.extend(api.map(|(endpoint, span)| (endpoint, "the API".to_owned(), span)));
-        for built in &self.sources {
+        for (built, endpoints) in self.sources.iter().zip(&self.endpoints) {
             let name = &built.knot.name;
-            for endpoint in built.component.iter().flat_map(|source| source.endpoints()) {
-                if let Some((_, other, span)) = known.iter().find(|(other, ..)| other.conflicts_with(&endpoint)) {
+            for endpoint in endpoints {
+                if let Some((_, other, span)) = known.iter().find(|(other, ..)| other.conflicts_with(endpoint)) {
                     let message = format!("`{endpoint}` is already used by {other}");
                     let problem = Problem::error(format!("sources.{name}"), built.knot.span, message);
                     problems.push(problem.also(*span, "here").hint("give each its own address"));
                 }
-                known.push((endpoint, format!("the source `{name}`"), built.knot.span));
+                known.push((endpoint.clone(), format!("the source `{name}`"), built.knot.span));
             }
         }
     }

@@ -52,6 +52,8 @@ const SPOOL_DIR: &str = "WEIR_SPOOL_DIR";
 const SERVER_SPOOL_DIR: &str = "WEIR_SERVER_SPOOL_DIR";
 /// The sections that hold components.
 const SECTIONS: [&str; 3] = ["sources", "transforms", "sinks"];
+/// A part of a section that a reload may change.
+pub const API_AUTH: &str = "api.auth";
 /// The rest of the top level.
 const SETTINGS: [&str; 6] = ["data_dir", "journal", "api", "log", "limits", "tests"];
 
@@ -236,19 +238,25 @@ impl Loading<'_> {
         components.check_endpoints(api.map(|s| (Endpoint::stream(&s.api.address), span)), &mut self.problems);
         let is_sound = !self.problems.has_errors();
         let settings = settings?;
-        if is_sound && settings.limits.require_redact {
+        // What could not be built passes for a redaction, so that nothing is reported that may not be so.
+        if settings.limits.require_redact {
             wiring::require_redaction(&knots, &wires, &mut self.problems);
         }
         if is_sound {
             warn_of_nothing(root, &mut self.problems);
             wiring::warn_of_loose_ends(&knots, &wires, &mut self.problems);
+            if settings.api.enabled && !self.overrides.ephemeral && !knots.is_empty() {
+                wiring::warn_of_unread_api(&wires, span, &mut self.problems);
+            }
             unknown_fields::warn(root, &knots, &wires, &order, &mut self.problems);
         }
         let (sources, transforms, sinks) = components.plan(wires, &order);
         if let Some(name) = &settings.api.read.sink {
             check_read(name, &sinks, root, &mut self.problems);
         }
-        let sections = SETTINGS.map(|section| (section, fingerprint(root, section)));
+        let (rest, auth) = without_auth(root);
+        let mut sections = SETTINGS.map(|section| (section, fingerprint(rest.get(section)))).to_vec();
+        sections.push((API_AUTH, fingerprint(auth.as_ref())));
         let mut settings = Settings { data_dir: data_dir.clone(), ..settings };
         if self.overrides.ephemeral {
             settings.journal.mode = settings::Mode::Memory;
@@ -263,7 +271,7 @@ impl Loading<'_> {
             leftover: Vec::new(),
             leftover_stages: Vec::new(),
             snapshots: Snapshots::default(),
-            sections: sections.into(),
+            sections,
             shown: Default::default(),
         })
     }
@@ -319,9 +327,25 @@ fn reads_the_api(root: &Node) -> bool {
     })
 }
 
-fn fingerprint(root: &Node, section: &str) -> Fingerprint {
+/// The configuration without `api.auth`, and that.
+fn without_auth(root: &Node) -> (Node, Option<Entry>) {
+    let mut root = root.clone();
+    let mut auth = None;
+    if let Kind::Mapping(sections) = &mut root.kind
+        && let Some(at) = sections.iter().position(|section| section.name() == "api")
+        && let Kind::Mapping(keys) = &mut sections[at].value.kind
+    {
+        auth = keys.iter().position(|key| key.name() == "auth").map(|found| keys.remove(found));
+        if keys.is_empty() {
+            sections.remove(at);
+        }
+    }
+    (root, auth)
+}
+
+fn fingerprint(section: Option<&Entry>) -> Fingerprint {
     let mut canonical = String::new();
-    if let Some(entry) = root.get(section) {
+    if let Some(entry) = section {
         entry.value.canonical(&mut canonical);
     }
     *blake3::hash(canonical.as_bytes()).as_bytes()

@@ -247,6 +247,16 @@ pub fn warn_of_loose_ends(knots: &[Knot], wires: &Wires, problems: &mut Problems
     }
 }
 
+/// Warns if nothing takes what is posted to the API, and what the agent itself records.
+pub fn warn_of_unread_api(wires: &Wires, span: Span, problems: &mut Problems) {
+    if wires.iter().flatten().all(|input| &*input.component != API_SOURCE) {
+        let message =
+            "no component takes `api`: events posted to `/api/logs` are not kept, nor who read or exported what";
+        let hint = "add `api` to the `inputs` of the first transform or of a sink";
+        problems.push(Problem::warning("api", span, message).hint(hint));
+    }
+}
+
 /// Reports each sink that some source reaches without a `redact` transform between them.
 pub fn require_redaction(knots: &[Knot], wires: &Wires, problems: &mut Problems) {
     let index: HashMap<&str, usize> = knots.iter().enumerate().map(|(i, knot)| (&*knot.name, i)).collect();

@@ -6,9 +6,9 @@ use super::access::{Items, Keys, Place, Variant};
 use super::core_schema::{self, Plain};
 use super::fault::{Culprit, Fault, address, unknown};
 use super::node::{Entry, Kind, Node};
+use super::private::is_private_name;
 use super::problem::Problems;
 use super::read::{Recovery, join};
-use super::suggest::is_slip;
 use super::{SECRET, known, nearest, spanned};
 
 /// The key that says which variant of an enum, or which component, a mapping is.
@@ -223,15 +223,6 @@ impl<'a> NodeReader<'a> {
             _ => Err(self.expected(&format!("one of {}", variants.join(", ")))),
         }
     }
-}
-
-/// Words in the names of keys whose values are nobody's business, however the key is spelt.
-const PRIVATE: [&str; 8] =
-    ["password", "passphrase", "passwd", "secret", "token", "credential", "api_key", "authorization"];
-
-fn is_private_name(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    PRIVATE.iter().any(|word| name.contains(word) || is_slip(&name, word))
 }
 
 /// Further names of keys whose values are private in some component.

@@ -9,6 +9,7 @@ mod de;
 mod fault;
 mod node;
 mod placeholder;
+mod private;
 mod problem;
 mod read;
 mod render;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::private;
 use super::problem::{Problem, Problems, Severity};
 use super::source::{self, Sources, Span};
 
@@ -37,8 +38,8 @@ pub fn report(problems: &Problems, sources: &Sources) -> Vec<Report> {
         Report {
             severity: severity(problem.severity).0,
             path: problem.path.clone(),
-            message: problem.message.clone(),
-            hint: problem.hint.clone(),
+            message: private::without_users(&problem.message),
+            hint: problem.hint.as_deref().map(private::without_users),
             file: at.map(|at| at.file.to_string()),
             line: at.map(|at| at.line),
             column: at.map(|at| at.column),
@@ -122,9 +123,11 @@ fn snippet(span: Span, problems: &Problems, sources: &Sources) -> Option<Snippet
     let end = (span.end as usize).clamp(start, line_start + line.len());
     let mut shown = Snippet { line: String::new(), skip: 0, carets: 0 };
     let mut columns = Vec::new();
+    let by_itself = private::in_line(line);
     let mut was_private = false;
     for (offset, character) in line.char_indices().map(|(offset, character)| (line_start + offset, character)) {
-        let is_private = problems.is_private(span.file, offset);
+        let is_private = problems.is_private(span.file, offset)
+            || by_itself.iter().any(|range| range.contains(&(offset - line_start)));
         let covered = offset >= start && offset < end;
         match (is_private, was_private) {
             (true, true) => {}
@@ -175,5 +178,8 @@ fn visible(character: char) -> char {
 }
 
 fn printable(text: &str) -> String {
-    text.chars().map(|character| if character == '\n' { ' ' } else { visible(character) }).collect()
+    private::without_users(text)
+        .chars()
+        .map(|character| if character == '\n' { ' ' } else { visible(character) })
+        .collect()
 }

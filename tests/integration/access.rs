@@ -235,3 +235,35 @@ fn no_web_page_can_use_an_agent_on_its_visitors_machine() {
     assert_eq!(agent.metric("weir_events_entered_total", "web"), 0);
     assert_eq!(request(port, "POST", "/", &[], b"{\"n\":1}").expect("an answer").status, 200, "a program says nothing");
 }
+
+#[test]
+fn a_key_that_was_exchanged_counts_from_the_next_reload_on() {
+    let folder = Folder::new();
+    let other = "another secret of this test, long enough too";
+    let key = folder.write("key", SECRET);
+    let api = format!("  auth: {{ jwt: {{ secret: '${{file:{}}}' }} }}\n", key.display());
+    let agent = Agent::start(&folder, &watched(&folder, &api));
+    let claims = json!({ "sub": "sara", "role": "admin", "exp": 4_000_000_000_u64 });
+    let signed = |secret: &str| {
+        let key = EncodingKey::from_secret(secret.as_bytes());
+        format!("Bearer {}", jsonwebtoken::encode(&Header::default(), &claims, &key).expect("a token"))
+    };
+    let (old, new) = (signed(SECRET), signed(other));
+    let ask = |token: &str| status(&agent, "GET", "/api/pipeline", &[("Authorization", token)]);
+    let reload = |token: &str| status(&agent, "POST", "/api/reload", &[("Authorization", token)]);
+    assert_eq!((ask(&old), ask(&new)), (200, 401));
+    folder.write("key", other);
+    // Together with another change.
+    let more = "  second: { type: blackhole, inputs: [api] }\n";
+    agent.configure(&folder, &format!("{}{more}", watched(&folder, &api)));
+    assert_eq!((ask(&old), reload(&old)), (200, 200));
+    assert_eq!((ask(&old), ask(&new)), (401, 200));
+    assert!(agent.metrics().keys().any(|name| name.contains("\"second\"")));
+    // What cannot be used changes nothing.
+    folder.write("key", "short");
+    assert_eq!((reload(&new), ask(&new), ask(&old)), (422, 200, 401));
+    // Other settings of the API still need a restart.
+    folder.write("key", other);
+    agent.configure(&folder, &watched(&folder, &format!("{api}  preview: 7\n")));
+    assert_eq!((reload(&new), ask(&new)), (422, 200));
+}

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use crate::support::ask::validate;
-use crate::support::{Agent, Folder, free_port, request};
+use crate::support::collector::{Collector, reply};
+use crate::support::{Agent, Folder, eventually, free_port, post, request};
 
 fn yaml() -> String {
     format!(
@@ -126,8 +127,108 @@ fn the_login_link_is_printed_by_the_first_start_and_later_by_the_token_command()
 fn two_signals_at_once_are_one() {
     let folder = Folder::new();
     let agent = Agent::start(&folder, &yaml());
-    agent.signal("-TERM");
-    agent.signal("-TERM");
+    let pid = agent.child.id().to_string();
+    // By one process, as `timeout` does it: two processes may be further apart than a second signal.
+    let done = Command::new("kill").args(["-TERM", &pid, &pid]).status().expect("kill runs");
+    assert!(done.success());
     let log = folder.path("stderr.log");
     assert!(agent.stop().success(), "{}", fs::read_to_string(log).unwrap_or_default());
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let folder = Folder::new();
+    let ingest = free_port();
+    let yaml = format!(
+        "journal: {{ mode: memory }}\nlimits: {{ shutdown_timeout: 60s }}\n\
+         sources: {{ web: {{ type: http, address: '127.0.0.1:{ingest}', wait: none }} }}\n\
+         sinks: {{ down: {{ type: http, inputs: [web], uri: 'http://127.0.0.1:1/' }} }}\n"
+    );
+    let mut agent = Agent::start(&folder, &yaml);
+    assert_eq!(request(ingest, "POST", "/", &[], b"{\"n\":1}").expect("it answers").status, 202);
+    agent.signal("-TERM");
+    eventually("it stops", || agent.log().contains("\"message\":\"stopping\""));
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    agent.signal("-INT");
+    assert_eq!(agent.child.wait().expect("it ends").code(), Some(1));
+    assert!(agent.log().contains("stopped immediately by a second signal"), "{}", agent.log());
+}
+
+#[test]
+fn a_journal_in_memory_leaves_no_events_behind_on_the_disk() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let with = |mode: &str, port: u16| {
+        format!(
+            "journal: {{ mode: {mode} }}\nsources: {{ web: {{ type: http, address: '127.0.0.1:{ingest}' }} }}\n\
+             sinks: {{ out: {{ type: http, inputs: [web], uri: 'http://127.0.0.1:{port}/', batch: {{ age: 20ms }} }} }}\n"
+        )
+    };
+    let agent = Agent::start(&folder, &with("disk", 1));
+    for n in 0..7 {
+        post(ingest, &format!("{{\"n\":{n}}}"));
+    }
+    assert!(agent.stop().success());
+    let mut refused = Agent::spawn(&folder, &with("memory", 1), &[]);
+    assert_eq!(refused.child.wait().expect("it ends").code(), Some(1));
+    assert!(refused.log().contains("undelivered events (7 for `out`)"), "{}", refused.log());
+    // They are all there still, and once they are delivered the change is none.
+    let there = Collector::start(|_| reply(200, ""));
+    let agent = Agent::start(&folder, &with("disk", there.port));
+    eventually("they are delivered", || agent.metric("weir_events_delivered_total", "out") == 7);
+    assert!(agent.stop().success());
+    let agent = Agent::start(&folder, &with("memory", there.port));
+    post(ingest, "{\"n\":7}");
+    assert!(agent.stop().success());
+}
+
+#[test]
+fn no_error_of_a_configuration_shows_a_secret_that_stands_in_its_line() {
+    let folder = Folder::new();
+    let web = "sources: { web: { type: http, address: '127.0.0.1:1' } }\n";
+    for yaml in [
+        "api: { auth: { basic: { al: { password: SEKRET, password: SEKRET2 } } } }\n",
+        "api: { auth: { basic: { al: { password: SEKRET, passwort: SEKRET2, adress: 1 } } } }\n",
+        "api: { auth: { jwt: { secret: SEKRET }, jwt: { secret: SEKRET } } }\n",
+        "sinks: { q: { type: http, inputs: [web], uri: 'http://u:SEKRET@h:80/db' } }\n",
+        "sinks: { q: { type: http, inputs: [web], uri: 'http://u:SEKRET@h:80/db', x: 1 } }\n",
+        "sinks: { e: { type: elasticsearch, inputs: [web], endpoints: 'http://u:SEKRET@h:9200' } }\n",
+        "sinks: { e: { type: elasticsearch, inputs: [web], endpoints: ['http://u:SEKRET@h:9200', 7] } }\n",
+        "sinks: { p: { type: postgres, inputs: [web], url: 'postgres://u:SEKRET@h/db', table: 'a b c', tabel: x } }\n",
+        "sinks: { p: { type: postgres, inputs: [web], url: 'mysql://u:SEKRET@h/db' } }\n",
+        "sinks: { s: { type: splunk_hec, inputs: [web], endpoint: 'ftp://u:SEKRET@h', token: SEKRET, token: SEKRET } }\n",
+        "sinks: { k: { type: kafka, inputs: [web], topic: t, sasl: { password: SEKRET }\n",
+        "sinks: { k: { type: webhook, inputs: [web], token: SEKRET, headers: [SEKRET } }\n",
+    ] {
+        folder.write("weir.yaml", &format!("{web}{yaml}"));
+        let (holds, said) = validate(&folder);
+        assert!(!holds, "{yaml}");
+        assert!(said.contains("error: ") && !said.contains("SEKRET"), "{yaml}\n{said}");
+    }
+}
+
+#[test]
+fn errors_of_every_kind_come_in_one_run() {
+    let folder = Folder::new();
+    folder.write(
+        "weir.yaml",
+        "limits: { require_redact: true }\n\
+         sources:\n  web: { type: http, address: '127.0.0.1:18001', foo: 1 }\n  w2: { type: http, address: '127.0.0.1:18001' }\n\
+         sinks: { s: { type: blackhole, inputs: [web] } }\n",
+    );
+    let (_, said) = validate(&folder);
+    for expected in ["unknown key `foo`", "is already used by the source `web`", "unredacted path: web -> s"] {
+        assert!(said.contains(expected), "no `{expected}` in\n{said}");
+    }
+}
+
+#[test]
+fn events_of_the_agent_that_nothing_takes_are_a_warning() {
+    let folder = Folder::new();
+    for (inputs, warns) in [("[web]", true), ("[web, api]", false), ("['*']", true)] {
+        let yaml = yaml().replace("[web]", inputs);
+        folder.write("weir.yaml", &yaml);
+        let (holds, said) = validate(&folder);
+        assert!(holds, "{said}");
+        assert_eq!(said.contains("no component takes `api`"), warns, "{inputs}: {said}");
+    }
 }
