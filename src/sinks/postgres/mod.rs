@@ -106,6 +106,8 @@ fn default_key() -> String {
 }
 
 pub struct Postgres {
+    name: Arc<str>,
+    table: String,
     /// Absent while a configuration is only checked.
     writer: Option<Writer>,
     mode: Mode,
@@ -181,6 +183,8 @@ impl Sink for Postgres {
         }
         let writer = (!cx.dry).then(|| Writer::new(target, plan, connection, cx.timeout));
         Ok(Postgres {
+            name: cx.name.clone(),
+            table: config.table.clone(),
             writer,
             mode: config.mode,
             findings,
@@ -251,7 +255,8 @@ impl Postgres {
         let mut said = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
         let new: Vec<&str> = names.difference(&said).map(String::as_str).collect();
         if !new.is_empty() {
-            warn!(members = plan::listed(&new), "no column and no JSON column holds these; they are left out");
+            let members = plan::listed(&new);
+            warn!(sink = %self.name, table = %self.table, members, "no column and no JSON column holds these; they are left out");
             *said = said.union(names).cloned().collect();
         }
     }

@@ -71,7 +71,7 @@ impl Tail {
         }
         for (path, what) in listing.refused {
             if !self.refused.contains(&path) {
-                warn!(path = %path.display(), "file skipped: {what}");
+                warn!(source = %self.cx.name, path = %path.display(), "file skipped: {what}");
                 self.refused.insert(path);
             }
         }
@@ -96,13 +96,13 @@ impl Tail {
                     && error.kind() != io::ErrorKind::NotFound
                     && self.refused.insert(found.path.clone())
                 {
-                    warn!(path = %found.path.display(), %error, "cannot open the file");
+                    warn!(source = %self.cx.name, path = %found.path.display(), %error, "cannot open the file");
                 }
             }
         }
         for lost in self.losses.take_due(now) {
             let (path, bytes) = (lost.path.display(), lost.bytes);
-            warn!(%path, bytes, "the file was truncated before all lines were read, and no copy was found");
+            warn!(source = %self.cx.name, %path, bytes, "the file was truncated before all lines were read, and no copy was found");
             self.cx.intake.lost_bytes(bytes);
         }
         let scan = self.scan;
@@ -140,7 +140,7 @@ impl Tail {
                 Some(since) => {
                     let lost = file.unread();
                     if file.body.is_none() && lost > 0 && file.is_missed(scan, 3) {
-                        warn!(path = %file.path.display(), bytes = lost, "the file was removed before all of it was read");
+                        warn!(source = %self.cx.name, path = %file.path.display(), bytes = lost, "the file was removed before all of it was read");
                         self.cx.intake.lost_bytes(lost);
                         file.size = file.ranges.cursor();
                     }

@@ -203,7 +203,7 @@ impl Tail {
         let Some(file) = self.files.get_mut(&submission.identity) else { return };
         if submission.generation != file.generation {
             if !is_taken {
-                warn!(path = %file.path.display(), bytes, "the file was truncated before lines could be read again");
+                warn!(source = %self.cx.name, path = %file.path.display(), bytes, "the file was truncated before lines could be read again");
                 self.cx.intake.lost_bytes(bytes);
             }
             return;
@@ -224,13 +224,13 @@ impl Tail {
     fn say_notes(&self, file: &Followed, chunk: &Chunk) {
         let (path, offset) = (file.path.display(), file.ranges.cursor());
         if let Some(bytes) = chunk.notes.cut {
-            warn!(%path, offset, bytes, "a line is too long and was truncated");
+            warn!(source = %self.cx.name, %path, offset, bytes, "a line is too long and was truncated");
         }
         if chunk.notes.hole > 0 {
-            warn!(%path, offset, bytes = chunk.notes.hole, "NUL bytes were skipped");
+            warn!(source = %self.cx.name, %path, offset, bytes = chunk.notes.hole, "NUL bytes were skipped");
         }
         if chunk.notes.unfinished {
-            info!(%path, offset, "the last line has no line break and was read as it is");
+            info!(source = %self.cx.name, %path, offset, "the last line has no line break and was read as it is");
         }
     }
 }

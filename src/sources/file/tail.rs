@@ -403,7 +403,7 @@ impl Tail {
             (file.size, file.grown_to) = (stat.size, stat.size);
             file.quiet_since = now;
             let (path, family) = (file.path.clone(), file.family.clone());
-            info!(path = %path.display(), unread_bytes = bytes, truncations = file.generation, "the file was cut back and begins anew");
+            info!(source = %self.cx.name, path = %path.display(), unread_bytes = bytes, truncations = file.generation, "the file was cut back and begins anew");
             self.cx.intake.truncated();
             self.losses.add(Truncation { path, family, origin, is_unknown, bytes, at: now });
             first = Some(self.classify_content(file)?);
@@ -440,7 +440,7 @@ impl Tail {
         if let Some(encoding) = looks_wide(&head)
             && self.refused.insert(file.path.clone())
         {
-            warn!(path = %file.path.display(), "the file looks like UTF-16 and is read as UTF-8, set `encoding: {encoding}`");
+            warn!(source = %self.cx.name, path = %file.path.display(), "the file looks like UTF-16 and is read as UTF-8, set `encoding: {encoding}`");
         }
         Ok(())
     }
@@ -586,7 +586,7 @@ impl Tail {
         if error.kind() == std::io::ErrorKind::NotFound {
             return;
         }
-        warn!(path = %file.path.display(), %error, "cannot read the file, trying again");
+        warn!(source = %self.cx.name, path = %file.path.display(), %error, "cannot read the file, trying again");
         self.cx.intake.trouble(Some(format!("cannot read `{}`: {error}", file.path.display())));
         self.troubled.insert(file.identity);
     }
