@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::assign::{Role, is_name_member, is_value_member, may_be_secret};
 use super::batch::MAX_PAIR;
+use super::filter::Hit;
 use super::names::{Class, classify};
 use super::reader::{Unfinished, Work};
 use super::rules::{CARD, SECRET_FIELD};
@@ -205,10 +206,11 @@ impl Engine {
         out
     }
 
-    /// Searches the strings of a text that is itself JSON, as they read once decoded.
+    /// Searches the strings of a text that is itself JSON, as they read once decoded. `hits` are those in the text.
     pub(super) fn search_json(
         &self,
         text: &[u8],
+        hits: &[Hit],
         depth: usize,
         work: &mut Work,
         spans: &mut Vec<Span>,
@@ -219,25 +221,43 @@ impl Engine {
         let (first, last) = (text.trim_ascii().first(), text.trim_ascii().last());
         let container =
             matches!((first, last), (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')) | (Some(b'"'), Some(b'"')));
-        if !container || memchr::memchr(b'\\', text).is_none() {
+        let names = || hits.iter().any(|hit| hit.window().is_some_and(|window| self.names_at(window)));
+        if !container || memchr::memchr(b'\\', text).is_none() && !names() {
             return Ok(());
         }
         work.spend(2 * text.len())?;
         if Scanner::new().validate(text).is_err() {
             return Ok(());
         }
-        let mut at = 0;
+        let mut known: Vec<(usize, usize)> = spans.iter().map(|span| (span.start, span.end)).collect();
+        known.sort_unstable();
+        let (mut at, mut hits, mut known) = (0, hits, &known[..]);
         while let Some(open) = memchr::memchr(b'"', &text[at..]) {
             let start = at + open + 1;
             let end = string_end(text, start);
             let inside = &text[start..end];
             at = end + 1;
-            let is_near = work.known.as_ref().is_none_or(|known| known.is_near(&(start..end)));
-            if !is_near || memchr::memchr(b'\\', inside).is_none() {
+            if !work.known.as_ref().is_none_or(|known| known.is_near(&(start..end))) {
                 continue;
             }
-            let view = View::of(inside, Disguises { json: true, ..Disguises::default() });
-            self.search_part(&view, start, depth, work, spans)?;
+            if memchr::memchr(b'\\', inside).is_some() {
+                let view = View::of(inside, Disguises { json: true, ..Disguises::default() });
+                self.search_part(&view, start, depth, work, spans)?;
+                continue;
+            }
+            // As it is written it was read with the text: alone it may say more, as a line or an assignment of its own.
+            hits = &hits[hits.partition_point(|hit| (hit.at as usize) < start)..];
+            known = &known[known.partition_point(|(_, end)| *end <= start)..];
+            let named = hits.iter().take_while(|hit| (hit.at as usize) < end).any(|hit| self.is_name(*hit));
+            let is_key = text[at.min(text.len())..].trim_ascii_start().starts_with(b":");
+            if named && !is_key && known.first().is_none_or(|(known, _)| *known >= end) {
+                let (outer, found) = (work.known.take(), spans.len());
+                self.search(inside, depth + 1, work, spans)?;
+                work.known = outer;
+                for span in &mut spans[found..] {
+                    (span.start, span.end) = (span.start + start, span.end + start);
+                }
+            }
         }
         Ok(())
     }

@@ -202,7 +202,7 @@ impl Engine {
         work.values = values;
         work.known = known;
         if depth < MAX_DEPTH {
-            self.search_json(text, depth, work, spans)?;
+            self.search_json(text, hits, depth, work, spans)?;
         }
         for optional in &self.optional {
             optional.find(&reader, work, spans)?;
@@ -236,7 +236,7 @@ impl Engine {
     }
 
     /// Whether the hit is a part of a name and nothing else.
-    fn is_name(&self, hit: Hit) -> bool {
+    pub(super) fn is_name(&self, hit: Hit) -> bool {
         hit.window().is_some_and(|window| self.calls[usize::from(window)].only_name)
     }
 
