@@ -8,6 +8,7 @@ use crate::support::corpus::audit::AUDIT;
 use crate::support::corpus::contexts::CONTEXTS;
 use crate::support::corpus::dialects::{CLEAN, DIALECTS};
 use crate::support::corpus::field::FIELD;
+use crate::support::corpus::notebooks::{HARMLESS, NOTEBOOKS};
 use crate::support::corpus::operations::{OPERATIONS, ORDINARY};
 use crate::support::corpus::tools::{ALIKE, TOOLS};
 use crate::support::corpus::{
@@ -131,11 +132,17 @@ fn secrets_are_found_in_what_operations_leave() {
     hold(OPERATIONS, 85, 93);
 }
 
+/// What notebooks hold and print.
+#[test]
+fn secrets_are_found_in_what_notebooks_hold_and_print() {
+    hold(NOTEBOOKS, 85, 94);
+}
+
 /// What looks like such a place and holds no secret is left as it is, in every notation.
 #[test]
 fn lines_that_only_look_like_places_of_secrets_stay() {
     let mut changed = Vec::new();
-    for line in ALIKE.iter().chain(CLEAN).chain(ORDINARY) {
+    for line in ALIKE.iter().chain(CLEAN).chain(ORDINARY).chain(HARMLESS) {
         let (text, _) = planted(line, "", "");
         for escape in ESCAPES {
             let written = written(&text, *escape);
@@ -149,7 +156,7 @@ fn lines_that_only_look_like_places_of_secrets_stay() {
         changed.is_empty(),
         "{} of {} lines lose something:\n{}",
         changed.len(),
-        ALIKE.len() + CLEAN.len() + ORDINARY.len(),
+        ALIKE.len() + CLEAN.len() + ORDINARY.len() + HARMLESS.len(),
         changed.join("\n")
     );
 }
@@ -186,6 +193,7 @@ fn the_notation_of_a_text_changes_nothing() {
         .chain(TOOLS)
         .chain(DIALECTS)
         .chain(OPERATIONS)
+        .chain(NOTEBOOKS)
         .flat_map(|(_, places)| places.iter());
     for (nth, place) in places.enumerate() {
         let (name, value) = match nth % 2 {

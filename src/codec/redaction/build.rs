@@ -130,6 +130,7 @@ impl Builder {
         PARTS.iter().for_each(|part| self.word(part, Duty::Name));
         keys().into_iter().for_each(|key| self.add(key, Duty::Name));
         self.word("[?&]key=", Duty::Name);
+        self.word("keys:", Duty::Name);
         self.word("bearer", Duty::Bearer);
         ["creds", "ogin:", "ogin ", " p: ", "log in", "get in", "ign in ", "vpn: ", "wifi:", "ssh: ", "dmin:"]
             .iter()

@@ -5,6 +5,8 @@ pub trait Literals {
     fn closes_with<const LEN: usize>(&self, word: &[u8; LEN]) -> bool;
     /// Where a word stands first in a short text: a searcher for it would take longer to make.
     fn place_of<const LEN: usize>(&self, word: &[u8; LEN]) -> Option<usize>;
+    /// Where the text goes on behind it.
+    fn behind<const LEN: usize>(&self, word: &[u8; LEN]) -> Option<usize>;
 }
 
 impl Literals for [u8] {
@@ -21,6 +23,11 @@ impl Literals for [u8] {
     #[inline]
     fn place_of<const LEN: usize>(&self, word: &[u8; LEN]) -> Option<usize> {
         memchr::memchr_iter(word[0], self).find(|at| self[*at..].begins_with(word))
+    }
+
+    #[inline]
+    fn behind<const LEN: usize>(&self, word: &[u8; LEN]) -> Option<usize> {
+        self.place_of(word).map(|at| at + LEN)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Names that announce a secret: `password`, `apiKey`, `X-Auth-Token`, `DB_PASSWD`, `رمز عبور`.
 
-use crate::codec::redaction::literals::Literals as _;
+use crate::codec::redaction::literals::{Beginnings, Literals as _};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -150,6 +150,9 @@ const ABOUT: &[&[u8]] = &[
     b"policy", b"label", b"hint", b"reset", b"manager", b"class", b"digest",
 ];
 
+/// The words of other scripts, to be found in a name.
+static FOREIGN_WORDS: Beginnings = Beginnings::of(FOREIGN);
+
 /// The most bytes of a name that are looked at, from its end.
 const MAX_NAME: usize = 64;
 
@@ -157,8 +160,7 @@ const MAX_NAME: usize = 64;
 pub fn classify(name: &[u8]) -> Option<Class> {
     let name = &name[name.len().saturating_sub(MAX_NAME)..];
     if !name.is_ascii() {
-        let known = |word: &&str| name.windows(word.len()).any(|part| part == word.as_bytes());
-        return FOREIGN.iter().any(known).then_some(Class::Password);
+        return (0..name.len()).any(|at| FOREIGN_WORDS.begin(&name[at..])).then_some(Class::Password);
     }
     let mut words = Words { name, end: name.len() };
     let (mut last, mut before) = ([0; MAX_NAME], [0; MAX_NAME]);

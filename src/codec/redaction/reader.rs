@@ -324,7 +324,7 @@ impl<'a> Reader<'a> {
         commands
     }
 
-    /// Whether a line is worth reading for the command seen at `at`: not where commands follow one another on and on.
+    /// Whether it is worth reading on behind the command or call seen at `at`: not where they follow one another on and on.
     pub fn is_worth_a_line(&self, at: usize) -> bool {
         let (last, count) = self.close_commands.get();
         let count = if at.abs_diff(last) < CLOSE { count + 1 } else { 0 };

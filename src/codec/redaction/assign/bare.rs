@@ -1,7 +1,7 @@
 //! Unquoted values: accepted in settings, URLs, headers and command lines when they look like values; in code an
 //! unquoted word is an expression.
 
-use super::ends::{cell_end, tag_len, word_end};
+use super::ends::{cell_end, cell_sign, tag_len, word_end};
 use super::operator::{ENDING_VERBS, Operator, Sign};
 use super::secret::{LONG_NUMBER, MAX_EXAMINED, Role, beginning};
 use super::{Finder, Found, blanks};
@@ -278,10 +278,12 @@ impl Finder<'_, '_> {
         match operator.sign {
             Sign::Space if operator.mentions => return Some((Place::Mention, "what a sentence says")),
             Sign::Space => return self.spaced(at, before, here),
-            Sign::Cell if text[operator.end - 1] == b'|' => {
+            Sign::Cell if cell_sign(&text[operator.end - 1..]) == 1 || cell_sign(&text[operator.end - 3..]) == 3 => {
                 let after = blanks(text, self.end_of(at, Place::BarCell));
-                let last = text.get(after) == Some(&b'|') && matches!(text.get(after + 1), None | Some(b'\n' | b'\r'));
-                let first = before.contains(&b'|') && before.iter().all(|b| b"| *_`".contains(b));
+                let sign = cell_sign(&text[after..]);
+                let last = sign > 0 && matches!(text.get(after + sign), None | Some(b'\n' | b'\r'));
+                let first = before.iter().any(|b| matches!(b, b'|' | 0xE2))
+                    && before.iter().all(|b| b"| *_`".contains(b) || *b >= 0x80);
                 let row = first && last && self.name.class.is_password();
                 return Some((if row { Place::Row } else { Place::BarCell }, "the cell beside the name"));
             }
@@ -328,6 +330,9 @@ impl Finder<'_, '_> {
                     return Some((Place::Word, "a value that is no expression"));
                 }
                 Some((Place::Setting, "a setting without spaces"))
+            }
+            Sign::Assign if !name.is_ascii() && self.is_whole_line(at) => {
+                Some((Place::Setting, "a line of settings or a header"))
             }
             Sign::Assign => {
                 let shell = last.is_none_or(|b| b.is_ascii_whitespace()) && begins_line;

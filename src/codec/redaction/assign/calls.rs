@@ -66,7 +66,7 @@ const CALLS: &[Call] = &[
     password("cx_oracle.connect", Second), password("oracledb.connect", Second), password("ldap3.connection", Third),
     perhaps(".connect", Third), password("ldap_bind", Third), password("bind_s", Second), perhaps("^ftp", Third),
     password(".login", Second), perhaps("^login", Second), perhaps("authenticate", Second),
-    password("auth_basic", Second), password("basicauth", Second), password("basic_auth", Second), password("digestauth", Second),
+    password("req_auth_basic", Third), password("auth_basic", Second), password("basicauth", Second), password("basic_auth", Second), password("digestauth", Second),
     perhaps(".auth", Second), password("credentials.basic", Second), password("authtokens.basic", Second),
     password("plaincredentials", Second), password("passwordcredentials", Second), perhaps("credentials", Second),
     password("networkcredential", Second), password("pscredential", Second), perhaps("credential", Second),
@@ -74,7 +74,7 @@ const CALLS: &[Call] = &[
     perhaps("create_user", Third), perhaps("create_superuser", Third), perhaps("createuser", Third),
     perhaps("add_password", Last), password("sym_encrypt", Last), password("sym_decrypt", Last),
     password("aes_encrypt", Last), password("aes_decrypt", Last), password("^crypt", First),
-    password("sp_addlogin", Second), password("sp_password", Second), key("jwt.encode", Second),
+    password("sp_addlogin", Second), password("sp_addlinkedsrvlogin", Last), password("sp_password", Second), key("jwt.encode", Second),
     key("jwt.decode", Second), key("jwt.sign", Second), key("jwt.verify", Second), key("^fernet", First),
     chars(".load", Second), chars(".init", Second), chars(".store", Second), chars("getkey", Second),
     chars("pbekeyspec", First), chars("passwordprotection", First), chars("setkeyentry", Third),
@@ -161,6 +161,9 @@ pub fn call_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let text = reader.text;
     reader.charge(2 * MAX_NAME);
     let Some((call, open)) = call_at(text, at) else { return };
+    if !reader.is_worth_a_line(at) {
+        return;
+    }
     if let Some(literal) = named_key(reader, call, open).or_else(|| plain_of_sasl(reader, call, open)) {
         let value = &text[literal.start..literal.end];
         if !(literal.formatted && value.contains(&b'{')) && may_be_secret(call.class, value, call.role) {

@@ -12,9 +12,22 @@ pub(super) fn tag_len(rest: &[u8]) -> usize {
     (0..rest.len()).find(|at| end(*at)).unwrap_or(rest.len())
 }
 
+/// How long the sign is that ends a cell here: a bar, or a line of a box that programs draw.
+pub(super) fn cell_sign(text: &[u8]) -> usize {
+    match text {
+        [b'|', ..] => 1,
+        [0xE2, 0x94, 0x82 | 0x83, ..] | [0xE2, 0x95, 0x91, ..] => 3,
+        _ => 0,
+    }
+}
+
+/// How far the sign is searched that ends a cell: many names may stand in front of none.
+const MAX_CELL: usize = 512;
+
 /// Where a word ends in a cell that ends with a sign or the line.
 pub(super) fn cell_end(reader: &Reader<'_>, at: usize, sign: u8) -> usize {
-    let cell = memchr::memchr2(sign, b'\n', &reader.text[at..]).map_or(reader.text.len(), |len| at + len);
+    let reach = &reader.text[at..reader.text.len().min(at + MAX_CELL)];
+    let cell = memchr::memchr2(sign, b'\n', reach).map_or(reader.text.len(), |len| at + len);
     word_end(reader, &reader.text[..cell], at)
 }
 

@@ -5,6 +5,7 @@ mod bare;
 mod calls;
 mod ends;
 mod files;
+mod frame;
 mod literal;
 mod manifest;
 mod operator;
@@ -298,9 +299,14 @@ impl Finder<'_, '_> {
             self.table(found);
         }
         if found.len() == known {
+            self.frame(found);
+            self.rows_before(found);
+        }
+        if found.len() == known {
             let beside = self.next_line().or_else(|| self.reversed()).or_else(|| self.next_argument());
             let beside = beside.or_else(|| self.led_to()).or_else(|| self.below_title());
             let beside = beside.or_else(|| self.among_targets()).or_else(|| self.element_beside());
+            let beside = beside.or_else(|| self.refused_input());
             found.extend(beside.or_else(|| self.answered()));
         }
     }
@@ -323,6 +329,16 @@ impl Finder<'_, '_> {
         }
         if operator.sign == Sign::Call && self.name.class == Class::Token {
             self.expression(operator.end - 1, operator, found);
+            return;
+        }
+        // `widgets.Password(value="x")`
+        if operator.sign == Sign::Call
+            && self.name.class.is_password()
+            && self.text[at..].begins_with(b"value=")
+            && let Some(literal) = literal(self.reader, at + 6)
+        {
+            let operator = Operator { sets: true, ..operator.clone() };
+            found.extend(self.quoted(&literal, &operator, "the value of a field for passwords"));
             return;
         }
         if operator.sign == Sign::Compare && self.text[..operator.end].closes_with(b"=~") {
@@ -376,6 +392,19 @@ impl Finder<'_, '_> {
             .any(|set| before.ends_with(set))
     }
 
+    /// Whether a name for passwords and the literal are all that the line says, as settings of some servers have it.
+    fn is_all_of_line(&self, literal: &Literal) -> bool {
+        let start = self.reader.context(self.name.range.start).line_start;
+        let before = &self.text[start..self.name.range.start];
+        self.name.class == Class::Password
+            && self.name.quotes.is_none()
+            && literal.quote == b'"'
+            && blanks(self.text, self.name.range.end) + 1 == literal.start
+            && before.len() < NEARBY
+            && before.iter().all(|b| matches!(b, b' ' | b'\t'))
+            && matches!(self.text.get(literal.after), None | Some(b'\n' | b'\r' | b';'))
+    }
+
     /// Whether the name is an option of a command: `--password`.
     fn is_option(&self) -> bool {
         self.text[self.name.range.clone()].begins_with(b"-") || self.text[..self.name.range.start].closes_with(b"--")
@@ -426,14 +455,12 @@ impl Finder<'_, '_> {
             return 0;
         }
         let here = self.reader.context(self.name.range.start);
-        let from = here.line_start.max(self.name.range.start.saturating_sub(NEARBY));
+        let line = here.string.map_or(here.line_start, |(_, open)| open + 1);
+        let from = line.max(self.name.range.start.saturating_sub(NEARBY));
         let before = self.text[from..self.name.range.start].trim_ascii();
-        let targets = before.iter().all(|b| is_name(*b) || const { &ByteSet::of(b"., $") }.has(b));
-        if targets && before.closes_with(b",") && here.bracket.is_none() {
-            memchr::memchr_iter(b',', before).count()
-        } else {
-            0
-        }
+        let targets = before.iter().all(|b| is_name(*b) || const { &ByteSet::of(b"., $") }.has(b) || *b >= 0x80);
+        let in_bracket = here.bracket.is_some_and(|(_, open)| open >= line);
+        if targets && before.closes_with(b",") && !in_bracket { memchr::memchr_iter(b',', before).count() } else { 0 }
     }
 
     /// Whether the literal's quote opens a string; where the name stands in a string, the same quote closes it.
@@ -460,7 +487,7 @@ impl Finder<'_, '_> {
         let value = &self.text[literal.start..literal.end];
         let role = match operator.sign {
             _ if operator.sets || self.is_option() || self.is_keyword_of_sql(literal, operator) => Role::Assigned,
-            Sign::Space if self.is_set() => Role::Assigned,
+            Sign::Space if self.is_set() || self.is_all_of_line(literal) => Role::Assigned,
             Sign::Comma | Sign::Space | Sign::Cell | Sign::Call => Role::Beside,
             _ => Role::Assigned,
         };

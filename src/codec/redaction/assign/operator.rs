@@ -1,5 +1,6 @@
 //! The operator between a name and its value: `=`, `:`, `=>`, a comma, a call, a tag, or only space.
 
+use super::ends::cell_sign;
 use super::prose::past_phrase;
 use super::{Name, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
@@ -142,6 +143,9 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         return Some(make(Sign::Space, 2));
     }
     if first == 0xE2 && (rest.starts_with("→".as_bytes()) || rest.starts_with("⇒".as_bytes())) {
+        return Some(make(Sign::Cell, 3));
+    }
+    if to > at && first == 0xE2 && cell_sign(rest) > 0 {
         return Some(make(Sign::Cell, 3));
     }
     let like = to > at
@@ -299,7 +303,7 @@ fn identified(text: &[u8], at: usize) -> Option<Operator> {
 const MAX_FOREIGN_WORDS: usize = 6;
 /// Verbs that stand behind what they say.
 pub(super) const ENDING_VERBS: &[&str] =
-    &["است", "می‌باشد", "میباشد", "می باشد", "です", "だ", "입니다", "이에요", "예요"];
+    &["است", "هست", "می‌باشد", "میباشد", "می باشد", "です", "だ", "입니다", "이에요", "예요"];
 /// Verbs that say what something is.
 const VERBS_OF_BEING: &[&str] =
     &["is", "was", "are", "ist", "lautet", "est", "es", "é", "jest", "это", "—", "是", "为", "は", "está"];

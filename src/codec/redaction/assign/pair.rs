@@ -36,11 +36,11 @@ const VALUE_BYTES: &ByteSet = &ByteSet::of(b"vdcspntVDCSPNT");
 #[rustfmt::skip]
 const NAMES: &[&str] = &[
     "name", "key", "id", "field", "var", "variable", "param", "parameter", "parameterkey", "header", "property",
-    "k", "option", "attribute", "secretname", "n", "username_",
+    "k", "option", "attribute", "secretname", "n", "username_", "label", "description",
 ];
 
 /// Signs that stand between a value and the name behind it.
-const REVERSED: &[&[u8]] = &[b"->", b"!==", b"===", b"==", b"!="];
+const REVERSED: &[&[u8]] = &[b"->", b"!==", b"===", b"==", b"!=", b" AS", b" as"];
 
 /// Whether a member of this name holds the value of a pair.
 pub fn is_value_member(name: &str) -> bool {
@@ -238,10 +238,18 @@ impl Finder<'_, '_> {
             return;
         }
         self.reader.charge(tail.len());
-        for sign in [&b" or "[..], b"|| ", b"?? ", b"?: ", b" else ", b"||", b"??", b":-"] {
-            if let Some(place) = memchr::memmem::find(tail, sign)
-                && let Some(one) = literal(self.reader, blanks(text, rest + place + sign.len()))
-            {
+        for nth in 0..8 {
+            let place = match nth {
+                0 => tail.behind(b" or "),
+                1 => tail.behind(b"|| "),
+                2 => tail.behind(b"?? "),
+                3 => tail.behind(b"?: "),
+                4 => tail.behind(b" else "),
+                5 => tail.behind(b"||"),
+                6 => tail.behind(b"??"),
+                _ => tail.behind(b":-"),
+            };
+            if let Some(one) = place.and_then(|place| literal(self.reader, blanks(text, rest + place))) {
                 found.extend(self.quoted(&one, operator, "a literal that stands in for an absent value"));
                 return;
             }
@@ -372,7 +380,7 @@ impl Finder<'_, '_> {
             + text[value..]
                 .iter()
                 .take(512)
-                .take_while(|b| !b.is_ascii_whitespace() && !const { &ByteSet::of(b",}<\\\"'") }.has(b))
+                .take_while(|b| !b.is_ascii_whitespace() && !const { &ByteSet::of(b",)}<\\\"'") }.has(b))
                 .count();
         let taken =
             end > value && text[value] != b'{' && text[value] != b'[' && self.may_be(&text[value..end], Role::Setting);
@@ -482,6 +490,7 @@ impl Finder<'_, '_> {
             "with",
             "default",
             "buildconfig",
+            "flag.",
         ];
         let pair = self.is_pair(next);
         let word = self.text[next.start..next.end].iter().all(|b| b.is_ascii_lowercase() || *b == b'_');

@@ -231,6 +231,12 @@ pub fn bearer(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     if text[behind..].begins_with(b", ") {
         start = behind + 2;
     }
+    // `paste("Bearer", "x")`
+    if let Some([quote @ (b'"' | b'\''), b',', b' ', opens]) = text.get(behind..behind + 4)
+        && quote == opens
+    {
+        start = behind + 4;
+    }
     if start == behind || (at > 0 && text[at - 1].is_ascii_alphanumeric()) {
         return None;
     }

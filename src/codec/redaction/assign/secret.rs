@@ -81,8 +81,16 @@ pub fn may_be_secret(class: Class, value: &[u8], role: Role) -> bool {
                 && loose >= VERY_RANDOM
                 && loose * 10 >= value.kinds.alphanumeric() * 7
                 && !is_place(value)
+                && !is_digest(text)
         }
     }
+}
+
+/// `sha256:…`, which stands for what everybody may have.
+fn is_digest(value: &[u8]) -> bool {
+    [&b"sha256"[..], b"sha512", b"sha1", b"md5"]
+        .iter()
+        .any(|kind| value.strip_prefix(*kind).is_some_and(|rest| matches!(rest.first(), Some(b':' | b'-'))))
 }
 
 /// A value that is examined, and the kinds of its bytes.
@@ -122,9 +130,15 @@ impl Value<'_> {
     }
 }
 
-/// `password=x`: the name within is nearer.
+/// How many names are looked for in a value.
+const MOST_NAMED: usize = 4;
+
+/// `password=x`, `id=1;password=x`: the name within is nearer.
 fn is_named(value: &[u8]) -> bool {
-    memchr::memchr(b'=', value).is_some_and(|equals| equals > 2 && classify(&value[..equals]).is_some())
+    memchr::memchr_iter(b'=', value).take(MOST_NAMED).any(|equals| {
+        let from = value[..equals].iter().rposition(|b| const { &ByteSet::of(b";&, ") }.has(b)).map_or(0, |at| at + 1);
+        equals - from > 2 && classify(&value[from..equals]).is_some()
+    })
 }
 
 /// Whether the value is nothing but characters without a width.
@@ -184,7 +198,8 @@ fn secret(value: &Value<'_>, loose: usize, role: Role) -> bool {
     match role {
         Role::Assigned | Role::Setting => {
             let plain = value.kinds.alphanumeric() == text.len();
-            (is_random || value.is_mixed() || plain && text.len() > 4) && !value.is_prose() && !place()
+            let constant = role == Role::Setting && !is_random && is_constant(text);
+            (is_random || value.is_mixed() || plain && text.len() > 4) && !constant && !value.is_prose() && !place()
         }
         Role::Member => !value.is_prose() && !place(),
         Role::Beside => is_random || value.is_mixed() && text.len() > 7 && value.is_one_word(),
@@ -360,7 +375,15 @@ fn is_constant(value: &[u8]) -> bool {
                 || rest.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
     };
     let digits = word.iter().filter(|b| b.is_ascii_digit()).count();
-    pointer || words().nth(1).is_some() && words().all(capital) && digits * 4 < word.len()
+    // `MATCH_2024`: words that shout, and a number behind them.
+    let number = |part: &[u8]| part.len() < 5 && part.iter().all(u8::is_ascii_digit);
+    let shouts = || {
+        words().next().is_some_and(|first| first.len() > 2 && first.iter().all(u8::is_ascii_uppercase))
+            && words().all(|part| part.iter().all(u8::is_ascii_uppercase) || number(part))
+    };
+    pointer
+        || words().nth(1).is_some() && shouts()
+        || words().nth(1).is_some() && words().all(capital) && digits * 4 < word.len()
 }
 
 /// A word that people write behind a label: a capital and small letters only.

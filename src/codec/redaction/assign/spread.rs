@@ -70,26 +70,33 @@ impl Finder<'_, '_> {
     #[inline(never)]
     pub(super) fn among_targets(&self) -> Option<Found> {
         let text = self.text;
-        if self.name.quotes.is_some() || text.get(self.name.end) != Some(&b',') {
+        if self.name.quotes.is_some() || !matches!(text.get(self.name.end), Some(b',' | b')')) {
             return None;
         }
         let mut at = self.name.end;
-        for _ in 0..MAX_TARGETS {
+        for _ in 0..if text[at] == b',' { MAX_TARGETS } else { 0 } {
             let target = blanks(text, at + 1);
             at = target + text[target..].iter().take(32).take_while(|b| is_name(**b) || **b == b'.').count();
             if text.get(at) != Some(&b',') {
                 break;
             }
         }
-        let sign = blanks(text, at);
+        // `(user, password) = ("bob", "x")`
+        let in_brackets = text.get(at) == Some(&b')');
+        let sign = blanks(text, at + usize::from(in_brackets));
         if text.get(sign) != Some(&b'=') || text.get(sign + 1) == Some(&b'=') {
             return None;
         }
         let here = self.reader.context(self.name.range.start);
         // The assignment begins with the line, or with the text that the line quotes.
-        let from = here.string.map_or(here.line_start, |(_, open)| open + 1);
+        let line = here.string.map_or(here.line_start, |(_, open)| open + 1);
+        let from = match here.bracket {
+            Some((b'(', open)) if in_brackets && open >= line && text[line..open].trim_ascii().is_empty() => open + 1,
+            _ if in_brackets => return None,
+            _ => line,
+        };
         let before = &text[from.max(self.name.range.start.saturating_sub(MAX_ITEM))..self.name.range.start];
-        let of_targets = |b: &u8| is_name(*b) || const { &ByteSet::of(b"., $") }.has(b);
+        let of_targets = |b: &u8| is_name(*b) || const { &ByteSet::of(b"., $") }.has(b) || *b >= 0x80;
         if here.bracket.is_some_and(|(_, open)| open >= from) || !before.iter().all(of_targets) {
             return None;
         }
@@ -97,7 +104,9 @@ impl Finder<'_, '_> {
         if nth > MAX_TARGETS {
             return None;
         }
-        let mut one = literal(self.reader, blanks(text, sign + 1))?;
+        let value = blanks(text, sign + 1);
+        let value = value + usize::from(in_brackets && text.get(value) == Some(&b'('));
+        let mut one = literal(self.reader, value)?;
         for _ in 0..nth {
             let comma = blanks(text, one.after);
             one = literal(self.reader, blanks(text, comma + 1)).filter(|_| text.get(comma) == Some(&b','))?;

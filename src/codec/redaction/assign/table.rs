@@ -1,5 +1,6 @@
 //! Columns of SQL: the value in the position of its name in `INSERT INTO t (a, password) VALUES ('x', 'y')`.
 
+use super::ends::cell_sign;
 use super::literal::{Literal, literal};
 use super::secret::{Role, may_be_secret};
 use super::{Finder, Found};
@@ -14,6 +15,9 @@ const MAX_BOUND: usize = 200;
 const MAX_BOUND_LISTS: usize = 4;
 const MAX_BOUND_ROWS: usize = 64;
 const MAX_ITEMS: usize = 32;
+
+/// The first byte of the lines of a box around cells.
+const BOX: u8 = 0xE2;
 
 /// How many values a statement leaves to be filled in: `?`, `%s`, `$1`.
 fn placeholders(statement: &[u8]) -> usize {
@@ -192,7 +196,7 @@ impl Finder<'_, '_> {
         }
         let header = text[start..end].trim_ascii_end();
         self.reader.charge(header.len());
-        let of_header = |b: &u8| is_name(*b) || matches!(b, b',' | b'.');
+        let of_header = |b: &u8| is_name(*b) || matches!(b, b',' | b'.' | 0x80..);
         if !header.iter().all(of_header) || memchr::memchr(b',', header).is_none() {
             return;
         }
@@ -219,36 +223,42 @@ impl Finder<'_, '_> {
         }
         let header = &text[start..end];
         self.reader.charge(header.len());
-        let Some(sign) = [b'|', b'\t', b';'].into_iter().find(|sign| memchr::memchr(*sign, header).is_some()) else {
-            return;
-        };
+        let signs = [b'|', b'\t', b';', BOX];
+        let stands =
+            |sign: &u8| memchr::memchr(*sign, header).is_some_and(|at| *sign != BOX || cell_sign(&header[at..]) > 0);
+        let Some(sign) = signs.into_iter().find(stands) else { return };
         // A table of Markdown has a rule below its head; other columns begin with the text or behind an empty line.
         let next = &text[end + 1..text.len().min(end + 1 + MAX_COLUMNS)];
         let next = &next[..memchr::memchr(b'\n', next).unwrap_or(next.len())];
         self.reader.charge(next.len() / 8);
         let is_head = match sign {
             b'|' => memchr::memmem::find(next, b"--").is_some() && next.iter().all(|b| b"|-:+ \r".contains(b)),
+            BOX => next.trim_ascii_start().starts_with(&[BOX]),
             _ => start == 0 || text[..start].closes_with(b"\n\n"),
         };
         if !is_head {
             return;
         }
-        let of_header = |b: &u8| is_name(*b) || *b == sign || b" *_./|\t\r".contains(b);
-        let cells = header.split(|b| *b == sign);
+        let of_header = |b: &u8| is_name(*b) || *b == sign || *b >= 0x80 || b" *_./|\t\r".contains(b);
         let own = &text[self.name.range.clone()];
-        if !header.iter().all(of_header) || !cells.clone().any(|cell| trimmed(cell) == own) {
+        if !header.iter().all(of_header) || !cells(header, sign).any(|cell| trimmed(cell) == own) {
             return;
         }
-        let classes: Vec<Option<Class>> = cells.map(|cell| column_class(trimmed(cell))).collect();
+        let classes: Vec<Option<Class>> = cells(header, sign).map(|cell| column_class(trimmed(cell))).collect();
         let mut at = end + 1;
         for _ in 0..MAX_ROWS {
             let stop = memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |len| at + len);
             let row = &text[at..stop];
-            let rule = sign == b'|' && row.iter().all(|b| b"|-: \r".contains(b));
-            if row.is_empty() || row.split(|b| *b == sign).count() != classes.len() {
+            let whole = cells(row, sign).count() == classes.len();
+            let rule = match sign {
+                b'|' => row.iter().all(|b| b"|-:+= \r".contains(b)),
+                BOX => !whole && row.iter().all(|b| *b >= 0x80 || b" -=+\r".contains(b)),
+                _ => false,
+            };
+            if row.is_empty() || !rule && !whole {
                 break;
             }
-            for (cell, class) in row.split(|b| *b == sign).zip(&classes) {
+            for (cell, class) in cells(row, sign).zip(&classes) {
                 let value = trimmed(cell);
                 if let Some(class) = class.filter(|class| !rule && may_be_secret(*class, value, Role::Setting)) {
                     let place = value.as_ptr() as usize - text.as_ptr() as usize;
@@ -313,6 +323,22 @@ impl Finder<'_, '_> {
         }
         self.text.len().min(at + MAX_COLUMNS)
     }
+}
+
+/// The cells of a line.
+fn cells(line: &[u8], sign: u8) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let line = rest?;
+        let ends = |at: &usize| sign != BOX || cell_sign(&line[*at..]) > 0;
+        match memchr::memchr_iter(sign, line).find(ends) {
+            Some(at) => {
+                rest = Some(&line[at + if sign == BOX { 3 } else { 1 }..]);
+                Some(&line[..at])
+            }
+            None => rest.take(),
+        }
+    })
 }
 
 /// A cell without blanks and without the signs that set it off.

@@ -20,6 +20,20 @@ fn taken(text: &str) -> Option<&str> {
 fn values_are_taken_in_the_forms_programs_write() {
     for (text, expected) in [
         ("host=db user=app password=S3cr42!x dbname=prod", "S3cr42!x"),
+        ("   login   password\n0    bob    hunter2\n1    eve  xyzzy42\n", "hunter2"),
+        (" login | password\n-------+----------\n bob   | hunter2\n", "hunter2"),
+        ("| login | password |\n+-------+----------+\n| bob   | hunter2  |\n", "hunter2"),
+        ("┃ login ┃ password ┃\n┡━━━╇━━━┩\n│ bob │ hunter2 │\n", "hunter2"),
+        ("│ password │ hunter2 │", "hunter2"),
+        ("pd.DataFrame([[1, 'bob', 'hunter2']], columns=['n', 'login', 'password'])", "hunter2"),
+        ("(user, password) = ('bob', 'hunter2')", "hunter2"),
+        ("é, password = 'bob', 'hunter2'", "hunter2"),
+        ("1 validation error for Settings\npassword\n  too short [input_value='hunter2', input_type=str]", "hunter2"),
+        ("SELECT 'bob' AS login, 'hunter2' AS password", "hunter2"),
+        ("widgets.Password(value='hunter2', description='x')", "hunter2"),
+        ("flag.String(\"password\", \"hunter2\", \"what to use\")", "hunter2"),
+        ("requirepassword \"sunshine\"", "sunshine"),
+        ("COPY t CREDENTIALS 'key_id=x;secret_access_key=kQ7wErTyUi0pAs9D' CSV", "kQ7wErTyUi0pAs9D"),
         ("password = 'hunter2'", "hunter2"),
         ("password = 'Password1!'", "Password1!"),
         ("PGPASSWORD=hunter2 psql", "hunter2"),
@@ -94,6 +108,17 @@ fn values_are_taken_in_the_forms_programs_write() {
 #[test]
 fn code_and_prose_about_secrets_stay() {
     for text in [
+        "   id  tokens  cost\n0   1    4096  0.12\n",
+        "  login      password_age\n0   bob  12\n",
+        "    return token\n    x1 = 5\n",
+        " id | token_count\n----+-------------\n  1 | 12\n",
+        "┃ token ┃ count ┃\n│ the │ 5122 │\n",
+        "df = pd.DataFrame(rows, columns=['login', 'password'])",
+        "(user, password) = read('bob', 'x')",
+        "parser.add_argument('--password', help='password of the user', default=None)",
+        "token = MATCH_2024",
+        "keys: ['sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855']",
+        "getpass = lambda prompt: \"never\"",
         "password = getpass.getpass()",
         "getpass = lambda prompt: 'never'",
         "password = lambda: next(values)",

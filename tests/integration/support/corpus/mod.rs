@@ -7,6 +7,7 @@ pub mod dialects;
 pub mod field;
 #[allow(dead_code, reason = "the benchmark and the tests of the engine use it")]
 pub mod hostile;
+pub mod notebooks;
 pub mod operations;
 pub mod random;
 pub mod tools;
