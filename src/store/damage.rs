@@ -222,6 +222,35 @@ fn a_flipped_byte_in_a_tail_costs_its_own_write_and_no_other() {
     }
 }
 
+#[test]
+fn behind_a_lost_write_each_event_has_its_own_line_though_all_are_of_one_length() {
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    let events: Vec<Stored> = (1..=900).map(|n| plain(n, &format!("{{\"n\":{:05}}}", 10_000 + n))).collect();
+    let mut ends = vec![0];
+    let writes = [&events[..246], &events[246..251], &events[251..]];
+    for some in writes {
+        store.append(&some.iter().map(Stored::event).collect::<Vec<_>>()).unwrap();
+        ends.push(store.bytes() as usize);
+    }
+    drop(store);
+    let path = folder.0.join(tail::tail_name(1));
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[(ends[1] + ends[2]) / 2] ^= 0x55;
+    std::fs::write(&path, &bytes).unwrap();
+    let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    assert_eq!((report.events, report.damaged.len()), (895, 1));
+    for sealed in [false, true] {
+        if sealed {
+            store.seal_now().unwrap();
+        }
+        for event in writes[0].iter().chain(writes[2]) {
+            let found = store.snapshot().by_seq(event.seq, &all()).unwrap().expect("it is stored");
+            assert_eq!(String::from_utf8_lossy(&found.line), event.line, "sealed: {sealed}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_a_tail_or_cut_off(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0usize..40, keep: bool) {

@@ -136,6 +136,11 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// Bytes of the lines.
+    pub fn line_bytes(&self) -> usize {
+        self.len
+    }
+
     fn of(text: &[u8]) -> io::Result<Segment> {
         let bytes = lz4::block::compress(text, Some(CompressionMode::FAST(HASTE)), false)?;
         Ok(Segment { bytes: bytes.into(), len: text.len() })

@@ -102,13 +102,21 @@ impl TailMemory {
     /// Adds events that are on disk, with their lines as [`TailFile::append`] has compressed them.
     pub fn enter(&mut self, events: &[Prepared<'_>], walked: &Walked<'_>, segments: &[Segment]) -> io::Result<()> {
         self.index_open();
-        let (mut rest, mut segments) = (events, segments.iter());
+        let (mut rest, mut segments, mut at, mut end) = (events, segments.iter().peekable(), 0, 0);
         // The numbers of the write's shapes in this tail.
         let mut numbers = vec![None; walked.shapes.len()];
         while !rest.is_empty() {
             let (some, more) = rest.split_at(self.room().min(rest.len()));
             rest = more;
-            self.open.segments.extend(segments.next().cloned());
+            // Where a write before was lost, chunks begin elsewhere than when the segments were made.
+            let len: usize = some.iter().map(|event| event.event.line.len()).sum();
+            while let Some(segment) = segments.next_if(|_| end <= at) {
+                if end == at && segment.line_bytes() == len {
+                    self.open.segments.push(segment.clone());
+                }
+                end += segment.line_bytes();
+            }
+            at += len;
             for event in some {
                 let shape = event.members.shape as usize;
                 let number = *numbers[shape].get_or_insert_with(|| self.shapes.of(&walked.shapes[shape]));
