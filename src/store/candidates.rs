@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::chunks::ChunkSet;
 use super::grams::{
-    Hashes, grams_of, has_term, is_counted, is_unsearched, may_be_random, number_term, numbers_of, present, term,
+    Hashes, LooseGram, grams_of, has_term, is_counted, is_unsearched, loose_grams_of, may_be_random, number_term,
+    numbers_of, present, term,
 };
 use super::numbers::Number;
 use crate::query::{Check, Expr, FieldTest, Pattern, Test};
@@ -22,7 +23,7 @@ pub enum Needs {
     /// A value of a field, or a substring of any text but a random identifier.
     Hash(u32),
     /// A substring of a random identifier.
-    Loose(u32),
+    Loose(LooseGram),
     /// A number in any text but a random identifier.
     Number(Number),
     /// The whole text of a member of which nearly each event has another.
@@ -180,7 +181,8 @@ fn of_value(pattern: &Pattern, field: &FieldTest, names: &[&str]) -> Needs {
 fn of_text(pattern: &Pattern) -> Needs {
     let plain = of_plain_text(pattern);
     if pattern.0.iter().all(|part| may_be_random(part)) {
-        any(vec![plain, all(some_grams_of(pattern).map(Needs::Loose).collect())])
+        let loose = pattern.0.iter().flat_map(|part| some_of(loose_grams_of(part)));
+        any(vec![plain, all(loose.map(Needs::Loose).collect())])
     } else {
         plain
     }
@@ -196,9 +198,9 @@ fn some_grams_of(pattern: &Pattern) -> impl Iterator<Item = u32> {
     pattern.0.iter().flat_map(|part| some_of(grams_of(part)))
 }
 
-fn some_of(grams: Vec<u32>) -> impl Iterator<Item = u32> {
+fn some_of<T: Clone>(grams: Vec<T>) -> impl Iterator<Item = T> {
     let (len, asked) = (grams.len(), grams.len().min(MAX_GRAMS));
-    (0..asked).map(move |nth| grams[nth * len / asked])
+    (0..asked).map(move |nth| grams[nth * len / asked].clone())
 }
 
 impl Needs {
@@ -217,8 +219,8 @@ impl Needs {
                 set.intersect(&index.hash(*hash)?);
                 Ok(set)
             }
-            Needs::Loose(hash) => {
-                set.intersect(&index.loose(*hash)?);
+            Needs::Loose(gram) => {
+                set.intersect(&index.loose(gram.hash)?);
                 Ok(set)
             }
             Needs::Number(number) => index.number(*number, &set),
@@ -242,7 +244,7 @@ impl Needs {
         match self {
             Needs::Anything => true,
             Needs::Hash(hash) => hashes.exact.contains(*hash),
-            Needs::Loose(hash) => hashes.loose.contains(*hash),
+            Needs::Loose(gram) => hashes.identifiers.contains(&gram.text),
             Needs::Number(number) => hashes.has_number(*number),
             Needs::Unique(unique) => hashes.exact.contains(unique.hash),
             Needs::All(parts) => parts.iter().all(|part| part.is_in(hashes)),
@@ -266,7 +268,8 @@ mod tests {
         let mut set = GramSet::default();
         let mut walked = Walked::default();
         let members = walked.add(line.as_bytes());
-        set.add_event(&walked.shape(members).members, walked.values(members));
+        let named = walked.shape(members).members.iter().zip(walked.values(members));
+        named.for_each(|(member, value)| set.add(member, *value));
         let everything = Visibility::All { own: String::new(), preview: 100 };
         (needs(query.expr(), &[], &everything).is_in(&set.take()), query.matches_line(Raw::valid(line.as_bytes())))
     }

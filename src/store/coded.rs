@@ -122,24 +122,33 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Notes the values of the next event. Of two members with one name the last counts.
-    pub fn add_event(&mut self, members: &[Member], values: &[Raw<'_>]) {
-        for (member, value) in members.iter().zip(values) {
-            if let Some(number) = member.coded {
-                self.add(number, value.as_bytes());
-            } else if member.name == PRESENT {
-                self.present.resize(self.rows + 1, false);
-                self.present[self.rows] = !value.is_null();
-            }
+    /// Notes a value of the next event. Of two members with one name the last counts. `repeats` if the event before that has
+    /// the member has the same value.
+    pub fn add(&mut self, member: &Member, value: Raw<'_>, repeats: bool) {
+        if let Some(number) = member.coded {
+            self.add_coded(number, value.as_bytes(), repeats);
+        } else if member.name == PRESENT {
+            self.present.resize(self.rows + 1, false);
+            self.present[self.rows] = !value.is_null();
         }
+    }
+
+    pub fn end_event(&mut self) {
         self.rows += 1;
     }
 
-    fn add(&mut self, number: usize, value: &[u8]) {
-        let code = if value.len() > MAX_VALUE { IN_LINE } else { self.code(number, value) };
-        let column = &mut self.columns[number];
-        column.codes.resize(self.rows + 1, NONE);
-        column.codes[self.rows] = code;
+    fn add_coded(&mut self, number: usize, value: &[u8], repeats: bool) {
+        let code = match self.columns[number].codes.last().filter(|_| repeats) {
+            Some(code) => *code,
+            None if value.len() > MAX_VALUE => IN_LINE,
+            None => self.code(number, value),
+        };
+        let codes = &mut self.columns[number].codes;
+        if codes.len() == self.rows {
+            return codes.push(code);
+        }
+        codes.resize(self.rows + 1, NONE);
+        codes[self.rows] = code;
     }
 
     fn code(&mut self, number: usize, value: &[u8]) -> u16 {
@@ -209,7 +218,9 @@ mod tests {
             lines.iter().for_each(|line| {
                 let mut walked = Walked::default();
                 let members = walked.add(line.as_bytes());
-                builder.add_event(&walked.shape(members).members, walked.values(members));
+                let named = walked.shape(members).members.iter().zip(walked.values(members));
+                named.for_each(|(member, value)| builder.add(member, *value, false));
+                builder.end_event();
             });
             let columns = builder.take();
             let column = columns.of(number_of("status").unwrap()).unwrap();

@@ -2,10 +2,15 @@
 //!
 //! A set never misses what is there; it may name what is not. Texts are decoded and folded: each code point to its
 //! lower case, so that a search in any case and any script finds its chunks. Substrings of random identifiers (UUIDs,
-//! hashes) are apart: they are as many as all others together, so a part keeps them for larger units than a chunk.
+//! hashes) are apart: they are as many as all others together, so a chunk keeps the identifiers themselves, and a part
+//! their substrings for larger units than a chunk.
 
+use std::hash::{BuildHasher, Hasher};
+
+use super::folding::{MIN_PIECE, fold_json, piece_end, push_folded};
 use super::hash_list::{HASH_BITS, HashBits, HashList};
 use super::hashing::Seeded;
+use super::identifiers::Identifiers;
 use super::members::Member;
 use super::numbers::{Number, NumberBits, NumberList, numbers_in};
 use crate::event::{Kind, Raw};
@@ -14,17 +19,19 @@ use crate::event::{Kind, Raw};
 const MAX_TERM_BYTES: usize = 128;
 /// Strings up to this length are remembered within a chunk, so that a repeated one costs one look.
 const MAX_REMEMBERED: usize = 64;
-/// How many strings, and how many lines, are remembered; a newer one takes the place of an older one.
+/// How many strings, and how many pieces of longer ones, are remembered; a newer one takes the place of an older one.
 const REMEMBERED: usize = 4096;
-const REMEMBERED_LINES: usize = 2048;
-/// The end of a text up to this length is not looked at line by line.
-const LONG_TEXT: usize = 48;
+const REMEMBERED_PIECES: usize = 2048;
+/// The end of a text up to this length is not looked at piece by piece.
+const LONG_TEXT: usize = 24;
 /// Shorter strings are no random identifiers.
 const MIN_RANDOM: usize = 16;
-/// Shorter lines are not remembered.
-const MIN_LINE: usize = 12;
-/// So many characters of a line can share a substring with the line before or behind it.
+/// So many characters of a piece can share a substring with the piece before or behind it.
 const REACH: usize = 3;
+
+/// Begin the keys of remembered strings that no member's own hashes are made of.
+const NESTED: u64 = 1;
+const IDENTIFIER: u64 = 2;
 
 /// Salts that keep the kinds of hashes apart.
 const GRAM3: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -36,8 +43,7 @@ const PRESENT: u64 = 0xD6E8_FEB8_6659_FD93;
 #[derive(Clone, Debug, Default)]
 pub struct Hashes {
     pub exact: HashList,
-    /// Substrings of random identifiers.
-    pub loose: HashList,
+    pub identifiers: Identifiers,
     /// Numbers behind characters and words, of all other texts.
     pub numbers: NumberList,
     /// Parts of long numbers of these.
@@ -46,7 +52,7 @@ pub struct Hashes {
 
 impl Hashes {
     pub fn is_empty(&self) -> bool {
-        self.exact.len() == 0 && self.loose.len() == 0
+        self.exact.len() == 0 && self.identifiers.is_empty()
     }
 
     pub fn has_number(&self, number: Number) -> bool {
@@ -58,15 +64,23 @@ impl Hashes {
 
     #[cfg(test)]
     fn contains(&self, hash: u32) -> bool {
-        self.exact.contains(hash) || self.loose.contains(hash)
+        let mut folded = self.identifiers.iter().map(|text| String::from_utf8_lossy(text).into_owned());
+        self.exact.contains(hash) || folded.any(|text| loose_grams_of(&text).iter().any(|gram| gram.hash == hash))
     }
 
     pub fn weight(&self) -> usize {
-        self.exact.weight() + self.loose.weight() + self.numbers.weight() + self.runs.weight()
+        self.exact.weight() + self.identifiers.weight() + self.numbers.weight() + self.runs.weight()
     }
 }
 
 impl HashBits {
+    /// Notes the substrings of a random identifier. `folded` is overwritten.
+    pub fn add_identifier(&mut self, text: &[u8], folded: &mut Vec<u32>) {
+        folded.clear();
+        fold_json(text, folded);
+        self.add_windows(folded);
+    }
+
     /// Notes the substrings of three and four characters.
     fn add_windows(&mut self, text: &[u32]) {
         if text.len() < 3 {
@@ -85,23 +99,22 @@ impl HashBits {
 /// Collects the hashes of one chunk at a time.
 pub struct GramSet {
     exact: HashBits,
-    loose: HashBits,
+    identifiers: Identifiers,
     numbers: NumberBits,
-    has_loose: bool,
     /// How many the chunk before had.
-    before: (usize, usize),
+    before: usize,
     folded: Vec<u32>,
     remembered: Vec<(u64, u64)>,
-    lines: Vec<Line>,
+    pieces: Vec<Piece>,
     /// Begin the hashes of what is remembered, so that nobody can choose texts that hide others. Each chunk has its own
     /// number, so that nothing of the one before is taken for known.
     hashers: [Seeded; 2],
     chunk: u64,
 }
 
-/// A line of a text that the chunk has.
+/// A piece of a text that the chunk has.
 #[derive(Clone, Copy, Default)]
-struct Line {
+struct Piece {
     key: (u64, u64),
     /// Its first and its last characters, folded.
     head: [u32; REACH],
@@ -112,13 +125,12 @@ impl Default for GramSet {
     fn default() -> GramSet {
         GramSet {
             exact: HashBits::default(),
-            loose: HashBits::default(),
+            identifiers: Identifiers::default(),
             numbers: NumberBits::default(),
-            has_loose: false,
-            before: (0, 0),
+            before: 0,
             folded: Vec::new(),
             remembered: vec![(0, 0); REMEMBERED],
-            lines: vec![Line::default(); REMEMBERED_LINES],
+            pieces: vec![Piece::default(); REMEMBERED_PIECES],
             hashers: [Seeded::default(), Seeded::default()],
             chunk: 1,
         }
@@ -130,13 +142,11 @@ impl GramSet {
         self.exact.insert(hash);
     }
 
-    /// Notes everything that a search may ask of an event: its members, and their values in the same order.
-    pub fn add_event(&mut self, members: &[Member], values: &[Raw<'_>]) {
-        for (member, value) in members.iter().zip(values) {
-            if !value.is_null() {
-                self.insert(member.present);
-                self.add_member(member, *value);
-            }
+    /// Notes everything that a search may ask of a member of an event and its value.
+    pub fn add(&mut self, member: &Member, value: Raw<'_>) {
+        if !value.is_null() {
+            self.insert(member.present);
+            self.add_member(member, value);
         }
     }
 
@@ -144,7 +154,10 @@ impl GramSet {
         match value.kind() {
             Kind::String => {
                 let inside = value.inside().expect("a string has an inside");
-                if inside.len() <= MAX_REMEMBERED && self.is_remembered(member.name.as_bytes(), inside) {
+                if inside.len() <= MAX_REMEMBERED
+                    && !member.is_unsearched
+                    && self.is_remembered(self.salt(member), inside)
+                {
                     return;
                 }
                 if inside.len() <= MAX_TERM_BYTES {
@@ -181,7 +194,7 @@ impl GramSet {
         match value.kind() {
             Kind::String => {
                 let inside = value.inside().expect("a string has an inside");
-                if inside.len() > MAX_REMEMBERED || !self.is_remembered(b"", inside) {
+                if inside.len() > MAX_REMEMBERED || !self.is_remembered(NESTED, inside) {
                     self.add_text(inside);
                 }
             }
@@ -191,10 +204,16 @@ impl GramSet {
         }
     }
 
+    /// Tells apart the members whose strings add other hashes: two names whose values have the same hashes are one.
+    fn salt(&self, member: &Member) -> u64 {
+        let mut hasher = self.hashers[0].build_hasher();
+        hasher.write_u64(member.term);
+        hasher.finish()
+    }
+
     /// Whether the chunk has this string under the same name already.
-    fn is_remembered(&mut self, name: &[u8], inside: &[u8]) -> bool {
+    fn is_remembered(&mut self, salt: u64, inside: &[u8]) -> bool {
         let (first, second) = self.key_of(inside);
-        let salt = self.hashers[0].hash_bytes(name);
         let key = (first ^ salt, second ^ salt.rotate_left(32));
         let slot = &mut self.remembered[key.0 as usize % REMEMBERED];
         std::mem::replace(slot, key) == key
@@ -212,33 +231,40 @@ impl GramSet {
         fold_json(inside, &mut self.folded);
     }
 
-    /// Notes the substrings of the inside of a string. Lines that the chunk already has cost one look each.
+    /// Notes the substrings of the inside of a string. Pieces that the chunk already has cost one look each: lines differ in
+    /// their numbers more often than in the words around them.
     fn add_text(&mut self, inside: &[u8]) {
+        if is_random(inside) {
+            if inside.len() <= MAX_REMEMBERED || !self.is_remembered(IDENTIFIER, inside) {
+                self.identifiers.add(inside);
+            }
+            return;
+        }
         let mut folded = std::mem::take(&mut self.folded);
         folded.clear();
-        if is_random(inside) {
-            fold_json(inside, &mut folded);
-            self.loose.add_windows(&folded);
-            self.has_loose = true;
-        } else {
-            let mut rest = inside;
-            while !rest.is_empty() {
-                let len = if rest.len() > LONG_TEXT { line_end(rest) } else { rest.len() };
-                let (line, more) = rest.split_at(len);
-                self.add_line(line, &mut folded);
-                rest = more;
-            }
+        let mut rest = inside;
+        while !rest.is_empty() {
+            let len = if rest.len() > LONG_TEXT { piece_end(rest) } else { rest.len() };
+            let (piece, more) = rest.split_at(len);
+            self.add_piece(piece, &mut folded);
+            rest = more;
         }
         self.folded = folded;
     }
 
-    /// Notes a line behind the last characters of the one before it, which share substrings with it.
-    fn add_line(&mut self, line: &[u8], before: &mut Vec<u32>) {
-        let key = self.key_of(line);
-        let slot = key.0 as usize % REMEMBERED_LINES;
-        let known = self.lines[slot];
+    /// Notes a piece behind the last characters of the one before it, which share substrings with it.
+    fn add_piece(&mut self, piece: &[u8], before: &mut Vec<u32>) {
+        let start = before.len();
+        if piece.len() < MIN_PIECE {
+            fold_json(piece, before);
+            self.add_folded(before);
+            return;
+        }
+        let key = self.key_of(piece);
+        let slot = key.0 as usize % REMEMBERED_PIECES;
+        let known = self.pieces[slot];
         if known.key == key {
-            if !before.is_empty() {
+            if start > 0 {
                 before.extend_from_slice(&known.head);
                 self.exact.add_windows(before);
                 before.clear();
@@ -246,40 +272,30 @@ impl GramSet {
             before.extend_from_slice(&known.tail);
             return;
         }
-        let start = before.len();
-        fold_json(line, before);
-        self.exact.add_windows(before);
-        self.numbers.add(before);
-        if line.len() >= MIN_LINE
-            && before.len() - start >= 2 * REACH
+        fold_json(piece, before);
+        if before.len() - start >= 2 * REACH
             && let (Some(head), Some(tail)) = (before[start..].first_chunk(), before.last_chunk())
         {
-            self.lines[slot] = Line { key, head: *head, tail: *tail };
+            self.pieces[slot] = Piece { key, head: *head, tail: *tail };
         }
-        before.drain(..before.len().saturating_sub(REACH));
+        self.add_folded(before);
+    }
+
+    /// Notes characters; the last ones stay.
+    fn add_folded(&mut self, text: &mut Vec<u32>) {
+        self.exact.add_windows(text);
+        self.numbers.add(text);
+        text.drain(..text.len().saturating_sub(REACH));
     }
 
     /// The hashes; the set is empty afterwards.
     pub fn take(&mut self) -> Hashes {
-        let exact = self.exact.take(self.before.0);
-        let loose = if self.has_loose { self.loose.take(self.before.1) } else { HashList::default() };
-        (self.before, self.has_loose) = ((exact.len(), loose.len()), false);
+        let exact = self.exact.take(self.before);
+        self.before = exact.len();
         self.chunk += 1;
         let [numbers, runs] = self.numbers.take();
-        Hashes { exact, loose, numbers, runs }
+        Hashes { exact, identifiers: self.identifiers.take(), numbers, runs }
     }
-}
-
-/// Where a line of a JSON string ends: behind its `\n`, or at the end of the text.
-fn line_end(text: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr(b'\\', rest)) {
-        at += found + 2;
-        if text.get(at - 1) == Some(&b'n') {
-            return at;
-        }
-    }
-    text.len()
 }
 
 /// Whether a value is a random identifier, or has one somewhere within.
@@ -326,6 +342,29 @@ pub fn grams_of(text: &str) -> Vec<u32> {
         _ => folded.windows(4).map(gram4).collect(),
     };
     grams.sort_unstable();
+    grams.dedup();
+    grams
+}
+
+/// A substring of random identifiers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LooseGram {
+    pub hash: u32,
+    pub text: Box<[u8]>,
+}
+
+/// The same as [`grams_of`] for a text that [may be](may_be_random) of a random identifier.
+pub fn loose_grams_of(text: &str) -> Vec<LooseGram> {
+    let text = text.to_ascii_lowercase();
+    let of = |window: &[u8]| {
+        let folded: Vec<u32> = window.iter().map(|byte| u32::from(*byte)).collect();
+        LooseGram { hash: if folded.len() == 3 { gram3(&folded) } else { gram4(&folded) }, text: window.into() }
+    };
+    let mut grams: Vec<LooseGram> = match text.len() {
+        0..=2 => Vec::new(),
+        len => text.as_bytes().windows(len.min(4)).map(of).collect(),
+    };
+    grams.sort_unstable_by_key(|gram| gram.hash);
     grams.dedup();
     grams
 }
@@ -414,59 +453,6 @@ fn hash_bytes(seed: u64, bytes: &[u8]) -> u64 {
     hash ^ hash >> 32
 }
 
-/// The folded code points of what stands between the quotes of a JSON string.
-fn fold_json(inside: &[u8], out: &mut Vec<u32>) {
-    let mut at = 0;
-    while let Some(byte) = inside.get(at) {
-        match byte {
-            b'\\' => at += fold_escape(&inside[at..], out),
-            _ => {
-                let run = memchr::memchr(b'\\', &inside[at..]).unwrap_or(inside.len() - at);
-                let text = &inside[at..at + run];
-                if text.is_ascii() {
-                    out.extend(text.iter().map(|byte| u32::from(byte.to_ascii_lowercase())));
-                } else {
-                    std::str::from_utf8(text).unwrap_or("").chars().for_each(|c| push_folded(c, out));
-                }
-                at += run;
-            }
-        }
-    }
-}
-
-/// One escape, or a pair of them that stands for one character; tells how many bytes it takes.
-fn fold_escape(text: &[u8], out: &mut Vec<u32>) -> usize {
-    let plain = match text.get(1) {
-        Some(b'n') => b'\n',
-        Some(b't') => b'\t',
-        Some(b'r') => b'\r',
-        Some(b'b') => 8,
-        Some(b'f') => 12,
-        Some(b'u') => {
-            let is_pair = text.get(6..8) == Some(b"\\u")
-                && matches!(text.get(2..4), Some([b'd' | b'D', b'8'..=b'9' | b'a' | b'b' | b'A' | b'B']));
-            let len = if is_pair { 12 } else { 6 }.min(text.len());
-            crate::event::escape::unescape(&text[..len]).chars().for_each(|c| push_folded(c, out));
-            return len;
-        }
-        Some(byte) => *byte,
-        None => return 1,
-    };
-    out.push(u32::from(plain.to_ascii_lowercase()));
-    2
-}
-
-/// A character in lower case, as the filter language compares it. One expands when lowered, and both small sigmas are
-/// one, since lowering a whole text chooses between them.
-fn push_folded(c: char, out: &mut Vec<u32>) {
-    match c {
-        '\u{130}' => out.extend([u32::from('i'), 0x307]),
-        'ς' => out.push(u32::from('σ')),
-        _ if c.is_ascii() => out.push(u32::from(c.to_ascii_lowercase())),
-        _ => out.extend(c.to_lowercase().map(u32::from)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -483,7 +469,8 @@ mod tests {
     fn add(set: &mut GramSet, line: &str) {
         let mut walked = Walked::default();
         let members = walked.add(line.as_bytes());
-        set.add_event(&walked.shape(members).members, walked.values(members));
+        let named = walked.shape(members).members.iter().zip(walked.values(members));
+        named.for_each(|(member, value)| set.add(member, *value));
     }
 
     fn has(set: &Hashes, grams: &[u32]) -> bool {
@@ -517,13 +504,19 @@ mod tests {
         for text in ["de82", "01E7-40a0", "329b6a4", "-af1", "92f3577b"] {
             assert!(has(&set, &grams_of(text)), "{text}");
         }
-        assert!(set.loose.len() > 60 && set.exact.len() < 10);
-        let loose: Vec<u32> = set.loose.iter().collect();
-        assert!(loose.is_sorted() && loose.iter().all(|hash| set.loose.contains(*hash)));
-        assert_eq!(
-            (loose.len(), (0..1 << HASH_BITS).filter(|hash| set.loose.contains(*hash)).count()),
-            (set.loose.len(), set.loose.len())
-        );
+        assert!(set.exact.len() < 10);
+        let texts = ["de823285-01e7-40a0-af18-2049b329b6a4", "4bf92f3577b34da6a3ce929d0e0e4736"];
+        assert_eq!(set.identifiers.iter().collect::<Vec<_>>(), texts.map(str::as_bytes));
+        let (mut bits, mut folded) = (HashBits::default(), Vec::new());
+        set.identifiers.iter().for_each(|text| bits.add_identifier(text, &mut folded));
+        let hashes = bits.take(0);
+        for text in ["de82", "01E7-40a0", "6a4", "92f3577b", "de823285-01e7-40a0-af18-2049b329b6a4"] {
+            for gram in loose_grams_of(text) {
+                assert!(hashes.contains(gram.hash) && set.identifiers.contains(&gram.text), "{text}");
+            }
+        }
+        // What two have together none has alone.
+        assert!(!set.identifiers.contains(b"6a44") && !set.identifiers.contains(b"de81"));
     }
 
     #[test]
@@ -550,6 +543,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_part_of_a_long_text_is_found_though_most_of_it_was_there_before(
+            texts in proptest::collection::vec("(item [0-9]{1,6} of the long list( été|\n| \\\\|\t)?){1,4}", 1..12), nth in 0usize..12, from in 0usize..90, len in 3usize..30,
+        ) {
+            let lines: Vec<String> = texts.iter().map(|text| serde_json::json!({ "code": text }).to_string()).collect();
+            let set = set_of(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+            let part: String = texts[nth % texts.len()].chars().skip(from).take(len).collect();
+            prop_assert!(has(&set, &grams_of(&part)), "{:?}", part);
+            prop_assert!(numbers_of(&part).into_iter().all(|number| set.has_number(number)), "{:?}", part);
+        }
+
         #[test]
         fn every_part_of_a_text_is_found(text in "\\PC{3,60}", from in 0usize..60, len in 3usize..20) {
             let line = serde_json::json!({ "code": text }).to_string();

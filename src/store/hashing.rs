@@ -106,6 +106,35 @@ impl Hasher for Folded {
     }
 }
 
+/// Makes hashers of a table whose keys are hashes of a seeded one already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OfHashes;
+
+impl BuildHasher for OfHashes {
+    type Hasher = Same;
+
+    fn build_hasher(&self) -> Same {
+        Same(0)
+    }
+}
+
+/// Takes a hash as it is.
+pub struct Same(u64);
+
+impl Hasher for Same {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

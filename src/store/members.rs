@@ -35,6 +35,8 @@ pub struct LineShape<'a> {
     /// The text before each value, and the text behind the last one.
     pub pieces: Vec<&'a [u8]>,
     pub members: Vec<Member>,
+    /// Where the values of the line before begin.
+    before: Option<usize>,
     /// The place of the last member with this name.
     pub id: Option<usize>,
     pub timestamp: Option<usize>,
@@ -97,6 +99,7 @@ impl<'a> Walked<'a> {
         for nth in 0..self.recent.len() {
             let number = self.recent[nth];
             if self.shapes[number as usize].values_of(line, &mut self.values) {
+                self.shapes[number as usize].before = Some(from);
                 if nth > 0 {
                     self.recent[..=nth].rotate_right(1);
                 }
@@ -136,16 +139,22 @@ impl<'a> LineShape<'a> {
     fn new(pieces: Vec<&'a [u8]>, names: &[&[u8]]) -> LineShape<'a> {
         let members: Vec<Member> = names.iter().map(|name| Member::new(name)).collect();
         let last = |wanted: &str| members.iter().rposition(|member| member.name == wanted);
-        LineShape { id: last("id"), timestamp: last("timestamp"), pieces, members }
+        LineShape { before: None, id: last("id"), timestamp: last("timestamp"), pieces, members }
     }
 
     /// Adds the values of a line that has this shape. False if it has another; some values may have been added then.
     fn values_of(&self, line: &'a [u8], values: &mut Vec<Raw<'a>>) -> bool {
         let mut rest = line;
         let (last, before) = self.pieces.split_last().expect("a line has a piece");
-        for piece in before {
+        for (nth, piece) in before.iter().enumerate() {
             let Some(more) = rest.strip_prefix(*piece) else { return false };
-            let (value, more) = more.split_at(value_end(more));
+            let known = self.before.map(|from| values[from + nth].as_bytes());
+            // Where an object ends takes long to find; one that is there again ends where it ended before.
+            let len = match known.filter(|known| matches!(known[0], b'{' | b'[') && more.starts_with(known)) {
+                Some(known) => known.len(),
+                None => value_end(more),
+            };
+            let (value, more) = more.split_at(len);
             // White space in front of the value: a line of another shape.
             if value.is_empty() {
                 return false;

@@ -34,10 +34,12 @@ mod crash;
 mod damage;
 mod disk;
 mod duration_key;
+mod folding;
 mod grams;
 mod groups;
 mod hash_list;
 mod hashing;
+mod identifiers;
 mod kept;
 mod layout;
 #[cfg(test)]
@@ -248,18 +250,24 @@ impl Store {
         let mut writer = lock(&inner.writer);
         let mut appended = Appended::default();
         let mut new: Vec<Prepared<'_>> = Vec::with_capacity(events.len());
-        let mut in_batch: HashMap<Id, usize, Seeded> =
-            HashMap::with_capacity_and_hasher(events.len(), Seeded::default());
+        let mut in_tail = lock(&inner.memory).lines_of(&prepared)?.into_iter().peekable();
+        let may_repeat = !have_other_ids(&prepared);
+        let mut in_batch: HashMap<Id, usize, Seeded> = HashMap::default();
         for (nth, event) in prepared.into_iter().enumerate() {
             let known = match in_batch.get(&event.id) {
                 Some(earlier) => Some(new[*earlier].event.line.to_vec()),
-                None => self.known_line(&event, writer.max_seq)?,
+                None => match in_tail.next_if(|(place, _)| *place == nth) {
+                    Some((_, line)) => Some(line),
+                    None => self.line_in_parts(&event, writer.max_seq)?,
+                },
             };
             match known {
                 Some(line) if content::is_same(&line, event.event.line) => appended.repeated += 1,
                 Some(_) => appended.conflicts.push(nth),
                 None => {
-                    in_batch.insert(event.id, new.len());
+                    if may_repeat {
+                        in_batch.insert(event.id, new.len());
+                    }
                     new.push(event);
                 }
             }
@@ -294,13 +302,9 @@ impl Store {
         Ok(appended)
     }
 
-    /// The stored line that an event repeats or contradicts.
-    fn known_line(&self, prepared: &Prepared<'_>, max_seq: u64) -> io::Result<Option<Vec<u8>>> {
+    /// The line that an event repeats or contradicts, if parts have it or a tail that becomes one.
+    fn line_in_parts(&self, prepared: &Prepared<'_>, max_seq: u64) -> io::Result<Option<Vec<u8>>> {
         let Prepared { event, id, is_own_id: is_own, .. } = *prepared;
-        let in_tail = lock(&self.0.memory).find(id)?;
-        if in_tail.is_some() {
-            return Ok(in_tail);
-        }
         // A derived id comes again only with its own `seq`, or soon after.
         if is_own || event.seq <= max_seq {
             let snapshot = self.parts_only();
@@ -542,6 +546,14 @@ impl Stores {
     pub fn get(&self, dir: &Path) -> Option<Store> {
         lock(&self.open).get(dir).and_then(Weak::upgrade).map(Store)
     }
+}
+
+/// Whether each event has another id for certain: ids that follow from places of one origin.
+fn have_other_ids(events: &[Prepared<'_>]) -> bool {
+    let follows = |pair: &[Prepared<'_>]| {
+        pair[0].event.seed == pair[1].event.seed && pair[0].event.ordinal < pair[1].event.ordinal
+    };
+    events.iter().all(|event| !event.is_own_id) && events.windows(2).all(follows)
 }
 
 fn make_private(dir: &Path) -> io::Result<()> {

@@ -159,10 +159,11 @@ impl Bits {
 
     /// The numbers, ascending; the set is empty afterwards.
     fn take(&mut self) -> NumberList {
-        let mut numbers = Vec::new();
         if self.is_empty {
             return NumberList::default();
         }
+        let count = self.words.iter().map(|word| word.count_ones() as usize).sum();
+        let mut numbers = Vec::with_capacity(count);
         for (nth, word) in self.words.iter_mut().enumerate() {
             let mut word = std::mem::take(word);
             while word != 0 {

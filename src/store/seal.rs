@@ -24,7 +24,7 @@ use super::split::{Shapes, WHOLE};
 use super::summary::{OF_CHUNKS, OF_PART, Summary, SummaryWriter};
 use super::tail::{RowHead, TailChunk};
 use super::text::{DICTIONARY_BYTES, TextWriter};
-use super::value::{plain_number, quoted_time, quoted_uuid};
+use super::value::{number, plain_number, quoted_time, quoted_uuid};
 use super::value_sums::ValueSums;
 use crate::event::{Id, Raw, Seed};
 use crate::varint::put_bytes;
@@ -116,13 +116,14 @@ fn write_postings(part: &mut PartWriter, chunks: &[Arc<TailChunk>]) -> io::Resul
     write_numbers(part, [Section::WordNumberIndex, Section::WordNumberLists], BITS_OF_WORDS, &numbers)?;
     let runs: Vec<&NumberList> = chunks.iter().map(|chunk| &chunk.hashes.runs).collect();
     write_numbers(part, [Section::RunIndex, Section::RunLists], BITS, &runs)?;
-    if chunks.iter().all(|chunk| chunk.hashes.loose.len() == 0) {
+    if chunks.iter().all(|chunk| chunk.hashes.identifiers.is_empty()) {
         return Ok(());
     }
-    let (mut bits, (column, size)) = (HashBits::default(), LOOSE);
+    let (mut bits, mut folded, (column, size)) = (HashBits::default(), Vec::new(), LOOSE);
     let units = chunks.chunks(size).map(|unit| {
-        unit.iter().flat_map(|chunk| chunk.hashes.loose.iter()).for_each(|hash| bits.insert(hash));
-        bits.take(unit.iter().map(|chunk| chunk.hashes.loose.len()).sum())
+        let identifiers = || unit.iter().flat_map(|chunk| chunk.hashes.identifiers.iter());
+        identifiers().for_each(|text| bits.add_identifier(text, &mut folded));
+        bits.take(0)
     });
     let units: Vec<HashList> = units.collect();
     write_postings_of(part, column, Postings::of(&units.iter().collect::<Vec<_>>(), true))
@@ -311,7 +312,7 @@ impl Sums {
         let Some(nth) = self.columns.iter().position(|known| *known == Some(column)) else { return };
         match self.codes.get_mut(nth) {
             Some(known) => *known = code,
-            None => self.duration = Raw::valid(value).as_f64(),
+            None => self.duration = number(Raw::valid(value)),
         }
         if nth == OF_PART.len() && code as usize == self.outcomes.len() {
             self.outcomes.push(outcome(Some(Raw::valid(value))));
@@ -355,8 +356,14 @@ impl Open {
                 let number = plain_number(value).and_then(|plain| style.encode(plain));
                 self.push_number(number, value, row);
             }
+            Encoding::Time { .. } if !self.last.is_empty() && self.last == value => {
+                let number = self.numbers.last().copied();
+                self.push_number(number, value, row);
+            }
             Encoding::Time { digits } => {
                 let micros = quoted_time(value).filter(|(_, known)| *known == digits).map(|(micros, _)| micros);
+                self.last.clear();
+                self.last.extend_from_slice(if micros.is_some() { value } else { b"" });
                 self.push_number(micros, value, row);
             }
             Encoding::SameTime { digits } => {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::hashing::Seeded;
+use super::hashing::{OfHashes, Seeded};
 use super::layout::{Column, Encoding, Shape};
 use super::members::LineShape;
 use super::text::BLOCK_ROWS;
@@ -68,11 +68,11 @@ impl Shapes {
         number
     }
 
-    /// Adds a value to what is known of its column.
-    pub fn add(&mut self, column: u32, value: &[u8], time: i64, derived: Option<Id>) {
+    /// Adds a value to what is known of its column; `repeats` if the column had it before.
+    pub fn add(&mut self, column: u32, value: &[u8], repeats: bool, time: i64, derived: Option<Id>) {
         let stats = &mut self.columns[column as usize];
         let before = stats.distinct.len();
-        stats.add(value, self.hasher, time, derived);
+        stats.add(value, repeats, self.hasher, time, derived);
         self.distinct = self.distinct + stats.distinct.len() - before;
         if self.distinct > MAX_ALL_DISTINCT {
             self.distinct -= stats.distinct.len();
@@ -129,17 +129,13 @@ const NEAR_STEP: usize = 512;
 const UUID_IN_TEXT: usize = 19;
 const UUID_AGAIN: usize = 4;
 
-const MAX_LAST: usize = 128;
-
 /// What the values of one column have in common.
 #[derive(Default)]
 pub struct Stats {
     pub name: String,
     pub count: usize,
     bytes: usize,
-    distinct: HashSet<u64, Seeded>,
-    /// The value before, unless it is long: many members seldom change.
-    last: Vec<u8>,
+    distinct: HashSet<u64, OfHashes>,
     distinct_bytes: usize,
     is_diverse: bool,
     /// How many were looked at as numbers, times and UUIDs.
@@ -187,12 +183,13 @@ impl Near {
 }
 
 impl Stats {
-    /// Adds a value of an event with this time, whose id is `derived` unless its producer gave it one.
-    pub fn add(&mut self, value: &[u8], hasher: Seeded, time: i64, derived: Option<Id>) {
+    /// Adds a value of an event with this time, whose id is `derived` unless its producer gave it one; `repeats` if it was
+    /// added before.
+    pub fn add(&mut self, value: &[u8], repeats: bool, hasher: Seeded, time: i64, derived: Option<Id>) {
         self.count += 1;
         self.bytes += value.len();
         self.nulls += usize::from(value == b"null");
-        if !self.is_diverse {
+        if !repeats && !self.is_diverse {
             self.add_distinct(value, hasher);
         }
         if is_random_uuid(value) {
@@ -210,13 +207,6 @@ impl Stats {
     }
 
     fn add_distinct(&mut self, value: &[u8], hasher: Seeded) {
-        if self.last == value {
-            return;
-        }
-        self.last.clear();
-        if value.len() <= MAX_LAST {
-            self.last.extend_from_slice(value);
-        }
         if self.distinct.insert(hasher.hash_bytes(value)) {
             self.distinct_bytes += value.len();
             let is_too_much = self.distinct.len() > MAX_DISTINCT || self.distinct_bytes > MAX_DICTIONARY_BYTES;
@@ -343,7 +333,7 @@ mod tests {
     fn chosen(name: &str, values: &[String]) -> Encoding {
         let mut stats = Stats { name: name.to_owned(), ..Stats::default() };
         let hasher = Seeded::default();
-        values.iter().for_each(|value| stats.add(value.as_bytes(), hasher, 1_735_689_600_500_000, Some(Id(7))));
+        values.iter().for_each(|value| stats.add(value.as_bytes(), false, hasher, 1_735_689_600_500_000, Some(Id(7))));
         stats.choose(values.len()).encoding
     }
 

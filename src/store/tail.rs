@@ -34,6 +34,8 @@ const SEGMENT_HEAD: usize = 8;
 const MAX_FRAME: usize = 1 << 30;
 /// A chunk that came in more segments is compressed again when it is full.
 const MAX_SEGMENTS: usize = 8;
+/// A larger buffer of lines is not kept for the next chunk.
+const MAX_BUFFER: usize = 1 << 20;
 /// How hasty compressing is: a greater number finds less.
 const HASTE: i32 = 2;
 
@@ -122,8 +124,9 @@ pub struct TailChunk {
     /// The shape of each line, and the lengths of its values, unless it is kept whole.
     pub shapes: Vec<u16>,
     pub lengths: Vec<u8>,
-    /// The lines as they were submitted; empty when the chunk is full.
+    /// The lines as they were submitted; empty when the chunk is full, or filled by one write.
     plain: Arc<Vec<u8>>,
+    is_filled_at_once: bool,
     /// The same, compressed.
     pub segments: Vec<Segment>,
 }
@@ -221,18 +224,44 @@ impl TailChunk {
         self.min_time = if is_first { head.time } else { self.min_time.min(head.time) };
         self.max_time = if is_first { head.time } else { self.max_time.max(head.time) };
         self.rows.push(head);
-        let plain = Arc::make_mut(&mut self.plain);
-        plain.extend_from_slice(line);
-        self.ends.push(plain.len() as u32);
+        self.ends.push((self.line_bytes() as usize + line.len()) as u32);
+        if !self.is_filled_at_once {
+            Arc::make_mut(&mut self.plain).extend_from_slice(line);
+        }
     }
 
-    pub fn close(&mut self, hashes: Hashes, columns: Columns) -> io::Result<()> {
+    /// Adds what lines that come next were compressed to. If these fill the chunk, nobody reads it while it is open.
+    pub fn add_segment(&mut self, segment: Segment, fills: bool) {
+        self.is_filled_at_once = fills;
+        self.segments.push(segment);
+    }
+
+    /// Tells the buffer of its lines, emptied, for the next one.
+    pub fn close(&mut self, hashes: Hashes, columns: Columns) -> io::Result<Vec<u8>> {
         let known: usize = self.segments.iter().map(|segment| segment.len).sum();
-        if self.segments.len() > MAX_SEGMENTS || known != self.plain.len() {
+        if !self.is_filled_at_once && (self.segments.len() > MAX_SEGMENTS || known != self.plain.len()) {
             self.segments = vec![Segment::of(&self.plain)?];
         }
-        (self.hashes, self.columns, self.plain) = (hashes, columns, Arc::default());
-        Ok(())
+        (self.hashes, self.columns) = (hashes, columns);
+        let plain = Arc::try_unwrap(std::mem::take(&mut self.plain)).unwrap_or_default();
+        let mut plain = if plain.capacity() > MAX_BUFFER { Vec::new() } else { plain };
+        plain.clear();
+        Ok(plain)
+    }
+
+    /// An empty chunk with room for as much as another one has.
+    pub fn as_large_as(other: &TailChunk) -> TailChunk {
+        TailChunk {
+            rows: Vec::with_capacity(CHUNK),
+            ends: Vec::with_capacity(CHUNK),
+            shapes: Vec::with_capacity(CHUNK),
+            lengths: Vec::with_capacity(other.lengths.len() + other.lengths.len() / 8),
+            ..TailChunk::default()
+        }
+    }
+
+    pub fn take_buffer(&mut self, buffer: Vec<u8>) {
+        self.plain = Arc::new(buffer);
     }
 
     pub fn weight(&self) -> usize {
@@ -447,13 +476,16 @@ fn frame_of(events: &[Prepared<'_>], room: usize) -> io::Result<(Vec<u8>, Vec<Se
 }
 
 fn frame_with(heads: &Segment, lines: &[Segment]) -> Vec<u8> {
-    let mut frame = vec![0; FRAME_HEAD];
-    for segment in Some(heads).into_iter().chain(lines) {
+    let segments = || Some(heads).into_iter().chain(lines);
+    let len = segments().map(|segment| SEGMENT_HEAD + segment.bytes.len()).sum::<usize>();
+    let mut frame = Vec::with_capacity(FRAME_HEAD + len);
+    frame.resize(FRAME_HEAD, 0);
+    for segment in segments() {
         frame.extend_from_slice(&(segment.bytes.len() as u32).to_le_bytes());
         frame.extend_from_slice(&(segment.len as u32).to_le_bytes());
         frame.extend_from_slice(&segment.bytes);
     }
-    let (len, segments) = ((frame.len() - FRAME_HEAD) as u32, lines.len() as u32 + 1);
+    let (len, segments) = (len as u32, lines.len() as u32 + 1);
     let crc = crc32c::crc32c_append(segments, &frame[FRAME_HEAD..]);
     frame[..4].copy_from_slice(&FRAME_MAGIC);
     for (nth, word) in [len, crc, segments].into_iter().enumerate() {

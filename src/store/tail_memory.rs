@@ -105,6 +105,7 @@ impl TailMemory {
         let (mut rest, mut segments, mut at, mut end) = (events, segments.iter().peekable(), 0, 0);
         // The numbers of the write's shapes in this tail.
         let mut numbers = vec![None; walked.shapes.len()];
+        let mut last = Vec::new();
         while !rest.is_empty() {
             let (some, more) = rest.split_at(self.room().min(rest.len()));
             rest = more;
@@ -112,15 +113,16 @@ impl TailMemory {
             let len: usize = some.iter().map(|event| event.event.line.len()).sum();
             while let Some(segment) = segments.next_if(|_| end <= at) {
                 if end == at && segment.line_bytes() == len {
-                    self.open.segments.push(segment.clone());
+                    self.open.add_segment(segment.clone(), some.len() == CHUNK);
                 }
                 end += segment.line_bytes();
             }
             at += len;
+            last.clear();
             for event in some {
                 let shape = event.members.shape as usize;
                 let number = *numbers[shape].get_or_insert_with(|| self.shapes.of(&walked.shapes[shape]));
-                self.enter_one(event, walked, number);
+                self.enter_one(event, walked, number, &mut last);
             }
             if self.room() == 0 {
                 self.close_chunk()?;
@@ -129,7 +131,9 @@ impl TailMemory {
         Ok(())
     }
 
-    fn enter_one(&mut self, prepared: &Prepared<'_>, walked: &Walked<'_>, shape: u32) {
+    /// `last` has for each column the value before in this chunk: most members seldom change, and what a value is entered
+    /// into has it already.
+    fn enter_one<'a>(&mut self, prepared: &Prepared<'_>, walked: &Walked<'a>, shape: u32, last: &mut Vec<&'a [u8]>) {
         let Prepared { event, id, is_own_id, time, is_own_time, members } = *prepared;
         // Events of one origin come one after another.
         let seed = match self.open.rows.last() {
@@ -148,22 +152,33 @@ impl TailMemory {
         }
         self.events += 1;
         self.line_bytes += event.line.len();
-        let (names, values) = (&walked.shape(members).members[..], walked.values(members));
-        if !self.is_loading {
-            self.grams.get_or_insert_default().add_event(names, values);
-        }
-        self.columns.add_event(names, values);
+        let named = walked.shape(members).members.iter().zip(walked.values(members));
+        let mut grams = (!self.is_loading).then(|| self.grams.get_or_insert_default());
         let derived = head.derived_id();
         self.open.shapes.push(shape as u16);
         if shape == WHOLE {
-            self.shapes.add(0, event.line, time, derived);
+            self.shapes.add(0, event.line, false, time, derived);
+            for (member, value) in named {
+                self.columns.add(member, *value, false);
+                grams.iter_mut().for_each(|grams| grams.add(member, *value));
+            }
+            last.clear();
         } else {
-            for (nth, value) in values.iter().enumerate() {
-                let column = self.shapes.shapes[shape as usize].columns[nth];
-                put_varint(&mut self.open.lengths, value.as_bytes().len() as u64);
-                self.shapes.add(column, value.as_bytes(), time, derived);
+            for (nth, (member, value)) in named.enumerate() {
+                let (column, bytes) = (self.shapes.shapes[shape as usize].columns[nth], value.as_bytes());
+                if last.len() <= column as usize {
+                    last.resize(column as usize + 1, &[]);
+                }
+                let repeats = std::mem::replace(&mut last[column as usize], bytes) == bytes;
+                put_varint(&mut self.open.lengths, bytes.len() as u64);
+                self.shapes.add(column, bytes, repeats, time, derived);
+                self.columns.add(member, *value, repeats);
+                if !repeats {
+                    grams.iter_mut().for_each(|grams| grams.add(member, *value));
+                }
             }
         }
+        self.columns.end_event();
         self.open.push(head, event.line);
     }
 
@@ -176,9 +191,10 @@ impl TailMemory {
     }
 
     fn close_chunk(&mut self) -> io::Result<()> {
-        let mut chunk = std::mem::take(&mut self.open);
+        let next = TailChunk::as_large_as(&self.open);
+        let mut chunk = std::mem::replace(&mut self.open, next);
         let hashes = if self.is_loading { Hashes::default() } else { self.grams.get_or_insert_default().take() };
-        chunk.close(hashes, self.columns.take())?;
+        self.open.take_buffer(chunk.close(hashes, self.columns.take())?);
         self.weight += chunk.weight();
         self.closed.push(Arc::new(chunk));
         Ok(())
@@ -203,11 +219,16 @@ impl TailMemory {
         TailView { chunks }
     }
 
-    /// The line stored under this id.
-    pub fn find(&self, id: Id) -> io::Result<Option<Vec<u8>>> {
-        let Some(row) = self.by_id.get(&id).map(|row| *row as usize) else { return Ok(None) };
-        let chunk = self.closed.get(row / CHUNK).map_or(&self.open, |chunk| chunk);
-        Ok(Some(chunk.lines()?.line(row % CHUNK).to_vec()))
+    /// The lines stored under the ids of events, by the places of these.
+    pub fn lines_of(&self, events: &[Prepared<'_>]) -> io::Result<Vec<(usize, Vec<u8>)>> {
+        let mut found = Vec::new();
+        for (nth, event) in events.iter().enumerate() {
+            if let Some(row) = self.by_id.get(&event.id).map(|row| *row as usize) {
+                let chunk = self.closed.get(row / CHUNK).map_or(&self.open, |chunk| chunk);
+                found.push((nth, chunk.lines()?.line(row % CHUNK).to_vec()));
+            }
+        }
+        Ok(found)
     }
 
     /// Bytes in memory.
@@ -251,6 +272,7 @@ fn add_lines(lines: &ChunkLines, count: usize, grams: &mut GramSet) {
     let mut walked = Walked::default();
     for nth in 0..count {
         let members = walked.add(lines.line(nth));
-        grams.add_event(&walked.shape(members).members, walked.values(members));
+        let named = walked.shape(members).members.iter().zip(walked.values(members));
+        named.for_each(|(member, value)| grams.add(member, *value));
     }
 }

@@ -1,11 +1,15 @@
 //! JSON values as numbers: which texts a number represents exactly, and back.
 
+use crate::event::Raw;
 use crate::units::Timestamp;
 
 /// The most digits behind the point that a number column keeps.
 pub const MAX_SCALE: u32 = 9;
 /// A mantissa stays below this, so that scaling it never overflows.
 const MAX_MANTISSA: u64 = 1 << 52;
+
+/// Ten to the power of each scale, exactly.
+const POWERS: [f64; MAX_SCALE as usize + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
 /// Whether a value that was read from the disk is JSON, by how it begins and ends. Builds with debug assertions look at all
 /// of it.
@@ -83,6 +87,14 @@ pub fn plain_number(text: &[u8]) -> Option<Plain> {
     }
     let mantissa = if negative { -(mantissa as i64) } else { mantissa as i64 };
     Some(Plain { mantissa, scale })
+}
+
+/// What a number means, as [`Raw::as_f64`] says: a short one is two that are exact, divided.
+pub fn number(value: Raw<'_>) -> Option<f64> {
+    match plain_number(value.as_bytes()) {
+        Some(Plain { mantissa, scale }) => Some(mantissa as f64 / POWERS[scale as usize]),
+        None => value.as_f64(),
+    }
 }
 
 impl NumberStyle {
@@ -266,6 +278,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_number_means_what_every_other_reader_takes_it_for(text in "-?(0|[1-9][0-9]{0,16})(\\.[0-9]{1,10})?(e-?[0-9])?") {
+            let value = Raw::valid(text.as_bytes());
+            prop_assert_eq!(number(value).map(f64::to_bits), value.as_f64().map(f64::to_bits));
+        }
+
         #[test]
         fn a_number_that_a_style_takes_comes_back_as_written(text in "-?[0-9]{1,9}(\\.[0-9]{1,6})?", scale in 0u32..7, point_zero: bool, is_fixed: bool) {
             let style = NumberStyle { scale, point_zero, is_fixed };
