@@ -239,6 +239,17 @@ impl Needs {
         }
     }
 
+    /// The hashes that are looked up first, and whether they are of identifiers.
+    pub fn first_hashes(&self) -> Vec<(u32, bool)> {
+        match self {
+            Needs::Hash(hash) => vec![(*hash, false)],
+            Needs::Loose(gram) => vec![(gram.hash, true)],
+            Needs::All(parts) => parts.first().map(Needs::first_hashes).unwrap_or_default(),
+            Needs::Any(parts) => parts.iter().flat_map(Needs::first_hashes).collect(),
+            Needs::Anything | Needs::Number(_) | Needs::Unique(_) => Vec::new(),
+        }
+    }
+
     /// Whether a chunk with these hashes has what is needed.
     pub fn is_in(&self, hashes: &Hashes) -> bool {
         match self {

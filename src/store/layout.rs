@@ -15,10 +15,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::buffer::spare_capacity;
+use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, pread};
 use serde::{Deserialize, Serialize};
 
@@ -358,6 +360,13 @@ impl PartFile {
             return Err(damaged(&self.path, &format!("a block lies outside of section {kind:?}")));
         }
         self.read(entry.at + at, len)
+    }
+
+    /// Tells the system that some bytes of a section are read soon. It may do nothing.
+    pub fn will_need(&self, kind: Section, column: usize, at: u64, len: usize) {
+        if let (Some(entry), Some(len)) = (self.entry(kind, column), NonZeroU64::new(len as u64)) {
+            let _ = fadvise(&self.file, entry.at.saturating_add(at), Some(len), Advice::WillNeed);
+        }
     }
 
     /// Reads into memory that nobody has zeroed before.

@@ -13,6 +13,7 @@
 //! - A reader sees what was stored at one moment ([`search::Snapshot`]); it holds up no writer.
 
 mod aggregate;
+mod ahead;
 mod anywhere;
 mod bits;
 mod bloom;

@@ -1,6 +1,7 @@
 //! What the chunks of a part have, looked up in its postings and numbers.
 
 use std::io;
+use std::sync::Arc;
 
 use super::cache::Key;
 use super::candidates::{Index, Unique};
@@ -49,6 +50,10 @@ impl Index for &Part {
             return Ok(within.clone());
         }
         let key = Key { part: self.number, section: section as u16, column: 0, block: 0 };
+        if within.iter().count() * 2 > within.len() && self.cache().kept::<NumberIndex>(key).is_none() {
+            // Nearly all of them are read, a few at a time.
+            self.file.will_need(lists, 0, 0, self.file.bytes_of(lists, 0));
+        }
         let index = self.cache().get(key, NumberIndex::weight, || {
             let bytes = self.file.section(section, 0)?;
             NumberIndex::read(&bytes).ok_or_else(|| self.damaged("the index of its numbers cannot be read"))
@@ -79,13 +84,30 @@ fn is_of_year(c: char) -> bool {
 }
 
 impl Part {
-    fn postings_of(&self, hash: u32, column: usize) -> io::Result<ChunkSet> {
-        let section = Section::PostingsIndex;
-        let key = Key { part: self.number, section: section as u16, column: column as u32, block: 0 };
-        let index = self.cache().get(key, PostingsIndex::weight, || {
-            let bytes = self.file.section(section, column)?;
+    /// Whether it has postings that are read.
+    pub fn has_postings(&self, column: usize) -> bool {
+        self.meta.version >= VERSION_OF_POSTINGS && self.file.has(Section::PostingsIndex, column)
+    }
+
+    /// Whether the index of some postings is kept.
+    pub fn has_read_postings(&self, column: usize) -> bool {
+        self.cache().kept::<PostingsIndex>(self.key_of_postings(column)).is_some()
+    }
+
+    fn key_of_postings(&self, column: usize) -> Key {
+        Key { part: self.number, section: Section::PostingsIndex as u16, column: column as u32, block: 0 }
+    }
+
+    /// The index of some postings.
+    pub fn postings(&self, column: usize) -> io::Result<Arc<PostingsIndex>> {
+        self.cache().get(self.key_of_postings(column), PostingsIndex::weight, || {
+            let bytes = self.file.section(Section::PostingsIndex, column)?;
             PostingsIndex::read(&bytes).ok_or_else(|| self.damaged("the index of its postings cannot be read"))
-        })?;
+        })
+    }
+
+    fn postings_of(&self, hash: u32, column: usize) -> io::Result<ChunkSet> {
+        let index = self.postings(column)?;
         let read = |stretch: Stretch| match stretch {
             Stretch::Groups { at, len } => self.file.slice(Section::PostingsGroups, column, u64::from(at), len),
             Stretch::Lists { at, len } => self.file.slice(Section::PostingsLists, column, u64::from(at), len),

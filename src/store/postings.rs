@@ -285,17 +285,26 @@ impl PostingsIndex {
         self.groups.len() * std::mem::size_of::<Group>() + self.pages.len() * 4
     }
 
+    /// What is read first of the chunks of a hash.
+    pub fn group_of(&self, hash: u32) -> Option<Stretch> {
+        self.find_group(hash).map(|(_, stretch)| stretch)
+    }
+
+    fn find_group(&self, hash: u32) -> Option<(Group, Stretch)> {
+        let nth = self.groups.partition_point(|group| group.first <= hash).checked_sub(1)?;
+        let group = self.groups[nth];
+        let end = self.groups.get(nth + 1).map_or(self.groups_len, |next| next.at);
+        Some((group, Stretch::Groups { at: group.at, len: end.saturating_sub(group.at) as usize }))
+    }
+
     /// The chunks that have this hash. `read` gives the bytes of a stretch; `None` where they are damaged.
     pub fn chunks_of<E>(
         &self,
         hash: u32,
         mut read: impl FnMut(Stretch) -> Result<Vec<u8>, E>,
     ) -> Result<Option<ChunkSet>, E> {
-        let nth = self.groups.partition_point(|group| group.first <= hash);
-        let Some(nth) = nth.checked_sub(1) else { return Ok(Some(ChunkSet::none(self.chunks))) };
-        let group = self.groups[nth];
-        let end = self.groups.get(nth + 1).map_or(self.groups_len, |next| next.at);
-        let bytes = read(Stretch::Groups { at: group.at, len: end.saturating_sub(group.at) as usize })?;
+        let Some((group, stretch)) = self.find_group(hash) else { return Ok(Some(ChunkSet::none(self.chunks))) };
+        let bytes = read(stretch)?;
         if crc32c::crc32c(&bytes) != group.crc {
             return Ok(None);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::IMPORTED;
+use super::ahead;
 use super::bits::CHUNK;
 use super::budget::{Held, Share};
 use super::candidates::{Needs, needs};
@@ -55,6 +56,13 @@ impl Place {
         match self {
             Place::Part(part) => part.events(),
             Place::Tail(tail) => tail.chunks.iter().map(|chunk| chunk.rows.len()).sum(),
+        }
+    }
+
+    fn part(&self) -> Option<&Part> {
+        match self {
+            Place::Part(part) => Some(part),
+            Place::Tail(_) => None,
         }
     }
 
@@ -241,7 +249,9 @@ impl Snapshot {
         order.retain(|nth| is_in_time(&places[*nth], &request.filter, visibility));
         order.sort_by_key(|nth| bound(&places[*nth]));
         let may_stop = request.may_be_partial && request.offset == 0 && request.sort == Sort::Time;
-        let found = parallel::each(&order, |best: &mut Best, nth| {
+        let in_order: Vec<usize> = (0..order.len()).collect();
+        let found = parallel::each(&in_order, |best: &mut Best, at| {
+            let nth = order[at];
             let place = &places[nth];
             if Instant::now() >= request.deadline && may_stop {
                 best.left.push(nth);
@@ -250,6 +260,9 @@ impl Snapshot {
             let worst = best.rows.peek().filter(|_| best.rows.len() > wanted);
             if worst.is_some_and(|worst| is_behind(request, place, worst)) {
                 return Ok(());
+            }
+            if at == ahead::PARTS_BEFORE && best.rows.len() * 2 < wanted {
+                ahead::ask(order[at..].iter().filter_map(|nth| places[*nth].part()), &needs);
             }
             match self.page_of_place(request, visibility, &needs, place, nth, wanted, best) {
                 Ok(()) => Ok(()),
