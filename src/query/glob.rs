@@ -117,6 +117,9 @@ fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
         return Some(0);
     };
     let last = text.len().checked_sub(needle.len())?;
+    if commonness(rarest) >= COMMON && text.len() >= LONG {
+        return find_pair(text, needle, place);
+    }
     let mut at = 0;
     while at <= last {
         at += memchr::memchr2(rarest, rarest.to_ascii_uppercase(), &text[at + place..=last + place])?;
@@ -126,6 +129,37 @@ fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
         at += 1;
     }
     None
+}
+
+/// A byte that stands so often in texts that looking at each place of it costs more than looking for two at once.
+const COMMON: u8 = 5;
+/// Shorter texts are not worth it.
+const LONG: usize = 256;
+/// Places that are compared together.
+const TOGETHER: usize = 64;
+
+/// The same by two bytes of the needle, of which one is at `place`.
+fn find_pair(text: &[u8], needle: &[u8], place: usize) -> Option<usize> {
+    let others = needle.iter().enumerate().filter(|(nth, _)| *nth != place);
+    let other = others.min_by_key(|(_, byte)| commonness(**byte)).map_or(place, |(nth, _)| nth);
+    let places = text.len() + 1 - needle.len();
+    // One bit tells the cases of a letter apart.
+    let byte = |at: usize| (needle[at], if needle[at].is_ascii_lowercase() { 0x20 } else { 0 });
+    let ((first, first_case), (second, second_case)) = (byte(place), byte(other));
+    let is_pair = |one: u8, two: u8| (one | first_case == first) & (two | second_case == second);
+    let (ones, twos) = (&text[place..place + places], &text[other..other + places]);
+    let is_at =
+        |at: &usize| is_pair(ones[*at], twos[*at]) && text[*at..*at + needle.len()].eq_ignore_ascii_case(needle);
+    let (blocks, rest) = ones.as_chunks::<TOGETHER>();
+    for (nth, (one, two)) in blocks.iter().zip(twos.as_chunks::<TOGETHER>().0).enumerate() {
+        let pairs = one.iter().zip(two).fold(0, |found, (one, two)| found | u8::from(is_pair(*one, *two)));
+        if pairs != 0
+            && let Some(at) = (nth * TOGETHER..(nth + 1) * TOGETHER).find(is_at)
+        {
+            return Some(at);
+        }
+    }
+    (places - rest.len()..places).find(is_at)
 }
 
 #[cfg(test)]
@@ -156,8 +190,11 @@ mod tests {
         }
 
         #[test]
-        fn the_first_place_is_found(text in "[aAbBqQ0 ]{0,60}", needle in "[abq0 ]{0,4}") {
+        fn the_first_place_is_found(text in "[aAbBqQ0 ]{0,60}([ab]{150,300}[aAbB0 ]{0,9}Q?[b0]{0,80})?", needle in "[abq0 ]{0,4}") {
             prop_assert_eq!(find(text.as_bytes(), needle.as_bytes()), text.to_lowercase().find(&needle));
+            for (nth, _) in needle.bytes().enumerate().filter(|_| text.len() >= needle.len()) {
+                prop_assert_eq!(find_pair(text.as_bytes(), needle.as_bytes(), nth), text.to_lowercase().find(&needle));
+            }
         }
     }
 }
