@@ -134,7 +134,8 @@ impl<'a> RowFilter<'a> {
                             if lines.is_none() {
                                 lines = self.place.tail_lines(chunk)?;
                             }
-                            lines.as_ref().is_some_and(|lines| self.matches(lines.line(row)))
+                            let line = lines.as_ref().map_or(&b""[..], |lines| lines.line(row));
+                            self.tail.as_ref().is_none_or(|plan| plan.may_accept(line)) && self.matches(line)
                         }
                     };
                     if is_match {
