@@ -86,7 +86,13 @@ impl Answer {
     pub fn problem(&self) -> String {
         let document: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
         let detail = document.as_ref().and_then(|d| d.get("detail")).and_then(|d| d.as_str());
-        detail.map_or_else(|| String::from_utf8_lossy(&self.body).into_owned(), str::to_owned)
+        let detail = detail.map_or_else(|| String::from_utf8_lossy(&self.body).into_owned(), str::to_owned);
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                format!("{detail}: name a token with `--token` or in WEIR_TOKEN (`weir token -c …` signs one)")
+            }
+            _ => detail,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Loads the configuration for a command: prints problems to stderr and chooses the exit code.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{CONFIGURATION, Configuration};
@@ -28,7 +29,13 @@ impl Configuration {
 
     /// Reads it again for a running agent; the problems as texts.
     pub fn reload(&self, overrides: &Overrides) -> Result<Plan, Vec<String>> {
-        match config::load(&config::locate(&self.config), overrides) {
+        let files = config::locate(&self.config);
+        let is_stream = |path: &&PathBuf| path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir());
+        if let Some(stream) = files.iter().find(is_stream) {
+            let path = stream.display();
+            return Err(vec![format!("`{path}` is no file: it was read when the agent started and is empty now")]);
+        }
+        match config::load(&files, overrides) {
             Ok(loaded) => Ok(loaded.plan),
             Err(rejected) => Err(rejected
                 .render(false)

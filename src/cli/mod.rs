@@ -35,6 +35,8 @@ mod welcome;
 
 /// Failed while running, or a check found something.
 const FAILED: u8 = 1;
+/// The command line cannot be used.
+const USAGE: u8 = 2;
 /// The configuration is wrong; no port and no file was touched.
 const CONFIGURATION: u8 = 78;
 
@@ -129,6 +131,12 @@ pub fn main() -> ExitCode {
 fn complain(message: impl std::fmt::Display) -> ExitCode {
     eprintln!("error: {message}");
     ExitCode::from(FAILED)
+}
+
+/// Says that the command cannot be used like this.
+fn misused(message: impl std::fmt::Display) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(USAGE)
 }
 
 /// Writes to stdout; a reader that has left ends the command quietly.

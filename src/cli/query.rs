@@ -1,5 +1,6 @@
 //! `weir query`: searches the stored events of a running agent.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration as StdDuration;
 
@@ -45,10 +46,11 @@ enum Format {
 
 pub fn run(arguments: Arguments) -> ExitCode {
     if arguments.format == Format::Csv && arguments.follow {
-        return super::complain("csv cannot be followed: use `--format table` or `ndjson`");
+        return super::misused("csv cannot be followed: use `--format table` or `ndjson`");
     }
     if arguments.format == Format::Csv {
         return match export(&arguments) {
+            Ok(text) if std::io::stdout().is_terminal() => super::print(&harmless(&text)),
             Ok(text) => super::print(&text),
             Err(message) => super::complain(message),
         };
@@ -60,6 +62,13 @@ pub fn run(arguments: Arguments) -> ExitCode {
         }
         Err(message) => super::complain(message),
     }
+}
+
+/// Text of events that cannot move the cursor of a terminal or change its colours.
+fn harmless(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() && !matches!(c, '\n' | '\r') { char::REPLACEMENT_CHARACTER } else { c })
+        .collect()
 }
 
 /// The parameters that say which events are meant.

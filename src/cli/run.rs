@@ -52,8 +52,8 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> ExitCode {
     super::heaps::limit();
     super::descriptors::raise();
-    // Before the files are read, so that a change from then on is seen.
-    let watch = Watch::new(&arguments);
+    // Before the files are read, so that a change from then on is seen. Only if somebody wants it: a pipe is read once.
+    let watch = arguments.watch.then(|| Watch::new(&arguments));
     let mut overrides =
         Overrides { ephemeral: arguments.ephemeral, ..arguments.configuration.overrides(arguments.demo) };
     if arguments.ephemeral {
@@ -78,7 +78,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-async fn serve(arguments: Arguments, overrides: Overrides, loaded: Loaded, watch: Watch) -> ExitCode {
+async fn serve(arguments: Arguments, overrides: Overrides, loaded: Loaded, watch: Option<Watch>) -> ExitCode {
     let data_dir = loaded.plan.data_dir.display();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), %data_dir, "starting");
     // Before anybody can see that the agent runs: a signal that nobody listens for ends the process.
@@ -89,7 +89,7 @@ async fn serve(arguments: Arguments, overrides: Overrides, loaded: Loaded, watch
     match start(&arguments, &overrides, loaded).await {
         Ok(running) => {
             notify::ready();
-            running.until_stopped(&arguments, watch, signals).await
+            running.until_stopped(watch, signals).await
         }
         Err(error) if error.newer_format => {
             eprintln!("error: {}", error.message);
@@ -302,14 +302,14 @@ fn announce(
 }
 
 impl Running {
-    async fn until_stopped(self, arguments: &Arguments, mut watch: Watch, signals: Signals) -> ExitCode {
+    async fn until_stopped(self, mut watch: Option<Watch>, signals: Signals) -> ExitCode {
         let Signals { mut terminate, mut interrupt, mut hangup } = signals;
         let reason = loop {
             tokio::select! {
                 _ = terminate.recv() => break "SIGTERM",
                 _ = interrupt.recv() => break "SIGINT",
                 _ = hangup.recv() => drop((self.reload)(None).await),
-                () = watch.changed(), if arguments.watch => drop((self.reload)(None).await),
+                () = changed(&mut watch) => drop((self.reload)(None).await),
                 () = self.agent.finished() => break "all sources have ended",
             }
         };
@@ -365,6 +365,14 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         })
+    }
+}
+
+/// Resolves when a file that is watched has changed.
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -232,3 +232,28 @@ fn events_of_the_agent_that_nothing_takes_are_a_warning() {
         assert_eq!(said.contains("no component takes `api`"), warns, "{inputs}: {said}");
     }
 }
+
+#[test]
+fn a_configuration_may_come_through_a_pipe_and_is_not_read_twice() {
+    let folder = Folder::new();
+    let (api, data) = (free_port(), folder.path("data"));
+    let text = format!("data_dir: {}\napi: {{ address: '127.0.0.1:{api}' }}\n{}", data.display(), yaml());
+    let pipe = folder.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let (writer, path) = (text.clone(), pipe.clone());
+    std::thread::spawn(move || fs::write(path, writer).expect("somebody reads it"));
+    let stderr = folder.path("stderr.log");
+    let child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["run", "-c"])
+        .arg(&pipe)
+        .stderr(fs::File::create(&stderr).expect("a log"))
+        .spawn()
+        .expect("the agent starts");
+    let agent = Agent { child, api, data_dir: data, stderr }.until_ready();
+    assert!(agent.metrics().keys().any(|name| name.contains("\"web\"")), "{}", agent.log());
+    // What cannot be read again changes nothing.
+    agent.signal("-HUP");
+    eventually("it is refused", || agent.log().contains("the reload was refused"));
+    assert!(agent.log().contains("is no file: it was read when the agent started"), "{}", agent.log());
+    assert!(agent.metrics().keys().any(|name| name.contains("\"web\"")));
+}

@@ -69,7 +69,7 @@ pub struct Agent {
     pub child: Child,
     pub api: u16,
     pub data_dir: PathBuf,
-    stderr: PathBuf,
+    pub stderr: PathBuf,
 }
 
 impl Agent {
