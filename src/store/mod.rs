@@ -12,6 +12,8 @@
 //!   chunks, never too few.
 //! - A reader sees what was stored at one moment ([`search::Snapshot`]); it holds up no writer.
 
+#[cfg(test)]
+mod ages;
 mod aggregate;
 mod ahead;
 mod anywhere;

@@ -45,6 +45,25 @@ impl Retention {
     }
 }
 
+/// With more parts than this, parts that are made for the sake of age become larger.
+const MANY_PARTS: usize = 200;
+/// A tail is sealed when it has lasted for this share of the shortest time that events stay: whatever little arrives, it
+/// goes when its time is over, and that much later at most.
+const SHARE: u32 = 8;
+
+impl Retention {
+    /// How long a tail may last before it becomes a part, full or not.
+    fn tail_lasts(&self, parts: usize) -> Option<Duration> {
+        let ages = || self.types.values().chain(&self.age);
+        let shortest = *ages().min()? / SHARE;
+        // Of events that stay for ever there would be more and more parts.
+        let longest = self.age.and_then(|_| ages().max().copied()).unwrap_or(TEN_YEARS);
+        Some(if parts < MANY_PARTS { shortest } else { shortest.max(longest / MANY_PARTS as u32) })
+    }
+}
+
+const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// What tidying did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tidied {
@@ -57,6 +76,7 @@ impl Store {
     pub fn tidy(&self, now: Timestamp) -> io::Result<Tidied> {
         let retention = lock(&self.0.retention).clone();
         self.0.set_damaged_aside()?;
+        self.seal_what_lasts(&retention, now)?;
         let parts = read(&self.0.published).parts.clone();
         let mut total = self.bytes();
         let mut tidied = Tidied::default();
@@ -75,6 +95,22 @@ impl Store {
             self.0.remove(&part)?;
         }
         Ok(tidied)
+    }
+}
+
+impl Store {
+    /// Only parts can go, so that a tail that fills too slowly becomes one before it is full.
+    fn seal_what_lasts(&self, retention: &Retention, now: Timestamp) -> io::Result<()> {
+        let Some(lasts) = retention.tail_lasts(read(&self.0.published).parts.len()) else { return Ok(()) };
+        self.0.loading.wait();
+        let mut writer = lock(&self.0.writer);
+        let oldest = lock(&self.0.memory).oldest;
+        if oldest.is_some_and(|oldest| Timestamp(oldest).plus(lasts) < now) {
+            self.roll(&mut writer)?;
+            drop(writer);
+            self.settle();
+        }
+        Ok(())
     }
 }
 

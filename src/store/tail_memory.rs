@@ -32,6 +32,8 @@ pub struct TailMemory {
     pub events: usize,
     pub line_bytes: usize,
     pub max_seq: u64,
+    /// When the oldest event was received.
+    pub oldest: Option<i64>,
     weight: usize,
     /// Whether chunks are closed without their hashes, which take most of the time.
     is_loading: bool,
@@ -144,6 +146,7 @@ impl TailMemory {
             }),
         };
         let received = event.received_at.0;
+        self.oldest = Some(self.oldest.map_or(received, |oldest| oldest.min(received)));
         let ordinal = event.ordinal;
         let head = RowHead { seq: event.seq, received, time, seed, ordinal, id, is_own_id, is_own_time };
         self.by_id.entry(id).or_insert(self.events as u32);

@@ -471,66 +471,6 @@ fn imported_events_have_numbers_of_their_own_and_are_on_no_stream() {
 }
 
 #[test]
-fn retention_lets_whole_parts_go_and_keeps_what_is_held() {
-    let folder = Folder::new();
-    let archive = folder.0.join("archive");
-    let (store, _) = Store::open(&Options::new(folder.0.join("store"))).expect("it opens");
-    for part in 0..4u64 {
-        let line = |n: u64| {
-            format!("{{\"n\":{n},\"case\":\"{}\"}}", if part == 1 && n.is_multiple_of(10) { "legal" } else { "none" })
-        };
-        let events: Vec<Stored> = (part * 10..part * 10 + 10)
-            .map(|n| Stored { received: START + (part as i64) * 86_400_000_000, ..plain(n + 1, &line(n)) })
-            .collect();
-        store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).unwrap();
-        store.seal_now().unwrap();
-    }
-    store.set_retention(Retention {
-        age: Some(Duration::from_secs(86_400)),
-        archive: Some(archive.clone()),
-        hold: Some(Arc::new(Query::parse("case:legal").unwrap())),
-        ..Retention::default()
-    });
-    let tidied = store.tidy(Timestamp(START + 3 * 86_400_000_000)).unwrap();
-    assert_eq!((tidied.parts, tidied.events), (1, 10), "the first is old, the second held, the others are young");
-    let files: Vec<_> = std::fs::read_dir(&archive).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(files.len(), 1);
-    let text = zstd::decode_all(std::fs::File::open(&files[0]).unwrap()).unwrap();
-    assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 10);
-    store.set_retention(Retention { bytes: Some(1), ..Retention::default() });
-    assert_eq!(store.tidy(Timestamp(START)).unwrap().parts, 3);
-}
-
-#[test]
-fn types_of_events_stay_for_times_of_their_own() {
-    let folder = Folder::new();
-    let day = Duration::from_secs(86_400);
-    let types = [("noise", 1), ("alert", 365)].map(|(name, days)| (name.to_owned(), day * days)).into();
-    let retention = Retention { age: Some(day * 30), types, ..Retention::default() };
-    let options = Options { retention, ..Options::new(&folder.0) };
-    let (store, _) = Store::open(&options).expect("it opens");
-    let kinds = ["\"event_type\":\"noise\",", "\"event_type\":\"alert\",", "\"event_type\":\"other\",", ""];
-    let events: Vec<Stored> =
-        (0..200).map(|n| plain(n + 1, &format!("{{{}\"n\":{n}}}", kinds[n as usize % 4]))).collect();
-    fill(&store, &events, 40, 2);
-    check(&store, &events);
-    let left = |store: &Store| {
-        let everything = filter("");
-        store.snapshot().count(&everything, &all(), CountLimit::Exact, later()).unwrap().count
-    };
-    assert_eq!(left(&store), 200);
-    store.seal_now().unwrap();
-    assert_eq!(store.snapshot().parts.len(), 9, "three tails of three times");
-    for (days, expected) in [(0, 200), (2, 150), (31, 50), (366, 0)] {
-        let now = Timestamp(START + 200 + days * 86_400_000_000);
-        store.tidy(now).unwrap();
-        assert_eq!(left(&store), expected, "after {days} days");
-        let (again, _) = Store::open(&Options::new(&folder.0)).expect("it opens again");
-        assert_eq!(left(&again), expected, "after {days} days, opened again");
-    }
-}
-
-#[test]
 fn a_part_of_executions_alone_serves_their_statistics_by_its_sums() {
     let executions = filter("has:code -status:in_progress");
     let line = |n: u64| {

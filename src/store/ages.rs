@@ -1,0 +1,106 @@
+//! Retention by age, size and type of event: what must be left is left, and nothing for much longer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::tests::{Folder, START, Stored, all, check, fill, filter, later, plain};
+use super::*;
+use crate::query::Query;
+use crate::query::request::CountLimit;
+use crate::units::Timestamp;
+
+#[test]
+fn retention_lets_whole_parts_go_and_keeps_what_is_held() {
+    let folder = Folder::new();
+    let archive = folder.0.join("archive");
+    let (store, _) = Store::open(&Options::new(folder.0.join("store"))).expect("it opens");
+    for part in 0..4u64 {
+        let line = |n: u64| {
+            format!("{{\"n\":{n},\"case\":\"{}\"}}", if part == 1 && n.is_multiple_of(10) { "legal" } else { "none" })
+        };
+        let events: Vec<Stored> = (part * 10..part * 10 + 10)
+            .map(|n| Stored { received: START + (part as i64) * 86_400_000_000, ..plain(n + 1, &line(n)) })
+            .collect();
+        store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).unwrap();
+        store.seal_now().unwrap();
+    }
+    store.set_retention(Retention {
+        age: Some(Duration::from_secs(86_400)),
+        archive: Some(archive.clone()),
+        hold: Some(Arc::new(Query::parse("case:legal").unwrap())),
+        ..Retention::default()
+    });
+    let tidied = store.tidy(Timestamp(START + 3 * 86_400_000_000)).unwrap();
+    assert_eq!((tidied.parts, tidied.events), (1, 10), "the first is old, the second held, the others are young");
+    let files: Vec<_> = std::fs::read_dir(&archive).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1);
+    let text = zstd::decode_all(std::fs::File::open(&files[0]).unwrap()).unwrap();
+    assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 10);
+    store.set_retention(Retention { bytes: Some(1), ..Retention::default() });
+    assert_eq!(store.tidy(Timestamp(START)).unwrap().parts, 3);
+}
+
+#[test]
+fn the_little_that_arrives_goes_when_its_time_is_over_though_no_tail_ever_fills() {
+    let folder = Folder::new();
+    let hour = 3_600_000_000;
+    let (age, short) = (Duration::from_secs(240 * 3600), Duration::from_secs(24 * 3600));
+    for types in [[].into(), [("noise".to_owned(), short)].into()] {
+        let retention = Retention { age: Some(age), types, ..Retention::default() };
+        let has_types = !retention.types.is_empty();
+        let dir = folder.0.join(has_types.to_string());
+        let (store, _) = Store::open(&Options { retention, ..Options::new(&dir) }).expect("it opens");
+        let left =
+            |query: &str| store.snapshot().count(&filter(query), &all(), CountLimit::Exact, later()).unwrap().count;
+        let mut most = 0;
+        for n in 0..1000u64 {
+            let now = START + n as i64 * hour;
+            let kind = if n % 2 == 0 { "noise" } else { "other" };
+            let one = Stored { received: now, ..plain(n + 1, &format!("{{\"event_type\":\"{kind}\",\"n\":{n}}}")) };
+            store.append(&[one.event()]).unwrap();
+            store.tidy(Timestamp(now)).unwrap();
+            most = most.max(store.snapshot().parts.len());
+        }
+        // An eighth later at most.
+        let others = left("event_type:other");
+        assert!((120..=136).contains(&others), "{others} of 240 hours");
+        let noise = left("event_type:noise");
+        let expected = if has_types { 12..=15 } else { 120..=136 };
+        assert!(expected.contains(&noise), "{noise}");
+        assert!(most < MANY_PARTS_HERE, "{most} parts");
+        store.tidy(Timestamp(START + 2000 * hour)).unwrap();
+        assert_eq!(left(""), 0);
+    }
+}
+
+/// What a store of this many events and times may come to.
+const MANY_PARTS_HERE: usize = 250;
+
+#[test]
+fn types_of_events_stay_for_times_of_their_own() {
+    let folder = Folder::new();
+    let day = Duration::from_secs(86_400);
+    let types = [("noise", 1), ("alert", 365)].map(|(name, days)| (name.to_owned(), day * days)).into();
+    let retention = Retention { age: Some(day * 30), types, ..Retention::default() };
+    let options = Options { retention, ..Options::new(&folder.0) };
+    let (store, _) = Store::open(&options).expect("it opens");
+    let kinds = ["\"event_type\":\"noise\",", "\"event_type\":\"alert\",", "\"event_type\":\"other\",", ""];
+    let events: Vec<Stored> =
+        (0..200).map(|n| plain(n + 1, &format!("{{{}\"n\":{n}}}", kinds[n as usize % 4]))).collect();
+    fill(&store, &events, 40, 2);
+    check(&store, &events);
+    let left = |store: &Store| {
+        let everything = filter("");
+        store.snapshot().count(&everything, &all(), CountLimit::Exact, later()).unwrap().count
+    };
+    assert_eq!(left(&store), 200);
+    store.seal_now().unwrap();
+    assert_eq!(store.snapshot().parts.len(), 9, "three tails of three times");
+    for (days, expected) in [(0, 200), (2, 150), (31, 50), (366, 0)] {
+        let now = Timestamp(START + 200 + days * 86_400_000_000);
+        store.tidy(now).unwrap();
+        assert_eq!(left(&store), expected, "after {days} days");
+        let (again, _) = Store::open(&Options::new(&folder.0)).expect("it opens again");
+        assert_eq!(left(&again), expected, "after {days} days, opened again");
+    }
+}
