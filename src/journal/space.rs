@@ -268,9 +268,11 @@ impl Appender {
         let spare = self.spare.as_ref().map_or(0, |spare| spare.bytes - DATA_START);
         let used = state.segment_bytes();
         let passed = state.held_from();
+        // What may be dropped is as good as free: it goes when something is appended.
+        let drops = self.shared.options.when_full == WhenFull::DropOldest;
         let mut free = u64::from(active) + u64::from(spare);
         for segment in state.segments.iter().take(state.segments.len().saturating_sub(1)) {
-            if segment.end_seq <= passed {
+            if drops || segment.end_seq <= passed {
                 free += u64::from(segment.place.bytes - DATA_START);
             }
         }

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::support::collector::{Collector, reply};
 use crate::support::{Agent, Folder, eventually, free_port, post, request};
 
 /// A source before a sink that takes nothing, over a journal of 4 MiB.
@@ -254,5 +257,49 @@ fn the_sink_whose_full_buffer_makes_sources_wait_is_named() {
         assert!(said.contains("the `buffer` of sinks.out is full"), "{said}");
         let answer = request(agent.api, "GET", "/health", &[], b"").expect("an answer").json();
         assert_eq!((&answer["status"], &answer["full_buffers"]), (&"degraded".into(), &vec!["out"].into()), "{answer}");
+    }
+}
+
+#[test]
+fn a_full_journal_that_may_drop_takes_everything_and_counts_what_it_drops() {
+    for (size, count) in [(400, 60), (20, 1200)] {
+        let (folder, ingest) = (Folder::new(), free_port());
+        let (is_up, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (up, count_of) = (is_up.clone(), taken.clone());
+        let later = Collector::start(move |heard| {
+            if !up.load(Ordering::SeqCst) {
+                return reply(503, "");
+            }
+            count_of.fetch_add(heard.lines().len() as u64, Ordering::SeqCst);
+            reply(200, "")
+        });
+        let yaml = format!(
+            "journal: {{ max_bytes: 4 MiB, when_full: drop_oldest, keep: {{ bytes: 64 KiB }} }}\nlimits: {{ event: 1 MiB }}\n\
+             sources:\n  web: {{ type: http, address: '127.0.0.1:{ingest}' }}\nsinks:\n\
+             \x20 later: {{ type: http, inputs: [web], uri: 'http://127.0.0.1:{}/', retry: {{ initial: 100ms, max: 100ms }} }}\n\
+             \x20 out: {{ type: file, inputs: [web], path: '{}', batch: {{ age: 20ms }} }}\n",
+            later.port,
+            folder.path("out/all.ndjson").display()
+        );
+        let agent = Agent::start(&folder, &yaml);
+        let (mut word, mut n) = (7, 0);
+        for _ in 0..count {
+            let mut body = String::new();
+            for _ in 0..size {
+                let text = &noise(&mut word)[..900];
+                body.push_str(&format!("{{\"n\":{n},\"t\":\"{text}\"}}\n"));
+                n += 1;
+            }
+            post(ingest, &body);
+        }
+        eventually("the other sink has everything", || agent.metric("weir_events_delivered_total", "out") == n);
+        let dropped = agent.metric("weir_events_dropped_total", "later");
+        assert!(dropped > 0 && dropped < n, "{dropped} of {n}");
+        assert_eq!(ready(&agent).0, 200);
+        is_up.store(true, Ordering::SeqCst);
+        eventually("what was kept is delivered", || agent.metric("weir_events_waiting", "later") == 0);
+        let dropped = agent.metric("weir_events_dropped_total", "later");
+        assert_eq!(taken.load(Ordering::SeqCst) + dropped, n);
+        agent.assert_books();
     }
 }
