@@ -172,14 +172,18 @@ impl Sink for Postgres {
             _ => warn!(sink = %cx.name, table = %name, notes = plan.notes.join("; "), "opened; repeats are possible"),
         }
         let mut keeper = None;
-        if let (Some(retention), Some(table), false) = (&config.retention, table, cx.dry) {
+        if let (Some(retention), Some(table)) = (&config.retention, table) {
             let archive = retention.archive().transpose().map_err(Failure::configuration)?;
             let target = match &retention.url {
                 Some(url) => other_role(url, trust, &application)?,
                 None => target.clone(),
             };
             let retention = retention.clone();
-            keeper = Some(Keeper::start(Ward { target, table, retention, archive, makes_months: config.create_table }));
+            let ward = Ward { target, table, retention, archive, makes_months: config.create_table };
+            match cx.dry {
+                true => ward.check().await?,
+                false => keeper = Some(Keeper::start(ward)),
+            }
         }
         let writer = (!cx.dry).then(|| Writer::new(target, plan, connection, cx.timeout));
         Ok(Postgres {
@@ -323,6 +327,16 @@ async fn open(
         }
     }
     let plan = Plan::new(&table, config).map_err(Trouble::Table)?;
+    let is_filled = |name: &str| plan.columns.iter().any(|column| column.name == name);
+    let denied = table.columns.iter().filter(|column| !is_filled(&column.name));
+    if let Some((column, sequence)) =
+        denied.filter_map(|column| Some((column, column.denied_sequence.as_ref()?))).next()
+    {
+        return Err(Trouble::Table(format!(
+            "role `{role}` may not use the sequence that fills `{}`: grant usage on sequence {sequence} to {role}",
+            column.name
+        )));
+    }
     Ok((plan, Some(table)))
 }
 

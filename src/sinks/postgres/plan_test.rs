@@ -31,6 +31,7 @@ fn table(columns: &[&str], unique: &[&[&str]]) -> Table {
             is_generated: false,
             may_insert: true,
             may_select: true,
+            denied_sequence: None,
         }
     };
     Table {

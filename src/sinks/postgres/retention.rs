@@ -5,13 +5,15 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::task::AbortHandle;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error};
 use tracing::{info, warn};
 
 use super::create::{Month, add_month};
+use super::failure;
 use super::plan::quoted_list;
 use super::table::{Name, Table, literal, quote};
+use crate::component::Failure;
 use crate::net::postgres::Target;
 use crate::secret::Secret;
 use crate::units::{self, Timestamp};
@@ -63,6 +65,49 @@ pub struct Ward {
     /// Whether the months are ours to make.
     pub makes_months: bool,
 }
+
+impl Ward {
+    /// Whether its role may do what retention does; else with what to grant.
+    pub async fn check(&self) -> Result<(), Failure> {
+        let connected = self.target.connect().await;
+        let connection = connected.map_err(|fault| failure::connecting(&self.target.place, &fault))?;
+        let archive = self.archive.as_ref().map(Name::quoted);
+        let schema = self.archive.as_ref().and_then(|archive| archive.schema.clone());
+        let names: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&self.table.oid, Type::OID), (&archive, Type::TEXT), (&schema, Type::TEXT)];
+        let row = connection.client.query_typed_one(RIGHTS, &names).await;
+        let row = row.map_err(|error| failure::writing(&self.target.place, &connection, &error))?;
+        let (role, may_move, may_archive, there): (String, bool, bool, bool) =
+            (row.get(0), row.get(1), row.get(2), row.get(3));
+        let table = &self.table.name;
+        if !may_move {
+            return Err(Failure::configuration(format!(
+                "`retention`: role `{role}` may not remove rows from `{table}`: \
+                 grant select, update, delete on {table} to {role}"
+            )));
+        }
+        match &self.archive {
+            Some(archive) if !may_archive => Err(Failure::configuration(match there {
+                true => format!(
+                    "`retention`: role `{role}` may not fill `{archive}`: grant select, insert on {archive} to {role}"
+                ),
+                false => format!(
+                    "`retention`: role `{role}` may not create `{archive}`: create it, or grant create on its schema to {role}"
+                ),
+            })),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Rows that are removed are locked first, which needs UPDATE. Without an archive its name is null.
+const RIGHTS: &str = "\
+SELECT current_user::text,
+       has_table_privilege($1, 'DELETE') AND has_table_privilege($1, 'SELECT') AND has_table_privilege($1, 'UPDATE'),
+       CASE WHEN $2 IS NULL THEN true
+            WHEN to_regclass($2) IS NOT NULL THEN has_table_privilege(to_regclass($2), 'INSERT')
+            ELSE COALESCE(has_schema_privilege(COALESCE($3, current_schema()), 'CREATE'), false) END,
+       to_regclass($2) IS NOT NULL";
 
 impl Drop for Keeper {
     fn drop(&mut self) {

@@ -108,6 +108,8 @@ pub struct Column {
     pub is_generated: bool,
     /// Whether it counts up by itself: serial, or identity.
     pub is_counter: bool,
+    /// The sequence behind its default, where the role may not use it.
+    pub denied_sequence: Option<String>,
     pub may_insert: bool,
     pub may_select: bool,
 }
@@ -149,6 +151,7 @@ impl Table {
                 default,
                 may_insert: row.get(8),
                 may_select: row.get(9),
+                denied_sequence: row.get(10),
             });
         }
         for row in client.query_typed(INDEXES, &[(&oid, Type::OID)]).await? {
@@ -179,7 +182,10 @@ WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p', 'v', 'f')";
 const COLUMNS: &str = "\
 SELECT a.attname::text, t.typname::text, a.atttypmod, format_type(a.atttypid, a.atttypmod), a.attnotnull,
        pg_get_expr(d.adbin, d.adrelid), a.attidentity::text, a.attgenerated <> '',
-       has_column_privilege(a.attrelid, a.attnum, 'INSERT'), has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+       has_column_privilege(a.attrelid, a.attnum, 'INSERT'), has_column_privilege(a.attrelid, a.attnum, 'SELECT'),
+       (SELECT s.oid::regclass::text FROM pg_catalog.pg_depend p JOIN pg_catalog.pg_class s ON s.oid = p.refobjid
+        WHERE p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid
+          AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') ELSE false END LIMIT 1)
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::ask::validate;
 use crate::support::database::{Database, Filled, id, pipeline, psql};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::services::Services;
-use crate::support::{Agent, Folder, eventually, post};
+use crate::support::{Agent, Folder, eventually, free_port, post};
 
 const TABLE: &str = "CREATE TABLE t (id uuid PRIMARY KEY, timestamp timestamptz NOT NULL, n bigint, metadata jsonb)";
 
@@ -355,4 +356,52 @@ impl Drop for Small {
     fn drop(&mut self) {
         let _ = std::process::Command::new("umount").arg("-l").arg(self.0.parent().expect("it has one")).status();
     }
+}
+
+#[test]
+fn a_check_finds_the_rights_that_storing_and_retention_lack() {
+    let (folder, database) = (Folder::new(), Database::new());
+    let role = format!("{}_r", database.name);
+    database.sql(&format!(
+        "CREATE TABLE s (id serial PRIMARY KEY, event_id uuid UNIQUE, event_type text); \
+         CREATE TABLE t (id uuid PRIMARY KEY, timestamp timestamptz); CREATE TABLE gone (LIKE t); \
+         CREATE ROLE {role} LOGIN; GRANT INSERT ON s, t TO {role}"
+    ));
+    let url = database.url().replace("//postgres@", &format!("//{role}@"));
+    let check = |sink: &str| {
+        folder.write(
+            "weir.yaml",
+            &format!(
+                "sources: {{ web: {{ type: http, address: '127.0.0.1:{}' }} }}\n\
+                 sinks: {{ out: {{ type: postgres, inputs: [web, api], url: '{url}', {sink} }} }}\n",
+                free_port()
+            ),
+        );
+        validate(&folder)
+    };
+    for (sink, said, grant) in [
+        ("table: s", "may not use the sequence that fills `id`", format!("GRANT USAGE ON SEQUENCE s_id_seq TO {role}")),
+        (
+            "table: t, retention: { age: 90d }",
+            "may not remove rows from `public.t`",
+            format!("GRANT SELECT, UPDATE, DELETE ON t TO {role}"),
+        ),
+        (
+            "table: t, retention: { age: 90d, archive: gone }",
+            "may not fill `gone`",
+            format!("GRANT SELECT, INSERT ON gone TO {role}"),
+        ),
+        (
+            "table: t, retention: { age: 90d, archive: later }",
+            "may not create `later`",
+            format!("GRANT CREATE ON SCHEMA public TO {role}"),
+        ),
+    ] {
+        let (holds, found) = check(sink);
+        assert!(!holds && found.contains(said), "{sink}: {found}");
+        database.sql(&grant);
+        let (holds, found) = check(sink);
+        assert!(holds, "{sink}: {found}");
+    }
+    database.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
