@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::event::Raw;
 use crate::event::escape::push_string;
 use crate::event::raw::name_is;
+use crate::event::{Kind, Raw};
 
 /// What one reader may see. Nothing is read without one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,9 +61,10 @@ impl Visibility {
     }
 }
 
-/// Whether an event is a user's own.
+/// Whether an event is a user's own. Ids that are numbers are compared as text, as in a table.
 pub fn is_of(line: &[u8], user: &str) -> bool {
-    Raw::valid(line).get("user_id").and_then(|id| id.as_str()).is_some_and(|id| id == user)
+    let id = Raw::valid(line).get("user_id").filter(|id| matches!(id.kind(), Kind::String | Kind::Number));
+    id.is_some_and(|id| id.display() == user)
 }
 
 /// The event with its code cut to this many characters, and without what a preview hides if `hide` says so. The line is

@@ -25,7 +25,7 @@ use super::Api;
 use super::admin::stream_row;
 use super::answer::Answer;
 use super::params::bad;
-use super::reading::visibility;
+use super::reading::{record_read, visibility};
 use super::routes::{Call, Who};
 use super::shape::{Object, array, log_row};
 use crate::delivery::fanout::{Client, Fanout, Live};
@@ -63,6 +63,7 @@ pub async fn stream(api: &Api, call: Call) -> Result<Answer, Problem> {
         Some(component) => tap(api, &call, component).await?,
         None => (subscribe(api, &call, LOG)?, None),
     };
+    record_replay(api, &call)?;
     Ok(events(client, tap, Bytes::from_static(RETRY), &call, |events, from, last| {
         let data = format!("{{\"missed\":{events},\"from_seq\":{from},\"to_seq\":{last}}}");
         format!("id: {last}\nevent: gap\ndata: {data}\n\n")
@@ -74,6 +75,7 @@ pub async fn admin_stream(api: &Api, call: Call) -> Result<Answer, Problem> {
     let newest = api.agent.context.journal.stats().synced_seq.saturating_sub(1);
     let behind = last_event_id(&call)?.unwrap_or(newest);
     let client = subscribe(api, &call, ADMIN)?;
+    record_replay(api, &call)?;
     let first = format!("id: {behind}\ndata: {{\"type\":\"connected\"}}\n\n");
     Ok(events(client, None, Bytes::from(first), &call, |events, from, last| {
         format!("id: {last}\ndata: {{\"type\":\"gap\",\"missed\":{events},\"from\":{from},\"to\":{last}}}\n\n")
@@ -126,6 +128,14 @@ fn last_event_id(call: &Call) -> Result<Option<u64>, Problem> {
     let header = call.request.headers().get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
     let given = header.or_else(|| call.params.text("last_event_id")).filter(|text| !text.is_empty());
     given.map(|text| text.parse().map_err(|_| bad("last_event_id", "expected the seq of an event"))).transpose()
+}
+
+/// What a stream sends again is read as in a list.
+fn record_replay(api: &Api, call: &Call) -> Result<(), Problem> {
+    if last_event_id(call)?.is_some() {
+        record_read(api, call, "activity_read", 0);
+    }
+    Ok(())
 }
 
 /// When the stream ends because what opened it has: a token's `exp`, a session's end.
@@ -221,6 +231,7 @@ fn row_of(event: &LiveEvent<'_>) -> Row {
 pub async fn websocket(api: &Api, mut call: Call) -> Result<Answer, Problem> {
     let accept = accept_key(call.request.headers())?;
     let client = subscribe(api, &call, ROWS)?;
+    record_replay(api, &call)?;
     let ends = ends_at(&call);
     let busy = call.request.extensions_mut().remove::<Busy>();
     tokio::spawn(serve(call.request, client, ends, busy));

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use weir::api::routes::{ROUTES, Who};
 
 use crate::support::{Agent, Answer, Folder, eventually, free_port, post, request};
+use crate::systems::Stream;
 
 const SECRET: &str = "a secret of more than thirty-two bytes, for tests";
 
@@ -123,6 +124,22 @@ fn a_user_sees_own_executions_in_every_form() {
     let cells = running.get("/api/recent-activity", ALI);
     assert_eq!(cells[0], json!({ "time": "2026-01-02T03:05:05Z", "cell": 2, "code": "1 / 0", "status": "error" }));
     assert_eq!(running.get("/api/search-code?query=print", ALI).as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_user_whose_id_is_a_number_sees_own_events_however_they_spell_it() {
+    let running = Running::start();
+    let event = |user: Value, n: u32| json!({ "user_id": user, "code": format!("n = {n}"), "status": "success" });
+    running.send(&[event(json!(4711), 1), event(json!("4711"), 2), event(json!(47), 3), event(json!(true), 4)]);
+    let user = ("4711", "user");
+    for (path, count) in [("/api/logs", "total"), ("/api/activity/recent", "count"), ("/api/logs?q=code:n", "total")] {
+        assert_eq!(running.get(path, user)[count], 2, "{path}");
+    }
+    assert_eq!(running.get("/api/activity/summary", user)["total_executions"], 2);
+    let stream = format!("/api/stream?last_event_id=1&token={}", token("4711", "user"));
+    let stream = Stream::open(running.agent.api, &stream);
+    eventually("both are sent again", || stream.heard().matches("event: log").count() == 2);
+    assert_eq!(running.get("/api/logs", ("true", "user"))["total"], 0);
 }
 
 #[test]
