@@ -154,8 +154,10 @@ pub fn read(root: &Node, context: &BuildContext<'_>, problems: &mut Problems) ->
             Built { knot, type_name, fingerprint, component: component.map(|transform| (frame, transform)) }
         }));
     }
+    let mut files_of_sinks = Vec::new();
     for entry in section(root, "sinks", &mut names, problems) {
         let built = build(entry, SINKS, catalogue.sinks, context, problems);
+        check_own_files(entry, &mut files_of_sinks, problems);
         let frame = frame(entry, problems);
         let files = frame.as_ref().and_then(|(frame, _)| frame.tls.as_ref()).map(Trust::files).unwrap_or_default();
         components.sinks.extend(built.map(|built| Built {
@@ -306,6 +308,20 @@ fn choose<'c, T>(
         problems.push(problem);
     }
     found
+}
+
+/// Reports a sink that writes to the files of another: each would cut back what the other has written.
+fn check_own_files<'n>(entry: &'n Entry, known: &mut Vec<(&'n str, &'n Entry)>, problems: &mut Problems) {
+    let text = |key: &str| entry.value.get(key).and_then(|found| Some((found.value.text()?, found.value.span)));
+    let (Some(("file", _)), Some((path, span))) = (text("type"), text("path")) else { return };
+    match known.iter().find(|(other, _)| *other == path) {
+        Some((_, first)) => {
+            let message = format!("the sink `{}` writes to this path as well", first.name());
+            let problem = Problem::error(format!("{}.{}.path", SINKS.name, entry.name()), span, message);
+            problems.push(problem.also(first.key.span, "here").hint("give each its own path, or one sink both inputs"));
+        }
+        None => known.push((path, entry)),
+    }
 }
 
 /// Where a source listens of which something else is wrong, as far as that can be said.

@@ -257,3 +257,22 @@ fn a_configuration_may_come_through_a_pipe_and_is_not_read_twice() {
     assert!(agent.log().contains("is no file: it was read when the agent started"), "{}", agent.log());
     assert!(agent.metrics().keys().any(|name| name.contains("\"web\"")));
 }
+
+#[test]
+fn two_sinks_do_not_write_to_one_file() {
+    let folder = Folder::new();
+    let with = |second: &str| {
+        format!(
+            "{}  one: {{ type: file, inputs: [web, api], path: '{out}/x.ndjson' }}\n  two: {{ type: {second}, inputs: [web] }}\n",
+            yaml().replace("sinks: { out: { type: blackhole, inputs: [web] } }", "sinks:"),
+            out = folder.path("out").display()
+        )
+    };
+    let out = folder.path("out").display().to_string();
+    folder.write("weir.yaml", &with(&format!("file, path: '{out}/x.ndjson'")));
+    let (holds, said) = validate(&folder);
+    assert!(!holds && said.contains("the sink `one` writes to this path as well"), "{said}");
+    folder.write("weir.yaml", &with(&format!("file, path: '{out}/y.ndjson'")));
+    let (holds, said) = validate(&folder);
+    assert!(holds, "{said}");
+}
