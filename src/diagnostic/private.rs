@@ -17,7 +17,7 @@ pub(super) fn is_private_name(name: &str) -> bool {
 fn is_private_here(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let begins_so = |word: &&str| lower.contains(*word) || lower.get(..3) == word.get(..3);
-    matches!(name, "headers" | "proxy") || is_private_name(name) && PRIVATE.iter().any(|word| begins_so(word))
+    matches!(name, "headers" | "proxy") || is_private_name(name) && PRIVATE.iter().any(begins_so)
 }
 
 /// The values behind keys that sound private, and the users in addresses.
