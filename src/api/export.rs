@@ -237,8 +237,16 @@ impl Export {
 
 /// A text that no spreadsheet takes for a formula.
 fn guarded(text: &str) -> String {
-    match text.trim_start_matches([' ', '\u{feff}']).chars().next() {
-        Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠') => format!("'{text}"),
+    // What spreadsheets pass over before a formula, or where they begin another cell.
+    let is_passed_over = |c: char| {
+        c.is_whitespace()
+            || c.is_control()
+            || matches!(c, '"' | ';' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
+    };
+    let begins_with_control = text.trim_start_matches([' ', '\u{feff}']).starts_with(['\t', '\r', '\n']);
+    match text.trim_start_matches(is_passed_over).chars().next() {
+        Some('=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠') => format!("'{text}"),
+        _ if begins_with_control => format!("'{text}"),
         _ => text.to_owned(),
     }
 }
@@ -254,10 +262,27 @@ mod tests {
 
     #[test]
     fn texts_that_a_spreadsheet_would_run_are_guarded() {
-        for text in ["=1+1", "+7", "-cmd", "@sum", "\t=1", " =1", "＝1"] {
+        for text in [
+            "=1+1",
+            "+7",
+            "-cmd",
+            "@sum",
+            "\t=1",
+            " =1",
+            "＝1",
+            ";=1",
+            "\"=1",
+            "\u{b}=1",
+            "\u{a0}=1",
+            "\u{3000}@a",
+            "\u{200b}=1",
+            "\tplain",
+        ] {
             assert_eq!(guarded(text), format!("'{text}"));
         }
-        assert_eq!(guarded("plain = text"), "plain = text");
+        for text in ["plain = text", " plain", "\"quoted\"", "; a", "سلام"] {
+            assert_eq!(guarded(text), text);
+        }
     }
 
     /// One page, and then a place that cannot be read.

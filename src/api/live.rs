@@ -89,8 +89,10 @@ type Tap = (DropGuard, OwnedSemaphorePermit);
 async fn tap(api: &Api, call: &Call, component: &str) -> Result<(Client, Option<Tap>), Problem> {
     api.access().check(call.reader(), Who::Admin)?;
     let streams = api.agent.streams_at(component).await.map_err(|known| {
-        let detail =
-            format!("nothing reads from `{component}`, so it cannot be watched; available: {}", known.join(", "));
+        let detail = format!(
+            "no sink reads from `{component}` directly, and only what sinks read can be watched: {}",
+            known.join(", ")
+        );
         Problem::new(StatusCode::NOT_FOUND, detail)
     })?;
     let permit = api.taps.clone().try_acquire_owned().map_err(|_| {

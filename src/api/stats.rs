@@ -103,8 +103,12 @@ fn counts(by: &BTreeMap<String, u64>) -> Vec<u8> {
 
 async fn grouped(api: &Api, call: &Call, keys: &str, filter: Filter, sees: Visibility) -> Result<Vec<u8>, Problem> {
     let names: Vec<&str> = keys.split(',').map(str::trim).collect();
-    if names.is_empty() || names.len() > 2 || names.iter().any(|name| !GROUPS.contains(name)) {
-        return Err(bad("group_by", &format!("expected one or two of {}", GROUPS.join(", "))));
+    if names.is_empty()
+        || names.len() > 2
+        || names.iter().skip(1).any(|name| *name == names[0])
+        || names.iter().any(|name| !GROUPS.contains(name))
+    {
+        return Err(bad("group_by", &format!("expected one or two different ones of {}", GROUPS.join(", "))));
     }
     let by = names.iter().map(|name| group_key(name, call.params.zone())).collect();
     let least = call.params.number("min_count", 0);

@@ -58,8 +58,14 @@ impl Fault {
     /// Takes a secret out of the words.
     pub fn hide(&mut self, node: &Node) {
         if let Some(text) = node.text().filter(|text| !text.is_empty()) {
-            self.message = self.message.replace(text, "***");
-            self.hint = self.hint.take().filter(|hint| !hint.contains(text));
+            // A letter or two stand in other words, too; where they are quoted, they are the value.
+            let (short, quoted) = (text.len() < 3, format!("`{text}`"));
+            self.message = match short {
+                true => self.message.replace(&quoted, "`***`"),
+                false => self.message.replace(text, "***"),
+            };
+            self.hint =
+                self.hint.take().filter(|hint| if short { !hint.contains(&quoted) } else { !hint.contains(text) });
         }
     }
 
