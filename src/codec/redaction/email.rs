@@ -81,7 +81,12 @@ pub fn email(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
         return None;
     }
     let end = at + 1 + rest.iter().map(|label| label.len() + 1).sum::<usize>() + top.len();
-    (is_plausible(text, start..end, top) && !begins_code(text, end)).then_some(start..end)
+    // `postgres://app@db.example.com`: the user of a URL and its host.
+    let of_url = || {
+        let scheme = reader.scheme_before(at);
+        scheme.is_some_and(|scheme| !text[scheme + 3..at].iter().any(|b| const { &ByteSet::of(b"/?#,;") }.has(b)))
+    };
+    (is_plausible(text, start..end, top) && !begins_code(text, end) && !of_url()).then_some(start..end)
 }
 
 /// Past what is no letter in other scripts: quotes, commas and colons of theirs, characters without a width.
@@ -164,6 +169,8 @@ mod tests {
             ("<x@host.unknownname>", "x@host.unknownname"),
             ("x@muenchen.xn--p1ai", "x@muenchen.xn--p1ai"),
             ("وacute: a@b.co، b", "a@b.co"),
+            ("https://x.example/?to=a@b.co", "a@b.co"),
+            ("https://x.example,a@b.co", "a@b.co"),
         ] {
             assert_eq!(found(text), Some(expected), "{text}");
         }
@@ -187,6 +194,8 @@ mod tests {
             "x@w.to(device)",
             "this@Main.finish",
             "a@b.sum",
+            "postgres://app@db.example.com/x",
+            "mongodb://$U:$P@cluster.example.net/app",
             "vue@3.2.0-beta.1",
         ] {
             assert_eq!(found(text), None, "{text}");

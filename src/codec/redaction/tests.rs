@@ -146,6 +146,8 @@ fn what_only_resembles_a_token_stays() {
         }
     }
     for line in [
+        "2018-250-xoxo-indieweb-1.jpg",
+        "video_box.ico-7a388b69018576d24b59331fd60aab0c.png",
         "commit da39a3ee5e6b4b0d3255bfef95601890afd80709",
         "id 123e4567-e89b-12d3-a456-426614174000",
         "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",

@@ -14,7 +14,7 @@ pub const TOKENS: &[Rule] = &[
     rule("google_oauth", &["GOCSPX-{b28}", "ya29.{c20+}", "1//0{b38+}"]),
     rule("firebase_key", &["AAAA{b7}:{b140}"]),
     rule("azure_sas", &["sig={p43+}"]),
-    mixed("azure_client_secret", &["{c3}[0-9]Q~{c31-34}"]),
+    mixed("azure_client_secret", &["{c3}8Q~{c31-34}", "{c3}7Q~{c31-34}", "{c3}9Q~{c31-34}"]),
     rule("azure_key", &["{w20-40}JQQJ99{w40-48}", "{w76}AZDO{w4}", "{w42}AzSe[A-D]{w5}", "{w32}AzCa[A-L]{w5}=", "{w44}AzFu{w8}=="]),
     rule("digitalocean_token", &["do[port]_v1_{h64}"]),
     rule("databricks_token", &["dapi{h32}", "dapi{h32}-{d1}", "dose{h32}"]),
@@ -47,7 +47,7 @@ pub const TOKENS: &[Rule] = &[
     rule("scalingo_token", &["tk-us-{b48}"]),
     rule("pulumi_token", &["pul-{h40}"]),
     rule("terraform_token", &["{w14}.atlasv1.{b60+}"]),
-    rule("infracost_key", &["ico-{w32}"]),
+    mixed("infracost_key", &["ico-{w32}"]),
     rule("harness_key", &["pat.{b22}.{h24}.{w20}", "sat.{b22}.{h24}.{w20}"]),
     rule("cockroach_key", &["CCDB1_{w22}_{w40}"]),
     rule("mongodb_atlas_key", &["mdb_sa_sk_{b40}"]),
@@ -77,7 +77,7 @@ pub const TOKENS: &[Rule] = &[
     rule("circleci_token", &["CCIP[AR][TJ]_{w22}_{h40}"]),
     rule("octopus_key", &["API-{u25-32}"]),
     rule("sonar_token", &["sq[upa]_{h40}"]),
-    rule("sourcegraph_token", &["sgp_{h40}", "sgp_{H16}_{h40}", "sgp_local_{h40}", "slk_{h64}", "sgd_{h64}"]),
+    rule("sourcegraph_token", &["sgp_{H40}", "sgp_{H16}_{H40}", "sgp_local_{H40}", "slk_{h64}", "sgd_{h64}"]),
     rule("snyk_token", &["snyk_uat.{H8}.{b30+}", "snyk_sat.{H8}.{b30+}"]),
     rule("postman_key", &["PMAK-{h24}-{h34}", "PMAT-{u26}"]),
     rule("readme_key", &["rdme_{l70}"]),
@@ -123,7 +123,7 @@ pub const TOKENS: &[Rule] = &[
     rule("friendli_token", &["flp_{w46+}"]),
     // Messages
     rule("slack_token", &[
-        "xoxd-{p40+}", "xox[abcdeoprs]-{b10+}", "xoxe.xox[bp]-{d1}-{b100+}", "xoxe-{d1}-{b100+}", "xapp-{d1}-{u9+}-{d10+}-{h64}", "xapp-{b40+}",
+        "xoxd-{p40+}", "xoxd-{b10+}", "xox[abceoprs]-{d1+}-{b8+}", "xox[abceoprs]-{w24+}", "xoxe.xox[bp]-{d1}-{b100+}", "xoxe-{d1}-{b100+}", "xapp-{d1}-{u9+}-{d10+}-{h64}", "xapp-{b40+}",
     ]),
     rule("slack_webhook", &["hooks.slack.com/services/T{u8+}/B{u8+}/{w24}", "hooks.slack.com/workflows/T{u8+}/A{u8+}/{d17-19}/{w24}", "hooks.slack.com/triggers/T{u8+}/{d10+}/{h32}", "hooks.slack.com/services/{B40+}", "hooks.slack.com/workflows/{B40+}", "hooks.slack.com/triggers/{B40+}"]),
     rule("discord_webhook", &["discord.com/api/webhooks/{d17-20}/{b60+}", "discordapp.com/api/webhooks/{d17-20}/{b60+}"]),
@@ -148,8 +148,7 @@ pub const TOKENS: &[Rule] = &[
     rule("frameio_token", &["fio-u-{b64}"]),
     rule("onfido_token", &["api_live.{b11}.{b32}", "api_sandbox.{b11}.{b32}", "api_live_{b2}.{b11}.{b32}", "api_live.{b20+}", "api_live_ca.{b20+}", "api_live_us.{b20+}", "api_sandbox.{b20+}"]),
     // Money and shops
-    rule("highnote_key", &["sk_live_a2V5Xz{B60+}"]),
-    rule("stripe_key", &["[sr]k_live_{w16+}", "[sr]k_test_{w16+}", "[sr]k_prod_{w16+}", "whsec_{B32+}", "[sr]k_org_live_{w10+}"]),
+    rule("stripe_key", &["[sr]k_live_{w16+}", "[sr]k_test_{w16+}", "[sr]k_prod_{w16+}", "whsec_{B32+}", "[sr]k_org_live_{w10+}", "sk_live_a2V5Xz{B60+}"]),
     rule("shopify_token", &["shp[acpsu][atrs]_{H32}", "shptka_{H32}"]),
     rule("square_token", &["sq0[aci][tsdp]p-{b22+}", "EAAA[lE]{b59}", "EAAAE{b59}"]),
     rule("easypost_key", &["EZ[AT]K{w54}"]),
@@ -221,7 +220,7 @@ pub const TOKENS: &[Rule] = &[
     rule("devin_key", &["cog_{l52}", "apk_user_{B120+}", "apk_{B80+}"]),
     rule("upcloud_token", &["ucat_{w24-32}"]),
     rule("workato_token", &["wrka-eyJ{b8+}.{b16+}.{b64+}", "wrka{l2}-eyJ{b8+}.{b16+}.{b64+}"]),
-    rule("tableau_token", &["{B22}==:{w32}"]),
+
     mixed("proof_key", &["prf_{w24+}", "prf_cli_{w24+}"]),
     mixed("redirect_pizza_token", &["rpa_{w30}"]),
     // Watching

@@ -42,6 +42,17 @@ fn a_line_of_passwords_is_seen_behind_a_colour() {
 }
 
 #[test]
+fn an_address_is_seen_on_the_line_below_a_url() {
+    let engine = with(|_| {});
+    for gap in [r"\n", r"\u0020", r"\u000a"] {
+        let line = format!(r#"{{"output":"https://x.example{gap}alice@example.com"}}"#);
+        let (dense, sparse) = dense_and_sparse(&engine, &line);
+        assert!(sparse.contains("[email]"), "{line}");
+        assert_eq!(dense, sparse);
+    }
+}
+
+#[test]
 fn a_name_in_another_script_is_seen_however_deep_its_letters_are_escaped() {
     let engine = with(|_| {});
     for word in FOREIGN {
