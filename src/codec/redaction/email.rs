@@ -81,10 +81,13 @@ pub fn email(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
         return None;
     }
     let end = at + 1 + rest.iter().map(|label| label.len() + 1).sum::<usize>() + top.len();
-    // `postgres://app@db.example.com`: the user of a URL and its host.
+    // `postgres://app@db.example.com`: the user of a URL and its host; a user may be an address, too.
     let of_url = || {
         let scheme = reader.scheme_before(at);
-        scheme.is_some_and(|scheme| !text[scheme + 3..at].iter().any(|b| const { &ByteSet::of(b"/?#,;") }.has(b)))
+        let is_user = |scheme: usize| !text[scheme + 3..at].iter().any(|b| const { &ByteSet::of(b"/?#,;") }.has(b));
+        let ends = |b: &&u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<>/\\") }.has(b);
+        let more = text[end..].iter().take(MAX_DOMAIN).take_while(|b| !ends(b)).any(|b| *b == b'@');
+        !more && scheme.is_some_and(is_user)
     };
     (is_plausible(text, start..end, top) && !begins_code(text, end) && !of_url()).then_some(start..end)
 }
@@ -171,6 +174,7 @@ mod tests {
             ("وacute: a@b.co، b", "a@b.co"),
             ("https://x.example/?to=a@b.co", "a@b.co"),
             ("https://x.example,a@b.co", "a@b.co"),
+            ("smtp://a@b.co:x@mail.example", "a@b.co"),
         ] {
             assert_eq!(found(text), Some(expected), "{text}");
         }

@@ -66,7 +66,7 @@ const CALLS: &[Call] = &[
     password("cx_oracle.connect", Second), password("oracledb.connect", Second), password("ldap3.connection", Third),
     perhaps(".connect", Third), password("ldap_bind", Third), password("bind_s", Second), perhaps("^ftp", Third),
     password(".login", Second), perhaps("^login", Second), perhaps("authenticate", Second),
-    password("req_auth_basic", Third), password("auth_basic", Second), password("basicauth", Second), password("basic_auth", Second), password("digestauth", Second),
+    password("req_auth_basic", Last), password("auth_basic", Second), password("basicauth", Second), password("basic_auth", Second), password("digestauth", Second),
     perhaps(".auth", Second), password("credentials.basic", Second), password("authtokens.basic", Second),
     password("plaincredentials", Second), password("passwordcredentials", Second), perhaps("credentials", Second),
     password("networkcredential", Second), password("pscredential", Second), perhaps("credential", Second),
