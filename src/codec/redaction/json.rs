@@ -206,7 +206,8 @@ impl Engine {
         out
     }
 
-    /// Searches the strings of a text that is itself JSON, as they read once decoded. `hits` are those in the text.
+    /// Searches the strings of a text that is itself JSON, as they read once decoded, and tells whether it is. `hits` are
+    /// those in the text.
     pub(super) fn search_json(
         &self,
         text: &[u8],
@@ -214,20 +215,20 @@ impl Engine {
         depth: usize,
         work: &mut Work,
         spans: &mut Vec<Span>,
-    ) -> Result<(), Unfinished> {
+    ) -> Result<bool, Unfinished> {
         if !text.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| b"{[\"".contains(first)) {
-            return Ok(());
+            return Ok(false);
         }
         let (first, last) = (text.trim_ascii().first(), text.trim_ascii().last());
         let container =
             matches!((first, last), (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')) | (Some(b'"'), Some(b'"')));
         let names = || hits.iter().any(|hit| hit.window().is_some_and(|window| self.names_at(window)));
         if !container || memchr::memchr(b'\\', text).is_none() && !names() {
-            return Ok(());
+            return Ok(false);
         }
         work.spend(2 * text.len())?;
         if Scanner::new().validate(text).is_err() {
-            return Ok(());
+            return Ok(false);
         }
         let mut known: Vec<(usize, usize)> = spans.iter().map(|span| (span.start, span.end)).collect();
         known.sort_unstable();
@@ -237,6 +238,8 @@ impl Engine {
             let end = string_end(text, start);
             let inside = &text[start..end];
             at = end + 1;
+            hits = &hits[hits.partition_point(|hit| (hit.at as usize) < start)..];
+            let within = || hits.iter().take_while(|hit| (hit.at as usize) < end);
             if !work.known.as_ref().is_none_or(|known| known.is_near(&(start..end))) {
                 continue;
             }
@@ -246,11 +249,14 @@ impl Engine {
                 continue;
             }
             // As it is written it was read with the text: alone it may say more, as a line or an assignment of its own.
-            hits = &hits[hits.partition_point(|hit| (hit.at as usize) < start)..];
             known = &known[known.partition_point(|(_, end)| *end <= start)..];
-            let named = hits.iter().take_while(|hit| (hit.at as usize) < end).any(|hit| self.is_name(*hit));
-            let is_key = text[at.min(text.len())..].trim_ascii_start().starts_with(b":");
-            if named && !is_key && known.first().is_none_or(|(known, _)| *known >= end) {
+            let mut hidden = Disguises::default();
+            within().for_each(|hit| self.notice_at(text, *hit, &mut hidden));
+            let named = within().any(|hit| self.is_name(*hit));
+            let is_key = || text[at.min(text.len())..].trim_ascii_start().starts_with(b":");
+            let is_new = || !is_key() && known.first().is_none_or(|(known, _)| *known >= end);
+            // The whole text is not decoded once more for what its strings hide.
+            if named && is_new() || hidden != hidden.of_json() {
                 let (outer, found) = (work.known.take(), spans.len());
                 self.search(inside, depth + 1, work, spans)?;
                 work.known = outer;
@@ -259,7 +265,7 @@ impl Engine {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -417,7 +417,7 @@ pub struct Work {
 
 /// Bytes that may be looked at or decoded for each byte of an event, and what even a short one may cost. The rules
 /// are linear, so that only patterns of the user's own and mistakes of ours come near.
-const EFFORT: usize = 256;
+const EFFORT: usize = 192;
 const LEAST: usize = 1 << 20;
 
 /// The most buffers that are kept, and the largest.

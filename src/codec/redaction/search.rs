@@ -201,9 +201,7 @@ impl Engine {
         let Noted { disguises, values } = noted;
         work.values = values;
         work.known = known;
-        if depth < MAX_DEPTH {
-            self.search_json(text, hits, depth, work, spans)?;
-        }
+        let is_json = depth < MAX_DEPTH && self.search_json(text, hits, depth, work, spans)?;
         for optional in &self.optional {
             optional.find(&reader, work, spans)?;
         }
@@ -228,6 +226,7 @@ impl Engine {
             }
         }
         spans.truncate(kept);
+        let disguises = if is_json { disguises.of_json() } else { disguises };
         if depth < MAX_DEPTH && disguises != Disguises::default() {
             work.look_again = true;
             self.search_view(text, disguises, depth, work, spans)?;
@@ -315,15 +314,23 @@ impl Engine {
         self.search_part(&view, 0, depth, work, spans)
     }
 
+    /// Takes note of what hides something at a hit.
+    pub(super) fn notice_at(&self, text: &[u8], hit: Hit, disguises: &mut Disguises) {
+        let duties = hit.window().map_or(&[][..], |window| self.duties(window));
+        for duty in duties {
+            match duty {
+                Duty::Disguise => notice(text, hit.at as usize, disguises),
+                Duty::Digits if text[hit.at as usize] != b'u' => disguises.shape = true,
+                Duty::Digits | Duty::EscapedForeign(..) => disguises.json = true,
+                _ => {}
+            }
+        }
+    }
+
     /// How a text hides what it says.
     fn disguises_in(&self, text: &[u8], work: &mut Work) -> Disguises {
         let (hits, mut disguises) = (self.hits(text, work), Disguises::default());
-        for hit in &hits {
-            let duties = hit.window().map_or(&[][..], |window| self.duties(window));
-            if duties.contains(&Duty::Disguise) {
-                notice(text, hit.at as usize, &mut disguises);
-            }
-        }
+        hits.iter().for_each(|hit| self.notice_at(text, *hit, &mut disguises));
         work.give_back(hits);
         disguises
     }

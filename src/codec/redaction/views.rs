@@ -16,6 +16,11 @@ pub struct Disguises {
 }
 
 impl Disguises {
+    /// Without those that stand within one string of JSON, where they are seen through: escapes may belong to several.
+    pub fn of_json(self) -> Disguises {
+        Disguises { percent: false, entity: false, ..self }
+    }
+
     /// Those that hide again, in the same way, what was decoded once.
     pub fn again(self, next: Disguises) -> Disguises {
         let same = Disguises { percent: self.percent, entity: self.entity, ..Disguises::default() };
