@@ -3,7 +3,6 @@
 use super::byte_set::ByteSet;
 use crate::codec::redaction::literals::Literals as _;
 use std::cell::{Cell, RefCell};
-use std::ops::Range;
 
 use super::assign::Found;
 use super::connection::ends_word;
