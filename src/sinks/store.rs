@@ -165,13 +165,11 @@ async fn tidy(store: Store) {
 }
 
 fn append(store: &Store, batch: &WriteBatch) -> std::io::Result<crate::store::Appended> {
-    let events: Vec<NewEvent<'_>> = batch
-        .events()
-        .map(|event| {
-            let (seed, ordinal) = event.record.lines.origin(event.index);
-            NewEvent { seq: event.seq(), received_at: event.record.received_at, seed, ordinal, line: event.line() }
-        })
-        .collect();
+    let mut events = Vec::with_capacity(batch.len());
+    events.extend(batch.events().map(|event| {
+        let (seed, ordinal) = event.record.lines.origin(event.index);
+        NewEvent { seq: event.seq(), received_at: event.record.received_at, seed, ordinal, line: event.line() }
+    }));
     store.append(&events)
 }
 

@@ -1,5 +1,6 @@
 //! Dictionary-coded columns of a tail chunk for the members queried most.
 
+use super::bits::CHUNK;
 use super::hashing::words;
 use super::members::Member;
 use crate::event::Raw;
@@ -144,6 +145,9 @@ impl Builder {
             None => self.code(number, value),
         };
         let codes = &mut self.columns[number].codes;
+        if codes.is_empty() {
+            codes.reserve(CHUNK);
+        }
         if codes.len() == self.rows {
             return codes.push(code);
         }
