@@ -42,7 +42,7 @@ pub struct Config {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
-    /// Maximum age, by the time of receipt.
+    /// Maximum age, by the time of receipt. Events are removed at most an eighth of it later.
     pub age: Option<Duration>,
     /// Maximum age by event type, such as `{kernel.start: 7d, alert: 365d}`; `age` applies to all others.
     pub types: BTreeMap<String, Duration>,
