@@ -100,7 +100,7 @@ fn tap_shows_what_comes_out_of_a_component_and_goes_into_a_sink() {
     let unknown = run(&agent, &["tap", "tidy"]);
     assert_eq!(unknown.status.code(), Some(1));
     let said = text(&unknown.stderr);
-    assert!(said.contains("nothing reads from `tidy`") && said.contains("kinds.failed"), "{said}");
+    assert!(said.contains("no sink reads from `tidy` directly") && said.contains("kinds.failed"), "{said}");
     eventually("both are stored", || {
         let found = run(&agent, &["query", "metadata.n:1 OR metadata.n:2", "--format", "ndjson"]);
         text(&found.stdout).lines().count() == 2

@@ -331,7 +331,8 @@ impl Finder<'_, '_> {
                 }
                 Some((Place::Setting, "a setting without spaces"))
             }
-            Sign::Assign if !name.is_ascii() && self.is_whole_line(at) => {
+            // Two words are no variable of a program, which one in any script may be.
+            Sign::Assign if !name.is_ascii() && name.contains(&b' ') && self.is_whole_line(at) => {
                 Some((Place::Setting, "a line of settings or a header"))
             }
             Sign::Assign => {

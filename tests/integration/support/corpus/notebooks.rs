@@ -274,6 +274,11 @@ pub const NOTEBOOKS: &[(&str, &[&str])] = &[
 /// Lines that look like these and hold no secret.
 #[rustfmt::skip]
 pub const HARMLESS: &[&str] = &[
+    "رمز = 2",
+    "رمز = ورودی",
+    "رمز = get_secret(1)",
+    "密码 = x",
+    "пароль = ввод",
     "password:␤  min_length: 12␤  require_digits: true",
     "password: {min: 12, max: 64}",
     "password_policy: strict",
