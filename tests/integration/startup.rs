@@ -149,7 +149,7 @@ fn a_second_signal_ends_at_once() {
     agent.signal("-TERM");
     eventually("it stops", || agent.log().contains("\"message\":\"stopping\""));
     // On a busy machine the agent says so before it listens for the second.
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    std::thread::sleep(std::time::Duration::from_millis(500));
     agent.signal("-INT");
     assert_eq!(agent.child.wait().expect("it ends").code(), Some(1));
     assert!(agent.log().contains("stopped immediately by a second signal"), "{}", agent.log());
