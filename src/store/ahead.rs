@@ -34,10 +34,9 @@ pub fn ask<'a>(parts: impl Iterator<Item = &'a Part>, needs: &Needs) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Folder, Stored, all, fill, filter, later, plain};
+    use super::super::tests::{Folder, Stored, all, fill, newest, plain};
     use super::super::{Options, Store};
     use super::*;
-    use crate::query::request::{PageRequest, Sort};
 
     #[test]
     fn a_search_of_many_parts_that_nobody_has_read_finds_in_each_what_is_there() {
@@ -55,16 +54,7 @@ mod tests {
             let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
             let snapshot = store.snapshot();
             assert!(snapshot.parts.len() > PARTS_BEFORE + 1);
-            let request = PageRequest {
-                filter: filter(query),
-                sort: Sort::Time,
-                is_descending: true,
-                after: None,
-                offset: 0,
-                limit: 100,
-                deadline: later(),
-                may_be_partial: false,
-            };
+            let request = newest(query, 100);
             let rows = snapshot.page(&request, &all()).expect("a page").rows.len();
             assert_eq!(rows, found, "{query}");
             let last = &snapshot.parts[0];

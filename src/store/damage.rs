@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::tests::{Folder, Stored, all, check, fill, filter, later, plain};
+use super::tests::{Folder, Stored, all, check, fill, filter, later, newest, plain};
 use super::*;
-use crate::query::request::{AggregateRequest, CountLimit, GroupKey, PageRequest, Sort, Zone};
+use crate::query::request::{AggregateRequest, CountLimit, GroupKey, Zone};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
@@ -49,16 +49,7 @@ fn a_damaged_part_costs_itself_and_is_set_aside() {
         bytes[at] ^= 0x55;
         std::fs::write(&path, &bytes).unwrap();
         let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
-        let request = PageRequest {
-            filter: filter("print"),
-            sort: Sort::Time,
-            is_descending: true,
-            after: None,
-            offset: 0,
-            limit: 1000,
-            deadline: later(),
-            may_be_partial: false,
-        };
+        let request = newest("print", 1000);
         let everything = Visibility::All { own: String::new(), preview: 1000 };
         let rows = store.snapshot().page(&request, &everything).expect("the others are read").rows;
         for row in &rows {
@@ -320,16 +311,7 @@ fn any_bytes_in_a_section_are_read_or_refused() {
         let Ok((store, _)) = Store::open(&Options::new(&folder.0)) else { continue };
         let snapshot = store.snapshot();
         for query in ["", "print", "status:ok", "duration_ms:>100", "session_id:0*", "-code:zzz", "text_001", "00123"] {
-            let request = PageRequest {
-                filter: filter(query),
-                sort: Sort::Time,
-                is_descending: true,
-                after: None,
-                offset: 0,
-                limit: 50,
-                deadline: later(),
-                may_be_partial: false,
-            };
+            let request = newest(query, 50);
             let _ = snapshot.page(&request, &all());
             let _ = snapshot.count(&filter(query), &all(), CountLimit::Exact, later());
             let field = |name: &str| GroupKey::Field(vec![name.to_owned()]);

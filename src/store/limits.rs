@@ -1,9 +1,9 @@
 //! The store within its memory, and right after its start.
 
 use super::search::Snapshot;
-use super::tests::{Folder, START, Stored, all, filter, later, plain};
+use super::tests::{Folder, START, Stored, all, filter, later, newest, plain};
 use super::*;
-use crate::query::request::{AggregateRequest, CountLimit, GroupKey, PageRequest, ReadError, Sort, Total};
+use crate::query::request::{AggregateRequest, CountLimit, GroupKey, PageRequest, ReadError, Total};
 use crate::units::Timestamp;
 
 #[test]
@@ -71,16 +71,7 @@ fn a_hundred_thousand_events_are_read_page_by_page_within_a_small_share_of_memor
     let snapshot = store.snapshot();
     let (mut seen, mut after, mut has_more) = (0, None, true);
     while has_more {
-        let request = PageRequest {
-            filter: filter(""),
-            sort: Sort::Time,
-            is_descending: true,
-            after: after.take(),
-            offset: 0,
-            limit: 1000,
-            deadline: later(),
-            may_be_partial: false,
-        };
+        let request = PageRequest { after: after.take(), ..newest("", 1000) };
         let page = snapshot.page(&request, &all()).expect("a page fits the share");
         for row in &page.rows {
             assert_eq!(row.seq, EVENTS - seen);
@@ -133,16 +124,7 @@ fn a_question_that_needs_more_than_its_share_of_memory_is_told_so() {
         max_groups: 100_000,
         deadline: later(),
     };
-    let page = |limit: usize| PageRequest {
-        filter: filter(""),
-        sort: Sort::Time,
-        is_descending: true,
-        after: None,
-        offset: 0,
-        limit,
-        deadline: later(),
-        may_be_partial: false,
-    };
+    let page = |limit: usize| newest("", limit);
     let snapshot = store.snapshot();
     let told = snapshot.aggregate(&by("user_id"), &all()).expect_err("too many groups").to_string();
     assert!(told.contains("MiB of memory that queries may hold"), "{told}");

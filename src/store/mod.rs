@@ -416,13 +416,19 @@ impl Store {
 
     /// Makes a part of what is in the tail, however little it is.
     pub fn seal_now(&self) -> io::Result<()> {
-        let mut writer = lock(&self.0.writer);
-        if lock(&self.0.memory).events > 0 {
-            self.roll(&mut writer)?;
-        }
-        drop(writer);
+        self.roll_if(|tail| tail.events > 0)?;
         self.settle();
         Ok(())
+    }
+
+    /// Begins another tail if that is so of the present one, of which a part is made beside. Tells whether it was.
+    fn roll_if(&self, is_due: impl FnOnce(&TailMemory) -> bool) -> io::Result<bool> {
+        let mut writer = lock(&self.0.writer);
+        let is_due = is_due(&lock(&self.0.memory));
+        if is_due {
+            self.roll(&mut writer)?;
+        }
+        Ok(is_due)
     }
 }
 

@@ -103,11 +103,7 @@ impl Store {
     fn seal_what_lasts(&self, retention: &Retention, now: Timestamp) -> io::Result<()> {
         let Some(lasts) = retention.tail_lasts(read(&self.0.published).parts.len()) else { return Ok(()) };
         self.0.loading.wait();
-        let mut writer = lock(&self.0.writer);
-        let oldest = lock(&self.0.memory).oldest;
-        if oldest.is_some_and(|oldest| Timestamp(oldest).plus(lasts) < now) {
-            self.roll(&mut writer)?;
-            drop(writer);
+        if self.roll_if(|tail| tail.oldest.is_some_and(|oldest| Timestamp(oldest).plus(lasts) < now))? {
             self.settle();
         }
         Ok(())

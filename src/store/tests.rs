@@ -203,6 +203,20 @@ pub fn filter(query: &str) -> Filter {
     Filter { query: query.map(|text| Arc::new(Query::parse(text).expect("a query"))), ..Filter::default() }
 }
 
+/// The first page of the newest that a query finds.
+pub fn newest(query: &str, limit: usize) -> PageRequest {
+    PageRequest {
+        filter: filter(query),
+        sort: Sort::Time,
+        is_descending: true,
+        after: None,
+        offset: 0,
+        limit,
+        deadline: later(),
+        may_be_partial: false,
+    }
+}
+
 /// What the plain list says, newest first.
 fn expected<'a>(events: &'a [Stored], filter: &Filter, visibility: &Visibility) -> Vec<&'a Stored> {
     let matches = |event: &&Stored| {
@@ -264,16 +278,7 @@ fn check_pages(snapshot: &search::Snapshot, events: &[Stored], filter: &Filter, 
     }
     let (mut after, mut seen) = (None, Vec::new());
     loop {
-        let request = PageRequest {
-            filter: filter.clone(),
-            sort: Sort::Time,
-            is_descending: true,
-            after: after.clone(),
-            offset: 0,
-            limit: 13,
-            deadline: later(),
-            may_be_partial: false,
-        };
+        let request = PageRequest { filter: filter.clone(), after: after.clone(), ..newest("", 13) };
         let page = snapshot.page(&request, visibility).unwrap();
         for row in &page.rows {
             seen.push(row.seq);
@@ -447,16 +452,7 @@ fn imported_events_have_numbers_of_their_own_and_are_on_no_stream() {
     let again = |store: &Store| {
         assert_eq!((store.stored_seq(), store.next_imported_seq()), (7, imported + 1));
         for (sort, expected) in [(Sort::Seq, vec![7]), (Sort::Time, vec![7, imported])] {
-            let request = PageRequest {
-                filter: Filter::default(),
-                sort,
-                is_descending: false,
-                after: None,
-                offset: 0,
-                limit: 10,
-                deadline: later(),
-                may_be_partial: false,
-            };
+            let request = PageRequest { sort, is_descending: false, ..newest("", 10) };
             let mut seqs: Vec<u64> =
                 store.snapshot().page(&request, &all()).unwrap().rows.iter().map(|row| row.seq).collect();
             seqs.sort_unstable();

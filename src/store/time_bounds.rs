@@ -48,9 +48,9 @@ pub fn is_same_time(part: &Part, column: u32, encoding: Encoding) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Folder, Stored, all, filter, later, plain};
+    use super::super::tests::{Folder, Stored, all, filter, later, newest, plain};
     use super::super::{Options, Store};
-    use crate::query::request::{CountLimit, PageRequest, Sort};
+    use crate::query::request::{CountLimit, PageRequest};
 
     fn line(day: u64, n: u64) -> String {
         format!("{{\"timestamp\":\"2026-01-{day:02}T00:00:{n:02}Z\",\"status\":\"ok\",\"n\":{n}}}")
@@ -80,16 +80,7 @@ mod tests {
             ("timestamp:>2027-01-01", 0),
         ] {
             let found = snapshot.count(&filter(query), &all(), CountLimit::Exact, later()).expect("a count");
-            let request = PageRequest {
-                filter: filter(query),
-                sort: Sort::Time,
-                is_descending: false,
-                after: None,
-                offset: 0,
-                limit: 100,
-                deadline: later(),
-                may_be_partial: false,
-            };
+            let request = PageRequest { is_descending: false, ..newest(query, 100) };
             let rows = snapshot.page(&request, &all()).expect("a page").rows.len();
             assert_eq!((found.count, rows), (count, count as usize), "{query}");
             assert!(snapshot.damaged.lock().expect("no panic").is_empty(), "{query}");
