@@ -63,7 +63,6 @@ pub async fn stream(api: &Api, call: Call) -> Result<Answer, Problem> {
         Some(component) => tap(api, &call, component).await?,
         None => (subscribe(api, &call, LOG)?, None),
     };
-    record_replay(api, &call)?;
     Ok(events(client, tap, Bytes::from_static(RETRY), &call, |events, from, last| {
         let data = format!("{{\"missed\":{events},\"from_seq\":{from},\"to_seq\":{last}}}");
         format!("id: {last}\nevent: gap\ndata: {data}\n\n")
@@ -75,7 +74,6 @@ pub async fn admin_stream(api: &Api, call: Call) -> Result<Answer, Problem> {
     let newest = api.agent.context.journal.stats().synced_seq.saturating_sub(1);
     let behind = last_event_id(&call)?.unwrap_or(newest);
     let client = subscribe(api, &call, ADMIN)?;
-    record_replay(api, &call)?;
     let first = format!("id: {behind}\ndata: {{\"type\":\"connected\"}}\n\n");
     Ok(events(client, None, Bytes::from(first), &call, |events, from, last| {
         format!("id: {last}\ndata: {{\"type\":\"gap\",\"missed\":{events},\"from\":{from},\"to\":{last}}}\n\n")
@@ -119,10 +117,15 @@ fn subscribe_to(fanout: &Arc<Fanout>, api: &Api, call: &Call, frame: Format) -> 
     };
     let from = last_event_id(call)?.map(|seq| seq.saturating_add(1));
     let view = View { query: filter, visibility: visibility(api, call.reader()), format: frame };
-    fanout.subscribe(view, from, &call.reader().name).ok_or_else(|| {
+    let client = fanout.subscribe(view, from, &call.reader().name).ok_or_else(|| {
         let detail = "too many live clients";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(5))
-    })
+    })?;
+    if from.is_some() {
+        // What is sent again is read as in a list.
+        record_read(api, call, "activity_read", 0);
+    }
+    Ok(client)
 }
 
 /// From the header that a browser sends when it comes back, or the parameter of the same meaning.
@@ -130,14 +133,6 @@ fn last_event_id(call: &Call) -> Result<Option<u64>, Problem> {
     let header = call.request.headers().get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
     let given = header.or_else(|| call.params.text("last_event_id")).filter(|text| !text.is_empty());
     given.map(|text| text.parse().map_err(|_| bad("last_event_id", "expected the seq of an event"))).transpose()
-}
-
-/// What a stream sends again is read as in a list.
-fn record_replay(api: &Api, call: &Call) -> Result<(), Problem> {
-    if last_event_id(call)?.is_some() {
-        record_read(api, call, "activity_read", 0);
-    }
-    Ok(())
 }
 
 /// When the stream ends because what opened it has: a token's `exp`, a session's end.
@@ -233,7 +228,6 @@ fn row_of(event: &LiveEvent<'_>) -> Row {
 pub async fn websocket(api: &Api, mut call: Call) -> Result<Answer, Problem> {
     let accept = accept_key(call.request.headers())?;
     let client = subscribe(api, &call, ROWS)?;
-    record_replay(api, &call)?;
     let ends = ends_at(&call);
     let busy = call.request.extensions_mut().remove::<Busy>();
     tokio::spawn(serve(call.request, client, ends, busy));
