@@ -104,31 +104,28 @@ class Recorder:
             pass
 
     def _before(self, info):
-        try:
-            if os.getpid() != self._pid:
-                return
-            self._announce()
-            cell = _Cell(self._operation_id(), getattr(info, "raw_cell", None))
-            if getattr(info, "store_history", False):
-                cell.number = self._number()
-            if len(self._open) < MAX_OPEN_CELLS:
-                self._open[cell.operation_id] = cell
-            info._weir_cell = cell
-            event = {
-                "event_type": "cell.start",
-                "operation_id": cell.operation_id,
-                "status": "in_progress",
-                "code": cell.code,
-                "cell_number": cell.number,
-                **self._always,
-            }
-            if cell.parent is not None:
-                event["metadata"] = {"parent_operation_id": cell.parent}
-            self._wait_until_said()
-            emit(_context.without_none(event))
-            cell.start_clocks()
-        except Exception:
-            pass
+        if os.getpid() != self._pid:
+            return
+        self._announce()
+        cell = _Cell(self._operation_id(), getattr(info, "raw_cell", None))
+        if getattr(info, "store_history", False):
+            cell.number = self._number()
+        if len(self._open) < MAX_OPEN_CELLS:
+            self._open[cell.operation_id] = cell
+        info._weir_cell = cell
+        event = {
+            "event_type": "cell.start",
+            "operation_id": cell.operation_id,
+            "status": "in_progress",
+            "code": cell.code,
+            "cell_number": cell.number,
+            **self._always,
+        }
+        if cell.parent is not None:
+            event["metadata"] = {"parent_operation_id": cell.parent}
+        self._wait_until_said()
+        emit(_context.without_none(event))
+        cell.start_clocks()
 
     def _wait_until_said(self):
         """The kernel says by another thread that the cell begins. A cell that ends the process could be faster, and then
@@ -162,37 +159,34 @@ class Recorder:
             pass
 
     def _after(self, result):
-        try:
-            if os.getpid() != self._pid:
-                # A child that the cell forked came to the cell's end too.
-                return
-            ended, cpu = time.perf_counter(), time.process_time()
-            cell = self._cell_of(result)
-            if cell is None:
-                return
-            self._open.pop(cell.operation_id, None)
-            event = {
-                "event_type": "cell.finish",
-                "operation_id": cell.operation_id,
-                "status": "success",
-                "code": cell.code,
-                "cell_number": cell.number,
-                "duration_ms": round((ended - cell.started) * 1000, 3),
-                "cpu_ms": round((cpu - cell.cpu_started) * 1000, 3),
-                "max_rss_bytes": _max_rss_bytes(),
-                **self._always,
-            }
-            error = _error_of(result)
-            if error is not None:
-                event["status"] = "aborted" if type(error).__name__ in _ABORTED else "error"
-                event.update(failure(error))
-            if cell.parent is not None:
-                event["metadata"] = {"parent_operation_id": cell.parent}
-            emit(_context.without_none(event))
-            if self._is_stopping and not self._open:
-                self._unregister("post_run_cell", self.after)
-        except Exception:
-            pass
+        if os.getpid() != self._pid:
+            # A child that the cell forked came to the cell's end too.
+            return
+        ended, cpu = time.perf_counter(), time.process_time()
+        cell = self._cell_of(result)
+        if cell is None:
+            return
+        self._open.pop(cell.operation_id, None)
+        event = {
+            "event_type": "cell.finish",
+            "operation_id": cell.operation_id,
+            "status": "success",
+            "code": cell.code,
+            "cell_number": cell.number,
+            "duration_ms": round((ended - cell.started) * 1000, 3),
+            "cpu_ms": round((cpu - cell.cpu_started) * 1000, 3),
+            "max_rss_bytes": _max_rss_bytes(),
+            **self._always,
+        }
+        error = _error_of(result)
+        if error is not None:
+            event["status"] = "aborted" if type(error).__name__ in _ABORTED else "error"
+            event.update(failure(error))
+        if cell.parent is not None:
+            event["metadata"] = {"parent_operation_id": cell.parent}
+        emit(_context.without_none(event))
+        if self._is_stopping and not self._open:
+            self._unregister("post_run_cell", self.after)
 
     def _cell_of(self, result):
         """The open cell that a result belongs to. IPython makes another result, or none, for a cell that it gave up."""
@@ -267,21 +261,21 @@ class _Cell:
 
 def _undisturbed(record):
     """Calls `record`, once, and to its end. An interrupt would end it in the middle, and what runs next were recorded by
-    half or not at all. Returns whether one came."""
+    half or not at all. Returns whether one came. What `record` raises is nobody's: IPython would print it into the cell."""
     interrupts, is_done = [], False
     # In other threads nothing is raised, and a handler that Python did not set cannot be put back.
     is_raised_here = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not None
-    if not is_raised_here:
-        record()
-        return False
     while not is_done:
         try:
-            former = signal.signal(signal.SIGINT, lambda *_: interrupts.append(None))
+            former = signal.signal(signal.SIGINT, lambda *_: interrupts.append(None)) if is_raised_here else None
             try:
                 record()
+            except Exception:
+                pass
             finally:
                 is_done = True
-                signal.signal(signal.SIGINT, former)
+                if is_raised_here:
+                    signal.signal(signal.SIGINT, former)
         except KeyboardInterrupt:
             # It came before the handler was exchanged or after it was put back.
             interrupts.append(None)
