@@ -57,9 +57,9 @@ fn describe(health: &Value) -> String {
         let reason = journal["reason"].as_str().map(|_| format!(": {}", word("reason"))).unwrap_or_default();
         out.push_str(&format!("the journal is {} since {}{reason}\n", word("state"), word("since")));
     }
+    let word = |value: &Value| value.as_str().unwrap_or("?").replace(char::is_control, " ");
     let full_buffers = health["full_buffers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for name in full_buffers.iter().filter_map(Value::as_str) {
-        let name = name.replace(char::is_control, " ");
+    for name in full_buffers.iter().map(word) {
         out.push_str(&format!("the `buffer` of sinks.{name} is full: the sources that feed it wait\n"));
     }
     if let Some(dead_letters) = health["dead_letters"].as_u64().filter(|dead_letters| *dead_letters > 0) {
@@ -68,7 +68,6 @@ fn describe(health: &Value) -> String {
     }
     let components = health["components"].as_array().map(Vec::as_slice).unwrap_or_default();
     for sink in components {
-        let word = |value: &Value| value.as_str().unwrap_or("?").replace(char::is_control, " ");
         let kind = word(&sink["kind"]);
         let (name, state, since) = (word(&sink["name"]), word(&sink["state"]), word(&sink["since"]));
         if matches!(&*state, "held" | "retrying" | "degraded") {

@@ -6,7 +6,7 @@ use super::access::{Items, Keys, Place, Variant};
 use super::core_schema::{self, Plain};
 use super::fault::{Culprit, Fault, address, unknown};
 use super::node::{Entry, Kind, Node};
-use super::private::is_private_name;
+use super::private::{is_private_name, is_reference};
 use super::problem::Problems;
 use super::read::{Recovery, join};
 use super::{SECRET, known, nearest, spanned};
@@ -66,8 +66,7 @@ impl<'a> NodeReader<'a> {
     /// Keeps the text out of every report, unless it only names where the secret comes from.
     pub fn hide(&self) {
         let written = self.node.scalar().map(|scalar| scalar.written.as_deref().unwrap_or(&scalar.text));
-        let is_reference = written.is_some_and(|text| text.starts_with("${") && text.find('}') == Some(text.len() - 1));
-        if !is_reference {
+        if !written.is_some_and(is_reference) {
             self.recovery.private.borrow_mut().push(self.node.span);
         }
     }

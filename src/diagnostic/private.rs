@@ -34,7 +34,7 @@ pub(super) fn in_line(line: &str) -> Vec<Range<usize>> {
         let value = line[colon + 1..].trim_start();
         let start = line.len() - value.len();
         let length = value_length(value, line[..colon].contains(['{', '[']));
-        if length > 0 && !is_reference(&value[..length]) {
+        if length > 0 && !reveals_nothing(&value[..length]) {
             found.push(start..start + length);
         }
     }
@@ -64,7 +64,7 @@ fn users(text: &str) -> Vec<Range<usize>> {
         }
         let rest = &text[start..];
         let address = &rest[..rest.find(|c: char| c.is_whitespace() || "\"'`,}]".contains(c)).unwrap_or(rest.len())];
-        if let Some(end) = address.rfind('@').filter(|end| *end > 0 && !is_reference(&address[..*end])) {
+        if let Some(end) = address.rfind('@').filter(|end| *end > 0 && !reveals_nothing(&address[..*end])) {
             found.push(start..start + end);
         }
     }
@@ -83,10 +83,15 @@ fn value_length(value: &str, is_inside: bool) -> usize {
     }
 }
 
-/// A name of a variable or a file reveals nothing.
-fn is_reference(value: &str) -> bool {
+/// Whether a text only names where its value comes from.
+pub(super) fn is_reference(text: &str) -> bool {
+    text.starts_with("${") && text.find('}') == Some(text.len() - 1)
+}
+
+/// A name of a variable or a file reveals nothing; a default beside it does.
+fn reveals_nothing(value: &str) -> bool {
     let value = value.trim().trim_matches(['"', '\'']);
-    value.starts_with("${") && value.find('}') == Some(value.len() - 1) && !value.contains(":-")
+    is_reference(value) && !value.contains(":-")
 }
 
 #[cfg(test)]
