@@ -255,7 +255,8 @@ fn build<T>(
         return unbuilt(knot);
     };
     let mut canonical = format!("{} {} ", section.name, entry.name());
-    entry.value.canonical(&mut canonical);
+    // The outputs of a route are numbered in the order in which they are written, and so are rules that come one by one.
+    entry.value.canonical(section.kind == Kind::Transform, &mut canonical);
     let own = own_keys(&entry.value, if catalogued.remembers { STAGE_KEYS } else { section.keys });
     let mut check = Check::new(entry.name(), context.data_dir, context.durable);
     let component = (catalogued.build)(&own, &mut check);

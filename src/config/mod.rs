@@ -346,7 +346,7 @@ fn without_auth(root: &Node) -> (Node, Option<Entry>) {
 fn fingerprint(section: Option<&Entry>) -> Fingerprint {
     let mut canonical = String::new();
     if let Some(entry) = section {
-        entry.value.canonical(&mut canonical);
+        entry.value.canonical(false, &mut canonical);
     }
     *blake3::hash(canonical.as_bytes()).as_bytes()
 }

@@ -177,8 +177,9 @@ impl Node {
         }
     }
 
-    /// The same content, wherever it stands and however it was written. This is what a reload compares.
-    pub fn canonical(&self, out: &mut String) {
+    /// The same content, wherever it stands and however it was written. This is what a reload compares. Where `is_ordered`,
+    /// mappings whose keys stand in another order differ.
+    pub fn canonical(&self, is_ordered: bool, out: &mut String) {
         match &self.kind {
             Kind::Scalar(scalar) if scalar.quoted => out.push_str(&format!("{:?}", scalar.text)),
             Kind::Scalar(scalar) => match core_schema::plain(&scalar.text) {
@@ -189,18 +190,20 @@ impl Node {
             Kind::Sequence(items) => {
                 out.push('[');
                 for item in items {
-                    item.canonical(out);
+                    item.canonical(is_ordered, out);
                     out.push(',');
                 }
                 out.push(']');
             }
             Kind::Mapping(entries) => {
-                let mut sorted: Vec<&Entry> = entries.iter().collect();
-                sorted.sort_by_key(|entry| entry.name());
+                let mut entries: Vec<&Entry> = entries.iter().collect();
+                if !is_ordered {
+                    entries.sort_by_key(|entry| entry.name());
+                }
                 out.push('{');
-                for entry in sorted {
+                for entry in entries {
                     out.push_str(&format!("{:?}:", entry.name()));
-                    entry.value.canonical(out);
+                    entry.value.canonical(is_ordered, out);
                     out.push(',');
                 }
                 out.push('}');

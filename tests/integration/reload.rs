@@ -88,6 +88,33 @@ fn sighup_adds_a_sink_and_a_transform_and_loses_nothing_posted_meanwhile() {
 }
 
 #[test]
+fn outputs_that_are_written_in_another_order_keep_their_events() {
+    let folder = Folder::new();
+    let port = free_port();
+    let (small, large) = ("small: 'n:<30'", "large: 'n:>=30'");
+    let yaml = |outputs: [&str; 2]| {
+        format!(
+            "{}transforms:\n  parted: {{ type: route, inputs: [web], {} }}\nsinks:\n{}{}",
+            web(port),
+            outputs.join(", "),
+            file_sink(&folder, "little", "parted.small"),
+            file_sink(&folder, "much", "parted.large")
+        )
+    };
+    let agent = Agent::start(&folder, &yaml([small, large]));
+    let send = |numbers: [u64; 3]| numbers.map(|n| post(port, &format!("{{\"n\":{n}}}")));
+    send([1, 31, 32]);
+    agent.configure(&folder, &yaml([large, small]));
+    let answer = reload(&agent);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    send([2, 33, 34]);
+    eventually("all arrive where they belong", || {
+        numbers(&folder, "little") == [1, 2] && numbers(&folder, "much") == [31, 32, 33, 34]
+    });
+    agent.assert_books();
+}
+
+#[test]
 fn a_broken_configuration_changes_nothing_and_says_so() {
     let folder = Folder::new();
     let port = free_port();
