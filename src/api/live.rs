@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt, stream};
+use futures_util::{SinkExt, Stream, StreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{
@@ -17,9 +17,11 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Message, Role as Side, WebSocketConfig};
-use tokio_util::sync::DropGuard;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role as Side, WebSocketConfig};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Api;
 use super::admin::stream_row;
@@ -32,9 +34,11 @@ use crate::delivery::fanout::{Client, Fanout, Live};
 use crate::delivery::view::{Format, LiveEvent, View};
 use crate::event::Raw;
 use crate::event::time::Moment;
+use crate::journal::StreamId;
 use crate::net::http::{Body, Busy, Problem};
 use crate::query::Query;
 use crate::query::request::{Keyset, Row, SortKey};
+use crate::topology::{Watch, Watched};
 use crate::units::Timestamp;
 
 /// How often a silent stream shows that it lives.
@@ -51,6 +55,11 @@ pub const MAX_TAPS: usize = 4;
 /// Rendered frames of one of them.
 const TAP_BYTES: usize = 512 * 1024;
 
+/// What is sent where there are no events for so long.
+const PAUSE: &[u8] = b": heartbeat\n\n";
+
+/// `/api/stream` of one component: the event as it passes by.
+const PASSING: Format = Format { name: "passing", push: push_passing };
 /// `/api/stream`: the event as it is seen, with its `seq` at the end.
 const LOG: Format = Format { name: "log", push: push_log };
 /// `/api/admin/activity/stream`
@@ -60,7 +69,10 @@ const ROWS: Format = Format { name: "rows", push: push_row };
 
 pub async fn stream(api: &Api, call: Call) -> Result<Answer, Problem> {
     let (client, tap) = match call.params.text("component") {
-        Some(component) => tap(api, &call, component).await?,
+        Some(component) => match tap(api, &call, component).await? {
+            (Watched::Streams(streams), permit) => tap_streams(api, &call, &streams, permit)?,
+            (Watched::Outputs(watch), permit) => return tap_outputs(api, &call, watch, permit),
+        },
         None => (subscribe(api, &call, LOG)?, None),
     };
     Ok(events(client, tap, Bytes::from_static(RETRY), &call, |events, from, last| {
@@ -83,23 +95,88 @@ pub async fn admin_stream(api: &Api, call: Call) -> Result<Answer, Problem> {
 /// A reader of one component's streams, for one client.
 type Tap = (DropGuard, OwnedSemaphorePermit);
 
-/// Watches one component: a reader of its own, for administrators, and only few at a time.
-async fn tap(api: &Api, call: &Call, component: &str) -> Result<(Client, Option<Tap>), Problem> {
+/// Where one component can be watched: by administrators, and only few at a time.
+async fn tap(api: &Api, call: &Call, component: &str) -> Result<(Watched, OwnedSemaphorePermit), Problem> {
     api.access().check(call.reader(), Who::Admin)?;
-    let streams = api.agent.streams_at(component).await.map_err(|known| {
-        let detail = format!(
-            "no sink reads from `{component}` directly, and only what sinks read can be watched: {}",
-            known.join(", ")
-        );
+    let watched = api.agent.watch(component).await.map_err(|known| {
+        let detail = format!("no component is called `{component}`: there are {}", known.join(", "));
         Problem::new(StatusCode::NOT_FOUND, detail)
     })?;
     let permit = api.taps.clone().try_acquire_owned().map_err(|_| {
         let detail = format!("at most {MAX_TAPS} components are watched at a time");
         Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(5))
     })?;
+    Ok((watched, permit))
+}
+
+/// Watches streams by a reader of its own.
+fn tap_streams(
+    api: &Api,
+    call: &Call,
+    streams: &[StreamId],
+    permit: OwnedSemaphorePermit,
+) -> Result<(Client, Option<Tap>), Problem> {
     let end = api.shutdown.child_token();
-    let fanout = Fanout::start(&api.agent.context.journal, &streams, TAP_BYTES, end.clone());
+    let fanout = Fanout::start(&api.agent.context.journal, streams, TAP_BYTES, end.clone());
     Ok((subscribe_to(&fanout, api, call, LOG)?, Some((end.drop_guard(), permit))))
+}
+
+/// Watches what is on its way to transforms: it has no `seq` yet, and cannot be resumed.
+fn tap_outputs(api: &Api, call: &Call, watch: Watch, permit: OwnedSemaphorePermit) -> Result<Answer, Problem> {
+    let view = View { query: query(call)?, visibility: visibility(api, call.reader()), format: PASSING };
+    let tapped = Tapped {
+        first: Some(Bytes::from_static(RETRY)),
+        watch,
+        view,
+        ends: ends_at(call),
+        shutdown: api.shutdown.clone(),
+        _permit: permit,
+    };
+    Ok(event_stream(stream::unfold(tapped, next_tapped)))
+}
+
+/// One who watches outputs.
+struct Tapped {
+    first: Option<Bytes>,
+    watch: Watch,
+    view: View,
+    ends: Option<Instant>,
+    shutdown: CancellationToken,
+    _permit: OwnedSemaphorePermit,
+}
+
+async fn next_tapped(mut tapped: Tapped) -> Option<(Result<Frame<Bytes>, Infallible>, Tapped)> {
+    if let Some(first) = tapped.first.take() {
+        return Some((Ok(Frame::data(first)), tapped));
+    }
+    loop {
+        let (until, is_end) = wait_until(tapped.ends);
+        let (record, missed) = tokio::select! {
+            next = tapped.watch.next() => next?,
+            () = tapped.shutdown.cancelled() => return None,
+            () = sleep_until(until) => match is_end {
+                true => return None,
+                false => return Some((Ok(Frame::data(Bytes::from_static(PAUSE))), tapped)),
+            },
+        };
+        let mut frames = Vec::new();
+        if missed > 0 {
+            frames.extend_from_slice(format!("event: gap\ndata: {{\"missed\":{missed}}}\n\n").as_bytes());
+        }
+        frames.extend_from_slice(&tapped.view.render(&[record], 0).0);
+        if !frames.is_empty() {
+            return Some((Ok(Frame::data(Bytes::from(frames))), tapped));
+        }
+    }
+}
+
+/// Until when a stream waits for events, and whether it ends then.
+fn wait_until(ends: Option<Instant>) -> (Instant, bool) {
+    let heartbeat = Instant::now() + HEARTBEAT;
+    match ends {
+        Some(ends) if ends <= heartbeat => (ends, true),
+        _ => (heartbeat, false),
+    }
 }
 
 fn subscribe(api: &Api, call: &Call, frame: Format) -> Result<Client, Problem> {
@@ -111,12 +188,8 @@ fn subscribe(api: &Api, call: &Call, frame: Format) -> Result<Client, Problem> {
 }
 
 fn subscribe_to(fanout: &Arc<Fanout>, api: &Api, call: &Call, frame: Format) -> Result<Client, Problem> {
-    let filter = match call.params.text("q").filter(|text| !text.trim().is_empty()) {
-        None => None,
-        Some(text) => Some(Arc::new(Query::parse(text).map_err(|error| bad("q", &error.render()))?)),
-    };
     let from = last_event_id(call)?.map(|seq| seq.saturating_add(1));
-    let view = View { query: filter, visibility: visibility(api, call.reader()), format: frame };
+    let view = View { query: query(call)?, visibility: visibility(api, call.reader()), format: frame };
     let client = fanout.subscribe(view, from, &call.reader().name).ok_or_else(|| {
         let detail = "too many live clients";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(5))
@@ -126,6 +199,11 @@ fn subscribe_to(fanout: &Arc<Fanout>, api: &Api, call: &Call, frame: Format) -> 
         record_read(api, call, "activity_read", 0);
     }
     Ok(client)
+}
+
+fn query(call: &Call) -> Result<Option<Arc<Query>>, Problem> {
+    let text = call.params.text("q").filter(|text| !text.trim().is_empty());
+    text.map(|text| Query::parse(text).map(Arc::new).map_err(|error| bad("q", &error.render()))).transpose()
 }
 
 /// From the header that a browser sends when it comes back, or the parameter of the same meaning.
@@ -159,7 +237,10 @@ fn events(
     gap: impl Fn(u64, u64, u64) -> String + Send + 'static,
 ) -> Answer {
     let state = Events { first: Some(first), client, gap, _tap: tap, ends: ends_at(call) };
-    let frames = stream::unfold(state, next);
+    event_stream(stream::unfold(state, next))
+}
+
+fn event_stream(frames: impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + 'static) -> Answer {
     let body = StreamBody::new(frames).map_err(|never: Infallible| match never {}).boxed_unsync();
     let mut response = Response::new(Body::stream(body));
     let headers = response.headers_mut();
@@ -175,11 +256,10 @@ async fn next<G: Fn(u64, u64, u64) -> String>(
     if let Some(first) = events.first.take() {
         return Some((Ok(Frame::data(first)), events));
     }
-    let heartbeat = Instant::now() + HEARTBEAT;
-    let until = events.ends.map_or(heartbeat, |ends| ends.min(heartbeat));
+    let (until, is_end) = wait_until(events.ends);
     let bytes = match timeout_at(until, events.client.next()).await {
-        Err(_) if events.ends.is_some_and(|ends| Instant::now() >= ends) => return None,
-        Err(_) => Bytes::from_static(b": heartbeat\n\n"),
+        Err(_) if is_end => return None,
+        Err(_) => Bytes::from_static(PAUSE),
         Ok(None) => return None,
         Ok(Some(Live::Frames(frames))) => frames,
         Ok(Some(Live::Gap { events: missed, from_seq, to_seq })) => {
@@ -195,6 +275,12 @@ fn push_log(out: &mut Vec<u8>, event: &LiveEvent<'_>) {
     out.extend_from_slice(format!("id: {}\nevent: log\ndata: ", event.seq).as_bytes());
     out.extend_from_slice(body);
     out.extend_from_slice(format!("{comma}\"seq\":{}}}\n\n", event.seq).as_bytes());
+}
+
+fn push_passing(out: &mut Vec<u8>, event: &LiveEvent<'_>) {
+    out.extend_from_slice(b"event: log\ndata: ");
+    out.extend_from_slice(event.line);
+    out.extend_from_slice(b"\n\n");
 }
 
 fn push_admin(out: &mut Vec<u8>, event: &LiveEvent<'_>) {
@@ -276,6 +362,10 @@ async fn serve(request: Request<hyper::body::Incoming>, mut client: Client, ends
             },
             // Pings are answered by the library; whatever else a client says is passed over.
             heard = receiver.next() => match heard {
+                Some(Err(Error::Capacity(_))) => Message::Close(Some(CloseFrame {
+                    code: CloseCode::Size,
+                    reason: "the message is too large".into(),
+                })),
                 None | Some(Err(_)) | Some(Ok(Message::Close(_))) => break,
                 Some(Ok(_)) => continue,
             },
@@ -283,7 +373,8 @@ async fn serve(request: Request<hyper::body::Incoming>, mut client: Client, ends
             () = sleep_until(ends.unwrap_or(heartbeat)), if ends.is_some() => break,
         };
         heartbeat = Instant::now() + HEARTBEAT;
-        if !matches!(timeout(WRITE_TIMEOUT, sender.send(message)).await, Ok(Ok(()))) {
+        let is_last = message.is_close();
+        if !matches!(timeout(WRITE_TIMEOUT, sender.send(message)).await, Ok(Ok(()))) || is_last {
             return;
         }
     }

@@ -19,6 +19,7 @@ use super::retired::Retired;
 use super::sinks::RunningSink;
 use super::sources::{RunningSource, SourceResources};
 use super::stages::{self, RunningStage};
+use super::taps::{Redactor, Taps, Watch, is_output_of};
 use super::wiring::{Step, Streams};
 use crate::codec::Limits;
 use crate::codec::redaction::Engine;
@@ -68,6 +69,13 @@ pub struct Reloaded {
     pub applied: bool,
     pub changed: Changes,
     pub errors: Vec<String>,
+}
+
+/// Where what leaves a component can be watched.
+pub enum Watched {
+    Streams(Vec<StreamId>),
+    /// On its way to transforms.
+    Outputs(Watch),
 }
 
 /// A running pipeline.
@@ -142,12 +150,14 @@ impl Agent {
         let shares = MemoryShares::share(settings.limits.memory.bytes(), Process::look().resident_bytes, stores > 0);
         let delivery_memory = DeliveryMemory::new(shares.delivery);
         let (journal, report) = open_journal(&data_dir, &settings, shares)?;
+        let redactor: Redactor = Arc::new(LazyLock::new(Engine::builtin));
         let context = Arc::new(IntakeContext {
             journal,
             pool: Pool::start(settings.limits.threads())
                 .map_err(|e| StartError::new(format!("cannot start threads: {e}")))?,
             dead_letters: open_dead_letters(&data_dir, durable)?,
-            redactor: LazyLock::new(Engine::builtin),
+            taps: Taps::new(redactor.clone()),
+            redactor,
             limits: Limits { event_bytes: settings.limits.event.bytes() as usize, values: MAX_VALUES },
             runtime: tokio::runtime::Handle::current(),
         });
@@ -276,22 +286,36 @@ impl Agent {
         streams
     }
 
-    /// The streams that a component fills, one of its outputs, or that a sink reads. Only what some sink reads is in the
-    /// journal: the error has the names that can be asked for.
-    pub async fn streams_at(&self, component: &str) -> Result<Vec<StreamId>, Vec<String>> {
+    /// Where the events can be watched that a sink reads, or that leave a source, a transform or one of its outputs. The
+    /// error has the names that can be asked for.
+    pub async fn watch(&self, component: &str) -> Result<Watched, Vec<String>> {
         let running = self.running.lock().await;
-        let read: BTreeSet<&String> = running.sinks.values().flat_map(|sink| &sink.streams).collect();
-        let is_output =
-            |name: &str| name == component || name.split_once('.').is_some_and(|(head, _)| head == component);
-        let names: Vec<&String> = match running.sinks.get(component) {
-            Some(sink) => sink.streams.iter().collect(),
-            None => read.iter().copied().filter(|name| is_output(name)).collect(),
+        let streams = |names: &mut dyn Iterator<Item = &String>| {
+            Watched::Streams(names.flat_map(|name| self.context.journal.streams_named(name)).collect())
         };
-        if names.is_empty() {
-            let sinks = running.sinks.keys().map(|name| name.to_string());
-            return Err(read.into_iter().cloned().chain(sinks).collect());
+        if let Some(sink) = running.sinks.get(component) {
+            return Ok(streams(&mut sink.streams.iter()));
         }
-        Ok(names.into_iter().flat_map(|name| self.context.journal.streams_named(name)).collect())
+        let of_steps = running.steps.iter().flat_map(|step| {
+            let outputs = step.transform.outputs();
+            let named = outputs.into_iter().map(|output| format!("{}.{output}", step.name));
+            std::iter::once(step.name.to_string()).chain(named)
+        });
+        let sources = running.sources.keys().map(|name| name.to_string());
+        let mut known: Vec<String> = sources.chain([API_SOURCE.to_owned()]).chain(of_steps).collect();
+        if !known.iter().any(|name| name == component) {
+            known.extend(running.sinks.keys().map(|name| name.to_string()));
+            return Err(known);
+        }
+        let by_sinks: BTreeSet<&String> = running.sinks.values().flat_map(|sink| &sink.streams).collect();
+        let by_steps = running.steps.iter().flat_map(|step| super::wiring::stream_names(&running.steps, &step.inputs));
+        // What nothing but transforms reads is in no stream.
+        let is_in_streams = by_steps.filter(|name| is_output_of(name, component)).all(|name| by_sinks.contains(&name));
+        let mut read = by_sinks.into_iter().filter(|name| is_output_of(name, component)).peekable();
+        Ok(match is_in_streams && read.peek().is_some() {
+            true => streams(&mut read),
+            false => Watched::Outputs(self.context.taps.watch(component)),
+        })
     }
 
     /// Where each source listens that does, by its name.

@@ -326,7 +326,8 @@ impl Agent {
 
     /// What follows a source by the plan that runs.
     fn flow(&self, running: &mut Running, source: &Arc<str>) -> Arc<Flow> {
-        let flow = Arc::new(wiring::flow(source, &running.steps, &running.streams, &self.accounting));
+        let flow = wiring::flow(source, &running.steps, &running.streams, &self.accounting);
+        let flow = Arc::new(flow.with_taps(&self.context.taps));
         running.flows.push(Arc::downgrade(&flow));
         flow
     }

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::taps::{Tapped, Taps};
 use crate::component::{AnyTransform, DeadEvent, Outputs};
 use crate::event::{Batch, Lines};
 use crate::journal::StreamId;
@@ -19,6 +20,8 @@ pub struct Flow {
     pub roots: Vec<Port>,
     /// What lies behind the stages that it leads to.
     pub beyond: Beyond,
+    /// Who may watch on the way.
+    taps: Option<Taps>,
     /// Found once: every request asks for room in them.
     streams: OnceLock<Vec<StreamId>>,
     reserved: OnceLock<Vec<StreamId>>,
@@ -49,6 +52,8 @@ pub struct Node {
 /// Who reads an output.
 #[derive(Clone, Debug, Default)]
 pub struct Port {
+    /// The name of the output.
+    pub name: Arc<str>,
     /// The stream it is journalled in, if a cursor reads it.
     pub stream: Option<StreamId>,
     /// Transforms that read it, by their place in `nodes`.
@@ -62,10 +67,13 @@ pub struct Yield {
     pub dead: Vec<(usize, DeadEvent)>,
     /// What each node adds to its accounting once the job is committed.
     pub deltas: Vec<Counts>,
+    /// What somebody watches, to be shown once the job is committed.
+    pub tapped: Vec<Tapped>,
 }
 
 impl Yield {
     pub fn add(&mut self, other: Yield) {
+        self.tapped.extend(other.tapped);
         self.entries.extend(other.entries);
         self.dead.extend(other.dead);
         self.deltas.iter_mut().zip(&other.deltas).for_each(|(delta, other)| delta.add(other));
@@ -78,7 +86,12 @@ pub struct Broken;
 
 impl Flow {
     pub fn new(nodes: Vec<Node>, roots: Vec<Port>, beyond: Beyond) -> Flow {
-        Flow { nodes, roots, beyond, streams: OnceLock::new(), reserved: OnceLock::new() }
+        Flow { nodes, roots, beyond, taps: None, streams: OnceLock::new(), reserved: OnceLock::new() }
+    }
+
+    /// The same flow, in which what leaves a component can be watched.
+    pub fn with_taps(self, taps: &Taps) -> Flow {
+        Flow { taps: Some(taps.clone()), ..self }
     }
 
     /// Whether anything looks into events, so that they had better come split.
@@ -117,7 +130,11 @@ impl Flow {
             ports: node.ports.clone(),
             input: node.input,
         });
-        Flow::new(nodes.collect(), vec![Port { stream: None, next: at.into_iter().collect() }], self.beyond.clone())
+        Flow::new(
+            nodes.collect(),
+            vec![Port { next: at.into_iter().collect(), ..Port::default() }],
+            self.beyond.clone(),
+        )
     }
 
     /// Applies the text form of every redaction in this flow.
@@ -132,7 +149,17 @@ impl Flow {
 
     pub fn new_yield(&self) -> Yield {
         let deltas = self.nodes.iter().map(|_| Counts::default()).collect();
-        Yield { entries: Vec::new(), dead: Vec::new(), deltas }
+        Yield { entries: Vec::new(), dead: Vec::new(), deltas, tapped: Vec::new() }
+    }
+
+    /// Enters what a job came to into the accounting of the transforms, and shows it to those who watch: it is committed.
+    pub fn settle(&self, deltas: &[Counts], tapped: Vec<Tapped>) {
+        for (node, delta) in self.nodes.iter().zip(deltas) {
+            node.metrics.update(|counts| counts.add(delta));
+        }
+        if let Some(taps) = &self.taps {
+            taps.show(tapped);
+        }
     }
 
     /// Runs a batch through all transforms.
@@ -165,6 +192,9 @@ impl Flow {
     }
 
     fn deliver(&self, port: &Port, batch: Batch, to: &mut Yield, careful: bool) -> Result<(), Broken> {
+        if let Some(taps) = &self.taps {
+            to.tapped.extend(taps.take(&port.name, &batch, |text| self.redact_text(text)));
+        }
         if let Some(stream) = port.stream {
             to.entries.push((stream, batch.render()));
         }
@@ -276,10 +306,14 @@ mod tests {
             name: "m".into(),
             transform: Arc::new(Moody),
             metrics: Arc::new(ComponentMetrics::new("m".into(), ComponentKind::Transform, "moody")),
-            ports: vec![Port { stream: Some(StreamId(2)), next: vec![] }],
+            ports: vec![Port { stream: Some(StreamId(2)), ..Port::default() }],
             input: None,
         };
-        Flow::new(vec![node], vec![Port { stream: Some(StreamId(1)), next: vec![0] }], Beyond::default())
+        Flow::new(
+            vec![node],
+            vec![Port { stream: Some(StreamId(1)), next: vec![0], ..Port::default() }],
+            Beyond::default(),
+        )
     }
 
     fn batch(codes: &[&str]) -> Batch {

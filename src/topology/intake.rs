@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::flow::{Beyond, Flow};
 use super::pool::Pool;
 use super::process::{Work, process, refusals};
-use crate::codec::redaction::Engine;
+use super::taps::{Redactor, Tapped, Taps};
 use crate::codec::{Codec, Frames, Limits, Ordinals, Refusal};
 use crate::component::{Chunk, Intake, Job, JobStatus, OnBad, Outcome, Receipt, Wait};
 use crate::event::Provenance;
@@ -32,7 +32,9 @@ pub struct IntakeContext {
     pub pool: Pool,
     pub dead_letters: DeadLetters,
     /// Built-in rules, for raw text that goes to the dead-letter queue. Made when first needed.
-    pub redactor: LazyLock<Engine>,
+    pub redactor: Redactor,
+    /// Those who watch what leaves a component.
+    pub taps: Taps,
     pub limits: Limits,
     pub runtime: Handle,
 }
@@ -341,7 +343,7 @@ fn commit(inner: &Arc<Inner>, submitted: Submitted, work: Work) {
     let Work { result, refused, counts, accepted } = work;
     // A key belongs to what was taken: a body of which nothing was usable may be corrected and sent again.
     let key = job.key.filter(|_| accepted + counts.dead_lettered > 0);
-    let deltas = Deltas { flow, of_source: counts, of_nodes: result.deltas };
+    let mut deltas = Deltas { flow, of_source: counts, of_nodes: result.deltas, tapped: result.tapped };
     let done = outcome(JobStatus::Done, accepted, refused);
     if result.entries.is_empty() && job.marks.is_empty() && key.is_none() {
         deltas.enter(inner);
@@ -366,13 +368,13 @@ fn commit(inner: &Arc<Inner>, submitted: Submitted, work: Work) {
     match job.wait {
         // A task for each of many small jobs would cost as much as the job.
         Wait::Journal | Wait::None => ticket.commit_then(commit, move |appended| {
-            let settled = entered(&inner, appended, &deltas).map_or_else(|failed| failed, |_| (JobStatus::Done, 0));
+            let settled = entered(&inner, appended, &mut deltas).map_or_else(|failed| failed, |_| (JobStatus::Done, 0));
             conclude(settled, running, reply);
         }),
         Wait::Delivered(patience) => {
             let receipt = ticket.commit(commit);
             inner.context.runtime.clone().spawn(async move {
-                let settled = match entered(&inner, receipt.await, &deltas) {
+                let settled = match entered(&inner, receipt.await, &mut deltas) {
                     Ok(seqs) => (delivered(&inner, seqs.end, &streams, &deltas.flow.beyond, patience).await, 0),
                     Err(failed) => failed,
                 };
@@ -496,14 +498,13 @@ struct Deltas {
     flow: Arc<Flow>,
     of_source: Counts,
     of_nodes: Vec<Counts>,
+    tapped: Vec<Tapped>,
 }
 
 impl Deltas {
-    fn enter(&self, inner: &Inner) {
+    fn enter(&mut self, inner: &Inner) {
         inner.metrics.update(|counts| counts.add(&self.of_source));
-        for (node, delta) in self.flow.nodes.iter().zip(&self.of_nodes) {
-            node.metrics.update(|counts| counts.add(delta));
-        }
+        self.flow.settle(&self.of_nodes, std::mem::take(&mut self.tapped));
     }
 }
 
@@ -511,7 +512,7 @@ impl Deltas {
 fn entered(
     inner: &Inner,
     appended: Result<Range<u64>, AppendError>,
-    deltas: &Deltas,
+    deltas: &mut Deltas,
 ) -> Result<Range<u64>, (JobStatus, u64)> {
     let seqs = appended.map_err(|error| failed(inner, error))?;
     deltas.enter(inner);

@@ -19,13 +19,15 @@ mod sinks;
 mod snapshots;
 mod sources;
 mod stages;
+mod taps;
 mod trial;
 mod watch;
 mod wiring;
 
-pub use agent::{Agent, Reloaded, StartError, Stopped, make_private_folder};
+pub use agent::{Agent, Reloaded, StartError, Stopped, Watched, make_private_folder};
 pub use dead_letters::Dropped;
 pub use intake::SourceIntake;
 pub use snapshots::snapshots_file;
+pub use taps::Watch;
 pub use trial::{Outcome, RECEIVED_AT, Trial};
 pub use watch::Standstill;

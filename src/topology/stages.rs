@@ -236,12 +236,8 @@ impl Downstream for Behind {
             }
             total.add(result);
         }
-        let (flow, deltas) = (self.flow.clone(), total.deltas);
-        let count = Box::new(move || {
-            for (node, delta) in flow.nodes.iter().zip(&deltas) {
-                node.metrics.update(|counts| counts.add(delta));
-            }
-        });
+        let (flow, deltas, tapped) = (self.flow.clone(), total.deltas, total.tapped);
+        let count = Box::new(move || flow.settle(&deltas, tapped));
         Followed { entries: total.entries, dead, count }
     }
 
@@ -325,7 +321,8 @@ impl Agent {
     ) {
         let steps: Vec<Step> = running.steps.iter().filter(|step| step.transform.stage().is_some()).cloned().collect();
         for step in &steps {
-            let flow = Arc::new(super::wiring::flow_behind(step, &running.steps, &running.streams, &self.accounting));
+            let flow = super::wiring::flow_behind(step, &running.steps, &running.streams, &self.accounting);
+            let flow = Arc::new(flow.with_taps(&self.context.taps));
             running.flows.push(Arc::downgrade(&flow));
             match running.stages.get_mut(&step.name) {
                 Some(same) if !touches(&step.name) => same.exchange(flow, &self.context),

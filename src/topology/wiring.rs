@@ -105,7 +105,7 @@ fn behind(origin: &Arc<str>, outputs: usize, steps: &[Step], streams: &Streams, 
     let port = |component: &Arc<str>, port: usize| {
         let output = Input { component: component.clone(), port };
         let next = (0..reached.len()).filter(|at| reached[*at].inputs.contains(&output)).collect();
-        Port { stream: streams.0.get(&output).copied(), next }
+        Port { name: stream_name(steps, &output).into(), stream: streams.0.get(&output).copied(), next }
     };
     let metrics = |step: &Step| {
         let metrics = accounting.open(&step.name, ComponentKind::Transform, step.type_name);

@@ -97,14 +97,46 @@ fn tap_shows_what_comes_out_of_a_component_and_goes_into_a_sink() {
         }
         assert_eq!(found, expected);
     }
-    let unknown = run(&agent, &["tap", "tidy"]);
+    let unknown = run(&agent, &["tap", "tidie"]);
     assert_eq!(unknown.status.code(), Some(1));
     let said = text(&unknown.stderr);
-    assert!(said.contains("no sink reads from `tidy` directly") && said.contains("kinds.failed"), "{said}");
+    assert!(said.contains("no component is called `tidie`: there are web, api, tidy, kinds,"), "{said}");
     eventually("both are stored", || {
         let found = run(&agent, &["query", "metadata.n:1 OR metadata.n:2", "--format", "ndjson"]);
         text(&found.stdout).lines().count() == 2
     });
+}
+
+#[test]
+fn what_only_transforms_read_is_watched_too_and_shows_no_secret() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let yaml = format!(
+        "sources: {{ web: {{ type: http, address: '127.0.0.1:{ingest}' }} }}\n\
+         transforms:\n  tidy: {{ type: normalize, inputs: [web] }}\n  \
+         joined: {{ type: dedupe, inputs: [tidy], key: '{{{{ metadata.n }}}}', window: 1h }}\n  \
+         safe: {{ type: redact, inputs: [joined], rules: [builtin, {{ name: project, pattern: 'Falcon-[0-9]+' }}] }}\n\
+         sinks: {{ kept: {{ type: store, inputs: [safe] }} }}\n"
+    );
+    let agent = Agent::start(&folder, &yaml);
+    let event = |n: u64| format!("{{\"n\":{n},\"code\":\"password = 'hunter2'; plan = 'Falcon-7'; x = {n}\"}}");
+    for (component, place) in
+        [("web", "/n"), ("tidy", "/metadata/n"), ("joined", "/metadata/n"), ("safe", "/metadata/n")]
+    {
+        let mut tap = Following::start(&agent, &["tap", component, "--format", "ndjson", "--where", "code:plan"]);
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        let first = agent.metric("weir_events_entered_total", "web");
+        (first..first + 3).for_each(|n| assert_eq!(post(ingest, &event(n)), 1));
+        for n in first..first + 3 {
+            let line = tap.lines.next().expect("the command goes on").expect("a line");
+            let event: Value = serde_json::from_str(&line).expect("an event");
+            assert_eq!(event.pointer(place), Some(&n.into()), "{component}: {line}");
+            assert!(
+                !line.contains("hunter2") && !line.contains("Falcon-7") && line.contains("x = "),
+                "{component}: {line}"
+            );
+        }
+    }
+    agent.assert_books();
 }
 
 #[test]

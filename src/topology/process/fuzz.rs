@@ -176,11 +176,18 @@ impl Subject {
             name: transform.type_name().into(),
             metrics: Arc::new(ComponentMetrics::new("t".into(), ComponentKind::Transform, "t")),
             transform,
-            ports: vec![Port { stream: Some(StreamId(2)), next: (nth + 1..(nth + 2).min(count)).collect() }],
+            ports: vec![Port {
+                stream: Some(StreamId(2)),
+                next: (nth + 1..(nth + 2).min(count)).collect(),
+                ..Port::default()
+            }],
             input: None,
         });
-        let flow =
-            Flow::new(nodes.collect(), vec![Port { stream: Some(StreamId(1)), next: vec![0] }], Beyond::default());
+        let flow = Flow::new(
+            nodes.collect(),
+            vec![Port { stream: Some(StreamId(1)), next: vec![0], ..Port::default() }],
+            Beyond::default(),
+        );
         let columns = csv::Config { columns: vec!["a".into(), "b".into()], ..csv::Config::default() };
         let codecs = [
             Codec::Json,

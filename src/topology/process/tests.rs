@@ -61,10 +61,10 @@ fn flow() -> Flow {
         name: "t".into(),
         transform: Arc::new(Corrupting),
         metrics: Arc::new(ComponentMetrics::new("t".into(), ComponentKind::Transform, "corrupting")),
-        ports: vec![Port { stream: Some(crate::journal::StreamId(1)), next: vec![] }],
+        ports: vec![Port { stream: Some(crate::journal::StreamId(1)), ..Port::default() }],
         input: None,
     };
-    Flow::new(vec![node], vec![Port { stream: None, next: vec![0] }], Beyond::default())
+    Flow::new(vec![node], vec![Port { next: vec![0], ..Port::default() }], Beyond::default())
 }
 
 fn job(text: &str, frames: Frames, ordinals: Ordinals, on_bad: OnBad) -> Job {
