@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
 use serde::Serialize;
 
@@ -270,15 +270,11 @@ fn expiry(token: &str) -> Option<i64> {
     claims.get("exp")?.as_f64().map(|seconds| seconds as i64)
 }
 
-/// Whether a WebSocket may be opened: a browser says which page asks, and programs say nothing.
-pub fn may_upgrade(request: &Request<Incoming>, origins: &[String]) -> bool {
-    let headers = request.headers();
-    match headers.get("origin") {
-        None => true,
-        Some(origin) => {
-            is_same_origin(headers) || origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
-        }
-    }
+/// Whether a WebSocket may be opened. No browser asks another page before it opens one, so that the handshake itself
+/// has to say whose it is, whatever credentials come with it.
+pub fn may_upgrade(headers: &HeaderMap, origins: &[String]) -> bool {
+    let is_allowed = |origin: &HeaderValue| origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes());
+    is_same_origin(headers) || headers.get("origin").is_some_and(is_allowed)
 }
 
 /// The secret in the data folder; made at the first start, readable for this user alone.

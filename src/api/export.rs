@@ -85,6 +85,11 @@ pub async fn export(api: &Api, call: Call) -> Result<Answer, Problem> {
         Some("ndjson") => Format::Ndjson,
         _ => Format::Json,
     };
+    if let Some(name) = ["columns", "guard"].into_iter().find(|name| params.text(name).is_some())
+        && !matches!(format, Format::Csv)
+    {
+        return Err(bad(name, "applies to `format=csv` only"));
+    }
     // Administrators export everything whole.
     let sees = match visibility(api, call.reader()) {
         Visibility::All { own, .. } => Visibility::All { own, preview: usize::MAX },

@@ -1,14 +1,15 @@
 //! What the page needs to complete a search: field names, their frequent values, and sessions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Api;
 use super::answer::Answer;
-use super::reading::{groups, problem, reader, visibility};
+use super::reading::{groups, newest, page, problem, reader, visibility};
 use super::report::open_rows;
 use super::routes::Call;
 use super::shape::{Event, Object, array};
-use crate::event::names::KNOWN;
+use crate::event::Raw;
+use crate::event::escape::unescape;
 use crate::net::http::Problem;
 use crate::query::request::{Filter, Group, GroupKey, Row, has, is, newest_of};
 use crate::visibility::Visibility;
@@ -17,18 +18,33 @@ use crate::visibility::Visibility;
 const MOST: usize = 100;
 /// Begun operations of which it is asked whether they have ended, the newest first.
 const MOST_ASKED: usize = 200;
-/// The longest value that is offered.
+/// Newest events whose members are offered.
+const LOOKED_AT: usize = 500;
+/// The longest name or value that is offered.
 const LONGEST: usize = 200;
 
 pub async fn names(api: &Api, call: Call) -> Result<Answer, Problem> {
     let prefix = call.params.text("prefix").unwrap_or("").to_lowercase();
-    let mut names = reader(api)?.names().await.map_err(problem)?;
-    // Names of members may tell of others' events: a user is offered the canonical ones alone.
-    if visibility(api, call.reader()).only_user().is_some() {
-        names.retain(|name| KNOWN.contains(&name.as_str()));
+    let sees = visibility(api, call.reader());
+    let mut names = BTreeSet::new();
+    // Names tell of others' events too: who sees only their own is offered what these have.
+    if sees.only_user().is_none() {
+        names.extend(reader(api)?.names().await.map_err(problem)?);
+        names.retain(|name| !sees.hides(name));
     }
-    names.retain(|name| name.to_lowercase().starts_with(&prefix));
-    names.truncate(MOST);
+    let newest = newest(Filter::default(), LOOKED_AT, 0);
+    for row in page(api, newest, sees).await?.rows {
+        for (name, value) in Raw::valid(&row.line).members() {
+            let name = unescape(name).into_owned();
+            if name == "metadata" {
+                let inside = value.members().map(|(inner, _)| unescape(inner)).filter(|inner| !inner.contains('.'));
+                names.extend(inside.map(|inner| format!("{name}.{inner}")));
+            }
+            names.insert(name);
+        }
+    }
+    names.retain(|name| name.len() <= LONGEST && name.to_lowercase().starts_with(&prefix));
+    let names: Vec<String> = names.into_iter().take(MOST).collect();
     Ok(Answer::value(&serde_json::json!({ "fields": names })))
 }
 

@@ -199,8 +199,10 @@ impl Api {
         peer: Peer,
     ) -> Result<(Option<Principal>, Option<i64>), Problem> {
         let streams = matches!(route.who, Who::StreamReader | Who::StreamAdmin);
-        if route.path == "/ws/logs" && !access::may_upgrade(request, &self.agent.settings.api.cors.origins) {
-            return Err(access::forbidden("WebSockets are accepted from the page's own origin only"));
+        if route.path == "/ws/logs" && !access::may_upgrade(request.headers(), &self.agent.settings.api.cors.origins) {
+            return Err(access::forbidden(
+                "a WebSocket needs this host's own `Origin`, such as `http://127.0.0.1:8686`, or one of `api.cors.origins`",
+            ));
         }
         match route.who {
             Who::Open => Ok((None, None)),

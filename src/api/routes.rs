@@ -426,7 +426,7 @@ pub const ROUTES: &[Route] = &[
         Who::StreamReader,
         &[STREAM],
         "WebSocket",
-        "Events as they happen, over a WebSocket",
+        "Events as they happen, over a WebSocket; the handshake needs the `Origin` of this host or one of `api.cors.origins`",
         answers!(live::websocket),
     ),
     get(

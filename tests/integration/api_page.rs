@@ -135,7 +135,7 @@ const SEQ: u64 = 1_767_322_985_000_001;
 fn command(route: &Route, path: &str, body: &str) -> String {
     let token = if route.who == Who::Open { "" } else { " -H \"Authorization: Bearer $TOKEN\"" };
     if route.path == "/ws/logs" {
-        return format!("websocat{token} \"ws://127.0.0.1:8686{path}\"");
+        return format!("websocat --origin http://127.0.0.1:8686{token} \"ws://127.0.0.1:8686{path}\"");
     }
     let method = if route.method == "GET" { String::new() } else { format!(" -X {}", route.method) };
     let is_stream = if route.path.ends_with("stream") { " -N" } else { "" };

@@ -361,6 +361,10 @@ fn an_export_is_whole_and_says_how_many_it_has() {
     ));
     assert!(text.contains(",'=cmd|7,") && !text.contains(",=cmd"), "formulas are guarded");
     let bare = running.ask("GET", "/api/logs/export?format=csv&guard=off&columns=description", Some(&admin)).text();
+    for only in ["columns=id", "guard=off"] {
+        let refused = running.ask("GET", &format!("/api/logs/export?format=ndjson&{only}"), Some(&admin));
+        assert_eq!(refused.status, 400, "{}", refused.text());
+    }
     assert!(bare.contains("=cmd|7") && !bare.contains("'=cmd"));
     // Everything that was read of others is an event itself.
     eventually("the export is an event", || {
@@ -480,7 +484,7 @@ fn a_websocket_brings_rows_as_they_come() {
     let running = Running::start();
     let mut socket = TcpStream::connect(("127.0.0.1", running.agent.api)).expect("a connection");
     let handshake = format!(
-        "GET /ws/logs?token={}&q=status:error HTTP/1.1\r\nHost: weir\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET /ws/logs?token={}&q=status:error HTTP/1.1\r\nHost: weir\r\nOrigin: http://weir\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         token("root", "admin")
     );
@@ -507,6 +511,81 @@ fn a_websocket_brings_rows_as_they_come() {
         (&message["type"], &message["count"], &message["data"][0]["user_id"]),
         (&json!("logs"), &json!(1), &json!("ali"))
     );
+}
+
+#[test]
+fn a_handshake_says_whose_it_is_whatever_its_credentials() {
+    let running = Running::start();
+    let root = token("root", "admin");
+    let ask = |headers: &[(&str, &str)]| {
+        let bearer = format!("Bearer {root}");
+        let mut all = vec![
+            ("Host", "weir:8686"),
+            ("Authorization", bearer.as_str()),
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        all.extend_from_slice(headers);
+        let head: String = all.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let mut socket = TcpStream::connect(("127.0.0.1", running.agent.api)).expect("a connection");
+        write!(socket, "GET /ws/logs HTTP/1.1\r\n{head}\r\n").expect("it is sent");
+        let mut status = [0; 12];
+        socket.read_exact(&mut status).expect("an answer");
+        String::from_utf8_lossy(&status[9..]).into_owned()
+    };
+    assert_eq!(ask(&[]), "403");
+    assert_eq!(ask(&[("Origin", "https://elsewhere.example")]), "403");
+    assert_eq!(ask(&[("Origin", "null")]), "403");
+    assert_eq!(ask(&[("Sec-Fetch-Site", "cross-site")]), "403");
+    assert_eq!(ask(&[("Origin", "http://weir:8686")]), "101");
+    assert_eq!(ask(&[("Sec-Fetch-Site", "same-origin")]), "101");
+}
+
+#[test]
+fn a_message_that_is_too_large_ends_a_websocket_with_the_reason() {
+    let running = Running::start();
+    let mut socket = TcpStream::connect(("127.0.0.1", running.agent.api)).expect("a connection");
+    let path = format!("/ws/logs?token={}", token("root", "admin"));
+    write!(
+        socket,
+        "GET {path} HTTP/1.1\r\nHost: weir\r\nOrigin: http://weir\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    .expect("it is sent");
+    // A masked text of 2 MiB, of which the head alone says too much.
+    socket.write_all(&[0x81, 0xFF, 0, 0, 0, 0, 0, 0x20, 0, 0, 1, 2, 3, 4]).expect("it is sent");
+    let mut heard = Vec::new();
+    while !heard.windows(4).any(|bytes| bytes[0] == 0x88 && bytes[2..] == 1009_u16.to_be_bytes()) {
+        let mut buffer = [0; 1024];
+        let count = socket.read(&mut buffer).expect("frames come");
+        assert!(count > 0, "closed without a reason: {heard:?}");
+        heard.extend_from_slice(&buffer[..count]);
+    }
+}
+
+#[test]
+fn names_are_those_of_events_that_may_be_seen() {
+    let running = Running::start();
+    running.send(&[
+        json!({ "user_id": "ali", "code": "1", "metadata": { "mine": 1 } }),
+        json!({ "user_id": "sara", "endpoint": "/x", "error_trace": "deep", "metadata": { "hers": 1 } }),
+    ]);
+    let names = |user: &str, role: &str| {
+        let fields = running.ask("GET", "/api/fields", Some(&token(user, role))).json();
+        let names = fields["fields"].as_array().expect("names").iter();
+        names.map(|name| name.as_str().expect("text").to_owned()).collect::<Vec<_>>()
+    };
+    let has = |names: &[String], name: &str| names.iter().any(|known| known == name);
+    let ali = names("ali", "user");
+    assert!(has(&ali, "code") && has(&ali, "metadata.mine"), "{ali:?}");
+    assert!(!has(&ali, "endpoint") && !has(&ali, "error_trace") && !has(&ali, "metadata.hers"), "{ali:?}");
+    assert_eq!(names("nobody", "user"), Vec::<String>::new());
+    let viewer = names("eye", "viewer");
+    assert!(has(&viewer, "metadata.hers") && has(&viewer, "endpoint") && !has(&viewer, "error_trace"), "{viewer:?}");
+    let root = names("root", "admin");
+    assert!(has(&root, "error_trace") && has(&root, "metadata.mine"), "{root:?}");
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl Stream {
 
     /// A WebSocket; what the server sends is not masked.
     pub fn websocket(port: u16, path: &str) -> Stream {
-        let headers = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        let headers = "Origin: http://weir\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         Stream::with(port, path, headers, "HTTP/1.1 101")
     }
