@@ -22,6 +22,35 @@ const CODES: [&str; 8] = [
 /// Events of all types, with members that are missing, equal times, late ones and ones to come.
 fn events(count: usize) -> Vec<Value> {
     let mut dice = Dice(7);
+    // Each compares in another way, or in none.
+    let odd = [
+        json!(null),
+        json!(5),
+        json!([5, 7]),
+        json!("5"),
+        json!("5.0"),
+        json!(-1.5e1),
+        json!(false),
+        json!("true"),
+        json!("2026-03-05"),
+        json!("2026-03-05T10:00:00Z"),
+        json!("2026-03-05T13:30:00+03:30"),
+        json!("2026-03-05T10:00"),
+        json!("2026-03-05 10:00:00,5"),
+        json!("2026-02-30T10:00:00Z"),
+        json!("2100-02-29"),
+        json!("0000-01-01"),
+        json!("2026-19-39T29:99:99Z"),
+        json!({ "q": 1 }),
+        json!([]),
+        json!([[["b"], "c"], { "d": 5 }]),
+        json!(["2026-03-06", null]),
+        json!("b"),
+        json!(""),
+        json!("1e999"),
+        json!("+5"),
+        json!("۵"),
+    ];
     (0..count)
         .map(|n| {
             let mut event = serde_json::Map::new();
@@ -61,7 +90,7 @@ fn events(count: usize) -> Vec<Value> {
                 event.insert("is_admin".into(), (dice.roll(2) == 0).into());
             }
             if dice.roll(2) == 0 {
-                let nested = json!({ "tenant": *dice.one(&["A", "b", "پ"]), "n": dice.roll(5), "tags": ["x", format!("t{}", dice.roll(3))], "deep": { "text": "Zwölf import" } });
+                let nested = json!({ "tenant": *dice.one(&["A", "b", "پ"]), "n": dice.roll(5), "tags": ["x", format!("t{}", dice.roll(3))], "deep": { "text": "Zwölf import" }, "v": dice.one(&odd) });
                 event.insert("metadata".into(), nested);
             }
             Value::Object(event)
@@ -69,7 +98,7 @@ fn events(count: usize) -> Vec<Value> {
         .collect()
 }
 
-const QUERIES: [&str; 51] = [
+const QUERIES: &[&str] = &[
     "status:error",
     "-status:error",
     "status:error OR status:lost",
@@ -121,6 +150,43 @@ const QUERIES: [&str; 51] = [
     "~\"\\\\Bmpo\"",
     "session_id:s1 (status:error OR -has:status)",
     "id:01890a5d-ac96-774b-bcce-000000000005",
+    "metadata.v:null",
+    "-metadata.v:null",
+    "has:metadata.v",
+    "metadata.v:5",
+    "metadata.v:5.0",
+    "metadata.v:>4",
+    "metadata.v:>=5",
+    "metadata.v:<=-15",
+    "metadata.v:[5 TO 6]",
+    "metadata.v:[5 TO x]",
+    "metadata.v:[* TO 6]",
+    "-metadata.v:<100",
+    "metadata.v:true",
+    "metadata.v:false",
+    "metadata.v:2026-03-05",
+    "metadata.v:>=2026-03-05",
+    "metadata.v:>2026-03-05",
+    "metadata.v:<2026-03-06",
+    "metadata.v:<=2026-03-06",
+    "metadata.v:2026-03-05T10:00:00Z",
+    "metadata.v:[2026-03-05 TO 2026-03-05]",
+    "metadata.v:[2026-03-05 TO 7]",
+    "metadata.v:>=b",
+    "metadata.v:<b",
+    "metadata.v:[a TO c]",
+    "metadata.v:b*",
+    "metadata.v:n*l",
+    "metadata.v:*e",
+    "metadata.v:~\"^[a-z]$\"",
+    "metadata.v:~\"^(true|false|5)$\"",
+    "metadata.v:\"\"",
+    "metadata.tags:[x TO x]",
+    "metadata.deep:5",
+    "user_id:2026-03-05",
+    "user_id:>2026-03-05",
+    "user_id:>5",
+    "session_id:[s1 TO s2]",
 ];
 
 #[test]

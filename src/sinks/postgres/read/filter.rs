@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::super::table::literal;
 use super::columns::{Columns, Kind, Stored, Value};
-use super::regex;
+use super::{held, regex};
 use crate::event::Id;
 use crate::event::aliases::STATUS_WORDS;
 use crate::query::request::Filter;
@@ -207,12 +207,18 @@ impl<'a> Statement<'a> {
                 _ => self.contains(&value.text(), pattern),
             },
             Check::Is(pattern) => self.is(&value, pattern),
-            Check::Compare(op, bound) => self.compare(&value, *op, bound),
+            Check::Compare(op, bound) => self.range(&value, &[(*op, bound)]),
             Check::Between(from, to) => {
-                let mut parts = vec![format!("({}) IS NOT NULL", value.sql)];
-                parts.extend(from.as_ref().map(|bound| self.compare(&value, Op::GreaterOrEqual, bound)));
-                parts.extend(to.as_ref().map(|bound| self.compare(&value, Op::LessOrEqual, bound)));
-                format!("({})", parts.join(" AND "))
+                let from = from.as_ref().map(|bound| (Op::GreaterOrEqual, bound));
+                let to = to.as_ref().map(|bound| (Op::LessOrEqual, bound));
+                self.range(&value, &from.into_iter().chain(to).collect::<Vec<_>>())
+            }
+            Check::Matches(pattern) if value.kind == Kind::Json => {
+                let Some(bound) = regex::translated(pattern).map(|pattern| self.bind(pattern)) else {
+                    return NEVER.to_owned();
+                };
+                let texts = ["string", "number", "boolean"];
+                held::some_element(&value.sql, |json| format!("({} ~ {bound})", held::text_of(json, &texts)))
             }
             Check::Matches(pattern) => self.matches(&value.text(), pattern),
         }
@@ -247,7 +253,12 @@ impl<'a> Statement<'a> {
         }
         let Some(text) = pattern.literal() else {
             let bound = self.bind(like(pattern));
-            return format!("{} ILIKE {bound}", value.text());
+            return match value.kind {
+                Kind::Json => {
+                    held::some_element(&value.sql, |json| format!("({} ILIKE {bound})", held::text_of(json, &SCALARS)))
+                }
+                _ => format!("{} ILIKE {bound}", value.text()),
+            };
         };
         if !matches!(value.stored, Stored::AsIs | Stored::Local(_)) {
             return self.equal("status", &text.to_lowercase());
@@ -274,10 +285,18 @@ impl<'a> Statement<'a> {
                 None => NEVER.to_owned(),
             },
             Kind::Json => self.is_json(&value.sql, text),
-            // Without letters that have a case, the value itself is compared, which an index may know.
-            Kind::Text if text.to_lowercase() == text && text.to_uppercase() == text => {
+            Kind::Text => {
+                // Without letters that have a case, the value itself is compared, which an index may know.
+                let has_case = text.to_lowercase() != text || text.to_uppercase() != text;
                 let bound = self.bind(text);
-                format!("{} = {bound}", value.sql)
+                let is_spelt = match has_case {
+                    true => format!("lower({}) = lower({bound})", value.text()),
+                    false => format!("{} = {bound}", value.sql),
+                };
+                match self.is_time(text) {
+                    Some(is_time) => format!("({is_spelt} OR {})", is_time(&value.sql)),
+                    None => is_spelt,
+                }
             }
             _ => {
                 let bound = self.bind(text);
@@ -286,68 +305,85 @@ impl<'a> Statement<'a> {
         }
     }
 
+    /// That a text is the time, or within the day, that this one names.
+    fn is_time(&mut self, text: &str) -> Option<impl Fn(&str) -> String + use<>> {
+        let (first, last) = crate::query::times(text)?;
+        let (first, last) = (self.bind(as_read_by_postgres(first)), self.bind(as_read_by_postgres(last)));
+        Some(move |text: &str| {
+            format!("{} BETWEEN {first}::text::timestamptz AND {last}::text::timestamptz", held::time_in(text))
+        })
+    }
+
     /// A JSON value is this, or one of its elements is.
     fn is_json(&mut self, json: &str, text: &str) -> String {
         let bound = self.bind(text);
-        let one = |value: &str| {
-            let as_text = format!("lower({value} #>> '{{}}') = lower({bound})");
-            match crate::query::number(text) {
-                Some(_) => format!(
-                    "CASE jsonb_typeof({value}) WHEN 'number' THEN ({value} #>> '{{}}')::numeric = {bound}::text::numeric \
-                     WHEN 'object' THEN FALSE WHEN 'null' THEN FALSE ELSE {as_text} END"
+        let is_number = crate::query::number(text).is_some();
+        let is_time = self.is_time(text);
+        held::some_element(json, |json| {
+            let own = held::text_of(json, &SCALARS);
+            let is_spelt = format!("lower({own}) = lower({bound})");
+            match &is_time {
+                _ if is_number => format!(
+                    "CASE jsonb_typeof({json}) WHEN 'number' THEN ({json} #>> '{{}}')::numeric = {bound}::text::numeric \
+                     ELSE {is_spelt} END"
                 ),
-                None => format!("CASE jsonb_typeof({value}) WHEN 'object' THEN FALSE ELSE {as_text} END"),
+                Some(is_time) => format!("({is_spelt} OR {})", is_time(&format!("({own})"))),
+                None => is_spelt,
             }
-        };
-        let element = one("e.v");
-        format!(
-            "CASE jsonb_typeof({json}) WHEN 'array' THEN EXISTS (SELECT FROM jsonb_array_elements({json}) e(v) WHERE {element}) \
-             ELSE {} END",
-            one(json)
-        )
+        })
     }
 
-    fn compare(&mut self, value: &Value, op: Op, bound: &Bound) -> String {
-        if bound.0.contains('\0') {
+    /// The value lies within these ends. The first says what is compared: numbers, times or texts.
+    fn range(&mut self, value: &Value, ends: &[(Op, &Bound)]) -> String {
+        let Some((_, first)) = ends.first() else {
+            return match value.kind {
+                Kind::Json => format!("({0} IS NOT NULL AND jsonb_typeof({0}) <> 'null')", value.sql),
+                _ => format!("({}) IS NOT NULL", value.sql),
+            };
+        };
+        if ends.iter().any(|(_, bound)| bound.0.contains('\0')) {
             return NEVER.to_owned();
         }
-        let sign = op.sign();
-        if bound.number().is_some() {
-            let number = self.bind(bound.0.clone());
-            return match value.kind {
-                Kind::Number => format!("{} {sign} {number}::text::numeric", value.sql),
-                Kind::Text | Kind::Json => {
-                    let text = value.text();
-                    format!(
-                        "CASE WHEN {text} ~ '^[+-]?([0-9]+\\.?[0-9]*|\\.[0-9]+)([eE][+-]?[0-9]{{1,3}})?$' \
-                         THEN ({text})::numeric {sign} {number}::text::numeric ELSE FALSE END"
-                    )
+        let is_number = first.number().is_some();
+        let is_time = !is_number && first.times().is_some();
+        let mut bounds = Vec::with_capacity(ends.len());
+        for (op, bound) in ends {
+            let right = match (is_number, is_time, bound.times()) {
+                (true, ..) if bound.number().is_some() => format!("{}::text::numeric", self.bind(bound.0.clone())),
+                (false, true, Some((first, last))) => {
+                    // After a day is after its end, from a day on is from its beginning.
+                    let time = if matches!(op, Op::Greater | Op::LessOrEqual) { last } else { first };
+                    match value.kind {
+                        Kind::Time => {
+                            bounds.push(self.compare_time(value, op.sign(), time));
+                            continue;
+                        }
+                        _ => format!("{}::text::timestamptz", self.bind(as_read_by_postgres(time))),
+                    }
                 }
-                _ => NEVER.to_owned(),
+                (false, false, _) => self.bind(bound.0.to_lowercase()),
+                _ => return NEVER.to_owned(),
             };
+            bounds.push(format!("{} {right}", op.sign()));
         }
-        if let Some((first, last)) = bound.times() {
-            // After a day is after its end, from a day on is from its beginning.
-            let time = if matches!(op, Op::Greater | Op::LessOrEqual) { last } else { first };
-            return match value.kind {
-                Kind::Time => self.compare_time(value, sign, time),
-                Kind::Text | Kind::Json => {
-                    let text = value.text();
-                    let bound = self.bind(time.to_string());
-                    format!(
-                        "CASE WHEN {text} ~ '^[0-9]{{4}}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]+)?(Z|[+-][0-9]{{2}}:[0-9]{{2}})$' \
-                         THEN ({text})::timestamptz {sign} {bound}::text::timestamptz ELSE FALSE END"
-                    )
-                }
-                _ => NEVER.to_owned(),
-            };
-        }
+        let all = |left: &str| {
+            let parts: Vec<String> = bounds.iter().map(|bound| format!("{left} {bound}")).collect();
+            format!("({})", parts.join(" AND "))
+        };
+        let of_text = |text: &str| match (is_number, is_time) {
+            (true, _) => all(&held::number_in(text)),
+            (_, true) => all(&held::time_in(text)),
+            _ => all(&format!("lower({text}) COLLATE \"C\"")),
+        };
         match value.kind {
-            Kind::Number | Kind::Text | Kind::Json | Kind::Uuid | Kind::Inet | Kind::Time => {
-                let bound = self.bind(bound.0.to_lowercase());
-                format!("lower({}) COLLATE \"C\" {sign} {bound}", value.text())
-            }
-            Kind::Bool => NEVER.to_owned(),
+            Kind::Number if is_number => all(&value.sql),
+            Kind::Time if is_time => format!("({})", bounds.join(" AND ")),
+            Kind::Text => of_text(&value.text()),
+            Kind::Json => held::some_element(&value.sql, |json| {
+                of_text(&format!("({})", held::text_of(json, &["string", "number"])))
+            }),
+            Kind::Number | Kind::Uuid | Kind::Inet | Kind::Time if !is_number && !is_time => of_text(&value.text()),
+            _ => NEVER.to_owned(),
         }
     }
 
@@ -408,6 +444,8 @@ impl<'a> Statement<'a> {
 }
 
 const NEVER: &str = "FALSE";
+/// JSON values that are neither lists nor objects.
+const SCALARS: [&str; 4] = ["string", "number", "boolean", "null"];
 
 /// The time as it stands in the table, for an index to know it.
 fn stored_time(value: &Value) -> &str {

@@ -21,6 +21,7 @@ mod aggregate;
 mod columns;
 mod connections;
 mod filter;
+mod held;
 mod regex;
 mod row;
 
