@@ -182,12 +182,26 @@ pub enum CountLimit {
 pub enum GroupKey {
     /// A member's value as text; events without it form a group without a key.
     Field(Path),
-    /// Intervals of so many microseconds, counted from 1970 in the zone; the key is the start.
+    /// Intervals of so many microseconds in local time (see [`interval_of`]); the key is the start. Where the clocks are
+    /// changed within one, it is shorter or longer.
     Interval { micros: i64, zone: Zone },
     /// Calendar days in the zone; the key is `2026-01-31`.
     Day(Zone),
     /// Hours of the day in the zone, `0` to `23`.
     Hour(Zone),
+}
+
+/// The beginning of the interval that a local time lies in: counted from Thursday, 1970-01-01, and whole weeks from the
+/// Monday behind it.
+pub fn interval_of(local: i64, micros: i64) -> i64 {
+    let first = first_interval(micros);
+    (local - first).div_euclid(micros) * micros + first
+}
+
+/// Where intervals are counted from.
+pub fn first_interval(micros: i64) -> i64 {
+    const DAY: i64 = 86_400_000_000;
+    if micros % (7 * DAY) == 0 { 4 * DAY } else { 0 }
 }
 
 /// A time zone.

@@ -5,7 +5,7 @@ use tokio_postgres::Row as Found;
 use super::super::table::literal;
 use super::columns::{Columns, Kind};
 use super::filter::Statement;
-use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError, Zone};
+use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError, Zone, first_interval};
 use crate::units::Timestamp;
 
 /// What is measured, behind the keys.
@@ -70,9 +70,14 @@ fn key(columns: &Columns, statement: &mut Statement<'_>, by: &GroupKey) -> Resul
         GroupKey::Day(zone) => format!("to_char({time} AT TIME ZONE {}, 'YYYY-MM-DD')", name(zone)),
         GroupKey::Hour(zone) => format!("extract(hour FROM {time} AT TIME ZONE {})::int::text", name(zone)),
         GroupKey::Interval { micros, zone } => {
-            let utc = format!("round(extract(epoch FROM {time}) * 1000000)::numeric");
-            let local = format!("round(extract(epoch FROM ({time} AT TIME ZONE {})) * 1000000)::numeric", name(zone));
-            format!("(floor({local} / {micros}) * {micros} - ({local} - {utc}))::bigint::text")
+            let (zone, first) = (name(zone), first_interval(*micros));
+            let micros_of = |time: &str| format!("round(extract(epoch FROM {time}) * 1000000)::numeric");
+            let (utc, local) = (micros_of(time), micros_of(&format!("({time} AT TIME ZONE {zone})")));
+            let begins = format!("(floor(({local} - {first}) / {micros}) * {micros} + {first})");
+            // Where the clocks were changed since then, it began by another offset than that of the event.
+            let guess = format!("({begins} - ({local} - {utc}))");
+            let then = micros_of(&format!("(to_timestamp({guess} / 1000000.0) AT TIME ZONE {zone})"));
+            format!("({begins} - ({then} - {guess}))::bigint::text")
         }
     })
 }
