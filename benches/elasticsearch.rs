@@ -20,7 +20,7 @@ use serde_json::json;
 use support::search::Search;
 use support::{Agent, Folder};
 use weir::component::{RecordSlice, WriteBatch};
-use weir::event::{Lines, Run, Seed};
+use weir::event::{Lines, Origins, Seed};
 use weir::journal::{Record, StreamId};
 use weir::sinks::elasticsearch::Config;
 use weir::sinks::elasticsearch::encode::Encoder;
@@ -83,8 +83,8 @@ fn cuts(events: &[u8]) -> Vec<WriteBatch> {
             Some(*end)
         });
         let ends = ends.collect();
-        let runs = vec![Run { seed: Seed([3; 16]), ordinals: (0..lines.len() as u64).collect() }];
-        let lines = Lines { bytes: Bytes::from(lines.concat()), ends, runs };
+        let origins = Origins::of(Seed([3; 16]), 0..lines.len() as u64);
+        let lines = Lines { bytes: Bytes::from(lines.concat()), ends, origins };
         let count = lines.len();
         let received_at = Timestamp(1_767_225_600_000_000);
         let record = Record { stream: StreamId(1), first_seq: 1, stream_first: 0, received_at, lines };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use weir::event::{Lines, Run, Seed};
+use weir::event::{Lines, Origins, Seed};
 use weir::journal::fs::{File, Fs, Lock, Real};
 use weir::journal::{Codec, Commit, Journal, Mode, Options};
 use weir::units::Timestamp;
@@ -210,8 +210,8 @@ fn pieces(data: &[u8], size: usize) -> Vec<Lines> {
         let bytes = data.slice(start..end);
         let ends: Vec<u32> = memchr::memchr_iter(b'\n', &bytes).map(|at| at as u32 + 1).collect();
         let ordinals = std::iter::once(0).chain(ends[..ends.len() - 1].iter().map(|e| u64::from(*e)));
-        let runs = vec![Run { seed: Seed([1; 16]), ordinals: ordinals.map(|o| start as u64 + o).collect() }];
-        pieces.push(Lines { bytes, ends, runs });
+        let origins = Origins::of(Seed([1; 16]), ordinals.map(|o| start as u64 + o));
+        pieces.push(Lines { bytes, ends, origins });
         start = end;
     }
     pieces

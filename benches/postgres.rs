@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, TryStreamExt};
 use tokio_postgres::{Client, NoTls};
 use weir::component::{RecordSlice, Sink, SinkContext, WriteBatch, Written};
-use weir::event::{Lines, Run, Seed};
+use weir::event::{Lines, Origins, Seed};
 use weir::journal::{Record, StreamId};
 use weir::sinks::postgres::{Config, Postgres};
 use weir::units::Timestamp;
@@ -114,13 +114,13 @@ fn cuts(text: &str, size: usize) -> Vec<WriteBatch> {
             bytes.extend_from_slice(b"\n");
             ends.push(bytes.len() as u32);
         }
-        let runs = vec![Run { seed: Seed([7; 16]), ordinals: (first..first + lines.len() as u64).collect() }];
+        let origins = Origins::of(Seed([7; 16]), first..first + lines.len() as u64);
         let record = Record {
             stream: StreamId(0),
             first_seq: first,
             stream_first: first,
             received_at: Timestamp(1_735_689_600_000_000),
-            lines: Lines { bytes: bytes.freeze(), ends, runs },
+            lines: Lines { bytes: bytes.freeze(), ends, origins },
         };
         first += lines.len() as u64;
         WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..lines.len() }] }

@@ -71,7 +71,7 @@ fn fill(store: &Store, wanted: usize) {
             seed[..4].copy_from_slice(&(piece as u32).to_le_bytes());
             // The same texts on other days, under other ids.
             let shifted: Vec<Vec<u8>> = (0..some.len()).map(|n| shift(some.line(n), round as u64)).collect();
-            let origin = |n: usize| some.origin(n);
+            let origin = |n: usize| some.origins.at(n);
             let new: Vec<NewEvent<'_>> = shifted
                 .iter()
                 .enumerate()

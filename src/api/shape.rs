@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::event::escape::push_string;
-use crate::event::{Kind, Raw};
+use crate::event::escape::{push_string, unescape};
+use crate::event::{Id, Kind, Raw};
 use crate::query::request::Row;
 use crate::units::Timestamp;
 
@@ -103,19 +103,47 @@ impl<'a> Event<'a> {
 
     /// The id as the event spells it, else the one that was derived for it.
     pub fn id(&self) -> String {
-        self.text("id").map_or_else(|| self.row.id.clone(), Cow::into_owned)
+        match self.text("id") {
+            Some(id) if self.source_id().is_none() => id.into_owned(),
+            _ => self.row.id.clone(),
+        }
     }
 
     /// The id as JSON: a number where the key of a table is one.
     pub fn id_json(&self) -> Vec<u8> {
         match self.line.get("id") {
-            Some(id) if id.kind() == Kind::Number => id.as_bytes().to_vec(),
+            Some(id) if id.kind() == Kind::Number && self.is_of_table() => id.as_bytes().to_vec(),
             _ => {
                 let mut out = Vec::new();
                 push_string(&mut out, &self.id());
                 out
             }
         }
+    }
+
+    /// What its producer calls the event, where its id was derived from that.
+    fn source_id(&self) -> Option<Raw<'a>> {
+        let id = self.line.get("id").filter(|id| !id.is_null())?;
+        let is_own = self.is_of_table() || id.as_str().is_some_and(|text| Id::parse(&text).is_some());
+        (!is_own).then_some(id)
+    }
+
+    /// Rows of a table have no `seq`, and a key of any type.
+    fn is_of_table(&self) -> bool {
+        self.row.seq == 0
+    }
+
+    /// The member `metadata` as JSON, with what the producer calls the event where that is not its id.
+    fn metadata(&self) -> Option<Cow<'a, [u8]>> {
+        let metadata = self.line.get("metadata").filter(|value| !value.is_null());
+        let Some(id) = self.source_id() else { return metadata.map(|value| value.as_bytes().into()) };
+        let mut object = Object::new();
+        object.raw("source_id", Some(id.as_bytes()));
+        let members = metadata.into_iter().flat_map(|metadata| metadata.members());
+        for (name, value) in members {
+            object.raw(&unescape(name), Some(value.as_bytes()));
+        }
+        Some(object.finish().into())
     }
 
     /// The time by which the event is ordered.
@@ -155,7 +183,10 @@ pub fn log_row(row: &Row) -> Vec<u8> {
     let mut object = Object::new();
     object.raw("id", Some(&event.id_json())).text("timestamp", Some(&event.time()));
     for name in &FIRST[2..] {
-        object.raw(name, event.get(name));
+        match *name {
+            "metadata" => object.raw(name, event.metadata().as_deref()),
+            name => object.raw(name, event.get(name)),
+        };
     }
     match row.seq {
         0 => object.raw("seq", None),
@@ -163,7 +194,7 @@ pub fn log_row(row: &Row) -> Vec<u8> {
     };
     let mut has_received = false;
     for (name, value) in event.line.members() {
-        let name = crate::event::escape::unescape(name);
+        let name = unescape(name);
         has_received |= name == "received_at";
         if !FIRST.contains(&&*name) && name != "seq" && !value.is_null() {
             object.raw(&name, Some(value.as_bytes()));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::sink::Written;
+
 /// Why a write did not succeed, by what should happen next.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
@@ -19,8 +21,8 @@ pub enum Failure {
     Poison { answer: String },
     /// Among all that failed so at least one can never be stored: they are written again in smaller batches.
     Suspect { answer: String },
-    /// The others succeeded; these, by index in the batch, failed each in its way.
-    Some(Vec<(usize, Failure)>),
+    /// The others succeeded, and that came to this; these, by index in the batch, failed each in its way.
+    Some(Vec<(usize, Failure)>, Written),
 }
 
 impl Failure {
@@ -40,6 +42,11 @@ impl Failure {
         Failure::Poison { answer: answer.into() }
     }
 
+    /// These, by index in the batch, failed each in its way; of the others there is nothing to tell.
+    pub fn some(failures: Vec<(usize, Failure)>) -> Failure {
+        Failure::Some(failures, Written::default())
+    }
+
     /// The same failure in other words, such as with secrets hidden.
     pub fn reworded(self, reword: impl Fn(String) -> String + Copy) -> Failure {
         match self {
@@ -48,8 +55,9 @@ impl Failure {
             Failure::Ambiguous { answer } => Failure::Ambiguous { answer: reword(answer) },
             Failure::Poison { answer } => Failure::Poison { answer: reword(answer) },
             Failure::Suspect { answer } => Failure::Suspect { answer: reword(answer) },
-            Failure::Some(each) => {
-                Failure::Some(each.into_iter().map(|(index, failure)| (index, failure.reworded(reword))).collect())
+            Failure::Some(each, of_rest) => {
+                let each = each.into_iter().map(|(index, failure)| (index, failure.reworded(reword)));
+                Failure::Some(each.collect(), of_rest)
             }
         }
     }
@@ -62,7 +70,7 @@ impl Failure {
             | Failure::Ambiguous { answer }
             | Failure::Poison { answer }
             | Failure::Suspect { answer } => answer,
-            Failure::Some(failures) => failures.first().map_or("", |(_, failure)| failure.answer()),
+            Failure::Some(failures, _) => failures.first().map_or("", |(_, failure)| failure.answer()),
         }
     }
 }

@@ -228,7 +228,7 @@ impl WriteBatch {
                 failures.push((nth, Failure::poison(answer)));
             }
         }
-        if failures.is_empty() { Ok(out) } else { Err(Failure::Some(failures)) }
+        if failures.is_empty() { Ok(out) } else { Err(Failure::some(failures)) }
     }
 
     /// The n-th event.

@@ -221,7 +221,11 @@ mod tests {
             first_seq: nth * 10,
             stream_first: nth * 10,
             received_at: Timestamp(0),
-            lines: Lines { bytes: vec![b'\n'; 100].into(), ends: (1..=10).map(|n| n * 10).collect(), runs: Vec::new() },
+            lines: Lines {
+                bytes: vec![b'\n'; 100].into(),
+                ends: (1..=10).map(|n| n * 10).collect(),
+                origins: Default::default(),
+            },
         };
         (0..count).map(|nth| Arc::new(of(nth))).collect()
     }

@@ -156,7 +156,7 @@ pub fn not_opened(connection: &SinkConnection, permit: Permit<'_>, failure: Fail
         | Failure::Ambiguous { answer }
         | Failure::Poison { answer }
         | Failure::Suspect { answer } => connection.held(permit, &answer),
-        Failure::Some(_) => connection.held(permit, "the sink reports failures of events while it is opened"),
+        Failure::Some(..) => connection.held(permit, "the sink reports failures of events while it is opened"),
     }
 }
 
@@ -202,7 +202,7 @@ pub fn classify(
     error: AttemptError,
     most_attempts: Option<u32>,
 ) -> Next {
-    if let AttemptError::Write(Failure::Some(failures)) = &error
+    if let AttemptError::Write(Failure::Some(failures, _)) = &error
         && failures.iter().all(|(index, _)| *index < unsent.batch.len())
     {
         connection.note_taken(sink, &unsent.batch, failures);
@@ -303,7 +303,7 @@ async fn finish(
 /// An event as a dead letter: final, or parked.
 pub fn dead_letter_of(component: &str, poisoned: &Poisoned, parked: Option<String>) -> NewDeadLetter {
     let event = poisoned.batch.event(0);
-    let (seed, ordinal) = event.record.lines.origin(event.index);
+    let (seed, ordinal) = event.record.lines.origins.at(event.index);
     NewDeadLetter {
         component: component.to_owned(),
         kind: ComponentKind::Sink,

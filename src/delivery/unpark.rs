@@ -12,7 +12,7 @@ use super::in_flight::{AttemptError, InFlight, Next};
 use super::parking::Due;
 use super::window::Outcomes;
 use crate::component::{RecordSlice, WriteBatch};
-use crate::event::{Lines, Run};
+use crate::event::{Lines, Origins};
 use crate::journal::dead_letters::{DeadLetter, End, Ended, Number, Wanted};
 use crate::journal::{Record, StreamId};
 use crate::telemetry::ParkedEnds;
@@ -242,7 +242,7 @@ pub fn batch_of(dead_letter: &DeadLetter) -> WriteBatch {
         lines: Lines {
             ends: vec![bytes.len() as u32],
             bytes: bytes.freeze(),
-            runs: vec![Run { seed: dead_letter.seed, ordinals: vec![dead_letter.ordinal] }],
+            origins: Origins::of(dead_letter.seed, [dead_letter.ordinal]),
         },
     };
     WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..1 }] }

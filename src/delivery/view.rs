@@ -120,7 +120,7 @@ mod tests {
             *at += line.len() as u32 + 1;
             Some(*at)
         });
-        let lines = Lines { ends: ends.collect(), bytes: Bytes::from(text.clone()), runs: Vec::new() };
+        let lines = Lines { ends: ends.collect(), bytes: Bytes::from(text.clone()), origins: Default::default() };
         Arc::new(Record { stream: StreamId(0), first_seq: 7, stream_first: 0, received_at: Timestamp(0), lines })
     }
 

@@ -23,6 +23,7 @@ use super::scan::{Member, Scanner, Unfit};
 use crate::units::Timestamp;
 
 mod edit;
+mod identify;
 mod places;
 mod render;
 mod split;
@@ -41,6 +42,19 @@ pub struct Provenance {
     /// The address the events were sent from.
     pub peer: Option<IpAddr>,
     pub stamp: Option<Arc<Stamp>>,
+}
+
+impl Provenance {
+    /// What the id of an event derives from that its producer calls so: the source, who sent it, and that name.
+    pub fn identity(&self, name: &str) -> Seed {
+        let sender = match (self.stamp.as_deref().and_then(|stamp| stamp.sender.as_ref()), self.peer) {
+            (Some(Sender::User(name)), _) => format!("user:{name}"),
+            (Some(Sender::Service(name)), _) => format!("service:{name}"),
+            (None, Some(peer)) => format!("peer:{peer}"),
+            (None, None) => String::new(),
+        };
+        Seed::derive(&[b"source_id", self.source.as_bytes(), sender.as_bytes(), name.as_bytes()])
+    }
 }
 
 /// What the source has verified about its events, whatever they say themselves.
@@ -99,6 +113,8 @@ struct Event {
     capacity: u32,
     split: bool,
     edited: bool,
+    /// Its id derives from what its producer calls it.
+    is_identified: bool,
     ordinal: u64,
 }
 
@@ -125,6 +141,8 @@ pub struct Batch {
     made: Vec<u8>,
     events: Vec<Event>,
     fields: Vec<Field>,
+    /// What the ids of identified events derive from, by where these start in the input; ascending.
+    identified: Vec<(u32, Seed)>,
     names: Names,
     shape: Shape,
 }
@@ -139,6 +157,7 @@ impl Batch {
             made: Vec::new(),
             events: Vec::new(),
             fields: Vec::new(),
+            identified: Vec::new(),
             names: Names::default(),
             shape: Shape::default(),
         }
@@ -155,6 +174,7 @@ impl Batch {
             capacity: 0,
             split: false,
             edited: false,
+            is_identified: false,
             ordinal,
         });
     }
@@ -206,9 +226,18 @@ impl Batch {
         self.events[event].ordinal
     }
 
-    /// The id that follows from where the event came from.
+    /// The id that follows from where the event came from, or from what its producer calls it.
     pub fn derived_id(&self, event: usize) -> Id {
-        self.provenance.seed.id(self.events[event].ordinal)
+        let (seed, ordinal) = self.origin(event);
+        seed.id(ordinal)
+    }
+
+    /// What the event's id derives from.
+    pub fn origin(&self, event: usize) -> (Seed, u64) {
+        let Event { start, is_identified, ordinal, .. } = self.events[event];
+        let found =
+            if is_identified { self.identified.binary_search_by_key(&start, |(start, _)| *start).ok() } else { None };
+        found.map_or((self.provenance.seed, ordinal), |place| (self.identified[place].1, 0))
     }
 
     /// Bytes that this batch keeps in memory.
@@ -217,6 +246,7 @@ impl Batch {
             + self.made.capacity()
             + self.events.capacity() * size_of::<Event>()
             + self.fields.capacity() * size_of::<Field>()
+            + self.identified.capacity() * size_of::<(u32, Seed)>()
             + self.names.pinned_bytes()
     }
 

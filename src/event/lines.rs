@@ -10,16 +10,17 @@ pub struct Lines {
     pub bytes: Bytes,
     /// For each event the offset behind its `\n` in `bytes`; ascending, the last equals `bytes.len()`.
     pub ends: Vec<u32>,
-    /// Which events derive their ids from which origin; the runs cover all events in order.
-    pub runs: Vec<Run>,
+    /// What the events' ids derive from, in their order.
+    pub origins: Origins,
 }
 
-/// Consecutive events of one origin. The id of the n-th is `seed.id(ordinals[n])`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
-    pub seed: Seed,
-    /// Ordinal in the origin, one per event (byte offset, Kafka offset or index in the request); ascending.
-    pub ordinals: Vec<u64>,
+/// For each event its origin and its ordinal in it (byte offset, Kafka offset or index in the request). Consecutive events
+/// of one origin are a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// For each run its seed, and how many events there are up to its end.
+    runs: Vec<(Seed, u32)>,
+    ordinals: Vec<u64>,
 }
 
 impl Lines {
@@ -43,19 +44,96 @@ impl Lines {
 
     /// The id derived for the n-th event (its own `id` member, if it has one, takes precedence with the caller).
     pub fn derived_id(&self, n: usize) -> Id {
-        let (seed, ordinal) = self.origin(n);
+        let (seed, ordinal) = self.origins.at(n);
         seed.id(ordinal)
+    }
+}
+
+impl Origins {
+    /// Events of one origin.
+    pub fn of(seed: Seed, ordinals: impl IntoIterator<Item = u64>) -> Origins {
+        let mut origins = Origins::default();
+        origins.push(seed, ordinals);
+        origins
+    }
+
+    /// Adds events of one origin. They continue the last run if they are of its origin.
+    pub fn push(&mut self, seed: Seed, ordinals: impl IntoIterator<Item = u64>) {
+        let before = self.ordinals.len();
+        self.ordinals.extend(ordinals);
+        let end = u32::try_from(self.ordinals.len()).expect("a record has fewer events than bytes");
+        match self.runs.last_mut() {
+            _ if self.ordinals.len() == before => {}
+            Some((last, last_end)) if *last == seed => *last_end = end,
+            _ => self.runs.push((seed, end)),
+        }
+    }
+
+    /// Adds others behind these.
+    pub fn append(&mut self, others: &Origins) {
+        others.runs().for_each(|(seed, ordinals)| self.push(seed, ordinals.iter().copied()));
+    }
+
+    /// Those of the events from `from` up to `to`.
+    pub fn between(&self, from: usize, to: usize) -> Origins {
+        let mut found = Origins::default();
+        let mut first = 0;
+        for (seed, ordinals) in self.runs() {
+            let end = first + ordinals.len();
+            let (low, high) = (from.max(first), to.min(end));
+            if low < high {
+                found.push(seed, ordinals[low - first..high - first].iter().copied());
+            }
+            first = end;
+        }
+        found
     }
 
     /// What the n-th event's id derives from.
-    pub fn origin(&self, n: usize) -> (Seed, u64) {
+    pub fn at(&self, n: usize) -> (Seed, u64) {
+        let run = self.runs.partition_point(|(_, end)| *end as usize <= n);
+        (self.runs[run].0, self.ordinals[n])
+    }
+
+    /// Each run with the ordinals of its events.
+    pub fn runs(&self) -> impl Iterator<Item = (Seed, &[u64])> {
         let mut first = 0;
-        for run in &self.runs {
-            if n < first + run.ordinals.len() {
-                return (run.seed, run.ordinals[n - first]);
+        self.runs.iter().map(move |(seed, end)| {
+            let ordinals = &self.ordinals[first..*end as usize];
+            first = *end as usize;
+            (*seed, ordinals)
+        })
+    }
+
+    /// Bytes that they take in memory.
+    pub fn pinned_bytes(&self) -> usize {
+        size_of_val(&*self.runs) + size_of_val(&*self.ordinals)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_keeps_its_origin_however_lines_are_joined_and_cut() {
+        let seeds: Vec<Seed> = [1, 1, 2, 3, 3, 3, 1, 2].map(|n| Seed([n; 16])).to_vec();
+        let all: Vec<(Seed, u64)> = seeds.into_iter().zip([5, 6, 0, 9, 4, 4, 7, 0]).collect();
+        let mut origins = Origins::default();
+        all.iter().for_each(|(seed, ordinal)| origins.push(*seed, [*ordinal]));
+        origins.push(Seed([9; 16]), []);
+        assert_eq!(origins.runs().count(), 5);
+        let found = |origins: &Origins, len: usize| (0..len).map(|n| origins.at(n)).collect::<Vec<_>>();
+        assert_eq!(found(&origins, 8), all);
+        for from in 0..8 {
+            for to in from..=8 {
+                let mut joined = origins.between(0, from);
+                let part = origins.between(from, to);
+                assert_eq!(found(&part, to - from), all[from..to]);
+                joined.append(&part);
+                joined.append(&origins.between(to, 8));
+                assert_eq!(joined, origins);
             }
-            first += run.ordinals.len();
         }
-        unreachable!("runs cover every event")
     }
 }

@@ -20,7 +20,7 @@ mod walk;
 
 pub use batch::{Batch, Capture, Place, Provenance, Sender, Stamp};
 pub use id::{Id, Seed};
-pub use lines::{Lines, Run};
+pub use lines::{Lines, Origins};
 pub use names::NameId;
 pub use raw::{Kind, Raw};
 pub use scan::{Scanner, Unfit};

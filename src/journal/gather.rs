@@ -12,7 +12,7 @@ use super::memory::MemoryPermit;
 use super::packed::{Packed, pack};
 use super::writer::AppendError;
 use super::{Codec, Commit, IdempotencyKey, Position, StreamId};
-use crate::event::{Lines, Run};
+use crate::event::{Lines, Origins};
 use crate::telemetry::panics;
 use crate::units::Timestamp;
 
@@ -135,25 +135,11 @@ fn cut(lines: Lines) -> Vec<Lines> {
         parts.push(Lines {
             bytes: lines.bytes.slice(start..lines.start(to)),
             ends: lines.ends[from..to].iter().map(|end| end - start as u32).collect(),
-            runs: runs_between(&lines.runs, from, to),
+            origins: lines.origins.between(from, to),
         });
         from = to;
     }
     parts
-}
-
-fn runs_between(runs: &[Run], from: usize, to: usize) -> Vec<Run> {
-    let mut found = Vec::new();
-    let mut first = 0;
-    for run in runs {
-        let end = first + run.ordinals.len();
-        let (low, high) = (from.max(first), to.min(end));
-        if low < high {
-            found.push(Run { seed: run.seed, ordinals: run.ordinals[low - first..high - first].to_vec() });
-        }
-        first = end;
-    }
-    found
 }
 
 /// A record before it has numbers.
@@ -295,19 +281,12 @@ fn join(mut parts: Vec<Lines>, bytes: usize) -> Lines {
     }
     let mut all = Vec::with_capacity(bytes);
     let mut ends = Vec::with_capacity(parts.iter().map(Lines::len).sum());
-    let mut runs: Vec<Run> = Vec::new();
+    let mut origins = Origins::default();
     for part in parts {
         let start = all.len() as u32;
         all.extend_from_slice(&part.bytes);
         ends.extend(part.ends.iter().map(|end| start + end));
-        for run in part.runs {
-            match runs.last_mut() {
-                Some(last) if last.seed == run.seed && last.ordinals.last() < run.ordinals.first() => {
-                    last.ordinals.extend(run.ordinals);
-                }
-                _ => runs.push(run),
-            }
-        }
+        origins.append(&part.origins);
     }
-    Lines { bytes: Bytes::from(all), ends, runs }
+    Lines { bytes: Bytes::from(all), ends, origins }
 }

@@ -98,15 +98,6 @@ impl Record {
     /// The same without the first `n` events.
     fn without_first(&self, n: usize) -> Record {
         let cut = self.lines.start(n);
-        let mut skip = n;
-        let mut runs = Vec::new();
-        for run in &self.lines.runs {
-            let gone = skip.min(run.ordinals.len());
-            skip -= gone;
-            if gone < run.ordinals.len() {
-                runs.push(crate::event::Run { seed: run.seed, ordinals: run.ordinals[gone..].to_vec() });
-            }
-        }
         Record {
             stream: self.stream,
             first_seq: self.first_seq + n as u64,
@@ -115,7 +106,7 @@ impl Record {
             lines: Lines {
                 bytes: self.lines.bytes.slice(cut..),
                 ends: self.lines.ends[n..].iter().map(|end| end - cut as u32).collect(),
-                runs,
+                origins: self.lines.origins.between(n, self.lines.len()),
             },
         }
     }

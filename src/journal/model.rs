@@ -15,7 +15,7 @@ use super::recovery::{self, Opened};
 use super::report::RecoveryReport;
 use super::sim::{Random, Sim};
 use super::*;
-use crate::event::{Run, Seed};
+use crate::event::{Origins, Seed};
 use crate::ranges::{Claim, RangeTracker, Span};
 use crate::varint::{put_varint, take_varint};
 
@@ -333,8 +333,8 @@ fn lines_of(lane: usize, numbers: &[u64]) -> Lines {
         bytes.push(b'\n');
         ends.push(bytes.len() as u32);
     }
-    let runs = vec![Run { seed: seed_of(lane), ordinals: numbers.to_vec() }];
-    Lines { bytes: Bytes::from(bytes), ends, runs }
+    let origins = Origins::of(seed_of(lane), numbers.iter().copied());
+    Lines { bytes: Bytes::from(bytes), ends, origins }
 }
 
 fn live(seed: u64) {

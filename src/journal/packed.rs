@@ -7,7 +7,7 @@ use lz4::block::CompressionMode;
 
 use super::Codec;
 use super::format::{RECORD_BYTES, RecordHeader};
-use crate::event::{Lines, Run, Seed};
+use crate::event::{Lines, Origins, Seed};
 use crate::varint::{put_varint, take_varint};
 
 /// Lines made ready for the disk before their place is known.
@@ -79,11 +79,11 @@ fn encode_meta(lines: &Lines) -> Vec<u8> {
         put_varint(&mut out, u64::from(end - before));
         before = *end;
     }
-    for run in &lines.runs {
-        out.extend_from_slice(&run.seed.0);
-        put_varint(&mut out, run.ordinals.len() as u64);
+    for (seed, ordinals) in lines.origins.runs() {
+        out.extend_from_slice(&seed.0);
+        put_varint(&mut out, ordinals.len() as u64);
         let mut before = 0u64;
-        for ordinal in &run.ordinals {
+        for ordinal in ordinals {
             put_varint(&mut out, ordinal.wrapping_sub(before));
             before = *ordinal;
         }
@@ -99,17 +99,18 @@ fn decode_meta(mut meta: &[u8], bytes: Bytes, count: usize) -> Option<Lines> {
         ends.push(u32::try_from(end).ok()?);
     }
     (end == bytes.len() as u64).then_some(())?;
-    let mut runs = Vec::new();
+    let mut origins = Origins::default();
     while let Some((seed, rest)) = meta.split_first_chunk::<16>() {
         meta = rest;
         let len = take_varint(&mut meta)? as usize;
-        let mut ordinals = Vec::with_capacity(len.min(meta.len()));
+        (len <= meta.len()).then_some(())?;
+        let mut ordinals = Vec::with_capacity(len);
         let mut ordinal = 0u64;
         for _ in 0..len {
             ordinal = ordinal.wrapping_add(take_varint(&mut meta)?);
             ordinals.push(ordinal);
         }
-        runs.push(Run { seed: Seed(*seed), ordinals });
+        origins.push(Seed(*seed), ordinals);
     }
-    meta.is_empty().then_some(Lines { bytes, ends, runs })
+    meta.is_empty().then_some(Lines { bytes, ends, origins })
 }

@@ -14,7 +14,7 @@ use super::appender::Appender;
 use super::recovery::{self, Opened};
 use super::sim::{Random, Sim};
 use super::*;
-use crate::event::{Run, Seed};
+use crate::event::{Origins, Seed};
 
 const SINKS: [&str; 3] = ["s", "t", "u"];
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -95,7 +95,7 @@ fn streams(flow: &BTreeMap<usize, StreamId>, names: &BTreeSet<usize>) -> Vec<Str
 fn text(name: usize, n: u64) -> Lines {
     let line = format!("{{\"name\":{name},\"n\":{n}}}\n");
     let ends = vec![line.len() as u32];
-    Lines { bytes: Bytes::from(line), ends, runs: vec![Run { seed: Seed([name as u8; 16]), ordinals: vec![n] }] }
+    Lines { bytes: Bytes::from(line), ends, origins: Origins::of(Seed([name as u8; 16]), [n]) }
 }
 
 impl Life {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::fs::Real;
 use super::*;
-use crate::event::{Run, Seed};
+use crate::event::{Origins, Seed};
 
 /// A folder that goes away with the test.
 pub struct Folder(pub PathBuf);
@@ -36,8 +36,8 @@ pub fn lines(first: u64, count: u64) -> Lines {
         bytes.extend_from_slice(format!("{{\"n\":{n}}}\n").as_bytes());
         ends.push(bytes.len() as u32);
     }
-    let run = Run { seed: Seed([7; 16]), ordinals: (first..first + count).collect() };
-    Lines { bytes: Bytes::from(bytes), ends, runs: vec![run] }
+    let origins = Origins::of(Seed([7; 16]), first..first + count);
+    Lines { bytes: Bytes::from(bytes), ends, origins }
 }
 
 pub fn commit(stream: StreamId, lines: Lines) -> Commit {

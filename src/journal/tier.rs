@@ -90,8 +90,7 @@ impl Tier {
 
     pub fn push(&mut self, record: Arc<Record>, stream_bytes: u64, permits: Vec<Arc<MemoryPermit>>) {
         let lines = &record.lines;
-        let ordinals: usize = lines.runs.iter().map(|run| run.ordinals.len() * 8 + 48).sum();
-        let bytes = lines.bytes.len() + lines.ends.len() * 4 + ordinals + OVERHEAD;
+        let bytes = lines.bytes.len() + lines.ends.len() * 4 + lines.origins.pinned_bytes() + OVERHEAD;
         self.bytes += bytes;
         self.records.push_back(Held { record, stream_bytes, bytes, permits });
     }
@@ -168,7 +167,7 @@ mod tests {
     const EACH: usize = 1000 + 4 + OVERHEAD;
 
     fn record(seq: u64) -> Arc<Record> {
-        let lines = Lines { bytes: vec![b'\n'; 1000].into(), ends: vec![1000], runs: Vec::new() };
+        let lines = Lines { bytes: vec![b'\n'; 1000].into(), ends: vec![1000], origins: Default::default() };
         Arc::new(Record { stream: StreamId(1), first_seq: seq, stream_first: seq, received_at: Timestamp(0), lines })
     }
 

@@ -150,7 +150,7 @@ mod tests {
     use crate::units::Timestamp;
 
     fn placed(first_seq: u64, bytes: usize) -> Placed {
-        let lines = Lines { bytes: vec![b'\n'; bytes].into(), ends: vec![bytes as u32], runs: Vec::new() };
+        let lines = Lines { bytes: vec![b'\n'; bytes].into(), ends: vec![bytes as u32], origins: Default::default() };
         let record = Record { stream: StreamId(1), first_seq, stream_first: 0, received_at: Timestamp(0), lines };
         Placed { record: Arc::new(record), stream_bytes: 7 }
     }

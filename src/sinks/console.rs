@@ -80,7 +80,7 @@ impl Sink for Console {
                 failures.push((nth, Failure::poison(answer)));
             }
         }
-        if failures.is_empty() { Ok(vec![out.into()]) } else { Err(Failure::Some(failures)) }
+        if failures.is_empty() { Ok(vec![out.into()]) } else { Err(Failure::some(failures)) }
     }
 
     fn preview(config: &Config, _: &SinkContext, batch: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {

@@ -122,7 +122,9 @@ impl Sink for StoreSink {
             return Ok(Written { bytes, duplicates: appended.repeated as u64, ..Written::default() });
         }
         let conflict = || Failure::poison("id_conflict: an event with this id and other content is stored");
-        Err(Failure::Some(appended.conflicts.into_iter().map(|nth| (nth, conflict())).collect()))
+        let conflicts = appended.conflicts.into_iter().map(|nth| (nth, conflict())).collect();
+        let of_rest = Written { duplicates: appended.repeated as u64, ..Written::default() };
+        Err(Failure::Some(conflicts, of_rest))
     }
 
     fn reader(config: &Config, cx: &SinkContext, _: &ReadOptions) -> Option<Arc<dyn Reader>> {
@@ -167,7 +169,7 @@ async fn tidy(store: Store) {
 fn append(store: &Store, batch: &WriteBatch) -> std::io::Result<crate::store::Appended> {
     let mut events = Vec::with_capacity(batch.len());
     events.extend(batch.events().map(|event| {
-        let (seed, ordinal) = event.record.lines.origin(event.index);
+        let (seed, ordinal) = event.record.lines.origins.at(event.index);
         NewEvent { seq: event.seq(), received_at: event.record.received_at, seed, ordinal, line: event.line() }
     }));
     store.append(&events)

@@ -100,18 +100,13 @@ fn hand_back(
 fn batches(name: &Arc<str>, record: &Record, from: u64) -> Vec<Batch> {
     let lines = &record.lines;
     let skipped = from.saturating_sub(record.first_seq) as usize;
-    let mut batches = Vec::with_capacity(lines.runs.len());
+    let mut batches = Vec::with_capacity(lines.origins.runs().count());
     let mut event = 0;
-    for run in &lines.runs {
-        let provenance = Provenance {
-            source: name.clone(),
-            seed: run.seed,
-            received_at: record.received_at,
-            peer: None,
-            stamp: None,
-        };
+    for (seed, ordinals) in lines.origins.runs() {
+        let provenance =
+            Provenance { source: name.clone(), seed, received_at: record.received_at, peer: None, stamp: None };
         let mut batch = Batch::new(lines.bytes.clone(), Arc::new(provenance));
-        for ordinal in &run.ordinals {
+        for ordinal in ordinals {
             if event >= skipped {
                 batch.push_validated(lines.start(event)..lines.ends[event] as usize - 1, *ordinal);
             }

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 
 use super::*;
 use crate::component::{Changes, Failure, Others, Outputs, Transaction};
-use crate::event::{Provenance, Run, Seed};
+use crate::event::{Origins, Provenance, Seed};
 use crate::journal::stepped::{Random, Stepped};
 use crate::journal::{Codec, Mode, Options, Receipt};
 
@@ -260,10 +260,11 @@ fn input(numbers: &[u64], random: &mut Random) -> Lines {
         ends.push(bytes.len() as u32);
     }
     let half = numbers.len() / 2;
-    let runs = [(1, &numbers[..half]), (2, &numbers[half..])];
-    let run = |(seed, ordinals): (u8, &[u64])| Run { seed: Seed([seed; 16]), ordinals: ordinals.to_vec() };
-    let runs = runs.into_iter().filter(|(_, numbers)| !numbers.is_empty()).map(run).collect();
-    Lines { bytes: bytes.into(), ends, runs }
+    let mut origins = Origins::default();
+    for (seed, ordinals) in [(1, &numbers[..half]), (2, &numbers[half..])] {
+        origins.push(Seed([seed; 16]), ordinals.iter().copied());
+    }
+    Lines { bytes: bytes.into(), ends, origins }
 }
 
 /// Each acknowledged event came once; numbers of a key ascend, and its count goes up by one until it is closed with it.

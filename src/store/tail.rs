@@ -94,7 +94,11 @@ impl<'a> NewEvent<'a> {
         let (shape, values) = (walked.shape(members), walked.values(members));
         let text = |place: Option<usize>| place.and_then(|place| values[place].as_str());
         let derived = self.seed.id(self.ordinal);
-        let own = text(shape.id).and_then(|text| Id::parse(&text)).filter(|id| *id != derived);
+        let given = shape.id.map(|place| values[place]).filter(|id| !id.is_null());
+        let own = text(shape.id).and_then(|text| Id::parse(&text));
+        // What its producer calls it may be no id of ours: then the derived one follows from that.
+        let is_foreign = own.is_none() && given.is_some_and(|id| !id.display().is_empty());
+        let own = own.filter(|id| *id != derived);
         let timestamp = text(shape.timestamp);
         let moment = timestamp.as_deref().and_then(Moment::parse);
         // White space around a time is no part of it, and yet of the value.
@@ -102,7 +106,7 @@ impl<'a> NewEvent<'a> {
         Prepared {
             event: *self,
             id: own.unwrap_or(derived),
-            is_own_id: own.is_some(),
+            is_own_id: own.is_some() || is_foreign,
             time: moment.map_or(self.received_at.0, |moment| moment.timestamp().0),
             is_own_time,
             members,

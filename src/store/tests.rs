@@ -418,7 +418,8 @@ fn a_repeat_is_ignored_and_the_same_id_with_other_content_is_a_conflict() {
     let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
     let own = plain(1, r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","n":1}"#);
     let derived = plain(2, r#"{"n":2}"#);
-    store.append(&[own.event(), derived.event()]).unwrap();
+    let named = plain(3, r#"{"id":"order-5","n":1}"#);
+    store.append(&[own.event(), derived.event(), named.event()]).unwrap();
     for seal in [false, true] {
         if seal {
             store.seal_now().unwrap();
@@ -428,8 +429,13 @@ fn a_repeat_is_ignored_and_the_same_id_with_other_content_is_a_conflict() {
         let other = Stored { line: own.line.replace("1}", "7}"), ..again };
         assert_eq!(store.append(&[other.event()]).unwrap().conflicts, [0]);
         assert_eq!(store.append(&[derived.event()]).unwrap().repeated, 1, "delivered again after a crash");
+        let again = Stored { seq: named.seq + 10, ..named.clone() };
+        assert_eq!(store.append(&[again.event()]).unwrap().repeated, 1, "its id follows from what it is called");
+        let other = Stored { line: named.line.replace("1}", "7}"), ..again };
+        let appended = store.append(&[other.event(), own.event()]).unwrap();
+        assert_eq!((&appended.conflicts[..], appended.repeated), (&[0][..], 1));
     }
-    assert_eq!(store.snapshot().count(&Filter::default(), &all(), CountLimit::Exact, later()).unwrap().count, 2);
+    assert_eq!(store.snapshot().count(&Filter::default(), &all(), CountLimit::Exact, later()).unwrap().count, 3);
     // What was sent again from the dead letters has an old number and is new.
     let late = plain(0, r#"{"n":0}"#);
     assert_eq!(store.append(&[plain(20, r#"{"n":20}"#).event(), late.event()]).unwrap().stored, 2);

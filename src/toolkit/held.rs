@@ -26,14 +26,8 @@ impl Held {
     pub fn take(batch: &Batch, event: usize, now: Timestamp) -> Held {
         let mut line = Vec::new();
         batch.render_event(event, &mut line);
-        Held {
-            line: line.into(),
-            seed: batch.provenance.seed,
-            ordinal: batch.ordinal(event),
-            received_at: batch.provenance.received_at,
-            at: now,
-            mark: false,
-        }
+        let (seed, ordinal) = batch.origin(event);
+        Held { line: line.into(), seed, ordinal, received_at: batch.provenance.received_at, at: now, mark: false }
     }
 
     pub fn json(&self) -> Raw<'_> {

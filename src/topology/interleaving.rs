@@ -86,7 +86,7 @@ struct World {
 }
 
 fn numbers(record: &Record) -> Vec<u64> {
-    record.lines.runs.iter().flat_map(|run| run.ordinals.iter().copied()).collect()
+    record.lines.origins.runs().flat_map(|(_, ordinals)| ordinals.to_vec()).collect()
 }
 
 fn told(statement: &Claim) -> Bytes {

@@ -109,6 +109,7 @@ fn decode(flow: &Flow, job: &Job, chunk: &Chunk, limits: &Limits) -> Decoded {
     let decoder: &dyn Decoder = &*job.decoder;
     let (bytes, ordinals) = (chunk.bytes.clone(), chunk.ordinals.clone());
     let mut decoded = decoder.decode(bytes, &chunk.frames, ordinals, job.provenance.clone(), limits, split);
+    decoded.batch.identify();
     stamp::apply(&mut decoded.batch);
     for refusal in &mut decoded.refused {
         match &chunk.ordinals {

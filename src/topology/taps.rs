@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::codec::redaction::Engine;
-use crate::event::{Batch, Lines, Scanner};
+use crate::event::{Batch, Lines, Origins, Scanner};
 use crate::journal::{Record, StreamId};
 use crate::units::Timestamp;
 
@@ -104,7 +104,7 @@ impl Taps {
             }
         }
         let left_out = (batch.len() - ends.len()) as u64;
-        let lines = Lines { bytes: Bytes::from(bytes), ends, runs: Vec::new() };
+        let lines = Lines { bytes: Bytes::from(bytes), ends, origins: Origins::default() };
         Some(Tapped { output: output.clone(), lines, received_at: batch.provenance.received_at, left_out })
     }
 

@@ -214,8 +214,8 @@ fn batch_of(lines: &[&Bytes]) -> WriteBatch {
         push(&mut bytes, line);
         ends.push(u32::try_from(bytes.len()).expect("a test is far smaller than 4 GiB"));
     }
-    let runs = vec![crate::event::Run { seed: Seed([0; 16]), ordinals: (0..lines.len() as u64).collect() }];
-    let lines = Lines { bytes: bytes.into(), ends, runs };
+    let origins = crate::event::Origins::of(Seed([0; 16]), 0..lines.len() as u64);
+    let lines = Lines { bytes: bytes.into(), ends, origins };
     let events = 0..lines.len();
     let record = Record { stream: StreamId(0), first_seq: 1, stream_first: 0, received_at: RECEIVED_AT, lines };
     WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events }] }

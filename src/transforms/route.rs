@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use crate::component::{Check, Failure, Outputs, Transform};
 use crate::event::names::ID;
-use crate::event::{Batch, Id, Provenance, Seed};
+use crate::event::{Batch, Id, Seed};
 use crate::query::Query;
 
 /// The most outputs of one component.
@@ -81,8 +80,7 @@ fn picked(batch: &Batch, keep: impl FnMut(usize) -> bool) -> Batch {
 /// Turns copies of events into events of their own: their ids follow from the events' ids and the route.
 fn made_for(route: &str, mut batch: Batch) -> Batch {
     let derive = |id: &[u8]| Seed::derive(&[b"route", route.as_bytes(), id]);
-    let seed = derive(&batch.provenance.seed.0);
-    batch.provenance = Arc::new(Provenance { seed, ..(*batch.provenance).clone() });
+    batch.derive_from(|seed| derive(&seed.0));
     for event in 0..batch.len() {
         if let Some(own) = batch.get_str(event, ID).and_then(|text| Id::parse(&text)) {
             let id = derive(&own.0.to_be_bytes()).id(0);

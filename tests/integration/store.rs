@@ -566,6 +566,43 @@ fn a_message_that_is_too_large_ends_a_websocket_with_the_reason() {
 }
 
 #[test]
+fn an_event_is_known_by_what_its_producer_calls_it_without_normalize_too() {
+    for transforms in ["", "transforms:\n  seen: { type: filter, inputs: [web], where: 'has:a' }\n"] {
+        let (folder, ingest) = (Folder::new(), free_port());
+        let input = if transforms.is_empty() { "web" } else { "seen" };
+        let agent = Agent::start(
+            &folder,
+            &format!(
+                "sources:\n  web: {{ type: http, address: '127.0.0.1:{ingest}' }}\n{transforms}\
+                 sinks:\n  kept: {{ type: store, inputs: [{input}] }}\n"
+            ),
+        );
+        let event = |a: u64| format!(r#"{{"id":"order-5","a":{a},"timestamp":"2026-11-29T10:00:00Z"}}"#);
+        for a in [1, 1, 2] {
+            assert_eq!(post(ingest, &event(a)), 1);
+        }
+        assert_eq!(post(ingest, &format!("{}\n{}", event(1), r#"{"id":6,"a":1}"#)), 2);
+        eventually("all have ended", || {
+            agent.metric("weir_events_delivered_total", "kept") == 4
+                && agent.metric("weir_events_dead_lettered_total", "kept") == 1
+        });
+        assert_eq!(agent.metric("weir_duplicates_ignored_total", "kept"), 2);
+        let ask = |path: &str| {
+            let authorization = format!("Bearer {}", agent.token());
+            request(agent.api, "GET", path, &[("Authorization", &authorization)], b"").expect("an answer").json()
+        };
+        let page = ask("/api/logs");
+        assert_eq!(page["total"], 2, "{page}");
+        for row in page["logs"].as_array().expect("rows") {
+            let id = row["id"].as_str().expect("an id");
+            assert_eq!(ask(&format!("/api/logs/{id}"))["a"], 1, "{row}");
+            assert!([json!("order-5"), json!(6)].contains(&row["metadata"]["source_id"]), "{row}");
+        }
+        agent.assert_books();
+    }
+}
+
+#[test]
 fn names_are_those_of_events_that_may_be_seen() {
     let running = Running::start();
     running.send(&[

@@ -133,7 +133,7 @@ impl AttemptError {
                 Failure::Transient { .. } => "transient",
                 Failure::Configuration { .. } | Failure::Ambiguous { .. } => "configuration",
                 Failure::Poison { .. } | Failure::Suspect { .. } => "poison",
-                Failure::Some(_) => "partial",
+                Failure::Some(..) => "partial",
             },
         }
     }
@@ -300,8 +300,8 @@ impl InFlight {
                 }
                 self.again(unsent, format!("the sink panicked: {message}"), None, true, cx)
             }
-            AttemptError::Encode(Failure::Some(failures)) => self.some(unsent, failures, false, cx),
-            AttemptError::Write(Failure::Some(failures)) => self.some(unsent, failures, true, cx),
+            AttemptError::Encode(Failure::Some(failures, _)) => self.some(unsent, failures, None, cx),
+            AttemptError::Write(Failure::Some(failures, of_rest)) => self.some(unsent, failures, Some(of_rest), cx),
             AttemptError::Encode(
                 Failure::Poison { answer } | Failure::Suspect { answer } | Failure::Ambiguous { answer },
             ) => self.poisoned(unsent, "cannot be encoded", answer),

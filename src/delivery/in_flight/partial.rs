@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Ambiguity, Circumstances, InFlight, Next, Poisoned, Refused, Unsent};
-use crate::component::Failure;
+use crate::component::{Failure, Written};
 
 impl InFlight {
     /// Some events failed. If `rest_written`, the others are done, else they are still to be written.
@@ -11,7 +11,7 @@ impl InFlight {
         &mut self,
         unsent: Unsent,
         mut failures: Vec<(usize, Failure)>,
-        rest_written: bool,
+        of_rest: Option<Written>,
         cx: &mut Circumstances<'_>,
     ) -> Next {
         failures.sort_by_key(|(index, _)| *index);
@@ -22,9 +22,13 @@ impl InFlight {
             return self.again(unsent, answer, None, true, cx);
         }
         let failed: Vec<usize> = failures.iter().map(|(index, _)| *index).collect();
-        let others_taken = rest_written && failed.len() < len;
-        if rest_written {
-            self.delivered += (len - failed.len()) as u64;
+        let others_taken = of_rest.is_some() && failed.len() < len;
+        if let Some(of_rest) = of_rest {
+            let others = (len - failed.len()) as u64;
+            let discarded = of_rest.discarded.min(others);
+            self.delivered += others - discarded;
+            self.discarded += discarded;
+            self.duplicates += of_rest.duplicates;
             self.bytes += (unsent.batch.bytes() - unsent.batch.select(&failed).bytes()) as u64;
         } else {
             let rest: Vec<usize> = (0..len).filter(|index| failed.binary_search(index).is_err()).collect();
@@ -33,7 +37,7 @@ impl InFlight {
         if others_taken {
             self.something_was_taken();
         }
-        let sorted = self.sort(&unsent, failures, rest_written, cx);
+        let sorted = self.sort(&unsent, failures, of_rest.is_some(), cx);
         self.write_again(unsent, sorted, others_taken, cx)
     }
 
@@ -53,7 +57,7 @@ impl InFlight {
             let single = || unsent.with(unsent.batch.select(&[index]));
             match failure {
                 Failure::Transient { answer, after } => sorted.wait(index, answer, after),
-                Failure::Some(_) => {
+                Failure::Some(..) => {
                     sorted.wait(index, "the sink reports failures inside a failure".to_owned(), None);
                 }
                 Failure::Configuration { answer } => self.refused.push(Refused::of(single(), answer)),

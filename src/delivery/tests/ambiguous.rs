@@ -107,9 +107,9 @@ async fn an_event_alone_in_its_batch_is_compared_with_those_behind_it() {
 async fn what_is_refused_by_name_in_an_answer_is_decided_like_what_is_refused_as_a_whole() {
     // One of six, twice.
     let script = Script::default();
-    let refusal = || super::fixture::Answer::Fail(Failure::Some(vec![(2, Failure::ambiguous("no"))]));
+    let refusal = || super::fixture::Answer::Fail(Failure::some(vec![(2, Failure::ambiguous("no"))]));
     script.then(refusal());
-    script.then(super::fixture::Answer::Fail(Failure::Some(vec![(0, Failure::ambiguous("no"))])));
+    script.then(super::fixture::Answer::Fail(Failure::some(vec![(0, Failure::ambiguous("no"))])));
     let setup = Setup::new(script);
     setup.feed.push(&[6]);
     let (written, dead) = ended(&setup, Policy::default()).await;
@@ -118,7 +118,7 @@ async fn what_is_refused_by_name_in_an_answer_is_decided_like_what_is_refused_as
     // All of them: that is no event's fault.
     let script = Script::default();
     let all = (0..6).map(|nth| (nth, Failure::ambiguous("no"))).collect();
-    script.then(super::fixture::Answer::Fail(Failure::Some(all)));
+    script.then(super::fixture::Answer::Fail(Failure::some(all)));
     let setup = Setup::new(script);
     setup.feed.push(&[6]);
     let running = tokio::spawn(setup.delivery(Policy::default()).run());

@@ -126,7 +126,7 @@ fn script(plan: &Plan) -> Script {
             Mishap::Hang => Answer::Hang,
             Mishap::Slow(seconds) => Answer::Slow(Duration::from_secs(*seconds)),
             Mishap::Partial(failures) => Answer::Partial(failures.clone()),
-            Mishap::Nonsense => Answer::Fail(Failure::Some(vec![(1000, Failure::poison("who?"))])),
+            Mishap::Nonsense => Answer::Fail(Failure::some(vec![(1000, Failure::poison("who?"))])),
         });
     }
     script

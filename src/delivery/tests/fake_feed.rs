@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::event::{Lines, Run};
+use crate::event::{Lines, Origins};
 use crate::journal::StreamId;
 
 pub const FIRST_SEQ: u64 = 1000;
@@ -75,7 +75,7 @@ impl FakeFeed {
                 first_seq: state.next_seq,
                 stream_first: first,
                 received_at,
-                lines: Lines { bytes: bytes.into(), ends, runs: vec![Run { seed: Seed([7; 16]), ordinals }] },
+                lines: Lines { bytes: bytes.into(), ends, origins: Origins::of(Seed([7; 16]), ordinals) },
             };
             state.next_seq += *size as u64;
             state.next_ordinal += *size as u64;

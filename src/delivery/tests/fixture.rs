@@ -182,7 +182,7 @@ impl Script {
                 state.written.push(*event);
             }
         }
-        Err(Failure::Some(failed.into_iter().collect()))
+        Err(Failure::some(failed.into_iter().collect()))
     }
 
     /// What the places say of these events, if any of them refuses some.
@@ -211,7 +211,7 @@ impl Script {
                 state.written.push(*event);
             }
         }
-        Some(Failure::Some(failures))
+        Some(Failure::some(failures))
     }
 
     async fn answer(&self, events: &[u64], id: Option<Id>) -> Result<Written, Failure> {
@@ -227,7 +227,7 @@ impl Script {
             Some(Answer::Slow(time)) => tokio::time::sleep(time).await,
             Some(Answer::Partial(failures)) => return self.partly(events, &failures),
             Some(Answer::Fail(failure)) => {
-                if let Failure::Some(failures) = &failure {
+                if let Failure::Some(failures, _) = &failure {
                     let failed: Vec<usize> = failures.iter().map(|(at, _)| *at).collect();
                     let good = (0..events.len()).filter(|at| !failed.contains(at)).map(|at| events[at]);
                     // An answer about other events says nothing about these.

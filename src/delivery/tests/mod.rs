@@ -148,7 +148,7 @@ async fn poison_is_found_with_few_writes_and_kept_with_its_reason_before_the_cur
 #[tokio::test(start_paused = true)]
 async fn of_a_partial_outcome_the_good_are_done_the_transient_retried_alone_and_the_poison_put_aside() {
     let script = Script::default();
-    script.then(Answer::Fail(Failure::Some(vec![(4, Failure::poison("no")), (1, Failure::transient("busy"))])));
+    script.then(Answer::Fail(Failure::some(vec![(4, Failure::poison("no")), (1, Failure::transient("busy"))])));
     let setup = Setup::new(script);
     setup.feed.push(&[6]);
     setup.feed.close();
@@ -161,8 +161,8 @@ async fn of_a_partial_outcome_the_good_are_done_the_transient_retried_alone_and_
 #[tokio::test(start_paused = true)]
 async fn a_partial_outcome_about_events_that_were_not_given_is_no_success() {
     let script = Script::default();
-    script.then(Answer::Fail(Failure::Some(vec![(6, Failure::poison("no"))])));
-    script.then(Answer::Fail(Failure::Some(vec![])));
+    script.then(Answer::Fail(Failure::some(vec![(6, Failure::poison("no"))])));
+    script.then(Answer::Fail(Failure::some(vec![])));
     let setup = Setup::new(script);
     setup.feed.push(&[6]);
     setup.feed.close();

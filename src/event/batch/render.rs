@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Batch, Event, Field, MADE};
 use crate::event::escape;
-use crate::event::lines::{Lines, Run};
+use crate::event::lines::{Lines, Origins};
 use crate::event::raw::value_end;
 
 /// Bytes that two untouched members may have between them and be sure to have been neighbours: a member between
@@ -65,10 +65,10 @@ impl Batch {
     /// Renders all events. Events that stand untouched one after another in the input are not copied.
     pub fn render(&self) -> Lines {
         let mut ends = Vec::with_capacity(self.events.len());
-        let runs = self.runs();
+        let origins = self.origins();
         if let Some(range) = self.contiguous() {
             ends.extend(self.events.iter().map(|e| e.start + e.len + 1 - range.start as u32));
-            return Lines { bytes: self.input.slice(range), ends, runs };
+            return Lines { bytes: self.input.slice(range), ends, origins };
         }
         let mut out = Vec::with_capacity(self.rendered_len());
         for event in 0..self.events.len() {
@@ -76,7 +76,7 @@ impl Batch {
             out.push(b'\n');
             ends.push(u32::try_from(out.len()).expect("a chunk is far smaller than 4 GiB"));
         }
-        Lines { bytes: Bytes::from(out), ends, runs }
+        Lines { bytes: Bytes::from(out), ends, origins }
     }
 
     /// About what rendering all events takes: names that transforms gave are guessed.
@@ -85,11 +85,16 @@ impl Batch {
         kept + self.made.len() + 64 * self.events.len()
     }
 
-    fn runs(&self) -> Vec<Run> {
-        if self.events.is_empty() {
-            return Vec::new();
+    fn origins(&self) -> Origins {
+        if self.identified.is_empty() {
+            return Origins::of(self.provenance.seed, self.events.iter().map(|event| event.ordinal));
         }
-        vec![Run { seed: self.provenance.seed, ordinals: self.events.iter().map(|e| e.ordinal).collect() }]
+        let mut origins = Origins::default();
+        for event in 0..self.events.len() {
+            let (seed, ordinal) = self.origin(event);
+            origins.push(seed, [ordinal]);
+        }
+        origins
     }
 
     /// The range of the input that is exactly all events, each followed by one line feed.

@@ -200,7 +200,7 @@ fn of_rest(failure: Failure, rest: &[Outgoing], all: usize) -> Failure {
         failures.extend(outgoing.events.iter().map(|event| (*event, failure.clone())));
     }
     failures.sort_by_key(|(event, _)| *event);
-    Failure::Some(failures)
+    Failure::some(failures)
 }
 
 impl Alert {

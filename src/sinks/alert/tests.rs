@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::component::{BatchEvent, RecordSlice};
 use crate::diagnostic;
-use crate::event::{Lines, Run, Seed};
+use crate::event::{Lines, Origins, Seed};
 use crate::journal::{Record, StreamId};
 use crate::toolkit::fake::sink_context;
 use crate::units::Timestamp;
@@ -17,8 +17,8 @@ fn batch(events: &[Value]) -> WriteBatch {
         bytes.push(b'\n');
         ends.push(bytes.len() as u32);
     }
-    let runs = vec![Run { seed: Seed([3; 16]), ordinals: (0..events.len() as u64).collect() }];
-    let lines = Lines { bytes: bytes.into(), ends, runs };
+    let origins = Origins::of(Seed([3; 16]), 0..events.len() as u64);
+    let lines = Lines { bytes: bytes.into(), ends, origins };
     let record = Record { stream: StreamId(0), first_seq: 1, stream_first: 0, received_at: Timestamp(1), lines };
     WriteBatch { slices: vec![RecordSlice { record: record.into(), events: 0..events.len() }] }
 }
@@ -139,10 +139,10 @@ fn a_failure_is_that_of_its_message_and_of_those_behind_it() {
     let found = messages(&[alert("a", "1"), alert("b", "2"), alert("a", "3")]);
     let transient = Failure::transient("down");
     assert_eq!(of_rest(transient.clone(), &found, 3), transient);
-    let Failure::Some(failures) = of_rest(Failure::poison("no"), &found, 3) else { panic!("some") };
+    let Failure::Some(failures, _) = of_rest(Failure::poison("no"), &found, 3) else { panic!("some") };
     assert_eq!(failures[0], (0, Failure::Suspect { answer: "no".into() }));
     assert!(matches!(&failures[1], (1, Failure::Transient { .. })));
-    let Failure::Some(failures) = of_rest(Failure::poison("no"), &found[1..], 3) else { panic!("some") };
+    let Failure::Some(failures, _) = of_rest(Failure::poison("no"), &found[1..], 3) else { panic!("some") };
     assert_eq!(failures, [(1, Failure::poison("no"))]);
 }
 

@@ -78,7 +78,7 @@ pub fn classify(answer: &Answer, sent: usize, indices_vary: bool) -> Result<Writ
     let alike = all(|failure| matches!(failure, Failure::Transient { .. }))
         || !indices_vary && all(|failure| matches!(failure, Failure::Configuration { .. }));
     // What befalls all events alike is the target's own state, and shows as such.
-    Err(if alike { failures.swap_remove(0).1 } else { Failure::Some(failures) })
+    Err(if alike { failures.swap_remove(0).1 } else { Failure::Some(failures, written) })
 }
 
 /// What a whole request came to, with the server's reason where it gives one.

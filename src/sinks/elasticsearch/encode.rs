@@ -59,7 +59,7 @@ impl Encoder {
             }
             out.push(b'\n');
         }
-        if failures.is_empty() { Ok(out) } else { Err(Failure::Some(failures)) }
+        if failures.is_empty() { Ok(out) } else { Err(Failure::some(failures)) }
     }
 }
 

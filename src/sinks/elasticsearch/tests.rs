@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::component::RecordSlice;
-use crate::event::{Id, Lines, Run, Scanner, Seed};
+use crate::event::{Id, Lines, Origins, Scanner, Seed};
 use crate::journal::{Record, StreamId};
 use crate::units::Timestamp;
 
@@ -23,13 +23,13 @@ fn batch(lines: &[&str]) -> WriteBatch {
         bytes.push(b'\n');
         ends.push(bytes.len() as u32);
     }
-    let runs = vec![Run { seed: Seed([3; 16]), ordinals: (0..lines.len() as u64).collect() }];
+    let origins = Origins::of(Seed([3; 16]), 0..lines.len() as u64);
     let record = Record {
         stream: StreamId(1),
         first_seq: 1,
         stream_first: 0,
         received_at: Timestamp(1_735_689_600_000_000),
-        lines: Lines { bytes: bytes.into(), ends, runs },
+        lines: Lines { bytes: bytes.into(), ends, origins },
     };
     WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..lines.len() }] }
 }
@@ -95,7 +95,7 @@ fn the_index_follows_the_events_own_time_and_fields() {
 fn an_event_that_wants_out_of_its_index_is_poison_and_the_others_are_not() {
     let forged = r#"{"t":"x\n{\"delete\":{\"_index\":\"y\",\"_id\":\"1\"}}"}"#;
     let failure = body(json!({"index": "log-{{ t }}"}), &[r#"{"t":"a"}"#, forged, "{}", r#"{"t":"A"}"#]);
-    let Err(Failure::Some(failures)) = failure else { panic!("{failure:?}") };
+    let Err(Failure::Some(failures, _)) = failure else { panic!("{failure:?}") };
     assert_eq!(failures.iter().map(|(nth, _)| *nth).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(failures.iter().all(|(_, failure)| matches!(failure, Failure::Poison { .. })));
     assert!(failures[1].1.answer().contains("`t`"), "{failures:?}");
@@ -173,13 +173,13 @@ fn only_the_items_that_failed_fail_each_in_its_way() {
         (400, "illegal_argument_exception"),
         (400, "something_new_exception"),
     ]);
-    let Err(Failure::Some(failures)) = answer else { panic!("{answer:?}") };
+    let Err(Failure::Some(failures, _)) = answer else { panic!("{answer:?}") };
     let class = |failure: &Failure| match failure {
         Failure::Transient { .. } => 't',
         Failure::Configuration { .. } => 'c',
         Failure::Poison { .. } => 'p',
         Failure::Ambiguous { .. } => 'a',
-        Failure::Suspect { .. } | Failure::Some(_) => '?',
+        Failure::Suspect { .. } | Failure::Some(..) => '?',
     };
     let seen: Vec<(usize, char)> = failures.iter().map(|(nth, failure)| (*nth, class(failure))).collect();
     assert_eq!(seen, [(1, 'p'), (2, 't'), (3, 'c'), (5, 'c'), (6, 't'), (7, 'a'), (8, 'a')]);
@@ -193,7 +193,7 @@ fn what_befalls_all_items_is_the_targets_own_state() {
         assert!(matches!(items(&[all; 3]), Err(Failure::Configuration { .. })), "{all:?}");
     }
     assert!(
-        matches!(items(&[(400, "mapper_parsing_exception"); 3]), Err(Failure::Some(failures)) if failures.len() == 3)
+        matches!(items(&[(400, "mapper_parsing_exception"); 3]), Err(Failure::Some(failures, _)) if failures.len() == 3)
     );
 }
 
@@ -202,7 +202,7 @@ fn where_indices_vary_each_event_is_refused_by_its_own() {
     let body = r#"{"items":[{"create":{"status":404,"error":{"type":"index_not_found_exception"}}}]}"#;
     let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into(), is_whole: true };
     assert!(matches!(answer::classify(&answer, 1, false), Err(Failure::Configuration { .. })));
-    let Err(Failure::Some(failures)) = answer::classify(&answer, 1, true) else { panic!("of each event") };
+    let Err(Failure::Some(failures, _)) = answer::classify(&answer, 1, true) else { panic!("of each event") };
     assert!(matches!(failures[..], [(0, Failure::Configuration { .. })]), "{failures:?}");
     let at = |index: &str| {
         let names = NameTemplate::parse(index, &INDEX).expect("a name");

@@ -161,7 +161,7 @@ impl Sink for File {
                 failures.push((nth, Failure::poison(answer)));
             }
         }
-        if failures.is_empty() { Ok(groups.finish()) } else { Err(Failure::Some(failures)) }
+        if failures.is_empty() { Ok(groups.finish()) } else { Err(Failure::some(failures)) }
     }
 
     /// Lines that need no encoding stay where they are in memory, however many they are.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::component::RecordSlice;
-use crate::event::{Lines, Run, Seed};
+use crate::event::{Lines, Origins, Seed};
 use crate::journal::{Record, StreamId};
 use crate::toolkit::fake::sink_context;
 use crate::units::Timestamp;
@@ -82,13 +82,13 @@ fn batch(first: u64, lines: &[String]) -> WriteBatch {
         bytes.push('\n');
         ends.push(bytes.len() as u32);
     }
-    let runs = vec![Run { seed: Seed([1; 16]), ordinals: (first..first + lines.len() as u64).collect() }];
+    let origins = Origins::of(Seed([1; 16]), first..first + lines.len() as u64);
     let record = Record {
         stream: StreamId(0),
         first_seq: first,
         stream_first: 0,
         received_at: Timestamp(1_700_000_000_000_000),
-        lines: Lines { bytes: bytes.into(), ends, runs },
+        lines: Lines { bytes: bytes.into(), ends, origins },
     };
     WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..lines.len() }] }
 }
@@ -257,7 +257,7 @@ async fn events_go_to_the_file_their_fields_name_and_none_leaves_the_root() {
         .map(|user| format!(r#"{{"user_id":"{user}"}}"#))
         .chain([r#"{"n":1,"timestamp":"2020-01-01T00:00:00Z"}"#.to_owned()])
         .collect();
-    let Err(Failure::Some(failures)) = write(&sink, &batch(0, &lines)).await else { panic!("some must fail") };
+    let Err(Failure::Some(failures, _)) = write(&sink, &batch(0, &lines)).await else { panic!("some must fail") };
     assert_eq!(failures.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [2, 3, 5, 6, 7, 8]);
     assert!(failures.iter().all(|(_, failure)| failure.answer().starts_with("confinement_failed")));
     assert!(folder.lines().is_empty(), "nothing is written before the poison is put aside");

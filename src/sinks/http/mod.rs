@@ -161,7 +161,7 @@ impl Sink for Http {
 
     fn encode(&self, batch: &WriteBatch) -> Result<Vec<Outgoing>, Failure> {
         if let (Some(uri), true) = (self.place.constant(), self.templates.is_empty()) {
-            let body = self.body(batch, batch.events()).map_err(Failure::Some)?;
+            let body = self.body(batch, batch.events()).map_err(Failure::some)?;
             return Ok(vec![self.outgoing(uri.clone(), self.headers.clone(), body, batch.events(), batch.len())]);
         }
         let mut groups: BTreeMap<(String, Vec<String>), Vec<usize>> = BTreeMap::new();
@@ -189,7 +189,7 @@ impl Sink for Http {
                 Err(unfit) => failures.extend(unfit.into_iter().map(|(nth, failure)| (indices[nth], failure))),
             }
         }
-        if failures.is_empty() { Ok(outgoing) } else { Err(Failure::Some(failures)) }
+        if failures.is_empty() { Ok(outgoing) } else { Err(Failure::some(failures)) }
     }
 
     /// The path, without what may be private behind it.
@@ -201,7 +201,7 @@ impl Sink for Http {
     }
 
     fn preview(config: &Config, cx: &SinkContext, batch: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
-        let body = Http::new(config, cx).and_then(|http| http.body(batch, batch.events()).map_err(Failure::Some));
+        let body = Http::new(config, cx).and_then(|http| http.body(batch, batch.events()).map_err(Failure::some));
         Some(body.map(|body| body.to_vec()))
     }
 
@@ -222,7 +222,7 @@ impl Sink for Http {
 /// Failures of events by their place in the batch, from those by their place in the request.
 fn some(request: &Outgoing, failures: Vec<(usize, Failure)>) -> Failure {
     let place = |nth: usize| request.events.as_ref().map_or(nth, |events| events[nth]);
-    Failure::Some(failures.into_iter().map(|(nth, failure)| (place(nth), failure)).collect())
+    Failure::some(failures.into_iter().map(|(nth, failure)| (place(nth), failure)).collect())
 }
 
 impl Http {
@@ -401,7 +401,7 @@ impl Http {
             _ if failures.is_empty() => Ok(Written { bytes, ..Written::default() }),
             // Nothing was written, and nothing is to be learned of single events.
             Some(failure) if is_all && failures.iter().all(|(_, other)| *other == failure) => Err(failure),
-            _ => Err(Failure::Some(failures)),
+            _ => Err(Failure::some(failures)),
         }
     }
 
@@ -472,7 +472,7 @@ fn content_type(format: Format) -> &'static str {
 fn idempotency_key<'a>(body: &[u8], events: impl Iterator<Item = BatchEvent<'a>>) -> String {
     let mut hash = blake3::Hasher::new();
     for event in events {
-        let (seed, ordinal) = event.record.lines.origin(event.index);
+        let (seed, ordinal) = event.record.lines.origins.at(event.index);
         hash.update(&seed.0);
         hash.update(&ordinal.to_le_bytes());
     }

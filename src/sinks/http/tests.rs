@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::component::RecordSlice;
-use crate::event::{Lines, Run, Seed};
+use crate::event::{Lines, Origins, Seed};
 use crate::journal::{Record, StreamId};
 use crate::toolkit::fake::sink_context;
 use crate::units::Timestamp;
@@ -15,8 +15,8 @@ fn batch(lines: &[&str]) -> WriteBatch {
         *at += line.len() as u32 + 1;
         Some(*at)
     });
-    let runs = vec![Run { seed: Seed([7; 16]), ordinals: (0..lines.len() as u64).collect() }];
-    let lines = Lines { ends: ends.collect(), bytes: Bytes::from(text.clone()), runs };
+    let origins = Origins::of(Seed([7; 16]), 0..lines.len() as u64);
+    let lines = Lines { ends: ends.collect(), bytes: Bytes::from(text.clone()), origins };
     let count = lines.len();
     let record = Record {
         stream: StreamId(0),
@@ -67,7 +67,7 @@ fn a_body_holds_the_lines_as_they_are_or_one_array_or_a_table() {
     let table = bodies("{uri: http://a/in, encoding: {format: csv, columns: [n]}, headers: {Content-Type: text/x}}");
     assert_eq!((text(&table[0]), header(&table[0], "content-type")), ("n\n1.50\n2\n", "text/x"));
     let unfit = sink("{uri: http://a/in, encoding: {format: text, template: '{{ user_id }}'}}").encode(&write_batch);
-    let Err(Failure::Some(unfit)) = unfit else { panic!("the second has no user") };
+    let Err(Failure::Some(unfit, _)) = unfit else { panic!("the second has no user") };
     assert_eq!(unfit.len(), 1);
     assert_eq!(unfit[0].0, 1);
 }
@@ -100,7 +100,7 @@ fn each_address_and_set_of_headers_gets_a_request_of_its_own() {
 #[test]
 fn what_would_leave_its_place_is_poison_and_the_rest_is_not() {
     let write_batch = batch(&[r#"{"t":"a"}"#, r#"{"t":".."}"#, r#"{"t":"b","h":"x\r\nevil: 1"}"#]);
-    let Err(Failure::Some(failures)) =
+    let Err(Failure::Some(failures, _)) =
         sink("{uri: 'http://a/{{ t }}', headers: {x: '{{ h | - }}'}}").encode(&write_batch)
     else {
         panic!("two of them do not fit")

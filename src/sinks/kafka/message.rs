@@ -60,7 +60,7 @@ impl Messages {
                 failures.push((nth, Failure::poison(answer)));
             }
         }
-        if failures.is_empty() { Ok(messages) } else { Err(Failure::Some(failures)) }
+        if failures.is_empty() { Ok(messages) } else { Err(Failure::some(failures)) }
     }
 
     fn add(

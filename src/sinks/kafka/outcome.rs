@@ -113,7 +113,7 @@ pub fn sum_up(
     let is_alike = |class: fn(&Failure) -> bool| failures.len() == count && failures.iter().all(|(_, f)| class(f));
     let is_whole = is_alike(|failure| matches!(failure, Failure::Transient { .. }))
         || !of_topics && is_alike(|failure| matches!(failure, Failure::Configuration { .. }));
-    Err(if is_whole { failures.swap_remove(0).1 } else { Failure::Some(failures) })
+    Err(if is_whole { failures.swap_remove(0).1 } else { Failure::some(failures) })
 }
 
 #[cfg(test)]
@@ -149,11 +149,11 @@ mod tests {
         let transient = || Failure::transient("later");
         assert_eq!(sum_up(vec![], 2, 9, false), Ok(Written { bytes: 9, ..Written::default() }));
         assert_eq!(sum_up(vec![(0, transient()), (1, transient())], 2, 0, true), Err(transient()));
-        assert_eq!(sum_up(vec![(1, transient())], 2, 5, false), Err(Failure::Some(vec![(1, transient())])));
+        assert_eq!(sum_up(vec![(1, transient())], 2, 5, false), Err(Failure::some(vec![(1, transient())])));
         let denied = || Failure::configuration("denied");
         assert_eq!(sum_up(vec![(0, denied())], 1, 0, false), Err(denied()));
-        assert_eq!(sum_up(vec![(0, denied())], 1, 0, true), Err(Failure::Some(vec![(0, denied())])));
+        assert_eq!(sum_up(vec![(0, denied())], 1, 0, true), Err(Failure::some(vec![(0, denied())])));
         let poison = || Failure::poison("bad");
-        assert_eq!(sum_up(vec![(0, poison())], 1, 0, false), Err(Failure::Some(vec![(0, poison())])));
+        assert_eq!(sum_up(vec![(0, poison())], 1, 0, false), Err(Failure::some(vec![(0, poison())])));
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::message::Message;
 use super::*;
 use crate::component::RecordSlice;
-use crate::event::{Lines, Run, Seed};
+use crate::event::{Lines, Origins, Seed};
 use crate::journal::{Record, StreamId};
 use crate::toolkit::fake::sink_context;
 use crate::units::Timestamp;
@@ -30,13 +30,13 @@ fn batch(lines: &[&str]) -> WriteBatch {
         *end += line.len() as u32 + 1;
         Some(*end)
     });
-    let runs = vec![Run { seed: Seed([1; 16]), ordinals: (0..lines.len() as u64).collect() }];
+    let origins = Origins::of(Seed([1; 16]), 0..lines.len() as u64);
     let record = Record {
         stream: StreamId(0),
         first_seq: 1,
         stream_first: 0,
         received_at: Timestamp(5_000_000),
-        lines: Lines { ends: ends.collect(), bytes, runs },
+        lines: Lines { ends: ends.collect(), bytes, origins },
     };
     WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..lines.len() }] }
 }
@@ -84,7 +84,7 @@ fn the_id_is_the_events_own_as_it_is_spelled_or_follows_from_its_origin() {
 fn a_topic_by_template_is_confined_and_what_lacks_its_field_is_poison() {
     let lines = [r#"{"tenant":"a"}"#, r#"{"tenant":"a/b"}"#, "{}", r#"{"tenant":"c"}"#];
     let topic = json!({"topic": "logs.{{ tenant }}", "key": "{{ tenant }}-x"});
-    let Err(Failure::Some(failures)) = encode(topic.clone(), &lines) else { panic!("two are poison") };
+    let Err(Failure::Some(failures, _)) = encode(topic.clone(), &lines) else { panic!("two are poison") };
     assert!(failures[0].1.answer().contains("it contains '/'"), "{failures:?}");
     assert!(failures[1].1.answer().contains("`tenant`"), "{failures:?}");
     assert_eq!(failures.iter().map(|(nth, _)| *nth).collect::<Vec<_>>(), [1, 2]);
@@ -166,7 +166,7 @@ async fn of_a_set_that_is_refused_the_guilty_message_alone_is_poison() {
         // The set is refused, and then the first message by itself.
         cluster.request_errors(RDKafkaApiKey::Produce, &[refused, refused]);
         let failure = write(&sink, &["{}", r#"{"a":1}"#, r#"{"b":1}"#]).await.expect_err("one is refused");
-        let Failure::Some(failures) = failure else { panic!("{failure:?}") };
+        let Failure::Some(failures, _) = failure else { panic!("{failure:?}") };
         assert!(matches!(&failures[..], [(0, Failure::Poison { .. })]), "{failures:?}");
     }
 }

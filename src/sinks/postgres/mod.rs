@@ -210,7 +210,7 @@ impl Sink for Postgres {
             };
         match rows::encode(plan, batch, as_copy) {
             // A column that had to have a value may be gone by now: the table is looked at again before all are given up.
-            Err(Failure::Some(failures)) if failures.len() == batch.len() && self.opened.elapsed() >= FRESH => {
+            Err(Failure::Some(failures, _)) if failures.len() == batch.len() && self.opened.elapsed() >= FRESH => {
                 let answer = failures.first().map_or("", |(_, failure)| failure.answer());
                 Err(Failure::transient(format!("no event fits the table, which is looked at again: {answer}")))
             }

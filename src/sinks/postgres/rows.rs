@@ -78,7 +78,7 @@ pub fn encode(plan: &Plan, batch: &WriteBatch, as_copy: bool) -> Result<Rows, Fa
         }
     }
     if !failures.is_empty() {
-        return Err(Failure::Some(failures));
+        return Err(Failure::some(failures));
     }
     rows.left_out = encoder.left_out;
     rows.body = if as_copy {

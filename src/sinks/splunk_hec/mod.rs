@@ -148,7 +148,7 @@ impl Sink for SplunkHec {
     }
 
     fn encode(&self, batch: &WriteBatch) -> Result<Bytes, Failure> {
-        self.body(batch, batch.events()).map(|body| self.compression.compress(body)).map_err(Failure::Some)
+        self.body(batch, batch.events()).map(|body| self.compression.compress(body)).map_err(Failure::some)
     }
 
     fn destination(&self, event: BatchEvent<'_>) -> Option<String> {
@@ -160,7 +160,7 @@ impl Sink for SplunkHec {
 
     fn preview(config: &Config, cx: &SinkContext, batch: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
         let splunk = SplunkHec::new(config, cx);
-        let body = splunk.and_then(|splunk| splunk.body(batch, batch.events()).map_err(Failure::Some));
+        let body = splunk.and_then(|splunk| splunk.body(batch, batch.events()).map_err(Failure::some));
         Some(body.map(|body| body.to_vec()))
     }
 
@@ -396,7 +396,7 @@ impl SplunkHec {
 
     fn body_of(&self, batch: &WriteBatch, events: &[usize]) -> Result<Bytes, Failure> {
         let all: Vec<BatchEvent<'_>> = batch.events().collect();
-        let body = self.body(batch, events.iter().map(|nth| all[*nth])).map_err(Failure::Some)?;
+        let body = self.body(batch, events.iter().map(|nth| all[*nth])).map_err(Failure::some)?;
         Ok(self.compression.compress(body))
     }
 

@@ -59,7 +59,7 @@ impl Progress {
         {
             return Err(self.failed.swap_remove(0).1);
         }
-        Err(Failure::Some(self.failed))
+        Err(Failure::some(self.failed))
     }
 }
 
@@ -80,13 +80,13 @@ mod tests {
         progress.failed(1, Failure::poison("bad"));
         progress.taken(&[0], None);
         let expected = vec![(1, Failure::poison("bad")), (2, late()), (3, late())];
-        assert_eq!(progress.sum_up(Err(late())), Err(Failure::Some(expected)));
+        assert_eq!(progress.sum_up(Err(late())), Err(Failure::some(expected)));
         let mut progress = Progress::new(2);
         let acks = Acks::new(Uri::from_static("/"), Duration::from_secs(1), Duration::from_secs(9));
         progress.taken(&[0], Some(acks.enter(acks.before(), 7)));
         progress.taken(&[1], Some(acks.enter(acks.before(), 8)));
         progress.not_acknowledged(&[true, false], None);
-        let Err(Failure::Some(failed)) = progress.sum_up(Ok(())) else { panic!("one is not acknowledged") };
+        let Err(Failure::Some(failed, _)) = progress.sum_up(Ok(())) else { panic!("one is not acknowledged") };
         assert!(matches!(&failed[..], [(1, Failure::Transient { .. })]), "{failed:?}");
     }
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::*;
 use crate::component::RecordSlice;
-use crate::event::{Lines, Run, Seed};
+use crate::event::{Lines, Origins, Seed};
 use crate::journal::{Record, StreamId};
 use crate::toolkit::fake::sink_context;
 use crate::units::Timestamp;
 
 fn batch(line: &str) -> WriteBatch {
     let bytes = Bytes::from(format!("{line}\n"));
-    let runs = vec![Run { seed: Seed([7; 16]), ordinals: vec![0] }];
-    let lines = Lines { ends: vec![bytes.len() as u32], bytes, runs };
+    let origins = Origins::of(Seed([7; 16]), [0]);
+    let lines = Lines { ends: vec![bytes.len() as u32], bytes, origins };
     let received_at = Timestamp(1_700_000_000_500_000);
     let record = Record { stream: StreamId(0), first_seq: 7, stream_first: 0, received_at, lines };
     WriteBatch { slices: vec![RecordSlice { record: Arc::new(record), events: 0..1 }] }
@@ -60,7 +60,7 @@ fn events_say_where_they_belong_within_bounds() {
     assert_eq!((&seen["index"], &seen["host"]), (&"app-a".into(), &"h \"x\"y\"".into()));
     assert_eq!((&seen["fields"]["team"], &seen["fields"]["day"]), (&"none".into(), &"2025-03-01".into()));
     assert!(seen.get("source").is_none(), "an empty one leaves the token's");
-    let Err(Failure::Some(failures)) = body(yaml, r#"{"tenant":"a/../_internal"}"#) else { panic!("no index") };
+    let Err(Failure::Some(failures, _)) = body(yaml, r#"{"tenant":"a/../_internal"}"#) else { panic!("no index") };
     assert!(failures[0].1.answer().contains("it contains "), "{failures:?}");
 }
 

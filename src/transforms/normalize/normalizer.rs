@@ -6,7 +6,7 @@ use super::value::{self, Now};
 use crate::event::names::*;
 use crate::event::object::{Rewrite, may_sink, push_sunk};
 use crate::event::raw::Kind;
-use crate::event::{Batch, Id, NameId, Provenance, Raw, Seed, Sender, Stamp, escape};
+use crate::event::{Batch, Id, NameId, Provenance, Raw, Sender, Stamp, escape};
 
 /// What all events of a batch share, and memory that goes from one to the next.
 pub struct Normalizer {
@@ -15,8 +15,6 @@ pub struct Normalizer {
     source: Vec<u8>,
     peer: Option<Vec<u8>>,
     received_at: Vec<u8>,
-    /// Source and sender, in the form that ids are derived from.
-    origin: [Vec<u8>; 2],
     /// Whether the sender is a user, whose word about where an event was received counts for nothing.
     is_user: bool,
     scratch: Vec<u8>,
@@ -41,18 +39,11 @@ impl Normalizer {
             json
         };
         let stamp = provenance.stamp.as_deref();
-        let sender = match (stamp.and_then(|stamp| stamp.sender.as_ref()), provenance.peer) {
-            (Some(Sender::User(name)), _) => format!("user:{name}"),
-            (Some(Sender::Service(name)), _) => format!("service:{name}"),
-            (None, Some(peer)) => format!("peer:{peer}"),
-            (None, None) => String::new(),
-        };
         Normalizer {
             unknown,
             source: quoted(&provenance.source),
             peer: provenance.peer.map(|peer| quoted(&peer.to_string())),
             received_at: quoted(&provenance.received_at.to_string()),
-            origin: [provenance.source.as_bytes().to_vec(), sender.into_bytes()],
             is_user: matches!(stamp, Some(Stamp { sender: Some(Sender::User(_)), .. })),
             scratch: Vec::new(),
             metadata: Rewrite::default(),
@@ -158,8 +149,7 @@ impl Normalizer {
         } else if value.kind() == Kind::String && Id::parse(&text).is_some() {
             return;
         } else {
-            let [source, sender] = &self.origin;
-            push_id(&mut self.scratch, Seed::derive(&[b"source_id", source, sender, text.as_bytes()]).id(0));
+            push_id(&mut self.scratch, batch.provenance.identity(&text).id(0));
             self.keep_original(batch, event, plan, nth, "source_id");
         }
         batch.set_nth(event, nth, &self.scratch);
