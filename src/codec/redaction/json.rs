@@ -1,7 +1,9 @@
 //! Walks JSON values: decoded strings, numbers, member names, nested JSON text.
 
 use super::byte_set::ByteSet;
+use super::literals::Literals as _;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use super::assign::{Role, is_name_member, is_value_member, may_be_secret};
 use super::batch::MAX_PAIR;
@@ -206,8 +208,21 @@ impl Engine {
         out
     }
 
-    /// Searches the strings of a text that is itself JSON, as they read once decoded, and tells whether it is. `hits` are
-    /// those in the text.
+    /// Whether a text is itself JSON in which something may be hidden: what its strings say with escapes is read once they
+    /// are decoded, and only then. `hits` are those in the text.
+    pub(super) fn is_json(&self, text: &[u8], hits: &[Hit], work: &mut Work) -> Result<bool, Unfinished> {
+        let trimmed = text.trim_ascii();
+        let ends = (trimmed.first(), trimmed.last());
+        let container = matches!(ends, (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')) | (Some(b'"'), Some(b'"')));
+        let names = || hits.iter().any(|hit| hit.window().is_some_and(|window| self.names_at(window)));
+        if !container || memchr::memchr(b'\\', text).is_none() && !names() {
+            return Ok(false);
+        }
+        work.spend(2 * text.len())?;
+        Ok(Scanner::new().validate(text).is_ok())
+    }
+
+    /// Searches the strings of a text that is JSON, as they read once decoded. `hits` are those in the text.
     pub(super) fn search_json(
         &self,
         text: &[u8],
@@ -215,35 +230,19 @@ impl Engine {
         depth: usize,
         work: &mut Work,
         spans: &mut Vec<Span>,
-    ) -> Result<bool, Unfinished> {
-        if !text.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| b"{[\"".contains(first)) {
-            return Ok(false);
-        }
-        let (first, last) = (text.trim_ascii().first(), text.trim_ascii().last());
-        let container =
-            matches!((first, last), (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')) | (Some(b'"'), Some(b'"')));
-        let names = || hits.iter().any(|hit| hit.window().is_some_and(|window| self.names_at(window)));
-        if !container || memchr::memchr(b'\\', text).is_none() && !names() {
-            return Ok(false);
-        }
-        work.spend(2 * text.len())?;
-        if Scanner::new().validate(text).is_err() {
-            return Ok(false);
-        }
+    ) -> Result<(), Unfinished> {
         let mut known: Vec<(usize, usize)> = spans.iter().map(|span| (span.start, span.end)).collect();
         known.sort_unstable();
-        let (mut at, mut hits, mut known) = (0, hits, &known[..]);
-        while let Some(open) = memchr::memchr(b'"', &text[at..]) {
-            let start = at + open + 1;
-            let end = string_end(text, start);
+        let (mut strings, mut hits, mut known) = (Strings::of(text), hits, &known[..]);
+        while let Some(Range { start, end }) = strings.next() {
             let inside = &text[start..end];
-            at = end + 1;
             hits = &hits[hits.partition_point(|hit| (hit.at as usize) < start)..];
             let within = || hits.iter().take_while(|hit| (hit.at as usize) < end);
             if !work.known.as_ref().is_none_or(|known| known.is_near(&(start..end))) {
                 continue;
             }
             if memchr::memchr(b'\\', inside).is_some() {
+                work.spend(inside.len())?;
                 let view = View::of(inside, Disguises { json: true, ..Disguises::default() });
                 self.search_part(&view, start, depth, work, spans)?;
                 continue;
@@ -253,19 +252,70 @@ impl Engine {
             let mut hidden = Disguises::default();
             within().for_each(|hit| self.notice_at(text, *hit, &mut hidden));
             let named = within().any(|hit| self.is_name(*hit));
-            let is_key = || text[at.min(text.len())..].trim_ascii_start().starts_with(b":");
-            let is_new = || !is_key() && known.first().is_none_or(|(known, _)| *known >= end);
+            let is_new = || !strings.is_key(end) && known.first().is_none_or(|(known, _)| *known >= end);
+            let alone = within().next().is_some() && strings.stands_alone(&(start..end));
             // The whole text is not decoded once more for what its strings hide.
-            if named && is_new() || hidden != hidden.of_json() {
+            if alone || named && is_new() || hidden != hidden.of_json() {
                 let (outer, found) = (work.known.take(), spans.len());
-                self.search(inside, depth + 1, work, spans)?;
+                work.known = outer.as_ref().map(|known| known.part(&(start..end)));
+                self.search(inside, depth, work, spans)?;
                 work.known = outer;
                 for span in &mut spans[found..] {
                     (span.start, span.end) = (span.start + start, span.end + start);
                 }
             }
         }
-        Ok(true)
+        Ok(())
+    }
+}
+
+/// The longest string that may be a name whose value stands beside it.
+const MAX_NAME: usize = 64;
+
+/// The insides of the strings of a text that is JSON, in order.
+pub struct Strings<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl Strings<'_> {
+    pub fn of(text: &[u8]) -> Strings<'_> {
+        Strings { text, at: 0 }
+    }
+
+    /// Whether the string that ends here names a member.
+    pub fn is_key(&self, end: usize) -> bool {
+        self.text.get(end + 1..).is_some_and(|rest| rest.trim_ascii_start().begins_with(b":"))
+    }
+
+    /// Whether a string is read by itself, as nothing that stands beside it could tell more: it has escapes, and says
+    /// something else once they are decoded, or it is more than a name, or than the value of one.
+    pub fn stands_alone(&self, string: &Range<usize>) -> bool {
+        let inside = &self.text[string.clone()];
+        let says_more = || inside.len() > MAX_NAME || inside.contains(&b' ') || memchr::memchr(b'\\', inside).is_some();
+        says_more() && !self.is_key(string.end)
+    }
+
+    /// The next string that is read by itself, behind what was asked for before.
+    pub fn next_alone(&mut self) -> Option<Range<usize>> {
+        while let Some(string) = self.next() {
+            if self.stands_alone(&string) {
+                return Some(string);
+            }
+        }
+        None
+    }
+}
+
+impl Iterator for Strings<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let open = memchr::memchr(b'"', self.text.get(self.at..)?)?;
+        let start = self.at + open + 1;
+        let end = string_end(self.text, start);
+        self.at = end + 1;
+        Some(start..end)
     }
 }
 

@@ -86,7 +86,16 @@ impl Masked {
 
     /// The same for what the part of the text says that begins at `start`.
     pub fn within(&self, start: usize, view: &View) -> Masked {
-        let place = |at: usize| at.checked_sub(start).map_or(0, |at| view.place(at));
+        self.mapped(start, |at| view.place(at))
+    }
+
+    /// The same for a part of the text as it is.
+    pub fn part(&self, part: &Range<usize>) -> Masked {
+        self.mapped(part.start, |at| at.min(part.len()))
+    }
+
+    fn mapped(&self, start: usize, place: impl Fn(usize) -> usize) -> Masked {
+        let place = |at: usize| at.checked_sub(start).map_or(0, &place);
         let places = |ranges: &[Range<usize>]| {
             let within = ranges.iter().map(|range| place(range.start)..place(range.end));
             within.filter(|range| !range.is_empty()).collect()

@@ -407,6 +407,8 @@ pub struct Work {
     /// The masks that are put into the text at hand, and those of the round before, once there was one.
     pub masked: Masked,
     pub known: Option<Masked>,
+    /// Bytes in which what the text at hand repeats may still be searched.
+    pub may_repeat: usize,
     /// Whether the event at hand has several texts, and the secrets of one that others may repeat.
     pub remembers: bool,
     pub repeated: Vec<Repeated>,
@@ -418,6 +420,9 @@ pub struct Work {
 /// are linear, so that only patterns of the user's own and mistakes of ours come near.
 const EFFORT: usize = 192;
 const LEAST: usize = 1 << 20;
+
+/// How often each byte of a text may be looked at for what the text repeats, its nested texts among them.
+const REPEATS: usize = 16;
 
 /// The most buffers that are kept, and the largest.
 const MAX_BUFFERS: usize = 8;
@@ -464,7 +469,8 @@ impl Work {
     }
 
     /// For the next text of the event.
-    pub fn begin_text(&mut self) {
+    pub fn begin_text(&mut self, len: usize) {
+        self.may_repeat = REPEATS * len;
         self.named.clear();
         self.masked.clear();
         self.known = None;

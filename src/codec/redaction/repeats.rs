@@ -65,7 +65,14 @@ fn may_be_repeated(value: &[u8]) -> bool {
 
 impl Engine {
     /// Adds the other places of those secrets that only their surroundings gave away. `spans` are in order.
-    pub(super) fn find_again(&self, text: &[u8], work: &mut Work, spans: &mut Vec<Span>) -> Result<bool, Unfinished> {
+    /// In JSON those with an escape are left to what its strings say.
+    pub(super) fn find_again(
+        &self,
+        text: &[u8],
+        is_json: bool,
+        work: &mut Work,
+        spans: &mut Vec<Span>,
+    ) -> Result<bool, Unfinished> {
         let (known, mut values) = (spans.len(), 0);
         for nth in 0..known {
             let Span { start, end, rule, .. } = spans[nth];
@@ -74,11 +81,15 @@ impl Engine {
                 continue;
             }
             let value = &text[start..end];
-            self.remember(rule, value, work);
-            let fits = start >= len || text.len() - end >= len;
-            if !fits || values == MAX_VALUES {
+            if is_json && memchr::memchr(b'\\', value).is_some() {
                 continue;
             }
+            self.remember(rule, value, work);
+            let fits = start >= len || text.len() - end >= len;
+            if !fits || values == MAX_VALUES || work.may_repeat < text.len() {
+                continue;
+            }
+            work.may_repeat -= text.len();
             values += 1;
             work.spend(text.len())?;
             let secret = OnceCell::new();
@@ -98,7 +109,8 @@ impl Engine {
 
     /// Remembers a secret that other fields of the event may repeat.
     pub(super) fn remember(&self, rule: u16, value: &[u8], work: &mut Work) {
-        if work.remembers && work.repeated.len() < MAX_VALUES && may_be_repeated(value) {
+        let is_known = |repeated: &[Repeated]| repeated.iter().any(|(_, known)| known == value);
+        if work.remembers && work.repeated.len() < MAX_VALUES && may_be_repeated(value) && !is_known(&work.repeated) {
             work.repeated.push((rule, value.to_vec()));
         }
     }

@@ -6,6 +6,7 @@ use super::assign::{self, Found};
 use super::byte_set::ByteSet;
 use super::disguises::notice;
 use super::filter::{Hit, Sign, put_in_order};
+use super::json::Strings;
 use super::near::Next;
 use super::reader::{Reader, Unfinished, Work};
 use super::shape::Class;
@@ -66,7 +67,7 @@ impl Engine {
 
     /// Looks at a text, whose hits are known, until all its secrets are found.
     pub(super) fn look_at(&self, text: &[u8], hits: &[Hit], work: &mut Work, spans: &mut Vec<Span>) -> Looked {
-        work.begin_text();
+        work.begin_text(text.len());
         let mut found = work.spend(text.len()).and_then(|()| self.find_among(text, hits, work, spans));
         let mut cleaned: Option<Vec<u8>> = None;
         for round in 1.. {
@@ -127,9 +128,9 @@ impl Engine {
     }
 
     fn find_among(&self, text: &[u8], hits: &[Hit], work: &mut Work, spans: &mut Vec<Span>) -> Result<(), Unfinished> {
-        self.search_among(text, hits, 0, work, spans)?;
+        let is_json = self.search_among(text, hits, 0, work, spans)?;
         join(text, spans);
-        if self.find_again(text, work, spans)? {
+        if self.find_again(text, is_json, work, spans)? {
             join(text, spans);
         }
         Ok(())
@@ -146,9 +147,10 @@ impl Engine {
         let hits = self.hits(text, work);
         let found = self.search_among(text, &hits, depth, work, spans);
         work.give_back(hits);
-        found
+        found.map(|_| ())
     }
 
+    /// Searches a text whose hits are known; tells whether it is JSON.
     fn search_among(
         &self,
         text: &[u8],
@@ -156,7 +158,12 @@ impl Engine {
         depth: usize,
         work: &mut Work,
         spans: &mut Vec<Span>,
-    ) -> Result<(), Unfinished> {
+    ) -> Result<bool, Unfinished> {
+        let is_json = depth < MAX_DEPTH && self.is_json(text, hits, work)?;
+        if is_json && let Some(plain) = View::of_json(text) {
+            self.search_plain(text, &plain, depth, work, spans)?;
+            return Ok(true);
+        }
         let (first, mut covered, mut spent) = (spans.len(), 0, 0);
         let mut noted = Noted { disguises: Disguises::default(), values: std::mem::take(&mut work.values) };
         let reader = work.reader(text);
@@ -164,9 +171,18 @@ impl Engine {
             reader.has_no_at();
         }
         let (known, mut next) = (work.known.take(), Next::default());
+        let mut strings = Strings::of(text);
+        let mut alone = if is_json { strings.next_alone() } else { None };
         for hit in hits.iter().copied() {
             #[cfg(test)]
             super::tests::reads::next_hit();
+            // What a string of JSON says is looked at by itself, once it is decoded.
+            while alone.as_ref().is_some_and(|string| string.end <= hit.at as usize) {
+                alone = strings.next_alone();
+            }
+            if alone.as_ref().is_some_and(|string| string.start <= hit.at as usize) {
+                continue;
+            }
             if known.as_ref().is_some_and(|known| known.skips(&mut next, &reader, hit)) {
                 continue;
             }
@@ -201,20 +217,14 @@ impl Engine {
         let Noted { disguises, values } = noted;
         work.values = values;
         work.known = known;
-        let is_json = depth < MAX_DEPTH && self.search_json(text, hits, depth, work, spans)?;
+        if is_json {
+            // Each string is shorter than the text, so that JSON within JSON ends by itself.
+            self.search_json(text, hits, depth.max(1), work, spans)?;
+        }
         for optional in &self.optional {
             optional.find(&reader, work, spans)?;
         }
-        for (number, own) in self.own.iter().enumerate() {
-            let rule = self.first_own + number as u16;
-            let (known, found) = (spans.len(), |range: Range<usize>| {
-                spans.push(Span { start: range.start, end: range.end, rule, why: "a pattern of your own" });
-            });
-            own.find(text, found).map_err(|_| Unfinished)?;
-            if spans.len() - known > MAX_OWN_SPANS {
-                return Err(Unfinished);
-            }
-        }
+        self.find_own(text, spans)?;
         work.give_back_reader(reader);
         // A mask is no secret, whatever it says.
         let mut kept = first;
@@ -230,6 +240,39 @@ impl Engine {
         if depth < MAX_DEPTH && disguises != Disguises::default() {
             work.look_again = true;
             self.search_view(text, disguises, depth, work, spans)?;
+        }
+        Ok(is_json)
+    }
+
+    /// Searches JSON in which letters are escaped as the same JSON without such escapes.
+    fn search_plain(
+        &self,
+        text: &[u8],
+        plain: &View,
+        depth: usize,
+        work: &mut Work,
+        spans: &mut Vec<Span>,
+    ) -> Result<(), Unfinished> {
+        work.spend(VIEW * text.len())?;
+        let named = work.named.len();
+        self.search_part(plain, 0, depth, work, spans)?;
+        for (start, end) in &mut work.named[named..] {
+            (*start, *end) = plain.origin(*start, *end);
+        }
+        self.find_own(text, spans)
+    }
+
+    /// Finds what patterns of the user's own match.
+    fn find_own(&self, text: &[u8], spans: &mut Vec<Span>) -> Result<(), Unfinished> {
+        for (number, own) in self.own.iter().enumerate() {
+            let rule = self.first_own + number as u16;
+            let (known, found) = (spans.len(), |range: Range<usize>| {
+                spans.push(Span { start: range.start, end: range.end, rule, why: "a pattern of your own" });
+            });
+            own.find(text, found).map_err(|_| Unfinished)?;
+            if spans.len() - known > MAX_OWN_SPANS {
+                return Err(Unfinished);
+            }
         }
         Ok(())
     }
@@ -311,7 +354,7 @@ impl Engine {
             work.spend(VIEW * view.bytes.len())?;
             view = view.decoded(again);
         }
-        self.search_part(&view, 0, depth, work, spans)
+        self.search_part(&view, 0, depth + 1, work, spans)
     }
 
     /// Takes note of what hides something at a hit.
@@ -335,7 +378,7 @@ impl Engine {
         disguises
     }
 
-    /// Searches what the part of a text says that begins at `start`.
+    /// Searches what the part of a text says that begins at `start`, at a depth.
     pub(super) fn search_part(
         &self,
         view: &View,
@@ -347,8 +390,12 @@ impl Engine {
         let known = work.known.take();
         work.known = known.as_ref().map(|known| known.within(start, view));
         let mut inner = Vec::new();
-        self.search(&view.bytes, depth + 1, work, &mut inner)?;
+        self.search(&view.bytes, depth, work, &mut inner)?;
         work.known = known;
+        // What the text repeats shows in what it says: an escaped letter is longer, and has other neighbours.
+        join(&view.bytes, &mut inner);
+        let is_json = view.bytes.first().is_some_and(|first| b"{[\"".contains(first));
+        self.find_again(&view.bytes, is_json, work, &mut inner)?;
         for span in inner {
             let (from, to) = view.origin(span.start, span.end);
             spans.push(Span { start: start + from, end: start + to, ..span });

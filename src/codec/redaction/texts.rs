@@ -310,7 +310,7 @@ impl Engine {
                         });
                     }
                     Looked::Secrets => {
-                        pass.work.begin_text();
+                        pass.work.begin_text(says.len());
                         let cleaned = self.replace(says, part(spans, &text.spans), &mut pass.work);
                         self.set_text(batch, *event, text, cleaned, &mut pass.work);
                     }

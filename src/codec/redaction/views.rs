@@ -1,5 +1,6 @@
 //! Decoded text with a map from each byte back to its place in the source.
 
+use super::literals::Literals as _;
 use crate::event::escape::hex4;
 
 /// How a text may hide what it says; several can be true at once.
@@ -54,6 +55,51 @@ impl View {
         self.from.partition_point(|from| (*from as usize) < at).min(self.bytes.len())
     }
 
+    /// The same JSON without the escapes that JSON can do without, such as `\u0041` and `\/`; nothing if it has none.
+    pub fn of_json(text: &[u8]) -> Option<View> {
+        let mut at = 0;
+        loop {
+            at += memchr::memchr(b'\\', &text[at..])?;
+            if needless(&text[at..]).is_some() {
+                break;
+            }
+            at += 2;
+        }
+        let (mut bytes, mut from) = (text[..at].to_vec(), (0..at as u32).collect::<Vec<u32>>());
+        while at < text.len() {
+            let plain = memchr::memchr(b'\\', &text[at..]).unwrap_or(text.len() - at);
+            bytes.extend_from_slice(&text[at..at + plain]);
+            from.extend(at as u32..(at + plain) as u32);
+            at += plain;
+            if at == text.len() {
+                break;
+            }
+            let used = match needless(&text[at..]) {
+                Some((char, used)) => {
+                    bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+                    used
+                }
+                // Of two backslashes the second begins nothing.
+                None if text[at..].begins_with(b"\\") => {
+                    let two = &text[at..text.len().min(at + 2)];
+                    bytes.push(two[0]);
+                    from.push(at as u32);
+                    at += 1;
+                    bytes.extend_from_slice(&two[1..]);
+                    two.len() - 1
+                }
+                None => {
+                    bytes.push(text[at]);
+                    1
+                }
+            };
+            from.resize(bytes.len(), at as u32);
+            at += used;
+        }
+        from.push(text.len() as u32);
+        Some(View { bytes, from })
+    }
+
     /// What `text` says to someone who sees through these disguises, all at once: each may stand within another.
     pub fn of(text: &[u8], disguises: Disguises) -> View {
         let all: [(bool, Decoder); 4] = [
@@ -65,8 +111,13 @@ impl View {
         let decoders: Vec<Decoder> = all.iter().filter(|(wanted, _)| *wanted).map(|(_, decoder)| *decoder).collect();
         let (mut bytes, mut from, mut at) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len() + 1), 0);
         while at < text.len() {
+            let plain = if disguises.shape { 0 } else { plain_len(&text[at..], disguises) };
+            bytes.extend_from_slice(&text[at..at + plain]);
+            from.extend(at as u32..(at + plain) as u32);
+            at += plain;
+            let Some(byte) = text.get(at) else { break };
             let decoded = decoders.iter().find_map(|decode| decode(&text[at..]));
-            let (decoded, used) = decoded.unwrap_or((Decoded::Byte(text[at]), 1));
+            let (decoded, used) = decoded.unwrap_or((Decoded::Byte(*byte), 1));
             match decoded {
                 Decoded::Nothing => {}
                 Decoded::Byte(byte) => bytes.push(byte),
@@ -77,6 +128,34 @@ impl View {
         }
         from.push(text.len() as u32);
         View { bytes, from }
+    }
+}
+
+/// How many bytes at the head of a text hide nothing, whichever of these ways is taken; no shapes are among them.
+fn plain_len(text: &[u8], disguises: Disguises) -> usize {
+    let next = |wanted: bool, byte: u8| if wanted { byte } else { b'\\' };
+    // Who sees through one of them only pays for one more byte to stop at.
+    let (percent, entity) = (next(disguises.percent, b'%'), next(disguises.entity, b'&'));
+    memchr::memchr3(b'\\', percent, entity, text).unwrap_or(text.len())
+}
+
+/// What an escape at the head of a text says, and how long it is, if JSON could have it as it is.
+fn needless(rest: &[u8]) -> Option<(char, usize)> {
+    match rest {
+        [b'\\', b'/', ..] => Some(('/', 2)),
+        [b'\\', b'u', ..] => {
+            let (code, len) = match hex4(rest, 2) {
+                high @ 0xD800..=0xDBFF if rest.get(6..).is_some_and(|rest| rest.begins_with(b"\\u")) => {
+                    match hex4(rest, 8) {
+                        low @ 0xDC00..=0xDFFF => (0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00), 12),
+                        _ => return None,
+                    }
+                }
+                code => (code, 6),
+            };
+            char::from_u32(code).filter(|char| !matches!(char, '\0'..='\x1F' | '"' | '\\')).map(|char| (char, len))
+        }
+        _ => None,
     }
 }
 
@@ -289,6 +368,20 @@ mod tests {
         assert_eq!(view("x&#65;KI&#x41; y", entity), ("xAKIA y".into(), (1, 14)));
         assert_eq!(view("xAK\u{200b}\u{1b}[0;1mIＡ y", shape).0, "xAKIA y");
         assert_eq!(view("𝐀𝐊𝐈𝐀", shape), ("AKIA".into(), (0, 16)));
+    }
+
+    #[test]
+    fn json_is_read_without_the_escapes_it_needs_not() {
+        let text = r#"{"\u0070w":"a\/b\u00e9\"\\\u0041\n\u000a\u0022\u005cu0041 \ud83d\ude00 \ud83d"}"#;
+        let plain = View::of_json(text.as_bytes()).expect("some are needless");
+        let expected = r#"{"pw":"a/bé\"\\A\n\u000a\u0022\u005cu0041 😀 \ud83d"}"#;
+        assert_eq!(String::from_utf8(plain.bytes.clone()).expect("UTF-8"), expected);
+        let place = |part: &str| expected.find(part).expect("a part of it");
+        assert_eq!(plain.origin(place("p"), place("w")), (2, 8));
+        let emoji = text.find(r"\ud83d").expect("there");
+        assert_eq!(plain.origin(place("😀"), place("😀") + 4), (emoji, emoji + 12));
+        assert_eq!(plain.origin(0, expected.len()), (0, text.len()));
+        assert!(View::of_json(br#"{"a":"\n\"\\u0041"}"#).is_none());
     }
 
     #[test]

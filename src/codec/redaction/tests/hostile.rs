@@ -163,6 +163,23 @@ fn the_strings_of_json_are_decoded_by_themselves() {
     }
 }
 
+/// What JSON within JSON says is read once, however deep it stands and however its letters are escaped.
+#[test]
+fn json_within_json_is_read_once_it_is_decoded() {
+    let within = |text: &str| serde_json::json!({ "m": text }).to_string();
+    let escaped = |text: &str| text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+    for piece in ["auth: x\n", "AUTH \u{1b}[0m", "name:pin: ", "%41\npass:"] {
+        let text = piece.repeat((64 << 10) / piece.len());
+        let (alone, once) = (effort_of(piece, &text), within(&text));
+        let (twice, thrice) = (within(&once), within(&within(&within(&once))));
+        let hidden = within(&format!("{{\"m\":\"{}\"}}", escaped(&text)));
+        for nested in [once, twice, thrice, hidden] {
+            let effort = effort_of(piece, &nested);
+            assert!(effort < 1.3 * alone + 40.0, "{piece:?}: {effort:.1} steps a byte, and {alone:.1} without JSON");
+        }
+    }
+}
+
 /// What an attacker may repeat, and halves of the words that rules look for, with separators between.
 fn repeated() -> Vec<String> {
     let mut pieces = parts::pieces(PAIRS, TRIPLES);
