@@ -146,6 +146,15 @@ impl Texts {
     }
 }
 
+/// Whether nothing but the end of a name, a colon and blanks stands in front of a value.
+fn joins(between: &[u8]) -> bool {
+    match between {
+        b"\":" | b"\": " => true,
+        [b'"', rest @ ..] => rest.trim_ascii() == b":",
+        _ => false,
+    }
+}
+
 fn part<'a, T>(of: &'a [T], range: &Range<u32>) -> &'a [T] {
     &of[range.start as usize..range.end as usize]
 }
@@ -225,7 +234,9 @@ impl Engine {
                 }
                 None => {
                     // A name with an escape is longer than what it says.
-                    let is_quiet = place.value.start == key + fact.len as usize + 3 && pass.is_quiet(self, batch, id);
+                    let close = key + fact.len as usize + 1;
+                    let between = batch.input().get(close..place.value.start).unwrap_or_default();
+                    let is_quiet = joins(between) && pass.is_quiet(self, batch, id);
                     if !is_quiet || fact.class.is_some() || !is_string && !self.is_quiet(value) {
                         return None;
                     }
