@@ -132,9 +132,12 @@ impl Builder {
         self.word("[?&]key=", Duty::Name);
         self.word("keys:", Duty::Name);
         self.word("bearer", Duty::Bearer);
-        ["creds", "ogin:", "ogin ", " p: ", "log in", "get in", "ign in ", "vpn: ", "wifi:", "ssh: ", "dmin:"]
-            .iter()
-            .for_each(|word| self.word(word, Duty::Login));
+        [
+            "creds", "ogin:", "ogin ", " p: ", "log in", "get in", "ign in ", "vpn: ", "wifi:", "ssh: ", "dmin:",
+            "gangsd", "fiants", "denci", "denzi", "ggege",
+        ]
+        .iter()
+        .for_each(|word| self.word(word, Duty::Login));
         ports().into_iter().for_each(|port| self.add(port, Duty::Port));
         CALL_WINDOWS.iter().for_each(|window| self.word(window, Duty::Call));
         self.add(window_of("[ \"']-[upawPUAktX][^-]"), Duty::Flag);

@@ -69,7 +69,7 @@ const TEXT_TOKENS: &[&str] = &[
 const PASSWORDS: &[&str] = &[
     "password", "passwd", "passphrase", "passwords", "passwort", "kennwort", "motdepasse", "contrasena", "senha",
     "haslo", "wachtwoord", "passcode", "passwrd", "requirepass", "masterauth", "masterpass", "psswd", "parol",
-    "mnemonic",
+    "mnemonic", "rootpw",
 ];
 
 /// The last four letters of each of them.

@@ -3,7 +3,7 @@
 
 use super::ends::{cell_end, cell_sign, tag_len, word_end};
 use super::operator::{ENDING_VERBS, Operator, Sign};
-use super::secret::{LONG_NUMBER, MAX_EXAMINED, Role, beginning};
+use super::secret::{LONG_NUMBER, MAX_EXAMINED, Role, beginning, is_camel, is_short_choice, is_type};
 use super::{Finder, Found, blanks};
 use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use crate::codec::redaction::context::{Kind, LineContext};
 use crate::codec::redaction::marks;
 use crate::codec::redaction::names::{Class, is_name};
 use crate::codec::redaction::random::is_random;
-use crate::codec::redaction::values::is_template;
+use crate::codec::redaction::values::{is_stand_in, is_template};
 
 /// How much of its line is read in front of a name.
 const MAX_BEFORE: usize = 160;
@@ -25,6 +25,10 @@ const SETTERS: &[&[u8]] = &[
     b"ENV", b"ARG", b"SetEnv", b"setenv", b"setx", b"%env", b"-x", b"set", b"config", b"-gx", b"--global", b"configure",
     b"env",
 ];
+/// What follows `config` where a command sets the name to the next word.
+const CONFIGURING: &[&[u8]] = &[b"set", b"create", b"update", b"add"];
+/// Names of settings that stand in front of their value alone.
+const SERVER_SETTINGS: &[&[u8]] = &[b"requirepass", b"masterauth", b"rootpw"];
 /// The numbers of the ends that a reader remembers for values.
 const URL_END: usize = 1;
 const FIELD_END: usize = 2;
@@ -34,43 +38,6 @@ const COMMA_END: usize = 40;
 const BAR_END: usize = 41;
 const LINE_WORDS_END: usize = 42;
 const OPEN_TAG_END: usize = 43;
-
-/// How the names of types end that hold secrets.
-const TYPES: &[&[u8]] = &[
-    b"Str",
-    b"String",
-    b"Bytes",
-    b"Type",
-    b"Types",
-    b"Key",
-    b"KeyTypes",
-    b"Token",
-    b"Field",
-    b"Option",
-    b"Config",
-    b"Provider",
-    b"Credentials",
-    b"Options",
-];
-
-/// `PhantomPinned`: words of letters, each with a capital, and nothing else.
-fn is_camel(value: &[u8]) -> bool {
-    let capitals = value.iter().filter(|b| b.is_ascii_uppercase()).count();
-    let first = value.first().is_some_and(u8::is_ascii_uppercase);
-    first && (2..=value.len() / 3).contains(&capitals) && value.iter().all(u8::is_ascii_alphabetic)
-}
-
-/// `SecretStr`, `_TriStateType`, `PKCS7PrivateKeyTypes`
-fn is_type(value: &[u8]) -> bool {
-    let value = value.strip_prefix(b"_").unwrap_or(value);
-    let begins = value.len() > 6 && value[0].is_ascii_uppercase();
-    begins
-        && value.iter().any(u8::is_ascii_lowercase)
-        && TYPES.iter().any(|end| {
-            let head = value.strip_suffix(*end);
-            head.and_then(<[u8]>::last).is_some_and(|before| before.is_ascii_lowercase() || before.is_ascii_digit())
-        })
-}
 
 /// Where a value without quotes stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -195,7 +162,11 @@ impl Finder<'_, '_> {
             return None;
         }
         let role = if operator.mentions && self.is_said_in_other_letters(&range) { Role::Setting } else { role };
-        self.may_be(&self.text[range.clone()], role).then(|| self.found(range, why))
+        let set = operator.sign == Sign::Assign && matches!(place, Place::Url | Place::Field | Place::Setting);
+        let value = &self.text[range.clone()];
+        let taken = self.may_be(value, role)
+            || set && self.name.class == Class::Token && is_short_choice(value) && !is_stand_in(value);
+        taken.then(|| self.found(range, why))
     }
 
     /// Whether what looks like a word of a setting is none: the type of a member, a variable, a path, a role of a document.
@@ -393,10 +364,12 @@ impl Finder<'_, '_> {
         let command = words.next().unwrap_or_default();
         let last = backwards.next().unwrap_or_default();
         let (mut logs_in, mut of_user, mut configures) = (false, false, false);
+        let mut before_last: &[u8] = b"";
         for word in std::iter::once(command).chain(words) {
             logs_in |= word == b"login";
             of_user |= word == b"user";
-            configures |= word == b"configure";
+            configures |= word == b"configure" || before_last == b"config" && CONFIGURING.contains(&word);
+            before_last = word;
         }
         let sets = |word: &[u8]| SETTERS.contains(&word);
         // `this will set PWD automatically` is a sentence.
@@ -404,6 +377,11 @@ impl Finder<'_, '_> {
         if sets(command) || sets(last) || logs_in || configures {
             let place = if sentence && !logs_in && !configures { Place::Mention } else { Place::Setting };
             return Some((place, "a command that sets the name"));
+        }
+        // Settings of servers that are this and nothing else, and `.netrc` on several lines.
+        let alone = command.is_empty() && self.is_whole_line(at);
+        if alone && (SERVER_SETTINGS.contains(&name) || self.is_below_login(here.line_start)) {
+            return Some((Place::Setting, "a line of settings"));
         }
         // `PASS x` of FTP and POP.
         if name == b"PASS" && before.is_empty() && self.is_whole_line(at) {
@@ -424,6 +402,14 @@ impl Finder<'_, '_> {
             && self.reader.kind(here.line_start) != Kind::Code
             && memchr::memchr(b'(', before).is_none();
         Some((if log { Place::Mention } else { Place::Word }, "a word behind the name"))
+    }
+
+    /// Whether the line in front says who logs in.
+    fn is_below_login(&self, line_start: usize) -> bool {
+        let before = &self.text[line_start.saturating_sub(MAX_BEFORE)..line_start];
+        let Some(before) = before.strip_suffix(b"\n") else { return false };
+        let line = &before[memchr::memrchr(b'\n', before).map_or(0, |end| end + 1)..];
+        line.trim_ascii_start().begins_with(b"login ")
     }
 
     /// Whether the value ends with the line, perhaps before a comment.

@@ -160,6 +160,11 @@ fn class_of(reader: &Reader<'_>, range: &Range<usize>) -> Option<Class> {
     if name == b"key" && text[range.end..].begins_with(b" for ") && text[..range.start].closes_with(b" ") {
         return Some(Class::Key);
     }
+    // `PRAGMA key = 'x'` of SQLCipher.
+    let pragma = || range.start > 6 && text[range.start - 7..range.start].eq_ignore_ascii_case(b"pragma ");
+    if (name.eq_ignore_ascii_case(b"key") || name.eq_ignore_ascii_case(b"rekey")) && pragma() {
+        return Some(Class::Password);
+    }
     // `?key=x`
     if name == b"key" && text.get(range.end) == Some(&b'=') && matches!(text[..range.start].last(), Some(b'?' | b'&')) {
         return Some(Class::Weak);
@@ -351,7 +356,10 @@ impl Finder<'_, '_> {
             }
             None => {
                 let known = found.len();
-                self.expression(at, operator, found);
+                self.by_keys(at, found);
+                if found.len() == known {
+                    self.expression(at, operator, found);
+                }
                 if found.len() == known {
                     found.extend(self.bare(at, operator));
                 }
@@ -387,7 +395,7 @@ impl Finder<'_, '_> {
     /// Whether a command sets the name to what follows: `setx API_KEY "x"`.
     fn is_set(&self) -> bool {
         let before = &self.text[..self.name.range.start];
-        [&b"setx "[..], b"setenv ", b"set -x ", b"set -gx ", b"set -Ux ", b"ENV "]
+        [&b"setx "[..], b"setenv ", b"SetEnv ", b"set -x ", b"set -gx ", b"set -Ux ", b"ENV "]
             .iter()
             .any(|set| before.ends_with(set))
     }
@@ -396,7 +404,8 @@ impl Finder<'_, '_> {
     fn is_all_of_line(&self, literal: &Literal) -> bool {
         let start = self.reader.context(self.name.range.start).line_start;
         let before = &self.text[start..self.name.range.start];
-        self.name.class == Class::Password
+        let joined = self.text[self.name.range.clone()].iter().any(|b| b"_-".contains(b));
+        (self.name.class == Class::Password || self.name.class == Class::Short && joined)
             && self.name.quotes.is_none()
             && literal.quote == b'"'
             && blanks(self.text, self.name.range.end) + 1 == literal.start
@@ -488,6 +497,9 @@ impl Finder<'_, '_> {
         let role = match operator.sign {
             _ if operator.sets || self.is_option() || self.is_keyword_of_sql(literal, operator) => Role::Assigned,
             Sign::Space if self.is_set() || self.is_all_of_line(literal) => Role::Assigned,
+            // `"password" -> "x"` of Scala, and a sentence that quotes what the password is.
+            Sign::Cell if self.name.quotes.is_some() && self.text[..operator.end].closes_with(b"->") => Role::Assigned,
+            Sign::Space if operator.mentions && self.name.class == Class::Password => Role::Setting,
             Sign::Comma | Sign::Space | Sign::Cell | Sign::Call => Role::Beside,
             _ => Role::Assigned,
         };
@@ -546,8 +558,11 @@ fn is_value_itself(raw: &[u8], at: usize) -> bool {
     matches!(before, Some(b':' | b'=' | b'>'))
 }
 
-/// Whether the name is all that its line says, as `pass` in Python, and the next line begins another statement.
+/// Whether `pass` is all that its line says, as in Python, and the next line begins another statement.
 fn is_statement(raw: &[u8], name: &Range<usize>) -> bool {
+    if &raw[name.clone()] != b"pass" {
+        return false;
+    }
     let gap = raw[..name.start].iter().rev().take(MAX_NAME).take_while(|b| **b == b' ').count();
     let before = &raw[..name.start - gap];
     let begins = [&b"\\n"[..], b"\""].iter().any(|end| before.ends_with(end));

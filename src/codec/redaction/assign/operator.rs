@@ -2,7 +2,7 @@
 
 use super::ends::cell_sign;
 use super::prose::past_phrase;
-use super::{Name, blanks};
+use super::{Name, blanks, is_name_member};
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::literals::Literals as _;
 use crate::codec::redaction::marks;
@@ -103,6 +103,9 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         at = past_foreign_word(text, at);
     }
     let to = blanks(text, at);
+    if let Some(end) = past_alias(text, name, to) {
+        return Some(Operator::new(Sign::Assign, end));
+    }
     if text[name.range.clone()].eq_ignore_ascii_case(b"identified") {
         return identified(text, name.end);
     }
@@ -175,7 +178,11 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     }
     match rest.first()? {
         b'=' => Some(make(Sign::Assign, 1)),
-        b':' if rest.get(1) == Some(&b':') => None,
+        // `password::String = "x"` of Julia.
+        b':' if rest.get(1) == Some(&b':') => {
+            let typed = past_type(reader, to + 2).filter(|_| to == at && name.quotes.is_none())?;
+            Some(Operator { spaced: true, ..Operator::new(Sign::Assign, typed) })
+        }
         b':' => {
             Some(Operator { typed: past_type(reader, to + 1), ..make(Sign::Colon, 1 + closing_markup(&rest[1..])) })
         }
@@ -247,6 +254,17 @@ fn past_user(text: &[u8], at: usize) -> usize {
     let says = |verb: &&str| next.get(1..).is_some_and(|next| next.starts_with(verb.as_bytes()));
     let ends = ENDING_VERBS.iter().any(says) || next.starts_with(" می".as_bytes());
     if follows && !ends { word } else { 0 }
+}
+
+/// `SELECT 'password' AS name, 'x' AS value`: where the literal begins behind the column that holds the name.
+fn past_alias(text: &[u8], name: &Name, at: usize) -> Option<usize> {
+    name.quotes.filter(|(_, quote, _)| *quote == b'\'')?;
+    text.get(at..at + 3).filter(|word| word.eq_ignore_ascii_case(b"as "))?;
+    let len = text[at + 3..].iter().take(32).take_while(|b| is_name(**b)).count();
+    let comma = at + 3 + len;
+    let value = blanks(text, comma + 1);
+    let named = std::str::from_utf8(&text[at + 3..comma]).is_ok_and(is_name_member);
+    (named && text.get(comma) == Some(&b',') && text.get(value) == Some(&b'\'')).then_some(value)
 }
 
 /// How long the markup is that closes around a label: `**`, `__`, `</b>`.

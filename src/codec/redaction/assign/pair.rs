@@ -526,7 +526,13 @@ impl Finder<'_, '_> {
     /// `"x" -> password`, `"x" == password`
     #[inline(never)]
     pub(super) fn reversed(&self) -> Option<Found> {
-        let before = self.text[..self.start()].trim_ascii_end();
+        // `"x" == settings.password`
+        let owner = self.text[..self.start()].iter().rev().take(NEARBY);
+        let owner = match self.text[..self.start()].last() {
+            Some(b'.') => owner.take_while(|b| is_name(**b) || **b == b'.').count(),
+            _ => 0,
+        };
+        let before = self.text[..self.start() - owner].trim_ascii_end();
         let before = REVERSED.iter().find_map(|sign| before.strip_suffix(*sign))?.trim_ascii_end();
         let quote = *before.last().filter(|b| b"\"'".contains(b))?;
         let end = before[..before.len() - 1].iter().rposition(|b| *b != b'\\').map_or(0, |at| at + 1);

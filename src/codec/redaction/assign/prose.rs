@@ -52,6 +52,18 @@ const SAYING: &[&[u8]] = &[b"it's ", b"it is ", b"its ", b"is ", b"It's ", b"It 
 /// What answers a question for a password: `it asks for a password, enter x`.
 const ASKED: &[&[u8]] = &[b", enter ", b", type ", b", use "];
 
+/// Words for a login.
+const LOGINS: &[&[u8]] = &[
+    b"login",
+    b"logins",
+    b"creds",
+    b"zugangsdaten",
+    b"identifiants",
+    b"credenciales",
+    b"credenciais",
+    b"credenziali",
+    b"inloggegevens",
+];
 /// What stands between the word for a login and its user, and between the user and the password.
 const INTRODUCING: &[&[u8]] = &[b":", b" is", b" are", b" =", b" with", b" as", b" using"];
 /// Users that every system has: no word needs to introduce them.
@@ -280,7 +292,7 @@ pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         found.extend(login(reader, at - before..at + after));
         return;
     }
-    if [&b"login"[..], b"logins", b"creds"].iter().any(|known| word.eq_ignore_ascii_case(known)) {
+    if LOGINS.iter().any(|known| word.eq_ignore_ascii_case(known)) {
         match login(reader, at - before..at + after) {
             Some(password) => found.push(password),
             // `creds = ("bob", "x")`

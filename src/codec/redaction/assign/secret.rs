@@ -400,3 +400,58 @@ fn is_code_word(value: &[u8]) -> bool {
     let word = &value[..value.len() - digits];
     digits < 3 && !word.is_empty() && word.iter().all(|b| b.is_ascii_alphabetic() || b"_.".contains(b))
 }
+
+/// Whether a person may have chosen the few letters and digits, where nothing but a value can stand: `token=hunter2`.
+pub fn is_short_choice(value: &[u8]) -> bool {
+    // What names repeat in a long word is no choice, and reading it for each of them would take too long.
+    if !(6..=16).contains(&value.len()) {
+        return false;
+    }
+    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
+    let letters = value.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+    value.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$*".contains(b))
+        && letters > 3
+        && digits > 0
+        && !TECHNICAL.iter().any(|word| value.len() >= word.len() && value[..word.len()].eq_ignore_ascii_case(word))
+}
+
+/// How words begin that are names of techniques and of versions.
+const TECHNICAL: &[&[u8]] =
+    &[b"oauth", b"base", b"utf", b"version", b"latin", b"argon", b"blowfish", b"unicode", b"page"];
+
+/// How the names of types end that hold secrets.
+const TYPES: &[&[u8]] = &[
+    b"Str",
+    b"String",
+    b"Bytes",
+    b"Type",
+    b"Types",
+    b"Key",
+    b"KeyTypes",
+    b"Token",
+    b"Field",
+    b"Option",
+    b"Config",
+    b"Provider",
+    b"Credentials",
+    b"Options",
+];
+
+/// `PhantomPinned`: words of letters, each with a capital, and nothing else.
+pub fn is_camel(value: &[u8]) -> bool {
+    let capitals = value.iter().filter(|b| b.is_ascii_uppercase()).count();
+    let first = value.first().is_some_and(u8::is_ascii_uppercase);
+    first && (2..=value.len() / 3).contains(&capitals) && value.iter().all(u8::is_ascii_alphabetic)
+}
+
+/// `SecretStr`, `_TriStateType`, `PKCS7PrivateKeyTypes`
+pub fn is_type(value: &[u8]) -> bool {
+    let value = value.strip_prefix(b"_").unwrap_or(value);
+    let begins = value.len() > 6 && value[0].is_ascii_uppercase();
+    begins
+        && value.iter().any(u8::is_ascii_lowercase)
+        && TYPES.iter().any(|end| {
+            let head = value.strip_suffix(*end);
+            head.and_then(<[u8]>::last).is_some_and(|before| before.is_ascii_lowercase() || before.is_ascii_digit())
+        })
+}

@@ -3,7 +3,7 @@
 use super::literal::literal;
 use super::operator::{Operator, Sign};
 use super::secret::Role;
-use super::{Finder, Found, blanks};
+use super::{Finder, Found, NEARBY, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::literals::Literals as _;
 use crate::codec::redaction::names::is_name;
@@ -11,10 +11,40 @@ use crate::codec::redaction::names::is_name;
 /// The most items of a list below a name, and the longest line that is read for one.
 const MAX_ITEMS: usize = 16;
 const MAX_ITEM: usize = 160;
+/// The most members of a dictionary of secrets.
+const MAX_ROWS: usize = 64;
 /// The most targets of an assignment.
 const MAX_TARGETS: usize = 6;
 
 impl Finder<'_, '_> {
+    /// `'password': {0: 'x', 1: 'y'}`, a column of a frame by its rows, and `passwords = {"bob": "x"}`, those of users.
+    pub(super) fn by_keys(&self, at: usize, found: &mut Vec<Found>) {
+        if self.text.get(at) != Some(&b'{') {
+            return;
+        }
+        let many =
+            self.name.class.is_password() && self.text[self.name.range.clone()].to_ascii_lowercase().closes_with(b"s");
+        let mut at = at + 1;
+        for _ in 0..MAX_ROWS {
+            at = blanks(self.text, at);
+            let digits = self.text[at..].iter().take(9).take_while(|b| b.is_ascii_digit()).count();
+            let (key, role) = match literal(self.reader, at).filter(|_| many) {
+                Some(key) => (key.after, Role::Beside),
+                None if digits > 0 && self.name.quotes.is_some() => (at + digits, Role::Assigned),
+                None => return,
+            };
+            if self.text.get(key) != Some(&b':') {
+                return;
+            }
+            self.reader.charge(NEARBY);
+            let Some(one) = literal(self.reader, blanks(self.text, key + 1)) else { return };
+            if self.may_be(&self.text[one.start..one.end], role) {
+                found.push(self.found(one.start..one.end, "the value of one of the keys"));
+            }
+            at = one.after + usize::from(self.text.get(one.after) == Some(&b','));
+        }
+    }
+
     /// `secrets:` and below it `- x`: only what is random, for such lists hold names more often.
     pub(super) fn items_below(&self, operator: &Operator, found: &mut Vec<Found>) {
         let text = self.text;

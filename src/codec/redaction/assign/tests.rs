@@ -7,7 +7,10 @@ fn taken(text: &str) -> Option<&str> {
     let lower = text.to_ascii_lowercase();
     let reader = Reader::new(text.as_bytes());
     let mut found = Vec::new();
-    let words = ["passw", "getpass", "mot de", "pwd", "secret", "token", "key", "authoriz", "cookie", "fied "];
+    let words = [
+        "passw", "getpass", "mot de", "pwd", "secret", "token", "key", "authoriz", "cookie", "fied ", "rootpw",
+        "requirep",
+    ];
     let mut places: Vec<usize> = words.iter().flat_map(|word| lower.match_indices(word)).map(|(at, _)| at).collect();
     places.sort_unstable();
     for at in places {
@@ -20,6 +23,21 @@ fn taken(text: &str) -> Option<&str> {
 fn values_are_taken_in_the_forms_programs_write() {
     for (text, expected) in [
         ("host=db user=app password=S3cr42!x dbname=prod", "S3cr42!x"),
+        ("password::String = \"hunter2\"", "hunter2"),
+        ("PRAGMA key = 'correct horse battery';", "correct horse battery"),
+        ("USING (SELECT 'password' AS name, 'hunter2' AS value FROM dual) d", "hunter2"),
+        ("E  assert 'hunter2' == settings.password", "hunter2"),
+        ("{'user': {0: 'ann'}, 'password': {0: 'hunter2'}}", "hunter2"),
+        ("rclone config create r s3 secret_access_key hunter2x", "hunter2x"),
+        ("Map(\"user\" -> \"bob\", \"user_password\" -> \"sunshine\")", "sunshine"),
+        ("rootpw dragonfly", "dragonfly"),
+        ("requirepass dragonfly", "dragonfly"),
+        ("machine h.example\n  login bob\n  password dragonfly\n", "dragonfly"),
+        ("PASSWORDS = {\"bob\": \"monkey1378\", \"eve\": \"x\"}", "monkey1378"),
+        ("token=hunter2", "hunter2"),
+        ("GET /cb?token=hunter2&state=4 HTTP/1.1", "hunter2"),
+        ("password: MATCH_2024\nuser: bob\n", "MATCH_2024"),
+        ("le mot de passe est « dragonfly »", "dragonfly"),
         ("   login   password\n0    bob    hunter2\n1    eve  xyzzy42\n", "hunter2"),
         (" login | password\n-------+----------\n bob   | hunter2\n", "hunter2"),
         ("| login | password |\n+-------+----------+\n| bob   | hunter2  |\n", "hunter2"),
@@ -204,6 +222,18 @@ fn code_and_prose_about_secrets_stay() {
         "kind: SecretList\ndata:\n  extra: aHVudGVyMg==\n",
         "kind: ConfigMap\ndata:\n  extra: aHVudGVyMg==\n",
         "cache[?key=kQ7wErTy]",
+        "std::token::type = next",
+        "PRAGMA key = :key",
+        "SELECT 'password' AS label, 'Enter it here' AS hint",
+        "SELECT 'token' AS kind, 'active' AS status",
+        "{'password': {0: None, 1: ''}}",
+        "{'password': {'min': 8}}",
+        "token=base64",
+        "token=oauth2",
+        "token = hunter2",
+        "f(token=hunter2)",
+        "x.token = MATCH_2024",
+        "match (password, MATCH_2024) {",
     ] {
         assert_eq!(taken(text), None, "{text}");
     }
