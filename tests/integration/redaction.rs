@@ -11,6 +11,7 @@ use crate::support::corpus::field::FIELD;
 use crate::support::corpus::notebooks::{HARMLESS, NOTEBOOKS};
 use crate::support::corpus::operations::{OPERATIONS, ORDINARY};
 use crate::support::corpus::tools::{ALIKE, TOOLS};
+use crate::support::corpus::workplace::{UNEVENTFUL, WORKPLACE};
 use crate::support::corpus::{
     ALNUM, ESCAPES, Escape, HUMAN, KEY_NAMES, OTHER_HUMAN, OTHER_KEY_NAMES, OTHER_PASSWORD_NAMES, PASSWORD_NAMES,
     Random, clean, password_value, planted, random_value, read_back, redact, vendors, written,
@@ -138,11 +139,17 @@ fn secrets_are_found_in_what_notebooks_hold_and_print() {
     hold(NOTEBOOKS, 85, 94);
 }
 
+/// What people have at work: statements, settings, flags, tracebacks, results, sentences.
+#[test]
+fn secrets_are_found_in_what_people_have_at_work() {
+    hold(WORKPLACE, 85, 94);
+}
+
 /// What looks like such a place and holds no secret is left as it is, in every notation.
 #[test]
 fn lines_that_only_look_like_places_of_secrets_stay() {
     let mut changed = Vec::new();
-    for line in ALIKE.iter().chain(CLEAN).chain(ORDINARY).chain(HARMLESS) {
+    for line in ALIKE.iter().chain(CLEAN).chain(ORDINARY).chain(HARMLESS).chain(UNEVENTFUL) {
         let (text, _) = planted(line, "", "");
         for escape in ESCAPES {
             let written = written(&text, *escape);
@@ -156,7 +163,7 @@ fn lines_that_only_look_like_places_of_secrets_stay() {
         changed.is_empty(),
         "{} of {} lines lose something:\n{}",
         changed.len(),
-        ALIKE.len() + CLEAN.len() + ORDINARY.len() + HARMLESS.len(),
+        ALIKE.len() + CLEAN.len() + ORDINARY.len() + HARMLESS.len() + UNEVENTFUL.len(),
         changed.join("\n")
     );
 }
@@ -194,6 +201,7 @@ fn the_notation_of_a_text_changes_nothing() {
         .chain(DIALECTS)
         .chain(OPERATIONS)
         .chain(NOTEBOOKS)
+        .chain(WORKPLACE)
         .flat_map(|(_, places)| places.iter());
     for (nth, place) in places.enumerate() {
         let (name, value) = match nth % 2 {

@@ -12,6 +12,7 @@ pub mod operations;
 pub mod random;
 pub mod tools;
 pub mod vendors;
+pub mod workplace;
 
 pub use random::Random;
 
@@ -129,11 +130,28 @@ pub enum Escape {
     Ascii,
     /// Every letter an escape.
     All,
+    /// Some letters of it an escape.
+    Some,
     /// JSON in a string of JSON.
     Nested,
+    /// The same, with some letters of the inner string, or all of them, an escape.
+    NestedSome,
+    NestedAll,
+    /// JSON four times in JSON, of which the second has some of its letters escaped.
+    Deep,
 }
 
-pub const ESCAPES: &[Escape] = &[Escape::None, Escape::Json, Escape::Ascii, Escape::All, Escape::Nested];
+pub const ESCAPES: &[Escape] = &[
+    Escape::None,
+    Escape::Json,
+    Escape::Ascii,
+    Escape::All,
+    Escape::Some,
+    Escape::Nested,
+    Escape::NestedSome,
+    Escape::NestedAll,
+    Escape::Deep,
+];
 
 /// The text as a line, and the value as it would stand in the line.
 pub fn written(text: &str, escape: Escape) -> String {
@@ -148,13 +166,28 @@ pub fn written(text: &str, escape: Escape) -> String {
             })
             .collect::<String>()
     };
+    let all = |text: &str| text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+    let some = |text: &str| {
+        let escaped = |(nth, unit): (usize, u16)| match u8::try_from(unit) {
+            Ok(byte @ (b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')) if nth % 5 != 3 => char::from(byte).to_string(),
+            _ => format!("\\u{unit:04x}"),
+        };
+        text.encode_utf16().enumerate().map(escaped).collect::<String>()
+    };
+    let within = |inside: String| format!("{{\"m\":\"{inside}\"}}");
+    let nested = |inside: String| serde_json::json!({ "m": format!("{{\"k\":\"{inside}\"}}") }).to_string();
     match escape {
         Escape::None => text.to_owned(),
         Escape::Json => serde_json::json!({ "m": text }).to_string(),
         Escape::Ascii => ascii(serde_json::json!({ "m": format!("é\u{a0}{text}") }).to_string()),
-        Escape::All => {
-            let inside: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
-            format!("{{\"m\":\"{inside}\"}}")
+        Escape::All => within(all(text)),
+        Escape::Some => within(some(text)),
+        Escape::NestedSome => nested(some(text)),
+        Escape::NestedAll => nested(all(text)),
+        Escape::Deep => {
+            let inner = serde_json::json!({ "k": text }).to_string();
+            let hidden = format!("{{\"m\":\"{}\"}}", some(&inner));
+            serde_json::json!({ "m": serde_json::json!({ "m": hidden }).to_string() }).to_string()
         }
         Escape::Nested => serde_json::json!({ "m": serde_json::json!({ "k": text }).to_string() }).to_string(),
     }
@@ -191,8 +224,13 @@ pub fn read_back(line: &str, escape: Escape) -> String {
     };
     match escape {
         Escape::None => line.to_owned(),
-        Escape::Json | Escape::All => text(line, "m").unwrap_or_default(),
-        Escape::Ascii => text(line, "m").unwrap_or_default(),
-        Escape::Nested => text(line, "m").and_then(|inner| text(&inner, "k")).unwrap_or_default(),
+        Escape::Json | Escape::Ascii | Escape::All | Escape::Some => text(line, "m").unwrap_or_default(),
+        Escape::Nested | Escape::NestedSome | Escape::NestedAll => {
+            text(line, "m").and_then(|inner| text(&inner, "k")).unwrap_or_default()
+        }
+        Escape::Deep => {
+            let inner = text(line, "m").and_then(|inner| text(&inner, "m")).and_then(|inner| text(&inner, "m"));
+            inner.and_then(|inner| text(&inner, "k")).unwrap_or_default()
+        }
     }
 }
