@@ -88,6 +88,12 @@ pub trait Sink: Send + Sync + Sized + 'static {
         None
     }
 
+    /// The `seq` of the first event that the target may have had and lost, if it has found that out since it was opened.
+    /// The delivery goes back to it as far as the journal reaches; what is there still is a repeat.
+    fn lost_from(_config: &Self::Config, _cx: &SinkContext) -> impl Future<Output = Option<u64>> + Send {
+        std::future::ready(None)
+    }
+
     /// The promise of this configuration, where it differs.
     fn promise(_config: &Self::Config) -> Promise {
         Self::PROMISE
@@ -351,6 +357,11 @@ pub trait AnySinkConfig: Send + Sync {
     }
 
     fn open<'a>(&'a self, cx: &'a SinkContext) -> Answer<'a, Arc<dyn AnySink>>;
+
+    fn lost_from<'a>(&'a self, cx: &'a SinkContext) -> Pin<Box<dyn Future<Output = Option<u64>> + Send + 'a>> {
+        let _ = cx;
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// The boxed form: an open sink.
@@ -402,6 +413,10 @@ impl<S: Sink> AnySinkConfig for Configured<S> {
 
     fn open<'a>(&'a self, cx: &'a SinkContext) -> Answer<'a, Arc<dyn AnySink>> {
         Box::pin(async move { S::open(&self.0, cx).await.map(|sink| Arc::new(sink) as Arc<dyn AnySink>) })
+    }
+
+    fn lost_from<'a>(&'a self, cx: &'a SinkContext) -> Pin<Box<dyn Future<Output = Option<u64>> + Send + 'a>> {
+        Box::pin(S::lost_from(&self.0, cx))
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, UnixDatagram, UnixListener};
@@ -28,6 +28,8 @@ pub const SOCKET_MODE: u32 = 0o600;
 const BACKLOG: u32 = 4096;
 /// The pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is said that connections are closed for being too many.
+const SAY_CLOSED_EVERY: Duration = Duration::from_secs(10);
 /// A peer that has vanished is noticed after 60 s and three probes: within 90 s.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
@@ -251,11 +253,25 @@ pub struct Acceptor {
     listener: Listener,
     slots: Arc<Semaphore>,
     shutdown: CancellationToken,
+    /// Connections that were closed and not said to be, and when some last were.
+    closed: (u64, Option<Instant>),
 }
 
 impl Acceptor {
     pub fn new(listener: Listener, max_connections: usize, shutdown: CancellationToken) -> Acceptor {
-        Acceptor { listener, slots: Arc::new(Semaphore::new(max_connections)), shutdown }
+        Acceptor { listener, slots: Arc::new(Semaphore::new(max_connections)), shutdown, closed: (0, None) }
+    }
+
+    /// Says that there are too many connections, and not for each of a flood.
+    fn closed_one(&mut self) {
+        let (closed, said) = &mut self.closed;
+        *closed += 1;
+        if said.is_some_and(|said| said.elapsed() < SAY_CLOSED_EVERY) {
+            return;
+        }
+        let address = self.listener.address().map_or_else(|error| error.to_string(), |address| address.to_string());
+        warn!(address, closed, "too many connections: some were closed; raise `max_connections` if they are wanted");
+        self.closed = (0, Some(Instant::now()));
     }
 
     /// The next connection, or `None` at shutdown. Errors of accepting are said and survived;
@@ -273,7 +289,7 @@ impl Acceptor {
                         let proxies = self.listener.proxies.clone();
                         return Some(Accepted { stream, peer, permit, proxies });
                     }
-                    Err(_) => warn!("too many connections; one was closed"),
+                    Err(_) => self.closed_one(),
                 },
                 Err(error) if wants_a_pause(&error) => {
                     warn!(%error, "cannot accept connections");

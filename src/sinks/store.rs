@@ -103,6 +103,12 @@ impl Sink for StoreSink {
         Ok(StoreSink { store: Some(store), tidying: Some(tidying) })
     }
 
+    async fn lost_from(config: &Config, cx: &SinkContext) -> Option<u64> {
+        let options = config.options(cx).ok().filter(|_| !cx.dry)?;
+        // Where it cannot be opened, opening it for writing says so.
+        open_store(cx.stores.clone(), options).await.ok()?.take_lost_from()
+    }
+
     fn encode(&self, _: &WriteBatch) -> Result<(), Failure> {
         Ok(())
     }
@@ -149,7 +155,7 @@ async fn open_store(stores: Stores, options: Options) -> Result<Store, String> {
     if report.cut_bytes > 0 {
         tracing::warn!(
             bytes = report.cut_bytes,
-            "an incomplete write was removed from the store; its events are written again"
+            "an incomplete write was removed from the store; its events are written again if the journal has them"
         );
     }
     Ok(store)

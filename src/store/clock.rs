@@ -38,9 +38,7 @@ impl Clock {
             GroupKey::Interval { micros, .. } => {
                 let begins = interval_of(local, *micros);
                 if self.begun.0 != [begins, self.offset] {
-                    // Where the clocks were changed since then, it began by another offset than that of the event.
-                    let offset = self.zone.offset_at(Timestamp(begins - self.offset)) * 1_000_000;
-                    self.begun = ([begins, self.offset], begins - offset);
+                    self.begun = ([begins, self.offset], self.zone.interval_start(Timestamp(time), *micros).0);
                 }
                 self.begun.1
             }

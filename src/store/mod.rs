@@ -152,6 +152,7 @@ struct Inner {
     memory: Mutex<TailMemory>,
     published: RwLock<Published>,
     damaged: Arc<Mutex<Vec<u64>>>,
+    lost_from: Mutex<Option<u64>>,
 }
 
 struct Writer {
@@ -187,6 +188,8 @@ pub struct Report {
     pub damaged: Vec<String>,
     /// Bytes behind the last whole frame of a tail, cut off: nothing there was acknowledged.
     pub cut_bytes: u64,
+    /// Where something of a tail is damaged or missing: the number of the first event that may have been there.
+    pub lost_from: Option<u64>,
 }
 
 impl Store {
@@ -197,9 +200,10 @@ impl Store {
     }
 
     fn open_on(disk: Disk, options: &Options) -> io::Result<(Store, Report)> {
+        let is_new = !options.dir.exists();
         make_private(&options.dir)?;
         let cache = Arc::new(Cache::new(options.memory / 6));
-        let found = open::find(&disk, options, &cache)?;
+        let found = open::find(&disk, options, &cache, is_new)?;
         let (mut tails, report) = (found.tails, found.report);
         let (file, content) = tails.pop().expect("there is a tail to append to");
         let max_seq = found.parts.iter().map(|part| part.meta.newest()).max().unwrap_or(0);
@@ -217,6 +221,7 @@ impl Store {
             memory: Mutex::default(),
             published: RwLock::new(published),
             damaged: Arc::default(),
+            lost_from: Mutex::new(report.lost_from),
         }));
         store.load(tails, content)?;
         Ok((store, report))
@@ -371,6 +376,11 @@ impl Store {
             damaged: self.0.damaged.clone(),
             share: self.0.budget.share(),
         }
+    }
+
+    /// The number of the first event that may have been lost by damage; told once.
+    pub fn take_lost_from(&self) -> Option<u64> {
+        lock(&self.0.lost_from).take()
     }
 
     /// The `seq` of the newest event that was submitted; readers see it.

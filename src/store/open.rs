@@ -20,10 +20,11 @@ pub struct Found {
 }
 
 /// Opens what is in the folder. What is damaged is set aside; tails that have become parts are removed.
-pub fn find(disk: &Disk, options: &Options, cache: &Arc<Cache>) -> io::Result<Found> {
+pub fn find(disk: &Disk, options: &Options, cache: &Arc<Cache>, is_new: bool) -> io::Result<Found> {
     let dir = &options.dir;
     let mut found = Found { parts: Vec::new(), tails: Vec::new(), report: Report::default() };
     let mut numbers = Vec::new();
+    let mut damaged_parts = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
@@ -38,6 +39,7 @@ pub fn find(disk: &Disk, options: &Options, cache: &Arc<Cache>) -> io::Result<Fo
                 Err(error) if is_damage(&error) => {
                     tracing::error!(path = %path.display(), %error, "a part of the store is damaged and set aside");
                     found.report.damaged.push(name.to_owned());
+                    damaged_parts.push(number);
                     set_aside(disk, dir, &path)?;
                 }
                 Err(error) => return Err(error),
@@ -53,13 +55,23 @@ pub fn find(disk: &Disk, options: &Options, cache: &Arc<Cache>) -> io::Result<Fo
     }
     numbers.retain(|number| !is_part(number));
     let last_part = found.parts.last().map_or(0, |part| part.tail);
+    let in_parts = found.parts.iter().map(|part| part.meta.newest()).max().unwrap_or(0);
     if numbers.last().is_none_or(|last| *last < last_part) {
         numbers.push(last_part + 1);
+        // There is always one, from the first start on.
+        found.report.lost_from = (!is_new).then_some(in_parts + 1);
+    }
+    if damaged_parts.iter().any(|(tail, _)| *tail >= last_part) {
+        found.report.lost_from = Some(in_parts + 1);
     }
     for number in numbers {
         let (file, content) = TailFile::open(disk, dir, number)?;
         found.report.cut_bytes += content.cut;
         keep_damaged(disk, options, &file, &content, &mut found.report)?;
+        if let Some(whole) = content.newest_before_damage() {
+            let lost_from = whole.unwrap_or(in_parts) + 1;
+            found.report.lost_from = Some(found.report.lost_from.map_or(lost_from, |other| other.min(lost_from)));
+        }
         found.report.events += content.events;
         found.tails.push((file, content));
     }

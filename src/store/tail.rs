@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use lz4::block::CompressionMode;
 
+use super::IMPORTED;
 use super::bits::CHUNK;
 use super::coded::Columns;
 use super::disk::{Disk, DiskFile};
@@ -375,6 +376,16 @@ impl TailContent {
         magics.find_map(|from| whole_frame(&self.bytes, from).map(|end| (from, from..end)))
     }
 
+    /// Of a tail of which something is damaged or cut off: the number of the newest event that was read before that, if
+    /// there is one.
+    pub fn newest_before_damage(&self) -> Option<Option<u64>> {
+        let cut = (self.cut > 0).then(|| self.bytes.len() - self.cut as usize);
+        let damage = self.damaged.first().map(|range| range.start).or(cut)?;
+        let frames = self.frames.iter().filter(|frame| frame.end <= damage);
+        let read = |range: &Range<usize>| Frame::read(&self.bytes[range.clone()]).and_then(|frame| frame.newest());
+        Some(frames.filter_map(read).max())
+    }
+
     /// The bytes of a stretch that is damaged.
     pub fn stretch(&self, range: &Range<usize>) -> &[u8] {
         &self.bytes[range.clone()]
@@ -431,6 +442,20 @@ impl Frame {
     fn expanded(mut self) -> Option<Frame> {
         self.segments.iter().try_for_each(|segment| segment.expand(&mut self.text)).ok()?;
         Some(self)
+    }
+
+    /// The greatest number among its events that were not imported.
+    fn newest(&self) -> Option<u64> {
+        let mut heads = &self.heads[..];
+        let (mut seq, mut newest) = (0u64, None);
+        for _ in 0..take_varint(&mut heads)? {
+            seq = seq.wrapping_add(take_varint(&mut heads)?);
+            take_varint(&mut heads)?;
+            heads = heads.get(16..)?;
+            take_varint(&mut heads)?;
+            newest = newest.max(Some(seq).filter(|seq| *seq < IMPORTED));
+        }
+        newest
     }
 
     /// How many events it has.

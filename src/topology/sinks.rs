@@ -118,6 +118,9 @@ impl RunningSink {
                     predecessor.end(deadline, &kill).await;
                 }
                 owed.settle(&journal);
+                if let Some(from) = sink.lost_from(&cx).await {
+                    go_back(&journal, &owed.name, from).await;
+                }
                 let cursor = journal.open_cursor(&owed.name, bound).map_err(|error| error.to_string())?;
                 let (feed, config, replays) = ((journal, cursor), sink.into(), inbox);
                 let delivery = Delivery {
@@ -190,6 +193,27 @@ impl RunningSink {
         self.kill.cancel();
         if (&mut self.task).await.is_err() {
             tracing::error!(sink = %self.name, "a bug in weir: the delivery loop panicked");
+        }
+    }
+}
+
+/// Has a sink deliver again what its target has lost of what was delivered, as far as the journal has it.
+async fn go_back(journal: &Journal, sink: &Arc<str>, from: u64) {
+    let Some(cursor) = journal.cursor_info(sink).filter(|cursor| from < cursor.settled) else { return };
+    let (moving, name) = (journal.clone(), sink.clone());
+    let moved = tokio::task::spawn_blocking(move || moving.move_cursor(&name, from)).await;
+    let up_to = cursor.settled - 1;
+    match moved.map_err(|panic| panic.to_string()).and_then(|moved| moved.map_err(|error| error.to_string())) {
+        Ok(Some(at)) => {
+            let again = journal.cursor_info(sink).map_or(0, |cursor| cursor.waiting_events);
+            tracing::error!(%sink, from, up_to, again, "events that were delivered are damaged in the target: what the journal still has is delivered again");
+            if at > from {
+                tracing::error!(%sink, from, up_to = at - 1, "the journal does not have these any more: they are lost");
+            }
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::error!(%sink, from, up_to, error, "events that were delivered are damaged in the target, and cannot be delivered again")
         }
     }
 }

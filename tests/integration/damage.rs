@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::support::damage::{Record, block, every_record, flip, records, unblock};
-use crate::support::{Agent, Folder, eventually, free_port, lines_of, post};
+use crate::support::{Agent, Folder, eventually, free_port, lines_of, post, request};
 
 fn yaml(folder: &Folder, sources: &str, inputs: &str) -> String {
     format!(
@@ -182,5 +182,61 @@ fn a_damaged_record_of_state_costs_what_it_had_and_is_said_once() {
         let joined = ended().iter().filter(|event| event.to_string().contains("from_start")).count();
         assert_eq!(joined, left, "{:?}", ended());
         agent.assert_books();
+    }
+}
+
+#[test]
+fn what_the_store_loses_of_what_was_delivered_is_delivered_again() {
+    type Hurt = fn(&std::path::Path);
+    let zero_from = |part: usize| {
+        move |path: &std::path::Path| {
+            let mut bytes = fs::read(path).expect("the tail");
+            let from = bytes.len() * part / 4;
+            bytes[from..].fill(0);
+            fs::write(path, bytes).expect("it is damaged");
+        }
+    };
+    let flip_in_the_middle: Hurt = |path| {
+        let mut bytes = fs::read(path).expect("the tail");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x55;
+        fs::write(path, bytes).expect("it is damaged");
+    };
+    let remove: Hurt = |path| fs::remove_file(path).expect("it is removed");
+    let hurts: [Box<dyn Fn(&std::path::Path)>; 4] =
+        [Box::new(zero_from(0)), Box::new(zero_from(2)), Box::new(flip_in_the_middle), Box::new(remove)];
+    for (nth, hurt) in hurts.iter().enumerate() {
+        let (folder, port) = (Folder::new(), free_port());
+        let yaml = format!(
+            "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+             sinks:\n  kept: {{ type: store, inputs: [web], batch: {{ age: 10ms }} }}\n"
+        );
+        let agent = Agent::start(&folder, &yaml);
+        for n in 0..30 {
+            let some: String = (0..10).map(|i| format!("{{\"n\":{}}}\n", n * 10 + i)).collect();
+            assert_eq!(post(port, &some), 10);
+            eventually("they are stored", || agent.metric("weir_events_delivered_total", "kept") == (n + 1) * 10);
+        }
+        let data = agent.data_dir.clone();
+        assert!(agent.stop().success());
+        let tails =
+            fs::read_dir(data.join("store/kept")).expect("the store").map(|entry| entry.expect("a file").path());
+        let tail = tails.filter(|path| path.extension().is_some_and(|end| end == "tail")).max().expect("a tail");
+        hurt(&tail);
+        let agent = Agent::start(&folder, &yaml);
+        eventually("nothing waits", || agent.metric("weir_events_waiting", "kept") == 0);
+        let token = format!("Bearer {}", agent.token());
+        let ask = |path: &str| {
+            request(agent.api, "GET", path, &[("Authorization", &token)], b"").expect("an answer").json()["total"]
+                .as_u64()
+        };
+        eventually("all are there again", || ask("/api/logs?limit=1") == Some(300));
+        assert!(agent.log().contains("is delivered again"), "{nth}: {}", agent.log());
+        agent.assert_books();
+        // It is told once, and what is whole is left alone.
+        assert!(agent.stop().success());
+        let agent = Agent::start(&folder, &yaml);
+        assert_eq!(agent.metric("weir_events_waiting", "kept"), 0);
+        assert_eq!(agent.log().matches("is delivered again").count(), 1, "{}", agent.log());
     }
 }

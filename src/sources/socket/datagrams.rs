@@ -9,7 +9,7 @@ use bytes::{BufMut, BytesMut};
 use tokio::net::{UdpSocket, UnixDatagram};
 use tracing::warn;
 
-use super::Socket;
+use super::{Place, Socket};
 use crate::codec::framing::Framing;
 use crate::codec::{Frames, Ordinals};
 use crate::component::source::{CHUNK_BYTES, Chunk};
@@ -17,8 +17,8 @@ use crate::component::{Fatal, SourceContext};
 use crate::toolkit::Lane;
 use crate::toolkit::lane::Origin;
 
-/// The largest datagram taken. UDP has none larger; a Unix socket may.
-const DATAGRAM_BYTES: usize = 64 * 1024;
+/// What the largest datagram over UDP fits in. Those of a Unix socket may be as large as a frame.
+const UDP_BYTES: usize = 64 * 1024;
 
 /// How often the kernel is asked what it has dropped.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -54,6 +54,8 @@ pub struct Receiver {
     lane: Lane,
     has_lines: bool,
     frame_bytes: usize,
+    /// Room for one datagram, and for one byte more than a frame has: what fills it all was cut by the kernel.
+    room: usize,
     ordinal: u64,
     buffer: BytesMut,
     frames: Vec<Range<usize>>,
@@ -64,10 +66,12 @@ pub struct Receiver {
 impl Receiver {
     pub fn new(socket: &Socket, cx: SourceContext) -> Receiver {
         let origin = Origin::passing(None, "datagrams");
+        let frame_bytes = socket.frame_bytes.unwrap_or(cx.event_bytes);
         Receiver {
             lane: Lane::new(cx.clone(), socket.decoder.clone(), origin),
             has_lines: socket.framing == Some(Framing::Newline),
-            frame_bytes: socket.frame_bytes.unwrap_or(cx.event_bytes).min(DATAGRAM_BYTES),
+            frame_bytes,
+            room: if matches!(socket.place, Place::UnixDatagram(_)) { frame_bytes + 1 } else { UDP_BYTES },
             ordinal: 0,
             buffer: BytesMut::new(),
             frames: Vec::new(),
@@ -99,11 +103,12 @@ impl Receiver {
 
     /// Takes what has come, up to a chunk for each run of datagrams from one peer.
     async fn take_ready(&mut self, socket: &impl Datagrams) -> Result<(), crate::toolkit::lane::Closed> {
-        let mut permit = self.lane.reserve(CHUNK_BYTES).await?;
+        let chunk_bytes = CHUNK_BYTES.max(self.room);
+        let mut permit = self.lane.reserve(chunk_bytes).await?;
         loop {
-            self.buffer.reserve(DATAGRAM_BYTES);
+            self.buffer.reserve(self.room);
             let start = self.buffer.len();
-            let (len, peer) = match socket.receive(&mut (&mut self.buffer).limit(DATAGRAM_BYTES)) {
+            let (len, peer) = match socket.receive(&mut (&mut self.buffer).limit(self.room)) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
@@ -112,9 +117,10 @@ impl Receiver {
                 }
             };
             self.cx.intake.received_bytes(len as u64);
-            if len == 0 || len > self.frame_bytes || len == DATAGRAM_BYTES {
-                // Nothing is no event, and what fills the buffer was cut by the kernel.
-                warn!(source = %self.cx.name, peer = peer.map(tracing::field::display), bytes = len, "a datagram was refused");
+            if len == 0 || len > self.frame_bytes || len == self.room {
+                let (peer, limit) = (peer.map(tracing::field::display), self.frame_bytes.min(self.room - 1));
+                let why = if len == 0 { "it is empty" } else { "it is larger than `max_frame`" };
+                warn!(source = %self.cx.name, peer, limit, "a datagram was refused: {why}");
                 self.cx.intake.refused(1);
                 self.buffer.truncate(start);
                 continue;
@@ -123,7 +129,7 @@ impl Receiver {
                 let rest = self.buffer.split_off(start);
                 permit.shrink(self.buffer.len());
                 self.hand_in(permit);
-                permit = self.lane.reserve(CHUNK_BYTES).await?;
+                permit = self.lane.reserve(chunk_bytes).await?;
                 self.buffer = rest;
             }
             self.peer = peer;
@@ -132,7 +138,7 @@ impl Receiver {
             if self.has_lines && !self.buffer.ends_with(b"\n") {
                 self.buffer.put_u8(b'\n');
             }
-            if self.buffer.len() >= CHUNK_BYTES - DATAGRAM_BYTES {
+            if self.buffer.len() + self.room > chunk_bytes {
                 break;
             }
         }

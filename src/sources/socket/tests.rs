@@ -147,6 +147,32 @@ async fn every_datagram_is_an_event_and_an_empty_one_is_refused() {
 }
 
 #[tokio::test]
+async fn a_datagram_of_a_unix_socket_may_be_as_large_as_a_frame() {
+    let folder = Folder::new();
+    let path = folder.path("events.sock");
+    let intake = FakeIntake::new();
+    let large = Socket { place: Place::UnixDatagram(path.clone()), frame_bytes: Some(150_000), ..socket(None) };
+    let cx = intake.context();
+    let running = tokio::spawn(crate::toolkit::fake::run(large, cx.clone()));
+    let client = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    // The kernel has room for one of them at a time.
+    client.set_nonblocking(true).unwrap();
+    let sizes = [100_000, 160_000, 150_001, 150_000, 3, 70_000];
+    for size in sizes {
+        while client.send_to(&vec![b'x'; size], &path).is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+    while intake.texts().len() < 4 || intake.refused_items() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let found: Vec<usize> = intake.texts().iter().map(String::len).collect();
+    assert_eq!(found, sizes.into_iter().filter(|size| *size <= 150_000).collect::<Vec<_>>());
+    cx.shutdown.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn datagrams_of_lines_come_over_a_unix_socket_that_replaces_a_dead_one() {
     let folder = Folder::new();
     let path = folder.path("events.sock");
