@@ -389,3 +389,28 @@ fn partitions_that_come_back_while_reading_is_paused_are_read_without_a_gap() {
         assert!(agent.stop().success());
     }
 }
+
+#[test]
+fn a_group_that_is_set_back_or_changed_reads_again_and_so_does_a_topic_that_is_made_anew() {
+    let topic = kafka::topic(&brokers(), "again", 1);
+    let (group, other) = (format!("{topic}-group"), format!("{topic}-other"));
+    let folder = Folder::new();
+    send_numbered(&brokers(), &topic, 0..100);
+    let agent = Agent::start(&folder, &reading(&brokers(), &topic, &group, "start: oldest"));
+    until_written(&agent, 100);
+    assert!(agent.stop().success());
+    kafka::set_group(&brokers(), &group, &topic, 0, 40);
+    let agent = Agent::start(&folder, &reading(&brokers(), &topic, &group, "start: oldest"));
+    until_written(&agent, 160);
+    assert!(agent.stop().success());
+    let agent = Agent::start(&folder, &reading(&brokers(), &topic, &other, "start: oldest"));
+    until_written(&agent, 260);
+    assert!(agent.stop().success());
+    kafka::make_anew(&brokers(), &topic, 1);
+    send_numbered(&brokers(), &topic, 1000..1030);
+    let agent = Agent::start(&folder, &reading(&brokers(), &topic, &other, "start: oldest"));
+    until_written(&agent, 290);
+    let numbers = numbers(&folder);
+    assert_eq!((numbers[&0], numbers[&40], numbers[&99], numbers[&1000]), (2, 3, 3, 1));
+    agent.assert_books();
+}

@@ -18,11 +18,11 @@ use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
 
 use super::lane::{Handed, Lane, Tenure};
-use super::place::{self, Place};
+use super::place::{self, GroupId, Place, Remembered};
 use super::{Config, Start};
 use crate::codec::Decoder;
-use crate::component::{Job, JobStatus, OnBad, Outcome, SourceContext, Wait};
-use crate::event::Provenance;
+use crate::component::{Chunk, Job, JobStatus, OnBad, Outcome, SourceContext, Wait};
+use crate::event::{Provenance, Seed};
 use crate::journal::{self, MemoryPermit};
 use crate::net::kafka::{Common, log};
 use crate::units::Timestamp;
@@ -50,6 +50,8 @@ pub struct Context {
 pub struct State {
     pub lanes: BTreeMap<String, BTreeMap<i32, Lane>>,
     submissions: FuturesUnordered<Landing>,
+    /// What was committed, on its way into the journal.
+    statements: FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>,
     assignments: u64,
 }
 
@@ -79,6 +81,7 @@ impl State {
 
     /// Enters the verdicts that have come.
     pub fn land(&mut self) {
+        while let Some(Some(())) = self.statements.next().now_or_never() {}
         while let Some(Some(landed)) = self.submissions.next().now_or_never() {
             self.enter(landed);
         }
@@ -150,29 +153,15 @@ impl Context {
         let Some(Handed { sealed, slot, start, stated }) = lane.hand() else { return };
         let (cx, tenure, topic) = (&self.cx, lane.tenure(), lane.topic.clone());
         cx.intake.received_bytes(sealed.chunk.bytes.len() as u64);
-        let provenance = Provenance {
-            source: cx.name.clone(),
-            seed: lane.seed,
-            received_at: Timestamp::now(),
-            peer: None,
-            stamp: None,
-        };
         let mark = journal::Position {
             source: cx.name.clone(),
             key: place::key(&self.cluster(), &topic, partition, slot),
             value: stated.encode(),
         };
-        let receipt = cx.intake.submit(Job {
-            chunks: vec![sealed.chunk],
-            decoder: sealed.ids.decoder(&self.decoder),
-            provenance: Arc::new(provenance),
-            marks: if cx.durable { vec![mark] } else { Vec::new() },
-            on_bad: OnBad::DeadLetter,
-            wait: Wait::Journal,
-            key: None,
-            permit: Some(permit),
-            origin: Some(lane.words.clone()),
-        });
+        let decoder = sealed.ids.decoder(&self.decoder);
+        let marks = if cx.durable { vec![mark] } else { Vec::new() };
+        let job = self.job(vec![sealed.chunk], decoder, lane.seed, marks);
+        let receipt = cx.intake.submit(Job { permit: Some(permit), origin: Some(lane.words.clone()), ..job });
         let landed = move |outcome| Landed { topic, partition, tenure, slot, start, outcome };
         state.submissions.push(Box::pin(receipt.map(landed)));
     }
@@ -195,14 +184,50 @@ impl Context {
         true
     }
 
+    /// Notes what was committed, in the journal too: a group that is below that when it is read again was set back.
     fn committed(&self, offsets: &TopicPartitionList) {
         let mut state = self.state();
+        let mut marks = Vec::new();
         for element in offsets.elements() {
+            let (topic, partition) = (element.topic(), element.partition());
             if let (Some(lane), Ok(()), Offset::Offset(offset)) =
-                (state.lane(element.topic(), element.partition()), element.error(), element.offset())
+                (state.lane(topic, partition), element.error(), element.offset())
             {
                 lane.committed = u64::try_from(offset).ok();
+                marks.extend(lane.state_committed().map(|stated| journal::Position {
+                    source: self.cx.name.clone(),
+                    key: place::key(&self.cluster(), topic, partition, place::COMMITTED),
+                    value: stated.encode(),
+                }));
             }
+        }
+        if self.cx.durable && !marks.is_empty() {
+            let receipt = self.cx.intake.submit(self.job(Vec::new(), self.decoder.clone(), Seed::default(), marks));
+            state.statements.push(Box::pin(receipt.map(drop)));
+        }
+    }
+
+    /// Waits a while until the journal has what was stated last.
+    pub fn state_all(&self) {
+        let mut statements = std::mem::take(&mut self.state().statements);
+        let all = async { while statements.next().await.is_some() {} };
+        // What is not stated costs that messages are read again.
+        let _ = self.runtime.block_on(async { tokio::time::timeout(DRAIN, all).await });
+    }
+
+    fn job(&self, chunks: Vec<Chunk>, decoder: Arc<dyn Decoder>, seed: Seed, marks: Vec<journal::Position>) -> Job {
+        let source = self.cx.name.clone();
+        let provenance = Provenance { source, seed, received_at: Timestamp::now(), peer: None, stamp: None };
+        Job {
+            chunks,
+            decoder,
+            provenance: Arc::new(provenance),
+            marks,
+            on_bad: OnBad::DeadLetter,
+            wait: Wait::Journal,
+            key: None,
+            permit: None,
+            origin: None,
         }
     }
 
@@ -234,6 +259,7 @@ impl Context {
         self.settle(of);
         // Whoever gets them reads again what could not be committed.
         self.commit(consumer, Some(of), CommitMode::Sync);
+        self.state_all();
         let mut state = self.state();
         for (topic, partition) in names(of) {
             if let Some(lanes) = state.lanes.get_mut(&topic) {
@@ -246,7 +272,8 @@ impl Context {
     fn take(&self, consumer: &Reader, list: &mut TopicPartitionList) {
         let committed = self.ask_committed(consumer, list);
         let cluster = self.cluster();
-        let remembered = place::remembered(self.cx.intake.positions(), &cluster);
+        let group = GroupId::of(&self.config.group);
+        let remembered = place::remembered(self.cx.intake.positions(), &cluster, group);
         for (topic, partition) in names(list) {
             let element = committed.as_ref().and_then(|committed| committed.find_partition(&topic, partition));
             let group_has = match element.map(|element| element.offset()) {
@@ -254,11 +281,13 @@ impl Context {
                 _ => None,
             };
             let known = remembered.get(&(topic.clone(), partition));
-            let place = place::place(group_has, known)
+            let place = self
+                .anew(consumer, &topic, partition, group_has.is_none() && committed.is_some(), known)
+                .or_else(|| place::place(group_has, known))
                 .or_else(|| committed.is_some().then(|| self.beginning(consumer, &topic, partition)).flatten());
             let mut state = self.state();
             state.assignments += 1;
-            let mut lane = Lane::new(&cluster, &topic, partition, state.assignments, place);
+            let mut lane = Lane::new(&cluster, group, &topic, partition, state.assignments, place);
             lane.committed = group_has;
             let next = lane.next();
             let offset = next.map_or(Offset::Stored, |next| Offset::Offset(next as i64));
@@ -266,6 +295,24 @@ impl Context {
             list.set_partition_offset(&topic, partition, offset).expect("the partition is in the list");
             state.lanes.entry(topic).or_default().insert(partition, lane);
         }
+    }
+
+    /// The beginning of a topic that is another than the one that was read under its name.
+    fn anew(
+        &self,
+        consumer: &Reader,
+        topic: &str,
+        partition: i32,
+        has_forgotten: bool,
+        known: Option<&Remembered>,
+    ) -> Option<Place> {
+        let known = known.filter(|_| has_forgotten)?;
+        let (_, high) = self.insist(|| consumer.fetch_watermarks(topic, partition, ASK))?;
+        if !known.is_of_another_topic(None, u64::try_from(high).ok()?) {
+            return None;
+        }
+        warn!(source = %self.cx.name, topic, partition, end = high, "the topic was made anew since it was read: it is read from its beginning");
+        self.beginning(consumer, topic, partition).map(|beginning| known.begin_anew(beginning))
     }
 
     /// Where a group begins that has read nothing; said in numbers, so that it holds after a restart.

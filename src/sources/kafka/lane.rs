@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::given::GivenIds;
-use super::place::{Place, Stated, display_name};
+use super::place::{GroupId, Place, Stated, display_name};
 use crate::codec::{Frames, Ordinals};
 use crate::component::Chunk;
 use crate::component::source::CHUNK_BYTES;
 use crate::event::Seed;
-use crate::ranges::RangeTracker;
+use crate::ranges::{Claim, RangeTracker};
 
 /// Messages of one chunk.
 const MOST_FRAMES: usize = 16 * 1024;
@@ -43,6 +43,8 @@ pub struct Lane {
     /// Messages without a value that are not counted yet.
     pub empty: u64,
     era: u32,
+    remade: u32,
+    group: GroupId,
     /// Absent until the first message says where that is.
     ranges: Option<RangeTracker>,
     gathered: Gathered,
@@ -96,20 +98,32 @@ pub enum Answer {
 }
 
 impl Lane {
-    pub fn new(cluster: &str, topic: &str, partition: i32, assignment: u64, place: Option<Place>) -> Lane {
+    pub fn new(
+        cluster: &str,
+        group: GroupId,
+        topic: &str,
+        partition: i32,
+        assignment: u64,
+        place: Option<Place>,
+    ) -> Lane {
         let number = partition.to_le_bytes();
         let era = place.as_ref().map_or(0, |place| place.era);
+        let remade = place.as_ref().map_or(0, |place| place.remade);
+        let origin = Seed::derive(&[b"kafka", cluster.as_bytes(), topic.as_bytes(), &number]);
         let ranges = place.map(|place| place.ranges);
         Lane {
             topic: topic.into(),
             partition,
             words: display_name(topic, partition).into(),
-            seed: Seed::derive(&[b"kafka", cluster.as_bytes(), topic.as_bytes(), &number]),
+            // Offsets of another topic of the name are those of other messages.
+            seed: if remade == 0 { origin } else { Seed::derive(&[&origin.0, &remade.to_le_bytes()]) },
             assignment,
             committed: None,
             stopped: None,
             empty: 0,
             era,
+            remade,
+            group,
             ranges,
             gathered: Gathered::default(),
             waiting: VecDeque::new(),
@@ -219,7 +233,17 @@ impl Lane {
         let start = ranges.cursor();
         let (slot, statement) = ranges.take(sealed.end);
         self.kept.insert(start, sealed.clone());
-        Some(Handed { sealed, slot, start, stated: Stated { era: self.era, committed: self.committed, statement } })
+        Some(Handed { sealed, slot, start, stated: self.state(statement) })
+    }
+
+    fn state(&self, statement: Claim) -> Stated {
+        let Lane { group, remade, era, committed, .. } = *self;
+        Stated { group: Some(group), remade, era, committed, statement }
+    }
+
+    /// What to state of an offset that was just committed, so that a group that is set back below it is noticed.
+    pub fn state_committed(&self) -> Option<Stated> {
+        Some(self.state(Claim { done: self.done()?, spans: Vec::new() }))
     }
 
     /// Enters an outcome. What failed is submitted again once the others have an outcome.
@@ -282,7 +306,7 @@ mod tests {
     use super::*;
 
     fn lane(committed: u64) -> Lane {
-        Lane::new("c", "logs", 0, 1, place(Some(committed), None))
+        Lane::new("c", GroupId::of("g"), "logs", 0, 1, place(Some(committed), None))
     }
 
     fn message(offset: u64, value: &[u8]) -> Message<'_> {
@@ -314,6 +338,14 @@ mod tests {
     fn offsets(handed: &Handed) -> Vec<u64> {
         let Ordinals::Given(offsets) = &handed.sealed.chunk.ordinals else { panic!("offsets are given") };
         offsets.clone()
+    }
+
+    #[test]
+    fn offsets_of_a_topic_that_was_made_anew_give_other_ids() {
+        let lane =
+            |remade| Lane::new("c", GroupId::of("g"), "logs", 0, 1, Some(Place { remade, ..Place::starting_at(0, 0) }));
+        assert_eq!(lane(0).seed, lane(0).seed);
+        assert!(lane(0).seed != lane(1).seed && lane(1).seed != lane(2).seed);
     }
 
     #[test]
@@ -350,9 +382,9 @@ mod tests {
         take(&mut lane, 0..3, now);
         let stated = take(&mut lane, 3..6, now).remove(0).stated;
         let key = super::super::place::key("c", "logs", 0, 1);
-        let all = super::super::place::remembered(vec![(key, stated.encode())], "c");
+        let all = super::super::place::remembered(vec![(key, stated.encode())], "c", GroupId::of("g"));
         let remembered = &all[&("logs".to_owned(), 0)];
-        let mut lane = Lane::new("c", "logs", 0, 2, place(Some(0), Some(remembered)));
+        let mut lane = Lane::new("c", GroupId::of("g"), "logs", 0, 2, place(Some(0), Some(remembered)));
         assert_eq!(lane.next(), Some(0));
         let found: Vec<u64> = take(&mut lane, 0..9, now).iter().flat_map(offsets).collect();
         assert_eq!(found, [0, 1, 2, 6, 7, 8]);

@@ -6,16 +6,36 @@ use bytes::Bytes;
 
 use crate::ranges::{Claim, RangeTracker};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Before positions belonged to a group.
+const VERSION_1: u8 = 1;
+/// The slot that states what was committed, when nothing else is stated with it.
+pub const COMMITTED: u8 = u8::MAX;
 
 /// What one slot of a partition stated last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stated {
+    /// The group that read; nothing where that was not stated.
+    pub group: Option<GroupId>,
+    /// How often the topic was found to have been made anew.
+    pub remade: u32,
     /// How often the group was set back.
     pub era: u32,
     /// What the group had committed by then, if anything.
     pub committed: Option<u64>,
     pub statement: Claim,
+}
+
+/// A group, as positions name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupId([u8; 8]);
+
+impl GroupId {
+    pub fn of(name: &str) -> GroupId {
+        let mut id = [0; 8];
+        id.copy_from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..8]);
+        GroupId(id)
+    }
 }
 
 /// The key of a slot; a cluster's topics are not those of another.
@@ -49,7 +69,15 @@ pub fn display_name(topic: &str, partition: i32) -> String {
 
 impl Stated {
     pub fn encode(&self) -> Bytes {
-        let mut out = vec![VERSION];
+        let mut out = Vec::with_capacity(64);
+        match self.group {
+            Some(group) => {
+                out.push(VERSION);
+                out.extend_from_slice(&group.0);
+                out.extend_from_slice(&self.remade.to_le_bytes());
+            }
+            None => out.push(VERSION_1),
+        }
         out.extend_from_slice(&self.era.to_le_bytes());
         // Nobody commits the greatest of all offsets.
         out.extend_from_slice(&self.committed.unwrap_or(u64::MAX).to_le_bytes());
@@ -62,7 +90,17 @@ impl Stated {
     }
 
     pub fn decode(value: &[u8]) -> Option<Stated> {
-        let (version, rest) = value.split_first()?;
+        let (version, mut rest) = value.split_first()?;
+        let (mut group, mut remade) = (None, 0);
+        match *version {
+            VERSION_1 => {}
+            VERSION => {
+                let (id, behind) = rest.split_first_chunk()?;
+                let (count, behind) = behind.split_first_chunk()?;
+                (group, remade, rest) = (Some(GroupId(*id)), u32::from_le_bytes(*count), behind);
+            }
+            _ => return None,
+        }
         let (era, rest) = rest.split_first_chunk()?;
         let (numbers, []) = rest.as_chunks::<8>() else { return None };
         let mut numbers = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes));
@@ -72,30 +110,34 @@ impl Stated {
             spans.push(start..numbers.next()?);
         }
         let committed = (committed != u64::MAX).then_some(committed);
-        let stated = Stated { era: u32::from_le_bytes(*era), committed, statement: Claim { done, spans } };
-        (*version == VERSION).then_some(stated)
+        Some(Stated { group, remade, era: u32::from_le_bytes(*era), committed, statement: Claim { done, spans } })
     }
 }
 
 /// A partition as it was left.
 #[derive(Clone, Debug, Default)]
 pub struct Remembered {
+    remade: u32,
     era: u32,
     committed: Option<u64>,
     statements: Vec<Claim>,
 }
 
-/// Everything that this source has stated about a cluster.
-pub fn remembered(positions: Vec<(Bytes, Bytes)>, cluster: &str) -> HashMap<(String, i32), Remembered> {
+/// Everything that this source has stated about a cluster as a member of this group.
+pub fn remembered(positions: Vec<(Bytes, Bytes)>, cluster: &str, group: GroupId) -> HashMap<(String, i32), Remembered> {
     let mut all: HashMap<(String, i32), Remembered> = HashMap::new();
     for (key, value) in positions {
         let (Some(place), Some(stated)) = (read_key(&key, cluster), Stated::decode(&value)) else { continue };
-        let known = all.entry(place).or_default();
-        if stated.era < known.era {
+        if stated.group.is_some_and(|stated| stated != group) {
             continue;
         }
-        if stated.era > known.era {
-            *known = Remembered { era: stated.era, ..Remembered::default() };
+        let known = all.entry(place).or_default();
+        let (time, known_time) = ((stated.remade, stated.era), (known.remade, known.era));
+        if time < known_time {
+            continue;
+        }
+        if time > known_time {
+            *known = Remembered { remade: stated.remade, era: stated.era, ..Remembered::default() };
         }
         known.committed = known.committed.max(stated.committed);
         known.statements.push(stated.statement);
@@ -106,13 +148,32 @@ pub fn remembered(positions: Vec<(Bytes, Bytes)>, cluster: &str) -> HashMap<(Str
 /// Where to go on.
 #[derive(Clone, Debug)]
 pub struct Place {
+    pub remade: u32,
     pub era: u32,
     pub ranges: RangeTracker,
 }
 
 impl Place {
     pub fn starting_at(era: u32, offset: u64) -> Place {
-        Place { era, ranges: RangeTracker::starting_at(offset) }
+        Place { remade: 0, era, ranges: RangeTracker::starting_at(offset) }
+    }
+}
+
+impl Remembered {
+    /// The offset behind all that was read.
+    fn furthest(&self) -> u64 {
+        RangeTracker::resume(&self.statements).furthest()
+    }
+
+    /// Whether this was of another topic of the name: the group, which had committed something, has committed nothing,
+    /// and what was read ends behind what there is.
+    pub fn is_of_another_topic(&self, committed: Option<u64>, high: u64) -> bool {
+        committed.is_none() && self.committed.is_some() && self.furthest() > high
+    }
+
+    /// The beginning of a topic that was made anew.
+    pub fn begin_anew(&self, beginning: Place) -> Place {
+        Place { remade: self.remade + 1, ..beginning }
     }
 }
 
@@ -125,18 +186,18 @@ pub fn place(committed: Option<u64>, remembered: Option<&Remembered>) -> Option<
         (None, None) => None,
         (Some(offset), None) => Some(Place::starting_at(0, offset)),
         (Some(offset), Some(known)) if known.committed.is_some_and(|seen| offset < seen) => {
-            Some(Place::starting_at(known.era + 1, offset))
+            Some(Place { remade: known.remade, ..Place::starting_at(known.era + 1, offset) })
         }
         (committed, Some(known)) => {
             let of_group = committed.map(|offset| Claim { done: offset, spans: Vec::new() });
             let mut ranges = RangeTracker::resume(known.statements.iter().chain(of_group.as_ref()));
             if let Some(offset) = committed
-                && offset > RangeTracker::resume(&known.statements).furthest()
+                && offset > known.furthest()
             {
                 // Others have read on: nothing before is in this journal alone.
                 ranges = RangeTracker::starting_at(offset);
             }
-            Some(Place { era: known.era, ranges })
+            Some(Place { remade: known.remade, era: known.era, ranges })
         }
     }
 }
@@ -146,14 +207,16 @@ pub fn place(committed: Option<u64>, remembered: Option<&Remembered>) -> Option<
 mod tests {
     use super::*;
 
+    const GROUP: GroupId = GroupId([1; 8]);
+
     fn stated(era: u32, committed: u64, done: u64, spans: &[(u64, u64)]) -> Stated {
         let spans = spans.iter().map(|(start, end)| *start..*end).collect();
-        Stated { era, committed: Some(committed), statement: Claim { done, spans } }
+        Stated { group: Some(GROUP), remade: 0, era, committed: Some(committed), statement: Claim { done, spans } }
     }
 
     fn resumed(slots: &[Stated]) -> Remembered {
         let slots = slots.iter().zip(0..).map(|(stated, slot)| (key("c", "logs", 3, slot), stated.encode()));
-        remembered(slots.collect(), "c").remove(&("logs".to_owned(), 3)).expect("it is remembered")
+        remembered(slots.collect(), "c", GROUP).remove(&("logs".to_owned(), 3)).expect("it is remembered")
     }
 
     #[test]
@@ -161,8 +224,11 @@ mod tests {
         let mut stated = stated(2, 5, 10, &[(20, 30), (10, 15)]);
         assert_eq!(Stated::decode(&stated.encode()), Some(stated.clone()));
         stated.committed = None;
-        assert_eq!(Stated::decode(&stated.encode()), Some(stated));
+        assert_eq!(Stated::decode(&stated.encode()), Some(stated.clone()));
+        stated.group = None;
+        assert_eq!(Stated::decode(&stated.encode()), Some(stated), "as it was stated before groups were");
         assert_eq!(Stated::decode(b"\x02garbage"), None);
+        assert_eq!(Stated::decode(b"\x03garbage"), None);
         assert_eq!(read_key(&key("c", "logs", 3, 7), "c"), Some(("logs".to_owned(), 3)));
         assert_eq!(read_key(&key("c", "logs", 3, 7), "another"), None);
     }
@@ -188,6 +254,25 @@ mod tests {
         assert_eq!((set_back.ranges.cursor(), set_back.ranges.limit(), set_back.era), (7, None, 1));
         let known = resumed(&[stated(0, 100, 200, &[]), stated(1, 7, 9, &[(9, 12)])]);
         assert_eq!(place(Some(8), Some(&known)).expect("a place").ranges.cursor(), 12);
+    }
+
+    #[test]
+    fn a_position_is_that_of_its_group() {
+        let slot = (key("c", "logs", 3, 0), stated(0, 100, 200, &[]).encode());
+        assert!(remembered(vec![slot.clone()], "c", GroupId::of("another")).is_empty());
+        assert_eq!(remembered(vec![slot], "c", GROUP).len(), 1);
+    }
+
+    #[test]
+    fn a_topic_that_is_made_anew_is_read_from_its_beginning() {
+        let known = resumed(&[stated(3, 100, 200, &[])]);
+        assert!(known.is_of_another_topic(None, 150));
+        assert!(!known.is_of_another_topic(None, 200) && !known.is_of_another_topic(Some(90), 150));
+        let place = known.begin_anew(Place::starting_at(0, 0));
+        assert_eq!((place.remade, place.era, place.ranges.cursor()), (1, 0, 0));
+        let anew = Stated { remade: 1, ..stated(0, 5, 10, &[]) };
+        let both = resumed(&[stated(3, 100, 200, &[]), anew]);
+        assert_eq!(super::place(Some(5), Some(&both)).expect("a place").ranges.cursor(), 10);
     }
 
     #[test]

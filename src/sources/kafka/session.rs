@@ -427,6 +427,7 @@ impl Reading {
         while !self.context.commit(&self.consumer, None, CommitMode::Sync) && began.elapsed() < LEAVE {
             drop(self.consumer.poll(POLL));
         }
+        self.context.state_all();
     }
 }
 

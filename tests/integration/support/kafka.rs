@@ -52,6 +52,35 @@ pub fn topic(brokers: &str, what: &str, partitions: i32) -> String {
     name
 }
 
+/// Makes a topic anew under its name, with nothing in it.
+pub fn make_anew(brokers: &str, name: &str, partitions: i32) {
+    let results = block_on(admin(brokers).delete_topics(&[name], &AdminOptions::new()));
+    results.expect("the broker answers")[0].as_ref().expect("the topic is deleted");
+    let deadline = Instant::now() + PATIENCE;
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    // The name is free once every replica is gone.
+    while block_on(admin(brokers).create_topics([&topic], &AdminOptions::new())).expect("the broker answers")[0]
+        .is_err()
+    {
+        assert!(Instant::now() < deadline, "the name of a deleted topic is not free");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Sets a group without members to an offset.
+pub fn set_group(brokers: &str, group: &str, topic: &str, partition: i32, offset: i64) {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create().expect("a consumer");
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+    let deadline = Instant::now() + PATIENCE;
+    // The group is empty once the broker has noticed that its members left.
+    while let Err(error) = consumer.commit(&offsets, rdkafka::consumer::CommitMode::Sync) {
+        assert!(Instant::now() < deadline, "the group cannot be set: {error}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// Removes everything before these offsets, as retention would.
 pub fn delete_records(brokers: &str, topic: &str, before: &[(i32, i64)]) {
     let mut offsets = TopicPartitionList::new();
