@@ -88,7 +88,9 @@ export class Pages {
     if (this.#asked.has(number)) return;
     this.#asked.add(number);
     const cursor = number > 0 ? this.#next.get(number - 1) : undefined;
-    const where = cursor ? { cursor } : { offset: Math.min(number * PAGE + this.newer(), MAX_ROWS) || undefined };
+    // The first page begins with the newest event; the others moved on by what has come since.
+    const offset = number === 0 ? 0 : Math.min(number * PAGE + this.newer(), MAX_ROWS);
+    const where = cursor ? { cursor } : { offset: offset || undefined };
     try {
       const ask = (/** @type {object} */ where) => get("api/logs", { ...this.params, ...where }, { signal: this.#abort.signal });
       let answer = await ask({ limit: PAGE, ...where });

@@ -27,6 +27,8 @@ const MAX_WAITING = 5000;
 const MAX_AHEAD = 16;
 /** Milliseconds after which the list is fetched once more, since a place to read is a little behind the stream. */
 const SETTLE = 1500;
+/** Milliseconds without events after which the chart is fetched again. */
+const QUIET = 3000;
 /** Milliseconds out of sight after which the stream ends: a browser has few connections for all its tabs. */
 const ASLEEP = 60_000;
 /** Milliseconds between two notices of the same kind. */
@@ -52,6 +54,7 @@ export class EventsView {
   #live;
   #abort = new AbortController();
   #settle = 0;
+  #recount = 0;
   #sleep = 0;
   #isAsleep = false;
   #spokenAt = 0;
@@ -126,6 +129,7 @@ export class EventsView {
     this.#stopLive();
     this.#pages?.stop();
     clearTimeout(this.#settle);
+    clearTimeout(this.#recount);
     this.list.destroy();
     this.histogram.destroy();
     this.panel.destroy();
@@ -399,6 +403,9 @@ export class EventsView {
     const wanted = items.filter((item) => item.kind === "gap" || from === undefined || !(millis(item.row.timestamp) < from));
     if (wanted.length === 0) return;
     for (const item of wanted) if (item.kind === "event") this.histogram.add(millis(item.row.timestamp ?? item.row.received_at), item.row.status ?? "none");
+    // What came while the chart was fetched is in it or not; once it is quiet it is fetched again.
+    clearTimeout(this.#recount);
+    this.#recount = setTimeout(() => this.#loadHistogram(), QUIET);
     this.#speak(wanted);
     this.#waiting.push(...wanted);
     this.#waitingCount += countOf(wanted);
