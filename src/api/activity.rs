@@ -113,9 +113,7 @@ pub async fn summary(api: &Api, call: Call) -> Result<Answer, Problem> {
 
 /// The filter, from the beginning of today on.
 pub fn since_midnight(mut filter: Filter, zone: &Zone) -> Filter {
-    let now = Timestamp::now();
-    let offset = zone.offset_at(now) * 1_000_000;
-    filter.from = Some(Timestamp((now.0 + offset).div_euclid(DAY) * DAY - offset));
+    filter.from = Some(zone.interval_start(Timestamp::now(), DAY));
     filter
 }
 

@@ -220,6 +220,14 @@ impl Zone {
         let at = jiff::Timestamp::from_microsecond(time.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         i64::from(self.0.to_offset(at).seconds())
     }
+
+    /// When the interval began in which a time lies (see [`interval_of`]).
+    pub fn interval_start(&self, time: Timestamp, micros: i64) -> Timestamp {
+        let offset = |time| self.offset_at(time) * 1_000_000;
+        let begins = interval_of(time.0 + offset(time), micros);
+        // Where the clocks were changed since then, it began by another offset than that of now.
+        Timestamp(begins - offset(Timestamp(begins - offset(time))))
+    }
 }
 
 #[derive(Clone, Debug)]
