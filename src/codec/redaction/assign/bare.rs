@@ -162,10 +162,15 @@ impl Finder<'_, '_> {
             return None;
         }
         let role = if operator.mentions && self.is_said_in_other_letters(&range) { Role::Setting } else { role };
-        let set = operator.sign == Sign::Assign && matches!(place, Place::Url | Place::Field | Place::Setting);
+        // A name with a hyphen in front of a colon is a header's.
+        let sets = match operator.sign {
+            Sign::Assign => matches!(place, Place::Url | Place::Field | Place::Setting),
+            Sign::Colon => place == Place::Setting && self.text[self.name.range.clone()].contains(&b'-'),
+            _ => false,
+        };
         let value = &self.text[range.clone()];
         let taken = self.may_be(value, role)
-            || set && self.name.class == Class::Token && is_short_choice(value) && !is_stand_in(value);
+            || sets && self.name.class == Class::Token && is_short_choice(value) && !is_stand_in(value);
         taken.then(|| self.found(range, why))
     }
 

@@ -267,7 +267,7 @@ fn is_word_and_number(value: &[u8]) -> bool {
         number => number,
     };
     let shouts = word.iter().all(u8::is_ascii_uppercase);
-    word.len() > 3 && !shouts && number.len() > 2 && number.iter().all(u8::is_ascii_digit)
+    word.len() > 3 && !shouts && number.len() > 1 && number.iter().all(u8::is_ascii_digit)
 }
 
 /// Whether a person may have chosen the value, and no program named something so: `manutd99`.
@@ -404,12 +404,12 @@ fn is_code_word(value: &[u8]) -> bool {
 /// Whether a person may have chosen the few letters and digits, where nothing but a value can stand: `token=hunter2`.
 pub fn is_short_choice(value: &[u8]) -> bool {
     // What names repeat in a long word is no choice, and reading it for each of them would take too long.
-    if !(6..=16).contains(&value.len()) {
+    if !(6..=24).contains(&value.len()) {
         return false;
     }
     let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
-    let letters = value.iter().take_while(|b| b.is_ascii_alphabetic()).count();
-    value.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$*".contains(b))
+    let letters = value.iter().take_while(|b| b.is_ascii_alphabetic() || **b >= 0x80).count();
+    value.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$*@".contains(b) || *b >= 0x80)
         && letters > 3
         && digits > 0
         && !TECHNICAL.iter().any(|word| value.len() >= word.len() && value[..word.len()].eq_ignore_ascii_case(word))
