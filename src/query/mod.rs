@@ -16,6 +16,7 @@
 
 mod ast;
 mod error;
+mod expression;
 mod foreign;
 mod glob;
 mod lex;

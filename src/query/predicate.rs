@@ -3,6 +3,7 @@
 use regex::{Regex, RegexBuilder};
 
 use super::ast::{Bound, Check, Expr, Op, Path, Test, number, times};
+use super::expression::Expression;
 use super::glob::Glob;
 use super::{MAX_REGEX_BYTES, MAX_REGEXES, QueryError, parse};
 use crate::event::aliases::canonical;
@@ -60,7 +61,7 @@ enum Matcher {
     Is { glob: Glob, number: Option<f64>, times: Option<(Timestamp, Timestamp)> },
     Range(Range),
     Exists,
-    Regex(Regex),
+    Regex(Expression),
 }
 
 /// Compiles a pattern within the bounds of a query.
@@ -237,6 +238,7 @@ impl FieldTest {
     pub fn may_accept_within(&self, json: &[u8]) -> bool {
         match &self.matcher {
             Matcher::Contains(glob) => glob.may_be_within(json),
+            Matcher::Regex(expression) => expression.may_match_within(json),
             _ => true,
         }
     }
@@ -282,6 +284,7 @@ impl AnywhereTest {
     pub fn may_accept_within(&self, json: &[u8]) -> bool {
         match &self.0 {
             Matcher::Contains(glob) | Matcher::Is { glob, .. } => glob.may_be_within(json),
+            Matcher::Regex(expression) => expression.may_match_within(json),
             _ => true,
         }
     }
@@ -290,6 +293,7 @@ impl AnywhereTest {
     pub fn may_accept(&self, is_of_kind: impl Fn(u8) -> bool) -> bool {
         match &self.0 {
             Matcher::Contains(glob) | Matcher::Is { glob, .. } => glob.may_be_in(is_of_kind),
+            Matcher::Regex(expression) => expression.may_match_text_of(&is_of_kind),
             _ => true,
         }
     }
@@ -315,7 +319,9 @@ fn matcher(check: &Check, long: bool) -> Matcher {
             Matcher::Range(Range { from: included(from), to: included(to) })
         }
         Check::Exists => Matcher::Exists,
-        Check::Matches(pattern) => Matcher::Regex(compile(pattern).expect("the parser has compiled it")),
+        Check::Matches(pattern) => {
+            Matcher::Regex(Expression::new(pattern, compile(pattern).expect("the parser has compiled it")))
+        }
     }
 }
 
@@ -388,7 +394,7 @@ impl Matcher {
     fn finds(&self, inside: &[u8]) -> bool {
         match self {
             Matcher::Contains(glob) | Matcher::Is { glob, .. } => glob.is_in_json(inside),
-            Matcher::Regex(regex) => regex.is_match(&unescape(inside)),
+            Matcher::Regex(expression) => expression.is_match(&unescape(inside)),
             Matcher::Range(_) | Matcher::Exists => false,
         }
     }
@@ -420,9 +426,9 @@ impl Matcher {
                 }
             },
             Matcher::Range(range) => range.holds(value),
-            Matcher::Regex(regex) => match value.kind() {
+            Matcher::Regex(expression) => match value.kind() {
                 Kind::Object | Kind::Null => false,
-                _ => regex.is_match(&value.display()),
+                _ => expression.is_match(&value.display()),
             },
             Matcher::Exists => true,
         }
