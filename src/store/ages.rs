@@ -104,3 +104,32 @@ fn types_of_events_stay_for_times_of_their_own() {
         assert_eq!(left(&again), expected, "after {days} days, opened again");
     }
 }
+
+#[test]
+fn newest_events_that_nobody_adds_to_become_a_part_unless_they_are_few() {
+    let folder = Folder::new();
+    let options = Options { part_events: 1000, ..Options::new(&folder.0) };
+    let (store, _) = Store::open(&options).expect("it opens");
+    let parts = |store: &Store| store.snapshot().parts.len();
+    let add = |store: &Store, seqs: std::ops::RangeInclusive<u64>, received: i64| {
+        let events: Vec<Stored> =
+            seqs.map(|n| Stored { received, ..plain(n, &format!("{{\"n\":{n},\"code\":\"x\"}}")) }).collect();
+        store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).unwrap();
+    };
+    let second = 1_000_000;
+    add(&store, 1..=249, START);
+    store.tidy(Timestamp(START + 3600 * second)).unwrap();
+    assert_eq!(parts(&store), 0, "they are few");
+    add(&store, 250..=300, START + 3600 * second);
+    store.tidy(Timestamp(START + 3660 * second)).unwrap();
+    assert_eq!(parts(&store), 0, "events have just come");
+    // They rest after a start as well.
+    drop(store);
+    let (store, _) = Store::open(&options).expect("it opens");
+    store.tidy(Timestamp(START + 3661 * second)).unwrap();
+    assert_eq!((parts(&store), store.snapshot().tails.iter().map(|tail| tail.chunks.len()).sum::<usize>()), (1, 0));
+    store.tidy(Timestamp(START + 9000 * second)).unwrap();
+    assert_eq!(parts(&store), 1);
+    let found = store.snapshot().count(&filter("code:x"), &all(), CountLimit::Exact, later()).expect("a count");
+    assert_eq!(found.count, 300);
+}

@@ -62,6 +62,10 @@ impl Retention {
     }
 }
 
+/// A tail that has got nothing for this long becomes a part, if it has at least one in so many of a part's events.
+const RESTS_AFTER: Duration = Duration::from_secs(60);
+const RESTING_SHARE: usize = 4;
+
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// What tidying did.
@@ -77,6 +81,7 @@ impl Store {
         let retention = lock(&self.0.retention).clone();
         self.0.set_damaged_aside()?;
         self.seal_what_lasts(&retention, now)?;
+        self.seal_what_rests(now)?;
         let parts = read(&self.0.published).parts.clone();
         let mut total = self.bytes();
         let mut tidied = Tidied::default();
@@ -104,6 +109,19 @@ impl Store {
         let Some(lasts) = retention.tail_lasts(read(&self.0.published).parts.len()) else { return Ok(()) };
         self.0.loading.wait();
         if self.roll_if(|tail| tail.oldest.is_some_and(|oldest| Timestamp(oldest).plus(lasts) < now))? {
+            self.settle();
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Events that nobody adds to take less memory in a part. Few of them stay as they are: parts should not become many.
+    fn seal_what_rests(&self, now: Timestamp) -> io::Result<()> {
+        self.0.loading.wait();
+        let least = self.0.part_events / RESTING_SHARE;
+        let rests = |newest: i64| Timestamp(newest).plus(RESTS_AFTER) < now;
+        if self.roll_if(|tail| tail.events > 0 && tail.events >= least && tail.newest.is_some_and(rests))? {
             self.settle();
         }
         Ok(())

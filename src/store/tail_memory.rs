@@ -34,6 +34,8 @@ pub struct TailMemory {
     pub max_seq: u64,
     /// When the oldest event was received.
     pub oldest: Option<i64>,
+    /// The same for the newest.
+    pub newest: Option<i64>,
     weight: usize,
     /// Whether chunks are closed without their hashes, which take most of the time.
     is_loading: bool,
@@ -147,6 +149,7 @@ impl TailMemory {
         };
         let received = event.received_at.0;
         self.oldest = Some(self.oldest.map_or(received, |oldest| oldest.min(received)));
+        self.newest = self.newest.max(Some(received));
         let ordinal = event.ordinal;
         let head = RowHead { seq: event.seq, received, time, seed, ordinal, id, is_own_id, is_own_time };
         self.by_id.entry(id).or_insert(self.events as u32);
