@@ -22,7 +22,7 @@ pub enum Step {
 
 /// What tests watch, and where they let a step fail.
 #[cfg(test)]
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Watch {
     pub steps: Vec<Step>,
     /// The step, counted from now on, that fails.
@@ -30,13 +30,14 @@ pub struct Watch {
 }
 
 /// The file system; clones are one.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Disk {
     #[cfg(test)]
     pub watch: Option<Arc<Mutex<Watch>>>,
 }
 
 /// An open file whose changes are steps.
+#[derive(Debug)]
 pub struct DiskFile {
     file: fs::File,
     #[cfg_attr(not(test), expect(dead_code, reason = "tests watch steps by path"))]

@@ -70,6 +70,7 @@ impl HashBits {
             }
             ends.push(low.len() as u32);
         }
+        low.shrink_to_fit();
         HashList { low, ends }
     }
 }

@@ -42,6 +42,7 @@ mod grams;
 mod groups;
 mod hash_list;
 mod hashing;
+mod id_table;
 mod identifiers;
 mod kept;
 mod layout;
@@ -63,6 +64,7 @@ mod retention;
 mod rows;
 mod seal;
 pub mod search;
+mod segment;
 mod short_keys;
 mod split;
 mod summary;
@@ -70,6 +72,7 @@ mod sums;
 mod tail;
 mod tail_filter;
 mod tail_memory;
+mod tail_to_part;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -92,7 +95,7 @@ use disk::Disk;
 use grams::GramSet;
 use hashing::Seeded;
 use members::Walked;
-use open::{Begun, Loading};
+use open::{Begun, Loading, read_tail};
 use part::Part;
 pub use retention::Retention;
 use search::Snapshot;
@@ -240,7 +243,7 @@ impl Store {
         let thread = std::thread::Builder::new().name("store-load".to_owned()).spawn(move || {
             if let Some(inner) = inner.upgrade() {
                 inner.load(tails, &newest);
-                drop(begun);
+                drop((begun, newest));
                 inner.index();
                 inner.seal_all();
             }
@@ -297,9 +300,7 @@ impl Store {
         drop(published);
         let is_full = {
             let memory = lock(&inner.memory);
-            memory.events >= inner.part_events
-                || memory.line_bytes >= PART_BYTES
-                || memory.weight() >= inner.tail_memory
+            memory.events >= inner.part_events || memory.line_bytes >= PART_BYTES || memory.size() >= inner.tail_memory
         };
         if is_full {
             // The events are stored: that no new tail can be begun is a trouble of the next ones.
@@ -446,15 +447,8 @@ impl Inner {
     /// Brings the events of tails into memory.
     fn load(&self, tails: Vec<(TailFile, TailContent)>, newest: &TailContent) {
         let mut max_seq = 0;
-        let load = |content: &TailContent, path: &Path| {
-            let (memory, unread) = TailMemory::of(content);
-            for at in unread {
-                tracing::error!(path = %path.display(), at, "a write in a tail of the store cannot be read and is left out");
-            }
-            memory
-        };
         for (file, content) in tails {
-            let mut memory = load(&content, &file.path);
+            let mut memory = read_tail(&content, &file.path);
             max_seq = memory.max_seq.max(max_seq);
             match memory.freeze(file.number, file.path) {
                 Ok(frozen) => write(&self.published).frozen.push(Arc::new(frozen)),
@@ -462,7 +456,7 @@ impl Inner {
             }
         }
         let mut writer = lock(&self.writer);
-        let memory = load(newest, &writer.file.path);
+        let memory = read_tail(newest, &writer.file.path);
         writer.max_seq = writer.max_seq.max(max_seq).max(memory.max_seq);
         let mut published = write(&self.published);
         published.stored_seq = writer.max_seq;
@@ -482,48 +476,6 @@ impl Inner {
             }
             nth += 1;
         }
-    }
-
-    /// Makes parts of all tails that are full, those included of which it failed before.
-    fn seal_all(&self) {
-        let frozen = read(&self.published).frozen.clone();
-        for one in frozen {
-            if let Err(error) = self.seal(&one) {
-                tracing::error!(%error, tail = one.number, "cannot make a part of the store; its events stay in their tail, and it is tried again with the next");
-            }
-        }
-    }
-
-    /// Makes a part of a frozen tail, or one for each time that events stay, and lets them take the tail's place.
-    fn seal(&self, frozen: &Arc<Frozen>) -> io::Result<()> {
-        let ages = lock(&self.retention).types.clone();
-        let classes = classes::split(&frozen.indexed()?, &ages)?;
-        let paths: Vec<PathBuf> =
-            (0..classes.len()).map(|nth| self.dir.join(layout::part_name(frozen.number, nth as u64))).collect();
-        for (class, path) in classes.iter().zip(&paths) {
-            seal::write_part(&self.disk, &path.with_extension("new"), class)?;
-        }
-        // The first is renamed last, when the others are there for certain.
-        for path in paths[1..].iter().rev() {
-            self.disk.rename(&path.with_extension("new"), path)?;
-        }
-        if paths.len() > 1 {
-            self.disk.sync_dir(&self.dir)?;
-        }
-        self.disk.rename(&paths[0].with_extension("new"), &paths[0])?;
-        self.disk.sync_dir(&self.dir)?;
-        let open = |(nth, path): (usize, &PathBuf)| {
-            Part::open(path, (frozen.number, nth as u64), self.cache.clone()).map(Arc::new)
-        };
-        let parts: Vec<Arc<Part>> = paths.iter().enumerate().map(open).collect::<io::Result<_>>()?;
-        {
-            let mut published = write(&self.published);
-            published.frozen.retain(|other| other.number != frozen.number);
-            published.parts.extend(parts);
-            published.parts.sort_by_key(|part| part.number);
-        }
-        self.disk.remove(&frozen.path)?;
-        self.disk.sync_dir(&self.dir)
     }
 }
 

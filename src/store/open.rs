@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::cache::Cache;
@@ -9,6 +10,7 @@ use super::disk::Disk;
 use super::layout::{PARTS_OF_TAIL, parse_part_name};
 use super::part::Part;
 use super::tail::{TailContent, TailFile, tail_name};
+use super::tail_memory::TailMemory;
 use super::{Options, Report, lock, make_private, set_aside};
 
 /// Parts and tails of a folder.
@@ -67,7 +69,7 @@ pub fn find(disk: &Disk, options: &Options, cache: &Arc<Cache>, is_new: bool) ->
     for number in numbers {
         let (file, content) = TailFile::open(disk, dir, number)?;
         found.report.cut_bytes += content.cut;
-        keep_damaged(disk, options, &file, &content, &mut found.report)?;
+        keep_damaged(disk, dir, &file, &content, &mut found.report)?;
         if let Some(whole) = content.newest_before_damage() {
             let lost_from = whole.unwrap_or(in_parts) + 1;
             found.report.lost_from = Some(found.report.lost_from.map_or(lost_from, |other| other.min(lost_from)));
@@ -98,14 +100,14 @@ fn is_damage(error: &io::Error) -> bool {
 }
 
 /// Copies stretches that are no frames to `quarantine/`: the tail's file goes when it becomes a part.
-fn keep_damaged(
+pub fn keep_damaged(
     disk: &Disk,
-    options: &Options,
+    dir: &Path,
     file: &TailFile,
     content: &TailContent,
     report: &mut Report,
 ) -> io::Result<()> {
-    let quarantine = options.dir.join("quarantine");
+    let quarantine = dir.join("quarantine");
     for range in &content.damaged {
         let name = format!("{}.{}-{}", tail_name(file.number), range.start, range.end);
         tracing::error!(path = %file.path.display(), from = range.start, to = range.end, "a tail of the store is damaged; what cannot be read was copied to `quarantine/`");
@@ -120,6 +122,15 @@ fn keep_damaged(
         report.damaged.push(name);
     }
     Ok(())
+}
+
+/// The events of a tail's file. A write that is whole and yet cannot be read is left out.
+pub fn read_tail(content: &TailContent, path: &Path) -> TailMemory {
+    let (memory, unread) = TailMemory::of(content);
+    for at in unread {
+        tracing::error!(path = %path.display(), at, "a write in a tail of the store cannot be read and is left out");
+    }
+    memory
 }
 
 /// Whether the events of tails are still on their way into memory.

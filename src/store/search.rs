@@ -214,6 +214,11 @@ impl Snapshot {
                 self.damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(part.number);
                 Ok(None)
             }
+            // They are read again, without what is damaged, when a part is made of them.
+            (Err(error), Place::Tail(_)) if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::error!(%error, "newest events of the store are damaged and skipped");
+                Ok(None)
+            }
             (Err(error), _) => Err(unavailable(&error)),
         }
     }

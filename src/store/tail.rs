@@ -2,16 +2,15 @@
 //!
 //! A frame is `magic, length, CRC-32C, number of segments` (four bytes each) and its segments. A segment is `packed length,
 //! expanded length` (four bytes each) and LZ4 data. The first segment has for each event its `seq`, time of receipt, seed
-//! and ordinal, then the length of each line. The others have the lines, each those of one chunk: what was compressed for
-//! the disk is kept in memory as it is. A frame is synced before its events count as stored. What follows the last whole
-//! frame was never acknowledged and is cut off at the start; damage between two costs what lies there. Frames of format 1 have one segment with everything.
+//! and ordinal, then the length of each line. The others have the lines, each those of one chunk, and are read from the file
+//! again when somebody asks for lines: in memory is what searches need to know which. A frame is synced before its events
+//! count as stored. What follows the last whole frame was never acknowledged and is cut off at the start; damage between two
+//! costs what lies there. Frames of format 1 have one segment with everything.
 
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use lz4::block::CompressionMode;
 
 use super::IMPORTED;
 use super::bits::CHUNK;
@@ -20,6 +19,7 @@ use super::disk::{Disk, DiskFile};
 use super::grams::Hashes;
 use super::layout::Shape;
 use super::members::{Members, Walked};
+use super::segment::{SEGMENT_HEAD, Segment, expand, take_segment, unpack};
 use super::split::WHOLE;
 use crate::event::time::Moment;
 use crate::event::{Id, Seed};
@@ -30,15 +30,10 @@ const FRAME_MAGIC: [u8; 4] = *b"WTf2";
 /// Frames of format 1 are read.
 const FRAME_MAGIC_1: [u8; 4] = *b"WTf\n";
 const FRAME_HEAD: usize = 16;
-const SEGMENT_HEAD: usize = 8;
 /// No frame is larger than this when expanded.
-const MAX_FRAME: usize = 1 << 30;
-/// A chunk that came in more segments is compressed again when it is full.
-const MAX_SEGMENTS: usize = 8;
+pub const MAX_FRAME: usize = 1 << 30;
 /// A larger buffer of lines is not kept for the next chunk.
 const MAX_BUFFER: usize = 1 << 20;
-/// How hasty compressing is: a greater number finds less.
-const HASTE: i32 = 2;
 
 /// What is known of an event beside its line.
 #[derive(Clone, Debug)]
@@ -136,32 +131,6 @@ pub struct TailChunk {
     pub segments: Vec<Segment>,
 }
 
-/// Lines that were compressed together.
-#[derive(Clone, Debug)]
-pub struct Segment {
-    bytes: Arc<[u8]>,
-    len: usize,
-}
-
-impl Segment {
-    /// Bytes of the lines.
-    pub fn line_bytes(&self) -> usize {
-        self.len
-    }
-
-    fn of(text: &[u8]) -> io::Result<Segment> {
-        let bytes = lz4::block::compress(text, Some(CompressionMode::FAST(HASTE)), false)?;
-        Ok(Segment { bytes: bytes.into(), len: text.len() })
-    }
-
-    fn expand(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        let start = out.len();
-        out.resize(start + self.len, 0);
-        let len = lz4::block::decompress_to_buffer(&self.bytes, Some(self.len as i32), &mut out[start..])?;
-        if len == self.len { Ok(()) } else { Err(io::Error::other("lines in memory cannot be expanded")) }
-    }
-}
-
 /// The lines of a chunk.
 pub struct ChunkLines {
     text: Arc<Vec<u8>>,
@@ -186,7 +155,7 @@ impl TailChunk {
             self.plain.clone()
         } else {
             let mut text = Vec::with_capacity(self.ends.last().map_or(0, |end| *end as usize));
-            self.segments.iter().try_for_each(|segment| segment.expand(&mut text))?;
+            expand(&self.segments, &mut text)?;
             Arc::new(text)
         };
         Ok(ChunkLines { text, ends: self.ends.clone() })
@@ -243,10 +212,11 @@ impl TailChunk {
 
     /// Tells the buffer of its lines, emptied, for the next one.
     pub fn close(&mut self, hashes: Hashes, columns: Columns) -> io::Result<Vec<u8>> {
-        let known: usize = self.segments.iter().map(|segment| segment.len).sum();
-        if !self.is_filled_at_once && (self.segments.len() > MAX_SEGMENTS || known != self.plain.len()) {
+        let known: usize = self.segments.iter().map(|segment| segment.line_bytes()).sum();
+        if !self.is_filled_at_once && known != self.plain.len() {
             self.segments = vec![Segment::of(&self.plain)?];
         }
+        self.segments.shrink_to_fit();
         (self.hashes, self.columns) = (hashes, columns);
         let plain = Arc::try_unwrap(std::mem::take(&mut self.plain)).unwrap_or_default();
         let mut plain = if plain.capacity() > MAX_BUFFER { Vec::new() } else { plain };
@@ -269,9 +239,16 @@ impl TailChunk {
         self.plain = Arc::new(buffer);
     }
 
+    /// Packed bytes of its lines, wherever they are.
+    pub fn packed_bytes(&self) -> usize {
+        self.segments.iter().map(Segment::packed_len).sum()
+    }
+
+    /// Bytes in memory.
     pub fn weight(&self) -> usize {
-        let packed: usize = self.segments.iter().map(|segment| segment.bytes.len()).sum();
+        let packed: usize = self.segments.iter().map(Segment::weight).sum();
         packed
+            + self.segments.len() * std::mem::size_of::<Segment>()
             + self.plain.len()
             + self.columns.weight()
             + self.hashes.weight()
@@ -301,12 +278,13 @@ pub fn tail_name(number: u64) -> String {
 pub struct TailFile {
     pub number: u64,
     pub path: PathBuf,
-    file: DiskFile,
+    file: Arc<DiskFile>,
     end: u64,
 }
 
 /// What the file of a tail had when it was opened.
 pub struct TailContent {
+    file: Arc<DiskFile>,
     bytes: Vec<u8>,
     /// Where whole frames lie.
     frames: Vec<Range<usize>>,
@@ -321,27 +299,49 @@ pub struct TailContent {
 impl TailFile {
     /// Begins a new tail, or goes on behind the frames that are there.
     pub fn open(disk: &Disk, dir: &Path, number: u64) -> io::Result<(TailFile, TailContent)> {
+        let (tail, content) = TailFile::read(disk, dir, number)?;
+        if content.cut > 0 {
+            tail.file.set_len(tail.end)?;
+            tail.file.sync()?;
+        }
+        Ok((tail, content))
+    }
+
+    /// The same without cutting off anything.
+    fn read(disk: &Disk, dir: &Path, number: u64) -> io::Result<(TailFile, TailContent)> {
         let path = dir.join(tail_name(number));
-        let file = disk.open_or_create(&path)?;
+        let file = Arc::new(disk.open_or_create(&path)?);
         let mut bytes = vec![0; file.len()? as usize];
         file.read_exact_at(&mut bytes, 0)?;
-        let mut content = TailContent::of(bytes);
-        let end = content.frames.last().map_or(0, |frame| frame.end);
-        content.cut = (content.bytes.len() - end) as u64;
+        let content = TailContent::of(bytes, file.clone());
+        let end = content.bytes.len() as u64 - content.cut;
+        Ok((TailFile { number, path, file, end }, content))
+    }
+
+    /// What can be read of a tail that takes no more. All of it was acknowledged, so nothing is cut off: what follows the
+    /// last whole frame is damage as well.
+    pub fn read_again(disk: &Disk, dir: &Path, number: u64) -> io::Result<(TailFile, TailContent)> {
+        let (tail, mut content) = TailFile::read(disk, dir, number)?;
         if content.cut > 0 {
-            file.set_len(end as u64)?;
-            file.sync()?;
+            content.damaged.push(tail.end as usize..content.bytes.len());
         }
-        Ok((TailFile { number, path, file, end: end as u64 }, content))
+        Ok((tail, content))
     }
 
     /// Appends events and syncs them, of which the first `room` go into a chunk that is open. Tells how their lines were
     /// compressed. On a failure nothing is stored: what was written of it is written over.
     pub fn append(&mut self, events: &[Prepared<'_>], room: usize) -> io::Result<Vec<Segment>> {
-        let (frame, segments) = frame_of(events, room)?;
+        let (frame, mut segments) = frame_of(events, room)?;
         self.file.write_all_at(&frame, self.end)?;
         self.file.sync()?;
         self.end += frame.len() as u64;
+        // The lines are the end of the frame.
+        let mut end = self.end;
+        for segment in segments.iter_mut().rev() {
+            let start = end - segment.packed_len() as u64;
+            segment.is_at(&self.file, start);
+            end = start - SEGMENT_HEAD as u64;
+        }
         Ok(segments)
     }
 
@@ -352,18 +352,20 @@ impl TailFile {
 
 impl TailContent {
     /// Finds the whole frames. Damage between two costs what lies there, not what follows.
-    fn of(bytes: Vec<u8>) -> TailContent {
-        let mut content = TailContent { bytes, frames: Vec::new(), events: 0, cut: 0, damaged: Vec::new() };
+    fn of(bytes: Vec<u8>, file: Arc<DiskFile>) -> TailContent {
+        let mut content = TailContent { file, bytes, frames: Vec::new(), events: 0, cut: 0, damaged: Vec::new() };
         let mut at = 0;
         while at < content.bytes.len() {
             let Some((from, frame)) = content.next_frame(at) else { break };
             if from > at {
                 content.damaged.push(at..from);
             }
-            content.events += Frame::read(&content.bytes[frame.clone()]).and_then(|frame| frame.count()).unwrap_or(0);
+            content.events +=
+                WholeFrame::read(&content.bytes[frame.clone()]).and_then(|frame| frame.count()).unwrap_or(0);
             at = frame.end;
             content.frames.push(frame);
         }
+        content.cut = (content.bytes.len() - at) as u64;
         content
     }
 
@@ -382,7 +384,7 @@ impl TailContent {
         let cut = (self.cut > 0).then(|| self.bytes.len() - self.cut as usize);
         let damage = self.damaged.first().map(|range| range.start).or(cut)?;
         let frames = self.frames.iter().filter(|frame| frame.end <= damage);
-        let read = |range: &Range<usize>| Frame::read(&self.bytes[range.clone()]).and_then(|frame| frame.newest());
+        let read = |range: &Range<usize>| WholeFrame::read(&self.bytes[range.clone()]).and_then(|frame| frame.newest());
         Some(frames.filter_map(read).max())
     }
 
@@ -397,7 +399,9 @@ impl TailContent {
 
     /// The frames by their places; none where a frame is whole and yet cannot be read.
     pub fn frames(&self) -> impl Iterator<Item = (usize, Option<Frame>)> {
-        let read = |range: &Range<usize>| Frame::read(&self.bytes[range.clone()]).and_then(Frame::expanded);
+        let read = |range: &Range<usize>| {
+            WholeFrame::read(&self.bytes[range.clone()])?.expanded(&self.file, range.start as u64)
+        };
         self.frames.iter().map(move |range| (range.start, read(range)))
     }
 }
@@ -414,34 +418,53 @@ fn whole_frame(bytes: &[u8], at: usize) -> Option<usize> {
     (crc32c::crc32c_append(last, packed) == crc).then_some(at + FRAME_HEAD + len)
 }
 
-/// A frame that was read.
+/// The events of a frame.
 pub struct Frame {
     /// The first segment, expanded.
     pub heads: Vec<u8>,
+    /// Where the lines lie in the file.
     pub segments: Vec<Segment>,
-    /// The lines, when they are expanded.
+    /// The lines.
     pub text: Vec<u8>,
 }
 
-impl Frame {
-    /// Reads a frame that is whole; its lines stay compressed.
-    fn read(bytes: &[u8]) -> Option<Frame> {
+/// A frame that is whole; its lines are compressed.
+struct WholeFrame<'a> {
+    /// The first segment, expanded.
+    heads: Vec<u8>,
+    /// The others: where each begins in the frame, its packed bytes, and how many it is expanded.
+    segments: Vec<(usize, &'a [u8], usize)>,
+}
+
+impl<'a> WholeFrame<'a> {
+    fn read(bytes: &'a [u8]) -> Option<WholeFrame<'a>> {
         let (head, mut rest) = bytes.split_first_chunk::<FRAME_HEAD>()?;
         let last = u32::from_le_bytes(*head.last_chunk()?);
         let mut heads = Vec::new();
         if head[..4] == FRAME_MAGIC_1 {
-            Segment { bytes: rest.into(), len: last as usize }.bounded()?.expand(&mut heads).ok()?;
-            return Some(Frame { heads, segments: Vec::new(), text: Vec::new() });
+            let len = (last as usize <= MAX_FRAME).then_some(last as usize)?;
+            unpack(rest, len, &mut heads).ok()?;
+            return Some(WholeFrame { heads, segments: Vec::new() });
         }
-        take_segment(&mut rest)?.expand(&mut heads).ok()?;
-        let segments: Vec<Segment> = (1..last).map(|_| take_segment(&mut rest)).collect::<Option<_>>()?;
-        let is_whole = rest.is_empty() && segments.iter().map(|segment| segment.len).sum::<usize>() <= MAX_FRAME;
-        is_whole.then_some(Frame { heads, segments, text: Vec::new() })
+        let mut take = || {
+            let (packed, len) = take_segment(&mut rest)?;
+            Some((bytes.len() - rest.len() - packed.len(), packed, len))
+        };
+        let (_, packed, len) = take()?;
+        unpack(packed, len, &mut heads).ok()?;
+        let segments: Vec<_> = (1..last).map(|_| take()).collect::<Option<_>>()?;
+        let is_whole = rest.is_empty() && segments.iter().map(|(.., len)| len).sum::<usize>() <= MAX_FRAME;
+        is_whole.then_some(WholeFrame { heads, segments })
     }
 
-    fn expanded(mut self) -> Option<Frame> {
-        self.segments.iter().try_for_each(|segment| segment.expand(&mut self.text)).ok()?;
-        Some(self)
+    /// The same with its lines expanded, as it begins at this place of a file.
+    fn expanded(self, file: &Arc<DiskFile>, start: u64) -> Option<Frame> {
+        let (mut text, mut segments) = (Vec::new(), Vec::with_capacity(self.segments.len()));
+        for (at, packed, len) in self.segments {
+            unpack(packed, len, &mut text).ok()?;
+            segments.push(Segment::at(file, start + at as u64, packed, len));
+        }
+        Some(Frame { heads: self.heads, segments, text })
     }
 
     /// The greatest number among its events that were not imported.
@@ -464,20 +487,6 @@ impl Frame {
     }
 }
 
-impl Segment {
-    fn bounded(self) -> Option<Segment> {
-        (self.len <= MAX_FRAME).then_some(self)
-    }
-}
-
-fn take_segment(rest: &mut &[u8]) -> Option<Segment> {
-    let (head, more) = rest.split_first_chunk::<SEGMENT_HEAD>()?;
-    let (packed, len) = (u32::from_le_bytes(*head.first_chunk()?), u32::from_le_bytes(*head.last_chunk()?));
-    let (bytes, more) = more.split_at_checked(packed as usize)?;
-    *rest = more;
-    Segment { bytes: bytes.into(), len: len as usize }.bounded()
-}
-
 fn frame_of(events: &[Prepared<'_>], room: usize) -> io::Result<(Vec<u8>, Vec<Segment>)> {
     let mut heads = Vec::with_capacity(events.len() * 32);
     put_varint(&mut heads, events.len() as u64);
@@ -498,24 +507,23 @@ fn frame_of(events: &[Prepared<'_>], room: usize) -> io::Result<(Vec<u8>, Vec<Se
         some.iter().for_each(|Prepared { event, .. }| text.extend_from_slice(event.line));
         segments.push(Segment::of(&text)?);
     }
-    if segments.iter().map(|segment| segment.len).sum::<usize>() > MAX_FRAME {
+    if segments.iter().map(|segment| segment.line_bytes()).sum::<usize>() > MAX_FRAME {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a write of more than 1 GiB"));
     }
     Ok((frame_with(&Segment::of(&heads)?, &segments), segments))
 }
 
+/// Of segments in memory.
 fn frame_with(heads: &Segment, lines: &[Segment]) -> Vec<u8> {
     let segments = || Some(heads).into_iter().chain(lines);
-    let len = segments().map(|segment| SEGMENT_HEAD + segment.bytes.len()).sum::<usize>();
+    let len = segments().map(|segment| SEGMENT_HEAD + segment.packed_len()).sum::<usize>();
     let mut frame = Vec::with_capacity(FRAME_HEAD + len);
     frame.resize(FRAME_HEAD, 0);
+    let mut crc = lines.len() as u32 + 1;
     for segment in segments() {
-        frame.extend_from_slice(&(segment.bytes.len() as u32).to_le_bytes());
-        frame.extend_from_slice(&(segment.len as u32).to_le_bytes());
-        frame.extend_from_slice(&segment.bytes);
+        crc = segment.write(&mut frame, crc);
     }
     let (len, segments) = (len as u32, lines.len() as u32 + 1);
-    let crc = crc32c::crc32c_append(segments, &frame[FRAME_HEAD..]);
     frame[..4].copy_from_slice(&FRAME_MAGIC);
     for (nth, word) in [len, crc, segments].into_iter().enumerate() {
         frame[4 + nth * 4..8 + nth * 4].copy_from_slice(&word.to_le_bytes());

@@ -10,9 +10,11 @@ use super::bits::CHUNK;
 use super::coded::Builder;
 use super::grams::{GramSet, Hashes};
 use super::hashing::Seeded;
+use super::id_table::IdTable;
 use super::members::Walked;
+use super::segment::Segment;
 use super::split::{Shapes, WHOLE};
-use super::tail::{ChunkLines, Frame, NewEvent, Prepared, RowHead, Segment, TailChunk, TailContent, TailView};
+use super::tail::{ChunkLines, Frame, NewEvent, Prepared, RowHead, TailChunk, TailContent, TailView};
 use crate::event::{Id, Seed};
 use crate::units::Timestamp;
 use crate::varint::{put_varint, take_varint};
@@ -28,7 +30,7 @@ pub struct TailMemory {
     shapes: Shapes,
     seeds: Vec<Seed>,
     seed_numbers: HashMap<Seed, u32, Seeded>,
-    by_id: HashMap<Id, u32, Seeded>,
+    by_id: IdTable,
     pub events: usize,
     pub line_bytes: usize,
     pub max_seq: u64,
@@ -37,6 +39,8 @@ pub struct TailMemory {
     /// The same for the newest.
     pub newest: Option<i64>,
     weight: usize,
+    /// Of the lines of closed chunks, wherever they are.
+    packed_bytes: usize,
     /// Whether chunks are closed without their hashes, which take most of the time.
     is_loading: bool,
     /// Whether `grams` has nothing of the open chunk yet, since its events were loaded.
@@ -84,6 +88,7 @@ impl TailMemory {
         }
         let lengths: Option<Vec<usize>> = (0..count).map(|_| take_varint(&mut rest).map(|len| len as usize)).collect();
         let lengths = lengths?;
+        // Frames of format 1 have lines behind the heads.
         let mut text = if frame.segments.is_empty() { rest } else { &frame.text[..] };
         if lengths.iter().try_fold(0usize, |sum, len| sum.checked_add(*len)) != Some(text.len()) {
             return None;
@@ -152,7 +157,8 @@ impl TailMemory {
         self.newest = self.newest.max(Some(received));
         let ordinal = event.ordinal;
         let head = RowHead { seq: event.seq, received, time, seed, ordinal, id, is_own_id, is_own_time };
-        self.by_id.entry(id).or_insert(self.events as u32);
+        let id_of = |row| id_of(&self.closed, &self.open, row);
+        self.by_id.insert(id, self.events as u32, id_of);
         if event.seq < IMPORTED {
             self.max_seq = self.max_seq.max(event.seq);
         }
@@ -202,6 +208,7 @@ impl TailMemory {
         let hashes = if self.is_loading { Hashes::default() } else { self.grams.get_or_insert_default().take() };
         self.open.take_buffer(chunk.close(hashes, self.columns.take())?);
         self.weight += chunk.weight();
+        self.packed_bytes += chunk.packed_bytes();
         self.closed.push(Arc::new(chunk));
         Ok(())
     }
@@ -227,11 +234,24 @@ impl TailMemory {
 
     /// The lines stored under the ids of events, by the places of these.
     pub fn lines_of(&self, events: &[Prepared<'_>]) -> io::Result<Vec<(usize, Vec<u8>)>> {
-        let mut found = Vec::new();
+        let (mut found, mut read) = (Vec::new(), None);
         for (nth, event) in events.iter().enumerate() {
-            if let Some(row) = self.by_id.get(&event.id).map(|row| *row as usize) {
-                let chunk = self.closed.get(row / CHUNK).map_or(&self.open, |chunk| chunk);
-                found.push((nth, chunk.lines()?.line(row % CHUNK).to_vec()));
+            let id_of = |row| id_of(&self.closed, &self.open, row);
+            if let Some(row) = self.by_id.row(event.id, id_of).map(|row| row as usize) {
+                // Repeats come as they came before: many of one chunk.
+                let number = row / CHUNK;
+                let lines = match read.take_if(|(known, _)| *known == number) {
+                    Some((_, lines)) => lines,
+                    None => match self.closed.get(number).map_or(&self.open, |chunk| chunk).lines() {
+                        Ok(lines) => Some(lines),
+                        // Its event is there, and nobody can tell any more what it says.
+                        Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+                        Err(error) => return Err(error),
+                    },
+                };
+                let line = lines.as_ref().map_or(event.event.line, |lines| lines.line(row % CHUNK));
+                found.push((nth, line.to_vec()));
+                read = Some((number, lines));
             }
         }
         Ok(found)
@@ -239,8 +259,18 @@ impl TailMemory {
 
     /// Bytes in memory.
     pub fn weight(&self) -> usize {
-        self.weight + self.open.weight() + self.shapes.weight() + self.events * 40
+        self.weight + self.open.weight() + self.shapes.weight() + self.by_id.weight()
     }
+
+    /// Bytes in memory, and packed bytes of lines in the file: what making a part of it takes follows from both.
+    pub fn size(&self) -> usize {
+        self.weight() + self.packed_bytes + self.open.packed_bytes()
+    }
+}
+
+fn id_of(closed: &[Arc<TailChunk>], open: &TailChunk, row: u32) -> Id {
+    let row = row as usize;
+    closed.get(row / CHUNK).map_or(open, |chunk| chunk).rows[row % CHUNK].id
 }
 
 /// A tail that takes no more and becomes a part.
