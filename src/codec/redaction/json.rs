@@ -215,7 +215,7 @@ impl Engine {
         let ends = (trimmed.first(), trimmed.last());
         let container = matches!(ends, (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')) | (Some(b'"'), Some(b'"')));
         let names = || hits.iter().any(|hit| hit.window().is_some_and(|window| self.names_at(window)));
-        if !container || memchr::memchr(b'\\', text).is_none() && !names() {
+        if !container || memchr::memchr(b'\\', text).is_none() && !names() || !work.may_decode(text.len()) {
             return Ok(false);
         }
         work.spend(2 * text.len())?;

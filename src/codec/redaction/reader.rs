@@ -407,6 +407,9 @@ pub struct Work {
     /// The masks that are put into the text at hand, and those of the round before, once there was one.
     pub masked: Masked,
     pub known: Option<Masked>,
+    /// Bytes of decoded texts that are held at the same time, one within another, and how many may be.
+    decoded: usize,
+    may_decode: usize,
     /// Bytes in which what the text at hand repeats may still be searched.
     pub may_repeat: usize,
     /// Whether the event at hand has several texts, and the secrets of one that others may repeat.
@@ -421,6 +424,9 @@ pub struct Work {
 const EFFORT: usize = 192;
 const LEAST: usize = 1 << 20;
 
+/// How many decoded texts as long as the text at hand are held at the same time, at most: JSON within JSON could be deep.
+const DECODED: usize = 4;
+
 /// How often each byte of a text may be looked at for what the text repeats, its nested texts among them.
 const REPEATS: usize = 16;
 
@@ -434,7 +440,9 @@ pub struct Unfinished;
 impl Work {
     /// For an event or text of this length.
     pub fn on(len: usize) -> Work {
-        Work { left: EFFORT * len + LEAST, ..Work::default() }
+        let mut work = Work { left: EFFORT * len + LEAST, ..Work::default() };
+        work.begin_text(len);
+        work
     }
 
     /// For the next event, whose length is not known yet.
@@ -468,9 +476,25 @@ impl Work {
         found.max(self.named.capacity()).max(self.masked.longest_list())
     }
 
+    /// Whether so many more bytes may be decoded while what holds them is.
+    pub fn may_decode(&self, bytes: usize) -> bool {
+        self.decoded + bytes <= self.may_decode
+    }
+
+    /// Holds a decoded text of so many bytes.
+    pub fn hold(&mut self, bytes: usize) {
+        self.decoded += bytes;
+    }
+
+    /// The decoded text is no longer held.
+    pub fn let_go(&mut self, bytes: usize) {
+        self.decoded -= bytes;
+    }
+
     /// For the next text of the event.
     pub fn begin_text(&mut self, len: usize) {
         self.may_repeat = REPEATS * len;
+        (self.decoded, self.may_decode) = (0, DECODED * len + LEAST);
         self.named.clear();
         self.masked.clear();
         self.known = None;

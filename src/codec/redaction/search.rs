@@ -390,7 +390,9 @@ impl Engine {
         let known = work.known.take();
         work.known = known.as_ref().map(|known| known.within(start, view));
         let mut inner = Vec::new();
+        work.hold(view.bytes.len());
         self.search(&view.bytes, depth, work, &mut inner)?;
+        work.let_go(view.bytes.len());
         work.known = known;
         // What the text repeats shows in what it says: an escaped letter is longer, and has other neighbours.
         join(&view.bytes, &mut inner);

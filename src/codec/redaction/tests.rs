@@ -122,6 +122,15 @@ fn optional_groups_apply_only_where_they_are_named() {
 }
 
 #[test]
+fn an_explanation_has_what_a_text_repeats_and_what_json_within_json_says() {
+    let line = br#"{"code":"password = 'kQ7wErTyUi0pAs9D'; print(kQ7wErTyUi0pAs9D)","m":"{\"k\":\"password=\\\"hunter2\\\"\"}"}"#;
+    let found = engine().explain(line);
+    let said: Vec<&str> =
+        found.iter().map(|one| std::str::from_utf8(&line[one.start..one.end]).expect("text")).collect();
+    assert_eq!(said, ["kQ7wErTyUi0pAs9D", "kQ7wErTyUi0pAs9D", "hunter2"]);
+}
+
+#[test]
 fn an_explanation_names_place_rule_and_reason() {
     let line = br#"{"code":"\u0070assword = 'hunter2'","token":"x","password":"hunter2"}"#;
     let found = engine().explain(line);

@@ -180,6 +180,17 @@ fn json_within_json_is_read_once_it_is_decoded() {
     }
 }
 
+/// However deep JSON stands within JSON, what it says is found: each level doubles its backslashes, so that it ends soon.
+#[test]
+fn json_is_read_however_deep_it_stands() {
+    let mut text = r#"say "q", then AKIAQWERTYUIOPASDF12"#.to_owned();
+    for _ in 0..16 {
+        text = serde_json::json!([text]).to_string();
+    }
+    let clean = self::text(engine(), &text);
+    assert!(clean.contains("[aws_access_key]") && !clean.contains("AKIAQW"), "{} bytes", text.len());
+}
+
 /// What an attacker may repeat, and halves of the words that rules look for, with separators between.
 fn repeated() -> Vec<String> {
     let mut pieces = parts::pieces(PAIRS, TRIPLES);
