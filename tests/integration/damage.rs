@@ -203,7 +203,8 @@ fn what_the_store_loses_of_what_was_delivered_is_delivered_again() {
         fs::write(path, bytes).expect("it is damaged");
     };
     let remove: Hurt = |path| fs::remove_file(path).expect("it is removed");
-    let hurts: [Box<dyn Fn(&std::path::Path)>; 4] =
+    type AnyHurt = Box<dyn Fn(&std::path::Path)>;
+    let hurts: [AnyHurt; 4] =
         [Box::new(zero_from(0)), Box::new(zero_from(2)), Box::new(flip_in_the_middle), Box::new(remove)];
     for (nth, hurt) in hurts.iter().enumerate() {
         let (folder, port) = (Folder::new(), free_port());
