@@ -71,7 +71,7 @@ fn a_damaged_part_costs_itself_and_is_set_aside() {
 
 #[test]
 fn damage_in_the_file_of_the_newest_events_costs_the_write_where_it_is_once_they_become_a_part() {
-    for at in ["in the middle", "at the end", "cut off"] {
+    for at in ["in the middle", "at the end", "cut off", "emptied"] {
         let folder = Folder::new();
         let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
         let events: Vec<Stored> =
@@ -86,22 +86,25 @@ fn damage_in_the_file_of_the_newest_events_costs_the_write_where_it_is_once_they
         let lost = if at == "in the middle" { 3 } else { 9 };
         match at {
             "cut off" => bytes.truncate(ends[9] - 20),
+            "emptied" => bytes.clear(),
             _ => bytes[ends[lost] - 20] ^= 0x55,
         }
         std::fs::write(&path, &bytes).unwrap();
         let rows = || store.snapshot().page(&newest("print", 2000), &all()).expect("the others are read").rows;
         // The lines of a chunk that is not full are in memory.
-        assert_eq!(rows().len() < 1000, lost == 3, "{at}");
+        assert_eq!(rows().len() < 1000, lost == 3 || at == "emptied", "{at}");
         // What is there is a repeat, also where nobody can read it any more.
         let again: Vec<_> = events[lost * 100..].iter().take(2).map(Stored::event).collect();
         assert_eq!(store.append(&again).expect("it is not new").repeated, 2, "{at}");
         store.seal_now().expect("a part is made");
         let mut seqs: Vec<u64> = rows().iter().map(|row| row.seq).collect();
         seqs.sort_unstable();
-        let first_lost = lost as u64 * 100 + 1;
-        assert!(seqs.into_iter().eq((1..=1000).filter(|seq| !(first_lost..first_lost + 100).contains(seq))), "{at}");
+        let is_emptied = at == "emptied";
+        let (first_lost, last_lost) =
+            if is_emptied { (1, 1000) } else { (lost as u64 * 100 + 1, lost as u64 * 100 + 100) };
+        assert!(seqs.into_iter().eq((1..=1000).filter(|seq| !(first_lost..=last_lost).contains(seq))), "{at}");
         assert!(store.snapshot().tails.iter().all(|tail| tail.chunks.is_empty()), "{at}: it is a part");
-        assert!(folder.0.join("quarantine").read_dir().expect("it is there").next().is_some(), "{at}");
+        assert_eq!(folder.0.join("quarantine").exists(), !is_emptied, "{at}");
         assert_eq!(store.take_lost_from(), Some(first_lost), "{at}");
     }
 }

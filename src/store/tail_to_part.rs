@@ -33,9 +33,9 @@ impl Inner {
     fn read_again(&self, frozen: &Frozen) -> io::Result<Arc<Frozen>> {
         let (file, content) = TailFile::read_again(&self.disk, &self.dir, frozen.number)?;
         keep_damaged(&self.disk, &self.dir, &file, &content, &mut Report::default())?;
-        if let Some(whole) = content.newest_before_damage() {
-            let in_parts = || read(&self.published).parts.iter().map(|part| part.meta.newest()).max().unwrap_or(0);
-            let from = whole.unwrap_or_else(in_parts) + 1;
+        let in_parts = || read(&self.published).parts.iter().map(|part| part.meta.newest()).max().unwrap_or(0);
+        let from = content.newest_before_damage().flatten().unwrap_or_else(in_parts) + 1;
+        {
             let mut lost_from = lock(&self.lost_from);
             *lost_from = Some(lost_from.map_or(from, |other| other.min(from)));
         }
@@ -48,6 +48,9 @@ impl Inner {
 
     /// Makes a part of a frozen tail, or one for each time that events stay, and lets them take the tail's place.
     fn seal_whole(&self, frozen: &Arc<Frozen>) -> io::Result<()> {
+        if frozen.view.chunks.is_empty() {
+            return self.replace(frozen, Vec::new());
+        }
         let ages = lock(&self.retention).types.clone();
         let classes = classes::split(&frozen.indexed()?, &ages)?;
         let paths: Vec<PathBuf> =
@@ -67,7 +70,11 @@ impl Inner {
         let open = |(nth, path): (usize, &PathBuf)| {
             Part::open(path, (frozen.number, nth as u64), self.cache.clone()).map(Arc::new)
         };
-        let parts: Vec<Arc<Part>> = paths.iter().enumerate().map(open).collect::<io::Result<_>>()?;
+        self.replace(frozen, paths.iter().enumerate().map(open).collect::<io::Result<_>>()?)
+    }
+
+    /// Parts take the place of a frozen tail.
+    fn replace(&self, frozen: &Frozen, parts: Vec<Arc<Part>>) -> io::Result<()> {
         {
             let mut published = write(&self.published);
             published.frozen.retain(|other| other.number != frozen.number);
