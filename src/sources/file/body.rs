@@ -47,6 +47,8 @@ impl Body {
                 back: Vec::new(),
                 at: 0,
                 state: PackedState::Unknown,
+                #[cfg(test)]
+                rewinds: 0,
             })),
         }
     }
@@ -137,6 +139,9 @@ pub struct Packed {
     back: Vec<u8>,
     at: u64,
     pub state: PackedState,
+    /// How often it was begun again.
+    #[cfg(test)]
+    pub rewinds: usize,
 }
 
 /// Reads a file from its beginning without moving anyone else's place in it.
@@ -201,6 +206,10 @@ impl Packed {
     }
 
     fn rewind(&mut self) {
+        #[cfg(test)]
+        {
+            self.rewinds += 1;
+        }
         (self.stream, self.at, self.state) = (None, 0, PackedState::Unknown);
         self.back = Vec::new();
     }

@@ -1,5 +1,6 @@
 //! Read buffers, reused when the last chunk that shares one is dropped.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -9,6 +10,9 @@ use crate::ranges::MOST_IN_FLIGHT;
 /// Buffers kept for the next read.
 const MOST_KEPT: usize = MOST_IN_FLIGHT;
 
+/// Beginnings of long lines that are held at the same time.
+const MOST_HEADS: usize = 8;
+
 /// Larger buffers have a multiple of these bytes, so that they fit again for files of about the same length.
 const STEP: usize = 16 * 1024;
 
@@ -16,6 +20,30 @@ const STEP: usize = 16 * 1024;
 #[derive(Clone, Default)]
 pub struct Buffers {
     free: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// How many heads are held.
+    heads: Arc<AtomicUsize>,
+}
+
+/// The beginning of a line, held while its end is looked for.
+#[derive(Clone, Debug)]
+pub struct Head(Arc<HeldHead>);
+
+#[derive(Debug)]
+struct HeldHead {
+    bytes: Box<[u8]>,
+    heads: Arc<AtomicUsize>,
+}
+
+impl Head {
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
+
+impl Drop for HeldHead {
+    fn drop(&mut self) {
+        self.heads.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 struct Lent {
@@ -43,6 +71,15 @@ impl Buffers {
         let fits = |buffer: &Vec<u8>| buffer.capacity() >= bytes && buffer.capacity() / 2 <= bytes;
         let found = free.iter().rposition(fits).map(|at| free.swap_remove(at));
         found.unwrap_or_else(|| Vec::with_capacity(bytes))
+    }
+
+    /// Holds the beginning of a line, unless too many are held.
+    pub fn hold(&self, bytes: &[u8]) -> Option<Head> {
+        if self.heads.fetch_add(1, Ordering::AcqRel) >= MOST_HEADS {
+            self.heads.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        Some(Head(Arc::new(HeldHead { bytes: bytes.into(), heads: self.heads.clone() })))
     }
 
     /// Shares what was read; the buffer returns when nobody needs it any more.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use encoding_rs::Encoding;
 
 use super::body::Body;
-use super::buffers::Buffers;
+use super::buffers::{Buffers, Head};
 use super::shape::{LineEnd, Shape, char_start};
 use crate::codec::framing::cut_mark;
 use crate::codec::{Frames, Ordinals};
@@ -20,7 +20,7 @@ use crate::component::source::CHUNK_BYTES;
 pub const HOLE_BYTES: usize = 4096;
 
 /// Bytes looked through in one go for the end of something long.
-const SCAN_BYTES: u64 = 8 * 1024 * 1024;
+pub const SCAN_BYTES: u64 = 8 * 1024 * 1024;
 
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -31,10 +31,16 @@ pub struct ChunkReader {
 }
 
 /// What is known of a line or a hole that is longer than a buffer, so that it is not looked through again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Scanned {
+    /// Where the caller stands.
+    at: u64,
+    /// Where the line begins.
     from: u64,
     to: u64,
+    is_hole: bool,
+    /// The beginning of a line of a packed file, which goes back only by unpacking everything again.
+    head: Option<Head>,
 }
 
 /// What the caller knows about the place to read.
@@ -102,9 +108,7 @@ impl ChunkReader {
 
     /// The next chunk from `view.at`, which is the start of a line.
     pub fn next(&self, body: &mut Body, view: View, scanned: &mut Option<Scanned>) -> io::Result<ReadResult> {
-        if let Some(known) = *scanned
-            && known.from == view.at
-        {
+        if let Some(known) = scanned.take_if(|known| known.at == view.at) {
             return self.long(body, view, known, scanned);
         }
         *scanned = None;
@@ -137,8 +141,14 @@ impl ChunkReader {
         let (mark, hole) = (byte_order_mark(&buffer, begin), leading_hole(&buffer, ends));
         if hole == got && hole > 0 {
             // Whoever made room in the file beforehand may still write into it, so a hole at the end is awaited.
-            let known = Scanned { from: view.at, to: begin + got as u64 };
-            return self.long(body, view, known, scanned);
+            let to = begin + got as u64;
+            self.buffers.give_back(buffer);
+            return self.long(
+                body,
+                view,
+                Scanned { at: view.at, from: view.at, to, is_hole: true, head: None },
+                scanned,
+            );
         }
         let skip = mark.max(hole);
         let data = &buffer[skip..];
@@ -155,7 +165,22 @@ impl ChunkReader {
                 return self.within(body, view, begin, wider, scanned);
             }
             None if !is_end => {
-                let known = Scanned { from: view.at, to: begin + got as u64 };
+                let mut known = Scanned {
+                    at: view.at,
+                    from: begin + skip as u64,
+                    to: begin + got as u64,
+                    is_hole: false,
+                    head: None,
+                };
+                if matches!(body, Body::Packed(_)) {
+                    // Others hold theirs: the line waits for its turn.
+                    let Some(head) = self.buffers.hold(&data[..data.len().min(self.shape.line_bytes)]) else {
+                        self.buffers.give_back(buffer);
+                        return Ok(ReadResult::Later);
+                    };
+                    known.head = Some(head);
+                }
+                self.buffers.give_back(buffer);
                 return self.long(body, view, known, scanned);
             }
             None if is_last => {
@@ -210,8 +235,7 @@ impl ChunkReader {
     ) -> io::Result<ReadResult> {
         let ends = LineEnd::of(self.shape.encoding);
         let mut buffer = self.buffers.take(CHUNK_BYTES);
-        body.read_at(known.from, HOLE_BYTES, &mut buffer)?;
-        let is_hole = ends == LineEnd::Byte && buffer.iter().all(|b| *b == 0);
+        let is_hole = known.is_hole;
         let stop = known.to + SCAN_BYTES;
         while known.to < stop {
             let want = view.limit.map_or(CHUNK_BYTES as u64, |limit| limit.saturating_sub(known.to)) as usize;
@@ -219,12 +243,16 @@ impl ChunkReader {
             let got = body.read_at(known.to, want.min(CHUNK_BYTES), &mut buffer)?;
             if got == 0 {
                 let is_last = view.is_last || view.limit == Some(known.to);
-                *scanned = (!is_last).then_some(known);
                 self.buffers.give_back(buffer);
                 return match (is_last, is_hole) {
                     (true, true) => Ok(ReadResult::Hole { end: known.to }),
-                    (true, false) => self.cut_short(body, known.from, known.to),
-                    (false, _) => Ok(ReadResult::Unfinished { from: known.from }),
+                    (true, false) => self.cut_short(body, &known, known.to),
+                    (false, _) => {
+                        let from = known.from;
+                        // A packed file that goes on is unpacked from its beginning.
+                        *scanned = Some(known).filter(|known| known.head.is_none());
+                        Ok(ReadResult::Unfinished { from })
+                    }
                 };
             }
             let found = match is_hole {
@@ -233,14 +261,12 @@ impl ChunkReader {
             };
             match found {
                 Some(at) if is_hole => {
-                    *scanned = None;
                     self.buffers.give_back(buffer);
                     return self.within(body, view, known.to + at as u64, CHUNK_BYTES, scanned);
                 }
                 Some(at) => {
-                    *scanned = None;
                     self.buffers.give_back(buffer);
-                    return self.cut_short(body, known.from, known.to + at as u64);
+                    return self.cut_short(body, &known, known.to + at as u64);
                 }
                 None => known.to += got as u64,
             }
@@ -251,10 +277,13 @@ impl ChunkReader {
     }
 
     /// The head of a line that is too long, marked as cut, for all of it.
-    fn cut_short(&self, body: &mut Body, from: u64, end: u64) -> io::Result<ReadResult> {
-        let limit = self.shape.line_bytes;
+    fn cut_short(&self, body: &mut Body, known: &Scanned, end: u64) -> io::Result<ReadResult> {
+        let (limit, from) = (self.shape.line_bytes, known.from);
         let mut head = Vec::new();
-        body.read_at(from, limit.min((end - from) as usize), &mut head)?;
+        match &known.head {
+            Some(held) => head.extend_from_slice(held.bytes()),
+            None => drop(body.read_at(from, limit.min((end - from) as usize), &mut head)?),
+        }
         let mut text = match self.shape.encoding {
             None => head,
             Some(encoding) => encoding.decode_without_bom_handling(&head).0.into_owned().into_bytes(),

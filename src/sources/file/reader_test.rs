@@ -29,12 +29,15 @@ struct Cuts {
 fn cut(reader: &ChunkReader, content: &[u8], is_last: bool) -> Cuts {
     let folder = Folder::new();
     let path = folder.write("f", content);
-    let mut body = Body::new(OwnedFd::from(std::fs::File::open(path).unwrap()), Packing::None);
+    cut_body(reader, &mut Body::new(OwnedFd::from(std::fs::File::open(path).unwrap()), Packing::None), is_last)
+}
+
+fn cut_body(reader: &ChunkReader, body: &mut Body, is_last: bool) -> Cuts {
     let mut cuts = Cuts { chunks: Vec::new(), notes: Vec::new(), end: 0, rest: None };
     let mut scanned = None;
     loop {
         let view = View { at: cuts.end, limit: None, is_last };
-        match reader.next(&mut body, view, &mut scanned).unwrap() {
+        match reader.next(body, view, &mut scanned).unwrap() {
             ReadResult::Chunk(chunk) => {
                 assert!(chunk.end > cuts.end, "every chunk moves on");
                 cuts.end = chunk.end;
@@ -69,6 +72,30 @@ fn pieces_are_whole_lines_and_put_together_they_are_the_file() {
         assert_eq!((frames, ordinals), (&Frames::Lines, &Ordinals::Offset(base)));
         base += bytes.len() as u64;
     }
+}
+
+#[test]
+fn a_packed_file_with_long_lines_and_holes_is_unpacked_once() {
+    let mut text = Vec::new();
+    for n in 0..5 {
+        text.extend_from_slice(format!("short {n}\n").as_bytes());
+        text.extend(std::iter::repeat_n(b'a' + n, 9_000_000 + usize::from(n) * 1000));
+        text.extend_from_slice(b"\nbetween\n");
+        text.extend(std::iter::repeat_n(0, 10_000_000));
+        text.extend(std::iter::repeat_n(b'x', 3_000_000));
+        text.push(b'\n');
+    }
+    text.extend_from_slice(b"last\n");
+    let plain = cut(&reader(1 << 20), &text, true);
+    let folder = Folder::new();
+    let path = folder.write("f.gz", super::tail_test::gzip(&text));
+    let mut body = Body::new(OwnedFd::from(std::fs::File::open(path).unwrap()), Packing::Gzip);
+    let packed = cut_body(&reader(1 << 20), &mut body, true);
+    assert_eq!(packed.text(), plain.text());
+    assert_eq!((packed.end, packed.notes.len()), (text.len() as u64, plain.notes.len()));
+    assert_eq!(packed.text().windows(6).filter(|bytes| bytes == b"short ").count(), 5);
+    let Body::Packed(packed) = body else { panic!("it is packed") };
+    assert_eq!(packed.rewinds, 0);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::losses::{Losses, Truncation};
 use super::owners::Owners;
 use super::pace::{PAUSE, Pace};
 use super::position::{BEGUN, PAST, Remembered, SOURCE, remembered};
-use super::reader::{ChunkReader, ReadResult, View};
+use super::reader::{ChunkReader, ReadResult, SCAN_BYTES, View};
 use super::shape::looks_wide;
 use super::submit::Landing;
 use crate::codec::Decoder;
@@ -515,7 +515,10 @@ impl Tail {
                 file.ranges.skip(end);
                 Ok(None)
             }
-            ReadResult::Later => Ok(Some(Visit::Again)),
+            ReadResult::Later => {
+                *bytes += SCAN_BYTES;
+                Ok(Some(Visit::Again))
+            }
             ReadResult::Unfinished { from } => {
                 file.unfinished = Some((from, file.state()));
                 Ok(None)
