@@ -204,3 +204,46 @@ fn who_looks_at_the_answer_only_once_everything_is_sent_finds_it() {
         assert_eq!(request(small, "POST", "/", &[], body.as_bytes()).expect("an answer").status, 413);
     }
 }
+
+/// Anonymous memory of a process, in MiB.
+fn anonymous(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("it is there");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+}
+
+#[test]
+fn halves_of_frames_are_held_within_the_limit_of_memory() {
+    let (folder, port) = (Folder::new(), free_port());
+    let yaml = format!(
+        "limits: {{ memory: 64 MiB }}\nsources:\n  raw: {{ type: socket, mode: tcp, address: '127.0.0.1:{port}' }}\n\
+         sinks:\n  out: {{ type: file, inputs: [raw], path: out/events.ndjson, batch: {{ age: 10ms }} }}\n"
+    );
+    let agent = Agent::start(&folder, &yaml);
+    let before = anonymous(agent.pid());
+    let half = vec![b'x'; 900_000];
+    let mut peers = Vec::new();
+    for _ in 0..200 {
+        let mut peer = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        peer.set_nonblocking(true).expect("it is set");
+        let mut sent = 0;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_millis(200);
+        while sent < half.len() && std::time::Instant::now() < deadline {
+            match peer.write(&half[sent..]) {
+                Ok(some) => sent += some,
+                Err(_) => std::thread::sleep(std::time::Duration::from_millis(5)),
+            }
+        }
+        peers.push(peer);
+    }
+    let grown = anonymous(agent.pid()).saturating_sub(before);
+    assert!(grown < 64, "{grown} MiB for halves of frames");
+    // What they hold is free again once they are gone.
+    drop(peers);
+    let mut peer = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    peer.write_all(b"{\"n\":1}\n").expect("it is sent");
+    eventually("a whole line is taken", || {
+        lines_of(&folder.path("out"), "events.ndjson").iter().any(|line| line == "{\"n\":1}")
+    });
+    agent.assert_books();
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Socket;
@@ -27,6 +28,15 @@ const FIRST_BYTES: usize = 2048;
 /// Spare bytes below which a buffer is not read into any more.
 const LEAST_SPARE: usize = 16 * 1024;
 
+/// Up to so many bytes of a frame that has not ended count as part of the connection.
+const LEAST_HELD: usize = 4096;
+
+/// How long the rest of a frame may take of which so many bytes are held.
+const HALF_FRAME: Duration = Duration::from_secs(30);
+
+/// How long a connection that holds a part of a frame waits for more memory: others that do the same may have all of it.
+const SHORTAGE: Duration = Duration::from_secs(5);
+
 /// How long a connection without a timeout may be silent: for ever, in practice.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -43,7 +53,8 @@ pub async fn serve<S: AsyncRead + Unpin>(socket: &Socket, mut stream: S, peer: O
     let lane = Lane::new(cx.clone(), socket.decoder.clone(), Origin::passing(peer, words.clone()));
     let frame_bytes = socket.frame_bytes.unwrap_or(cx.event_bytes);
     let framer = Framer::new(socket.framing.unwrap_or_default(), frame_bytes, CHUNK_BYTES);
-    let mut connection = Connection { cx: cx.clone(), lane, framer, buffer: BytesMut::new(), ordinal: 0 };
+    let (buffer, held, begun) = (BytesMut::new(), None, None);
+    let mut connection = Connection { cx: cx.clone(), lane, framer, buffer, held, begun, ordinal: 0 };
     let idle = socket.idle_timeout.unwrap_or(FOR_EVER);
     debug!(source = %cx.name, peer = %words, "a connection was opened");
     match connection.read_all(&mut stream, idle).await {
@@ -70,6 +81,9 @@ struct Connection {
     lane: Lane,
     framer: Framer,
     buffer: BytesMut,
+    /// Memory for what the buffer has of a frame that has not ended, unless that is little, and since when.
+    held: Option<MemoryPermit>,
+    begun: Option<Instant>,
     ordinal: u64,
 }
 
@@ -99,16 +113,30 @@ impl Connection {
             let first = match is_busy {
                 true => None,
                 false => {
+                    if self.buffer.capacity() - self.buffer.len() > CHUNK_BYTES / 2 {
+                        // Nothing may come for a while.
+                        self.buffer = BytesMut::from(&self.buffer[..]);
+                    }
                     let mut first = Box::pin(first_bytes(stream, &mut self.buffer));
-                    let silence = tokio::time::sleep(idle);
+                    let rest = self.begun.map(|begun| (begun + HALF_FRAME).saturating_duration_since(Instant::now()));
+                    let silence = tokio::time::sleep(rest.map_or(idle, |rest| rest.min(idle)));
                     tokio::pin!(silence);
                     let read = loop {
                         tokio::select! {
                             () = shutdown.cancelled() => return Ok(End::Given),
-                            read = &mut first => break read,
+                            read = &mut first => break Some(read),
                             settled = self.lane.settled() => settled?,
-                            () = &mut silence => return Ok(End::Given),
+                            () = &mut silence => break None,
                         }
+                    };
+                    let Some(read) = read else {
+                        drop(first);
+                        if self.begun.is_some() {
+                            let (source, bytes) = (&self.cx.name, self.buffer.len());
+                            warn!(%source, bytes, "a connection was closed: the rest of a frame did not come in time");
+                            self.hand_in(None, true).await?;
+                        }
+                        return Ok(End::Given);
                     };
                     Some(read.map_err(Broken::Stream)?)
                 }
@@ -125,7 +153,7 @@ impl Connection {
                 self.hand_in(None, false).await?;
                 continue;
             }
-            let mut permit = self.lane.reserve(CHUNK_BYTES).await?;
+            let mut permit = self.reserve(CHUNK_BYTES).await?;
             let (more, is_closed) = self.read_ready(stream).map_err(Broken::Stream)?;
             got += more;
             permit.shrink(self.buffer.len());
@@ -154,10 +182,16 @@ impl Connection {
         Ok((got, false))
     }
 
-    /// Submits the whole frames of the buffer, the first one under the permit that was taken for them.
-    async fn hand_in(&mut self, mut permit: Option<MemoryPermit>, is_closed: bool) -> Result<(), Broken> {
+    /// Submits the whole frames of the buffer, the first one under what is held and the permit that was taken for them.
+    async fn hand_in(&mut self, permit: Option<MemoryPermit>, is_closed: bool) -> Result<(), Broken> {
+        match (&mut self.held, permit) {
+            (Some(held), Some(permit)) => held.join(permit),
+            (held, Some(permit)) => *held = Some(permit),
+            (_, None) => {}
+        }
         while let Some(Framed { bytes, frames }) = self.framer.next(&mut self.buffer, is_closed)? {
-            let permit = match permit.take() {
+            self.begun = None;
+            let permit = match self.held.take() {
                 Some(permit) => permit,
                 None => self.lane.reserve(bytes.len()).await?,
             };
@@ -169,6 +203,38 @@ impl Connection {
         if self.buffer.is_empty() {
             // What was submitted keeps its bytes; an idle connection keeps none.
             self.buffer = BytesMut::new();
+        }
+        self.hold().await
+    }
+
+    /// Waits for memory, and not for long while it holds some.
+    async fn reserve(&mut self, bytes: usize) -> Result<MemoryPermit, Broken> {
+        if self.held.is_none() {
+            return Ok(self.lane.reserve(bytes).await?);
+        }
+        match tokio::time::timeout(SHORTAGE, self.lane.reserve(bytes)).await {
+            Ok(permit) => Ok(permit?),
+            Err(_) => Err(Broken::Frame("memory is short, and the frame has not ended".to_owned())),
+        }
+    }
+
+    /// Has memory for what is left in the buffer: many peers that send half a frame each are a burden, too.
+    async fn hold(&mut self) -> Result<(), Broken> {
+        let left = self.buffer.len();
+        if left <= LEAST_HELD {
+            (self.held, self.begun) = (None, None);
+            return Ok(());
+        }
+        self.begun.get_or_insert_with(Instant::now);
+        let held = self.held.as_ref().map_or(0, MemoryPermit::bytes);
+        if held < left {
+            let more = self.reserve(left - held).await?;
+            match &mut self.held {
+                Some(held) => held.join(more),
+                None => self.held = Some(more),
+            }
+        } else if let Some(held) = &mut self.held {
+            held.shrink(left);
         }
         Ok(())
     }

@@ -166,6 +166,10 @@ impl Agent {
         fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let done = Command::new("kill").args([signal, &pid]).status().expect("kill runs");
