@@ -31,10 +31,10 @@ use super::reading::{record_read, visibility};
 use super::routes::{Call, Who};
 use super::shape::{Object, array, log_row};
 use crate::delivery::fanout::{Client, Fanout, Live};
+use crate::delivery::shown::Shown;
 use crate::delivery::view::{Format, LiveEvent, View};
 use crate::event::Raw;
 use crate::event::time::Moment;
-use crate::journal::StreamId;
 use crate::net::http::{Body, Busy, Problem};
 use crate::query::Query;
 use crate::query::request::{Keyset, Row, SortKey};
@@ -70,7 +70,7 @@ const ROWS: Format = Format { name: "rows", push: push_row };
 pub async fn stream(api: &Api, call: Call) -> Result<Answer, Problem> {
     let (client, tap) = match call.params.text("component") {
         Some(component) => match tap(api, &call, component).await? {
-            (Watched::Streams(streams), permit) => tap_streams(api, &call, &streams, permit)?,
+            (Watched::Streams(shown), permit) => tap_streams(api, &call, shown, permit)?,
             (Watched::Outputs(watch), permit) => return tap_outputs(api, &call, watch, permit),
         },
         None => (subscribe(api, &call, LOG)?, None),
@@ -113,11 +113,11 @@ async fn tap(api: &Api, call: &Call, component: &str) -> Result<(Watched, OwnedS
 fn tap_streams(
     api: &Api,
     call: &Call,
-    streams: &[StreamId],
+    shown: Shown,
     permit: OwnedSemaphorePermit,
 ) -> Result<(Client, Option<Tap>), Problem> {
     let end = api.shutdown.child_token();
-    let fanout = Fanout::start(&api.agent.context.journal, streams, TAP_BYTES, end.clone());
+    let fanout = Fanout::start(&api.agent.context.journal, shown, TAP_BYTES, end.clone());
     Ok((subscribe_to(&fanout, api, call, LOG)?, Some((end.drop_guard(), permit))))
 }
 
@@ -163,7 +163,7 @@ async fn next_tapped(mut tapped: Tapped) -> Option<(Result<Frame<Bytes>, Infalli
         if missed > 0 {
             frames.extend_from_slice(format!("event: gap\ndata: {{\"missed\":{missed}}}\n\n").as_bytes());
         }
-        frames.extend_from_slice(&tapped.view.render(&[record], 0).0);
+        frames.extend_from_slice(&tapped.view.render(&Shown::default(), &[record], 0).0);
         if !frames.is_empty() {
             return Some((Ok(Frame::data(Bytes::from(frames))), tapped));
         }

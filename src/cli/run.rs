@@ -136,8 +136,7 @@ async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> 
     }
     let agent = Agent::start(plan).await?;
     let shutdown = CancellationToken::new();
-    let fanout =
-        Fanout::start(&agent.context.journal, &agent.streams_of(&live).await, agent.live_bytes, shutdown.clone());
+    let fanout = Fanout::start(&agent.context.journal, agent.shown_by(&live).await, agent.live_bytes, shutdown.clone());
     let (files, secret) = ApiFiles::open(&settings.api, &data_dir, !arguments.ephemeral).map_err(StartError::new)?;
     let reload = reloader(arguments, overrides, &agent, &fanout, files.clone());
     let mut running = Running {
@@ -235,7 +234,7 @@ fn reloader(
                         if outcome.applied {
                             *agent.shown.write().unwrap_or_else(std::sync::PoisonError::into_inner) = shown;
                             files.exchange(access, tls);
-                            fanout.follow(agent.streams_of(&live).await);
+                            fanout.follow(agent.shown_by(&live).await);
                         }
                         outcome
                     }

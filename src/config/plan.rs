@@ -103,8 +103,9 @@ impl PlannedSink {
 }
 
 impl Plan {
-    /// What live streams show: the inputs of the sinks that end in a live stream, else of the one that the API reads.
-    pub fn live_inputs(&self) -> Vec<Input> {
+    /// What live streams show: the inputs of the sinks that end in a live stream, else of the one that the API reads, each
+    /// with the query of what it takes.
+    pub fn live_inputs(&self) -> Vec<(Vec<Input>, Option<Arc<Query>>)> {
         let live: Vec<&PlannedSink> = self.sinks.iter().filter(|sink| sink.sink.is_live()).collect();
         let read = self.settings.api.read.sink.as_deref();
         let is_read = |sink: &&PlannedSink| match read {
@@ -112,7 +113,8 @@ impl Plan {
             None => sink.sink.readable() == Readable::ByDefault,
         };
         let shown = if live.is_empty() { self.sinks.iter().filter(is_read).collect() } else { live };
-        shown.into_iter().flat_map(|sink| sink.inputs.clone()).collect()
+        let again = |query: &Query| Query::parse(query.text()).ok().map(Arc::new);
+        shown.into_iter().map(|sink| (sink.inputs.clone(), sink.filter.as_ref().and_then(again))).collect()
     }
 }
 

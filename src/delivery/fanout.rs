@@ -15,8 +15,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::frames::{FrameBudget, FramePermit};
+use super::shown::Shown;
 use super::view::View;
-use crate::journal::{Cause, Gap, Journal, ReadError, Reader, Record, StreamId};
+use crate::journal::{Cause, Gap, Journal, ReadError, Reader, Record};
 
 /// Bytes of lines read at a time.
 const READ_BYTES: usize = 256 * 1024;
@@ -55,7 +56,7 @@ pub struct Chunk {
 pub struct Fanout {
     journal: Journal,
     /// What is shown; a reload may change it.
-    streams: watch::Sender<Vec<StreamId>>,
+    shown: watch::Sender<Shown>,
     groups: Mutex<HashMap<View, Group>>,
     clients: Mutex<HashMap<String, usize>>,
     budget: FrameBudget,
@@ -145,15 +146,10 @@ pub enum Live {
 
 impl Fanout {
     /// `frame_bytes` is what all rendered frames together may have.
-    pub fn start(
-        journal: &Journal,
-        streams: &[StreamId],
-        frame_bytes: usize,
-        shutdown: CancellationToken,
-    ) -> Arc<Fanout> {
+    pub fn start(journal: &Journal, shown: Shown, frame_bytes: usize, shutdown: CancellationToken) -> Arc<Fanout> {
         let fanout = Arc::new(Fanout {
             journal: journal.clone(),
-            streams: watch::Sender::new(streams.to_vec()),
+            shown: watch::Sender::new(shown),
             groups: Mutex::default(),
             clients: Mutex::default(),
             budget: FrameBudget::new(frame_bytes.max(2 * READ_BYTES)),
@@ -165,17 +161,17 @@ impl Fanout {
     }
 
     /// Shows these from now on.
-    pub fn follow(&self, streams: Vec<StreamId>) {
-        self.streams.send_if_modified(|shown| {
-            let differs = *shown != streams;
-            *shown = streams;
+    pub fn follow(&self, next: Shown) {
+        self.shown.send_if_modified(|shown| {
+            let differs = *shown != next;
+            *shown = next;
             differs
         });
     }
 
     /// Whether anything is shown live.
     pub fn has_streams(&self) -> bool {
-        !self.streams.borrow().is_empty()
+        !self.shown.borrow().is_empty()
     }
 
     pub fn clients(&self) -> usize {
@@ -211,21 +207,21 @@ impl Fanout {
     }
 
     fn reader(&self, position: u64) -> std::io::Result<Reader> {
-        self.journal.reader(position, &self.streams.borrow())
+        self.journal.reader(position, &self.shown.borrow().streams())
     }
 
     async fn run(self: Arc<Fanout>) {
-        let mut streams = self.streams.subscribe();
+        let mut shown = self.shown.subscribe();
         let mut position = self.journal.stats().synced_seq;
         loop {
-            let nothing_is_shown = streams.borrow_and_update().is_empty();
+            let nothing_is_shown = shown.borrow_and_update().is_empty();
             if nothing_is_shown {
                 tokio::select! {
-                    _ = streams.changed() => position = self.journal.stats().synced_seq,
+                    _ = shown.changed() => position = self.journal.stats().synced_seq,
                     () = self.shutdown.cancelled() => return,
                 }
             } else {
-                match self.read_on(position, &mut streams).await {
+                match self.read_on(position, &mut shown).await {
                     Some(reached) => position = reached,
                     None => return,
                 }
@@ -234,7 +230,7 @@ impl Fanout {
     }
 
     /// Shares what comes until something else is to be shown: then, from where. `None` at the end.
-    async fn read_on(self: &Arc<Fanout>, position: u64, streams: &mut watch::Receiver<Vec<StreamId>>) -> Option<u64> {
+    async fn read_on(self: &Arc<Fanout>, position: u64, shown: &mut watch::Receiver<Shown>) -> Option<u64> {
         let mut failures = 0;
         let mut reader = loop {
             match self.reader(position) {
@@ -242,14 +238,14 @@ impl Fanout {
                 Err(error) => failures = self.could_not_read(&error, failures).await?,
             }
             if failures >= TRIES {
-                break self.journal.reader_behind_unreadable(position, &self.streams.borrow());
+                break self.journal.reader_behind_unreadable(position, &self.shown.borrow().streams());
             }
         };
         loop {
             let first_seq = reader.position();
             let records = tokio::select! {
                 records = reader.next(READ_BYTES) => records,
-                _ = streams.changed() => return Some(reader.position()),
+                _ = shown.changed() => return Some(reader.position()),
                 () = self.shutdown.cancelled() => return None,
             };
             match records {
@@ -293,12 +289,13 @@ impl Fanout {
             groups.iter().map(shared).collect()
         };
         let share = self.budget.share(groups.len(), READ_BYTES);
+        let shown = self.shown.borrow().clone();
         for (view, sender, held) in groups {
             let mut chunk = Chunk { first_seq, end_seq, events: 0, missed, frames: None, _permit: None };
             if held.load(Ordering::Acquire) < share
                 && let Some(mut permit) = self.budget.try_take(READ_BYTES, 2, Some(&held))
             {
-                let (frames, events) = view.render(records, first_seq);
+                let (frames, events) = view.render(&shown, records, first_seq);
                 permit.shrink(frames.len());
                 (chunk.frames, chunk.events, chunk._permit) = (Some(frames), events, Some(permit));
             }
@@ -313,13 +310,14 @@ impl Fanout {
             let records = reader.try_next(READ_BYTES).map_err(std::io::Error::other)?;
             Ok((reader, records))
         });
+        let shown = self.shown.borrow().clone();
         let step = Step { reader: None, gaps: Vec::new(), found: Found::More, position: from, frames: None, permit };
         match (read, mode) {
-            (Ok((reader, records)), Mode::Render(most)) => step.rendered(reader, &records, view, most),
-            (Ok((reader, records)), Mode::Pass) => step.passed(reader, &records, view),
+            (Ok((reader, records)), Mode::Render(most)) => step.rendered(reader, &records, (view, &shown), most),
+            (Ok((reader, records)), Mode::Pass) => step.passed(reader, &records, (view, &shown)),
             (Err(_), Mode::Render(_)) => Step { found: Found::Failure, ..step },
             (Err(_), Mode::Pass) => {
-                let reader = self.journal.reader_behind_unreadable(from, &self.streams.borrow());
+                let reader = self.journal.reader_behind_unreadable(from, &self.shown.borrow().streams());
                 Step { reader: Some(reader), ..step }.with_gaps()
             }
         }
@@ -328,13 +326,19 @@ impl Fanout {
 
 impl Step {
     /// Renders up to this many bytes of frames.
-    fn rendered(mut self, reader: Reader, records: &[Arc<Record>], view: &View, most: usize) -> Step {
+    fn rendered(
+        mut self,
+        reader: Reader,
+        records: &[Arc<Record>],
+        (view, shown): (&View, &Shown),
+        most: usize,
+    ) -> Step {
         let from = self.position;
         self = Step { reader: Some(reader), ..self }.with_gaps();
         if !self.gaps.is_empty() {
             return self;
         }
-        let (frames, events, rest) = view.render_some(records, from, most);
+        let (frames, events, rest) = view.render_some(shown, records, from, most);
         self.permit.shrink(frames.len());
         self.frames = (events > 0).then_some(frames);
         if records.is_empty() {
@@ -348,15 +352,15 @@ impl Step {
     }
 
     /// Takes one record, after a panic somewhere in what comes next: if it cannot be rendered, it becomes a gap.
-    fn passed(mut self, mut reader: Reader, records: &[Arc<Record>], view: &View) -> Step {
-        let Some(record) = records.first() else { return self.rendered(reader, records, view, 0) };
+    fn passed(mut self, mut reader: Reader, records: &[Arc<Record>], (view, shown): (&View, &Shown)) -> Step {
+        let Some(record) = records.first() else { return self.rendered(reader, records, (view, shown), 0) };
         self.gaps = reader.take_gaps();
         if !self.gaps.is_empty() {
             return self;
         }
         let from = self.position.max(record.first_seq);
         self.position = record.end_seq();
-        let render = || view.render(std::slice::from_ref(record), from);
+        let render = || view.render(shown, std::slice::from_ref(record), from);
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(render)) {
             Ok((frames, events)) => {
                 self.permit.shrink(frames.len());

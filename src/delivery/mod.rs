@@ -36,6 +36,7 @@ mod parking;
 pub mod policy;
 mod saved;
 mod select;
+pub mod shown;
 mod totals;
 mod unpark;
 pub mod view;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::shown::Shown;
 use crate::event::{Id, Raw};
 use crate::journal::Record;
 use crate::query::Query;
@@ -65,19 +66,28 @@ impl View {
         self.query.as_ref().map(|query| query.text())
     }
 
-    /// The frames of all events from `from` on that this view shows, and how many there are.
-    pub fn render(&self, records: &[Arc<Record>], from: u64) -> (Bytes, u64) {
-        let (frames, events, _) = self.render_some(records, from, usize::MAX);
+    /// The frames of all events from `from` on that are shown, and that this view shows, and how many there are.
+    pub fn render(&self, shown: &Shown, records: &[Arc<Record>], from: u64) -> (Bytes, u64) {
+        let (frames, events, _) = self.render_some(shown, records, from, usize::MAX);
         (frames, events)
     }
 
     /// The same up to `bytes`, but at least one event; and where to continue, if that is before the end.
-    pub fn render_some(&self, records: &[Arc<Record>], from: u64, most: usize) -> (Bytes, u64, Option<u64>) {
+    pub fn render_some(
+        &self,
+        shown: &Shown,
+        records: &[Arc<Record>],
+        from: u64,
+        most: usize,
+    ) -> (Bytes, u64, Option<u64>) {
         let (mut out, mut events) = (Vec::new(), 0);
         for record in records {
             let skip = from.saturating_sub(record.first_seq).min(record.lines.len() as u64) as usize;
             for index in skip..record.lines.len() {
-                if let Some(line) = self.show(record.lines.line(index)) {
+                let line = record.lines.line(index);
+                if shown.shows(record.stream, line)
+                    && let Some(line) = self.show(line)
+                {
                     let seq = record.first_seq + index as u64;
                     if out.len() >= most {
                         return (Bytes::from(out), events, Some(seq));
@@ -126,7 +136,7 @@ mod tests {
 
     fn shown(visibility: Visibility, query: Option<&str>, lines: &[&str]) -> String {
         let query = query.map(|text| Arc::new(Query::parse(text).expect("a query")));
-        let (frames, _) = View { query, visibility, format: PLAIN }.render(&[record(lines)], 0);
+        let (frames, _) = View { query, visibility, format: PLAIN }.render(&Shown::default(), &[record(lines)], 0);
         String::from_utf8(frames.to_vec()).expect("frames are text")
     }
 

@@ -26,10 +26,12 @@ use crate::codec::redaction::Engine;
 use crate::config::settings::{self, Settings};
 use crate::config::{API_AUTH, API_SOURCE, Changes, Input, Outline, Plan, PlannedSink, PlannedTransform, Snapshots};
 use crate::delivery::DeliveryMemory;
+use crate::delivery::shown::Shown;
 use crate::journal::dead_letters::{self, DeadLetters};
 use crate::journal::fs::Real;
-use crate::journal::{self, Journal, StreamId};
+use crate::journal::{self, Journal};
 use crate::net::expiry;
+use crate::query::Query;
 use crate::stages::StateMemory;
 use crate::store::Stores;
 use crate::telemetry::exposition::Process;
@@ -73,7 +75,7 @@ pub struct Reloaded {
 
 /// Where what leaves a component can be watched.
 pub enum Watched {
-    Streams(Vec<StreamId>),
+    Streams(Shown),
     /// On its way to transforms.
     Outputs(Watch),
 }
@@ -275,26 +277,28 @@ impl Agent {
         of_steps.chain(of_sinks).collect()
     }
 
-    /// The streams of live sinks, those included that a name had before.
-    pub async fn streams_of(&self, inputs: &[Input]) -> Vec<StreamId> {
+    /// What live sinks show, of streams included that a name had before.
+    pub async fn shown_by(&self, live: &[(Vec<Input>, Option<Arc<Query>>)]) -> Shown {
         let running = self.running.lock().await;
-        let names = super::wiring::stream_names(&running.steps, inputs);
-        let mut streams: Vec<StreamId> =
-            names.iter().flat_map(|name| self.context.journal.streams_named(name)).collect();
-        streams.sort_unstable();
-        streams.dedup();
-        streams
+        let mut shown = Shown::default();
+        for (inputs, filter) in live {
+            let names = super::wiring::stream_names(&running.steps, inputs);
+            shown.add(names.iter().flat_map(|name| self.context.journal.streams_named(name)), filter.as_ref());
+        }
+        shown
     }
 
     /// Where the events can be watched that a sink reads, or that leave a source, a transform or one of its outputs. The
     /// error has the names that can be asked for.
     pub async fn watch(&self, component: &str) -> Result<Watched, Vec<String>> {
         let running = self.running.lock().await;
-        let streams = |names: &mut dyn Iterator<Item = &String>| {
-            Watched::Streams(names.flat_map(|name| self.context.journal.streams_named(name)).collect())
+        let streams = |names: &mut dyn Iterator<Item = &String>, filter: Option<&Arc<Query>>| {
+            let mut shown = Shown::default();
+            shown.add(names.flat_map(|name| self.context.journal.streams_named(name)), filter);
+            Watched::Streams(shown)
         };
         if let Some(sink) = running.sinks.get(component) {
-            return Ok(streams(&mut sink.streams.iter()));
+            return Ok(streams(&mut sink.streams.iter(), sink.filter.as_ref()));
         }
         let of_steps = running.steps.iter().flat_map(|step| {
             let outputs = step.transform.outputs();
@@ -313,7 +317,7 @@ impl Agent {
         let is_in_streams = by_steps.filter(|name| is_output_of(name, component)).all(|name| by_sinks.contains(&name));
         let mut read = by_sinks.into_iter().filter(|name| is_output_of(name, component)).peekable();
         Ok(match is_in_streams && read.peek().is_some() {
-            true => streams(&mut read),
+            true => streams(&mut read, None),
             false => Watched::Outputs(self.context.taps.watch(component)),
         })
     }

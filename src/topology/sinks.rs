@@ -26,6 +26,8 @@ pub struct RunningSink {
     pub on_remove: Option<OnRemove>,
     /// The names of the streams that it reads.
     pub streams: Vec<String>,
+    /// Which of their events it takes.
+    pub filter: Option<Arc<Query>>,
     replays: mpsc::Sender<Replay>,
     metrics: Arc<ComponentMetrics>,
     dropped: Arc<Notify>,
@@ -35,7 +37,7 @@ pub struct RunningSink {
 }
 
 /// Which events of a record match a sink's `where`. An event over which the query panics is delivered rather than lost.
-fn wanted(query: Query) -> Filter {
+fn wanted(query: Arc<Query>) -> Filter {
     Box::new(move |record| {
         let matches =
             |event| panics::contain(|| query.matches_line(Raw::valid(record.lines.line(event)))).unwrap_or(true);
@@ -84,6 +86,7 @@ impl RunningSink {
         discards: bool,
     ) -> RunningSink {
         let PlannedSink { name, type_name, frame, filter, sink, .. } = planned;
+        let filter = filter.map(Arc::new);
         let metrics = agent.accounting.open(&name, ComponentKind::Sink, type_name);
         let (replays, inbox) = mpsc::channel(MAX_REPLAYS);
         let dropped = Arc::new(Notify::new());
@@ -109,7 +112,7 @@ impl RunningSink {
         let bound = frame.buffer.bound();
         let deadline = Instant::now() + Duration::from(agent.settings.limits.shutdown_timeout);
         let begin = {
-            let (policy, filter, metrics) = (frame.policy(), filter.map(wanted), metrics.clone());
+            let (policy, filter, metrics) = (frame.policy(), filter.clone().map(wanted), metrics.clone());
             let (dead_letters, parks) = (agent.context.dead_letters.clone(), agent.is_durable());
             let (dropped, stop, kill) = (dropped.clone(), stop.clone(), kill.clone());
             let memory = agent.delivery_memory.clone();
@@ -153,7 +156,7 @@ impl RunningSink {
             watched.error(error);
             watched.enter(ComponentState::Held);
         });
-        RunningSink { name, on_remove: frame.on_remove, streams, replays, metrics, dropped, stop, kill, task }
+        RunningSink { name, on_remove: frame.on_remove, streams, filter, replays, metrics, dropped, stop, kill, task }
     }
 
     /// Events that it has still to end, parked ones included.

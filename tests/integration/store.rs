@@ -603,6 +603,40 @@ fn an_event_is_known_by_what_its_producer_calls_it_without_normalize_too() {
 }
 
 #[test]
+fn a_stream_shows_what_its_sink_takes() {
+    for sink in ["type: store", "type: sse"] {
+        let (folder, ingest) = (Folder::new(), free_port());
+        let agent = Agent::start(
+            &folder,
+            &format!(
+                "sources:\n  web: {{ type: http, address: '127.0.0.1:{ingest}' }}\n\
+                 sinks:\n  kept: {{ {sink}, inputs: [web], where: 'k:<5' }}\n  all: {{ type: blackhole, inputs: [web] }}\n"
+            ),
+        );
+        let token = agent.token_of("root", "admin");
+        let paths = ["/api/stream?", "/api/stream?component=kept&", "/api/admin/activity/stream?"];
+        let mut streams: Vec<Stream> =
+            paths.iter().map(|path| Stream::open(agent.api, &format!("{path}token={token}"))).collect();
+        streams.push(Stream::websocket(agent.api, &format!("/ws/logs?token={token}")));
+        let all: String = (0..10).map(|k| format!("{{\"k\":{k},\"description\":\"no {k}.\"}}\n")).collect();
+        assert_eq!(post(ingest, &all), 10);
+        eventually("all have ended", || agent.metric("weir_events_delivered_total", "kept") == 5);
+        assert_eq!(post(ingest, "{\"k\":4,\"description\":\"the last.\"}"), 1);
+        let again = Stream::open(agent.api, &format!("/api/stream?token={token}&last_event_id=1"));
+        for stream in &streams[..2] {
+            eventually("the last is shown", || stream.heard().contains("the last."));
+        }
+        eventually("it is shown again", || again.heard().contains("the last."));
+        for stream in streams.iter().chain([&again]) {
+            let heard = stream.heard();
+            assert!((5..10).all(|k| !heard.contains(&format!("\"k\":{k}"))), "{sink}: {heard}");
+        }
+        assert!((0..5).all(|k| again.heard().contains(&format!("no {k}."))), "{}", again.heard());
+        agent.assert_books();
+    }
+}
+
+#[test]
 fn names_are_those_of_events_that_may_be_seen() {
     let running = Running::start();
     running.send(&[

@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::delivery::fanout::{Client, Fanout, Live};
+use crate::delivery::shown::Shown;
 use crate::delivery::view::{Format, LiveEvent, View};
 use crate::event::Raw;
 use crate::journal::stepped::{Stepped, commit, lines};
@@ -55,7 +56,7 @@ impl Setup {
         let cursor = disk.journal.cursor("sink", &[stream], Start::Oldest, None).expect("it is the first");
         drop(cursor);
         let stop = CancellationToken::new();
-        let fanout = Fanout::start(&disk.journal, &[stream], 1 << 20, stop.clone());
+        let fanout = Fanout::start(&disk.journal, Shown::all([stream]), 1 << 20, stop.clone());
         Setup { disk, stream, written: 0, fanout, _stop: stop.drop_guard() }
     }
 
