@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use crate::support::collector::{Collector, Papers, reply};
-use crate::support::{Agent, Folder, eventually, free_port, post, python, request};
+use crate::support::{Agent, Folder, eventually, free_port, post, python, request, smtp};
 
 const LOGIN_FAILED: &str = r#"{"event_type":"login_failed","ip_address":"10.1.2.3","user_id":"<!here> @all"}"#;
 
@@ -47,6 +47,27 @@ fn three_failed_logins_from_one_address_are_one_message_and_one_when_it_is_over(
     assert!(texts[1].starts_with("[RESOLVED] failed_logins\n"), "{texts:?}");
     agent.assert_books();
     assert!(agent.stop().success());
+}
+
+#[test]
+fn one_recipient_who_is_refused_keeps_the_others_from_nothing() {
+    let (folder, port, server) = (Folder::new(), free_port(), smtp::MailServer::start());
+    server.state().unknown = Some("left@example.org");
+    let agent = Agent::start(
+        &folder,
+        &format!(
+            "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+             sinks:\n  mail: {{ type: alert, inputs: [web], batch: {{ age: 20ms }}, email: {{ server: '127.0.0.1:{}', security: none, \
+             from: weir@example.org, to: [ali@example.org, left@example.org, sara@example.org] }} }}\n",
+            server.port
+        ),
+    );
+    for n in 1..=2 {
+        post(port, &format!(r#"{{"event_type":"alert","description":"no {n}"}}"#));
+        eventually("both others have it", || server.state().taken.len() == 2 * n);
+    }
+    assert!(agent.log().contains("left@example.org: ") && agent.log().contains("550"), "{}", agent.log());
+    agent.assert_books();
 }
 
 fn reload(agent: &Agent, folder: &Folder, plan: &str) {

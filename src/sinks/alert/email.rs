@@ -1,5 +1,6 @@
 //! Alerts by e-mail: one message to all recipients over SMTP, with TLS unless it is switched off.
 
+use lettre::address::Envelope;
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, MessageBuilder};
 use lettre::transport::smtp::authentication::Credentials;
@@ -126,11 +127,35 @@ impl Mailer {
     /// Sends one message to all; gives its bytes.
     pub async fn send(&self, message: &Message, suppressed: u64) -> Result<u64, Failure> {
         let mail = self.mail(message, suppressed)?;
-        let bytes = mail.formatted().len() as u64;
+        let mail_bytes = mail.formatted();
+        let bytes = mail_bytes.len() as u64;
         match self.transport.send(mail).await {
             Ok(_) => Ok(bytes),
-            Err(error) => Err(classify(&error)),
+            Err(error) => match classify(&error) {
+                failure @ Failure::Ambiguous { .. } if self.to.len() > 1 => {
+                    self.send_to_each(&mail_bytes, failure).await.map(|()| bytes)
+                }
+                failure => Err(failure),
+            },
         }
+    }
+
+    /// One recipient whom the server refuses keeps the others from nothing: each gets a mail of its own. Fails as all of
+    /// them did together where nobody can be sent it.
+    async fn send_to_each(&self, mail: &[u8], together: Failure) -> Result<(), Failure> {
+        let mut refused = Vec::new();
+        for to in &self.to {
+            let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.email.clone()])
+                .map_err(|error| Failure::poison(format!("cannot address the message: {error}")))?;
+            if let Err(error) = self.transport.send_raw(&envelope, mail).await {
+                refused.push(format!("{}: {}", to.email, reply::shown(&with_causes(&error))));
+            }
+        }
+        if refused.len() == self.to.len() {
+            return Err(together);
+        }
+        tracing::warn!(refused = refused.join("; "), "a message was sent to some of its recipients only");
+        Ok(())
     }
 
     pub fn mail(&self, message: &Message, suppressed: u64) -> Result<lettre::Message, Failure> {

@@ -66,6 +66,23 @@ fn events_count_as_often_as_they_say_and_messages_are_templates_over_the_alert()
 }
 
 #[test]
+fn an_event_may_count_as_a_fraction() {
+    for (weights, is_alert) in [
+        (vec![5.5, 5.5], true),
+        (vec![9.9, 0.2], true),
+        (vec![9.9, 0.05], false),
+        (vec![4.0, 0.0, -3.0, 5.5], false),
+        (vec![0.125; 79], false),
+        (vec![0.125; 80], true),
+    ] {
+        let mut detect = detect("count: 10, weight: n, by: user_id");
+        let lines: Vec<String> = weights.iter().map(|n| format!(r#"{{"user_id":"ali","n":{n:?}}}"#)).collect();
+        let given = detect.step(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(!given.lines.is_empty(), is_alert, "{weights:?}");
+    }
+}
+
+#[test]
 fn what_does_not_match_or_has_nothing_to_count_by_is_passed_over() {
     let mut detect = detect("where: status:error, by: user_id, count: 2");
     let given = detect.step(&[

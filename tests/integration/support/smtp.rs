@@ -25,6 +25,8 @@ pub struct State {
     /// What is answered instead, to all or to the mails that the judge names.
     pub instead: Option<(Command, &'static str)>,
     pub refuses: Option<(Judge, &'static str)>,
+    /// A recipient that does not exist.
+    pub unknown: Option<&'static str>,
     /// Texts of the mails that were taken.
     pub taken: Vec<String>,
     pub mails_tried: u64,
@@ -75,6 +77,9 @@ impl MailServer {
                 "MAIL" => {
                     self.state().mails_tried += 1;
                     say(self.answer(Command::Mail, "250 fine"))?;
+                }
+                "RCPT" if self.state().unknown.is_some_and(|unknown| line.contains(unknown)) => {
+                    say("550 no such user")?
                 }
                 "RCPT" => say(self.answer(Command::Rcpt, "250 fine"))?,
                 "DATA" => {
