@@ -9,7 +9,7 @@ use crate::event::escape::{SLACK, unescape, unescape_plain};
 #[derive(Debug)]
 pub struct Expression {
     regex: Regex,
-    /// Matches in every longer text what this matches in a text; none where it would match everywhere.
+    /// Matches in every longer text what this matches in a text; none where it would match everywhere, or gain nothing.
     loose: Option<Regex>,
     /// None where it has no form that can be looked into.
     form: Option<Hir>,
@@ -19,9 +19,13 @@ impl Expression {
     /// `regex` is what the pattern was compiled to.
     pub fn new(pattern: &str, regex: Regex) -> Expression {
         let form = regex_syntax::parse(pattern).ok();
-        let loose = form.as_ref().and_then(|form| match form.properties().look_set().is_empty() {
-            true => Some(regex.clone()),
-            false => compile(&without_looks(form).to_string()).ok(),
+        // Whether a text begins with something is soon known.
+        let at_the_start = |form: &&Hir| form.properties().look_set_prefix().contains_anchor_haystack();
+        let loose = form.as_ref().filter(|form| !at_the_start(form)).and_then(|form| {
+            match form.properties().look_set().is_empty() {
+                true => Some(regex.clone()),
+                false => compile(&without_looks(form).to_string()).ok(),
+            }
         });
         Expression { regex, loose: loose.filter(|loose| !loose.is_match("")), form }
     }
