@@ -56,6 +56,8 @@ struct Counts {
     refused: u64,
     /// Why the first of them were refused.
     refusals: Vec<String>,
+    /// More of them that one reason stands for.
+    refused_together: u64,
 }
 
 impl Counts {
@@ -80,7 +82,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Err(message) => super::complain(message),
         Ok(counts) => {
             counts.refusals.iter().for_each(|refusal| eprintln!("refused: {refusal}"));
-            let left = counts.refused - counts.refusals.len() as u64;
+            let left = counts.refused - counts.refused_together - counts.refusals.len() as u64;
             if left > 0 {
                 eprintln!("refused: and {left} more");
             }
@@ -88,8 +90,14 @@ pub fn run(arguments: Arguments) -> ExitCode {
                 "read {}, stored {}, there already {}, filtered {}, refused {}\n",
                 counts.read, counts.stored, counts.known, counts.filtered, counts.refused
             );
-            match (super::print(&text), counts.refused) {
-                (code, 0) => code,
+            let is_all_filtered = counts.filtered > 0 && counts.stored + counts.known == 0;
+            if is_all_filtered {
+                eprintln!(
+                    "nothing was stored: rows enter at the source `api`, and no transform or sink of the store takes it, or one filters all of them"
+                );
+            }
+            match super::print(&text) {
+                code if counts.refused == 0 && !is_all_filtered => code,
                 _ => ExitCode::from(super::FAILED),
             }
         }
@@ -135,10 +143,27 @@ async fn import(arguments: &Arguments, plan: Plan) -> Result<Counts, String> {
     let next = store.next_imported_seq();
     let mut importer = Importer { table: &arguments.table, name: &name, trial, next, store, counts: Counts::default() };
     importer.read_all(&*reader).await?;
+    let without_time = reader.without_time().await.map_err(text_of)?;
+    importer.counts.read += without_time;
+    importer.counts.refused += without_time;
+    if without_time > 0 {
+        importer.counts.refusals.insert(0, format!("{without_time} rows whose time is NULL or infinite"));
+        importer.counts.refused_together = without_time - 1;
+    }
     importer.store.seal_now().map_err(cannot)?;
     drop(opened);
     journal.close();
     Ok(importer.counts)
+}
+
+fn text_of(error: ReadError) -> String {
+    match error {
+        ReadError::Deadline => "reading the table took too long".to_owned(),
+        ReadError::Unavailable(text)
+        | ReadError::Unsupported(text)
+        | ReadError::Invalid(text)
+        | ReadError::TooLarge(text) => text,
+    }
 }
 
 fn store_of(plan: &Plan, wanted: Option<&str>) -> Result<Arc<str>, String> {
@@ -179,13 +204,7 @@ impl Importer<'_> {
                 may_be_partial: false,
             };
             let everything = Visibility::All { own: String::new(), preview: usize::MAX };
-            let page = reader.page(request, everything).await.map_err(|error| match error {
-                ReadError::Deadline => format!("reading `{}` took too long", self.table),
-                ReadError::Unavailable(text)
-                | ReadError::Unsupported(text)
-                | ReadError::Invalid(text)
-                | ReadError::TooLarge(text) => text,
-            })?;
+            let page = reader.page(request, everything).await.map_err(text_of)?;
             self.counts.read += page.rows.len() as u64;
             self.take(&page.rows)?;
             match page.rows.last() {

@@ -67,6 +67,11 @@ pub trait Reader: Send + Sync {
     /// The names of the members that events have.
     fn names(&self) -> Reading<'_, Vec<String>>;
 
+    /// How many rows no question finds, because they have no time.
+    fn without_time(&self) -> Reading<'_, u64> {
+        Box::pin(async { Ok(0) })
+    }
+
     /// What the place can never have at this path: the text names the place and the member. `None` where it can.
     fn lacks(&self, _path: Vec<String>) -> Reading<'_, Option<String>> {
         Box::pin(async { Ok(None) })

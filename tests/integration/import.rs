@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use crate::support::database::Database;
+use crate::support::places::{ask, reading, token};
 use crate::support::{Agent, Folder, free_port, request};
 
 fn yaml(folder: &Folder, port: u16) -> String {
@@ -55,6 +56,35 @@ fn a_table_comes_into_the_store_with_its_times_and_a_second_time_adds_nothing() 
     assert_eq!(counts(&first), "read 2500, stored 2250, there already 0, filtered 250, refused 0");
     let second = import(&folder, port, &database, "code_execution_logs");
     assert_eq!(counts(&second), "read 2500, stored 0, there already 2250, filtered 250, refused 0");
+}
+
+#[test]
+fn rows_without_a_time_are_counted_and_named_and_are_in_no_total_of_a_list() {
+    let (database, folder, port) = (Database::new(), Folder::new(), free_port());
+    database.sql(
+        "CREATE TABLE odd (id serial PRIMARY KEY, timestamp timestamp, username text, code text);
+         INSERT INTO odd (timestamp, username, code) SELECT '2026-01-01'::timestamp + n * interval '1 hour', 'ali', 'x' FROM generate_series(1, 20) n;
+         INSERT INTO odd (timestamp, username, code) VALUES (NULL, 'ali', 'null'), ('infinity', 'ali', 'inf'), ('-infinity', 'ali', 'neg')",
+    );
+    let imported = import(&folder, port, &database, "odd");
+    let (said, counted) = (String::from_utf8_lossy(&imported.stderr), String::from_utf8_lossy(&imported.stdout));
+    assert_eq!(imported.status.code(), Some(1), "{said}");
+    assert_eq!(counted.trim(), "read 23, stored 20, there already 0, filtered 0, refused 3");
+    assert!(said.contains("refused: 3 rows whose time is NULL or infinite") && !said.contains("more"), "{said}");
+    let read = Folder::new();
+    let agent = reading(&read, &database, "odd", "");
+    let (status, page) = ask(&agent, &token("root", "admin"), "/api/logs?limit=100");
+    assert_eq!((status, &page["total"], page["logs"].as_array().map(Vec::len)), (200, &json!(20), Some(20)), "{page}");
+}
+
+#[test]
+fn an_import_of_which_everything_is_filtered_fails() {
+    let (database, folder, port) = (Database::new(), Folder::new(), free_port());
+    database.define("notebook");
+    database.sql("INSERT INTO code_execution_logs (timestamp, username, code) VALUES (now(), 'nobody', 'x')");
+    let imported = import(&folder, port, &database, "code_execution_logs");
+    let said = String::from_utf8_lossy(&imported.stderr);
+    assert!(imported.status.code() == Some(1) && said.contains("rows enter at the source `api`"), "{said}");
 }
 
 #[test]

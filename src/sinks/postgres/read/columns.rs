@@ -144,6 +144,16 @@ impl Columns {
         self.extras.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
+    /// That a row has a time: one without, or with an infinite one, has no place in any order.
+    pub fn has_time(&self) -> String {
+        // As it stands in the table, for an index to know it.
+        let time = match &self.time.stored {
+            Stored::Local(column) => column,
+            _ => &self.time.sql,
+        };
+        format!("{time} > '-infinity' AND {time} < 'infinity'")
+    }
+
     /// What orders rows of the same time, as text.
     pub fn tie(&self) -> String {
         match &self.key {

@@ -60,8 +60,7 @@ impl<'a> Statement<'a> {
 
     /// The WHERE clause.
     pub fn condition(&mut self, filter: &Filter) -> String {
-        // A row without a time has no place in any order.
-        let mut parts = vec![format!("{} IS NOT NULL", stored_time(&self.columns.time))];
+        let mut parts = vec![self.columns.has_time()];
         if let Some(user) = self.visibility.only_user() {
             parts.push(self.equal("user_id", user));
         }
@@ -446,14 +445,6 @@ impl<'a> Statement<'a> {
 const NEVER: &str = "FALSE";
 /// JSON values that are neither lists nor objects.
 const SCALARS: [&str; 4] = ["string", "number", "boolean", "null"];
-
-/// The time as it stands in the table, for an index to know it.
-fn stored_time(value: &Value) -> &str {
-    match &value.stored {
-        Stored::Local(column) => column,
-        _ => &value.sql,
-    }
-}
 
 /// What lies below a value.
 fn below_of(value: Value, path: &[String]) -> Option<Value> {

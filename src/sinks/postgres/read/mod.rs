@@ -324,6 +324,16 @@ impl TableReader {
         Ok(rows.iter().map(|row| aggregate::group(row, &request.group_by)).collect())
     }
 
+    async fn count_without_time(&self) -> Result<u64, ReadError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lease = self.connections.lease(deadline).await?;
+        let columns = self.columns(&mut lease, deadline).await?;
+        let has_time = columns.has_time();
+        let sql = format!("SELECT count(*)::text FROM {} WHERE NOT coalesce({has_time}, FALSE)", columns.from);
+        let rows = lease.ask(&sql, &[], deadline).await?;
+        Ok(rows.first().and_then(|row| row.get::<_, &str>(0).parse().ok()).unwrap_or(0))
+    }
+
     async fn read_names(&self) -> Result<Vec<String>, ReadError> {
         let deadline = Instant::now() + PATIENCE;
         let mut lease = self.connections.lease(deadline).await?;
@@ -446,6 +456,10 @@ impl Reader for TableReader {
 
     fn names(&self) -> Reading<'_, Vec<String>> {
         Box::pin(async move { self.doubt(self.read_names().await) })
+    }
+
+    fn without_time(&self) -> Reading<'_, u64> {
+        Box::pin(async move { self.doubt(self.count_without_time().await) })
     }
 
     fn lacks(&self, path: Vec<String>) -> Reading<'_, Option<String>> {
