@@ -95,8 +95,8 @@ impl Key {
             Key::Column { name, index } => {
                 let mut notes = vec![format!("`{name}` carries the event's id")];
                 if index.len() > 1 {
-                    let time = index.iter().find(|column| *column != name);
-                    notes.push(holds_time(time.map_or("timestamp", String::as_str)));
+                    let other = index.iter().find(|column| *column != name);
+                    notes.push(holds_more(other.map_or("timestamp", String::as_str)));
                 }
                 let may_name = index.iter().all(|name| table.column(name).is_some_and(|column| column.may_select));
                 if !may_name && table.unique.len() > 1 {
@@ -114,10 +114,10 @@ impl Key {
     }
 }
 
-/// What a key over the id and a time means.
-pub fn holds_time(column: &str) -> String {
+/// What a key over the id and another column means.
+pub fn holds_more(column: &str) -> String {
     format!(
-        "the key includes the time: an event sent again after a failure is stored once, but the same event with another `{column}` is stored again"
+        "the key includes `{column}`: an event sent again after a failure is stored once, but the same event with another `{column}` is stored again"
     )
 }
 
@@ -132,11 +132,8 @@ fn carrier(table: &Table, name: &str) -> Option<String> {
     fits.then(|| column.name.clone())
 }
 
-/// The unique index over this column alone, or over it and times that an event always says the same.
+/// The unique index over this column alone, or over it and others, of which an event always says the same.
 fn index(table: &Table, name: &str) -> Option<Vec<String>> {
-    let is_time = |column: &String| matches!(column.as_str(), "timestamp" | "received_at" | "time" | "ts");
-    let holds = |index: &&Vec<String>| {
-        index.iter().any(|column| column == name) && index.iter().all(|column| column == name || is_time(column))
-    };
+    let holds = |index: &&Vec<String>| index.iter().any(|column| column == name);
     table.unique.iter().filter(holds).min_by_key(|index| index.len()).cloned()
 }

@@ -173,7 +173,7 @@ impl Plan {
     pub fn to_come(name: &Name, by_month: bool) -> Plan {
         let mut notes = vec![format!("the table `{name}` is created at start")];
         if by_month {
-            notes.push(key::holds_time("timestamp"));
+            notes.push(key::holds_more("timestamp"));
         }
         Plan {
             table: name.quoted(),

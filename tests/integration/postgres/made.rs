@@ -42,7 +42,7 @@ fn months_are_made_ahead_and_old_ones_go_to_the_archive() {
     filled.settle();
     let in_months = "SELECT count(*) FROM events WHERE tableoid::regclass::text LIKE 'events_p%'";
     assert_eq!(database.sql(in_months), "3", "only what is too old has no month");
-    assert!(filled.agent.log().contains("the key includes the time"), "{}", filled.agent.log());
+    assert!(filled.agent.log().contains("the key includes `timestamp`"), "{}", filled.agent.log());
     drop(filled);
     // A month that was left over from earlier.
     database.sql(

@@ -175,3 +175,25 @@ fn validate_says_what_goes_where_and_changes_nothing() {
     assert_eq!(code, Some(1));
     assert!(said.contains("has no table `code_execution_logs`"), "{said}");
 }
+
+#[test]
+fn a_repeat_is_one_where_the_key_has_another_column_too() {
+    let (folder, database, port) = (Folder::new(), Database::new(), free_port());
+    database.sql("CREATE TABLE rows (tenant text NOT NULL, id uuid NOT NULL, timestamp timestamptz, n int, PRIMARY KEY (tenant, id))");
+    let agent = Agent::start(
+        &folder,
+        &format!(
+            "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+             sinks:\n  table: {{ type: postgres, inputs: [web], url: '{}', table: rows, batch: {{ age: 10ms }} }}\n",
+            database.url()
+        ),
+    );
+    let all: String =
+        (0..40).map(|n| format!("{{\"id\":\"{}\",\"tenant\":\"t{}\",\"n\":{n}}}\n", id(n), n % 3)).collect();
+    for _ in 0..2 {
+        post(port, &all);
+        settle(&agent);
+    }
+    assert_eq!(database.count("rows"), 40);
+    assert_eq!(agent.metric("weir_duplicates_ignored_total", "table"), 40);
+}
