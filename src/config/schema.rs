@@ -37,13 +37,17 @@ pub fn schema(catalogue: Catalogue) -> Value {
         let one = json!({ "oneOf": types });
         all.insert(name.into(), json!({ "description": description, "type": "object", "additionalProperties": one }));
     }
+    let mut definitions: Value = generator.take_definitions(true).into();
+    let mut all = Value::Object(all);
+    admit_variables(&mut all);
+    admit_variables(&mut definitions);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of Weir",
         "type": "object",
         "properties": all,
         "additionalProperties": false,
-        "$defs": generator.take_definitions(true),
+        "$defs": definitions,
     })
 }
 
@@ -76,6 +80,57 @@ fn with_frame(type_name: &str, own: Value, frame: &Map<String, Value>) -> Value 
     required.extend(own.get("required").and_then(Value::as_array).cloned().unwrap_or_default());
     required.extend(frame.contains_key("inputs").then(|| json!("inputs")));
     schema.insert("required".into(), required.into());
-    schema.insert("additionalProperties".into(), false.into());
+    // A route's outputs are keys of its own.
+    let others = own.get("additionalProperties").cloned().unwrap_or(false.into());
+    schema.insert("additionalProperties".into(), others);
     schema.into()
+}
+
+/// Lets `${VAR}` stand for every scalar, as in a configuration, and a number or a word such as `true` for a text.
+fn admit_variables(schema: &mut Value) {
+    match schema {
+        Value::Array(schemas) => schemas.iter_mut().for_each(admit_variables),
+        Value::Object(keys) => {
+            // The word that says which schema applies is looked for before variables are.
+            keys.iter_mut()
+                .filter(|(name, _)| !ABOUT.contains(&name.as_str()))
+                .for_each(|(_, inner)| admit_variables(inner));
+            admit_here(keys);
+        }
+        _ => {}
+    }
+}
+
+/// Keys of a schema that hold values, not schemas.
+const ABOUT: [&str; 6] = ["default", "const", "enum", "examples", "required", "type"];
+
+fn admit_here(keys: &mut Map<String, Value>) {
+    let variable = json!({ "type": "string", "pattern": "\\$\\{" });
+    let is_word = |one: &Value| one.get("const").is_some() || one.get("enum").is_some();
+    if let Some(words) = keys.get_mut("oneOf").and_then(Value::as_array_mut).filter(|words| words.iter().all(is_word)) {
+        words.push(variable);
+        return;
+    }
+    let kinds: Vec<&str> = match keys.get("type") {
+        Some(Value::String(kind)) => vec![kind],
+        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ => return,
+    };
+    let is_scalar = kinds.iter().all(|kind| matches!(*kind, "string" | "number" | "integer" | "boolean" | "null"));
+    if !is_scalar || keys.contains_key("const") {
+        return;
+    }
+    let is_free = !["enum", "pattern", "format"].iter().any(|key| keys.contains_key(*key));
+    if kinds.contains(&"string") && is_free {
+        let more = ["number", "boolean"].into_iter().filter(|more| !kinds.contains(more));
+        let kinds: Vec<Value> = kinds.iter().copied().chain(more).map(Value::from).collect();
+        keys.insert("type".into(), kinds.into());
+        return;
+    }
+    let told = ["description", "default", "title"];
+    let own: Map<String, Value> = std::mem::take(keys).into_iter().collect();
+    let (about, shape): (Map<String, Value>, Map<String, Value>) =
+        own.into_iter().partition(|(name, _)| told.contains(&name.as_str()));
+    *keys = about;
+    keys.insert("anyOf".into(), json!([shape, variable]));
 }

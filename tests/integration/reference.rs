@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::support::{Folder, python};
 use weir::config::{Catalogue, Overrides, SINK_KEYS, load, reference, schema};
 
 #[test]
@@ -46,6 +47,29 @@ fn every_reference_in_the_schema_leads_somewhere() {
     }
     let schema = schema(Catalogue::built_in());
     check(&schema, &schema["$defs"]);
+}
+
+#[test]
+fn an_editor_finds_nothing_wrong_in_the_examples() {
+    let folder = Folder::new();
+    let schema = folder.write("schema.json", &schema(Catalogue::built_in()).to_string());
+    let mut files = vec![schema];
+    let mut folders = vec![python::root().join("examples"), python::root().join("config")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.extension() {
+                _ if path.is_dir() => folders.push(path),
+                Some(ending) if ending == "yaml" => files.push(path),
+                _ => {}
+            }
+        }
+    }
+    let files: Vec<&str> = files.iter().map(|path| path.to_str().expect("text")).collect();
+    let found = python::run(python::program(&folder, "schema.py", &files));
+    assert!(found.len() > 10, "{found:?}");
+    let refused: Vec<_> = found.iter().filter(|one| one["refused"] != serde_json::json!([])).collect();
+    assert!(refused.is_empty(), "{refused:?}");
 }
 
 #[test]
