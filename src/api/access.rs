@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::key_file;
 use super::login::is_same_origin;
@@ -20,7 +21,7 @@ use super::routes::Who;
 use super::sessions::Sessions;
 use crate::config::settings::Api as Settings;
 use crate::net::auth::jwt::Terms;
-use crate::net::auth::{Authenticator, config as auth, jwt};
+use crate::net::auth::{Authenticator, Proof, config as auth, jwt};
 use crate::net::http::{Peer, Problem};
 use crate::net::network::Network;
 use crate::net::{Principal, Role};
@@ -48,34 +49,49 @@ pub struct Access {
     anonymous_prefix: Option<String>,
     /// From where events may be posted without a token.
     anonymous_writers: Vec<Network>,
-    pub(super) sessions: Sessions,
-    tickets: Mutex<HashMap<String, (Principal, Instant)>>,
+    pub(super) sessions: Arc<Sessions>,
+    tickets: Arc<Tickets>,
 }
+
+/// Those that were issued and not used yet, and when.
+type Tickets = Mutex<HashMap<String, (Credentials, Instant)>>;
 
 /// Who may use the API now; a reload exchanges it.
 #[derive(Clone)]
-pub struct CurrentAccess(Arc<RwLock<Arc<Access>>>);
+pub struct CurrentAccess(Arc<watch::Sender<Arc<Access>>>);
 
 impl CurrentAccess {
     pub fn new(access: Access) -> CurrentAccess {
-        CurrentAccess(Arc::new(RwLock::new(Arc::new(access))))
+        CurrentAccess(Arc::new(watch::Sender::new(Arc::new(access))))
     }
 
     pub fn get(&self) -> Arc<Access> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.borrow().clone()
     }
 
-    /// Applies to all further requests; issued tickets stay valid.
+    /// Who may use it now, and who may then.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Access>> {
+        self.0.subscribe()
+    }
+
+    /// Applies to all further requests and to open streams.
     pub fn exchange(&self, next: Access) {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let tickets = std::mem::take(&mut *current.tickets.lock().unwrap_or_else(PoisonError::into_inner));
-        *next.tickets.lock().unwrap_or_else(PoisonError::into_inner) = tickets;
-        *current = Arc::new(next);
+        self.0.send_replace(Arc::new(next));
     }
 }
 
-/// Somebody who may read, and for how long the proof is good.
-pub struct Reader(pub Principal);
+/// What somebody showed, as far as it takes to see later whether they still may come in by it.
+#[derive(Clone)]
+pub struct Credentials {
+    pub proof: Proof,
+    /// The id of the session, if it was the cookie.
+    pub session: Option<String>,
+    /// When they end, in seconds since 1970.
+    pub expires: Option<i64>,
+}
+
+/// Somebody who was let in, and by what.
+type Admitted = (Principal, Credentials);
 
 /// Good for opening one stream.
 #[derive(Serialize)]
@@ -88,6 +104,23 @@ impl Access {
     /// With the credentials of the configuration; without any, with the secret in the data folder, made if need be.
     /// The secret comes back so that a login link can be printed.
     pub fn new(settings: &Settings, data_dir: &Path, keep: bool) -> Result<(Access, Option<FirstSecret>), String> {
+        let sessions = Arc::new(Sessions::open(data_dir, keep)?);
+        Access::with(settings, data_dir, keep, sessions, Arc::default())
+    }
+
+    /// The same with the credentials of another configuration. Sessions and issued tickets stay, as far as what they
+    /// were made from is still good.
+    pub fn next(&self, settings: &Settings, data_dir: &Path) -> Result<Access, String> {
+        Access::with(settings, data_dir, true, self.sessions.clone(), self.tickets.clone()).map(|(access, _)| access)
+    }
+
+    fn with(
+        settings: &Settings,
+        data_dir: &Path,
+        keep: bool,
+        sessions: Arc<Sessions>,
+        tickets: Arc<Tickets>,
+    ) -> Result<(Access, Option<FirstSecret>), String> {
         let (authenticator, secret) = match &settings.auth {
             Some(configured) => (configured.authenticator()?, None),
             None => {
@@ -98,12 +131,12 @@ impl Access {
         };
         let auth = settings.auth.clone().unwrap_or_default();
         let access = Access {
-            authenticator,
+            authenticator: authenticator.with_proof_key(sessions.proof_key()),
             roles: Roles::new(auth.roles.unwrap_or_default())?,
             anonymous_prefix: auth.anonymous_prefix,
             anonymous_writers: auth.anonymous.filter(|anonymous| anonymous.write).map_or(Vec::new(), |one| one.from),
-            sessions: Sessions::open(data_dir, keep)?,
-            tickets: Mutex::default(),
+            sessions,
+            tickets,
         };
         Ok((access, secret))
     }
@@ -113,17 +146,17 @@ impl Access {
         self.somebody(request, peer, false).await.map(|(who, _)| who)
     }
 
-    /// Somebody with credentials, and when what they showed ends. A stream takes a token or a ticket in the query, since
-    /// browsers cannot send headers with it.
+    /// Somebody with credentials. A stream takes a token or a ticket in the query, since browsers cannot send headers
+    /// with it.
     pub async fn somebody(
         &self,
         request: &Request<Incoming>,
         peer: Peer,
         is_stream: bool,
-    ) -> Result<(Principal, Option<i64>), Problem> {
+    ) -> Result<Admitted, Problem> {
         let query = request.uri().query().filter(|_| is_stream);
         if let Some(ticket) = parameter(query, "ticket") {
-            return self.redeem(&ticket);
+            return self.redeem(&ticket).await;
         }
         if let Some(token) = parameter(query, "token") {
             return self.by_token(&token, peer).await;
@@ -131,34 +164,45 @@ impl Access {
         if !has_credentials(request)
             && let Some(session) = self.sessions.of(request.headers())
         {
-            let is_page = is_same_origin(request.headers());
-            return match is_page {
-                true => Ok((session.who, Some(session.ends))),
-                false => Err(forbidden("the session cookie is accepted only from the page itself")),
-            };
+            if !is_same_origin(request.headers()) {
+                return Err(forbidden("the session cookie is accepted only from the page itself"));
+            }
+            let who = self.confirm(&session).await.ok_or_else(|| self.authenticator.challenge())?;
+            return Ok((who, session));
         }
-        let who = self.authenticator.authenticate(request.headers(), peer.ip).await?;
-        Ok((self.with_role(who).await, bearer(request).and_then(|token| expiry(&token))))
+        let proved = self.authenticator.prove(request.headers(), peer.ip).await?;
+        Ok(self.admitted(proved).await)
     }
 
-    /// Who a token is of, and when it ends.
-    pub async fn by_token(&self, token: &str, peer: Peer) -> Result<(Principal, Option<i64>), Problem> {
-        let who = self.authenticator.authenticate_token(token, peer.ip).await?;
-        Ok((self.with_role(who).await, expiry(token)))
+    pub async fn by_token(&self, token: &str, peer: Peer) -> Result<Admitted, Problem> {
+        let proved = self.authenticator.prove_by_token(token, peer.ip).await?;
+        Ok(self.admitted(proved).await)
     }
 
-    pub async fn by_password(&self, user: &str, password: &str, peer: Peer) -> Result<Principal, Problem> {
+    pub async fn by_password(&self, user: &str, password: &str, peer: Peer) -> Result<Admitted, Problem> {
         let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
         let mut headers = hyper::HeaderMap::new();
         let value = HeaderValue::from_str(&format!("Basic {pair}")).expect("plain text");
         headers.insert(hyper::header::AUTHORIZATION, value);
-        let who = self.authenticator.authenticate(&headers, peer.ip).await?;
-        Ok(self.with_role(who).await)
+        let proved = self.authenticator.prove(&headers, peer.ip).await?;
+        Ok(self.admitted(proved).await)
     }
 
     /// Who was authenticated, with the role that is configured for them.
-    async fn with_role(&self, who: Option<Principal>) -> Principal {
-        self.roles.complete(who.expect("the authenticator of the API is never open")).await
+    async fn admitted(&self, (who, proof): (Principal, Proof)) -> Admitted {
+        let expires = proof.expires();
+        (self.roles.complete(who).await, Credentials { proof, session: None, expires })
+    }
+
+    /// Whom credentials that were shown earlier speak for now; `None` if they would be refused.
+    pub async fn confirm(&self, shown: &Credentials) -> Option<Principal> {
+        let is_over = shown.expires.is_some_and(|ends| ends <= now())
+            || shown.session.as_ref().is_some_and(|id| self.sessions.is_ended(id));
+        if is_over {
+            return None;
+        }
+        let who = self.authenticator.prove_again(&shown.proof).await?;
+        Some(self.roles.complete(who).await)
     }
 
     /// Whether the caller may use a route.
@@ -177,8 +221,10 @@ impl Access {
         self.anonymous_prefix.as_ref().is_some_and(|prefix| who.name.starts_with(prefix.as_str()))
     }
 
-    pub fn open_session(&self, who: &Principal, expires: Option<i64>) -> (String, i64) {
-        self.sessions.begin(who, expires)
+    /// The value of a cookie, and when it ends.
+    pub fn open_session(&self, shown: &Credentials) -> Result<(String, i64), Problem> {
+        let detail = "the claims of this token do not fit into a cookie: send it as `Authorization: Bearer`";
+        self.sessions.begin(shown).ok_or_else(|| Problem::bad_request(detail))
     }
 
     pub fn close_session(&self, headers: &hyper::HeaderMap) {
@@ -204,28 +250,30 @@ impl Access {
             && self.known(request, peer).await.is_ok_and(|who| self.check(&who, Who::Admin).is_ok())
     }
 
-    pub fn ticket(&self, reader: Reader) -> Ticket {
+    /// A ticket for who has these credentials, good as long as they are.
+    pub fn ticket(&self, shown: Credentials) -> Ticket {
         let mut bytes = [0; 24];
         getrandom::fill(&mut bytes).expect("the operating system has random bytes");
         let ticket = URL_SAFE_NO_PAD.encode(bytes);
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         tickets.retain(|_, (_, made)| made.elapsed() < TICKET_AGE);
         if tickets.len() < MAX_TICKETS {
-            tickets.insert(ticket.clone(), (reader.0, Instant::now()));
+            tickets.insert(ticket.clone(), (shown, Instant::now()));
         }
         Ticket { ticket, expires_in: TICKET_AGE.as_secs() }
     }
 
-    fn redeem(&self, ticket: &str) -> Result<(Principal, Option<i64>), Problem> {
+    async fn redeem(&self, ticket: &str) -> Result<Admitted, Problem> {
         let found = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(ticket);
-        match found {
-            Some((who, made)) if made.elapsed() < TICKET_AGE => Ok((who, None)),
-            _ => {
-                let challenge = HeaderValue::from_static(r#"Bearer realm="weir""#);
-                let problem = Problem::new(StatusCode::UNAUTHORIZED, "the ticket was used or has expired");
-                Err(problem.header(WWW_AUTHENTICATE, challenge))
-            }
+        if let Some((shown, made)) = found
+            && made.elapsed() < TICKET_AGE
+            && let Some(who) = self.confirm(&shown).await
+        {
+            return Ok((who, shown));
         }
+        let challenge = HeaderValue::from_static(r#"Bearer realm="weir""#);
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, "the ticket was used or has expired");
+        Err(problem.header(WWW_AUTHENTICATE, challenge))
     }
 }
 
@@ -247,27 +295,6 @@ pub fn forbidden(detail: &str) -> Problem {
 fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let pairs = form_urlencoded::parse(query?.as_bytes());
     pairs.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty()).last()
-}
-
-/// The token of a request's header.
-fn bearer(request: &Request<Incoming>) -> Option<String> {
-    let headers = request.headers();
-    let given = headers.get("authorization").or_else(|| headers.get("x-api-key"))?.to_str().ok()?;
-    let token = given.trim();
-    Some(
-        token
-            .get(..7)
-            .filter(|scheme| scheme.eq_ignore_ascii_case("bearer "))
-            .map_or(token, |_| &token[7..])
-            .to_owned(),
-    )
-}
-
-/// When a token that was verified ends, if it says so.
-fn expiry(token: &str) -> Option<i64> {
-    let body = URL_SAFE_NO_PAD.decode(token.trim().split('.').nth(1)?).ok()?;
-    let claims: serde_json::Value = serde_json::from_slice(&body).ok()?;
-    claims.get("exp")?.as_f64().map(|seconds| seconds as i64)
 }
 
 /// Whether a WebSocket may be opened. No browser asks another page before it opens one, so that the handshake itself
@@ -301,6 +328,11 @@ pub fn own_secret(data_dir: &Path) -> Result<Option<Secret<String>>, String> {
 
 /// A token signed with the secret, good for `ttl`, under the terms of the configuration.
 pub fn mint(secret: &Secret<String>, user: &str, role: Role, terms: &Terms, ttl: Duration) -> Result<String, String> {
-    let now = Timestamp::now().0.div_euclid(1_000_000);
+    let now = now();
     jwt::mint(secret.expose(), user, role, terms, now, now + ttl.as_secs() as i64)
+}
+
+/// In seconds since 1970.
+pub fn now() -> i64 {
+    Timestamp::now().0.div_euclid(1_000_000)
 }

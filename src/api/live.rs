@@ -15,7 +15,7 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -30,6 +30,7 @@ use super::params::bad;
 use super::reading::{record_read, visibility};
 use super::routes::{Call, Who};
 use super::shape::{Object, array, log_row};
+use super::stream_access::StreamAccess;
 use crate::delivery::fanout::{Client, Fanout, Live};
 use crate::delivery::shown::Shown;
 use crate::delivery::view::{Format, LiveEvent, View};
@@ -39,7 +40,6 @@ use crate::net::http::{Body, Busy, Problem};
 use crate::query::Query;
 use crate::query::request::{Keyset, Row, SortKey};
 use crate::topology::{Watch, Watched};
-use crate::units::Timestamp;
 
 /// How often a silent stream shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -75,7 +75,8 @@ pub async fn stream(api: &Api, call: Call) -> Result<Answer, Problem> {
         },
         None => (subscribe(api, &call, LOG)?, None),
     };
-    Ok(events(client, tap, Bytes::from_static(RETRY), &call, |events, from, last| {
+    let access = StreamAccess::of(api, &call, Who::StreamReader);
+    Ok(events(client, tap, Bytes::from_static(RETRY), access, |events, from, last| {
         let data = format!("{{\"missed\":{events},\"from_seq\":{from},\"to_seq\":{last}}}");
         format!("id: {last}\nevent: gap\ndata: {data}\n\n")
     }))
@@ -87,7 +88,8 @@ pub async fn admin_stream(api: &Api, call: Call) -> Result<Answer, Problem> {
     let behind = last_event_id(&call)?.unwrap_or(newest);
     let client = subscribe(api, &call, ADMIN)?;
     let first = format!("id: {behind}\ndata: {{\"type\":\"connected\"}}\n\n");
-    Ok(events(client, None, Bytes::from(first), &call, |events, from, last| {
+    let access = StreamAccess::of(api, &call, Who::StreamAdmin);
+    Ok(events(client, None, Bytes::from(first), access, |events, from, last| {
         format!("id: {last}\ndata: {{\"type\":\"gap\",\"missed\":{events},\"from\":{from},\"to\":{last}}}\n\n")
     }))
 }
@@ -128,7 +130,7 @@ fn tap_outputs(api: &Api, call: &Call, watch: Watch, permit: OwnedSemaphorePermi
         first: Some(Bytes::from_static(RETRY)),
         watch,
         view,
-        ends: ends_at(call),
+        access: StreamAccess::of(api, call, Who::StreamAdmin),
         shutdown: api.shutdown.clone(),
         _permit: permit,
     };
@@ -140,7 +142,7 @@ struct Tapped {
     first: Option<Bytes>,
     watch: Watch,
     view: View,
-    ends: Option<Instant>,
+    access: StreamAccess,
     shutdown: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
@@ -149,15 +151,17 @@ async fn next_tapped(mut tapped: Tapped) -> Option<(Result<Frame<Bytes>, Infalli
     if let Some(first) = tapped.first.take() {
         return Some((Ok(Frame::data(first)), tapped));
     }
+    let heartbeat = Instant::now() + HEARTBEAT;
     loop {
-        let (until, is_end) = wait_until(tapped.ends);
         let (record, missed) = tokio::select! {
-            next = tapped.watch.next() => next?,
+            biased;
             () = tapped.shutdown.cancelled() => return None,
-            () = sleep_until(until) => match is_end {
-                true => return None,
-                false => return Some((Ok(Frame::data(Bytes::from_static(PAUSE))), tapped)),
+            () = tapped.access.due() => match tapped.access.holds().await {
+                true => continue,
+                false => return None,
             },
+            next = tapped.watch.next() => next?,
+            () = sleep_until(heartbeat) => return Some((Ok(Frame::data(Bytes::from_static(PAUSE))), tapped)),
         };
         let mut frames = Vec::new();
         if missed > 0 {
@@ -167,15 +171,6 @@ async fn next_tapped(mut tapped: Tapped) -> Option<(Result<Frame<Bytes>, Infalli
         if !frames.is_empty() {
             return Some((Ok(Frame::data(Bytes::from(frames))), tapped));
         }
-    }
-}
-
-/// Until when a stream waits for events, and whether it ends then.
-fn wait_until(ends: Option<Instant>) -> (Instant, bool) {
-    let heartbeat = Instant::now() + HEARTBEAT;
-    match ends {
-        Some(ends) if ends <= heartbeat => (ends, true),
-        _ => (heartbeat, false),
     }
 }
 
@@ -213,30 +208,23 @@ fn last_event_id(call: &Call) -> Result<Option<u64>, Problem> {
     given.map(|text| text.parse().map_err(|_| bad("last_event_id", "expected the seq of an event"))).transpose()
 }
 
-/// When the stream ends because what opened it has: a token's `exp`, a session's end.
-fn ends_at(call: &Call) -> Option<Instant> {
-    let seconds = call.expires?;
-    let left = seconds - Timestamp::now().0.div_euclid(1_000_000);
-    Some(Instant::now() + Duration::from_secs(left.max(0) as u64))
-}
-
 struct Events<G> {
     first: Option<Bytes>,
     client: Client,
     gap: G,
     /// Ends the reader of one component with its client.
     _tap: Option<Tap>,
-    ends: Option<Instant>,
+    access: StreamAccess,
 }
 
 fn events(
     client: Client,
     tap: Option<Tap>,
     first: Bytes,
-    call: &Call,
+    access: StreamAccess,
     gap: impl Fn(u64, u64, u64) -> String + Send + 'static,
 ) -> Answer {
-    let state = Events { first: Some(first), client, gap, _tap: tap, ends: ends_at(call) };
+    let state = Events { first: Some(first), client, gap, _tap: tap, access };
     event_stream(stream::unfold(state, next))
 }
 
@@ -256,17 +244,24 @@ async fn next<G: Fn(u64, u64, u64) -> String>(
     if let Some(first) = events.first.take() {
         return Some((Ok(Frame::data(first)), events));
     }
-    let (until, is_end) = wait_until(events.ends);
-    let bytes = match timeout_at(until, events.client.next()).await {
-        Err(_) if is_end => return None,
-        Err(_) => Bytes::from_static(PAUSE),
-        Ok(None) => return None,
-        Ok(Some(Live::Frames(frames))) => frames,
-        Ok(Some(Live::Gap { events: missed, from_seq, to_seq })) => {
-            Bytes::from((events.gap)(missed, from_seq, to_seq.saturating_sub(1)))
-        }
-    };
-    Some((Ok(Frame::data(bytes)), events))
+    let heartbeat = Instant::now() + HEARTBEAT;
+    loop {
+        let bytes = tokio::select! {
+            biased;
+            () = events.access.due() => match events.access.holds().await {
+                true => continue,
+                false => return None,
+            },
+            live = events.client.next() => match live? {
+                Live::Frames(frames) => frames,
+                Live::Gap { events: missed, from_seq, to_seq } => {
+                    Bytes::from((events.gap)(missed, from_seq, to_seq.saturating_sub(1)))
+                }
+            },
+            () = sleep_until(heartbeat) => Bytes::from_static(PAUSE),
+        };
+        return Some((Ok(Frame::data(bytes)), events));
+    }
 }
 
 fn push_log(out: &mut Vec<u8>, event: &LiveEvent<'_>) {
@@ -314,9 +309,9 @@ fn row_of(event: &LiveEvent<'_>) -> Row {
 pub async fn websocket(api: &Api, mut call: Call) -> Result<Answer, Problem> {
     let accept = accept_key(call.request.headers())?;
     let client = subscribe(api, &call, ROWS)?;
-    let ends = ends_at(&call);
+    let access = StreamAccess::of(api, &call, Who::StreamReader);
     let busy = call.request.extensions_mut().remove::<Busy>();
-    tokio::spawn(serve(call.request, client, ends, busy));
+    tokio::spawn(serve(call.request, client, access, busy));
     let mut response = Response::new(Body::from(Vec::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -340,7 +335,12 @@ fn accept_key(headers: &HeaderMap) -> Result<String, Problem> {
     Ok(derive_accept_key(key.as_bytes()))
 }
 
-async fn serve(request: Request<hyper::body::Incoming>, mut client: Client, ends: Option<Instant>, busy: Option<Busy>) {
+async fn serve(
+    request: Request<hyper::body::Incoming>,
+    mut client: Client,
+    mut access: StreamAccess,
+    busy: Option<Busy>,
+) {
     // As long as this is held the connection is no idle one.
     let _lease = busy.as_ref().map(Busy::lease);
     let upgraded = match hyper::upgrade::on(request).await {
@@ -370,7 +370,10 @@ async fn serve(request: Request<hyper::body::Incoming>, mut client: Client, ends
                 Some(Ok(_)) => continue,
             },
             () = sleep_until(heartbeat) => Message::Ping(Bytes::new()),
-            () = sleep_until(ends.unwrap_or(heartbeat)), if ends.is_some() => break,
+            () = access.due() => match access.holds().await {
+                true => continue,
+                false => break,
+            },
         };
         heartbeat = Instant::now() + HEARTBEAT;
         let is_last = message.is_close();

@@ -9,7 +9,6 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Api;
-use super::access::Reader;
 use super::answer::Answer;
 use super::routes::Call;
 use crate::net::Principal;
@@ -38,12 +37,12 @@ pub async fn login(api: &Api, call: Call) -> Result<Answer, Problem> {
         body.map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a login request has at most 16 KiB").closing())?;
     let login: Login = serde_json::from_slice(&body.to_bytes())
         .map_err(|_| Problem::bad_request("expected `{\"token\": …}` or `{\"user\": …, \"password\": …}` as JSON"))?;
-    let (who, expires) = match (login.token, login.user, login.password) {
+    let (who, shown) = match (login.token, login.user, login.password) {
         (Some(token), None, None) => api.access().by_token(&token, peer).await?,
-        (None, Some(user), Some(password)) => (api.access().by_password(&user, &password, peer).await?, None),
+        (None, Some(user), Some(password)) => api.access().by_password(&user, &password, peer).await?,
         _ => return Err(Problem::bad_request("expected either `token`, or `user` and `password`")),
     };
-    let (cookie, ends) = api.access().open_session(&who, expires);
+    let (cookie, ends) = api.access().open_session(&shown)?;
     let mut response = me_of(&who, Some(ends)).respond(&HeaderMap::new());
     let flags = if secure { "; Secure" } else { "" };
     let value = format!("{COOKIE}={cookie}; Path={}; HttpOnly; SameSite=Strict{flags}", cookie_path(api));
@@ -68,7 +67,7 @@ fn cookie_path(api: &Api) -> &str {
 }
 
 pub async fn me(_: &Api, call: Call) -> Result<Answer, Problem> {
-    Ok(me_of(call.reader(), call.expires))
+    Ok(me_of(call.reader(), call.credentials.as_ref().and_then(|shown| shown.expires)))
 }
 
 fn me_of(who: &Principal, expires: Option<i64>) -> Answer {
@@ -77,8 +76,8 @@ fn me_of(who: &Principal, expires: Option<i64>) -> Answer {
 }
 
 pub async fn ticket(api: &Api, call: Call) -> Result<Answer, Problem> {
-    let who = call.who.expect("the route lets nobody in without a name");
-    Ok(Answer::value(&api.access().ticket(Reader(who))))
+    let shown = call.credentials.expect("the route lets nobody in without credentials");
+    Ok(Answer::value(&api.access().ticket(shown)))
 }
 
 /// Whether a script of the page made the request. No script of another site can send this header: the answer to a

@@ -26,6 +26,7 @@ pub mod routes;
 mod sessions;
 mod shape;
 mod stats;
+mod stream_access;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -51,6 +52,7 @@ use crate::query::request::Zone;
 use crate::toolkit::ingest::IngestEndpoint;
 use crate::topology::{Agent, Reloaded};
 use crate::units::Timestamp;
+use access::Credentials;
 use params::Params;
 use rates::Rates;
 use routes::{Call, Found, Route, Who};
@@ -155,11 +157,11 @@ impl Api {
             Found::OtherMethods(methods) => return Err(method_not_allowed(&methods)),
             Found::Nothing => return Err(Problem::not_found()),
         };
-        let (who, expires) = self.admit(route, &request, peer).await?;
+        let (who, credentials) = self.admit(route, &request, peer).await?;
         let params = Params::read(route.query(request.uri()), route.parameters, &self.zone)?;
         let headers: HeaderMap = request.headers().clone();
         let is_admin = who.as_ref().is_some_and(|who| who.role == Role::Admin);
-        let call = Call { request, peer, who, expires, path: parts, params, started };
+        let call = Call { request, peer, who, credentials, path: parts, params, started };
         let answer = (route.handler)(self, call).await.map_err(|problem| self.outside(problem, is_admin));
         answer.map(|answer| answer.respond(&headers))
     }
@@ -191,13 +193,13 @@ impl Api {
         Ok(())
     }
 
-    /// Authorizes a request for a route, and returns when its credentials expire.
+    /// Authorizes a request for a route: who it is, and by what they came in.
     async fn admit(
         &self,
         route: &Route,
         request: &Request<Incoming>,
         peer: Peer,
-    ) -> Result<(Option<Principal>, Option<i64>), Problem> {
+    ) -> Result<(Option<Principal>, Option<Credentials>), Problem> {
         let streams = matches!(route.who, Who::StreamReader | Who::StreamAdmin);
         if route.path == "/ws/logs" && !access::may_upgrade(request.headers(), &self.agent.settings.api.cors.origins) {
             return Err(access::forbidden(
@@ -208,9 +210,10 @@ impl Api {
             Who::Open => Ok((None, None)),
             Who::Sender => Ok((self.access().sender(request, peer).await?, None)),
             _ => {
-                let (who, expires) = self.access().somebody(request, peer, streams).await?;
-                self.access().check(&who, route.who)?;
-                Ok((Some(who), expires))
+                let access = self.access();
+                let (who, credentials) = access.somebody(request, peer, streams).await?;
+                access.check(&who, route.who)?;
+                Ok((Some(who), Some(credentials)))
             }
         }
     }

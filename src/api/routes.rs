@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Uri};
 use percent_encoding::percent_decode_str;
 
+use super::access::Credentials;
 use super::answer::Answer;
 use super::params::{Kind, Parameter, Params};
 use super::{
@@ -60,8 +61,8 @@ pub struct Call {
     pub peer: Peer,
     /// Absent on routes without authentication.
     pub who: Option<Principal>,
-    /// When what they showed ends, in seconds since 1970.
-    pub expires: Option<i64>,
+    /// What they showed.
+    pub credentials: Option<Credentials>,
     /// The parts of the path that differ, decoded.
     pub path: Vec<String>,
     pub params: Params,

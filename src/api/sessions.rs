@@ -8,29 +8,23 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::{COOKIE as COOKIE_HEADER, HeaderMap};
 
+use super::access::{Credentials, now};
 use super::key_file;
 use super::login::{COOKIE, SESSION};
-use crate::net::{Principal, Role};
-use crate::units::Timestamp;
+use crate::net::auth::Proof;
 
 /// Where the key is kept, below the data folder.
 const KEY_FILE: &str = "session.key";
 const KEY_BYTES: usize = 32;
 /// Sessions that were ended before their time; of more, the ones that end soonest are forgotten.
 const MAX_ENDED: usize = 10_000;
+/// The longest value of a cookie: browsers drop cookies of more than 4096 bytes, with their names.
+const MAX_COOKIE: usize = 4000;
 
 pub struct Sessions {
     key: [u8; KEY_BYTES],
     /// Ids of sessions that were logged out, and when they would have expired.
     ended: Mutex<HashMap<String, i64>>,
-}
-
-/// A session that is open.
-pub struct Session {
-    pub who: Principal,
-    /// Seconds since 1970.
-    pub ends: i64,
-    id: String,
 }
 
 impl Sessions {
@@ -54,28 +48,39 @@ impl Sessions {
 
     /// A keyed hash of something that only this agent may have written. `purpose` keeps the uses apart.
     pub fn mac(&self, purpose: &str, text: &[u8]) -> [u8; 16] {
+        let mut mac = [0; 16];
+        mac.copy_from_slice(&self.keyed_hash(purpose, text)[..16]);
+        mac
+    }
+
+    /// The key of the fingerprints in cookies.
+    pub fn proof_key(&self) -> [u8; 32] {
+        self.keyed_hash("proofs", b"")
+    }
+
+    fn keyed_hash(&self, purpose: &str, text: &[u8]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&(purpose.len() as u64).to_le_bytes());
         hasher.update(purpose.as_bytes());
         hasher.update(text);
-        let mut mac = [0; 16];
-        mac.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        mac
+        *hasher.finalize().as_bytes()
     }
 
-    /// The value of a cookie for somebody, and when it ends. `expires` is the end of what they showed.
-    pub fn begin(&self, who: &Principal, expires: Option<i64>) -> (String, i64) {
+    /// The value of a cookie for who showed this, and when it ends. It says how they came in, not what they may: that is
+    /// looked up at each request. `None` if it would be too long for a browser.
+    pub fn begin(&self, shown: &Credentials) -> Option<(String, i64)> {
         let longest = now() + SESSION.as_secs() as i64;
-        let ends = expires.map_or(longest, |expires| expires.min(longest));
+        let ends = shown.expires.map_or(longest, |expires| expires.min(longest));
         let mut id = [0; 12];
         getrandom::fill(&mut id).expect("the operating system has random bytes");
-        let body = serde_json::json!([who.name, who.role.as_str(), ends, URL_SAFE_NO_PAD.encode(id)]).to_string();
+        let body = serde_json::json!([shown.proof, ends, URL_SAFE_NO_PAD.encode(id)]).to_string();
         let mac = self.mac("session", body.as_bytes());
-        (format!("{}.{}", URL_SAFE_NO_PAD.encode(body), URL_SAFE_NO_PAD.encode(mac)), ends)
+        let cookie = format!("{}.{}", URL_SAFE_NO_PAD.encode(body), URL_SAFE_NO_PAD.encode(mac));
+        (cookie.len() <= MAX_COOKIE).then_some((cookie, ends))
     }
 
     /// The open session of a request.
-    pub fn of(&self, headers: &HeaderMap) -> Option<Session> {
+    pub fn of(&self, headers: &HeaderMap) -> Option<Credentials> {
         let cookies = headers.get_all(COOKIE_HEADER).iter().filter_map(|header| header.to_str().ok());
         let pairs = cookies.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
         let value = pairs.filter(|(name, _)| *name == COOKIE).map(|(_, value)| value).next_back()?;
@@ -85,15 +90,19 @@ impl Sessions {
         if aws_lc_rs::constant_time::verify_slices_are_equal(&expected, &mac).is_err() {
             return None;
         }
-        let (name, role, ends, id): (String, String, i64, String) = serde_json::from_slice(&body).ok()?;
-        let is_ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id);
-        let who = Principal::new(name, Role::parse(&role)?)?;
-        (ends > now() && !is_ended).then_some(Session { who, ends, id })
+        let (proof, ends, id): (Proof, i64, String) = serde_json::from_slice(&body).ok()?;
+        let is_open = ends > now() && !self.is_ended(&id);
+        is_open.then_some(Credentials { proof, session: Some(id), expires: Some(ends) })
+    }
+
+    /// Whether the session with this id was logged out.
+    pub fn is_ended(&self, id: &str) -> bool {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id)
     }
 
     /// Ends the session of a request, if it has one.
     pub fn end(&self, headers: &HeaderMap) {
-        let Some(session) = self.of(headers) else { return };
+        let Some(Credentials { session: Some(id), expires: Some(ends), .. }) = self.of(headers) else { return };
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let now = now();
         ended.retain(|_, ends| *ends > now);
@@ -102,12 +111,8 @@ impl Sessions {
         {
             ended.remove(&soonest);
         }
-        ended.insert(session.id, session.ends);
+        ended.insert(id, ends);
     }
-}
-
-fn now() -> i64 {
-    Timestamp::now().0.div_euclid(1_000_000)
 }
 
 #[cfg(test)]
@@ -125,16 +130,35 @@ mod tests {
     #[test]
     fn a_session_is_known_until_it_ends_and_nobody_else_can_make_one() {
         let sessions = Sessions::open(Path::new("/nowhere"), false).unwrap();
-        let who = Principal::new("سارا", Role::Admin).unwrap();
-        let (cookie, _) = sessions.begin(&who, None);
-        assert_eq!(sessions.of(&headers(&cookie)).map(|session| session.who), Some(who.clone()));
+        let proof: Proof = serde_json::from_str(
+            r#"{"jwt":{"key":[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15],"algorithm":"HS256","claims":{"sub":"سارا"}}}"#,
+        )
+        .unwrap();
+        let shown = |expires| Credentials { proof: proof.clone(), session: None, expires };
+        let (cookie, _) = sessions.begin(&shown(None)).unwrap();
+        assert_eq!(sessions.of(&headers(&cookie)).map(|session| session.proof), Some(proof.clone()));
         let forged = format!("{}x", cookie);
         assert!(sessions.of(&headers(&forged)).is_none());
-        let (old, _) = sessions.begin(&who, Some(1));
+        let (old, _) = sessions.begin(&shown(Some(1))).unwrap();
         assert!(sessions.of(&headers(&old)).is_none(), "what it was opened with has ended");
         let other = Sessions::open(Path::new("/nowhere"), false).unwrap();
         assert!(other.of(&headers(&cookie)).is_none(), "another agent's key");
+        assert!(other.proof_key() != sessions.proof_key());
         sessions.end(&headers(&cookie));
         assert!(sessions.of(&headers(&cookie)).is_none());
+    }
+
+    #[test]
+    fn what_a_browser_would_drop_is_no_cookie() {
+        let sessions = Sessions::open(Path::new("/nowhere"), false).unwrap();
+        let begin = |len: usize| {
+            let claims = serde_json::json!({ "sub": "a".repeat(len) });
+            let key: Vec<u8> = (0..16).collect();
+            let proof = serde_json::json!({ "jwt": { "key": key, "algorithm": "HS256", "claims": claims } });
+            let proof = serde_json::from_value(proof).unwrap();
+            sessions.begin(&Credentials { proof, session: None, expires: None })
+        };
+        assert!(begin(2000).is_some());
+        assert!(begin(4000).is_none());
     }
 }

@@ -181,11 +181,11 @@ impl ApiFiles {
     fn read(&self, next: &settings::Api) -> Result<ReadAgain, Vec<String>> {
         // Without any, the secret of the first start stays as it is.
         let is_named = self.settings.auth.is_some() || next.auth.is_some();
-        let access = is_named.then(|| Access::new(next, &self.data_dir, true));
+        let access = is_named.then(|| self.access.get().next(next, &self.data_dir));
         let access = access.transpose().map_err(|error| format!("api.auth: {error}"));
         let tls = self.settings.tls.as_ref().map(tls::server).transpose().map_err(|error| format!("api.tls: {error}"));
         match (access, tls) {
-            (Ok(access), Ok(tls)) => Ok((access.map(|(access, _)| access), tls)),
+            (Ok(access), Ok(tls)) => Ok((access, tls)),
             (access, tls) => Err(access.err().into_iter().chain(tls.err()).collect()),
         }
     }

@@ -40,6 +40,7 @@ mod reading;
 mod redaction;
 mod reference;
 mod reload;
+mod revocation;
 mod secrets;
 mod servers;
 mod sources;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey, Header, Validation};
 use serde_json::{Map, Value};
 
 use super::jwks::Jwks;
@@ -23,6 +23,8 @@ const LAST_SECOND: i64 = 253_402_300_799;
 const MAX_TRIES: usize = 8;
 /// Claims that name the user, by precedence.
 const USER_CLAIMS: [&str; 3] = ["user_id", "username", "sub"];
+/// The other claims that are looked at.
+const OTHER_CLAIMS: [&str; 7] = ["aud", "exp", "is_admin", "iss", "jti", "nbf", "role"];
 
 /// Believes tokens, or not.
 pub struct Verifier {
@@ -41,12 +43,24 @@ enum Keys {
 pub struct Key {
     id: Option<String>,
     key: DecodingKey,
+    /// A hash of the key.
+    digest: [u8; 32],
     /// Of one family, each with what the library needs to check it and nothing else.
     algorithms: Vec<(Algorithm, Validation)>,
 }
 
-/// Who a token speaks for and its id, or why it is not believed.
-type Verdict = Result<(Principal, Option<String>), &'static str>;
+/// A token that is believed.
+pub struct Verified {
+    pub who: Principal,
+    /// A hash of the key that signed it.
+    pub key: [u8; 32],
+    pub algorithm: Algorithm,
+    /// Those that were looked at.
+    pub claims: Map<String, Value>,
+}
+
+/// A believed token, or why it is not believed.
+type Verdict = Result<Verified, &'static str>;
 
 const NO_KEY: &str = "no key matches the signature";
 
@@ -93,7 +107,7 @@ impl Verifier {
         })
     }
 
-    /// Who the token speaks for, and its id (`jti`). `now` is in seconds since 1970. The reason is for the log, not for the sender.
+    /// Who the token speaks for, and by what. `now` is in seconds since 1970. The reason is for the log, not for the sender.
     pub async fn verify(&self, token: &str, now: i64) -> Verdict {
         if token.len() > MAX_TOKEN_BYTES {
             return Err("the token is too long");
@@ -102,16 +116,34 @@ impl Verifier {
         if header.crit.is_some() {
             return Err("the token requires an unknown extension");
         }
+        self.with_keys(|keys| self.verify_with(keys, &header, token, now)).await
+    }
+
+    /// Who a token speaks for that was verified earlier: by a key that `is_its` and with this algorithm.
+    pub async fn verify_again(
+        &self,
+        is_its: impl Fn(&[u8; 32]) -> bool,
+        algorithm: Algorithm,
+        claims: &Map<String, Value>,
+        now: i64,
+    ) -> Result<Principal, &'static str> {
+        let signs = |key: &Key| is_its(&key.digest) && key.algorithms.iter().any(|(known, _)| *known == algorithm);
+        self.with_keys(|keys| if keys.iter().any(signs) { Ok(()) } else { Err(NO_KEY) }).await?;
+        self.validate(claims, now)
+    }
+
+    /// Looks with the keys in force, and with newer ones if none of them fits.
+    async fn with_keys<T>(&self, look: impl Fn(&[Key]) -> Result<T, &'static str>) -> Result<T, &'static str> {
         let keys = match &self.keys {
             Keys::Here(keys) => keys.clone(),
             Keys::Served(jwks) => jwks.keys().await,
         };
-        match (self.verify_with(&keys, &header, token, now), &self.keys) {
+        match (look(&keys), &self.keys) {
             (Err(NO_KEY), Keys::Served(jwks)) => match jwks.newer_than(&keys).await {
-                Some(newer) => self.verify_with(&newer, &header, token, now),
+                Some(newer) => look(&newer),
                 None => Err(NO_KEY),
             },
-            (validated, _) => validated,
+            (found, _) => found,
         }
     }
 
@@ -125,8 +157,13 @@ impl Verifier {
                 continue;
             };
             if let Ok(data) = jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, validation) {
-                let id = data.claims.get("jti").and_then(Value::as_str).map(str::to_owned);
-                return self.validate(&data.claims, now).map(|who| (who, id));
+                let who = self.validate(&data.claims, now)?;
+                return Ok(Verified {
+                    who,
+                    key: key.digest,
+                    algorithm: header.alg,
+                    claims: self.looked_at(data.claims),
+                });
             }
         }
         Err(NO_KEY)
@@ -152,6 +189,15 @@ impl Verifier {
         }
         let name = self.user(claims).ok_or("no user claim")?;
         Principal::new(name, role(claims)).ok_or("invalid user name")
+    }
+
+    /// The claims without those that nobody looks at, which may be many.
+    fn looked_at(&self, mut claims: Map<String, Value>) -> Map<String, Value> {
+        claims.retain(|name, _| {
+            let name = name.as_str();
+            USER_CLAIMS.contains(&name) || OTHER_CLAIMS.contains(&name) || self.user_claim.as_deref() == Some(name)
+        });
+        claims
     }
 
     fn user(&self, claims: &Map<String, Value>) -> Option<String> {
@@ -180,8 +226,21 @@ impl Key {
             let usable = family.algorithms().iter().map(|a| format!("{a:?}")).collect::<Vec<_>>().join(", ");
             return Err(("algorithms", format!("none of these works with the key, which supports {usable}")));
         }
-        Ok(Key { id, key, algorithms })
+        let digest = digest(key.kind());
+        Ok(Key { id, key, digest, algorithms })
     }
+}
+
+/// A hash of a key; the same key of another form may have another.
+fn digest(key: &DecodingKeyKind) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    match key {
+        DecodingKeyKind::SecretOrDer(bytes) => hasher.update(bytes),
+        DecodingKeyKind::RsaModulusExponent { n, e } => {
+            hasher.update(&(n.len() as u64).to_le_bytes()).update(n).update(e)
+        }
+    };
+    *hasher.finalize().as_bytes()
 }
 
 /// The library checks signature and algorithm; the claims are validated here, more strictly than it would.

@@ -5,6 +5,7 @@ mod jwks;
 pub mod jwt;
 mod limiter;
 pub mod password;
+mod proof;
 mod revoked;
 
 use std::borrow::Cow;
@@ -22,12 +23,16 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use jsonwebtoken::jwk::JwkSet;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 pub use self::config::{Config, Kind};
+use self::jwt::Verified;
 use self::limiter::Limiter;
 use self::password::Password;
+use self::proof::Fingerprints;
+pub use self::proof::Proof;
 pub use self::revoked::Revoked;
 use super::http::Problem;
 use crate::diagnostic::{self, Problems, Span};
@@ -145,6 +150,7 @@ pub struct Authenticator {
     users: BTreeMap<String, Login>,
     jwt: Option<jwt::Verifier>,
     revoked: Option<Revoked>,
+    fingerprints: Fingerprints,
     limiter: Limiter,
     /// Keeps slow hashes from taking every core.
     hashing: Semaphore,
@@ -197,6 +203,7 @@ impl Authenticator {
             users,
             jwt,
             revoked: None,
+            fingerprints: Fingerprints::random(),
             limiter: Limiter::default(),
             hashing,
             #[cfg(test)]
@@ -207,6 +214,11 @@ impl Authenticator {
     /// The same, but refusing these tokens.
     pub fn without(self, revoked: Revoked) -> Authenticator {
         Authenticator { revoked: Some(revoked), ..self }
+    }
+
+    /// The same, but with proofs that another one with this key can hold against its credentials.
+    pub fn with_proof_key(self, key: [u8; 32]) -> Authenticator {
+        Authenticator { fingerprints: Fingerprints(key), ..self }
     }
 
     /// Builds the authenticator and reads the JWKS file. The error is for the operator.
@@ -249,19 +261,39 @@ impl Authenticator {
         if self.open {
             return Ok(None);
         }
-        let checked = self.check(headers, peer).await;
-        checked.map(Some).or_else(|refused| self.refuse(refused, peer))
+        self.prove(headers, peer).await.map(|(who, _)| Some(who))
     }
 
-    /// Decides by a token that came another way than in a header.
-    pub async fn authenticate_token(&self, token: &str, peer: Option<IpAddr>) -> Result<Option<Principal>, Problem> {
-        if self.open {
-            return Ok(None);
+    /// Who sends a request, and how they proved it. Where nobody is asked for credentials, nobody has any.
+    pub async fn prove(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(Principal, Proof), Problem> {
+        self.check(headers, peer).await.or_else(|refused| self.refuse(refused, peer))
+    }
+
+    /// The same by a token that came another way than in a header.
+    pub async fn prove_by_token(&self, token: &str, peer: Option<IpAddr>) -> Result<(Principal, Proof), Problem> {
+        self.check_token(token).await.or_else(|refused| self.refuse(refused, peer))
+    }
+
+    /// Who this proves now; `None` if the credentials behind it would be refused.
+    pub async fn prove_again(&self, proof: &Proof) -> Option<Principal> {
+        match proof {
+            Proof::Token(token) => {
+                let mut tokens = self.tokens.iter();
+                tokens.find(|(_, digest)| self.fingerprints.of(digest) == *token).map(|(who, _)| who.clone())
+            }
+            Proof::Password { user, password } => {
+                let login = self.users.get(user)?;
+                (self.fingerprints.of(&login.password.digest()) == *password).then(|| login.principal.clone())
+            }
+            Proof::Jwt { key, algorithm, claims } if !self.is_revoked(claims) => {
+                let is_its = |digest: &[u8; 32]| self.fingerprints.of(digest) == *key;
+                self.jwt.as_ref()?.verify_again(is_its, *algorithm, claims, now()).await.ok()
+            }
+            Proof::Jwt { .. } => None,
         }
-        self.check_token(token).await.map(Some).or_else(|refused| self.refuse(refused, peer))
     }
 
-    async fn check(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Principal, Refused> {
+    async fn check(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(Principal, Proof), Refused> {
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = given.next() else {
             let key = headers.get(API_KEY).ok_or(Refused::Missing)?;
@@ -279,7 +311,7 @@ impl Authenticator {
         }
     }
 
-    async fn check_token(&self, token: &str) -> Result<Principal, Refused> {
+    async fn check_token(&self, token: &str) -> Result<(Principal, Proof), Refused> {
         if token.is_empty() {
             return Err(Refused::Missing);
         }
@@ -292,20 +324,20 @@ impl Authenticator {
             }
         }
         match (found, &self.jwt) {
-            (Some(principal), _) => Ok(principal.clone()),
+            (Some(principal), _) => Ok((principal.clone(), Proof::Token(self.fingerprints.of(&presented)))),
             (None, Some(jwt)) => {
-                let now = Timestamp::now().0.div_euclid(1_000_000);
-                let (who, id) = jwt.verify(token, now).await.map_err(Refused::Wrong)?;
-                match (&self.revoked, id) {
-                    (Some(revoked), Some(id)) if revoked.contains(&id) => Err(Refused::Wrong("a revoked token")),
-                    _ => Ok(who),
+                let Verified { who, key, algorithm, claims } =
+                    jwt.verify(token, now()).await.map_err(Refused::Wrong)?;
+                if self.is_revoked(&claims) {
+                    return Err(Refused::Wrong("a revoked token"));
                 }
+                Ok((who, Proof::Jwt { key: self.fingerprints.of(&key), algorithm, claims }))
             }
             (None, None) => Err(Refused::Wrong("an unknown token")),
         }
     }
 
-    async fn check_basic(&self, pair: &str, peer: Option<IpAddr>) -> Result<Principal, Refused> {
+    async fn check_basic(&self, pair: &str, peer: Option<IpAddr>) -> Result<(Principal, Proof), Refused> {
         let wrong = Refused::Wrong("an unknown user or a wrong password");
         let pair = STANDARD.decode(pair).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let pair = Secret::new(pair.ok_or(Refused::Wrong("no pair of user and password"))?);
@@ -314,7 +346,7 @@ impl Authenticator {
         let presented = digest(password);
         let admits = |login: &&Login| login.admits_at_once(password, &presented);
         if let Some(login) = login.filter(admits) {
-            return Ok(login.principal.clone());
+            return Ok(self.signed_in(login));
         }
         // A wrong name takes as long as a slow hash if there is any: the time must not reveal which names exist.
         let Some(slow) = login.filter(|login| login.password.is_slow()).or(self.slow_login()) else {
@@ -332,9 +364,20 @@ impl Authenticator {
             None => Err(wrong),
             Some(login) => {
                 *login.fitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(presented);
-                Ok(login.principal.clone())
+                Ok(self.signed_in(login))
             }
         }
+    }
+
+    fn signed_in(&self, login: &Login) -> (Principal, Proof) {
+        let password = self.fingerprints.of(&login.password.digest());
+        (login.principal.clone(), Proof::Password { user: login.principal.name.clone(), password })
+    }
+
+    /// Whether these are the claims of a token that was revoked.
+    fn is_revoked(&self, claims: &Map<String, Value>) -> bool {
+        let id = claims.get("jti").and_then(Value::as_str);
+        self.revoked.as_ref().zip(id).is_some_and(|(revoked, id)| revoked.contains(id))
     }
 
     /// Any user whose password is kept as a slow hash.
@@ -359,7 +402,8 @@ impl Authenticator {
         Err(self.challenge())
     }
 
-    fn challenge(&self) -> Problem {
+    /// The answer to who has no right to come in, or has it no longer.
+    pub fn challenge(&self) -> Problem {
         let problem = Problem::new(StatusCode::UNAUTHORIZED, "this needs valid credentials").closing();
         let problem = match self.users.is_empty() {
             true => problem,
@@ -372,6 +416,11 @@ impl Authenticator {
             false => problem.header(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="weir""#)),
         }
     }
+}
+
+/// In seconds since 1970.
+fn now() -> i64 {
+    Timestamp::now().0.div_euclid(1_000_000)
 }
 
 fn digest(text: &str) -> [u8; 32] {

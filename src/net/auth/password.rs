@@ -65,6 +65,18 @@ impl Password {
         }
     }
 
+    /// A hash of what is known of the password: of another one it is another.
+    pub fn digest(&self) -> [u8; 32] {
+        match self {
+            Password::Plain(digest) => *digest,
+            Password::Pbkdf2 { rounds, salt, hash, .. } => {
+                let mut hasher = blake3::Hasher::new();
+                hasher.update(&rounds.get().to_le_bytes()).update(&(salt.len() as u64).to_le_bytes());
+                *hasher.update(salt).update(hash).finalize().as_bytes()
+            }
+        }
+    }
+
     /// Whether checking takes long enough to need a thread of its own.
     pub fn is_slow(&self) -> bool {
         matches!(self, Password::Pbkdf2 { .. })

@@ -1,5 +1,6 @@
 //! Tests of authentication against wrong, stolen, expired and forged credentials.
 
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
@@ -404,4 +405,68 @@ fn weak_and_missing_settings_are_found_before_anything_starts() {
     }
     assert_eq!(problems(&format!("{{ type: jwt, jwt: {{ secret: {SECRET}, algorithms: [HS256, HS512] }} }}")), [""; 0]);
     assert_eq!(problems("{ type: jwt, jwt: { jwks: /run/keys.json } }"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_proof_holds_as_long_as_the_credentials_that_it_came_from() {
+    let (mut other, key) = (claims(), [7; 32]);
+    other["exp"] = (now() - 60).into();
+    let set = |id: &str, secret: &str| {
+        let secret = URL_SAFE_NO_PAD.encode(secret);
+        format!("{{ type: jwt, jwt: {{ jwks: {{ keys: [{{ kty: oct, kid: {id}, k: {secret} }}] }} }} }}")
+    };
+    let hash = "pbkdf2_sha256$1000$saltsaltsaltsalt$BBs+1+PaslLtBPULUr8/lQicvVuHiEPMz0i8MjLCbzM=";
+    let user = |more: &str| format!("{{ type: basic, users: {{ ada: {{ {more} }} }} }}");
+    let jwt = |more: &str| format!("{{ type: jwt, jwt: {{ secret: {SECRET}{more} }} }}");
+    let bearer = format!("Bearer {}", signed(&claims()));
+    let basic = format!("Basic {}", STANDARD.encode("ada:correct horse"));
+    let tokens = "{ type: bearer, tokens: { shop: tok-1 } }".to_owned();
+    let cases = [
+        (tokens.clone(), "Bearer tok-1", tokens.clone(), true),
+        (tokens, "Bearer tok-1", "{ type: bearer, tokens: { shop: tok-2 } }".to_owned(), false),
+        (jwt(""), &bearer, jwt(""), true),
+        (jwt(""), &bearer, set("one", SECRET), true),
+        (set("one", SECRET), &bearer, set("two", SECRET), true),
+        (set("one", SECRET), &bearer, set("one", "another 0123456789abcdefghijklmn"), false),
+        (jwt(""), &bearer, jwt("x"), false),
+        (jwt(""), &bearer, jwt(", algorithms: [HS512]"), false),
+        (jwt(""), &bearer, jwt(", audience: weir"), false),
+        (jwt(""), &bearer, jwt(", user_claim: mail"), false),
+        (jwt(""), &bearer, user("password: correct horse"), false),
+        (user("password: correct horse"), &basic, user("password: correct horse, role: user"), true),
+        (user("password: correct horse"), &basic, user("password: another"), false),
+        (user("password: correct horse"), &basic, jwt(""), false),
+        (user(&format!("password_hash: {hash}")), &basic, user(&format!("password_hash: {hash}")), true),
+        (
+            user(&format!("password_hash: {hash}")),
+            &basic,
+            user(&format!("password_hash: {}", hash.replace("BBs", "BBt"))),
+            false,
+        ),
+    ];
+    for (before, shown, after, holds) in cases {
+        let earlier = authenticator(&before).with_proof_key(key);
+        let (who, proof) = earlier.prove(&header(shown), None).await.unwrap_or_else(|_| panic!("{before}"));
+        let written = serde_json::to_string(&proof).expect("it can be written");
+        assert!(!written.contains(SECRET) && !written.contains("horse"), "{written}");
+        let proof: Proof = serde_json::from_str(&written).expect("it can be read");
+        let again = authenticator(&after).with_proof_key(key).prove_again(&proof).await;
+        assert_eq!(again, holds.then_some(who), "{before}, then {after}");
+        assert_eq!(authenticator(&before).with_proof_key([8; 32]).prove_again(&proof).await, None, "another key");
+        if let Proof::Jwt { key, algorithm, .. } = proof {
+            let expired = Proof::Jwt { key, algorithm, claims: other.as_object().expect("claims").clone() };
+            assert_eq!(earlier.prove_again(&expired).await, None, "it has ended");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_role_is_the_one_that_a_user_has_now() {
+    let of = |role: &str| {
+        authenticator(&format!("{{ type: basic, users: {{ ada: {{ password: 'a:b', role: {role} }} }} }}"))
+            .with_proof_key([7; 32])
+    };
+    let shown = header(&format!("Basic {}", STANDARD.encode("ada:a:b")));
+    let (_, proof) = of("admin").prove(&shown, None).await.unwrap_or_else(|_| panic!("she is known"));
+    assert_eq!(of("viewer").prove_again(&proof).await, who("ada", Role::Viewer).ok());
 }
