@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::support::services::service;
 use crate::support::{Agent, Folder, eventually, request};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -194,7 +195,7 @@ fn falls(change: &str, before: &str, way: &Way, act: impl FnOnce(&Agent, &Folder
 }
 
 /// Goes over to other credentials.
-fn reloaded(auth: &'static str) -> impl FnOnce(&Agent, &Folder) {
+fn reloaded(auth: &str) -> impl FnOnce(&Agent, &Folder) {
     move |agent, folder| {
         let keeper = "basic: { keeper: { password: kept-password, role: admin }, ";
         let auth = auth.replace("basic: {", keeper).replace("FOLDER", &folder.path("").display().to_string());
@@ -216,6 +217,17 @@ fn who_is_no_longer_named_an_administrator_is_none_with_the_cookie_either() {
     let way = signed(&json!({ "sub": "rita" }), SECRET);
     let after = "jwt: { secret: 'a secret of this test that is long enough' }, basic: {}, roles: { admin: [other] }";
     falls("demoted", &auth, &way, reloaded(after), Ok("user"));
+}
+
+#[test]
+fn who_is_no_administrator_in_the_table_is_none_with_the_cookie_either() {
+    let auth = |name: &str| {
+        let query = format!("select 'admin' from (values ('{name}')) as profiles (name) where name = $1");
+        let table = format!("postgres: {{ url: '{}', query: \"{query}\" }}", service("WEIR_TEST_POSTGRES"));
+        format!("jwt: {{ secret: '{SECRET}' }}, basic: {{}}, roles: {{ {table} }}")
+    };
+    let way = signed(&json!({ "sub": "rita" }), SECRET);
+    falls("demoted in the table", &auth("rita"), &way, reloaded(&auth("other")), Ok("user"));
 }
 
 #[test]
