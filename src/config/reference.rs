@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 use super::components::{Catalogue, SINK_KEYS, STAGE_KEYS, TRANSFORM_KEYS};
-use super::schema::schema;
+use super::schema::without_variables;
 use crate::codec::redaction::rule_texts;
 
 /// Structs inside structs are shown as `outer.inner` down to here.
@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 5;
 
 /// The page as Markdown.
 pub fn reference(catalogue: Catalogue) -> String {
-    let schema = schema(catalogue);
+    let schema = without_variables(catalogue);
     let mut page = Page { definitions: schema["$defs"].as_object().cloned().unwrap_or_default(), out: String::new() };
     page.say("# Reference\n\nEvery key of the configuration. This page is made from the code; do not edit it by hand.");
     page.say("Sizes read `10 MiB`, times `5s` or `1h30m`, rates `100/s`. `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `${file:/path}` are replaced in every value; `$$` is a dollar. `${WEIR_DATA_DIR}`, `${WEIR_SPOOL_DIR}` and `${WEIR_SERVER_SPOOL_DIR}` always have a value.");

@@ -10,6 +10,13 @@ use crate::component::entry::Entry;
 
 /// The schema of the whole configuration, draft 2020-12.
 pub fn schema(catalogue: Catalogue) -> Value {
+    let mut schema = without_variables(catalogue);
+    ["properties", "$defs"].into_iter().for_each(|key| admit_variables(&mut schema[key]));
+    schema
+}
+
+/// The same of what is left once variables are replaced and every scalar has its type.
+pub fn without_variables(catalogue: Catalogue) -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let inputs = json!({
         "description": "Names of the sources and transforms to read from; `*` stands for any characters, and an output of a route is `name.output`.",
@@ -37,17 +44,13 @@ pub fn schema(catalogue: Catalogue) -> Value {
         let one = json!({ "oneOf": types });
         all.insert(name.into(), json!({ "description": description, "type": "object", "additionalProperties": one }));
     }
-    let mut definitions: Value = generator.take_definitions(true).into();
-    let mut all = Value::Object(all);
-    admit_variables(&mut all);
-    admit_variables(&mut definitions);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of Weir",
         "type": "object",
         "properties": all,
         "additionalProperties": false,
-        "$defs": definitions,
+        "$defs": generator.take_definitions(true),
     })
 }
 

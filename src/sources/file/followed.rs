@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use encoding_rs::Encoding;
 
-use super::body::Body;
+use super::body::{Body, PackedState};
 use super::content::Packing;
 use super::discover::Found;
 use super::identity::{HEAD_BYTES, Identity, PLACE_BYTES, Print, Stat};
@@ -258,6 +258,11 @@ impl Followed {
     /// Whether so many scans have not seen it: a rename can hide a file from one of them.
     pub fn is_missed(&self, scan: u64, scans: u64) -> bool {
         scan.saturating_sub(self.seen) >= scans
+    }
+
+    /// Whether a packed file was unpacked to its end.
+    pub fn is_packed_end(&self) -> bool {
+        matches!(&self.body, Some(Body::Packed(packed)) if packed.state == PackedState::Ended)
     }
 
     /// Whether everything that is there was submitted.

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use tracing::{debug, info, warn};
 
 use super::adopt::UnknownFiles;
-use super::body::{Body, PackedState};
+use super::body::Body;
 use super::content::Packing;
 use super::discover::Patterns;
 use super::followed::Followed;
@@ -481,7 +481,7 @@ impl Tail {
         if self.is_damaged_here(file, now) {
             return Ok(Some(Visit::Rest));
         }
-        let is_last = is_packed_end(file) || (file.unfinished.is_some() && self.is_final(file, now)?);
+        let is_last = file.is_packed_end() || (file.unfinished.is_some() && self.is_final(file, now)?);
         if !is_last && file.unfinished.is_some_and(|(_, state)| state == file.state()) {
             return Ok(Some(Visit::Rest));
         }
@@ -524,7 +524,7 @@ impl Tail {
                 Ok(None)
             }
             ReadResult::End => {
-                file.is_spent = is_packed_end(file);
+                file.is_spent = file.is_packed_end();
                 self.is_damaged_here(file, now);
                 Ok(Some(Visit::Rest))
             }
@@ -534,7 +534,7 @@ impl Tail {
     /// Whether nothing will be added to an unfinished line.
     fn is_final(&self, file: &mut Followed, now: Instant) -> std::io::Result<bool> {
         if file.packing != Packing::None {
-            return Ok(is_packed_end(file));
+            return Ok(file.is_packed_end());
         }
         let quiet = now.saturating_duration_since(file.quiet_since);
         if self.settings.removes && quiet >= REMOVE_AFTER {
@@ -592,12 +592,5 @@ impl Tail {
         warn!(source = %self.cx.name, path = %file.path.display(), %error, "cannot read the file, trying again");
         self.cx.intake.trouble(Some(format!("cannot read `{}`: {error}", file.path.display())));
         self.troubled.insert(file.identity);
-    }
-}
-
-fn is_packed_end(file: &Followed) -> bool {
-    match &file.body {
-        Some(Body::Packed(packed)) => packed.state == PackedState::Ended,
-        _ => false,
     }
 }
