@@ -1,11 +1,15 @@
 //! Exports: every event that matches a filter, page by page in constant memory, with the count as a trailer.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::Response;
 use hyper::body::Frame;
 use hyper::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRAILER};
+use hyper::{Response, StatusCode};
 
 use super::Api;
 use super::answer::Answer;
@@ -15,12 +19,19 @@ use super::routes::Call;
 use super::shape::{Event, log_row};
 use crate::component::Reader;
 use crate::net::http::{Body, Problem};
+use crate::net::{Principal, Role};
 use crate::query::request::{PageRequest, ReadError, Row};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
-/// Rows that are read at a time.
+/// The most rows that are read at a time, and so many at first.
 const PAGE: usize = 1000;
+const FIRST_PAGE: usize = 50;
+/// Bytes of the rows that are read at a time; an export that its client does not read holds two of these at most.
+const PAGE_BYTES: usize = 256 * 1024;
+/// Exports of one user that may be open, and of all users who are no administrators.
+const MAX_OF_USER: usize = 16;
+const MAX_OPEN: usize = 64;
 /// The trailer with the number of events.
 const COUNT: &str = "weir-count";
 const COLUMNS: [&str; 22] = [
@@ -58,7 +69,7 @@ enum Format {
 
 /// An export on its way.
 struct Export {
-    place: std::sync::Arc<dyn Reader>,
+    place: Arc<dyn Reader>,
     request: PageRequest,
     sees: Visibility,
     format: Format,
@@ -67,6 +78,50 @@ struct Export {
     left: u64,
     count: u64,
     state: State,
+    /// Rows that take about [`PAGE_BYTES`].
+    rows: usize,
+    _slot: Slot,
+}
+
+/// The exports that are open, by the name of who reads them.
+#[derive(Default)]
+pub struct Exports(Mutex<HashMap<String, usize>>);
+
+/// An open export; free again when it is dropped.
+struct Slot {
+    exports: Arc<Exports>,
+    name: String,
+}
+
+impl Exports {
+    fn open(self: &Arc<Exports>, who: &Principal) -> Result<Slot, Problem> {
+        let refused = |most: usize, of: &str| {
+            let detail = format!("at most {most} exports {of} are open at a time: read one to its end or close it");
+            Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(5)))
+        };
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.get(&who.name).is_some_and(|open| *open >= MAX_OF_USER) {
+            return refused(MAX_OF_USER, "of one user");
+        }
+        // Users who do not read theirs keep no administrator from exporting.
+        if who.role != Role::Admin && open.values().sum::<usize>() >= MAX_OPEN {
+            return refused(MAX_OPEN, "of all users");
+        }
+        *open.entry(who.name.clone()).or_default() += 1;
+        Ok(Slot { exports: self.clone(), name: who.name.clone() })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut open = self.exports.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(left) = open.get_mut(&self.name) {
+            *left -= 1;
+            if *left == 0 {
+                open.remove(&self.name);
+            }
+        }
+    }
 }
 
 #[derive(PartialEq)]
@@ -107,6 +162,8 @@ pub async fn export(api: &Api, call: Call) -> Result<Answer, Problem> {
         left: params.number("limit", u64::MAX),
         count: 0,
         state: State::Begin,
+        rows: FIRST_PAGE,
+        _slot: api.exports.open(call.reader())?,
     };
     // What cannot be read at all is a problem document, not half an export.
     let first = export.page().await.map_err(problem)?;
@@ -171,14 +228,27 @@ async fn next((mut export, ready): Step) -> Option<(Result<Frame<Bytes>, BoxErro
 impl Export {
     async fn page(&mut self) -> Result<Vec<Row>, ReadError> {
         self.request.deadline = deadline();
-        self.request.limit = PAGE.min(self.left.min(usize::MAX as u64) as usize);
-        let page = loop {
+        self.request.limit = self.rows.min(self.left.min(usize::MAX as u64) as usize);
+        let mut page = loop {
             match self.place.page(self.request.clone(), self.sees.clone()).await {
                 // Fewer of these large events at a time.
                 Err(ReadError::TooLarge(_)) if self.request.limit > 1 => self.request.limit /= 2,
                 page => break page?,
             }
         };
+        let (mut bytes, mut fitting) = (0, 0);
+        while bytes < PAGE_BYTES && fitting < page.rows.len() {
+            bytes += page.rows[fitting].line.len();
+            fitting += 1;
+        }
+        if fitting < page.rows.len() {
+            // The others come with the next page.
+            page.rows.truncate(fitting);
+            (page.has_more, page.resume) = (true, None);
+        }
+        if let Some(of_row) = bytes.checked_div(page.rows.len()) {
+            self.rows = (PAGE_BYTES / of_row.max(1)).clamp(1, PAGE);
+        }
         self.count += page.rows.len() as u64;
         self.left -= page.rows.len() as u64;
         self.request.after = page.next().filter(|_| self.left > 0).cloned();
@@ -190,7 +260,8 @@ impl Export {
         let is_first = self.state == State::Begin;
         let is_last = self.request.after.is_none();
         self.state = if is_last { State::Trailer } else { State::Rows };
-        let mut out = Vec::new();
+        let lines: usize = rows.iter().map(|row| row.line.len() + 64).sum();
+        let mut out = Vec::with_capacity(lines + lines / 8);
         match self.format {
             Format::Ndjson => rows.iter().for_each(|row| {
                 out.extend_from_slice(&log_row(row));
@@ -335,8 +406,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_export_that_cannot_go_on_breaks_off_and_has_no_count() {
+        let who = Principal::new("ali", Role::User).expect("a name");
         let mut export = Export {
-            place: std::sync::Arc::new(OnePage(AtomicBool::new(false))),
+            place: Arc::new(OnePage(AtomicBool::new(false))),
             request: newest(Filter::default(), PAGE, 0),
             sees: Visibility::All { own: String::new(), preview: 100 },
             format: Format::Csv,
@@ -345,6 +417,8 @@ mod tests {
             left: u64::MAX,
             count: 0,
             state: State::Begin,
+            rows: FIRST_PAGE,
+            _slot: Arc::<Exports>::default().open(&who).expect("it is the first"),
         };
         let first = export.page().await.expect("the first page");
         let (frame, step) = next((export, Some(first))).await.expect("the first rows");

@@ -82,6 +82,7 @@ pub struct Api {
     shutdown: CancellationToken,
     /// For watching single components.
     taps: Arc<tokio::sync::Semaphore>,
+    exports: Arc<export::Exports>,
     /// Of times that name none.
     zone: Zone,
     failed_logins: Mutex<HashMap<Option<IpAddr>, FailedLogins>>,
@@ -128,6 +129,7 @@ impl Api {
             reload,
             shutdown,
             taps: Arc::new(tokio::sync::Semaphore::new(live::MAX_TAPS)),
+            exports: Arc::default(),
             zone,
             failed_logins: Mutex::default(),
             said_unreadable: Mutex::default(),
