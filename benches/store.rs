@@ -365,7 +365,15 @@ fn count(store: &Store, label: &str, filter: Filter, limit: CountLimit) {
 }
 
 fn groups(query: &str, group_by: Vec<GroupKey>, with_percentiles: bool) -> AggregateRequest {
-    AggregateRequest { filter: filter(query), group_by, with_percentiles, max_groups: 100_000, deadline: deadline() }
+    AggregateRequest {
+        filter: filter(query),
+        group_by,
+        with_percentiles,
+        max_groups: 100_000,
+        min_count: 0,
+        top: None,
+        deadline: deadline(),
+    }
 }
 
 fn aggregate(store: &Store, label: &str, query: &str, group_by: Vec<GroupKey>, with_percentiles: bool) {

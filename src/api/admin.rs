@@ -1,5 +1,6 @@
 //! The administrators' routes: all users, system statistics, and the activity list of the chat product.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::Api;
@@ -7,14 +8,14 @@ use super::activity::{error_rate, since_midnight};
 use super::answer::Answer;
 use super::params::Params;
 use super::reading::{
-    EXACT_TOTAL, check_fields, check_subject, deadline, executions, groups, newest, page, problem, query, reader,
-    record_read, total_of_last, visibility, whole,
+    EXACT_TOTAL, check_fields, check_subject, deadline, distinct, executions, newest, page, problem, query, reader,
+    record_read, top, total_of_last, visibility, whole,
 };
 use super::routes::Call;
 use super::shape::{Event, Object, array};
 use crate::net::http::Problem;
 use crate::query::Expr;
-use crate::query::request::{CountLimit, Filter, Group, GroupKey, PageRequest, Row, Sort, contains, is, rate};
+use crate::query::request::{CountLimit, Filter, Group, GroupKey, PageRequest, Row, Sort, Top, contains, is, rate};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
@@ -23,39 +24,52 @@ pub const CACHED: u64 = 60;
 /// Users that were active within this are active.
 const ACTIVE: Duration = Duration::from_secs(86_400);
 const TOP: usize = 10;
+/// Up to so many users are counted as they are sorted; more are counted for themselves.
+const COUNTED: usize = 1000;
 
 fn by_user() -> Vec<GroupKey> {
     vec![GroupKey::Field(vec!["user_id".to_owned()])]
-}
-
-async fn users(api: &Api, call: &Call) -> Result<Vec<Group>, Problem> {
-    let mut users = groups(api, executions(), by_user(), false, visibility(api, call.reader())).await?;
-    users.retain(|user| user.keys[0].is_some());
-    Ok(users)
 }
 
 fn name(group: &Group) -> &str {
     group.keys[0].as_deref().unwrap_or("")
 }
 
+/// The most executions first.
+fn most_first(a: &Group, b: &Group) -> Ordering {
+    b.count.cmp(&a.count).then_with(|| name(a).cmp(name(b)))
+}
+
+/// How users are sorted, in ascending and in descending order.
+type Orders = [fn(&Group, &Group) -> Ordering; 2];
+
+fn orders(sort: &str) -> Orders {
+    macro_rules! by {
+        (|$a:ident, $b:ident| $order:expr) => {
+            [
+                |$a, $b| $order.then_with(|| name($a).cmp(name($b))),
+                |$a, $b| $order.reverse().then_with(|| name($a).cmp(name($b))),
+            ]
+        };
+    }
+    match sort {
+        "username" => by!(|a, b| name(a).cmp(name(b))),
+        "errors" => by!(|a, b| a.errors.cmp(&b.errors)),
+        "success_rate" => by!(|a, b| a.success_rate().total_cmp(&b.success_rate())),
+        "avg_execution_time_ms" => by!(|a, b| a.avg_ms().unwrap_or(-1.0).total_cmp(&b.avg_ms().unwrap_or(-1.0))),
+        "last_active" => by!(|a, b| a.last.cmp(&b.last)),
+        _ => by!(|a, b| a.count.cmp(&b.count)),
+    }
+}
+
 pub async fn all_users(api: &Api, call: Call) -> Result<Answer, Problem> {
     check_subject(api, &["code", "user_id"]).await?;
-    let mut users = users(api, &call).await?;
     let sort = call.params.text("sort").unwrap_or("executions");
     let is_descending = call.params.text("order").map_or(sort != "username", |order| order == "desc");
-    users.sort_by(|a, b| {
-        let order = match sort {
-            "username" => name(a).cmp(name(b)),
-            "errors" => a.errors.cmp(&b.errors),
-            "success_rate" => a.success_rate().total_cmp(&b.success_rate()),
-            "avg_execution_time_ms" => a.avg_ms().unwrap_or(-1.0).total_cmp(&b.avg_ms().unwrap_or(-1.0)),
-            "last_active" => a.last.cmp(&b.last),
-            _ => a.count.cmp(&b.count),
-        };
-        let order = if is_descending { order.reverse() } else { order };
-        order.then_with(|| name(a).cmp(name(b)))
-    });
-    users.truncate(call.params.number("limit", u64::MAX) as usize);
+    let order = orders(sort)[usize::from(is_descending)];
+    let limit = call.params.number("limit", u64::MAX) as usize;
+    let sees = visibility(api, call.reader());
+    let users = top(api, executions(), by_user(), Top::new(limit, order), sees).await?;
     let rows = users.iter().map(|user| {
         Object::new()
             .text("username", Some(name(user)))
@@ -73,8 +87,8 @@ pub async fn all_users(api: &Api, call: Call) -> Result<Answer, Problem> {
 
 pub async fn all_activity(api: &Api, call: Call) -> Result<Answer, Problem> {
     check_subject(api, &["code", "user_id"]).await?;
-    let mut users = users(api, &call).await?;
-    users.sort_by_key(|user| std::cmp::Reverse(user.last));
+    let last_first = Top::new(usize::MAX, |a, b| b.last.cmp(&a.last).then_with(|| name(a).cmp(name(b))));
+    let users = top(api, executions(), by_user(), last_first, visibility(api, call.reader())).await?;
     let rows = users.iter().map(|user| {
         Object::new()
             .text("user", Some(name(user)))
@@ -90,13 +104,18 @@ pub async fn all_activity(api: &Api, call: Call) -> Result<Answer, Problem> {
 pub async fn system_stats(api: &Api, call: Call) -> Result<Answer, Problem> {
     check_subject(api, &["code", "user_id"]).await?;
     let sees = visibility(api, call.reader());
-    let mut users = users(api, &call).await?;
+    let users = top(api, executions(), by_user(), Top::new(COUNTED, most_first), sees.clone()).await?;
     let all = whole(api, executions(), sees.clone()).await?;
     let today = whole(api, since_midnight(executions(), call.params.zone()), sees.clone()).await?;
     let since = Timestamp(Timestamp::now().0 - ACTIVE.as_micros() as i64);
     let is_active = |user: &Group| user.last.is_some_and(|last| last >= since);
-    users.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| name(a).cmp(name(b))));
-    let top = users.iter().take(TOP).map(|user| {
+    let mut total = (users.len() as u64, users.iter().filter(|user| is_active(user)).count() as u64);
+    if users.len() == COUNTED {
+        let recent = Filter { from: Some(since), ..executions() };
+        total.0 = distinct(api, executions(), by_user(), sees.clone()).await?;
+        total.1 = distinct(api, recent, by_user(), sees.clone()).await?;
+    }
+    let first = users.iter().take(TOP).map(|user| {
         Object::new()
             .text("username", Some(name(user)))
             .number("executions", user.count)
@@ -104,15 +123,15 @@ pub async fn system_stats(api: &Api, call: Call) -> Result<Answer, Problem> {
             .text("status", Some(if is_active(user) { "active" } else { "inactive" }))
             .finish()
     });
-    let top = array(top);
+    let first = array(first);
     let errors = array(page(api, newest(errors(), TOP, 0), sees).await?.rows.iter().map(recent_error));
     let body = Object::new()
-        .number("total_users", users.len())
-        .number("active_users", users.iter().filter(|user| is_active(user)).count())
+        .number("total_users", total.0)
+        .number("active_users", total.1)
         .number("total_executions", all.count)
         .number("today_executions", today.count)
         .float("error_rate", Some(error_rate(all.errors, all.count)))
-        .raw("top_users", Some(&top))
+        .raw("top_users", Some(&first))
         .raw("recent_errors", Some(&errors))
         .finish();
     record_read(api, &call, "activity_read", all.count);
@@ -216,7 +235,7 @@ fn listed(params: &Params) -> Result<Filter, Problem> {
 /// Of everything that the reader may see.
 async fn statistics(api: &Api, sees: Visibility) -> Result<Vec<u8>, Problem> {
     let all = whole(api, Filter::default(), sees.clone()).await?;
-    let users = groups(api, Filter::default(), by_user(), false, sees.clone()).await?;
+    let users = distinct(api, Filter::default(), by_user(), sees.clone()).await?;
     let mut admins = Filter::default();
     admins.and(is("is_admin", "true"));
     let admins = whole(api, admins, sees.clone()).await?;
@@ -228,7 +247,7 @@ async fn statistics(api: &Api, sees: Visibility) -> Result<Vec<u8>, Problem> {
         .number("success_count", all.successes)
         .number("failed_count", all.errors)
         .float("success_rate", Some(rate(all.successes, ended.max(1))))
-        .number("unique_users", users.iter().filter(|user| user.keys[0].is_some()).count())
+        .number("unique_users", users)
         .number("admin_actions", admins.count)
         .float("avg_duration_ms", all.avg_ms())
         .number("recent_24h", recent.count)

@@ -1,23 +1,27 @@
 //! What the page needs to complete a search: field names, their frequent values, and sessions.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Api;
 use super::answer::Answer;
-use super::reading::{groups, newest, page, problem, reader, visibility};
+use super::reading::{groups, newest, page, problem, reader, top, visibility};
 use super::report::open_rows;
 use super::routes::Call;
 use super::shape::{Event, Object, array};
 use crate::event::Raw;
 use crate::event::escape::unescape;
 use crate::net::http::Problem;
-use crate::query::request::{Filter, Group, GroupKey, Row, has, is, newest_of};
+use crate::query::Expr;
+use crate::query::request::{Filter, Group, GroupKey, Row, Top, has, is, newest_of};
 use crate::visibility::Visibility;
 
 /// The most names or values of an answer.
 const MOST: usize = 100;
 /// Begun operations of which it is asked whether they have ended, the newest first.
 const MOST_ASKED: usize = 200;
+/// Up to so many sessions are asked for at once; of more, those that are shown are asked one by one.
+const AT_ONCE: usize = 1000;
 /// Newest events whose members are offered.
 const LOOKED_AT: usize = 500;
 /// The longest name or value that is offered.
@@ -57,17 +61,12 @@ pub async fn values(api: &Api, call: Call) -> Result<Answer, Problem> {
     if sees.hides(&path[0]) {
         return Err(Problem::new(hyper::StatusCode::FORBIDDEN, "values of this field are not shown to viewers"));
     }
-    let prefix = call.params.text("prefix").unwrap_or("").to_lowercase();
-    let found = groups(api, Filter::default(), vec![GroupKey::Field(path)], false, sees).await?;
-    let mut values: Vec<(&str, u64)> = found
-        .iter()
-        .filter_map(|group| Some((group.keys[0].as_deref()?, group.count)))
-        .filter(|(value, _)| value.len() <= LONGEST && value.to_lowercase().starts_with(&prefix))
-        .collect();
-    values.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-    values.truncate(MOST);
-    let rows =
-        values.iter().map(|(value, count)| Object::new().text("value", Some(value)).number("count", *count).finish());
+    let prefix = call.params.text("prefix").unwrap_or("").to_owned();
+    let frequent = Top::new(MOST, |a, b| b.count.cmp(&a.count).then_with(|| a.keys.cmp(&b.keys)));
+    let frequent = Top { prefix, longest: LONGEST, ..frequent };
+    let found = top(api, Filter::default(), vec![GroupKey::Field(path)], frequent, sees).await?;
+    let values = found.iter().filter_map(|group| Some((group.keys[0].as_deref()?, group.count)));
+    let rows = values.map(|(value, count)| Object::new().text("value", Some(value)).number("count", count).finish());
     let rows = array(rows);
     Ok(Answer::json(Object::new().text("field", Some(&call.path[0])).raw("values", Some(&rows)).finish()))
 }
@@ -86,14 +85,23 @@ pub async fn sessions(api: &Api, call: Call) -> Result<Answer, Problem> {
         let user = call.params.text("user_id");
         event.text("session_id").is_some() && user.is_none_or(|user| event.text("user_id").as_deref() == Some(user))
     });
-    let mut found =
-        groups(api, filter.clone(), vec![field("session_id"), field("user_id")], false, sees.clone()).await?;
+    let by = vec![field("session_id"), field("user_id")];
+    let mut found = top(api, filter.clone(), by.clone(), Top::new(limit, newest_first), sees.clone()).await?;
     for row in &held {
         enter_session(&mut found, row);
     }
-    found.sort_by_key(|group| std::cmp::Reverse(group.last));
+    found.sort_by(newest_first);
     found.truncate(limit);
-    let open = stored_open(api, filter, &sees).await?;
+    // What is entered now may have been stored long ago, behind the newest.
+    for entered in found.iter_mut().filter(|group| group.count == 0) {
+        let session = entered.keys[0].clone().unwrap_or_default();
+        let filter = Filter { equals: vec![("session_id".to_owned(), session)], ..filter.clone() };
+        let stored = groups(api, filter, by.clone(), false, sees.clone()).await?;
+        if let Some(stored) = stored.iter().find(|group| group.keys == entered.keys) {
+            entered.add(stored);
+        }
+    }
+    let open = stored_open(api, filter, &found, &sees).await?;
     let mut rows = Vec::with_capacity(found.len());
     for group in &found {
         let session = group.keys[0].as_deref().unwrap_or("");
@@ -119,6 +127,10 @@ pub async fn sessions(api: &Api, call: Call) -> Result<Answer, Problem> {
     Ok(Answer::json(Object::new().raw("sessions", Some(&array(rows))).finish()))
 }
 
+fn newest_first(a: &Group, b: &Group) -> Ordering {
+    b.last.cmp(&a.last).then_with(|| a.keys.cmp(&b.keys))
+}
+
 fn field(name: &str) -> GroupKey {
     GroupKey::Field(vec![name.to_owned()])
 }
@@ -139,36 +151,60 @@ async fn lacks(api: &Api, name: &str) -> Result<bool, Problem> {
     Ok(reader(api)?.lacks(vec![name.to_owned()]).await.map_err(problem)?.is_some())
 }
 
-/// Stored operations of each session that have begun and not ended.
-async fn stored_open(api: &Api, mut filter: Filter, sees: &Visibility) -> Result<BTreeMap<String, u64>, Problem> {
-    if lacks(api, "status").await? {
-        return Ok(BTreeMap::new());
+/// Stored operations of these sessions that have begun and not ended.
+async fn stored_open(
+    api: &Api,
+    mut filter: Filter,
+    sessions: &[Group],
+    sees: &Visibility,
+) -> Result<BTreeMap<String, u64>, Problem> {
+    let mut open = BTreeMap::new();
+    let names: BTreeSet<&str> = sessions.iter().filter_map(|group| group.keys[0].as_deref()).collect();
+    if names.is_empty() || lacks(api, "status").await? {
+        return Ok(open);
     }
     filter.and(is("status", "in_progress"));
     // A table without the column has no ids of operations.
-    let mut keys = vec![field("session_id")];
     if !lacks(api, "operation_id").await? {
-        keys.push(field("operation_id"));
-    }
-    let mut begun = groups(api, filter, keys, false, sees.clone()).await?;
-    begun.sort_by_key(|group| std::cmp::Reverse(group.last));
-    let mut open = BTreeMap::new();
-    for (nth, group) in begun.iter().enumerate() {
-        let operation = group.keys.get(1).and_then(Option::as_ref);
-        let is_open = match operation {
-            // Without an id nobody knows which end belongs to it; of the oldest ones it is not asked.
-            None => true,
-            Some(_) if nth >= MOST_ASKED => false,
-            Some(operation) => {
-                let newest = newest_of("operation_id", operation);
-                let row = reader(api)?.page(newest, sees.clone()).await.map_err(problem)?.rows.pop();
-                row.is_some_and(|row| Event::new(&row).text("status").as_deref() == Some("in_progress"))
+        let mut filter = filter.clone();
+        filter.and(has("operation_id"));
+        let by = vec![field("operation_id"), field("session_id")];
+        for group in top(api, filter, by, Top::new(MOST_ASKED, newest_first), sees.clone()).await? {
+            let (operation, session) = (group.keys[0].as_deref().unwrap_or(""), group.keys[1].as_deref());
+            let Some(session) = session.filter(|session| names.contains(session)) else { continue };
+            let newest = newest_of("operation_id", operation);
+            let row = reader(api)?.page(newest, sees.clone()).await.map_err(problem)?.rows.pop();
+            if row.is_some_and(|row| Event::new(&row).text("status").as_deref() == Some("in_progress")) {
+                *open.entry(session.to_owned()).or_default() += 1;
             }
-        };
-        let operations = if operation.is_some() { 1 } else { group.count };
-        if is_open && let Some(session) = &group.keys[0] {
-            *open.entry(session.clone()).or_default() += operations;
         }
     }
+    for (session, count) in without_id(api, filter, &names, sees).await? {
+        *open.entry(session).or_default() += count;
+    }
     Ok(open)
+}
+
+/// Of operations without an id nobody knows which end belongs to them: how many of these sessions have begun.
+async fn without_id(
+    api: &Api,
+    mut filter: Filter,
+    sessions: &BTreeSet<&str>,
+    sees: &Visibility,
+) -> Result<BTreeMap<String, u64>, Problem> {
+    if !lacks(api, "operation_id").await? {
+        filter.and(Expr::Not(Box::new(has("operation_id"))));
+    }
+    let by = vec![field("session_id")];
+    let mut begun = top(api, filter.clone(), by.clone(), Top::new(AT_ONCE, newest_first), sees.clone()).await?;
+    if begun.len() == AT_ONCE {
+        begun.clear();
+        for session in sessions {
+            let equals = vec![("session_id".to_owned(), (*session).to_owned())];
+            let filter = Filter { equals, ..filter.clone() };
+            begun.extend(groups(api, filter, by.clone(), false, sees.clone()).await?);
+        }
+    }
+    let named = begun.into_iter().filter_map(|mut group| Some((group.keys.pop()??, group.count)));
+    Ok(named.filter(|(session, _)| sessions.contains(session.as_str())).collect())
 }

@@ -17,8 +17,8 @@ use crate::component::Reader;
 use crate::net::http::Problem;
 use crate::net::{Principal, Role};
 use crate::query::request::{
-    AggregateRequest, Filter, Group, GroupKey, Keyset, Page, PageRequest, ReadError, Sort, SortKey, Total, contains,
-    has, is,
+    AggregateRequest, Filter, Group, GroupKey, Keyset, Page, PageRequest, ReadError, Sort, SortKey, Top, Total,
+    contains, has, is,
 };
 use crate::query::{Expr, Query};
 use crate::visibility::Visibility;
@@ -173,7 +173,36 @@ pub async fn groups(
 }
 
 pub fn groups_request(filter: Filter, group_by: Vec<GroupKey>, with_percentiles: bool) -> AggregateRequest {
-    AggregateRequest { filter, group_by, with_percentiles, max_groups: MAX_GROUPS, deadline: deadline() }
+    let deadline = deadline();
+    AggregateRequest { filter, group_by, with_percentiles, max_groups: MAX_GROUPS, min_count: 0, top: None, deadline }
+}
+
+/// The first groups in an order.
+pub async fn top(
+    api: &Api,
+    filter: Filter,
+    group_by: Vec<GroupKey>,
+    top: Top,
+    visibility: Visibility,
+) -> Result<Vec<Group>, Problem> {
+    let request = AggregateRequest { top: Some(top), ..groups_request(filter, group_by, false) };
+    reader(api)?.aggregate(request, visibility).await.map_err(problem_of_all)
+}
+
+/// How many values a key has.
+pub async fn distinct(api: &Api, filter: Filter, by: Vec<GroupKey>, visibility: Visibility) -> Result<u64, Problem> {
+    reader(api)?.distinct(groups_request(filter, by, false), visibility).await.map_err(problem_of_all)
+}
+
+/// A failed read of everything: no parameter makes it less, so that it is not the client's fault if it is too much.
+pub fn problem_of_all(error: ReadError) -> Problem {
+    match error {
+        ReadError::TooLarge(text) => {
+            let (needs, _) = text.split_once(':').unwrap_or((&text, ""));
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("{needs}: raise `limits.memory`"))
+        }
+        other => problem(other),
+    }
 }
 
 /// The total of a list, where its last page tells and nothing needs to be counted.
@@ -264,4 +293,21 @@ pub fn record_read(api: &Api, call: &Call, event_type: &str, results: u64) {
     }
     event.insert("metadata".into(), metadata);
     api.agent.note_event(event);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_parameter_makes_smaller_is_not_the_fault_of_the_client() {
+        let text = "the query needs more than the 17 MiB of memory that queries may hold: narrow the time range";
+        let (of_filter, of_all) =
+            (problem(ReadError::TooLarge(text.into())), problem_of_all(ReadError::TooLarge(text.into())));
+        assert_eq!((of_filter.status(), of_all.status()), (StatusCode::BAD_REQUEST, StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(
+            of_all.detail(),
+            "the query needs more than the 17 MiB of memory that queries may hold: raise `limits.memory`"
+        );
+    }
 }

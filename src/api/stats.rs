@@ -9,7 +9,7 @@ use super::reading::{check_fields, filter, groups, groups_request, problem, read
 use super::routes::Call;
 use super::shape::{Object, array};
 use crate::net::http::Problem;
-use crate::query::request::{Filter, Group, GroupKey, ReadError, Zone};
+use crate::query::request::{AggregateRequest, Filter, Group, GroupKey, ReadError, Zone};
 use crate::units::{Duration, Timestamp};
 use crate::visibility::Visibility;
 
@@ -112,8 +112,8 @@ async fn grouped(api: &Api, call: &Call, keys: &str, filter: Filter, sees: Visib
     }
     let by = names.iter().map(|name| group_key(name, call.params.zone())).collect();
     let least = call.params.number("min_count", 0);
-    let mut found = groups(api, filter, by, true, sees).await?;
-    found.retain(|group| group.count >= least);
+    let request = AggregateRequest { min_count: least, ..groups_request(filter, by, true) };
+    let mut found = reader(api)?.aggregate(request, sees).await.map_err(problem)?;
     sort(&mut found, &names);
     let rows = found.iter().map(|group| {
         let mut object = Object::new();

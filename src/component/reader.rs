@@ -61,8 +61,16 @@ pub trait Reader: Send + Sync {
     fn count(&self, filter: Filter, visibility: Visibility, limit: CountLimit, deadline: Instant)
     -> Reading<'_, Total>;
 
-    /// The groups of the events that a filter means, in no order.
+    /// The groups of the events that a filter means, as far as they are wanted, in no order.
     fn aggregate(&self, request: AggregateRequest, visibility: Visibility) -> Reading<'_, Vec<Group>>;
+
+    /// How many groups of the events that a filter means have a first key.
+    fn distinct(&self, request: AggregateRequest, visibility: Visibility) -> Reading<'_, u64> {
+        Box::pin(async move {
+            let groups = self.aggregate(request, visibility).await?;
+            Ok(groups.iter().filter(|group| group.keys.first().is_some_and(Option::is_some)).count() as u64)
+        })
+    }
 
     /// The names of the members that events have.
     fn names(&self) -> Reading<'_, Vec<String>>;

@@ -1,5 +1,6 @@
 //! Requests to a reader: a page, one event, or an aggregate.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -91,8 +92,7 @@ impl SortKey {
     }
 
     /// Ascending; missing values come last in both directions.
-    pub fn compare(&self, other: &SortKey, is_descending: bool) -> std::cmp::Ordering {
-        use std::cmp::Ordering;
+    pub fn compare(&self, other: &SortKey, is_descending: bool) -> Ordering {
         let rank = |key: &SortKey| match key {
             SortKey::None | SortKey::Number(_) | SortKey::Decimal(_) => 0,
             SortKey::Text(_) => 1,
@@ -237,9 +237,60 @@ pub struct AggregateRequest {
     pub group_by: Vec<GroupKey>,
     /// Whether percentiles are wanted: they cost memory.
     pub with_percentiles: bool,
-    /// The most groups; beyond it the request is refused.
+    /// The most groups; beyond it the request is refused. Of groups that are not all wanted there may be more.
     pub max_groups: usize,
+    /// Groups of fewer events are not wanted.
+    pub min_count: u64,
+    /// Which groups are wanted, if not all.
+    pub top: Option<Top>,
     pub deadline: Instant,
+}
+
+/// The first groups in an order, of those that have a first key.
+#[derive(Clone, Debug)]
+pub struct Top {
+    pub order: fn(&Group, &Group) -> Ordering,
+    pub limit: usize,
+    /// How the first key begins, in any case.
+    pub prefix: String,
+    /// The most bytes of the first key.
+    pub longest: usize,
+}
+
+impl Top {
+    pub fn new(limit: usize, order: fn(&Group, &Group) -> Ordering) -> Top {
+        Top { order, limit, prefix: String::new(), longest: usize::MAX }
+    }
+
+    fn accepts(&self, group: &Group) -> bool {
+        let first = group.keys.first().and_then(Option::as_deref).filter(|key| key.len() <= self.longest);
+        first.is_some_and(|key| self.prefix.is_empty() || key.to_lowercase().starts_with(&self.prefix.to_lowercase()))
+    }
+
+    /// Leaves the first groups only, in their order.
+    pub fn cut(&self, groups: &mut Vec<Group>) {
+        groups.sort_by(self.order);
+        groups.truncate(self.limit);
+    }
+}
+
+impl AggregateRequest {
+    pub fn wants(&self, group: &Group) -> bool {
+        group.count >= self.min_count && self.top.as_ref().is_none_or(|top| top.accepts(group))
+    }
+
+    /// Whether every group is wanted.
+    pub fn wants_all(&self) -> bool {
+        self.min_count <= 1 && self.top.is_none()
+    }
+
+    /// Leaves the groups that are wanted.
+    pub fn choose(&self, groups: &mut Vec<Group>) {
+        groups.retain(|group| self.wants(group));
+        if let Some(top) = &self.top {
+            top.cut(groups);
+        }
+    }
 }
 
 /// What is known of the events of one group.

@@ -252,6 +252,10 @@ impl Reader for StoreReader {
         Box::pin(self.ask(Some(request.deadline), move |snapshot| snapshot.aggregate(&request, &visibility)))
     }
 
+    fn distinct(&self, request: AggregateRequest, visibility: Visibility) -> Reading<'_, u64> {
+        Box::pin(self.ask(Some(request.deadline), move |snapshot| snapshot.distinct(&request, &visibility)))
+    }
+
     fn names(&self) -> Reading<'_, Vec<String>> {
         Box::pin(self.ask(None, |snapshot| Ok(snapshot.names())))
     }

@@ -19,34 +19,37 @@ use super::parallel;
 use super::part::{Dictionary, Part};
 use super::rows::RowFilter;
 use super::search::{Place, Snapshot, Stop, is_in_time, needs_of};
+use super::slices::{Slice, too_many};
 use super::split::WHOLE;
 use super::sums::ChunkSums;
 use super::tail::TailChunk;
 use crate::event::Raw;
-use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError};
+use crate::query::request::{AggregateRequest, GroupKey, ReadError};
 use crate::visibility::Visibility;
 
 /// What parts may leave out of the durations of groups is noted at most so often, some 20 bytes each.
 const MAX_HIDDEN: usize = 256 * 1024;
 
 impl Snapshot {
-    /// The groups of the events that match, in no order.
-    pub fn aggregate(&self, request: &AggregateRequest, visibility: &Visibility) -> Result<Vec<Group>, ReadError> {
+    /// The groups of a slice of those of the events that match.
+    pub fn aggregate_slice(
+        &self,
+        request: &AggregateRequest,
+        visibility: &Visibility,
+        slice: Slice,
+    ) -> Result<Groups, ReadError> {
         let (needs, places) = (needs_of(&request.filter, visibility), self.places());
         let order: Vec<usize> =
             (0..places.len()).filter(|nth| is_in_time(&places[*nth], &request.filter, visibility)).collect();
         let of_failure = |place: &Place, failed: Failed| match failed {
             Failed::Stop(Stop::Failed(error)) => Err(error),
             Failed::Stop(Stop::Io(error)) => self.excuse::<()>(place, Err(error)).map(drop),
-            Failed::TooMany => {
-                let message = format!("more than {} groups: narrow the filter or the time", request.max_groups);
-                Err(ReadError::Invalid(message))
-            }
+            Failed::TooMany => Err(too_many(request)),
         };
-        let groups = Mutex::new(Groups::new(&self.share));
+        let groups = Mutex::new(Groups::new(&self.share, slice));
         let question = Question::of_groups(request, visibility);
         let most_tops = if request.group_by.is_empty() { usize::MAX } else { MAX_HIDDEN / places.len().max(1) };
-        let asking = Asking { request, visibility, needs, question, most_tops, groups };
+        let asking = Asking { request, visibility, needs, question, most_tops, slice, groups };
         parallel::each(&order, |partial: &mut Partial, nth| {
             asking.add_place(&places[nth], nth, partial).or_else(|failed| of_failure(&places[nth], failed))
         })?;
@@ -54,8 +57,7 @@ impl Snapshot {
         parallel::each(&unsettled, |partial: &mut Partial, nth| {
             asking.reveal_place(&places[nth], nth, partial).or_else(|failed| of_failure(&places[nth], failed))
         })?;
-        let groups = asking.groups.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(groups.finish())
+        Ok(asking.groups.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -83,13 +85,14 @@ struct Asking<'a> {
     question: Option<Question>,
     /// Of members with more values all durations are read.
     most_tops: usize,
+    slice: Slice,
     groups: Mutex<Groups>,
 }
 
 impl Asking<'_> {
     /// Adds the groups of a place, of whose durations perhaps only the greatest.
     fn add_place(&self, place: &Place, nth: usize, partial: &mut Partial) -> Result<(), Failed> {
-        let Asking { request, visibility, needs, groups, .. } = self;
+        let Asking { request, visibility, needs, slice, groups, .. } = self;
         let known = part_within(place, &request.filter).zip(self.question.as_ref());
         if let Some(groups_of_part) = known.and_then(|(part, question)| question.groups(part)) {
             return groups_of_part.merge(nth, request, groups);
@@ -105,10 +108,12 @@ impl Asking<'_> {
             let left = add_sums(sums, nth, request, &candidates, groups)?;
             return match left.is_empty() {
                 true => Ok(()),
-                false => add_rows(place, request, visibility, left, partial, groups)?.merge(nth, request, groups),
+                false => {
+                    add_rows(place, request, visibility, slice, left, partial, groups)?.merge(nth, request, groups)
+                }
             };
         } else {
-            add_rows(place, request, visibility, candidates.iter().collect(), partial, groups)?
+            add_rows(place, request, visibility, slice, candidates.iter().collect(), partial, groups)?
         };
         found.merge(nth, request, groups)?;
         self.keep(known, found);
@@ -117,7 +122,7 @@ impl Asking<'_> {
 
     /// Adds the durations of a place that were left out and that a percentile may be among.
     fn reveal_place(&self, place: &Place, nth: usize, partial: &mut Partial) -> Result<(), Failed> {
-        let Asking { request, visibility, needs, groups, .. } = self;
+        let Asking { request, visibility, needs, slice, groups, .. } = self;
         let candidates = place.candidates(needs)?;
         let Some(of_tops) = by_value(place, request, visibility, self.most_tops)? else {
             let Some(mut sums) = ChunkSums::of(place, request, visibility)? else { return Ok(()) };
@@ -127,14 +132,14 @@ impl Asking<'_> {
                     chunks.push(chunk);
                 }
             }
-            let found = add_rows(place, request, visibility, chunks, partial, groups)?;
+            let found = add_rows(place, request, visibility, slice, chunks, partial, groups)?;
             let told = sums.told()?.into_iter().map(|told| (told.group, told.keys)).collect();
             return lock(groups).reveal(nth, told, &found);
         };
         let told = of_tops.groups(request, needs, partial, groups)?;
         let found = match by_value(place, request, visibility, 0)? {
             Some(by_value) => by_value.groups(request, needs, partial, groups)?,
-            None => add_rows(place, request, visibility, candidates.iter().collect(), partial, groups)?,
+            None => add_rows(place, request, visibility, slice, candidates.iter().collect(), partial, groups)?,
         };
         let told = lock(groups).numbered(&told);
         lock(groups).reveal(nth, told, &found)?;
@@ -143,7 +148,8 @@ impl Asking<'_> {
     }
 
     fn keep(&self, known: Option<(&Part, &Question)>, found: PartialGroups) {
-        if let Some((part, question)) = known {
+        // The next who asks may ask for all groups.
+        if let Some((part, question)) = known.filter(|_| self.slice.is_whole()) {
             question.keep_groups(part, Arc::new(found));
         }
     }
@@ -154,6 +160,7 @@ fn add_rows(
     place: &Place,
     request: &AggregateRequest,
     visibility: &Visibility,
+    slice: &Slice,
     chunks: Vec<usize>,
     partial: &mut Partial,
     groups: &Mutex<Groups>,
@@ -185,6 +192,9 @@ fn add_rows(
             key.load(place, chunk, &rows)?;
         }
         for row in rows.iter().copied() {
+            if !slice.is_whole() && !is_in_slice(slice, &mut keys, place, chunk, row, times[row])? {
+                continue;
+            }
             let short = [
                 keys.first_mut().map(|key| key.short(row, times[row])),
                 keys.get_mut(1).map(|key| key.short(row, times[row])),
@@ -206,6 +216,21 @@ fn add_rows(
         }
     }
     Ok(partial.end())
+}
+
+fn is_in_slice(
+    slice: &Slice,
+    keys: &mut [KeyReader],
+    place: &Place,
+    chunk: usize,
+    row: usize,
+    time: i64,
+) -> io::Result<bool> {
+    let mut hashes = [slice.hash(&KeyValue::Missing); 2];
+    for (hash, key) in hashes.iter_mut().zip(keys) {
+        *hash = key.hash(slice, place, chunk, row, time)?;
+    }
+    Ok(slice.has_hashes(hashes))
 }
 
 /// The sums of the whole part, if they know the groups.
@@ -405,6 +430,8 @@ struct KeyReader<'a> {
     codes: Vec<u16>,
     lines: Option<super::tail::ChunkLines>,
     texts: HashMap<i64, KeyValue>,
+    /// For each code the hash of its value; 0 where it is not known yet.
+    hashes: Vec<u32>,
     clock: Clock,
 }
 
@@ -428,6 +455,7 @@ impl<'a> KeyReader<'a> {
             codes: Vec::new(),
             lines: None,
             texts: HashMap::new(),
+            hashes: Vec::new(),
             clock,
         })
     }
@@ -490,6 +518,30 @@ impl<'a> KeyReader<'a> {
         }
     }
 
+    /// What a code of a part stands for.
+    fn of_code(&self, path: &[String], code: i64) -> Option<KeyValue> {
+        let Some(ColumnReader { kind: Reading::Codes(_, dictionary), .. }) = &self.column else { return None };
+        Some(key_value(dictionary.get(code).map(Raw::valid).and_then(|value| value.path(&path[1..]))))
+    }
+
+    /// The hash of the key. That of a code is kept, and its text is not.
+    fn hash(&mut self, slice: &Slice, place: &Place, chunk: usize, row: usize, time: i64) -> io::Result<u32> {
+        let GroupKey::Field(path) = self.by else { return Ok(slice.hash(&self.full(place, chunk, row, time)?)) };
+        let Some(code) = self.short(row, time) else { return Ok(slice.hash(&self.full(place, chunk, row, time)?)) };
+        let nth = code as usize;
+        if let Some(known) = self.hashes.get(nth).filter(|known| **known != 0) {
+            return Ok(*known);
+        }
+        let value = match self.of_code(path, code).filter(|_| code != 0) {
+            Some(value) => value,
+            None => self.full(place, chunk, row, time)?,
+        };
+        let hash = slice.hash(&value);
+        self.hashes.resize(self.hashes.len().max(nth + 1), 0);
+        self.hashes[nth] = hash;
+        Ok(hash)
+    }
+
     fn full(&mut self, place: &Place, chunk: usize, row: usize, time: i64) -> io::Result<KeyValue> {
         let GroupKey::Field(path) = self.by else { return Ok(KeyValue::Number(self.clock.key(self.by, time))) };
         if let Some(short) = self.short(row, time) {
@@ -499,8 +551,7 @@ impl<'a> KeyReader<'a> {
             if let Some(known) = self.texts.get(&short) {
                 return Ok(known.clone());
             }
-            if let Some(ColumnReader { kind: Reading::Codes(_, dictionary), .. }) = &self.column {
-                let value = key_value(dictionary.get(short).map(Raw::valid).and_then(|value| value.path(&path[1..])));
+            if let Some(value) = self.of_code(path, short) {
                 self.texts.insert(short, value.clone());
                 return Ok(value);
             }

@@ -9,6 +9,7 @@ use super::candidates::Needs;
 use super::duration_key::key_of;
 use super::groups::{Failed, Groups, Hidden, KeyValue, Keys, Partial, PartialGroups, key_value};
 use super::layout::{Encoding, Section};
+use super::lock;
 use super::part::{Dictionary, Part};
 use super::plan::Accepted;
 use super::rows::RowFilter;
@@ -187,10 +188,21 @@ impl<'p> ByValue<'p> {
         groups: &Mutex<Groups>,
     ) -> Result<PartialGroups, Failed> {
         let sums = self.sums.as_ref().as_ref().expect("there are sums");
-        let tallies = tallies(self.part, sums, &self.accepted)?;
+        let mut tallies = tallies(self.part, sums, &self.accepted)?;
         let has_key = self.keys.contains(&None);
         let (mut found, mut group_of): (Vec<(Keys, Tally)>, Vec<u32>) = (Vec::new(), Vec::new());
         let values = if has_key { self.dictionary()? } else { None };
+        let keys_of = |tally: &Tally| {
+            let value = values.as_deref().and_then(|values| values.get(i64::from(tally.code)));
+            self.keys.each_ref().map(|key| match key {
+                Some(known) => known.clone(),
+                None => key_value(value.map(Raw::valid)),
+            })
+        };
+        let slice = lock(groups).slice;
+        if has_key && !slice.is_whole() {
+            tallies.retain(|(_, tally)| slice.has(&keys_of(tally)));
+        }
         if has_key && tallies.len() > request.max_groups {
             return Err(Failed::TooMany);
         }
@@ -201,14 +213,7 @@ impl<'p> ByValue<'p> {
             let group = if has_key { found.len() } else { 0 };
             match found.get_mut(group) {
                 Some((_, known)) => known.join(tally),
-                None => {
-                    let value = values.as_deref().and_then(|values| values.get(i64::from(tally.code)));
-                    let key = self.keys.each_ref().map(|key| match key {
-                        Some(known) => known.clone(),
-                        None => key_value(value.map(Raw::valid)),
-                    });
-                    found.push((key, *tally));
-                }
+                None => found.push((keys_of(tally), *tally)),
             }
             let code = tally.code as usize;
             group_of.resize(group_of.len().max(code + 1), NO_GROUP);
@@ -448,7 +453,7 @@ mod tests {
                         prop_assert_eq!(count(&sums), count(&rows), "{} {:?}", query, equals);
                         for group_by in [vec![], vec![field("user_id")], vec![field("event_type")], vec![field("event_type"), field("user_id")], vec![field("absent"), field("event_type")]] {
                             let mut request = AggregateRequest {
-                                filter: filter.clone(), group_by, with_percentiles: asked % 2 == 0, max_groups: 1000, deadline: later(),
+                                filter: filter.clone(), group_by, with_percentiles: asked % 2 == 0, max_groups: 1000, min_count: 0, top: None, deadline: later(),
                             };
                             asked += 1;
                             prop_assert_eq!(groups(&sums, &request, &visibility), groups(&rows, &request, &visibility), "{:?}", request);

@@ -362,6 +362,8 @@ fn any_bytes_in_a_section_are_read_or_refused() {
                     group_by,
                     with_percentiles: query != "print",
                     max_groups: 100,
+                    min_count: 0,
+                    top: None,
                     deadline: later(),
                 };
                 let _ = snapshot.aggregate(&groups, &all());

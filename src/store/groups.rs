@@ -13,6 +13,7 @@ use super::hashing::Seeded;
 use super::percentile::{Found, MAX_EXACT, MAX_EXACT_OF_GROUP, MAX_EXACT_OF_MANY, Percentile};
 use super::search::Stop;
 use super::short_keys::ShortKeys;
+use super::slices::Slice;
 use super::summary::Tally;
 use crate::event::Raw;
 use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError};
@@ -52,9 +53,15 @@ pub fn key_value(value: Option<Raw<'_>>) -> KeyValue {
     }
 }
 
-/// Bytes of a group beside the texts of its keys: in the table of all, and as it is answered.
-const GROUP_BYTES: usize =
-    std::mem::size_of::<(Group, Option<Percentile>)>() + 3 * std::mem::size_of::<Keys>() + 2 * 32;
+/// What is counted of a group, with its percentile where that is wanted.
+type Counted = (Tally, Option<Box<Percentile>>);
+
+/// Bytes of a group beside the texts of its keys: its sums, and its place in the table, of both of which a third may be
+/// empty.
+const GROUP_BYTES: usize = (std::mem::size_of::<Counted>() + std::mem::size_of::<(Keys, u32)>()) * 3 / 2;
+/// Bytes of a text beside its own: how often it is held, and what its allocation takes.
+const TEXT_BYTES: usize = 32;
+const PERCENTILE_BYTES: usize = std::mem::size_of::<Percentile>() + 16;
 /// Bytes of a group in the table of one place, and more for one whose keys have no codes.
 const PARTIAL_BYTES: usize = std::mem::size_of::<Tally>() + std::mem::size_of::<Keys>() + 3 * 32;
 const FULL_BYTES: usize = 2 * std::mem::size_of::<Keys>();
@@ -81,8 +88,10 @@ struct HiddenAt {
 
 /// All groups; two threads share them.
 pub struct Groups {
-    numbers: HashMap<Keys, usize, Seeded>,
-    groups: Vec<(Group, Option<Percentile>)>,
+    /// Which groups these are, of all that there are.
+    pub slice: Slice,
+    numbers: HashMap<Keys, u32, Seeded>,
+    groups: Vec<Counted>,
     /// What places have not told of their durations.
     hidden: Vec<HiddenAt>,
     share: Arc<Share>,
@@ -90,22 +99,27 @@ pub struct Groups {
 }
 
 impl Groups {
-    pub fn new(share: &Arc<Share>) -> Groups {
-        let share = share.clone();
-        Groups { numbers: HashMap::default(), groups: Vec::new(), hidden: Vec::new(), share, held: Held::default() }
+    pub fn new(share: &Arc<Share>, slice: Slice) -> Groups {
+        Groups {
+            slice,
+            numbers: HashMap::default(),
+            groups: Vec::new(),
+            hidden: Vec::new(),
+            share: share.clone(),
+            held: Held::default(),
+        }
     }
 
     /// The number of a group, which may be a new one.
     pub fn number(&mut self, key: Keys, request: &AggregateRequest) -> Result<usize, Failed> {
         if let Some(known) = self.numbers.get(&key) {
-            return Ok(*known);
+            return Ok(*known as usize);
         }
-        if self.groups.len() >= request.max_groups {
+        if self.groups.len() >= request.max_groups.min(u32::MAX as usize) {
             return Err(Failed::TooMany);
         }
-        let keys: Vec<Option<String>> = request.group_by.iter().zip(&key).map(|(by, value)| label(by, value)).collect();
-        let texts: usize = keys.iter().flatten().map(String::len).sum();
-        self.held.add(&self.share, GROUP_BYTES + 2 * texts)?;
+        let percentile = if request.with_percentiles { PERCENTILE_BYTES } else { 0 };
+        self.held.add(&self.share, GROUP_BYTES + percentile + texts_of(&key))?;
         if self.groups.len() == MANY {
             self.limit_percentiles();
         }
@@ -114,10 +128,10 @@ impl Groups {
             0..MANY => MAX_EXACT_OF_GROUP,
             _ => MAX_EXACT_OF_MANY,
         };
-        let percentile = request.with_percentiles.then(|| Percentile::new(exact));
-        self.groups.push((Group { keys, ..Group::default() }, percentile));
-        self.numbers.insert(key, self.groups.len() - 1);
-        Ok(self.groups.len() - 1)
+        let number = self.groups.len();
+        self.groups.push((Tally::new(0), request.with_percentiles.then(|| Box::new(Percentile::new(exact)))));
+        self.numbers.insert(key, number as u32);
+        Ok(number)
     }
 
     fn limit_percentiles(&mut self) {
@@ -128,15 +142,8 @@ impl Groups {
         }
     }
 
-    /// Adds sums that were kept. Returns the number of their group.
-    pub fn merge(&mut self, key: Keys, tally: &Tally, request: &AggregateRequest) -> Result<usize, Failed> {
-        let number = self.number(key, request)?;
-        self.merge_into(number, tally);
-        Ok(number)
-    }
-
     pub fn merge_into(&mut self, number: usize, tally: &Tally) {
-        self.groups[number].0.add(&tally.group());
+        self.groups[number].0.join(tally);
     }
 
     fn add_durations(&mut self, number: usize, add: impl FnOnce(&mut Percentile)) -> Result<(), Failed> {
@@ -185,7 +192,7 @@ impl Groups {
     pub fn numbered(&self, groups: &PartialGroups) -> Vec<(usize, Vec<i32>)> {
         let mut numbered = Vec::with_capacity(groups.keys.len());
         groups.each(|key, durations| {
-            numbered.extend(self.numbers.get(key).map(|number| (*number, durations.to_vec())));
+            numbered.extend(self.numbers.get(key).map(|number| (*number as usize, durations.to_vec())));
         });
         numbered
     }
@@ -197,7 +204,7 @@ impl Groups {
             here.map(|hidden| (hidden.group as usize, Vec::new())).collect();
         let numbers = &self.numbers;
         all.each(|key, durations| {
-            if let Some(left) = numbers.get(key).and_then(|number| left.get_mut(number)) {
+            if let Some(left) = numbers.get(key).and_then(|number| left.get_mut(&(*number as usize))) {
                 left.extend_from_slice(durations);
             }
         });
@@ -216,19 +223,30 @@ impl Groups {
         Ok(())
     }
 
-    pub fn finish(self) -> Vec<Group> {
-        let finish = |(mut group, percentile): (Group, Option<Percentile>)| {
-            let percentile = percentile.and_then(|mut percentile| percentile.of(P95));
+    /// How many groups have a first key.
+    pub fn named(&self) -> u64 {
+        self.numbers.keys().filter(|key| key[0] != KeyValue::Missing && self.slice.has(key)).count() as u64
+    }
+
+    /// The groups one after another; their memory is held until all have been taken.
+    pub fn finish(self, group_by: &[GroupKey]) -> impl Iterator<Item = Group> {
+        let Groups { slice, numbers, mut groups, held, .. } = self;
+        // Sums of whole parts tell also of groups of other slices.
+        let mine = numbers.into_iter().filter(move |(key, _)| slice.has(key));
+        mine.map(move |(key, number)| {
+            let (tally, percentile) = &mut groups[number as usize];
+            let percentile = percentile.take().and_then(|mut percentile| percentile.of(P95));
+            let _until_the_end = &held;
+            let mut group = Group { keys: group_by.iter().zip(&key).map(label).collect(), ..tally.group() };
             // The middle of a bucket may lie above all of its values.
             group.p95_ms = percentile.map(|value| group.max_ms.map_or(value, |max| value.min(max)));
             group
-        };
-        self.groups.into_iter().map(finish).collect()
+        })
     }
 }
 
 /// How a key is written.
-fn label(by: &GroupKey, value: &KeyValue) -> Option<String> {
+fn label((by, value): (&GroupKey, &KeyValue)) -> Option<String> {
     match (by, value) {
         (_, KeyValue::Missing) => None,
         (_, KeyValue::Text(text)) => Some(text.to_string()),
@@ -236,6 +254,12 @@ fn label(by: &GroupKey, value: &KeyValue) -> Option<String> {
         (GroupKey::Interval { .. }, KeyValue::Number(start)) => Some(Timestamp(*start).to_string()),
         (_, KeyValue::Number(number)) => Some(number.to_string()),
     }
+}
+
+/// Bytes of the texts of keys.
+fn texts_of(key: &Keys) -> usize {
+    let text = |value: &KeyValue| if let KeyValue::Text(text) = value { text.len() + TEXT_BYTES } else { 0 };
+    key.iter().map(text).sum()
 }
 
 /// The groups of one place, as they join all others.
@@ -269,8 +293,12 @@ impl PartialGroups {
         let mut groups = super::lock(groups);
         let mut start = 0;
         for (nth, ((key, tally), end)) in self.keys.iter().zip(&self.tallies).zip(&self.ends).enumerate() {
-            let number = groups.merge(key.clone(), tally, request)?;
             let durations = &self.durations[std::mem::replace(&mut start, *end)..*end];
+            if !groups.slice.has(key) {
+                continue;
+            }
+            let number = groups.number(key.clone(), request)?;
+            groups.merge_into(number, tally);
             groups.add_durations(number, |percentile| percentile.add(durations))?;
             if let Some(hidden) = self.hidden.get(nth).copied().flatten() {
                 groups.hide(number, place, hidden)?;
@@ -289,8 +317,7 @@ impl PartialGroups {
 
     /// Bytes in memory.
     pub fn weight(&self) -> usize {
-        let text = |value: &KeyValue| if let KeyValue::Text(text) = value { text.len() + 16 } else { 0 };
-        let texts: usize = self.keys.iter().flatten().map(text).sum();
+        let texts: usize = self.keys.iter().map(texts_of).sum();
         let hidden = self.hidden.len() * std::mem::size_of::<Option<Hidden>>();
         texts + self.keys.len() * (std::mem::size_of::<(Keys, Tally)>() + 8) + self.durations.len() * 4 + hidden
     }
@@ -415,10 +442,12 @@ mod tests {
             group_by: vec![GroupKey::Field(vec!["user_id".to_owned()])],
             with_percentiles: true,
             max_groups: 100_000,
+            min_count: 0,
+            top: None,
             deadline: Instant::now() + Duration::from_secs(600),
         };
         let budget = Budget::new(DEFAULT_SHARE);
-        let groups = Mutex::new(Groups::new(&budget.share()));
+        let groups = Mutex::new(Groups::new(&budget.share(), Slice::whole()));
         // Two threads, each with its place.
         let mut partials = [Partial::default(), Partial::default()];
         for round in 0..100u32 {
@@ -436,7 +465,7 @@ mod tests {
                 partial.end().merge(0, &request, &groups).ok().expect("all groups fit");
             }
         }
-        let groups = groups.into_inner().expect("nothing panicked").finish();
+        let groups: Vec<Group> = groups.into_inner().expect("nothing panicked").finish(&request.group_by).collect();
         assert_eq!(groups.len(), 10_000);
         for group in &groups {
             assert_eq!((group.count, group.durations), (1000, 1000));

@@ -3,7 +3,7 @@
 use super::search::Snapshot;
 use super::tests::{Folder, START, Stored, all, filter, later, newest, plain};
 use super::*;
-use crate::query::request::{AggregateRequest, CountLimit, GroupKey, PageRequest, ReadError, Total};
+use crate::query::request::{AggregateRequest, CountLimit, GroupKey, PageRequest, ReadError, Top, Total};
 use crate::units::Timestamp;
 
 #[test]
@@ -28,6 +28,8 @@ fn memory_stays_within_its_bound_while_many_ask() {
                             group_by: vec![GroupKey::Field(vec!["user_id".into()])],
                             with_percentiles: true,
                             max_groups: 1000,
+                            min_count: 0,
+                            top: None,
                             deadline: later(),
                         };
                         // Six at a time may be too many for what they share; then one is told so.
@@ -102,6 +104,8 @@ fn percentiles_of_ten_thousand_users_are_answered_with_the_default_memory() {
         group_by: vec![GroupKey::Field(vec!["user_id".into()])],
         with_percentiles: true,
         max_groups: 100_000,
+        min_count: 0,
+        top: None,
         deadline: later(),
     };
     let groups = store.snapshot().aggregate(&request, &all()).expect("all users fit");
@@ -110,18 +114,115 @@ fn percentiles_of_ten_thousand_users_are_answered_with_the_default_memory() {
     assert_eq!(store.0.budget.used(), 0);
 }
 
+/// Twenty thousand users with eight events each take two parts, whose percentiles fit together only slice by slice.
+#[test]
+fn percentiles_of_more_users_than_fit_at_once_are_those_of_a_plain_list() {
+    const USERS: u64 = 20_000;
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    for from in (0..8 * USERS).step_by(5000) {
+        let line = |n: u64| format!("{{\"user_id\":\"user_{}\",\"duration_ms\":{}}}", n % USERS, n / USERS + n % 7);
+        let events: Vec<Stored> = (from..from + 5000).map(|n| plain(n + 1, &line(n))).collect();
+        store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
+    }
+    let request = AggregateRequest {
+        filter: filter(""),
+        group_by: vec![GroupKey::Field(vec!["user_id".into()])],
+        with_percentiles: true,
+        max_groups: 100_000,
+        min_count: 0,
+        top: None,
+        deadline: later(),
+    };
+    let groups = store.snapshot().aggregate(&request, &all()).expect("all users fit");
+    assert_eq!(groups.len() as u64, USERS);
+    for group in &groups {
+        let user: u64 = group.keys[0].as_deref().and_then(|name| name[5..].parse().ok()).expect("a user");
+        let most = (0..8).map(|nth| nth + (user + nth * USERS) % 7).max().expect("durations") as f64;
+        assert_eq!((group.count, group.p95_ms, group.max_ms), (8, Some(most), Some(most)), "{user}");
+    }
+    assert_eq!(store.0.budget.used(), 0);
+}
+
+/// Thirty thousand sessions in one megabyte: in parts and in what is newest, by codes and by texts.
+#[test]
+fn the_first_of_more_groups_than_fit_are_found_and_all_are_counted() {
+    const SESSIONS: u64 = 30_000;
+    let folder = Folder::new();
+    let (store, _) =
+        Store::open(&Options { memory: 3 << 20, part_events: 16_384, ..Options::new(&folder.0) }).expect("it opens");
+    // Session n has its events n and n + SESSIONS, and every hundredth one more; its user is that of its last digits.
+    let line = |n: u64| {
+        let session = if n < 2 * SESSIONS { n % SESSIONS } else { (n - 2 * SESSIONS) * 100 };
+        let (user, kind) = (session % 300, n % 7000);
+        format!(
+            "{{\"session_id\":\"session-{session:08}\",\"user_id\":\"u{user}\",\"event_type\":\"type-{kind}\",\
+             \"duration_ms\":{n}}}"
+        )
+    };
+    let count = 2 * SESSIONS + SESSIONS / 100;
+    for from in (0..count).step_by(5000) {
+        let events: Vec<Stored> = (from..count.min(from + 5000)).map(|n| plain(n + 1, &line(n))).collect();
+        store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
+    }
+    let by = |names: &[&str]| AggregateRequest {
+        filter: filter(""),
+        group_by: names.iter().map(|name| GroupKey::Field(vec![(*name).to_owned()])).collect(),
+        with_percentiles: false,
+        max_groups: 20_000,
+        min_count: 0,
+        top: None,
+        deadline: later(),
+    };
+    let snapshot = store.snapshot();
+    let refused = snapshot.aggregate(&by(&["session_id"]), &all());
+    assert!(matches!(refused, Err(ReadError::Invalid(_) | ReadError::TooLarge(_))), "{refused:?}");
+    for names in [&["session_id"][..], &["session_id", "user_id"], &["user_id", "session_id"]] {
+        let newest = Top::new(50, |a, b| b.last.cmp(&a.last));
+        let found = snapshot.aggregate(&AggregateRequest { top: Some(newest), ..by(names) }, &all()).expect("they fit");
+        let session = usize::from(names[0] == "user_id");
+        let found: Vec<_> =
+            found.iter().map(|group| (group.keys[session].clone(), group.count, group.sum_ms)).collect();
+        let wanted = |nth: u64| {
+            let session = SESSIONS - 100 - nth * 100;
+            let sum = session + (session + SESSIONS) + (2 * SESSIONS + session / 100);
+            (Some(format!("session-{session:08}")), 3, sum as f64)
+        };
+        assert_eq!(found, (0..50).map(wanted).collect::<Vec<_>>(), "{names:?}");
+    }
+    let begun = Top { prefix: "SESSION-00012".to_owned(), ..Top::new(usize::MAX, |a, b| a.keys.cmp(&b.keys)) };
+    let begun = AggregateRequest { top: Some(begun), ..by(&["session_id"]) };
+    let found = snapshot.aggregate(&begun, &all()).expect("they fit");
+    assert_eq!(found.len(), 1000);
+    let often = AggregateRequest { min_count: 3, ..by(&["session_id", "user_id"]) };
+    assert_eq!(snapshot.aggregate(&often, &all()).expect("they fit").len() as u64, SESSIONS / 100);
+    assert_eq!(snapshot.distinct(&by(&["session_id"]), &all()), Ok(SESSIONS));
+    assert_eq!(snapshot.distinct(&by(&["user_id", "session_id"]), &all()), Ok(SESSIONS));
+    assert_eq!(snapshot.distinct(&by(&["user_id"]), &all()), Ok(300));
+    // Sums of parts know these; all of one part together take more than a megabyte.
+    let frequent = Top::new(3, |a, b| b.count.cmp(&a.count).then_with(|| a.keys.cmp(&b.keys)));
+    let frequent = AggregateRequest { top: Some(frequent), ..by(&["event_type"]) };
+    let found = snapshot.aggregate(&frequent, &all()).expect("they fit");
+    let found: Vec<_> = found.iter().map(|group| (group.keys[0].as_deref(), group.count)).collect();
+    assert_eq!(found, ["type-0", "type-1", "type-10"].map(|name| (Some(name), 9)));
+    assert_eq!(snapshot.distinct(&by(&["event_type"]), &all()), Ok(7000));
+    assert_eq!(store.0.budget.used(), 0);
+}
+
 #[test]
 fn a_question_that_needs_more_than_its_share_of_memory_is_told_so() {
     let folder = Folder::new();
     let (store, _) = Store::open(&Options { memory: 3 << 20, ..Options::new(&folder.0) }).expect("it opens");
     let line = |n: u64| format!("{{\"user_id\":\"u{n}\",\"duration_ms\":{n},\"code\":\"{}\"}}", "x".repeat(400));
-    let events: Vec<Stored> = (1..=4000).map(|n| plain(n, &line(n))).collect();
+    let events: Vec<Stored> = (1..=12_000).map(|n| plain(n, &line(n))).collect();
     store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
     let by = |name: &str| AggregateRequest {
         filter: filter(""),
         group_by: vec![GroupKey::Field(vec![name.into()])],
         with_percentiles: true,
         max_groups: 100_000,
+        min_count: 0,
+        top: None,
         deadline: later(),
     };
     let page = |limit: usize| newest("", limit);

@@ -66,6 +66,7 @@ mod seal;
 pub mod search;
 mod segment;
 mod short_keys;
+mod slices;
 mod split;
 mod summary;
 mod sums;

@@ -230,6 +230,8 @@ mod tests {
                 group_by,
                 with_percentiles: true,
                 max_groups: 1000,
+                min_count: 0,
+                top: None,
                 deadline: later(),
             };
             let mut found: Vec<(u64, f64)> = Vec::new();

@@ -331,6 +331,8 @@ fn check_groups_of(
         group_by: group_by.to_vec(),
         with_percentiles,
         max_groups: 1000,
+        min_count: 0,
+        top: None,
         deadline: later(),
     };
     let groups = snapshot.aggregate(&request, visibility).unwrap();
@@ -501,6 +503,8 @@ fn a_part_of_executions_alone_serves_their_statistics_by_its_sums() {
                 group_by: vec![GroupKey::Field(vec!["user_id".into()])],
                 with_percentiles: false,
                 max_groups: 1000,
+                min_count: 0,
+                top: None,
                 deadline: later(),
             };
             let mut groups = store.snapshot().aggregate(&request, &all()).expect("groups");

@@ -158,6 +158,8 @@ mod tests {
                 group_by: group_by.clone(),
                 with_percentiles: true,
                 max_groups: 100,
+                min_count: 0,
+                top: None,
                 deadline: later(),
             };
             // The second answer comes from what was kept of the first.

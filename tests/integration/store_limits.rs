@@ -110,6 +110,85 @@ fn an_export_takes_constant_memory_and_its_trailer_counts_its_rows() {
     assert!(chunks >= rows / 1000 && grown < 48, "{} MiB of events took {grown} MiB", (rows * filler.len()) >> 20);
 }
 
+/// Whoever opens exports and reads none of them takes neither memory nor, when they are closed, the place of a later one.
+#[test]
+fn exports_that_nobody_reads_take_little_memory_and_are_few() {
+    const EVENTS: usize = 4000;
+    let (folder, port) = (Folder::new(), free_port());
+    let agent = Agent::start(&folder, &yaml(port, STORE));
+    let filler = "all of it comes out again. ".repeat(200);
+    fill(&agent, port, EVENTS, |n| json!({ "user_id": "ali", "n": n, "code": filler }));
+    let resident = || agent.metrics()["process_resident_memory_bytes"] as u64;
+    let begin = |user: &str, role: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", agent.api)).expect("the agent listens");
+        let bearer = agent.token_of(user, role);
+        let head = format!(
+            "GET /api/logs/export?format=ndjson HTTP/1.1\r\nHost: weir\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\n\r\n",
+        );
+        stream.write_all(head.as_bytes()).expect("it is sent");
+        let mut reader = BufReader::with_capacity(256, stream);
+        let mut head = String::new();
+        while reader.read_line(&mut head).expect("a head") > 2 {}
+        (head[9..12].parse::<u16>().expect("a status"), head.to_lowercase(), reader)
+    };
+    // The first one brings what every later one needs.
+    let (status, _, mut first) = begin("ali", "user");
+    assert_eq!(status, 200);
+    let mut all = Vec::new();
+    first.read_to_end(&mut all).expect("all of it");
+    assert!(all.len() > EVENTS * filler.len() && all.ends_with(b"\r\n\r\n"));
+    drop(all);
+    let before = resident();
+    let exports: Vec<_> = (0..50).map(|_| begin("ali", "user")).collect();
+    let grown = resident().saturating_sub(before) >> 20;
+    let open = exports.iter().filter(|(status, ..)| *status == 200).count();
+    let refused = exports.iter().filter(|(status, head, _)| *status == 429 && head.contains("retry-after:")).count();
+    assert!(open >= 4 && open + refused == 50, "{open} open, {refused} refused");
+    assert!(grown < 32, "{open} exports hold {grown} MiB");
+    assert_eq!(begin("eve", "user").0, 200, "others have exports of their own");
+    drop(exports);
+    eventually("a closed export makes room for another", || begin("ali", "user").0 == 200);
+}
+
+/// Four times as many users and sessions as fit into the memory of queries at once.
+#[test]
+fn administrators_see_statistics_of_any_number_of_users_and_sessions() {
+    const EVENTS: usize = 48_000;
+    const USERS: usize = 16_000;
+    let (folder, port) = (Folder::new(), free_port());
+    let yaml = yaml(port, STORE).replace("128MiB", "32MiB");
+    let agent = Agent::start(&folder, &yaml);
+    // User n has his session s-n, and every thousandth a second one.
+    fill(&agent, port, EVENTS, |n| {
+        let (user, again) = (n % USERS, n >= 2 * USERS && n % 1000 == 0);
+        json!({
+            "user_id": format!("user-{user:06}"), "session_id": format!("s-{user:06}{}", if again { "-b" } else { "" }),
+            "event_type": "cell", "code": "x", "status": if user % 4 == 0 { "error" } else { "success" },
+            "duration_ms": n % 977,
+        })
+    });
+    let ask = |path: &str| get(&agent, path);
+    // Reads are events of the administrator.
+    let administrator = 1;
+    let unique = ask("/api/admin/activity")["stats"]["unique_users"].as_u64().expect("a number");
+    assert!((USERS as u64..=USERS as u64 + administrator).contains(&unique), "{unique}");
+    let stats = ask("/api/admin/system-stats");
+    assert_eq!((&stats["total_users"], &stats["active_users"]), (&json!(USERS), &json!(USERS)));
+    let top = ask("/api/admin/all-users-activity?limit=3&sort=username&order=asc");
+    assert_eq!(top["users"][2]["username"], "user-000002");
+    assert_eq!(top["users"][2]["executions"], 3);
+    assert_eq!(top["users"].as_array().map(Vec::len), Some(3));
+    let values = ask("/api/fields/user_id/values?prefix=USER-0123");
+    assert_eq!(values["values"].as_array().map(Vec::len), Some(100));
+    assert_eq!(values["values"][7], json!({ "value": "user-012307", "count": 3 }));
+    let sessions = ask("/api/sessions?limit=5");
+    let sessions = sessions["sessions"].as_array().expect("a list");
+    let is_new = |session: &Value| session["session_id"].as_str().is_some_and(|name| name.starts_with("s-015"));
+    assert!(sessions.len() == 5 && sessions.iter().all(is_new), "{sessions:?}");
+    let grouped = ask("/api/logs/stats?group_by=session_id&min_count=4");
+    assert_eq!(grouped["groups"], json!([]), "no session has so many events");
+}
+
 #[test]
 fn heavy_queries_hold_up_neither_ingest_nor_health() {
     let (folder, port) = (Folder::new(), free_port());

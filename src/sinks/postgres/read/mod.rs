@@ -451,7 +451,11 @@ impl Reader for TableReader {
     }
 
     fn aggregate(&self, request: AggregateRequest, visibility: Visibility) -> Reading<'_, Vec<Group>> {
-        Box::pin(async move { self.doubt(self.read_groups(request, visibility).await) })
+        Box::pin(async move {
+            let mut groups = self.doubt(self.read_groups(request.clone(), visibility).await)?;
+            request.choose(&mut groups);
+            Ok(groups)
+        })
     }
 
     fn names(&self) -> Reading<'_, Vec<String>> {
