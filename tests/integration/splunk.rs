@@ -236,6 +236,18 @@ fn a_token_without_acknowledgements_is_found_before_anything_is_sent() {
 }
 
 #[test]
+fn answers_without_a_number_do_not_index_events_again_and_again() {
+    let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());
+    splunk.state().instead_of_acks = Some((200, r#"{"acks":{}}"#));
+    let agent = Agent::start(&folder, &yaml(ingest, server.port, &format!("{}\nindexer_ack: true", token())));
+    post(ingest, &numbered(0..10));
+    eventually("it says why", || agent.health("hec").last_error.contains("no `ackId`"));
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(splunk.state().indexed.len(), 10, "{:?}", agent.health("hec"));
+    assert_eq!(agent.metric("weir_events_delivered_total", "hec"), 0);
+}
+
+#[test]
 fn a_server_that_says_yes_to_everything_is_no_collector() {
     let html = "<html>It works!</html>";
     for (status, body) in

@@ -36,6 +36,9 @@ use answer::HecAnswer;
 use envelope::Envelope;
 use progress::Progress;
 
+/// How long nothing is sent after an answer without a number.
+const WITHOUT_NUMBER: Duration = Duration::from_secs(600);
+
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -361,7 +364,9 @@ impl SplunkHec {
                     (None, _) => None,
                     (Some((acks, before)), Some(id)) => Some(acks.enter(before, id)),
                     (Some(_), None) => {
-                        return Err(Failure::configuration("the answer has no `ackId`: the token does not allow it"));
+                        // The events are indexed, and each try indexes them once more: so there are few.
+                        let answer = "the answer has no `ackId`: the token does not allow it, or a proxy drops it";
+                        return Err(Failure::Transient { answer: answer.into(), after: Some(WITHOUT_NUMBER) });
                     }
                 };
                 Ok(Sent::Taken(ack))
