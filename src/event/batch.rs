@@ -113,8 +113,6 @@ struct Event {
     capacity: u32,
     split: bool,
     edited: bool,
-    /// Its id derives from what its producer calls it.
-    is_identified: bool,
     ordinal: u64,
 }
 
@@ -174,7 +172,6 @@ impl Batch {
             capacity: 0,
             split: false,
             edited: false,
-            is_identified: false,
             ordinal,
         });
     }
@@ -234,10 +231,11 @@ impl Batch {
 
     /// What the event's id derives from.
     pub fn origin(&self, event: usize) -> (Seed, u64) {
-        let Event { start, is_identified, ordinal, .. } = self.events[event];
-        let found =
-            if is_identified { self.identified.binary_search_by_key(&start, |(start, _)| *start).ok() } else { None };
-        found.map_or((self.provenance.seed, ordinal), |place| (self.identified[place].1, 0))
+        let Event { start, ordinal, .. } = self.events[event];
+        match self.identified.binary_search_by_key(&start, |(start, _)| *start) {
+            Ok(place) => (self.identified[place].1, 0),
+            Err(_) => (self.provenance.seed, ordinal),
+        }
     }
 
     /// Bytes that this batch keeps in memory.

@@ -28,13 +28,7 @@ impl Batch {
         } else {
             self.look_through(&mut note);
         }
-        if identified.is_empty() {
-            return;
-        }
         identified.sort_unstable_by_key(|(start, _)| *start);
-        for event in &mut self.events {
-            event.is_identified = identified.binary_search_by_key(&event.start, |(start, _)| *start).is_ok();
-        }
         self.identified = identified;
     }
 
