@@ -197,10 +197,7 @@ impl<'a> Statement<'a> {
         let Some(known) = FieldTest::new(test) else { return NEVER.to_owned() };
         let Some(value) = self.value(field, known.canonical) else { return NEVER.to_owned() };
         match &test.check {
-            Check::Exists if value.kind == Kind::Json => {
-                format!("({0} IS NOT NULL AND jsonb_typeof({0}) <> 'null')", value.sql)
-            }
-            Check::Exists => format!("({}) IS NOT NULL", value.sql),
+            Check::Exists => exists(&value),
             Check::Is(pattern) if known.is_contained() => match value.kind {
                 Kind::Json => self.in_some_string(&value.sql, |me, text| me.contains(text, pattern)),
                 _ => self.contains(&value.text(), pattern),
@@ -335,10 +332,7 @@ impl<'a> Statement<'a> {
     /// The value lies within these ends. The first says what is compared: numbers, times or texts.
     fn range(&mut self, value: &Value, ends: &[(Op, &Bound)]) -> String {
         let Some((_, first)) = ends.first() else {
-            return match value.kind {
-                Kind::Json => format!("({0} IS NOT NULL AND jsonb_typeof({0}) <> 'null')", value.sql),
-                _ => format!("({}) IS NOT NULL", value.sql),
-            };
+            return exists(value);
         };
         if ends.iter().any(|(_, bound)| bound.0.contains('\0')) {
             return NEVER.to_owned();
@@ -443,6 +437,15 @@ impl<'a> Statement<'a> {
 }
 
 const NEVER: &str = "FALSE";
+
+/// That there is a value, and not null.
+fn exists(value: &Value) -> String {
+    match value.kind {
+        Kind::Json => format!("({0} IS NOT NULL AND jsonb_typeof({0}) <> 'null')", value.sql),
+        _ => format!("({}) IS NOT NULL", value.sql),
+    }
+}
+
 /// JSON values that are neither lists nor objects.
 const SCALARS: [&str; 4] = ["string", "number", "boolean", "null"];
 
