@@ -86,6 +86,18 @@ fn a_hundred_thousand_events_are_read_page_by_page_within_a_small_share_of_memor
     assert_eq!(seen, EVENTS);
 }
 
+fn percentiles_of_users() -> AggregateRequest {
+    AggregateRequest {
+        filter: filter(""),
+        group_by: vec![GroupKey::Field(vec!["user_id".into()])],
+        with_percentiles: true,
+        max_groups: 100_000,
+        min_count: 0,
+        top: None,
+        deadline: later(),
+    }
+}
+
 #[test]
 fn percentiles_of_ten_thousand_users_are_answered_with_the_default_memory() {
     const USERS: u64 = 10_000;
@@ -99,16 +111,7 @@ fn percentiles_of_ten_thousand_users_are_answered_with_the_default_memory() {
             store.seal_now().expect("a part is made");
         }
     }
-    let request = AggregateRequest {
-        filter: filter(""),
-        group_by: vec![GroupKey::Field(vec!["user_id".into()])],
-        with_percentiles: true,
-        max_groups: 100_000,
-        min_count: 0,
-        top: None,
-        deadline: later(),
-    };
-    let groups = store.snapshot().aggregate(&request, &all()).expect("all users fit");
+    let groups = store.snapshot().aggregate(&percentiles_of_users(), &all()).expect("all users fit");
     assert_eq!(groups.len() as u64, USERS);
     assert!(groups.iter().all(|group| (group.count, group.p95_ms, group.max_ms) == (4, Some(3.0), Some(3.0))));
     assert_eq!(store.0.budget.used(), 0);
@@ -125,16 +128,7 @@ fn percentiles_of_more_users_than_fit_at_once_are_those_of_a_plain_list() {
         let events: Vec<Stored> = (from..from + 5000).map(|n| plain(n + 1, &line(n))).collect();
         store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
     }
-    let request = AggregateRequest {
-        filter: filter(""),
-        group_by: vec![GroupKey::Field(vec!["user_id".into()])],
-        with_percentiles: true,
-        max_groups: 100_000,
-        min_count: 0,
-        top: None,
-        deadline: later(),
-    };
-    let groups = store.snapshot().aggregate(&request, &all()).expect("all users fit");
+    let groups = store.snapshot().aggregate(&percentiles_of_users(), &all()).expect("all users fit");
     assert_eq!(groups.len() as u64, USERS);
     for group in &groups {
         let user: u64 = group.keys[0].as_deref().and_then(|name| name[5..].parse().ok()).expect("a user");
