@@ -108,13 +108,37 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(tcp) => {
                 let (stream, peer) = tcp.accept().await?;
-                stream.set_nodelay(true)?;
-                keep_alive(&stream)?;
-                Ok((Stream::Tcp(stream), Some(peer.ip().to_canonical())))
+                over_tcp(stream, peer)
             }
             Socket::Unix(unix) => unix.accept().await.map(|(stream, _)| (Stream::Unix(stream), None)),
         }
     }
+
+    /// A connection that the kernel has accepted and that would be reset when the socket closes. `None` if there is
+    /// none, or if a successor accepts on from the same socket.
+    fn accept_left(&self) -> Option<io::Result<(Stream, Option<IpAddr>)>> {
+        if Arc::strong_count(&self.bound) > 1 {
+            return None;
+        }
+        let accepted = match &*self.bound {
+            Bound::Tcp(tcp) => tcp.accept().and_then(|(stream, peer)| {
+                stream.set_nonblocking(true)?;
+                over_tcp(tokio::net::TcpStream::from_std(stream)?, peer)
+            }),
+            Bound::Unix(unix, _) => unix.accept().and_then(|(stream, _)| {
+                stream.set_nonblocking(true)?;
+                Ok((Stream::Unix(tokio::net::UnixStream::from_std(stream)?), None))
+            }),
+            Bound::Udp(_) | Bound::UnixDatagram(..) => return None,
+        };
+        (!matches!(&accepted, Err(error) if error.kind() == io::ErrorKind::WouldBlock)).then_some(accepted)
+    }
+}
+
+fn over_tcp(stream: tokio::net::TcpStream, peer: SocketAddr) -> io::Result<(Stream, Option<IpAddr>)> {
+    stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
+    Ok((Stream::Tcp(stream), Some(peer.ip().to_canonical())))
 }
 
 fn keep_alive(stream: &tokio::net::TcpStream) -> io::Result<()> {
@@ -248,18 +272,26 @@ impl Accepted {
     }
 }
 
-/// Accepts connections up to a limit, until it is stopped.
+/// Accepts connections up to a limit, until it is stopped; then those that the kernel has accepted by that time.
 pub struct Acceptor {
     listener: Listener,
     slots: Arc<Semaphore>,
     shutdown: CancellationToken,
+    /// How many may still be taken after the stop: no more than the kernel's queue holds.
+    left: u32,
     /// Connections that were closed and not said to be, and when some last were.
     closed: (u64, Option<Instant>),
 }
 
 impl Acceptor {
     pub fn new(listener: Listener, max_connections: usize, shutdown: CancellationToken) -> Acceptor {
-        Acceptor { listener, slots: Arc::new(Semaphore::new(max_connections)), shutdown, closed: (0, None) }
+        Acceptor {
+            listener,
+            slots: Arc::new(Semaphore::new(max_connections)),
+            shutdown,
+            left: BACKLOG,
+            closed: (0, None),
+        }
     }
 
     /// Says that there are too many connections, and not for each of a flood.
@@ -274,13 +306,16 @@ impl Acceptor {
         self.closed = (0, Some(Instant::now()));
     }
 
-    /// The next connection, or `None` at shutdown. Errors of accepting are said and survived;
+    /// The next connection, or `None` once it is stopped and nobody waits. Errors of accepting are said and survived;
     /// a connection beyond the cap is closed at once.
     pub async fn next(&mut self) -> Option<Accepted> {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => return None,
+                () = self.shutdown.cancelled() => {
+                    self.left = self.left.checked_sub(1)?;
+                    self.listener.accept_left()?
+                }
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {

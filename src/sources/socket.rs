@@ -83,8 +83,8 @@ impl Source for Socket {
                 self.accept(listener, tls, cx).await;
                 Ok(())
             }
-            BoundSocket::Udp(socket, _bound) => datagrams::Receiver::new(&self, cx).run(socket).await,
-            BoundSocket::Unix(socket, _bound) => datagrams::Receiver::new(&self, cx).run(socket).await,
+            BoundSocket::Udp(socket, bound) => datagrams::Receiver::new(&self, cx).run(socket, bound).await,
+            BoundSocket::Unix(socket, bound) => datagrams::Receiver::new(&self, cx).run(socket, bound).await,
         }
     }
 }
@@ -131,6 +131,8 @@ impl Socket {
                 drop(permit);
             });
         }
+        // Nobody connects any more to a port that is to be given up.
+        drop(acceptor);
         connections.close();
         connections.wait().await;
     }

@@ -76,6 +76,8 @@ impl Lane {
         tokio::pin!(permit);
         loop {
             tokio::select! {
+                // What has been received is taken before a stop is looked at.
+                biased;
                 permit = &mut permit => return permit.map_err(|_| Closed),
                 settled = self.submissions.next(), if !self.submissions.is_empty() => settled.unwrap_or(Ok(()))?,
                 () = self.cx.shutdown.cancelled() => return Err(Closed),

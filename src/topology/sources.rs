@@ -77,6 +77,9 @@ impl RunningSource {
         let finished = Arc::new(AtomicBool::new(false));
         let supervisor = Supervisor { cx, sockets: resources.sockets, intake: intake.clone(), failures };
         let deadline = Instant::now() + resources.patience;
+        if let Some(predecessor) = predecessor.as_ref().filter(|_| !source.source.resumes()) {
+            predecessor.close();
+        }
         let (has_finished, resumes) = (finished.clone(), source.source.resumes());
         let task = tokio::spawn(async move {
             match predecessor {

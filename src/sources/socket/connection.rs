@@ -37,6 +37,11 @@ const HALF_FRAME: Duration = Duration::from_secs(30);
 /// How long a connection that holds a part of a frame waits for more memory: others that do the same may have all of it.
 const SHORTAGE: Duration = Duration::from_secs(5);
 
+/// A connection of a source that is stopped is read on from for so long as bytes come without such a pause, and not
+/// longer than that: the peer takes for received what the kernel has.
+const REST_PAUSE: Duration = Duration::from_millis(10);
+const REST: Duration = Duration::from_secs(1);
+
 /// How long a connection without a timeout may be silent: for ever, in practice.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -108,8 +113,11 @@ impl From<OutOfFrame> for Broken {
 impl Connection {
     async fn read_all<S: AsyncRead + Unpin>(&mut self, stream: &mut S, idle: Duration) -> Result<End, Broken> {
         let shutdown = self.cx.shutdown.clone();
-        let mut is_busy = false;
+        let (mut is_busy, mut end) = (false, None);
         loop {
+            if shutdown.is_cancelled() && *end.get_or_insert_with(|| Instant::now() + REST) <= Instant::now() {
+                return Ok(End::Given);
+            }
             let first = match is_busy {
                 true => None,
                 false => {
@@ -120,11 +128,16 @@ impl Connection {
                     let mut first = Box::pin(first_bytes(stream, &mut self.buffer));
                     let rest = self.begun.map(|begun| (begun + HALF_FRAME).saturating_duration_since(Instant::now()));
                     let silence = tokio::time::sleep(rest.map_or(idle, |rest| rest.min(idle)));
-                    tokio::pin!(silence);
+                    let stopped = async {
+                        shutdown.cancelled().await;
+                        tokio::time::sleep(REST_PAUSE).await;
+                    };
+                    tokio::pin!(silence, stopped);
                     let read = loop {
                         tokio::select! {
-                            () = shutdown.cancelled() => return Ok(End::Given),
+                            biased;
                             read = &mut first => break Some(read),
+                            () = &mut stopped => return Ok(End::Given),
                             settled = self.lane.settled() => settled?,
                             () = &mut silence => break None,
                         }

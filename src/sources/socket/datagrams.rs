@@ -3,10 +3,12 @@
 use std::io;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use tokio::net::{UdpSocket, UnixDatagram};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{Place, Socket};
@@ -14,11 +16,16 @@ use crate::codec::framing::Framing;
 use crate::codec::{Frames, Ordinals};
 use crate::component::source::{CHUNK_BYTES, Chunk};
 use crate::component::{Fatal, SourceContext};
+use crate::net::sockets::Bound;
 use crate::toolkit::Lane;
 use crate::toolkit::lane::Origin;
 
 /// What the largest datagram over UDP fits in. Those of a Unix socket may be as large as a frame.
 const UDP_BYTES: usize = 64 * 1024;
+
+/// A source that is stopped reads on for so long as datagrams come without such a pause, and not longer than that.
+const REST_PAUSE: Duration = Duration::from_millis(10);
+const REST: Duration = Duration::from_secs(1);
 
 /// How often the kernel is asked what it has dropped.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -81,13 +88,19 @@ impl Receiver {
         }
     }
 
-    pub async fn run(mut self, socket: impl Datagrams) -> Result<(), Fatal> {
+    pub async fn run(mut self, socket: impl Datagrams, bound: Arc<Bound>) -> Result<(), Fatal> {
         let mut asking = tokio::time::interval(ASK_EVERY);
         self.cx.ready();
         let shutdown = self.cx.shutdown.clone();
         loop {
             tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
+                () = shutdown.cancelled() => {
+                    // A successor reads on from the same socket.
+                    if Arc::strong_count(&bound) == 1 {
+                        self.take_rest(&socket).await;
+                    }
+                    return Ok(());
+                }
                 ready = socket.readable() => ready.map_err(|error| Fatal(format!("cannot read datagrams: {error}")))?,
                 Err(_) = self.lane.settled() => return Ok(()),
                 _ = asking.tick() => {
@@ -97,6 +110,17 @@ impl Receiver {
             }
             if self.take_ready(&socket).await.is_err() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Takes what the kernel has received by now: it would be gone with the socket.
+    async fn take_rest(&mut self, socket: &impl Datagrams) {
+        let end = Instant::now() + REST;
+        while Instant::now() < end {
+            let Ok(Ok(())) = tokio::time::timeout(REST_PAUSE, socket.readable()).await else { return };
+            if self.take_ready(socket).await.is_err() {
+                return;
             }
         }
     }

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 
 use super::config::Place;
-use super::{Socket, connection, datagrams};
+use super::{BoundSocket, Socket, connection, datagrams};
 use crate::codec::framing::Framing;
-use crate::component::JobStatus;
+use crate::component::{JobStatus, Source};
+use crate::net::address::Address;
 use crate::net::listen::bind_datagram;
 use crate::toolkit::fake::{FakeIntake, Folder, NoDecoder};
 
@@ -110,7 +111,7 @@ async fn a_silent_connection_is_closed_after_its_time() {
 async fn lines_over_tcp_are_taken_until_the_agent_stops() {
     let intake = FakeIntake::new();
     let cx = intake.context();
-    let address: crate::net::address::Address = "127.0.0.1:0".parse().unwrap();
+    let address: Address = "127.0.0.1:0".parse().unwrap();
     let listener = crate::net::listen::Listener::bind(&address, 0o600).await.unwrap();
     let at = listener.address().unwrap().to_string();
     let running = tokio::spawn(Arc::new(socket(Some(Framing::Newline))).accept(listener, None, cx.clone()));
@@ -131,9 +132,9 @@ async fn lines_over_tcp_are_taken_until_the_agent_stops() {
 async fn every_datagram_is_an_event_and_an_empty_one_is_refused() {
     let intake = FakeIntake::new();
     let cx = intake.context();
-    let receiving = crate::net::Sockets::default().udp(&"127.0.0.1:0".parse().unwrap()).await.unwrap().0;
+    let (receiving, bound) = crate::net::Sockets::default().udp(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
     let at = receiving.local_addr().unwrap();
-    let running = tokio::spawn(datagrams::Receiver::new(&socket(None), cx.clone()).run(receiving));
+    let running = tokio::spawn(datagrams::Receiver::new(&socket(None), cx.clone()).run(receiving, bound));
     let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     for datagram in [&b"one\ntwo\n"[..], b"", b"three", &[b'x'; 1001]] {
         client.send_to(datagram, at).await.unwrap();
@@ -193,4 +194,55 @@ async fn datagrams_of_lines_come_over_a_unix_socket_that_replaces_a_dead_one() {
     running.await.unwrap().unwrap();
     assert_eq!(intake.texts(), ["one", "two"]);
     assert!(!path.exists());
+}
+
+/// The sender cannot know that nobody will read on.
+#[tokio::test]
+async fn what_the_kernel_has_received_before_a_stop_is_taken() {
+    let folder = Folder::new();
+    let path = folder.path("events.sock");
+    let (tcp, unix) = ("127.0.0.1:0".parse().unwrap(), Address::Unix(path.clone()));
+    let lines: String = (0..200).map(|n| format!("line {n}\n")).collect();
+    for (place, framing) in [
+        (Place::Stream(tcp), Some(Framing::Newline)),
+        (Place::Stream(unix), Some(Framing::Newline)),
+        (Place::Udp("127.0.0.1:0".parse().unwrap()), None),
+        (Place::UnixDatagram(path.clone()), Some(Framing::Newline)),
+    ] {
+        let words = format!("{place:?}");
+        let sockets = crate::net::Sockets::default();
+        let source = Arc::new(Socket { place, ..socket(framing) });
+        let bound_socket = Source::prepare(&*source, &sockets).await.unwrap();
+        let intake = FakeIntake::new();
+        let cx = intake.context();
+        let mut connection: Option<Box<dyn std::io::Write>> = None;
+        match &bound_socket {
+            BoundSocket::Stream(listener, _) => {
+                let mut client: Box<dyn std::io::Write> = match listener.address().unwrap() {
+                    Address::Unix(path) => Box::new(std::os::unix::net::UnixStream::connect(path).unwrap()),
+                    address => Box::new(std::net::TcpStream::connect(address.to_string()).unwrap()),
+                };
+                client.write_all(lines.as_bytes()).unwrap();
+                connection = Some(client);
+            }
+            BoundSocket::Udp(receiving, _) => {
+                let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+                for line in lines.lines() {
+                    client.send_to(line.as_bytes(), receiving.local_addr().unwrap()).unwrap();
+                }
+            }
+            BoundSocket::Unix(..) => {
+                let client = std::os::unix::net::UnixDatagram::unbound().unwrap();
+                // A datagram is no larger than a frame.
+                for lines in lines.lines().collect::<Vec<_>>().chunks(50) {
+                    client.send_to(lines.join("\n").as_bytes(), &path).unwrap();
+                }
+            }
+        }
+        cx.shutdown.cancel();
+        Source::run(source, bound_socket, cx).await.unwrap();
+        let found = intake.texts();
+        assert_eq!((found.len(), found.last().map(String::as_str)), (200, Some("line 199")), "{words}");
+        drop(connection);
+    }
 }
