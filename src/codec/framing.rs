@@ -60,6 +60,14 @@ pub fn cut_mark(limit: usize) -> String {
     format!(" [cut: longer than {limit} bytes]")
 }
 
+/// The mark that a frame ends with, if it was cut.
+pub fn mark_of_cut(frame: &[u8]) -> Option<&[u8]> {
+    const BEGIN: &[u8] = b" [cut: longer than ";
+    let begin = frame.iter().rposition(|byte| *byte == b'[')?.checked_sub(1)?;
+    let number = frame[begin..].strip_prefix(BEGIN)?.strip_suffix(b" bytes]")?;
+    (!number.is_empty() && number.iter().all(u8::is_ascii_digit)).then_some(&frame[begin..])
+}
+
 impl Framer {
     /// Chunks hold up to `chunk_bytes`, or one larger frame of up to `frame_bytes` and its mark.
     pub fn new(framing: Framing, frame_bytes: usize, chunk_bytes: usize) -> Framer {

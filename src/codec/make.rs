@@ -60,6 +60,11 @@ impl Maker {
         if range.len() > self.limits.event_bytes {
             return self.refuse(range, too_large(self.limits.event_bytes));
         }
+        self.make_any(range, write);
+    }
+
+    /// Makes one event of the item at `range`, of which `write` takes no more than fits, or refuses it.
+    pub fn make_any(&mut self, range: Range<usize>, write: impl FnOnce(&mut Object) -> Result<(), String>) {
         let start = self.out.len();
         let mut object = Object { out: &mut self.out, members: 0, depth: 1, is_first: true };
         object.out.push(b'{');
@@ -76,6 +81,10 @@ impl Maker {
         self.made.push((start..self.out.len(), ordinal));
         self.out.push(b'\n');
         self.items += 1;
+    }
+
+    pub fn ordinals(&self) -> &Ordinals {
+        &self.ordinals
     }
 
     pub fn refuse(&mut self, range: Range<usize>, reason: String) {
