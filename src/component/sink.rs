@@ -172,6 +172,8 @@ pub struct Written {
     pub duplicates: u64,
     /// Events that the target took and did not keep, by a rule of its own.
     pub discarded: u64,
+    /// Of these, events whose id the target has with other content.
+    pub conflicts: u64,
     /// Values that were changed to fit, such as texts cut to what a column holds.
     pub altered: u64,
 }

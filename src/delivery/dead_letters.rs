@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::in_flight::Unsent;
 use super::parking::{At, Due};
 use super::unpark::{self, Unparked};
-use super::{Done, Feed, Loop, Replay, Reply, TICK, add, deliver};
+use super::{Done, Feed, ID_CONFLICT, Loop, Replay, Reply, TICK, add, deliver};
 use crate::journal::dead_letters::Number;
 use crate::telemetry::{Counts, ParkedEnds};
 
@@ -17,6 +17,8 @@ pub struct Again {
     pub duplicates: u64,
     /// Taken by the target and not kept.
     pub discarded: u64,
+    /// Of these, those whose id the target has with other content.
+    pub conflicts: u64,
     /// How all parked events have ended so far, if some ended now.
     pub parked: Option<ParkedEnds>,
 }
@@ -121,7 +123,8 @@ impl Again {
         counts.delivered += self.delivered;
         counts.bytes_delivered += self.bytes;
         counts.duplicates += self.duplicates;
-        add(&mut counts.dropped, "target", self.discarded);
+        add(&mut counts.dropped, "target", self.discarded - self.conflicts);
+        add(&mut counts.dropped, ID_CONFLICT, self.conflicts);
         if let Some(ends) = self.parked {
             counts.end_parked(ends);
         }

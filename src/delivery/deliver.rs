@@ -33,6 +33,8 @@ pub struct Outcome {
     pub dropped: u64,
     /// Taken by the target and not kept, by a rule of its own.
     pub discarded: u64,
+    /// Of these, events whose id the target has with other content.
+    pub conflicts: u64,
     /// Too old to be written when their turn came.
     pub expired: u64,
     /// By destination, with what it said last.
@@ -288,6 +290,7 @@ async fn finish(
         dead_lettered,
         dropped,
         discarded: in_flight.discarded,
+        conflicts: in_flight.conflicts,
         expired: in_flight.expired + pending.expired,
         parked,
         duplicates: in_flight.duplicates,

@@ -67,6 +67,9 @@ use crate::journal::dead_letters::{DeadLetter, DeadLetters};
 use crate::telemetry::{ComponentMetrics, ComponentState, Counts, ParkedEnds};
 use crate::units::Timestamp;
 
+/// The cause of what the target has under the same id with other content.
+const ID_CONFLICT: &str = "id_conflict";
+
 /// How often the accounting of a sink that waits is looked over.
 const TICK: Duration = Duration::from_secs(1);
 /// How long to wait after the journal could not be read, or the loop has met a bug of its own.
@@ -347,7 +350,8 @@ impl<F: Feed> Loop<F> {
                 if let Ok(written) = answer {
                     let (bytes, duplicates) = (written.bytes, written.duplicates);
                     let discarded = written.discarded.min(1);
-                    self.settle(Again { delivered: 1 - discarded, discarded, bytes, duplicates, ..Again::default() });
+                    let (delivered, conflicts) = (1 - discarded, written.conflicts.min(discarded));
+                    self.settle(Again { delivered, discarded, conflicts, bytes, duplicates, ..Again::default() });
                 }
                 #[expect(
                     clippy::let_underscore_must_use,
@@ -445,7 +449,8 @@ impl Outcome {
         counts.bytes_delivered += self.bytes;
         add(&mut counts.filtered, "where", self.filtered);
         add(&mut counts.dropped, "poison", self.dropped);
-        add(&mut counts.dropped, "target", self.discarded);
+        add(&mut counts.dropped, "target", self.discarded - self.conflicts);
+        add(&mut counts.dropped, ID_CONFLICT, self.conflicts);
         add(&mut counts.dropped, "buffer", self.expired);
         counts.last_event = counts.last_event.max(Some(self.received_at));
     }

@@ -1,5 +1,6 @@
 //! A sink's event totals as they are saved beside its cursor, in fixed columns.
 
+use super::ID_CONFLICT;
 use crate::telemetry::Counts;
 
 /// Columns in the order they are stored. New ones are added at the end, and none is ever taken away.
@@ -28,6 +29,7 @@ const COLUMNS: &[Column] = &[
     Column::ParkedDeadLettered,
     Column::ParkedPoison,
     Column::ParkedDropped,
+    Column::Dropped(ID_CONFLICT),
 ];
 
 const VERSION: u8 = 1;

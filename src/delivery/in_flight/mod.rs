@@ -34,6 +34,8 @@ pub struct InFlight {
     pub delivered: u64,
     /// Taken by the target and not kept.
     pub discarded: u64,
+    /// Of these, those whose id the target has with other content.
+    pub conflicts: u64,
     /// Too old by now to be written.
     pub expired: u64,
     pub duplicates: u64,
@@ -178,6 +180,7 @@ impl InFlight {
             began: None,
             delivered: 0,
             discarded: 0,
+            conflicts: 0,
             expired: 0,
             duplicates: 0,
             bytes: 0,
@@ -231,6 +234,7 @@ impl InFlight {
         let discarded = written.discarded.min(sent.batch.len() as u64);
         self.delivered += sent.batch.len() as u64 - discarded;
         self.discarded += discarded;
+        self.conflicts += written.conflicts.min(discarded);
         self.duplicates += written.duplicates;
         self.bytes += written.bytes;
         self.something_was_taken();

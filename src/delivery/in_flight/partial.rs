@@ -28,6 +28,7 @@ impl InFlight {
             let discarded = of_rest.discarded.min(others);
             self.delivered += others - discarded;
             self.discarded += discarded;
+            self.conflicts += of_rest.conflicts.min(discarded);
             self.duplicates += of_rest.duplicates;
             self.bytes += (unsent.batch.bytes() - unsent.batch.select(&failed).bytes()) as u64;
         } else {

@@ -19,6 +19,7 @@ use crate::net::postgres::{Connection, Target};
 use crate::net::tls::Trust;
 use crate::secret::Secret;
 
+mod conflicts;
 mod create;
 mod failure;
 mod key;

@@ -2,10 +2,10 @@
 
 use jiff::tz::TimeZone;
 
-use super::Config;
 use super::key::{self, Key};
 use super::table::{Column, Name, Table, quote};
 use super::value::Form;
+use super::{Config, conflicts};
 use crate::codec::template::Template;
 use crate::component::Promise;
 use crate::event::{NameId, Raw, aliases, names};
@@ -29,6 +29,8 @@ pub struct Plan {
     /// Counts the rows that are there of ids in `$1`, where fewer rows than were sent may be there without having been
     /// there before: triggers may keep some out.
     pub count: Option<String>,
+    /// Counts rows of `r` that differ from the row of their id; where that can be told.
+    pub conflicts: Option<String>,
     /// Whether triggers may keep rows out.
     pub has_triggers: bool,
     /// Of columns that hold times without one.
@@ -123,6 +125,7 @@ impl Plan {
             conflict: String::new(),
             may_copy: table.may_copy,
             count: None,
+            conflicts: None,
             has_triggers: table.has_triggers,
             zone: zone(&table.zone)?,
             promise: key.promise(),
@@ -165,8 +168,15 @@ impl Plan {
         // Where the configuration fills the key by itself, its values are not the events' ids.
         let has_id = plan.columns.iter().any(|column| matches!(column.fill, Fill::Id | Fill::IdText));
         plan.count = key.count(table).filter(|_| has_id);
+        plan.conflicts = conflicts::query(&plan, &key, table).filter(|_| has_id);
         plan.note(rest, &left, &refused, &table.name.to_string());
         Ok(plan)
+    }
+
+    /// The events of a batch as rows `r` with the columns `c0`, `c1` and so on, from one array a column.
+    pub fn rows(&self) -> String {
+        let each = |format: fn(usize) -> String| (0..self.columns.len()).map(format).collect::<Vec<_>>().join(", ");
+        format!("unnest({}) AS r({})", each(|nth| format!("${}", nth + 1)), each(|nth| format!("c{nth}")))
     }
 
     /// For a table that is still to be made.
@@ -182,6 +192,7 @@ impl Plan {
             conflict: String::new(),
             may_copy: true,
             count: None,
+            conflicts: None,
             has_triggers: false,
             zone: TimeZone::UTC,
             promise: if by_month { Promise::AtLeastOnce } else { Promise::EffectivelyOnce },

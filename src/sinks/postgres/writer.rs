@@ -92,7 +92,14 @@ impl Writer {
         }
         let written = stored?;
         self.has_written.store(true, Ordering::Relaxed);
-        if written.discarded > 0 && !self.said_discarded.swap(true, Ordering::Relaxed) {
+        if written.conflicts > 0 {
+            warn!(
+                table = self.plan.table,
+                events = written.conflicts,
+                "the ids of some events are there with other content; the events are not stored and count as dropped"
+            );
+        }
+        if written.discarded > written.conflicts && !self.said_discarded.swap(true, Ordering::Relaxed) {
             warn!(
                 table = self.plan.table,
                 rows = written.discarded,
@@ -126,7 +133,7 @@ impl Writer {
         let inserted = inserted.map_err(|error| self.classify(connection, &error))?;
         let missing = (rows.count as u64).saturating_sub(inserted);
         let written = Written { bytes: rows.body.len() as u64, altered: rows.altered, ..Written::default() };
-        Ok(match counted {
+        let written = match counted {
             _ if missing == 0 => written,
             Some((query, ids, before)) => {
                 let distinct = ids.len() as u64;
@@ -141,7 +148,46 @@ impl Writer {
             }
             None if self.plan.conflict.is_empty() => written,
             None => Written { duplicates: missing, ..written },
+        };
+        if written.duplicates == 0 {
+            return Ok(written);
+        }
+        // The rows are committed: a question without an answer changes nothing about them.
+        let conflicts = self.conflicts(client, batch, rows).await.unwrap_or_else(|error| {
+            debug!(table = self.plan.table, %error, "cannot compare events with the rows of their ids");
+            0
+        });
+        let conflicts = conflicts.min(written.duplicates);
+        Ok(Written {
+            duplicates: written.duplicates - conflicts,
+            discarded: written.discarded + conflicts,
+            conflicts,
+            ..written
         })
+    }
+
+    /// How many events of a batch have other content than the row of their id.
+    async fn conflicts(&self, client: &Client, batch: &WriteBatch, rows: &Rows) -> Result<u64, Error> {
+        let Some(query) = &self.plan.conflicts else { return Ok(0) };
+        match &rows.body {
+            Body::Arrays(arrays) => self.count_rows(client, query, arrays).await,
+            Body::Copy(_) => match rows::encode(&self.plan, batch, false) {
+                Ok(Rows { body: Body::Arrays(arrays), .. }) => self.count_rows(client, query, &arrays).await,
+                _ => Ok(0),
+            },
+        }
+    }
+
+    async fn count_rows(&self, client: &Client, query: &str, arrays: &[Option<Bytes>]) -> Result<u64, Error> {
+        let cells: Vec<Cells> = arrays.iter().map(|array| Cells(array.clone())).collect();
+        let row = client.query_typed_one(query, &self.typed(&cells)).await?;
+        Ok(row.get::<_, i64>(0).unsigned_abs())
+    }
+
+    /// The cells as parameters, each with the type of its column's array.
+    fn typed<'a>(&self, cells: &'a [Cells]) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+        let typed = cells.iter().zip(&self.plan.columns);
+        typed.map(|(cells, column)| (cells as &(dyn ToSql + Sync), column.form.wire().1)).collect()
     }
 
     /// The ids of a batch as the key column has them, each once.
@@ -178,9 +224,7 @@ impl Writer {
     /// One round trip: the three are sent together, and answered in order.
     async fn insert(&self, client: &Client, arrays: &[Option<Bytes>]) -> Result<u64, Error> {
         let cells: Vec<Cells> = arrays.iter().map(|array| Cells(array.clone())).collect();
-        let typed = cells.iter().zip(&self.plan.columns);
-        let params: Vec<(&(dyn ToSql + Sync), Type)> =
-            typed.map(|(cells, column)| (cells as &(dyn ToSql + Sync), column.form.wire().1)).collect();
+        let params = self.typed(&cells);
         let (begun, inserted, committed) = tokio::join!(
             biased;
             client.batch_execute(&self.begin),
@@ -337,16 +381,8 @@ fn values(plan: &Plan) -> String {
 }
 
 fn insert(plan: &Plan) -> String {
-    let each = |format: fn(usize) -> String| (0..plan.columns.len()).map(format).collect::<Vec<_>>().join(", ");
-    format!(
-        "INSERT INTO {} ({}) SELECT {} FROM unnest({}) AS r({}){}",
-        plan.table,
-        names(plan),
-        values(plan),
-        each(|nth| format!("${}", nth + 1)),
-        each(|nth| format!("c{nth}")),
-        plan.conflict
-    )
+    let rows = plan.rows();
+    format!("INSERT INTO {} ({}) SELECT {} FROM {rows}{}", plan.table, names(plan), values(plan), plan.conflict)
 }
 
 fn copy_into(plan: &Plan) -> String {

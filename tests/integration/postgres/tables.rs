@@ -196,4 +196,69 @@ fn a_repeat_is_one_where_the_key_has_another_column_too() {
     }
     assert_eq!(database.count("rows"), 40);
     assert_eq!(agent.metric("weir_duplicates_ignored_total", "table"), 40);
+    assert_eq!(dropped(&agent), 0);
+}
+
+/// Events that the table has under the same id with other content.
+fn dropped(agent: &Agent) -> u64 {
+    let samples = agent.metrics();
+    let mut counts =
+        samples.iter().filter(|(key, _)| key.contains("cause=\"id_conflict\"") && key.contains("\"table\""));
+    counts.next().map_or(0, |(_, count)| *count as u64)
+}
+
+#[test]
+fn the_same_id_with_other_content_is_a_conflict_and_no_repeat() {
+    let mut tables = vec![None];
+    for columns in ["", ", note char(20) DEFAULT 'none', amount numeric(10,1), tags text[], at timestamptz"] {
+        for more in ["metadata jsonb", "metadata json", "details jsonb NOT NULL DEFAULT '{}'"] {
+            tables.push(Some(format!(
+                "CREATE TABLE rows (id uuid PRIMARY KEY, timestamp timestamptz, received_at timestamptz, \
+                 user_id varchar(8), code text, duration_ms int, success bool, {more}{columns})"
+            )));
+        }
+    }
+    for definition in tables {
+        for (mode, normalized) in [("insert", true), ("copy", true), ("auto", false)] {
+            let (folder, database, port) = (Folder::new(), Database::new(), free_port());
+            let made = definition.as_ref().map(|definition| database.sql(definition)).is_none();
+            let input = if normalized { "named" } else { "web" };
+            let agent = Agent::start(
+                &folder,
+                &format!(
+                    "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+                     transforms:\n  named: {{ type: normalize, inputs: [web] }}\n\
+                     sinks:\n  table: {{ type: postgres, inputs: [{input}], url: '{}', table: rows, \
+                     create_table: {made}, mode: {mode}, batch: {{ age: 10ms }} }}\n",
+                    database.url()
+                ),
+            );
+            let event = |n: u64, code: &str| {
+                format!(
+                    "{{\"id\":\"{}\",\"user_id\":\"سارا-{}\",\"code\":\"{code}\",\"duration_ms\":7,\"status\":\"success\",\
+                     \"note\":\"n \",\"amount\":1.25,\"tags\":[\"a\"],\"at\":\"2026-01-01T00:00:00.1234567Z\",\
+                     \"metadata\":{{\"a\":1.50,\"b\":[2,null]}},\"more\":{{\"x\":\"\\u0000\"}}}}\n",
+                    id(n),
+                    "x".repeat(20)
+                )
+            };
+            let context = format!("{definition:?} {mode} {normalized}");
+            let all: String = (0..30).map(|n| event(n, "1")).collect();
+            for _ in 0..2 {
+                post(port, &all);
+                settle(&agent);
+            }
+            assert_eq!((agent.metric("weir_duplicates_ignored_total", "table"), dropped(&agent)), (30, 0), "{context}");
+            // One that is new, three repeats, two that claim the id of others, one of them twice in one batch.
+            let mixed: String = [event(30, "new"), event(30, "other")]
+                .into_iter()
+                .chain((26..30).map(|n| event(n, if n == 29 { "2" } else { "1" })))
+                .collect();
+            post(port, &mixed);
+            settle(&agent);
+            assert_eq!((agent.metric("weir_duplicates_ignored_total", "table"), dropped(&agent)), (33, 2), "{context}");
+            assert_eq!(database.count("rows"), 31, "{context}");
+            agent.assert_books();
+        }
+    }
 }

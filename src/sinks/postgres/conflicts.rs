@@ -1,0 +1,69 @@
+//! Tells a repeat from another event of the same id, by comparing with the row that is there.
+
+use super::key::Key;
+use super::plan::{Fill, Filled, Plan};
+use super::table::{Table, quote};
+use super::value::Form;
+
+/// What the agent puts into an event when it takes it, or may: a repeat has them anew.
+const OF_RECEIPT: [&str; 4] = ["timestamp", "received_at", "source", "peer_ip"];
+
+/// The query that counts rows of `r` whose key is there with other content. A column of which the event says nothing,
+/// or that does not come back as it was written, is not compared. With triggers every row may be other than what was
+/// written.
+pub fn query(plan: &Plan, key: &Key, table: &Table) -> Option<String> {
+    let Key::Column { index, .. } = key else { return None };
+    let may_read = |name: &str| table.column(name).is_some_and(|column| column.may_select);
+    if table.has_triggers || !index.iter().all(|name| may_read(name)) {
+        return None;
+    }
+    let columns = || plan.columns.iter().enumerate();
+    let is_key = |column: &Filled| index.contains(&column.name);
+    let same: Vec<String> = columns()
+        .filter(|(_, column)| is_key(column))
+        .map(|(nth, column)| format!("t.{} = {}", quote(&column.name), written(nth, column)))
+        .collect();
+    let others = columns().filter(|(_, column)| !is_key(column) && may_read(&column.name));
+    let differences: Vec<String> = others.filter_map(|(nth, column)| difference(plan, nth, column)).collect();
+    if same.len() < index.len() || differences.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "SELECT count(*) FROM {} JOIN {} t ON {} WHERE {}",
+        plan.rows(),
+        plan.table,
+        same.join(" AND "),
+        differences.join(" OR ")
+    ))
+}
+
+/// The condition that a column differs, if that can be told.
+fn difference(plan: &Plan, nth: usize, column: &Filled) -> Option<String> {
+    let is_of_receipt = |source: usize| OF_RECEIPT.contains(&plan.sources[source].as_str());
+    match &column.fill {
+        Fill::Event(takes) if takes.iter().any(|take| is_of_receipt(take.source)) => return None,
+        Fill::Event(_) | Fill::Rest(_) => {}
+        Fill::Id | Fill::IdText | Fill::Template(_) => return None,
+    }
+    let (there, sent) = (format!("t.{}", quote(&column.name)), written(nth, column));
+    let (there, sent) = match column.form {
+        Form::Json | Form::Jsonb => (content(&there), content(&sent)),
+        Form::Text(_) | Form::Int2 | Form::Int4 | Form::Int8 | Form::Bool | Form::Uuid => (there, sent),
+        // Rounded, or without an operator for equality, or of a zone.
+        _ => return None,
+    };
+    Some(format!("r.c{nth} IS NOT NULL AND {there} IS DISTINCT FROM {sent}"))
+}
+
+/// A value of `r` as the column has it.
+fn written(nth: usize, column: &Filled) -> String {
+    format!("r.c{nth}::{}", column.sql_type)
+}
+
+/// JSON without what an event gets when it is taken.
+fn content(value: &str) -> String {
+    let names = OF_RECEIPT.map(|name| format!("'{name}'")).join(", ");
+    format!(
+        "CASE WHEN jsonb_typeof({value}::jsonb) = 'object' THEN {value}::jsonb - ARRAY[{names}] ELSE {value}::jsonb END"
+    )
+}
