@@ -18,7 +18,7 @@ pub enum Visibility {
 }
 
 /// Members of which a preview shows a part or nothing.
-const HIDDEN: [&str; 3] = ["code", "error_trace", "truncated"];
+pub const HIDDEN: [&str; 3] = ["code", "error_trace", "truncated"];
 
 impl Visibility {
     /// Whether a test of this member must look at what is shown, not at what is stored.
@@ -76,7 +76,11 @@ fn shorten(line: &[u8], preview: usize, hide: bool) -> Vec<u8> {
     let (mut copied, mut kept) = (0, 1);
     for (name, value) in Raw::valid(line).members() {
         let end = place(value.as_bytes()) + value.as_bytes().len();
-        if hide && (name_is(name, "error_trace") || name_is(name, "truncated")) {
+        // Code that is no text cannot be cut.
+        let is_nested = || matches!(value.kind(), Kind::Object | Kind::Array);
+        let is_hidden =
+            name_is(name, "error_trace") || name_is(name, "truncated") || name_is(name, "code") && is_nested();
+        if hide && is_hidden {
             out.extend_from_slice(&line[copied.min(kept)..kept]);
             let rest = &line[end..];
             let comma = rest.iter().position(|byte| !byte.is_ascii_whitespace()).filter(|at| rest[*at] == b',');
@@ -114,6 +118,7 @@ mod tests {
                 r#"{"a":[1, {"code":"12345678"}],"code":"سلام "}"#,
             ),
             (r#"{"code":"1\n\"456789","code":7,"code":"12345"}"#, r#"{"code":"1\n\"45","code":7,"code":"12345"}"#),
+            (r#"{"code":["12345678"],"a":1,"code":{"b":"12345678"}}"#, r#"{"a":1}"#),
             ("{}", "{}"),
         ] {
             let seen = shorten(line.as_bytes(), 5, true);

@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::Folder;
 use crate::support::database::Database;
 use crate::support::places::{Dice, Places, ask, escaped, reading, token};
+use crate::support::{Agent, Folder, free_port, post};
 
 const USERS: [&str; 5] = ["ali", "Sara", "سارا", "anon-17", "7b1c"];
 const CODES: [&str; 8] = [
@@ -369,6 +369,13 @@ fn the_tables_of_shop_and_chat_answer_with_their_own_ids_and_the_names_of_users(
     assert_eq!(page["logs"][0]["ip_address"], "10.0.0.2");
     assert_eq!(ask(&agent, &admin, "/api/logs?search=100%25%20PAID").1["total"], 200);
     assert_eq!(ask(&agent, &admin, "/api/activity/summary").0, 404, "a shop runs no code");
+    let unknown = |object: &Value, names: &[&str]| {
+        names.iter().for_each(|name| assert_eq!(object.get(*name), Some(&Value::Null), "{name} of {object}"));
+    };
+    unknown(&ask(&agent, &admin, "/api/logs/stats").1, &["errors", "success_rate", "avg_ms"]);
+    unknown(&ask(&agent, &admin, "/api/logs/stats?group_by=event_type").1["groups"][0], &["errors", "success_rate"]);
+    let stats = &ask(&agent, &admin, "/api/admin/activity").1["stats"];
+    unknown(stats, &["success_count", "failed_count", "success_rate"]);
 
     chat.define("chat");
     chat.sql(
@@ -428,4 +435,146 @@ fn lists_by_an_indexed_column_read_no_whole_table() {
     }
     std::thread::sleep(std::time::Duration::from_millis(1500));
     assert_eq!(before, scans(), "nothing was scanned whole");
+}
+
+/// What a sink has put into the object for all the rest, because the table has no column for it, is hidden from those who
+/// may not see it, in lists and in searches.
+#[test]
+fn members_without_a_column_are_hidden_as_if_they_had_one() {
+    let definitions = [
+        None,
+        Some("id uuid PRIMARY KEY, timestamp timestamptz, user_id text, status text, metadata jsonb"),
+        Some("id uuid PRIMARY KEY, timestamp timestamptz, user_id text, details json"),
+        Some("id uuid PRIMARY KEY, timestamp timestamptz, user_id text, code text, extra jsonb NOT NULL DEFAULT '[]'"),
+        Some(
+            "id uuid PRIMARY KEY, timestamp timestamptz, user_id text, error_trace text, truncated jsonb, metadata jsonb",
+        ),
+    ];
+    for definition in definitions {
+        let (database, folder, port) = (Database::new(), Folder::new(), free_port());
+        if let Some(columns) = definition {
+            database.sql(&format!("CREATE TABLE rows ({columns})"));
+            if columns.contains("'[]'") {
+                database.sql("INSERT INTO rows (id, timestamp, user_id) VALUES ('0190163d-8694-739b-aea5-966c26f8ad91', '2020-01-01', 'eve')");
+            }
+        }
+        let yaml = format!(
+            "  read: {{ sink: rows }}\n  preview: 5\n  auth: {{ jwt: {{ secret: '{}' }} }}\n\
+             sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+             transforms:\n  named: {{ type: normalize, inputs: [web] }}\n  cut: {{ type: truncate, inputs: [named], max_chars: 60 }}\n\
+             sinks:\n  rows: {{ type: postgres, inputs: [cut], url: '{}', table: rows, create_table: {}, batch: {{ age: 10ms }} }}\n",
+            crate::support::places::SECRET,
+            database.url(),
+            definition.is_none()
+        );
+        let agent = Agent::start(&folder, &yaml);
+        let (viewer, admin, ali) = (token("vic", "viewer"), token("root", "admin"), token("ali", "user"));
+        let event = json!({ "user_id": "ali", "event_type": "cell", "code": format!("x = 1; zebra = 2; {}", "y".repeat(100)),
+            "error_trace": "Traceback: giraffe", "metadata": { "kept": "elephant" } });
+        let nested = json!({ "user_id": "ali", "event_type": "nested", "code": { "source": ["zebra"] } });
+        for event in [event, nested] {
+            post(port, &event.to_string());
+        }
+        agent.delivered("rows", 2);
+        let context = |path: &str, seen: &Value| format!("{definition:?} {path}: {seen}");
+        let (_, list) = ask(&agent, &ali, "/api/logs");
+        assert!(list.to_string().contains("giraffe"), "{}", context("own", &list));
+        let own =
+            list["logs"].as_array().expect("a list").iter().find(|row| row["error_trace"] == "Traceback: giraffe");
+        let own = own.unwrap_or_else(|| panic!("{}", context("own", &list)));
+        assert!(own["code"].as_str().is_some_and(|code| code.contains("zebra")), "{own}");
+        assert!(own["truncated"]["code"]["sha256"].is_string() && own["metadata"]["kept"] == "elephant", "{own}");
+        let id = own["id"].as_str().expect("an id");
+        let hash = own["truncated"]["code"]["sha256"].as_str().expect("a hash");
+        for path in [
+            "/api/logs".to_owned(),
+            "/api/admin/activity".to_owned(),
+            "/api/logs/export?format=ndjson".to_owned(),
+            "/api/logs/export?format=csv".to_owned(),
+            format!("/api/logs/{id}"),
+            format!("/api/logs/{id}/context"),
+            "/api/fields".to_owned(),
+            "/api/fields/metadata.code/values".to_owned(),
+            "/api/fields/metadata.error_trace/values".to_owned(),
+            "/api/fields/metadata.truncated.code.sha256/values".to_owned(),
+            "/api/fields/code/values".to_owned(),
+        ] {
+            let (_, seen) = ask(&agent, &viewer, &path);
+            let text = seen.to_string();
+            for hidden in ["zebra", "giraffe", hash] {
+                assert!(!text.contains(hidden), "{hidden}: {}", context(&path, &seen));
+            }
+        }
+        let (_, list) = ask(&agent, &admin, "/api/logs?q=elephant");
+        let first = &list["logs"][0];
+        assert_eq!((&first["code"], &first["metadata"]["code"]), (&json!("x = 1"), &Value::Null), "{first}");
+        for query in [
+            "code:*zebra*",
+            "metadata.code:*zebra*",
+            "error_trace:*giraffe*",
+            "metadata.error_trace:*giraffe*",
+            "giraffe",
+            "has:truncated",
+            hash,
+            "metadata.kept:elephant",
+            "elephant",
+        ] {
+            let path = format!("/api/logs?q={}", escaped(query));
+            let ((_, of_viewer), (status, of_admin)) = (ask(&agent, &viewer, &path), ask(&agent, &admin, &path));
+            let finds = |found: &Value| found["total"].as_u64().unwrap_or_default() > 0;
+            assert_eq!(finds(&of_viewer), query.contains("elephant"), "{}", context(query, &of_viewer));
+            // A filter on what has no column is refused, and what has one is not in the object for all the rest.
+            let may_be_none = status == 400 || query.starts_with("metadata.") && !query.contains("elephant");
+            assert!(finds(&of_admin) || may_be_none, "{}", context(query, &of_admin));
+        }
+    }
+}
+
+/// An own event is one whose user's id is spelt as the token has it, whatever the type of the column: in lists as well as
+/// in statistics, sessions and values.
+#[test]
+fn users_whose_ids_only_look_alike_see_nothing_of_each_other() {
+    let uuid = "00000000-0000-4000-8000-00000000abcd";
+    let capitals = uuid.to_uppercase();
+    for (kind, id, others) in [
+        ("integer", "7", vec!["07", "+7", "7.0", " 7"]),
+        ("numeric(8,2)", "7.50", vec!["7.5", "7.500"]),
+        ("char(10)", "ali", vec!["ali  ", "Ali", "al"]),
+        ("varchar(10)", "ali", vec!["ali ", "ALI"]),
+        ("uuid", uuid, vec![&capitals, "{00000000-0000-4000-8000-00000000abcd}"]),
+        ("inet", "10.0.0.1", vec!["10.0.0.1/32", "10.0.0.1/8"]),
+    ] {
+        let (database, folder) = (Database::new(), Folder::new());
+        database.sql(&format!(
+            "CREATE TABLE rows (id serial PRIMARY KEY, timestamp timestamptz DEFAULT now(), user_id {kind}, session_id text, code text, status text);
+             INSERT INTO rows (user_id, session_id, code, status) VALUES ('{id}', 's1', 'giraffe', 'success')"
+        ));
+        let agent = reading(&folder, &database, "rows", "");
+        let routes = [
+            "/api/logs",
+            "/api/logs/1",
+            "/api/logs/export?format=ndjson",
+            "/api/logs/stats?group_by=session_id",
+            "/api/activity/recent",
+            "/api/sessions",
+            "/api/fields/code/values",
+            "/api/fields/session_id/values",
+        ];
+        let counts =
+            [("/api/logs", "total"), ("/api/logs/stats", "total_logs"), ("/api/activity/summary", "total_executions")];
+        for (user, is_own) in std::iter::once((id, true)).chain(others.into_iter().map(|other| (other, false))) {
+            let own = token(user, "user");
+            for path in routes {
+                let text = ask(&agent, &own, path).1.to_string();
+                let shows = text.contains("giraffe") || text.contains("\"s1\"");
+                assert_eq!(shows, is_own, "{kind} {user:?} {path}: {text}");
+            }
+            for (path, name) in counts {
+                let (_, found) = ask(&agent, &own, path);
+                assert_eq!(found[name], json!(u64::from(is_own)), "{kind} {user:?} {path}: {found}");
+            }
+            let (_, found) = ask(&agent, &token("root", "admin"), &format!("/api/logs?user_id={}", escaped(user)));
+            assert_eq!(found["total"], json!(u64::from(is_own)), "{kind} {user:?}: {found}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use super::super::plan::REST;
 use super::super::table::{Column, Table, literal, quote};
 use super::super::value::Form;
 use crate::event::{aliases, names};
+use crate::visibility::HIDDEN;
 
 /// How values of a member compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +55,14 @@ pub struct Columns {
     /// A second column that carries an event's id.
     pub event_id: Option<Value>,
     pub time: Value,
-    /// Members by their canonical names.
+    /// Members by their canonical names; the last ones are those that have no column.
     pub members: Vec<(String, Value)>,
-    /// The column that holds an object for all the rest.
+    /// How many members come from the object for all the rest: who may not see what is in them must not find it there.
+    pub without_column: usize,
+    /// The object for all the rest, without these.
     pub metadata: Option<Value>,
+    /// The column that holds it.
+    pub rest: Option<Value>,
     /// Columns without a canonical name: shown below `metadata`.
     pub extras: Vec<(String, Value)>,
 }
@@ -72,7 +77,7 @@ impl Columns {
         let name = config.table.clone();
         let from = format!("{} t", table.name.quoted());
         let mut members: Vec<(String, Value)> = Vec::new();
-        let (mut extras, mut metadata, mut event_id, mut key) = (Vec::new(), None, None, None);
+        let (mut extras, mut in_rest, mut event_id, mut key) = (Vec::new(), None, None, None);
         let readable = || table.columns.iter().filter(|column| column.may_select);
         let is_rest = |column: &Column| {
             matches!(column.form, Form::Json | Form::Jsonb) && !config.columns.contains_key(&column.name)
@@ -82,7 +87,7 @@ impl Columns {
             let value = value(column, &zone);
             let column_name = column.name.as_str();
             if Some(&column_name) == rest {
-                metadata = Some(value);
+                in_rest = Some(value);
             } else if column_name == config.key {
                 key = Some(value);
             } else if column_name == ADDED {
@@ -97,7 +102,8 @@ impl Columns {
                     Some(_) => extras.push((column.name.clone(), value)),
                 }
             } else {
-                match canonical(table, column_name) {
+                let hidden = || HIDDEN.contains(&column_name).then(|| column_name.to_owned());
+                match canonical(table, column_name).or_else(hidden) {
                     Some(member) if members.iter().all(|(known, _)| *known != member) => {
                         members.push((member.clone(), converted(column_name, &member, value)));
                     }
@@ -127,7 +133,17 @@ impl Columns {
         if key.is_none() {
             key = event_id.take();
         }
-        Ok(Columns { name, from, zone, key, event_id, time, members, metadata, extras })
+        let lacking = HIDDEN.iter().filter(|name| members.iter().all(|(known, _)| known != *name));
+        let lacking: Vec<&str> = lacking.filter(|_| in_rest.is_some()).copied().collect();
+        let metadata = in_rest.as_ref().map(|rest| without(rest, &lacking));
+        members.extend(in_rest.iter().flat_map(|rest| {
+            lacking.iter().map(|name| {
+                let sql = format!("({} -> {})", rest.sql, literal(name));
+                ((*name).to_owned(), Value { sql, kind: Kind::Json, stored: Stored::AsIs })
+            })
+        }));
+        let without_column = lacking.len();
+        Ok(Columns { name, from, zone, key, event_id, time, members, without_column, metadata, rest: in_rest, extras })
     }
 
     /// A member by its canonical name.
@@ -138,6 +154,16 @@ impl Columns {
             "metadata" => self.metadata.as_ref(),
             _ => self.members.iter().find(|(known, _)| known == name).map(|(_, value)| value),
         }
+    }
+
+    /// The members that have a column.
+    pub fn with_column(&self) -> &[(String, Value)] {
+        &self.members[..self.members.len() - self.without_column]
+    }
+
+    /// Whether the member stands in the object for all the rest.
+    pub fn lacks_column(&self, name: &str) -> bool {
+        self.members[self.members.len() - self.without_column..].iter().any(|(known, _)| known == name)
     }
 
     pub fn extra(&self, name: &str) -> Option<&Value> {
@@ -162,6 +188,17 @@ impl Columns {
             None => "md5(t::text)".to_owned(),
         }
     }
+}
+
+/// An object without these members. Anything else stays as it is.
+fn without(json: &Value, names: &[&str]) -> Value {
+    if names.is_empty() {
+        return json.clone();
+    }
+    let sql = &json.sql;
+    let names = names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ");
+    let sql = format!("CASE jsonb_typeof({sql}) WHEN 'object' THEN {sql} - ARRAY[{names}] ELSE {sql} END");
+    Value { sql: format!("({sql})"), ..json.clone() }
 }
 
 /// The canonical name of a column.
@@ -199,6 +236,8 @@ fn value(column: &Column, zone: &str) -> Value {
     let sql = format!("t.{}", quote(&column.name));
     let as_is = |sql: String, kind: Kind| Value { sql, kind, stored: Stored::AsIs };
     match &column.form {
+        // Blanks that only fill such a column up are no part of its value.
+        Form::Text(_) if column.sql_type.starts_with("character(") => as_is(format!("{sql}::text"), Kind::Text),
         Form::Text(_) => as_is(sql, Kind::Text),
         Form::Int2 | Form::Int4 | Form::Int8 | Form::Float8 | Form::Numeric(_) => as_is(sql, Kind::Number),
         // 0.1 is to equal 0.1, which a float4 made wider does not.

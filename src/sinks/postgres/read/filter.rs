@@ -118,18 +118,9 @@ impl<'a> Statement<'a> {
                 let bound = self.bind(text);
                 format!("{} = {bound}", value.sql)
             }
-            (_, Kind::Uuid) if is_uuid(text) => {
-                let bound = self.bind(text);
-                format!("{} = {bound}::text::uuid", value.sql)
-            }
-            (_, Kind::Inet) if is_inet(text) => {
-                let bound = self.bind(text);
-                format!("{} = {bound}::text::inet", value.sql)
-            }
-            (_, Kind::Number) if crate::query::number(text).is_some() => {
-                let bound = self.bind(text);
-                format!("{} = {bound}::text::numeric", value.sql)
-            }
+            (_, Kind::Uuid) if is_uuid(text) => self.equal_as(&value, "uuid", text),
+            (_, Kind::Inet) if is_inet(text) => self.equal_as(&value, "inet", text),
+            (_, Kind::Number) if crate::query::number(text).is_some() => self.equal_as(&value, "numeric", text),
             (_, Kind::Bool) if matches!(text, "true" | "false") => format!("{} IS {text}", value.sql),
             (_, Kind::Json | Kind::Time) => {
                 let bound = self.bind(text);
@@ -137,6 +128,13 @@ impl<'a> Statement<'a> {
             }
             _ => NEVER.to_owned(),
         }
+    }
+
+    /// The value is this as the column's type compares, for an index to know it, and is spelt so: who is called 07 is not
+    /// who is called 7.
+    fn equal_as(&mut self, value: &Value, sql_type: &str, text: &str) -> String {
+        let bound = self.bind(text);
+        format!("({} = {bound}::text::{sql_type} AND {} = {bound})", value.sql, value.text())
     }
 
     fn expr(&mut self, expr: &Expr) -> String {
@@ -161,9 +159,15 @@ impl<'a> Statement<'a> {
         let found = self.top(first).or_else(|| self.top(canonical?));
         if first == "metadata"
             && let Some((name, below)) = rest.split_first()
-            && let Some(extra) = self.columns.extra(name).cloned()
         {
-            return below_of(extra, below);
+            if let Some(extra) = self.columns.extra(name).cloned() {
+                return below_of(extra, below);
+            }
+            if self.columns.lacks_column(name) {
+                return below_of(self.top(name)?, below);
+            }
+            // As it stands in the table, for an index to know it.
+            return below_of(self.columns.rest.clone()?, rest);
         }
         below_of(found?, rest)
     }
@@ -173,7 +177,14 @@ impl<'a> Statement<'a> {
         let Some(value) = self.columns.member(name) else { return self.of_users(name) };
         match self.visibility {
             Visibility::Previews { preview } if name == "code" => {
-                let sql = format!("left({}, {preview})", value.text());
+                let sql = match value.kind {
+                    Kind::Json => format!(
+                        "CASE WHEN jsonb_typeof({}) NOT IN ('object', 'array') THEN left({}, {preview}) END",
+                        value.sql,
+                        value.text()
+                    ),
+                    _ => format!("left({}, {preview})", value.text()),
+                };
                 Some(Value { sql, kind: Kind::Text, stored: Stored::AsIs })
             }
             visibility if visibility.hides(name) => None,

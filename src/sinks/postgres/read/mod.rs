@@ -338,7 +338,7 @@ impl TableReader {
         let deadline = Instant::now() + PATIENCE;
         let mut lease = self.connections.lease(deadline).await?;
         let columns = self.columns(&mut lease, deadline).await?;
-        let mut names: Vec<String> = columns.members.iter().map(|(name, _)| name.clone()).collect();
+        let mut names: Vec<String> = columns.with_column().iter().map(|(name, _)| name.clone()).collect();
         names.extend(columns.key.iter().map(|_| "id".to_owned()));
         names.extend(columns.extras.iter().map(|(name, _)| format!("metadata.{name}")));
         if let Some(metadata) = &columns.metadata {
@@ -362,9 +362,10 @@ impl TableReader {
         let mut statement = self.statement(&columns, &everything);
         let known = crate::event::names::known(path.first().map_or(&b""[..], |name| name.as_bytes()));
         let canonical = known.and_then(crate::event::aliases::canonical).map(|name| KNOWN[name.0 as usize]);
+        let has_column = path.first().is_none_or(|name| !columns.lacks_column(name));
         match statement.value(&path, canonical) {
-            Some(_) => Ok(None),
-            None => Ok(Some(lack(&columns, &path.join(".")))),
+            Some(_) if has_column => Ok(None),
+            _ => Ok(Some(lack(&columns, &path.join(".")))),
         }
     }
 }
