@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::Api;
 use super::activity::{error_rate, since_midnight};
+use super::acts::record_read;
 use super::answer::Answer;
 use super::params::Params;
 use super::reading::{
-    EXACT_TOTAL, check_fields, check_subject, deadline, distinct, executions, newest, page, problem, query, reader,
-    record_read, top, total_of_last, visibility, whole,
+    EXACT_TOTAL, check_fields, check_subject, deadline, distinct, executions, has_outcomes, newest, page, problem,
+    query, reader, top, total_of_last, visibility, whole,
 };
 use super::routes::Call;
 use super::shape::{Event, Object, array};
@@ -70,12 +71,13 @@ pub async fn all_users(api: &Api, call: Call) -> Result<Answer, Problem> {
     let limit = call.params.number("limit", u64::MAX) as usize;
     let sees = visibility(api, call.reader());
     let users = top(api, executions(), by_user(), Top::new(limit, order), sees).await?;
+    let has_outcomes = has_outcomes(api).await?;
     let rows = users.iter().map(|user| {
         Object::new()
             .text("username", Some(name(user)))
             .number("executions", user.count)
-            .number("errors", user.errors)
-            .float("success_rate", Some(user.success_rate()))
+            .count("errors", has_outcomes.then_some(user.errors))
+            .float("success_rate", has_outcomes.then(|| user.success_rate()))
             .float("avg_execution_time_ms", user.avg_ms())
             .time("last_active", user.last)
             .finish()
@@ -125,12 +127,13 @@ pub async fn system_stats(api: &Api, call: Call) -> Result<Answer, Problem> {
     });
     let first = array(first);
     let errors = array(page(api, newest(errors(), TOP, 0), sees).await?.rows.iter().map(recent_error));
+    let has_outcomes = has_outcomes(api).await?;
     let body = Object::new()
         .number("total_users", total.0)
         .number("active_users", total.1)
         .number("total_executions", all.count)
         .number("today_executions", today.count)
-        .float("error_rate", Some(error_rate(all.errors, all.count)))
+        .float("error_rate", has_outcomes.then(|| error_rate(all.errors, all.count)))
         .raw("top_users", Some(&first))
         .raw("recent_errors", Some(&errors))
         .finish();
@@ -241,12 +244,13 @@ async fn statistics(api: &Api, sees: Visibility) -> Result<Vec<u8>, Problem> {
     let admins = whole(api, admins, sees.clone()).await?;
     let recent = Filter { from: Some(Timestamp(Timestamp::now().0 - ACTIVE.as_micros() as i64)), ..Filter::default() };
     let recent = whole(api, recent, sees).await?;
+    let has_outcomes = has_outcomes(api).await?;
     let ended = all.successes + all.errors;
     Ok(Object::new()
         .number("total_logs", all.count)
-        .number("success_count", all.successes)
-        .number("failed_count", all.errors)
-        .float("success_rate", Some(rate(all.successes, ended.max(1))))
+        .count("success_count", has_outcomes.then_some(all.successes))
+        .count("failed_count", has_outcomes.then_some(all.errors))
+        .float("success_rate", has_outcomes.then(|| rate(all.successes, ended.max(1))))
         .number("unique_users", users)
         .number("admin_actions", admins.count)
         .float("avg_duration_ms", all.avg_ms())

@@ -3,10 +3,11 @@
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
+use super::Api;
+use super::acts::record;
 use super::answer::Answer;
 use super::params::bad;
 use super::routes::Call;
-use super::{Api, note};
 use crate::journal::dead_letters::{DeadLetter, Number};
 use crate::net::http::Problem;
 use crate::topology::Dropped;
@@ -49,45 +50,40 @@ pub async fn show(api: &Api, call: Call) -> Result<Answer, Problem> {
 }
 
 pub async fn replay(api: &Api, call: Call) -> Result<Answer, Problem> {
-    let (id, admin) = (&call.path[0], call.reader());
+    let id = &call.path[0];
     let number = number(id)?;
     if api.agent.context.dead_letters.get(number).await.map_err(broken)?.is_none() {
         return Err(gone());
     }
     let done = api.agent.replay(number).await;
     let metadata = json!({ "dead_letter": id, "replayed": done.is_ok() });
-    let said = match &done {
-        Ok(_) => format!("replayed dead letter {id}"),
-        Err(_) => format!("failed to replay dead letter {id}"),
+    let (status, said) = match &done {
+        Ok(_) => (StatusCode::OK, format!("replayed dead letter {id}")),
+        Err(_) => (StatusCode::CONFLICT, format!("failed to replay dead letter {id}")),
     };
-    note(api, admin, "dead_letter_replay", &said, metadata);
+    record(api, &call, "dead_letter_replay", status, &said, metadata);
     done.map_err(|reason| Problem::new(StatusCode::CONFLICT, format!("replay failed: {reason}")))?;
     Ok(Answer::value(&json!({ "id": id, "replayed": true })))
 }
 
 /// One dead letter, or several whose ids stand one after another with commas between them.
 pub async fn drop(api: &Api, call: Call) -> Result<Answer, Problem> {
-    let (ids, admin) = (&call.path[0], call.reader());
+    let ids = &call.path[0];
     let numbers: Vec<Number> = ids.split(',').map(number).collect::<Result<_, _>>()?;
     if numbers.len() > MAX_DROPPED {
         return Err(Problem::bad_request(format!("at most {MAX_DROPPED} dead letters can be dropped at a time")));
     }
     let Dropped { dropped, on_their_way } = api.agent.drop_dead_letters(numbers).await.map_err(broken)?;
-    match dropped {
+    let (said, metadata) = match dropped {
         0 if on_their_way > 0 => {
             let reason = "its batch is still being delivered; try again after that";
             return Err(Problem::new(StatusCode::CONFLICT, format!("the dead letter stays: {reason}")));
         }
         0 => return Err(gone()),
-        1 => note(api, admin, "dead_letter_drop", &format!("dropped dead letter {ids}"), json!({ "dead_letter": ids })),
-        _ => note(
-            api,
-            admin,
-            "dead_letter_drop",
-            &format!("dropped {dropped} dead letters"),
-            json!({ "dead_letters": dropped }),
-        ),
-    }
+        1 => (format!("dropped dead letter {ids}"), json!({ "dead_letter": ids })),
+        _ => (format!("dropped {dropped} dead letters"), json!({ "dead_letters": dropped })),
+    };
+    record(api, &call, "dead_letter_drop", StatusCode::OK, &said, metadata);
     Ok(Answer::value(&json!({ "id": ids, "dropped": true, "count": dropped })))
 }
 

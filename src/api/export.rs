@@ -12,9 +12,10 @@ use hyper::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap,
 use hyper::{Response, StatusCode};
 
 use super::Api;
+use super::acts::record_read;
 use super::answer::Answer;
 use super::params::{Params, bad};
-use super::reading::{check_fields, deadline, filter, newest, problem, reader, record_read, visibility};
+use super::reading::{check_fields, deadline, filter, newest, problem, reader, visibility};
 use super::routes::Call;
 use super::shape::{Event, log_row};
 use crate::component::Reader;

@@ -24,10 +24,11 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role as Side
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Api;
+use super::acts::record_read;
 use super::admin::stream_row;
 use super::answer::Answer;
 use super::params::bad;
-use super::reading::{record_read, visibility};
+use super::reading::visibility;
 use super::routes::{Call, Who};
 use super::shape::{Object, array, log_row};
 use super::stream_access::StreamAccess;

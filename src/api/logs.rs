@@ -5,11 +5,12 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use super::Api;
+use super::acts::record_read;
 use super::answer::Answer;
 use super::params::Params;
 use super::reading::{
-    EXACT_TOTAL, check_fields, cursor, deadline, filter, newest, page, problem, read_cursor, reader, record_read,
-    total_of_last, visibility,
+    EXACT_TOTAL, check_fields, cursor, deadline, filter, newest, page, problem, read_cursor, reader, total_of_last,
+    visibility,
 };
 use super::routes::Call;
 use super::shape::{Event, Object, array, log_row};

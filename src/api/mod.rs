@@ -2,6 +2,7 @@
 
 mod access;
 mod activity;
+mod acts;
 mod admin;
 mod answer;
 mod cors;
@@ -39,6 +40,8 @@ use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode};
 use tokio_util::sync::CancellationToken;
+
+use acts::Act;
 
 pub use access::{Access, CurrentAccess, FirstSecret, SECRET_FILE, mint, own_secret};
 
@@ -221,7 +224,7 @@ impl Api {
     }
 
     /// Records wrong credentials: once for each address and minute, with a count.
-    fn login_failed(&self, path: &str, ip: Option<IpAddr>) {
+    fn login_failed(&self, act: &Act, ip: Option<IpAddr>) {
         let mut failed = self.failed_logins.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if failed.len() >= MAX_ADDRESSES {
@@ -236,9 +239,7 @@ impl Api {
         let count = if is_first { 1 } else { logins.count };
         *logins = FailedLogins { since: now, count: 0 };
         drop(failed);
-        let metadata = serde_json::json!({ "path": path, "count": count });
-        let from = ip.map(|ip| ip.to_string());
-        self.agent.note_from("login_failed", None, false, "wrong credentials", metadata, from);
+        act.record_failed_login(self, count);
     }
 }
 
@@ -267,13 +268,12 @@ impl Handler for Api {
         if let Some(preflight) = cors::preflight(&request, origin.as_ref()) {
             return preflight;
         }
-        let path = request.uri().path().to_owned();
-        let showed_something = access::shows_credentials(&request);
+        let login = access::shows_credentials(&request).then(|| Act::of(&request, peer, Instant::now()));
         let is_by_page = login::is_by_page(request.headers());
         let mut response = self.route(request, peer).await.unwrap_or_else(Problem::into_response);
-        if response.status() == StatusCode::UNAUTHORIZED && showed_something {
+        if let Some(login) = login.filter(|_| response.status() == StatusCode::UNAUTHORIZED) {
             self.agent.api_intake().auth_failure();
-            self.login_failed(&path, peer.ip);
+            self.login_failed(&login, peer.ip);
         }
         let headers = response.headers_mut();
         if is_by_page {
@@ -295,11 +295,6 @@ impl Handler for Api {
 /// Whether the caller may see error texts in health: an administrator, or a local caller.
 fn is_near(call: &Call) -> bool {
     call.peer.is_local()
-}
-
-/// An act of an administrator becomes an event itself.
-fn note(api: &Api, who: &Principal, event_type: &str, description: &str, metadata: serde_json::Value) {
-    api.agent.note(event_type, Some(&who.name), true, description, metadata);
 }
 
 #[cfg(test)]

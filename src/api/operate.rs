@@ -7,6 +7,7 @@ use std::time::Instant;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
+use super::acts::record;
 use super::answer::Answer;
 use super::routes::Call;
 use super::{Api, health};
@@ -51,6 +52,7 @@ pub async fn config(api: &Api, _: Call) -> Result<Answer, Problem> {
 pub async fn reload(api: &Api, call: Call) -> Result<Answer, Problem> {
     let outcome = (api.reload)(Some(call.reader().name.clone())).await;
     let status = if outcome.applied { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    record(api, &call, "config_reload", status, outcome.words(), outcome.metadata());
     Ok(Answer::value(&outcome).with_status(status))
 }
 

@@ -1,5 +1,4 @@
-//! What the families of routes share: who sees what, which filter a request means, cursors, deadlines, and the record
-//! of who read what.
+//! What the families of routes share: who sees what, which filter a request means, cursors and deadlines.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,12 +6,10 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::StatusCode;
-use hyper::header::USER_AGENT;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Api;
 use super::params::{Params, bad};
-use super::routes::Call;
 use crate::component::Reader;
 use crate::net::http::Problem;
 use crate::net::{Principal, Role};
@@ -131,6 +128,11 @@ pub async fn check_subject(api: &Api, names: &[&str]) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// Whether the place can say how an event went: a table may have no column for it.
+pub async fn has_outcomes(api: &Api) -> Result<bool, Problem> {
+    Ok(reader(api)?.lacks(vec!["status".to_owned()]).await.map_err(problem)?.is_none())
 }
 
 /// Events with code that have ended.
@@ -254,45 +256,6 @@ pub fn read_cursor(api: &Api, params: &Params, order: &str) -> Result<Option<Key
         Some(Keyset { key, time, seq, row })
     };
     keyset().map(Some).ok_or_else(|| bad("cursor", "expected the `next` of an earlier page, with the same order"))
-}
-
-/// Records that a reader has read or exported other people's events.
-pub fn record_read(api: &Api, call: &Call, event_type: &str, results: u64) {
-    let who = call.reader();
-    if !matches!(who.role, Role::Admin | Role::Viewer) {
-        return;
-    }
-    let filters: Map<String, Value> = call
-        .params
-        .given()
-        .filter(|(name, value)| {
-            !value.is_empty() && !matches!(*name, "page" | "limit" | "offset" | "cursor" | "token" | "ticket")
-        })
-        .map(|(name, value)| (name.to_owned(), value.into()))
-        .collect();
-    let metadata = json!({
-        "page": call.params.number("page", 1),
-        "limit": call.params.text("limit").and_then(|text| text.parse::<u64>().ok()),
-        "filters_applied": filters,
-        "results_count": results,
-    });
-    let mut event = Map::new();
-    event.insert("event_type".into(), event_type.into());
-    event.insert("user_id".into(), who.name.clone().into());
-    event.insert("is_admin".into(), (who.role == Role::Admin).into());
-    event.insert("status".into(), "success".into());
-    event.insert("endpoint".into(), call.request.uri().path().into());
-    event.insert("http_method".into(), call.request.method().as_str().into());
-    event.insert("status_code".into(), 200.into());
-    event.insert("duration_ms".into(), ((call.started.elapsed().as_secs_f64() * 1e6).round() / 1e3).into());
-    if let Some(ip) = call.peer.ip {
-        event.insert("ip_address".into(), ip.to_string().into());
-    }
-    if let Some(agent) = call.request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()) {
-        event.insert("user_agent".into(), agent.into());
-    }
-    event.insert("metadata".into(), metadata);
-    api.agent.note_event(event);
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Api;
+use super::acts::record_read;
 use super::answer::Answer;
-use super::reading::{check_subject, newest, page, record_read, visibility};
+use super::reading::{check_subject, newest, page, visibility};
 use super::routes::Call;
 use super::shape::Event;
 use crate::event::Raw;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::Api;
+use super::acts::record_read;
 use super::answer::Answer;
 use super::params::bad;
-use super::reading::{check_fields, filter, groups, groups_request, problem, reader, record_read, visibility, whole};
+use super::reading::{check_fields, filter, groups, groups_request, has_outcomes, problem, reader, visibility, whole};
 use super::routes::Call;
 use super::shape::{Object, array};
 use crate::net::http::Problem;
@@ -41,13 +42,14 @@ async fn totals(api: &Api, filter: Filter, sees: Visibility) -> Result<Vec<u8>, 
     let recent = whole(api, recent, sees.clone()).await?;
     let all = groups(api, filter.clone(), Vec::new(), true, sees.clone()).await?.pop().unwrap_or_default();
     let [by_event_type, by_entity_type] = by_types(api, filter, sees).await?;
+    let has_outcomes = has_outcomes(api).await?;
     Ok(Object::new()
         .number("total_logs", all.count)
         .number("recent_24h", recent.count)
         .raw("by_event_type", Some(&counts(&by_event_type)))
         .raw("by_entity_type", Some(&counts(&by_entity_type)))
-        .number("errors", all.errors)
-        .float("success_rate", Some(all.success_rate()))
+        .count("errors", has_outcomes.then_some(all.errors))
+        .float("success_rate", has_outcomes.then(|| all.success_rate()))
         .float("avg_ms", all.avg_ms())
         .float("max_ms", all.max_ms)
         .float("p95_ms", all.p95_ms)
@@ -115,6 +117,7 @@ async fn grouped(api: &Api, call: &Call, keys: &str, filter: Filter, sees: Visib
     let request = AggregateRequest { min_count: least, ..groups_request(filter, by, true) };
     let mut found = reader(api)?.aggregate(request, sees).await.map_err(problem)?;
     sort(&mut found, &names);
+    let has_outcomes = has_outcomes(api).await?;
     let rows = found.iter().map(|group| {
         let mut object = Object::new();
         match &group.keys[..] {
@@ -132,8 +135,8 @@ async fn grouped(api: &Api, call: &Call, keys: &str, filter: Filter, sees: Visib
         }
         object
             .number("count", group.count)
-            .number("errors", group.errors)
-            .float("success_rate", Some(group.success_rate()))
+            .count("errors", has_outcomes.then_some(group.errors))
+            .float("success_rate", has_outcomes.then(|| group.success_rate()))
             .float("avg_ms", group.avg_ms())
             .float("max_ms", group.max_ms)
             .float("p95_ms", group.p95_ms)

@@ -136,10 +136,12 @@ fn replay(connection: &Connection, which: &Which) -> Result<String, String> {
     finish("replayed", replayed, &failures)
 }
 
-/// Drops many dead letters with each request: every one of them costs the queue a sync.
+/// Drops many dead letters with each request, since every one costs the queue a sync; those that somebody has named one
+/// by one, so that it can be said which of them failed.
 fn drop_dead_letters(connection: &Connection, which: &Which) -> Result<String, String> {
     let (mut dropped, mut failures) = (0, Vec::new());
-    for ids in chosen(connection, which)?.chunks(DROPPED_AT_A_TIME) {
+    let at_a_time = if which.ids.is_empty() { DROPPED_AT_A_TIME } else { 1 };
+    for ids in chosen(connection, which)?.chunks(at_a_time) {
         let ids = ids.join(",");
         let answer = connection.ask(Method::DELETE, &format!("/api/dlq/{ids}"))?;
         match answer.status {

@@ -247,10 +247,10 @@ fn reloader(
                 true => tracing::info!(changed = %outcome.changed, "the configuration was reloaded"),
                 false => tracing::error!(errors = outcome.errors.join("; "), "the reload was refused; nothing changed"),
             }
-            let what =
-                if outcome.applied { "reloaded the configuration" } else { "refused to reload the configuration" };
-            let metadata = serde_json::json!({ "applied": outcome.applied, "changed": outcome.changed });
-            agent.note("config_reload", by.as_deref(), by.is_some(), what, metadata);
+            // A request for it is recorded with what it was answered.
+            if by.is_none() {
+                agent.note("config_reload", outcome.words(), outcome.metadata());
+            }
             outcome
         })
     })

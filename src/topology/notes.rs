@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::agent::Agent;
+use super::agent::{Agent, Reloaded};
 use crate::codec::{Codec, Frames, Ordinals};
 use crate::component::{Chunk, Intake as _, Job, OnBad, Wait};
 use crate::config::API_SOURCE;
@@ -45,7 +45,7 @@ impl Agent {
                 "cause": "damage", "first_seq": first_seq, "last_seq": last_seq,
                 "events": (events > 0).then_some(events),
             });
-            self.note("gap", None, false, &description, metadata);
+            self.note("gap", &description, metadata);
         }
         for loss in report.notes_lost.iter().filter(|loss| !loss.was_reported) {
             tracing::warn!(
@@ -59,30 +59,9 @@ impl Agent {
         self.context.journal.note_reported(report);
     }
 
-    /// Enters an event without waiting. `by` is the user who caused it, if any.
-    pub fn note(&self, event_type: &str, by: Option<&str>, is_admin: bool, description: &str, metadata: Value) {
-        self.note_from(event_type, by, is_admin, description, metadata, None);
-    }
-
-    /// The same, with the address that it came from.
-    pub fn note_from(
-        &self,
-        event_type: &str,
-        by: Option<&str>,
-        is_admin: bool,
-        description: &str,
-        metadata: Value,
-        from: Option<String>,
-    ) {
-        let mut event = json!({ "event_type": event_type, "description": description, "metadata": metadata });
-        if let Some(from) = from {
-            event["ip_address"] = from.into();
-        }
-        if let Some(by) = by {
-            event["user_id"] = by.into();
-            event["is_admin"] = is_admin.into();
-        }
-        self.enter_own(&event);
+    /// Enters an event without waiting.
+    pub fn note(&self, event_type: &str, description: &str, metadata: Value) {
+        self.enter_own(&json!({ "event_type": event_type, "description": description, "metadata": metadata }));
     }
 
     /// Enters an event unchanged.
@@ -110,5 +89,16 @@ impl Agent {
             permit: None,
             origin: None,
         }));
+    }
+}
+
+impl Reloaded {
+    /// What happened, for the event about it.
+    pub fn words(&self) -> &'static str {
+        if self.applied { "reloaded the configuration" } else { "refused to reload the configuration" }
+    }
+
+    pub fn metadata(&self) -> Value {
+        json!({ "applied": self.applied, "changed": self.changed })
     }
 }

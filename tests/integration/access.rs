@@ -18,10 +18,20 @@ fn watched(folder: &Folder, api: &str) -> String {
     format!("{api}sinks:\n  own: {{ type: file, inputs: [api], path: '{}', batch: {{ age: 20ms }} }}\n", path.display())
 }
 
+const AGENT: (&str, &str) = ("User-Agent", "a test");
+
 fn own_events(folder: &Folder, event_type: &str) -> Vec<Value> {
     let lines = lines_of(&folder.path("out"), "own");
     let events = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("an event is JSON"));
     events.filter(|event| event["event_type"] == event_type).collect()
+}
+
+/// An act by the API says which request it was, and whose.
+fn assert_request(act: &Value, (method, path, status, is_admin): (&str, &str, u16, bool)) {
+    assert_eq!((&act["http_method"], &act["endpoint"]), (&json!(method), &json!(path)), "{act}");
+    assert_eq!((&act["status_code"], &act["is_admin"]), (&json!(status), &json!(is_admin)), "{act}");
+    assert_eq!((&act["ip_address"], &act["user_agent"]), (&json!("127.0.0.1"), &json!("a test")), "{act}");
+    assert!(act["duration_ms"].as_f64().is_some_and(|duration| duration > 0.0), "{act}");
 }
 
 fn token(user: &str, role: &str, id: &str) -> String {
@@ -38,7 +48,7 @@ fn a_failed_login_is_an_event_and_a_request_without_credentials_is_none() {
     let folder = Folder::new();
     let agent = Agent::start(&folder, &watched(&folder, ""));
     assert_eq!(status(&agent, "GET", "/api/pipeline", &[]), 401);
-    assert_eq!(status(&agent, "GET", "/api/pipeline", &[("Authorization", "Bearer wrong-token")]), 401);
+    assert_eq!(status(&agent, "GET", "/api/pipeline", &[("Authorization", "Bearer wrong-token"), AGENT]), 401);
     assert_eq!(status(&agent, "GET", "/api/stream?token=another-wrong-token", &[]), 401);
     eventually("the first is an event", || !own_events(&folder, "login_failed").is_empty());
     assert_eq!(agent.metric("weir_auth_failures_total", "api"), 2);
@@ -48,6 +58,7 @@ fn a_failed_login_is_an_event_and_a_request_without_credentials_is_none() {
         (&told[0]["metadata"], &told[0]["ip_address"]),
         (&json!({ "path": "/api/pipeline", "count": 1 }), &json!("127.0.0.1"))
     );
+    assert_request(&told[0], ("GET", "/api/pipeline", 401, false));
     let all = fs::read_to_string(folder.path("out/own.ndjson")).expect("the file");
     assert!(!all.contains("wrong-token"), "{all}");
     agent.assert_books();
@@ -60,7 +71,7 @@ fn a_reload_is_an_event_whoever_asks_for_it() {
     agent.signal("-HUP");
     eventually("the signal is told", || own_events(&folder, "config_reload").len() == 1);
     let admin = format!("Bearer {}", agent.token());
-    assert_eq!(status(&agent, "POST", "/api/reload", &[("Authorization", &admin)]), 200);
+    assert_eq!(status(&agent, "POST", "/api/reload", &[("Authorization", &admin), AGENT]), 200);
     eventually("the request is told", || own_events(&folder, "config_reload").len() == 2);
     agent.configure(&folder, "sinks: 1\n");
     agent.signal("-HUP");
@@ -68,6 +79,7 @@ fn a_reload_is_an_event_whoever_asks_for_it() {
     let told = own_events(&folder, "config_reload");
     let of = |n: usize| (told[n]["user_id"].as_str(), told[n]["metadata"]["applied"].as_bool());
     assert_eq!([of(0), of(1), of(2)], [(None, Some(true)), (Some("root"), Some(true)), (None, Some(false))]);
+    assert_request(&told[1], ("POST", "/api/reload", 200, true));
 }
 
 #[test]

@@ -46,7 +46,10 @@ fn letters_of_two_sinks_are_replayed_each_to_its_own_or_dropped() {
         letters.iter().find(mine).map(|letter| letter["id"].as_str().expect("an id").to_owned())
     };
     let (hooks, first, second) = (of("hook", 1), of("hec", 1).expect("a letter"), of("hec", 2).expect("a letter"));
-    assert!(agent.weir(&["dlq", "drop", &second]).status.success());
+    let dropped = agent.weir(&["dlq", "drop", "nosuch", &second, "01m8mn8a96"]);
+    let said = String::from_utf8_lossy(&dropped.stderr).into_owned();
+    assert!(said.contains("1 dropped, 2 failed:\nnosuch: ") && said.contains("\n01m8mn8a96: "), "{said}");
+    assert_eq!(dropped.status.code(), Some(1));
     strict.store(false, Ordering::SeqCst);
     assert!(agent.weir(&["dlq", "replay", &hooks.expect("a letter")]).status.success());
     assert!(!agent.weir(&["dlq", "replay", &first]).status.success(), "Splunk refuses it still");
