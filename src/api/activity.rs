@@ -3,7 +3,7 @@
 use super::Api;
 use super::answer::Answer;
 use super::params::Params;
-use super::reading::{check_subject, executions, groups, newest, page, whole};
+use super::reading::{check_subject, executions, groups, has_outcomes, newest, page, whole};
 use super::routes::Call;
 use super::shape::{Event, Object, array};
 use crate::event::escape::push_string;
@@ -99,12 +99,13 @@ pub async fn summary(api: &Api, call: Call) -> Result<Answer, Problem> {
     check_subject(api, &["code", "user_id"]).await?;
     let all = whole(api, executions(), own(&call)).await?;
     let today = whole(api, since_midnight(executions(), call.params.zone()), own(&call)).await?;
+    let has_outcomes = has_outcomes(api).await?;
     let object = Object::new()
         .number("total_executions", all.count)
         .number("today_executions", today.count)
-        .number("error_count", all.errors)
-        .number("total_errors", all.errors)
-        .float("success_rate", Some(all.success_rate()))
+        .count("error_count", has_outcomes.then_some(all.errors))
+        .count("total_errors", has_outcomes.then_some(all.errors))
+        .float("success_rate", has_outcomes.then(|| all.success_rate()))
         .float("avg_execution_time_ms", all.avg_ms())
         .time("last_execution", all.last)
         .finish();
@@ -131,14 +132,15 @@ pub async fn days(api: &Api, call: Call) -> Result<Answer, Problem> {
     // One more than asked for, since a day may have 25 hours.
     filter.from = filter.from.map(|from| Timestamp(from.0 - days as i64 * DAY));
     let found = groups(api, filter, vec![GroupKey::Day(zone.clone())], false, own(&call)).await?;
+    let has_outcomes = has_outcomes(api).await?;
     let rows = (0..days).rev().map(|before| {
         let date = date(&zone, before);
         let group = found.iter().find(|group| group.keys[0].as_deref() == Some(&date)).cloned().unwrap_or_default();
         Object::new()
             .text("date", Some(&date))
             .number("executions", group.count)
-            .number("success", group.successes)
-            .number("errors", group.errors)
+            .count("success", has_outcomes.then_some(group.successes))
+            .count("errors", has_outcomes.then_some(group.errors))
             .float("avg_execution_time_ms", group.avg_ms())
             .finish()
     });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Api;
 use super::answer::Answer;
-use super::reading::{groups, newest, page, problem, reader, top, visibility};
+use super::reading::{groups, has_outcomes, newest, page, problem, reader, top, visibility};
 use super::report::open_rows;
 use super::routes::Call;
 use super::shape::{Event, Object, array};
@@ -13,13 +13,20 @@ use crate::event::Raw;
 use crate::event::escape::unescape;
 use crate::net::http::Problem;
 use crate::query::Expr;
-use crate::query::request::{Filter, Group, GroupKey, Row, Top, has, is, newest_of};
+use crate::query::request::{Filter, Group, GroupKey, PageRequest, Row, Top, has, is, newest_of};
 use crate::visibility::Visibility;
+
+/// What tells sessions apart: users may name theirs alike.
+const SESSION: [&str; 2] = ["session_id", "user_id"];
+/// The values of [`SESSION`].
+type Keys = Vec<Option<String>>;
 
 /// The most names or values of an answer.
 const MOST: usize = 100;
 /// Begun operations of which it is asked whether they have ended, the newest first.
 const MOST_ASKED: usize = 200;
+/// The newest events of an operation's name among which its own are looked for.
+const MOST_NAMESAKES: usize = 20;
 /// Up to so many sessions are asked for at once; of more, those that are shown are asked one by one.
 const AT_ONCE: usize = 1000;
 /// Newest events whose members are offered.
@@ -85,7 +92,7 @@ pub async fn sessions(api: &Api, call: Call) -> Result<Answer, Problem> {
         let user = call.params.text("user_id");
         event.text("session_id").is_some() && user.is_none_or(|user| event.text("user_id").as_deref() == Some(user))
     });
-    let by = vec![field("session_id"), field("user_id")];
+    let by: Vec<GroupKey> = SESSION.into_iter().map(field).collect();
     let mut found = top(api, filter.clone(), by.clone(), Top::new(limit, newest_first), sees.clone()).await?;
     for row in &held {
         enter_session(&mut found, row);
@@ -102,14 +109,22 @@ pub async fn sessions(api: &Api, call: Call) -> Result<Answer, Problem> {
         }
     }
     let open = stored_open(api, filter, &found, &sees).await?;
+    let has_outcomes = has_outcomes(api).await?;
     let mut rows = Vec::with_capacity(found.len());
     for group in &found {
         let session = group.keys[0].as_deref().unwrap_or("");
-        let of_session = |row: &&Row| Event::new(row).text("session_id").as_deref() == Some(session);
-        let still_open = open.get(session).copied().unwrap_or(0) + held.iter().filter(of_session).count() as u64;
-        let newest = newest_of("session_id", session);
+        let is_own = |row: &&Row| {
+            let event = Event::new(row);
+            SESSION.iter().zip(&group.keys).all(|(name, key)| event.text(name).as_deref() == key.as_deref())
+        };
+        let still_open = open.get(&group.keys).copied().unwrap_or(0) + held.iter().filter(is_own).count() as u64;
+        let mut newest = newest_of("session_id", session);
+        match &group.keys[1] {
+            Some(user) => newest.filter.equals.push(("user_id".to_owned(), user.clone())),
+            None => newest.filter.and(Expr::Not(Box::new(has("user_id")))),
+        }
         let stored = reader(api)?.page(newest, sees.clone()).await.map_err(problem)?.rows.pop();
-        let row = stored.as_ref().or_else(|| held.iter().find(of_session));
+        let row = stored.as_ref().or_else(|| held.iter().find(is_own));
         let host = row.and_then(|row| Event::new(row).text("host").map(|host| host.into_owned()));
         rows.push(
             Object::new()
@@ -119,7 +134,7 @@ pub async fn sessions(api: &Api, call: Call) -> Result<Answer, Problem> {
                 .time("started", group.first)
                 .time("last_activity", group.last)
                 .number("events", group.count)
-                .number("errors", group.errors)
+                .count("errors", has_outcomes.then_some(group.errors))
                 .number("open_operations", still_open)
                 .finish(),
         );
@@ -138,8 +153,7 @@ fn field(name: &str) -> GroupKey {
 /// Makes a session known of which only an open operation is there yet, and its last activity that of the newest.
 fn enter_session(found: &mut Vec<Group>, row: &Row) {
     let event = Event::new(row);
-    let text = |name: &str| event.text(name).map(|text| text.into_owned());
-    let keys = vec![text("session_id"), text("user_id")];
+    let keys: Keys = SESSION.iter().map(|name| event.text(name).map(|text| text.into_owned())).collect();
     match found.iter_mut().find(|group| group.keys == keys) {
         Some(group) => group.last = group.last.max(Some(row.time)),
         None => found.push(Group { keys, first: Some(row.time), last: Some(row.time), ..Group::default() }),
@@ -157,10 +171,10 @@ async fn stored_open(
     mut filter: Filter,
     sessions: &[Group],
     sees: &Visibility,
-) -> Result<BTreeMap<String, u64>, Problem> {
+) -> Result<BTreeMap<Keys, u64>, Problem> {
     let mut open = BTreeMap::new();
-    let names: BTreeSet<&str> = sessions.iter().filter_map(|group| group.keys[0].as_deref()).collect();
-    if names.is_empty() || lacks(api, "status").await? {
+    let shown: BTreeSet<Keys> = sessions.iter().map(|group| group.keys.clone()).collect();
+    if shown.is_empty() || lacks(api, "status").await? {
         return Ok(open);
     }
     filter.and(is("status", "in_progress"));
@@ -170,41 +184,58 @@ async fn stored_open(
         filter.and(has("operation_id"));
         let by = vec![field("operation_id"), field("session_id")];
         for group in top(api, filter, by, Top::new(MOST_ASKED, newest_first), sees.clone()).await? {
-            let (operation, session) = (group.keys[0].as_deref().unwrap_or(""), group.keys[1].as_deref());
-            let Some(session) = session.filter(|session| names.contains(session)) else { continue };
-            let newest = newest_of("operation_id", operation);
-            let row = reader(api)?.page(newest, sees.clone()).await.map_err(problem)?.rows.pop();
-            if row.is_some_and(|row| Event::new(&row).text("status").as_deref() == Some("in_progress")) {
-                *open.entry(session.to_owned()).or_default() += 1;
+            let of_session: Vec<Keys> = shown.iter().filter(|keys| keys[0] == group.keys[1]).cloned().collect();
+            if of_session.is_empty() {
+                continue;
+            }
+            let operation = group.keys[0].as_deref().unwrap_or("");
+            let newest = PageRequest { limit: MOST_NAMESAKES, ..newest_of("operation_id", operation) };
+            let rows = reader(api)?.page(newest, sees.clone()).await.map_err(problem)?.rows;
+            for keys in of_session.into_iter().filter(|keys| is_open(&rows, keys)) {
+                *open.entry(keys).or_default() += 1;
             }
         }
     }
-    for (session, count) in without_id(api, filter, &names, sees).await? {
-        *open.entry(session).or_default() += count;
+    for (keys, count) in without_id(api, filter, &shown, sees).await? {
+        *open.entry(keys).or_default() += count;
     }
     Ok(open)
+}
+
+/// Whether the newest of an operation's events, the newest first, that may be of this session and user has it in
+/// progress. Others may have an operation of that name, too, and its end need not say whose it is.
+fn is_open(rows: &[Row], keys: &Keys) -> bool {
+    let of = |event: &Event<'_>, when_absent: bool| {
+        SESSION.iter().zip(keys).all(|(name, key)| match event.text(name) {
+            Some(text) => key.as_deref() == Some(&*text),
+            None => when_absent || key.is_none(),
+        })
+    };
+    let newest = rows.iter().map(Event::new).find(|event| of(event, true));
+    newest.is_some_and(|event| of(&event, false) && event.text("status").as_deref() == Some("in_progress"))
 }
 
 /// Of operations without an id nobody knows which end belongs to them: how many of these sessions have begun.
 async fn without_id(
     api: &Api,
     mut filter: Filter,
-    sessions: &BTreeSet<&str>,
+    sessions: &BTreeSet<Keys>,
     sees: &Visibility,
-) -> Result<BTreeMap<String, u64>, Problem> {
+) -> Result<Vec<(Keys, u64)>, Problem> {
     if !lacks(api, "operation_id").await? {
         filter.and(Expr::Not(Box::new(has("operation_id"))));
     }
-    let by = vec![field("session_id")];
+    let by: Vec<GroupKey> = SESSION.into_iter().map(field).collect();
     let mut begun = top(api, filter.clone(), by.clone(), Top::new(AT_ONCE, newest_first), sees.clone()).await?;
     if begun.len() == AT_ONCE {
         begun.clear();
-        for session in sessions {
-            let equals = vec![("session_id".to_owned(), (*session).to_owned())];
+        let names: BTreeSet<&str> = sessions.iter().filter_map(|keys| keys[0].as_deref()).collect();
+        for session in names {
+            let equals = vec![("session_id".to_owned(), session.to_owned())];
             let filter = Filter { equals, ..filter.clone() };
             begun.extend(groups(api, filter, by.clone(), false, sees.clone()).await?);
         }
     }
-    let named = begun.into_iter().filter_map(|mut group| Some((group.keys.pop()??, group.count)));
-    Ok(named.filter(|(session, _)| sessions.contains(session.as_str())).collect())
+    begun.retain(|group| sessions.contains(&group.keys));
+    Ok(begun.into_iter().map(|group| (group.keys, group.count)).collect())
 }

@@ -47,6 +47,11 @@ impl Object {
         self
     }
 
+    /// A number that may be unknown.
+    pub fn count(&mut self, name: &str, value: Option<u64>) -> &mut Object {
+        self.raw(name, value.map(|number| number.to_string()).as_deref().map(str::as_bytes))
+    }
+
     /// A number with up to three digits behind the point.
     pub fn float(&mut self, name: &str, value: Option<f64>) -> &mut Object {
         let rounded = value.map(|value| (value * 1000.0).round() / 1000.0);

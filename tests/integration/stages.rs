@@ -398,6 +398,37 @@ fn an_open_operation_is_in_reports_and_sessions_at_once_and_one_row_in_the_end()
 }
 
 #[test]
+fn sessions_and_operations_of_one_name_are_told_apart_by_their_users() {
+    let folder = Folder::new();
+    let port = free_port();
+    let yaml = format!(
+        "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+         sinks:\n  events: {{ type: store, inputs: [web] }}\n"
+    );
+    let agent = Agent::start(&folder, &yaml);
+    let token = format!("Bearer {}", agent.token());
+    let headers = [("Authorization", token.as_str())];
+    // One of them is done, and never gave one operation a name.
+    for (user, host, status) in [("bob", "b", "in_progress"), ("ali", "a", "in_progress"), ("ali", "a", "success")] {
+        for name in ["\"operation_id\":\"up\",", ""] {
+            let body =
+                format!(r#"{{{name}"session_id":"main","user_id":"{user}","host":"{host}","status":"{status}"}}"#);
+            post(port, &body);
+        }
+    }
+    agent.delivered("events", 6);
+    let answer = request(agent.api, "GET", "/api/sessions", &headers, b"").expect("it answers");
+    let sessions = answer.json();
+    let of = |user: &str| {
+        let rows = sessions["sessions"].as_array().expect("rows");
+        let row = rows.iter().find(|row| row["user_id"] == user).unwrap_or_else(|| panic!("{user} in {sessions}"));
+        (row["open_operations"].as_u64(), row["host"].as_str().map(str::to_owned))
+    };
+    assert_eq!(of("bob"), (Some(2), Some("b".to_owned())));
+    assert_eq!(of("ali"), (Some(1), Some("a".to_owned())), "nobody knows whether what has no name has ended");
+}
+
+#[test]
 fn metrics_of_events_are_on_the_page_once_the_events_are_in_the_journal() {
     let folder = Folder::new();
     let port = free_port();
