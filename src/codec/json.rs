@@ -233,7 +233,7 @@ impl<'a> Reader<'a> {
         if self.split {
             self.out.batch.push_members(range, ordinal, &self.members);
         } else {
-            self.out.batch.push_validated(range, ordinal);
+            self.out.batch.push_scanned(range, ordinal, &self.scanner);
         }
         self.out.items += 1;
     }

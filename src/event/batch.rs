@@ -139,6 +139,8 @@ pub struct Batch {
     made: Vec<u8>,
     events: Vec<Event>,
     fields: Vec<Field>,
+    /// Where values of members `id` begin in the input; ascending. None where no scanner has looked for them.
+    ids: Option<Vec<u32>>,
     /// What the ids of identified events derive from, by where these start in the input; ascending.
     identified: Vec<(u32, Seed)>,
     names: Names,
@@ -155,6 +157,7 @@ impl Batch {
             made: Vec::new(),
             events: Vec::new(),
             fields: Vec::new(),
+            ids: None,
             identified: Vec::new(),
             names: Names::default(),
             shape: Shape::default(),
@@ -174,6 +177,14 @@ impl Batch {
             edited: false,
             ordinal,
         });
+    }
+
+    /// Adds the event at `range` of the input, which the scanner has just validated as one JSON object without white space
+    /// around it. Events are added in their order.
+    pub fn push_scanned(&mut self, range: Range<usize>, ordinal: u64, scanner: &Scanner) {
+        let start = range.start as u32;
+        self.ids.get_or_insert_default().extend(scanner.id().map(|id| start + id));
+        self.push_validated(range, ordinal);
     }
 
     /// Validates the object at `range` and adds it split into its fields.
@@ -200,6 +211,9 @@ impl Batch {
     pub fn truncate(&mut self, len: usize) {
         if let Some(first) = self.events[len..].iter().find(|event| event.split) {
             self.fields.truncate(first.first as usize);
+        }
+        if let (Some(ids), Some(first)) = (&mut self.ids, self.events.get(len)) {
+            ids.truncate(ids.partition_point(|id| *id < first.start));
         }
         self.events.truncate(len);
     }

@@ -7,6 +7,8 @@ use super::scan::{MAX_DEPTH, MAX_KEYS, Member, Reason, Unfit};
 pub struct Walk {
     /// Whether each open container is an object.
     open: Vec<bool>,
+    /// Where the value of the last member `id` of the outermost object begins.
+    pub id: Option<u32>,
 }
 
 impl Walk {
@@ -18,15 +20,19 @@ impl Walk {
     /// Validates the value that `text` begins with and tells where it ends.
     pub fn run(&mut self, text: &[u8], mut members: Option<&mut Vec<Member>>) -> Result<usize, Unfit> {
         self.open.clear();
+        self.id = None;
         let mut keys = 0;
         let mut at = space(text, 0);
         if at == text.len() {
             return fail(at, Reason::Empty);
         }
-        let mut key = None;
+        let mut key: Option<(u32, u32)> = None;
         loop {
             // A value is due at `at`.
             let start = at;
+            if self.at_top() && key.is_some_and(|(key, len)| len == 2 && text[key as usize + 1..].starts_with(b"id")) {
+                self.id = Some(start as u32);
+            }
             match text.get(at) {
                 Some(b'{' | b'[') => {
                     if self.open.len() == MAX_DEPTH {

@@ -9,6 +9,9 @@
 
 use std::fmt;
 
+#[cfg(target_arch = "x86_64")]
+use super::walk::{Found, walk};
+
 /// The deepest nesting of objects and arrays in an event.
 pub const MAX_DEPTH: usize = 64;
 /// The most members all objects of one event may have together.
@@ -79,6 +82,8 @@ impl std::error::Error for Unfit {}
 /// Reused between texts, so that scanning allocates nothing.
 pub struct Scanner {
     scalar: super::scalar::Walk,
+    /// Of the text that was validated last.
+    id: Option<u32>,
     #[cfg(target_arch = "x86_64")]
     fast: Option<Fast>,
 }
@@ -93,6 +98,7 @@ impl Scanner {
     pub fn new() -> Scanner {
         Scanner {
             scalar: Default::default(),
+            id: None,
             #[cfg(target_arch = "x86_64")]
             fast: super::simd::available().then(Fast::new),
         }
@@ -102,6 +108,7 @@ impl Scanner {
     pub fn plain() -> Scanner {
         Scanner {
             scalar: Default::default(),
+            id: None,
             #[cfg(target_arch = "x86_64")]
             fast: None,
         }
@@ -113,9 +120,18 @@ impl Scanner {
         if let Some(fast) = &mut self.fast
             && fast.whole(text, None)
         {
+            self.id = fast.id;
             return Ok(());
         }
-        self.scalar.run(text, None).and_then(|end| nothing_but_space(text, end))
+        let end = self.scalar.run(text, None)?;
+        self.id = self.scalar.id;
+        nothing_but_space(text, end)
+    }
+
+    /// Where the value of the last member `id` begins in the object that [`Scanner::validate`] or [`Scanner::prefix`] has
+    /// accepted just now. A name written with escapes is not seen.
+    pub fn id(&self) -> Option<u32> {
+        self.id
     }
 
     /// Validates as [`Scanner::validate`]; if the value is an object its members are appended to `members`
@@ -144,13 +160,16 @@ impl Scanner {
         if let Some(fast) = &mut self.fast {
             let before = members.as_ref().map_or(0, |members| members.len());
             if let Some(end) = fast.prefix(text, members.as_deref_mut()) {
+                self.id = fast.id;
                 return Ok(end);
             }
             if let Some(members) = members.as_deref_mut() {
                 members.truncate(before);
             }
         }
-        self.scalar.run(text, members)
+        let end = self.scalar.run(text, members)?;
+        self.id = self.scalar.id;
+        Ok(end)
     }
 }
 
@@ -165,12 +184,14 @@ struct Fast {
     index: super::simd::Index,
     /// Length of the value that [`Fast::prefix`] found last: the next one is probably as long.
     last: usize,
+    /// Where the value of the last member `id` begins.
+    id: Option<u32>,
 }
 
 #[cfg(target_arch = "x86_64")]
 impl Fast {
     fn new() -> Fast {
-        Fast { index: super::simd::Index::new(), last: 0 }
+        Fast { index: super::simd::Index::new(), last: 0, id: None }
     }
 
     fn whole(&mut self, text: &[u8], members: Option<&mut Vec<Member>>) -> bool {
@@ -181,8 +202,9 @@ impl Fast {
         // SAFETY: a `Fast` is made only where `simd::available` said yes.
         unsafe { self.index.extend(text, text.len()) };
         let positions = self.index.positions();
-        let Ok((_, used)) = super::walk::walk(text, positions, members) else { return false };
-        used == positions.len() - 2
+        let Ok(found) = walk(text, positions, members) else { return false };
+        self.id = found.id;
+        found.positions == positions.len() - 2
             && !self.index.is_faulty()
             && (self.index.is_ascii() || simdutf8::basic::from_utf8(text).is_ok())
     }
@@ -204,9 +226,9 @@ impl Fast {
             }
             // SAFETY: a `Fast` is made only where `simd::available` said yes.
             unsafe { self.index.extend(text, to) };
-            match super::walk::walk(text, self.index.positions(), members.as_deref_mut()) {
-                Ok((end, _)) => {
-                    self.last = end;
+            match walk(text, self.index.positions(), members.as_deref_mut()) {
+                Ok(Found { end, id, .. }) => {
+                    (self.last, self.id) = (end, id);
                     let fits = !self.index.is_faulty()
                         && (self.index.is_ascii() || simdutf8::basic::from_utf8(&text[..end]).is_ok());
                     return fits.then_some(end);

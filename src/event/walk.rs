@@ -10,16 +10,25 @@ pub struct Stop {
     pub out_of_positions: bool,
 }
 
-/// Follows the positions of `text` through the object or array it begins with; tells where that ends and how many
-/// positions it has. `positions` ends with two of `u32::MAX`.
-pub fn walk(text: &[u8], positions: &[u32], members: Option<&mut Vec<Member>>) -> Result<(usize, usize), Stop> {
-    let mut walk = Walk { text, positions, next: 0, keys: 0 };
+/// What an object or array has come to.
+pub struct Found {
+    /// Where it ends.
+    pub end: usize,
+    /// How many positions it has.
+    pub positions: usize,
+    /// Where the value of its last member `id` begins. Not looked for where members are kept.
+    pub id: Option<u32>,
+}
+
+/// Follows the positions of `text` through the object or array it begins with. `positions` ends with two of `u32::MAX`.
+pub fn walk(text: &[u8], positions: &[u32], members: Option<&mut Vec<Member>>) -> Result<Found, Stop> {
+    let mut walk = Walk { text, positions, next: 0, keys: 0, id: None };
     let end = match members {
         Some(members) if walk.peek() == b'{' => walk.top(members),
         _ => walk.start(),
     };
     let out_of_positions = walk.next >= positions.len() - 2;
-    end.map(|end| (end, walk.next)).ok_or(Stop { out_of_positions })
+    end.map(|end| Found { end, positions: walk.next, id: walk.id }).ok_or(Stop { out_of_positions })
 }
 
 struct Walk<'a> {
@@ -28,6 +37,7 @@ struct Walk<'a> {
     /// Index of the next position.
     next: usize,
     keys: usize,
+    id: Option<u32>,
 }
 
 impl Walk<'_> {
@@ -103,10 +113,15 @@ impl Walk<'_> {
             if fresh && self.peek() == (if objects & 1 == 1 { b'}' } else { b']' }) {
                 // Empty: closed below.
             } else {
+                let mut is_id = false;
                 if objects & 1 == 1 {
                     self.name()?;
+                    is_id = depth == 1 && self.text[self.at(self.next - 2)..].starts_with(br#""id""#);
                 }
                 let value = self.at(self.next);
+                if is_id {
+                    self.id = Some(value as u32);
+                }
                 self.next += 1;
                 match self.byte(value) {
                     b'"' => {}

@@ -8,7 +8,7 @@ use memchr::memmem;
 use super::{Batch, Event};
 use crate::event::id::{Id, Seed};
 use crate::event::names::ID;
-use crate::event::raw::{Kind, Raw};
+use crate::event::raw::{Kind, Raw, value_end};
 
 impl Batch {
     /// Derives the ids of such events from source, sender and what they are called, so that one that is sent again has the
@@ -25,9 +25,19 @@ impl Batch {
             for event in 0..self.events.len() {
                 self.get(event, ID).into_iter().for_each(|id| note(self, event, id));
             }
+        } else if let Some(ids) = &self.ids {
+            let mut event = 0;
+            for id in ids {
+                while self.events[event].start + self.events[event].len <= *id {
+                    event += 1;
+                }
+                let text = &self.input[*id as usize..];
+                note(self, event, Raw::valid(&text[..value_end(text)]));
+            }
         } else {
             self.look_through(&mut note);
         }
+        self.ids = None;
         identified.sort_unstable_by_key(|(start, _)| *start);
         self.identified = identified;
     }
@@ -74,10 +84,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::event::Provenance;
+    use crate::event::{Provenance, Scanner};
     use crate::units::Timestamp;
 
-    const LINES: [&str; 9] = [
+    const LINES: [&str; 11] = [
         r#"{"a":1}"#,
         r#"{"id":"order-5"}"#,
         r#"{"id":"01890a5d-ac96-774b-bcce-b302099a8057"}"#,
@@ -87,9 +97,11 @@ mod tests {
         r#"{"id":""}"#,
         r#"{"id":"17"}"#,
         r#"{"id":{"n":1}}"#,
+        r#"{"id":5,"a":"id","ids":1,"id":"order-6","b":{"id":7},"c":[{"id":8}]}"#,
+        r#"{"a":"}{\"id\":","b":[{"id":8}]}"#,
     ];
 
-    fn batch() -> Batch {
+    fn batch(push: impl Fn(&mut Batch, std::ops::Range<usize>)) -> Batch {
         let provenance = Provenance {
             source: "web".into(),
             seed: Seed([3; 16]),
@@ -100,7 +112,7 @@ mod tests {
         let mut batch = Batch::new(Bytes::from(LINES.join("\n")), Arc::new(provenance));
         let mut start = 0;
         for line in LINES {
-            batch.push_validated(start..start + line.len(), start as u64);
+            push(&mut batch, start..start + line.len());
             start += line.len() + 1;
         }
         batch
@@ -108,21 +120,30 @@ mod tests {
 
     #[test]
     fn what_a_producer_calls_an_event_gives_its_id_whether_it_is_split_or_not() {
-        let plain = batch();
-        let (mut whole, mut split) = (batch(), batch());
+        let pushed = || batch(|batch, range| batch.push_validated(range.clone(), range.start as u64));
+        let scanned = |scanner: Scanner| {
+            let scanner = std::cell::RefCell::new(scanner);
+            batch(|batch, range| {
+                scanner.borrow_mut().validate(&batch.input()[range.clone()]).expect("it is JSON");
+                batch.push_scanned(range.clone(), range.start as u64, &scanner.borrow());
+            })
+        };
+        let plain = pushed();
+        let mut split = pushed();
         split.split_all();
-        whole.identify();
-        split.identify();
+        let mut all = [pushed(), split, scanned(Scanner::new()), scanned(Scanner::plain())];
+        all.iter_mut().for_each(Batch::identify);
         let named = |name: &str| plain.provenance.identity(name).id(0);
         let expected: Vec<Id> = (0..LINES.len())
             .map(|event| match event {
                 1 => named("order-5"),
                 4 | 7 => named("17"),
                 8 => named(r#"{"n":1}"#),
+                9 => named("order-6"),
                 _ => plain.derived_id(event),
             })
             .collect();
-        for mut batch in [whole, split] {
+        for mut batch in all {
             let ids = |batch: &Batch| (0..batch.len()).map(|event| batch.derived_id(event)).collect::<Vec<_>>();
             assert_eq!(ids(&batch), expected);
             let lines = batch.render();

@@ -25,6 +25,27 @@ pub fn json() -> impl Strategy<Value = String> {
     })
 }
 
+proptest! {
+    #[test]
+    fn where_an_object_has_its_id_is_known_once_it_is_validated(
+        members in prop::collection::vec((prop::sample::select(&["id", "ids", "i", "di"]), space(), json(), space()), 0..12),
+        behind in space(),
+    ) {
+        let members = members.iter().map(|(key, a, value, b)| format!("{a}\"{key}\"{b}:{a}{value}{b}"));
+        let text = format!("{{{}}}{behind}", join(members)).into_bytes();
+        for mut scanner in [Scanner::new(), Scanner::plain()] {
+            for is_prefix in [false, true] {
+                let is_valid = if is_prefix { scanner.prefix(&text).is_ok() } else { scanner.validate(&text).is_ok() };
+                if is_valid {
+                    let id = Raw(&text).members().filter(|(key, _)| *key == b"id").last();
+                    let place = id.map(|(_, value)| value.0.as_ptr().addr() - text.as_ptr().addr());
+                    prop_assert_eq!(scanner.id().map(|id| id as usize), place);
+                }
+            }
+        }
+    }
+}
+
 /// The text of an object.
 pub fn object_text() -> impl Strategy<Value = String> {
     object(json())
