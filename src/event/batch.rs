@@ -143,6 +143,8 @@ pub struct Batch {
     ids: Option<Vec<u32>>,
     /// What the ids of identified events derive from, by where these start in the input; ascending.
     identified: Vec<(u32, Seed)>,
+    /// Whether seeds were exchanged since events were identified.
+    is_derived: bool,
     names: Names,
     shape: Shape,
 }
@@ -159,6 +161,7 @@ impl Batch {
             fields: Vec::new(),
             ids: None,
             identified: Vec::new(),
+            is_derived: false,
             names: Names::default(),
             shape: Shape::default(),
         }

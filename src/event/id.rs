@@ -13,13 +13,14 @@ pub struct Seed(pub [u8; 16]);
 impl Seed {
     /// A seed that follows from its parts alone, so that the same origin read again has the same ids.
     pub fn derive(parts: &[&[u8]]) -> Seed {
-        let mut hash = blake3::Hasher::new();
+        let mut text = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
         for part in parts {
-            hash.update(&(part.len() as u64).to_le_bytes());
-            hash.update(part);
+            text.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            text.extend_from_slice(part);
         }
         let mut seed = [0; 16];
-        seed.copy_from_slice(&hash.finalize().as_bytes()[..16]);
+        // In one go: events that their producer names are hashed one by one.
+        seed.copy_from_slice(&blake3::hash(&text).as_bytes()[..16]);
         Seed(seed)
     }
 
@@ -65,42 +66,41 @@ impl Id {
 
     /// Reads a UUID (with or without hyphens, any case) or a ULID.
     pub fn parse(text: &str) -> Option<Id> {
+        Id::parse_bytes(text.as_bytes())
+    }
+
+    /// The same for text that need not be UTF-8.
+    pub fn parse_bytes(text: &[u8]) -> Option<Id> {
         match text.len() {
             36 => Id::parse_uuid(text),
-            32 => text
-                .bytes()
-                .all(|b| b.is_ascii_hexdigit())
-                .then(|| u128::from_str_radix(text, 16).ok())
-                .flatten()
-                .map(Id),
+            32 => Id::from_digits(&[text]),
             26 => Id::parse_ulid(text),
             _ => None,
         }
     }
 
-    fn parse_uuid(text: &str) -> Option<Id> {
-        let text = text.as_bytes();
+    fn parse_uuid(text: &[u8]) -> Option<Id> {
         if [8, 13, 18, 23].iter().any(|at| text[*at] != b'-') {
             return None;
         }
-        // Digits are looked up, and only at the end it is asked whether all were some: nearly every event has such an id.
+        Id::from_digits(&[&text[..8], &text[9..13], &text[14..18], &text[19..23], &text[24..36]])
+    }
+
+    /// Digits are looked up, and only at the end it is asked whether all were some: nearly every event has such an id.
+    fn from_digits(parts: &[&[u8]]) -> Option<Id> {
         let (mut value, mut all) = (0u128, 0);
-        for part in [&text[..8], &text[9..13], &text[14..18], &text[19..23], &text[24..36]] {
-            let mut digits = 0u64;
-            for byte in part {
-                let digit = HEX[usize::from(*byte)];
-                all |= digit;
-                digits = digits << 4 | u64::from(digit);
-            }
-            value = value << (4 * part.len()) | u128::from(digits);
+        for byte in parts.iter().copied().flatten() {
+            let digit = HEX[usize::from(*byte)];
+            all |= digit;
+            value = value << 4 | u128::from(digit);
         }
         (all < NO_HEX).then_some(Id(value))
     }
 
-    fn parse_ulid(text: &str) -> Option<Id> {
+    fn parse_ulid(text: &[u8]) -> Option<Id> {
         const DIGITS: &[u8] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
         let mut value: u128 = 0;
-        for (at, byte) in text.bytes().enumerate() {
+        for (at, byte) in text.iter().enumerate() {
             let digit = DIGITS.iter().position(|d| *d == byte.to_ascii_uppercase())? as u128;
             if at == 0 && digit > 7 {
                 return None;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use memchr::memmem;
 
-use super::{Batch, Event};
+use super::{Batch, Event, MADE};
 use crate::event::id::{Id, Seed};
 use crate::event::names::ID;
 use crate::event::raw::{Kind, Raw, value_end};
@@ -64,16 +64,29 @@ impl Batch {
         }
     }
 
+    /// What [`Batch::identify`] has found that the event's id derives from, if its n-th field is that member `id`, unchanged.
+    pub fn identity_of(&self, event: usize, nth: usize) -> Option<Seed> {
+        let field = &self.table(event)[nth];
+        let is_original = !self.is_derived && field.name == ID && field.key != MADE && !field.made;
+        let start = self.events[event].start;
+        let place = self.identified.binary_search_by_key(&start, |(start, _)| *start).ok().filter(|_| is_original)?;
+        Some(self.identified[place].1)
+    }
+
     /// Has the ids of all events derive from others.
     pub fn derive_from(&mut self, other: impl Fn(Seed) -> Seed) {
         let provenance = Arc::make_mut(&mut self.provenance);
         provenance.seed = other(provenance.seed);
+        self.is_derived = true;
         self.identified.iter_mut().for_each(|(_, seed)| *seed = other(*seed));
     }
 }
 
 /// What a producer calls an event, if that is no id of ours.
 fn foreign(id: Raw<'_>) -> Option<Cow<'_, str>> {
+    if id.inside().is_some_and(|text| Id::parse_bytes(text).is_some()) {
+        return None;
+    }
     let text = id.display();
     let is_own = id.kind() == Kind::String && Id::parse(&text).is_some();
     (!is_own && !id.is_null() && !text.is_empty()).then_some(text)
@@ -151,5 +164,25 @@ mod tests {
             batch.retain(|event| event % 2 == 0);
             assert_eq!(ids(&batch), expected.iter().copied().step_by(2).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn an_id_that_was_changed_since_is_identified_anew() {
+        let mut batch = batch(|batch, range| batch.push_validated(range.clone(), range.start as u64));
+        batch.split_all();
+        batch.identify();
+        let known = Some(batch.provenance.identity("order-5"));
+        assert_eq!(batch.identity_of(1, 0), known);
+        assert_eq!(batch.identity_of(2, 0), None, "an id of ours");
+        assert_eq!(batch.identity_of(4, 0), None, "no id at all");
+        let mut renamed = batch.clone();
+        renamed.rename_nth(1, 0, batch.name_id("other"));
+        renamed.rename_nth(1, 0, ID);
+        let mut set = batch.clone();
+        set.set_nth(1, 0, br#""order-6""#);
+        let mut derived = batch.clone();
+        derived.derive_from(|seed| seed);
+        assert_eq!([renamed, set, derived].map(|batch| batch.identity_of(1, 0)), [None; 3]);
+        assert_eq!(batch.identity_of(1, 0), known);
     }
 }

@@ -149,7 +149,8 @@ impl Normalizer {
         } else if value.kind() == Kind::String && Id::parse(&text).is_some() {
             return;
         } else {
-            push_id(&mut self.scratch, batch.provenance.identity(&text).id(0));
+            let seed = batch.identity_of(event, nth).unwrap_or_else(|| batch.provenance.identity(&text));
+            push_id(&mut self.scratch, seed.id(0));
             self.keep_original(batch, event, plan, nth, "source_id");
         }
         batch.set_nth(event, nth, &self.scratch);
