@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::direct::{BLOCK, LEAST_DIRECT};
 use super::format::{DATA_START, ENDS_GROUP, Notes, RECORD_HEADER, RecordHeader};
 use super::fs::{File, is_no_space};
 use super::gather::{Group, Pending, Reply, Waiting};
@@ -19,6 +20,9 @@ use super::writer::AppendError;
 use super::{Record, StreamId};
 use crate::event::Lines;
 use crate::units::Timestamp;
+
+/// Groups of so many bytes are written as whole blocks. In tests small ones are, too, so that the model meets them.
+const LEAST_BLOCKS: usize = if cfg!(test) { 1024 } else { LEAST_DIRECT };
 
 /// Groups that were written and wait for their sync, in order.
 #[derive(Default)]
@@ -68,6 +72,31 @@ pub struct Active {
     pub end: u32,
     /// The greatest synced length that a written header tells.
     pub claimed: u32,
+    /// What was written between the beginning of a block and `end`, where that is known.
+    pub tail: Vec<u8>,
+}
+
+impl Active {
+    /// Where a write of whole blocks begins that goes on at `end`; it has what stands in the first of them already.
+    fn block(&self) -> Option<u32> {
+        let begun = self.end % BLOCK as u32;
+        (self.tail.len() == begun as usize).then_some(self.end - begun)
+    }
+
+    /// Enters that these bytes were written at `end`.
+    fn advance(&mut self, bytes: &[u8]) {
+        let is_known = self.block().is_some();
+        self.end += bytes.len() as u32;
+        let begun = self.end as usize % BLOCK;
+        if let Some(tail) = bytes.len().checked_sub(begun) {
+            self.tail.clear();
+            self.tail.extend_from_slice(&bytes[tail..]);
+        } else if is_known {
+            self.tail.extend_from_slice(bytes);
+        } else {
+            self.tail.clear();
+        }
+    }
 }
 
 impl Appender {
@@ -79,6 +108,7 @@ impl Appender {
             place: last.place.clone(),
             end: last.end,
             claimed: DATA_START,
+            tail: Vec::new(),
         });
         Appender {
             shared,
@@ -156,10 +186,18 @@ impl Appender {
         let mut records = Vec::with_capacity(group.drafts.len());
         let mut firsts = Vec::with_capacity(group.drafts.len());
         let mut touched = Vec::new();
-        // Most of a large group goes from here to the disk without another copy.
+        // A large group goes from here to the disk without another copy, as whole blocks: the first with what stands in it
+        // already, which a disk that fails leaves as it is or as it was, and the last with zeros.
         let pages = &mut self.pages;
-        pages.make_room(group.bytes() + notes.len());
-        pages.begin(u64::from(active.end));
+        let room = group.bytes() + notes.len();
+        let block = active.block().filter(|_| room >= LEAST_BLOCKS);
+        let begin = block.unwrap_or(active.end);
+        pages.make_room(room + block.map_or(0, |_| 2 * BLOCK));
+        pages.begin(u64::from(begin));
+        if block.is_some() {
+            pages.push(&active.tail);
+        }
+        let before = pages.len();
         let mut newest = Timestamp::default();
         let mut state = shared.state();
         let synced = state.segments.back().map_or(DATA_START, |last| last.end);
@@ -205,13 +243,17 @@ impl Appender {
         let end_seq = state.next_seq;
         drop(state);
 
-        let written = active.place.file.write_at(pages.bytes(), u64::from(active.end));
-        let end = active.end + pages.len() as u32;
+        let len = pages.len();
+        if block.is_some() {
+            pages.fill_up(len.next_multiple_of(BLOCK).min((active.place.bytes - begin) as usize));
+        }
+        let written = active.place.file.write_at(pages.bytes(), u64::from(begin));
         if let Err(error) = written {
             shared.note_fault("write to the journal", &error);
             return self.give_up_segment(group, append_error("write", &error));
         }
-        active.end = end;
+        active.advance(&pages.bytes()[before..len]);
+        let end = active.end;
         active.claimed = active.claimed.max(synced);
         let lines = records.iter().map(|(record, _)| record.lines.bytes.len()).sum();
         shared.packing.wrote(lines, Instant::now(), || shared.standing());
@@ -275,8 +317,9 @@ impl Appender {
         let header = RecordHeader { flags: ENDS_GROUP, first_seq: state.next_seq, synced, ..RecordHeader::default() };
         drop(state);
         // Whatever comes next is written over a claim that failed.
-        if active.place.file.write_at(&header.encode(active.salt), u64::from(active.end)).is_ok() {
-            active.end += RECORD_HEADER as u32;
+        let claim = header.encode(active.salt);
+        if active.place.file.write_at(&claim, u64::from(active.end)).is_ok() {
+            active.advance(&claim);
             active.claimed = synced;
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -25,11 +25,23 @@ pub struct Descriptors(Mutex<VecDeque<Weak<PooledFile>>>);
 /// A file that is opened again when it is needed.
 pub struct PooledFile {
     path: PathBuf,
-    open: Mutex<Option<Arc<std::fs::File>>>,
+    open: Mutex<Option<Arc<Open>>>,
     /// Written and not synced. Another descriptor might not hear that the write failed, so this one stays.
     is_dirty: AtomicBool,
     pool: Arc<Descriptors>,
     me: Weak<PooledFile>,
+}
+
+struct Open {
+    file: std::fs::File,
+    /// For direct writes, once there was one; none where the file system takes none.
+    direct: OnceLock<Option<std::fs::File>>,
+}
+
+impl Open {
+    fn new(file: std::fs::File) -> Arc<Open> {
+        Arc::new(Open { file, direct: OnceLock::new() })
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -40,7 +52,7 @@ impl Descriptors {
     pub fn keep(self: &Arc<Descriptors>, path: &Path, file: std::fs::File) -> Arc<PooledFile> {
         let kept = Arc::new_cyclic(|me| PooledFile {
             path: path.to_owned(),
-            open: Mutex::new(Some(Arc::new(file))),
+            open: Mutex::new(Some(Open::new(file))),
             is_dirty: AtomicBool::new(false),
             pool: self.clone(),
             me: me.clone(),
@@ -78,24 +90,24 @@ impl Descriptors {
 }
 
 impl PooledFile {
-    fn descriptor(&self) -> io::Result<Arc<std::fs::File>> {
+    fn descriptor(&self) -> io::Result<Arc<Open>> {
         let mut open = lock(&self.open);
-        if let Some(file) = &*open {
-            return Ok(file.clone());
+        if let Some(open) = &*open {
+            return Ok(open.clone());
         }
-        let file = Arc::new(private().open(&self.path)?);
-        *open = Some(file.clone());
+        let opened = Open::new(private().open(&self.path)?);
+        *open = Some(opened.clone());
         self.pool.opened(&self.me);
-        Ok(file)
+        Ok(opened)
     }
 }
 
 impl File for PooledFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let file = self.descriptor()?;
+        let open = self.descriptor()?;
         let mut got = 0;
         while got < buffer.len() {
-            match file.read_at(&mut buffer[got..], offset + got as u64) {
+            match open.file.read_at(&mut buffer[got..], offset + got as u64) {
                 Ok(0) => break,
                 Ok(more) => got += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -107,12 +119,14 @@ impl File for PooledFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.is_dirty.store(true, Ordering::Release);
-        direct::write_all_at(&*self.descriptor()?, bytes, offset)
+        let open = self.descriptor()?;
+        let direct = || open.direct.get_or_init(|| direct::open(&open.file)).as_ref();
+        direct::write_all_by(&open.file, direct, bytes, offset)
     }
 
     fn allocate(&self, bytes: u32) -> io::Result<()> {
         self.is_dirty.store(true, Ordering::Release);
-        match rustix::fs::fallocate(&*self.descriptor()?, FallocateFlags::empty(), 0, u64::from(bytes)) {
+        match rustix::fs::fallocate(&self.descriptor()?.file, FallocateFlags::empty(), 0, u64::from(bytes)) {
             // The file system has no such call.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => fill(self, 0, bytes),
             allocated => Ok(allocated?),
@@ -120,14 +134,14 @@ impl File for PooledFile {
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.descriptor()?.metadata()?.len())
+        Ok(self.descriptor()?.file.metadata()?.len())
     }
 
     fn sync(&self) -> io::Result<()> {
-        let file = self.descriptor()?;
+        let open = self.descriptor()?;
         // A write that comes meanwhile makes it dirty again.
         self.is_dirty.store(false, Ordering::Release);
-        let synced = file.sync_data();
+        let synced = open.file.sync_data();
         if synced.is_err() {
             self.is_dirty.store(true, Ordering::Release);
         }

@@ -3,6 +3,7 @@
 //! Only whole blocks can be written directly, and only from memory that is aligned as they are. What comes before the first
 //! and behind the last one goes through the cache. A sync covers both.
 
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -33,29 +34,44 @@ pub fn padding(memory: *const u8, offset: u64) -> usize {
     (offset as usize % BLOCK + BLOCK - memory.addr() % BLOCK) % BLOCK
 }
 
-/// Writes all of `bytes` to an open file.
-pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    let head = (offset.next_multiple_of(BLOCK as u64) - offset) as usize;
-    let whole = bytes.len().saturating_sub(head) / BLOCK * BLOCK;
-    let fits = whole >= LEAST_DIRECT && bytes[head..].as_ptr().addr().is_multiple_of(BLOCK) && is_allowed(file);
-    if !fits {
-        return file.write_all_at(bytes, offset);
+/// A descriptor for direct writes to an open file, where it takes them. It is one of its own: readers of the other one read
+/// any number of bytes. Of a file that is only appended to, this one appends too: where somebody else has appended
+/// meanwhile, the kernel refuses to write at an end that is no multiple of a block.
+pub fn open(file: &File) -> Option<File> {
+    if !is_allowed(file) {
+        return None;
     }
-    // In order, for files that are only appended to.
-    file.write_all_at(&bytes[..head], offset)?;
-    let rest = head + write_blocks(file, &bytes[head..head + whole], offset + head as u64)?;
-    file.write_all_at(&bytes[rest..], offset + rest as u64)
-}
-
-/// Writes whole blocks directly, and returns how many bytes were written. It takes a descriptor of its own: readers of the
-/// other one read any number of bytes. Of a file that is only appended to, this one appends too: where somebody else has
-/// appended meanwhile, the kernel refuses to write at an end that is no multiple of a block.
-fn write_blocks(file: &File, blocks: &[u8], offset: u64) -> io::Result<usize> {
-    let appends = rustix::fs::fcntl_getfl(file)? & OFlags::APPEND;
+    let appends = rustix::fs::fcntl_getfl(file).ok()? & OFlags::APPEND;
     let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC | appends;
     // The same file, whatever has its name by now.
     let same = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let Ok(file) = rustix::fs::open(same, flags, Mode::empty()).map(File::from) else { return Ok(0) };
+    rustix::fs::open(same, flags, Mode::empty()).map(File::from).ok()
+}
+
+/// Writes all of `bytes` to an open file.
+pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    write_all_by(file, || open(file), bytes, offset)
+}
+
+/// The same with the descriptor for direct writes given by `direct`, which is asked where there is enough to write.
+pub fn write_all_by<F: Borrow<File>>(
+    file: &File,
+    direct: impl FnOnce() -> Option<F>,
+    bytes: &[u8],
+    offset: u64,
+) -> io::Result<()> {
+    let head = (offset.next_multiple_of(BLOCK as u64) - offset) as usize;
+    let whole = bytes.len().saturating_sub(head) / BLOCK * BLOCK;
+    let fits = whole >= LEAST_DIRECT && bytes[head..].as_ptr().addr().is_multiple_of(BLOCK);
+    let Some(direct) = fits.then(direct).flatten() else { return file.write_all_at(bytes, offset) };
+    // In order, for files that are only appended to.
+    file.write_all_at(&bytes[..head], offset)?;
+    let rest = head + write_blocks(direct.borrow(), &bytes[head..head + whole], offset + head as u64)?;
+    file.write_all_at(&bytes[rest..], offset + rest as u64)
+}
+
+/// Writes whole blocks directly, and returns how many bytes were written.
+fn write_blocks(file: &File, blocks: &[u8], offset: u64) -> io::Result<usize> {
     loop {
         match file.write_at(blocks, offset) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -4,6 +4,7 @@
 //! segment with that commit is full; recovery enters the keys of all records it finds once more.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct Keys {
     buckets: u64,
     /// One writer at a time; readers see whole sectors.
     writing: Mutex<()>,
+    /// Whether something may not be synced; so at the beginning, since an earlier process may have written it.
+    is_dirty: AtomicBool,
 }
 
 enum Table {
@@ -62,13 +65,18 @@ fn buckets_for(keys: usize) -> u64 {
 
 impl Keys {
     pub fn on_disk(file: Arc<dyn File>) -> Keys {
-        Keys { table: Table::File(file), buckets: buckets_for(MAX_KEYS), writing: Mutex::new(()) }
+        Keys {
+            table: Table::File(file),
+            buckets: buckets_for(MAX_KEYS),
+            writing: Mutex::new(()),
+            is_dirty: AtomicBool::new(true),
+        }
     }
 
     pub fn in_memory() -> Keys {
         let buckets = buckets_for(MAX_KEYS_IN_MEMORY);
         let table = Table::Memory(Mutex::new(vec![0; buckets as usize * SECTOR]));
-        Keys { table, buckets, writing: Mutex::new(()) }
+        Keys { table, buckets, writing: Mutex::new(()), is_dirty: AtomicBool::new(true) }
     }
 
     pub fn find(&self, key: &IdempotencyKey, now: Timestamp) -> io::Result<Option<KeyMatch>> {
@@ -110,10 +118,13 @@ impl Keys {
         self.write(places[emptier], entries)
     }
 
+    /// Makes what was entered since the last sync durable.
     pub fn sync(&self) -> io::Result<()> {
         match &self.table {
-            Table::File(file) => file.sync(),
-            Table::Memory(_) => Ok(()),
+            Table::File(file) if self.is_dirty.swap(false, Ordering::AcqRel) => {
+                file.sync().inspect_err(|_| self.is_dirty.store(true, Ordering::Release))
+            }
+            Table::File(_) | Table::Memory(_) => Ok(()),
         }
     }
 
@@ -157,7 +168,12 @@ impl Keys {
         let crc = crc32c::crc32c(&sector[..SECTOR - 4]);
         put32(&mut sector, SECTOR - 4, crc);
         match &self.table {
-            Table::File(file) => file.write_at(&sector, bucket * SECTOR as u64),
+            Table::File(file) => {
+                let written = file.write_at(&sector, bucket * SECTOR as u64);
+                // Behind the write, so that no sync comes between that would not cover it.
+                self.is_dirty.store(true, Ordering::Release);
+                written
+            }
             Table::Memory(bytes) => {
                 let at = bucket as usize * SECTOR;
                 bytes.lock().expect("no panic while it is held")[at..at + SECTOR].copy_from_slice(&sector);

@@ -47,7 +47,8 @@ impl Appender {
         let now = Instant::now();
         let took = now.saturating_duration_since(std::mem::replace(&mut self.rolled_at, now));
         self.new_space = if took < SOON { Space::Allocated } else { Space::Written };
-        self.active = Some(Active { index, salt: header.salt, place: place.clone(), end: DATA_START, claimed: 0 });
+        let (salt, tail) = (header.salt, Vec::new());
+        self.active = Some(Active { index, salt, place: place.clone(), end: DATA_START, claimed: 0, tail });
         let starts = state.heads.clone();
         state.segments.push_back(Segment {
             index,
