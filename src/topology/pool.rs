@@ -22,6 +22,8 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     tasks: VecDeque<Task>,
+    /// Threads that wait and were not told of a task. To tell nobody is a system call, too.
+    idle: usize,
     closed: bool,
 }
 
@@ -47,8 +49,12 @@ impl Pool {
         }
         let task = make();
         queue.tasks.push_back(task);
+        let is_awaited = queue.idle > 0;
+        queue.idle -= usize::from(is_awaited);
         drop(queue);
-        self.shared.wake.notify_one();
+        if is_awaited {
+            self.shared.wake.notify_one();
+        }
     }
 
     /// Takes nothing more and returns when all tasks have run.
@@ -71,6 +77,7 @@ fn work(shared: &Shared) {
             if queue.closed {
                 return;
             }
+            queue.idle += 1;
             queue = shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
         };
         drop(queue);
