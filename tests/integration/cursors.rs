@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::database::Database;
+use crate::support::places::{escaped, reading};
 use crate::support::{Agent, Folder, eventually, free_port, post, request};
 
 const SECRET: &str = "a secret of more than thirty-two bytes, for tests";
@@ -259,5 +260,93 @@ fn a_cursor_of_the_store_is_refused_where_a_table_is_read() {
             assert_eq!(status, 400, "{list}: {problem}");
         }
         assert!(agent.stop().success());
+    }
+}
+
+/// Rows of one time whose ids are there twice, are missing, or are in no column.
+#[test]
+fn rows_that_no_id_tells_apart_are_each_on_one_page() {
+    let tables = [
+        (
+            "tenant text, id int, PRIMARY KEY (tenant, id)",
+            "INSERT INTO base (tenant, id) SELECT t, i FROM unnest(array['a','b']) t, generate_series(1, 60) i",
+            "",
+        ),
+        ("id text", "INSERT INTO base (id) SELECT 'same' FROM generate_series(1, 120)", ""),
+        ("n int", "INSERT INTO base (n) SELECT 1 FROM generate_series(1, 120)", ""),
+        ("id uuid UNIQUE", "INSERT INTO base (id) SELECT NULL FROM generate_series(1, 120)", ""),
+        (
+            "id serial, PRIMARY KEY (id, timestamp)",
+            "INSERT INTO base (user_id) SELECT 'u' FROM generate_series(1, 120)",
+            "PARTITION BY RANGE (timestamp)",
+        ),
+        (
+            "tenant text, id int, PRIMARY KEY (tenant, id)",
+            "INSERT INTO base (tenant, id) SELECT t, i FROM unnest(array['a','b']) t, generate_series(1, 60) i",
+            "VIEW",
+        ),
+    ];
+    for (columns, rows, more) in tables {
+        let (database, folder) = (Database::new(), Folder::new());
+        let partitioned = if more == "VIEW" { "" } else { more };
+        database.sql(&format!("CREATE TABLE base (timestamp timestamptz DEFAULT '2026-01-02T03:04:05Z', user_id text, code text, {columns}) {partitioned}"));
+        if !partitioned.is_empty() {
+            database.sql("CREATE TABLE part PARTITION OF base DEFAULT");
+        }
+        database.sql(rows);
+        let name =
+            if more == "VIEW" { "CREATE VIEW seen AS SELECT * FROM base" } else { "ALTER TABLE base RENAME TO seen" };
+        database.sql(name);
+        let agent = reading(&folder, &database, "seen", "");
+        let admin = token("root", "admin");
+        for order in ["", "&sort_order=asc"] {
+            let (mut seen, mut path) = (0, format!("/api/logs?limit=7{order}"));
+            loop {
+                let (status, page) = ask(&agent, &admin, &path);
+                assert_eq!(status, 200, "{columns} {more}: {page}");
+                seen += page["logs"].as_array().map_or(0, Vec::len);
+                match page["next"].as_str() {
+                    Some(next) => path = format!("/api/logs?limit=7{order}&cursor={}", escaped(next)),
+                    None => break,
+                }
+            }
+            assert_eq!(seen, 120, "{columns} {more} {order}");
+        }
+    }
+}
+
+/// Postgres has times that 64 bits of microseconds since 1970 do not hold: one such row is no reason to answer nobody.
+#[test]
+fn a_time_beyond_all_numbers_is_as_infinite() {
+    for (kind, times) in [
+        ("timestamptz", &["'294276-12-31 23:59:59+00'", "'infinity'", "'-infinity'", "NULL"][..]),
+        ("timestamp", &["'294276-12-31 23:59:59'", "'infinity'"]),
+        ("date", &["'5874897-01-01'", "'-infinity'", "'294260-01-01'"]),
+    ] {
+        let (database, folder) = (Database::new(), Folder::new());
+        database.sql(&format!(
+            "CREATE TABLE seen (id serial PRIMARY KEY, timestamp {kind}, created_at {kind}, user_id text, code text)"
+        ));
+        for time in times.iter().chain(&["'2026-01-02'"]) {
+            database.sql(&format!(
+                "INSERT INTO seen (timestamp, created_at, user_id, code) VALUES ({time}, {time}, 'ali', 'x')"
+            ));
+        }
+        let agent = reading(&folder, &database, "seen", "");
+        let admin = token("root", "admin");
+        for path in [
+            "/api/logs",
+            "/api/logs/stats",
+            "/api/logs/stats?group_by=day",
+            "/api/logs/histogram",
+            "/api/admin/activity",
+            "/api/admin/system-stats",
+            "/api/logs/export?format=ndjson",
+            "/api/fields",
+        ] {
+            let (status, answer) = ask(&agent, &admin, path);
+            assert_eq!(status, 200, "{kind} {path}: {answer}");
+        }
+        assert_eq!(ask(&agent, &admin, "/api/logs").1["total"], 1, "{kind}");
     }
 }

@@ -46,6 +46,7 @@ fn table(columns: &[&str], unique: &[&[&str]]) -> Table {
         may_copy: true,
         has_triggers: false,
         zone: "UTC".into(),
+        has_places: true,
     }
 }
 

@@ -93,6 +93,8 @@ pub struct Table {
     pub has_triggers: bool,
     /// The time zone of our sessions.
     pub zone: String,
+    /// Whether its rows have a place: a view has none, nor a foreign table.
+    pub has_places: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -136,6 +138,7 @@ impl Table {
             may_copy: row.get(6),
             has_triggers: row.get(7),
             zone: row.get(8),
+            has_places: row.get(9),
         };
         for row in client.query_typed(COLUMNS, &[(&oid, Type::OID)]).await? {
             let (type_name, modifier): (String, i32) = (row.get(1), row.get(2));
@@ -175,7 +178,7 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind = 'p', pg_has_role(c.r
        EXISTS (SELECT FROM pg_catalog.pg_trigger t
                WHERE t.tgtype & 5 = 5 AND t.tgtype & 66 <> 0 AND t.tgenabled <> 'D' AND t.tgrelid IN
                      (SELECT c.oid UNION ALL SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = c.oid)),
-       current_setting('TimeZone')
+       current_setting('TimeZone'), c.relkind IN ('r', 'p')
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p', 'v', 'f')";
 

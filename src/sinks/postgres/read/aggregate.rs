@@ -3,7 +3,7 @@
 use tokio_postgres::Row as Found;
 
 use super::super::table::literal;
-use super::columns::{Columns, Kind};
+use super::columns::{Columns, Kind, is_countable};
 use super::filter::Statement;
 use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError, Zone, first_interval};
 use crate::units::Timestamp;
@@ -38,8 +38,8 @@ pub fn select(
         format!("sum({duration})::text"),
         format!("max({duration})::text"),
         percentile,
-        micros(format!("min({time}) FILTER (WHERE isfinite({time}))")),
-        micros(format!("max({time}) FILTER (WHERE isfinite({time}))")),
+        micros(format!("min({time}) FILTER (WHERE {})", is_countable(time))),
+        micros(format!("max({time}) FILTER (WHERE {})", is_countable(time))),
     ];
     let condition = statement.condition(&request.filter);
     let grouped = match keys.len() {

@@ -50,8 +50,10 @@ pub struct Columns {
     pub from: String,
     /// The zone of times without one, as SQL.
     pub zone: String,
-    /// What orders rows of the same time.
+    /// What rows have as their id.
     pub key: Option<Value>,
+    /// What orders rows of the same time, where the key does not: it may be missing, or be there twice.
+    tie: Option<String>,
     /// A second column that carries an event's id.
     pub event_id: Option<Value>,
     pub time: Value,
@@ -130,9 +132,19 @@ impl Columns {
             return Err(format!("the table `{name}` has no time column `timestamp`"));
         };
         let time = time.clone();
+        let time_column = readable().find(|column| value(column, &zone).sql == time.sql);
+        let tells_apart = |name: &str| {
+            let is_enough = |index: &Vec<String>| {
+                let of_time = |column: &String| time_column.is_some_and(|time| time.name == *column);
+                index.iter().all(|column| column == name || of_time(column))
+            };
+            table.column(name).is_some_and(|column| column.is_required) && table.unique.iter().any(is_enough)
+        };
+        let mut key_column = config.key.as_str();
         if key.is_none() {
-            key = event_id.take();
+            (key, key_column) = (event_id.take(), ADDED);
         }
+        let tie = (key.is_none() || !tells_apart(key_column)).then(|| place(table));
         let lacking = HIDDEN.iter().filter(|name| members.iter().all(|(known, _)| known != *name));
         let lacking: Vec<&str> = lacking.filter(|_| in_rest.is_some()).copied().collect();
         let metadata = in_rest.as_ref().map(|rest| without(rest, &lacking));
@@ -143,7 +155,20 @@ impl Columns {
             })
         }));
         let without_column = lacking.len();
-        Ok(Columns { name, from, zone, key, event_id, time, members, without_column, metadata, rest: in_rest, extras })
+        Ok(Columns {
+            name,
+            from,
+            zone,
+            key,
+            tie,
+            event_id,
+            time,
+            members,
+            without_column,
+            metadata,
+            rest: in_rest,
+            extras,
+        })
     }
 
     /// A member by its canonical name.
@@ -177,16 +202,18 @@ impl Columns {
             Stored::Local(column) => column,
             _ => &self.time.sql,
         };
-        format!("{time} > '-infinity' AND {time} < 'infinity'")
+        format!("{time} > '-infinity' AND {time} < {END_OF_TIME}")
     }
 
     /// What orders rows of the same time, as text.
     pub fn tie(&self) -> String {
-        match &self.key {
-            Some(key) => key.sql.clone(),
-            // Nothing tells such rows apart but all that is in them.
-            None => "md5(t::text)".to_owned(),
-        }
+        let key = self.key.as_ref().map(|key| &key.sql);
+        self.tie.as_ref().or(key).cloned().unwrap_or_else(|| "NULL".to_owned())
+    }
+
+    /// The key, where it is what orders rows of the same time.
+    pub fn key_of_order(&self) -> Option<&Value> {
+        self.key.as_ref().filter(|_| self.tie.is_none())
     }
 }
 
@@ -199,6 +226,30 @@ fn without(json: &Value, names: &[&str]) -> Value {
     let names = names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ");
     let sql = format!("CASE jsonb_typeof({sql}) WHEN 'object' THEN {sql} - ARRAY[{names}] ELSE {sql} END");
     Value { sql: format!("({sql})"), ..json.clone() }
+}
+
+/// From here on a time is more than 64 bits of microseconds since 1970; it is taken for infinite.
+const END_OF_TIME: &str = "'294247-01-01'";
+
+/// Whether a time has a number.
+pub fn is_countable(time: &str) -> String {
+    format!("({time} > '-infinity' AND {time} < {END_OF_TIME})")
+}
+
+/// What tells rows apart that may have the same key: the columns of a key over several, else where a row lies, else all
+/// that is in it.
+fn place(table: &Table) -> String {
+    let is_key = |index: &&Vec<String>| {
+        index.iter().all(|name| table.column(name).is_some_and(|column| column.is_required && column.may_select))
+    };
+    match table.unique.iter().find(is_key) {
+        Some(index) => {
+            let columns: Vec<String> = index.iter().map(|name| format!("t.{}", quote(name))).collect();
+            format!("(ROW({})::text)", columns.join(", "))
+        }
+        None if table.has_places => "(t.tableoid::text || t.ctid::text)".to_owned(),
+        None => "md5(t::text)".to_owned(),
+    }
 }
 
 /// The canonical name of a column.
@@ -245,9 +296,10 @@ fn value(column: &Column, zone: &str) -> Value {
         Form::Bool => as_is(sql, Kind::Bool),
         Form::TimestampTz => as_is(sql, Kind::Time),
         Form::Timestamp | Form::Local(_) | Form::Date => {
-            let stored = match column.form {
-                Form::Date => Stored::AsIs,
-                _ => Stored::Local(sql.clone()),
+            let (sql, stored) = match column.form {
+                // A day may be one that no timestamp reaches.
+                Form::Date => (format!("(CASE WHEN {sql} < {END_OF_TIME}::date THEN {sql} END)"), Stored::AsIs),
+                _ => (sql.clone(), Stored::Local(sql)),
             };
             Value { sql: format!("({sql}::timestamp AT TIME ZONE {zone})"), kind: Kind::Time, stored }
         }
@@ -272,7 +324,8 @@ impl Value {
                 "CASE WHEN masklen({sql}) = CASE family({sql}) WHEN 4 THEN 32 ELSE 128 END THEN host({sql}) ELSE ({sql})::text END"
             ),
             Kind::Time => format!(
-                "CASE WHEN isfinite({sql}) THEN to_char({sql} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') END"
+                "CASE WHEN {} THEN to_char({sql} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') END",
+                is_countable(sql)
             ),
         }
     }
@@ -280,7 +333,8 @@ impl Value {
     /// Microseconds since 1970, as text.
     pub fn micros(&self) -> String {
         let sql = &self.sql;
-        format!("CASE WHEN isfinite({sql}) THEN round(extract(epoch FROM {sql}) * 1000000)::bigint::text END")
+        let is_countable = is_countable(sql);
+        format!("CASE WHEN {is_countable} THEN round(extract(epoch FROM {sql}) * 1000000)::bigint::text END")
     }
 
     /// The value as a line has it, as text: JSON where it is no text.

@@ -401,7 +401,7 @@ fn behind(
     let same = statement.compare_time(&columns.time, "=", time);
     let row = after.row.as_deref()?;
     let tie = statement.bind(row);
-    let tie = match &columns.key {
+    let tie = match columns.key_of_order() {
         Some(key) if key.kind == Kind::Number => format!("{} {sign} {tie}::text::{}", key.sql, number_type(row)?),
         Some(key) if key.kind == Kind::Uuid => {
             filter::is_uuid(row).then(|| format!("{} {sign} {tie}::text::uuid", key.sql))?
