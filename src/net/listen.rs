@@ -71,7 +71,7 @@ impl Listener {
         let socket = match &*bound {
             Bound::Tcp(tcp) => Socket::Tcp(TcpListener::from_std(tcp.try_clone()?)?),
             Bound::Unix(unix, _) => Socket::Unix(UnixListener::from_std(unix.try_clone()?)?),
-            Bound::Udp(_) | Bound::UnixDatagram(..) => return Err(io::Error::from(io::ErrorKind::AddrInUse)),
+            Bound::Udp(..) | Bound::UnixDatagram(..) => return Err(io::Error::from(io::ErrorKind::AddrInUse)),
         };
         Ok(Listener { socket, bound, proxies: None })
     }
@@ -97,7 +97,7 @@ impl Listener {
     pub fn address(&self) -> io::Result<Address> {
         match &*self.bound {
             Bound::Unix(_, file) | Bound::UnixDatagram(_, file) => Ok(Address::Unix(file.path.clone())),
-            Bound::Tcp(_) | Bound::Udp(_) => {
+            Bound::Tcp(_) | Bound::Udp(..) => {
                 let bound = self.local_address()?;
                 Ok(Address::Tcp { host: bound.ip().to_string(), port: bound.port() })
             }
@@ -129,7 +129,7 @@ impl Listener {
                 stream.set_nonblocking(true)?;
                 Ok((Stream::Unix(tokio::net::UnixStream::from_std(stream)?), None))
             }),
-            Bound::Udp(_) | Bound::UnixDatagram(..) => return None,
+            Bound::Udp(..) | Bound::UnixDatagram(..) => return None,
         };
         (!matches!(&accepted, Err(error) if error.kind() == io::ErrorKind::WouldBlock)).then_some(accepted)
     }

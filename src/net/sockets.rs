@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::{UdpSocket, UnixDatagram};
@@ -16,13 +17,49 @@ use super::listen::{Listener, SOCKET_MODE, SocketFile, bind_datagram, reason};
 /// The receive buffer asked of the kernel; it may grant less.
 const DATAGRAM_BYTES: usize = 4 * 1024 * 1024;
 
+/// How often it is looked whether a socket that somebody leaves is closed.
+const LEAVING_PAUSE: Duration = Duration::from_millis(5);
+
 /// A socket that lives as long as a listener uses it.
 #[derive(Debug)]
 pub enum Bound {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener, SocketFile),
-    Udp(std::net::UdpSocket),
+    Udp(std::net::UdpSocket, Leaving),
     UnixDatagram(std::os::unix::net::UnixDatagram, SocketFile),
+}
+
+/// Whether the last one who receives on a socket is about to close it.
+#[derive(Debug, Default)]
+pub struct Leaving(Mutex<bool>);
+
+impl Bound {
+    /// Makes a socket for datagrams receive nothing more, so that what it has received can be read to its end; `false`
+    /// if somebody else receives on it.
+    pub fn leave(self: &Arc<Bound>) -> bool {
+        let Bound::Udp(socket, Leaving(leaving)) = &**self else { return Arc::strong_count(self) == 1 };
+        let mut leaving = leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::strong_count(self) > 1 {
+            return false;
+        }
+        *leaving = true;
+        drop(leaving);
+        // Connected with itself, it hears nobody else; what is sent to its port goes to a successor on other interfaces.
+        let itself = socket.local_addr().and_then(|mut address| {
+            if address.ip().is_unspecified() {
+                address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+            }
+            socket.connect(address)
+        });
+        if let Err(error) = itself {
+            warn!(%error, "datagrams that come while a socket is closed may be lost");
+        }
+        true
+    }
+
+    fn is_leaving(&self) -> bool {
+        matches!(self, Bound::Udp(_, Leaving(leaving)) if *leaving.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Where a component listens, for finding two on one address.
@@ -108,7 +145,7 @@ impl SharedPort {
         for bound in &self.0 {
             match &**bound {
                 Bound::Tcp(socket) => sockopt::set_socket_reuseport(socket, is_shared)?,
-                Bound::Udp(socket) => sockopt::set_socket_reuseport(socket, is_shared)?,
+                Bound::Udp(socket, _) => sockopt::set_socket_reuseport(socket, is_shared)?,
                 Bound::Unix(..) | Bound::UnixDatagram(..) => {}
             }
         }
@@ -184,7 +221,13 @@ impl Sockets {
             return Err(format!("`{address}` is not a UDP address"));
         }
         let wanted = keys(address, Key::Udp).await.map_err(cannot)?;
-        let known = wanted.iter().find_map(|key| self.find(key));
+        let find = || wanted.iter().find_map(|key| self.find(key));
+        let mut known = find();
+        // Whoever reads it to its end closes it soon.
+        while known.take_if(|bound| bound.is_leaving()).is_some() {
+            tokio::time::sleep(LEAVING_PAUSE).await;
+            known = find();
+        }
         let bound = match known {
             Some(bound) => bound,
             None => {
@@ -204,12 +247,12 @@ impl Sockets {
                     warn!(%error, "the kernel allows no larger buffer");
                 }
                 let key = Key::Udp(socket.local_addr().map_err(cannot)?);
-                let bound = Arc::new(Bound::Udp(socket));
+                let bound = Arc::new(Bound::Udp(socket, Leaving::default()));
                 self.keep(key, &bound);
                 bound
             }
         };
-        let Bound::Udp(socket) = &*bound else { return Err(format!("`{address}` is in use for another protocol")) };
+        let Bound::Udp(socket, _) = &*bound else { return Err(format!("`{address}` is in use for another protocol")) };
         let socket = socket.try_clone().and_then(UdpSocket::from_std).map_err(cannot)?;
         Ok((socket, bound))
     }
@@ -313,6 +356,33 @@ mod tests {
         sender.send_to(b"x", at).unwrap();
         second.0.readable().await.unwrap();
         assert_eq!(second.0.try_recv(&mut [0; 4]).unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_left_receives_nothing_more_and_can_be_had_again_once_it_is_closed() {
+        for (old, new) in [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]")] {
+            let client = if new == "[::1]" { "[::1]" } else { "127.0.0.1" };
+            let sockets = Arc::new(Sockets::default());
+            let (first, kept) = sockets.udp(&format!("{old}:0").parse().unwrap()).await.unwrap();
+            let port = first.local_addr().unwrap().port();
+            let sender = std::net::UdpSocket::bind(format!("{client}:0")).unwrap();
+            sender.send_to(b"1", format!("{client}:{port}")).unwrap();
+            let (second, also) = sockets.udp(&format!("{new}:{port}").parse().unwrap()).await.unwrap();
+            assert!(kept.leave());
+            sender.send_to(b"22", format!("{client}:{port}")).unwrap();
+            let mut room = [0; 4];
+            first.readable().await.unwrap();
+            assert_eq!(first.try_recv(&mut room).unwrap(), 1, "{old}: what came before");
+            assert!(first.try_recv(&mut room).is_err(), "{old}: nothing behind it");
+            second.readable().await.unwrap();
+            assert_eq!(second.try_recv(&mut room).unwrap(), 2, "{old} to {new}: the successor has it");
+            let (again, address) = (sockets.clone(), format!("{old}:{port}").parse().unwrap());
+            let back = tokio::spawn(async move { again.udp(&address).await.map(drop) });
+            tokio::task::yield_now().await;
+            drop((first, kept));
+            back.await.unwrap().unwrap_or_else(|error| panic!("{old} again: {error}"));
+            assert!(also.leave());
+        }
     }
 
     #[test]

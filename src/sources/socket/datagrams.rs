@@ -95,8 +95,8 @@ impl Receiver {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => {
-                    // A successor reads on from the same socket.
-                    if Arc::strong_count(&bound) == 1 {
+                    // A successor may read on from the same socket.
+                    if bound.leave() {
                         self.take_rest(&socket).await;
                     }
                     return Ok(());
