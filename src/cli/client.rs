@@ -40,8 +40,8 @@ pub struct Connection {
     /// Configuration to take address and data folder from; may be repeated
     #[arg(short, long = "config", global = true, value_name = "PATH")]
     config: Vec<PathBuf>,
-    /// Certificate of an authority that is trusted.
-    #[arg(skip)]
+    /// CA certificate that signed the agent's certificate
+    #[arg(long, global = true, value_name = "FILE", env = "WEIR_CA")]
     ca: Option<PathBuf>,
 }
 
@@ -97,11 +97,6 @@ impl Answer {
 }
 
 impl Connection {
-    /// The agent is known by an authority's certificate.
-    pub fn trusting(self, ca: Option<PathBuf>) -> Connection {
-        Connection { ca, ..self }
-    }
-
     /// One request on a connection of its own; `path` begins with a slash.
     pub fn ask(&self, method: Method, path: &str) -> Result<Answer, String> {
         runtime()?.block_on(async {
@@ -170,10 +165,10 @@ impl Connection {
     /// An agent that left its address in the data folder left its certificate there too; others are trusted as the
     /// system says.
     async fn open_over_tls(&self, url: &str, request: Request<Bytes>, data_dir: &Path) -> Result<Opened, String> {
-        let client = match self.given_url() {
-            _ if self.ca.is_some() => Client::of_certificate(self.ca.as_deref().expect("it is there")),
-            Some(_) => Client::new(&Trust::default(), None),
-            None => Client::of_certificate(&data_dir.join(CERTIFICATE_FILE)),
+        let client = match (&self.ca, self.given_url()) {
+            (Some(ca), _) => Client::trusting(ca),
+            (None, Some(_)) => Client::new(&Trust::default(), None),
+            (None, None) => Client::of_certificate(&data_dir.join(CERTIFICATE_FILE)),
         };
         let answer = client?.open(request).await.map_err(|error| format!("the agent at `{url}`: {error}"))?;
         Ok(Opened { answer, _driver: None })

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use std::path::PathBuf;
-
 use clap::Args;
 use hyper::Method;
 use serde_json::Value;
@@ -15,15 +13,12 @@ pub struct Arguments {
     /// Also fail while a component is held
     #[arg(long)]
     sinks: bool,
-    /// CA certificate that signed the agent's certificate
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
     #[command(flatten)]
     connection: Connection,
 }
 
 pub fn run(arguments: Arguments) -> ExitCode {
-    let connection = arguments.connection.trusting(arguments.ca);
+    let connection = arguments.connection;
     let path = if arguments.sinks { "/health?sinks" } else { "/health" };
     match connection.ask(Method::GET, path) {
         Ok(answer) if answer.status.is_success() => {

@@ -7,6 +7,11 @@ use std::process::ExitCode;
 use super::{CONFIGURATION, Configuration};
 use crate::config::{self, Loaded, Overrides, Plan};
 
+/// Whether problems are shown in colours.
+pub fn is_coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
 impl Configuration {
     pub fn overrides(&self, demo: bool) -> Overrides {
         Overrides { data_dir: self.data_dir.clone(), demo, ephemeral: false }
@@ -14,7 +19,7 @@ impl Configuration {
 
     /// Loads it and says its warnings, or says its problems.
     pub fn load(&self, overrides: &Overrides) -> Result<Loaded, ExitCode> {
-        let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let coloured = is_coloured();
         match config::load(&config::locate(&self.config), overrides) {
             Ok(loaded) => {
                 eprint!("{}", loaded.render_warnings(coloured));
@@ -25,6 +30,16 @@ impl Configuration {
                 Err(ExitCode::from(CONFIGURATION))
             }
         }
+    }
+
+    /// Loads what is to run: the certificates and keys that it names have to be there, too.
+    pub fn load_to_run(&self, overrides: &Overrides) -> Result<Loaded, ExitCode> {
+        let loaded = self.load(overrides)?;
+        loaded.check_files(is_coloured()).map_err(|problems| {
+            eprint!("{problems}");
+            ExitCode::from(CONFIGURATION)
+        })?;
+        Ok(loaded)
     }
 
     /// Reads it again for a running agent; the problems as texts.

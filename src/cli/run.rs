@@ -59,7 +59,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     if arguments.ephemeral {
         overrides.data_dir = Some(ephemeral::choose());
     }
-    let loaded = match arguments.configuration.load(&overrides) {
+    let loaded = match arguments.configuration.load_to_run(&overrides) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };

@@ -23,14 +23,18 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
+    let files = loaded.check_files(super::load::is_coloured());
+    if let Err(problems) = &files {
+        eprint!("{problems}");
+    }
     let plan = loaded.plan;
     let mut out = String::new();
-    let mut all_work = true;
+    let mut all_work = files.is_ok();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return super::complain(format!("cannot start: {error}")),
     };
-    for problem in files_that_do_not_fit(&plan) {
+    for problem in trusts_that_do_not_fit(&plan) {
         all_work = false;
         out.push_str(&problem);
     }
@@ -39,30 +43,23 @@ pub fn run(arguments: Arguments) -> ExitCode {
         all_work &= !matches!(tried, Some(Err(_)));
         out.push_str(&describe(sink, tried));
     }
-    out.push_str(&format!(
-        "configuration OK: {}, {}, {}\n",
-        counted(plan.sources.len(), "source"),
-        counted(plan.transforms.len(), "transform"),
-        counted(plan.sinks.len(), "sink")
-    ));
+    if files.is_ok() {
+        out.push_str(&format!(
+            "configuration OK: {}, {}, {}\n",
+            counted(plan.sources.len(), "source"),
+            counted(plan.transforms.len(), "transform"),
+            counted(plan.sinks.len(), "sink")
+        ));
+    }
     let code = super::print(&out);
     if all_work { code } else { ExitCode::from(super::FAILED) }
 }
 
-/// What `run` would refuse of the files that the configuration names by path.
-fn files_that_do_not_fit(plan: &Plan) -> Vec<String> {
-    let wrong = |what: &str, result: Result<(), String>| result.err().map(|error| format!("{what}: {error}\n"));
-    let sources =
-        plan.sources.iter().map(|planned| (format!("sources.{}", planned.name), planned.source.check_files()));
-    let trusts = plan.sinks.iter().filter_map(|sink| {
-        let trust = sink.frame.tls.as_ref()?;
-        Some((format!("sinks.{}", sink.name), tls::client(trust).map(drop)))
-    });
-    let api = &plan.settings.api;
-    let certificate = api.tls.as_ref().map(|config| ("api.tls".to_owned(), tls::server(config).map(drop)));
-    let authenticator = api.auth.as_ref().map(|auth| ("api.auth".to_owned(), auth.authenticator().map(drop)));
-    let all = sources.chain(trusts).chain(certificate).chain(authenticator);
-    all.filter_map(|(what, result)| wrong(&what, result)).collect()
+/// Certificates and keys of sinks that would hold them.
+fn trusts_that_do_not_fit(plan: &Plan) -> Vec<String> {
+    let trusts = plan.sinks.iter().filter_map(|sink| Some((&sink.name, sink.frame.tls.as_ref()?)));
+    let wrong = trusts.filter_map(|(name, trust)| Some((name, tls::client(trust).err()?)));
+    wrong.map(|(name, error)| format!("sinks.{name}: {error}\n")).collect()
 }
 
 /// What is said about one sink: its promise, whether it works, and what opening it found out.

@@ -8,6 +8,7 @@ mod earlier;
 mod files;
 mod foreign;
 mod interpolate;
+mod named_files;
 mod plan;
 mod reference;
 mod schema;
@@ -74,6 +75,7 @@ pub struct Loaded {
     pub texts: Sources,
     /// Whether no file was found and this is the quick start.
     pub is_quick_start: bool,
+    places: named_files::Places,
 }
 
 /// A configuration that does not hold: every reason.
@@ -93,6 +95,13 @@ impl Rejected {
 impl Loaded {
     pub fn render_warnings(&self, coloured: bool) -> String {
         diagnostic::render(&self.warnings, &self.texts, coloured)
+    }
+
+    /// Loads the certificates and keys that are named by path, without which an agent does not start: the problems, for
+    /// a terminal.
+    pub fn check_files(&self, coloured: bool) -> Result<(), String> {
+        let problems = self.places.check(&self.plan);
+        if problems.has_errors() { Err(diagnostic::render(&problems, &self.texts, coloured)) } else { Ok(()) }
     }
 }
 
@@ -167,7 +176,8 @@ impl Loading<'_> {
         match plan {
             Some(plan) if !self.problems.has_errors() => {
                 let plan = Plan { shown, ..plan };
-                Ok(Loaded { plan, warnings: self.problems, texts: sources, is_quick_start: false })
+                let places = named_files::Places::of(&plan, &root);
+                Ok(Loaded { plan, warnings: self.problems, texts: sources, is_quick_start: false, places })
             }
             _ => Err(Rejected { problems: self.problems, texts: sources }),
         }

@@ -91,6 +91,11 @@ impl Client {
         Client::with(tls::client_of(cert)?, None, None)
     }
 
+    /// Trusts the authorities of a file, and its certificates themselves. The error is for the operator.
+    pub fn trusting(ca: &Path) -> Result<Client, String> {
+        Client::with(tls::client_trusting(ca)?, None, None)
+    }
+
     fn with(tls: ClientConfig, server_name: Option<&str>, proxy: Option<&str>) -> Result<Client, String> {
         let mut mask = SecretMask::default();
         let proxy = proxy.map(|proxy| Proxy::parse(proxy, &mut mask)).transpose()?;

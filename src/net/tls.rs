@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -95,9 +96,12 @@ pub fn server(config: &Config) -> Result<Arc<ServerConfig>, String> {
             builder.with_client_cert_verifier(verifier.map_err(|error| unusable(path, &error))?)
         }
     };
-    let key = private_key(&config.key)?;
+    let (key, chain) = match (private_key(&config.key), certificates(&config.cert)) {
+        (Ok(key), Ok(chain)) => (key, chain),
+        (key, chain) => return Err([chain.err(), key.err()].into_iter().flatten().collect::<Vec<_>>().join("; ")),
+    };
     let mut server = builder
-        .with_single_cert(certificates(&config.cert)?, key)
+        .with_single_cert(chain, key)
         .map_err(|error| format!("`{}` and `{}` do not match: {error}", config.cert.display(), config.key.display()))?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(server))
@@ -131,10 +135,22 @@ pub fn client(trust: &Trust) -> Result<ClientConfig, String> {
 pub fn client_of(cert: &Path) -> Result<ClientConfig, String> {
     let expected = certificates(cert)?.into_iter().next();
     let expected = expected.ok_or_else(|| format!("no certificate in `{}`", cert.display()))?;
+    verified_by(Shown { expected: Some(expected), provider: provider() })
+}
+
+/// A client that believes what the authorities of a file have signed for the host's name, and the certificates of the
+/// file themselves. The error is for the operator.
+pub fn client_trusting(ca: &Path) -> Result<ClientConfig, String> {
+    let itself = Shown { expected: certificates(ca)?.into_iter().next(), provider: provider() };
+    let by_authority = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca)?), provider()).build();
+    let by_authority = by_authority.map_err(|error| unusable(ca, &error))?;
+    verified_by(Signed { by_authority, itself })
+}
+
+fn verified_by(verifier: impl ServerCertVerifier + 'static) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("cannot set up TLS: {error}"))?;
-    let verifier = Shown { expected: Some(expected), provider: provider() };
     Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
@@ -190,6 +206,50 @@ impl ServerCertVerifier for Shown {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Believes what an authority has signed for the host's name, and one certificate that is named itself.
+#[derive(Debug)]
+struct Signed {
+    by_authority: Arc<WebPkiServerVerifier>,
+    itself: Shown,
+}
+
+impl ServerCertVerifier for Signed {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let signed = self.by_authority.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let itself = || self.itself.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        signed.or_else(|error| itself().map_err(|_| error))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.itself.verify_tls12_signature(message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.itself.verify_tls13_signature(message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.itself.supported_verify_schemes()
     }
 }
 

@@ -625,5 +625,83 @@ fn validate_finds_what_run_would_refuse() {
         let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
         assert_eq!(out.status.code(), Some(code), "{yaml}\n{text}");
         assert!(text.contains(said), "{yaml}\n{text}");
+        assert_eq!(text.contains("configuration OK"), code == 0, "{yaml}\n{text}");
+    }
+}
+
+#[test]
+fn an_agent_whose_certificates_are_missing_or_do_not_fit_touches_nothing() {
+    let folder = Folder::new();
+    let (port, other) = (free_port(), free_port());
+    certificate(&folder, "a");
+    certificate(&folder, "b");
+    let tls = |cert: &str, key: &str| format!("tls: {{ cert: '{0}/{cert}', key: '{0}/{key}' }}", folder.0.display());
+    let yaml = |api: &str, web: &str| {
+        format!(
+            "data_dir: '{0}/data'\napi: {{ address: '127.0.0.1:{other}'{api} }}\n\
+             sources:\n  web:\n    type: http\n    address: '127.0.0.1:{port}'\n{web}\
+             sinks:\n  out: {{ type: file, inputs: [web], path: '{0}/out.ndjson' }}\n",
+            folder.0.display()
+        )
+    };
+    let of_web = |cert: &str, key: &str| yaml("", &format!("    {}\n", tls(cert, key)));
+    let of_api = |cert: &str, key: &str| yaml(&format!(", {}", tls(cert, key)), "");
+    for (yaml, said, place) in [
+        (of_web("no.crt", "no.key"), ["no.crt", "no.key"], "check.yaml:7:5"),
+        (of_web("a.crt", "b.key"), ["a.crt", "do not match"], "check.yaml:7:5"),
+        (of_api("no.crt", "no.key"), ["no.crt", "no.key"], "check.yaml:2:"),
+        (of_api("a.crt", "b.key"), ["a.crt", "do not match"], "check.yaml:2:"),
+    ] {
+        let config = folder.write("check.yaml", &yaml);
+        let out = Command::new(env!("CARGO_BIN_EXE_weir")).args(["run", "-c"]).arg(config).output().expect("weir");
+        let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert_eq!(out.status.code(), Some(78), "{yaml}\n{text}");
+        assert!(said.iter().all(|said| text.contains(said)) && text.contains(place), "{yaml}\n{text}");
+        assert!(!text.contains("listening") && !folder.path("data").exists(), "{yaml}\n{text}");
+    }
+}
+
+#[test]
+fn the_commands_believe_the_authority_they_are_told_of_for_the_hosts_name_only() {
+    let folder = Folder::new();
+    let authority = {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        folder.write("ca.pem", &params.self_signed(&key).expect("a certificate").pem());
+        rcgen::Issuer::new(params, key)
+    };
+    let leaf = |name: &str, host: &str| {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(vec![host.to_owned()]).expect("a name");
+        folder.write(&format!("{name}.crt"), &params.signed_by(&key, &authority).expect("a certificate").pem());
+        folder.write(&format!("{name}.key"), &key.serialize_pem());
+    };
+    leaf("right", "127.0.0.1");
+    leaf("other", "other.example");
+    certificate(&folder, "stranger");
+    for (name, ca, is_believed) in [
+        ("right", "ca.pem", true),
+        ("right", "right.crt", true),
+        ("right", "stranger.crt", false),
+        ("other", "ca.pem", false),
+    ] {
+        let data = Folder::new();
+        let api = format!("  tls: {{ cert: '{0}/{name}.crt', key: '{0}/{name}.key' }}\n", folder.0.display());
+        let yaml = format!(
+            "{api}sources: {{ web: {{ type: http, address: '127.0.0.1:{}' }} }}\nsinks: {{ out: {{ type: blackhole, inputs: [web] }} }}\n",
+            free_port()
+        );
+        let agent = Agent::spawn(&data, &yaml, &[]);
+        eventually("it is ready", || agent.log().contains("the agent is ready"));
+        let url = format!("https://127.0.0.1:{}", agent.api);
+        let token = agent.token();
+        for command in [&["health"][..], &["top", "--once"], &["dlq", "list"]] {
+            let mut asked = Command::new(env!("CARGO_BIN_EXE_weir"));
+            let asked = asked.args(command).args(["--url", &url, "--token", &token, "--ca"]).arg(folder.path(ca));
+            let out = asked.output().expect("weir");
+            let text = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert_eq!(out.status.success(), is_believed, "{command:?} {name} {ca}: {text}");
+        }
     }
 }
