@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::{Limits, unread};
+use super::{Limits, target, unread};
 use crate::net::wire::Stream;
 
 /// A client that is still sending when it is refused gets so long to notice, so that the answer reaches it:
@@ -101,6 +101,8 @@ pub struct Guard {
     explained: Option<(Vec<u8>, usize)>,
     /// Whether the head that is read announces more than 64 bits count.
     is_too_long: bool,
+    /// Whether something of the head that is awaited has been read.
+    has_begun: bool,
 }
 
 impl Guard {
@@ -118,6 +120,7 @@ impl Guard {
             alarm: Box::pin(tokio::time::sleep_until(first_head)),
             explained: None,
             is_too_long: false,
+            has_begun: false,
         }
     }
 
@@ -150,17 +153,23 @@ impl Guard {
         Some(self.read_by.1)
     }
 
-    /// Looks at what was read, unless it belongs to a body.
-    fn note_head(&mut self, bytes: &[u8]) {
+    /// Looks at what was read behind `before`, unless it belongs to a body.
+    fn note_head(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         match self.phase.get() & DOING {
-            BUSY => return,
+            BUSY => {
+                self.has_begun = false;
+                return;
+            }
             IDLE => {
                 self.phase.enter(HEAD);
-                self.is_too_long = false;
+                (self.is_too_long, self.has_begun) = (false, false);
             }
             _ => {}
         }
-        self.is_too_long |= unread::announces_too_much(bytes);
+        if !std::mem::replace(&mut self.has_begun, true) {
+            target::encode(buf, before);
+        }
+        self.is_too_long |= unread::announces_too_much(&buf.filled()[before..]);
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -229,7 +238,7 @@ impl AsyncRead for Guard {
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         if read.is_ready() {
             if buf.filled().len() > before {
-                this.note_head(&buf.filled()[before..]);
+                this.note_head(buf, before);
             }
             return read;
         }

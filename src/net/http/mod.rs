@@ -3,6 +3,7 @@
 pub mod body;
 mod guard;
 pub mod reply;
+mod target;
 mod unread;
 
 use std::convert::Infallible;

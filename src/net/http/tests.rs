@@ -69,6 +69,19 @@ async fn requests_on_one_connection_are_answered_in_turn() {
 }
 
 #[tokio::test]
+async fn an_address_may_have_what_people_write_in_queries_in_each_request_of_a_connection() {
+    let (mut client, _server) = connect(Limits::default(), &CancellationToken::new());
+    for n in 0..3 {
+        let request = format!("POST /?q=a:>{n}%20AND%20\"<b>\" HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n\"<b>");
+        client.write_all(request.as_bytes()).await.expect("it is taken");
+        let mut answer = vec![0; 1000];
+        let length = client.read(&mut answer).await.expect("an answer");
+        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\r\n\r\n4 bytes"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_names_one_host() {
     for (hosts, status) in
         [("Host: x\r\n", "200"), ("", "400"), ("Host: x\r\nHost: y\r\n", "400"), ("Host: x\r\nHost: x\r\n", "400")]
