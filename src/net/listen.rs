@@ -96,7 +96,7 @@ impl Listener {
     /// The address it listens on, with the actual port if port 0 was asked for.
     pub fn address(&self) -> io::Result<Address> {
         match &*self.bound {
-            Bound::Unix(_, file) | Bound::UnixDatagram(_, file) => Ok(Address::Unix(file.path.clone())),
+            Bound::Unix(_, file) | Bound::UnixDatagram(_, file, _) => Ok(Address::Unix(file.path.clone())),
             Bound::Tcp(_) | Bound::Udp(..) => {
                 let bound = self.local_address()?;
                 Ok(Address::Tcp { host: bound.ip().to_string(), port: bound.port() })

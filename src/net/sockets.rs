@@ -26,7 +26,7 @@ pub enum Bound {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener, SocketFile),
     Udp(std::net::UdpSocket, Leaving),
-    UnixDatagram(std::os::unix::net::UnixDatagram, SocketFile),
+    UnixDatagram(std::os::unix::net::UnixDatagram, SocketFile, Leaving),
 }
 
 /// Whether the last one who receives on a socket is about to close it.
@@ -37,29 +37,43 @@ impl Bound {
     /// Makes a socket for datagrams receive nothing more, so that what it has received can be read to its end; `false`
     /// if somebody else receives on it.
     pub fn leave(self: &Arc<Bound>) -> bool {
-        let Bound::Udp(socket, Leaving(leaving)) = &**self else { return Arc::strong_count(self) == 1 };
+        let (Bound::Udp(_, Leaving(leaving)) | Bound::UnixDatagram(_, _, Leaving(leaving))) = &**self else {
+            return Arc::strong_count(self) == 1;
+        };
         let mut leaving = leaving.lock().unwrap_or_else(PoisonError::into_inner);
         if Arc::strong_count(self) > 1 {
             return false;
         }
         *leaving = true;
         drop(leaving);
-        // Connected with itself, it hears nobody else; what is sent to its port goes to a successor on other interfaces.
-        let itself = socket.local_addr().and_then(|mut address| {
-            if address.ip().is_unspecified() {
-                address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
-            }
-            socket.connect(address)
-        });
-        if let Err(error) = itself {
+        let deaf = match &**self {
+            Bound::Udp(socket, _) => connect_with_itself(socket),
+            Bound::UnixDatagram(socket, ..) => socket.shutdown(std::net::Shutdown::Read),
+            Bound::Tcp(_) | Bound::Unix(..) => Ok(()),
+        };
+        if let Err(error) = deaf {
             warn!(%error, "datagrams that come while a socket is closed may be lost");
         }
         true
     }
 
     fn is_leaving(&self) -> bool {
-        matches!(self, Bound::Udp(_, Leaving(leaving)) if *leaving.lock().unwrap_or_else(PoisonError::into_inner))
+        match self {
+            Bound::Udp(_, Leaving(leaving)) | Bound::UnixDatagram(_, _, Leaving(leaving)) => {
+                *leaving.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+            Bound::Tcp(_) | Bound::Unix(..) => false,
+        }
     }
+}
+
+/// Then it hears nobody else, and what is sent to its port goes to a successor on other interfaces.
+fn connect_with_itself(socket: &std::net::UdpSocket) -> io::Result<()> {
+    let mut address = socket.local_addr()?;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    socket.connect(address)
 }
 
 /// Where a component listens, for finding two on one address.
@@ -174,6 +188,17 @@ impl Sockets {
         self.lock().get(key).and_then(Weak::upgrade)
     }
 
+    /// A socket for one of these that somebody receives on, and goes on receiving: one that is left is closed soon.
+    async fn find_open(&self, wanted: &[Key]) -> Option<Arc<Bound>> {
+        let find = || wanted.iter().find_map(|key| self.find(key));
+        let mut known = find();
+        while known.take_if(|bound| bound.is_leaving()).is_some() {
+            tokio::time::sleep(LEAVING_PAUSE).await;
+            known = find();
+        }
+        known
+    }
+
     /// Those that keep one of the wanted from being bound, and are no obstacle once they are replaced.
     fn predecessors(&self, wanted: &[Key]) -> Vec<Arc<Bound>> {
         let known = self.lock();
@@ -221,14 +246,7 @@ impl Sockets {
             return Err(format!("`{address}` is not a UDP address"));
         }
         let wanted = keys(address, Key::Udp).await.map_err(cannot)?;
-        let find = || wanted.iter().find_map(|key| self.find(key));
-        let mut known = find();
-        // Whoever reads it to its end closes it soon.
-        while known.take_if(|bound| bound.is_leaving()).is_some() {
-            tokio::time::sleep(LEAVING_PAUSE).await;
-            known = find();
-        }
-        let bound = match known {
+        let bound = match self.find_open(&wanted).await {
             Some(bound) => bound,
             None => {
                 let addresses: Vec<SocketAddr> = wanted
@@ -258,18 +276,18 @@ impl Sockets {
     }
 
     /// Receives datagrams over a Unix socket, for as long as the second part is held. The error is for the operator.
-    pub fn unix_datagrams(&self, path: &Path) -> Result<(UnixDatagram, Arc<Bound>), String> {
+    pub async fn unix_datagrams(&self, path: &Path) -> Result<(UnixDatagram, Arc<Bound>), String> {
         let cannot = |error: io::Error| format!("cannot listen on `unix:{}`: {}", path.display(), reason(&error));
-        let bound = match self.find(&Key::Path(path.to_owned())) {
+        let bound = match self.find_open(&[Key::Path(path.to_owned())]).await {
             Some(bound) => bound,
             None => {
                 let (socket, file) = bind_datagram(path, SOCKET_MODE)?;
-                let bound = Arc::new(Bound::UnixDatagram(socket.into_std().map_err(cannot)?, file));
+                let bound = Arc::new(Bound::UnixDatagram(socket.into_std().map_err(cannot)?, file, Leaving::default()));
                 self.keep(Key::Path(path.to_owned()), &bound);
                 bound
             }
         };
-        let Bound::UnixDatagram(socket, _) = &*bound else {
+        let Bound::UnixDatagram(socket, ..) = &*bound else {
             return Err(format!("`unix:{}` is in use for connections", path.display()));
         };
         let socket = socket.try_clone().and_then(UnixDatagram::from_std).map_err(cannot)?;

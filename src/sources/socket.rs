@@ -71,7 +71,7 @@ impl Source for Socket {
             }
             Place::Udp(address) => sockets.udp(address).await.map(|(socket, bound)| BoundSocket::Udp(socket, bound)),
             Place::UnixDatagram(path) => {
-                sockets.unix_datagrams(path).map(|(socket, bound)| BoundSocket::Unix(socket, bound))
+                sockets.unix_datagrams(path).await.map(|(socket, bound)| BoundSocket::Unix(socket, bound))
             }
         };
         bound_socket.map_err(Fatal)

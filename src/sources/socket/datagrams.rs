@@ -68,6 +68,8 @@ pub struct Receiver {
     frames: Vec<Range<usize>>,
     peer: Option<IpAddr>,
     dropped: u64,
+    /// Nothing more comes, and what has come is read to its end.
+    is_leaving: bool,
 }
 
 impl Receiver {
@@ -84,6 +86,7 @@ impl Receiver {
             frames: Vec::new(),
             peer: None,
             dropped: 0,
+            is_leaving: false,
             cx,
         }
     }
@@ -116,10 +119,12 @@ impl Receiver {
 
     /// Takes what the kernel has received by now: it would be gone with the socket.
     async fn take_rest(&mut self, socket: &impl Datagrams) {
+        self.is_leaving = true;
         let end = Instant::now() + REST;
         while Instant::now() < end {
             let Ok(Ok(())) = tokio::time::timeout(REST_PAUSE, socket.readable()).await else { return };
-            if self.take_ready(socket).await.is_err() {
+            let before = self.ordinal;
+            if self.take_ready(socket).await.is_err() || self.ordinal == before {
                 return;
             }
         }
@@ -140,6 +145,10 @@ impl Receiver {
                     break;
                 }
             };
+            // A Unix socket that receives nothing more is readable for ever.
+            if len == 0 && self.is_leaving && !matches!(rustix::io::ioctl_fionread(socket), Ok(1..)) {
+                break;
+            }
             self.cx.intake.received_bytes(len as u64);
             if len == 0 || len > self.frame_bytes || len == self.room {
                 let (peer, limit) = (peer.map(tracing::field::display), self.frame_bytes.min(self.room - 1));
