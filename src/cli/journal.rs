@@ -142,17 +142,14 @@ fn cursors(journal: &Journal, command: &Cursors) -> ExitCode {
     let (name, done) = match command {
         Cursors::List => return super::print(&list(journal)),
         Cursors::Move { name, seq } => {
-            let moved = journal.move_cursor(name, *seq);
-            if let Ok(Some(at)) = moved
-                && at != *seq
-            {
-                let stats = journal.stats();
-                let (oldest, end) = (stats.oldest_seq, stats.synced_seq);
-                eprintln!(
-                    "warning: the journal holds seq {oldest} up to {end}, and {seq} is outside of it: `{name}` was put at {at}"
-                );
+            let stats = journal.stats();
+            let (oldest, end) = (stats.oldest_seq, stats.synced_seq);
+            if !(oldest..=end).contains(seq) {
+                return super::complain(format!(
+                    "the journal holds seq {oldest} up to {end}, and {seq} is outside of it: nothing was moved"
+                ));
             }
-            (name, moved.map(|at| at.is_some()))
+            (name, journal.move_cursor(name, *seq).map(|at| at.is_some()))
         }
         Cursors::Drop { name } => (name, Ok(journal.drop_cursor(name))),
     };

@@ -263,7 +263,9 @@ fn every_command_that_asks_an_agent_finds_it_by_its_configuration() {
     let inspected = text(&weir(&["journal", "inspect"]).stdout);
     assert!(inspected.contains("2 GiB") && inspected.contains("256 MiB"), "{inspected}");
     let moved = weir(&["journal", "cursors", "move", "kept", "99999999999999999"]);
-    assert!(moved.status.success() && text(&moved.stderr).contains("was put at"), "{}", text(&moved.stderr));
+    assert_eq!(moved.status.code(), Some(1));
+    assert!(text(&moved.stderr).contains("is outside of it: nothing was moved"), "{}", text(&moved.stderr));
+    assert_eq!(text(&weir(&["journal", "inspect"]).stdout), inspected);
     fs::write(&config, "sources: { web: { type: htpp } }\n").expect("a file");
     let wrong = weir(&["query"]);
     assert!(!wrong.status.success() && text(&wrong.stderr).contains("htpp"), "{}", text(&wrong.stderr));
