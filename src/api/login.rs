@@ -31,7 +31,9 @@ struct Login {
 
 pub async fn login(api: &Api, call: Call) -> Result<Answer, Problem> {
     let peer = call.peer;
-    let secure = api.agent.settings.api.tls.is_some();
+    // A proxy in front may be the one that speaks TLS. Who says so without one harms only their own cookie.
+    let by_proxy = call.request.headers().get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
+    let secure = by_proxy || api.agent.settings.api.tls.is_some();
     let body = Limited::new(call.request.into_body(), MAX_LOGIN).collect().await;
     let body =
         body.map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a login request has at most 16 KiB").closing())?;

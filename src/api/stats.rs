@@ -30,6 +30,9 @@ pub async fn stats(api: &Api, call: Call) -> Result<Answer, Problem> {
     let (filter, sees) = (filter(&call.params)?, visibility(api, call.reader()));
     let body = match call.params.text("group_by") {
         Some(keys) => grouped(api, &call, keys, filter, sees).await?,
+        None if call.params.text("min_count").is_some() => {
+            return Err(bad("min_count", "only groups have a least count: name `group_by`, too"));
+        }
         None => totals(api, filter, sees).await?,
     };
     record_read(api, &call, "activity_read", 0);

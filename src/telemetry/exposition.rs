@@ -178,6 +178,7 @@ fn add_process(page: &mut Page, started: Timestamp) {
     let process = Process::look();
     page.add(MEMORY_BYTES, &[], process.resident_bytes);
     page.add(PROCESS_RSS, &[], process.resident_bytes);
+    page.add(PROCESS_VIRTUAL, &[], process.virtual_bytes);
     page.add(PROCESS_CPU, &[], process.cpu_seconds);
     page.add(PROCESS_START, &[], unix_seconds(started));
     page.add(PROCESS_OPEN_FDS, &[], process.open_files);
@@ -192,6 +193,7 @@ fn unix_seconds(time: Timestamp) -> f64 {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Process {
     pub resident_bytes: u64,
+    pub virtual_bytes: u64,
     pub cpu_seconds: f64,
     pub open_files: u64,
     pub max_files: u64,
@@ -201,7 +203,10 @@ impl Process {
     /// Zeros where the kernel does not tell.
     pub fn look() -> Process {
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-        let pages: u64 = statm.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+        let bytes = |nth: usize| {
+            let pages: u64 = statm.split(' ').nth(nth).and_then(|n| n.parse().ok()).unwrap_or(0);
+            pages * rustix::param::page_size() as u64
+        };
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
         // The name in parentheses may hold spaces, so fields are counted behind it.
         let fields: Vec<u64> =
@@ -209,7 +214,8 @@ impl Process {
         let ticks = fields.get(11).unwrap_or(&0) + fields.get(12).unwrap_or(&0);
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         Process {
-            resident_bytes: pages * rustix::param::page_size() as u64,
+            resident_bytes: bytes(1),
+            virtual_bytes: bytes(0),
             cpu_seconds: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
             open_files: std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
             max_files: limit.unwrap_or(0),
@@ -250,6 +256,7 @@ mod tests {
     #[test]
     fn the_process_knows_its_own_size() {
         let process = Process::look();
-        assert!(process.resident_bytes > 0 && process.open_files > 0 && process.max_files > 0);
+        assert!(process.resident_bytes > 0 && process.virtual_bytes > process.resident_bytes);
+        assert!(process.open_files > 0 && process.max_files > 0);
     }
 }

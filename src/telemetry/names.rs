@@ -70,6 +70,7 @@ pub const CONFIG_RELOADS: Metric = counter("weir_config_reloads_total", "Reloads
 pub const BUILD_INFO: Metric = gauge("weir_build_info", "1, with the version as a label.");
 pub const PROCESS_CPU: Metric = counter("process_cpu_seconds_total", "User and system CPU time of the process.");
 pub const PROCESS_RSS: Metric = gauge("process_resident_memory_bytes", "Resident memory of the process.");
+pub const PROCESS_VIRTUAL: Metric = gauge("process_virtual_memory_bytes", "Virtual memory of the process.");
 pub const PROCESS_START: Metric = gauge("process_start_time_seconds", "When the process started, Unix time.");
 pub const PROCESS_OPEN_FDS: Metric = gauge("process_open_fds", "Open file descriptors.");
 pub const PROCESS_MAX_FDS: Metric = gauge("process_max_fds", "Maximum number of open file descriptors.");

@@ -21,6 +21,13 @@ impl EventKey {
             check.problem(path, format!("the key has 1 to {MAX_FIELDS} fields"));
             return None;
         }
+        if let Some(template) = fields.iter().find(|field| field.contains("{{")) {
+            check.problem(
+                path,
+                format!("`{template}` is a template: name fields, such as `user_id` or `metadata.tenant`"),
+            );
+            return None;
+        }
         Some(EventKey(fields.iter().map(|field| field.split('.').map(str::to_owned).collect()).collect()))
     }
 

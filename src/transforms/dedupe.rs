@@ -118,5 +118,10 @@ mod tests {
     fn no_window_and_no_key_are_problems() {
         assert_eq!(stage_problems::<Dedupe>("window: 0s"), ["window: expected more than 0"]);
         assert_eq!(stage_problems::<Dedupe>("key: ['a..b']"), ["key: the key has 1 to 8 fields"]);
+        let template = stage_problems::<Dedupe>("key: '{{ metadata.k }}'");
+        assert_eq!(
+            template,
+            ["key: `{{ metadata.k }}` is a template: name fields, such as `user_id` or `metadata.tenant`"]
+        );
     }
 }
