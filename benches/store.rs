@@ -368,6 +368,7 @@ fn groups(query: &str, group_by: Vec<GroupKey>, with_percentiles: bool) -> Aggre
     AggregateRequest {
         filter: filter(query),
         group_by,
+        with_durations: true,
         with_percentiles,
         max_groups: 100_000,
         min_count: 0,

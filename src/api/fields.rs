@@ -1,6 +1,5 @@
 //! What the page needs to complete a search: field names, their frequent values, and sessions.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Api;
@@ -13,7 +12,7 @@ use crate::event::Raw;
 use crate::event::escape::unescape;
 use crate::net::http::Problem;
 use crate::query::Expr;
-use crate::query::request::{Filter, Group, GroupKey, PageRequest, Row, Top, has, is, newest_of};
+use crate::query::request::{Filter, Group, GroupKey, PageRequest, Row, Top, has, is, newest_first, newest_of};
 use crate::visibility::Visibility;
 
 /// What tells sessions apart: users may name theirs alike.
@@ -93,7 +92,7 @@ pub async fn sessions(api: &Api, call: Call) -> Result<Answer, Problem> {
         event.text("session_id").is_some() && user.is_none_or(|user| event.text("user_id").as_deref() == Some(user))
     });
     let by: Vec<GroupKey> = SESSION.into_iter().map(field).collect();
-    let mut found = top(api, filter.clone(), by.clone(), Top::new(limit, newest_first), sees.clone()).await?;
+    let mut found = top(api, filter.clone(), by.clone(), Top::newest(limit), sees.clone()).await?;
     for row in &held {
         enter_session(&mut found, row);
     }
@@ -142,10 +141,6 @@ pub async fn sessions(api: &Api, call: Call) -> Result<Answer, Problem> {
     Ok(Answer::json(Object::new().raw("sessions", Some(&array(rows))).finish()))
 }
 
-fn newest_first(a: &Group, b: &Group) -> Ordering {
-    b.last.cmp(&a.last).then_with(|| a.keys.cmp(&b.keys))
-}
-
 fn field(name: &str) -> GroupKey {
     GroupKey::Field(vec![name.to_owned()])
 }
@@ -183,7 +178,7 @@ async fn stored_open(
         let mut filter = filter.clone();
         filter.and(has("operation_id"));
         let by = vec![field("operation_id"), field("session_id")];
-        for group in top(api, filter, by, Top::new(MOST_ASKED, newest_first), sees.clone()).await? {
+        for group in top(api, filter, by, Top::newest(MOST_ASKED), sees.clone()).await? {
             let of_session: Vec<Keys> = shown.iter().filter(|keys| keys[0] == group.keys[1]).cloned().collect();
             if of_session.is_empty() {
                 continue;
@@ -226,7 +221,7 @@ async fn without_id(
         filter.and(Expr::Not(Box::new(has("operation_id"))));
     }
     let by: Vec<GroupKey> = SESSION.into_iter().map(field).collect();
-    let mut begun = top(api, filter.clone(), by.clone(), Top::new(AT_ONCE, newest_first), sees.clone()).await?;
+    let mut begun = top(api, filter.clone(), by.clone(), Top::newest(AT_ONCE), sees.clone()).await?;
     if begun.len() == AT_ONCE {
         begun.clear();
         let names: BTreeSet<&str> = sessions.iter().filter_map(|keys| keys[0].as_deref()).collect();

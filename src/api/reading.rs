@@ -176,7 +176,16 @@ pub async fn groups(
 
 pub fn groups_request(filter: Filter, group_by: Vec<GroupKey>, with_percentiles: bool) -> AggregateRequest {
     let deadline = deadline();
-    AggregateRequest { filter, group_by, with_percentiles, max_groups: MAX_GROUPS, min_count: 0, top: None, deadline }
+    AggregateRequest {
+        filter,
+        group_by,
+        with_durations: true,
+        with_percentiles,
+        max_groups: MAX_GROUPS,
+        min_count: 0,
+        top: None,
+        deadline,
+    }
 }
 
 /// The first groups in an order.

@@ -173,7 +173,11 @@ pub async fn histogram(api: &Api, call: Call) -> Result<Answer, Problem> {
     check_fields(api, &call.params).await?;
     let (filter, sees) = (filter(&call.params)?, visibility(api, call.reader()));
     let zone = call.params.zone().clone();
-    let all = whole(api, filter.clone(), sees.clone()).await?;
+    let counted = async |filter: Filter, by: Vec<GroupKey>| {
+        let request = AggregateRequest { with_durations: false, ..groups_request(filter, by, false) };
+        reader(api)?.aggregate(request, sees.clone()).await.map_err(problem)
+    };
+    let all = counted(filter.clone(), Vec::new()).await?.pop().unwrap_or_default();
     let (first, last) = (filter.from.or(all.first), filter.to.or(all.last));
     let span = match (first, last) {
         (Some(first), Some(last)) => (last.0 - first.0).max(1),
@@ -190,7 +194,7 @@ pub async fn histogram(api: &Api, call: Call) -> Result<Answer, Problem> {
         ));
     }
     let by = vec![GroupKey::Interval { micros, zone }, GroupKey::Field(vec!["status".to_owned()])];
-    let found = groups(api, filter, by, false, sees).await?;
+    let found = counted(filter, by).await?;
     let mut buckets: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
     for group in &found {
         let (start, status) = (group.keys[0].as_deref().unwrap_or(""), group.keys[1].as_deref().unwrap_or("none"));

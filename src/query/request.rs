@@ -235,7 +235,9 @@ pub struct AggregateRequest {
     pub filter: Filter,
     /// None, one or two.
     pub group_by: Vec<GroupKey>,
-    /// Whether percentiles are wanted: they cost memory.
+    /// Whether durations are wanted. Where they are not, their column is not read, and what groups say of them is nothing.
+    pub with_durations: bool,
+    /// Whether percentiles of them are wanted: they cost memory.
     pub with_percentiles: bool,
     /// The most groups; beyond it the request is refused. Of groups that are not all wanted there may be more.
     pub max_groups: usize,
@@ -255,11 +257,18 @@ pub struct Top {
     pub prefix: String,
     /// The most bytes of the first key.
     pub longest: usize,
+    /// Whether the order is that of the last events, the newest first: groups without new ones need not be made.
+    pub is_newest_first: bool,
 }
 
 impl Top {
     pub fn new(limit: usize, order: fn(&Group, &Group) -> Ordering) -> Top {
-        Top { order, limit, prefix: String::new(), longest: usize::MAX }
+        Top { order, limit, prefix: String::new(), longest: usize::MAX, is_newest_first: false }
+    }
+
+    /// Those with the newest events.
+    pub fn newest(limit: usize) -> Top {
+        Top { is_newest_first: true, ..Top::new(limit, newest_first) }
     }
 
     fn accepts(&self, group: &Group) -> bool {
@@ -272,6 +281,11 @@ impl Top {
         groups.sort_by(self.order);
         groups.truncate(self.limit);
     }
+}
+
+/// The group with the newest event first.
+pub fn newest_first(a: &Group, b: &Group) -> Ordering {
+    b.last.cmp(&a.last).then_with(|| a.keys.cmp(&b.keys))
 }
 
 impl AggregateRequest {

@@ -98,11 +98,11 @@ fn count_of(part: &Part, accepted: &Accepted) -> io::Result<Option<CountOf>> {
     let Accepted::Codes(codes) = accepted else { return Ok(Some(|tally| tally.count)) };
     let Some((column, _)) = part.column(OF_CHUNKS) else { return Ok(Some(|_| 0)) };
     let statuses = part.dictionary(column)?;
-    let outcome_of = |nth: usize| outcome(statuses.get(nth as i64 + 1).map(Raw::valid));
-    let is_all = |of: Outcome| codes.iter().enumerate().all(|(nth, accepted)| *accepted == (outcome_of(nth) == of));
+    let outcome_of = |code: usize| outcome(statuses.get(code as i64).map(Raw::valid));
+    let is_all = |of: Outcome| codes.iter().enumerate().all(|(code, accepted)| *accepted == (outcome_of(code) == of));
     Ok(match codes.contains(&true) {
         false => Some(|_| 0),
-        true if codes.len() != statuses.len() => None,
+        true if codes.len() != statuses.len() + 1 => None,
         true if is_all(Outcome::Error) => Some(|tally| tally.errors),
         true if is_all(Outcome::Success) => Some(|tally| tally.successes),
         true => None,
@@ -115,7 +115,7 @@ fn tallies(part: &Part, sums: &ValueSums, accepted: &Accepted) -> io::Result<Vec
         Accepted::All => sums.all().into_iter().enumerate().collect(),
         Accepted::Codes(codes) => {
             let accepted = codes.iter().enumerate().filter(|(_, is_accepted)| **is_accepted);
-            let places = accepted.filter_map(|(nth, _)| sums.place_of(nth as u32 + 1));
+            let places = accepted.filter_map(|(code, _)| sums.place_of(code as u32));
             places.map(|place| (place, sums.get(place))).collect()
         }
     };
@@ -199,7 +199,7 @@ impl<'p> ByValue<'p> {
                 None => key_value(value.map(Raw::valid)),
             })
         };
-        let slice = lock(groups).slice;
+        let slice = lock(groups).slice.clone();
         if has_key && !slice.is_whole() {
             tallies.retain(|(_, tally)| slice.has(&keys_of(tally)));
         }
@@ -453,7 +453,7 @@ mod tests {
                         prop_assert_eq!(count(&sums), count(&rows), "{} {:?}", query, equals);
                         for group_by in [vec![], vec![field("user_id")], vec![field("event_type")], vec![field("event_type"), field("user_id")], vec![field("absent"), field("event_type")]] {
                             let mut request = AggregateRequest {
-                                filter: filter.clone(), group_by, with_percentiles: asked % 2 == 0, max_groups: 1000, min_count: 0, top: None, deadline: later(),
+                                filter: filter.clone(), group_by, with_durations: true, with_percentiles: asked % 2 == 0, max_groups: 1000, min_count: 0, top: None, deadline: later(),
                             };
                             asked += 1;
                             prop_assert_eq!(groups(&sums, &request, &visibility), groups(&rows, &request, &visibility), "{:?}", request);

@@ -360,6 +360,7 @@ fn any_bytes_in_a_section_are_read_or_refused() {
                 let groups = AggregateRequest {
                     filter: filter(query),
                     group_by,
+                    with_durations: true,
                     with_percentiles: query != "print",
                     max_groups: 100,
                     min_count: 0,

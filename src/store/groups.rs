@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use super::aggregate::Outcome;
 use super::budget::{Held, Share};
-use super::chunk_tops::Told;
 use super::clock::DAY;
 use super::duration_key::key_of;
 use super::hashing::Seeded;
@@ -15,6 +14,7 @@ use super::search::Stop;
 use super::short_keys::ShortKeys;
 use super::slices::Slice;
 use super::summary::Tally;
+use super::value_tops::kept_of;
 use crate::event::Raw;
 use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError};
 use crate::units::Timestamp;
@@ -182,12 +182,6 @@ impl Groups {
         places
     }
 
-    /// Adds what is told of the durations of a group.
-    pub fn tell(&mut self, place: usize, told: &Told) -> Result<(), Failed> {
-        self.add_durations(told.group, |percentile| percentile.add(&told.keys))?;
-        told.hidden.map_or(Ok(()), |hidden| self.hide(told.group, place, hidden))
-    }
-
     /// The durations of groups of a place, by their numbers.
     pub fn numbered(&self, groups: &PartialGroups) -> Vec<(usize, Vec<i32>)> {
         let mut numbered = Vec::with_capacity(groups.keys.len());
@@ -286,6 +280,41 @@ impl PartialGroups {
     /// The same, of which these durations are not told.
     pub fn hiding(self, hidden: Vec<Option<Hidden>>) -> PartialGroups {
         PartialGroups { hidden, ..self }
+    }
+
+    /// Whether there are durations that are not told.
+    pub fn hides_some(&self) -> bool {
+        self.hidden.iter().any(Option::is_some)
+    }
+
+    /// The same, of whose durations only the greatest are told: rather more than parts keep, since those were too few.
+    pub fn greatest(self) -> PartialGroups {
+        let (mut durations, mut ends, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
+        let mut of_group = Vec::new();
+        self.each(|_, all| {
+            of_group.clear();
+            of_group.extend_from_slice(all);
+            of_group.sort_unstable_by(|a, b| b.cmp(a));
+            let kept = kept_of(all.len() as u64) as usize;
+            let kept = all.len().min(kept + kept / 10 + 1);
+            durations.extend_from_slice(&of_group[..kept]);
+            ends.push(durations.len());
+            let rest = (all.len() - kept) as u32;
+            hidden.push(of_group.get(kept).map(|most| Hidden { count: rest, most: *most }));
+        });
+        PartialGroups { durations, ends, hidden, ..self }
+    }
+
+    /// These and those of other rows of the same place. A group may be among both.
+    pub fn and(mut self, mut other: PartialGroups) -> PartialGroups {
+        self.hidden.resize(self.keys.len(), None);
+        self.hidden.append(&mut other.hidden);
+        self.keys.append(&mut other.keys);
+        self.tallies.append(&mut other.tallies);
+        let before = self.durations.len();
+        self.durations.append(&mut other.durations);
+        self.ends.extend(other.ends.into_iter().map(|end| before + end));
+        self
     }
 
     /// Adds those of a place to all others.
@@ -440,6 +469,7 @@ mod tests {
         let request = AggregateRequest {
             filter: Filter::default(),
             group_by: vec![GroupKey::Field(vec!["user_id".to_owned()])],
+            with_durations: true,
             with_percentiles: true,
             max_groups: 100_000,
             min_count: 0,

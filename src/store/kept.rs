@@ -11,7 +11,7 @@ use crate::query::request::{AggregateRequest, Filter, GroupKey};
 use crate::visibility::Visibility;
 
 /// The groups of one part are kept if they take no more bytes.
-const MAX_GROUPS_BYTES: usize = 16 * 1024;
+const MAX_GROUPS_BYTES: usize = 24 * 1024;
 const GROUPS: u16 = ANSWERS;
 const COUNT: u16 = ANSWERS + 1;
 
@@ -37,11 +37,11 @@ pub struct Counted {
 }
 
 impl Question {
-    /// `None` where another zone or clock could change the answer.
+    /// `None` where a key is of a zone without a name.
     pub fn of_groups(request: &AggregateRequest, visibility: &Visibility) -> Option<Question> {
-        let is_field = |by: &GroupKey| matches!(by, GroupKey::Field(_));
-        let asked = format!("{:?} {}", request.group_by, request.with_percentiles);
-        request.group_by.iter().all(is_field).then(|| Question::new(GROUPS, &request.filter, visibility, &asked))
+        let keys: Vec<String> = request.group_by.iter().map(name_of_key).collect::<Option<_>>()?;
+        let asked = format!("{keys:?} {} {}", request.with_durations, request.with_percentiles);
+        Some(Question::new(GROUPS, &request.filter, visibility, &asked))
     }
 
     pub fn of_count(filter: &Filter, visibility: &Visibility) -> Question {
@@ -77,8 +77,8 @@ impl Question {
     }
 
     pub fn keep_groups(&self, part: &Part, groups: Arc<PartialGroups>) {
-        let bytes = groups.weight();
-        if bytes <= MAX_GROUPS_BYTES {
+        if fits(&groups) {
+            let bytes = groups.weight();
             self.keep(part, groups, bytes);
         }
     }
@@ -89,6 +89,25 @@ impl Question {
 
     pub fn keep_count(&self, part: &Part, counted: Counted) {
         self.keep(part, counted, 0);
+    }
+}
+
+/// Whether groups of one part are few enough to be kept.
+pub fn fits(groups: &PartialGroups) -> bool {
+    groups.weight() <= MAX_GROUPS_BYTES
+}
+
+/// Tells a key from all others.
+fn name_of_key(by: &GroupKey) -> Option<String> {
+    let (kind, zone) = match by {
+        GroupKey::Field(path) => return Some(format!("{path:?}")),
+        GroupKey::Day(zone) => ("day".to_owned(), zone),
+        GroupKey::Hour(zone) => ("hour".to_owned(), zone),
+        GroupKey::Interval { micros, zone } => (micros.to_string(), zone),
+    };
+    match zone.0.to_fixed_offset() {
+        Ok(offset) => Some(format!("{kind} {}", offset.seconds())),
+        Err(_) => zone.0.iana_name().map(|zone| format!("{kind} {zone}")),
     }
 }
 

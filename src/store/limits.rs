@@ -26,6 +26,7 @@ fn memory_stays_within_its_bound_while_many_ask() {
                         let request = AggregateRequest {
                             filter: filter.clone(),
                             group_by: vec![GroupKey::Field(vec!["user_id".into()])],
+                            with_durations: true,
                             with_percentiles: true,
                             max_groups: 1000,
                             min_count: 0,
@@ -90,6 +91,7 @@ fn percentiles_of_users() -> AggregateRequest {
     AggregateRequest {
         filter: filter(""),
         group_by: vec![GroupKey::Field(vec!["user_id".into()])],
+        with_durations: true,
         with_percentiles: true,
         max_groups: 100_000,
         min_count: 0,
@@ -138,9 +140,14 @@ fn percentiles_of_more_users_than_fit_at_once_are_those_of_a_plain_list() {
     assert_eq!(store.0.budget.used(), 0);
 }
 
-/// Thirty thousand sessions in one megabyte: in parts and in what is newest, by codes and by texts.
+/// Thirty thousand sessions in one megabyte: in parts and in what is newest, by codes, by texts and by UUIDs.
 #[test]
 fn the_first_of_more_groups_than_fit_are_found_and_all_are_counted() {
+    more_groups_than_fit("session-");
+    more_groups_than_fit("00000000-0000-4000-8000-0000");
+}
+
+fn more_groups_than_fit(prefix: &str) {
     const SESSIONS: u64 = 30_000;
     let folder = Folder::new();
     let (store, _) =
@@ -150,7 +157,7 @@ fn the_first_of_more_groups_than_fit_are_found_and_all_are_counted() {
         let session = if n < 2 * SESSIONS { n % SESSIONS } else { (n - 2 * SESSIONS) * 100 };
         let (user, kind) = (session % 300, n % 7000);
         format!(
-            "{{\"session_id\":\"session-{session:08}\",\"user_id\":\"u{user}\",\"event_type\":\"type-{kind}\",\
+            "{{\"session_id\":\"{prefix}{session:08}\",\"user_id\":\"u{user}\",\"event_type\":\"type-{kind}\",\
              \"duration_ms\":{n}}}"
         )
     };
@@ -162,6 +169,7 @@ fn the_first_of_more_groups_than_fit_are_found_and_all_are_counted() {
     let by = |names: &[&str]| AggregateRequest {
         filter: filter(""),
         group_by: names.iter().map(|name| GroupKey::Field(vec![(*name).to_owned()])).collect(),
+        with_durations: true,
         with_percentiles: false,
         max_groups: 20_000,
         min_count: 0,
@@ -172,19 +180,23 @@ fn the_first_of_more_groups_than_fit_are_found_and_all_are_counted() {
     let refused = snapshot.aggregate(&by(&["session_id"]), &all());
     assert!(matches!(refused, Err(ReadError::Invalid(_) | ReadError::TooLarge(_))), "{refused:?}");
     for names in [&["session_id"][..], &["session_id", "user_id"], &["user_id", "session_id"]] {
-        let newest = Top::new(50, |a, b| b.last.cmp(&a.last));
-        let found = snapshot.aggregate(&AggregateRequest { top: Some(newest), ..by(names) }, &all()).expect("they fit");
+        let by_all = Top::new(50, |a, b| b.last.cmp(&a.last));
+        let by_all = AggregateRequest { top: Some(by_all), ..by(names) };
+        let newest = AggregateRequest { top: Some(Top::newest(50)), ..by(names) };
+        let found = snapshot.aggregate(&newest, &all()).expect("they fit");
+        assert_eq!(snapshot.aggregate(&by_all, &all()).expect("they fit"), found);
         let session = usize::from(names[0] == "user_id");
         let found: Vec<_> =
             found.iter().map(|group| (group.keys[session].clone(), group.count, group.sum_ms)).collect();
         let wanted = |nth: u64| {
             let session = SESSIONS - 100 - nth * 100;
             let sum = session + (session + SESSIONS) + (2 * SESSIONS + session / 100);
-            (Some(format!("session-{session:08}")), 3, sum as f64)
+            (Some(format!("{prefix}{session:08}")), 3, sum as f64)
         };
         assert_eq!(found, (0..50).map(wanted).collect::<Vec<_>>(), "{names:?}");
     }
-    let begun = Top { prefix: "SESSION-00012".to_owned(), ..Top::new(usize::MAX, |a, b| a.keys.cmp(&b.keys)) };
+    let begun =
+        Top { prefix: format!("{}00012", prefix.to_uppercase()), ..Top::new(usize::MAX, |a, b| a.keys.cmp(&b.keys)) };
     let begun = AggregateRequest { top: Some(begun), ..by(&["session_id"]) };
     let found = snapshot.aggregate(&begun, &all()).expect("they fit");
     assert_eq!(found.len(), 1000);
@@ -213,6 +225,7 @@ fn a_question_that_needs_more_than_its_share_of_memory_is_told_so() {
     let by = |name: &str| AggregateRequest {
         filter: filter(""),
         group_by: vec![GroupKey::Field(vec![name.into()])],
+        with_durations: true,
         with_percentiles: true,
         max_groups: 100_000,
         min_count: 0,

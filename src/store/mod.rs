@@ -49,6 +49,7 @@ mod layout;
 #[cfg(test)]
 mod limits;
 mod members;
+mod newest;
 mod numbers;
 mod open;
 mod order;
@@ -61,6 +62,7 @@ mod percentile;
 mod plan;
 mod postings;
 mod retention;
+mod row_keys;
 mod rows;
 mod seal;
 pub mod search;

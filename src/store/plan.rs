@@ -74,11 +74,16 @@ impl CodeColumn {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Accepted {
     All,
-    /// Those with an accepted code; a row without the member is not.
+    /// Those with an accepted code; first stands whether rows without the member are.
     Codes(Vec<bool>),
 }
 
 impl Accepted {
+    /// No row.
+    fn none() -> Accepted {
+        Accepted::Codes(Vec::new())
+    }
+
     /// What two filters accept together.
     pub fn and(self, other: Accepted) -> Accepted {
         match (self, other) {
@@ -90,10 +95,22 @@ impl Accepted {
         }
     }
 
+    /// What one or the other of two filters accepts.
+    fn or(self, other: Accepted) -> Accepted {
+        match (self, other) {
+            (Accepted::All, _) | (_, Accepted::All) => Accepted::All,
+            (Accepted::Codes(mine), Accepted::Codes(theirs)) => {
+                let (mut longer, shorter) = if mine.len() < theirs.len() { (theirs, mine) } else { (mine, theirs) };
+                longer.iter_mut().zip(shorter).for_each(|(mine, theirs)| *mine |= theirs);
+                Accepted::Codes(longer)
+            }
+        }
+    }
+
     pub fn accepts(&self, code: u32) -> bool {
         match self {
             Accepted::All => true,
-            Accepted::Codes(codes) => code > 0 && codes.get(code as usize - 1).copied().unwrap_or(false),
+            Accepted::Codes(codes) => codes.get(code as usize).copied().unwrap_or(false),
         }
     }
 }
@@ -186,7 +203,10 @@ pub fn equal(part: &Part, name: &str, wanted: &str) -> io::Result<Plan> {
     let values = match described.encoding {
         Encoding::Dictionary => {
             let dictionary = part.dictionary(column)?;
-            let accepts = |code: i64| dictionary.get(code).is_some_and(|value| is_displayed_as(value, wanted));
+            // Asked of all values together: it takes longer than to compare them.
+            let has_escapes = memchr::memchr(b'\\', dictionary.all()).is_some();
+            let is_wanted = |value: &[u8]| is_displayed_as(value, wanted, has_escapes);
+            let accepts = |code: i64| dictionary.get(code).is_some_and(is_wanted);
             let codes = (1..=dictionary.len() as i64).map(accepts).collect();
             Values::Codes(CodeColumn::default(), codes)
         }
@@ -196,11 +216,21 @@ pub fn equal(part: &Part, name: &str, wanted: &str) -> io::Result<Plan> {
 }
 
 /// Whether a JSON value is shown as this text. Most are strings without escapes, which are the bytes between their quotes.
-fn is_displayed_as(json: &[u8], wanted: &str) -> bool {
+fn is_displayed_as(json: &[u8], wanted: &str, may_have_escapes: bool) -> bool {
     let inside = json.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-    match inside.filter(|inside| memchr::memchr(b'\\', inside).is_none()) {
+    match inside.filter(|inside| !may_have_escapes || memchr::memchr(b'\\', inside).is_none()) {
         Some(inside) => inside == wanted.as_bytes(),
         None => Raw::valid(json).display() == wanted,
+    }
+}
+
+/// What a test of one column accepts, by its codes: of rows without the member none.
+fn codes_of(columns: &[ColumnTest], column: u32) -> Option<Vec<bool>> {
+    match columns {
+        [ColumnTest { column: of, values: Values::Codes(_, accepted), .. }] if *of == column => {
+            Some(std::iter::once(false).chain(accepted.iter().copied()).collect())
+        }
+        _ => None,
     }
 }
 
@@ -238,17 +268,24 @@ impl Plan {
     pub fn by_codes(&self, column: Option<u32>, shapes: usize) -> Option<Accepted> {
         match (self, self.of_all(shapes)) {
             (_, Some(true)) => Some(Accepted::All),
-            (_, Some(false)) => Some(Accepted::Codes(Vec::new())),
+            (_, Some(false)) => Some(Accepted::none()),
             (Plan::And(parts), None) => parts
                 .iter()
                 .map(|part| part.by_codes(column, shapes))
                 .try_fold(Accepted::All, |all, part| part.map(|part| all.and(part))),
-            (Plan::Field(columns), None) => match &columns[..] {
-                [ColumnTest { column: of, values: Values::Codes(_, accepted), .. }] if Some(*of) == column => {
-                    Some(Accepted::Codes(accepted.clone()))
+            (Plan::Or(parts), None) => parts
+                .iter()
+                .map(|part| part.by_codes(column, shapes))
+                .try_fold(Accepted::none(), |all, part| part.map(|part| all.or(part))),
+            (Plan::Not(inner), None) => match &**inner {
+                Plan::Field(columns) => {
+                    let mut codes = codes_of(columns, column?)?;
+                    codes.iter_mut().for_each(|accepted| *accepted = !*accepted);
+                    Some(Accepted::Codes(codes))
                 }
                 _ => None,
             },
+            (Plan::Field(columns), None) => codes_of(columns, column?).map(Accepted::Codes),
             _ => None,
         }
     }

@@ -62,11 +62,6 @@ impl<'a> RowFilter<'a> {
         })
     }
 
-    /// Whether the filter is known to accept every row of the place, whatever its time.
-    pub fn is_true_of_all(&self) -> bool {
-        self.accepted(None) == Some(Accepted::All)
-    }
-
     /// The rows that the filter accepts, whatever their time, where the codes of this column tell all of it.
     pub fn accepted(&self, column: Option<u32>) -> Option<Accepted> {
         // A part that has sums keeps no line whole.

@@ -1,12 +1,14 @@
 //! Groups slice by slice, each in a pass of its own, where all together need more memory than queries may hold.
 
-use std::hash::BuildHasher;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use super::budget::{Held, Share};
 use super::groups::{Groups, KeyValue, Keys};
 use super::hashing::Seeded;
 use super::search::Snapshot;
+use super::value::plain_uuid;
 use crate::query::request::{AggregateRequest, Group, ReadError};
 use crate::visibility::Visibility;
 
@@ -21,7 +23,16 @@ impl Snapshot {
         let max_groups = if request.wants_all() { request.max_groups } else { usize::MAX };
         let request = &AggregateRequest { max_groups, ..request.clone() };
         let mut wanted = Wanted::new(request, &self.share);
-        each(|slice| self.aggregate_slice(request, visibility, slice), |groups| wanted.take(groups))?;
+        let make = |slice| self.aggregate_slice(request, visibility, slice);
+        let all = make(Slice::whole());
+        if matches!(all, Err(ReadError::TooLarge(_)))
+            && let Some(newest) = self.newest_groups(request, visibility)?
+        {
+            wanted.take(make(newest)?)?;
+            return Ok(wanted.groups);
+        }
+        let mut all = Some(all);
+        each(|slice| all.take().unwrap_or_else(|| make(slice)), |groups| wanted.take(groups))?;
         match wanted.groups.len() > max_groups {
             true => Err(too_many(request)),
             false => Ok(wanted.groups),
@@ -46,32 +57,59 @@ pub fn too_many(request: &AggregateRequest) -> ReadError {
 }
 
 /// The groups whose keys have some of all hashes.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Slice {
     nth: u32,
     of: u32,
     hashes: Seeded,
+    /// The hashes, where they are those of some keys; few other keys have the same.
+    only: Option<Arc<HashSet<u32>>>,
 }
 
 impl Slice {
     /// All groups.
     pub fn whole() -> Slice {
-        Slice { nth: 0, of: 1, hashes: Seeded::default() }
+        Slice { nth: 0, of: 1, hashes: Seeded::default(), only: None }
+    }
+
+    /// The groups with these keys.
+    pub fn only(keys: impl Iterator<Item = Keys>) -> Slice {
+        let whole = Slice::whole();
+        let only = keys.map(|keys| joined(keys.each_ref().map(|key| whole.hash(key)))).collect();
+        Slice { only: Some(Arc::new(only)), ..whole }
     }
 
     pub fn is_whole(&self) -> bool {
-        self.of == 1
+        self.of == 1 && self.only.is_none()
     }
 
     /// The hash of one part of a key; never 0.
     pub fn hash(&self, key: &KeyValue) -> u32 {
-        ((self.hashes.hash_one(key) >> 32) as u32).max(1)
+        match key {
+            KeyValue::Text(text) => match plain_uuid(text.as_bytes()) {
+                Some(bits) => self.hash_uuid(bits),
+                None => self.hash_one(key),
+            },
+            _ => self.hash_one(key),
+        }
+    }
+
+    /// The same for a text that is a UUID: a column has its bits.
+    pub fn hash_uuid(&self, bits: u128) -> u32 {
+        self.hash_one(bits)
+    }
+
+    fn hash_one(&self, value: impl Hash) -> u32 {
+        ((self.hashes.hash_one(value) >> 32) as u32).max(1)
     }
 
     /// Whether keys whose parts have these hashes are in the slice.
     pub fn has_hashes(&self, hashes: impl IntoIterator<Item = u32>) -> bool {
-        let both = hashes.into_iter().fold(0u32, |all, hash| all.rotate_left(7).wrapping_add(hash));
-        both % self.of == self.nth
+        let both = joined(hashes);
+        match &self.only {
+            Some(only) => only.contains(&both),
+            None => both % self.of == self.nth,
+        }
     }
 
     pub fn has(&self, keys: &Keys) -> bool {
@@ -79,8 +117,13 @@ impl Slice {
     }
 
     fn cut(self) -> impl Iterator<Item = Slice> {
-        (0..CUT).map(move |nth| Slice { nth: self.nth + nth * self.of, of: self.of * CUT, ..self })
+        (0..CUT).map(move |nth| Slice { nth: self.nth + nth * self.of, of: self.of * CUT, ..self.clone() })
     }
+}
+
+/// One hash of those of the parts of a key.
+fn joined(hashes: impl IntoIterator<Item = u32>) -> u32 {
+    hashes.into_iter().fold(0u32, |all, hash| all.rotate_left(7).wrapping_add(hash))
 }
 
 /// Makes groups slice by slice, of as many slices as it takes, and takes those of each.
@@ -95,7 +138,7 @@ fn each(
             left.extend(slice.cut());
             continue;
         }
-        match make(slice) {
+        match make(slice.clone()) {
             Ok(groups) => take(groups)?,
             // Others of its size would need too much as well.
             Err(ReadError::TooLarge(_)) if slice.of < MAX_SLICES => {

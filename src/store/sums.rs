@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::by_value::name_of;
 use super::chunk_tops::{ChunkTops, Served, Told};
 use super::clock::Clock;
-use super::groups::{Failed, Groups, KeyValue, key_value};
+use super::groups::{Hidden, KeyValue, Keys, PartialGroups, key_value};
 use super::part::{Dictionary, Part};
+use super::plan::Accepted;
 use super::rows::RowFilter;
 use super::search::{Place, covers};
 use super::short_keys::ShortKeys;
@@ -26,7 +27,11 @@ pub struct ChunkSums<'p> {
     /// Whether each key is a member that no event of the part has.
     is_absent: [bool; 2],
     of_chunks: Arc<ChunkTallies>,
-    /// The groups that were just met, by bucket and status.
+    /// The statuses that are asked for.
+    accepted: Accepted,
+    /// The groups that were met, and their numbers by bucket and status.
+    keys: Vec<Keys>,
+    tallies: Vec<Tally>,
     known: ShortKeys,
     /// For percentiles: the greatest durations, and the sums that were added.
     tops: Option<Arc<ChunkTops>>,
@@ -45,8 +50,7 @@ impl<'p> ChunkSums<'p> {
     ) -> io::Result<Option<ChunkSums<'p>>> {
         let Place::Part(part) = place else { return Ok(None) };
         let filter = &request.filter;
-        let is_of_all = filter.equals.is_empty() && visibility.only_user().is_none();
-        if !is_of_all || request.group_by.len() > 2 || !part.has_sums() {
+        if request.group_by.len() > 2 || !part.has_sums() {
             return Ok(None);
         }
         let tops = if request.with_percentiles { part.chunk_tops()? } else { None };
@@ -54,19 +58,21 @@ impl<'p> ChunkSums<'p> {
             return Ok(None);
         }
         // Where events are all of one kind, sums serve also those who ask for that kind.
-        if filter.query.is_some() && !RowFilter::new(place, filter, visibility)?.is_true_of_all() {
-            return Ok(None);
-        }
+        let status = part.column(OF_CHUNKS).map(|(column, _)| column);
+        let Some(accepted) = RowFilter::new(place, filter, visibility)?.accepted(status) else { return Ok(None) };
         let mut is_absent = [false; 2];
         for (is_absent, by) in is_absent.iter_mut().zip(&request.group_by) {
             *is_absent = name_of(by).is_some_and(|name| part.column(name).is_none());
         }
         Ok(Some(ChunkSums {
             part,
+            accepted,
             tops,
             served: Vec::new(),
             is_absent,
             of_chunks: part.chunk_sums()?,
+            keys: Vec::new(),
+            tallies: Vec::new(),
             known: ShortKeys::default(),
             statuses: dictionary(part, OF_CHUNKS)?,
             clock: request.group_by.iter().find(|by| is_time(by)).map(Clock::new),
@@ -80,44 +86,22 @@ impl<'p> ChunkSums<'p> {
     }
 
     /// Adds a chunk, if all of it belongs to the groups that its sums tell of.
-    pub fn add_chunk(&mut self, chunk: usize, request: &AggregateRequest, groups: &mut Groups) -> Result<bool, Failed> {
-        self.serve_chunk(chunk, request, groups, Groups::merge_into)
-    }
-
-    /// Notes the groups of a chunk that was added before. Tells whether it was.
-    pub fn find_chunk(
-        &mut self,
-        chunk: usize,
-        request: &AggregateRequest,
-        groups: &mut Groups,
-    ) -> Result<bool, Failed> {
-        self.serve_chunk(chunk, request, groups, |_, _, _| {})
-    }
-
-    /// What is told of the durations of the chunks that were added.
-    pub fn told(&self) -> io::Result<Vec<Told>> {
-        let Some(tops) = &self.tops else { return Ok(Vec::new()) };
-        let told = tops.told(self.part.chunks(), &self.served);
-        told.ok_or_else(|| self.part.damaged("its greatest durations do not fit its sums"))
-    }
-
-    fn serve_chunk(
-        &mut self,
-        chunk: usize,
-        request: &AggregateRequest,
-        groups: &mut Groups,
-        merge: impl Fn(&mut Groups, usize, &Tally),
-    ) -> Result<bool, Failed> {
+    pub fn add_chunk(&mut self, chunk: usize, request: &AggregateRequest) -> bool {
         let of_chunks = self.of_chunks.clone();
-        let Some(tallies) = of_chunks.chunk(chunk) else { return Ok(false) };
-        let first = tallies.iter().map(|tally| tally.first).min().unwrap_or(i64::MAX);
-        let last = tallies.iter().map(|tally| tally.last).max().unwrap_or(i64::MIN);
+        let Some(tallies) = of_chunks.chunk(chunk).filter(|tallies| !tallies.is_empty()) else { return false };
         let is_served = |by: &GroupKey| is_time(by) || name_of(by) == Some(OF_CHUNKS);
-        if first > last
-            || !self.present(request).all(|(_, by)| is_served(by))
-            || !covers(&request.filter, (first, last))
-        {
-            return Ok(false);
+        if !self.present(request).all(|(_, by)| is_served(by)) {
+            return false;
+        }
+        let (mut first, mut last) = (i64::MAX, i64::MIN);
+        for tally in tallies.iter().filter(|tally| self.accepted.accepts(tally.code)) {
+            (first, last) = (first.min(tally.first), last.max(tally.last));
+        }
+        if first > last {
+            return true;
+        }
+        if !covers(&request.filter, (first, last)) {
+            return false;
         }
         let mut bucket = None;
         for by in request.group_by.iter().filter(|by| is_time(by)) {
@@ -126,14 +110,17 @@ impl<'p> ChunkSums<'p> {
             // Hours come again every day, and a clock may be put back.
             let is_long = matches!(by, GroupKey::Hour(_)) && last - first >= HOUR;
             if key != end || is_long || bucket.is_some() {
-                return Ok(false);
+                return false;
             }
             bucket = Some(key);
         }
         for tally in tallies {
+            if !self.accepted.accepts(tally.code) {
+                continue;
+            }
             let short = [bucket.unwrap_or(i64::MIN), i64::from(tally.code)];
-            let number = match self.known.get(short) {
-                Some(number) => number,
+            let group = match self.known.get(short) {
+                Some(group) => group,
                 None => {
                     let mut keys = [KeyValue::Missing, KeyValue::Missing];
                     for (nth, by) in self.present(request) {
@@ -142,18 +129,46 @@ impl<'p> ChunkSums<'p> {
                             None => value_of(self.statuses.as_deref(), tally),
                         };
                     }
-                    let number = groups.number(keys, request)?;
-                    self.known.insert(short, number);
-                    number
+                    self.keys.push(keys);
+                    self.tallies.push(Tally::new(0));
+                    self.known.insert(short, self.keys.len() - 1);
+                    self.keys.len() - 1
                 }
             };
-            merge(groups, number, tally);
+            self.tallies[group].join(tally);
             if self.tops.is_some() && tally.durations > 0 {
                 let Tally { code, durations, .. } = *tally;
-                self.served.push(Served { chunk, code, group: number, durations });
+                self.served.push(Served { chunk, code, group, durations });
             }
         }
-        Ok(true)
+        true
+    }
+
+    /// The groups of the chunks that were added, with the greatest of their durations.
+    pub fn groups(self) -> io::Result<PartialGroups> {
+        let mut told = vec![(Vec::new(), None::<Hidden>); self.keys.len()];
+        if let Some(tops) = &self.tops {
+            let of_statuses = tops.told(self.part.chunks(), &self.served);
+            let of_statuses =
+                of_statuses.ok_or_else(|| self.part.damaged("its greatest durations do not fit its sums"))?;
+            for Told { group, keys, hidden } in of_statuses {
+                let (durations, before) = &mut told[group];
+                durations.extend(keys);
+                *before = match (*before, hidden) {
+                    (Some(one), Some(other)) => {
+                        Some(Hidden { count: one.count + other.count, most: one.most.max(other.most) })
+                    }
+                    (one, other) => one.or(other),
+                };
+            }
+        }
+        let (mut durations, mut ends, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
+        for (of_group, hidden_of_group) in told {
+            durations.extend(of_group);
+            ends.push(durations.len());
+            hidden.push(hidden_of_group);
+        }
+        Ok(PartialGroups::of(self.keys, self.tallies, durations, ends).hiding(hidden))
     }
 }
 
@@ -170,10 +185,10 @@ fn value_of(values: Option<&Dictionary>, tally: &Tally) -> KeyValue {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::tests::{Folder, START, Stored, all, later, plain};
+    use super::super::tests::{Folder, START, Stored, all, filter, later, plain};
     use super::super::{Options, Store};
     use super::*;
-    use crate::query::request::{Filter, Zone};
+    use crate::query::request::Zone;
     use crate::units::Timestamp;
 
     const DAY: i64 = 24 * HOUR;
@@ -205,46 +220,101 @@ mod tests {
         store.settle();
         let parts = store.snapshot().parts.clone();
         assert!(parts.len() >= 7 && parts.iter().all(|part| part.chunk_tops().is_ok_and(|tops| tops.is_some())));
-        let (day, status_key) = (GroupKey::Day(Zone::default()), GroupKey::Field(vec!["status".to_owned()]));
+        let zone = |hours: i8| Zone(jiff::tz::TimeZone::fixed(jiff::tz::offset(hours)));
+        let status_key = GroupKey::Field(vec!["status".to_owned()]);
         let interval = GroupKey::Interval { micros: 6 * HOUR, zone: Zone::default() };
-        for (group_by, bucket) in [
-            (vec![day.clone(), status_key.clone()], DAY),
-            (vec![day], DAY),
-            (vec![status_key.clone()], i64::MAX),
-            (vec![interval, status_key], 6 * HOUR),
+        let mut asked: Vec<(Vec<GroupKey>, i64, i64)> = vec![
+            (vec![GroupKey::Day(zone(0)), status_key.clone()], DAY, 0),
+            (vec![GroupKey::Day(zone(5)), status_key.clone()], DAY, 5 * HOUR),
+            (vec![GroupKey::Day(zone(0))], DAY, 0),
+            (vec![status_key.clone()], i64::MAX, 0),
+            (vec![interval, status_key], 6 * HOUR, 0),
+        ];
+        // The second answer comes from what was kept of the first.
+        asked.extend(asked.clone());
+        for (group_by, bucket, offset) in asked {
+            for query in ["", "status:error", "-status:error", "status:(error OR lost)", "-status:(error OR success)"] {
+                let is_meant = |n: i64| match query {
+                    "" => true,
+                    "status:error" | "status:(error OR lost)" => status(n) == "error",
+                    "-status:error" => status(n) != "error",
+                    _ => false,
+                };
+                let by_status = group_by.iter().any(|by| name_of(by).is_some());
+                let mut wanted: BTreeMap<(i64, &str), Vec<f64>> = BTreeMap::new();
+                for n in (0..EVENTS).filter(|n| is_meant(*n)) {
+                    let status = if by_status { status(n) } else { "" };
+                    let bucket = (time(n) + offset).div_euclid(bucket);
+                    wanted.entry((bucket, status)).or_default().push(duration(n));
+                }
+                let mut p95s: Vec<(u64, f64)> = Vec::new();
+                for durations in wanted.values_mut() {
+                    durations.sort_unstable_by(f64::total_cmp);
+                    let nth = (durations.len() as f64 * 0.95).ceil() as usize - 1;
+                    p95s.push((durations.len() as u64, durations[nth]));
+                }
+                let request = AggregateRequest {
+                    filter: filter(query),
+                    group_by: group_by.clone(),
+                    with_durations: true,
+                    with_percentiles: true,
+                    max_groups: 1000,
+                    min_count: 0,
+                    top: None,
+                    deadline: later(),
+                };
+                let mut found: Vec<(u64, f64)> = Vec::new();
+                let mut groups = store.snapshot().aggregate(&request, &all()).expect("groups");
+                groups.sort_by(|a, b| a.keys.cmp(&b.keys));
+                found.extend(groups.iter().map(|group| (group.count, group.p95_ms.expect("there are durations"))));
+                assert_eq!(found.len(), p95s.len(), "{query} {group_by:?}");
+                for ((count, found), (of, wanted)) in found.iter().zip(&p95s) {
+                    assert_eq!(count, of, "{query} {group_by:?}");
+                    // Some groups have more values than are kept one by one.
+                    let most = if *of > 1024 { wanted * 0.01 } else { 0.0 };
+                    assert!((found - wanted).abs() <= most + 0.001, "{query} {group_by:?}: {found} {wanted}");
+                }
+            }
+        }
+    }
+
+    /// What a part does not read for a filter of statuses, and for two of them.
+    #[test]
+    fn sums_of_chunks_serve_a_filter_of_statuses() {
+        let folder = Folder::new();
+        let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        let line = |n: u64| match n % 3 {
+            0 => r#"{"status":"error","code":"a"}"#.to_owned(),
+            1 => format!(r#"{{"status":"success","code":"{n}"}}"#),
+            _ => r#"{"code":"b"}"#.to_owned(),
+        };
+        let events: Vec<Stored> = (0..900).map(|n| plain(n + 1, &line(n))).collect();
+        store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
+        store.seal_now().expect("a part is made");
+        let place = store.snapshot().places().swap_remove(0);
+        for (query, count) in [
+            ("status:error", Some(300)),
+            ("-status:error", Some(600)),
+            ("status:(error OR success)", Some(600)),
+            ("-status:lost status:error", Some(300)),
+            ("status:error code:a", None),
         ] {
-            let by_status = group_by.iter().any(|by| name_of(by).is_some());
-            let mut wanted: BTreeMap<(i64, &str), Vec<f64>> = BTreeMap::new();
-            for n in 0..EVENTS {
-                let status = if by_status { status(n) } else { "" };
-                wanted.entry((time(n).div_euclid(bucket), status)).or_default().push(duration(n));
-            }
-            let mut p95s: Vec<(u64, f64)> = Vec::new();
-            for durations in wanted.values_mut() {
-                durations.sort_unstable_by(f64::total_cmp);
-                let nth = (durations.len() as f64 * 0.95).ceil() as usize - 1;
-                p95s.push((durations.len() as u64, durations[nth]));
-            }
             let request = AggregateRequest {
-                filter: Filter::default(),
-                group_by,
-                with_percentiles: true,
-                max_groups: 1000,
+                filter: filter(query),
+                group_by: Vec::new(),
+                with_durations: true,
+                with_percentiles: false,
+                max_groups: 10,
                 min_count: 0,
                 top: None,
                 deadline: later(),
             };
-            let mut found: Vec<(u64, f64)> = Vec::new();
-            let mut groups = store.snapshot().aggregate(&request, &all()).expect("groups");
-            groups.sort_by(|a, b| a.keys.cmp(&b.keys));
-            found.extend(groups.iter().map(|group| (group.count, group.p95_ms.expect("there are durations"))));
-            assert_eq!(found.len(), p95s.len());
-            for ((count, found), (of, wanted)) in found.iter().zip(&p95s) {
-                assert_eq!(count, of);
-                // Some groups have more values than are kept one by one.
-                let most = if *of > 1024 { wanted * 0.01 } else { 0.0 };
-                assert!((found - wanted).abs() <= most + 0.001, "{:?}: {found} {wanted}", request.group_by);
-            }
+            let sums = ChunkSums::of(&place, &request, &all()).expect("it is read");
+            let counted = sums.map(|mut sums| {
+                assert!((0..place.chunks()).all(|chunk| sums.add_chunk(chunk, &request)), "{query}");
+                sums.tallies.iter().map(|tally| tally.count).sum::<u64>()
+            });
+            assert_eq!(counted, count, "{query}");
         }
     }
 }

@@ -207,6 +207,11 @@ pub fn write_time(micros: i64, digits: u32, out: &mut Vec<u8>) {
 /// The bits of a quoted UUID in the usual spelling (lower case, with hyphens).
 pub fn quoted_uuid(text: &[u8]) -> Option<u128> {
     let [b'"', inside @ .., b'"'] = text else { return None };
+    plain_uuid(inside)
+}
+
+/// The same without quotes.
+pub fn plain_uuid(inside: &[u8]) -> Option<u128> {
     if inside.len() != 36 || [8, 13, 18, 23].into_iter().any(|at| inside[at] != b'-') {
         return None;
     }

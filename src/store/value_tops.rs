@@ -156,6 +156,7 @@ mod tests {
             let request = AggregateRequest {
                 filter: filter(query),
                 group_by: group_by.clone(),
+                with_durations: true,
                 with_percentiles: true,
                 max_groups: 100,
                 min_count: 0,
