@@ -41,7 +41,8 @@ pub struct RuleConfig {
     pub by: OneOrMany,
     /// Number of events that raise an alert (`threshold`, `forbidden`, `own_past`), at most 1000.
     pub count: u32,
-    /// Time window (`threshold`, `forbidden`, `own_past`), or time without an event (`absence`).
+    /// Time window (`threshold`, `forbidden`, `own_past`), or time without an event (`absence`); by when events are received,
+    /// since whoever sends them chooses their `timestamp`.
     pub window: Duration,
     /// Severity of the alert.
     pub severity: Severity,
