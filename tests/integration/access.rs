@@ -102,7 +102,7 @@ fn a_list_of_revoked_tokens_that_is_not_there_stops_the_start() {
     let api = format!("  auth: {{ jwt: {{ secret: '{SECRET}' }}, revoked: '{}' }}\n", missing.display());
     let mut agent = Agent::spawn(&folder, &watched(&folder, &api), &[]);
     let ended = agent.child.wait().expect("it ends");
-    assert_eq!(ended.code(), Some(1), "{}", agent.log());
+    assert_eq!(ended.code(), Some(78), "{}", agent.log());
     assert!(agent.log().contains("cannot read the revoked tokens"), "{}", agent.log());
 }
 

@@ -113,7 +113,7 @@ fn what_only_transforms_read_is_watched_too_and_shows_no_secret() {
     let yaml = format!(
         "sources: {{ web: {{ type: http, address: '127.0.0.1:{ingest}' }} }}\n\
          transforms:\n  tidy: {{ type: normalize, inputs: [web] }}\n  \
-         joined: {{ type: dedupe, inputs: [tidy], key: '{{{{ metadata.n }}}}', window: 1h }}\n  \
+         joined: {{ type: dedupe, inputs: [tidy], key: metadata.n, window: 1h }}\n  \
          safe: {{ type: redact, inputs: [joined], rules: [builtin, {{ name: project, pattern: 'Falcon-[0-9]+' }}] }}\n\
          sinks: {{ kept: {{ type: store, inputs: [safe] }} }}\n"
     );
