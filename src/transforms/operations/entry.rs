@@ -105,6 +105,12 @@ impl Entry {
     }
 }
 
+/// Whether the kernel never began it, as far as the server could see: a cell before it had failed.
+pub fn was_passed_over(seen: &Held) -> bool {
+    let mark = seen.json().get("metadata").and_then(|metadata| metadata.get("passed_over"));
+    mark.is_some_and(|mark| mark.as_bool() == Some(true))
+}
+
 /// Whether the server's report shows the execution as ended.
 pub fn has_ended(seen: &Held) -> bool {
     seen.json().get("status").and_then(|status| status.as_str()).is_some_and(|status| status != "in_progress")

@@ -17,7 +17,7 @@ use crate::event::{Batch, names};
 use crate::query::Query;
 use crate::toolkit::{EventKey, Held};
 use crate::units::{Duration, OneOrMany, Timestamp};
-use entry::{Ended, Entry, MAX_NESTED, Times, has_ended};
+use entry::{Ended, Entry, MAX_NESTED, Times, has_ended, was_passed_over};
 
 /// Joins the start and the completion of an operation into one event: the completion, with the fields that only the
 /// start has, a `duration_ms` and `metadata.started_at`. A Jupyter server's report of the same execution is joined too.
@@ -293,7 +293,10 @@ impl Operations {
                 Some(_) => ("not_completed", "the server saw the end of an execution that the kernel did not report"),
                 None => ("not_reported", "the server saw an execution that the kernel did not report"),
             };
-            out.emit(join::capture_gap(&seen, reason, description, &self.source));
+            // There was nothing that the kernel could have reported.
+            if !was_passed_over(&seen) {
+                out.emit(join::capture_gap(&seen, reason, description, &self.source));
+            }
             let code = join::code_hash(seen.json().get("code"));
             let had_start = start.is_some();
             entry.ended = Some(Ended { at: now, id: seen.id(), had_start, was_seen: true, code });

@@ -103,6 +103,15 @@ fn what_only_the_server_saw_is_given_with_a_gap() {
 }
 
 #[test]
+fn a_cell_behind_one_that_failed_is_given_without_a_gap() {
+    let passed_over = SEEN.replace("in_progress", "aborted").replacen('{', r#"{"metadata":{"passed_over":true},"#, 1);
+    let mut operations = driven();
+    operations.step(&[&passed_over]);
+    let given = operations.wait(30.0);
+    assert_eq!((given.lines.len(), &given.json(0)["status"]), (1, &"aborted".into()));
+}
+
+#[test]
 fn a_kernel_that_died_in_a_cell_is_completed_by_what_the_server_saw() {
     let ended = SEEN.replace("in_progress", "aborted");
     let mut operations = driven();

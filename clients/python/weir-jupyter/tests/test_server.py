@@ -9,9 +9,11 @@ import sys
 import time
 import unittest
 import urllib.request
+import uuid
 
 from jupyter_client.blocking import BlockingKernelClient
 from support import Folder, by_code, cells, eventually, events
+from websockets.sync.client import connect
 
 
 class Server:
@@ -74,6 +76,11 @@ class Server:
         eventually("the kernel answers", lambda: is_ready(client))
         return kernel_id, client
 
+    def channels(self, kernel_id, protocols=None):
+        """The way of a browser."""
+        address = f"ws://127.0.0.1:{self.port}/api/kernels/{kernel_id}/channels?session_id={secrets.token_hex(8)}"
+        return connect(address, additional_headers={"Authorization": f"token {self.token}"}, subprotocols=protocols, max_size=None)
+
     def stop(self):
         self.process.terminate()
         self.process.wait(60)
@@ -107,6 +114,26 @@ def publish_late(*arguments):
     publish(*arguments)
 kernel._publish_execute_input = publish_late
 """
+
+
+# What a cell does whose author wants no record of the next one.
+CLEAR_HOOKS = "for hooks in get_ipython().events.callbacks.values(): hooks.clear()"
+
+FRAMED = "v1.kernel.websocket.jupyter.org"
+
+
+def request(code, channel="shell", framed=False, **content):
+    """A request to execute as a page sends it; its id, and the message."""
+    header = {"msg_id": str(uuid.uuid4()), "msg_type": "execute_request", "session": "page", "username": "", "version": "5.3", "date": ""}
+    content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "stop_on_error": True, **content}
+    if not framed:
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": channel, "buffers": []}
+        return header["msg_id"], json.dumps(message)
+    parts = [channel.encode(), *(json.dumps(part).encode() for part in (header, {}, {}, content))]
+    offsets = [8 * (2 + len(parts))]
+    for part in parts:
+        offsets.append(offsets[-1] + len(part))
+    return header["msg_id"], b"".join(number.to_bytes(8, "little") for number in (len(offsets), *offsets)) + b"".join(parts)
 
 
 def is_ready(client):
@@ -188,6 +215,84 @@ class Seen(unittest.TestCase):
             eventually("the first cell after a restart is seen", lambda: by_code(server.seen, "again = 1"))
             client.stop_channels()
             server.stop()
+
+    def seen_of(self, operation):
+        return eventually(f"{operation} is seen", lambda: cells(self.server.seen).get(operation, {}).get("cell.seen"))
+
+    def test_a_cell_that_kills_its_kernel_at_once_is_seen_although_nobody_says_that_it_began(self):
+        code = "import os; os.kill(os.getpid(), 9)"
+        for framed in (False, True):
+            kernel, client = self.server.kernel("python3")
+            client.execute_interactive(CLEAR_HOOKS, timeout=60, output_hook=lambda message: None)
+            # The thread that sends is held up, so that the kernel says nothing of the cell in any case.
+            client.execute_interactive(SLOW_TO_SEND, timeout=60, output_hook=lambda message: None)
+            with self.server.channels(kernel, [FRAMED] if framed else None) as channels:
+                operation, message = request(code, framed=framed)
+                channels.send(message)
+                seen = self.seen_of(operation)
+            self.assertEqual((seen["status"], seen["code"], seen["kernel_id"]), ("lost", code, kernel))
+            client.stop_channels()
+
+    def test_a_silent_request_is_seen_however_it_comes(self):
+        kernel, client = self.server.kernel("python3")
+        with self.server.channels(kernel) as channels:
+            for channel, code, status in (("shell", "quiet = 1", "success"), ("control", "quiet = 2", "success"), ("shell", "0/0", "error")):
+                operation, message = request(code, channel, silent=True)
+                channels.send(message)
+                seen = self.seen_of(operation)
+                self.assertEqual((seen["code"], seen["status"], seen["metadata"]), (code, status, {"silent": True}))
+                self.assertGreaterEqual(seen["duration_ms"], 0)
+            operation, message = request("", silent=True, user_expressions={"x": "open('/dev/null')"})
+            channels.send(message)
+            self.assertIn("/dev/null", self.seen_of(operation)["metadata"]["user_expressions"])
+        client.stop_channels()
+
+    def test_cells_behind_one_that_failed_are_seen_as_aborted_and_the_next_as_ever(self):
+        kernel, client = self.server.kernel("python3")
+        with self.server.channels(kernel) as channels:
+            asked = [request(code) for code in ("import time; time.sleep(1); 1/0", "behind = 1", "behind = 2")]
+            for _, message in asked:
+                channels.send(message)
+            seen = [self.seen_of(operation) for operation, _ in asked]
+            self.assertEqual([cell["status"] for cell in seen], ["error", "aborted", "aborted"])
+            self.assertNotIn("duration_ms", seen[1])
+            self.assertEqual(seen[1]["metadata"], {"passed_over": True})
+            operation, message = request("after = 1")
+            eventually("the kernel takes cells again", lambda: by_code(self.server.seen, "behind = 2"))
+            channels.send(message)
+            self.assertEqual(self.seen_of(operation)["status"], "success")
+        client.stop_channels()
+
+    def test_a_request_to_a_kernel_that_is_restarted_by_the_server_is_seen_once(self):
+        kernel, client = self.server.kernel("python3")
+        with self.server.channels(kernel) as channels:
+            killing, message = request("import os; os.kill(os.getpid(), 9)")
+            channels.send(message)
+            time.sleep(0.3)
+            # To nobody: the process that comes next may find it.
+            waiting, message = request("waits = 1")
+            channels.send(message)
+            self.assertEqual(self.seen_of(killing)["status"], "lost")
+            time.sleep(6)
+            operation, message = request("again = 2")
+            channels.send(message)
+            self.assertEqual(self.seen_of(operation)["status"], "success")
+            found = [event for event in events(self.server.seen) if event["operation_id"] in (killing, waiting)]
+            self.assertLessEqual(len(found), 2, found)
+        client.stop_channels()
+
+    def test_messages_that_no_kernel_understands_change_nothing_for_the_others(self):
+        kernel, client = self.server.kernel("python3")
+        with self.server.channels(kernel) as channels:
+            _, message = request("odd = 1")
+            for odd in ({"msg_id": ["a"]}, {"msg_id": {"a": 1}}, {"msg_id": ""}, {"msg_id": 7}):
+                broken = json.loads(message)
+                broken["header"].update(odd)
+                channels.send(json.dumps(broken))
+            operation, message = request("even = 1")
+            channels.send(message)
+            self.assertEqual(self.seen_of(operation)["status"], "success")
+        client.stop_channels()
 
     def test_what_runs_when_the_server_stops_is_seen(self):
         with Folder() as home:

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import json
 import os
 import re
 import time
@@ -19,8 +20,9 @@ LOOK_SECONDS = 1.0
 HEAR_SECONDS = 10.0
 ASK_SECONDS = 0.2
 
-# Executions of one kernel that have not ended; the oldest are recorded as they are when there are more.
-MAX_OPEN = 1000
+# Executions of one kernel that have not ended; the oldest are recorded as they are when there are more. "Run all" asks
+# for every cell of a notebook at once.
+MAX_OPEN = 10_000
 
 # The longest error message, and what is kept of a traceback.
 MAX_MESSAGE_CHARS = 10_000
@@ -108,7 +110,7 @@ class Watcher:
 
 
 class Kernel:
-    """One kernel and the executions that it has begun."""
+    """One kernel and the executions that it was asked for or has begun."""
 
     def __init__(self, manager, kernel_id, folder):
         self._manager = manager
@@ -119,6 +121,7 @@ class Kernel:
         self._stream = None
         self._heard = asyncio.Event()
         self._connect()
+        self._watch_requests()
 
     def _connect(self):
         kernel = self._manager.get_kernel(self._id)
@@ -136,6 +139,47 @@ class Kernel:
                 "host": _context.host(),
             }
         )
+
+    def _watch_requests(self):
+        """Notes each request to execute when the server forwards it: what ends the process at once has been read by the
+        kernel and is said by nobody, and a silent request is not said at all."""
+        for name in ("connect_shell", "connect_control"):
+            connect = getattr(self._kernel, name, None)
+            if connect is not None:
+                setattr(self._kernel, name, self._noting(connect))
+
+    def _noting(self, connect):
+        def connect_and_note(*args, **kwargs):
+            stream = connect(*args, **kwargs)
+            try:
+                send = stream.send_multipart
+
+                def send_and_note(parts, *args, **kwargs):
+                    sent = send(parts, *args, **kwargs)
+                    self._note(parts)
+                    return sent
+
+                stream.send_multipart = send_and_note
+            except Exception:
+                # The channel is worth more than what is known of it.
+                pass
+            return stream
+
+        return connect_and_note
+
+    def _note(self, parts):
+        try:
+            _, parts = self._session.feed_identities(list(parts))
+            # Behind the signature: header, parent, metadata, content.
+            if self._stream is None or b"execute_request" not in bytes(parts[1]):
+                return
+            header = self._session.unpack(bytes(parts[1]))
+            if header.get("msg_type") == "execute_request":
+                request = self._session.unpack(bytes(parts[4]))
+                self._open_as(_operation(header), Execution(_operation(header), request, self._living_process()))
+        except Exception:
+            # What cannot be read the kernel cannot read either.
+            pass
 
     async def is_heard(self):
         """Asks the kernel who it is until something of it arrives here; false if nothing does."""
@@ -157,12 +201,18 @@ class Kernel:
     def check(self):
         """A kernel that has died ends nothing by itself."""
         if self._has_died():
-            self._give_up()
+            # What was sent to nobody waits for the process that comes next.
+            self._give_up(lambda execution: execution.is_begun or execution.process is not None)
+
+    def _process(self):
+        return getattr(getattr(self._kernel, "provisioner", None), "process", None)
 
     def _has_died(self):
-        process = getattr(self._kernel, "provisioner", None)
-        process = getattr(process, "process", None)
+        process = self._process()
         return process is not None and process.poll() is not None
+
+    def _living_process(self):
+        return None if self._has_died() else self._process()
 
     def close(self):
         self._give_up()
@@ -186,29 +236,59 @@ class Kernel:
     def _handle(self, message):
         kind, content = message["msg_type"], message["content"]
         parent = message.get("parent_header") or {}
-        operation = parent.get("msg_id")
+        operation = _operation(parent)
         session = message.get("header", {}).get("session")
         if session and session != self._session_of_kernel:
-            # The kernel was restarted: what it had begun before is over.
+            # The kernel was restarted: what it had begun before is over, and so is what was sent to the process before.
             if self._session_of_kernel is not None:
-                self._give_up()
+                process = self._living_process()
+                self._give_up(lambda execution: execution.is_begun or process is None or execution.process not in (None, process))
+                for execution in self._open.values():
+                    execution.process = process
             self._session_of_kernel = session
         if kind == "execute_input" and operation:
             self._begin(operation, content, message["header"])
-        elif kind == "error" and operation in self._open:
-            self._open[operation].error = content
-        elif kind == "status" and content.get("execution_state") == "idle" and operation in self._open:
-            self._finish(self._open.pop(operation), ended=message["header"])
+        elif operation in self._open:
+            self._follow(self._open[operation], kind, content, message["header"])
 
     def _begin(self, operation, content, header):
-        if len(self._open) >= MAX_OPEN:
-            self._finish(self._open.pop(next(iter(self._open))), "lost")
-        self._open[operation] = Execution(operation, content, header)
+        execution = self._open.get(operation)
+        if execution is None or execution.is_said:
+            # Asked for by somebody who does not go through the server.
+            execution = Execution(operation, content, self._living_process())
+            self._open_as(operation, execution)
+        execution.begin(header)
+        execution.is_said = True
+        execution.number = content.get("execution_count")
 
-    def _give_up(self):
-        while self._open:
-            _, execution = self._open.popitem()
-            self._finish(execution, "lost")
+    def _follow(self, execution, kind, content, header):
+        state = content.get("execution_state") if kind == "status" else None
+        if kind == "error":
+            execution.error = content
+        elif state == "busy":
+            execution.begin(header)
+        elif state == "idle":
+            del self._open[execution.operation]
+            # By the protocol a kernel says what it runs unless it is to be silent. What it does not say it has passed over,
+            # because a cell before it failed.
+            is_passed_over = not execution.is_said and not execution.is_silent
+            if is_passed_over:
+                execution.metadata["passed_over"] = True
+            self._finish(execution, "aborted" if is_passed_over else None, header)
+
+    def _open_as(self, operation, execution):
+        former = self._open.pop(operation, None)
+        if former is None and len(self._open) >= MAX_OPEN:
+            former = self._open.pop(next(iter(self._open)))
+        if former is not None:
+            self._finish(former, "lost")
+        self._open[operation] = execution
+
+    def _give_up(self, is_over=lambda execution: True):
+        for operation, execution in list(self._open.items()):
+            if is_over(execution):
+                del self._open[operation]
+                self._finish(execution, "lost")
 
     def _finish(self, execution, status=None, ended=None):
         event = {
@@ -230,20 +310,40 @@ class Kernel:
             event["error_type"] = name
             event["error_message"] = str(error.get("evalue") or "")[:MAX_MESSAGE_CHARS]
             event["error_trace"] = _plain("\n".join(error.get("traceback") or []))[:MAX_TRACE_CHARS]
+        if execution.metadata:
+            event["metadata"] = execution.metadata
         emit(_context.without_none(event), folder=self._folder)
 
 
 class Execution:
-    """Code that runs in a kernel."""
+    """Code that a kernel was asked to run, or runs."""
 
-    def __init__(self, operation, content, header):
+    def __init__(self, operation, content, process):
         self.operation = operation
         self.code = content.get("code")
-        self.number = content.get("execution_count")
-        self.started = time.perf_counter()
-        self.date = header.get("date")
-        self.timestamp = timestamp()
+        self.is_silent = bool(content.get("silent"))
+        self.metadata = {"silent": True} if self.is_silent else {}
+        if content.get("user_expressions"):
+            # Code as well, which runs behind the cell's.
+            expressions = content["user_expressions"]
+            self.metadata["user_expressions"] = json.dumps(expressions, ensure_ascii=False)[:MAX_MESSAGE_CHARS]
+        # The process that it was sent to; none if that had died already.
+        self.process = process
+        self.number = None
         self.error = None
+        # Whether the kernel has taken it, and whether it has said its code.
+        self.is_begun = self.is_said = False
+        self.started = time.perf_counter()
+        self.date = None
+        self.timestamp = timestamp()
+
+    def begin(self, header):
+        """It may have waited behind others."""
+        if not self.is_begun:
+            self.is_begun = True
+            self.started = time.perf_counter()
+            self.date = header.get("date")
+            self.timestamp = timestamp()
 
     def milliseconds(self, ended):
         """By the dates of the messages: they come in bunches when the server has much to do."""
@@ -252,6 +352,12 @@ class Execution:
         except (KeyError, TypeError):
             seconds = time.perf_counter() - self.started
         return round(max(seconds, 0.0) * 1000, 3)
+
+
+def _operation(header):
+    """The id of a message. Nobody forces a client to send a text."""
+    operation = header.get("msg_id")
+    return operation if operation is None or isinstance(operation, str) else json.dumps(operation)
 
 
 def _language(kernel):
