@@ -11,6 +11,15 @@ export class ApiError extends Error {
   }
 }
 
+/** Whether the place that is read has no column for what was asked: a table is as it is. @param {unknown} error */
+export const isLacking = (error) => error instanceof ApiError && [400, 404].includes(error.status) && error.message.includes("has no column for");
+
+/** What an answer is, or something else where the place has no column for it. @template T @param {Promise<any>} answer @param {T} otherwise @returns {Promise<any>} */
+export const orElse = (answer, otherwise) => answer.catch((error) => {
+  if (isLacking(error)) return otherwise;
+  throw error;
+});
+
 /** @typedef {{ user: string, role: "user" | "viewer" | "admin" | "ingest", expires: string | null }} Me */
 /** @typedef {Record<string, any>} Row an event as `/api/logs` lists it */
 /** @typedef {Record<string, string | number | undefined>} Params */

@@ -3,7 +3,7 @@
 import { h, icon, iconButton, replace } from "./dom.js";
 import { t, word, ago, time, millis } from "./i18n.js";
 import { shellQuote } from "./text.js";
-import { address, ApiError } from "./api.js";
+import { address, ApiError, isLacking } from "./api.js";
 
 /** How long a notice is seen, in milliseconds. */
 const NOTICE = 6000;
@@ -175,7 +175,7 @@ export function emptyState(title, ...more) {
 /** @param {unknown} error @param {() => void} again */
 export function errorState(error, again) {
   return h("div", { class: "empty error-state", role: "alert" }, icon("alert"), h("h2", {}, t("error.title")), h("p", {}, explain(error)),
-    h("button", { type: "button", class: "button", onclick: again }, t("retry")));
+    !isLacking(error) && h("button", { type: "button", class: "button", onclick: again }, t("retry")));
 }
 
 /** Grey bars where something will be. @param {number} count */

@@ -86,7 +86,7 @@ export class EventPanel {
   /** @param {any} event */
   #facts(event) {
     const fact = (/** @type {string} */ name, /** @type {Node | string | false} */ value) => value && h("div", {}, h("dt", {}, name), h("dd", {}, value));
-    const person = event.user_id && h("a", { href: format({ view: "people", user: String(event.user_id) }) }, h("bdi", {}, oneLine(event.user_display_name || event.user_id, 80)));
+    const person = event.user_id && h("a", { href: format({ view: "people", user: String(event.user_id) }), title: oneLine(event.user_id, 80) }, h("bdi", {}, oneLine(event.user_display_name || event.user_email || event.user_id, 80)));
     const session = event.session_id && h("a", { href: format({ view: "people", session: String(event.session_id) }), title: oneLine(event.session_id) }, h("bdi", {}, oneLine(event.session_id, 18)));
     const cell = event.cell_number !== undefined && event.cell_number !== null && `[${number(event.cell_number)}]`;
     return h("dl", { class: "facts" }, fact(t("col.user"), person), fact(t("col.session"), session), fact(t("field.cell_number"), cell),

@@ -305,7 +305,8 @@ export class EventsView {
     at.textContent = time(millis(event.timestamp ?? event.received_at), "row");
     status.text.textContent = event.status ? word("status", oneLine(event.status, 40)) : "";
     status.cell.classList.add(`s-${event.status ? statusClass(event.status) : "none"}`);
-    user.text.textContent = oneLine(event.user_id ?? "", 80);
+    user.text.textContent = oneLine(event.user_display_name || event.user_email || (event.user_id ?? ""), 80);
+    user.text.title = user.text.textContent === String(event.user_id ?? "") ? "" : oneLine(event.user_id ?? "", 80);
     type.text.textContent = oneLine(event.event_type ?? "", 80);
     put(what, summary(event, this.#words));
     took.textContent = duration(event.duration_ms);

@@ -2,7 +2,7 @@
 
 import { h, replace } from "../dom.js";
 import { duration, millis, number, percent, t, time } from "../i18n.js";
-import { get } from "../api.js";
+import { get, orElse } from "../api.js";
 import { format, span } from "../state.js";
 import { oneLine } from "../text.js";
 import { term } from "../query.js";
@@ -67,31 +67,39 @@ export class PeopleView {
   async #all() {
     const isUser = this.cx.me.role === "user";
     const range = this.#span();
-    const [users, { sessions }] = await Promise.all([isUser ? { groups: [] } : this.#get("api/logs/stats", { group_by: "user_id", ...range }), this.#get("api/sessions", { limit: MAX_ROWS })]);
+    const [users, { sessions }, { logs }] = await Promise.all([isUser ? { groups: [] } : orElse(this.#get("api/logs/stats", { group_by: "user_id", ...range }), { groups: [] }), this.#sessions({ limit: MAX_ROWS }), isUser ? { logs: [] } : this.#get("api/logs", { limit: MAX_ROWS, ...range })]);
+    // Without sessions there is nothing here of one's own but the events.
+    if (isUser && !sessions) return this.#user(this.cx.me.user);
+    const names = namesOf(logs);
     const groups = users.groups.filter((/** @type {any} */ group) => group.user_id);
     const most = groups[0]?.count ?? 0;
-    const rows = groups.slice(0, MAX_ROWS).map((/** @type {any} */ group) => [h("a", { href: format({ view: "people", user: group.user_id, range: this.cx.state.range }) }, h("bdi", {}, oneLine(group.user_id, 80))), share(group.count, most), h("span", { class: "num" }, number(group.errors)), h("span", { class: "num" }, percent(group.success_rate)), h("span", { class: "num" }, duration(group.avg_ms) || "–")]);
+    const rows = groups.slice(0, MAX_ROWS).map((/** @type {any} */ group) => [h("a", { href: format({ view: "people", user: group.user_id, range: this.cx.state.range }) }, named(group.user_id, names.get(String(group.user_id)))), share(group.count, most), h("span", { class: "num" }, number(group.errors)), h("span", { class: "num" }, percent(group.success_rate)), h("span", { class: "num" }, duration(group.avg_ms) || "–")]);
     const more = groups.length > MAX_ROWS && h("p", { class: "muted" }, t("people.more", { n: groups.length - MAX_ROWS }));
     return [
       this.#head(t("nav.people"), false, () => curl("api/logs/stats", { group_by: "user_id", ...range }), !isUser),
-      h("div", { class: isUser ? "panels one" : "panels two" },
+      h("div", { class: isUser || !sessions ? "panels one" : "panels two" },
         !isUser && h("section", { class: "panel" }, h("h2", {}, t("people.users"), h("span", { class: "muted" }, ` ${number(groups.length)}`)), table([t("col.user"), t("col.events"), t("card.errors"), t("card.success"), t("col.average")], rows), more),
-        h("section", { class: "panel" }, h("h2", {}, t("people.sessions")), sessionTable(sessions, !isUser))),
+        sessions && h("section", { class: "panel" }, h("h2", {}, t("people.sessions")), sessionTable(sessions, !isUser))),
     ];
+  }
+
+  /** Nothing where the place that is read knows no sessions. @param {import("../api.js").Params} params @returns {Promise<{ sessions?: any[] }>} */
+  #sessions(params) {
+    return orElse(this.#get("api/sessions", params), {});
   }
 
   /** @param {string} user */
   async #user(user) {
     const range = this.#span();
     const q = term("user_id", user);
-    const [stats, { sessions }, { logs, total }] = await Promise.all([this.#get("api/logs/stats", { q, group_by: "user_id", ...range }), this.#get("api/sessions", { user_id: user, limit: MAX_ROWS }), this.#get("api/logs", { user_id: user, limit: MAX_EVENTS, ...range })]);
+    const [stats, { sessions }, { logs, total }] = await Promise.all([this.#get("api/logs/stats", { q, group_by: "user_id", ...range }), this.#sessions({ user_id: user, limit: MAX_ROWS }), this.#get("api/logs", { user_id: user, limit: MAX_EVENTS, ...range })]);
     const group = stats.groups[0];
     const back = h("a", { class: "back", href: format({ view: "people" }) }, t("nav.people"));
     return [
-      this.#head(user, back, () => curl("api/logs", { user_id: user, ...range }), true),
-      facts([[t("col.events"), number(group?.count ?? 0)], [t("card.errors"), number(group?.errors ?? 0)], [t("card.success"), percent(group?.success_rate)], [t("col.average"), duration(group?.avg_ms) || "–"], [t("people.sessions"), number(sessions.length)]]),
-      panel(t("people.timeline"), logs.length ? timeline(logs, "session_id", this.cx) : emptyState(t("events.none")), h("p", { class: "muted small" }, total > logs.length ? t("people.newest", { n: logs.length, total }) : "", " ", h("a", { href: format({ q, range: this.cx.state.range, from: this.cx.state.from, to: this.cx.state.to }) }, t("people.as_list")))),
-      h("section", { class: "panel" }, h("h2", {}, t("people.sessions")), sessionTable(sessions, false)),
+      this.#head(namesOf(logs).get(user)?.[0] ?? user, back, () => curl("api/logs", { user_id: user, ...range }), true),
+      facts([[t("col.events"), number(group?.count ?? 0)], [t("card.errors"), number(group?.errors ?? 0)], [t("card.success"), percent(group?.success_rate)], [t("col.average"), duration(group?.avg_ms) || "–"], ...(sessions ? [/** @type {[string, string]} */ ([t("people.sessions"), number(sessions.length)])] : [])]),
+      panel(t("people.timeline"), logs.length ? timeline(logs, sessions ? "session_id" : "event_type", this.cx) : emptyState(t("events.none")), h("p", { class: "muted small" }, total > logs.length ? t("people.newest", { n: logs.length, total }) : "", " ", h("a", { href: format({ q, range: this.cx.state.range, from: this.cx.state.from, to: this.cx.state.to }) }, t("people.as_list")))),
+      ...(sessions ? [h("section", { class: "panel" }, h("h2", {}, t("people.sessions")), sessionTable(sessions, false))] : []),
     ];
   }
 
@@ -111,6 +119,18 @@ export class PeopleView {
       ...(report ? [detailsOf(report)] : []),
     ];
   }
+}
+
+/** What users are called, by their ids, as far as events say it; the name first. @param {any[]} logs @returns {Map<string, string[]>} */
+function namesOf(logs) {
+  const called = (/** @type {any} */ row) => [row.user_display_name, row.user_email].filter(Boolean).map(String);
+  return new Map(logs.filter((row) => row.user_id && called(row).length > 0).map((row) => [String(row.user_id), called(row)]));
+}
+
+/** A user by name, with the id beside it. @param {string} id @param {string[]} [names] */
+function named(id, names) {
+  if (!names) return h("bdi", {}, oneLine(id, 80));
+  return h("span", { title: [...names, id].join(" · ") }, h("bdi", {}, oneLine(names[0], 80)), " ", h("bdi", { class: "muted small mono" }, oneLine(id, 13)));
 }
 
 /** @param {any} report */

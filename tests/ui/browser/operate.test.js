@@ -134,3 +134,55 @@ test("the pipeline is a graph of all components, and a reload says its outcome",
   assert.match(await page.innerText("dialog"), /nobody/);
   assert.deepEqual(page.faults, []);
 });
+
+/** As a table without some columns answers, which names people. */
+async function lacking(page, columns) {
+  const lack = (column, status) => ({ status, contentType: "application/problem+json", body: JSON.stringify({ title: "x", status, detail: `${status === 400 ? "q: " : ""}the table \`activity_logs\` has no column for \`${column}\`` }) });
+  await page.route("**/api/**", async (route) => {
+    const url = new URL(route.request().url());
+    const asked = `${url.searchParams.get("q") ?? ""}`;
+    const missing = columns.find((column) => new RegExp(`\\b${column}:|has:${column}\\b`).test(asked));
+    if (missing) return route.fulfill(lack(missing, 400));
+    if (columns.includes("session_id") && url.pathname === "/api/sessions") return route.fulfill(lack("session_id", 404));
+    const grouped = columns.find((column) => url.searchParams.get("group_by") === column);
+    if (grouped) return route.fulfill(lack(grouped, 404));
+    if (url.pathname !== "/api/logs" || route.request().method() !== "GET") return route.continue();
+    const answer = await route.fetch();
+    const body = await answer.json();
+    for (const row of body.logs) row.user_display_name = `Name of ${row.user_id}`;
+    return route.fulfill({ response: answer, json: body });
+  });
+}
+
+test("a table without code, sessions or status shows what it has, and people by their names", async () => {
+  for (const columns of [["code", "session_id"], ["code", "session_id", "status", "endpoint"]]) {
+    const page = await open(browser, agent, { path: "/version" });
+    await lacking(page, columns);
+    await page.goto(`${agent.url}/?view=overview`);
+    await page.waitForSelector(".card");
+    assert.equal(await page.locator(".error-state").count(), 0);
+    const q = columns.includes("status") ? "" : "-status:in_progress";
+    const since = new Date(Date.now() - 13 * 86_400_000).toISOString().slice(0, 10);
+    const { groups } = await agent.get(`/api/logs/stats?${new URLSearchParams({ q, start_date: since, tz: "UTC", group_by: "event_type" })}`);
+    const first = await page.locator('.panel:has(h2:text-is("What happened")) tbody tr').first().innerText();
+    assert.deepEqual(first.split(/\s+/).slice(0, 2).map(plain), [groups[0].event_type, String(groups[0].count)]);
+    await page.goto(`${agent.url}/?view=people&range=all`);
+    await page.waitForSelector('a:has-text("Name of ali")');
+    assert.equal(await page.locator("h2:text-is('Sessions')").count(), 0);
+    await page.click('a:has-text("Name of ali")');
+    await page.waitForSelector(".lane-bars rect");
+    assert.match(await page.innerText("h1"), /Name of ali/);
+    await page.goto(`${agent.url}/?range=all&live=false`);
+    await page.waitForSelector('.row:has-text("Name of ali")');
+    assert.deepEqual(page.faults, []);
+  }
+});
+
+test("what trying again cannot help is not tried again", async () => {
+  const page = await open(browser, agent, { path: "/version" });
+  await lacking(page, ["session_id"]);
+  await page.route("**/get_logs**", (route) => route.fulfill({ status: 404, contentType: "application/problem+json", body: JSON.stringify({ detail: "the table `activity_logs` has no column for `session_id`" }) }));
+  await page.goto(`${agent.url}/?view=people&session=s-1`);
+  await page.waitForSelector(".error-state");
+  assert.equal(await page.locator(".error-state button").count(), 0);
+});
