@@ -30,6 +30,23 @@ pub const ALIASES: &[(NameId, NameId)] = &[
 /// Status words that producers use, in lower case, with the canonical word.
 pub const STATUS_WORDS: &[(&str, &str)] = &[("ok", "success"), ("failed", "error"), ("failure", "error")];
 
+/// Words of a text that says whether something succeeded, in lower case, with the canonical status.
+pub const SUCCESS_WORDS: &[(&str, &str)] = &[
+    ("true", "success"),
+    ("t", "success"),
+    ("yes", "success"),
+    ("y", "success"),
+    ("1", "success"),
+    ("ok", "success"),
+    ("false", "error"),
+    ("f", "error"),
+    ("no", "error"),
+    ("n", "error"),
+    ("0", "error"),
+    ("failed", "error"),
+    ("failure", "error"),
+];
+
 /// Every canonical status.
 pub const STATUSES: &[&str] = &["success", "error", "warning", "in_progress", "aborted", "lost"];
 

@@ -388,6 +388,8 @@ fn the_tables_of_shop_and_chat_answer_with_their_own_ids_and_the_names_of_users(
     );
     let more = ", users: { table: users, email: email, name: display_name }";
     let agent = reading(&folders[1], &chat, "activity_logs", more);
+    let (_, list) = ask(&agent, &admin, "/api/logs?user_id=00000000-0000-4000-8000-000000000002&limit=1");
+    assert_eq!(list["logs"][0]["user_display_name"], "Nutzer 2", "{list}");
     let (status, page) =
         ask(&agent, &admin, "/api/admin/activity?success_filter=failed&sort_by=duration_ms&sort_order=desc&limit=3");
     assert_eq!(status, 200, "{page}");
@@ -404,6 +406,46 @@ fn the_tables_of_shop_and_chat_answer_with_their_own_ids_and_the_names_of_users(
     assert_eq!((&page["total"], &page["logs"][0]["user_email"]), (&json!(25), &Value::Null));
     let id = page["logs"][0]["id"].as_str().expect("a uuid").to_owned();
     assert_eq!(ask(&agent, &admin, &format!("/api/logs/{id}")).1["id"], json!(id));
+}
+
+#[test]
+fn a_text_or_a_number_that_says_whether_something_succeeded_is_a_status() {
+    let (database, folders) = (Database::new(), [Folder::new(), Folder::new()]);
+    database.sql(
+        "CREATE TABLE told (id bigserial PRIMARY KEY, timestamp timestamptz NOT NULL DEFAULT now(), user_id text, success text);
+         INSERT INTO told (user_id, success) SELECT 'ali', unnest(ARRAY['true', 'Yes', '1', 'T', 'y', 'false', 'no', '0', 'F', 'failed', 'aborted', NULL]);
+         CREATE TABLE counted (id bigserial PRIMARY KEY, timestamp timestamptz NOT NULL DEFAULT now(), user_id text, success smallint);
+         INSERT INTO counted (user_id, success) SELECT 'ali', unnest(ARRAY[1, 1, 1, 1, 1, 0, 0, 0, 0, 0, NULL])",
+    );
+    let admin = token("root", "admin");
+    for (table, folder) in ["told", "counted"].iter().zip(&folders) {
+        let agent = reading(folder, &database, table, "");
+        for (path, expected) in [
+            ("/api/logs?status=error", 5),
+            ("/api/logs?status=success", 5),
+            ("/api/logs?status=true", 0),
+            ("/api/logs?q=status:error", 5),
+            ("/api/logs?q=-status:(success%20OR%20error%20OR%20aborted)%20has:status", 0),
+            ("/api/admin/activity?success_filter=true", 5),
+        ] {
+            assert_eq!(ask(&agent, &admin, path).1["total"], expected, "{table} {path}");
+        }
+        let (_, failed) = ask(&agent, &admin, "/api/logs?status=error");
+        assert!(failed["logs"].as_array().expect("rows").iter().all(|row| row["status"] == "error"), "{failed}");
+        let (_, page) = ask(&agent, &admin, "/api/admin/activity");
+        assert_eq!(
+            (&page["stats"]["success_count"], page["stats"]["failed_count"].as_u64() >= Some(5)),
+            (&json!(5), true)
+        );
+        let (_, stats) = ask(&agent, &admin, "/api/logs/stats?group_by=status");
+        assert!(
+            stats["groups"]
+                .as_array()
+                .expect("groups")
+                .iter()
+                .any(|group| group["status"] == "success" && group["count"] == 5)
+        );
+    }
 }
 
 #[test]

@@ -170,6 +170,7 @@ impl Plan {
         plan.count = key.count(table).filter(|_| has_id);
         plan.conflicts = conflicts::query(&plan, &key, table).filter(|_| has_id);
         plan.note(rest, &left, &refused, &table.name.to_string());
+        plan.note_unfit();
         Ok(plan)
     }
 
@@ -327,6 +328,29 @@ impl Plan {
             absent,
         });
         Ok(())
+    }
+
+    /// Columns that take nothing of what `normalize` makes of every event.
+    fn note_unfit(&mut self) {
+        let unfit = self.columns.iter().filter_map(|column| {
+            let Fill::Event(takes) = &column.fill else { return None };
+            let take = takes.first().filter(|take| take.path.is_empty() && take.convert == Convert::Same)?;
+            let member = &*self.sources[take.source];
+            let usual = match member {
+                "timestamp" | "received_at" => "2026-01-01T00:00:00.000Z",
+                "status" => "success",
+                _ => return None,
+            };
+            encoded(&column.form, usual).is_none().then(|| {
+                let (name, sql_type) = (&column.name, &column.sql_type);
+                format!(
+                    "`{name}` is {sql_type} and cannot hold a {member} such as \"{usual}\": such events become dead \
+                     letters; change the column's type, or set `columns.{name}`"
+                )
+            })
+        });
+        let unfit: Vec<String> = unfit.collect();
+        self.notes.extend(unfit);
     }
 
     fn note(&mut self, rest: Option<&str>, left: &[&str], refused: &[&str], table: &str) {

@@ -163,3 +163,19 @@ fn what_the_configuration_gets_wrong_about_the_table_is_said() {
         assert!(wrong.contains(said), "{wrong}");
     }
 }
+
+#[test]
+fn columns_that_take_no_event_are_said() {
+    let notes = |columns: &[&str]| Plan::new(&table(columns, &[]), &config("{}")).expect("a plan").notes.join("; ");
+    let said = notes(&["timestamp int8", "status int4", "code text"]);
+    assert!(said.contains("`timestamp` is int8 and cannot hold a timestamp"), "{said}");
+    assert!(said.contains("`status` is int4 and cannot hold a status such as \"success\""), "{said}");
+    for fit in [
+        ["timestamp timestamptz", "status text"],
+        ["timestamp text", "success bool"],
+        ["timestamp date", "success text"],
+    ] {
+        let said = notes(&fit);
+        assert!(!said.contains("cannot hold"), "{said}");
+    }
+}

@@ -35,8 +35,8 @@ pub enum Stored {
     AsIs,
     /// A time without a zone, in that of the table.
     Local(String),
-    /// Words for a status, in any of the spellings that producers use.
-    Status(String),
+    /// Words for a status, in any of the spellings that producers use: these, in lower case, with the canonical word.
+    Status(String, &'static [(&'static str, &'static str)]),
     /// `success`: true or false.
     Success(String),
 }
@@ -271,13 +271,19 @@ fn converted(column: &str, member: &str, value: Value) -> Value {
             let sql = format!("CASE WHEN {0} THEN 'success' WHEN NOT {0} THEN 'error' END", value.sql);
             Value { sql, kind: Kind::Text, stored: Stored::Success(value.sql) }
         }
+        ("status", "success") if value.kind == Kind::Number => {
+            let is_success = format!("({} <> 0)", value.sql);
+            let sql = format!("CASE WHEN {is_success} THEN 'success' WHEN NOT {is_success} THEN 'error' END");
+            Value { sql, kind: Kind::Text, stored: Stored::Success(is_success) }
+        }
         ("status", _) if value.kind == Kind::Text => {
+            let words = if column == "success" { aliases::SUCCESS_WORDS } else { aliases::STATUS_WORDS };
             let mut sql = format!("CASE lower({})", value.sql);
-            for (word, canonical) in aliases::STATUS_WORDS {
+            for (word, canonical) in words {
                 sql.push_str(&format!(" WHEN {} THEN {}", literal(word), literal(canonical)));
             }
             sql.push_str(&format!(" ELSE {} END", value.sql));
-            Value { sql, kind: Kind::Text, stored: Stored::Status(value.sql) }
+            Value { sql, kind: Kind::Text, stored: Stored::Status(value.sql, words) }
         }
         _ => value,
     }

@@ -6,7 +6,6 @@ use super::super::table::literal;
 use super::columns::{Columns, Kind, Stored, Value};
 use super::{held, regex};
 use crate::event::Id;
-use crate::event::aliases::STATUS_WORDS;
 use crate::query::request::Filter;
 use crate::query::{Bound, Check, Expr, FieldTest, Op, Pattern, Test};
 use crate::units::Timestamp;
@@ -98,12 +97,12 @@ impl<'a> Statement<'a> {
             return NEVER.to_owned();
         }
         match (&value.stored, value.kind) {
-            (Stored::Status(column), _) => {
-                let spellings = STATUS_WORDS.iter().filter(|(_, canonical)| *canonical == text).map(|(word, _)| *word);
+            (Stored::Status(column, words), _) => {
+                let spellings = words.iter().filter(|(_, canonical)| *canonical == text).map(|(word, _)| *word);
                 let all: Vec<String> = spellings.map(literal).collect();
                 let own = self.bind(text);
                 // A spelling that stands for another word is not this one.
-                match STATUS_WORDS.iter().any(|(word, _)| *word == text) {
+                match words.iter().any(|(word, _)| *word == text) {
                     true => NEVER.to_owned(),
                     false if all.is_empty() => format!("{column} = {own}"),
                     false => format!("({column} = {own} OR lower({column}) IN ({}))", all.join(", ")),
