@@ -42,6 +42,9 @@ pub struct Activity {
     pub status: &'static str,
     pub details: Option<Box<RawValue>>,
     pub error: Option<String>,
+    /// In the list of failures only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_trace: Option<String>,
     pub duration_ms: Option<f64>,
 }
 
@@ -166,7 +169,7 @@ fn made_of(session_id: Option<String>, rows: &[Row]) -> Report {
     let told = events
         .iter()
         .filter(|event| !(is_open(event) && event.text("operation_id").is_some_and(|id| ended.contains(&*id))));
-    let activities: Vec<Activity> = told.map(activity).collect();
+    let mut activities: Vec<Activity> = told.map(activity).collect();
     let of_status =
         |status: &str| activities.iter().filter(|activity| activity.status == status).cloned().collect::<Vec<_>>();
     let minutes = match (rows.first(), rows.last()) {
@@ -178,19 +181,21 @@ fn made_of(session_id: Option<String>, rows: &[Row]) -> Report {
         let word = activity.action.split(['_', '.']).next().unwrap_or("").to_owned();
         *action_breakdown.entry(word).or_default() += 1;
     }
-    let (successes, failures) = (of_status("success").len(), of_status("failed").len());
+    let (successes, failed, open) = (of_status("success").len(), of_status("failed"), of_status("in_progress"));
+    // Traces are long, and one place is enough for them.
+    activities.iter_mut().for_each(|activity| activity.error_trace = None);
     Report {
         session_id,
         summary: Summary {
             total_activities: activities.len(),
             success_count: successes,
-            failed_count: failures,
+            failed_count: failed.len(),
             success_rate: rate(successes as u64, activities.len() as u64),
             session_duration: (minutes * 10.0).round() / 10.0,
             action_breakdown,
         },
-        failed_activities: of_status("failed"),
-        open_operations: of_status("in_progress"),
+        failed_activities: failed,
+        open_operations: open,
         performance: performance(&activities),
         last_activity: activities.last().map(|last| last.timestamp.clone()),
         activities,
@@ -211,6 +216,7 @@ fn activity(event: &Event<'_>) -> Activity {
         status,
         details: event.get("metadata").or_else(|| event.get("description")).and_then(raw),
         error: event.text("error_message").map(|text| text.into_owned()),
+        error_trace: event.text("error_trace").filter(|_| status == "failed").map(|text| text.into_owned()),
         duration_ms: event.line.get("duration_ms").and_then(|value| value.as_f64()),
     }
 }
@@ -278,7 +284,10 @@ mod tests {
                 1,
                 r#"{"event_type":"document_upload","status":"success","operation_id":"a","duration_ms":900,"metadata":{"file_size_bytes":1000}}"#,
             ),
-            row(2, r#"{"event_type":"s3_export","status":"error","error_message":"no route","duration_ms":100}"#),
+            row(
+                2,
+                r#"{"event_type":"s3_export","status":"error","error_message":"no route","error_trace":"in s3.py\nTypeError","duration_ms":100}"#,
+            ),
             row(3, r#"{"event_type":"ai_analysis","status":"in_progress","operation_id":"b"}"#),
             row(6, r#"{"event_type":"s3_upload","status":"lost"}"#),
         ];
@@ -293,5 +302,8 @@ mod tests {
         );
         assert_eq!((report.open_operations.len(), report.performance.bytes), (1, 1000));
         assert_eq!(report.performance.slowest[0].action, "document_upload");
+        assert_eq!(report.failed_activities[0].error_trace.as_deref(), Some("in s3.py\nTypeError"));
+        let page = crate::api::report_page::render(&report);
+        assert!(page.contains("<details><summary>Trace</summary><pre>in s3.py\nTypeError</pre></details>"), "{page}");
     }
 }

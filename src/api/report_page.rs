@@ -13,6 +13,7 @@ const STYLE: &str = "\
 h1{font-size:1.5rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}p{margin:.25rem 0;color:#667}\
 table{border-collapse:collapse;width:100%}th,td{text-align:start;padding:.35rem .6rem;border-bottom:1px solid #8883;vertical-align:top}\
 th{font-weight:600}td.n{text-align:end;font-variant-numeric:tabular-nums}code{font:13px/1.4 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}\
+pre{font:13px/1.4 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;margin:.25rem 0}summary{cursor:pointer}\
 dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.75rem;margin:1rem 0}dl div{border:1px solid #8883;border-radius:.5rem;padding:.6rem .8rem}\
 dt{color:#667;font-size:.85rem}dd{margin:0;font-size:1.35rem;font-variant-numeric:tabular-nums}\
 .success{color:#17803d}.failed{color:#c02626}.in_progress{color:#2563c4}.warning{color:#9a6700}\
@@ -90,6 +91,9 @@ fn table(page: &mut String, activities: &[Activity]) {
         );
         if let Some(error) = &activity.error {
             write(page, format_args!("<code class=\"failed\">{}</code><br>", escaped(error)));
+        }
+        if let Some(trace) = &activity.error_trace {
+            write(page, format_args!("<details><summary>Trace</summary><pre>{}</pre></details>", escaped(trace)));
         }
         write(page, format_args!("<code>{}</code></td></tr>", escaped(details)));
     }
