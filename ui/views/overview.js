@@ -19,8 +19,10 @@ const ROWS = 8;
 const EVERY = 300_000;
 /** Code that has ended. */
 const EXECUTIONS = "has:code -status:in_progress";
-/** What is counted, the first that the place can tell: a table may have no code, and no status. */
-const COUNTED = [EXECUTIONS, "-status:in_progress", ""];
+/** What nobody did but who reads. */
+const NO_READS = "-event_type:(activity_read OR admin_view_activity_logs)";
+/** What is counted, the first that the place can tell and has: a product may have no code, and a table no status. */
+const COUNTED = [EXECUTIONS, `-status:in_progress ${NO_READS}`, "-status:in_progress", ""];
 
 export class OverviewView {
   #abort = new AbortController();
@@ -59,7 +61,7 @@ export class OverviewView {
       const ofCode = this.#counted === EXECUTIONS;
       const grouped = (/** @type {import("../api.js").Params} */ params) => orElse(ask(params), { groups: [] });
       const [days, hours, users, endpoints, errors, slow, types, system, pipeline] = await Promise.all([
-        ask({ group_by: "day" }), ask({ group_by: "hour" }), grouped({ group_by: "user_id" }), grouped({ q: "has:endpoint -event_type:(activity_read OR admin_view_activity_logs)", group_by: "endpoint" }),
+        ask({ group_by: "day" }), ask({ group_by: "hour" }), grouped({ group_by: "user_id" }), grouped({ q: `has:endpoint ${NO_READS}`, group_by: "endpoint" }),
         orElse(get("api/logs", { q: "status:(error OR aborted OR lost)", limit: ROWS }, { signal }), { logs: [], total: 0 }), orElse(this.#slowest(ask, signal), []), ofCode ? { groups: [] } : grouped({ group_by: "event_type" }),
         // The system's statistics are of executions, too.
         isAdmin && ofCode ? orElse(get("api/admin/system-stats", { tz: zone() }, { signal }), undefined) : undefined, isAdmin ? get("api/pipeline", {}, { signal }) : undefined,
@@ -77,14 +79,21 @@ export class OverviewView {
 
   /** What is counted, as a whole. @param {(params: any) => Promise<any>} ask @returns {Promise<any>} */
   async #whole(ask) {
-    for (const q of COUNTED.slice(COUNTED.indexOf(this.#counted))) {
+    /** @type {{ q: string, all: any } | undefined} */
+    let none;
+    for (const q of COUNTED) {
       this.#counted = q;
       try {
-        return await ask({});
+        const all = await ask({});
+        if (all.total_logs > 0) return all;
+        if (none) break;
+        none = { q, all };
       } catch (error) {
-        if (!isLacking(error) || q === COUNTED[COUNTED.length - 1]) throw error;
+        if (!isLacking(error) || q === "") throw error;
       }
     }
+    this.#counted = none?.q ?? "";
+    return none?.all;
   }
 
   /** The slowest executions: those that took as long as the slowest of some group. @param {(params: any) => Promise<any>} ask @param {AbortSignal} signal @returns {Promise<any[]>} */
