@@ -119,6 +119,7 @@ class Kernel:
         self._open = {}
         self._session_of_kernel = None
         self._stream = None
+        self._is_dead = False
         self._heard = asyncio.Event()
         self._connect()
         self._watch_requests()
@@ -200,7 +201,9 @@ class Kernel:
 
     def check(self):
         """A kernel that has died ends nothing by itself."""
-        if self._has_died():
+        was_dead, self._is_dead = self._is_dead, self._has_died()
+        # What it said last may not have been read at the first look.
+        if was_dead and self._is_dead:
             # What was sent to nobody waits for the process that comes next.
             self._give_up(lambda execution: execution.is_begun or execution.process is not None)
 
