@@ -296,9 +296,11 @@ class Interrupted(unittest.TestCase):
                 kernel.stop()
 
     def test_a_limit_of_the_size_of_files_costs_no_cell(self):
-        # The cell sets it for its own process; a write beyond it fails as on a full disk.
+        # The cell sets it for its own process; a write beyond it fails as on a full disk. IPython's own history would meet
+        # it, too, and say so in the middle of some cell.
         with Folder() as spool:
-            kernel = Kernel(spool)
+            extension, history = "--InteractiveShellApp.extensions=weir_jupyter", "--HistoryManager.hist_file=:memory:"
+            kernel = Kernel(spool, arguments=(extension, history))
             try:
                 limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))"
                 kernel.run(limit)
