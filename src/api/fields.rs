@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Api;
 use super::answer::Answer;
-use super::reading::{groups, has_outcomes, newest, page, problem, reader, top, visibility};
+use super::reading::{groups, has_outcomes, lacks, newest, page, problem, reader, top, visibility};
 use super::report::open_rows;
 use super::routes::Call;
 use super::shape::{Event, Object, array};
@@ -155,11 +155,6 @@ fn enter_session(found: &mut Vec<Group>, row: &Row) {
     }
 }
 
-/// Whether the place that is read can have no such member.
-async fn lacks(api: &Api, name: &str) -> Result<bool, Problem> {
-    Ok(reader(api)?.lacks(vec![name.to_owned()]).await.map_err(problem)?.is_some())
-}
-
 /// Stored operations of these sessions that have begun and not ended.
 async fn stored_open(
     api: &Api,
@@ -169,7 +164,7 @@ async fn stored_open(
 ) -> Result<BTreeMap<Keys, u64>, Problem> {
     let mut open = BTreeMap::new();
     let shown: BTreeSet<Keys> = sessions.iter().map(|group| group.keys.clone()).collect();
-    if shown.is_empty() || lacks(api, "status").await? {
+    if shown.is_empty() || !has_outcomes(api).await? {
         return Ok(open);
     }
     filter.and(is("status", "in_progress"));

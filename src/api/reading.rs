@@ -130,9 +130,14 @@ pub async fn check_subject(api: &Api, names: &[&str]) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Whether the place that is read can have no such member.
+pub async fn lacks(api: &Api, name: &str) -> Result<bool, Problem> {
+    Ok(reader(api)?.lacks(vec![name.to_owned()]).await.map_err(problem)?.is_some())
+}
+
 /// Whether the place can say how an event went: a table may have no column for it.
 pub async fn has_outcomes(api: &Api) -> Result<bool, Problem> {
-    Ok(reader(api)?.lacks(vec!["status".to_owned()]).await.map_err(problem)?.is_none())
+    Ok(!lacks(api, "status").await?)
 }
 
 /// Events with code that have ended.

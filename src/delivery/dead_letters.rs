@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::in_flight::Unsent;
 use super::parking::{At, Due};
 use super::unpark::{self, Unparked};
-use super::{Done, Feed, ID_CONFLICT, Loop, Replay, Reply, TICK, add, deliver};
+use super::{Done, Feed, Loop, Replay, Reply, TICK, add, add_discarded, deliver};
 use crate::journal::dead_letters::Number;
 use crate::telemetry::{Counts, ParkedEnds};
 
@@ -123,8 +123,7 @@ impl Again {
         counts.delivered += self.delivered;
         counts.bytes_delivered += self.bytes;
         counts.duplicates += self.duplicates;
-        add(&mut counts.dropped, "target", self.discarded - self.conflicts);
-        add(&mut counts.dropped, ID_CONFLICT, self.conflicts);
+        add_discarded(counts, self.discarded, self.conflicts);
         if let Some(ends) = self.parked {
             counts.end_parked(ends);
         }

@@ -449,8 +449,7 @@ impl Outcome {
         counts.bytes_delivered += self.bytes;
         add(&mut counts.filtered, "where", self.filtered);
         add(&mut counts.dropped, "poison", self.dropped);
-        add(&mut counts.dropped, "target", self.discarded - self.conflicts);
-        add(&mut counts.dropped, ID_CONFLICT, self.conflicts);
+        add_discarded(counts, self.discarded, self.conflicts);
         add(&mut counts.dropped, "buffer", self.expired);
         counts.last_event = counts.last_event.max(Some(self.received_at));
     }
@@ -468,6 +467,12 @@ fn totals_at(counts: &Counts, skipped: &[Skipped], position: u64) -> Vec<u8> {
 }
 
 /// A word that never occurred has no line on the metrics page.
+/// Counts what targets took and did not keep, and how much of that for its id.
+fn add_discarded(counts: &mut Counts, discarded: u64, conflicts: u64) {
+    add(&mut counts.dropped, "target", discarded - conflicts);
+    add(&mut counts.dropped, ID_CONFLICT, conflicts);
+}
+
 fn add(words: &mut BTreeMap<&'static str, u64>, word: &'static str, count: u64) {
     if count > 0 {
         *words.entry(word).or_default() += count;

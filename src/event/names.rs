@@ -208,6 +208,9 @@ impl Names {
     }
 }
 
+/// What the agent puts into an event when it takes it, and so puts anew into one that comes again.
+pub const OF_RECEIPT: [&str; 3] = ["received_at", "source", "peer_ip"];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -116,7 +116,9 @@ pub fn client(trust: &Trust) -> Result<ClientConfig, String> {
     let builder = if trust.verify {
         builder.with_root_certificates(roots(trust.authorities()?)?)
     } else {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Shown { expected: None, provider: provider() }))
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verifier { belief: Belief::Any, provider: provider() }))
     };
     match (&trust.cert, &trust.key) {
         (None, None) => Ok(builder.with_no_client_auth()),
@@ -133,25 +135,27 @@ pub fn client(trust: &Trust) -> Result<ClientConfig, String> {
 /// A client that believes the first certificate of a file and no other, whatever name and authority are in it. The
 /// error is for the operator.
 pub fn client_of(cert: &Path) -> Result<ClientConfig, String> {
-    let expected = certificates(cert)?.into_iter().next();
-    let expected = expected.ok_or_else(|| format!("no certificate in `{}`", cert.display()))?;
-    verified_by(Shown { expected: Some(expected), provider: provider() })
+    believing(Belief::Itself(first_certificate(cert)?))
 }
 
-/// A client that believes what the authorities of a file have signed for the host's name, and the certificates of the
-/// file themselves. The error is for the operator.
+/// A client that believes what the authorities of a file have signed for the host's name, and the first certificate of
+/// the file itself. The error is for the operator.
 pub fn client_trusting(ca: &Path) -> Result<ClientConfig, String> {
-    let itself = Shown { expected: certificates(ca)?.into_iter().next(), provider: provider() };
-    let by_authority = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca)?), provider()).build();
-    let by_authority = by_authority.map_err(|error| unusable(ca, &error))?;
-    verified_by(Signed { by_authority, itself })
+    let authority = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca)?), provider()).build();
+    let authority = authority.map_err(|error| unusable(ca, &error))?;
+    believing(Belief::Signed(authority, first_certificate(ca)?))
 }
 
-fn verified_by(verifier: impl ServerCertVerifier + 'static) -> Result<ClientConfig, String> {
+fn believing(belief: Belief) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("cannot set up TLS: {error}"))?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+    let verifier = Arc::new(Verifier { belief, provider: provider() });
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+fn first_certificate(path: &Path) -> Result<CertificateDer<'static>, String> {
+    certificates(path)?.into_iter().next().ok_or_else(|| format!("no certificate in `{}`", path.display()))
 }
 
 /// Shakes hands on an accepted connection, within [`HANDSHAKE_TIMEOUT`].
@@ -163,26 +167,38 @@ pub async fn accept(config: &Arc<ServerConfig>, stream: Stream) -> Result<Stream
     }
 }
 
-/// Believes the one certificate that is expected, or any, for `verify: false`; the handshake's own signature is checked
-/// still.
+/// Which certificates of a server are believed; the handshake's own signature is checked whatever they are.
 #[derive(Debug)]
-struct Shown {
-    expected: Option<CertificateDer<'static>>,
+enum Belief {
+    /// For `verify: false`.
+    Any,
+    /// This one and no other, whatever name and authority are in it.
+    Itself(CertificateDer<'static>),
+    /// What an authority has signed for the host's name, and this one itself.
+    Signed(Arc<WebPkiServerVerifier>, CertificateDer<'static>),
+}
+
+#[derive(Debug)]
+struct Verifier {
+    belief: Belief,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Shown {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match &self.expected {
-            Some(expected) if expected != end_entity => Err(CertificateError::UnknownIssuer.into()),
-            _ => Ok(ServerCertVerified::assertion()),
+        match &self.belief {
+            Belief::Itself(expected) if expected != end_entity => Err(CertificateError::UnknownIssuer.into()),
+            Belief::Signed(authority, expected) if expected != end_entity => {
+                authority.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
+            Belief::Any | Belief::Itself(_) | Belief::Signed(..) => Ok(ServerCertVerified::assertion()),
         }
     }
 
@@ -206,50 +222,6 @@ impl ServerCertVerifier for Shown {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Believes what an authority has signed for the host's name, and one certificate that is named itself.
-#[derive(Debug)]
-struct Signed {
-    by_authority: Arc<WebPkiServerVerifier>,
-    itself: Shown,
-}
-
-impl ServerCertVerifier for Signed {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let signed = self.by_authority.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        let itself = || self.itself.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        signed.or_else(|error| itself().map_err(|_| error))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.itself.verify_tls12_signature(message, cert, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.itself.verify_tls13_signature(message, cert, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.itself.supported_verify_schemes()
     }
 }
 

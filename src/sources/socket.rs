@@ -8,6 +8,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{UdpSocket, UnixDatagram};
 use tokio_rustls::rustls::ServerConfig;
@@ -24,6 +25,11 @@ use crate::net::network::Network;
 use crate::net::sockets::Bound;
 use crate::net::{Endpoint, PROXY_FAILURE, Sockets, TLS_FAILURE, tls};
 
+/// A source that is stopped reads on for so long as something comes without such a pause, and not longer than that: the
+/// peer takes for received what the kernel has.
+const REST_PAUSE: Duration = Duration::from_millis(10);
+const REST: Duration = Duration::from_secs(1);
+
 pub struct Socket {
     place: Place,
     decoder: Arc<dyn Decoder>,
@@ -32,7 +38,7 @@ pub struct Socket {
     tls: Option<tls::Config>,
     max_connections: usize,
     frame_bytes: Option<usize>,
-    idle_timeout: Option<std::time::Duration>,
+    idle_timeout: Option<Duration>,
     /// Whose header of the PROXY protocol is believed, where every connection begins with one.
     proxies: Option<Arc<[Network]>>,
 }

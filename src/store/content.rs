@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// What the agent puts into an event when it takes it, and so puts anew into one that comes again.
-const OF_RECEIPT: [&str; 3] = ["received_at", "source", "peer_ip"];
+use crate::event::names::OF_RECEIPT;
 
 /// Whether both lines have the same content. Their ids are the same, however they are spelled.
 pub fn is_same(one: &[u8], other: &[u8]) -> bool {

@@ -87,10 +87,10 @@ fn a_hundred_thousand_events_are_read_page_by_page_within_a_small_share_of_memor
     assert_eq!(seen, EVENTS);
 }
 
-fn percentiles_of_users() -> AggregateRequest {
+fn percentiles_by(name: &str) -> AggregateRequest {
     AggregateRequest {
         filter: filter(""),
-        group_by: vec![GroupKey::Field(vec!["user_id".into()])],
+        group_by: vec![GroupKey::Field(vec![name.into()])],
         with_durations: true,
         with_percentiles: true,
         max_groups: 100_000,
@@ -113,7 +113,7 @@ fn percentiles_of_ten_thousand_users_are_answered_with_the_default_memory() {
             store.seal_now().expect("a part is made");
         }
     }
-    let groups = store.snapshot().aggregate(&percentiles_of_users(), &all()).expect("all users fit");
+    let groups = store.snapshot().aggregate(&percentiles_by("user_id"), &all()).expect("all users fit");
     assert_eq!(groups.len() as u64, USERS);
     assert!(groups.iter().all(|group| (group.count, group.p95_ms, group.max_ms) == (4, Some(3.0), Some(3.0))));
     assert_eq!(store.0.budget.used(), 0);
@@ -130,7 +130,7 @@ fn percentiles_of_more_users_than_fit_at_once_are_those_of_a_plain_list() {
         let events: Vec<Stored> = (from..from + 5000).map(|n| plain(n + 1, &line(n))).collect();
         store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
     }
-    let groups = store.snapshot().aggregate(&percentiles_of_users(), &all()).expect("all users fit");
+    let groups = store.snapshot().aggregate(&percentiles_by("user_id"), &all()).expect("all users fit");
     assert_eq!(groups.len() as u64, USERS);
     for group in &groups {
         let user: u64 = group.keys[0].as_deref().and_then(|name| name[5..].parse().ok()).expect("a user");
@@ -222,22 +222,12 @@ fn a_question_that_needs_more_than_its_share_of_memory_is_told_so() {
     let line = |n: u64| format!("{{\"user_id\":\"u{n}\",\"duration_ms\":{n},\"code\":\"{}\"}}", "x".repeat(400));
     let events: Vec<Stored> = (1..=12_000).map(|n| plain(n, &line(n))).collect();
     store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("it is stored");
-    let by = |name: &str| AggregateRequest {
-        filter: filter(""),
-        group_by: vec![GroupKey::Field(vec![name.into()])],
-        with_durations: true,
-        with_percentiles: true,
-        max_groups: 100_000,
-        min_count: 0,
-        top: None,
-        deadline: later(),
-    };
     let page = |limit: usize| newest("", limit);
     let snapshot = store.snapshot();
-    let told = snapshot.aggregate(&by("user_id"), &all()).expect_err("too many groups").to_string();
+    let told = snapshot.aggregate(&percentiles_by("user_id"), &all()).expect_err("too many groups").to_string();
     assert!(told.contains("MiB of memory that queries may hold"), "{told}");
     assert!(matches!(snapshot.page(&page(4000), &all()), Err(ReadError::TooLarge(_))));
-    assert_eq!(snapshot.aggregate(&by("event_type"), &all()).expect("one group").len(), 1);
+    assert_eq!(snapshot.aggregate(&percentiles_by("event_type"), &all()).expect("one group").len(), 1);
     assert_eq!(snapshot.page(&page(100), &all()).expect("a page").rows.len(), 100);
     assert_eq!(store.0.budget.used(), 0, "everything was given back");
 }

@@ -4,9 +4,12 @@ use super::key::Key;
 use super::plan::{Fill, Filled, Plan};
 use super::table::{Table, quote};
 use super::value::Form;
+use crate::event::names::OF_RECEIPT;
 
-/// What the agent puts into an event when it takes it, or may: a repeat has them anew.
-const OF_RECEIPT: [&str; 4] = ["timestamp", "received_at", "source", "peer_ip"];
+/// Members that a repeat may have anew: an event without a time of its own has that of its receipt.
+fn renewed() -> impl Iterator<Item = &'static str> {
+    std::iter::once("timestamp").chain(OF_RECEIPT)
+}
 
 /// The query that counts rows of `r` whose key is there with other content. A column of which the event says nothing,
 /// or that does not come back as it was written, is not compared. With triggers every row may be other than what was
@@ -39,9 +42,9 @@ pub fn query(plan: &Plan, key: &Key, table: &Table) -> Option<String> {
 
 /// The condition that a column differs, if that can be told.
 fn difference(plan: &Plan, nth: usize, column: &Filled) -> Option<String> {
-    let is_of_receipt = |source: usize| OF_RECEIPT.contains(&plan.sources[source].as_str());
+    let is_renewed = |source: usize| renewed().any(|name| name == plan.sources[source]);
     match &column.fill {
-        Fill::Event(takes) if takes.iter().any(|take| is_of_receipt(take.source)) => return None,
+        Fill::Event(takes) if takes.iter().any(|take| is_renewed(take.source)) => return None,
         Fill::Event(_) | Fill::Rest(_) => {}
         Fill::Id | Fill::IdText | Fill::Template(_) => return None,
     }
@@ -62,7 +65,7 @@ fn written(nth: usize, column: &Filled) -> String {
 
 /// JSON without what an event gets when it is taken.
 fn content(value: &str) -> String {
-    let names = OF_RECEIPT.map(|name| format!("'{name}'")).join(", ");
+    let names = renewed().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
     format!(
         "CASE WHEN jsonb_typeof({value}::jsonb) = 'object' THEN {value}::jsonb - ARRAY[{names}] ELSE {value}::jsonb END"
     )

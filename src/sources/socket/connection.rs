@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::Socket;
+use super::{REST, REST_PAUSE, Socket};
 use crate::codec::Ordinals;
 use crate::codec::framing::{Framed, Framer, OutOfFrame};
 use crate::component::SourceContext;
@@ -36,11 +36,6 @@ const HALF_FRAME: Duration = Duration::from_secs(30);
 
 /// How long a connection that holds a part of a frame waits for more memory: others that do the same may have all of it.
 const SHORTAGE: Duration = Duration::from_secs(5);
-
-/// A connection of a source that is stopped is read on from for so long as bytes come without such a pause, and not
-/// longer than that: the peer takes for received what the kernel has.
-const REST_PAUSE: Duration = Duration::from_millis(10);
-const REST: Duration = Duration::from_secs(1);
 
 /// How long a connection without a timeout may be silent: for ever, in practice.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -11,7 +11,7 @@ use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Place, Socket};
+use super::{Place, REST, REST_PAUSE, Socket};
 use crate::codec::framing::Framing;
 use crate::codec::{Frames, Ordinals};
 use crate::component::source::{CHUNK_BYTES, Chunk};
@@ -22,10 +22,6 @@ use crate::toolkit::lane::Origin;
 
 /// What the largest datagram over UDP fits in. Those of a Unix socket may be as large as a frame.
 const UDP_BYTES: usize = 64 * 1024;
-
-/// A source that is stopped reads on for so long as datagrams come without such a pause, and not longer than that.
-const REST_PAUSE: Duration = Duration::from_millis(10);
-const REST: Duration = Duration::from_secs(1);
 
 /// How often the kernel is asked what it has dropped.
 const ASK_EVERY: Duration = Duration::from_secs(5);
