@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::Configuration;
 use crate::config::settings;
+use crate::delivery::{self, Moved};
 use crate::journal::fs::Real;
 use crate::journal::{Journal, RecoveryReport};
 
@@ -149,7 +150,7 @@ fn cursors(journal: &Journal, command: &Cursors) -> ExitCode {
                     "the journal holds seq {oldest} up to {end}, and {seq} is outside of it: nothing was moved"
                 ));
             }
-            (name, journal.move_cursor(name, *seq).map(|at| at.is_some()))
+            (name, move_cursor(journal, name, *seq))
         }
         Cursors::Drop { name } => (name, Ok(journal.drop_cursor(name))),
     };
@@ -158,4 +159,16 @@ fn cursors(journal: &Journal, command: &Cursors) -> ExitCode {
         Ok(false) => super::complain(format!("there is no cursor `{name}`")),
         Err(error) => super::complain(format!("cannot change the cursor `{name}`: {error}")),
     }
+}
+
+fn move_cursor(journal: &Journal, name: &str, seq: u64) -> std::io::Result<bool> {
+    let moved = delivery::move_cursor(journal, name, seq)?;
+    match moved {
+        Some(Moved::On(events)) if events > 0 => {
+            eprintln!("warning: `{name}` passes over {events} events; they count as dropped (cause `moved`)");
+        }
+        Some(Moved::Back(events)) if events > 0 => eprintln!("`{name}` gets {events} events again"),
+        _ => {}
+    }
+    Ok(moved.is_some())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::journal::{Cause, Cursor, Gap, Journal, ReadError, Record};
+use crate::journal::{Cursor, Gap, Journal, ReadError, Record};
 
 /// One consumer's way through one stream. The journal's cursor is one; tests have another.
 pub trait Feed: Send + 'static {
@@ -107,17 +107,7 @@ impl Feed for (Journal, Cursor) {
     }
 
     fn take_gaps(&mut self) -> Vec<Skipped> {
-        let skipped = |gap: Gap| Skipped { seq_end: gap.seqs.end, events: gap.events, cause: word(gap.cause) };
+        let skipped = |gap: Gap| Skipped { seq_end: gap.seqs.end, events: gap.events, cause: gap.cause.word() };
         self.1.take_gaps().into_iter().map(skipped).collect()
-    }
-}
-
-fn word(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Damaged => "damage",
-        Cause::BufferFull => "buffer",
-        Cause::JournalFull => "journal",
-        Cause::Gone => "skipped",
-        Cause::Removed => "removed",
     }
 }

@@ -32,6 +32,7 @@ mod frames;
 mod in_flight;
 mod limits;
 mod memory;
+mod moving;
 mod parking;
 pub mod policy;
 mod saved;
@@ -56,6 +57,7 @@ use in_flight::InFlight;
 use limits::{ConcurrencyLimit, RateLimiter};
 pub use memory::DeliveryMemory;
 use memory::DeliveryPermit;
+pub use moving::{Moved, move_cursor};
 pub use policy::Policy;
 use saved::Saved;
 use unpark::Unparked;
@@ -69,6 +71,8 @@ use crate::units::Timestamp;
 
 /// The cause of what the target has under the same id with other content.
 const ID_CONFLICT: &str = "id_conflict";
+/// The cause of what an operator has moved the cursor over.
+const MOVED: &str = "moved";
 
 /// How often the accounting of a sink that waits is looked over.
 const TICK: Duration = Duration::from_secs(1);
@@ -199,6 +203,12 @@ impl<F: Feed> Delivery<F> {
         };
         let all = async {
             let settled = totals::decode(&saved.totals, &mut Counts::default()).unwrap_or(saved.position);
+            if settled < saved.position {
+                // An operator has moved the cursor on. From now on what it passed over has ended for good.
+                this.connection.metrics.update(|counts| {
+                    this.feed.settle(saved.position, &totals::encode(counts, saved.position), None);
+                });
+            }
             if this.take_up(saved.position, settled).await {
                 this.tasks.spawn(open(this.connection.clone()));
                 this.run(&mut replays, &dropped, &stop).await;

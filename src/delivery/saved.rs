@@ -24,7 +24,7 @@ impl Saved {
         Saved::of(feed.position(), feed.totals(), feed.memory(), tag)
     }
 
-    fn of(position: u64, totals: Vec<u8>, memory: Option<Bytes>, tag: StateTag) -> Saved {
+    pub fn of(position: u64, totals: Vec<u8>, memory: Option<Bytes>, tag: StateTag) -> Saved {
         let Some(stored) = memory.and_then(Stored::read) else {
             return Saved { position, totals, memory: None };
         };

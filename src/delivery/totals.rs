@@ -1,6 +1,6 @@
 //! A sink's event totals as they are saved beside its cursor, in fixed columns.
 
-use super::ID_CONFLICT;
+use super::{ID_CONFLICT, MOVED};
 use crate::telemetry::Counts;
 
 /// Columns in the order they are stored. New ones are added at the end, and none is ever taken away.
@@ -30,6 +30,8 @@ const COLUMNS: &[Column] = &[
     Column::ParkedPoison,
     Column::ParkedDropped,
     Column::Dropped(ID_CONFLICT),
+    Column::Dropped("removed"),
+    Column::Dropped(MOVED),
 ];
 
 const VERSION: u8 = 1;
@@ -119,6 +121,7 @@ pub fn decode(stored: &[u8], counts: &mut Counts) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Cause;
 
     #[test]
     fn totals_read_as_they_were_written_and_fit_beside_the_cursor() {
@@ -131,6 +134,16 @@ mod tests {
         let mut read = Counts::default();
         assert_eq!(decode(&stored, &mut read), Some(99));
         assert_eq!(read, counts);
+    }
+
+    #[test]
+    fn whatever_the_journal_may_drop_is_in_the_totals() {
+        for cause in [Cause::Damaged, Cause::BufferFull, Cause::JournalFull, Cause::Gone, Cause::Removed] {
+            let counts = Counts { dropped: [(cause.word(), 3)].into(), ..Counts::default() };
+            let mut read = Counts::default();
+            assert_eq!(decode(&encode(&counts, 0), &mut read), Some(0));
+            assert_eq!(read, counts, "{cause:?}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::positions::OWN_CURSORS;
 use super::recovery::{self, OpenError, Opened};
 use super::report::RecoveryReport;
 use super::state::{Delivery, Removal, Removed, Shared, Stats};
-use super::streams::Wanted;
+use super::streams::{Heads, Wanted};
 use super::watermark::{Cause, CursorState, Gap, Stored};
 use super::writer::{Ticket, housekeeping_loop, sync_loop, write_loop};
 use super::{
@@ -329,17 +329,32 @@ impl Journal {
         self.shared.state().cursor_info(name)
     }
 
-    /// Puts a cursor that nobody has open at `seq`, or as near as there are events. Tells where that is; nothing if there
-    /// is no such cursor.
-    pub fn move_cursor(&self, name: &str, seq: u64) -> std::io::Result<Option<u64>> {
+    /// What is kept of a cursor that nobody has open.
+    pub fn stored_cursor(&self, name: &str) -> Option<Stored> {
+        let state = self.shared.state();
+        let cursor = state.cursors.get(name).filter(|cursor| !cursor.open)?;
+        Some(cursor.stored(name, &state.synced))
+    }
+
+    /// Puts a cursor that nobody has open at `seq`, or as near as there are events, and gives it these totals. Tells where
+    /// that is; nothing if there is no such cursor.
+    pub fn move_cursor(&self, name: &str, seq: u64, totals: Option<Bytes>) -> std::io::Result<Option<u64>> {
         let heads = heads_at(&self.shared, seq)?;
         let mut state = self.shared.state();
         let seq = seq.clamp(state.oldest_seq(), state.synced_seq);
         let Some(cursor) = state.cursors.get_mut(name).filter(|cursor| !cursor.open) else { return Ok(None) };
         cursor.move_to(seq, &heads);
+        cursor.totals = totals.unwrap_or(std::mem::take(&mut cursor.totals));
         drop(state);
         self.save_cursors()?;
         Ok(Some(seq))
+    }
+
+    /// Events of these streams, known by the hashes of their names, from one `seq` that is still there up to another.
+    pub fn events_between(&self, streams: &[u64], from: u64, to: u64) -> std::io::Result<u64> {
+        let (before, behind) = (heads_at(&self.shared, from)?, heads_at(&self.shared, to)?);
+        let events = |heads: &Heads, name| heads.named(name).map_or(0, |head| head.events);
+        Ok(streams.iter().map(|name| events(&behind, *name).saturating_sub(events(&before, *name))).sum())
     }
 
     /// Removes a cursor that nobody has open, and what it kept. False if there is none such. Its files go once the

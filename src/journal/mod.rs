@@ -70,7 +70,7 @@ pub use recovery::{OpenError, holder};
 pub use report::{Loss, RecoveryReport};
 pub use state::Stats;
 pub use streams::TooManyStreams;
-pub use watermark::{Cause, Gap};
+pub use watermark::{Cause, Gap, Stored};
 pub use writer::{AppendError, Receipt, Ticket};
 
 /// The output of one component that at least one cursor reads.

@@ -199,8 +199,8 @@ async fn a_cursor_that_nobody_has_opened_knows_what_waits_for_it() {
     let journal = open(&folder);
     let waiting = || journal.cursors()[0].waiting_events;
     assert_eq!(waiting(), 6);
-    assert!(journal.move_cursor("sink", seqs.start + 9).unwrap().is_some());
+    assert!(journal.move_cursor("sink", seqs.start + 9, None).unwrap().is_some());
     assert_eq!(waiting(), 1);
-    assert!(journal.move_cursor("sink", 0).unwrap().is_some_and(|at| 0 < at && at <= seqs.start));
+    assert!(journal.move_cursor("sink", 0, None).unwrap().is_some_and(|at| 0 < at && at <= seqs.start));
     assert_eq!(waiting(), 10);
 }

@@ -45,6 +45,19 @@ pub enum Cause {
     Removed,
 }
 
+impl Cause {
+    /// The word of the event accounting.
+    pub fn word(self) -> &'static str {
+        match self {
+            Cause::Damaged => "damage",
+            Cause::BufferFull => "buffer",
+            Cause::JournalFull => "journal",
+            Cause::Gone => "skipped",
+            Cause::Removed => "removed",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
     pub events: u64,
@@ -402,7 +415,7 @@ impl CursorState {
         self.in_flight.front().map(|oldest| oldest.received_at)
     }
 
-    fn stored(&self, name: &str, heads: &Heads) -> Stored {
+    pub fn stored(&self, name: &str, heads: &Heads) -> Stored {
         let mut passed = self.stored.clone();
         for (stream, at) in &self.passed {
             if let Some(head) = heads.get(*stream) {

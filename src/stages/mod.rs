@@ -26,8 +26,7 @@ use crate::event::{Batch, Lines};
 use crate::journal::dead_letters::{DeadLetters, NewDeadLetter};
 use crate::journal::marks::{Changed, ENTRY, MARK, Mark};
 use crate::journal::{
-    AppendError, Cause, Commit, Cursor, Journal, Position, ReadError, Record, STAGE_INPUT, Start, StreamId,
-    state_source,
+    AppendError, Commit, Cursor, Journal, Position, ReadError, Record, STAGE_INPUT, Start, StreamId, state_source,
 };
 use crate::telemetry::{ComponentKind, ComponentMetrics, ComponentState};
 use crate::units::Timestamp;
@@ -462,13 +461,7 @@ impl StageLoop {
 
     fn count_gaps(&mut self) {
         for gap in self.cursor.take_gaps() {
-            let cause = match gap.cause {
-                Cause::Damaged => "damage",
-                Cause::BufferFull => "buffer",
-                Cause::JournalFull => "journal",
-                Cause::Gone => "skipped",
-                Cause::Removed => "removed",
-            };
+            let cause = gap.cause.word();
             tracing::warn!(transform = %self.name, events = gap.events, cause, "events are missing");
             self.metrics.update(|counts| *counts.dropped.entry(cause).or_default() += gap.events);
         }

@@ -204,7 +204,7 @@ impl RunningSink {
 async fn go_back(journal: &Journal, sink: &Arc<str>, from: u64) {
     let Some(cursor) = journal.cursor_info(sink).filter(|cursor| from < cursor.settled) else { return };
     let (moving, name) = (journal.clone(), sink.clone());
-    let moved = tokio::task::spawn_blocking(move || moving.move_cursor(&name, from)).await;
+    let moved = tokio::task::spawn_blocking(move || moving.move_cursor(&name, from, None)).await;
     let up_to = cursor.settled - 1;
     match moved.map_err(|panic| panic.to_string()).and_then(|moved| moved.map_err(|error| error.to_string())) {
         Ok(Some(at)) => {

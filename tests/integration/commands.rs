@@ -4,9 +4,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
+use crate::support::collector::{Collector, reply};
 use crate::support::{Agent, Folder, eventually, free_port, post};
 
 fn yaml(ingest: u16) -> String {
@@ -269,6 +272,76 @@ fn every_command_that_asks_an_agent_finds_it_by_its_configuration() {
     fs::write(&config, "sources: { web: { type: htpp } }\n").expect("a file");
     let wrong = weir(&["query"]);
     assert!(!wrong.status.success() && text(&wrong.stderr).contains("htpp"), "{}", text(&wrong.stderr));
+}
+
+/// How a sink's events have ended, by the metrics.
+fn counts(agent: &Agent, sink: &str) -> [u64; 4] {
+    agent.assert_books();
+    let of = |name| agent.metric(name, sink);
+    let moved = format!("weir_events_dropped_total{{component=\"{sink}\"");
+    let samples = agent.metrics();
+    let moved = samples.iter().filter(|(key, _)| key.starts_with(&moved) && key.contains("cause=\"moved\""));
+    let moved = moved.map(|(_, value)| *value as u64).sum();
+    [of("weir_events_addressed_total"), of("weir_events_delivered_total"), moved, of("weir_events_waiting")]
+}
+
+#[test]
+fn events_that_a_moved_cursor_passes_over_are_dropped_and_those_it_goes_back_for_are_addressed_again() {
+    let (folder, ingest, takes) = (Folder::new(), free_port(), Arc::new(AtomicBool::new(false)));
+    let collector = Collector::start({
+        let takes = takes.clone();
+        move |_| reply(if takes.load(Ordering::Relaxed) { 200 } else { 503 }, "")
+    });
+    let yaml = format!(
+        "sources: {{ web: {{ type: http, address: '127.0.0.1:{ingest}' }} }}\n\
+         sinks: {{ h: {{ type: http, inputs: [web], uri: '{}', batch: {{ age: 10ms }}, retry: {{ initial: 20ms, max: 50ms }} }} }}\n",
+        format_args!("http://127.0.0.1:{}/", collector.port)
+    );
+    let agent = Agent::start(&folder, &yaml);
+    let body: String = (0..30).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    assert_eq!(post(ingest, &body), 30);
+    assert_eq!(counts(&agent, "h"), [30, 0, 0, 30]);
+    assert!(agent.stop().success());
+    let weir = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let out = command.args(["journal", "cursors"]).args(arguments).arg("-c").arg(folder.path("weir.yaml")).output();
+        let out = out.expect("weir runs");
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        (text(&out.stdout), text(&out.stderr))
+    };
+    let (list, _) = weir(&["list"]);
+    let settled = list.lines().find(|line| line.starts_with("h ")).and_then(|line| line.split_whitespace().nth(1));
+    let first: u64 = settled.expect("its cursor").parse().expect("a seq");
+    let to = |nth: u64| weir(&["move", "h", &(first + nth).to_string()]).1;
+    let after = || {
+        let agent = Agent::start(&folder, &yaml);
+        let counted = counts(&agent, "h");
+        assert!(agent.stop().success());
+        counted
+    };
+    assert!(to(10).contains("10 events"));
+    // A move that is taken back before the sink has run has dropped nothing.
+    to(25);
+    to(10);
+    assert_eq!(after(), [30, 0, 10, 20]);
+    assert_eq!(after(), [30, 0, 10, 20]);
+    to(25);
+    to(0);
+    to(30);
+    to(20);
+    assert_eq!(after(), [30, 0, 20, 10]);
+    // What counts as dropped by now, and is wanted after all, is addressed once more.
+    assert!(to(5).contains("15 events again"));
+    assert_eq!(after(), [45, 0, 20, 25]);
+    takes.store(true, Ordering::Relaxed);
+    let agent = Agent::start(&folder, &yaml);
+    eventually("they are delivered", || counts(&agent, "h") == [45, 25, 20, 0]);
+    assert!(agent.stop().success());
+    to(28);
+    to(29);
+    assert_eq!(after()[..1], [46]);
+    let agent = Agent::start(&folder, &yaml);
+    eventually("it is delivered", || counts(&agent, "h") == [46, 26, 20, 0]);
 }
 
 /// What `weir redact` prints for these arguments and this input.
