@@ -8,6 +8,7 @@ use super::Configuration;
 use crate::component::{Findings, Promise};
 use crate::config::{DRY_TIMEOUT, Plan, PlannedSink};
 use crate::net::tls;
+use crate::topology::StoreFolders;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -42,6 +43,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
         let tried = (!arguments.no_connect).then(|| runtime.block_on(try_out(sink, &plan.data_dir)));
         all_work &= !matches!(tried, Some(Err(_)));
         out.push_str(&describe(sink, tried));
+    }
+    for left in StoreFolders::of(&plan).left_behind() {
+        out.push_str(&format!("warning: {left}\n"));
     }
     if files.is_ok() {
         out.push_str(&format!(

@@ -113,6 +113,11 @@ pub trait Sink: Send + Sync + Sized + 'static {
     fn reader(_config: &Self::Config, _cx: &SinkContext, _options: &ReadOptions) -> Option<Arc<dyn Reader>> {
         None
     }
+
+    /// The folder of a sink whose events nobody else reads or removes.
+    fn folder(_config: &Self::Config, _cx: &SinkContext) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// What a sink knows about its target once it is open.
@@ -354,6 +359,10 @@ pub trait AnySinkConfig: Send + Sync {
         None
     }
 
+    fn folder(&self, _cx: &SinkContext) -> Option<PathBuf> {
+        None
+    }
+
     fn preview(&self, _cx: &SinkContext, _cut: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {
         None
     }
@@ -407,6 +416,10 @@ impl<S: Sink> AnySinkConfig for Configured<S> {
 
     fn reader(&self, cx: &SinkContext, options: &ReadOptions) -> Option<Arc<dyn Reader>> {
         S::reader(&self.0, cx, options)
+    }
+
+    fn folder(&self, cx: &SinkContext) -> Option<PathBuf> {
+        S::folder(&self.0, cx)
     }
 
     fn preview(&self, cx: &SinkContext, cut: &WriteBatch) -> Option<Result<Vec<u8>, Failure>> {

@@ -18,7 +18,7 @@ use crate::event::Id;
 use crate::query::Query;
 use crate::query::request::{AggregateRequest, CountLimit, Filter, Group, Page, PageRequest, ReadError, Row, Total};
 use crate::store::search::Snapshot;
-use crate::store::{NewEvent, Options, Retention as Policy, Store, Stores};
+use crate::store::{FOLDER, NewEvent, Options, Retention as Policy, Store, Stores};
 use crate::units::{ByteSize, Duration, Timestamp};
 use crate::visibility::Visibility;
 
@@ -30,7 +30,8 @@ const TIDY_EVERY: StdDuration = StdDuration::from_secs(10);
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Folder of the store. Default: a folder named after the sink in `store/` of the data folder.
+    /// Folder of the store. Default: a folder named after the sink in `store/` of the data folder. A sink that gets another
+    /// name or path leaves its events where they are, and `validate` and each start say so.
     pub path: Option<PathBuf>,
     /// How long events are kept; unlimited if absent.
     pub retention: Retention,
@@ -59,8 +60,12 @@ pub struct StoreSink {
 }
 
 impl Config {
+    fn dir(&self, cx: &SinkContext) -> PathBuf {
+        self.path.clone().unwrap_or_else(|| cx.data_dir.join(FOLDER).join(&*cx.name))
+    }
+
     fn options(&self, cx: &SinkContext) -> Result<Options, Failure> {
-        let dir = self.path.clone().unwrap_or_else(|| cx.data_dir.join("store").join(&*cx.name));
+        let dir = self.dir(cx);
         let hold = self.hold.as_ref().map(|text| Query::parse(text)).transpose();
         let hold = hold.map_err(|error| Failure::configuration(format!("hold: {error}")))?;
         let retention = Policy {
@@ -136,6 +141,10 @@ impl Sink for StoreSink {
     fn reader(config: &Config, cx: &SinkContext, _: &ReadOptions) -> Option<Arc<dyn Reader>> {
         let options = config.options(cx).ok()?;
         Some(Arc::new(StoreReader::new(cx.stores.clone(), options)))
+    }
+
+    fn folder(config: &Config, cx: &SinkContext) -> Option<PathBuf> {
+        Some(config.dir(cx))
     }
 }
 

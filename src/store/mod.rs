@@ -98,6 +98,7 @@ use disk::Disk;
 use grams::GramSet;
 use hashing::Seeded;
 use members::Walked;
+pub use open::bytes_in;
 use open::{Begun, Loading, read_tail};
 use part::Part;
 pub use retention::Retention;
@@ -110,6 +111,8 @@ use crate::event::Id;
 
 /// Events of a part.
 const PART_EVENTS: usize = 65_536;
+/// Where stores without a `path` have their folders, within the data folder.
+pub const FOLDER: &str = "store";
 /// Imported events have numbers from here on, which no journal reaches and JavaScript still counts. They are on no stream.
 pub const IMPORTED: u64 = 1 << 52;
 /// Memory of a store of which nothing else is said.

@@ -21,6 +21,14 @@ pub struct Found {
     pub report: Report,
 }
 
+/// Bytes of parts and tails in a folder, whether a store has it open or not.
+pub fn bytes_in(dir: &Path) -> u64 {
+    let is_ours = |name: &str| name.ends_with(".tail") || parse_part_name(name).is_some();
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    let ours = files.filter(|file| file.file_name().to_str().is_some_and(is_ours));
+    ours.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+}
+
 /// Opens what is in the folder. What is damaged is set aside; tails that have become parts are removed.
 pub fn find(disk: &Disk, options: &Options, cache: &Arc<Cache>, is_new: bool) -> io::Result<Found> {
     let dir = &options.dir;

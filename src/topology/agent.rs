@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::flow::Flow;
 use super::intake::{IntakeContext, SourceIntake};
+use super::left_behind::StoreFolders;
 use super::memory::MemoryShares;
 use super::pool::Pool;
 use super::readers::Readers;
@@ -194,8 +195,10 @@ impl Agent {
             standstill: Default::default(),
             certificates: std::sync::RwLock::new(expiries(&plan)),
         });
+        let folders = StoreFolders::of(&plan);
         agent.begin(plan).await?;
         agent.report_damage(&report);
+        folders.report();
         tokio::spawn(agent.clone().watch_retired(agent.stopped.clone()));
         tokio::spawn(agent.clone().watch_journal());
         Ok(agent)
@@ -219,19 +222,6 @@ impl Agent {
     pub(super) fn intake(&self, name: &Arc<str>, type_name: &'static str, flow: Arc<Flow>) -> SourceIntake {
         let metrics = self.accounting.open(name, ComponentKind::Source, type_name);
         SourceIntake::new(name.clone(), metrics, flow, self.context.clone())
-    }
-
-    /// Events parked for a sink without a cursor block nothing, but wait for the operator to decide.
-    fn report_parked(&self, running: &Running, parked: &BTreeMap<String, u64>) {
-        let is_known = |name: &str| running.sinks.contains_key(name) || running.orphans.contains(name);
-        for (sink, parked) in parked.iter().filter(|(name, _)| !is_known(name)) {
-            tracing::warn!(
-                sink,
-                parked,
-                "events are parked for a sink that is no longer configured; bring it back, or let them go with \
-                 `weir dlq drop`"
-            );
-        }
     }
 
     /// The built-in source, for events that are posted to the API.
@@ -359,6 +349,7 @@ impl Agent {
     /// it, nothing is changed.
     pub async fn reload(self: &Arc<Agent>, plan: Plan) -> Reloaded {
         let certificates = expiries(&plan);
+        let folders = StoreFolders::of(&plan);
         let turn = self.changing.lock().await;
         let result = match self.objections(&plan).await {
             errors if !errors.is_empty() => Err(errors),
@@ -367,6 +358,7 @@ impl Agent {
         drop(turn);
         match result {
             Ok(changed) => {
+                folders.report();
                 self.reloads_applied.fetch_add(1, Ordering::Relaxed);
                 *self.certificates.write().unwrap_or_else(std::sync::PoisonError::into_inner) = certificates;
                 Reloaded { applied: true, changed, errors: Vec::new() }

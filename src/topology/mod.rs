@@ -8,6 +8,7 @@ mod intake;
 #[cfg(test)]
 mod interleaving;
 mod leaving;
+mod left_behind;
 mod memory;
 mod notes;
 mod pool;
@@ -27,6 +28,7 @@ mod wiring;
 pub use agent::{Agent, Reloaded, StartError, Stopped, Watched, make_private_folder};
 pub use dead_letters::Dropped;
 pub use intake::SourceIntake;
+pub use left_behind::StoreFolders;
 pub use snapshots::snapshots_file;
 pub use taps::Watch;
 pub use trial::{Outcome, RECEIVED_AT, Trial};

@@ -1,10 +1,11 @@
 //! The agent's own events, which enter through the built-in source.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::agent::{Agent, Reloaded};
+use super::agent::{Agent, Reloaded, Running};
 use crate::codec::{Codec, Frames, Ordinals};
 use crate::component::{Chunk, Intake as _, Job, OnBad, Wait};
 use crate::config::API_SOURCE;
@@ -57,6 +58,19 @@ impl Agent {
             );
         }
         self.context.journal.note_reported(report);
+    }
+
+    /// Events parked for a sink without a cursor block nothing, but wait for the operator to decide.
+    pub(super) fn report_parked(&self, running: &Running, parked: &BTreeMap<String, u64>) {
+        let is_known = |name: &str| running.sinks.contains_key(name) || running.orphans.contains(name);
+        for (sink, parked) in parked.iter().filter(|(name, _)| !is_known(name)) {
+            tracing::warn!(
+                sink,
+                parked,
+                "events are parked for a sink that is no longer configured; bring it back, or let them go with \
+                 `weir dlq drop`"
+            );
+        }
     }
 
     /// Enters an event without waiting.

@@ -49,6 +49,7 @@ mod stage_changes;
 mod stages;
 mod startup;
 mod store;
+mod store_folders;
 mod store_limits;
 mod support;
 mod systems;
