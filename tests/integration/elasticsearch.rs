@@ -118,6 +118,71 @@ fn an_event_is_there_once_under_its_id_however_often_it_is_sent() {
     }
 }
 
+/// Posts one event after another until each has ended: repeats and others of one id, and one that is new.
+fn sends_repeats_and_conflicts(pipeline: &Pipeline) {
+    let id = "0195e0a0-0000-7000-8000-00000000000a";
+    let bodies = [("1", 1, 0), ("1.0", 1, 1), ("1", 2, 1), ("2", 2, 2), ("\"1\"", 2, 3)];
+    let mut sent = 0;
+    for (k, delivered, dropped) in bodies {
+        sent += 1;
+        assert_eq!(
+            post(
+                pipeline.port,
+                &format!("{{\"id\":\"{id}\",\"received_at\":\"2025-01-31T08:00:0{sent}Z\",\"k\":{k}}}")
+            ),
+            1
+        );
+        pipeline.delivers(delivered);
+        eventually("the others are dropped", || pipeline.metric("weir_events_dropped_total") == dropped);
+    }
+    // In one request, beside one that is new: the second of them is a repeat of the first.
+    let event = |n: u64, k: u64| format!("{{\"id\":\"0195e0a0-0000-7000-8000-{n:012}\",\"k\":{k}}}\n");
+    let body: String = [(1, 1), (1, 1), (1, 2), (10, 9), (2, 2)].map(|(n, k)| event(n, k)).concat();
+    assert_eq!(post(pipeline.port, &body.replace("000000000010", "00000000000a")), 5);
+    pipeline.delivers(5);
+    assert_eq!(pipeline.metric("weir_duplicates_ignored_total"), 2);
+    let dropped = pipeline.agent.assert_books();
+    let cause = |name: &str| name.starts_with("weir_events_dropped_total{") && name.contains("cause=\"id_conflict\"");
+    assert_eq!(dropped.iter().find(|(name, _)| cause(name)).map(|(_, count)| *count), Some(5.0));
+    assert!(pipeline.agent.log().contains("are there with other content"));
+}
+
+#[test]
+fn the_same_id_with_other_content_is_a_counted_conflict_and_no_repeat() {
+    for server in SERVERS {
+        let server = server();
+        sends_repeats_and_conflicts(&Pipeline::start(&server.url, &unique("plain"), ""));
+        sends_repeats_and_conflicts(&Pipeline::start(&server.url, &unique("ecs"), "    encoding: ecs\n"));
+        sends_repeats_and_conflicts(&Pipeline::start(&server.url, &format!("{}-%Y", unique("year")), ""));
+        let (alias, behind) = (unique("alias"), unique("behind"));
+        server.must("PUT", &format!("/{behind}"), Some(json!({"aliases": {&alias: {"is_write_index": true}}})));
+        sends_repeats_and_conflicts(&Pipeline::start(&server.url, &alias, ""));
+        let stream = "    install_template: true\n    data_stream: true\n";
+        sends_repeats_and_conflicts(&Pipeline::start(&server.url, &unique("stream"), stream));
+        // Whatever changes documents on their way, nothing can be told.
+        let index = unique("sparse");
+        let mappings = json!({"mappings": {"_source": {"excludes": ["k"]}}});
+        server.must("PUT", &format!("/{index}"), Some(mappings));
+        let pipeline = Pipeline::start(&server.url, &index, "");
+        for k in 1..3 {
+            post(pipeline.port, &format!("{{\"id\":\"0195e0a0-0000-7000-8000-00000000000a\",\"k\":{k}}}"));
+            pipeline.delivers(k);
+        }
+        assert_eq!(pipeline.metric("weir_duplicates_ignored_total"), 1);
+    }
+}
+
+#[test]
+fn without_an_answer_about_what_is_there_an_id_that_is_there_is_a_repeat() {
+    let simulator = Simulator::start();
+    let pipeline = simulated(&simulator, "");
+    sends_repeats_and_conflicts(&pipeline);
+    simulator.hide(true);
+    assert_eq!(post(pipeline.port, "{\"id\":\"0195e0a0-0000-7000-8000-00000000000a\",\"k\":77}"), 1);
+    pipeline.delivers(6);
+    assert_eq!(pipeline.metric("weir_duplicates_ignored_total"), 3);
+}
+
 #[test]
 fn an_index_of_the_day_has_the_mappings_of_the_template() {
     for (server, flat) in SERVERS.iter().zip(["flattened", "flat_object"]) {

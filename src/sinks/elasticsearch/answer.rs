@@ -3,6 +3,7 @@
 use hyper::header;
 use serde::Deserialize;
 
+use super::conflicts::There;
 use crate::component::{Failure, Written};
 use crate::net::client::{Answer, MAX_ANSWER};
 use crate::toolkit::reply;
@@ -36,6 +37,8 @@ pub struct Reason {
     reason: Option<String>,
     #[serde(default)]
     caused_by: Option<Box<Reason>>,
+    #[serde(default)]
+    index: Option<String>,
 }
 
 impl Reason {
@@ -54,8 +57,8 @@ impl Reason {
 }
 
 /// What an answer means to so many events. Where they may go to several indices, what an index refuses is said of
-/// each event, for it may be that index alone.
-pub fn classify(answer: &Answer, sent: usize, indices_vary: bool) -> Result<Written, Failure> {
+/// each event, for it may be that index alone. Events whose ids are there are added to `there`.
+pub fn classify(answer: &Answer, sent: usize, indices_vary: bool, there: &mut Vec<There>) -> Result<Written, Failure> {
     whole(answer)?;
     let bulk: Bulk = serde_json::from_slice(&answer.body).map_err(|error| unreadable(answer, &error))?;
     if bulk.items.len() != sent {
@@ -66,7 +69,12 @@ pub fn classify(answer: &Answer, sent: usize, indices_vary: bool) -> Result<Writ
     let mut failures = Vec::new();
     for (nth, Item { create }) in bulk.items.iter().enumerate() {
         match item(create) {
-            Ok(is_new) => written.duplicates += u64::from(!is_new),
+            Ok(true) => {}
+            Ok(false) => {
+                written.duplicates += 1;
+                let index = create.error.as_ref().and_then(|reason| reason.index.clone());
+                there.push(There { nth, index });
+            }
             Err(failure) => failures.push((nth, failure)),
         }
     }

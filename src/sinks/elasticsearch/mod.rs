@@ -18,6 +18,7 @@ use crate::units::{OneOrMany, one_or_many};
 mod answer;
 mod auth;
 mod cluster;
+mod conflicts;
 pub mod encode;
 mod opening;
 mod template;
@@ -27,9 +28,11 @@ mod tests;
 
 use auth::Auth;
 use cluster::{Cluster, Endpoint};
+use conflicts::Comparison;
 use encode::{Encoder, Shape};
 
-/// Elasticsearch and OpenSearch.
+/// Elasticsearch and OpenSearch. An event whose id is there with other content counts as dropped (`id_conflict`); a role
+/// without `read` cannot tell it from a repeat.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -94,6 +97,8 @@ pub struct Elasticsearch {
     notes: Vec<String>,
     /// Who answers may quote what we sent.
     mask: SecretMask,
+    /// Absent where a pipeline may change documents.
+    comparison: Option<Comparison>,
 }
 
 /// Where in the configuration what is wrong.
@@ -183,7 +188,8 @@ impl Sink for Elasticsearch {
         // The node's own patience with its shards is shorter than ours with it, so that it can say which events fail.
         let patience = (cx.timeout.as_secs() / 2).max(1);
         let bulk = format!("{index}/_bulk?{}&timeout={patience}s{pipeline}", answer::FILTER);
-        Ok(Elasticsearch { cluster, encoder, bulk, notes, mask })
+        let comparison = config.pipeline.is_none().then(|| Comparison::within(cx.timeout));
+        Ok(Elasticsearch { cluster, encoder, bulk, notes, mask, comparison })
     }
 
     fn findings(&self) -> Findings {
@@ -205,10 +211,33 @@ impl Sink for Elasticsearch {
 
     async fn write(&self, batch: &WriteBatch, payload: &Bytes) -> Result<Written, Failure> {
         let indices_vary = self.encoder.names.constant().is_none();
-        let classified =
-            self.send(payload).await.and_then(|answer| answer::classify(&answer, batch.len(), indices_vary));
-        let written = classified.map_err(|failure| failure.reworded(|said| self.mask.hide(said)))?;
-        Ok(Written { bytes: payload.len() as u64, ..written })
+        let mut there = Vec::new();
+        let sent = self.send(payload).await;
+        let classified = sent.and_then(|answer| answer::classify(&answer, batch.len(), indices_vary, &mut there));
+        let conflicts = match &self.comparison {
+            Some(comparison) => comparison.conflicts(&self.cluster, &self.encoder, batch, &there).await,
+            None => 0,
+        };
+        if conflicts > 0 {
+            tracing::warn!(
+                events = conflicts,
+                "the ids of some events are there with other content; the events are not stored and count as dropped"
+            );
+        }
+        let told_apart = |written: Written| Written {
+            duplicates: written.duplicates - conflicts,
+            discarded: conflicts,
+            conflicts,
+            ..written
+        };
+        match classified {
+            Ok(written) => Ok(Written { bytes: payload.len() as u64, ..told_apart(written) }),
+            Err(Failure::Some(failures, written)) => {
+                let failed = Failure::Some(failures, told_apart(written));
+                Err(failed.reworded(|said| self.mask.hide(said)))
+            }
+            Err(failure) => Err(failure.reworded(|said| self.mask.hide(said))),
+        }
     }
 }
 

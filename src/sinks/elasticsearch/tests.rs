@@ -139,7 +139,7 @@ fn classified(status: u16, kind: &'static str, body: &str, sent: usize) -> Resul
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
     let status = StatusCode::from_u16(status).expect("a status");
     let answer = Answer { status, headers, body: Bytes::copy_from_slice(body.as_bytes()), is_whole: true };
-    answer::classify(&answer, sent, false)
+    answer::classify(&answer, sent, false, &mut Vec::new())
 }
 
 /// What an answer means with items of these statuses and types.
@@ -201,8 +201,10 @@ fn what_befalls_all_items_is_the_targets_own_state() {
 fn where_indices_vary_each_event_is_refused_by_its_own() {
     let body = r#"{"items":[{"create":{"status":404,"error":{"type":"index_not_found_exception"}}}]}"#;
     let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into(), is_whole: true };
-    assert!(matches!(answer::classify(&answer, 1, false), Err(Failure::Configuration { .. })));
-    let Err(Failure::Some(failures, _)) = answer::classify(&answer, 1, true) else { panic!("of each event") };
+    assert!(matches!(answer::classify(&answer, 1, false, &mut Vec::new()), Err(Failure::Configuration { .. })));
+    let Err(Failure::Some(failures, _)) = answer::classify(&answer, 1, true, &mut Vec::new()) else {
+        panic!("of each event")
+    };
     assert!(matches!(failures[..], [(0, Failure::Configuration { .. })]), "{failures:?}");
     let at = |index: &str| {
         let names = NameTemplate::parse(index, &INDEX).expect("a name");

@@ -115,6 +115,8 @@ struct State {
     /// Requests of more bytes are refused, as nodes and the proxies before them do.
     most_bytes: Option<usize>,
     documents: BTreeMap<(String, String), Value>,
+    /// Whether documents may be written and not read.
+    hides: bool,
     /// How many events each bulk request brought that was read.
     bulks: Vec<usize>,
     /// What was wrong with requests.
@@ -163,6 +165,10 @@ impl Simulator {
 
     pub fn demand(&self, authorization: &str) {
         self.state().authorization = Some(authorization.to_owned());
+    }
+
+    pub fn hide(&self, hides: bool) {
+        self.state().hides = hides;
     }
 
     pub fn refuse_above(&self, bytes: usize) {
@@ -233,6 +239,9 @@ fn answer(request: &Request, state: &mut State) -> Reply {
     match (&*request.method, path) {
         ("GET", "/") => reply(200, &json!({"version": {"number": "8.19.21"}})),
         ("POST", path) if path.ends_with("/_bulk") => bulk(request, path, query, state),
+        ("POST", "/_mget") if state.hides => refusal(403, "security_exception", "no privilege to read"),
+        ("POST", "/_mget") => mget(request, state),
+        ("GET", path) if query.contains("_source") => reply(200, &json!({ path.trim_matches('/'): {} })),
         _ => refusal(405, "", "no handler found"),
     }
 }
@@ -276,6 +285,17 @@ fn bulk(request: &Request, path: &str, query: &str, state: &mut State) -> Reply 
         items.push(json!({ "create": item }));
     }
     reply(200, &json!({"errors": items.iter().any(|item| item["create"]["status"] != 201), "items": items}))
+}
+
+fn mget(request: &Request, state: &State) -> Reply {
+    let wanted: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let text = |one: &Value, name: &str| one[name].as_str().unwrap_or_default().to_owned();
+    let found = |one: &Value| {
+        let document = state.documents.get(&(text(one, "_index"), text(one, "_id")));
+        document.map_or(json!({"_id": one["_id"]}), |document| json!({"_id": one["_id"], "_source": document}))
+    };
+    let documents: Vec<Value> = wanted["docs"].as_array().into_iter().flatten().map(found).collect();
+    reply(200, &json!({ "docs": documents }))
 }
 
 /// Index, id and document of every event of a well-formed request.
