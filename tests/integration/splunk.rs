@@ -194,6 +194,25 @@ fn events_count_once_indexers_acknowledge_them() {
 }
 
 #[test]
+fn an_acknowledgement_that_comes_late_counts_for_events_that_were_sent_again() {
+    let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());
+    splunk.state().acknowledges = true;
+    splunk.state().indexers_work = false;
+    let more = format!("{}\nindexer_ack: true\nack_interval: 100ms", token());
+    let agent = Agent::start(&folder, &yaml(ingest, server.port, &more).replace("timeout: 3s", "timeout: 1s"));
+    post(ingest, &numbered(0..10));
+    eventually("they are sent again", || splunk.state().channels.len() == 3);
+    // Of the three requests the indexers have the first; it may be heard of before a fourth is sent.
+    splunk.state().acks.insert(1, true);
+    agent.delivered("hec", 10);
+    assert!(splunk.state().channels.len() <= 4, "{:?}", splunk.state().channels);
+    post(ingest, &numbered(10..20));
+    eventually("others are sent", || splunk.state().indexed.iter().any(|event| event["event"]["n"] == 12));
+    splunk.state().acks.values_mut().for_each(|acked| *acked = true);
+    agent.delivered("hec", 20);
+}
+
+#[test]
 fn a_splunk_that_starts_again_acknowledges_nothing_of_before() {
     for (first, then) in [(1, 1), (3, 2), (2, 5)] {
         let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());

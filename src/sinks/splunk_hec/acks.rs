@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::SplunkHec;
 use super::answer::HecAnswer;
+use super::progress::acked;
 use crate::component::Failure;
 
 /// How often Splunk is asked at least while a write lasts.
@@ -53,12 +54,12 @@ pub struct Number {
 }
 
 impl Number {
-    fn is_acked(&self) -> bool {
+    pub fn is_acked(&self) -> bool {
         lock(&self.inner).acked.contains(&(self.count, self.id))
     }
 
     /// Whether Splunk has forgotten it.
-    fn is_lost(&self) -> bool {
+    pub fn is_lost(&self) -> bool {
         lock(&self.inner).count != self.count && !self.is_acked()
     }
 }
@@ -119,51 +120,69 @@ impl Acks {
         number(inner.count)
     }
 
-    /// Waits until an indexer has everything behind these numbers for good, or for as long as it may; gives for each whether
-    /// it was acknowledged, and why not, if there is another reason than the time.
+    /// Waits until an indexer has every event behind these numbers for good, or for as long as it may. An event may be behind
+    /// several. Tells why not, if there is another reason than the time.
     pub async fn wait(
         &self,
         splunk: &SplunkHec,
-        numbers: &[&Number],
+        waiting: &[(Number, Vec<usize>)],
         deadline: Instant,
-    ) -> (Vec<bool>, Option<Failure>) {
-        let has_all = || numbers.iter().all(|number| number.is_acked() || number.is_lost());
+    ) -> Option<Failure> {
         let asking = async {
-            while !has_all() {
+            while !is_decided(waiting) {
                 sleep(self.interval).await;
                 let _turn = self.turn.lock().await;
-                if has_all() || lock(&self.inner).asked.is_some_and(|asked| asked.elapsed() < self.interval / 2) {
+                if is_decided(waiting)
+                    || lock(&self.inner).asked.is_some_and(|asked| asked.elapsed() < self.interval / 2)
+                {
                     continue;
                 }
-                let (count, all) = {
-                    let inner = lock(&self.inner);
-                    (inner.count, inner.waiting.iter().copied().collect::<Vec<u64>>())
-                };
-                match self.ask(splunk, &all).await {
-                    Ok(acked) => {
-                        let mut inner = lock(&self.inner);
-                        // Of a count that has ended meanwhile nothing is known.
-                        if inner.count == count {
-                            inner.acked.extend(acked.into_iter().map(|id| (count, id)));
-                        }
-                    }
-                    // Who does not answer now may before the deadline.
-                    Err(Failure::Transient { .. }) => {}
-                    // The events are with Splunk: a question that it does not understand says nothing about them.
-                    Err(failure) => {
-                        let answer = format!("Splunk did not answer the acknowledgement query: {}", failure.answer());
-                        return Some(Failure::Configuration { answer });
-                    }
+                if let Err(failure) = self.ask_for_all(splunk).await {
+                    return Some(failure);
                 }
-                lock(&self.inner).asked = Some(Instant::now());
             }
-            let is_lost = numbers.iter().any(|number| number.is_lost());
+            let is_lost = lost(waiting).next().is_some();
             is_lost.then(|| {
                 Failure::transient("Splunk has started again before it acknowledged the events; they are sent again")
             })
         };
-        let failure = timeout_at(deadline, asking).await.unwrap_or(None);
-        (numbers.iter().map(|number| number.is_acked()).collect(), failure)
+        timeout_at(deadline, asking).await.unwrap_or(None)
+    }
+
+    /// Asks once for what has waited since an earlier write.
+    pub async fn ask_again(&self, splunk: &SplunkHec, deadline: Instant) {
+        let asking = async {
+            let _turn = self.turn.lock().await;
+            self.ask_for_all(splunk).await
+        };
+        // Whoever waits hears of a failure.
+        drop(timeout_at(deadline, asking).await);
+    }
+
+    /// The failure is one that says nothing about the events.
+    async fn ask_for_all(&self, splunk: &SplunkHec) -> Result<(), Failure> {
+        let (count, all) = {
+            let inner = lock(&self.inner);
+            (inner.count, inner.waiting.iter().copied().collect::<Vec<u64>>())
+        };
+        match self.ask(splunk, &all).await {
+            Ok(acked) => {
+                let mut inner = lock(&self.inner);
+                // Of a count that has ended meanwhile nothing is known.
+                if inner.count == count {
+                    inner.acked.extend(acked.into_iter().map(|id| (count, id)));
+                }
+            }
+            // Who does not answer now may before the deadline.
+            Err(Failure::Transient { .. }) => {}
+            // The events are with Splunk: a question that it does not understand says nothing about them.
+            Err(failure) => {
+                let answer = format!("Splunk did not answer the acknowledgement query: {}", failure.answer());
+                return Err(Failure::Configuration { answer });
+            }
+        }
+        lock(&self.inner).asked = Some(Instant::now());
+        Ok(())
     }
 
     async fn ask(&self, splunk: &SplunkHec, ids: &[u64]) -> Result<Vec<u64>, Failure> {
@@ -179,9 +198,35 @@ impl Acks {
     }
 }
 
+/// Whether nothing more can become of any event.
+fn is_decided(waiting: &[(Number, Vec<usize>)]) -> bool {
+    let open = waiting.iter().filter(|(number, _)| !number.is_acked() && !number.is_lost());
+    let mut open = open.flat_map(|(_, events)| events).peekable();
+    open.peek().is_none() || {
+        let acked = acked(waiting);
+        open.all(|nth| acked.contains(nth))
+    }
+}
+
+/// Events that no request has brought for good, and none will.
+fn lost(waiting: &[(Number, Vec<usize>)]) -> impl Iterator<Item = usize> {
+    let acked = acked(waiting);
+    let lost = waiting.iter().filter(|(number, _)| number.is_lost());
+    lost.flat_map(|(_, events)| events).copied().filter(move |nth| !acked.contains(nth))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Acks {
+        /// What an answer would say of a number.
+        pub fn confirm(&self, id: u64) {
+            let mut inner = lock(&self.inner);
+            let count = inner.count;
+            inner.acked.insert((count, id));
+        }
+    }
 
     fn acks() -> Acks {
         Acks::new(Uri::from_static("/"), Duration::from_secs(1), Duration::from_secs(9))

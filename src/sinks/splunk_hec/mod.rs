@@ -26,6 +26,7 @@ use crate::units;
 mod acks;
 mod answer;
 mod envelope;
+mod late;
 mod progress;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ mod tests;
 use acks::{Acks, Number};
 use answer::HecAnswer;
 use envelope::Envelope;
+use late::Late;
 use progress::Progress;
 
 /// How long nothing is sent after an answer without a number.
@@ -104,6 +106,7 @@ pub struct SplunkHec {
     style: Style,
     compression: Compression,
     acks: Option<Acks>,
+    late: Late,
     mask: SecretMask,
     /// The whole of a write, but for the time to tell how it ended.
     patience: Duration,
@@ -170,14 +173,30 @@ impl Sink for SplunkHec {
     async fn write(&self, batch: &WriteBatch, payload: &Bytes) -> Result<Written, Failure> {
         let deadline = Instant::now() + self.patience;
         let mut progress = Progress::new(batch.len());
-        let ended = self.deliver(batch, payload, deadline, &mut progress).await;
-        if let Some(acks) = &self.acks
-            && !progress.waiting.is_empty()
-        {
-            let numbers: Vec<&Number> = progress.waiting.iter().map(|(number, _)| number).collect();
-            let (acked, failure) = acks.wait(self, &numbers, deadline).await;
-            progress.not_acknowledged(&acked, failure);
+        let Some(acks) = &self.acks else {
+            let ended = self.deliver(batch, payload.clone(), deadline, &mut progress).await;
+            return progress.sum_up(ended).map_err(|failure| self.hide(failure));
+        };
+        // What was sent before, and may be acknowledged by now.
+        let earlier = self.late.take(batch);
+        if !earlier.is_empty() {
+            acks.ask_again(self, deadline).await;
         }
+        progress.waiting = earlier;
+        let left = progress.unacknowledged();
+        let body = match left.len() == batch.len() {
+            true => payload.clone(),
+            false => self.body_of(batch, &left)?,
+        };
+        progress.left = left;
+        let sent_before = progress.waiting.len();
+        let ended = self.deliver(batch, body, deadline, &mut progress).await;
+        let failure = match ended.is_err() && progress.waiting.len() == sent_before {
+            true => None,
+            false => acks.wait(self, &progress.waiting, deadline).await,
+        };
+        let open = progress.not_acknowledged(failure);
+        self.late.keep(batch, std::mem::take(&mut progress.waiting), |nth| open.contains(&nth));
         progress.sum_up(ended).map_err(|failure| self.hide(failure))
     }
 
@@ -269,6 +288,7 @@ impl SplunkHec {
             style,
             compression: config.compression,
             acks,
+            late: Late::default(),
             mask,
             patience: patience(cx),
         })
@@ -298,11 +318,10 @@ impl SplunkHec {
     async fn deliver(
         &self,
         batch: &WriteBatch,
-        payload: &Bytes,
+        mut body: Bytes,
         deadline: Instant,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        let mut body = payload.clone();
         while !progress.left.is_empty() {
             let left = progress.left.clone();
             match self.send(body, deadline, progress).await? {

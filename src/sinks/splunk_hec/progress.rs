@@ -1,7 +1,14 @@
 //! The progress of one write: which events were accepted, which failed, which are left.
 
+use std::collections::BTreeSet;
+
 use super::acks::Number;
 use crate::component::{Failure, Written};
+
+/// Events that a request has brought for good.
+pub fn acked(waiting: &[(Number, Vec<usize>)]) -> BTreeSet<usize> {
+    waiting.iter().filter(|(number, _)| number.is_acked()).flat_map(|(_, events)| events.iter().copied()).collect()
+}
 
 pub struct Progress {
     count: usize,
@@ -10,12 +17,21 @@ pub struct Progress {
     failed: Vec<(usize, Failure)>,
     /// Numbers of acknowledgements to wait for, and the events behind each.
     pub waiting: Vec<(Number, Vec<usize>)>,
+    /// Whether some events were sent and not acknowledged: that is their own matter, and none of Splunk's as a whole.
+    is_late: bool,
     pub bytes: u64,
 }
 
 impl Progress {
     pub fn new(count: usize) -> Progress {
-        Progress { count, left: (0..count).collect(), failed: Vec::new(), waiting: Vec::new(), bytes: 0 }
+        Progress {
+            count,
+            left: (0..count).collect(),
+            failed: Vec::new(),
+            waiting: Vec::new(),
+            is_late: false,
+            bytes: 0,
+        }
     }
 
     pub fn taken(&mut self, events: &[usize], ack: Option<Number>) {
@@ -28,13 +44,26 @@ impl Progress {
         self.failed.push((event, failure));
     }
 
-    /// What was not acknowledged is sent again; `acked` says so for each of those that wait.
-    pub fn not_acknowledged(&mut self, acked: &[bool], failure: Option<Failure>) {
+    /// Events that no request has brought for good so far.
+    pub fn unacknowledged(&self) -> Vec<usize> {
+        let acked = acked(&self.waiting);
+        self.left.iter().copied().filter(|nth| !acked.contains(nth)).collect()
+    }
+
+    /// What was sent and not acknowledged is sent again. Gives the events of which that may still come.
+    pub fn not_acknowledged(&mut self, failure: Option<Failure>) -> BTreeSet<usize> {
         let late = || Failure::transient("the indexers have not acknowledged the events in time; they are sent again");
         let failure = failure.unwrap_or_else(late);
-        for ((_, events), _) in self.waiting.iter().zip(acked).filter(|(_, acked)| !**acked) {
-            self.failed.extend(events.iter().map(|nth| (*nth, failure.clone())));
-        }
+        let acked = acked(&self.waiting);
+        self.left.retain(|nth| !acked.contains(nth));
+        let sent = self.waiting.iter().flat_map(|(_, events)| events.iter().copied());
+        let open: BTreeSet<usize> = sent.filter(|nth| !acked.contains(nth)).collect();
+        let failed: BTreeSet<usize> = self.failed.iter().map(|(nth, _)| *nth).collect();
+        let is_late = |nth: &&usize| !self.left.contains(nth) && !failed.contains(nth);
+        let late: Vec<usize> = open.iter().filter(is_late).copied().collect();
+        self.is_late = !late.is_empty();
+        self.failed.extend(late.into_iter().map(|nth| (nth, failure.clone())));
+        open
     }
 
     /// What the write came to, if it ended so: what was taken stays so, whatever became of the rest.
@@ -53,7 +82,8 @@ impl Progress {
         let Some((_, first)) = self.failed.first() else {
             return Ok(Written { bytes: self.bytes, ..Written::default() });
         };
-        if matches!(first, Failure::Transient { .. })
+        if !self.is_late
+            && matches!(first, Failure::Transient { .. })
             && self.failed.len() == self.count
             && self.failed.iter().all(|(_, failure)| failure == first)
         {
@@ -73,6 +103,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_earlier_request_brings_its_events_whatever_becomes_of_later_ones() {
+        let acks = Acks::new(Uri::from_static("/"), Duration::from_secs(1), Duration::from_secs(9));
+        let mut progress = Progress::new(3);
+        progress.waiting = vec![(acks.enter(acks.before(), 1), vec![0, 1, 2])];
+        assert_eq!(progress.unacknowledged(), [0, 1, 2]);
+        progress.taken(&[0, 1], Some(acks.enter(acks.before(), 2)));
+        assert_eq!(
+            progress.not_acknowledged(None),
+            [0, 1, 2].into(),
+            "the last was not sent again, and may still come"
+        );
+        acks.confirm(1);
+        assert_eq!(progress.unacknowledged(), [0; 0]);
+        let mut progress = Progress::new(2);
+        progress.waiting = vec![(acks.enter(acks.before(), 3), vec![0]), (acks.enter(acks.before(), 4), vec![0])];
+        acks.confirm(3);
+        assert_eq!(progress.not_acknowledged(None), [0; 0].into());
+        assert_eq!(
+            progress.sum_up(Err(Failure::transient("busy"))),
+            Err(Failure::some(vec![(1, Failure::transient("busy"))]))
+        );
+    }
+
+    #[test]
     fn what_was_taken_stays_so_whatever_becomes_of_the_rest() {
         let late = || Failure::transient("late");
         assert_eq!(Progress::new(3).sum_up(Err(late())), Err(late()), "nothing was taken");
@@ -85,7 +139,8 @@ mod tests {
         let acks = Acks::new(Uri::from_static("/"), Duration::from_secs(1), Duration::from_secs(9));
         progress.taken(&[0], Some(acks.enter(acks.before(), 7)));
         progress.taken(&[1], Some(acks.enter(acks.before(), 8)));
-        progress.not_acknowledged(&[true, false], None);
+        acks.confirm(7);
+        assert_eq!(progress.not_acknowledged(None), [1].into());
         let Err(Failure::Some(failed, _)) = progress.sum_up(Ok(())) else { panic!("one is not acknowledged") };
         assert!(matches!(&failed[..], [(1, Failure::Transient { .. })]), "{failed:?}");
     }
