@@ -6,6 +6,7 @@ use weir::codec::redaction::Engine;
 
 use crate::support::corpus::audit::AUDIT;
 use crate::support::corpus::contexts::CONTEXTS;
+use crate::support::corpus::daily::{DAILY, QUIET};
 use crate::support::corpus::dialects::{CLEAN, DIALECTS};
 use crate::support::corpus::field::FIELD;
 use crate::support::corpus::notebooks::{HARMLESS, NOTEBOOKS};
@@ -145,11 +146,17 @@ fn secrets_are_found_in_what_people_have_at_work() {
     hold(WORKPLACE, 85, 94);
 }
 
+/// What a day of work leaves, from cells and shells to chats.
+#[test]
+fn secrets_are_found_in_what_a_day_of_work_leaves() {
+    hold(DAILY, 85, 95);
+}
+
 /// What looks like such a place and holds no secret is left as it is, in every notation.
 #[test]
 fn lines_that_only_look_like_places_of_secrets_stay() {
     let mut changed = Vec::new();
-    for line in ALIKE.iter().chain(CLEAN).chain(ORDINARY).chain(HARMLESS).chain(UNEVENTFUL) {
+    for line in ALIKE.iter().chain(CLEAN).chain(ORDINARY).chain(HARMLESS).chain(UNEVENTFUL).chain(QUIET) {
         let (text, _) = planted(line, "", "");
         for escape in ESCAPES {
             let written = written(&text, *escape);
@@ -163,7 +170,7 @@ fn lines_that_only_look_like_places_of_secrets_stay() {
         changed.is_empty(),
         "{} of {} lines lose something:\n{}",
         changed.len(),
-        ALIKE.len() + CLEAN.len() + ORDINARY.len() + HARMLESS.len() + UNEVENTFUL.len(),
+        ALIKE.len() + CLEAN.len() + ORDINARY.len() + HARMLESS.len() + UNEVENTFUL.len() + QUIET.len(),
         changed.join("\n")
     );
 }
@@ -202,6 +209,7 @@ fn the_notation_of_a_text_changes_nothing() {
         .chain(OPERATIONS)
         .chain(NOTEBOOKS)
         .chain(WORKPLACE)
+        .chain(DAILY)
         .flat_map(|(_, places)| places.iter());
     for (nth, place) in places.enumerate() {
         let (name, value) = match nth % 2 {

@@ -132,6 +132,7 @@ impl Builder {
         self.word("[?&]key=", Duty::Name);
         self.word("keys:", Duty::Name);
         self.word("bearer", Duty::Bearer);
+        self.word("basic", Duty::Basic);
         [
             "creds", "ogin:", "ogin ", " p: ", "log in", "get in", "ign in ", "vpn: ", "wifi:", "ssh: ", "dmin:",
             "gangsd", "fiants", "denci", "denzi", "ggege",

@@ -204,6 +204,7 @@ enum Duty {
     /// A call that is given a secret.
     Call,
     Bearer,
+    Basic,
     PrivateKey,
     Putty,
     /// Digits of Arabic and Persian.

@@ -89,6 +89,14 @@ const PASSED: &[&str] = &[
     "wifi", "ssh", "sudo", "vnc", "bind", "repl",
 ];
 
+/// What precedes `password` where a program names a text that it shows.
+#[rustfmt::skip]
+const MESSAGES: &[&str] = &[
+    "forgot", "forgotten", "forget", "label", "title", "mandatory", "enter", "invalid", "wrong", "incorrect", "show",
+    "hide", "missing", "lost", "remember", "weak", "placeholder", "hint", "error", "err", "msg", "message", "toggle",
+    "help", "recover",
+];
+
 /// What precedes `token` where it surely is a secret.
 #[rustfmt::skip]
 const SECRET_TOKENS: &[&str] = &[
@@ -167,7 +175,11 @@ pub fn classify(name: &[u8]) -> Option<Class> {
     loop {
         let last = words.before(&mut last)?;
         if !last.is_empty() && lists_of(last) & IS_NEUTRAL == 0 {
-            return decide(last, words.before(&mut before).unwrap_or_default());
+            let before = words.before(&mut before).unwrap_or_default();
+            // `PublicKeyToken=b77a5c561934e089` says whose an assembly of .NET is.
+            let public = last == b"publickeytoken"
+                || last == b"token" && before == b"key" && words.before(&mut [0; MAX_NAME]) == Some(b"public");
+            return if public { None } else { decide(last, before) };
         }
     }
 }
@@ -304,7 +316,8 @@ fn ends_with(word: &[u8], endings: &[&str]) -> bool {
 fn decide(last: &[u8], before: &[u8]) -> Option<Class> {
     if last.last_chunk().is_some_and(|four| TAILS.contains(&u32::from_le_bytes(*four))) && ends_with(last, PASSWORDS) {
         let none = matches!(before, b"no" | b"without" | b"is" | b"has") || last.begins_with(b"nopass");
-        return (!none).then_some(Class::Password);
+        let shown = MESSAGES.iter().any(|word| before == word.as_bytes());
+        return (!none).then_some(if shown { Class::Token } else { Class::Password });
     }
     if ends_with(last, &["secret", "secrets"]) {
         return Some(Class::Secret);
@@ -328,7 +341,7 @@ fn decide(last: &[u8], before: &[u8]) -> Option<Class> {
     }
     match (last, before) {
         (b"identified", _) => Some(Class::Password),
-        (b"passe", b"de") => Some(Class::Password),
+        (b"passe" | b"acceso", b"de") => Some(Class::Password),
         (b"pass" | b"pw" | b"mdp" | b"pin" | b"otp" | b"psk" | b"userpass" | b"dbpass" | b"mypass" | b"clave", _) => {
             Some(Class::Short)
         }

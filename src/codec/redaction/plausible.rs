@@ -60,6 +60,7 @@ impl Engine {
                     raw[at] != b'u' || raw.get(at + 5..at + 9).is_some_and(|next| next.begins_with(b"\\u06"))
                 }
                 Duty::Bearer => matches!(raw.get(at + 6), Some(b' ' | b'\\' | b'%' | b',')),
+                Duty::Basic => raw.get(at + 5) == Some(&b' ') && assign::basic(reader, at).is_some(),
                 Duty::Disguise => is_disguise(raw, at),
             }),
         }

@@ -495,6 +495,11 @@ impl Engine {
                     found(range, rules::AUTHORIZATION, "credentials behind `Bearer`");
                 }
             }
+            Duty::Basic => {
+                if let Some(range) = assign::basic(reader, at) {
+                    found(range, rules::AUTHORIZATION, "a user and a password in base64 behind `Basic`");
+                }
+            }
             Duty::PrivateKey => {
                 if let Some(range) = pem::private_key(reader, at.saturating_sub(5)) {
                     found(range, rules::PRIVATE_KEY, "the first line and the body of a key");

@@ -13,6 +13,7 @@ use super::reader::Reader;
 use super::rules::{self, TOKENS};
 use super::shape::{Class, Lead, Set, Shape};
 use super::values::is_crossed_out;
+use super::verify;
 
 /// A form of a token.
 pub struct Token {
@@ -199,6 +200,9 @@ pub fn wordless(text: &[u8], run: &Range<usize>) -> Option<(Range<usize>, u16)> 
     if inside.len() == 40 && inside[6] == b'_' && inside.closes_with(b"_mmk") {
         return Some((run.clone(), rules::MAXMIND));
     }
+    if inside.len() == verify::NATS_SEED && inside[0] == b'S' && verify::is_nats_seed(inside) {
+        return Some((run.clone(), rules::NATS_SEED));
+    }
     if hex(64)
         && let Some(start) = before(b'.', 17..=17, u8::is_ascii_alphanumeric)
         && text[start..].begins_with(b"pat")
@@ -206,9 +210,8 @@ pub fn wordless(text: &[u8], run: &Range<usize>) -> Option<(Range<usize>, u16)> 
         return Some((start..run.end, rules::AIRTABLE));
     }
     if hex(32)
-        && let Some(start) = before(b':', 16..=33, |b| b.is_ascii_digit() || *b == b'/')
-        && let Some(start) = start.checked_sub(usize::from(text[start] == b'/') * 2)
-        && text.get(start + 1) == Some(&b'/')
+        && let Some(start) = before(b':', 18..=56, |b| b.is_ascii_digit() || *b == b'/')
+        && is_asana(&text[start..run.start - 1])
     {
         return Some((start..run.end, rules::ASANA));
     }
@@ -218,6 +221,14 @@ pub fn wordless(text: &[u8], run: &Range<usize>) -> Option<(Range<usize>, u16)> 
         return Some((start..run.end, rules::FACEBOOK_APP));
     }
     discord(text, run).map(|range| (range, rules::DISCORD))
+}
+
+/// The numbers in front of a token of Asana: a short one, and one or two of at least 16 digits.
+fn is_asana(numbers: &[u8]) -> bool {
+    let mut parts = numbers.split(|b| *b == b'/');
+    let first = parts.next().unwrap_or_default();
+    let (count, long) = parts.fold((0, true), |(count, long), part| (count + 1, long && part.len() > 15));
+    (1..=4).contains(&first.len()) && (1..=2).contains(&count) && long
 }
 
 /// A bot's number in base64, six letters and a checksum, with dots between.

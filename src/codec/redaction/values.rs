@@ -1,6 +1,7 @@
 //! Classifies a value: random, a word, a sentence, or a placeholder.
 
 use crate::codec::redaction::literals::Literals as _;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
@@ -23,13 +24,13 @@ const NO_SECRETS: &[&str] = &[
     "nullable", "sensitive", "ignored", "unset", "change", "reset", "set", "show", "where", "when", "while",
     "select", "update", "delete", "int32", "int64", "uint8", "u8", "u32", "u64", "usize", "i32", "i64", "vec",
     "buffer", "date", "datetime", "json", "yaml", "file", "environment", "env", "vault", "prompt", "stdin",
-    "keyring", "generated", "encrypted", "plaintext", "plain", "options", "flag", "flags", "argument", "arguments",
+    "keyring", "generated", "encrypted", "plaintext", "plain", "options", "flag", "flags", "argument", "arguments", "arg", "args",
     "parameter", "parameters", "instead", "dir", "utf-8", "utf8", "utf-16", "ascii", "latin1", "latin-1",
     "iso-8859-1", "cp1252", "localhost", "inherit", "scram-sha-256", "scram-sha-1", "md5", "sha1", "sha256", "sha512",
     "via", "was", "were", "are", "has", "have", "does", "should", "must", "can", "cannot", "will", "would", "may",
     "requires", "needs", "takes", "expects", "prompts", "reads", "sets", "specifies", "provides", "allows", "but",
     "then", "that", "which", "you", "your", "it", "its", "by", "at", "provided", "specified", "given", "using",
-    "supplied", "on_create", "always", "users", "bcrypt", "scrypt", "argon2", "argon2id", "pbkdf2",
+    "supplied", "on_create", "always", "values", "users", "bcrypt", "scrypt", "argon2", "argon2id", "pbkdf2",
 ];
 
 /// The length of the longest of them.
@@ -44,7 +45,7 @@ const STAND_INS: &[&str] = &[
     "dummy", "insert_", "insert-", "enter_", "enter-", "put_your", "example_", "example-", "-example", "_example",
     "sample_", "sample-", "to_be_", "tobe", "none_", "my_password", "my-password", "mypassword", "my_secret",
     "my-secret", "my_token", "my-token", "my_api", "my-api", "foobar", "notasecret", "not-a-secret",
-    "not_a_secret", "fake_", "fake-", "test_key", "test-key", "test_token", "test-token", "mytoken", "mysecret", "...", "…",
+    "not_a_secret", "fake_", "fake-", "test_key", "test-key", "test_token", "test-token", "mytoken", "mysecret", "_removed", "-removed", "abcdefghijklmnopqrstuvwxyz", "...", "…",
 ];
 
 /// Words that only sentences have.
@@ -56,6 +57,35 @@ const SENTENCE: &[&str] = &[
     "using", "from", "as", "it", "has", "have", "will", "may", "field", "user", "value", "name", "type",
     "contains", "least", "characters", "password", "token", "secret", "key", "passwords", "tokens", "keys",
 ];
+
+/// Words for a password that no name holds: what a program shows beside a field, in the languages of the world.
+#[rustfmt::skip]
+const LABELS: &[&str] = &[
+    "heslo", "contrasenya", "passord", "lösenord", "losenord", "adgangskode", "kodeord", "salasana", "jelszó", "jelszo",
+    "lozinka", "şifrə", "parool", "slaptažodis", "parole", "geslo", "fjalëkalimi", "kata sandi", "sandi", "mật khẩu",
+    "parola", "pasahitza", "contrasinal", "lykilorð", "aðgangsorð", "nenosiri", "cyfrinair", "pasfhocal", "passwort",
+    "kennwort", "wachtwoord", "contraseña", "senha", "palavra-passe", "hasło", "clave", "mot de passe",
+];
+
+/// The same in scripts of their own, where words are joined or bent.
+#[rustfmt::skip]
+const LABELS_OF_SCRIPTS: &[&str] = &[
+    "पासवर्ड", "পাসওয়ার্ড", "கடவுச்சொல்", "రహస్యపదం", "รหัสผ่าน", "ລະຫັດຜ່ານ", "စကားဝှက်", "စကားဝွက္", "პაროლი", "գաղտնաբառ",
+    "парол", "Парол", "лозинк", "Лозинк", "құпиясөз", "Құпиясөз", "нууц үг", "암호", "비밀번호", "סיסמ", "密码", "密碼", "口令",
+    "パスワード", "رمز", "گذرواژه", "پسورد", "كلمة", "κωδικ", "Κωδικ",
+];
+
+/// Whether a value without digits is what a program calls a password, or a sentence about one: `"LABEL_PASSWORD": "Heslo"`.
+pub fn is_label_of_password(value: &[u8], kinds: &Kinds) -> bool {
+    if kinds.digits > 0 || value.len() > 16 && !kinds.has(kinds::FOREIGN) {
+        return false;
+    }
+    let same = |word: &&str| word.len() == value.len() && word.as_bytes().eq_ignore_ascii_case(value);
+    LABELS.iter().any(same)
+        || kinds.has(kinds::FOREIGN)
+            && (LABELS_OF_SCRIPTS.iter().any(|word| memchr::memmem::find(value, word.as_bytes()).is_some())
+                || std::str::from_utf8(value).is_ok_and(|text| LABELS.contains(&text.to_lowercase().as_str())))
+}
 
 /// Whether a value only stands where a secret will be, is or was: `{password}`, `${PASSWORD}`, `%s`, `<secret>`,
 /// `***`, `YOUR_API_KEY`, `changeme`, a reference into a vault.
@@ -175,6 +205,14 @@ const fn bytes_at(place: usize) -> ByteSet {
     ByteSet::of(&bytes)
 }
 
+/// Whether a literal is only what stands between two others: `'" + password + "'`.
+pub fn is_joint(inside: &[u8]) -> bool {
+    let [quote @ (b'"' | b'\'' | b'`'), middle @ .., last] = inside else { return false };
+    let joins = |b: Option<&u8>| matches!(b, Some(b'+' | b'.' | b'&' | b'|' | b'~'));
+    let middle = middle.trim_ascii();
+    quote == last && middle.len() > 2 && joins(middle.first()) && joins(middle.last())
+}
+
 /// Whether the value says where the secret is kept.
 fn is_reference(value: &[u8]) -> bool {
     let [first, _, third, ..] = value else { return false };
@@ -241,7 +279,27 @@ fn holds_stand_in(value: &[u8], may_have_dots: bool) -> bool {
         at += 2;
     }
     let dots = || may_have_dots && memchr::memchr2(b'.', "…".as_bytes()[0], value).is_some();
-    (any != 0 || dots()) && WORDS.is_match(value)
+    (any != 0 || dots()) && WORDS.find_iter(value).any(|word| !is_chance(value, word.range()))
+}
+
+/// The longest word that random letters hold by chance: `dK54FAgZtODOVm9`.
+const MAX_CHANCE: usize = 6;
+
+/// Whether letters of a random value only happen to be such a word: no sign and no change of case sets it apart.
+fn is_chance(value: &[u8], word: Range<usize>) -> bool {
+    let letters = &value[word.clone()];
+    let apart = |at: usize| {
+        let (before, behind) = (at.checked_sub(1).map(|at| value[at]), value.get(at).copied());
+        let (Some(before), Some(behind)) = (before, behind) else { return true };
+        !before.is_ascii_alphanumeric()
+            || !behind.is_ascii_alphanumeric()
+            || before.is_ascii_lowercase() && behind.is_ascii_uppercase()
+    };
+    let one_case = letters.iter().all(u8::is_ascii_uppercase) || letters[1..].iter().all(u8::is_ascii_lowercase);
+    letters.len() <= MAX_CHANCE
+        && letters.iter().all(u8::is_ascii_alphabetic)
+        && !(one_case && (apart(word.start) || apart(word.end)))
+        && is_random(value)
 }
 
 /// One bit for the first three bytes of each of the [`STAND_INS`], and for the three behind the first.
@@ -265,7 +323,7 @@ const fn number_of(first: u8, second: u8, third: u8) -> usize {
 }
 
 /// The longest value that is searched for words of a placeholder.
-const MAX_PLACEHOLDER: usize = 64;
+const MAX_PLACEHOLDER: usize = 80;
 
 fn is_stand_in_word(value: &[u8], kinds: &Kinds) -> bool {
     says_placeholder(value, kinds.has(kinds::MEMBER | kinds::FOREIGN))
@@ -313,8 +371,18 @@ fn place_of(word: &[u8]) -> usize {
     usize::from(word[0] & 0x1F) | word.len().min(7) << 5
 }
 
+/// Passwords that people make of the word for one.
+#[rustfmt::skip]
+const CHOSEN: &[&[u8]] = &[
+    b"supersecret", b"topsecret", b"verysecret", b"secretpassword", b"supersecretpassword", b"secretpass", b"rootpass",
+    b"adminpass", b"masterpass", b"supersecure",
+];
+
 /// Whether the value is itself the name of a secret: `user_password`, `next_token`, `Ed25519PrivateKey`.
 pub fn is_name_of_secret(value: &[u8]) -> bool {
+    if CHOSEN.contains(&value) {
+        return false;
+    }
     // `Password1!` is a password: no name ends in a digit and signs.
     let signs = value.iter().rev().take_while(|b| b"!$#@%^&*?".contains(b)).count();
     if signs > 0 && value[..value.len() - signs].last().is_some_and(u8::is_ascii_digit) {
@@ -396,6 +464,11 @@ pub fn is_attribute(value: &[u8]) -> bool {
         return false;
     }
     let value = value.strip_prefix(b"$").unwrap_or(value);
+    // `SignatureAlgorithm::Ecdsa`
+    let of_path = |b: &u8| b.is_ascii_alphabetic() || matches!(b, b'_' | b':');
+    if memchr::memmem::find(value, b"::").is_some_and(|at| at > 0) && value.iter().all(of_path) {
+        return true;
+    }
     let mut parts = value.split(joins).filter(|part| !part.is_empty()).peekable();
     parts.peek().is_some_and(|first| first.len() < value.len()) && parts.all(is_word_of_code)
 }

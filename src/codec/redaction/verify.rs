@@ -1,4 +1,4 @@
-//! Checksums: Luhn for cards, modulo 97 for IBANs.
+//! Checksums: Luhn for cards, modulo 97 for IBANs, the CRC of a seed of NATS.
 
 use std::ops::Range;
 
@@ -187,6 +187,34 @@ pub fn iban_at(text: &[u8], at: usize) -> Option<Range<usize>> {
     }
     let goes_on = text.get(end).is_some_and(u8::is_ascii_alphanumeric);
     (!goes_on && iban(&letters)).then_some(at..end)
+}
+
+/// How long the seed of a key of NATS is.
+pub const NATS_SEED: usize = 58;
+
+/// Whether so many bytes are such a seed: base32 of a prefix, 32 bytes and their CRC-16.
+pub fn is_nats_seed(text: &[u8]) -> bool {
+    let (mut crc, mut bits, mut held, mut last) = (0u16, 0u32, 0, [0u8; 2]);
+    for (nth, byte) in text.iter().enumerate() {
+        let five = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'2'..=b'7' => byte - b'2' + 26,
+            _ => return false,
+        };
+        (bits, held) = (bits << 5 | u32::from(five), held + 5);
+        if held < 8 {
+            continue;
+        }
+        held -= 8;
+        let decoded = (bits >> held) as u8;
+        // The last two bytes are the checksum.
+        if nth + 3 < text.len() {
+            crc =
+                (0..8).fold(crc ^ u16::from(decoded) << 8, |crc, _| crc << 1 ^ if crc >> 15 == 1 { 0x1021 } else { 0 });
+        }
+        last = [last[1], decoded];
+    }
+    text.len() == NATS_SEED && crc == u16::from_le_bytes(last)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use super::ends::{cell_end, cell_sign, tag_len, word_end};
 use super::operator::{ENDING_VERBS, Operator, Sign};
 use super::secret::{LONG_NUMBER, MAX_EXAMINED, Role, beginning, is_camel, is_short_choice, is_type};
+use super::word::{is_behind_user, is_of_code, is_of_tests, is_opening_template, is_word_of_sentence, text_follows};
 use super::{Finder, Found, blanks};
 use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
@@ -22,13 +23,15 @@ const MAX_SIGNS: usize = 16;
 /// Words in front of a name that set it to the next word.
 #[rustfmt::skip]
 const SETTERS: &[&[u8]] = &[
-    b"ENV", b"ARG", b"SetEnv", b"setenv", b"setx", b"%env", b"-x", b"set", b"config", b"-gx", b"--global", b"configure",
+    b"ENV", b"ARG", b"\\set", b"SetEnv", b"setenv", b"setx", b"%env", b"-x", b"set", b"config", b"-gx", b"--global", b"configure",
     b"env",
 ];
 /// What follows `config` where a command sets the name to the next word.
 const CONFIGURING: &[&[u8]] = &[b"set", b"create", b"update", b"add"];
 /// Names of settings that stand in front of their value alone.
 const SERVER_SETTINGS: &[&[u8]] = &[b"requirepass", b"masterauth", b"rootpw"];
+/// Words of sentences that tell somebody a password, in front of its name.
+const TELLING: &[&[u8]] = &[b"use", b"using", b"with", b"enter", b"type", b"try", b"Use", b"Enter", b"Try"];
 /// The numbers of the ends that a reader remembers for values.
 const URL_END: usize = 1;
 const FIELD_END: usize = 2;
@@ -41,7 +44,7 @@ const OPEN_TAG_END: usize = 43;
 
 /// Where a value without quotes stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Place {
+pub(super) enum Place {
     /// Behind a name in the query or fragment of a URL, or in a form.
     Url,
     /// Between semicolons, as in connection strings.
@@ -156,7 +159,13 @@ impl Finder<'_, '_> {
         if operator.mentions && self.name.is_foreign && self.text[range.start].is_ascii() {
             let value = beginning(&self.text[range.clone()]);
             let verb = |at: &usize| ENDING_VERBS.iter().any(|verb| value[*at..].starts_with(verb.as_bytes()));
-            range.end = value.iter().position(|b| !b.is_ascii()).filter(verb).map_or(range.end, |at| range.start + at);
+            let other = value.iter().position(|b| !b.is_ascii());
+            // Chinese and Japanese go on without a blank: `密码是x,别外传`.
+            let joined = self.text[self.name.range.start] >= 0xE3;
+            if let Some(at) = other.filter(|at| joined || verb(at)) {
+                let signs = value[..at].iter().rev().take_while(|b| b",.;".contains(b)).count();
+                range.end = range.start + at - if joined { signs } else { 0 };
+            }
         }
         if self.is_expression(&range, operator) {
             return None;
@@ -169,6 +178,9 @@ impl Finder<'_, '_> {
             _ => false,
         };
         let value = &self.text[range.clone()];
+        if is_of_code(value) {
+            return None;
+        }
         let taken = self.may_be(value, role)
             || sets && self.name.class == Class::Token && is_short_choice(value) && !is_stand_in(value);
         taken.then(|| self.found(range, why))
@@ -282,6 +294,9 @@ impl Finder<'_, '_> {
         if name.begins_with(b"-") || before.closes_with(b"--") {
             return Some((Place::Setting, "an option of a command"));
         }
+        if name == b"IDENTIFIED" {
+            return Some((Place::Setting, "what a statement sets"));
+        }
         let inside = here.string.is_some();
         let in_call = matches!(here.bracket, Some((b'(', _))) && !inside;
         let begins_line =
@@ -299,7 +314,18 @@ impl Finder<'_, '_> {
                     return Some((Place::Word, "an argument that is no expression"));
                 }
                 if matches!(here.bracket, Some((b'{' | b'[', _))) && !inside {
-                    let place = if kind == Kind::Code || operator.spaced { Place::Word } else { Place::Mention };
+                    // `{db_host=x, db_password=y}`, as Java prints a map.
+                    let end = self.end_of(at, Place::Setting);
+                    let of_map = self.name.class.is_password()
+                        && matches!(here.bracket, Some((b'{', _)))
+                        && (before.closes_with(b", ") || before.closes_with(b"{"))
+                        && matches!(text.get(end), Some(b',' | b'}'));
+                    let place = match kind {
+                        _ if operator.spaced => Place::Word,
+                        Kind::Code => Place::Word,
+                        _ if of_map => Place::Setting,
+                        _ => Place::Mention,
+                    };
                     return Some((place, "a member that is no expression"));
                 }
                 if self.is_own(before) || code_end && kind == Kind::Code {
@@ -315,6 +341,10 @@ impl Finder<'_, '_> {
                 let shell = last.is_none_or(|b| b.is_ascii_whitespace()) && begins_line;
                 if kind == Kind::Settings && shell && !code_end && !in_call {
                     return Some((Place::Setting, "a line of settings"));
+                }
+                // `username = bob, password = x`
+                if !in_call && self.name.class.is_password() && is_behind_user(before) {
+                    return Some((Place::Mention, "what stands behind a user"));
                 }
                 Some((Place::Word, "a value that is no expression"))
             }
@@ -335,8 +365,23 @@ impl Finder<'_, '_> {
                 {
                     return Some((Place::Word, "a value that is no expression"));
                 }
+                // `{"PASSWORD": mock_password}` of Python.
+                let in_braces = self.name.quotes.is_some() && matches!(here.bracket, Some((b'{', _)));
+                if in_braces
+                    && self.text[at..self.end_of(at, Place::Setting)]
+                        .iter()
+                        .all(|b| b.is_ascii_alphabetic() || *b == b'_')
+                {
+                    return Some((Place::Word, "a value that is no expression"));
+                }
                 let whole_line = self.is_whole_line(at);
-                if whole_line && (begins_line || first_word || inside) || foreign {
+                // `--- PASS: TestParse` of a program that tests.
+                if name == b"PASS" && is_of_tests(before, &self.text[at..]) {
+                    return None;
+                }
+                // `la contraseña: una frase secreta`
+                let goes_on = foreign && !whole_line && is_word_of_sentence(&self.text[at..]);
+                if whole_line && (begins_line || first_word || inside) || foreign && !goes_on {
                     return Some((Place::Setting, "a line of settings or a header"));
                 }
                 if inside {
@@ -351,7 +396,8 @@ impl Finder<'_, '_> {
     /// `--password x`, `IDENTIFIED BY x`, `ENV X y`, `machine x login y password z`, `requirepass x`.
     fn spaced(&self, at: usize, before: &[u8], here: &LineContext) -> Option<(Place, &'static str)> {
         let name = &self.text[self.name.range.clone()];
-        if self.name.quotes.is_some() {
+        // `password=password dbname=x`: the word is itself what a name is given.
+        if self.name.quotes.is_some() || before.closes_with(b"=") {
             return None;
         }
         let dashed = name.begins_with(b"-") || before.closes_with(b"-");
@@ -403,7 +449,11 @@ impl Finder<'_, '_> {
         {
             return Some((Place::Mention, "a line of settings"));
         }
-        let log = name.contains(&b'_')
+        // `use password Welcome1 for the VPN`
+        let told = TELLING.contains(&last)
+            && self.reader.kind(here.line_start) != Kind::Code
+            && text_follows(&self.text[self.end_of(at, Place::Mention)..]);
+        let log = (name.contains(&b'_') || told)
             && self.reader.kind(here.line_start) != Kind::Code
             && memchr::memchr(b'(', before).is_none();
         Some((if log { Place::Mention } else { Place::Word }, "a word behind the name"))
@@ -437,7 +487,7 @@ impl Finder<'_, '_> {
     }
 
     /// Where the line ends that holds `at`, without blanks at its end. Many names may stand in front of many blanks.
-    fn last_word_end(&self, at: usize) -> usize {
+    pub(super) fn last_word_end(&self, at: usize) -> usize {
         self.reader.end(LINE_WORDS_END, at, || {
             let line = &self.text[at..self.reader.line_end(at)];
             at + line.trim_ascii_end().len()
@@ -482,7 +532,7 @@ impl Finder<'_, '_> {
     }
 
     /// Where the value that begins at `at` ends.
-    fn end_of(&self, at: usize, place: Place) -> usize {
+    pub(super) fn end_of(&self, at: usize, place: Place) -> usize {
         let reader = self.reader;
         match place {
             Place::Url => reader.end(URL_END, at, || reader.next(marks::URL_STOP, at)),
@@ -494,93 +544,5 @@ impl Finder<'_, '_> {
                 reader.end(WORD_END, at, || word_end(reader, self.text, at))
             }
         }
-    }
-
-    /// `<password>x</password>`
-    fn in_tag(&self, at: usize) -> Option<Found> {
-        let start = self.name.range.start;
-        let open = self.text[..start].iter().rev().take(32).position(|b| !(is_name(*b) || b":.".contains(b)))?;
-        if self.text[start - open - 1] != b'<' {
-            return None;
-        }
-        let at = at + self.text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
-        let inside = if self.text[at..].begins_with(b"<![CDATA[") { at + 9 } else { at };
-        let end = self.end_of(inside, Place::Tag);
-        let value = self.text[inside..end].trim_ascii_end();
-        let after = end + self.text[end..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
-        let closed = self.text[after..].begins_with(b"</") || self.text[end..].begins_with(b"]]>") || inside > at;
-        // Elements hold no expressions, but for what a template fills in.
-        let role = if value.iter().any(u8::is_ascii_digit) { Role::Assigned } else { Role::Setting };
-        let taken = closed && self.may_be(value, role);
-        taken.then(|| self.found(inside..inside + value.len(), "the text of an element"))
-    }
-
-    /// What YAML says behind the mark of a block, a tag, an anchor or a comment; nothing if there is no mark.
-    fn marked(&self, at: usize, operator: &Operator) -> Option<Option<Found>> {
-        let line_end = self.reader.line_end(at);
-        let line = &self.text[at..self.last_word_end(at)];
-        match line[0] {
-            b'|' | b'>' if line.len() < 4 && line[1..].iter().all(|b| b.is_ascii_digit() || b"+-".contains(b)) => {
-                Some(self.below(line_end, operator, "a block of YAML"))
-            }
-            b'#' if line.len() == 1 || line[1] == b' ' => {
-                Some(self.below(line_end, operator, "a value behind a comment"))
-            }
-            b'!' | b'&' => {
-                let word = line.iter().take(40).take_while(|b| !b.is_ascii_whitespace()).count();
-                let of_mark = |b: &u8| is_name(*b) || const { &ByteSet::of(b"!&:/.,") }.has(b);
-                if word == line.len()
-                    || !line[..word].iter().all(of_mark)
-                    || [&b"!vault"[..], b"!Ref", b"!Sub", b"!secret", b"!env"].iter().any(|tag| line.starts_with(tag))
-                {
-                    return if word == line.len() { None } else { Some(None) };
-                }
-                let at = blanks(self.text, at + word);
-                if let Some(literal) = super::literal(self.reader, at) {
-                    return Some(self.quoted(&literal, operator, "a tagged scalar"));
-                }
-                Some(self.scalar(at, "a tagged scalar"))
-            }
-            _ => None,
-        }
-    }
-
-    /// The scalar on the next line, if it stands further in.
-    fn below(&self, at: usize, operator: &Operator, why: &'static str) -> Option<Found> {
-        if operator.sign != Sign::Colon {
-            return None;
-        }
-        let indent = |from: usize| self.text[from..].iter().take(64).take_while(|b| **b == b' ').count();
-        let here = self.reader.context(self.name.range.start).line_start;
-        let start = at + self.text[at..].iter().take(2).take_while(|b| matches!(b, b'\r' | b'\n')).count();
-        if start == at || start >= self.text.len() || indent(start) <= indent(here) {
-            return None;
-        }
-        if why.is_empty() && (self.reader.kind(here) == Kind::Code || self.name.class == Class::Secret) {
-            return None;
-        }
-        self.scalar(start + indent(start), if why.is_empty() { "a value on the next line" } else { why })
-    }
-
-    /// A scalar without quotes that is alone on its line.
-    fn scalar(&self, at: usize, why: &'static str) -> Option<Found> {
-        let end = self.end_of(at, Place::Setting);
-        let value = &self.text[at..end];
-        let alone =
-            matches!(self.text.get(blanks(self.text, end)), None | Some(b'\n' | b'\r' | b'#' | b'"' | b'\'' | b'\\'));
-        let item = value.closes_with(b":") || value.begins_with(b"- ") || value == b"-";
-        (alone && !item && self.may_be(value, Role::Setting)).then(|| self.found(at..end, why))
-    }
-}
-
-/// Whether something begins here that stands for a value: `${X}`, `$(cmd)`, `{x}`, `<x>`, `[x]`.
-fn is_opening_template(text: &[u8]) -> bool {
-    match text {
-        [b'{' | b'[' | b'(', ..] | [b'$', b'{' | b'(', ..] => true,
-        [b'<', rest @ ..] => rest.iter().take(64).any(|b| *b == b'>'),
-        [b'%', rest @ ..] => {
-            rest.iter().take(64).any(|b| *b == b'%') && rest.first().is_some_and(u8::is_ascii_alphabetic)
-        }
-        _ => false,
     }
 }

@@ -91,7 +91,7 @@ const CALLS: &[Call] = &[
 /// Where the filter looks for these names, in the notation of shapes.
 #[rustfmt::skip]
 pub const CALL_WINDOWS: &[&str] = &[
-    "nect(", "getco", "pdo(", "sqli(", "bind(", "ogin(", "cate(", "auth(", "asic(", "ials(", "tial(",
+    "nect(", "c_auth", "getco", "pdo(", "sqli(", "bind(", "ogin(", "cate(", "auth(", "asic(", "ials(", "tial(",
     "rdaut", "thpro", "user(", "dd_pa", "rypt(", "sp_ad", "sp_pa", "jwt.[edsv]", "ernet", "hmac(", "mac.n", "ftp(",
     "l.cre", "bconn", "th_va", "eyspe", "aes.n", "eparse", "ochar", "nd_s(", "3.con", "uthha", "th1ha",
     "bot(", "thub(", "tlab(", "t.run", "enai(", "groq(", "opic(", "ient(",
@@ -115,6 +115,8 @@ fn call_at(text: &[u8], at: usize) -> Option<(&'static Call, usize)> {
     let open = match text.get(end)? {
         b'(' => end + 1,
         b' ' if name.len() > 3 && name[..3].eq_ignore_ascii_case(b"sp_") => end + 1,
+        // `http.basic_auth 'bob', 'x'` of Ruby.
+        b' ' if name.ends_with(b"basic_auth") && matches!(text.get(end + 1), Some(b'"' | b'\'' | b'\\')) => end + 1,
         _ => return None,
     };
     let ends_with = |word: &str| {
@@ -198,7 +200,8 @@ pub fn call_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     let value = &text[literal.start..literal.end];
     reader.charge(value.len().min(MAX_ARGUMENTS));
     // `login(request, "accounts/login.html")`
-    if value.contains(&b'/') && !is_random(value) {
+    let of_place = |b: &u8| b.is_ascii_lowercase() || b"./-".contains(b);
+    if value.contains(&b'/') && (!is_random(value) || value.iter().all(of_place)) {
         return;
     }
     if !(literal.formatted && value.contains(&b'{'))

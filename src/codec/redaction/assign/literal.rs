@@ -46,8 +46,15 @@ pub fn literal(reader: &Reader<'_>, at: usize) -> Option<Literal> {
         return Some(curly);
     }
     let number = b"\"'`".iter().position(|known| *known == quote)?;
-    let triple = level == 0 && text[open..].starts_with(&[quote; 3]);
+    let triple = level == 0 && text[open..].starts_with(&[quote; 3]) && !text[open..].starts_with(b"''''");
     let start = open + if triple { 3 } else { 1 };
+    if level == 0
+        && !triple
+        && text.get(start) == Some(&quote)
+        && let Some(doubled) = doubled(text, open, quote)
+    {
+        return Some(doubled);
+    }
     let kind = QUOTE_ENDS + 3 * if triple { MAX_LEVEL + 1 } else { level } + number;
     let end = if triple {
         reader.end(kind, start, || {
@@ -56,6 +63,10 @@ pub fn literal(reader: &Reader<'_>, at: usize) -> Option<Literal> {
     } else {
         reader.end(kind, start, || closing(reader, start, quote, level))
     };
+    // `x' of TeX and GNU: no backtick closes it.
+    if quote == b'`' && !matches!(text.get(end), Some(b'`' | b'\\')) {
+        return None;
+    }
     let after = (end + if triple { 3 } else { level + 1 }).min(text.len());
     let inside = &text[start..end.max(start)];
     // Strings of Go have the same quotes, and nothing is filled into them.
@@ -65,6 +76,32 @@ pub fn literal(reader: &Reader<'_>, at: usize) -> Option<Literal> {
     let (start, end) = (start + inner, end - inner);
     Some(Literal { start, end, after, quote, level, formatted })
 }
+
+/// `''x''` within a string of SQL, `""x""` in a cell of CSV: quotes that are doubled once or twice.
+fn doubled(text: &[u8], open: usize, quote: u8) -> Option<Literal> {
+    let count = |at: usize| text[at..].iter().take(5).take_while(|b| **b == quote).count();
+    let quotes = count(open);
+    let start = open + quotes;
+    let opens = |b: &u8| b.is_ascii_graphic() && !const { &ByteSet::of(b",;:)]}+.|&<>=") }.has(b);
+    if !matches!(quotes, 2 | 4) || quote == b'`' || !text.get(start).is_some_and(opens) {
+        return None;
+    }
+    let reach = &text[start..text.len().min(start + MAX_DOUBLED)];
+    let len = memchr::memchr2(quote, b'\n', reach)?;
+    // The quote around all of it may follow.
+    let closed = reach[len] == quote && (quotes..=quotes + 1).contains(&count(start + len));
+    closed.then_some(Literal {
+        start,
+        end: start + len,
+        after: start + len + quotes,
+        quote,
+        level: 0,
+        formatted: false,
+    })
+}
+
+/// How long a value between doubled quotes is at most.
+const MAX_DOUBLED: usize = 128;
 
 /// How long the quotes are within a literal that belong to the text around the value: `"\"x\""`.
 fn inner_quotes(inside: &[u8]) -> usize {

@@ -11,12 +11,15 @@ mod manifest;
 mod operator;
 mod pair;
 mod prose;
+mod raw;
+mod scalar;
 mod scheme;
 mod secret;
 mod spread;
 mod table;
 #[cfg(test)]
 mod tests;
+mod word;
 
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::literals::Literals as _;
@@ -26,7 +29,8 @@ use std::sync::LazyLock;
 pub use calls::{CALL_WINDOWS, call_values, is_plausible_call};
 pub use pair::{is_name_member, is_value_member};
 pub use prose::login_values;
-pub use scheme::bearer;
+pub use raw::is_plausible;
+pub use scheme::{basic, bearer};
 pub use secret::{Role, is_code, may_be_secret};
 
 use super::escapes::{is_after_escape, leading_slashes, trailing_slashes};
@@ -36,6 +40,7 @@ use super::random::is_random;
 use super::reader::Reader;
 use super::rules::{AUTHORIZATION, CREDENTIAL};
 use super::shape;
+use super::values::is_joint;
 use literal::{Literal, literal};
 use operator::{Operator, Sign, operator};
 
@@ -171,7 +176,10 @@ fn class_of(reader: &Reader<'_>, range: &Range<usize>) -> Option<Class> {
     }
     // A list of keys, whose line may end as JSON writes it.
     let list = |signs: &&[u8]| text[range.end..].starts_with(signs);
-    if name == b"keys" && [&b": ["[..], b":\n", b":\\n", b":\r\n"].iter().any(list) {
+    if name == b"keys" && [&b": ["[..], b":\n", b":\\n", b":\r\n"].iter().any(list)
+        || name == b"tokens"
+            && [&b"\":[\""[..], b"\": [\"", b"\\\":[\\\"", b"\\\": [\\\"", b" = [\"", b": ['"].iter().any(list)
+    {
         return Some(Class::Weak);
     }
     if name == b"getpass" && [&b" = lambda"[..], b"=lambda"].iter().any(list) {
@@ -225,6 +233,10 @@ fn name_ending(reader: &Reader<'_>, at: usize, mut end: usize) -> Option<Range<u
     {
         end += 9;
     }
+    // `clave de acceso`, too.
+    if text[start..end].eq_ignore_ascii_case(b"clave") && text[end..].starts_with(b" de acceso") {
+        end += 10;
+    }
     while end > start && text[end - 1] == b'-' {
         end -= 1;
     }
@@ -250,7 +262,11 @@ fn with_quotes(reader: &Reader<'_>, range: Range<usize>, class: Class) -> Name {
     if start == 0 || text[start - 1] != quote || slashes != level {
         return none;
     }
-
+    // `{""password"": ""x""}` in a cell of CSV.
+    let doubled = level == 0 && start > 1 && text[start - 2] == quote && text.get(range.end + 1) == Some(&quote);
+    if doubled && text.get(range.end + 2) != Some(&quote) {
+        return Name { end: range.end + 2, range, class, quotes: Some((start - 2, quote, level)), is_foreign };
+    }
     Name { end: range.end + level + 1, range, class, quotes: Some((start - 1 - level, quote, level)), is_foreign }
 }
 
@@ -311,7 +327,7 @@ impl Finder<'_, '_> {
             let beside = self.next_line().or_else(|| self.reversed()).or_else(|| self.next_argument());
             let beside = beside.or_else(|| self.led_to()).or_else(|| self.below_title());
             let beside = beside.or_else(|| self.among_targets()).or_else(|| self.element_beside());
-            let beside = beside.or_else(|| self.refused_input());
+            let beside = beside.or_else(|| self.refused_input()).or_else(|| self.commented());
             found.extend(beside.or_else(|| self.answered()));
         }
     }
@@ -331,6 +347,10 @@ impl Finder<'_, '_> {
             if found.len() > known {
                 return;
             }
+        }
+        if operator.sign == Sign::Call && self.text.get(operator.end) == Some(&b')') {
+            found.extend(self.returned(operator));
+            return;
         }
         if operator.sign == Sign::Call && self.name.class == Class::Token {
             self.expression(operator.end - 1, operator, found);
@@ -506,7 +526,8 @@ impl Finder<'_, '_> {
         let formatted = literal.formatted && value.contains(&b'{');
         // An object of JSON names its own secrets.
         let object = value.begins_with(b"{\"") || value.begins_with(b"{\\");
-        (!formatted && !object && self.may_be(value, role)).then(|| self.found(literal.start..literal.end, why))
+        (!formatted && !object && !is_joint(value) && self.may_be(value, role))
+            .then(|| self.found(literal.start..literal.end, why))
     }
 }
 
@@ -517,84 +538,4 @@ fn blanks(text: &[u8], at: usize) -> usize {
         Some(b' ' | b'\t') => at + 1 + text[at + 1..].iter().take(31).take_while(|b| matches!(b, b' ' | b'\t')).count(),
         _ => at,
     }
-}
-
-/// Whether raw JSON may give a value to the name around `at`; escapes are not decoded yet.
-pub fn is_plausible(reader: &Reader<'_>, at: usize) -> bool {
-    let raw = reader.text;
-    let Some(mut name) = name_around(reader, at) else { return false };
-    let before = &raw[name.start.saturating_sub(12)..name.start];
-    let colored = memchr::memmem::find(before, b"u001b[").is_some();
-    // One of two backslashes is what the other says, and no escape.
-    if trailing_slashes(&raw[..name.start], MAX_NAME) % 2 == 1 {
-        let digits =
-            raw.get(name.start + 1..name.start + 5).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-        name.start += if raw[name.start] == b'u' && digits { 5 } else { 1 };
-    }
-    if name.start >= name.end {
-        return false;
-    }
-    let words = raw[name.start..].get(..12).is_some_and(|words| words.eq_ignore_ascii_case(b"mot de passe"));
-    if words {
-        name.end = name.start + 12;
-    }
-    // A name that goes on says what it is at its end.
-    if raw.get(name.end).is_some_and(|byte| is_name(*byte)) {
-        return true;
-    }
-    if words || colored || class_of(reader, &name).is_some() {
-        return is_value_itself(raw, name.start)
-            || leads_to_value(raw, name.clone())
-            || prose::is_led_to(raw, name.start)
-            || files::redirection(reader, name.start).is_some()
-            || raw.get(name.end) == Some(&b';') && files::annotation(raw, name.start).is_some();
-    }
-    class_of_file(&raw[name.clone()]).is_some() && files::redirection(reader, name.start).is_some()
-}
-
-/// Whether a name stands where values do: `"x" -> password`, `"name": "password"`.
-fn is_value_itself(raw: &[u8], at: usize) -> bool {
-    let before = raw[..at].iter().rev().take(16).find(|b| !const { &ByteSet::of(b" \\\"'") }.has(b));
-    matches!(before, Some(b':' | b'=' | b'>'))
-}
-
-/// Whether `pass` is all that its line says, as in Python, and the next line begins another statement.
-fn is_statement(raw: &[u8], name: &Range<usize>) -> bool {
-    if &raw[name.clone()] != b"pass" {
-        return false;
-    }
-    let gap = raw[..name.start].iter().rev().take(MAX_NAME).take_while(|b| **b == b' ').count();
-    let before = &raw[..name.start - gap];
-    let begins = [&b"\\n"[..], b"\""].iter().any(|end| before.ends_with(end));
-    if !begins || !raw[name.end..].begins_with(b"\\n") {
-        return false;
-    }
-    let mut at = name.end;
-    while raw[at..].begins_with(b"\\n") || raw[at..].begins_with(b" ") {
-        at += if raw[at] == b' ' { 1 } else { 2 };
-    }
-    raw.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || b"_@".contains(b))
-}
-
-/// Whether raw JSON may go on with something that joins a name to its value.
-fn leads_to_value(raw: &[u8], name: Range<usize>) -> bool {
-    let mut at = name.end;
-    if is_statement(raw, &name) {
-        return false;
-    }
-    let (mut gap, flag) = (false, raw[name].begins_with(b"-"));
-    while let Some(byte) = raw.get(at) {
-        match byte {
-            b'=' | b':' | b',' | b'(' | b'>' | b'|' | b'<' | b'?' | b'.' | b'&' | b'%' | 0x80.. => return true,
-            b'\\' if matches!(raw.get(at + 1), Some(b'n' | b'r' | b't')) => (at, gap) = (at + 2, true),
-            b'\\' if raw.get(at + 1) == Some(&b'u') => return true,
-            b'"' | b'\'' | b'`' if gap => return true,
-            b' ' => (at, gap) = (at + 1, true),
-            // `name[64] =`
-            b'0'..=b'9' if matches!(raw[at - 1], b'[' | b'0'..=b'9') => at += 1,
-            b'"' | b'\'' | b'`' | b'\\' | b']' | b'[' | b')' | b'!' | b'}' | b'*' | b'+' | b'-' => at += 1,
-            _ => return gap || flag,
-        }
-    }
-    false
 }

@@ -196,8 +196,10 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         b'-' if to > at && rest.get(1) == Some(&b' ') => Some(make(Sign::Cell, 1)),
         b'(' if to == at && name.quotes.is_none() => Some(Operator { sets: sets(text, name), ..make(Sign::Call, 1) }),
         b'>' if name.quotes.is_none() => Some(make(Sign::Tag, 1)),
+        // `$mnemonic}|$x`
+        b'|' if text[..to].closes_with(b"}") => None,
         b'|' => Some(make(Sign::Cell, 1)),
-        _ if to > at && !(at > name.end && name.quotes.is_none() && text[at - 1] == b']') => {
+        _ if to > at && !(at > name.end && name.quotes.is_none() && matches!(text[at - 1], b']' | b'}')) => {
             let typed = past_declaration(reader, to);
             Some(Operator { typed, ..make(Sign::Space, 0) })
         }

@@ -59,6 +59,14 @@ impl Finder<'_, '_> {
             return;
         }
         let Some(first) = self.text.get(at) else { return };
+        // `getPassword = () => "x"`
+        if self.text[at..].begins_with(b"() => ") {
+            let operator = Operator { sign: Sign::Space, ..operator.clone() };
+            found.extend(
+                literal(self.reader, at + 6).and_then(|one| self.quoted(&one, &operator, "what a function returns")),
+            );
+            return;
+        }
         match first {
             b'(' | b'[' => self.bracketed(at, operator, found),
             b'{' if operator.sign == Sign::Space || operator.sign == Sign::Assign => {
@@ -498,29 +506,6 @@ impl Finder<'_, '_> {
         let mixed = self.text[next.start..next.end].iter().any(|b| !b.is_ascii_alphabetic() && *b != b'_');
         let set = sets.iter().any(|word| head.contains(word));
         (first && head.len() > 2 && set && !names) || first && pair && mixed || near && pair && head.contains("set")
-    }
-
-    /// An option and its value as elements of YAML, or a key of YAML with its value on the next line.
-    #[inline(never)]
-    pub(super) fn next_line(&self) -> Option<Found> {
-        let text = self.text;
-        let end = self.name.end + text[self.name.end..].iter().take(2).take_while(|b| b"\"'".contains(b)).count();
-        let next = end + text[end..].iter().take(2).take_while(|b| matches!(b, b'\r' | b'\n')).count();
-        let before = &text[self.start().saturating_sub(4)..self.start()];
-        if next == end || !(self.is_option() && before.closes_with(b"- ") || before.closes_with(b"? ")) {
-            return None;
-        }
-        let dash = blanks(text, next);
-        let value = blanks(text, dash + 1);
-        if !matches!(text.get(dash), Some(b'-' | b':')) || value == dash + 1 {
-            return None;
-        }
-        let range = match literal(self.reader, value) {
-            Some(one) => one.start..one.end,
-            None => value..value + text[value..].iter().take(512).take_while(|b| !b.is_ascii_whitespace()).count(),
-        };
-        let taken = !text[range.clone()].begins_with(b"-") && self.may_be(&text[range.clone()], Role::Setting);
-        taken.then(|| self.found(range, "the next line"))
     }
 
     /// `"x" -> password`, `"x" == password`

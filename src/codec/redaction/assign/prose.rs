@@ -31,6 +31,16 @@ const GIVEN: &[&[u8]] = &[
 /// The most words, and how far they reach.
 const MAX_WORDS: usize = 7;
 const MAX_PHRASE: usize = 64;
+/// Elements that hold a label of what stands in the next.
+#[rustfmt::skip]
+const LABELLING: &[&[u8]] = &[
+    b"td", b"th", b"dt", b"b", b"strong", b"label", b"span", b"em", b"i", b"u", b"p", b"div", b"code", b"font", b"h2",
+    b"h3", b"h4", b"h5", b"h6", b"summary", b"small", b"key",
+];
+/// The longest password of a login.
+const MAX_LOGIN: usize = 512;
+/// The longest phrase that says what a login is for.
+const MAX_FOR: usize = 40;
 /// The longest name in quotes of what a password is for.
 const MAX_QUOTED: usize = 160;
 /// What leads from a value to the name behind it.
@@ -115,7 +125,9 @@ pub(super) fn past_phrase(reader: &Reader<'_>, name: &Name, at: usize) -> Option
         if nth == 0 && colon && GIVEN.contains(&word) && text.get(end + 1) == Some(&b' ') {
             return Some(end + 1);
         }
-        if len == 0 || nth == 0 && !CONTINUING.contains(&word) {
+        // `to pass to httplib2` is a verb.
+        let verb = nth == 0 && &text[name.range.clone()] == b"pass" && matches!(word, b"to" | b"from" | b"in");
+        if len == 0 || verb || nth == 0 && !CONTINUING.contains(&word) {
             return None;
         }
         let verb = matches!(word, b"is" | b"to") || nth == 0 && word == b"from";
@@ -229,7 +241,19 @@ impl Finder<'_, '_> {
         };
         let colon = self.name.end + usize::from(text.get(self.name.end) == Some(&b':'));
         let mut at = space(colon);
+        // `pass <code>-Z x</code>` is a sentence.
+        if self.name.class == Class::Short && colon == self.name.end && !text[at..].begins_with(b"</") {
+            return None;
+        }
         while text[at..].begins_with(b"</") {
+            // An item of a list, a link or the head of a column says nothing of the next.
+            let tag = &text[at + 2..text.len().min(at + 12)];
+            let len = tag.iter().take_while(|b| b.is_ascii_alphanumeric()).count();
+            let next = text[at..].iter().take(16).position(|b| *b == b'>').map(|end| &text[space(at + end + 1)..]);
+            let heads = &tag[..len] == b"th" && next.is_some_and(|next| next.begins_with(b"<th"));
+            if heads || !LABELLING.contains(&&tag[..len]) {
+                return None;
+            }
             at = space(past_tag(at)?);
             at = space(at + usize::from(text.get(at) == Some(&b':')));
         }
@@ -318,6 +342,13 @@ fn login(reader: &Reader<'_>, name: Range<usize>) -> Option<Found> {
     let text = reader.text;
     reader.charge(MAX_PHRASE);
     let mut at = name.end;
+    // `creds for staging: admin / x`
+    if text[at..].begins_with(b" for ") {
+        let phrase = &text[at + 5..text.len().min(at + 5 + MAX_FOR)];
+        let of_phrase = |b: &u8| is_name(*b) || const { &ByteSet::of(b" ./'") }.has(b) || *b >= 0x80;
+        let len = phrase.iter().take_while(|b| of_phrase(b)).count();
+        at += if phrase.get(len) == Some(&b':') { 5 + len } else { 0 };
+    }
     let sign = INTRODUCING.iter().find(|sign| text[at..].starts_with(sign));
     let known = |at: usize| KNOWN_USERS.iter().any(|user| text[at..].starts_with(user));
     if sign.is_none() && !(text.get(at) == Some(&b' ') && known(at + 1)) {
@@ -327,7 +358,7 @@ fn login(reader: &Reader<'_>, name: Range<usize>) -> Option<Found> {
     let ticks = |at: usize| usize::from(text.get(at) == Some(&b'`'));
     at += ticks(at);
     let of_user = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"_-.@+") }.has(b);
-    let user = text[at..].iter().take(40).take_while(|b| of_user(b)).count();
+    let (first, user) = (at, text[at..].iter().take(40).take_while(|b| of_user(b)).count());
     at += user + ticks(at + user);
     let sign = JOINING.iter().find(|sign| text[at..].starts_with(sign)).filter(|_| user > 0)?;
     at += sign.len();
@@ -335,13 +366,16 @@ fn login(reader: &Reader<'_>, name: Range<usize>) -> Option<Found> {
     if text[at - 1..].starts_with(b"::") {
         return None;
     }
-    word_of_login(reader, at + ticks(at))
+    // Base64 has slashes, too.
+    let user = &text[first..first + user];
+    let encoded = *sign == &b"/"[..] && (user.contains(&b'+') || super::is_random(user));
+    word_of_login(reader, if encoded { first } else { at + ticks(at) })
 }
 
 fn word_of_login(reader: &Reader<'_>, at: usize) -> Option<Found> {
     let text = reader.text;
     let stops = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<>\\,;()") }.has(b);
-    let len = text[at..].iter().take(MAX_PHRASE).position(stops).unwrap_or((text.len() - at).min(MAX_PHRASE));
+    let len = text[at..].iter().take(MAX_LOGIN).position(stops).unwrap_or((text.len() - at).min(MAX_LOGIN));
     let value = &text[at..at + len];
     let value = value.strip_suffix(b".").unwrap_or(value);
     let taken = !value.contains(&b'/') || super::is_random(value);

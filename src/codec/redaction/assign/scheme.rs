@@ -1,13 +1,17 @@
 //! HTTP headers: `Authorization` with its schemes, `Cookie` with its values, and bare schemes.
 
-use crate::codec::redaction::byte_set::ByteSet;
-use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
+
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::literal::literal;
 use super::operator::{Sign, operator};
 use super::secret::{Role, is_code, may_be_secret};
 use super::{Class, Finder, Found, blanks};
+use crate::codec::redaction::byte_set::ByteSet;
+use crate::codec::redaction::escapes::is_after_escape;
+use crate::codec::redaction::literals::Literals as _;
 use crate::codec::redaction::names::is_name;
 use crate::codec::redaction::random::is_random;
 use crate::codec::redaction::reader::Reader;
@@ -85,7 +89,10 @@ impl Finder<'_, '_> {
                     && name.iter().all(|b| b.is_ascii_alphabetic() || b"_-".contains(b))
                     && !is_random(name)
                     && matches!(self.text.get(end), Some(b'"' | b'\\'));
-                !is_template(value) && !is_placeholder(value) && !value.contains(&b'(') && !value.is_empty() && !field
+                // `f"Bearer {token}"`: what a program or a reader fills in has blanks and brackets of its own.
+                let filled = matches!(value.first(), Some(b'{' | b'<' | b'['));
+                let expression = filled || is_template(value) || is_placeholder(value) || value.contains(&b'(');
+                !expression && !value.is_empty() && !field
             }
             (false, true) => may_be_secret(Class::Key, value, Role::Assigned),
             (false, false) => {
@@ -245,3 +252,36 @@ pub fn bearer(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     let value = &text[start..end];
     (value.len() >= 12 && is_random(value) && (is_mixed(value) || value.len() >= MIN_LETTERS)).then_some(start..end)
 }
+
+/// The longest credentials that are decoded.
+const MAX_BASIC: usize = 512;
+
+/// The credentials behind `Basic` without its header: base64 of a user, a colon and a password.
+pub fn basic(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
+    let text = reader.text;
+    let start = at + "basic ".len();
+    let begins = at == 0 || !text[at - 1].is_ascii_alphanumeric() || is_after_escape(text, at);
+    if !begins || text.get(start - 1) != Some(&b' ') {
+        return None;
+    }
+    let rest = &text[start..text.len().min(start + MAX_BASIC)];
+    let len = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || b"+/".contains(b)).count();
+    let padding = rest[len..].iter().take(2).take_while(|b| **b == b'=').count();
+    reader.charge(len / 4);
+    let said = BASE64.decode(&rest[..len]).ok().filter(|_| len >= MIN_BASIC)?;
+    let colon = memchr::memchr(b':', &said)?;
+    let printed = said.iter().all(|b| b.is_ascii_graphic() || *b == b' ' || *b >= 0x80);
+    let whole = !rest.get(len + padding).is_some_and(u8::is_ascii_alphanumeric);
+    (colon > 0 && printed && whole && std::str::from_utf8(&said).is_ok()).then_some(start..start + len + padding)
+}
+
+/// The fewest letters that hold a user and a password.
+const MIN_BASIC: usize = 8;
+
+/// Base64 with or without its padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);

@@ -6,7 +6,8 @@ use crate::codec::redaction::literals::Literals as _;
 use crate::codec::redaction::names::{Class, classify};
 use crate::codec::redaction::random::{RANDOM, is_random, is_wordlike, randomness_of};
 use crate::codec::redaction::values::{
-    is_attribute, is_expression, is_keyword, is_name_of_secret, is_path, is_prose_of, mixes, stands_in,
+    is_attribute, is_expression, is_keyword, is_label_of_password, is_name_of_secret, is_path, is_prose_of, mixes,
+    stands_in,
 };
 
 /// How a value stands to the name.
@@ -58,11 +59,16 @@ pub fn may_be_secret(class: Class, value: &[u8], role: Role) -> bool {
     let signs = text.len() < 4 && value.kinds.alphanumeric() == 0 && !value.has(kinds::FOREIGN);
     if signs
         || is_invisible(text)
+        || text.first() == Some(&b'\\') && is_sign_of_unicode(text)
         || stands_in(text, &value.kinds)
         || is_keyword(text)
         || value.has(kinds::OF_RULE) && is_rule(text)
         || value.has(kinds::OPENING | kinds::BLANK) && is_code(text)
     {
+        return false;
+    }
+    // `1:4.13+dfsg1-1`, `v0.11.0-RC3`: the version of a package.
+    if value.has(kinds::MEMBER) && matches!(role, Role::Word | Role::Mention) && is_version(text) {
         return false;
     }
     // Measured once: nearly every question below asks for it.
@@ -77,6 +83,7 @@ pub fn may_be_secret(class: Class, value: &[u8], role: Role) -> bool {
         Class::Token | Class::Authorization | Class::Cookie => token(value, loose, role),
         Class::Weak => {
             role != Role::Beside
+                && !value.is_expression()
                 && !text.contains(&b' ')
                 && loose >= VERY_RANDOM
                 && loose * 10 >= value.kinds.alphanumeric() * 7
@@ -141,6 +148,22 @@ fn is_named(value: &[u8]) -> bool {
     })
 }
 
+/// `\u3299\ufe0f`, `\U0001f336`: escapes of other scripts and nothing else.
+fn is_sign_of_unicode(value: &[u8]) -> bool {
+    let mut rest = value;
+    while let [b'\\', kind @ (b'u' | b'U'), digits @ ..] = rest {
+        let len = if *kind == b'u' { 4 } else { 8 };
+        if digits.len() < len
+            || !digits[..len].iter().all(u8::is_ascii_hexdigit)
+            || digits.begins_with(b"00") && len == 4
+        {
+            return false;
+        }
+        rest = &digits[len..];
+    }
+    rest.is_empty()
+}
+
 /// Whether the value is nothing but characters without a width.
 fn is_invisible(value: &[u8]) -> bool {
     let mut chunks = value.chunks_exact(3);
@@ -162,11 +185,23 @@ fn password(class: Class, value: &Value<'_>, loose: usize, role: Role) -> bool {
     if value.is_prose() || value.has(kinds::OF_RULE) && is_host(text) || class != Class::Password && is_place(value) {
         return false;
     }
+    // `api.github.com/foo`
+    let of_url = |b: &u8| b.is_ascii_lowercase() || b"./-_".contains(b);
+    if value.has(kinds::SLASH) && text.contains(&b'.') && text.iter().all(of_url) {
+        return false;
+    }
+    // `-Dpamconfdir=no`, `--dry-run`: an option of a command.
+    if text[0] == b'-' && role != Role::Member && is_option(text) {
+        return false;
+    }
     // A version, or a number of an object: `1.2.840.113549`.
     if value.has(kinds::MEMBER)
         && text.iter().all(|b| b.is_ascii_digit() || *b == b'.')
         && memchr::memchr_iter(b'.', text).nth(1).is_some()
     {
+        return false;
+    }
+    if is_label_of_password(text, &value.kinds) {
         return false;
     }
     match role {
@@ -185,6 +220,8 @@ fn password(class: Class, value: &Value<'_>, loose: usize, role: Role) -> bool {
             !value.is_expression() && (class != Class::Short || value.is_mixed() || text.len() > 3) && !is_label(text)
         }
         Role::Mention if class == Class::Short && !is_random => false,
+        // `Passwort vergessen?` asks, whatever the language.
+        Role::Mention | Role::Word if is_exclaimed(text) => false,
         Role::Mention => (value.is_mixed() || is_random) && text.len() > 4 && !value.is_expression(),
         Role::Word => {
             (value.is_mixed() && !is_code_word(text) || is_random) && !value.is_expression() && !is_constant(text)
@@ -220,6 +257,7 @@ fn key(value: &Value<'_>, loose: usize, role: Role) -> bool {
             value.is_one_word()
                 && !value.is_attribute()
                 && !is_place(value)
+                && (role == Role::Assigned || is_random || !is_constant(text))
                 && (is_random
                     || value.is_long_number()
                     || value.is_mixed() && text.len() >= 6 && (!is_words(text) || is_word_and_number(text)))
@@ -376,7 +414,12 @@ fn is_constant(value: &[u8]) -> bool {
     };
     let digits = word.iter().filter(|b| b.is_ascii_digit()).count();
     // `MATCH_2024`: words that shout, and a number behind them.
-    let number = |part: &[u8]| part.len() < 5 && part.iter().all(u8::is_ascii_digit);
+    let number = |part: &[u8]| {
+        // `BASE64`, `SHA256`
+        let word = part.iter().take_while(|b| b.is_ascii_uppercase()).count();
+        let digits = &part[word..];
+        digits.len() < 5 && matches!(word, 0 | 3..) && digits.iter().all(u8::is_ascii_digit)
+    };
     let shouts = || {
         words().next().is_some_and(|first| first.len() > 2 && first.iter().all(u8::is_ascii_uppercase))
             && words().all(|part| part.iter().all(u8::is_ascii_uppercase) || number(part))
@@ -384,6 +427,34 @@ fn is_constant(value: &[u8]) -> bool {
     pointer
         || words().nth(1).is_some() && shouts()
         || words().nth(1).is_some() && words().all(capital) && digits * 4 < word.len()
+}
+
+/// `-W`, `--dry-run`, `-Dx=no`
+fn is_option(value: &[u8]) -> bool {
+    let name = value.strip_prefix(b"--").unwrap_or(&value[1..]);
+    let len = name.iter().take_while(|b| b.is_ascii_lowercase() || **b == b'-').count();
+    let short = name.len() == 1 && name[0].is_ascii_alphabetic();
+    let set = |rest: &[u8]| rest.is_empty() || rest[0] == b'=';
+    short || name.first().is_some_and(u8::is_ascii_alphabetic) && set(&name[len.max(1)..]) || {
+        let len = name.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+        len > 1 && name.get(len) == Some(&b'=') && name[len + 1..].iter().all(u8::is_ascii_alphabetic)
+    }
+}
+
+/// A number, dots and numbers, and then what versions have.
+fn is_version(value: &[u8]) -> bool {
+    let value = value.strip_prefix(b"v").unwrap_or(value);
+    let epoch = value.iter().take_while(|b| b.is_ascii_digit()).count();
+    let value = if value.get(epoch) == Some(&b':') && epoch > 0 { &value[epoch + 1..] } else { value };
+    let numbers = value.iter().take_while(|b| b.is_ascii_digit() || **b == b'.').count();
+    let dots = memchr::memchr_iter(b'.', &value[..numbers]).count();
+    dots > 0 && value[0].is_ascii_digit() && matches!(value.get(numbers), None | Some(b'+' | b'-' | b'~'))
+}
+
+/// One word of letters and the sign of a question or call behind it.
+fn is_exclaimed(value: &[u8]) -> bool {
+    let word = value.strip_suffix(b"?").or_else(|| value.strip_suffix(b"!")).unwrap_or_default();
+    !word.is_empty() && word.iter().all(|b| b.is_ascii_alphabetic() || *b >= 0x80)
 }
 
 /// A word that people write behind a label: a capital and small letters only.
@@ -398,7 +469,13 @@ fn is_label(value: &[u8]) -> bool {
 fn is_code_word(value: &[u8]) -> bool {
     let digits = value.iter().rev().take_while(|b| b.is_ascii_digit()).count();
     let word = &value[..value.len() - digits];
-    digits < 3 && !word.is_empty() && word.iter().all(|b| b.is_ascii_alphabetic() || b"_.".contains(b))
+    // `Welcome1`: no variable of a program has a capital and six small letters in front of a number.
+    let chosen = digits > 0
+        && word.len() > 6
+        && word[0].is_ascii_uppercase()
+        && word[1..].iter().all(u8::is_ascii_lowercase)
+        && is_wordlike(word);
+    digits < 3 && !word.is_empty() && !chosen && word.iter().all(|b| b.is_ascii_alphabetic() || b"_.".contains(b))
 }
 
 /// Whether a person may have chosen the few letters and digits, where nothing but a value can stand: `token=hunter2`.

@@ -1,5 +1,7 @@
 //! Values on other lines than their name or among several: lists below it, here-documents, assignments to many targets.
 
+use std::ops::Range;
+
 use super::literal::literal;
 use super::operator::{Operator, Sign};
 use super::secret::Role;
@@ -81,6 +83,75 @@ impl Finder<'_, '_> {
         }
     }
 
+    /// `def get_api_key(): return "x"`, `func token() string { return "x" }`: what a function without arguments gives.
+    #[inline(never)]
+    pub(super) fn returned(&self, operator: &Operator) -> Option<Found> {
+        let rest = &self.text[operator.end + 1..self.text.len().min(operator.end + 1 + MAX_ITEM / 2)];
+        let of_head = |b: &u8| is_name(*b) || b.is_ascii_whitespace() || const { &ByteSet::of(b":{>-=\\<[]*&") }.has(b);
+        let head = &rest[..rest.iter().take_while(|b| of_head(b)).count()];
+        let end = head.trim_ascii_end().len();
+        // What a call gives, and not what comes behind it.
+        let gives =
+            head[..end].closes_with(b"return") || head[..end].closes_with(b"=>") || head[..end].closes_with(b"{");
+        let opens =
+            matches!(head.trim_ascii_start().first(), Some(b':' | b'{' | b'-' | b'=' | b'a'..=b'z' | b'A'..=b'Z'));
+        self.reader.charge(head.len() / 2);
+        if !gives || !opens {
+            return None;
+        }
+        let one = literal(self.reader, operator.end + 1 + head.len())?;
+        self.quoted(&one, operator, "what a function returns")
+    }
+
+    /// An option and its value as elements of YAML, or a key of YAML with its value on the next line.
+    #[inline(never)]
+    pub(super) fn next_line(&self) -> Option<Found> {
+        let text = self.text;
+        let end = self.name.end + text[self.name.end..].iter().take(2).take_while(|b| b"\"'".contains(b)).count();
+        let next = end + text[end..].iter().take(2).take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let before = &text[self.start().saturating_sub(4)..self.start()];
+        if next == end || !(self.is_option() && before.closes_with(b"- ") || before.closes_with(b"? ")) {
+            return None;
+        }
+        let dash = blanks(text, next);
+        let value = blanks(text, dash + 1);
+        if !matches!(text.get(dash), Some(b'-' | b':')) || value == dash + 1 {
+            return None;
+        }
+        let range = match literal(self.reader, value) {
+            Some(one) => one.start..one.end,
+            None => value..value + text[value..].iter().take(512).take_while(|b| !b.is_ascii_whitespace()).count(),
+        };
+        let taken = !text[range.clone()].begins_with(b"-") && self.may_be(&text[range.clone()], Role::Setting);
+        taken.then(|| self.found(range, "the next line"))
+    }
+
+    /// `write("x")  # password`: the only literal of a line, of which a comment says what it is.
+    #[inline(never)]
+    pub(super) fn commented(&self) -> Option<Found> {
+        let text = self.text;
+        if self.name.quotes.is_some() || !is_comment(text, &self.name.range) {
+            return None;
+        }
+        let line = self.reader.context(self.name.range.start).line_start;
+        let start = line.max(self.name.range.start.saturating_sub(MAX_ITEM));
+        let code = text[start..self.name.range.start].trim_ascii_end();
+        let code = &code[..code.len() - code.iter().rev().take_while(|b| b"#/-".contains(b)).count()];
+        self.reader.charge(code.len() / 2);
+        let open = memchr::memchr2(b'"', b'\'', code)?;
+        let one = literal(self.reader, start + open)?;
+        let rest = text.get(one.after..start + code.len())?;
+        if memchr::memchr2(b'"', b'\'', rest).is_some() || !rest.iter().all(|b| b" \t);,]}".contains(b)) {
+            return None;
+        }
+        let mut value = &text[one.start..one.end];
+        while let Some(shorter) = value.strip_suffix(b"\\n").or_else(|| value.strip_suffix(b"\\r")) {
+            value = shorter;
+        }
+        let range = one.start..one.start + value.len();
+        self.may_be(value, Role::Beside).then(|| self.found(range, "what a comment calls so"))
+    }
+
     /// `password = <<EOT` and the line below it.
     pub(super) fn here_document(&self, at: usize) -> Option<Found> {
         let rest = self.text[at..].strip_prefix(b"<<")?;
@@ -144,4 +215,15 @@ impl Finder<'_, '_> {
         let taken = self.may_be(&text[one.start..one.end], Role::Assigned);
         taken.then(|| self.found(one.start..one.end, "the literal at the place of the name among the targets"))
     }
+}
+
+/// Whether a comment begins right in front of a name, or one word before, and ends with it.
+pub(super) fn is_comment(text: &[u8], name: &Range<usize>) -> bool {
+    let ends = matches!(text.get(name.end), None | Some(b'\n' | b'\r' | b'"')) || text[name.end..].begins_with(b"\\n");
+    let before = &text[name.start.saturating_sub(24)..name.start];
+    let Some(before) = before.strip_suffix(b" ").filter(|_| ends) else { return false };
+    let word = before.iter().rev().take_while(|b| b.is_ascii_lowercase()).count();
+    let before = &before[..before.len() - word];
+    let before = if word > 0 { before.strip_suffix(b" ").unwrap_or_default() } else { before };
+    [&b" #"[..], b" //", b" --", b";//"].iter().any(|sign| before.ends_with(sign))
 }

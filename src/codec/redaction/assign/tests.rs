@@ -23,6 +23,26 @@ fn taken(text: &str) -> Option<&str> {
 fn values_are_taken_in_the_forms_programs_write() {
     for (text, expected) in [
         ("host=db user=app password=S3cr42!x dbname=prod", "S3cr42!x"),
+        ("ssh_password: 'dK54FAgZtODOVm9'", "dK54FAgZtODOVm9"),
+        ("password = 'topsecret'", "topsecret"),
+        ("func getBetterToken() string { return \"ntJD0ER8QpuT0O1WqsclApO2\" }", "ntJD0ER8QpuT0O1WqsclApO2"),
+        ("def get_password():\n    return \"Summer2024!\"", "Summer2024!"),
+        ("const getPassword = () => \"Summer2024!\"", "Summer2024!"),
+        ("EXECUTE('CREATE LOGIN x WITH PASSWORD = ''P@ss.4711'' ')", "P@ss.4711"),
+        ("EXECUTE('EXECUTE(''CREATE LOGIN x WITH PASSWORD = P@ss.4711 '')')", "P@ss.4711"),
+        ("1,\"{\"\"user\"\": \"\"eva\"\", \"\"password\"\": \"\"Summer2024!\"\"}\",2", "Summer2024!"),
+        ("field.type(\"Liverpool#1\")  # password", "Liverpool#1"),
+        ("username = eva, password = letmein99", "letmein99"),
+        ("use password Welcome1 for the vpn", "Welcome1"),
+        ("javax.net.ssl.trustStorePassword = Welcome1", "Welcome1"),
+        ("{db_host=x, db_password=swordfish, pool=5}", "swordfish"),
+        ("CREATE DATABASE LINK l CONNECT TO u IDENTIFIED BY letmein99 USING 'x'", "letmein99"),
+        ("\\set DB_PASSWORD letmein99", "letmein99"),
+        (
+            "<secret>{AQAAABAAAAAQ5ZPF0xuQIeWFVEp8k8Uu9FwPx6X5C8IV=}</secret>",
+            "{AQAAABAAAAAQ5ZPF0xuQIeWFVEp8k8Uu9FwPx6X5C8IV=}",
+        ),
+        ("{\"tokens\":[\"b2fd1ad42f706a73\"]}", "b2fd1ad42f706a73"),
         ("password::String = \"hunter2\"", "hunter2"),
         ("PRAGMA key = 'correct horse battery';", "correct horse battery"),
         ("USING (SELECT 'password' AS name, 'hunter2' AS value FROM dual) d", "hunter2"),
@@ -144,6 +164,40 @@ fn code_and_prose_about_secrets_stay() {
         "getpass = lambda prompt: 'never'",
         "password = lambda: next(values)",
         "const password = `${prefix}9x`",
+        "System.Data, Culture=neutral, PublicKeyToken=b77a5c561934e089",
+        "db.Exec(`ALTER USER ` + user + ` PASSWORD '` + newpw + `'`)",
+        "q = \"password='\" + str(newpw) + \"'\"",
+        "\"LABEL_PASSWORD\": \"Heslo\",",
+        "\"FORGOT_PASSWORD\": \"Passwort vergessen?\",",
+        "\"MANDATORY_PASSWORD\": \"請提供密碼。\",",
+        "password: Jelszó",
+        "password: สิ่งที่ต้องการคือรหัสผ่าน",
+        "<PasswordField value={password} onChange={setPassword} />",
+        "return f'Authorization: Bearer {token}'",
+        "# Authorization: Token {extracted value}",
+        "EC_KEY *EVP_PKEY_get1_EC_KEY(EVP_PKEY *pkey)",
+        "const ECX_KEY *edkey = evp_pkey_get_legacy(EVP_MD_CTX_get_pkey_ctx(ctx)->pkey);",
+        "private_key: SignatureAlgorithm::Ecdsa,",
+        "\"client-key-data\": TEST_CLIENT_KEY_BASE64,",
+        "{\"PASSWORD\": mock_challenge}",
+        "const secretValue = 0x53c237_53c237",
+        "ROOT_PASSWORD = 44",
+        "print \"key: `$key_pem', password: `$password'\";",
+        "apt\tpasswd\t1:4.13+dfsg1-1+deb12u1",
+        "your-api.key v0.11.0-RC3",
+        "introduzca la contraseña: una frase secreta",
+        "\"secret\": \"\\u3299\\ufe0f\",",
+        "connect(\"user=scram password=password dbname=postgres\")",
+        "{'password': '-W'}",
+        "<li><a href=\"#x\">as_password</a></li><li><a href=\"#y\">as_password_mut2</a></li>",
+        "<password>proxypass</password><host>proxy7.example.net</host>",
+        "loadCredential(got, \"api.github.com/foo/bar\")",
+        "return &verify($password}|$regd8|($pg<<10)|1",
+        "def get_password(): return \"Password\"",
+        "x = label(\"Your name\")  # password",
+        "x = password() or other(\"abc123x\")",
+        "password = ''",
+        "x = '' if password else 'abc'",
         "password = '{{ user.password | default(\"x1\") }}'",
         "password = '${{ secrets.DB_PASSWORD }}'",
         "password: 'Password2:'",
@@ -250,6 +304,10 @@ fn a_bearer_token_is_found_without_its_header() {
     assert_eq!(bearer("curl -H \"Bearer abcdef0123456789ABCDEF\"", 9), Some(16..38));
     assert_eq!(bearer("Bearer {token}", 0), None);
     assert_eq!(bearer("bearer of bad news which is long", 0), None);
+    let basic = |text: &str, at| basic(&Reader::new(text.as_bytes()), at);
+    assert_eq!(basic("if auth != \"Basic dG9rZW46c2VjcmV0\" {", 12), Some(18..34));
+    assert_eq!(basic("Basic information", 0), None);
+    assert_eq!(basic("Basic AAAABBBBCCCC", 0), None);
 }
 
 /// What the call whose name holds `word` is given that is a secret.

@@ -58,6 +58,7 @@ pub const FINDERS: &[FinderRule] = &[
     finder("phone", Group::Phone, "+98 912 345 6789", "1735689600"),
     finder("national_id", Group::NationalId, "0084575948", "0084575949"),
     finder("ip_address", Group::IpAddress, "203.0.113.7", "127.0.0.1"),
+    finder("nats_seed", Group::Secrets, "SUAENYNPMKUNYFUM5F3MTARWPW3HWJASOYVUGPFN6DO7LAM3VQRWZ2IWPA", "SUAENYNPMKUNYFUM5F3MTARWPW3HWJASOYVUGPFN6DO7LAM3VQRWZ2IWQA"),
 ];
 
 /// What the reference says of a rule.
@@ -105,6 +106,7 @@ pub const FACEBOOK_APP: u16 = 14;
 pub const PHONE: u16 = 15;
 pub const NATIONAL_ID: u16 = 16;
 pub const IP_ADDRESS: u16 = 17;
+pub const NATS_SEED: u16 = 18;
 
 /// Random text of some length has digits and capital letters; an identifier has not.
 fn is_mixed(text: &[u8]) -> bool {

@@ -134,7 +134,7 @@ pub const TOKENS: &[Rule] = &[
     rule("twilio_key", &["SK{H32}"]),
     rule("sendgrid_key", &["SG.{b22}.{b43}", "SG.{b16+}.{b32+}", "SG.{c66}"]),
     rule("brevo_key", &["xkeysib-{H64}-{w16}", "xkeysib-{b81}", "xsmtpsib-{h64}-{w16}"]),
-    rule("mailgun_key", &["key-{h32}", "pubkey-{h32}"]),
+    rule("mailgun_key", &["key-{l32}", "pubkey-{h32}"]),
     rule("mailchimp_key", &["{h32}-us{d1-2}", "md-{b22}"]),
     rule("mailersend_key", &["mlsn.{h64}", "mlsn.{w30+}"]),
     rule("mapbox_token", &["[sp]k.eyJ1{w40+}.{b22}", "[sp]k.{l60}.{l22}", "tk.eyJ1{b40+}.{b22}"]),
@@ -210,6 +210,12 @@ pub const TOKENS: &[Rule] = &[
     rule("tiktok_token", &["act.{w64+}!{d4}.{l2}"]),
     mixed("lichess_token", &["lip_{w20}", "lio_{w20}", "lip_{w16-60}"]),
     rule("roblox_cookie", &["_|WARNING:-DO-NOT-SHARE-THIS.{b20+}"]),
+    rule("teamwork_token", &["tkn.v1_{B60+}"]),
+    rule("photoroom_key", &["sk_pr_{w1+}_{H40}"]),
+    rule("besttime_key", &["pri_{h32}"]),
+    rule("spectral_key", &["spu-{l32}"]),
+    rule("pganalyze_key", &["pgar_{w27}"]),
+    rule("express_session", &["s%3A{b20+}.{p40+}"]),
     rule("adafruit_key", &["aio_{w28}"]),
     rule("ubidots_token", &["BBFF-{w30}"]),
     rule("adobe_secret", &["p8e-{b32}"]),
@@ -264,5 +270,5 @@ pub const TOKENS: &[Rule] = &[
     rule("voiceflow_key", &["VF.{H24}.{w16}", "VF.DM.{H24}.{w16}", "VF.WS.{H24}.{w16}"]),
     rule("zoho_token", &["1000.{h32}.{h32}"]),
     // Everywhere
-    rule("jwt", &["eyJ{b8+}.eyJ{b6+}.{b10+}", "eyJ{b16+}..{b16+}.{b8+}.{b16+}", "eyJ{b16+}.{b16+}.{b16+}.{b8+}.{b16+}", "eyJ{b8+}.eyJ{b16+}."]),
+    rule("jwt", &["eyJ{b8+}.eyJ{b6+}.{b10+}", "eyJ{b16+}..{b16+}.{b8+}.{b16+}", "eyJ{b16+}.{b16+}.{b16+}.{b8+}.{b16+}", "eyJ{b8+}.eyJ{b16+}.", "eyJ{b8+}.eyJ{b6+}.{r43}", "eyJ{b8+}.eyJ{b6+}.{r86}", "eyJ{b8+}.eyJ{b6+}.{r342}"]),
 ];

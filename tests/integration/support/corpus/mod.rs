@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod clean;
 pub mod contexts;
+pub mod daily;
 pub mod dialects;
 pub mod field;
 #[allow(dead_code, reason = "the benchmark and the tests of the engine use it")]
