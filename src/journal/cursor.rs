@@ -210,6 +210,12 @@ impl State {
         stages.map(|cursor| cursor.waiting(&self.synced).bytes).sum()
     }
 
+    /// The first `seq` that a running consumer of these has not passed.
+    pub fn passed_by_stages(&self) -> u64 {
+        let stages = self.cursors.values().filter(|cursor| cursor.appends && cursor.open);
+        stages.map(|cursor| cursor.settled.max(cursor.dropped_to)).min().unwrap_or(u64::MAX)
+    }
+
     /// Whether a cursor that blocks keeps the sources of these streams waiting.
     pub fn blocks(&self, streams: &[StreamId], bytes: u64) -> bool {
         let now = Timestamp::now();

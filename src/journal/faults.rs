@@ -402,6 +402,39 @@ fn a_full_journal_that_drops_the_oldest_says_how_many_events_each_cursor_lost() 
 }
 
 #[test]
+fn a_journal_that_drops_the_oldest_for_a_dead_sink_waits_for_a_stage_that_reads_on() {
+    let disk = Sim::new(5);
+    let options = Options { when_full: WhenFull::DropOldest, ..small() };
+    let (journal, mut appender, _) = open(&disk, options);
+    let stream = journal.stream("a").unwrap();
+    let mut dead = journal.cursor("dead", &[stream], Start::Oldest, None).unwrap();
+    let mut stage = journal.cursor("stage:in", &[stream], Start::Oldest, None).unwrap();
+    stage.appends();
+    let (mut appended, mut taken, mut waits) = (0, 0, 0);
+    while appended < 40_000 {
+        match journal.try_reserve(400, &[stream]) {
+            Ok(_permit) => {
+                append(&journal, &mut appender, commit(stream, lines(appended, 40))).unwrap();
+                appended += 40;
+            }
+            Err(_) => {
+                waits += 1;
+                taken += read_all(&mut stage).len() as u64;
+                stage.settle(journal.stats().synced_seq, b"", None);
+                journal.save_cursors().unwrap();
+                appender.prepare();
+            }
+        }
+    }
+    taken += read_all(&mut stage).len() as u64;
+    assert_eq!((taken, stage.take_gaps()), (appended, vec![]));
+    assert!(waits > 2, "the sources wait for the stage");
+    let left = read_all(&mut dead).len() as u64;
+    let lost: u64 = dead.take_gaps().iter().map(|gap| gap.events).sum();
+    assert!(lost > 0 && left + lost == appended, "{left} left, {lost} lost");
+}
+
+#[test]
 fn a_buffer_that_drops_moves_its_own_cursor_and_no_other() {
     let disk = Sim::new(5);
     let (journal, mut appender, _) = open(&disk, small());

@@ -269,11 +269,15 @@ impl Appender {
         let spare = self.spare.as_ref().map_or(0, |spare| spare.bytes - DATA_START);
         let used = state.segment_bytes();
         let passed = state.held_from();
-        // What may be dropped is as good as free: it goes when something is appended.
-        let drops = self.shared.options.when_full == WhenFull::DropOldest;
+        // What may be dropped is as good as free: it goes when something is appended. A consumer that appends what it makes
+        // of the events is waited for all the same: nothing outside keeps it from reading on.
+        let drops_to = match self.shared.options.when_full {
+            WhenFull::DropOldest => state.passed_by_stages(),
+            WhenFull::Block => 0,
+        };
         let mut free = u64::from(active) + u64::from(spare);
         for segment in state.segments.iter().take(state.segments.len().saturating_sub(1)) {
-            if drops || segment.end_seq <= passed {
+            if segment.end_seq <= drops_to.max(passed) {
                 free += u64::from(segment.place.bytes - DATA_START);
             }
         }

@@ -64,9 +64,45 @@ fn one_recipient_who_is_refused_keeps_the_others_from_nothing() {
     );
     for n in 1..=2 {
         post(port, &format!(r#"{{"event_type":"alert","description":"no {n}"}}"#));
-        eventually("both others have it", || server.state().taken.len() == 2 * n);
+        eventually("both others have it, in one mail", || server.state().taken.len() == n);
     }
     assert!(agent.log().contains("left@example.org: ") && agent.log().contains("550"), "{}", agent.log());
+    agent.assert_books();
+}
+
+#[test]
+fn a_mail_that_is_refused_for_what_it_says_is_a_dead_letter_and_no_other_waits() {
+    let (folder, port, server) = (Folder::new(), free_port(), smtp::MailServer::start());
+    server.state().unknown = Some("left@example.org");
+    server.state().refuses = Some((Box::new(|mail| mail.contains("spam")), "554 we do not like this"));
+    let plan = |to: &str| {
+        format!(
+            "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+             sinks:\n  mail: {{ type: alert, inputs: [web], batch: {{ age: 20ms }}, retry: {{ initial: 100ms, max: 200ms }}, email: {{ \
+             server: '127.0.0.1:{}', security: none, from: weir@example.org, to: [{to}] }} }}\n",
+            server.port
+        )
+    };
+    let agent = Agent::start(&folder, &plan("ali@example.org"));
+    let ends = |dead: u64| {
+        eventually("it ends", || agent.metric("weir_events_dead_lettered_total", "mail") == dead);
+        assert_eq!(agent.metric("weir_events_waiting", "mail"), 0);
+    };
+    // Alone, with nothing else to compare it with.
+    post(port, r#"{"event_type":"alert","description":"this is spam"}"#);
+    ends(1);
+    post(port, r#"{"event_type":"alert","description":"this is none"}"#);
+    eventually("it is there", || server.state().taken.len() == 1);
+    reload(&agent, &folder, &plan("ali@example.org, left@example.org"));
+    post(port, r#"{"event_type":"alert","description":"more spam"}"#);
+    ends(2);
+    // Whom nobody knows is no matter of the mail.
+    reload(&agent, &folder, &plan("left@example.org"));
+    post(port, r#"{"event_type":"alert","description":"fine"}"#);
+    eventually("the sink is held", || agent.health("mail").state == "held");
+    assert!(agent.health("mail").last_error.contains("550"), "{}", agent.health("mail").last_error);
+    reload(&agent, &folder, &plan("ali@example.org"));
+    eventually("it is there", || server.state().taken.len() == 2);
     agent.assert_books();
 }
 

@@ -1,11 +1,16 @@
 //! Alerts by e-mail: one message to all recipients over SMTP, with TLS unless it is switched off.
 
+use std::time::Duration;
+
 use lettre::address::Envelope;
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, MessageBuilder};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, CertificateStore, Identity, Tls, TlsParameters};
-use lettre::transport::smtp::{AsyncSmtpTransport, Error};
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{
+    AsyncSmtpConnection, Certificate, CertificateStore, Identity, Tls, TlsParameters,
+};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::{AsyncSmtpTransport, Error, commands};
 use lettre::{AsyncTransport, Tokio1Executor};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -80,6 +85,11 @@ pub fn check(config: &Config, check: &mut Check) {
 
 pub struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
+    host: String,
+    port: u16,
+    tls: Tls,
+    credentials: Option<Credentials>,
+    timeout: Duration,
     from: Mailbox,
     to: Vec<Mailbox>,
     subject: String,
@@ -101,14 +111,23 @@ impl Mailer {
         };
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host.as_str())
             .port(*port)
-            .tls(tls)
+            .tls(tls.clone())
             .timeout(Some(cx.timeout));
+        let mut credentials = None;
         if let (Some(name), Some(password)) = (&config.username, &config.password) {
             mask.cover(password.expose());
-            builder = builder.credentials(Credentials::new(name.clone(), password.expose().clone()));
+            credentials = Some(Credentials::new(name.clone(), password.expose().clone()));
+        }
+        if let Some(credentials) = &credentials {
+            builder = builder.credentials(credentials.clone());
         }
         Ok(Mailer {
             transport: builder.build(),
+            host: host.clone(),
+            port: *port,
+            tls,
+            credentials,
+            timeout: cx.timeout,
             from: mailbox(&config.from)?,
             to: config.to.iter().map(mailbox).collect::<Result<_, _>>()?,
             subject: config.subject.clone(),
@@ -132,30 +151,71 @@ impl Mailer {
         match self.transport.send(mail).await {
             Ok(_) => Ok(bytes),
             Err(error) => match classify(&error) {
-                failure @ Failure::Ambiguous { .. } if self.to.len() > 1 => {
-                    self.send_to_each(&mail_bytes, failure).await.map(|()| bytes)
-                }
+                Failure::Ambiguous { answer } => self.send_to_known(&mail_bytes, answer).await.map(|()| bytes),
                 failure => Err(failure),
             },
         }
     }
 
-    /// One recipient whom the server refuses keeps the others from nothing: each gets a mail of its own. Fails as all of
-    /// them did together where nobody can be sent it.
-    async fn send_to_each(&self, mail: &[u8], together: Failure) -> Result<(), Failure> {
-        let mut refused = Vec::new();
-        for to in &self.to {
-            let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.email.clone()])
-                .map_err(|error| Failure::poison(format!("cannot address the message: {error}")))?;
-            if let Err(error) = self.transport.send_raw(&envelope, mail).await {
-                refused.push(format!("{}: {}", to.email, reply::shown(&with_causes(&error))));
-            }
+    /// One recipient whom the server refuses keeps the others from nothing. What is refused although the server knows the
+    /// sender and a recipient is the mail itself.
+    async fn send_to_known(&self, mail: &[u8], said: String) -> Result<(), Failure> {
+        let (known, refused) = self.recipients().await?;
+        if known.is_empty() {
+            return Err(Failure::configuration(refused.join("; ")));
         }
-        if refused.len() == self.to.len() {
-            return Err(together);
+        if refused.is_empty() {
+            return Err(Failure::poison(said));
         }
+        let envelope = Envelope::new(Some(self.from.email.clone()), known)
+            .map_err(|error| Failure::poison(format!("cannot address the message: {error}")))?;
+        self.transport.send_raw(&envelope, mail).await.map_err(|error| match classify(&error) {
+            Failure::Ambiguous { answer } => Failure::poison(answer),
+            failure => failure,
+        })?;
         tracing::warn!(refused = refused.join("; "), "a message was sent to some of its recipients only");
         Ok(())
+    }
+
+    /// Asks the server about each recipient, and sends nothing: whom it would take a mail for, and what it says of the others.
+    async fn recipients(&self) -> Result<(Vec<lettre::Address>, Vec<String>), Failure> {
+        // Whatever is refused before a recipient is named is refused for every mail.
+        let for_all = |error: Error| match classify(&error) {
+            Failure::Ambiguous { answer } => Failure::Configuration { answer },
+            failure => failure,
+        };
+        let mut connection = self.connect().await.map_err(for_all)?;
+        let sender = self.from.email.clone();
+        connection.command(commands::Mail::new(Some(sender), Vec::new())).await.map_err(for_all)?;
+        let (mut known, mut refused) = (Vec::new(), Vec::new());
+        for to in &self.to {
+            match connection.command(commands::Rcpt::new(to.email.clone(), Vec::new())).await {
+                Ok(_) => known.push(to.email.clone()),
+                Err(error) => match classify(&error) {
+                    transient @ Failure::Transient { .. } => return Err(transient),
+                    failure => refused.push(format!("{}: {}", to.email, failure.answer())),
+                },
+            }
+        }
+        connection.abort().await;
+        Ok((known, refused))
+    }
+
+    async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
+        let (name, server) = (ClientId::default(), (self.host.as_str(), self.port));
+        let wrapper = match &self.tls {
+            Tls::Wrapper(parameters) => Some(parameters.clone()),
+            _ => None,
+        };
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(server, Some(self.timeout), &name, wrapper, None).await?;
+        if let Tls::Required(parameters) = &self.tls {
+            connection.starttls(parameters.clone(), &name).await?;
+        }
+        if let Some(credentials) = &self.credentials {
+            connection.auth(DEFAULT_MECHANISMS, credentials).await?;
+        }
+        Ok(connection)
     }
 
     pub fn mail(&self, message: &Message, suppressed: u64) -> Result<lettre::Message, Failure> {
