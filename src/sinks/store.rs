@@ -35,7 +35,8 @@ pub struct Config {
     pub path: Option<PathBuf>,
     /// How long events are kept; unlimited if absent.
     pub retention: Retention,
-    /// Query of events to keep whatever `retention` says (together with those stored at the same time).
+    /// Query of events to keep whatever `retention` says. Of events that were stored before the query was set, those that lie
+    /// in one part with such an event (up to 65,536) stay with it.
     pub hold: Option<String>,
 }
 

@@ -106,6 +106,40 @@ fn types_of_events_stay_for_times_of_their_own() {
 }
 
 #[test]
+fn of_what_is_over_only_what_is_held_stays() {
+    let day = Duration::from_secs(86_400);
+    for types in [[].into(), [("noise".to_owned(), day), ("short".to_owned(), day / 2)].into()] {
+        let folder = Folder::new();
+        let hold = Some(Arc::new(Query::parse("user_id:kept OR code:\"legal case\"").unwrap()));
+        let retention = Retention { age: Some(day * 10), types, hold, ..Retention::default() };
+        let options = Options { retention, ..Options::new(&folder.0) };
+        let (store, _) = Store::open(&options).expect("it opens");
+        let kinds = ["noise", "other", "short"];
+        let events: Vec<Stored> = (0..900u64)
+            .map(|n| {
+                let (user, kind) = (if n % 50 == 0 { "kept" } else { "ali" }, kinds[n as usize % 3]);
+                let code = if n % 70 == 1 { "a legal case" } else { "a case" };
+                plain(
+                    n + 1,
+                    &format!("{{\"event_type\":\"{kind}\",\"user_id\":\"{user}\",\"code\":\"{code}\",\"n\":{n}}}"),
+                )
+            })
+            .collect();
+        fill(&store, &events, 300, 2);
+        check(&store, &events);
+        store.seal_now().unwrap();
+        check(&store, &events);
+        store.tidy(Timestamp(START + 11 * 86_400_000_000)).unwrap();
+        let held: Vec<Stored> =
+            events.into_iter().filter(|one| one.line.contains("\"kept\"") || one.line.contains("legal case")).collect();
+        assert_eq!(held.len(), 18 + 13);
+        check(&store, &held);
+        let (again, _) = Store::open(&options).expect("it opens again");
+        check(&again, &held);
+    }
+}
+
+#[test]
 fn newest_events_that_nobody_adds_to_become_a_part_unless_they_are_few() {
     let folder = Folder::new();
     let options = Options { part_events: 1000, ..Options::new(&folder.0) };

@@ -1,19 +1,22 @@
 //! Retention classes: events with different retention go into separate parts, which can be dropped whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::coded::{IN_LINE, NONE, number_of};
 use super::members::Walked;
+use super::retention::each_held;
+use super::search::Place;
 use super::split::Shapes;
 use super::tail::{NewEvent, TailChunk};
 use super::tail_memory::{Frozen, TailMemory};
 use crate::event::{Raw, Seed};
+use crate::query::Query;
 use crate::units::Timestamp;
 
-/// The most parts that one tail becomes; types beyond them lie with those that nothing is said of.
+/// The most parts that one tail becomes, but for that of held events; types beyond them lie with those that nothing is said of.
 const MAX_CLASSES: usize = 8;
 /// A part with more types of events does not say when each came last.
 const MAX_TYPES: usize = 256;
@@ -25,11 +28,15 @@ pub struct Class {
     pub shapes: Arc<Shapes>,
 }
 
-/// The events of a tail by how long they stay.
-pub fn split(frozen: &Frozen, ages: &BTreeMap<String, Duration>) -> io::Result<Vec<Class>> {
+/// The events of a tail by how long they stay, those that are held last.
+pub fn split(frozen: &Frozen, ages: &BTreeMap<String, Duration>, hold: Option<&Arc<Query>>) -> io::Result<Vec<Class>> {
     let whole =
         || Class { chunks: frozen.view.chunks.clone(), seeds: frozen.seeds.clone(), shapes: frozen.shapes.clone() };
-    if ages.is_empty() {
+    let held = match hold {
+        Some(hold) => held(frozen, hold)?,
+        None => BTreeSet::new(),
+    };
+    if ages.is_empty() && held.is_empty() {
         return Ok(vec![whole()]);
     }
     let mut different: Vec<Duration> = ages.values().copied().collect();
@@ -40,13 +47,15 @@ pub fn split(frozen: &Frozen, ages: &BTreeMap<String, Duration>) -> io::Result<V
         let age = ages.get(event_type);
         age.and_then(|age| different.iter().position(|one| one == age)).map_or(0, |nth| nth + 1)
     };
-    let mut memories: Vec<TailMemory> = (0..=different.len()).map(|_| TailMemory::default()).collect();
-    for chunk in &frozen.view.chunks {
+    let of_held = different.len() + 1;
+    let mut memories: Vec<TailMemory> = (0..=of_held).map(|_| TailMemory::default()).collect();
+    for (at, chunk) in frozen.view.chunks.iter().enumerate() {
         let lines = chunk.lines()?;
         let types = types_of(chunk, |row| lines.line(row).to_vec());
+        let class_of = |row: usize| if held.contains(&(at, row)) { of_held } else { class_of(&types[row]) };
         for (nth, memory) in memories.iter_mut().enumerate() {
             let mut walked = Walked::default();
-            let rows = chunk.rows.iter().enumerate().filter(|(row, _)| class_of(&types[*row]) == nth);
+            let rows = chunk.rows.iter().enumerate().filter(|(row, _)| class_of(*row) == nth);
             let events = rows.map(|(row, head)| NewEvent {
                 seq: head.seq,
                 received_at: Timestamp(head.received),
@@ -68,6 +77,16 @@ pub fn split(frozen: &Frozen, ages: &BTreeMap<String, Duration>) -> io::Result<V
         Ok(Class { chunks: view.chunks, seeds, shapes })
     });
     classes.collect()
+}
+
+/// Chunk and row of each event that is held.
+fn held(frozen: &Frozen, hold: &Arc<Query>) -> io::Result<BTreeSet<(usize, usize)>> {
+    let mut held = BTreeSet::new();
+    each_held(&Place::Tail(frozen.view.clone()), hold, |chunk, rows| {
+        held.extend(rows.iter().map(|row| (chunk, *row)));
+        true
+    })?;
+    Ok(held)
 }
 
 /// The type of each event of a chunk.

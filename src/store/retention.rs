@@ -28,7 +28,7 @@ pub struct Retention {
     pub bytes: Option<u64>,
     /// What goes is written here first, as compressed NDJSON.
     pub archive: Option<PathBuf>,
-    /// A part with such an event stays.
+    /// Such events stay. They get a part of their own; in a part that was made before they were held, all stay with them.
     pub hold: Option<Arc<Query>>,
 }
 
@@ -130,20 +130,33 @@ impl Store {
 
 fn is_held(part: &Arc<Part>, retention: &Retention) -> io::Result<bool> {
     let Some(hold) = &retention.hold else { return Ok(false) };
+    let mut is_held = false;
+    each_held(&Place::Part(part.clone()), hold, |_, _| {
+        is_held = true;
+        false
+    })?;
+    Ok(is_held)
+}
+
+/// Gives the rows that are held, chunk by chunk, as long as somebody wants more; only chunks that have some.
+pub fn each_held(
+    place: &Place,
+    hold: &Arc<Query>,
+    mut wants_more: impl FnMut(usize, &[usize]) -> bool,
+) -> io::Result<()> {
     let filter = Filter { query: Some(hold.clone()), ..Filter::default() };
     let everything = Visibility::All { own: String::new(), preview: usize::MAX };
-    let place = Place::Part(part.clone());
     let candidates = place.candidates(&super::search::needs_of(&filter, &everything))?;
-    let mut rows_of = RowFilter::new(&place, &filter, &everything)?;
+    let mut rows_of = RowFilter::new(place, &filter, &everything)?;
     let (mut times, mut rows) = (Vec::new(), Vec::new());
     for chunk in candidates.iter() {
         place.chunk_times(chunk, &mut times)?;
         rows_of.rows(chunk, &times, &mut rows)?;
-        if !rows.is_empty() {
-            return Ok(true);
+        if !rows.is_empty() && !wants_more(chunk, &rows) {
+            break;
         }
     }
-    Ok(false)
+    Ok(())
 }
 
 /// One file for each part, whole before it has its name.

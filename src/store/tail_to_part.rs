@@ -51,8 +51,8 @@ impl Inner {
         if frozen.view.chunks.is_empty() {
             return self.replace(frozen, Vec::new());
         }
-        let ages = lock(&self.retention).types.clone();
-        let classes = classes::split(&frozen.indexed()?, &ages)?;
+        let retention = lock(&self.retention).clone();
+        let classes = classes::split(&frozen.indexed()?, &retention.types, retention.hold.as_ref())?;
         let paths: Vec<PathBuf> =
             (0..classes.len()).map(|nth| self.dir.join(layout::part_name(frozen.number, nth as u64))).collect();
         for (class, path) in classes.iter().zip(&paths) {
