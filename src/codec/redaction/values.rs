@@ -30,7 +30,8 @@ const NO_SECRETS: &[&str] = &[
     "via", "was", "were", "are", "has", "have", "does", "should", "must", "can", "cannot", "will", "would", "may",
     "requires", "needs", "takes", "expects", "prompts", "reads", "sets", "specifies", "provides", "allows", "but",
     "then", "that", "which", "you", "your", "it", "its", "by", "at", "provided", "specified", "given", "using",
-    "supplied", "on_create", "always", "values", "users", "bcrypt", "scrypt", "argon2", "argon2id", "pbkdf2",
+    "supplied", "on_create", "always", "values", "get", "put", "post",
+    "patch", "head", "(null)", "(none)", "users", "bcrypt", "scrypt", "argon2", "argon2id", "pbkdf2",
 ];
 
 /// The length of the longest of them.
@@ -112,6 +113,8 @@ fn is_template_of(value: &[u8], kinds: &Kinds) -> bool {
         (b'{' | b'<', b'}' | b'>') => return inside.iter().all(|b| !b"\"'=".contains(b)),
         (b'[', b']') => return inside.iter().all(|b| word(b) || b" :*".contains(b)),
         (b'$', b'}' | b')') if matches!(value.get(1), Some(b'{' | b'(')) => return true,
+        // `"$( awk -F'[ ";]'`: a command, whose own quote ends the string too early.
+        (b'$', _) if value.begins_with(b"$( ") => return true,
         (b'#', b'}') if value.get(1) == Some(&b'{') => return true,
         (b'$', _)
             if value.len() > 1 && value[1..].iter().all(|b| b.is_ascii_uppercase() || *b == b'_' || *b == b':') =>

@@ -403,6 +403,10 @@ impl Finder<'_, '_> {
         let dashed = name.begins_with(b"-") || before.closes_with(b"-");
         if dashed {
             let next = self.text.get(at)?;
+            // `-W, --password     force a prompt`: what an option is for.
+            if at > self.name.end + 1 {
+                return None;
+            }
             let metavar = self.text[at..self.end_of(at, Place::Setting)]
                 .iter()
                 .all(|b| b.is_ascii_uppercase() || const { &ByteSet::of(b"_-[]<>") }.has(b));

@@ -188,6 +188,8 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         }
         0xEF if rest.starts_with("：".as_bytes()) => Some(make(Sign::Colon, 3)),
         b',' if name.quotes.is_some() || text[name.range.clone()].begins_with(b"-") => Some(make(Sign::Comma, 1)),
+        // `dn: cn=password,ou=policies`: the word is itself what a name is given.
+        b',' if text[..name.range.start].closes_with(b"=") => None,
         b',' if to == at && rest.get(1).is_some_and(u8::is_ascii_alphanumeric) => Some(make(Sign::Comma, 1)),
         b',' if matches!(text.get(blanks(text, to + 1)), Some(b'"' | b'\'')) => Some(make(Sign::Comma, 1)),
         // `Sec-WebSocket-Protocol: access_token, x`

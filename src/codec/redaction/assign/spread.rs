@@ -88,11 +88,15 @@ impl Finder<'_, '_> {
     pub(super) fn returned(&self, operator: &Operator) -> Option<Found> {
         let rest = &self.text[operator.end + 1..self.text.len().min(operator.end + 1 + MAX_ITEM / 2)];
         let of_head = |b: &u8| is_name(*b) || b.is_ascii_whitespace() || const { &ByteSet::of(b":{>-=\\<[]*&") }.has(b);
-        let head = &rest[..rest.iter().take_while(|b| of_head(b)).count()];
+        // `-> &'static str {`
+        let lifetime = rest.place_of(b"&'static").filter(|at| rest[..*at].iter().all(of_head)).map_or(0, |at| at + 2);
+        let head = &rest[..lifetime + rest[lifetime..].iter().take_while(|b| of_head(b)).count()];
         let end = head.trim_ascii_end().len();
         // What a call gives, and not what comes behind it.
         let gives =
             head[..end].closes_with(b"return") || head[..end].closes_with(b"=>") || head[..end].closes_with(b"{");
+        // `fun apiKey(): String = "x"`
+        let gives = gives || head.begins_with(b": ") && head[..end].closes_with(b" =");
         let opens =
             matches!(head.trim_ascii_start().first(), Some(b':' | b'{' | b'-' | b'=' | b'a'..=b'z' | b'A'..=b'Z'));
         self.reader.charge(head.len() / 2);
@@ -130,13 +134,10 @@ impl Finder<'_, '_> {
     #[inline(never)]
     pub(super) fn commented(&self) -> Option<Found> {
         let text = self.text;
-        if self.name.quotes.is_some() || !is_comment(text, &self.name.range) {
-            return None;
-        }
+        let end = code_before(text, &self.name.range).filter(|_| self.name.quotes.is_none())?;
         let line = self.reader.context(self.name.range.start).line_start;
-        let start = line.max(self.name.range.start.saturating_sub(MAX_ITEM));
-        let code = text[start..self.name.range.start].trim_ascii_end();
-        let code = &code[..code.len() - code.iter().rev().take_while(|b| b"#/-".contains(b)).count()];
+        let start = line.max(end.saturating_sub(MAX_ITEM)).min(end);
+        let code = text[start..end].trim_ascii_end();
         self.reader.charge(code.len() / 2);
         let open = memchr::memchr2(b'"', b'\'', code)?;
         let one = literal(self.reader, start + open)?;
@@ -219,11 +220,17 @@ impl Finder<'_, '_> {
 
 /// Whether a comment begins right in front of a name, or one word before, and ends with it.
 pub(super) fn is_comment(text: &[u8], name: &Range<usize>) -> bool {
+    code_before(text, name).is_some()
+}
+
+/// Where the code ends that stands in front of such a comment.
+fn code_before(text: &[u8], name: &Range<usize>) -> Option<usize> {
     let ends = matches!(text.get(name.end), None | Some(b'\n' | b'\r' | b'"')) || text[name.end..].begins_with(b"\\n");
-    let before = &text[name.start.saturating_sub(24)..name.start];
-    let Some(before) = before.strip_suffix(b" ").filter(|_| ends) else { return false };
+    let from = name.start.saturating_sub(24);
+    let before = text[from..name.start].strip_suffix(b" ").filter(|_| ends)?;
     let word = before.iter().rev().take_while(|b| b.is_ascii_lowercase()).count();
     let before = &before[..before.len() - word];
-    let before = if word > 0 { before.strip_suffix(b" ").unwrap_or_default() } else { before };
-    [&b" #"[..], b" //", b" --", b";//"].iter().any(|sign| before.ends_with(sign))
+    let before = if word > 0 { before.strip_suffix(b" ")? } else { before };
+    let signs = [&b" #"[..], b" //", b" --", b";//"];
+    signs.iter().find_map(|sign| before.strip_suffix(*sign)).map(|code| from + code.len())
 }

@@ -16,8 +16,8 @@ pub(super) fn is_of_tests(before: &[u8], value: &[u8]) -> bool {
     before.closes_with(b"--- ") || word.contains(&b'/') || word.len() > 4 && word[..4].eq_ignore_ascii_case(b"test")
 }
 
-/// Whether a word is a number of a program, a type in a page, or the declaration of a function: `0x53c2_37`, `44`,
-/// `Pin&lt;Ptr`, `*get1_key(EVP_PKEY`.
+/// Whether a word is a number of a program, a variable, a type in a page, or the declaration of a function:
+/// `0x53c2_37`, `44`, `$newpass`, `Pin&lt;Ptr`, `*get1_key(EVP_PKEY`.
 pub(super) fn is_of_code(value: &[u8]) -> bool {
     let value = beginning(value);
     match value {
@@ -27,6 +27,11 @@ pub(super) fn is_of_code(value: &[u8]) -> bool {
         [b'0'..=b'9', ..] => value.len() < 3 && value.iter().all(u8::is_ascii_digit),
         [b'A'..=b'Z', ..] => {
             value.iter().position(|b| !b.is_ascii_alphanumeric()).is_some_and(|at| value[at..].starts_with(b"&lt;"))
+        }
+        // `-Password $newpass`, `$DB_1_ENV_PASSWORD`
+        [b'$', rest @ ..] => {
+            let constant = rest.contains(&b'_') && rest.iter().all(|b| is_name(*b) && !b.is_ascii_lowercase());
+            constant || !rest.is_empty() && rest.iter().all(|b| b.is_ascii_alphabetic() || *b == b'_')
         }
         [b'*', rest @ ..] => rest.iter().position(|b| !is_name(*b)).is_some_and(|at| at > 0 && rest[at] == b'('),
         _ => false,
