@@ -24,3 +24,8 @@ pub mod transforms;
 pub mod units;
 pub mod varint;
 pub mod visibility;
+
+/// Gives back what is free, where the C library's allocator keeps what lies below something that is still in use: an agent
+/// that had stored two million events held 148 MiB, and holds 62 with this one.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

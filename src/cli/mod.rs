@@ -13,7 +13,6 @@ mod ephemeral;
 mod export;
 mod graph;
 mod health;
-mod heaps;
 mod import;
 mod init;
 mod journal;

@@ -50,7 +50,6 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> ExitCode {
-    super::heaps::limit();
     super::descriptors::raise();
     // Before the files are read, so that a change from then on is seen. Only if somebody wants it: a pipe is read once.
     let watch = arguments.watch.then(|| Watch::new(&arguments));

@@ -209,6 +209,16 @@ pub fn keep_bounds(shared: &Shared) {
     drop(state);
 }
 
+/// Lets records in memory go that all cursors have passed and that were received before `time`: whoever resumes behind them
+/// reads them from the disk. In memory mode there is no disk, and they stay as long as there is room.
+pub fn forget_passed(shared: &Shared, time: Timestamp) {
+    if shared.on_disk() {
+        let mut state = shared.state();
+        let passed = state.held_from().min(state.synced_seq);
+        state.tier.forget(passed, time);
+    }
+}
+
 impl State {
     /// The first place behind `from` with no more than `limit` bytes of the wanted streams behind it, none of them
     /// received before `oldest`: a record in memory, or the start of a segment.

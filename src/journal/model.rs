@@ -267,7 +267,8 @@ impl World {
             76..78 => self.life().appender.claim_synced(),
             78..84 => drop(self.read_some()),
             84..90 => self.settle(),
-            90..92 => drop(housekeeping::save_cursors(&self.life().journal.shared())),
+            90 => drop(housekeeping::save_cursors(&self.life().journal.shared())),
+            91 => housekeeping::forget_passed(&self.life().journal.shared(), Timestamp(i64::MAX)),
             92 => self.disk.fail_next_syncs(1),
             93 => self.disk.fail_next_writes(1),
             94 => {

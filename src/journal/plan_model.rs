@@ -368,7 +368,10 @@ impl World {
             64..74 => drop(self.read(sink)),
             74..82 => self.settle(sink),
             82 => drop(housekeeping::save_cursors(&self.life().journal.shared())),
-            83 => housekeeping::remove_dropped(&self.life().journal.shared()),
+            83 => {
+                housekeeping::remove_dropped(&self.life().journal.shared());
+                housekeeping::forget_passed(&self.life().journal.shared(), Timestamp(i64::MAX));
+            }
             84 => self.disk.fail_next_syncs(1),
             85 => self.disk.fail_next_writes(1),
             86..92 => {

@@ -4,6 +4,7 @@ use super::appender::Appender;
 use super::recovery::{self, Opened};
 use super::sim::Sim;
 use super::{Journal, Options, housekeeping};
+use crate::units::Timestamp;
 
 pub(crate) use super::sim::Random;
 pub(crate) use super::tests::{commit, lines};
@@ -38,11 +39,12 @@ impl Stepped {
         self.journal.shared().sync_once()
     }
 
-    /// What the journal does once in a while: bounds, cursors, the next segment.
+    /// What the journal does once in a while: bounds, cursors, the next segment, memory that nobody needs.
     pub fn keep_bounds(&mut self) -> bool {
         housekeeping::keep_bounds(&self.journal.shared());
         drop(housekeeping::save_cursors(&self.journal.shared()));
         housekeeping::remove_dropped(&self.journal.shared());
+        housekeeping::forget_passed(&self.journal.shared(), Timestamp(i64::MAX));
         self.appender.prepare()
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use super::Record;
 use super::memory::MemoryPermit;
+use crate::units::Timestamp;
 
 /// A record in memory costs at least this much beside its lines.
 const OVERHEAD: usize = 256;
@@ -108,6 +109,20 @@ impl Tier {
         }
     }
 
+    /// Lets records go that were received before `time` and that nobody at or behind `passed` waits for.
+    pub fn forget(&mut self, passed: u64, time: Timestamp) {
+        while let Some(oldest) = self.records.front()
+            && oldest.record.end_seq() <= passed
+            && oldest.record.received_at < time
+        {
+            self.pop();
+        }
+        if self.records.is_empty() {
+            self.records = VecDeque::new();
+            self.pinned.forget_free();
+        }
+    }
+
     /// Gives back the permits of everything before `passed`, whether or not the records stay for live readers.
     pub fn release_permits(&mut self, passed: u64) {
         // Not from the start each time: there may be many records that nobody waits for any more.
@@ -162,13 +177,16 @@ mod tests {
     use super::*;
     use crate::event::Lines;
     use crate::journal::StreamId;
-    use crate::units::Timestamp;
 
     const EACH: usize = 1000 + 4 + OVERHEAD;
 
     fn record(seq: u64) -> Arc<Record> {
+        record_at(seq, Timestamp(0))
+    }
+
+    fn record_at(seq: u64, received_at: Timestamp) -> Arc<Record> {
         let lines = Lines { bytes: vec![b'\n'; 1000].into(), ends: vec![1000], origins: Default::default() };
-        Arc::new(Record { stream: StreamId(1), first_seq: seq, stream_first: seq, received_at: Timestamp(0), lines })
+        Arc::new(Record { stream: StreamId(1), first_seq: seq, stream_first: seq, received_at, lines })
     }
 
     fn append(tier: &mut Tier, seq: u64) {
@@ -209,5 +227,17 @@ mod tests {
         tier.push(record(107), 0, vec![Arc::new(budget.try_take(10).unwrap())]);
         tier.release_permits(108);
         assert_eq!((budget.taken(), tier.records.len()), (0, 101));
+    }
+
+    #[test]
+    fn what_all_have_passed_is_forgotten_when_it_is_old_enough() {
+        let mut tier = Tier::new(0, usize::MAX, 0);
+        (0..10).for_each(|seq| tier.push(record_at(seq as u64, Timestamp(seq)), 0, Vec::new()));
+        tier.forget(4, Timestamp(2));
+        assert_eq!(tier.start(), 2, "the others are too young");
+        tier.forget(4, Timestamp(9));
+        assert_eq!(tier.start(), 4, "somebody waits for the others");
+        tier.forget(u64::MAX, Timestamp(i64::MAX));
+        assert_eq!((tier.start(), tier.bytes()), (10, 0));
     }
 }

@@ -17,6 +17,7 @@ use super::keys::KeyMatch;
 use super::memory::Full;
 use super::state::Shared;
 use super::{Commit, StreamId, housekeeping};
+use crate::units::Timestamp;
 
 /// While a sync runs, commits gather up to this many bytes before the next write.
 const GATHER_BYTES: usize = 256 * 1024;
@@ -32,6 +33,8 @@ const STAGE_SPACE: u64 = 2;
 const GATHER_TIME: Duration = Duration::from_millis(1);
 /// How often housekeeping looks whether a cursor has moved.
 const HOUSEKEEPING: Duration = Duration::from_millis(400);
+/// How long records stay in memory that all cursors have passed, for clients that connect again.
+const PASSED_STAYS: Duration = Duration::from_secs(5);
 
 /// Why something was not appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -320,6 +323,7 @@ pub fn housekeeping_loop(shared: &Arc<Shared>) {
         // Tried again with the next round.
         let _ = housekeeping::save_cursors(shared);
         housekeeping::remove_dropped(shared);
+        housekeeping::forget_passed(shared, Timestamp::now().minus(PASSED_STAYS));
         shared.unpacked.forget_unused();
         queue = shared.queue();
         if shared.closing.load(Ordering::Acquire) {

@@ -277,3 +277,14 @@ fn two_sinks_do_not_write_to_one_file() {
     let (holds, said) = validate(&folder);
     assert!(holds, "{said}");
 }
+
+#[test]
+fn free_memory_goes_back_to_the_system_also_while_nobody_allocates() {
+    let folder = Folder::new();
+    let agent = Agent::start(&folder, &yaml());
+    let threads = fs::read_dir(format!("/proc/{}/task", agent.pid())).expect("the threads can be listed");
+    let names: Vec<String> = threads
+        .map(|thread| fs::read_to_string(thread.expect("a thread").path().join("comm")).unwrap_or_default())
+        .collect();
+    assert!(names.iter().any(|name| name.trim() == "jemalloc_bg_thd"), "{names:?}");
+}
