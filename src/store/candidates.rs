@@ -44,6 +44,8 @@ pub struct Unique {
 pub trait Index {
     fn hash(&mut self, hash: u32) -> io::Result<ChunkSet>;
     fn loose(&mut self, hash: u32) -> io::Result<ChunkSet>;
+    /// Whether it has lists of such numbers, which are read for each chunk. Hashes of others are looked up once.
+    fn has_lists_of(&self, number: Number) -> bool;
     /// Those of some chunks that may have a number.
     fn number(&mut self, number: Number, within: &ChunkSet) -> io::Result<ChunkSet>;
     /// Those where a member may be a text.
@@ -189,9 +191,9 @@ fn of_text(pattern: &Pattern) -> Needs {
 }
 
 fn of_plain_text(pattern: &Pattern) -> Needs {
-    // Numbers come last: they are looked for only in chunks that have all the rest.
+    // A number is in fewer chunks than its substrings are.
     let numbers = pattern.0.iter().flat_map(|part| numbers_of(part)).map(Needs::Number);
-    all(some_grams_of(pattern).map(Needs::Hash).chain(numbers).collect())
+    all(numbers.chain(some_grams_of(pattern).map(Needs::Hash)).collect())
 }
 
 fn some_grams_of(pattern: &Pattern) -> impl Iterator<Item = u32> {
@@ -228,7 +230,12 @@ impl Needs {
                 set.intersect(&index.unique(unique)?);
                 Ok(set)
             }
-            Needs::All(parts) => parts.iter().try_fold(set, |set, part| part.within(set, index)),
+            Needs::All(parts) => {
+                // Lists are read last, of the chunks that have all the rest.
+                let is_late = |part: &&Needs| matches!(part, Needs::Number(number) if index.has_lists_of(*number));
+                let (late, early): (Vec<&Needs>, Vec<&Needs>) = parts.iter().partition(is_late);
+                early.into_iter().chain(late).try_fold(set, |set, part| part.within(set, index))
+            }
             Needs::Any(parts) => {
                 let mut found = ChunkSet::none(set.len());
                 for part in parts {
@@ -244,7 +251,10 @@ impl Needs {
         match self {
             Needs::Hash(hash) => vec![(*hash, false)],
             Needs::Loose(gram) => vec![(gram.hash, true)],
-            Needs::All(parts) => parts.first().map(Needs::first_hashes).unwrap_or_default(),
+            Needs::Number(Number::Behind(hash) | Number::Word(hash, _)) => vec![(*hash, false)],
+            Needs::All(parts) => {
+                parts.iter().map(Needs::first_hashes).find(|some| !some.is_empty()).unwrap_or_default()
+            }
             Needs::Any(parts) => parts.iter().flat_map(Needs::first_hashes).collect(),
             Needs::Anything | Needs::Number(_) | Needs::Unique(_) => Vec::new(),
         }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::tests::{Folder, Stored, all, check, fill, filter, later, newest, plain};
 use super::*;
+use crate::event::Raw;
 use crate::query::request::{AggregateRequest, CountLimit, GroupKey, Zone};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
@@ -161,10 +162,8 @@ fn as_format_1(path: &std::path::Path) {
 /// The same part as the first builds of format 4 wrote it: without greatest durations, with numbers behind characters alone,
 /// and without what is known of identifiers.
 fn as_format_4(path: &std::path::Path, events: &[Stored]) {
-    let mut bits = numbers::NumberBits::default();
-    events.iter().for_each(|event| bits.add(&event.line.chars().map(u32::from).collect::<Vec<_>>()));
-    let [behind, _] = bits.take();
-    let (index, lists) = numbers::encode(&[&behind], numbers::BITS);
+    as_format_5(path, events);
+    let (index, lists) = lists_of_numbers(events, numbers::BITS, |number| matches!(number, numbers::Number::Behind(_)));
     rewrite(path, |section, column, bytes| match section {
         layout::Section::ValueTops
         | layout::Section::ChunkTops
@@ -186,6 +185,106 @@ fn as_format_4(path: &std::path::Path, events: &[Stored]) {
         }
         _ => Some((section, column, bytes)),
     });
+}
+
+/// The numbers behind characters of each chunk, as parts before format 6 have them.
+fn lists_of_numbers(events: &[Stored], bits: u32, is_kept: impl Fn(&numbers::Number) -> bool) -> (Vec<u8>, Vec<u8>) {
+    let of_event = |event: &Stored| numbers::numbers_in(&event.line.chars().map(u32::from).collect::<Vec<_>>());
+    let of_chunk = |chunk: &[Stored]| {
+        let kept = chunk.iter().flat_map(of_event).filter(|number| is_kept(number));
+        numbers::NumberList::narrow(kept.filter_map(|number| match number {
+            numbers::Number::Behind(hash) => Some(numbers::narrow(hash)),
+            numbers::Number::Word(_, hash) => Some(hash),
+            numbers::Number::Run(_) => None,
+        }))
+    };
+    let lists: Vec<numbers::NumberList> = events.chunks(CHUNK).map(of_chunk).collect();
+    numbers::encode(&lists.iter().collect::<Vec<_>>(), bits)
+}
+
+/// The same part as builds of format 5 wrote it: with numbers apart, and with lists of chunks in bytes.
+fn as_format_5(path: &std::path::Path, events: &[Stored]) {
+    use layout::Section::{Meta, PostingsGroups, PostingsIndex, PostingsLists, RunIndex};
+    let file = layout::PartFile::open(path).unwrap();
+    let earlier = |column: usize| {
+        postings::tests::as_format_5(
+            [PostingsIndex, PostingsGroups, PostingsLists].map(|section| file.section(section, column).unwrap()),
+        )
+    };
+    let (index, lists) = lists_of_numbers(events, numbers::BITS_OF_WORDS, |_| true);
+    rewrite(path, |section, column, bytes| {
+        let bytes = match section {
+            PostingsIndex => earlier(column).index,
+            PostingsGroups => earlier(column).groups,
+            PostingsLists => earlier(column).lists,
+            Meta => {
+                let mut meta: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                meta["version"] = 5.into();
+                meta.to_string().into()
+            }
+            _ => bytes,
+        };
+        Some((section, column, bytes))
+    });
+    let mut runs = None;
+    rewrite(path, |section, column, bytes| match section {
+        // A section for each call: the index stands before its lists.
+        RunIndex => {
+            runs = Some(bytes);
+            Some((layout::Section::WordNumberIndex, column, index.clone()))
+        }
+        layout::Section::RunLists => Some((layout::Section::WordNumberLists, column, lists.clone())),
+        _ => Some((section, column, bytes)),
+    });
+    assert!(runs.is_some(), "every part has them");
+}
+
+#[test]
+fn a_part_of_format_5_with_many_chunks_answers_as_before() {
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    let line = |n: u64| {
+        format!(
+            "{{\"user_id\":\"u{}\",\"trace\":\"{:032x}\",\"code\":\"run_{} of {} # key_1{:03}\"}}",
+            n % 7,
+            u128::from(n / 3).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835) | 1 << 127,
+            100 + n / 3 % 800,
+            if n.is_multiple_of(5) { "most things" } else { "things" },
+            n % 40,
+        )
+    };
+    let events: Vec<Stored> = (1..=4000).map(|n| plain(n, &line(n))).collect();
+    fill(&store, &events, 400, 10);
+    drop(store);
+    let path = folder.0.join(layout::part_name(1, 0));
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    for is_earlier in [false, true] {
+        if is_earlier {
+            as_format_5(&path, &events);
+            assert!(std::fs::metadata(&path).unwrap().len() > bytes, "it takes more room");
+        }
+        let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        assert_eq!((report.events, report.damaged.len()), (4000, 0));
+        let snapshot = store.snapshot();
+        assert!(snapshot.parts[0].chunks() > 15);
+        for query in [
+            "run_160",
+            "run_99",
+            "key_1021",
+            "key_1",
+            "user_id:u3",
+            "most",
+            "nothing",
+            "9e3779b97f4a",
+            "\"run_777 of\"",
+        ] {
+            let query = filter(query);
+            let parsed = query.query.clone().expect("a query");
+            let wanted = events.iter().filter(|event| parsed.matches_line(Raw::valid(event.line.as_bytes()))).count();
+            let found = snapshot.count(&query, &all(), CountLimit::Exact, later()).expect("a count");
+            assert_eq!(found.count, wanted as u64, "{} {is_earlier}", parsed.text());
+        }
+    }
 }
 
 #[test]

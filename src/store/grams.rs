@@ -1,4 +1,4 @@
-//! The set of hashes of a chunk: substrings of three and four characters, and field values.
+//! The set of hashes of a chunk: substrings of three and four characters, numbers behind characters, and field values.
 //!
 //! A set never misses what is there; it may name what is not. Texts are decoded and folded: each code point to its
 //! lower case, so that a search in any case and any script finds its chunks. Substrings of random identifiers (UUIDs,
@@ -44,9 +44,7 @@ const PRESENT: u64 = 0xD6E8_FEB8_6659_FD93;
 pub struct Hashes {
     pub exact: HashList,
     pub identifiers: Identifiers,
-    /// Numbers behind characters and words, of all other texts.
-    pub numbers: NumberList,
-    /// Parts of long numbers of these.
+    /// Parts of long numbers, of all texts that are no identifiers.
     pub runs: NumberList,
 }
 
@@ -57,7 +55,7 @@ impl Hashes {
 
     pub fn has_number(&self, number: Number) -> bool {
         match number {
-            Number::Behind(number) | Number::Word(number) => self.numbers.contains(number),
+            Number::Behind(hash) | Number::Word(hash, _) => self.exact.contains(hash),
             Number::Run(number) => self.runs.contains(number),
         }
     }
@@ -69,7 +67,7 @@ impl Hashes {
     }
 
     pub fn weight(&self) -> usize {
-        self.exact.weight() + self.identifiers.weight() + self.numbers.weight() + self.runs.weight()
+        self.exact.weight() + self.identifiers.weight() + self.runs.weight()
     }
 }
 
@@ -284,7 +282,7 @@ impl GramSet {
     /// Notes characters; the last ones stay.
     fn add_folded(&mut self, text: &mut Vec<u32>) {
         self.exact.add_windows(text);
-        self.numbers.add(text);
+        self.numbers.add(text, &mut self.exact);
         text.drain(..text.len().saturating_sub(REACH));
     }
 
@@ -293,8 +291,7 @@ impl GramSet {
         let exact = self.exact.take(self.before);
         self.before = exact.len();
         self.chunk += 1;
-        let [numbers, runs] = self.numbers.take();
-        Hashes { exact, identifiers: self.identifiers.take(), numbers, runs }
+        Hashes { exact, identifiers: self.identifiers.take(), runs: self.numbers.take() }
     }
 }
 

@@ -33,11 +33,14 @@ pub const MAGIC: [u8; 8] = *b"WEIRprt1";
 /// The format that this program writes. Parts of format 1 have postings that are not read any more: in them every chunk
 /// is looked into. Packed columns have runs from format 3 on. Sums by user and by type are sections of their own from
 /// format 4 on. Format 5 has substrings of random identifiers for larger units, where a program of format 4 would find none.
-pub const VERSION: u32 = 5;
+/// Format 6 has numbers behind characters among all other hashes, and lists of chunks in fewer bits.
+pub const VERSION: u32 = 6;
 /// The first format whose postings are read, and whose text dictionary is compressed.
 pub const VERSION_OF_POSTINGS: u32 = 2;
 /// The first format with [`Section::ValueSums`].
 pub const VERSION_OF_VALUE_SUMS: u32 = 4;
+/// The first format whose postings have numbers behind characters.
+pub const VERSION_OF_EXACT_NUMBERS: u32 = 6;
 /// The column under which postings of random identifiers stand, and the chunks of one unit of theirs.
 pub const LOOSE: (usize, usize) = (2, 8);
 /// The same in older parts.
@@ -91,9 +94,10 @@ pub enum Section {
     ValueTops = 32,
     /// The greatest durations of each status, each with its chunk; the same holds.
     ChunkTops = 33,
-    /// Numbers behind characters and words, for each chunk, and parts of long numbers; from format 5 on.
+    /// Numbers behind characters and words, for each chunk; of format 5.
     WordNumberIndex = 34,
     WordNumberLists = 35,
+    /// Parts of long numbers, for each chunk; from format 5 on.
     RunIndex = 36,
     RunLists = 37,
 }

@@ -24,6 +24,7 @@ mod by_value;
 mod byte_set;
 mod cache;
 mod candidates;
+mod chunk_list;
 mod chunk_tops;
 mod chunks;
 mod classes;

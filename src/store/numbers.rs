@@ -1,11 +1,13 @@
-//! Which chunks may have a number: digits with what stands around them, in a few bits each.
+//! Which chunks may have a number: digits with what stands around them.
 //!
 //! Of the substrings of four characters that `order-4242` has, each is somewhere in most chunks that have orders at all. The
-//! five of `-4242` together are in few of them, and so are the six of `er-424`. A text of five digits and more is looked
-//! for by all five that stand together in it. They are kept as hashes of a range that is 16 or 32 times as large as their
-//! number in the chunk, so that one in as many of all others is taken for one of them.
+//! five of `-4242` together are in few of them, and so are the six of `er-424`: both have hashes among those of all other
+//! substrings. A text of five digits and more is looked for by all five that stand together in it. These are kept for each
+//! chunk, in a few bits each: as hashes of a range that is 16 times as large as their number in the chunk, so that one in as
+//! many of all others is taken for one of them. Before format 6 all numbers were.
 
 use super::chunks::ChunkSet;
+use super::hash_list::{HASH_BITS, HashBits};
 use crate::varint::{put_bytes, put_varint, take_bytes, take_varint};
 
 /// Digits of a number behind a character that are looked at, the first ones.
@@ -20,7 +22,7 @@ const MAX_NUMBERS: usize = 4096;
 /// The range of hashes is as many times as large as their number as two to the power of this. So many low bits of a step
 /// from one to the next are written as they are; the others are counted.
 pub const BITS: u32 = 4;
-/// The same for numbers behind words: three digits are in many chunks.
+/// The same for numbers behind words, before format 6.
 pub const BITS_OF_WORDS: u32 = 5;
 /// Chunks whose numbers are read together.
 const PAGE_CHUNKS: usize = 16;
@@ -33,11 +35,16 @@ const SALT: u64 = 0x9E37_79B9_7F4A_7C15;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Number {
     /// Four digits and the character before them.
-    Behind(u16),
-    /// Three digits and the three characters before them.
-    Word(u16),
+    Behind(u32),
+    /// Three digits and the three characters before them; and what parts before format 6 have of them.
+    Word(u32, u16),
     /// Five digits, wherever they stand in a longer number.
     Run(u16),
+}
+
+/// What parts before format 6 have of the hash of a number behind characters.
+pub fn narrow(hash: u32) -> u16 {
+    (hash >> (HASH_BITS - 16)) as u16
 }
 
 /// All that a text has.
@@ -46,7 +53,8 @@ pub fn numbers_in(text: &[u32]) -> Vec<Number> {
         let rest = &text[at..];
         let kinds = [
             number_behind(rest).map(Number::Behind),
-            number_of_word(rest).map(Number::Word),
+            number_of_word(rest)
+                .map(|(word, number)| Number::Word(hash_of_word(word, number), narrow_of_word(word, number))),
             run_at(rest).map(Number::Run),
         ];
         kinds.into_iter().flatten()
@@ -56,7 +64,7 @@ pub fn numbers_in(text: &[u32]) -> Vec<Number> {
 
 /// The hash of a character and the digits behind it, if it begins with these. A number at the beginning of a line is none:
 /// texts are looked at line by line.
-fn number_behind(text: &[u32]) -> Option<u16> {
+fn number_behind(text: &[u32]) -> Option<u32> {
     let (before, digits) = text.split_first()?;
     let digits = leading_digits(digits, DIGITS)?;
     (!is_digit(*before) && *before != u32::from('\n')).then(|| {
@@ -65,21 +73,31 @@ fn number_behind(text: &[u32]) -> Option<u16> {
     })
 }
 
-/// The same for more characters and fewer digits.
-fn number_of_word(text: &[u32]) -> Option<u16> {
+/// More characters and fewer digits, if it begins with these: the characters, and the number.
+fn number_of_word(text: &[u32]) -> Option<(&[u32; WORD], u64)> {
     let (word, rest) = text.split_first_chunk::<WORD>()?;
     let digits = leading_digits(rest, WORD_DIGITS)?;
-    (!is_digit(word[WORD - 1]) && !word.contains(&u32::from('\n'))).then(|| {
-        let number = digits.iter().fold(0u64, |number, c| number * 10 + u64::from(c - u32::from('0')));
-        let word = word.iter().fold(number, |hash, c| (hash ^ u64::from(*c)).wrapping_mul(SALT).rotate_left(29));
-        small(word)
-    })
+    let number = digits.iter().fold(0u64, |number, c| number * 10 + u64::from(c - u32::from('0')));
+    (!is_digit(word[WORD - 1]) && !word.contains(&u32::from('\n'))).then_some((word, number))
+}
+
+fn hash_of_word(word: &[u32; WORD], number: u64) -> u32 {
+    small(fold_word(word, number << 32))
+}
+
+/// Here another number behind another word often has the same hash.
+fn narrow_of_word(word: &[u32; WORD], number: u64) -> u16 {
+    narrow(small(fold_word(word, number)))
+}
+
+fn fold_word(word: &[u32; WORD], first: u64) -> u64 {
+    word.iter().fold(first, |hash, c| (hash ^ u64::from(*c)).wrapping_mul(SALT).rotate_left(29))
 }
 
 /// The hash of the digits that it begins with.
 fn run_at(text: &[u32]) -> Option<u16> {
     let digits = leading_digits(text, RUN)?;
-    Some(small(digits.iter().fold(1, |number, c| number << 8 | u64::from(*c))))
+    Some(narrow(small(digits.iter().fold(1, |number, c| number << 8 | u64::from(*c)))))
 }
 
 /// The first `len` characters, if all are digits.
@@ -87,25 +105,22 @@ fn leading_digits(text: &[u32], len: usize) -> Option<&[u32]> {
     text.get(..len).filter(|digits| digits.iter().all(|c| is_digit(*c)))
 }
 
-fn small(value: u64) -> u16 {
+fn small(value: u64) -> u32 {
     let hash = value.wrapping_mul(SALT);
-    ((hash ^ hash >> 29).wrapping_mul(SALT) >> 48) as u16
+    ((hash ^ hash >> 29).wrapping_mul(SALT) >> (64 - HASH_BITS)) as u32
 }
 
 fn is_digit(c: u32) -> bool {
     c.wrapping_sub(u32::from('0')) < 10
 }
 
-/// Collects the numbers of one chunk at a time.
+/// Collects the long numbers of one chunk at a time.
 #[derive(Default)]
-pub struct NumberBits {
-    behind: Bits,
-    runs: Bits,
-}
+pub struct NumberBits(Bits);
 
 impl NumberBits {
-    /// Notes the numbers of a text.
-    pub fn add(&mut self, text: &[u32]) {
+    /// Notes the numbers of a text, those behind characters among other hashes.
+    pub fn add(&mut self, text: &[u32], hashes: &mut HashBits) {
         let mut run = 0;
         for (nth, some) in text.chunks(STRETCH).enumerate() {
             // All together are compared at once, and most stretches have none.
@@ -116,26 +131,31 @@ impl NumberBits {
             for (at, c) in (nth * STRETCH..).zip(some) {
                 run = if is_digit(*c) { run + 1 } else { 0 };
                 if run >= WORD_DIGITS {
-                    self.add_number(&text[..=at], run);
+                    self.add_number(&text[..=at], run, hashes);
                 }
             }
         }
     }
 
     /// Notes what ends with the last of so many digits.
-    fn add_number(&mut self, text: &[u32], digits: usize) {
+    fn add_number(&mut self, text: &[u32], digits: usize, hashes: &mut HashBits) {
         let last = |len: usize| text.len().checked_sub(len).map(|from| &text[from..]);
-        let (bits, number) = match digits {
-            WORD_DIGITS => (&mut self.behind, last(WORD + WORD_DIGITS).and_then(number_of_word)),
-            DIGITS => (&mut self.behind, last(1 + DIGITS).and_then(number_behind)),
-            _ => (&mut self.runs, last(RUN).and_then(run_at)),
+        let hash = match digits {
+            WORD_DIGITS => {
+                last(WORD + WORD_DIGITS).and_then(number_of_word).map(|(word, number)| hash_of_word(word, number))
+            }
+            DIGITS => last(1 + DIGITS).and_then(number_behind),
+            _ => {
+                last(RUN).and_then(run_at).into_iter().for_each(|run| self.0.insert(run));
+                None
+            }
         };
-        number.into_iter().for_each(|number| bits.insert(number));
+        hash.into_iter().for_each(|hash| hashes.insert(hash));
     }
 
-    /// The numbers behind characters and words, and those of long ones; the set is empty afterwards.
-    pub fn take(&mut self) -> [NumberList; 2] {
-        [self.behind.take(), self.runs.take()]
+    /// The long numbers; the set is empty afterwards.
+    pub fn take(&mut self) -> NumberList {
+        self.0.take()
     }
 }
 
@@ -189,6 +209,12 @@ impl Default for NumberList {
 impl NumberList {
     pub fn contains(&self, number: u16) -> bool {
         self.0.as_ref().is_none_or(|numbers| numbers.binary_search(&number).is_ok())
+    }
+
+    /// Those of a chunk of an earlier part.
+    #[cfg(test)]
+    pub fn narrow(numbers: impl Iterator<Item = u16>) -> NumberList {
+        NumberList(Some(std::collections::BTreeSet::from_iter(numbers).into_iter().collect()))
     }
 
     pub fn weight(&self) -> usize {
@@ -361,7 +387,7 @@ mod tests {
         let of = |is_kind: fn(&Number) -> bool| all.iter().copied().filter(is_kind).collect();
         [
             of(|number| matches!(number, Number::Behind(_))),
-            of(|number| matches!(number, Number::Word(_))),
+            of(|number| matches!(number, Number::Word(..))),
             of(|number| matches!(number, Number::Run(_))),
         ]
     }
@@ -388,20 +414,35 @@ mod tests {
     fn what_a_text_has_is_noted_of_every_text_that_it_is_part_of() {
         let texts =
             ["run_160 of 12345678", "x = {\"a1\": 160160, \"qty_99\": 99.12345}", "id 1234567890123 ۱۲۳۴۵ v2_1600"];
-        let mut bits = NumberBits::default();
-        texts.iter().for_each(|text| bits.add(&folded(text)));
-        let [behind, runs] = bits.take();
+        let (mut bits, mut hashes) = (NumberBits::default(), HashBits::default());
+        texts.iter().for_each(|text| bits.add(&folded(text), &mut hashes));
+        let (behind, runs) = (hashes.take(0), bits.take());
         for text in texts.map(folded) {
             for (from, to) in (0..text.len()).flat_map(|from| (from..=text.len()).map(move |to| (from, to))) {
                 let has_all = numbers_in(&text[from..to]).into_iter().all(|number| match number {
-                    Number::Behind(number) | Number::Word(number) => behind.contains(number),
+                    Number::Behind(number) | Number::Word(number, _) => behind.contains(number),
                     Number::Run(number) => runs.contains(number),
                 });
                 assert!(has_all, "{from}..{to}");
             }
         }
-        let [behind, runs] = bits.take();
-        assert!((0..=u16::MAX).all(|number| !behind.contains(number) && !runs.contains(number)));
+        let (behind, runs) = (hashes.take(0), bits.take());
+        assert!(behind.len() == 0 && (0..=u16::MAX).all(|number| !runs.contains(number)));
+    }
+
+    #[test]
+    fn numbers_behind_words_have_hashes_of_their_own() {
+        let words = ["qty_", "key_", "run-", "price ", "سال", "n = "];
+        let texts = words.iter().flat_map(|word| (0..1000).map(move |number| format!("{word}{number:03}")));
+        let hashes = texts.flat_map(|text| numbers_in(&folded(&text))).map(|number| match number {
+            Number::Word(hash, _) => hash,
+            other => panic!("{other:?}"),
+        });
+        let hashes: Vec<u32> = hashes.collect();
+        let different = std::collections::BTreeSet::from_iter(&hashes);
+        assert_eq!(hashes.len(), words.len() * 1000);
+        // As many of them share one as do of random numbers of 22 bits.
+        assert!(hashes.len() - different.len() < 20, "{}", hashes.len() - different.len());
     }
 
     proptest! {
@@ -409,20 +450,19 @@ mod tests {
         fn a_chunk_that_has_a_number_is_never_left_out_and_most_others_are(
             chunks in proptest::collection::vec(proptest::collection::btree_set(0u16..10_000, 0..300), 1..40), full in 0usize..60, bits_of_each in 4u32..6,
         ) {
-            let (mut bits, mut lists) = (NumberBits::default(), Vec::new());
+            let (mut bits, mut hashes, mut lists) = (NumberBits::default(), HashBits::default(), Vec::new());
             for (nth, chunk) in chunks.iter().enumerate() {
-                chunk.iter().for_each(|number| bits.add(&folded(&format!("_{number:04} b"))));
+                chunk.iter().for_each(|number| bits.add(&folded(&format!("_1{number:04} b")), &mut hashes));
                 if nth == full {
-                    (0..9999).for_each(|number| bits.add(&folded(&format!("x{number:04}"))));
+                    (0..9999).for_each(|number| bits.add(&folded(&format!("x2{number:04}")), &mut hashes));
                 }
-                let [behind, _] = bits.take();
-                lists.push(behind);
+                lists.push(bits.take());
             }
             let (index, bytes) = encode(&lists.iter().collect::<Vec<_>>(), bits_of_each);
             let index = NumberIndex::read(&index).expect("an index");
             let (mut right, mut wrong) = (0, 0);
             for number in (0..10_000).step_by(61) {
-                let hash = number_behind(&folded(&format!("_{number:04}"))).expect("a number");
+                let hash = run_at(&folded(&format!("1{number:04}"))).expect("a number");
                 let read = |at: u64, len: usize| Ok::<_, ()>(bytes[at as usize..at as usize + len].to_vec());
                 let found = index.chunks_within(hash, bits_of_each, &ChunkSet::all(chunks.len()), read).unwrap().expect("whole");
                 for (nth, chunk) in chunks.iter().enumerate() {

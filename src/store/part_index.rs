@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::cache::Key;
 use super::candidates::{Index, Unique};
 use super::chunks::ChunkSet;
-use super::layout::{EARLIER_LOOSE, Encoding, LOOSE, Section, VERSION_OF_POSTINGS};
-use super::numbers::{BITS, BITS_OF_WORDS, Number, NumberIndex};
+use super::layout::{EARLIER_LOOSE, Encoding, LOOSE, Section, VERSION_OF_EXACT_NUMBERS, VERSION_OF_POSTINGS};
+use super::numbers::{BITS, BITS_OF_WORDS, Number, NumberIndex, narrow};
 use super::part::Part;
 use super::postings::{PostingsIndex, Stretch};
 use super::value::UUID_BYTES;
@@ -38,12 +38,16 @@ impl Index for &Part {
     fn number(&mut self, number: Number, within: &ChunkSet) -> io::Result<ChunkSet> {
         let has = |section: Section| self.file.has(section, 0);
         let (section, lists, bits, number) = match number {
+            Number::Behind(hash) | Number::Word(hash, _) if !self.has_lists_of(number) => {
+                let mut set = self.postings_of(hash, 0)?;
+                set.intersect(within);
+                return Ok(set);
+            }
             Number::Behind(hash) if has(Section::NumberIndex) => {
-                (Section::NumberIndex, Section::NumberLists, BITS, hash)
+                (Section::NumberIndex, Section::NumberLists, BITS, narrow(hash))
             }
-            Number::Behind(hash) | Number::Word(hash) => {
-                (Section::WordNumberIndex, Section::WordNumberLists, BITS_OF_WORDS, hash)
-            }
+            Number::Behind(hash) => (Section::WordNumberIndex, Section::WordNumberLists, BITS_OF_WORDS, narrow(hash)),
+            Number::Word(_, hash) => (Section::WordNumberIndex, Section::WordNumberLists, BITS_OF_WORDS, hash),
             Number::Run(hash) => (Section::RunIndex, Section::RunLists, BITS, hash),
         };
         if !has(section) {
@@ -60,6 +64,10 @@ impl Index for &Part {
         })?;
         let read = |at: u64, len: usize| self.file.slice(lists, 0, at, len);
         index.chunks_within(number, bits, within, read)?.ok_or_else(|| self.damaged("its numbers cannot be read"))
+    }
+
+    fn has_lists_of(&self, number: Number) -> bool {
+        matches!(number, Number::Run(_)) || self.meta.version < VERSION_OF_EXACT_NUMBERS
     }
 
     /// One hash in a hundred is that of something which every chunk has, and nothing but the texts of all of them would

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use super::chunk_list;
 use super::chunks::ChunkSet;
 use super::hash_list::{HASH_BITS, HashList};
 use super::hashing::Seeded;
@@ -16,10 +17,6 @@ use crate::varint::{put_varint, take_varint};
 /// parts have smaller groups.
 const GROUP: usize = 256;
 
-/// Above this many chunks a list is written as a bitmap.
-const MAX_LIST: usize = 31;
-/// Marks a bitmap in place of a count.
-const BITMAP: u64 = 0;
 /// Bytes of a page of lists; no list lies in two.
 const PAGE: usize = 4096;
 const HEAD: usize = 16;
@@ -31,6 +28,8 @@ const DENSE_PERCENT: usize = 60;
 /// In the head, beside the number of chunks: beside each step from hash to hash stands of which [`kind`](kind) its chunks
 /// are; lists of one hash stand in its group. Before format 4 a place is a chunk, or behind all chunks that of a list.
 const HAS_KINDS: u32 = 1 << 31;
+/// The same: lists are those of [`chunk_list`], and one chunk is a byte in parts of up to [`MAX_FAR_CHUNKS`] (from format 6 on).
+const HAS_SHORT_LISTS: u32 = 1 << 30;
 
 /// How the chunks of a hash are written: two bits below its step.
 mod kind {
@@ -40,10 +39,13 @@ mod kind {
     pub const INNER: u64 = 1;
     /// Where a list of several hashes begins.
     pub const LIST: u64 = 2;
+    /// One chunk from the 257th on, in a byte.
+    pub const FAR_CHUNK: u64 = 3;
 }
 const KIND_BITS: u32 = 2;
 /// The most chunks of which one is written as a byte.
 const MAX_BYTE_CHUNKS: usize = 256;
+const MAX_FAR_CHUNKS: usize = 512;
 
 /// What is written of postings.
 pub struct Postings {
@@ -69,6 +71,7 @@ pub struct PostingsIndex {
     lists_len: u32,
     chunks: usize,
     has_kinds: bool,
+    has_short_lists: bool,
 }
 
 /// Where some bytes of postings lie.
@@ -164,13 +167,13 @@ impl Postings {
             }
             let step = |body: &mut Vec<u8>, kind: u64| put_varint(body, u64::from(hash - last) << KIND_BITS | kind);
             match run {
-                [only] => {
+                [only] if chunks > MAX_FAR_CHUNKS => {
                     step(&mut body, kind::CHUNK);
-                    if chunks <= MAX_BYTE_CHUNKS {
-                        body.push(*only as u8)
-                    } else {
-                        put_varint(&mut body, u64::from(*only))
-                    }
+                    put_varint(&mut body, u64::from(*only));
+                }
+                [only] => {
+                    step(&mut body, if usize::from(*only) < MAX_BYTE_CHUNKS { kind::CHUNK } else { kind::FAR_CHUNK });
+                    body.push(*only as u8);
                 }
                 _ => match places.next().expect("each longer run has a list") {
                     Some(at) => {
@@ -179,7 +182,7 @@ impl Postings {
                     }
                     None => {
                         step(&mut body, kind::INNER);
-                        push_list(&mut body, run, chunks);
+                        chunk_list::push(&mut body, run, chunks);
                     }
                 },
             }
@@ -218,7 +221,7 @@ fn lists_of(runs: &Runs, chunks: usize, rounds_up: bool) -> (Vec<u8>, Vec<Option
             break;
         }
         list.clear();
-        push_list(&mut list, uses[number as usize].1, chunks);
+        chunk_list::push(&mut list, uses[number as usize].1, chunks);
         let in_page = lists.len() % PAGE;
         if in_page + list.len() > PAGE {
             lists.resize(lists.len() + PAGE - in_page, 0);
@@ -231,7 +234,9 @@ fn lists_of(runs: &Runs, chunks: usize, rounds_up: bool) -> (Vec<u8>, Vec<Option
 
 fn index_of(chunks: usize, groups: &mut [Group], body: &[u8], lists: &[u8]) -> Vec<u8> {
     let mut index = Vec::with_capacity(HEAD + groups.len() * ENTRY + lists.len() / PAGE * 4 + 4);
-    for word in [chunks as u32 | HAS_KINDS, body.len() as u32, lists.len() as u32, groups.len() as u32] {
+    for word in
+        [chunks as u32 | HAS_KINDS | HAS_SHORT_LISTS, body.len() as u32, lists.len() as u32, groups.len() as u32]
+    {
         index.extend_from_slice(&word.to_le_bytes());
     }
     for nth in 0..groups.len() {
@@ -245,31 +250,14 @@ fn index_of(chunks: usize, groups: &mut [Group], body: &[u8], lists: &[u8]) -> V
     index
 }
 
-/// Writes a list of chunks.
-fn push_list(out: &mut Vec<u8>, list: &[u16], chunks: usize) {
-    let numbers = list.iter().map(|chunk| usize::from(*chunk));
-    if list.len() > MAX_LIST.min(chunks.div_ceil(8)) {
-        put_varint(out, BITMAP);
-        let start = out.len();
-        out.resize(start + chunks.div_ceil(8), 0);
-        numbers.for_each(|chunk| out[start + chunk / 8] |= 1 << (chunk % 8));
-        return;
-    }
-    put_varint(out, list.len() as u64);
-    let mut last = 0;
-    for chunk in numbers {
-        put_varint(out, (chunk - last) as u64);
-        last = chunk;
-    }
-}
-
 impl PostingsIndex {
     /// Reads an index; `None` if it is none.
     pub fn read(bytes: &[u8]) -> Option<PostingsIndex> {
         let (head, rest) = bytes.split_at_checked(HEAD)?;
         let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        let (chunks, groups_len, lists_len) = ((word(head, 0) & !HAS_KINDS) as usize, word(head, 4), word(head, 8));
-        let has_kinds = word(head, 0) & HAS_KINDS != 0;
+        let (flags, groups_len, lists_len) = (word(head, 0), word(head, 4), word(head, 8));
+        let chunks = (flags & !(HAS_KINDS | HAS_SHORT_LISTS)) as usize;
+        let (has_kinds, has_short_lists) = (flags & HAS_KINDS != 0, flags & HAS_SHORT_LISTS != 0);
         let (groups, pages) = rest.split_at_checked((word(head, 12) as usize).checked_mul(ENTRY)?)?;
         let groups = groups.as_chunks::<ENTRY>().0.iter();
         let groups = groups.map(|entry| Group { first: word(entry, 0), at: word(entry, 4), crc: word(entry, 8) });
@@ -278,7 +266,15 @@ impl PostingsIndex {
             return None;
         }
         let pages = pages.iter().map(|page| u32::from_le_bytes(*page)).collect();
-        Some(PostingsIndex { groups: groups.collect(), groups_len, pages, lists_len, chunks, has_kinds })
+        Some(PostingsIndex {
+            groups: groups.collect(),
+            groups_len,
+            pages,
+            lists_len,
+            chunks,
+            has_kinds,
+            has_short_lists,
+        })
     }
 
     pub fn weight(&self) -> usize {
@@ -336,23 +332,8 @@ impl PostingsIndex {
     }
 
     fn read_list(&self, mut bytes: &[u8]) -> Option<ChunkSet> {
-        let mut set = ChunkSet::none(self.chunks);
-        let count = take_varint(&mut bytes)?;
-        if count == BITMAP {
-            let bitmap = bytes.get(..self.chunks.div_ceil(8))?;
-            let is_in = |chunk: &usize| bitmap[chunk / 8] & 1 << (chunk % 8) != 0;
-            (0..self.chunks).filter(is_in).for_each(|chunk| set.insert(chunk));
-            return Some(set);
-        }
-        let mut chunk = 0u64;
-        for _ in 0..count {
-            chunk = chunk.checked_add(take_varint(&mut bytes)?)?;
-            if chunk >= self.chunks as u64 {
-                return None;
-            }
-            set.insert(chunk as usize);
-        }
-        Some(set)
+        let take = if self.has_short_lists { chunk_list::take } else { chunk_list::take_steps };
+        take(&mut bytes, self.chunks)
     }
 }
 
@@ -369,6 +350,7 @@ enum Found<'a> {
 impl PostingsIndex {
     /// Where a group says that the chunks of a hash are; `None` if it is damaged.
     fn find<'a>(&self, first: u32, mut bytes: &'a [u8], wanted: u32) -> Option<Found<'a>> {
+        let skip = if self.has_short_lists { chunk_list::skip } else { chunk_list::skip_steps };
         let mut hash = first;
         while !bytes.is_empty() {
             let step = take_varint(&mut bytes)?;
@@ -381,11 +363,12 @@ impl PostingsIndex {
             let found = match kind {
                 kind::INNER if is_wanted => Found::Inner(bytes),
                 kind::INNER => {
-                    self.skip_list(&mut bytes)?;
+                    skip(&mut bytes, self.chunks)?;
                     continue;
                 }
+                kind::FAR_CHUNK if self.has_short_lists => self.take_chunk(&mut bytes, MAX_BYTE_CHUNKS)?,
                 kind::LIST => Found::At(take_varint(&mut bytes)?),
-                _ => self.take_chunk(&mut bytes)?,
+                _ => self.take_chunk(&mut bytes, 0)?,
             };
             if is_wanted {
                 return Some(found);
@@ -394,11 +377,14 @@ impl PostingsIndex {
         Some(Found::Nowhere)
     }
 
-    fn take_chunk<'a>(&self, bytes: &mut &'a [u8]) -> Option<Found<'a>> {
-        if self.has_kinds && self.chunks <= MAX_BYTE_CHUNKS {
+    /// A chunk, which is so many more than its byte says.
+    fn take_chunk<'a>(&self, bytes: &mut &'a [u8], more: usize) -> Option<Found<'a>> {
+        let max_bytes = if self.has_short_lists { MAX_FAR_CHUNKS } else { MAX_BYTE_CHUNKS };
+        if self.has_kinds && self.chunks <= max_bytes {
             let (chunk, rest) = bytes.split_first()?;
             *bytes = rest;
-            return (usize::from(*chunk) < self.chunks).then_some(Found::Chunk(usize::from(*chunk)));
+            let chunk = usize::from(*chunk) + more;
+            return (chunk < self.chunks).then_some(Found::Chunk(chunk));
         }
         let place = take_varint(bytes)?;
         match place.checked_sub(self.chunks as u64) {
@@ -407,23 +393,15 @@ impl PostingsIndex {
             Some(_) => None,
         }
     }
-
-    fn skip_list(&self, bytes: &mut &[u8]) -> Option<()> {
-        let count = take_varint(bytes)?;
-        if count == BITMAP {
-            *bytes = bytes.get(self.chunks.div_ceil(8)..)?;
-            return Some(());
-        }
-        (0..count).try_for_each(|_| take_varint(bytes).map(drop))
-    }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 
+    use super::super::chunk_list::tests::push_steps;
     use super::super::hash_list::HashBits;
     use super::*;
 
@@ -444,7 +422,7 @@ mod tests {
                 continue;
             }
             list.clear();
-            push_list(&mut list, run, chunks);
+            push_steps(&mut list, run, chunks);
             if all.len() % PAGE + list.len() > PAGE {
                 all.resize(all.len().next_multiple_of(PAGE), 0);
             }
@@ -452,17 +430,70 @@ mod tests {
             all.extend_from_slice(&list);
         }
         let mut index = index_of(chunks, &mut groups, &body, &all);
-        index[3] &= !(HAS_KINDS >> 24) as u8;
+        index[3] &= !((HAS_KINDS | HAS_SHORT_LISTS) >> 24) as u8;
         Postings { index, groups: body, lists: all }
+    }
+
+    /// The same as parts of formats 4 and 5 have it, where no list is shared.
+    fn before_format_6(lists: &[&HashList]) -> Postings {
+        let (runs, chunks) = (Runs::of(lists), lists.len());
+        let (mut groups, mut body, mut last) = (Vec::new(), Vec::new(), 0);
+        for (nth, (hash, run)) in runs.iter().enumerate() {
+            if nth % GROUP == 0 {
+                groups.push(Group { first: hash, at: body.len() as u32, crc: 0 });
+                last = hash;
+            }
+            let kind = if run.len() == 1 { kind::CHUNK } else { kind::INNER };
+            put_varint(&mut body, u64::from(hash - last) << KIND_BITS | kind);
+            last = hash;
+            match run {
+                [only] if chunks <= MAX_BYTE_CHUNKS => body.push(*only as u8),
+                [only] => put_varint(&mut body, u64::from(*only)),
+                _ => push_steps(&mut body, run, chunks),
+            }
+        }
+        let mut index = index_of(chunks, &mut groups, &body, &[]);
+        index[3] &= !(HAS_SHORT_LISTS >> 24) as u8;
+        Postings { index, groups: body, lists: Vec::new() }
+    }
+
+    /// Postings as parts of format 5 have them.
+    pub fn as_format_5([index, groups, lists]: [Vec<u8>; 3]) -> Postings {
+        let index = PostingsIndex::read(&index).expect("an index");
+        let mut bits: Vec<HashBits> = (0..index.chunks).map(|_| HashBits::default()).collect();
+        for (nth, group) in index.groups.iter().enumerate() {
+            let end = index.groups.get(nth + 1).map_or(groups.len(), |next| next.at as usize);
+            let (mut rest, mut hash) = (&groups[group.at as usize..end], group.first);
+            while !rest.is_empty() {
+                let step = take_varint(&mut rest).unwrap();
+                hash += (step >> KIND_BITS) as u32;
+                match step & 3 {
+                    kind::INNER => chunk_list::skip(&mut rest, index.chunks).unwrap(),
+                    kind::LIST => drop(take_varint(&mut rest).unwrap()),
+                    _ => rest = &rest[1..],
+                }
+                let read = |stretch: Stretch| {
+                    Ok::<_, ()>(match stretch {
+                        Stretch::Groups { at, len } => groups[at as usize..at as usize + len].to_vec(),
+                        Stretch::Lists { at, len } => lists[at as usize..at as usize + len].to_vec(),
+                    })
+                };
+                let chunks = index.chunks_of(hash, read).unwrap().expect("whole");
+                chunks.iter().for_each(|chunk| bits[chunk].insert(hash));
+            }
+        }
+        let of_chunks: Vec<HashList> = bits.iter_mut().map(|bits| bits.take(0)).collect();
+        before_format_6(&of_chunks.iter().collect::<Vec<_>>())
     }
 
     proptest! {
         #[test]
         fn every_hash_is_found_in_its_chunks_and_no_others(
             chunks in prop_oneof![
-                proptest::collection::vec(proptest::collection::btree_set(0u32..1 << 22, 0..100), 1..70),
+                6 => proptest::collection::vec(proptest::collection::btree_set(0u32..1 << 22, 0..100), 1..70),
                 // Many chunks have the same.
-                proptest::collection::vec(proptest::collection::btree_set(0u32..300, 0..20), 250..300),
+                1 => proptest::collection::vec(proptest::collection::btree_set(0u32..300, 0..20), 250..300),
+                1 => proptest::collection::vec(proptest::collection::btree_set(0u32..1 << 22, 0..9), 500..530),
             ],
             common in proptest::collection::btree_set(0u32..1 << 22, 0..20),
             crowd in prop_oneof![15 => Just(0u32), 1 => Just(1000)],
@@ -478,7 +509,7 @@ mod tests {
             let lists: Vec<HashList> = chunks.iter().map(&mut list).collect();
             let lists: Vec<&HashList> = lists.iter().collect();
             let asked: BTreeSet<u32> = chunks.iter().flatten().copied().chain([0, 7, (1 << 22) - 1]).collect();
-            for (postings, hash) in [Postings::of(&lists, false), before_format_4(&lists)].iter().flat_map(|postings| asked.iter().map(move |hash| (postings, *hash))) {
+            for (postings, hash) in [Postings::of(&lists, false), before_format_6(&lists), before_format_4(&lists)].iter().flat_map(|postings| asked.iter().map(move |hash| (postings, *hash))) {
                 let index = PostingsIndex::read(&postings.index).expect("an index");
                 let read = |stretch: Stretch| Ok::<_, ()>(match stretch {
                     Stretch::Groups { at, len } => postings.groups[at as usize..at as usize + len].to_vec(),

@@ -18,7 +18,7 @@ use super::grams::has_identifier;
 use super::hash_list::{HashBits, HashList};
 use super::hashing::Seeded;
 use super::layout::{Column, Encoding, LOOSE, Meta, PartWriter, Section, VERSION};
-use super::numbers::{self, BITS, BITS_OF_WORDS, NumberList};
+use super::numbers::{self, BITS, NumberList};
 use super::postings::Postings;
 use super::split::{Shapes, WHOLE};
 use super::summary::{OF_CHUNKS, OF_PART, Summary, SummaryWriter};
@@ -112,10 +112,10 @@ fn take_sample(sample: &mut Vec<u8>, value: &[u8]) {
 fn write_postings(part: &mut PartWriter, chunks: &[Arc<TailChunk>]) -> io::Result<()> {
     let exact: Vec<&HashList> = chunks.iter().map(|chunk| &chunk.hashes.exact).collect();
     write_postings_of(part, 0, Postings::of(&exact, false))?;
-    let numbers: Vec<&NumberList> = chunks.iter().map(|chunk| &chunk.hashes.numbers).collect();
-    write_numbers(part, [Section::WordNumberIndex, Section::WordNumberLists], BITS_OF_WORDS, &numbers)?;
     let runs: Vec<&NumberList> = chunks.iter().map(|chunk| &chunk.hashes.runs).collect();
-    write_numbers(part, [Section::RunIndex, Section::RunLists], BITS, &runs)?;
+    let (index, lists) = numbers::encode(&runs, BITS);
+    part.section(Section::RunIndex, 0, &index)?;
+    part.section(Section::RunLists, 0, &lists)?;
     if chunks.iter().all(|chunk| chunk.hashes.identifiers.is_empty()) {
         return Ok(());
     }
@@ -127,17 +127,6 @@ fn write_postings(part: &mut PartWriter, chunks: &[Arc<TailChunk>]) -> io::Resul
     });
     let units: Vec<HashList> = units.collect();
     write_postings_of(part, column, Postings::of(&units.iter().collect::<Vec<_>>(), true))
-}
-
-fn write_numbers(
-    part: &mut PartWriter,
-    [index, lists]: [Section; 2],
-    bits: u32,
-    numbers: &[&NumberList],
-) -> io::Result<()> {
-    let (of_lists, all) = numbers::encode(numbers, bits);
-    part.section(index, 0, &of_lists)?;
-    part.section(lists, 0, &all)
 }
 
 fn write_postings_of(part: &mut PartWriter, column: usize, postings: Postings) -> io::Result<()> {
