@@ -1,5 +1,7 @@
 //! Bit-packed integers, readable chunk by chunk.
 
+use std::ops::Range;
+
 use crate::varint::{put_varint, take_varint};
 
 /// Rows of one chunk: the unit in which columns are decoded and postings point.
@@ -141,8 +143,15 @@ fn push_bits(out: &mut Vec<u8>, values: &[u64], width: u32) {
 /// A packed sequence, ready to be read.
 pub struct Packed {
     bytes: Vec<u8>,
+    heads: Heads,
+}
+
+/// What stands before the bits of a packed sequence.
+pub struct Heads {
     len: usize,
     chunks: Vec<ChunkHead>,
+    /// Where the bits of the last chunk end.
+    end: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -150,26 +159,56 @@ struct ChunkHead {
     base: i64,
     /// No value is smaller.
     least: i64,
-    width: u32,
-    multiplier: i64,
+    /// If it is made of runs, their step.
     slope: i64,
-    at: usize,
-    /// Bytes of its runs, if it is made of runs; their step is the slope.
-    runs: Option<usize>,
+    multiplier: i64,
+    at: u32,
+    width: u8,
+    has_runs: bool,
 }
 
 impl ChunkHead {
     #[inline]
-    fn value(&self, nth: usize, difference: u64) -> i64 {
+    fn value(self, nth: usize, difference: u64) -> i64 {
         let steps = (difference as i64).wrapping_add(self.slope.wrapping_mul(nth as i64));
         self.base.wrapping_add(steps.wrapping_mul(self.multiplier))
     }
+
+    /// The bits of a value, which begin within the first of these bytes.
+    fn difference(self, bytes: &[u8; 16], bit: usize) -> u64 {
+        let mask = if self.width == 64 { u64::MAX } else { (1u64 << self.width) - 1 };
+        (u128::from_le_bytes(*bytes) >> (bit % 8)) as u64 & mask
+    }
+
+    /// The value in a row of a chunk that is made of these runs.
+    fn value_in_runs(self, bytes: &[u8], nth: usize) -> i64 {
+        let (mut first, mut value) = (0, self.base);
+        for (start, begin) in self.runs(bytes).take_while(|(start, _)| *start <= nth) {
+            (first, value) = (start, begin);
+        }
+        value.wrapping_add(self.slope.wrapping_mul((nth - first) as i64))
+    }
+
+    /// Where each run begins, and its first value.
+    fn runs<'a>(self, mut rest: &'a [u8]) -> impl Iterator<Item = (usize, i64)> + use<'a> {
+        let slope = self.slope;
+        let mut next = Some((0usize, self.base));
+        std::iter::from_fn(move || {
+            let (start, value) = next?;
+            next = take_varint(&mut rest).zip(take_varint(&mut rest)).map(|(len, jump)| {
+                let along = value.wrapping_add(slope.wrapping_mul(len as i64));
+                (start.saturating_add(len as usize), along.wrapping_add(unzigzag(jump)))
+            });
+            Some((start, value))
+        })
+    }
 }
 
-impl Packed {
-    /// Takes what [`pack`] wrote; `None` if it is something else.
-    pub fn open(bytes: Vec<u8>) -> Option<Packed> {
-        let mut rest = &bytes[..];
+impl Heads {
+    /// Takes the beginning of what [`pack`] wrote, of which there are so many bytes; `None` if it is something else, or if
+    /// it ends too early.
+    pub fn read(bytes: &[u8], all: usize) -> Option<Heads> {
+        let mut rest = bytes;
         let len = usize::try_from(take_varint(&mut rest)?).ok()?;
         let mut chunks = Vec::with_capacity(len.div_ceil(CHUNK).min(bytes.len()));
         let mut at = 0;
@@ -177,11 +216,13 @@ impl Packed {
             let base = unzigzag(take_varint(&mut rest)?);
             let (flags, tail) = rest.split_first()?;
             rest = tail;
+            let start = u32::try_from(at).ok()?;
             if *flags == RUNS {
-                let len = usize::try_from(take_varint(&mut rest)?).ok().filter(|len| *len <= bytes.len())?;
+                let len = usize::try_from(take_varint(&mut rest)?).ok().filter(|len| *len <= all)?;
                 let slope = unzigzag(take_varint(&mut rest)?);
                 let least = base.wrapping_sub(take_varint(&mut rest)? as i64);
-                chunks.push(ChunkHead { base, least, width: 0, multiplier: 1, slope, at, runs: Some(len) });
+                let head = ChunkHead { base, least, slope, multiplier: 1, at: start, width: 0, has_runs: true };
+                chunks.push(head);
                 at += len;
                 continue;
             }
@@ -193,67 +234,90 @@ impl Packed {
             let count = CHUNK.min(len - nth * CHUNK);
             let fall = slope.min(0).wrapping_mul(count as i64 - 1).wrapping_mul(multiplier);
             let least = base.wrapping_add(fall);
-            chunks.push(ChunkHead { base, least, width: u32::from(width), multiplier, slope, at, runs: None });
+            chunks.push(ChunkHead { base, least, slope, multiplier, at: start, width, has_runs: false });
             at += (count * usize::from(width)).div_ceil(8);
         }
         let start = bytes.len() - rest.len();
-        if rest.len() != at + PADDING {
+        let end = start + at;
+        if end + PADDING != all || u32::try_from(all).is_err() {
             return None;
         }
-        chunks.iter_mut().for_each(|chunk| chunk.at += start);
-        Some(Packed { bytes, len, chunks })
+        chunks.iter_mut().for_each(|chunk| chunk.at += start as u32);
+        Some(Heads { len, chunks, end })
     }
 
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// No value of a chunk is smaller than this; of most chunks it is the smallest.
-    pub fn least(&self, chunk: usize) -> i64 {
-        self.chunks[chunk].least
-    }
-
-    pub fn get(&self, row: usize) -> i64 {
+    /// The bytes that the value of a row is in.
+    pub fn bytes_of(&self, row: usize) -> Range<usize> {
         let head = self.chunks[row / CHUNK];
-        if head.runs.is_none() {
-            return head.value(row % CHUNK, self.read(head, row % CHUNK));
+        if head.has_runs {
+            return self.bits_of(row / CHUNK);
         }
-        let (mut first, mut value) = (0, head.base);
-        for (start, begin) in self.runs(head).take_while(|(start, _)| *start <= row % CHUNK) {
-            (first, value) = (start, begin);
-        }
-        value.wrapping_add(head.slope.wrapping_mul((row % CHUNK - first) as i64))
+        let at = head.at as usize + row % CHUNK * usize::from(head.width) / 8;
+        at..at + PADDING
     }
 
-    /// Where each run of a chunk begins, and its first value.
-    fn runs(&self, head: ChunkHead) -> impl Iterator<Item = (usize, i64)> + '_ {
-        let mut rest = &self.bytes[head.at..head.at + head.runs.unwrap_or(0)];
-        let mut next = Some((0usize, head.base));
-        std::iter::from_fn(move || {
-            let (start, value) = next?;
-            next = take_varint(&mut rest).zip(take_varint(&mut rest)).map(|(len, jump)| {
-                let along = value.wrapping_add(head.slope.wrapping_mul(len as i64));
-                (start.saturating_add(len as usize), along.wrapping_add(unzigzag(jump)))
-            });
-            Some((start, value))
+    /// The bytes of the bits or runs of a chunk.
+    fn bits_of(&self, chunk: usize) -> Range<usize> {
+        self.chunks[chunk].at as usize..self.chunks.get(chunk + 1).map_or(self.end, |next| next.at as usize)
+    }
+
+    /// The value of a row, from bytes that begin at `from` and have at least [those of it](Heads::bytes_of).
+    pub fn get(&self, bytes: &[u8], from: usize, row: usize) -> Option<i64> {
+        let (head, nth, range) = (self.chunks[row / CHUNK], row % CHUNK, self.bytes_of(row));
+        let bytes = bytes.get(range.start.checked_sub(from)?..range.end - from)?;
+        Some(match head.has_runs {
+            true => head.value_in_runs(bytes, nth),
+            false => head.value(nth, head.difference(bytes.first_chunk()?, nth * usize::from(head.width))),
         })
     }
 
+    /// Bytes in memory.
+    pub fn weight(&self) -> usize {
+        self.chunks.len() * std::mem::size_of::<ChunkHead>()
+    }
+}
+
+impl Packed {
+    /// Takes what [`pack`] wrote; `None` if it is something else.
+    pub fn open(bytes: Vec<u8>) -> Option<Packed> {
+        let heads = Heads::read(&bytes, bytes.len())?;
+        Some(Packed { bytes, heads })
+    }
+
+    pub fn len(&self) -> usize {
+        self.heads.len
+    }
+
+    /// No value of a chunk is smaller than this; of most chunks it is the smallest.
+    pub fn least(&self, chunk: usize) -> i64 {
+        self.heads.chunks[chunk].least
+    }
+
+    pub fn get(&self, row: usize) -> i64 {
+        let (head, nth) = (self.heads.chunks[row / CHUNK], row % CHUNK);
+        if head.has_runs {
+            return head.value_in_runs(&self.bytes[self.heads.bits_of(row / CHUNK)], nth);
+        }
+        head.value(nth, self.read(head, nth))
+    }
+
     fn read(&self, head: ChunkHead, nth: usize) -> u64 {
-        let bit = nth * head.width as usize;
-        let at = head.at + bit / 8;
-        let word = u128::from_le_bytes(self.bytes[at..at + 16].try_into().expect("sixteen bytes"));
-        let mask = if head.width == 64 { u64::MAX } else { (1u64 << head.width) - 1 };
-        (word >> (bit % 8)) as u64 & mask
+        let bit = nth * usize::from(head.width);
+        let at = head.at as usize + bit / 8;
+        head.difference(self.bytes[at..].first_chunk().expect("sixteen bytes"), bit)
     }
 
     /// The values of one chunk; `out` is overwritten.
     pub fn chunk(&self, chunk: usize, out: &mut Vec<i64>) {
         out.clear();
-        let head = self.chunks[chunk];
-        let count = CHUNK.min(self.len - chunk * CHUNK);
-        if head.runs.is_some() {
-            let mut runs = self.runs(head).peekable();
+        let head = self.heads.chunks[chunk];
+        let count = CHUNK.min(self.heads.len - chunk * CHUNK);
+        if head.has_runs {
+            let mut runs = head.runs(&self.bytes[self.heads.bits_of(chunk)]).peekable();
             while let Some((_, mut value)) = runs.next() {
                 let end = runs.peek().map_or(count, |(start, _)| count.min(*start));
                 while out.len() < end {
@@ -266,7 +330,8 @@ impl Packed {
         } else if head.width <= 56 {
             // A plain loop: it is what most questions spend their time in.
             let (mask, width) = ((1u64 << head.width) - 1, head.width as usize);
-            let bytes = &self.bytes[head.at..head.at + (count * width).div_ceil(8) + PADDING];
+            let start = head.at as usize;
+            let bytes = &self.bytes[start..start + (count * width).div_ceil(8) + PADDING];
             let mut bit = 0;
             out.resize(count, 0);
             for (nth, out) in out.iter_mut().enumerate() {
@@ -281,10 +346,10 @@ impl Packed {
 
     /// The values of some rows of a chunk; what `out` has for others is no value of theirs.
     pub fn rows(&self, chunk: usize, rows: &[usize], out: &mut Vec<i64>) {
-        if rows.len() > FEW_ROWS || self.chunks[chunk].runs.is_some() {
+        if rows.len() > FEW_ROWS || self.heads.chunks[chunk].has_runs {
             return self.chunk(chunk, out);
         }
-        out.resize(CHUNK.min(self.len - chunk * CHUNK), 0);
+        out.resize(CHUNK.min(self.heads.len - chunk * CHUNK), 0);
         for row in rows {
             out[*row] = self.get(chunk * CHUNK + row);
         }
@@ -292,7 +357,7 @@ impl Packed {
 
     /// Bytes in memory.
     pub fn weight(&self) -> usize {
-        self.bytes.len() + self.chunks.len() * std::mem::size_of::<ChunkHead>()
+        self.bytes.len() + self.heads.weight()
     }
 }
 
@@ -336,8 +401,12 @@ mod tests {
                     prop_assert!(rows.iter().all(|row| some[*row] == out[*row]) && some.len() == out.len());
                 }
             }
+            let bytes = pack(&values);
+            let heads = Heads::read(&bytes, bytes.len()).expect("it was just packed");
             for (row, value) in values.iter().enumerate() {
                 prop_assert_eq!(packed.get(row), *value);
+                let range = heads.bytes_of(row);
+                prop_assert_eq!(heads.get(&bytes[range.clone()], range.start, row), Some(*value));
             }
         }
 
@@ -369,7 +438,7 @@ mod tests {
         fn bytes_that_nobody_packed_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Some(packed) = Packed::open(bytes) {
                 let mut out = Vec::new();
-                (0..packed.chunks.len()).for_each(|chunk| packed.chunk(chunk, &mut out));
+                (0..packed.len().div_ceil(CHUNK)).for_each(|chunk| packed.chunk(chunk, &mut out));
             }
         }
     }

@@ -5,6 +5,7 @@
 //!   all are there.
 //! - It begins with [`MAGIC`]. It ends with the table of sections (kind, column, offset, length, CRC-32C of the section)
 //!   and a trailer of 24 bytes: length of the table, its CRC-32C, the number of sections, [`MAGIC`] again.
+//! - Pages of columns have checksums, too ([`Section::PageSums`]): single values are read without the rest.
 //! - Sections with a checksum of their own for each block ([`Section::Text`], [`Section::PostingsGroups`], [`Section::PostingsLists`],
 //!   [`Section::NumberLists`], [`Section::WordNumberLists`], [`Section::RunLists`]) are read in parts; all others are read whole and checked against the table.
 //! - A row is an event. Rows are in the order of their `seq`. A *shape* is the text around the values of an event's
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +35,8 @@ pub const MAGIC: [u8; 8] = *b"WEIRprt1";
 /// The format that this program writes. Parts of format 1 have postings that are not read any more: in them every chunk
 /// is looked into. Packed columns have runs from format 3 on. Sums by user and by type are sections of their own from
 /// format 4 on. Format 5 has substrings of random identifiers for larger units, where a program of format 4 would find none.
-/// Format 6 has numbers behind characters among all other hashes, and lists of chunks in fewer bits.
+/// Format 6 has numbers behind characters among all other hashes, and lists of chunks in fewer bits; [`Section::PageSums`]
+/// came later.
 pub const VERSION: u32 = 6;
 /// The first format whose postings are read, and whose text dictionary is compressed.
 pub const VERSION_OF_POSTINGS: u32 = 2;
@@ -70,6 +73,7 @@ pub enum Section {
     Numbers = 12,
     ExceptionRows = 13,
     ExceptionValues = 14,
+    /// 16 bytes of each row; from format 6 on also those of the values of a dictionary that has nothing else.
     Uuids = 15,
     TextIndex = 16,
     Text = 17,
@@ -100,6 +104,26 @@ pub enum Section {
     /// Parts of long numbers, for each chunk; from format 5 on.
     RunIndex = 36,
     RunLists = 37,
+    /// For each column ([`is_paged`]), in the order of the table, the CRC-32C of each [`PAGE`] bytes of it.
+    PageSums = 38,
+}
+
+/// Bytes of a column that have one checksum.
+pub const PAGE: usize = 1024;
+
+/// Whether pages of a section have checksums.
+fn is_paged(kind: u16) -> bool {
+    use Section::{Codes, Numbers, Ordinals, Received, SeedCodes, Seq, Shapes, Time, Uuids};
+    [Seq, Time, Received, SeedCodes, Ordinals, Shapes, Codes, Numbers, Uuids].iter().any(|paged| *paged as u16 == kind)
+}
+
+/// What [`Section::PageSums`] has.
+pub struct PageSums(Vec<u32>);
+
+impl PageSums {
+    pub fn weight(&self) -> usize {
+        self.0.len() * 4
+    }
 }
 
 /// What can be known of a part without reading its columns.
@@ -205,25 +229,32 @@ pub struct PartWriter {
     file: io::BufWriter<Sequential>,
     at: u64,
     entries: Vec<Entry>,
+    page_sums: Vec<u8>,
 }
 
 impl PartWriter {
     pub fn create(disk: &Disk, path: &Path) -> io::Result<PartWriter> {
         let mut file = io::BufWriter::with_capacity(1 << 20, disk.create(path)?.sequential());
         file.write_all(&MAGIC)?;
-        Ok(PartWriter { file, at: MAGIC.len() as u64, entries: Vec::new() })
+        Ok(PartWriter { file, at: MAGIC.len() as u64, entries: Vec::new(), page_sums: Vec::new() })
     }
 
     pub fn section(&mut self, kind: Section, column: usize, bytes: &[u8]) -> io::Result<()> {
         let crc = crc32c::crc32c(bytes);
         let entry = Entry { kind: kind as u16, column: column as u16, at: self.at, len: bytes.len() as u32, crc };
         self.entries.push(entry);
+        if is_paged(entry.kind) {
+            let sums = bytes.chunks(PAGE).map(|page| crc32c::crc32c(page).to_le_bytes());
+            self.page_sums.extend(sums.flatten());
+        }
         self.at += bytes.len() as u64;
         self.file.write_all(bytes)
     }
 
     /// Writes the table and syncs. The file is whole afterwards.
     pub fn finish(mut self) -> io::Result<()> {
+        let page_sums = std::mem::take(&mut self.page_sums);
+        self.section(Section::PageSums, 0, &page_sums)?;
         let mut table = Vec::with_capacity(self.entries.len() * ENTRY);
         for entry in &self.entries {
             table.extend_from_slice(&entry.kind.to_le_bytes());
@@ -341,7 +372,9 @@ impl PartFile {
             Section::RunIndex,
             Section::RunLists,
         ];
-        self.entries.iter().map(move |entry| {
+        // Checksums of pages are made anew by whoever writes sections again.
+        let entries = self.entries.iter().filter(|entry| entry.kind != Section::PageSums as u16);
+        entries.map(move |entry| {
             let section = known.iter().find(|section| **section as u16 == entry.kind).expect("a kind that is known");
             (*section, usize::from(entry.column))
         })
@@ -364,6 +397,39 @@ impl PartFile {
             return Err(damaged(&self.path, &format!("a block lies outside of section {kind:?}")));
         }
         self.read(entry.at + at, len)
+    }
+
+    pub fn page_sums(&self) -> io::Result<PageSums> {
+        let bytes = self.section(Section::PageSums, 0)?;
+        Ok(PageSums(bytes.as_chunks::<4>().0.iter().map(|sum| u32::from_le_bytes(*sum)).collect()))
+    }
+
+    /// Some bytes of a section whose pages have checksums.
+    pub fn within(&self, kind: Section, column: usize, range: Range<usize>, sums: &PageSums) -> io::Result<Vec<u8>> {
+        let pages = |entry: &Entry| if is_paged(entry.kind) { (entry.len as usize).div_ceil(PAGE) } else { 0 };
+        let of_entry = |entry: &Entry| entry.kind == kind as u16 && usize::from(entry.column) == column;
+        let before: usize = self.entries.iter().take_while(|entry| !of_entry(entry)).map(pages).sum();
+        let entry = self.entry(kind, column).ok_or_else(|| damaged(&self.path, "a section is missing"))?;
+        let (first, last) = (range.start / PAGE, range.end.div_ceil(PAGE));
+        let (start, end) = (first * PAGE, (last * PAGE).min(entry.len as usize));
+        if range.start > range.end || range.end > entry.len as usize {
+            return Err(damaged(&self.path, &format!("a value lies outside of section {kind:?}")));
+        }
+        let mut bytes = self.read(entry.at + start as u64, end - start)?;
+        let sums = sums.0.get(before + first..before + last);
+        let is_whole = |sums: &[u32]| bytes.chunks(PAGE).zip(sums).all(|(page, sum)| crc32c::crc32c(page) == *sum);
+        if !sums.is_some_and(is_whole) {
+            return Err(damaged(&self.path, &format!("a page of section {kind:?} does not fit its checksum")));
+        }
+        bytes.truncate(range.end - start);
+        bytes.drain(..range.start - start);
+        Ok(bytes)
+    }
+
+    /// Where a section lies in the file.
+    #[cfg(test)]
+    pub fn place_of(&self, kind: Section, column: usize) -> Option<Range<usize>> {
+        self.entry(kind, column).map(|entry| entry.at as usize..entry.at as usize + entry.len as usize)
     }
 
     /// Tells the system that some bytes of a section are read soon. It may do nothing.

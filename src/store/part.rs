@@ -18,7 +18,7 @@ use super::seal::{expanded, fingerprint};
 use super::split::WHOLE;
 use super::summary::{ChunkTallies, Summary};
 use super::text::{Block, TextReader, Texts, read_index};
-use super::value::{is_json, write_time, write_uuid};
+use super::value::{UUID_BYTES, is_json, write_time, write_uuid};
 use super::value_sums::ValueSums;
 use super::value_tops::ValueTops;
 use crate::event::{Id, Raw, Seed};
@@ -52,6 +52,19 @@ impl Dictionary {
             let value = take_bytes(&mut rest).filter(|value| is_json(value))?;
             let start = (value.as_ptr() as usize - bytes.as_ptr() as usize) as u32;
             spans.push((start, start + value.len() as u32));
+        }
+        Some(Dictionary { bytes, spans })
+    }
+
+    /// One whose values are all UUIDs.
+    fn of_uuids(bits: &[u8]) -> Option<Dictionary> {
+        let (uuids, []) = bits.as_chunks::<16>() else { return None };
+        let (mut bytes, mut spans) = (Vec::with_capacity(uuids.len() * (UUID_BYTES + 3)), Vec::new());
+        for bits in uuids {
+            bytes.push((UUID_BYTES + 2) as u8);
+            let start = bytes.len() as u32;
+            write_uuid(u128::from_le_bytes(*bits), &mut bytes);
+            spans.push((start, bytes.len() as u32));
         }
         Some(Dictionary { bytes, spans })
     }
@@ -190,8 +203,11 @@ impl Part {
     }
 
     fn read_dictionary(&self, column: u32) -> io::Result<Dictionary> {
-        let bytes = self.expanded(Section::Dictionary, column as usize)?;
-        let dictionary = bytes.and_then(Dictionary::read);
+        let dictionary = if self.file.has(Section::Uuids, column as usize) {
+            Dictionary::of_uuids(&self.file.section(Section::Uuids, column as usize)?)
+        } else {
+            self.expanded(Section::Dictionary, column as usize)?.and_then(Dictionary::read)
+        };
         dictionary.ok_or_else(|| self.damaged("a dictionary cannot be read"))
     }
 
@@ -466,9 +482,9 @@ impl Part {
     fn derived_id(&self, row: usize) -> io::Result<Id> {
         let key = Key { part: self.number, section: Section::Seeds as u16, column: 0, block: 0 };
         let seeds = self.cache.get(key, Vec::len, || self.file.section(Section::Seeds, 0))?;
-        let code = self.packed(Section::SeedCodes, 0)?.get(row) as usize;
+        let code = self.value_at(Section::SeedCodes, 0, row)? as usize;
         let seed = seeds.as_chunks::<16>().0.get(code).ok_or_else(|| self.damaged("a seed is missing"))?;
-        Ok(Seed(*seed).id(self.packed(Section::Ordinals, 0)?.get(row) as u64))
+        Ok(Seed(*seed).id(self.value_at(Section::Ordinals, 0, row)? as u64))
     }
 
     /// The id of a row: its own if it is one, else the derived one.
@@ -490,7 +506,7 @@ impl Part {
     }
 
     pub fn shape(&self, row: usize) -> io::Result<usize> {
-        let shape = self.packed(Section::Shapes, 0)?.get(row) as usize;
+        let shape = self.value_at(Section::Shapes, 0, row)? as usize;
         if shape < self.meta.shapes.len() { Ok(shape) } else { Err(self.damaged("a shape is missing")) }
     }
 
@@ -519,22 +535,24 @@ impl Part {
                 out.extend_from_slice(texts.get(self.text_columns[&column], row - block.first_row));
             }
             Encoding::Dictionary => {
-                let code = self.packed(Section::Codes, column)?.get(row);
-                let dictionary = self.dictionary(column)?;
-                let value = dictionary.get(code).ok_or_else(|| self.damaged("a value of a dictionary is missing"))?;
-                out.extend_from_slice(value);
+                let code = self.value_at(Section::Codes, column, row)?;
+                let missing = || self.damaged("a value of a dictionary is missing");
+                let kept: Option<Arc<Dictionary>> = self.cache.kept(self.key_of_dictionary(column));
+                if kept.is_none() && self.file.has(Section::Uuids, column as usize) {
+                    let place = usize::try_from(code - 1).map_err(|_| missing())?;
+                    write_uuid(self.uuid_at(column, place)?, out);
+                    return Ok(());
+                }
+                let dictionary = kept.map_or_else(|| self.dictionary(column), Ok)?;
+                out.extend_from_slice(dictionary.get(code).ok_or_else(missing)?);
             }
             Encoding::Number { .. } => {
                 let style = encoding.number_style().expect("it is a number");
-                style.write(self.packed(Section::Numbers, column)?.get(row), out);
+                style.write(self.value_at(Section::Numbers, column, row)?, out);
             }
-            Encoding::Time { digits } => write_time(self.packed(Section::Numbers, column)?.get(row), digits, out),
-            Encoding::SameTime { digits } => write_time(self.packed(Section::Time, 0)?.get(row), digits, out),
-            Encoding::Uuid => {
-                let all = self.uuids(column)?;
-                let bits = all.as_chunks::<16>().0.get(row).ok_or_else(|| self.damaged("a UUID is missing"))?;
-                write_uuid(u128::from_le_bytes(*bits), out);
-            }
+            Encoding::Time { digits } => write_time(self.value_at(Section::Numbers, column, row)?, digits, out),
+            Encoding::SameTime { digits } => write_time(self.value_at(Section::Time, 0, row)?, digits, out),
+            Encoding::Uuid => write_uuid(self.uuid_at(column, row)?, out),
             Encoding::DerivedId => write_uuid(self.derived_id(row)?.0, out),
         }
         Ok(())

@@ -27,7 +27,7 @@ use super::text::{DICTIONARY_BYTES, TextWriter};
 use super::value::{number, plain_number, quoted_time, quoted_uuid};
 use super::value_sums::ValueSums;
 use crate::event::{Id, Raw, Seed};
-use crate::varint::put_bytes;
+use crate::varint::{put_bytes, take_bytes};
 
 /// What one value gives to the text that others are compressed against.
 const SAMPLE_BYTES: usize = 2048;
@@ -418,7 +418,10 @@ impl Open {
         match self.encoding {
             Encoding::Dictionary => {
                 self.numbers.resize(rows, filler);
-                part.section(Section::Dictionary, nth, &compressed(&self.dictionary_values)?)?;
+                match uuids_of(&self.dictionary_values) {
+                    Some(uuids) => part.section(Section::Uuids, nth, &uuids)?,
+                    None => part.section(Section::Dictionary, nth, &compressed(&self.dictionary_values)?)?,
+                }
                 part.section(Section::Codes, nth, &pack(&self.numbers))?;
             }
             Encoding::Number { .. } | Encoding::Time { .. } => {
@@ -437,6 +440,15 @@ impl Open {
         }
         Ok(())
     }
+}
+
+/// The bits of the values of a dictionary, if all are UUIDs: they take less room, and one is read without the rest.
+fn uuids_of(mut values: &[u8]) -> Option<Vec<u8>> {
+    let mut uuids = Vec::new();
+    while !values.is_empty() {
+        uuids.extend_from_slice(&quoted_uuid(take_bytes(&mut values)?)?.to_le_bytes());
+    }
+    (!uuids.is_empty()).then_some(uuids)
 }
 
 /// Bytes behind their length, compressed.

@@ -25,6 +25,8 @@ use crate::visibility::Visibility;
 
 /// Of the newest events one in so many is asked for the names of its members.
 const NAMES_STEP: usize = 8;
+/// Rows of a page that one thread reads one after another.
+const READ_TOGETHER: usize = 8;
 
 /// Everything that is stored, as it was at one moment.
 #[derive(Clone)]
@@ -165,6 +167,13 @@ impl Place {
         }
     }
 
+    fn time(&self, row: usize) -> io::Result<i64> {
+        match self {
+            Place::Part(part) => part.value_at(super::layout::Section::Time, 0, row),
+            Place::Tail(tail) => Ok(tail.chunks[row / CHUNK].rows[row % CHUNK].time),
+        }
+    }
+
     fn id(&self, row: usize) -> io::Result<Id> {
         match self {
             Place::Part(part) => part.id(row),
@@ -174,7 +183,7 @@ impl Place {
 
     fn received(&self, row: usize) -> io::Result<i64> {
         match self {
-            Place::Part(part) => Ok(part.packed(super::layout::Section::Received, 0)?.get(row)),
+            Place::Part(part) => part.value_at(super::layout::Section::Received, 0, row),
             Place::Tail(tail) => Ok(tail.chunks[row / CHUNK].rows[row % CHUNK].received),
         }
     }
@@ -285,9 +294,8 @@ impl Snapshot {
         }
         let mut resume = resume_at(request, &left)?;
         // Held until the page is whole.
-        let (found, mut held): (Vec<BinaryHeap<Candidate>>, Vec<Held>) =
+        let (found, held): (Vec<BinaryHeap<Candidate>>, Vec<Held>) =
             found.into_iter().map(|best| (best.rows, best.held)).unzip();
-        let mut in_rows = held.pop().unwrap_or_default();
         let best: BinaryHeap<Candidate> = found.into_iter().flatten().collect();
         let mut sorted = best.into_sorted_vec();
         if let Some(resume) = &resume {
@@ -296,17 +304,36 @@ impl Snapshot {
         }
         let has_more = sorted.len() > wanted || resume.is_some();
         resume = resume.filter(|_| sorted.len() < wanted);
-        let mut rows = Vec::with_capacity(request.limit.min(sorted.len()));
-        for candidate in sorted.into_iter().take(wanted).skip(request.offset) {
-            let place = &places[candidate.place];
-            let read = read_row(place, candidate.row, visibility, candidate.order);
-            if let Some(Some(row)) = self.excuse(place, read)? {
-                in_rows.add(&self.share, row.line.len() + std::mem::size_of::<Row>())?;
-                rows.push(row);
-            }
-        }
+        let wanted: Vec<Candidate> = sorted.into_iter().take(wanted).skip(request.offset).collect();
+        let rows = self.read_rows(&places, &wanted, visibility)?;
         drop(held);
         Ok(Page { rows, has_more, resume })
+    }
+
+    /// The events of a page. Each may lie in another block of texts, of which a page expands more than it looks through.
+    fn read_rows(
+        &self,
+        places: &[Place],
+        wanted: &[Candidate],
+        visibility: &Visibility,
+    ) -> Result<Vec<Row>, ReadError> {
+        let stretches: Vec<usize> = (0..wanted.len().div_ceil(READ_TOGETHER)).collect();
+        let read = parallel::each(&stretches, |(rows, held): &mut (Vec<(usize, Row)>, Held), nth| {
+            for (at, candidate) in wanted.iter().enumerate().skip(nth * READ_TOGETHER).take(READ_TOGETHER) {
+                let place = &places[candidate.place];
+                let read = read_row(place, candidate.row, visibility, candidate.order.clone());
+                if let Some(Some(row)) = self.excuse(place, read)? {
+                    held.add(&self.share, row.line.len() + std::mem::size_of::<Row>())?;
+                    rows.push((at, row));
+                }
+            }
+            Ok(())
+        })?;
+        // Held until the page is whole.
+        let (rows, _held): (Vec<_>, Vec<Held>) = read.into_iter().unzip();
+        let mut rows: Vec<(usize, Row)> = rows.into_iter().flatten().collect();
+        rows.sort_unstable_by_key(|(at, _)| *at);
+        Ok(rows.into_iter().map(|(_, row)| row).collect())
     }
 
     #[allow(clippy::too_many_arguments, reason = "one step of a loop, in a function of its own to be read")]
@@ -509,25 +536,23 @@ fn order_of(after: &Keyset, request: &PageRequest) -> Order {
 fn read_row(place: &Place, row: usize, visibility: &Visibility, order: Order) -> io::Result<Option<Row>> {
     let line = place.line(row)?;
     let Some(shown) = visibility.show(&line) else { return Ok(None) };
-    let mut times = Vec::new();
-    place.chunk_times(row / CHUNK, &mut times)?;
+    let time = place.time(row)?;
     Ok(Some(Row {
         seq: order.seq,
-        time: Timestamp(times[row % CHUNK]),
+        time: Timestamp(time),
         received_at: Timestamp(place.received(row)?),
         id: place.id(row)?.to_string(),
         line: shown.into_owned(),
-        keyset: Keyset { key: order.key, time: times[row % CHUNK], seq: order.seq, row: None },
+        keyset: Keyset { key: order.key, time, seq: order.seq, row: None },
     }))
 }
 
 fn whole_row(place: &Place, row: usize, visibility: &Visibility) -> io::Result<Option<Row>> {
     let line = place.line(row)?;
     let Some(shown) = visibility.show_whole(&line) else { return Ok(None) };
-    let (mut times, mut seqs) = (Vec::new(), Vec::new());
-    place.chunk_times(row / CHUNK, &mut times)?;
+    let mut seqs = Vec::new();
     place.chunk_seqs(row / CHUNK, &mut seqs)?;
-    let (time, seq) = (times[row % CHUNK], seqs[row % CHUNK] as u64);
+    let (time, seq) = (place.time(row)?, seqs[row % CHUNK] as u64);
     Ok(Some(Row {
         seq,
         time: Timestamp(time),

@@ -23,6 +23,8 @@ const HARDER: i32 = 3;
 /// against their own beginning there.
 const TRIED_BLOCKS: std::ops::Range<usize> = 12..16;
 const ENTRY: usize = 24;
+/// What a text dictionary takes beside its bytes, ready to be used.
+const TABLES_BYTES: usize = 28 * 1024;
 
 /// Writes the blocks of one part.
 pub struct TextWriter {
@@ -177,7 +179,7 @@ pub struct Texts {
 
 impl TextReader {
     pub fn new(dictionary: &[u8]) -> TextReader {
-        TextReader { dictionary: DecoderDictionary::copy(dictionary), weight: dictionary.len() * 2 }
+        TextReader { dictionary: DecoderDictionary::copy(dictionary), weight: dictionary.len() + TABLES_BYTES }
     }
 
     pub fn weight(&self) -> usize {
