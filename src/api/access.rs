@@ -21,12 +21,11 @@ use super::routes::Who;
 use super::sessions::Sessions;
 use crate::config::settings::Api as Settings;
 use crate::net::auth::jwt::Terms;
-use crate::net::auth::{Authenticator, Proof, config as auth, jwt};
+use crate::net::auth::{Authenticator, Proof, config as auth, jwt, now};
 use crate::net::http::{Peer, Problem};
 use crate::net::network::Network;
 use crate::net::{Principal, Role};
 use crate::secret::Secret;
-use crate::units::Timestamp;
 
 /// The secret that signs tokens where the configuration names none.
 pub struct FirstSecret {
@@ -330,9 +329,4 @@ pub fn own_secret(data_dir: &Path) -> Result<Option<Secret<String>>, String> {
 pub fn mint(secret: &Secret<String>, user: &str, role: Role, terms: &Terms, ttl: Duration) -> Result<String, String> {
     let now = now();
     jwt::mint(secret.expose(), user, role, terms, now, now + ttl.as_secs() as i64)
-}
-
-/// In seconds since 1970.
-pub fn now() -> i64 {
-    Timestamp::now().0.div_euclid(1_000_000)
 }

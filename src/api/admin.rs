@@ -41,25 +41,19 @@ fn most_first(a: &Group, b: &Group) -> Ordering {
     b.count.cmp(&a.count).then_with(|| name(a).cmp(name(b)))
 }
 
-/// How users are sorted, in ascending and in descending order.
-type Orders = [fn(&Group, &Group) -> Ordering; 2];
-
-fn orders(sort: &str) -> Orders {
-    macro_rules! by {
-        (|$a:ident, $b:ident| $order:expr) => {
-            [
-                |$a, $b| $order.then_with(|| name($a).cmp(name($b))),
-                |$a, $b| $order.reverse().then_with(|| name($a).cmp(name($b))),
-            ]
-        };
-    }
-    match sort {
-        "username" => by!(|a, b| name(a).cmp(name(b))),
-        "errors" => by!(|a, b| a.errors.cmp(&b.errors)),
-        "success_rate" => by!(|a, b| a.success_rate().total_cmp(&b.success_rate())),
-        "avg_execution_time_ms" => by!(|a, b| a.avg_ms().unwrap_or(-1.0).total_cmp(&b.avg_ms().unwrap_or(-1.0))),
-        "last_active" => by!(|a, b| a.last.cmp(&b.last)),
-        _ => by!(|a, b| a.count.cmp(&b.count)),
+/// How users are sorted.
+fn order(sort: &str, is_descending: bool) -> impl Fn(&Group, &Group) -> Ordering + Send + Sync + 'static {
+    let ascending: fn(&Group, &Group) -> Ordering = match sort {
+        "username" => |a, b| name(a).cmp(name(b)),
+        "errors" => |a, b| a.errors.cmp(&b.errors),
+        "success_rate" => |a, b| a.success_rate().total_cmp(&b.success_rate()),
+        "avg_execution_time_ms" => |a, b| a.avg_ms().unwrap_or(-1.0).total_cmp(&b.avg_ms().unwrap_or(-1.0)),
+        "last_active" => |a, b| a.last.cmp(&b.last),
+        _ => |a, b| a.count.cmp(&b.count),
+    };
+    move |a, b| {
+        let order = ascending(a, b);
+        if is_descending { order.reverse() } else { order }.then_with(|| name(a).cmp(name(b)))
     }
 }
 
@@ -67,10 +61,9 @@ pub async fn all_users(api: &Api, call: Call) -> Result<Answer, Problem> {
     check_subject(api, &["code", "user_id"]).await?;
     let sort = call.params.text("sort").unwrap_or("executions");
     let is_descending = call.params.text("order").map_or(sort != "username", |order| order == "desc");
-    let order = orders(sort)[usize::from(is_descending)];
     let limit = call.params.number("limit", u64::MAX) as usize;
     let sees = visibility(api, call.reader());
-    let users = top(api, executions(), by_user(), Top::new(limit, order), sees).await?;
+    let users = top(api, executions(), by_user(), Top::new(limit, order(sort, is_descending)), sees).await?;
     let has_outcomes = has_outcomes(api).await?;
     let rows = users.iter().map(|user| {
         Object::new()

@@ -371,7 +371,7 @@ mod tests {
             let row = Row {
                 seq: 1,
                 time: Timestamp(0),
-                received_at: Timestamp(0),
+                received_at: None,
                 id: String::new(),
                 line: b"{}".to_vec(),
                 keyset: Keyset { key: SortKey::None, time: 0, seq: 1, row: None },

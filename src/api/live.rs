@@ -298,7 +298,7 @@ fn row_of(event: &LiveEvent<'_>) -> Row {
     Row {
         seq: event.seq,
         time,
-        received_at: event.received_at,
+        received_at: Some(event.received_at),
         id: event.id().to_string(),
         line: event.line.to_vec(),
         keyset: Keyset { key: SortKey::None, time: time.0, seq: event.seq, row: None },

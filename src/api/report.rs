@@ -129,7 +129,7 @@ pub async fn open_rows(api: &Api, sees: &Visibility) -> Vec<Row> {
         let time = text("timestamp").and_then(|time| Timestamp::parse(&time)).unwrap_or_default();
         let id = text("id").map(|id| id.into_owned()).unwrap_or_default();
         let keyset = Keyset { key: SortKey::None, time: time.0, seq: u64::MAX, row: None };
-        Some(Row { seq: u64::MAX, time, received_at: time, id, line, keyset })
+        Some(Row { seq: u64::MAX, time, received_at: None, id, line, keyset })
     });
     rows.collect()
 }
@@ -273,7 +273,7 @@ mod tests {
     fn row(minute: i64, line: &str) -> Row {
         let time = Timestamp(1_767_225_600_000_000 + minute * 60_000_000);
         let keyset = Keyset { key: SortKey::None, time: time.0, seq: minute as u64, row: None };
-        Row { seq: minute as u64, time, received_at: time, id: String::new(), line: line.into(), keyset }
+        Row { seq: minute as u64, time, received_at: None, id: String::new(), line: line.into(), keyset }
     }
 
     #[test]

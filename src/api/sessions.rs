@@ -8,10 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::{COOKIE as COOKIE_HEADER, HeaderMap};
 
-use super::access::{Credentials, now};
+use super::access::Credentials;
 use super::key_file;
 use super::login::{COOKIE, SESSION};
-use crate::net::auth::Proof;
+use crate::net::auth::{Proof, now};
 
 /// Where the key is kept, below the data folder.
 const KEY_FILE: &str = "session.key";

@@ -206,7 +206,7 @@ pub fn log_row(row: &Row) -> Vec<u8> {
         }
     }
     if !has_received {
-        object.time("received_at", Some(row.received_at));
+        object.time("received_at", row.received_at);
     }
     object.finish()
 }
@@ -221,7 +221,7 @@ mod tests {
         let row = Row {
             seq: 7,
             time: Timestamp(1_767_225_600_000_000),
-            received_at: Timestamp(1_767_225_600_000_000),
+            received_at: Some(Timestamp(1_767_225_600_000_000)),
             id: "derived".into(),
             line: r#"{"user_id":"ali","metadata":{"n":9007199254740993},"code":"x","description":null}"#.into(),
             keyset: Keyset { key: SortKey::None, time: 0, seq: 7, row: None },
@@ -230,5 +230,8 @@ mod tests {
             String::from_utf8(log_row(&row)).unwrap(),
             r#"{"id":"derived","timestamp":"2026-01-01T00:00:00.000Z","event_type":null,"entity_type":null,"entity_id":null,"user_id":"ali","description":null,"metadata":{"n":9007199254740993},"ip_address":null,"user_agent":null,"seq":7,"code":"x","received_at":"2026-01-01T00:00:00.000Z"}"#
         );
+        // The time of a row says nothing of when a table without a column for it got the row.
+        let shown = String::from_utf8(log_row(&Row { received_at: None, ..row })).unwrap();
+        assert!(shown.ends_with(r#","code":"x","received_at":null}"#), "{shown}");
     }
 }

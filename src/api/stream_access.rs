@@ -7,9 +7,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::Api;
-use super::access::{Access, Credentials, now};
+use super::access::{Access, Credentials};
 use super::routes::{Call, Who};
 use crate::net::Principal;
+use crate::net::auth::now;
 
 /// How often. A reload is followed at once, a revoked token or another role in the table only then.
 const CHECK_EVERY: Duration = Duration::from_secs(5);

@@ -117,7 +117,7 @@ struct Snippet {
 
 fn snippet(span: Span, problems: &Problems, sources: &Sources) -> Option<Snippet> {
     let text = &sources.get(span.file)?.text;
-    let start = source::floor(text, span.start as usize);
+    let start = text.floor_char_boundary(span.start as usize);
     let (line_start, _) = source::line_of(text, start);
     let line = text[line_start..].split('\n').next().unwrap_or("").trim_end_matches('\r');
     let end = (span.end as usize).clamp(start, line_start + line.len());

@@ -90,7 +90,7 @@ impl Sources {
     pub fn position(&self, span: Span) -> Option<Position<'_>> {
         let source = self.get(span.file)?;
         let (line_start, line) = line_of(&source.text, span.start as usize);
-        let before = source.text.get(line_start..floor(&source.text, span.start as usize)).unwrap_or("");
+        let before = source.text.get(line_start..source.text.floor_char_boundary(span.start as usize)).unwrap_or("");
         let column = before.trim_start_matches('\u{feff}').chars().count() + 1;
         Some(Position { file: &source.name, line, column })
     }
@@ -101,15 +101,6 @@ pub(super) fn line_of(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
     let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
     (start, before.iter().filter(|&&byte| byte == b'\n').count() + 1)
-}
-
-/// The offset, moved back to where a character begins.
-pub(super) fn floor(text: &str, offset: usize) -> usize {
-    let mut offset = offset.min(text.len());
-    while !text.is_char_boundary(offset) {
-        offset -= 1;
-    }
-    offset
 }
 
 #[cfg(test)]

@@ -184,7 +184,7 @@ impl Builder<'_, '_> {
     fn syntax(&self, error: &granit_parser::ScanError) -> Problem {
         let at = error.marker().byte_offset().unwrap_or(0).min(self.text.len());
         let mut span = Span::new(self.file, at..at);
-        if self.text[super::source::floor(self.text, at)..].chars().next().is_some_and(|c| c != '\n') {
+        if self.text[self.text.floor_char_boundary(at)..].chars().next().is_some_and(|c| c != '\n') {
             span.end += 1;
         }
         let line = self.line(span);

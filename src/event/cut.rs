@@ -96,10 +96,7 @@ mod tests {
             };
             let decoded = |most: Most| escape::unescape(&inside[..most.longest(&inside)]).into_owned();
             prop_assert_eq!(decoded(Most::Chars(most)), text.chars().take(most).collect::<String>());
-            let mut end = most.min(text.len());
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
+            let end = text.floor_char_boundary(most);
             prop_assert_eq!(decoded(Most::Bytes(most)), &text[..end]);
             prop_assert!(!Most::Bytes(most).surely_holds(&inside) || text.len() <= most);
         }

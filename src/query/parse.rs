@@ -10,7 +10,7 @@ use super::{MAX_DEPTH, MAX_LEN, MAX_TERMS, QueryError, foreign};
 pub fn parse(text: &str) -> Result<Expr, QueryError> {
     let mut parser = Parser { lexer: Lexer { text, at: 0 }, depth: 0, terms: 0, has_field: false, small: None };
     if text.len() > MAX_LEN {
-        let end = (MAX_LEN..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+        let end = text.ceil_char_boundary(MAX_LEN);
         return Err(parser.lexer.error(end..end, format!("the query is longer than {MAX_LEN} bytes"), None));
     }
     parser.lexer.skip_space();

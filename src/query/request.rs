@@ -134,7 +134,8 @@ pub struct Row {
     /// 0 in a table whose rows have none.
     pub seq: u64,
     pub time: Timestamp,
-    pub received_at: Timestamp,
+    /// Nothing in a table without a column for it.
+    pub received_at: Option<Timestamp>,
     /// As text: the id of the event, or the key of the table that it is in.
     pub id: String,
     /// The event as a JSON object, as much of it as may be seen.
@@ -248,10 +249,22 @@ pub struct AggregateRequest {
     pub deadline: Instant,
 }
 
+type Compare = dyn Fn(&Group, &Group) -> Ordering + Send + Sync;
+
+/// Which of two groups comes first.
+#[derive(Clone)]
+pub struct Order(Arc<Compare>);
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Order")
+    }
+}
+
 /// The first groups in an order, of those that have a first key.
 #[derive(Clone, Debug)]
 pub struct Top {
-    pub order: fn(&Group, &Group) -> Ordering,
+    pub order: Order,
     pub limit: usize,
     /// How the first key begins, in any case.
     pub prefix: String,
@@ -262,7 +275,8 @@ pub struct Top {
 }
 
 impl Top {
-    pub fn new(limit: usize, order: fn(&Group, &Group) -> Ordering) -> Top {
+    pub fn new(limit: usize, order: impl Fn(&Group, &Group) -> Ordering + Send + Sync + 'static) -> Top {
+        let order = Order(Arc::new(order));
         Top { order, limit, prefix: String::new(), longest: usize::MAX, is_newest_first: false }
     }
 
@@ -278,7 +292,7 @@ impl Top {
 
     /// Leaves the first groups only, in their order.
     pub fn cut(&self, groups: &mut Vec<Group>) {
-        groups.sort_by(self.order);
+        groups.sort_by(|a, b| (self.order.0)(a, b));
         groups.truncate(self.limit);
     }
 }

@@ -540,7 +540,7 @@ fn read_row(place: &Place, row: usize, visibility: &Visibility, order: Order) ->
     Ok(Some(Row {
         seq: order.seq,
         time: Timestamp(time),
-        received_at: Timestamp(place.received(row)?),
+        received_at: Some(Timestamp(place.received(row)?)),
         id: place.id(row)?.to_string(),
         line: shown.into_owned(),
         keyset: Keyset { key: order.key, time, seq: order.seq, row: None },
@@ -556,7 +556,7 @@ fn whole_row(place: &Place, row: usize, visibility: &Visibility) -> io::Result<O
     Ok(Some(Row {
         seq,
         time: Timestamp(time),
-        received_at: Timestamp(place.received(row)?),
+        received_at: Some(Timestamp(place.received(row)?)),
         id: place.id(row)?.to_string(),
         line: shown.into_owned(),
         keyset: Keyset { key: SortKey::None, time, seq, row: None },

@@ -25,7 +25,7 @@ pub fn message(panic: &(dyn Any + Send)) -> String {
 
 fn without_data(text: &str) -> String {
     let end = text.find(['`', '"', '\'', '\n', '{', '[']).unwrap_or(text.len()).min(MAX_MESSAGE);
-    let end = (0..=end).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end = text.floor_char_boundary(end);
     let kept = text[..end].trim_end();
     if end < text.len() { format!("{kept} …") } else { kept.to_owned() }
 }

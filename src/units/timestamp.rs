@@ -12,6 +12,11 @@ impl Timestamp {
         Timestamp::from(SystemTime::now())
     }
 
+    /// Whole seconds since 1970.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
     pub fn plus(self, duration: Duration) -> Timestamp {
         Timestamp(self.0.saturating_add(duration.as_micros().min(i64::MAX as u128) as i64))
     }

@@ -189,8 +189,7 @@ impl DeadLetter {
 }
 
 fn shortened(text: &str) -> &str {
-    let end = (0..=MAX_TEXT.min(text.len())).rfind(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    &text[..end]
+    &text[..text.floor_char_boundary(MAX_TEXT)]
 }
 
 /// What the API and the commands show; the body as text.

@@ -419,8 +419,8 @@ impl Authenticator {
 }
 
 /// In seconds since 1970.
-fn now() -> i64 {
-    Timestamp::now().0.div_euclid(1_000_000)
+pub fn now() -> i64 {
+    Timestamp::now().seconds()
 }
 
 fn digest(text: &str) -> [u8; 32] {

@@ -26,10 +26,6 @@ fn problems(yaml: &str) -> Vec<String> {
     problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect()
 }
 
-fn now() -> i64 {
-    Timestamp::now().0 / 1_000_000
-}
-
 fn header(value: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, value.parse().expect("a header"));

@@ -48,8 +48,8 @@ pub fn read(texts: &[String]) -> Result<Patterns, (usize, String)> {
 pub fn found(rule: &Rule, look: &Look<'_>) -> Option<String> {
     let field = rule.field.clone().unwrap_or_else(|| vec!["code".to_owned()]);
     let code = look.batch.get_path(look.event, &field)?.as_str()?;
-    let end = (0..=code.len().min(MAX_CODE)).rev().find(|end| code.is_char_boundary(*end)).unwrap_or(0);
-    let found = rule.patterns.0.iter().filter(|(_, regex)| regex.is_match(&code[..end]));
+    let looked_at = &code[..code.floor_char_boundary(MAX_CODE)];
+    let found = rule.patterns.0.iter().filter(|(_, regex)| regex.is_match(looked_at));
     let names: Vec<&str> = found.map(|(name, _)| name.as_str()).collect();
     (!names.is_empty()).then(|| names.join(", "))
 }

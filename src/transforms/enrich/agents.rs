@@ -40,8 +40,7 @@ const SYSTEMS: [(&str, &str); 8] = [
 
 /// Name, version, system and device as JSON; `None` where nothing is understood.
 pub fn client(text: &str) -> Option<Vec<u8>> {
-    let end = (0..=text.len().min(MAX_TEXT)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    let text = &text[..end];
+    let text = &text[..text.floor_char_boundary(MAX_TEXT)];
     let lower = text.to_ascii_lowercase();
     let is_bot = ["bot", "crawler", "spider", "slurp"].iter().any(|word| lower.contains(word));
     let program = PROGRAMS.iter().find_map(|(word, name)| Some((*name, &text[text.find(word)? + word.len()..])));

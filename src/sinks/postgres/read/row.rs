@@ -49,7 +49,7 @@ pub fn event(
     let time = Timestamp(text(2)?.parse().ok()?);
     let id = text(0).or(text(1)).or(text(3)).unwrap_or_default().to_owned();
     let mut line = Line(vec![b'{']);
-    let mut received_at = time;
+    let mut received_at = None;
     if let Some(key) = &columns.key {
         line.member("id", key.kind, text(0));
     }
@@ -61,7 +61,7 @@ pub fn event(
         if name == "received_at"
             && let Some(micros) = written.and_then(|micros| micros.parse().ok())
         {
-            received_at = Timestamp(micros);
+            received_at = Some(Timestamp(micros));
         }
         line.member(name, value.kind, written);
     }
