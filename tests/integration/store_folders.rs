@@ -58,6 +58,9 @@ fn a_store_that_a_rename_or_another_path_leaves_behind_is_named_at_each_start_an
     assert_eq!(named(&agent, &folder, &old), (2, true));
     assert_eq!(named(&agent, &folder, "elsewhere"), (1, true));
 
+    assert_eq!(post(port, "{\"n\":4}"), 1);
+    eventually("it is stored", || total(&agent) == 1);
+
     // What the warning says to do.
     agent.configure(&folder, &yaml(port, "two", &format!(", path: '{old}'")));
     reload(&agent);
