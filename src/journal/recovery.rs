@@ -31,8 +31,8 @@ use super::{Mode, Options, Position, STAGE_INPUT, state_source};
 use crate::telemetry::Histogram;
 use crate::units::Timestamp;
 
-/// The largest ordinary segment.
-const SEGMENT_BYTES: u64 = 4 << 20;
+/// The largest ordinary segment: some eight groups, so that its end cuts few of them short.
+const SEGMENT_BYTES: u64 = 16 << 20;
 /// A journal is at least this many segments, so that reuse comes in time.
 const SEGMENTS: u64 = 16;
 const MIN_SEGMENT_BYTES: u64 = 16 << 10;

@@ -21,8 +21,9 @@ use crate::units::Timestamp;
 
 /// While a sync runs, commits gather up to this many bytes before the next write.
 const GATHER_BYTES: usize = 256 * 1024;
-/// The most bytes of commits in one group, unless one commit is larger.
-pub const GROUP_BYTES: usize = 1024 * 1024;
+/// The most bytes of commits in one group, unless one commit is larger. A group and its frame fit in one huge page, and each costs
+/// a write and a sync.
+pub const GROUP_BYTES: usize = 1900 * 1024;
 /// A journal with less room than this is full, unless it is small itself.
 const LEAST_SPACE: u64 = 64 * 1024;
 /// Room that is kept for what a stage has to append, as a multiple of the bytes that wait for it: its output, and the
