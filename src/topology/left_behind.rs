@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::snapshots;
 use crate::config::Plan;
 use crate::store;
 use crate::units::ByteSize;
@@ -67,7 +67,12 @@ impl StoreFolders {
         // One whose name is no text, or has a line break, is found beside the others or not at all.
         let names = folders.into_iter().filter_map(|folder| folder.to_str().filter(|name| !name.contains('\n')));
         let text: String = names.map(|name| format!("{name}\n")).collect();
-        if let Err(error) = note(&self.data_dir.join(FILE), &text) {
+        let file = self.data_dir.join(FILE);
+        let is_nothing = text.is_empty() && !file.exists();
+        if is_nothing || !self.data_dir.is_dir() {
+            return;
+        }
+        if let Err(error) = snapshots::write(&file, &text) {
             tracing::warn!(%error, "cannot note where the stores are: one that is left behind would not be named");
         }
     }
@@ -76,16 +81,4 @@ impl StoreFolders {
 /// With the links of the way resolved, as far as it is there.
 fn absolute(path: &Path) -> PathBuf {
     fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
-}
-
-fn note(file: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let known = fs::read_to_string(file).unwrap_or_default();
-    if known == text || !file.parent().is_some_and(Path::is_dir) {
-        return Ok(());
-    }
-    let beside = file.with_extension("new");
-    let mut new = fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
-    new.write_all(text.as_bytes())?;
-    fs::rename(&beside, file)
 }

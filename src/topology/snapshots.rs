@@ -51,11 +51,13 @@ fn save(file: &Path, snapshots: &Snapshots) {
     }
 }
 
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
+/// Puts a text into a file of the agent's own, which has what it had until then or all of it.
+pub(super) fn write(path: &Path, text: &str) -> std::io::Result<()> {
     if std::fs::read(path).is_ok_and(|known| known == text.as_bytes()) {
         return Ok(());
     }
-    let beside = path.with_extension("yaml~");
+    let mut beside = path.as_os_str().to_owned();
+    beside.push("~");
     let mut file = std::fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
