@@ -29,6 +29,7 @@ mod render;
 mod split;
 
 pub use edit::Made;
+use identify::Identified;
 pub use places::Place;
 use split::Shape;
 
@@ -141,10 +142,8 @@ pub struct Batch {
     fields: Vec<Field>,
     /// Where values of members `id` begin in the input; ascending. None where no scanner has looked for them.
     ids: Option<Vec<u32>>,
-    /// What the ids of identified events derive from, by where these start in the input; ascending.
-    identified: Vec<(u32, Seed)>,
-    /// Whether seeds were exchanged since events were identified.
-    is_derived: bool,
+    /// Events whose ids derive from something of their own, by where they start in the input; ascending.
+    identified: Vec<Identified>,
     names: Names,
     shape: Shape,
 }
@@ -161,7 +160,6 @@ impl Batch {
             fields: Vec::new(),
             ids: None,
             identified: Vec::new(),
-            is_derived: false,
             names: Names::default(),
             shape: Shape::default(),
         }
@@ -249,9 +247,9 @@ impl Batch {
     /// What the event's id derives from.
     pub fn origin(&self, event: usize) -> (Seed, u64) {
         let Event { start, ordinal, .. } = self.events[event];
-        match self.identified.binary_search_by_key(&start, |(start, _)| *start) {
-            Ok(place) => (self.identified[place].1, 0),
-            Err(_) => (self.provenance.seed, ordinal),
+        match self.identified_at(start) {
+            Some(identified) => (identified.seed, identified.ordinal),
+            None => (self.provenance.seed, ordinal),
         }
     }
 
@@ -261,7 +259,7 @@ impl Batch {
             + self.made.capacity()
             + self.events.capacity() * size_of::<Event>()
             + self.fields.capacity() * size_of::<Field>()
-            + self.identified.capacity() * size_of::<(u32, Seed)>()
+            + self.identified.capacity() * size_of::<Identified>()
             + self.names.pinned_bytes()
     }
 

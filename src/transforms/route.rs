@@ -62,8 +62,7 @@ impl Transform for Route {
         for (nth, (name, query)) in self.routes.iter().enumerate() {
             query.matches(&batch, &mut matched);
             // Port 0 would be the output without a name, which a route has not.
-            out.emit_to(nth + 1, picked(&batch, |event| matched[event] && !taken[event]));
-            out.emit_to(nth + 1, made_for(name, picked(&batch, |event| matched[event] && taken[event])));
+            out.emit_to(nth + 1, picked(name, &batch, &matched, &taken));
             taken.iter_mut().zip(&matched).for_each(|(taken, matched)| *taken |= matched);
         }
         out.filtered("unmatched", taken.iter().filter(|taken| !**taken).count() as u64);
@@ -71,17 +70,16 @@ impl Transform for Route {
     }
 }
 
-fn picked(batch: &Batch, keep: impl FnMut(usize) -> bool) -> Batch {
+/// What goes to an output, in its order. What another has taken becomes an event of its own: its id follows from the
+/// event's id and the output.
+fn picked(route: &str, batch: &Batch, matched: &[bool], taken: &[bool]) -> Batch {
     let mut batch = batch.clone();
-    batch.retain(keep);
-    batch
-}
-
-/// Turns copies of events into events of their own: their ids follow from the events' ids and the route.
-fn made_for(route: &str, mut batch: Batch) -> Batch {
+    batch.retain(|event| matched[event]);
+    let of_another: Vec<bool> =
+        taken.iter().zip(matched).filter(|(_, matched)| **matched).map(|(taken, _)| *taken).collect();
     let derive = |id: &[u8]| Seed::derive(&[b"route", route.as_bytes(), id]);
-    batch.derive_from(|seed| derive(&seed.0));
-    for event in 0..batch.len() {
+    batch.derive_those(|event| of_another[event], |seed| derive(&seed.0));
+    for event in (0..batch.len()).filter(|event| of_another[*event]) {
         if let Some(own) = batch.get_str(event, ID).and_then(|text| Id::parse(&text)) {
             let id = derive(&own.0.to_be_bytes()).id(0);
             batch.set_str(event, ID, &id.to_string());
@@ -166,6 +164,32 @@ mod tests {
         assert_ne!(id(&once, 0), id(&once, 1));
         assert_eq!(id(&once, 1), id(&again, 1), "the same event again has the same id again");
         assert_eq!(id(&once, 0), batch(&[event], provenance(None, None)).derived_id(0));
+    }
+
+    #[test]
+    fn an_output_has_its_events_in_their_order_whatever_others_have_taken() {
+        let events: Vec<String> = (0..12).map(|n| format!(r#"{{"n":{n}}}"#)).collect();
+        let events: Vec<&str> = events.iter().map(String::as_str).collect();
+        let out = routed("few: n:<5\nmore: n:<9", &events);
+        assert_eq!(lines(&out.emitted[1].1), events[..9]);
+        let ids =
+            |nth: usize| (0..out.emitted[nth].1.len()).map(|n| out.emitted[nth].1.derived_id(n)).collect::<Vec<_>>();
+        let (few, more) = (ids(0), ids(1));
+        assert!(few.iter().zip(&more).all(|(few, more)| few != more));
+        let unrouted = batch(&events, provenance(None, None));
+        assert_eq!(more[5..], (5..9).map(|n| unrouted.derived_id(n)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_a_producer_calls_an_event_is_no_name_of_what_was_made_of_it() {
+        let mut named = batch(&[r#"{"id":"order-5","n":1}"#], provenance(None, None));
+        named.identify();
+        let route: Route = build("a: n:1\nb: n:1");
+        let mut out = Outputs::default();
+        route.apply(named, &mut out).expect("it does not fail");
+        let ids: Vec<Id> = out.emitted.iter().map(|(_, batch)| batch.identity(0, 0, "order-5").id(0)).collect();
+        assert_ne!(ids[0], ids[1]);
+        assert_eq!(ids[1], out.emitted[1].1.derived_id(0));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Ids that producers gave and that are no UUID or ULID: the events' own ids derive from them.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use memchr::memmem;
 
@@ -10,6 +9,17 @@ use crate::event::id::{Id, Seed};
 use crate::event::names::ID;
 use crate::event::raw::{Kind, Raw, value_end};
 
+/// An event whose id derives from something of its own: what its producer calls it, or the event that it was made from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identified {
+    /// Where the event starts in the input.
+    start: u32,
+    pub(super) seed: Seed,
+    pub(super) ordinal: u64,
+    /// Whether a transform made it from another event.
+    is_made: bool,
+}
+
 impl Batch {
     /// Derives the ids of such events from source, sender and what they are called, so that one that is sent again has the
     /// same id, whether its members are ever looked at or not. To be called before anything is changed.
@@ -17,7 +27,8 @@ impl Batch {
         let mut identified = Vec::new();
         let mut note = |batch: &Batch, event: usize, id: Raw<'_>| {
             if let Some(name) = foreign(id) {
-                identified.push((batch.events[event].start, batch.provenance.identity(&name)));
+                let (start, seed) = (batch.events[event].start, batch.provenance.identity(&name));
+                identified.push(Identified { start, seed, ordinal: 0, is_made: false });
             }
         };
         let is_split = self.events.first().is_some_and(|event| event.split);
@@ -38,7 +49,7 @@ impl Batch {
             self.look_through(&mut note);
         }
         self.ids = None;
-        identified.sort_unstable_by_key(|(start, _)| *start);
+        identified.sort_unstable_by_key(|identified| identified.start);
         self.identified = identified;
     }
 
@@ -64,21 +75,36 @@ impl Batch {
         }
     }
 
-    /// What [`Batch::identify`] has found that the event's id derives from, if its n-th field is that member `id`, unchanged.
-    pub fn identity_of(&self, event: usize, nth: usize) -> Option<Seed> {
-        let field = &self.table(event)[nth];
-        let is_original = !self.is_derived && field.name == ID && field.key != MADE && !field.made;
-        let start = self.events[event].start;
-        let place = self.identified.binary_search_by_key(&start, |(start, _)| *start).ok().filter(|_| is_original)?;
-        Some(self.identified[place].1)
+    pub(super) fn identified_at(&self, start: u32) -> Option<&Identified> {
+        let place = self.identified.binary_search_by_key(&start, |identified| identified.start).ok()?;
+        Some(&self.identified[place])
     }
 
-    /// Has the ids of all events derive from others.
-    pub fn derive_from(&mut self, other: impl Fn(Seed) -> Seed) {
-        let provenance = Arc::make_mut(&mut self.provenance);
-        provenance.seed = other(provenance.seed);
-        self.is_derived = true;
-        self.identified.iter_mut().for_each(|(_, seed)| *seed = other(*seed));
+    /// What the event's id derives from if its producer calls it so, in its n-th field, a member `id`.
+    pub fn identity(&self, event: usize, nth: usize, name: &str) -> Seed {
+        let field = &self.table(event)[nth];
+        let is_original = field.name == ID && field.key != MADE && !field.made;
+        match self.identified_at(self.events[event].start) {
+            Some(identified) if is_original => identified.seed,
+            // It is another event than the one that it was made from, whoever has named it since.
+            Some(Identified { seed, ordinal, is_made: true, .. }) => {
+                Seed::derive(&[b"source_id", &seed.0, &ordinal.to_le_bytes(), name.as_bytes()])
+            }
+            _ => self.provenance.identity(name),
+        }
+    }
+
+    /// Makes other events of these: their ids derive from what `other` makes of what they derived from.
+    pub fn derive_those(&mut self, is_chosen: impl Fn(usize) -> bool, other: impl Fn(Seed) -> Seed) {
+        for event in (0..self.events.len()).filter(|event| is_chosen(*event)) {
+            let (seed, ordinal) = self.origin(event);
+            let start = self.events[event].start;
+            let made = Identified { start, seed: other(seed), ordinal, is_made: true };
+            match self.identified.binary_search_by_key(&start, |identified| identified.start) {
+                Ok(place) => self.identified[place] = made,
+                Err(place) => self.identified.insert(place, made),
+            }
+        }
     }
 }
 
@@ -94,6 +120,8 @@ fn foreign(id: Raw<'_>) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
 
     use super::*;
@@ -171,18 +199,32 @@ mod tests {
         let mut batch = batch(|batch, range| batch.push_validated(range.clone(), range.start as u64));
         batch.split_all();
         batch.identify();
-        let known = Some(batch.provenance.identity("order-5"));
-        assert_eq!(batch.identity_of(1, 0), known);
-        assert_eq!(batch.identity_of(2, 0), None, "an id of ours");
-        assert_eq!(batch.identity_of(4, 0), None, "no id at all");
+        let provenance = batch.provenance.clone();
+        let named = |name: &str| provenance.identity(name);
+        assert_eq!(batch.identity(1, 0, "order-5"), named("order-5"));
         let mut renamed = batch.clone();
         renamed.rename_nth(1, 0, batch.name_id("other"));
         renamed.rename_nth(1, 0, ID);
+        assert_eq!(renamed.identity(1, 0, "order-5"), named("order-5"));
         let mut set = batch.clone();
         set.set_nth(1, 0, br#""order-6""#);
-        let mut derived = batch.clone();
-        derived.derive_from(|seed| seed);
-        assert_eq!([renamed, set, derived].map(|batch| batch.identity_of(1, 0)), [None; 3]);
-        assert_eq!(batch.identity_of(1, 0), known);
+        assert_eq!(set.identity(1, 0, "order-6"), named("order-6"));
+    }
+
+    #[test]
+    fn some_events_of_a_batch_become_others_whatever_names_them() {
+        let mut batch = batch(|batch, range| batch.push_validated(range.clone(), range.start as u64));
+        batch.split_all();
+        batch.identify();
+        let mut made = batch.clone();
+        made.derive_those(|event| event % 2 == 1, |seed| Seed::derive(&[&seed.0]));
+        for event in 0..LINES.len() {
+            assert_eq!(batch.derived_id(event) == made.derived_id(event), event % 2 == 0, "{event}");
+        }
+        assert_eq!(made.identity(1, 0, "order-5").id(0), made.derived_id(1), "it is not that of the first event");
+        assert_eq!(made.identity(4, 1, "17"), batch.identity(4, 1, "17"));
+        made.set_nth(1, 0, br#""order-6""#);
+        let other = made.identity(1, 0, "order-6");
+        assert!(other != batch.provenance.identity("order-6") && other != made.origin(1).0);
     }
 }

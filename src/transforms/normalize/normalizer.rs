@@ -149,8 +149,7 @@ impl Normalizer {
         } else if value.kind() == Kind::String && Id::parse(&text).is_some() {
             return;
         } else {
-            let seed = batch.identity_of(event, nth).unwrap_or_else(|| batch.provenance.identity(&text));
-            push_id(&mut self.scratch, seed.id(0));
+            push_id(&mut self.scratch, batch.identity(event, nth, &text).id(0));
             self.keep_original(batch, event, plan, nth, "source_id");
         }
         batch.set_nth(event, nth, &self.scratch);
