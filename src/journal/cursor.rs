@@ -158,6 +158,11 @@ impl Cursor {
         self.with(|cursor| cursor.appends = true);
     }
 
+    /// Whether its consumer cannot append at the moment: a journal that drops the oldest events does not wait for it then.
+    pub fn set_stalled(&self, is_stalled: bool) {
+        self.with(|cursor| cursor.is_stalled = is_stalled);
+    }
+
     pub fn totals(&self) -> Bytes {
         self.with(|cursor| cursor.totals.clone())
     }
@@ -210,9 +215,10 @@ impl State {
         stages.map(|cursor| cursor.waiting(&self.synced).bytes).sum()
     }
 
-    /// The first `seq` that a running consumer of these has not passed.
+    /// The first `seq` that a consumer of these has not passed which runs and can append.
     pub fn passed_by_stages(&self) -> u64 {
-        let stages = self.cursors.values().filter(|cursor| cursor.appends && cursor.open);
+        let is_running = |cursor: &&CursorState| cursor.appends && cursor.open && !cursor.is_stalled;
+        let stages = self.cursors.values().filter(is_running);
         stages.map(|cursor| cursor.settled.max(cursor.dropped_to)).min().unwrap_or(u64::MAX)
     }
 

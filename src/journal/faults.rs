@@ -435,6 +435,27 @@ fn a_journal_that_drops_the_oldest_for_a_dead_sink_waits_for_a_stage_that_reads_
 }
 
 #[test]
+fn a_journal_that_drops_the_oldest_does_not_wait_for_a_stage_that_cannot_go_on() {
+    let disk = Sim::new(5);
+    let options = Options { when_full: WhenFull::DropOldest, ..small() };
+    let (journal, mut appender, _) = open(&disk, options);
+    let stream = journal.stream("a").unwrap();
+    let mut stage = journal.cursor("stage:in", &[stream], Start::Oldest, None).unwrap();
+    stage.appends();
+    let mut taken = read_all(&mut stage).len() as u64;
+    stage.set_stalled(true);
+    for appended in (0..40_000).step_by(40) {
+        let permit = journal.try_reserve(400, &[stream]).expect("the oldest events go");
+        append(&journal, &mut appender, commit(stream, lines(appended, 40))).unwrap();
+        drop(permit);
+    }
+    stage.set_stalled(false);
+    taken += read_all(&mut stage).len() as u64;
+    let lost: u64 = stage.take_gaps().iter().map(|gap| gap.events).sum();
+    assert!(lost > 0 && taken + lost == 40_000, "{taken} taken, {lost} lost");
+}
+
+#[test]
 fn a_buffer_that_drops_moves_its_own_cursor_and_no_other() {
     let disk = Sim::new(5);
     let (journal, mut appender, _) = open(&disk, small());

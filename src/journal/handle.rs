@@ -220,7 +220,7 @@ impl Journal {
         if cursor.open {
             return Err(CursorError::Busy);
         }
-        (cursor.bound, cursor.open, cursor.appends) = (bound, true, false);
+        (cursor.bound, cursor.open, cursor.appends, cursor.is_stalled) = (bound, true, false, false);
         cursor.rewind();
         Ok(Cursor { shared: self.shared.clone(), name: name.into() })
     }

@@ -270,7 +270,7 @@ impl Appender {
         let used = state.segment_bytes();
         let passed = state.held_from();
         // What may be dropped is as good as free: it goes when something is appended. A consumer that appends what it makes
-        // of the events is waited for all the same: nothing outside keeps it from reading on.
+        // of the events is waited for all the same, unless it is the one that cannot go on.
         let drops_to = match self.shared.options.when_full {
             WhenFull::DropOldest => state.passed_by_stages(),
             WhenFull::Block => 0,

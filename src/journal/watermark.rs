@@ -94,6 +94,8 @@ pub struct CursorState {
     pub open: bool,
     /// Whether its consumer appends to the journal itself, so that the journal must keep room for what it owes.
     pub appends: bool,
+    /// Whether such a consumer cannot append at the moment.
+    pub is_stalled: bool,
 }
 
 struct InFlight {
@@ -176,6 +178,7 @@ impl CursorState {
             bound: None,
             open: false,
             appends: false,
+            is_stalled: false,
         }
     }
 

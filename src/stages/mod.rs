@@ -407,6 +407,7 @@ impl StageLoop {
                 return Some(End::Stopped);
             }
         }
+        self.cursor.set_stalled(false);
         position.state.apply(changes);
         self.memory.set(position.state.bytes());
         if !self.is_over(position) {
@@ -452,6 +453,7 @@ impl StageLoop {
     }
 
     fn trouble(&self, message: &str) {
+        self.cursor.set_stalled(true);
         if self.metrics.enter(ComponentState::Retrying) {
             tracing::warn!(transform = %self.name, error = message, "what a transform made cannot be kept; it is tried again");
         }
