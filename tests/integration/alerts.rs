@@ -86,23 +86,69 @@ fn a_mail_that_is_refused_for_what_it_says_is_a_dead_letter_and_no_other_waits()
     let agent = Agent::start(&folder, &plan("ali@example.org"));
     let ends = |dead: u64| {
         eventually("it ends", || agent.metric("weir_events_dead_lettered_total", "mail") == dead);
-        assert_eq!(agent.metric("weir_events_waiting", "mail"), 0);
+        eventually("nothing waits", || agent.metric("weir_events_waiting", "mail") == 0);
     };
-    // Alone, with nothing else to compare it with.
+    // Alone there is nothing to compare it with: the server may refuse every mail.
     post(port, r#"{"event_type":"alert","description":"this is spam"}"#);
-    ends(1);
+    eventually("it is said", || agent.health("mail").state == "held");
+    assert!(agent.health("mail").last_error.contains("do not like this"), "{}", agent.health("mail").last_error);
+    assert_eq!(agent.metric("weir_events_dead_lettered_total", "mail"), 0);
     post(port, r#"{"event_type":"alert","description":"this is none"}"#);
     eventually("it is there", || server.state().taken.len() == 1);
+    ends(1);
     reload(&agent, &folder, &plan("ali@example.org, left@example.org"));
-    post(port, r#"{"event_type":"alert","description":"more spam"}"#);
+    // One message of several alerts: only what is refused is lost to it.
+    post(
+        port,
+        r#"[{"event_type":"alert","description":"no 1"},{"event_type":"alert","description":"more spam"},{"event_type":"alert","description":"no 2"}]"#,
+    );
     ends(2);
+    let has = |text: &str| server.state().taken.iter().any(|mail| mail.contains(text));
+    assert!(has("no 1") && has("no 2"));
+    // A code that is about the mail needs nothing to compare with.
+    server.state().refuses = Some((Box::new(|mail| mail.contains("long")), "552 5.3.4 too big for us"));
+    post(port, r#"{"event_type":"alert","description":"a long one"}"#);
+    ends(3);
+    let taken = server.state().taken.len();
     // Whom nobody knows is no matter of the mail.
     reload(&agent, &folder, &plan("left@example.org"));
     post(port, r#"{"event_type":"alert","description":"fine"}"#);
     eventually("the sink is held", || agent.health("mail").state == "held");
     assert!(agent.health("mail").last_error.contains("550"), "{}", agent.health("mail").last_error);
     reload(&agent, &folder, &plan("ali@example.org"));
-    eventually("it is there", || server.state().taken.len() == 2);
+    eventually("it is there", || server.state().taken.len() == taken + 1);
+    agent.assert_books();
+}
+
+#[test]
+fn a_server_that_refuses_every_mail_makes_no_dead_letter() {
+    let (folder, port, server) = (Folder::new(), free_port(), smtp::MailServer::start());
+    let agent = Agent::start(
+        &folder,
+        &format!(
+            "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+             sinks:\n  mail: {{ type: alert, inputs: [web], limit: 1000/s, group_by: metadata.n, batch: {{ age: 20ms }}, \
+             retry: {{ initial: 50ms, max: 100ms }}, email: {{ server: '127.0.0.1:{}', security: none, from: weir@example.org, \
+             to: [ali@example.org] }} }}\n",
+            server.port
+        ),
+    );
+    for answer in ["550 this account may send no more today", "554 5.7.1 refused by policy"] {
+        let taken = server.state().taken.len();
+        server.state().instead = Some((smtp::Command::End, answer));
+        for n in 0..20 {
+            post(port, &format!(r#"{{"event_type":"alert","description":"no {n}","metadata":{{"n":{n}}}}}"#));
+        }
+        eventually("it is held", || agent.health("mail").state == "held");
+        let tried = server.state().mails_tried;
+        eventually("it is tried again", || server.state().mails_tried > tried + 10);
+        assert_eq!(agent.metric("weir_events_dead_lettered_total", "mail"), 0, "{answer}");
+        assert_eq!(agent.metric("weir_events_waiting", "mail"), 20, "{answer}");
+        server.state().instead = None;
+        eventually("all are sent", || agent.metric("weir_events_waiting", "mail") == 0);
+        assert!(server.state().taken.len() > taken);
+        assert_eq!(agent.metric("weir_events_dead_lettered_total", "mail"), 0, "{answer}");
+    }
     agent.assert_books();
 }
 

@@ -158,21 +158,18 @@ impl Mailer {
     }
 
     /// One recipient whom the server refuses keeps the others from nothing. What is refused although the server knows the
-    /// sender and a recipient is the mail itself.
+    /// sender and a recipient is the mail itself, or every mail: other messages show which.
     async fn send_to_known(&self, mail: &[u8], said: String) -> Result<(), Failure> {
         let (known, refused) = self.recipients().await?;
         if known.is_empty() {
             return Err(Failure::configuration(refused.join("; ")));
         }
         if refused.is_empty() {
-            return Err(Failure::poison(said));
+            return Err(Failure::ambiguous(said));
         }
         let envelope = Envelope::new(Some(self.from.email.clone()), known)
             .map_err(|error| Failure::poison(format!("cannot address the message: {error}")))?;
-        self.transport.send_raw(&envelope, mail).await.map_err(|error| match classify(&error) {
-            Failure::Ambiguous { answer } => Failure::poison(answer),
-            failure => failure,
-        })?;
+        self.transport.send_raw(&envelope, mail).await.map_err(|error| classify(&error))?;
         tracing::warn!(refused = refused.join("; "), "a message was sent to some of its recipients only");
         Ok(())
     }
@@ -241,9 +238,24 @@ fn classify(error: &Error) -> Failure {
         {
             Failure::configuration(said)
         }
-        Some(_) => Failure::ambiguous(said),
+        Some(_) => enhanced(&said),
         None if error.is_tls() || error.is_client() => Failure::configuration(said),
         None => Failure::transient(said),
+    }
+}
+
+/// What a refusal means by its enhanced status code (RFC 3463), if it has one: `550 5.7.1 refused`.
+fn enhanced(said: &str) -> Failure {
+    let mut codes = said.split(|c: char| !c.is_ascii_digit() && c != '.').filter_map(|word| {
+        let (subject, detail) = word.strip_prefix("5.")?.split_once('.')?;
+        Some((subject.parse::<u16>().ok()?, detail.parse::<u16>().ok()?))
+    });
+    match codes.next() {
+        // This mail is too long, or its content cannot be taken.
+        Some((2 | 3, 3) | (3, 4) | (6, _)) => Failure::poison(said),
+        // The mail system, the network, the protocol.
+        Some((3..=5, _)) => Failure::configuration(said),
+        _ => Failure::ambiguous(said),
     }
 }
 
@@ -288,4 +300,32 @@ fn certificates(pem: &[u8]) -> Vec<Vec<u8>> {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
     CertificateDer::pem_slice_iter(pem).flatten().map(|certificate| certificate.to_vec()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enhanced_codes_tell_a_mail_from_its_server() {
+        let class = |said: &str| match enhanced(said) {
+            Failure::Poison { .. } => "mail",
+            Failure::Configuration { .. } => "server",
+            Failure::Ambiguous { .. } => "either",
+            _ => "else",
+        };
+        for (said, expected) in [
+            ("permanent error (552): 5.3.4 Message too big for system", "mail"),
+            ("permanent error (552): 5.2.3 too long", "mail"),
+            ("permanent error (554): 5.6.0 no 8 bit", "mail"),
+            ("permanent error (550): 5.3.2 not accepting network messages", "server"),
+            ("permanent error (554): 5.4.6 routing loop", "server"),
+            ("permanent error (550): 5.7.1 refused by policy", "either"),
+            ("permanent error (552): 5.2.2 mailbox full", "either"),
+            ("permanent error (554): seen at 10.5.6.1, version 15.6.0", "either"),
+            ("permanent error (554): we do not like this", "either"),
+        ] {
+            assert_eq!(class(said), expected, "{said}");
+        }
+    }
 }

@@ -170,23 +170,26 @@ impl Sink for Alert {
                     self.limit().sent(std::time::Instant::now(), suppressed);
                     written.bytes += bytes;
                 }
-                Err(failure) => return Err(of_rest(failure, &payload[nth..], batch.len())),
+                Err(failure) => return Err(of_rest(failure, &payload[nth..], batch.len(), written)),
             }
         }
         Ok(written)
     }
 }
 
-/// A failure at one message, for its events and those of the messages behind it.
-fn of_rest(failure: Failure, rest: &[Outgoing], all: usize) -> Failure {
+/// A failure at one message, for its events and those of the messages behind it; what became of those before.
+fn of_rest(failure: Failure, rest: &[Outgoing], all: usize, before: Written) -> Failure {
     let left: usize = rest.iter().map(|outgoing| outgoing.events.len()).sum();
     let own = rest[0].events.len();
-    if let (Failure::Transient { .. } | Failure::Configuration { .. }, true) = (&failure, left == all) {
+    // What may be the fault of one event is found by sending less at a time.
+    if let (Failure::Transient { .. } | Failure::Configuration { .. } | Failure::Ambiguous { .. }, true) =
+        (&failure, left == all)
+    {
         return failure;
     }
     // Of a whole message it is not known which of its events it is about; those behind it were not tried.
     let failure = match failure {
-        Failure::Poison { answer } if own > 1 => Failure::Suspect { answer },
+        Failure::Poison { answer } | Failure::Ambiguous { answer } if own > 1 => Failure::Suspect { answer },
         failure => failure,
     };
     let later = Failure::transient("a message before was not taken");
@@ -200,7 +203,7 @@ fn of_rest(failure: Failure, rest: &[Outgoing], all: usize) -> Failure {
         failures.extend(outgoing.events.iter().map(|event| (*event, failure.clone())));
     }
     failures.sort_by_key(|(event, _)| *event);
-    Failure::some(failures)
+    Failure::Some(failures, before)
 }
 
 impl Alert {

@@ -137,13 +137,28 @@ fn what_cannot_be_an_alert_sink_is_said() {
 #[test]
 fn a_failure_is_that_of_its_message_and_of_those_behind_it() {
     let found = messages(&[alert("a", "1"), alert("b", "2"), alert("a", "3")]);
-    let transient = Failure::transient("down");
-    assert_eq!(of_rest(transient.clone(), &found, 3), transient);
-    let Failure::Some(failures, _) = of_rest(Failure::poison("no"), &found, 3) else { panic!("some") };
+    let of_rest = |failure, rest| of_rest(failure, rest, 3, Written::default());
+    for whole in [Failure::transient("down"), Failure::configuration("no"), Failure::ambiguous("no")] {
+        assert_eq!(of_rest(whole.clone(), &found), whole);
+    }
+    let Failure::Some(failures, _) = of_rest(Failure::poison("no"), &found) else { panic!("some") };
     assert_eq!(failures[0], (0, Failure::Suspect { answer: "no".into() }));
     assert!(matches!(&failures[1], (1, Failure::Transient { .. })));
-    let Failure::Some(failures, _) = of_rest(Failure::poison("no"), &found[1..], 3) else { panic!("some") };
-    assert_eq!(failures, [(1, Failure::poison("no"))]);
+    for (failure, of_one) in [Failure::poison("no"), Failure::ambiguous("no")].map(|failure| (failure.clone(), failure))
+    {
+        let Failure::Some(failures, _) = of_rest(failure, &found[1..]) else { panic!("some") };
+        assert_eq!(failures, [(1, of_one)]);
+    }
+}
+
+#[test]
+fn what_the_limit_holds_back_is_not_delivered_though_a_later_message_fails() {
+    let found = messages(&[alert("a", "1"), alert("b", "2")]);
+    let before = Written { discarded: 1, ..Written::default() };
+    let Failure::Some(failures, written) = of_rest(Failure::transient("down"), &found[1..], 2, before) else {
+        panic!("some")
+    };
+    assert_eq!((failures.len(), written.discarded), (1, 1));
 }
 
 #[test]

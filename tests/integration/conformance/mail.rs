@@ -52,9 +52,8 @@ impl Target for Mails {
         add(Kind::Answer(Command::Rcpt, "451 grey-listed"), true);
         add(Kind::Answer(Command::Rcpt, "550 no such user"), true);
         add(Kind::Answer(Command::Data, "503 not now"), true);
-        for answer in ["4xx", "421 closing", "451 error", "452 full", "550 no", "552 too much", "554 spam"] {
-            // What is refused for good when it is complete is refused for what it says.
-            add(Kind::Answer(Command::End, answer), !answer.starts_with('5'));
+        for answer in ["4xx", "421 closing", "451 error", "452 full", "550 no", "552 too much", "554 5.7.1 spam"] {
+            add(Kind::Answer(Command::End, answer), true);
         }
         for answer in ["451 not this", "550 not this", "554 spam"] {
             for which in [Which::First, Which::Middle, Which::Last, Which::MostOf] {
