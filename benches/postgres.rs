@@ -140,6 +140,7 @@ async fn open(url: &str, mode: &str) -> Postgres {
         encrypted: false,
         proxy: None,
         memory: None,
+        left: None,
         position: 0,
         dry: false,
         stores: Default::default(),

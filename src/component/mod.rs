@@ -16,7 +16,7 @@ pub use entry::{SinkEntry, SourceEntry, TransformEntry};
 pub use failure::{Failure, Fatal};
 pub use reader::{ReadOptions, Reader, UsersTable};
 pub use sink::{
-    AnySink, AnySinkConfig, BatchEvent, Findings, Promise, Readable, RecordSlice, Sink, SinkContext, WriteBatch,
+    AnySink, AnySinkConfig, BatchEvent, Findings, Left, Promise, Readable, RecordSlice, Sink, SinkContext, WriteBatch,
     Written,
 };
 pub use source::{

@@ -88,6 +88,11 @@ pub trait Sink: Send + Sync + Sized + 'static {
         None
     }
 
+    /// What the sink hands on to the one that is opened after it.
+    fn leaves(&self) -> Option<Left> {
+        None
+    }
+
     /// The `seq` of the first event that the target may have had and lost, if it has found that out since it was opened.
     /// The delivery goes back to it as far as the journal reaches; what is there still is a repeat.
     fn lost_from(_config: &Self::Config, _cx: &SinkContext) -> impl Future<Output = Option<u64>> + Send {
@@ -120,6 +125,9 @@ pub trait Sink: Send + Sync + Sized + 'static {
     }
 }
 
+/// What a sink hands on to the one that is opened after it in the same process.
+pub type Left = Arc<dyn Any + Send + Sync>;
+
 /// What a sink knows about its target once it is open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
@@ -146,6 +154,8 @@ pub struct SinkContext {
     pub proxy: Option<Secret<String>>,
     /// What `memory` gave last, with the `seq` behind the last event that it covers.
     pub memory: Option<(u64, Bytes)>,
+    /// What the one that was open before has handed on.
+    pub left: Option<Left>,
     /// The first `seq` that may come; a crash may have made it come before.
     pub position: u64,
     /// Whether this is `validate`: nothing may be created or changed.
@@ -381,6 +391,10 @@ pub trait AnySink: Send + Sync {
     fn write<'a>(&'a self, cut: &'a WriteBatch, payload: &'a (dyn Any + Send + Sync)) -> Answer<'a, Written>;
     fn memory(&self) -> Option<Bytes>;
 
+    fn leaves(&self) -> Option<Left> {
+        None
+    }
+
     fn destination(&self, _event: BatchEvent<'_>) -> Option<String> {
         None
     }
@@ -447,6 +461,10 @@ impl<S: Sink> AnySink for S {
 
     fn memory(&self) -> Option<Bytes> {
         Sink::memory(self)
+    }
+
+    fn leaves(&self) -> Option<Left> {
+        Sink::leaves(self)
     }
 
     fn destination(&self, event: BatchEvent<'_>) -> Option<String> {

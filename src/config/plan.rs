@@ -95,6 +95,7 @@ impl PlannedSink {
             encrypted: self.frame.tls.is_some(),
             proxy: self.frame.proxy.clone(),
             memory: None,
+            left: None,
             position: 0,
             dry: true,
             stores: Default::default(),

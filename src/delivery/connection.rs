@@ -18,7 +18,7 @@ use super::in_flight::{AttemptError, Unsent};
 use super::parking::{At, Parking};
 use super::policy::Policy;
 use super::window::Window;
-use crate::component::{AnySink, AnySinkConfig, Failure, SinkContext, WriteBatch, Written};
+use crate::component::{AnySink, AnySinkConfig, Failure, Left, SinkContext, WriteBatch, Written};
 use crate::event::Seed;
 use crate::journal::dead_letters::{DeadLetters, NewDeadLetter, Resumed};
 use crate::telemetry::{ComponentMetrics, ComponentState, panics};
@@ -46,6 +46,8 @@ pub struct SinkConnection {
 pub(super) struct Inner {
     /// Absent before it is opened, and after a failure that reopening may fix.
     sink: Option<Arc<dyn AnySink>>,
+    /// What the one that was open before has handed on.
+    left: Option<Left>,
     /// What the sink must remember, with the `seq` behind the last event it covers.
     pub memory: Option<(u64, Bytes)>,
     pub window: Window,
@@ -82,9 +84,12 @@ impl SinkConnection {
         if let Some(sink) = self.lock().sink.clone() {
             return Ok(sink);
         }
-        let memory = self.lock().memory.clone();
+        let (memory, left) = {
+            let inner = self.lock();
+            (inner.memory.clone(), inner.left.clone())
+        };
         let position = memory.as_ref().map_or(self.cx.position, |(seq, _)| self.cx.position.max(*seq));
-        let cx = SinkContext { memory, position, ..self.cx.clone() };
+        let cx = SinkContext { memory, left, position, ..self.cx.clone() };
         let opening = AssertUnwindSafe(self.config.open(&cx)).catch_unwind();
         let limit = self.policy.timeout.0;
         let sink = match tokio::time::timeout(limit, opening).await {
@@ -264,7 +269,10 @@ impl SinkConnection {
 
     /// The next write opens the sink afresh.
     pub fn forget_sink(&self) {
-        self.lock().sink = None;
+        let mut inner = self.lock();
+        if let Some(sink) = inner.sink.take() {
+            inner.left = sink.leaves();
+        }
     }
 
     /// A number between 0 and 1.

@@ -29,6 +29,7 @@ pub fn sink_context() -> SinkContext {
         encrypted: false,
         proxy: None,
         memory: None,
+        left: None,
         position: 0,
         dry: false,
         stores: Default::default(),

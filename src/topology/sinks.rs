@@ -100,6 +100,7 @@ impl RunningSink {
             encrypted: frame.tls.is_some(),
             proxy: frame.proxy.clone(),
             memory: None,
+            left: None,
             position: 0,
             dry: false,
             stores: agent.stores.clone(),

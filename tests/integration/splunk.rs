@@ -213,6 +213,34 @@ fn an_acknowledgement_that_comes_late_counts_for_events_that_were_sent_again() {
 }
 
 #[test]
+fn what_comes_late_counts_although_splunk_was_away_or_busy_meanwhile() {
+    let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());
+    splunk.state().acknowledges = true;
+    splunk.state().indexers_work = false;
+    let proxy = Proxy::before(&format!("127.0.0.1:{}", server.port));
+    let more = format!("{}\nindexer_ack: true\nack_interval: 100ms", token());
+    let agent = Agent::start(&folder, &yaml(ingest, proxy.port, &more).replace("timeout: 3s", "timeout: 1s"));
+    for (round, is_away) in [(0, true), (1, false)] {
+        let sent = splunk.state().channels.len();
+        post(ingest, &numbered(round * 10..round * 10 + 10));
+        eventually("Splunk has them", || splunk.state().channels.len() == sent + 1);
+        let retries = agent.metric("weir_retries_total", "hec");
+        if is_away {
+            proxy.set(Fault::Refuse);
+        } else {
+            splunk.state().busy = usize::MAX;
+        }
+        eventually("it is opened afresh, in vain", || agent.metric("weir_retries_total", "hec") > retries + 4);
+        splunk.state().acks.values_mut().for_each(|acked| *acked = true);
+        splunk.state().busy = 0;
+        proxy.set(Fault::None);
+        agent.delivered("hec", round as u64 * 10 + 10);
+        assert_eq!(splunk.state().channels.len(), sent + 1, "they were not sent again");
+    }
+    assert_eq!(splunk.counts().into_values().max(), Some(1));
+}
+
+#[test]
 fn a_splunk_that_starts_again_acknowledges_nothing_of_before() {
     for (first, then) in [(1, 1), (3, 2), (2, 5)] {
         let (folder, ingest, (splunk, server)) = (Folder::new(), free_port(), Splunk::start());

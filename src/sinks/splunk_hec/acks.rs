@@ -20,14 +20,17 @@ const LEAST_ASKED: u32 = 4;
 pub struct Acks {
     uri: Uri,
     interval: Duration,
-    inner: Arc<Mutex<Inner>>,
+    inner: Known,
     /// Whoever holds it asks.
     turn: tokio::sync::Mutex<()>,
 }
 
+/// What is known of the numbers of one channel.
+pub type Known = Arc<Mutex<Inner>>;
+
 /// As many numbers as there are requests of writes on their way.
 #[derive(Default)]
-struct Inner {
+pub struct Inner {
     /// How often Splunk has begun to count anew.
     count: u64,
     /// The highest number of this count.
@@ -50,7 +53,7 @@ pub struct Before {
 pub struct Number {
     count: u64,
     id: u64,
-    inner: Arc<Mutex<Inner>>,
+    inner: Known,
 }
 
 impl Number {
@@ -80,9 +83,14 @@ fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
 
 impl Acks {
     /// However rarely Splunk is to be asked, it is asked a few times before a write ends.
-    pub fn new(uri: Uri, interval: Duration, patience: Duration) -> Acks {
+    pub fn new(uri: Uri, interval: Duration, patience: Duration, known: Known) -> Acks {
         let interval = interval.min(patience / LEAST_ASKED);
-        Acks { uri, interval, inner: Arc::default(), turn: tokio::sync::Mutex::default() }
+        Acks { uri, interval, inner: known, turn: tokio::sync::Mutex::default() }
+    }
+
+    /// What is known of the numbers on this channel, for who asks on.
+    pub fn known(&self) -> Known {
+        self.inner.clone()
     }
 
     /// Whether Splunk acknowledges at all.
@@ -229,7 +237,7 @@ mod tests {
     }
 
     fn acks() -> Acks {
-        Acks::new(Uri::from_static("/"), Duration::from_secs(1), Duration::from_secs(9))
+        Acks::new(Uri::from_static("/"), Duration::from_secs(1), Duration::from_secs(9), Known::default())
     }
 
     fn are_lost(numbers: &[Number]) -> Vec<bool> {

@@ -5,6 +5,7 @@
 //! is poison; the others are sent without it. Splunk may have indexed those before it already.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::codec::encoding::{Encoder, Encoding};
 use crate::codec::template::{Malformed, Template};
-use crate::component::{BatchEvent, Check, Failure, Findings, Promise, Sink, SinkContext, WriteBatch, Written};
+use crate::component::{BatchEvent, Check, Failure, Findings, Left, Promise, Sink, SinkContext, WriteBatch, Written};
 use crate::event::Id;
 use crate::net::client::{Answer, Client};
 use crate::net::compress::Compression;
@@ -32,7 +33,7 @@ mod progress;
 #[cfg(test)]
 mod tests;
 
-use acks::{Acks, Number};
+use acks::{Acks, Known, Number};
 use answer::HecAnswer;
 use envelope::Envelope;
 use late::Late;
@@ -106,7 +107,7 @@ pub struct SplunkHec {
     style: Style,
     compression: Compression,
     acks: Option<Acks>,
-    late: Late,
+    late: Arc<Late>,
     mask: SecretMask,
     /// The whole of a write, but for the time to tell how it ended.
     patience: Duration,
@@ -200,6 +201,11 @@ impl Sink for SplunkHec {
         progress.sum_up(ended).map_err(|failure| self.hide(failure))
     }
 
+    fn leaves(&self) -> Option<Left> {
+        let acks = self.acks.as_ref()?;
+        Some(Arc::new((acks.known(), self.late.clone())))
+    }
+
     fn findings(&self) -> Findings {
         let mut notes = Vec::new();
         if self.acks.is_none() {
@@ -276,8 +282,11 @@ impl SplunkHec {
                 (Style::Raw(encoder), uri(format!("/services/collector/raw{}", envelope::query(config)))?)
             }
         };
+        // The channel is the same, so what was sent on it may still be acknowledged.
+        let left = cx.left.as_ref().and_then(|left| left.downcast_ref::<(Known, Arc<Late>)>());
+        let (known, late) = left.cloned().unwrap_or_default();
         let acks = match config.indexer_ack {
-            true => Some(Acks::new(uri("/services/collector/ack".into())?, *config.ack_interval, patience(cx))),
+            true => Some(Acks::new(uri("/services/collector/ack".into())?, *config.ack_interval, patience(cx), known)),
             false => None,
         };
         Ok(SplunkHec {
@@ -288,7 +297,7 @@ impl SplunkHec {
             style,
             compression: config.compression,
             acks,
-            late: Late::default(),
+            late,
             mask,
             patience: patience(cx),
         })

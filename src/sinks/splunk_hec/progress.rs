@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn an_earlier_request_brings_its_events_whatever_becomes_of_later_ones() {
-        let acks = Acks::new(Uri::from_static("/"), Duration::from_secs(1), Duration::from_secs(9));
+        let acks = Acks::new(Uri::from_static("/"), Duration::from_secs(1), Duration::from_secs(9), Default::default());
         let mut progress = Progress::new(3);
         progress.waiting = vec![(acks.enter(acks.before(), 1), vec![0, 1, 2])];
         assert_eq!(progress.unacknowledged(), [0, 1, 2]);
@@ -136,7 +136,7 @@ mod tests {
         let expected = vec![(1, Failure::poison("bad")), (2, late()), (3, late())];
         assert_eq!(progress.sum_up(Err(late())), Err(Failure::some(expected)));
         let mut progress = Progress::new(2);
-        let acks = Acks::new(Uri::from_static("/"), Duration::from_secs(1), Duration::from_secs(9));
+        let acks = Acks::new(Uri::from_static("/"), Duration::from_secs(1), Duration::from_secs(9), Default::default());
         progress.taken(&[0], Some(acks.enter(acks.before(), 7)));
         progress.taken(&[1], Some(acks.enter(acks.before(), 8)));
         acks.confirm(7);
