@@ -15,7 +15,11 @@ fn renewed() -> impl Iterator<Item = &'static str> {
 /// or that does not come back as it was written, is not compared. With triggers every row may be other than what was
 /// written.
 pub fn query(plan: &Plan, key: &Key, table: &Table) -> Option<String> {
-    let Key::Column { index, .. } = key else { return None };
+    let index = match key {
+        Key::Column { index, .. } => index.clone(),
+        Key::None { name: Some(name), .. } => vec![name.clone()],
+        Key::Add | Key::None { name: None, .. } => return None,
+    };
     let may_read = |name: &str| table.column(name).is_some_and(|column| column.may_select);
     if table.has_triggers || !index.iter().all(|name| may_read(name)) {
         return None;
@@ -24,7 +28,7 @@ pub fn query(plan: &Plan, key: &Key, table: &Table) -> Option<String> {
     let is_key = |column: &Filled| index.contains(&column.name);
     let same: Vec<String> = columns()
         .filter(|(_, column)| is_key(column))
-        .map(|(nth, column)| format!("t.{} = {}", quote(&column.name), written(nth, column)))
+        .map(|(nth, column)| format!("t.{} = {}", quote(&column.name), column.written(nth)))
         .collect();
     let others = columns().filter(|(_, column)| !is_key(column) && may_read(&column.name));
     let differences: Vec<String> = others.filter_map(|(nth, column)| difference(plan, nth, column)).collect();
@@ -48,7 +52,7 @@ fn difference(plan: &Plan, nth: usize, column: &Filled) -> Option<String> {
         Fill::Event(_) | Fill::Rest(_) => {}
         Fill::Id | Fill::IdText | Fill::Template(_) => return None,
     }
-    let (there, sent) = (format!("t.{}", quote(&column.name)), written(nth, column));
+    let (there, sent) = (format!("t.{}", quote(&column.name)), column.written(nth));
     let (there, sent) = match column.form {
         Form::Json | Form::Jsonb => (content(&there), content(&sent)),
         Form::Text(_) | Form::Int2 | Form::Int4 | Form::Int8 | Form::Bool | Form::Uuid => (there, sent),
@@ -56,11 +60,6 @@ fn difference(plan: &Plan, nth: usize, column: &Filled) -> Option<String> {
         _ => return None,
     };
     Some(format!("r.c{nth} IS NOT NULL AND {there} IS DISTINCT FROM {sent}"))
-}
-
-/// A value of `r` as the column has it.
-fn written(nth: usize, column: &Filled) -> String {
-    format!("r.c{nth}::{}", column.sql_type)
 }
 
 /// JSON without what an event gets when it is taken.

@@ -45,6 +45,7 @@ impl Key {
         let carrier = wanted.iter().find_map(|name| carrier(table, name));
         let why = match (&carrier, unfinished) {
             (Some(name), Some(_)) => format!("the unique index on `{name}` is not valid yet"),
+            (Some(_), None) if !table.has_places => "what keeps rows apart behind a view is not known here".into(),
             (Some(name), None) => format!("no unique index on `{name}` alone: create one"),
             // Only a table as it is can say whether its time is part of every key.
             (None, _) if table.is_partitioned => format!("the table is partitioned and has no `{ADDED}` in a key"),

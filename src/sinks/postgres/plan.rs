@@ -24,6 +24,9 @@ pub struct Plan {
     pub sources: Vec<String>,
     /// Behind an INSERT: what happens to rows that are there already.
     pub conflict: String,
+    /// Behind an INSERT where no index of the table itself knows the ids, once a row was refused because something else
+    /// does, such as an index behind a view: only rows whose id is not there.
+    pub unseen: Option<String>,
     /// Whether rows can be copied straight into the table.
     pub may_copy: bool,
     /// Counts the rows that are there of ids in `$1`, where fewer rows than were sent may be there without having been
@@ -49,6 +52,13 @@ pub struct Filled {
     pub is_required: bool,
     pub fill: Fill,
     pub absent: Absent,
+}
+
+impl Filled {
+    /// The value of `r` as the column has it, if it is the n-th.
+    pub fn written(&self, nth: usize) -> String {
+        format!("r.c{nth}::{}", self.sql_type)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -123,6 +133,7 @@ impl Plan {
             columns: Vec::new(),
             sources: Vec::new(),
             conflict: String::new(),
+            unseen: None,
             may_copy: table.may_copy,
             count: None,
             conflicts: None,
@@ -169,6 +180,9 @@ impl Plan {
         let has_id = plan.columns.iter().any(|column| matches!(column.fill, Fill::Id | Fill::IdText));
         plan.count = key.count(table).filter(|_| has_id);
         plan.conflicts = conflicts::query(&plan, &key, table).filter(|_| has_id);
+        if config.mode != super::Mode::AppendOnly {
+            plan.unseen = plan.unseen(&key, table);
+        }
         plan.note(rest, &left, &refused, &table.name.to_string());
         plan.note_unfit();
         Ok(plan)
@@ -178,6 +192,16 @@ impl Plan {
     pub fn rows(&self) -> String {
         let each = |format: fn(usize) -> String| (0..self.columns.len()).map(format).collect::<Vec<_>>().join(", ");
         format!("unnest({}) AS r({})", each(|nth| format!("${}", nth + 1)), each(|nth| format!("c{nth}")))
+    }
+
+    fn unseen(&self, key: &Key, table: &Table) -> Option<String> {
+        let Key::None { name: Some(name), .. } = key else { return None };
+        let is_carrier =
+            |column: &&(usize, &Filled)| column.1.name == *name && matches!(column.1.fill, Fill::Id | Fill::IdText);
+        let (nth, column) = self.columns.iter().enumerate().find(|column| is_carrier(&column))?;
+        let may_read = table.column(name).is_some_and(|column| column.may_select);
+        let same = format!("t.{} = {}", quote(name), column.written(nth));
+        may_read.then(|| format!(" WHERE NOT EXISTS (SELECT FROM {} t WHERE {same})", self.table))
     }
 
     /// For a table that is still to be made.
@@ -191,6 +215,7 @@ impl Plan {
             columns: Vec::new(),
             sources: Vec::new(),
             conflict: String::new(),
+            unseen: None,
             may_copy: true,
             count: None,
             conflicts: None,

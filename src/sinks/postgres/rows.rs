@@ -40,6 +40,16 @@ pub enum Body {
     Copy(Bytes),
 }
 
+impl Rows {
+    /// The arrays of rows that were not to be copied.
+    pub fn into_arrays(self) -> Vec<Option<Bytes>> {
+        match self.body {
+            Body::Arrays(arrays) => arrays,
+            Body::Copy(_) => unreachable!("rows that are not to be copied are arrays"),
+        }
+    }
+}
+
 impl Default for Body {
     fn default() -> Body {
         Body::Arrays(Vec::new())

@@ -42,6 +42,8 @@ pub struct Writer {
     /// Begins a transaction with its settings.
     begin: String,
     insert: String,
+    /// The same for rows whose ids are not there.
+    insert_unseen: Option<String>,
     /// Batches that still go through the temporary table.
     wary: AtomicU32,
     /// A pooler or a privilege is in the way of COPY.
@@ -54,13 +56,15 @@ pub struct Writer {
 
 impl Writer {
     pub fn new(target: Target, plan: Plan, connection: Connection, timeout: Duration) -> Writer {
-        let insert = insert(&plan);
+        let (insert, insert_unseen) =
+            (insert(&plan, &plan.conflict), plan.unseen.as_ref().map(|rest| insert(&plan, rest)));
         Writer {
             target,
             plan,
             idle: Mutex::new(vec![connection]),
             begin: begin(timeout),
             insert,
+            insert_unseen,
             wary: AtomicU32::new(0),
             never_copies: AtomicBool::new(false),
             has_written: AtomicBool::new(false),
@@ -127,8 +131,18 @@ impl Writer {
             None => None,
         };
         let inserted = match &rows.body {
-            Body::Arrays(arrays) => self.insert(client, arrays).await,
+            Body::Arrays(arrays) => self.insert(client, &self.insert, arrays).await,
             Body::Copy(bytes) => self.copy(client, batch, rows, bytes, stages).await?,
+        };
+        let (inserted, were_there) = match (inserted, &self.insert_unseen) {
+            (Err(error), Some(insert)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                let arrays = match &rows.body {
+                    Body::Arrays(arrays) => arrays.clone(),
+                    Body::Copy(_) => rows::encode(&self.plan, batch, false)?.into_arrays(),
+                };
+                (self.insert(client, insert, &arrays).await, true)
+            }
+            (inserted, _) => (inserted, false),
         };
         let inserted = inserted.map_err(|error| self.classify(connection, &error))?;
         let missing = (rows.count as u64).saturating_sub(inserted);
@@ -142,6 +156,7 @@ impl Writer {
                 let there = count(client, query, &ids).await.unwrap_or(distinct);
                 Written { duplicates: repeats, discarded: distinct.saturating_sub(there), ..written }
             }
+            None if were_there => Written { duplicates: missing, ..written },
             // A row that a trigger has put elsewhere would be missing, too; nothing tells them apart without a key.
             None if self.plan.conflict.is_empty() && self.plan.has_triggers => {
                 Written { discarded: missing, ..written }
@@ -172,8 +187,8 @@ impl Writer {
         match &rows.body {
             Body::Arrays(arrays) => self.count_rows(client, query, arrays).await,
             Body::Copy(_) => match rows::encode(&self.plan, batch, false) {
-                Ok(Rows { body: Body::Arrays(arrays), .. }) => self.count_rows(client, query, &arrays).await,
-                _ => Ok(0),
+                Ok(rows) => self.count_rows(client, query, &rows.into_arrays()).await,
+                Err(_) => Ok(0),
             },
         }
     }
@@ -222,13 +237,13 @@ impl Writer {
     }
 
     /// One round trip: the three are sent together, and answered in order.
-    async fn insert(&self, client: &Client, arrays: &[Option<Bytes>]) -> Result<u64, Error> {
+    async fn insert(&self, client: &Client, sql: &str, arrays: &[Option<Bytes>]) -> Result<u64, Error> {
         let cells: Vec<Cells> = arrays.iter().map(|array| Cells(array.clone())).collect();
         let params = self.typed(&cells);
         let (begun, inserted, committed) = tokio::join!(
             biased;
             client.batch_execute(&self.begin),
-            client.execute_typed(&self.insert, &params),
+            client.execute_typed(sql, &params),
             client.batch_execute("COMMIT"),
         );
         begun?;
@@ -264,10 +279,7 @@ impl Writer {
             Err(error) if is_in_the_way(&error) && !self.never_copies.swap(true, Ordering::Relaxed) => {
                 warn!(table = plan.table, reason = %error, "COPY is not possible; using INSERT from now on");
                 let rows = rows::encode(plan, batch, false)?;
-                let Body::Arrays(arrays) = &rows.body else {
-                    unreachable!("rows that are not to be copied are arrays")
-                };
-                Ok(self.insert(client, arrays).await)
+                Ok(self.insert(client, &self.insert, &rows.into_arrays()).await)
             }
             copied => Ok(copied),
         }
@@ -380,9 +392,9 @@ fn values(plan: &Plan) -> String {
     plan.columns.iter().enumerate().map(value).collect::<Vec<_>>().join(", ")
 }
 
-fn insert(plan: &Plan) -> String {
+fn insert(plan: &Plan, rest: &str) -> String {
     let rows = plan.rows();
-    format!("INSERT INTO {} ({}) SELECT {} FROM {rows}{}", plan.table, names(plan), values(plan), plan.conflict)
+    format!("INSERT INTO {} ({}) SELECT {} FROM {rows}{rest}", plan.table, names(plan), values(plan))
 }
 
 fn copy_into(plan: &Plan) -> String {

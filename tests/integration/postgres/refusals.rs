@@ -67,6 +67,37 @@ fn what_counts_as_delivered_is_in_the_table_whatever_its_key_and_the_mode() {
     }
 }
 
+#[test]
+fn what_a_view_has_already_is_a_repeat_and_no_dead_letter() {
+    let instead = "CREATE FUNCTION put() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO u VALUES (NEW.id, NEW.n, NEW.mail); \
+                   RETURN NEW; END $$; CREATE TRIGGER put INSTEAD OF INSERT ON t FOR EACH ROW EXECUTE FUNCTION put()";
+    for (more, mode) in [("", "auto"), ("", "copy"), (instead, "auto")] {
+        let (folder, database) = (Folder::new(), Database::new());
+        database.sql(&format!(
+            "CREATE TABLE u (id uuid PRIMARY KEY, n bigint, mail text UNIQUE); CREATE VIEW t AS SELECT * FROM u; {more}"
+        ));
+        let filled = Filled::start(&folder, &database.url(), "t", &format!("mode: {mode}"));
+        let metric = |name: &str| filled.agent.metric(name, "out");
+        post(filled.port, &events(0..40));
+        filled.settle();
+        post(filled.port, &events(20..60));
+        filled.settle();
+        assert_eq!(database.count("t"), 60, "{mode} {more}");
+        assert_eq!(metric("weir_events_dead_lettered_total"), 0, "{mode} {more}");
+        assert_eq!(metric("weir_duplicates_ignored_total"), 20, "{mode} {more}");
+        // Another content under a known id, and a row that is refused for another column.
+        post(filled.port, &format!("{{\"id\":\"{}\",\"n\":-1}}\n", id(3)));
+        post(filled.port, &format!("{{\"id\":\"{}\",\"mail\":\"a@b\"}}\n", id(70)));
+        post(filled.port, &format!("{{\"id\":\"{}\",\"mail\":\"a@b\"}}\n", id(71)));
+        filled.settle();
+        assert_eq!(metric("weir_events_dead_lettered_total"), 1, "{mode} {more}");
+        assert_eq!(database.count("t"), 61, "{mode} {more}");
+        if more.is_empty() {
+            assert_eq!(metric("weir_events_dropped_total"), 1, "it is a counted conflict");
+        }
+    }
+}
+
 /// A trigger that raises this for one row.
 fn raising(state: &str) -> String {
     let raise = match state {
