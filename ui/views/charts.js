@@ -49,7 +49,8 @@ export function trend(values, labels, { label, show }) {
   const points = values.flatMap((value, nth) => (value === null ? [] : [`${x(nth).toFixed(1)},${y(value).toFixed(1)}`]));
   const svg = s("svg", { class: "trend", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": `${label}: ${known.length ? show(known[known.length - 1]) : "–"}` },
     s("line", { class: "grid", x1: 0, x2: width, y1: y(most), y2: y(most) }), s("line", { class: "grid", x1: 0, x2: width, y1: y(most / 2), y2: y(most / 2) }), s("line", { class: "base", x1: 0, x2: width, y1: height, y2: height }),
-    s("polyline", { points: points.join(" ") }));
+    // Of one day alone it is a dot: its line has no length, and round ends.
+    s("polyline", { class: points.length === 1 ? "dot" : "", points: (points.length === 1 ? [...points, ...points] : points).join(" ") }));
   const scale = h("div", { class: "columns-scale", "aria-hidden": "true" }, h("span", {}, show(most)), h("span", {}, show(most / 2)), h("span", {}, show(0)));
   const ends = h("div", { class: "trend-labels", "aria-hidden": "true" }, h("span", {}, labels[0] ?? ""), h("span", {}, labels[labels.length - 1] ?? ""));
   return h("div", { class: "columns-chart" }, h("div", { class: "trend-place" }, svg, ends), scale);

@@ -4,8 +4,9 @@ import { s } from "../dom.js";
 import { compact, t } from "../i18n.js";
 import { oneLine } from "../text.js";
 import { lastError, rateText, stateKind } from "./operate.js";
+import { GAP_Y, HEIGHT, passing } from "./passing.js";
 
-const [WIDTH, HEIGHT, GAP_X, GAP_Y] = [176, 52, 64, 16];
+const [WIDTH, GAP_X] = [176, 64];
 
 /** @typedef {{ name: string, kind: string, type: string, state: string, column: number, row: number, component: any }} Node_ */
 
@@ -62,9 +63,10 @@ export function graph(components, config) {
     all.forEach((/** @type {any} */ one, /** @type {number} */ nth) => places.set(one.name, { x: (isRight ? last - at : at) * (WIDTH + GAP_X), y: start + nth * (HEIGHT + GAP_Y), one }));
   }
   const [width, height] = [(last + 1) * (WIDTH + GAP_X) - GAP_X, tallest * (HEIGHT + GAP_Y) - GAP_Y];
-  const lines = links.map(([from, to]) => link(places.get(from), places.get(to), isRight));
+  const inColumn = Array.from({ length: last + 1 }, (_, at) => (rows.get(at) ?? []).map((/** @type {any} */ one) => places.get(one.name)));
+  const lines = links.map(([from, to]) => link(places.get(from), places.get(to), inColumn.slice((column.get(from) ?? 0) + 1, column.get(to)), isRight));
   const boxes = [...places.values()].map(box);
-  const svg = s("svg", { class: "graph", viewBox: `-2 -2 ${width + 4} ${height + 4}`, width: width + 4, height: height + 4, role: "img", "aria-label": t("operate.graph", { n: components.length }), direction: "ltr" }, ...lines, ...boxes);
+  const svg = s("svg", { class: "graph", viewBox: `-2 ${-GAP_Y} ${width + 4} ${height + 2 * GAP_Y}`, width: width + 4, height: height + 2 * GAP_Y, role: "img", "aria-label": t("operate.graph", { n: components.length }), direction: "ltr" }, ...lines, ...boxes);
   const place = document.createElement("div");
   place.className = "graph-place";
   place.tabIndex = 0;
@@ -74,14 +76,30 @@ export function graph(components, config) {
   return place;
 }
 
-/** @param {any} from @param {any} to @param {boolean} isRight */
-function link(from, to, isRight) {
+/**
+ * A line that passes by what stands in the columns between.
+ * @param {any} from @param {any} to @param {{ x: number, y: number }[][]} between @param {boolean} isRight
+ */
+function link(from, to, between, isRight) {
   if (!from || !to) return null;
   const [x1, x2] = isRight ? [from.x, to.x + WIDTH] : [from.x + WIDTH, to.x];
   const [y1, y2] = [from.y + HEIGHT / 2, to.y + HEIGHT / 2];
-  const middle = (x1 + x2) / 2;
   const rate = from.one.rates?.left ?? from.one.rates?.received ?? 0;
-  return s("path", { class: `edge${rate > 0 ? " flowing" : ""}`, d: `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}` });
+  let [path, x, y] = [`M${x1} ${y1}`, x1, y1];
+  const curve = (/** @type {number} */ toX, /** @type {number} */ toY) => {
+    const middle = (x + toX) / 2;
+    path += `C${middle} ${y} ${middle} ${toY} ${toX} ${toY}`;
+    [x, y] = [toX, toY];
+  };
+  for (const [nth, boxes] of between.entries()) {
+    if (boxes.length === 0) continue;
+    const [start, end] = isRight ? [boxes[0].x + WIDTH, boxes[0].x] : [boxes[0].x, boxes[0].x + WIDTH];
+    curve(start, passing(y + (y2 - y) / (between.length - nth + 1), boxes));
+    path += `L${end} ${y}`;
+    x = end;
+  }
+  curve(x2, y2);
+  return s("path", { class: `edge${rate > 0 ? " flowing" : ""}`, d: path });
 }
 
 /** A text in the direction of the page, where everything around it goes from left to right. @param {string} text */

@@ -46,6 +46,7 @@ const FILES: &[(&str, &[u8])] = embed![
     "views/login.js",
     "views/operate.js",
     "views/overview.js",
+    "views/passing.js",
     "views/people.js",
     "views/range.js",
     "views/timeline.js",
